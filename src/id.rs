@@ -1,0 +1,46 @@
+//! Keys of the catalog, one type each, so that none is taken for another.
+
+use std::fmt;
+
+/// One saved version of one dataset: the key of `datasets_versions` in the catalog.
+///
+/// Not the number a person types: `1.0.0` of two datasets are two `VersionId`s. Not lasting either:
+/// a catalog that is deleted and made anew gives the same keys to other versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VersionId(i64);
+
+impl VersionId {
+    /// Wraps a key just read from the catalog. Only `catalog` calls this.
+    pub const fn from_catalog(key: i64) -> Self {
+        Self(key)
+    }
+
+    /// The key, for a bound SQL parameter.
+    pub const fn key(self) -> i64 {
+        self.0
+    }
+}
+
+/// One row of one version: its `sys__id`, which DataChain numbers from 1 in saved order.
+///
+/// Not its ordinal: ids may have gaps, be negative, or start anywhere in a catalog of strangers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RowId(i64);
+
+impl RowId {
+    /// Wraps a `sys__id` read from a row table or a pack.
+    pub const fn new(key: i64) -> Self {
+        Self(key)
+    }
+
+    /// The `sys__id`, for a bound SQL parameter.
+    pub const fn key(self) -> i64 {
+        self.0
+    }
+}
+
+impl fmt::Display for RowId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -1,0 +1,35 @@
+//! dcfs: versioned, typed datasets over object storage, as plain directories.
+//!
+//! The map of the house, bottom floor first. A module imports only modules above it in this list;
+//! `tests/it/floors.rs` holds that.
+//!
+//! | floor | modules | what lives there |
+//! |---|---|---|
+//! | words | [`error`] [`id`] [`time`] [`version`] [`name`] [`schema`] [`object`] | the terms of the field, as types |
+//! | pure cores | [`tree`] [`render`] | names and directories from row paths; pages from facts |
+//! | adapters | [`catalog`] [`pack`] [`store`] | SQLite, memory maps, disks and buckets |
+//! | text | [`pages`] | the one source of each page, for the mount and the command line |
+//! | use | [`vfs`] | the file system, without a kernel |
+//! | doors | [`fuse`] [`cli`] | the kernel and the person typing |
+
+pub mod error;
+pub mod id;
+pub mod time;
+pub mod version;
+pub mod name;
+pub mod schema;
+pub mod object;
+
+pub mod tree;
+pub mod render;
+
+pub mod catalog;
+pub mod pack;
+pub mod store;
+
+pub mod pages;
+
+pub mod vfs;
+
+pub mod fuse;
+pub mod cli;

@@ -1,0 +1,3 @@
+//! The `dcfs` program. Everything is in the library; see `dcfs::cli`.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! How row paths become names and directories. Pure: no catalog, no disk, no clock.

@@ -1,0 +1,59 @@
+//! The floors of the house, kept by a test: architecture that cannot rot unseen.
+
+use std::fs;
+use std::path::Path;
+
+/// Bottom to top. A module may import only modules before it, and itself.
+const ORDER: &[&str] = &[
+    "error", "id", "time", "version", "name", "schema", "object", "expr", "tree", "render",
+    "catalog", "pack", "store", "pages", "vfs", "ops", "fuse", "cli",
+];
+
+/// `(file, module, modules it imports)` of every source file below `dir`.
+fn sources(dir: &Path) -> Vec<(String, String, Vec<String>)> {
+    let mut found = Vec::new();
+    let mut open = vec![dir.to_path_buf()];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).expect("src is readable") {
+            let path = entry.expect("src is readable").path();
+            if path.is_dir() {
+                open.push(path);
+                continue;
+            }
+            let inside = path.strip_prefix(dir).expect("below src");
+            let first = inside.components().next().expect("a name").as_os_str();
+            let module =
+                Path::new(first).file_stem().expect("a name").to_string_lossy().into_owned();
+            let text = fs::read_to_string(&path).expect("sources are UTF-8");
+            found.push((inside.display().to_string(), module, imports(&text)));
+        }
+    }
+    found
+}
+
+/// Every `crate::module` in code, doc links left out.
+fn imports(text: &str) -> Vec<String> {
+    let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    code.flat_map(|line| line.split("crate::").skip(1))
+        .map(|rest| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect())
+        .filter(|module: &String| !module.is_empty())
+        .collect()
+}
+
+#[test]
+fn imports_point_down() {
+    let floor = |module: &str| ORDER.iter().position(|m| *m == module);
+    let sources = sources(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")));
+    assert!(sources.len() > 10, "the walk finds the house");
+    for (file, module, imports) in sources {
+        if ["lib", "main"].contains(&module.as_str()) {
+            continue;
+        }
+        let own = floor(&module).unwrap_or_else(|| panic!("{file}: `{module}` is not in ORDER"));
+        for import in imports.iter().filter(|import| **import != module) {
+            let other = floor(import)
+                .unwrap_or_else(|| panic!("{file}: `crate::{import}` is no module of ORDER"));
+            assert!(other < own, "{file}: `{module}` imports `{import}`, which is not below it");
+        }
+    }
+}

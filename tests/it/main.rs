@@ -1,0 +1,3 @@
+//! Tests that look at the whole: the house, the mount, the command line.
+
+mod floors;
