@@ -134,6 +134,7 @@ fn serve(plan: &Plan, log: Option<&Path>, ready: impl FnOnce() + Send + 'static)
         timeout: plan.timeout,
         forbidden: forbidden(plan),
     });
+    stores.check()?;
     let packs = Packs::new(catalog.clone(), plan.cache.clone());
     let vfs = Vfs::new(catalog, packs, stores, plan.timeout);
     let note = note(plan, log);
@@ -154,14 +155,16 @@ fn serve(plan: &Plan, log: Option<&Path>, ready: impl FnOnce() + Send + 'static)
     Ok(served?)
 }
 
-/// What no row may ever serve: the open catalog with its journals, and the cache.
+/// What no row may ever serve: the open catalog with its journals, the cache, and the mount itself,
+/// reading which would wait for ourselves.
 fn forbidden(plan: &Plan) -> Vec<std::path::PathBuf> {
     let beside = |suffix: &str| {
         let mut name = plan.catalog.clone().into_os_string();
         name.push(suffix);
         std::path::PathBuf::from(name)
     };
-    vec![plan.catalog.clone(), beside("-wal"), beside("-shm"), plan.cache.clone()]
+    let (catalog, cache) = (plan.catalog.clone(), plan.cache.clone());
+    vec![catalog, beside("-wal"), beside("-shm"), cache, plan.mountpoint.clone()]
 }
 
 fn note(plan: &Plan, log: Option<&Path>) -> Note {
