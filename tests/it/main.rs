@@ -1,3 +1,5 @@
 //! Tests that look at the whole: the house, the mount, the command line.
 
 mod floors;
+mod pack;
+mod support;
