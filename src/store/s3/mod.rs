@@ -115,6 +115,11 @@ impl Bucket {
         self.settings.timeout
     }
 
+    /// Who is asked, for messages. An endpoint that was checked holds no password.
+    fn server(&self) -> &str {
+        self.settings.endpoint.as_deref().unwrap_or("AWS")
+    }
+
     /// Whether requests are signed; `true` until known.
     fn is_signed(&self) -> bool {
         self.settings.signed.get().copied().unwrap_or(true)
