@@ -1,5 +1,6 @@
 //! Bytes from stores that answer right, and from one that answers wrong in every way we know of:
 //! the right bytes or a clear error, in bounded time, and never a request too many.
+#![cfg(feature = "s3")]
 
 use std::future::Future;
 use std::path::PathBuf;

@@ -41,7 +41,7 @@ impl S3Object {
     }
 
     async fn fetch(&self, range: Range<u64>) -> Result<Bytes, Error> {
-        let client = self.bucket.client().await?;
+        let client = self.bucket.client(&self.place).await?;
         let whole = range == (0..self.recorded.size) && range.end <= window::FIRST;
         let options = self.options((!whole).then(|| range.clone()))?;
         let result = match client.get_opts(&self.key, options).await {
