@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::error::{Error, quoted, show};
+use super::error::{Error, show};
 use super::guard::Guard;
 use super::mtime;
 use super::pin::Recorded;
@@ -136,34 +136,32 @@ fn check(place: &str, recorded: &Recorded, state: &State) -> Result<(), Error> {
         return Err(size_changed(place.to_owned(), recorded.size, state.size));
     }
     let (seconds, nanoseconds) = state.modified;
-    let found = mtime::python(seconds, nanoseconds);
-    let (same, was) = match (mtime::parse(&recorded.etag), recorded.last_modified) {
+    let now = mtime::python(seconds, nanoseconds);
+    let date = time(state.modified);
+    let (same, recorded, found) = match (mtime::parse(&recorded.etag), recorded.last_modified) {
         #[expect(clippy::float_cmp, reason = "both are what Python computed")]
-        (Some(etag), _) => (etag == found, quoted(&recorded.etag)),
-        (None, Some(date)) => {
-            (date.micros().abs_diff(time(state.modified).micros()) <= 1, date.to_string())
+        (Some(etag), _) => (etag == now, both(etag), both(now)),
+        (None, Some(was)) => {
+            (was.micros().abs_diff(date.micros()) <= 1, was.to_string(), date.to_string())
         }
         (None, None) => return Ok(()),
     };
     if same {
         return Ok(());
     }
-    let (place, found) = (place.to_owned(), time(state.modified).to_string());
-    let recorded = match mtime::parse(&recorded.etag) {
-        Some(etag) => format!("{was} ({})", time_of(etag)),
-        None => was,
-    };
-    Err(Error::Changed { place, what: "time of change", recorded, found })
+    Err(Error::Changed { place: place.to_owned(), what: "time of change", recorded, found })
+}
+
+/// A time of change as recorded, and for people.
+#[expect(clippy::cast_possible_truncation, reason = "saturates; for messages")]
+fn both(seconds: f64) -> String {
+    let date = Timestamp::from_micros((seconds * 1e6) as i64);
+    format!("`{}` ({date})", mtime::hex(seconds))
 }
 
 /// For comparing with a date of microseconds, and for messages.
 fn time((seconds, nanoseconds): (i64, i64)) -> Timestamp {
     Timestamp::from_micros(seconds.saturating_mul(1_000_000).saturating_add(nanoseconds / 1000))
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "saturates; for messages")]
-fn time_of(seconds: f64) -> Timestamp {
-    Timestamp::from_micros((seconds * 1e6) as i64)
 }
 
 fn size_changed(place: String, recorded: u64, found: u64) -> Error {
@@ -286,7 +284,7 @@ mod tests {
                 Recorded { etag: "0x1.65a0bc0100001p+30".into(), ..recorded() },
                 "`a` is no longer the object recorded: its time of change was \
                  `0x1.65a0bc0100001p+30` (2017-07-14 02:40:00.250 UTC) and is \
-                 2017-07-14 02:40:00.250 UTC; index it again and save a new version",
+                 `0x1.65a0bc0100000p+30` (2017-07-14 02:40:00.250 UTC); index it again and save a new version",
             ),
             (
                 Recorded { last_modified: at(1_500_000_000_250_002), ..dated },

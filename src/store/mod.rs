@@ -22,6 +22,7 @@ mod guard;
 mod key;
 mod local;
 mod mtime;
+#[cfg_attr(not(feature = "s3"), allow(dead_code, reason = "local files need a part of it"))]
 mod pin;
 mod place;
 #[cfg(feature = "s3")]
@@ -103,39 +104,38 @@ impl Stores {
         let label = error::place(object);
         let wanted = Wanted::of(object)?;
         let size = wanted.size;
-        let bytes = match Place::of(&wanted.object)? {
-            Place::File(path) => {
-                let guard = Arc::clone(&self.guard);
-                let open = move || {
-                    let part = (wanted.base, wanted.size);
-                    local::File::open(wanted.place, &path, &wanted.recorded, part, &guard)
-                };
-                Source::Local(Arc::new(self.bounded(&label, blocking(&label, open)).await?))
-            }
-            #[cfg(feature = "s3")]
-            Place::S3 { bucket, key } => {
-                let key = key::exact(&key)
-                    .map_err(|reason| Error::Unaskable { place: wanted.place.clone(), reason })?;
-                let Wanted { place, recorded, base, .. } = wanted;
-                let bucket = self.s3.bucket(bucket);
-                let object = s3::S3Object::new(bucket, key, place, recorded, base);
-                Source::Remote(stream::Stream::new(Arc::new(object), size))
-            }
-            #[cfg(not(feature = "s3"))]
-            Place::S3 { .. } => {
-                let scheme = "s3://".to_owned();
-                return Err(Error::Scheme { place: wanted.place, scheme }.into());
-            }
+        let source = match Place::of(&wanted.object)? {
+            Place::File(path) => self.local(wanted, path).await?,
+            Place::S3 { bucket, key } => self.remote(wanted, bucket, &key)?,
         };
-        Ok(Reader { label, size, timeout: self.timeout, source: bytes })
+        Ok(Reader { label, size, timeout: self.timeout, source })
     }
 
-    async fn bounded<T>(
-        &self,
-        label: &str,
-        work: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        bounded(label, self.timeout, work).await
+    async fn local(&self, wanted: Wanted, path: PathBuf) -> Result<Source, Error> {
+        let guard = Arc::clone(&self.guard);
+        let label = wanted.place.clone();
+        let open = move || {
+            let part = (wanted.base, wanted.size);
+            local::File::open(wanted.place, &path, &wanted.recorded, part, &guard)
+        };
+        let file = bounded(&label, self.timeout, blocking(&label, open)).await?;
+        Ok(Source::Local(Arc::new(file)))
+    }
+
+    #[cfg(feature = "s3")]
+    fn remote(&self, wanted: Wanted, bucket: String, key: &[u8]) -> Result<Source, Error> {
+        let Wanted { place, recorded, base, size, .. } = wanted;
+        let key = match key::exact(key) {
+            Ok(key) => key,
+            Err(reason) => return Err(Error::Unaskable { place, reason }),
+        };
+        let object = s3::S3Object::new(self.s3.bucket(bucket), key, place, recorded, base);
+        Ok(Source::Remote(stream::Stream::new(Arc::new(object), size)))
+    }
+
+    #[cfg(not(feature = "s3"))]
+    fn remote(&self, wanted: Wanted, _bucket: String, _key: &[u8]) -> Result<Source, Error> {
+        Err(Error::Scheme { place: wanted.place, scheme: "s3://".into() })
     }
 }
 

@@ -32,6 +32,16 @@ pub fn parse(text: &str) -> Option<f64> {
     }
 }
 
+/// `float.hex` of a normal number or zero, for messages.
+pub fn hex(seconds: f64) -> String {
+    let bits = seconds.abs().to_bits();
+    let sign = if seconds.is_sign_negative() { "-" } else { "" };
+    match i64::try_from(bits >> 52).unwrap_or_default() - 1023 {
+        -1023 => format!("{sign}0x0.0p+0"),
+        exponent => format!("{sign}0x1.{:013x}p{exponent:+}", bits & ((1 << 52) - 1)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -54,7 +64,9 @@ mod tests {
             (1, 500_000_000, "0x1.8000000000000p+0"),
         ];
         for (seconds, nanoseconds, text) in cases {
-            assert_eq!(parse(text), Some(python(seconds, nanoseconds)), "{text}");
+            let time = python(seconds, nanoseconds);
+            assert_eq!(parse(text), Some(time), "{text}");
+            assert_eq!(hex(time), text);
         }
     }
 
@@ -95,9 +107,8 @@ mod tests {
         #[test]
         fn every_normal_float_comes_back(bits in (1_u64 << 52)..(2047_u64 << 52)) {
             let value = f64::from_bits(bits);
-            let exponent = i64::try_from(bits >> 52).unwrap() - 1023;
-            let text = format!("0x1.{:013x}p{exponent:+}", bits & ((1 << 52) - 1));
-            prop_assert_eq!(parse(&text), Some(value));
+            prop_assert_eq!(parse(&hex(value)), Some(value));
+            prop_assert_eq!(parse(&hex(-value)), Some(-value));
         }
     }
 }

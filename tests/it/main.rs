@@ -4,4 +4,5 @@ mod catalog;
 mod docs;
 mod floors;
 mod pack;
+mod store;
 mod support;

@@ -66,23 +66,30 @@ fn element(xml: &str, name: &str) -> String {
     show(inside().unwrap_or_default())
 }
 
-/// The meaning of `error`, but for a failed precondition, which [`super::object`] looks into.
-pub fn meaning(place: &str, signed: bool, error: &object_store::Error) -> Error {
-    let place = place.to_owned();
-    let Some(refusal) = Refusal::of(error) else { return unanswered(place, error) };
+/// What was asked, for messages.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// `source/path`.
+    pub place: &'a str,
+    /// The endpoint.
+    pub server: &'a str,
+    /// Whether the request was signed.
+    pub signed: bool,
+}
+
+/// The meaning of `error`, but for conditions that do not hold (412, 416), which
+/// [`super::object`] looks into.
+pub fn meaning(asked: Asked, error: &object_store::Error) -> Error {
+    let place = asked.place.to_owned();
+    let Some(refusal) = Refusal::of(error) else { return unanswered(asked, error) };
     let answer = refusal.to_string();
     let code = refusal.code.as_str();
     match refusal.status {
         _ if CREDENTIALS.contains(&code) => {
             Error::Denied { place, answer, hint: "get new credentials and mount again" }
         }
-        401 | 403 => Error::Denied { place, answer, hint: hint(code, signed) },
+        401 | 403 => Error::Denied { place, answer, hint: hint(code, asked.signed) },
         404 => Error::Gone { place, answer },
-        // The object is shorter than the range that was recorded for it.
-        416 => {
-            let (recorded, found) = ("as recorded".into(), "shorter".into());
-            Error::Changed { place, what: "size", recorded, found }
-        }
         429 | 503 => Error::Busy { place, answer },
         301 | 307 | 400 if is_region(refusal.status, code) => other_region(place, &answer),
         _ => Error::Failed { place, cause: answer },
@@ -108,7 +115,9 @@ fn hint(code: &str, signed: bool) -> &'static str {
     }
 }
 
-fn unanswered(place: String, error: &object_store::Error) -> Error {
+/// No refusal: the answer cannot be used, or none came.
+fn unanswered(asked: Asked, error: &object_store::Error) -> Error {
+    let place = asked.place.to_owned();
     let says = |sentence| chain(error).any(|text| text.starts_with(sentence));
     if says(NOT_PARTIAL) {
         return Error::RangeIgnored { place };
@@ -116,11 +125,13 @@ fn unanswered(place: String, error: &object_store::Error) -> Error {
     if says(REDIRECT) {
         return other_region(place, "the store sends elsewhere");
     }
-    let cause = show(&innermost(error));
-    if says("HTTP error") || says("Error performing") {
+    if says("HTTP error") {
+        let cause = format!("asking `{}`: {}", asked.server, show(&innermost(error)));
         return Error::Failed { place, cause };
     }
-    Error::Answer { place, answer: cause }
+    // The source of `Generic`, whose text holds those of its own sources.
+    let answer = show(&chain(error).nth(1).unwrap_or_default());
+    Error::Answer { place, answer }
 }
 
 fn other_region(place: String, answer: &str) -> Error {
@@ -145,6 +156,10 @@ mod tests {
     fn text(status: &str) -> object_store::Error {
         let source = format!("{STATUS}{status}").into();
         object_store::Error::Generic { store: "S3", source }
+    }
+
+    fn asked(signed: bool) -> Asked<'static> {
+        Asked { place: "s3://b/k", server: "https://h", signed }
     }
 
     #[test]
@@ -185,23 +200,18 @@ mod tests {
                 format!("400 Bad Request: {}", xml("x\u{1b}\n")),
                 "`s3://b/k` could not be read: the store answers 400 x\\u{1b}\\n (m)",
             ),
-            (
-                "416 Range Not Satisfiable: ".into(),
-                "`s3://b/k` is no longer the object recorded: its size was as recorded and is \
-              shorter; index it again and save a new version",
-            ),
         ];
         for (answer, message) in cases {
-            assert_eq!(meaning("s3://b/k", true, &text(&answer)).to_string(), message, "{answer}");
+            assert_eq!(meaning(asked(true), &text(&answer)).to_string(), message, "{answer}");
         }
-        let anonymous = meaning("k", false, &text("403 Forbidden: ")).to_string();
+        let anonymous = meaning(asked(false), &text("403 Forbidden: ")).to_string();
         assert!(anonymous.contains("set `AWS_ACCESS_KEY_ID`"), "{anonymous}");
     }
 
     #[test]
     fn any_answer_is_read_without_a_panic() {
         for answer in ["", "4", "40\u{e9}", "abc: x", "200", "404: <Code><Code></Code>"] {
-            meaning("k", true, &text(answer));
+            meaning(asked(true), &text(answer));
         }
     }
 }

@@ -106,13 +106,30 @@ fn readable((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(
 }
 
 impl Bucket {
-    /// The client, made at first use.
-    async fn client(&self) -> Result<&AmazonS3, Error> {
-        self.client.get_or_try_init(|| self.settings.client(&self.name)).await
+    /// The client, made at first use, with credentials at hand if requests are signed.
+    ///
+    /// # Errors
+    /// `Setting`, and `Denied` where the environment says where credentials are, but they do not
+    /// come; `place` is for the message.
+    async fn client(&self, place: &str) -> Result<&AmazonS3, Error> {
+        let client = self.client.get_or_try_init(|| self.settings.client(&self.name)).await?;
+        if self.is_signed() {
+            client.credentials().get_credential().await.map_err(|error| Error::Denied {
+                place: place.to_owned(),
+                answer: format!("no credentials: {}", show(&fault::innermost(&error))),
+                hint: "see what the `AWS_*` variables say of them, or pass `--anon`",
+            })?;
+        }
+        Ok(client)
     }
 
     fn timeout(&self) -> Duration {
         self.settings.timeout
+    }
+
+    /// Who is asked, for messages. An endpoint that was checked holds no password.
+    fn server(&self) -> &str {
+        self.settings.endpoint.as_deref().unwrap_or("AWS")
     }
 
     /// Whether requests are signed; `true` until known.
@@ -151,7 +168,9 @@ impl Settings {
 
     /// Whether there are credentials to sign with.
     async fn decide(&self, builder: AmazonS3Builder) -> Result<bool, Error> {
-        let is_true = |name| self.get(name).is_some_and(|v| v.eq_ignore_ascii_case("true"));
+        let yes = ["1", "true", "on", "yes", "y"];
+        let is_true =
+            |name| self.get(name).is_some_and(|v| yes.contains(&v.to_ascii_lowercase().as_str()));
         if self.anon || is_true("AWS_SKIP_SIGNATURE") {
             return Ok(false);
         }
@@ -344,6 +363,21 @@ mod tests {
         let half = vec![("AWS_SECRET_ACCESS_KEY".to_owned(), "secret".to_owned())];
         let error = S3::with_variables(&config(None, None, false), half).check().unwrap_err();
         assert_eq!(error.to_string(), "the settings for S3 are wrong: Missing AccessKeyId");
+    }
+
+    #[test]
+    fn credentials_that_do_not_come_are_said_so() {
+        let variables = [
+            ("AWS_WEB_IDENTITY_TOKEN_FILE", "/nonexistent/token"),
+            ("AWS_ROLE_ARN", "arn:aws:iam::1:role/r"),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let s3 = S3::with_variables(&config(None, None, false), variables.to_vec());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let bucket = s3.bucket("b".into());
+        let error = runtime.block_on(bucket.client("s3://b/k")).unwrap_err();
+        assert!(matches!(error, Error::Denied { .. }), "{error}");
+        assert!(error.to_string().contains("no credentials: "), "{error}");
     }
 
     #[test]

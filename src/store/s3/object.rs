@@ -10,8 +10,8 @@ use object_store::path::Path;
 use object_store::{GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore};
 
 use super::Bucket;
-use super::fault::{self, Refusal};
-use crate::store::error::{Error, show};
+use super::fault::{self, Asked, Refusal};
+use crate::store::error::{Error, quoted};
 use crate::store::pin::{Answer, Ask, Mismatch, Recorded, Seen};
 use crate::store::stream::Ranges;
 use crate::store::window;
@@ -41,7 +41,7 @@ impl S3Object {
     }
 
     async fn fetch(&self, range: Range<u64>) -> Result<Bytes, Error> {
-        let client = self.bucket.client().await?;
+        let client = self.bucket.client(&self.place).await?;
         let whole = range == (0..self.recorded.size) && range.end <= window::FIRST;
         let options = self.options((!whole).then(|| range.clone()))?;
         let result = match client.get_opts(&self.key, options).await {
@@ -81,8 +81,7 @@ impl S3Object {
         let mut stream = result.into_stream();
         let mut whole = BytesMut::new();
         while let Some(chunk) = stream.next().await {
-            let chunk =
-                chunk.map_err(|e| fault::meaning(&self.place, self.bucket.is_signed(), &e))?;
+            let chunk = chunk.map_err(|e| fault::meaning(self.asked(), &e))?;
             if chunk.len() as u64 == want && whole.is_empty() {
                 whole = BytesMut::from(chunk);
                 continue;
@@ -105,23 +104,47 @@ impl S3Object {
     /// now, to be able to say it; if it does not tell, the refusal alone is told.
     async fn refused(&self, client: &impl ObjectStore, error: &object_store::Error) -> Error {
         let refusal = match Refusal::of(error) {
-            Some(refusal) if refusal.status == 412 => refusal,
-            _ => return fault::meaning(&self.place, self.bucket.is_signed(), error),
+            Some(refusal) if [412, 416].contains(&refusal.status) => refusal,
+            _ => return fault::meaning(self.asked(), error),
         };
-        let head = GetOptions { head: true, ..GetOptions::default() };
-        let now = client.get_opts(&self.key, head).await;
-        match now.map(|now| self.check(&answer(&now.meta))) {
-            Ok(Err(changed @ Error::Changed { .. })) => changed,
-            Err(error) if Refusal::of(&error).is_some_and(|r| r.status == 404) => {
-                fault::meaning(&self.place, self.bucket.is_signed(), &error)
-            }
-            _ => Error::Changed {
-                place: self.place.clone(),
-                what: "etag",
-                recorded: format!("`{}`", show(&self.recorded.etag)),
-                found: format!("another one ({refusal})"),
+        match self.head(client).await {
+            Ok(now) => match self.check(&now) {
+                Err(changed @ Error::Changed { .. }) => changed,
+                _ => self.other(&refusal),
             },
+            Err(error) if Refusal::of(&error).is_some_and(|r| r.status == 404) => {
+                fault::meaning(self.asked(), &error)
+            }
+            Err(_) => self.other(&refusal),
         }
+    }
+
+    /// What is there now.
+    async fn head(&self, client: &impl ObjectStore) -> object_store::Result<Answer> {
+        let version = Some(self.recorded.version.clone()).filter(|v| !v.is_empty());
+        let options = GetOptions { head: true, version, ..GetOptions::default() };
+        Ok(answer(&client.get_opts(&self.key, options).await?.meta))
+    }
+
+    /// Another object, of which only `refusal` is known.
+    fn other(&self, refusal: &Refusal) -> Error {
+        let place = self.place.clone();
+        if refusal.status == 416 {
+            let (recorded, found) = (self.recorded.size, format!("smaller ({refusal})"));
+            return Error::Changed {
+                place,
+                what: "size",
+                recorded: format!("{recorded} bytes"),
+                found,
+            };
+        }
+        let (recorded, found) = (quoted(&self.recorded.etag), format!("another one ({refusal})"));
+        Error::Changed { place, what: "etag", recorded, found }
+    }
+
+    fn asked(&self) -> Asked<'_> {
+        let (server, signed) = (self.bucket.server(), self.bucket.is_signed());
+        Asked { place: &self.place, server, signed }
     }
 
     fn mismatch(&self, mismatch: Mismatch) -> Error {

@@ -4,4 +4,6 @@
 #![allow(dead_code)]
 
 pub mod catalog;
+#[cfg(feature = "s3")]
+pub mod http;
 pub mod model;

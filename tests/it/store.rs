@@ -1,0 +1,622 @@
+//! Bytes from stores that answer right, and from one that answers wrong in every way we know of:
+//! the right bytes or a clear error, in bounded time, and never a request too many.
+#![cfg(feature = "s3")]
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use dcfs::error::{Error, Kind};
+use dcfs::object::Object;
+use dcfs::store::{Config, Reader, Stores};
+use dcfs::time::Timestamp;
+
+use crate::support::http::{Reply, Request, Served, Server, Then};
+
+/// Long enough for a busy machine, short enough for a test: waits in tests are cut here.
+const LIMIT: Duration = Duration::from_millis(1500);
+const MODIFIED: &str = "Tue, 02 Jan 2024 03:04:05 GMT";
+const BIG: usize = 5 * 1024 * 1024 + 13;
+
+fn run<T>(test: impl Future<Output = T>) -> T {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.expect("a runtime").block_on(test)
+}
+
+fn config(url: &str) -> Config {
+    Config {
+        endpoint_url: Some(url.to_owned()),
+        region: None,
+        anon: true,
+        timeout: LIMIT,
+        forbidden: Vec::new(),
+    }
+}
+
+fn served(size: usize) -> Served {
+    let body = (0..size).map(|n| (n % 251) as u8).collect();
+    Served { body, etag: "0123abcd".into(), modified: MODIFIED }
+}
+
+/// The row of [`served`].
+fn row(size: usize) -> Object {
+    Object {
+        source: "s3://bkt".into(),
+        path: b"dir/a b.bin".to_vec(),
+        size: Some(size as u64),
+        etag: "0123abcd".into(),
+        last_modified: Timestamp::parse("2024-01-02 03:04:05.678"),
+        ..Object::default()
+    }
+}
+
+async fn open(server: &Server, row: &Object) -> Result<Reader, Error> {
+    Stores::new(config(&server.url())).open(row).await
+}
+
+async fn read_all(server: &Server, row: &Object) -> Result<Vec<u8>, Error> {
+    let reader = open(server, row).await?;
+    let mut bytes = Vec::new();
+    while (bytes.len() as u64) < reader.size() {
+        let piece = reader.read(bytes.len() as u64, 131_072).await?;
+        assert!(!piece.is_empty(), "never a short read");
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes)
+}
+
+type Answer = fn(&Request, usize) -> Reply;
+
+/// Reads all of an object of `size` bytes from a server that answers so.
+fn try_all(size: usize, row: &Object, answer: Answer) -> (Result<Vec<u8>, Error>, Server) {
+    run(async {
+        let server = Server::start(answer);
+        let start = Instant::now();
+        let got = read_all(&server, row).await;
+        assert!(start.elapsed() < 4 * LIMIT, "{:?} for {size} bytes", start.elapsed());
+        (got, server)
+    })
+}
+
+#[test]
+fn a_small_object_is_one_plain_request() {
+    let (got, server) = try_all(9, &row(9), |request, _| served(9).answer(request));
+    assert_eq!(got.expect("served"), served(9).body);
+    let requests = server.requests();
+    assert_eq!(requests.len(), 1, "{requests:?}");
+    assert_eq!(requests[0].target, "/bkt/dir/a%20b.bin");
+    assert_eq!(requests[0].header("if-match"), Some("\"0123abcd\""));
+    assert_eq!(requests[0].header("range"), None);
+    assert_eq!(requests[0].header("authorization"), None);
+}
+
+#[test]
+fn a_large_object_is_few_ranges_each_pinned_and_no_byte_twice() {
+    let (got, server) = try_all(BIG, &row(BIG), |request, _| served(BIG).answer(request));
+    assert_eq!(got.expect("served"), served(BIG).body);
+    let requests = server.requests();
+    let sum: usize = requests.iter().map(|r| r.range().map_or(0, |(a, b)| b - a)).sum();
+    assert_eq!(sum, BIG);
+    assert!(requests.len() <= 3, "{}", requests.len());
+    assert!(requests.iter().all(|r| r.header("if-match") == Some("\"0123abcd\"")));
+}
+
+#[test]
+fn a_random_read_asks_for_exactly_that() {
+    run(async {
+        let server = Server::start(|request, _| served(BIG).answer(request));
+        let reader = open(&server, &row(BIG)).await.expect("opened");
+        let bytes = reader.read(4_000_001, 4096).await.expect("served");
+        assert_eq!(bytes, served(BIG).body[4_000_001..4_004_097]);
+        let ranges: Vec<_> = server.requests().iter().map(Request::range).collect();
+        assert_eq!(ranges, [Some((4_000_001, 4_004_097))]);
+    });
+}
+
+#[test]
+fn a_version_is_asked_for_by_its_id_alone() {
+    let row = Object { version: "v/1 +&=".replace(' ', "_"), ..row(9) };
+    let (got, server) = try_all(9, &row, |request, _| {
+        served(9).answer(request).with("x-amz-version-id", "v/1_+&=")
+    });
+    assert_eq!(got.expect("served"), served(9).body);
+    let request = &server.requests()[0];
+    assert_eq!(request.target, "/bkt/dir/a%20b.bin?versionId=v%2F1_%2B%26%3D");
+    assert_eq!(request.header("if-match"), None);
+}
+
+#[test]
+fn keys_reach_the_server_exactly_or_not_at_all() {
+    run(async {
+        let exact = [
+            ("%20", "%2520"),
+            ("a+b", "a%2Bb"),
+            ("#", "%23"),
+            ("?x=y&z", "%3Fx%3Dy%26z"),
+            ("[*]", "%5B%2A%5D"),
+            ("~tilde", "~tilde"),
+            ("back\\slash", "back%5Cslash"),
+            ("\u{e9}", "%C3%A9"),
+            ("a/.../%2e%2e/b", "a/.../%252e%252e/b"),
+            ("\"'<>`", "%22%27%3C%3E%60"),
+        ];
+        for (key, encoded) in exact {
+            let server = Server::start(|request, _| served(9).answer(request));
+            let row = Object { path: key.into(), ..row(9) };
+            assert_eq!(read_all(&server, &row).await.expect(key), served(9).body);
+            assert_eq!(server.requests()[0].target, format!("/bkt/{encoded}"));
+        }
+        let server = Server::start(|request, _| served(9).answer(request));
+        for key in ["/a", "a/", "a//b", "a/../b", ".", "a\nb", "\u{1b}[2J", ""] {
+            let row = Object { path: key.into(), ..row(9) };
+            let error = open(&server, &row).await.expect_err(key);
+            assert_eq!(error.kind(), Kind::Broken, "{error}");
+            let text = error.to_string();
+            assert!(text.contains("exactly as recorded") && !text.contains('\u{1b}'), "{text}");
+            assert!(!text.contains('\n'), "{text}");
+        }
+        assert!(server.requests().is_empty());
+    });
+}
+
+/// How a server answers, and what comes of it.
+struct Case {
+    name: &'static str,
+    size: usize,
+    answer: Answer,
+    /// `Err` with a part of the message.
+    result: Result<(), (Kind, &'static str)>,
+    /// At most.
+    requests: usize,
+}
+
+const CASES: &[Case] = &[
+    Case {
+        name: "all of it for a range",
+        size: BIG,
+        answer: |_, _| Reply { status: 200, ..served(BIG).answer(&no_range()) },
+        result: Err((Kind::Broken, "the server ignores ranges")),
+        requests: 1,
+    },
+    Case {
+        name: "another range",
+        size: BIG,
+        answer: |request, _| {
+            served(BIG).answer(request).with("Content-Range", "bytes 1-1179648/5242893")
+        },
+        result: Err((Kind::Broken, "is not what was asked for")),
+        requests: 1,
+    },
+    Case {
+        name: "a range that overflows",
+        size: BIG,
+        answer: |request, _| {
+            let range = "bytes 0-18446744073709551615/5242893";
+            served(BIG).answer(request).with("Content-Range", range)
+        },
+        result: Err((Kind::Broken, "`s3://bkt/dir/a b.bin`")),
+        requests: 1,
+    },
+    Case {
+        name: "no content-range",
+        size: BIG,
+        answer: |request, _| served(BIG).answer(request).without("Content-Range"),
+        result: Err((Kind::Broken, "is not what was asked for: Content-Range header not present")),
+        requests: 1,
+    },
+    Case {
+        name: "a range of a longer object",
+        size: BIG,
+        answer: |request, _| served(BIG + 1).answer(request),
+        result: Err((Kind::Stale, "its size was 5242893 bytes and is 5242894 bytes")),
+        requests: 1,
+    },
+    Case {
+        name: "a short body, then the rest",
+        size: BIG,
+        answer: |request, number| {
+            let mut reply = served(BIG).answer(request);
+            let length = reply.body.len().to_string();
+            if number == 0 {
+                reply.body.truncate(700_000);
+                reply.then = Then::Close;
+            }
+            reply.with("Content-Length", &length)
+        },
+        result: Ok(()),
+        requests: 5,
+    },
+    Case {
+        name: "a short body, then another object's rest",
+        size: BIG,
+        answer: |request, number| {
+            let mut reply = served(BIG).answer(request);
+            let length = reply.body.len().to_string();
+            if number > 0 {
+                return reply.with("ETag", "\"ffff\"");
+            }
+            reply.body.truncate(700_000);
+            reply.then = Then::Close;
+            reply.with("Content-Length", &length)
+        },
+        result: Err((Kind::Broken, "`s3://bkt/dir/a b.bin`")),
+        requests: 2,
+    },
+    Case {
+        name: "always a short body",
+        size: 9,
+        answer: |request, _| {
+            let mut reply = served(9).answer(request);
+            let length = reply.body.len().to_string();
+            reply.body.truncate(reply.body.len() / 2);
+            reply.then = Then::Close;
+            reply.with("Content-Length", &length)
+        },
+        result: Err((Kind::Broken, "`s3://bkt/dir/a b.bin`")),
+        requests: 7,
+    },
+    Case {
+        name: "fewer bytes, and says so",
+        size: 9,
+        answer: |request, _| served(8).answer(request),
+        result: Err((Kind::Stale, "its size was 9 bytes and is 8 bytes")),
+        requests: 1,
+    },
+    Case {
+        name: "chunks without a length",
+        size: 9,
+        answer: |request, _| {
+            let body = b"9\r\n012345678\r\n0\r\n\r\n".to_vec();
+            Reply { body, ..served(9).answer(request) }.with("Transfer-Encoding", "chunked")
+        },
+        result: Err((Kind::Broken, "is not what was asked for: Content-Length Header missing")),
+        requests: 1,
+    },
+    Case {
+        name: "another etag, If-Match ignored",
+        size: 9,
+        answer: |request, _| served(9).answer(request).with("ETag", "\"ffff\""),
+        result: Err((Kind::Stale, "its etag was `0123abcd` and is `ffff`")),
+        requests: 1,
+    },
+    Case {
+        name: "another etag from the second window on",
+        size: BIG,
+        answer: |request, number| match number {
+            0 => served(BIG).answer(request),
+            _ => served(BIG).answer(request).with("ETag", "\"ffff\""),
+        },
+        result: Err((Kind::Stale, "its etag was `0123abcd` and is `ffff`")),
+        requests: 3,
+    },
+    Case {
+        name: "an object changed meanwhile",
+        size: 9,
+        answer: |request, _| Served { etag: "ffff".into(), ..served(9) }.answer(request),
+        result: Err((Kind::Stale, "its etag was `0123abcd` and is `ffff`")),
+        requests: 2,
+    },
+    Case {
+        name: "412 and nothing else to say",
+        size: 9,
+        answer: |_, _| Reply::refusal(412, "PreconditionFailed"),
+        result: Err((Kind::Stale, "its etag was `0123abcd` and is another one")),
+        requests: 2,
+    },
+    Case {
+        name: "no etag",
+        size: 9,
+        answer: |request, _| served(9).answer(request).without("ETag"),
+        result: Err((Kind::Broken, "does not say the etag of `s3://bkt/dir/a b.bin`")),
+        requests: 1,
+    },
+    Case {
+        name: "no time of change",
+        size: 9,
+        answer: |request, _| served(9).answer(request).without("Last-Modified"),
+        result: Ok(()),
+        requests: 1,
+    },
+    Case {
+        name: "a time of change that is none",
+        size: 9,
+        answer: |request, _| served(9).answer(request).with("Last-Modified", "yesterday"),
+        result: Err((Kind::Broken, "Invalid last modified 'yesterday'")),
+        requests: 1,
+    },
+    Case {
+        name: "404",
+        size: 9,
+        answer: |_, _| Reply::refusal(404, "NoSuchKey"),
+        result: Err((Kind::Stale, "is gone, or that version of it: the store answers 404 NoSuch")),
+        requests: 1,
+    },
+    Case {
+        name: "403",
+        size: 9,
+        answer: |_, _| Reply::refusal(403, "AccessDenied"),
+        result: Err((Kind::Denied, "the store answers 403 AccessDenied (as told); it was asked")),
+        requests: 1,
+    },
+    Case {
+        name: "401",
+        size: 9,
+        answer: |_, _| Reply::refusal(401, ""),
+        result: Err((Kind::Denied, "the store answers 401")),
+        requests: 1,
+    },
+    Case {
+        name: "416",
+        size: BIG,
+        answer: |_, _| Reply::refusal(416, "InvalidRange"),
+        result: Err((
+            Kind::Stale,
+            "its size was 5242893 bytes and is smaller (the store answers 416",
+        )),
+        requests: 2,
+    },
+    Case {
+        name: "301 with no place",
+        size: 9,
+        answer: |_, _| Reply::refusal(301, "PermanentRedirect"),
+        result: Err((Kind::Broken, "another region; pass it as `--region`")),
+        requests: 1,
+    },
+    Case {
+        name: "500, then fine",
+        size: 9,
+        answer: |request, number| match number {
+            0 | 1 => Reply::refusal(500, "InternalError"),
+            _ => served(9).answer(request),
+        },
+        result: Ok(()),
+        requests: 3,
+    },
+    Case {
+        name: "always 500",
+        size: 9,
+        answer: |_, _| Reply::refusal(500, "InternalError"),
+        result: Err((Kind::Broken, "`s3://bkt/dir/a b.bin`")),
+        requests: 6,
+    },
+    Case {
+        name: "nothing at all",
+        size: 9,
+        answer: |_, _| Reply::silence(),
+        result: Err((Kind::Broken, "no whole answer for `s3://bkt/dir/a b.bin` within 1.5 s")),
+        requests: 3,
+    },
+    Case {
+        name: "half a body, then nothing",
+        size: BIG,
+        answer: |request, _| {
+            let mut reply = served(BIG).answer(request);
+            let length = reply.body.len().to_string();
+            reply.body.truncate(700_000);
+            reply.then = Then::Hang;
+            reply.with("Content-Length", &length)
+        },
+        result: Err((Kind::Broken, "no whole answer for `s3://bkt/dir/a b.bin` within 1.5 s")),
+        requests: 3,
+    },
+    Case {
+        name: "no HTTP",
+        size: 9,
+        answer: |_, _| Reply { status: 0, then: Then::Close, ..Reply::silence() },
+        result: Err((Kind::Broken, "`s3://bkt/dir/a b.bin`")),
+        requests: 6,
+    },
+];
+
+fn no_range() -> Request {
+    Request { method: "GET".into(), target: String::new(), headers: Vec::new() }
+}
+
+#[test]
+fn right_bytes_or_a_clear_error_in_bounded_time() {
+    for case in CASES {
+        let (got, server) = try_all(case.size, &row(case.size), case.answer);
+        match (&got, &case.result) {
+            (Ok(bytes), Ok(())) => assert!(*bytes == served(case.size).body, "{}", case.name),
+            (Err(error), Err((kind, message))) => {
+                assert_eq!(error.kind(), *kind, "{}: {error}", case.name);
+                assert!(error.to_string().contains(message), "{}: {error}", case.name);
+            }
+            _ => panic!("{}: {:?}", case.name, got.map(|bytes| bytes.len())),
+        }
+        let count = server.requests().len();
+        assert!(count <= case.requests, "{}: {count} requests", case.name);
+    }
+}
+
+#[test]
+fn a_row_with_neither_version_nor_etag_is_held_to_its_time() {
+    let bare = Object { etag: String::new(), ..row(9) };
+    let (got, server) = try_all(9, &bare, |request, _| served(9).answer(request));
+    assert_eq!(got.expect("the same time"), served(9).body);
+    assert_eq!(server.requests()[0].header("if-match"), None);
+    let (got, _) = try_all(9, &bare, |request, _| {
+        served(9).answer(request).with("Last-Modified", "Tue, 02 Jan 2024 03:04:09 GMT")
+    });
+    let error = got.expect_err("another time");
+    assert_eq!(error.kind(), Kind::Stale);
+    assert!(error.to_string().contains("2024-01-02 03:04:09 UTC"), "{error}");
+    let (got, _) =
+        try_all(9, &bare, |request, _| served(9).answer(request).without("Last-Modified"));
+    assert!(got.expect_err("no time").to_string().contains("does not say the time of change"));
+}
+
+#[test]
+fn a_row_that_records_only_a_size_reads_one_object_throughout() {
+    let bare = Object { etag: String::new(), last_modified: None, ..row(BIG) };
+    let (got, server) = try_all(BIG, &bare, |request, _| served(BIG).answer(request));
+    assert!(got.expect("served") == served(BIG).body);
+    assert_eq!(server.requests()[0].header("if-match"), None);
+    assert_eq!(server.requests()[1].header("if-match"), Some("\"0123abcd\""));
+    let (got, _) = try_all(BIG, &bare, |request, number| {
+        let etag = if number == 0 { "\"0123abcd\"" } else { "\"ffff\"" };
+        served(BIG).answer(request).with("ETag", etag)
+    });
+    assert_eq!(got.expect_err("two objects").kind(), Kind::Stale);
+}
+
+#[test]
+fn a_server_that_ignores_versions_is_found_out() {
+    let versioned = Object { version: "v1".into(), ..row(9) };
+    let (got, _) = try_all(9, &versioned, |request, _| {
+        served(9).answer(request).with("x-amz-version-id", "v2")
+    });
+    let error = got.expect_err("another version");
+    assert!(error.to_string().contains("its version was `v1` and is `v2`"), "{error}");
+    let (got, _) =
+        try_all(9, &versioned, |request, _| served(9).answer(request).with("ETag", "\"ffff\""));
+    assert_eq!(got.expect_err("another etag").kind(), Kind::Stale);
+}
+
+#[test]
+fn an_empty_object_is_asked_for_once_and_must_be_empty() {
+    run(async {
+        let server = Server::start(|request, _| served(0).answer(request));
+        let reader = open(&server, &row(0)).await.expect("opened");
+        for _ in 0..3 {
+            assert!(reader.read(0, 4096).await.expect("empty").is_empty());
+        }
+        assert_eq!(server.requests().len(), 1);
+        let server = Server::start(|request, _| served(9).answer(request));
+        let reader = open(&server, &row(0)).await.expect("opened");
+        let error = reader.read(0, 4096).await.expect_err("not empty");
+        assert_eq!(error.kind(), Kind::Stale, "{error}");
+    });
+}
+
+#[test]
+fn a_store_that_asks_to_slow_down_is_busy() {
+    let mut config = config("");
+    config.timeout = Duration::from_secs(60);
+    run(async {
+        let server = Server::start(|_, _| Reply::refusal(503, "SlowDown"));
+        config.endpoint_url = Some(server.url());
+        let reader = Stores::new(config).open(&row(9)).await.expect("opened");
+        let error = reader.read(0, 9).await.expect_err("busy");
+        assert_eq!(error.kind(), Kind::Busy, "{error}");
+        assert!(error.to_string().contains("503 SlowDown"), "{error}");
+        assert_eq!(server.requests().len(), 6);
+    });
+}
+
+#[test]
+fn readers_of_one_small_object_share_one_request() {
+    run(async {
+        let server = Server::start(|request, _| served(1_000_000).answer(request));
+        let reader = open(&server, &row(1_000_000)).await.expect("opened");
+        let reads = (0..8).map(|n| reader.read(n * 125_000, 125_000));
+        let got = futures_util::future::join_all(reads).await;
+        let bytes: Vec<u8> = got.into_iter().flat_map(|b| b.expect("served").to_vec()).collect();
+        assert!(bytes == served(1_000_000).body);
+        assert_eq!(server.requests().len(), 1);
+    });
+}
+
+fn location(source: &str, path: &str, size: usize, (offset, length): (u64, u64)) -> String {
+    format!(
+        r#"[{{"vtype":"tar","parent":{{"source":"{source}","path":"{path}","size":{size},
+        "version":"","etag":"0123abcd","location":null}},"size":{length},"offset":{offset}}}]"#
+    )
+}
+
+#[test]
+fn members_of_archives_are_pinned_as_their_archive() {
+    run(async {
+        let server = Server::start(|request, _| served(10_240).answer(request));
+        let member = |part| Object {
+            path: b"a.tar/in/side.txt".to_vec(),
+            size: Some(9),
+            etag: "of the member".into(),
+            location: Some(location("s3://bkt", "a.tar", 10_240, part)),
+            ..row(9)
+        };
+        let bytes = read_all(&server, &member((512, 9))).await.expect("served");
+        assert_eq!(bytes, served(10_240).body[512..521]);
+        let request = &server.requests()[0];
+        assert_eq!((request.target.as_str(), request.range()), ("/bkt/a.tar", Some((512, 521))));
+        assert_eq!(request.header("if-match"), Some("\"0123abcd\""));
+        assert!(read_all(&server, &member((10_240, 0))).await.expect("empty").is_empty());
+        for part in [(10_240, 1), (0, 10_241), (u64::MAX, 1), (u64::MAX, u64::MAX)] {
+            let error = open(&server, &member(part)).await.expect_err("outside");
+            assert_eq!(error.kind(), Kind::Broken);
+            assert!(error.to_string().contains("ends at byte 10240"), "{error}");
+        }
+        assert_eq!(server.requests().len(), 1);
+    });
+}
+
+#[test]
+fn files_and_their_members_are_read_and_pinned() {
+    run(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().canonicalize().expect("real");
+        let content = served(3_000_000).body;
+        std::fs::write(path.join("a %20#.bin"), &content).expect("written");
+        std::fs::write(path.join("db"), &content).expect("written");
+        let mut config = config("http://127.0.0.1:1");
+        config.forbidden = vec![PathBuf::from(&path).join("db")];
+        let stores = Stores::new(config);
+        let source = format!("file://{}", path.display());
+        let row = |name: &str| Object {
+            source: source.clone(),
+            path: name.into(),
+            size: Some(3_000_000),
+            ..Object::default()
+        };
+        let reader = stores.open(&row("a %20#.bin")).await.expect("opened");
+        let bytes = reader.read(0, u32::MAX).await.expect("read");
+        assert!(bytes == content);
+        let bytes = reader.read(2_999_990, 4096).await.expect("read");
+        assert_eq!(bytes, content[2_999_990..]);
+        let member = Object {
+            location: Some(location(&source, "a %20#.bin", 3_000_000, (7, 5))),
+            size: Some(5),
+            ..row("a %20#.bin/x")
+        };
+        let reader = stores.open(&member).await.expect("opened");
+        assert_eq!(reader.read(1, 99).await.expect("read"), content[8..12]);
+        let cases = [
+            ("none", Kind::Stale, "is gone"),
+            ("../x", Kind::Broken, "exactly as recorded"),
+            ("db", Kind::Denied, "is never served"),
+        ];
+        for (name, kind, message) in cases {
+            let error = stores.open(&row(name)).await.expect_err(name);
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.to_string().contains(message), "{error}");
+        }
+        let unsized_row = Object { size: None, ..row("a %20#.bin") };
+        let error = stores.open(&unsized_row).await.expect_err("no size");
+        assert!(error.to_string().contains("records no size"), "{error}");
+    });
+}
+
+#[test]
+fn other_stores_are_named() {
+    run(async {
+        let stores = Stores::new(config("http://127.0.0.1:1"));
+        for source in ["gs://b", "az://c", "https://h", "hf://datasets", "ftp://h", "what", ""] {
+            let row = Object { source: source.into(), ..row(9) };
+            let error = stores.open(&row).await.expect_err(source);
+            assert_eq!(error.kind(), Kind::Broken, "{error}");
+        }
+    });
+}
+
+#[test]
+fn a_server_that_is_not_there_is_said_so() {
+    run(async {
+        let stores = Stores::new(config("http://127.0.0.1:1"));
+        let reader = stores.open(&row(9)).await.expect("nothing is asked yet");
+        let error = reader.read(0, 9).await.expect_err("nobody listens");
+        assert_eq!(error.kind(), Kind::Broken);
+        let message = "`s3://bkt/dir/a b.bin` could not be read: asking `http://127.0.0.1:1`: ";
+        assert!(error.to_string().starts_with(message), "{error}");
+    });
+}
