@@ -14,10 +14,12 @@ import sys
 import tarfile
 import uuid
 import wave
+from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 
 import datachain_runs
+import sql
 
 DRAW = Path(__file__).parent.parent / "demo" / "draw.py"
 
@@ -62,10 +64,9 @@ def build(folder):
     write_sources(folder / "data")
     for script in ("pets", "typed", "archives", "names", "versions"):
         datachain_runs.run(script, folder)
-    with sqlite3.connect(folder / ".datachain" / "db") as db:
+    with closing(sqlite3.connect(folder / ".datachain" / "db")) as db, db:
         move_to_team(db, "of_the_team")
-        add_row_not_utf8(db, folder)
-    db.close()
+    add_row_not_utf8(folder)
 
 
 def write_sources(data):
@@ -119,22 +120,19 @@ def move_to_team(db, name):
     db.execute(f'ALTER TABLE "ds_local_local_{name}_1_0_0" RENAME TO "ds_team_prod_{name}_1_0_0"')
 
 
-def add_row_not_utf8(db, folder):
+def add_row_not_utf8(folder):
     """Adds a file to dataset `odd` whose path is the bytes `bad ff .bin`."""
     content = b"not UTF-8"
     write(folder / "data" / "odd", b"bad\xff.bin", content)
-    table = "ds_local_local_odd_1_0_0"
-    columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")][1:]
     mtime = os.stat(bytes(folder) + b"/data/odd/bad\xff.bin").st_mtime
-    changed = {
-        "file__path": "CAST(x'626164ff2e62696e' AS TEXT)",
-        "file__size": str(len(content)),
-        "file__etag": f"'{mtime.hex()}'",
-        "file__last_modified": f"'{datetime.fromtimestamp(mtime, timezone.utc):%Y-%m-%d %H:%M:%S.%f}'",
+    row = {
+        "file__size": len(content),
+        "file__etag": mtime.hex(),
+        "file__last_modified": f"{datetime.fromtimestamp(mtime, timezone.utc):%Y-%m-%d %H:%M:%S.%f}",
     }
-    values = ", ".join(changed.get(column, column) for column in columns)
-    db.execute(f"INSERT INTO {table} ({', '.join(columns)}) SELECT {values} FROM {table} LIMIT 1")
-    db.execute(
-        "UPDATE datasets_versions SET num_objects = num_objects + 1 WHERE dataset_id ="
-        " (SELECT id FROM datasets WHERE name = 'odd')"
+    sql.add_rows(folder, "odd", [row])
+    sql.change(
+        folder,
+        "UPDATE ds_local_local_odd_1_0_0 SET file__path = CAST(x'626164ff2e62696e' AS TEXT)"
+        " WHERE sys__id = (SELECT max(sys__id) FROM ds_local_local_odd_1_0_0)",
     )
