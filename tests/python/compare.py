@@ -43,6 +43,14 @@ def check_version(version, root):
         path = find_moved(root, found, directory, thing, rows)
         check_file(root, path, found.pop(path), thing)
     assert not found, f"{version.directory}: not named by any row"
+    columns = {version.below(column).rstrip(b"/") for column in version.things}
+    assert empty_folders(root) <= columns, f"{version.directory}: folders without a file"
+
+
+def empty_folders(root):
+    """The paths below `root` of the folders that hold nothing."""
+    empty = {folder for folder, folders, names in os.walk(root) if not folders and not names}
+    return {os.path.relpath(folder, root) for folder in empty}
 
 
 def find_moved(root, found, directory, thing, rows):

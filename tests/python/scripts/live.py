@@ -1,4 +1,6 @@
-"""Saves versions of `live` and removes old ones until its input ends; prints `saved V`, `removed V`.
+"""Saves versions of `live`, at least one, and removes old ones until something comes on its input.
+
+Prints `saved V` after and `removing V` before the fact.
 
 python live.py FOLDER
 """
@@ -12,7 +14,7 @@ KEPT = 3
 
 alive = []
 number = 0
-while not select.select([sys.stdin], [], [], 0)[0]:
+while True:
     number += 1
     dc.read_storage(sys.argv[1]).mutate(number=number).save("live")
     alive.append(dc.read_dataset("live").version)
@@ -20,3 +22,5 @@ while not select.select([sys.stdin], [], [], 0)[0]:
     while len(alive) > KEPT:
         print(f"removing {alive[0]}", flush=True)
         dc.delete_dataset("live", version=alive.pop(0))
+    if select.select([sys.stdin], [], [], 0)[0]:
+        break
