@@ -145,9 +145,7 @@ def things(db, version):
 def column_things(db, table, base, columns):
     """`{thing: row ids}` of one File column; rows with neither source nor path name nothing."""
     parts = ["source", "path", "size", "version", "etag", "last_modified", "location"]
-    wanted = [
-        f'"{base}__{part}"' if f"{base}__{part}" in columns else "NULL" for part in parts
-    ]
+    wanted = [f'"{base}__{part}"' if f"{base}__{part}" in columns else "NULL" for part in parts]
     found = {}
     for row_id, *row in db.execute(f"SELECT sys__id, {', '.join(wanted)} FROM {table}"):
         if row[0] or row[1]:

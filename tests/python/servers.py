@@ -65,9 +65,7 @@ class S3:
     def bucket(self, name, versioned):
         self.client.create_bucket(Bucket=name)
         if versioned:
-            self.client.put_bucket_versioning(
-                Bucket=name, VersioningConfiguration={"Status": "Enabled"}
-            )
+            self.client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
 
     def put(self, bucket, key, body):
         """Stores an object and answers what the store says of it."""

@@ -170,7 +170,7 @@ def test_ls_json_is_json(dcfs, shapes_catalog):
 def test_nothing_printed_can_move_the_terminal(dcfs, small_catalog, tmp_path):
     folder = sql.copy_catalog(small_catalog, tmp_path / "copy")
     sql.change(folder, "UPDATE datasets SET name = 'x' || char(27) || '[2Jy' WHERE name = 'few'")
-    sql.change(folder, f"ALTER TABLE {sql.table_of('few')} RENAME TO \"ds_local_local_x\x1b[2Jy_1_0_0\"")
+    sql.change(folder, f'ALTER TABLE {sql.table_of("few")} RENAME TO "ds_local_local_x\x1b[2Jy_1_0_0"')
     printed = dcfs.ok("ls", "--catalog", folder)
     assert "\x1b" not in printed and "[2Jy" in printed
 

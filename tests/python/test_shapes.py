@@ -28,7 +28,8 @@ def directory_of(version, datasets):
         (name,) = [
             found
             for found in os.listdir(bytes(datasets))
-            if found.startswith(name[:200] + b"~") and os.path.isdir(bytes(datasets) + b"/" + found)
+            if found.startswith(name[:200] + b"~")
+            and os.path.isdir(bytes(datasets) + b"/" + found)
             and not os.path.islink(bytes(datasets) + b"/" + found)
         ]
     return bytes(datasets) + b"/" + name

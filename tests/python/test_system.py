@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
+import stat
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -62,9 +64,7 @@ def test_mount_from_a_line_of_fstab(helper, dcfs, small_catalog, tmp_path):
     "catalog, options, code",
     [("missing", "ro", FAILED), ("small", "alow_other", INCORRECT), ("small", "timeout=never", INCORRECT)],
 )
-def test_mount_fails_with_the_codes_of_mount8(
-    helper, dcfs, small_catalog, tmp_path, catalog, options, code
-):
+def test_mount_fails_with_the_codes_of_mount8(helper, dcfs, small_catalog, tmp_path, catalog, options, code):
     point = tmp_path / "mnt"
     point.mkdir()
     spec = small_catalog if catalog == "small" else tmp_path / catalog
@@ -73,70 +73,92 @@ def test_mount_fails_with_the_codes_of_mount8(
     assert not mounts.mounted(point)
 
 
-class AsNobody(mounts.Dcfs):
-    """A copy of the binary, run by a user who is not root."""
+class Room:
+    """A mount namespace of its own, where any user may open `/dev/fuse`, as on most machines."""
+
+    def __init__(self, folder):
+        self.process = subprocess.Popen(["unshare", "--mount", "sleep", "infinity"])
+        device, conf = folder / "fuse", folder / "fuse.conf"
+        os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(10, 229))
+        os.chmod(device, 0o666)
+        conf.write_text("# without user_allow_other\n")
+        self.wait()
+        for ours, place in [(device, "/dev/fuse"), (conf, "/etc/fuse.conf")]:
+            self.run("mount", "--bind", ours, place, check=True)
+
+    def wait(self):
+        """`unshare` has made the namespace when it has become `sleep`."""
+        while Path(f"/proc/{self.process.pid}/comm").read_text() != "sleep\n":
+            assert self.process.poll() is None, "no namespace"
+            time.sleep(0.01)
+
+    def run(self, *command, user=None, **options):
+        """Runs a command inside, as `user` where one is given."""
+        become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user else []
+        enter = ["nsenter", f"--mount=/proc/{self.process.pid}/ns/mnt"]
+        return subprocess.run([*enter, *become, *command], **options)
+
+    def close(self):
+        """Ends it, and with it whatever is mounted inside."""
+        self.process.kill()
+        self.process.wait()
+
+
+class Nobody(mounts.Dcfs):
+    """A copy of the binary, run in a room by a user who is not root."""
 
     def __init__(self, folder):
         super().__init__(folder / "home")
         self.binary = shutil.copy(mounts.DCFS, folder / "dcfs")
-        for path in [self.home, *self.home.rglob("*")]:
+        self.room, self.point = Room(folder), folder / "mnt"
+        self.point.mkdir()
+        for path in [self.home, *self.home.rglob("*"), self.point]:
             os.chown(path, NOBODY, NOBODY)
 
-    def run(self, *arguments, **options):
-        become = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"]
-        return subprocess.run(
-            [*become, self.binary, *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            **options,
-        )
+    def do(self, *command, user=NOBODY):
+        """Runs any command as this user, or as `user`."""
+        options = {"env": self.environment, "capture_output": True, "text": True, "timeout": 60}
+        return self.room.run(*command, user=user, **options)
+
+    def run(self, *arguments):
+        return self.do(self.binary, *arguments)
 
 
 @pytest.fixture
 def nobody(shared_folder, small_catalog):
-    """Another user's binary, home, mount point `mnt` and readable copy of a catalog."""
-    if not os.stat("/dev/fuse").st_mode & 0o006 == 0o006:
-        pytest.skip("/dev/fuse is not open to users here (chmod 666 /dev/fuse)")
-    user = AsNobody(shared_folder)
+    """Another user with a binary, a home, a mount point and a copy of a catalog to read."""
+    user = Nobody(shared_folder)
     sql.copy_catalog(small_catalog, shared_folder / "catalog")
-    (shared_folder / "mnt").mkdir()
-    os.chown(shared_folder / "mnt", NOBODY, NOBODY)
     yield user
-    mounts.force_unmount(shared_folder / "mnt")
-
-
-def look_as_nobody(folder):
-    """What `ls` of another user gives."""
-    become = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"]
-    return subprocess.run([*become, "ls", folder], capture_output=True, text=True)
+    user.do("umount", "-l", user.point, user=0)
+    user.room.close()
 
 
 def test_a_user_mounts_through_fusermount(nobody, shared_folder):
-    point = shared_folder / "mnt"
-    nobody.ok("mount", "--catalog", shared_folder / "catalog", point)
-    assert mounts.mounted(point)
-    assert "few" in look_as_nobody(point / "datasets").stdout
-    with pytest.raises(PermissionError):
-        os.listdir(point)
-    nobody.ok("unmount", point)
-    assert not mounts.mounted(point)
+    nobody.ok("mount", "--catalog", shared_folder / "catalog", nobody.point)
+    assert "few" in nobody.do("ls", nobody.point / "datasets").stdout
+    others = nobody.do("ls", nobody.point, user=NOBODY - 1)
+    assert others.returncode == 2 and "Permission denied" in others.stderr
+    nobody.ok("unmount", nobody.point)
+    assert nobody.do("ls", nobody.point).stdout == ""
 
 
 def test_a_user_may_not_allow_others_unless_the_machine_does(nobody, shared_folder):
-    if "user_allow_other" in Path("/etc/fuse.conf").read_text().split():
-        pytest.skip("this machine allows it")
-    point = shared_folder / "mnt"
-    result = nobody.run("mount", "--allow-other", "--catalog", shared_folder / "catalog", point)
+    result = nobody.run("mount", "--allow-other", "--catalog", shared_folder / "catalog", nobody.point)
     assert result.returncode == 5 and "user_allow_other" in result.stderr
-    assert not mounts.mounted(point)
+    assert nobody.do("ls", nobody.point).stdout == ""
 
 
 def test_a_user_may_not_mount_on_a_folder_of_others(nobody, shared_folder):
     (shared_folder / "roots").mkdir()
     result = nobody.run("mount", "--catalog", shared_folder / "catalog", shared_folder / "roots")
     assert result.returncode == 5 and "permission" in result.stderr
+
+
+def look_as_nobody(folder):
+    """What `ls` of another user gives."""
+    become = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"]
+    return subprocess.run([*become, "ls", folder], capture_output=True, text=True)
 
 
 def test_root_lets_others_in_only_if_told(dcfs, small_catalog, shared_folder):

@@ -32,8 +32,7 @@ def contents(root):
     """`{path: digest}` of every file below `root`, links not followed."""
     paths = (path for path in compare.files_below(bytes(root)))
     return {
-        path: hashlib.sha256(compare.content(os.path.join(bytes(root), path))).hexdigest()
-        for path in paths
+        path: hashlib.sha256(compare.content(os.path.join(bytes(root), path))).hexdigest() for path in paths
     }
 
 
@@ -53,8 +52,16 @@ def test_rsync_and_again(shapes_mount, tmp_path):
     source, target = f"{shapes_mount.datasets}/", f"{tmp_path}/copy"
     run("rsync", "-a", source, target)
     assert contents(target) == contents(shapes_mount.datasets)
-    changes = run("rsync", "-a", "--itemize-changes", "--exclude=_lineage.md", "--exclude=_README.md",
-                  "--omit-dir-times", source, target)
+    changes = run(
+        "rsync",
+        "-a",
+        "--itemize-changes",
+        "--exclude=_lineage.md",
+        "--exclude=_README.md",
+        "--omit-dir-times",
+        source,
+        target,
+    )
     assert changes == b"", "sizes and times are the same, so nothing is copied twice"
 
 

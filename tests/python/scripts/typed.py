@@ -77,9 +77,7 @@ images = dc.read_storage("data/images")
 )
 images.map(pair=pair).select("pair").save("pairs")
 typed = dc.read_dataset("typed")
-typed.group_by(
-    count=func.count(), bytes=func.sum("file.size"), partition_by="kind.kind"
-).save("per_kind")
+typed.group_by(count=func.count(), bytes=func.sum("file.size"), partition_by="kind.kind").save("per_kind")
 typed.select("file.path", "score").save("partial")
 typed.select("file.source", "file.path", "file.size", "score").save("partial_listed")
 typed.filter(C("file.size") < 0).save("empty")
