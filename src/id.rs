@@ -6,7 +6,7 @@ use std::fmt;
 ///
 /// Not the number a person types: `1.0.0` of two datasets are two `VersionId`s. Not lasting either:
 /// a catalog that is deleted and made anew gives the same keys to other versions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct VersionId(i64);
 
 impl VersionId {

@@ -1,3 +1,5 @@
-//! The `dcfs` program. Everything is in the library; see `dcfs::cli`.
+//! The `dcfs` program. Everything is in the library: see [`dcfs::cli`].
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    dcfs::cli::run(std::env::args_os())
+}

@@ -105,7 +105,7 @@ impl Object {
             Location::One(layer) if layer.vtype.is_none() && layer.parent.is_none() => {
                 return Ok(None);
             }
-            Location::One(layer) => vec![layer],
+            Location::One(layer) => vec![*layer],
             Location::Text(text) if text.is_empty() => return Ok(None),
             Location::Text(text) => return Err(Error::Unsupported(text)),
             Location::Many(layers) => layers,
@@ -134,7 +134,7 @@ enum Location {
     None(()),
     Text(String),
     Many(Vec<Layer>),
-    One(Layer),
+    One(Box<Layer>),
 }
 
 #[derive(Deserialize)]

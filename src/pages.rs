@@ -1,7 +1,25 @@
 //! One text, many doors: the bytes of each page, for the mount and the command line alike.
+//!
+//! Here the facts are gathered from the catalog; [`crate::render`] makes them text.
 
-use crate::catalog::{Catalog, VersionInfo};
+use std::collections::HashMap;
+
+use crate::catalog::{Catalog, Details, Parent, VersionInfo};
 use crate::error::Result;
+use crate::id::VersionId;
+use crate::name::{DatasetName, escape};
+use crate::render::Subject;
+use crate::render::graph::{self, Graph, Kind, Node};
+use crate::render::lineage::{Change, Lineage};
+use crate::render::readme::{self, Readme};
+use crate::render::schema_json::schema_json;
+use crate::version::Version;
+
+/// The most versions that a graph of lineage shows.
+const MOST_NODES: usize = 300;
+
+/// The longest example value that is asked for.
+const LONGEST_EXAMPLE: usize = 60;
 
 /// A helper file of a version's directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,22 +51,139 @@ impl Page {
     }
 }
 
-/// The bytes of `page` for one version.
-pub fn text(_catalog: &Catalog, _page: Page, _of: &VersionInfo) -> Result<String> {
-    todo!()
+/// The bytes of `page` for one version: for the mount and `dcfs schema` or `dcfs lineage` alike.
+///
+/// # Errors
+/// [`crate::error::Kind::Stale`] where the version is removed meanwhile; what the catalog says.
+pub fn text(catalog: &Catalog, page: Page, of: &VersionInfo) -> Result<String> {
+    match page {
+        Page::Readme => readme(catalog, of),
+        Page::Lineage => lineage(catalog, of),
+        Page::Schema => Ok(schema_json(&subject(of), &catalog.schema(of)?)),
+    }
 }
 
 /// `README.md` at the top of the mount: how to find one's way.
-pub fn top(_catalog: &Catalog) -> Result<String> {
-    todo!()
+pub fn top(catalog: &Catalog) -> Result<String> {
+    let versions = catalog.versions()?;
+    let datasets = versions.chunk_by(|a, b| a.dataset == b.dataset).count();
+    Ok(readme::top(&catalog.path().to_string_lossy(), datasets, versions.len()))
 }
 
 /// Lineage as JSON, for `dcfs lineage --format json`.
-pub fn lineage_json(_catalog: &Catalog, _of: &VersionInfo) -> Result<String> {
-    todo!()
+pub fn lineage_json(catalog: &Catalog, of: &VersionInfo) -> Result<String> {
+    let details = catalog.details(of)?;
+    Ok(graph::json(&subject(of), None, &details.script, &ancestry(catalog, of)?))
 }
 
 /// Lineage as Graphviz, for `dcfs lineage --format dot`.
-pub fn lineage_dot(_catalog: &Catalog, _of: &VersionInfo) -> Result<String> {
-    todo!()
+pub fn lineage_dot(catalog: &Catalog, of: &VersionInfo) -> Result<String> {
+    Ok(graph::dot(&ancestry(catalog, of)?))
+}
+
+fn readme(catalog: &Catalog, of: &VersionInfo) -> Result<String> {
+    let details = catalog.details(of)?;
+    let page = Readme {
+        of: &subject(of),
+        description: details.description.as_deref(),
+        schema: &catalog.schema(of)?,
+        examples: &catalog.examples(of, LONGEST_EXAMPLE)?,
+    };
+    Ok(page.page())
+}
+
+fn lineage(catalog: &Catalog, of: &VersionInfo) -> Result<String> {
+    let Details { description, attrs, script, job } = catalog.details(of)?;
+    let page = Lineage {
+        of: &subject(of),
+        description: description.as_deref(),
+        attrs: &attrs,
+        author: None,
+        job: job.as_ref().map(|job| (job.name.as_str(), job.python_version.as_deref())),
+        script: &script,
+        graph: &ancestry(catalog, of)?,
+        before: change(catalog, of)?,
+    };
+    Ok(page.page())
+}
+
+fn subject(of: &VersionInfo) -> Subject {
+    Subject {
+        dataset: of.dataset.to_string(),
+        version: of.version.to_string(),
+        uuid: of.uuid.clone(),
+        rows: of.rows,
+        size: of.size,
+        created_at: of.created_at,
+        finished_at: of.finished_at,
+    }
+}
+
+/// The directory of a version, as `datasets/` names it where no other wants the name.
+fn directory(dataset: &DatasetName, version: Version) -> Vec<u8> {
+    escape::segment(format!("{dataset}@{version}").as_bytes()).into_owned()
+}
+
+/// Against the next lower version that is there; `None` for the first.
+fn change(catalog: &Catalog, of: &VersionInfo) -> Result<Option<Change>> {
+    let versions = catalog.versions()?.into_iter();
+    let lower = versions.filter(|other| other.dataset == of.dataset && other.version < of.version);
+    let Some(before) = lower.max_by_key(|other| other.version) else { return Ok(None) };
+    let mut change = Change {
+        version: before.version.to_string(),
+        directory: directory(&before.dataset, before.version),
+        rows: (before.rows, of.rows),
+        size: (before.size, of.size),
+        ..Change::default()
+    };
+    change.columns(&catalog.schema(&before)?, &catalog.schema(of)?);
+    Ok(Some(change))
+}
+
+/// Everything that a version came from, breadth first, each once.
+fn ancestry(catalog: &Catalog, of: &VersionInfo) -> Result<Graph> {
+    let mut graph = Graph::default();
+    let mut known: HashMap<VersionId, usize> = HashMap::from([(of.id, 0)]);
+    graph.nodes.push(Node {
+        name: format!("{}@{}", of.dataset, of.version),
+        kind: Kind::Dataset { directory: directory(&of.dataset, of.version) },
+        rows: of.rows,
+        size: of.size,
+    });
+    let mut open = std::collections::VecDeque::from([(0, of.id)]);
+    while let Some((child, id)) = open.pop_front() {
+        for parent in catalog.parents(id)? {
+            if let Some(&seen) = parent.id.and_then(|id| known.get(&id)) {
+                graph.edges.push((child, seen));
+                continue;
+            }
+            if graph.nodes.len() == MOST_NODES {
+                graph.more += 1;
+                continue;
+            }
+            let number = graph.nodes.len();
+            graph.edges.push((child, number));
+            if let Some(id) = parent.id {
+                known.insert(id, number);
+                open.push_back((number, id));
+            }
+            graph.nodes.push(node(parent));
+        }
+    }
+    Ok(graph)
+}
+
+fn node(parent: Parent) -> Node {
+    let Parent { dataset, alive, rows, size, .. } = parent;
+    let Some((dataset, version)) = dataset else {
+        return Node { name: String::new(), kind: Kind::Deleted, rows, size };
+    };
+    if let Some(uri) = dataset.listed_uri() {
+        return Node { name: uri, kind: Kind::Storage, rows, size };
+    }
+    let kind = match alive && !dataset.is_internal() {
+        true => Kind::Dataset { directory: directory(&dataset, version) },
+        false => Kind::Removed,
+    };
+    Node { name: format!("{dataset}@{version}"), kind, rows, size }
 }

@@ -41,6 +41,11 @@ impl Timestamp {
             })
     }
 
+    /// `2024-01-02T03:04:05.123456Z` (RFC 3339), for programs.
+    pub fn rfc3339(self) -> String {
+        self.to_string().replacen(' ', "T", 1).replace(" UTC", "Z")
+    }
+
     /// The same moment for the kernel.
     pub fn to_system(self) -> SystemTime {
         let distance = Duration::from_micros(self.0.unsigned_abs());
@@ -96,6 +101,7 @@ mod tests {
         for (micros, text) in cases {
             assert_eq!(Timestamp::from_micros(micros).to_string(), text, "{micros}");
         }
+        assert_eq!(Timestamp::from_micros(1_500_000).rfc3339(), "1970-01-01T00:00:01.500Z");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::str::FromStr;
 const LARGEST: u32 = 999_999;
 
 /// `major.minor.patch`; ordered as DataChain orders them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Version {
     /// Raised by `update_version="major"`.
     pub major: u32,

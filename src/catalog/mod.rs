@@ -24,7 +24,7 @@ pub struct Revision {
 }
 
 /// One complete, unremoved version: everything a directory listing needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VersionInfo {
     pub id: VersionId,
     /// Names this immutable content for ever; a stranger's text, to be checked before use in a path.

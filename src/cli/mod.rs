@@ -1,1 +1,152 @@
-//! The door to the person typing.
+//! The door to the person typing: commands, their help, their output and their exit codes.
+//!
+//! A command is one file: its arguments (the doc comments are the help), and `run`, which delegates.
+//! Results go to stdout, all else to stderr. Only the doors read the environment.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | [`mount`], [`daemon`] | `dcfs mount`, and the process that stays behind it |
+//! | [`helper`], [`options`] | the same by `mount -t fuse.dcfs` and fstab; `-o` |
+//! | [`unmount`], [`status`], [`registry`] | mounts that are there |
+//! | [`ls`], [`page`] | what the catalog holds, without a mount |
+//! | [`doctor`] | what is missing on this machine |
+//! | [`output`], [`places`] | stdout and JSON; folders of the user |
+
+pub mod daemon;
+pub mod doctor;
+pub mod helper;
+pub mod ls;
+pub mod mount;
+pub mod options;
+pub mod output;
+pub mod page;
+pub mod places;
+pub mod registry;
+pub mod status;
+pub mod unmount;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::catalog::{self, Catalog};
+use crate::error::{Kind, Result};
+use output::Output;
+
+/// Versioned, typed datasets over object storage, as plain directories
+///
+/// Mounts the catalog that DataChain writes (.datachain/db): every saved version of every dataset is a
+/// directory of its rows' files, fetched from S3 or disk when somebody reads them.
+#[derive(Debug, Parser)]
+#[command(name = "dcfs", version, after_help = EXAMPLES)]
+struct Dcfs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  dcfs mount /mnt/dc                     the catalog of this folder, or of its parents
+  ls /mnt/dc/datasets/pets@latest/
+  dcfs ls pets                           the versions of a dataset, without a mount
+  dcfs unmount /mnt/dc";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Mount(mount::Mount),
+    Unmount(unmount::Unmount),
+    Status(status::Status),
+    Ls(ls::Ls),
+    Schema(page::Schema),
+    Lineage(page::Lineage),
+    Doctor(doctor::Doctor),
+    Completions(Completions),
+}
+
+/// Print completions for a shell
+#[derive(Debug, clap::Args)]
+struct Completions {
+    /// bash, zsh, fish, elvish or powershell
+    shell: clap_complete::Shell,
+}
+
+/// Which catalog a command reads.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct CatalogArg {
+    /// Folder that holds .datachain, or the .datachain folder itself [default: DATACHAIN_DIR,
+    /// DATACHAIN_ROOT_DIR, this folder, then its parents]
+    #[arg(long, value_name = "DIR")]
+    pub catalog: Option<PathBuf>,
+}
+
+impl CatalogArg {
+    /// Finds and opens it.
+    pub fn open(&self) -> Result<Catalog> {
+        Catalog::open(&catalog::locate(self.catalog.as_deref())?)
+    }
+}
+
+/// Runs the program: arguments in, exit code out.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(helper) = helper::Helper::recognise(&args) {
+        return helper.run();
+    }
+    let dcfs = match Dcfs::try_parse_from(args) {
+        Ok(dcfs) => dcfs,
+        // clap prints help to stdout with 0 and usage errors to stderr with 2.
+        Err(error) => {
+            error.print().ok();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let mut out = Output::stdout();
+    finish(dcfs.command.run(&mut out), &mut out)
+}
+
+impl Command {
+    fn run(self, out: &mut Output) -> Result<()> {
+        match self {
+            Self::Mount(command) => command.run(out),
+            Self::Unmount(command) => command.run(out),
+            Self::Status(command) => command.run(out),
+            Self::Ls(command) => command.run(out),
+            Self::Schema(command) => command.run(out),
+            Self::Lineage(command) => command.run(out),
+            Self::Doctor(command) => command.run(out),
+            Self::Completions(Completions { shell }) => {
+                let mut text = Vec::new();
+                clap_complete::generate(shell, &mut Dcfs::command(), "dcfs", &mut text);
+                out.raw(&text)
+            }
+        }
+    }
+}
+
+/// The exit code, after the error was told. A closed pipe is a reader that has seen enough.
+fn finish(result: Result<()>, out: &mut Output) -> ExitCode {
+    match result.and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) if out.is_closed() => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("dcfs: {}", output::sanitized(&error.to_string()));
+            ExitCode::from(error.kind().codes().1)
+        }
+    }
+}
+
+/// An error of the command line itself.
+fn usage(message: impl Into<String>) -> crate::error::Error {
+    crate::error::Error::new(Kind::Invalid, message.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_are_consistent() {
+        Dcfs::command().debug_assert();
+    }
+}

@@ -13,7 +13,7 @@ const LOCAL: &str = "local";
 /// The name of one dataset: unique in a catalog.
 ///
 /// `name` is any text of a stranger. DataChain refuses `.` and `@` in it, a hand-made catalog may not.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct DatasetName {
     /// `local` for datasets saved on this machine.
     pub namespace: String,

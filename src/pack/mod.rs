@@ -73,6 +73,11 @@ pub struct Column {
 pub struct Pack {}
 
 impl Pack {
+    /// Whether nothing has spoken against it: checksums, impossible answers.
+    pub fn is_sound(&self) -> bool {
+        todo!()
+    }
+
     /// The listed File columns, in schema order.
     pub fn columns(&self) -> &[Column] {
         todo!()
@@ -99,7 +104,7 @@ impl Pack {
         todo!()
     }
 
-    pub fn facts(&self, _entry: u32) -> Facts {
+    pub fn facts(&self, _entry: u32) -> Option<Facts> {
         todo!()
     }
 
@@ -115,6 +120,10 @@ impl Pack {
 
     /// The rows that name the entry's object, in order; at least one.
     pub fn rows(&self, _entry: u32) -> Vec<RowId> {
+        todo!()
+    }
+
+    pub fn first_row(&self, _entry: u32) -> Option<RowId> {
         todo!()
     }
 

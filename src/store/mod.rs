@@ -2,14 +2,52 @@
 //!
 //! Everything a store may do wrong ends here: the bytes that come out are those of the object that
 //! the row recorded, or an error. `object_store` types stay inside.
+//!
+//! | file | what it decides |
+//! |---|---|
+//! | `place`, `key` | where a row's object is, and whether it can be asked for exactly |
+//! | `pin`, `mtime` | what to ask for, and whether the answer is the object recorded |
+//! | `window` | which bytes to fetch for one read |
+//! | `guard` | which files are never served |
+//! | `local` | files of this machine |
+//! | `s3` | requests to S3 and its kin |
+//! | `stream` | one open remote object: windows, look-ahead, one fetch per byte |
+//!
+//! A new store is one more [`place::Place`] and one more `Ranges`; a cache on disk is a `Ranges`
+//! over another.
 
+mod error;
+mod guard;
+#[cfg(feature = "s3")]
+mod key;
+mod local;
+mod mtime;
+mod pin;
+mod place;
+#[cfg(feature = "s3")]
+mod s3;
+#[cfg(feature = "s3")]
+mod stream;
+#[cfg(feature = "s3")]
+mod window;
+
+use std::fmt;
+use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::error::Result;
+pub use error::Error;
+
 use crate::object::Object;
+use guard::Guard;
+use pin::Recorded;
+use place::Place;
+
+/// What callers get has a kind; inside, errors are [`Error`].
+type Result<T, E = crate::error::Error> = std::result::Result<T, E>;
 
 /// How to reach stores; what the command line says, and nothing read from elsewhere.
 #[derive(Clone, Debug)]
@@ -21,17 +59,38 @@ pub struct Config {
     pub anon: bool,
     /// No request waits longer, retries included.
     pub timeout: Duration,
-    /// Folders and files never served, whatever a row says: the open catalog and the cache.
+    /// Folders and files never served, whatever a row says: the open catalog, the cache and the
+    /// mount point (reading which would wait for ourselves).
     pub forbidden: Vec<PathBuf>,
 }
 
 /// Every store of a mount.
-#[derive(Debug)]
-pub struct Stores {}
+pub struct Stores {
+    timeout: Duration,
+    guard: Arc<Guard>,
+    #[cfg(feature = "s3")]
+    s3: s3::S3,
+}
 
 impl Stores {
-    pub fn new(_config: Config) -> Self {
-        todo!()
+    /// Asks nothing of a network. Wrong settings are told by [`Stores::check`], or at first use.
+    pub fn new(config: Config) -> Self {
+        Self {
+            timeout: config.timeout,
+            guard: Arc::new(Guard::new(&config.forbidden)),
+            #[cfg(feature = "s3")]
+            s3: s3::S3::new(&config),
+        }
+    }
+
+    /// Whether the flags and the environment make sense: for a door to ask before it mounts.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the setting that is wrong.
+    pub fn check(&self) -> Result<()> {
+        #[cfg(feature = "s3")]
+        self.s3.check()?;
+        Ok(())
     }
 
     /// Opens an object for reading. A local file is opened and compared with the row; nothing is
@@ -40,23 +99,147 @@ impl Stores {
     /// # Errors
     /// `Stale` where it is not the object recorded, `Denied` where the system or the row's place
     /// forbids it, `Broken` for a store that dcfs does not know or a key it cannot ask for exactly.
-    pub async fn open(&self, _object: &Object) -> Result<Reader> {
-        todo!()
+    pub async fn open(&self, object: &Object) -> Result<Reader> {
+        let label = error::place(object);
+        let wanted = Wanted::of(object)?;
+        let size = wanted.size;
+        let bytes = match Place::of(&wanted.object)? {
+            Place::File(path) => {
+                let guard = Arc::clone(&self.guard);
+                let open = move || {
+                    let part = (wanted.base, wanted.size);
+                    local::File::open(wanted.place, &path, &wanted.recorded, part, &guard)
+                };
+                Source::Local(Arc::new(self.bounded(&label, blocking(&label, open)).await?))
+            }
+            #[cfg(feature = "s3")]
+            Place::S3 { bucket, key } => {
+                let key = key::exact(&key)
+                    .map_err(|reason| Error::Unaskable { place: wanted.place.clone(), reason })?;
+                let Wanted { place, recorded, base, .. } = wanted;
+                let bucket = self.s3.bucket(bucket);
+                let object = s3::S3Object::new(bucket, key, place, recorded, base);
+                Source::Remote(stream::Stream::new(Arc::new(object), size))
+            }
+            #[cfg(not(feature = "s3"))]
+            Place::S3 { .. } => {
+                let scheme = "s3://".to_owned();
+                return Err(Error::Scheme { place: wanted.place, scheme }.into());
+            }
+        };
+        Ok(Reader { label, size, timeout: self.timeout, source: bytes })
+    }
+
+    async fn bounded<T>(
+        &self,
+        label: &str,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        bounded(label, self.timeout, work).await
+    }
+}
+
+/// Settings may hold secrets, so none is printed.
+impl fmt::Debug for Stores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stores").field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+/// The stretch of an object that a row means: all of it, or a member of a tar.
+struct Wanted {
+    /// What is in the store: for a member its archive.
+    object: Object,
+    place: String,
+    recorded: Recorded,
+    base: u64,
+    size: u64,
+}
+
+impl Wanted {
+    fn of(object: &Object) -> Result<Self, Error> {
+        let place = error::place(object);
+        let member = object.member().map_err(|cause| Error::Location { place, cause })?;
+        let (object, part) = match member {
+            Some(member) => (member.container, Some((member.offset, member.size))),
+            None => (object.clone(), None),
+        };
+        let place = error::place(&object);
+        let Some(recorded) = Recorded::of(&object) else { return Err(Error::NoSize { place }) };
+        let (base, size) = part.unwrap_or((0, recorded.size));
+        if base.checked_add(size).is_none_or(|end| end > recorded.size) {
+            let (offset, length, size) = (base, size, recorded.size);
+            return Err(Error::Outside { place, size, offset, length });
+        }
+        Ok(Self { object, place, recorded, base, size })
     }
 }
 
 /// One open object; reads may overlap and come in any order.
-#[derive(Debug)]
-pub struct Reader {}
+///
+/// A remote object of up to 1.1 MiB is kept while it is open; of a larger one at most 16 MiB are.
+pub struct Reader {
+    label: String,
+    size: u64,
+    timeout: Duration,
+    source: Source,
+}
+
+enum Source {
+    Local(Arc<local::File>),
+    #[cfg(feature = "s3")]
+    Remote(stream::Stream),
+}
 
 impl Reader {
     /// Length in bytes, as recorded.
     pub fn size(&self) -> u64 {
-        todo!()
+        self.size
     }
 
     /// The bytes `offset..offset + length`, cut at the end of the object and nowhere else.
-    pub async fn read(&self, _offset: u64, _length: u32) -> Result<Bytes> {
-        todo!()
+    ///
+    /// # Errors
+    /// As [`Stores::open`]; `Busy` and `Broken` where the store fails after retries. No answer
+    /// takes longer than [`Config::timeout`].
+    pub async fn read(&self, offset: u64, length: u32) -> Result<Bytes> {
+        let read = async {
+            match &self.source {
+                Source::Local(file) => {
+                    let file = Arc::clone(file);
+                    blocking(&self.label, move || file.read(offset, length)).await
+                }
+                #[cfg(feature = "s3")]
+                Source::Remote(stream) => stream.read(offset, length).await,
+            }
+        };
+        Ok(bounded(&self.label, self.timeout, read).await?)
     }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (label, size) = (&self.label, &self.size);
+        f.debug_struct("Reader").field("of", label).field("size", size).finish_non_exhaustive()
+    }
+}
+
+/// `work`, which waits for a disk, off the threads that answer.
+async fn blocking<T: Send + 'static>(
+    label: &str,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(Error::Failed { place: label.to_owned(), cause: error.to_string() })
+    })
+}
+
+async fn bounded<T>(
+    label: &str,
+    limit: Duration,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+        Err(Error::Timeout { place: label.to_owned(), seconds: limit.as_secs_f64() })
+    })
 }

@@ -1,0 +1,190 @@
+//! The process behind a mount, in the foreground or re-executed in the background.
+//!
+//! The program never forks: threads would not come along. The parent starts itself again with
+//! `--report`, a pipe as stdout and the log as stderr, and waits for one line of JSON on the pipe:
+//! that the mount answers, or why not. Then the child lets go of the pipe and the parent returns.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use tracing::level_filters::LevelFilter;
+
+use super::mount::{Mount, Plan};
+use super::places;
+use super::registry::{self, Note};
+use crate::catalog::Catalog;
+use crate::error::{Error, Kind, Result};
+use crate::fuse::session;
+use crate::pack::Packs;
+use crate::store::{self, Stores};
+use crate::vfs::Vfs;
+
+/// What the child tells the parent.
+#[derive(Debug, Serialize, Deserialize)]
+enum Report {
+    Mounted,
+    Failed { kind: u8, message: String },
+}
+
+/// Mounts and serves in this process; the log is stderr.
+pub fn foreground(plan: &Plan) -> Result<()> {
+    log_to_stderr();
+    let (catalog, mountpoint) = (plan.catalog.clone(), plan.mountpoint.clone());
+    serve(plan, None, move || {
+        tracing::info!("{} is mounted at {}", catalog.display(), mountpoint.display());
+    })
+}
+
+/// Starts the background process and waits until its mount answers.
+///
+/// # Errors
+/// What the child says, or that it died without a word.
+pub fn spawn(plan: &Plan) -> Result<()> {
+    let log = registry::log_of(&plan.mountpoint);
+    places::private(log.parent().unwrap_or(&log))?;
+    let failed = |what: &str, error: &dyn std::fmt::Display| {
+        Error::new(Kind::Broken, format!("cannot {what}: {error}"))
+    };
+    let stderr = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&log)
+        .map_err(|e| failed(&format!("write the log `{}`", log.display()), &e))?;
+    let program = std::env::current_exe().map_err(|e| failed("find this program", &e))?;
+    let mut child = Command::new(program)
+        .args(plan.arguments())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(stderr)
+        .current_dir("/")
+        .spawn()
+        .map_err(|e| failed("start the background process", &e))?;
+    let mut line = String::new();
+    if let Some(pipe) = child.stdout.take() {
+        BufReader::new(pipe).read_line(&mut line).ok();
+    }
+    match serde_json::from_str(&line) {
+        Ok(Report::Mounted) => Ok(()),
+        Ok(Report::Failed { kind, message }) => Err(Error::new(kind_of(kind), message)),
+        Err(_) => {
+            let status = child.wait().map(|s| s.to_string()).unwrap_or_default();
+            let message =
+                format!("the mount ended before it answered ({status}); see {}", log.display());
+            Err(Error::new(Kind::Broken, message))
+        }
+    }
+}
+
+/// The background process itself.
+pub fn child(command: Mount) -> Result<()> {
+    // Away from the terminal's signals. It fails only where that is so already.
+    nix::unistd::setsid().ok();
+    log_to_stderr();
+    let plan = match command.plan() {
+        Ok(plan) => plan,
+        Err(error) => return failed(error),
+    };
+    let log = registry::log_of(&plan.mountpoint);
+    serve(&plan, Some(&log), || tell(&Report::Mounted)).or_else(failed)
+}
+
+fn failed(error: Error) -> Result<()> {
+    tracing::error!("{error}");
+    tell(&Report::Failed { kind: error.kind().codes().1, message: error.to_string() });
+    Err(error)
+}
+
+/// One line for the parent; then stdout is nobody's, so that the parent's reader ends.
+fn tell(report: &Report) {
+    let mut line = serde_json::to_vec(report).unwrap_or_default();
+    line.push(b'\n');
+    std::io::stdout().write_all(&line).ok();
+    std::io::stdout().flush().ok();
+    if let Ok(null) = File::options().write(true).open("/dev/null") {
+        nix::unistd::dup2_stdout(null).ok();
+    }
+}
+
+/// The kind whose exit code a child gave.
+fn kind_of(code: u8) -> Kind {
+    let kinds = [Kind::Missing, Kind::Invalid, Kind::Stale, Kind::Busy, Kind::Denied, Kind::Full];
+    kinds.into_iter().find(|kind| kind.codes().1 == code).unwrap_or(Kind::Broken)
+}
+
+/// Builds the house and serves until unmounted.
+fn serve(plan: &Plan, log: Option<&Path>, ready: impl FnOnce() + Send + 'static) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)))
+        .thread_name("dcfs-task")
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new(Kind::Broken, error))?;
+    let catalog = Arc::new(Catalog::open(&plan.catalog)?);
+    let stores = Stores::new(store::Config {
+        endpoint_url: plan.endpoint_url.clone(),
+        region: plan.region.clone(),
+        anon: plan.anon,
+        timeout: plan.timeout,
+        forbidden: forbidden(plan),
+    });
+    stores.check()?;
+    let packs = Packs::new(catalog.clone(), plan.cache.clone());
+    let vfs = Vfs::new(catalog, packs, stores, plan.timeout);
+    let note = note(plan, log);
+    let options = session::Options {
+        mountpoint: plan.mountpoint.clone(),
+        catalog: plan.catalog.clone(),
+        allow_other: plan.allow_other,
+    };
+    let ready = move || {
+        note.write().ok();
+        ready();
+    };
+    let served = session::serve(vfs, runtime.handle().clone(), &options, ready);
+    Note::remove(&plan.mountpoint);
+    // Tasks that still wait for a bucket have nobody to answer.
+    runtime.shutdown_background();
+    tracing::info!("`{}` is unmounted", plan.mountpoint.display());
+    Ok(served?)
+}
+
+/// What no row may ever serve: the open catalog with its journals, the cache, and the mount itself,
+/// reading which would wait for ourselves.
+fn forbidden(plan: &Plan) -> Vec<std::path::PathBuf> {
+    let beside = |suffix: &str| {
+        let mut name = plan.catalog.clone().into_os_string();
+        name.push(suffix);
+        std::path::PathBuf::from(name)
+    };
+    let (catalog, cache) = (plan.catalog.clone(), plan.cache.clone());
+    vec![catalog, beside("-wal"), beside("-shm"), cache, plan.mountpoint.clone()]
+}
+
+fn note(plan: &Plan, log: Option<&Path>) -> Note {
+    Note {
+        mountpoint: plan.mountpoint.to_string_lossy().into_owned(),
+        catalog: plan.catalog.to_string_lossy().into_owned(),
+        pid: std::process::id(),
+        log: log.map(Path::to_path_buf),
+        cache: plan.cache.clone(),
+        since: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs()),
+    }
+}
+
+/// `DCFS_LOG=debug` tells more; `warn` less.
+fn log_to_stderr() {
+    let level = std::env::var("DCFS_LOG").ok().and_then(|level| level.parse().ok());
+    tracing_subscriber::fmt()
+        .with_max_level(level.unwrap_or(LevelFilter::INFO))
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
+}

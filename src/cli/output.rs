@@ -1,0 +1,98 @@
+//! Stdout: text made safe for a terminal, JSON, and pipes that close early.
+
+use std::fmt;
+use std::io::{self, BufWriter, Write};
+
+use serde::Serialize;
+
+use crate::error::{Error, Kind, Result};
+
+/// Where results go.
+pub struct Output {
+    to: BufWriter<Box<dyn Write>>,
+    closed: bool,
+}
+
+impl Output {
+    /// The program's stdout.
+    pub fn stdout() -> Self {
+        Self { to: BufWriter::new(Box::new(io::stdout())), closed: false }
+    }
+
+    /// For a caller that wants no results.
+    pub fn nowhere() -> Self {
+        Self { to: BufWriter::new(Box::new(io::sink())), closed: false }
+    }
+
+    /// One line, with whatever a terminal would obey made visible.
+    pub fn line(&mut self, text: impl fmt::Display) -> Result<()> {
+        let text = sanitized(&text.to_string());
+        self.raw(text.as_bytes()).and_then(|()| self.raw(b"\n"))
+    }
+
+    /// A page or a table whose own line breaks stay, made safe otherwise.
+    pub fn text(&mut self, text: &str) -> Result<()> {
+        self.raw(sanitized(text).as_bytes())
+    }
+
+    /// A value as indented JSON.
+    pub fn json(&mut self, value: &impl Serialize) -> Result<()> {
+        let text = serde_json::to_string_pretty(value).map_err(|e| Error::new(Kind::Broken, e))?;
+        self.raw(text.as_bytes()).and_then(|()| self.raw(b"\n"))
+    }
+
+    /// Bytes as they are.
+    pub fn raw(&mut self, bytes: &[u8]) -> Result<()> {
+        let written = self.to.write_all(bytes);
+        self.check(written)
+    }
+
+    /// Writes out what is held back.
+    pub fn flush(&mut self) -> Result<()> {
+        let flushed = self.to.flush();
+        self.check(flushed)
+    }
+
+    /// Whether the reader has gone, as `head` does.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    fn check(&mut self, result: io::Result<()>) -> Result<()> {
+        result.map_err(|error| {
+            self.closed |= error.kind() == io::ErrorKind::BrokenPipe;
+            Error::new(Kind::Broken, error)
+        })
+    }
+}
+
+/// `text` with control characters (escape sequences of a terminal among them) and the marks that
+/// turn text around shown as escapes. Line breaks and tabs stay.
+pub fn sanitized(text: &str) -> String {
+    let dangerous = |c: char| {
+        (c.is_control() && c != '\n' && c != '\t')
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if dangerous(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_gets_nothing_to_obey() {
+        let cases = [
+            ("plain \u{e9} \u{1f436}\n\tx", "plain \u{e9} \u{1f436}\n\tx"),
+            ("\x1b[2Jgone", "\\u{1b}[2Jgone"),
+            ("a\rb\u{202e}c\u{85}", "a\\u{d}b\\u{202e}c\\u{85}"),
+        ];
+        for (text, safe) in cases {
+            assert_eq!(sanitized(text), safe, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! `dcfs unmount`.
+
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::output::Output;
+use super::registry::Note;
+use crate::error::Result;
+use crate::fuse::mountpoint;
+
+/// How long to wait for the process behind the mount to end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Unmount a catalog
+#[derive(Debug, clap::Args)]
+pub struct Unmount {
+    /// Where it is mounted
+    mountpoint: PathBuf,
+    /// Unmount even while it is in use; those who use it get errors
+    #[arg(long)]
+    force: bool,
+}
+
+impl Unmount {
+    /// Unmounts, and waits until the mount's process has ended, so that a new mount finds no old one.
+    pub fn run(self, out: &mut Output) -> Result<()> {
+        let note = Note::read(&mountpoint::absolute(&self.mountpoint));
+        let path = mountpoint::unmount(&self.mountpoint, self.force)?;
+        if let Some(note) = note {
+            wait_for_end(note.pid);
+        }
+        Note::remove(&path);
+        out.line(format_args!("{} is unmounted", path.display()))
+    }
+}
+
+/// Waits for a `dcfs` process to go. A number that means another program by now is not waited for.
+fn wait_for_end(pid: u32) {
+    let since = Instant::now();
+    let ours =
+        || std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|c| c.trim() == "dcfs");
+    while ours() && since.elapsed() < PATIENCE {
+        thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,131 @@
+//! What is mounted now, as `/proc/self/mountinfo` tells it.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+/// What `/proc/mounts` and `df -t` call our file systems.
+pub const FSTYPE: &str = "fuse.dcfs";
+
+/// What stands before the catalog's path in the source of a mount.
+pub const SOURCE_PREFIX: &str = "dcfs:";
+
+/// How long a mount may take to say that it lives.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// One line of mountinfo.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    pub mountpoint: PathBuf,
+    pub fstype: String,
+    pub source: OsString,
+}
+
+/// Whether a mount answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    Alive,
+    /// Its process is gone: every access is ENOTCONN until it is unmounted.
+    Dead,
+    /// No answer within [`PATIENCE`].
+    Stuck,
+}
+
+impl Mount {
+    /// Whether it is one of ours.
+    pub fn is_dcfs(&self) -> bool {
+        self.fstype == FSTYPE
+    }
+
+    /// The catalog that one of our mounts shows.
+    pub fn catalog(&self) -> PathBuf {
+        let source = self.source.clone().into_vec();
+        let path = source.strip_prefix(SOURCE_PREFIX.as_bytes()).unwrap_or(&source).to_vec();
+        OsString::from_vec(path).into()
+    }
+}
+
+/// Every mount that this process sees, later ones covering earlier ones at the same place.
+///
+/// # Errors
+/// `/proc` is not there.
+pub fn all() -> io::Result<Vec<Mount>> {
+    Ok(parse(&fs::read("/proc/self/mountinfo")?))
+}
+
+/// What covers `path` itself, if anything is mounted there. `path` is canonical.
+///
+/// # Errors
+/// `/proc` is not there.
+pub fn at(path: &Path) -> io::Result<Option<Mount>> {
+    Ok(all()?.into_iter().rfind(|mount| mount.mountpoint == path))
+}
+
+/// Asks a mount for its root. In a thread of its own: a stuck mount would take this one along.
+pub fn health(mountpoint: &Path) -> Health {
+    let (tell, told) = mpsc::channel();
+    let path = mountpoint.to_path_buf();
+    thread::spawn(move || tell.send(fs::metadata(path).err().and_then(|e| e.raw_os_error())));
+    match told.recv_timeout(PATIENCE) {
+        Ok(Some(libc::ENOTCONN | libc::ECONNABORTED)) => Health::Dead,
+        Ok(_) => Health::Alive,
+        Err(_) => Health::Stuck,
+    }
+}
+
+/// Lines are `id parent major:minor root mountpoint options [tags] - fstype source options`.
+fn parse(text: &[u8]) -> Vec<Mount> {
+    text.split(|b| *b == b'\n').filter_map(parse_line).collect()
+}
+
+fn parse_line(line: &[u8]) -> Option<Mount> {
+    let mut fields = line.split(|b| *b == b' ');
+    let mountpoint = unescape(fields.nth(4)?);
+    let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
+    let fstype = String::from_utf8_lossy(&unescape(rest.next()?)).into_owned();
+    let source = OsString::from_vec(unescape(rest.next()?));
+    Some(Mount { mountpoint: OsString::from_vec(mountpoint).into(), fstype, source })
+}
+
+/// Space, tab, newline and backslash are written as `\040` and so on.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&first, after)) = rest.split_first() {
+        let octal = after.get(..3).filter(|_| first == b'\\').and_then(|digits| {
+            let digits = std::str::from_utf8(digits).ok()?;
+            u8::from_str_radix(digits, 8).ok()
+        });
+        out.push(octal.unwrap_or(first));
+        rest = if octal.is_some() { &after[3..] } else { after };
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_lines_of_the_kernel() {
+        let text = b"36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue\n\
+            90 29 0:62 / /mnt/a\\040b\\134c ro,nosuid - fuse.dcfs dcfs:/x/my\\040cat/.datachain/db ro\n\
+            \nnonsense\n1 2 3 4 /short -\n";
+        let mounts = parse(text);
+        assert_eq!(mounts.len(), 2);
+        assert!(!mounts[0].is_dcfs());
+        assert_eq!(mounts[1].mountpoint, Path::new("/mnt/a b\\c"));
+        assert!(mounts[1].is_dcfs());
+        assert_eq!(mounts[1].catalog(), Path::new("/x/my cat/.datachain/db"));
+    }
+
+    #[test]
+    fn this_process_sees_its_root() {
+        assert!(at(Path::new("/")).expect("/proc is there").is_some());
+    }
+}

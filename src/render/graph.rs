@@ -1,0 +1,153 @@
+//! The graph of what a version was computed from, and its JSON and Graphviz forms.
+
+use serde::Serialize;
+
+use super::Subject;
+use super::markdown::visible;
+use crate::time::Timestamp;
+
+/// What a node of the graph is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A version that is there: a directory of this name.
+    Dataset { directory: Vec<u8> },
+    /// Storage that was listed.
+    Storage,
+    /// A version that was removed; its number stays taken.
+    Removed,
+    /// A version of which nothing but the fact is left.
+    Deleted,
+}
+
+/// One version or storage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// `pets@1.0.0`, or the URI of a storage.
+    pub name: String,
+    pub kind: Kind,
+    pub rows: Option<u64>,
+    pub size: Option<u64>,
+}
+
+/// A version and all that it came from. Node 0 is the version itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Graph {
+    pub nodes: Vec<Node>,
+    /// `(child, parent)`, each once.
+    pub edges: Vec<(usize, usize)>,
+    /// Parents that were left out, for there are too many.
+    pub more: usize,
+}
+
+impl Graph {
+    /// The direct parents of a node, in the order recorded.
+    pub fn parents(&self, child: usize) -> impl Iterator<Item = usize> {
+        self.edges.iter().filter(move |(c, _)| *c == child).map(|(_, parent)| *parent)
+    }
+}
+
+#[derive(Serialize)]
+struct Page<'a> {
+    dataset: &'a str,
+    version: &'a str,
+    uuid: &'a str,
+    rows: Option<u64>,
+    size: Option<u64>,
+    created_at: Option<String>,
+    finished_at: Option<String>,
+    author: Option<&'a str>,
+    script: &'a str,
+    nodes: Vec<JsonNode>,
+    edges: Vec<Edge>,
+    more: usize,
+}
+
+#[derive(Serialize)]
+struct JsonNode {
+    id: usize,
+    name: String,
+    kind: &'static str,
+    rows: Option<u64>,
+    size: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Edge {
+    child: usize,
+    parent: usize,
+}
+
+/// The lineage for programs.
+pub fn json(of: &Subject, author: Option<&str>, script: &str, graph: &Graph) -> String {
+    let node = |(id, node): (usize, &'_ Node)| JsonNode {
+        id,
+        name: node.name.clone(),
+        kind: kind(node),
+        rows: node.rows,
+        size: node.size,
+    };
+    let page = Page {
+        dataset: &of.dataset,
+        version: &of.version,
+        uuid: &of.uuid,
+        rows: of.rows,
+        size: of.size,
+        created_at: of.created_at.map(Timestamp::rfc3339),
+        finished_at: of.finished_at.map(Timestamp::rfc3339),
+        author,
+        script,
+        nodes: graph.nodes.iter().enumerate().map(node).collect(),
+        edges: graph.edges.iter().map(|&(child, parent)| Edge { child, parent }).collect(),
+        more: graph.more,
+    };
+    serde_json::to_string_pretty(&page).unwrap_or_default() + "\n"
+}
+
+fn kind(node: &Node) -> &'static str {
+    match node.kind {
+        Kind::Dataset { .. } => "dataset",
+        Kind::Storage => "storage",
+        Kind::Removed => "removed",
+        Kind::Deleted => "deleted",
+    }
+}
+
+/// The graph for Graphviz, parents above.
+pub fn dot(graph: &Graph) -> String {
+    let mut out = "digraph lineage {\n  node [shape=box];\n".to_owned();
+    for (id, node) in graph.nodes.iter().enumerate() {
+        let style = match node.kind {
+            Kind::Dataset { .. } => "",
+            Kind::Storage => ", shape=cylinder",
+            Kind::Removed | Kind::Deleted => ", style=dashed",
+        };
+        out += &format!("  n{id} [label=\"{}\"{style}];\n", quoted(&node.name));
+    }
+    for (child, parent) in &graph.edges {
+        out += &format!("  n{parent} -> n{child};\n");
+    }
+    out + "}\n"
+}
+
+/// Inside the quotes of dot, where a backslash begins an escape of its own.
+fn quoted(name: &str) -> String {
+    visible(name, 200).replace('\\', "\\\\").replace('"', "\\\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_leave_their_quotes() {
+        let node = Node { name: "a\"]\\\nb".into(), kind: Kind::Removed, rows: None, size: None };
+        let graph = Graph { nodes: vec![node], ..Graph::default() };
+        assert_eq!(
+            dot(&graph),
+            "digraph lineage {\n  node [shape=box];\n  n0 [label=\"a\\\"]\\\\\\\\nb\", style=dashed];\n}\n"
+        );
+        let page = json(&Subject::default(), None, "", &graph);
+        let page: serde_json::Value = serde_json::from_str(&page).expect("JSON");
+        assert_eq!(page["nodes"][0]["name"], "a\"]\\\nb");
+    }
+}

@@ -1,0 +1,353 @@
+//! `_lineage.md`: where a version came from, as text and as a graph, and what changed.
+
+use std::collections::HashSet;
+use std::fmt::Write;
+
+use super::Subject;
+use super::graph::{Graph, Kind, Node};
+use super::markdown::{block, code, link, mermaid, text};
+use super::numbers::{bytes, count, difference};
+use super::readme::leaves;
+use crate::schema::Schema;
+use crate::time::Timestamp;
+
+/// What is printed where the catalog has no author.
+const NO_AUTHOR: &str = "not recorded by DataChain";
+
+/// The deepest that the list of parents is indented; deeper ones stay at that depth.
+const DEEPEST: usize = 20;
+
+/// Everything that the page tells.
+#[derive(Clone, Debug)]
+pub struct Lineage<'a> {
+    pub of: &'a Subject,
+    pub description: Option<&'a str>,
+    pub attrs: &'a [String],
+    pub author: Option<&'a str>,
+    /// The script's path, and Python's version.
+    pub job: Option<(&'a str, Option<&'a str>)>,
+    /// The text of the script; empty where none was recorded.
+    pub script: &'a str,
+    pub graph: &'a Graph,
+    pub before: Option<Change>,
+}
+
+/// A version against the one before it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// The version before, e.g. `1.0.0`.
+    pub version: String,
+    /// Its directory.
+    pub directory: Vec<u8>,
+    pub rows: (Option<u64>, Option<u64>),
+    pub size: (Option<u64>, Option<u64>),
+    /// Dotted names and types.
+    pub added: Vec<(String, String)>,
+    pub removed: Vec<(String, String)>,
+    /// Dotted name, type before, type now.
+    pub retyped: Vec<(String, String, String)>,
+}
+
+impl Change {
+    /// What differs between two schemas, by dotted names.
+    pub fn columns(&mut self, before: &Schema, now: &Schema) {
+        let table = |schema| -> Vec<(String, String)> {
+            let leaves = leaves(schema).into_iter();
+            leaves.map(|leaf| (leaf.name, leaf.field.type_text.clone())).collect()
+        };
+        let (before, now) = (table(before), table(now));
+        let of = |table: &[(String, String)], name: &str| {
+            table.iter().find(|(n, _)| n == name).map(|(_, t)| t.clone())
+        };
+        for (name, kind) in &now {
+            match of(&before, name) {
+                None => self.added.push((name.clone(), kind.clone())),
+                Some(old) if old != *kind => {
+                    self.retyped.push((name.clone(), old, kind.clone()));
+                }
+                Some(_) => {}
+            }
+        }
+        self.removed = before.into_iter().filter(|(name, _)| of(&now, name).is_none()).collect();
+    }
+}
+
+impl Lineage<'_> {
+    /// The page.
+    pub fn page(&self) -> String {
+        let mut page = format!("# Lineage of {}\n\n", text(&self.of.name()));
+        if let Some(description) = self.description.filter(|d| !d.is_empty()) {
+            page += &format!("{}\n\n", text(description));
+        }
+        page += &self.facts();
+        page += "\n## Parents\n\n";
+        page += &self.parents();
+        page += "\n## Graph\n\n";
+        page += &block("mermaid", &mermaid_graph(self.graph));
+        page += "\n## Changes\n\n";
+        page += &self.changes();
+        page += "\n## Source code\n\n";
+        page += &self.code();
+        page
+    }
+
+    fn facts(&self) -> String {
+        let time = |time: Option<Timestamp>| time.map_or("not recorded".into(), |t| t.to_string());
+        let mut out = "| | |\n|---|---|\n".to_owned();
+        let mut row = |name: &str, value: String| {
+            let _ = writeln!(out, "| {name} | {value} |");
+        };
+        row("rows", self.of.rows.map_or("not recorded".into(), count));
+        row("total size", self.of.size.map_or("not recorded".into(), bytes));
+        row("created", time(self.of.created_at));
+        row("finished", time(self.of.finished_at));
+        row("author", self.author.map_or(NO_AUTHOR.into(), text));
+        if let Some((script, python)) = self.job {
+            row("script", code(script));
+            row("Python", python.map_or("not recorded".into(), text));
+        }
+        if !self.attrs.is_empty() {
+            row("attributes", self.attrs.iter().map(|a| code(a)).collect::<Vec<_>>().join(", "));
+        }
+        row("uuid", code(&self.of.uuid));
+        out
+    }
+
+    /// The parents as a list, each version's own below it. What was told above is not told again.
+    fn parents(&self) -> String {
+        let mut out = String::new();
+        let mut told = HashSet::from([0]);
+        let mut open: Vec<(usize, usize)> =
+            self.graph.parents(0).map(|parent| (parent, 0)).collect();
+        open.reverse();
+        while let Some((id, depth)) = open.pop() {
+            let Some(node) = self.graph.nodes.get(id) else { continue };
+            let again = !told.insert(id);
+            let indent = "  ".repeat(depth.min(DEEPEST));
+            let note =
+                if again && self.graph.parents(id).next().is_some() { " (see above)" } else { "" };
+            let _ = writeln!(out, "{indent}- {}{note}", parent(node));
+            if !again {
+                let below: Vec<_> = self.graph.parents(id).map(|p| (p, depth + 1)).collect();
+                open.extend(below.into_iter().rev());
+            }
+        }
+        if out.is_empty() {
+            out = "None was recorded.\n".into();
+        }
+        if self.graph.more > 0 {
+            let _ = writeln!(out, "\n... and {} more.", count(self.graph.more as u64));
+        }
+        out
+    }
+
+    fn changes(&self) -> String {
+        let Some(change) = &self.before else {
+            return "This is the first version that is there.\n".into();
+        };
+        let before = link(&change.version, &[b"..", &change.directory, b"_lineage.md"]);
+        let mut out = format!("Since {before}:\n\n");
+        let _ = writeln!(out, "- rows: {}", step(change.rows, count));
+        let _ = writeln!(out, "- total size: {}", step(change.size, bytes));
+        for (name, kind) in &change.added {
+            let _ = writeln!(out, "- column added: {} {}", code(name), code(kind));
+        }
+        for (name, kind) in &change.removed {
+            let _ = writeln!(out, "- column removed: {} {}", code(name), code(kind));
+        }
+        for (name, old, new) in &change.retyped {
+            let _ = writeln!(
+                out,
+                "- column retyped: {} from {} to {}",
+                code(name),
+                code(old),
+                code(new)
+            );
+        }
+        if change.added.is_empty() && change.removed.is_empty() && change.retyped.is_empty() {
+            out += "- columns: the same\n";
+        }
+        out
+    }
+
+    fn code(&self) -> String {
+        if self.script.is_empty() {
+            return "None was recorded: DataChain keeps the text of script files, not of `python -c`, \
+                    notebooks and the REPL.\n"
+                .into();
+        }
+        block("python", self.script)
+    }
+}
+
+/// `7,390 -> 7,400 (+10)`.
+fn step((before, after): (Option<u64>, Option<u64>), print: fn(u64) -> String) -> String {
+    let side = |n: Option<u64>| n.map_or("not recorded".into(), print);
+    match (before, after) {
+        (Some(b), Some(a)) => format!("{} -> {} ({})", print(b), print(a), difference(b, a, print)),
+        _ => format!("{} -> {}", side(before), side(after)),
+    }
+}
+
+fn parent(node: &Node) -> String {
+    let facts = match (node.rows, node.size) {
+        (Some(rows), Some(size)) => format!(": {} rows, {}", count(rows), bytes(size)),
+        (Some(rows), None) => format!(": {} rows", count(rows)),
+        _ => String::new(),
+    };
+    match &node.kind {
+        Kind::Dataset { directory } => {
+            let link = link(&node.name, &[b"..", directory, b"_lineage.md"]);
+            format!("{link}{facts}")
+        }
+        Kind::Storage => format!("storage {}", code(&node.name)),
+        Kind::Removed => format!("{} (removed){facts}", text(&node.name)),
+        Kind::Deleted => "a version that was deleted for good".into(),
+    }
+}
+
+fn mermaid_graph(graph: &Graph) -> String {
+    let mut out = "graph BT\n".to_owned();
+    for (id, node) in graph.nodes.iter().enumerate() {
+        let label = mermaid(&node.name);
+        let _ = match node.kind {
+            Kind::Dataset { .. } => writeln!(out, "  n{id}[\"{label}\"]"),
+            Kind::Storage => writeln!(out, "  n{id}[(\"{label}\")]"),
+            Kind::Removed => writeln!(out, "  n{id}[\"{label} (removed)\"]"),
+            Kind::Deleted => writeln!(out, "  n{id}[\"(deleted)\"]"),
+        };
+    }
+    for (child, parent) in &graph.edges {
+        let _ = writeln!(out, "  n{child} --> n{parent}");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::readme::tests::pets;
+
+    fn node(name: &str, kind: Kind, rows: Option<u64>) -> Node {
+        Node { name: name.into(), kind, rows, size: None }
+    }
+
+    fn here(name: &str) -> Kind {
+        Kind::Dataset { directory: name.into() }
+    }
+
+    #[test]
+    fn tells_where_a_version_came_from() {
+        let (of, schema) = pets();
+        let graph = Graph {
+            nodes: vec![
+                node("pets@1.0.1", here("pets@1.0.1"), None),
+                node("raw|x@2.0.0", here("raw|x@2.0.0"), Some(7_400)),
+                node("masks@1.0.0", Kind::Removed, None),
+                node("s3://bucket/pets/", Kind::Storage, None),
+                node("", Kind::Deleted, None),
+            ],
+            edges: vec![(0, 1), (0, 2), (1, 3), (2, 3), (0, 4)],
+            more: 0,
+        };
+        let mut before = Change {
+            version: "1.0.0".into(),
+            directory: b"pets@1.0.0".to_vec(),
+            rows: (Some(7_000), Some(7_390)),
+            size: (None, Some(10)),
+            ..Change::default()
+        };
+        let mut old = schema.clone();
+        old.signals.pop();
+        before.columns(&old, &schema);
+        let page = Lineage {
+            of: &of,
+            description: None,
+            attrs: &["NLP".into()],
+            author: None,
+            job: Some(("/home/x/save.py", Some("3.11"))),
+            script: "import datachain as dc\n",
+            graph: &graph,
+            before: Some(before),
+        };
+        let want = "\
+# Lineage of pets@1.0.1
+
+| | |
+|---|---|
+| rows | 7,390 |
+| total size | 774.1 MiB |
+| created | 2026-11-20 10:31:23 UTC |
+| finished | 2026-11-20 10:31:30 UTC |
+| author | not recorded by DataChain |
+| script | `/home/x/save.py` |
+| Python | 3.11 |
+| attributes | `NLP` |
+| uuid | `0d3b3f5e-1c5a-4f65-9a53-1f3f3d1c9b10` |
+
+## Parents
+
+- [raw\\|x@2.0.0](../raw%7Cx@2.0.0/_lineage.md): 7,400 rows
+  - storage `s3://bucket/pets/`
+- masks@1.0.0 (removed)
+  - storage `s3://bucket/pets/`
+- a version that was deleted for good
+
+## Graph
+
+```mermaid
+graph BT
+  n0[\"pets@1.0.1\"]
+  n1[\"raw|x@2.0.0\"]
+  n2[\"masks@1.0.0 (removed)\"]
+  n3[(\"s3://bucket/pets/\")]
+  n4[\"(deleted)\"]
+  n0 --> n1
+  n0 --> n2
+  n1 --> n3
+  n2 --> n3
+  n0 --> n4
+```
+
+## Changes
+
+Since [1.0.0](../pets@1.0.0/_lineage.md):
+
+- rows: 7,000 -> 7,390 (+390)
+- total size: not recorded -> 10 B
+- column added: `emb` `list[float]`
+
+## Source code
+
+```python
+import datachain as dc
+```
+";
+        assert_eq!(page.page(), want);
+    }
+
+    #[test]
+    fn cycles_and_nothing_end() {
+        let (of, _) = pets();
+        let looping = Graph {
+            nodes: vec![node("a", here("a"), None), node("b", here("b"), None)],
+            edges: vec![(0, 1), (1, 0), (1, 1)],
+            more: 12_000,
+        };
+        for graph in [looping, Graph::default()] {
+            let page = Lineage {
+                of: &of,
+                description: Some(""),
+                attrs: &[],
+                author: Some("ann <ann@host>"),
+                job: None,
+                script: "",
+                graph: &graph,
+                before: None,
+            };
+            let page = page.page();
+            assert!(page.contains("first version") && page.contains("None was recorded"), "{page}");
+            assert!(page.contains("ann \\<ann@host\\>"), "{page}");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Markdown and Mermaid around texts of strangers: nothing they hold ends what they stand in.
+
+/// `text` as one line of at most `most` characters: control characters, line breaks and the marks
+/// that turn text around are shown as escapes.
+pub fn visible(text: &str, most: usize) -> String {
+    // A text of strangers may be megabytes: what cannot be shown is not looked at.
+    cut(text.chars().take(most + 1).map(shown).collect(), most)
+}
+
+fn cut(text: String, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text;
+    }
+    let kept: String = text.chars().take(most.saturating_sub(3)).collect();
+    kept + "..."
+}
+
+/// One character, made visible where it is none.
+fn shown(c: char) -> String {
+    let turns = matches!(c,
+        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    match c {
+        '\n' => "\\n".into(),
+        '\t' => "\\t".into(),
+        '\r' => "\\r".into(),
+        _ if c.is_control() || turns => c.escape_unicode().to_string(),
+        _ => c.into(),
+    }
+}
+
+/// The longest name that a page shows whole.
+const LONGEST: usize = 200;
+
+/// Text between other text, in a heading or in a cell of a table.
+pub fn text(raw: &str) -> String {
+    let mut out = String::new();
+    for c in visible(raw, LONGEST).chars() {
+        if matches!(
+            c,
+            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '#' | '~' | '&' | '$' | '!'
+        ) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// Code between other text or in a cell of a table: a fence longer than any run of backticks inside.
+pub fn code(raw: &str) -> String {
+    let shown = visible(raw, LONGEST).replace('|', "\\|");
+    let fence = "`".repeat(longest_run(&shown) + 1);
+    let edge = |c: Option<char>| c.is_none_or(|c| c == '`' || c == ' ');
+    let pad = if edge(shown.chars().next()) || edge(shown.chars().last()) { " " } else { "" };
+    format!("{fence}{pad}{shown}{pad}{fence}")
+}
+
+/// A block of code, whole, with a fence that nothing in it can close.
+pub fn block(language: &str, raw: &str) -> String {
+    let fence = "`".repeat(longest_run(raw).max(2) + 1);
+    let end = if raw.ends_with('\n') || raw.is_empty() { "" } else { "\n" };
+    format!("{fence}{language}\n{raw}{end}{fence}\n")
+}
+
+fn longest_run(text: &str) -> usize {
+    text.split(|c| c != '`').map(str::len).max().unwrap_or(0)
+}
+
+/// A link to a file beside or above, each segment of `path` encoded.
+pub fn link(label: &str, path: &[&[u8]]) -> String {
+    let encoded: Vec<String> = path.iter().map(|segment| percent(segment)).collect();
+    format!("[{}]({})", text(label), encoded.join("/"))
+}
+
+/// Everything but unreserved characters (RFC 3986) as `%XX`, and `@`, which may stand in a path.
+fn percent(segment: &[u8]) -> String {
+    let mut out = String::new();
+    for &byte in segment {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'@' => {
+                out.push(char::from(byte));
+            }
+            _ => out += &format!("%{byte:02X}"),
+        }
+    }
+    out
+}
+
+/// A label of a Mermaid node, without its quotes. `#35;` is how Mermaid writes `#`.
+pub fn mermaid(raw: &str) -> String {
+    let mut out = String::new();
+    for c in visible(raw, 80).chars() {
+        match c {
+            '"' | '#' | '<' | '>' | '`' | '&' | ';' | '\\' | '%' => {
+                out += &format!("#{};", u32::from(c));
+            }
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn strangers_stay_where_they_are_put() {
+        let cases = [
+            (text("plain name-1.0"), "plain name-1.0"),
+            (text("a|b"), "a\\|b"),
+            (text("# x\n](y) <script>"), "\\# x\\\\n\\](y) \\<script\\>"),
+            (text("\u{202e}gpj"), "\\\\u{202e}gpj"),
+            (code("list[int]"), "`list[int]`"),
+            (code("a`b"), "``a`b``"),
+            (code("`"), "`` ` ``"),
+            (code("a|b"), "`a\\|b`"),
+            (code(""), "`  `"),
+            (block("python", "x = 1"), "```python\nx = 1\n```\n"),
+            (block("", "````\n"), "`````\n````\n`````\n"),
+            (
+                link("p", &[b"..", b"a b)#?@1.0.0", b"_lineage.md"]),
+                "[p](../a%20b%29%23%3F@1.0.0/_lineage.md)",
+            ),
+            (mermaid("a\"]; click"), "a#34;]#59; click"),
+        ];
+        for (got, want) in cases {
+            assert_eq!(got, want);
+        }
+    }
+
+    #[test]
+    fn long_texts_are_cut() {
+        let cases = [("abcdef", 6, "abcdef"), ("abcdefg", 6, "abc..."), ("", 6, "")];
+        for (raw, most, want) in cases {
+            assert_eq!(visible(raw, most), want, "{raw}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_cell_is_one_line_and_one_cell(raw in ".*") {
+            for cell in [text(&raw), code(&raw)] {
+                prop_assert!(!cell.contains('\n') && !cell.contains('\r'));
+                let bars = cell.match_indices('|');
+                for (at, _) in bars {
+                    prop_assert!(cell[..at].ends_with('\\'), "{}", cell);
+                }
+            }
+        }
+
+        #[test]
+        fn a_block_closes_once(raw in "[`a\n]{0,40}") {
+            let block = block("", &raw);
+            let fence: String = block.chars().take_while(|c| *c == '`').collect();
+            let closing = block.lines().filter(|l| l.starts_with(&fence)).count();
+            prop_assert_eq!(closing, 2);
+        }
+
+        #[test]
+        fn what_is_shown_is_never_longer_than_asked(raw in ".*", most in 3..200_usize) {
+            prop_assert!(visible(&raw, most).chars().count() <= most);
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! `_README.md` in a version's directory, and `README.md` at the top: where one is, and what to do.
+
+use std::fmt::Write;
+
+use super::Subject;
+use super::markdown::{code, text};
+use super::numbers::{bytes, count};
+use super::schema_json::unlisted;
+use crate::name::escape;
+use crate::schema::{Field, Schema, Shape};
+
+/// Everything that the page of a version tells.
+#[derive(Clone, Debug)]
+pub struct Readme<'a> {
+    pub of: &'a Subject,
+    pub description: Option<&'a str>,
+    pub schema: &'a Schema,
+    /// `(database column, a value)`.
+    pub examples: &'a [(String, String)],
+}
+
+/// One value of the schema, by its dotted name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaf<'a> {
+    pub name: String,
+    pub field: &'a Field,
+    pub column: &'a str,
+}
+
+/// The values of a schema in order, models flattened.
+pub fn leaves(schema: &Schema) -> Vec<Leaf<'_>> {
+    let mut found = Vec::new();
+    for signal in &schema.signals {
+        collect(signal, "", &mut found);
+    }
+    found
+}
+
+fn collect<'a>(field: &'a Field, above: &str, found: &mut Vec<Leaf<'a>>) {
+    let name = match above {
+        "" => field.name.clone(),
+        above => format!("{above}.{}", field.name),
+    };
+    match &field.shape {
+        Shape::Column { column } => found.push(Leaf { name, field, column }),
+        Shape::Model { fields, .. } => {
+            for below in fields {
+                collect(below, &name, found);
+            }
+        }
+    }
+}
+
+impl Readme<'_> {
+    /// The page.
+    pub fn page(&self) -> String {
+        let mut page = format!("# {}\n\n", text(&self.of.name()));
+        if let Some(description) = self.description.filter(|d| !d.is_empty()) {
+            page += &format!("{}\n\n", text(description));
+        }
+        page += &self.opening();
+        page += "\n## Files\n\n";
+        page += &self.files();
+        page += "\n## Columns\n\n";
+        page += &self.columns();
+        page += "\n## What else is here\n\n";
+        page += "- `_schema.json`: the columns as a tree of models, for programs\n";
+        page += "- `_lineage.md`: what this was computed from, by which code, and what changed since the version before\n";
+        page += "\n## Using it\n\n";
+        page += "    find . -type f | head          # names, sizes and times cost nothing\n";
+        page += "    cp -r . ~/copy                 # bytes are fetched when they are read\n";
+        page += "    python -m json.tool _schema.json\n";
+        page
+    }
+
+    fn opening(&self) -> String {
+        let rows = self.of.rows.map_or("an unknown number of".into(), count);
+        let size = self.of.size.map_or(String::new(), |size| format!(", {} of files", bytes(size)));
+        format!(
+            "This directory is version {} of the dataset {}: {rows} rows{size}. It never changes: names, sizes\n\
+             and bytes are those that were recorded when the version was saved. A file whose object is no longer\n\
+             that one fails with ESTALE. Everything is read-only.\n",
+            text(&self.of.version),
+            code(&self.of.dataset),
+        )
+    }
+
+    fn files(&self) -> String {
+        let listed: Vec<_> = self.schema.listed_files().collect();
+        let mut out = match listed[..] {
+            [] => "The rows of this version name no files that can be read.\n".to_owned(),
+            [file] => format!(
+                "Each row's file is here, at the path that its column {} records.\n",
+                code(&file.name)
+            ),
+            _ => "Each column of files has a directory of its own, with the files at their recorded paths:\n\n".into(),
+        };
+        if listed.len() > 1 {
+            for file in &listed {
+                let directory = escape::segment(file.name.as_bytes());
+                let directory = String::from_utf8_lossy(&directory);
+                let _ = writeln!(out, "- {}/", code(&directory));
+            }
+        }
+        for file in &self.schema.files {
+            if let Some(reason) = unlisted(file) {
+                let _ =
+                    writeln!(out, "\nThe column {} has no files here: {reason}.", code(&file.name));
+            }
+        }
+        out
+    }
+
+    fn columns(&self) -> String {
+        let mut out = "| column | type | example |\n|---|---|---|\n".to_owned();
+        for leaf in leaves(self.schema) {
+            let example = self.examples.iter().find(|(column, _)| column == leaf.column);
+            let example = example.map_or(String::new(), |(_, value)| code(value));
+            let hidden = if leaf.field.hidden { " (hidden)" } else { "" };
+            let row = (code(&leaf.name), code(&leaf.field.type_text));
+            let _ = writeln!(out, "| {} | {}{hidden} | {example} |", row.0, row.1);
+        }
+        out
+    }
+}
+
+/// `README.md` at the top of a mount.
+pub fn top(catalog: &str, datasets: usize, versions: usize) -> String {
+    format!(
+        "# Datasets as directories\n\n\
+         This is the DataChain catalog {}: {} datasets, {} versions, mounted read-only by dcfs.\n\n\
+         - `datasets/` holds a directory per saved version, e.g. `datasets/pets@1.0.0/`, and per dataset a link to its\n  \
+           latest version, e.g. `datasets/pets`. By name there are also `pets@latest`, `pets@1` and `pets@1.0`.\n\
+         - A version's directory holds its rows' files at their recorded paths, and `_README.md` (start there),\n  \
+           `_schema.json` (the typed columns) and `_lineage.md` (where it came from).\n\
+         - Names, sizes and times are known without the network: `ls -lR`, `find` and `du` are cheap. Bytes are fetched\n  \
+           when they are read.\n\
+         - A version never changes. What is saved or removed shows in `datasets/` within a second.\n\n\
+         | error | what it means | what to do |\n|---|---|---|\n\
+         | ENOENT | there is no such name | `ls` the directory above |\n\
+         | ESTALE | the object is no longer the one recorded, or the version was removed | save a new version |\n\
+         | EACCES | the store refuses | check the credentials that dcfs was started with |\n\
+         | EIO | the store failed after retries, or the catalog cannot be read | see the log: `dcfs status` |\n\
+         | EROFS | everything here is read-only | copy it elsewhere first |\n",
+        code(catalog),
+        count(datasets as u64),
+        count(versions as u64),
+    )
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::time::Timestamp;
+
+    fn leaf(name: &str, kind: &str, column: &str) -> Field {
+        Field {
+            name: name.into(),
+            type_text: kind.into(),
+            shape: Shape::Column { column: column.into() },
+            optional: kind.starts_with("Optional"),
+            hidden: false,
+        }
+    }
+
+    /// A version with a File, a nested model, a list and an optional value.
+    pub(in crate::render) fn pets() -> (Subject, Schema) {
+        let of = Subject {
+            dataset: "pets".into(),
+            version: "1.0.1".into(),
+            uuid: "0d3b3f5e-1c5a-4f65-9a53-1f3f3d1c9b10".into(),
+            rows: Some(7_390),
+            size: Some(811_706_944),
+            created_at: Some(Timestamp::from_micros(1_795_170_683_000_000)),
+            finished_at: Some(Timestamp::from_micros(1_795_170_690_000_000)),
+        };
+        let mut etag = leaf("etag", "str", "file__etag");
+        etag.hidden = true;
+        let fields = vec![
+            leaf("source", "str", "file__source"),
+            leaf("path", "str", "file__path"),
+            leaf("size", "int", "file__size"),
+            etag,
+        ];
+        let file = Shape::Model { model: "File".into(), file: true, fields, tag: None };
+        let info = Shape::Model {
+            model: "Info".into(),
+            file: false,
+            fields: vec![
+                leaf("width", "int", "info__width"),
+                leaf("note", "Optional[str]", "info__note"),
+            ],
+            tag: None,
+        };
+        let model = |name: &str, kind: &str, shape| Field {
+            name: name.into(),
+            type_text: kind.into(),
+            shape,
+            optional: false,
+            hidden: false,
+        };
+        let part = |name: &str| Some(format!("file__{name}"));
+        let signals = vec![
+            model("file", "File@v1", file),
+            model("info", "Info", info),
+            leaf("emb", "list[float]", "emb"),
+        ];
+        let column = crate::schema::FileColumn {
+            name: "file".into(),
+            source: part("source"),
+            path: part("path"),
+            size: part("size"),
+            etag: part("etag"),
+            ..crate::schema::FileColumn::default()
+        };
+        (of, Schema { signals, files: vec![column] })
+    }
+
+    #[test]
+    fn tells_where_one_is() {
+        let (of, schema) = pets();
+        let examples =
+            [("file__path".to_owned(), "a|b.jpg".to_owned()), ("info__width".into(), "500".into())];
+        let page = Readme {
+            of: &of,
+            description: Some("Cats & dogs"),
+            schema: &schema,
+            examples: &examples,
+        };
+        let want = "\
+# pets@1.0.1
+
+Cats \\& dogs
+
+This directory is version 1.0.1 of the dataset `pets`: 7,390 rows, 774.1 MiB of files. It never changes: names, sizes
+and bytes are those that were recorded when the version was saved. A file whose object is no longer
+that one fails with ESTALE. Everything is read-only.
+
+## Files
+
+Each row's file is here, at the path that its column `file` records.
+
+## Columns
+
+| column | type | example |
+|---|---|---|
+| `file.source` | `str` |  |
+| `file.path` | `str` | `a\\|b.jpg` |
+| `file.size` | `int` |  |
+| `file.etag` | `str` (hidden) |  |
+| `info.width` | `int` | `500` |
+| `info.note` | `Optional[str]` |  |
+| `emb` | `list[float]` |  |
+";
+        let page = page.page();
+        assert!(page.starts_with(want), "{page}");
+        assert!(
+            page.contains("- `_schema.json`: ") && page.contains("- `_lineage.md`: "),
+            "{page}"
+        );
+    }
+
+    #[test]
+    fn says_why_there_are_no_files() {
+        let (of, mut schema) = pets();
+        schema.files[0].source = None;
+        let page = Readme { of: &of, description: None, schema: &schema, examples: &[] }.page();
+        assert!(page.contains("name no files that can be read"), "{page}");
+        assert!(
+            page.contains("`file` has no files here: the version did not save its `source`"),
+            "{page}"
+        );
+    }
+
+    #[test]
+    fn the_top_names_the_catalog() {
+        let page = top("/x/.datachain/db", 3, 1_000);
+        assert!(page.contains("`/x/.datachain/db`: 3 datasets, 1,000 versions"), "{page}");
+    }
+}

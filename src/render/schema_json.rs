@@ -1,0 +1,167 @@
+//! `_schema.json`: the columns of a version for programs. The format is in `docs/schema-format.md`.
+//!
+//! Nothing in it can change while the version exists, so the kernel may keep it for ever.
+
+use serde::Serialize;
+
+use super::Subject;
+use crate::name::escape;
+use crate::schema::{Field, FileColumn, Schema, Shape};
+use crate::time::Timestamp;
+
+/// The number of the format; raised when a reader of the old one would be misled.
+const FORMAT: u32 = 1;
+
+#[derive(Serialize)]
+struct Page<'a> {
+    format: u32,
+    dataset: &'a str,
+    version: &'a str,
+    uuid: &'a str,
+    created_at: Option<String>,
+    rows: Option<u64>,
+    size: Option<u64>,
+    columns: Vec<Node<'a>>,
+    files: Vec<File<'a>>,
+    system_columns: [&'static str; 2],
+}
+
+/// One column, or one model with its fields.
+#[derive(Serialize)]
+struct Node<'a> {
+    name: &'a str,
+    r#type: &'a str,
+    optional: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    items: Option<&'a str>,
+    #[serde(skip_serializing_if = "is_false")]
+    hidden: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    file: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fields: Option<Vec<Node<'a>>>,
+}
+
+/// One File column and where its rows' files are.
+#[derive(Serialize)]
+struct File<'a> {
+    column: &'a str,
+    listed: bool,
+    /// Relative to the version's directory.
+    directory: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// The page.
+pub fn schema_json(of: &Subject, schema: &Schema) -> String {
+    let page = Page {
+        format: FORMAT,
+        dataset: &of.dataset,
+        version: &of.version,
+        uuid: &of.uuid,
+        created_at: of.created_at.map(Timestamp::rfc3339),
+        rows: of.rows,
+        size: of.size,
+        columns: schema.signals.iter().map(node).collect(),
+        files: schema.files.iter().map(|file| file_of(file, schema)).collect(),
+        system_columns: ["sys__id", "sys__rand"],
+    };
+    // Strings and numbers alone: nothing that serialising could refuse.
+    serde_json::to_string_pretty(&page).unwrap_or_default() + "\n"
+}
+
+fn node(field: &Field) -> Node<'_> {
+    let mut node = Node {
+        name: &field.name,
+        r#type: &field.type_text,
+        optional: field.optional,
+        items: items(&field.type_text),
+        hidden: field.hidden,
+        file: false,
+        model: None,
+        column: None,
+        fields: None,
+    };
+    match &field.shape {
+        Shape::Column { column } => node.column = Some(column),
+        Shape::Model { model, file, fields, .. } => {
+            node.model = Some(model);
+            node.file = *file;
+            node.fields = Some(fields.iter().map(self::node).collect());
+        }
+    }
+    node
+}
+
+/// What a list holds: `float` of `list[float]` and of `Optional[list[float]]`.
+fn items(type_text: &str) -> Option<&str> {
+    let inner = |text: &'_ str, outer: &str| -> Option<(usize, usize)> {
+        let start = text.strip_prefix(outer)?.strip_prefix('[')?;
+        start.strip_suffix(']').map(|item| (outer.len() + 1, outer.len() + 1 + item.len()))
+    };
+    let plain = inner(type_text, "Optional").map_or(type_text, |(from, to)| &type_text[from..to]);
+    inner(plain, "list").map(|(from, to)| &plain[from..to])
+}
+
+fn file_of<'a>(file: &'a FileColumn, schema: &Schema) -> File<'a> {
+    let directory = match (file.is_listed(), schema.listed_files().count()) {
+        (false, _) => None,
+        (true, 1) => Some(".".to_owned()),
+        (true, _) => {
+            Some(String::from_utf8_lossy(&escape::segment(file.name.as_bytes())).into_owned())
+        }
+    };
+    File { column: &file.name, listed: file.is_listed(), directory, reason: unlisted(file) }
+}
+
+/// Why a File column shows no files.
+pub(super) fn unlisted(file: &FileColumn) -> Option<String> {
+    let parts = [("source", &file.source), ("path", &file.path), ("size", &file.size)];
+    let missing: Vec<String> = parts
+        .iter()
+        .filter(|(_, part)| part.is_none())
+        .map(|(name, _)| format!("`{name}`"))
+        .collect();
+    (!missing.is_empty()).then(|| format!("the version did not save its {}", missing.join(" and ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::readme::tests::pets;
+
+    #[test]
+    fn lists_say_what_they_hold() {
+        let cases = [
+            ("list[float]", Some("float")),
+            ("Optional[list[BBox@v1]]", Some("BBox@v1")),
+            ("list[list[int]]", Some("list[int]")),
+            ("int", None),
+            ("dict[str, list[int]]", None),
+            ("list", None),
+            ("Optional[int]", None),
+        ];
+        for (text, want) in cases {
+            assert_eq!(items(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_page_is_what_the_document_says() {
+        let (of, schema) = pets();
+        let documented = include_str!("../../docs/schema-format.md");
+        let page = schema_json(&of, &schema);
+        let example = documented.split("```json\n").nth(1).and_then(|t| t.split("```").next());
+        assert_eq!(Some(page.as_str()), example, "docs/schema-format.md shows the page");
+    }
+}

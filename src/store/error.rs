@@ -1,0 +1,140 @@
+//! Why bytes could not be had. One line each: the object, what was recorded, what is there, what to
+//! do. Nothing in a message is raw: keys, etags and answers come from strangers.
+
+use std::fmt::Write as _;
+
+use crate::error::Kind;
+use crate::object::Object;
+
+/// The longest name or answer that a message repeats, in characters.
+const LONGEST: usize = 600;
+
+/// Why an object cannot be read. `place` is `source/path`, safe to print.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A store of a later issue, or of nobody.
+    #[error("dcfs does not read `{scheme}` yet, which `{place}` asks for")]
+    Scheme { place: String, scheme: String },
+    /// The source or the path cannot be asked for exactly as recorded.
+    #[error("`{place}` cannot be asked for exactly as recorded: {reason}")]
+    Unaskable { place: String, reason: &'static str },
+    /// A hand-made row.
+    #[error("the row of `{place}` records no size; index it again with DataChain")]
+    NoSize { place: String },
+    /// A `location` that cannot be followed.
+    #[error("`{place}`: {cause}")]
+    Location { place: String, cause: crate::object::Error },
+    /// A member that is not inside its archive.
+    #[error(
+        "`{place}` ends at byte {size}, but the row's member is {length} bytes from byte {offset}"
+    )]
+    Outside { place: String, size: u64, offset: u64, length: u64 },
+    /// Another object than the one recorded.
+    #[error(
+        "`{place}` is no longer the object recorded: its {what} was {recorded} and is {found}; \
+         index it again and save a new version"
+    )]
+    Changed { place: String, what: &'static str, recorded: String, found: String },
+    /// No object at all.
+    #[error("`{place}` is gone, or that version of it: {answer}; index it again")]
+    Gone { place: String, answer: String },
+    /// The answer carries nothing to tell the object recorded from another one.
+    #[error(
+        "the store does not say the {what} of `{place}`, recorded as {recorded}, so it may be \
+         another object"
+    )]
+    Unproven { place: String, what: &'static str, recorded: String },
+    /// The store or the system forbids it.
+    #[error("`{place}` may not be read: {answer}; {hint}")]
+    Denied { place: String, answer: String, hint: &'static str },
+    /// The catalog, the cache, or the mount itself.
+    #[error("`{place}` is never served: it belongs to the catalog, the cache or the mount")]
+    Forbidden { place: String },
+    /// Still so after all retries.
+    #[error("the store is busy and did not give `{place}`: {answer}; try again later")]
+    Busy { place: String, answer: String },
+    /// Nothing came, or not enough of it.
+    #[error("no whole answer for `{place}` within {seconds} s; see `--timeout`")]
+    Timeout { place: String, seconds: f64 },
+    /// The store sent a whole object where a part was asked for.
+    #[error(
+        "the server ignores ranges: asked for a part of `{place}`, it sent all of it; large \
+         objects cannot be read from it"
+    )]
+    RangeIgnored { place: String },
+    /// Bytes that are not what was asked for.
+    #[error("the store's answer for `{place}` is not what was asked for: {answer}")]
+    Answer { place: String, answer: String },
+    /// Any other failure of the store, the network or the disk.
+    #[error("`{place}` could not be read: {cause}")]
+    Failed { place: String, cause: String },
+    /// A flag or an `AWS_*` variable.
+    #[error("{0}")]
+    Setting(String),
+}
+
+impl From<Error> for crate::error::Error {
+    fn from(error: Error) -> Self {
+        let kind = match error {
+            Error::Changed { .. } | Error::Gone { .. } => Kind::Stale,
+            Error::Denied { .. } | Error::Forbidden { .. } => Kind::Denied,
+            Error::Busy { .. } => Kind::Busy,
+            Error::Setting(_) => Kind::Invalid,
+            Error::Scheme { .. }
+            | Error::Unaskable { .. }
+            | Error::NoSize { .. }
+            | Error::Location { .. }
+            | Error::Outside { .. }
+            | Error::Unproven { .. }
+            | Error::Timeout { .. }
+            | Error::RangeIgnored { .. }
+            | Error::Answer { .. }
+            | Error::Failed { .. } => Kind::Broken,
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// `source/path` of `object` for a message.
+pub fn place(object: &Object) -> String {
+    show(&object.to_string())
+}
+
+/// `text` on one line, without control or invisible characters, cut at [`LONGEST`].
+pub fn show(text: &str) -> String {
+    let mut shown = String::new();
+    for (n, c) in text.chars().enumerate() {
+        if n == LONGEST {
+            shown.push_str("...");
+            break;
+        }
+        match c {
+            '"' | '\'' => shown.push(c),
+            _ => write!(shown, "{}", c.escape_debug()).expect("a String takes anything"),
+        }
+    }
+    shown
+}
+
+/// A value of a row or an answer: `text` in backquotes.
+pub fn quoted(text: &str) -> String {
+    format!("`{}`", show(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_strangers_are_shown_on_one_line() {
+        let cases = [
+            ("s3://b/it's a \"key\"", "s3://b/it's a \"key\""),
+            ("a\nb\t\u{1b}[31m\\", "a\\nb\\t\\u{1b}[31m\\\\"),
+            ("\u{e9}\u{202e}", "\u{e9}\\u{202e}"),
+        ];
+        for (text, shown) in cases {
+            assert_eq!(show(text), shown, "{text:?}");
+        }
+        assert_eq!(show(&"k".repeat(100_000)).len(), LONGEST + 3);
+    }
+}

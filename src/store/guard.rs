@@ -1,0 +1,100 @@
+//! Files that are never served, whatever a row says: the open catalog, the cache, the mount.
+//!
+//! Beyond manners this keeps data safe: closing any descriptor of the database in this process
+//! would drop the locks that SQLite holds on it (POSIX locks belong to the process). So callers ask
+//! here with a descriptor opened by `O_PATH`, which holds no locks, before they open anything.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// What SQLite keeps beside a database.
+const BESIDE: [&str; 4] = ["", "-wal", "-shm", "-journal"];
+
+/// The forbidden folders and files, with symbolic links resolved.
+#[derive(Debug)]
+pub struct Guard {
+    /// Each with whether it was a folder at first: a folder is never asked about again, for it may
+    /// have become our own mount.
+    forbidden: Vec<(PathBuf, bool)>,
+}
+
+impl Guard {
+    /// Each of `paths` is a folder, with all below it, or a file. They need not exist yet.
+    pub fn new(paths: &[PathBuf]) -> Self {
+        let beside = |path: &PathBuf| {
+            let path = canonical(path);
+            BESIDE.map(|suffix| {
+                let mut name = OsString::from(path.clone());
+                name.push(suffix);
+                let path = PathBuf::from(name);
+                let folder = path.is_dir();
+                (path, folder)
+            })
+        };
+        Self { forbidden: paths.iter().flat_map(beside).collect() }
+    }
+
+    /// Whether the file at `path` (absolute, links resolved) with that device and inode number is
+    /// forbidden: it lies at or below a forbidden path, or is a hard link to a forbidden file.
+    pub fn forbids(&self, path: &Path, device: u64, inode: u64) -> bool {
+        let is = |there: fs::Metadata| (there.dev(), there.ino()) == (device, inode);
+        self.forbidden.iter().any(|(forbidden, folder)| {
+            path.starts_with(forbidden) || (!folder && fs::metadata(forbidden).is_ok_and(is))
+        })
+    }
+}
+
+/// `path` with the links of its longest existing part resolved.
+fn canonical(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    for part in path.ancestors() {
+        if let Ok(real) = fs::canonicalize(part) {
+            return match path.strip_prefix(part) {
+                Ok(rest) if !rest.as_os_str().is_empty() => real.join(rest),
+                _ => real,
+            };
+        }
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn forbids_by_place_and_by_file() {
+        let home = tempfile::tempdir().unwrap();
+        let home = home.path().canonicalize().unwrap();
+        let at = |name: &str| home.join(name);
+        fs::create_dir(at("real")).unwrap();
+        fs::create_dir(at("data")).unwrap();
+        symlink(at("real"), at("link")).unwrap();
+        for name in ["real/db", "real/db-wal", "real/db.bak", "real/other", "data/a"] {
+            fs::write(at(name), name).unwrap();
+        }
+        fs::hard_link(at("real/db"), at("data/hard")).unwrap();
+        let guard = Guard::new(&[at("link/db"), at("later/cache")]);
+        fs::create_dir_all(at("later/cache/x")).unwrap();
+        fs::write(at("later/cache/x/y"), "y").unwrap();
+        fs::write(at("later/cached"), "y").unwrap();
+        let cases = [
+            ("real/db", true),
+            ("real/db-wal", true),
+            ("data/hard", true),
+            ("later/cache/x/y", true),
+            ("real/db.bak", false),
+            ("real/other", false),
+            ("data/a", false),
+            ("later/cached", false),
+        ];
+        for (name, forbidden) in cases {
+            let there = fs::metadata(at(name)).unwrap();
+            assert_eq!(guard.forbids(&at(name), there.dev(), there.ino()), forbidden, "{name}");
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! Files of this machine.
+//!
+//! A file is looked up with `O_PATH`, which neither waits on a fifo nor disturbs a lock, then
+//! judged (guard, kind, size, time of change), and only then opened, through the descriptor: what
+//! was judged is what is read. Symbolic links are followed, as DataChain follows them. After each
+//! read the descriptor is asked again: a file that changed meanwhile gives no bytes.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use super::error::{Error, quoted, show};
+use super::guard::Guard;
+use super::mtime;
+use super::pin::Recorded;
+use crate::time::Timestamp;
+
+/// One open file, or a stretch of it. Blocking: callers keep it off the reactor.
+#[derive(Debug)]
+pub struct File {
+    place: String,
+    file: fs::File,
+    seen: State,
+    base: u64,
+    size: u64,
+}
+
+/// What must not change while a file is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct State {
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl File {
+    /// Opens `path` and compares it with `recorded`; reads will be of `size` bytes from `base`.
+    ///
+    /// # Errors
+    /// `Gone` and `Changed` where it is not the file recorded, `Denied` and `Forbidden`.
+    pub fn open(
+        place: String,
+        path: &Path,
+        recorded: &Recorded,
+        (base, size): (u64, u64),
+        guard: &Guard,
+    ) -> Result<Self, Error> {
+        let found = find(path).map_err(|error| io_error(&place, &error))?;
+        let meta = found.metadata().map_err(|error| io_error(&place, &error))?;
+        let link = PathBuf::from(format!("/proc/self/fd/{}", found.as_raw_fd()));
+        let real = fs::read_link(&link).map_err(|error| no_proc(&place, &error))?;
+        if guard.forbids(&real, meta.dev(), meta.ino()) {
+            return Err(Error::Forbidden { place });
+        }
+        if !meta.is_file() {
+            let (recorded, found) = ("a file".into(), kind(&meta).into());
+            return Err(Error::Changed { place, what: "kind", recorded, found });
+        }
+        let seen = State::of(&meta);
+        check(&place, recorded, &seen)?;
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&link)
+            .map_err(|error| io_error(&place, &error))?;
+        Ok(Self { place, file, seen, base, size })
+    }
+
+    /// The bytes `offset..offset + length`, cut at the end.
+    ///
+    /// # Errors
+    /// `Changed` where the file is not as it was when it was opened.
+    pub fn read(&self, offset: u64, length: u32) -> Result<Bytes, Error> {
+        let length = u64::from(length).min(self.size.saturating_sub(offset));
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
+        let read = self.file.read_exact_at(&mut bytes, self.base + offset.min(self.size));
+        let meta = self.file.metadata().map_err(|error| io_error(&self.place, &error))?;
+        let now = State::of(&meta);
+        if now != self.seen {
+            return Err(self.changed(&meta, now));
+        }
+        read.map_err(|error| io_error(&self.place, &error))?;
+        Ok(bytes.into())
+    }
+
+    fn changed(&self, meta: &fs::Metadata, now: State) -> Error {
+        let place = self.place.clone();
+        if meta.nlink() == 0 {
+            return Error::Gone { place, answer: "it was removed while it was open".into() };
+        }
+        if now.size != self.seen.size {
+            return size_changed(place, self.seen.size, now.size);
+        }
+        let (was, is) = if now.modified == self.seen.modified {
+            (self.seen.changed, now.changed)
+        } else {
+            (self.seen.modified, now.modified)
+        };
+        let (recorded, found) = (time(was).to_string(), time(is).to_string());
+        Error::Changed { place, what: "time of change, while open,", recorded, found }
+    }
+}
+
+impl State {
+    fn of(meta: &fs::Metadata) -> Self {
+        Self {
+            size: meta.len(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        }
+    }
+}
+
+/// A descriptor that names `path` without opening it.
+fn find(path: &Path) -> io::Result<fs::File> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: `path` is a NUL-terminated string that outlives the call.
+    let fd = unsafe { libc::open(path.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: `fd` was just opened and belongs to nobody else.
+    Ok(fs::File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+/// Whether a file in `state` is the one recorded: the size, and the time of change as DataChain
+/// writes it, as a hexadecimal float in the etag, else as a date rounded to the microsecond.
+fn check(place: &str, recorded: &Recorded, state: &State) -> Result<(), Error> {
+    if state.size != recorded.size {
+        return Err(size_changed(place.to_owned(), recorded.size, state.size));
+    }
+    let (seconds, nanoseconds) = state.modified;
+    let found = mtime::python(seconds, nanoseconds);
+    let (same, was) = match (mtime::parse(&recorded.etag), recorded.last_modified) {
+        #[expect(clippy::float_cmp, reason = "both are what Python computed")]
+        (Some(etag), _) => (etag == found, quoted(&recorded.etag)),
+        (None, Some(date)) => {
+            (date.micros().abs_diff(time(state.modified).micros()) <= 1, date.to_string())
+        }
+        (None, None) => return Ok(()),
+    };
+    if same {
+        return Ok(());
+    }
+    let (place, found) = (place.to_owned(), time(state.modified).to_string());
+    let recorded = match mtime::parse(&recorded.etag) {
+        Some(etag) => format!("{was} ({})", time_of(etag)),
+        None => was,
+    };
+    Err(Error::Changed { place, what: "time of change", recorded, found })
+}
+
+/// For comparing with a date of microseconds, and for messages.
+fn time((seconds, nanoseconds): (i64, i64)) -> Timestamp {
+    Timestamp::from_micros(seconds.saturating_mul(1_000_000).saturating_add(nanoseconds / 1000))
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "saturates; for messages")]
+fn time_of(seconds: f64) -> Timestamp {
+    Timestamp::from_micros((seconds * 1e6) as i64)
+}
+
+fn size_changed(place: String, recorded: u64, found: u64) -> Error {
+    let bytes = |n: u64| format!("{n} bytes");
+    Error::Changed { place, what: "size", recorded: bytes(recorded), found: bytes(found) }
+}
+
+fn kind(meta: &fs::Metadata) -> &'static str {
+    if meta.is_dir() { "a folder" } else { "a pipe, a socket or a device" }
+}
+
+fn io_error(place: &str, error: &io::Error) -> Error {
+    let place = place.to_owned();
+    let answer = show(&error.to_string());
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::Gone { place, answer },
+        io::ErrorKind::PermissionDenied => {
+            Error::Denied { place, answer, hint: "the user who mounted must be able to read it" }
+        }
+        _ => Error::Failed { place, cause: answer },
+    }
+}
+
+/// `/proc` is how a descriptor is named and opened again.
+fn no_proc(place: &str, error: &io::Error) -> Error {
+    let cause = format!("/proc is not mounted or not readable ({error})");
+    Error::Failed { place: place.to_owned(), cause }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    struct Folder {
+        _temporary: tempfile::TempDir,
+        path: PathBuf,
+        guard: Guard,
+    }
+
+    impl Folder {
+        /// With a file `a` of 5 bytes, changed at 1,500,000,000.25 s, and a forbidden file `db`.
+        fn new() -> Self {
+            let temporary = tempfile::tempdir().unwrap();
+            let path = temporary.path().canonicalize().unwrap();
+            let guard = Guard::new(&[path.join("db"), path.join("cache")]);
+            let folder = Self { _temporary: temporary, path, guard };
+            folder.write("a", b"hello");
+            folder.write("db", b"hello");
+            folder
+        }
+
+        fn write(&self, name: &str, bytes: &[u8]) {
+            fs::write(self.path.join(name), bytes).unwrap();
+            let file = fs::File::options().write(true).open(self.path.join(name)).unwrap();
+            let moment = SystemTime::UNIX_EPOCH + Duration::from_millis(1_500_000_000_250);
+            file.set_modified(moment).unwrap();
+        }
+
+        fn open(&self, name: &str, recorded: &Recorded) -> Result<File, Error> {
+            let whole = (0, recorded.size);
+            File::open(name.into(), &self.path.join(name), recorded, whole, &self.guard)
+        }
+    }
+
+    fn recorded() -> Recorded {
+        Recorded {
+            size: 5,
+            etag: "0x1.65a0bc0100000p+30".into(),
+            last_modified: Some(Timestamp::from_micros(1_500_000_000_250_000)),
+            ..Recorded::default()
+        }
+    }
+
+    #[test]
+    fn reads_the_file_recorded() {
+        let folder = Folder::new();
+        symlink("a", folder.path.join("link")).unwrap();
+        for name in ["a", "link"] {
+            let file = folder.open(name, &recorded()).unwrap();
+            for (offset, length, bytes) in
+                [(0, 5, "hello"), (1, 3, "ell"), (3, 99, "lo"), (5, 1, ""), (u64::MAX, 9, "")]
+            {
+                assert_eq!(file.read(offset, length).unwrap(), bytes, "{name} {offset} {length}");
+            }
+        }
+        let whole = Recorded { size: 5, ..Recorded::default() };
+        let path = folder.path.join("a");
+        let member = File::open("a".into(), &path, &whole, (1, 3), &folder.guard).unwrap();
+        assert_eq!(member.read(0, 99).unwrap(), "ell");
+        assert_eq!(member.read(2, 99).unwrap(), "l");
+        assert_eq!(member.read(3, 99).unwrap(), "");
+    }
+
+    #[test]
+    fn size_and_time_must_be_those_recorded() {
+        let folder = Folder::new();
+        let dated = Recorded { etag: String::new(), ..recorded() };
+        let at = |micros| Some(Timestamp::from_micros(micros));
+        let good = [
+            recorded(),
+            Recorded { last_modified: at(1), ..recorded() },
+            dated.clone(),
+            Recorded { last_modified: at(1_500_000_000_250_001), ..dated.clone() },
+            Recorded { last_modified: None, ..dated.clone() },
+            Recorded { etag: "md5".into(), ..dated.clone() },
+        ];
+        for recorded in good {
+            folder.open("a", &recorded).unwrap();
+        }
+        let bad = [
+            (
+                Recorded { size: 6, ..recorded() },
+                "`a` is no longer the object recorded: its size was 6 bytes and is 5 bytes; \
+                 index it again and save a new version",
+            ),
+            (
+                Recorded { etag: "0x1.65a0bc0100001p+30".into(), ..recorded() },
+                "`a` is no longer the object recorded: its time of change was \
+                 `0x1.65a0bc0100001p+30` (2017-07-14 02:40:00.250 UTC) and is \
+                 2017-07-14 02:40:00.250 UTC; index it again and save a new version",
+            ),
+            (
+                Recorded { last_modified: at(1_500_000_000_250_002), ..dated },
+                "`a` is no longer the object recorded: its time of change was \
+                 2017-07-14 02:40:00.250002 UTC and is 2017-07-14 02:40:00.250 UTC; index it \
+                 again and save a new version",
+            ),
+        ];
+        for (recorded, message) in bad {
+            assert_eq!(folder.open("a", &recorded).unwrap_err().to_string(), message);
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_or_not_to_be_read_is_refused_at_once() {
+        let folder = Folder::new();
+        let at = |name: &str| folder.path.join(name);
+        fs::create_dir(at("dir")).unwrap();
+        fs::create_dir(at("cache")).unwrap();
+        folder.write("cache/x", b"hello");
+        let fifo = CString::new(at("fifo").as_os_str().as_bytes()).unwrap();
+        // SAFETY: `fifo` is a NUL-terminated string that outlives the call.
+        assert_eq!(unsafe { libc::mkfifo(fifo.as_ptr(), 0o600) }, 0);
+        symlink(at("db"), at("link")).unwrap();
+        symlink(at("loop"), at("loop")).unwrap();
+        fs::hard_link(at("db"), at("hard")).unwrap();
+        let cases = [
+            ("none", "`none` is gone"),
+            ("a/b", "`a/b` is gone"),
+            ("dir", "its kind was a file and is a folder"),
+            ("fifo", "its kind was a file and is a pipe"),
+            ("loop", "`loop` could not be read"),
+            ("db", "`db` is never served"),
+            ("link", "`link` is never served"),
+            ("hard", "`hard` is never served"),
+            ("cache/x", "`cache/x` is never served"),
+        ];
+        for (name, message) in cases {
+            let error = folder.open(name, &recorded()).unwrap_err().to_string();
+            assert!(error.contains(message), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_changes_while_open_gives_no_bytes() {
+        let cases = [
+            ("other", "its time of change, while open, was"),
+            ("hell", "its size was 5 bytes and is 4 bytes"),
+            ("hello!", "its size was 5 bytes and is 6 bytes"),
+        ];
+        for (text, message) in cases {
+            let folder = Folder::new();
+            let file = folder.open("a", &recorded()).unwrap();
+            let seen = file.seen.changed;
+            // The kernel's clock of change times may move in steps of some milliseconds.
+            while State::of(&fs::metadata(folder.path.join("a")).unwrap()).changed == seen {
+                folder.write("a", text.as_bytes());
+            }
+            let error = file.read(0, 5).unwrap_err().to_string();
+            assert!(error.contains(message), "{text}: {error}");
+        }
+        let folder = Folder::new();
+        let file = folder.open("a", &recorded()).unwrap();
+        let seen = file.seen.changed;
+        let link = folder.path.join("b");
+        while State::of(&file.file.metadata().unwrap()).changed == seen {
+            fs::hard_link(folder.path.join("a"), &link).unwrap();
+            fs::remove_file(&link).unwrap();
+        }
+        fs::remove_file(folder.path.join("a")).unwrap();
+        let error = file.read(0, 5).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "`a` is gone, or that version of it: it was removed while it was open; index it again"
+        );
+    }
+}

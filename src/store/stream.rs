@@ -1,0 +1,426 @@
+//! One open object of a remote store: reads become few requests, each byte is fetched once while
+//! reading is sequential, and no byte waits for another reader's exact read.
+//!
+//! - Bytes already here are answered under a short lock.
+//! - Otherwise one reader at a time (`turn`) plans and fetches what is to be kept; the others find
+//!   it here when their turn comes. Exact reads leave the turn before they fetch.
+//! - A reader in the second half of the newest window starts the next one in a task.
+//!
+//! Memory of one open object: itself up to 1.1 MiB, else at most two windows (here or coming) of
+//! at most 8 MiB, and what is being answered. All of it goes with the `Stream`, which also ends
+//! what is still coming.
+//!
+//! Lock order: `turn`, then `held`. `held` is never kept across an await.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use tokio::sync;
+use tokio::task::JoinHandle;
+
+use super::error::Error;
+use super::window::{Plan, Window};
+
+/// What a stream asks of a store: some bytes of one object, pinned, checked, bounded in time.
+pub trait Ranges: Send + Sync + 'static {
+    /// Exactly the bytes of `range`, which lies within the object. An empty `range` is asked only
+    /// of an empty object: to check that it is.
+    fn get(self: Arc<Self>, range: Range<u64>) -> BoxFuture<'static, Result<Bytes, Error>>;
+
+    /// `source/path`, for messages.
+    fn place(&self) -> &str;
+}
+
+/// One open object.
+pub struct Stream {
+    object: Arc<dyn Ranges>,
+    size: u64,
+    held: Mutex<Held>,
+    turn: sync::Mutex<Turn>,
+}
+
+/// The windows that are here, oldest first: at most two.
+#[derive(Default)]
+struct Held(VecDeque<(u64, Bytes)>);
+
+/// What only one reader at a time may decide.
+#[derive(Default)]
+struct Turn {
+    window: Window,
+    ahead: Option<(Range<u64>, Task)>,
+    /// Of an empty object: that it is known to be empty.
+    empty: bool,
+}
+
+impl Stream {
+    /// Nothing is asked for yet. `size` is the length recorded.
+    pub fn new(object: Arc<dyn Ranges>, size: u64) -> Self {
+        Self { object, size, held: Mutex::default(), turn: sync::Mutex::default() }
+    }
+
+    /// The bytes `offset..offset + length`, cut at the end of the object.
+    pub async fn read(&self, offset: u64, length: u32) -> Result<Bytes, Error> {
+        if self.size == 0 {
+            return self.check_empty().await;
+        }
+        let end = offset.saturating_add(u64::from(length)).min(self.size);
+        if offset >= end {
+            return Ok(Bytes::new());
+        }
+        let first = self.piece(offset..end).await?;
+        let mut at = offset + len(&first);
+        if at == end {
+            return Ok(first);
+        }
+        let mut whole = BytesMut::from(&first[..]);
+        while at < end {
+            let piece = self.piece(at..end).await?;
+            at += len(&piece);
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole.freeze())
+    }
+
+    /// Some bytes from the start of `wanted`; at least one.
+    async fn piece(&self, wanted: Range<u64>) -> Result<Bytes, Error> {
+        if let Some(bytes) = self.here(&wanted) {
+            if let Ok(mut turn) = self.turn.try_lock() {
+                self.look_ahead(&mut turn, wanted.start);
+            }
+            return Ok(bytes);
+        }
+        let mut turn = self.turn.lock().await;
+        if let Some(bytes) = self.here(&wanted) {
+            return Ok(bytes);
+        }
+        self.take_ahead(&mut turn, wanted.start).await;
+        if let Some(bytes) = self.here(&wanted) {
+            return Ok(bytes);
+        }
+        match turn.window.plan(wanted.clone(), self.size) {
+            Plan::Once(range) => {
+                drop(turn);
+                self.fetch(range).finish().await
+            }
+            Plan::Keep(range) => {
+                turn.ahead = None;
+                let bytes = self.fetch(range.clone()).finish().await?;
+                self.held().keep(range.start, bytes);
+                self.here(&wanted).ok_or_else(|| self.bug())
+            }
+        }
+    }
+
+    /// Takes in the window that was started before anyone asked, if `at` is in it. One that failed
+    /// is forgotten: the reader asks again itself.
+    async fn take_ahead(&self, turn: &mut Turn, at: u64) {
+        let Some((range, task)) = turn.ahead.take_if(|(range, _)| range.contains(&at)) else {
+            return;
+        };
+        if let Ok(bytes) = task.finish().await {
+            turn.window.reached(&range);
+            self.held().keep(range.start, bytes);
+        }
+    }
+
+    /// Starts the next window once `at` is in the second half of the newest, and lets go of the one
+    /// before it.
+    fn look_ahead(&self, turn: &mut Turn, at: u64) {
+        if turn.ahead.is_some() || !self.held().is_late(at) {
+            return;
+        }
+        if let Some(range) = turn.window.further(self.size) {
+            self.held().keep_newest();
+            turn.ahead = Some((range.clone(), self.fetch(range)));
+        }
+    }
+
+    fn fetch(&self, range: Range<u64>) -> Task {
+        let object = Arc::clone(&self.object);
+        Task {
+            place: self.object.place().to_owned(),
+            want: range.end - range.start,
+            handle: tokio::spawn(object.get(range)),
+        }
+    }
+
+    async fn check_empty(&self) -> Result<Bytes, Error> {
+        let mut turn = self.turn.lock().await;
+        if !turn.empty {
+            self.fetch(0..0).finish().await?;
+            turn.empty = true;
+        }
+        Ok(Bytes::new())
+    }
+
+    fn here(&self, wanted: &Range<u64>) -> Option<Bytes> {
+        self.held().slice(wanted)
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        // Every change under this lock is one step, so a panic elsewhere leaves it whole.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn bug(&self) -> Error {
+        failed(self.object.place(), "the plan missed the read; please report it")
+    }
+}
+
+impl Held {
+    fn keep(&mut self, start: u64, bytes: Bytes) {
+        self.0.push_back((start, bytes));
+        while self.0.len() > 2 {
+            self.0.pop_front();
+        }
+    }
+
+    fn keep_newest(&mut self) {
+        while self.0.len() > 1 {
+            self.0.pop_front();
+        }
+    }
+
+    /// What is here from the start of `wanted` on.
+    fn slice(&self, wanted: &Range<u64>) -> Option<Bytes> {
+        self.0.iter().rev().find_map(|(start, bytes)| {
+            let from = usize::try_from(wanted.start.checked_sub(*start)?).ok()?;
+            let most = usize::try_from(wanted.end - wanted.start).unwrap_or(usize::MAX);
+            let to = from.saturating_add(most).min(bytes.len());
+            (from < to).then(|| bytes.slice(from..to))
+        })
+    }
+
+    /// Whether `at` is in the second half of the newest window.
+    fn is_late(&self, at: u64) -> bool {
+        self.0.back().is_some_and(|(start, bytes)| at >= start + len(bytes) / 2)
+    }
+}
+
+/// A request under way. It runs in a task of its own, so that a panic of a library on a hostile
+/// answer is an error here; dropping it ends it.
+struct Task {
+    place: String,
+    want: u64,
+    handle: JoinHandle<Result<Bytes, Error>>,
+}
+
+impl Task {
+    async fn finish(mut self) -> Result<Bytes, Error> {
+        let bytes = (&mut self.handle)
+            .await
+            .unwrap_or_else(|_| Err(failed(&self.place, "the request ended in a panic")))?;
+        if len(&bytes) != self.want {
+            let answer = format!("{} bytes in place of {}", bytes.len(), self.want);
+            return Err(Error::Answer { place: self.place.clone(), answer });
+        }
+        Ok(bytes)
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.handle.abort();
+    }
+}
+
+fn failed(place: &str, cause: &str) -> Error {
+    Error::Failed { place: place.to_owned(), cause: cause.to_owned() }
+}
+
+fn len(bytes: &Bytes) -> u64 {
+    bytes.len() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::FutureExt;
+    use futures_util::future::join_all;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::window::{FIRST, MOST};
+
+    /// An object whose bytes tell their place, and the ranges that were asked of it.
+    #[derive(Default)]
+    struct Fake {
+        asked: Mutex<Vec<Range<u64>>>,
+        failures: AtomicUsize,
+        panics: bool,
+    }
+
+    fn byte(at: u64) -> u8 {
+        (at % 251) as u8
+    }
+
+    impl Ranges for Fake {
+        fn get(self: Arc<Self>, range: Range<u64>) -> BoxFuture<'static, Result<Bytes, Error>> {
+            async move {
+                tokio::task::yield_now().await;
+                assert!(!self.panics, "as told");
+                self.asked.lock().unwrap().push(range.clone());
+                let fails = |n: usize| n.checked_sub(1);
+                if self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fails).is_ok() {
+                    return Err(failed("fake", "as told"));
+                }
+                Ok(range.map(byte).collect())
+            }
+            .boxed()
+        }
+
+        fn place(&self) -> &str {
+            "fake"
+        }
+    }
+
+    fn run<T>(test: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build();
+        runtime.unwrap().block_on(test)
+    }
+
+    fn open(size: u64) -> (Arc<Fake>, Stream) {
+        let fake = Arc::new(Fake::default());
+        (fake.clone(), Stream::new(fake, size))
+    }
+
+    fn requests(fake: &Fake) -> (usize, u64) {
+        let asked = fake.asked.lock().unwrap();
+        (asked.len(), asked.iter().map(|r| r.end - r.start).sum())
+    }
+
+    fn expect(offset: u64, length: u64, size: u64) -> Vec<u8> {
+        (offset..(offset + length).min(size)).map(byte).collect()
+    }
+
+    #[test]
+    fn a_small_object_is_one_request_however_many_readers() {
+        run(async {
+            let (fake, stream) = open(FIRST);
+            let reads = (0..9).rev().map(|n| stream.read(n * 131_072, 131_072));
+            let got: Vec<_> = join_all(reads).await.into_iter().map(Result::unwrap).collect();
+            for (bytes, n) in got.into_iter().zip((0..9).rev()) {
+                assert_eq!(bytes, expect(n * 131_072, 131_072, FIRST));
+            }
+            assert_eq!(requests(&fake), (1, FIRST));
+        });
+    }
+
+    #[test]
+    fn a_sequential_read_fetches_each_byte_once() {
+        for step in [131_072, 1_000_003, 9 * 1024 * 1024] {
+            run(async {
+                let size = 5 * MOST + 7;
+                let (fake, stream) = open(size);
+                let mut at = 0;
+                while at < size {
+                    let bytes = stream.read(at, step).await.unwrap();
+                    assert_eq!(bytes, expect(at, u64::from(step), size));
+                    at += u64::from(step);
+                }
+                let (count, sum) = requests(&fake);
+                assert_eq!(sum, size, "step {step}");
+                assert!(count <= 9, "{count} requests");
+            });
+        }
+    }
+
+    #[test]
+    fn kernel_readahead_arrives_in_any_order_and_fetches_each_byte_once() {
+        run(async {
+            let size = 3 * MOST;
+            let (fake, stream) = open(size);
+            for group in 0..size / (1 << 20) {
+                let at = group << 20;
+                let reads = [5, 0, 3, 1, 2, 7, 6, 4].map(|n| (at + n * 131_072, 131_072));
+                let got = join_all(reads.map(|(at, n)| stream.read(at, n))).await;
+                for (bytes, (at, n)) in got.into_iter().zip(reads) {
+                    assert_eq!(bytes.unwrap(), expect(at, u64::from(n), size));
+                }
+            }
+            assert_eq!(requests(&fake).1, size);
+        });
+    }
+
+    #[test]
+    fn a_random_read_is_exact_and_leaves_the_windows_alone() {
+        run(async {
+            let size = 100 * MOST;
+            let (fake, stream) = open(size);
+            stream.read(0, 4096).await.unwrap();
+            for n in [70, 20, 90, 50] {
+                let at = n * MOST + 5;
+                assert_eq!(stream.read(at, 4096).await.unwrap(), expect(at, 4096, size));
+            }
+            stream.read(4096, 4096).await.unwrap();
+            assert_eq!(requests(&fake), (5, FIRST + 4 * 4096));
+        });
+    }
+
+    #[test]
+    fn a_header_costs_one_request() {
+        run(async {
+            let (fake, stream) = open(100 * MOST);
+            stream.read(0, 131_072).await.unwrap();
+            stream.read(4096, 131_072).await.unwrap();
+            tokio::task::yield_now().await;
+            assert_eq!(requests(&fake), (1, FIRST));
+        });
+    }
+
+    #[test]
+    fn past_the_end_there_is_nothing_and_an_empty_object_is_checked_once() {
+        run(async {
+            let (fake, stream) = open(10);
+            for (offset, length) in [(10, 1), (u64::MAX, u32::MAX), (3, 0)] {
+                assert!(stream.read(offset, length).await.unwrap().is_empty());
+            }
+            assert_eq!(requests(&fake), (0, 0));
+            assert_eq!(stream.read(8, u32::MAX).await.unwrap(), expect(8, 2, 10));
+            let (fake, stream) = open(0);
+            stream.read(0, 1).await.unwrap();
+            stream.read(0, 1).await.unwrap();
+            assert_eq!(requests(&fake), (1, 0));
+        });
+    }
+
+    #[test]
+    fn failures_are_told_and_not_kept() {
+        run(async {
+            let (fake, stream) = open(10);
+            fake.failures.store(1, Ordering::SeqCst);
+            assert!(stream.read(0, 10).await.is_err());
+            assert_eq!(stream.read(0, 10).await.unwrap(), expect(0, 10, 10));
+            let fake = Arc::new(Fake { panics: true, ..Fake::default() });
+            let error = Stream::new(fake, 10).read(0, 10).await.unwrap_err();
+            assert_eq!(error.to_string(), "`fake` could not be read: the request ended in a panic");
+        });
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+        #[test]
+        fn any_reads_in_any_order_are_right(
+            size in 0..3 * MOST,
+            reads in prop::collection::vec((0..3 * MOST, 0..2_000_000_u32), 1..12),
+            failures in 0..3_usize,
+        ) {
+            run(async {
+                let (fake, stream) = open(size);
+                fake.failures.store(failures, Ordering::SeqCst);
+                let got = join_all(reads.iter().map(|(at, n)| stream.read(*at, *n))).await;
+                for (bytes, (at, n)) in got.into_iter().zip(&reads) {
+                    match bytes {
+                        Ok(bytes) => assert_eq!(bytes, expect(*at, u64::from(*n), size)),
+                        Err(_) => assert!(failures > 0),
+                    }
+                }
+            });
+        }
+    }
+}

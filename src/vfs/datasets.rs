@@ -1,0 +1,100 @@
+//! `datasets/` as the catalog stands now: read anew when another process commits, else from memory.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use super::Totals;
+use crate::catalog::{Catalog, Revision, VersionInfo};
+use crate::error::Result;
+use crate::id::VersionId;
+use crate::tree::datasets::{Datasets as Names, Entry};
+
+/// The directory of datasets, followed.
+#[derive(Debug)]
+pub struct Datasets {
+    catalog: Arc<Catalog>,
+    last: Mutex<Option<(Revision, Arc<Snapshot>)>>,
+}
+
+/// What a name in `datasets/` is.
+#[derive(Clone, Copy, Debug)]
+pub enum Found<'a> {
+    /// The directory of a version.
+    Version(&'a VersionInfo),
+    /// A link to the directory of that name beside it.
+    Link(&'a [u8]),
+}
+
+/// The versions of one moment.
+#[derive(Debug)]
+pub struct Snapshot {
+    versions: HashMap<VersionId, VersionInfo>,
+    names: Names,
+}
+
+impl Datasets {
+    /// Nothing is read yet.
+    pub fn new(catalog: Arc<Catalog>) -> Self {
+        Self { catalog, last: Mutex::default() }
+    }
+
+    /// The versions as the catalog stands now. Blocks on the catalog where it moved.
+    pub fn current(&self) -> Result<Arc<Snapshot>> {
+        // Asked before the versions are read, so that a commit in between is seen next time.
+        let revision = self.catalog.revision()?;
+        let mut last = self.last.lock().unwrap_or_else(|e| e.into_inner());
+        match &*last {
+            Some((seen, snapshot)) if *seen == revision => Ok(snapshot.clone()),
+            _ => {
+                let snapshot = Arc::new(Snapshot::of(self.catalog.versions()?));
+                *last = Some((revision, snapshot.clone()));
+                Ok(snapshot)
+            }
+        }
+    }
+}
+
+impl Snapshot {
+    fn of(versions: Vec<VersionInfo>) -> Self {
+        let names = Names::new(versions.iter().map(|of| (&of.dataset, of.id, of.version)));
+        Self { versions: versions.into_iter().map(|of| (of.id, of)).collect(), names }
+    }
+
+    /// Every listed name, in byte order.
+    pub fn entries(&self) -> impl Iterator<Item = (&[u8], Found<'_>)> {
+        let named = self.names.entries().iter();
+        named.filter_map(|(name, entry)| Some((&name[..], self.found(entry)?)))
+    }
+
+    /// The directory or the link that a name means, listed or not.
+    pub fn version(&self, name: &[u8]) -> Option<&VersionInfo> {
+        match self.names.lookup(name)? {
+            Entry::Version(id) => self.versions.get(&id),
+            Entry::Link(_) => None,
+        }
+    }
+
+    /// Where a link leads, listed or not.
+    pub fn link(&self, name: &[u8]) -> Option<Vec<u8>> {
+        match self.names.lookup(name)? {
+            Entry::Version(_) => None,
+            Entry::Link(target) => Some(target),
+        }
+    }
+
+    /// Rows and bytes of all versions.
+    pub fn totals(&self) -> Totals {
+        let add = |sum: Totals, of: &VersionInfo| Totals {
+            rows: sum.rows.saturating_add(of.rows.unwrap_or(0)),
+            bytes: sum.bytes.saturating_add(of.size.unwrap_or(0)),
+        };
+        self.versions.values().fold(Totals::default(), add)
+    }
+
+    fn found<'a>(&'a self, entry: &'a Entry) -> Option<Found<'a>> {
+        Some(match entry {
+            Entry::Version(id) => Found::Version(self.versions.get(id)?),
+            Entry::Link(target) => Found::Link(target),
+        })
+    }
+}

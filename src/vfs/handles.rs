@@ -1,0 +1,47 @@
+//! Open files and directories: what a read needs, by the number that the kernel gives back.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
+
+use bytes::Bytes;
+
+use super::listing::Listing;
+use crate::store::Reader;
+
+/// An open file or directory. Cheap to clone: a read takes its own and holds no lock while it waits.
+#[derive(Clone, Debug)]
+pub enum Handle {
+    /// A helper file as it was when opened.
+    Text(Bytes),
+    /// An object of a store.
+    Object(Arc<Reader>),
+    /// A directory as it was when opened.
+    Directory(Arc<Listing>),
+}
+
+/// Every open file of a mount. Numbers are never used twice.
+#[derive(Debug, Default)]
+pub struct Handles {
+    next: AtomicU64,
+    open: RwLock<HashMap<u64, Handle>>,
+}
+
+impl Handles {
+    /// Keeps an open file and gives its number.
+    pub fn insert(&self, handle: Handle) -> u64 {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.open.write().unwrap_or_else(|e| e.into_inner()).insert(number, handle);
+        number
+    }
+
+    /// The open file with that number.
+    pub fn get(&self, number: u64) -> Option<Handle> {
+        self.open.read().unwrap_or_else(|e| e.into_inner()).get(&number).cloned()
+    }
+
+    /// Forgets it. Reads that hold it already go on.
+    pub fn remove(&self, number: u64) {
+        self.open.write().unwrap_or_else(|e| e.into_inner()).remove(&number);
+    }
+}

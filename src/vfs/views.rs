@@ -1,0 +1,183 @@
+//! The table of views: which version a slot of an inode number stands for, and its pack.
+//!
+//! A version's slot starts at a hash of its uuid and probes on collision, so that its inode numbers
+//! are the same on every mount. Slots are never given to another version: the kernel and programs
+//! may hold a number for as long as they like. A full table is an error, never another version.
+//!
+//! Entry numbers mean something only in the pack that gave them. So a view keeps to the first pack
+//! it was answered from; when that pack turns out damaged, the slot is retired, every number in it
+//! is ESTALE from then on (Linux looks the path up again by itself), and the version gets a new slot.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock, RwLock};
+
+use sha2::{Digest, Sha256};
+
+use super::Error;
+use super::inode::{Slot, VIEWS};
+use crate::catalog::VersionInfo;
+use crate::pack::Pack;
+
+/// One version as this mount shows it.
+#[derive(Debug)]
+pub struct View {
+    /// The version.
+    pub of: VersionInfo,
+    /// The pack whose entry numbers are in this view's inode numbers.
+    pack: OnceLock<Arc<Pack>>,
+}
+
+/// Every view of a mount, some hundred bytes each.
+#[derive(Debug, Default)]
+pub struct Views {
+    table: RwLock<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    /// `None` is a retired slot.
+    slots: HashMap<Slot, Option<Arc<View>>>,
+    by_uuid: HashMap<String, Slot>,
+}
+
+impl View {
+    /// The pack, where one has answered already.
+    pub fn pack(&self) -> Option<&Arc<Pack>> {
+        self.pack.get()
+    }
+
+    /// Keeps to `pack`, unless another came first: then to that one.
+    pub fn keep(&self, pack: Arc<Pack>) -> &Arc<Pack> {
+        self.pack.get_or_init(|| pack)
+    }
+}
+
+impl Views {
+    /// The slot of a version, the same each time it is asked for.
+    ///
+    /// # Errors
+    /// [`Error::Full`] where every slot is taken.
+    pub fn slot(&self, version: &VersionInfo) -> Result<Slot, Error> {
+        if let Some((slot, known)) = self.known(version)
+            && known.of == *version
+        {
+            return Ok(slot);
+        }
+        let mut table = self.table.write().unwrap_or_else(|e| e.into_inner());
+        let known = table.by_uuid.get(&version.uuid).copied();
+        let slot = match known {
+            Some(slot) => slot,
+            None => table.free(start(&version.uuid))?,
+        };
+        // A catalog made anew may give the same version another key; its pack stays right.
+        let view = View { of: version.clone(), pack: table.pack(slot) };
+        table.by_uuid.insert(version.uuid.clone(), slot);
+        table.slots.insert(slot, Some(Arc::new(view)));
+        Ok(slot)
+    }
+
+    /// The view in a slot; `None` for a number that this mount never handed out, or retired.
+    pub fn get(&self, slot: Slot) -> Option<Arc<View>> {
+        self.table.read().unwrap_or_else(|e| e.into_inner()).slots.get(&slot).cloned().flatten()
+    }
+
+    /// Ends a slot for good; the version gets another when it is looked up again.
+    pub fn retire(&self, slot: Slot) {
+        let mut table = self.table.write().unwrap_or_else(|e| e.into_inner());
+        if let Some(Some(view)) = table.slots.insert(slot, None) {
+            table.by_uuid.remove(&view.of.uuid);
+        }
+    }
+
+    fn known(&self, version: &VersionInfo) -> Option<(Slot, Arc<View>)> {
+        let table = self.table.read().unwrap_or_else(|e| e.into_inner());
+        let slot = *table.by_uuid.get(&version.uuid)?;
+        Some((slot, table.slots.get(&slot)?.clone()?))
+    }
+}
+
+impl Table {
+    /// The first free slot from `start` on.
+    fn free(&self, start: u32) -> Result<Slot, Error> {
+        let probes = (0..VIEWS).map(|step| Slot((start + step) % VIEWS));
+        let mut free = probes.filter(|slot| !self.slots.contains_key(slot));
+        free.next().ok_or(Error::Full("versions"))
+    }
+
+    /// The pack that a slot keeps to.
+    fn pack(&self, slot: Slot) -> OnceLock<Arc<Pack>> {
+        let view = self.slots.get(&slot).and_then(Option::as_ref);
+        view.map(|view| view.pack.clone()).unwrap_or_default()
+    }
+}
+
+/// Where the probing of a uuid starts: the first bits of its SHA-256.
+fn start(uuid: &str) -> u32 {
+    let hash = Sha256::digest(uuid);
+    u32::from_le_bytes([hash[0], hash[1], hash[2], hash[3]]) % VIEWS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::VersionId;
+
+    fn version(uuid: &str, key: i64) -> VersionInfo {
+        VersionInfo {
+            id: VersionId::from_catalog(key),
+            uuid: uuid.into(),
+            ..VersionInfo::default()
+        }
+    }
+
+    /// Uuids whose slots start at one place.
+    fn colliding() -> (String, String) {
+        let mut seen = HashMap::new();
+        for n in 0.. {
+            let uuid = format!("u{n}");
+            if let Some(other) = seen.insert(start(&uuid), uuid.clone()) {
+                return (other, uuid);
+            }
+        }
+        unreachable!("there are more numbers than slots")
+    }
+
+    #[test]
+    fn a_version_keeps_its_slot_on_every_mount() {
+        let (a, b) = (Views::default(), Views::default());
+        b.slot(&version("other", 1)).expect("room");
+        let slot = a.slot(&version("u", 1)).expect("room");
+        assert_eq!(b.slot(&version("u", 9)).expect("room"), slot);
+        assert_eq!(a.slot(&version("u", 2)).expect("room"), slot, "the key may change");
+        assert_eq!(a.get(slot).expect("known").of.id.key(), 2);
+    }
+
+    #[test]
+    fn colliding_versions_have_slots_of_their_own() {
+        let (one, two) = colliding();
+        let views = Views::default();
+        let first = views.slot(&version(&one, 1)).expect("room");
+        let second = views.slot(&version(&two, 2)).expect("room");
+        assert_ne!(first, second);
+        assert_eq!(views.get(first).expect("known").of.uuid, one);
+        assert_eq!(views.get(second).expect("known").of.uuid, two);
+    }
+
+    #[test]
+    fn a_retired_slot_answers_nobody_again() {
+        let views = Views::default();
+        let old = views.slot(&version("u", 1)).expect("room");
+        views.retire(old);
+        assert!(views.get(old).is_none());
+        let new = views.slot(&version("u", 1)).expect("room");
+        assert_ne!(new, old);
+        assert!(views.get(old).is_none() && views.get(new).is_some());
+    }
+
+    #[test]
+    fn a_full_table_is_an_error() {
+        let mut table = Table::default();
+        table.slots = (0..VIEWS).map(|n| (Slot(n), None)).collect();
+        assert!(matches!(table.free(7), Err(Error::Full(_))));
+    }
+}
