@@ -8,7 +8,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 /// What every fallible function above the words returns.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What the caller can do next; the message says the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

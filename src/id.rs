@@ -21,6 +21,24 @@ impl VersionId {
     }
 }
 
+/// One dataset, whatever its name and however many versions: the key of `datasets` in the catalog.
+///
+/// As lasting as a [`VersionId`]. Kept by a rename, and never equal for two datasets at one time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DatasetId(i64);
+
+impl DatasetId {
+    /// Wraps a key just read from the catalog. Only `catalog` calls this.
+    pub const fn from_catalog(key: i64) -> Self {
+        Self(key)
+    }
+
+    /// The key, for a bound SQL parameter.
+    pub const fn key(self) -> i64 {
+        self.0
+    }
+}
+
 /// One row of one version: its `sys__id`, which DataChain numbers from 1 in saved order.
 ///
 /// Not its ordinal: ids may have gaps, be negative, or start anywhere in a catalog of strangers.

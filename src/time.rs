@@ -25,6 +25,9 @@ impl Timestamp {
     /// No offset means UTC.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
+        if let Some(time) = Self::parse_fixed(text.as_bytes()) {
+            return Some(time);
+        }
         let naive = |t: NaiveDateTime| Self(t.and_utc().timestamp_micros());
         NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f")
             .or_else(|_| NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f"))
@@ -46,6 +49,27 @@ impl Timestamp {
         self.to_string().replacen(' ', "T", 1).replace(" UTC", "Z")
     }
 
+    /// Reads the one form that DataChain writes, `YYYY-MM-DD HH:MM:SS[.ffffff]`; `None` for any
+    /// other. A tenth of the time that a general reader takes, and asked of every row.
+    fn parse_fixed(text: &[u8]) -> Option<Self> {
+        let micros = match text.len() {
+            19 => 0,
+            26 if text[19] == b'.' => digits(&text[20..])?,
+            _ => return None,
+        };
+        let marks = [(4, b'-'), (7, b'-'), (10, b' '), (13, b':'), (16, b':')];
+        if marks.iter().any(|(at, mark)| text[*at] != *mark) {
+            return None;
+        }
+        let [year, month, day] = [digits(&text[..4])?, digits(&text[5..7])?, digits(&text[8..10])?];
+        let [hour, minute, second] =
+            [digits(&text[11..13])?, digits(&text[14..16])?, digits(&text[17..19])?];
+        let in_range = hour < 24 && minute < 60 && second < 60;
+        let days = days_since_epoch(year, month, day).filter(|_| in_range)?;
+        let seconds = ((days * 24 + hour) * 60 + minute) * 60 + second;
+        Some(Self(seconds * 1_000_000 + micros))
+    }
+
     /// The same moment for the kernel.
     pub fn to_system(self) -> SystemTime {
         let distance = Duration::from_micros(self.0.unsigned_abs());
@@ -56,6 +80,31 @@ impl Timestamp {
         };
         moment.unwrap_or(SystemTime::UNIX_EPOCH)
     }
+}
+
+/// A number of decimal digits alone.
+fn digits(text: &[u8]) -> Option<i64> {
+    text.iter()
+        .try_fold(0, |n, byte| byte.is_ascii_digit().then(|| n * 10 + i64::from(byte - b'0')))
+}
+
+/// Days from 1970-01-01 to a day of the Gregorian calendar; `None` where there is no such day.
+fn days_since_epoch(year: i64, month: i64, day: i64) -> Option<i64> {
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let longest = match month {
+        2 => 28 + i64::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => return None,
+    };
+    if !(1..=longest).contains(&day) {
+        return None;
+    }
+    // Years begin in March here, so that the leap day is a year's last; 719,468 days lie between
+    // 0000-03-01 and 1970-01-01.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let leaps = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    Some(year * 365 + leaps + (153 * month + 2) / 5 + day - 1 - 719_468)
 }
 
 /// `2024-01-02 03:04:05 UTC`, with the microseconds where there are any.
@@ -71,6 +120,42 @@ impl fmt::Display for Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use proptest::prelude::*;
+
+    /// As chrono reads the fixed form.
+    fn slow(text: &str) -> Option<i64> {
+        let time = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").ok()?;
+        Some(time.and_utc().timestamp_micros())
+    }
+
+    #[test]
+    fn the_fast_way_knows_every_day() {
+        let mut day = NaiveDate::from_ymd_opt(1599, 1, 1).expect("a day");
+        let last = NaiveDate::from_ymd_opt(2001, 1, 1).expect("a day");
+        while day < last {
+            let text = format!("{day} 23:59:59.999999");
+            let fast = Timestamp::parse_fixed(text.as_bytes()).map(Timestamp::micros);
+            assert_eq!(fast, slow(&text), "{text}");
+            day = day.succ_opt().expect("a day");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_fast_way_agrees_with_the_slow(
+            text in "[0-2][0-9]{3}-[01][0-9]-[0-3][0-9] [0-2][0-9]:[0-6][0-9]:[0-5][0-9](\\.[0-9]{6})?"
+        ) {
+            let fast = Timestamp::parse_fixed(text.as_bytes()).map(Timestamp::micros);
+            prop_assert_eq!(fast, slow(&text), "{}", text);
+        }
+
+        #[test]
+        fn the_fast_way_takes_nothing_else(text in "[-0-9 :.T\u{e9}]{17,28}") {
+            let fast = Timestamp::parse_fixed(text.as_bytes()).map(Timestamp::micros);
+            prop_assert!(fast.is_none() || fast == slow(&text), "{}", text);
+        }
+    }
 
     #[test]
     fn reads_what_python_writes() {

@@ -3,16 +3,39 @@
 //! Rules: nothing is ever created or written; one short read transaction per operation, never one
 //! per mount; tables are told by the schema they have, not the one they should have; only COMPLETE
 //! versions exist; no SQLite type leaves this module.
+//!
+//! | file | what it answers |
+//! |---|---|
+//! | `locate` | where the catalog is |
+//! | `connect` | connections, and whether the file is still the same |
+//! | `versions` | which versions there are |
+//! | `rows` | what the rows of a version hold |
+//! | `lineage` | where a version came from |
+//! | `columns`, `cell` | tables and cells of any shape |
 
+mod cell;
+mod columns;
+mod connect;
+mod error;
+mod lineage;
+mod locate;
+mod nearest;
+mod rows;
+mod versions;
+
+use std::collections::HashSet;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use crate::error::Result;
-use crate::id::{RowId, VersionId};
+use crate::id::{DatasetId, RowId, VersionId};
 use crate::name::{DatasetName, DatasetRef};
 use crate::object::Object;
 use crate::schema::{FileColumn, Schema};
 use crate::time::Timestamp;
 use crate::version::Version;
+use error::Error;
 
 /// Moves when another process commits, and when the file is deleted and made anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,6 +44,8 @@ pub struct Revision {
     pub data_version: i64,
     /// Device and inode of the database file.
     pub file: (u64, u64),
+    /// How often the file has been opened anew; `data_version` is comparable within one only.
+    pub opened: u64,
 }
 
 /// One complete, unremoved version: everything a directory listing needs.
@@ -29,6 +54,8 @@ pub struct VersionInfo {
     pub id: VersionId,
     /// Names this immutable content for ever; a stranger's text, to be checked before use in a path.
     pub uuid: String,
+    /// Settles which of two datasets goes first where their names do not.
+    pub dataset_id: DatasetId,
     pub dataset: DatasetName,
     pub version: Version,
     /// `num_objects`: rows. `None` where an old release left it NULL.
@@ -37,6 +64,13 @@ pub struct VersionInfo {
     pub size: Option<u64>,
     pub created_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
+}
+
+/// `pets@1.0.0`, for messages and pages.
+impl fmt::Display for VersionInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.dataset, self.version)
+    }
 }
 
 /// What `_lineage.md` tells of a version beside its parents.
@@ -60,7 +94,7 @@ pub struct Job {
 }
 
 /// What a version was computed from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parent {
     /// `None` where the parent was deleted for good and only the fact is left.
     pub dataset: Option<(DatasetName, Version)>,
@@ -83,16 +117,21 @@ pub struct Row<'a> {
 /// An open catalog. Cheap to share: connections are pooled inside.
 #[derive(Debug)]
 pub struct Catalog {
-    path: PathBuf,
+    pool: connect::Pool,
+    /// Versions already warned of as impossible to show, so that each is told once.
+    told: Mutex<HashSet<VersionId>>,
 }
+
+/// The most versions that are ever warned of.
+const MOST_TOLD: usize = 1000;
 
 /// Finds the database file: `--catalog` (a `.datachain` folder, the folder that holds one, or the
 /// file), else `DATACHAIN_DIR`, `DATACHAIN_ROOT_DIR`, the current folder, then its parents.
 ///
 /// # Errors
 /// None found, with the places looked at.
-pub fn locate(_given: Option<&Path>) -> Result<PathBuf> {
-    todo!()
+pub fn locate(given: Option<&Path>) -> Result<PathBuf> {
+    Ok(locate::find(given, |name| std::env::var_os(name), std::env::current_dir)?)
 }
 
 impl Catalog {
@@ -101,74 +140,119 @@ impl Catalog {
     /// # Errors
     /// Missing, not SQLite, not DataChain's, damaged, of an unknown schema version, or locked for
     /// long; each says what to do.
-    pub fn open(_path: &Path) -> Result<Self> {
-        todo!()
+    pub fn open(path: &Path) -> Result<Self> {
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        Ok(Self { pool: connect::Pool::open(path)?, told: Mutex::default() })
     }
 
     /// The database file.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.pool.path()
     }
 
     /// Where the catalog stands now; compare with an earlier answer. Costs microseconds.
+    ///
+    /// # Errors
+    /// The file is gone, or what stands in its place is no catalog; and as [`Catalog::open`].
     pub fn revision(&self) -> Result<Revision> {
-        todo!()
+        Ok(self.pool.revision()?)
     }
 
     /// Every version a mount shows: by dataset id, then version. Internal datasets are left out.
     pub fn versions(&self) -> Result<Vec<VersionInfo>> {
-        todo!()
+        let shown = self.pool.read(versions::all)?;
+        for (id, why) in shown.odd {
+            self.warn_once(id, &why);
+        }
+        Ok(shown.versions)
+    }
+
+    fn warn_once(&self, id: VersionId, why: &str) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() < MOST_TOLD && told.insert(id) {
+            tracing::warn!(catalog = %self.path().display(), "{why}");
+        }
     }
 
     /// The highest version that `wanted` admits.
     ///
     /// # Errors
     /// No such dataset (with the nearest names), no such version (with the latest), all removed.
-    pub fn find(&self, _wanted: &DatasetRef) -> Result<VersionInfo> {
-        todo!()
+    pub fn find(&self, wanted: &DatasetRef) -> Result<VersionInfo> {
+        Ok(self.pool.read(|connection| versions::find(connection, wanted))?)
     }
 
     /// The version's columns.
-    pub fn schema(&self, _of: &VersionInfo) -> Result<Schema> {
-        todo!()
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Stale`] where the version is removed; [`crate::schema::Error`].
+    pub fn schema(&self, of: &VersionInfo) -> Result<Schema> {
+        let (features, types, table) = rows::read(&self.pool, of, |table| table.schema_texts(of))?;
+        Ok(Schema::parse(&features, &types, &table)?)
     }
 
-    pub fn details(&self, _of: &VersionInfo) -> Result<Details> {
-        todo!()
+    /// The script, the job and what is said of the name.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Stale`] where the version is removed.
+    pub fn details(&self, of: &VersionInfo) -> Result<Details> {
+        Ok(self.pool.read(|connection| lineage::details(connection, of))?)
     }
 
     /// Direct parents, in the order recorded. For any version, listings included.
-    pub fn parents(&self, _of: VersionId) -> Result<Vec<Parent>> {
-        todo!()
+    pub fn parents(&self, of: VersionId) -> Result<Vec<Parent>> {
+        Ok(self.pool.read(|connection| lineage::parents(connection, of))?)
     }
 
     /// One example of each database column of `of`: the first non-NULL cell of its first 20 rows, as
     /// SQLite prints it, cut to `most` characters. Columns with none are left out.
-    pub fn examples(&self, _of: &VersionInfo, _most: usize) -> Result<Vec<(String, String)>> {
-        todo!()
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Stale`] where the version is removed.
+    pub fn examples(&self, of: &VersionInfo, most: usize) -> Result<Vec<(String, String)>> {
+        Ok(rows::read(&self.pool, of, |table| table.examples(most))?)
     }
 
-    /// Every row in `sys__id` order, in slices of one short transaction each.
+    /// Every row in `sys__id` order, in slices of one short transaction each. `each` is called within
+    /// them, and should not wait on anything.
     ///
     /// # Errors
     /// [`crate::error::Kind::Stale`] where the version is removed meanwhile; what `each` returns.
     pub fn scan(
         &self,
-        _of: &VersionInfo,
-        _columns: &[FileColumn],
-        _each: &mut dyn FnMut(Row<'_>) -> Result<()>,
+        of: &VersionInfo,
+        columns: &[FileColumn],
+        each: &mut dyn FnMut(Row<'_>) -> Result<()>,
     ) -> Result<()> {
-        todo!()
+        Ok(rows::scan(&self.pool, of, columns, each)?)
     }
 
-    /// Whether a File column holds more than one source over the whole version.
-    pub fn has_many_sources(&self, _of: &VersionInfo, _column: &FileColumn) -> Result<bool> {
-        todo!()
+    /// Whether a File column holds more than one source over the whole version. Rows that name no
+    /// object do not count.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Stale`] where the version is removed.
+    pub fn has_many_sources(&self, of: &VersionInfo, column: &FileColumn) -> Result<bool> {
+        Ok(rows::has_many_sources(&self.pool, of, column)?)
     }
 
     /// The number of rows and the first and last `sys__id`; `(0, 0, 0)` for none.
-    pub fn extent(&self, _of: &VersionInfo) -> Result<(u64, RowId, RowId)> {
-        todo!()
+    ///
+    /// Rows are counted only where the ids have gaps, or are as many as the version does not say:
+    /// counting reads the whole table.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Stale`] where the version is removed.
+    pub fn extent(&self, of: &VersionInfo) -> Result<(u64, RowId, RowId)> {
+        Ok(rows::read(&self.pool, of, |table| {
+            let Some((first, last)) = table.ends()? else {
+                return Ok((0, RowId::new(0), RowId::new(0)));
+            };
+            let dense = last.abs_diff(first).checked_add(1).filter(|_| of.rows.is_some());
+            let count = if dense == of.rows { dense } else { None };
+            let count = count.map_or_else(|| table.count(), Ok)?;
+            Ok((count, RowId::new(first), RowId::new(last)))
+        })?)
     }
 
     /// The object that one row names in one File column.
@@ -177,10 +261,14 @@ impl Catalog {
     /// [`crate::error::Kind::Stale`] where the version or the row is gone.
     pub fn object(
         &self,
-        _of: &VersionInfo,
-        _column: &FileColumn,
-        _row: RowId,
+        of: &VersionInfo,
+        column: &FileColumn,
+        row: RowId,
     ) -> Result<Option<Object>> {
-        todo!()
+        Ok(match rows::read(&self.pool, of, |table| table.object(column, row))? {
+            rows::Found::Object(object) => Some(object),
+            rows::Found::Nothing => None,
+            rows::Found::NoRow => Err(Error::RowGone { row: row.key(), of: of.to_string() })?,
+        })
     }
 }

@@ -5,18 +5,23 @@
 //! nest, the types say what a cell holds. Older releases lack parts of each; whatever is missing
 //! falls back to flat columns. Pure: texts come in, no catalog is opened.
 
+mod builtin;
+mod model;
 mod parse;
+mod types;
 
 use std::fmt;
 
 pub use parse::Error;
+pub use types::Type;
 
 /// The typed columns of one version, in the order of the models.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schema {
     /// The signals, as a tree. `sys__id` and `sys__rand` are not in it.
     pub signals: Vec<Field>,
-    /// Every File in the tree, at any depth, in order. A File inside a list is no column.
+    /// Every File in the tree, at any depth, in order; then those among flat columns, where
+    /// `x__source` beside `x__path` is the File `x`. A File inside a list is no column.
     pub files: Vec<FileColumn>,
 }
 
@@ -30,7 +35,7 @@ pub struct Field {
     pub type_text: String,
     /// What is below it.
     pub shape: Shape,
-    /// Whether it may be NULL by its type.
+    /// Whether it may be NULL: by its type, or (a column) by what `schema` says of it.
     pub optional: bool,
     /// Whether DataChain leaves it out of what it prints.
     pub hidden: bool,
@@ -88,8 +93,8 @@ impl Schema {
     /// `table` is `(name, declared type)` of every column of the row table, in table order.
     ///
     /// # Errors
-    /// Texts that are not JSON objects, and models that contain themselves. A model or a column
-    /// that is only missing is no error.
+    /// Texts that are not JSON objects, and columns deeper in models than people go. A model or a
+    /// column that is only missing is no error, nor is a model that contains itself.
     pub fn parse(
         feature_schema: &str,
         schema: &str,

@@ -1,4 +1,6 @@
 //! Tests that look at the whole: the house, the mount, the command line.
 
+mod catalog;
 mod docs;
 mod floors;
+mod support;

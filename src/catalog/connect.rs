@@ -1,0 +1,327 @@
+//! Connections to the catalog's file: opened read-only, pooled, and let go when the file is another.
+//!
+//! 1. The file is only ever opened by SQLite: closing it by any other hand in this process would drop
+//!    the locks that SQLite holds on it (POSIX locks belong to the process). Elsewhere it is `stat`ed.
+//! 2. Before each operation the file's device and inode are compared with those that are open.
+//! 3. *Live*: as any reader beside a writer. Reading a WAL database needs its `-wal` and `-shm` files
+//!    and may make them.
+//! 4. *Still*: `immutable=1`, without locks and without those files; for a folder where they cannot
+//!    be made, or where making them would shut the owner out (they would be ours). Only while the
+//!    `-wal` is empty. Every operation ends by making sure that the file stood still meanwhile.
+
+use std::fmt::Write as _;
+use std::fs::{self, Metadata};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+
+use super::Revision;
+use super::error::Error;
+
+/// How long SQLite waits for another program's lock. DataChain's own patience is a minute.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Connections kept for the next operation; more are opened when more threads ask at once.
+const KEPT: usize = 8;
+
+/// Statements that each connection keeps prepared: a few per version that is being read.
+const STATEMENTS: usize = 64;
+
+/// Every connection to one catalog. Shared by all threads; the lock is held for microseconds.
+#[derive(Debug)]
+pub(super) struct Pool {
+    path: PathBuf,
+    state: Mutex<State>,
+    /// Whether a Still catalog has been warned of.
+    warned: AtomicBool,
+}
+
+/// What is open now.
+#[derive(Debug)]
+struct State {
+    /// Counts from 1, one more each time that the file is opened anew.
+    opened: u64,
+    mode: Mode,
+    stamp: Stamp,
+    /// Set apart: `data_version` is comparable on one connection only.
+    watch: Connection,
+    idle: Vec<Connection>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Live,
+    Still,
+}
+
+/// What tells one state of the file from another without opening it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    /// Device and inode.
+    file: (u64, u64),
+    /// Zero where [`Mode::Live`]: SQLite itself follows the content.
+    content: Content,
+}
+
+/// What a change of the content moves: size, seconds and nanoseconds of change, length of the `-wal`.
+type Content = (u64, i64, i64, u64);
+
+impl Pool {
+    /// Opens the catalog at `path`, which is absolute.
+    pub fn open(path: PathBuf) -> Result<Self, Error> {
+        let (mode, stamp, watch) = match look(&path) {
+            Err(Error::Gone(path)) => Err(Error::Missing(path)),
+            found => open(&path, &found?),
+        }?;
+        let state = State { opened: 1, mode, stamp, watch, idle: Vec::new() };
+        let pool = Self { path, state: Mutex::new(state), warned: AtomicBool::new(false) };
+        pool.warn_if_still(mode);
+        Ok(pool)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs `work` in one read transaction on a connection of its own.
+    pub fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
+        let lease = self.lease()?;
+        let answer = in_transaction(&lease.connection, work).map_err(|e| e.at(&self.path));
+        if lease.mode == Mode::Still && stamp(&self.path, Mode::Still)? != lease.stamp {
+            return Err(Error::Changed(self.path.clone()));
+        }
+        self.give_back(lease);
+        answer
+    }
+
+    /// See [`Revision`].
+    pub fn revision(&self) -> Result<Revision, Error> {
+        let state = self.current()?;
+        let data_version = state
+            .watch
+            .pragma_query_value(None, "data_version", |row| row.get(0))
+            .map_err(|e| Error::from(e).at(&self.path))?;
+        Ok(Revision { data_version, file: state.stamp.file, opened: state.opened })
+    }
+
+    /// What is open, after opening it anew where the file is another.
+    fn current(&self) -> Result<MutexGuard<'_, State>, Error> {
+        // The state is whole whenever the lock is free, even after a panic: it is replaced in one go.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if stamp(&self.path, state.mode)? != state.stamp {
+            let (mode, stamp, watch) = open(&self.path, &look(&self.path)?)?;
+            let opened = state.opened + 1;
+            *state = State { opened, mode, stamp, watch, idle: Vec::new() };
+            self.warn_if_still(mode);
+        }
+        Ok(state)
+    }
+
+    fn lease(&self) -> Result<Lease, Error> {
+        let mut state = self.current()?;
+        let (opened, mode, stamp) = (state.opened, state.mode, state.stamp);
+        let kept = state.idle.pop();
+        drop(state);
+        let connection = match kept {
+            Some(connection) => connection,
+            None => connect(&self.path, mode).map_err(|e| e.at(&self.path))?,
+        };
+        Ok(Lease { connection, opened, mode, stamp })
+    }
+
+    fn give_back(&self, lease: Lease) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.opened == lease.opened && state.idle.len() < KEPT {
+            state.idle.push(lease.connection);
+        }
+    }
+
+    fn warn_if_still(&self, mode: Mode) {
+        if mode == Mode::Still && !self.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                catalog = %self.path.display(),
+                "read without locks, for its folder may not be written to; new commits are followed \
+                 only once the file itself changes"
+            );
+        }
+    }
+}
+
+/// A connection on loan, and what was open when it was taken.
+struct Lease {
+    connection: Connection,
+    opened: u64,
+    mode: Mode,
+    stamp: Stamp,
+}
+
+/// `work` in a deferred transaction, which ends without a trace.
+fn in_transaction<T>(
+    connection: &Connection,
+    work: impl FnOnce(&Connection) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)?;
+    let answer = work(&transaction);
+    transaction.finish()?;
+    answer
+}
+
+/// The file as `stat` tells it.
+fn look(path: &Path) -> Result<Metadata, Error> {
+    let found = fs::metadata(path).map_err(|cause| match cause.kind() {
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
+            Error::Gone(path.to_owned())
+        }
+        _ => Error::NotReachable { path: path.to_owned(), cause },
+    })?;
+    if found.is_file() { Ok(found) } else { Err(Error::NotAFile(path.to_owned())) }
+}
+
+fn stamp(path: &Path, mode: Mode) -> Result<Stamp, Error> {
+    Ok(stamp_of(path, &look(path)?, mode))
+}
+
+fn stamp_of(path: &Path, found: &Metadata, mode: Mode) -> Stamp {
+    let content = match mode {
+        Mode::Live => (0, 0, 0, 0),
+        Mode::Still => (found.size(), found.mtime(), found.mtime_nsec(), wal_length(path)),
+    };
+    Stamp { file: (found.dev(), found.ino()), content }
+}
+
+/// Bytes in the `-wal` beside the file; 0 where there is none.
+fn wal_length(path: &Path) -> u64 {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    fs::metadata(wal).map_or(0, |found| found.size())
+}
+
+/// Opens the file in the mode that fits, and makes sure that it is a catalog.
+///
+/// The stamp is taken before, so that a change meanwhile is seen by the next operation.
+fn open(path: &Path, found: &Metadata) -> Result<(Mode, Stamp, Connection), Error> {
+    let (mode, connection) = open_somehow(path, found).map_err(|e| e.at(path))?;
+    check(&connection, path)?;
+    Ok((mode, stamp_of(path, found, mode), connection))
+}
+
+fn open_somehow(path: &Path, found: &Metadata) -> Result<(Mode, Connection), Error> {
+    let has_commits = wal_length(path) > 0;
+    if !has_commits && !is_ours(found) {
+        return Ok((Mode::Still, connect(path, Mode::Still)?));
+    }
+    match connect(path, Mode::Live) {
+        Ok(connection) => Ok((Mode::Live, connection)),
+        Err(error) if !may_lack_files(&error) => Err(error),
+        Err(_) if !has_commits => Ok((Mode::Still, connect(path, Mode::Still)?)),
+        // Tells a file that may not be read at all from one whose `-wal` may not.
+        Err(_) => match connect(path, Mode::Still) {
+            Ok(_) => Err(Error::NeedsWal(path.to_owned())),
+            Err(error) => Err(error),
+        },
+    }
+}
+
+/// Whether files made beside the database by this process shut nobody out: SQLite as root gives them
+/// to the database's owner.
+fn is_ours(found: &Metadata) -> bool {
+    let us = fs::metadata("/proc/self").map_or(0, |process| process.uid());
+    us == 0 || us == found.uid()
+}
+
+/// Whether SQLite may have failed because it could not make or open the `-wal` or `-shm`.
+fn may_lack_files(error: &Error) -> bool {
+    let Error::Sqlite(error) = error else { return false };
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::CannotOpen
+                | ErrorCode::ReadOnly
+                | ErrorCode::PermissionDenied
+                | ErrorCode::SystemIoFailure
+        )
+    )
+}
+
+/// One connection, proven by reading the schema. Nothing in the file is trusted to be harmless:
+/// views and triggers are off, and a name in quotes is never taken for a string.
+fn connect(path: &Path, mode: Mode) -> Result<Connection, Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(uri(path, mode), flags)?;
+    connection.busy_timeout(PATIENCE)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
+    connection.execute_batch("PRAGMA query_only = 1; PRAGMA cell_size_check = 1;")?;
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    Ok(connection)
+}
+
+/// The URI of the file: every byte but the harmless ones in its percent form.
+fn uri(path: &Path, mode: Mode) -> String {
+    let mut uri = String::from("file:");
+    for &byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'-' | b'.' | b'_' | b'~' => uri.push(byte.into()),
+            _ if byte.is_ascii_alphanumeric() => uri.push(byte.into()),
+            _ => write!(uri, "%{byte:02x}").expect("a string takes any text"),
+        }
+    }
+    uri.push_str(match mode {
+        Mode::Live => "?mode=ro",
+        Mode::Still => "?mode=ro&immutable=1",
+    });
+    uri
+}
+
+/// Makes sure that the database is DataChain's, and of the one schema version there has been.
+fn check(connection: &Connection, path: &Path) -> Result<(), Error> {
+    let place = |error: rusqlite::Error| Error::from(error).at(path);
+    let known = connection.table_exists(None, "meta").map_err(place)?;
+    if !known {
+        return Err(Error::NotDataChain(path.to_owned()));
+    }
+    let mut statement = connection.prepare("SELECT schema_version FROM meta").map_err(place)?;
+    let mut rows = statement.query([]).map_err(place)?;
+    // No row: DataChain is making the catalog at this moment.
+    let Some(row) = rows.next().map_err(place)? else { return Ok(()) };
+    let found = super::cell::text(row.get_ref(0).map_err(place)?);
+    match found.as_deref() {
+        Some("1") => Ok(()),
+        _ => Err(Error::UnknownSchema {
+            path: path.to_owned(),
+            found: found.unwrap_or_else(|| "NULL".into()),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::ffi::OsStr;
+
+    #[test]
+    fn every_odd_byte_of_a_path_is_escaped() {
+        let cases: [(&[u8], &str); 4] = [
+            (b"/a/.datachain/db", "file:/a/.datachain/db?mode=ro"),
+            (b"/a b/100%?x#y", "file:/a%20b/100%25%3fx%23y?mode=ro"),
+            (b"/\xff\n/db", "file:/%ff%0a/db?mode=ro"),
+            (b"/a&immutable=0", "file:/a%26immutable%3d0?mode=ro"),
+        ];
+        for (path, want) in cases {
+            assert_eq!(uri(Path::new(OsStr::from_bytes(path)), Mode::Live), want);
+        }
+    }
+}

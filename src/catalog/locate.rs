@@ -1,0 +1,206 @@
+//! Where the catalog is: as the user says, else as DataChain finds its own, else in a parent.
+//!
+//! 1. `--catalog`: the folder that holds `.datachain`, a `.datachain` folder, or the file itself.
+//! 2. `DATACHAIN_DIR`, then `DATACHAIN_ROOT_DIR`. One that is set and leads nowhere is an error: the
+//!    next place would be another catalog.
+//! 3. `.datachain/db` in the current folder, then in each parent. (DataChain itself looks into no
+//!    parent and makes an empty catalog instead.)
+//!
+//! Only looks: nothing is opened and nothing is created.
+
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::error::Error;
+
+/// The variables that lead DataChain to its catalog, first to last, and the way from there.
+const VARIABLES: [(&str, &str); 2] =
+    [("DATACHAIN_DIR", "db"), ("DATACHAIN_ROOT_DIR", ".datachain/db")];
+
+/// [`super::locate`], with the world as arguments.
+pub(super) fn find(
+    given: Option<&Path>,
+    variable: impl Fn(&str) -> Option<OsString>,
+    current: impl FnOnce() -> std::io::Result<PathBuf>,
+) -> Result<PathBuf, Error> {
+    let found = match given {
+        Some(given) => in_given(given)?,
+        None => match in_environment(variable)? {
+            Some(found) => found,
+            None => above(current().map_err(Error::NoCurrentFolder)?)?,
+        },
+    };
+    found.canonicalize().map_err(|cause| Error::NotReachable { path: found, cause })
+}
+
+fn in_given(given: &Path) -> Result<PathBuf, Error> {
+    if is_file(given)? {
+        return Ok(given.to_owned());
+    }
+    let mut looked = vec![given.join(".datachain/db"), given.join("db")];
+    if given.file_name().is_some_and(|name| name == ".datachain") {
+        looked.reverse();
+    }
+    for path in &looked {
+        if is_file(path)? {
+            return Ok(path.clone());
+        }
+    }
+    Err(Error::NotThere { given: given.to_owned(), looked })
+}
+
+/// An empty variable is as good as none, to DataChain too.
+fn in_environment(variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<PathBuf>, Error> {
+    for (name, way) in VARIABLES {
+        let Some(folder) = variable(name).filter(|value| !value.is_empty()) else { continue };
+        let db = Path::new(&folder).join(way);
+        return match is_file(&db)? {
+            true => Ok(Some(db)),
+            false => Err(Error::NotWhereTold { variable: name, db }),
+        };
+    }
+    Ok(None)
+}
+
+/// A folder that may not be looked into is passed by, and told if nothing is found further up.
+fn above(current: PathBuf) -> Result<PathBuf, Error> {
+    let mut denied = None;
+    for folder in current.ancestors() {
+        let db = folder.join(".datachain/db");
+        match is_file(&db) {
+            Ok(true) => return Ok(db),
+            Ok(false) => {}
+            Err(_) => {
+                denied.get_or_insert_with(|| folder.join(".datachain"));
+            }
+        }
+    }
+    Err(Error::NowhereAbove(current, denied))
+}
+
+fn is_file(path: &Path) -> Result<bool, Error> {
+    match path.metadata() {
+        Ok(found) => Ok(found.is_file()),
+        Err(cause) => match cause.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => Ok(false),
+            _ => Err(Error::NotReachable { path: path.to_owned(), cause }),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::fs;
+
+    type Variables<'a> = &'a [(&'a str, &'a str)];
+
+    /// A folder with catalogs at `places`, and what a search from `current` finds, below it.
+    fn search(
+        places: &[&str],
+        given: Option<&str>,
+        variables: Variables<'_>,
+        current: &str,
+    ) -> Result<String, String> {
+        let root = tempfile::tempdir().expect("a folder");
+        let root = root.path().canonicalize().expect("a path");
+        for place in places {
+            let place = root.join(place);
+            fs::create_dir_all(place.parent().expect("a folder")).expect("a folder");
+            fs::write(place, "").expect("a file");
+        }
+        fs::create_dir_all(root.join(current)).expect("a folder");
+        let given = given.map(|given| root.join(given));
+        let variable = |name: &str| {
+            let (_, value) = variables.iter().find(|(own, _)| *own == name)?;
+            Some(if value.is_empty() { OsString::new() } else { root.join(value).into() })
+        };
+        let text =
+            |path: &Path| path.display().to_string().replace(&root.display().to_string(), "");
+        find(given.as_deref(), variable, || Ok(root.join(current)))
+            .map(|path| text(&path))
+            .map_err(|error| text(Path::new(&error.to_string())))
+    }
+
+    #[test]
+    fn follows_the_order() {
+        let all = ["a/.datachain/db", "a/b/.datachain/db", "dir/db", "root/.datachain/db"];
+        let dir = ("DATACHAIN_DIR", "dir");
+        let root = ("DATACHAIN_ROOT_DIR", "root");
+        let cases: [(Option<&str>, Variables<'_>, &str, &str); 11] = [
+            (None, &[], "a/b/c", "/a/b/.datachain/db"),
+            (None, &[], "a/b", "/a/b/.datachain/db"),
+            (None, &[], "a", "/a/.datachain/db"),
+            (None, &[], "a/b/.datachain", "/a/b/.datachain/db"),
+            (None, &[dir, root], "a", "/dir/db"),
+            (None, &[root], "a", "/root/.datachain/db"),
+            (None, &[("DATACHAIN_DIR", ""), root], "a", "/root/.datachain/db"),
+            (Some("a"), &[dir], "a/b", "/a/.datachain/db"),
+            (Some("a/.datachain"), &[], "a/b", "/a/.datachain/db"),
+            (Some("a/.datachain/db"), &[], "a/b", "/a/.datachain/db"),
+            (Some("dir"), &[], "a", "/dir/db"),
+        ];
+        for (given, variables, current, want) in cases {
+            let found = search(&all, given, variables, current);
+            assert_eq!(found, Ok(want.into()), "{given:?} {variables:?} {current}");
+        }
+    }
+
+    #[test]
+    fn a_place_that_is_named_and_empty_is_an_error() {
+        let cases: [(Option<&str>, Variables<'_>, &str); 5] = [
+            (
+                None,
+                &[("DATACHAIN_DIR", "none")],
+                "the environment variable `DATACHAIN_DIR` says that the catalog is `/none/db`, and \
+                 nothing is there; correct it, unset it, or say `--catalog DIR`",
+            ),
+            (
+                None,
+                &[("DATACHAIN_ROOT_DIR", "none")],
+                "the environment variable `DATACHAIN_ROOT_DIR` says that the catalog is \
+                 `/none/.datachain/db`, and nothing is there; correct it, unset it, or say \
+                 `--catalog DIR`",
+            ),
+            (
+                Some("none"),
+                &[],
+                "no catalog at `/none`: looked for `/none/.datachain/db`, `/none/db`; point \
+                 `--catalog` to the folder that holds `.datachain`",
+            ),
+            (
+                Some("here/.datachain/db/x"),
+                &[],
+                "no catalog at `/here/.datachain/db/x`: looked for \
+                 `/here/.datachain/db/x/.datachain/db`, `/here/.datachain/db/x/db`; point \
+                 `--catalog` to the folder that holds `.datachain`",
+            ),
+            (
+                Some("a\nb"),
+                &[],
+                "no catalog at `/a\\nb`: looked for `/a\\nb/.datachain/db`, `/a\\nb/db`; point \
+                 `--catalog` to the folder that holds `.datachain`",
+            ),
+        ];
+        for (given, variables, want) in cases {
+            let found = search(&["here/.datachain/db"], given, variables, "here");
+            assert_eq!(found, Err(want.into()), "{given:?} {variables:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_above_is_told() {
+        let error = search(&[], None, &[], "a/b").expect_err("nothing there");
+        let want = "no catalog: neither `/a/b` nor a folder above it holds `.datachain/db`; say \
+                    `--catalog DIR`, or run this where the DataChain script was run";
+        assert_eq!(error, want);
+    }
+
+    #[test]
+    fn a_folder_called_db_is_no_catalog() {
+        let found = search(&["a/.datachain/db/x", ".datachain/db"], None, &[], "a");
+        assert_eq!(found, Ok("/.datachain/db".into()));
+    }
+}

@@ -1,0 +1,78 @@
+//! "Did you mean": the names nearest to one that was mistyped.
+
+/// The most names suggested.
+const MOST: usize = 3;
+
+/// Names longer than this are not compared: the work grows with the square.
+const LONGEST: usize = 100;
+
+/// Up to three of `names` that few changes of letters make of `wanted`, nearest first.
+pub(super) fn to<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let wanted: Vec<char> = wanted.chars().take(LONGEST + 1).collect();
+    let allowed = (wanted.len() / 3).max(1);
+    let mut near: Vec<(usize, &str)> = names
+        .filter(|name| name.len() <= LONGEST && wanted.len() <= LONGEST)
+        .map(|name| (distance(&wanted, &name.chars().collect::<Vec<_>>()), name))
+        .filter(|(distance, _)| *distance <= allowed)
+        .collect();
+    near.sort_unstable();
+    near.dedup();
+    near.into_iter().take(MOST).map(|(_, name)| name.to_owned()).collect()
+}
+
+/// How many letters to change, add, drop, regardless of case.
+fn distance(a: &[char], b: &[char]) -> usize {
+    let mut above: Vec<usize> = (0..=b.len()).collect();
+    for (row, x) in a.iter().enumerate() {
+        let mut before = row + 1;
+        let mut corner = row;
+        for (y, cell) in b.iter().zip(1..) {
+            let change = corner + usize::from(!x.eq_ignore_ascii_case(y));
+            let here = change.min(above[cell] + 1).min(before + 1);
+            corner = above[cell];
+            above[cell - 1] = before;
+            before = here;
+        }
+        above[b.len()] = before;
+    }
+    above[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_changes() {
+        let cases = [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("pets", "pets", 0),
+            ("pets", "PETS", 0),
+            ("pets", "pest", 2),
+            ("kitten", "sitting", 3),
+            ("ab", "b", 1),
+        ];
+        for (a, b, want) in cases {
+            let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+            assert_eq!(distance(&a, &b), want, "{a:?} {b:?}");
+            assert_eq!(distance(&b, &a), want, "{b:?} {a:?}");
+        }
+    }
+
+    #[test]
+    fn suggests_the_nearest_once() {
+        let names = ["pets_images", "pets", "pots", "cats", "pets", "team.brain.eeg", "pits"];
+        let cases: [(&str, &[&str]); 4] = [
+            ("petz", &["pets"]),
+            ("pts", &["pets", "pits", "pots"]),
+            ("pet_image", &["pets_images"]),
+            ("zebra", &[]),
+        ];
+        for (wanted, want) in cases {
+            assert_eq!(to(wanted, names.into_iter()), want, "{wanted}");
+        }
+        assert!(to(&"x".repeat(5000), names.into_iter()).is_empty());
+    }
+}

@@ -1,0 +1,339 @@
+//! The rows of a version: its table found anew in each transaction, then read by `sys__id`.
+//!
+//! A table is named after its dataset, which a person may rename at any time, so nothing about it
+//! outlives the transaction. DataChain renames the dataset first and the tables right after: for that
+//! moment a table is missing, and it is looked for a few times before that counts as an error.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use rusqlite::{Connection, Row as SqlRow};
+
+use super::columns::{Columns, identifier};
+use super::connect::Pool;
+use super::error::Error;
+use super::{Row, VersionInfo, cell, versions};
+use crate::id::RowId;
+use crate::name::DatasetName;
+use crate::object::Object;
+use crate::schema::FileColumn;
+
+/// Rows per transaction of a scan: a tenth of a second or so.
+const SLICE: usize = 65_536;
+
+/// Waits between looks for a missing table.
+const WAITS: [Duration; 4] = [
+    Duration::from_millis(20),
+    Duration::from_millis(40),
+    Duration::from_millis(80),
+    Duration::from_millis(160),
+];
+
+/// The rows of one version, for the length of one transaction. In SQL it is known as `t`.
+pub(super) struct Table<'c> {
+    connection: &'c Connection,
+    quoted: String,
+    columns: Columns,
+}
+
+/// Runs `work` over the rows of `of`, in one transaction. It is called once.
+pub(super) fn read<T>(
+    pool: &Pool,
+    of: &VersionInfo,
+    mut work: impl FnMut(&Table<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let mut waits = WAITS.iter();
+    loop {
+        match pool.read(|connection| work(&Table::of(connection, of)?)) {
+            Err(error @ Error::NoTable { .. }) => match waits.next() {
+                Some(wait) => sleep(*wait),
+                None => return Err(error),
+            },
+            answer => return answer,
+        }
+    }
+}
+
+/// `ds_<namespace>_<project>_<name>_<version>`, as DataChain names it; `src_` for names like `s3://`.
+fn table_name(dataset: &DatasetName, version: &str) -> String {
+    let DatasetName { namespace, project, name } = dataset;
+    let scheme = name.split_once("://").map(|(scheme, _)| scheme);
+    let is_uri = scheme.is_some_and(|scheme| {
+        !scheme.is_empty() && scheme.chars().all(|c| c.is_alphanumeric() || c == '_')
+    });
+    let kind = if is_uri { "src" } else { "ds" };
+    format!("{kind}_{namespace}_{project}_{name}_{}", version.replace('.', "_"))
+}
+
+impl<'c> Table<'c> {
+    fn of(connection: &'c Connection, of: &VersionInfo) -> Result<Self, Error> {
+        let dataset = versions::alive(connection, of)?;
+        let table = table_name(&dataset, &of.version.to_string());
+        let missing = |table: String| Error::NoTable { of: of.to_string(), table };
+        let Some(quoted) = identifier(&table) else { return Err(missing(table)) };
+        let columns = Columns::of(connection, &table)?;
+        if !columns.exist() {
+            return Err(missing(table));
+        }
+        let bad = |why| Error::BadTable { of: of.to_string(), why };
+        let keys: Vec<&str> =
+            columns.iter().filter(|c| c.key).map(|column| column.name.as_str()).collect();
+        match keys[..] {
+            ["sys__id"] => Ok(Self { connection, quoted, columns }),
+            _ if columns.has("sys__id") => Err(bad("`sys__id` is not the key of their table")),
+            _ => Err(bad("their table has no `sys__id`")),
+        }
+    }
+
+    /// SQL for a column, or NULL.
+    fn column(&self, name: Option<&str>) -> String {
+        name.map_or_else(|| "NULL".into(), |name| self.columns.or_null("t", name))
+    }
+
+    /// `SELECT sys__id` and the seven parts of each File column, for [`fill`].
+    fn select(&self, files: &[FileColumn]) -> String {
+        let parts = files.iter().flat_map(parts).map(|name| self.column(name));
+        let list: Vec<String> = std::iter::once("t.sys__id".into()).chain(parts).collect();
+        format!("SELECT {} FROM {} t", list.join(", "), self.quoted)
+    }
+
+    /// One slice of a scan, from the row `from` on. Answers where the next one begins.
+    fn slice(
+        &self,
+        files: &[FileColumn],
+        from: i64,
+        scratch: &mut Scratch,
+        each: &mut Each<'_>,
+    ) -> Result<Option<i64>, Error> {
+        let sql =
+            format!("{} WHERE t.sys__id >= ?1 ORDER BY t.sys__id LIMIT ?2", self.select(files));
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query([from, SLICE as i64])?;
+        let (mut count, mut last) = (0, from);
+        while let Some(row) = rows.next()? {
+            count += 1;
+            last = row.get(0)?;
+            let objects = scratch.read(row)?;
+            each(Row { id: RowId::new(last), objects }).map_err(Error::Caller)?;
+        }
+        Ok(last.checked_add(1).filter(|_| count == SLICE))
+    }
+
+    /// `feature_schema`, `schema` and the table's columns, as [`crate::schema::Schema::parse`] takes
+    /// them.
+    pub fn schema_texts(&self, of: &VersionInfo) -> Result<SchemaTexts, Error> {
+        let version = Columns::of(self.connection, "datasets_versions")?;
+        let sql = format!(
+            "SELECT {}, {} FROM datasets_versions v WHERE v.id = ?1",
+            version.or_null("v", "feature_schema"),
+            version.or_null("v", "schema"),
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let (features, types) = statement.query_row([of.id.key()], |row| {
+            let text = |at| Ok::<_, rusqlite::Error>(cell::text(row.get_ref(at)?));
+            Ok((text(0)?.unwrap_or_default(), text(1)?.unwrap_or_default()))
+        })?;
+        let columns = self.columns.iter().map(|c| (c.name.clone(), c.declared.clone()));
+        Ok((features, types, columns.collect()))
+    }
+
+    /// The row `row`.
+    pub fn object(&self, file: &FileColumn, row: RowId) -> Result<Found, Error> {
+        let sql = format!("{} WHERE t.sys__id = ?1", self.select(std::slice::from_ref(file)));
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query([row.key()])?;
+        let Some(row) = rows.next()? else { return Ok(Found::NoRow) };
+        let mut object = Object::default();
+        fill(&mut object, row, 1)?;
+        Ok(if object.is_named() { Found::Object(object) } else { Found::Nothing })
+    }
+
+    /// First and last `sys__id`; `None` for no rows.
+    pub fn ends(&self) -> Result<Option<(i64, i64)>, Error> {
+        // Two questions: SQLite looks up one end by the key, but scans for both at once.
+        let end = |which: &str| format!("(SELECT {which}(sys__id) FROM {})", self.quoted);
+        let sql = format!("SELECT {}, {}", end("min"), end("max"));
+        let ends = self.connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(match ends {
+            (Some(first), Some(last)) => Some((first, last)),
+            _ => None,
+        })
+    }
+
+    /// Counts the rows: reads the whole table.
+    pub fn count(&self) -> Result<u64, Error> {
+        let sql = format!("SELECT count(*) FROM {}", self.quoted);
+        let count: i64 = self.connection.query_row(&sql, [], |row| row.get(0))?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// See [`super::Catalog::examples`].
+    pub fn examples(&self, most: usize) -> Result<Vec<(String, String)>, Error> {
+        let names = self.columns.iter().map(|column| column.name.as_str());
+        let names: Vec<&str> = names.filter(|name| !name.starts_with("sys__")).collect();
+        let list: Vec<String> = names.iter().map(|name| self.column(Some(name))).collect();
+        let list = if list.is_empty() { "NULL".into() } else { list.join(", ") };
+        let sql = format!("SELECT {list} FROM {} t ORDER BY t.sys__id LIMIT 20", self.quoted);
+        let mut statement = self.connection.prepare(&sql)?;
+        let mut rows = statement.query([])?;
+        let mut found: Vec<Option<String>> = vec![None; names.len()];
+        while let Some(row) = rows.next()? {
+            for (at, example) in found.iter_mut().enumerate().filter(|(_, found)| found.is_none()) {
+                *example = cell::text(row.get_ref(at)?).map(|text| cut(text, most));
+            }
+        }
+        let pairs = names.into_iter().zip(found);
+        Ok(pairs.filter_map(|(name, text)| Some((name.to_owned(), text?))).collect())
+    }
+}
+
+/// What [`Table::schema_texts`] answers.
+type SchemaTexts = (String, String, Vec<(String, String)>);
+
+/// What a row names in one File column.
+pub(super) enum Found {
+    Object(Object),
+    /// The row is there and names no object.
+    Nothing,
+    NoRow,
+}
+
+/// What a scan calls for every row.
+pub(super) type Each<'e> = dyn FnMut(Row<'_>) -> crate::error::Result<()> + 'e;
+
+/// See [`super::Catalog::scan`].
+pub(super) fn scan(
+    pool: &Pool,
+    of: &VersionInfo,
+    files: &[FileColumn],
+    each: &mut Each<'_>,
+) -> Result<(), Error> {
+    let mut scratch = Scratch::new(files.len());
+    let mut next = Some(i64::MIN);
+    while let Some(from) = next {
+        next = read(pool, of, |table| table.slice(files, from, &mut scratch, each))?;
+    }
+    Ok(())
+}
+
+/// See [`super::Catalog::has_many_sources`].
+pub(super) fn has_many_sources(
+    pool: &Pool,
+    of: &VersionInfo,
+    file: &FileColumn,
+) -> Result<bool, Error> {
+    let (source, path) = (file.source.clone(), file.path.clone());
+    let narrow = [FileColumn { source, path, ..FileColumn::default() }];
+    let mut scratch = Scratch::new(1);
+    let (mut next, mut first, mut many) = (Some(i64::MIN), None, false);
+    while let Some(from) = next.filter(|_| !many) {
+        let mut each = |row: Row<'_>| {
+            for object in row.objects.iter().flatten() {
+                many |= *first.get_or_insert_with(|| object.source.clone()) != object.source;
+            }
+            Ok(())
+        };
+        next = read(pool, of, |table| table.slice(&narrow, from, &mut scratch, &mut each))?;
+    }
+    Ok(many)
+}
+
+/// One object per File column, used again for every row so that its buffers are.
+struct Scratch {
+    objects: Vec<Option<Object>>,
+    /// Where an object waits while its row names none.
+    spare: Vec<Object>,
+}
+
+impl Scratch {
+    fn new(files: usize) -> Self {
+        Self { objects: vec![None; files], spare: vec![Object::default(); files] }
+    }
+
+    fn read(&mut self, row: &SqlRow<'_>) -> Result<&[Option<Object>], Error> {
+        for (index, (slot, spare)) in self.objects.iter_mut().zip(&mut self.spare).enumerate() {
+            let mut object = slot.take().unwrap_or_else(|| std::mem::take(spare));
+            fill(&mut object, row, 1 + index * PARTS)?;
+            if object.is_named() {
+                *slot = Some(object);
+            } else {
+                *spare = object;
+            }
+        }
+        Ok(&self.objects)
+    }
+}
+
+/// How many columns [`fill`] reads.
+const PARTS: usize = 7;
+
+/// The database columns of a File, in the order of [`fill`].
+fn parts(file: &FileColumn) -> [Option<&str>; PARTS] {
+    [
+        &file.source,
+        &file.path,
+        &file.size,
+        &file.version,
+        &file.etag,
+        &file.last_modified,
+        &file.location,
+    ]
+    .map(|part| part.as_deref())
+}
+
+/// Puts the cells from `at` on in place of what `object` holds.
+fn fill(object: &mut Object, row: &SqlRow<'_>, at: usize) -> Result<(), Error> {
+    cell::text_into(row.get_ref(at)?, &mut object.source);
+    cell::bytes_into(row.get_ref(at + 1)?, &mut object.path);
+    object.size = cell::unsigned(row.get_ref(at + 2)?);
+    cell::text_into(row.get_ref(at + 3)?, &mut object.version);
+    cell::text_into(row.get_ref(at + 4)?, &mut object.etag);
+    object.last_modified = cell::time(row.get_ref(at + 5)?);
+    object.location = cell::text(row.get_ref(at + 6)?);
+    Ok(())
+}
+
+/// The first `most` characters.
+fn cut(mut text: String, most: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(most) {
+        text.truncate(end);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_named_as_datachain_names_them() {
+        let name = |namespace: &str, project: &str, name: &str| DatasetName {
+            namespace: namespace.into(),
+            project: project.into(),
+            name: name.into(),
+        };
+        let cases = [
+            (name("local", "local", "pets_images"), "ds_local_local_pets_images_1_0_0"),
+            (
+                name("system", "listing", "lst__s3://bkt/a/"),
+                "src_system_listing_lst__s3://bkt/a/_1_0_0",
+            ),
+            (name("a", "b", "x y\"\n"), "ds_a_b_x y\"\n_1_0_0"),
+            (name("a", "b", "://x"), "ds_a_b_://x_1_0_0"),
+            (name("a", "b", "s 3://x"), "ds_a_b_s 3://x_1_0_0"),
+            (name("a", "b", "\u{e9}3://x"), "src_a_b_\u{e9}3://x_1_0_0"),
+        ];
+        for (dataset, want) in cases {
+            assert_eq!(table_name(&dataset, "1.0.0"), want);
+        }
+    }
+
+    #[test]
+    fn a_cut_is_at_a_character() {
+        let cases =
+            [("abc", 2, "ab"), ("abc", 3, "abc"), ("\u{e9}\u{e9}", 1, "\u{e9}"), ("a", 0, "")];
+        for (text, most, want) in cases {
+            assert_eq!(cut(text.into(), most), want, "{text} {most}");
+        }
+    }
+}

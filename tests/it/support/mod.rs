@@ -1,0 +1,6 @@
+//! What several tests stand on.
+
+// Each test takes what it needs.
+#![allow(dead_code)]
+
+pub mod catalog;
