@@ -24,7 +24,7 @@ impl VersionId {
 /// One dataset, whatever its name and however many versions: the key of `datasets` in the catalog.
 ///
 /// As lasting as a [`VersionId`]. Kept by a rename, and never equal for two datasets at one time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct DatasetId(i64);
 
 impl DatasetId {

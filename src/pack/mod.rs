@@ -3,16 +3,67 @@
 //! A *row* is numbered by its ordinal in `sys__id` order. An *entry* is one file of the mount,
 //! numbered over all listed File columns of the version, column after column, in path order within
 //! each. A *directory* is a range of entries of one column.
+//!
+//! Numbers come back from the kernel long after they were given out, and files may be damaged:
+//! every answer is checked. A number that was never given out is [`crate::error::Kind::Stale`];
+//! bytes that no builder wrote mark the pack, and [`Packs`] builds it anew.
 
-use std::ops::ControlFlow;
-use std::path::PathBuf;
+mod arena;
+mod build;
+mod check;
+mod column;
+mod error;
+mod folder;
+mod ids;
+mod manifest;
+mod map;
+mod merge;
+mod open;
+mod output;
+mod packs;
+mod paths;
+mod record;
+mod settle;
+mod sort;
+
+use std::fs;
+use std::ops::{ControlFlow, Range};
+use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::catalog::{Catalog, VersionInfo};
-use crate::error::Result;
+use self::check::Damage;
+use self::column::ColumnReader;
+use self::error::Result;
+use self::ids::RowIds;
+use self::paths::{Found, Place};
 use crate::id::RowId;
 use crate::schema::FileColumn;
 use crate::time::Timestamp;
+use crate::tree::key;
+
+pub use self::build::Rows;
+pub use self::error::Error;
+pub use self::open::obtain;
+pub use self::packs::Packs;
+pub use crate::tree::DEEPEST;
+
+/// How much a pack may take while it is built and opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of memory for sorting, over all columns.
+    pub arena: usize,
+    /// Packs up to this many bytes are compared with their checksums before they are used, larger
+    /// ones meanwhile.
+    pub checked_at_open: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { arena: 56 << 20, checked_at_open: 64 << 20 }
+    }
+}
 
 /// A directory of one File column's tree. `depth` 0 is the column's own root.
 ///
@@ -21,14 +72,11 @@ use crate::time::Timestamp;
 pub struct Dir {
     /// Index into [`Pack::columns`].
     pub column: u16,
-    /// Segments of its path: 0 for the root, at most [`DEEPEST`].
+    /// Segments of its path: 0 for the root, less than [`DEEPEST`].
     pub depth: u16,
     /// The first entry below it (0-based over the whole pack; for an empty root, its column's first).
     pub first: u32,
 }
-
-/// The most segments of a path; what is deeper becomes one escaped name.
-pub const DEEPEST: u16 = 1000;
 
 /// What a name in a directory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,97 +113,229 @@ pub struct Column {
     /// Its name in the version's directory where there are several columns, escaped and unique.
     pub directory: Vec<u8>,
     /// Its entries.
-    pub entries: std::ops::Range<u32>,
+    pub entries: Range<u32>,
 }
 
 /// A version's pack, open.
 #[derive(Debug)]
-pub struct Pack {}
+pub struct Pack {
+    columns: Vec<Column>,
+    readers: Vec<ColumnReader>,
+    ids: RowIds,
+    folder: PathBuf,
+    /// Device and inode of `folder`, for another pack may get its name.
+    home: (u64, u64),
+    damage: Arc<Damage>,
+}
+
+/// One column's reader, and the number of its first entry.
+type Part<'a> = (&'a ColumnReader, u32);
 
 impl Pack {
-    /// Whether nothing has spoken against it: checksums, impossible answers.
-    pub fn is_sound(&self) -> bool {
-        todo!()
-    }
-
     /// The listed File columns, in schema order.
     pub fn columns(&self) -> &[Column] {
-        todo!()
+        &self.columns
+    }
+
+    /// How many rows the version has: ordinals are less.
+    pub fn row_count(&self) -> u32 {
+        self.ids.count
+    }
+
+    /// The `sys__id` of the row with this ordinal.
+    pub fn row_id(&self, ordinal: u32) -> Option<RowId> {
+        self.ids.get(ordinal)
+    }
+
+    /// The root directory of a column's tree.
+    pub fn root(&self, column: u16) -> Option<Dir> {
+        let first = self.columns.get(usize::from(column))?.entries.start;
+        Some(Dir { column, depth: 0, first })
     }
 
     /// The child `name` of `dir`; `None` where there is none.
-    pub fn lookup(&self, _dir: Dir, _name: &[u8]) -> Result<Option<Node>> {
-        todo!()
+    pub fn lookup(&self, dir: Dir, name: &[u8]) -> Result<Option<Node>> {
+        self.guarded(|| {
+            let ((reader, base), place) = self.place(dir)?;
+            Ok(reader.paths.find(place, name)?.map(|found| node(dir, base, found)))
+        })
     }
 
     /// Calls `each` with the children of `dir` in byte order of names, from the entry `from` on
     /// (`dir.first` for the beginning, else a [`Child::next`]), until it breaks.
+    ///
+    /// A child costs a fraction of a microsecond, however many entries are below it.
     pub fn list(
         &self,
-        _dir: Dir,
-        _from: u32,
-        _each: &mut dyn FnMut(Child<'_>) -> ControlFlow<()>,
+        dir: Dir,
+        from: u32,
+        each: &mut dyn FnMut(Child<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        todo!()
+        let (mut walk, base) = self.guarded(|| {
+            let ((reader, base), place) = self.place(dir)?;
+            Ok((reader.paths.children(place, from.saturating_sub(base))?, base))
+        })?;
+        // A caller's own panic must not be taken for damage: only the walk is guarded.
+        while let Some((found, next)) = self.guarded(|| walk.advance())? {
+            let node = node(dir, base, found);
+            if each(Child { name: walk.name(), node, next: base + next }).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The directory that holds `dir`; itself for a root.
-    pub fn parent(&self, _dir: Dir) -> Result<Dir> {
-        todo!()
+    pub fn parent(&self, dir: Dir) -> Result<Dir> {
+        self.guarded(|| {
+            self.place(dir)?;
+            self.ancestor(dir.first, dir.column, dir.depth.saturating_sub(1))
+        })
     }
 
-    pub fn facts(&self, _entry: u32) -> Option<Facts> {
-        todo!()
+    /// The directory that holds an entry.
+    pub fn dir_of(&self, entry: u32) -> Result<Dir> {
+        self.guarded(|| {
+            let column = self.find_column(entry)?;
+            let (reader, base) = self.part(column)?;
+            self.ancestor(entry, column, reader.paths.depth_of(entry - base)?)
+        })
+    }
+
+    /// Size, time and identity.
+    pub fn facts(&self, entry: u32) -> Result<Facts> {
+        self.guarded(|| {
+            let (reader, base) = self.part(self.find_column(entry)?)?;
+            reader.facts(entry - base)
+        })
     }
 
     /// The column of an entry: an index into [`Pack::columns`].
-    pub fn column_of(&self, _entry: u32) -> u16 {
-        todo!()
+    pub fn column_of(&self, entry: u32) -> Result<u16> {
+        Ok(self.find_column(entry)?)
     }
 
     /// The entry's path below its column's root, segments joined by `/`.
-    pub fn path(&self, _entry: u32) -> Result<Vec<u8>> {
-        todo!()
+    pub fn path(&self, entry: u32) -> Result<Vec<u8>> {
+        self.guarded(|| {
+            let (reader, base) = self.part(self.find_column(entry)?)?;
+            Ok(key::to_path(&reader.paths.key_of(entry - base)?))
+        })
+    }
+
+    /// A directory's path below its column's root; empty for the root.
+    pub fn dir_path(&self, dir: Dir) -> Result<Vec<u8>> {
+        self.guarded(|| {
+            let ((reader, base), _) = self.place(dir)?;
+            if dir.depth == 0 {
+                return Ok(Vec::new());
+            }
+            let key = reader.paths.key_of(dir.first - base)?;
+            let names: Vec<&[u8]> = key::names(&key).take(usize::from(dir.depth)).collect();
+            Ok(names.join(&b'/'))
+        })
     }
 
     /// The rows that name the entry's object, in order; at least one.
-    pub fn rows(&self, _entry: u32) -> Vec<RowId> {
-        todo!()
+    pub fn rows(&self, entry: u32) -> Result<Vec<RowId>> {
+        self.guarded(|| {
+            let (reader, base) = self.part(self.find_column(entry)?)?;
+            let unknown = || Error::damaged("an entry names a row that is not there");
+            reader
+                .ordinals(entry - base)?
+                .map(|ordinal| self.ids.get(ordinal).ok_or_else(unknown))
+                .collect()
+        })
     }
 
-    pub fn first_row(&self, _entry: u32) -> Option<RowId> {
-        todo!()
+    /// The first of [`Pack::rows`]: any of them names the object, and there may be millions.
+    pub fn first_row(&self, entry: u32) -> Result<RowId> {
+        self.guarded(|| {
+            let (reader, base) = self.part(self.find_column(entry)?)?;
+            let first = reader.ordinals(entry - base)?.next();
+            let id = first.and_then(|ordinal| self.ids.get(ordinal));
+            id.ok_or_else(|| Error::damaged("an entry names no row"))
+        })
     }
 
-    /// The entry that the row with this ordinal names in a column.
-    pub fn entry_of(&self, _column: u16, _ordinal: u32) -> Option<u32> {
-        todo!()
+    /// The entry that the row with this ordinal names in a column; `None` where it names none.
+    pub fn entry_of(&self, column: u16, ordinal: u32) -> Result<Option<u32>> {
+        self.guarded(|| {
+            let (reader, base) = self.part(column)?;
+            Ok(reader.entry_of(ordinal)?.map(|entry| base + entry))
+        })
+    }
+
+    /// Whether something in it was found that no builder wrote.
+    pub fn is_damaged(&self) -> bool {
+        self.damage.is_marked()
+    }
+
+    /// Answers nothing any more; [`Packs`] replaces it.
+    fn distrust(&self, why: &str) {
+        self.damage.mark(why);
+    }
+
+    /// Removes it from the disk, unless another has taken its place.
+    fn remove(&self) -> Result<()> {
+        let is_this = |path: &Path| {
+            fs::metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == self.home)
+        };
+        if is_this(&self.folder) {
+            folder::remove(&self.folder)?;
+        }
+        Ok(())
+    }
+
+    /// Asks the buffers; damage they show, by an answer or by a panic of the index, marks the pack.
+    fn guarded<T>(&self, ask: impl FnOnce() -> Result<T, Error>) -> Result<T> {
+        self.damage.check()?;
+        let panicked = |_| Err(Error::damaged("its index cannot be followed"));
+        let answer = catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(panicked);
+        if let Err(Error::Damaged(why)) = &answer {
+            self.damage.mark(why);
+        }
+        Ok(answer?)
+    }
+
+    fn part(&self, column: u16) -> Result<Part<'_>, Error> {
+        let index = usize::from(column);
+        let part = self.readers.get(index).zip(self.columns.get(index));
+        part.map(|(reader, column)| (reader, column.entries.start))
+            .ok_or(Error::Gone { what: "column", number: column.into() })
+    }
+
+    fn find_column(&self, entry: u32) -> Result<u16, Error> {
+        let index = self.columns.partition_point(|column| column.entries.end <= entry);
+        let gone = Error::Gone { what: "entry", number: entry.into() };
+        let index = u16::try_from(index).ok().filter(|i| usize::from(*i) < self.columns.len());
+        index.ok_or(gone)
+    }
+
+    /// Where a directory is in its index, if this pack gave its number out.
+    fn place(&self, dir: Dir) -> Result<(Part<'_>, Place<'_>), Error> {
+        let gone = || Error::Gone { what: "directory", number: dir.first.into() };
+        let (reader, base) = self.part(dir.column)?;
+        let first = dir.first.checked_sub(base).ok_or_else(gone)?;
+        let place = reader.paths.ancestor(first, dir.depth)?.filter(|p| p.first() == first);
+        Ok(((reader, base), place.ok_or_else(gone)?))
+    }
+
+    /// The directory at `depth` that holds an entry of `column`.
+    fn ancestor(&self, entry: u32, column: u16, depth: u16) -> Result<Dir, Error> {
+        let (reader, base) = self.part(column)?;
+        let place = reader.paths.ancestor(entry - base, depth)?;
+        let place = place.ok_or(Error::Gone { what: "directory of", number: entry.into() })?;
+        Ok(Dir { column, depth, first: base + place.first() })
     }
 }
 
-/// Every pack of a mount: one builder per version however many readers.
-#[derive(Debug)]
-pub struct Packs {}
-
-impl Packs {
-    /// Keeps packs below `cache/packs`.
-    pub fn new(_catalog: Arc<Catalog>, _cache: PathBuf) -> Self {
-        todo!()
-    }
-
-    /// The pack, if it is open already: an answer from memory.
-    pub fn ready(&self, _of: &VersionInfo) -> Option<Arc<Pack>> {
-        todo!()
-    }
-
-    /// The pack, opened or built. Waits; many callers of one version share one build.
-    pub async fn get(&self, _of: &VersionInfo) -> Result<Arc<Pack>> {
-        todo!()
-    }
-
-    /// Tells that `pack` gave an answer that cannot be: it is dropped, removed and built anew at the
-    /// next [`Packs::get`].
-    pub fn distrust(&self, _of: &VersionInfo, _why: &str) {
-        todo!()
+/// What was found in `parent`, in the numbers of the whole pack.
+fn node(parent: Dir, base: u32, found: Found) -> Node {
+    match found {
+        Found::File(entry) => Node::File(base + entry),
+        Found::Dir(first) => {
+            Node::Dir(Dir { depth: parent.depth + 1, first: base + first, ..parent })
+        }
     }
 }

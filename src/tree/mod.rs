@@ -1,2 +1,13 @@
 //! How row paths become names and directories. Pure: no catalog, no disk, no clock.
+//!
+//! - [`place`]: where a row's object would be, if it were alone.
+//! - [`key`]: such a path as bytes that sort the way directories list.
+//! - [`settle`]: who keeps a name that several want, and what the others are called.
+//! - [`datasets`]: the same for the names in `datasets/`.
+
 pub mod datasets;
+pub mod key;
+pub mod place;
+pub mod settle;
+
+pub use place::DEEPEST;

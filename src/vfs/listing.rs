@@ -152,6 +152,6 @@ impl Listing {
                 ControlFlow::Break(())
             }
         });
-        walk.and(failed.map_or(Ok(()), Err)).inspect_err(|error| vfs.doubt(*slot, error))
+        walk.and(failed.map_or(Ok(()), Err))
     }
 }

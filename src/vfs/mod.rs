@@ -204,7 +204,7 @@ impl Vfs {
             Some(Inode::Dir(slot, depth, first)) => {
                 let name = name.to_vec();
                 self.with_pack(parent, slot, move |vfs, pack| {
-                    vfs.lookup_below(slot, pack, deep_dir(parent, pack, depth, first)?, &name)
+                    vfs.lookup_below(slot, pack, deep_dir(pack, depth, first)?, &name)
                 })
             }
             Some(_) => Answer::Now(Err(Error::Wrong(parent, "directory").into())),
@@ -290,7 +290,7 @@ impl Vfs {
                 Ok(Listing::below(inode, Inode::Version(slot), vfs, slot, pack, dir, Vec::new()))
             }),
             Inode::Dir(slot, depth, first) => self.with_pack(number, slot, move |vfs, pack| {
-                let dir = deep_dir(number, pack, depth, first)?;
+                let dir = deep_dir(pack, depth, first)?;
                 let up = Inode::dir(slot, pack.parent(dir)?, only(pack));
                 Ok(Listing::below(inode, up, vfs, slot, pack, dir, Vec::new()))
             }),
@@ -369,7 +369,7 @@ impl Vfs {
 
     fn entry_path(&self, slot: Slot, entry: u32, depth: Option<u16>) -> String {
         let view = self.views.get(slot);
-        let pack = view.as_ref().and_then(|view| view.pack());
+        let pack = view.and_then(|view| view.pack());
         let path = pack.and_then(|pack| pack.path(entry).ok()).unwrap_or_default();
         let segments = path.split(|b| *b == b'/').take(depth.map_or(usize::MAX, usize::from));
         segments.map(|s| format!("/{}", String::from_utf8_lossy(s))).collect()
@@ -400,39 +400,43 @@ impl Vfs {
             Err(error) => return Answer::Now(Err(error)),
         };
         if let Some(pack) = view.pack() {
-            return Answer::Now(self.trust(number, slot, pack).and_then(|()| ask(self, pack)));
+            return Answer::Now(self.ask(number, slot, &pack, ask));
         }
         let vfs = self.clone();
         Answer::later(async move {
-            let pack = vfs.pack(number, slot, &view).await?;
-            ask(&vfs, &pack)
+            let pack = vfs.pack(&view).await?;
+            vfs.ask(number, slot, &pack, ask)
         })
     }
 
     /// The pack of a view, opened or built by one however many wait, each no longer than the timeout.
-    async fn pack(
-        self: &Arc<Self>,
-        number: u64,
-        slot: Slot,
-        view: &Arc<View>,
-    ) -> Result<Arc<Pack>> {
+    async fn pack(self: &Arc<Self>, view: &Arc<View>) -> Result<Arc<Pack>> {
         if let Some(pack) = view.pack() {
-            self.trust(number, slot, pack)?;
-            return Ok(pack.clone());
+            return Ok(pack);
         }
         let (vfs, wanted) = (self.clone(), view.clone());
         // In a task of its own: who stops waiting must not stop the build.
         let build = tokio::spawn(async move { vfs.packs.get(&wanted.of).await });
-        Ok(view.keep(bounded(self.timeout, build).await?).clone())
+        let pack = bounded(self.timeout, build).await?;
+        view.keep(&pack);
+        Ok(pack)
     }
 
-    /// Entry numbers of a pack that proved damaged mean nothing: its view ends.
-    fn trust(&self, number: u64, slot: Slot, pack: &Pack) -> Result<()> {
-        if pack.is_sound() {
-            return Ok(());
+    /// One question to a pack. A pack that proves damaged ends the view that its answers were given
+    /// in: whoever holds one of its numbers is told to look the path up again.
+    fn ask<T>(
+        self: &Arc<Self>,
+        number: u64,
+        slot: Slot,
+        pack: &Arc<Pack>,
+        ask: impl FnOnce(&Arc<Self>, &Arc<Pack>) -> Result<T>,
+    ) -> Result<T> {
+        let answer = ask(self, pack);
+        if pack.is_damaged() {
+            self.views.retire(slot);
+            return Err(Error::Unknown(number).into());
         }
-        self.views.retire(slot);
-        Err(Error::Unknown(number).into())
+        answer
     }
 
     fn lookup_root(self: &Arc<Self>, name: &[u8]) -> Answer<Entry> {
@@ -492,19 +496,10 @@ impl Vfs {
     }
 
     fn lookup_below(&self, slot: Slot, pack: &Pack, dir: Dir, name: &[u8]) -> Result<Entry> {
-        let found = pack.lookup(dir, name).inspect_err(|error| self.doubt(slot, error))?;
-        Ok(match found {
+        Ok(match pack.lookup(dir, name)? {
             Some(node) => Entry::Found(self.node(slot, pack, node)?),
             None => Entry::Absent(FOREVER),
         })
-    }
-
-    /// A pack that could not answer is not asked again.
-    fn doubt(&self, slot: Slot, error: &error::Error) {
-        if let Some(view) = self.views.get(slot) {
-            self.packs.distrust(&view.of, &error.to_string());
-            self.views.retire(slot);
-        }
     }
 
     fn node(&self, slot: Slot, pack: &Pack, node: Node) -> Result<Attr> {
@@ -520,7 +515,7 @@ impl Vfs {
 
     fn file(&self, slot: Slot, pack: &Pack, entry: u32) -> Result<Attr> {
         let inode = Inode::File(slot, entry);
-        let facts = pack.facts(entry).ok_or(Error::Unknown(inode.number()))?;
+        let facts = pack.facts(entry)?;
         Ok(Attr {
             inode,
             kind: FileKind::File,
@@ -583,7 +578,7 @@ impl Vfs {
         };
         let vfs = self.clone();
         Answer::later(async move {
-            let pack = vfs.pack(number, slot, &view).await?;
+            let pack = vfs.pack(&view).await?;
             let finder = vfs.clone();
             let find = move || finder.object(number, slot, &view.of, &pack, entry);
             let object = bounded(vfs.timeout, tokio::task::spawn_blocking(find)).await?;
@@ -601,17 +596,18 @@ impl Vfs {
         pack: &Pack,
         entry: u32,
     ) -> Result<Object> {
-        let unknown = || error::Error::from(Error::Unknown(number));
-        let facts = pack.facts(entry).ok_or_else(unknown)?;
-        let row = pack.first_row(entry).ok_or_else(unknown)?;
-        let column = pack.columns().get(usize::from(pack.column_of(entry))).ok_or_else(unknown)?;
+        let facts = pack.facts(entry)?;
+        let row = pack.first_row(entry)?;
+        let column = pack.columns().get(usize::from(pack.column_of(entry)?));
+        let column = column.ok_or(Error::Unknown(number))?;
         let object = self.catalog.object(of, &column.file, row)?;
         match object {
             Some(object) if object.identity().short() == facts.identity => Ok(object),
             _ => {
                 let version = format!("{}@{}", of.dataset, of.version);
-                let error = Error::Mismatch { row: row.key(), version }.into();
-                self.doubt(slot, &error);
+                let error = error::Error::from(Error::Mismatch { row: row.key(), version });
+                self.packs.distrust(of, &error.to_string());
+                self.views.retire(slot);
                 Err(error)
             }
         }
@@ -625,7 +621,7 @@ impl Vfs {
         let vfs = self.clone();
         let inode = Inode::Version(slot);
         Answer::later(async move {
-            let pack = vfs.pack(number, slot, &view).await?;
+            let pack = vfs.pack(&view).await?;
             let (helper, shown) = (vfs.clone(), view.clone());
             let render = move || helper.page_attrs(slot, &shown.of);
             let pages = bounded(vfs.timeout, tokio::task::spawn_blocking(render)).await?;
@@ -669,14 +665,12 @@ fn only(pack: &Pack) -> bool {
 
 /// The root of a column's tree.
 fn column_root(number: u64, pack: &Pack, column: u16) -> Result<Dir> {
-    let found = pack.columns().get(usize::from(column)).ok_or(Error::Unknown(number))?;
-    Ok(Dir { column, depth: 0, first: found.entries.start })
+    Ok(pack.root(column).ok_or(Error::Unknown(number))?)
 }
 
 /// A directory as its inode number tells it. A forged one is caught by the pack.
-fn deep_dir(number: u64, pack: &Pack, depth: u16, first: u32) -> Result<Dir> {
-    pack.facts(first).ok_or(Error::Unknown(number))?;
-    Ok(Dir { column: pack.column_of(first), depth, first })
+fn deep_dir(pack: &Pack, depth: u16, first: u32) -> Result<Dir> {
+    Ok(Dir { column: pack.column_of(first)?, depth, first })
 }
 
 /// Waits for a task, no longer than `timeout`. The task goes on when nobody waits.

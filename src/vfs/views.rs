@@ -4,12 +4,12 @@
 //! are the same on every mount. Slots are never given to another version: the kernel and programs
 //! may hold a number for as long as they like. A full table is an error, never another version.
 //!
-//! Entry numbers mean something only in the pack that gave them. So a view keeps to the first pack
-//! it was answered from; when that pack turns out damaged, the slot is retired, every number in it
-//! is ESTALE from then on (Linux looks the path up again by itself), and the version gets a new slot.
+//! Entry numbers mean something only in the pack that gave them. When a pack turns out damaged, the
+//! slot of its view is retired: every number in it is ESTALE from then on (Linux looks the path up
+//! again by itself), and the version gets a new slot over the new pack.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock, RwLock};
+use std::sync::{Arc, RwLock, Weak};
 
 use sha2::{Digest, Sha256};
 
@@ -23,8 +23,8 @@ use crate::pack::Pack;
 pub struct View {
     /// The version.
     pub of: VersionInfo,
-    /// The pack whose entry numbers are in this view's inode numbers.
-    pack: OnceLock<Arc<Pack>>,
+    /// The pack that answered last. Weak: how many stay open is for [`crate::pack::Packs`] to say.
+    pack: RwLock<Weak<Pack>>,
 }
 
 /// Every view of a mount, some hundred bytes each.
@@ -41,14 +41,18 @@ struct Table {
 }
 
 impl View {
-    /// The pack, where one has answered already.
-    pub fn pack(&self) -> Option<&Arc<Pack>> {
-        self.pack.get()
+    fn new(of: &VersionInfo) -> Self {
+        Self { of: of.clone(), pack: RwLock::default() }
     }
 
-    /// Keeps to `pack`, unless another came first: then to that one.
-    pub fn keep(&self, pack: Arc<Pack>) -> &Arc<Pack> {
-        self.pack.get_or_init(|| pack)
+    /// The pack, where it is open.
+    pub fn pack(&self) -> Option<Arc<Pack>> {
+        self.pack.read().unwrap_or_else(|e| e.into_inner()).upgrade()
+    }
+
+    /// Remembers the pack that answers.
+    pub fn keep(&self, pack: &Arc<Pack>) {
+        *self.pack.write().unwrap_or_else(|e| e.into_inner()) = Arc::downgrade(pack);
     }
 }
 
@@ -69,10 +73,9 @@ impl Views {
             Some(slot) => slot,
             None => table.free(start(&version.uuid))?,
         };
-        // A catalog made anew may give the same version another key; its pack stays right.
-        let view = View { of: version.clone(), pack: table.pack(slot) };
+        // A catalog made anew may give the same version another key; its numbers stay right.
         table.by_uuid.insert(version.uuid.clone(), slot);
-        table.slots.insert(slot, Some(Arc::new(view)));
+        table.slots.insert(slot, Some(Arc::new(View::new(version))));
         Ok(slot)
     }
 
@@ -102,12 +105,6 @@ impl Table {
         let probes = (0..VIEWS).map(|step| Slot((start + step) % VIEWS));
         let mut free = probes.filter(|slot| !self.slots.contains_key(slot));
         free.next().ok_or(Error::Full("versions"))
-    }
-
-    /// The pack that a slot keeps to.
-    fn pack(&self, slot: Slot) -> OnceLock<Arc<Pack>> {
-        let view = self.slots.get(&slot).and_then(Option::as_ref);
-        view.map(|view| view.pack.clone()).unwrap_or_default()
     }
 }
 

@@ -3,4 +3,5 @@
 mod catalog;
 mod docs;
 mod floors;
+mod pack;
 mod support;

@@ -1,0 +1,95 @@
+//! What is believed of a pack, and for how long.
+//!
+//! Lengths are compared at open. Checksums too, where all files together are small; otherwise a
+//! thread compares them while the pack is already used. Whoever finds damage tells it here, once.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use super::error::Error;
+use super::output::{Sum, Sums};
+
+/// Whether a pack was found damaged, and how.
+#[derive(Debug)]
+pub struct Damage {
+    folder: PathBuf,
+    why: OnceLock<String>,
+}
+
+impl Damage {
+    pub fn new(folder: &Path) -> Arc<Self> {
+        Arc::new(Self { folder: folder.to_path_buf(), why: OnceLock::new() })
+    }
+
+    /// Tells it; only the first time counts and is logged.
+    pub fn mark(&self, why: &str) {
+        if self.why.set(why.to_owned()).is_ok() {
+            tracing::warn!(pack = %self.folder.display(), why, "damaged pack; building it anew");
+        }
+    }
+
+    pub fn is_marked(&self) -> bool {
+        self.why.get().is_some()
+    }
+
+    /// # Errors
+    /// [`Error::Damaged`] once it was marked.
+    pub fn check(&self) -> Result<(), Error> {
+        self.why.get().map_or(Ok(()), |why| Err(Error::damaged(why)))
+    }
+}
+
+/// Files to compare with what the manifest says; open, so that renaming the pack does not matter.
+pub struct Checksums(Vec<(PathBuf, File, Sum)>);
+
+impl Checksums {
+    pub fn open(folder: &Path, sums: &Sums) -> Result<Self, Error> {
+        let open = |(name, sum): (&String, &Sum)| {
+            let path = folder.join(name);
+            let file = File::open(&path).map_err(Error::read(&path))?;
+            Ok((path, file, *sum))
+        };
+        sums.iter().map(open).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Bytes of all files.
+    pub fn total(&self) -> u64 {
+        self.0.iter().fold(0, |total, (_, _, sum)| total.saturating_add(sum.length))
+    }
+
+    /// Reads every file, until `is_over`.
+    pub fn compare(self, is_over: impl Fn() -> bool) -> Result<(), Error> {
+        let mut buffer = vec![0; 1 << 18];
+        for (path, mut file, sum) in self.0 {
+            let mut crc = crc32fast::Hasher::new();
+            loop {
+                let length = file.read(&mut buffer).map_err(Error::read(&path))?;
+                if length == 0 {
+                    break;
+                }
+                crc.update(&buffer[..length]);
+                if is_over() {
+                    return Ok(());
+                }
+            }
+            if crc.finalize() != sum.crc32 {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                return Err(Error::damaged(format!("`{name}` does not match its checksum")));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same on a thread of its own, for as long as anyone else holds `damage`.
+    pub fn compare_later(self, damage: Arc<Damage>) -> Result<(), Error> {
+        let work = move || {
+            if let Err(error) = self.compare(|| Arc::strong_count(&damage) == 1) {
+                damage.mark(&error.to_string());
+            }
+        };
+        let thread = std::thread::Builder::new().name("dcfs-check".into()).spawn(work);
+        thread.map(drop).map_err(|e| Error::Thread(e.to_string()))
+    }
+}

@@ -1,0 +1,77 @@
+//! Files of a pack as memory. The only `unsafe` of this module.
+//!
+//! A map is a slice; numbers are read out of it by value, so nothing depends on alignment and an
+//! index out of bounds is `None`.
+
+use std::fs::File;
+use std::path::Path;
+
+use memmap2::Mmap;
+
+use super::error::Error;
+
+/// A whole file, mapped for reading. Stays valid when the file is unlinked.
+#[derive(Debug)]
+pub struct Map(Mmap);
+
+impl Map {
+    /// Maps `file`, which `path` names in errors.
+    pub fn of(file: &File, path: &Path) -> Result<Self, Error> {
+        // SAFETY: pack files are written once, in a folder that only this user may enter, and are
+        // renamed or unlinked afterwards, never truncated or written again; run files are unlinked
+        // before anyone else learns their name. What another program of this user may still do to
+        // them changes bytes under us, which every reader expects: each number is checked.
+        let map = unsafe { Mmap::map(file) }.map_err(Error::read(path))?;
+        Ok(Self(map))
+    }
+
+    /// Opens and maps `path`.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        Self::of(&File::open(path).map_err(Error::read(path))?, path)
+    }
+
+    /// The little-endian number at `index` in an array of them.
+    pub fn u32_at(&self, index: usize) -> Option<u32> {
+        self.array(index).map(u32::from_le_bytes)
+    }
+
+    /// The little-endian number at `index` in an array of them.
+    pub fn u64_at(&self, index: usize) -> Option<u64> {
+        self.array(index).map(u64::from_le_bytes)
+    }
+
+    /// The little-endian number at `index` in an array of them.
+    pub fn i64_at(&self, index: usize) -> Option<i64> {
+        self.array(index).map(i64::from_le_bytes)
+    }
+
+    fn array<const N: usize>(&self, index: usize) -> Option<[u8; N]> {
+        let start = index.checked_mul(N)?;
+        self.0.get(start..start.checked_add(N)?)?.try_into().ok()
+    }
+}
+
+impl AsRef<[u8]> for Map {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_out_of_bounds_are_none() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("numbers");
+        std::fs::write(&path, [1, 0, 0, 0, 2, 0, 0, 0, 3]).expect("written");
+        let map = Map::open(&path).expect("mapped");
+        assert_eq!((map.u32_at(0), map.u32_at(1), map.u32_at(2)), (Some(1), Some(2), None));
+        assert_eq!((map.u64_at(0), map.i64_at(1)), (Some(2 << 32 | 1), None));
+        assert_eq!(map.u64_at(usize::MAX), None);
+        std::fs::write(&path, []).expect("written");
+        assert_eq!(Map::open(&path).expect("an empty file maps").u32_at(0), None);
+        assert!(matches!(Map::open(&folder.path().join("none")), Err(Error::Absent(_))));
+    }
+}

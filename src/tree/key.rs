@@ -1,0 +1,69 @@
+//! Sort keys: the names of a path joined by the byte 0, which no name holds.
+//!
+//! Byte order of keys is then order by names, level by level: what is below a directory follows
+//! right after a file of the same name, and a directory is one contiguous range.
+
+use crate::name::escape;
+
+/// Between the names of a key.
+pub const SEPARATOR: u8 = 0;
+
+/// The most bytes of a key: names of at most 255 bytes, and what joins them.
+pub const LONGEST: usize = super::DEEPEST as usize * (escape::LONGEST + 1);
+
+/// The names of `key`, first level first.
+pub fn names(key: &[u8]) -> impl Iterator<Item = &[u8]> {
+    key.split(|b| *b == SEPARATOR)
+}
+
+/// Whether `key` is below the directory `directory`, at any depth.
+pub fn is_below(key: &[u8], directory: &[u8]) -> bool {
+    key.strip_prefix(directory).is_some_and(|rest| rest.first() == Some(&SEPARATOR))
+}
+
+/// `(the directory with the separator after it, the last name)`; the first is empty at the top.
+pub fn split_last(key: &[u8]) -> (&[u8], &[u8]) {
+    let start = key.iter().rposition(|b| *b == SEPARATOR).map_or(0, |at| at + 1);
+    key.split_at(start)
+}
+
+/// `(the first name, whether more follow)`.
+pub fn top(key: &[u8]) -> (&[u8], bool) {
+    match key.iter().position(|b| *b == SEPARATOR) {
+        Some(end) => (&key[..end], true),
+        None => (key, false),
+    }
+}
+
+/// The path as a person writes it.
+pub fn to_path(key: &[u8]) -> Vec<u8> {
+    key.iter().map(|b| if *b == SEPARATOR { b'/' } else { *b }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn byte_order_is_the_order_of_listings() {
+        let sorted: [&[u8]; 6] = [b"a", b"a\0b", b"a\0b\0c", b"a\x01", b"a b", b"ab"];
+        assert!(sorted.is_sorted());
+    }
+
+    #[test]
+    fn takes_keys_apart() {
+        let cases: [(&[u8], &[u8], &[u8], &[u8], bool); 3] = [
+            (b"a", b"", b"a", b"a", false),
+            (b"a\0b", b"a\0", b"b", b"a", true),
+            (b"a\0b\0c", b"a\0b\0", b"c", b"a", true),
+        ];
+        for (key, directory, last, first, more) in cases {
+            assert_eq!(split_last(key), (directory, last));
+            assert_eq!(top(key), (first, more));
+        }
+        assert!(is_below(b"a\0b", b"a") && is_below(b"a\0b\0c", b"a"));
+        assert!(!is_below(b"a", b"a") && !is_below(b"ab", b"a") && !is_below(b"a\0b", b"a\0b"));
+        assert_eq!(to_path(b"a\0b"), b"a/b");
+        assert_eq!(names(b"a\0b").count(), 2);
+    }
+}

@@ -1,0 +1,116 @@
+//! Who keeps a name that several objects want, and what the others are called.
+//!
+//! Judged over the whole version, per File column, so that a filter never renames a file:
+//!
+//! 1. At one key, the object of the lowest row keeps it; every other is marked: `~<sys__id of its
+//!    first row>` goes before the extension.
+//! 2. A key that is also a directory, or (in the top directory of a version with one File column) a
+//!    reserved name, is kept by none.
+//! 3. A directory at the top with a reserved name is marked by the `sys__id` of the first row below
+//!    it in key order; all below moves along.
+//! 4. A mark that gives a name already there (real or given before, or reserved) counts on: `~17`,
+//!    `~17~2`, `~17~3`. Directories are named before files, each in key order.
+
+use std::fmt::Display;
+
+use crate::name::escape;
+use crate::tree::key;
+
+/// Names that a version's directory answers itself.
+pub const RESERVED: [&[u8]; 8] = [
+    b"_README.md",
+    b"_count",
+    b"_lineage.md",
+    b"_rows.csv",
+    b"_rows.jsonl",
+    b"_rows.parquet",
+    b"_schema.json",
+    b"_views",
+];
+
+/// Whether rows may not have this name in a version's directory.
+pub fn is_reserved(name: &[u8]) -> bool {
+    RESERVED.contains(&name)
+}
+
+/// Whether the object of the lowest row keeps `key`; `next` is the key after it, if any.
+///
+/// `is_root` says whether the column's tree is the version's directory itself.
+pub fn is_kept(key: &[u8], next: Option<&[u8]>, is_root: bool) -> bool {
+    let is_directory = next.is_some_and(|next| key::is_below(next, key));
+    !is_directory && !(is_root && is_reserved(key))
+}
+
+/// The reserved name of the top directory that `key` is in, if it is in one.
+pub fn reserved_directory(key: &[u8], is_root: bool) -> Option<&'static [u8]> {
+    let (name, is_below) = key::top(key);
+    let found = RESERVED.iter().find(|reserved| **reserved == name);
+    found.copied().filter(|_| is_root && is_below)
+}
+
+/// The first marked form of `name` in `directory` (a key with its separator, or empty) that is free.
+///
+/// Ends because the marks differ and what is taken is finite: one call asks at most once more than
+/// there are taken names that bear its own mark.
+pub fn free_name(
+    directory: &[u8],
+    name: &[u8],
+    mark: impl Display,
+    mut is_taken: impl FnMut(&[u8]) -> bool,
+) -> Vec<u8> {
+    let mut again = 1_u64;
+    let mut text = mark.to_string();
+    loop {
+        let key = [directory, &escape::marked(name, &text)].concat();
+        if !is_taken(&key) {
+            return key;
+        }
+        again += 1;
+        text = format!("{mark}~{again}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_kept_where_nothing_stands_against_it() {
+        let cases: [(&[u8], Option<&[u8]>, bool, bool); 8] = [
+            (b"a", None, true, true),
+            (b"a", Some(b"b"), true, true),
+            (b"a", Some(b"a\0b"), true, false),
+            (b"a", Some(b"ab"), true, true),
+            (b"_views", None, true, false),
+            (b"_views", None, false, true),
+            (b"a\0_views", None, true, true),
+            (b"_views\0a", None, true, true),
+        ];
+        for (key, next, is_root, kept) in cases {
+            assert_eq!(is_kept(key, next, is_root), kept, "{key:?} before {next:?}");
+        }
+    }
+
+    #[test]
+    fn only_top_directories_are_reserved() {
+        let cases: [(&[u8], bool, Option<&[u8]>); 5] = [
+            (b"_views\0a", true, Some(b"_views")),
+            (b"_views\0a", false, None),
+            (b"_views", true, None),
+            (b"a\0_views\0a", true, None),
+            (b"_viewsa\0a", true, None),
+        ];
+        for (key, is_root, want) in cases {
+            assert_eq!(reserved_directory(key, is_root), want, "{key:?}");
+        }
+    }
+
+    #[test]
+    fn marks_count_on_until_a_name_is_free() {
+        let taken: [&[u8]; 3] = [b"d\0a~7.jpg", b"d\0a~7~2.jpg", b"d\0a~8~2.jpg"];
+        let free = |mark: i64| free_name(b"d\0", b"a.jpg", mark, |key| taken.contains(&key));
+        assert_eq!(free(7), b"d\0a~7~3.jpg");
+        assert_eq!(free(8), b"d\0a~8.jpg");
+        assert_eq!(free(-1), b"d\0a~-1.jpg");
+    }
+}
