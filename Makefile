@@ -1,1 +1,62 @@
-# placeholder
+# Everything a developer or a packager runs. Each target installs what it lacks, and says so.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint unit e2e bench soak build release install setup clean
+
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+PYTHON := .venv/bin/python
+PREFIX ?= /usr/local
+SBIN ?= /sbin
+UNITS ?= $(PREFIX)/lib/systemd/system
+SOAK_SECONDS ?= 1800
+
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Mount a small catalog made by DataChain, and look around (in ./demo)
+	@tests/setup demo
+	@cargo build --release
+	@tests/demo/run $(TARGET)/release/dcfs demo
+
+test: setup lint unit e2e ## Everything that must hold: style, unit tests, real mounts
+
+lint: ## Formatting, clippy and rustdoc without a warning
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+
+unit: ## The tests in Rust
+	cargo test
+
+e2e: setup build ## The binary against real DataChain, kernels and servers
+	DCFS_BIN=$(TARGET)/debug/dcfs $(PYTHON) -m pytest -c tests/python/pytest.ini tests/python $(PYTEST)
+
+soak: setup build ## The mount beside a writer and under SIGKILL, for SOAK_SECONDS
+	DCFS_SOAK_SECONDS=$(SOAK_SECONDS) DCFS_BIN=$(TARGET)/debug/dcfs \
+		$(PYTHON) -m pytest -c tests/python/pytest.ini tests/python/test_live.py tests/python/test_crash.py
+
+bench: setup release ## Measure, into docs/benchmarks.md
+	DCFS_BIN=$(TARGET)/release/dcfs tests/bench/run
+
+setup:
+	@tests/setup test
+
+build:
+	cargo build
+
+release:
+	cargo build --release
+
+install: release ## Install below PREFIX (/usr/local), with the links of mount(8); DESTDIR for packages
+	install -Dm755 $(TARGET)/release/dcfs $(DESTDIR)$(PREFIX)/bin/dcfs
+	install -d $(DESTDIR)$(SBIN)
+	ln -sf $(PREFIX)/bin/dcfs $(DESTDIR)$(SBIN)/mount.dcfs
+	ln -sf $(PREFIX)/bin/dcfs $(DESTDIR)$(SBIN)/mount.fuse.dcfs
+	install -d $(DESTDIR)$(UNITS)
+	sed 's|@BINDIR@|$(PREFIX)/bin|' packaging/dcfs@.service > $(DESTDIR)$(UNITS)/dcfs@.service
+	packaging/completions $(TARGET)/release/dcfs $(DESTDIR)$(PREFIX)/share
+
+clean: ## Remove what was built, the environment of the tests and the demo
+	cargo clean
+	rm -rf .venv demo

@@ -1,0 +1,95 @@
+"""What the tests share: catalogs made once a run by real DataChain, mounts of them, servers.
+
+Everything lives below pytest's temporary folder, and every mount left there by a failing test is
+taken away at the end.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+import datachain_runs
+import mounts
+import servers
+import shapes
+
+CANNOT_MOUNT = mounts.why_no_mount()
+
+
+def pytest_configure():
+    assert mounts.DCFS.exists(), f"no binary at {mounts.DCFS}: cargo build, or set DCFS_BIN"
+
+
+def pytest_report_header():
+    """Says on the first lines which binary is tested, and aloud when the kernel is out of reach."""
+    lines = [f"dcfs: {mounts.DCFS}"]
+    if CANNOT_MOUNT:
+        lines.append(f"*** NO MOUNT HERE: {CANNOT_MOUNT}; every test of a mount is skipped ***")
+    return lines
+
+
+def pytest_collection_modifyitems(items):
+    """Skips, with the reason, what this machine or user cannot do."""
+    for item in items:
+        if item.get_closest_marker("mount") and CANNOT_MOUNT:
+            item.add_marker(pytest.mark.skip(reason=CANNOT_MOUNT))
+        if item.get_closest_marker("root") and os.geteuid() != 0:
+            item.add_marker(pytest.mark.skip(reason="needs root"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_mount_is_left(tmp_path_factory):
+    """Whatever happens, nothing below the temporary folder stays mounted."""
+    yield
+    base = str(tmp_path_factory.getbasetemp())
+    with open("/proc/self/mountinfo") as table:
+        points = [line.split(" ")[4] for line in table]
+    for point in reversed([point for point in points if point.startswith(base + "/")]):
+        mounts.force_unmount(point)
+
+
+@pytest.fixture(scope="session")
+def shapes_catalog(tmp_path_factory):
+    """The folder of the catalog of shapes. Read-only by agreement."""
+    folder = tmp_path_factory.mktemp("shapes")
+    shapes.build(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_catalog(tmp_path_factory):
+    """A catalog with one dataset, `few`, of nine tiny files. Tests that change it copy it first."""
+    folder = tmp_path_factory.mktemp("small")
+    datachain_runs.run("few", folder)
+    return folder
+
+
+@pytest.fixture
+def dcfs(tmp_path):
+    """The binary with a home of its own."""
+    return mounts.Dcfs(tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def shapes_mount(shapes_catalog, tmp_path_factory):
+    """The catalog of shapes, mounted for the whole run."""
+    folder = tmp_path_factory.mktemp("shapes_mount")
+    with mounts.Dcfs(folder).mount(shapes_catalog, folder / "mnt") as mount:
+        yield mount
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory):
+    """An empty S3."""
+    with servers.moto(tmp_path_factory.mktemp("moto")) as server:
+        yield server
+
+
+@pytest.fixture
+def shared_folder():
+    """A folder that every user may enter, which pytest's own are not."""
+    with tempfile.TemporaryDirectory(prefix="dcfs-test-") as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)

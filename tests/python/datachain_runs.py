@@ -1,0 +1,37 @@
+"""Running real DataChain: a script file in a folder, as a user would, so that its source is recorded."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPTS = Path(__file__).parent / "scripts"
+
+
+def clean_environment(home, **extra):
+    """The environment without anything of the caller's that moves a catalog, a cache or a bucket."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AWS_", "DATACHAIN_", "XDG_"))
+    }
+    return kept | {"HOME": str(home), "DATACHAIN_NO_ANALYTICS": "1"} | extra
+
+
+def start(script, folder, *arguments, **popen):
+    """Starts `python script` in `folder`; the catalog is `folder/.datachain`."""
+    return subprocess.Popen(
+        [sys.executable, script, *arguments],
+        cwd=folder,
+        env=clean_environment(folder),
+        text=True,
+        **popen,
+    )
+
+
+def run(name, folder, *arguments):
+    """Runs `scripts/<name>.py` in `folder` to its end; what it printed is in the failure."""
+    script = SCRIPTS / f"{name}.py"
+    process = start(script, folder, *arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    output, _ = process.communicate(timeout=180)
+    assert process.returncode == 0, f"{script}:\n{output}"

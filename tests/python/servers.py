@@ -1,0 +1,105 @@
+"""Real servers on loopback, each a process of its own on a port of its own.
+
+Never in a thread of the tests: a page fault on a mount holds Python's lock while it waits, and the
+server that should answer it would wait for that lock.
+"""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import boto3
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def serving(command, url, log):
+    """Runs a server until the block ends; it answers `url` before the block begins."""
+    with open(log, "wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            wait_for(url, process, log)
+            yield
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def wait_for(url, process, log):
+    """Waits until something answers HTTP at `url`, whatever it says."""
+    for _ in range(300):
+        assert process.poll() is None, Path(log).read_text()
+        with contextlib.suppress(OSError):
+            with contextlib.suppress(urllib.error.HTTPError):
+                urllib.request.urlopen(url, timeout=1).close()
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"no answer from {url}: {Path(log).read_text()}")
+
+
+class S3:
+    """A moto server: versions, version ids, If-Match and listings as S3 has them."""
+
+    KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
+
+    def __init__(self, url):
+        self.url = url
+        self.client = boto3.client(
+            "s3",
+            endpoint_url=url,
+            aws_access_key_id="key",
+            aws_secret_access_key="secret",
+            region_name="us-east-1",
+        )
+
+    def bucket(self, name, versioned):
+        self.client.create_bucket(Bucket=name)
+        if versioned:
+            self.client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+
+    def put(self, bucket, key, body):
+        """Stores an object and answers what the store says of it."""
+        return self.client.put_object(Bucket=bucket, Key=key, Body=body)
+
+
+@contextlib.contextmanager
+def moto(folder):
+    """An empty S3."""
+    url = f"http://127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", url.rsplit(":")[-1]]
+    with serving(command, url, folder / "moto.log"):
+        yield S3(url)
+
+
+NGINX = """
+daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1; {user}
+events {{ worker_connections 256; }}
+http {{
+  access_log {folder}/access.log; sendfile on;
+  client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
+  uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
+  server {{ listen 127.0.0.1:{port}; root {root}; }}
+}}
+"""
+
+
+@contextlib.contextmanager
+def nginx(folder, root):
+    """A static server: bucket `b` is the folder `root/b`, read without a signature."""
+    port = free_port()
+    config = folder / "nginx.conf"
+    user = "user root;" if os.geteuid() == 0 else ""
+    config.write_text(NGINX.format(folder=folder, root=root, port=port, user=user))
+    url = f"http://127.0.0.1:{port}"
+    with serving(["nginx", "-c", config, "-e", folder / "error.log"], url, folder / "nginx.log"):
+        yield url

@@ -1,0 +1,124 @@
+"""The daemon dies by SIGKILL at bad moments; mounting again just works, and everything is right."""
+
+import errno
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+import compare
+import sql
+
+pytestmark = pytest.mark.mount
+
+ROWS = 300_000
+
+
+@pytest.fixture(scope="module")
+def large_catalog(small_catalog, tmp_path_factory):
+    """`few` with 300,000 more rows, all of one tiny file: only names are asked of it."""
+    folder = sql.copy_catalog(small_catalog, tmp_path_factory.mktemp("large") / "catalog")
+    sql.multiply(folder, "few", ROWS)
+    return folder
+
+
+def count_files(folder):
+    return sum(len(names) for _, _, names in os.walk(folder))
+
+
+def look(folder):
+    """Another process that lists the folder, and so waits for the pack."""
+    code = f"import os; os.listdir({os.fspath(folder)!r})"
+    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+
+
+def test_killed_while_a_pack_is_built(large_catalog, dcfs, tmp_path):
+    mount = dcfs.mount(large_catalog, tmp_path / "mnt")
+    with mount:
+        version = mount.datasets / "few@1.0.0"
+        for moment in (0.1, 0.4, 1.0):
+            looker = look(version)
+            time.sleep(moment)
+            mount.kill()
+            assert looker.wait(30) in (0, 1), "a reader of a dead mount gets an error, not a wait"
+            mount.mount()
+        assert count_files(version) == ROWS + 9 + 3
+        assert (version / "a" / "0.txt").read_bytes() == b"a0\n" * 10
+        assert not [line for line in dcfs.worries() if "panic" in line]
+
+
+def test_a_dead_mount_is_cleaned_by_the_next(small_catalog, dcfs, tmp_path):
+    mount = dcfs.mount(small_catalog, tmp_path / "mnt")
+    with mount:
+        file = open(mount.datasets / "few" / "a" / "0.txt", "rb")
+        mount.kill()
+        with pytest.raises(OSError) as error:
+            os.listdir(mount.datasets)
+        assert error.value.errno in (errno.ENOTCONN, errno.ECONNABORTED)
+        mount.mount()
+        assert compare.content(mount.datasets / "few" / "a" / "0.txt") == b"a0\n" * 10
+        file.close()
+
+
+def test_a_dead_mount_can_be_unmounted(small_catalog, dcfs, tmp_path):
+    mount = dcfs.mount(small_catalog, tmp_path / "mnt")
+    mount.kill()
+    mount.unmount()
+    assert os.listdir(mount.path) == []
+
+
+READER = """
+import hashlib, os, sys
+while True:
+    for folder, _, names in os.walk(sys.argv[1]):
+        for name in names:
+            open(os.path.join(folder, name), "rb").read()
+    print("round", flush=True)
+"""
+
+
+def test_killed_while_read(small_catalog, dcfs, tmp_path):
+    mount = dcfs.mount(small_catalog, tmp_path / "mnt")
+    with mount:
+        for _ in range(3):
+            reader = subprocess.Popen(
+                [sys.executable, "-c", READER, mount.datasets], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+            reader.stdout.readline()
+            mount.kill()
+            # What the kernel has may go on being read; the reader itself is ours to end.
+            reader.terminate()
+            reader.communicate(timeout=30)
+            mount.mount()
+            assert compare.content(mount.datasets / "few" / "b" / "1.txt") == b"b1\n" * 10
+
+
+@pytest.mark.parametrize("signal", ["TERM", "INT"])
+def test_a_polite_signal_unmounts(small_catalog, dcfs, tmp_path, signal):
+    mount = dcfs.mount(small_catalog, tmp_path / "mnt")
+    pid = mount.daemon()
+    subprocess.run(["kill", f"-{signal}", str(pid)], check=True)
+    while mount.is_served_by(pid):
+        time.sleep(0.02)
+    assert os.listdir(mount.path) == [], "the mount point is an empty directory again"
+
+
+DAMAGE = {"cut": lambda old: old[: len(old) // 2], "scribbled": lambda old: b"\xff" * len(old)}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_every_damaged_pack_is_rebuilt(small_catalog, dcfs, tmp_path, damage):
+    """Each file of the pack in turn: the same tree afterwards, never a dead mount."""
+    names = set()
+    for turn in range(100):
+        with dcfs.mount(small_catalog, tmp_path / "mnt") as mount:
+            names.add(frozenset(compare.files_below(bytes(mount.datasets / "few@1.0.0"))))
+            assert compare.content(mount.datasets / "few" / "c" / "2.txt") == b"c2\n" * 10
+        packs = sorted(path for path in dcfs.cache.rglob("*") if path.is_file())
+        assert packs, "the pack is kept in the cache"
+        if turn >= len(packs):
+            break
+        packs[turn].write_bytes(DAMAGE[damage](packs[turn].read_bytes()))
+    assert len(names) == 1
