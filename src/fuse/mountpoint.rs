@@ -16,7 +16,7 @@ use super::mounts::{self, Health};
 use crate::error::Kind;
 
 /// Where the kernel is reached.
-const DEVICE: &str = "/dev/fuse";
+pub(super) const DEVICE: &str = "/dev/fuse";
 
 /// Where an administrator allows `allow_other`.
 const FUSE_CONF: &str = "/etc/fuse.conf";

@@ -1,20 +1,25 @@
 //! Mounting, and serving until unmounted: by `dcfs unmount`, `fusermount3 -u`, or a signal.
 
-use std::fs::File;
+use std::ffi::OsString;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use fuser::{Config, MountOption, Session, SessionACL};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::mount::MsFlags;
+use nix::sys::stat::Mode;
 use nix::unistd::{getegid, geteuid};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio::runtime::Handle;
 
 use super::Door;
-use super::mountpoint::{self, Error};
-use super::mounts::SOURCE_PREFIX;
+use super::mountpoint::{self, DEVICE, Error};
+use super::mounts::{FSTYPE, SOURCE_PREFIX};
 use crate::vfs::Vfs;
 
 /// Threads that read requests. Two answer a look-up in a third of the time of one (19 us against
@@ -46,7 +51,7 @@ pub fn serve(
     ready: impl FnOnce() + Send + 'static,
 ) -> Result<(), Error> {
     let door = Door::new(vfs, runtime, (geteuid().as_raw(), getegid().as_raw()));
-    let session = Session::new(door, &options.mountpoint, &config(options)).map_err(refused)?;
+    let session = mount(door, options)?;
     unmount_on_signals(options.mountpoint.clone()).map_err(Error::Refused)?;
     let mountpoint = options.mountpoint.clone();
     thread::spawn(move || {
@@ -55,9 +60,57 @@ pub fn serve(
             ready();
         }
     });
-    session.run().map_err(Error::Refused)
+    session.run().map_err(|error| {
+        // Nobody answers any more: better an empty directory than one where every access fails.
+        mountpoint::detach(&options.mountpoint, true).ok();
+        Error::Refused(error)
+    })
 }
 
+/// Mounts: by the system call where this process may, else by `fusermount3`.
+///
+/// fuser's own system call would mount as type `fuse`, and `df -t fuse.dcfs`, fstab and `dcfs status`
+/// would not know the mount.
+fn mount(door: Door, options: &Options) -> Result<Session<Door>, Error> {
+    let config = config(options);
+    match mount_directly(options) {
+        Ok(device) => {
+            let acl = config.acl;
+            Session::from_fd(door, device, acl, config).map_err(|error| {
+                mountpoint::detach(&options.mountpoint, true).ok();
+                Error::Refused(error)
+            })
+        }
+        Err(Errno::EPERM) => Session::new(door, &options.mountpoint, &config).map_err(refused),
+        Err(errno) => Err(Error::Refused(errno.into())),
+    }
+}
+
+/// The mount system call, as in the kernel's `Documentation/filesystems/fuse.rst`.
+fn mount_directly(options: &Options) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
+    let device = nix::fcntl::open(DEVICE, flags, Mode::empty())?;
+    let data = format!(
+        "fd={},rootmode=40000,user_id={},group_id={},default_permissions{}",
+        device.as_raw_fd(),
+        geteuid(),
+        getegid(),
+        if options.allow_other { ",allow_other" } else { "" },
+    );
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOATIME;
+    let mut source = OsString::from(SOURCE_PREFIX);
+    source.push(&options.catalog);
+    nix::mount::mount(
+        Some(source.as_os_str()),
+        &options.mountpoint,
+        Some(FSTYPE),
+        flags,
+        Some(data.as_str()),
+    )?;
+    Ok(device)
+}
+
+/// What `fusermount3` is told.
 fn config(options: &Options) -> Config {
     let mut config = Config::default();
     config.mount_options = vec![
@@ -72,16 +125,13 @@ fn config(options: &Options) -> Config {
     config.acl = if options.allow_other { SessionACL::All } else { SessionACL::Owner };
     config.n_threads = Some(THREADS);
     // Some containers let a process have `/dev/fuse` only once (hf-mount#174).
-    config.clone_fd = File::options().read(true).write(true).open("/dev/fuse").is_ok();
+    config.clone_fd = mountpoint::device().is_ok();
     config
 }
 
 /// The mount's source. The helper takes options in one list, where a comma would end ours.
 fn source(catalog: &Path) -> String {
     let path = catalog.to_string_lossy();
-    if geteuid().is_root() {
-        return format!("{SOURCE_PREFIX}{path}");
-    }
     format!("{SOURCE_PREFIX}{}", path.replace('\\', "\\\\").replace(',', "\\,"))
 }
 
