@@ -19,7 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, ffi};
 
 use super::Revision;
 use super::error::Error;
@@ -32,6 +32,9 @@ const KEPT: usize = 8;
 
 /// Statements that each connection keeps prepared: a few per version that is being read.
 const STATEMENTS: usize = 64;
+
+/// How often work is run again because a Still file changed under it.
+const AGAIN: usize = 3;
 
 /// Every connection to one catalog. Shared by all threads; the lock is held for microseconds.
 #[derive(Debug)]
@@ -89,8 +92,26 @@ impl Pool {
         &self.path
     }
 
-    /// Runs `work` in one read transaction on a connection of its own.
-    pub fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
+    /// Runs `work` in one read transaction on a connection of its own. Where a Still file changed
+    /// meanwhile, it runs again.
+    pub fn read<T>(
+        &self,
+        mut work: impl FnMut(&Connection) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        for _ in 0..AGAIN {
+            match self.read_once(&mut work) {
+                Err(Error::Changed(_)) => {}
+                answer => return answer,
+            }
+        }
+        self.read_once(work)
+    }
+
+    /// The same for work that may not be run again.
+    pub fn read_once<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let lease = self.lease()?;
         let answer = in_transaction(&lease.connection, work).map_err(|e| e.at(&self.path));
         if lease.mode == Mode::Still && stamp(&self.path, Mode::Still)? != lease.stamp {
@@ -237,17 +258,21 @@ fn is_ours(found: &Metadata) -> bool {
 
 /// Whether SQLite may have failed because it could not make or open the `-wal` or `-shm`.
 fn may_lack_files(error: &Error) -> bool {
-    let Error::Sqlite(error) = error else { return false };
-    matches!(
-        error.sqlite_error_code(),
-        Some(
-            ErrorCode::CannotOpen
-                | ErrorCode::ReadOnly
-                | ErrorCode::PermissionDenied
-                | ErrorCode::SystemIoFailure
-        )
-    )
+    let Error::Sqlite(rusqlite::Error::SqliteFailure(error, _)) = error else { return false };
+    match error.code {
+        ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied => true,
+        ErrorCode::SystemIoFailure => SHM_FAILURES.contains(&error.extended_code),
+        _ => false,
+    }
 }
+
+/// What SQLite says of a `-shm` that it cannot use.
+const SHM_FAILURES: [i32; 4] = [
+    ffi::SQLITE_IOERR_SHMOPEN,
+    ffi::SQLITE_IOERR_SHMSIZE,
+    ffi::SQLITE_IOERR_SHMLOCK,
+    ffi::SQLITE_IOERR_SHMMAP,
+];
 
 /// One connection, proven by reading the schema. Nothing in the file is trusted to be harmless:
 /// views and triggers are off, and a name in quotes is never taken for a string.

@@ -66,8 +66,11 @@ pub(super) enum Error {
         show(.0)
     )]
     NeedsWal(PathBuf),
-    #[error("may not read the catalog {}: {cause}; ask its owner for permission", show(.path))]
-    Unreadable { path: PathBuf, cause: String },
+    #[error(
+        "cannot open the catalog {}: its permissions forbid it, or too many files are open; ask its \
+         owner for permission, or raise `ulimit -n`", show(.0)
+    )]
+    Unreadable(PathBuf),
 
     // Reading it.
     #[error(
@@ -133,7 +136,7 @@ impl Error {
                     Some(ErrorCode::NotADatabase) => Self::NotADatabase(path),
                     Some(ErrorCode::DatabaseCorrupt) => Self::Damaged { path, cause },
                     Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-                        Self::Unreadable { path, cause }
+                        Self::Unreadable(path)
                     }
                     _ => Self::Failed { path, cause },
                 }
@@ -180,7 +183,7 @@ impl From<Error> for crate::error::Error {
             | Error::Lacks(_)
             | Error::NoTable { .. }
             | Error::BadTable { .. } => Kind::Broken,
-            Error::NotReachable { .. } | Error::Unreadable { .. } => Kind::Denied,
+            Error::NotReachable { .. } | Error::Unreadable(_) => Kind::Denied,
             Error::Locked { .. } | Error::Changed(_) => Kind::Busy,
             Error::Removed(_) | Error::RowGone { .. } => Kind::Stale,
         };
@@ -212,6 +215,50 @@ fn hint(near: &[String]) -> String {
         near => {
             let names: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
             format!("; did you mean {}?", names.join(" or "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use rusqlite::ffi;
+
+    #[test]
+    fn sqlites_codes_become_what_to_do() {
+        let cases = [
+            (
+                ffi::SQLITE_BUSY,
+                Kind::Busy,
+                "the catalog `/db` has been locked for 10 seconds by another program; try again when \
+                 it is done, or end it if it hangs",
+            ),
+            (
+                ffi::SQLITE_LOCKED,
+                Kind::Busy,
+                "the catalog `/db` has been locked for 10 seconds by another program; try again when \
+                 it is done, or end it if it hangs",
+            ),
+            (
+                ffi::SQLITE_CANTOPEN,
+                Kind::Denied,
+                "cannot open the catalog `/db`: its permissions forbid it, or too many files are \
+                 open; ask its owner for permission, or raise `ulimit -n`",
+            ),
+            (
+                ffi::SQLITE_CORRUPT,
+                Kind::Broken,
+                "the catalog `/db` is damaged (said); restore a copy, or save what can be saved with \
+                 `sqlite3 db .recover | sqlite3 new.db`",
+            ),
+            (ffi::SQLITE_FULL, Kind::Broken, "the catalog `/db` cannot be read: said"),
+        ];
+        for (code, kind, message) in cases {
+            let failure =
+                rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some("said".into()));
+            let error = crate::error::Error::from(Error::from(failure).at(Path::new("/db")));
+            assert_eq!((error.kind(), error.to_string()), (kind, message.into()), "{code}");
         }
     }
 }

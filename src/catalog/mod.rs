@@ -187,7 +187,7 @@ impl Catalog {
     /// # Errors
     /// [`crate::error::Kind::Stale`] where the version is removed; [`crate::schema::Error`].
     pub fn schema(&self, of: &VersionInfo) -> Result<Schema> {
-        let (features, types, table) = rows::read(&self.pool, of, |table| table.schema_texts(of))?;
+        let (features, types, table) = rows::read(&self.pool, of, |table| table.schema_texts())?;
         Ok(Schema::parse(&features, &types, &table)?)
     }
 

@@ -32,26 +32,29 @@ const WAITS: [Duration; 4] = [
 /// The rows of one version, for the length of one transaction. In SQL it is known as `t`.
 pub(super) struct Table<'c> {
     connection: &'c Connection,
+    of: &'c VersionInfo,
+    name: String,
     quoted: String,
-    columns: Columns,
 }
 
-/// Runs `work` over the rows of `of`, in one transaction. It is called once.
+/// Runs `work` over the rows of `of`, in one transaction; maybe more than once.
 pub(super) fn read<T>(
     pool: &Pool,
     of: &VersionInfo,
     mut work: impl FnMut(&Table<'_>) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let mut waits = WAITS.iter();
-    loop {
-        match pool.read(|connection| work(&Table::of(connection, of)?)) {
-            Err(error @ Error::NoTable { .. }) => match waits.next() {
-                Some(wait) => sleep(*wait),
-                None => return Err(error),
-            },
+    patiently(|| pool.read(|connection| work(&Table::of(connection, of)?)))
+}
+
+/// Asks again while the table is missing.
+fn patiently<T>(mut ask: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+    for wait in WAITS {
+        match ask() {
+            Err(Error::NoTable { .. }) => sleep(wait),
             answer => return answer,
         }
     }
+    ask()
 }
 
 /// `ds_<namespace>_<project>_<name>_<version>`, as DataChain names it; `src_` for names like `s3://`.
@@ -66,33 +69,36 @@ fn table_name(dataset: &DatasetName, version: &str) -> String {
 }
 
 impl<'c> Table<'c> {
-    fn of(connection: &'c Connection, of: &VersionInfo) -> Result<Self, Error> {
+    fn of(connection: &'c Connection, of: &'c VersionInfo) -> Result<Self, Error> {
         let dataset = versions::alive(connection, of)?;
-        let table = table_name(&dataset, &of.version.to_string());
-        let missing = |table: String| Error::NoTable { of: of.to_string(), table };
-        let Some(quoted) = identifier(&table) else { return Err(missing(table)) };
-        let columns = Columns::of(connection, &table)?;
+        let name = table_name(&dataset, &of.version.to_string());
+        let Some(quoted) = identifier(&name) else {
+            return Err(Error::NoTable { of: of.to_string(), table: name });
+        };
+        Ok(Self { connection, of, name, quoted })
+    }
+
+    /// The columns of a table that exists and whose rows can be told apart.
+    fn columns(&self) -> Result<Columns, Error> {
+        let columns = Columns::of(self.connection, &self.name)?;
         if !columns.exist() {
-            return Err(missing(table));
+            return Err(Error::NoTable { of: self.of.to_string(), table: self.name.clone() });
         }
-        let bad = |why| Error::BadTable { of: of.to_string(), why };
+        let bad = |why| Error::BadTable { of: self.of.to_string(), why };
         let keys: Vec<&str> =
             columns.iter().filter(|c| c.key).map(|column| column.name.as_str()).collect();
         match keys[..] {
-            ["sys__id"] => Ok(Self { connection, quoted, columns }),
+            ["sys__id"] => Ok(columns),
             _ if columns.has("sys__id") => Err(bad("`sys__id` is not the key of their table")),
             _ => Err(bad("their table has no `sys__id`")),
         }
     }
 
-    /// SQL for a column, or NULL.
-    fn column(&self, name: Option<&str>) -> String {
-        name.map_or_else(|| "NULL".into(), |name| self.columns.or_null("t", name))
-    }
-
-    /// `SELECT sys__id` and the seven parts of each File column, for [`fill`].
-    fn select(&self, files: &[FileColumn]) -> String {
-        let parts = files.iter().flat_map(parts).map(|name| self.column(name));
+    /// `SELECT sys__id` and the seven parts of each File column, for [`fill`]; `column` gives the SQL
+    /// of each part.
+    fn select(&self, files: &[FileColumn], column: impl Fn(&str) -> String) -> String {
+        let parts = files.iter().flat_map(parts);
+        let parts = parts.map(|name| name.map_or_else(|| "NULL".into(), &column));
         let list: Vec<String> = std::iter::once("t.sys__id".into()).chain(parts).collect();
         format!("SELECT {} FROM {} t", list.join(", "), self.quoted)
     }
@@ -105,8 +111,9 @@ impl<'c> Table<'c> {
         scratch: &mut Scratch,
         each: &mut Each<'_>,
     ) -> Result<Option<i64>, Error> {
-        let sql =
-            format!("{} WHERE t.sys__id >= ?1 ORDER BY t.sys__id LIMIT ?2", self.select(files));
+        let columns = self.columns()?;
+        let select = self.select(files, |name| columns.or_null("t", name));
+        let sql = format!("{select} WHERE t.sys__id >= ?1 ORDER BY t.sys__id LIMIT ?2");
         let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query([from, SLICE as i64])?;
         let (mut count, mut last) = (0, from);
@@ -121,7 +128,7 @@ impl<'c> Table<'c> {
 
     /// `feature_schema`, `schema` and the table's columns, as [`crate::schema::Schema::parse`] takes
     /// them.
-    pub fn schema_texts(&self, of: &VersionInfo) -> Result<SchemaTexts, Error> {
+    pub fn schema_texts(&self) -> Result<SchemaTexts, Error> {
         let version = Columns::of(self.connection, "datasets_versions")?;
         let sql = format!(
             "SELECT {}, {} FROM datasets_versions v WHERE v.id = ?1",
@@ -129,18 +136,35 @@ impl<'c> Table<'c> {
             version.or_null("v", "schema"),
         );
         let mut statement = self.connection.prepare_cached(&sql)?;
-        let (features, types) = statement.query_row([of.id.key()], |row| {
+        let (features, types) = statement.query_row([self.of.id.key()], |row| {
             let text = |at| Ok::<_, rusqlite::Error>(cell::text(row.get_ref(at)?));
             Ok((text(0)?.unwrap_or_default(), text(1)?.unwrap_or_default()))
         })?;
-        let columns = self.columns.iter().map(|c| (c.name.clone(), c.declared.clone()));
+        let columns = self.columns()?;
+        let columns = columns.iter().map(|c| (c.name.clone(), c.declared.clone()));
         Ok((features, types, columns.collect()))
     }
 
     /// The row `row`.
+    ///
+    /// Every open of a file asks this, so the columns are believed to be there, as they were when the
+    /// schema was read; only if SQLite knows better is the table asked what it has.
     pub fn object(&self, file: &FileColumn, row: RowId) -> Result<Found, Error> {
-        let sql = format!("{} WHERE t.sys__id = ?1", self.select(std::slice::from_ref(file)));
-        let mut statement = self.connection.prepare_cached(&sql)?;
+        let files = std::slice::from_ref(file);
+        let sql = |select: String| format!("{select} WHERE t.sys__id = ?1");
+        let believed = |name: &str| match identifier(name) {
+            Some(quoted) => format!("t.{quoted}"),
+            None => "NULL".into(),
+        };
+        let mut statement = match self.connection.prepare_cached(&sql(self.select(files, believed)))
+        {
+            Ok(statement) => statement,
+            Err(_) => {
+                let columns = self.columns()?;
+                let known = |name: &str| columns.or_null("t", name);
+                self.connection.prepare_cached(&sql(self.select(files, known)))?
+            }
+        };
         let mut rows = statement.query([row.key()])?;
         let Some(row) = rows.next()? else { return Ok(Found::NoRow) };
         let mut object = Object::default();
@@ -150,6 +174,7 @@ impl<'c> Table<'c> {
 
     /// First and last `sys__id`; `None` for no rows.
     pub fn ends(&self) -> Result<Option<(i64, i64)>, Error> {
+        self.columns()?;
         // Two questions: SQLite looks up one end by the key, but scans for both at once.
         let end = |which: &str| format!("(SELECT {which}(sys__id) FROM {})", self.quoted);
         let sql = format!("SELECT {}, {}", end("min"), end("max"));
@@ -169,9 +194,10 @@ impl<'c> Table<'c> {
 
     /// See [`super::Catalog::examples`].
     pub fn examples(&self, most: usize) -> Result<Vec<(String, String)>, Error> {
-        let names = self.columns.iter().map(|column| column.name.as_str());
+        let columns = self.columns()?;
+        let names = columns.iter().map(|column| column.name.as_str());
         let names: Vec<&str> = names.filter(|name| !name.starts_with("sys__")).collect();
-        let list: Vec<String> = names.iter().map(|name| self.column(Some(name))).collect();
+        let list: Vec<String> = names.iter().map(|name| columns.or_null("t", name)).collect();
         let list = if list.is_empty() { "NULL".into() } else { list.join(", ") };
         let sql = format!("SELECT {list} FROM {} t ORDER BY t.sys__id LIMIT 20", self.quoted);
         let mut statement = self.connection.prepare(&sql)?;
@@ -211,9 +237,23 @@ pub(super) fn scan(
     let mut scratch = Scratch::new(files.len());
     let mut next = Some(i64::MIN);
     while let Some(from) = next {
-        next = read(pool, of, |table| table.slice(files, from, &mut scratch, each))?;
+        next = slice(pool, of, files, from, &mut scratch, each)?;
     }
     Ok(())
+}
+
+/// [`Table::slice`] in a transaction of its own. A row that was handed out is not handed out again.
+fn slice(
+    pool: &Pool,
+    of: &VersionInfo,
+    files: &[FileColumn],
+    from: i64,
+    scratch: &mut Scratch,
+    each: &mut Each<'_>,
+) -> Result<Option<i64>, Error> {
+    patiently(|| {
+        pool.read_once(|connection| Table::of(connection, of)?.slice(files, from, scratch, each))
+    })
 }
 
 /// See [`super::Catalog::has_many_sources`].
@@ -233,7 +273,7 @@ pub(super) fn has_many_sources(
             }
             Ok(())
         };
-        next = read(pool, of, |table| table.slice(&narrow, from, &mut scratch, &mut each))?;
+        next = slice(pool, of, &narrow, from, &mut scratch, &mut each)?;
     }
     Ok(many)
 }

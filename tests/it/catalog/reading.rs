@@ -117,8 +117,9 @@ fn parts_that_the_table_lacks_are_null() {
         version: Some("\0".into()),
         ..FileColumn::default()
     };
-    let want = Object { source: String::new(), size: None, last_modified: None, ..plain() };
-    assert_eq!(scan(&catalog, &old, &[odd]), [(1, vec![Some(want)])]);
+    let want = Some(Object { source: String::new(), size: None, last_modified: None, ..plain() });
+    assert_eq!(catalog.object(&old, &odd, RowId::new(1)).expect("a row"), want);
+    assert_eq!(scan(&catalog, &old, &[odd]), [(1, vec![want])]);
 }
 
 #[test]
