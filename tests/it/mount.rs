@@ -10,7 +10,7 @@ use dcfs::object::Object;
 use proptest::prelude::*;
 
 use crate::pack::any_rows;
-use crate::support::catalog::{Cell, CatalogBuilder, FileCells, Row, file, row};
+use crate::support::catalog::{CatalogBuilder, Cell, FileCells, Row, file, row};
 use crate::support::model::{self, ModelRow};
 use crate::support::mounted::{Mounted, why_not};
 
