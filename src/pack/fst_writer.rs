@@ -28,8 +28,12 @@ const COMMON: &[u8; 63] = b"te/oasripcnw.hlm-du012g=:bf3y5&_4v9678k%?xCDASFIBEjP
 /// Nodes with more transitions than this have a table of inputs.
 const INDEXED: usize = 32;
 
-/// Nodes remembered for sharing.
-const CELLS: usize = 1 << 14;
+/// Nodes remembered for sharing: few at first, for most versions are small.
+const FEW_CELLS: usize = 1 << 6;
+
+/// And from this many keys on.
+const MANY_KEYS: u64 = 1 << 10;
+const MANY_CELLS: usize = 1 << 14;
 
 /// One way on from a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +89,7 @@ impl FstWriter {
             key: Vec::new(),
             open: vec![Open { start: 0, is_final: false, least: 0 }],
             transitions: Vec::new(),
-            cells: vec![Cell::default(); CELLS],
+            cells: vec![Cell::default(); FEW_CELLS],
             bytes: Vec::new(),
         })
     }
@@ -108,6 +112,9 @@ impl FstWriter {
             last.is_final = true;
         }
         self.count += 1;
+        if self.count == MANY_KEYS {
+            self.cells = vec![Cell::default(); MANY_CELLS];
+        }
         Ok(())
     }
 
@@ -145,7 +152,7 @@ impl FstWriter {
             return Ok((self.write(node)?, false));
         }
         let hash = hash(node.is_final, transitions);
-        let slot = hash as usize % CELLS;
+        let slot = hash as usize % self.cells.len();
         let cell = &self.cells[slot];
         if cell.hash == hash && cell.is_final == node.is_final && cell.transitions == transitions {
             return Ok((cell.address, true));
