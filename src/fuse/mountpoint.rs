@@ -157,9 +157,9 @@ pub fn others_allowed() -> bool {
 
 /// Cleans up after a process that died without unmounting: its mount answers ENOTCONN for ever.
 fn clean_if_dead(given: &Path) -> Result<bool, Error> {
-    let dead = fs::metadata(given).is_err_and(|e| e.raw_os_error() == Some(libc::ENOTCONN));
     let path = absolute(given);
-    if dead && mounts::at(&path).ok().flatten().is_some_and(|mount| mount.is_dcfs()) {
+    let ours = mounts::at(&path).ok().flatten().is_some_and(|mount| mount.is_dcfs());
+    if ours && mounts::health(&path) == Health::Dead {
         detach(&path, true)?;
         return Ok(true);
     }

@@ -9,6 +9,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::sys::statvfs::statvfs;
+
 /// What `/proc/mounts` and `df -t` call our file systems.
 pub const FSTYPE: &str = "fuse.dcfs";
 
@@ -66,13 +69,14 @@ pub fn at(path: &Path) -> io::Result<Option<Mount>> {
     Ok(all()?.into_iter().rfind(|mount| mount.mountpoint == path))
 }
 
-/// Asks a mount for its root. In a thread of its own: a stuck mount would take this one along.
+/// Asks a mount for its space, which the kernel never answers from memory as it does attributes of
+/// the root. In a thread of its own: a stuck mount would take this one along.
 pub fn health(mountpoint: &Path) -> Health {
     let (tell, told) = mpsc::channel();
     let path = mountpoint.to_path_buf();
-    thread::spawn(move || tell.send(fs::metadata(path).err().and_then(|e| e.raw_os_error())));
+    thread::spawn(move || tell.send(statvfs(&path).err()));
     match told.recv_timeout(PATIENCE) {
-        Ok(Some(libc::ENOTCONN | libc::ECONNABORTED)) => Health::Dead,
+        Ok(Some(Errno::ENOTCONN | Errno::ECONNABORTED)) => Health::Dead,
         Ok(_) => Health::Alive,
         Err(_) => Health::Stuck,
     }

@@ -1,5 +1,6 @@
 """Changes to a finished catalog that DataChain itself would not make, done in SQL on a copy."""
 
+import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -8,6 +9,7 @@ from contextlib import closing
 def copy_catalog(source, target):
     """A copy of the folder `source` with its catalog and data. Paths in rows still name `source`."""
     shutil.copytree(source, target)
+    os.chmod(target, 0o755)
     return target
 
 

@@ -1,7 +1,9 @@
 """The daemon dies by SIGKILL at bad moments; mounting again just works, and everything is right."""
 
+import contextlib
 import errno
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,6 +11,7 @@ import time
 import pytest
 
 import compare
+import mounts
 import sql
 
 pytestmark = pytest.mark.mount
@@ -52,14 +55,15 @@ def test_killed_while_a_pack_is_built(large_catalog, dcfs, tmp_path):
 def test_a_dead_mount_is_cleaned_by_the_next(small_catalog, dcfs, tmp_path):
     mount = dcfs.mount(small_catalog, tmp_path / "mnt")
     with mount:
-        file = open(mount.datasets / "few" / "a" / "0.txt", "rb")
+        held = os.open(mount.datasets / "few" / "a" / "0.txt", os.O_RDONLY)
         mount.kill()
         with pytest.raises(OSError) as error:
             os.listdir(mount.datasets)
         assert error.value.errno in (errno.ENOTCONN, errno.ECONNABORTED)
         mount.mount()
         assert compare.content(mount.datasets / "few" / "a" / "0.txt") == b"a0\n" * 10
-        file.close()
+        with contextlib.suppress(OSError):
+            os.close(held)
 
 
 def test_a_dead_mount_can_be_unmounted(small_catalog, dcfs, tmp_path):
@@ -69,8 +73,22 @@ def test_a_dead_mount_can_be_unmounted(small_catalog, dcfs, tmp_path):
     assert os.listdir(mount.path) == []
 
 
+def test_a_mount_that_does_not_answer_can_be_told_and_forced_away(small_catalog, dcfs, tmp_path):
+    """A daemon that hangs must not hang the commands that deal with it."""
+    mount = dcfs.mount(small_catalog, tmp_path / "mnt")
+    pid = mount.daemon()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert str(mount.path) in dcfs.run("status", timeout=20).stdout
+        assert dcfs.run("mount", "--catalog", small_catalog, mount.path, timeout=20).returncode == 2
+        dcfs.ok("unmount", "--force", mount.path, timeout=20)
+        assert not mounts.mounted(mount.path)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
 READER = """
-import hashlib, os, sys
+import os, sys
 while True:
     for folder, _, names in os.walk(sys.argv[1]):
         for name in names:
@@ -95,11 +113,11 @@ def test_killed_while_read(small_catalog, dcfs, tmp_path):
             assert compare.content(mount.datasets / "few" / "b" / "1.txt") == b"b1\n" * 10
 
 
-@pytest.mark.parametrize("signal", ["TERM", "INT"])
-def test_a_polite_signal_unmounts(small_catalog, dcfs, tmp_path, signal):
+@pytest.mark.parametrize("polite", [signal.SIGTERM, signal.SIGINT])
+def test_a_polite_signal_unmounts(small_catalog, dcfs, tmp_path, polite):
     mount = dcfs.mount(small_catalog, tmp_path / "mnt")
     pid = mount.daemon()
-    subprocess.run(["kill", f"-{signal}", str(pid)], check=True)
+    os.kill(pid, polite)
     while mount.is_served_by(pid):
         time.sleep(0.02)
     assert os.listdir(mount.path) == [], "the mount point is an empty directory again"

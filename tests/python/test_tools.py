@@ -49,7 +49,7 @@ def test_tar_then_compare(shapes_mount, tmp_path):
 
 
 def test_rsync_and_again(shapes_mount, tmp_path):
-    source, target = f"{shapes_mount.datasets}/", f"{tmp_path}/copy"
+    source, target = f"{shapes_mount.datasets}/", tmp_path / "copy"
     run("rsync", "-a", source, target)
     assert contents(target) == contents(shapes_mount.datasets)
     changes = run(
