@@ -24,7 +24,7 @@ test: setup lint unit e2e ## Everything that must hold: style, unit tests, real 
 lint: ## Formatting, clippy and rustdoc without a warning
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --no-deps --document-private-items
 
 unit: ## The tests in Rust
 	cargo test
@@ -49,7 +49,7 @@ release:
 	cargo build --release
 
 install: release ## Install below PREFIX (/usr/local), with the links of mount(8); DESTDIR for packages
-	install -Dm755 $(TARGET)/release/dcfs $(DESTDIR)$(PREFIX)/bin/dcfs
+	install -Dsm755 $(TARGET)/release/dcfs $(DESTDIR)$(PREFIX)/bin/dcfs
 	install -d $(DESTDIR)$(SBIN)
 	ln -sf $(PREFIX)/bin/dcfs $(DESTDIR)$(SBIN)/mount.dcfs
 	ln -sf $(PREFIX)/bin/dcfs $(DESTDIR)$(SBIN)/mount.fuse.dcfs
