@@ -8,13 +8,14 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::time::{Duration, UNIX_EPOCH};
 
 use fuser::{
     Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
     InitFlags, KernelConfig, LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyData,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyXattr, Request, Session,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyXattr, Request,
+    Session,
 };
 
 const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
@@ -93,6 +94,19 @@ impl Null {
     fn at(&self, ino: INodeNo) -> &Node {
         &self.nodes[ino.0 as usize - 1]
     }
+
+    /// The names of a directory from a position on, `.` and `..` first.
+    fn list(&self, ino: INodeNo, offset: u64) -> impl Iterator<Item = (&OsStr, usize)> {
+        let offset = offset as usize;
+        let order: &[_] = match self.at(ino) {
+            Node::Directory { order, .. } => order,
+            Node::File(_) => &[],
+        };
+        let dots = [".", ".."].map(|name| (OsStr::new(name), ino.0 as usize - 1));
+        let rest = order.get(offset.saturating_sub(2)..).unwrap_or_default();
+        let named = rest.iter().map(|(name, index)| (name.as_os_str(), *index));
+        dots.into_iter().skip(offset).chain(named)
+    }
 }
 
 fn directory() -> Node {
@@ -151,6 +165,23 @@ impl Filesystem for Null {
         reply.opened(FileHandle(0), flags);
     }
 
+    fn readdir(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        for (next, (name, index)) in (offset + 1..).zip(self.list(ino, offset)) {
+            let attr = self.attr(index);
+            if reply.add(attr.ino, next, attr.kind, name) {
+                break;
+            }
+        }
+        reply.ok();
+    }
+
     fn readdirplus(
         &self,
         _: &Request,
@@ -159,14 +190,7 @@ impl Filesystem for Null {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let Node::Directory { order, .. } = self.at(ino) else {
-            return reply.error(Errno::ENOTDIR);
-        };
-        let dots = [OsStr::from_bytes(b"."), OsStr::from_bytes(b"..")];
-        let dots = dots.into_iter().map(|name| (name, ino.0 as usize - 1)).skip(offset as usize);
-        let rest = order.get((offset as usize).saturating_sub(2)..).unwrap_or_default();
-        let named = rest.iter().map(|(name, index)| (name.as_os_str(), *index));
-        for (next, (name, index)) in (offset + 1..).zip(dots.chain(named)) {
+        for (next, (name, index)) in (offset + 1..).zip(self.list(ino, offset)) {
             let attr = self.attr(index);
             if reply.add(attr.ino, next, name, &FOREVER, &attr, Generation(0)) {
                 break;
