@@ -55,17 +55,17 @@ pub enum Error {
 
 impl Error {
     /// For `map_err` of a write below `path`.
+    ///
+    /// The path is copied only where there is an error: a build writes millions of times.
     pub(super) fn write(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_path_buf();
-        move |cause| Self::Write { path, cause }
+        move |cause| Self::Write { path: path.to_path_buf(), cause }
     }
 
     /// For `map_err` of a read of `path`.
     pub(super) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_path_buf();
         move |cause| match cause.kind() {
-            io::ErrorKind::NotFound => Self::Absent(path),
-            _ => Self::Read { path, cause },
+            io::ErrorKind::NotFound => Self::Absent(path.to_path_buf()),
+            _ => Self::Read { path: path.to_path_buf(), cause },
         }
     }
 

@@ -25,6 +25,17 @@ const EMPTY: u64 = 0;
 /// format (`raw/common_inputs.rs`).
 const COMMON: &[u8; 63] = b"te/oasripcnw.hlm-du012g=:bf3y5&_4v9678k%?xCDASFIBEjPTzRNM+LOqHG";
 
+/// The place of each byte in [`COMMON`], from 1; 0 for the others.
+const COMMON_PLACE: [u8; 256] = {
+    let mut places = [0; 256];
+    let mut at = 0;
+    while at < COMMON.len() {
+        places[COMMON[at] as usize] = at as u8 + 1;
+        at += 1;
+    }
+    places
+};
+
 /// Nodes with more transitions than this have a table of inputs.
 const INDEXED: usize = 32;
 
@@ -198,12 +209,12 @@ fn one(out: &mut Vec<u8>, start: u64, only: Transition) {
         put(out, target, width);
         out.push((width << 4 | output_width) as u8);
     }
-    let common = COMMON.iter().position(|byte| *byte == only.input);
-    if common.is_none() {
+    let common = COMMON_PLACE[usize::from(only.input)];
+    if common == 0 {
         out.push(only.input);
     }
     let flags = if is_next { 0b1100_0000 } else { 0b1000_0000 };
-    out.push(flags | common.map_or(0, |at| at as u8 + 1));
+    out.push(flags | common);
 }
 
 /// Any node: outputs, targets and inputs, each from the last to the first. A final output, always
