@@ -68,7 +68,13 @@ impl Doctor {
             let versions = catalog.versions()?.len();
             Ok(format!("{} with {versions} versions", catalog.path().display()))
         });
-        Check::of("catalog", opened)
+        match opened {
+            // The machine is fine; the question was asked somewhere else.
+            Err(error) if self.catalog.catalog.is_none() => {
+                Check::note("catalog", false, error.to_string())
+            }
+            opened => Check::of("catalog", opened),
+        }
     }
 }
 

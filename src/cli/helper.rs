@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::mount::Mount;
+use super::options::MountOptions;
 use super::output::{self, Output};
 use super::{CatalogArg, usage};
 use crate::error::{Kind, Result};
@@ -52,7 +53,12 @@ impl Helper {
 
     /// Mounts, and answers as mount(8) expects.
     pub fn run(self) -> ExitCode {
-        let mount = match self.request().map(Request::into_mount) {
+        let checked = self.request().and_then(|request| {
+            // What is wrong in fstab is told apart from a mount that fails.
+            MountOptions::parse(&request.options.join(","))?;
+            Ok(request.into_mount())
+        });
+        let mount = match checked {
             Ok(None) => return ExitCode::SUCCESS,
             Ok(Some(mount)) => mount,
             Err(error) => return told(&error, INCORRECT),

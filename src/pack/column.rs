@@ -14,6 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::Error;
+use super::index::IndexWriter;
 use super::map::Map;
 use super::output::{Output, Sum, Sums};
 use super::paths::Paths;
@@ -35,7 +36,7 @@ pub fn file_name(column: usize, part: &str) -> String {
 pub struct ColumnWriter {
     folder: PathBuf,
     number: usize,
-    paths: fst::MapBuilder<Output>,
+    paths: IndexWriter,
     size: Output,
     mtime: Output,
     identity: Output,
@@ -51,7 +52,7 @@ impl ColumnWriter {
         Ok(Self {
             folder: folder.to_path_buf(),
             number,
-            paths: fst::MapBuilder::new(file("fst")?).map_err(|e| index_error(folder, e))?,
+            paths: IndexWriter::new(file("fst")?)?,
             size: file("size")?,
             mtime: file("mtime")?,
             identity: file("identity")?,
@@ -78,8 +79,7 @@ impl ColumnWriter {
         size: u64,
         mtime: i64,
     ) -> Result<(), Error> {
-        let number = u64::from(self.entries);
-        self.paths.insert(key, number).map_err(|e| index_error(&self.folder, e))?;
+        self.paths.push(key)?;
         self.size.put(&size.to_le_bytes())?;
         self.mtime.put(&mtime.to_le_bytes())?;
         self.identity.put(&identity.to_le_bytes())?;
@@ -99,10 +99,9 @@ impl ColumnWriter {
     pub fn finish(mut self, rows: u32) -> Result<(Sums, u32), Error> {
         let mut sums = Sums::new();
         self.offsets.put(&self.row_count.to_le_bytes())?;
-        let paths = self.paths.into_inner().map_err(|e| index_error(&self.folder, e))?;
         let has_offsets = self.row_count != self.entries;
         let parts = [
-            ("fst", paths),
+            ("fst", self.paths.finish()?),
             ("size", self.size),
             ("mtime", self.mtime),
             ("identity", self.identity),
@@ -121,13 +120,6 @@ impl ColumnWriter {
         let (name, sum) = write_entry_of(&self.folder, self.number, self.entries, rows)?;
         sums.insert(name, sum);
         Ok((sums, self.entries))
-    }
-}
-
-fn index_error(folder: &Path, error: fst::Error) -> Error {
-    match error {
-        fst::Error::Io(cause) => Error::write(folder)(cause),
-        fst::Error::Fst(error) => Error::damaged(error.to_string()),
     }
 }
 

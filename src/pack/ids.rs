@@ -40,9 +40,8 @@ impl<'a> IdsWriter<'a> {
             self.listed = Some(self.list_all(ordinal)?);
         }
         self.last = id;
-        match &mut self.listed {
-            Some(file) => file.put(&id.to_le_bytes())?,
-            None => {}
+        if let Some(file) = &mut self.listed {
+            file.put(&id.to_le_bytes())?;
         }
         Ok(ordinal)
     }

@@ -15,6 +15,7 @@ mod column;
 mod error;
 mod folder;
 mod ids;
+mod index;
 mod manifest;
 mod map;
 mod merge;

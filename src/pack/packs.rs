@@ -155,3 +155,128 @@ impl fmt::Debug for Packs {
         f.debug_struct("Packs").field("open", &self.slots().len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::catalog::Row;
+    use crate::id::RowId;
+    use crate::name::DatasetName;
+    use crate::object::Object;
+    use crate::pack::Rows;
+    use crate::version::Version;
+
+    /// One row, the file `a`.
+    struct One;
+
+    impl Rows for One {
+        fn label(&self) -> String {
+            "one@1.0.0".into()
+        }
+
+        fn extent(&self) -> Result<(u64, RowId, RowId)> {
+            Ok((1, RowId::new(1), RowId::new(1)))
+        }
+
+        fn has_many_sources(&self, _: &FileColumn) -> Result<bool> {
+            Ok(false)
+        }
+
+        fn scan(
+            &self,
+            _: &[FileColumn],
+            each: &mut dyn FnMut(Row<'_>) -> Result<()>,
+        ) -> Result<()> {
+            let object = Object { path: b"a".to_vec(), ..Object::default() };
+            each(Row { id: RowId::new(1), objects: &[Some(object)] })
+        }
+    }
+
+    fn version(key: i64) -> VersionInfo {
+        VersionInfo {
+            id: VersionId::from_catalog(key),
+            uuid: format!("{key:x}"),
+            dataset: DatasetName::local("one"),
+            version: Version { major: 1, minor: 0, patch: 0 },
+            rows: Some(1),
+            size: None,
+            created_at: None,
+            finished_at: None,
+        }
+    }
+
+    /// Packs in `folder`, counting how often one is asked for there; the first `failures` fail.
+    fn counted(folder: &Path, failures: usize) -> (Packs, Arc<AtomicUsize>) {
+        let count = Arc::new(AtomicUsize::new(0));
+        let (folder, asked) = (folder.to_path_buf(), count.clone());
+        let packs = Packs::with(move |of| {
+            if asked.fetch_add(1, Ordering::Relaxed) < failures {
+                return Err(Error::new(Kind::Busy, "not yet"));
+            }
+            let columns = [FileColumn { name: "file".into(), ..FileColumn::default() }];
+            obtain(&One, &of.uuid, &columns, &folder, Limits::default())
+        });
+        (packs, count)
+    }
+
+    fn run<T>(work: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build();
+        runtime.expect("a runtime").block_on(work)
+    }
+
+    #[test]
+    fn many_callers_share_one_build() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (packs, count) = counted(folder.path(), 0);
+        let of = version(1);
+        assert!(packs.ready(&of).is_none());
+        let all = run(join_all((0..20).map(|_| packs.get(&of))));
+        let ready = packs.ready(&of).expect("open now");
+        assert!(all.iter().all(|pack| Arc::ptr_eq(pack.as_ref().expect("built"), &ready)));
+        run(packs.get(&version(2))).expect("another version");
+        assert_eq!(count.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn a_failure_is_told_to_all_who_waited_and_then_tried_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (packs, count) = counted(folder.path(), 1);
+        let of = version(1);
+        let error = run(packs.get(&of)).expect_err("the first fails");
+        assert_eq!((error.kind(), error.to_string()), (Kind::Busy, "not yet".into()));
+        assert!(packs.ready(&of).is_none());
+        run(packs.get(&of)).expect("the second does not");
+        assert_eq!(count.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn a_distrusted_pack_is_removed_and_built_anew() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (packs, _) = counted(folder.path(), 0);
+        let of = version(1);
+        let old = run(packs.get(&of)).expect("built");
+        packs.distrust(&of, "the row has another identity");
+        assert!(packs.ready(&of).is_none());
+        assert_eq!(old.facts(0).expect_err("no answers").kind(), Kind::Broken);
+        let new = run(packs.get(&of)).expect("built anew");
+        new.facts(0).expect("answers");
+        assert_ne!(old.home, new.home, "another folder");
+        // The old one is told again; the new one is not touched.
+        old.remove().expect("nothing to do");
+        assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 1);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_names_the_flag() {
+        let (packs, _) = counted(Path::new("/proc/dcfs"), 0);
+        let error = run(packs.get(&version(1))).expect_err("no folder can be made there");
+        let text = error.to_string();
+        assert!(text.contains("`/proc/dcfs`") && text.contains("--cache-dir"), "{text}");
+    }
+}

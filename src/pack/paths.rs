@@ -231,7 +231,8 @@ impl Paths {
 /// A walk over the names of one directory, in byte order.
 pub struct Children<'f> {
     paths: &'f Paths,
-    /// A node per byte of the name, and the directory itself at the bottom.
+    /// Places to go on from, the next one last. Where a name goes on in one way only, which is most
+    /// of it, no frame is kept.
     stack: Vec<Frame<'f>>,
     name: Vec<u8>,
     /// No entry may be less: numbers rise.
@@ -240,6 +241,8 @@ pub struct Children<'f> {
 
 struct Frame<'f> {
     place: Place<'f>,
+    /// How much of the name leads here.
+    length: usize,
     /// The transition to take next.
     next: usize,
     /// Whether a name that ends here was given already.
@@ -248,21 +251,22 @@ struct Frame<'f> {
 
 impl<'f> Children<'f> {
     fn enter(&mut self, place: Place<'f>) {
-        self.stack.push(Frame { place, next: 0, is_told: false });
+        self.stack.push(Frame { place, length: self.name.len(), next: 0, is_told: false });
     }
 
     /// Goes to the child that holds `entry`, which is below `place`.
     fn enter_at(&mut self, place: Place<'f>, entry: u32) -> Result<(), Error> {
         let mut at = place;
-        while let Some((index, byte, next)) = self.paths.towards(&at, entry)? {
+        while let Some((index, byte, below)) = self.paths.towards(&at, entry)? {
             let is_child = byte == SEPARATOR;
-            let next_index = if is_child { index } else { index + 1 };
-            self.stack.push(Frame { place: at, next: next_index, is_told: true });
+            let next = if is_child { index } else { index + 1 };
+            let length = self.name.len();
+            self.stack.push(Frame { place: at, length, next, is_told: true });
             if is_child {
                 return Ok(());
             }
             self.descend(byte)?;
-            at = next;
+            at = below;
         }
         self.enter(at);
         Ok(())
@@ -276,37 +280,45 @@ impl<'f> Children<'f> {
 
     /// The next child, with the entry that follows all of it; its name is [`Children::name`].
     pub fn advance(&mut self) -> Result<Option<(Found, u32)>, Error> {
-        while let Some(frame) = self.stack.last_mut() {
-            if !std::mem::replace(&mut frame.is_told, true)
+        while let Some(frame) = self.stack.pop() {
+            self.name.truncate(frame.length);
+            if let Some(told) = self.follow(frame)? {
+                return Ok(Some(told));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Goes on from a frame to the next child; `None` where nothing is left of it.
+    fn follow(&mut self, mut frame: Frame<'f>) -> Result<Option<(Found, u32)>, Error> {
+        loop {
+            let node = frame.place.node;
+            if !frame.is_told
                 && let Some(entry) = self.paths.ends(&frame.place)?
             {
+                self.keep(Frame { is_told: true, ..frame });
                 return self.told(Found::File(entry), entry, entry).map(Some);
             }
-            if frame.next == frame.place.node.len() {
-                self.leave()?;
-                continue;
+            if frame.next == node.len() {
+                // Every way ends at an entry, so only a damaged node leads to nothing.
+                return if frame.is_told { Ok(None) } else { Err(nowhere()) };
             }
-            let transition = frame.place.node.transition(frame.next);
-            frame.next += 1;
+            let transition = node.transition(frame.next);
+            self.keep(Frame { next: frame.next + 1, is_told: true, ..frame });
             let below = self.paths.follow(&frame.place, transition)?;
             if transition.inp == SEPARATOR {
                 let (first, last) = (below.first(), self.paths.last_below(below)?);
                 return self.told(Found::Dir(first), first, last).map(Some);
             }
             self.descend(transition.inp)?;
-            self.enter(below);
+            frame = Frame { place: below, length: self.name.len(), next: 0, is_told: false };
         }
-        Ok(None)
     }
 
-    /// Drops the last byte of the name. A node that leads on to nothing is a damaged one.
-    fn leave(&mut self) -> Result<(), Error> {
-        self.name.pop();
-        match self.stack.pop() {
-            Some(frame) if frame.place.node.is_empty() && !frame.place.node.is_final() => {
-                Err(nowhere())
-            }
-            _ => Ok(()),
+    /// Remembers a place that has more to give.
+    fn keep(&mut self, frame: Frame<'f>) {
+        if frame.next < frame.place.node.len() {
+            self.stack.push(frame);
         }
     }
 

@@ -166,6 +166,15 @@ impl Runs {
         self.ranges.push(start..self.file.length() as usize);
         Ok(())
     }
+
+    /// The runs for reading; their file has no name any more.
+    fn map(self) -> Result<Sorted, Error> {
+        let path = self.file.path().to_path_buf();
+        let (file, _) = self.file.finish()?;
+        let map = Map::of(&file, &path)?;
+        fs::remove_file(&path).map_err(Error::write(&path))?;
+        Ok(Sorted::Runs { map, ranges: self.ranges })
+    }
 }
 
 /// All records of one column in order, to be gone through once or more.
@@ -183,11 +192,7 @@ impl Sorted {
             runs.write(&rest)?;
         }
         drop(rest);
-        let path = runs.file.path().to_path_buf();
-        let (file, _) = runs.file.finish()?;
-        let map = Map::of(&file, &path)?;
-        fs::remove_file(&path).map_err(Error::write(&path))?;
-        Ok(Self::Runs { map, ranges: runs.ranges })
+        runs.map()
     }
 
     pub fn records(&self) -> Box<dyn Iterator<Item = Result<Record<'_>, Error>> + '_> {
@@ -257,26 +262,24 @@ impl<'a> Iterator for Merge<'a> {
 }
 
 /// Records written as they come, to be read again once in that order.
-pub struct Aside(Output);
+pub struct Aside(Runs);
 
 impl Aside {
     pub fn create(path: PathBuf) -> Result<Self, Error> {
-        Ok(Self(Output::create(path)?))
+        Runs::create(path).map(Self)
     }
 
     pub fn push(&mut self, record: &Record<'_>) -> Result<(), Error> {
         let mut bytes = Vec::new();
         record.write(&mut bytes);
-        self.0.put(&bytes)
+        self.0.file.put(&bytes)
     }
 
-    /// All of them, as one run; the file is gone.
-    pub fn finish(self) -> Result<Sorted, Error> {
-        let path = self.0.path().to_path_buf();
-        let (file, sum) = self.0.finish()?;
-        let map = Map::of(&file, &path)?;
-        fs::remove_file(&path).map_err(Error::write(&path))?;
-        Ok(Sorted::Runs { map, ranges: vec![0..sum.length as usize] })
+    /// All of them, as one run.
+    pub fn finish(mut self) -> Result<Sorted, Error> {
+        let length = self.0.file.length() as usize;
+        self.0.ranges.push(0..length);
+        self.0.map()
     }
 }
 

@@ -113,7 +113,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn named(found: &[(&str, i64, &str)]) -> Datasets {
+    /// Name, key and version; the name may be `namespace|project|name`.
+    type Found<'a> = &'a [(&'a str, i64, &'a str)];
+
+    fn named(found: Found<'_>) -> Datasets {
         let found: Vec<_> = found
             .iter()
             .map(|(name, id, version)| {
@@ -163,7 +166,7 @@ mod tests {
 
     #[test]
     fn names_that_clash_are_marked() {
-        let cases: [(&[(&str, i64, &str)], &[&str]); 4] = [
+        let cases: [(Found<'_>, &[&str]); 4] = [
             (
                 &[("a@1.0.0", 1, "1.0.0"), ("a", 2, "1.0.0")],
                 &["a -> a@1.0.0", "a@1.0.0 = 2", "a@1.0.0@1.0.0 = 1", "a@1.0.0~1 -> a@1.0.0@1.0.0"],

@@ -52,14 +52,14 @@ mod tests {
 
     #[test]
     fn takes_keys_apart() {
-        let cases: [(&[u8], &[u8], &[u8], &[u8], bool); 3] = [
-            (b"a", b"", b"a", b"a", false),
-            (b"a\0b", b"a\0", b"b", b"a", true),
-            (b"a\0b\0c", b"a\0b\0", b"c", b"a", true),
+        let cases = [
+            ("a", "", "a", "a", false),
+            ("a\0b", "a\0", "b", "a", true),
+            ("a\0b\0c", "a\0b\0", "c", "a", true),
         ];
         for (key, directory, last, first, more) in cases {
-            assert_eq!(split_last(key), (directory, last));
-            assert_eq!(top(key), (first, more));
+            assert_eq!(split_last(key.as_bytes()), (directory.as_bytes(), last.as_bytes()));
+            assert_eq!(top(key.as_bytes()), (first.as_bytes(), more));
         }
         assert!(is_below(b"a\0b", b"a") && is_below(b"a\0b\0c", b"a"));
         assert!(!is_below(b"a", b"a") && !is_below(b"ab", b"a") && !is_below(b"a\0b", b"a\0b"));

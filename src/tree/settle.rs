@@ -38,7 +38,8 @@ pub fn is_reserved(name: &[u8]) -> bool {
 /// `is_root` says whether the column's tree is the version's directory itself.
 pub fn is_kept(key: &[u8], next: Option<&[u8]>, is_root: bool) -> bool {
     let is_directory = next.is_some_and(|next| key::is_below(next, key));
-    !is_directory && !(is_root && is_reserved(key))
+    let is_answered = is_root && is_reserved(key);
+    !is_directory && !is_answered
 }
 
 /// The reserved name of the top directory that `key` is in, if it is in one.

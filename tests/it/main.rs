@@ -3,6 +3,7 @@
 mod catalog;
 mod docs;
 mod floors;
+mod mount;
 mod pack;
 mod store;
 mod support;

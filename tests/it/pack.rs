@@ -256,7 +256,7 @@ fn any_object() -> impl Strategy<Value = Object> {
 }
 
 /// Rows of `columns` columns; ids that rise by one or jump; some of one source, some of several.
-fn any_rows(columns: usize) -> impl Strategy<Value = Vec<ModelRow>> {
+pub fn any_rows(columns: usize) -> impl Strategy<Value = Vec<ModelRow>> {
     let objects = prop::collection::vec(prop::option::weighted(0.9, any_object()), columns);
     let rows = prop::collection::vec((objects, 1..3_i64), 0..40);
     (rows, -3..3_i64, any::<bool>(), any::<bool>()).prop_map(|(rows, mut id, jumps, one_source)| {

@@ -7,3 +7,4 @@ pub mod catalog;
 #[cfg(feature = "s3")]
 pub mod http;
 pub mod model;
+pub mod mounted;

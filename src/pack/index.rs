@@ -1,0 +1,176 @@
+//! Writing a column's index while the rest of the column is settled and written.
+//!
+//! Inserting a key of a random name costs the FST some three microseconds, more than all else that
+//! is done for its entry. So keys go in batches to a thread of their own, which is started when the
+//! first batch is full: small versions need none.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use fst::MapBuilder;
+
+use super::error::Error;
+use super::output::Output;
+
+/// Bytes of keys that travel together.
+const BATCH: usize = 64 * 1024;
+
+/// How many batches may wait: enough that neither side waits for a thread to wake.
+const WAITING: usize = 4;
+
+/// Writes an FST from keys, which must come in order, to their numbers from 0 on.
+pub struct IndexWriter {
+    batch: Batch,
+    inserter: Inserter,
+}
+
+/// Where the keys go in: here, or elsewhere.
+enum Inserter {
+    Here(Box<Index>),
+    Thread {
+        full: SyncSender<Batch>,
+        thread: JoinHandle<Result<Index, Error>>,
+    },
+    /// It failed, and said why.
+    Gone,
+}
+
+/// Keys one after another, and where each ends.
+#[derive(Default)]
+struct Batch {
+    keys: Vec<u8>,
+    ends: Vec<u32>,
+}
+
+struct Index {
+    builder: MapBuilder<Output>,
+    path: PathBuf,
+    count: u64,
+}
+
+impl IndexWriter {
+    pub fn new(out: Output) -> Result<Self, Error> {
+        let path = out.path().to_path_buf();
+        let builder = MapBuilder::new(out).map_err(|e| broken(&path, e))?;
+        let index = Index { builder, path, count: 0 };
+        Ok(Self { batch: Batch::default(), inserter: Inserter::Here(Box::new(index)) })
+    }
+
+    pub fn push(&mut self, key: &[u8]) -> Result<(), Error> {
+        self.batch.keys.extend_from_slice(key);
+        // A batch ends with the key that fills it, and keys end at `key::LONGEST`.
+        self.batch.ends.push(self.batch.keys.len() as u32);
+        if self.batch.keys.len() < BATCH {
+            return Ok(());
+        }
+        let batch = std::mem::take(&mut self.batch);
+        self.send(batch)
+    }
+
+    fn send(&mut self, batch: Batch) -> Result<(), Error> {
+        self.inserter = match std::mem::replace(&mut self.inserter, Inserter::Gone) {
+            Inserter::Here(index) => start(*index)?,
+            other => other,
+        };
+        let Inserter::Thread { full, .. } = &self.inserter else { return Err(died()) };
+        if full.send(batch).is_ok() { Ok(()) } else { Err(self.join().err().unwrap_or_else(died)) }
+    }
+
+    /// The index with all that was sent.
+    fn join(&mut self) -> Result<Index, Error> {
+        match std::mem::replace(&mut self.inserter, Inserter::Gone) {
+            Inserter::Here(index) => Ok(*index),
+            Inserter::Thread { full, thread } => {
+                drop(full);
+                thread.join().map_err(|_| died())?
+            }
+            Inserter::Gone => Err(died()),
+        }
+    }
+
+    /// The file, with everything in it.
+    pub fn finish(mut self) -> Result<Output, Error> {
+        let mut index = self.join()?;
+        index.insert(&self.batch)?;
+        index.builder.into_inner().map_err(|e| broken(&index.path, e))
+    }
+}
+
+impl Index {
+    fn insert(&mut self, batch: &Batch) -> Result<(), Error> {
+        let mut start = 0;
+        for end in &batch.ends {
+            let end = *end as usize;
+            let inserted = self.builder.insert(&batch.keys[start..end], self.count);
+            inserted.map_err(|e| broken(&self.path, e))?;
+            self.count += 1;
+            start = end;
+        }
+        Ok(())
+    }
+}
+
+fn start(mut index: Index) -> Result<Inserter, Error> {
+    let (full, batches): (_, Receiver<Batch>) = sync_channel(WAITING);
+    let work = move || {
+        for batch in batches {
+            index.insert(&batch)?;
+        }
+        Ok(index)
+    };
+    let thread = std::thread::Builder::new().name("dcfs-index".into()).spawn(work);
+    let thread = thread.map_err(|e| Error::Thread(e.to_string()))?;
+    Ok(Inserter::Thread { full, thread })
+}
+
+fn died() -> Error {
+    Error::Thread("the thread of the index ended early".into())
+}
+
+fn broken(path: &std::path::Path, error: fst::Error) -> Error {
+    match error {
+        fst::Error::Io(cause) => Error::write(path)(cause),
+        fst::Error::Fst(error) => Error::damaged(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(count: u32, length: usize) -> Vec<u8> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("fst");
+        let mut index =
+            IndexWriter::new(Output::create(path.clone()).expect("created")).expect("new");
+        for n in 0..count {
+            index.push(format!("{n:0length$}").as_bytes()).expect("pushed");
+        }
+        index.finish().expect("finished").finish().expect("closed");
+        std::fs::read(path).expect("readable")
+    }
+
+    #[test]
+    fn one_batch_or_many_give_the_same_index() {
+        for (count, length) in [(0, 1), (1, 1), (10, 10), (3, BATCH), (10_000, 100)] {
+            let map = fst::Map::new(written(count, length)).expect("an index");
+            assert_eq!(map.len(), count as usize);
+            for n in (0..count).step_by(997) {
+                assert_eq!(map.get(format!("{n:0length$}")), Some(n.into()));
+            }
+        }
+    }
+
+    #[test]
+    fn keys_out_of_order_are_an_error_wherever_they_are_inserted() {
+        for length in [1, BATCH] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let out = Output::create(folder.path().join("fst")).expect("created");
+            let mut index = IndexWriter::new(out).expect("new");
+            let pushed = (0..20).try_for_each(|_| index.push(&vec![b'a'; length]));
+            let error = pushed.and_then(|()| index.finish().map(drop)).expect_err("twice the same");
+            assert!(matches!(error, Error::Damaged(_)), "{error}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! A real mount against the reference model: random catalogs in SQLite, walked through the kernel.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use dcfs::object::Object;
+use proptest::prelude::*;
+
+use crate::pack::any_rows;
+use crate::support::catalog::{CatalogBuilder, Cell, FileCells, Row, file, row};
+use crate::support::model::{self, ModelRow};
+use crate::support::mounted::{Mounted, why_not};
+
+/// Size and time in microseconds of a file, by its path below the version's directory.
+type Files = BTreeMap<Vec<Vec<u8>>, (u64, i64)>;
+
+const HELPERS: [&str; 3] = ["_README.md", "_lineage.md", "_schema.json"];
+
+fn cells(object: &Object) -> FileCells {
+    let time = object.last_modified.map(|t| t.to_string().replace(" UTC", ""));
+    FileCells {
+        size: object.size.map_or(Cell::Null, |size| Cell::Int(size as i64)),
+        etag: object.etag.as_str().into(),
+        last_modified: time.as_deref().map_or(Cell::Null, Cell::from),
+        ..file(object.source.as_str(), Cell::Text(object.path.clone()))
+    }
+}
+
+fn row_of(model: &ModelRow) -> Row {
+    let add = |row: Row, object: &Option<Object>| match object {
+        Some(object) => row.file(cells(object)),
+        None => row.no_file(),
+    };
+    model.objects.iter().fold(row().id(model.id), add)
+}
+
+/// What the model says that `find` finds.
+fn expected(columns: &[&str], rows: &[ModelRow]) -> Files {
+    let stat = |object: &Object| {
+        (object.size.unwrap_or(0), object.last_modified.map_or(0, dcfs::time::Timestamp::micros))
+    };
+    let tree = model::version(columns, rows).into_iter();
+    tree.map(|(path, file)| (path, stat(&file.object))).collect()
+}
+
+/// What the kernel shows. Every directory below the top must hold something.
+fn walk(folder: &Path, above: &[Vec<u8>], found: &mut Files) {
+    let entries: Vec<_> = fs::read_dir(folder).expect("listed").collect();
+    assert!(!entries.is_empty() || above.is_empty(), "{} is empty", folder.display());
+    for entry in entries {
+        let entry = entry.expect("an entry");
+        let meta = fs::symlink_metadata(entry.path()).expect("every name listed can be looked up");
+        assert_eq!(meta.ino(), std::os::unix::fs::DirEntryExt::ino(&entry), "one number per inode");
+        let mut path = above.to_vec();
+        path.push(entry.file_name().as_bytes().to_vec());
+        if meta.is_dir() {
+            walk(&entry.path(), &path, found);
+        } else {
+            let micros = meta.mtime() * 1_000_000 + meta.mtime_nsec() / 1000;
+            assert!(found.insert(path, (meta.len(), micros)).is_none(), "a name is listed twice");
+        }
+    }
+}
+
+fn agrees(mounted: &Mounted, name: &str, columns: &[&str], rows: &[ModelRow]) {
+    let top = mounted.datasets.join(format!("{name}@1.0.0"));
+    let mut found = Files::new();
+    walk(&top, &[], &mut found);
+    for helper in HELPERS {
+        let (size, _) = found.remove(&vec![helper.into()]).expect("helpers are listed");
+        assert_eq!(fs::read(top.join(helper)).expect("readable").len() as u64, size, "{helper}");
+    }
+    assert_eq!(found, expected(columns, rows), "{name}");
+}
+
+/// The catalog drops objects that have neither source nor path; the model is told so.
+fn named(rows: Vec<ModelRow>) -> Vec<ModelRow> {
+    let named = |row: ModelRow| ModelRow {
+        objects: row.objects.into_iter().map(|o| o.filter(Object::is_named)).collect(),
+        ..row
+    };
+    rows.into_iter().map(named).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, max_shrink_iters: 20, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_walk_of_the_mount_is_the_model(
+        single in prop::collection::vec(any_rows(1), 8),
+        double in prop::collection::vec(any_rows(2), 4),
+    ) {
+        if let Some(why) = why_not() {
+            eprintln!("SKIPPED, nothing was mounted: {why}");
+            return Ok(());
+        }
+        let home = tempfile::tempdir().expect("a folder");
+        let catalog = CatalogBuilder::new(home.path());
+        let columns: [&[&str]; 2] = [&["file"], &["image", "frag.audio"]];
+        let single = single.into_iter().map(|rows| (columns[0], rows));
+        let double = double.into_iter().map(|rows| (columns[1], rows));
+        let versions: Vec<_> =
+            single.chain(double).map(|(columns, rows)| (columns, named(rows))).collect();
+        for (number, (columns, rows)) in versions.iter().enumerate() {
+            let version = catalog.dataset(&format!("d{number}")).version("1.0.0");
+            let version = columns.iter().fold(version, |version, name| version.file_column(name));
+            version.rows(rows.iter().map(row_of)).save();
+        }
+        let mounted = Mounted::new(home.path(), home.path());
+        for (number, (columns, rows)) in versions.iter().enumerate() {
+            agrees(&mounted, &format!("d{number}"), columns, rows);
+        }
+        prop_assert_eq!(mounted.worries(), Vec::<String>::new());
+    }
+}
