@@ -49,7 +49,7 @@ release:
 	cargo build --release
 
 install: release ## Install below PREFIX (/usr/local), with the links of mount(8); DESTDIR for packages
-	install -Dm755 $(TARGET)/release/dcfs $(DESTDIR)$(PREFIX)/bin/dcfs
+	install -Dsm755 $(TARGET)/release/dcfs $(DESTDIR)$(PREFIX)/bin/dcfs
 	install -d $(DESTDIR)$(SBIN)
 	ln -sf $(PREFIX)/bin/dcfs $(DESTDIR)$(SBIN)/mount.dcfs
 	ln -sf $(PREFIX)/bin/dcfs $(DESTDIR)$(SBIN)/mount.fuse.dcfs

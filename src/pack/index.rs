@@ -1,16 +1,14 @@
 //! Writing a column's index while the rest of the column is settled and written.
 //!
-//! Inserting a key of a random name costs the FST some three microseconds, more than all else that
-//! is done for its entry. So keys go in batches to a thread of their own, which is started when the
-//! first batch is full: small versions need none.
+//! Inserting a random name costs as much as all else that is done for its entry. So keys go in
+//! batches to a thread of their own, which is started when the first batch is full: small versions
+//! need none.
 
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use fst::MapBuilder;
-
 use super::error::Error;
+use super::fst_writer::FstWriter;
 use super::output::Output;
 
 /// Bytes of keys that travel together.
@@ -27,10 +25,10 @@ pub struct IndexWriter {
 
 /// Where the keys go in: here, or elsewhere.
 enum Inserter {
-    Here(Box<Index>),
+    Here(Box<FstWriter>),
     Thread {
         full: SyncSender<Batch>,
-        thread: JoinHandle<Result<Index, Error>>,
+        thread: JoinHandle<Result<FstWriter, Error>>,
     },
     /// It failed, and said why.
     Gone,
@@ -43,18 +41,10 @@ struct Batch {
     ends: Vec<u32>,
 }
 
-struct Index {
-    builder: MapBuilder<Output>,
-    path: PathBuf,
-    count: u64,
-}
-
 impl IndexWriter {
     pub fn new(out: Output) -> Result<Self, Error> {
-        let path = out.path().to_path_buf();
-        let builder = MapBuilder::new(out).map_err(|e| broken(&path, e))?;
-        let index = Index { builder, path, count: 0 };
-        Ok(Self { batch: Batch::default(), inserter: Inserter::Here(Box::new(index)) })
+        let inserter = Inserter::Here(Box::new(FstWriter::new(out)?));
+        Ok(Self { batch: Batch::default(), inserter })
     }
 
     pub fn push(&mut self, key: &[u8]) -> Result<(), Error> {
@@ -78,7 +68,7 @@ impl IndexWriter {
     }
 
     /// The index with all that was sent.
-    fn join(&mut self) -> Result<Index, Error> {
+    fn join(&mut self) -> Result<FstWriter, Error> {
         match std::mem::replace(&mut self.inserter, Inserter::Gone) {
             Inserter::Here(index) => Ok(*index),
             Inserter::Thread { full, thread } => {
@@ -92,30 +82,28 @@ impl IndexWriter {
     /// The file, with everything in it.
     pub fn finish(mut self) -> Result<Output, Error> {
         let mut index = self.join()?;
-        index.insert(&self.batch)?;
-        index.builder.into_inner().map_err(|e| broken(&index.path, e))
+        self.batch.insert_into(&mut index)?;
+        index.finish()
     }
 }
 
-impl Index {
-    fn insert(&mut self, batch: &Batch) -> Result<(), Error> {
+impl Batch {
+    fn insert_into(&self, index: &mut FstWriter) -> Result<(), Error> {
         let mut start = 0;
-        for end in &batch.ends {
+        for end in &self.ends {
             let end = *end as usize;
-            let inserted = self.builder.insert(&batch.keys[start..end], self.count);
-            inserted.map_err(|e| broken(&self.path, e))?;
-            self.count += 1;
+            index.insert(&self.keys[start..end])?;
             start = end;
         }
         Ok(())
     }
 }
 
-fn start(mut index: Index) -> Result<Inserter, Error> {
+fn start(mut index: FstWriter) -> Result<Inserter, Error> {
     let (full, batches): (_, Receiver<Batch>) = sync_channel(WAITING);
     let work = move || {
         for batch in batches {
-            index.insert(&batch)?;
+            batch.insert_into(&mut index)?;
         }
         Ok(index)
     };
@@ -128,16 +116,15 @@ fn died() -> Error {
     Error::Thread("the thread of the index ended early".into())
 }
 
-fn broken(path: &std::path::Path, error: fst::Error) -> Error {
-    match error {
-        fst::Error::Io(cause) => Error::write(path)(cause),
-        fst::Error::Fst(error) => Error::damaged(error.to_string()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `n` with zeros before it, `length` bytes long.
+    fn key(n: u32, length: usize) -> Vec<u8> {
+        let digits = n.to_string();
+        [&vec![b'0'; length.saturating_sub(digits.len())], digits.as_bytes()].concat()
+    }
 
     fn written(count: u32, length: usize) -> Vec<u8> {
         let folder = tempfile::tempdir().expect("a folder");
@@ -145,7 +132,7 @@ mod tests {
         let mut index =
             IndexWriter::new(Output::create(path.clone()).expect("created")).expect("new");
         for n in 0..count {
-            index.push(format!("{n:0length$}").as_bytes()).expect("pushed");
+            index.push(&key(n, length)).expect("pushed");
         }
         index.finish().expect("finished").finish().expect("closed");
         std::fs::read(path).expect("readable")
@@ -157,7 +144,7 @@ mod tests {
             let map = fst::Map::new(written(count, length)).expect("an index");
             assert_eq!(map.len(), count as usize);
             for n in (0..count).step_by(997) {
-                assert_eq!(map.get(format!("{n:0length$}")), Some(n.into()));
+                assert_eq!(map.get(key(n, length)), Some(n.into()));
             }
         }
     }

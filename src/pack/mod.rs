@@ -14,6 +14,7 @@ mod check;
 mod column;
 mod error;
 mod folder;
+mod fst_writer;
 mod ids;
 mod index;
 mod manifest;

@@ -49,6 +49,7 @@ def test_killed_while_a_pack_is_built(large_catalog, dcfs, tmp_path):
             mount.mount()
         assert count_files(version) == ROWS + 9 + 3
         assert (version / "a" / "0.txt").read_bytes() == b"a0\n" * 10
+        assert len(list((dcfs.cache / "dcfs" / "packs").iterdir())) == 1, "nothing half made is left"
         assert not [line for line in dcfs.worries() if "panic" in line]
 
 

@@ -56,7 +56,9 @@ def test_every_target_named_is_there(target):
     assert re.search(rf"^{target}:", makefile, re.MULTILINE)
 
 
-@pytest.mark.parametrize("command", sorted(set(re.findall(r"(?:`|^    |\$ )dcfs (\w+)", README, re.MULTILINE))))
+@pytest.mark.parametrize(
+    "command", sorted(set(re.findall(r"(?:`|^    |\$ )dcfs (\w+)", README, re.MULTILINE)))
+)
 def test_every_command_named_is_there(dcfs, command):
     assert dcfs.run(command, "--help").returncode == 0
 

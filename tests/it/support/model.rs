@@ -109,9 +109,9 @@ fn settle(is_root: bool, rows: &[ModelRow], wanted: BTreeMap<Path, Vec<ModelFile
     let mut stays = Tree::new();
     let mut moves = Vec::new();
     for (path, files) in &wanted {
-        let is_kept = !directories.contains(path) && !(is_root && is_reserved(path));
+        let is_vacated = directories.contains(path) || (is_root && is_reserved(path));
         let mut files = files.iter();
-        if is_kept {
+        if !is_vacated {
             let lowest = files.next().expect("a candidate has a file");
             stays.insert(path.clone(), lowest.clone());
         }
@@ -168,7 +168,7 @@ fn column_directories(columns: &[&str]) -> Vec<Vec<u8>> {
     for (index, name) in wanted.iter().enumerate() {
         let mut new = name.clone();
         let mut again = 0;
-        if is_reserved(&[name.clone()]) || wanted[..index].contains(name) {
+        if is_reserved(std::slice::from_ref(name)) || wanted[..index].contains(name) {
             while new == *name || wanted.contains(&new) || given.contains(&new) {
                 again += 1;
                 let mark = if again == 1 { index.to_string() } else { format!("{index}~{again}") };
