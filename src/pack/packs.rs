@@ -205,9 +205,7 @@ mod tests {
             dataset: DatasetName::local("one"),
             version: Version { major: 1, minor: 0, patch: 0 },
             rows: Some(1),
-            size: None,
-            created_at: None,
-            finished_at: None,
+            ..VersionInfo::default()
         }
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::Subject;
 use super::graph::{Graph, Kind, Node};
-use super::markdown::{block, code, link, mermaid, text};
+use super::markdown::{block, code, link, mermaid, paragraph, text};
 use super::numbers::{bytes, count, difference};
 use super::readme::leaves;
 use crate::schema::Schema;
@@ -77,7 +77,7 @@ impl Lineage<'_> {
     pub fn page(&self) -> String {
         let mut page = format!("# Lineage of {}\n\n", text(&self.of.name()));
         if let Some(description) = self.description.filter(|d| !d.is_empty()) {
-            page += &format!("{}\n\n", text(description));
+            page += &format!("{}\n\n", paragraph(description));
         }
         page += &self.facts();
         page += "\n## Parents\n\n";

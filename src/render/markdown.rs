@@ -28,13 +28,28 @@ fn shown(c: char) -> String {
     }
 }
 
-/// The longest name that a page shows whole.
-const LONGEST: usize = 200;
+/// The longest name, path or URI that a page shows whole.
+const LONGEST: usize = 500;
+
+/// The longest description that a page shows whole.
+const LONGEST_PARAGRAPH: usize = 10_000;
 
 /// Text between other text, in a heading or in a cell of a table.
 pub fn text(raw: &str) -> String {
+    escaped(&visible(raw, LONGEST))
+}
+
+/// A text of a person as paragraphs of its own, line breaks kept.
+pub fn paragraph(raw: &str) -> String {
+    let cut: String = raw.chars().take(LONGEST_PARAGRAPH).collect();
+    let lines: Vec<String> =
+        cut.lines().map(|line| escaped(&visible(line, LONGEST_PARAGRAPH))).collect();
+    lines.join("\n")
+}
+
+fn escaped(shown: &str) -> String {
     let mut out = String::new();
-    for c in visible(raw, LONGEST).chars() {
+    for c in shown.chars() {
         if matches!(
             c,
             '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '#' | '~' | '&' | '$' | '!'
@@ -55,9 +70,12 @@ pub fn code(raw: &str) -> String {
     format!("{fence}{pad}{shown}{pad}{fence}")
 }
 
-/// A block of code, whole, with a fence that nothing in it can close.
+/// A block of code, whole, with a fence that nothing in it can close. What a terminal would obey is
+/// shown as escapes; line breaks and tabs stay.
 pub fn block(language: &str, raw: &str) -> String {
-    let fence = "`".repeat(longest_run(raw).max(2) + 1);
+    let keep = |c: char| if matches!(c, '\n' | '\t') { c.into() } else { shown(c) };
+    let raw: String = raw.replace("\r\n", "\n").chars().map(keep).collect();
+    let fence = "`".repeat(longest_run(&raw).max(2) + 1);
     let end = if raw.ends_with('\n') || raw.is_empty() { "" } else { "\n" };
     format!("{fence}{language}\n{raw}{end}{fence}\n")
 }
@@ -119,6 +137,8 @@ mod tests {
             (code(""), "`  `"),
             (block("python", "x = 1"), "```python\nx = 1\n```\n"),
             (block("", "````\n"), "`````\n````\n`````\n"),
+            (block("", "a\r\n\tb\x1b[2J"), "```\na\n\tb\\u{1b}[2J\n```\n"),
+            (paragraph("a *b*\nc"), "a \\*b\\*\nc"),
             (
                 link("p", &[b"..", b"a b)#?@1.0.0", b"_lineage.md"]),
                 "[p](../a%20b%29%23%3F@1.0.0/_lineage.md)",

@@ -18,7 +18,9 @@ pub mod readme;
 pub mod schema_json;
 pub mod table;
 
+use crate::schema::{FileColumn, Schema};
 use crate::time::Timestamp;
+use crate::tree::place::column_directories;
 
 /// The version that a page is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,4 +41,16 @@ impl Subject {
     pub fn name(&self) -> String {
         format!("{}@{}", self.dataset, self.version)
     }
+}
+
+/// The listed File columns and where their files are, relative to the version's directory.
+fn directories(schema: &Schema) -> Vec<(&FileColumn, String)> {
+    let listed: Vec<&FileColumn> = schema.listed_files().collect();
+    if let [only] = listed[..] {
+        return vec![(only, ".".into())];
+    }
+    let names: Vec<&str> = listed.iter().map(|file| file.name.as_str()).collect();
+    let directories = column_directories(&names).into_iter();
+    let text = |name: Vec<u8>| String::from_utf8_lossy(&name).into_owned();
+    listed.into_iter().zip(directories.map(text)).collect()
 }

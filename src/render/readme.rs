@@ -2,12 +2,16 @@
 
 use std::fmt::Write;
 
-use super::Subject;
-use super::markdown::{code, text};
+use super::markdown::{code, paragraph, text};
 use super::numbers::{bytes, count};
 use super::schema_json::unlisted;
-use crate::name::escape;
+use super::{Subject, directories};
 use crate::schema::{Field, Schema, Shape};
+
+/// The naming rules that a person meets.
+const NAMES: &str = "Where a column\n\
+    has several sources, they come first (`s3/<bucket>/...`). A name that two objects want is given to the\n\
+    first; the others have `~<sys__id>` before the extension.";
 
 /// Everything that the page of a version tells.
 #[derive(Clone, Debug)]
@@ -56,7 +60,7 @@ impl Readme<'_> {
     pub fn page(&self) -> String {
         let mut page = format!("# {}\n\n", text(&self.of.name()));
         if let Some(description) = self.description.filter(|d| !d.is_empty()) {
-            page += &format!("{}\n\n", text(description));
+            page += &format!("{}\n\n", paragraph(description));
         }
         page += &self.opening();
         page += "\n## Files\n\n";
@@ -86,20 +90,20 @@ impl Readme<'_> {
     }
 
     fn files(&self) -> String {
-        let listed: Vec<_> = self.schema.listed_files().collect();
-        let mut out = match listed[..] {
+        let listed = directories(self.schema);
+        let mut out = match &listed[..] {
             [] => "The rows of this version name no files that can be read.\n".to_owned(),
-            [file] => format!(
-                "Each row's file is here, at the path that its column {} records.\n",
+            [(file, _)] => format!(
+                "Each row's file is here, at the path that its column {} records. {NAMES}\n",
                 code(&file.name)
             ),
-            _ => "Each column of files has a directory of its own, with the files at their recorded paths:\n\n".into(),
+            _ => format!(
+                "Each column of files has a directory of its own, with the files at their recorded paths. {NAMES}\n\n"
+            ),
         };
         if listed.len() > 1 {
-            for file in &listed {
-                let directory = escape::segment(file.name.as_bytes());
-                let directory = String::from_utf8_lossy(&directory);
-                let _ = writeln!(out, "- {}/", code(&directory));
+            for (_, directory) in &listed {
+                let _ = writeln!(out, "- {}", code(&format!("{directory}/")));
             }
         }
         for file in &self.schema.files {
@@ -238,7 +242,9 @@ that one fails with ESTALE. Everything is read-only.
 
 ## Files
 
-Each row's file is here, at the path that its column `file` records.
+Each row's file is here, at the path that its column `file` records. Where a column
+has several sources, they come first (`s3/<bucket>/...`). A name that two objects want is given to the
+first; the others have `~<sys__id>` before the extension.
 
 ## Columns
 

@@ -1,11 +1,11 @@
 //! `_schema.json`: the columns of a version for programs. The format is in `docs/schema-format.md`.
 //!
-//! Nothing in it can change while the version exists, so the kernel may keep it for ever.
+//! Nothing in it can change while the version exists, so the kernel may keep it for ever. The name of
+//! the dataset can (`datachain dataset edit --new-name`), so it is not in it.
 
 use serde::Serialize;
 
-use super::Subject;
-use crate::name::escape;
+use super::{Subject, directories};
 use crate::schema::{Field, FileColumn, Schema, Shape};
 use crate::time::Timestamp;
 
@@ -15,7 +15,6 @@ const FORMAT: u32 = 1;
 #[derive(Serialize)]
 struct Page<'a> {
     format: u32,
-    dataset: &'a str,
     version: &'a str,
     uuid: &'a str,
     created_at: Option<String>,
@@ -66,7 +65,6 @@ fn is_false(value: &bool) -> bool {
 pub fn schema_json(of: &Subject, schema: &Schema) -> String {
     let page = Page {
         format: FORMAT,
-        dataset: &of.dataset,
         version: &of.version,
         uuid: &of.uuid,
         created_at: of.created_at.map(Timestamp::rfc3339),
@@ -114,13 +112,8 @@ fn items(type_text: &str) -> Option<&str> {
 }
 
 fn file_of<'a>(file: &'a FileColumn, schema: &Schema) -> File<'a> {
-    let directory = match (file.is_listed(), schema.listed_files().count()) {
-        (false, _) => None,
-        (true, 1) => Some(".".to_owned()),
-        (true, _) => {
-            Some(String::from_utf8_lossy(&escape::segment(file.name.as_bytes())).into_owned())
-        }
-    };
+    let mut listed = directories(schema).into_iter();
+    let directory = listed.find(|(other, _)| *other == file).map(|(_, directory)| directory);
     File { column: &file.name, listed: file.is_listed(), directory, reason: unlisted(file) }
 }
 

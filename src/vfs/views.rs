@@ -173,8 +173,8 @@ mod tests {
 
     #[test]
     fn a_full_table_is_an_error() {
-        let mut table = Table::default();
-        table.slots = (0..VIEWS).map(|n| (Slot(n), None)).collect();
+        let slots = (0..VIEWS).map(|n| (Slot(n), None)).collect();
+        let table = Table { slots, ..Table::default() };
         assert!(matches!(table.free(7), Err(Error::Full(_))));
     }
 }

@@ -37,6 +37,12 @@ def anonymous(pid):
         return next(int(l.split()[1]) for l in lines if l.startswith("RssAnon")) / 1024
 
 
+def medians(times, *runs):
+    """The median of each of `runs`, taken in turn, so that other load on the machine meets all."""
+    rounds = [[run() for run in runs] for _ in range(times)]
+    return [statistics.median(column) for column in zip(*rounds)]
+
+
 class Peak:
     """The highest anonymous memory of a process while the block runs."""
 
