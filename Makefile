@@ -24,7 +24,7 @@ test: setup lint unit e2e ## Everything that must hold: style, unit tests, real 
 lint: ## Formatting, clippy and rustdoc without a warning
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --no-deps --document-private-items
 
 unit: ## The tests in Rust
 	cargo test
