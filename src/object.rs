@@ -92,7 +92,7 @@ impl Object {
         Identity(half)
     }
 
-    /// Whether a row names an object at all: an absent Optional[File] has neither source nor path.
+    /// Whether a row names an object at all: an absent `Optional[File]` has neither source nor path.
     pub fn is_named(&self) -> bool {
         !(self.source.is_empty() && self.path.is_empty())
     }

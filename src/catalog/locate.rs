@@ -18,7 +18,7 @@ use super::error::Error;
 const VARIABLES: [(&str, &str); 2] =
     [("DATACHAIN_DIR", "db"), ("DATACHAIN_ROOT_DIR", ".datachain/db")];
 
-/// [`super::locate`], with the world as arguments.
+/// [`super::locate()`], with the world as arguments.
 pub(super) fn find(
     given: Option<&Path>,
     variable: impl Fn(&str) -> Option<OsString>,

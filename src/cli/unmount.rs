@@ -35,12 +35,14 @@ impl Unmount {
     }
 }
 
-/// Waits for a `dcfs` process to go. A number that means another program by now is not waited for.
+/// Waits for a `dcfs` process to go. A number that means another program by now is not waited for, nor
+/// one that has ended but that nobody reaps, as in containers without an init: its memory is gone.
 fn wait_for_end(pid: u32) {
     let since = Instant::now();
-    let ours =
-        || std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|c| c.trim() == "dcfs");
-    while ours() && since.elapsed() < PATIENCE {
+    let read = |what: &str| std::fs::read_to_string(format!("/proc/{pid}/{what}"));
+    let runs = || read("cmdline").is_ok_and(|words| !words.is_empty());
+    let ours = || read("comm").is_ok_and(|name| name.trim() == "dcfs");
+    while ours() && runs() && since.elapsed() < PATIENCE {
         thread::sleep(Duration::from_millis(5));
     }
 }

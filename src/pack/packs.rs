@@ -166,7 +166,7 @@ mod tests {
 
     use super::*;
     use crate::catalog::Row;
-    use crate::id::RowId;
+    use crate::id::{DatasetId, RowId};
     use crate::name::DatasetName;
     use crate::object::Object;
     use crate::pack::Rows;
@@ -202,6 +202,7 @@ mod tests {
         VersionInfo {
             id: VersionId::from_catalog(key),
             uuid: format!("{key:x}"),
+            dataset_id: DatasetId::from_catalog(1),
             dataset: DatasetName::local("one"),
             version: Version { major: 1, minor: 0, patch: 0 },
             rows: Some(1),
