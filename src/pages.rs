@@ -152,7 +152,10 @@ fn ancestry(catalog: &Catalog, of: &VersionInfo) -> Result<Graph> {
     });
     let mut open = std::collections::VecDeque::from([(0, of.id)]);
     while let Some((child, id)) = open.pop_front() {
-        for parent in catalog.parents(id)? {
+        let mut parents = catalog.parents(id)?;
+        // DataChain records them in the order of a Python set, another one at each save.
+        parents.sort_by(|a, b| a.dataset.cmp(&b.dataset));
+        for parent in parents {
             if let Some(&seen) = parent.id.and_then(|id| known.get(&id)) {
                 graph.edges.push((child, seen));
                 continue;

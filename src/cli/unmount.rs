@@ -24,10 +24,14 @@ pub struct Unmount {
 
 impl Unmount {
     /// Unmounts, and waits until the mount's process has ended, so that a new mount finds no old one.
+    ///
+    /// # Errors
+    /// Nothing is mounted there, or it is in use and not forced.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let note = Note::read(&mountpoint::absolute(&self.mountpoint));
         let path = mountpoint::unmount(&self.mountpoint, self.force)?;
-        if let Some(note) = note {
+        // A forced one lives on until those who use it are gone.
+        if let Some(note) = note.filter(|_| !self.force) {
             wait_for_end(note.pid);
         }
         Note::remove(&path);

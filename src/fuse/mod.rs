@@ -30,12 +30,16 @@ use fuser::{
 use tokio::runtime::Handle;
 
 use crate::error::{Error, Kind, Result};
+use crate::render::markdown::visible;
 use crate::vfs::listing::Listing;
 use crate::vfs::{Answer, Attr, Entry, FileKind, Opened, Totals, Vfs};
 
 /// Requests that the kernel may have under way for readahead; its own default is 12
 /// (mountpoint-s3 asks for 64).
 const BACKGROUND: u16 = 64;
+
+/// The longest path or cause in a log line: names may be as long as strangers like.
+const LONGEST_LINE: usize = 4096;
 
 /// What `st_blksize` says: programs that heed it read a megabyte at a time.
 const BLOCK_SIZE: u32 = 1 << 20;
@@ -103,8 +107,8 @@ impl Call {
             path = format!("{}/{}", path.trim_end_matches('/'), name.to_string_lossy());
         }
         // Names come from strangers and logs are read in terminals.
-        let (op, pid, path, cause) = (self.op, self.pid, path.escape_debug(), error.to_string());
-        let cause = cause.escape_debug();
+        let (op, pid, path) = (self.op, self.pid, visible(&path, LONGEST_LINE));
+        let cause = visible(&error.to_string(), LONGEST_LINE);
         match error.kind() {
             Kind::Missing => tracing::debug!("{op} `{path}` for process {pid}: {cause}"),
             _ => tracing::warn!("{op} `{path}` for process {pid}: {cause}"),

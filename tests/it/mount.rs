@@ -46,10 +46,10 @@ fn expected(columns: &[&str], rows: &[ModelRow]) -> Files {
     tree.map(|(path, file)| (path, stat(&file.object))).collect()
 }
 
-/// What the kernel shows. Every directory below the top must hold something.
+/// What the kernel shows. A directory of paths holds something; one of a File column may be empty.
 fn walk(folder: &Path, above: &[Vec<u8>], found: &mut Files) {
     let entries: Vec<_> = fs::read_dir(folder).expect("listed").collect();
-    assert!(!entries.is_empty() || above.is_empty(), "{} is empty", folder.display());
+    assert!(!entries.is_empty() || above.len() < 2, "{} is empty", folder.display());
     for entry in entries {
         let entry = entry.expect("an entry");
         let meta = fs::symlink_metadata(entry.path()).expect("every name listed can be looked up");
