@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Unmount {
     /// Where it is mounted
     mountpoint: PathBuf,
-    /// Unmount even while it is in use; those who use it get errors
+    /// Take it out of the tree even while it is in use; what is open stays readable until closed
     #[arg(long)]
     force: bool,
 }

@@ -1,4 +1,5 @@
-//! The documents stay true: every test that `docs/semantics.md` names is there.
+//! The documents stay true: every test that `docs/semantics.md` names is there, and every message that
+//! `docs/troubleshooting.md` quotes is in the sources.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,4 +36,42 @@ fn every_promise_names_a_test_that_is_there() {
         }
     }
     assert!(named > 20, "the table is read");
+}
+
+/// The text of every string in the sources: line continuations joined, escapes undone.
+fn messages() -> String {
+    let sources = sources(&["src"]);
+    let mut text = String::new();
+    let mut lines = sources.lines();
+    while let Some(line) = lines.next() {
+        let mut line = line.to_owned();
+        while let Some(head) = line.strip_suffix('\\') {
+            line = format!("{head}{}", lines.next().unwrap_or_default().trim_start());
+        }
+        text += &line;
+        text.push('\n');
+    }
+    text.replace('`', "")
+}
+
+#[test]
+fn every_message_quoted_is_printed() {
+    let page = include_str!("../../docs/troubleshooting.md");
+    let messages = messages();
+    let tables = page.split("\n## ").filter(|part| part.contains(" says"));
+    let mut quoted = 0;
+    for row in tables.flat_map(str::lines).filter(|line| line.starts_with("| `")) {
+        let cell = row.trim_start_matches("| ").split(" | ").next().expect("a cell");
+        // `...` stands for what differs; so does what is between two quotations.
+        for part in cell.split("...").flat_map(|part| part.split("`, `")) {
+            let part = part.replace('`', "").replace("(", "").replace(")", "");
+            let part = part.trim_matches(|c: char| c == ' ' || c == ';' || c == ',');
+            assert!(
+                messages.replace(['(', ')'], "").contains(part),
+                "`{part}` is not printed: {row}"
+            );
+            quoted += 1;
+        }
+    }
+    assert!(quoted > 40, "the tables are read");
 }
