@@ -233,7 +233,7 @@ impl Catalog {
     /// # Errors
     /// [`crate::error::Kind::Stale`] where the version is removed.
     pub fn has_many_sources(&self, of: &VersionInfo, column: &FileColumn) -> Result<bool> {
-        Ok(rows::has_many_sources(&self.pool, of, column)?)
+        Ok(rows::read(&self.pool, of, |table| table.has_many_sources(column))?)
     }
 
     /// The number of rows and the first and last `sys__id`; `(0, 0, 0)` for none.

@@ -185,6 +185,20 @@ impl<'c> Table<'c> {
         })
     }
 
+    /// See [`super::Catalog::has_many_sources`]. SQLite reads until it meets another source.
+    pub fn has_many_sources(&self, file: &FileColumn) -> Result<bool, Error> {
+        let columns = self.columns()?;
+        let part = |name: &Option<String>| {
+            let column = name.as_ref().map_or("NULL".into(), |name| columns.or_null("t", name));
+            format!("ifnull({column}, '')")
+        };
+        let (source, path) = (part(&file.source), part(&file.path));
+        let named = format!("FROM {} t WHERE NOT ({source} = '' AND {path} = '')", self.quoted);
+        let first = format!("SELECT {source} {named} LIMIT 1");
+        let sql = format!("SELECT EXISTS (SELECT 1 {named} AND {source} IS NOT ({first}))");
+        Ok(self.connection.query_row(&sql, [], |row| row.get(0))?)
+    }
+
     /// Counts the rows: reads the whole table.
     pub fn count(&self) -> Result<u64, Error> {
         let sql = format!("SELECT count(*) FROM {}", self.quoted);
@@ -254,28 +268,6 @@ fn slice(
     patiently(|| {
         pool.read_once(|connection| Table::of(connection, of)?.slice(files, from, scratch, each))
     })
-}
-
-/// See [`super::Catalog::has_many_sources`].
-pub(super) fn has_many_sources(
-    pool: &Pool,
-    of: &VersionInfo,
-    file: &FileColumn,
-) -> Result<bool, Error> {
-    let (source, path) = (file.source.clone(), file.path.clone());
-    let narrow = [FileColumn { source, path, ..FileColumn::default() }];
-    let mut scratch = Scratch::new(1);
-    let (mut next, mut first, mut many) = (Some(i64::MIN), None, false);
-    while let Some(from) = next.filter(|_| !many) {
-        let mut each = |row: Row<'_>| {
-            for object in row.objects.iter().flatten() {
-                many |= *first.get_or_insert_with(|| object.source.clone()) != object.source;
-            }
-            Ok(())
-        };
-        next = slice(pool, of, &narrow, from, &mut scratch, &mut each)?;
-    }
-    Ok(many)
 }
 
 /// One object per File column, used again for every row so that its buffers are.

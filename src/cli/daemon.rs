@@ -84,6 +84,7 @@ pub fn spawn(plan: &Plan) -> Result<()> {
 
 /// The background process itself.
 pub fn child(command: Mount) -> Result<()> {
+    close_inherited();
     // Away from the terminal's signals. It fails only where that is so already.
     nix::unistd::setsid().ok();
     log_to_stderr();
@@ -93,6 +94,19 @@ pub fn child(command: Mount) -> Result<()> {
     };
     let log = registry::log_of(&plan.mountpoint);
     serve(&plan, Some(&log), || tell(&Report::Mounted)).or_else(failed)
+}
+
+/// Files of the caller's shell are none of ours: a lock or a pipe of a script would never end.
+fn close_inherited() {
+    let open: Vec<i32> = std::fs::read_dir("/proc/self/fd")
+        .map(|entries| {
+            entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect()
+        })
+        .unwrap_or_default();
+    for fd in open.into_iter().filter(|fd| *fd > 2) {
+        // The folder's own descriptor is among them, and closed already.
+        nix::unistd::close(fd).ok();
+    }
 }
 
 fn failed(error: Error) -> Result<()> {
@@ -148,23 +162,17 @@ fn serve(plan: &Plan, log: Option<&Path>, ready: impl FnOnce() + Send + 'static)
         ready();
     };
     let served = session::serve(vfs, runtime.handle().clone(), &options, ready);
-    Note::remove(&plan.mountpoint);
+    Note::remove(&plan.mountpoint, std::process::id());
     // Tasks that still wait for a bucket have nobody to answer.
     runtime.shutdown_background();
     tracing::info!("`{}` is unmounted", plan.mountpoint.display());
     Ok(served?)
 }
 
-/// What no row may ever serve: the open catalog with its journals, the cache, and the mount itself,
+/// What no row may ever serve: the open catalog (and its journals), the cache, and the mount itself,
 /// reading which would wait for ourselves.
 fn forbidden(plan: &Plan) -> Vec<std::path::PathBuf> {
-    let beside = |suffix: &str| {
-        let mut name = plan.catalog.clone().into_os_string();
-        name.push(suffix);
-        std::path::PathBuf::from(name)
-    };
-    let (catalog, cache) = (plan.catalog.clone(), plan.cache.clone());
-    vec![catalog, beside("-wal"), beside("-shm"), cache, plan.mountpoint.clone()]
+    vec![plan.catalog.clone(), plan.cache.clone(), plan.mountpoint.clone()]
 }
 
 fn note(plan: &Plan, log: Option<&Path>) -> Note {

@@ -44,7 +44,6 @@ const IGNORED: &[&str] = &[
     "nodiratime",
     "async",
     "default_permissions",
-    "nonempty",
     "comment",
 ];
 

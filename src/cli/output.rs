@@ -38,7 +38,19 @@ impl Output {
     /// A value as indented JSON.
     pub fn json(&mut self, value: &impl Serialize) -> Result<()> {
         let text = serde_json::to_string_pretty(value).map_err(|e| Error::new(Kind::Broken, e))?;
-        self.raw(text.as_bytes()).and_then(|()| self.raw(b"\n"))
+        self.json_text(&text)?;
+        self.raw(b"\n")
+    }
+
+    /// JSON that is text already. What a terminal would obey becomes an escape of JSON's own, so that
+    /// programs read what was meant.
+    pub fn json_text(&mut self, text: &str) -> Result<()> {
+        let mut safe = String::with_capacity(text.len());
+        for c in text.chars() {
+            // All of them are in the basic plane, and only inside strings: JSON allows them nowhere else.
+            if is_obeyed(c) { safe += &format!("\\u{:04x}", u32::from(c)) } else { safe.push(c) }
+        }
+        self.raw(safe.as_bytes())
     }
 
     /// Bytes as they are.
@@ -69,15 +81,18 @@ impl Output {
 /// `text` with control characters (escape sequences of a terminal among them) and the marks that
 /// turn text around shown as escapes. Line breaks and tabs stay.
 pub fn sanitized(text: &str) -> String {
-    let dangerous = |c: char| {
-        (c.is_control() && c != '\n' && c != '\t')
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if dangerous(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
+        if is_obeyed(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
     }
     out
+}
+
+/// Whether a terminal does something at `c` other than to show it.
+fn is_obeyed(c: char) -> bool {
+    let turns = matches!(c,
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    turns || (c.is_control() && c != '\n' && c != '\t')
 }
 
 #[cfg(test)]
@@ -94,5 +109,27 @@ mod tests {
         for (text, safe) in cases {
             assert_eq!(sanitized(text), safe, "{text:?}");
         }
+    }
+
+    #[test]
+    fn json_stays_json() {
+        let name = "a\u{202e}b\u{7f}c\u{85}";
+        let written = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+        struct Shared(std::rc::Rc<std::cell::RefCell<Vec<u8>>>);
+        impl Write for Shared {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.borrow_mut().write(bytes)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let to = BufWriter::new(Box::new(Shared(written.clone())) as Box<dyn Write>);
+        let mut out = Output { to, closed: false };
+        out.json(&[name]).expect("written");
+        out.flush().expect("written");
+        let text = String::from_utf8(written.take()).expect("UTF-8");
+        assert!(!text.chars().any(is_obeyed), "{text:?}");
+        assert_eq!(serde_json::from_str::<Vec<String>>(&text).expect("JSON"), [name]);
     }
 }

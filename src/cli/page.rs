@@ -23,7 +23,7 @@ impl Schema {
     pub fn run(self, out: &mut Output) -> Result<()> {
         let catalog = self.catalog.open()?;
         let of = catalog.find(&self.dataset)?;
-        out.text(&pages::text(&catalog, Page::Schema, &of)?)
+        out.json_text(&pages::text(&catalog, Page::Schema, &of)?)
     }
 }
 
@@ -59,10 +59,10 @@ impl Lineage {
         let catalog = self.catalog.open()?;
         let of = catalog.find(&self.dataset)?;
         let format = if self.json { Format::Json } else { self.format };
-        out.text(&match format {
-            Format::Md => pages::text(&catalog, Page::Lineage, &of)?,
-            Format::Json => pages::lineage_json(&catalog, &of)?,
-            Format::Dot => pages::lineage_dot(&catalog, &of)?,
-        })
+        match format {
+            Format::Md => out.text(&pages::text(&catalog, Page::Lineage, &of)?),
+            Format::Json => out.json_text(&pages::lineage_json(&catalog, &of)?),
+            Format::Dot => out.text(&pages::lineage_dot(&catalog, &of)?),
+        }
     }
 }

@@ -46,9 +46,11 @@ impl Note {
         serde_json::from_slice(&fs::read(path_of(mountpoint)).ok()?).ok()
     }
 
-    /// Takes it away.
-    pub fn remove(mountpoint: &Path) {
-        fs::remove_file(path_of(mountpoint)).ok();
+    /// Takes away the note of the process `pid`; one that another mount wrote there since stays.
+    pub fn remove(mountpoint: &Path, pid: u32) {
+        if Self::read(mountpoint).is_some_and(|note| note.pid == pid) {
+            fs::remove_file(path_of(mountpoint)).ok();
+        }
     }
 }
 

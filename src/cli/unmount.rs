@@ -30,11 +30,13 @@ impl Unmount {
     pub fn run(self, out: &mut Output) -> Result<()> {
         let note = Note::read(&mountpoint::absolute(&self.mountpoint));
         let path = mountpoint::unmount(&self.mountpoint, self.force)?;
-        // A forced one lives on until those who use it are gone.
-        if let Some(note) = note.filter(|_| !self.force) {
-            wait_for_end(note.pid);
+        if let Some(Note { pid, .. }) = note {
+            // A forced one lives on until those who use it are gone.
+            if !self.force {
+                wait_for_end(pid);
+            }
+            Note::remove(&path, pid);
         }
-        Note::remove(&path);
         out.line(format_args!("{} is unmounted", path.display()))
     }
 }

@@ -60,6 +60,10 @@ pub enum Error {
     NotMounted(String),
     #[error("`{0}` is in use; leave it (cd, open files), or: dcfs unmount --force '{0}'")]
     InUse(String),
+    #[error(
+        "`{0}` does not answer; wait, see its log (dcfs status), or: dcfs unmount --force '{0}'"
+    )]
+    Stuck(String),
     #[error("cannot unmount `{path}`: {cause}")]
     Unmount { path: String, cause: String },
 }
@@ -73,7 +77,7 @@ impl From<Error> for crate::error::Error {
             | Error::AlreadyMounted { .. }
             | Error::OtherMount { .. } => Kind::Invalid,
             Error::NotWritable(_) | Error::DeviceDenied(_) | Error::AllowOther => Kind::Denied,
-            Error::InUse(_) => Kind::Busy,
+            Error::InUse(_) | Error::Stuck(_) => Kind::Busy,
             Error::Unreadable { .. }
             | Error::NoDevice
             | Error::NoHelper
@@ -122,8 +126,12 @@ pub fn unmount(given: &Path, force: bool) -> Result<PathBuf, Error> {
     let path = absolute(given);
     let mount = mounts::at(&path).ok().flatten().filter(mounts::Mount::is_dcfs);
     mount.ok_or_else(|| Error::NotMounted(shown(given)))?;
-    let dead = mounts::health(&path) != Health::Alive;
-    detach(&path, force || dead)?;
+    match mounts::health(&path) {
+        _ if force => detach(&path, true)?,
+        Health::Dead => detach(&path, true)?,
+        Health::Alive => detach(&path, false)?,
+        Health::Stuck => return Err(Error::Stuck(shown(given))),
+    }
     Ok(path)
 }
 

@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// One line of mountinfo.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
+    /// `major:minor` of its file system: another one at each mount.
+    pub device: String,
     pub mountpoint: PathBuf,
     pub fstype: String,
     pub source: OsString,
@@ -89,11 +91,12 @@ fn parse(text: &[u8]) -> Vec<Mount> {
 
 fn parse_line(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|b| *b == b' ');
-    let mountpoint = unescape(fields.nth(4)?);
+    let device = String::from_utf8_lossy(fields.nth(2)?).into_owned();
+    let mountpoint = unescape(fields.nth(1)?);
     let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
     let fstype = String::from_utf8_lossy(&unescape(rest.next()?)).into_owned();
     let source = OsString::from_vec(unescape(rest.next()?));
-    Some(Mount { mountpoint: OsString::from_vec(mountpoint).into(), fstype, source })
+    Some(Mount { device, mountpoint: OsString::from_vec(mountpoint).into(), fstype, source })
 }
 
 /// Space, tab, newline and backslash are written as `\040` and so on.
@@ -123,6 +126,7 @@ mod tests {
         let mounts = parse(text);
         assert_eq!(mounts.len(), 2);
         assert!(!mounts[0].is_dcfs());
+        assert_eq!(mounts[1].device, "0:62");
         assert_eq!(mounts[1].mountpoint, Path::new("/mnt/a b\\c"));
         assert!(mounts[1].is_dcfs());
         assert_eq!(mounts[1].catalog(), Path::new("/x/my cat/.datachain/db"));

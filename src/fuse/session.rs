@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fuser::{Config, MountOption, Session, SessionACL};
 use nix::errno::Errno;
@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 
 use super::Door;
 use super::mountpoint::{self, DEVICE, Error};
-use super::mounts::{FSTYPE, SOURCE_PREFIX};
+use super::mounts::{self, FSTYPE, SOURCE_PREFIX};
 use crate::vfs::Vfs;
 
 /// Threads that read requests. Two answer a look-up in a third of the time of one (19 us against
@@ -52,7 +52,8 @@ pub fn serve(
 ) -> Result<(), Error> {
     let door = Door::new(vfs, runtime, (geteuid().as_raw(), getegid().as_raw()));
     let session = mount(door, options)?;
-    unmount_on_signals(options.mountpoint.clone()).map_err(Error::Refused)?;
+    let own = Own::of(&options.mountpoint);
+    unmount_on_signals(own.clone()).map_err(Error::Refused)?;
     let mountpoint = options.mountpoint.clone();
     thread::spawn(move || {
         // The session answers from here on; its first answer is proof.
@@ -62,9 +63,33 @@ pub fn serve(
     });
     session.run().map_err(|error| {
         // Nobody answers any more: better an empty directory than one where every access fails.
-        mountpoint::detach(&options.mountpoint, true).ok();
+        own.detach(true).ok();
         Error::Refused(error)
     })
+}
+
+/// The mount of this process, told from a later one at the same place.
+#[derive(Clone, Debug)]
+struct Own {
+    mountpoint: PathBuf,
+    device: Option<String>,
+}
+
+impl Own {
+    fn of(mountpoint: &Path) -> Self {
+        let device = mounts::at(mountpoint).ok().flatten().map(|mount| mount.device);
+        Self { mountpoint: mountpoint.to_path_buf(), device }
+    }
+
+    /// Unmounts, if what is mounted there is still ours.
+    fn detach(&self, lazy: bool) -> Result<(), Error> {
+        match mounts::at(&self.mountpoint).ok().flatten() {
+            Some(mount) if Some(&mount.device) == self.device.as_ref() => {
+                mountpoint::detach(&self.mountpoint, lazy)
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Mounts: by the system call where this process may, else by `fusermount3`.
@@ -143,29 +168,33 @@ fn refused(cause: std::io::Error) -> Error {
 }
 
 /// SIGINT and SIGTERM unmount; whoever is still inside after [`GRACE`] is left with ENOTCONN.
-fn unmount_on_signals(mountpoint: PathBuf) -> std::io::Result<()> {
+fn unmount_on_signals(own: Own) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     thread::spawn(move || {
         for signal in signals.forever() {
-            tracing::info!("signal {signal}: unmounting `{}`", mountpoint.display());
-            leave(&mountpoint);
+            tracing::info!("signal {signal}: unmounting `{}`", own.mountpoint.display());
+            leave(&own);
         }
     });
     Ok(())
 }
 
-fn leave(mountpoint: &Path) {
-    match mountpoint::detach(mountpoint, false) {
+/// Unmounts and ends: at once where nobody is inside, else after [`GRACE`].
+fn leave(own: &Own) {
+    match own.detach(false) {
         Ok(()) => {}
         Err(Error::InUse(_)) => {
-            tracing::warn!("`{}` is in use; detached from those who use it", mountpoint.display());
-            mountpoint::detach(mountpoint, true).ok();
-            let since = Instant::now();
-            thread::spawn(move || {
-                thread::sleep(GRACE.saturating_sub(since.elapsed()));
-                std::process::exit(0);
-            });
+            tracing::warn!(
+                "`{}` is in use; detached from those who use it",
+                own.mountpoint.display()
+            );
+            own.detach(true).ok();
         }
         Err(error) => tracing::error!("{error}"),
     }
+    thread::spawn(|| {
+        // One that was forced off the tree before is held only by open files.
+        thread::sleep(GRACE);
+        std::process::exit(0);
+    });
 }

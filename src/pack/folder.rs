@@ -30,13 +30,16 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Folders that this process has named so far.
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
-/// The folder name of a version: its uuid where that is one, else a hash of what the catalog says.
-pub fn pack_name(uuid: &str, rows: u64, last: RowId) -> String {
+/// The folder name of a version: its uuid where that is one, else a hash of what the catalog says; how
+/// many rows it has; and a hash of its name, for a strange catalog may give one uuid twice.
+pub fn pack_name(uuid: &str, label: &str, rows: u64, last: RowId) -> String {
     let is_plain = (1..=64).contains(&uuid.len())
         && uuid.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'-'));
-    let hashed = || Sha256::digest(uuid).iter().map(|b| format!("{b:02x}")).collect();
-    let plain: String = if is_plain { uuid.into() } else { hashed() };
-    format!("{plain}-{rows}-{last}")
+    let hash = |text: &str, bytes: usize| -> String {
+        Sha256::digest(text)[..bytes].iter().map(|b| format!("{b:02x}")).collect()
+    };
+    let plain = if is_plain { uuid.into() } else { hash(uuid, 32) };
+    format!("{plain}-{rows}-{last}-{}", hash(label, 4))
 }
 
 /// Makes `path` and its parents, for this user alone where they are new.
@@ -196,9 +199,10 @@ mod tests {
     fn names_hold_nothing_of_a_stranger() {
         let last = RowId::new(9);
         let uuid = "5b6f0a1e-1d7c-4a53-9a1b-0123456789ab";
-        assert_eq!(pack_name(uuid, 7, last), format!("{uuid}-7-9"));
+        assert_eq!(pack_name(uuid, "pets@1.0.0", 7, last), format!("{uuid}-7-9-87e82add"));
+        assert_ne!(pack_name(uuid, "pets@1.0.0", 7, last), pack_name(uuid, "cats@1.0.0", 7, last));
         for hostile in ["", "../../etc", "A", "a\0b", &"a".repeat(65), "\u{e9}"] {
-            let name = pack_name(hostile, 7, last);
+            let name = pack_name(hostile, hostile, 7, last);
             let hash = name.strip_suffix("-7-9").expect(&name);
             assert!(hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()), "{name}");
         }

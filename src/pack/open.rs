@@ -32,7 +32,7 @@ pub fn obtain(
     limits: Limits,
 ) -> Result<Pack> {
     let (count, _, last) = rows.extent()?;
-    let folder = packs.join(folder::pack_name(uuid, count, last));
+    let folder = packs.join(folder::pack_name(uuid, &rows.label(), count, last));
     if let Some(pack) = open_if_good(&folder, columns, limits)? {
         return Ok(pack);
     }

@@ -152,6 +152,7 @@ impl Listing {
                 ControlFlow::Break(())
             }
         });
-        walk.and(failed.map_or(Ok(()), Err))
+        let number = self.own.inode.number();
+        vfs.sound(number, *slot, pack, walk.and(failed.map_or(Ok(()), Err)))
     }
 }

@@ -7,6 +7,8 @@
 //!
 //! | file | what lives there |
 //! |---|---|
+//! | [`lookup`], [`opening`] | what a name is; what an open file or version needs |
+//! | [`asking`] | from memory now, or in a task; views whose packs prove damaged |
 //! | [`inode`] | what the bits of an inode number say |
 //! | [`views`], [`links`] | the two tables that grow: versions seen, links seen |
 //! | [`datasets`] | `datasets/` as the catalog stands now |
@@ -14,11 +16,14 @@
 //! | [`listing`] | directories, paged by position |
 //! | [`handles`] | open files |
 
+mod asking;
 pub mod datasets;
 pub mod handles;
 pub mod inode;
 pub mod links;
 pub mod listing;
+mod lookup;
+mod opening;
 pub mod texts;
 pub mod views;
 
@@ -28,21 +33,18 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
-use self::datasets::{Datasets, Found};
+use self::datasets::Datasets;
 use self::handles::{Handle, Handles};
 use self::inode::{Inode, Slot};
 use self::links::Links;
 use self::listing::Listing;
 use self::texts::Texts;
-use self::views::{View, Views};
-use crate::catalog::{Catalog, VersionInfo};
+use self::views::Views;
+use crate::catalog::Catalog;
 use crate::error::{self, Kind, Result};
 use crate::name::escape;
-use crate::object::Object;
-use crate::pack::{Dir, Node, Pack, Packs};
-use crate::pages::Page;
+use crate::pack::{Dir, Pack, Packs};
 use crate::store::Stores;
-use crate::time::Timestamp;
 
 /// How long the kernel may keep what can never change: as long as it takes.
 pub const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
@@ -95,9 +97,17 @@ pub enum Answer<T> {
     Later(Pin<Box<dyn Future<Output = Result<T>> + Send>>),
 }
 
-impl<T> Answer<T> {
+impl<T: 'static> Answer<T> {
     fn later(work: impl Future<Output = Result<T>> + Send + 'static) -> Self {
         Self::Later(Box::pin(work))
+    }
+
+    /// The same of another type.
+    fn map<U: 'static>(self, change: impl FnOnce(T) -> U + Send + 'static) -> Answer<U> {
+        match self {
+            Self::Now(answer) => Answer::Now(answer.map(change)),
+            Self::Later(answer) => Answer::later(async move { answer.await.map(change) }),
+        }
     }
 }
 
@@ -219,7 +229,12 @@ impl Vfs {
         };
         match inode {
             Inode::Root | Inode::Datasets => Answer::Now(Ok(self.directory(inode, None))),
-            Inode::Link(_) => Answer::Now(Ok(self.link(inode))),
+            // The size of a link is the length of where it leads.
+            Inode::Link(_) => {
+                let link = self.link(inode);
+                let sized = move |target: Vec<u8>| Attr { size: target.len() as u64, ..link };
+                self.readlink(number).map(sized)
+            }
             Inode::Top => {
                 let vfs = self.clone();
                 self.in_background(move || vfs.top_attr())
@@ -256,10 +271,7 @@ impl Vfs {
             let keep = listing.is_fixed();
             Opened { handle: vfs.handles.insert(Handle::Directory(Arc::new(listing))), keep }
         };
-        match self.list(number) {
-            Answer::Now(listing) => Answer::Now(listing.map(opened)),
-            Answer::Later(listing) => Answer::later(async move { listing.await.map(opened) }),
-        }
+        self.list(number).map(opened)
     }
 
     /// The listing of an open directory.
@@ -301,13 +313,7 @@ impl Vfs {
     /// Opens a file for reading.
     pub fn open(self: &Arc<Self>, number: u64) -> Answer<Opened> {
         match Inode::decode(number) {
-            Some(Inode::Top) => {
-                let vfs = self.clone();
-                self.in_background(move || {
-                    let text = vfs.texts.kept_top(&vfs.catalog)?;
-                    Ok(Opened { handle: vfs.handles.insert(Handle::Text(text)), keep: false })
-                })
-            }
+            Some(Inode::Top) => self.open_top(),
             Some(Inode::Page(slot, page)) => self.open_page(number, slot, page),
             Some(Inode::File(slot, entry)) => self.open_file(number, slot, entry),
             Some(_) => Answer::Now(Err(Error::Wrong(number, "file").into())),
@@ -344,8 +350,12 @@ impl Vfs {
 
     /// The path of an inode below the mount, for a log line; its number where it has none.
     pub fn path(&self, number: u64) -> String {
-        let named = |slot: Slot, rest: &str| match self.views.get(slot) {
-            Some(view) => format!("datasets/{}@{}{rest}", view.of.dataset, view.of.version),
+        let named = |slot: Slot, rest: &str| match self.views.named(slot) {
+            Some(view) => {
+                let name = format!("{}@{}", view.of.dataset, view.of.version);
+                let name = escape::segment(name.as_bytes()).into_owned();
+                format!("datasets/{}{rest}", String::from_utf8_lossy(&name))
+            }
             None => format!("inode {number:#x}"),
         };
         match Inode::decode(number) {
@@ -357,7 +367,7 @@ impl Vfs {
                 None => format!("inode {number:#x}"),
             },
             Some(Inode::Version(slot)) => named(slot, ""),
-            Some(Inode::Column(slot, column)) => named(slot, &format!("/(column {column})")),
+            Some(Inode::Column(slot, column)) => named(slot, &self.column_path(slot, column)),
             Some(Inode::Page(slot, page)) => named(slot, &format!("/{}", page.name())),
             Some(Inode::Dir(slot, depth, entry)) => {
                 named(slot, &self.entry_path(slot, entry, Some(depth)))
@@ -367,294 +377,23 @@ impl Vfs {
         }
     }
 
+    fn column_path(&self, slot: Slot, column: u16) -> String {
+        let pack = self.views.named(slot).and_then(|view| view.pack());
+        let columns = pack.as_ref().map(|pack| pack.columns()).unwrap_or_default();
+        match columns.get(usize::from(column)).filter(|_| columns.len() > 1) {
+            Some(column) => format!("/{}", String::from_utf8_lossy(&column.directory)),
+            None => String::new(),
+        }
+    }
+
     fn entry_path(&self, slot: Slot, entry: u32, depth: Option<u16>) -> String {
-        let view = self.views.get(slot);
-        let pack = view.and_then(|view| view.pack());
-        let path = pack.and_then(|pack| pack.path(entry).ok()).unwrap_or_default();
+        let pack = self.views.named(slot).and_then(|view| view.pack());
+        let found =
+            pack.and_then(|pack| Some((pack.column_of(entry).ok()?, pack.path(entry).ok()?)));
+        let Some((column, path)) = found else { return format!("/(entry {entry})") };
         let segments = path.split(|b| *b == b'/').take(depth.map_or(usize::MAX, usize::from));
-        segments.map(|s| format!("/{}", String::from_utf8_lossy(s))).collect()
-    }
-
-    fn view(&self, number: u64, slot: Slot) -> Result<Arc<View>> {
-        Ok(self.views.get(slot).ok_or(Error::Unknown(number))?)
-    }
-
-    /// Runs blocking work in a task; the caller stops waiting after the timeout, the work goes on.
-    fn in_background<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> Result<T> + Send + 'static,
-    ) -> Answer<T> {
-        let timeout = self.timeout;
-        Answer::later(async move { bounded(timeout, tokio::task::spawn_blocking(work)).await })
-    }
-
-    /// Asks the pack of a version: at once where it is open, in a task where it has to be built.
-    fn with_pack<T: Send + 'static>(
-        self: &Arc<Self>,
-        number: u64,
-        slot: Slot,
-        ask: impl FnOnce(&Arc<Self>, &Arc<Pack>) -> Result<T> + Send + 'static,
-    ) -> Answer<T> {
-        let view = match self.view(number, slot) {
-            Ok(view) => view,
-            Err(error) => return Answer::Now(Err(error)),
-        };
-        if let Some(pack) = view.pack() {
-            return Answer::Now(self.ask(number, slot, &pack, ask));
-        }
-        let vfs = self.clone();
-        Answer::later(async move {
-            let pack = vfs.pack(&view).await?;
-            vfs.ask(number, slot, &pack, ask)
-        })
-    }
-
-    /// The pack of a view, opened or built by one however many wait, each no longer than the timeout.
-    async fn pack(self: &Arc<Self>, view: &Arc<View>) -> Result<Arc<Pack>> {
-        if let Some(pack) = view.pack() {
-            return Ok(pack);
-        }
-        let (vfs, wanted) = (self.clone(), view.clone());
-        // In a task of its own: who stops waiting must not stop the build.
-        let build = tokio::spawn(async move { vfs.packs.get(&wanted.of).await });
-        let pack = bounded(self.timeout, build).await?;
-        view.keep(&pack);
-        Ok(pack)
-    }
-
-    /// One question to a pack. A pack that proves damaged ends the view that its answers were given
-    /// in: whoever holds one of its numbers is told to look the path up again.
-    fn ask<T>(
-        self: &Arc<Self>,
-        number: u64,
-        slot: Slot,
-        pack: &Arc<Pack>,
-        ask: impl FnOnce(&Arc<Self>, &Arc<Pack>) -> Result<T>,
-    ) -> Result<T> {
-        let answer = ask(self, pack);
-        if pack.is_damaged() {
-            self.views.retire(slot);
-            return Err(Error::Unknown(number).into());
-        }
-        answer
-    }
-
-    fn lookup_root(self: &Arc<Self>, name: &[u8]) -> Answer<Entry> {
-        match name {
-            b"datasets" => Answer::Now(Ok(Entry::Found(self.directory(Inode::Datasets, None)))),
-            b"README.md" => {
-                let vfs = self.clone();
-                self.in_background(move || vfs.top_attr().map(Entry::Found))
-            }
-            _ => Answer::Now(Ok(Entry::Absent(FOREVER))),
-        }
-    }
-
-    fn lookup_dataset(&self, name: &[u8]) -> Result<Entry> {
-        let current = self.datasets.current()?;
-        if let Some(of) = current.version(name) {
-            return Ok(Entry::Found(self.dataset_attr(name, Found::Version(of))?));
-        }
-        Ok(match current.link(name) {
-            Some(target) => Entry::Found(self.dataset_attr(name, Found::Link(&target))?),
-            None => Entry::Absent(SHORT),
-        })
-    }
-
-    /// The attributes of an entry of `datasets/`.
-    fn dataset_attr(&self, name: &[u8], found: Found<'_>) -> Result<Attr> {
-        Ok(match found {
-            Found::Version(of) => Attr {
-                ttl: SHORT,
-                ..self.directory(Inode::Version(self.views.slot(of)?), Some(of))
-            },
-            Found::Link(target) => {
-                let inode = Inode::Link(self.links.number(name)?);
-                Attr { size: target.len() as u64, ..self.link(inode) }
-            }
-        })
-    }
-
-    fn lookup_version(self: &Arc<Self>, parent: u64, slot: Slot, name: &[u8]) -> Answer<Entry> {
-        if let Some(page) = Page::ALL.into_iter().find(|page| page.name().as_bytes() == name) {
-            return match self.page_attr(parent, slot, page) {
-                Answer::Now(attr) => Answer::Now(attr.map(Entry::Found)),
-                Answer::Later(attr) => Answer::later(async move { attr.await.map(Entry::Found) }),
-            };
-        }
-        let name = name.to_vec();
-        self.with_pack(parent, slot, move |vfs, pack| {
-            if only(pack) {
-                return vfs.lookup_below(slot, pack, column_root(parent, pack, 0)?, &name);
-            }
-            let column = pack.columns().iter().position(|column| column.directory == name);
-            let Some(column) = column else { return Ok(Entry::Absent(FOREVER)) };
-            let view = vfs.view(parent, slot)?;
-            let inode = Inode::Column(slot, column as u16);
-            Ok(Entry::Found(vfs.directory(inode, Some(&view.of))))
-        })
-    }
-
-    fn lookup_below(&self, slot: Slot, pack: &Pack, dir: Dir, name: &[u8]) -> Result<Entry> {
-        Ok(match pack.lookup(dir, name)? {
-            Some(node) => Entry::Found(self.node(slot, pack, node)?),
-            None => Entry::Absent(FOREVER),
-        })
-    }
-
-    fn node(&self, slot: Slot, pack: &Pack, node: Node) -> Result<Attr> {
-        match node {
-            Node::File(entry) => self.file(slot, pack, entry),
-            Node::Dir(dir) => {
-                let inode = Inode::dir(slot, dir, only(pack));
-                let view = self.views.get(slot);
-                Ok(self.directory(inode, view.as_deref().map(|view| &view.of)))
-            }
-        }
-    }
-
-    fn file(&self, slot: Slot, pack: &Pack, entry: u32) -> Result<Attr> {
-        let inode = Inode::File(slot, entry);
-        let facts = pack.facts(entry)?;
-        Ok(Attr {
-            inode,
-            kind: FileKind::File,
-            size: facts.size.unwrap_or(0),
-            mtime: facts.mtime.map_or(SystemTime::UNIX_EPOCH, Timestamp::to_system),
-            ttl: FOREVER,
-        })
-    }
-
-    /// The attributes of a directory: of a version, as old as the version.
-    fn directory(&self, inode: Inode, of: Option<&VersionInfo>) -> Attr {
-        let mtime = of.map_or(self.born, saved_at);
-        Attr { inode, kind: FileKind::Directory, size: 0, mtime, ttl: FOREVER }
-    }
-
-    fn link(&self, inode: Inode) -> Attr {
-        Attr { inode, kind: FileKind::Link, size: 0, mtime: self.born, ttl: SHORT }
-    }
-
-    fn top_attr(&self) -> Result<Attr> {
-        let text = self.texts.fresh_top(&self.catalog)?;
-        Ok(Attr {
-            inode: Inode::Top,
-            kind: FileKind::File,
-            size: text.len() as u64,
-            mtime: self.born,
-            ttl: SHORT,
-        })
-    }
-
-    fn page_attr(self: &Arc<Self>, number: u64, slot: Slot, page: Page) -> Answer<Attr> {
-        let view = match self.view(number, slot) {
-            Ok(view) => view,
-            Err(error) => return Answer::Now(Err(error)),
-        };
-        let vfs = self.clone();
-        self.in_background(move || {
-            let text = vfs.texts.fresh(&vfs.catalog, slot, page, &view.of)?;
-            Ok(page_attr(slot, page, &view.of, &text))
-        })
-    }
-
-    fn open_page(self: &Arc<Self>, number: u64, slot: Slot, page: Page) -> Answer<Opened> {
-        let view = match self.view(number, slot) {
-            Ok(view) => view,
-            Err(error) => return Answer::Now(Err(error)),
-        };
-        let vfs = self.clone();
-        self.in_background(move || {
-            let text = vfs.texts.kept(&vfs.catalog, slot, page, &view.of)?;
-            let handle = vfs.handles.insert(Handle::Text(text));
-            Ok(Opened { handle, keep: page.is_fixed() })
-        })
-    }
-
-    fn open_file(self: &Arc<Self>, number: u64, slot: Slot, entry: u32) -> Answer<Opened> {
-        let view = match self.view(number, slot) {
-            Ok(view) => view,
-            Err(error) => return Answer::Now(Err(error)),
-        };
-        let vfs = self.clone();
-        Answer::later(async move {
-            let pack = vfs.pack(&view).await?;
-            let finder = vfs.clone();
-            let find = move || finder.object(number, slot, &view.of, &pack, entry);
-            let object = bounded(vfs.timeout, tokio::task::spawn_blocking(find)).await?;
-            let reader = vfs.stores.open(&object).await?;
-            Ok(Opened { handle: vfs.handles.insert(Handle::Object(Arc::new(reader))), keep: true })
-        })
-    }
-
-    /// The object behind an entry, proven to be the one that was packed.
-    fn object(
-        &self,
-        number: u64,
-        slot: Slot,
-        of: &VersionInfo,
-        pack: &Pack,
-        entry: u32,
-    ) -> Result<Object> {
-        let facts = pack.facts(entry)?;
-        let row = pack.first_row(entry)?;
-        let column = pack.columns().get(usize::from(pack.column_of(entry)?));
-        let column = column.ok_or(Error::Unknown(number))?;
-        let object = self.catalog.object(of, &column.file, row)?;
-        match object {
-            Some(object) if object.identity().short() == facts.identity => Ok(object),
-            _ => {
-                let version = format!("{}@{}", of.dataset, of.version);
-                let error = error::Error::from(Error::Mismatch { row: row.key(), version });
-                self.packs.distrust(of, &error.to_string());
-                self.views.retire(slot);
-                Err(error)
-            }
-        }
-    }
-
-    fn list_version(self: &Arc<Self>, number: u64, slot: Slot) -> Answer<Listing> {
-        let view = match self.view(number, slot) {
-            Ok(view) => view,
-            Err(error) => return Answer::Now(Err(error)),
-        };
-        let vfs = self.clone();
-        let inode = Inode::Version(slot);
-        Answer::later(async move {
-            let pack = vfs.pack(&view).await?;
-            let (helper, shown) = (vfs.clone(), view.clone());
-            let render = move || helper.page_attrs(slot, &shown.of);
-            let pages = bounded(vfs.timeout, tokio::task::spawn_blocking(render)).await?;
-            if only(&pack) {
-                let dir = column_root(number, &pack, 0)?;
-                return Ok(Listing::below(inode, Inode::Datasets, &vfs, slot, &pack, dir, pages));
-            }
-            Ok(Listing::columns(&vfs, slot, &pack, &view.of, pages))
-        })
-    }
-
-    /// The helper files of a version, with exact sizes.
-    fn page_attrs(&self, slot: Slot, of: &VersionInfo) -> Result<Vec<(Vec<u8>, Attr)>> {
-        let attr = |page: Page| {
-            let text = self.texts.fresh(&self.catalog, slot, page, of)?;
-            Ok((page.name().as_bytes().to_vec(), page_attr(slot, page, of, &text)))
-        };
-        Page::ALL.into_iter().map(attr).collect()
-    }
-}
-
-/// When a version was saved.
-fn saved_at(of: &VersionInfo) -> SystemTime {
-    of.finished_at.or(of.created_at).map_or(SystemTime::UNIX_EPOCH, Timestamp::to_system)
-}
-
-fn page_attr(slot: Slot, page: Page, of: &VersionInfo, text: &Bytes) -> Attr {
-    Attr {
-        inode: Inode::Page(slot, page),
-        kind: FileKind::File,
-        size: text.len() as u64,
-        mtime: saved_at(of),
-        ttl: if page.is_fixed() { FOREVER } else { SHORT },
+        let names = segments.map(|s| format!("/{}", String::from_utf8_lossy(s)));
+        self.column_path(slot, column) + &names.collect::<String>()
     }
 }
 
@@ -671,13 +410,4 @@ fn column_root(number: u64, pack: &Pack, column: u16) -> Result<Dir> {
 /// A directory as its inode number tells it. A forged one is caught by the pack.
 fn deep_dir(pack: &Pack, depth: u16, first: u32) -> Result<Dir> {
     Ok(Dir { column: pack.column_of(first)?, depth, first })
-}
-
-/// Waits for a task, no longer than `timeout`. The task goes on when nobody waits.
-async fn bounded<T>(timeout: Duration, task: tokio::task::JoinHandle<Result<T>>) -> Result<T> {
-    match tokio::time::timeout(timeout, task).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(lost)) => Err(Error::Lost(lost.to_string()).into()),
-        Err(_) => Err(Error::Timeout(timeout.as_secs()).into()),
-    }
 }

@@ -1,7 +1,7 @@
 //! The table of views: which version a slot of an inode number stands for, and its pack.
 //!
 //! A version's slot starts at a hash of its uuid and probes on collision, so that its inode numbers
-//! are the same on every mount. Slots are never given to another version: the kernel and programs
+//! are the same on every mount. Two versions that a strange catalog gives one uuid have two slots. Slots are never given to another version: the kernel and programs
 //! may hold a number for as long as they like. A full table is an error, never another version.
 //!
 //! Entry numbers mean something only in the pack that gave them. When a pack turns out damaged, the
@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use super::Error;
 use super::inode::{Slot, VIEWS};
 use crate::catalog::VersionInfo;
+use crate::id::VersionId;
 use crate::pack::Pack;
 
 /// One version as this mount shows it.
@@ -33,11 +34,24 @@ pub struct Views {
     table: RwLock<Table>,
 }
 
+/// Which version: its key in the catalog, and its uuid, for a catalog made anew gives keys again.
+type Key = (VersionId, String);
+
+fn key(version: &VersionInfo) -> Key {
+    (version.id, version.uuid.clone())
+}
+
 #[derive(Debug, Default)]
 struct Table {
-    /// `None` is a retired slot.
-    slots: HashMap<Slot, Option<Arc<View>>>,
-    by_uuid: HashMap<String, Slot>,
+    slots: HashMap<Slot, Taken>,
+    known: HashMap<Key, Slot>,
+}
+
+/// A slot that is given out for good.
+#[derive(Debug)]
+struct Taken {
+    view: Arc<View>,
+    is_retired: bool,
 }
 
 impl View {
@@ -68,34 +82,45 @@ impl Views {
             return Ok(slot);
         }
         let mut table = self.table.write().unwrap_or_else(|e| e.into_inner());
-        let known = table.by_uuid.get(&version.uuid).copied();
-        let slot = match known {
-            Some(slot) => slot,
+        let slot = match table.known.get(&key(version)) {
+            // Renamed, say: its numbers stay right.
+            Some(slot) => *slot,
             None => table.free(start(&version.uuid))?,
         };
-        // A catalog made anew may give the same version another key; its numbers stay right.
-        table.by_uuid.insert(version.uuid.clone(), slot);
-        table.slots.insert(slot, Some(Arc::new(View::new(version))));
+        table.known.insert(key(version), slot);
+        let view = Arc::new(View::new(version));
+        table.slots.insert(slot, Taken { view, is_retired: false });
         Ok(slot)
     }
 
     /// The view in a slot; `None` for a number that this mount never handed out, or retired.
     pub fn get(&self, slot: Slot) -> Option<Arc<View>> {
-        self.table.read().unwrap_or_else(|e| e.into_inner()).slots.get(&slot).cloned().flatten()
+        let table = self.table.read().unwrap_or_else(|e| e.into_inner());
+        table.slots.get(&slot).filter(|taken| !taken.is_retired).map(|taken| taken.view.clone())
+    }
+
+    /// The view that a slot has or had, for messages.
+    pub fn named(&self, slot: Slot) -> Option<Arc<View>> {
+        let table = self.table.read().unwrap_or_else(|e| e.into_inner());
+        table.slots.get(&slot).map(|taken| taken.view.clone())
     }
 
     /// Ends a slot for good; the version gets another when it is looked up again.
     pub fn retire(&self, slot: Slot) {
         let mut table = self.table.write().unwrap_or_else(|e| e.into_inner());
-        if let Some(Some(view)) = table.slots.insert(slot, None) {
-            table.by_uuid.remove(&view.of.uuid);
+        let Some(taken) = table.slots.get_mut(&slot) else { return };
+        taken.is_retired = true;
+        let key = key(&taken.view.of);
+        // Only its own: the version may have its new slot already.
+        if table.known.get(&key) == Some(&slot) {
+            table.known.remove(&key);
         }
     }
 
     fn known(&self, version: &VersionInfo) -> Option<(Slot, Arc<View>)> {
         let table = self.table.read().unwrap_or_else(|e| e.into_inner());
-        let slot = *table.by_uuid.get(&version.uuid)?;
-        Some((slot, table.slots.get(&slot)?.clone()?))
+        let slot = *table.known.get(&key(version))?;
+        Some((slot, table.slots.get(&slot)?.view.clone()))
     }
 }
 
@@ -117,7 +142,6 @@ fn start(uuid: &str) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::VersionId;
 
     fn version(uuid: &str, key: i64) -> VersionInfo {
         VersionInfo {
@@ -144,9 +168,20 @@ mod tests {
         let (a, b) = (Views::default(), Views::default());
         b.slot(&version("other", 1)).expect("room");
         let slot = a.slot(&version("u", 1)).expect("room");
-        assert_eq!(b.slot(&version("u", 9)).expect("room"), slot);
-        assert_eq!(a.slot(&version("u", 2)).expect("room"), slot, "the key may change");
-        assert_eq!(a.get(slot).expect("known").of.id.key(), 2);
+        assert_eq!(b.slot(&version("u", 9)).expect("room"), slot, "another catalog, another key");
+        let renamed = VersionInfo { rows: Some(1), ..version("u", 1) };
+        assert_eq!(a.slot(&renamed).expect("room"), slot);
+        assert_eq!(a.get(slot).expect("known").of, renamed);
+    }
+
+    #[test]
+    fn one_uuid_given_twice_is_two_versions() {
+        let views = Views::default();
+        let (one, two) = (version("u", 1), version("u", 2));
+        let slots = [&one, &two, &one, &two].map(|of| views.slot(of).expect("room"));
+        assert_eq!((slots[0], slots[1]), (slots[2], slots[3]));
+        assert_ne!(slots[0], slots[1]);
+        assert_eq!(views.get(slots[0]).expect("known").of, one);
     }
 
     #[test]
@@ -173,7 +208,9 @@ mod tests {
 
     #[test]
     fn a_full_table_is_an_error() {
-        let slots = (0..VIEWS).map(|n| (Slot(n), None)).collect();
+        let view = Arc::new(View::new(&version("u", 1)));
+        let taken = || Taken { view: view.clone(), is_retired: true };
+        let slots = (0..VIEWS).map(|n| (Slot(n), taken())).collect();
         let table = Table { slots, ..Table::default() };
         assert!(matches!(table.free(7), Err(Error::Full(_))));
     }

@@ -85,6 +85,68 @@ fn named(rows: Vec<ModelRow>) -> Vec<ModelRow> {
     rows.into_iter().map(named).collect()
 }
 
+/// A catalog of `versions`: each a dataset of one local file `1.txt` that holds the dataset's name.
+fn of_local_files(home: &Path, versions: &[(&str, &str)]) -> CatalogBuilder {
+    let catalog = CatalogBuilder::new(home);
+    for (name, uuid) in versions {
+        let folder = home.join(name);
+        fs::create_dir(&folder).expect("a folder");
+        fs::write(folder.join("1.txt"), name).expect("a file");
+        let source = format!("file://{}", folder.display());
+        let object = file(source.as_str(), "1.txt").size(name.len() as i64);
+        let object = FileCells { last_modified: Cell::Null, ..object };
+        let version = catalog.dataset(name).version("1.0.0").uuid(*uuid).file_column("file");
+        version.rows([row().file(object)]).save();
+    }
+    catalog
+}
+
+fn read(mounted: &Mounted, name: &str) -> std::io::Result<String> {
+    fs::read_to_string(mounted.datasets.join(format!("{name}@1.0.0/1.txt")))
+}
+
+#[test]
+fn one_uuid_given_twice_never_mixes_bytes() {
+    if let Some(why) = why_not() {
+        eprintln!("SKIPPED, nothing was mounted: {why}");
+        return;
+    }
+    let home = tempfile::tempdir().expect("a folder");
+    of_local_files(home.path(), &[("one", "u"), ("two", "u")]);
+    let mounted = Mounted::new(home.path(), home.path());
+    for _ in 0..2 {
+        for name in ["one", "two"] {
+            assert_eq!(read(&mounted, name).expect("readable"), name);
+        }
+    }
+    assert_eq!(mounted.worries(), Vec::<String>::new());
+}
+
+#[test]
+fn a_pack_damaged_while_in_use_is_built_anew() {
+    if let Some(why) = why_not() {
+        eprintln!("SKIPPED, nothing was mounted: {why}");
+        return;
+    }
+    let home = tempfile::tempdir().expect("a folder");
+    of_local_files(home.path(), &[("one", "0a")]);
+    let mounted = Mounted::new(home.path(), home.path());
+    let top = mounted.datasets.join("one@1.0.0");
+    // Everything is in the kernel's cache now, for good.
+    assert_eq!(fs::read_dir(&top).expect("listed").count(), 4);
+    fs::metadata(top.join("1.txt")).expect("there");
+    let packs = home.path().join("cache/dcfs/packs");
+    let pack = fs::read_dir(packs).expect("packs").next().expect("one").expect("readable").path();
+    let identity = fs::File::options().write(true).open(pack.join("c0.identity")).expect("there");
+    std::os::unix::fs::FileExt::write_all_at(&identity, &[0xff; 8], 0).expect("damaged");
+    // Linux looks a path up again after ESTALE; a program may see one such error before that.
+    let found = read(&mounted, "one").or_else(|_| read(&mounted, "one"));
+    assert_eq!(found.expect("the pack is built anew"), "one");
+    let worries = mounted.worries();
+    assert!(worries[0].contains("damaged pack; building it anew"), "{worries:?}");
+    assert!(worries.len() <= 2, "one line of the pack, one of the open: {worries:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 6, max_shrink_iters: 20, ..ProptestConfig::default() })]
 
