@@ -24,6 +24,11 @@ pub enum Error {
     /// A `location` that cannot be followed.
     #[error("`{place}`: {cause}")]
     Location { place: String, cause: crate::object::Error },
+    /// A member whose two sizes differ: what `stat` says would not be what is read.
+    #[error(
+        "`{place}` is {row} bytes long by its row and {location} by its `location`; index it again"
+    )]
+    MemberSize { place: String, row: u64, location: u64 },
     /// A member that is not inside its archive.
     #[error(
         "`{place}` ends at byte {size}, but the row's member is {length} bytes from byte {offset}"
@@ -84,6 +89,7 @@ impl From<Error> for crate::error::Error {
             | Error::Unaskable { .. }
             | Error::NoSize { .. }
             | Error::Location { .. }
+            | Error::MemberSize { .. }
             | Error::Outside { .. }
             | Error::Unproven { .. }
             | Error::Timeout { .. }

@@ -161,7 +161,14 @@ impl Wanted {
         let place = error::place(object);
         let member = object.member().map_err(|cause| Error::Location { place, cause })?;
         let (object, part) = match member {
-            Some(member) => (member.container, Some((member.offset, member.size))),
+            Some(member) => {
+                let place = || error::place(object);
+                let row = object.size.ok_or_else(|| Error::NoSize { place: place() })?;
+                if row != member.size {
+                    return Err(Error::MemberSize { place: place(), row, location: member.size });
+                }
+                (member.container, Some((member.offset, member.size)))
+            }
             None => (object.clone(), None),
         };
         let place = error::place(&object);

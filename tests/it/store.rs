@@ -529,9 +529,9 @@ fn location(source: &str, path: &str, size: usize, (offset, length): (u64, u64))
 fn members_of_archives_are_pinned_as_their_archive() {
     run(async {
         let server = Server::start(|request, _| served(10_240).answer(request));
-        let member = |part| Object {
+        let member = |part: (u64, u64)| Object {
             path: b"a.tar/in/side.txt".to_vec(),
-            size: Some(9),
+            size: Some(part.1),
             etag: "of the member".into(),
             location: Some(location("s3://bkt", "a.tar", 10_240, part)),
             ..row(9)
@@ -546,6 +546,13 @@ fn members_of_archives_are_pinned_as_their_archive() {
             let error = open(&server, &member(part)).await.expect_err("outside");
             assert_eq!(error.kind(), Kind::Broken);
             assert!(error.to_string().contains("ends at byte 10240"), "{error}");
+        }
+        let sizes =
+            [(Some(100), "is 100 bytes long by its row and 9 by"), (None, "records no size")];
+        for (size, message) in sizes {
+            let other = Object { size, ..member((512, 9)) };
+            let error = open(&server, &other).await.expect_err(message);
+            assert!(error.to_string().contains(message), "{error}");
         }
         assert_eq!(server.requests().len(), 1);
     });
