@@ -31,13 +31,47 @@ fn sources(dir: &Path) -> Vec<(String, String, Vec<String>)> {
     found
 }
 
-/// Every `crate::module` in code, doc links left out.
+/// Every module that `crate::module` or `crate::{module, ...}` names in code, comments left out.
 fn imports(text: &str) -> Vec<String> {
-    let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-    code.flat_map(|line| line.split("crate::").skip(1))
-        .map(|rest| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect())
-        .filter(|module: &String| !module.is_empty())
-        .collect()
+    let code: String = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let named = |path: &str| -> String {
+        path.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+    };
+    let after = code.split("crate::").skip(1);
+    let modules = after.flat_map(|rest| match rest.strip_prefix('{') {
+        Some(group) => parts(group).iter().map(|part| named(part)).collect(),
+        None => vec![named(rest)],
+    });
+    modules.filter(|module| !module.is_empty()).collect()
+}
+
+/// The parts of `a, b::{c, d}, e} ...` up to the brace that closes it.
+fn parts(group: &str) -> Vec<String> {
+    let (mut parts, mut depth) = (vec![String::new()], 0);
+    for c in group.chars() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => parts.push(String::new()),
+            _ => {}
+        }
+        if let Some(last) = parts.last_mut().filter(|_| c != ',' || depth > 0) {
+            last.push(c);
+        }
+    }
+    parts
+}
+
+#[test]
+fn every_form_of_import_is_seen() {
+    let text =
+        "use crate::a::b;\nuse crate::{c, d::{e, f},\n g};\n// crate::x\nfn f() { crate::h::i() }";
+    assert_eq!(imports(text), ["a", "c", "d", "g", "h"]);
 }
 
 #[test]
