@@ -203,8 +203,9 @@ mod tests {
         assert_ne!(pack_name(uuid, "pets@1.0.0", 7, last), pack_name(uuid, "cats@1.0.0", 7, last));
         for hostile in ["", "../../etc", "A", "a\0b", &"a".repeat(65), "\u{e9}"] {
             let name = pack_name(hostile, hostile, 7, last);
-            let hash = name.strip_suffix("-7-9").expect(&name);
-            assert!(hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()), "{name}");
+            let (hash, label) = name.split_once("-7-9-").expect(&name);
+            assert_eq!((hash.len(), label.len()), (64, 8), "{name}");
+            assert!(name.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-'), "{name}");
         }
     }
 
