@@ -82,7 +82,7 @@ impl Packs {
     }
 
     /// The pack, if it is open already: an answer from memory.
-    pub fn ready(&self, of: &VersionInfo) -> Option<Arc<Pack>> {
+    fn ready(&self, of: &VersionInfo) -> Option<Arc<Pack>> {
         let mut slots = self.slots();
         let pack = slots.get(&Key::of(of))?.ready()?;
         (!pack.is_damaged()).then(|| pack.clone())

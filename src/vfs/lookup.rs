@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::datasets::Found;
 use super::inode::{Inode, Slot};
+use super::texts::Text;
 use super::{Answer, Attr, Entry, FOREVER, FileKind, SHORT, Vfs, column_root, only};
 use crate::catalog::VersionInfo;
 use crate::error::Result;
@@ -120,7 +121,7 @@ impl Vfs {
     }
 
     pub(super) fn top_attr(&self) -> Result<Attr> {
-        let text = self.texts.fresh_top(&self.catalog)?;
+        let text = self.texts.fresh(&self.catalog, &Text::Top)?;
         Ok(Attr {
             inode: Inode::Top,
             kind: FileKind::File,
@@ -134,7 +135,7 @@ impl Vfs {
         self.with_view(number, slot, |view| {
             let vfs = self.clone();
             self.in_background(move || {
-                let text = vfs.texts.fresh(&vfs.catalog, slot, page, &view.of)?;
+                let text = vfs.texts.fresh(&vfs.catalog, &Text::Page(slot, page, &view.of))?;
                 Ok(page_attr(slot, page, &view.of, &text))
             })
         })

@@ -3,11 +3,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::asking::blocking;
 use super::handles::Handle;
 use super::inode::{Inode, Slot};
 use super::listing::Listing;
 use super::lookup::page_attr;
+use super::texts::Text;
 use super::{Answer, Attr, Error, Opened, Vfs, column_root, only};
 use crate::catalog::VersionInfo;
 use crate::error::{self, Result};
@@ -18,15 +21,10 @@ use crate::pages::Page;
 impl Vfs {
     /// Opens `README.md` at the top.
     pub(super) fn open_top(self: &Arc<Self>) -> Answer<Opened> {
-        let (vfs, timeout) = (self.clone(), self.timeout);
-        Answer::later(async move {
-            let reader = vfs.clone();
-            let text = blocking(timeout, move || reader.texts.kept_top(&reader.catalog)).await?;
-            Ok(Opened { handle: vfs.handles.insert(Handle::Text(text)), keep: false })
-        })
+        self.open_text(false, |vfs| vfs.texts.kept(&vfs.catalog, &Text::Top))
     }
 
-    /// Opens a helper file. A handle is given out only to who still waits for it.
+    /// Opens a helper file.
     pub(super) fn open_page(
         self: &Arc<Self>,
         number: u64,
@@ -34,14 +32,23 @@ impl Vfs {
         page: Page,
     ) -> Answer<Opened> {
         self.with_view(number, slot, |view| {
-            let (vfs, timeout) = (self.clone(), self.timeout);
-            Answer::later(async move {
-                let reader = vfs.clone();
-                let read = move || reader.texts.kept(&reader.catalog, slot, page, &view.of);
-                let text = blocking(timeout, read).await?;
-                let handle = vfs.handles.insert(Handle::Text(text));
-                Ok(Opened { handle, keep: page.is_fixed() })
+            self.open_text(page.is_fixed(), move |vfs| {
+                vfs.texts.kept(&vfs.catalog, &Text::Page(slot, page, &view.of))
             })
+        })
+    }
+
+    /// Opens what `read` gives. A handle is given out only to who still waits for it.
+    fn open_text(
+        self: &Arc<Self>,
+        keep: bool,
+        read: impl FnOnce(&Self) -> Result<Bytes> + Send + 'static,
+    ) -> Answer<Opened> {
+        let vfs = self.clone();
+        Answer::later(async move {
+            let reader = vfs.clone();
+            let text = blocking(vfs.timeout, move || read(&reader)).await?;
+            Ok(Opened { handle: vfs.handles.insert(Handle::Text(text)), keep })
         })
     }
 
@@ -123,7 +130,7 @@ impl Vfs {
     /// The helper files of a version, with exact sizes.
     fn page_attrs(&self, slot: Slot, of: &VersionInfo) -> Result<Vec<(Vec<u8>, Attr)>> {
         let attr = |page: Page| {
-            let text = self.texts.fresh(&self.catalog, slot, page, of)?;
+            let text = self.texts.fresh(&self.catalog, &Text::Page(slot, page, of))?;
             Ok((page.name().as_bytes().to_vec(), page_attr(slot, page, of, &text)))
         };
         Page::ALL.into_iter().map(attr).collect()

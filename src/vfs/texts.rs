@@ -18,7 +18,16 @@ use crate::pages::{self, Page};
 /// Some kilobytes each: a few megabytes at most.
 const MOST: NonZeroUsize = NonZeroUsize::new(512).expect("not zero");
 
-/// A helper file, or `README.md` at the top.
+/// A text of the mount.
+#[derive(Clone, Copy, Debug)]
+pub enum Text<'a> {
+    /// `README.md` at the top.
+    Top,
+    /// A helper file of a version.
+    Page(Slot, Page, &'a VersionInfo),
+}
+
+/// Which [`Text`]; `None` is the one at the top.
 type Key = Option<(Slot, Page)>;
 
 /// The texts of a mount.
@@ -33,71 +42,57 @@ impl Default for Texts {
     }
 }
 
-impl Texts {
-    /// The text as the catalog stands now.
-    pub fn fresh(
-        &self,
-        catalog: &Catalog,
-        slot: Slot,
-        page: Page,
-        of: &VersionInfo,
-    ) -> Result<Bytes> {
-        let key = Some((slot, page));
-        if page.is_fixed()
-            && let Some((_, text)) = self.look(key)
-        {
-            return Ok(text);
+impl Text<'_> {
+    fn key(&self) -> Key {
+        match self {
+            Self::Top => None,
+            Self::Page(slot, page, _) => Some((*slot, *page)),
         }
-        self.at(key, catalog.revision()?, || pages::text(catalog, page, of))
+    }
+
+    fn is_fixed(&self) -> bool {
+        matches!(self, Self::Page(_, page, _) if page.is_fixed())
+    }
+
+    fn render(&self, catalog: &Catalog) -> Result<String> {
+        match self {
+            Self::Top => pages::top(catalog),
+            Self::Page(_, page, of) => pages::text(catalog, *page, of),
+        }
+    }
+}
+
+impl Texts {
+    /// The text as the catalog stands now. No lock is held while rendering: two callers may render
+    /// the same text, and one is kept.
+    pub fn fresh(&self, catalog: &Catalog, text: &Text<'_>) -> Result<Bytes> {
+        let known = self.look(text.key());
+        if text.is_fixed()
+            && let Some((_, bytes)) = known
+        {
+            return Ok(bytes);
+        }
+        let revision = catalog.revision()?;
+        if let Some((kept, bytes)) = known
+            && kept == revision
+        {
+            return Ok(bytes);
+        }
+        let bytes = Bytes::from(text.render(catalog)?);
+        let mut kept = self.kept.lock().unwrap_or_else(|e| e.into_inner());
+        kept.put(text.key(), (revision, bytes.clone()));
+        Ok(bytes)
     }
 
     /// The text as it was last shown; rendered where it never was, or long ago.
-    pub fn kept(
-        &self,
-        catalog: &Catalog,
-        slot: Slot,
-        page: Page,
-        of: &VersionInfo,
-    ) -> Result<Bytes> {
-        match self.look(Some((slot, page))) {
-            Some((_, text)) => Ok(text),
-            None => self.fresh(catalog, slot, page, of),
-        }
-    }
-
-    /// [`Texts::fresh`] for `README.md` at the top.
-    pub fn fresh_top(&self, catalog: &Catalog) -> Result<Bytes> {
-        self.at(None, catalog.revision()?, || pages::top(catalog))
-    }
-
-    /// [`Texts::kept`] for `README.md` at the top.
-    pub fn kept_top(&self, catalog: &Catalog) -> Result<Bytes> {
-        match self.look(None) {
-            Some((_, text)) => Ok(text),
-            None => self.fresh_top(catalog),
+    pub fn kept(&self, catalog: &Catalog, text: &Text<'_>) -> Result<Bytes> {
+        match self.look(text.key()) {
+            Some((_, bytes)) => Ok(bytes),
+            None => self.fresh(catalog, text),
         }
     }
 
     fn look(&self, key: Key) -> Option<(Revision, Bytes)> {
         self.kept.lock().unwrap_or_else(|e| e.into_inner()).get(&key).cloned()
-    }
-
-    /// What is kept of this revision, else a rendering. No lock is held while rendering: two callers
-    /// may render the same text, and one is kept.
-    fn at(
-        &self,
-        key: Key,
-        revision: Revision,
-        render: impl FnOnce() -> Result<String>,
-    ) -> Result<Bytes> {
-        if let Some((kept, text)) = self.look(key)
-            && kept == revision
-        {
-            return Ok(text);
-        }
-        let text = Bytes::from(render()?);
-        let mut kept = self.kept.lock().unwrap_or_else(|e| e.into_inner());
-        kept.put(key, (revision, text.clone()));
-        Ok(text)
     }
 }
