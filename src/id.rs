@@ -1,6 +1,7 @@
 //! Keys of the catalog, one type each, so that none is taken for another.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 /// One saved version of one dataset: the key of `datasets_versions` in the catalog.
 ///
@@ -46,6 +47,9 @@ impl DatasetId {
 pub struct RowId(i64);
 
 impl RowId {
+    /// Every row there can be.
+    pub const ALL: RangeInclusive<Self> = Self(i64::MIN)..=Self(i64::MAX);
+
     /// Wraps a `sys__id` read from a row table or a pack.
     pub const fn new(key: i64) -> Self {
         Self(key)

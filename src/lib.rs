@@ -5,7 +5,7 @@
 //!
 //! | floor | modules | what lives there |
 //! |---|---|---|
-//! | words | [`error`] [`id`] [`time`] [`version`] [`name`] [`schema`] [`object`] | the terms of the field, as types |
+//! | words | [`error`] [`id`] [`time`] [`version`] [`name`] [`schema`] [`object`] [`cell`] | the terms of the field, as types |
 //! | pure cores | [`tree`] [`render`] | names and directories from row paths; pages from facts |
 //! | adapters | [`catalog`] [`pack`] [`store`] | SQLite, memory maps, disks and buckets |
 //! | text | [`pages`] | the one source of each page, for the mount and the command line |
@@ -19,6 +19,7 @@ pub mod version;
 pub mod name;
 pub mod schema;
 pub mod object;
+pub mod cell;
 
 pub mod tree;
 pub mod render;

@@ -9,11 +9,13 @@
 //! | `locate` | where the catalog is |
 //! | `connect` | connections, and whether the file is still the same |
 //! | `versions` | which versions there are |
-//! | `rows` | what the rows of a version hold |
+//! | `rows` | which objects the rows of a version name |
+//! | `cells` | what the rows hold, column by column |
 //! | `lineage` | where a version came from |
 //! | `columns`, `cell` | tables and cells of any shape |
 
 mod cell;
+mod cells;
 mod columns;
 mod connect;
 mod error;
@@ -25,9 +27,11 @@ mod versions;
 
 use std::collections::HashSet;
 use std::fmt;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use crate::cell::Cells;
 use crate::error::Result;
 use crate::id::{DatasetId, RowId, VersionId};
 use crate::name::{DatasetName, DatasetRef};
@@ -113,6 +117,9 @@ pub struct Row<'a> {
     /// In the order of the columns asked for; `None` where the row names no object.
     pub objects: &'a [Option<Object>],
 }
+
+/// What [`Catalog::cells`] calls for every row: its id, and its cells in the order asked for.
+pub type EachRow<'e> = dyn FnMut(RowId, &dyn Cells) -> Result<ControlFlow<()>> + 'e;
 
 /// An open catalog. Cheap to share: connections are pooled inside.
 #[derive(Debug)]
@@ -225,6 +232,24 @@ impl Catalog {
         each: &mut dyn FnMut(Row<'_>) -> Result<()>,
     ) -> Result<()> {
         Ok(rows::scan(&self.pool, of, columns, each)?)
+    }
+
+    /// The cells of the database columns `columns` in the rows of `ranges`, by rising `sys__id`.
+    ///
+    /// `ranges` must rise and not overlap; a whole version is [`RowId::ALL`]. A column that the table
+    /// lacks is NULL. Works in slices of one short transaction each: `each` is called within them, and
+    /// should not wait on anything. A row is handed out once. Breaking ends it early.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Stale`] where the version is removed meanwhile; what `each` returns.
+    pub fn cells(
+        &self,
+        of: &VersionInfo,
+        columns: &[String],
+        ranges: &mut dyn Iterator<Item = RangeInclusive<RowId>>,
+        each: &mut EachRow<'_>,
+    ) -> Result<()> {
+        Ok(cells::scan(&self.pool, of, columns, ranges, each)?)
     }
 
     /// Whether a File column holds more than one source over the whole version. Rows that name no

@@ -7,7 +7,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use rusqlite::{Connection, Row as SqlRow};
+use rusqlite::{CachedStatement, Connection, Row as SqlRow};
 
 use super::columns::{Columns, identifier};
 use super::connect::Pool;
@@ -19,7 +19,7 @@ use crate::object::Object;
 use crate::schema::FileColumn;
 
 /// Rows per transaction of a scan: a tenth of a second or so.
-const SLICE: usize = 65_536;
+pub(super) const SLICE: usize = 65_536;
 
 /// Waits between looks for a missing table.
 const WAITS: [Duration; 4] = [
@@ -47,7 +47,7 @@ pub(super) fn read<T>(
 }
 
 /// Asks again while the table is missing.
-fn patiently<T>(mut ask: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+pub(super) fn patiently<T>(mut ask: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
     for wait in WAITS {
         match ask() {
             Err(Error::NoTable { .. }) => sleep(wait),
@@ -69,7 +69,7 @@ fn table_name(dataset: &DatasetName, version: &str) -> String {
 }
 
 impl<'c> Table<'c> {
-    fn of(connection: &'c Connection, of: &'c VersionInfo) -> Result<Self, Error> {
+    pub fn of(connection: &'c Connection, of: &'c VersionInfo) -> Result<Self, Error> {
         let dataset = versions::alive(connection, of)?;
         let name = table_name(&dataset, &of.version.to_string());
         let Some(quoted) = identifier(&name) else {
@@ -79,7 +79,7 @@ impl<'c> Table<'c> {
     }
 
     /// The columns of a table that exists and whose rows can be told apart.
-    fn columns(&self) -> Result<Columns, Error> {
+    pub fn columns(&self) -> Result<Columns, Error> {
         let columns = Columns::of(self.connection, &self.name)?;
         if !columns.exist() {
             return Err(Error::NoTable { of: self.of.to_string(), table: self.name.clone() });
@@ -92,6 +92,12 @@ impl<'c> Table<'c> {
             _ if columns.has("sys__id") => Err(bad("`sys__id` is not the key of their table")),
             _ => Err(bad("their table has no `sys__id`")),
         }
+    }
+
+    /// A question over the rows, known as `t` in it.
+    pub fn prepare(&self, list: &[String], rest: &str) -> Result<CachedStatement<'_>, Error> {
+        let sql = format!("SELECT {} FROM {} t {rest}", list.join(", "), self.quoted);
+        Ok(self.connection.prepare_cached(&sql)?)
     }
 
     /// `SELECT sys__id` and the seven parts of each File column, for [`fill`]; `column` gives the SQL

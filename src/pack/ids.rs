@@ -87,6 +87,29 @@ impl RowIds {
         };
         id.map(RowId::new)
     }
+
+    /// The ordinal of the row `id`; `None` where there is none.
+    pub fn find(&self, id: RowId) -> Option<u32> {
+        let guess = match &self.map {
+            Some(_) => partition(self.count, |ordinal| self.get(ordinal) < Some(id)),
+            None => u32::try_from(id.key().checked_sub(self.first)?).ok()?,
+        };
+        (self.get(guess) == Some(id)).then_some(guess)
+    }
+}
+
+/// The first number below `count` that `is_before` does not hold for; `count` where it holds for all.
+fn partition(count: u32, is_before: impl Fn(u32) -> bool) -> u32 {
+    let (mut low, mut high) = (0, count);
+    while low < high {
+        let middle = low.midpoint(high);
+        if is_before(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
 }
 
 #[cfg(test)]
@@ -114,6 +137,10 @@ mod tests {
             let got: Vec<_> =
                 (0..ids.len() as u32 + 2).filter_map(|n| rows.get(n)).map(RowId::key).collect();
             assert_eq!(got, ids);
+            for id in [i64::MIN, -5, 0, 1, 2, 3, 4, 5, 6, i64::MAX - 1, i64::MAX] {
+                let want = ids.iter().position(|there| *there == id);
+                assert_eq!(rows.find(RowId::new(id)).map(|n| n as usize), want, "{id} in {ids:?}");
+            }
         }
     }
 

@@ -35,6 +35,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use roaring::RoaringBitmap;
+
 use self::check::Damage;
 use self::column::ColumnReader;
 use self::error::Result;
@@ -50,6 +52,9 @@ pub use self::error::Error;
 pub use self::open::obtain;
 pub use self::packs::Packs;
 pub use crate::tree::DEEPEST;
+
+/// A set of rows, by ordinal.
+pub type Ordinals = RoaringBitmap;
 
 /// How much a pack may take while it is built and opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +152,11 @@ impl Pack {
     /// The `sys__id` of the row with this ordinal.
     pub fn row_id(&self, ordinal: u32) -> Option<RowId> {
         self.ids.get(ordinal)
+    }
+
+    /// The ordinal of the row with this `sys__id`; `None` where there is no such row.
+    pub fn ordinal(&self, id: RowId) -> Option<u32> {
+        self.ids.find(id)
     }
 
     /// The root directory of a column's tree.

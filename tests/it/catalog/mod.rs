@@ -1,5 +1,6 @@
 //! The catalog as the floors above it see it: real SQLite files, a real writer beside the reader.
 
+mod cells;
 mod damage;
 mod opening;
 mod reading;
