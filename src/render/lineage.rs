@@ -7,7 +7,6 @@ use super::Subject;
 use super::graph::{Graph, Kind, Node};
 use super::markdown::{block, code, link, mermaid, paragraph, text};
 use super::numbers::{bytes, count, difference};
-use super::readme::leaves;
 use crate::schema::Schema;
 use crate::time::Timestamp;
 
@@ -51,8 +50,8 @@ pub struct Change {
 impl Change {
     /// What differs between two schemas, by dotted names.
     pub fn columns(&mut self, before: &Schema, now: &Schema) {
-        let table = |schema| -> Vec<(String, String)> {
-            let leaves = leaves(schema).into_iter();
+        let table = |schema: &Schema| -> Vec<(String, String)> {
+            let leaves = schema.leaves().into_iter();
             leaves.map(|leaf| (leaf.name, leaf.field.type_text.clone())).collect()
         };
         let (before, now) = (table(before), table(now));

@@ -6,7 +6,7 @@ use super::markdown::{code, paragraph, text};
 use super::numbers::{bytes, count};
 use super::schema_json::unlisted;
 use super::{Subject, directories};
-use crate::schema::{Field, Schema, Shape};
+use crate::schema::Schema;
 
 /// The naming rules that a person meets.
 const NAMES: &str = "Where a column\n\
@@ -21,38 +21,6 @@ pub struct Readme<'a> {
     pub schema: &'a Schema,
     /// `(database column, a value)`.
     pub examples: &'a [(String, String)],
-}
-
-/// One value of the schema, by its dotted name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leaf<'a> {
-    pub name: String,
-    pub field: &'a Field,
-    pub column: &'a str,
-}
-
-/// The values of a schema in order, models flattened.
-pub fn leaves(schema: &Schema) -> Vec<Leaf<'_>> {
-    let mut found = Vec::new();
-    for signal in &schema.signals {
-        collect(signal, "", &mut found);
-    }
-    found
-}
-
-fn collect<'a>(field: &'a Field, above: &str, found: &mut Vec<Leaf<'a>>) {
-    let name = match above {
-        "" => field.name.clone(),
-        above => format!("{above}.{}", field.name),
-    };
-    match &field.shape {
-        Shape::Column { column } => found.push(Leaf { name, field, column }),
-        Shape::Model { fields, .. } => {
-            for below in fields {
-                collect(below, &name, found);
-            }
-        }
-    }
 }
 
 impl Readme<'_> {
@@ -117,10 +85,10 @@ impl Readme<'_> {
 
     fn columns(&self) -> String {
         let mut out = "| column | type | example |\n|---|---|---|\n".to_owned();
-        for leaf in leaves(self.schema) {
+        for leaf in self.schema.leaves() {
             let example = self.examples.iter().find(|(column, _)| column == leaf.column);
             let example = example.map_or(String::new(), |(_, value)| code(value));
-            let hidden = if leaf.field.hidden { " (hidden)" } else { "" };
+            let hidden = if leaf.hidden { " (hidden)" } else { "" };
             let row = (code(&leaf.name), code(&leaf.field.type_text));
             let _ = writeln!(out, "| {} | {}{hidden} | {example} |", row.0, row.1);
         }
@@ -155,13 +123,14 @@ pub fn top(catalog: &str, datasets: usize, versions: usize) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::schema::{Field, Shape, ValueType};
     use crate::time::Timestamp;
 
     fn leaf(name: &str, kind: &str, column: &str) -> Field {
         Field {
             name: name.into(),
             type_text: kind.into(),
-            shape: Shape::Column { column: column.into() },
+            shape: Shape::Column { column: column.into(), value: ValueType::Text },
             optional: kind.starts_with("Optional"),
             hidden: false,
         }

@@ -91,7 +91,7 @@ fn node(field: &Field) -> Node<'_> {
         fields: None,
     };
     match &field.shape {
-        Shape::Column { column } => node.column = Some(column),
+        Shape::Column { column, .. } => node.column = Some(column),
         Shape::Model { model, file, fields, .. } => {
             node.model = Some(model);
             node.file = *file;

@@ -6,14 +6,18 @@
 //! falls back to flat columns. Pure: texts come in, no catalog is opened.
 
 mod builtin;
+mod leaf;
 mod model;
 mod parse;
 mod types;
+mod value;
 
 use std::fmt;
 
+pub use leaf::Leaf;
 pub use parse::Error;
 pub use types::Type;
+pub use value::ValueType;
 
 /// The typed columns of one version, in the order of the models.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +52,8 @@ pub enum Shape {
     Column {
         /// The database column, e.g. `info__width`.
         column: String,
+        /// What its cells hold.
+        value: ValueType,
     },
     /// A model: its fields are columns of their own.
     Model {

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::model::{self, Models};
 use super::types::Type;
-use super::{Field, FileColumn, Schema, Shape};
+use super::{Field, FileColumn, Schema, Shape, ValueType};
 
 /// The deepest a model may lie in others.
 const DEEPEST: usize = 64;
@@ -141,7 +141,7 @@ impl<'a> Tree<'a> {
             Type::Name(name) if !PLAIN.contains(name) => self.model(&of, name)?,
             _ => None,
         };
-        let Some(shape) = shape.or_else(|| self.leaf(&of.column)) else { return Ok(None) };
+        let Some(shape) = shape.or_else(|| self.leaf(&of)) else { return Ok(None) };
         let nullable = matches!(shape, Shape::Column { .. }) && self.is_nullable(&of.column);
         Ok(Some(Field {
             name: of.name.into(),
@@ -177,8 +177,9 @@ impl<'a> Tree<'a> {
         Ok((!is_empty(&shape)).then_some(shape))
     }
 
-    fn leaf(&mut self, column: &str) -> Option<Shape> {
-        self.take(column.to_owned()).map(|column| Shape::Column { column })
+    fn leaf(&mut self, of: &Candidate<'_>) -> Option<Shape> {
+        let column = self.take(of.column.clone())?;
+        Some(Shape::Column { column, value: ValueType::read(of.type_text, &self.models) })
     }
 
     /// The column, if it exists and no field has reached it before.
@@ -199,16 +200,17 @@ impl<'a> Tree<'a> {
     /// What no field has reached, flat, in table order.
     fn leftovers(&self, table: &[(String, String)]) -> Vec<Field> {
         let free = table.iter().filter(|(name, _)| !is_system(name) && !self.taken.contains(name));
-        let flat = free.map(|(name, declared)| Field {
-            name: name.clone(),
-            type_text: self
-                .types
-                .get(name)
-                .and_then(stored_type)
-                .unwrap_or_else(|| declared.clone()),
-            shape: Shape::Column { column: name.clone() },
-            optional: self.is_nullable(name),
-            hidden: false,
+        let flat = free.map(|(name, declared)| {
+            let stored = self.types.get(name).and_then(stored_type);
+            let type_text = stored.unwrap_or_else(|| declared.clone());
+            let value = ValueType::read(&type_text, &self.models);
+            Field {
+                name: name.clone(),
+                type_text,
+                shape: Shape::Column { column: name.clone(), value },
+                optional: self.is_nullable(name),
+                hidden: false,
+            }
         });
         flat.collect()
     }
@@ -248,7 +250,7 @@ fn collect_files(fields: &[Field], above: &str, files: &mut Vec<FileColumn>) {
 fn file_column(name: String, fields: &[Field]) -> FileColumn {
     let mut file = FileColumn { name, ..FileColumn::default() };
     for field in fields {
-        let Shape::Column { column } = &field.shape else { continue };
+        let Shape::Column { column, .. } = &field.shape else { continue };
         if let Some(part) = part(&mut file, &field.name) {
             *part = Some(column.clone());
         }

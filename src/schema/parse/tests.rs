@@ -17,7 +17,7 @@ fn show(fields: &[Field]) -> String {
         let marks = [(field.optional, "?"), (field.hidden, "-")];
         let marks: String = marks.iter().filter(|(on, _)| *on).map(|(_, mark)| *mark).collect();
         let shape = match &field.shape {
-            Shape::Column { column } => format!("={column}"),
+            Shape::Column { column, .. } => format!("={column}"),
             Shape::Model { model, file, fields, tag } => {
                 let file = if *file { "*" } else { "" };
                 let tag = tag.as_ref().map(|tag| format!("!{tag}")).unwrap_or_default();
@@ -232,7 +232,7 @@ fn hostile() -> impl Strategy<Value = (Value, Vec<(String, String)>)> {
 /// Every database column that the tree names, tags included.
 fn columns_of(fields: &[Field]) -> Vec<String> {
     let of = |field: &Field| match &field.shape {
-        Shape::Column { column } => vec![column.clone()],
+        Shape::Column { column, .. } => vec![column.clone()],
         Shape::Model { fields, tag, .. } => tag.iter().cloned().chain(columns_of(fields)).collect(),
     };
     fields.iter().flat_map(of).collect()
