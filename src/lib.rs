@@ -8,7 +8,7 @@
 //! | words | [`error`] [`id`] [`time`] [`version`] [`name`] [`schema`] [`object`] [`cell`] | the terms of the field, as types |
 //! | pure cores | [`tree`] [`render`] | names and directories from row paths; pages from facts |
 //! | adapters | [`catalog`] [`pack`] [`store`] | SQLite, memory maps, disks and buckets |
-//! | text | [`pages`] | the one source of each page, for the mount and the command line |
+//! | text | [`pages`] [`tables`] | the one source of each page and each table, for the mount and the command line |
 //! | use | [`vfs`] | the file system, without a kernel |
 //! | doors | [`fuse`] [`cli`] | the kernel and the person typing |
 
@@ -29,6 +29,7 @@ pub mod pack;
 pub mod store;
 
 pub mod pages;
+pub mod tables;
 
 pub mod vfs;
 

@@ -6,7 +6,7 @@ use std::path::Path;
 /// Bottom to top. A module may import only modules before it, and itself.
 const ORDER: &[&str] = &[
     "error", "id", "time", "version", "name", "schema", "object", "cell", "expr", "tree", "render",
-    "catalog", "pack", "store", "pages", "vfs", "ops", "fuse", "cli",
+    "catalog", "pack", "store", "pages", "tables", "vfs", "ops", "fuse", "cli",
 ];
 
 /// `(file, module, modules it imports)` of every source file below `dir`.

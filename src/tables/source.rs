@@ -1,0 +1,105 @@
+//! The rows that a table shows, in order, with the relative paths of their files.
+
+use std::ops::{ControlFlow, RangeInclusive};
+use std::sync::Arc;
+
+use crate::catalog::{Catalog, VersionInfo};
+use crate::cell::Cells;
+use crate::error::{Error, Kind, Result};
+use crate::id::RowId;
+use crate::pack::{Ordinals, Pack};
+use crate::schema::Schema;
+
+/// All rows of a version, or a set of them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub catalog: Arc<Catalog>,
+    pub of: VersionInfo,
+    pub schema: Arc<Schema>,
+    /// Knows which file each row names.
+    pub pack: Arc<Pack>,
+    /// Which rows; all where it is `None`.
+    pub rows: Option<Arc<Ordinals>>,
+}
+
+/// What a scan calls for every row: its ordinal, its id, and the cells asked for.
+pub type EachRow<'e> = dyn FnMut(u32, RowId, &dyn Cells) -> Result<ControlFlow<()>> + 'e;
+
+impl Source {
+    /// How many rows there are.
+    pub fn row_count(&self) -> u64 {
+        self.rows.as_ref().map_or_else(|| self.pack.row_count().into(), |rows| rows.len())
+    }
+
+    /// Calls `each` with the rows whose ordinals are in `within`, by rising `sys__id`, until it
+    /// breaks. Within a short transaction: `each` should not wait on anything.
+    ///
+    /// # Errors
+    /// [`Kind::Stale`] where the version is removed, or its rows are not those that were packed; what
+    /// `each` returns.
+    pub fn scan(
+        &self,
+        columns: &[String],
+        within: RangeInclusive<u32>,
+        each: &mut EachRow<'_>,
+    ) -> Result<()> {
+        let mut ordinals = self.ordinals(within.clone());
+        let mut ranges = self.id_ranges(within);
+        self.catalog.cells(&self.of, columns, &mut ranges, &mut |id, cells| match ordinals
+            .next()
+            .filter(|ordinal| self.pack.row_id(*ordinal) == Some(id))
+        {
+            Some(ordinal) => each(ordinal, id, cells),
+            None => Err(Error::new(
+                Kind::Stale,
+                format!("row {id} of `{}` is not the one that was packed", self.of),
+            )),
+        })
+    }
+
+    /// Where the file is that a row names in a listed File column, from the directory that the table
+    /// stands in: the column's directory comes first where there are several. `None` for no file.
+    ///
+    /// # Errors
+    /// A damaged pack.
+    pub fn path(&self, column: u16, ordinal: u32) -> Result<Option<Vec<u8>>> {
+        let Some(entry) = self.pack.entry_of(column, ordinal)? else { return Ok(None) };
+        let path = self.pack.path(entry)?;
+        let columns = self.pack.columns();
+        Ok(Some(match columns.get(usize::from(column)).filter(|_| columns.len() > 1) {
+            Some(column) => [&column.directory, &path[..]].join(&b'/'),
+            None => path,
+        }))
+    }
+
+    /// The ordinals of the rows, rising.
+    pub fn ordinals(&self, within: RangeInclusive<u32>) -> Box<dyn Iterator<Item = u32> + '_> {
+        match &self.rows {
+            Some(rows) => Box::new(rows.range(within)),
+            None => Box::new(clamp(&within, self.pack.row_count()).into_iter().flatten()),
+        }
+    }
+
+    /// The same as ranges of ids, each as long as it can be.
+    fn id_ranges(
+        &self,
+        within: RangeInclusive<u32>,
+    ) -> Box<dyn Iterator<Item = RangeInclusive<RowId>> + '_> {
+        let ids = |run: RangeInclusive<u32>| {
+            Some(self.pack.row_id(*run.start())?..=self.pack.row_id(*run.end())?)
+        };
+        match &self.rows {
+            Some(rows) => {
+                let mut rows = rows.range(within);
+                Box::new(std::iter::from_fn(move || rows.next_range().and_then(ids)))
+            }
+            None => Box::new(clamp(&within, self.pack.row_count()).and_then(ids).into_iter()),
+        }
+    }
+}
+
+/// The numbers of `within` that are below `count`.
+fn clamp(within: &RangeInclusive<u32>, count: u32) -> Option<RangeInclusive<u32>> {
+    let last = count.checked_sub(1)?.min(*within.end());
+    (*within.start() <= last).then(|| *within.start()..=last)
+}
