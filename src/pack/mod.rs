@@ -27,6 +27,7 @@ mod paths;
 mod record;
 mod settle;
 mod sort;
+mod subset;
 
 use std::fs;
 use std::ops::{ControlFlow, Range};
@@ -51,6 +52,7 @@ pub use self::build::Rows;
 pub use self::error::Error;
 pub use self::open::obtain;
 pub use self::packs::Packs;
+pub use self::subset::Subset;
 pub use crate::tree::DEEPEST;
 
 /// A set of rows, by ordinal.
@@ -165,33 +167,58 @@ impl Pack {
         Some(Dir { column, depth: 0, first })
     }
 
-    /// The child `name` of `dir`; `None` where there is none.
-    pub fn lookup(&self, dir: Dir, name: &[u8]) -> Result<Option<Node>> {
+    /// The child `name` of `dir`; `None` where there is none, or none `within` a set of rows.
+    pub fn lookup(&self, dir: Dir, name: &[u8], within: Option<&Subset>) -> Result<Option<Node>> {
         self.guarded(|| {
             let ((reader, base), place) = self.place(dir)?;
-            Ok(reader.paths.find(place, name)?.map(|found| node(dir, base, found)))
+            let Some(found) = reader.paths.find(place, name)? else { return Ok(None) };
+            let node = node(dir, base, found);
+            let Some(set) = within else { return Ok(Some(node)) };
+            let is_in = match node {
+                Node::File(entry) => set.contains(entry),
+                Node::Dir(below) => {
+                    let last = base + reader.paths.last_in(below.first - base, below.depth)?;
+                    set.next(below.first).is_some_and(|entry| entry <= last)
+                }
+            };
+            Ok(is_in.then_some(node))
         })
     }
 
     /// Calls `each` with the children of `dir` in byte order of names, from the entry `from` on
-    /// (`dir.first` for the beginning, else a [`Child::next`]), until it breaks.
+    /// (`dir.first` for the beginning, else a [`Child::next`]), until it breaks; only those `within`
+    /// a set of rows, if one is given.
     ///
-    /// A child costs a fraction of a microsecond, however many entries are below it.
+    /// A child costs a fraction of a microsecond, however many entries are below it; one after a gap
+    /// in the set about two.
     pub fn list(
         &self,
         dir: Dir,
         from: u32,
+        within: Option<&Subset>,
         each: &mut dyn FnMut(Child<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        let (mut walk, base) = self.guarded(|| {
-            let ((reader, base), place) = self.place(dir)?;
-            Ok((reader.paths.children(place, from.saturating_sub(base))?, base))
-        })?;
+        let ((reader, base), place) = self.guarded(|| self.place(dir))?;
+        let from = from.max(dir.first);
+        let Some(mut start) = within.map_or(Some(from), |set| set.next(from)) else {
+            return Ok(());
+        };
+        let enter = |start: u32| self.guarded(|| reader.paths.children(place, start - base));
+        let mut walk = enter(start)?;
         // A caller's own panic must not be taken for damage: only the walk is guarded.
         while let Some((found, next)) = self.guarded(|| walk.advance())? {
-            let node = node(dir, base, found);
-            if each(Child { name: walk.name(), node, next: base + next }).is_break() {
+            let (node, next) = (node(dir, base, found), base + next);
+            if each(Child { name: walk.name(), node, next }).is_break() {
                 break;
+            }
+            let Some(set) = within else { continue };
+            match set.next(next) {
+                Some(wanted) if wanted == next => {}
+                Some(wanted) => {
+                    start = wanted;
+                    walk = enter(start)?;
+                }
+                None => break,
             }
         }
         Ok(())

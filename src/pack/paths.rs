@@ -147,6 +147,11 @@ impl Paths {
         Err(nowhere())
     }
 
+    /// The last entry in the directory `depth` levels down that holds `entry`.
+    pub fn last_in(&self, entry: u32, depth: u16) -> Result<u32, Error> {
+        self.last_below(self.ancestor(entry, depth)?.ok_or_else(nowhere)?)
+    }
+
     /// One byte from `at` towards `entry`; `None` where it ends here.
     fn towards(&self, at: &Place<'_>, entry: u32) -> Result<Option<(usize, u8, Place<'_>)>, Error> {
         if self.ends(at)? == Some(entry) {

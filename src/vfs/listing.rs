@@ -142,16 +142,17 @@ impl Listing {
         // Past the last entry number there is nothing, whatever a program asks for.
         let Ok(from) = u32::try_from(position - BODY) else { return Ok(()) };
         let mut failed = None;
-        let walk = pack.list(*dir, from, &mut |child| match vfs.node(*slot, pack, child.node) {
-            Ok(attr) => {
-                let next = BODY + u64::from(child.next);
-                each(Item { name: child.name, attr, next, dots: false })
-            }
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
-            }
-        });
+        let walk =
+            pack.list(*dir, from, None, &mut |child| match vfs.node(*slot, pack, child.node) {
+                Ok(attr) => {
+                    let next = BODY + u64::from(child.next);
+                    each(Item { name: child.name, attr, next, dots: false })
+                }
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            });
         let number = self.own.inode.number();
         vfs.sound(number, *slot, pack, walk.and(failed.map_or(Ok(()), Err)))
     }

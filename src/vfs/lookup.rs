@@ -67,7 +67,7 @@ impl Vfs {
         dir: Dir,
         name: &[u8],
     ) -> Result<Entry> {
-        Ok(match pack.lookup(dir, name)? {
+        Ok(match pack.lookup(dir, name, None)? {
             Some(node) => Entry::Found(self.node(slot, pack, node)?),
             None => Entry::Absent(FOREVER),
         })

@@ -169,7 +169,7 @@ fn look_up(pack: &Pack, source: &Synthetic<'_>, root: Dir) -> (u64, Duration) {
     for path in &paths {
         let mut dir = root;
         for name in path.split('/') {
-            match pack.lookup(dir, name.as_bytes()).expect("whole") {
+            match pack.lookup(dir, name.as_bytes(), None).expect("whole") {
                 Some(Node::Dir(below)) => dir = below,
                 Some(Node::File(entry)) => drop(std::hint::black_box(pack.facts(entry))),
                 None => panic!("`{path}` is there"),
@@ -186,7 +186,7 @@ fn list_all(pack: &Pack, root: Dir) -> (u64, Duration) {
     let mut children = 0;
     let mut open = vec![root];
     while let Some(dir) = open.pop() {
-        let walked = pack.list(dir, dir.first, &mut |child| {
+        let walked = pack.list(dir, dir.first, None, &mut |child| {
             children += 1;
             match child.node {
                 Node::Dir(below) => open.push(below),

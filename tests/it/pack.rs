@@ -10,7 +10,7 @@ use dcfs::catalog::Row;
 use dcfs::error::{Kind, Result};
 use dcfs::id::RowId;
 use dcfs::object::Object;
-use dcfs::pack::{Dir, Limits, Node, Pack, Rows, obtain};
+use dcfs::pack::{Dir, Limits, Node, Ordinals, Pack, Rows, Subset, obtain};
 use dcfs::schema::FileColumn;
 use dcfs::time::Timestamp;
 use proptest::prelude::*;
@@ -107,7 +107,8 @@ fn rows_of(paths: &[&str]) -> Vec<ModelRow> {
 /// A pack as one value: every file by its path, found by walking, with all that is told of it.
 ///
 /// `page` is how many children are taken before the listing is begun again from where it stopped.
-fn walk(pack: &Pack, page: usize) -> Result<Tree> {
+/// `within` a set of rows only what they name is found.
+fn walk(pack: &Pack, page: usize, within: Option<&Subset>) -> Result<Tree> {
     let mut found = Tree::new();
     for column in 0..pack.columns().len() as u16 {
         let root = pack.root(column).expect("a column has a root");
@@ -115,23 +116,33 @@ fn walk(pack: &Pack, page: usize) -> Result<Tree> {
             1 => Vec::new(),
             _ => vec![pack.columns()[usize::from(column)].directory.clone()],
         };
-        walk_dir(pack, root, &top, page, &mut found)?;
+        walk_dir(pack, root, &top, (page, within), &mut found)?;
     }
     Ok(found)
 }
 
-fn walk_dir(pack: &Pack, dir: Dir, above: &[Vec<u8>], page: usize, found: &mut Tree) -> Result<()> {
-    let children = list(pack, dir, page)?;
+fn walk_dir(
+    pack: &Pack,
+    dir: Dir,
+    above: &[Vec<u8>],
+    (page, within): (usize, Option<&Subset>),
+    found: &mut Tree,
+) -> Result<()> {
+    let children = list(pack, dir, page, within)?;
+    for (name, _) in list(pack, dir, page, None)? {
+        let is_listed = children.iter().any(|(listed, _)| *listed == name);
+        assert_eq!(pack.lookup(dir, &name, within)?.is_some(), is_listed, "{name:?} in {above:?}");
+    }
     let names: BTreeSet<_> = children.iter().map(|(name, _)| name).collect();
     assert_eq!(names.len(), children.len(), "names are unique in {above:?}");
     assert!(children.is_sorted(), "names come in byte order in {above:?}");
     for (name, node) in children {
-        assert_eq!(pack.lookup(dir, &name)?, Some(node.0), "{name:?} in {above:?}");
+        assert_eq!(pack.lookup(dir, &name, None)?, Some(node.0), "{name:?} in {above:?}");
         let path = [above, &[name]].concat();
         match node.0 {
             Node::Dir(below) => {
                 assert_eq!(pack.parent(below)?, dir, "the parent of {path:?}");
-                walk_dir(pack, below, &path, page, found)?;
+                walk_dir(pack, below, &path, (page, within), found)?;
             }
             Node::File(entry) => {
                 assert_eq!(pack.dir_of(entry)?, dir, "the directory of {path:?}");
@@ -153,12 +164,17 @@ impl PartialOrd for Unsorted {
     }
 }
 
-fn list(pack: &Pack, dir: Dir, page: usize) -> Result<Vec<(Vec<u8>, Unsorted)>> {
+fn list(
+    pack: &Pack,
+    dir: Dir,
+    page: usize,
+    within: Option<&Subset>,
+) -> Result<Vec<(Vec<u8>, Unsorted)>> {
     let mut children = Vec::new();
     let mut from = dir.first;
     loop {
         let before = children.len();
-        pack.list(dir, from, &mut |child| {
+        pack.list(dir, from, within, &mut |child| {
             children.push((child.name.to_vec(), Unsorted(child.node)));
             from = child.next;
             let is_full = children.len() - before == page;
@@ -210,7 +226,14 @@ fn agree(names: &[&str], rows: &[ModelRow], limits: Limits, page: usize) -> Resu
     let cache = tempfile::tempdir().expect("a folder");
     let packs = cache.path().join("packs");
     let pack = pack_of(&packs, names, rows, limits)?;
-    assert_eq!(walk(&pack, page)?, as_told(model::version(names, rows)));
+    let all = as_told(model::version(names, rows));
+    assert_eq!(walk(&pack, page, None)?, all);
+    for step in [1, 2, 3, 7] {
+        let set: Ordinals = (0..rows.len() as u32 + 2).skip(1).step_by(step).collect();
+        let named = |file: &ModelFile| file.rows.iter().any(|row| set.contains(*row as u32));
+        let want: Tree = all.clone().into_iter().filter(|(_, file)| named(file)).collect();
+        assert_eq!(walk(&pack, page, Some(&pack.subset(set.clone())?))?, want, "{set:?}");
+    }
     for (ordinal, row) in rows.iter().enumerate() {
         for (column, object) in row.objects.iter().enumerate() {
             let entry = pack.entry_of(column as u16, ordinal as u32)?;
@@ -305,11 +328,11 @@ proptest! {
             for number in [far, near] {
                 let dir = Dir { column, depth, first: number };
                 for answer in [
-                    pack.lookup(dir, b"a").err(),
+                    pack.lookup(dir, b"a", None).err(),
                     pack.parent(dir).err(),
                     pack.dir_path(dir).err(),
-                    pack.list(dir, near, &mut |_| ControlFlow::Continue(())).err(),
-                    pack.list(dir, far, &mut |_| ControlFlow::Continue(())).err(),
+                    pack.list(dir, near, None, &mut |_| ControlFlow::Continue(())).err(),
+                    pack.list(dir, far, None, &mut |_| ControlFlow::Continue(())).err(),
                     pack.facts(number).err(),
                     pack.rows(number).err(),
                     pack.path(number).err(),
@@ -340,7 +363,7 @@ fn names_are_settled_as_the_design_says() {
     for (paths, want) in cases {
         let cache = tempfile::tempdir().expect("a folder");
         let pack = pack_of(cache.path(), &["file"], &rows_of(paths), TINY).expect("a pack");
-        let tree = walk(&pack, 100).expect("whole");
+        let tree = walk(&pack, 100, None).expect("whole");
         let got: Vec<_> = tree
             .keys()
             .map(|path| String::from_utf8_lossy(&path.join(&b'/')).into_owned())
@@ -366,7 +389,10 @@ fn a_pack_is_built_once_and_opened_after() {
     let first = pack_of(cache.path(), &["file"], &rows, TINY).expect("built");
     let broken = List { rows: &rows, fails_at: Some(0) };
     let again = obtain(&broken, UUID, &file_columns(&["file"]), cache.path(), TINY);
-    assert_eq!(walk(&again.expect("no scan"), 9).expect("whole"), walk(&first, 9).expect("whole"));
+    assert_eq!(
+        walk(&again.expect("no scan"), 9, None).expect("whole"),
+        walk(&first, 9, None).expect("whole")
+    );
     // Another schema under the same name is another pack.
     let error = obtain(&broken, UUID, &file_columns(&["image"]), cache.path(), TINY);
     assert_eq!(error.expect_err("a scan is needed").kind(), Kind::Stale);
@@ -399,7 +425,7 @@ fn what_a_killed_builder_left_is_cleaned_by_the_next() {
 
 fn agree_in(packs: &FsPath, rows: &[ModelRow]) {
     let pack = pack_of(packs, &["file"], rows, TINY).expect("a pack");
-    assert_eq!(walk(&pack, 9).expect("whole"), as_told(model::version(&["file"], rows)));
+    assert_eq!(walk(&pack, 9, None).expect("whole"), as_told(model::version(&["file"], rows)));
 }
 
 #[test]
@@ -487,7 +513,7 @@ fn a_changed_byte_is_noticed_and_the_pack_rebuilt() {
         |bytes, at| bytes[at] ^= 1 << (at % 8),
         |packs| {
             let pack = pack_of(packs, &["image", "mask"], &rows, TINY).expect("built anew");
-            assert_eq!(walk(&pack, 9).expect("whole"), want);
+            assert_eq!(walk(&pack, 9, None).expect("whole"), want);
         },
     );
 }
@@ -499,7 +525,7 @@ fn a_file_cut_short_is_noticed_and_the_pack_rebuilt() {
     for_bytes(5, Vec::truncate, |packs| {
         let limits = Limits { checked_at_open: 0, ..TINY };
         let pack = pack_of(packs, &["image", "mask"], &rows, limits).expect("built anew");
-        assert_eq!(walk(&pack, 9).expect("whole"), want);
+        assert_eq!(walk(&pack, 9, None).expect("whole"), want);
     });
 }
 
@@ -514,8 +540,8 @@ fn a_pack_used_before_it_is_checked_errs_or_answers_but_never_panics() {
         for column in 0..2 {
             let mut open = vec![pack.root(column).expect("a column has a root")];
             while let Some(dir) = open.pop() {
-                pack.lookup(dir, b"a")?;
-                pack.list(dir, dir.first, &mut |child| {
+                pack.lookup(dir, b"a", None)?;
+                pack.list(dir, dir.first, None, &mut |child| {
                     open.extend(match child.node {
                         Node::Dir(below) => Some(below),
                         Node::File(_) => None,
