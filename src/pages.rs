@@ -8,11 +8,12 @@ use crate::catalog::{Catalog, Details, Parent, VersionInfo};
 use crate::error::Result;
 use crate::id::VersionId;
 use crate::name::{DatasetName, escape};
-use crate::render::Subject;
 use crate::render::graph::{self, Graph, Kind, Node};
 use crate::render::lineage::{Change, Lineage};
 use crate::render::readme::{self, Readme};
 use crate::render::schema_json::schema_json;
+use crate::render::{Subject, beside};
+use crate::schema::Schema;
 use crate::version::Version;
 
 /// The most versions that a graph of lineage shows.
@@ -68,6 +69,16 @@ pub fn top(catalog: &Catalog) -> Result<String> {
     let versions = catalog.versions()?;
     let datasets = versions.chunk_by(|a, b| a.dataset == b.dataset).count();
     Ok(readme::top(&catalog.path().to_string_lossy(), datasets, versions.len()))
+}
+
+/// `_views/_README.md`: what the views of a version are.
+pub fn views(of: &VersionInfo, schema: &Schema) -> String {
+    beside::views(&subject(of).name(), schema)
+}
+
+/// `_too_many_values.md`, in the folder of a column.
+pub fn too_many_values(column: &str) -> String {
+    beside::too_many_values(column)
 }
 
 /// Lineage as JSON, for `dcfs lineage --format json`.

@@ -90,6 +90,21 @@ impl Door {
             }
         }
     }
+
+    /// Lists an open directory: now, or in a task where its names are not all known.
+    fn list(
+        &self,
+        call: Call,
+        handle: FileHandle,
+        fill: impl FnOnce(&Call, Result<Arc<Listing>>) + Send + 'static,
+    ) {
+        let listing = self.vfs.listing(handle.0);
+        if listing.as_ref().is_ok_and(|listing| listing.may_wait()) {
+            self.runtime.spawn_blocking(move || fill(&call, listing));
+        } else {
+            fill(&call, listing);
+        }
+    }
 }
 
 impl Call {
@@ -318,11 +333,12 @@ impl Filesystem for Door {
         mut reply: ReplyDirectory,
     ) {
         let call = self.call("readdir", req, ino, None);
-        let filled = self.vfs.listing(fh.0).and_then(|l| fill(&l, offset, &mut reply));
-        match call.report(filled) {
-            Ok(()) => reply.ok(),
-            Err(errno) => reply.error(errno),
-        }
+        self.list(call, fh, move |call, listing| {
+            match call.report(listing.and_then(|l| fill(&l, offset, &mut reply))) {
+                Ok(()) => reply.ok(),
+                Err(errno) => reply.error(errno),
+            }
+        });
     }
 
     fn readdirplus(
@@ -333,13 +349,13 @@ impl Filesystem for Door {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let call = self.call("readdirplus", req, ino, None);
-        let owner = self.owner;
-        let filled = self.vfs.listing(fh.0).and_then(|l| fill_plus(&l, offset, owner, &mut reply));
-        match call.report(filled) {
-            Ok(()) => reply.ok(),
-            Err(errno) => reply.error(errno),
-        }
+        let (call, owner) = (self.call("readdirplus", req, ino, None), self.owner);
+        self.list(call, fh, move |call, listing| {
+            match call.report(listing.and_then(|l| fill_plus(&l, offset, owner, &mut reply))) {
+                Ok(()) => reply.ok(),
+                Err(errno) => reply.error(errno),
+            }
+        });
     }
 
     fn releasedir(

@@ -178,7 +178,7 @@ impl Pack {
                 Node::File(entry) => set.contains(entry),
                 Node::Dir(below) => {
                     let last = base + reader.paths.last_in(below.first - base, below.depth)?;
-                    set.next(below.first).is_some_and(|entry| entry <= last)
+                    set.meets(below.first..last + 1)
                 }
             };
             Ok(is_in.then_some(node))

@@ -3,6 +3,9 @@
 //! An entry is in the set if any of its rows is. A directory is, if any entry below it is: a
 //! directory is a range of entries, so that is one look into the set.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use roaring::RoaringBitmap;
 
 use super::column::ColumnReader;
@@ -12,13 +15,13 @@ use super::{Ordinals, Pack};
 /// Rows of one pack, with their entries.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subset {
-    rows: Ordinals,
+    rows: Arc<Ordinals>,
     entries: RoaringBitmap,
 }
 
 impl Subset {
     /// The rows.
-    pub fn rows(&self) -> &Ordinals {
+    pub fn rows(&self) -> &Arc<Ordinals> {
         &self.rows
     }
 
@@ -32,6 +35,11 @@ impl Subset {
         self.entries.range(entry..).next()
     }
 
+    /// Whether any of these entries is in it.
+    pub fn meets(&self, entries: Range<u32>) -> bool {
+        self.next(entries.start).is_some_and(|entry| entry < entries.end)
+    }
+
     /// Bytes of memory, about.
     pub fn weight(&self) -> usize {
         self.rows.serialized_size() + self.entries.serialized_size()
@@ -43,7 +51,7 @@ impl Pack {
     ///
     /// # Errors
     /// Damage. Ordinals past the last row are no error: they name nothing.
-    pub fn subset(&self, rows: Ordinals) -> Result<Subset> {
+    pub fn subset(&self, rows: Arc<Ordinals>) -> Result<Subset> {
         self.guarded(|| {
             let mut entries = RoaringBitmap::new();
             for (reader, column) in self.readers.iter().zip(&self.columns) {

@@ -7,9 +7,11 @@
 //! | file | what lives there |
 //! |---|---|
 //! | [`schema_json`], [`lineage`], [`graph`], [`readme`] | one page each, and the lineage as JSON and dot |
+//! | [`beside`] | the pages of `_views/` |
 //! | [`markdown`] | escaping for Markdown and Mermaid |
 //! | [`table`], [`numbers`] | plain text tables; sizes and counts for people |
 
+pub mod beside;
 pub mod graph;
 pub mod lineage;
 pub mod markdown;

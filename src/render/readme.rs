@@ -127,10 +127,14 @@ pub(super) mod tests {
     use crate::time::Timestamp;
 
     fn leaf(name: &str, kind: &str, column: &str) -> Field {
+        let value = match kind.starts_with("list") {
+            true => ValueType::List(Box::new(ValueType::Float)),
+            false => ValueType::Text,
+        };
         Field {
             name: name.into(),
             type_text: kind.into(),
-            shape: Shape::Column { column: column.into(), value: ValueType::Text },
+            shape: Shape::Column { column: column.into(), value },
             optional: kind.starts_with("Optional"),
             hidden: false,
         }

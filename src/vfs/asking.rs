@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::inode::Slot;
+use super::place::Place;
 use super::views::View;
 use super::{Answer, Error, Vfs};
 use crate::error::Result;
@@ -38,34 +39,75 @@ impl Vfs {
         Answer::later(async move { blocking(timeout, work).await })
     }
 
-    /// Asks the pack of a version: at once where it is open, in a task where it has to be built.
-    pub(super) fn with_pack<T: Send + 'static>(
+    /// Asks a view's place: at once where its pack is open and its rows are known, else in a task.
+    pub(super) fn with_place<T: Send + 'static>(
         self: &Arc<Self>,
         number: u64,
         slot: Slot,
-        ask: impl FnOnce(&Arc<Self>, &Arc<Pack>) -> Result<T> + Send + 'static,
+        ask: impl FnOnce(&Arc<Self>, &Place) -> Result<T> + Send + 'static,
     ) -> Answer<T> {
         self.with_view(number, slot, |view| {
-            if let Some(pack) = view.pack() {
-                return Answer::Now(self.sound(number, slot, &pack, ask(self, &pack)));
+            if let Some(pack) = view.pack()
+                && let Some(set) = self.known_subset(slot, &view)
+            {
+                let place = Place { slot, view, pack, set };
+                return Answer::Now(self.sound(number, &place, ask(self, &place)));
             }
             let vfs = self.clone();
             Answer::later(async move {
-                let pack = vfs.pack(number, slot, &view).await?;
-                vfs.sound(number, slot, &pack, ask(&vfs, &pack))
+                let place = vfs.place(number, slot, &view).await?;
+                vfs.sound(number, &place, ask(&vfs, &place))
             })
         })
     }
 
+    /// Asks a view's place something that blocks: always in a task.
+    pub(super) fn with_place_in_task<T: Send + 'static>(
+        self: &Arc<Self>,
+        number: u64,
+        slot: Slot,
+        ask: impl FnOnce(&Arc<Self>, &Place) -> Result<T> + Send + 'static,
+    ) -> Answer<T> {
+        self.with_view(number, slot, |view| {
+            let vfs = self.clone();
+            Answer::later(async move {
+                let place = vfs.place(number, slot, &view).await?;
+                let (asked, asker) = (place.clone(), vfs.clone());
+                let answer = blocking(vfs.timeout, move || ask(&asker, &asked)).await;
+                vfs.sound(number, &place, answer)
+            })
+        })
+    }
+
+    /// A view with its pack and its rows, found by one however many wait, each no longer than the
+    /// timeout.
+    pub(super) async fn place(
+        self: &Arc<Self>,
+        number: u64,
+        slot: Slot,
+        view: &Arc<View>,
+    ) -> Result<Place> {
+        let pack = self.pack(number, slot, view).await?;
+        let set = match self.known_subset(slot, view) {
+            Some(set) => set,
+            None => {
+                let (vfs, of, over) = (self.clone(), view.clone(), pack.clone());
+                blocking(self.timeout, move || vfs.subset_of(slot, &of, &over)).await?
+            }
+        };
+        Ok(Place { slot, view: view.clone(), pack, set })
+    }
+
     /// The pack of a view, opened or built by one however many wait, each no longer than the timeout.
-    pub(super) async fn pack(
+    async fn pack(
         self: &Arc<Self>,
         number: u64,
         slot: Slot,
         view: &Arc<View>,
     ) -> Result<Arc<Pack>> {
         if let Some(pack) = view.pack() {
-            return self.sound(number, slot, &pack, Ok(pack.clone()));
+            self.believe(number, slot, &pack)?;
+            return Ok(pack);
         }
         let (vfs, wanted) = (self.clone(), view.clone());
         // In a task of its own: who stops waiting must not stop the build.
@@ -75,20 +117,20 @@ impl Vfs {
         Ok(pack)
     }
 
-    /// An answer of a pack, if the pack is sound. One that proves damaged ends the view that its
-    /// answers were given in: whoever holds one of its numbers is told to look the path up again.
-    pub(super) fn sound<T>(
-        &self,
-        number: u64,
-        slot: Slot,
-        pack: &Pack,
-        answer: Result<T>,
-    ) -> Result<T> {
+    /// An answer of a place, if its pack is sound.
+    pub(super) fn sound<T>(&self, number: u64, place: &Place, answer: Result<T>) -> Result<T> {
+        self.believe(number, place.slot, &place.pack)?;
+        answer
+    }
+
+    /// A pack that proves damaged ends the version that its answers were given in: whoever holds one
+    /// of its numbers is told to look the path up again.
+    fn believe(&self, number: u64, slot: Slot, pack: &Pack) -> Result<()> {
         if pack.is_damaged() {
             self.views.retire(slot);
             return Err(Error::Unknown(number).into());
         }
-        answer
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, RwLock};
 use bytes::Bytes;
 
 use super::listing::Listing;
+use super::tables::Content;
 use crate::store::Reader;
 
 /// An open file or directory. Cheap to clone: a read takes its own and holds no lock while it waits.
@@ -14,6 +15,8 @@ use crate::store::Reader;
 pub enum Handle {
     /// A helper file as it was when opened.
     Text(Bytes),
+    /// A table of rows.
+    Table(Arc<Content>),
     /// An object of a store.
     Object(Arc<Reader>),
     /// A directory as it was when opened.

@@ -10,10 +10,11 @@
 //! long as two versions do not hash to one slot: [`super::views`]). Numbers come back from programs
 //! that kept them, and from `open_by_handle`: every decoded part is checked where it is used.
 
-use crate::pack::{DEEPEST, Dir};
+use super::tables::Table;
+use crate::pack::DEEPEST;
 use crate::pages::Page;
 
-/// How many views (versions, later query directories) a mount can tell apart.
+/// How many views (versions and the directories that show some of their rows) a mount can tell apart.
 pub const VIEWS: u32 = 1 << 18;
 
 /// The root of the mount, as FUSE wants it.
@@ -34,18 +35,40 @@ pub enum Inode {
     Datasets,
     /// A link in `datasets/`: a number of [`super::links`].
     Link(u32),
-    /// The directory of a version.
-    Version(Slot),
+    /// The top directory of a view: of a version, of `_views/hf`.
+    View(Slot),
     /// The directory of one File column, where a version has several.
     Column(Slot, u16),
     /// A directory of rows' paths, at depth 1 or more of its column's tree. The column is known from
     /// the entry.
     Dir(Slot, u16, u32),
-    /// A row's file.
+    /// A row's file. Its slot is that of the whole version, whichever view shows it.
     File(Slot, u32),
     /// A helper file in a version's directory.
     Page(Slot, Page),
+    /// A table of a view's rows.
+    Table(Slot, Table),
+    /// `_views`
+    Views(Slot),
+    /// `_views/_README.md`
+    ViewsPage(Slot),
+    /// `_views/rows`
+    Rows(Slot),
+    /// `_views/rows/<sys__id>.json`, by ordinal.
+    Row(Slot, u32),
+    /// `_views/by`
+    By(Slot),
+    /// `_views/by/<column>`, by the number of the leaf.
+    ByColumn(Slot, u16),
+    /// `_views/by/<column>/_too_many_values.md`
+    TooMany(Slot, u16),
+    /// `_views/by/<column>/<value>`, by the ordinal of the value's first row. The slot is that of the
+    /// view around it: a value has one of its own only when someone goes below it.
+    Value(Slot, u16, u32),
 }
+
+/// The most columns that have a directory in `_views/by`.
+pub const MOST_LEAVES: usize = 1 << (VIEW - DEPTH);
 
 const KIND: u32 = 60;
 const VIEW: u32 = 42;
@@ -55,11 +78,26 @@ const _: () = assert!(DEEPEST < 1 << (VIEW - DEPTH), "every depth has a number")
 
 const FIXED: u64 = 0;
 const LINK: u64 = 1;
-const VERSION: u64 = 2;
+const TOP: u64 = 2;
 const COLUMN: u64 = 3;
 const DIR: u64 = 4;
 const FILE: u64 = 5;
-const PAGE: u64 = 6;
+/// What is beside a view's files; which of them stands in place of the depth.
+const BESIDE: u64 = 6;
+const VALUE: u64 = 7;
+
+/// The numbers of what is [`BESIDE`].
+mod beside {
+    pub const PAGE: u16 = 0;
+    pub const TABLE: u16 = 1;
+    pub const VIEWS: u16 = 2;
+    pub const VIEWS_PAGE: u16 = 3;
+    pub const ROWS: u16 = 4;
+    pub const ROW: u16 = 5;
+    pub const BY: u16 = 6;
+    pub const BY_COLUMN: u16 = 7;
+    pub const TOO_MANY: u16 = 8;
+}
 
 fn pack(kind: u64, slot: Slot, depth: u16, entry: u32) -> u64 {
     debug_assert!(slot.0 < VIEWS && depth < 1 << (VIEW - DEPTH));
@@ -74,11 +112,20 @@ impl Inode {
             Self::Top => 2,
             Self::Datasets => 3,
             Self::Link(link) => LINK << KIND | u64::from(link),
-            Self::Version(slot) => pack(VERSION, slot, 0, 0),
+            Self::View(slot) => pack(TOP, slot, 0, 0),
             Self::Column(slot, column) => pack(COLUMN, slot, column, 0),
             Self::Dir(slot, depth, first) => pack(DIR, slot, depth, first),
             Self::File(slot, entry) => pack(FILE, slot, 0, entry),
-            Self::Page(slot, page) => pack(PAGE, slot, 0, page as u32),
+            Self::Page(slot, page) => pack(BESIDE, slot, beside::PAGE, page as u32),
+            Self::Table(slot, table) => pack(BESIDE, slot, beside::TABLE, table as u32),
+            Self::Views(slot) => pack(BESIDE, slot, beside::VIEWS, 0),
+            Self::ViewsPage(slot) => pack(BESIDE, slot, beside::VIEWS_PAGE, 0),
+            Self::Rows(slot) => pack(BESIDE, slot, beside::ROWS, 0),
+            Self::Row(slot, ordinal) => pack(BESIDE, slot, beside::ROW, ordinal),
+            Self::By(slot) => pack(BESIDE, slot, beside::BY, 0),
+            Self::ByColumn(slot, leaf) => pack(BESIDE, slot, beside::BY_COLUMN, leaf.into()),
+            Self::TooMany(slot, leaf) => pack(BESIDE, slot, beside::TOO_MANY, leaf.into()),
+            Self::Value(slot, leaf, first) => pack(VALUE, slot, leaf, first),
         }
     }
 
@@ -92,25 +139,32 @@ impl Inode {
             (FIXED, 2) => Self::Top,
             (FIXED, 3) => Self::Datasets,
             (LINK, link) => Self::Link(link),
-            (VERSION, 0) => Self::Version(slot),
+            (TOP, 0) => Self::View(slot),
             (COLUMN, 0) => Self::Column(slot, depth),
             (DIR, first) if depth > 0 => Self::Dir(slot, depth, first),
             (FILE, entry) => Self::File(slot, entry),
-            (PAGE, page) => Self::Page(slot, *Page::ALL.get(page as usize)?),
+            (BESIDE, entry) => Self::beside(slot, depth, entry)?,
+            (VALUE, first) => Self::Value(slot, depth, first),
             _ => return None,
         };
         // One number, one meaning: bits that a kind has no use for are zero.
         (inode.number() == number).then_some(inode)
     }
 
-    /// A directory of a version's tree; `only` where the version has a single File column, whose
-    /// root is the version's own directory.
-    pub fn dir(slot: Slot, dir: Dir, only: bool) -> Self {
-        match (dir.depth, only) {
-            (0, true) => Self::Version(slot),
-            (0, false) => Self::Column(slot, dir.column),
-            (depth, _) => Self::Dir(slot, depth, dir.first),
-        }
+    fn beside(slot: Slot, what: u16, entry: u32) -> Option<Self> {
+        let leaf = u16::try_from(entry).ok().filter(|leaf| usize::from(*leaf) < MOST_LEAVES);
+        Some(match what {
+            beside::PAGE => Self::Page(slot, *Page::ALL.get(entry as usize)?),
+            beside::TABLE => Self::Table(slot, *Table::ALL.get(entry as usize)?),
+            beside::VIEWS => Self::Views(slot),
+            beside::VIEWS_PAGE => Self::ViewsPage(slot),
+            beside::ROWS => Self::Rows(slot),
+            beside::ROW => Self::Row(slot, entry),
+            beside::BY => Self::By(slot),
+            beside::BY_COLUMN => Self::ByColumn(slot, leaf?),
+            beside::TOO_MANY => Self::TooMany(slot, leaf?),
+            _ => return None,
+        })
     }
 }
 
@@ -126,11 +180,20 @@ mod tests {
             Just(Inode::Top),
             Just(Inode::Datasets),
             any::<u32>().prop_map(Inode::Link),
-            slot.clone().prop_map(Inode::Version),
+            slot.clone().prop_map(Inode::View),
             (slot.clone(), 0..1024u16).prop_map(|(s, c)| Inode::Column(s, c)),
             (slot.clone(), 1..=DEEPEST, any::<u32>()).prop_map(|(s, d, e)| Inode::Dir(s, d, e)),
             (slot.clone(), any::<u32>()).prop_map(|(s, e)| Inode::File(s, e)),
-            (slot, 0..3usize).prop_map(|(s, p)| Inode::Page(s, Page::ALL[p])),
+            (slot.clone(), 0..3usize).prop_map(|(s, p)| Inode::Page(s, Page::ALL[p])),
+            (slot.clone(), 0..5usize).prop_map(|(s, t)| Inode::Table(s, Table::ALL[t])),
+            slot.clone().prop_map(Inode::Views),
+            slot.clone().prop_map(Inode::ViewsPage),
+            slot.clone().prop_map(Inode::Rows),
+            (slot.clone(), any::<u32>()).prop_map(|(s, o)| Inode::Row(s, o)),
+            slot.clone().prop_map(Inode::By),
+            (slot.clone(), 0..1024u16).prop_map(|(s, l)| Inode::ByColumn(s, l)),
+            (slot.clone(), 0..1024u16).prop_map(|(s, l)| Inode::TooMany(s, l)),
+            (slot, 0..1024u16, any::<u32>()).prop_map(|(s, l, f)| Inode::Value(s, l, f)),
         ]
     }
 
@@ -155,7 +218,7 @@ mod tests {
 
     #[test]
     fn the_sign_bit_is_never_used() {
-        let highest = Inode::Page(Slot(VIEWS - 1), Page::Schema).number();
+        let highest = Inode::Value(Slot(VIEWS - 1), 1023, u32::MAX).number();
         assert!(i64::try_from(highest).is_ok());
     }
 }

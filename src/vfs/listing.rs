@@ -1,20 +1,23 @@
 //! Directories, paged by position: where a listing goes on depends on the position alone, so a
 //! directory of a version needs no open handle and no materialised list.
 //!
-//! Positions: 0 is `.`, 1 is `..`, then the few entries known beforehand (helper files, columns,
-//! the names of `datasets/`), and from [`BODY`] on the entry numbers of the pack.
+//! Positions: 0 is `.`, 1 is `..`, then the few entries known beforehand (helper files, columns, the
+//! names of `datasets/`, values), and from [`BODY`] on the entry numbers of the pack, or ordinals.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::inode::{Inode, Slot};
+use super::inode::Inode;
+use super::place::Place;
 use super::{Attr, Vfs};
-use crate::catalog::VersionInfo;
 use crate::error::Result;
-use crate::pack::{Dir, Pack};
+use crate::pack::Dir;
 
-/// Where the pack's entries begin: beyond every list that is known beforehand.
+/// Where entries or ordinals begin: beyond every list that is known beforehand.
 const BODY: u64 = 1 << 32;
+
+/// What calls for every name; breaking ends the listing.
+pub type Each<'e> = dyn FnMut(Item<'_>) -> ControlFlow<()> + 'e;
 
 /// One name of a listing.
 #[derive(Debug)]
@@ -36,13 +39,14 @@ pub struct Listing {
     body: Option<Body>,
 }
 
-/// The part of a directory that a pack holds.
+/// The part of a directory that is not known beforehand.
 #[derive(Debug)]
-struct Body {
-    vfs: Arc<Vfs>,
-    slot: Slot,
-    pack: Arc<Pack>,
-    dir: Dir,
+enum Body {
+    /// A directory of a pack. A file with the name of a head is not shown: only in `_views/hf` can
+    /// there be one.
+    Files { vfs: Arc<Vfs>, place: Place, dir: Dir },
+    /// `_views/rows`: rendered a few at a time.
+    Rows { vfs: Arc<Vfs>, place: Place },
 }
 
 impl Listing {
@@ -65,33 +69,46 @@ impl Listing {
         Ok(Self::of(vfs, Inode::Datasets, Inode::Root, heads?, None))
     }
 
-    /// A version with several File columns, or none.
-    pub(super) fn columns(
-        vfs: &Vfs,
-        slot: Slot,
-        pack: &Pack,
-        of: &VersionInfo,
+    /// The top directory of a view: `heads`, then the files of its one File column, or its columns.
+    pub(super) fn top(
+        vfs: &Arc<Vfs>,
+        number: u64,
+        place: &Place,
         mut heads: Vec<(Vec<u8>, Attr)>,
-    ) -> Self {
-        heads.extend(pack.columns().iter().enumerate().map(|(number, column)| {
-            let inode = Inode::Column(slot, number as u16);
-            (column.directory.clone(), vfs.directory(inode, Some(of)))
+    ) -> Result<Self> {
+        let (own, up) = (place.view.own, place.view.up);
+        if place.is_single() {
+            return Ok(Self::files(vfs, (own, up), place, place.root(number, 0)?, heads));
+        }
+        heads.extend(place.columns().map(|(column, directory)| {
+            let inode = Inode::Column(place.slot, column);
+            (directory.to_vec(), vfs.directory(inode, Some(&place.view.of)))
         }));
-        Self::of(vfs, Inode::Version(slot), Inode::Datasets, heads, None)
+        Ok(Self::of(vfs, own, up, heads, None))
     }
 
     /// A directory of a pack, after the entries in `heads`.
-    pub(super) fn below(
-        own: Inode,
-        up: Inode,
+    pub(super) fn files(
         vfs: &Arc<Vfs>,
-        slot: Slot,
-        pack: &Arc<Pack>,
+        (own, up): (Inode, Inode),
+        place: &Place,
         dir: Dir,
         heads: Vec<(Vec<u8>, Attr)>,
     ) -> Self {
-        let body = Body { vfs: vfs.clone(), slot, pack: pack.clone(), dir };
+        let body = Body::Files { vfs: vfs.clone(), place: place.clone(), dir };
         Self::of(vfs, own, up, heads, Some(body))
+    }
+
+    /// `_views/rows`.
+    pub(super) fn rows(vfs: &Arc<Vfs>, place: &Place) -> Self {
+        let body = Body::Rows { vfs: vfs.clone(), place: place.clone() };
+        let (own, up) = (Inode::Rows(place.slot), Inode::Views(place.slot));
+        Self::of(vfs, own, up, Vec::new(), Some(body))
+    }
+
+    /// A directory whose names are all known.
+    pub(super) fn known(vfs: &Vfs, (own, up): (Inode, Inode), heads: Vec<(Vec<u8>, Attr)>) -> Self {
+        Self::of(vfs, own, up, heads, None)
     }
 
     fn of(
@@ -105,17 +122,18 @@ impl Listing {
         Self { own: plain(own), up: plain(up), heads, body }
     }
 
+    /// Whether [`Listing::each`] may wait on the catalog.
+    pub fn may_wait(&self) -> bool {
+        matches!(self.body, Some(Body::Rows { .. }))
+    }
+
     /// Whether it is the same for ever, so that the kernel may keep it.
     pub fn is_fixed(&self) -> bool {
         self.own.inode != Inode::Datasets
     }
 
     /// Calls `each` with every name from `position` on, until it breaks.
-    pub fn each(
-        &self,
-        position: u64,
-        each: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>,
-    ) -> Result<()> {
+    pub fn each(&self, position: u64, each: &mut Each<'_>) -> Result<()> {
         let dots = [(&b"."[..], self.own, true), (b"..", self.up, true)];
         let heads = self.heads.iter().map(|(name, attr)| (&name[..], *attr, false));
         let known = 2 + self.heads.len() as u64;
@@ -132,28 +150,53 @@ impl Listing {
         self.body(position.max(self.start()), each)
     }
 
-    /// The position of the first entry of the pack.
+    /// The position of the first entry of the body.
     fn start(&self) -> u64 {
-        BODY + self.body.as_ref().map_or(0, |body| u64::from(body.dir.first))
+        match &self.body {
+            Some(Body::Files { dir, .. }) => BODY + u64::from(dir.first),
+            _ => BODY,
+        }
     }
 
-    fn body(&self, position: u64, each: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>) -> Result<()> {
-        let Some(Body { vfs, slot, pack, dir }) = &self.body else { return Ok(()) };
-        // Past the last entry number there is nothing, whatever a program asks for.
+    fn body(&self, position: u64, each: &mut Each<'_>) -> Result<()> {
+        // Past the last number there is nothing, whatever a program asks for.
         let Ok(from) = u32::try_from(position - BODY) else { return Ok(()) };
-        let mut failed = None;
-        let walk =
-            pack.list(*dir, from, None, &mut |child| match vfs.node(*slot, pack, child.node) {
-                Ok(attr) => {
-                    let next = BODY + u64::from(child.next);
-                    each(Item { name: child.name, attr, next, dots: false })
-                }
-                Err(error) => {
-                    failed = Some(error);
-                    ControlFlow::Break(())
-                }
-            });
-        let number = self.own.inode.number();
-        vfs.sound(number, *slot, pack, walk.and(failed.map_or(Ok(()), Err)))
+        let (vfs, place, listed) = match &self.body {
+            None => return Ok(()),
+            Some(Body::Files { vfs, place, dir }) => {
+                let is_head = |name: &[u8]| self.heads.iter().any(|(head, _)| head == name);
+                let mut unless_head = |item: Item<'_>| match is_head(item.name) {
+                    true => ControlFlow::Continue(()),
+                    false => each(item),
+                };
+                (vfs, place, list_files(vfs, place, *dir, from, &mut unless_head))
+            }
+            Some(Body::Rows { vfs, place }) => (vfs, place, list_rows(vfs, place, from, each)),
+        };
+        vfs.sound(self.own.inode.number(), place, listed)
     }
+}
+
+fn list_files(vfs: &Vfs, place: &Place, dir: Dir, from: u32, each: &mut Each<'_>) -> Result<()> {
+    let mut failed = Ok(());
+    let walk = place.list(dir, from, &mut |child| match vfs.node(place, child.node) {
+        Ok(attr) => {
+            let next = BODY + u64::from(child.next);
+            each(Item { name: child.name, attr, next, dots: false })
+        }
+        Err(error) => {
+            failed = Err(error);
+            ControlFlow::Break(())
+        }
+    });
+    walk.and(failed)
+}
+
+fn list_rows(vfs: &Vfs, place: &Place, from: u32, each: &mut Each<'_>) -> Result<()> {
+    vfs.each_row(place, from, &mut |ordinal, id, size| {
+        let attr = vfs.fixed(Inode::Row(place.slot, ordinal), &place.view.of, size);
+        let name = format!("{id}.json");
+        let next = BODY + u64::from(ordinal) + 1;
+        each(Item { name: name.as_bytes(), attr, next, dots: false })
+    })
 }

@@ -7,8 +7,11 @@ use bytes::Bytes;
 
 use super::datasets::Found;
 use super::inode::{Inode, Slot};
+use super::place::Place;
+use super::tables::Table;
 use super::texts::Text;
-use super::{Answer, Attr, Entry, FOREVER, FileKind, SHORT, Vfs, column_root, only};
+use super::views::{Step, View};
+use super::{Answer, Attr, Entry, FOREVER, FileKind, SHORT, Vfs};
 use crate::catalog::VersionInfo;
 use crate::error::Result;
 use crate::pack::{Dir, Node, Pack};
@@ -38,37 +41,47 @@ impl Vfs {
         })
     }
 
-    pub(super) fn lookup_version(
+    /// A name in the top directory of a view: a helper, or one of its files.
+    pub(super) fn lookup_top(
         self: &Arc<Self>,
         parent: u64,
         slot: Slot,
         name: &[u8],
     ) -> Answer<Entry> {
-        if let Some(page) = Page::ALL.into_iter().find(|page| page.name().as_bytes() == name) {
-            return self.page_attr(parent, slot, page).map(Entry::Found);
-        }
-        let name = name.to_vec();
-        self.with_pack(parent, slot, move |vfs, pack| {
-            if only(pack) {
-                return vfs.lookup_below(slot, pack, column_root(parent, pack, 0)?, &name);
+        self.with_view(parent, slot, |view| match Helper::named(&view, name) {
+            Some(Helper::Page(page)) => self.page_attr(parent, slot, page).map(Entry::Found),
+            Some(Helper::Table(table)) => self.table_attr(parent, slot, table).map(Entry::Found),
+            Some(Helper::Views) => {
+                let attr = self.directory(Inode::Views(slot), Some(&view.of));
+                Answer::Now(Ok(Entry::Found(attr)))
             }
-            let column = pack.columns().iter().position(|column| column.directory == name);
-            let Some(column) = column else { return Ok(Entry::Absent(FOREVER)) };
-            let view = vfs.view(parent, slot)?;
-            let inode = Inode::Column(slot, column as u16);
-            Ok(Entry::Found(vfs.directory(inode, Some(&view.of))))
+            None if view.from.is_some_and(|(_, step)| step == Step::HuggingFace) => {
+                self.lookup_hugging_face(parent, slot, name)
+            }
+            None => {
+                let name = name.to_vec();
+                self.with_place(parent, slot, move |vfs, place| {
+                    vfs.lookup_files(parent, place, &name)
+                })
+            }
         })
     }
 
-    pub(super) fn lookup_below(
-        &self,
-        slot: Slot,
-        pack: &Pack,
-        dir: Dir,
-        name: &[u8],
-    ) -> Result<Entry> {
-        Ok(match pack.lookup(dir, name, None)? {
-            Some(node) => Entry::Found(self.node(slot, pack, node)?),
+    /// A name among the files of a view's top directory, or among those of its columns.
+    pub(super) fn lookup_files(&self, parent: u64, place: &Place, name: &[u8]) -> Result<Entry> {
+        if place.is_single() {
+            return self.lookup_below(place, place.root(parent, 0)?, name);
+        }
+        let column = place.columns().find(|(_, directory)| *directory == name);
+        Ok(column.map_or(Entry::Absent(FOREVER), |(column, _)| {
+            let inode = Inode::Column(place.slot, column);
+            Entry::Found(self.directory(inode, Some(&place.view.of)))
+        }))
+    }
+
+    pub(super) fn lookup_below(&self, place: &Place, dir: Dir, name: &[u8]) -> Result<Entry> {
+        Ok(match place.lookup(dir, name)? {
+            Some(node) => Entry::Found(self.node(place, node)?),
             None => Entry::Absent(FOREVER),
         })
     }
@@ -76,10 +89,9 @@ impl Vfs {
     /// The attributes of an entry of `datasets/`.
     pub(super) fn dataset_attr(&self, name: &[u8], found: Found<'_>) -> Result<Attr> {
         Ok(match found {
-            Found::Version(of) => Attr {
-                ttl: SHORT,
-                ..self.directory(Inode::Version(self.views.slot(of)?), Some(of))
-            },
+            Found::Version(of) => {
+                Attr { ttl: SHORT, ..self.directory(Inode::View(self.views.slot(of)?), Some(of)) }
+            }
             Found::Link(target) => {
                 let inode = Inode::Link(self.links.number(name)?);
                 Attr { size: target.len() as u64, ..self.link(inode) }
@@ -87,22 +99,17 @@ impl Vfs {
         })
     }
 
-    pub(super) fn node(&self, slot: Slot, pack: &Pack, node: Node) -> Result<Attr> {
+    pub(super) fn node(&self, place: &Place, node: Node) -> Result<Attr> {
         match node {
-            Node::File(entry) => self.file(slot, pack, entry),
-            Node::Dir(dir) => {
-                let inode = Inode::dir(slot, dir, only(pack));
-                let view = self.views.get(slot);
-                Ok(self.directory(inode, view.as_deref().map(|view| &view.of)))
-            }
+            Node::File(entry) => self.file(place.view.base, &place.pack, entry),
+            Node::Dir(dir) => Ok(self.directory(place.inode(dir), Some(&place.view.of))),
         }
     }
 
-    pub(super) fn file(&self, slot: Slot, pack: &Pack, entry: u32) -> Result<Attr> {
-        let inode = Inode::File(slot, entry);
+    pub(super) fn file(&self, base: Slot, pack: &Pack, entry: u32) -> Result<Attr> {
         let facts = pack.facts(entry)?;
         Ok(Attr {
-            inode,
+            inode: Inode::File(base, entry),
             kind: FileKind::File,
             size: facts.size.unwrap_or(0),
             mtime: facts.mtime.map_or(SystemTime::UNIX_EPOCH, Timestamp::to_system),
@@ -114,6 +121,11 @@ impl Vfs {
     pub(super) fn directory(&self, inode: Inode, of: Option<&VersionInfo>) -> Attr {
         let mtime = of.map_or(self.born, saved_at);
         Attr { inode, kind: FileKind::Directory, size: 0, mtime, ttl: FOREVER }
+    }
+
+    /// The attributes of a file of known size that tells of a version and never changes.
+    pub(super) fn fixed(&self, inode: Inode, of: &VersionInfo, size: u64) -> Attr {
+        Attr { inode, kind: FileKind::File, size, mtime: saved_at(of), ttl: FOREVER }
     }
 
     pub(super) fn link(&self, inode: Inode) -> Attr {
@@ -139,6 +151,30 @@ impl Vfs {
                 Ok(page_attr(slot, page, &view.of, &text))
             })
         })
+    }
+}
+
+/// What stands beside the files in the top directory of a view.
+enum Helper {
+    Page(Page),
+    Table(Table),
+    Views,
+}
+
+impl Helper {
+    /// What `name` is in the top directory of `view`, whether or not it is listed there.
+    fn named(view: &View, name: &[u8]) -> Option<Self> {
+        let page = || Page::ALL.into_iter().find(|page| page.name().as_bytes() == name);
+        let table = || Table::BY_NAME.into_iter().find(|table| table.name().as_bytes() == name);
+        let views = || (name == b"_views").then_some(Self::Views);
+        match view.from {
+            None => page().map(Self::Page).or_else(|| table().map(Self::Table)).or_else(views),
+            Some((_, Step::Value(..))) => table().map(Self::Table).or_else(views),
+            Some((_, Step::Split(..))) => {
+                (name == Table::Metadata.name().as_bytes()).then_some(Self::Table(Table::Metadata))
+            }
+            Some((_, Step::HuggingFace)) => None,
+        }
     }
 }
 

@@ -8,22 +8,33 @@
 //! | file | what lives there |
 //! |---|---|
 //! | [`lookup`], [`opening`] | what a name is; what an open file or version needs |
-//! | [`asking`] | from memory now, or in a task; views whose packs prove damaged |
+//! | [`asking`], [`place`] | from memory now, or in a task; a view with its pack and its rows |
+//! | [`beside`], [`rows`], [`hugging_face`], [`tables`] | what stands beside the files |
+//! | [`sets`], [`kept`] | values and rows: found once, kept while there is room |
 //! | [`inode`] | what the bits of an inode number say |
 //! | [`views`], [`links`] | the two tables that grow: versions seen, links seen |
 //! | [`datasets`] | `datasets/` as the catalog stands now |
 //! | [`texts`] | helper files, rendered and kept |
 //! | [`listing`] | directories, paged by position |
+//! | [`paths`] | inode numbers as paths, for the log |
 //! | [`handles`] | open files |
 
 mod asking;
+mod beside;
 pub mod datasets;
 pub mod handles;
+mod hugging_face;
 pub mod inode;
+mod kept;
 pub mod links;
 pub mod listing;
 mod lookup;
 mod opening;
+mod paths;
+mod place;
+mod rows;
+mod sets;
+pub mod tables;
 pub mod texts;
 pub mod views;
 
@@ -35,15 +46,17 @@ use bytes::Bytes;
 
 use self::datasets::Datasets;
 use self::handles::{Handle, Handles};
-use self::inode::{Inode, Slot};
+use self::inode::Inode;
 use self::links::Links;
 use self::listing::Listing;
+use self::sets::Sets;
+use self::tables::Tables;
 use self::texts::Texts;
-use self::views::Views;
+use self::views::{Step, Views};
 use crate::catalog::Catalog;
 use crate::error::{self, Kind, Result};
 use crate::name::escape;
-use crate::pack::{Dir, Pack, Packs};
+use crate::pack::Packs;
 use crate::store::Stores;
 
 /// How long the kernel may keep what can never change: as long as it takes.
@@ -58,6 +71,9 @@ pub enum Error {
     /// A table of fixed size has no room.
     #[error("the mount has seen too many {0}; unmount and mount again")]
     Full(&'static str),
+    /// Views in views in views.
+    #[error("folders by value nest deeper than {0}; begin again from the version")]
+    Deep(usize),
     /// A number that this mount never handed out, or of a place that is no more.
     #[error("inode {0:#x} is not of this mount; look the path up again")]
     Unknown(u64),
@@ -81,7 +97,7 @@ impl From<Error> for error::Error {
             Error::Full(_) => Kind::Full,
             // Linux looks a path up again after ESTALE, and finds the new view.
             Error::Unknown(_) | Error::Mismatch { .. } => Kind::Stale,
-            Error::Wrong(..) => Kind::Invalid,
+            Error::Wrong(..) | Error::Deep(_) => Kind::Invalid,
             Error::Timeout(_) => Kind::Busy,
             Error::Lost(_) => Kind::Broken,
         };
@@ -163,6 +179,8 @@ pub struct Vfs {
     views: Views,
     links: Links,
     texts: Texts,
+    sets: Sets,
+    tables: Tables,
     handles: Handles,
     /// No request waits longer.
     timeout: Duration,
@@ -186,6 +204,8 @@ impl Vfs {
             views: Views::default(),
             links: Links::default(),
             texts: Texts::default(),
+            sets: Sets::default(),
+            tables: Tables::default(),
             handles: Handles::default(),
             timeout,
             born: SystemTime::now(),
@@ -204,19 +224,29 @@ impl Vfs {
                 let (vfs, name) = (self.clone(), name.to_vec());
                 self.in_background(move || vfs.lookup_dataset(&name))
             }
-            Some(Inode::Version(slot)) => self.lookup_version(parent, slot, name),
+            Some(Inode::View(slot)) => self.lookup_top(parent, slot, name),
+            Some(Inode::Value(slot, leaf, first)) => {
+                match self.views.step(slot, Step::Value(leaf, first)) {
+                    Ok(below) => self.lookup_top(parent, below, name),
+                    Err(error) => Answer::Now(Err(error.into())),
+                }
+            }
             Some(Inode::Column(slot, column)) => {
                 let name = name.to_vec();
-                self.with_pack(parent, slot, move |vfs, pack| {
-                    vfs.lookup_below(slot, pack, column_root(parent, pack, column)?, &name)
+                self.with_place(parent, slot, move |vfs, place| {
+                    vfs.lookup_below(place, place.root(parent, column)?, &name)
                 })
             }
             Some(Inode::Dir(slot, depth, first)) => {
                 let name = name.to_vec();
-                self.with_pack(parent, slot, move |vfs, pack| {
-                    vfs.lookup_below(slot, pack, deep_dir(pack, depth, first)?, &name)
+                self.with_place(parent, slot, move |vfs, place| {
+                    vfs.lookup_below(place, place.dir(depth, first)?, &name)
                 })
             }
+            Some(Inode::Views(slot)) => self.lookup_views(parent, slot, name),
+            Some(Inode::Rows(slot)) => self.lookup_row(parent, slot, name),
+            Some(Inode::By(slot)) => self.lookup_by(parent, slot, name),
+            Some(Inode::ByColumn(slot, leaf)) => self.lookup_value(parent, slot, leaf, name),
             Some(_) => Answer::Now(Err(Error::Wrong(parent, "directory").into())),
             None => Answer::Now(Err(Error::Unknown(parent).into())),
         }
@@ -239,14 +269,26 @@ impl Vfs {
                 let vfs = self.clone();
                 self.in_background(move || vfs.top_attr())
             }
-            Inode::Version(slot) | Inode::Column(slot, _) | Inode::Dir(slot, ..) => {
+            Inode::View(slot)
+            | Inode::Column(slot, _)
+            | Inode::Dir(slot, ..)
+            | Inode::Views(slot)
+            | Inode::Rows(slot)
+            | Inode::By(slot)
+            | Inode::ByColumn(slot, _)
+            | Inode::Value(slot, ..) => {
                 let view = self.view(number, slot);
                 Answer::Now(view.map(|view| self.directory(inode, Some(&view.of))))
             }
             Inode::File(slot, entry) => {
-                self.with_pack(number, slot, move |vfs, pack| vfs.file(slot, pack, entry))
+                self.with_place(number, slot, move |vfs, place| vfs.file(slot, &place.pack, entry))
             }
             Inode::Page(slot, page) => self.page_attr(number, slot, page),
+            Inode::Table(slot, table) => self.table_attr(number, slot, table),
+            Inode::Row(slot, ordinal) => self.row_attr(number, slot, ordinal),
+            Inode::ViewsPage(slot) | Inode::TooMany(slot, _) => {
+                self.note(number, slot, inode).map(|(attr, _)| attr)
+            }
         }
     }
 
@@ -296,16 +338,28 @@ impl Vfs {
                 let vfs = self.clone();
                 self.in_background(move || Listing::datasets(&vfs))
             }
-            Inode::Version(slot) => self.list_version(number, slot),
-            Inode::Column(slot, column) => self.with_pack(number, slot, move |vfs, pack| {
-                let dir = column_root(number, pack, column)?;
-                Ok(Listing::below(inode, Inode::Version(slot), vfs, slot, pack, dir, Vec::new()))
+            Inode::View(slot) => self.list_top(number, slot),
+            Inode::Value(slot, leaf, first) => {
+                match self.views.step(slot, Step::Value(leaf, first)) {
+                    Ok(below) => self.list_top(number, below),
+                    Err(error) => Answer::Now(Err(error.into())),
+                }
+            }
+            Inode::Column(slot, column) => self.with_place(number, slot, move |vfs, place| {
+                let dir = place.root(number, column)?;
+                Ok(Listing::files(vfs, (inode, place.view.own), place, dir, Vec::new()))
             }),
-            Inode::Dir(slot, depth, first) => self.with_pack(number, slot, move |vfs, pack| {
-                let dir = deep_dir(pack, depth, first)?;
-                let up = Inode::dir(slot, pack.parent(dir)?, only(pack));
-                Ok(Listing::below(inode, up, vfs, slot, pack, dir, Vec::new()))
+            Inode::Dir(slot, depth, first) => self.with_place(number, slot, move |vfs, place| {
+                let dir = place.dir(depth, first)?;
+                let up = place.inode(place.pack.parent(dir)?);
+                Ok(Listing::files(vfs, (inode, up), place, dir, Vec::new()))
             }),
+            Inode::Views(slot) => self.list_views(number, slot),
+            Inode::Rows(slot) => {
+                self.with_place(number, slot, |vfs, place| Ok(Listing::rows(vfs, place)))
+            }
+            Inode::By(slot) => self.list_by(number, slot),
+            Inode::ByColumn(slot, leaf) => self.list_values(number, slot, leaf),
             _ => Answer::Now(Err(Error::Wrong(number, "directory").into())),
         }
     }
@@ -316,6 +370,12 @@ impl Vfs {
             Some(Inode::Top) => self.open_top(),
             Some(Inode::Page(slot, page)) => self.open_page(number, slot, page),
             Some(Inode::File(slot, entry)) => self.open_file(number, slot, entry),
+            Some(Inode::Table(slot, table)) => self.open_table(number, slot, table),
+            Some(Inode::Row(slot, ordinal)) => self.open_row(number, slot, ordinal),
+            Some(inode @ (Inode::ViewsPage(slot) | Inode::TooMany(slot, _))) => {
+                let vfs = self.clone();
+                self.note(number, slot, inode).map(move |(_, text)| vfs.opened(Handle::Text(text)))
+            }
             Some(_) => Answer::Now(Err(Error::Wrong(number, "file").into())),
             None => Answer::Now(Err(Error::Unknown(number).into())),
         }
@@ -324,14 +384,11 @@ impl Vfs {
     /// The bytes `offset..offset + length` of an open file, cut at its end and nowhere else.
     pub fn read(self: &Arc<Self>, handle: u64, offset: u64, length: u32) -> Answer<Bytes> {
         match self.handles.get(handle) {
-            Some(Handle::Text(text)) => {
-                let start = usize::try_from(offset).unwrap_or(usize::MAX).min(text.len());
-                let end = start.saturating_add(length as usize).min(text.len());
-                Answer::Now(Ok(text.slice(start..end)))
-            }
+            Some(Handle::Text(text)) => Answer::Now(Ok(cut(&text, offset, length))),
             Some(Handle::Object(reader)) => {
                 Answer::later(async move { reader.read(offset, length).await })
             }
+            Some(Handle::Table(table)) => self.in_background(move || table.read(offset, length)),
             Some(Handle::Directory(_)) => Answer::Now(Err(Error::Wrong(handle, "file").into())),
             None => Answer::Now(Err(Error::Unknown(handle).into())),
         }
@@ -347,67 +404,11 @@ impl Vfs {
         let vfs = self.clone();
         self.in_background(move || Ok(vfs.datasets.current()?.totals()))
     }
-
-    /// The path of an inode below the mount, for a log line; its number where it has none.
-    pub fn path(&self, number: u64) -> String {
-        let named = |slot: Slot, rest: &str| match self.views.named(slot) {
-            Some(view) => {
-                let name = format!("{}@{}", view.of.dataset, view.of.version);
-                let name = escape::segment(name.as_bytes()).into_owned();
-                format!("datasets/{}{rest}", String::from_utf8_lossy(&name))
-            }
-            None => format!("inode {number:#x}"),
-        };
-        match Inode::decode(number) {
-            Some(Inode::Root) => "/".into(),
-            Some(Inode::Top) => "README.md".into(),
-            Some(Inode::Datasets) => "datasets".into(),
-            Some(Inode::Link(link)) => match self.links.name(link) {
-                Some(name) => format!("datasets/{}", String::from_utf8_lossy(&name)),
-                None => format!("inode {number:#x}"),
-            },
-            Some(Inode::Version(slot)) => named(slot, ""),
-            Some(Inode::Column(slot, column)) => named(slot, &self.column_path(slot, column)),
-            Some(Inode::Page(slot, page)) => named(slot, &format!("/{}", page.name())),
-            Some(Inode::Dir(slot, depth, entry)) => {
-                named(slot, &self.entry_path(slot, entry, Some(depth)))
-            }
-            Some(Inode::File(slot, entry)) => named(slot, &self.entry_path(slot, entry, None)),
-            None => format!("inode {number:#x}"),
-        }
-    }
-
-    fn column_path(&self, slot: Slot, column: u16) -> String {
-        let pack = self.views.named(slot).and_then(|view| view.pack());
-        let columns = pack.as_ref().map(|pack| pack.columns()).unwrap_or_default();
-        match columns.get(usize::from(column)).filter(|_| columns.len() > 1) {
-            Some(column) => format!("/{}", String::from_utf8_lossy(&column.directory)),
-            None => String::new(),
-        }
-    }
-
-    fn entry_path(&self, slot: Slot, entry: u32, depth: Option<u16>) -> String {
-        let pack = self.views.named(slot).and_then(|view| view.pack());
-        let found =
-            pack.and_then(|pack| Some((pack.column_of(entry).ok()?, pack.path(entry).ok()?)));
-        let Some((column, path)) = found else { return format!("/(entry {entry})") };
-        let segments = path.split(|b| *b == b'/').take(depth.map_or(usize::MAX, usize::from));
-        let names = segments.map(|s| format!("/{}", String::from_utf8_lossy(s)));
-        self.column_path(slot, column) + &names.collect::<String>()
-    }
 }
 
-/// Whether the version's one File column is the version's own directory.
-fn only(pack: &Pack) -> bool {
-    pack.columns().len() == 1
-}
-
-/// The root of a column's tree.
-fn column_root(number: u64, pack: &Pack, column: u16) -> Result<Dir> {
-    Ok(pack.root(column).ok_or(Error::Unknown(number))?)
-}
-
-/// A directory as its inode number tells it. A forged one is caught by the pack.
-fn deep_dir(pack: &Pack, depth: u16, first: u32) -> Result<Dir> {
-    Ok(Dir { column: pack.column_of(first)?, depth, first })
+/// The bytes `offset..offset + length` of a text, cut at its end.
+fn cut(text: &Bytes, offset: u64, length: u32) -> Bytes {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(text.len());
+    let end = start.saturating_add(length as usize).min(text.len());
+    text.slice(start..end)
 }

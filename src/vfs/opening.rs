@@ -1,5 +1,5 @@
-//! Opening: helper files as they stand, rows' files proven to be those that were packed, and the
-//! directory of a version.
+//! Opening: helper files as they stand, rows' files proven to be those that were packed, and the top
+//! directories of views.
 
 use std::sync::Arc;
 
@@ -7,15 +7,16 @@ use bytes::Bytes;
 
 use super::asking::blocking;
 use super::handles::Handle;
-use super::inode::{Inode, Slot};
+use super::inode::Slot;
 use super::listing::Listing;
 use super::lookup::page_attr;
+use super::place::Place;
 use super::texts::Text;
-use super::{Answer, Attr, Error, Opened, Vfs, column_root, only};
+use super::views::Step;
+use super::{Answer, Attr, Error, Opened, Vfs};
 use crate::catalog::VersionInfo;
 use crate::error::{self, Result};
 use crate::object::Object;
-use crate::pack::Pack;
 use crate::pages::Page;
 
 impl Vfs {
@@ -39,7 +40,7 @@ impl Vfs {
     }
 
     /// Opens what `read` gives. A handle is given out only to who still waits for it.
-    fn open_text(
+    pub(super) fn open_text(
         self: &Arc<Self>,
         keep: bool,
         read: impl FnOnce(&Self) -> Result<Bytes> + Send + 'static,
@@ -62,11 +63,11 @@ impl Vfs {
         self.with_view(number, slot, |view| {
             let vfs = self.clone();
             Answer::later(async move {
-                let pack = vfs.pack(number, slot, &view).await?;
-                let (finder, asked) = (vfs.clone(), pack.clone());
-                let find = move || finder.object(number, slot, &view.of, &asked, entry);
+                let place = vfs.place(number, slot, &view).await?;
+                let (finder, asked) = (vfs.clone(), place.clone());
+                let find = move || finder.object(number, &asked, entry);
                 let object = blocking(vfs.timeout, find).await;
-                let object = vfs.sound(number, slot, &pack, object)?;
+                let object = vfs.sound(number, &place, object)?;
                 let reader = vfs.stores.open(&object).await?;
                 let handle = vfs.handles.insert(Handle::Object(Arc::new(reader)));
                 Ok(Opened { handle, keep: true })
@@ -75,14 +76,8 @@ impl Vfs {
     }
 
     /// The object behind an entry, proven to be the one that was packed.
-    fn object(
-        &self,
-        number: u64,
-        slot: Slot,
-        of: &VersionInfo,
-        pack: &Pack,
-        entry: u32,
-    ) -> Result<Object> {
+    fn object(&self, number: u64, place: &Place, entry: u32) -> Result<Object> {
+        let (of, pack) = (&place.view.of, &place.pack);
         let facts = pack.facts(entry)?;
         let row = pack.first_row(entry)?;
         let column = pack.columns().get(usize::from(pack.column_of(entry)?));
@@ -94,36 +89,23 @@ impl Vfs {
                 let version = format!("{}@{}", of.dataset, of.version);
                 let error = error::Error::from(Error::Mismatch { row: row.key(), version });
                 self.packs.distrust(of, &error.to_string());
-                self.views.retire(slot);
+                self.views.retire(place.slot);
                 Err(error)
             }
         }
     }
 
-    /// The directory of a version: helper files with exact sizes, then files or columns.
-    pub(super) fn list_version(self: &Arc<Self>, number: u64, slot: Slot) -> Answer<Listing> {
-        let inode = Inode::Version(slot);
-        self.with_view(number, slot, |view| {
-            let vfs = self.clone();
-            Answer::later(async move {
-                let pack = vfs.pack(number, slot, &view).await?;
-                let (helper, shown) = (vfs.clone(), view.clone());
-                let pages =
-                    blocking(vfs.timeout, move || helper.page_attrs(slot, &shown.of)).await?;
-                if only(&pack) {
-                    let dir = column_root(number, &pack, 0)?;
-                    return Ok(Listing::below(
-                        inode,
-                        Inode::Datasets,
-                        &vfs,
-                        slot,
-                        &pack,
-                        dir,
-                        pages,
-                    ));
-                }
-                Ok(Listing::columns(&vfs, slot, &pack, &view.of, pages))
-            })
+    /// The top directory of a view: helper files that are listed there, then files or columns.
+    pub(super) fn list_top(self: &Arc<Self>, number: u64, slot: Slot) -> Answer<Listing> {
+        self.with_view(number, slot, |view| match view.from {
+            None => self.with_place_in_task(number, slot, move |vfs, place| {
+                let pages = vfs.page_attrs(slot, &place.view.of)?;
+                Listing::top(vfs, number, place, pages)
+            }),
+            Some((_, Step::Value(..))) => self.with_place(number, slot, move |vfs, place| {
+                Listing::top(vfs, number, place, Vec::new())
+            }),
+            Some((_, Step::HuggingFace | Step::Split(..))) => self.list_hugging_face(number, slot),
         })
     }
 

@@ -1,31 +1,64 @@
-//! The table of views: which version a slot of an inode number stands for, and its pack.
+//! The table of views: what a slot of an inode number stands for, and its pack.
 //!
-//! A version's slot starts at a hash of its uuid and probes on collision, so that its inode numbers
-//! are the same on every mount. Two versions that a strange catalog gives one uuid have two slots. Slots are never given to another version: the kernel and programs
-//! may hold a number for as long as they like. A full table is an error, never another version.
+//! A view is a version, or a directory that shows some of a version's rows. A version's slot starts at
+//! a hash of its uuid and probes on collision, so that its inode numbers are the same on every mount.
+//! Two versions that a strange catalog gives one uuid have two slots. Every other view is known by the
+//! view around it and the step from there, and has a slot of its own, for Linux keeps one path per
+//! directory inode; files have the numbers of the version wherever they show. Slots are never given to
+//! another view: the kernel and programs may hold a number for as long as they like. A full table is an
+//! error, never another view.
 //!
 //! Entry numbers mean something only in the pack that gave them. When a pack turns out damaged, the
-//! slot of its view is retired: every number in it is ESTALE from then on (Linux looks the path up
-//! again by itself), and the version gets a new slot over the new pack.
+//! slot of its version is retired: every number in it, and in the views below, is ESTALE from then on
+//! (Linux looks the path up again by itself), and the version gets a new slot over the new pack.
 
 use std::collections::HashMap;
-use std::sync::{Arc, RwLock, Weak};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, OnceLock, RwLock, Weak};
 
 use sha2::{Digest, Sha256};
 
 use super::Error;
-use super::inode::{Slot, VIEWS};
-use crate::catalog::VersionInfo;
+use super::inode::{Inode, Slot, VIEWS};
+use crate::catalog::{Catalog, VersionInfo};
+use crate::error::Result;
 use crate::id::VersionId;
 use crate::pack::Pack;
+use crate::schema::Schema;
 
-/// One version as this mount shows it.
+/// How many steps a view may be from its version: more than any person nests folders.
+const DEEPEST: usize = 64;
+
+/// How one comes from one view to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// The rows of one value, as a class folder: a leaf of the schema, and the ordinal of the value's
+    /// first row.
+    Value(u16, u32),
+    /// All rows as Hugging Face reads them: `_views/hf`.
+    HuggingFace,
+    /// The rows of one value of the column of splits, below `_views/hf`.
+    Split(u16, u32),
+}
+
+/// A version, or some of its rows, as this mount shows it.
 #[derive(Debug)]
 pub struct View {
     /// The version.
     pub of: VersionInfo,
+    /// The slot of the version itself, whose numbers its files have.
+    pub base: Slot,
+    /// The view around it and the step from there; `None` for a version itself.
+    pub from: Option<(Slot, Step)>,
+    /// How many steps it is from the version.
+    depth: usize,
+    /// The directory that it is.
+    pub own: Inode,
+    /// The directory around that.
+    pub up: Inode,
     /// The pack that answered last. Weak: how many stay open is for [`crate::pack::Packs`] to say.
     pack: RwLock<Weak<Pack>>,
+    schema: OnceLock<Arc<Schema>>,
 }
 
 /// Every view of a mount, some hundred bytes each.
@@ -45,6 +78,7 @@ fn key(version: &VersionInfo) -> Key {
 struct Table {
     slots: HashMap<Slot, Taken>,
     known: HashMap<Key, Slot>,
+    steps: HashMap<(Slot, Step), Slot>,
 }
 
 /// A slot that is given out for good.
@@ -55,8 +89,45 @@ struct Taken {
 }
 
 impl View {
-    fn new(of: &VersionInfo) -> Self {
-        Self { of: of.clone(), pack: RwLock::default() }
+    fn version(of: &VersionInfo, slot: Slot) -> Self {
+        Self {
+            of: of.clone(),
+            base: slot,
+            from: None,
+            depth: 0,
+            own: Inode::View(slot),
+            up: Inode::Datasets,
+            pack: RwLock::default(),
+            schema: OnceLock::new(),
+        }
+    }
+
+    /// The view one `step` from this one, which has the slot `parent`; its own will be `slot`.
+    fn below(&self, parent: Slot, step: Step, slot: Slot) -> Self {
+        let (own, up) = match step {
+            Step::Value(leaf, first) => {
+                (Inode::Value(parent, leaf, first), Inode::ByColumn(parent, leaf))
+            }
+            Step::HuggingFace => (Inode::View(slot), Inode::Views(parent)),
+            Step::Split(..) => (Inode::View(slot), Inode::View(parent)),
+        };
+        let from = Some((parent, step));
+        let depth = self.depth + 1;
+        Self { base: self.base, from, depth, own, up, ..Self::version(&self.of, slot) }
+    }
+
+    /// The version's columns, read once.
+    pub fn schema(&self, catalog: &Catalog) -> Result<Arc<Schema>> {
+        if let Some(schema) = self.schema.get() {
+            return Ok(schema.clone());
+        }
+        let schema = Arc::new(catalog.schema(&self.of)?);
+        Ok(self.schema.get_or_init(|| schema).clone())
+    }
+
+    /// The same, if it was read.
+    pub fn known_schema(&self) -> Option<Arc<Schema>> {
+        self.schema.get().cloned()
     }
 
     /// The pack, where it is open.
@@ -75,7 +146,7 @@ impl Views {
     ///
     /// # Errors
     /// [`Error::Full`] where every slot is taken.
-    pub fn slot(&self, version: &VersionInfo) -> Result<Slot, Error> {
+    pub fn slot(&self, version: &VersionInfo) -> std::result::Result<Slot, Error> {
         if let Some((slot, known)) = self.known(version)
             && known.of == *version
         {
@@ -88,15 +159,43 @@ impl Views {
             None => table.free(start(&version.uuid))?,
         };
         table.known.insert(key(version), slot);
-        let view = Arc::new(View::new(version));
+        let view = Arc::new(View::version(version, slot));
         table.slots.insert(slot, Taken { view, is_retired: false });
+        Ok(slot)
+    }
+
+    /// The slot of the view one `step` from the view in the slot `parent`, the same each time.
+    ///
+    /// # Errors
+    /// [`Error::Full`]; [`Error::Deep`]; [`Error::Unknown`] where `parent` is no view.
+    pub fn step(&self, parent: Slot, step: Step) -> std::result::Result<Slot, Error> {
+        let around = self.get(parent).ok_or(Error::Unknown(Inode::View(parent).number()))?;
+        if around.depth == DEEPEST {
+            return Err(Error::Deep(DEEPEST));
+        }
+        let known = |table: &Table| table.steps.get(&(parent, step)).copied();
+        if let Some(slot) = known(&self.table.read().unwrap_or_else(|e| e.into_inner())) {
+            return Ok(slot);
+        }
+        let mut table = self.table.write().unwrap_or_else(|e| e.into_inner());
+        if let Some(slot) = known(&table) {
+            return Ok(slot);
+        }
+        let mut hash = DefaultHasher::new();
+        (parent, step).hash(&mut hash);
+        let slot = table.free((hash.finish() % u64::from(VIEWS)) as u32)?;
+        let view = Arc::new(around.below(parent, step, slot));
+        table.slots.insert(slot, Taken { view, is_retired: false });
+        table.steps.insert((parent, step), slot);
         Ok(slot)
     }
 
     /// The view in a slot; `None` for a number that this mount never handed out, or retired.
     pub fn get(&self, slot: Slot) -> Option<Arc<View>> {
         let table = self.table.read().unwrap_or_else(|e| e.into_inner());
-        table.slots.get(&slot).filter(|taken| !taken.is_retired).map(|taken| taken.view.clone())
+        let view = table.slots.get(&slot)?.view.clone();
+        let base = table.slots.get(&view.base)?;
+        (!base.is_retired).then_some(view)
     }
 
     /// The view that a slot has or had, for messages.
@@ -105,9 +204,11 @@ impl Views {
         table.slots.get(&slot).map(|taken| taken.view.clone())
     }
 
-    /// Ends a slot for good; the version gets another when it is looked up again.
+    /// Ends the version of a slot for good, and all its views; it gets another slot when it is looked
+    /// up again.
     pub fn retire(&self, slot: Slot) {
         let mut table = self.table.write().unwrap_or_else(|e| e.into_inner());
+        let Some(slot) = table.slots.get(&slot).map(|taken| taken.view.base) else { return };
         let Some(taken) = table.slots.get_mut(&slot) else { return };
         taken.is_retired = true;
         let key = key(&taken.view.of);
@@ -126,10 +227,10 @@ impl Views {
 
 impl Table {
     /// The first free slot from `start` on.
-    fn free(&self, start: u32) -> Result<Slot, Error> {
+    fn free(&self, start: u32) -> std::result::Result<Slot, Error> {
         let probes = (0..VIEWS).map(|step| Slot((start + step) % VIEWS));
         let mut free = probes.filter(|slot| !self.slots.contains_key(slot));
-        free.next().ok_or(Error::Full("versions"))
+        free.next().ok_or(Error::Full("directories of rows"))
     }
 }
 
@@ -207,8 +308,39 @@ mod tests {
     }
 
     #[test]
+    fn a_view_keeps_its_slot_and_ends_with_its_version() {
+        let views = Views::default();
+        let base = views.slot(&version("u", 1)).expect("room");
+        let steps = [Step::Value(1, 7), Step::Value(1, 8), Step::HuggingFace, Step::Split(1, 7)];
+        let slots = steps.map(|step| views.step(base, step).expect("room"));
+        assert_eq!(steps.map(|step| views.step(base, step).expect("known")), slots);
+        let deeper = views.step(slots[0], Step::Value(2, 7)).expect("room");
+        let mut all = [&[base, deeper], &slots[..]].concat();
+        assert!(all.iter().all(|slot| views.get(*slot).expect("alive").base == base));
+        views.retire(deeper);
+        assert!(all.iter().all(|slot| views.get(*slot).is_none()));
+        assert!(views.step(slots[0], Step::Value(2, 7)).is_err());
+        let again = views.slot(&version("u", 1)).expect("room");
+        all.push(views.step(again, Step::Value(1, 7)).expect("room"));
+        all.push(again);
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 8, "no slot twice");
+    }
+
+    #[test]
+    fn views_nest_only_so_deep() {
+        let views = Views::default();
+        let mut slot = views.slot(&version("u", 1)).expect("room");
+        for _ in 0..DEEPEST {
+            slot = views.step(slot, Step::Value(0, 0)).expect("not too deep");
+        }
+        assert!(matches!(views.step(slot, Step::Value(0, 0)), Err(Error::Deep(DEEPEST))));
+    }
+
+    #[test]
     fn a_full_table_is_an_error() {
-        let view = Arc::new(View::new(&version("u", 1)));
+        let view = Arc::new(View::version(&version("u", 1), Slot(0)));
         let taken = || Taken { view: view.clone(), is_retired: true };
         let slots = (0..VIEWS).map(|n| (Slot(n), taken())).collect();
         let table = Table { slots, ..Table::default() };

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path as FsPath, PathBuf};
+use std::sync::Arc;
 
 use dcfs::catalog::Row;
 use dcfs::error::{Kind, Result};
@@ -232,7 +233,7 @@ fn agree(names: &[&str], rows: &[ModelRow], limits: Limits, page: usize) -> Resu
         let set: Ordinals = (0..rows.len() as u32 + 2).skip(1).step_by(step).collect();
         let named = |file: &ModelFile| file.rows.iter().any(|row| set.contains(*row as u32));
         let want: Tree = all.clone().into_iter().filter(|(_, file)| named(file)).collect();
-        assert_eq!(walk(&pack, page, Some(&pack.subset(set.clone())?))?, want, "{set:?}");
+        assert_eq!(walk(&pack, page, Some(&pack.subset(Arc::new(set.clone()))?))?, want, "{set:?}");
     }
     for (ordinal, row) in rows.iter().enumerate() {
         for (column, object) in row.objects.iter().enumerate() {

@@ -1,0 +1,83 @@
+//! The pages of `_views/`: what stands beside the files, and how to use it.
+
+use super::markdown::{code, text};
+use crate::schema::Schema;
+
+/// How many columns the page names.
+const MOST_COLUMNS: usize = 40;
+
+/// What a listing of a few thousand names would say, had it room.
+const TOO_MANY: &str = "This column has more than 10,000 values, so they are not listed. Each has a directory here all the\n\
+    same, by name: the value as it reads, `/` in it written `%2F`, an empty one `%`, NULL `_null`.\n";
+
+/// `_views/_README.md` of the version called `name`.
+pub fn views(name: &str, schema: &Schema) -> String {
+    format!(
+        "# Views of {}\n\n\
+         The same rows, as other programs want them. Like all of the version, none of it ever changes.\n\n\
+         ## rows/\n\n\
+         One JSON file per row, `<sys__id>.json`, nested as the models nest.\n\n\
+         ## by/\n\n\
+         One directory per column, in it one per value, in it the files of the rows that have it: what class-folder\n\
+         loaders read.\n\n\
+         {}\n\
+         A value is named as it reads: `pug`, `7`, `0.5`, `true`, `2024-01-02 03:04:05`. NULL is `_null`, an empty text\n\
+         `%`, and `/` in a text `%2F`. Where two values want one name, the second has `~<sys__id of its first row>`.\n\
+         Every such directory has `_views/` itself, so conditions add up, and `_rows.jsonl`, `_rows.csv`, `_rows.parquet`\n\
+         and `_count` by name:\n\n    \
+         ls by/<column>/<value>/_views/by/<column>/<value>/\n    \
+         python -c 'from torchvision.datasets import ImageFolder; print(ImageFolder(\"by/<column>\"))'\n\n\
+         ## hf/\n\n\
+         What Hugging Face `datasets` loads, all scalar columns included: the files, and a `metadata.jsonl` that names\n\
+         them. Where a column is called `split`, there is one directory per value, each with its own.\n\n    \
+         python -c 'from datasets import load_dataset; print(load_dataset(\"imagefolder\", data_dir=\"hf\"))'\n\n\
+         Without such a column, Hugging Face still makes splits of directories and files that are called `train`, `test`,\n\
+         `val` and the like, and finds no columns for them. Then say `data_files={{\"train\": \"hf/**\"}}` in place of\n\
+         `data_dir`.\n",
+        text(name),
+        columns(schema),
+    )
+}
+
+/// `_too_many_values.md` of a column.
+pub fn too_many_values(column: &str) -> String {
+    format!("# Too many values of {}\n\n{TOO_MANY}", text(column))
+}
+
+fn columns(schema: &Schema) -> String {
+    let leaves = schema.leaves();
+    let shown: Vec<String> = leaves
+        .iter()
+        .filter(|leaf| leaf.value.is_scalar() && !leaf.hidden)
+        .map(|leaf| format!("- {}\n", code(&leaf.name)))
+        .collect();
+    match shown.len().checked_sub(MOST_COLUMNS) {
+        Some(more @ 1..) => format!("{}- and {more} more\n", shown[..MOST_COLUMNS].concat()),
+        _ => shown.concat(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::readme::tests::pets;
+
+    #[test]
+    fn the_columns_of_one_value_are_named() {
+        let (of, schema) = pets();
+        let page = views(&of.name(), &schema);
+        assert!(page.starts_with("# Views of pets@1.0.1\n\n"), "{page}");
+        for column in ["file.path", "info.width", "info.note"] {
+            assert!(page.contains(&format!("- `{column}`\n")), "{column}: {page}");
+        }
+        for column in ["emb", "file.etag"] {
+            assert!(!page.contains(&format!("- `{column}`")), "{column}: {page}");
+        }
+    }
+
+    #[test]
+    fn a_strangers_name_ends_nothing() {
+        let page = too_many_values("a`\n# b");
+        assert_eq!(page.lines().filter(|line| line.starts_with('#')).count(), 1, "{page}");
+    }
+}

@@ -1,0 +1,106 @@
+//! `_views/hf/`: what `load_dataset("imagefolder", data_dir=...)` loads with all columns.
+//!
+//! The files as they are, and one `metadata.jsonl` beside them that names each (`file_name`). Where a
+//! column is called `split`, a directory per value in their place, each with its own: Hugging Face
+//! looks for the metadata of a split among the files of that split
+//! (`datasets/packaged_modules/folder_based_builder`).
+
+use std::sync::Arc;
+
+use super::inode::{Inode, Slot};
+use super::listing::Listing;
+use super::place::Place;
+use super::tables::Table;
+use super::views::Step;
+use super::{Answer, Attr, Entry, FOREVER, Vfs, sets};
+use crate::error::Result;
+use crate::schema::Schema;
+use crate::tree::values::Values;
+
+/// What a column of splits is called.
+const SPLIT: &str = "split";
+
+impl Vfs {
+    /// The directory `_views/hf`; `None` where no row names a file.
+    pub(super) fn hugging_face(&self, place: &Place) -> Result<Option<Attr>> {
+        if place.pack.columns().is_empty() {
+            return Ok(None);
+        }
+        let slot = self.views.step(place.slot, Step::HuggingFace)?;
+        Ok(Some(self.directory(Inode::View(slot), Some(&place.view.of))))
+    }
+
+    /// The column of splits and its values, if there is one. Blocks.
+    fn splits(&self, place: &Place) -> Result<Option<(u16, Arc<Option<Values>>)>> {
+        let Some(leaf) = split_leaf(&*place.view.schema(&self.catalog)?) else { return Ok(None) };
+        let values = self.values(place, leaf)?;
+        Ok(values.is_some().then_some((leaf, values)))
+    }
+
+    /// A name in `_views/hf/`.
+    pub(super) fn lookup_hugging_face(
+        self: &Arc<Self>,
+        parent: u64,
+        slot: Slot,
+        name: &[u8],
+    ) -> Answer<Entry> {
+        let name = name.to_vec();
+        self.with_place_in_task(parent, slot, move |vfs, place| {
+            let Some((leaf, values)) = vfs.splits(place)? else {
+                if name == Table::Metadata.name().as_bytes() {
+                    return vfs.table_of(place, Table::Metadata).map(Entry::Found);
+                }
+                return vfs.lookup_files(parent, place, &name);
+            };
+            let found = vfs.split_attrs(place, leaf, &values)?;
+            let found = found.into_iter().find(|(split, _)| *split == name);
+            Ok(found.map_or(Entry::Absent(FOREVER), |(_, attr)| Entry::Found(attr)))
+        })
+    }
+
+    /// `_views/hf/`, or one split of it.
+    pub(super) fn list_hugging_face(self: &Arc<Self>, number: u64, slot: Slot) -> Answer<Listing> {
+        self.with_place_in_task(number, slot, move |vfs, place| {
+            let is_whole = matches!(place.view.from, Some((_, Step::HuggingFace)));
+            match vfs.splits(place)?.filter(|_| is_whole) {
+                Some((leaf, values)) => {
+                    let heads = vfs.split_attrs(place, leaf, &values)?;
+                    Ok(Listing::known(vfs, (place.view.own, place.view.up), heads))
+                }
+                None => {
+                    let metadata = vfs.table_of(place, Table::Metadata)?;
+                    let heads = vec![(Table::Metadata.name().as_bytes().to_vec(), metadata)];
+                    Listing::top(vfs, number, place, heads)
+                }
+            }
+        })
+    }
+
+    /// The directories of the splits that any row shown here is in.
+    fn split_attrs(
+        &self,
+        place: &Place,
+        leaf: u16,
+        values: &Option<Values>,
+    ) -> Result<Vec<(Vec<u8>, Attr)>> {
+        let shown = values.iter().flat_map(Values::iter).filter(|value| place.meets(value));
+        shown
+            .map(|value| {
+                let slot = self.views.step(place.slot, Step::Split(leaf, value.first))?;
+                let attr = self.directory(Inode::View(slot), Some(&place.view.of));
+                Ok((value.name.clone(), attr))
+            })
+            .collect()
+    }
+}
+
+/// The column called `split`, or the only one whose last part is called so.
+fn split_leaf(schema: &Schema) -> Option<u16> {
+    let leaves = schema.leaves();
+    let numbered = (0_u16..).zip(&leaves);
+    let scalar = numbered.filter(|(number, _)| sets::scalar(schema, *number).is_some());
+    let named: Vec<_> = scalar.filter(|(_, leaf)| leaf.field.name == SPLIT).collect();
+    let exact = named.iter().find(|(_, leaf)| leaf.name == SPLIT);
+    let only = (named.len() == 1).then(|| &named[0]);
+    exact.or(only).map(|(number, _)| *number)
+}

@@ -1,0 +1,108 @@
+//! The path of an inode below the mount, for log lines. Asks nothing that could wait: what is not
+//! known at the moment is told by its number.
+
+use super::inode::{Inode, Slot};
+use super::views::{Step, View};
+use super::{Vfs, sets};
+use crate::name::escape;
+
+impl Vfs {
+    /// The path of an inode; its number where it has none.
+    pub fn path(&self, number: u64) -> String {
+        let path = Inode::decode(number).and_then(|inode| self.known_path(inode));
+        path.unwrap_or_else(|| format!("inode {number:#x}"))
+    }
+
+    fn known_path(&self, inode: Inode) -> Option<String> {
+        let below = |slot: Slot, rest: &str| Some(self.view_path(slot)? + rest);
+        match inode {
+            Inode::Root => Some("/".into()),
+            Inode::Top => Some("README.md".into()),
+            Inode::Datasets => Some("datasets".into()),
+            Inode::Link(link) => Some(format!("datasets/{}", shown(&self.links.name(link)?))),
+            Inode::View(slot) => below(slot, ""),
+            Inode::Column(slot, column) => below(slot, &self.column_path(slot, column)),
+            Inode::Dir(slot, depth, entry) => {
+                below(slot, &self.entry_path(slot, entry, Some(depth)))
+            }
+            Inode::File(slot, entry) => below(slot, &self.entry_path(slot, entry, None)),
+            Inode::Page(slot, page) => below(slot, &format!("/{}", page.name())),
+            Inode::Table(slot, table) => below(slot, &format!("/{}", table.name())),
+            Inode::Views(slot) => below(slot, "/_views"),
+            Inode::ViewsPage(slot) => below(slot, "/_views/_README.md"),
+            Inode::Rows(slot) => below(slot, "/_views/rows"),
+            Inode::Row(slot, ordinal) => below(slot, &self.row_path(slot, ordinal)),
+            Inode::By(slot) => below(slot, "/_views/by"),
+            Inode::ByColumn(slot, leaf) => below(slot, &self.leaf_path(slot, leaf)),
+            Inode::TooMany(slot, leaf) => {
+                below(slot, &(self.leaf_path(slot, leaf) + "/_too_many_values.md"))
+            }
+            Inode::Value(slot, leaf, first) => below(slot, &self.value_path(slot, leaf, first)),
+        }
+    }
+
+    fn view_path(&self, slot: Slot) -> Option<String> {
+        let view = self.views.named(slot)?;
+        let Some((parent, step)) = view.from else {
+            let name = escape::segment(view.of.to_string().as_bytes()).into_owned();
+            return Some(format!("datasets/{}", shown(&name)));
+        };
+        let rest = match step {
+            Step::Value(leaf, first) => self.value_path(parent, leaf, first),
+            Step::HuggingFace => "/_views/hf".into(),
+            Step::Split(leaf, first) => format!("/{}", self.value_name(&view, leaf, first)),
+        };
+        Some(self.view_path(parent)? + &rest)
+    }
+
+    fn row_path(&self, slot: Slot, ordinal: u32) -> String {
+        let pack = self.views.named(slot).and_then(|view| view.pack());
+        match pack.and_then(|pack| pack.row_id(ordinal)) {
+            Some(id) => format!("/_views/rows/{id}.json"),
+            None => format!("/_views/rows/(row number {ordinal})"),
+        }
+    }
+
+    fn leaf_path(&self, slot: Slot, leaf: u16) -> String {
+        let schema = self.views.named(slot).and_then(|view| view.known_schema());
+        let name = schema.and_then(|schema| Some(sets::scalar(&schema, leaf)?.name));
+        match name {
+            Some(name) => format!("/_views/by/{}", shown(&escape::segment(name.as_bytes()))),
+            None => format!("/_views/by/(column {leaf})"),
+        }
+    }
+
+    fn value_path(&self, slot: Slot, leaf: u16, first: u32) -> String {
+        let Some(view) = self.views.named(slot) else { return String::new() };
+        format!("{}/{}", self.leaf_path(slot, leaf), self.value_name(&view, leaf, first))
+    }
+
+    fn value_name(&self, view: &View, leaf: u16, first: u32) -> String {
+        let values = self.sets.values(view.base, leaf);
+        let value = values.as_ref().and_then(|values| values.as_ref().as_ref()?.numbered(first));
+        value.map_or_else(|| format!("(the value of row {first})"), |value| shown(&value.name))
+    }
+
+    fn column_path(&self, slot: Slot, column: u16) -> String {
+        let pack = self.views.named(slot).and_then(|view| view.pack());
+        let columns = pack.as_ref().map(|pack| pack.columns()).unwrap_or_default();
+        match columns.get(usize::from(column)).filter(|_| columns.len() > 1) {
+            Some(column) => format!("/{}", shown(&column.directory)),
+            None => String::new(),
+        }
+    }
+
+    fn entry_path(&self, slot: Slot, entry: u32, depth: Option<u16>) -> String {
+        let pack = self.views.named(slot).and_then(|view| view.pack());
+        let found =
+            pack.and_then(|pack| Some((pack.column_of(entry).ok()?, pack.path(entry).ok()?)));
+        let Some((column, path)) = found else { return format!("/(entry {entry})") };
+        let segments = path.split(|b| *b == b'/').take(depth.map_or(usize::MAX, usize::from));
+        let names = segments.map(|segment| format!("/{}", shown(segment)));
+        self.column_path(slot, column) + &names.collect::<String>()
+    }
+}
+
+fn shown(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).into_owned()
+}

@@ -1,0 +1,189 @@
+//! The values of columns and the rows of views: found once, kept while there is room.
+//!
+//! Both are found by scans of one column, in tasks; who waits no longer than the timeout leaves the
+//! work going on.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::inode::{Inode, MOST_LEAVES, Slot};
+use super::kept::Kept;
+use super::place::Place;
+use super::views::{Step, View};
+use super::{Error, Vfs};
+use crate::cell::{Cell, Cells};
+use crate::error::Result;
+use crate::pack::{Ordinals, Pack, Subset};
+use crate::schema::{Leaf, Schema};
+use crate::tables::Source;
+use crate::tree::values::{Collector, Key, NULL, Values, wanted_name};
+
+/// Memory for the values of columns, in bytes.
+const VALUES: usize = 64 << 20;
+
+/// Memory for the rows of views, in bytes.
+const SUBSETS: usize = 64 << 20;
+
+/// What is known of values and rows.
+#[derive(Debug)]
+pub struct Sets {
+    /// By version and leaf; `None` for a column with too many values.
+    values: Kept<(Slot, u16), Option<Values>>,
+    subsets: Kept<Slot, Subset>,
+}
+
+impl Default for Sets {
+    fn default() -> Self {
+        Self { values: Kept::new(VALUES), subsets: Kept::new(SUBSETS) }
+    }
+}
+
+impl Sets {
+    /// The values of a column, if they are known.
+    pub fn values(&self, base: Slot, leaf: u16) -> Option<Arc<Option<Values>>> {
+        self.values.ready(&(base, leaf))
+    }
+}
+
+/// The leaf with this number, if it has a directory in `_views/by`.
+pub fn scalar(schema: &Schema, number: u16) -> Option<Leaf<'_>> {
+    let leaf = schema.leaves().into_iter().nth(usize::from(number))?;
+    (leaf.value.is_scalar() && usize::from(number) < MOST_LEAVES).then_some(leaf)
+}
+
+impl Vfs {
+    /// The values of a column over the whole version; `None` where there are too many. Blocks.
+    pub(super) fn values(&self, of: &Place, leaf: u16) -> Result<Arc<Option<Values>>> {
+        let weigh = |values: &Option<Values>| values.as_ref().map_or(0, Values::weight) + 64;
+        self.sets.values.get(&(of.view.base, leaf), weigh, || {
+            let source = Source { rows: None, ..of.source(self)? };
+            let unknown = || Error::Unknown(Inode::ByColumn(of.slot, leaf).number());
+            collect(&source, &scalar(&source.schema, leaf).ok_or_else(unknown)?)
+        })
+    }
+
+    /// The ordinal of the first row of the value called `name`, whether or not the column's values
+    /// can be listed (where they cannot, only names without a mark are known). `None` for no such
+    /// value. Blocks.
+    pub(super) fn value_named(&self, of: &Place, leaf: u16, name: &[u8]) -> Result<Option<u32>> {
+        if let Some(values) = &*self.values(of, leaf)? {
+            return Ok(values.named(name).map(|value| value.first));
+        }
+        let source = Source { rows: None, ..of.source(self)? };
+        let Some(leaf) = scalar(&source.schema, leaf) else { return Ok(None) };
+        let null =
+            if name == NULL { first(&source, &leaf, |cell| cell == Cell::Null)? } else { None };
+        let named = |cell: Cell<'_>| *wanted_name(cell, leaf.value) == *name;
+        null.map_or_else(|| first(&source, &leaf, named), |null| Ok(Some(null)))
+    }
+
+    /// The rows that a view shows, if they are known: `Some(None)` is all of them.
+    pub(super) fn known_subset(&self, slot: Slot, view: &View) -> Option<Option<Arc<Subset>>> {
+        match view.from {
+            None => Some(None),
+            Some((parent, Step::HuggingFace)) => {
+                self.known_subset(parent, &*self.views.get(parent)?)
+            }
+            Some(_) => Some(Some(self.sets.subsets.ready(&slot)?)),
+        }
+    }
+
+    /// The rows that a view shows. Blocks; `None` for all rows.
+    pub(super) fn subset_of(
+        &self,
+        slot: Slot,
+        view: &Arc<View>,
+        pack: &Arc<Pack>,
+    ) -> Result<Option<Arc<Subset>>> {
+        let Some((parent, step)) = view.from else { return Ok(None) };
+        let around = self.view(Inode::View(parent).number(), parent)?;
+        let (leaf, value) = match step {
+            Step::HuggingFace => return self.subset_of(parent, &around, pack),
+            Step::Value(leaf, value) | Step::Split(leaf, value) => (leaf, value),
+        };
+        let found = self.sets.subsets.get(&slot, Subset::weight, || {
+            let outer = self.subset_of(parent, &around, pack)?;
+            let place = Place { slot: parent, view: around, pack: pack.clone(), set: None };
+            let mut rows = self.rows_of(&place, leaf, value)?;
+            if let Some(outer) = outer {
+                rows &= &**outer.rows();
+            }
+            pack.subset(Arc::new(rows))
+        })?;
+        Ok(Some(found))
+    }
+
+    /// The rows of a value over the whole version.
+    fn rows_of(&self, of: &Place, leaf: u16, value: u32) -> Result<Ordinals> {
+        let unknown = Error::Unknown(Inode::Value(of.slot, leaf, value).number());
+        if let Some(values) = &*self.values(of, leaf)? {
+            return Ok(values.numbered(value).ok_or(unknown)?.rows.clone());
+        }
+        let source = Source { rows: None, ..of.source(self)? };
+        let Some(leaf) = scalar(&source.schema, leaf) else { return Err(unknown.into()) };
+        let Some(wanted) = cell(&source, &leaf, value)? else { return Err(unknown.into()) };
+        matching(&source, &leaf, &wanted)
+    }
+}
+
+/// Calls `each` with the cell of every row of one column, until it breaks.
+fn scan(
+    source: &Source,
+    leaf: &Leaf<'_>,
+    each: &mut dyn FnMut(u32, Cell<'_>) -> ControlFlow<()>,
+) -> Result<()> {
+    let columns = [leaf.column.to_owned()];
+    source.scan(&columns, 0..=u32::MAX, &mut |ordinal, _, cells: &dyn Cells| {
+        Ok(each(ordinal, cells.cell(0)))
+    })
+}
+
+fn collect(source: &Source, leaf: &Leaf<'_>) -> Result<Option<Values>> {
+    let (mut collector, mut fits) = (Collector::default(), true);
+    scan(source, leaf, &mut |ordinal, cell| {
+        fits = collector.push(ordinal, cell);
+        if fits { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    let id = |ordinal| source.pack.row_id(ordinal).map_or(0, |id| id.key());
+    Ok(fits.then(|| collector.finish(leaf.value, id)))
+}
+
+/// The first row whose cell is wanted.
+fn first(
+    source: &Source,
+    leaf: &Leaf<'_>,
+    is_wanted: impl Fn(Cell<'_>) -> bool,
+) -> Result<Option<u32>> {
+    let mut found = None;
+    scan(source, leaf, &mut |ordinal, cell| {
+        if !is_wanted(cell) {
+            return ControlFlow::Continue(());
+        }
+        found = Some(ordinal);
+        ControlFlow::Break(())
+    })?;
+    Ok(found)
+}
+
+/// The cell of one row.
+fn cell(source: &Source, leaf: &Leaf<'_>, ordinal: u32) -> Result<Option<Key>> {
+    let mut found = None;
+    let columns = [leaf.column.to_owned()];
+    source.scan(&columns, ordinal..=ordinal, &mut |_, _, cells: &dyn Cells| {
+        found = Some(Key::from(cells.cell(0)));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(found)
+}
+
+/// The rows whose cell is `wanted`.
+fn matching(source: &Source, leaf: &Leaf<'_>, wanted: &Key) -> Result<Ordinals> {
+    let mut rows = Ordinals::new();
+    scan(source, leaf, &mut |ordinal, cell| {
+        if Key::from(cell) == *wanted {
+            rows.insert(ordinal);
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(rows)
+}

@@ -1,0 +1,129 @@
+//! The tables of a view's rows: there by name, with exact sizes, never listed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::handles::Handle;
+use super::inode::{Inode, Slot};
+use super::kept::Kept;
+use super::place::Place;
+use super::{Answer, Attr, Opened, Vfs};
+use crate::error::Result;
+
+/// A table, by its name in the directory of a view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Table {
+    Count,
+    Csv,
+    Jsonl,
+    Parquet,
+    /// `metadata.jsonl` of `_views/hf`, where it is listed.
+    Metadata,
+}
+
+impl Table {
+    /// Every table, in the order of their numbers.
+    pub const ALL: [Self; 5] = [Self::Count, Self::Csv, Self::Jsonl, Self::Parquet, Self::Metadata];
+
+    /// Those that a version has, unlisted.
+    pub const BY_NAME: [Self; 4] = [Self::Count, Self::Csv, Self::Jsonl, Self::Parquet];
+
+    /// The file's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Count => "_count",
+            Self::Csv => "_rows.csv",
+            Self::Jsonl => "_rows.jsonl",
+            Self::Parquet => "_rows.parquet",
+            Self::Metadata => "metadata.jsonl",
+        }
+    }
+}
+
+/// How many tables stay ready: each is an index of some kilobytes, or an open file.
+const MOST: usize = 256;
+
+/// The tables of a mount.
+#[derive(Debug)]
+pub struct Tables {
+    open: Kept<(Slot, Table), Content>,
+}
+
+impl Default for Tables {
+    fn default() -> Self {
+        Self { open: Kept::new(MOST) }
+    }
+}
+
+/// A table that can be read.
+#[derive(Debug)]
+pub enum Content {
+    Small(Bytes),
+}
+
+impl Content {
+    /// Bytes.
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::Small(text) => text.len() as u64,
+        }
+    }
+
+    /// The bytes `offset..offset + length`, cut at the end. Blocks.
+    pub fn read(&self, offset: u64, length: u32) -> Result<Bytes> {
+        match self {
+            Self::Small(text) => Ok(super::cut(text, offset, length)),
+        }
+    }
+}
+
+impl Vfs {
+    /// The attributes of a table; its size is found first, which may take a pass over the rows.
+    pub(super) fn table_attr(
+        self: &Arc<Self>,
+        number: u64,
+        slot: Slot,
+        table: Table,
+    ) -> Answer<Attr> {
+        self.with_place_in_task(number, slot, move |vfs, place| vfs.table_of(place, table))
+    }
+
+    pub(super) fn table_of(&self, place: &Place, table: Table) -> Result<Attr> {
+        let size = self.table(place, table)?.size();
+        Ok(self.fixed(Inode::Table(place.slot, table), &place.view.of, size))
+    }
+
+    /// Opens a table.
+    pub(super) fn open_table(
+        self: &Arc<Self>,
+        number: u64,
+        slot: Slot,
+        table: Table,
+    ) -> Answer<Opened> {
+        let vfs = self.clone();
+        let found =
+            self.with_place_in_task(number, slot, move |vfs, place| vfs.table(place, table));
+        found.map(move |content| vfs.opened(Handle::Table(content)))
+    }
+
+    /// The table, made where it is not there. Blocks.
+    fn table(&self, place: &Place, table: Table) -> Result<Arc<Content>> {
+        self.tables.open.get(
+            &(place.slot, table),
+            |_| 1,
+            || {
+                let source = place.source(self)?;
+                Ok(match table {
+                    Table::Count => Content::Small(format!("{}\n", source.row_count()).into()),
+                    _ => Content::Small(Bytes::new()),
+                })
+            },
+        )
+    }
+
+    /// A handle of something that never changes.
+    pub(super) fn opened(&self, handle: Handle) -> Opened {
+        Opened { handle: self.handles.insert(handle), keep: true }
+    }
+}
