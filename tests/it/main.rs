@@ -7,3 +7,4 @@ mod mount;
 mod pack;
 mod store;
 mod support;
+mod views;

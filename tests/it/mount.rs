@@ -15,7 +15,7 @@ use crate::support::model::{self, ModelRow};
 use crate::support::mounted::{Mounted, why_not};
 
 /// Size and time in microseconds of a file, by its path below the version's directory.
-type Files = BTreeMap<Vec<Vec<u8>>, (u64, i64)>;
+pub type Files = BTreeMap<Vec<Vec<u8>>, (u64, i64)>;
 
 const HELPERS: [&str; 3] = ["_README.md", "_lineage.md", "_schema.json"];
 
@@ -29,7 +29,7 @@ fn cells(object: &Object) -> FileCells {
     }
 }
 
-fn row_of(model: &ModelRow) -> Row {
+pub fn row_of(model: &ModelRow) -> Row {
     let add = |row: Row, object: &Option<Object>| match object {
         Some(object) => row.file(cells(object)),
         None => row.no_file(),
@@ -37,17 +37,18 @@ fn row_of(model: &ModelRow) -> Row {
     model.objects.iter().fold(row().id(model.id), add)
 }
 
-/// What the model says that `find` finds.
-fn expected(columns: &[&str], rows: &[ModelRow]) -> Files {
+/// What the model says that `find` finds of the rows that are `shown`.
+pub fn expected(columns: &[&str], rows: &[ModelRow], shown: impl Fn(usize) -> bool) -> Files {
     let stat = |object: &Object| {
         (object.size.unwrap_or(0), object.last_modified.map_or(0, dcfs::time::Timestamp::micros))
     };
     let tree = model::version(columns, rows).into_iter();
-    tree.map(|(path, file)| (path, stat(&file.object))).collect()
+    let named = tree.filter(|(_, file)| file.rows.iter().any(|row| shown(*row)));
+    named.map(|(path, file)| (path, stat(&file.object))).collect()
 }
 
 /// What the kernel shows. A directory of paths holds something; one of a File column may be empty.
-fn walk(folder: &Path, above: &[Vec<u8>], found: &mut Files) {
+pub fn walk(folder: &Path, above: &[Vec<u8>], found: &mut Files) {
     let entries: Vec<_> = fs::read_dir(folder).expect("listed").collect();
     assert!(!entries.is_empty() || above.len() < 2, "{} is empty", folder.display());
     for entry in entries {
@@ -73,11 +74,11 @@ fn agrees(mounted: &Mounted, name: &str, columns: &[&str], rows: &[ModelRow]) {
         let (size, _) = found.remove(&vec![helper.into()]).expect("helpers are listed");
         assert_eq!(fs::read(top.join(helper)).expect("readable").len() as u64, size, "{helper}");
     }
-    assert_eq!(found, expected(columns, rows), "{name}");
+    assert_eq!(found, expected(columns, rows, |_| true), "{name}");
 }
 
 /// The catalog drops objects that have neither source nor path; the model is told so.
-fn named(rows: Vec<ModelRow>) -> Vec<ModelRow> {
+pub fn named(rows: Vec<ModelRow>) -> Vec<ModelRow> {
     let named = |row: ModelRow| ModelRow {
         objects: row.objects.into_iter().map(|o| o.filter(Object::is_named)).collect(),
         ..row

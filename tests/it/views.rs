@@ -1,0 +1,191 @@
+//! `_views/` of a real mount against the reference model: every value a folder, every row in one.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+
+use crate::mount::{Files, expected, named, row_of, walk};
+use crate::pack::any_rows;
+use crate::support::catalog::{CatalogBuilder, Cell};
+use crate::support::model::ModelRow;
+use crate::support::mounted::{Mounted, why_not};
+
+/// Values that want one name, want a helper's name, or are no text.
+fn any_cell() -> impl Strategy<Value = Cell> {
+    let text =
+        ["pug", "", "_null", "a/b", "a%2Fb", ".", "%2E", "%", "x\0y", "7", "_views", "\u{e9}"];
+    prop_oneof![
+        6 => prop::sample::select(text.to_vec()).prop_map(Cell::from),
+        1 => Just(Cell::from("l".repeat(300))),
+        1 => Just(Cell::Text(vec![0xff, 0xfe])),
+        2 => Just(Cell::Null),
+        1 => (6..8_i64).prop_map(Cell::from),
+        1 => prop::sample::select(vec![7.0, 0.5, -0.0, 0.0]).prop_map(Cell::from),
+    ]
+}
+
+/// What tells two values apart.
+fn key(cell: &Cell) -> String {
+    match cell {
+        Cell::Real(x) if *x == 0.0 => "zero".into(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// The ordinals of each value.
+fn groups(cells: &[Cell]) -> Vec<Vec<usize>> {
+    let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (ordinal, cell) in cells.iter().enumerate() {
+        groups.entry(key(cell)).or_default().push(ordinal);
+    }
+    groups.into_values().collect()
+}
+
+fn names(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("listed");
+    entries.map(|entry| folder.join(entry.expect("an entry").file_name())).collect()
+}
+
+fn files(folder: &Path) -> Files {
+    let mut found = Files::new();
+    walk(folder, &[], &mut found);
+    found
+}
+
+fn count(folder: &Path) -> usize {
+    let text = fs::read_to_string(folder.join("_count")).expect("a count");
+    text.trim_end().parse().expect("a number")
+}
+
+/// What a folder shows: its rows' number and its files. Empty directories of columns show nothing.
+type Shown = (usize, Files);
+
+fn shown(folder: &Path) -> Shown {
+    (count(folder), files(folder))
+}
+
+fn sorted(mut all: Vec<Shown>) -> Vec<Shown> {
+    all.sort();
+    all
+}
+
+/// The folders of `by` are the values of `cells` among the rows that are `within`.
+fn agrees(by: &Path, columns: &[&str], rows: &[ModelRow], cells: &[Cell], within: &[usize]) {
+    let groups = groups(cells)
+        .into_iter()
+        .map(|group| group.into_iter().filter(|row| within.contains(row)).collect::<Vec<_>>());
+    let want = groups
+        .filter(|group| !group.is_empty())
+        .map(|group| (group.len(), expected(columns, rows, |row| group.contains(&row))));
+    let found = names(by).iter().map(|folder| shown(folder)).collect();
+    assert_eq!(sorted(found), sorted(want.collect()), "{} of {cells:?}", by.display());
+}
+
+fn save(catalog: &CatalogBuilder, columns: &[&str], rows: &[ModelRow], cells: &[[Cell; 2]]) {
+    let version = catalog.dataset("pets").version("1.0.0");
+    let version = columns.iter().fold(version, |version, name| version.file_column(name));
+    let version = version.column("label", "", "str").column("fold", "", "Optional[int]");
+    let whole = rows
+        .iter()
+        .zip(cells)
+        .map(|(row, [label, fold])| row_of(row).cell(label.clone()).cell(fold.clone()));
+    version.rows(whole).save();
+}
+
+/// One value's folder and what must hold in it: its name where no other wants it, its own views.
+fn inside(top: &Path, columns: &[&str], rows: &[ModelRow], cells: &[[Cell; 2]]) {
+    let folds: Vec<Cell> = cells.iter().map(|[_, fold]| fold.clone()).collect();
+    for text in ["pug", "\u{e9}"] {
+        let with: Vec<usize> =
+            (0..cells.len()).filter(|n| cells[*n][0] == Cell::from(text)).collect();
+        let folder = top.join("_views/by/label").join(text);
+        assert_eq!(folder.exists(), !with.is_empty(), "{text}");
+        if with.is_empty() {
+            continue;
+        }
+        agrees(&folder.join("_views/by/fold"), columns, rows, &folds, &with);
+        let again = folder.join("_views/by/label").join(text);
+        assert_eq!(shown(&again), shown(&folder), "a value of itself");
+        let ids: Vec<i64> = with.iter().map(|row| rows[*row].id).collect();
+        assert_eq!(row_ids(&folder), ids);
+    }
+}
+
+fn row_ids(folder: &Path) -> Vec<i64> {
+    let names = names(&folder.join("_views/rows")).into_iter().map(|path| {
+        let name = path.file_name().expect("a name").to_owned().into_vec();
+        let name = String::from_utf8(name).expect("digits");
+        name.strip_suffix(".json").expect("JSON").parse::<i64>().expect("an id")
+    });
+    let mut ids: Vec<i64> = names.collect();
+    ids.sort_unstable();
+    ids
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 20, ..ProptestConfig::default() })]
+
+    #[test]
+    fn folders_by_value_are_as_the_model_says(
+        double: bool,
+        rows in any_rows(2),
+        cells in prop::collection::vec([any_cell(), any_cell()], 40),
+    ) {
+        if let Some(why) = why_not() {
+            eprintln!("SKIPPED, nothing was mounted: {why}");
+            return Ok(());
+        }
+        let home = tempfile::tempdir().expect("a folder");
+        let catalog = CatalogBuilder::new(home.path());
+        let columns: &[&str] = if double { &["image", "frag.audio"] } else { &["file"] };
+        let rows: Vec<ModelRow> = named(rows)
+            .into_iter()
+            .map(|row| ModelRow { objects: row.objects[..columns.len()].to_vec(), ..row })
+            .collect();
+        let cells = &cells[..rows.len()];
+        save(&catalog, columns, &rows, cells);
+        let mounted = Mounted::new(home.path(), home.path());
+        let top = mounted.datasets.join("pets@1.0.0");
+        let all: Vec<usize> = (0..rows.len()).collect();
+        for (column, name) in ["label", "fold"].iter().enumerate() {
+            let cells: Vec<Cell> = cells.iter().map(|both| both[column].clone()).collect();
+            agrees(&top.join("_views/by").join(name), columns, &rows, &cells, &all);
+        }
+        inside(&top, columns, &rows, cells);
+        prop_assert_eq!(row_ids(&top), rows.iter().map(|row| row.id).collect::<Vec<_>>());
+        prop_assert_eq!(mounted.worries(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_column_of_too_many_values_is_looked_up_by_name() {
+    if let Some(why) = why_not() {
+        eprintln!("SKIPPED, nothing was mounted: {why}");
+        return;
+    }
+    let home = tempfile::tempdir().expect("a folder");
+    let catalog = CatalogBuilder::new(home.path());
+    let rows = (0..10_001_i64).map(|n| {
+        let path = format!("{n}.txt");
+        let object = crate::support::catalog::file("s3://b", path.as_str());
+        let parity = if n % 2 == 0 { "even" } else { "odd" };
+        crate::support::catalog::row().file(object).cell(format!("v{n}")).cell(parity)
+    });
+    let version = catalog.dataset("pets").version("1.0.0").file_column("file");
+    version.column("label", "VARCHAR", "str").column("parity", "VARCHAR", "str").rows(rows).save();
+    let mounted = Mounted::new(home.path(), home.path());
+    let by = mounted.datasets.join("pets@1.0.0/_views/by");
+    assert_eq!(names(&by.join("label")), [by.join("label/_too_many_values.md")]);
+    let page = fs::read_to_string(by.join("label/_too_many_values.md")).expect("a page");
+    assert!(page.contains("more than 10,000 values"), "{page}");
+    assert_eq!(names(&by.join("label/v10000")), [by.join("label/v10000/10000.txt")]);
+    assert_eq!(count(&by.join("label/v7")), 1);
+    assert!(!by.join("label/v10001").exists());
+    let odd = by.join("parity/odd");
+    assert_eq!(count(&odd), 5000);
+    assert!(odd.join("_views/by/label/v7").exists() && !odd.join("_views/by/label/v8").exists());
+    assert_eq!(mounted.worries(), Vec::<String>::new());
+}
