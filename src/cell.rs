@@ -23,7 +23,7 @@ pub trait Cells {
     fn cell(&self, index: usize) -> Cell<'_>;
 }
 
-impl Cells for [Cell<'_>] {
+impl Cells for &[Cell<'_>] {
     fn cell(&self, index: usize) -> Cell<'_> {
         self.get(index).copied().unwrap_or_default()
     }

@@ -5,7 +5,7 @@
 //!
 //! | floor | modules | what lives there |
 //! |---|---|---|
-//! | words | [`error`] [`id`] [`time`] [`version`] [`name`] [`schema`] [`object`] [`cell`] | the terms of the field, as types |
+//! | words | [`error`] [`id`] [`time`] [`version`] [`name`] [`schema`] [`object`] [`cell`] [`kept`] | the terms of the field, as types; what is kept while there is room |
 //! | pure cores | [`tree`] [`render`] | names and directories from row paths; pages from facts |
 //! | adapters | [`catalog`] [`pack`] [`store`] | SQLite, memory maps, disks and buckets |
 //! | text | [`pages`] [`tables`] | the one source of each page and each table, for the mount and the command line |
@@ -20,6 +20,7 @@ pub mod name;
 pub mod schema;
 pub mod object;
 pub mod cell;
+pub mod kept;
 
 pub mod tree;
 pub mod render;

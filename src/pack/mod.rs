@@ -305,6 +305,11 @@ impl Pack {
         })
     }
 
+    /// Where its buffers are; what else is kept there goes with them.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Whether something in it was found that no builder wrote.
     pub fn is_damaged(&self) -> bool {
         self.damage.is_marked()

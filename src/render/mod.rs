@@ -7,6 +7,7 @@
 //! | file | what lives there |
 //! |---|---|
 //! | [`schema_json`], [`lineage`], [`graph`], [`readme`] | one page each, and the lineage as JSON and dot |
+//! | [`rows`] | rows as JSON and CSV |
 //! | [`beside`] | the pages of `_views/` |
 //! | [`markdown`] | escaping for Markdown and Mermaid |
 //! | [`table`], [`numbers`] | plain text tables; sizes and counts for people |
@@ -17,6 +18,7 @@ pub mod lineage;
 pub mod markdown;
 pub mod numbers;
 pub mod readme;
+pub mod rows;
 pub mod schema_json;
 pub mod table;
 

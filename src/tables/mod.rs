@@ -3,7 +3,12 @@
 //! | file | what lives there |
 //! |---|---|
 //! | [`source`] | the rows a table shows, and the files they name |
+//! | [`text`] | JSON and CSV, measured once and rendered again where they are read |
+//! | [`home`] | where finished tables are kept |
 
+pub mod home;
 pub mod source;
+pub mod text;
 
 pub use source::Source;
+pub use text::{Blocks, TextTable};

@@ -3,11 +3,14 @@
 use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use crate::catalog::{Catalog, VersionInfo};
 use crate::cell::Cells;
 use crate::error::{Error, Kind, Result};
 use crate::id::RowId;
 use crate::pack::{Ordinals, Pack};
+use crate::render::rows::{Format, Layout};
 use crate::schema::Schema;
 
 /// All rows of a version, or a set of them. Cheap to clone.
@@ -29,6 +32,33 @@ impl Source {
     /// How many rows there are.
     pub fn row_count(&self) -> u64 {
         self.rows.as_ref().map_or_else(|| self.pack.row_count().into(), |rows| rows.len())
+    }
+
+    /// How its rows are written in `format`.
+    pub fn layout(&self, format: Format) -> Layout {
+        let listed: Vec<_> = self.pack.columns().iter().map(|column| column.file.clone()).collect();
+        Layout::new(&self.schema, format, &listed)
+    }
+
+    /// The name of a file about these rows: what it is, which rows, and which dcfs wrote it, for
+    /// another may write rows otherwise.
+    pub(super) fn stem(&self, what: &str) -> String {
+        let rows = match &self.rows {
+            None => "all".into(),
+            Some(rows) => {
+                let mut hash = Sha256::new();
+                let ranges = std::iter::from_fn({
+                    let mut rows = rows.iter();
+                    move || rows.next_range()
+                });
+                for range in ranges {
+                    hash.update(range.start().to_le_bytes());
+                    hash.update(range.end().to_le_bytes());
+                }
+                hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+            }
+        };
+        format!("{what}-{rows}-{}", env!("CARGO_PKG_VERSION").replace('.', "_"))
     }
 
     /// Calls `each` with the rows whose ordinals are in `within`, by rising `sys__id`, until it

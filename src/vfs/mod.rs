@@ -10,7 +10,7 @@
 //! | [`lookup`], [`opening`] | what a name is; what an open file or version needs |
 //! | [`asking`], [`place`] | from memory now, or in a task; a view with its pack and its rows |
 //! | [`beside`], [`rows`], [`hugging_face`], [`tables`] | what stands beside the files |
-//! | [`sets`], [`kept`] | values and rows: found once, kept while there is room |
+//! | [`sets`] | the values of columns and the rows of views |
 //! | [`inode`] | what the bits of an inode number say |
 //! | [`views`], [`links`] | the two tables that grow: versions seen, links seen |
 //! | [`datasets`] | `datasets/` as the catalog stands now |
@@ -25,7 +25,6 @@ pub mod datasets;
 pub mod handles;
 mod hugging_face;
 pub mod inode;
-mod kept;
 pub mod links;
 pub mod listing;
 mod lookup;

@@ -11,6 +11,8 @@ use super::place::Place;
 use super::{Answer, Attr, Entry, Error, FOREVER, Opened, Vfs};
 use crate::error::Result;
 use crate::id::RowId;
+use crate::render::rows::Format;
+use crate::tables::text::write;
 
 /// How many rows are rendered in one go for a listing that needs their sizes.
 const PAGE: usize = 512;
@@ -62,7 +64,7 @@ impl Vfs {
 
     fn row(&self, place: &Place, ordinal: u32) -> Result<Bytes> {
         let mut found = None;
-        self.render(place, ordinal..=ordinal, &mut |_, _, text| found = Some(text.to_vec()))?;
+        self.render(place, ordinal..=ordinal, &mut |_, text| found = Some(text.to_vec()))?;
         let unknown = || Error::Unknown(Inode::Row(place.slot, ordinal).number());
         Ok(found.ok_or_else(unknown)?.into())
     }
@@ -82,10 +84,11 @@ impl Vfs {
             let page: Vec<u32> = ordinals.by_ref().take(PAGE).collect();
             let (Some(first), Some(last)) = (page.first(), page.last()) else { return Ok(()) };
             let mut sizes = Vec::with_capacity(page.len());
-            self.render(place, *first..=*last, &mut |ordinal, id, text| {
-                sizes.push((ordinal, id, text.len() as u64));
+            self.render(place, *first..=*last, &mut |ordinal, text| {
+                sizes.push((ordinal, text.len() as u64));
             })?;
-            for (ordinal, id, size) in sizes {
+            for (ordinal, size) in sizes {
+                let Some(id) = place.pack.row_id(ordinal) else { continue };
                 if each(ordinal, id, size).is_break() {
                     return Ok(());
                 }
@@ -97,12 +100,15 @@ impl Vfs {
         &self,
         place: &Place,
         within: RangeInclusive<u32>,
-        each: &mut dyn FnMut(u32, RowId, &[u8]),
+        each: &mut dyn FnMut(u32, &[u8]),
     ) -> Result<()> {
         let source = place.source(self)?;
-        source.scan(&[], within, &mut |ordinal, id, _| {
-            each(ordinal, id, b"{}\n");
-            Ok(ControlFlow::Continue(()))
+        let layout = source.layout(Format::Pretty);
+        let mut text = Vec::new();
+        write(&source, &layout, within, &mut text, &mut |ordinal, text| {
+            each(ordinal, text);
+            text.clear();
+            true
         })
     }
 }

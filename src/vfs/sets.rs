@@ -7,12 +7,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::inode::{Inode, MOST_LEAVES, Slot};
-use super::kept::Kept;
 use super::place::Place;
 use super::views::{Step, View};
 use super::{Error, Vfs};
 use crate::cell::{Cell, Cells};
 use crate::error::Result;
+use crate::kept::Kept;
 use crate::pack::{Ordinals, Pack, Subset};
 use crate::schema::{Leaf, Schema};
 use crate::tables::Source;

@@ -6,10 +6,12 @@ use bytes::Bytes;
 
 use super::handles::Handle;
 use super::inode::{Inode, Slot};
-use super::kept::Kept;
 use super::place::Place;
 use super::{Answer, Attr, Opened, Vfs};
 use crate::error::Result;
+use crate::kept::Kept;
+use crate::render::rows::Format;
+use crate::tables::{Blocks, TextTable};
 
 /// A table, by its name in the directory of a view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,15 +46,19 @@ impl Table {
 /// How many tables stay ready: each is an index of some kilobytes, or an open file.
 const MOST: usize = 256;
 
+/// Memory for text rendered lately, in bytes.
+const BLOCKS: usize = 32 << 20;
+
 /// The tables of a mount.
 #[derive(Debug)]
 pub struct Tables {
     open: Kept<(Slot, Table), Content>,
+    blocks: Arc<Blocks>,
 }
 
 impl Default for Tables {
     fn default() -> Self {
-        Self { open: Kept::new(MOST) }
+        Self { open: Kept::new(MOST), blocks: Arc::new(Blocks::new(BLOCKS)) }
     }
 }
 
@@ -60,6 +66,7 @@ impl Default for Tables {
 #[derive(Debug)]
 pub enum Content {
     Small(Bytes),
+    Text(Box<TextTable>),
 }
 
 impl Content {
@@ -67,6 +74,7 @@ impl Content {
     pub fn size(&self) -> u64 {
         match self {
             Self::Small(text) => text.len() as u64,
+            Self::Text(table) => table.size(),
         }
     }
 
@@ -74,6 +82,7 @@ impl Content {
     pub fn read(&self, offset: u64, length: u32) -> Result<Bytes> {
         match self {
             Self::Small(text) => Ok(super::cut(text, offset, length)),
+            Self::Text(table) => table.read(offset, length),
         }
     }
 }
@@ -114,10 +123,17 @@ impl Vfs {
             |_| 1,
             || {
                 let source = place.source(self)?;
-                Ok(match table {
-                    Table::Count => Content::Small(format!("{}\n", source.row_count()).into()),
-                    _ => Content::Small(Bytes::new()),
-                })
+                let format = match table {
+                    Table::Count => {
+                        return Ok(Content::Small(format!("{}\n", source.row_count()).into()));
+                    }
+                    Table::Parquet => return Ok(Content::Small(Bytes::new())),
+                    Table::Csv => Format::Csv,
+                    Table::Jsonl => Format::Jsonl,
+                    Table::Metadata => Format::Metadata,
+                };
+                let text = TextTable::open(source, format, self.tables.blocks.clone())?;
+                Ok(Content::Text(Box::new(text)))
             },
         )
     }

@@ -1,0 +1,98 @@
+//! Cells as CSV (RFC 4180, with `\n` at the end of lines): NULL is nothing, an empty text `""`.
+
+use std::io::Write as _;
+
+use super::json;
+use crate::cell::Cell;
+use crate::schema::ValueType;
+use crate::time::Timestamp;
+
+/// Writes one cell of a column of `value`s.
+pub fn cell(out: &mut Vec<u8>, cell: Cell<'_>, value: &ValueType) {
+    match (cell, value) {
+        (Cell::Null, _) => {}
+        (Cell::Real(f64::INFINITY), _) => out.extend_from_slice(b"inf"),
+        (Cell::Real(f64::NEG_INFINITY), _) => out.extend_from_slice(b"-inf"),
+        (Cell::Integer(_) | Cell::Real(_), _) => json::cell(out, cell, value),
+        (Cell::Text(text), ValueType::Time) => time(out, text),
+        (Cell::Text(text), ValueType::List(_) | ValueType::Json) => {
+            let mut text_of = Vec::with_capacity(text.len());
+            json::cell(&mut text_of, cell, value);
+            field(out, &text_of);
+        }
+        (Cell::Text(text), _) => field(out, text),
+        (Cell::Blob(_), _) => {
+            // Base64 in quotes: nothing in it has to be escaped.
+            json::cell(out, cell, value);
+        }
+    }
+}
+
+/// As DataChain stores it, which every reader takes for a time: no zone, UTC.
+fn time(out: &mut Vec<u8>, text: &[u8]) {
+    match std::str::from_utf8(text).ok().and_then(Timestamp::parse) {
+        Some(_) if matches!(text.len(), 19 | 26) => out.extend_from_slice(text),
+        Some(time) => {
+            let text = time.to_string();
+            let text = text.strip_suffix(" UTC").unwrap_or(&text);
+            write!(out, "{text}").expect("a vector takes any bytes");
+        }
+        None => field(out, text),
+    }
+}
+
+/// A text, in quotes where it needs them. Bytes that are no UTF-8, and NUL, become U+FFFD: readers
+/// end a line or a file at NUL.
+pub fn field(out: &mut Vec<u8>, text: &[u8]) {
+    let needs_quotes = |b: &u8| matches!(b, b'"' | b',' | b'\n' | b'\r');
+    let is_odd = text.contains(&0) || std::str::from_utf8(text).is_err();
+    if is_odd {
+        let text = String::from_utf8_lossy(text).replace('\0', "\u{fffd}");
+        return field(out, text.as_bytes());
+    }
+    let is_spaced = text.first() == Some(&b' ') || text.last() == Some(&b' ');
+    if !text.is_empty() && !is_spaced && !text.iter().any(needs_quotes) {
+        return out.extend_from_slice(text);
+    }
+    out.push(b'"');
+    for byte in text {
+        if *byte == b'"' {
+            out.push(b'"');
+        }
+        out.push(*byte);
+    }
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cell_has_a_text() {
+        use Cell::{Blob, Integer, Null, Real, Text};
+        let floats = || ValueType::List(Box::new(ValueType::Float));
+        let cases: Vec<(Cell<'_>, ValueType, &str)> = vec![
+            (Null, ValueType::Text, ""),
+            (Text(b""), ValueType::Text, "\"\""),
+            (Text(b"a b"), ValueType::Text, "a b"),
+            (Text(b" a"), ValueType::Text, "\" a\""),
+            (Text(b"a,\"b\"\n"), ValueType::Text, "\"a,\"\"b\"\"\n\""),
+            (Text(b"a\0\xff"), ValueType::Text, "a\u{fffd}\u{fffd}"),
+            (Integer(1), ValueType::Bool, "true"),
+            (Integer(7), ValueType::Int, "7"),
+            (Real(0.5), ValueType::Float, "0.5"),
+            (Real(f64::NEG_INFINITY), ValueType::Float, "-inf"),
+            (Text(b"2024-01-02 03:04:05.5"), ValueType::Time, "2024-01-02 03:04:05.500"),
+            (Text(b"so,on"), ValueType::Time, "\"so,on\""),
+            (Text(b"[0.5,1]"), floats(), "\"[0.5,1]\""),
+            (Text(b"[]"), floats(), "[]"),
+            (Blob(b"\xff"), ValueType::Bytes, "\"/w==\""),
+        ];
+        for (cell, value, want) in cases {
+            let mut out = Vec::new();
+            super::cell(&mut out, cell, &value);
+            assert_eq!(String::from_utf8(out).expect("UTF-8"), want, "{cell:?} as {value:?}");
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! Cells as JSON.
+//!
+//! Infinities are the tokens `Infinity` and `-Infinity`, and a `NaN` inside a stored list stays one:
+//! Python's `json`, pandas, pyarrow and DuckDB all read them, and no other spelling is read by all four.
+
+use std::io::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::cell::Cell;
+use crate::schema::ValueType;
+use crate::time::Timestamp;
+
+/// The deepest lists and objects that a stored JSON text may nest; deeper ones are written as strings.
+const DEEPEST: usize = 128;
+
+/// Writes one cell of a column of `value`s.
+pub fn cell(out: &mut Vec<u8>, cell: Cell<'_>, value: &ValueType) {
+    match (cell, value) {
+        (Cell::Null, _) => out.extend_from_slice(b"null"),
+        (Cell::Integer(0), ValueType::Bool) => out.extend_from_slice(b"false"),
+        (Cell::Integer(1), ValueType::Bool) => out.extend_from_slice(b"true"),
+        (Cell::Integer(n), ValueType::Float) => put(out, format_args!("{n}.0")),
+        (Cell::Integer(n), _) => put(out, format_args!("{n}")),
+        (Cell::Real(x), _) => real(out, x),
+        (Cell::Text(text), ValueType::Time) => time(out, text),
+        (Cell::Text(text), ValueType::List(item)) => list(out, text, item),
+        (Cell::Text(text), ValueType::Json) => stored(out, text),
+        (Cell::Text(text), _) => string(out, text),
+        (Cell::Blob(bytes), _) => string(out, STANDARD.encode(bytes).as_bytes()),
+    }
+}
+
+fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("a vector takes any bytes");
+}
+
+/// The shortest digits that read back as the same float, always with a point or an exponent.
+fn real(out: &mut Vec<u8>, x: f64) {
+    match x {
+        f64::INFINITY => out.extend_from_slice(b"Infinity"),
+        f64::NEG_INFINITY => out.extend_from_slice(b"-Infinity"),
+        _ => put(out, format_args!("{x:?}")),
+    }
+}
+
+/// RFC 3339 in UTC; what is no time stays as it is.
+fn time(out: &mut Vec<u8>, text: &[u8]) {
+    match std::str::from_utf8(text).ok().and_then(Timestamp::parse) {
+        // As DataChain stores it: only the space has to go.
+        Some(_) if matches!(text.len(), 19 | 26) && text[10] == b' ' => {
+            out.push(b'"');
+            out.extend_from_slice(&text[..10]);
+            out.push(b'T');
+            out.extend_from_slice(&text[11..]);
+            out.extend_from_slice(b"Z\"");
+        }
+        Some(time) => string(out, time.rfc3339().as_bytes()),
+        None => string(out, text),
+    }
+}
+
+/// A string. Bytes that are no UTF-8 become U+FFFD.
+pub fn string(out: &mut Vec<u8>, text: &[u8]) {
+    let lossy;
+    let text = match std::str::from_utf8(text) {
+        Ok(_) => text,
+        Err(_) => {
+            lossy = String::from_utf8_lossy(text).into_owned();
+            lossy.as_bytes()
+        }
+    };
+    out.push(b'"');
+    let mut plain = 0;
+    for (at, byte) in text.iter().enumerate() {
+        if *byte >= 0x20 && *byte != b'"' && *byte != b'\\' && *byte != 0x7f {
+            continue;
+        }
+        out.extend_from_slice(&text[plain..at]);
+        plain = at + 1;
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            _ => put(out, format_args!("\\u{byte:04x}")),
+        }
+    }
+    out.extend_from_slice(&text[plain..]);
+    out.push(b'"');
+}
+
+/// A stored list. The items of a list of models that is a signal of its own are JSON texts in
+/// strings; here they become objects.
+fn list(out: &mut Vec<u8>, text: &[u8], item: &ValueType) {
+    let is_model = matches!(item, ValueType::Model(_));
+    if !is_model
+        || !text
+            .trim_ascii_start()
+            .get(1..)
+            .is_some_and(|rest| rest.trim_ascii_start().starts_with(b"\""))
+    {
+        return stored(out, text);
+    }
+    let Ok(items) = serde_json::from_slice::<Vec<Option<String>>>(text) else {
+        return stored(out, text);
+    };
+    out.push(b'[');
+    for (at, item) in items.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        match item {
+            Some(item) => stored(out, item.as_bytes()),
+            None => out.extend_from_slice(b"null"),
+        }
+    }
+    out.push(b']');
+}
+
+/// A stored JSON text as it is, on one line; as a string where it is none.
+pub fn stored(out: &mut Vec<u8>, text: &[u8]) {
+    let is_json = std::str::from_utf8(text).is_ok() && is_valid(text);
+    if !is_json {
+        return string(out, text);
+    }
+    let text = text.trim_ascii();
+    let start = out.len();
+    out.extend_from_slice(text);
+    // Outside strings they are only white space; inside, they would not be valid.
+    out[start..].iter_mut().filter(|b| matches!(b, b'\n' | b'\r')).for_each(|b| *b = b' ');
+}
+
+/// Whether `text` is one JSON value, `NaN` and infinities allowed.
+fn is_valid(text: &[u8]) -> bool {
+    let mut scan = Scan { text, at: 0 };
+    scan.space();
+    scan.value(DEEPEST).is_some() && {
+        scan.space();
+        scan.at == text.len()
+    }
+}
+
+/// A place in a JSON text. Every step answers `None` where the text is not what it should be.
+struct Scan<'t> {
+    text: &'t [u8],
+    at: usize,
+}
+
+impl Scan<'_> {
+    fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    fn space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn byte(&mut self, wanted: u8) -> Option<()> {
+        (self.peek()? == wanted).then(|| self.at += 1)
+    }
+
+    fn word(&mut self, wanted: &[u8]) -> Option<()> {
+        self.text[self.at..].starts_with(wanted).then(|| self.at += wanted.len())
+    }
+
+    fn value(&mut self, depth: usize) -> Option<()> {
+        match self.peek()? {
+            b'"' => self.string(),
+            b'[' => self.many(depth, b']', Self::value),
+            b'{' => self.many(depth, b'}', Self::pair),
+            b't' => self.word(b"true"),
+            b'f' => self.word(b"false"),
+            b'n' => self.word(b"null"),
+            b'N' => self.word(b"NaN"),
+            b'I' => self.word(b"Infinity"),
+            _ => self.number(),
+        }
+    }
+
+    fn pair(&mut self, depth: usize) -> Option<()> {
+        self.string()?;
+        self.space();
+        self.byte(b':')?;
+        self.space();
+        self.value(depth)
+    }
+
+    /// What stands between brackets, separated by commas.
+    fn many(
+        &mut self,
+        depth: usize,
+        end: u8,
+        each: impl Fn(&mut Self, usize) -> Option<()>,
+    ) -> Option<()> {
+        let depth = depth.checked_sub(1)?;
+        self.at += 1;
+        self.space();
+        if self.byte(end).is_some() {
+            return Some(());
+        }
+        loop {
+            each(self, depth)?;
+            self.space();
+            if self.byte(end).is_some() {
+                return Some(());
+            }
+            self.byte(b',')?;
+            self.space();
+        }
+    }
+
+    fn string(&mut self) -> Option<()> {
+        self.byte(b'"')?;
+        loop {
+            let byte = self.peek()?;
+            self.at += 1;
+            match byte {
+                b'"' => return Some(()),
+                b'\\' => self.escape()?,
+                0..0x20 => return None,
+                _ => {}
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Option<()> {
+        let byte = self.peek()?;
+        self.at += 1;
+        match byte {
+            b'u' => {
+                let digits = self.text.get(self.at..self.at + 4)?;
+                self.at += 4;
+                digits.iter().all(u8::is_ascii_hexdigit).then_some(())
+            }
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(()),
+            _ => None,
+        }
+    }
+
+    fn digits(&mut self) -> Option<()> {
+        let from = self.at;
+        while self.peek().is_some_and(|b| b.is_ascii_digit()) {
+            self.at += 1;
+        }
+        (self.at > from).then_some(())
+    }
+
+    fn number(&mut self) -> Option<()> {
+        if self.byte(b'-').is_some() && self.peek() == Some(b'I') {
+            return self.word(b"Infinity");
+        }
+        match self.byte(b'0') {
+            Some(()) => {}
+            None => self.digits()?,
+        }
+        if self.byte(b'.').is_some() {
+            self.digits()?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn written(cell: Cell<'_>, value: &ValueType) -> String {
+        let mut out = Vec::new();
+        super::cell(&mut out, cell, value);
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    #[test]
+    fn every_cell_has_a_text() {
+        use Cell::{Blob, Integer, Null, Real, Text};
+        let model = || ValueType::List(Box::new(ValueType::Model(Vec::new())));
+        let floats = || ValueType::List(Box::new(ValueType::Float));
+        let cases: Vec<(Cell<'_>, ValueType, &str)> = vec![
+            (Null, ValueType::Text, "null"),
+            (Integer(1), ValueType::Bool, "true"),
+            (Integer(0), ValueType::Bool, "false"),
+            (Integer(2), ValueType::Bool, "2"),
+            (Integer(i64::MIN), ValueType::Int, "-9223372036854775808"),
+            (Integer(3), ValueType::Float, "3.0"),
+            (Real(0.1), ValueType::Float, "0.1"),
+            (Real(1e300), ValueType::Float, "1e300"),
+            (Real(3.0), ValueType::Float, "3.0"),
+            (Real(f64::INFINITY), ValueType::Float, "Infinity"),
+            (Real(f64::NEG_INFINITY), ValueType::Float, "-Infinity"),
+            (
+                Text(b"a\"\\\n\x00\x7f\xc3\xa9"),
+                ValueType::Text,
+                "\"a\\\"\\\\\\n\\u0000\\u007f\u{e9}\"",
+            ),
+            (Text(b"\xff"), ValueType::Text, "\"\u{fffd}\""),
+            (Text(b"2024-01-02 03:04:05"), ValueType::Time, "\"2024-01-02T03:04:05Z\""),
+            (Text(b"2024-01-02 03:04:05.5"), ValueType::Time, "\"2024-01-02T03:04:05.500Z\""),
+            (Text(b"soon"), ValueType::Time, "\"soon\""),
+            (Text(b"[0.5,NaN,-Infinity]"), floats(), "[0.5,NaN,-Infinity]"),
+            (Text(b" {\"a\":\n [] } "), ValueType::Json, "{\"a\":  [] }"),
+            (Text(b"{\"a\":"), ValueType::Json, "\"{\\\"a\\\":\""),
+            (Text(b"[\"{\\\"x\\\":1}\",null]"), model(), "[{\"x\":1},null]"),
+            (Text(b"[\"no\"]"), model(), "[\"no\"]"),
+            (Text(b"[{\"x\":1}]"), model(), "[{\"x\":1}]"),
+            (Text(b"[]"), model(), "[]"),
+            (Text(b"["), model(), "\"[\""),
+            (Blob(b"\xff\x00"), ValueType::Bytes, "\"/wA=\""),
+        ];
+        for (cell, value, want) in cases {
+            assert_eq!(written(cell, &value), want, "{cell:?} as {value:?}");
+        }
+    }
+
+    #[test]
+    fn knows_json_from_other_text() {
+        let good = ["0", "-0.5e+3", "\"\\u00e9\\/\"", "[1,[2],{}]", "{\"a\":{\"b\":null}}", "NaN"];
+        let bad = [
+            "",
+            "01",
+            "1.",
+            "-",
+            "+1",
+            "[1,]",
+            "{\"a\"}",
+            "{a:1}",
+            "\"\n\"",
+            "\"\\x\"",
+            "\"\\u12\"",
+            "[1] 2",
+            "nul",
+            "-NaN",
+            "1e",
+            "\"",
+        ];
+        for text in good {
+            assert!(is_valid(text.as_bytes()), "{text}");
+        }
+        for text in bad {
+            assert!(!is_valid(text.as_bytes()), "{text}");
+        }
+        let nest = |n: usize| "[".repeat(n) + &"]".repeat(n);
+        assert!(is_valid(nest(DEEPEST).as_bytes()) && !is_valid(nest(DEEPEST + 1).as_bytes()));
+        assert!(!is_valid("[".repeat(1_000_000).as_bytes()));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_become_one_line_of_json(
+            text in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..40),
+                "[\\[\\]{}\",:0-9a-z\\\\ \n.-]{0,20}".prop_map(String::into_bytes),
+            ],
+        ) {
+            let list = ValueType::List(Box::new(ValueType::Model(Vec::new())));
+            for value in [ValueType::Text, ValueType::Json, list, ValueType::Time] {
+                let line = written(Cell::Text(&text), &value);
+                prop_assert!(!line.contains('\n'));
+                let parsed = serde_json::from_str::<serde_json::Value>(&line);
+                prop_assert!(parsed.is_ok() || line.contains("NaN") || line.contains("Infinity"), "{}", line);
+            }
+        }
+    }
+}

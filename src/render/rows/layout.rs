@@ -1,0 +1,444 @@
+//! From a schema to the steps that write a row.
+//!
+//! Beside the columns of the schema every row has `path`, where its file is from the directory that
+//! the table stands in (an object by File column, where there are several), and `sys__id`, which names
+//! it in `_views/rows/`. A signal of that name keeps it, and ours gets a `_` before it.
+
+use std::io::Write as _;
+
+use super::{Paths, csv, json};
+use crate::cell::{Cell, Cells};
+use crate::id::RowId;
+use crate::schema::{Field, FileColumn, Leaf, Schema, Shape, ValueType};
+
+/// How rows are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// One JSON object per line, nested as the models nest.
+    Jsonl,
+    /// Dotted columns, a header.
+    Csv,
+    /// Hugging Face's `metadata.jsonl`: flat, scalars only, `file_name` for the path.
+    Metadata,
+    /// One JSON object over many lines.
+    Pretty,
+}
+
+/// The steps that write a row, and the database columns they need.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    columns: Vec<String>,
+    header: Vec<u8>,
+    steps: Vec<Step>,
+    /// Rows without a file in this File column are left out.
+    needs_path: Option<usize>,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// Bytes that are the same in every row.
+    Literal(Vec<u8>),
+    /// A cell, by its number among the columns.
+    Json(usize, ValueType),
+    Csv(usize, ValueType),
+    /// The path in a File column.
+    JsonPath(usize),
+    CsvPath(usize),
+    /// The row's `sys__id`.
+    Id,
+    /// An optional model: where the cell is not 0 it is `null`, and this many steps are passed over.
+    Optional(usize, usize),
+}
+
+impl Layout {
+    /// The layout of `format` for rows of `schema`, whose files are in the columns `listed`.
+    pub fn new(schema: &Schema, format: Format, listed: &[FileColumn]) -> Self {
+        let mut layout =
+            Self { columns: Vec::new(), header: Vec::new(), steps: Vec::new(), needs_path: None };
+        match format {
+            Format::Jsonl => layout.object(schema, listed, None),
+            Format::Pretty => layout.object(schema, listed, Some(1)),
+            Format::Csv => layout.csv(schema, listed),
+            Format::Metadata => layout.metadata(schema, listed),
+        }
+        layout.literal(b"\n");
+        layout
+    }
+
+    /// The database columns whose cells [`Layout::write`] takes, in order.
+    pub fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    /// What stands before the first row.
+    pub fn header(&self) -> &[u8] {
+        &self.header
+    }
+
+    /// Writes one row, if it has one in this format; `paths` are its files in the listed columns.
+    pub fn write(&self, out: &mut Vec<u8>, id: RowId, paths: &Paths, cells: &dyn Cells) {
+        if self.needs_path.is_some_and(|at| paths.get(at).is_none_or(Option::is_none)) {
+            return;
+        }
+        let mut at = 0;
+        while let Some(step) = self.steps.get(at) {
+            at += 1;
+            match step {
+                Step::Literal(bytes) => out.extend_from_slice(bytes),
+                Step::Json(cell, value) => json::cell(out, cells.cell(*cell), value),
+                Step::Csv(cell, value) => csv::cell(out, cells.cell(*cell), value),
+                Step::JsonPath(column) => match path(paths, *column) {
+                    Some(path) => json::string(out, path),
+                    None => out.extend_from_slice(b"null"),
+                },
+                Step::CsvPath(column) => {
+                    if let Some(path) = path(paths, *column) {
+                        csv::field(out, path);
+                    }
+                }
+                Step::Id => write!(out, "{id}").expect("a vector takes any bytes"),
+                Step::Optional(tag, skipped) => {
+                    if cells.cell(*tag) != Cell::Integer(0) {
+                        out.extend_from_slice(b"null");
+                        at += skipped;
+                    }
+                }
+            }
+        }
+    }
+
+    fn literal(&mut self, bytes: &[u8]) {
+        match self.steps.last_mut() {
+            Some(Step::Literal(last)) => last.extend_from_slice(bytes),
+            _ => self.steps.push(Step::Literal(bytes.to_vec())),
+        }
+    }
+
+    /// The number of a database column.
+    fn column(&mut self, name: &str) -> usize {
+        self.columns.push(name.to_owned());
+        self.columns.len() - 1
+    }
+
+    /// `,` but for the first, a line of its own at `depth` where there is one, and `"name":`.
+    fn key(&mut self, name: &str, is_first: bool, depth: Option<usize>) {
+        let mut text = Vec::new();
+        if !is_first {
+            text.push(b',');
+        }
+        text.extend(new_line(depth));
+        json::string(&mut text, name.as_bytes());
+        text.extend_from_slice(if depth.is_some() { b": " } else { b":" });
+        self.literal(&text);
+    }
+
+    fn object(&mut self, schema: &Schema, listed: &[FileColumn], depth: Option<usize>) {
+        let names = Ours::of(schema.signals.iter().map(|signal| signal.name.as_str()));
+        self.literal(b"{");
+        self.key(&names.path, true, depth);
+        self.json_paths(listed);
+        for signal in &schema.signals {
+            self.field(signal, false, depth);
+        }
+        self.key(&names.id, false, depth);
+        self.steps.push(Step::Id);
+        self.literal(&new_line(depth.map(|depth| depth - 1)));
+        self.literal(b"}");
+    }
+
+    fn json_paths(&mut self, listed: &[FileColumn]) {
+        match listed {
+            [] => self.literal(b"null"),
+            [_] => self.steps.push(Step::JsonPath(0)),
+            many => {
+                for (number, file) in many.iter().enumerate() {
+                    let mut text = vec![if number == 0 { b'{' } else { b',' }];
+                    json::string(&mut text, file.name.as_bytes());
+                    text.push(b':');
+                    self.literal(&text);
+                    self.steps.push(Step::JsonPath(number));
+                }
+                self.literal(b"}");
+            }
+        }
+    }
+
+    fn field(&mut self, field: &Field, is_first: bool, depth: Option<usize>) {
+        self.key(&field.name, is_first, depth);
+        match &field.shape {
+            Shape::Column { column, value } => {
+                let number = self.column(column);
+                self.steps.push(Step::Json(number, value.clone()));
+            }
+            Shape::Model { fields, tag, .. } => {
+                let tag = tag.as_ref().map(|tag| self.column(tag));
+                let begin = self.steps.len();
+                if let Some(tag) = tag {
+                    self.steps.push(Step::Optional(tag, 0));
+                    // The literals after it must not run into those before it.
+                    self.steps.push(Step::Literal(Vec::new()));
+                }
+                self.literal(b"{");
+                let below = depth.map(|depth| depth + 1);
+                for (number, field) in fields.iter().enumerate() {
+                    self.field(field, number == 0, below);
+                }
+                self.literal(&new_line(depth.filter(|_| !fields.is_empty())));
+                self.literal(b"}");
+                if tag.is_some() {
+                    let skipped = self.steps.len() - begin - 1;
+                    if let Some(Step::Optional(_, skip)) = self.steps.get_mut(begin) {
+                        *skip = skipped;
+                    }
+                    self.steps.push(Step::Literal(Vec::new()));
+                }
+            }
+        }
+    }
+
+    fn csv(&mut self, schema: &Schema, listed: &[FileColumn]) {
+        let leaves = schema.leaves();
+        let ours = Ours::of(leaves.iter().map(|leaf| leaf.name.as_str()));
+        let mut names = match listed {
+            [] | [_] => vec![ours.path],
+            many => many.iter().map(|file| format!("{}.{}", ours.path, file.name)).collect(),
+        };
+        self.separated((0..names.len()).map(Step::CsvPath));
+        for leaf in &leaves {
+            let number = self.column(leaf.column);
+            self.literal(b",");
+            self.steps.push(Step::Csv(number, leaf.value.clone()));
+            names.push(leaf.name.clone());
+        }
+        self.literal(b",");
+        self.steps.push(Step::Id);
+        names.push(ours.id);
+        let mut header = Vec::new();
+        for (number, name) in names.iter().enumerate() {
+            header.extend((number > 0).then_some(b','));
+            csv::field(&mut header, name.as_bytes());
+        }
+        header.push(b'\n');
+        self.header = header;
+    }
+
+    fn separated(&mut self, steps: impl Iterator<Item = Step>) {
+        for (number, step) in steps.enumerate() {
+            if number > 0 {
+                self.literal(b",");
+            }
+            self.steps.push(step);
+        }
+    }
+
+    fn metadata(&mut self, schema: &Schema, listed: &[FileColumn]) {
+        self.needs_path = (listed.len() == 1).then_some(0);
+        let links = links(listed);
+        self.literal(b"{");
+        for (number, link) in links.iter().enumerate() {
+            self.key(link, number == 0, None);
+            self.steps.push(Step::JsonPath(number));
+        }
+        let is_scalar = |leaf: &Leaf<'_>| leaf.value.is_scalar();
+        let mut taken: Vec<String> = links;
+        for leaf in schema.leaves().into_iter().filter(is_scalar) {
+            let mut name = leaf.name.clone();
+            while taken.contains(&name) || is_link(&name) {
+                name.push('_');
+            }
+            self.key(&name, taken.is_empty(), None);
+            let number = self.column(leaf.column);
+            self.steps.push(Step::Json(number, leaf.value.clone()));
+            taken.push(name);
+        }
+        self.literal(b"}");
+    }
+}
+
+fn path(paths: &Paths, column: usize) -> Option<&[u8]> {
+    paths.get(column)?.as_deref()
+}
+
+/// A line break and the indent of `depth`; nothing on a line of rows.
+fn new_line(depth: Option<usize>) -> Vec<u8> {
+    depth.map_or(Vec::new(), |depth| format!("\n{}", "  ".repeat(depth)).into_bytes())
+}
+
+/// What `path` and `sys__id` are called beside the names of a schema.
+struct Ours {
+    path: String,
+    id: String,
+}
+
+impl Ours {
+    fn of<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+        let taken: Vec<&str> = names.collect();
+        let below = |ours: &str, name: &str| {
+            name.strip_prefix(ours).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let free = |wanted: &str| {
+            let mut name = wanted.to_owned();
+            while taken.iter().any(|taken| below(&name, taken)) {
+                name.insert(0, '_');
+            }
+            name
+        };
+        Self { path: free("path"), id: free("sys__id") }
+    }
+}
+
+/// The names that Hugging Face takes for links to files, one per File column.
+fn links(listed: &[FileColumn]) -> Vec<String> {
+    if listed.len() == 1 {
+        return vec!["file_name".into()];
+    }
+    let mut given: Vec<String> = Vec::new();
+    for file in listed {
+        let mut name = file.name.replace('.', "_");
+        while given.contains(&format!("{name}_file_name")) {
+            name.push('_');
+        }
+        given.push(format!("{name}_file_name"));
+    }
+    given
+}
+
+/// Whether Hugging Face takes a column of this name for links to files
+/// (`folder_based_builder.py`).
+fn is_link(name: &str) -> bool {
+    let is = |suffix: &str| name == suffix || name.ends_with(&format!("_{suffix}"));
+    is("file_name") || is("file_names")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schema(features: &str, table: &[(&str, &str)]) -> Schema {
+        let table: Vec<_> = table.iter().map(|(n, t)| ((*n).into(), (*t).into())).collect();
+        Schema::parse(features, "", &table).expect("a schema")
+    }
+
+    fn pets() -> Schema {
+        let features = r#"{"file":"File@v1","info":"Optional[Info]","label":"str","tags":"list[str]",
+            "_custom_types":{"Info":{"width":"int","box":"Box"},"Box":{"x":"float"}}}"#;
+        schema(
+            features,
+            &[
+                ("file__source", ""),
+                ("file__path", ""),
+                ("file__size", ""),
+                ("info___type_tag", ""),
+                ("info__width", ""),
+                ("info__box__x", ""),
+                ("label", ""),
+                ("tags", ""),
+            ],
+        )
+    }
+
+    fn listed(schema: &Schema) -> Vec<FileColumn> {
+        schema.listed_files().cloned().collect()
+    }
+
+    fn written(schema: &Schema, format: Format, paths: &Paths, cells: &[Cell<'_>]) -> String {
+        let layout = Layout::new(schema, format, &listed(schema));
+        assert_eq!(layout.columns().len(), cells.len(), "{:?}", layout.columns());
+        let mut out = layout.header().to_vec();
+        layout.write(&mut out, RowId::new(7), paths, &cells);
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    const ROW: [Cell<'_>; 8] = [
+        Cell::Text(b"s3://b"),
+        Cell::Text(b"a.jpg"),
+        Cell::Integer(9),
+        Cell::Integer(0),
+        Cell::Integer(400),
+        Cell::Real(0.5),
+        Cell::Text(b"pug"),
+        Cell::Text(b"[\"x\"]"),
+    ];
+
+    fn absent(mut row: [Cell<'_>; 8]) -> [Cell<'_>; 8] {
+        row[3] = Cell::Integer(1);
+        row
+    }
+
+    #[test]
+    fn a_row_is_nested_as_its_models() {
+        let paths = [Some(b"x/a.jpg".to_vec())];
+        assert_eq!(
+            written(&pets(), Format::Jsonl, &paths, &ROW),
+            "{\"path\":\"x/a.jpg\",\"file\":{\"source\":\"s3://b\",\"path\":\"a.jpg\",\"size\":9},\
+             \"info\":{\"width\":400,\"box\":{\"x\":0.5}},\"label\":\"pug\",\"tags\":[\"x\"],\"sys__id\":7}\n"
+        );
+        assert_eq!(
+            written(&pets(), Format::Jsonl, &[None], &absent(ROW)),
+            "{\"path\":null,\"file\":{\"source\":\"s3://b\",\"path\":\"a.jpg\",\"size\":9},\
+             \"info\":null,\"label\":\"pug\",\"tags\":[\"x\"],\"sys__id\":7}\n"
+        );
+    }
+
+    #[test]
+    fn a_row_alone_is_for_people() {
+        let text = written(&pets(), Format::Pretty, &[None], &ROW);
+        let parsed: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let again = serde_json::to_string_pretty(&parsed).expect("JSON");
+        assert_eq!(text.replace("[\"x\"]", "[\n    \"x\"\n  ]"), again + "\n");
+    }
+
+    #[test]
+    fn csv_has_dotted_columns() {
+        assert_eq!(
+            written(
+                &pets(),
+                Format::Csv,
+                &[Some(b"x,y".to_vec())],
+                &[ROW[0], ROW[1], ROW[2], ROW[4], ROW[5], ROW[6], ROW[7]]
+            ),
+            "path,file.source,file.path,file.size,info.width,info.box.x,label,tags,sys__id\n\
+             \"x,y\",s3://b,a.jpg,9,400,0.5,pug,\"[\"\"x\"\"]\",7\n"
+        );
+    }
+
+    #[test]
+    fn hugging_face_has_links_and_scalars() {
+        let cells = [ROW[0], ROW[1], ROW[2], ROW[4], ROW[5], ROW[6]];
+        assert_eq!(
+            written(&pets(), Format::Metadata, &[Some(b"a.jpg".to_vec())], &cells),
+            "{\"file_name\":\"a.jpg\",\"file.source\":\"s3://b\",\"file.path\":\"a.jpg\",\"file.size\":9,\
+             \"info.width\":400,\"info.box.x\":0.5,\"label\":\"pug\"}\n"
+        );
+        assert_eq!(written(&pets(), Format::Metadata, &[None], &cells), "", "no file, no row");
+    }
+
+    #[test]
+    fn several_files_have_a_path_each() {
+        let features = r#"{"a":"File","path":"str","sys__id":"str"}"#;
+        let table = ["a__source", "a__path", "a__size", "b__source", "b__path", "b__size", "path"];
+        let table: Vec<_> = table.iter().map(|name| (*name, "")).collect();
+        let schema = schema(features, &table);
+        let paths = [Some(b"a/1".to_vec()), None];
+        let cells = [Cell::Null; 7];
+        let jsonl = written(&schema, Format::Jsonl, &paths, &cells);
+        assert!(jsonl.starts_with("{\"_path\":{\"a\":\"a/1\",\"b\":null},\"a\":{"), "{jsonl}");
+        let csv = written(&schema, Format::Csv, &paths, &cells);
+        assert!(csv.starts_with("_path.a,_path.b,a.source,"), "{csv}");
+        assert!(csv.ends_with("\na/1,,,,,,,,,7\n"), "{csv}");
+        let metadata = written(&schema, Format::Metadata, &paths, &cells);
+        assert!(
+            metadata.starts_with("{\"a_file_name\":\"a/1\",\"b_file_name\":null,"),
+            "{metadata}"
+        );
+    }
+
+    #[test]
+    fn a_column_that_would_be_a_link_is_none() {
+        let cases =
+            [("file_name", true), ("x_file_names", true), ("file.name", false), ("names", false)];
+        for (name, want) in cases {
+            assert_eq!(is_link(name), want, "{name}");
+        }
+    }
+}
