@@ -1,5 +1,6 @@
 """Real training loaders on a mount, as their manuals say, with worker processes."""
 
+import datetime
 import math
 import os
 
@@ -62,6 +63,8 @@ def same(ours, theirs):
     if isinstance(theirs, float):
         return math.isclose(ours, theirs, rel_tol=0, abs_tol=0)
     if hasattr(theirs, "to_pydatetime"):
+        # Text of one length for all, or the splits of a set would differ in type.
+        ours = datetime.datetime.fromisoformat(ours)
         return ours.replace(tzinfo=None) == theirs.to_pydatetime().replace(tzinfo=None)
     return ours == theirs
 

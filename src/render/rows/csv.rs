@@ -1,11 +1,8 @@
 //! Cells as CSV (RFC 4180, with `\n` at the end of lines): NULL is nothing, an empty text `""`.
 
-use std::io::Write as _;
-
 use super::json;
 use crate::cell::Cell;
 use crate::schema::ValueType;
-use crate::time::Timestamp;
 
 /// Writes one cell of a column of `value`s.
 pub fn cell(out: &mut Vec<u8>, cell: Cell<'_>, value: &ValueType) {
@@ -28,15 +25,10 @@ pub fn cell(out: &mut Vec<u8>, cell: Cell<'_>, value: &ValueType) {
     }
 }
 
-/// As DataChain stores it, which every reader takes for a time: no zone, UTC.
+/// As DataChain stores it, which every reader takes for a time: no zone, UTC; always six digits.
 fn time(out: &mut Vec<u8>, text: &[u8]) {
-    match std::str::from_utf8(text).ok().and_then(Timestamp::parse) {
-        Some(_) if matches!(text.len(), 19 | 26) => out.extend_from_slice(text),
-        Some(time) => {
-            let text = time.to_string();
-            let text = text.strip_suffix(" UTC").unwrap_or(&text);
-            write!(out, "{text}").expect("a vector takes any bytes");
-        }
+    match json::fixed_time(text) {
+        Some(time) => out.extend_from_slice(&time),
         None => field(out, text),
     }
 }
@@ -83,7 +75,7 @@ mod tests {
             (Integer(7), ValueType::Int, "7"),
             (Real(0.5), ValueType::Float, "0.5"),
             (Real(f64::NEG_INFINITY), ValueType::Float, "-inf"),
-            (Text(b"2024-01-02 03:04:05.5"), ValueType::Time, "2024-01-02 03:04:05.500"),
+            (Text(b"2024-01-02 03:04:05.5"), ValueType::Time, "2024-01-02 03:04:05.500000"),
             (Text(b"so,on"), ValueType::Time, "\"so,on\""),
             (Text(b"[0.5,1]"), floats(), "\"[0.5,1]\""),
             (Text(b"[]"), floats(), "[]"),

@@ -3,6 +3,7 @@
 //! Infinities are the tokens `Infinity` and `-Infinity`, and a `NaN` inside a stored list stays one:
 //! Python's `json`, pandas, pyarrow and DuckDB all read them, and no other spelling is read by all four.
 
+use std::borrow::Cow;
 use std::io::Write as _;
 
 use base64::Engine as _;
@@ -45,20 +46,30 @@ fn real(out: &mut Vec<u8>, x: f64) {
     }
 }
 
-/// RFC 3339 in UTC; what is no time stays as it is.
+/// RFC 3339 in UTC with six digits, `2024-01-02T03:04:05.000000Z`; what is no time stays as it is.
 fn time(out: &mut Vec<u8>, text: &[u8]) {
-    match std::str::from_utf8(text).ok().and_then(Timestamp::parse) {
-        // As DataChain stores it: only the space has to go.
-        Some(_) if matches!(text.len(), 19 | 26) && text[10] == b' ' => {
-            out.push(b'"');
-            out.extend_from_slice(&text[..10]);
-            out.push(b'T');
-            out.extend_from_slice(&text[11..]);
+    let start = out.len() + 1;
+    match fixed_time(text) {
+        Some(time) => {
+            string(out, &time);
+            out[start + 10] = b'T';
+            out.truncate(out.len() - 1);
             out.extend_from_slice(b"Z\"");
         }
-        Some(time) => string(out, time.rfc3339().as_bytes()),
         None => string(out, text),
     }
+}
+
+/// A time as DataChain stores it, always with six digits; `None` for what is no time.
+pub fn fixed_time(text: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let time = Timestamp::parse(std::str::from_utf8(text).ok()?)?;
+    let is_stored = text.get(10) == Some(&b' ');
+    let fixed = match text.len() {
+        26 if is_stored => Cow::Borrowed(text),
+        19 if is_stored => Cow::Owned([text, b".000000"].concat()),
+        _ => Cow::Owned(time.fixed().into_bytes()),
+    };
+    (fixed.len() == 26).then_some(fixed)
 }
 
 /// A string. Bytes that are no UTF-8 become U+FFFD.
@@ -306,8 +317,8 @@ mod tests {
                 "\"a\\\"\\\\\\n\\u0000\\u007f\u{e9}\"",
             ),
             (Text(b"\xff"), ValueType::Text, "\"\u{fffd}\""),
-            (Text(b"2024-01-02 03:04:05"), ValueType::Time, "\"2024-01-02T03:04:05Z\""),
-            (Text(b"2024-01-02 03:04:05.5"), ValueType::Time, "\"2024-01-02T03:04:05.500Z\""),
+            (Text(b"2024-01-02 03:04:05"), ValueType::Time, "\"2024-01-02T03:04:05.000000Z\""),
+            (Text(b"2024-01-02 03:04:05.5"), ValueType::Time, "\"2024-01-02T03:04:05.500000Z\""),
             (Text(b"soon"), ValueType::Time, "\"soon\""),
             (Text(b"[0.5,NaN,-Infinity]"), floats(), "[0.5,NaN,-Infinity]"),
             (Text(b" {\"a\":\n [] } "), ValueType::Json, "{\"a\":  [] }"),
