@@ -4,9 +4,11 @@
 //! |---|---|
 //! | [`source`] | the rows a table shows, and the files they name |
 //! | [`text`] | JSON and CSV, measured once and rendered again where they are read |
+//! | [`parquet`] | Parquet, as a file of the cache |
 //! | [`home`] | where finished tables are kept |
 
 pub mod home;
+pub mod parquet;
 pub mod source;
 pub mod text;
 

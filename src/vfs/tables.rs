@@ -1,5 +1,7 @@
 //! The tables of a view's rows: there by name, with exact sizes, never listed.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,10 +10,10 @@ use super::handles::Handle;
 use super::inode::{Inode, Slot};
 use super::place::Place;
 use super::{Answer, Attr, Opened, Vfs};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::kept::Kept;
 use crate::render::rows::Format;
-use crate::tables::{Blocks, TextTable};
+use crate::tables::{Blocks, TextTable, parquet};
 
 /// A table, by its name in the directory of a view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,6 +69,8 @@ impl Default for Tables {
 pub enum Content {
     Small(Bytes),
     Text(Box<TextTable>),
+    /// A file of the cache, and its size.
+    File(File, u64),
 }
 
 impl Content {
@@ -75,6 +79,7 @@ impl Content {
         match self {
             Self::Small(text) => text.len() as u64,
             Self::Text(table) => table.size(),
+            Self::File(_, size) => *size,
         }
     }
 
@@ -83,8 +88,20 @@ impl Content {
         match self {
             Self::Small(text) => Ok(super::cut(text, offset, length)),
             Self::Text(table) => table.read(offset, length),
+            Self::File(file, size) => read_file(file, *size, offset, length),
         }
     }
+}
+
+fn read_file(file: &File, size: u64, offset: u64, length: u32) -> Result<Bytes> {
+    let length = u64::from(length).min(size.saturating_sub(offset)) as usize;
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, offset).map_err(broken)?;
+    Ok(bytes.into())
+}
+
+fn broken(error: std::io::Error) -> Error {
+    Error::new(Kind::Broken, format!("a table in the cache cannot be read: {error}"))
 }
 
 impl Vfs {
@@ -127,7 +144,11 @@ impl Vfs {
                     Table::Count => {
                         return Ok(Content::Small(format!("{}\n", source.row_count()).into()));
                     }
-                    Table::Parquet => return Ok(Content::Small(Bytes::new())),
+                    Table::Parquet => {
+                        let file = parquet::open(&source)?;
+                        let size = file.metadata().map_err(broken)?.len();
+                        return Ok(Content::File(file, size));
+                    }
                     Table::Csv => Format::Csv,
                     Table::Jsonl => Format::Jsonl,
                     Table::Metadata => Format::Metadata,

@@ -13,9 +13,6 @@ use crate::cell::Cell;
 use crate::schema::ValueType;
 use crate::time::Timestamp;
 
-/// The deepest lists and objects that a stored JSON text may nest; deeper ones are written as strings.
-const DEEPEST: usize = 128;
-
 /// Writes one cell of a column of `value`s.
 pub fn cell(out: &mut Vec<u8>, cell: Cell<'_>, value: &ValueType) {
     match (cell, value) {
@@ -133,7 +130,7 @@ fn list(out: &mut Vec<u8>, text: &[u8], item: &ValueType) {
 
 /// A stored JSON text as it is, on one line; as a string where it is none.
 pub fn stored(out: &mut Vec<u8>, text: &[u8]) {
-    let is_json = std::str::from_utf8(text).is_ok() && is_valid(text);
+    let is_json = std::str::from_utf8(text).is_ok() && super::stored::is_valid(text);
     if !is_json {
         return string(out, text);
     }
@@ -142,145 +139,6 @@ pub fn stored(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(text);
     // Outside strings they are only white space; inside, they would not be valid.
     out[start..].iter_mut().filter(|b| matches!(b, b'\n' | b'\r')).for_each(|b| *b = b' ');
-}
-
-/// Whether `text` is one JSON value, `NaN` and infinities allowed.
-fn is_valid(text: &[u8]) -> bool {
-    let mut scan = Scan { text, at: 0 };
-    scan.space();
-    scan.value(DEEPEST).is_some() && {
-        scan.space();
-        scan.at == text.len()
-    }
-}
-
-/// A place in a JSON text. Every step answers `None` where the text is not what it should be.
-struct Scan<'t> {
-    text: &'t [u8],
-    at: usize,
-}
-
-impl Scan<'_> {
-    fn peek(&self) -> Option<u8> {
-        self.text.get(self.at).copied()
-    }
-
-    fn space(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
-        }
-    }
-
-    fn byte(&mut self, wanted: u8) -> Option<()> {
-        (self.peek()? == wanted).then(|| self.at += 1)
-    }
-
-    fn word(&mut self, wanted: &[u8]) -> Option<()> {
-        self.text[self.at..].starts_with(wanted).then(|| self.at += wanted.len())
-    }
-
-    fn value(&mut self, depth: usize) -> Option<()> {
-        match self.peek()? {
-            b'"' => self.string(),
-            b'[' => self.many(depth, b']', Self::value),
-            b'{' => self.many(depth, b'}', Self::pair),
-            b't' => self.word(b"true"),
-            b'f' => self.word(b"false"),
-            b'n' => self.word(b"null"),
-            b'N' => self.word(b"NaN"),
-            b'I' => self.word(b"Infinity"),
-            _ => self.number(),
-        }
-    }
-
-    fn pair(&mut self, depth: usize) -> Option<()> {
-        self.string()?;
-        self.space();
-        self.byte(b':')?;
-        self.space();
-        self.value(depth)
-    }
-
-    /// What stands between brackets, separated by commas.
-    fn many(
-        &mut self,
-        depth: usize,
-        end: u8,
-        each: impl Fn(&mut Self, usize) -> Option<()>,
-    ) -> Option<()> {
-        let depth = depth.checked_sub(1)?;
-        self.at += 1;
-        self.space();
-        if self.byte(end).is_some() {
-            return Some(());
-        }
-        loop {
-            each(self, depth)?;
-            self.space();
-            if self.byte(end).is_some() {
-                return Some(());
-            }
-            self.byte(b',')?;
-            self.space();
-        }
-    }
-
-    fn string(&mut self) -> Option<()> {
-        self.byte(b'"')?;
-        loop {
-            let byte = self.peek()?;
-            self.at += 1;
-            match byte {
-                b'"' => return Some(()),
-                b'\\' => self.escape()?,
-                0..0x20 => return None,
-                _ => {}
-            }
-        }
-    }
-
-    fn escape(&mut self) -> Option<()> {
-        let byte = self.peek()?;
-        self.at += 1;
-        match byte {
-            b'u' => {
-                let digits = self.text.get(self.at..self.at + 4)?;
-                self.at += 4;
-                digits.iter().all(u8::is_ascii_hexdigit).then_some(())
-            }
-            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(()),
-            _ => None,
-        }
-    }
-
-    fn digits(&mut self) -> Option<()> {
-        let from = self.at;
-        while self.peek().is_some_and(|b| b.is_ascii_digit()) {
-            self.at += 1;
-        }
-        (self.at > from).then_some(())
-    }
-
-    fn number(&mut self) -> Option<()> {
-        if self.byte(b'-').is_some() && self.peek() == Some(b'I') {
-            return self.word(b"Infinity");
-        }
-        match self.byte(b'0') {
-            Some(()) => {}
-            None => self.digits()?,
-        }
-        if self.byte(b'.').is_some() {
-            self.digits()?;
-        }
-        if matches!(self.peek(), Some(b'e' | b'E')) {
-            self.at += 1;
-            if matches!(self.peek(), Some(b'+' | b'-')) {
-                self.at += 1;
-            }
-            self.digits()?;
-        }
-        Some(())
-    }
 }
 
 #[cfg(test)]
@@ -333,38 +191,6 @@ mod tests {
         for (cell, value, want) in cases {
             assert_eq!(written(cell, &value), want, "{cell:?} as {value:?}");
         }
-    }
-
-    #[test]
-    fn knows_json_from_other_text() {
-        let good = ["0", "-0.5e+3", "\"\\u00e9\\/\"", "[1,[2],{}]", "{\"a\":{\"b\":null}}", "NaN"];
-        let bad = [
-            "",
-            "01",
-            "1.",
-            "-",
-            "+1",
-            "[1,]",
-            "{\"a\"}",
-            "{a:1}",
-            "\"\n\"",
-            "\"\\x\"",
-            "\"\\u12\"",
-            "[1] 2",
-            "nul",
-            "-NaN",
-            "1e",
-            "\"",
-        ];
-        for text in good {
-            assert!(is_valid(text.as_bytes()), "{text}");
-        }
-        for text in bad {
-            assert!(!is_valid(text.as_bytes()), "{text}");
-        }
-        let nest = |n: usize| "[".repeat(n) + &"]".repeat(n);
-        assert!(is_valid(nest(DEEPEST).as_bytes()) && !is_valid(nest(DEEPEST + 1).as_bytes()));
-        assert!(!is_valid("[".repeat(1_000_000).as_bytes()));
     }
 
     proptest! {

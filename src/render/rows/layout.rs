@@ -265,13 +265,15 @@ fn new_line(depth: Option<usize>) -> Vec<u8> {
 }
 
 /// What `path` and `sys__id` are called beside the names of a schema.
-struct Ours {
-    path: String,
-    id: String,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ours {
+    pub path: String,
+    pub id: String,
 }
 
 impl Ours {
-    fn of<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+    /// Free of the names of signals, or of dotted names.
+    pub fn of<'a>(names: impl Iterator<Item = &'a str>) -> Self {
         let taken: Vec<&str> = names.collect();
         let below = |ours: &str, name: &str| {
             name.strip_prefix(ours).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))

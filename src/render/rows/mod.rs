@@ -8,12 +8,14 @@
 //! |---|---|
 //! | `layout` | from a schema to the steps of each format |
 //! | [`json`], [`csv`] | one cell as each writes it |
+//! | [`stored`] | stored JSON taken apart |
 
 mod csv;
 mod json;
 mod layout;
+pub mod stored;
 
-pub use layout::{Format, Layout};
+pub use layout::{Format, Layout, Ours};
 
 /// The relative path of a row's file in each listed File column; `None` where it names none.
 pub type Paths = [Option<Vec<u8>>];

@@ -1,0 +1,261 @@
+//! JSON as DataChain stores it in cells: checked, and taken apart without being built.
+//!
+//! Bare `NaN`, `Infinity` and `-Infinity` are values here. Everything is one pass over the bytes.
+
+/// The deepest lists and objects may nest; what is deeper is no JSON here.
+const DEEPEST: usize = 128;
+
+/// Whether `text` is one JSON value, `NaN` and infinities allowed.
+pub fn is_valid(text: &[u8]) -> bool {
+    let mut scan = Scan { text, at: 0 };
+    scan.space();
+    scan.value(DEEPEST).is_some() && {
+        scan.space();
+        scan.at == text.len()
+    }
+}
+
+/// The items of a JSON list, each a text of its own; `None` for what is no list.
+pub fn items(text: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut items = Vec::new();
+    whole(text, b'[', b']', |scan| {
+        let start = scan.at;
+        scan.value(DEEPEST)?;
+        items.push(&text[start..scan.at]);
+        Some(())
+    })?;
+    Some(items)
+}
+
+/// The fields of a JSON object in order, each value a text of its own; `None` for what is none.
+pub fn fields(text: &[u8]) -> Option<Vec<(String, &[u8])>> {
+    let mut fields = Vec::new();
+    whole(text, b'{', b'}', |scan| {
+        let start = scan.at;
+        scan.string()?;
+        let name = self::text(&text[start..scan.at])?;
+        scan.space();
+        scan.byte(b':')?;
+        scan.space();
+        let start = scan.at;
+        scan.value(DEEPEST)?;
+        fields.push((name, &text[start..scan.at]));
+        Some(())
+    })?;
+    Some(fields)
+}
+
+/// What a JSON string says; `None` for what is none.
+pub fn text(string: &[u8]) -> Option<String> {
+    serde_json::from_slice(string).ok()
+}
+
+/// Goes through one list or object and nothing after it.
+fn whole<'t>(
+    text: &'t [u8],
+    begin: u8,
+    end: u8,
+    mut each: impl FnMut(&mut Scan<'t>) -> Option<()>,
+) -> Option<()> {
+    let mut scan = Scan { text, at: 0 };
+    scan.space();
+    if scan.peek()? != begin {
+        return None;
+    }
+    scan.many(DEEPEST, end, |scan, _| each(scan))?;
+    scan.space();
+    (scan.at == text.len()).then_some(())
+}
+
+/// A place in a JSON text. Every step answers `None` where the text is not what it should be.
+struct Scan<'t> {
+    text: &'t [u8],
+    at: usize,
+}
+
+impl Scan<'_> {
+    fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    fn space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn byte(&mut self, wanted: u8) -> Option<()> {
+        (self.peek()? == wanted).then(|| self.at += 1)
+    }
+
+    fn word(&mut self, wanted: &[u8]) -> Option<()> {
+        self.text[self.at..].starts_with(wanted).then(|| self.at += wanted.len())
+    }
+
+    fn value(&mut self, depth: usize) -> Option<()> {
+        match self.peek()? {
+            b'"' => self.string(),
+            b'[' => self.many(depth, b']', Self::value),
+            b'{' => self.many(depth, b'}', Self::pair),
+            b't' => self.word(b"true"),
+            b'f' => self.word(b"false"),
+            b'n' => self.word(b"null"),
+            b'N' => self.word(b"NaN"),
+            b'I' => self.word(b"Infinity"),
+            _ => self.number(),
+        }
+    }
+
+    fn pair(&mut self, depth: usize) -> Option<()> {
+        self.string()?;
+        self.space();
+        self.byte(b':')?;
+        self.space();
+        self.value(depth)
+    }
+
+    /// What stands between brackets, separated by commas.
+    fn many(
+        &mut self,
+        depth: usize,
+        end: u8,
+        mut each: impl FnMut(&mut Self, usize) -> Option<()>,
+    ) -> Option<()> {
+        let depth = depth.checked_sub(1)?;
+        self.at += 1;
+        self.space();
+        if self.byte(end).is_some() {
+            return Some(());
+        }
+        loop {
+            each(self, depth)?;
+            self.space();
+            if self.byte(end).is_some() {
+                return Some(());
+            }
+            self.byte(b',')?;
+            self.space();
+        }
+    }
+
+    fn string(&mut self) -> Option<()> {
+        self.byte(b'"')?;
+        loop {
+            let byte = self.peek()?;
+            self.at += 1;
+            match byte {
+                b'"' => return Some(()),
+                b'\\' => self.escape()?,
+                0..0x20 => return None,
+                _ => {}
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Option<()> {
+        let byte = self.peek()?;
+        self.at += 1;
+        match byte {
+            b'u' => {
+                let digits = self.text.get(self.at..self.at + 4)?;
+                self.at += 4;
+                digits.iter().all(u8::is_ascii_hexdigit).then_some(())
+            }
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(()),
+            _ => None,
+        }
+    }
+
+    fn digits(&mut self) -> Option<()> {
+        let from = self.at;
+        while self.peek().is_some_and(|b| b.is_ascii_digit()) {
+            self.at += 1;
+        }
+        (self.at > from).then_some(())
+    }
+
+    fn number(&mut self) -> Option<()> {
+        if self.byte(b'-').is_some() && self.peek() == Some(b'I') {
+            return self.word(b"Infinity");
+        }
+        match self.byte(b'0') {
+            Some(()) => {}
+            None => self.digits()?,
+        }
+        if self.byte(b'.').is_some() {
+            self.digits()?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_json_from_other_text() {
+        let good = ["0", "-0.5e+3", "\"\\u00e9\\/\"", "[1,[2],{}]", "{\"a\":{\"b\":null}}", "NaN"];
+        let bad = [
+            "",
+            "01",
+            "1.",
+            "-",
+            "+1",
+            "[1,]",
+            "{\"a\"}",
+            "{a:1}",
+            "\"\n\"",
+            "\"\\x\"",
+            "\"\\u12\"",
+            "[1] 2",
+            "nul",
+            "-NaN",
+            "1e",
+            "\"",
+        ];
+        for text in good {
+            assert!(is_valid(text.as_bytes()), "{text}");
+        }
+        for text in bad {
+            assert!(!is_valid(text.as_bytes()), "{text}");
+        }
+        let nest = |n: usize| "[".repeat(n) + &"]".repeat(n);
+        assert!(is_valid(nest(DEEPEST).as_bytes()) && !is_valid(nest(DEEPEST + 1).as_bytes()));
+        assert!(!is_valid("[".repeat(1_000_000).as_bytes()));
+    }
+
+    #[test]
+    fn takes_lists_and_objects_apart() {
+        let texts = |items: Option<Vec<&[u8]>>| {
+            items.map(|i| {
+                i.iter().map(|t| String::from_utf8_lossy(t).into_owned()).collect::<Vec<_>>()
+            })
+        };
+        let cases: [(&str, Option<&[&str]>); 7] = [
+            ("[]", Some(&[])),
+            (" [ 1 , [2, 3],{\"a\":\"]\"} ] ", Some(&["1", "[2, 3]", "{\"a\":\"]\"}"])),
+            ("[NaN,-Infinity]", Some(&["NaN", "-Infinity"])),
+            ("[1] 2", None),
+            ("[1,]", None),
+            ("{}", None),
+            ("", None),
+        ];
+        for (text, want) in cases {
+            let want = want.map(|w| w.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>());
+            assert_eq!(texts(items(text.as_bytes())), want, "{text}");
+        }
+        let found = fields(b"{\"a\\u0062\": [1], \"c\":null}").expect("an object");
+        assert_eq!(found, [("ab".to_owned(), &b"[1]"[..]), ("c".to_owned(), b"null")]);
+        assert_eq!(fields(b"[1]"), None);
+        assert_eq!(text(b"\"a\\/b\"").as_deref(), Some("a/b"));
+        assert_eq!(text(b"7"), None);
+    }
+}

@@ -1,0 +1,141 @@
+//! One leaf column of a row group while it is gathered: values, and the levels that tell where a NULL,
+//! an absent model or an empty list stands in their place.
+
+use bytes::Bytes;
+use parquet::column::writer::ColumnWriter;
+use parquet::data_type::ByteArray;
+use parquet::errors::Result;
+
+/// A gathered column of some rows.
+#[derive(Debug)]
+pub struct Column {
+    values: Values,
+    defined: Vec<i16>,
+    repeated: Vec<i16>,
+    /// The level of a value that is there.
+    full: i16,
+    is_repeated: bool,
+}
+
+#[derive(Debug)]
+enum Values {
+    Bool(Vec<bool>),
+    Int(Vec<i64>),
+    Float(Vec<f64>),
+    /// All texts one after another, and where each ends.
+    Bytes(Vec<u8>, Vec<usize>),
+}
+
+/// What a leaf holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Physical {
+    Bool,
+    Int,
+    Float,
+    Bytes,
+}
+
+/// A value on its way into a column of its kind.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Scalar<'a> {
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Bytes(&'a [u8]),
+}
+
+impl Column {
+    /// `full` is the level of a value that is there; `is_repeated` tells whether it lies in a list.
+    pub fn new(physical: Physical, full: i16, is_repeated: bool) -> Self {
+        let values = match physical {
+            Physical::Bool => Values::Bool(Vec::new()),
+            Physical::Int => Values::Int(Vec::new()),
+            Physical::Float => Values::Float(Vec::new()),
+            Physical::Bytes => Values::Bytes(Vec::new(), Vec::new()),
+        };
+        Self { values, defined: Vec::new(), repeated: Vec::new(), full, is_repeated }
+    }
+
+    /// An empty one of the same kind.
+    pub fn again(&self) -> Self {
+        let physical = match &self.values {
+            Values::Bool(_) => Physical::Bool,
+            Values::Int(_) => Physical::Int,
+            Values::Float(_) => Physical::Float,
+            Values::Bytes(..) => Physical::Bytes,
+        };
+        Self::new(physical, self.full, self.is_repeated)
+    }
+
+    /// Adds nothing: `level` tells how far down something is there.
+    pub fn push_none(&mut self, level: i16, repeated: i16) {
+        self.defined.push(level);
+        if self.is_repeated {
+            self.repeated.push(repeated);
+        }
+    }
+
+    /// Adds a value; one of another kind than the column's is nothing at the level above, and told.
+    pub fn push(&mut self, value: Scalar<'_>, repeated: i16) -> bool {
+        match (&mut self.values, value) {
+            (Values::Bool(all), Scalar::Bool(value)) => all.push(value),
+            (Values::Int(all), Scalar::Int(value)) => all.push(value),
+            (Values::Float(all), Scalar::Float(value)) => all.push(value),
+            (Values::Bytes(all, ends), Scalar::Bytes(value)) => {
+                all.extend_from_slice(value);
+                ends.push(all.len());
+            }
+            _ => {
+                self.push_none(self.full - 1, repeated);
+                return false;
+            }
+        }
+        self.push_none(self.full, repeated);
+        true
+    }
+
+    /// Bytes of memory, about.
+    pub fn weight(&self) -> usize {
+        let values = match &self.values {
+            Values::Bool(all) => all.len(),
+            Values::Int(all) => all.len() * 8,
+            Values::Float(all) => all.len() * 8,
+            Values::Bytes(all, ends) => all.len() + ends.len() * 8,
+        };
+        values + 2 * (self.defined.len() + self.repeated.len())
+    }
+
+    /// Writes it as a chunk of a row group.
+    pub fn write(self, out: &mut ColumnWriter<'_>) -> Result<()> {
+        let defined = Some(&self.defined[..]);
+        let repeated = self.is_repeated.then_some(&self.repeated[..]);
+        match (self.values, out) {
+            (Values::Bool(all), ColumnWriter::BoolColumnWriter(out)) => {
+                out.write_batch(&all, defined, repeated)?;
+            }
+            (Values::Int(all), ColumnWriter::Int64ColumnWriter(out)) => {
+                out.write_batch(&all, defined, repeated)?;
+            }
+            (Values::Float(all), ColumnWriter::DoubleColumnWriter(out)) => {
+                out.write_batch(&all, defined, repeated)?;
+            }
+            (Values::Bytes(all, ends), ColumnWriter::ByteArrayColumnWriter(out)) => {
+                out.write_batch(&slices(all, &ends), defined, repeated)?;
+            }
+            _ => return Err(parquet::errors::ParquetError::General("columns out of step".into())),
+        }
+        Ok(())
+    }
+}
+
+/// Slices of one buffer, none copied.
+fn slices(all: Vec<u8>, ends: &[usize]) -> Vec<ByteArray> {
+    let all = Bytes::from(all);
+    let mut start = 0;
+    let slice = |end: &usize| {
+        let value = all.slice(start..*end);
+        start = *end;
+        ByteArray::from(value)
+    };
+    ends.iter().map(slice).collect()
+}
