@@ -1,4 +1,4 @@
-//! The rows that a table shows, in order, with the relative paths of their files.
+//! The rows that a table shows, in order.
 
 use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
@@ -85,21 +85,6 @@ impl Source {
                 format!("row {id} of `{}` is not the one that was packed", self.of),
             )),
         })
-    }
-
-    /// Where the file is that a row names in a listed File column, from the directory that the table
-    /// stands in: the column's directory comes first where there are several. `None` for no file.
-    ///
-    /// # Errors
-    /// A damaged pack.
-    pub fn path(&self, column: u16, ordinal: u32) -> Result<Option<Vec<u8>>> {
-        let Some(entry) = self.pack.entry_of(column, ordinal)? else { return Ok(None) };
-        let path = self.pack.path(entry)?;
-        let columns = self.pack.columns();
-        Ok(Some(match columns.get(usize::from(column)).filter(|_| columns.len() > 1) {
-            Some(column) => [&column.directory, &path[..]].join(&b'/'),
-            None => path,
-        }))
     }
 
     /// The ordinals of the rows, rising.
