@@ -9,21 +9,16 @@ use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use tracing::level_filters::LevelFilter;
 
 use super::mount::{Mount, Plan};
-use super::places;
 use super::registry::{self, Note};
-use crate::catalog::Catalog;
+use super::{access, places};
 use crate::error::{Error, Kind, Result};
 use crate::fuse::session;
-use crate::pack::Packs;
-use crate::store::{self, Stores};
-use crate::vfs::Vfs;
 
 /// What the child tells the parent.
 #[derive(Debug, Serialize, Deserialize)]
@@ -35,7 +30,7 @@ enum Report {
 /// Mounts and serves in this process; the log is stderr.
 pub fn foreground(plan: &Plan) -> Result<()> {
     log_to_stderr();
-    let (catalog, mountpoint) = (plan.catalog.clone(), plan.mountpoint.clone());
+    let (catalog, mountpoint) = (plan.access.catalog.clone(), plan.mountpoint.clone());
     serve(plan, None, move || {
         tracing::info!("{} is mounted at {}", catalog.display(), mountpoint.display());
     })
@@ -134,28 +129,14 @@ fn kind_of(code: u8) -> Kind {
 
 /// Builds the house and serves until unmounted.
 fn serve(plan: &Plan, log: Option<&Path>, ready: impl FnOnce() + Send + 'static) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)))
-        .thread_name("dcfs-task")
-        .enable_all()
-        .build()
-        .map_err(|error| Error::new(Kind::Broken, error))?;
-    let catalog = Arc::new(Catalog::open(&plan.catalog)?);
-    let stores = Stores::new(store::Config {
-        endpoint_url: plan.endpoint_url.clone(),
-        region: plan.region.clone(),
-        anon: plan.anon,
-        timeout: plan.timeout,
-        forbidden: forbidden(plan),
-    });
-    stores.check()?;
-    let packs = Packs::new(catalog.clone(), plan.cache.clone());
-    let vfs = Vfs::new(catalog, packs, stores, plan.timeout);
+    let runtime = access::runtime()?;
+    let vfs = plan.access.vfs(plan.access.timeout, &[&plan.mountpoint])?;
     let note = note(plan, log);
     let options = session::Options {
         mountpoint: plan.mountpoint.clone(),
-        catalog: plan.catalog.clone(),
+        catalog: plan.access.catalog.clone(),
         allow_other: plan.allow_other,
+        xattr: plan.xattr,
     };
     let ready = move || {
         note.write().ok();
@@ -169,19 +150,13 @@ fn serve(plan: &Plan, log: Option<&Path>, ready: impl FnOnce() + Send + 'static)
     Ok(served?)
 }
 
-/// What no row may ever serve: the open catalog (and its journals), the cache, and the mount itself,
-/// reading which would wait for ourselves.
-fn forbidden(plan: &Plan) -> Vec<std::path::PathBuf> {
-    vec![plan.catalog.clone(), plan.cache.clone(), plan.mountpoint.clone()]
-}
-
 fn note(plan: &Plan, log: Option<&Path>) -> Note {
     Note {
         mountpoint: plan.mountpoint.to_string_lossy().into_owned(),
-        catalog: plan.catalog.to_string_lossy().into_owned(),
+        catalog: plan.access.catalog.to_string_lossy().into_owned(),
         pid: std::process::id(),
         log: log.map(Path::to_path_buf),
-        cache: plan.cache.clone(),
+        cache: plan.access.cache.clone(),
         since: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs()),
     }
 }

@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use super::access::AccessArgs;
 use super::mount::Mount;
 use super::options::MountOptions;
 use super::output::{self, Output};
@@ -102,15 +103,13 @@ impl Request {
     fn into_mount(self) -> Option<Mount> {
         (!self.fake).then_some(Mount {
             mountpoint: self.dir,
-            catalog: CatalogArg { catalog: Some(self.spec) },
+            access: AccessArgs {
+                catalog: CatalogArg { catalog: Some(self.spec) },
+                ..AccessArgs::default()
+            },
             foreground: false,
             options: self.options,
-            cache_dir: None,
-            timeout: None,
             allow_other: false,
-            anon: false,
-            endpoint_url: None,
-            region: None,
             report: false,
         })
     }

@@ -6,12 +6,14 @@
 //! | file | what lives there |
 //! |---|---|
 //! | [`mount`], [`daemon`] | `dcfs mount`, and the process that stays behind it |
+//! | [`access`] | the flags for the catalog and the bytes, and the file system over them |
 //! | [`helper`], [`options`] | the same by `mount -t fuse.dcfs` and fstab; `-o` |
 //! | [`unmount`], [`status`], [`registry`] | mounts that are there |
 //! | [`ls`], [`page`] | what the catalog holds, without a mount |
 //! | [`doctor`] | what is missing on this machine |
 //! | [`output`], [`places`] | stdout and JSON; folders of the user |
 
+pub mod access;
 pub mod daemon;
 pub mod doctor;
 pub mod helper;

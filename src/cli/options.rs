@@ -10,12 +10,17 @@ use crate::error::Result;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MountOptions {
     pub allow_other: bool,
+    pub xattr: bool,
     pub anon: bool,
     pub endpoint_url: Option<String>,
     pub region: Option<String>,
     pub cache_dir: Option<PathBuf>,
     pub timeout: Option<Duration>,
 }
+
+/// What [`MountOptions`] knows, for messages.
+const KNOWN: &str =
+    "allow_other, xattr, anon, endpoint_url=URL, region=R, cache_dir=DIR, timeout=60s";
 
 /// Options that are true of every dcfs mount, or that mount(8), fstab and systemd use themselves.
 const IGNORED: &[&str] = &[
@@ -70,6 +75,7 @@ impl MountOptions {
         let plain = name.replace('-', "_");
         match (plain.as_str(), value) {
             ("allow_other", None) => self.allow_other = true,
+            ("xattr", None) => self.xattr = true,
             ("anon", None) => self.anon = true,
             ("endpoint_url", Some(url)) => self.endpoint_url = Some(url.into()),
             ("region", Some(region)) => self.region = Some(region.into()),
@@ -78,9 +84,7 @@ impl MountOptions {
             ("", None) => {}
             _ if name.starts_with("x-") || IGNORED.contains(&name) => {}
             _ => {
-                let known =
-                    "allow_other, anon, endpoint_url=URL, region=R, cache_dir=DIR, timeout=60s";
-                return Err(usage(format!("unknown mount option `{option}`; known are {known}")));
+                return Err(usage(format!("unknown mount option `{option}`; known are {KNOWN}")));
             }
         }
         Ok(())
@@ -129,9 +133,10 @@ mod tests {
 
     #[test]
     fn takes_what_fstab_says() {
-        let list = "rw,_netdev,nofail,x-systemd.automount,allow_other,endpoint-url=http://h:1/a\\,b,timeout=5s";
+        let list = "rw,_netdev,nofail,x-systemd.automount,allow_other,xattr,endpoint-url=http://h:1/a\\,b,timeout=5s";
         let want = MountOptions {
             allow_other: true,
+            xattr: true,
             endpoint_url: Some("http://h:1/a,b".into()),
             timeout: Some(Duration::from_secs(5)),
             ..MountOptions::default()

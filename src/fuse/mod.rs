@@ -31,6 +31,7 @@ use tokio::runtime::Handle;
 
 use crate::error::{Error, Kind, Result};
 use crate::render::markdown::visible;
+use crate::vfs::attributes::{self, Attribute};
 use crate::vfs::listing::Listing;
 use crate::vfs::{Answer, Attr, Entry, FileKind, Opened, Totals, Vfs};
 
@@ -53,6 +54,8 @@ pub struct Door {
     vfs: Arc<Vfs>,
     runtime: Handle,
     owner: (u32, u32),
+    /// Whether it answers for extended attributes.
+    xattr: bool,
 }
 
 /// Who asked for what: the fields of a log line.
@@ -66,9 +69,10 @@ struct Call {
 }
 
 impl Door {
-    /// Serves `vfs`; every file belongs to `owner`, as `(uid, gid)`.
-    pub fn new(vfs: Arc<Vfs>, runtime: Handle, owner: (u32, u32)) -> Self {
-        Self { vfs, runtime, owner }
+    /// Serves `vfs`; every file belongs to `owner`, as `(uid, gid)`. Without `xattr` the kernel is told
+    /// once that there are no attributes, and asks for none again.
+    pub fn new(vfs: Arc<Vfs>, runtime: Handle, owner: (u32, u32), xattr: bool) -> Self {
+        Self { vfs, runtime, owner, xattr }
     }
 
     fn call(&self, op: &'static str, req: &Request, ino: INodeNo, name: Option<&OsStr>) -> Call {
@@ -231,6 +235,31 @@ fn reply_statfs(reply: ReplyStatfs, totals: std::result::Result<Totals, Errno>) 
     }
 }
 
+fn reply_attribute(reply: ReplyXattr, room: u32, found: std::result::Result<Attribute, Errno>) {
+    match found {
+        Ok(Attribute::Value(value)) => reply_sized(reply, room, &value),
+        Ok(Attribute::Absent) => reply.error(Errno::ENODATA),
+        Ok(Attribute::TooLong) => reply.error(Errno::E2BIG),
+        Err(errno) => reply.error(errno),
+    }
+}
+
+/// A value for a caller that has `room` bytes, or that asks with none how many it needs.
+fn reply_sized(reply: ReplyXattr, room: u32, value: &[u8]) {
+    debug_assert!(value.len() <= attributes::LONGEST, "longer than Linux takes");
+    match value.len() as u32 {
+        size if room == 0 => reply.size(size),
+        size if size > room => reply.error(Errno::ERANGE),
+        _ => reply.data(value),
+    }
+}
+
+/// Only ENOSYS makes the kernel stop asking: `ls -l` asks two attributes of every entry.
+fn decline(op: &str, reply: ReplyXattr) {
+    tracing::debug!("{op} is not answered; mount with `-o xattr` for attributes");
+    reply.error(Errno::ENOSYS);
+}
+
 impl Filesystem for Door {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
         // Each alone: an older kernel that lacks one still has the others.
@@ -375,14 +404,43 @@ impl Filesystem for Door {
         self.answer(call, self.vfs.totals(), |totals| reply_statfs(reply, totals));
     }
 
-    // What follows is answered so that the kernel stops asking, or falls back to what it does itself.
-
-    fn getxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, reply: ReplyXattr) {
-        reply.error(Errno::ENOSYS);
+    fn getxattr(&self, req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        if !self.xattr {
+            return decline("getxattr", reply);
+        }
+        let call = self.call("getxattr", req, ino, None);
+        let answer = self.vfs.attribute(ino.0, name.as_bytes());
+        self.answer(call, answer, move |found| reply_attribute(reply, size, found));
     }
 
-    fn listxattr(&self, _: &Request, _: INodeNo, _: u32, reply: ReplyXattr) {
-        reply.error(Errno::ENOSYS);
+    fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        if !self.xattr {
+            return decline("listxattr", reply);
+        }
+        let call = self.call("listxattr", req, ino, None);
+        self.answer(call, self.vfs.attributes(ino.0), move |names| match names {
+            Ok(names) => reply_sized(reply, size, &names),
+            Err(errno) => reply.error(errno),
+        });
+    }
+
+    // What follows is answered so that the kernel stops asking, or falls back to what it does itself.
+
+    fn setxattr(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: &OsStr,
+        _: &[u8],
+        _: i32,
+        _: u32,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn removexattr(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
+        reply.error(Errno::EROFS);
     }
 
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {

@@ -38,6 +38,8 @@ pub struct Options {
     pub catalog: PathBuf,
     /// Let other users in.
     pub allow_other: bool,
+    /// Answer for extended attributes.
+    pub xattr: bool,
 }
 
 /// Mounts `vfs` and serves it until it is unmounted. `ready` is called once the mount answers.
@@ -50,7 +52,8 @@ pub fn serve(
     options: &Options,
     ready: impl FnOnce() + Send + 'static,
 ) -> Result<(), Error> {
-    let door = Door::new(vfs, runtime, (geteuid().as_raw(), getegid().as_raw()));
+    let owner = (geteuid().as_raw(), getegid().as_raw());
+    let door = Door::new(vfs, runtime, owner, options.xattr);
     let session = mount(door, options)?;
     let own = Own::of(&options.mountpoint);
     unmount_on_signals(own.clone()).map_err(Error::Refused)?;

@@ -282,11 +282,17 @@ impl Pack {
 
     /// The rows that name the entry's object, in order; at least one.
     pub fn rows(&self, entry: u32) -> Result<Vec<RowId>> {
+        self.first_rows(entry, usize::MAX)
+    }
+
+    /// The first `most` of [`Pack::rows`]: there may be millions.
+    pub fn first_rows(&self, entry: u32, most: usize) -> Result<Vec<RowId>> {
         self.guarded(|| {
             let (reader, base) = self.part(self.find_column(entry)?)?;
             let unknown = || Error::damaged("an entry names a row that is not there");
             reader
                 .ordinals(entry - base)?
+                .take(most)
                 .map(|ordinal| self.ids.get(ordinal).ok_or_else(unknown))
                 .collect()
         })

@@ -11,6 +11,7 @@
 //! | [`asking`], [`place`] | from memory now, or in a task; a view with its pack and its rows |
 //! | [`beside`], [`rows`], [`hugging_face`], [`tables`] | what stands beside the files |
 //! | [`sets`] | the values of columns and the rows of views |
+//! | [`attributes`] | what rows say of their files, as extended attributes |
 //! | [`inode`] | what the bits of an inode number say |
 //! | [`views`], [`links`] | the two tables that grow: versions seen, links seen |
 //! | [`datasets`] | `datasets/` as the catalog stands now |
@@ -20,6 +21,7 @@
 //! | [`handles`] | open files |
 
 mod asking;
+pub mod attributes;
 mod beside;
 pub mod datasets;
 pub mod handles;

@@ -76,7 +76,7 @@ impl Vfs {
     }
 
     /// The object behind an entry, proven to be the one that was packed.
-    fn object(&self, number: u64, place: &Place, entry: u32) -> Result<Object> {
+    pub(super) fn object(&self, number: u64, place: &Place, entry: u32) -> Result<Object> {
         let (of, pack) = (&place.view.of, &place.pack);
         let facts = pack.facts(entry)?;
         let row = pack.first_row(entry)?;

@@ -11,7 +11,7 @@
 //! | [`stored`] | stored JSON taken apart |
 
 mod csv;
-mod json;
+pub mod json;
 mod layout;
 pub mod stored;
 

@@ -1,0 +1,118 @@
+//! How a command reaches the catalog and the bytes that its rows name: the flags, what they mean, and
+//! the file system over it all, for the mount and for commands that need no mount.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+
+use super::options::{MountOptions, parse_duration};
+use super::{CatalogArg, places};
+use crate::catalog::{self, Catalog};
+use crate::error::{Error, Kind, Result};
+use crate::pack::Packs;
+use crate::store::{self, Stores};
+use crate::vfs::Vfs;
+
+/// No request of a program waits longer, unless `--timeout` says so.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What may be typed.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct AccessArgs {
+    #[command(flatten)]
+    pub catalog: CatalogArg,
+    /// Where packed versions are kept [default: $XDG_CACHE_HOME/dcfs]
+    #[arg(long, value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// The longest that any request may wait, retries included [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub timeout: Option<Duration>,
+    /// Do not sign requests: for public buckets
+    #[arg(long)]
+    pub anon: bool,
+    /// Address of an S3-compatible server, e.g. http://localhost:9000
+    #[arg(long, value_name = "URL")]
+    pub endpoint_url: Option<String>,
+    /// Region of the buckets [default: AWS_REGION]
+    #[arg(long, value_name = "R")]
+    pub region: Option<String>,
+}
+
+/// What it means: everything found, checked and made absolute.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// The database file.
+    pub catalog: PathBuf,
+    pub cache: PathBuf,
+    pub timeout: Duration,
+    pub anon: bool,
+    pub endpoint_url: Option<String>,
+    pub region: Option<String>,
+}
+
+impl AccessArgs {
+    /// Flags win over options of the same meaning.
+    pub fn or(self, options: &MountOptions) -> Self {
+        Self {
+            catalog: self.catalog,
+            cache_dir: self.cache_dir.or_else(|| options.cache_dir.clone()),
+            timeout: self.timeout.or(options.timeout),
+            anon: self.anon || options.anon,
+            endpoint_url: self.endpoint_url.or_else(|| options.endpoint_url.clone()),
+            region: self.region.or_else(|| options.region.clone()),
+        }
+    }
+
+    /// Finds the catalog and makes the cache directory.
+    ///
+    /// # Errors
+    /// No catalog, with the places looked at; a cache that cannot be made.
+    pub fn resolve(self) -> Result<Access> {
+        let catalog = catalog::locate(self.catalog.catalog.as_deref())?;
+        let cache = self.cache_dir.unwrap_or_else(places::cache);
+        places::private(&cache)?;
+        Ok(Access {
+            catalog,
+            cache: std::fs::canonicalize(&cache).unwrap_or(cache),
+            timeout: self.timeout.unwrap_or(TIMEOUT),
+            anon: self.anon,
+            endpoint_url: self.endpoint_url,
+            region: self.region,
+        })
+    }
+}
+
+impl Access {
+    /// The file system. Its answers wait no longer than `patience`; those of a store, no longer than
+    /// `--timeout`. No row may ever serve the open catalog (and its journals), the cache, or what is
+    /// in `own`: a mount itself, reading which would wait for ourselves.
+    ///
+    /// # Errors
+    /// The catalog cannot be opened; the address of the store is none.
+    pub fn vfs(&self, patience: Duration, own: &[&Path]) -> Result<Arc<Vfs>> {
+        let catalog = Arc::new(Catalog::open(&self.catalog)?);
+        let own = own.iter().map(|path| path.to_path_buf());
+        let stores = Stores::new(store::Config {
+            endpoint_url: self.endpoint_url.clone(),
+            region: self.region.clone(),
+            anon: self.anon,
+            timeout: self.timeout,
+            forbidden: [self.catalog.clone(), self.cache.clone()].into_iter().chain(own).collect(),
+        });
+        stores.check()?;
+        let packs = Packs::new(catalog.clone(), self.cache.clone());
+        Ok(Vfs::new(catalog, packs, stores, patience))
+    }
+}
+
+/// Threads for what waits.
+pub fn runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)))
+        .thread_name("dcfs-task")
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new(Kind::Broken, error))
+}
