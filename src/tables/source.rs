@@ -13,6 +13,9 @@ use crate::pack::{Ordinals, Pack};
 use crate::render::rows::{Format, Layout};
 use crate::schema::Schema;
 
+/// Moves with every change of how rows are written: a table kept by another dcfs is not read.
+const FORMAT: u32 = 1;
+
 /// All rows of a version, or a set of them. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -58,7 +61,7 @@ impl Source {
                 hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
             }
         };
-        format!("{what}-{rows}-{}", env!("CARGO_PKG_VERSION").replace('.', "_"))
+        format!("{what}-{rows}-{FORMAT}-{}", env!("CARGO_PKG_VERSION").replace('.', "_"))
     }
 
     /// Calls `each` with the rows whose ordinals are in `within`, by rising `sys__id`, until it
