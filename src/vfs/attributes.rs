@@ -337,10 +337,13 @@ mod tests {
         assert_eq!(Name::parse(b"user.dcfs.col.\xff"), None);
     }
 
+    /// Cells, the type of their column, and the value.
+    type Case<'a> = (&'a [Cell<'a>], &'a ValueType, Option<&'a [u8]>);
+
     #[test]
     fn values_are_text_and_lists_are_json() {
         let list = ValueType::List(Box::new(ValueType::Float));
-        let cases: [(&[Cell<'_>], &ValueType, Option<&[u8]>); 17] = [
+        let cases: [Case<'_>; 17] = [
             (&[], &ValueType::Int, None),
             (&[Null], &ValueType::Int, None),
             (&[Null, Null], &ValueType::Int, None),
