@@ -18,6 +18,10 @@ use crate::vfs::Vfs;
 /// No request of a program waits longer, unless `--timeout` says so.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// For [`Access::vfs`]: a person who waits can stop waiting, and a build of minutes must not end because
+/// one answer took long.
+pub const PATIENT: Duration = Duration::MAX;
+
 /// What may be typed.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct AccessArgs {

@@ -10,10 +10,15 @@
 //! | [`helper`], [`options`] | the same by `mount -t fuse.dcfs` and fstab; `-o` |
 //! | [`unmount`], [`status`], [`registry`] | mounts that are there |
 //! | [`ls`], [`page`] | what the catalog holds, without a mount |
+//! | [`cat`], [`cp`], [`copy`] | files of the mount, without a mount |
 //! | [`doctor`] | what is missing on this machine |
-//! | [`output`], [`places`] | stdout and JSON; folders of the user |
+//! | [`output`], [`progress`], [`terminal`] | stdout and JSON; how far long work is |
+//! | [`places`] | folders of the user |
 
 pub mod access;
+pub mod cat;
+pub mod copy;
+pub mod cp;
 pub mod daemon;
 pub mod doctor;
 pub mod helper;
@@ -23,8 +28,10 @@ pub mod options;
 pub mod output;
 pub mod page;
 pub mod places;
+pub mod progress;
 pub mod registry;
 pub mod status;
+pub mod terminal;
 pub mod unmount;
 
 use std::ffi::OsString;
@@ -52,6 +59,7 @@ const EXAMPLES: &str = "Examples:
   dcfs mount /mnt/dc                     the catalog of this folder, or of its parents
   ls /mnt/dc/datasets/pets@latest/
   dcfs ls pets                           the versions of a dataset, without a mount
+  dcfs cp -r pets/images .               its files, without a mount
   dcfs unmount /mnt/dc";
 
 #[derive(Debug, Subcommand)]
@@ -62,6 +70,8 @@ enum Command {
     Ls(ls::Ls),
     Schema(page::Schema),
     Lineage(page::Lineage),
+    Cat(cat::Cat),
+    Cp(cp::Cp),
     Doctor(doctor::Doctor),
     Completions(Completions),
 }
@@ -116,6 +126,8 @@ impl Command {
             Self::Ls(command) => command.run(out),
             Self::Schema(command) => command.run(out),
             Self::Lineage(command) => command.run(out),
+            Self::Cat(command) => command.run(out),
+            Self::Cp(command) => command.run(out),
             Self::Doctor(command) => command.run(out),
             Self::Completions(Completions { shell }) => {
                 let mut text = Vec::new();

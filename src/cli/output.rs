@@ -11,17 +11,18 @@ use crate::error::{Error, Kind, Result};
 pub struct Output {
     to: BufWriter<Box<dyn Write>>,
     closed: bool,
+    failed: bool,
 }
 
 impl Output {
     /// The program's stdout.
     pub fn stdout() -> Self {
-        Self { to: BufWriter::new(Box::new(io::stdout())), closed: false }
+        Self { to: BufWriter::new(Box::new(io::stdout())), closed: false, failed: false }
     }
 
     /// For a caller that wants no results.
     pub fn nowhere() -> Self {
-        Self { to: BufWriter::new(Box::new(io::sink())), closed: false }
+        Self { to: BufWriter::new(Box::new(io::sink())), closed: false, failed: false }
     }
 
     /// One line, with whatever a terminal would obey made visible.
@@ -70,8 +71,14 @@ impl Output {
         self.closed
     }
 
+    /// Whether something could not be written.
+    pub fn has_failed(&self) -> bool {
+        self.failed
+    }
+
     fn check(&mut self, result: io::Result<()>) -> Result<()> {
         result.map_err(|error| {
+            self.failed = true;
             self.closed |= error.kind() == io::ErrorKind::BrokenPipe;
             Error::new(Kind::Broken, error)
         })
@@ -125,7 +132,7 @@ mod tests {
             }
         }
         let to = BufWriter::new(Box::new(Shared(written.clone())) as Box<dyn Write>);
-        let mut out = Output { to, closed: false };
+        let mut out = Output { to, closed: false, failed: false };
         out.json(&[name]).expect("written");
         out.flush().expect("written");
         let text = String::from_utf8(written.take()).expect("UTF-8");

@@ -19,6 +19,7 @@
 //! | [`listing`] | directories, paged by position |
 //! | [`paths`] | inode numbers as paths, for the log |
 //! | [`handles`] | open files |
+//! | [`walk`] | paths, trees and bytes, for commands that need no kernel |
 
 mod asking;
 pub mod attributes;
@@ -38,6 +39,7 @@ mod sets;
 pub mod tables;
 pub mod texts;
 pub mod views;
+pub mod walk;
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -88,18 +88,21 @@ http {{
   access_log {folder}/access.log; sendfile on;
   client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
   uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
-  server {{ listen 127.0.0.1:{port}; root {root}; }}
+  server {{ listen 127.0.0.1:{port}; root {root}; {more} }}
 }}
 """
 
 
 @contextlib.contextmanager
-def nginx(folder, root):
-    """A static server: bucket `b` is the folder `root/b`, read without a signature."""
+def nginx(folder, root, more=""):
+    """A static server: bucket `b` is the folder `root/b`, read without a signature.
+
+    `more` are further lines for its configuration.
+    """
     port = free_port()
     config = folder / "nginx.conf"
     user = "user root;" if os.geteuid() == 0 else ""
-    config.write_text(NGINX.format(folder=folder, root=root, port=port, user=user))
+    config.write_text(NGINX.format(folder=folder, root=root, port=port, user=user, more=more))
     url = f"http://127.0.0.1:{port}"
     with serving(["nginx", "-c", config, "-e", folder / "error.log"], url, folder / "nginx.log"):
         yield url
