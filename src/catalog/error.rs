@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::ErrorCode;
 
 use crate::error::Kind;
-use crate::name::DatasetName;
+use crate::name::{DatasetName, nearest};
 use crate::version::{Requirement, Version};
 
 /// Why the catalog did not answer.
@@ -97,7 +97,7 @@ pub(super) enum Error {
     Lacks(String),
 
     // Versions and rows.
-    #[error("no dataset `{wanted}`{}", hint(.near))]
+    #[error("no dataset `{wanted}`{}", nearest::hint(.near, "`dcfs ls` lists what there is"))]
     NoDataset { wanted: DatasetName, near: Vec<String> },
     #[error("`{name}` has no version {wanted}; the latest is {latest}")]
     NoVersion { name: DatasetName, wanted: Requirement, latest: Version },
@@ -207,16 +207,6 @@ fn list(paths: &[PathBuf]) -> String {
 
 fn denied(path: Option<&Path>) -> String {
     path.map(|path| format!(" (may not look into {})", show(path))).unwrap_or_default()
-}
-
-fn hint(near: &[String]) -> String {
-    match near {
-        [] => "; `dcfs ls` lists what there is".into(),
-        near => {
-            let names: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
-            format!("; did you mean {}?", names.join(" or "))
-        }
-    }
 }
 
 #[cfg(test)]

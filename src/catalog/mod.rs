@@ -21,7 +21,6 @@ mod connect;
 mod error;
 mod lineage;
 mod locate;
-mod nearest;
 mod rows;
 mod versions;
 

@@ -9,9 +9,8 @@ use super::VersionInfo;
 use super::cell;
 use super::columns::Columns;
 use super::error::Error;
-use super::nearest;
 use crate::id::{DatasetId, VersionId};
-use crate::name::{DatasetName, DatasetRef};
+use crate::name::{DatasetName, DatasetRef, nearest};
 use crate::time::Timestamp;
 use crate::version::Version;
 

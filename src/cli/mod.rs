@@ -9,11 +9,11 @@
 //! | [`access`] | the flags for the catalog and the bytes, and the file system over them |
 //! | [`helper`], [`options`] | the same by `mount -t fuse.dcfs` and fstab; `-o` |
 //! | [`unmount`], [`status`], [`registry`] | mounts that are there |
-//! | [`ls`], [`page`] | what the catalog holds, without a mount |
+//! | [`ls`], [`page`], [`show`] | what the catalog holds, without a mount |
 //! | [`cat`], [`cp`], [`copy`] | files of the mount, without a mount |
 //! | [`doctor`] | what is missing on this machine |
 //! | [`output`], [`progress`], [`terminal`] | stdout and JSON; how far long work is |
-//! | [`places`] | folders of the user |
+//! | [`places`], [`whole_file`] | folders of the user; files that are there whole or not at all |
 
 pub mod access;
 pub mod cat;
@@ -30,9 +30,11 @@ pub mod page;
 pub mod places;
 pub mod progress;
 pub mod registry;
+pub mod show;
 pub mod status;
 pub mod terminal;
 pub mod unmount;
+pub mod whole_file;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -59,6 +61,7 @@ const EXAMPLES: &str = "Examples:
   dcfs mount /mnt/dc                     the catalog of this folder, or of its parents
   ls /mnt/dc/datasets/pets@latest/
   dcfs ls pets                           the versions of a dataset, without a mount
+  dcfs show pets -o pets.parquet         its rows, as a table for pandas or DuckDB
   dcfs cp -r pets/images .               its files, without a mount
   dcfs unmount /mnt/dc";
 
@@ -68,6 +71,7 @@ enum Command {
     Unmount(unmount::Unmount),
     Status(status::Status),
     Ls(ls::Ls),
+    Show(show::Show),
     Schema(page::Schema),
     Lineage(page::Lineage),
     Cat(cat::Cat),
@@ -124,6 +128,7 @@ impl Command {
             Self::Unmount(command) => command.run(out),
             Self::Status(command) => command.run(out),
             Self::Ls(command) => command.run(out),
+            Self::Show(command) => command.run(out),
             Self::Schema(command) => command.run(out),
             Self::Lineage(command) => command.run(out),
             Self::Cat(command) => command.run(out),

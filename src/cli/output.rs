@@ -1,6 +1,7 @@
 //! Stdout: text made safe for a terminal, JSON, and pipes that close early.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
 use serde::Serialize;
@@ -9,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 
 /// Where results go.
 pub struct Output {
-    to: BufWriter<Box<dyn Write>>,
+    to: BufWriter<Box<dyn Write + Send>>,
     closed: bool,
     failed: bool,
 }
@@ -18,6 +19,12 @@ impl Output {
     /// The program's stdout.
     pub fn stdout() -> Self {
         Self { to: BufWriter::new(Box::new(io::stdout())), closed: false, failed: false }
+    }
+
+    /// A file that a command writes in place of stdout.
+    pub fn file(file: &File) -> Result<Self> {
+        let file = file.try_clone().map_err(|error| Error::new(Kind::Broken, error))?;
+        Ok(Self { to: BufWriter::new(Box::new(file)), closed: false, failed: false })
     }
 
     /// For a caller that wants no results.
@@ -77,11 +84,28 @@ impl Output {
     }
 
     fn check(&mut self, result: io::Result<()>) -> Result<()> {
-        result.map_err(|error| {
-            self.failed = true;
-            self.closed |= error.kind() == io::ErrorKind::BrokenPipe;
-            Error::new(Kind::Broken, error)
-        })
+        self.noted(result).map_err(|error| Error::new(Kind::Broken, error))
+    }
+
+    /// Remembers what failed, and a reader that has gone.
+    fn noted<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        self.failed |= result.is_err();
+        let gone = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+        self.closed |= result.as_ref().is_err_and(gone);
+        result
+    }
+}
+
+/// Bytes as they are, for those who write on their own.
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(bytes);
+        self.noted(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.to.flush();
+        self.noted(flushed)
     }
 }
 
@@ -106,6 +130,8 @@ fn is_obeyed(c: char) -> bool {
 mod tests {
     use super::*;
 
+    use std::sync::{Arc, Mutex};
+
     #[test]
     fn a_terminal_gets_nothing_to_obey() {
         let cases = [
@@ -121,21 +147,21 @@ mod tests {
     #[test]
     fn json_stays_json() {
         let name = "a\u{202e}b\u{7f}c\u{85}";
-        let written = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
-        struct Shared(std::rc::Rc<std::cell::RefCell<Vec<u8>>>);
+        let written = Arc::new(Mutex::new(Vec::new()));
+        struct Shared(Arc<Mutex<Vec<u8>>>);
         impl Write for Shared {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                self.0.borrow_mut().write(bytes)
+                self.0.lock().expect("whole").write(bytes)
             }
             fn flush(&mut self) -> io::Result<()> {
                 Ok(())
             }
         }
-        let to = BufWriter::new(Box::new(Shared(written.clone())) as Box<dyn Write>);
+        let to = BufWriter::new(Box::new(Shared(written.clone())) as Box<dyn Write + Send>);
         let mut out = Output { to, closed: false, failed: false };
         out.json(&[name]).expect("written");
         out.flush().expect("written");
-        let text = String::from_utf8(written.take()).expect("UTF-8");
+        let text = String::from_utf8(written.lock().expect("whole").clone()).expect("UTF-8");
         assert!(!text.chars().any(is_obeyed), "{text:?}");
         assert_eq!(serde_json::from_str::<Vec<String>>(&text).expect("JSON"), [name]);
     }

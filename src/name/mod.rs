@@ -1,6 +1,7 @@
 //! Dataset names: what the catalog calls a dataset, what a person types, what a directory shows.
 
 pub mod escape;
+pub mod nearest;
 
 use std::fmt;
 use std::str::FromStr;

@@ -7,6 +7,7 @@
 //! | file | what lives there |
 //! |---|---|
 //! | [`schema_json`], [`lineage`], [`graph`], [`readme`] | one page each, and the lineage as JSON and dot |
+//! | [`grid`] | rows of a dataset for a terminal |
 //! | [`rows`] | rows as JSON and CSV |
 //! | [`beside`] | the pages of `_views/` |
 //! | [`markdown`] | escaping for Markdown and Mermaid |
@@ -14,6 +15,7 @@
 
 pub mod beside;
 pub mod graph;
+pub mod grid;
 pub mod lineage;
 pub mod markdown;
 pub mod numbers;

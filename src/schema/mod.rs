@@ -9,6 +9,7 @@ mod builtin;
 mod leaf;
 mod model;
 mod parse;
+mod select;
 mod types;
 mod value;
 
@@ -16,6 +17,7 @@ use std::fmt;
 
 pub use leaf::Leaf;
 pub use parse::Error;
+pub use select::UnknownColumn;
 pub use types::Type;
 pub use value::ValueType;
 

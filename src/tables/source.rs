@@ -10,7 +10,7 @@ use crate::cell::Cells;
 use crate::error::{Error, Kind, Result};
 use crate::id::RowId;
 use crate::pack::{Ordinals, Pack};
-use crate::render::rows::{Format, Layout};
+use crate::render::rows::{Beside, Format, Layout};
 use crate::schema::Schema;
 
 /// Moves with every change of how rows are written: a table kept by another dcfs is not read.
@@ -26,6 +26,8 @@ pub struct Source {
     pub pack: Arc<Pack>,
     /// Which rows; all where it is `None`.
     pub rows: Option<Arc<Ordinals>>,
+    /// What stands beside the columns of the schema.
+    pub beside: Beside,
 }
 
 /// What a scan calls for every row: its ordinal, its id, and the cells asked for.
@@ -40,7 +42,7 @@ impl Source {
     /// How its rows are written in `format`.
     pub fn layout(&self, format: Format) -> Layout {
         let listed: Vec<_> = self.pack.columns().iter().map(|column| column.file.clone()).collect();
-        Layout::new(&self.schema, format, &listed)
+        Layout::new(&self.schema, format, &listed, self.beside)
     }
 
     /// The name of a file about these rows: what it is, which rows, and which dcfs wrote it, for

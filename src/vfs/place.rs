@@ -8,6 +8,7 @@ use super::views::View;
 use super::{Error, Vfs};
 use crate::error::Result;
 use crate::pack::{Child, Dir, Node, Pack, Subset};
+use crate::render::rows::Beside;
 use crate::tables::Source;
 use crate::tree::values::Value;
 
@@ -79,6 +80,7 @@ impl Place {
             schema: self.view.schema(&vfs.catalog)?,
             pack: self.pack.clone(),
             rows: self.set.as_ref().map(|set| set.rows().clone()),
+            beside: Beside::ALL,
         })
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use dcfs::catalog::Catalog;
 use dcfs::error::Kind;
 use dcfs::pack::{Ordinals, Packs};
-use dcfs::render::rows::Format;
+use dcfs::render::rows::{Beside, Format};
 use dcfs::tables::{Blocks, Source, TextTable, text};
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -44,7 +44,11 @@ fn fixture(every_third: bool) -> Fixture {
     let pack = runtime.block_on(packs.get(&of)).expect("a pack");
     let schema = Arc::new(catalog.schema(&of).expect("a schema"));
     let rows = every_third.then(|| Arc::new((0..ROWS).step_by(3).collect::<Ordinals>()));
-    Fixture { home, writer, source: Source { catalog, of, schema, pack, rows } }
+    Fixture {
+        home,
+        writer,
+        source: Source { catalog, of, schema, pack, rows, beside: Beside::ALL },
+    }
 }
 
 /// All of a table at once.
@@ -98,7 +102,7 @@ fn an_index_is_kept_and_a_damaged_one_is_made_anew() {
         fs::write(index, damage).expect("damaged");
         let table = open(&fixture.source, Format::Jsonl);
         assert_eq!(table.read(0, u32::MAX).expect("readable"), want);
-        assert_eq!(kept(fixture.home.path()), [index.clone()], "made anew");
+        assert_eq!(kept(fixture.home.path()), std::slice::from_ref(index), "made anew");
     }
 }
 

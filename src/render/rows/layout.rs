@@ -50,15 +50,29 @@ enum Step {
     Optional(usize, usize),
 }
 
+/// Which columns a table has beside those of its schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beside {
+    /// Where the row's file is.
+    pub path: bool,
+    /// The row's `sys__id`.
+    pub id: bool,
+}
+
+impl Beside {
+    /// Both, as in every table of a mount.
+    pub const ALL: Self = Self { path: true, id: true };
+}
+
 impl Layout {
     /// The layout of `format` for rows of `schema`, whose files are in the columns `listed`.
-    pub fn new(schema: &Schema, format: Format, listed: &[FileColumn]) -> Self {
+    pub fn new(schema: &Schema, format: Format, listed: &[FileColumn], beside: Beside) -> Self {
         let mut layout =
             Self { columns: Vec::new(), header: Vec::new(), steps: Vec::new(), needs_path: None };
         match format {
-            Format::Jsonl => layout.object(schema, listed, None),
-            Format::Pretty => layout.object(schema, listed, Some(1)),
-            Format::Csv => layout.csv(schema, listed),
+            Format::Jsonl => layout.object(schema, listed, beside, None),
+            Format::Pretty => layout.object(schema, listed, beside, Some(1)),
+            Format::Csv => layout.csv(schema, listed, beside),
             Format::Metadata => layout.metadata(schema, listed),
         }
         layout.literal(b"\n");
@@ -132,16 +146,26 @@ impl Layout {
         self.literal(&text);
     }
 
-    fn object(&mut self, schema: &Schema, listed: &[FileColumn], depth: Option<usize>) {
+    fn object(
+        &mut self,
+        schema: &Schema,
+        listed: &[FileColumn],
+        beside: Beside,
+        depth: Option<usize>,
+    ) {
         let names = Ours::of(schema.signals.iter().map(|signal| signal.name.as_str()));
         self.literal(b"{");
-        self.key(&names.path, true, depth);
-        self.json_paths(listed);
-        for signal in &schema.signals {
-            self.field(signal, false, depth);
+        if beside.path {
+            self.key(&names.path, true, depth);
+            self.json_paths(listed);
         }
-        self.key(&names.id, false, depth);
-        self.steps.push(Step::Id);
+        for (number, signal) in schema.signals.iter().enumerate() {
+            self.field(signal, number == 0 && !beside.path, depth);
+        }
+        if beside.id {
+            self.key(&names.id, schema.signals.is_empty() && !beside.path, depth);
+            self.steps.push(Step::Id);
+        }
         self.literal(&new_line(depth.map(|depth| depth - 1)));
         self.literal(b"}");
     }
@@ -196,39 +220,34 @@ impl Layout {
         }
     }
 
-    fn csv(&mut self, schema: &Schema, listed: &[FileColumn]) {
+    fn csv(&mut self, schema: &Schema, listed: &[FileColumn], beside: Beside) {
         let leaves = schema.leaves();
         let ours = Ours::of(leaves.iter().map(|leaf| leaf.name.as_str()));
-        let mut names = match listed {
-            [] | [_] => vec![ours.path],
-            many => many.iter().map(|file| format!("{}.{}", ours.path, file.name)).collect(),
+        let mut columns: Vec<(String, Step)> = match listed {
+            _ if !beside.path => Vec::new(),
+            [] | [_] => vec![(ours.path, Step::CsvPath(0))],
+            many => {
+                let name = |file: &FileColumn| format!("{}.{}", ours.path, file.name);
+                let named = many.iter().enumerate();
+                named.map(|(number, file)| (name(file), Step::CsvPath(number))).collect()
+            }
         };
-        self.separated((0..names.len()).map(Step::CsvPath));
         for leaf in &leaves {
             let number = self.column(leaf.column);
-            self.literal(b",");
-            self.steps.push(Step::Csv(number, leaf.value.clone()));
-            names.push(leaf.name.clone());
+            columns.push((leaf.name.clone(), Step::Csv(number, leaf.value.clone())));
         }
-        self.literal(b",");
-        self.steps.push(Step::Id);
-        names.push(ours.id);
+        columns.extend(beside.id.then_some((ours.id, Step::Id)));
         let mut header = Vec::new();
-        for (number, name) in names.iter().enumerate() {
-            header.extend((number > 0).then_some(b','));
+        for (number, (name, step)) in columns.into_iter().enumerate() {
+            if number > 0 {
+                header.push(b',');
+                self.literal(b",");
+            }
             csv::field(&mut header, name.as_bytes());
+            self.steps.push(step);
         }
         header.push(b'\n');
         self.header = header;
-    }
-
-    fn separated(&mut self, steps: impl Iterator<Item = Step>) {
-        for (number, step) in steps.enumerate() {
-            if number > 0 {
-                self.literal(b",");
-            }
-            self.steps.push(step);
-        }
     }
 
     fn metadata(&mut self, schema: &Schema, listed: &[FileColumn]) {
@@ -344,7 +363,7 @@ mod tests {
     }
 
     fn written(schema: &Schema, format: Format, paths: &Paths, cells: &[Cell<'_>]) -> String {
-        let layout = Layout::new(schema, format, &listed(schema));
+        let layout = Layout::new(schema, format, &listed(schema), Beside::ALL);
         assert_eq!(layout.columns().len(), cells.len(), "{:?}", layout.columns());
         let mut out = layout.header().to_vec();
         layout.write(&mut out, RowId::new(7), paths, &cells);

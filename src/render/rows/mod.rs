@@ -15,7 +15,7 @@ pub mod json;
 mod layout;
 pub mod stored;
 
-pub use layout::{Format, Layout, Ours};
+pub use layout::{Beside, Format, Layout, Ours};
 
 /// The relative path of a row's file in each listed File column; `None` where it names none.
 pub type Paths = [Option<Vec<u8>>];

@@ -35,6 +35,10 @@ const MOST_ROWS: usize = 122_880;
 /// Bytes of a row group before it is encoded, at most. Three are in memory at a time.
 const MOST_BYTES: usize = 24 << 20;
 
+/// After how many rows a group is weighed: adding it up looks at every column. Divides
+/// [`MOST_ROWS`].
+const LOOK: usize = 256;
+
 /// Writing longer than this is told.
 const LONG: Duration = Duration::from_secs(1);
 
@@ -62,23 +66,24 @@ pub fn open(source: &Source) -> Result<File> {
         return Ok(file);
     }
     let mut draft = home.create()?;
-    write(source, u64::MAX, &mut draft)?;
+    write(source, &mut draft, &|_| {})?;
     home.keep(draft, &stem)
 }
 
-/// Writes the rows of `source`, from the first on, at most `limit` of them, and gives their number.
+/// Writes the rows of `source` and gives their number. `each` is told, now and then, how many are
+/// read.
 ///
 /// # Errors
 /// What the catalog and the pack say; that `out` takes no more.
-pub fn write(source: &Source, limit: u64, out: impl Write + Send) -> Result<u64> {
+pub fn write(source: &Source, out: impl Write + Send, each: &dyn Fn(u64)) -> Result<u64> {
     let started = Instant::now();
     let listed: Vec<_> = source.pack.columns().iter().map(|column| column.file.clone()).collect();
-    let plan = Plan::new(&source.schema, &listed)?;
+    let plan = Plan::new(&source.schema, &listed, source.beside)?;
     let written = thread::scope(|scope| {
         let (full, groups) = sync_channel(1);
         let root = plan.root.clone();
         let encoder = scope.spawn(move || encode(root, groups, out));
-        let read = read(source, &plan, limit, &mut |group| full.send(group).is_ok());
+        let read = read(source, &plan, each, &mut |group| full.send(group).is_ok());
         drop(full);
         // What the encoder says goes first: it is why a group was not taken.
         match encoder.join() {
@@ -109,7 +114,7 @@ struct Read {
 fn read(
     source: &Source,
     plan: &Plan,
-    limit: u64,
+    each: &dyn Fn(u64),
     give: &mut dyn FnMut(Group) -> bool,
 ) -> Result<Read> {
     let mut group = Group::new(&plan.columns);
@@ -121,22 +126,19 @@ fn read(
         total.lost += group.lost;
         give(group)
     };
-    if limit > 0 {
-        source.scan(&columns, 0..=u32::MAX, &mut |ordinal, id, cells| {
-            group.push(&plan.nodes, id, paths.of(ordinal, cells)?, cells);
-            if total.rows + group.rows as u64 == limit {
-                return Ok(ControlFlow::Break(()));
-            }
-            // Looked at now and then: adding it up looks at every column.
-            let is_heavy = group.rows.is_multiple_of(256) && group.weight() > MOST_BYTES;
-            if group.rows < MOST_ROWS && !is_heavy {
-                return Ok(ControlFlow::Continue(()));
-            }
-            let done = std::mem::replace(&mut group, Group::new(&plan.columns));
-            let goes_on = hand_over(done, &mut total);
-            Ok(if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-        })?;
-    }
+    source.scan(&columns, 0..=u32::MAX, &mut |ordinal, id, cells| {
+        group.push(&plan.nodes, id, paths.of(ordinal, cells)?, cells);
+        if !group.rows.is_multiple_of(LOOK) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        each(total.rows + group.rows as u64);
+        if group.rows < MOST_ROWS && group.weight() <= MOST_BYTES {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let done = std::mem::replace(&mut group, Group::new(&plan.columns));
+        let goes_on = hand_over(done, &mut total);
+        Ok(if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
     if group.rows > 0 {
         hand_over(group, &mut total);
     }

@@ -18,7 +18,7 @@ use parquet::errors::Result;
 use parquet::schema::types::{Type, TypePtr};
 
 use super::column::{Column, Physical};
-use crate::render::rows::Ours;
+use crate::render::rows::{Beside, Ours};
 use crate::schema::{Field, FileColumn, Schema, Shape, ValueType};
 
 /// What is written for one node of the tree. Levels count what may be absent, from the top down.
@@ -67,7 +67,7 @@ pub struct Plan {
 
 impl Plan {
     /// The plan for rows of `schema`, whose files are in the columns `listed`.
-    pub fn new(schema: &Schema, listed: &[FileColumn]) -> Result<Self> {
+    pub fn new(schema: &Schema, listed: &[FileColumn], beside: Beside) -> Result<Self> {
         let mut plan = Self {
             root: Arc::new(Type::group_type_builder("schema").build()?),
             nodes: Vec::new(),
@@ -75,15 +75,20 @@ impl Plan {
             columns: Vec::new(),
         };
         let ours = Ours::of(schema.signals.iter().map(|signal| signal.name.as_str()));
-        let mut fields = vec![plan.path(&ours.path, listed)?];
+        let mut fields = Vec::with_capacity(schema.signals.len() + 2);
+        if beside.path {
+            fields.push(plan.path(&ours.path, listed)?);
+        }
         for signal in &schema.signals {
             let (field, node) = plan.field(signal, 0)?;
             fields.push(field);
             plan.nodes.push(node);
         }
-        let leaf = plan.leaf(Physical::Int, 1, 0);
-        plan.nodes.push(Node::Id { leaf });
-        fields.push(scalar(&ours.id, &ValueType::Int)?);
+        if beside.id {
+            let leaf = plan.leaf(Physical::Int, 1, 0);
+            plan.nodes.push(Node::Id { leaf });
+            fields.push(scalar(&ours.id, &ValueType::Int)?);
+        }
         plan.root = Arc::new(Type::group_type_builder("schema").with_fields(fields).build()?);
         Ok(plan)
     }

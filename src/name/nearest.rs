@@ -7,7 +7,7 @@ const MOST: usize = 3;
 const LONGEST: usize = 100;
 
 /// Up to three of `names` that few changes of letters make of `wanted`, nearest first.
-pub(super) fn to<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+pub fn to<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let wanted: Vec<char> = wanted.chars().take(LONGEST + 1).collect();
     let allowed = (wanted.len() / 3).max(1);
     let mut near: Vec<(usize, &str)> = names
@@ -18,6 +18,17 @@ pub(super) fn to<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<
     near.sort_unstable();
     near.dedup();
     near.into_iter().take(MOST).map(|(_, name)| name.to_owned()).collect()
+}
+
+/// What follows a message of a name that is not there: the names near to it, else `otherwise`.
+pub fn hint(near: &[String], otherwise: &str) -> String {
+    match near {
+        [] => format!("; {otherwise}"),
+        near => {
+            let names: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
+            format!("; did you mean {}?", names.join(" or "))
+        }
+    }
 }
 
 /// How many letters to change, add, drop, regardless of case.
