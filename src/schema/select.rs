@@ -122,7 +122,7 @@ mod tests {
     fn says_what_is_near() {
         let cases = [
             ("m.n.v", "no column `m.n.v`; did you mean `m.n.y` or `m.n.z`?"),
-            ("m.", "no column `m.`; did you mean `m`?"),
+            ("m.", "no column `m.`; did you mean `m` or `m.x`?"),
             ("a.b", "no column `a.b`; `dcfs schema` lists what there is"),
             ("pth", "no column `pth`; did you mean `path`?"),
         ];

@@ -58,7 +58,7 @@ impl From<ParquetError> for Error {
 /// takes.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn open(source: &Source) -> Result<File> {
     let home = Home::of(&source.pack);
     let stem = source.stem("parquet");
