@@ -253,7 +253,7 @@ mod tests {
             (
                 copy,
                 80,
-                " 41% [====>      ] 320.0 MiB of 774.0 MiB, 32.0 MiB/s, 14 s left, 3,051 files",
+                " 41% [=====>        ] 320.0 MiB of 774.0 MiB, 32.0 MiB/s, 14 s left, 3,051 files",
             ),
             (copy, 66, " 41% 320.0 MiB of 774.0 MiB, 32.0 MiB/s, 14 s left, 3,051 files"),
             (copy, 60, " 41% 320.0 MiB of 774.0 MiB, 32.0 MiB/s, 14 s left"),
