@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit e2e bench soak build release install setup clean
+.PHONY: help demo test lint unit e2e test-loaders bench soak build release install setup clean
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 PYTHON := .venv/bin/python
@@ -12,7 +12,7 @@ UNITS ?= $(PREFIX)/lib/systemd/system
 SOAK_SECONDS ?= 1800
 
 help: ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Mount a small catalog made by DataChain, and look around (in ./demo)
 	@tests/setup demo
@@ -31,6 +31,10 @@ unit: ## The tests in Rust
 
 e2e: setup build ## The binary against real DataChain, kernels and servers
 	DCFS_BIN=$(TARGET)/debug/dcfs $(PYTHON) -m pytest -c tests/python/pytest.ini tests/python $(PYTEST)
+
+test-loaders: build ## torchvision and Hugging Face on a mount (installs gigabytes into .venv-loaders)
+	@tests/setup loaders
+	DCFS_BIN=$(TARGET)/debug/dcfs .venv-loaders/bin/python -m pytest -c tests/loaders/pytest.ini tests/loaders $(PYTEST)
 
 soak: setup build ## The mount beside a writer and under SIGKILL, for SOAK_SECONDS
 	DCFS_SOAK_SECONDS=$(SOAK_SECONDS) DCFS_BIN=$(TARGET)/debug/dcfs \
@@ -59,4 +63,4 @@ install: release ## Install below PREFIX (/usr/local), with the links of mount(8
 
 clean: ## Remove what was built, the environment of the tests and the demo
 	cargo clean
-	rm -rf .venv demo
+	rm -rf .venv .venv-loaders demo

@@ -63,14 +63,17 @@ impl Rows for (&Catalog, &VersionInfo) {
 /// Writes the pack of `rows` into the empty folder `folder`.
 pub fn build(rows: &dyn Rows, columns: &[FileColumn], folder: &Path, limits: Limits) -> Result<()> {
     let mut progress = Progress::new(rows)?;
-    let (ids, mut files, sorted) = sort_rows(rows, columns, folder, limits, &mut progress)?;
+    let many: Vec<bool> =
+        columns.iter().map(|column| rows.has_many_sources(column)).collect::<Result<_>>()?;
+    let (ids, mut files, sorted) =
+        sort_rows(rows, (columns, &many), folder, limits, &mut progress)?;
     let mut parts = Vec::with_capacity(columns.len());
     for (number, (column, records)) in columns.iter().zip(sorted).enumerate() {
         let is_root = columns.len() == 1;
         let task = Task { folder, number, is_root, ids: &ids, budget: limits.arena };
-        let (sums, entries) = task.write(records)?;
-        files.extend(sums);
-        parts.push(ColumnPart::new(column, entries));
+        let written = task.write(records)?;
+        files.extend(written.sums);
+        parts.push(ColumnPart::new(column, written.entries, many[number], written.has_moved));
     }
     let entries: u64 = parts.iter().map(|part| u64::from(part.entries)).sum();
     if entries >= u64::from(u32::MAX) {
@@ -81,22 +84,21 @@ pub fn build(rows: &dyn Rows, columns: &[FileColumn], folder: &Path, limits: Lim
     Ok(())
 }
 
-/// Scans the rows once and gives the records of every column in order.
+/// Scans the rows once and gives the records of every column in order. `many` tells which columns hold
+/// several sources.
 fn sort_rows(
     rows: &dyn Rows,
-    columns: &[FileColumn],
+    (columns, many): (&[FileColumn], &[bool]),
     folder: &Path,
     limits: Limits,
     progress: &mut Progress,
 ) -> Result<(RowIds, Sums, Vec<Sorted>)> {
-    let many: Vec<bool> =
-        columns.iter().map(|column| rows.has_many_sources(column)).collect::<Result<_>>()?;
     let mut ids = IdsWriter::new(folder);
     let mut sorters = Sorters::new(folder, "c", columns.len(), limits.arena);
     let mut key = Vec::new();
     rows.scan(columns, &mut |row| {
         let ordinal = ids.push(row.id)?;
-        for (column, (object, many)) in row.objects.iter().zip(&many).enumerate() {
+        for (column, (object, many)) in row.objects.iter().zip(many).enumerate() {
             let Some(object) = object else { continue };
             place::write_key(object, *many, &mut key);
             sorters.push(column, &Record::new(&key, ordinal, object))?;

@@ -14,7 +14,7 @@ use super::output::{Output, Sums};
 use crate::schema::FileColumn;
 
 /// Moves with every change of what the files hold or of how names are made.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Its file.
 pub const FILE: &str = "manifest.json";
@@ -53,10 +53,14 @@ pub struct ColumnPart {
     pub last_modified: Option<String>,
     pub location: Option<String>,
     pub entries: u32,
+    /// Whether sources come first in its paths.
+    pub many_sources: bool,
+    /// Whether any file has another name than its row records.
+    pub has_moved: bool,
 }
 
 impl ColumnPart {
-    pub fn new(file: &FileColumn, entries: u32) -> Self {
+    pub fn new(file: &FileColumn, entries: u32, many_sources: bool, has_moved: bool) -> Self {
         let file = file.clone();
         Self {
             name: file.name,
@@ -68,6 +72,8 @@ impl ColumnPart {
             last_modified: file.last_modified,
             location: file.location,
             entries,
+            many_sources,
+            has_moved,
         }
     }
 }
@@ -110,7 +116,9 @@ impl Manifest {
     pub fn is_for(&self, columns: &[FileColumn]) -> bool {
         let mut pairs = self.columns.iter().zip(columns);
         self.columns.len() == columns.len()
-            && pairs.all(|(part, file)| *part == ColumnPart::new(file, part.entries))
+            && pairs.all(|(part, file)| {
+                *part == ColumnPart::new(file, part.entries, part.many_sources, part.has_moved)
+            })
     }
 
     /// Compares the lengths of all files with what is there.
@@ -148,8 +156,12 @@ mod tests {
 
     #[test]
     fn every_changed_character_is_noticed() {
-        let column =
-            ColumnPart::new(&FileColumn { name: "file".into(), ..FileColumn::default() }, 3);
+        let column = ColumnPart::new(
+            &FileColumn { name: "file".into(), ..FileColumn::default() },
+            3,
+            false,
+            true,
+        );
         let manifest = Manifest::new(7, 1, vec![column], Sums::new());
         let folder = tempfile::tempdir().expect("a folder");
         manifest.write(folder.path()).expect("written");

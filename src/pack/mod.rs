@@ -123,6 +123,11 @@ pub struct Column {
     pub directory: Vec<u8>,
     /// Its entries.
     pub entries: Range<u32>,
+    /// Whether sources come first in its paths.
+    pub many_sources: bool,
+    /// Whether every file stands where its row records it: then [`crate::tree::place`] alone tells its
+    /// path, in a fraction of the time that the index takes.
+    pub is_plain: bool,
 }
 
 /// A version's pack, open.

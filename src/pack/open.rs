@@ -141,7 +141,9 @@ fn number_columns(manifest: &Manifest, files: &[FileColumn]) -> Result<Vec<Colum
             let end = end.ok_or_else(|| Error::damaged("it has too many entries"))?;
             let entries = start..end;
             start = end;
-            Ok(Column { file: file.clone(), directory, entries })
+            let is_plain = !part.has_moved;
+            let many_sources = part.many_sources;
+            Ok(Column { file: file.clone(), directory, entries, many_sources, is_plain })
         })
         .collect()
 }

@@ -34,9 +34,17 @@ pub struct Task<'a> {
     pub budget: usize,
 }
 
+/// A column that is written.
+pub struct Written {
+    pub sums: Sums,
+    pub entries: u32,
+    /// Whether any file has another name than its row records.
+    pub has_moved: bool,
+}
+
 impl Task<'_> {
-    /// Writes the column's files; tells what they are and how many entries there are.
-    pub fn write(&self, records: Sorted) -> Result<(Sums, u32), Error> {
+    /// Writes the column's files.
+    pub fn write(&self, records: Sorted) -> Result<Written, Error> {
         let mut first = FirstPass::new(self)?;
         for entry in entries(records.records()) {
             first.push(entry?)?;
@@ -44,8 +52,11 @@ impl Task<'_> {
         let (sums, count, moves) = first.finish()?;
         drop(records);
         match moves {
-            None => Ok((sums, count)),
-            Some(moves) => self.write_moved(&sums, count, moves),
+            None => Ok(Written { sums, entries: count, has_moved: false }),
+            Some(moves) => {
+                let (sums, entries) = self.write_moved(&sums, count, moves)?;
+                Ok(Written { sums, entries, has_moved: true })
+            }
         }
     }
 

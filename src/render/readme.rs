@@ -38,6 +38,11 @@ impl Readme<'_> {
         page += "\n## What else is here\n\n";
         page += "- `_schema.json`: the columns as a tree of models, for programs\n";
         page += "- `_lineage.md`: what this was computed from, by which code, and what changed since the version before\n";
+        page += "\nBy name only, for loaders and `cp -r` must not meet them:\n\n";
+        page += "- `_rows.parquet`, `_rows.jsonl`, `_rows.csv`: the rows as tables; `_count`: how many\n";
+        page += "- `_views/by/<column>/<value>/`: the files of the rows with that value, as class folders\n";
+        page +=
+            "- `_views/rows/<sys__id>.json`: one row; `_views/hf/`: for Hugging Face `datasets`\n";
         page += "\n## Using it\n\n";
         page += "    find . -type f | head          # names, sizes and times cost nothing\n";
         page += "    cp -r . ~/copy                 # bytes are fetched when they are read\n";

@@ -2,13 +2,14 @@
 //!
 //! | file | what lives there |
 //! |---|---|
-//! | [`source`] | the rows a table shows, and the files they name |
+//! | [`source`], [`paths`] | the rows a table shows, and where their files are |
 //! | [`text`] | JSON and CSV, measured once and rendered again where they are read |
 //! | [`parquet`] | Parquet, as a file of the cache |
 //! | [`home`] | where finished tables are kept |
 
 pub mod home;
 pub mod parquet;
+pub mod paths;
 pub mod source;
 pub mod text;
 

@@ -1,4 +1,4 @@
-//! The rows that a table shows, in order, with the relative paths of their files.
+//! The rows that a table shows, in order.
 
 use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
@@ -12,6 +12,9 @@ use crate::id::RowId;
 use crate::pack::{Ordinals, Pack};
 use crate::render::rows::{Format, Layout};
 use crate::schema::Schema;
+
+/// Moves with every change of how rows are written: a table kept by another dcfs is not read.
+const FORMAT: u32 = 1;
 
 /// All rows of a version, or a set of them. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -58,7 +61,7 @@ impl Source {
                 hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
             }
         };
-        format!("{what}-{rows}-{}", env!("CARGO_PKG_VERSION").replace('.', "_"))
+        format!("{what}-{rows}-{FORMAT}-{}", env!("CARGO_PKG_VERSION").replace('.', "_"))
     }
 
     /// Calls `each` with the rows whose ordinals are in `within`, by rising `sys__id`, until it
@@ -85,21 +88,6 @@ impl Source {
                 format!("row {id} of `{}` is not the one that was packed", self.of),
             )),
         })
-    }
-
-    /// Where the file is that a row names in a listed File column, from the directory that the table
-    /// stands in: the column's directory comes first where there are several. `None` for no file.
-    ///
-    /// # Errors
-    /// A damaged pack.
-    pub fn path(&self, column: u16, ordinal: u32) -> Result<Option<Vec<u8>>> {
-        let Some(entry) = self.pack.entry_of(column, ordinal)? else { return Ok(None) };
-        let path = self.pack.path(entry)?;
-        let columns = self.pack.columns();
-        Ok(Some(match columns.get(usize::from(column)).filter(|_| columns.len() > 1) {
-            Some(column) => [&column.directory, &path[..]].join(&b'/'),
-            None => path,
-        }))
     }
 
     /// The ordinals of the rows, rising.

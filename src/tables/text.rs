@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 
 use super::home::Home;
+use super::paths::Paths;
 use super::source::Source;
 use crate::error::{Error, Kind, Result};
 use crate::kept::Kept;
@@ -143,12 +144,10 @@ pub fn write(
     out: &mut Vec<u8>,
     each: &mut dyn FnMut(u32, &mut Vec<u8>) -> bool,
 ) -> Result<()> {
-    let mut paths = vec![None; source.pack.columns().len()];
-    source.scan(layout.columns(), within, &mut |ordinal, id, cells| {
-        for (column, path) in (0..).zip(&mut paths) {
-            *path = source.path(column, ordinal)?;
-        }
-        layout.write(out, id, &paths, cells);
+    let mut columns = layout.columns().to_vec();
+    let mut paths = Paths::new(&source.pack, &mut columns);
+    source.scan(&columns, within, &mut |ordinal, id, cells| {
+        layout.write(out, id, paths.of(ordinal, cells)?, cells);
         let goes_on = each(ordinal, out);
         Ok(if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     })

@@ -337,7 +337,7 @@ mod tests {
         assert_eq!(Name::parse(b"user.dcfs.col.\xff"), None);
     }
 
-    /// Cells, the type of their column, and the value.
+    /// The cells of a file's rows, their type, and the value.
     type Case<'a> = (&'a [Cell<'a>], &'a ValueType, Option<&'a [u8]>);
 
     #[test]

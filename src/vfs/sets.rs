@@ -19,10 +19,10 @@ use crate::tables::Source;
 use crate::tree::values::{Collector, Key, NULL, Values, wanted_name};
 
 /// Memory for the values of columns, in bytes.
-const VALUES: usize = 64 << 20;
+const VALUES: usize = 32 << 20;
 
 /// Memory for the rows of views, in bytes.
-const SUBSETS: usize = 64 << 20;
+const SUBSETS: usize = 32 << 20;
 
 /// What is known of values and rows.
 #[derive(Debug)]

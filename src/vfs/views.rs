@@ -29,6 +29,9 @@ use crate::schema::Schema;
 /// How many steps a view may be from its version: more than any person nests folders.
 const DEEPEST: usize = 64;
 
+/// How many slots views below versions may take: the rest is for versions, which must always be found.
+const MOST_STEPS: usize = VIEWS as usize / 4 * 3;
+
 /// How one comes from one view to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
@@ -181,6 +184,9 @@ impl Views {
         if let Some(slot) = known(&table) {
             return Ok(slot);
         }
+        if table.steps.len() == MOST_STEPS {
+            return Err(Error::Full("directories of some rows"));
+        }
         let mut hash = DefaultHasher::new();
         (parent, step).hash(&mut hash);
         let slot = table.free((hash.finish() % u64::from(VIEWS)) as u32)?;
@@ -230,7 +236,7 @@ impl Table {
     fn free(&self, start: u32) -> std::result::Result<Slot, Error> {
         let probes = (0..VIEWS).map(|step| Slot((start + step) % VIEWS));
         let mut free = probes.filter(|slot| !self.slots.contains_key(slot));
-        free.next().ok_or(Error::Full("directories of rows"))
+        free.next().ok_or(Error::Full("versions"))
     }
 }
 

@@ -37,8 +37,17 @@ SHAPES = {
 }
 
 
-def _schemas():
-    """`feature_schema` and `schema` of a version with one File."""
+# What a typed catalog has beside its File: `(type, declared, type in `schema`, the value of row n)`.
+TYPED = {
+    "width": ("int", "INTEGER", "Int64", lambda n: 100 + n * 7919 % 900),
+    "height": ("int", "INTEGER", "Int64", lambda n: 100 + n * 104729 % 900),
+    "score": ("float", "FLOAT", "Float", lambda n: (n * 7919 % 1000003) / 1000003),
+    "label": ("str", "VARCHAR", "String", lambda n: f"class_{n * 31 % 100:02}"),
+}
+
+
+def _schemas(columns):
+    """`feature_schema` and `schema` of a version with one File and more columns."""
     model = {
         "schema_version": 2,
         "name": "File@v1",
@@ -49,31 +58,43 @@ def _schemas():
         ],
         "hidden_fields": [name for name in FIELDS if name not in ("path", "size")],
     }
-    features = {"file": "File@v1", "_custom_types": {"File@v1": model}}
+    typed = {name: kind for name, (kind, *_) in columns.items()}
+    features = {"file": "File@v1", **typed, "_custom_types": {"File@v1": model}}
     types = {f"file__{name}": {"type": kind} for name, (_, _, kind) in FIELDS.items()}
+    types |= {name: {"type": kind} for name, (_, _, kind, _) in columns.items()}
     return json.dumps(features), json.dumps(types)
 
 
-def make(folder, shape, count):
-    """Makes `folder/.datachain/db` with `bench@1.0.0` of `count` rows; their paths in row order."""
+def make(folder, shape, count, columns=None):
+    """Makes `folder/.datachain/db` with `bench@1.0.0` of `count` rows; their paths in row order.
+
+    `columns` are more columns than the File, as in `TYPED`.
+    """
+    columns = columns or {}
     database = Path(folder) / ".datachain" / "db"
     database.parent.mkdir(parents=True)
     connection = sqlite3.connect(database, isolation_level=None)
     connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;" + DDL.read_text())
-    declared = ", ".join(f"file__{name} {kind}" for name, (_, kind, _) in FIELDS.items())
+    declared = [f"file__{name} {kind}" for name, (_, kind, _) in FIELDS.items()]
+    declared = ", ".join(declared + [f"{name} {kind}" for name, (_, kind, *_) in columns.items()])
     connection.execute(
         "CREATE TABLE ds_local_local_bench_1_0_0 (sys__id INTEGER NOT NULL, "
         f"sys__rand INTEGER DEFAULT (abs(random())) NOT NULL, {declared}, PRIMARY KEY (sys__id))"
     )
     path = SHAPES[shape]
-    rows = (("s3://bench", path(n, count), 1000 + n % 1000, _hex(n, 32)) for n in range(count))
+    more = [value for *_, value in columns.values()]
+    rows = (
+        ("s3://bench", path(n, count), 1000 + n % 1000, _hex(n, 32), *(value(n) for value in more))
+        for n in range(count)
+    )
     connection.execute("BEGIN")
     connection.executemany(
         "INSERT INTO ds_local_local_bench_1_0_0 (file__source, file__path, file__size, file__version, "
-        f"file__etag, file__is_latest, file__last_modified) VALUES (?, ?, ?, '', ?, 1, '{NOW}')",
+        f"file__etag, file__is_latest, file__last_modified{''.join(f', {name}' for name in columns)}) "
+        f"VALUES (?, ?, ?, '', ?, 1, '{NOW}'{', ?' * len(columns)})",
         rows,
     )
-    _register(connection, count)
+    _register(connection, count, columns)
     connection.execute("COMMIT")
     connection.close()
     return database
@@ -84,8 +105,8 @@ def _insert(connection, table, **cells):
     connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(cells.values()))
 
 
-def _register(connection, count):
-    features, types = _schemas()
+def _register(connection, count, columns):
+    features, types = _schemas(columns)
     texts = dict.fromkeys(("error_message", "error_stack", "script_output", "sources", "query_script"), "")
     shared = dict(status=4, feature_schema=features, schema=types, created_at=NOW, finished_at=NOW, **texts)
     connection.execute("INSERT OR IGNORE INTO meta VALUES (1, 1)")

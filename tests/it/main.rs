@@ -7,4 +7,5 @@ mod mount;
 mod pack;
 mod store;
 mod support;
+mod tables;
 mod views;

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use crate::mount::{Files, expected, named, row_of, walk};
 use crate::pack::any_rows;
 use crate::support::catalog::{CatalogBuilder, Cell};
-use crate::support::model::ModelRow;
+use crate::support::model::{self, ModelRow};
 use crate::support::mounted::{Mounted, why_not};
 
 /// Values that want one name, want a helper's name, or are no text.
@@ -125,6 +125,32 @@ fn row_ids(folder: &Path) -> Vec<i64> {
     ids
 }
 
+/// Every row of `_rows.jsonl` says where its files are, and CSV and the row's own file say the same.
+fn paths_agree(top: &Path, columns: &[&str], rows: &[ModelRow]) {
+    let text = fs::read(top.join("_rows.jsonl")).expect("readable");
+    let tree = model::version(columns, rows);
+    let lines: Vec<&[u8]> = text.split_inclusive(|b| *b == b'\n').collect();
+    assert_eq!(lines.len(), rows.len());
+    for (ordinal, line) in lines.into_iter().enumerate() {
+        let row: serde_json::Value = serde_json::from_slice(line).expect("JSON");
+        assert_eq!(row["sys__id"], rows[ordinal].id);
+        let one = fs::read(top.join(format!("_views/rows/{}.json", rows[ordinal].id)));
+        let one: serde_json::Value = serde_json::from_slice(&one.expect("readable")).expect("JSON");
+        assert_eq!(one, row);
+        for (column, name) in columns.iter().enumerate() {
+            let path = if columns.len() == 1 { &row["path"] } else { &row["path"][name] };
+            let top = (columns.len() > 1).then_some(name.as_bytes());
+            let mut named = tree.iter().filter(|(path, file)| {
+                file.rows.contains(&ordinal) && top.is_none_or(|top| path[0] == top)
+            });
+            let want = rows[ordinal].objects[column].as_ref().and_then(|_| named.next());
+            let want =
+                want.map(|(path, _)| String::from_utf8_lossy(&path.join(&b'/')).into_owned());
+            assert_eq!(path.as_str(), want.as_deref(), "row {ordinal}, {name}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 20, ..ProptestConfig::default() })]
 
@@ -155,6 +181,7 @@ proptest! {
             agrees(&top.join("_views/by").join(name), columns, &rows, &cells, &all);
         }
         inside(&top, columns, &rows, cells);
+        paths_agree(&top, columns, &rows);
         prop_assert_eq!(row_ids(&top), rows.iter().map(|row| row.id).collect::<Vec<_>>());
         prop_assert_eq!(mounted.worries(), Vec::<String>::new());
     }

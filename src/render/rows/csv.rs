@@ -1,4 +1,7 @@
 //! Cells as CSV (RFC 4180, with `\n` at the end of lines): NULL is nothing, an empty text `""`.
+//!
+//! Infinity is `1e999`, which is one to every reader that reads floats; DuckDB takes a column of `inf`
+//! alone for dates.
 
 use super::json;
 use crate::cell::Cell;
@@ -8,8 +11,8 @@ use crate::schema::ValueType;
 pub fn cell(out: &mut Vec<u8>, cell: Cell<'_>, value: &ValueType) {
     match (cell, value) {
         (Cell::Null, _) => {}
-        (Cell::Real(f64::INFINITY), _) => out.extend_from_slice(b"inf"),
-        (Cell::Real(f64::NEG_INFINITY), _) => out.extend_from_slice(b"-inf"),
+        (Cell::Real(f64::INFINITY), _) => out.extend_from_slice(b"1e999"),
+        (Cell::Real(f64::NEG_INFINITY), _) => out.extend_from_slice(b"-1e999"),
         (Cell::Integer(_) | Cell::Real(_), _) => json::cell(out, cell, value),
         (Cell::Text(text), ValueType::Time) => time(out, text),
         (Cell::Text(text), ValueType::List(_) | ValueType::Json) => {
@@ -74,7 +77,7 @@ mod tests {
             (Integer(1), ValueType::Bool, "true"),
             (Integer(7), ValueType::Int, "7"),
             (Real(0.5), ValueType::Float, "0.5"),
-            (Real(f64::NEG_INFINITY), ValueType::Float, "-inf"),
+            (Real(f64::NEG_INFINITY), ValueType::Float, "-1e999"),
             (Text(b"2024-01-02 03:04:05.5"), ValueType::Time, "2024-01-02 03:04:05.500000"),
             (Text(b"so,on"), ValueType::Time, "\"so,on\""),
             (Text(b"[0.5,1]"), floats(), "\"[0.5,1]\""),

@@ -24,6 +24,7 @@ use parquet::file::writer::SerializedFileWriter;
 use self::fill::Group;
 use self::shape::Plan;
 use super::home::Home;
+use super::paths::Paths;
 use super::source::Source;
 use crate::error::{Error, Kind, Result};
 
@@ -32,7 +33,7 @@ use crate::error::{Error, Kind, Result};
 const MOST_ROWS: usize = 122_880;
 
 /// Bytes of a row group before it is encoded, at most. Three are in memory at a time.
-const MOST_BYTES: usize = 32 << 20;
+const MOST_BYTES: usize = 24 << 20;
 
 /// Writing longer than this is told.
 const LONG: Duration = Duration::from_secs(1);
@@ -113,18 +114,16 @@ fn read(
 ) -> Result<Read> {
     let mut group = Group::new(&plan.columns);
     let mut total = Read::default();
-    let mut paths = vec![None; source.pack.columns().len()];
+    let mut columns = plan.cells.clone();
+    let mut paths = Paths::new(&source.pack, &mut columns);
     let mut hand_over = |group: Group, total: &mut Read| {
         total.rows += group.rows as u64;
         total.lost += group.lost;
         give(group)
     };
     if limit > 0 {
-        source.scan(&plan.cells, 0..=u32::MAX, &mut |ordinal, id, cells| {
-            for (column, path) in (0..).zip(&mut paths) {
-                *path = source.path(column, ordinal)?;
-            }
-            group.push(&plan.nodes, id, &paths, cells);
+        source.scan(&columns, 0..=u32::MAX, &mut |ordinal, id, cells| {
+            group.push(&plan.nodes, id, paths.of(ordinal, cells)?, cells);
             if total.rows + group.rows as u64 == limit {
                 return Ok(ControlFlow::Break(()));
             }

@@ -1,0 +1,90 @@
+//! Where the files of a row are, from the directory that a table stands in.
+//!
+//! Nearly always that is where the row records them, and then its own cells tell; the pack's index
+//! tells it for every other row, at some ten times the cost.
+
+use crate::cell::{Cell, Cells};
+use crate::error::Result;
+use crate::object::Object;
+use crate::pack::{Column, Pack};
+use crate::tree::{key, place};
+
+/// Finds the paths of row after row.
+#[derive(Debug)]
+pub struct Paths<'p> {
+    pack: &'p Pack,
+    columns: Vec<Finder<'p>>,
+    found: Vec<Option<Vec<u8>>>,
+    object: Object,
+    key: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Finder<'p> {
+    column: &'p Column,
+    /// The numbers of its source's and its path's cells, where they tell.
+    cells: Option<(usize, usize)>,
+}
+
+impl<'p> Paths<'p> {
+    /// For rows of `pack`. The database columns whose cells are needed are added to `columns`.
+    pub fn new(pack: &'p Pack, columns: &mut Vec<String>) -> Self {
+        let mut number = |name: &String| {
+            columns.iter().position(|there| there == name).unwrap_or_else(|| {
+                columns.push(name.clone());
+                columns.len() - 1
+            })
+        };
+        let finders = pack.columns().iter().map(|column| {
+            let parts = column.file.source.as_ref().zip(column.file.path.as_ref());
+            let parts = parts.filter(|_| column.is_plain);
+            Finder { column, cells: parts.map(|(source, path)| (number(source), number(path))) }
+        });
+        let columns: Vec<_> = finders.collect();
+        let found = vec![None; columns.len()];
+        Self { pack, columns, found, object: Object::default(), key: Vec::new() }
+    }
+
+    /// The path in each listed File column, `None` where the row names no file: with the column's
+    /// directory first where there are several.
+    ///
+    /// # Errors
+    /// A damaged pack.
+    pub fn of(&mut self, ordinal: u32, cells: &dyn Cells) -> Result<&[Option<Vec<u8>>]> {
+        for (number, finder) in self.columns.iter().enumerate() {
+            let recorded = finder.cells.and_then(|(source, path)| {
+                Some((text(cells.cell(source))?, text(cells.cell(path))?))
+            });
+            let path = match recorded {
+                Some((b"", b"")) => None,
+                Some((source, path)) => {
+                    self.object.path.clear();
+                    self.object.path.extend_from_slice(path);
+                    if finder.column.many_sources {
+                        self.object.source = String::from_utf8_lossy(source).into_owned();
+                    }
+                    place::write_key(&self.object, finder.column.many_sources, &mut self.key);
+                    Some(key::to_path(&self.key))
+                }
+                None => match self.pack.entry_of(number as u16, ordinal)? {
+                    Some(entry) => Some(self.pack.path(entry)?),
+                    None => None,
+                },
+            };
+            self.found[number] = path.map(|path| match self.columns.len() {
+                1 => path,
+                _ => [&finder.column.directory, &path[..]].join(&b'/'),
+            });
+        }
+        Ok(&self.found)
+    }
+}
+
+/// A cell that is the text itself. Numbers, which only a stranger puts there, are left to the index.
+fn text(cell: Cell<'_>) -> Option<&[u8]> {
+    match cell {
+        Cell::Null => Some(b""),
+        Cell::Text(text) | Cell::Blob(text) => Some(text),
+        Cell::Integer(_) | Cell::Real(_) => None,
+    }
+}
