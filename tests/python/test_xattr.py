@@ -238,13 +238,12 @@ def test_a_value_too_long_is_e2big_and_many_rows_are_cut(catalog, dcfs, tmp_path
 
 def test_the_version_of_an_object_where_one_is_recorded(catalog, dcfs, tmp_path):
     folder = sql.copy_catalog(catalog / ".datachain", tmp_path / "c" / ".datachain").parent
-    changes = "file__version = 'v:1', file__etag = '', file__source = 's3://bucket'"
+    changes = "file__version = 'v:1', file__etag = ''"
     sql.change(folder, f"UPDATE ds_local_local_attributes_1_0_0 SET {changes} WHERE sys__id = 1")
     with dcfs.mount(folder, tmp_path / "mnt", "-o", "xattr") as mount:
         path = mount.datasets / "attributes" / "a.txt"
         assert set(os.listxattr(path)) == LISTED - {"user.dcfs.etag"} | {"user.dcfs.version"}
         assert value(path, "version") == "v:1"
-        assert value(path, "uri") == "s3://bucket/a.txt"
         assert refusal(value, path, "etag") == errno.ENODATA
 
 
