@@ -353,7 +353,7 @@ def test_progress_is_shown_on_a_terminal_and_taken_away(static, tmp_path):
     seen = b""
     while b" of 64.0 MiB" not in seen:
         seen += os.read(ours, 4096)
-    assert b"%" in seen and b"MiB/s" in seen and b" left" in seen
+    assert b"%" in seen and b"iB/s" in seen and b" left" in seen
     process.send_signal(signal.SIGINT)
     process.wait(60)
     os.set_blocking(ours, False)
