@@ -169,3 +169,6 @@ fn encode(
     file.close()?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
