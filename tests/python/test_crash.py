@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import pyarrow.parquet
 import pytest
 
 import compare
@@ -50,6 +51,29 @@ def test_killed_while_a_pack_is_built(large_catalog, dcfs, tmp_path):
         assert count_files(version) == ROWS + 9 + 3
         assert (version / "a" / "0.txt").read_bytes() == b"a0\n" * 10
         assert len(list((dcfs.cache / "dcfs" / "packs").iterdir())) == 1, "nothing half made is left"
+        assert not [line for line in dcfs.worries() if "panic" in line]
+
+
+def test_killed_while_a_table_is_made(large_catalog, dcfs, tmp_path):
+    mount = dcfs.mount(large_catalog, tmp_path / "mnt")
+    with mount:
+        version = mount.datasets / "few@1.0.0"
+        os.listdir(version)
+        for name, moment in (("_rows.parquet", 0.1), ("_rows.jsonl", 0.2), ("_rows.parquet", 0.5)):
+            code = f"import os; os.stat({os.fspath(version / name)!r})"
+            looker = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+            time.sleep(moment)
+            mount.kill()
+            assert looker.wait(30) in (0, 1)
+            left = [file.name for file in (dcfs.cache / "dcfs").rglob("tables/*")]
+            assert all(name.startswith(("parquet-", "jsonl-")) for name in left), left
+            mount.mount()
+        rows = pyarrow.parquet.read_table(version / "_rows.parquet")
+        assert rows.num_rows == ROWS + 9
+        with open(version / "_rows.jsonl") as lines:
+            assert sum(1 for _ in lines) == ROWS + 9
+        kept = [file.name for file in (dcfs.cache / "dcfs").rglob("tables/*")]
+        assert sorted(name.split("-")[0] for name in kept) == ["jsonl", "parquet"]
         assert not [line for line in dcfs.worries() if "panic" in line]
 
 
