@@ -7,7 +7,7 @@ use crate::schema::Schema;
 const MOST_COLUMNS: usize = 40;
 
 /// What a listing of a few thousand names would say, had it room.
-const TOO_MANY: &str = "This column has more than 10,000 values, so they are not listed. Each has a directory here all the\n\
+const TOO_MANY: &str = "This column has more than 10,000 values (or texts too long to list), so they are not listed. Each has a directory here all the\n\
     same, by name: the value as it reads, `/` in it written `%2F`, an empty one `%`, NULL `_null`.\n";
 
 /// `_views/_README.md` of the version called `name`.

@@ -69,7 +69,7 @@ impl TextTable {
         let layout = source.layout(format);
         let home = Home::of(&source.pack);
         let stem = source.stem(&format!("{format:?}").to_lowercase());
-        let index = match home.find(&stem).and_then(|file| Index::read(file).ok()) {
+        let index = match home.find(&stem).and_then(Index::read) {
             Some(index) => index,
             None => {
                 let index = measure(&source, &layout)?;
@@ -124,7 +124,8 @@ impl TextTable {
             text.extend_from_slice(self.layout.header());
         }
         let first = self.index.starts[block].0;
-        let last = self.index.starts.get(block + 1).map_or(u32::MAX, |(next, _)| next - 1);
+        let last =
+            self.index.starts.get(block + 1).map_or(u32::MAX, |(next, _)| next.saturating_sub(1));
         write(&self.source, &self.layout, first..=last, &mut text, &mut |_, _| true)?;
         if text.len() as u64 != length {
             let of = &self.source.of;
@@ -204,14 +205,20 @@ fn measure_chunk(source: &Source, layout: &Layout, chunk: u32) -> Result<Vec<Blo
     let first = chunk * CHUNK;
     let mut blocks = Vec::new();
     let (mut text, mut start) = (Vec::with_capacity(BLOCK + BLOCK / 4), first);
-    write(source, layout, first..=first + (CHUNK - 1), &mut text, &mut |ordinal, text| {
-        if text.len() >= BLOCK {
-            blocks.push((start, text.len() as u64));
-            text.clear();
-            start = ordinal + 1;
-        }
-        true
-    })?;
+    write(
+        source,
+        layout,
+        first..=first.saturating_add(CHUNK - 1),
+        &mut text,
+        &mut |ordinal, text| {
+            if text.len() >= BLOCK {
+                blocks.push((start, text.len() as u64));
+                text.clear();
+                start = ordinal + 1;
+            }
+            true
+        },
+    )?;
     if !text.is_empty() {
         blocks.push((start, text.len() as u64));
     }
@@ -263,20 +270,30 @@ impl Index {
         bytes
     }
 
-    /// What [`Index::to_bytes`] wrote; its checksum is [`Home`]'s to compare.
-    fn read(mut file: impl Read) -> std::io::Result<Self> {
+    /// What [`Index::to_bytes`] wrote; its checksum is [`Home`]'s to compare. `None` for anything else.
+    fn read(mut file: impl Read) -> Option<Self> {
         let mut size = [0; 8];
-        file.read_exact(&mut size)?;
+        file.read_exact(&mut size).ok()?;
         let mut rest = Vec::new();
-        file.read_to_end(&mut rest)?;
-        let (starts, _) = rest.as_chunks::<12>();
+        file.read_to_end(&mut rest).ok()?;
+        let (starts, []) = rest.as_chunks::<12>() else { return None };
         let start = |bytes: &[u8; 12]| {
             let (first, offset) = bytes.split_at(4);
             let first = first.try_into().map(u32::from_le_bytes).unwrap_or_default();
             let offset = offset.try_into().map(u64::from_le_bytes).unwrap_or_default();
             (first, offset)
         };
-        Ok(Self { starts: starts.iter().map(start).collect(), size: u64::from_le_bytes(size) })
+        let index =
+            Self { starts: starts.iter().map(start).collect(), size: u64::from_le_bytes(size) };
+        index.is_sound().then_some(index)
+    }
+
+    /// Whether blocks follow each other from the first byte to the last.
+    fn is_sound(&self) -> bool {
+        let rises = |pair: &[(u32, u64)]| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1;
+        let begins = self.starts.first().is_none_or(|(_, offset)| *offset == 0);
+        let ends = self.starts.last().map_or(self.size == 0, |(_, offset)| *offset < self.size);
+        begins && ends && self.starts.windows(2).all(rises)
     }
 }
 
@@ -293,6 +310,11 @@ mod tests {
         }
         assert_eq!([0, 1, 2, 3].map(|block| index.offset(block)), [0, 13, 18, 19]);
         assert_eq!(Index::read(&index.to_bytes()[..]).expect("whole"), index);
+        for starts in [vec![(0, 1)], vec![(0, 0), (0, 5)], vec![(0, 0), (3, 0)], vec![(0, 19)]] {
+            let odd = Index { starts, size: 19 };
+            assert_eq!(Index::read(&odd.to_bytes()[..]), None, "{odd:?}");
+        }
+        assert_eq!(Index::read(&index.to_bytes()[1..]), None);
         assert_eq!(Index::of(0, std::iter::empty()), Index::default());
         assert_eq!(Index::of(3, std::iter::empty()), Index { starts: vec![(0, 0)], size: 3 });
     }

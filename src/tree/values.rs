@@ -24,6 +24,9 @@ pub const NULL: &[u8] = b"_null";
 /// The most values that are told apart; columns with more are not listed.
 pub const MOST: usize = 10_000;
 
+/// The most bytes of text that they may have together: texts may be whole documents.
+const MOST_BYTES: usize = 16 << 20;
+
 /// One distinct value of a column.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Value {
@@ -89,6 +92,19 @@ impl From<Cell<'_>> for Key {
     }
 }
 
+impl Key {
+    /// Whether the cell has this value.
+    pub fn is(&self, cell: Cell<'_>) -> bool {
+        match (self, cell) {
+            (Self::Text(text), Cell::Text(other)) | (Self::Blob(text), Cell::Blob(other)) => {
+                **text == *other
+            }
+            (Self::Text(_) | Self::Blob(_), _) | (_, Cell::Text(_) | Cell::Blob(_)) => false,
+            _ => *self == Self::from(cell),
+        }
+    }
+}
+
 /// Bits that compare as numbers the way the floats do.
 fn rising_bits(x: f64) -> u64 {
     let bits = x.to_bits();
@@ -99,14 +115,22 @@ fn rising_bits(x: f64) -> u64 {
 #[derive(Debug, Default)]
 pub struct Collector {
     rows: HashMap<Key, RoaringBitmap>,
+    /// Bytes of text in the keys.
+    bytes: usize,
 }
 
 impl Collector {
-    /// Adds the cell of a row; ordinals must rise. `false` where there are more than [`MOST`] values:
-    /// then nothing more needs to come.
+    /// Adds the cell of a row; ordinals must rise. `false` where there are more than [`MOST`] values,
+    /// or too long ones: then nothing more needs to come.
     pub fn push(&mut self, ordinal: u32, cell: Cell<'_>) -> bool {
-        self.rows.entry(cell.into()).or_default().insert(ordinal);
-        self.rows.len() <= MOST
+        let rows = self.rows.entry(cell.into()).or_default();
+        if rows.is_empty()
+            && let Cell::Text(text) | Cell::Blob(text) = cell
+        {
+            self.bytes += text.len();
+        }
+        rows.insert(ordinal);
+        self.rows.len() <= MOST && self.bytes <= MOST_BYTES
     }
 
     /// The values, named. `id` gives the `sys__id` of an ordinal.
@@ -273,6 +297,33 @@ mod tests {
         let names: Vec<String> =
             listed(&cells, &ValueType::Float).into_iter().map(|v| v.0).collect();
         assert_eq!(names, ["-inf", "-1.5", "0.0", "1.0", "2.0", "inf"]);
+    }
+
+    #[test]
+    fn a_key_knows_its_cells() {
+        let cells = [
+            Cell::Null,
+            Cell::Integer(1),
+            Cell::Real(1.0),
+            Cell::Real(0.0),
+            Cell::Text(b"1"),
+            Cell::Blob(b"1"),
+        ];
+        for (a, cell) in cells.iter().enumerate() {
+            for (b, other) in cells.iter().enumerate() {
+                assert_eq!(Key::from(*cell).is(*other), a == b, "{cell:?} {other:?}");
+            }
+        }
+        assert!(Key::from(Cell::Real(0.0)).is(Cell::Real(-0.0)));
+    }
+
+    #[test]
+    fn values_too_long_to_list_are_noticed() {
+        let mut collector = Collector::default();
+        let long = vec![b'x'; MOST_BYTES];
+        assert!(collector.push(0, Cell::Text(&long)));
+        assert!(collector.push(1, Cell::Text(&long)), "no new one");
+        assert!(!collector.push(2, Cell::Text(b"y")));
     }
 
     #[test]

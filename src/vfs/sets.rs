@@ -180,7 +180,7 @@ fn cell(source: &Source, leaf: &Leaf<'_>, ordinal: u32) -> Result<Option<Key>> {
 fn matching(source: &Source, leaf: &Leaf<'_>, wanted: &Key) -> Result<Ordinals> {
     let mut rows = Ordinals::new();
     scan(source, leaf, &mut |ordinal, cell| {
-        if Key::from(cell) == *wanted {
+        if wanted.is(cell) {
             rows.insert(ordinal);
         }
         ControlFlow::Continue(())

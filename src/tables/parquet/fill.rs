@@ -14,6 +14,8 @@ use crate::time::Timestamp;
 pub struct Group {
     pub columns: Vec<Column>,
     pub rows: usize,
+    /// Bytes of text in it.
+    pub text: usize,
     /// Cells that were of no use.
     pub lost: u64,
 }
@@ -29,7 +31,7 @@ struct At {
 impl Group {
     /// An empty one.
     pub fn new(columns: &[Column]) -> Self {
-        Self { columns: columns.iter().map(Column::again).collect(), rows: 0, lost: 0 }
+        Self { columns: columns.iter().map(Column::again).collect(), rows: 0, text: 0, lost: 0 }
     }
 
     /// Bytes of memory, about.
@@ -116,6 +118,7 @@ impl Group {
     }
 
     fn text(&mut self, leaf: usize, text: &[u8], at: At) {
+        self.text += text.len();
         match std::str::from_utf8(text) {
             Ok(_) => self.columns[leaf].push(Scalar::Bytes(text), at.repeated),
             Err(_) => {
