@@ -5,10 +5,10 @@
 //!
 //! | floor | modules | what lives there |
 //! |---|---|---|
-//! | words | [`error`] [`id`] [`time`] [`version`] [`name`] [`schema`] [`object`] [`cell`] [`kept`] | the terms of the field, as types; what is kept while there is room |
-//! | pure cores | [`tree`] [`render`] | names and directories from row paths; pages from facts |
+//! | words | [`error`] [`id`] [`time`] [`version`] [`name`] [`schema`] [`object`] [`cell`] [`json`] [`kept`] | the terms of the field, as types; what is kept while there is room |
+//! | pure cores | [`expr`] [`tree`] [`render`] | filters; names and directories from row paths; pages from facts |
 //! | adapters | [`catalog`] [`pack`] [`store`] | SQLite, memory maps, disks and buckets |
-//! | text | [`pages`] [`tables`] | the one source of each page and each table, for the mount and the command line |
+//! | text | [`query`] [`pages`] [`tables`] | the rows of a filter; the one source of each page and each table, for the mount and the command line |
 //! | use | [`vfs`] | the file system, without a kernel |
 //! | doors | [`fuse`] [`cli`] | the kernel and the person typing |
 
@@ -20,8 +20,10 @@ pub mod name;
 pub mod schema;
 pub mod object;
 pub mod cell;
+pub mod json;
 pub mod kept;
 
+pub mod expr;
 pub mod tree;
 pub mod render;
 
@@ -29,6 +31,7 @@ pub mod catalog;
 pub mod pack;
 pub mod store;
 
+pub mod query;
 pub mod pages;
 pub mod tables;
 

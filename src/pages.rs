@@ -10,6 +10,7 @@ use crate::id::VersionId;
 use crate::name::{DatasetName, escape};
 use crate::render::graph::{self, Graph, Kind, Node};
 use crate::render::lineage::{Change, Lineage};
+pub use crate::render::readme::Narrowed;
 use crate::render::readme::{self, Readme};
 use crate::render::schema_json::schema_json;
 use crate::render::{Subject, beside};
@@ -56,9 +57,14 @@ impl Page {
 ///
 /// # Errors
 /// [`crate::error::Kind::Stale`] where the version is removed meanwhile; what the catalog says.
-pub fn text(catalog: &Catalog, page: Page, of: &VersionInfo) -> Result<String> {
+pub fn text(
+    catalog: &Catalog,
+    page: Page,
+    of: &VersionInfo,
+    narrowed: Option<&Narrowed>,
+) -> Result<String> {
     match page {
-        Page::Readme => readme(catalog, of),
+        Page::Readme => readme(catalog, of, narrowed),
         Page::Lineage => lineage(catalog, of),
         Page::Schema => Ok(schema_json(&subject(of), &catalog.schema(of)?)),
     }
@@ -92,13 +98,14 @@ pub fn lineage_dot(catalog: &Catalog, of: &VersionInfo) -> Result<String> {
     Ok(graph::dot(&ancestry(catalog, of)?))
 }
 
-fn readme(catalog: &Catalog, of: &VersionInfo) -> Result<String> {
+fn readme(catalog: &Catalog, of: &VersionInfo, narrowed: Option<&Narrowed>) -> Result<String> {
     let details = catalog.details(of)?;
     let page = Readme {
         of: &subject(of),
         description: details.description.as_deref(),
         schema: &catalog.schema(of)?,
         examples: &catalog.examples(of, LONGEST_EXAMPLE)?,
+        narrowed,
     };
     Ok(page.page())
 }

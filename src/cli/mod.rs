@@ -10,23 +10,28 @@
 //! | [`helper`], [`options`] | the same by `mount -t fuse.dcfs` and fstab; `-o` |
 //! | [`unmount`], [`status`], [`registry`] | mounts that are there |
 //! | [`ls`], [`page`], [`show`] | what the catalog holds, without a mount |
+//! | [`asking`], [`count`], [`explain`], [`path`] | filters |
 //! | [`cat`], [`cp`], [`copy`] | files of the mount, without a mount |
 //! | [`doctor`] | what is missing on this machine |
 //! | [`output`], [`progress`], [`terminal`] | stdout and JSON; how far long work is |
 //! | [`places`], [`whole_file`] | folders of the user; files that are there whole or not at all |
 
 pub mod access;
+pub mod asking;
 pub mod cat;
 pub mod copy;
+pub mod count;
 pub mod cp;
 pub mod daemon;
 pub mod doctor;
+pub mod explain;
 pub mod helper;
 pub mod ls;
 pub mod mount;
 pub mod options;
 pub mod output;
 pub mod page;
+pub mod path;
 pub mod places;
 pub mod progress;
 pub mod registry;
@@ -72,6 +77,9 @@ enum Command {
     Status(status::Status),
     Ls(ls::Ls),
     Show(show::Show),
+    Count(count::Count),
+    Explain(explain::Explain),
+    Path(path::PathOf),
     Schema(page::Schema),
     Lineage(page::Lineage),
     Cat(cat::Cat),
@@ -129,6 +137,9 @@ impl Command {
             Self::Status(command) => command.run(out),
             Self::Ls(command) => command.run(out),
             Self::Show(command) => command.run(out),
+            Self::Count(command) => command.run(out),
+            Self::Explain(command) => command.run(out),
+            Self::Path(command) => command.run(out),
             Self::Schema(command) => command.run(out),
             Self::Lineage(command) => command.run(out),
             Self::Cat(command) => command.run(out),

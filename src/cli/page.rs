@@ -23,7 +23,7 @@ impl Schema {
     pub fn run(self, out: &mut Output) -> Result<()> {
         let catalog = self.catalog.open()?;
         let of = catalog.find(&self.dataset)?;
-        out.json_text(&pages::text(&catalog, Page::Schema, &of)?)
+        out.json_text(&pages::text(&catalog, Page::Schema, &of, None)?)
     }
 }
 
@@ -60,7 +60,7 @@ impl Lineage {
         let of = catalog.find(&self.dataset)?;
         let format = if self.json { Format::Json } else { self.format };
         match format {
-            Format::Md => out.text(&pages::text(&catalog, Page::Lineage, &of)?),
+            Format::Md => out.text(&pages::text(&catalog, Page::Lineage, &of, None)?),
             Format::Json => out.json_text(&pages::lineage_json(&catalog, &of)?),
             Format::Dot => out.text(&pages::lineage_dot(&catalog, &of)?),
         }

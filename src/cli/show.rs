@@ -9,15 +9,16 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::asking::{Asked, AskingArgs};
 use super::output::Output;
 use super::progress::{Progress, Unit};
 use super::whole_file::WholeFile;
-use super::{CatalogArg, places, terminal, usage};
+use super::{terminal, usage};
 use crate::catalog::{Catalog, VersionInfo};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
+use crate::expr::Query;
 use crate::id::RowId;
 use crate::name::DatasetRef;
-use crate::pack::{Ordinals, Packs};
 use crate::render::grid::{self, Column, Layout};
 use crate::render::rows::{self, Beside, Ours};
 use crate::schema::{Schema, ValueType};
@@ -38,7 +39,10 @@ pub struct Show {
     /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
     dataset: DatasetRef,
     #[command(flatten)]
-    catalog: CatalogArg,
+    asking: AskingArgs,
+    /// Only the rows that pass this filter, e.g. `info.width > 400 order by score desc`
+    #[arg(long = "where", value_name = "FILTER")]
+    filter: Option<String>,
     /// Columns, e.g. `label,info.width`; a model's name takes all below it
     #[arg(long, value_name = "C,..", value_delimiter = ',')]
     columns: Option<Vec<String>>,
@@ -118,17 +122,16 @@ impl Show {
     }
 
     fn print(&self, format: Format, width: Option<usize>, out: &mut Output) -> Result<()> {
-        let catalog = self.catalog.open()?;
-        let of = catalog.find(&self.dataset)?;
-        let schema = catalog.schema(&of)?;
+        let asked = self.asking.ask(&self.dataset)?;
+        let query = self.filter.as_deref().map(|filter| asked.check(filter)).transpose()?;
         match format {
-            Format::Table => self.grid(&catalog, &of, &schema, width, out),
+            Format::Table => self.grid(&asked, query.as_ref(), width, out),
             Format::Jsonl => {
-                self.text(rows::Format::Jsonl, &self.source(catalog, of, schema)?, out)
+                self.text(rows::Format::Jsonl, &self.source(&asked, query.as_ref())?, out)
             }
-            Format::Csv => self.text(rows::Format::Csv, &self.source(catalog, of, schema)?, out),
+            Format::Csv => self.text(rows::Format::Csv, &self.source(&asked, query.as_ref())?, out),
             Format::Parquet => {
-                let source = self.source(catalog, of, schema)?;
+                let source = self.source(&asked, query.as_ref())?;
                 let (progress, told) = (self.progress(&source), Cell::new(0));
                 let each = |rows: u64| progress.add(rows - told.replace(rows));
                 let written = parquet::write(&source, &mut *out, &each);
@@ -173,8 +176,8 @@ impl Show {
     }
 
     /// The columns of a table: of the schema, and beside them. All where none are named.
-    fn chosen(&self, schema: Schema) -> Result<(Schema, Beside)> {
-        let Some(names) = &self.columns else { return Ok((schema, Beside::ALL)) };
+    fn chosen(&self, schema: &Schema) -> Result<(Schema, Beside)> {
+        let Some(names) = &self.columns else { return Ok((schema.clone(), Beside::ALL)) };
         let ours = Ours::of(schema.signals.iter().map(|signal| signal.name.as_str()));
         let beside = Beside { path: names.contains(&ours.path), id: names.contains(&ours.id) };
         let is_ours = |name: &&str| *name == ours.path || *name == ours.id;
@@ -183,42 +186,28 @@ impl Show {
     }
 
     /// The rows of a table, with their files.
-    fn source(&self, catalog: Catalog, of: VersionInfo, schema: Schema) -> Result<Source> {
-        let (schema, beside) = self.chosen(schema)?;
-        let (catalog, schema) = (Arc::new(catalog), Arc::new(schema));
-        let runtime = tokio::runtime::Builder::new_current_thread().build();
-        let runtime = runtime.map_err(|error| Error::new(Kind::Broken, error))?;
-        let cache = places::cache();
-        places::private(&cache)?;
-        let pack = runtime.block_on(Packs::new(catalog.clone(), cache).get(&of))?;
-        let rows = self.ordinals(pack.row_count()).map(Arc::new);
-        Ok(Source { catalog, of, schema, pack, rows, beside })
-    }
-
-    /// Which of `count` rows; `None` for all.
-    fn ordinals(&self, count: u32) -> Option<Ordinals> {
-        let limit = self.limit(None);
-        if self.offset == 0 && limit.is_none() {
-            return None;
-        }
-        let first = u32::try_from(self.offset).unwrap_or(u32::MAX).min(count);
-        let most = limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(u32::MAX);
-        let mut rows = Ordinals::new();
-        rows.insert_range(first..first.saturating_add(most).min(count));
-        Some(rows)
+    fn source(&self, asked: &Asked, query: Option<&Query>) -> Result<Source> {
+        let source = asked.source(query, self.offset, self.limit(None))?;
+        let (schema, beside) = self.chosen(&source.schema)?;
+        Ok(Source { schema: Arc::new(schema), beside, ..source })
     }
 
     /// Prints the grid.
     fn grid(
         &self,
-        catalog: &Catalog,
-        of: &VersionInfo,
-        schema: &Schema,
+        asked: &Asked,
+        query: Option<&Query>,
         width: Option<usize>,
         out: &mut Output,
     ) -> Result<()> {
+        let selected = query.map(|query| asked.source(Some(query), self.offset, None));
+        let selected = selected.transpose()?;
+        let schema = selected.as_ref().map_or(&asked.schema, |source| &source.schema);
         let columns = self.grid_columns(schema)?;
-        let mut rows = GridRows::new(catalog, of, &columns, self.offset)?;
+        let mut rows = match &selected {
+            Some(source) => Chunks::Selected(SelectedRows::new(source, &columns)),
+            None => Chunks::All(GridRows::new(&asked.catalog, &asked.of, &columns, self.offset)?),
+        };
         let limit = self.limit(Some(SCREEN));
         let mut left = limit.unwrap_or(u64::MAX);
         let mut layout = None;
@@ -263,7 +252,54 @@ impl Show {
     }
 }
 
-/// The rows of a grid, as texts, a few at a time.
+/// The rows of a grid, a few at a time.
+enum Chunks<'c> {
+    All(GridRows<'c>),
+    Selected(SelectedRows<'c>),
+}
+
+impl Chunks<'_> {
+    /// The next rows, at most `most`; fewer only at the end.
+    fn next(&mut self, most: usize) -> Result<Vec<Vec<String>>> {
+        match self {
+            Self::All(rows) => rows.next(most),
+            Self::Selected(rows) => rows.next(most),
+        }
+    }
+}
+
+/// The rows that a filter selects, in its order.
+struct SelectedRows<'c> {
+    source: &'c Source,
+    columns: &'c [Column],
+    asked: Vec<String>,
+    /// Where to go on.
+    from: u32,
+}
+
+impl<'c> SelectedRows<'c> {
+    fn new(source: &'c Source, columns: &'c [Column]) -> Self {
+        let asked = columns.iter().map(|column| column.column.clone()).collect();
+        Self { source, columns, asked, from: 0 }
+    }
+
+    fn next(&mut self, most: usize) -> Result<Vec<Vec<String>>> {
+        let mut found = Vec::new();
+        if most == 0 {
+            return Ok(found);
+        }
+        let (columns, from) = (self.columns, self.from);
+        self.source.scan(&self.asked, from..=u32::MAX, &mut |at, _, cells| {
+            let texts = columns.iter().enumerate().map(|(at, column)| column.text(cells.cell(at)));
+            found.push(texts.collect());
+            self.from = at.position + 1;
+            Ok(if found.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
+        Ok(found)
+    }
+}
+
+/// All rows of a version, as texts: the catalog is asked alone, so that they are there at once.
 struct GridRows<'c> {
     catalog: &'c Catalog,
     of: &'c VersionInfo,

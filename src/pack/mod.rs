@@ -12,9 +12,11 @@ mod arena;
 mod build;
 mod check;
 mod column;
+pub mod columns;
 mod error;
 mod folder;
 mod fst_writer;
+pub mod home;
 mod ids;
 mod index;
 mod manifest;
@@ -40,6 +42,7 @@ use roaring::RoaringBitmap;
 
 use self::check::Damage;
 use self::column::ColumnReader;
+use self::columns::Columns;
 use self::error::Result;
 use self::ids::RowIds;
 use self::paths::{Found, Place};
@@ -140,6 +143,8 @@ pub struct Pack {
     /// Device and inode of `folder`, for another pack may get its name.
     home: (u64, u64),
     damage: Arc<Damage>,
+    /// Columns that filters have asked for.
+    packed: Columns,
 }
 
 /// One column's reader, and the number of its first entry.
@@ -174,19 +179,28 @@ impl Pack {
 
     /// The child `name` of `dir`; `None` where there is none, or none `within` a set of rows.
     pub fn lookup(&self, dir: Dir, name: &[u8], within: Option<&Subset>) -> Result<Option<Node>> {
-        self.guarded(|| {
+        let found = self.guarded(|| {
             let ((reader, base), place) = self.place(dir)?;
-            let Some(found) = reader.paths.find(place, name)? else { return Ok(None) };
-            let node = node(dir, base, found);
-            let Some(set) = within else { return Ok(Some(node)) };
-            let is_in = match node {
-                Node::File(entry) => set.contains(entry),
-                Node::Dir(below) => {
-                    let last = base + reader.paths.last_in(below.first - base, below.depth)?;
-                    set.meets(below.first..last + 1)
-                }
-            };
-            Ok(is_in.then_some(node))
+            let found = reader.paths.find(place, name)?;
+            Ok(found.map(|found| node(dir, base, found)))
+        })?;
+        let (Some(node), Some(set)) = (found, within) else { return Ok(found) };
+        let is_in = match node {
+            Node::File(entry) => self.entries(set)?.contains(entry),
+            Node::Dir(below) => self.meets(set, below.first..self.last_in(below)? + 1)?,
+        };
+        Ok(is_in.then_some(node))
+    }
+
+    /// The last entry below a directory that is not empty.
+    fn last_in(&self, dir: Dir) -> Result<u32> {
+        self.guarded(|| {
+            let ((reader, base), _) = self.place(dir)?;
+            match dir.depth {
+                // The root of a column is all of it.
+                0 => Ok(self.columns[usize::from(dir.column)].entries.end.saturating_sub(1)),
+                depth => Ok(base + reader.paths.last_in(dir.first - base, depth)?),
+            }
         })
     }
 
@@ -205,9 +219,12 @@ impl Pack {
     ) -> Result<()> {
         let ((reader, base), place) = self.guarded(|| self.place(dir))?;
         let from = from.max(dir.first);
-        let Some(mut start) = within.map_or(Some(from), |set| set.next(from)) else {
-            return Ok(());
+        let within = within.map(|set| self.entries(set)).transpose()?;
+        let next_in = |from: u32| match within {
+            Some(entries) => entries.range(from..).next(),
+            None => Some(from),
         };
+        let Some(mut start) = next_in(from) else { return Ok(()) };
         let enter = |start: u32| self.guarded(|| reader.paths.children(place, start - base));
         let mut walk = enter(start)?;
         // A caller's own panic must not be taken for damage: only the walk is guarded.
@@ -216,8 +233,7 @@ impl Pack {
             if each(Child { name: walk.name(), node, next }).is_break() {
                 break;
             }
-            let Some(set) = within else { continue };
-            match set.next(next) {
+            match next_in(next) {
                 Some(wanted) if wanted == next => {}
                 Some(wanted) => {
                     start = wanted;

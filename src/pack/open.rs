@@ -8,6 +8,7 @@ use std::path::Path;
 use super::build::{self, Rows};
 use super::check::{Checksums, Damage};
 use super::column::{ColumnReader, file_name};
+use super::columns::Columns;
 use super::error::{Error, Result};
 use super::folder::{self, Staging, Turn};
 use super::ids::{self, RowIds};
@@ -91,6 +92,7 @@ pub(super) fn open(folder: &Path, columns: &[FileColumn], limits: Limits) -> Res
         folder: folder.to_path_buf(),
         home: (home.dev(), home.ino()),
         damage,
+        packed: Columns::default(),
     })
 }
 

@@ -4,60 +4,90 @@
 //! directory is a range of entries, so that is one look into the set.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use roaring::RoaringBitmap;
 
 use super::column::ColumnReader;
 use super::error::{Error, Result};
-use super::{Ordinals, Pack};
+use super::{Dir, Ordinals, Pack};
 
-/// Rows of one pack, with their entries.
-#[derive(Clone, Debug, PartialEq)]
+/// Rows of one pack, with their entries, which are looked up when someone first asks for a name.
+#[derive(Debug)]
 pub struct Subset {
     rows: Arc<Ordinals>,
-    entries: RoaringBitmap,
+    entries: OnceLock<RoaringBitmap>,
 }
 
 impl Subset {
+    /// A set of rows of any pack.
+    pub fn new(rows: Arc<Ordinals>) -> Self {
+        Self { rows, entries: OnceLock::new() }
+    }
+
     /// The rows.
     pub fn rows(&self) -> &Arc<Ordinals> {
         &self.rows
     }
 
-    /// Whether the entry is in it.
-    pub fn contains(&self, entry: u32) -> bool {
-        self.entries.contains(entry)
+    /// Whether its entries are known, so that names cost no pass over its rows.
+    pub fn is_ready(&self) -> bool {
+        self.entries.get().is_some()
     }
 
-    /// The least entry in it that is not below `entry`.
-    pub(super) fn next(&self, entry: u32) -> Option<u32> {
-        self.entries.range(entry..).next()
-    }
-
-    /// Whether any of these entries is in it.
-    pub fn meets(&self, entries: Range<u32>) -> bool {
-        self.next(entries.start).is_some_and(|entry| entry < entries.end)
-    }
-
-    /// Bytes of memory, about.
+    /// Bytes of memory, at most, about.
     pub fn weight(&self) -> usize {
-        self.rows.serialized_size() + self.entries.serialized_size()
+        // There are no more entries than rows, but they may lie less densely.
+        self.rows.serialized_size() * 2 + 64
     }
 }
 
 impl Pack {
-    /// The entries that `rows` name. One pass over the rows, whatever their number.
+    /// The entries that the rows of `set` name. The first time one pass over the rows.
     ///
     /// # Errors
     /// Damage. Ordinals past the last row are no error: they name nothing.
-    pub fn subset(&self, rows: Arc<Ordinals>) -> Result<Subset> {
-        self.guarded(|| {
+    pub fn entries<'s>(&self, set: &'s Subset) -> Result<&'s RoaringBitmap> {
+        if let Some(entries) = set.entries.get() {
+            return Ok(entries);
+        }
+        let found = self.guarded(|| {
             let mut entries = RoaringBitmap::new();
             for (reader, column) in self.readers.iter().zip(&self.columns) {
-                entries |= entries_of(reader, column.entries.start, column.entries.len(), &rows)?;
+                let range = &column.entries;
+                entries |= entries_of(reader, range.start, range.len(), &set.rows)?;
             }
-            Ok(Subset { rows, entries })
+            Ok(entries)
+        })?;
+        Ok(set.entries.get_or_init(|| found))
+    }
+
+    /// Whether `set` names any of these entries.
+    ///
+    /// # Errors
+    /// Damage.
+    pub fn meets(&self, set: &Subset, entries: Range<u32>) -> Result<bool> {
+        Ok(self.entries(set)?.range(entries).next().is_some())
+    }
+
+    /// The rows whose file of the directory's column is in the directory, at any depth.
+    ///
+    /// # Errors
+    /// Damage; a directory that this pack did not give out.
+    pub fn rows_below(&self, dir: Dir) -> Result<Ordinals> {
+        let last = self.last_in(dir)?;
+        self.guarded(|| {
+            let (reader, base) = self.part(dir.column)?;
+            let mut bits = vec![0_u8; (self.ids.count as usize).div_ceil(8)];
+            for entry in dir.first..=last {
+                for row in reader.ordinals(entry - base)? {
+                    let byte = bits.get_mut(row as usize / 8);
+                    *byte.ok_or_else(|| {
+                        Error::damaged("an entry names a row that is not there")
+                    })? |= 1 << (row % 8);
+                }
+            }
+            Ok(RoaringBitmap::from_lsb0_bytes(0, &bits))
         })
     }
 }

@@ -6,7 +6,7 @@ use super::markdown::{code, paragraph, text};
 use super::numbers::{bytes, count};
 use super::schema_json::unlisted;
 use super::{Subject, directories};
-use crate::schema::Schema;
+use crate::schema::{Schema, ValueType};
 
 /// The naming rules that a person meets.
 const NAMES: &str = "Where a column\n\
@@ -21,6 +21,19 @@ pub struct Readme<'a> {
     pub schema: &'a Schema,
     /// `(database column, a value)`.
     pub examples: &'a [(String, String)],
+    /// Which rows, in a query directory.
+    pub narrowed: Option<&'a Narrowed>,
+}
+
+/// The rows of a query directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Narrowed {
+    /// The printed form of each filter, outermost first.
+    pub filters: Vec<String>,
+    /// How many rows are left.
+    pub rows: u64,
+    /// Whether they have an order of their own.
+    pub is_ranked: bool,
 }
 
 impl Readme<'_> {
@@ -30,7 +43,7 @@ impl Readme<'_> {
         if let Some(description) = self.description.filter(|d| !d.is_empty()) {
             page += &format!("{}\n\n", paragraph(description));
         }
-        page += &self.opening();
+        page += &self.narrowed.map_or_else(|| self.opening(), |narrowed| self.query(narrowed));
         page += "\n## Files\n\n";
         page += &self.files();
         page += "\n## Columns\n\n";
@@ -43,10 +56,12 @@ impl Readme<'_> {
         page += "- `_views/by/<column>/<value>/`: the files of the rows with that value, as class folders\n";
         page +=
             "- `_views/rows/<sys__id>.json`: one row; `_views/hf/`: for Hugging Face `datasets`\n";
+        page += "- any filter: a directory of the files of the rows that pass, see below\n";
         page += "\n## Using it\n\n";
         page += "    find . -type f | head          # names, sizes and times cost nothing\n";
         page += "    cp -r . ~/copy                 # bytes are fetched when they are read\n";
         page += "    python -m json.tool _schema.json\n";
+        page += &self.filters();
         page
     }
 
@@ -60,6 +75,25 @@ impl Readme<'_> {
             text(&self.of.version),
             code(&self.of.dataset),
         )
+    }
+
+    /// What a query directory is.
+    fn query(&self, narrowed: &Narrowed) -> String {
+        let mut out = format!(
+            "This directory is {} rows of {}: those that pass\n\n",
+            count(narrowed.rows),
+            code(&self.of.name())
+        );
+        for filter in &narrowed.filters {
+            let _ = writeln!(out, "- {}", code(filter));
+        }
+        out += "\nIt never changes. Files have the same names and bytes as in the version, and are the same\n\
+                files to the kernel's cache. A filter below it filters these rows.\n";
+        if narrowed.is_ranked {
+            out += "\nThe files stand in order, `<rank>_<name>`, in this one directory; what they are ordered by\n\
+                    is `order_key` in `_rows.*`.\n";
+        }
+        out
     }
 
     fn files(&self) -> String {
@@ -85,6 +119,32 @@ impl Readme<'_> {
                     writeln!(out, "\nThe column {} has no files here: {reason}.", code(&file.name));
             }
         }
+        out
+    }
+
+    /// How to filter, with columns of this version.
+    fn filters(&self) -> String {
+        let leaves = self.schema.leaves();
+        let find = |value: ValueType| {
+            let mut of_type = leaves.iter().filter(|leaf| *leaf.value == value && !leaf.hidden);
+            of_type.next_back().map(|leaf| leaf.name.clone())
+        };
+        let number = find(ValueType::Int).or_else(|| find(ValueType::Float));
+        let number = number.unwrap_or_else(|| "sys__id".to_owned());
+        let mut out = "\n## Filtering\n\n\
+            A filter is a directory name, below any directory of files and below other filters. It reads as what\n\
+            follows WHERE in SQL, over the columns above; `/` inside it is typed as U+2215, the division slash.\n\n"
+            .to_owned();
+        let mut example = |filter: String| {
+            let _ = writeln!(out, "    ls '{filter}/'");
+        };
+        example(format!("{number} > 100"));
+        if let Some(word) = find(ValueType::Text) {
+            example(format!("{word} ilike \"%a%\" and {number} is not null"));
+        }
+        example(format!("order by {number} desc limit 10"));
+        example("rand < 0.1".to_owned());
+        out += "\nA wrong one is EINVAL, and the log says what is wrong with it; `dcfs explain` does too.\n";
         out
     }
 
@@ -208,6 +268,7 @@ pub(super) mod tests {
             description: Some("Cats & dogs"),
             schema: &schema,
             examples: &examples,
+            narrowed: None,
         };
         let want = "\
 # pets@1.0.1
@@ -248,7 +309,9 @@ first; the others have `~<sys__id>` before the extension.
     fn says_why_there_are_no_files() {
         let (of, mut schema) = pets();
         schema.files[0].source = None;
-        let page = Readme { of: &of, description: None, schema: &schema, examples: &[] }.page();
+        let page =
+            Readme { of: &of, description: None, schema: &schema, examples: &[], narrowed: None }
+                .page();
         assert!(page.contains("name no files that can be read"), "{page}");
         assert!(
             page.contains("`file` has no files here: the version did not save its `source`"),

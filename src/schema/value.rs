@@ -10,7 +10,7 @@ const MOST: usize = 1000;
 const DEEPEST: usize = 16;
 
 /// The type of a value. A stranger's cell may hold anything else all the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ValueType {
     /// 0 or 1.
     Bool,

@@ -5,13 +5,11 @@
 //! | [`source`], [`paths`] | the rows a table shows, and where their files are |
 //! | [`text`] | JSON and CSV, measured once and rendered again where they are read |
 //! | [`parquet`] | Parquet, as a file of the cache |
-//! | [`home`] | where finished tables are kept |
 
-pub mod home;
 pub mod parquet;
 pub mod paths;
 pub mod source;
 pub mod text;
 
-pub use source::Source;
+pub use source::{Rows, Source};
 pub use text::{Blocks, TextTable};

@@ -3,16 +3,22 @@
 //! Nearly always that is where the row records them, and then its own cells tell; the pack's index
 //! tells it for every other row, at some ten times the cost.
 
+use super::source::{At, Rows, Source};
 use crate::cell::{Cell, Cells};
 use crate::error::Result;
 use crate::object::Object;
 use crate::pack::{Column, Pack};
+use crate::query::Ranking;
 use crate::tree::{key, place};
 
 /// Finds the paths of row after row.
 #[derive(Debug)]
 pub struct Paths<'p> {
     pack: &'p Pack,
+    /// Where names begin with a rank.
+    ranking: Option<&'p Ranking>,
+    /// The column of the directory that the table stands in, and what is above its names.
+    root: Option<(usize, Vec<u8>)>,
     columns: Vec<Finder<'p>>,
     found: Vec<Option<Vec<u8>>>,
     object: Object,
@@ -27,8 +33,12 @@ struct Finder<'p> {
 }
 
 impl<'p> Paths<'p> {
-    /// For rows of `pack`. The database columns whose cells are needed are added to `columns`.
-    pub fn new(pack: &'p Pack, columns: &mut Vec<String>) -> Self {
+    /// For the rows of a table. The database columns whose cells are needed are added to `columns`.
+    ///
+    /// # Errors
+    /// A damaged pack.
+    pub fn new(source: &'p Source, columns: &mut Vec<String>) -> Result<Self> {
+        let pack = &*source.pack;
         let mut number = |name: &String| {
             columns.iter().position(|there| there == name).unwrap_or_else(|| {
                 columns.push(name.clone());
@@ -42,7 +52,19 @@ impl<'p> Paths<'p> {
         });
         let columns: Vec<_> = finders.collect();
         let found = vec![None; columns.len()];
-        Self { pack, columns, found, object: Object::default(), key: Vec::new() }
+        let ranking = match &source.rows {
+            Rows::Ranked(ranking) if source.is_ranked => Some(&**ranking),
+            _ => None,
+        };
+        let root = match source.root {
+            Some(dir) => {
+                let mut above = pack.dir_path(dir)?;
+                above.extend((!above.is_empty()).then_some(b'/'));
+                Some((usize::from(dir.column), above))
+            }
+            None => None,
+        };
+        Ok(Self { pack, ranking, root, columns, found, object: Object::default(), key: Vec::new() })
     }
 
     /// The path in each listed File column, `None` where the row names no file: with the column's
@@ -50,7 +72,7 @@ impl<'p> Paths<'p> {
     ///
     /// # Errors
     /// A damaged pack.
-    pub fn of(&mut self, ordinal: u32, cells: &dyn Cells) -> Result<&[Option<Vec<u8>>]> {
+    pub fn of(&mut self, at: At, cells: &dyn Cells) -> Result<&[Option<Vec<u8>>]> {
         for (number, finder) in self.columns.iter().enumerate() {
             let recorded = finder.cells.and_then(|(source, path)| {
                 Some((text(cells.cell(source))?, text(cells.cell(path))?))
@@ -66,14 +88,21 @@ impl<'p> Paths<'p> {
                     place::write_key(&self.object, finder.column.many_sources, &mut self.key);
                     Some(key::to_path(&self.key))
                 }
-                None => match self.pack.entry_of(number as u16, ordinal)? {
+                None => match self.pack.entry_of(number as u16, at.ordinal)? {
                     Some(entry) => Some(self.pack.path(entry)?),
                     None => None,
                 },
             };
-            self.found[number] = path.map(|path| match self.columns.len() {
-                1 => path,
-                _ => [&finder.column.directory, &path[..]].join(&b'/'),
+            let path = path.map(|path| match self.ranking {
+                Some(ranking) => ranking.name(at.position, &path),
+                None => path,
+            });
+            self.found[number] = path.and_then(|path| match &self.root {
+                Some((column, _)) if *column != number => None,
+                Some(_) if self.ranking.is_some() => Some(path),
+                Some((_, above)) => path.strip_prefix(&above[..]).map(<[u8]>::to_vec),
+                None if self.columns.len() == 1 => Some(path),
+                None => Some([&finder.column.directory, &path[..]].join(&b'/')),
             });
         }
         Ok(&self.found)

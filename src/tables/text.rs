@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
-use super::home::Home;
 use super::paths::Paths;
 use super::source::Source;
 use crate::error::{Error, Kind, Result};
 use crate::kept::Kept;
+use crate::pack::home::Home;
 use crate::render::rows::{Format, Layout};
 
 /// Bytes of text after which a block ends, at the end of a row.
@@ -54,7 +54,7 @@ pub struct TextTable {
 /// Where the blocks of a table begin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Index {
-    /// The ordinal of the first row and the offset of the first byte, rising.
+    /// The position of the first row and the offset of the first byte, rising.
     starts: Vec<(u32, u64)>,
     size: u64,
 }
@@ -67,7 +67,7 @@ impl TextTable {
     /// What the catalog and the pack say.
     pub fn open(source: Source, format: Format, blocks: Arc<Blocks>) -> Result<Self> {
         let layout = source.layout(format);
-        let home = Home::of(&source.pack);
+        let home = Home::of(&source.pack, "tables");
         let stem = source.stem(&format!("{format:?}").to_lowercase());
         let index = match home.find(&stem).and_then(Index::read) {
             Some(index) => index,
@@ -136,7 +136,7 @@ impl TextTable {
     }
 }
 
-/// Writes rows at the end of `out`. After each, `each` is told its ordinal and may take from `out`;
+/// Writes rows at the end of `out`. After each, `each` is told its position and may take from `out`;
 /// `false` ends it.
 pub fn write(
     source: &Source,
@@ -146,10 +146,10 @@ pub fn write(
     each: &mut dyn FnMut(u32, &mut Vec<u8>) -> bool,
 ) -> Result<()> {
     let mut columns = layout.columns().to_vec();
-    let mut paths = Paths::new(&source.pack, &mut columns);
-    source.scan(&columns, within, &mut |ordinal, id, cells| {
-        layout.write(out, id, paths.of(ordinal, cells)?, cells);
-        let goes_on = each(ordinal, out);
+    let mut paths = Paths::new(source, &mut columns)?;
+    source.scan(&columns, within, &mut |at, id, cells| {
+        layout.write(out, id, paths.of(at, cells)?, cells);
+        let goes_on = each(at.position, out);
         Ok(if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     })
 }
@@ -157,7 +157,7 @@ pub fn write(
 /// Renders every row and keeps where blocks begin: on all cores, chunk by chunk.
 fn measure(source: &Source, layout: &Layout) -> Result<Index> {
     let started = Instant::now();
-    let chunks = source.pack.row_count().div_ceil(CHUNK);
+    let chunks = source.positions().div_ceil(CHUNK);
     let next = AtomicU32::new(0);
     let work = || -> Result<Vec<(u32, Vec<Block>)>> {
         let mut done = Vec::new();
@@ -197,7 +197,7 @@ fn died() -> Error {
     Error::new(Kind::Broken, "a thread that measured rows died; its panic is in the log")
 }
 
-/// The ordinal of a block's first row, and its bytes.
+/// The position of a block's first row, and its bytes.
 type Block = (u32, u64);
 
 /// The blocks of one chunk; the last may be short.
@@ -210,11 +210,11 @@ fn measure_chunk(source: &Source, layout: &Layout, chunk: u32) -> Result<Vec<Blo
         layout,
         first..=first.saturating_add(CHUNK - 1),
         &mut text,
-        &mut |ordinal, text| {
+        &mut |position, text| {
             if text.len() >= BLOCK {
                 blocks.push((start, text.len() as u64));
                 text.clear();
-                start = ordinal + 1;
+                start = position + 1;
             }
             true
         },

@@ -48,16 +48,14 @@ impl Vfs {
     ) -> Answer<T> {
         self.with_view(number, slot, |view| {
             if let Some(pack) = view.pack()
-                && let Some(set) = self.known_subset(slot, &view)
+                && view.known_schema().is_some()
+                && let Some(shown) = self.known_rows(slot, &view)
+                && shown.as_ref().is_none_or(|shown| shown.set.is_ready())
             {
-                let place = Place { slot, view, pack, set };
+                let place = Place { slot, view, pack, shown };
                 return Answer::Now(self.sound(number, &place, ask(self, &place)));
             }
-            let vfs = self.clone();
-            Answer::later(async move {
-                let place = vfs.place(number, slot, &view).await?;
-                vfs.sound(number, &place, ask(&vfs, &place))
-            })
+            self.with_place_in_task(number, slot, ask)
         })
     }
 
@@ -88,14 +86,19 @@ impl Vfs {
         view: &Arc<View>,
     ) -> Result<Place> {
         let pack = self.pack(number, slot, view).await?;
-        let set = match self.known_subset(slot, view) {
-            Some(set) => set,
+        let known = self.known_rows(slot, view).filter(|_| view.known_schema().is_some());
+        let shown = match known {
+            Some(shown) => shown,
             None => {
                 let (vfs, of, over) = (self.clone(), view.clone(), pack.clone());
-                blocking(self.timeout, move || vfs.subset_of(slot, &of, &over)).await?
+                let find = move || {
+                    of.schema(&vfs.catalog)?;
+                    vfs.rows_of(slot, &of, &over)
+                };
+                blocking(self.timeout, find).await?
             }
         };
-        Ok(Place { slot, view: view.clone(), pack, set })
+        Ok(Place { slot, view: view.clone(), pack, shown })
     }
 
     /// The pack of a view, opened or built by one however many wait, each no longer than the timeout.

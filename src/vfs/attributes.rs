@@ -143,6 +143,7 @@ impl Vfs {
             | Inode::Rows(slot)
             | Inode::By(slot)
             | Inode::ByColumn(slot, _)
+            | Inode::Aliases(slot)
             | Inode::Value(slot, ..) => Bearer::Directory(view(slot)?),
             Inode::Page(slot, _)
             | Inode::Table(slot, _)

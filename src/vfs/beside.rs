@@ -5,6 +5,7 @@
 //!          rows/<sys__id>.json          one file per row              (see `rows`)
 //!          by/<column>/<value>/         class folders, nested at will
 //!          hf/                          for Hugging Face `datasets`   (see `hugging_face`)
+//!          q/<hash>/                    query directories by short names  (see `filters`)
 //! ```
 
 use std::sync::Arc;
@@ -40,6 +41,7 @@ impl Vfs {
             }
             b"rows" => self.beside(parent, slot, Inode::Rows(slot)),
             b"by" => self.beside(parent, slot, Inode::By(slot)),
+            b"q" => self.beside(parent, slot, Inode::Aliases(slot)),
             b"hf" => self.with_place(parent, slot, move |vfs, place| {
                 Ok(vfs.hugging_face(place)?.map_or(Entry::Absent(FOREVER), Entry::Found))
             }),
@@ -64,6 +66,7 @@ impl Vfs {
                 (b"rows".to_vec(), vfs.directory(Inode::Rows(slot), Some(of))),
             ];
             heads.extend(vfs.hugging_face(place)?.map(|attr| (b"hf".to_vec(), attr)));
+            heads.push((b"q".to_vec(), vfs.directory(Inode::Aliases(slot), Some(of))));
             Ok(Listing::known(vfs, (Inode::Views(slot), place.view.own), heads))
         })
     }
@@ -125,15 +128,15 @@ impl Vfs {
 
     /// Whether any row of the value is shown in `place`.
     fn is_shown(&self, place: &Place, leaf: u16, first: u32) -> Result<bool> {
-        let Some(set) = &place.set else { return Ok(true) };
+        let Some(set) = place.set() else { return Ok(true) };
         if let Some(values) = &*self.values(place, leaf)? {
             let value = values.numbered(first);
             return Ok(value.is_some_and(|value| !value.rows.is_disjoint(set.rows())));
         }
         let below = self.views.step(place.slot, Step::Value(leaf, first))?;
         let view = self.view(Inode::View(below).number(), below)?;
-        let rows = self.subset_of(below, &view, &place.pack)?;
-        Ok(rows.is_some_and(|set| !set.rows().is_empty()))
+        let rows = self.rows_of(below, &view, &place.pack)?;
+        Ok(rows.is_some_and(|shown| !shown.set.rows().is_empty()))
     }
 
     fn value_attr(&self, place: &Place, leaf: u16, first: u32) -> Attr {

@@ -50,7 +50,7 @@ impl Vfs {
                 if name == Table::Metadata.name().as_bytes() {
                     return vfs.table_of(place, Table::Metadata).map(Entry::Found);
                 }
-                return vfs.lookup_files(parent, place, &name);
+                return vfs.lookup_files(place, &name);
             };
             let found = vfs.split_attrs(place, leaf, &values)?;
             let found = found.into_iter().find(|(split, _)| *split == name);
@@ -70,7 +70,7 @@ impl Vfs {
                 None => {
                     let metadata = vfs.table_of(place, Table::Metadata)?;
                     let heads = vec![(Table::Metadata.name().as_bytes().to_vec(), metadata)];
-                    Listing::top(vfs, number, place, heads)
+                    Listing::top(vfs, place, heads)
                 }
             }
         })

@@ -35,7 +35,7 @@ pub enum Inode {
     Datasets,
     /// A link in `datasets/`: a number of [`super::links`].
     Link(u32),
-    /// The top directory of a view: of a version, of `_views/hf`.
+    /// The top directory of a view: of a version, of `_views/hf`, of a query.
     View(Slot),
     /// The directory of one File column, where a version has several.
     Column(Slot, u16),
@@ -62,6 +62,8 @@ pub enum Inode {
     ByColumn(Slot, u16),
     /// `_views/by/<column>/_too_many_values.md`
     TooMany(Slot, u16),
+    /// `_views/q`
+    Aliases(Slot),
     /// `_views/by/<column>/<value>`, by the ordinal of the value's first row. The slot is that of the
     /// view around it: a value has one of its own only when someone goes below it.
     Value(Slot, u16, u32),
@@ -97,6 +99,7 @@ mod beside {
     pub const BY: u16 = 6;
     pub const BY_COLUMN: u16 = 7;
     pub const TOO_MANY: u16 = 8;
+    pub const ALIASES: u16 = 9;
 }
 
 fn pack(kind: u64, slot: Slot, depth: u16, entry: u32) -> u64 {
@@ -125,6 +128,7 @@ impl Inode {
             Self::By(slot) => pack(BESIDE, slot, beside::BY, 0),
             Self::ByColumn(slot, leaf) => pack(BESIDE, slot, beside::BY_COLUMN, leaf.into()),
             Self::TooMany(slot, leaf) => pack(BESIDE, slot, beside::TOO_MANY, leaf.into()),
+            Self::Aliases(slot) => pack(BESIDE, slot, beside::ALIASES, 0),
             Self::Value(slot, leaf, first) => pack(VALUE, slot, leaf, first),
         }
     }
@@ -163,6 +167,7 @@ impl Inode {
             beside::BY => Self::By(slot),
             beside::BY_COLUMN => Self::ByColumn(slot, leaf?),
             beside::TOO_MANY => Self::TooMany(slot, leaf?),
+            beside::ALIASES => Self::Aliases(slot),
             _ => return None,
         })
     }
@@ -188,6 +193,7 @@ mod tests {
             (slot.clone(), 0..5usize).prop_map(|(s, t)| Inode::Table(s, Table::ALL[t])),
             slot.clone().prop_map(Inode::Views),
             slot.clone().prop_map(Inode::ViewsPage),
+            slot.clone().prop_map(Inode::Aliases),
             slot.clone().prop_map(Inode::Rows),
             (slot.clone(), any::<u32>()).prop_map(|(s, o)| Inode::Row(s, o)),
             slot.clone().prop_map(Inode::By),

@@ -12,6 +12,7 @@ use super::place::Place;
 use super::{Attr, Vfs};
 use crate::error::Result;
 use crate::pack::Dir;
+use crate::query::Ranking;
 
 /// Where entries or ordinals begin: beyond every list that is known beforehand.
 const BODY: u64 = 1 << 32;
@@ -47,6 +48,8 @@ enum Body {
     Files { vfs: Arc<Vfs>, place: Place, dir: Dir },
     /// `_views/rows`: rendered a few at a time.
     Rows { vfs: Arc<Vfs>, place: Place },
+    /// The files of one File column by rank.
+    Ranked { vfs: Arc<Vfs>, place: Place, ranking: Arc<Ranking>, column: u16 },
 }
 
 impl Listing {
@@ -72,22 +75,22 @@ impl Listing {
     /// The top directory of a view: `heads`, then the files of its one File column, or its columns.
     pub(super) fn top(
         vfs: &Arc<Vfs>,
-        number: u64,
         place: &Place,
         mut heads: Vec<(Vec<u8>, Attr)>,
     ) -> Result<Self> {
         let (own, up) = (place.view.own, place.view.up);
-        if place.is_single() {
-            return Ok(Self::files(vfs, (own, up), place, place.root(number, 0)?, heads));
+        if let Some(dir) = place.top() {
+            return Ok(Self::files(vfs, (own, up), place, dir, heads));
         }
-        heads.extend(place.columns().map(|(column, directory)| {
+        heads.extend(place.columns()?.into_iter().map(|(column, directory)| {
             let inode = Inode::Column(place.slot, column);
             (directory.to_vec(), vfs.directory(inode, Some(&place.view.of)))
         }));
         Ok(Self::of(vfs, own, up, heads, None))
     }
 
-    /// A directory of a pack, after the entries in `heads`.
+    /// A directory of a pack, after the entries in `heads`; where rows have an order, those of its column
+    /// by rank.
     pub(super) fn files(
         vfs: &Arc<Vfs>,
         (own, up): (Inode, Inode),
@@ -95,7 +98,13 @@ impl Listing {
         dir: Dir,
         heads: Vec<(Vec<u8>, Attr)>,
     ) -> Self {
-        let body = Body::Files { vfs: vfs.clone(), place: place.clone(), dir };
+        let (vfs_of, place_of) = (vfs.clone(), place.clone());
+        let body = match place.ranking().cloned() {
+            Some(ranking) => {
+                Body::Ranked { vfs: vfs_of, place: place_of, ranking, column: dir.column }
+            }
+            None => Body::Files { vfs: vfs_of, place: place_of, dir },
+        };
         Self::of(vfs, own, up, heads, Some(body))
     }
 
@@ -129,7 +138,7 @@ impl Listing {
 
     /// Whether it is the same for ever, so that the kernel may keep it.
     pub fn is_fixed(&self) -> bool {
-        self.own.inode != Inode::Datasets
+        !matches!(self.own.inode, Inode::Datasets | Inode::Aliases(_))
     }
 
     /// Calls `each` with every name from `position` on, until it breaks.
@@ -172,6 +181,9 @@ impl Listing {
                 (vfs, place, list_files(vfs, place, *dir, from, &mut unless_head))
             }
             Some(Body::Rows { vfs, place }) => (vfs, place, list_rows(vfs, place, from, each)),
+            Some(Body::Ranked { vfs, place, ranking, column }) => {
+                (vfs, place, list_ranked(vfs, place, (ranking, *column), from, each))
+            }
         };
         vfs.sound(self.own.inode.number(), place, listed)
     }
@@ -190,6 +202,24 @@ fn list_files(vfs: &Vfs, place: &Place, dir: Dir, from: u32, each: &mut Each<'_>
         }
     });
     walk.and(failed)
+}
+
+fn list_ranked(
+    vfs: &Vfs,
+    place: &Place,
+    (ranking, column): (&Ranking, u16),
+    from: u32,
+    each: &mut Each<'_>,
+) -> Result<()> {
+    for rank in from..u32::try_from(ranking.rows.len()).unwrap_or(u32::MAX) {
+        let Some((entry, name)) = place.ranked(ranking, column, rank)? else { continue };
+        let attr = vfs.file(place.view.base, &place.pack, entry)?;
+        let next = BODY + u64::from(rank) + 1;
+        if each(Item { name: &name, attr, next, dots: false }).is_break() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn list_rows(vfs: &Vfs, place: &Place, from: u32, each: &mut Each<'_>) -> Result<()> {

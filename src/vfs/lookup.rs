@@ -16,6 +16,7 @@ use crate::catalog::VersionInfo;
 use crate::error::Result;
 use crate::pack::{Dir, Node, Pack};
 use crate::pages::Page;
+use crate::query::Ranking;
 use crate::time::Timestamp;
 
 impl Vfs {
@@ -60,30 +61,48 @@ impl Vfs {
             }
             None => {
                 let name = name.to_vec();
-                self.with_place(parent, slot, move |vfs, place| {
-                    vfs.lookup_files(parent, place, &name)
-                })
+                self.with_place(parent, slot, move |vfs, place| vfs.lookup_files(place, &name))
             }
         })
     }
 
     /// A name among the files of a view's top directory, or among those of its columns.
-    pub(super) fn lookup_files(&self, parent: u64, place: &Place, name: &[u8]) -> Result<Entry> {
-        if place.is_single() {
-            return self.lookup_below(place, place.root(parent, 0)?, name);
+    pub(super) fn lookup_files(&self, place: &Place, name: &[u8]) -> Result<Entry> {
+        if let Some(dir) = place.top() {
+            return self.lookup_below(place, dir, name);
         }
-        let column = place.columns().find(|(_, directory)| *directory == name);
-        Ok(column.map_or(Entry::Absent(FOREVER), |(column, _)| {
-            let inode = Inode::Column(place.slot, column);
-            Entry::Found(self.directory(inode, Some(&place.view.of)))
-        }))
+        let columns = place.columns()?;
+        let Some((column, _)) = columns.into_iter().find(|(_, directory)| *directory == name)
+        else {
+            return self.lookup_query(place, None, name);
+        };
+        let inode = Inode::Column(place.slot, column);
+        Ok(Entry::Found(self.directory(inode, Some(&place.view.of))))
     }
 
+    /// A name in a directory of files: one that is recorded, else a filter.
     pub(super) fn lookup_below(&self, place: &Place, dir: Dir, name: &[u8]) -> Result<Entry> {
-        Ok(match place.lookup(dir, name)? {
-            Some(node) => Entry::Found(self.node(place, node)?),
-            None => Entry::Absent(FOREVER),
-        })
+        let node = match place.ranking() {
+            Some(ranking) => self.ranked(place, ranking, dir.column, name)?,
+            None => place.lookup(dir, name)?,
+        };
+        match node {
+            Some(node) => Ok(Entry::Found(self.node(place, node)?)),
+            None => self.lookup_query(place, (place.top() != Some(dir)).then_some(dir), name),
+        }
+    }
+
+    /// A name with a rank.
+    fn ranked(
+        &self,
+        place: &Place,
+        ranking: &Ranking,
+        column: u16,
+        name: &[u8],
+    ) -> Result<Option<Node>> {
+        let Some(rank) = ranking.place(name) else { return Ok(None) };
+        let found = place.ranked(ranking, column, rank)?;
+        Ok(found.filter(|(_, known)| known == name).map(|(entry, _)| Node::File(entry)))
     }
 
     /// The attributes of an entry of `datasets/`.
@@ -145,11 +164,28 @@ impl Vfs {
 
     pub(super) fn page_attr(self: &Arc<Self>, number: u64, slot: Slot, page: Page) -> Answer<Attr> {
         self.with_view(number, slot, |view| {
+            self.with_page(number, slot, page, |vfs, text| vfs.texts.fresh(&vfs.catalog, text))
+                .map(move |text| page_attr(slot, page, &view.of, &text))
+        })
+    }
+
+    /// Asks for the text of a helper file, in a task. Those of a version need no pack.
+    pub(super) fn with_page(
+        self: &Arc<Self>,
+        number: u64,
+        slot: Slot,
+        page: Page,
+        ask: impl FnOnce(&Self, &Text<'_>) -> Result<Bytes> + Send + 'static,
+    ) -> Answer<Bytes> {
+        self.with_view(number, slot, |view| {
+            if view.from.is_some() {
+                return self.with_place_in_task(number, slot, move |vfs, place| {
+                    let narrowed = vfs.narrowed(place);
+                    ask(vfs, &Text::Page(slot, page, &place.view.of, narrowed.as_ref()))
+                });
+            }
             let vfs = self.clone();
-            self.in_background(move || {
-                let text = vfs.texts.fresh(&vfs.catalog, &Text::Page(slot, page, &view.of))?;
-                Ok(page_attr(slot, page, &view.of, &text))
-            })
+            self.in_background(move || ask(&vfs, &Text::Page(slot, page, &view.of, None)))
         })
     }
 }
@@ -168,7 +204,9 @@ impl Helper {
         let table = || Table::BY_NAME.into_iter().find(|table| table.name().as_bytes() == name);
         let views = || (name == b"_views").then_some(Self::Views);
         match view.from {
-            None => page().map(Self::Page).or_else(|| table().map(Self::Table)).or_else(views),
+            None | Some((_, Step::Query(..) | Step::Alias(_))) => {
+                page().map(Self::Page).or_else(|| table().map(Self::Table)).or_else(views)
+            }
             Some((_, Step::Value(..))) => table().map(Self::Table).or_else(views),
             Some((_, Step::Split(..))) => {
                 (name == Table::Metadata.name().as_bytes()).then_some(Self::Table(Table::Metadata))

@@ -11,6 +11,7 @@
 //! | [`asking`], [`place`] | from memory now, or in a task; a view with its pack and its rows |
 //! | [`beside`], [`rows`], [`hugging_face`], [`tables`] | what stands beside the files |
 //! | [`sets`] | the values of columns and the rows of views |
+//! | [`filters`] | query directories: which names are filters, and what they show |
 //! | [`attributes`] | what rows say of their files, as extended attributes |
 //! | [`inode`] | what the bits of an inode number say |
 //! | [`views`], [`links`] | the two tables that grow: versions seen, links seen |
@@ -25,6 +26,7 @@ mod asking;
 pub mod attributes;
 mod beside;
 pub mod datasets;
+mod filters;
 pub mod handles;
 mod hugging_face;
 pub mod inode;
@@ -48,6 +50,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use self::datasets::Datasets;
+use self::filters::Filters;
 use self::handles::{Handle, Handles};
 use self::inode::Inode;
 use self::links::Links;
@@ -58,8 +61,8 @@ use self::texts::Texts;
 use self::views::{Step, Views};
 use crate::catalog::Catalog;
 use crate::error::{self, Kind, Result};
-use crate::name::escape;
 use crate::pack::Packs;
+use crate::query::Queries;
 use crate::store::Stores;
 
 /// How long the kernel may keep what can never change: as long as it takes.
@@ -183,6 +186,8 @@ pub struct Vfs {
     links: Links,
     texts: Texts,
     sets: Sets,
+    filters: Filters,
+    queries: Queries,
     tables: Tables,
     handles: Handles,
     /// No request waits longer.
@@ -208,6 +213,8 @@ impl Vfs {
             links: Links::default(),
             texts: Texts::default(),
             sets: Sets::default(),
+            filters: Filters::default(),
+            queries: Queries::default(),
             tables: Tables::default(),
             handles: Handles::default(),
             timeout,
@@ -217,10 +224,6 @@ impl Vfs {
 
     /// The child `name` of a directory.
     pub fn lookup(self: &Arc<Self>, parent: u64, name: &[u8]) -> Answer<Entry> {
-        if name.len() > escape::LONGEST {
-            // No listed name is that long. Query directories will be.
-            return Answer::Now(Ok(Entry::Absent(FOREVER)));
-        }
         match Inode::decode(parent) {
             Some(Inode::Root) => self.lookup_root(name),
             Some(Inode::Datasets) => {
@@ -250,6 +253,7 @@ impl Vfs {
             Some(Inode::Rows(slot)) => self.lookup_row(parent, slot, name),
             Some(Inode::By(slot)) => self.lookup_by(parent, slot, name),
             Some(Inode::ByColumn(slot, leaf)) => self.lookup_value(parent, slot, leaf, name),
+            Some(Inode::Aliases(slot)) => self.lookup_alias(parent, slot, name),
             Some(_) => Answer::Now(Err(Error::Wrong(parent, "directory").into())),
             None => Answer::Now(Err(Error::Unknown(parent).into())),
         }
@@ -279,6 +283,7 @@ impl Vfs {
             | Inode::Rows(slot)
             | Inode::By(slot)
             | Inode::ByColumn(slot, _)
+            | Inode::Aliases(slot)
             | Inode::Value(slot, ..) => {
                 let view = self.view(number, slot);
                 Answer::Now(view.map(|view| self.directory(inode, Some(&view.of))))
@@ -363,6 +368,7 @@ impl Vfs {
             }
             Inode::By(slot) => self.list_by(number, slot),
             Inode::ByColumn(slot, leaf) => self.list_values(number, slot, leaf),
+            Inode::Aliases(slot) => self.list_aliases(number, slot),
             _ => Answer::Now(Err(Error::Wrong(number, "directory").into())),
         }
     }

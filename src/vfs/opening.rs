@@ -14,7 +14,6 @@ use super::place::Place;
 use super::texts::Text;
 use super::views::Step;
 use super::{Answer, Attr, Error, Opened, Vfs};
-use crate::catalog::VersionInfo;
 use crate::error::{self, Result};
 use crate::object::Object;
 use crate::pages::Page;
@@ -32,11 +31,13 @@ impl Vfs {
         slot: Slot,
         page: Page,
     ) -> Answer<Opened> {
-        self.with_view(number, slot, |view| {
-            self.open_text(page.is_fixed(), move |vfs| {
-                vfs.texts.kept(&vfs.catalog, &Text::Page(slot, page, &view.of))
-            })
-        })
+        let vfs = self.clone();
+        let opened = move |text| Opened {
+            handle: vfs.handles.insert(Handle::Text(text)),
+            keep: page.is_fixed(),
+        };
+        self.with_page(number, slot, page, |vfs, text| vfs.texts.kept(&vfs.catalog, text))
+            .map(opened)
     }
 
     /// Opens what `read` gives. A handle is given out only to who still waits for it.
@@ -98,21 +99,24 @@ impl Vfs {
     /// The top directory of a view: helper files that are listed there, then files or columns.
     pub(super) fn list_top(self: &Arc<Self>, number: u64, slot: Slot) -> Answer<Listing> {
         self.with_view(number, slot, |view| match view.from {
-            None => self.with_place_in_task(number, slot, move |vfs, place| {
-                let pages = vfs.page_attrs(slot, &place.view.of)?;
-                Listing::top(vfs, number, place, pages)
-            }),
-            Some((_, Step::Value(..))) => self.with_place(number, slot, move |vfs, place| {
-                Listing::top(vfs, number, place, Vec::new())
+            None | Some((_, Step::Query(..) | Step::Alias(_))) => {
+                self.with_place_in_task(number, slot, move |vfs, place| {
+                    Listing::top(vfs, place, vfs.page_attrs(place)?)
+                })
+            }
+            Some((_, Step::Value(..))) => self.with_place_in_task(number, slot, |vfs, place| {
+                Listing::top(vfs, place, Vec::new())
             }),
             Some((_, Step::HuggingFace | Step::Split(..))) => self.list_hugging_face(number, slot),
         })
     }
 
-    /// The helper files of a version, with exact sizes.
-    fn page_attrs(&self, slot: Slot, of: &VersionInfo) -> Result<Vec<(Vec<u8>, Attr)>> {
+    /// The helper files of a view, with exact sizes.
+    fn page_attrs(&self, place: &Place) -> Result<Vec<(Vec<u8>, Attr)>> {
+        let (slot, of, narrowed) = (place.slot, &place.view.of, self.narrowed(place));
         let attr = |page: Page| {
-            let text = self.texts.fresh(&self.catalog, &Text::Page(slot, page, of))?;
+            let text = Text::Page(slot, page, of, narrowed.as_ref());
+            let text = self.texts.fresh(&self.catalog, &text)?;
             Ok((page.name().as_bytes().to_vec(), page_attr(slot, page, of, &text)))
         };
         Page::ALL.into_iter().map(attr).collect()

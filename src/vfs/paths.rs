@@ -3,8 +3,9 @@
 
 use super::inode::{Inode, Slot};
 use super::views::{Step, View};
-use super::{Vfs, sets};
+use super::{Vfs, filters, sets};
 use crate::name::escape;
+use crate::query::alias;
 
 impl Vfs {
     /// The path of an inode; its number where it has none.
@@ -37,6 +38,7 @@ impl Vfs {
             Inode::TooMany(slot, leaf) => {
                 below(slot, &(self.leaf_path(slot, leaf) + "/_too_many_values.md"))
             }
+            Inode::Aliases(slot) => below(slot, "/_views/q"),
             Inode::Value(slot, leaf, first) => below(slot, &self.value_path(slot, leaf, first)),
         }
     }
@@ -51,6 +53,21 @@ impl Vfs {
             Step::Value(leaf, first) => self.value_path(parent, leaf, first),
             Step::HuggingFace => "/_views/hf".into(),
             Step::Split(leaf, first) => format!("/{}", self.value_name(&view, leaf, first)),
+            Step::Query(number, dir) => {
+                let filter = filters::as_name(&self.filters.text(number)?);
+                match dir {
+                    Some(dir) if dir.depth == 0 => {
+                        format!("{}/{filter}", self.column_path(parent, dir.column))
+                    }
+                    Some(dir) => {
+                        format!("{}/{filter}", self.entry_path(parent, dir.first, Some(dir.depth)))
+                    }
+                    None => format!("/{filter}"),
+                }
+            }
+            Step::Alias(number) => {
+                format!("/_views/q/{}", alias::name(&self.filters.text(number)?))
+            }
         };
         Some(self.view_path(parent)? + &rest)
     }
@@ -97,9 +114,12 @@ impl Vfs {
         let found =
             pack.and_then(|pack| Some((pack.column_of(entry).ok()?, pack.path(entry).ok()?)));
         let Some((column, path)) = found else { return format!("/(entry {entry})") };
+        let root = self.views.named(slot).and_then(|view| view.root);
+        let above = root.map_or(0, |root| usize::from(root.depth));
         let segments = path.split(|b| *b == b'/').take(depth.map_or(usize::MAX, usize::from));
-        let names = segments.map(|segment| format!("/{}", shown(segment)));
-        self.column_path(slot, column) + &names.collect::<String>()
+        let names = segments.skip(above).map(|segment| format!("/{}", shown(segment)));
+        let column = if root.is_some() { String::new() } else { self.column_path(slot, column) };
+        column + &names.collect::<String>()
     }
 }
 

@@ -8,8 +8,10 @@ use super::views::View;
 use super::{Error, Vfs};
 use crate::error::Result;
 use crate::pack::{Child, Dir, Node, Pack, Subset};
+use crate::query::Ranking;
 use crate::render::rows::Beside;
-use crate::tables::Source;
+use crate::tables::source::with_keys;
+use crate::tables::{Rows, Source};
 use crate::tree::values::Value;
 
 /// One view over its pack. Cheap to clone.
@@ -19,13 +21,40 @@ pub struct Place {
     pub view: Arc<View>,
     pub pack: Arc<Pack>,
     /// The rows it shows; all where it is `None`.
-    pub set: Option<Arc<Subset>>,
+    pub shown: Option<Arc<Shown>>,
+}
+
+/// The rows that a view shows.
+#[derive(Debug)]
+pub struct Shown {
+    pub set: Subset,
+    /// Where they have an order: its files stand in one directory, ranked.
+    pub ranking: Option<Arc<Ranking>>,
+}
+
+impl Shown {
+    /// Bytes of memory, about.
+    pub fn weight(&self) -> usize {
+        self.set.weight()
+    }
 }
 
 impl Place {
-    /// Whether the one File column is the top directory itself.
-    pub fn is_single(&self) -> bool {
-        self.pack.columns().len() == 1
+    /// The directory of files that is the top itself; `None` where the top has a directory for every
+    /// File column.
+    pub fn top(&self) -> Option<Dir> {
+        let is_single = self.pack.columns().len() == 1;
+        self.view.root.or_else(|| self.pack.root(0).filter(|_| is_single))
+    }
+
+    /// The rows it shows, if not all.
+    pub fn set(&self) -> Option<&Subset> {
+        self.shown.as_ref().map(|shown| &shown.set)
+    }
+
+    /// The order of its rows, if they have one.
+    pub fn ranking(&self) -> Option<&Arc<Ranking>> {
+        self.shown.as_ref()?.ranking.as_ref()
     }
 
     /// The root of a column's tree. `number` is the inode that was asked, for the error.
@@ -40,16 +69,12 @@ impl Place {
 
     /// The inode of a directory of the pack.
     pub fn inode(&self, dir: Dir) -> Inode {
-        match (dir.depth, self.is_single()) {
-            (0, true) => self.view.own,
-            (0, false) => Inode::Column(self.slot, dir.column),
-            (depth, _) => Inode::Dir(self.slot, depth, dir.first),
-        }
+        if self.top() == Some(dir) { self.view.own } else { self.view.inode(self.slot, dir) }
     }
 
     /// The child `name` of a directory of the pack, if any of its rows is shown.
     pub fn lookup(&self, dir: Dir, name: &[u8]) -> Result<Option<Node>> {
-        self.pack.lookup(dir, name, self.set.as_deref())
+        self.pack.lookup(dir, name, self.set())
     }
 
     /// [`Pack::list`], of the rows that are shown.
@@ -59,38 +84,70 @@ impl Place {
         from: u32,
         each: &mut dyn FnMut(Child<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        self.pack.list(dir, from, self.set.as_deref(), each)
+        self.pack.list(dir, from, self.set(), each)
     }
 
     /// The File columns that have files here, with their directories.
-    pub fn columns(&self) -> impl Iterator<Item = (u16, &[u8])> {
-        let columns = (0..).zip(self.pack.columns());
-        let shown = columns.filter(|(_, column)| match &self.set {
-            Some(set) => set.meets(column.entries.clone()),
-            None => true,
-        });
-        shown.map(|(number, column)| (number, &column.directory[..]))
+    pub fn columns(&self) -> Result<Vec<(u16, &[u8])>> {
+        let mut found = Vec::new();
+        for (number, column) in (0..).zip(self.pack.columns()) {
+            let is_shown = match self.set() {
+                Some(set) => self.pack.meets(set, column.entries.clone())?,
+                None => true,
+            };
+            found.extend(is_shown.then_some((number, &column.directory[..])));
+        }
+        Ok(found)
     }
 
-    /// The rows it shows, for a table.
+    /// The file at a place of the ranking: its entry, and what it is called there. `None` where the row
+    /// names no file in this File column.
+    pub fn ranked(
+        &self,
+        ranking: &Ranking,
+        column: u16,
+        place: u32,
+    ) -> Result<Option<(u32, Vec<u8>)>> {
+        let Some(row) = ranking.row(place) else { return Ok(None) };
+        let Some(entry) = self.pack.entry_of(column, row)? else { return Ok(None) };
+        Ok(Some((entry, ranking.name(place, &self.pack.path(entry)?))))
+    }
+
+    /// The rows of its tables.
     pub fn source(&self, vfs: &Vfs) -> Result<Source> {
+        let plain = self.source_by_id(vfs)?;
+        let Some(ranking) = self.ranking() else { return Ok(plain) };
+        let schema = Arc::new(with_keys(&plain.schema, ranking));
+        let rows = Rows::Ranked(ranking.clone());
+        Ok(Source { schema, rows, is_ranked: true, ..plain })
+    }
+
+    /// The rows it shows by rising `sys__id`, whatever their order.
+    pub fn source_by_id(&self, vfs: &Vfs) -> Result<Source> {
         Ok(Source {
             catalog: vfs.catalog.clone(),
             of: self.view.of.clone(),
             schema: self.view.schema(&vfs.catalog)?,
             pack: self.pack.clone(),
-            rows: self.set.as_ref().map(|set| set.rows().clone()),
+            rows: self.set().map_or(Rows::All, |set| Rows::Some(set.rows().clone())),
+            root: self.view.root,
+            is_ranked: false,
             beside: Beside::ALL,
         })
     }
 
+    /// Every row of the version, for what is asked of a column as a whole.
+    pub fn whole(&self, vfs: &Vfs) -> Result<Source> {
+        Ok(Source { rows: Rows::All, root: None, ..self.source_by_id(vfs)? })
+    }
+
     /// Whether it shows the row with this ordinal, if there is one.
     pub fn shows(&self, ordinal: u32) -> bool {
-        self.set.as_ref().is_none_or(|set| set.rows().contains(ordinal))
+        self.set().is_none_or(|set| set.rows().contains(ordinal))
     }
 
     /// Whether it shows any row with this value.
     pub fn meets(&self, value: &Value) -> bool {
-        self.set.as_ref().is_none_or(|set| !value.rows.is_disjoint(set.rows()))
+        self.set().is_none_or(|set| !value.rows.is_disjoint(set.rows()))
     }
 }

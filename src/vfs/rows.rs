@@ -77,11 +77,11 @@ impl Vfs {
         from: u32,
         each: &mut dyn FnMut(u32, RowId, u64) -> ControlFlow<()>,
     ) -> Result<()> {
-        let source = place.source(self)?;
-        let mut ordinals = source.ordinals(from..=u32::MAX);
+        let source = place.source_by_id(self)?;
+        let mut ordinals = source.places(from..=u32::MAX);
         loop {
             // `each` ends when a reply of the kernel is full, so only a page is rendered at a time.
-            let page: Vec<u32> = ordinals.by_ref().take(PAGE).collect();
+            let page: Vec<u32> = ordinals.by_ref().take(PAGE).map(|at| at.ordinal).collect();
             let (Some(first), Some(last)) = (page.first(), page.last()) else { return Ok(()) };
             let mut sizes = Vec::with_capacity(page.len());
             self.render(place, *first..=*last, &mut |ordinal, text| {
@@ -102,7 +102,7 @@ impl Vfs {
         within: RangeInclusive<u32>,
         each: &mut dyn FnMut(u32, &[u8]),
     ) -> Result<()> {
-        let source = place.source(self)?;
+        let source = place.source_by_id(self)?;
         let layout = source.layout(Format::Pretty);
         let mut text = Vec::new();
         write(&source, &layout, within, &mut text, &mut |ordinal, text| {

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::inode::{Inode, MOST_LEAVES, Slot};
-use super::place::Place;
+use super::place::{Place, Shown};
 use super::views::{Step, View};
 use super::{Error, Vfs};
 use crate::cell::{Cell, Cells};
@@ -22,19 +22,19 @@ use crate::tree::values::{Collector, Key, NULL, Values, wanted_name};
 const VALUES: usize = 32 << 20;
 
 /// Memory for the rows of views, in bytes.
-const SUBSETS: usize = 32 << 20;
+const SHOWN: usize = 32 << 20;
 
 /// What is known of values and rows.
 #[derive(Debug)]
 pub struct Sets {
     /// By version and leaf; `None` for a column with too many values.
     values: Kept<(Slot, u16), Option<Values>>,
-    subsets: Kept<Slot, Subset>,
+    shown: Kept<Slot, Shown>,
 }
 
 impl Default for Sets {
     fn default() -> Self {
-        Self { values: Kept::new(VALUES), subsets: Kept::new(SUBSETS) }
+        Self { values: Kept::new(VALUES), shown: Kept::new(SHOWN) }
     }
 }
 
@@ -56,7 +56,7 @@ impl Vfs {
     pub(super) fn values(&self, of: &Place, leaf: u16) -> Result<Arc<Option<Values>>> {
         let weigh = |values: &Option<Values>| values.as_ref().map_or(0, Values::weight) + 64;
         self.sets.values.get(&(of.view.base, leaf), weigh, || {
-            let source = Source { rows: None, ..of.source(self)? };
+            let source = of.whole(self)?;
             let unknown = || Error::Unknown(Inode::ByColumn(of.slot, leaf).number());
             collect(&source, &scalar(&source.schema, leaf).ok_or_else(unknown)?)
         })
@@ -69,7 +69,7 @@ impl Vfs {
         if let Some(values) = &*self.values(of, leaf)? {
             return Ok(values.named(name).map(|value| value.first));
         }
-        let source = Source { rows: None, ..of.source(self)? };
+        let source = of.whole(self)?;
         let Some(leaf) = scalar(&source.schema, leaf) else { return Ok(None) };
         let null =
             if name == NULL { first(&source, &leaf, |cell| cell == Cell::Null)? } else { None };
@@ -78,48 +78,55 @@ impl Vfs {
     }
 
     /// The rows that a view shows, if they are known: `Some(None)` is all of them.
-    pub(super) fn known_subset(&self, slot: Slot, view: &View) -> Option<Option<Arc<Subset>>> {
+    pub(super) fn known_rows(&self, slot: Slot, view: &View) -> Option<Option<Arc<Shown>>> {
         match view.from {
             None => Some(None),
-            Some((parent, Step::HuggingFace)) => {
-                self.known_subset(parent, &*self.views.get(parent)?)
-            }
-            Some(_) => Some(Some(self.sets.subsets.ready(&slot)?)),
+            Some((parent, Step::HuggingFace)) => self.known_rows(parent, &*self.views.get(parent)?),
+            Some(_) => Some(Some(self.sets.shown.ready(&slot)?)),
         }
     }
 
     /// The rows that a view shows. Blocks; `None` for all rows.
-    pub(super) fn subset_of(
+    ///
+    /// # Errors
+    /// What the catalog and the pack say; of a query, what is wrong with it.
+    pub(super) fn rows_of(
         &self,
         slot: Slot,
         view: &Arc<View>,
         pack: &Arc<Pack>,
-    ) -> Result<Option<Arc<Subset>>> {
+    ) -> Result<Option<Arc<Shown>>> {
         let Some((parent, step)) = view.from else { return Ok(None) };
         let around = self.view(Inode::View(parent).number(), parent)?;
-        let (leaf, value) = match step {
-            Step::HuggingFace => return self.subset_of(parent, &around, pack),
-            Step::Value(leaf, value) | Step::Split(leaf, value) => (leaf, value),
-        };
-        let found = self.sets.subsets.get(&slot, Subset::weight, || {
-            let outer = self.subset_of(parent, &around, pack)?;
-            let place = Place { slot: parent, view: around, pack: pack.clone(), set: None };
-            let mut rows = self.rows_of(&place, leaf, value)?;
-            if let Some(outer) = outer {
-                rows &= &**outer.rows();
+        if step == Step::HuggingFace {
+            return self.rows_of(parent, &around, pack);
+        }
+        let found = self.sets.shown.get(&slot, Shown::weight, || {
+            let shown = self.rows_of(parent, &around, pack)?;
+            let place = Place { slot: parent, view: around, pack: pack.clone(), shown };
+            match step {
+                Step::Value(leaf, value) | Step::Split(leaf, value) => {
+                    let mut rows = self.rows_of_value(&place, leaf, value)?;
+                    if let Some(set) = place.set() {
+                        rows &= &**set.rows();
+                    }
+                    Ok(Shown { set: Subset::new(Arc::new(rows)), ranking: None })
+                }
+                Step::Query(number, dir) => self.selected(&place, number, dir),
+                Step::Alias(number) => self.selected(&place, number, None),
+                Step::HuggingFace => Err(Error::Unknown(Inode::View(slot).number()).into()),
             }
-            pack.subset(Arc::new(rows))
         })?;
         Ok(Some(found))
     }
 
     /// The rows of a value over the whole version.
-    fn rows_of(&self, of: &Place, leaf: u16, value: u32) -> Result<Ordinals> {
+    fn rows_of_value(&self, of: &Place, leaf: u16, value: u32) -> Result<Ordinals> {
         let unknown = Error::Unknown(Inode::Value(of.slot, leaf, value).number());
         if let Some(values) = &*self.values(of, leaf)? {
             return Ok(values.numbered(value).ok_or(unknown)?.rows.clone());
         }
-        let source = Source { rows: None, ..of.source(self)? };
+        let source = of.whole(self)?;
         let Some(leaf) = scalar(&source.schema, leaf) else { return Err(unknown.into()) };
         let Some(wanted) = cell(&source, &leaf, value)? else { return Err(unknown.into()) };
         matching(&source, &leaf, &wanted)
@@ -133,8 +140,8 @@ fn scan(
     each: &mut dyn FnMut(u32, Cell<'_>) -> ControlFlow<()>,
 ) -> Result<()> {
     let columns = [leaf.column.to_owned()];
-    source.scan(&columns, 0..=u32::MAX, &mut |ordinal, _, cells: &dyn Cells| {
-        Ok(each(ordinal, cells.cell(0)))
+    source.scan(&columns, 0..=u32::MAX, &mut |at, _, cells: &dyn Cells| {
+        Ok(each(at.ordinal, cells.cell(0)))
     })
 }
 

@@ -13,7 +13,7 @@ use lru::LruCache;
 use super::inode::Slot;
 use crate::catalog::{Catalog, Revision, VersionInfo};
 use crate::error::Result;
-use crate::pages::{self, Page};
+use crate::pages::{self, Narrowed, Page};
 
 /// Some kilobytes each: a few megabytes at most.
 const MOST: NonZeroUsize = NonZeroUsize::new(512).expect("not zero");
@@ -23,8 +23,8 @@ const MOST: NonZeroUsize = NonZeroUsize::new(512).expect("not zero");
 pub enum Text<'a> {
     /// `README.md` at the top.
     Top,
-    /// A helper file of a version.
-    Page(Slot, Page, &'a VersionInfo),
+    /// A helper file of a version, or of some of its rows.
+    Page(Slot, Page, &'a VersionInfo, Option<&'a Narrowed>),
 }
 
 /// Which [`Text`]; `None` is the one at the top.
@@ -46,18 +46,18 @@ impl Text<'_> {
     fn key(&self) -> Key {
         match self {
             Self::Top => None,
-            Self::Page(slot, page, _) => Some((*slot, *page)),
+            Self::Page(slot, page, ..) => Some((*slot, *page)),
         }
     }
 
     fn is_fixed(&self) -> bool {
-        matches!(self, Self::Page(_, page, _) if page.is_fixed())
+        matches!(self, Self::Page(_, page, ..) if page.is_fixed())
     }
 
     fn render(&self, catalog: &Catalog) -> Result<String> {
         match self {
             Self::Top => pages::top(catalog),
-            Self::Page(_, page, of) => pages::text(catalog, *page, of),
+            Self::Page(_, page, of, narrowed) => pages::text(catalog, *page, of, *narrowed),
         }
     }
 }

@@ -23,7 +23,7 @@ use super::inode::{Inode, Slot, VIEWS};
 use crate::catalog::{Catalog, VersionInfo};
 use crate::error::Result;
 use crate::id::VersionId;
-use crate::pack::Pack;
+use crate::pack::{Dir, Pack};
 use crate::schema::Schema;
 
 /// How many steps a view may be from its version: more than any person nests folders.
@@ -42,6 +42,18 @@ pub enum Step {
     HuggingFace,
     /// The rows of one value of the column of splits, below `_views/hf`.
     Split(u16, u32),
+    /// A query directory: a number of [`super::filters`], for each spelling one, and the directory it
+    /// stands in, where that is not the top of the view around it.
+    Query(u32, Option<Dir>),
+    /// The same by its short name in `_views/q/`.
+    Alias(u32),
+}
+
+impl Step {
+    /// Whether it has what a version's directory has: helper files, tables, files, `_views`.
+    pub const fn is_query(self) -> bool {
+        matches!(self, Self::Query(..) | Self::Alias(_))
+    }
 }
 
 /// A version, or some of its rows, as this mount shows it.
@@ -59,6 +71,8 @@ pub struct View {
     pub own: Inode,
     /// The directory around that.
     pub up: Inode,
+    /// The directory of the version's tree that its files are shown from, where that is not the top.
+    pub root: Option<Dir>,
     /// The pack that answered last. Weak: how many stay open is for [`crate::pack::Packs`] to say.
     pack: RwLock<Weak<Pack>>,
     schema: OnceLock<Arc<Schema>>,
@@ -100,6 +114,7 @@ impl View {
             depth: 0,
             own: Inode::View(slot),
             up: Inode::Datasets,
+            root: None,
             pack: RwLock::default(),
             schema: OnceLock::new(),
         }
@@ -113,10 +128,34 @@ impl View {
             }
             Step::HuggingFace => (Inode::View(slot), Inode::Views(parent)),
             Step::Split(..) => (Inode::View(slot), Inode::View(parent)),
+            Step::Query(_, None) => (Inode::View(slot), self.own),
+            Step::Query(_, Some(dir)) => (Inode::View(slot), self.inode(parent, dir)),
+            Step::Alias(_) => (Inode::View(slot), Inode::Aliases(parent)),
         };
-        let from = Some((parent, step));
-        let depth = self.depth + 1;
-        Self { base: self.base, from, depth, own, up, ..Self::version(&self.of, slot) }
+        let root = match step {
+            Step::Query(_, Some(dir)) => Some(dir),
+            _ => self.root,
+        };
+        let (from, depth) = (Some((parent, step)), self.depth + 1);
+        let schema = self.schema.clone();
+        Self {
+            base: self.base,
+            from,
+            depth,
+            own,
+            up,
+            root,
+            schema,
+            ..Self::version(&self.of, slot)
+        }
+    }
+
+    /// The inode of a directory of files that is not the top of this view, which has the slot `slot`.
+    pub fn inode(&self, slot: Slot, dir: Dir) -> Inode {
+        match dir.depth {
+            0 => Inode::Column(slot, dir.column),
+            depth => Inode::Dir(slot, depth, dir.first),
+        }
     }
 
     /// The version's columns, read once.

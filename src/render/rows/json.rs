@@ -130,7 +130,7 @@ fn list(out: &mut Vec<u8>, text: &[u8], item: &ValueType) {
 
 /// A stored JSON text as it is, on one line; as a string where it is none.
 pub fn stored(out: &mut Vec<u8>, text: &[u8]) {
-    let is_json = std::str::from_utf8(text).is_ok() && super::stored::is_valid(text);
+    let is_json = std::str::from_utf8(text).is_ok() && crate::json::is_valid(text);
     if !is_json {
         return string(out, text);
     }

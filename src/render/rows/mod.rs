@@ -8,12 +8,10 @@
 //! |---|---|
 //! | `layout` | from a schema to the steps of each format |
 //! | [`json`], [`csv`] | one cell as each writes it |
-//! | [`stored`] | stored JSON taken apart |
 
 mod csv;
 pub mod json;
 mod layout;
-pub mod stored;
 
 pub use layout::{Beside, Format, Layout, Ours};
 

@@ -5,7 +5,7 @@ use super::column::{Column, Scalar};
 use super::shape::{Node, Value};
 use crate::cell::{Cell, Cells};
 use crate::id::RowId;
-use crate::render::rows::stored;
+use crate::json;
 use crate::schema::ValueType;
 use crate::time::Timestamp;
 
@@ -165,7 +165,7 @@ impl Group {
             _ if text == b"null" => self.absent(value, at),
             Value::Leaf { leaf, value } => self.json_leaf(*leaf, value, text, at),
             Value::List { level, repeated, item } => {
-                let Some(items) = stored::items(text) else { return self.useless(value, at) };
+                let Some(items) = json::items(text) else { return self.useless(value, at) };
                 if items.is_empty() {
                     return self.absent(item, At { level: *level, ..at });
                 }
@@ -177,9 +177,9 @@ impl Group {
             }
             Value::Model { level, fields } => {
                 // In a list that is a signal of its own, models are texts in strings.
-                let inner = text.starts_with(b"\"").then(|| stored::text(text)).flatten();
+                let inner = text.starts_with(b"\"").then(|| json::text(text)).flatten();
                 let text = inner.as_ref().map_or(text, String::as_bytes);
-                let Some(found) = stored::fields(text) else { return self.useless(value, at) };
+                let Some(found) = json::fields(text) else { return self.useless(value, at) };
                 let at = At { level: *level, ..at };
                 for (name, field) in fields {
                     match found.iter().find(|(found, _)| found == name) {
@@ -201,7 +201,7 @@ impl Group {
             (ValueType::Float, b"-Infinity") => Some(Scalar::Float(f64::NEG_INFINITY)),
             (ValueType::Float, _) => number().and_then(|x| x.parse().ok()).map(Scalar::Float),
             (ValueType::Json, _) => return self.text(leaf, text, at),
-            _ => match stored::text(text) {
+            _ => match json::text(text) {
                 Some(text) => return self.leaf(leaf, value, Cell::Text(text.as_bytes()), at),
                 None if *value == ValueType::Text => return self.text(leaf, text, at),
                 None => None,

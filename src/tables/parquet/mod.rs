@@ -23,10 +23,10 @@ use parquet::file::writer::SerializedFileWriter;
 
 use self::fill::Group;
 use self::shape::Plan;
-use super::home::Home;
 use super::paths::Paths;
 use super::source::Source;
 use crate::error::{Error, Kind, Result};
+use crate::pack::home::Home;
 
 /// Rows of a row group, at most: what pyarrow and DuckDB write, so that readers have groups to share
 /// out.
@@ -60,7 +60,7 @@ impl From<ParquetError> for Error {
 /// # Errors
 /// As [`write()`].
 pub fn open(source: &Source) -> Result<File> {
-    let home = Home::of(&source.pack);
+    let home = Home::of(&source.pack, "tables");
     let stem = source.stem("parquet");
     if let Some(file) = home.find(&stem) {
         return Ok(file);
@@ -120,14 +120,14 @@ fn read(
     let mut group = Group::new(&plan.columns);
     let mut total = Read::default();
     let mut columns = plan.cells.clone();
-    let mut paths = Paths::new(&source.pack, &mut columns);
+    let mut paths = Paths::new(source, &mut columns)?;
     let mut hand_over = |group: Group, total: &mut Read| {
         total.rows += group.rows as u64;
         total.lost += group.lost;
         give(group)
     };
-    source.scan(&columns, 0..=u32::MAX, &mut |ordinal, id, cells| {
-        group.push(&plan.nodes, id, paths.of(ordinal, cells)?, cells);
+    source.scan(&columns, 0..=u32::MAX, &mut |at, id, cells| {
+        group.push(&plan.nodes, id, paths.of(at, cells)?, cells);
         // Cells of strangers may be megabytes each.
         if !group.rows.is_multiple_of(LOOK) && group.text <= MOST_BYTES {
             return Ok(ControlFlow::Continue(()));

@@ -1,5 +1,5 @@
-//! Where finished tables are kept: in a folder beside the buffers of their version's pack, so that they
-//! go when it goes.
+//! Where finished files about a version are kept (tables, the rows of filters): in folders beside the
+//! buffers of its pack, so that they go when it goes.
 //!
 //! A file is written without a name and linked to one when it is whole, so a killed writer leaves
 //! nothing behind. Its name tells its length and checksum, and both are compared before it is used.
@@ -14,19 +14,19 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::AT_FDCWD;
 use nix::unistd::linkat;
 
+use super::Pack;
 use crate::error::{Error, Kind, Result};
-use crate::pack::Pack;
 
 /// How much is read at a time to compare a checksum.
 const CHUNK: usize = 1 << 20;
 
-/// The folder of one version's tables.
+/// One folder of such files.
 #[derive(Clone, Debug)]
 pub struct Home {
     folder: PathBuf,
 }
 
-/// A table while it is written: a file without a name.
+/// A file while it is written: a file without a name.
 #[derive(Debug)]
 pub struct Draft {
     file: File,
@@ -35,12 +35,12 @@ pub struct Draft {
 }
 
 impl Home {
-    /// The tables of the version that `pack` is of.
-    pub fn of(pack: &Pack) -> Self {
-        Self { folder: pack.folder().join("tables") }
+    /// The folder `name` of the version that `pack` is of.
+    pub fn of(pack: &Pack, name: &str) -> Self {
+        Self { folder: pack.folder().join(name) }
     }
 
-    /// The table called `stem`, if it is there and whole. One that is not is removed.
+    /// The file called `stem`, if it is there and whole. One that is not is removed.
     pub fn find(&self, stem: &str) -> Option<File> {
         let entries = fs::read_dir(&self.folder).ok()?;
         for entry in entries.flatten() {
@@ -50,7 +50,7 @@ impl Home {
             match File::open(entry.path()).and_then(|file| sum.holds(&file).map(|ok| (file, ok))) {
                 Ok((file, true)) => return Some(file),
                 _ => {
-                    tracing::warn!(table = %entry.path().display(), "damaged; made anew");
+                    tracing::warn!(file = %entry.path().display(), "damaged; made anew");
                     let _ = fs::remove_file(entry.path());
                 }
             }
@@ -79,9 +79,25 @@ impl Home {
         let nameless = format!("/proc/self/fd/{}", draft.file.as_raw_fd());
         let follow = nix::fcntl::AtFlags::AT_SYMLINK_FOLLOW;
         if let Err(error) = linkat(AT_FDCWD, nameless.as_str(), AT_FDCWD, &path, follow) {
-            tracing::debug!(table = %path.display(), %error, "not kept");
+            tracing::debug!(file = %path.display(), %error, "not kept");
         }
         Ok(draft.file)
+    }
+}
+
+impl Home {
+    /// Removes the oldest files where there are more than `most`.
+    pub fn prune(&self, most: usize) {
+        let Ok(entries) = fs::read_dir(&self.folder) else { return };
+        let dated = entries
+            .flatten()
+            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())));
+        let mut dated: Vec<_> = dated.collect();
+        dated.sort();
+        let over = dated.len().saturating_sub(most);
+        for (_, path) in &dated[..over] {
+            let _ = fs::remove_file(path);
+        }
     }
 }
 
@@ -133,7 +149,7 @@ fn cannot_write(folder: &Path, error: io::Error) -> Error {
     )
 }
 
-/// What the name of a table says of it: `.<length>.<crc32>`.
+/// What the name of a file says of it: `.<length>.<crc32>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Sum {
     length: u64,

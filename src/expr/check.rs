@@ -1,0 +1,609 @@
+//! From what a filter says to what it means: every name found, every type fitting.
+//!
+//! Numbers compare with numbers, strings with strings, booleans with booleans and datetimes with
+//! quoted dates, nothing else; what JSON holds is known only when it is read, and compares as SQLite
+//! compares. A bare word beside a string that is no column is a string.
+
+use std::sync::Arc;
+
+use super::error::{Error, Result, Span};
+use super::function::{Function, common};
+use super::names::{Meaning, Names};
+use super::parse;
+use super::syntax::{self, Arithmetic, Comparison, Kind, Literal, Match, Node};
+use super::typed::{Column, Expr, Form, Key, Metric, Query, Target, Type, Value};
+use crate::schema::{Schema, ValueType};
+use crate::time::Timestamp;
+
+/// Bytes of a pattern, at most: matching takes up to that many steps for a byte of text.
+const LONGEST_PATTERN: usize = 4096;
+
+/// Characters of a part in a message.
+const SHOWN: usize = 60;
+
+/// Reads a filter for the columns of `schema`.
+///
+/// # Errors
+/// What is no filter, and what does not fit the columns; with the text and the place.
+pub fn check(text: &str, schema: &Schema) -> Result<Query> {
+    checked(&parse::parse(text)?, text, schema)
+}
+
+/// The meaning of a filter that was parsed from `text`.
+///
+/// # Errors
+/// As [`check`].
+pub fn checked(parsed: &syntax::Query, text: &str, schema: &Schema) -> Result<Query> {
+    let checker = Checker { text, names: Names::of(schema) };
+    checker.query(parsed).map_err(|error| error.in_text(text))
+}
+
+struct Checker<'s> {
+    text: &'s str,
+    names: Names<'s>,
+}
+
+impl Checker<'_> {
+    fn query(&self, parsed: &syntax::Query) -> Result<Query> {
+        let filter = parsed.filter.as_ref().map(|node| self.condition(node)).transpose()?;
+        let key = |(node, down): &(Node, bool)| {
+            let by = self.value(node)?;
+            match by.kind() {
+                Type::List(_) | Type::Model(_) | Type::Bytes | Type::Null => Err(Error::new(
+                    node.span.clone(),
+                    format!("cannot order by {}", by.kind().words()),
+                )),
+                _ => Ok(Key { by, down: *down }),
+            }
+        };
+        let order = parsed.order.iter().map(key).collect::<Result<_>>()?;
+        Ok(Query { filter, order, limit: parsed.limit, offset: parsed.offset })
+    }
+
+    /// A part that must be true or false.
+    fn condition(&self, node: &Node) -> Result<Expr> {
+        let expr = self.value(node)?;
+        match expr.kind() {
+            Type::Bool | Type::Null => Ok(expr),
+            kind => {
+                let (shown, kind) = (shown(&expr), kind.words());
+                let message =
+                    format!("`{shown}` is {kind}, not a condition; compare it with something");
+                Err(Error::new(node.span.clone(), message))
+            }
+        }
+    }
+
+    fn conditions(&self, nodes: &[Node]) -> Result<Vec<Expr>> {
+        nodes.iter().map(|node| self.condition(node)).collect()
+    }
+
+    fn value(&self, node: &Node) -> Result<Expr> {
+        let span = || node.span.clone();
+        Ok(match &node.kind {
+            Kind::Name(name) | Kind::Quoted(name) => self.name(name, span())?,
+            Kind::Literal(literal) => Expr::Value(value(literal)),
+            Kind::Bare(_, Some(meant)) => self.value(meant)?,
+            Kind::Bare(word, None) => return Err(self.not_a_value(word, span())),
+            Kind::Not(of) => Expr::Not(self.condition(of)?.into()),
+            Kind::Minus(of) => self.minus(of)?,
+            Kind::And(terms) => Expr::And(flat(self.conditions(terms)?, |expr| match expr {
+                Expr::And(inner) => Ok(inner),
+                other => Err(other),
+            })),
+            Kind::Or(terms) => Expr::Or(flat(self.conditions(terms)?, |expr| match expr {
+                Expr::Or(inner) => Ok(inner),
+                other => Err(other),
+            })),
+            Kind::Compare(comparison, left, right) => {
+                self.compare(*comparison, left, right, span())?
+            }
+            Kind::Arithmetic(operation, left, right) => self.arithmetic(*operation, left, right)?,
+            Kind::In(of, list) => {
+                let of = self.value(of)?;
+                let items =
+                    list.iter().map(|item| self.beside(&of, item)).collect::<Result<_>>()?;
+                Expr::In(of.into(), items)
+            }
+            Kind::Between(of, low, high) => {
+                let of = self.value(of)?;
+                let (low, high) = (self.beside(&of, low)?, self.beside(&of, high)?);
+                Expr::Between(of.into(), low.into(), high.into())
+            }
+            Kind::Match(kind, of, pattern) => self.matched(*kind, of, pattern)?,
+            Kind::IsNull(of) => self.is_null(of)?,
+            Kind::Call(name, arguments) => self.call(name, arguments, span())?,
+            Kind::List(_) => {
+                let message = "a list stands only in `in (...)` and as a vector of a distance";
+                return Err(Error::new(span(), message));
+            }
+            Kind::Index(of, index) => self.index(of, index)?,
+            Kind::Member(of, key) => self.member(of, key, span())?,
+        })
+    }
+
+    fn name(&self, name: &str, span: Span) -> Result<Expr> {
+        let message = match self.names.find(name) {
+            Meaning::Value(expr) => return Ok(expr),
+            Meaning::Optional(_) => {
+                format!(
+                    "`{name}` is a model; `{name} is null` asks whether it is there, its fields are columns"
+                )
+            }
+            Meaning::Model(Some(field)) => {
+                format!("`{name}` is a model; name a field of it, as `{field}`")
+            }
+            Meaning::Model(None) => format!("`{name}` is a model without fields"),
+            Meaning::Unknown => format!("no column `{name}`{}", self.names.hint(name)),
+        };
+        Err(Error::new(span, message))
+    }
+
+    fn not_a_value(&self, word: &str, span: Span) -> Error {
+        Error::new(span, format!("`{word}` is no value; a string stands in quotes"))
+    }
+
+    fn minus(&self, of: &Node) -> Result<Expr> {
+        let expr = self.number(of)?;
+        Ok(match expr {
+            // As SQLite has it, `-x` is `0 - x`: there is no -0.0.
+            Expr::Value(Value::Real(x)) => Expr::Value(Value::Real(0.0 - x)),
+            Expr::Value(Value::Int(n)) if n != i64::MIN => Expr::Value(Value::Int(-n)),
+            other => Expr::Minus(other.into()),
+        })
+    }
+
+    fn number(&self, node: &Node) -> Result<Expr> {
+        let expr = self.value(node)?;
+        match expr.kind() {
+            Type::Int | Type::Float | Type::Json | Type::Null => Ok(expr),
+            kind => {
+                let message = format!("expected a number; `{}` is {}", shown(&expr), kind.words());
+                Err(Error::new(node.span.clone(), message))
+            }
+        }
+    }
+
+    fn string(&self, node: &Node) -> Result<Expr> {
+        let expr = self.value(node)?;
+        match expr.kind() {
+            Type::Text | Type::Json | Type::Null => Ok(expr),
+            kind => {
+                let message = format!("expected a string; `{}` is {}", shown(&expr), kind.words());
+                Err(Error::new(node.span.clone(), message))
+            }
+        }
+    }
+
+    fn compare(
+        &self,
+        comparison: Comparison,
+        left: &Node,
+        right: &Node,
+        span: Span,
+    ) -> Result<Expr> {
+        let a = match &left.kind {
+            // `"2024-01-01" < t`: what stands right tells what the text is.
+            Kind::Literal(Literal::Text(_)) => match self.value(right) {
+                Ok(b) => self.beside(&b, left)?,
+                Err(_) => self.value(left)?,
+            },
+            _ => self.value(left)?,
+        };
+        let b = self.beside(&a, right)?;
+        if !is_ordered(a.kind()) && a.kind() != Type::Null {
+            let message = format!(
+                "`{}` is {} and has no order; ask for an item (`[0]`), its `length(...)` or `is null`",
+                shown(&a),
+                a.kind().words()
+            );
+            return Err(Error::new(span, message));
+        }
+        Ok(Expr::Compare(comparison, a.into(), b.into()))
+    }
+
+    /// A part that is compared with `other`: a bare word or a number beside a string is a string, a
+    /// string beside a datetime is a datetime.
+    fn beside(&self, other: &Expr, node: &Node) -> Result<Expr> {
+        let expr = match (other.kind(), &node.kind) {
+            (Type::Text, Kind::Name(word)) => match self.names.find(word) {
+                Meaning::Unknown => Expr::Value(Value::Text(word.clone())),
+                _ => self.value(node)?,
+            },
+            (Type::Text, Kind::Bare(word, _)) => match self.names.find(word) {
+                Meaning::Value(column) => column,
+                _ => Expr::Value(Value::Text(word.clone())),
+            },
+            (Type::Text, Kind::Literal(Literal::Int(_) | Literal::Real(_))) => {
+                Expr::Value(Value::Text(self.text[node.span.clone()].to_owned()))
+            }
+            (Type::Time, Kind::Literal(Literal::Text(text))) => match Timestamp::parse(text) {
+                Some(time) => Expr::Value(Value::Time(time)),
+                None => {
+                    let message = format!(
+                        "`{text}` is no datetime; write it as \"2024-01-31\" or \"2024-01-31 23:59:59\""
+                    );
+                    return Err(Error::new(node.span.clone(), message));
+                }
+            },
+            _ => self.value(node)?,
+        };
+        if fits(other.kind(), expr.kind()) {
+            return Ok(expr);
+        }
+        Err(Error::new(node.span.clone(), misfit(other, &expr)))
+    }
+
+    fn arithmetic(&self, operation: Arithmetic, left: &Node, right: &Node) -> Result<Expr> {
+        let (a, b) = if operation == Arithmetic::Concat {
+            (self.string(left)?, self.string(right)?)
+        } else {
+            let hint = |error: Error| match operation {
+                Arithmetic::Add if error.message.ends_with("is a string") => {
+                    error.with_hint("; `||` joins strings")
+                }
+                _ => error,
+            };
+            (self.number(left).map_err(hint)?, self.number(right).map_err(hint)?)
+        };
+        Ok(Expr::Arithmetic(operation, a.into(), b.into()))
+    }
+
+    fn matched(&self, kind: Match, of: &Node, pattern: &Node) -> Result<Expr> {
+        let of = self.string(of)?;
+        let text = match &pattern.kind {
+            Kind::Literal(Literal::Null) => None,
+            Kind::Literal(Literal::Text(text)) => Some(text.clone()),
+            Kind::Bare(word, _) => Some(word.clone()),
+            Kind::Name(word) if matches!(self.names.find(word), Meaning::Unknown) => {
+                Some(word.clone())
+            }
+            _ => {
+                let message =
+                    format!("the pattern of `{}` must be a string in quotes", kind.word());
+                return Err(Error::new(pattern.span.clone(), message));
+            }
+        };
+        let text = text.unwrap_or_default();
+        if text.len() > LONGEST_PATTERN {
+            let message = format!("a pattern has at most {LONGEST_PATTERN} bytes");
+            return Err(Error::new(pattern.span.clone(), message));
+        }
+        if kind == Match::Regexp {
+            super::regexp::Regexp::new(&text)
+                .map_err(|why| Error::new(pattern.span.clone(), why))?;
+        }
+        let pattern = (pattern.kind != Kind::Literal(Literal::Null)).then_some(text);
+        Ok(Expr::Match(kind, of.into(), pattern))
+    }
+
+    fn is_null(&self, of: &Node) -> Result<Expr> {
+        if let Kind::Name(name) | Kind::Quoted(name) = &of.kind {
+            match self.names.find(name) {
+                Meaning::Optional(tag) => return Ok(Expr::IsAbsent(tag)),
+                Meaning::Model(_) => {
+                    let message =
+                        format!("`{name}` is a model that is always there; ask for a field of it");
+                    return Err(Error::new(of.span.clone(), message));
+                }
+                Meaning::Value(Expr::Column(column)) => {
+                    let column = Column { form: Form::Presence, ..(*column).clone() };
+                    return Ok(Expr::IsNull(Expr::Column(column.into()).into()));
+                }
+                Meaning::Value(_) | Meaning::Unknown => {}
+            }
+        }
+        Ok(Expr::IsNull(self.value(of)?.into()))
+    }
+
+    fn call(&self, name: &str, arguments: &[Node], span: Span) -> Result<Expr> {
+        if name.eq_ignore_ascii_case("rand") && arguments.is_empty() {
+            return self.name("rand", span);
+        }
+        for metric in [Metric::Cosine, Metric::Euclidean] {
+            if name.eq_ignore_ascii_case(metric.word()) {
+                return self.distance(metric, arguments, span);
+            }
+        }
+        let Some(function) = Function::named(name) else {
+            return Err(Error::new(span, format!("no function `{name}`{}", function_hint(name))));
+        };
+        let (least, most) = function.takes();
+        if arguments.len() < least || arguments.len() > most {
+            return Err(Error::new(span, format!("call it as `{}`", function.usage())));
+        }
+        let arguments = self.arguments(function, arguments)?;
+        Ok(Expr::Call(function, arguments))
+    }
+
+    fn arguments(&self, function: Function, nodes: &[Node]) -> Result<Vec<Expr>> {
+        let strings = |nodes: &[Node]| nodes.iter().map(|node| self.string(node)).collect();
+        match function {
+            Function::Lower | Function::Upper | Function::Replace => strings(nodes),
+            Function::Split => {
+                let mut found: Vec<Expr> = strings(&nodes[..2])?;
+                found.extend(nodes.get(2).map(|node| whole(node)).transpose()?);
+                Ok(found)
+            }
+            Function::Length => Ok(vec![self.measured(&nodes[0])?]),
+            Function::Abs => Ok(vec![self.number(&nodes[0])?]),
+            Function::Round => {
+                let mut found = vec![self.number(&nodes[0])?];
+                found.extend(nodes.get(1).map(|node| whole(node)).transpose()?);
+                Ok(found)
+            }
+            Function::Greatest | Function::Least | Function::Coalesce => self.alike(nodes),
+            Function::Contains => self.contained(nodes),
+        }
+    }
+
+    /// What has a length.
+    fn measured(&self, node: &Node) -> Result<Expr> {
+        let expr = self.value(node)?;
+        match expr.kind() {
+            Type::Text | Type::List(_) | Type::Json | Type::Null => Ok(expr),
+            kind => {
+                let message = format!(
+                    "`{}` is {}; only a string or a list has a length",
+                    shown(&expr),
+                    kind.words()
+                );
+                Err(Error::new(node.span.clone(), message))
+            }
+        }
+    }
+
+    /// Values of one type.
+    fn alike(&self, nodes: &[Node]) -> Result<Vec<Expr>> {
+        let mut found = vec![self.value(&nodes[0])?];
+        for node in &nodes[1..] {
+            let typed = found.iter().find(|expr| expr.kind() != Type::Null).unwrap_or(&found[0]);
+            let next = self.beside(typed, node)?;
+            found.push(next);
+        }
+        match common(&found) {
+            Type::List(_) | Type::Model(_) | Type::Bytes => {
+                let span = nodes[0].span.clone();
+                Err(Error::new(span, "expected a number, a string, a boolean or a datetime"))
+            }
+            _ => Ok(found),
+        }
+    }
+
+    fn contained(&self, nodes: &[Node]) -> Result<Vec<Expr>> {
+        let list = self.value(&nodes[0])?;
+        let item = match list.kind() {
+            Type::List(item) => self.item(item, &nodes[1])?,
+            Type::Json | Type::Null => self.value(&nodes[1])?,
+            Type::Text => {
+                let message = format!("`{}` is a string; write `like \"%...%\"`", shown(&list));
+                return Err(Error::new(nodes[0].span.clone(), message));
+            }
+            kind => {
+                let message = format!("`{}` is {}, not a list", shown(&list), kind.words());
+                return Err(Error::new(nodes[0].span.clone(), message));
+            }
+        };
+        Ok(vec![list, item])
+    }
+
+    /// A value that may be an item of a list of `item`.
+    fn item(&self, item: &ValueType, node: &Node) -> Result<Expr> {
+        // Only its type counts.
+        let name = "an item".to_owned();
+        let column =
+            Column { name, column: String::new(), value: item.clone(), form: Form::Presence };
+        self.beside(&Expr::Column(column.into()), node)
+    }
+
+    fn distance(&self, metric: Metric, arguments: &[Node], span: Span) -> Result<Expr> {
+        let [of, target] = arguments else {
+            let message = format!(
+                "call it as `{}(column, [0.1, 0.2])`, with `row(<sys__id>)` or with the path of a file",
+                metric.word()
+            );
+            return Err(Error::new(span, message));
+        };
+        let column = match self.value(of)? {
+            Expr::Column(column) => column,
+            other => {
+                let message = format!("`{}` is no column", shown(&other));
+                return Err(Error::new(of.span.clone(), message));
+            }
+        };
+        let numbers = match &column.value {
+            ValueType::List(item) => Type::of(item).is_number(),
+            _ => false,
+        };
+        if !numbers {
+            let message = format!(
+                "`{}` is {}, not a list of numbers",
+                column.name,
+                Type::of(&column.value).words()
+            );
+            return Err(Error::new(of.span.clone(), message));
+        }
+        let column = Arc::new(Column { form: Form::Vector, ..(*column).clone() });
+        Ok(Expr::Distance(metric, column, self.target(target)?))
+    }
+
+    fn target(&self, node: &Node) -> Result<Target> {
+        let wrong = || {
+            let message =
+                "expected a vector `[0.1, 0.2]`, `row(<sys__id>)` or the path of a file in quotes";
+            Error::new(node.span.clone(), message)
+        };
+        match &node.kind {
+            Kind::Literal(Literal::Text(path)) => Ok(Target::File(path.clone())),
+            Kind::List(items) if !items.is_empty() => {
+                let number = |item: &Node| match self.number(item)? {
+                    Expr::Value(Value::Int(n)) => Ok(n as f64),
+                    Expr::Value(Value::Real(x)) => Ok(x),
+                    _ => Err(wrong()),
+                };
+                Ok(Target::Vector(items.iter().map(number).collect::<Result<_>>()?))
+            }
+            Kind::Call(name, arguments) if name.eq_ignore_ascii_case("row") => {
+                let [only] = &arguments[..] else { return Err(wrong()) };
+                match self.number(only)? {
+                    Expr::Value(Value::Int(id)) => Ok(Target::Row(id)),
+                    _ => Err(wrong()),
+                }
+            }
+            _ => Err(wrong()),
+        }
+    }
+
+    fn index(&self, of: &Node, index: &Node) -> Result<Expr> {
+        let expr = self.value(of)?;
+        if let Kind::Literal(Literal::Text(key)) = &index.kind {
+            return self.field(expr, key, of.span.clone());
+        }
+        let Expr::Value(Value::Int(number)) = whole(index)? else {
+            return Err(Error::new(
+                index.span.clone(),
+                "expected a whole number or a key in quotes",
+            ));
+        };
+        let item = match expr.kind() {
+            Type::List(item) => item.clone(),
+            Type::Json => ValueType::Json,
+            kind => {
+                let message = format!("`{}` is {}, not a list", shown(&expr), kind.words());
+                return Err(Error::new(of.span.clone(), message));
+            }
+        };
+        Ok(Expr::Item(expr.into(), number, item))
+    }
+
+    fn member(&self, of: &Node, key: &str, span: Span) -> Result<Expr> {
+        // A name in backquotes may be the end of a column's.
+        if let Kind::Name(name) = &of.kind
+            && let Meaning::Value(expr) = self.names.find(&format!("{name}.{key}"))
+        {
+            return Ok(expr);
+        }
+        let expr = self.value(of)?;
+        self.field(expr, key, span)
+    }
+
+    fn field(&self, of: Expr, key: &str, span: Span) -> Result<Expr> {
+        let value = match of.kind() {
+            Type::Json => ValueType::Json,
+            Type::Model(fields) => match fields.iter().find(|(name, _)| name == key) {
+                Some((_, value)) => value.clone(),
+                None => {
+                    let near =
+                        crate::name::nearest::to(key, fields.iter().map(|(name, _)| name.as_str()));
+                    let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
+                    let hint =
+                        crate::name::nearest::hint(&near, &format!("it has {}", names.join(", ")));
+                    return Err(Error::new(
+                        span,
+                        format!("`{}` has no field `{key}`{hint}", shown(&of)),
+                    ));
+                }
+            },
+            Type::List(_) => {
+                let message =
+                    format!("`{0}` is a list; ask for an item, as `{0}[0].{key}`", shown(&of));
+                return Err(Error::new(span, message));
+            }
+            kind => {
+                let message =
+                    format!("`{}` is {} and has no field `{key}`", shown(&of), kind.words());
+                return Err(Error::new(span, message));
+            }
+        };
+        Ok(Expr::Field(of.into(), key.to_owned(), value))
+    }
+}
+
+/// A whole number as written, perhaps with a sign.
+fn whole(node: &Node) -> Result<Expr> {
+    let number = match &node.kind {
+        Kind::Literal(Literal::Int(number)) => Some(*number),
+        Kind::Minus(of) | Kind::Bare(_, Some(of)) => match (&node.kind, whole(of)?) {
+            (Kind::Minus(_), Expr::Value(Value::Int(number))) => number.checked_neg(),
+            (_, Expr::Value(Value::Int(number))) => Some(number),
+            _ => None,
+        },
+        _ => None,
+    };
+    let wrong = || Error::new(node.span.clone(), "expected a whole number");
+    number.map(|number| Expr::Value(Value::Int(number))).ok_or_else(wrong)
+}
+
+fn value(literal: &Literal) -> Value {
+    match literal {
+        Literal::Null => Value::Null,
+        Literal::Bool(is) => Value::Bool(*is),
+        Literal::Int(number) => Value::Int(*number),
+        Literal::Real(number) => Value::Real(*number),
+        Literal::Text(text) => Value::Text(text.clone()),
+    }
+}
+
+/// The terms of a list, those of lists inside it in their place.
+fn flat(terms: Vec<Expr>, inner: impl Fn(Expr) -> Result<Vec<Expr>, Expr>) -> Vec<Expr> {
+    let mut found = Vec::with_capacity(terms.len());
+    for term in terms {
+        match inner(term) {
+            Ok(terms) => found.extend(terms),
+            Err(term) => found.push(term),
+        }
+    }
+    found
+}
+
+const fn is_ordered(kind: Type<'_>) -> bool {
+    matches!(kind, Type::Bool | Type::Int | Type::Float | Type::Text | Type::Time | Type::Json)
+}
+
+/// Whether two types can be compared.
+fn fits(a: Type<'_>, b: Type<'_>) -> bool {
+    match (a, b) {
+        (Type::Null, _) | (_, Type::Null) => true,
+        (Type::Int | Type::Float, Type::Int | Type::Float) => true,
+        (Type::Json, other) | (other, Type::Json) => is_ordered(other) && other != Type::Time,
+        _ => a == b && is_ordered(a),
+    }
+}
+
+fn misfit(a: &Expr, b: &Expr) -> String {
+    let hint = match (a.kind(), b) {
+        (Type::Int | Type::Float, Expr::Value(Value::Text(text)))
+            if text.parse::<f64>().is_ok() =>
+        {
+            "; a number stands without quotes"
+        }
+        (Type::Bool, Expr::Value(Value::Int(0 | 1))) => "; write `true` or `false`",
+        (Type::Text, _) => "; a string stands in quotes",
+        (Type::Time, _) => "; a datetime stands in quotes",
+        _ => "",
+    };
+    let kinds = (a.kind().words(), b.kind().words());
+    format!(
+        "`{}` is {} and `{}` is {}: they cannot be compared{hint}",
+        shown(a),
+        kinds.0,
+        shown(b),
+        kinds.1
+    )
+}
+
+fn function_hint(name: &str) -> String {
+    let known = Function::ALL.into_iter().map(Function::word);
+    let others = [Metric::Cosine.word(), Metric::Euclidean.word(), "rand"];
+    let near = crate::name::nearest::to(name, known.chain(others));
+    crate::name::nearest::hint(&near, "`dcfs explain --help` lists them")
+}
+
+/// A part as it prints, cut where it is long.
+fn shown(expr: &Expr) -> String {
+    let text = expr.to_string();
+    match text.char_indices().nth(SHOWN) {
+        Some((at, _)) => format!("{}...", &text[..at]),
+        None => text,
+    }
+}

@@ -1,0 +1,476 @@
+//! From a checked filter and packed columns to what is done with a block of rows.
+//!
+//! A condition on one column becomes a loop over it where there is one for it. Where it reads one column
+//! of few different texts and nothing else, it is asked once of every text, and of NULL: then it is a
+//! look into a table, whatever it says. All else is worked out value by value. What is cheap comes
+//! first among the terms of `and` and `or`, whose order means nothing.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::bits::{BLOCK, Bits};
+use super::kernel::{Block, Searcher};
+use super::number::Number;
+use super::value::Val;
+use super::{Columns, Fault};
+use crate::expr::function::Function;
+use crate::expr::packed::{Packed, Texts, Valid, Vectors};
+use crate::expr::regexp::Regexp;
+use crate::expr::syntax::{Arithmetic, Comparison, Match};
+use crate::expr::typed::{Column, Expr, Metric, Part, Type, Value};
+use crate::expr::wild::Wild;
+use crate::schema::ValueType;
+
+/// A condition, ready.
+pub enum Test<'a> {
+    Constant(Option<bool>),
+    And(Vec<Test<'a>>),
+    Or(Vec<Test<'a>>),
+    Not(Box<Test<'a>>),
+    Valid(Valid<'a>),
+    Bools(&'a [[u8; 8]], Valid<'a>),
+    /// Whole numbers from one to another, both included.
+    Range(&'a [[u8; 8]], Valid<'a>, i64, i64),
+    Floats(&'a [[u8; 8]], Valid<'a>, Comparison, f64),
+    /// The answer for every word: 1 is yes, 2 NULL; and for NULL.
+    Words(&'a [[u8; 2]], Valid<'a>, Vec<u8>, Option<bool>),
+    Equal(Texts<'a>, Valid<'a>, Vec<u8>),
+    Search(Texts<'a>, Valid<'a>, Searcher, Wild),
+    Compare(Comparison, Node<'a>, Node<'a>),
+    In(Node<'a>, Items<'a>),
+    Between(Node<'a>, Node<'a>, Node<'a>),
+    Match(Node<'a>, Matcher),
+    IsNull(Node<'a>),
+    Value(Node<'a>),
+}
+
+/// A value, ready.
+pub enum Node<'a> {
+    Column(Packed<'a>),
+    Part(Part, Packed<'a>),
+    Constant(Val<'static>),
+    Test(Box<Test<'a>>),
+    Rand(Packed<'a>),
+    Minus(Box<Node<'a>>),
+    Arithmetic(Arithmetic, Box<Node<'a>>, Box<Node<'a>>),
+    Call(Function, Vec<Node<'a>>, ValueType),
+    Distance(Metric, Option<Vectors<'a>>, Valid<'a>, Vec<f64>),
+    Item(Box<Node<'a>>, i64, ValueType),
+    Field(Box<Node<'a>>, String, ValueType),
+}
+
+/// What `in` looks for.
+pub enum Items<'a> {
+    /// Constants; and whether NULL is among them.
+    Known(HashSet<Thing>, bool),
+    Any(Vec<Node<'a>>),
+}
+
+/// A constant that equals another exactly where SQL says so.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Thing {
+    Int(i64),
+    /// The bits of a float that is no whole number.
+    Real(u64),
+    Text(Box<[u8]>),
+}
+
+/// What a text is held against.
+pub enum Matcher {
+    /// The pattern `null`.
+    Never,
+    Wild(Wild),
+    Regexp(Regexp),
+}
+
+impl Thing {
+    /// `None` for NULL.
+    pub fn of(value: &Val<'_>) -> Option<Self> {
+        Some(match value {
+            Val::Null => return None,
+            Val::Int(n) => Self::Int(*n),
+            Val::Real(x) if Number::Real(*x).order(Number::Int(*x as i64)).is_eq() => {
+                Self::Int(*x as i64)
+            }
+            Val::Real(x) => Self::Real(x.to_bits()),
+            Val::Text(text) => Self::Text(text.as_ref().into()),
+        })
+    }
+}
+
+impl Matcher {
+    fn new(kind: Match, pattern: Option<&str>) -> Self {
+        let Some(pattern) = pattern else { return Self::Never };
+        match kind {
+            Match::Like => Self::Wild(Wild::like(pattern)),
+            Match::Ilike => Self::Wild(Wild::ilike(pattern)),
+            Match::Glob => Self::Wild(Wild::glob(pattern)),
+            // It was read once when the filter was checked.
+            Match::Regexp => Regexp::new(pattern).map_or(Self::Never, Self::Regexp),
+        }
+    }
+
+    /// `None` for the pattern `null`.
+    pub fn is_match(&self, text: &[u8]) -> Result<Option<bool>, Fault> {
+        match self {
+            Self::Never => Ok(None),
+            Self::Wild(wild) => Ok(Some(wild.is_match(text))),
+            Self::Regexp(regexp) => match regexp.is_match(text) {
+                Ok(found) => Ok(Some(found)),
+                Err(_) => Err(Fault::TooManySteps),
+            },
+        }
+    }
+}
+
+/// Binds filters to columns.
+pub struct Binder<'a> {
+    pub columns: &'a dyn Columns,
+}
+
+/// What stands in the place of a column of few texts: its texts, or NULL.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    Texts(Texts<'a>),
+    Null,
+}
+
+/// One column and what stands in its place.
+type Instead<'a> = Option<(&'a Arc<Column>, Place<'a>)>;
+
+impl<'a> Binder<'a> {
+    /// A condition, ready.
+    pub fn test(&self, expr: &'a Expr) -> Result<Test<'a>, Fault> {
+        self.test_of(expr, None)
+    }
+
+    /// A value, ready.
+    pub fn node(&self, expr: &'a Expr) -> Result<Node<'a>, Fault> {
+        self.node_of(expr, None)
+    }
+
+    fn packed(&self, column: &Arc<Column>, instead: Instead<'a>) -> Packed<'a> {
+        match instead {
+            Some((known, Place::Texts(texts))) if known == column => {
+                Packed::Texts(texts, Valid::ALL)
+            }
+            Some((known, Place::Null)) if known == column => Packed::Null,
+            _ => self.columns.packed(column),
+        }
+    }
+
+    fn test_of(&self, expr: &'a Expr, instead: Instead<'a>) -> Result<Test<'a>, Fault> {
+        if instead.is_none()
+            && let Some(table) = self.table(expr)?
+        {
+            return Ok(table);
+        }
+        let node = |expr| self.node_of(expr, instead);
+        Ok(match expr {
+            Expr::And(terms) => Test::And(self.terms(terms, instead)?),
+            Expr::Or(terms) => Test::Or(self.terms(terms, instead)?),
+            Expr::Not(of) => Test::Not(self.test_of(of, instead)?.into()),
+            Expr::Value(value) => Test::Constant(match value {
+                Value::Bool(is) => Some(*is),
+                _ => None,
+            }),
+            Expr::Compare(comparison, a, b) => {
+                match self.against_constant(*comparison, a, b, instead) {
+                    Some(test) => test,
+                    None => Test::Compare(*comparison, node(a)?, node(b)?),
+                }
+            }
+            Expr::In(of, list) => Test::In(node(of)?, self.items(list, instead)?),
+            Expr::Between(of, low, high) => {
+                let low_test = self.against_constant(Comparison::AtLeast, of, low, instead);
+                let high_test = self.against_constant(Comparison::AtMost, of, high, instead);
+                match (low_test, high_test) {
+                    (Some(low), Some(high)) => Test::And(vec![low, high]),
+                    _ => Test::Between(node(of)?, node(low)?, node(high)?),
+                }
+            }
+            Expr::Match(kind, of, pattern) => {
+                self.matched(*kind, of, pattern.as_deref(), instead)?
+            }
+            Expr::IsNull(of) => match &**of {
+                Expr::Column(column) => match self.packed(column, instead) {
+                    Packed::Presence(valid) => Test::Not(Test::Valid(valid).into()),
+                    _ => Test::IsNull(node(of)?),
+                },
+                _ => Test::IsNull(node(of)?),
+            },
+            Expr::IsAbsent(tag) => match self.packed(tag, instead) {
+                Packed::Ints(values, valid) => {
+                    let is_zero = Test::Range(values, Valid::ALL, 0, 0);
+                    Test::Not(Test::And(vec![Test::Valid(valid), is_zero]).into())
+                }
+                _ => Test::Constant(Some(true)),
+            },
+            Expr::Column(column) => match self.packed(column, instead) {
+                Packed::Bools(bits, valid) => Test::Bools(bits, valid),
+                _ => Test::Value(node(expr)?),
+            },
+            _ => Test::Value(node(expr)?),
+        })
+    }
+
+    fn terms(&self, terms: &'a [Expr], instead: Instead<'a>) -> Result<Vec<Test<'a>>, Fault> {
+        let tests = terms.iter().map(|term| self.test_of(term, instead));
+        let mut tests = tests.collect::<Result<Vec<_>, _>>()?;
+        tests.sort_by_key(Test::cost);
+        Ok(tests)
+    }
+
+    /// The table of answers, where a condition reads one column of few texts and nothing else.
+    fn table(&self, expr: &'a Expr) -> Result<Option<Test<'a>>, Fault> {
+        let mut columns: Vec<&'a Arc<Column>> = Vec::new();
+        expr.each_column(&mut |column| {
+            if !columns.contains(&column) {
+                columns.push(column);
+            }
+        });
+        let [column] = columns[..] else { return Ok(None) };
+        let Packed::Words(codes, texts, valid) = self.columns.packed(column) else {
+            return Ok(None);
+        };
+        let test = self.test_of(expr, Some((column, Place::Texts(texts))))?;
+        let mut table = Vec::with_capacity(texts.len());
+        for start in (0..texts.len()).step_by(BLOCK) {
+            let block = Block { start, length: BLOCK.min(texts.len() - start) };
+            let truth = test.truth(block, &block.all())?;
+            table.extend(
+                (0..block.length)
+                    .map(|row| u8::from(truth.yes.get(row)) | u8::from(truth.null.get(row)) << 1),
+            );
+        }
+        let block = Block { start: 0, length: 1 };
+        let of_null = self.test_of(expr, Some((column, Place::Null)))?;
+        let of_null = of_null.truth(block, &Bits::first(1))?;
+        let of_null = (!of_null.null.get(0)).then(|| of_null.yes.get(0));
+        Ok(Some(Test::Words(codes, valid, table, of_null)))
+    }
+
+    /// A column beside a constant.
+    fn against_constant(
+        &self,
+        comparison: Comparison,
+        a: &'a Expr,
+        b: &'a Expr,
+        instead: Instead<'a>,
+    ) -> Option<Test<'a>> {
+        match (a, b) {
+            (Expr::Column(column), Expr::Value(value)) => {
+                beside(self.packed(column, instead), comparison, value)
+            }
+            (Expr::Value(value), Expr::Column(column)) => {
+                beside(self.packed(column, instead), comparison.mirrored(), value)
+            }
+            _ => None,
+        }
+    }
+
+    fn matched(
+        &self,
+        kind: Match,
+        of: &'a Expr,
+        pattern: Option<&str>,
+        instead: Instead<'a>,
+    ) -> Result<Test<'a>, Fault> {
+        let matcher = Matcher::new(kind, pattern);
+        if let (Expr::Column(column), Matcher::Wild(wild)) = (of, &matcher)
+            && let Packed::Texts(texts, valid) = self.packed(column, instead)
+            && let Some(searcher) = Searcher::new(&wild.literal(), wild.folds())
+        {
+            return Ok(Test::Search(texts, valid, searcher, wild.clone()));
+        }
+        Ok(Test::Match(self.node_of(of, instead)?, matcher))
+    }
+
+    fn items(&self, list: &'a [Expr], instead: Instead<'a>) -> Result<Items<'a>, Fault> {
+        let constants: Option<Vec<Val<'static>>> = list
+            .iter()
+            .map(|item| match item {
+                Expr::Value(value) => Some(constant(value)),
+                _ => None,
+            })
+            .collect();
+        Ok(match constants {
+            Some(values) => {
+                let things = values.iter().filter_map(Thing::of).collect();
+                Items::Known(things, values.iter().any(Val::is_null))
+            }
+            None => Items::Any(self.nodes(list, instead)?),
+        })
+    }
+
+    fn nodes(&self, exprs: &'a [Expr], instead: Instead<'a>) -> Result<Vec<Node<'a>>, Fault> {
+        exprs.iter().map(|expr| self.node_of(expr, instead)).collect()
+    }
+
+    fn node_of(&self, expr: &'a Expr, instead: Instead<'a>) -> Result<Node<'a>, Fault> {
+        let node = |expr: &'a Expr| self.node_of(expr, instead).map(Box::new);
+        Ok(match expr {
+            Expr::Column(column) => Node::Column(self.packed(column, instead)),
+            Expr::Part(_, part, column) => Node::Part(*part, self.packed(column, instead)),
+            Expr::Value(value) => Node::Constant(constant(value)),
+            Expr::Rand(column) => Node::Rand(self.packed(column, instead)),
+            Expr::Minus(of) => Node::Minus(node(of)?),
+            Expr::Arithmetic(operation, a, b) => Node::Arithmetic(*operation, node(a)?, node(b)?),
+            Expr::Call(Function::Contains, arguments) => {
+                let item = match arguments[0].kind() {
+                    Type::List(item) => item.clone(),
+                    _ => ValueType::Json,
+                };
+                Node::Call(Function::Contains, self.nodes(arguments, instead)?, item)
+            }
+            Expr::Call(function, arguments) => {
+                let counted = match arguments[0].kind() {
+                    Type::List(_) | Type::Json => ValueType::Json,
+                    _ => ValueType::Text,
+                };
+                Node::Call(*function, self.nodes(arguments, instead)?, counted)
+            }
+            Expr::Distance(metric, column, target) => {
+                let to = self.columns.target(column, target).ok_or(Fault::NoTarget)?;
+                match self.packed(column, instead) {
+                    Packed::Vectors(vectors, valid) => {
+                        Node::Distance(*metric, Some(vectors), valid, to)
+                    }
+                    _ => Node::Distance(*metric, None, Valid::ALL, to),
+                }
+            }
+            Expr::Item(of, index, value) => Node::Item(node(of)?, *index, value.clone()),
+            Expr::Field(of, key, value) => Node::Field(node(of)?, key.clone(), value.clone()),
+            _ => Node::Test(self.test_of(expr, instead)?.into()),
+        })
+    }
+}
+
+impl Test<'_> {
+    /// About how long a row takes, in units of one look at a number.
+    fn cost(&self) -> u32 {
+        match self {
+            Self::Constant(_) => 0,
+            Self::Valid(_) | Self::Bools(..) | Self::Range(..) | Self::Floats(..) => 1,
+            Self::Words(..) | Self::Equal(..) => 2,
+            Self::Search(..) => 10,
+            Self::Not(of) => of.cost(),
+            Self::And(terms) | Self::Or(terms) => {
+                terms.iter().fold(0, |sum, term| sum.saturating_add(term.cost()))
+            }
+            Self::Match(_, Matcher::Regexp(_)) => 200,
+            _ => 50,
+        }
+    }
+}
+
+fn constant(value: &Value) -> Val<'static> {
+    match value {
+        Value::Null => Val::Null,
+        Value::Bool(is) => Val::Int((*is).into()),
+        Value::Int(n) => Val::Int(*n),
+        Value::Real(x) => Val::Real(*x),
+        Value::Text(text) => Val::Text(text.clone().into_bytes().into()),
+        Value::Time(time) => Val::Int(time.micros()),
+    }
+}
+
+/// The loop for a column beside a constant, if there is one.
+fn beside<'a>(column: Packed<'a>, comparison: Comparison, value: &Value) -> Option<Test<'a>> {
+    let constant = constant(value);
+    match (column, &constant) {
+        (Packed::Ints(values, valid), Val::Int(n)) => {
+            let range = |low, high| Test::Range(values, valid, low, high);
+            Some(ints(comparison, *n, range))
+        }
+        (Packed::Ints(values, valid), Val::Real(x)) => {
+            let range = |low, high| Test::Range(values, valid, low, high);
+            Some(between_ints(comparison, *x, range))
+        }
+        (Packed::Floats(values, valid), Val::Real(x)) => {
+            Some(Test::Floats(values, valid, comparison, *x))
+        }
+        (Packed::Floats(values, valid), Val::Int(n)) => {
+            let (comparison, x) = as_float(comparison, *n)?;
+            Some(Test::Floats(values, valid, comparison, x))
+        }
+        (Packed::Texts(texts, valid), Val::Text(text)) => {
+            let equal = Test::Equal(texts, valid, text.to_vec());
+            match comparison {
+                Comparison::Equal => Some(equal),
+                Comparison::NotEqual => Some(Test::Not(equal.into())),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+fn ints<'a>(comparison: Comparison, n: i64, range: impl Fn(i64, i64) -> Test<'a>) -> Test<'a> {
+    // An empty range is from more to less.
+    let below = |n: i64| n.checked_sub(1).map_or((1, 0), |high| (i64::MIN, high));
+    let above = |n: i64| n.checked_add(1).map_or((1, 0), |low| (low, i64::MAX));
+    let (low, high) = match comparison {
+        Comparison::Equal | Comparison::NotEqual => (n, n),
+        Comparison::Less => below(n),
+        Comparison::AtMost => (i64::MIN, n),
+        Comparison::Greater => above(n),
+        Comparison::AtLeast => (n, i64::MAX),
+    };
+    match comparison {
+        Comparison::NotEqual => Test::Not(range(low, high).into()),
+        _ => range(low, high),
+    }
+}
+
+/// Whole numbers beside a float: those up to the last one that is less, or from the first that is more.
+fn between_ints<'a>(
+    comparison: Comparison,
+    x: f64,
+    range: impl Fn(i64, i64) -> Test<'a>,
+) -> Test<'a> {
+    let order = |n: i64| Number::Int(n).order(Number::Real(x));
+    let nearest = x as i64;
+    if order(nearest).is_eq() {
+        return ints(comparison, nearest, range);
+    }
+    // No whole number is `x`. The cast goes towards zero, or to an end.
+    let (last_below, first_above) = match order(nearest).is_lt() {
+        true => (Some(nearest), nearest.checked_add(1)),
+        false => (nearest.checked_sub(1), Some(nearest)),
+    };
+    let (low, high) = match comparison {
+        Comparison::Equal | Comparison::NotEqual => (1, 0),
+        Comparison::Less | Comparison::AtMost => match last_below {
+            Some(high) => (i64::MIN, high),
+            None => (1, 0),
+        },
+        Comparison::Greater | Comparison::AtLeast => match first_above {
+            Some(low) => (low, i64::MAX),
+            None => (1, 0),
+        },
+    };
+    match comparison {
+        Comparison::NotEqual => Test::Not(range(low, high).into()),
+        _ => range(low, high),
+    }
+}
+
+/// A whole number as a float that floats compare with alike; `None` where equality would have to be with
+/// no float.
+fn as_float(comparison: Comparison, n: i64) -> Option<(Comparison, f64)> {
+    let x = n as f64;
+    Some(match (Number::Real(x).order(Number::Int(n)), comparison) {
+        (std::cmp::Ordering::Equal, comparison) => (comparison, x),
+        (_, Comparison::Equal | Comparison::NotEqual) => return None,
+        // `x` is the first float above `n`: more than `n` is `x` or more.
+        (std::cmp::Ordering::Greater, Comparison::Greater | Comparison::AtLeast) => {
+            (Comparison::AtLeast, x)
+        }
+        (std::cmp::Ordering::Greater, _) => (Comparison::Less, x),
+        (std::cmp::Ordering::Less, Comparison::Greater | Comparison::AtLeast) => {
+            (Comparison::Greater, x)
+        }
+        (std::cmp::Ordering::Less, _) => (Comparison::AtMost, x),
+    })
+}

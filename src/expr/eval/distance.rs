@@ -1,0 +1,96 @@
+//! How far vectors are from each other: sums in double precision, whatever they are stored in.
+
+use super::Fault;
+use super::value::Val;
+use crate::expr::packed::{Numbers, Vectors};
+use crate::expr::typed::Metric;
+
+/// Sums that are added up side by side, so that several numbers are multiplied at once.
+const LANES: usize = 8;
+
+/// The distance of the vector in `row` from `to`; NULL where their lengths differ, and the angle with
+/// a vector of zeros.
+pub fn of<'v>(
+    metric: Metric,
+    vectors: &Vectors<'_>,
+    row: usize,
+    to: &[f64],
+) -> Result<Val<'v>, Fault> {
+    if vectors.width != to.len() {
+        return Ok(Val::Null);
+    }
+    let width = vectors.width;
+    let range = row * width..(row + 1) * width;
+    let distance = match vectors.numbers {
+        Numbers::Single(numbers) => {
+            let numbers = numbers.get(range).ok_or(Fault::Damaged)?;
+            between(metric, numbers, to, |bytes| f32::from_le_bytes(bytes).into())
+        }
+        Numbers::Double(numbers) => {
+            let numbers = numbers.get(range).ok_or(Fault::Damaged)?;
+            between(metric, numbers, to, f64::from_le_bytes)
+        }
+    };
+    Ok(if distance.is_nan() { Val::Null } else { Val::Real(distance) })
+}
+
+fn between<const N: usize>(
+    metric: Metric,
+    numbers: &[[u8; N]],
+    to: &[f64],
+    number: impl Fn([u8; N]) -> f64 + Copy,
+) -> f64 {
+    match metric {
+        Metric::Cosine => {
+            let product = sum(numbers, to, |u, v| number(u) * v);
+            let own = sum(numbers, to, |u, _| number(u) * number(u));
+            let other: f64 = to.iter().map(|v| v * v).sum();
+            (1.0 - product / (own * other).sqrt()).clamp(0.0, 2.0)
+        }
+        Metric::Euclidean => {
+            let squares = sum(numbers, to, |u, v| {
+                let apart = number(u) - v;
+                apart * apart
+            });
+            squares.sqrt()
+        }
+    }
+}
+
+fn sum<const N: usize>(numbers: &[[u8; N]], to: &[f64], term: impl Fn([u8; N], f64) -> f64) -> f64 {
+    let mut sums = [0.0; LANES];
+    let (whole, rest) = numbers.as_chunks::<LANES>();
+    let (whole_to, rest_to) = to.as_chunks::<LANES>();
+    for (us, vs) in whole.iter().zip(whole_to) {
+        for lane in 0..LANES {
+            sums[lane] += term(us[lane], vs[lane]);
+        }
+    }
+    let rest: f64 = rest.iter().zip(rest_to).map(|(u, v)| term(*u, *v)).sum();
+    sums.iter().sum::<f64>() + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn distance(metric: Metric, of_vector: &[f32], to: &[f64]) -> Val<'static> {
+        let bytes: Vec<[u8; 4]> = of_vector.iter().map(|x| x.to_le_bytes()).collect();
+        let vectors = Vectors { width: of_vector.len(), numbers: Numbers::Single(&bytes) };
+        of(metric, &vectors, 0, to).expect("sound")
+    }
+
+    #[test]
+    fn measures() {
+        let nine: Vec<f32> = (1..10_u8).map(f32::from).collect();
+        let same: Vec<f64> = nine.iter().map(|x| f64::from(*x)).collect();
+        let opposite: Vec<f64> = same.iter().map(|x| -x).collect();
+        assert_eq!(distance(Metric::Cosine, &nine, &same), Val::Real(0.0));
+        assert_eq!(distance(Metric::Cosine, &nine, &opposite), Val::Real(2.0));
+        assert_eq!(distance(Metric::Cosine, &[1.0, 0.0], &[0.0, 1.0]), Val::Real(1.0));
+        assert_eq!(distance(Metric::Cosine, &[0.0, 0.0], &[0.0, 1.0]), Val::Null);
+        assert_eq!(distance(Metric::Euclidean, &[0.0, 3.0], &[4.0, 0.0]), Val::Real(5.0));
+        assert_eq!(distance(Metric::Euclidean, &nine, &same), Val::Real(0.0));
+        assert_eq!(distance(Metric::Euclidean, &[1.0], &[1.0, 2.0]), Val::Null);
+    }
+}

@@ -1,0 +1,157 @@
+//! Which rows a filter is true for, and in what order they come.
+//!
+//! Rows are looked at in blocks of some thousands, whose values stay in the nearest cache. A condition
+//! gives two bits for each row of a block: where it holds, and where it is NULL. Threads take blocks of
+//! 65,536 rows, which is what one part of a roaring bitmap holds.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | [`bits`] | the rows of one block; three-valued logic |
+//! | [`bind`] | from a filter and its columns to loops and look-ups |
+//! | [`kernel`] | the loops over whole columns |
+//! | [`test`], [`node`] | conditions and values of one block |
+//! | [`value`], [`number`], [`dig`] | one value, numbers as SQLite counts, values inside JSON |
+//! | [`distance`] | vectors |
+//! | [`rank`] | rows in order |
+
+mod bind;
+mod bits;
+mod dig;
+mod distance;
+mod kernel;
+mod node;
+mod number;
+mod rank;
+mod test;
+mod value;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use roaring::{MultiOps, RoaringBitmap};
+
+use self::bind::Binder;
+use self::bits::{BLOCK, Bits};
+use self::kernel::Block;
+use super::packed::Packed;
+use super::typed::{Column, Expr, Target};
+
+pub use self::rank::{Ranked, rank};
+pub use self::value::Val;
+
+/// Rows that a thread takes at a time: one container of a roaring bitmap.
+const CHUNK: usize = 1 << 16;
+
+/// The most threads that evaluate one filter.
+const MOST_THREADS: usize = 8;
+
+/// Where a filter finds its columns.
+pub trait Columns: Sync {
+    /// How many rows there are.
+    fn rows(&self) -> usize;
+
+    /// A column in the form it asks for; [`Packed::Null`] for one that is not there.
+    fn packed(&self, column: &Arc<Column>) -> Packed<'_>;
+
+    /// What a distance in `column` is to; `None` where there is no such vector.
+    fn target(&self, column: &Column, target: &Target) -> Option<Vec<f64>>;
+}
+
+/// Why a filter has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A packed column holds what no one packed.
+    Damaged,
+    /// A regular expression goes back and forth without end.
+    TooManySteps,
+    /// What a distance is to has no vector.
+    NoTarget,
+}
+
+/// The rows for which `filter` is true, of all or of those `within`.
+///
+/// # Errors
+/// [`Fault`]; what was found until then is lost.
+pub fn rows(
+    filter: &Expr,
+    columns: &dyn Columns,
+    within: Option<&RoaringBitmap>,
+) -> Result<RoaringBitmap, Fault> {
+    let test = Binder { columns }.test(filter)?;
+    let found = each_chunk(columns.rows(), |chunk| {
+        let mut bytes = vec![0_u8; CHUNK / 8];
+        for (number, block) in blocks(chunk, columns.rows()).enumerate() {
+            let wanted = wanted(within, block);
+            if wanted.is_empty() {
+                continue;
+            }
+            let yes = test.truth(block, &wanted)?.yes.and(&wanted);
+            let place = &mut bytes[number * BLOCK / 8..(number + 1) * BLOCK / 8];
+            for (bytes, word) in place.chunks_exact_mut(8).zip(yes.0) {
+                bytes.copy_from_slice(&word.to_le_bytes());
+            }
+        }
+        Ok(RoaringBitmap::from_lsb0_bytes((chunk * CHUNK) as u32, &bytes))
+    })?;
+    Ok(found.into_iter().union())
+}
+
+/// The rows of a block that are in `within`.
+fn wanted(within: Option<&RoaringBitmap>, block: Block) -> Bits {
+    let Some(within) = within else { return block.all() };
+    let mut bits = Bits::NONE;
+    let start = block.start as u32;
+    within
+        .range(start..start + block.length as u32)
+        .for_each(|row| bits.insert(row as usize - block.start));
+    bits
+}
+
+/// The blocks of a chunk.
+fn blocks(chunk: usize, rows: usize) -> impl Iterator<Item = Block> {
+    let end = ((chunk + 1) * CHUNK).min(rows);
+    let starts = (chunk * CHUNK..end).step_by(BLOCK);
+    starts.map(move |start| Block { start, length: BLOCK.min(end - start) })
+}
+
+/// What `work` makes of every chunk of `rows`, on all cores, in order. Ends early on a fault.
+fn each_chunk<T: Send>(
+    rows: usize,
+    work: impl Fn(usize) -> Result<T, Fault> + Sync,
+) -> Result<Vec<T>, Fault> {
+    let chunks = rows.div_ceil(CHUNK);
+    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let threads = cores.min(MOST_THREADS).min(chunks);
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let take = || -> Result<Vec<(usize, T)>, Fault> {
+        let mut done = Vec::new();
+        while !failed.load(Ordering::Relaxed) {
+            let chunk = next.fetch_add(1, Ordering::Relaxed);
+            if chunk >= chunks {
+                break;
+            }
+            let made = work(chunk).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+            done.push((chunk, made));
+        }
+        Ok(done)
+    };
+    let mut found = Vec::with_capacity(chunks);
+    if threads <= 1 {
+        found = take()?;
+    } else {
+        let all: Vec<_> = thread::scope(|scope| {
+            let running: Vec<_> = (0..threads).map(|_| scope.spawn(take)).collect();
+            let joined = running.into_iter().map(|thread| thread.join());
+            joined
+                .map(|done| done.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        });
+        for done in all {
+            found.extend(done?);
+        }
+        found.sort_by_key(|(chunk, _)| *chunk);
+    }
+    Ok(found.into_iter().map(|(_, made)| made).collect())
+}

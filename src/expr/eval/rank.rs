@@ -1,0 +1,148 @@
+//! Rows in order: all of them, or the first of them by a bounded heap.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use roaring::RoaringBitmap;
+
+use super::bind::{Binder, Node};
+use super::value::Val;
+use super::{Columns, Fault, blocks, each_chunk, wanted};
+use crate::expr::typed::Key;
+
+/// Bytes that the keys of a ranking may take.
+const MOST: usize = 256 << 20;
+
+/// One row of a ranking.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ranked {
+    pub row: u32,
+    /// The value of the first key.
+    pub key: Val<'static>,
+}
+
+/// A row with its keys, ordered as it comes in the ranking.
+struct Entry<'k> {
+    keys: Vec<Val<'static>>,
+    row: u32,
+    order: &'k [Key],
+}
+
+impl Entry<'_> {
+    fn weight(&self) -> usize {
+        let texts = self.keys.iter().map(|key| key.text().map_or(0, <[u8]>::len));
+        size_of::<Self>() + self.keys.len() * size_of::<Val<'_>>() + texts.sum::<usize>()
+    }
+}
+
+impl Ord for Entry<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let keys = self.order.iter().zip(self.keys.iter().zip(&other.keys));
+        let by_key = keys.map(|(key, (a, b))| order(a, b, key.down));
+        by_key.fold(Ordering::Equal, Ordering::then).then(self.row.cmp(&other.row))
+    }
+}
+
+impl PartialOrd for Entry<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Entry<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Entry<'_> {}
+
+/// NULL last, whichever way.
+fn order(a: &Val<'_>, b: &Val<'_>, down: bool) -> Ordering {
+    match (a.is_null(), b.is_null()) {
+        (false, false) => {
+            let order = a.order(b).unwrap_or(Ordering::Equal);
+            if down { order.reverse() } else { order }
+        }
+        (a, b) => a.cmp(&b),
+    }
+}
+
+/// The rows of `within` in the order of `keys`, then by number: the first `most` of them. `None` where
+/// that would take too much memory.
+///
+/// # Errors
+/// [`Fault`].
+pub fn rank(
+    keys: &[Key],
+    most: u64,
+    columns: &dyn Columns,
+    within: Option<&RoaringBitmap>,
+) -> Result<Option<Vec<Ranked>>, Fault> {
+    let nodes = keys.iter().map(|key| Binder { columns }.node(&key.by));
+    let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    let room = MOST / columns.rows().div_ceil(super::CHUNK).max(1);
+    let tops = each_chunk(columns.rows(), |chunk| {
+        top(
+            keys,
+            &nodes,
+            most,
+            room,
+            blocks(chunk, columns.rows()).map(|block| (block, wanted(within, block))),
+        )
+    })?;
+    let Some(tops) = tops.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
+    let mut all: Vec<Entry<'_>> = tops.into_iter().flatten().collect();
+    all.sort_unstable();
+    all.truncate(most);
+    let ranked =
+        |mut entry: Entry<'_>| Ranked { row: entry.row, key: std::mem::take(&mut entry.keys[0]) };
+    Ok(Some(all.into_iter().map(ranked).collect()))
+}
+
+/// The first `most` of some blocks, in no order; `None` where they weigh more than `room`.
+fn top<'k>(
+    order: &'k [Key],
+    nodes: &[Node<'_>],
+    most: usize,
+    room: usize,
+    blocks: impl Iterator<Item = (super::Block, super::Bits)>,
+) -> Result<Option<Vec<Entry<'k>>>, Fault> {
+    let mut heap: BinaryHeap<Entry<'k>> = BinaryHeap::new();
+    let mut weight = 0;
+    for (block, rows) in blocks {
+        if rows.is_empty() || most == 0 {
+            continue;
+        }
+        let values = nodes.iter().map(|node| node.values(block, &rows));
+        let mut values = values.collect::<Result<Vec<_>, _>>()?;
+        for row in rows.iter() {
+            if heap.len() == most
+                && let Some(last) = heap.peek()
+                && !comes_before(&values, row, (block.start + row) as u32, last)
+            {
+                continue;
+            }
+            let keys =
+                values.iter_mut().map(|values| std::mem::take(&mut values[row]).into_owned());
+            let entry = Entry { keys: keys.collect(), row: (block.start + row) as u32, order };
+            weight += entry.weight();
+            heap.push(entry);
+            if heap.len() > most {
+                weight -= heap.pop().map_or(0, |entry| entry.weight());
+            }
+            if weight > room.max(1 << 20) {
+                return Ok(None);
+            }
+        }
+    }
+    Ok(Some(heap.into_vec()))
+}
+
+/// Whether a row comes before an entry, told without a copy of its keys.
+fn comes_before(values: &[Vec<Val<'_>>], row: usize, number: u32, entry: &Entry<'_>) -> bool {
+    let keys = entry.order.iter().zip(values.iter().zip(&entry.keys));
+    let by_key = keys.map(|(key, (values, last))| order(&values[row], last, key.down));
+    by_key.fold(Ordering::Equal, Ordering::then).then(number.cmp(&entry.row)).is_lt()
+}

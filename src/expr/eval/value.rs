@@ -1,0 +1,85 @@
+//! One value of one row, where no column is read as a whole.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+use super::number::Number;
+
+/// A value. Booleans are 0 and 1, datetimes microseconds, lists and JSON their text.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Val<'a> {
+    #[default]
+    Null,
+    Int(i64),
+    /// Never NaN.
+    Real(f64),
+    Text(Cow<'a, [u8]>),
+}
+
+impl<'a> Val<'a> {
+    /// `None` for what is no number.
+    pub fn number(&self) -> Option<Number> {
+        match self {
+            Self::Int(n) => Some(Number::Int(*n)),
+            Self::Real(x) => Some(Number::Real(*x)),
+            Self::Null | Self::Text(_) => None,
+        }
+    }
+
+    /// `None` for what is no text.
+    pub fn text(&self) -> Option<&[u8]> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// As a text; numbers as they print. `None` for NULL.
+    pub fn into_text(self) -> Option<Cow<'a, [u8]>> {
+        match self {
+            Self::Null => None,
+            Self::Int(n) => Some(n.to_string().into_bytes().into()),
+            Self::Real(x) => Some(format!("{x:?}").into_bytes().into()),
+            Self::Text(text) => Some(text),
+        }
+    }
+
+    pub fn is_null(&self) -> bool {
+        *self == Self::Null
+    }
+
+    /// As SQLite orders: any number before any text. `None` where one is NULL.
+    pub fn order(&self, other: &Self) -> Option<Ordering> {
+        match (self, other) {
+            (Self::Null, _) | (_, Self::Null) => None,
+            (Self::Text(a), Self::Text(b)) => Some(a.cmp(b)),
+            (Self::Text(_), _) => Some(Ordering::Greater),
+            (_, Self::Text(_)) => Some(Ordering::Less),
+            (a, b) => Some(a.number()?.order(b.number()?)),
+        }
+    }
+
+    /// Whether it is true, as a condition.
+    pub fn truth(&self) -> Option<bool> {
+        match self {
+            Self::Null => None,
+            Self::Int(n) => Some(*n != 0),
+            Self::Real(x) => Some(*x != 0.0),
+            Self::Text(_) => Some(false),
+        }
+    }
+
+    pub fn of_truth(answer: Option<bool>) -> Self {
+        answer.map_or(Self::Null, |is| Self::Int(is.into()))
+    }
+
+    /// The same, independent of the columns.
+    pub fn into_owned(self) -> Val<'static> {
+        match self {
+            Self::Null => Val::Null,
+            Self::Int(n) => Val::Int(n),
+            Self::Real(x) => Val::Real(x),
+            Self::Text(text) => Val::Text(text.into_owned().into()),
+        }
+    }
+}

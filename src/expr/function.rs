@@ -1,0 +1,116 @@
+//! The functions of the language: their names, what they take and what they give.
+
+use super::typed::{Expr, Type};
+
+/// A function of one row's values. Distances and `rand` are no functions: they name a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Function {
+    /// Letters A to Z alone, as in SQLite.
+    Lower,
+    Upper,
+    /// Characters of a text up to the first NUL, as in SQLite; bytes; items of a list or an object.
+    Length,
+    Replace,
+    /// A text at every separator, at most so many times: a list.
+    Split,
+    Abs,
+    Round,
+    /// NULL if any is.
+    Greatest,
+    Least,
+    /// The first that is not NULL.
+    Coalesce,
+    /// Whether a list has an item.
+    Contains,
+}
+
+/// The items of what [`Function::Split`] gives.
+static PIECE: crate::schema::ValueType = crate::schema::ValueType::Text;
+
+impl Function {
+    pub const ALL: [Self; 11] = [
+        Self::Lower,
+        Self::Upper,
+        Self::Length,
+        Self::Replace,
+        Self::Split,
+        Self::Abs,
+        Self::Round,
+        Self::Greatest,
+        Self::Least,
+        Self::Coalesce,
+        Self::Contains,
+    ];
+
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Lower => "lower",
+            Self::Upper => "upper",
+            Self::Length => "length",
+            Self::Replace => "replace",
+            Self::Split => "split",
+            Self::Abs => "abs",
+            Self::Round => "round",
+            Self::Greatest => "greatest",
+            Self::Least => "least",
+            Self::Coalesce => "coalesce",
+            Self::Contains => "contains",
+        }
+    }
+
+    /// How it is called, for a message.
+    pub const fn usage(self) -> &'static str {
+        match self {
+            Self::Lower => "lower(text)",
+            Self::Upper => "upper(text)",
+            Self::Length => "length(text or list)",
+            Self::Replace => "replace(text, from, to)",
+            Self::Split => "split(text, separator[, times])",
+            Self::Abs => "abs(number)",
+            Self::Round => "round(number[, digits])",
+            Self::Greatest => "greatest(a, b, ...)",
+            Self::Least => "least(a, b, ...)",
+            Self::Coalesce => "coalesce(a, b, ...)",
+            Self::Contains => "contains(list, item)",
+        }
+    }
+
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|function| function.word().eq_ignore_ascii_case(name))
+    }
+
+    /// How many arguments it takes.
+    pub const fn takes(self) -> (usize, usize) {
+        match self {
+            Self::Lower | Self::Upper | Self::Length | Self::Abs => (1, 1),
+            Self::Replace => (3, 3),
+            Self::Split => (2, 3),
+            Self::Round => (1, 2),
+            Self::Contains => (2, 2),
+            Self::Greatest | Self::Least | Self::Coalesce => (2, usize::MAX),
+        }
+    }
+
+    /// The type of what it gives for arguments that were checked.
+    pub fn gives(self, arguments: &[Expr]) -> Type<'_> {
+        match self {
+            Self::Lower | Self::Upper | Self::Replace => Type::Text,
+            Self::Length => Type::Int,
+            Self::Split => Type::List(&PIECE),
+            Self::Round => Type::Float,
+            Self::Contains => Type::Bool,
+            Self::Abs | Self::Greatest | Self::Least | Self::Coalesce => common(arguments),
+        }
+    }
+}
+
+/// The type that holds all of these, which are of one kind: a float where any number is one.
+pub fn common(arguments: &[Expr]) -> Type<'_> {
+    let kinds = arguments.iter().map(Expr::kind).filter(|kind| *kind != Type::Null);
+    kinds
+        .reduce(|all, kind| match (all, kind) {
+            (Type::Int, Type::Float) => Type::Float,
+            _ => all,
+        })
+        .unwrap_or(Type::Null)
+}

@@ -1,0 +1,40 @@
+//! The language of filters: one for query directories and `--where` alike.
+//!
+//! A text becomes tokens, a tree with places, a meaning over the columns of one version, and a set of
+//! rows. Everything is bounded before it is looked at: 64 KiB of text, 4,096 words and signs, 64 levels.
+//! What each operator means is in `docs/filters.md`: what SQLite means by it, for DataChain's filters
+//! are SQL.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | [`lex`], [`parse`], [`syntax`] | from text to a tree |
+//! | [`names`], [`check`], [`function`], [`typed`] | from a tree to a meaning |
+//! | [`print`] | the one printed form of a meaning |
+//! | [`packed`], [`eval`] | columns as buffers; the rows that a meaning holds for |
+//! | [`wild`], [`regexp`] | LIKE and GLOB; Python's regular expressions |
+//! | [`directory`] | which names of a directory are filters |
+//! | [`error`] | messages with a caret |
+//!
+//! Pure: no catalog, no disk, no clock.
+
+mod check;
+mod directory;
+mod error;
+mod eval;
+mod function;
+mod lex;
+mod names;
+pub mod packed;
+mod parse;
+mod print;
+mod regexp;
+mod syntax;
+mod typed;
+mod wild;
+
+pub use check::check;
+pub use directory::directory;
+pub use error::Error;
+pub use eval::{Columns, Fault, Ranked, Val, rank, rows};
+pub use lex::SLASH;
+pub use typed::{Column, Expr, Form, Key, Query, Target, Type};

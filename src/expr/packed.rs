@@ -1,0 +1,107 @@
+//! Columns as a filter reads them: plain little-endian buffers in row order, wherever they lie.
+//!
+//! Whoever maps them from a disk may hand over damaged bytes: every access is checked, and what cannot
+//! be read is `None`, never another row's value.
+
+/// 64 rows of a bitmap, the first in the lowest bit.
+pub type Word = [u8; 8];
+
+/// A column, packed.
+#[derive(Clone, Copy, Debug)]
+pub enum Packed<'a> {
+    /// NULL in every row.
+    Null,
+    /// The ordinal plus this.
+    Sequence(i64),
+    Ints(&'a [[u8; 8]], Valid<'a>),
+    Floats(&'a [[u8; 8]], Valid<'a>),
+    Bools(&'a [Word], Valid<'a>),
+    Texts(Texts<'a>, Valid<'a>),
+    /// Few different texts: the number of its text in every row.
+    Words(&'a [[u8; 2]], Texts<'a>, Valid<'a>),
+    Vectors(Vectors<'a>, Valid<'a>),
+    /// Only whether there is a value.
+    Presence(Valid<'a>),
+}
+
+/// Which rows have a value: a bitmap, or all of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Valid<'a>(pub Option<&'a [Word]>);
+
+/// Texts one after another.
+#[derive(Clone, Copy, Debug)]
+pub struct Texts<'a> {
+    /// Where each begins, and where the last ends.
+    pub offsets: &'a [[u8; 8]],
+    pub bytes: &'a [u8],
+}
+
+/// Lists of numbers of one length.
+#[derive(Clone, Copy, Debug)]
+pub struct Vectors<'a> {
+    /// Numbers in each.
+    pub width: usize,
+    pub numbers: Numbers<'a>,
+}
+
+/// Numbers in the least precision that loses nothing.
+#[derive(Clone, Copy, Debug)]
+pub enum Numbers<'a> {
+    Single(&'a [[u8; 4]]),
+    Double(&'a [[u8; 8]]),
+}
+
+impl Valid<'_> {
+    /// Every row has a value.
+    pub const ALL: Self = Self(None);
+
+    /// The bits of 64 rows; none where the bitmap ends too early.
+    pub fn word(&self, index: usize) -> u64 {
+        match self.0 {
+            None => u64::MAX,
+            Some(words) => words.get(index).map_or(0, |word| u64::from_le_bytes(*word)),
+        }
+    }
+
+    pub fn get(&self, row: usize) -> bool {
+        self.word(row / 64) >> (row % 64) & 1 == 1
+    }
+}
+
+impl<'a> Texts<'a> {
+    /// The text of a row; `None` for damage.
+    pub fn get(&self, row: usize) -> Option<&'a [u8]> {
+        self.bytes.get(self.offset(row)?..self.offset(row + 1)?)
+    }
+
+    /// Where the text of a row begins.
+    pub fn offset(&self, row: usize) -> Option<usize> {
+        usize::try_from(u64::from_le_bytes(*self.offsets.get(row)?)).ok()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.offsets.len().saturating_sub(1)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Vectors<'_> {
+    /// The numbers of a row; `None` for damage.
+    pub fn get(&self, row: usize) -> Option<Vec<f64>> {
+        let range = row.checked_mul(self.width)?..(row + 1).checked_mul(self.width)?;
+        match self.numbers {
+            Numbers::Single(all) => {
+                let numbers = all.get(range)?.iter().map(|bytes| f32::from_le_bytes(*bytes).into());
+                Some(numbers.collect())
+            }
+            Numbers::Double(all) => {
+                Some(all.get(range)?.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect())
+            }
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! From tokens to a tree: a Pratt parser with SQLite's precedence.
+//!
+//! Loosest first: `or`, `and`, `not`, then `= != in like between is`, `< <= > >=`, `+ -`, `* / %`, `||`,
+//! the sign of a number, `[0]` and `.x`. `and` and `or` are flat lists, so that a chain of thousands
+//! is no deeper than one of two; everything else is at most [`DEEPEST`] deep.
+
+use super::error::{Error, Result, Span};
+use super::lex::{self, Lexeme, Token};
+use super::syntax::{Arithmetic, Comparison, Kind, Literal, Match, Node, Query};
+
+/// How deep a filter nests, at most.
+pub const DEEPEST: usize = 64;
+
+/// Words that are no column unless they stand in backquotes.
+const RESERVED: [&str; 17] = [
+    "and", "between", "false", "glob", "ilike", "in", "is", "like", "limit", "not", "null",
+    "offset", "or", "order", "regexp", "true", "by",
+];
+
+/// How tightly each kind of operator binds.
+mod binds {
+    pub const OR: u8 = 1;
+    pub const AND: u8 = 2;
+    pub const NOT: u8 = 3;
+    pub const EQUALITY: u8 = 4;
+    pub const ORDER: u8 = 5;
+    pub const SUM: u8 = 6;
+    pub const PRODUCT: u8 = 7;
+    pub const CONCAT: u8 = 8;
+    pub const SIGN: u8 = 9;
+}
+
+/// Whether a bare word means something else than a column.
+pub fn is_reserved(word: &str) -> bool {
+    RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(word))
+}
+
+/// Reads a filter and what may follow it.
+///
+/// # Errors
+/// What is no filter, with the place; its text is in the error.
+pub fn parse(text: &str) -> Result<Query> {
+    let read = || {
+        let lexemes = lex::tokens(text)?;
+        Parser { text, lexemes, at: 0, depth: 0 }.query()
+    };
+    read().map_err(|error: Error| error.in_text(text))
+}
+
+struct Parser<'t> {
+    text: &'t str,
+    lexemes: Vec<Lexeme>,
+    at: usize,
+    depth: usize,
+}
+
+/// What an operator between two parts is.
+#[derive(Clone, Copy)]
+enum Infix {
+    Or,
+    And,
+    Compare(Comparison),
+    Arithmetic(Arithmetic),
+    /// `in`, `between`, `like` and its kin; whether `not` stands before it.
+    In(bool),
+    Between(bool),
+    Match(Match, bool),
+    Is,
+}
+
+impl Infix {
+    const fn binds(self) -> u8 {
+        match self {
+            Self::Or => binds::OR,
+            Self::And => binds::AND,
+            Self::Compare(Comparison::Equal | Comparison::NotEqual) => binds::EQUALITY,
+            Self::Compare(_) => binds::ORDER,
+            Self::Arithmetic(Arithmetic::Add | Arithmetic::Subtract) => binds::SUM,
+            Self::Arithmetic(Arithmetic::Concat) => binds::CONCAT,
+            Self::Arithmetic(_) => binds::PRODUCT,
+            Self::In(_) | Self::Between(_) | Self::Match(..) | Self::Is => binds::EQUALITY,
+        }
+    }
+}
+
+impl Parser<'_> {
+    fn query(mut self) -> Result<Query> {
+        let filter = if self.is_tail() { None } else { Some(self.expression(0)?) };
+        let mut order = Vec::new();
+        if self.take_word("order") {
+            if !self.take_word("by") {
+                return Err(self.expected("`by` after `order`"));
+            }
+            order.push(self.key()?);
+            while self.take(",") {
+                order.push(self.key()?);
+            }
+        }
+        let limit = if self.take_word("limit") { Some(self.count("limit")?) } else { None };
+        let offset = if self.take_word("offset") { self.count("offset")? } else { 0 };
+        match self.peek() {
+            Token::End => Ok(Query { filter, order, limit, offset }),
+            _ => Err(self.expected("an operator or the end")),
+        }
+    }
+
+    fn is_tail(&self) -> bool {
+        ["order", "limit", "offset"].iter().any(|word| self.is_word(self.at, word))
+    }
+
+    /// One key of `order by`.
+    fn key(&mut self) -> Result<(Node, bool)> {
+        let node = self.expression(0)?;
+        let down = self.take_word("desc");
+        if !down {
+            self.take_word("asc");
+        }
+        Ok((node, down))
+    }
+
+    fn count(&mut self, what: &str) -> Result<u64> {
+        match self.peek() {
+            Token::Int(count) if i64::try_from(*count).is_ok() => {
+                let count = *count;
+                self.at += 1;
+                Ok(count)
+            }
+            _ => Err(self.expected(&format!("a whole number after `{what}`"))),
+        }
+    }
+
+    /// A part whose operators all bind tighter than `above`.
+    fn expression(&mut self, above: u8) -> Result<Node> {
+        self.depth += 1;
+        if self.depth > DEEPEST {
+            return Err(too_deep(self.span()));
+        }
+        let mut left = self.prefix()?;
+        while let Some((infix, length)) = self.infix() {
+            if infix.binds() <= above {
+                break;
+            }
+            self.at += length;
+            left = self.follow(left, infix)?;
+            if left.height > DEEPEST {
+                return Err(too_deep(left.span));
+            }
+        }
+        self.depth -= 1;
+        Ok(left)
+    }
+
+    /// The operator that comes next, and how many tokens it is.
+    fn infix(&self) -> Option<(Infix, usize)> {
+        if let Token::Sign(sign) = self.peek() {
+            let compare = Comparison::of_sign(sign).map(Infix::Compare);
+            let found = compare.or_else(|| Arithmetic::of_sign(sign).map(Infix::Arithmetic));
+            return Some((found?, 1));
+        }
+        let negated = self.is_word(self.at, "not");
+        let at = self.at + usize::from(negated);
+        let word = |word: &str| self.is_word(at, word);
+        let matched = Match::ALL.into_iter().find(|kind| word(kind.word()));
+        let found = match matched {
+            Some(kind) => Infix::Match(kind, negated),
+            None if word("in") => Infix::In(negated),
+            None if word("between") => Infix::Between(negated),
+            None if negated => return None,
+            None if word("is") => Infix::Is,
+            None if word("and") => Infix::And,
+            None if word("or") => Infix::Or,
+            None => return None,
+        };
+        Some((found, 1 + usize::from(negated)))
+    }
+
+    /// What stands right of an operator, joined with what stands left.
+    fn follow(&mut self, left: Node, infix: Infix) -> Result<Node> {
+        let start = left.span.start;
+        let (kind, negated) = match infix {
+            Infix::Or => (self.chain(left, infix.binds(), "or")?, false),
+            Infix::And => (self.chain(left, infix.binds(), "and")?, false),
+            Infix::Compare(comparison) => {
+                let right = self.operand(infix.binds())?;
+                (Kind::Compare(comparison, left.into(), right.into()), false)
+            }
+            Infix::Arithmetic(operation) => {
+                let right = self.expression(infix.binds())?;
+                (Kind::Arithmetic(operation, left.into(), right.into()), false)
+            }
+            Infix::In(negated) => (Kind::In(left.into(), self.list("(", ")")?), negated),
+            Infix::Between(negated) => (self.between(left)?, negated),
+            Infix::Match(kind, negated) => {
+                let pattern = self.operand(infix.binds())?;
+                (Kind::Match(kind, left.into(), pattern.into()), negated)
+            }
+            Infix::Is => {
+                let negated = self.take_word("not");
+                if !self.take_word("null") {
+                    return Err(self.expected("`null` or `not null` after `is`"));
+                }
+                (Kind::IsNull(left.into()), negated)
+            }
+        };
+        let span = start..self.end();
+        let node = Node::new(kind, span.clone());
+        Ok(if negated { Node::new(Kind::Not(node.into()), span) } else { node })
+    }
+
+    /// The rest of `a and b and c`, as one list.
+    fn chain(&mut self, first: Node, binds: u8, word: &str) -> Result<Kind> {
+        let mut terms = vec![first, self.expression(binds)?];
+        while self.take_word(word) {
+            terms.push(self.expression(binds)?);
+        }
+        Ok(if binds == binds::OR { Kind::Or(terms) } else { Kind::And(terms) })
+    }
+
+    fn between(&mut self, left: Node) -> Result<Kind> {
+        let low = self.operand(binds::EQUALITY)?;
+        if !self.take_word("and") {
+            return Err(self.expected("`and` between the two ends"));
+        }
+        let high = self.operand(binds::EQUALITY)?;
+        Ok(Kind::Between(left.into(), low.into(), high.into()))
+    }
+
+    /// Items between two signs, separated by commas; may be none.
+    fn list(&mut self, open: &'static str, close: &'static str) -> Result<Vec<Node>> {
+        if !self.take(open) {
+            return Err(self.expected(&format!("`{open}`")));
+        }
+        let mut items = Vec::new();
+        if self.take(close) {
+            return Ok(items);
+        }
+        loop {
+            items.push(self.operand(0)?);
+            if self.take(close) {
+                return Ok(items);
+            }
+            if !self.take(",") {
+                return Err(self.expected(&format!("`,` or `{close}`")));
+            }
+        }
+    }
+
+    /// A part that may be a bare word: `golden-retriever`.
+    fn operand(&mut self, above: u8) -> Result<Node> {
+        let (start, end) = (self.at, self.bare_end());
+        if end < start + 2 && !matches!(self.peek(), Token::Scrap) {
+            return self.expression(above);
+        }
+        let depth = self.depth;
+        let read = self.expression(above);
+        if read.is_ok() && self.at > end {
+            return read;
+        }
+        let meant = read.ok().filter(|_| self.at == end);
+        (self.at, self.depth) = (end, depth);
+        let span = self.lexemes[start].span.start..self.lexemes[end - 1].span.end;
+        let word = self.text[span.clone()].to_owned();
+        Ok(Node::new(Kind::Bare(word, meant.map(Box::new)), span))
+    }
+
+    /// Where the run of tokens ends that begins here, with nothing between them, and is made of
+    /// letters, digits, `_`, `.` and `-`.
+    fn bare_end(&self) -> usize {
+        let is_bare = |text: &str| text.chars().all(|c| lex::continues_word(c) || ".-".contains(c));
+        let mut end = self.at;
+        while let Some(lexeme) = self.lexemes.get(end)
+            && lexeme.token != Token::End
+            && (end == self.at || self.lexemes[end - 1].span.end == lexeme.span.start)
+            && is_bare(&self.text[lexeme.span.clone()])
+        {
+            end += 1;
+        }
+        end
+    }
+
+    fn prefix(&mut self) -> Result<Node> {
+        let start = self.span().start;
+        let kind = if self.take_word("not") {
+            Kind::Not(self.expression(binds::NOT - 1)?.into())
+        } else if self.take("-") {
+            match self.peek() {
+                // The least integer has no positive counterpart.
+                Token::Int(number) if *number == 1 << 63 => {
+                    self.at += 1;
+                    Kind::Literal(Literal::Int(i64::MIN))
+                }
+                _ => Kind::Minus(self.expression(binds::SIGN)?.into()),
+            }
+        } else if self.take("+") {
+            return self.expression(binds::SIGN);
+        } else {
+            return self.postfix();
+        };
+        Ok(Node::new(kind, start..self.end()))
+    }
+
+    /// `x`, `x[0]`, `x[0].y.z`, `x["key"]`.
+    fn postfix(&mut self) -> Result<Node> {
+        let mut node = self.atom()?;
+        loop {
+            if self.take("[") {
+                node = self.index(node)?;
+            } else if self.take(".") {
+                node = self.member(node)?;
+            } else {
+                return Ok(node);
+            }
+            if node.height > DEEPEST {
+                return Err(too_deep(node.span));
+            }
+        }
+    }
+
+    fn index(&mut self, of: Node) -> Result<Node> {
+        let index = self.expression(0)?;
+        if !self.take("]") {
+            return Err(self.expected("`]`"));
+        }
+        let span = of.span.start..self.end();
+        Ok(Node::new(Kind::Index(of.into(), index.into()), span))
+    }
+
+    /// The names after a point: several come as one word.
+    fn member(&mut self, of: Node) -> Result<Node> {
+        let names: Vec<String> = match self.peek() {
+            Token::Word(word) => word.split('.').map(str::to_owned).collect(),
+            Token::Quoted(name) => vec![name.clone()],
+            _ => return Err(self.expected("a name after `.`")),
+        };
+        self.at += 1;
+        let span = of.span.start..self.end();
+        let join = |node: Node, name| Node::new(Kind::Member(node.into(), name), span.clone());
+        Ok(names.into_iter().fold(of, join))
+    }
+
+    fn atom(&mut self) -> Result<Node> {
+        let start = self.span().start;
+        let kind = match self.peek().clone() {
+            Token::Int(number) => self.literal(match i64::try_from(number) {
+                Ok(number) => Literal::Int(number),
+                Err(_) => Literal::Real(number as f64),
+            }),
+            Token::Real(number) => self.literal(Literal::Real(number)),
+            Token::Text(text) => self.literal(Literal::Text(text)),
+            Token::Quoted(name) => {
+                self.at += 1;
+                Kind::Quoted(name)
+            }
+            Token::Word(word) => self.word(&word)?,
+            Token::Sign("[") => Kind::List(self.list("[", "]")?),
+            Token::Sign("(") => {
+                self.at += 1;
+                let inside = self.expression(0)?;
+                if !self.take(")") {
+                    return Err(self.expected("`)`"));
+                }
+                return Ok(Node { span: start..self.end(), ..inside });
+            }
+            _ => return Err(self.expected("a value")),
+        };
+        Ok(Node::new(kind, start..self.end()))
+    }
+
+    fn literal(&mut self, literal: Literal) -> Kind {
+        self.at += 1;
+        Kind::Literal(literal)
+    }
+
+    fn word(&mut self, word: &str) -> Result<Kind> {
+        let constants = [
+            ("true", Literal::Bool(true)),
+            ("false", Literal::Bool(false)),
+            ("null", Literal::Null),
+        ];
+        if let Some((_, literal)) =
+            constants.into_iter().find(|(w, _)| w.eq_ignore_ascii_case(word))
+        {
+            return Ok(self.literal(literal));
+        }
+        if is_reserved(word) {
+            return Err(self.expected(&format!(
+                "a value (a column of this name is written `{word}` in backquotes)"
+            )));
+        }
+        self.at += 1;
+        if matches!(self.peek(), Token::Sign("(")) {
+            return Ok(Kind::Call(word.to_owned(), self.list("(", ")")?));
+        }
+        Ok(Kind::Name(word.to_owned()))
+    }
+
+    fn peek(&self) -> &Token {
+        &self.lexemes[self.at].token
+    }
+
+    fn span(&self) -> Span {
+        self.lexemes[self.at].span.clone()
+    }
+
+    /// Where the token before this one ends.
+    fn end(&self) -> usize {
+        self.lexemes[self.at - 1].span.end
+    }
+
+    fn is_word(&self, at: usize, wanted: &str) -> bool {
+        matches!(self.lexemes.get(at), Some(Lexeme { token: Token::Word(word), .. }) if word.eq_ignore_ascii_case(wanted))
+    }
+
+    fn take_word(&mut self, wanted: &str) -> bool {
+        let found = self.is_word(self.at, wanted);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn take(&mut self, wanted: &str) -> bool {
+        let found = matches!(self.peek(), Token::Sign(sign) if *sign == wanted);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn expected(&self, what: &str) -> Error {
+        let found = match self.peek() {
+            Token::End => "the filter ends".to_owned(),
+            _ => format!("found `{}`", &self.text[self.span()]),
+        };
+        Error::new(self.span(), format!("expected {what}; {found}"))
+    }
+}
+
+fn too_deep(span: Span) -> Error {
+    Error::new(span, format!("a filter nests at most {DEEPEST} deep"))
+}

@@ -1,0 +1,232 @@
+//! What a filter says, before anyone knows the columns: a tree with places.
+
+use super::error::Span;
+
+/// A filter, and what may follow it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Query {
+    pub filter: Option<Node>,
+    /// Each with whether it goes down.
+    pub order: Vec<(Node, bool)>,
+    pub limit: Option<u64>,
+    pub offset: u64,
+}
+
+/// A part of a filter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    pub kind: Kind,
+    pub span: Span,
+    /// Nodes on the longest way down, itself included.
+    pub height: usize,
+}
+
+/// What a part is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kind {
+    /// A bare dotted name.
+    Name(String),
+    /// A name in backquotes.
+    Quoted(String),
+    Literal(Literal),
+    /// Letters, digits, `_`, `.`, `-` right of a comparison: a string where the other side is one; else
+    /// what they say as an expression, if that is one.
+    Bare(String, Option<Box<Node>>),
+    Not(Box<Node>),
+    Minus(Box<Node>),
+    /// Two or more, none of them [`Kind::And`].
+    And(Vec<Node>),
+    /// Two or more, none of them [`Kind::Or`].
+    Or(Vec<Node>),
+    Compare(Comparison, Box<Node>, Box<Node>),
+    Arithmetic(Arithmetic, Box<Node>, Box<Node>),
+    In(Box<Node>, Vec<Node>),
+    Between(Box<Node>, Box<Node>, Box<Node>),
+    Match(Match, Box<Node>, Box<Node>),
+    IsNull(Box<Node>),
+    Call(String, Vec<Node>),
+    /// `[1, 2]`
+    List(Vec<Node>),
+    /// `x[0]`, `x["key"]`
+    Index(Box<Node>, Box<Node>),
+    /// `x[0].key`
+    Member(Box<Node>, String),
+}
+
+/// A value as written.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Literal {
+    Null,
+    Bool(bool),
+    Int(i64),
+    /// Never NaN.
+    Real(f64),
+    Text(String),
+}
+
+/// `=` and its kin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Comparison {
+    Equal,
+    NotEqual,
+    Less,
+    AtMost,
+    Greater,
+    AtLeast,
+}
+
+/// What makes a value of two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Arithmetic {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    Remainder,
+    Concat,
+}
+
+/// What a text is held against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Match {
+    Like,
+    Ilike,
+    Glob,
+    Regexp,
+}
+
+impl Kind {
+    fn children(&self) -> Vec<&Node> {
+        match self {
+            Self::Name(_) | Self::Quoted(_) | Self::Literal(_) | Self::Bare(_, None) => Vec::new(),
+            Self::Bare(_, Some(a)) | Self::Not(a) | Self::Minus(a) => vec![a],
+            Self::IsNull(a) | Self::Member(a, _) => vec![a],
+            Self::And(many) | Self::Or(many) | Self::Call(_, many) | Self::List(many) => {
+                many.iter().collect()
+            }
+            Self::Compare(_, a, b) | Self::Arithmetic(_, a, b) => vec![a, b],
+            Self::Match(_, a, b) | Self::Index(a, b) => vec![a, b],
+            Self::In(a, list) => std::iter::once(&**a).chain(list).collect(),
+            Self::Between(a, b, c) => vec![a, b, c],
+        }
+    }
+}
+
+impl Comparison {
+    /// As it is written.
+    pub const fn sign(self) -> &'static str {
+        match self {
+            Self::Equal => "=",
+            Self::NotEqual => "!=",
+            Self::Less => "<",
+            Self::AtMost => "<=",
+            Self::Greater => ">",
+            Self::AtLeast => ">=",
+        }
+    }
+
+    pub fn of_sign(sign: &str) -> Option<Self> {
+        Some(match sign {
+            "=" | "==" => Self::Equal,
+            "!=" | "<>" => Self::NotEqual,
+            "<" => Self::Less,
+            "<=" => Self::AtMost,
+            ">" => Self::Greater,
+            ">=" => Self::AtLeast,
+            _ => return None,
+        })
+    }
+
+    /// Whether it holds between two values in that order.
+    pub fn holds(self, order: std::cmp::Ordering) -> bool {
+        match self {
+            Self::Equal => order.is_eq(),
+            Self::NotEqual => order.is_ne(),
+            Self::Less => order.is_lt(),
+            Self::AtMost => order.is_le(),
+            Self::Greater => order.is_gt(),
+            Self::AtLeast => order.is_ge(),
+        }
+    }
+
+    /// The one that holds of the two sides exchanged.
+    pub const fn mirrored(self) -> Self {
+        match self {
+            Self::Equal | Self::NotEqual => self,
+            Self::Less => Self::Greater,
+            Self::AtMost => Self::AtLeast,
+            Self::Greater => Self::Less,
+            Self::AtLeast => Self::AtMost,
+        }
+    }
+}
+
+impl Arithmetic {
+    /// As it is written.
+    pub const fn sign(self) -> &'static str {
+        match self {
+            Self::Add => "+",
+            Self::Subtract => "-",
+            Self::Multiply => "*",
+            Self::Divide => "/",
+            Self::Remainder => "%",
+            Self::Concat => "||",
+        }
+    }
+
+    pub fn of_sign(sign: &str) -> Option<Self> {
+        let all = [
+            Self::Add,
+            Self::Subtract,
+            Self::Multiply,
+            Self::Divide,
+            Self::Remainder,
+            Self::Concat,
+        ];
+        all.into_iter().find(|operation| operation.sign() == sign)
+    }
+}
+
+impl Match {
+    pub const ALL: [Self; 4] = [Self::Like, Self::Ilike, Self::Glob, Self::Regexp];
+
+    /// As it is written.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Like => "like",
+            Self::Ilike => "ilike",
+            Self::Glob => "glob",
+            Self::Regexp => "regexp",
+        }
+    }
+}
+
+impl Query {
+    /// Whether its root is a predicate by its form alone, or it has a tail. A name or a call may still
+    /// be one: that is for the columns to say.
+    pub fn is_predicate(&self) -> bool {
+        let tail = !self.order.is_empty() || self.limit.is_some() || self.offset > 0;
+        tail || self.filter.as_ref().is_some_and(Node::is_predicate)
+    }
+}
+
+impl Node {
+    pub fn new(kind: Kind, span: Span) -> Self {
+        let height = kind.children().into_iter().map(|child| child.height).max().unwrap_or(0) + 1;
+        Self { kind, span, height }
+    }
+
+    fn is_predicate(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::Not(_)
+                | Kind::And(_)
+                | Kind::Or(_)
+                | Kind::Compare(..)
+                | Kind::In(..)
+                | Kind::Between(..)
+                | Kind::Match(..)
+                | Kind::IsNull(_)
+        )
+    }
+}

@@ -1,0 +1,175 @@
+//! Query directories: a name that is a filter is a directory of the rows that it selects.
+//!
+//! A recorded name always wins, so a name is only asked for here when there is no such file. Whether it
+//! is a filter is told from its letters; most names are none, and cost no more than that. What it
+//! selects is found when somebody goes below. Every spelling has a view of its own, for Linux keeps one
+//! path per directory inode; equal filters share their rows in [`crate::query`].
+
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+
+use super::inode::{Inode, Slot};
+use super::listing::Listing;
+use super::place::{Place, Shown};
+use super::views::Step;
+use super::{Answer, Entry, Error, FOREVER, SHORT, Vfs};
+use crate::error::Result;
+use crate::expr::{self, SLASH};
+use crate::pack::{Dir, Subset};
+use crate::pages::Narrowed;
+use crate::query::{Version, alias};
+
+/// Bytes of all filters that a mount has seen, at most.
+const MOST_TEXT: usize = 16 << 20;
+
+/// The filters that were looked up, as they were typed: the only thing that grows with them.
+#[derive(Debug, Default)]
+pub struct Filters {
+    table: RwLock<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    numbers: HashMap<Arc<str>, u32>,
+    texts: Vec<Arc<str>>,
+    bytes: usize,
+}
+
+impl Filters {
+    /// The number of a filter, the same each time.
+    ///
+    /// # Errors
+    /// [`Error::Full`].
+    fn number(&self, text: &str) -> std::result::Result<u32, Error> {
+        if let Some(number) = self.table.read().unwrap_or_else(|e| e.into_inner()).numbers.get(text)
+        {
+            return Ok(*number);
+        }
+        let mut table = self.table.write().unwrap_or_else(|e| e.into_inner());
+        if let Some(number) = table.numbers.get(text) {
+            return Ok(*number);
+        }
+        if table.bytes + text.len() > MOST_TEXT {
+            return Err(Error::Full("filters"));
+        }
+        let number = u32::try_from(table.texts.len()).map_err(|_| Error::Full("filters"))?;
+        let text: Arc<str> = text.into();
+        table.bytes += text.len();
+        table.texts.push(text.clone());
+        table.numbers.insert(text, number);
+        Ok(number)
+    }
+
+    /// The filter with a number, as it was typed.
+    pub fn text(&self, number: u32) -> Option<Arc<str>> {
+        let table = self.table.read().unwrap_or_else(|e| e.into_inner());
+        table.texts.get(number as usize).cloned()
+    }
+}
+
+/// A filter as the name of a directory.
+pub fn as_name(filter: &str) -> String {
+    filter.replace('/', SLASH.encode_utf8(&mut [0; 4]))
+}
+
+impl Vfs {
+    /// A name that no file has: a query directory, if it is a filter. `dir` is the directory it stands in,
+    /// where that is not the top of the view.
+    pub(super) fn lookup_query(
+        &self,
+        place: &Place,
+        dir: Option<Dir>,
+        name: &[u8],
+    ) -> Result<Entry> {
+        let Ok(text) = std::str::from_utf8(name) else { return Ok(Entry::Absent(FOREVER)) };
+        let schema = place.view.schema(&self.catalog)?;
+        match expr::directory(text, &schema) {
+            None => Ok(Entry::Absent(FOREVER)),
+            Some(checked) => {
+                checked?;
+                self.query(place, Step::Query(self.filters.number(text)?, dir))
+            }
+        }
+    }
+
+    fn query(&self, place: &Place, step: Step) -> Result<Entry> {
+        let slot = self.views.step(place.slot, step)?;
+        Ok(Entry::Found(self.directory(Inode::View(slot), Some(&place.view.of))))
+    }
+
+    /// What a query selects of the rows of `place`, below `dir` where it stands there. Blocks.
+    pub(super) fn selected(&self, place: &Place, number: u32, dir: Option<Dir>) -> Result<Shown> {
+        let unknown = || Error::Unknown(Inode::View(place.slot).number());
+        let text = self.filters.text(number).ok_or_else(unknown)?;
+        let query = expr::check(&text, &*place.view.schema(&self.catalog)?)?;
+        let mut within = place.set().map(|set| set.rows().clone());
+        if let Some(dir) = dir {
+            let mut below = place.pack.rows_below(dir)?;
+            if let Some(within) = &within {
+                below &= &**within;
+            }
+            within = Some(Arc::new(below));
+        }
+        let version = Version {
+            catalog: &self.catalog,
+            of: &place.view.of,
+            pack: &place.pack,
+            each: &|_| {},
+        };
+        let selected = self.queries.select(version, &query, within.as_ref())?;
+        Ok(Shown { set: Subset::new(selected.rows), ranking: selected.ranking })
+    }
+
+    /// What the pages of a view say of its rows, if it is a query's.
+    pub(super) fn narrowed(&self, place: &Place) -> Option<Narrowed> {
+        let mut filters = Vec::new();
+        let mut view = place.view.clone();
+        while let Some((parent, step)) = view.from {
+            if let Step::Query(number, _) | Step::Alias(number) = step {
+                filters.extend(self.filters.text(number).map(|text| self.canonical(place, &text)));
+            }
+            view = self.views.get(parent)?;
+        }
+        filters.reverse();
+        let rows = place.set()?.rows().len();
+        Some(Narrowed { filters, rows, is_ranked: place.ranking().is_some() })
+    }
+
+    fn canonical(&self, place: &Place, text: &str) -> String {
+        let schema = place.view.schema(&self.catalog);
+        let query = schema.ok().and_then(|schema| expr::check(text, &schema).ok());
+        query.map_or_else(|| text.to_owned(), |query| query.to_string())
+    }
+
+    /// A short name in `_views/q/`.
+    pub(super) fn lookup_alias(
+        self: &Arc<Self>,
+        parent: u64,
+        slot: Slot,
+        name: &[u8],
+    ) -> Answer<Entry> {
+        let name = name.to_vec();
+        self.with_place_in_task(parent, slot, move |vfs, place| {
+            // Names may come at any time.
+            let Some(filter) = alias::find(&place.pack, &name) else {
+                return Ok(Entry::Absent(SHORT));
+            };
+            expr::check(&filter, &*place.view.schema(&vfs.catalog)?)?;
+            vfs.query(place, Step::Alias(vfs.filters.number(&filter)?))
+        })
+    }
+
+    /// `_views/q/`: the short names that were asked for.
+    pub(super) fn list_aliases(self: &Arc<Self>, number: u64, slot: Slot) -> Answer<Listing> {
+        self.with_place_in_task(number, slot, move |vfs, place| {
+            let mut heads = Vec::new();
+            for name in alias::names(&place.pack) {
+                let Some(filter) = alias::find(&place.pack, name.as_bytes()) else { continue };
+                let slot = vfs.views.step(place.slot, Step::Alias(vfs.filters.number(&filter)?))?;
+                let attr = vfs.directory(Inode::View(slot), Some(&place.view.of));
+                heads.push((name.into_bytes(), attr));
+            }
+            Ok(Listing::known(vfs, (Inode::Aliases(slot), Inode::Views(slot)), heads))
+        })
+    }
+}
