@@ -2,6 +2,7 @@
 
 mod catalog;
 mod docs;
+mod filters;
 mod floors;
 mod mount;
 mod pack;

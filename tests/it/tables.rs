@@ -8,7 +8,7 @@ use dcfs::catalog::Catalog;
 use dcfs::error::Kind;
 use dcfs::pack::{Ordinals, Packs};
 use dcfs::render::rows::{Beside, Format};
-use dcfs::tables::{Blocks, Source, TextTable, text};
+use dcfs::tables::{Blocks, Rows, Source, TextTable, text};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -43,11 +43,21 @@ fn fixture(every_third: bool) -> Fixture {
     let runtime = tokio::runtime::Builder::new_multi_thread().build().expect("a runtime");
     let pack = runtime.block_on(packs.get(&of)).expect("a pack");
     let schema = Arc::new(catalog.schema(&of).expect("a schema"));
-    let rows = every_third.then(|| Arc::new((0..ROWS).step_by(3).collect::<Ordinals>()));
+    let third = || Rows::Some(Arc::new((0..ROWS).step_by(3).collect::<Ordinals>()));
+    let rows = if every_third { third() } else { Rows::All };
     Fixture {
         home,
         writer,
-        source: Source { catalog, of, schema, pack, rows, beside: Beside::ALL },
+        source: Source {
+            catalog,
+            of,
+            schema,
+            pack,
+            rows,
+            root: None,
+            is_ranked: false,
+            beside: Beside::ALL,
+        },
     }
 }
 

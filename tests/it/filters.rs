@@ -1,0 +1,414 @@
+//! Filters against the SQL that they equal: random ones over awkward values, by our evaluation over packed
+//! columns and by SQLite itself.
+
+use std::sync::Arc;
+
+use dcfs::catalog::{Catalog, VersionInfo};
+use dcfs::expr::{self, Query};
+use dcfs::pack::{Pack, Packs};
+use dcfs::query::{Queries, Selected, Version};
+use dcfs::schema::Schema;
+use proptest::prelude::*;
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use crate::support::catalog::{CatalogBuilder, Cell, file, row};
+
+const INTS: [i64; 12] =
+    [0, 1, -1, 2, 7, 400, -400, 1 << 53, (1 << 53) + 1, i64::MAX, i64::MIN, i64::MIN + 1];
+const REALS: [f64; 12] = [
+    0.0,
+    -0.0,
+    0.5,
+    1.0,
+    -2.5,
+    400.0,
+    9007199254740992.0,
+    9.3e18,
+    1e300,
+    f64::INFINITY,
+    f64::NEG_INFINITY,
+    0.1,
+];
+const TEXTS: [&str; 14] = [
+    "",
+    "a",
+    "A",
+    "ab",
+    "aB",
+    "Pug",
+    "pug",
+    "\u{e9}t\u{e9}",
+    "\u{c9}T\u{c9}",
+    "a%b",
+    "a_b",
+    "x\0y",
+    "[a]",
+    "two words",
+];
+const TIMES: [&str; 5] = [
+    "2024-01-02 03:04:05.123456",
+    "2024-01-02 03:04:05.000000",
+    "1969-12-31 23:59:59.500000",
+    "2024-01-02 00:00:00.000000",
+    "9999-12-31 23:59:59.999999",
+];
+
+/// A packed version, its catalog, and the same rows for SQLite.
+struct Fixture {
+    _home: TempDir,
+    catalog: Arc<Catalog>,
+    of: VersionInfo,
+    schema: Schema,
+    pack: Arc<Pack>,
+    queries: Queries,
+    db: Connection,
+    table: String,
+}
+
+/// Cells for every row from pools whose sizes have no common divisors, so that all pairs come.
+fn cells(n: usize, unique: bool) -> Vec<Cell> {
+    let text = TEXTS[n % 13 % TEXTS.len()];
+    let other = if unique { format!("{text}{n}") } else { TEXTS[n / 7 % 14].to_owned() };
+    let null = |every: usize, cell: Cell| if n.is_multiple_of(every) { Cell::Null } else { cell };
+    vec![
+        Cell::from(INTS[n % 12]),
+        null(3, Cell::from(INTS[n / 5 % 12])),
+        Cell::from(REALS[n / 11 % 12]),
+        null(4, Cell::from(REALS[n % 11])),
+        Cell::from(text),
+        null(5, Cell::from(other)),
+        Cell::from((n % 2) as i64),
+        null(7, Cell::from((n / 3 % 2) as i64)),
+        null(6, Cell::from(TIMES[n / 2 % 5])),
+    ]
+}
+
+fn fixture(count: usize, unique: bool) -> Fixture {
+    let home = tempfile::tempdir().expect("a folder");
+    let writer = CatalogBuilder::new(home.path());
+    let rows = (0..count).map(|n| {
+        let path = format!("{}/{}{n}.tar.gz", TEXTS[n % 3 + 1], if n % 2 == 0 { "." } else { "" });
+        cells(n, unique)
+            .into_iter()
+            .fold(row().file(file("s3://b", path)), |row, cell| row.cell(cell))
+    });
+    let version = writer.dataset("a").version("1.0.0").file_column("file");
+    let key = version
+        .column("n", "INTEGER", "int")
+        .column("m", "INTEGER", "Optional[int]")
+        .column("x", "FLOAT", "float")
+        .column("y", "FLOAT", "Optional[float]")
+        .column("s", "VARCHAR", "str")
+        .column("t", "VARCHAR", "Optional[str]")
+        .column("b", "BOOLEAN", "bool")
+        .column("c", "BOOLEAN", "Optional[bool]")
+        .column("w", "DATETIME", "Optional[datetime]")
+        .rows(rows)
+        .save();
+    let table = writer.table(key);
+    let catalog = Arc::new(Catalog::open(writer.path()).expect("a catalog"));
+    let of = catalog.versions().expect("versions").remove(0);
+    let packs = Packs::new(catalog.clone(), home.path().join("cache"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().build().expect("a runtime");
+    let pack = runtime.block_on(packs.get(&of)).expect("a pack");
+    let schema = catalog.schema(&of).expect("a schema");
+    let db = Connection::open(writer.path()).expect("the database");
+    db.pragma_update(None, "case_sensitive_like", true).expect("a pragma");
+    let queries = Queries::default();
+    Fixture { _home: home, catalog, of, schema, pack, queries, db, table }
+}
+
+impl Fixture {
+    fn check(&self, text: &str) -> Query {
+        expr::check(text, &self.schema).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn select(&self, text: &str) -> Selected {
+        let version =
+            Version { catalog: &self.catalog, of: &self.of, pack: &self.pack, each: &|_| {} };
+        let selected = self.queries.select(version, &self.check(text), None);
+        selected.unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    fn ours(&self, text: &str) -> Vec<i64> {
+        let rows = self.select(text).rows;
+        rows.iter().map(|row| self.pack.row_id(row).expect("a row").key()).collect()
+    }
+
+    fn sqlite(&self, sql: &str) -> Vec<i64> {
+        let text = format!("SELECT sys__id FROM \"{}\" WHERE {sql} ORDER BY sys__id", self.table);
+        let mut statement = self.db.prepare(&text).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        let ids = statement.query_map([], |row| row.get(0)).expect("rows");
+        ids.collect::<Result<_, _>>().unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    fn agrees(&self, both: &Both) {
+        let (ours, theirs) = (self.ours(&both.ours), self.sqlite(&both.sql));
+        let only = |a: &[i64], b: &[i64]| -> Vec<i64> {
+            a.iter().filter(|id| !b.contains(id)).take(5).copied().collect()
+        };
+        assert!(
+            ours == theirs,
+            "{}\n{}\nonly ours {:?}, only SQLite's {:?}",
+            both.ours,
+            both.sql,
+            only(&ours, &theirs),
+            only(&theirs, &ours)
+        );
+    }
+}
+
+/// A part of a filter in both languages.
+#[derive(Clone, Debug)]
+struct Both {
+    ours: String,
+    sql: String,
+}
+
+fn both(ours: impl Into<String>, sql: impl Into<String>) -> Both {
+    Both { ours: ours.into(), sql: sql.into() }
+}
+
+fn joined(sign: &str, a: Both, b: Both) -> Both {
+    both(format!("({} {sign} {})", a.ours, b.ours), format!("({} {sign} {})", a.sql, b.sql))
+}
+
+fn quoted(text: &str) -> Both {
+    both(format!("\"{}\"", text.replace('"', "\"\"")), format!("'{}'", text.replace('\'', "''")))
+}
+
+fn real(x: f64) -> String {
+    if x.is_infinite() {
+        format!("{}1e999", if x < 0.0 { "-" } else { "" })
+    } else {
+        format!("{x:?}")
+    }
+}
+
+fn number() -> impl Strategy<Value = Both> {
+    let plain = |text: &'static str| Just(both(text, text));
+    let leaf = prop_oneof![
+        4 => prop_oneof![plain("n"), plain("m"), plain("x"), plain("y"), plain("sys__id")],
+        2 => prop::sample::select(&INTS[..]).prop_map(|n| both(n.to_string(), n.to_string())),
+        2 => prop::sample::select(&REALS[..]).prop_map(|x| both(real(x), real(x))),
+        1 => text_leaf().prop_map(|t| both(format!("length({})", t.ours), format!("length({})", t.sql))),
+    ];
+    leaf.prop_recursive(2, 6, 2, |inner| {
+        let call = |names: &'static [(&'static str, &'static str)], inner: BoxedStrategy<Both>| {
+            (prop::sample::select(names), inner.clone(), inner).prop_map(|((ours, sql), a, b)| {
+                both(
+                    format!("{ours}({}, {})", a.ours, b.ours),
+                    format!("{sql}({}, {})", a.sql, b.sql),
+                )
+            })
+        };
+        prop_oneof![
+            4 => (prop::sample::select(vec!["+", "-", "*", "%"]), inner.clone(), inner.clone())
+                .prop_map(|(sign, a, b)| joined(sign, a, b)),
+            1 => inner.clone().prop_map(|a| both(format!("-({})", a.ours), format!("-({})", a.sql))),
+            1 => inner.clone().prop_map(|a| both(format!("round({}, 1)", a.ours), format!("round({}, 1)", a.sql))),
+            2 => call(&[("greatest", "max"), ("least", "min"), ("coalesce", "coalesce")], inner.boxed()),
+        ]
+    })
+}
+
+fn text_leaf() -> impl Strategy<Value = Both> {
+    prop_oneof![
+        3 => Just(both("s", "s")),
+        3 => Just(both("t", "t")),
+        1 => Just(both("file.path", "file__path")),
+        2 => prop::sample::select(&TEXTS[..11]).prop_map(quoted),
+    ]
+}
+
+fn text() -> impl Strategy<Value = Both> {
+    text_leaf().prop_recursive(2, 5, 2, |inner| {
+        prop_oneof![
+            (prop::sample::select(vec!["lower", "upper"]), inner.clone())
+                .prop_map(|(f, a)| both(format!("{f}({})", a.ours), format!("{f}({})", a.sql))),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| joined("||", a, b)),
+            (inner.clone(), inner).prop_map(|(a, b)| both(
+                format!("replace({}, {}, \"z\")", a.ours, b.ours),
+                format!("replace({}, {}, 'z')", a.sql, b.sql)
+            )),
+        ]
+    })
+}
+
+fn comparison() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec!["=", "!=", "<", "<=", ">", ">=", "<>", "=="])
+}
+
+fn not(negated: bool) -> &'static str {
+    if negated { "not " } else { "" }
+}
+
+fn pattern() -> impl Strategy<Value = String> {
+    let parts =
+        ["%", "_", "a", "A", "b", "\u{e9}", "\u{c9}", "*", "?", "[a-z]", "[^b]", "pug", "tar", "1"];
+    prop::collection::vec(prop::sample::select(parts.to_vec()), 0..4)
+        .prop_map(|parts| parts.concat())
+}
+
+fn condition() -> impl Strategy<Value = Both> {
+    let list = |item: BoxedStrategy<Both>| prop::collection::vec(item, 0..4);
+    let joined_list = |items: Vec<Both>| {
+        let (ours, sql): (Vec<_>, Vec<_>) = items.into_iter().map(|i| (i.ours, i.sql)).unzip();
+        both(ours.join(", "), sql.join(", "))
+    };
+    let null = || Just(both("null", "NULL"));
+    let leaf = prop_oneof![
+        4 => (comparison(), number(), number()).prop_map(|(sign, a, b)| joined(sign, a, b)),
+        4 => (comparison(), text(), text()).prop_map(|(sign, a, b)| joined(sign, a, b)),
+        1 => (comparison(), number()).prop_map(|(sign, a)| joined(sign, a, both("null", "NULL"))),
+        2 => (number(), number(), number(), any::<bool>()).prop_map(|(a, b, c, n)| both(
+            format!("({} {}between {} and {})", a.ours, not(n), b.ours, c.ours),
+            format!("({} {}between {} and {})", a.sql, not(n), b.sql, c.sql)
+        )),
+        2 => (text(), list(prop_oneof![5 => text_leaf(), 1 => null()].boxed()), any::<bool>()).prop_map(move |(a, l, n)| {
+            let l = joined_list(l);
+            both(format!("({} {}in ({}))", a.ours, not(n), l.ours), format!("({} {}in ({}))", a.sql, not(n), l.sql))
+        }),
+        2 => (number(), list(prop_oneof![5 => number().boxed(), 1 => null().boxed()].boxed()), any::<bool>()).prop_map(move |(a, l, n)| {
+            let l = joined_list(l);
+            both(format!("({} {}in ({}))", a.ours, not(n), l.ours), format!("({} {}in ({}))", a.sql, not(n), l.sql))
+        }),
+        4 => (text(), prop::sample::select(vec!["like", "glob"]), pattern(), any::<bool>()).prop_map(|(a, op, p, n)| {
+            let p = quoted(&p);
+            both(format!("({} {}{op} {})", a.ours, not(n), p.ours), format!("({} {}{op} {})", a.sql, not(n), p.sql))
+        }),
+        3 => (text(), pattern(), any::<bool>()).prop_map(|(a, p, n)| {
+            let p = quoted(&p);
+            both(
+                format!("({} {}ilike {})", a.ours, not(n), p.ours),
+                format!("(lower({}) {}like lower({}))", a.sql, not(n), p.sql)
+            )
+        }),
+        2 => (prop_oneof![number().boxed(), text().boxed(), Just(both("w", "w")).boxed()], any::<bool>()).prop_map(|(a, n)| both(
+            format!("({} is {}null)", a.ours, not(n)),
+            format!("({} is {}null)", a.sql, not(n))
+        )),
+        2 => (comparison(), prop::sample::select(&TIMES[..])).prop_map(|(sign, time)| joined(sign, both("w", "w"), quoted(time))),
+        1 => Just(both("b", "b")),
+        1 => Just(both("c", "c")),
+        1 => (comparison(), any::<bool>()).prop_map(|(sign, is)| joined(sign, both("c", "c"), both(is.to_string(), u8::from(is).to_string()))),
+        1 => Just(both("true", "1")),
+    ];
+    leaf.prop_recursive(3, 12, 3, |inner| {
+        let many = prop::collection::vec(inner.clone(), 2..4);
+        prop_oneof![
+            (many.clone(), any::<bool>()).prop_map(|(terms, and)| {
+                let word = if and { " and " } else { " or " };
+                let (ours, sql): (Vec<_>, Vec<_>) =
+                    terms.into_iter().map(|t| (t.ours, t.sql)).unzip();
+                both(format!("({})", ours.join(word)), format!("({})", sql.join(word)))
+            }),
+            inner
+                .clone()
+                .prop_map(|a| both(format!("(not {})", a.ours), format!("(not {})", a.sql))),
+            (comparison(), inner.clone(), inner).prop_map(|(sign, a, b)| joined(sign, a, b)),
+        ]
+    })
+}
+
+#[test]
+fn filters_select_what_sql_selects() {
+    let fixture = fixture(700, false);
+    let config = ProptestConfig { cases: 1500, max_shrink_iters: 300, ..ProptestConfig::default() };
+    proptest!(config, |(filter in condition())| fixture.agrees(&filter));
+}
+
+/// Over many blocks, and texts too many to be numbered.
+#[test]
+fn long_columns_select_what_sql_selects() {
+    let fixture = fixture(70_001, true);
+    let config = ProptestConfig { cases: 60, max_shrink_iters: 30, ..ProptestConfig::default() };
+    proptest!(config, |(filter in condition())| fixture.agrees(&filter));
+}
+
+#[test]
+fn a_printed_filter_reads_back_as_the_same() {
+    let fixture = fixture(3, false);
+    let config = ProptestConfig { cases: 3000, ..ProptestConfig::default() };
+    let tails = ["", " order by n", " order by s desc, x limit 3", " limit 2 offset 1"];
+    proptest!(config, |(filter in condition(), tail in prop::sample::select(tails.to_vec()))| {
+        let query = fixture.check(&format!("{}{tail}", filter.ours));
+        let printed = query.to_string();
+        let again = fixture.check(&printed);
+        prop_assert_eq!(&again, &query, "{}", printed);
+        prop_assert_eq!(again.to_string(), printed);
+    });
+}
+
+#[test]
+fn order_is_that_of_sql() {
+    let fixture = fixture(700, false);
+    let cases = [
+        ("order by n", "ORDER BY n, sys__id"),
+        ("order by m", "ORDER BY m NULLS LAST, sys__id"),
+        ("order by m desc", "ORDER BY m DESC NULLS LAST, sys__id"),
+        ("order by t desc, y", "ORDER BY t DESC NULLS LAST, y NULLS LAST, sys__id"),
+        ("order by s, n desc limit 17", "ORDER BY s, n DESC, sys__id LIMIT 17"),
+        (
+            "order by x * n desc limit 30 offset 11",
+            "ORDER BY x * n DESC NULLS LAST, sys__id LIMIT 30 OFFSET 11",
+        ),
+        ("order by w limit 5 offset 698", "ORDER BY w NULLS LAST, sys__id LIMIT 5 OFFSET 698"),
+        ("order by c desc limit 0", "ORDER BY c LIMIT 0"),
+    ];
+    for (ours, sql) in cases {
+        let ranking = fixture.select(ours).ranking.expect("an order");
+        let rows = ranking.rows.iter().map(|ranked| fixture.pack.row_id(ranked.row));
+        let found: Vec<i64> = rows.map(|id| id.expect("a row").key()).collect();
+        let text = format!("SELECT sys__id FROM \"{}\" {sql}", fixture.table);
+        let mut statement = fixture.db.prepare(&text).expect("SQL");
+        let ids = statement.query_map([], |row| row.get(0)).expect("rows");
+        let want: Vec<i64> = ids.collect::<Result<_, _>>().expect("ids");
+        assert_eq!(found, want, "{ours}");
+    }
+}
+
+#[test]
+fn a_new_process_finds_what_was_kept() {
+    let mut fixture = fixture(60_000, true);
+    let filter = "n > 1 and t ilike \"%PUG%\"";
+    let first = fixture.ours(filter);
+    // Dropped, it writes what waits.
+    drop(std::mem::take(&mut fixture.queries));
+    let folder = fixture.pack.folder().join("filters");
+    let names = || -> Vec<_> {
+        std::fs::read_dir(&folder).expect("kept").flatten().map(|entry| entry.path()).collect()
+    };
+    assert_eq!(names().len(), 1);
+    assert_eq!(fixture.ours(filter), first);
+    drop(std::mem::take(&mut fixture.queries));
+    // A damaged one is not believed.
+    std::fs::write(&names()[0], b"n > 1").expect("written");
+    assert_eq!(fixture.ours(filter), first);
+}
+
+#[test]
+fn a_damaged_column_is_no_wrong_answer() {
+    let fixture = fixture(5000, false);
+    let first = fixture.ours("n > 1");
+    let columns = fixture.pack.folder().join("columns");
+    let mut damaged = 0;
+    for folder in std::fs::read_dir(&columns).expect("packed").flatten() {
+        let path = folder.path().join("values");
+        let mut bytes = std::fs::read(&path).expect("a column");
+        bytes[17] ^= 1;
+        std::fs::write(&path, bytes).expect("written");
+        damaged += 1;
+    }
+    assert!(damaged > 0);
+    // Another process looks at the file; this one has it mapped.
+    let columns: Vec<String> =
+        fixture.schema.files.iter().filter(|f| f.is_listed()).map(|f| f.name.clone()).collect();
+    assert_eq!(columns, ["file"]);
+    let packs = Packs::new(fixture.catalog.clone(), fixture._home.path().join("cache"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().build().expect("a runtime");
+    let pack = runtime.block_on(packs.get(&fixture.of)).expect("a pack");
+    let fixture = Fixture { pack, queries: Queries::default(), ..fixture };
+    assert_eq!(fixture.ours("n > 1"), first, "packed anew");
+}
