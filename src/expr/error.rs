@@ -56,7 +56,9 @@ impl From<Error> for crate::error::Error {
 /// The message; where the text is known, two more lines: some of it, and carets.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
+        // Names in it are a stranger's, and a line of its own would look like ours.
+        let shown = |c: char| if c.is_control() { ' ' } else { c };
+        f.write_str(&self.message.chars().map(shown).collect::<String>())?;
         if self.text.is_empty() {
             return Ok(());
         }

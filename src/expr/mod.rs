@@ -36,5 +36,5 @@ pub use check::check;
 pub use directory::directory;
 pub use error::Error;
 pub use eval::{Columns, Fault, Ranked, Val, rank, rows};
-pub use lex::SLASH;
+pub use lex::{LONGEST, SLASH};
 pub use typed::{Column, Expr, Form, Key, Query, Target, Type};

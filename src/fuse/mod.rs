@@ -16,9 +16,10 @@ pub mod session;
 
 use std::ffi::OsStr;
 use std::io;
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
@@ -27,6 +28,7 @@ use fuser::{
     ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs,
     ReplyXattr, Request,
 };
+use lru::LruCache;
 use tokio::runtime::Handle;
 
 use crate::error::{Error, Kind, Result};
@@ -42,6 +44,9 @@ const BACKGROUND: u16 = 64;
 /// The longest path or cause in a log line: names may be as long as strangers like.
 const LONGEST_LINE: usize = 4096;
 
+/// Wrong names that are remembered, so that each is told once.
+const MOST_TOLD: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
+
 /// What `st_blksize` says: programs that heed it read a megabyte at a time.
 const BLOCK_SIZE: u32 = 1 << 20;
 
@@ -56,6 +61,8 @@ pub struct Door {
     owner: (u32, u32),
     /// Whether it answers for extended attributes.
     xattr: bool,
+    /// What was wrong as written and told in the log: shells ask for a name again and again.
+    told: Arc<Mutex<LruCache<String, ()>>>,
 }
 
 /// Who asked for what: the fields of a log line.
@@ -66,18 +73,21 @@ struct Call {
     ino: u64,
     name: Option<Box<OsStr>>,
     pid: u32,
+    told: Arc<Mutex<LruCache<String, ()>>>,
 }
 
 impl Door {
     /// Serves `vfs`; every file belongs to `owner`, as `(uid, gid)`. Without `xattr` the kernel is told
     /// once that there are no attributes, and asks for none again.
     pub fn new(vfs: Arc<Vfs>, runtime: Handle, owner: (u32, u32), xattr: bool) -> Self {
-        Self { vfs, runtime, owner, xattr }
+        let told = Arc::new(Mutex::new(LruCache::new(MOST_TOLD)));
+        Self { vfs, runtime, owner, xattr, told }
     }
 
     fn call(&self, op: &'static str, req: &Request, ino: INodeNo, name: Option<&OsStr>) -> Call {
         let name = name.map(Box::from);
-        Call { vfs: self.vfs.clone(), op, ino: ino.0, name, pid: req.pid() }
+        let (vfs, told) = (self.vfs.clone(), self.told.clone());
+        Call { vfs, op, ino: ino.0, name, pid: req.pid(), told }
     }
 
     /// Gives the answer now, or in a task that takes the reply along.
@@ -127,11 +137,23 @@ impl Call {
         }
         // Names come from strangers and logs are read in terminals.
         let (op, pid, path) = (self.op, self.pid, visible(&path, LONGEST_LINE));
-        let cause = visible(&error.to_string(), LONGEST_LINE);
+        // What is wrong with a filter comes with a line that shows where.
+        let lines = error.to_string();
+        let lines: Vec<String> = lines.lines().map(|line| visible(line, LONGEST_LINE)).collect();
+        let cause = lines.join("\n");
         match error.kind() {
+            Kind::Invalid if self.is_told(&path, &cause) => {}
             Kind::Missing => tracing::debug!("{op} `{path}` for process {pid}: {cause}"),
             _ => tracing::warn!("{op} `{path}` for process {pid}: {cause}"),
         }
+    }
+}
+
+impl Call {
+    /// Whether this was told before; from now on it is.
+    fn is_told(&self, path: &str, cause: &str) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(|e| e.into_inner());
+        told.put(format!("{path}\0{cause}"), ()).is_some()
     }
 }
 

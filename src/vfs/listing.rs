@@ -80,7 +80,7 @@ impl Listing {
     ) -> Result<Self> {
         let (own, up) = (place.view.own, place.view.up);
         if let Some(dir) = place.top() {
-            return Ok(Self::files(vfs, (own, up), place, dir, heads));
+            return Self::files(vfs, (own, up), place, dir, heads);
         }
         heads.extend(place.columns()?.into_iter().map(|(column, directory)| {
             let inode = Inode::Column(place.slot, column);
@@ -97,7 +97,11 @@ impl Listing {
         place: &Place,
         dir: Dir,
         heads: Vec<(Vec<u8>, Attr)>,
-    ) -> Self {
+    ) -> Result<Self> {
+        // Here and not while it is listed, for that may be on a thread that must not wait.
+        if let (Some(set), None) = (place.set(), place.ranking()) {
+            place.pack.entries(set)?;
+        }
         let (vfs_of, place_of) = (vfs.clone(), place.clone());
         let body = match place.ranking().cloned() {
             Some(ranking) => {
@@ -105,7 +109,7 @@ impl Listing {
             }
             None => Body::Files { vfs: vfs_of, place: place_of, dir },
         };
-        Self::of(vfs, own, up, heads, Some(body))
+        Ok(Self::of(vfs, own, up, heads, Some(body)))
     }
 
     /// `_views/rows`.

@@ -355,12 +355,12 @@ impl Vfs {
             }
             Inode::Column(slot, column) => self.with_place(number, slot, move |vfs, place| {
                 let dir = place.root(number, column)?;
-                Ok(Listing::files(vfs, (inode, place.view.own), place, dir, Vec::new()))
+                Listing::files(vfs, (inode, place.view.own), place, dir, Vec::new())
             }),
             Inode::Dir(slot, depth, first) => self.with_place(number, slot, move |vfs, place| {
                 let dir = place.dir(depth, first)?;
                 let up = place.inode(place.pack.parent(dir)?);
-                Ok(Listing::files(vfs, (inode, up), place, dir, Vec::new()))
+                Listing::files(vfs, (inode, up), place, dir, Vec::new())
             }),
             Inode::Views(slot) => self.list_views(number, slot),
             Inode::Rows(slot) => {
