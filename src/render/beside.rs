@@ -33,7 +33,10 @@ pub fn views(name: &str, schema: &Schema) -> String {
          python -c 'from datasets import load_dataset; print(load_dataset(\"imagefolder\", data_dir=\"hf\"))'\n\n\
          Without such a column, Hugging Face still makes splits of directories and files that are called `train`, `test`,\n\
          `val` and the like, and finds no columns for them. Then say `data_files={{\"train\": \"hf/**\"}}` in place of\n\
-         `data_dir`.\n",
+         `data_dir`.\n\n\
+         ## q/\n\n\
+         Query directories by short names, for programs that take `*` or `[` in a path for a pattern. `dcfs path` makes them;\n\
+         the `_README.md` of each says which filter it is. Any filter is a directory by itself, wherever files are.\n",
         text(name),
         columns(schema),
     )

@@ -31,6 +31,7 @@ pub enum Test<'a> {
     Bools(&'a [[u8; 8]], Valid<'a>),
     /// Whole numbers from one to another, both included.
     Range(&'a [[u8; 8]], Valid<'a>, i64, i64),
+    Narrow(&'a [[u8; 4]], Valid<'a>, i64, i64),
     Floats(&'a [[u8; 8]], Valid<'a>, Comparison, f64),
     /// The answer for every word: 1 is yes, 2 NULL; and for NULL.
     Words(&'a [[u8; 2]], Valid<'a>, Vec<u8>, Option<bool>),
@@ -200,9 +201,9 @@ impl<'a> Binder<'a> {
                 _ => Test::IsNull(node(of)?),
             },
             Expr::IsAbsent(tag) => match self.packed(tag, instead) {
-                Packed::Ints(values, valid) => {
-                    let is_zero = Test::Range(values, Valid::ALL, 0, 0);
-                    Test::Not(Test::And(vec![Test::Valid(valid), is_zero]).into())
+                Packed::Ints(values, valid) => absent(valid, Test::Range(values, Valid::ALL, 0, 0)),
+                Packed::Narrow(values, valid) => {
+                    absent(valid, Test::Narrow(values, Valid::ALL, 0, 0))
                 }
                 _ => Test::Constant(Some(true)),
             },
@@ -351,8 +352,9 @@ impl Test<'_> {
     fn cost(&self) -> u32 {
         match self {
             Self::Constant(_) => 0,
-            Self::Valid(_) | Self::Bools(..) | Self::Range(..) | Self::Floats(..) => 1,
-            Self::Words(..) | Self::Equal(..) => 2,
+            Self::Valid(_) | Self::Bools(..) | Self::Narrow(..) => 1,
+            Self::Range(..) | Self::Floats(..) => 2,
+            Self::Words(..) | Self::Equal(..) => 3,
             Self::Search(..) => 10,
             Self::Not(of) => of.cost(),
             Self::And(terms) | Self::Or(terms) => {
@@ -362,6 +364,11 @@ impl Test<'_> {
             _ => 50,
         }
     }
+}
+
+/// That an Optional model is not there: its tag is NULL or not 0.
+fn absent<'a>(valid: Valid<'a>, is_zero: Test<'a>) -> Test<'a> {
+    Test::Not(Test::And(vec![Test::Valid(valid), is_zero]).into())
 }
 
 fn constant(value: &Value) -> Val<'static> {
@@ -385,6 +392,14 @@ fn beside<'a>(column: Packed<'a>, comparison: Comparison, value: &Value) -> Opti
         }
         (Packed::Ints(values, valid), Val::Real(x)) => {
             let range = |low, high| Test::Range(values, valid, low, high);
+            Some(between_ints(comparison, *x, range))
+        }
+        (Packed::Narrow(values, valid), Val::Int(n)) => {
+            let range = |low, high| Test::Narrow(values, valid, low, high);
+            Some(ints(comparison, *n, range))
+        }
+        (Packed::Narrow(values, valid), Val::Real(x)) => {
+            let range = |low, high| Test::Narrow(values, valid, low, high);
             Some(between_ints(comparison, *x, range))
         }
         (Packed::Floats(values, valid), Val::Real(x)) => {

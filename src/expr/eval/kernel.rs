@@ -41,12 +41,15 @@ impl Block {
 #[inline]
 fn each<const N: usize>(values: &[[u8; N]], is: impl Fn([u8; N]) -> bool) -> Bits {
     let mut bits = Bits::NONE;
-    for (word, values) in bits.0.iter_mut().zip(values.chunks(64)) {
+    let (whole, rest) = values.as_chunks::<64>();
+    let (words, last) = bits.0.split_at_mut(whole.len());
+    for (word, values) in words.iter_mut().zip(whole) {
+        *word = gathered(&values.map(|value| u8::from(is(value))));
+    }
+    if let Some(last) = last.first_mut().filter(|_| !rest.is_empty()) {
         let mut flags = [0_u8; 64];
-        for (flag, value) in flags.iter_mut().zip(values) {
-            *flag = u8::from(is(*value));
-        }
-        *word = gathered(&flags);
+        flags.iter_mut().zip(rest).for_each(|(flag, value)| *flag = u8::from(is(*value)));
+        *last = gathered(&flags);
     }
     bits
 }
@@ -68,6 +71,17 @@ pub fn in_range(values: &[[u8; 8]], low: i64, high: i64) -> Bits {
     }
     let span = high.wrapping_sub(low) as u64;
     each(values, |value| i64::from_le_bytes(value).wrapping_sub(low) as u64 <= span)
+}
+
+/// The same of 32 bits.
+pub fn in_narrow_range(values: &[[u8; 4]], low: i64, high: i64) -> Bits {
+    let clamped = |end: i64| i32::try_from(end.clamp(i32::MIN.into(), i32::MAX.into())).ok();
+    let (Some(from), Some(to)) = (clamped(low), clamped(high)) else { return Bits::NONE };
+    if low > high || low > i32::MAX.into() || high < i32::MIN.into() {
+        return Bits::NONE;
+    }
+    let span = to.wrapping_sub(from) as u32;
+    each(values, |value| i32::from_le_bytes(value).wrapping_sub(from) as u32 <= span)
 }
 
 /// Floats beside a constant.
@@ -190,7 +204,11 @@ mod tests {
             let bytes: Vec<[u8; 8]> = values.iter().map(|v| v.to_le_bytes()).collect();
             let found: Vec<usize> = in_range(&bytes, a, b).iter().collect();
             let want: Vec<usize> = (0..values.len()).filter(|i| (a..=b).contains(&values[*i])).collect();
-            prop_assert_eq!(found, want);
+            prop_assert_eq!(&found, &want);
+            let narrow: Vec<[u8; 4]> = values.iter().map(|v| (*v as i32).to_le_bytes()).collect();
+            prop_assert_eq!(in_narrow_range(&narrow, a, b).iter().collect::<Vec<_>>(), want);
+            prop_assert_eq!(in_narrow_range(&narrow, i64::MIN, i64::MAX).count(), values.len());
+            prop_assert!(in_narrow_range(&narrow, 1 << 40, i64::MAX).is_empty());
         }
 
         #[test]

@@ -118,6 +118,10 @@ fn read<'a>(column: &Packed<'a>, block: Block, wanted: &Bits) -> Result<Values<'
             let values = block.of(values)?;
             each(block, &there(valid), |row| Ok(Val::Int(i64::from_le_bytes(values[row]))))
         }
+        Packed::Narrow(values, valid) => {
+            let values = block.of(values)?;
+            each(block, &there(valid), |row| Ok(Val::Int(i32::from_le_bytes(values[row]).into())))
+        }
         Packed::Floats(values, valid) => {
             let values = block.of(values)?;
             each(block, &there(valid), |row| {

@@ -30,6 +30,10 @@ impl Test<'_> {
                 let yes = kernel::in_range(block.of(values)?, *low, *high);
                 Truth::of(&yes, &block.valid(valid), &block.all())
             }
+            Self::Narrow(values, valid, low, high) => {
+                let yes = kernel::in_narrow_range(block.of(values)?, *low, *high);
+                Truth::of(&yes, &block.valid(valid), &block.all())
+            }
             Self::Floats(values, valid, comparison, than) => {
                 let yes = kernel::floats(block.of(values)?, *comparison, *than);
                 Truth::of(&yes, &block.valid(valid), &block.all())

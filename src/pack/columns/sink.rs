@@ -1,7 +1,7 @@
 //! From pieces to the files of a column.
 //!
-//! What is stored depends on what comes: texts are numbered as long as few are different, vectors are
-//! single precision as long as that loses nothing. Where it turns out otherwise, what was written is
+//! What is stored depends on what comes: texts are numbered as long as few are different, whole numbers
+//! have 32 bits and vectors single precision as long as that loses nothing. Where it turns out otherwise, what was written is
 //! read back once and written anew.
 
 use std::collections::HashMap;
@@ -49,7 +49,8 @@ pub struct Written {
 /// The values, by how they are stored.
 enum Values {
     None,
-    Numbers(Output, Kind),
+    Floats(Output),
+    Ints(IntWriter),
     Bools(BitWriter),
     Words(Words),
     Texts(TextWriter),
@@ -61,8 +62,8 @@ impl Sink {
     pub fn new(form: Form, folder: &Path) -> Result<Self, Error> {
         let values = match form {
             Form::Presence => Values::None,
-            Form::Int | Form::Time => Values::Numbers(create(folder, part::VALUES)?, Kind::Ints),
-            Form::Float => Values::Numbers(create(folder, part::VALUES)?, Kind::Floats),
+            Form::Int | Form::Time => Values::Ints(IntWriter::new(folder)?),
+            Form::Float => Values::Floats(create(folder, part::VALUES)?),
             Form::Bool => Values::Bools(BitWriter::new(create(folder, part::VALUES)?)),
             Form::Text => Values::Words(Words::new(folder)?),
             Form::Vector => Values::Vectors(VectorWriter::new(folder)?),
@@ -77,7 +78,8 @@ impl Sink {
         self.odd += piece.odd;
         match &mut self.values {
             Values::None => {}
-            Values::Numbers(out, _) => {
+            Values::Ints(ints) => ints.take(&piece)?,
+            Values::Floats(out) => {
                 piece.numbers.iter().try_for_each(|number| out.put(&number.to_le_bytes()))?;
             }
             Values::Bools(bits) => bits.put(&piece.bools)?,
@@ -100,10 +102,11 @@ impl Sink {
         let mut width = 0;
         let kind = match self.values {
             Values::None => Kind::Presence,
-            Values::Numbers(out, kind) => {
+            Values::Floats(out) => {
                 keep(&mut files, part::VALUES, out)?;
-                kind
+                Kind::Floats
             }
+            Values::Ints(ints) => ints.finish(&mut files)?,
             Values::Bools(bits) => {
                 keep(&mut files, part::VALUES, bits.finish()?.0)?;
                 Kind::Bools
@@ -281,6 +284,55 @@ impl TextWriter {
     }
 }
 
+/// Whole numbers, narrow as long as all fit.
+struct IntWriter {
+    folder: PathBuf,
+    out: Output,
+    is_wide: bool,
+}
+
+impl IntWriter {
+    fn new(folder: &Path) -> Result<Self, Error> {
+        let out = create(folder, part::VALUES)?;
+        Ok(Self { folder: folder.to_path_buf(), out, is_wide: false })
+    }
+
+    fn take(&mut self, piece: &Piece) -> Result<(), Error> {
+        let fits = |number: &u64| i32::try_from(*number as i64).is_ok();
+        if !self.is_wide && !piece.numbers.iter().all(fits) {
+            self.is_wide = true;
+            let wide = |bytes: [u8; 4]| i64::from(i32::from_le_bytes(bytes)).to_le_bytes();
+            rewrite(&self.folder, &mut self.out, wide)?;
+        }
+        match self.is_wide {
+            true => piece.numbers.iter().try_for_each(|n| self.out.put(&n.to_le_bytes())),
+            false => {
+                piece.numbers.iter().try_for_each(|n| self.out.put(&(*n as i32).to_le_bytes()))
+            }
+        }
+    }
+
+    fn finish(self, files: &mut Sums) -> Result<Kind, Error> {
+        keep(files, part::VALUES, self.out)?;
+        Ok(if self.is_wide { Kind::Ints } else { Kind::Narrow })
+    }
+}
+
+/// Writes the values so far anew, each twice as wide.
+fn rewrite(
+    folder: &Path,
+    out: &mut Output,
+    wide: impl Fn([u8; 4]) -> [u8; 8],
+) -> Result<(), Error> {
+    let (values, aside) = (folder.join(part::VALUES), folder.join("narrow"));
+    fs::rename(&values, &aside).map_err(Error::write(&values))?;
+    let narrow = std::mem::replace(out, create(folder, part::VALUES)?);
+    let (file, _) = narrow.finish()?;
+    let map = Map::of(&file, &aside)?;
+    map.as_ref().as_chunks().0.iter().try_for_each(|bytes| out.put(&wide(*bytes)))?;
+    remove(folder, "narrow")
+}
+
 /// Vectors of the length of the first; others are no value.
 struct VectorWriter {
     folder: PathBuf,
@@ -338,27 +390,14 @@ impl VectorWriter {
     fn put(&mut self, vector: &[f64]) -> Result<(), Error> {
         let is_single = |x: &f64| f64::from(*x as f32) == *x;
         if !self.is_double && !vector.iter().all(is_single) {
-            self.widen()?;
+            self.is_double = true;
+            let wide = |bytes: [u8; 4]| f64::from(f32::from_le_bytes(bytes)).to_le_bytes();
+            rewrite(&self.folder, &mut self.out, wide)?;
         }
         match self.is_double {
             true => vector.iter().try_for_each(|x| self.out.put(&x.to_le_bytes())),
             false => vector.iter().try_for_each(|x| self.out.put(&(*x as f32).to_le_bytes())),
         }
-    }
-
-    /// Writes all anew in double precision.
-    fn widen(&mut self) -> Result<(), Error> {
-        self.is_double = true;
-        let old = self.folder.join(part::VALUES);
-        let aside = self.folder.join("single");
-        fs::rename(&old, &aside).map_err(Error::write(&old))?;
-        let single = std::mem::replace(&mut self.out, create(&self.folder, part::VALUES)?);
-        let (file, _) = single.finish()?;
-        let map = Map::of(&file, &aside)?;
-        for number in map.as_ref().as_chunks::<4>().0 {
-            self.out.put(&f64::from(f32::from_le_bytes(*number)).to_le_bytes())?;
-        }
-        remove(&self.folder, "single")
     }
 
     fn finish(self, files: &mut Sums) -> Result<Kind, Error> {

@@ -16,7 +16,7 @@ use crate::pack::map::Map;
 use crate::pack::output::{Output, Sums};
 
 /// Moves with every change of what the files hold.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Its file.
 const FILE: &str = "manifest.json";
@@ -31,6 +31,7 @@ const CHECKED_AT_OPEN: u64 = 16 << 20;
 pub enum Kind {
     Presence,
     Ints,
+    Narrow,
     Floats,
     Bools,
     Texts,
@@ -153,6 +154,7 @@ impl Stored {
         match self.kind {
             Kind::Presence => Packed::Presence(valid),
             Kind::Ints => Packed::Ints(eights, valid),
+            Kind::Narrow => Packed::Narrow(values.as_chunks().0, valid),
             Kind::Floats => Packed::Floats(eights, valid),
             Kind::Bools => Packed::Bools(eights, valid),
             Kind::Texts => Packed::Texts(texts, valid),
