@@ -191,7 +191,10 @@ class Arithmetic(Node):
 
 
 class Concat(Node):
-    """Strings put together: `+` or `concat` in DataChain."""
+    """Strings put together: `concat` in DataChain, or `+` between a column and a literal.
+
+    Between two columns `+` is that of numbers, unless it stands outside of any `&` and `func`.
+    """
 
     level = CONCAT
 
@@ -273,7 +276,8 @@ class In(Node):
         self.value, self.items, self.negated = value, items, negated
 
     def dcfs(self, pen):
-        items = ", ".join(item.value if is_bare(item) else pen.put(item, OR) for item in self.items)
+        bare = isinstance(self.value, Column)
+        items = ", ".join(item.value if bare and is_bare(item) else pen.put(item, OR) for item in self.items)
         return f"{pen.put(self.value, EQUAL + 1)} {pen.word('not in' if self.negated else 'in')} ({items})"
 
     def datachain(self):
@@ -561,6 +565,7 @@ class Maker:
         return Arithmetic(operator, left, right)
 
     def length(self):
+        """An integer that is somewhere inside: a length, an item."""
         return self.pick(
             lambda: Call("length({0})", "sql.string.length({0})", "func.string.length({0})", self.column(STRINGS, MAYBE_STRINGS)),
             lambda: Call("length({0})", "sql.string.length({0})", None, self.text(1)),
@@ -568,6 +573,7 @@ class Maker:
             self.pieces,
             lambda: self.item(self.column(INT_LISTS)),
             lambda: self.item(Column("flat")),
+            lambda: self.spot("x"),
         )
 
     def pieces(self):
@@ -632,7 +638,7 @@ class Maker:
 
     def concat(self, depth):
         left, right = self.text(depth - 1), self.pick(self.text_literal, lambda: self.column(STRINGS, MAYBE_STRINGS))
-        return Concat(left, right, plus=isinstance(left, Column) and self.chance(0.7))
+        return Concat(left, right, plus=isinstance(left, Column) and isinstance(right, Literal))
 
     def change(self, depth):
         return self.pick(
@@ -649,6 +655,7 @@ class Maker:
         return self.pick(
             lambda: self.item(Column("tags")),
             lambda: self.item(self.split()),
+            lambda: self.spot("text"),
             lambda: Call(f"{name}({{0}}, {{1}})", f"sql.conditional.{name}({{0}}, {{1}})", None, self.text(depth - 1), self.text(depth - 1)),
             lambda: Call("coalesce({0}, {1})", "sa.func.coalesce({0}, {1})", None, self.text(depth - 1), self.text_literal()),
         )
@@ -694,14 +701,17 @@ class Maker:
         value = self.json()
         return self.pick(
             lambda: Compare(self.operator(), value, self.json_literal()),
+            lambda: Compare(self.operator(), value, self.column(INTS, FLOATS, STRINGS, BOOLS)),
             lambda: In(value, [self.json_literal() for _ in range(3)], self.chance(0.3)),
             lambda: IsNull(value, self.chance(0.5)),
             lambda: Match(self.rng.choice(["like", "ilike"]), value, self.like(), self.chance(0.3)),
         )
 
+    def spot(self, field):
+        """A field of a model in a list."""
+        return Json(Column("info.spots"), [self.rng.choice([0, 1]), field])
+
     def json(self):
-        if self.chance(0.2):
-            return Json(Column("info.spots"), [self.rng.choice([0, 1]), self.rng.choice(["x", "text"])])
         return Json(Column("meta"), self.rng.choice(JSON_PATHS))
 
     def json_literal(self):

@@ -31,7 +31,7 @@ PATHS = [
     "dir.d/x.tar.gz", "dir.d/noext", "noext", ".hidden", "dir/.hidden", "dir/.hidden.txt", "dot.", "dir/two..dots", "...x",
     "50%.txt", "a_b.txt", "a*b.txt", "[x].txt", "dir/[x]/y.txt", "sp ace/f ile.txt", "\u00c9t\u00e9/\u00e9t\u00e9.JPG",
     "\u00e9t\u00e9/\u00c9T\u00c9.jpg", "\u65e5\u672c/\u65e5\u672c.png", "\U0001f600.gif", "q'uo\"te.txt", "new\nline.txt", "back\\slash.txt",
-    "x/y/z", "x/y/x/y.y", "-rf", "a.b/c", "jpg", "gz.gz",
+    "x/y/z", "x/y/x/y.y", "-rf", "a.b/c", "jpg", "gz.gz", "dir/...x", "a...b", "dir/a..", "dir/..x", ".a.", "a//b..c", "dir/.../x",
 ]  # fmt: skip
 
 TIMES = [

@@ -53,12 +53,15 @@ def difference(version, answer):
     """What is wrong with the rows of a filter; `None` where they are DataChain's."""
     wanted = set(answer["rows"])
     try:
-        found = set(rows_of(version, answer["text"]))
+        found = rows_of(version, answer["text"])
     except OSError as error:
-        return f"dcfs: {error.strerror}; DataChain: {len(wanted)} rows"
-    if found == wanted:
+        return f"dcfs: {error.strerror}; DataChain: {some(wanted)}"
+    if set(found) == wanted:
         return None
-    return f"only in dcfs: {some(found - wanted)}\nonly in DataChain: {some(wanted - found)}"
+    row = next(iter(found.keys() ^ wanted))
+    shown = (found.get(row) or rows_of(version, f"sys__id = {row}")[row]).items()
+    used = {name: value for name, value in shown if name.split(".")[0] in answer["text"]}
+    return f"only in dcfs: {some(found.keys() - wanted)}\nonly in DataChain: {some(wanted - found.keys())}\n{row}: {used}"
 
 
 def some(rows):
