@@ -29,9 +29,9 @@ def start(script, folder, *arguments, **popen):
     )
 
 
-def run(name, folder, *arguments):
+def run(name, folder, *arguments, timeout=180):
     """Runs `scripts/<name>.py` in `folder` to its end; what it printed is in the failure."""
     script = SCRIPTS / f"{name}.py"
     process = start(script, folder, *arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    output, _ = process.communicate(timeout=180)
+    output, _ = process.communicate(timeout=timeout)
     assert process.returncode == 0, f"{script}:\n{output}"
