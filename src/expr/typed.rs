@@ -160,7 +160,12 @@ impl Part {
         let dot = name.iter().rposition(|b| *b == b'.');
         match self {
             Self::Name => name,
-            Self::Parent => slash.map_or(b"", |at| &path[..at]),
+            Self::Parent => {
+                let above = slash.map_or(&b""[..], |at| &path[..at]);
+                // DataChain cuts every slash at the end: `a//b` is in `a`.
+                let end = above.iter().rposition(|b| *b != b'/').map_or(0, |at| at + 1);
+                &above[..end]
+            }
             Self::Ext => dot.map_or(b"", |at| &name[at + 1..]),
             Self::Stem => dot.map_or(name, |at| &name[..at]),
         }
@@ -313,5 +318,28 @@ impl Query {
     /// Whether it is only a set of rows: a condition, without order and number.
     pub fn is_plain(&self) -> bool {
         self.order.is_empty() && self.limit.is_none() && self.offset == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `datachain.func.path` answers in 0.62.
+    #[test]
+    fn parts_of_paths_are_those_of_datachain() {
+        let cases = [
+            ("a/b/c", ["c", "c", "", "a/b"]),
+            ("x.tar.gz", ["x.tar.gz", "x.tar", "gz", ""]),
+            ("d/.hidden", [".hidden", "", "hidden", "d"]),
+            ("a//b..c", ["b..c", "b.", "c", "a"]),
+            ("//x", ["x", "x", "", ""]),
+            ("a/", ["", "", "", "a"]),
+            ("", ["", "", "", ""]),
+        ];
+        for (path, want) in cases {
+            let found = Part::ALL.map(|part| part.of(path.as_bytes()));
+            assert_eq!(found, want.map(str::as_bytes), "{path}");
+        }
     }
 }
