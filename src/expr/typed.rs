@@ -160,16 +160,17 @@ impl Part {
         let dot = name.iter().rposition(|b| *b == b'.');
         match self {
             Self::Name => name,
-            Self::Parent => {
-                let above = slash.map_or(&b""[..], |at| &path[..at]);
-                // DataChain cuts every slash at the end: `a//b` is in `a`.
-                let end = above.iter().rposition(|b| *b != b'/').map_or(0, |at| at + 1);
-                &above[..end]
-            }
+            Self::Parent => without_end(slash.map_or(b"", |at| &path[..at]), b'/'),
             Self::Ext => dot.map_or(b"", |at| &name[at + 1..]),
-            Self::Stem => dot.map_or(name, |at| &name[..at]),
+            Self::Stem => without_end(dot.map_or(name, |at| &name[..at]), b'.'),
         }
     }
+}
+
+/// A text without the `byte`s at its end: DataChain cuts all of them, so that `a//b` is in `a`.
+fn without_end(text: &[u8], byte: u8) -> &[u8] {
+    let end = text.iter().rposition(|b| *b != byte).map_or(0, |at| at + 1);
+    &text[..end]
 }
 
 impl Metric {
@@ -332,7 +333,9 @@ mod tests {
             ("a/b/c", ["c", "c", "", "a/b"]),
             ("x.tar.gz", ["x.tar.gz", "x.tar", "gz", ""]),
             ("d/.hidden", [".hidden", "", "hidden", "d"]),
-            ("a//b..c", ["b..c", "b.", "c", "a"]),
+            ("a//b..c", ["b..c", "b", "c", "a"]),
+            ("a..", ["a..", "a", "", ""]),
+            ("d/...x", ["...x", "", "x", "d"]),
             ("//x", ["x", "x", "", ""]),
             ("a/", ["", "", "", "a"]),
             ("", ["", "", "", ""]),
