@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit e2e test-loaders bench soak build release install setup clean
+.PHONY: help demo test lint unit e2e test-loaders bench soak build release install setup clean fuzz
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 PYTHON := .venv/bin/python
@@ -10,6 +10,7 @@ PREFIX ?= /usr/local
 SBIN ?= /sbin
 UNITS ?= $(PREFIX)/lib/systemd/system
 SOAK_SECONDS ?= 1800
+FUZZ_SECONDS ?= 60
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,7 +20,7 @@ demo: ## Mount a small catalog made by DataChain, and look around (in ./demo)
 	@cargo build --release
 	@tests/demo/run $(TARGET)/release/dcfs demo
 
-test: setup lint unit e2e ## Everything that must hold: style, unit tests, real mounts
+test: setup lint unit e2e fuzz ## Everything that must hold: style, unit tests, real mounts, a minute of fuzzing
 
 lint: ## Formatting, clippy and rustdoc without a warning
 	cargo fmt --check
@@ -31,6 +32,9 @@ unit: ## The tests in Rust
 
 e2e: setup build ## The binary against real DataChain, kernels and servers
 	DCFS_BIN=$(TARGET)/debug/dcfs $(PYTHON) -m pytest -c tests/python/pytest.ini tests/python $(PYTEST)
+
+fuzz: setup ## Random texts as filters, for FUZZ_SECONDS
+	tests/fuzz/run $(FUZZ_SECONDS)
 
 test-loaders: build ## torchvision and Hugging Face on a mount (installs gigabytes into .venv-loaders)
 	@tests/setup loaders

@@ -70,6 +70,6 @@ fn trouble(name: &str) -> Option<&'static str> {
 fn mountpoint(catalog: &Path) -> Option<PathBuf> {
     let catalog = std::fs::canonicalize(catalog).ok()?;
     let all = mounts::all().ok()?;
-    let ours = all.into_iter().filter(|mount| mount.is_dcfs() && mount.catalog() == catalog);
-    ours.last().map(|mount| mount.mountpoint)
+    let is_ours = |mount: &mounts::Mount| mount.is_dcfs() && mount.catalog() == catalog;
+    all.into_iter().rfind(is_ours).map(|mount| mount.mountpoint)
 }

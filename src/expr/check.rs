@@ -322,14 +322,14 @@ impl Checker<'_> {
             Function::Lower | Function::Upper | Function::Replace => strings(nodes),
             Function::Split => {
                 let mut found: Vec<Expr> = strings(&nodes[..2])?;
-                found.extend(nodes.get(2).map(|node| whole(node)).transpose()?);
+                found.extend(nodes.get(2).map(whole).transpose()?);
                 Ok(found)
             }
             Function::Length => Ok(vec![self.measured(&nodes[0])?]),
             Function::Abs => Ok(vec![self.number(&nodes[0])?]),
             Function::Round => {
                 let mut found = vec![self.number(&nodes[0])?];
-                found.extend(nodes.get(1).map(|node| whole(node)).transpose()?);
+                found.extend(nodes.get(1).map(whole).transpose()?);
                 Ok(found)
             }
             Function::Greatest | Function::Least | Function::Coalesce => self.alike(nodes),

@@ -69,8 +69,8 @@ impl fmt::Display for Error {
 
 /// As much of the text as a line takes, the columns before the place, and those of the place.
 fn excerpt(text: &str, span: &Span) -> (String, usize, usize) {
-    let start = text.floor_char_boundary(span.start);
-    let end = text.floor_char_boundary(span.end).max(start);
+    let start = boundary(text, span.start);
+    let end = boundary(text, span.end).max(start);
     let widths = |part: &str| part.chars().map(width).sum::<usize>();
     // Where all does not fit, the place begins a third into the line.
     let mut from = 0;
@@ -95,6 +95,11 @@ fn excerpt(text: &str, span: &Span) -> (String, usize, usize) {
     let before = widths(&text[from..start]);
     let marked = widths(&text[start..end]).max(1).min((WIDTH + 1).saturating_sub(before).max(1));
     (line, before, marked)
+}
+
+/// The last place between two characters that is not past `at`.
+fn boundary(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
 fn width(c: char) -> usize {

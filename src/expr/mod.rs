@@ -8,11 +8,11 @@
 //! | file | what lives there |
 //! |---|---|
 //! | [`lex`], [`parse`], [`syntax`] | from text to a tree |
-//! | [`names`], [`check`], [`function`], [`typed`] | from a tree to a meaning |
-//! | [`print`] | the one printed form of a meaning |
+//! | [`names`], [`mod@check`], [`function`], [`typed`] | from a tree to a meaning |
+//! | [`mod@print`] | the one printed form of a meaning |
 //! | [`packed`], [`eval`] | columns as buffers; the rows that a meaning holds for |
 //! | [`wild`], [`regexp`] | LIKE and GLOB; Python's regular expressions |
-//! | [`directory`] | which names of a directory are filters |
+//! | [`mod@directory`] | which names of a directory are filters |
 //! | [`error`] | messages with a caret |
 //!
 //! Pure: no catalog, no disk, no clock.

@@ -326,7 +326,8 @@ impl<'a> Binder<'a> {
             }
             Expr::Call(function, arguments) => {
                 let counted = match arguments[0].kind() {
-                    Type::List(_) | Type::Json => ValueType::Json,
+                    Type::List(item) => ValueType::List(item.clone().into()),
+                    Type::Json => ValueType::Json,
                     _ => ValueType::Text,
                 };
                 Node::Call(*function, self.nodes(arguments, instead)?, counted)

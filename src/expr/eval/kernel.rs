@@ -125,7 +125,7 @@ pub fn equal(texts: &Texts<'_>, block: Block, wanted: &[u8]) -> Result<Bits, Fau
 /// Finds a text in many rows at once.
 #[derive(Clone, Debug)]
 pub enum Searcher {
-    Exact(Finder<'static>),
+    Exact(Box<Finder<'static>>),
     /// Whatever the case of the letters A to Z.
     Folded(Regex),
 }
@@ -137,7 +137,7 @@ impl Searcher {
             return None;
         }
         if !folds || !wanted.iter().any(u8::is_ascii_alphabetic) {
-            return Some(Self::Exact(Finder::new(wanted).into_owned()));
+            return Some(Self::Exact(Finder::new(wanted).into_owned().into()));
         }
         let escaped: String = wanted.iter().map(|byte| format!("\\x{byte:02x}")).collect();
         let regex = RegexBuilder::new(&escaped).unicode(false).case_insensitive(true).build();

@@ -9,10 +9,10 @@
 //! | [`bits`] | the rows of one block; three-valued logic |
 //! | [`bind`] | from a filter and its columns to loops and look-ups |
 //! | [`kernel`] | the loops over whole columns |
-//! | [`test`], [`node`] | conditions and values of one block |
+//! | [`mod@test`], [`node`] | conditions and values of one block |
 //! | [`value`], [`number`], [`dig`] | one value, numbers as SQLite counts, values inside JSON |
 //! | [`distance`] | vectors |
-//! | [`rank`] | rows in order |
+//! | [`mod@rank`] | rows in order |
 
 mod bind;
 mod bits;

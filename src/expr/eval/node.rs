@@ -237,10 +237,11 @@ fn pick<'v>(a: Val<'v>, b: Val<'v>, greatest: bool) -> Val<'v> {
 /// Items of a list, or characters up to the first NUL.
 fn length(value: &Val<'_>, of: &ValueType) -> Option<i64> {
     let text = value.text()?;
-    if *of == ValueType::Json
-        && let Some(items) = dig::length(text)
-    {
-        return Some(items);
+    match (of, dig::length(text)) {
+        (ValueType::List(_), items) => return items,
+        // What JSON holds may be a string as well.
+        (ValueType::Json, Some(items)) => return Some(items),
+        _ => {}
     }
     let seen = memchr::memchr(0, text).map_or(text, |end| &text[..end]);
     // Bytes that go on with a character are not counted.

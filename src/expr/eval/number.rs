@@ -274,7 +274,7 @@ mod tests {
             // Python: 9007199254740993 / 3 and (2**63 - 1) / (2**62 + 1)
             (Int(9_007_199_254_740_993), Int(3), Some(3_002_399_751_580_331.0)),
             (Int(i64::MAX), Int(i64::MAX), Some(1.0)),
-            (Int(i64::MIN), Int(-1), Some(9.223_372_036_854_775_808e18)),
+            (Int(i64::MIN), Int(-1), Some(-(i64::MIN as f64))),
         ];
         for (a, b, want) in cases {
             assert_eq!(arithmetic(Arithmetic::Divide, a, b), want.map(Real), "{a:?} / {b:?}");
