@@ -37,4 +37,5 @@ pub use directory::directory;
 pub use error::Error;
 pub use eval::{Columns, Fault, Ranked, Val, rank, rows};
 pub use lex::{LONGEST, SLASH};
+pub use syntax::Match;
 pub use typed::{Column, Expr, Form, Key, Query, Target, Type};

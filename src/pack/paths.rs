@@ -8,6 +8,7 @@
 //! crate `fst` may panic on them, which [`super::Pack`] catches.
 
 use std::fmt;
+use std::ops::Range;
 
 use fst::IntoStreamer;
 use fst::raw::{Fst, Node, Stream, Transition};
@@ -133,6 +134,21 @@ impl Paths {
             return Ok(Some(Found::File(entry)));
         }
         Ok(self.step(&at, SEPARATOR)?.map(|below| Found::Dir(below.first())))
+    }
+
+    /// The entries whose keys begin with these bytes.
+    pub fn beginning_with(&self, bytes: &[u8]) -> Result<Range<u32>, Error> {
+        let mut at = self.root();
+        if self.count == 0 {
+            return Ok(0..0);
+        }
+        for byte in bytes {
+            match self.step(&at, *byte)? {
+                Some(next) => at = next,
+                None => return Ok(0..0),
+            }
+        }
+        Ok(at.first()..self.last_below(at)?.checked_add(1).ok_or_else(nowhere)?)
     }
 
     /// The last entry below `place`, itself included.

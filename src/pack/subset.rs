@@ -11,6 +11,7 @@ use roaring::RoaringBitmap;
 use super::column::ColumnReader;
 use super::error::{Error, Result};
 use super::{Dir, Ordinals, Pack};
+use crate::tree::key::SEPARATOR;
 
 /// Rows of one pack, with their entries, which are looked up when someone first asks for a name.
 #[derive(Debug)]
@@ -78,18 +79,57 @@ impl Pack {
         let last = self.last_in(dir)?;
         self.guarded(|| {
             let (reader, base) = self.part(dir.column)?;
-            let mut bits = vec![0_u8; (self.ids.count as usize).div_ceil(8)];
-            for entry in dir.first..=last {
-                for row in reader.ordinals(entry - base)? {
-                    let byte = bits.get_mut(row as usize / 8);
-                    *byte.ok_or_else(|| {
-                        Error::damaged("an entry names a row that is not there")
-                    })? |= 1 << (row % 8);
-                }
-            }
-            Ok(RoaringBitmap::from_lsb0_bytes(0, &bits))
+            self.rows_of(reader, dir.first - base..last - base + 1)
         })
     }
+
+    /// The rows whose recorded path in a File column begins with `prefix`, by the index of names alone.
+    /// `None` where names are not the recorded paths, or could not be told by these bytes.
+    ///
+    /// # Errors
+    /// Damage.
+    pub fn rows_with_prefix(&self, column: u16, prefix: &[u8]) -> Result<Option<Ordinals>> {
+        let Some(known) = self.columns.get(usize::from(column)) else { return Ok(None) };
+        if !known.is_plain || known.many_sources || !is_as_recorded(prefix) {
+            return Ok(None);
+        }
+        let key: Vec<u8> =
+            prefix.iter().map(|byte| if *byte == b'/' { SEPARATOR } else { *byte }).collect();
+        self.guarded(|| {
+            let (reader, _) = self.part(column)?;
+            self.rows_of(reader, reader.paths.beginning_with(&key)?).map(Some)
+        })
+    }
+
+    /// The rows that some entries of a column name. They come in the order of names, so they are
+    /// gathered as single bits.
+    fn rows_of(&self, reader: &ColumnReader, entries: Range<u32>) -> Result<Ordinals, Error> {
+        let mut bits = vec![0_u8; (self.ids.count as usize).div_ceil(8)];
+        for entry in entries {
+            for row in reader.ordinals(entry)? {
+                let byte = bits.get_mut(row as usize / 8);
+                *byte.ok_or_else(|| Error::damaged("an entry names a row that is not there"))? |=
+                    1 << (row % 8);
+            }
+        }
+        Ok(RoaringBitmap::from_lsb0_bytes(0, &bits))
+    }
+}
+
+/// Whether names that begin so are those of the paths that begin so: no part of it could be escaped
+/// (see [`crate::name::escape`]), or be the escape of another.
+fn is_as_recorded(prefix: &[u8]) -> bool {
+    /// What is longer may be cut.
+    const SHORT: usize = 200;
+    let is_safe = |name: &[u8]| {
+        name.len() <= SHORT
+            && !name.starts_with(b".")
+            && !name.contains(&b'%')
+            && !name.contains(&0)
+    };
+    let mut names = prefix.split(|byte| *byte == b'/').rev();
+    // The last may go on, and may be empty.
+    names.next().is_some_and(is_safe) && names.all(|name| !name.is_empty() && is_safe(name))
 }
 
 /// The entries of one column. They come in the order of rows, so they are gathered as single bits:

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::prefix::{self, Split};
 use super::target::{self, Targets};
 use super::{Error, Ranking, Version, type_of};
 use crate::error::Result;
@@ -53,10 +54,19 @@ pub fn slice(rows: &Ordinals, offset: u64, limit: u64) -> Ordinals {
 
 /// The rows for which a condition is true.
 pub fn rows(version: Version<'_>, filter: &Expr) -> Result<Ordinals> {
+    match prefix::split(version, filter)? {
+        Some(Split { rows, rest: None }) => Ok(rows),
+        Some(Split { rows, rest: Some(rest) }) => evaluate(version, &rest, Some(&rows)),
+        None => evaluate(version, filter, None),
+    }
+}
+
+/// The same over packed columns, of all rows or of those `within`.
+fn evaluate(version: Version<'_>, filter: &Expr, within: Option<&Ordinals>) -> Result<Ordinals> {
     let mut columns = Vec::new();
     filter.each_column(&mut |column| columns.push(column));
     let bound = bind(version, &columns, &[filter])?;
-    Ok(expr::rows(filter, &bound, None).map_err(|fault| failed(&bound, fault))?)
+    Ok(expr::rows(filter, &bound, within).map_err(|fault| failed(&bound, fault))?)
 }
 
 /// Some rows in the order of a query, after its offset and up to its limit.

@@ -7,6 +7,7 @@
 //! | file | what lives there |
 //! |---|---|
 //! | [`find`] | the rows of a condition, and rows in order |
+//! | [`prefix`] | conditions that the index of names answers |
 //! | [`target`] | what a distance is to: a vector, a row, a file |
 //! | [`disk`] | sets of rows in the cache directory |
 //! | [`alias`] | short names of long filters |
@@ -14,6 +15,7 @@
 pub mod alias;
 mod disk;
 mod find;
+mod prefix;
 mod target;
 
 use std::sync::Arc;

@@ -88,7 +88,8 @@ fn fixture(count: usize, unique: bool) -> Fixture {
     let home = tempfile::tempdir().expect("a folder");
     let writer = CatalogBuilder::new(home.path());
     let rows = (0..count).map(|n| {
-        let path = format!("{}/{}{n}.tar.gz", TEXTS[n % 3 + 1], if n % 2 == 0 { "." } else { "" });
+        let folder = ["a", "ab", "a/b", ".a", "A", "a%b"][n % 6];
+        let path = format!("{folder}/{}{n}.tar.gz", if n % 2 == 0 { "." } else { "" });
         cells(n, unique)
             .into_iter()
             .fold(row().file(file("s3://b", path)), |row, cell| row.cell(cell))
@@ -286,6 +287,10 @@ fn condition() -> impl Strategy<Value = Both> {
             let p = quoted(&p);
             both(format!("({} {}{op} {})", a.ours, not(n), p.ours), format!("({} {}{op} {})", a.sql, not(n), p.sql))
         }),
+        3 => (prop::sample::select(vec!["like", "glob"]), prop::sample::select(vec!["a", "ab", "a/", "a/b/", "a/1", "a/.", ".a/", "a%b/", "", "b", "a//", "A/7"])).prop_map(|(op, prefix)| {
+            let p = quoted(&format!("{prefix}{}", if op == "like" { "%" } else { "*" }));
+            both(format!("(file.path {op} {})", p.ours), format!("(file__path {op} {})", p.sql))
+        }),
         3 => (text(), pattern(), any::<bool>()).prop_map(|(a, p, n)| {
             let p = quoted(&p);
             both(
@@ -347,6 +352,27 @@ fn a_printed_filter_reads_back_as_the_same() {
         prop_assert_eq!(&again, &query, "{}", printed);
         prop_assert_eq!(again.to_string(), printed);
     });
+}
+
+/// Paths that begin with something are told by the index, where they could not be others.
+#[test]
+fn prefixes_select_what_sql_selects() {
+    let fixture = fixture(700, false);
+    for prefix in [
+        "a", "ab", "a/", "a/b/", "a/1", "a/.", ".a/", "a%b/", "a%25b/", "", "b", "a//", "A/7", "%",
+        "x\u{e9}",
+    ] {
+        for (op, many) in [("like", "%"), ("glob", "*")] {
+            for (before, after) in [("", ""), ("n > 0 and ", " and b"), ("", " and c = false")] {
+                let p = quoted(&format!("{prefix}{many}"));
+                let after_sql = after.replace("false", "0");
+                fixture.agrees(&both(
+                    format!("{before}file.path {op} {}{after}", p.ours),
+                    format!("{before}file__path {op} {}{after_sql}", p.sql),
+                ));
+            }
+        }
+    }
 }
 
 #[test]

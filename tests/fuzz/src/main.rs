@@ -103,6 +103,7 @@ impl Columns for Table {
             (Form::Presence, _) => Packed::Presence(valid),
             (Form::Bool, _) => Packed::Bools(&all.ints[..ROWS.div_ceil(64)], valid),
             (Form::Int, "n") => Packed::Ints(&all.ints, Valid::ALL),
+            (Form::Int, "m.x") => Packed::Narrow(&all.singles[..ROWS], valid),
             (Form::Int | Form::Time, _) => Packed::Ints(&all.ints, valid),
             (Form::Float, _) => Packed::Floats(&all.floats, valid),
             (Form::Text, "s" | "d") => Packed::Words(&all.codes, words, valid),
