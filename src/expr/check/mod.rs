@@ -3,16 +3,21 @@
 //! Numbers compare with numbers, strings with strings, booleans with booleans and datetimes with
 //! quoted dates, nothing else; what JSON holds is known only when it is read, and compares as SQLite
 //! compares. A bare word beside a string that is no column is a string.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | [`calls`] | functions and distances |
+//! | [`inside`] | items of lists, fields of models, keys of JSON |
 
-use std::sync::Arc;
+mod calls;
+mod inside;
 
-use super::error::{Error, Result, Span};
-use super::function::{Function, common};
-use super::names::{Meaning, Names};
-use super::parse;
-use super::syntax::{self, Arithmetic, Comparison, Kind, Literal, Match, Node};
-use super::typed::{Column, Expr, Form, Key, Metric, Query, Target, Type, Value};
-use crate::schema::{Schema, ValueType};
+use crate::expr::error::{Error, Result, Span};
+use crate::expr::names::{Meaning, Names};
+use crate::expr::parse;
+use crate::expr::syntax::{self, Arithmetic, Comparison, Kind, Literal, Match, Node};
+use crate::expr::typed::{Column, Expr, Form, Key, Query, Type, Value};
+use crate::schema::Schema;
 use crate::time::Timestamp;
 
 /// Bytes of a pattern, at most: matching takes up to that many steps for a byte of text.
@@ -270,7 +275,7 @@ impl Checker<'_> {
             return Err(Error::new(pattern.span.clone(), message));
         }
         if kind == Match::Regexp {
-            super::regexp::Regexp::new(&text)
+            crate::expr::regexp::Regexp::new(&text)
                 .map_err(|why| Error::new(pattern.span.clone(), why))?;
         }
         let pattern = (pattern.kind != Kind::Literal(Literal::Null)).then_some(text);
@@ -295,243 +300,6 @@ impl Checker<'_> {
         }
         Ok(Expr::IsNull(self.value(of)?.into()))
     }
-
-    fn call(&self, name: &str, arguments: &[Node], span: Span) -> Result<Expr> {
-        if name.eq_ignore_ascii_case("rand") && arguments.is_empty() {
-            return self.name("rand", span);
-        }
-        for metric in [Metric::Cosine, Metric::Euclidean] {
-            if name.eq_ignore_ascii_case(metric.word()) {
-                return self.distance(metric, arguments, span);
-            }
-        }
-        let Some(function) = Function::named(name) else {
-            return Err(Error::new(span, format!("no function `{name}`{}", function_hint(name))));
-        };
-        let (least, most) = function.takes();
-        if arguments.len() < least || arguments.len() > most {
-            return Err(Error::new(span, format!("call it as `{}`", function.usage())));
-        }
-        let arguments = self.arguments(function, arguments)?;
-        Ok(Expr::Call(function, arguments))
-    }
-
-    fn arguments(&self, function: Function, nodes: &[Node]) -> Result<Vec<Expr>> {
-        let strings = |nodes: &[Node]| nodes.iter().map(|node| self.string(node)).collect();
-        match function {
-            Function::Lower | Function::Upper | Function::Replace => strings(nodes),
-            Function::Split => {
-                let mut found: Vec<Expr> = strings(&nodes[..2])?;
-                found.extend(nodes.get(2).map(whole).transpose()?);
-                Ok(found)
-            }
-            Function::Length => Ok(vec![self.measured(&nodes[0])?]),
-            Function::Abs => Ok(vec![self.number(&nodes[0])?]),
-            Function::Round => {
-                let mut found = vec![self.number(&nodes[0])?];
-                found.extend(nodes.get(1).map(whole).transpose()?);
-                Ok(found)
-            }
-            Function::Greatest | Function::Least | Function::Coalesce => self.alike(nodes),
-            Function::Contains => self.contained(nodes),
-        }
-    }
-
-    /// What has a length.
-    fn measured(&self, node: &Node) -> Result<Expr> {
-        let expr = self.value(node)?;
-        match expr.kind() {
-            Type::Text | Type::List(_) | Type::Json | Type::Null => Ok(expr),
-            kind => {
-                let message = format!(
-                    "`{}` is {}; only a string or a list has a length",
-                    shown(&expr),
-                    kind.words()
-                );
-                Err(Error::new(node.span.clone(), message))
-            }
-        }
-    }
-
-    /// Values of one type.
-    fn alike(&self, nodes: &[Node]) -> Result<Vec<Expr>> {
-        let mut found = vec![self.value(&nodes[0])?];
-        for node in &nodes[1..] {
-            let typed = found.iter().find(|expr| expr.kind() != Type::Null).unwrap_or(&found[0]);
-            let next = self.beside(typed, node)?;
-            found.push(next);
-        }
-        match common(&found) {
-            Type::List(_) | Type::Model(_) | Type::Bytes => {
-                let span = nodes[0].span.clone();
-                Err(Error::new(span, "expected a number, a string, a boolean or a datetime"))
-            }
-            _ => Ok(found),
-        }
-    }
-
-    fn contained(&self, nodes: &[Node]) -> Result<Vec<Expr>> {
-        let list = self.value(&nodes[0])?;
-        let item = match list.kind() {
-            Type::List(item) => self.item(item, &nodes[1])?,
-            Type::Json | Type::Null => self.value(&nodes[1])?,
-            Type::Text => {
-                let message = format!("`{}` is a string; write `like \"%...%\"`", shown(&list));
-                return Err(Error::new(nodes[0].span.clone(), message));
-            }
-            kind => {
-                let message = format!("`{}` is {}, not a list", shown(&list), kind.words());
-                return Err(Error::new(nodes[0].span.clone(), message));
-            }
-        };
-        Ok(vec![list, item])
-    }
-
-    /// A value that may be an item of a list of `item`.
-    fn item(&self, item: &ValueType, node: &Node) -> Result<Expr> {
-        // Only its type counts.
-        let name = "an item".to_owned();
-        let column =
-            Column { name, column: String::new(), value: item.clone(), form: Form::Presence };
-        self.beside(&Expr::Column(column.into()), node)
-    }
-
-    fn distance(&self, metric: Metric, arguments: &[Node], span: Span) -> Result<Expr> {
-        let [of, target] = arguments else {
-            let message = format!(
-                "call it as `{}(column, [0.1, 0.2])`, with `row(<sys__id>)` or with the path of a file",
-                metric.word()
-            );
-            return Err(Error::new(span, message));
-        };
-        let column = match self.value(of)? {
-            Expr::Column(column) => column,
-            other => {
-                let message = format!("`{}` is no column", shown(&other));
-                return Err(Error::new(of.span.clone(), message));
-            }
-        };
-        let numbers = match &column.value {
-            ValueType::List(item) => Type::of(item).is_number(),
-            _ => false,
-        };
-        if !numbers {
-            let message = format!(
-                "`{}` is {}, not a list of numbers",
-                column.name,
-                Type::of(&column.value).words()
-            );
-            return Err(Error::new(of.span.clone(), message));
-        }
-        let column = Arc::new(Column { form: Form::Vector, ..(*column).clone() });
-        Ok(Expr::Distance(metric, column, self.target(target)?))
-    }
-
-    fn target(&self, node: &Node) -> Result<Target> {
-        let wrong = || {
-            let message =
-                "expected a vector `[0.1, 0.2]`, `row(<sys__id>)` or the path of a file in quotes";
-            Error::new(node.span.clone(), message)
-        };
-        match &node.kind {
-            Kind::Literal(Literal::Text(path)) => Ok(Target::File(path.clone())),
-            Kind::List(items) if !items.is_empty() => {
-                let number = |item: &Node| match self.number(item)? {
-                    Expr::Value(Value::Int(n)) => Ok(n as f64),
-                    Expr::Value(Value::Real(x)) => Ok(x),
-                    _ => Err(wrong()),
-                };
-                Ok(Target::Vector(items.iter().map(number).collect::<Result<_>>()?))
-            }
-            Kind::Call(name, arguments) if name.eq_ignore_ascii_case("row") => {
-                let [only] = &arguments[..] else { return Err(wrong()) };
-                match self.number(only)? {
-                    Expr::Value(Value::Int(id)) => Ok(Target::Row(id)),
-                    _ => Err(wrong()),
-                }
-            }
-            _ => Err(wrong()),
-        }
-    }
-
-    fn index(&self, of: &Node, index: &Node) -> Result<Expr> {
-        let expr = self.value(of)?;
-        if let Kind::Literal(Literal::Text(key)) = &index.kind {
-            return self.field(expr, key, of.span.clone());
-        }
-        let Expr::Value(Value::Int(number)) = whole(index)? else {
-            return Err(Error::new(
-                index.span.clone(),
-                "expected a whole number or a key in quotes",
-            ));
-        };
-        let item = match expr.kind() {
-            Type::List(item) => item.clone(),
-            Type::Json => ValueType::Json,
-            kind => {
-                let message = format!("`{}` is {}, not a list", shown(&expr), kind.words());
-                return Err(Error::new(of.span.clone(), message));
-            }
-        };
-        Ok(Expr::Item(expr.into(), number, item))
-    }
-
-    fn member(&self, of: &Node, key: &str, span: Span) -> Result<Expr> {
-        // A name in backquotes may be the end of a column's.
-        if let Kind::Name(name) = &of.kind
-            && let Meaning::Value(expr) = self.names.find(&format!("{name}.{key}"))
-        {
-            return Ok(expr);
-        }
-        let expr = self.value(of)?;
-        self.field(expr, key, span)
-    }
-
-    fn field(&self, of: Expr, key: &str, span: Span) -> Result<Expr> {
-        let value = match of.kind() {
-            Type::Json => ValueType::Json,
-            Type::Model(fields) => match fields.iter().find(|(name, _)| name == key) {
-                Some((_, value)) => value.clone(),
-                None => {
-                    let near =
-                        crate::name::nearest::to(key, fields.iter().map(|(name, _)| name.as_str()));
-                    let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
-                    let hint =
-                        crate::name::nearest::hint(&near, &format!("it has {}", names.join(", ")));
-                    return Err(Error::new(
-                        span,
-                        format!("`{}` has no field `{key}`{hint}", shown(&of)),
-                    ));
-                }
-            },
-            Type::List(_) => {
-                let message =
-                    format!("`{0}` is a list; ask for an item, as `{0}[0].{key}`", shown(&of));
-                return Err(Error::new(span, message));
-            }
-            kind => {
-                let message =
-                    format!("`{}` is {} and has no field `{key}`", shown(&of), kind.words());
-                return Err(Error::new(span, message));
-            }
-        };
-        Ok(Expr::Field(of.into(), key.to_owned(), value))
-    }
-}
-
-/// A whole number as written, perhaps with a sign.
-fn whole(node: &Node) -> Result<Expr> {
-    let number = match &node.kind {
-        Kind::Literal(Literal::Int(number)) => Some(*number),
-        Kind::Minus(of) | Kind::Bare(_, Some(of)) => match (&node.kind, whole(of)?) {
-            (Kind::Minus(_), Expr::Value(Value::Int(number))) => number.checked_neg(),
-            (_, Expr::Value(Value::Int(number))) => Some(number),
-            _ => None,
-        },
-        _ => None,
-    };
-    let wrong = || Error::new(node.span.clone(), "expected a whole number");
-    number.map(|number| Expr::Value(Value::Int(number))).ok_or_else(wrong)
 }
 
 fn value(literal: &Literal) -> Value {
@@ -590,13 +358,6 @@ fn misfit(a: &Expr, b: &Expr) -> String {
         shown(b),
         kinds.1
     )
-}
-
-fn function_hint(name: &str) -> String {
-    let known = Function::ALL.into_iter().map(Function::word);
-    let others = [Metric::Cosine.word(), Metric::Euclidean.word(), "rand"];
-    let near = crate::name::nearest::to(name, known.chain(others));
-    crate::name::nearest::hint(&near, "`dcfs explain --help` lists them")
 }
 
 /// A part as it prints, cut where it is long.
