@@ -86,17 +86,21 @@ impl Home {
 }
 
 impl Home {
-    /// Removes the oldest files where there are more than `most`.
-    pub fn prune(&self, most: usize) {
+    /// Removes the oldest files where there are more than `most`, or more than so many bytes.
+    pub fn prune(&self, most: usize, most_bytes: u64) {
         let Ok(entries) = fs::read_dir(&self.folder) else { return };
-        let dated = entries
-            .flatten()
-            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())));
+        let dated = entries.flatten().filter_map(|entry| {
+            let known = entry.metadata().ok()?;
+            Some((known.modified().ok()?, entry.path(), known.len()))
+        });
         let mut dated: Vec<_> = dated.collect();
         dated.sort();
-        let over = dated.len().saturating_sub(most);
-        for (_, path) in &dated[..over] {
-            let _ = fs::remove_file(path);
+        let mut bytes = 0;
+        for (number, (_, path, length)) in dated.iter().rev().enumerate() {
+            bytes += length;
+            if number >= most || bytes > most_bytes {
+                let _ = fs::remove_file(path);
+            }
         }
     }
 }
@@ -247,6 +251,21 @@ mod tests {
             assert!(home.find("a").is_none(), "{damage:?}");
             assert!(names(&home).is_empty());
         }
+    }
+
+    #[test]
+    fn the_oldest_go_first() {
+        let (_folder, home) = home();
+        for (age, stem) in (0..5).rev().zip(["a", "b", "c", "d", "e"]) {
+            let then = std::time::SystemTime::now() - std::time::Duration::from_secs(age * 100);
+            kept(&home, stem, b"ten bytes!").set_modified(then).expect("dated");
+        }
+        home.prune(4, u64::MAX);
+        assert_eq!(names(&home).len(), 4);
+        assert!(home.find("a").is_none() && home.find("b").is_some());
+        home.prune(4, 29);
+        assert_eq!(names(&home).len(), 2);
+        assert!(home.find("d").is_some() && home.find("e").is_some());
     }
 
     #[test]

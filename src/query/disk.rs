@@ -21,6 +21,9 @@ const FORMAT: u32 = 1;
 /// Sets that are kept of one version.
 const MOST: usize = 512;
 
+/// Bytes of the sets of one version.
+const MOST_BYTES: u64 = 256 << 20;
+
 /// Sets of fewer rows are found again as fast.
 const WORTH_KEEPING: u32 = 50_000;
 
@@ -68,7 +71,7 @@ fn keep(home: &Home, filter: &str, rows: &[u8]) {
         home.keep(draft, &stem(filter))
     });
     match kept {
-        Ok(_) => home.prune(MOST),
+        Ok(_) => home.prune(MOST, MOST_BYTES),
         Err(error) => tracing::debug!(%error, "the rows of a filter are not kept"),
     }
 }

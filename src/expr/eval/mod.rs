@@ -116,42 +116,52 @@ fn blocks(chunk: usize, rows: usize) -> impl Iterator<Item = Block> {
     starts.map(move |start| Block { start, length: BLOCK.min(end - start) })
 }
 
-/// What `work` makes of every chunk of `rows`, on all cores, in order. Ends early on a fault.
+/// What `work` makes of every chunk of `rows`, on all cores, in order.
 fn each_chunk<T: Send>(
     rows: usize,
     work: impl Fn(usize) -> Result<T, Fault> + Sync,
 ) -> Result<Vec<T>, Fault> {
-    let chunks = rows.div_ceil(CHUNK);
+    let made = fold_chunks(rows, Vec::new, |made: &mut Vec<(usize, T)>, chunk| {
+        made.push((chunk, work(chunk)?));
+        Ok(())
+    })?;
+    let mut made: Vec<(usize, T)> = made.into_iter().flatten().collect();
+    made.sort_by_key(|(chunk, _)| *chunk);
+    Ok(made.into_iter().map(|(_, made)| made).collect())
+}
+
+/// How many threads look at so many rows.
+fn threads_for(rows: usize) -> usize {
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let threads = cores.min(MOST_THREADS).min(chunks);
+    cores.min(MOST_THREADS).min(rows.div_ceil(CHUNK)).max(1)
+}
+
+/// Shares the chunks of `rows` out among threads, each of which adds those it takes to a `new` of its
+/// own. Ends early on a fault.
+fn fold_chunks<S: Send>(
+    rows: usize,
+    new: impl Fn() -> S + Sync,
+    add: impl Fn(&mut S, usize) -> Result<(), Fault> + Sync,
+) -> Result<Vec<S>, Fault> {
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let take = || -> Result<Vec<(usize, T)>, Fault> {
-        let mut done = Vec::new();
+    let take = || -> Result<S, Fault> {
+        let mut all = new();
         while !failed.load(Ordering::Relaxed) {
             let chunk = next.fetch_add(1, Ordering::Relaxed);
-            if chunk >= chunks {
+            if chunk >= rows.div_ceil(CHUNK) {
                 break;
             }
-            let made = work(chunk).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
-            done.push((chunk, made));
+            add(&mut all, chunk).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
         }
-        Ok(done)
+        Ok(all)
     };
-    let mut found = Vec::with_capacity(chunks);
-    if threads <= 1 {
-        found = take()?;
-    } else {
-        let all: Vec<_> = thread::scope(|scope| {
-            let running: Vec<_> = (0..threads).map(|_| scope.spawn(take)).collect();
-            let joined = running.into_iter().map(|thread| thread.join());
-            joined
-                .map(|done| done.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-                .collect()
-        });
-        for done in all {
-            found.extend(done?);
-        }
-        found.sort_by_key(|(chunk, _)| *chunk);
-    }
-    Ok(found.into_iter().map(|(_, made)| made).collect())
+    let helpers = threads_for(rows) - 1;
+    thread::scope(|scope| {
+        let running: Vec<_> = (0..helpers).map(|_| scope.spawn(take)).collect();
+        let own = take();
+        let joined = running.into_iter().map(|thread| thread.join());
+        let others =
+            joined.map(|done| done.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        std::iter::once(own).chain(others.collect::<Vec<_>>()).collect()
+    })
 }

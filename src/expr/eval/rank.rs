@@ -6,8 +6,10 @@ use std::collections::BinaryHeap;
 use roaring::RoaringBitmap;
 
 use super::bind::{Binder, Node};
+use super::bits::Bits;
+use super::kernel::Block;
 use super::value::Val;
-use super::{Columns, Fault, blocks, each_chunk, wanted};
+use super::{Columns, Fault, blocks, fold_chunks, threads_for, wanted};
 use crate::expr::typed::Key;
 
 /// Bytes that the keys of a ranking may take.
@@ -82,18 +84,21 @@ pub fn rank(
     let nodes = keys.iter().map(|key| Binder { columns }.node(&key.by));
     let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
     let most = usize::try_from(most).unwrap_or(usize::MAX);
-    let room = MOST / columns.rows().div_ceil(super::CHUNK).max(1);
-    let tops = each_chunk(columns.rows(), |chunk| {
-        top(
-            keys,
-            &nodes,
-            most,
-            room,
-            blocks(chunk, columns.rows()).map(|block| (block, wanted(within, block))),
-        )
+    let room = MOST / threads_for(columns.rows());
+    let new = || Top { order: keys, heap: BinaryHeap::new(), weight: 0, most };
+    let tops = fold_chunks(columns.rows(), new, |top, chunk| {
+        for block in blocks(chunk, columns.rows()) {
+            let rows = wanted(within, block);
+            if !rows.is_empty() && top.weight <= room {
+                top.add(&nodes, block, &rows)?;
+            }
+        }
+        Ok(())
     })?;
-    let Some(tops) = tops.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
-    let mut all: Vec<Entry<'_>> = tops.into_iter().flatten().collect();
+    if tops.iter().any(|top| top.weight > room) {
+        return Ok(None);
+    }
+    let mut all: Vec<Entry<'_>> = tops.into_iter().flat_map(|top| top.heap.into_vec()).collect();
     all.sort_unstable();
     all.truncate(most);
     let ranked =
@@ -101,43 +106,44 @@ pub fn rank(
     Ok(Some(all.into_iter().map(ranked).collect()))
 }
 
-/// The first `most` of some blocks, in no order; `None` where they weigh more than `room`.
-fn top<'k>(
+/// The first `most` of the rows that were added, the last of them on top.
+struct Top<'k> {
     order: &'k [Key],
-    nodes: &[Node<'_>],
+    heap: BinaryHeap<Entry<'k>>,
+    weight: usize,
     most: usize,
-    room: usize,
-    blocks: impl Iterator<Item = (super::Block, super::Bits)>,
-) -> Result<Option<Vec<Entry<'k>>>, Fault> {
-    let mut heap: BinaryHeap<Entry<'k>> = BinaryHeap::new();
-    let mut weight = 0;
-    for (block, rows) in blocks {
-        if rows.is_empty() || most == 0 {
-            continue;
+}
+
+impl<'k> Top<'k> {
+    /// Adds some rows of a block.
+    fn add(&mut self, nodes: &[Node<'_>], block: Block, rows: &Bits) -> Result<(), Fault> {
+        if self.most == 0 {
+            return Ok(());
         }
-        let values = nodes.iter().map(|node| node.values(block, &rows));
+        let values = nodes.iter().map(|node| node.values(block, rows));
         let mut values = values.collect::<Result<Vec<_>, _>>()?;
         for row in rows.iter() {
-            if heap.len() == most
-                && let Some(last) = heap.peek()
-                && !comes_before(&values, row, (block.start + row) as u32, last)
+            let number = (block.start + row) as u32;
+            if self.heap.len() == self.most
+                && let Some(last) = self.heap.peek()
+                && !comes_before(&values, row, number, last)
             {
                 continue;
             }
             let keys =
                 values.iter_mut().map(|values| std::mem::take(&mut values[row]).into_owned());
-            let entry = Entry { keys: keys.collect(), row: (block.start + row) as u32, order };
-            weight += entry.weight();
-            heap.push(entry);
-            if heap.len() > most {
-                weight -= heap.pop().map_or(0, |entry| entry.weight());
-            }
-            if weight > room.max(1 << 20) {
-                return Ok(None);
-            }
+            self.push(Entry { keys: keys.collect(), row: number, order: self.order });
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, entry: Entry<'k>) {
+        self.weight += entry.weight();
+        self.heap.push(entry);
+        if self.heap.len() > self.most {
+            self.weight -= self.heap.pop().map_or(0, |entry| entry.weight());
         }
     }
-    Ok(Some(heap.into_vec()))
 }
 
 /// Whether a row comes before an entry, told without a copy of its keys.
