@@ -55,24 +55,26 @@ def _drawn():
 
 
 def _uniform(n, column):
-    """A number in 0..1 of row `n`; columns are independent, and rows repeat after a million."""
+    """A number in 0..1 of row `n`, from `column`, any factor of its own; rows repeat after a million."""
     return _drawn()[(n + 1) * column % DRAWN]
+
+
+# What the eight parts of a vector are drawn by.
+VECTOR = (104723, 104717, 104711, 104707, 104701, 104693, 104683, 104681)
 
 
 @functools.cache
 def _runs():
     """Texts of eight 32-bit floats each, that vectors are joined from."""
     gauss = random.Random(64).gauss
-    return [json.dumps(array.array("f", (gauss(0, 1) for _ in range(8))).tolist())[1:-1].replace(" ", "") for _ in range(16384)]
+    runs = (array.array("f", (gauss(0, 1) for _ in range(8))) for _ in range(16384))
+    return [",".join(map(repr, run)) for run in runs]
 
 
 def _vector(n):
     """64 floats as DataChain writes a list, no two rows of a million alike."""
     runs = _runs()
     return f"[{','.join([runs[int(_uniform(n, column) * len(runs))] for column in VECTOR])}]"
-
-
-VECTOR = (104723, 104717, 104711, 104707, 104701, 104693, 104683, 104681)
 
 
 SHAPES = {

@@ -245,8 +245,9 @@ def ranked(bench, one, where):
 def nearest(bench, made, times, verdict):
     bench.say("\n### Nearest rows\n")
     bench.say(
-        f"Listing `order by cosine_distance(emb, row(N)) limit {NEAREST}`, each time of another row, the vectors packed; against "
-        "numpy on a matrix of 32-bit floats in memory, its norms known. Bound: 100 ms, and no slower with a filter before it.\n"
+        f"Listing `order by cosine_distance(emb, row(N)) limit {NEAREST}`, each time of another row, the vectors packed; "
+        "against numpy on a matrix of 32-bit floats in memory, its norms known. Bound: 100 ms, and no slower with a filter "
+        "before it.\n"
     )
     bench.table("rows x 64", "directory", "numpy, ms", "dcfs, ms", "")
     for one in (one for one in made if one.vectors):
@@ -389,8 +390,8 @@ def names(bench, made, times, verdict):
     number = 1000
     bench.say("\n### Names that are no filters\n")
     bench.say(
-        f"`stat` of {number:,} names such as `.git`, `a-b.jpg`, `node_modules`, `2024-01-01` and `x.py` in the directory of a version, "
-        "no column packed; against the do-nothing file system.\n"
+        f"`stat` of {number:,} names such as `.git`, `a-b.jpg`, `node_modules`, `2024-01-01` and `x.py` in the directory of a "
+        "version, no column packed; against the do-nothing file system.\n"
     )
     bench.table("rows", "CPUs", "do-nothing, us each", "dcfs, us each", "ratio", "columns packed")
     tree = bench.folder / "one"
@@ -426,8 +427,8 @@ def datachain(bench, made, times, verdict):
         bench.say("Not measured: there is no DataChain in the environment of the tests.")
         return
     bench.say(
-        "`dc.read_dataset(\"bench\").filter(...).count()` in a process of its own, timed after its imports; against `_count`, packed, "
-        "with a constant never asked before.\n"
+        "`dc.read_dataset(\"bench\").filter(...).count()` in a process of its own, timed after its imports; against `_count`, "
+        "packed, with a constant never asked before.\n"
     )
     bench.table("rows", "filter", "DataChain, ms", "dcfs, ms", "ratio")
     for one in made:
@@ -456,8 +457,8 @@ def both(bench, one, kind, python):
 def memory(bench, made, times, verdict):
     bench.say("\n### Memory\n")
     bench.say(
-        "Anonymous memory of one mount, nothing packed before: every filter above with constants of its own, the nearest rows, the "
-        "listing, the names. Bound: 300 MiB.\n"
+        "Anonymous memory of one mount, nothing packed before: every filter above with constants of its own, the nearest "
+        "rows, the listing, the names. Bound: 300 MiB.\n"
     )
     bench.table("rows", "after all of it, MiB", "peak, MiB", "")
     for one in made:
