@@ -1,4 +1,4 @@
-//! Where finished files about a version are kept (tables, the rows of filters): in folders beside the
+//! Where finished files about a version are kept, such as tables: in folders beside the
 //! buffers of its pack, so that they go when it goes.
 //!
 //! A file is written without a name and linked to one when it is whole, so a killed writer leaves
@@ -82,26 +82,6 @@ impl Home {
             tracing::debug!(file = %path.display(), %error, "not kept");
         }
         Ok(draft.file)
-    }
-}
-
-impl Home {
-    /// Removes the oldest files where there are more than `most`, or more than so many bytes.
-    pub fn prune(&self, most: usize, most_bytes: u64) {
-        let Ok(entries) = fs::read_dir(&self.folder) else { return };
-        let dated = entries.flatten().filter_map(|entry| {
-            let known = entry.metadata().ok()?;
-            Some((known.modified().ok()?, entry.path(), known.len()))
-        });
-        let mut dated: Vec<_> = dated.collect();
-        dated.sort();
-        let mut bytes = 0;
-        for (number, (_, path, length)) in dated.iter().rev().enumerate() {
-            bytes += length;
-            if number >= most || bytes > most_bytes {
-                let _ = fs::remove_file(path);
-            }
-        }
     }
 }
 
@@ -251,21 +231,6 @@ mod tests {
             assert!(home.find("a").is_none(), "{damage:?}");
             assert!(names(&home).is_empty());
         }
-    }
-
-    #[test]
-    fn the_oldest_go_first() {
-        let (_folder, home) = home();
-        for (age, stem) in (0..5).rev().zip(["a", "b", "c", "d", "e"]) {
-            let then = std::time::SystemTime::now() - std::time::Duration::from_secs(age * 100);
-            kept(&home, stem, b"ten bytes!").set_modified(then).expect("dated");
-        }
-        home.prune(4, u64::MAX);
-        assert_eq!(names(&home).len(), 4);
-        assert!(home.find("a").is_none() && home.find("b").is_some());
-        home.prune(4, 29);
-        assert_eq!(names(&home).len(), 2);
-        assert!(home.find("d").is_some() && home.find("e").is_some());
     }
 
     #[test]

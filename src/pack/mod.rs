@@ -73,7 +73,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { arena: 56 << 20, checked_at_open: 64 << 20 }
+        Self { arena: 56 << 20, checked_at_open: 8 << 20 }
     }
 }
 

@@ -1,10 +1,12 @@
 //! Sets of rows in the cache directory, beside the pack that their numbers are of.
 //!
-//! A file holds the printed form of its filter and then the set; its name tells a hash of the former,
-//! and its length and checksum. Files are written on a thread of their own, for nobody waits for them;
-//! the oldest go when there are many.
+//! A file is called by a hash of its filter, and holds a checksum of all that follows: the printed form
+//! of the filter, a line end, the set. Files are made whole by a rename, on a thread of their own, for
+//! nobody waits for them; the oldest go when there are many.
 
-use std::io::{Read, Write};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Mutex, OnceLock};
 use std::thread::JoinHandle;
@@ -12,17 +14,17 @@ use std::thread::JoinHandle;
 use roaring::RoaringBitmap;
 use sha2::{Digest, Sha256};
 
-use crate::pack::home::Home;
 use crate::pack::{Ordinals, Pack};
 
 /// Moves with every change of what a filter means: a set kept by another dcfs is not believed.
 const FORMAT: u32 = 1;
 
-/// Sets that are kept of one version.
+/// Files, and bytes, that are kept of one version.
 const MOST: usize = 512;
-
-/// Bytes of the sets of one version.
 const MOST_BYTES: u64 = 256 << 20;
+
+/// After how many files the oldest are looked for.
+const OFTEN: u32 = 32;
 
 /// Sets of fewer rows are found again as fast.
 const WORTH_KEEPING: u32 = 50_000;
@@ -30,9 +32,14 @@ const WORTH_KEEPING: u32 = 50_000;
 /// Sets that wait to be written; more are not kept.
 const WAITING: usize = 8;
 
-/// Where the sets of a version are; nowhere for a small one.
-pub fn home(pack: &Pack) -> Option<Home> {
-    (pack.row_count() >= WORTH_KEEPING).then(|| Home::of(pack, "filters"))
+/// Bytes of the checksum.
+const SUM: usize = 4;
+
+/// The file of a filter over a version; none for a small one.
+pub fn place(pack: &Pack, filter: &str) -> Option<PathBuf> {
+    let hash: String = Sha256::digest(filter)[..16].iter().map(|b| format!("{b:02x}")).collect();
+    let name = format!("{hash}-{FORMAT}");
+    (pack.row_count() >= WORTH_KEEPING).then(|| pack.folder().join("filters").join(name))
 }
 
 /// A hash of a set.
@@ -46,42 +53,59 @@ pub fn digest(rows: &Ordinals) -> Vec<u8> {
     hash.finalize()[..16].to_vec()
 }
 
-fn stem(filter: &str) -> String {
-    let hash: String = Sha256::digest(filter)[..16].iter().map(|b| format!("{b:02x}")).collect();
-    format!("{hash}-{FORMAT}")
+/// The set of a filter, if it was kept and is whole.
+pub fn find(place: &Path, filter: &str) -> Option<Ordinals> {
+    let bytes = fs::read(place).ok()?;
+    let (sum, rest) = bytes.split_at_checked(SUM)?;
+    if crc32fast::hash(rest).to_le_bytes() != *sum {
+        tracing::warn!(file = %place.display(), "damaged; made anew");
+        return None;
+    }
+    let rows = rest.strip_prefix(filter.as_bytes())?.strip_prefix(b"\n")?;
+    RoaringBitmap::deserialize_from(rows).ok()
 }
 
-/// The set of a filter, if it was kept.
-pub fn find(home: &Option<Home>, filter: &str) -> Option<Ordinals> {
-    let mut file = home.as_ref()?.find(&stem(filter))?;
-    let mut bytes = Vec::new();
-    // Comparing its checksum has read it to the end.
-    std::io::Seek::rewind(&mut file).ok()?;
-    file.read_to_end(&mut bytes).ok()?;
-    let rest = bytes.strip_prefix(filter.as_bytes())?.strip_prefix(b"\n")?;
-    RoaringBitmap::deserialize_from(rest).ok()
+/// What a file holds.
+fn contents(filter: &str, rows: &Ordinals) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(SUM + filter.len() + 1 + rows.serialized_size());
+    bytes.extend_from_slice(&[0; SUM]);
+    bytes.extend_from_slice(filter.as_bytes());
+    bytes.push(b'\n');
+    rows.serialize_into(&mut bytes)?;
+    let sum = crc32fast::hash(&bytes[SUM..]).to_le_bytes();
+    bytes[..SUM].copy_from_slice(&sum);
+    Ok(bytes)
 }
 
-fn keep(home: &Home, filter: &str, rows: &[u8]) {
-    let kept = home.create().and_then(|mut draft| {
-        let full = |error| crate::error::Error::new(crate::error::Kind::Full, error);
-        for bytes in [filter.as_bytes(), b"\n", rows] {
-            draft.write_all(bytes).map_err(full)?;
-        }
-        home.keep(draft, &stem(filter))
+/// Writes a file whole, over one that is there.
+fn write(place: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = place.parent().unwrap_or(place);
+    fs::create_dir_all(folder)?;
+    let draft = folder.join(format!(".draft-{}", std::process::id()));
+    fs::write(&draft, bytes)?;
+    fs::rename(&draft, place)
+}
+
+/// Removes the oldest files where there are too many, and drafts of the dead among them.
+fn prune(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    let dated = entries.flatten().filter_map(|entry| {
+        let known = entry.metadata().ok()?;
+        Some((known.modified().ok()?, entry.path(), known.len()))
     });
-    match kept {
-        Ok(_) => home.prune(MOST, MOST_BYTES),
-        Err(error) => tracing::debug!(%error, "the rows of a filter are not kept"),
+    let mut dated: Vec<_> = dated.collect();
+    dated.sort();
+    let mut bytes = 0;
+    for (number, (_, path, length)) in dated.iter().rev().enumerate() {
+        bytes += length;
+        if number >= MOST || bytes > MOST_BYTES {
+            let _ = fs::remove_file(path);
+        }
     }
 }
 
-/// A set to be written.
-struct Job {
-    home: Home,
-    filter: String,
-    rows: Vec<u8>,
-}
+/// A set to be written, and where.
+type Job = (PathBuf, Vec<u8>);
 
 /// Writes sets, one after another, on a thread that starts with the first. Dropped, it writes what
 /// waits.
@@ -98,17 +122,13 @@ struct Running {
 
 impl Saver {
     /// Keeps a set, unless many wait already.
-    pub fn save(&self, home: Option<Home>, filter: String, rows: &Ordinals) {
-        let Some(home) = home else { return };
-        let mut bytes = Vec::with_capacity(rows.serialized_size());
-        if rows.serialize_into(&mut bytes).is_err() {
-            return;
-        }
+    pub fn save(&self, place: PathBuf, filter: &str, rows: &Ordinals) {
+        let Ok(bytes) = contents(filter, rows) else { return };
         let running = self.running.get_or_init(|| Mutex::new(start()));
         let running = running.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(running) = &*running {
             // A full queue is no error: the set is found again.
-            let _ = running.jobs.try_send(Job { home, filter, rows: bytes });
+            let _ = running.jobs.try_send((place, bytes));
         }
     }
 }
@@ -116,8 +136,13 @@ impl Saver {
 fn start() -> Option<Running> {
     let (jobs, waiting) = sync_channel::<Job>(WAITING);
     let work = move || {
-        for job in waiting {
-            keep(&job.home, &job.filter, &job.rows);
+        for (number, (place, bytes)) in (0..).zip(waiting) {
+            if let Err(error) = write(&place, &bytes) {
+                tracing::debug!(%error, "the rows of a filter are not kept");
+            }
+            if u32::is_multiple_of(number, OFTEN) {
+                prune(place.parent().unwrap_or(&place));
+            }
         }
     };
     let thread = std::thread::Builder::new().name("dcfs-keep".into()).spawn(work).ok()?;
@@ -131,5 +156,42 @@ impl Drop for Saver {
             drop(jobs);
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_kept_of_this_filter_is_found() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (place, rows) = (folder.path().join("a/b"), (0..70_000).step_by(3).collect());
+        assert_eq!(find(&place, "x > 1"), None);
+        let bytes = contents("x > 1", &rows).expect("bytes");
+        write(&place, &bytes).expect("written");
+        assert_eq!(find(&place, "x > 1"), Some(rows));
+        assert_eq!(find(&place, "x > 2"), None);
+        for at in [0, 5, bytes.len() - 1] {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            write(&place, &damaged).expect("written");
+            assert_eq!(find(&place, "x > 1"), None, "{at}");
+        }
+        write(&place, &bytes[..3]).expect("written");
+        assert_eq!(find(&place, "x > 1"), None);
+    }
+
+    #[test]
+    fn the_oldest_go_first() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for age in 0..MOST as u64 + 3 {
+            let then = std::time::SystemTime::now() - std::time::Duration::from_secs(age * 10);
+            let file = fs::File::create(folder.path().join(age.to_string())).expect("created");
+            file.set_modified(then).expect("dated");
+        }
+        prune(folder.path());
+        assert_eq!(fs::read_dir(folder.path()).expect("listed").count(), MOST);
+        assert!(folder.path().join("0").exists() && !folder.path().join("514").exists());
     }
 }

@@ -226,12 +226,14 @@ impl Queries {
         let canonical = filter.to_string();
         let key = key(version.of, &canonical);
         self.sets.get(&key, Ordinals::serialized_size, || {
-            let home = disk::home(version.pack);
-            if let Some(rows) = disk::find(&home, &canonical) {
+            let Some(place) = disk::place(version.pack, &canonical) else {
+                return find::rows(version, filter);
+            };
+            if let Some(rows) = disk::find(&place, &canonical) {
                 return Ok(rows);
             }
             let rows = find::rows(version, filter)?;
-            self.saver.save(home, canonical, &rows);
+            self.saver.save(place, &canonical, &rows);
             Ok(rows)
         })
     }

@@ -23,7 +23,7 @@ const FILE: &str = "manifest.json";
 
 /// Columns up to so many bytes are compared with their checksums before they are used, larger ones
 /// meanwhile.
-const CHECKED_AT_OPEN: u64 = 16 << 20;
+const CHECKED_AT_OPEN: u64 = 8 << 20;
 
 /// How values are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
