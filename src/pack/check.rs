@@ -7,9 +7,14 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use super::error::Error;
 use super::output::{Sum, Sums};
+
+/// Bytes that are compared at a time, and the pause after each where nobody waits for it.
+const CHUNK: usize = 1 << 18;
+const PAUSE: Duration = Duration::from_micros(500);
 
 /// Whether a pack was found damaged, and how.
 #[derive(Debug)]
@@ -61,7 +66,7 @@ impl Checksums {
 
     /// Reads every file, until `is_over`.
     pub fn compare(self, is_over: impl Fn() -> bool) -> Result<(), Error> {
-        let mut buffer = vec![0; 1 << 18];
+        let mut buffer = vec![0; CHUNK];
         for (path, mut file, sum) in self.0 {
             let mut crc = crc32fast::Hasher::new();
             loop {
@@ -82,10 +87,15 @@ impl Checksums {
         Ok(())
     }
 
-    /// The same on a thread of its own, for as long as anyone else holds `damage`.
+    /// The same on a thread of its own, for as long as anyone else holds `damage`. It pauses often: who
+    /// has just opened something waits for other answers.
     pub fn compare_later(self, damage: Arc<Damage>) -> Result<(), Error> {
         let work = move || {
-            if let Err(error) = self.compare(|| Arc::strong_count(&damage) == 1) {
+            let is_over = || {
+                std::thread::sleep(PAUSE);
+                Arc::strong_count(&damage) == 1
+            };
+            if let Err(error) = self.compare(is_over) {
                 damage.mark(&error.to_string());
             }
         };

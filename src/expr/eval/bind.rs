@@ -36,7 +36,7 @@ pub enum Test<'a> {
     /// The answer for every word: 1 is yes, 2 NULL; and for NULL.
     Words(&'a [[u8; 2]], Valid<'a>, Vec<u8>, Option<bool>),
     Equal(Texts<'a>, Valid<'a>, Vec<u8>),
-    Search(Texts<'a>, Valid<'a>, Searcher, Wild),
+    Search(Texts<'a>, Valid<'a>, Box<Searcher>, Wild),
     Compare(Comparison, Node<'a>, Node<'a>),
     In(Node<'a>, Items<'a>),
     Between(Node<'a>, Node<'a>, Node<'a>),
@@ -282,7 +282,7 @@ impl<'a> Binder<'a> {
             && let Packed::Texts(texts, valid) = self.packed(column, instead)
             && let Some(searcher) = Searcher::new(&wild.literal(), wild.folds())
         {
-            return Ok(Test::Search(texts, valid, searcher, wild.clone()));
+            return Ok(Test::Search(texts, valid, searcher.into(), wild.clone()));
         }
         Ok(Test::Match(self.node_of(of, instead)?, matcher))
     }

@@ -42,32 +42,46 @@ fn between<const N: usize>(
 ) -> f64 {
     match metric {
         Metric::Cosine => {
-            let product = sum(numbers, to, |u, v| number(u) * v);
-            let own = sum(numbers, to, |u, _| number(u) * number(u));
+            let [product, own] = sums(numbers, to, |u, v| {
+                let u = number(u);
+                [u * v, u * u]
+            });
             let other: f64 = to.iter().map(|v| v * v).sum();
             (1.0 - product / (own * other).sqrt()).clamp(0.0, 2.0)
         }
         Metric::Euclidean => {
-            let squares = sum(numbers, to, |u, v| {
+            let [squares] = sums(numbers, to, |u, v| {
                 let apart = number(u) - v;
-                apart * apart
+                [apart * apart]
             });
             squares.sqrt()
         }
     }
 }
 
-fn sum<const N: usize>(numbers: &[[u8; N]], to: &[f64], term: impl Fn([u8; N], f64) -> f64) -> f64 {
-    let mut sums = [0.0; LANES];
+/// The sums of what `terms` gives for every pair.
+fn sums<const N: usize, const S: usize>(
+    numbers: &[[u8; N]],
+    to: &[f64],
+    terms: impl Fn([u8; N], f64) -> [f64; S],
+) -> [f64; S] {
+    let mut lanes = [[0.0; LANES]; S];
     let (whole, rest) = numbers.as_chunks::<LANES>();
     let (whole_to, rest_to) = to.as_chunks::<LANES>();
     for (us, vs) in whole.iter().zip(whole_to) {
         for lane in 0..LANES {
-            sums[lane] += term(us[lane], vs[lane]);
+            let terms = terms(us[lane], vs[lane]);
+            for sum in 0..S {
+                lanes[sum][lane] += terms[sum];
+            }
         }
     }
-    let rest: f64 = rest.iter().zip(rest_to).map(|(u, v)| term(*u, *v)).sum();
-    sums.iter().sum::<f64>() + rest
+    let mut sums = lanes.map(|lanes| lanes.iter().sum::<f64>());
+    for (u, v) in rest.iter().zip(rest_to) {
+        let terms = terms(*u, *v);
+        sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term);
+    }
+    sums
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 //!
 //! Written so that the compiler can do several rows at once: no branch, no call, no check inside.
 
+use std::borrow::Cow;
+
 use memchr::memmem::Finder;
-use regex::bytes::{Regex, RegexBuilder};
 
 use super::Fault;
 use super::bits::Bits;
@@ -124,37 +125,17 @@ pub fn equal(texts: &Texts<'_>, block: Block, wanted: &[u8]) -> Result<Bits, Fau
 
 /// Finds a text in many rows at once.
 #[derive(Clone, Debug)]
-pub enum Searcher {
-    Exact(Box<Finder<'static>>),
-    /// Whatever the case of the letters A to Z.
-    Folded(Regex),
+pub struct Searcher {
+    finder: Finder<'static>,
+    /// Whether case does not count: rows are searched in lower case.
+    folds: bool,
 }
 
 impl Searcher {
-    /// For a text that is not empty.
+    /// For a text that is not empty, in lower case where case does not count.
     pub fn new(wanted: &[u8], folds: bool) -> Option<Self> {
-        if wanted.is_empty() {
-            return None;
-        }
-        if !folds || !wanted.iter().any(u8::is_ascii_alphabetic) {
-            return Some(Self::Exact(Finder::new(wanted).into_owned().into()));
-        }
-        let escaped: String = wanted.iter().map(|byte| format!("\\x{byte:02x}")).collect();
-        let regex = RegexBuilder::new(&escaped).unicode(false).case_insensitive(true).build();
-        regex.ok().map(Self::Folded)
-    }
-
-    fn find(&self, text: &[u8], from: usize) -> Option<(usize, usize)> {
-        match self {
-            Self::Exact(finder) => {
-                let start = from + finder.find(text.get(from..)?)?;
-                Some((start, start + finder.needle().len()))
-            }
-            Self::Folded(regex) => {
-                let found = regex.find_at(text, from)?;
-                Some((found.start(), found.end()))
-            }
-        }
+        let folds = folds && wanted.iter().any(u8::is_ascii_alphabetic);
+        (!wanted.is_empty()).then(|| Self { finder: Finder::new(wanted).into_owned(), folds })
     }
 
     /// The rows in which it is found and `is_match` agrees, told the row's text and where in it.
@@ -171,9 +152,15 @@ impl Searcher {
         };
         let all = texts.bytes.get(base..).and_then(|rest| rest.get(..offset(block.length).ok()?));
         let all = all.ok_or(Fault::Damaged)?;
+        // A block fits the cache, so lower case costs less than a search that knows both.
+        let searched = match self.folds {
+            true => Cow::Owned(all.to_ascii_lowercase()),
+            false => Cow::Borrowed(all),
+        };
         let mut bits = Bits::NONE;
         let (mut row, mut from) = (0, 0);
-        while let Some((start, end)) = self.find(all, from) {
+        while let Some(found) = searched.get(from..).and_then(|rest| self.finder.find(rest)) {
+            let (start, end) = (from + found, from + found + self.finder.needle().len());
             while offset(row + 1)? <= start {
                 row += 1;
             }
