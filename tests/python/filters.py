@@ -1,4 +1,4 @@
-"""Random filters in two languages: the text that dcfs reads, and the Python that DataChain takes.
+r"""Random filters in two languages: the text that dcfs reads, and the Python that DataChain takes.
 
 `generate(seed, count)` yields pairs `(text for dcfs, source of an expression for DataChain)`. The
 source is to be evaluated with `C`, `func`, `sa` (sqlalchemy), `sql` (datachain.sql.functions) and
@@ -24,7 +24,12 @@ What one of the two cannot say is not generated. In DataChain 0.62 these raise:
 
 Not in the language of dcfs, and so not here: `//`, bitwise operators, hashes, `cast`, `case`,
 `is_distinct_from`, array slices and joins, `regexp_replace`, comparisons of an integer column with
-a string. The cosine distance to a vector of zeros is no number in dcfs and 0 in DataChain.
+a string, the flag `(?a)`, `\N{name}` and octal `\101` of regular expressions.
+
+Different in dcfs, and so not here: the cosine distance to a vector of zeros is no number (0 in
+DataChain); JSON beside a column keeps its type (SQLite gives it the column's: `"1"` equals 1); of
+the letters that Python's `(?i)` takes for `i`, only `i` and `I` are; `\B` holds in an empty string,
+as in Python from 3.14 on.
 """
 
 import random
@@ -56,11 +61,20 @@ BARE = {"pug", "Pug", "beagle", "golden-retriever"}
 JSON_PATHS = [["k"], ["s"], ["flag"], ["deep"], ["deep", "er", "x"], ["deep", "er", "s"], ["a b"], ["list", 0], ["list", 1], ["no"]]
 
 REGEXPS = [
-    "", "^a", "a$", "^$", ".", "^.$", "^.{2,3}$", "[A-Z]", "^[a-z]+$", r"\d", r"^\d+$", r"\w+\s\w+", r"^\W*$", r"\bb\b", r"[^\x00-\x7f]",
-    "(?i)^a", "(?i)\u00e9t\u00e9", "(?i)stra\u00dfe", "(?i)STRASSE", "(?i)i", r"(?i)\u0131", r"\u00e9", "(?s)^.+$", "(?m)^break$", r"end\Z", "end$", r"\n",
-    r"(.)\1", r"(?<=a).", r"a(?!b)", r"(?<!a)b", r"^(?:a|b)", r"\.jpe?g$", r"(?i)\.jpg$", r"/[^/]+$", r"^[^/]*$", r"\[", r"\\", r"\.tar\.(gz|bz2)$",
-    r"(?P<q>.)(?P=q)", r"^(?=.*a)(?=.*b)", "x*", "z{300}", "^z{299}$", r"\S\s\S", r"[\]\[]", r"\x00", r"\t", "\u65e5|\U0001f600", r"(?x) a \  b", r"\A.\Z",
+    "", "^$", ".", "^.$", "^.{2,3}$", "^[a-z]+$", r"\w+\s\w+", r"^\W*$", r"[^\x00-\x7f]", "(?i)^a", "(?i)\u00e9t\u00e9", "(?i)STRASSE",
+    r"\u00e9", "(?s)^.+$", "(?m)^break$", r"end\Z", "end$", r"(.)\1", r"^(?:a|b)", r"\.jpe?g$", r"(?i)\.jpg$", r"/[^/]+$", r"^[^/]*$",
+    r"\.tar\.(gz|bz2)$", r"(?P<q>.)(?P=q)", r"^(?=.*a)(?=.*b)", "z{300}", "^z{299}$", r"\A.\Z", r"(?x) a \  b  # c", r"(a)?(?(1)b|c)", "a*+b", "a++a",
 ]  # fmt: skip
+
+REGEXP_PIECES = [
+    ".", r"\w", r"\W", r"\d", r"\D", r"\s", r"\S", "[a-z]", "[A-Z0-9]", "[^b]", r"[\w.]", "[]a]", "[^]a]", "[a&&b]", "[[a]", r"[^\W\d]", r"[\]\[]",
+    "[-a]", r"[a\-z]", "[\u00e0-\u00ff]", "(?:a|b)", "(a|bc)", "a", "b", "A", "g", "\u00e9", "\u00c9", "e\u0301", "/", r"\.", "-", " ", r"\n", "_", "%",
+    r"\x41", r"\u00e9", r"\0", r"\\", r"\[", "]", "}", "1", "\u65e5", "\U0001f600", r"\/", r"\-", r"\ ", "#", "(?#note)",
+]  # fmt: skip
+
+REGEXP_PLACES = [r"\b", "^", "$", r"\A", r"\Z", "(?=a)", "(?!a)", "(?<=a)", "(?<!a)", "|"]
+
+REGEXP_FLAGS = ["(?i)", "(?s)", "(?m)", "(?im)", "(?x)", "(?u)"]
 
 
 class Pen:
@@ -174,7 +188,11 @@ class Negative(Node):
 
 
 class Arithmetic(Node):
-    """`+ - * / %` of numbers. `/` of anything but a column is not DataChain's, so it is called by name."""
+    """`+ - * / %` of numbers. `/` of anything but a column is not DataChain's, so it is called by name.
+
+    SQLAlchemy drops the parentheses of `a + (b + c)` and `a * (b * c)`, which are other numbers
+    than `a + b + c` and `a * b * c` where something overflows: they are not made.
+    """
 
     def __init__(self, operator, left, right):
         self.operator, self.left, self.right = operator, left, right
@@ -530,9 +548,25 @@ class Maker:
         return "".join(text)
 
     def regexp(self):
-        if self.chance(0.8):
-            return self.rng.choice(REGEXPS)
-        return re.escape(self.rng.choice(pools.STRINGS[:-1] + pools.PATHS))
+        return self.pick(
+            lambda: self.rng.choice(REGEXPS),
+            lambda: re.escape(self.rng.choice(pools.STRINGS[:-1] + pools.PATHS)),
+            self.pieced_regexp,
+        )
+
+    def pieced_regexp(self):
+        """Up to four pieces, of which two repeat without end: more would take long on long strings."""
+        repeats = ["", "", "", "?", "??", "{2}", "{1,2}", "{,2}", "?+"]
+        endless = ["*", "+", "*?", "+?", "{1,}", "*+"]
+        pieces = []
+        for number in range(self.rng.choice([1, 2, 3, 4])):
+            if self.chance(0.2):
+                pieces.append(self.rng.choice(REGEXP_PLACES))
+            else:
+                again = endless if number < 2 and self.chance(0.3) else repeats
+                pieces.append(self.rng.choice(REGEXP_PIECES) + self.rng.choice(again))
+        flags = self.rng.choice(REGEXP_FLAGS) if self.chance(0.3) else ""
+        return flags + "".join(pieces)
 
     # Numbers.
 
@@ -559,10 +593,12 @@ class Maker:
 
     def arithmetic(self, depth):
         left, right = self.number(depth - 1), self.pick(self.number_literal, lambda: self.number(depth - 1))
-        operator = self.rng.choice("++--**/%")
         if self.chance(0.2):
             left, right = right, left
-        return Arithmetic(operator, left, right)
+        operators = "++--**/%"
+        if isinstance(right, Arithmetic) and right.operator in "+*":
+            operators = operators.replace(right.operator, "")
+        return Arithmetic(self.rng.choice(operators), left, right)
 
     def length(self):
         """An integer that is somewhere inside: a length, an item."""
@@ -701,7 +737,7 @@ class Maker:
         value = self.json()
         return self.pick(
             lambda: Compare(self.operator(), value, self.json_literal()),
-            lambda: Compare(self.operator(), value, self.column(INTS, FLOATS, STRINGS, BOOLS)),
+            lambda: Compare(self.rng.choice(["==", "!="]), value, Literal(self.chance(0.5))),
             lambda: In(value, [self.json_literal() for _ in range(3)], self.chance(0.3)),
             lambda: IsNull(value, self.chance(0.5)),
             lambda: Match(self.rng.choice(["like", "ilike"]), value, self.like(), self.chance(0.3)),
@@ -715,7 +751,7 @@ class Maker:
         return Json(Column("meta"), self.rng.choice(JSON_PATHS))
 
     def json_literal(self):
-        return self.pick(self.number_literal, self.text_literal, lambda: Literal(self.rng.choice([True, False, "a", "pug", 1, 1.5, -3, 10])))
+        return self.pick(self.number_literal, self.text_literal, lambda: Literal(self.rng.choice(["a", "pug", 1, 1.5, -3, 10])))
 
 
 class Condition(Call):

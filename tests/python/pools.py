@@ -70,6 +70,7 @@ VECTORS = [
     [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0],
 ]
 
+# No infinity, which the JSON functions of older SQLite call malformed, and no NUL, where they end a string.
 DICTS = [
     {},
     {"k": 1, "s": "a"},
@@ -85,5 +86,7 @@ DICTS = [
     {"k": {"in": 7}, "deep": {"er": {"x": 1.5, "s": "pug"}}},
     {"deep": {"er": {"x": -3, "s": "say \"hi\""}}, "list": [10, "b", None]},
     {"a b": 3, "k": 1e300, "list": []},
-    {"k": float("inf"), "s": "line\nbreak"},
+    {"k": 2**63 - 1, "s": "line\nbreak"},
+    {"k": "back\\slash/\U0001f600", "s": "tab\there"},
+    {"k": [], "s": ["a"], "flag": 0, "list": [[1], {"x": "a"}]},
 ]
