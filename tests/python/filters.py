@@ -355,20 +355,24 @@ class Match(Node):
 
 
 class IsNull(Node):
+    """`== None`, or `is_(None)`."""
+
     level = EQUAL
 
-    def __init__(self, value, negated):
-        self.value, self.negated = value, negated
+    def __init__(self, value, negated, named=False):
+        self.value, self.negated, self.named = value, negated, named
 
     def dcfs(self, pen):
         return f"{pen.put(self.value, EQUAL + 1)} {pen.word('is not null' if self.negated else 'is null')}"
 
     def datachain(self):
+        if self.named:
+            return f"{self.value.datachain()}.{'is_not' if self.negated else 'is_'}(None)"
         return f"({self.value.datachain()} {'!=' if self.negated else '=='} None)"
 
 
 class Absent(IsNull):
-    """An Optional model that is not there."""
+    """A column that is NULL, or an Optional model that is not there."""
 
     is_func = True
 
@@ -518,10 +522,12 @@ class Maker:
         )
 
     def null(self):
+        optional = lambda: self.column(MAYBE_INTS, MAYBE_FLOATS, MAYBE_STRINGS, BOOLS, TIMES, INT_LISTS)
         return self.pick(
             lambda: Absent(self.column(MODELS), self.chance(0.5)),
-            lambda: IsNull(self.column(MAYBE_INTS, MAYBE_FLOATS, MAYBE_STRINGS, BOOLS, TIMES, INT_LISTS), self.chance(0.5)),
-            lambda: IsNull(self.pick(lambda: self.number(2), lambda: self.text(2)), self.chance(0.5)),
+            lambda: Absent(optional(), self.chance(0.5)),
+            lambda: IsNull(optional(), self.chance(0.5), self.chance(0.5)),
+            lambda: IsNull(self.pick(lambda: self.number(2), lambda: self.text(2)), self.chance(0.5), self.chance(0.5)),
         )
 
     def match(self):
@@ -580,6 +586,7 @@ class Maker:
             self.length,
             lambda: self.extreme(depth),
             lambda: self.math(depth),
+            lambda: Call("rand", "(C('sys__rand') / 9223372036854775808.0)", None),
         )
 
     def number_literal(self):
