@@ -180,12 +180,13 @@ class Call(Node):
 
 
 class PathPart(Call):
-    """What DataChain calls `function` of the path of a File column: the name, the stem, the extension, the parent."""
+    """The name, stem, extension or parent of the path of a File column, by the name of DataChain's function."""
 
     NAMES = {"name": "name", "file_stem": "stem", "file_ext": "ext", "parent": "parent"}
 
     def __init__(self, file, function, public):
-        super().__init__(f"{file}.{self.NAMES[function]}", Column(f"{file}.path"), sql=f"sql.path.{function}", public=public)
+        path = Column(f"{file}.path")
+        super().__init__(f"{file}.{self.NAMES[function]}", path, sql=f"sql.path.{function}", public=public)
 
     def dcfs(self, pen):
         return self.name
@@ -235,13 +236,15 @@ class Json(Node):
     def __init__(self, column, path):
         self.column, self.path = column, path
 
+    def steps(self, quote):
+        keys = [f"{quote}{step}{quote}" if " " in str(step) else step for step in self.path]
+        return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
+
     def dcfs(self, pen):
-        steps = [f"[{step}]" if isinstance(step, int) else f".`{step}`" if " " in step else f".{step}" for step in self.path]
-        return self.column.dcfs(pen) + "".join(steps)
+        return self.column.dcfs(pen) + self.steps("`")
 
     def datachain(self):
-        steps = [f"[{step}]" if isinstance(step, int) else f'."{step}"' if " " in step else f".{step}" for step in self.path]
-        return f"sa.func.json_extract({self.column.datachain()}, {'$' + ''.join(steps)!r})"
+        return f"sa.func.json_extract({self.column.datachain()}, {'$' + self.steps(chr(34))!r})"
 
 
 class Compare(Node):
@@ -325,15 +328,16 @@ class Match(Node):
         return f"{pen.put(self.value, EQUAL + 1)} {word} {pen.string(form.format(self.pattern))}"
 
     def datachain(self):
-        value = self.value.datachain()
         if self.negated and self.method in ("like", "ilike"):
-            return f"{value}.not_{self.method}({self.pattern!r})"
-        call = f"{value}.op('GLOB', is_comparison=True)" if self.method == "glob" else f"{value}.{self.method}"
-        if self.method in ("glob", "regexp") and isinstance(self.value, Column):
-            call = f"{value}.{self.method}"
-        elif self.method == "regexp":
-            call = f"{value}.op('REGEXP', is_comparison=True)"
-        return f"(~{call}({self.pattern!r}))" if self.negated else f"{call}({self.pattern!r})"
+            return f"{self.value.datachain()}.not_{self.method}({self.pattern!r})"
+        text = f"{self.value.datachain()}.{self.operator()}({self.pattern!r})"
+        return f"(~{text})" if self.negated else text
+
+    def operator(self):
+        """The method; `glob` and `regexp` are those of a column of DataChain only."""
+        if self.method in ("glob", "regexp") and not isinstance(self.value, Column):
+            return f"op({self.method.upper()!r}, is_comparison=True)"
+        return self.method
 
 
 class IsNull(Node):

@@ -59,10 +59,15 @@ def difference(version, answer):
         return f"dcfs: {error.strerror}; DataChain: {some(wanted)}"
     if set(found) == wanted:
         return None
-    row = next(iter(found.keys() ^ wanted))
-    shown = (found.get(row) or rows_of(version, f"sys__id = {row}")[row]).items()
-    used = {name: value for name, value in shown if re.search(rf"\b{name}\b", answer["text"])}
-    return f"only in dcfs: {some(found.keys() - wanted)}\nonly in DataChain: {some(wanted - found.keys())}\n{row}: {used}"
+    missing, surplus = wanted - found.keys(), found.keys() - wanted
+    row = next(iter(missing or surplus))
+    shown = values(found.get(row) or rows_of(version, f"sys__id = {row}")[row], answer["text"])
+    return f"only in dcfs: {some(surplus)}\nonly in DataChain: {some(missing)}\n{row}: {shown}"
+
+
+def values(row, text):
+    """Those values of a row that the filter may be about."""
+    return {name: value for name, value in row.items() if re.search(rf"\b{name}\b", text)}
 
 
 def some(rows):
