@@ -16,22 +16,25 @@ FLOATS = [
 ]  # fmt: skip
 
 STRINGS = [
-    "", " ", "a", "A", "b", "ab", "aB", "AB", "abc", "a b", "a%b", "a_b", "a*b", "a?b", "a[b]c", "a]b",
-    "100%", "%", "_", "__", "[", "*", "it's", 'say "hi"', "`tick`", "back\\slash", "\\u0041", "line\nbreak", "end\n", "\n",
-    "tab\there", "nul\0inside", "nul", "nul\0", "\0", "\u00e9t\u00e9", "\u00c9T\u00c9", "\u00c9t\u00e9", "e\u0301te\u0301",
-    "stra\u00dfe", "STRASSE", "\u0130stanbul", "\u0131", "\u65e5\u672c", "\U0001f600", "x\U0001f600y", "\ufeffbom", "\ud7ff\uffff",
-    "null", "true", "1", "01", "1.0", "-1", "1e3", "2024-01-02", "golden-retriever", "pug", "Pug", "a/b", "/", "//", "z" * 300,
+    "", " ", "a", "A", "b", "ab", "aB", "AB", "abc", "a b", "a%b", "a_b", "a*b", "a?b", "a[b]c", "a]b", "100%", "%",
+    "_", "__", "[", "*", "it's", 'say "hi"', "`tick`", "back\\slash", "\\u0041", "line\nbreak", "end\n", "\n",
+    "tab\there", "nul\0inside", "nul", "nul\0", "\0", "\u00e9t\u00e9", "\u00c9T\u00c9", "\u00c9t\u00e9",
+    "e\u0301te\u0301", "stra\u00dfe", "STRASSE", "\u0130stanbul", "\u0131", "\u65e5\u672c", "\U0001f600",
+    "x\U0001f600y", "\ufeffbom", "\ud7ff\uffff", "null", "true", "1", "01", "1.0", "-1", "1e3", "2024-01-02",
+    "golden-retriever", "pug", "Pug", "a/b", "/", "//", "z" * 300,
 ]  # fmt: skip
 
 LABELS = ["pug", "Pug", "beagle", "golden-retriever", "\u00e9pagneul", "\u00c9PAGNEUL", ""]
 
 PATHS = [
-    "a.jpg", "b.JPG", "A.jpg", "images/a.jpg", "images/A.jpg", "images/cat/1.png", "images/cat/2.png", "images/dog/1.png",
-    "images/dog/cocker_spaniel_1.jpg", "images/dog/cocker%spaniel.jpg", "deep/er/and/deeper/x.txt", "x.tar.gz",
-    "dir.d/x.tar.gz", "dir.d/noext", "noext", ".hidden", "dir/.hidden", "dir/.hidden.txt", "dot.", "dir/two..dots", "...x",
-    "50%.txt", "a_b.txt", "a*b.txt", "[x].txt", "dir/[x]/y.txt", "sp ace/f ile.txt", "\u00c9t\u00e9/\u00e9t\u00e9.JPG",
-    "\u00e9t\u00e9/\u00c9T\u00c9.jpg", "\u65e5\u672c/\u65e5\u672c.png", "\U0001f600.gif", "q'uo\"te.txt", "new\nline.txt", "back\\slash.txt",
-    "x/y/z", "x/y/x/y.y", "-rf", "a.b/c", "jpg", "gz.gz", "dir/...x", "a...b", "dir/a..", "dir/..x", ".a.", "a//b..c", "dir/.../x",
+    "a.jpg", "b.JPG", "A.jpg", "images/a.jpg", "images/A.jpg", "images/cat/1.png", "images/cat/2.png",
+    "images/dog/1.png", "images/dog/cocker_spaniel_1.jpg", "images/dog/cocker%spaniel.jpg",
+    "deep/er/and/deeper/x.txt", "x.tar.gz", "dir.d/x.tar.gz", "dir.d/noext", "noext", ".hidden", "dir/.hidden",
+    "dir/.hidden.txt", "dot.", "dir/two..dots", "...x", "50%.txt", "a_b.txt", "a*b.txt", "[x].txt", "dir/[x]/y.txt",
+    "sp ace/f ile.txt", "\u00c9t\u00e9/\u00e9t\u00e9.JPG", "\u00e9t\u00e9/\u00c9T\u00c9.jpg",
+    "\u65e5\u672c/\u65e5\u672c.png", "\U0001f600.gif", "q'uo\"te.txt", "new\nline.txt", "back\\slash.txt", "x/y/z",
+    "x/y/x/y.y", "-rf", "a.b/c", "jpg", "gz.gz", "dir/...x", "a...b", "dir/a..", "dir/..x", ".a.", "a//b..c",
+    "dir/.../x",
 ]  # fmt: skip
 
 TIMES = [
@@ -70,6 +73,7 @@ VECTORS = [
     [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0],
 ]
 
+# No infinity, which the JSON functions of older SQLite call malformed, and no NUL, where they end a string.
 DICTS = [
     {},
     {"k": 1, "s": "a"},
@@ -77,6 +81,7 @@ DICTS = [
     {"k": 2**53 + 1, "s": ""},
     {"k": -5, "flag": True},
     {"k": 0.5, "flag": False},
+    {"k": 0.1 + 0.2, "s": "0.3"},
     {"k": "1", "s": "pug"},
     {"k": "text", "s": "\u00e9t\u00e9"},
     {"k": None, "s": None, "flag": None},
@@ -85,5 +90,7 @@ DICTS = [
     {"k": {"in": 7}, "deep": {"er": {"x": 1.5, "s": "pug"}}},
     {"deep": {"er": {"x": -3, "s": "say \"hi\""}}, "list": [10, "b", None]},
     {"a b": 3, "k": 1e300, "list": []},
-    {"k": float("inf"), "s": "line\nbreak"},
+    {"k": 2**63 - 1, "s": "line\nbreak"},
+    {"k": "back\\slash/\U0001f600", "s": "tab\there"},
+    {"k": [], "s": ["a"], "flag": 0, "list": [[1], {"x": "a"}]},
 ]

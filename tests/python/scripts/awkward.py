@@ -60,6 +60,11 @@ def models(model, nones=False, **columns):
     return [None if nones and rng.random() < 0.25 else model(**values) for values in fields]
 
 
+def spots(x, text):
+    """No more than three; without NUL, as in `pools.DICTS`."""
+    return [Spot(x=x + number, text=text.replace("\0", "0")) for number in range(x % 4)]
+
+
 def infos(nones=False):
     return models(
         Info,
@@ -73,7 +78,7 @@ def infos(nones=False):
         taken=column(pools.TIMES),
         seen=column(pools.TIMES, nones=True),
         numbers=column(pools.INT_LISTS),
-        spots=[[Spot(x=x, text=text)][: x % 3] for x, text in zip(column(pools.SMALL), column(pools.STRINGS))],
+        spots=[spots(x, text) for x, text in zip(column(pools.SMALL), column(pools.STRINGS))],
     )
 
 
