@@ -83,6 +83,9 @@ impl<'s> Names<'s> {
         let (leaf, keys) = ends
             .filter_map(|at| Some((self.leaf(&name[..at])?, &name[at + 1..])))
             .find(|(leaf, _)| *leaf.value == ValueType::Json)?;
+        if keys.split('.').any(str::is_empty) {
+            return None; // An empty key is typed in brackets.
+        }
         let dig = |of: Expr, key: &str| Expr::Field(of.into(), key.to_owned(), ValueType::Json);
         Some(keys.split('.').fold(Expr::Column(column(leaf)), dig))
     }

@@ -303,15 +303,15 @@ impl Parser<'_> {
     fn postfix(&mut self) -> Result<Node> {
         let mut node = self.atom()?;
         loop {
+            if node.height > DEEPEST {
+                return Err(too_deep(node.span));
+            }
             if self.take("[") {
                 node = self.index(node)?;
             } else if self.take(".") {
                 node = self.member(node)?;
             } else {
                 return Ok(node);
-            }
-            if node.height > DEEPEST {
-                return Err(too_deep(node.span));
             }
         }
     }

@@ -34,8 +34,8 @@ impl Regexp {
     /// # Errors
     /// What is wrong with the pattern, in words.
     pub fn new(pattern: &str) -> Result<Self, String> {
-        let written = Writer::of(pattern).write()?;
-        if let Ok(regex) = RegexBuilder::new(&written).size_limit(SIZE).build() {
+        let Written { pattern: written, is_possessive } = Writer::of(pattern).write()?;
+        if !is_possessive && let Ok(regex) = RegexBuilder::new(&written).size_limit(SIZE).build() {
             return Ok(Self::Linear(regex));
         }
         let built = fancy_regex::RegexBuilder::new(&written)
@@ -63,32 +63,88 @@ impl Regexp {
     }
 }
 
+/// A pattern, written anew.
+struct Written {
+    pattern: String,
+    /// Whether something repeats without giving back, as in `a*+`, which `regex` takes for `(a*)+`.
+    is_possessive: bool,
+}
+
 /// Writes a pattern of Python anew.
 struct Writer<'p> {
     rest: std::iter::Peekable<std::str::Chars<'p>>,
     out: String,
     /// Whether `^` and `$` stand at lines, anywhere in the pattern.
     lines: bool,
+    /// Whether the last thing written says how often the one before it comes.
+    is_repeated: bool,
+    is_possessive: bool,
 }
 
 impl<'p> Writer<'p> {
     fn of(pattern: &'p str) -> Self {
-        Self { rest: pattern.chars().peekable(), out: String::new(), lines: has_lines(pattern) }
+        let (rest, lines) = (pattern.chars().peekable(), has_lines(pattern));
+        Self { rest, out: String::new(), lines, is_repeated: false, is_possessive: false }
     }
 
-    fn write(mut self) -> Result<String, String> {
+    fn write(mut self) -> Result<Written, String> {
         while let Some(c) = self.rest.next() {
+            let was_repeated = std::mem::take(&mut self.is_repeated);
             match c {
                 '\\' => self.escape(false)?,
                 '[' => self.class()?,
+                '(' if self.is_comment() => {
+                    self.comment()?;
+                    self.is_repeated = was_repeated;
+                }
                 '(' => self.group()?,
-                '{' => self.brace(),
+                '*' | '+' | '?' => {
+                    self.out.push(c);
+                    self.repeated(was_repeated)?;
+                }
+                '{' => match self.times() {
+                    Some(times) => {
+                        self.out += &times;
+                        self.repeated(was_repeated)?;
+                    }
+                    None => self.out.push_str("\\{"),
+                },
                 '}' => self.out.push_str("\\}"),
                 '$' if !self.lines => self.end(),
                 _ => self.out.push(c),
             }
         }
-        Ok(self.out)
+        Ok(Written { pattern: self.out, is_possessive: self.is_possessive })
+    }
+
+    /// After what says how often: whether it gives back, and how.
+    fn repeated(&mut self, was_repeated: bool) -> Result<(), String> {
+        if was_repeated {
+            return Err(
+                "a regular expression cannot repeat what is repeated; put `(?:...)` around it"
+                    .into(),
+            );
+        }
+        if self.rest.next_if_eq(&'?').is_some() {
+            self.out.push('?');
+        } else if self.rest.next_if_eq(&'+').is_some() {
+            self.out.push('+');
+            self.is_possessive = true;
+        }
+        self.is_repeated = true;
+        Ok(())
+    }
+
+    fn is_comment(&self) -> bool {
+        let mut ahead = self.rest.clone();
+        ahead.next() == Some('?') && ahead.next() == Some('#')
+    }
+
+    fn comment(&mut self) -> Result<(), String> {
+        match self.rest.by_ref().any(|c| c == ')') {
+            true => Ok(()),
+            false => Err("a comment of the regular expression is never closed".into()),
+        }
     }
 
     /// `$`: the end, or before a newline that ends the text.
@@ -136,6 +192,11 @@ impl<'p> Writer<'p> {
     }
 
     fn literal(&mut self, c: char) {
+        if c.is_whitespace() {
+            // Under the flag `x` only a code is no mere layout, in a class too.
+            self.out += &format!(r"\x{{{:x}}}", u32::from(c));
+            return;
+        }
         if c.is_ascii_punctuation() && !matches!(c, '<' | '>') {
             self.out.push('\\');
         }
@@ -165,18 +226,12 @@ impl<'p> Writer<'p> {
         Ok(())
     }
 
-    /// What begins with `(`: comments go, flags must be known.
+    /// What begins with `(`: flags must be known.
     fn group(&mut self) -> Result<(), String> {
         let mut ahead = self.rest.clone();
         if ahead.next() != Some('?') {
             self.out.push('(');
             return Ok(());
-        }
-        if ahead.peek() == Some(&'#') {
-            return match self.rest.by_ref().any(|c| c == ')') {
-                true => Ok(()),
-                false => Err("a comment of the regular expression is never closed".into()),
-            };
         }
         let flags: String = ahead.take_while(|c| c.is_ascii_alphabetic() || *c == '-').collect();
         if let Some(flag) = flags.chars().find(|c| matches!(c, 'a' | 'L')) {
@@ -189,8 +244,8 @@ impl<'p> Writer<'p> {
         Ok(())
     }
 
-    /// `{2,3}` repeats; any other brace is itself.
-    fn brace(&mut self) {
+    /// `{2,3}` after its brace, if it is that; any other brace is itself.
+    fn times(&mut self) -> Option<String> {
         let inside: String = self.rest.clone().take_while(|c| *c != '}').collect();
         let is_closed = self.rest.clone().nth(inside.chars().count()) == Some('}');
         let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
@@ -199,11 +254,11 @@ impl<'p> Writer<'p> {
             None => digits(&inside) && !inside.is_empty(),
         };
         if !is_closed || !repeats {
-            return self.out.push_str("\\{");
+            return None;
         }
         let zero = if inside.starts_with(',') { "0" } else { "" };
-        self.out += &format!("{{{zero}{inside}}}");
         self.rest.nth(inside.chars().count());
+        Some(format!("{{{zero}{inside}}}"))
     }
 }
 
@@ -264,6 +319,14 @@ mod tests {
             ("", "", true),
             (r"\.jpg", "ajpg", false),
             (r"\/", "/", true),
+            ("a*+ab", "aab", false),
+            ("a++b", "aab", true),
+            ("a{2}+a", "aa", false),
+            ("a??b", "b", true),
+            (r"(?x)a\ b # c", "a b", true),
+            (r"(?x)^[ ]$", " ", true),
+            (r"(?x) ^ a  b $", "ab", true),
+            ("a(?#no)+b", "aab", true),
         ];
         for (pattern, text, want) in cases {
             assert_eq!(found(pattern, text), want, "{pattern:?} in {text:?}");
@@ -272,7 +335,8 @@ mod tests {
 
     #[test]
     fn says_what_it_cannot_read() {
-        for pattern in ["(", "[a", "*", "a\\", r"\q", "(?a)x", "(?#"] {
+        for pattern in ["(", "[a", "*", "a\\", r"\q", "(?a)x", "(?#", "a**", "a+(?#no)+", "a{2}{3}"]
+        {
             assert!(Regexp::new(pattern).is_err(), "{pattern}");
         }
     }

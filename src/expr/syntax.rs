@@ -17,7 +17,7 @@ pub struct Query {
 pub struct Node {
     pub kind: Kind,
     pub span: Span,
-    /// Nodes on the longest way down, itself included.
+    /// Nodes on the longest way down, itself included; a name is one for each of its parts.
     pub height: usize,
 }
 
@@ -212,8 +212,12 @@ impl Query {
 
 impl Node {
     pub fn new(kind: Kind, span: Span) -> Self {
-        let height = kind.children().into_iter().map(|child| child.height).max().unwrap_or(0) + 1;
-        Self { kind, span, height }
+        let below = match &kind {
+            // Each point may lead into JSON.
+            Kind::Name(name) | Kind::Quoted(name) => name.matches('.').count(),
+            kind => kind.children().into_iter().map(|child| child.height).max().unwrap_or(0),
+        };
+        Self { kind, span, height: below + 1 }
     }
 
     fn is_predicate(&self) -> bool {

@@ -50,8 +50,8 @@ pub enum Error {
     NoRow(i64),
     #[error("no file of this version has the path or the name `{0}`, or it has no vector")]
     NoFile(String),
-    #[error("{count} rows have a file called `{name}`; write its path, or `row(<sys__id>)`")]
-    ManyFiles { name: String, count: u64 },
+    #[error("several files are called `{0}`; write a path, or `row(<sys__id>)`")]
+    ManyFiles(String),
     #[error("so many rows cannot be ordered at once; say how many you want with `limit`")]
     TooManyRows,
 }

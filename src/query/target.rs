@@ -100,13 +100,12 @@ fn by_name(version: Version<'_>, name: &str) -> Result<Option<u32>> {
             form: Form::Text,
         });
         let rows = super::find::rows(version, &Expr::is_named(&column.file.name, paths, name))?;
-        let mut entries = Vec::new();
-        for row in rows.iter().take(2) {
-            entries.extend(version.pack.entry_of(number, row)?);
-        }
-        entries.dedup();
-        if entries.len() > 1 || (found.is_some() && !rows.is_empty()) {
-            return Err(Error::ManyFiles { name: name.to_owned(), count: rows.len() }.into());
+        let mut file = None;
+        for row in &rows {
+            let entry = version.pack.entry_of(number, row)?;
+            if *file.get_or_insert(entry) != entry || found.is_some() {
+                return Err(Error::ManyFiles(name.to_owned()).into());
+            }
         }
         found = found.or(rows.min());
     }

@@ -533,7 +533,7 @@ fn what_a_distance_is_to_must_be_there() {
             "\"z.jpg\"",
             "no file of this version has the path or the name `z.jpg`, or it has no vector",
         ),
-        ("\"c.jpg\"", "2 rows have a file called `c.jpg`; write its path, or `row(<sys__id>)`"),
+        ("\"c.jpg\"", "several files are called `c.jpg`; write a path, or `row(<sys__id>)`"),
     ];
     for (target, message) in cases {
         let query = fixture.check(&format!("cosine_distance(emb, {target}) < 1"));

@@ -248,8 +248,9 @@ fn length(value: &Val<'_>, of: &ValueType) -> Option<i64> {
     i64::try_from(seen.iter().filter(|byte| **byte & 0xc0 != 0x80).count()).ok()
 }
 
+/// SQLite takes what begins with NUL for an empty text, which nothing replaces.
 fn replaced<'v>(text: &[u8], from: &[u8], to: &[u8]) -> Val<'v> {
-    if from.is_empty() {
+    if from.is_empty() || from[0] == 0 {
         return made(text.to_vec());
     }
     let mut out = Vec::with_capacity(text.len());

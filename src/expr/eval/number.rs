@@ -38,6 +38,14 @@ impl Number {
         }
     }
 
+    /// As SQLite prints: at most 15 digits, and always a point in what is not whole.
+    pub fn to_text(self) -> String {
+        match self {
+            Int(n) => n.to_string(),
+            Real(x) => real_text(x),
+        }
+    }
+
     /// The order of two numbers, exactly: 2^53 + 1 is more than 2^53 as a float.
     pub fn order(self, other: Self) -> Ordering {
         match (self, other) {
@@ -184,6 +192,33 @@ fn increment(decimal: &str) -> String {
     format!("1{}", String::from_utf8_lossy(&digits))
 }
 
+/// `%!.15g` of SQLite.
+fn real_text(x: f64) -> String {
+    if x.is_infinite() {
+        return if x > 0.0 { "Inf" } else { "-Inf" }.to_owned();
+    }
+    // The zero below 0 prints as the other.
+    let x = if x == 0.0 { 0.0 } else { x };
+    let written = format!("{x:.14e}");
+    let (digits, exponent) = written.split_once('e').unwrap_or((&written, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if !(-4..15).contains(&exponent) {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        return format!("{}e{sign}{:02}", pointed(digits), exponent.unsigned_abs());
+    }
+    let places = usize::try_from(14 - exponent).unwrap_or(0);
+    pointed(&format!("{x:.places$}"))
+}
+
+/// Digits after the point but for the zeros that end them, and at least one.
+fn pointed(number: &str) -> String {
+    let Some((whole, rest)) = number.split_once('.') else { return format!("{number}.0") };
+    match rest.trim_end_matches('0') {
+        "" => format!("{whole}.0"),
+        rest => format!("{whole}.{rest}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,6 +239,30 @@ mod tests {
             })
         })
         .expect("an answer")
+    }
+
+    /// What SQLite 3.40 answers to `SELECT ? || ''`; some later releases print more than 15 digits.
+    #[test]
+    fn prints_as_sqlite_does() {
+        let cases = [
+            (0.0, "0.0"),
+            (-0.0, "0.0"),
+            (-2.5, "-2.5"),
+            (0.1 + 0.2, "0.3"),
+            (1e14, "100000000000000.0"),
+            (1e15, "1.0e+15"),
+            (999_999_999_999_999.9, "1.0e+15"),
+            (1e-4, "0.0001"),
+            (-1.5e-7, "-1.5e-07"),
+            (1e300, "1.0e+300"),
+            (5e-324, "4.94065645841247e-324"),
+            (f64::MAX, "1.79769313486232e+308"),
+            (f64::INFINITY, "Inf"),
+            (f64::NEG_INFINITY, "-Inf"),
+        ];
+        for (number, printed) in cases {
+            assert_eq!(Real(number).to_text(), printed, "{number:?}");
+        }
     }
 
     fn number() -> impl Strategy<Value = Number> {

@@ -34,13 +34,12 @@ impl<'a> Val<'a> {
         }
     }
 
-    /// As a text; numbers as they print. `None` for NULL.
+    /// As a text; numbers as SQLite prints them. `None` for NULL.
     pub fn into_text(self) -> Option<Cow<'a, [u8]>> {
         match self {
             Self::Null => None,
-            Self::Int(n) => Some(n.to_string().into_bytes().into()),
-            Self::Real(x) => Some(format!("{x:?}").into_bytes().into()),
             Self::Text(text) => Some(text),
+            number => number.number().map(|number| number.to_text().into_bytes().into()),
         }
     }
 
