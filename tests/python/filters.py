@@ -35,6 +35,7 @@ the letters that Python's `(?i)` takes for `i`, only `i` and `I` are; `\B` holds
 as in Python from 3.14 on.
 """
 
+import contextlib
 import random
 import re
 from datetime import datetime, timedelta, timezone
@@ -77,10 +78,10 @@ REGEXP_PIECES = [
     ".", r"\w", r"\W", r"\d", r"\D", r"\s", r"\S", "[a-z]", "[A-Z0-9]", "[^b]", r"[\w.]", "[]a]", "[^]a]", "[a&&b]",
     "[[a]", r"[^\W\d]", r"[\]\[]", "[-a]", r"[a\-z]", "[\u00e0-\u00ff]", "(?:a|b)", "(a|bc)", "a", "b", "A", "g",
     "\u00e9", "\u00c9", "e\u0301", "/", r"\.", "-", " ", r"\n", "_", "%", r"\x41", r"\u00e9", r"\0", r"\\", r"\[", "]",
-    "}", "1", "\u65e5", "\U0001f600", r"\/", r"\-", r"\ ", "#", "(?#note)",
+    "}", "1", "\u65e5", "\U0001f600", r"\/", r"\-", r"\ ", "#",
 ]  # fmt: skip
 
-REGEXP_PLACES = [r"\b", "^", "$", r"\A", r"\Z", "(?=a)", "(?!a)", "(?<=a)", "(?<!a)", "|"]
+REGEXP_PLACES = [r"\b", "^", "$", r"\A", r"\Z", "(?=a)", "(?!a)", "(?<=a)", "(?<!a)", "|", "(?#note)"]
 
 REGEXP_FLAGS = ["(?i)", "(?s)", "(?m)", "(?im)", "(?x)", "(?u)"]
 
@@ -214,7 +215,12 @@ class Maker:
     def pieced_regexp(self):
         """Up to four pieces, of which two repeat without end: more would take long on long strings."""
         flags = self.rng.choice(REGEXP_FLAGS) if self.chance(0.3) else ""
-        return flags + "".join(self.piece(endless=number < 2) for number in range(self.rng.choice([1, 2, 3, 4])))
+        pieces = [self.piece(endless=number < 2) for number in range(self.rng.choice([1, 2, 3, 4]))]
+        pattern = flags + "".join(pieces)
+        with contextlib.suppress(re.error):
+            re.compile(pattern)
+            return pattern
+        return self.pieced_regexp()
 
     def piece(self, endless):
         if self.chance(0.2):
