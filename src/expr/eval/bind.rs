@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::beside::beside;
 use super::bits::{BLOCK, Bits};
 use super::kernel::{Block, Searcher};
 use super::number::Number;
@@ -261,10 +262,10 @@ impl<'a> Binder<'a> {
     ) -> Option<Test<'a>> {
         match (a, b) {
             (Expr::Column(column), Expr::Value(value)) => {
-                beside(self.packed(column, instead), comparison, value)
+                beside(self.packed(column, instead), comparison, &constant(value))
             }
             (Expr::Value(value), Expr::Column(column)) => {
-                beside(self.packed(column, instead), comparison.mirrored(), value)
+                beside(self.packed(column, instead), comparison.mirrored(), &constant(value))
             }
             _ => None,
         }
@@ -381,112 +382,4 @@ fn constant(value: &Value) -> Val<'static> {
         Value::Text(text) => Val::Text(text.clone().into_bytes().into()),
         Value::Time(time) => Val::Int(time.micros()),
     }
-}
-
-/// The loop for a column beside a constant, if there is one.
-fn beside<'a>(column: Packed<'a>, comparison: Comparison, value: &Value) -> Option<Test<'a>> {
-    let constant = constant(value);
-    match (column, &constant) {
-        (Packed::Ints(values, valid), Val::Int(n)) => {
-            let range = |low, high| Test::Range(values, valid, low, high);
-            Some(ints(comparison, *n, range))
-        }
-        (Packed::Ints(values, valid), Val::Real(x)) => {
-            let range = |low, high| Test::Range(values, valid, low, high);
-            Some(between_ints(comparison, *x, range))
-        }
-        (Packed::Narrow(values, valid), Val::Int(n)) => {
-            let range = |low, high| Test::Narrow(values, valid, low, high);
-            Some(ints(comparison, *n, range))
-        }
-        (Packed::Narrow(values, valid), Val::Real(x)) => {
-            let range = |low, high| Test::Narrow(values, valid, low, high);
-            Some(between_ints(comparison, *x, range))
-        }
-        (Packed::Floats(values, valid), Val::Real(x)) => {
-            Some(Test::Floats(values, valid, comparison, *x))
-        }
-        (Packed::Floats(values, valid), Val::Int(n)) => {
-            let (comparison, x) = as_float(comparison, *n)?;
-            Some(Test::Floats(values, valid, comparison, x))
-        }
-        (Packed::Texts(texts, valid), Val::Text(text)) => {
-            let equal = Test::Equal(texts, valid, text.to_vec());
-            match comparison {
-                Comparison::Equal => Some(equal),
-                Comparison::NotEqual => Some(Test::Not(equal.into())),
-                _ => None,
-            }
-        }
-        _ => None,
-    }
-}
-
-fn ints<'a>(comparison: Comparison, n: i64, range: impl Fn(i64, i64) -> Test<'a>) -> Test<'a> {
-    // An empty range is from more to less.
-    let below = |n: i64| n.checked_sub(1).map_or((1, 0), |high| (i64::MIN, high));
-    let above = |n: i64| n.checked_add(1).map_or((1, 0), |low| (low, i64::MAX));
-    let (low, high) = match comparison {
-        Comparison::Equal | Comparison::NotEqual => (n, n),
-        Comparison::Less => below(n),
-        Comparison::AtMost => (i64::MIN, n),
-        Comparison::Greater => above(n),
-        Comparison::AtLeast => (n, i64::MAX),
-    };
-    match comparison {
-        Comparison::NotEqual => Test::Not(range(low, high).into()),
-        _ => range(low, high),
-    }
-}
-
-/// Whole numbers beside a float: those up to the last one that is less, or from the first that is more.
-fn between_ints<'a>(
-    comparison: Comparison,
-    x: f64,
-    range: impl Fn(i64, i64) -> Test<'a>,
-) -> Test<'a> {
-    let order = |n: i64| Number::Int(n).order(Number::Real(x));
-    let nearest = x as i64;
-    if order(nearest).is_eq() {
-        return ints(comparison, nearest, range);
-    }
-    // No whole number is `x`. The cast goes towards zero, or to an end.
-    let (last_below, first_above) = match order(nearest).is_lt() {
-        true => (Some(nearest), nearest.checked_add(1)),
-        false => (nearest.checked_sub(1), Some(nearest)),
-    };
-    let (low, high) = match comparison {
-        Comparison::Equal | Comparison::NotEqual => (1, 0),
-        Comparison::Less | Comparison::AtMost => match last_below {
-            Some(high) => (i64::MIN, high),
-            None => (1, 0),
-        },
-        Comparison::Greater | Comparison::AtLeast => match first_above {
-            Some(low) => (low, i64::MAX),
-            None => (1, 0),
-        },
-    };
-    match comparison {
-        Comparison::NotEqual => Test::Not(range(low, high).into()),
-        _ => range(low, high),
-    }
-}
-
-/// A whole number as a float that floats compare with alike; `None` where equality would have to be with
-/// no float.
-fn as_float(comparison: Comparison, n: i64) -> Option<(Comparison, f64)> {
-    let x = n as f64;
-    Some(match (Number::Real(x).order(Number::Int(n)), comparison) {
-        (std::cmp::Ordering::Equal, comparison) => (comparison, x),
-        (_, Comparison::Equal | Comparison::NotEqual) => return None,
-        // `x` is the first float above `n`: more than `n` is `x` or more.
-        (std::cmp::Ordering::Greater, Comparison::Greater | Comparison::AtLeast) => {
-            (Comparison::AtLeast, x)
-        }
-        (std::cmp::Ordering::Greater, _) => (Comparison::Less, x),
-        (std::cmp::Ordering::Less, Comparison::Greater | Comparison::AtLeast) => {
-            (Comparison::Greater, x)
-        }
-        (std::cmp::Ordering::Less, _) => (Comparison::AtMost, x),
-    })
 }

@@ -8,12 +8,14 @@
 //! |---|---|
 //! | [`bits`] | the rows of one block; three-valued logic |
 //! | [`bind`] | from a filter and its columns to loops and look-ups |
+//! | [`mod@beside`] | a column beside a constant |
 //! | [`kernel`] | the loops over whole columns |
 //! | [`mod@test`], [`node`] | conditions and values of one block |
 //! | [`value`], [`number`], [`dig`] | one value, numbers as SQLite counts, values inside JSON |
 //! | [`distance`] | vectors |
 //! | [`mod@rank`] | rows in order |
 
+mod beside;
 mod bind;
 mod bits;
 mod dig;
