@@ -8,9 +8,9 @@ use crate::catalog::{Catalog, Details, Parent, VersionInfo};
 use crate::error::Result;
 use crate::id::VersionId;
 use crate::name::{DatasetName, escape};
+pub use crate::render::Narrowed;
 use crate::render::graph::{self, Graph, Kind, Node};
 use crate::render::lineage::{Change, Lineage};
-pub use crate::render::readme::Narrowed;
 use crate::render::readme::{self, Readme};
 use crate::render::schema_json::schema_json;
 use crate::render::{Subject, beside};
@@ -66,7 +66,7 @@ pub fn text(
     match page {
         Page::Readme => readme(catalog, of, narrowed),
         Page::Lineage => lineage(catalog, of),
-        Page::Schema => Ok(schema_json(&subject(of), &catalog.schema(of)?)),
+        Page::Schema => Ok(schema_json(&subject(of), &catalog.schema(of)?, narrowed)),
     }
 }
 

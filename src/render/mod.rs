@@ -24,6 +24,8 @@ pub mod rows;
 pub mod schema_json;
 pub mod table;
 
+use serde::Serialize;
+
 use crate::schema::{FileColumn, Schema};
 use crate::time::Timestamp;
 use crate::tree::place::column_directories;
@@ -47,6 +49,18 @@ impl Subject {
     pub fn name(&self) -> String {
         format!("{}@{}", self.dataset, self.version)
     }
+}
+
+/// The rows of a query directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Narrowed {
+    /// The printed form of each filter, outermost first.
+    pub filters: Vec<String>,
+    /// How many rows are left.
+    pub rows: u64,
+    /// Whether they have an order of their own.
+    #[serde(rename = "ranked")]
+    pub is_ranked: bool,
 }
 
 /// The listed File columns and where their files are, relative to the version's directory.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::markdown::{code, paragraph, text};
 use super::numbers::{bytes, count};
 use super::schema_json::unlisted;
-use super::{Subject, directories};
+use super::{Narrowed, Subject, directories};
 use crate::schema::{Schema, ValueType};
 
 /// The naming rules that a person meets.
@@ -23,17 +23,6 @@ pub struct Readme<'a> {
     pub examples: &'a [(String, String)],
     /// Which rows, in a query directory.
     pub narrowed: Option<&'a Narrowed>,
-}
-
-/// The rows of a query directory.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Narrowed {
-    /// The printed form of each filter, outermost first.
-    pub filters: Vec<String>,
-    /// How many rows are left.
-    pub rows: u64,
-    /// Whether they have an order of their own.
-    pub is_ranked: bool,
 }
 
 impl Readme<'_> {

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::{Subject, directories};
+use super::{Narrowed, Subject, directories};
 use crate::schema::{Field, FileColumn, Schema, Shape};
 use crate::time::Timestamp;
 
@@ -20,6 +20,8 @@ struct Page<'a> {
     created_at: Option<String>,
     rows: Option<u64>,
     size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query: Option<&'a Narrowed>,
     columns: Vec<Node<'a>>,
     files: Vec<File<'a>>,
     system_columns: [&'static str; 2],
@@ -61,8 +63,8 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// The page.
-pub fn schema_json(of: &Subject, schema: &Schema) -> String {
+/// The page, of a version or of some of its rows.
+pub fn schema_json(of: &Subject, schema: &Schema, narrowed: Option<&Narrowed>) -> String {
     let page = Page {
         format: FORMAT,
         version: &of.version,
@@ -70,6 +72,7 @@ pub fn schema_json(of: &Subject, schema: &Schema) -> String {
         created_at: of.created_at.map(Timestamp::rfc3339),
         rows: of.rows,
         size: of.size,
+        query: narrowed,
         columns: schema.signals.iter().map(node).collect(),
         files: schema.files.iter().map(|file| file_of(file, schema)).collect(),
         system_columns: ["sys__id", "sys__rand"],
@@ -153,7 +156,7 @@ mod tests {
     fn the_page_is_what_the_document_says() {
         let (of, schema) = pets();
         let documented = include_str!("../../docs/schema-format.md");
-        let page = schema_json(&of, &schema);
+        let page = schema_json(&of, &schema, None);
         let example = documented.split("```json\n").nth(1).and_then(|t| t.split("```").next());
         assert_eq!(Some(page.as_str()), example, "docs/schema-format.md shows the page");
     }
