@@ -2,8 +2,8 @@
 //!
 //! A pattern is first written as the crate `regex` reads it, which matches in linear time; what that
 //! cannot say (looking around, references back) goes to `fancy-regex`, whose steps are counted. The
-//! differences that are made good: `$` also stands before a last newline, `\Z` is the very end, `\w`
-//! and `\s` hold Python's characters, braces and brackets that repeat or open nothing are literal.
+//! differences that are made good: `$` also stands before a last newline, `\Z` is the very end, `\w`,
+//! `\s` and `\b` know Python's characters, braces and brackets that repeat or open nothing are literal.
 
 use regex::bytes::{Regex, RegexBuilder};
 
@@ -19,11 +19,19 @@ const WORD: &str = r"\p{L}\p{N}_";
 /// Python's white space, for the inside of a class: four separators more than Unicode's.
 const SPACE: &str = r"\s\x1c-\x1f";
 
+/// Where a word begins or ends, by Python's word characters, and where not. `regex` has marks among
+/// them: the accent of a letter that is written as two characters.
+const EDGE: &str = r"(?:(?<=[\p{L}\p{N}_])(?![\p{L}\p{N}_])|(?<![\p{L}\p{N}_])(?=[\p{L}\p{N}_]))";
+const NO_EDGE: &str =
+    r"(?:(?<=[\p{L}\p{N}_])(?=[\p{L}\p{N}_])|(?<![\p{L}\p{N}_])(?![\p{L}\p{N}_]))";
+
 /// A pattern, ready.
 #[derive(Clone, Debug)]
 pub enum Regexp {
     Linear(Regex),
     Counted(Box<fancy_regex::Regex>),
+    /// For ASCII, and for other texts: one that asks where words begin or end.
+    Either(Regex, Box<fancy_regex::Regex>),
 }
 
 /// A search that took [`STEPS`].
@@ -34,21 +42,15 @@ impl Regexp {
     /// # Errors
     /// What is wrong with the pattern, in words.
     pub fn new(pattern: &str) -> Result<Self, String> {
-        let Written { pattern: written, is_possessive } = Writer::of(pattern).write()?;
-        if !is_possessive && let Ok(regex) = RegexBuilder::new(&written).size_limit(SIZE).build() {
-            return Ok(Self::Linear(regex));
-        }
-        let built = fancy_regex::RegexBuilder::new(&written)
-            .backtrack_limit(STEPS)
-            .delegate_size_limit(SIZE)
-            .build();
-        match built {
-            Ok(regex) => Ok(Self::Counted(Box::new(regex))),
-            Err(error) => {
-                let text = error.to_string();
-                let reason = text.lines().last().unwrap_or_default().trim().to_lowercase();
-                Err(format!("this regular expression cannot be read: {reason}"))
-            }
+        let plain = Writer::of(pattern, false).write()?;
+        let linear = match plain.is_possessive {
+            true => None,
+            false => RegexBuilder::new(&plain.pattern).size_limit(SIZE).build().ok(),
+        };
+        match linear {
+            Some(regex) if !plain.has_edges => Ok(Self::Linear(regex)),
+            Some(regex) => Ok(Self::Either(regex, counted(pattern)?)),
+            None => Ok(Self::Counted(counted(pattern)?)),
         }
     }
 
@@ -56,11 +58,26 @@ impl Regexp {
     pub fn is_match(&self, text: &[u8]) -> Result<bool, TooManySteps> {
         match self {
             Self::Linear(regex) => Ok(regex.is_match(text)),
-            Self::Counted(regex) => {
+            Self::Either(regex, _) if text.is_ascii() => Ok(regex.is_match(text)),
+            Self::Counted(regex) | Self::Either(_, regex) => {
                 regex.is_match(&*String::from_utf8_lossy(text)).map_err(|_| TooManySteps)
             }
         }
     }
+}
+
+/// The pattern with steps that are counted.
+fn counted(pattern: &str) -> Result<Box<fancy_regex::Regex>, String> {
+    let written = Writer::of(pattern, true).write()?;
+    let built = fancy_regex::RegexBuilder::new(&written.pattern)
+        .backtrack_limit(STEPS)
+        .delegate_size_limit(SIZE)
+        .build();
+    built.map(Box::new).map_err(|error| {
+        let text = error.to_string();
+        let reason = text.lines().last().unwrap_or_default().trim().to_lowercase();
+        format!("this regular expression cannot be read: {reason}")
+    })
 }
 
 /// A pattern, written anew.
@@ -68,6 +85,8 @@ struct Written {
     pattern: String,
     /// Whether something repeats without giving back, as in `a*+`, which `regex` takes for `(a*)+`.
     is_possessive: bool,
+    /// Whether it asks where words begin or end.
+    has_edges: bool,
 }
 
 /// Writes a pattern of Python anew.
@@ -79,12 +98,22 @@ struct Writer<'p> {
     /// Whether the last thing written says how often the one before it comes.
     is_repeated: bool,
     is_possessive: bool,
+    has_edges: bool,
+    /// Whether what `regex` cannot say may be written.
+    looks_around: bool,
 }
 
 impl<'p> Writer<'p> {
-    fn of(pattern: &'p str) -> Self {
-        let (rest, lines) = (pattern.chars().peekable(), has_lines(pattern));
-        Self { rest, out: String::new(), lines, is_repeated: false, is_possessive: false }
+    fn of(pattern: &'p str, looks_around: bool) -> Self {
+        Self {
+            rest: pattern.chars().peekable(),
+            out: String::new(),
+            lines: has_lines(pattern),
+            is_repeated: false,
+            is_possessive: false,
+            has_edges: false,
+            looks_around,
+        }
     }
 
     fn write(mut self) -> Result<Written, String> {
@@ -114,7 +143,8 @@ impl<'p> Writer<'p> {
                 _ => self.out.push(c),
             }
         }
-        Ok(Written { pattern: self.out, is_possessive: self.is_possessive })
+        let Self { out: pattern, is_possessive, has_edges, .. } = self;
+        Ok(Written { pattern, is_possessive, has_edges })
     }
 
     /// After what says how often: whether it gives back, and how.
@@ -167,11 +197,11 @@ impl<'p> Writer<'p> {
             'S' => self.out += &class(SPACE, true),
             'Z' if !in_class => self.out.push_str(r"\z"),
             'b' if in_class => self.out.push_str(r"\x08"),
+            'b' | 'B' if !in_class => self.edge(c),
             '0' => self.out.push_str(r"\x00"),
             'd'
             | 'D'
             | 'A'
-            | 'b'
             | 'B'
             | 'a'
             | 'f'
@@ -189,6 +219,16 @@ impl<'p> Writer<'p> {
             _ => self.literal(c),
         }
         Ok(())
+    }
+
+    /// `\b` and `\B`.
+    fn edge(&mut self, c: char) {
+        self.has_edges = true;
+        match (self.looks_around, c) {
+            (false, _) => self.out.extend(['\\', c]),
+            (true, 'b') => self.out += EDGE,
+            (true, _) => self.out += NO_EDGE,
+        }
     }
 
     fn literal(&mut self, c: char) {
@@ -325,6 +365,10 @@ mod tests {
             ("a??b", "b", true),
             (r"(?x)a\ b # c", "a b", true),
             (r"(?x)^[ ]$", " ", true),
+            (r"e\b.t", "e\u{301}t", true),
+            (r"\bb\b", "a b-c", true),
+            (r"e\B", "e\u{301}", false),
+            (r"a\Bb", "\u{e9}ab", true),
             (r"(?x) ^ a  b $", "ab", true),
             ("a(?#no)+b", "aab", true),
         ];
