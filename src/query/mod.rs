@@ -44,6 +44,8 @@ pub enum Error {
         "a regular expression goes back and forth without end; write it without `(...)+` inside `(...)+`, or without what looks around"
     )]
     TooManySteps,
+    #[error("the library of regular expressions gives up on this one; write it in another way")]
+    BadPattern,
     #[error("the pack is damaged; it is built anew when it is next asked for")]
     Damaged,
     #[error("row {0} is not in this version, or has no vector")]
@@ -71,6 +73,7 @@ impl From<Fault> for Error {
         match fault {
             Fault::Damaged | Fault::NoTarget => Self::Damaged,
             Fault::TooManySteps => Self::TooManySteps,
+            Fault::BadPattern => Self::BadPattern,
         }
     }
 }

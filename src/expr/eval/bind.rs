@@ -16,7 +16,7 @@ use super::value::Val;
 use super::{Columns, Fault};
 use crate::expr::function::Function;
 use crate::expr::packed::{Packed, Texts, Valid, Vectors};
-use crate::expr::regexp::Regexp;
+use crate::expr::regexp::{Regexp, Stuck};
 use crate::expr::syntax::{Arithmetic, Comparison, Match};
 use crate::expr::typed::{Column, Expr, Metric, Part, Type, Value};
 use crate::expr::wild::Wild;
@@ -119,7 +119,8 @@ impl Matcher {
             Self::Wild(wild) => Ok(Some(wild.is_match(text))),
             Self::Regexp(regexp) => match regexp.is_match(text) {
                 Ok(found) => Ok(Some(found)),
-                Err(_) => Err(Fault::TooManySteps),
+                Err(Stuck::TooManySteps) => Err(Fault::TooManySteps),
+                Err(Stuck::Broken) => Err(Fault::BadPattern),
             },
         }
     }

@@ -68,6 +68,8 @@ pub enum Fault {
     Damaged,
     /// A regular expression goes back and forth without end.
     TooManySteps,
+    /// A regular expression that the library gives up on.
+    BadPattern,
     /// What a distance is to has no vector.
     NoTarget,
 }

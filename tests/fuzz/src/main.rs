@@ -3,7 +3,7 @@
 //!
 //! `tests/fuzz/run SECONDS` builds and runs it over `corpus/`.
 #![no_main]
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 #[path = "../../../src/error.rs"]
 mod error;

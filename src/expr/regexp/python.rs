@@ -1,17 +1,4 @@
-//! Regular expressions as Python's `re.search` reads them.
-//!
-//! A pattern is first written as the crate `regex` reads it, which matches in linear time; what that
-//! cannot say (looking around, references back) goes to `fancy-regex`, whose steps are counted. The
-//! differences that are made good: `$` also stands before a last newline, `\Z` is the very end, `\w`,
-//! `\s` and `\b` know Python's characters, braces and brackets that repeat or open nothing are literal.
-
-use regex::bytes::{Regex, RegexBuilder};
-
-/// Steps of a search that has to go back and forth, in one text.
-const STEPS: usize = 1_000_000;
-
-/// Bytes of a compiled pattern.
-const SIZE: usize = 4 << 20;
+//! A pattern of Python as the crates `regex` and `fancy-regex` read it.
 
 /// Python's word characters, for the inside of a class.
 const WORD: &str = r"\p{L}\p{N}_";
@@ -25,72 +12,17 @@ const EDGE: &str = r"(?:(?<=[\p{L}\p{N}_])(?![\p{L}\p{N}_])|(?<![\p{L}\p{N}_])(?
 const NO_EDGE: &str =
     r"(?:(?<=[\p{L}\p{N}_])(?=[\p{L}\p{N}_])|(?<![\p{L}\p{N}_])(?![\p{L}\p{N}_]))";
 
-/// A pattern, ready.
-#[derive(Clone, Debug)]
-pub enum Regexp {
-    Linear(Regex),
-    Counted(Box<fancy_regex::Regex>),
-    /// For ASCII, and for other texts: one that asks where words begin or end.
-    Either(Regex, Box<fancy_regex::Regex>),
-}
-
-/// A search that took [`STEPS`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooManySteps;
-
-impl Regexp {
-    /// # Errors
-    /// What is wrong with the pattern, in words.
-    pub fn new(pattern: &str) -> Result<Self, String> {
-        let plain = Writer::of(pattern, false).write()?;
-        let linear = match plain.is_possessive {
-            true => None,
-            false => RegexBuilder::new(&plain.pattern).size_limit(SIZE).build().ok(),
-        };
-        match linear {
-            Some(regex) if !plain.has_edges => Ok(Self::Linear(regex)),
-            Some(regex) => Ok(Self::Either(regex, counted(pattern)?)),
-            None => Ok(Self::Counted(counted(pattern)?)),
-        }
-    }
-
-    /// Whether it is found anywhere in `text`.
-    pub fn is_match(&self, text: &[u8]) -> Result<bool, TooManySteps> {
-        match self {
-            Self::Linear(regex) => Ok(regex.is_match(text)),
-            Self::Either(regex, _) if text.is_ascii() => Ok(regex.is_match(text)),
-            Self::Counted(regex) | Self::Either(_, regex) => {
-                regex.is_match(&*String::from_utf8_lossy(text)).map_err(|_| TooManySteps)
-            }
-        }
-    }
-}
-
-/// The pattern with steps that are counted.
-fn counted(pattern: &str) -> Result<Box<fancy_regex::Regex>, String> {
-    let written = Writer::of(pattern, true).write()?;
-    let built = fancy_regex::RegexBuilder::new(&written.pattern)
-        .backtrack_limit(STEPS)
-        .delegate_size_limit(SIZE)
-        .build();
-    built.map(Box::new).map_err(|error| {
-        let text = error.to_string();
-        let reason = text.lines().last().unwrap_or_default().trim().to_lowercase();
-        format!("this regular expression cannot be read: {reason}")
-    })
-}
-
 /// A pattern, written anew.
-struct Written {
-    pattern: String,
+pub struct Written {
+    pub pattern: String,
     /// Whether something repeats without giving back, as in `a*+`, which `regex` takes for `(a*)+`.
-    is_possessive: bool,
+    pub is_possessive: bool,
     /// Whether it asks where words begin or end.
-    has_edges: bool,
+    pub has_edges: bool,
 }
 
 /// Writes a pattern of Python anew.
-struct Writer<'p> {
+pub struct Writer<'p> {
     rest: std::iter::Peekable<std::str::Chars<'p>>,
     out: String,
     /// Whether `^` and `$` stand at lines, anywhere in the pattern.
@@ -99,12 +31,16 @@ struct Writer<'p> {
     is_repeated: bool,
     is_possessive: bool,
     has_edges: bool,
+    /// Groups that capture so far, and the largest that a condition asks for.
+    groups: u32,
+    asked: u32,
     /// Whether what `regex` cannot say may be written.
     looks_around: bool,
 }
 
 impl<'p> Writer<'p> {
-    fn of(pattern: &'p str, looks_around: bool) -> Self {
+    /// `looks_around`: for `fancy-regex`, which reads more than `regex`.
+    pub fn of(pattern: &'p str, looks_around: bool) -> Self {
         Self {
             rest: pattern.chars().peekable(),
             out: String::new(),
@@ -112,11 +48,15 @@ impl<'p> Writer<'p> {
             is_repeated: false,
             is_possessive: false,
             has_edges: false,
+            groups: 0,
+            asked: 0,
             looks_around,
         }
     }
 
-    fn write(mut self) -> Result<Written, String> {
+    /// # Errors
+    /// What is wrong with the pattern, in words; what only the crates see is told by them.
+    pub fn write(mut self) -> Result<Written, String> {
         while let Some(c) = self.rest.next() {
             let was_repeated = std::mem::take(&mut self.is_repeated);
             match c {
@@ -142,6 +82,9 @@ impl<'p> Writer<'p> {
                 '$' if !self.lines => self.end(),
                 _ => self.out.push(c),
             }
+        }
+        if self.asked > self.groups {
+            return Err(format!("the regular expression has no group {}", self.asked));
         }
         let Self { out: pattern, is_possessive, has_edges, .. } = self;
         Ok(Written { pattern, is_possessive, has_edges })
@@ -268,20 +211,48 @@ impl<'p> Writer<'p> {
 
     /// What begins with `(`: flags must be known.
     fn group(&mut self) -> Result<(), String> {
-        let mut ahead = self.rest.clone();
-        if ahead.next() != Some('?') {
-            self.out.push('(');
+        self.out.push('(');
+        if self.rest.next_if_eq(&'?').is_none() {
+            self.groups += 1;
             return Ok(());
         }
-        let flags: String = ahead.take_while(|c| c.is_ascii_alphabetic() || *c == '-').collect();
-        if let Some(flag) = flags.chars().find(|c| matches!(c, 'a' | 'L')) {
-            let is_flags = flags.chars().all(|c| "aiLmsux-".contains(c));
-            if is_flags {
-                return Err(format!("the flag `{flag}` of regular expressions is not known here"));
+        self.out.push('?');
+        match self.rest.peek() {
+            Some('(') => self.condition(),
+            Some('P' | '<') => {
+                self.groups += u32::from(names(self.rest.clone()));
+                Ok(())
             }
+            _ => self.flags(),
         }
-        self.out.push('(');
+    }
+
+    /// `(1)` and `(name)` of `(?(1)then|else)`.
+    fn condition(&mut self) -> Result<(), String> {
+        self.rest.next();
+        let group: String = self.rest.by_ref().take_while(|c| *c != ')').collect();
+        if group.is_empty() || !group.chars().all(|c| c.is_alphanumeric() || c == '_') {
+            return Err("a condition of the regular expression names no group".into());
+        }
+        if group.starts_with(|c: char| c.is_ascii_digit()) {
+            let number = group.parse().map_err(|_| format!("`{group}` is no group"))?;
+            self.asked = self.asked.max(number);
+        }
+        self.out.extend(["(", &group, ")"]);
         Ok(())
+    }
+
+    /// Those that are known here.
+    fn flags(&self) -> Result<(), String> {
+        let is_flag = |c: &char| c.is_ascii_alphabetic() || *c == '-';
+        let flags: String = self.rest.clone().take_while(is_flag).collect();
+        let unknown = flags.chars().find(|c| matches!(c, 'a' | 'L'));
+        match unknown {
+            Some(flag) if flags.chars().all(|c| "aiLmsux-".contains(c)) => {
+                Err(format!("the flag `{flag}` of regular expressions is not known here"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// `{2,3}` after its brace, if it is that; any other brace is itself.
@@ -302,95 +273,16 @@ impl<'p> Writer<'p> {
     }
 }
 
+/// Whether `P<name>` or `<name>` comes, and no look behind.
+fn names(mut text: impl Iterator<Item = char>) -> bool {
+    let bracket = text.find(|c| *c != 'P');
+    bracket == Some('<') && !matches!(text.next(), Some('=' | '!'))
+}
+
 /// Whether a group of flags asks for lines.
 fn has_lines(pattern: &str) -> bool {
     pattern.match_indices("(?").any(|(at, _)| {
         let flags = pattern[at + 2..].chars().take_while(char::is_ascii_alphabetic);
         flags.collect::<String>().contains('m')
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn found(pattern: &str, text: &str) -> bool {
-        let regexp = Regexp::new(pattern).unwrap_or_else(|e| panic!("{pattern}: {e}"));
-        regexp.is_match(text.as_bytes()).expect("few steps")
-    }
-
-    /// What Python 3.13 answers to `re.search(pattern, text) is not None`.
-    #[test]
-    fn finds_what_python_finds() {
-        let cases = [
-            ("b+", "abbc", true),
-            ("^b", "ab", false),
-            ("b$", "ab\n", true),
-            ("b$", "ab\n\n", false),
-            (r"b\Z", "ab\n", false),
-            ("(b$|x)", "b\n", true),
-            ("b$\n", "b\n", true),
-            ("(?m)^b$", "a\nb\nc", true),
-            ("(?i)\u{c9}t", "\u{e9}T", true),
-            (r"\w", "\u{b2}", true),
-            (r"^\w$", "\u{301}", false),
-            (r"\s", "\x1c", true),
-            ("[[]", "[", true),
-            ("[]a]", "]", true),
-            ("[^]a]", "]", false),
-            ("[a&&b]", "&", true),
-            ("[+--]", ",", true),
-            ("[a-]", "-", true),
-            (r"[\w-]", "-", true),
-            (r"[\S]", "\x1c", false),
-            ("a{,2}b", "aab", true),
-            ("^a{,1}b", "aab", false),
-            ("a{x", "a{x", true),
-            ("a{}", "a{}", true),
-            ("}", "}", true),
-            (r"(a)\1", "aa", true),
-            (r"(a)\1", "ab", false),
-            ("a(?=b)", "ab", true),
-            ("(?<!a)b", "ab", false),
-            ("a(?#no)b", "ab", true),
-            ("(?P<n>a)(?P=n)", "aa", true),
-            ("a.c", "a\nc", false),
-            ("(?s)a.c", "a\nc", true),
-            ("", "", true),
-            (r"\.jpg", "ajpg", false),
-            (r"\/", "/", true),
-            ("a*+ab", "aab", false),
-            ("a++b", "aab", true),
-            ("a{2}+a", "aa", false),
-            ("a??b", "b", true),
-            (r"(?x)a\ b # c", "a b", true),
-            (r"(?x)^[ ]$", " ", true),
-            (r"e\b.t", "e\u{301}t", true),
-            (r"\bb\b", "a b-c", true),
-            (r"e\B", "e\u{301}", false),
-            (r"a\Bb", "\u{e9}ab", true),
-            (r"(?x) ^ a  b $", "ab", true),
-            ("a(?#no)+b", "aab", true),
-        ];
-        for (pattern, text, want) in cases {
-            assert_eq!(found(pattern, text), want, "{pattern:?} in {text:?}");
-        }
-    }
-
-    #[test]
-    fn says_what_it_cannot_read() {
-        for pattern in ["(", "[a", "*", "a\\", r"\q", "(?a)x", "(?#", "a**", "a+(?#no)+", "a{2}{3}"]
-        {
-            assert!(Regexp::new(pattern).is_err(), "{pattern}");
-        }
-    }
-
-    #[test]
-    fn a_search_without_end_ends() {
-        let text = "a".repeat(5000);
-        let linear = Regexp::new("(a+)+b").expect("a pattern");
-        assert!(linear.is_match(text.as_bytes()).is_ok_and(|found| !found));
-        let counted = Regexp::new(r"(a+)+\1b(?=c)").expect("a pattern");
-        assert_eq!(counted.is_match(text.as_bytes()), Err(TooManySteps));
-    }
 }

@@ -1,0 +1,183 @@
+//! Regular expressions as Python's `re.search` reads them.
+//!
+//! A pattern is first written as the crate `regex` reads it, which matches in linear time; what that
+//! cannot say (looking around, references back) goes to `fancy-regex`, whose steps are counted. The
+//! differences that are made good: `$` also stands before a last newline, `\Z` is the very end, `\w`,
+//! `\s` and `\b` know Python's characters, braces and brackets that repeat or open nothing are literal.
+
+mod python;
+
+use regex::bytes::{Regex, RegexBuilder};
+
+use self::python::Writer;
+
+/// Steps of a search that has to go back and forth, in one text.
+const STEPS: usize = 1_000_000;
+
+/// Bytes of a compiled pattern.
+const SIZE: usize = 4 << 20;
+
+/// A pattern, ready.
+#[derive(Clone, Debug)]
+pub enum Regexp {
+    Linear(Regex),
+    Counted(Box<fancy_regex::Regex>),
+    /// For ASCII, and for other texts: one that asks where words begin or end.
+    Either(Regex, Box<fancy_regex::Regex>),
+}
+
+/// Why a search did not end well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stuck {
+    /// It took [`STEPS`].
+    TooManySteps,
+    /// The library gave up on the pattern.
+    Broken,
+}
+
+impl Regexp {
+    /// # Errors
+    /// What is wrong with the pattern, in words.
+    pub fn new(pattern: &str) -> Result<Self, String> {
+        let plain = Writer::of(pattern, false).write()?;
+        let linear = match plain.is_possessive {
+            true => None,
+            false => RegexBuilder::new(&plain.pattern).size_limit(SIZE).build().ok(),
+        };
+        match linear {
+            Some(regex) if !plain.has_edges => Ok(Self::Linear(regex)),
+            Some(regex) => Ok(Self::Either(regex, counted(pattern)?)),
+            None => Ok(Self::Counted(counted(pattern)?)),
+        }
+    }
+
+    /// Whether it is found anywhere in `text`.
+    pub fn is_match(&self, text: &[u8]) -> Result<bool, Stuck> {
+        match self {
+            Self::Linear(regex) => Ok(regex.is_match(text)),
+            Self::Either(regex, _) if text.is_ascii() => Ok(regex.is_match(text)),
+            Self::Counted(regex) | Self::Either(_, regex) => {
+                let text = String::from_utf8_lossy(text);
+                // Patterns are of strangers, and the library has panicked on some.
+                match std::panic::catch_unwind(|| regex.is_match(&*text)) {
+                    Ok(Ok(found)) => Ok(found),
+                    Ok(Err(_)) => Err(Stuck::TooManySteps),
+                    Err(_) => Err(Stuck::Broken),
+                }
+            }
+        }
+    }
+}
+
+/// The pattern with steps that are counted.
+fn counted(pattern: &str) -> Result<Box<fancy_regex::Regex>, String> {
+    let written = Writer::of(pattern, true).write()?;
+    let built = fancy_regex::RegexBuilder::new(&written.pattern)
+        .backtrack_limit(STEPS)
+        .delegate_size_limit(SIZE)
+        .build();
+    built.map(Box::new).map_err(|error| {
+        let text = error.to_string();
+        let reason = text.lines().last().unwrap_or_default().trim().to_lowercase();
+        format!("this regular expression cannot be read: {reason}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(pattern: &str, text: &str) -> bool {
+        let regexp = Regexp::new(pattern).unwrap_or_else(|e| panic!("{pattern}: {e}"));
+        regexp.is_match(text.as_bytes()).expect("few steps")
+    }
+
+    /// What Python 3.13 answers to `re.search(pattern, text) is not None`.
+    #[test]
+    fn finds_what_python_finds() {
+        let cases = [
+            ("b+", "abbc", true),
+            ("^b", "ab", false),
+            ("b$", "ab\n", true),
+            ("b$", "ab\n\n", false),
+            (r"b\Z", "ab\n", false),
+            ("(b$|x)", "b\n", true),
+            ("b$\n", "b\n", true),
+            ("(?m)^b$", "a\nb\nc", true),
+            ("(?i)\u{c9}t", "\u{e9}T", true),
+            (r"\w", "\u{b2}", true),
+            (r"^\w$", "\u{301}", false),
+            (r"\s", "\x1c", true),
+            ("[[]", "[", true),
+            ("[]a]", "]", true),
+            ("[^]a]", "]", false),
+            ("[a&&b]", "&", true),
+            ("[+--]", ",", true),
+            ("[a-]", "-", true),
+            (r"[\w-]", "-", true),
+            (r"[\S]", "\x1c", false),
+            ("a{,2}b", "aab", true),
+            ("^a{,1}b", "aab", false),
+            ("a{x", "a{x", true),
+            ("a{}", "a{}", true),
+            ("}", "}", true),
+            (r"(a)\1", "aa", true),
+            (r"(a)\1", "ab", false),
+            ("a(?=b)", "ab", true),
+            ("(?<!a)b", "ab", false),
+            ("a(?#no)b", "ab", true),
+            ("(?P<n>a)(?P=n)", "aa", true),
+            ("a.c", "a\nc", false),
+            ("(?s)a.c", "a\nc", true),
+            ("", "", true),
+            (r"\.jpg", "ajpg", false),
+            (r"\/", "/", true),
+            ("a*+ab", "aab", false),
+            ("a++b", "aab", true),
+            ("a{2}+a", "aa", false),
+            ("a??b", "b", true),
+            (r"(?x)a\ b # c", "a b", true),
+            (r"(?x)^[ ]$", " ", true),
+            ("(a)?(?(1)b|c)", "ab", true),
+            ("(?P<n>a)?(?(1)b|c)", "c", true),
+            (r"e\b.t", "e\u{301}t", true),
+            (r"\bb\b", "a b-c", true),
+            (r"e\B", "e\u{301}", false),
+            (r"a\Bb", "\u{e9}ab", true),
+            (r"(?x) ^ a  b $", "ab", true),
+            ("a(?#no)+b", "aab", true),
+        ];
+        for (pattern, text, want) in cases {
+            assert_eq!(found(pattern, text), want, "{pattern:?} in {text:?}");
+        }
+    }
+
+    #[test]
+    fn says_what_it_cannot_read() {
+        for pattern in [
+            "(",
+            "[a",
+            "*",
+            "a\\",
+            r"\q",
+            "(?a)x",
+            "(?#",
+            "a**",
+            "a+(?#no)+",
+            "a{2}{3}",
+            "(?(2)a|b)",
+            "(?(1)a|b)(?:c)",
+        ] {
+            assert!(Regexp::new(pattern).is_err(), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_search_without_end_ends() {
+        let text = "a".repeat(5000);
+        let linear = Regexp::new("(a+)+b").expect("a pattern");
+        assert!(linear.is_match(text.as_bytes()).is_ok_and(|found| !found));
+        let counted = Regexp::new(r"(a+)+\1b(?=c)").expect("a pattern");
+        assert_eq!(counted.is_match(text.as_bytes()), Err(Stuck::TooManySteps));
+    }
+}
