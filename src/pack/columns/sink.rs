@@ -21,6 +21,9 @@ const MOST_WORDS: usize = 1 << 16;
 /// Bytes of different texts that are held while they are numbered, at most.
 const MOST_BYTES: usize = 8 << 20;
 
+/// Numbers in a vector, at most: rows without one take as much room.
+const MOST_WIDTH: usize = 1 << 16;
+
 /// The files of a column by what they hold.
 pub mod part {
     pub const VALID: &str = "valid";
@@ -333,7 +336,7 @@ fn rewrite(
     remove(folder, "narrow")
 }
 
-/// Vectors of the length of the first; others are no value.
+/// Vectors of the length of the first; others are no value, and those of more than [`MOST_WIDTH`].
 struct VectorWriter {
     folder: PathBuf,
     out: Output,
@@ -360,7 +363,8 @@ impl VectorWriter {
                 self.absent()?;
                 continue;
             }
-            if *self.width.get_or_insert(vector.len()) != vector.len() {
+            let is_wide = vector.len() > MOST_WIDTH;
+            if is_wide || *self.width.get_or_insert(vector.len()) != vector.len() {
                 piece.valid[row] = false;
                 piece.odd += 1;
                 self.absent()?;
