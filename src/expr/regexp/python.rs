@@ -31,9 +31,10 @@ pub struct Writer<'p> {
     is_repeated: bool,
     is_possessive: bool,
     has_edges: bool,
-    /// Groups that capture so far, and the largest that a condition asks for.
+    /// Groups that capture so far, the largest that a condition asks for, and their names.
     groups: u32,
     asked: u32,
+    names: Vec<String>,
     /// Whether what `regex` cannot say may be written.
     looks_around: bool,
 }
@@ -50,6 +51,7 @@ impl<'p> Writer<'p> {
             has_edges: false,
             groups: 0,
             asked: 0,
+            names: Vec::new(),
             looks_around,
         }
     }
@@ -217,13 +219,20 @@ impl<'p> Writer<'p> {
             return Ok(());
         }
         self.out.push('?');
-        match self.rest.peek() {
-            Some('(') => self.condition(),
-            Some('P' | '<') => {
-                self.groups += u32::from(names(self.rest.clone()));
+        let mut ahead = self.rest.clone();
+        match (ahead.next(), ahead.next()) {
+            (Some('('), _) => self.condition(),
+            (Some('P'), Some('<')) => {
+                self.groups += 1;
+                self.names.push(ahead.take_while(|c| *c != '>').collect());
                 Ok(())
             }
-            _ => self.flags(),
+            (Some('P'), Some('=')) => {
+                self.known(&ahead.take_while(|c| *c != ')').collect::<String>())
+            }
+            (Some(':' | '=' | '!' | '>'), _) | (Some('<'), Some('=' | '!')) => Ok(()),
+            (Some('a'..='z' | 'L' | '-'), _) => self.flags(),
+            _ => Err("a regular expression has `(?`, and then what means nothing".into()),
         }
     }
 
@@ -231,15 +240,20 @@ impl<'p> Writer<'p> {
     fn condition(&mut self) -> Result<(), String> {
         self.rest.next();
         let group: String = self.rest.by_ref().take_while(|c| *c != ')').collect();
-        if group.is_empty() || !group.chars().all(|c| c.is_alphanumeric() || c == '_') {
-            return Err("a condition of the regular expression names no group".into());
-        }
-        if group.starts_with(|c: char| c.is_ascii_digit()) {
-            let number = group.parse().map_err(|_| format!("`{group}` is no group"))?;
-            self.asked = self.asked.max(number);
+        match group.parse() {
+            Ok(number) if number > 0 => self.asked = self.asked.max(number),
+            _ => self.known(&group)?,
         }
         self.out.extend(["(", &group, ")"]);
         Ok(())
+    }
+
+    /// Whether a group has this name.
+    fn known(&self, name: &str) -> Result<(), String> {
+        match self.names.iter().any(|known| known == name) {
+            true => Ok(()),
+            false => Err(format!("the regular expression has no group `{name}` before this")),
+        }
     }
 
     /// Those that are known here.
@@ -271,12 +285,6 @@ impl<'p> Writer<'p> {
         self.rest.nth(inside.chars().count());
         Some(format!("{{{zero}{inside}}}"))
     }
-}
-
-/// Whether `P<name>` or `<name>` comes, and no look behind.
-fn names(mut text: impl Iterator<Item = char>) -> bool {
-    let bracket = text.find(|c| *c != 'P');
-    bracket == Some('<') && !matches!(text.next(), Some('=' | '!'))
 }
 
 /// Whether a group of flags asks for lines.
