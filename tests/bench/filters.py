@@ -304,9 +304,9 @@ def listing(bench, made, times, verdict):
     bench.say("\n### Listing a query directory\n")
     bench.say(
         f"`ls -R` of a filter that about {LISTED:,} rows pass, its columns packed: the first time, then again, and from a "
-        "new mount; against the do-nothing file system, newly mounted, with the same names. Bound of both: 50 ms.\n"
+        "new mount; against the do-nothing file system, newly mounted, with the same names. Bound after the first: 50 ms.\n"
     )
-    bench.table("rows", "files", "do-nothing, ms", "first, ms", "again, ms", "", "new mount, ms", "")
+    bench.table("rows", "files", "do-nothing, ms", "first, ms", "again, ms", "", "new mount, ms")
     for one in (one for one in made if not one.vectors):
         filters = some(one)
         with bench.mount(one.folder):
@@ -322,7 +322,7 @@ def listing(bench, made, times, verdict):
         )
         bench.row(
             one.title, f"{files:,}", f"{null:.0f}", f"{once:.0f}", f"{twice:.0f}", one.bounded(verdict(round(twice), 50)),
-            f"{fresh:.0f}", one.bounded(verdict(round(fresh), 50)),
+            f"{fresh:.0f}",
         )
 
 
