@@ -54,7 +54,14 @@ impl<K: Hash + Eq + Clone, V> Kept<K, V> {
         if let Some(value) = &*held {
             return Ok(value.clone());
         }
-        let value = Arc::new(find()?);
+        let value = match find() {
+            Ok(value) => Arc::new(value),
+            Err(error) => {
+                drop(held);
+                self.forget(key, &slot);
+                return Err(error);
+            }
+        };
         *held = Some(value.clone());
         drop(held);
         self.make_room(key, &slot, weigh(&value));
@@ -73,6 +80,16 @@ impl<K: Hash + Eq + Clone, V> Kept<K, V> {
         while slots.weight > self.most && slots.by_key.len() > 1 {
             let Some((_, (_, counted))) = slots.by_key.pop_lru() else { break };
             slots.weight -= counted;
+        }
+    }
+
+    /// Drops the place of a value that could not be found, unless another has it by now.
+    fn forget(&self, key: &K, slot: &Arc<Slot<V>>) {
+        let mut slots = self.lock();
+        if let Some((there, 0)) = slots.by_key.peek(key)
+            && Arc::ptr_eq(there, slot)
+        {
+            slots.by_key.pop(key);
         }
     }
 

@@ -16,7 +16,7 @@ pub struct Count {
     #[command(flatten)]
     asking: AskingArgs,
     /// Only the rows that pass this filter, e.g. `info.width > 400`
-    #[arg(long = "where", value_name = "FILTER")]
+    #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true)]
     filter: Option<String>,
     /// Print JSON
     #[arg(long)]

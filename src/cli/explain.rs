@@ -30,6 +30,7 @@ pub struct Explain {
     /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
     dataset: DatasetRef,
     /// The filter, e.g. `info.width > 400`
+    #[arg(allow_hyphen_values = true)]
     filter: String,
     #[command(flatten)]
     asking: AskingArgs,

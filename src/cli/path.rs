@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::asking::AskingArgs;
 use super::output::Output;
 use crate::error::Result;
-use crate::expr::SLASH;
+use crate::expr::{self, SLASH};
 use crate::fuse::mounts;
 use crate::name::{DatasetRef, escape};
 use crate::query::alias;
@@ -20,6 +20,7 @@ pub struct PathOf {
     /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
     dataset: DatasetRef,
     /// The filter, e.g. `info.width > 400`
+    #[arg(allow_hyphen_values = true)]
     filter: String,
     #[command(flatten)]
     asking: AskingArgs,
@@ -41,7 +42,11 @@ impl PathOf {
         if mount.is_none() {
             eprintln!("dcfs: the catalog is not mounted; the path is from the top of a mount");
         }
-        let trouble = trouble(&name);
+        let reads_otherwise = || {
+            let is_filter = expr::directory(&name, &asked.schema).is_some();
+            (!is_filter).then_some("a directory of this name would be no filter")
+        };
+        let trouble = trouble(&name).or_else(reads_otherwise);
         if let Some(why) = trouble {
             eprintln!("dcfs: {why}; use its short name");
         }

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -21,11 +22,17 @@ const PAUSE: Duration = Duration::from_micros(500);
 pub struct Damage {
     folder: PathBuf,
     why: OnceLock<String>,
+    /// Comparisons under way.
+    checking: AtomicUsize,
 }
 
 impl Damage {
     pub fn new(folder: &Path) -> Arc<Self> {
-        Arc::new(Self { folder: folder.to_path_buf(), why: OnceLock::new() })
+        Arc::new(Self {
+            folder: folder.to_path_buf(),
+            why: OnceLock::new(),
+            checking: AtomicUsize::new(0),
+        })
     }
 
     /// Tells it; only the first time counts and is logged.
@@ -37,6 +44,11 @@ impl Damage {
 
     pub fn is_marked(&self) -> bool {
         self.why.get().is_some()
+    }
+
+    /// Whether everything that was opened has been compared, and holds.
+    pub fn is_proven(&self) -> bool {
+        self.checking.load(Ordering::Acquire) == 0 && !self.is_marked()
     }
 
     /// # Errors
@@ -90,6 +102,7 @@ impl Checksums {
     /// The same on a thread of its own, for as long as anyone else holds `damage`. It pauses often: who
     /// has just opened something waits for other answers.
     pub fn compare_later(self, damage: Arc<Damage>) -> Result<(), Error> {
+        damage.checking.fetch_add(1, Ordering::AcqRel);
         let work = move || {
             let is_over = || {
                 std::thread::sleep(PAUSE);
@@ -98,6 +111,7 @@ impl Checksums {
             if let Err(error) = self.compare(is_over) {
                 damage.mark(&error.to_string());
             }
+            damage.checking.fetch_sub(1, Ordering::AcqRel);
         };
         let thread = std::thread::Builder::new().name("dcfs-check".into()).spawn(work);
         thread.map(drop).map_err(|e| Error::Thread(e.to_string()))

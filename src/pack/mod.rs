@@ -342,6 +342,22 @@ impl Pack {
         self.damage.is_marked()
     }
 
+    /// Whether all that was read of it is known to be what a builder wrote.
+    pub fn is_proven(&self) -> bool {
+        self.damage.is_proven()
+    }
+
+    /// Which pack it is, among all that ever had its folder's name: device and inode of the folder.
+    pub fn home(&self) -> (u64, u64) {
+        self.home
+    }
+
+    /// Whether its folder's name still leads to it.
+    pub fn is_current(&self) -> bool {
+        let there = fs::metadata(&self.folder);
+        there.is_ok_and(|there| (there.dev(), there.ino()) == self.home)
+    }
+
     /// Answers nothing any more; [`Packs`] replaces it.
     fn distrust(&self, why: &str) {
         self.damage.mark(why);
@@ -349,10 +365,7 @@ impl Pack {
 
     /// Removes it from the disk, unless another has taken its place.
     fn remove(&self) -> Result<()> {
-        let is_this = |path: &Path| {
-            fs::metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == self.home)
-        };
-        if is_this(&self.folder) {
+        if self.is_current() {
             folder::remove(&self.folder)?;
         }
         Ok(())

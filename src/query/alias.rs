@@ -1,6 +1,6 @@
 //! Short names of long filters: `_views/q/<hash>/`, for programs that take a path for a pattern.
 //!
-//! The name is a hash of the printed form, and a file of that name beside the pack holds the form, so
+//! The name is a hash of the printed form, and a file of that name in the cache directory holds the form, so
 //! that every mount over the cache knows it.
 
 use std::fs;
@@ -18,8 +18,11 @@ const LONGEST: u64 = 128 << 10;
 /// Characters of a name.
 const NAME: usize = 16;
 
+/// Beside the packs, in a folder with the pack's name: a pack that is built anew finds them.
 fn folder(pack: &Pack) -> PathBuf {
-    pack.folder().join("aliases")
+    let pack = pack.folder();
+    let cache = pack.ancestors().nth(2).unwrap_or(pack);
+    cache.join("aliases").join(pack.file_name().unwrap_or_default())
 }
 
 /// The name of a filter.

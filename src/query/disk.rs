@@ -7,17 +7,20 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use roaring::RoaringBitmap;
 use sha2::{Digest, Sha256};
 
 use crate::pack::{Ordinals, Pack};
 
-/// Moves with every change of what a filter means: a set kept by another dcfs is not believed.
-const FORMAT: u32 = 1;
+/// Moves with every change of what a filter means, as does the release: a set kept by another dcfs is not
+/// believed.
+const FORMAT: u32 = 2;
 
 /// Files, and bytes, that are kept of one version.
 const MOST: usize = 512;
@@ -38,7 +41,7 @@ const SUM: usize = 4;
 /// The file of a filter over a version; none for a small one.
 pub fn place(pack: &Pack, filter: &str) -> Option<PathBuf> {
     let hash: String = Sha256::digest(filter)[..16].iter().map(|b| format!("{b:02x}")).collect();
-    let name = format!("{hash}-{FORMAT}");
+    let name = format!("{hash}-{}-{FORMAT}", env!("CARGO_PKG_VERSION"));
     (pack.row_count() >= WORTH_KEEPING).then(|| pack.folder().join("filters").join(name))
 }
 
@@ -104,14 +107,46 @@ fn prune(folder: &Path) {
     }
 }
 
-/// A set to be written, and where.
-type Job = (PathBuf, Vec<u8>);
+/// How often, and how many times, a set waits until what it was found in is proven whole.
+const PACE: Duration = Duration::from_millis(50);
+const TIMES: u32 = 1200;
+
+/// A set to be written, where, and the pack that it was found in.
+struct Job {
+    file: PathBuf,
+    bytes: Vec<u8>,
+    pack: Weak<Pack>,
+}
+
+impl Job {
+    /// Writes it once the pack is proven, if it still is the one in its folder.
+    fn run(self, is_over: &AtomicBool) {
+        for _ in 0..TIMES {
+            let Some(pack) = self.pack.upgrade() else { return };
+            if pack.is_damaged() || !pack.is_current() {
+                return;
+            }
+            if pack.is_proven() {
+                if let Err(error) = write(&self.file, &self.bytes) {
+                    tracing::debug!(%error, "the rows of a filter are not kept");
+                }
+                return;
+            }
+            drop(pack);
+            if is_over.load(Ordering::Acquire) {
+                return;
+            }
+            std::thread::sleep(PACE);
+        }
+    }
+}
 
 /// Writes sets, one after another, on a thread that starts with the first. Dropped, it writes what
 /// waits.
 #[derive(Debug, Default)]
 pub struct Saver {
     running: OnceLock<Mutex<Option<Running>>>,
+    is_over: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -122,26 +157,25 @@ struct Running {
 
 impl Saver {
     /// Keeps a set, unless many wait already.
-    pub fn save(&self, place: PathBuf, filter: &str, rows: &Ordinals) {
+    pub fn save(&self, file: PathBuf, filter: &str, rows: &Ordinals, pack: &Arc<Pack>) {
         let Ok(bytes) = contents(filter, rows) else { return };
-        let running = self.running.get_or_init(|| Mutex::new(start()));
+        let running = self.running.get_or_init(|| Mutex::new(start(self.is_over.clone())));
         let running = running.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(running) = &*running {
             // A full queue is no error: the set is found again.
-            let _ = running.jobs.try_send((place, bytes));
+            let _ = running.jobs.try_send(Job { file, bytes, pack: Arc::downgrade(pack) });
         }
     }
 }
 
-fn start() -> Option<Running> {
+fn start(is_over: Arc<AtomicBool>) -> Option<Running> {
     let (jobs, waiting) = sync_channel::<Job>(WAITING);
     let work = move || {
-        for (number, (place, bytes)) in (0..).zip(waiting) {
-            if let Err(error) = write(&place, &bytes) {
-                tracing::debug!(%error, "the rows of a filter are not kept");
-            }
-            if u32::is_multiple_of(number, OFTEN) {
-                prune(place.parent().unwrap_or(&place));
+        for (number, job) in (0..).zip(waiting) {
+            let folder = job.file.parent().map(Path::to_path_buf);
+            job.run(&is_over);
+            if let Some(folder) = folder.filter(|_| u32::is_multiple_of(number, OFTEN)) {
+                prune(&folder);
             }
         }
     };
@@ -151,6 +185,7 @@ fn start() -> Option<Running> {
 
 impl Drop for Saver {
     fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Release);
         let running = self.running.take().and_then(|held| held.into_inner().ok().flatten());
         if let Some(Running { jobs, thread }) = running {
             drop(jobs);

@@ -48,7 +48,9 @@ pub enum Error {
     BadPattern,
     #[error("the pack is damaged; it is built anew when it is next asked for")]
     Damaged,
-    #[error("row {0} is not in this version, or has no vector")]
+    #[error("vectors of `{column}` have {width} numbers, and this one {given}")]
+    Width { column: String, width: usize, given: usize },
+    #[error("row {0} is not in this version, or has no vector of as many numbers as the first")]
     NoRow(i64),
     #[error("no file of this version has the path or the name `{0}`, or it has no vector")]
     NoFile(String),
@@ -154,7 +156,7 @@ impl Ranking {
     }
 
     /// Bytes of memory, about.
-    fn weight(&self) -> usize {
+    pub fn weight(&self) -> usize {
         let texts = self.rows.iter().map(|ranked| match &ranked.key {
             Val::Text(text) => text.len(),
             _ => 0,
@@ -174,8 +176,9 @@ fn type_of(key: &Expr) -> ValueType {
     }
 }
 
-/// Which version: its key in the catalog, and its uuid, for a catalog made anew gives keys again.
-type Key = (VersionId, String, String);
+/// Which version: its key in the catalog, and its uuid, for a catalog made anew gives keys again; which pack of
+/// it, for one that replaces a damaged one must not be answered for; and the filter.
+type Key = (VersionId, String, (u64, u64), String);
 
 /// What filters select, for all versions of a catalog.
 #[derive(Debug)]
@@ -227,16 +230,16 @@ impl Queries {
     /// The rows for which a condition is true.
     fn rows(&self, version: Version<'_>, filter: &Expr) -> Result<Arc<Ordinals>> {
         let canonical = filter.to_string();
-        let key = key(version.of, &canonical);
+        let key = key(version, &canonical);
         self.sets.get(&key, Ordinals::serialized_size, || {
             let Some(place) = disk::place(version.pack, &canonical) else {
-                return find::rows(version, filter);
+                return found(version, find::rows(version, filter)?);
             };
             if let Some(rows) = disk::find(&place, &canonical) {
                 return Ok(rows);
             }
-            let rows = find::rows(version, filter)?;
-            self.saver.save(place, &canonical, &rows);
+            let rows = found(version, find::rows(version, filter)?)?;
+            self.saver.save(place, &canonical, &rows, version.pack);
             Ok(rows)
         })
     }
@@ -247,13 +250,19 @@ impl Queries {
         query: &Query,
         rows: &Arc<Ordinals>,
     ) -> Result<Arc<Ranking>> {
-        let key = (key(version.of, &query.to_string()), disk::digest(rows));
-        self.rankings.get(&key, Ranking::weight, || find::ranking(version, query, rows))
+        let key = (key(version, &query.to_string()), disk::digest(rows));
+        self.rankings
+            .get(&key, Ranking::weight, || found(version, find::ranking(version, query, rows)?))
     }
 }
 
-fn key(of: &VersionInfo, text: &str) -> Key {
-    (of.id, of.uuid.clone(), text.to_owned())
+fn key(version: Version<'_>, text: &str) -> Key {
+    (version.of.id, version.of.uuid.clone(), version.pack.home(), text.to_owned())
+}
+
+/// What was found, unless the pack proved damaged meanwhile.
+fn found<T>(version: Version<'_>, value: T) -> Result<T> {
+    if version.pack.is_damaged() { Err(Error::Damaged.into()) } else { Ok(value) }
 }
 
 #[cfg(test)]

@@ -46,7 +46,13 @@ fn vector(
     target: &Target,
 ) -> Result<Vec<f64>> {
     match target {
-        Target::Vector(vector) => Ok(vector.clone()),
+        Target::Vector(vector) => match width(open, column) {
+            Some(width) if width != vector.len() => {
+                let (column, given) = (column.name.clone(), vector.len());
+                Err(Error::Width { column, width, given }.into())
+            }
+            _ => Ok(vector.clone()),
+        },
         Target::Row(id) => {
             let row = version.pack.ordinal(RowId::new(*id));
             let vector = row.and_then(|row| read(open, column, row));
@@ -60,6 +66,14 @@ fn vector(
             let vector = row.and_then(|row| read(open, column, row));
             Ok(vector.ok_or_else(|| Error::NoFile(name.clone()))?)
         }
+    }
+}
+
+/// How many numbers the vectors of a column have; `None` where it has none.
+fn width(open: &Open<'_>, column: &Arc<Column>) -> Option<usize> {
+    match open.get(column) {
+        Packed::Vectors(vectors, _) if vectors.width > 0 => Some(vectors.width),
+        _ => None,
     }
 }
 

@@ -95,10 +95,26 @@ impl Vfs {
                     of.schema(&vfs.catalog)?;
                     vfs.rows_of(slot, &of, &over)
                 };
-                blocking(self.timeout, find).await?
+                self.find_rows(find).await?
             }
         };
         Ok(Place { slot, view: view.clone(), pack, shown })
+    }
+
+    /// Finds the rows of a view, not too many at a time: each may take a thread for long, whether or not
+    /// anybody still waits.
+    async fn find_rows<T: Send + 'static>(
+        &self,
+        find: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let right = tokio::time::timeout(self.timeout, self.finders.clone().acquire_owned()).await;
+        let right = right.map_err(|_| Error::Timeout(self.timeout.as_secs()))?;
+        let work = move || {
+            let found = find();
+            drop(right);
+            found
+        };
+        blocking(self.timeout, work).await
     }
 
     /// The pack of a view, opened or built by one however many wait, each no longer than the timeout.

@@ -43,8 +43,8 @@ pub struct Listing {
 /// The part of a directory that is not known beforehand.
 #[derive(Debug)]
 enum Body {
-    /// A directory of a pack. A file with the name of a head is not shown: only in `_views/hf` can
-    /// there be one.
+    /// A directory of a pack. A file with the name of a head is not shown: only in `_views/hf` is there
+    /// one, for elsewhere recorded names win.
     Files { vfs: Arc<Vfs>, place: Place, dir: Dir },
     /// `_views/rows`: rendered a few at a time.
     Rows { vfs: Arc<Vfs>, place: Place },

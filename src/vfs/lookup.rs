@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
+use super::asking::blocking;
 use super::datasets::Found;
 use super::inode::{Inode, Slot};
 use super::place::Place;
@@ -50,6 +51,37 @@ impl Vfs {
         name: &[u8],
     ) -> Answer<Entry> {
         self.with_view(parent, slot, |view| match Helper::named(&view, name) {
+            Some(_) if view.root.is_some() => self.lookup_below_a_directory(parent, slot, name),
+            helper => self.lookup_helper(parent, slot, (&view, helper), name),
+        })
+    }
+
+    /// The same in a query that stands below a directory of files, where a recorded name may be a helper's.
+    fn lookup_below_a_directory(
+        self: &Arc<Self>,
+        parent: u64,
+        slot: Slot,
+        name: &[u8],
+    ) -> Answer<Entry> {
+        let (vfs, name) = (self.clone(), name.to_vec());
+        Answer::later(async move {
+            let view = vfs.view(parent, slot)?;
+            let place = vfs.place(parent, slot, &view).await?;
+            let wanted = name.clone();
+            let is_recorded = blocking(vfs.timeout, move || place.records(&wanted)).await?;
+            let helper = (!is_recorded).then(|| Helper::named(&view, &name)).flatten();
+            vfs.lookup_helper(parent, slot, (&view, helper), &name).wait().await
+        })
+    }
+
+    fn lookup_helper(
+        self: &Arc<Self>,
+        parent: u64,
+        slot: Slot,
+        (view, helper): (&View, Option<Helper>),
+        name: &[u8],
+    ) -> Answer<Entry> {
+        match helper {
             Some(Helper::Page(page)) => self.page_attr(parent, slot, page).map(Entry::Found),
             Some(Helper::Table(table)) => self.table_attr(parent, slot, table).map(Entry::Found),
             Some(Helper::Views) => {
@@ -63,7 +95,7 @@ impl Vfs {
                 let name = name.to_vec();
                 self.with_place(parent, slot, move |vfs, place| vfs.lookup_files(place, &name))
             }
-        })
+        }
     }
 
     /// A name among the files of a view's top directory, or among those of its columns.

@@ -48,6 +48,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use self::datasets::Datasets;
 use self::filters::Filters;
@@ -68,6 +69,9 @@ use crate::store::Stores;
 /// How long the kernel may keep what can never change: as long as it takes.
 pub const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
+/// How many may find the rows of a view at a time.
+const FINDERS: usize = 16;
+
 /// How long the kernel may keep what other versions can change.
 pub const SHORT: Duration = Duration::from_secs(1);
 
@@ -78,7 +82,7 @@ pub enum Error {
     #[error("the mount has seen too many {0}; unmount and mount again")]
     Full(&'static str),
     /// Views in views in views.
-    #[error("folders by value nest deeper than {0}; begin again from the version")]
+    #[error("filters and folders by value nest deeper than {0}; begin again from the version")]
     Deep(usize),
     /// A number that this mount never handed out, or of a place that is no more.
     #[error("inode {0:#x} is not of this mount; look the path up again")]
@@ -192,6 +196,8 @@ pub struct Vfs {
     handles: Handles,
     /// No request waits longer.
     timeout: Duration,
+    /// Rights to find rows: more would take every thread that waits, and catalog and files with them.
+    finders: Arc<Semaphore>,
     /// The moment of the mount: the time of what has no other.
     born: SystemTime,
 }
@@ -218,6 +224,7 @@ impl Vfs {
             tables: Tables::default(),
             handles: Handles::default(),
             timeout,
+            finders: Arc::new(Semaphore::new(FINDERS)),
             born: SystemTime::now(),
         })
     }

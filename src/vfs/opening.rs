@@ -111,14 +111,20 @@ impl Vfs {
         })
     }
 
-    /// The helper files of a view, with exact sizes.
+    /// The helper files of a view, with exact sizes; a recorded file of such a name stands for itself.
     fn page_attrs(&self, place: &Place) -> Result<Vec<(Vec<u8>, Attr)>> {
         let (slot, of, narrowed) = (place.slot, &place.view.of, self.narrowed(place));
-        let attr = |page: Page| {
+        let attr = |page: Page| -> Result<(Vec<u8>, Attr)> {
             let text = Text::Page(slot, page, of, narrowed.as_ref());
             let text = self.texts.fresh(&self.catalog, &text)?;
             Ok((page.name().as_bytes().to_vec(), page_attr(slot, page, of, &text)))
         };
-        Page::ALL.into_iter().map(attr).collect()
+        let mut attrs = Vec::new();
+        for page in Page::ALL {
+            if !place.records(page.name().as_bytes())? {
+                attrs.push(attr(page)?);
+            }
+        }
+        Ok(attrs)
     }
 }

@@ -35,7 +35,8 @@ pub struct Shown {
 impl Shown {
     /// Bytes of memory, about.
     pub fn weight(&self) -> usize {
-        self.set.weight()
+        let ranking = self.ranking.as_ref().map_or(0, |ranking| ranking.weight());
+        self.set.weight() + ranking
     }
 }
 
@@ -75,6 +76,15 @@ impl Place {
     /// The child `name` of a directory of the pack, if any of its rows is shown.
     pub fn lookup(&self, dir: Dir, name: &[u8]) -> Result<Option<Node>> {
         self.pack.lookup(dir, name, self.set())
+    }
+
+    /// Whether a file that is shown has this name where helper files stand. At the top of a version
+    /// such names have moved; below a directory they are as recorded, and win.
+    pub fn records(&self, name: &[u8]) -> Result<bool> {
+        match (self.view.root, self.ranking()) {
+            (Some(root), None) => Ok(self.lookup(root, name)?.is_some()),
+            _ => Ok(false),
+        }
     }
 
     /// [`Pack::list`], of the rows that are shown.

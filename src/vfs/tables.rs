@@ -45,8 +45,10 @@ impl Table {
     }
 }
 
-/// How many tables stay ready: each is an index of some kilobytes, or an open file.
-const MOST: usize = 256;
+/// Memory for tables that stay ready, in bytes: each counts as [`TABLE`], an index or an open file, and
+/// the rows that it is of.
+const MOST: usize = 64 << 20;
+const TABLE: usize = 256 << 10;
 
 /// Memory for text rendered lately, in bytes.
 const BLOCKS: usize = 32 << 20;
@@ -137,7 +139,7 @@ impl Vfs {
     fn table(&self, place: &Place, table: Table) -> Result<Arc<Content>> {
         self.tables.open.get(
             &(place.slot, table),
-            |_| 1,
+            |_| TABLE + place.shown.as_ref().map_or(0, |shown| shown.weight()),
             || {
                 let source = place.source(self)?;
                 let format = match table {

@@ -7,6 +7,9 @@ import subprocess
 
 import pytest
 
+import datachain_runs
+import mounts
+
 pytestmark = pytest.mark.mount
 
 SLASH = "\u2215"
@@ -292,3 +295,28 @@ def test_commands_point_at_what_is_wrong(dcfs, shapes_catalog, wrong):
 def test_files_are_copied_out_of_a_query(dcfs, shapes_catalog, sized, tmp_path):
     dcfs.ok("cp", "-r", "--catalog", shapes_catalog, "pets_sized/info.width > 400", tmp_path / "out")
     assert set(tree(tmp_path / "out")) == set(tree(sized / "info.width > 400"))
+
+
+RECORDED = ["_README.md", "_schema.json", "_lineage.md", "_count", "_rows.jsonl", "_views/x.txt", "plain.txt"]
+
+
+@pytest.mark.parametrize("lists_first", [False, True])
+def test_recorded_names_win_below_a_directory(tmp_path, lists_first):
+    """Files that are called as helper files are, where a filter stands among them: never a page of ours."""
+    for name in RECORDED:
+        file = tmp_path / "files" / "sub" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"recorded {name}")
+    datachain_runs.run("helpers", tmp_path, str(tmp_path / "files"))
+    with mounts.Dcfs(tmp_path / "home").mount(tmp_path, tmp_path / "mnt") as mount:
+        sub = mount.datasets / "helpers@1.0.0" / "sub"
+        below = sub / "file.size > 0"
+        if lists_first:
+            assert sorted(os.listdir(below)) == sorted({name.split("/")[0] for name in RECORDED})
+        for name in RECORDED:
+            assert (below / name).read_text() == f"recorded {name}"
+        assert sorted(os.listdir(below)) == sorted({name.split("/")[0] for name in RECORDED})
+        for row in rows(sub / 'file.name = "plain.txt"'):
+            assert row["path"] == "plain.txt"
+        assert count(sub / 'file.name = "plain.txt"') == 1
+        assert (below / "_rows.csv").read_text().count("\n") == len(RECORDED) + 1

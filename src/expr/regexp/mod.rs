@@ -79,6 +79,9 @@ fn counted(pattern: &str) -> Result<Box<fancy_regex::Regex>, String> {
     built.map(Box::new).map_err(|error| {
         let text = error.to_string();
         let reason = text.lines().last().unwrap_or_default().trim().to_lowercase();
+        if reason.contains("nfa") || reason.contains("size limit") {
+            return "this regular expression needs too much memory; repeat less in it".into();
+        }
         format!("this regular expression cannot be read: {reason}")
     })
 }

@@ -76,17 +76,18 @@ impl Pack {
         let needed = wanted.iter().filter(|column| !self.knows(column));
         let mut missing: Vec<&Arc<Column>> = Vec::new();
         for column in needed {
-            match self.find(&key(column))? {
+            match self.find(&key(column), false)? {
                 Some(stored) => drop(columns.insert(key(column), stored)),
                 None if missing.iter().any(|other| key(other) == key(column)) => {}
                 None => missing.push(column),
             }
         }
-        if !missing.is_empty() {
-            self.pack_missing(catalog, of, &missing, each)?;
-        }
+        let new = match missing.is_empty() {
+            true => Vec::new(),
+            false => self.pack_missing(catalog, of, &missing, each)?,
+        };
         for column in missing {
-            let stored = self.find(&key(column))?;
+            let stored = self.find(&key(column), new.contains(&key(column)))?;
             let lost = || Error::damaged(format!("its column `{}` is gone", column.column));
             columns.insert(key(column), stored.ok_or_else(lost)?);
         }
@@ -98,13 +99,14 @@ impl Pack {
         column.column == ID
     }
 
-    /// The column, if it is packed.
-    fn find(&self, key: &Key) -> Result<Option<Arc<Stored>>> {
+    /// The column, if it is packed. One that is new was just written and is not compared with its
+    /// checksums.
+    fn find(&self, key: &Key, is_new: bool) -> Result<Option<Arc<Stored>>> {
         if let Some(stored) = self.packed.lock().get(key) {
             return Ok(Some(stored.clone()));
         }
         let folder = self.folder.join("columns").join(stem(key));
-        let Some(stored) = Stored::open(&folder, key, self.ids.count, &self.damage)? else {
+        let Some(stored) = Stored::open(&folder, key, self.ids.count, &self.damage, is_new)? else {
             return Ok(None);
         };
         let stored = Arc::new(stored);
@@ -112,13 +114,14 @@ impl Pack {
         Ok(Some(stored))
     }
 
+    /// Packs what nobody else packs meanwhile, and says what that was.
     fn pack_missing(
         &self,
         catalog: &Catalog,
         of: &VersionInfo,
         missing: &[&Arc<Column>],
         each: &(dyn Fn(u64) + Sync),
-    ) -> Result<()> {
+    ) -> Result<Vec<Key>> {
         let _held = self.packed.packing.lock().unwrap_or_else(PoisonError::into_inner);
         let columns = self.folder.join("columns");
         folder::create_private(&columns)?;
@@ -129,10 +132,10 @@ impl Pack {
         let _turn = Turn::wait(&columns, || missing.iter().all(|column| is_there(&column)))?;
         let missing: Vec<&Arc<Column>> =
             missing.iter().filter(|column| !is_there(column)).copied().collect();
-        if missing.is_empty() {
-            return Ok(());
+        if !missing.is_empty() {
+            pass::pack(self, catalog, of, &missing, &columns, each)?;
         }
-        pass::pack(self, catalog, of, &missing, &columns, each)
+        Ok(missing.iter().map(|column| (column.column.clone(), column.form)).collect())
     }
 }
 

@@ -135,28 +135,40 @@ fn read(
             let (send, receive) = sync_channel(1);
             let work =
                 move || chunks_from(pack, catalog, of, columns, (first, threads, chunks), &send);
-            scope.spawn(work);
-            receive
+            (receive, scope.spawn(work))
         };
-        let receivers: Vec<Receiver<Message>> = (0..threads).map(start).collect();
-        for chunk in 0..chunks {
-            let receiver = &receivers[(chunk % threads) as usize];
-            loop {
-                match receiver.recv() {
-                    Ok(Message::Pieces(pieces)) => give(pieces)?,
-                    Ok(Message::End(result)) => break result?,
-                    Err(_) => {
-                        return Err(Error::new(
-                            Kind::Broken,
-                            "a thread that packs columns died; its panic is in the log",
-                        ));
-                    }
+        let (receivers, workers): (Vec<Receiver<Message>>, Vec<_>) =
+            (0..threads).map(start).unzip();
+        let taken = take(chunks, &receivers, give);
+        // Those that still send end when nobody listens. One that panicked has been told of.
+        drop(receivers);
+        workers.into_iter().for_each(|worker| drop(worker.join()));
+        taken
+    })
+}
+
+/// Gives what the threads send, chunk by chunk in turn.
+fn take(
+    chunks: u32,
+    receivers: &[Receiver<Message>],
+    give: &mut dyn FnMut(Vec<Piece>) -> Result<()>,
+) -> Result<()> {
+    for chunk in 0..chunks {
+        let receiver = &receivers[(chunk as usize) % receivers.len()];
+        loop {
+            match receiver.recv() {
+                Ok(Message::Pieces(pieces)) => give(pieces)?,
+                Ok(Message::End(result)) => break result?,
+                Err(_) => {
+                    return Err(Error::new(
+                        Kind::Broken,
+                        "a thread that packs columns died; its panic is in the log",
+                    ));
                 }
             }
         }
-        // Receivers go first, so that threads that still send end.
-        Ok(())
-    })
+    }
+    Ok(())
 }
 
 /// Reads every `step`th chunk.

@@ -89,14 +89,15 @@ pub struct Stored {
 
 impl Stored {
     /// The column in `folder`, of `rows` rows; `None` where there is none that can be used: one that is
-    /// not what it should be is removed.
+    /// not what it should be is removed. `is_new`: it was written just now.
     pub fn open(
         folder: &Path,
         key: &Key,
         rows: u32,
         damage: &Arc<Damage>,
+        is_new: bool,
     ) -> Result<Option<Self>, Error> {
-        let why = match Self::read(folder, key, rows, damage) {
+        let why = match Self::read(folder, key, rows, damage, is_new) {
             Ok(stored) => return Ok(Some(stored)),
             Err(Error::Absent(_)) if !folder.exists() => return Ok(None),
             Err(why) => why,
@@ -106,7 +107,13 @@ impl Stored {
         Ok(None)
     }
 
-    fn read(folder: &Path, key: &Key, rows: u32, damage: &Arc<Damage>) -> Result<Self, Error> {
+    fn read(
+        folder: &Path,
+        key: &Key,
+        rows: u32,
+        damage: &Arc<Damage>,
+        is_new: bool,
+    ) -> Result<Self, Error> {
         let manifest = manifest(folder)?;
         if (&manifest.column, manifest.form.as_str()) != (&key.0, &format!("{:?}", key.1)) {
             return Err(Error::damaged("it is another column"));
@@ -125,7 +132,9 @@ impl Stored {
             }
         }
         let checksums = Checksums::open(folder, &manifest.files)?;
-        if checksums.total() <= CHECKED_AT_OPEN {
+        if is_new {
+            // Its pages are those that were written a moment ago.
+        } else if checksums.total() <= CHECKED_AT_OPEN {
             checksums.compare(|| false)?;
         } else {
             checksums.compare_later(damage.clone())?;
