@@ -527,8 +527,14 @@ fn lists_json_and_models_are_looked_into() {
 fn what_a_distance_is_to_must_be_there() {
     let fixture = nested();
     let cases = [
-        ("row(99)", "row 99 is not in this version, or has no vector of as many numbers as the first"),
-        ("row(6)", "row 6 is not in this version, or has no vector of as many numbers as the first"),
+        (
+            "row(99)",
+            "row 99 is not in this version, or has no vector of as many numbers as the first",
+        ),
+        (
+            "row(6)",
+            "row 6 is not in this version, or has no vector of as many numbers as the first",
+        ),
         ("[1, 2, 3]", "vectors of `emb` have 2 numbers, and this one 3"),
         (
             "\"z.jpg\"",

@@ -106,7 +106,7 @@ impl Pack {
             return Ok(Some(stored.clone()));
         }
         let folder = self.folder.join("columns").join(stem(key));
-        let Some(stored) = Stored::open(&folder, key, self.ids.count, &self.damage, is_new)? else {
+        let Some(stored) = Stored::open(&folder, key, self.ids.count, is_new)? else {
             return Ok(None);
         };
         let stored = Arc::new(stored);

@@ -3,14 +3,13 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::Key;
 use super::sink::{Written, part};
 use crate::expr::packed::{Numbers, Packed, Texts, Valid, Vectors, Word};
-use crate::pack::check::{Checksums, Damage};
+use crate::pack::check::Checksums;
 use crate::pack::error::Error;
 use crate::pack::map::Map;
 use crate::pack::output::{Output, Sums};
@@ -20,10 +19,6 @@ const FORMAT: u32 = 2;
 
 /// Its file.
 const FILE: &str = "manifest.json";
-
-/// Columns up to so many bytes are compared with their checksums before they are used, larger ones
-/// meanwhile.
-const CHECKED_AT_OPEN: u64 = 8 << 20;
 
 /// How values are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,14 +85,8 @@ pub struct Stored {
 impl Stored {
     /// The column in `folder`, of `rows` rows; `None` where there is none that can be used: one that is
     /// not what it should be is removed. `is_new`: it was written just now.
-    pub fn open(
-        folder: &Path,
-        key: &Key,
-        rows: u32,
-        damage: &Arc<Damage>,
-        is_new: bool,
-    ) -> Result<Option<Self>, Error> {
-        let why = match Self::read(folder, key, rows, damage, is_new) {
+    pub fn open(folder: &Path, key: &Key, rows: u32, is_new: bool) -> Result<Option<Self>, Error> {
+        let why = match Self::read(folder, key, rows, is_new) {
             Ok(stored) => return Ok(Some(stored)),
             Err(Error::Absent(_)) if !folder.exists() => return Ok(None),
             Err(why) => why,
@@ -107,13 +96,7 @@ impl Stored {
         Ok(None)
     }
 
-    fn read(
-        folder: &Path,
-        key: &Key,
-        rows: u32,
-        damage: &Arc<Damage>,
-        is_new: bool,
-    ) -> Result<Self, Error> {
+    fn read(folder: &Path, key: &Key, rows: u32, is_new: bool) -> Result<Self, Error> {
         let manifest = manifest(folder)?;
         if (&manifest.column, manifest.form.as_str()) != (&key.0, &format!("{:?}", key.1)) {
             return Err(Error::damaged("it is another column"));
@@ -131,13 +114,10 @@ impl Stored {
                 )));
             }
         }
-        let checksums = Checksums::open(folder, &manifest.files)?;
-        if is_new {
-            // Its pages are those that were written a moment ago.
-        } else if checksums.total() <= CHECKED_AT_OPEN {
-            checksums.compare(|| false)?;
-        } else {
-            checksums.compare_later(damage.clone())?;
+        // Before anything is told by it: a wrong answer could not be taken back. What is new has just been
+        // written.
+        if !is_new {
+            Checksums::open(folder, &manifest.files)?.compare(|| false)?;
         }
         let map = |name: &str| {
             let is_there = manifest.files.contains_key(name);
