@@ -2,12 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use super::asking::AskingArgs;
 use super::output::Output;
 use crate::error::Result;
 use crate::expr::{self, SLASH};
 use crate::fuse::mounts;
 use crate::name::{DatasetRef, escape};
+use crate::pack::Pack;
 use crate::query::alias;
 
 /// Bytes of a name that every kernel takes.
@@ -27,6 +30,19 @@ pub struct PathOf {
     /// Print the short name that stands for the filter, which holds no characters of a pattern
     #[arg(long)]
     alias: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Printed {
+    dataset: String,
+    filter: String,
+    path: PathBuf,
+    /// Whether `path` begins with a mount point.
+    mounted: bool,
 }
 
 impl PathOf {
@@ -42,19 +58,36 @@ impl PathOf {
         if mount.is_none() {
             eprintln!("dcfs: the catalog is not mounted; the path is from the top of a mount");
         }
-        let reads_otherwise = || {
-            let is_filter = expr::directory(&name, &asked.schema).is_some();
-            (!is_filter).then_some("a directory of this name would be no filter")
+        let pack = asked.pack()?;
+        let trouble = match trouble(&name) {
+            None if expr::directory(&name, &asked.schema).is_none() => {
+                Some("a directory of this name would be no filter")
+            }
+            None if is_recorded(&pack, name.as_bytes())? => {
+                Some("the version records something of this name, which wins")
+            }
+            trouble => trouble,
         };
-        let trouble = trouble(&name).or_else(reads_otherwise);
         if let Some(why) = trouble {
             eprintln!("dcfs: {why}; use its short name");
         }
-        if !self.alias && trouble.is_none() {
-            return out.line(top.join(name).display());
+        let path = match !self.alias && trouble.is_none() {
+            true => top.join(name),
+            false => top.join("_views/q").join(alias::remember(&pack, &query.to_string())?),
+        };
+        if !self.json {
+            return out.line(path.display());
         }
-        let alias = alias::remember(&*asked.pack()?, &query.to_string())?;
-        out.line(top.join("_views/q").join(alias).display())
+        let (dataset, filter) = (asked.of.to_string(), query.to_string());
+        out.json(&Printed { dataset, filter, path, mounted: mount.is_some() })
+    }
+}
+
+/// Whether a file, a directory or a File column of the version has this name at its top.
+fn is_recorded(pack: &Pack, name: &[u8]) -> Result<bool> {
+    match (pack.columns(), pack.root(0)) {
+        ([_], Some(top)) => Ok(pack.lookup(top, name, None)?.is_some()),
+        (columns, _) => Ok(columns.iter().any(|column| column.directory == name)),
     }
 }
 

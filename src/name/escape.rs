@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 pub const LONGEST: usize = 255;
 
 /// How much of an overlong name is kept.
-const KEPT: usize = 200;
+pub const KEPT: usize = 200;
 
 /// The longest extension, with its dot, that an overlong name keeps: 200 + 17 + 32 < 255.
 const LONGEST_EXTENSION: usize = 32;

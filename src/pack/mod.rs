@@ -142,6 +142,8 @@ pub struct Pack {
     folder: PathBuf,
     /// Device and inode of `folder`, for another pack may get its name.
     home: (u64, u64),
+    /// Which pack it is among all that this process has opened: device and inode come again.
+    serial: u64,
     damage: Arc<Damage>,
     /// Columns that filters have asked for.
     packed: Columns,
@@ -347,9 +349,9 @@ impl Pack {
         self.damage.is_proven()
     }
 
-    /// Which pack it is, among all that ever had its folder's name: device and inode of the folder.
-    pub fn home(&self) -> (u64, u64) {
-        self.home
+    /// A number that no other pack of this process has or had.
+    pub fn serial(&self) -> u64 {
+        self.serial
     }
 
     /// Whether its folder's name still leads to it.

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::build::{self, Rows};
 use super::check::{Checksums, Damage};
@@ -91,10 +92,14 @@ pub(super) fn open(folder: &Path, columns: &[FileColumn], limits: Limits) -> Res
         ids: row_ids(folder, &manifest)?,
         folder: folder.to_path_buf(),
         home: (home.dev(), home.ino()),
+        serial: OPENED.fetch_add(1, Ordering::Relaxed),
         damage,
         packed: Columns::default(),
     })
 }
+
+/// Packs that this process has opened.
+static OPENED: AtomicU64 = AtomicU64::new(0);
 
 /// The files must be those that this release writes: no more, no less.
 fn check_names(manifest: &Manifest) -> Result<(), Error> {

@@ -11,6 +11,7 @@ use roaring::RoaringBitmap;
 use super::column::ColumnReader;
 use super::error::{Error, Result};
 use super::{Dir, Ordinals, Pack};
+use crate::name::escape::KEPT;
 use crate::tree::key::SEPARATOR;
 
 /// Rows of one pack, with their entries, which are looked up when someone first asks for a name.
@@ -119,8 +120,8 @@ impl Pack {
 /// Whether names that begin so are those of the paths that begin so: no part of it could be escaped
 /// (see [`crate::name::escape`]), or be the escape of another.
 fn is_as_recorded(prefix: &[u8]) -> bool {
-    /// What is longer may be cut.
-    const SHORT: usize = 200;
+    /// What is longer may be cut, at the end of a character.
+    const SHORT: usize = KEPT - 4;
     let is_safe = |name: &[u8]| {
         name.len() <= SHORT
             && !name.starts_with(b".")

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -111,29 +111,32 @@ fn prune(folder: &Path) {
 const PACE: Duration = Duration::from_millis(50);
 const TIMES: u32 = 1200;
 
+/// How many times it still waits when the mount ends.
+const LAST_TIMES: u32 = 60;
+
 /// A set to be written, where, and the pack that it was found in.
 struct Job {
     file: PathBuf,
     bytes: Vec<u8>,
-    pack: Weak<Pack>,
+    pack: Arc<Pack>,
 }
 
 impl Job {
     /// Writes it once the pack is proven, if it still is the one in its folder.
     fn run(self, is_over: &AtomicBool) {
+        let mut last = 0;
         for _ in 0..TIMES {
-            let Some(pack) = self.pack.upgrade() else { return };
-            if pack.is_damaged() || !pack.is_current() {
+            if self.pack.is_damaged() || !self.pack.is_current() {
                 return;
             }
-            if pack.is_proven() {
+            if self.pack.is_proven() {
                 if let Err(error) = write(&self.file, &self.bytes) {
                     tracing::debug!(%error, "the rows of a filter are not kept");
                 }
                 return;
             }
-            drop(pack);
-            if is_over.load(Ordering::Acquire) {
+            last += u32::from(is_over.load(Ordering::Acquire));
+            if last > LAST_TIMES {
                 return;
             }
             std::thread::sleep(PACE);
@@ -163,7 +166,7 @@ impl Saver {
         let running = running.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(running) = &*running {
             // A full queue is no error: the set is found again.
-            let _ = running.jobs.try_send(Job { file, bytes, pack: Arc::downgrade(pack) });
+            let _ = running.jobs.try_send(Job { file, bytes, pack: pack.clone() });
         }
     }
 }

@@ -178,7 +178,7 @@ fn type_of(key: &Expr) -> ValueType {
 
 /// Which version: its key in the catalog, and its uuid, for a catalog made anew gives keys again; which pack of
 /// it, for one that replaces a damaged one must not be answered for; and the filter.
-type Key = (VersionId, String, (u64, u64), String);
+type Key = (VersionId, String, u64, String);
 
 /// What filters select, for all versions of a catalog.
 #[derive(Debug)]
@@ -257,7 +257,7 @@ impl Queries {
 }
 
 fn key(version: Version<'_>, text: &str) -> Key {
-    (version.of.id, version.of.uuid.clone(), version.pack.home(), text.to_owned())
+    (version.of.id, version.of.uuid.clone(), version.pack.serial(), text.to_owned())
 }
 
 /// What was found, unless the pack proved damaged meanwhile.

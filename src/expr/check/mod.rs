@@ -12,6 +12,8 @@
 mod calls;
 mod inside;
 
+use std::cell::Cell;
+
 use crate::expr::error::{Error, Result, Span};
 use crate::expr::names::{Meaning, Names};
 use crate::expr::parse;
@@ -22,6 +24,9 @@ use crate::time::Timestamp;
 
 /// Bytes of a pattern, at most: matching takes up to that many steps for a byte of text.
 const LONGEST_PATTERN: usize = 4096;
+
+/// Regular expressions of a filter, at most: each may take megabytes.
+const MOST_PATTERNS: usize = 32;
 
 /// Characters of a part in a message.
 const SHOWN: usize = 60;
@@ -39,13 +44,15 @@ pub fn check(text: &str, schema: &Schema) -> Result<Query> {
 /// # Errors
 /// As [`check`].
 pub fn checked(parsed: &syntax::Query, text: &str, schema: &Schema) -> Result<Query> {
-    let checker = Checker { text, names: Names::of(schema) };
+    let checker = Checker { text, names: Names::of(schema), patterns: Cell::new(0) };
     checker.query(parsed).map_err(|error| error.in_text(text))
 }
 
 struct Checker<'s> {
     text: &'s str,
     names: Names<'s>,
+    /// Regular expressions so far.
+    patterns: Cell<usize>,
 }
 
 impl Checker<'_> {
@@ -220,7 +227,10 @@ impl Checker<'_> {
                 _ => Expr::Value(Value::Text(word.clone())),
             },
             (Type::Text, Kind::Literal(Literal::Int(_) | Literal::Real(_))) => {
-                Expr::Value(Value::Text(self.text[node.span.clone()].to_owned()))
+                // The span may hold parentheses around it.
+                let is_around = |c: char| c == '(' || c == ')' || c.is_whitespace();
+                let text = self.text[node.span.clone()].trim_matches(is_around);
+                Expr::Value(Value::Text(text.to_owned()))
             }
             (Type::Time, Kind::Literal(Literal::Text(text))) => match Timestamp::parse(text) {
                 Some(time) => Expr::Value(Value::Time(time)),
@@ -275,6 +285,11 @@ impl Checker<'_> {
             return Err(Error::new(pattern.span.clone(), message));
         }
         if kind == Match::Regexp {
+            self.patterns.set(self.patterns.get() + 1);
+            if self.patterns.get() > MOST_PATTERNS {
+                let message = format!("a filter has at most {MOST_PATTERNS} regular expressions");
+                return Err(Error::new(pattern.span.clone(), message));
+            }
             crate::expr::regexp::Regexp::new(&text)
                 .map_err(|why| Error::new(pattern.span.clone(), why))?;
         }

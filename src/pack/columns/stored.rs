@@ -89,6 +89,8 @@ impl Stored {
         let why = match Self::read(folder, key, rows, is_new) {
             Ok(stored) => return Ok(Some(stored)),
             Err(Error::Absent(_)) if !folder.exists() => return Ok(None),
+            // Too many open files, say: it may be read later.
+            Err(why @ Error::Read { .. }) => return Err(why),
             Err(why) => why,
         };
         tracing::warn!(column = %folder.display(), %why, "packed column cannot be used; packing it anew");
