@@ -7,16 +7,22 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
-use super::options::{MountOptions, parse_duration};
+use super::options::{MountOptions, parse_duration, parse_size};
 use super::{CatalogArg, places};
 use crate::catalog::{self, Catalog};
 use crate::error::{Error, Kind, Result};
 use crate::pack::Packs;
-use crate::store::{self, Stores};
+use crate::store::{self, CacheConfig, Stores};
 use crate::vfs::Vfs;
 
 /// No request of a program waits longer, unless `--timeout` says so.
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Bytes of fetched objects that are kept, unless `--cache-size` says otherwise.
+const CACHE_SIZE: u64 = 64 << 30;
+
+/// Bytes that the cache leaves free on its disk.
+const FREE: u64 = 2 << 30;
 
 /// For [`Access::vfs`]: a person who waits can stop waiting, and a build of minutes must not end because
 /// one answer took long.
@@ -27,9 +33,12 @@ pub const PATIENT: Duration = Duration::MAX;
 pub struct AccessArgs {
     #[command(flatten)]
     pub catalog: CatalogArg,
-    /// Where packed versions are kept [default: $XDG_CACHE_HOME/dcfs]
+    /// Where packed versions and fetched objects are kept [default: $XDG_CACHE_HOME/dcfs]
     #[arg(long, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
+    /// How much of fetched objects is kept, e.g. 500G; 0 keeps none [default: 64G]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub cache_size: Option<u64>,
     /// The longest that any request may wait, retries included [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub timeout: Option<Duration>,
@@ -50,6 +59,8 @@ pub struct Access {
     /// The database file.
     pub catalog: PathBuf,
     pub cache: PathBuf,
+    /// Bytes.
+    pub cache_size: u64,
     pub timeout: Duration,
     pub anon: bool,
     pub endpoint_url: Option<String>,
@@ -62,6 +73,7 @@ impl AccessArgs {
         Self {
             catalog: self.catalog,
             cache_dir: self.cache_dir.or_else(|| options.cache_dir.clone()),
+            cache_size: self.cache_size.or(options.cache_size),
             timeout: self.timeout.or(options.timeout),
             anon: self.anon || options.anon,
             endpoint_url: self.endpoint_url.or_else(|| options.endpoint_url.clone()),
@@ -80,6 +92,7 @@ impl AccessArgs {
         Ok(Access {
             catalog,
             cache: std::fs::canonicalize(&cache).unwrap_or(cache),
+            cache_size: self.cache_size.unwrap_or(CACHE_SIZE),
             timeout: self.timeout.unwrap_or(TIMEOUT),
             anon: self.anon,
             endpoint_url: self.endpoint_url,
@@ -103,6 +116,7 @@ impl Access {
             region: self.region.clone(),
             anon: self.anon,
             timeout: self.timeout,
+            cache: CacheConfig { folder: self.cache.clone(), size: self.cache_size, free: FREE },
             forbidden: [self.catalog.clone(), self.cache.clone()].into_iter().chain(own).collect(),
         });
         stores.check()?;

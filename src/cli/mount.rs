@@ -86,6 +86,7 @@ impl Plan {
         };
         flag("--catalog", access.catalog.as_os_str());
         flag("--cache-dir", access.cache.as_os_str());
+        flag("--cache-size", access.cache_size.to_string().as_ref());
         flag("--timeout", format!("{}ms", access.timeout.as_millis()).as_ref());
         if let Some(url) = &access.endpoint_url {
             flag("--endpoint-url", url.as_ref());

@@ -15,12 +15,12 @@ pub struct MountOptions {
     pub endpoint_url: Option<String>,
     pub region: Option<String>,
     pub cache_dir: Option<PathBuf>,
+    pub cache_size: Option<u64>,
     pub timeout: Option<Duration>,
 }
 
 /// What [`MountOptions`] knows, for messages.
-const KNOWN: &str =
-    "allow_other, xattr, anon, endpoint_url=URL, region=R, cache_dir=DIR, timeout=60s";
+const KNOWN: &str = "allow_other, xattr, anon, endpoint_url=URL, region=R, cache_dir=DIR, cache_size=64G, timeout=60s";
 
 /// Options that are true of every dcfs mount, or that mount(8), fstab and systemd use themselves.
 const IGNORED: &[&str] = &[
@@ -80,6 +80,7 @@ impl MountOptions {
             ("endpoint_url", Some(url)) => self.endpoint_url = Some(url.into()),
             ("region", Some(region)) => self.region = Some(region.into()),
             ("cache_dir", Some(folder)) => self.cache_dir = Some(folder.into()),
+            ("cache_size", Some(size)) => self.cache_size = Some(parse_size(size).map_err(usage)?),
             ("timeout", Some(time)) => self.timeout = Some(parse_duration(time).map_err(usage)?),
             ("", None) => {}
             _ if name.starts_with("x-") || IGNORED.contains(&name) => {}
@@ -127,6 +128,21 @@ pub fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
     }
 }
 
+/// `64G`, `500M`, `2T`, `100K`, or plain bytes; each step is 1,024.
+///
+/// # Errors
+/// Anything else.
+pub fn parse_size(text: &str) -> std::result::Result<u64, String> {
+    let (number, unit) =
+        text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let unit = unit.strip_suffix("iB").or_else(|| unit.strip_suffix('B')).unwrap_or(unit);
+    let power = ["", "K", "M", "G", "T"].iter().position(|known| known.eq_ignore_ascii_case(unit));
+    let bytes = power
+        .zip(number.parse::<u64>().ok())
+        .and_then(|(power, number)| number.checked_mul(1 << (10 * power)));
+    bytes.ok_or_else(|| format!("`{text}` is not a size; write `64G`, `500M` or `0`"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,6 +166,24 @@ mod tests {
         for list in ["alow_other", "region", "anon=1", "timeout=never", "timeout=0s"] {
             let error = MountOptions::parse(list).expect_err(list).to_string();
             assert!(error.contains('`'), "{error}");
+        }
+    }
+
+    #[test]
+    fn reads_sizes() {
+        let cases = [
+            ("0", 0),
+            ("12", 12),
+            ("1k", 1024),
+            ("500M", 500 << 20),
+            ("64GiB", 64 << 30),
+            ("2TB", 2 << 40),
+        ];
+        for (text, bytes) in cases {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "G", "-1", "1.5G", "1X", "1GG", "99999999999T", "\u{e9}"] {
+            assert!(parse_size(text).is_err(), "{text}");
         }
     }
 

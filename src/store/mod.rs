@@ -12,11 +12,15 @@
 //! | `local` | files of this machine |
 //! | `s3` | requests to S3 and its kin |
 //! | `stream` | one open remote object: windows, look-ahead, one fetch per byte |
+//! | [`cache`] | objects on disk |
 //!
-//! A new store is one more [`place::Place`] and one more `Ranges`; a cache on disk is a `Ranges`
-//! over another.
+//! A new store is one more [`place::Place`] and one more `Ranges`; the cache is a `Ranges` over another.
 
+#[cfg(feature = "s3")]
+mod cache;
 mod error;
+#[cfg(all(test, feature = "s3"))]
+mod fake;
 mod guard;
 #[cfg(feature = "s3")]
 mod key;
@@ -63,6 +67,26 @@ pub struct Config {
     /// Folders and files never served, whatever a row says: the open catalog, the cache and the
     /// mount point (reading which would wait for ourselves).
     pub forbidden: Vec<PathBuf>,
+    /// What was fetched is kept here.
+    pub cache: CacheConfig,
+}
+
+/// Where objects are kept on disk, and how much of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheConfig {
+    /// A directory of dcfs, which is there.
+    pub folder: PathBuf,
+    /// Bytes of all objects; 0 keeps none.
+    pub size: u64,
+    /// Bytes that stay free on the disk.
+    pub free: u64,
+}
+
+impl CacheConfig {
+    /// Keeps nothing.
+    pub fn none() -> Self {
+        Self { folder: PathBuf::new(), size: 0, free: 0 }
+    }
 }
 
 /// Every store of a mount.
@@ -71,6 +95,8 @@ pub struct Stores {
     guard: Arc<Guard>,
     #[cfg(feature = "s3")]
     s3: s3::S3,
+    #[cfg(feature = "s3")]
+    cache: Arc<cache::Cache>,
 }
 
 impl Stores {
@@ -81,6 +107,8 @@ impl Stores {
             guard: Arc::new(Guard::new(&config.forbidden)),
             #[cfg(feature = "s3")]
             s3: s3::S3::new(&config),
+            #[cfg(feature = "s3")]
+            cache: Arc::new(cache::Cache::new(&config.cache)),
         }
     }
 
@@ -106,7 +134,7 @@ impl Stores {
         let size = wanted.size;
         let source = match Place::of(&wanted.object)? {
             Place::File(path) => self.local(wanted, path).await?,
-            Place::S3 { bucket, key } => self.remote(wanted, bucket, &key)?,
+            Place::S3 { bucket, key } => self.remote(wanted, bucket, &key).await?,
         };
         Ok(Reader { label, size, timeout: self.timeout, source })
     }
@@ -123,18 +151,39 @@ impl Stores {
     }
 
     #[cfg(feature = "s3")]
-    fn remote(&self, wanted: Wanted, bucket: String, key: &[u8]) -> Result<Source, Error> {
-        let Wanted { place, recorded, base, size, .. } = wanted;
+    async fn remote(&self, wanted: Wanted, bucket: String, key: &[u8]) -> Result<Source, Error> {
+        let Wanted { object, place, recorded, base, size } = wanted;
         let key = match key::exact(key) {
             Ok(key) => key,
             Err(reason) => return Err(Error::Unaskable { place, reason }),
         };
-        let object = s3::S3Object::new(self.s3.bucket(bucket), key, place, recorded, base);
-        Ok(Source::Remote(stream::Stream::new(Arc::new(object), size)))
+        let bucket = self.s3.bucket(bucket);
+        let entry = self.entry(bucket.server(), &object).await?;
+        let object = Arc::new(s3::S3Object::new(bucket, key, place, recorded));
+        let Some(entry) = entry else {
+            return Ok(Source::Remote(stream::Stream::new(object, base, size)));
+        };
+        let cached = cache::Cached::new(&self.cache, Arc::clone(&entry), object);
+        let stream = stream::Stream::new(Arc::new(cached), base, size);
+        Ok(Source::Cached { entry, base, stream })
+    }
+
+    /// Where an object is kept; `None` where it cannot be.
+    #[cfg(feature = "s3")]
+    async fn entry(
+        &self,
+        server: &str,
+        object: &Object,
+    ) -> Result<Option<Arc<cache::Entry>>, Error> {
+        let Some((key, size)) = cache::Key::of(server, object).zip(object.size) else {
+            return Ok(None);
+        };
+        let cache = Arc::clone(&self.cache);
+        blocking(&error::place(object), move || Ok(cache.entry(key, size))).await
     }
 
     #[cfg(not(feature = "s3"))]
-    fn remote(&self, wanted: Wanted, _bucket: String, _key: &[u8]) -> Result<Source, Error> {
+    async fn remote(&self, wanted: Wanted, _bucket: String, _key: &[u8]) -> Result<Source, Error> {
         Err(Error::Scheme { place: wanted.place, scheme: "s3://".into() })
     }
 }
@@ -196,6 +245,13 @@ enum Source {
     Local(Arc<local::File>),
     #[cfg(feature = "s3")]
     Remote(stream::Stream),
+    /// The stream goes through the cache; what is on disk already is read from there.
+    #[cfg(feature = "s3")]
+    Cached {
+        entry: Arc<cache::Entry>,
+        base: u64,
+        stream: stream::Stream,
+    },
 }
 
 impl Reader {
@@ -218,9 +274,34 @@ impl Reader {
                 }
                 #[cfg(feature = "s3")]
                 Source::Remote(stream) => stream.read(offset, length).await,
+                #[cfg(feature = "s3")]
+                Source::Cached { entry, base, stream } => {
+                    if let Some(bytes) = stream.here(offset, length) {
+                        return Ok(bytes);
+                    }
+                    match self.on_disk(entry, *base, offset, length).await? {
+                        Some(bytes) => Ok(bytes),
+                        None => stream.read(offset, length).await,
+                    }
+                }
             }
         };
         Ok(bounded(&self.label, self.timeout, read).await?)
+    }
+
+    /// The same bytes, if the cache has them all.
+    #[cfg(feature = "s3")]
+    async fn on_disk(
+        &self,
+        entry: &Arc<cache::Entry>,
+        base: u64,
+        offset: u64,
+        length: u32,
+    ) -> Result<Option<Bytes>, Error> {
+        let start = offset.min(self.size);
+        let end = offset.saturating_add(length.into()).min(self.size);
+        let (entry, range) = (Arc::clone(entry), base + start..base + end);
+        blocking(&self.label, move || Ok(entry.read(&range))).await
     }
 }
 

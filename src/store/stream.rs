@@ -34,9 +34,11 @@ pub trait Ranges: Send + Sync + 'static {
     fn place(&self) -> &str;
 }
 
-/// One open object.
+/// One open object, or a stretch of one.
 pub struct Stream {
     object: Arc<dyn Ranges>,
+    /// Where the stretch begins.
+    base: u64,
     size: u64,
     held: Mutex<Held>,
     turn: sync::Mutex<Turn>,
@@ -56,9 +58,9 @@ struct Turn {
 }
 
 impl Stream {
-    /// Nothing is asked for yet. `size` is the length recorded.
-    pub fn new(object: Arc<dyn Ranges>, size: u64) -> Self {
-        Self { object, size, held: Mutex::default(), turn: sync::Mutex::default() }
+    /// Nothing is asked for yet. `size` bytes from `base` on are what is read.
+    pub fn new(object: Arc<dyn Ranges>, base: u64, size: u64) -> Self {
+        Self { object, base, size, held: Mutex::default(), turn: sync::Mutex::default() }
     }
 
     /// The bytes `offset..offset + length`, cut at the end of the object.
@@ -84,20 +86,30 @@ impl Stream {
         Ok(whole.freeze())
     }
 
+    /// The bytes `offset..offset + length` if all of them are in memory.
+    pub fn here(&self, offset: u64, length: u32) -> Option<Bytes> {
+        let end = offset.saturating_add(u64::from(length)).min(self.size);
+        let bytes = self.held().slice(&(offset..end)).filter(|bytes| len(bytes) == end - offset)?;
+        if let Ok(mut turn) = self.turn.try_lock() {
+            self.look_ahead(&mut turn, offset);
+        }
+        Some(bytes)
+    }
+
     /// Some bytes from the start of `wanted`; at least one.
     async fn piece(&self, wanted: Range<u64>) -> Result<Bytes, Error> {
-        if let Some(bytes) = self.here(&wanted) {
+        if let Some(bytes) = self.some(&wanted) {
             if let Ok(mut turn) = self.turn.try_lock() {
                 self.look_ahead(&mut turn, wanted.start);
             }
             return Ok(bytes);
         }
         let mut turn = self.turn.lock().await;
-        if let Some(bytes) = self.here(&wanted) {
+        if let Some(bytes) = self.some(&wanted) {
             return Ok(bytes);
         }
         self.take_ahead(&mut turn, wanted.start).await;
-        if let Some(bytes) = self.here(&wanted) {
+        if let Some(bytes) = self.some(&wanted) {
             return Ok(bytes);
         }
         match turn.window.plan(wanted.clone(), self.size) {
@@ -109,7 +121,7 @@ impl Stream {
                 turn.ahead = None;
                 let bytes = self.fetch(range.clone()).finish().await?;
                 self.held().keep(range.start, bytes);
-                self.here(&wanted).ok_or_else(|| self.bug())
+                self.some(&wanted).ok_or_else(|| self.bug())
             }
         }
     }
@@ -143,7 +155,7 @@ impl Stream {
         Task {
             place: self.object.place().to_owned(),
             want: range.end - range.start,
-            handle: tokio::spawn(object.get(range)),
+            handle: tokio::spawn(object.get(self.base + range.start..self.base + range.end)),
         }
     }
 
@@ -156,7 +168,8 @@ impl Stream {
         Ok(Bytes::new())
     }
 
-    fn here(&self, wanted: &Range<u64>) -> Option<Bytes> {
+    /// Some of `wanted` from its start on, if they are in memory.
+    fn some(&self, wanted: &Range<u64>) -> Option<Bytes> {
         self.held().slice(wanted)
     }
 
@@ -238,46 +251,14 @@ fn len(bytes: &Bytes) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::future::Future;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::Ordering;
 
-    use futures_util::FutureExt;
     use futures_util::future::join_all;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::store::fake::{Fake, expect};
     use crate::store::window::{FIRST, MOST};
-
-    /// An object whose bytes tell their place, and the ranges that were asked of it.
-    #[derive(Default)]
-    struct Fake {
-        asked: Mutex<Vec<Range<u64>>>,
-        failures: AtomicUsize,
-        panics: bool,
-    }
-
-    fn byte(at: u64) -> u8 {
-        (at % 251) as u8
-    }
-
-    impl Ranges for Fake {
-        fn get(self: Arc<Self>, range: Range<u64>) -> BoxFuture<'static, Result<Bytes, Error>> {
-            async move {
-                tokio::task::yield_now().await;
-                assert!(!self.panics, "as told");
-                self.asked.lock().unwrap().push(range.clone());
-                let fails = |n: usize| n.checked_sub(1);
-                if self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fails).is_ok() {
-                    return Err(failed("fake", "as told"));
-                }
-                Ok(range.map(byte).collect())
-            }
-            .boxed()
-        }
-
-        fn place(&self) -> &str {
-            "fake"
-        }
-    }
 
     fn run<T>(test: impl Future<Output = T>) -> T {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build();
@@ -286,16 +267,7 @@ mod tests {
 
     fn open(size: u64) -> (Arc<Fake>, Stream) {
         let fake = Arc::new(Fake::default());
-        (fake.clone(), Stream::new(fake, size))
-    }
-
-    fn requests(fake: &Fake) -> (usize, u64) {
-        let asked = fake.asked.lock().unwrap();
-        (asked.len(), asked.iter().map(|r| r.end - r.start).sum())
-    }
-
-    fn expect(offset: u64, length: u64, size: u64) -> Vec<u8> {
-        (offset..(offset + length).min(size)).map(byte).collect()
+        (fake.clone(), Stream::new(fake, 0, size))
     }
 
     #[test]
@@ -307,7 +279,7 @@ mod tests {
             for (bytes, n) in got.into_iter().zip((0..9).rev()) {
                 assert_eq!(bytes, expect(n * 131_072, 131_072, FIRST));
             }
-            assert_eq!(requests(&fake), (1, FIRST));
+            assert_eq!(fake.requests(), (1, FIRST));
         });
     }
 
@@ -323,7 +295,7 @@ mod tests {
                     assert_eq!(bytes, expect(at, u64::from(step), size));
                     at += u64::from(step);
                 }
-                let (count, sum) = requests(&fake);
+                let (count, sum) = fake.requests();
                 assert_eq!(sum, size, "step {step}");
                 assert!(count <= 9, "{count} requests");
             });
@@ -343,7 +315,7 @@ mod tests {
                     assert_eq!(bytes.unwrap(), expect(at, u64::from(n), size));
                 }
             }
-            assert_eq!(requests(&fake).1, size);
+            assert_eq!(fake.requests().1, size);
         });
     }
 
@@ -358,7 +330,7 @@ mod tests {
                 assert_eq!(stream.read(at, 4096).await.unwrap(), expect(at, 4096, size));
             }
             stream.read(4096, 4096).await.unwrap();
-            assert_eq!(requests(&fake), (5, FIRST + 4 * 4096));
+            assert_eq!(fake.requests(), (5, FIRST + 4 * 4096));
         });
     }
 
@@ -369,7 +341,7 @@ mod tests {
             stream.read(0, 131_072).await.unwrap();
             stream.read(4096, 131_072).await.unwrap();
             tokio::task::yield_now().await;
-            assert_eq!(requests(&fake), (1, FIRST));
+            assert_eq!(fake.requests(), (1, FIRST));
         });
     }
 
@@ -380,12 +352,12 @@ mod tests {
             for (offset, length) in [(10, 1), (u64::MAX, u32::MAX), (3, 0)] {
                 assert!(stream.read(offset, length).await.unwrap().is_empty());
             }
-            assert_eq!(requests(&fake), (0, 0));
+            assert_eq!(fake.requests(), (0, 0));
             assert_eq!(stream.read(8, u32::MAX).await.unwrap(), expect(8, 2, 10));
             let (fake, stream) = open(0);
             stream.read(0, 1).await.unwrap();
             stream.read(0, 1).await.unwrap();
-            assert_eq!(requests(&fake), (1, 0));
+            assert_eq!(fake.requests(), (1, 0));
         });
     }
 
@@ -397,7 +369,7 @@ mod tests {
             assert!(stream.read(0, 10).await.is_err());
             assert_eq!(stream.read(0, 10).await.unwrap(), expect(0, 10, 10));
             let fake = Arc::new(Fake { panics: true, ..Fake::default() });
-            let error = Stream::new(fake, 10).read(0, 10).await.unwrap_err();
+            let error = Stream::new(fake, 0, 10).read(0, 10).await.unwrap_err();
             assert_eq!(error.to_string(), "`fake` could not be read: the request ended in a panic");
         });
     }

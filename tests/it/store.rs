@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use dcfs::error::{Error, Kind};
 use dcfs::object::Object;
-use dcfs::store::{Config, Reader, Stores};
+use dcfs::store::{CacheConfig, Config, Reader, Stores};
 use dcfs::time::Timestamp;
 
 use crate::support::http::{Reply, Request, Served, Server, Then};
@@ -31,6 +31,7 @@ fn config(url: &str) -> Config {
         anon: true,
         timeout: LIMIT,
         forbidden: Vec::new(),
+        cache: CacheConfig::none(),
     }
 }
 

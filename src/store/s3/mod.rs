@@ -128,7 +128,7 @@ impl Bucket {
     }
 
     /// Who is asked, for messages. An endpoint that was checked holds no password.
-    fn server(&self) -> &str {
+    pub fn server(&self) -> &str {
         self.settings.endpoint.as_deref().unwrap_or("AWS")
     }
 
@@ -308,6 +308,7 @@ mod tests {
             anon,
             timeout: Duration::from_secs(1),
             forbidden: Vec::new(),
+            cache: crate::store::CacheConfig::none(),
         }
     }
 

@@ -17,27 +17,19 @@ use crate::store::stream::Ranges;
 use crate::store::window;
 use crate::time::Timestamp;
 
-/// A recorded object, or a stretch of one.
+/// A recorded object.
 pub struct S3Object {
     bucket: Arc<Bucket>,
     key: Path,
     place: String,
     recorded: Recorded,
-    /// Where the stretch begins in the object; 0 for the object itself.
-    base: u64,
     seen: Seen,
 }
 
 impl S3Object {
-    /// `place` is `source/path` for messages; `base` where the bytes asked for begin.
-    pub fn new(
-        bucket: Arc<Bucket>,
-        key: Path,
-        place: String,
-        recorded: Recorded,
-        base: u64,
-    ) -> Self {
-        Self { bucket, key, place, recorded, base, seen: Seen::new() }
+    /// `place` is `source/path` for messages.
+    pub fn new(bucket: Arc<Bucket>, key: Path, place: String, recorded: Recorded) -> Self {
+        Self { bucket, key, place, recorded, seen: Seen::new() }
     }
 
     async fn fetch(&self, range: Range<u64>) -> Result<Bytes, Error> {
@@ -164,7 +156,6 @@ impl S3Object {
 
 impl Ranges for S3Object {
     fn get(self: Arc<Self>, range: Range<u64>) -> BoxFuture<'static, Result<Bytes, Error>> {
-        let range = range.start + self.base..range.end + self.base;
         async move {
             let limit = self.bucket.timeout();
             match tokio::time::timeout(limit, self.fetch(range)).await {

@@ -1,0 +1,284 @@
+//! One cached object: its blocks in a sparse file, each checked before it is believed.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use roaring::RoaringBitmap;
+
+use super::Key;
+use super::flight::Flights;
+use super::map::{self, BLOCK, Map, Sum};
+
+/// The files of a folder.
+const DATA: &str = "data";
+const MAP: &str = "map";
+
+/// A cached object, open: nobody removes its files meanwhile.
+#[derive(Debug)]
+pub struct Entry {
+    folder: PathBuf,
+    size: u64,
+    data: File,
+    map: Map,
+    /// Blocks whose checksum held since the files were opened.
+    verified: Mutex<RoaringBitmap>,
+    /// Blocks that are being fetched.
+    pub flights: Flights,
+}
+
+/// Some blocks in a row, and whether they are here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// In bytes of the object.
+    pub range: Range<u64>,
+    pub is_here: bool,
+}
+
+impl Entry {
+    /// Opens the files of an object, or makes them. `None` where another process is removing them right now.
+    ///
+    /// # Errors
+    /// The disk is full, or the folder cannot be written.
+    pub fn open(folder: &Path, key: Key, size: u64) -> io::Result<Option<Self>> {
+        for attempt in 0..3 {
+            match open(folder, key, size) {
+                Ok(Some((data, map))) => {
+                    // For whoever makes room: this one was wanted lately.
+                    let _ = map.file().set_modified(SystemTime::now());
+                    let (folder, verified) = (folder.to_owned(), Mutex::default());
+                    let flights = Flights::default();
+                    return Ok(Some(Self { folder, size, data, map, verified, flights }));
+                }
+                Ok(None) => {}
+                // Nothing is there yet, most often; else a part of it is.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    if attempt > 0 {
+                        remove(folder)?;
+                    }
+                }
+                Err(error) if is_foreign(&error) => remove(folder)?,
+                Err(error) => return Err(error),
+            }
+            make(folder, key, size)?;
+        }
+        Ok(None)
+    }
+
+    /// The smallest range of whole blocks that holds `range`.
+    pub fn aligned(&self, range: &Range<u64>) -> Range<u64> {
+        let end = range.end.div_ceil(BLOCK).saturating_mul(BLOCK).min(self.size);
+        range.start / BLOCK * BLOCK..end.max(range.end)
+    }
+
+    /// The bytes of `range`, if all of them are here and right. Waits for the disk.
+    pub fn read(&self, range: &Range<u64>) -> Option<Bytes> {
+        let aligned = self.aligned(range);
+        if self.is_verified(&aligned) {
+            return self.bytes(range).or_else(|| {
+                self.distrust(&aligned);
+                None
+            });
+        }
+        let bytes = self.checked(&aligned)?;
+        let start = usize::try_from(range.start - aligned.start).ok()?;
+        let end = start + usize::try_from(range.end - range.start).ok()?;
+        Some(bytes.slice(start..end))
+    }
+
+    /// Which blocks of `aligned` are here, and which are not.
+    pub fn runs(&self, aligned: &Range<u64>) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        for block in numbers(aligned) {
+            let range = self.block(block);
+            let is_here = self.is_verified(&range) || self.checked(&range).is_some();
+            match runs.last_mut() {
+                Some(last) if last.is_here == is_here => last.range.end = range.end,
+                _ => runs.push(Run { range, is_here }),
+            }
+        }
+        runs
+    }
+
+    /// Keeps whole blocks that begin at `start`.
+    pub fn write(&self, start: u64, bytes: &[u8]) -> io::Result<()> {
+        let sums: Vec<_> = match bytes {
+            [] => vec![Some(Sum::of(&[]))],
+            bytes => bytes.chunks(BLOCK as usize).map(|block| Some(Sum::of(block))).collect(),
+        };
+        self.data.write_all_at(bytes, start)?;
+        self.map.set(start / BLOCK, &sums)?;
+        self.trust(&(start..start + bytes.len() as u64));
+        Ok(())
+    }
+
+    /// The bytes of whole blocks, if all are here and their checksums hold. What is damaged is forgotten.
+    fn checked(&self, aligned: &Range<u64>) -> Option<Bytes> {
+        let numbers = numbers(aligned);
+        let sums = self.map.sums(&numbers).ok()?;
+        if sums.iter().any(Option::is_none) {
+            return None;
+        }
+        let bytes = self.bytes(aligned);
+        let blocks: Vec<&[u8]> = match bytes.as_deref() {
+            None => Vec::new(), // `data` is shorter than it was.
+            Some([]) => vec![&[]],
+            Some(bytes) => bytes.chunks(BLOCK as usize).collect(),
+        };
+        let mut all_hold = true;
+        for (at, (number, sum)) in numbers.zip(sums).enumerate() {
+            if blocks.get(at).map(|block| Sum::of(block)) != sum {
+                all_hold = false;
+                self.forget(number);
+            }
+        }
+        if !all_hold {
+            return None;
+        }
+        self.trust(aligned);
+        bytes
+    }
+
+    /// A damaged block is fetched again.
+    fn forget(&self, block: u64) {
+        tracing::warn!(folder = %self.folder.display(), block, "a cached block is damaged; fetched again");
+        let _ = self.map.set(block, &[None]);
+    }
+
+    fn bytes(&self, range: &Range<u64>) -> Option<Bytes> {
+        let mut bytes = vec![0; usize::try_from(range.end - range.start).ok()?];
+        self.data.read_exact_at(&mut bytes, range.start).ok()?;
+        Some(bytes.into())
+    }
+
+    fn is_verified(&self, aligned: &Range<u64>) -> bool {
+        let Some(numbers) = small(&numbers(aligned)) else { return false };
+        self.verified().contains_range(numbers)
+    }
+
+    fn trust(&self, aligned: &Range<u64>) {
+        if let Some(numbers) = small(&numbers(aligned)) {
+            self.verified().insert_range(numbers);
+        }
+    }
+
+    /// `data` lost what it had.
+    fn distrust(&self, aligned: &Range<u64>) {
+        if let Some(numbers) = small(&numbers(aligned)) {
+            self.verified().remove_range(numbers);
+        }
+    }
+
+    fn verified(&self) -> std::sync::MutexGuard<'_, RoaringBitmap> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn block(&self, number: u64) -> Range<u64> {
+        number * BLOCK..((number + 1) * BLOCK).min(self.size)
+    }
+}
+
+/// The numbers of the blocks of a range that begins with one; an empty range is the one of an empty object.
+fn numbers(aligned: &Range<u64>) -> Range<u64> {
+    aligned.start / BLOCK..aligned.end.div_ceil(BLOCK).max(aligned.start / BLOCK + 1)
+}
+
+/// As a roaring bitmap counts; objects beyond 256 TiB are checked at every read.
+fn small(numbers: &Range<u64>) -> Option<Range<u32>> {
+    Some(u32::try_from(numbers.start).ok()?..u32::try_from(numbers.end).ok()?)
+}
+
+/// Both files, locked against removal; `None` where they are not those of the object, and away now.
+fn open(folder: &Path, key: Key, size: u64) -> io::Result<Option<(File, Map)>> {
+    let path = folder.join(MAP);
+    let file = rewritable(&path)?;
+    // Whoever holds it alone is about to remove it. If that is over, the lock is on a file without a name.
+    if file.try_lock_shared().is_err() {
+        return Ok(None);
+    }
+    let (held, named) = (file.metadata()?, fs::metadata(&path)?);
+    if (held.dev(), held.ino()) != (named.dev(), named.ino()) {
+        return Ok(None);
+    }
+    let data = rewritable(&folder.join(DATA))?;
+    match Map::of(file, key, size)? {
+        Some(map) if data.metadata()?.len() == size => Ok(Some((data, map))),
+        _ => {
+            tracing::warn!(folder = %folder.display(), "not the cache of this object; made anew");
+            remove(folder)?;
+            Ok(None)
+        }
+    }
+}
+
+/// Whether something else stands where a file should.
+fn is_foreign(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    code.is_some_and(|code| [libc::ELOOP, libc::EISDIR, libc::ENOTDIR, libc::ENXIO].contains(&code))
+}
+
+fn rewritable(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path)
+}
+
+/// New files under another name, then under their own: nobody sees half of them.
+fn make(folder: &Path, key: Key, size: u64) -> io::Result<()> {
+    static DRAFTS: AtomicU64 = AtomicU64::new(0);
+    let shelf = folder.parent().unwrap_or(folder);
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(shelf)?;
+    let draft = DRAFTS.fetch_add(1, Ordering::Relaxed);
+    let draft = shelf.join(format!(".draft-{}-{draft}", std::process::id()));
+    let _ = fs::remove_dir_all(&draft);
+    fs::DirBuilder::new().mode(0o700).create(&draft)?;
+    let fill = || {
+        let (header, length) = map::header(key, size);
+        let map = File::create_new(draft.join(MAP))?;
+        map.write_all_at(&header, 0)?;
+        map.set_len(length)?;
+        File::create_new(draft.join(DATA))?.set_len(size)?;
+        match fs::rename(&draft, folder) {
+            // Another was first.
+            Err(_) if folder.exists() => fs::remove_dir_all(&draft),
+            other => other,
+        }
+    };
+    let made = fill();
+    if made.is_err() {
+        let _ = fs::remove_dir_all(&draft);
+    }
+    made
+}
+
+/// Takes an object's files away: by their folder's name first, so that nobody opens half of them.
+pub fn remove(folder: &Path) -> io::Result<()> {
+    static REMOVED: AtomicU64 = AtomicU64::new(0);
+    let shelf = folder.parent().unwrap_or(folder);
+    let number = REMOVED.fetch_add(1, Ordering::Relaxed);
+    let trash = shelf.join(format!(".gone-{}-{number}", std::process::id()));
+    match fs::rename(folder, &trash) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        renamed => renamed?,
+    }
+    fs::remove_dir_all(trash)
+}
+
+/// Removes an object that nobody has open; whether it is gone.
+pub fn remove_unused(folder: &Path) -> io::Result<bool> {
+    let map = match rewritable(&folder.join(MAP)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        map => Some(map?),
+    };
+    if let Some(map) = &map
+        && map.try_lock().is_err()
+    {
+        return Ok(false);
+    }
+    remove(folder)?;
+    Ok(true)
+}

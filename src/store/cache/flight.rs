@@ -1,0 +1,91 @@
+//! Which parts of an object are being fetched: nobody fetches them twice.
+
+use std::ops::Range;
+use std::sync::{Arc, MutexGuard};
+use std::sync::{Mutex, PoisonError, Weak};
+
+use tokio::sync::watch;
+
+/// The fetches under way for one object.
+#[derive(Debug, Default)]
+pub struct Flights(Arc<Mutex<Vec<Flight>>>);
+
+#[derive(Debug)]
+struct Flight {
+    range: Range<u64>,
+    /// Closed when it is over.
+    over: watch::Receiver<()>,
+}
+
+/// The right to fetch a range; others wait until it is dropped.
+#[derive(Debug)]
+pub struct Claim {
+    range: Range<u64>,
+    flights: Weak<Mutex<Vec<Flight>>>,
+    _over: watch::Sender<()>,
+}
+
+/// Somebody else's fetch.
+#[derive(Debug)]
+pub struct Busy(watch::Receiver<()>);
+
+impl Busy {
+    /// Until it is over, however it ends.
+    pub async fn over(mut self) {
+        while self.0.changed().await.is_ok() {}
+    }
+}
+
+impl Flights {
+    /// Claims all of `ranges`, or none where another fetch overlaps one of them.
+    pub fn claim(&self, ranges: &[Range<u64>]) -> Result<Vec<Claim>, Busy> {
+        let mut flights = lock(&self.0);
+        let overlaps = |flight: &&Flight| {
+            let other = &flight.range;
+            ranges
+                .iter()
+                .any(|range| range.start < other.end && other.start < range.end || range == other)
+        };
+        if let Some(flight) = flights.iter().find(overlaps) {
+            return Err(Busy(flight.over.clone()));
+        }
+        let claim = |range: &Range<u64>| {
+            let (sender, over) = watch::channel(());
+            flights.push(Flight { range: range.clone(), over });
+            Claim { range: range.clone(), flights: Arc::downgrade(&self.0), _over: sender }
+        };
+        Ok(ranges.iter().map(claim).collect())
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some(flights) = self.flights.upgrade() {
+            lock(&flights).retain(|flight| flight.range != self.range);
+        }
+    }
+}
+
+fn lock(flights: &Mutex<Vec<Flight>>) -> MutexGuard<'_, Vec<Flight>> {
+    flights.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_claimed_is_waited_for() {
+        let flights = Flights::default();
+        let claim = |range: Range<u64>| flights.claim(std::slice::from_ref(&range));
+        let claims = flights.claim(&[0..10, 20..30]).expect("free");
+        assert!(claim(10..20).is_ok());
+        let busy = claim(25..26).expect_err("claimed");
+        assert!(flights.claim(&[12..13, 9..11]).is_err());
+        assert!(claim(12..13).is_ok(), "nothing stays of a claim that failed");
+        drop(claims);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(busy.over());
+        assert!(claim(0..30).is_ok());
+    }
+}

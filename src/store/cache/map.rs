@@ -1,0 +1,157 @@
+//! The `map` of a cached object: which of its blocks are in `data`, and the checksum of each.
+//!
+//! ```text
+//! 0   magic "dcfs-map", format u32, bytes of a block u32, bytes of the object u64, key [u8; 16]
+//! 40  CRC-32 of the above u32, zeros up to 64
+//! 64  for every block: CRC-32 u32, its length + 1 u32; all zero where the block is not there
+//! ```
+//!
+//! Little-endian. An entry is written after its block. Where a machine stops between the two, or keeps one
+//! and loses the other, the checksum does not hold, and the block counts as absent.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+use super::Key;
+
+/// Bytes of a block: what is fetched for a read of one byte.
+pub const BLOCK: u64 = 64 << 10;
+
+const MAGIC: [u8; 8] = *b"dcfs-map";
+const FORMAT: u32 = 1;
+const HEADER: usize = 64;
+const SUMMED: usize = 40;
+const ENTRY: usize = 8;
+
+/// The map of one object, open.
+#[derive(Debug)]
+pub struct Map {
+    file: File,
+    blocks: u64,
+}
+
+/// What is known of a block that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sum {
+    crc: u32,
+    length: u32,
+}
+
+impl Sum {
+    pub fn of(bytes: &[u8]) -> Self {
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        Self { crc: crc32fast::hash(bytes), length }
+    }
+}
+
+/// Blocks of an object; an empty one has one block, which tells that it was looked at.
+pub fn blocks(size: u64) -> u64 {
+    size.div_ceil(BLOCK).max(1)
+}
+
+/// What a new map begins with, and how long it is.
+pub fn header(key: Key, size: u64) -> ([u8; HEADER], u64) {
+    let mut header = [0; HEADER];
+    header[..8].copy_from_slice(&MAGIC);
+    header[8..12].copy_from_slice(&FORMAT.to_le_bytes());
+    header[12..16].copy_from_slice(&(BLOCK as u32).to_le_bytes());
+    header[16..24].copy_from_slice(&size.to_le_bytes());
+    header[24..SUMMED].copy_from_slice(&key.0);
+    let sum = crc32fast::hash(&header[..SUMMED]);
+    header[SUMMED..SUMMED + 4].copy_from_slice(&sum.to_le_bytes());
+    (header, HEADER as u64 + blocks(size) * ENTRY as u64)
+}
+
+impl Map {
+    /// A map that was opened; `None` where it is not that of this object, or not whole.
+    pub fn of(file: File, key: Key, size: u64) -> io::Result<Option<Self>> {
+        let (wanted, length) = header(key, size);
+        let mut found = [0; HEADER];
+        let is_it = file.metadata()?.len() == length
+            && file.read_exact_at(&mut found, 0).is_ok()
+            && found == wanted;
+        Ok(is_it.then_some(Self { file, blocks: blocks(size) }))
+    }
+
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// What is known of some blocks.
+    pub fn sums(&self, range: &Range<u64>) -> io::Result<Vec<Option<Sum>>> {
+        let count = range.end.min(self.blocks).saturating_sub(range.start);
+        let mut bytes = vec![0; usize::try_from(count).unwrap_or(0) * ENTRY];
+        self.file.read_exact_at(&mut bytes, place(range.start))?;
+        let (entries, _) = bytes.as_chunks::<ENTRY>();
+        Ok(entries.iter().map(read).collect())
+    }
+
+    /// Notes blocks from `first` on.
+    pub fn set(&self, first: u64, sums: &[Option<Sum>]) -> io::Result<()> {
+        let bytes: Vec<u8> = sums.iter().flat_map(|sum| written(*sum)).collect();
+        self.file.write_all_at(&bytes, place(first))
+    }
+}
+
+fn place(block: u64) -> u64 {
+    HEADER as u64 + block * ENTRY as u64
+}
+
+fn read(entry: &[u8; ENTRY]) -> Option<Sum> {
+    let (crc, length) = entry.split_at(4);
+    let number = |bytes: &[u8]| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    Some(Sum { crc: number(crc), length: number(length).checked_sub(1)? })
+}
+
+fn written(sum: Option<Sum>) -> [u8; ENTRY] {
+    let mut entry = [0; ENTRY];
+    if let Some(Sum { crc, length }) = sum {
+        entry[..4].copy_from_slice(&crc.to_le_bytes());
+        entry[4..].copy_from_slice(&length.saturating_add(1).to_le_bytes());
+    }
+    entry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: Key = Key([7; 16]);
+
+    fn map(size: u64) -> File {
+        let file = tempfile::tempfile().expect("a file");
+        let (header, length) = header(KEY, size);
+        file.write_all_at(&header, 0).expect("written");
+        file.set_len(length).expect("as long");
+        file
+    }
+
+    #[test]
+    fn keeps_what_it_is_told() {
+        let size = 3 * BLOCK + 1;
+        let map = Map::of(map(size), KEY, size).expect("read").expect("a map");
+        let sum = Some(Sum::of(b"abc"));
+        map.set(1, &[sum, sum]).expect("written");
+        assert_eq!(map.sums(&(0..9)).expect("read"), [None, sum, sum, None]);
+        map.set(2, &[None]).expect("written");
+        assert_eq!(map.sums(&(2..3)).expect("read"), [None]);
+    }
+
+    #[test]
+    fn is_believed_only_if_it_is_that_of_the_object() {
+        let of = |file, key, size| Map::of(file, key, size).expect("read").is_some();
+        assert!(of(map(10), KEY, 10) && of(map(0), KEY, 0));
+        assert!(!of(map(10), KEY, 11));
+        assert!(!of(map(10), Key([8; 16]), 10));
+        for at in 0..HEADER as u64 {
+            let file = map(10);
+            file.write_all_at(&[0xff], at).expect("written");
+            assert!(!of(file, KEY, 10), "{at}");
+        }
+        let short = map(10);
+        short.set_len(HEADER as u64).expect("shorter");
+        assert!(!of(short, KEY, 10));
+    }
+}

@@ -1,0 +1,484 @@
+//! Objects on disk: what was fetched once is not fetched again, by this mount or the next.
+//!
+//! Every object has a folder below `objects/`, called by a hash of what pins it: `data`, a sparse file, and
+//! `map`, which says what of it is there. Files are only ever made whole and removed whole, never cut: a
+//! reader holds a shared lock on the map, who makes room takes only what nobody holds. Nothing is believed
+//! before its checksum held. Where the disk is full, reading goes on without.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | [`mod@entry`] | one object: blocks read, checked, written |
+//! | [`mod@map`] | which blocks are there, on disk |
+//! | [`flight`] | one fetch per block |
+//! | [`room`] | how much is kept, and what goes first |
+
+mod entry;
+mod flight;
+mod map;
+mod room;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, try_join_all};
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+
+pub use self::entry::Entry;
+
+use self::entry::Run;
+use self::flight::Claim;
+use self::room::Room;
+use super::CacheConfig;
+use super::error::Error;
+use super::stream::Ranges;
+use crate::object::Object;
+
+/// Bytes that wait to be written, at most; a reader whose bytes would be more waits for the disk.
+const WAITING: usize = 32 << 20;
+
+/// What pins an object: where it is asked for, and everything of its row that tells it from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key(pub [u8; 16]);
+
+impl Key {
+    /// `None` where neither a version nor an etag tells the object from one that takes its place: such
+    /// an object must be asked for again.
+    pub fn of(server: &str, object: &Object) -> Option<Self> {
+        if object.version.is_empty() && object.etag.is_empty() {
+            return None;
+        }
+        let mut hash = Sha256::new();
+        hash.update((server.len() as u64).to_le_bytes());
+        hash.update(server);
+        hash.update(object.identity().0);
+        let mut half = [0; 16];
+        half.copy_from_slice(&hash.finalize()[..16]);
+        Some(Self(half))
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// All cached objects of a cache directory.
+#[derive(Debug)]
+pub struct Cache {
+    root: PathBuf,
+    entries: Mutex<HashMap<Key, Weak<Entry>>>,
+    room: Arc<Room>,
+    waiting: Arc<Semaphore>,
+}
+
+impl Cache {
+    /// Nothing is made before something is kept.
+    pub fn new(config: &CacheConfig) -> Self {
+        let root = config.folder.join("objects");
+        Self {
+            room: Arc::new(Room::new(root.clone(), config)),
+            root,
+            entries: Mutex::default(),
+            waiting: Arc::new(Semaphore::new(WAITING)),
+        }
+    }
+
+    /// The files of an object, the same for all that have it open. `None` where nothing can be kept.
+    /// Waits for the disk.
+    pub fn entry(&self, key: Key, size: u64) -> Option<Arc<Entry>> {
+        if !self.room.is_wanted() {
+            return None;
+        }
+        if let Some(entry) = self.entries().get(&key).and_then(Weak::upgrade) {
+            return Some(entry);
+        }
+        let name = key.to_string();
+        let folder = self.root.join(&name[..2]).join(&name[2..]);
+        let entry = match Entry::open(&folder, key, size) {
+            Ok(entry) => Arc::new(entry?),
+            Err(error) => {
+                self.room.failed(&error);
+                return None;
+            }
+        };
+        let mut entries = self.entries();
+        if let Some(other) = entries.get(&key).and_then(Weak::upgrade) {
+            return Some(other);
+        }
+        if entries.len().is_power_of_two() {
+            entries.retain(|_, entry| entry.strong_count() > 0);
+        }
+        entries.insert(key, Arc::downgrade(&entry));
+        Some(entry)
+    }
+
+    fn entries(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Weak<Entry>>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An object of a store, by way of the cache.
+pub struct Cached {
+    entry: Arc<Entry>,
+    /// The whole object.
+    object: Arc<dyn Ranges>,
+    room: Arc<Room>,
+    waiting: Arc<Semaphore>,
+}
+
+impl Cached {
+    pub fn new(cache: &Cache, entry: Arc<Entry>, object: Arc<dyn Ranges>) -> Self {
+        let (room, waiting) = (Arc::clone(&cache.room), Arc::clone(&cache.waiting));
+        Self { entry, object, room, waiting }
+    }
+
+    async fn bytes(&self, range: Range<u64>) -> Result<Bytes, Error> {
+        if range.is_empty() && range.start > 0 {
+            return Arc::clone(&self.object).get(range).await;
+        }
+        let aligned = self.entry.aligned(&range);
+        loop {
+            let runs = self.runs(&aligned).await?;
+            let missing = missing(&runs);
+            if missing.is_empty() {
+                match self.on_disk(&range).await? {
+                    Some(bytes) => return Ok(bytes),
+                    None => continue, // It was damaged just now.
+                }
+            }
+            match self.entry.flights.claim(&missing) {
+                Err(busy) => busy.over().await,
+                // What was fetched in between is here.
+                Ok(_) if self.runs(&aligned).await? != runs => {}
+                Ok(claims) => {
+                    let whole = self.fill(&aligned, &runs, claims).await?;
+                    let start = usize::try_from(range.start - aligned.start).unwrap_or(usize::MAX);
+                    let end = start + usize::try_from(range.end - range.start).unwrap_or(0);
+                    return Ok(whole.slice(start..end));
+                }
+            }
+        }
+    }
+
+    /// All of `aligned`: what is here from the disk, what is missing from the store, which is then kept.
+    async fn fill(
+        &self,
+        aligned: &Range<u64>,
+        runs: &[Run],
+        claims: Vec<Claim>,
+    ) -> Result<Bytes, Error> {
+        let pieces = try_join_all(runs.iter().map(|run| self.piece(run))).await?;
+        let fetched = runs.iter().zip(&pieces).filter(|(run, _)| !run.is_here);
+        for ((run, bytes), claim) in fetched.zip(claims) {
+            self.keep(run.range.start, bytes.clone(), claim).await;
+        }
+        match &pieces[..] {
+            [one] => Ok(one.clone()),
+            pieces => {
+                let length = usize::try_from(aligned.end - aligned.start).unwrap_or(0);
+                let mut whole = BytesMut::with_capacity(length);
+                pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
+                Ok(whole.freeze())
+            }
+        }
+    }
+
+    async fn piece(&self, run: &Run) -> Result<Bytes, Error> {
+        if run.is_here
+            && let Some(bytes) = self.on_disk(&run.range).await?
+        {
+            return Ok(bytes);
+        }
+        let bytes = Arc::clone(&self.object).get(run.range.clone()).await?;
+        let wanted = run.range.end - run.range.start;
+        if bytes.len() as u64 != wanted {
+            let answer = format!("{} bytes in place of {wanted}", bytes.len());
+            return Err(Error::Answer { place: self.object.place().to_owned(), answer });
+        }
+        Ok(bytes)
+    }
+
+    /// Writes bytes behind the reader's back. The claim ends with it: then they are here, or anybody may
+    /// fetch them again.
+    async fn keep(&self, start: u64, bytes: Bytes, claim: Claim) {
+        if !self.room.has_room() {
+            return;
+        }
+        let permits = u32::try_from(bytes.len().min(WAITING)).unwrap_or(u32::MAX);
+        let Ok(permit) = Arc::clone(&self.waiting).acquire_many_owned(permits).await else {
+            return;
+        };
+        let (entry, room) = (Arc::clone(&self.entry), Arc::clone(&self.room));
+        tokio::task::spawn_blocking(move || {
+            match entry.write(start, &bytes) {
+                Ok(()) => room.wrote(bytes.len() as u64),
+                Err(error) => room.failed(&error),
+            }
+            drop((claim, permit));
+        });
+    }
+
+    async fn runs(&self, aligned: &Range<u64>) -> Result<Vec<Run>, Error> {
+        let (entry, aligned) = (Arc::clone(&self.entry), aligned.clone());
+        self.blocking(move || entry.runs(&aligned)).await
+    }
+
+    async fn on_disk(&self, range: &Range<u64>) -> Result<Option<Bytes>, Error> {
+        let (entry, range) = (Arc::clone(&self.entry), range.clone());
+        self.blocking(move || entry.read(&range)).await
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        super::blocking(self.object.place(), || Ok(work())).await
+    }
+}
+
+impl Ranges for Cached {
+    fn get(self: Arc<Self>, range: Range<u64>) -> BoxFuture<'static, Result<Bytes, Error>> {
+        async move { self.bytes(range).await }.boxed()
+    }
+
+    fn place(&self) -> &str {
+        self.object.place()
+    }
+}
+
+fn missing(runs: &[Run]) -> Vec<Range<u64>> {
+    runs.iter().filter(|run| !run.is_here).map(|run| run.range.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, OpenOptions};
+    use std::future::Future;
+    use std::os::unix::fs::FileExt;
+    use std::path::Path;
+    use std::sync::atomic::Ordering;
+
+    use futures_util::future::join_all;
+    use proptest::prelude::*;
+
+    use super::map::BLOCK;
+    use super::*;
+    use crate::store::fake::{Fake, expect};
+
+    const KEY: Key = Key([0xab; 16]);
+
+    fn run<T>(test: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build();
+        runtime.unwrap().block_on(test)
+    }
+
+    fn cache(folder: &Path, size: u64) -> Cache {
+        Cache::new(&CacheConfig { folder: folder.to_owned(), size, free: 0 })
+    }
+
+    fn open(cache: &Cache, key: Key, size: u64) -> (Arc<Fake>, Arc<Cached>) {
+        let fake = Arc::new(Fake::default());
+        let entry = cache.entry(key, size).expect("an entry");
+        (fake.clone(), Arc::new(Cached::new(cache, entry, fake)))
+    }
+
+    /// All that waits to be written is written.
+    async fn settled(cache: &Cache) {
+        let _ = cache.waiting.acquire_many(u32::try_from(WAITING).unwrap()).await;
+    }
+
+    async fn read(cached: &Arc<Cached>, range: Range<u64>) -> Vec<u8> {
+        cached.clone().get(range).await.expect("bytes").to_vec()
+    }
+
+    /// Fetches all of an object of `size` into `folder`.
+    fn filled(folder: &Path, size: u64) {
+        run(async {
+            let cache = cache(folder, u64::MAX);
+            let (_, cached) = open(&cache, KEY, size);
+            read(&cached, 0..size).await;
+            settled(&cache).await;
+        });
+    }
+
+    fn file(folder: &Path, name: &str) -> std::path::PathBuf {
+        let key = KEY.to_string();
+        folder.join("objects").join(&key[..2]).join(&key[2..]).join(name)
+    }
+
+    #[test]
+    fn what_is_kept_is_not_asked_for_again() {
+        for size in [0, 1, BLOCK, 3 * BLOCK + 5] {
+            let folder = tempfile::tempdir().unwrap();
+            filled(folder.path(), size);
+            run(async {
+                let cache = cache(folder.path(), u64::MAX);
+                let (fake, cached) = open(&cache, KEY, size);
+                assert_eq!(read(&cached, 0..size).await, expect(0, size, size));
+                assert_eq!(fake.requests(), (0, 0), "{size}");
+            });
+        }
+    }
+
+    #[test]
+    fn a_read_fetches_its_blocks_and_many_readers_fetch_them_once() {
+        let folder = tempfile::tempdir().unwrap();
+        run(async {
+            let size = 10 * BLOCK - 1;
+            let cache = cache(folder.path(), u64::MAX);
+            let (fake, cached) = open(&cache, KEY, size);
+            let at = 4 * BLOCK + 9;
+            let reads = (0..20).map(|_| read(&cached, at..at + 10));
+            for bytes in join_all(reads).await {
+                assert_eq!(bytes, expect(at, 10, size));
+            }
+            assert_eq!(fake.requests(), (1, BLOCK));
+            assert_eq!(read(&cached, 3 * BLOCK..size).await, expect(3 * BLOCK, size, size));
+            assert_eq!(fake.requests(), (3, 7 * BLOCK - 1));
+        });
+    }
+
+    #[test]
+    fn a_failure_is_told_and_keeps_nobody_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        run(async {
+            let cache = cache(folder.path(), u64::MAX);
+            let (fake, cached) = open(&cache, KEY, 100);
+            fake.failures.store(1, Ordering::SeqCst);
+            let reads = join_all((0..5).map(|_| cached.clone().get(0..100))).await;
+            assert_eq!(reads.iter().filter(|read| read.is_err()).count(), 1);
+            assert_eq!(fake.requests().0, 2);
+        });
+    }
+
+    #[test]
+    fn damaged_and_foreign_files_are_fetched_again() {
+        type Harm = fn(&Path);
+        let write = |name: &'static str, at: u64| {
+            move |folder: &Path| {
+                let file = OpenOptions::new().write(true).open(file(folder, name)).unwrap();
+                file.write_all_at(&[0x55; 4], at).unwrap();
+            }
+        };
+        let shorter: Harm = |folder| {
+            OpenOptions::new().write(true).open(file(folder, "data")).unwrap().set_len(7).unwrap();
+        };
+        let no_map: Harm = |folder| fs::remove_file(file(folder, "map")).unwrap();
+        let no_data: Harm = |folder| fs::remove_file(file(folder, "data")).unwrap();
+        let link: Harm = |folder| {
+            fs::remove_file(file(folder, "data")).unwrap();
+            std::os::unix::fs::symlink("/dev/zero", file(folder, "data")).unwrap();
+        };
+        let harms: [&dyn Fn(&Path); 9] = [
+            &write("data", BLOCK + 3),
+            &write("data", 0),
+            &write("map", 64),
+            &write("map", 64 + 4),
+            &write("map", 3),
+            &shorter,
+            &no_map,
+            &no_data,
+            &link,
+        ];
+        let size = 2 * BLOCK + 77;
+        for (number, harm) in harms.into_iter().enumerate() {
+            let folder = tempfile::tempdir().unwrap();
+            filled(folder.path(), size);
+            harm(folder.path());
+            run(async {
+                let cache = cache(folder.path(), u64::MAX);
+                let (fake, cached) = open(&cache, KEY, size);
+                assert_eq!(read(&cached, 0..size).await, expect(0, size, size), "{number}");
+                assert!(fake.requests().0 > 0, "{number}");
+                settled(&cache).await;
+                assert_eq!(read(&cached, 0..size).await, expect(0, size, size), "{number}");
+                assert_eq!(fake.requests().0, 1, "{number}");
+            });
+        }
+    }
+
+    #[test]
+    fn files_of_another_object_are_not_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        filled(folder.path(), 100);
+        run(async {
+            let cache = cache(folder.path(), u64::MAX);
+            let (fake, cached) = open(&cache, KEY, 99);
+            assert_eq!(read(&cached, 0..99).await, expect(0, 99, 99));
+            assert_eq!(fake.requests(), (1, 99));
+        });
+    }
+
+    #[test]
+    fn without_room_reading_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("objects"), "in the way").unwrap();
+        let cache = cache(folder.path(), u64::MAX);
+        assert!(cache.entry(KEY, 10).is_none());
+        assert!(super::tests::cache(folder.path(), 0).entry(KEY, 10).is_none());
+    }
+
+    #[test]
+    fn the_longest_unused_goes_first_and_what_is_open_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = |n: u8| Key([n; 16]);
+        let age = |n: u8| std::time::SystemTime::now() - std::time::Duration::from_secs(n.into());
+        run(async {
+            let all = cache(folder.path(), u64::MAX);
+            for n in 1..=9 {
+                let (_, cached) = open(&all, key(n), 100_000);
+                read(&cached, 0..100_000).await;
+                settled(&all).await;
+                let map = folder.path().join("objects").join(format!("{n:02x}"));
+                let map = map.join(format!("{n:02x}").repeat(15)).join("map");
+                OpenOptions::new().write(true).open(map).unwrap().set_modified(age(n)).unwrap();
+            }
+            let held = open(&all, key(9), 100_000);
+            assert!(room::make_room(&folder.path().join("objects"), 500_000, 0));
+            drop(held);
+        });
+        let left = room::kept(&folder.path().join("objects"));
+        assert!(left.iter().map(|one| one.bytes).sum::<u64>() <= 500_000);
+        let names: Vec<_> = left.iter().map(|one| one.folder.clone()).collect();
+        let is_left = |n: u8| {
+            names.iter().any(|f| f.to_string_lossy().ends_with(&format!("{n:02x}").repeat(15)))
+        };
+        assert!(is_left(9) && is_left(1) && !is_left(8) && !is_left(7), "{names:?}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+        #[test]
+        fn any_reads_of_any_openings_are_right(
+            size in 1..4 * BLOCK,
+            rounds in prop::collection::vec(
+                (prop::collection::vec((0..4 * BLOCK, 1..100_000_u64), 1..6), 0..2_usize), 1..4),
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            for (reads, failures) in rounds {
+                run(async {
+                    let cache = cache(folder.path(), u64::MAX);
+                    let (fake, cached) = open(&cache, KEY, size);
+                    fake.failures.store(failures, Ordering::SeqCst);
+                    let got = join_all(reads.iter().map(|(at, n)| {
+                        let at = *at.min(&(size - 1));
+                        cached.clone().get(at..(at + n).min(size))
+                    })).await;
+                    for (bytes, (at, n)) in got.into_iter().zip(&reads) {
+                        match bytes {
+                            Ok(bytes) => assert_eq!(bytes, expect(*at.min(&(size - 1)), *n, size)),
+                            Err(_) => assert!(failures > 0),
+                        }
+                    }
+                });
+            }
+        }
+    }
+}
