@@ -12,12 +12,15 @@
 //! | [`ls`], [`page`], [`show`] | what the catalog holds, without a mount |
 //! | [`asking`], [`count`], [`explain`], [`path`] | filters |
 //! | [`cat`], [`cp`], [`copy`] | files of the mount, without a mount |
+//! | [`cache`] | what is kept of fetched objects |
 //! | [`doctor`] | what is missing on this machine |
 //! | [`output`], [`progress`], [`terminal`] | stdout and JSON; how far long work is |
 //! | [`places`], [`whole_file`] | folders of the user; files that are there whole or not at all |
 
 pub mod access;
 pub mod asking;
+#[cfg(feature = "s3")]
+pub mod cache;
 pub mod cat;
 pub mod copy;
 pub mod count;
@@ -84,6 +87,8 @@ enum Command {
     Lineage(page::Lineage),
     Cat(cat::Cat),
     Cp(cp::Cp),
+    #[cfg(feature = "s3")]
+    Cache(cache::Cache),
     Doctor(doctor::Doctor),
     Completions(Completions),
 }
@@ -144,6 +149,8 @@ impl Command {
             Self::Lineage(command) => command.run(out),
             Self::Cat(command) => command.run(out),
             Self::Cp(command) => command.run(out),
+            #[cfg(feature = "s3")]
+            Self::Cache(command) => command.run(out),
             Self::Doctor(command) => command.run(out),
             Self::Completions(Completions { shell }) => {
                 let mut text = Vec::new();

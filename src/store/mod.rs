@@ -44,6 +44,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+#[cfg(feature = "s3")]
+pub use cache::upkeep;
 pub use error::Error;
 
 use crate::object::Object;

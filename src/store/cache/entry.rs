@@ -18,7 +18,7 @@ use super::map::{self, BLOCK, Map, Sum};
 
 /// The files of a folder.
 const DATA: &str = "data";
-const MAP: &str = "map";
+pub const MAP: &str = "map";
 
 /// A cached object, open: nobody removes its files meanwhile.
 #[derive(Debug)]
@@ -104,6 +104,19 @@ impl Entry {
             }
         }
         runs
+    }
+
+    /// Compares every block with its checksum: how many there are, and how many do not hold.
+    pub fn verify(&self) -> (u64, u64) {
+        let (mut found, mut damaged) = (0, 0);
+        for number in 0..map::blocks(self.size) {
+            let is_there = self.map.sums(&(number..number + 1)).is_ok_and(|sums| sums[0].is_some());
+            if is_there {
+                found += 1;
+                damaged += u64::from(self.checked(&self.block(number)).is_none());
+            }
+        }
+        (found, damaged)
     }
 
     /// Keeps whole blocks that begin at `start`.

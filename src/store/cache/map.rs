@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use super::Key;
 
@@ -73,6 +74,13 @@ impl Map {
             && file.read_exact_at(&mut found, 0).is_ok()
             && found == wanted;
         Ok(is_it.then_some(Self { file, blocks: blocks(size) }))
+    }
+
+    /// The length of the object that the map at `path` says it is of.
+    pub fn size_in(path: &Path) -> Option<u64> {
+        let mut size = [0; 8];
+        File::open(path).ok()?.read_exact_at(&mut size, 16).ok()?;
+        Some(u64::from_le_bytes(size))
     }
 
     pub fn file(&self) -> &File {

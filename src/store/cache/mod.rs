@@ -11,11 +11,13 @@
 //! | [`mod@map`] | which blocks are there, on disk |
 //! | [`flight`] | one fetch per block |
 //! | [`room`] | how much is kept, and what goes first |
+//! | [`upkeep`] | what a person may ask of it |
 
 mod entry;
 mod flight;
 mod map;
 mod room;
+pub mod upkeep;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -38,6 +40,9 @@ use super::CacheConfig;
 use super::error::Error;
 use super::stream::Ranges;
 use crate::object::Object;
+
+/// The folder of objects in a cache directory.
+const OBJECTS: &str = "objects";
 
 /// Bytes that wait to be written, at most; a reader whose bytes would be more waits for the disk.
 const WAITING: usize = 32 << 20;
@@ -81,7 +86,7 @@ pub struct Cache {
 impl Cache {
     /// Nothing is made before something is kept.
     pub fn new(config: &CacheConfig) -> Self {
-        let root = config.folder.join("objects");
+        let root = config.folder.join(OBJECTS);
         Self {
             room: Arc::new(Room::new(root.clone(), config)),
             root,
@@ -112,6 +117,7 @@ impl Cache {
         if let Some(other) = entries.get(&key).and_then(Weak::upgrade) {
             return Some(other);
         }
+        // Those that nobody has open go now and then.
         if entries.len().is_power_of_two() {
             entries.retain(|_, entry| entry.strong_count() > 0);
         }
@@ -306,6 +312,27 @@ mod tests {
             read(&cached, 0..size).await;
             settled(&cache).await;
         });
+    }
+
+    #[test]
+    fn upkeep_counts_verifies_and_clears() {
+        let folder = tempfile::tempdir().unwrap();
+        filled(folder.path(), 3 * BLOCK);
+        let usage = upkeep::usage(folder.path());
+        assert!(usage.objects == 1 && usage.bytes >= 3 * BLOCK, "{usage:?}");
+        let verify = || upkeep::verify(folder.path(), &mut |_| ()).unwrap();
+        let whole = upkeep::Verified { objects: 1, blocks: 3, damaged: 0 };
+        assert_eq!(verify(), whole);
+        let data = OpenOptions::new().write(true).open(file(folder.path(), "data")).unwrap();
+        data.write_all_at(b"damage", BLOCK + 5).unwrap();
+        assert_eq!(verify(), upkeep::Verified { damaged: 1, ..whole });
+        assert_eq!(verify(), upkeep::Verified { blocks: 2, ..whole });
+        let cache = cache(folder.path(), u64::MAX);
+        let held = cache.entry(KEY, 3 * BLOCK);
+        assert_eq!(upkeep::clear(folder.path()).unwrap().in_use.objects, 1);
+        drop(held);
+        assert_eq!(upkeep::clear(folder.path()).unwrap().removed.objects, 1);
+        assert_eq!(upkeep::usage(folder.path()).objects, 0);
     }
 
     fn file(folder: &Path, name: &str) -> std::path::PathBuf {

@@ -1,0 +1,192 @@
+"""Objects on disk: fetched once, by whichever mount; whatever happens to the files, the right bytes."""
+
+import json
+import os
+import random
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import datachain_runs
+import mounts
+import servers
+
+pytestmark = pytest.mark.mount
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """nginx over a folder, and a dataset whose rows name its files."""
+    if not shutil.which("nginx"):
+        pytest.skip("no nginx (apt install nginx-light)")
+    folder = tmp_path_factory.mktemp("cached")
+    bucket = folder / "root" / "b"
+    bucket.mkdir(parents=True)
+    random.seed(11)
+    (bucket / "large.bin").write_bytes(random.randbytes(12 << 20))
+    for number in range(60):
+        (bucket / f"small_{number}.bin").write_bytes(random.randbytes(random.randrange(1, 200_000)))
+    datachain_runs.run("static", folder, str(bucket))
+    with servers.nginx(folder, folder / "root") as url:
+        yield SimpleNamespace(folder=folder, bucket=bucket, url=url, log=folder / "access.log")
+
+
+@pytest.fixture
+def dcfs(store, tmp_path):
+    return mounts.Dcfs(tmp_path / "home")
+
+
+def mounted(store, dcfs, point, *options):
+    return dcfs.mount(store.folder, point, "--anon", "--endpoint-url", store.url, *options)
+
+
+def requests(store):
+    return len(store.log.read_text().splitlines())
+
+
+def names(store):
+    return sorted(path.name for path in store.bucket.iterdir())
+
+
+def check(store, mount, name):
+    """All bytes of a file are those in the store."""
+    assert (mount.datasets / "static@1.0.0" / name).read_bytes() == (store.bucket / name).read_bytes(), name
+
+
+def check_all(store, mount, workers=1):
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(lambda name: check(store, mount, name), names(store)))
+
+
+def objects(dcfs):
+    return sorted(path.parent for path in dcfs.cache.glob("dcfs/objects/*/*/map"))
+
+
+def test_a_second_mount_asks_the_store_for_nothing(store, dcfs, tmp_path):
+    before = requests(store)
+    with mounted(store, dcfs, tmp_path / "mnt") as mount:
+        check_all(store, mount)
+    assert requests(store) > before
+    before = requests(store)
+    with mounted(store, dcfs, tmp_path / "mnt") as mount:
+        check_all(store, mount, workers=4)
+        with open(mount.datasets / "static@1.0.0" / "large.bin", "rb") as file:
+            assert os.pread(file.fileno(), 100, 7 << 20) == (store.bucket / "large.bin").read_bytes()[7 << 20 :][:100]
+    assert requests(store) == before
+    assert dcfs.worries() == []
+
+
+def test_without_a_size_nothing_is_kept(store, dcfs, tmp_path):
+    with mounted(store, dcfs, tmp_path / "mnt", "--cache-size", "0") as mount:
+        check_all(store, mount)
+    assert objects(dcfs) == []
+
+
+def test_a_small_cache_stays_small(store, dcfs, tmp_path):
+    with mounted(store, dcfs, tmp_path / "mnt", "--cache-size", "2M") as mount:
+        for _ in range(3):
+            check_all(store, mount, workers=4)
+    with mounted(store, dcfs, tmp_path / "mnt", "--cache-size", "2M") as mount:
+        check(store, mount, "small_0.bin")
+    assert dcfs.worries() == []
+
+
+def test_files_that_were_changed_between_mounts_never_show(store, dcfs, tmp_path):
+    random.seed(12)
+    with mounted(store, dcfs, tmp_path / "mnt") as mount:
+        check_all(store, mount)
+    for round in range(3):
+        for folder in objects(dcfs):
+            harm(random.choice([folder / "data", folder / "map"]))
+        with mounted(store, dcfs, tmp_path / "mnt") as mount:
+            check_all(store, mount, workers=4)
+
+
+def harm(file):
+    """Damages a file in one of many ways."""
+    whole = file.read_bytes()
+    at = random.randrange(len(whole))
+    changed = {
+        "flipped": lambda: whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :],
+        "shorter": lambda: whole[:at],
+        "longer": lambda: whole + b"more",
+        "zeros": lambda: bytes(len(whole)),
+        "empty": lambda: b"",
+    }
+    what = random.choice([*changed, "gone", "directory"])
+    file.unlink()
+    if what == "directory":
+        file.mkdir()
+    elif what != "gone":
+        file.write_bytes(changed[what]())
+
+
+def test_two_mounts_share_what_they_fetch(store, dcfs, tmp_path):
+    before = requests(store)
+    with mounted(store, dcfs, tmp_path / "one") as one, mounted(store, dcfs, tmp_path / "two") as two:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda job: check(store, *job), [(mount, name) for name in names(store) for mount in (one, two)]))
+    both = requests(store) - before
+    assert both <= 2 * (len(names(store)) + 12)
+    with mounted(store, dcfs, tmp_path / "one") as one:
+        before = requests(store)
+        check_all(store, one)
+        assert requests(store) == before
+
+
+def test_a_killed_mount_leaves_a_cache_that_is_right(store, dcfs, tmp_path):
+    random.seed(13)
+    for round in range(5):
+        mount = mounted(store, dcfs, tmp_path / "mnt")
+        with ThreadPoolExecutor(4) as pool:
+            with mount:
+                jobs = [pool.submit(read_quietly, store, mount, name) for name in random.sample(names(store), 40)]
+                jobs[random.randrange(20)].result()
+                mount.kill()
+        with mounted(store, dcfs, tmp_path / "mnt") as mount:
+            check_all(store, mount, workers=4)
+
+
+def read_quietly(store, mount, name):
+    """Reads until the mount is gone."""
+    try:
+        check(store, mount, name)
+    except OSError:
+        pass
+
+
+def test_a_full_disk_is_no_error(store, dcfs, tmp_path):
+    cache = tmp_path / "tiny"
+    cache.mkdir()
+    if os.system(f"mount -t tmpfs -o size=3m tmpfs '{cache}'") != 0:
+        pytest.skip("cannot mount a tmpfs")
+    try:
+        with mounted(store, dcfs, tmp_path / "mnt", "--cache-dir", str(cache)) as mount:
+            check_all(store, mount, workers=4)
+            check_all(store, mount)
+        assert len([line for line in dcfs.worries() if "cannot write below" in line]) <= 1
+    finally:
+        os.system(f"umount '{cache}'")
+
+
+def test_the_command_tells_verifies_and_clears(store, dcfs, tmp_path):
+    def ask(*words):
+        return json.loads(dcfs.ok("cache", *words, "--json"))
+
+    assert ask("status")["objects"] == 0
+    with mounted(store, dcfs, tmp_path / "mnt") as mount:
+        check_all(store, mount)
+        status = ask("status")
+        assert status["objects"] == len(names(store)) and status["bytes"] >= 12 << 20
+        assert Path(status["folder"]) == dcfs.cache / "dcfs"
+    assert ask("verify")["damaged"] == 0
+    data = objects(dcfs)[0] / "data"
+    data.write_bytes(bytes(data.stat().st_size))
+    assert ask("verify")["damaged"] > 0
+    assert "1 object" in dcfs.ok("cache", "status") or "objects" in dcfs.ok("cache", "status")
+    assert ask("clear")["removed"] == len(names(store))
+    assert ask("status") == {"folder": str(dcfs.cache / "dcfs"), "objects": 0, "bytes": 0}
+    assert "removed 0 objects" in dcfs.ok("cache", "clear")
