@@ -18,6 +18,9 @@ use crate::store::CacheConfig;
 /// Bytes between two looks, at most.
 const STEP: u64 = 256 << 20;
 
+/// Between two tries to make room.
+const AGAIN: Duration = Duration::from_secs(10);
+
 /// What is left over of an interrupted run is removed after this time.
 const STALE: Duration = Duration::from_secs(3600);
 
@@ -79,17 +82,25 @@ impl Room {
         }
         self.is_full.store(true, Ordering::Relaxed);
         if !self.is_looking.swap(true, Ordering::AcqRel) {
-            self.look_later(Duration::from_secs(10));
+            self.look_later(AGAIN);
         }
     }
 
+    /// Makes room on a thread of its own; while there is none, again and again.
     fn look_later(self: &Arc<Self>, delay: Duration) {
-        let room = Arc::clone(self);
+        let room = Arc::downgrade(self);
         let work = move || {
             std::thread::sleep(delay);
-            let is_full = !make_room(&room.root, room.limits.size, room.limits.free);
-            room.is_full.store(is_full, Ordering::Relaxed);
-            room.is_looking.store(false, Ordering::Release);
+            while let Some(room) = room.upgrade() {
+                let has_room = make_room(&room.root, room.limits.size, room.limits.free);
+                room.is_full.store(!has_room, Ordering::Relaxed);
+                if has_room {
+                    room.is_looking.store(false, Ordering::Release);
+                    return;
+                }
+                drop(room);
+                std::thread::sleep(AGAIN);
+            }
         };
         if std::thread::Builder::new().name("dcfs-room".into()).spawn(work).is_err() {
             self.is_looking.store(false, Ordering::Release);
