@@ -40,7 +40,8 @@ pub struct PathOf {
 struct Printed {
     dataset: String,
     filter: String,
-    path: PathBuf,
+    /// With U+FFFD where the mount point is no text: JSON has no other way.
+    path: String,
     /// Whether `path` begins with a mount point.
     mounted: bool,
 }
@@ -79,6 +80,7 @@ impl PathOf {
             return out.line(path.display());
         }
         let (dataset, filter) = (asked.of.to_string(), query.to_string());
+        let path = path.to_string_lossy().into_owned();
         out.json(&Printed { dataset, filter, path, mounted: mount.is_some() })
     }
 }

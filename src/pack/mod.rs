@@ -39,6 +39,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
+use sha2::{Digest, Sha256};
 
 use self::check::Damage;
 use self::column::ColumnReader;
@@ -60,6 +61,15 @@ pub use crate::tree::DEEPEST;
 
 /// A set of rows, by ordinal.
 pub type Ordinals = RoaringBitmap;
+
+/// Adds what tells a set of rows from others to `hash`.
+pub fn hash_ordinals(rows: &Ordinals, hash: &mut Sha256) {
+    let mut rows = rows.iter();
+    while let Some(range) = rows.next_range() {
+        hash.update(range.start().to_le_bytes());
+        hash.update(range.end().to_le_bytes());
+    }
+}
 
 /// How much a pack may take while it is built and opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -45,17 +45,6 @@ pub fn place(pack: &Pack, filter: &str) -> Option<PathBuf> {
     (pack.row_count() >= WORTH_KEEPING).then(|| pack.folder().join("filters").join(name))
 }
 
-/// A hash of a set.
-pub fn digest(rows: &Ordinals) -> Vec<u8> {
-    let mut hash = Sha256::new();
-    let mut rows = rows.iter();
-    while let Some(range) = rows.next_range() {
-        hash.update(range.start().to_le_bytes());
-        hash.update(range.end().to_le_bytes());
-    }
-    hash.finalize()[..16].to_vec()
-}
-
 /// The set of a filter, if it was kept and is whole.
 pub fn find(place: &Path, filter: &str) -> Option<Ordinals> {
     let bytes = fs::read(place).ok()?;

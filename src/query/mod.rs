@@ -20,13 +20,14 @@ mod target;
 
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use crate::catalog::{Catalog, VersionInfo};
 use crate::error::{self, Kind, Result};
 use crate::expr::{Expr, Fault, Query, Ranked, Type, Val};
-use crate::id::VersionId;
 use crate::kept::Kept;
 use crate::name::escape;
-use crate::pack::{Ordinals, Pack};
+use crate::pack::{Ordinals, Pack, hash_ordinals};
 use crate::schema::ValueType;
 
 use self::disk::Saver;
@@ -176,9 +177,9 @@ fn type_of(key: &Expr) -> ValueType {
     }
 }
 
-/// Which version: its key in the catalog, and its uuid, for a catalog made anew gives keys again; which pack of
-/// it, for one that replaces a damaged one must not be answered for; and the filter.
-type Key = (VersionId, String, u64, String);
+/// Which pack, by its serial number, and the filter. A version whose pack was damaged has another serial then:
+/// nothing is answered for it from what the damaged one said.
+type Key = (u64, String);
 
 /// What filters select, for all versions of a catalog.
 #[derive(Debug)]
@@ -250,14 +251,16 @@ impl Queries {
         query: &Query,
         rows: &Arc<Ordinals>,
     ) -> Result<Arc<Ranking>> {
-        let key = (key(version, &query.to_string()), disk::digest(rows));
+        let mut hash = Sha256::new();
+        hash_ordinals(rows, &mut hash);
+        let key = (key(version, &query.to_string()), hash.finalize()[..16].to_vec());
         self.rankings
             .get(&key, Ranking::weight, || found(version, find::ranking(version, query, rows)?))
     }
 }
 
 fn key(version: Version<'_>, text: &str) -> Key {
-    (version.of.id, version.of.uuid.clone(), version.pack.serial(), text.to_owned())
+    (version.pack.serial(), text.to_owned())
 }
 
 /// What was found, unless the pack proved damaged meanwhile.

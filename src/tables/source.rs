@@ -10,7 +10,7 @@ use crate::cell::{Cell, Cells};
 use crate::error::{Error, Kind, Result};
 use crate::expr::Val;
 use crate::id::RowId;
-use crate::pack::{Dir, Ordinals, Pack};
+use crate::pack::{Dir, Ordinals, Pack, hash_ordinals};
 use crate::query::Ranking;
 use crate::render::rows::{Beside, Format, Layout};
 use crate::schema::{Field, Schema, Shape, ValueType};
@@ -138,12 +138,9 @@ impl Source {
                 if let Some(dir) = self.root {
                     hash.update(format!("{dir:?}"));
                 }
-                hash.update(
-                    [self.is_ranked.into()]
-                        .into_iter()
-                        .filter(|ranked| *ranked == 1)
-                        .collect::<Vec<u8>>(),
-                );
+                if self.is_ranked {
+                    hash.update([1]);
+                }
                 hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
             }
         };
@@ -228,13 +225,7 @@ impl Rows {
     fn hash(&self, hash: &mut Sha256) {
         match self {
             Self::All => {}
-            Self::Some(rows) => {
-                let mut rows = rows.iter();
-                while let Some(range) = rows.next_range() {
-                    hash.update(range.start().to_le_bytes());
-                    hash.update(range.end().to_le_bytes());
-                }
-            }
+            Self::Some(rows) => hash_ordinals(rows, hash),
             Self::Ranked(ranking) => {
                 hash.update(format!("{} {:?}", ranking.offset, ranking.key));
                 for ranked in &ranking.rows {

@@ -51,18 +51,13 @@ impl Vfs {
         name: &[u8],
     ) -> Answer<Entry> {
         self.with_view(parent, slot, |view| match Helper::named(&view, name) {
-            Some(_) if view.root.is_some() => self.lookup_below_a_directory(parent, slot, name),
-            helper => self.lookup_helper(parent, slot, (&view, helper), name),
+            Some(_) if view.root.is_some() => self.lookup_rooted(parent, slot, name),
+            helper => self.lookup_named(parent, slot, (&view, helper), name),
         })
     }
 
     /// The same in a query that stands below a directory of files, where a recorded name may be a helper's.
-    fn lookup_below_a_directory(
-        self: &Arc<Self>,
-        parent: u64,
-        slot: Slot,
-        name: &[u8],
-    ) -> Answer<Entry> {
+    fn lookup_rooted(self: &Arc<Self>, parent: u64, slot: Slot, name: &[u8]) -> Answer<Entry> {
         let (vfs, name) = (self.clone(), name.to_vec());
         Answer::later(async move {
             let view = vfs.view(parent, slot)?;
@@ -70,11 +65,11 @@ impl Vfs {
             let wanted = name.clone();
             let is_recorded = blocking(vfs.timeout, move || place.records(&wanted)).await?;
             let helper = (!is_recorded).then(|| Helper::named(&view, &name)).flatten();
-            vfs.lookup_helper(parent, slot, (&view, helper), &name).wait().await
+            vfs.lookup_named(parent, slot, (&view, helper), &name).wait().await
         })
     }
 
-    fn lookup_helper(
+    fn lookup_named(
         self: &Arc<Self>,
         parent: u64,
         slot: Slot,

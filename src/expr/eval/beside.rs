@@ -15,21 +15,11 @@ pub fn beside<'a>(
     constant: &Val<'_>,
 ) -> Option<Test<'a>> {
     match (column, constant) {
-        (Packed::Ints(values, valid), Val::Int(n)) => {
-            let range = |low, high| Test::Range(values, valid, low, high);
-            Some(ints(comparison, *n, range))
+        (Packed::Ints(values, valid), _) => {
+            whole(comparison, constant, |low, high| Test::Range(values, valid, low, high))
         }
-        (Packed::Ints(values, valid), Val::Real(x)) => {
-            let range = |low, high| Test::Range(values, valid, low, high);
-            Some(between_ints(comparison, *x, range))
-        }
-        (Packed::Narrow(values, valid), Val::Int(n)) => {
-            let range = |low, high| Test::Narrow(values, valid, low, high);
-            Some(ints(comparison, *n, range))
-        }
-        (Packed::Narrow(values, valid), Val::Real(x)) => {
-            let range = |low, high| Test::Narrow(values, valid, low, high);
-            Some(between_ints(comparison, *x, range))
+        (Packed::Narrow(values, valid), _) => {
+            whole(comparison, constant, |low, high| Test::Narrow(values, valid, low, high))
         }
         (Packed::Floats(values, valid), Val::Real(x)) => {
             Some(Test::Floats(values, valid, comparison, *x))
@@ -46,6 +36,19 @@ pub fn beside<'a>(
                 _ => None,
             }
         }
+        _ => None,
+    }
+}
+
+/// Whole numbers beside any number.
+fn whole<'a>(
+    comparison: Comparison,
+    constant: &Val<'_>,
+    range: impl Fn(i64, i64) -> Test<'a>,
+) -> Option<Test<'a>> {
+    match constant {
+        Val::Int(n) => Some(ints(comparison, *n, range)),
+        Val::Real(x) => Some(between_ints(comparison, *x, range)),
         _ => None,
     }
 }

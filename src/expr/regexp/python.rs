@@ -6,12 +6,6 @@ const WORD: &str = r"\p{L}\p{N}_";
 /// Python's white space, for the inside of a class: four separators more than Unicode's.
 const SPACE: &str = r"\s\x1c-\x1f";
 
-/// Where a word begins or ends, by Python's word characters, and where not. `regex` has marks among
-/// them: the accent of a letter that is written as two characters.
-const EDGE: &str = r"(?:(?<=[\p{L}\p{N}_])(?![\p{L}\p{N}_])|(?<![\p{L}\p{N}_])(?=[\p{L}\p{N}_]))";
-const NO_EDGE: &str =
-    r"(?:(?<=[\p{L}\p{N}_])(?=[\p{L}\p{N}_])|(?<![\p{L}\p{N}_])(?![\p{L}\p{N}_]))";
-
 /// A pattern, written anew.
 pub struct Written {
     pub pattern: String,
@@ -171,8 +165,7 @@ impl<'p> Writer<'p> {
         self.has_edges = true;
         match (self.looks_around, c) {
             (false, _) => self.out.extend(['\\', c]),
-            (true, 'b') => self.out += EDGE,
-            (true, _) => self.out += NO_EDGE,
+            (true, c) => self.out += &edge(c == 'b'),
         }
     }
 
@@ -293,4 +286,11 @@ fn has_lines(pattern: &str) -> bool {
         let flags = pattern[at + 2..].chars().take_while(char::is_ascii_alphabetic);
         flags.collect::<String>().contains('m')
     })
+}
+
+/// Where a word begins or ends, by Python's word characters, or where not. `regex` has marks among them:
+/// the accent of a letter that is written as two characters.
+fn edge(is_one: bool) -> String {
+    let (one, other) = if is_one { ("?!", "?=") } else { ("?=", "?!") };
+    format!("(?:(?<=[{WORD}])({one}[{WORD}])|(?<![{WORD}])({other}[{WORD}]))")
 }
