@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 
 use super::options::{MountOptions, parse_duration, parse_size};
@@ -20,6 +21,12 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Bytes of fetched objects that are kept, unless `--cache-size` says otherwise.
 const CACHE_SIZE: u64 = 64 << 30;
+
+/// Files that any process may have open.
+const DESCRIPTORS: u64 = 1024;
+
+/// Bytes of objects that are held in memory.
+const MEMORY: u64 = 512 << 20;
 
 /// Bytes that the cache leaves free on its disk.
 const FREE: u64 = 2 << 30;
@@ -116,12 +123,13 @@ impl Access {
             region: self.region.clone(),
             anon: self.anon,
             timeout: self.timeout,
+            memory: MEMORY,
             cache: CacheConfig { folder: self.cache.clone(), size: self.cache_size, free: FREE },
             forbidden: [self.catalog.clone(), self.cache.clone()].into_iter().chain(own).collect(),
         });
         stores.check()?;
         let packs = Packs::new(catalog.clone(), self.cache.clone());
-        Ok(Vfs::new(catalog, packs, stores, patience))
+        Ok(Vfs::new(catalog, packs, stores, patience, raise_descriptors()))
     }
 }
 
@@ -133,4 +141,14 @@ pub fn runtime() -> Result<Runtime> {
         .enable_all()
         .build()
         .map_err(|error| Error::new(Kind::Broken, error))
+}
+
+/// Lets this process have as many files open as the system allows; how many that is. Every cached object that is
+/// open takes some.
+fn raise_descriptors() -> u64 {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return DESCRIPTORS };
+    match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => hard,
+        Err(_) => soft,
+    }
 }

@@ -6,15 +6,18 @@
 //!
 //! | file | what lives there |
 //! |---|---|
+//! | [`modes`] | which open files the kernel reads by itself |
 //! | [`mountpoint`] | is this a place to mount, and may we: each "no" with its mend |
 //! | [`mounts`] | what is mounted now, from `/proc/self/mountinfo` |
 //! | [`session`] | mounting, serving until unmounted, signals |
 
+mod modes;
 pub mod mountpoint;
 pub mod mounts;
 pub mod session;
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
@@ -23,14 +26,15 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
-    IoctlFlags, KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs,
-    ReplyXattr, Request,
+    BackingId, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
+    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
+    ReplyStatfs, ReplyXattr, Request,
 };
 use lru::LruCache;
 use tokio::runtime::Handle;
 
+use self::modes::Modes;
 use crate::error::{Error, Kind, Result};
 use crate::render::markdown::visible;
 use crate::vfs::attributes::{self, Attribute};
@@ -40,6 +44,10 @@ use crate::vfs::{Answer, Attr, Entry, FileKind, Opened, Totals, Vfs};
 /// Requests that the kernel may have under way for readahead; its own default is 12
 /// (mountpoint-s3 asks for 64).
 const BACKGROUND: u16 = 64;
+
+/// Files that the kernel reads by itself may be on a file system that is no stack of others; this one can be the
+/// lower part of an overlay.
+const STACK_DEPTH: u32 = 1;
 
 /// The longest path or cause in a log line: names may be as long as strangers like.
 const LONGEST_LINE: usize = 4096;
@@ -63,6 +71,8 @@ pub struct Door {
     xattr: bool,
     /// What was wrong as written and told in the log: shells ask for a name again and again.
     told: Arc<Mutex<LruCache<String, ()>>>,
+    /// How each open file is read.
+    modes: Arc<Modes<BackingId>>,
 }
 
 /// Who asked for what: the fields of a log line.
@@ -81,7 +91,7 @@ impl Door {
     /// once that there are no attributes, and asks for none again.
     pub fn new(vfs: Arc<Vfs>, runtime: Handle, owner: (u32, u32), xattr: bool) -> Self {
         let told = Arc::new(Mutex::new(LruCache::new(MOST_TOLD)));
-        Self { vfs, runtime, owner, xattr, told }
+        Self { vfs, runtime, owner, xattr, told, modes: Arc::default() }
     }
 
     fn call(&self, op: &'static str, req: &Request, ino: INodeNo, name: Option<&OsStr>) -> Call {
@@ -214,6 +224,17 @@ fn reply_entry(reply: ReplyEntry, owner: (u32, u32), found: std::result::Result<
     }
 }
 
+/// Lets the kernel read by itself what it can, else keep what it has read.
+fn reply_open(reply: ReplyOpen, modes: &Modes<BackingId>, ino: INodeNo, opened: &Opened) {
+    let handle = FileHandle(opened.handle);
+    let register = |file: &File| reply.open_backing(file);
+    match modes.open(ino.0, opened.whole.as_deref(), register) {
+        Some(backing) => reply.opened_passthrough(handle, FopenFlags::empty(), &backing),
+        None if opened.keep => reply.opened(handle, FopenFlags::FOPEN_KEEP_CACHE),
+        None => reply.opened(handle, FopenFlags::empty()),
+    }
+}
+
 /// Fills one READDIR reply.
 fn fill(listing: &Listing, offset: u64, reply: &mut ReplyDirectory) -> Result<()> {
     listing.each(offset, &mut |item| {
@@ -289,12 +310,14 @@ impl Filesystem for Door {
             InitFlags::FUSE_PARALLEL_DIROPS,
             InitFlags::FUSE_DO_READDIRPLUS,
             InitFlags::FUSE_READDIRPLUS_AUTO,
+            InitFlags::FUSE_PASSTHROUGH,
         ] {
             if let Err(lacking) = config.add_capabilities(wish) {
                 tracing::debug!("this kernel has no {lacking:?}");
             }
         }
         config.set_max_background(BACKGROUND).ok();
+        config.set_max_stack_depth(STACK_DEPTH).ok();
         Ok(())
     }
 
@@ -321,12 +344,9 @@ impl Filesystem for Door {
     }
 
     fn open(&self, req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        let call = self.call("open", req, ino, None);
-        self.answer(call, self.vfs.open(ino.0), |opened| match opened {
-            Ok(Opened { handle, keep }) => {
-                let keep = if keep { FopenFlags::FOPEN_KEEP_CACHE } else { FopenFlags::empty() };
-                reply.opened(FileHandle(handle), keep);
-            }
+        let (call, modes) = (self.call("open", req, ino, None), self.modes.clone());
+        self.answer(call, self.vfs.open(ino.0), move |opened| match opened {
+            Ok(opened) => reply_open(reply, &modes, ino, &opened),
             Err(errno) => reply.error(errno),
         });
     }
@@ -352,13 +372,14 @@ impl Filesystem for Door {
     fn release(
         &self,
         _req: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         fh: FileHandle,
         _flags: OpenFlags,
         _owner: Option<LockOwner>,
         _flush: bool,
         reply: ReplyEmpty,
     ) {
+        self.modes.release(ino.0);
         self.vfs.release(fh.0);
         reply.ok();
     }
@@ -366,7 +387,7 @@ impl Filesystem for Door {
     fn opendir(&self, req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         let call = self.call("opendir", req, ino, None);
         self.answer(call, self.vfs.opendir(ino.0), |opened| match opened {
-            Ok(Opened { handle, keep }) => {
+            Ok(Opened { handle, keep, .. }) => {
                 let cached = FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE;
                 let flags = if keep { cached } else { FopenFlags::empty() };
                 reply.opened(FileHandle(handle), flags);

@@ -13,6 +13,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -26,7 +27,7 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 pub struct File {
     place: String,
-    file: fs::File,
+    file: Arc<fs::File>,
     seen: State,
     base: u64,
     size: u64,
@@ -69,7 +70,12 @@ impl File {
             .custom_flags(libc::O_NONBLOCK)
             .open(&link)
             .map_err(|error| io_error(&place, &error))?;
-        Ok(Self { place, file, seen, base, size })
+        Ok(Self { place, file: Arc::new(file), seen, base, size })
+    }
+
+    /// The file, if all of it is what is read.
+    pub fn whole(&self) -> Option<Arc<fs::File>> {
+        (self.base == 0 && self.size == self.seen.size).then(|| Arc::clone(&self.file))
     }
 
     /// The bytes `offset..offset + length`, cut at the end.

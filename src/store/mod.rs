@@ -8,6 +8,7 @@
 //! | `place`, `key` | where a row's object is, and whether it can be asked for exactly |
 //! | `pin`, `mtime` | what to ask for, and whether the answer is the object recorded |
 //! | `window` | which bytes to fetch for one read |
+//! | `memory` | how much is held in memory, for all files |
 //! | `guard` | which files are never served |
 //! | `local` | files of this machine |
 //! | `s3` | requests to S3 and its kin |
@@ -25,6 +26,8 @@ mod guard;
 #[cfg(feature = "s3")]
 mod key;
 mod local;
+#[cfg(feature = "s3")]
+mod memory;
 mod mtime;
 #[cfg_attr(not(feature = "s3"), allow(dead_code, reason = "local files need a part of it"))]
 mod pin;
@@ -53,6 +56,10 @@ use guard::Guard;
 use pin::Recorded;
 use place::Place;
 
+/// Objects up to this size are compared with their checksums as they are opened.
+#[cfg(feature = "s3")]
+const CHECKED_AT_OPEN: u64 = 2 << 20;
+
 /// What callers get has a kind; inside, errors are [`Error`].
 type Result<T, E = crate::error::Error> = std::result::Result<T, E>;
 
@@ -71,6 +78,8 @@ pub struct Config {
     pub forbidden: Vec<PathBuf>,
     /// What was fetched is kept here.
     pub cache: CacheConfig,
+    /// Bytes of objects that are held in memory, at most.
+    pub memory: u64,
 }
 
 /// Where objects are kept on disk, and how much of them.
@@ -99,6 +108,8 @@ pub struct Stores {
     s3: s3::S3,
     #[cfg(feature = "s3")]
     cache: Arc<cache::Cache>,
+    #[cfg(feature = "s3")]
+    memory: Arc<memory::Memory>,
 }
 
 impl Stores {
@@ -111,6 +122,8 @@ impl Stores {
             s3: s3::S3::new(&config),
             #[cfg(feature = "s3")]
             cache: Arc::new(cache::Cache::new(&config.cache)),
+            #[cfg(feature = "s3")]
+            memory: Arc::new(memory::Memory::new(config.memory)),
         }
     }
 
@@ -138,7 +151,7 @@ impl Stores {
             Place::File(path) => self.local(wanted, path).await?,
             Place::S3 { bucket, key } => self.remote(wanted, bucket, &key).await?,
         };
-        Ok(Reader { label, size, timeout: self.timeout, source })
+        Ok(Reader { label: label.into(), size, timeout: self.timeout, source })
     }
 
     async fn local(&self, wanted: Wanted, path: PathBuf) -> Result<Source, Error> {
@@ -160,14 +173,43 @@ impl Stores {
             Err(reason) => return Err(Error::Unaskable { place, reason }),
         };
         let bucket = self.s3.bucket(bucket);
-        let entry = self.entry(bucket.server(), &object).await?;
-        let object = Arc::new(s3::S3Object::new(bucket, key, place, recorded));
-        let Some(entry) = entry else {
-            return Ok(Source::Remote(stream::Stream::new(object, base, size)));
+        let held = self.entry(bucket.server(), &object).await?;
+        let whole = recorded.size;
+        let object: Arc<dyn stream::Ranges> =
+            Arc::new(s3::S3Object::new(bucket, key, place.clone(), recorded));
+        let Some((entry, hold)) = held else {
+            let memory = Arc::clone(&self.memory);
+            return Ok(Source::Remote(stream::Stream::new(object, base, size, memory)));
         };
-        let cached = cache::Cached::new(&self.cache, Arc::clone(&entry), object);
-        let stream = stream::Stream::new(Arc::new(cached), base, size);
-        Ok(Source::Cached { entry, base, stream })
+        let label = place.into();
+        let known = Arc::new(Kept { label, size, base, whole, object, entry });
+        Ok(self.cached(known, hold))
+    }
+
+    #[cfg(feature = "s3")]
+    fn cached(&self, known: Arc<Kept>, hold: cache::Hold) -> Source {
+        let held = (Arc::clone(&known.entry), hold);
+        let object = Arc::new(cache::Cached::new(&self.cache, held, Arc::clone(&known.object)));
+        let stream = stream::Stream::new(object, known.base, known.size, Arc::clone(&self.memory));
+        Source::Cached { known, stream }
+    }
+
+    /// Opens again what was opened before, without waiting for anything but system calls. `None` where the
+    /// cache let go of it.
+    #[cfg_attr(
+        not(feature = "s3"),
+        expect(clippy::unused_self, reason = "there is nothing to open")
+    )]
+    pub fn open_again(&self, known: &Known) -> Option<Reader> {
+        #[cfg(not(feature = "s3"))]
+        match known.0 {}
+        #[cfg(feature = "s3")]
+        {
+            let Known(known) = known;
+            let hold = known.entry.hold()?;
+            let (label, size, timeout) = (Arc::clone(&known.label), known.size, self.timeout);
+            Some(Reader { label, size, timeout, source: self.cached(Arc::clone(known), hold) })
+        }
     }
 
     /// Where an object is kept; `None` where it cannot be.
@@ -176,12 +218,22 @@ impl Stores {
         &self,
         server: &str,
         object: &Object,
-    ) -> Result<Option<Arc<cache::Entry>>, Error> {
+    ) -> Result<Option<(Arc<cache::Entry>, cache::Hold)>, Error> {
         let Some((key, size)) = cache::Key::of(server, object).zip(object.size) else {
             return Ok(None);
         };
         let cache = Arc::clone(&self.cache);
-        blocking(&error::place(object), move || Ok(cache.entry(key, size))).await
+        let open = move || {
+            let held = cache.entry(key, size);
+            // A small file that is there is checked while it is opened: then the kernel may read it by itself.
+            if let Some((entry, _)) = &held
+                && size <= CHECKED_AT_OPEN
+            {
+                entry.check();
+            }
+            Ok(held)
+        };
+        blocking(&error::place(object), open).await
     }
 
     #[cfg(not(feature = "s3"))]
@@ -235,9 +287,10 @@ impl Wanted {
 
 /// One open object; reads may overlap and come in any order.
 ///
-/// A remote object of up to 1.1 MiB is kept while it is open; of a larger one at most 16 MiB are.
+/// A remote object of up to 1.1 MiB is held while it is open; of a larger one what is read in order, as far as
+/// [`Config::memory`] goes.
 pub struct Reader {
-    label: String,
+    label: Arc<str>,
     size: u64,
     timeout: Duration,
     source: Source,
@@ -250,16 +303,77 @@ enum Source {
     /// The stream goes through the cache; what is on disk already is read from there.
     #[cfg(feature = "s3")]
     Cached {
-        entry: Arc<cache::Entry>,
-        base: u64,
+        known: Arc<Kept>,
         stream: stream::Stream,
     },
+}
+
+/// An object that was opened, to be opened again at little cost: what pins it has been checked, and its files
+/// in the cache are open.
+#[derive(Clone, Debug)]
+pub struct Known(
+    #[cfg(feature = "s3")] Arc<Kept>,
+    #[cfg(not(feature = "s3"))] std::convert::Infallible,
+);
+
+#[cfg(feature = "s3")]
+struct Kept {
+    label: Arc<str>,
+    /// Of what is read; it begins at `base` of the object.
+    size: u64,
+    base: u64,
+    /// The size of the object.
+    whole: u64,
+    object: Arc<dyn stream::Ranges>,
+    entry: Arc<cache::Entry>,
+}
+
+#[cfg(feature = "s3")]
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept").field("of", &self.label).finish_non_exhaustive()
+    }
 }
 
 impl Reader {
     /// Length in bytes, as recorded.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// For [`Stores::open_again`]; `None` for what must be looked at again each time.
+    pub fn known(&self) -> Option<Known> {
+        match &self.source {
+            #[cfg(feature = "s3")]
+            Source::Cached { known, .. } => Some(Known(Arc::clone(known))),
+            _ => None,
+        }
+    }
+
+    /// A file of this machine that holds exactly this object, checked: the kernel may read it by itself.
+    pub fn whole_file(&self) -> Option<Arc<std::fs::File>> {
+        match &self.source {
+            Source::Local(file) => file.whole(),
+            #[cfg(feature = "s3")]
+            Source::Cached { known, .. } => {
+                known.entry.whole().filter(|_| known.size == known.whole)
+            }
+            #[cfg(feature = "s3")]
+            Source::Remote(_) => None,
+        }
+    }
+
+    /// The bytes `offset..offset + length`, cut at the end of the object, if they can be had without waiting.
+    pub fn read_now(&self, offset: u64, length: u32) -> Option<Bytes> {
+        match &self.source {
+            #[cfg(feature = "s3")]
+            Source::Remote(stream) => stream.here(offset, length),
+            #[cfg(feature = "s3")]
+            Source::Cached { known, stream } => stream
+                .here(offset, length)
+                .or_else(|| known.entry.read_now(&self.range(known.base, offset, length))),
+            Source::Local(_) => None,
+        }
     }
 
     /// The bytes `offset..offset + length`, cut at the end of the object and nowhere else.
@@ -277,11 +391,13 @@ impl Reader {
                 #[cfg(feature = "s3")]
                 Source::Remote(stream) => stream.read(offset, length).await,
                 #[cfg(feature = "s3")]
-                Source::Cached { entry, base, stream } => {
+                Source::Cached { known, stream } => {
                     if let Some(bytes) = stream.here(offset, length) {
                         return Ok(bytes);
                     }
-                    match self.on_disk(entry, *base, offset, length).await? {
+                    let entry = Arc::clone(&known.entry);
+                    let range = self.range(known.base, offset, length);
+                    match blocking(&self.label, move || Ok(entry.read(&range))).await? {
                         Some(bytes) => Ok(bytes),
                         None => stream.read(offset, length).await,
                     }
@@ -291,19 +407,11 @@ impl Reader {
         Ok(bounded(&self.label, self.timeout, read).await?)
     }
 
-    /// The same bytes, if the cache has them all.
+    /// A read as a range of the object, cut at the end.
     #[cfg(feature = "s3")]
-    async fn on_disk(
-        &self,
-        entry: &Arc<cache::Entry>,
-        base: u64,
-        offset: u64,
-        length: u32,
-    ) -> Result<Option<Bytes>, Error> {
+    fn range(&self, base: u64, offset: u64, length: u32) -> std::ops::Range<u64> {
         let start = offset.min(self.size);
-        let end = offset.saturating_add(length.into()).min(self.size);
-        let (entry, range) = (Arc::clone(entry), base + start..base + end);
-        blocking(&self.label, move || Ok(entry.read(&range))).await
+        base + start..base + offset.saturating_add(length.into()).min(self.size)
     }
 }
 

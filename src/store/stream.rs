@@ -4,17 +4,17 @@
 //! - Bytes already here are answered under a short lock.
 //! - Otherwise one reader at a time (`turn`) plans and fetches what is to be kept; the others find
 //!   it here when their turn comes. Exact reads leave the turn before they fetch.
-//! - A reader in the second half of the newest window starts the next one in a task.
+//! - The further a reader got in order, the more pieces are on their way ahead of it, in tasks.
 //!
-//! Memory of one open object: itself up to 1.1 MiB, else at most two windows (here or coming) of
-//! at most 8 MiB, and what is being answered. All of it goes with the `Stream`, which also ends
-//! what is still coming.
+//! What is here or coming is granted by [`Memory`]; without a grant, nothing is kept or fetched ahead. All of
+//! it goes with the `Stream`, which also ends what is still coming.
 //!
 //! Lock order: `turn`, then `held`. `held` is never kept across an await.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
@@ -22,7 +22,14 @@ use tokio::sync;
 use tokio::task::JoinHandle;
 
 use super::error::Error;
+use super::memory::{Grant, Holder, Memory};
 use super::window::{Plan, Window};
+
+/// Pieces stay for so many bytes after they were read: the kernel's requests overtake each other.
+const BACK: u64 = 2 << 20;
+
+/// Pieces held at a time, at most: what was read in order is let go of long before.
+const PIECES: usize = 12;
 
 /// What a stream asks of a store: some bytes of one object, pinned, checked, bounded in time.
 pub trait Ranges: Send + Sync + 'static {
@@ -40,27 +47,47 @@ pub struct Stream {
     /// Where the stretch begins.
     base: u64,
     size: u64,
-    held: Mutex<Held>,
+    memory: Arc<Memory>,
+    held: Arc<Mutex<Held>>,
     turn: sync::Mutex<Turn>,
 }
 
-/// The windows that are here, oldest first: at most two.
-#[derive(Default)]
-struct Held(VecDeque<(u64, Bytes)>);
+/// The pieces that are here, oldest first.
+#[derive(Debug, Default)]
+struct Held {
+    pieces: VecDeque<Piece>,
+    /// When somebody last read.
+    touched: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Piece {
+    start: u64,
+    bytes: Bytes,
+    _grant: Grant,
+}
 
 /// What only one reader at a time may decide.
 #[derive(Default)]
 struct Turn {
     window: Window,
-    ahead: Option<(Range<u64>, Task)>,
+    /// What was started before anyone asked, in order and without gaps.
+    ahead: VecDeque<Ahead>,
     /// Of an empty object: that it is known to be empty.
     empty: bool,
 }
 
+struct Ahead {
+    range: Range<u64>,
+    task: Task,
+    grant: Grant,
+}
+
 impl Stream {
     /// Nothing is asked for yet. `size` bytes from `base` on are what is read.
-    pub fn new(object: Arc<dyn Ranges>, base: u64, size: u64) -> Self {
-        Self { object, base, size, held: Mutex::default(), turn: sync::Mutex::default() }
+    pub fn new(object: Arc<dyn Ranges>, base: u64, size: u64, memory: Arc<Memory>) -> Self {
+        let (held, turn) = (Arc::default(), sync::Mutex::default());
+        Self { object, base, size, memory, held, turn }
     }
 
     /// The bytes `offset..offset + length`, cut at the end of the object.
@@ -86,10 +113,10 @@ impl Stream {
         Ok(whole.freeze())
     }
 
-    /// The bytes `offset..offset + length` if all of them are in memory.
+    /// The bytes `offset..offset + length` if all of them are in memory, in one piece.
     pub fn here(&self, offset: u64, length: u32) -> Option<Bytes> {
         let end = offset.saturating_add(u64::from(length)).min(self.size);
-        let bytes = self.held().slice(&(offset..end)).filter(|bytes| len(bytes) == end - offset)?;
+        let bytes = self.some(&(offset..end)).filter(|bytes| len(bytes) == end - offset)?;
         if let Ok(mut turn) = self.turn.try_lock() {
             self.look_ahead(&mut turn, offset);
         }
@@ -110,43 +137,58 @@ impl Stream {
         }
         self.take_ahead(&mut turn, wanted.start).await;
         if let Some(bytes) = self.some(&wanted) {
+            self.look_ahead(&mut turn, wanted.start);
             return Ok(bytes);
         }
-        match turn.window.plan(wanted.clone(), self.size) {
-            Plan::Once(range) => {
-                drop(turn);
-                self.fetch(range).finish().await
-            }
-            Plan::Keep(range) => {
-                turn.ahead = None;
-                let bytes = self.fetch(range.clone()).finish().await?;
-                self.held().keep(range.start, bytes);
-                self.some(&wanted).ok_or_else(|| self.bug())
-            }
-        }
-    }
-
-    /// Takes in the window that was started before anyone asked, if `at` is in it. One that failed
-    /// is forgotten: the reader asks again itself.
-    async fn take_ahead(&self, turn: &mut Turn, at: u64) {
-        let Some((range, task)) = turn.ahead.take_if(|(range, _)| range.contains(&at)) else {
-            return;
+        turn.ahead.clear();
+        let range = match turn.window.plan(wanted.clone(), self.size) {
+            Plan::Once(range) => range,
+            Plan::Keep(range) => match self.memory.take(range.end - range.start) {
+                Some(grant) => {
+                    let bytes = self.fetch(range.clone()).finish().await?;
+                    self.keep(range.start, bytes, grant);
+                    return self.some(&wanted).ok_or_else(|| self.bug());
+                }
+                None => {
+                    turn.window.lost(wanted.end);
+                    wanted
+                }
+            },
         };
-        if let Ok(bytes) = task.finish().await {
-            turn.window.reached(&range);
-            self.held().keep(range.start, bytes);
+        drop(turn);
+        self.fetch(range).finish().await
+    }
+
+    /// Takes in what was started before anyone asked, up to the piece that `at` is in. Where one failed, all
+    /// after it are forgotten: the reader asks again itself.
+    async fn take_ahead(&self, turn: &mut Turn, at: u64) {
+        if !turn.ahead.iter().any(|ahead| ahead.range.contains(&at)) {
+            return;
+        }
+        while let Some(Ahead { range, task, grant }) = turn.ahead.pop_front() {
+            let Ok(bytes) = task.finish().await else {
+                turn.ahead.clear();
+                return turn.window.lost(range.start);
+            };
+            self.keep(range.start, bytes, grant);
+            if range.contains(&at) {
+                return;
+            }
         }
     }
 
-    /// Starts the next window once `at` is in the second half of the newest, and lets go of the one
-    /// before it.
+    /// Starts what is due for a reader that is at `at`, and lets go of what it has left behind.
     fn look_ahead(&self, turn: &mut Turn, at: u64) {
-        if turn.ahead.is_some() || !self.held().is_late(at) {
+        if self.size <= super::window::FIRST {
             return;
         }
-        if let Some(range) = turn.window.further(self.size) {
-            self.held().keep_newest();
-            turn.ahead = Some((range.clone(), self.fetch(range)));
+        self.held().leave(at);
+        while let Some(range) = turn.window.further(at, self.size) {
+            let Some(grant) = self.memory.take(range.end - range.start) else {
+                return turn.window.undo(&range);
+            };
+            let task = self.fetch(range.clone());
+            turn.ahead.push_back(Ahead { range, task, grant });
         }
     }
 
@@ -168,14 +210,21 @@ impl Stream {
         Ok(Bytes::new())
     }
 
+    fn keep(&self, start: u64, bytes: Bytes, grant: Grant) {
+        let is_first = self.held().keep(Piece { start, bytes, _grant: grant });
+        if is_first {
+            let held: Arc<dyn Holder> = Arc::<Mutex<Held>>::clone(&self.held);
+            self.memory.register(Arc::downgrade(&held));
+        }
+    }
+
     /// Some of `wanted` from its start on, if they are in memory.
     fn some(&self, wanted: &Range<u64>) -> Option<Bytes> {
         self.held().slice(wanted)
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
-        // Every change under this lock is one step, so a panic elsewhere leaves it whole.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.held)
     }
 
     fn bug(&self) -> Error {
@@ -183,33 +232,45 @@ impl Stream {
     }
 }
 
+fn lock(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
+    // Every change under this lock is one step, so a panic elsewhere leaves it whole.
+    held.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Held {
-    fn keep(&mut self, start: u64, bytes: Bytes) {
-        self.0.push_back((start, bytes));
-        while self.0.len() > 2 {
-            self.0.pop_front();
+    /// Whether this is the first piece ever.
+    fn keep(&mut self, piece: Piece) -> bool {
+        self.pieces.push_back(piece);
+        if self.pieces.len() > PIECES {
+            self.pieces.pop_front();
         }
+        self.touched.replace(Instant::now()).is_none()
     }
 
-    fn keep_newest(&mut self) {
-        while self.0.len() > 1 {
-            self.0.pop_front();
-        }
+    /// Lets go of what a reader at `at` has left behind.
+    fn leave(&mut self, at: u64) {
+        self.pieces.retain(|piece| piece.start + len(&piece.bytes) + BACK > at);
     }
 
     /// What is here from the start of `wanted` on.
-    fn slice(&self, wanted: &Range<u64>) -> Option<Bytes> {
-        self.0.iter().rev().find_map(|(start, bytes)| {
+    fn slice(&mut self, wanted: &Range<u64>) -> Option<Bytes> {
+        let found = self.pieces.iter().rev().find_map(|Piece { start, bytes, .. }| {
             let from = usize::try_from(wanted.start.checked_sub(*start)?).ok()?;
             let most = usize::try_from(wanted.end - wanted.start).unwrap_or(usize::MAX);
             let to = from.saturating_add(most).min(bytes.len());
             (from < to).then(|| bytes.slice(from..to))
-        })
+        })?;
+        self.touched = Some(Instant::now());
+        Some(found)
     }
+}
 
-    /// Whether `at` is in the second half of the newest window.
-    fn is_late(&self, at: u64) -> bool {
-        self.0.back().is_some_and(|(start, bytes)| at >= start + len(bytes) / 2)
+impl Holder for Mutex<Held> {
+    fn let_go(&self, moment: Instant) {
+        let mut held = lock(self);
+        if held.touched.is_some_and(|touched| touched < moment) {
+            held.pieces.clear();
+        }
     }
 }
 
@@ -267,7 +328,7 @@ mod tests {
 
     fn open(size: u64) -> (Arc<Fake>, Stream) {
         let fake = Arc::new(Fake::default());
-        (fake.clone(), Stream::new(fake, 0, size))
+        (fake.clone(), Stream::new(fake, 0, size, Arc::new(Memory::new(1 << 30))))
     }
 
     #[test]
@@ -297,7 +358,7 @@ mod tests {
                 }
                 let (count, sum) = fake.requests();
                 assert_eq!(sum, size, "step {step}");
-                assert!(count <= 9, "{count} requests");
+                assert!(count <= 24, "{count} requests");
             });
         }
     }
@@ -369,7 +430,8 @@ mod tests {
             assert!(stream.read(0, 10).await.is_err());
             assert_eq!(stream.read(0, 10).await.unwrap(), expect(0, 10, 10));
             let fake = Arc::new(Fake { panics: true, ..Fake::default() });
-            let error = Stream::new(fake, 0, 10).read(0, 10).await.unwrap_err();
+            let error =
+                Stream::new(fake, 0, 10, Arc::new(Memory::new(0))).read(0, 10).await.unwrap_err();
             assert_eq!(error.to_string(), "`fake` could not be read: the request ended in a panic");
         });
     }

@@ -3,25 +3,33 @@
 //! | the object or the read | fetched | kept |
 //! |---|---|---|
 //! | up to [`FIRST`] bytes | all of it, with one request | while open |
-//! | continues the last fetch, or the first read at 0 | a window, doubling up to [`MOST`] | the last two |
+//! | continues the last fetch, or the first read at 0 | pieces, further ahead the longer it goes on | until read |
 //! | anywhere else | exactly what was asked | not at all |
 //!
-//! The kernel sends the reads of one readahead at the same time and they arrive in any order, so a
-//! read a little past the end of the last window continues it too ([`NEAR`]).
+//! How far ahead: twice what was read in order so far, up to [`REACH`]. So a reader that stops early has had
+//! fetched at most three times what it read, and one that goes on has many requests in flight. The kernel sends
+//! the reads of one readahead at the same time and they arrive in any order, so a read a little past the end of
+//! the last fetch continues it too ([`NEAR`]).
 
 use std::ops::Range;
 
-/// The first window, and the size up to which an object is fetched whole: 1 MiB, and 128 KiB more
+/// The first piece, and the size up to which an object is fetched whole: 1 MiB, and 128 KiB more
 /// so that Linux's readahead rides along with a read of 1 MiB (reasoned in mountpoint-s3,
 /// `prefetch.rs`).
 pub const FIRST: u64 = 1024 * 1024 + 128 * 1024;
 
-/// The largest request: at 8 MiB a round trip of 20 ms is a small part of a transfer, and two of
-/// them per open file are bearable.
+/// The largest request: at 8 MiB a round trip of 20 ms is a small part of a transfer.
 pub const MOST: u64 = 8 * 1024 * 1024;
 
-/// How far past the last window a read still continues it: one kernel request (1 MiB).
+/// How far ahead of a reader pieces are fetched, at most: 20 ms at 1.5 GB/s are 30 MB, and as much again
+/// arrives meanwhile.
+pub const REACH: u64 = 64 * 1024 * 1024;
+
+/// How far past the last fetch a read still continues it: one kernel request (1 MiB).
 pub const NEAR: u64 = 1024 * 1024;
+
+/// Pieces end where blocks of the cache do.
+const STEP: u64 = 64 * 1024;
 
 /// What to fetch, in bytes of the object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,10 +43,12 @@ pub enum Plan {
 /// How one open object is being read.
 #[derive(Debug, Default)]
 pub struct Window {
+    /// Where reading in order began.
+    from: u64,
     /// Where the last fetch ended.
     next: u64,
-    /// Length of the last window; 0 after a read elsewhere.
-    ahead: u64,
+    /// Whether reading is in order: not after a read elsewhere.
+    is_in_order: bool,
 }
 
 impl Window {
@@ -53,29 +63,40 @@ impl Window {
         }
         let near = self.next..=self.next.saturating_add(NEAR);
         if near.contains(&wanted.start) {
-            return Plan::Keep(self.grow(size));
+            self.is_in_order = true;
+            return Plan::Keep(self.piece(wanted.start, size));
         }
         let range = wanted.start..wanted.end.min(wanted.start + MOST);
-        (self.next, self.ahead) = (range.end, 0);
+        *self = Self { from: range.start, next: range.end, is_in_order: false };
         Plan::Once(range)
     }
 
-    /// The window after the last, to be fetched before anyone asks. `None` at the end of the object
-    /// and where reading has not been sequential.
-    pub fn further(&mut self, size: u64) -> Option<Range<u64>> {
-        (self.ahead > 0 && self.next < size).then(|| self.grow(size))
+    /// The piece after the last, to be fetched before anyone asks, for a reader that is at `at`. `None` where
+    /// enough is on its way, at the end of the object, and where reading is not in order.
+    pub fn further(&mut self, at: u64, size: u64) -> Option<Range<u64>> {
+        let is_due = self.is_in_order && self.next < size && self.next < at + self.reach(at);
+        is_due.then(|| self.piece(at, size))
     }
 
-    /// A window that was fetched before anyone asked has been reached: reading is sequential there.
-    pub fn reached(&mut self, range: &Range<u64>) {
-        (self.next, self.ahead) = (range.end, range.end - range.start);
+    /// A piece that [`Window::further`] gave is not fetched after all.
+    pub fn undo(&mut self, piece: &Range<u64>) {
+        self.next = piece.start;
     }
 
-    fn grow(&mut self, size: u64) -> Range<u64> {
-        self.ahead = (self.ahead * 2).clamp(FIRST, MOST);
-        let range = self.next..(self.next + self.ahead).min(size);
-        self.next = range.end;
-        range
+    /// What was planned beyond `at` does not come.
+    pub fn lost(&mut self, at: u64) {
+        (self.next, self.is_in_order) = (at, false);
+    }
+
+    fn reach(&self, at: u64) -> u64 {
+        (at.saturating_sub(self.from) * 2).min(REACH)
+    }
+
+    fn piece(&mut self, at: u64, size: u64) -> Range<u64> {
+        let length = (self.reach(at) / 4 / STEP * STEP).clamp(FIRST, MOST);
+        let start = self.next;
+        self.next = ((start + length) / STEP * STEP).min(size);
+        start..self.next
     }
 }
 
@@ -93,25 +114,25 @@ mod tests {
         for size in [1, 4096, FIRST] {
             let mut window = Window::default();
             assert_eq!(window.plan(size - 1..size, size), Plan::Keep(0..size));
-            assert_eq!(window.further(size), None);
+            assert_eq!(window.further(size - 1, size), None);
         }
     }
 
     #[test]
-    fn the_window_doubles_while_reading_is_sequential() {
+    fn more_is_fetched_ahead_the_longer_reading_goes_on() {
         let mut window = Window::default();
-        let (mut at, mut lengths) = (0, Vec::new());
-        for _ in 0..6 {
-            match window.plan(at..at + 128 * KIB, BIG) {
-                Plan::Keep(range) => {
-                    assert_eq!(range.start, at);
-                    lengths.push((range.end - range.start) / (128 * KIB));
-                    at = range.end;
-                }
-                once => panic!("{once:?}"),
+        assert_eq!(window.plan(0..KIB, BIG), Plan::Keep(0..FIRST));
+        assert_eq!(window.further(256 * KIB, BIG), None, "a header alone");
+        let mut end = FIRST;
+        for at in (0..1024).map(|n| n * 128 * KIB) {
+            while let Some(range) = window.further(at, BIG) {
+                assert_eq!(range.start, end);
+                end = range.end;
+                assert!(end <= at + 2 * at + MOST, "{at}: {range:?}");
             }
+            assert!(end - at.min(end) <= REACH + MOST);
         }
-        assert_eq!(lengths, [9, 18, 36, 64, 64, 64]);
+        assert!(end >= 128 * 1024 * KIB + REACH - MOST);
     }
 
     #[test]
@@ -120,10 +141,10 @@ mod tests {
         window.plan(0..KIB, BIG);
         let far = 500 * 1024 * KIB;
         assert_eq!(window.plan(far..far + 4 * KIB, BIG), Plan::Once(far..far + 4 * KIB));
-        assert_eq!(window.further(BIG), None);
+        assert_eq!(window.further(far + 4 * KIB, BIG), None);
         assert_eq!(window.plan(KIB..2 * KIB, BIG), Plan::Once(KIB..2 * KIB));
         let next = 2 * KIB;
-        assert_eq!(window.plan(next..next + 1, BIG), Plan::Keep(next..next + FIRST));
+        assert_eq!(window.plan(next..next + 1, BIG), Plan::Keep(next..FIRST));
     }
 
     #[test]
@@ -131,7 +152,7 @@ mod tests {
         let mut window = Window::default();
         window.plan(0..KIB, BIG);
         let late = FIRST + 128 * KIB;
-        assert_eq!(window.plan(late..late + KIB, BIG), Plan::Keep(FIRST..3 * FIRST));
+        assert_eq!(window.plan(late..late + KIB, BIG), Plan::Keep(FIRST..2 * FIRST));
     }
 
     proptest! {
@@ -167,7 +188,7 @@ mod tests {
                         }
                         once => prop_assert!(false, "{:?}", once),
                     }
-                    if let Some(range) = eager.then(|| window.further(size)).flatten() {
+                    while let Some(range) = eager.then(|| window.further(at, size)).flatten() {
                         prop_assert_eq!(range.start, fetched);
                         fetched = range.end;
                     }

@@ -144,7 +144,7 @@ impl Vfs {
 
     /// A pack that proves damaged ends the version that its answers were given in: whoever holds one
     /// of its numbers is told to look the path up again.
-    fn believe(&self, number: u64, slot: Slot, pack: &Pack) -> Result<()> {
+    pub(super) fn believe(&self, number: u64, slot: Slot, pack: &Pack) -> Result<()> {
         if pack.is_damaged() {
             self.views.retire(slot);
             return Err(Error::Unknown(number).into());

@@ -19,13 +19,14 @@
 //! | [`texts`] | helper files, rendered and kept |
 //! | [`listing`] | directories, paged by position |
 //! | [`paths`] | inode numbers as paths, for the log |
-//! | [`handles`] | open files |
+//! | [`handles`], [`files`] | open files; those that were opened lately |
 //! | [`walk`] | paths, trees and bytes, for commands that need no kernel |
 
 mod asking;
 pub mod attributes;
 mod beside;
 pub mod datasets;
+mod files;
 mod filters;
 pub mod handles;
 mod hugging_face;
@@ -43,6 +44,7 @@ pub mod texts;
 pub mod views;
 pub mod walk;
 
+use std::fs::File;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -51,6 +53,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use self::datasets::Datasets;
+use self::files::Files;
 use self::filters::Filters;
 use self::handles::{Handle, Handles};
 use self::inode::Inode;
@@ -165,11 +168,13 @@ pub enum Entry {
 }
 
 /// An open file or directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Opened {
     pub handle: u64,
     /// Whether what the kernel cached of an earlier open is still right.
     pub keep: bool,
+    /// A file of this machine with the same bytes, which the kernel may read by itself.
+    pub whole: Option<Arc<File>>,
 }
 
 /// Rows and bytes of everything shown, for `df`.
@@ -194,6 +199,7 @@ pub struct Vfs {
     queries: Queries,
     tables: Tables,
     handles: Handles,
+    files: Files,
     /// No request waits longer.
     timeout: Duration,
     /// Rights to find rows: more would take every thread that waits, and catalog and files with them.
@@ -203,12 +209,14 @@ pub struct Vfs {
 }
 
 impl Vfs {
-    /// The file system over a catalog. Nothing is read yet.
+    /// The file system over a catalog, for a process that may have so many `descriptors` open. Nothing is read
+    /// yet.
     pub fn new(
         catalog: Arc<Catalog>,
         packs: Packs,
         stores: Stores,
         timeout: Duration,
+        descriptors: u64,
     ) -> Arc<Self> {
         Arc::new(Self {
             datasets: Datasets::new(catalog.clone()),
@@ -223,6 +231,7 @@ impl Vfs {
             queries: Queries::default(),
             tables: Tables::default(),
             handles: Handles::default(),
+            files: Files::new(descriptors),
             timeout,
             finders: Arc::new(Semaphore::new(FINDERS)),
             born: SystemTime::now(),
@@ -326,7 +335,7 @@ impl Vfs {
         let vfs = self.clone();
         let opened = move |listing: Listing| {
             let keep = listing.is_fixed();
-            Opened { handle: vfs.handles.insert(Handle::Directory(Arc::new(listing))), keep }
+            Opened { keep, ..vfs.opened(Handle::Directory(Arc::new(listing))) }
         };
         self.list(number).map(opened)
     }
@@ -401,9 +410,10 @@ impl Vfs {
     pub fn read(self: &Arc<Self>, handle: u64, offset: u64, length: u32) -> Answer<Bytes> {
         match self.handles.get(handle) {
             Some(Handle::Text(text)) => Answer::Now(Ok(cut(&text, offset, length))),
-            Some(Handle::Object(reader)) => {
-                Answer::later(async move { reader.read(offset, length).await })
-            }
+            Some(Handle::Object(reader)) => match reader.read_now(offset, length) {
+                Some(bytes) => Answer::Now(Ok(bytes)),
+                None => Answer::later(async move { reader.read(offset, length).await }),
+            },
             Some(Handle::Table(table)) => self.in_background(move || table.read(offset, length)),
             Some(Handle::Directory(_)) => Answer::Now(Err(Error::Wrong(handle, "file").into())),
             None => Answer::Now(Err(Error::Unknown(handle).into())),

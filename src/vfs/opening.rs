@@ -12,13 +12,19 @@ use super::listing::Listing;
 use super::lookup::page_attr;
 use super::place::Place;
 use super::texts::Text;
-use super::views::Step;
+use super::views::{Step, View};
 use super::{Answer, Attr, Error, Opened, Vfs};
 use crate::error::{self, Result};
 use crate::object::Object;
 use crate::pages::Page;
+use crate::store::Reader;
 
 impl Vfs {
+    /// An open file or directory, of which the kernel may keep everything.
+    pub(super) fn opened(&self, handle: Handle) -> Opened {
+        Opened { handle: self.handles.insert(handle), keep: true, whole: None }
+    }
+
     /// Opens `README.md` at the top.
     pub(super) fn open_top(self: &Arc<Self>) -> Answer<Opened> {
         self.open_text(false, |vfs| vfs.texts.kept(&vfs.catalog, &Text::Top))
@@ -32,10 +38,7 @@ impl Vfs {
         page: Page,
     ) -> Answer<Opened> {
         let vfs = self.clone();
-        let opened = move |text| Opened {
-            handle: vfs.handles.insert(Handle::Text(text)),
-            keep: page.is_fixed(),
-        };
+        let opened = move |text| Opened { keep: page.is_fixed(), ..vfs.opened(Handle::Text(text)) };
         self.with_page(number, slot, page, |vfs, text| vfs.texts.kept(&vfs.catalog, text))
             .map(opened)
     }
@@ -50,7 +53,7 @@ impl Vfs {
         Answer::later(async move {
             let reader = vfs.clone();
             let text = blocking(vfs.timeout, move || read(&reader)).await?;
-            Ok(Opened { handle: vfs.handles.insert(Handle::Text(text)), keep })
+            Ok(Opened { keep, ..vfs.opened(Handle::Text(text)) })
         })
     }
 
@@ -62,6 +65,9 @@ impl Vfs {
         entry: u32,
     ) -> Answer<Opened> {
         self.with_view(number, slot, |view| {
+            if let Some(opened) = self.open_known(number, slot, &view) {
+                return Answer::Now(opened);
+            }
             let vfs = self.clone();
             Answer::later(async move {
                 let place = vfs.place(number, slot, &view).await?;
@@ -70,10 +76,22 @@ impl Vfs {
                 let object = blocking(vfs.timeout, find).await;
                 let object = vfs.sound(number, &place, object)?;
                 let reader = vfs.stores.open(&object).await?;
-                let handle = vfs.handles.insert(Handle::Object(Arc::new(reader)));
-                Ok(Opened { handle, keep: true })
+                vfs.files.keep(number, &reader);
+                Ok(vfs.opened_object(reader))
             })
         })
+    }
+
+    /// Opens a row's file that was opened before.
+    fn open_known(&self, number: u64, slot: Slot, view: &View) -> Option<Result<Opened>> {
+        let pack = view.pack()?;
+        let reader = self.stores.open_again(&self.files.known(number)?)?;
+        Some(self.believe(number, slot, &pack).map(|()| self.opened_object(reader)))
+    }
+
+    fn opened_object(&self, reader: Reader) -> Opened {
+        let whole = reader.whole_file();
+        Opened { whole, ..self.opened(Handle::Object(Arc::new(reader))) }
     }
 
     /// The object behind an entry, proven to be the one that was packed.

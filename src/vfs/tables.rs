@@ -160,9 +160,4 @@ impl Vfs {
             },
         )
     }
-
-    /// A handle of something that never changes.
-    pub(super) fn opened(&self, handle: Handle) -> Opened {
-        Opened { handle: self.handles.insert(handle), keep: true }
-    }
 }

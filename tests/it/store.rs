@@ -32,6 +32,7 @@ fn config(url: &str) -> Config {
         timeout: LIMIT,
         forbidden: Vec::new(),
         cache: CacheConfig::none(),
+        memory: 64 << 20,
     }
 }
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -15,22 +15,63 @@ use roaring::RoaringBitmap;
 use super::Key;
 use super::flight::Flights;
 use super::map::{self, BLOCK, Map, Sum};
+use super::nowait;
 
 /// The files of a folder.
 const DATA: &str = "data";
 pub const MAP: &str = "map";
 
-/// A cached object, open: nobody removes its files meanwhile.
+/// A cached object, its files open. While somebody has a [`Hold`] nobody removes them.
 #[derive(Debug)]
 pub struct Entry {
     folder: PathBuf,
     size: u64,
-    data: File,
+    data: Arc<File>,
     map: Map,
-    /// Blocks whose checksum held since the files were opened.
+    /// Blocks whose checksum held, and who is at them.
     verified: Mutex<RoaringBitmap>,
+    users: Mutex<Users>,
     /// Blocks that are being fetched.
     pub flights: Flights,
+}
+
+/// Who has an entry open.
+#[derive(Debug, Default)]
+struct Users {
+    count: usize,
+    /// What `data` was like when the last one left.
+    left: Option<Stamp>,
+}
+
+/// What changes when anybody writes a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(file: &File) -> Option<Self> {
+        let meta = file.metadata().ok()?;
+        let modified = (meta.mtime(), meta.mtime_nsec());
+        Some(Self { size: meta.len(), modified, changed: (meta.ctime(), meta.ctime_nsec()) })
+    }
+}
+
+/// Keeps an entry's files from being removed, until dropped.
+#[derive(Debug)]
+pub struct Hold(Arc<Entry>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut users = self.0.users();
+        users.count -= 1;
+        if users.count == 0 {
+            users.left = Stamp::of(&self.0.data);
+            let _ = self.0.map.file().unlock();
+        }
+    }
 }
 
 /// Some blocks in a row, and whether they are here.
@@ -52,9 +93,10 @@ impl Entry {
                 Ok(Some((data, map))) => {
                     // For whoever makes room: this one was wanted lately.
                     let _ = map.file().set_modified(SystemTime::now());
-                    let (folder, verified) = (folder.to_owned(), Mutex::default());
-                    let flights = Flights::default();
-                    return Ok(Some(Self { folder, size, data, map, verified, flights }));
+                    let (folder, data) = (folder.to_owned(), Arc::new(data));
+                    let (verified, users, flights) = Default::default();
+                    let entry = Self { folder, size, data, map, verified, users, flights };
+                    return Ok(Some(entry));
                 }
                 Ok(None) => {}
                 // Nothing is there yet, most often; else a part of it is.
@@ -69,6 +111,28 @@ impl Entry {
             make(folder, key, size)?;
         }
         Ok(None)
+    }
+
+    /// Keeps the files from being removed. `None` where they were, or are being, removed: the entry is to be
+    /// opened anew. What somebody wrote while nobody held them is believed no more.
+    pub fn hold(self: &Arc<Self>) -> Option<Hold> {
+        let mut users = self.users();
+        if users.count == 0 {
+            lock(self.map.file(), &self.folder).ok().filter(|is_ours| *is_ours)?;
+            if let Some(left) = users.left.take()
+                && Stamp::of(&self.data) != Some(left)
+            {
+                self.verified().clear();
+            }
+        }
+        users.count += 1;
+        Some(Hold(Arc::clone(self)))
+    }
+
+    /// `data`, if all of it is there and every checksum held.
+    pub fn whole(&self) -> Option<Arc<File>> {
+        let is_whole = self.verified().len() == map::blocks(self.size);
+        is_whole.then(|| Arc::clone(&self.data))
     }
 
     /// The smallest range of whole blocks that holds `range`.
@@ -92,6 +156,18 @@ impl Entry {
         Some(bytes.slice(start..end))
     }
 
+    /// The bytes of `range`, if all of them are here, right, and in the system's memory: never waits for the
+    /// disk.
+    pub fn read_now(&self, range: &Range<u64>) -> Option<Bytes> {
+        let aligned = self.aligned(range);
+        if !self.is_verified(&aligned) {
+            return None;
+        }
+        let mut bytes = vec![0; usize::try_from(range.end - range.start).ok()?];
+        let found = nowait::read_at(&self.data, &mut bytes, range.start)?;
+        (found == bytes.len()).then(|| bytes.into())
+    }
+
     /// Which blocks of `aligned` are here, and which are not.
     pub fn runs(&self, aligned: &Range<u64>) -> Vec<Run> {
         let mut runs: Vec<Run> = Vec::new();
@@ -104,6 +180,14 @@ impl Entry {
             }
         }
         runs
+    }
+
+    /// Compares all of it with its checksums, if all is there.
+    pub fn check(&self) {
+        let all = 0..self.size;
+        if !self.is_verified(&all) {
+            self.checked(&all);
+        }
     }
 
     /// Compares every block with its checksum: how many there are, and how many do not hold.
@@ -188,6 +272,10 @@ impl Entry {
         }
     }
 
+    fn users(&self) -> std::sync::MutexGuard<'_, Users> {
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn verified(&self) -> std::sync::MutexGuard<'_, RoaringBitmap> {
         self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -207,18 +295,19 @@ fn small(numbers: &Range<u64>) -> Option<Range<u32>> {
     Some(u32::try_from(numbers.start).ok()?..u32::try_from(numbers.end).ok()?)
 }
 
-/// Both files, locked against removal; `None` where they are not those of the object, and away now.
-fn open(folder: &Path, key: Key, size: u64) -> io::Result<Option<(File, Map)>> {
-    let path = folder.join(MAP);
-    let file = rewritable(&path)?;
+/// Locks a map against removal, if it is still the one in the folder.
+fn lock(map: &File, folder: &Path) -> io::Result<bool> {
     // Whoever holds it alone is about to remove it. If that is over, the lock is on a file without a name.
-    if file.try_lock_shared().is_err() {
-        return Ok(None);
+    if map.try_lock_shared().is_err() {
+        return Ok(false);
     }
-    let (held, named) = (file.metadata()?, fs::metadata(&path)?);
-    if (held.dev(), held.ino()) != (named.dev(), named.ino()) {
-        return Ok(None);
-    }
+    let (held, named) = (map.metadata()?, fs::metadata(folder.join(MAP))?);
+    Ok((held.dev(), held.ino()) == (named.dev(), named.ino()))
+}
+
+/// Both files; `None` where they are not those of the object, and away now.
+fn open(folder: &Path, key: Key, size: u64) -> io::Result<Option<(File, Map)>> {
+    let file = rewritable(&folder.join(MAP))?;
     let data = rewritable(&folder.join(DATA))?;
     match Map::of(file, key, size)? {
         Some(map) if data.metadata()?.len() == size => Ok(Some((data, map))),

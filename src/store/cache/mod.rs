@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`mod@entry`] | one object: blocks read, checked, written |
 //! | [`mod@map`] | which blocks are there, on disk |
+//! | [`nowait`] | reading what the system has in memory |
 //! | [`flight`] | one fetch per block |
 //! | [`room`] | how much is kept, and what goes first |
 //! | [`upkeep`] | what a person may ask of it |
@@ -16,6 +17,7 @@
 mod entry;
 mod flight;
 mod map;
+mod nowait;
 mod room;
 pub mod upkeep;
 
@@ -31,7 +33,7 @@ use futures_util::future::{BoxFuture, try_join_all};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
-pub use self::entry::Entry;
+pub use self::entry::{Entry, Hold};
 
 use self::entry::Run;
 use self::flight::Claim;
@@ -95,12 +97,24 @@ impl Cache {
         }
     }
 
-    /// The files of an object, the same for all that have it open. `None` where nothing can be kept.
+    /// The files of an object, the same for all that have it open, held. `None` where nothing can be kept.
     /// Waits for the disk.
-    pub fn entry(&self, key: Key, size: u64) -> Option<Arc<Entry>> {
+    pub fn entry(&self, key: Key, size: u64) -> Option<(Arc<Entry>, Hold)> {
         if !self.room.is_wanted() {
             return None;
         }
+        // One that was removed meanwhile is made anew.
+        (0..3).find_map(|_| {
+            let entry = self.open(key, size)?;
+            let hold = entry.hold();
+            if hold.is_none() {
+                self.entries().remove(&key);
+            }
+            Some((entry, hold?))
+        })
+    }
+
+    fn open(&self, key: Key, size: u64) -> Option<Arc<Entry>> {
         if let Some(entry) = self.entries().get(&key).and_then(Weak::upgrade) {
             return Some(entry);
         }
@@ -133,6 +147,7 @@ impl Cache {
 /// An object of a store, by way of the cache.
 pub struct Cached {
     entry: Arc<Entry>,
+    _hold: Hold,
     /// The whole object.
     object: Arc<dyn Ranges>,
     room: Arc<Room>,
@@ -140,9 +155,9 @@ pub struct Cached {
 }
 
 impl Cached {
-    pub fn new(cache: &Cache, entry: Arc<Entry>, object: Arc<dyn Ranges>) -> Self {
+    pub fn new(cache: &Cache, (entry, hold): (Arc<Entry>, Hold), object: Arc<dyn Ranges>) -> Self {
         let (room, waiting) = (Arc::clone(&cache.room), Arc::clone(&cache.waiting));
-        Self { entry, object, room, waiting }
+        Self { entry, _hold: hold, object, room, waiting }
     }
 
     async fn bytes(&self, range: Range<u64>) -> Result<Bytes, Error> {
@@ -223,9 +238,13 @@ impl Cached {
         };
         let (entry, room) = (Arc::clone(&self.entry), Arc::clone(&self.room));
         tokio::task::spawn_blocking(move || {
-            match entry.write(start, &bytes) {
-                Ok(()) => room.wrote(bytes.len() as u64),
-                Err(error) => room.failed(&error),
+            // Files that were removed meanwhile are not worth writing.
+            if let Some(hold) = entry.hold() {
+                match entry.write(start, &bytes) {
+                    Ok(()) => room.wrote(bytes.len() as u64),
+                    Err(error) => room.failed(&error),
+                }
+                drop(hold);
             }
             drop((claim, permit));
         });

@@ -309,6 +309,7 @@ mod tests {
             timeout: Duration::from_secs(1),
             forbidden: Vec::new(),
             cache: crate::store::CacheConfig::none(),
+            memory: 64 << 20,
         }
     }
 

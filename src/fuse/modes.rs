@@ -1,0 +1,119 @@
+//! Which open files the kernel reads by itself ("passthrough", Linux 6.9).
+//!
+//! The kernel holds an inode to one way of reading, from its first open to its last release: a second way, or a
+//! second registration of the same file, is EIO for whoever opens. So the way is chosen when an inode is opened
+//! that nobody has open, and kept. An open counts from before its answer, a release from when it is told: the
+//! kernel never has more open than is counted here.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Every inode that is open. `Id` is a file registered with the kernel.
+#[derive(Debug)]
+pub struct Modes<Id> {
+    inodes: Mutex<HashMap<u64, Mode<Id>>>,
+    /// The kernel does not let this process.
+    is_refused: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Mode<Id> {
+    opens: u64,
+    /// What the kernel reads; `None` where it asks for the bytes.
+    backing: Option<Arc<Id>>,
+}
+
+impl<Id> Default for Modes<Id> {
+    fn default() -> Self {
+        Self { inodes: Mutex::default(), is_refused: AtomicBool::new(false) }
+    }
+}
+
+impl<Id> Modes<Id> {
+    /// Counts an open and tells what the kernel is to read: what it reads already, or `whole`, where it is the
+    /// first open and `register` succeeds.
+    pub fn open(
+        &self,
+        ino: u64,
+        whole: Option<&File>,
+        register: impl FnOnce(&File) -> io::Result<Id>,
+    ) -> Option<Arc<Id>> {
+        let mut inodes = self.lock();
+        let mode = inodes.entry(ino).or_insert_with(|| {
+            let whole = whole.filter(|_| !self.is_refused.load(Ordering::Relaxed));
+            let backing = whole.and_then(|file| self.note(register(file)).map(Arc::new));
+            Mode { opens: 0, backing }
+        });
+        mode.opens += 1;
+        mode.backing.clone()
+    }
+
+    /// Counts a release.
+    pub fn release(&self, ino: u64) {
+        let mut inodes = self.lock();
+        let is_last = inodes.get_mut(&ino).is_some_and(|mode| {
+            mode.opens -= 1;
+            mode.opens == 0
+        });
+        if is_last {
+            inodes.remove(&ino);
+        }
+    }
+
+    /// Who is not privileged never will be, nor a kernel newer; anything else is of this file.
+    fn note(&self, registered: io::Result<Id>) -> Option<Id> {
+        registered
+            .inspect_err(|error| {
+                let codes = [libc::EPERM, libc::ENOTTY, libc::EOPNOTSUPP, libc::EINVAL];
+                if error.raw_os_error().is_some_and(|code| codes.contains(&code)) {
+                    self.is_refused.store(true, Ordering::Relaxed);
+                }
+                tracing::debug!("the kernel does not read a file by itself: {error}");
+            })
+            .ok()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Mode<Id>>> {
+        self.inodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file() -> File {
+        tempfile::tempfile().expect("a file")
+    }
+
+    #[test]
+    fn the_first_open_decides_until_the_last_release() {
+        let (modes, file) = (Modes::default(), file());
+        assert!(modes.open(1, None, |_| Ok(0)).is_none());
+        assert!(modes.open(1, Some(&file), |_| Ok(1)).is_none(), "it is read otherwise");
+        modes.release(1);
+        assert!(modes.open(1, Some(&file), |_| Ok(2)).is_none());
+        modes.release(1);
+        modes.release(1);
+        assert_eq!(modes.open(1, Some(&file), |_| Ok(3)).as_deref(), Some(&3));
+        assert_eq!(modes.open(1, None, |_| Ok(4)).as_deref(), Some(&3), "one registration");
+        assert_eq!(modes.open(2, Some(&file), |_| Ok(5)).as_deref(), Some(&5));
+        modes.release(1);
+        modes.release(1);
+        assert!(modes.open(1, None, |_| Ok(6)).is_none());
+    }
+
+    #[test]
+    fn who_is_refused_asks_no_more() {
+        let (modes, file) = (Modes::<u8>::default(), file());
+        let too_deep = || Err(io::Error::from_raw_os_error(libc::ELOOP));
+        let refused = || Err(io::Error::from_raw_os_error(libc::EPERM));
+        assert!(modes.open(1, Some(&file), |_| too_deep()).is_none());
+        assert!(modes.open(2, Some(&file), |_| Ok(1)).is_some());
+        assert!(modes.open(3, Some(&file), |_| refused()).is_none());
+        assert!(modes.open(4, Some(&file), |_| unreachable!("it was refused")).is_none());
+    }
+}
