@@ -15,6 +15,7 @@ use crate::error::{Error, Kind, Result};
 use crate::pack::Packs;
 use crate::store::{self, CacheConfig, Stores};
 use crate::vfs::Vfs;
+use crate::vfs::siblings::Prefetch;
 
 /// No request of a program waits longer, unless `--timeout` says so.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -25,7 +26,7 @@ const CACHE_SIZE: u64 = 64 << 30;
 /// Files that any process may have open.
 const DESCRIPTORS: u64 = 1024;
 
-/// Bytes of objects that are held in memory.
+/// Bytes of objects that are held in memory, at most, unless `--memory` says otherwise.
 const MEMORY: u64 = 512 << 20;
 
 /// Bytes that the cache leaves free on its disk.
@@ -49,6 +50,13 @@ pub struct AccessArgs {
     /// The longest that any request may wait, retries included [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub timeout: Option<Duration>,
+    /// How much of objects is held in memory, e.g. 2G [default: 512M, or an eighth of this machine's]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub memory: Option<u64>,
+    /// Files to fetch before they are asked for: those that come next when files are opened in the order of a
+    /// listing, or all that a directory shows [default: siblings]
+    #[arg(long, value_name = "WHICH")]
+    pub prefetch: Option<Prefetch>,
     /// Do not sign requests: for public buckets
     #[arg(long)]
     pub anon: bool,
@@ -68,6 +76,9 @@ pub struct Access {
     pub cache: PathBuf,
     /// Bytes.
     pub cache_size: u64,
+    /// Bytes.
+    pub memory: u64,
+    pub prefetch: Prefetch,
     pub timeout: Duration,
     pub anon: bool,
     pub endpoint_url: Option<String>,
@@ -81,6 +92,8 @@ impl AccessArgs {
             catalog: self.catalog,
             cache_dir: self.cache_dir.or_else(|| options.cache_dir.clone()),
             cache_size: self.cache_size.or(options.cache_size),
+            memory: self.memory.or(options.memory),
+            prefetch: self.prefetch.or(options.prefetch),
             timeout: self.timeout.or(options.timeout),
             anon: self.anon || options.anon,
             endpoint_url: self.endpoint_url.or_else(|| options.endpoint_url.clone()),
@@ -100,6 +113,8 @@ impl AccessArgs {
             catalog,
             cache: std::fs::canonicalize(&cache).unwrap_or(cache),
             cache_size: self.cache_size.unwrap_or(CACHE_SIZE),
+            memory: self.memory.unwrap_or_else(memory),
+            prefetch: self.prefetch.unwrap_or_default(),
             timeout: self.timeout.unwrap_or(TIMEOUT),
             anon: self.anon,
             endpoint_url: self.endpoint_url,
@@ -123,13 +138,13 @@ impl Access {
             region: self.region.clone(),
             anon: self.anon,
             timeout: self.timeout,
-            memory: MEMORY,
+            memory: self.memory,
             cache: CacheConfig { folder: self.cache.clone(), size: self.cache_size, free: FREE },
             forbidden: [self.catalog.clone(), self.cache.clone()].into_iter().chain(own).collect(),
         });
         stores.check()?;
         let packs = Packs::new(catalog.clone(), self.cache.clone());
-        Ok(Vfs::new(catalog, packs, stores, patience, raise_descriptors()))
+        Ok(Vfs::new(catalog, packs, stores, patience, raise_descriptors(), self.prefetch))
     }
 }
 
@@ -141,6 +156,18 @@ pub fn runtime() -> Result<Runtime> {
         .enable_all()
         .build()
         .map_err(|error| Error::new(Kind::Broken, error))
+}
+
+/// What may be held in memory where nobody says: an eighth of what this process may have, by the machine and by
+/// its group.
+fn memory() -> u64 {
+    let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+    });
+    let limits = [machine, number("/sys/fs/cgroup/memory.max")];
+    limits.into_iter().flatten().map(|limit| limit / 8).chain([MEMORY]).min().unwrap_or(MEMORY)
 }
 
 /// Lets this process have as many files open as the system allows; how many that is. Every cached object that is

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use clap::ValueEnum;
+
 use super::access::{Access, AccessArgs};
 use super::daemon;
 use super::options::MountOptions;
@@ -87,6 +89,10 @@ impl Plan {
         flag("--catalog", access.catalog.as_os_str());
         flag("--cache-dir", access.cache.as_os_str());
         flag("--cache-size", access.cache_size.to_string().as_ref());
+        flag("--memory", access.memory.to_string().as_ref());
+        if let Some(prefetch) = access.prefetch.to_possible_value() {
+            flag("--prefetch", prefetch.get_name().as_ref());
+        }
         flag("--timeout", format!("{}ms", access.timeout.as_millis()).as_ref());
         if let Some(url) = &access.endpoint_url {
             flag("--endpoint-url", url.as_ref());

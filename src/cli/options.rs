@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::ValueEnum;
+
 use super::usage;
 use crate::error::Result;
+use crate::vfs::siblings::Prefetch;
 
 /// What `-o` may say of the mount itself. The rest is for mount(8) and accepted in silence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,11 +19,13 @@ pub struct MountOptions {
     pub region: Option<String>,
     pub cache_dir: Option<PathBuf>,
     pub cache_size: Option<u64>,
+    pub memory: Option<u64>,
+    pub prefetch: Option<Prefetch>,
     pub timeout: Option<Duration>,
 }
 
 /// What [`MountOptions`] knows, for messages.
-const KNOWN: &str = "allow_other, xattr, anon, endpoint_url=URL, region=R, cache_dir=DIR, cache_size=64G, timeout=60s";
+const KNOWN: &str = "allow_other, xattr, anon, endpoint_url=URL, region=R, cache_dir=DIR, cache_size=64G, memory=512M, prefetch=siblings, timeout=60s";
 
 /// Options that are true of every dcfs mount, or that mount(8), fstab and systemd use themselves.
 const IGNORED: &[&str] = &[
@@ -81,6 +86,10 @@ impl MountOptions {
             ("region", Some(region)) => self.region = Some(region.into()),
             ("cache_dir", Some(folder)) => self.cache_dir = Some(folder.into()),
             ("cache_size", Some(size)) => self.cache_size = Some(parse_size(size).map_err(usage)?),
+            ("memory", Some(size)) => self.memory = Some(parse_size(size).map_err(usage)?),
+            ("prefetch", Some(which)) => {
+                self.prefetch = Some(Prefetch::from_str(which, false).map_err(usage)?);
+            }
             ("timeout", Some(time)) => self.timeout = Some(parse_duration(time).map_err(usage)?),
             ("", None) => {}
             _ if name.starts_with("x-") || IGNORED.contains(&name) => {}

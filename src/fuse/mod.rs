@@ -344,6 +344,8 @@ impl Filesystem for Door {
     }
 
     fn open(&self, req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        // What is to be fetched next is fetched in tasks, even where the answer is known.
+        let _within = self.runtime.enter();
         let (call, modes) = (self.call("open", req, ino, None), self.modes.clone());
         self.answer(call, self.vfs.open(ino.0), move |opened| match opened {
             Ok(opened) => reply_open(reply, &modes, ino, &opened),
@@ -362,6 +364,7 @@ impl Filesystem for Door {
         _owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        let _within = self.runtime.enter();
         let call = self.call("read", req, ino, None);
         self.answer(call, self.vfs.read(fh.0, offset, size), |bytes| match bytes {
             Ok(bytes) => reply.data(&bytes),

@@ -60,6 +60,9 @@ use place::Place;
 #[cfg(feature = "s3")]
 const CHECKED_AT_OPEN: u64 = 2 << 20;
 
+/// Bytes of a first read: fewer than any object that is fetched whole.
+const BEGINNING: u32 = 4096;
+
 /// What callers get has a kind; inside, errors are [`Error`].
 type Result<T, E = crate::error::Error> = std::result::Result<T, E>;
 
@@ -405,6 +408,31 @@ impl Reader {
             }
         };
         Ok(bounded(&self.label, self.timeout, read).await?)
+    }
+
+    /// Fetches the beginning, as the first read would: all of an object of up to 1.1 MiB.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub async fn begin(&self) -> Result<()> {
+        if self.whole_file().is_none() && self.size > 0 {
+            self.read(0, BEGINNING).await?;
+        }
+        Ok(())
+    }
+
+    /// Fetches everything that the cache lacks, into the cache. Where nothing is cached, nothing is done.
+    ///
+    /// # Errors
+    /// As [`Reader::read`]; what was fetched until then stays.
+    pub async fn fill(&self) -> Result<()> {
+        #[cfg(feature = "s3")]
+        if let Source::Cached { stream, .. } = &self.source
+            && self.whole_file().is_none()
+        {
+            stream.pass().await?;
+        }
+        Ok(())
     }
 
     /// A read as a range of the object, cut at the end.

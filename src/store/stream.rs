@@ -17,19 +17,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync;
 use tokio::task::JoinHandle;
 
 use super::error::Error;
 use super::memory::{Grant, Holder, Memory};
-use super::window::{Plan, Window};
+use super::window::{MOST, Plan, Window};
 
 /// Pieces stay for so many bytes after they were read: the kernel's requests overtake each other.
 const BACK: u64 = 2 << 20;
 
 /// Pieces held at a time, at most: what was read in order is let go of long before.
 const PIECES: usize = 12;
+
+/// Pieces of one object that are fetched at a time where nobody waits for them.
+const PASSING: usize = 4;
 
 /// What a stream asks of a store: some bytes of one object, pinned, checked, bounded in time.
 pub trait Ranges: Send + Sync + 'static {
@@ -121,6 +125,17 @@ impl Stream {
             self.look_ahead(&mut turn, offset);
         }
         Some(bytes)
+    }
+
+    /// Fetches everything once, several pieces at a time, and holds none of it: for the cache below.
+    pub async fn pass(&self) -> Result<(), Error> {
+        if self.size == 0 {
+            return self.check_empty().await.map(|_| ());
+        }
+        let starts = (0..self.size).step_by(usize::try_from(MOST).unwrap_or(usize::MAX));
+        let piece = |start: u64| self.fetch(start..(start + MOST).min(self.size)).finish();
+        let pieces = stream::iter(starts).map(piece).buffer_unordered(PASSING);
+        pieces.try_for_each(|_| ready(Ok(()))).await
     }
 
     /// Some bytes from the start of `wanted`; at least one.

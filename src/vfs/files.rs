@@ -1,12 +1,15 @@
-//! Row files that were opened lately, to be opened again from memory.
+//! Row files that were opened lately, to be opened again from memory, and those that were fetched before anyone
+//! asked.
 //!
 //! Nothing here outlives what it is about: numbers are never given twice, a version's rows never change, and
 //! what could be another object at the next look ([`Reader::known`]) is not kept.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
+use tokio::sync::watch;
 
 use crate::store::{Known, Reader};
 
@@ -16,31 +19,92 @@ const DESCRIPTORS: u64 = 2;
 /// However many descriptors a process may have.
 const MOST: u64 = 1 << 16;
 
-/// What was opened lately, by inode number.
+/// Files that wait for who opens them, at most: more than are fetched ahead of two readers.
+const READY: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
+
+/// What was opened lately or is about to be, by inode number.
+#[derive(Clone, Debug)]
+pub struct Files(Arc<Mutex<Table>>);
+
 #[derive(Debug)]
-pub struct Files(Mutex<LruCache<u64, Known>>);
+struct Table {
+    known: LruCache<u64, Known>,
+    ready: LruCache<u64, Reader>,
+    coming: HashMap<u64, watch::Receiver<()>>,
+}
+
+/// A file that is being fetched: until dropped, who opens it waits.
+pub struct Coming {
+    number: u64,
+    files: Files,
+    _over: watch::Sender<()>,
+}
 
 impl Files {
     /// Holds at most half of the `descriptors` that this process may have.
     pub fn new(descriptors: u64) -> Self {
         let most = usize::try_from((descriptors / 2 / DESCRIPTORS).clamp(1, MOST)).unwrap_or(1);
         let most = NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN);
-        Self(Mutex::new(LruCache::new(most)))
+        let (known, ready) = (LruCache::new(most), LruCache::new(READY));
+        Self(Arc::new(Mutex::new(Table { known, ready, coming: HashMap::new() })))
     }
 
     /// Keeps what was opened, if it may be.
     pub fn keep(&self, number: u64, reader: &Reader) {
         if let Some(known) = reader.known() {
-            self.lock().put(number, known);
+            self.lock().known.put(number, known);
         }
     }
 
     /// What was kept of a file.
     pub fn known(&self, number: u64) -> Option<Known> {
-        self.lock().get(&number).cloned()
+        self.lock().known.get(&number).cloned()
     }
 
-    fn lock(&self) -> MutexGuard<'_, LruCache<u64, Known>> {
+    /// A file that was fetched before anyone asked.
+    pub fn take_ready(&self, number: u64) -> Option<Reader> {
+        self.lock().ready.pop(&number)
+    }
+
+    /// Whether a file is here or coming.
+    pub fn has(&self, number: u64) -> bool {
+        let table = self.lock();
+        table.known.contains(&number)
+            || table.ready.contains(&number)
+            || table.coming.contains_key(&number)
+    }
+
+    /// Begins to fetch a file, unless it is here or coming.
+    pub fn begin(&self, number: u64) -> Option<Coming> {
+        let (over, coming) = watch::channel(());
+        if self.has(number) {
+            return None;
+        }
+        self.lock().coming.insert(number, coming);
+        Some(Coming { number, files: self.clone(), _over: over })
+    }
+
+    /// Waits for a file that is being fetched; it, if it came.
+    pub async fn arrival(&self, number: u64) -> Option<Reader> {
+        let mut coming = self.lock().coming.get(&number).cloned()?;
+        while coming.changed().await.is_ok() {}
+        self.take_ready(number)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Coming {
+    /// It is here.
+    pub fn ready(self, reader: Reader) {
+        self.files.lock().ready.put(self.number, reader);
+    }
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.files.lock().coming.remove(&self.number);
     }
 }

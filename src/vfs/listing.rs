@@ -102,6 +102,7 @@ impl Listing {
         if let (Some(set), None) = (place.set(), place.ranking()) {
             place.pack.entries(set)?;
         }
+        vfs.listed(place, dir.column);
         let (vfs_of, place_of) = (vfs.clone(), place.clone());
         let body = match place.ranking().cloned() {
             Some(ranking) => {

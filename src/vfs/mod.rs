@@ -19,6 +19,7 @@
 //! | [`texts`] | helper files, rendered and kept |
 //! | [`listing`] | directories, paged by position |
 //! | [`paths`] | inode numbers as paths, for the log |
+//! | [`siblings`], [`order`] | files fetched before anyone asks |
 //! | [`handles`], [`files`] | open files; those that were opened lately |
 //! | [`walk`] | paths, trees and bytes, for commands that need no kernel |
 
@@ -35,10 +36,12 @@ pub mod links;
 pub mod listing;
 mod lookup;
 mod opening;
+mod order;
 mod paths;
 mod place;
 mod rows;
 mod sets;
+pub mod siblings;
 pub mod tables;
 pub mod texts;
 pub mod views;
@@ -60,6 +63,7 @@ use self::inode::Inode;
 use self::links::Links;
 use self::listing::Listing;
 use self::sets::Sets;
+use self::siblings::{Prefetch, Siblings};
 use self::tables::Tables;
 use self::texts::Texts;
 use self::views::{Step, Views};
@@ -200,6 +204,7 @@ pub struct Vfs {
     tables: Tables,
     handles: Handles,
     files: Files,
+    siblings: Siblings,
     /// No request waits longer.
     timeout: Duration,
     /// Rights to find rows: more would take every thread that waits, and catalog and files with them.
@@ -217,6 +222,7 @@ impl Vfs {
         stores: Stores,
         timeout: Duration,
         descriptors: u64,
+        prefetch: Prefetch,
     ) -> Arc<Self> {
         Arc::new(Self {
             datasets: Datasets::new(catalog.clone()),
@@ -232,6 +238,7 @@ impl Vfs {
             tables: Tables::default(),
             handles: Handles::default(),
             files: Files::new(descriptors),
+            siblings: Siblings::new(prefetch),
             timeout,
             finders: Arc::new(Semaphore::new(FINDERS)),
             born: SystemTime::now(),

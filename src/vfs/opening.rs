@@ -65,28 +65,62 @@ impl Vfs {
         entry: u32,
     ) -> Answer<Opened> {
         self.with_view(number, slot, |view| {
-            if let Some(opened) = self.open_known(number, slot, &view) {
+            if let Some(opened) = self.open_known(number, slot, &view, entry) {
                 return Answer::Now(opened);
             }
             let vfs = self.clone();
             Answer::later(async move {
                 let place = vfs.place(number, slot, &view).await?;
-                let (finder, asked) = (vfs.clone(), place.clone());
-                let find = move || finder.object(number, &asked, entry);
-                let object = blocking(vfs.timeout, find).await;
-                let object = vfs.sound(number, &place, object)?;
-                let reader = vfs.stores.open(&object).await?;
-                vfs.files.keep(number, &reader);
-                Ok(vfs.opened_object(reader))
+                let arrival = tokio::time::timeout(vfs.timeout, vfs.files.arrival(number)).await;
+                let reader = match arrival.ok().flatten() {
+                    Some(reader) => reader,
+                    None => vfs.open_object(number, &place, entry).await?,
+                };
+                Ok(vfs.opened_file(number, &place, entry, reader))
             })
         })
     }
 
-    /// Opens a row's file that was opened before.
-    fn open_known(&self, number: u64, slot: Slot, view: &View) -> Option<Result<Opened>> {
+    /// Opens a row's file that was opened before, or fetched.
+    fn open_known(
+        self: &Arc<Self>,
+        number: u64,
+        slot: Slot,
+        view: &Arc<View>,
+        entry: u32,
+    ) -> Option<Result<Opened>> {
         let pack = view.pack()?;
-        let reader = self.stores.open_again(&self.files.known(number)?)?;
-        Some(self.believe(number, slot, &pack).map(|()| self.opened_object(reader)))
+        let ready = self.files.take_ready(number);
+        let reader = ready.or_else(|| self.stores.open_again(&self.files.known(number)?))?;
+        let place = Place { slot, view: view.clone(), pack, shown: None };
+        Some(
+            self.believe(number, slot, &place.pack)
+                .map(|()| self.opened_file(number, &place, entry, reader)),
+        )
+    }
+
+    async fn open_object(
+        self: &Arc<Self>,
+        number: u64,
+        place: &Place,
+        entry: u32,
+    ) -> Result<Reader> {
+        let (vfs, asked) = (self.clone(), place.clone());
+        let object = blocking(self.timeout, move || vfs.object(number, &asked, entry)).await;
+        self.stores.open(&self.sound(number, place, object)?).await
+    }
+
+    /// Remembers an open file, and looks which others come next.
+    fn opened_file(
+        self: &Arc<Self>,
+        number: u64,
+        place: &Place,
+        entry: u32,
+        reader: Reader,
+    ) -> Opened {
+        self.files.keep(number, &reader);
+        self.followed(place, entry);
+        self.opened_object(reader)
     }
 
     fn opened_object(&self, reader: Reader) -> Opened {

@@ -1,0 +1,212 @@
+//! Files in the order in which a directory lists them, and readers who follow it: policy, apart from I/O.
+//!
+//! A reader follows an order if its opens come one after another, a few places apart at most: workers who share
+//! an epoch overtake each other. After [`SURE`] opens the files that come next are wanted.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+
+/// Opens in order after which it is no chance.
+const SURE: u32 = 3;
+
+/// How far apart the opens of one reader, or of many who share an order, may be.
+const NEAR: u64 = 16;
+
+/// Files that are wanted beyond the last that was opened: twice what is fetched at a time.
+const AHEAD: u64 = 96;
+
+/// Orders that are remembered for a version beside its own, and readers that are followed.
+const ORDERS: usize = 4;
+const READERS: usize = 16;
+
+/// The files of a directory and all below it, as listed.
+#[derive(Clone, Debug)]
+pub enum Order {
+    /// Every entry of a File column.
+    All(Range<u32>),
+    /// Those of a query.
+    Some(Arc<RoaringBitmap>),
+    /// By rank.
+    Ranked(Arc<[u32]>),
+}
+
+impl Order {
+    /// The place of an entry.
+    fn place(&self, entry: u32) -> Option<u64> {
+        match self {
+            Self::All(entries) => entries.contains(&entry).then(|| (entry - entries.start).into()),
+            Self::Some(entries) => entries.contains(entry).then(|| entries.rank(entry) - 1),
+            Self::Ranked(entries) => {
+                entries.iter().position(|one| *one == entry).map(|place| place as u64)
+            }
+        }
+    }
+
+    /// The entry at a place.
+    pub fn entry(&self, place: u64) -> Option<u32> {
+        let place = u32::try_from(place).ok()?;
+        match self {
+            Self::All(entries) => {
+                entries.start.checked_add(place).filter(|entry| entries.contains(entry))
+            }
+            Self::Some(entries) => entries.select(place),
+            Self::Ranked(entries) => entries.get(place as usize).copied(),
+        }
+    }
+
+    /// How many entries it has.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::All(entries) => entries.len() as u64,
+            Self::Some(entries) => entries.len(),
+            Self::Ranked(entries) => entries.len() as u64,
+        }
+    }
+}
+
+/// The readers of one version.
+#[derive(Debug, Default)]
+pub struct Readers {
+    /// What was listed lately, by its key; the latest first.
+    orders: VecDeque<(u64, Order)>,
+    readers: VecDeque<Reader>,
+}
+
+/// Somebody who opens files, in an order.
+#[derive(Debug)]
+struct Reader {
+    order: Order,
+    /// The place of the last open.
+    last: u64,
+    opens: u32,
+    /// The place up to which files were wanted.
+    until: u64,
+}
+
+/// What is to be fetched: places of an order.
+pub type Wanted = (Order, Range<u64>);
+
+impl Readers {
+    /// A directory was listed, whose files have this order.
+    pub fn listed(&mut self, key: u64, order: impl FnOnce() -> Option<Order>) {
+        let listed = match self.orders.iter().position(|(known, _)| *known == key) {
+            Some(0) => return,
+            Some(at) => self.orders.remove(at),
+            None => order().map(|order| (key, order)),
+        };
+        self.orders.extend(listed);
+        self.orders.rotate_right(1.min(self.orders.len()));
+        self.orders.truncate(ORDERS);
+    }
+
+    /// A file was opened: which others are wanted now. `whole` is the order of the version.
+    pub fn opened(&mut self, entry: u32, whole: impl FnOnce() -> Option<Order>) -> Option<Wanted> {
+        let follows =
+            |(at, reader): (usize, &Reader)| Some((reader.order.len(), at, reader.follows(entry)?));
+        // Of a query and the version around it, the query.
+        let Some((_, at, place)) = self.readers.iter().enumerate().filter_map(follows).min() else {
+            self.begin(entry, whole());
+            return None;
+        };
+        let mut reader = self.readers.remove(at)?;
+        let wanted = reader.advance(place);
+        self.readers.push_front(reader);
+        wanted
+    }
+
+    /// The order that a file is opened in, most likely, and its place there.
+    pub fn likely(&self, entry: u32, whole: Option<Order>) -> Option<(Order, u64)> {
+        let orders = self.orders.iter().map(|(_, order)| order.clone()).chain(whole);
+        orders.filter_map(|order| order.place(entry).map(|place| (order, place))).next()
+    }
+
+    /// Somebody new, in one of the orders that have the file.
+    fn begin(&mut self, entry: u32, whole: Option<Order>) {
+        for order in self.orders.iter().map(|(_, order)| order.clone()).chain(whole) {
+            if let Some(last) = order.place(entry) {
+                self.readers.push_front(Reader { order, last, opens: 1, until: 0 });
+            }
+        }
+        self.readers.truncate(READERS);
+    }
+}
+
+impl Reader {
+    fn follows(&self, entry: u32) -> Option<u64> {
+        self.order.place(entry).filter(|place| place.abs_diff(self.last) <= NEAR)
+    }
+
+    fn advance(&mut self, place: u64) -> Option<Wanted> {
+        if place > self.last {
+            self.last = place;
+            self.opens += 1;
+        }
+        if self.opens < SURE || self.until > self.last + AHEAD / 2 {
+            return None;
+        }
+        let from = self.until.max(self.last + 1);
+        let until = (self.last + 1 + AHEAD).min(self.order.len());
+        self.until = until;
+        (from < until).then(|| (self.order.clone(), from..until))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: Order = Order::All(100..1000);
+
+    /// What is wanted after each of some opens, as entries.
+    fn wanted(readers: &mut Readers, opens: &[u32]) -> Vec<Vec<u32>> {
+        let each = |entry: &u32| match readers.opened(*entry, || Some(WHOLE)) {
+            Some((order, places)) => places.filter_map(|place| order.entry(place)).collect(),
+            None => Vec::new(),
+        };
+        opens.iter().map(each).collect()
+    }
+
+    #[test]
+    fn after_three_opens_in_order_the_next_are_wanted_once() {
+        let mut readers = Readers::default();
+        let got = wanted(&mut readers, &[100, 101, 102]);
+        assert!(got[0].is_empty() && got[1].is_empty());
+        assert_eq!(got[2], (103..103 + AHEAD as u32).collect::<Vec<_>>());
+        let all: Vec<u32> = (103..1000).collect();
+        let more: Vec<u32> = wanted(&mut readers, &all).concat();
+        assert_eq!(more, (103 + AHEAD as u32..1000).collect::<Vec<_>>(), "each once, to the end");
+    }
+
+    #[test]
+    fn workers_who_share_an_order_are_one_reader() {
+        let mut readers = Readers::default();
+        let got = wanted(&mut readers, &[100, 104, 101, 105, 102, 106]).concat();
+        assert_eq!(got.first(), Some(&106));
+    }
+
+    #[test]
+    fn random_opens_want_nothing() {
+        let mut readers = Readers::default();
+        let opens: Vec<u32> = (0..200).map(|n| 100 + n * 337 % 900).collect();
+        assert!(wanted(&mut readers, &opens).concat().is_empty());
+        assert!(wanted(&mut readers, &[500, 500, 500, 499, 498]).concat().is_empty());
+    }
+
+    #[test]
+    fn a_query_that_was_listed_wants_its_own_files() {
+        let mut readers = Readers::default();
+        let entries: Arc<RoaringBitmap> = Arc::new((100..1000).filter(|n| n % 7 == 0).collect());
+        readers.listed(1, || Some(Order::Some(entries.clone())));
+        readers.listed(1, || unreachable!("it is known"));
+        let got = wanted(&mut readers, &[105, 112, 119]).concat();
+        assert_eq!(got[..3], [126, 133, 140]);
+        let ranked: Arc<[u32]> = [900, 200, 700, 300, 800].into();
+        readers.listed(2, || Some(Order::Ranked(ranked)));
+        assert_eq!(wanted(&mut readers, &[900, 200, 700]).concat(), [300, 800]);
+        let (order, place) = readers.likely(300, Some(WHOLE)).expect("in both");
+        assert_eq!((order.len(), place), (5, 3));
+    }
+}
