@@ -36,6 +36,7 @@ pub mod pages;
 pub mod tables;
 
 pub mod vfs;
+pub mod ops;
 
 pub mod fuse;
 pub mod cli;

@@ -125,13 +125,23 @@ impl AccessArgs {
 
 impl Access {
     /// The file system. Its answers wait no longer than `patience`; those of a store, no longer than
-    /// `--timeout`. No row may ever serve the open catalog (and its journals), the cache, or what is
-    /// in `own`: a mount itself, reading which would wait for ourselves.
+    /// `--timeout`.
     ///
     /// # Errors
-    /// The catalog cannot be opened; the address of the store is none.
+    /// The catalog cannot be opened; as [`Access::stores`].
     pub fn vfs(&self, patience: Duration, own: &[&Path]) -> Result<Arc<Vfs>> {
         let catalog = Arc::new(Catalog::open(&self.catalog)?);
+        let stores = self.stores(own)?;
+        let packs = Packs::new(catalog.clone(), self.cache.clone());
+        Ok(Vfs::new(catalog, packs, stores, patience, raise_descriptors(), self.prefetch))
+    }
+
+    /// The stores. No row may ever serve the open catalog (and its journals), the cache, or what is in `own`: a
+    /// mount itself, reading which would wait for ourselves.
+    ///
+    /// # Errors
+    /// The address of the store is none.
+    pub fn stores(&self, own: &[&Path]) -> Result<Stores> {
         let own = own.iter().map(|path| path.to_path_buf());
         let stores = Stores::new(store::Config {
             endpoint_url: self.endpoint_url.clone(),
@@ -143,8 +153,7 @@ impl Access {
             forbidden: [self.catalog.clone(), self.cache.clone()].into_iter().chain(own).collect(),
         });
         stores.check()?;
-        let packs = Packs::new(catalog.clone(), self.cache.clone());
-        Ok(Vfs::new(catalog, packs, stores, patience, raise_descriptors(), self.prefetch))
+        Ok(stores)
     }
 }
 

@@ -13,6 +13,7 @@
 //! | [`asking`], [`count`], [`explain`], [`path`] | filters |
 //! | [`cat`], [`cp`], [`copy`] | files of the mount, without a mount |
 //! | [`cache`] | what is kept of fetched objects |
+//! | [`warm`], [`plan`], [`verify`], [`selecting`] | the objects of a dataset as a whole |
 //! | [`doctor`] | what is missing on this machine |
 //! | [`output`], [`progress`], [`terminal`] | stdout and JSON; how far long work is |
 //! | [`places`], [`whole_file`] | folders of the user; files that are there whole or not at all |
@@ -35,13 +36,17 @@ pub mod options;
 pub mod output;
 pub mod page;
 pub mod path;
+pub mod plan;
 pub mod places;
 pub mod progress;
 pub mod registry;
+pub mod selecting;
 pub mod show;
 pub mod status;
 pub mod terminal;
 pub mod unmount;
+pub mod verify;
+pub mod warm;
 pub mod whole_file;
 
 use std::ffi::OsString;
@@ -87,6 +92,9 @@ enum Command {
     Lineage(page::Lineage),
     Cat(cat::Cat),
     Cp(cp::Cp),
+    Warm(warm::Warm),
+    Plan(plan::Plan),
+    Verify(verify::Verify),
     #[cfg(feature = "s3")]
     Cache(cache::Cache),
     Doctor(doctor::Doctor),
@@ -149,6 +157,9 @@ impl Command {
             Self::Lineage(command) => command.run(out),
             Self::Cat(command) => command.run(out),
             Self::Cp(command) => command.run(out),
+            Self::Warm(command) => command.run(out),
+            Self::Plan(command) => command.run(out),
+            Self::Verify(command) => command.run(out),
             #[cfg(feature = "s3")]
             Self::Cache(command) => command.run(out),
             Self::Doctor(command) => command.run(out),

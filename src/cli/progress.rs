@@ -33,6 +33,7 @@ const BAR: (usize, usize) = (10, 40);
 pub enum Unit {
     Bytes,
     Rows,
+    Objects,
 }
 
 /// The work of one command. Shared by its tasks; counting costs an addition.
@@ -205,6 +206,7 @@ impl State {
         match self.unit {
             Unit::Bytes => bytes(n),
             Unit::Rows => format!("{} rows", count(n)),
+            Unit::Objects => format!("{} objects", count(n)),
         }
     }
 }

@@ -157,6 +157,76 @@ impl Stores {
         Ok(Reader { label: label.into(), size, timeout: self.timeout, source })
     }
 
+    /// What reading an object takes. Asks nothing of a network.
+    ///
+    /// # Errors
+    /// What cannot be asked for, whatever the store says.
+    pub async fn cost(&self, object: &Object) -> Result<Cost> {
+        let wanted = Wanted::of(object)?;
+        match Place::of(&wanted.object)? {
+            Place::File(_) => Ok(Cost::Local),
+            #[cfg(feature = "s3")]
+            Place::S3 { bucket, .. } => {
+                let bucket = self.s3.bucket(bucket);
+                let Some((key, size)) =
+                    cache::Key::of(bucket.server(), &wanted.object).zip(wanted.object.size)
+                else {
+                    return Ok(Cost::missing(0, wanted.size));
+                };
+                let cache = Arc::clone(&self.cache);
+                let look = move || Ok(cache.kept(key, size));
+                let kept = blocking(&wanted.place, look).await?;
+                // Of a member of an archive nobody knows which part is there.
+                Ok(Cost::missing(kept.min(wanted.size), wanted.size))
+            }
+            #[cfg(not(feature = "s3"))]
+            Place::S3 { .. } => Err(Error::Scheme { place: wanted.place, scheme: "s3://".into() })?,
+        }
+    }
+
+    /// Fetches what the cache lacks of an object, and tells what that took.
+    ///
+    /// # Errors
+    /// As [`Stores::open`] and [`Reader::read`].
+    pub async fn warm(&self, object: &Object) -> Result<Cost> {
+        let cost = self.cost(object).await?;
+        let reader = self.open(object).await?;
+        match cost {
+            Cost::Local => {}
+            _ if reader.known().is_none() => {
+                return Ok(Cost::Remote { cached: 0, missing: 0, requests: 1 });
+            }
+            _ => reader.fill().await?,
+        }
+        Ok(cost)
+    }
+
+    /// Whether an object is the one recorded: asks its store for a byte of it, past the cache.
+    ///
+    /// # Errors
+    /// `Stale` where it is not; else as [`Reader::read`].
+    pub async fn compare(&self, object: &Object) -> Result<()> {
+        let wanted = Wanted::of(object)?;
+        match Place::of(&wanted.object)? {
+            Place::File(path) => self.local(wanted, path).await.map(|_| ())?,
+            #[cfg(feature = "s3")]
+            Place::S3 { bucket, key } => {
+                let byte = 0..wanted.recorded.size.min(1);
+                let object = self.object(wanted, bucket, &key)?;
+                object.get(byte).await?;
+            }
+            #[cfg(not(feature = "s3"))]
+            Place::S3 { .. } => Err(Error::Scheme { place: wanted.place, scheme: "s3://".into() })?,
+        }
+        Ok(())
+    }
+
+    /// Waits until everything that was fetched is on disk.
+    pub async fn settled(&self) {
+        #[cfg(feature = "s3")]
+        self.cache.settled().await;
+    }
+
     async fn local(&self, wanted: Wanted, path: PathBuf) -> Result<Source, Error> {
         let guard = Arc::clone(&self.guard);
         let label = wanted.place.clone();
@@ -170,23 +240,35 @@ impl Stores {
 
     #[cfg(feature = "s3")]
     async fn remote(&self, wanted: Wanted, bucket: String, key: &[u8]) -> Result<Source, Error> {
-        let Wanted { object, place, recorded, base, size } = wanted;
-        let key = match key::exact(key) {
-            Ok(key) => key,
-            Err(reason) => return Err(Error::Unaskable { place, reason }),
-        };
-        let bucket = self.s3.bucket(bucket);
-        let held = self.entry(bucket.server(), &object).await?;
-        let whole = recorded.size;
-        let object: Arc<dyn stream::Ranges> =
-            Arc::new(s3::S3Object::new(bucket, key, place.clone(), recorded));
+        let server = self.s3.bucket(bucket.clone());
+        let held = self.entry(server.server(), &wanted.object).await?;
+        let (base, size, whole) = (wanted.base, wanted.size, wanted.recorded.size);
+        let label = wanted.place.clone().into();
+        let object = self.object(wanted, bucket, key)?;
         let Some((entry, hold)) = held else {
             let memory = Arc::clone(&self.memory);
             return Ok(Source::Remote(stream::Stream::new(object, base, size, memory)));
         };
-        let label = place.into();
         let known = Arc::new(Kept { label, size, base, whole, object, entry });
         Ok(self.cached(known, hold))
+    }
+
+    /// An object of a bucket, whole and past the cache.
+    #[cfg(feature = "s3")]
+    fn object(
+        &self,
+        wanted: Wanted,
+        bucket: String,
+        key: &[u8],
+    ) -> Result<Arc<dyn stream::Ranges>, Error> {
+        let Wanted { place, recorded, .. } = wanted;
+        match key::exact(key) {
+            Ok(key) => {
+                let bucket = self.s3.bucket(bucket);
+                Ok(Arc::new(s3::S3Object::new(bucket, key, place, recorded)))
+            }
+            Err(reason) => Err(Error::Unaskable { place, reason }),
+        }
     }
 
     #[cfg(feature = "s3")]
@@ -242,6 +324,26 @@ impl Stores {
     #[cfg(not(feature = "s3"))]
     async fn remote(&self, wanted: Wanted, _bucket: String, _key: &[u8]) -> Result<Source, Error> {
         Err(Error::Scheme { place: wanted.place, scheme: "s3://".into() })
+    }
+}
+
+/// What reading an object takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cost {
+    /// It is a file of this machine.
+    Local,
+    /// Bytes that are cached, bytes that are not, and the requests for these.
+    Remote { cached: u64, missing: u64, requests: u64 },
+}
+
+impl Cost {
+    #[cfg(feature = "s3")]
+    fn missing(cached: u64, size: u64) -> Self {
+        let missing = size - cached;
+        let requests = missing.div_ceil(window::MOST);
+        // An empty object is asked for too, to see that it is empty.
+        let requests = if size == 0 { 1 } else { requests };
+        Self::Remote { cached, missing, requests }
     }
 }
 

@@ -114,13 +114,29 @@ impl Cache {
         })
     }
 
+    /// Bytes of an object that are kept, as its map says; nothing is made or compared. Waits for the disk.
+    pub fn kept(&self, key: Key, size: u64) -> u64 {
+        if !self.room.is_wanted() {
+            return 0;
+        }
+        entry::kept(&self.folder(key), key, size)
+    }
+
+    /// All that waits to be written is written.
+    pub async fn settled(&self) {
+        let _ = self.waiting.acquire_many(u32::try_from(WAITING).unwrap_or(u32::MAX)).await;
+    }
+
+    fn folder(&self, key: Key) -> PathBuf {
+        let name = key.to_string();
+        self.root.join(&name[..2]).join(&name[2..])
+    }
+
     fn open(&self, key: Key, size: u64) -> Option<Arc<Entry>> {
         if let Some(entry) = self.entries().get(&key).and_then(Weak::upgrade) {
             return Some(entry);
         }
-        let name = key.to_string();
-        let folder = self.root.join(&name[..2]).join(&name[2..]);
-        let entry = match Entry::open(&folder, key, size) {
+        let entry = match Entry::open(&self.folder(key), key, size) {
             Ok(entry) => Arc::new(entry?),
             Err(error) => {
                 self.room.failed(&error);
@@ -314,11 +330,6 @@ mod tests {
         (fake.clone(), Arc::new(Cached::new(cache, entry, fake)))
     }
 
-    /// All that waits to be written is written.
-    async fn settled(cache: &Cache) {
-        let _ = cache.waiting.acquire_many(u32::try_from(WAITING).unwrap()).await;
-    }
-
     async fn read(cached: &Arc<Cached>, range: Range<u64>) -> Vec<u8> {
         cached.clone().get(range).await.expect("bytes").to_vec()
     }
@@ -329,7 +340,7 @@ mod tests {
             let cache = cache(folder, u64::MAX);
             let (_, cached) = open(&cache, KEY, size);
             read(&cached, 0..size).await;
-            settled(&cache).await;
+            cache.settled().await;
         });
     }
 
@@ -443,7 +454,7 @@ mod tests {
                 let (fake, cached) = open(&cache, KEY, size);
                 assert_eq!(read(&cached, 0..size).await, expect(0, size, size), "{number}");
                 assert!(fake.requests().0 > 0, "{number}");
-                settled(&cache).await;
+                cache.settled().await;
                 assert_eq!(read(&cached, 0..size).await, expect(0, size, size), "{number}");
                 assert_eq!(fake.requests().0, 1, "{number}");
             });
@@ -481,7 +492,7 @@ mod tests {
             for n in 1..=9 {
                 let (_, cached) = open(&all, key(n), 100_000);
                 read(&cached, 0..100_000).await;
-                settled(&all).await;
+                all.settled().await;
                 let map = folder.path().join("objects").join(format!("{n:02x}"));
                 let map = map.join(format!("{n:02x}").repeat(15)).join("map");
                 OpenOptions::new().write(true).open(map).unwrap().set_modified(age(n)).unwrap();

@@ -1,0 +1,163 @@
+//! `dcfs warm`: fetch the objects of a dataset into the cache, before anybody waits for them.
+
+use serde::Serialize;
+
+use super::access;
+use super::output::Output;
+use super::plan::{Planned, said};
+use super::progress::{Progress, Unit};
+use super::selecting::{Selected, SelectingArgs};
+use super::usage;
+use crate::error::{Error, Kind, Result};
+use crate::ops::Found;
+use crate::render::numbers::count;
+use crate::store::Cost;
+
+/// Failures that are told one by one; the rest is counted.
+const TOLD: u64 = 20;
+
+/// Fetch the objects of a dataset into the cache
+///
+/// What is cached already is not fetched again: one that was interrupted goes on where it stopped.
+#[derive(Debug, clap::Args)]
+pub struct Warm {
+    #[command(flatten)]
+    selecting: SelectingArgs,
+    /// Fetch nothing: print what is missing, and exit with 1 if anything is
+    #[arg(long)]
+    check: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+struct Warmed {
+    dataset: String,
+    /// Objects that are here now, and their bytes.
+    objects: u64,
+    bytes: u64,
+    /// Of these, objects that were fetched just now.
+    fetched: u64,
+    fetched_bytes: u64,
+    /// Objects that the cache cannot keep, for neither an etag nor a version tells them apart.
+    not_kept: u64,
+    failed: u64,
+    #[serde(skip)]
+    worst: Option<Kind>,
+}
+
+/// What came of one object.
+struct Ended {
+    path: String,
+    size: u64,
+    result: Result<Cost>,
+}
+
+impl Warm {
+    /// Fetches; an object that fails is told, and the others go on.
+    pub fn run(self, out: &mut Output) -> Result<()> {
+        let selected = self.selecting.select()?;
+        if !selected.is_cached {
+            return Err(usage("`--cache-size 0` keeps nothing; there is nothing to warm"));
+        }
+        let jobs = self.selecting.jobs.into();
+        if self.check {
+            let planned = Planned::of(&selected, jobs)?;
+            planned.print(self.json, out)?;
+            return match planned.missing {
+                0 => Ok(()),
+                some => {
+                    out.flush()?;
+                    Err(Error::new(
+                        Kind::Missing,
+                        format!("{} objects are not cached", count(some)),
+                    ))
+                }
+            };
+        }
+        let warmed = fetch(&selected, jobs)?;
+        warmed.print(self.json, out)
+    }
+}
+
+fn fetch(selected: &Selected, jobs: usize) -> Result<Warmed> {
+    let runtime = access::runtime()?;
+    let progress = Progress::new(Unit::Bytes);
+    progress.set_total(selected.selection.totals()?.1);
+    let mut warmed = Warmed { dataset: selected.dataset.clone(), ..Warmed::default() };
+    let work = |Found { path, object }: Found| {
+        let stores = selected.stores.clone();
+        async move {
+            let (size, result) = (object.size.unwrap_or(0), stores.warm(&object).await);
+            Ended { path, size, result }
+        }
+    };
+    let done = |ended: Ended| {
+        progress.add(ended.size);
+        progress.add_file();
+        warmed.add(ended, &progress);
+    };
+    runtime.block_on(async {
+        selected.selection.each(jobs, work, done).await?;
+        selected.stores.settled().await;
+        Ok::<_, Error>(())
+    })?;
+    progress.clear();
+    Ok(warmed)
+}
+
+impl Warmed {
+    fn add(&mut self, ended: Ended, progress: &Progress) {
+        match ended.result {
+            Ok(cost) => {
+                self.objects += 1;
+                self.bytes += ended.size;
+                match cost {
+                    Cost::Remote { requests: 0, .. } | Cost::Local => {}
+                    Cost::Remote { cached: 0, missing: 0, .. } => self.not_kept += 1,
+                    Cost::Remote { missing, .. } => {
+                        self.fetched += 1;
+                        self.fetched_bytes += missing;
+                    }
+                }
+            }
+            Err(error) => {
+                self.failed += 1;
+                let kinds = self.worst.into_iter().chain([error.kind()]);
+                self.worst = kinds.max_by_key(|kind| kind.codes().1);
+                if self.failed <= TOLD {
+                    progress.say(&format!("`{}`: {error}", ended.path));
+                }
+            }
+        }
+    }
+
+    fn print(&self, json: bool, out: &mut Output) -> Result<()> {
+        if json {
+            out.json(self)?;
+        } else {
+            let fetched = said(self.fetched, self.fetched_bytes);
+            out.line(format!(
+                "{}: {} here, of which {fetched} were fetched",
+                self.dataset,
+                said(self.objects, self.bytes)
+            ))?;
+            if self.not_kept > 0 {
+                out.line(format!(
+                    "{} objects cannot be kept: neither an etag nor a version tells them apart",
+                    count(self.not_kept)
+                ))?;
+            }
+        }
+        match self.worst {
+            None => Ok(()),
+            Some(kind) => {
+                out.flush()?;
+                let failed = count(self.failed);
+                Err(Error::new(kind, format!("{failed} objects could not be fetched")))
+            }
+        }
+    }
+}

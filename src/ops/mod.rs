@@ -1,0 +1,6 @@
+//! What is done with a version as a whole, for a command: fetch its objects, compare them, count what that
+//! takes. No terminal and no mount: commands bring a [`Selection`] and say what to do with each object.
+
+mod objects;
+
+pub use objects::{Found, Selection};

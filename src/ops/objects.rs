@@ -1,0 +1,135 @@
+//! Every object that some rows of a version name, each once, several at a time.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use crate::catalog::{Catalog, VersionInfo};
+use crate::error::{Error, Kind, Result};
+use crate::object::Object;
+use crate::pack::{Ordinals, Pack, Subset};
+
+/// Objects whose rows are asked of the catalog at a time.
+const ROWS: usize = 256;
+
+/// Some rows of a version.
+#[derive(Debug)]
+pub struct Selection {
+    catalog: Arc<Catalog>,
+    of: VersionInfo,
+    pack: Arc<Pack>,
+    /// Entries of the pack: one for every file of the mount.
+    entries: Ordinals,
+}
+
+/// An object, and where the mount shows it.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Below the version's directory.
+    pub path: String,
+    pub object: Object,
+}
+
+impl Selection {
+    /// The files of `rows`, or of all rows. Blocks.
+    ///
+    /// # Errors
+    /// A damaged pack.
+    pub fn new(
+        (catalog, of): (Arc<Catalog>, VersionInfo),
+        pack: Arc<Pack>,
+        rows: Option<Arc<Ordinals>>,
+    ) -> Result<Self> {
+        let entries = match rows {
+            Some(rows) => pack.entries(&Subset::new(rows))?.clone(),
+            None => pack.columns().iter().map(|column| column.entries.clone()).flatten().collect(),
+        };
+        Ok(Self { catalog, of, pack, entries })
+    }
+
+    /// Files, and the bytes that their rows record.
+    ///
+    /// # Errors
+    /// A damaged pack.
+    pub fn totals(&self) -> Result<(u64, u64)> {
+        let mut bytes = 0_u64;
+        for entry in &self.entries {
+            bytes = bytes.saturating_add(self.pack.facts(entry)?.size.unwrap_or(0));
+        }
+        Ok((self.entries.len(), bytes))
+    }
+
+    /// Does `work` with every object, `jobs` at a time, in the order of paths; `done` is told what came of each,
+    /// in the order in which they end.
+    ///
+    /// # Errors
+    /// What the catalog says. What is wrong with one object is for `work` to tell.
+    pub async fn each<T, F>(
+        self: &Arc<Self>,
+        jobs: usize,
+        work: impl Fn(Found) -> F,
+        mut done: impl FnMut(T),
+    ) -> Result<()>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let mut running = JoinSet::new();
+        let mut entries = self.entries.iter();
+        loop {
+            let some: Vec<u32> = entries.by_ref().take(ROWS).collect();
+            if some.is_empty() {
+                break;
+            }
+            for found in self.clone().find(some).await? {
+                while running.len() >= jobs {
+                    ended(running.join_next().await, &mut done)?;
+                }
+                running.spawn(work(found));
+            }
+        }
+        while !running.is_empty() {
+            ended(running.join_next().await, &mut done)?;
+        }
+        Ok(())
+    }
+
+    async fn find(self: Arc<Self>, entries: Vec<u32>) -> Result<Vec<Found>> {
+        let find =
+            move || entries.into_iter().filter_map(|entry| self.one(entry).transpose()).collect();
+        tokio::task::spawn_blocking(find).await.unwrap_or_else(|error| Err(lost(&error)))
+    }
+
+    /// The object of an entry; `None` where the row names none now.
+    fn one(&self, entry: u32) -> Result<Option<Found>> {
+        let column = self.pack.column_of(entry)?;
+        let Some(known) = self.pack.columns().get(usize::from(column)) else { return Ok(None) };
+        let row = self.pack.first_row(entry)?;
+        let Some(object) = self.catalog.object(&self.of, &known.file, row)? else {
+            return Ok(None);
+        };
+        let path = self.pack.path(entry)?;
+        let below = match self.pack.columns().len() {
+            1 => path,
+            _ => [&known.directory[..], b"/", &path].concat(),
+        };
+        Ok(Some(Found { path: String::from_utf8_lossy(&below).into_owned(), object }))
+    }
+}
+
+fn ended<T>(
+    ended: Option<std::result::Result<T, tokio::task::JoinError>>,
+    done: &mut impl FnMut(T),
+) -> Result<()> {
+    match ended {
+        Some(Ok(value)) => done(value),
+        Some(Err(error)) => return Err(lost(&error)),
+        None => {}
+    }
+    Ok(())
+}
+
+fn lost(error: &tokio::task::JoinError) -> Error {
+    Error::new(Kind::Broken, format!("the work on an object was cut off: {error}"))
+}
