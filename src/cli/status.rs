@@ -1,5 +1,7 @@
 //! `dcfs status`: the mounts of this machine that this user sees.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use super::output::Output;
@@ -27,6 +29,8 @@ struct Line {
     since: Option<u64>,
     log: Option<String>,
     cache: Option<String>,
+    /// What the mount says of itself; null where it does not answer.
+    live: Option<serde_json::Value>,
 }
 
 impl Status {
@@ -74,6 +78,12 @@ impl Line {
             since: note.as_ref().map(|n| n.since),
             log: note.as_ref().and_then(|n| n.log.clone()).map(text),
             cache: note.map(|n| text(n.cache)),
+            live: (state == "alive").then(|| live(&mount.mountpoint)).flatten(),
         }
     }
+}
+
+/// What an alive mount says of itself. One that is older says nothing.
+fn live(mountpoint: &Path) -> Option<serde_json::Value> {
+    serde_json::from_slice(&std::fs::read(mountpoint.join("_status.json")).ok()?).ok()
 }

@@ -230,6 +230,7 @@ fn reply_open(reply: ReplyOpen, modes: &Modes<BackingId>, ino: INodeNo, opened: 
     let register = |file: &File| reply.open_backing(file);
     match modes.open(ino.0, opened.whole.as_deref(), register) {
         Some(backing) => reply.opened_passthrough(handle, FopenFlags::empty(), &backing),
+        None if opened.is_live => reply.opened(handle, FopenFlags::FOPEN_DIRECT_IO),
         None if opened.keep => reply.opened(handle, FopenFlags::FOPEN_KEEP_CACHE),
         None => reply.opened(handle, FopenFlags::empty()),
     }

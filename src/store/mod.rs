@@ -12,6 +12,7 @@
 //! | `guard` | which files are never served |
 //! | `local` | files of this machine |
 //! | `s3` | requests to S3 and its kin |
+//! | `raced`, [`metrics`] | slow requests asked twice; what was done, counted |
 //! | `stream` | one open remote object: windows, look-ahead, one fetch per byte |
 //! | [`cache`] | objects on disk |
 //!
@@ -28,10 +29,14 @@ mod key;
 mod local;
 #[cfg(feature = "s3")]
 mod memory;
+pub mod metrics;
 mod mtime;
 #[cfg_attr(not(feature = "s3"), allow(dead_code, reason = "local files need a part of it"))]
 mod pin;
 mod place;
+mod prometheus;
+#[cfg(feature = "s3")]
+mod raced;
 #[cfg(feature = "s3")]
 mod s3;
 #[cfg(feature = "s3")]
@@ -39,10 +44,14 @@ mod stream;
 #[cfg(feature = "s3")]
 mod window;
 
+#[cfg(feature = "s3")]
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
+#[cfg(feature = "s3")]
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -53,6 +62,7 @@ pub use error::Error;
 
 use crate::object::Object;
 use guard::Guard;
+use metrics::Metrics;
 use pin::Recorded;
 use place::Place;
 
@@ -113,6 +123,9 @@ pub struct Stores {
     cache: Arc<cache::Cache>,
     #[cfg(feature = "s3")]
     memory: Arc<memory::Memory>,
+    #[cfg(feature = "s3")]
+    usual: Mutex<HashMap<String, Arc<raced::Usual>>>,
+    metrics: Arc<Metrics>,
 }
 
 impl Stores {
@@ -127,6 +140,9 @@ impl Stores {
             cache: Arc::new(cache::Cache::new(&config.cache)),
             #[cfg(feature = "s3")]
             memory: Arc::new(memory::Memory::new(config.memory)),
+            #[cfg(feature = "s3")]
+            usual: Mutex::default(),
+            metrics: Arc::default(),
         }
     }
 
@@ -154,7 +170,9 @@ impl Stores {
             Place::File(path) => self.local(wanted, path).await?,
             Place::S3 { bucket, key } => self.remote(wanted, bucket, &key).await?,
         };
-        Ok(Reader { label: label.into(), size, timeout: self.timeout, source })
+        self.metrics.opened.add(1);
+        let (timeout, metrics) = (self.timeout, Arc::clone(&self.metrics));
+        Ok(Reader { label: label.into(), size, timeout, source, metrics })
     }
 
     /// What reading an object takes. Asks nothing of a network.
@@ -265,10 +283,33 @@ impl Stores {
         match key::exact(key) {
             Ok(key) => {
                 let bucket = self.s3.bucket(bucket);
-                Ok(Arc::new(s3::S3Object::new(bucket, key, place, recorded)))
+                let usual = self.usual(bucket.server());
+                let object = Arc::new(s3::S3Object::new(bucket, key, place, recorded));
+                Ok(Arc::new(raced::Raced::new(object, usual, Arc::clone(&self.metrics))))
             }
             Err(reason) => Err(Error::Unaskable { place, reason }),
         }
+    }
+
+    /// How long requests to a server usually take.
+    #[cfg(feature = "s3")]
+    fn usual(&self, server: &str) -> Arc<raced::Usual> {
+        let mut usual = self.usual.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(usual.entry(server.to_owned()).or_default())
+    }
+
+    /// What was done so far.
+    pub fn metrics(&self) -> metrics::Snapshot {
+        #[cfg(feature = "s3")]
+        let memory = self.memory.used();
+        #[cfg(not(feature = "s3"))]
+        let memory = (0, 0);
+        self.metrics.snapshot(memory)
+    }
+
+    /// The same as a page of Prometheus.
+    pub fn prometheus(&self) -> String {
+        prometheus::page(&self.metrics(), &self.metrics.histogram())
     }
 
     #[cfg(feature = "s3")]
@@ -293,7 +334,10 @@ impl Stores {
             let Known(known) = known;
             let hold = known.entry.hold()?;
             let (label, size, timeout) = (Arc::clone(&known.label), known.size, self.timeout);
-            Some(Reader { label, size, timeout, source: self.cached(Arc::clone(known), hold) })
+            self.metrics.opened.add(1);
+            let (source, metrics) =
+                (self.cached(Arc::clone(known), hold), Arc::clone(&self.metrics));
+            Some(Reader { label, size, timeout, source, metrics })
         }
     }
 
@@ -399,6 +443,7 @@ pub struct Reader {
     size: u64,
     timeout: Duration,
     source: Source,
+    metrics: Arc<Metrics>,
 }
 
 enum Source {
@@ -472,11 +517,15 @@ impl Reader {
     pub fn read_now(&self, offset: u64, length: u32) -> Option<Bytes> {
         match &self.source {
             #[cfg(feature = "s3")]
-            Source::Remote(stream) => stream.here(offset, length),
+            Source::Remote(stream) => self.in_memory(stream, offset, length),
             #[cfg(feature = "s3")]
-            Source::Cached { known, stream } => stream
-                .here(offset, length)
-                .or_else(|| known.entry.read_now(&self.range(known.base, offset, length))),
+            Source::Cached { known, stream } => {
+                self.in_memory(stream, offset, length).or_else(|| {
+                    let bytes = known.entry.read_now(&self.range(known.base, offset, length))?;
+                    self.metrics.from_disk.add(bytes.len() as u64);
+                    Some(bytes)
+                })
+            }
             Source::Local(_) => None,
         }
     }
@@ -497,18 +546,21 @@ impl Reader {
                 Source::Remote(stream) => stream.read(offset, length).await,
                 #[cfg(feature = "s3")]
                 Source::Cached { known, stream } => {
-                    if let Some(bytes) = stream.here(offset, length) {
-                        return Ok(bytes);
-                    }
                     let entry = Arc::clone(&known.entry);
                     let range = self.range(known.base, offset, length);
                     match blocking(&self.label, move || Ok(entry.read(&range))).await? {
-                        Some(bytes) => Ok(bytes),
+                        Some(bytes) => {
+                            self.metrics.from_disk.add(bytes.len() as u64);
+                            Ok(bytes)
+                        }
                         None => stream.read(offset, length).await,
                     }
                 }
             }
         };
+        if let Some(bytes) = self.read_now(offset, length) {
+            return Ok(bytes);
+        }
         Ok(bounded(&self.label, self.timeout, read).await?)
     }
 
@@ -535,6 +587,13 @@ impl Reader {
             stream.pass().await?;
         }
         Ok(())
+    }
+
+    #[cfg(feature = "s3")]
+    fn in_memory(&self, stream: &stream::Stream, offset: u64, length: u32) -> Option<Bytes> {
+        let bytes = stream.here(offset, length)?;
+        self.metrics.from_memory.add(bytes.len() as u64);
+        Some(bytes)
     }
 
     /// A read as a range of the object, cut at the end.

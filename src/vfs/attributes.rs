@@ -134,7 +134,12 @@ impl Vfs {
         let inode = Inode::decode(number).ok_or(Error::Unknown(number))?;
         let view = |slot| self.view(number, slot);
         Ok(match inode {
-            Inode::Root | Inode::Top | Inode::Datasets | Inode::Link(_) => Bearer::Bare,
+            Inode::Root
+            | Inode::Top
+            | Inode::Status
+            | Inode::Metrics
+            | Inode::Datasets
+            | Inode::Link(_) => Bearer::Bare,
             Inode::File(slot, entry) => Bearer::File(slot, entry, view(slot)?),
             Inode::View(slot)
             | Inode::Column(slot, _)

@@ -38,6 +38,11 @@ impl Handles {
         number
     }
 
+    /// How many are open.
+    pub fn count(&self) -> usize {
+        self.open.read().unwrap_or_else(|e| e.into_inner()).len()
+    }
+
     /// The open file with that number.
     pub fn get(&self, number: u64) -> Option<Handle> {
         self.open.read().unwrap_or_else(|e| e.into_inner()).get(&number).cloned()

@@ -31,6 +31,10 @@ pub enum Inode {
     Root,
     /// `/README.md`
     Top,
+    /// `/_status.json`
+    Status,
+    /// `/_metrics.prom`
+    Metrics,
     /// `/datasets`
     Datasets,
     /// A link in `datasets/`: a number of [`super::links`].
@@ -114,6 +118,8 @@ impl Inode {
             Self::Root => ROOT,
             Self::Top => 2,
             Self::Datasets => 3,
+            Self::Status => 4,
+            Self::Metrics => 5,
             Self::Link(link) => LINK << KIND | u64::from(link),
             Self::View(slot) => pack(TOP, slot, 0, 0),
             Self::Column(slot, column) => pack(COLUMN, slot, column, 0),
@@ -142,6 +148,8 @@ impl Inode {
             (FIXED, 1) => Self::Root,
             (FIXED, 2) => Self::Top,
             (FIXED, 3) => Self::Datasets,
+            (FIXED, 4) => Self::Status,
+            (FIXED, 5) => Self::Metrics,
             (LINK, link) => Self::Link(link),
             (TOP, 0) => Self::View(slot),
             (COLUMN, 0) => Self::Column(slot, depth),
@@ -183,6 +191,8 @@ mod tests {
         prop_oneof![
             Just(Inode::Root),
             Just(Inode::Top),
+            Just(Inode::Status),
+            Just(Inode::Metrics),
             Just(Inode::Datasets),
             any::<u32>().prop_map(Inode::Link),
             slot.clone().prop_map(Inode::View),

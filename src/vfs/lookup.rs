@@ -28,6 +28,8 @@ impl Vfs {
                 let vfs = self.clone();
                 self.in_background(move || vfs.top_attr().map(Entry::Found))
             }
+            b"_status.json" => Answer::Now(Ok(Entry::Found(self.live(Inode::Status)))),
+            b"_metrics.prom" => Answer::Now(Ok(Entry::Found(self.live(Inode::Metrics)))),
             _ => Answer::Now(Ok(Entry::Absent(FOREVER))),
         }
     }

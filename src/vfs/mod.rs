@@ -21,6 +21,7 @@
 //! | [`paths`] | inode numbers as paths, for the log |
 //! | [`siblings`], [`order`] | files fetched before anyone asks |
 //! | [`handles`], [`files`] | open files; those that were opened lately |
+//! | [`live`] | what the mount says of itself |
 //! | [`walk`] | paths, trees and bytes, for commands that need no kernel |
 
 mod asking;
@@ -34,6 +35,7 @@ mod hugging_face;
 pub mod inode;
 pub mod links;
 pub mod listing;
+mod live;
 mod lookup;
 mod opening;
 mod order;
@@ -177,6 +179,8 @@ pub struct Opened {
     pub handle: u64,
     /// Whether what the kernel cached of an earlier open is still right.
     pub keep: bool,
+    /// Whether every read is asked for, whatever length the file is said to have.
+    pub is_live: bool,
     /// A file of this machine with the same bytes, which the kernel may read by itself.
     pub whole: Option<Arc<File>>,
 }
@@ -299,6 +303,7 @@ impl Vfs {
                 let vfs = self.clone();
                 self.in_background(move || vfs.top_attr())
             }
+            Inode::Status | Inode::Metrics => Answer::Now(Ok(self.live(inode))),
             Inode::View(slot)
             | Inode::Column(slot, _)
             | Inode::Dir(slot, ..)
@@ -400,6 +405,9 @@ impl Vfs {
     pub fn open(self: &Arc<Self>, number: u64) -> Answer<Opened> {
         match Inode::decode(number) {
             Some(Inode::Top) => self.open_top(),
+            Some(inode @ (Inode::Status | Inode::Metrics)) => {
+                Answer::Now(Ok(self.open_live(inode)))
+            }
             Some(Inode::Page(slot, page)) => self.open_page(number, slot, page),
             Some(Inode::File(slot, entry)) => self.open_file(number, slot, entry),
             Some(Inode::Table(slot, table)) => self.open_table(number, slot, table),

@@ -22,7 +22,7 @@ use crate::store::Reader;
 impl Vfs {
     /// An open file or directory, of which the kernel may keep everything.
     pub(super) fn opened(&self, handle: Handle) -> Opened {
-        Opened { handle: self.handles.insert(handle), keep: true, whole: None }
+        Opened { handle: self.handles.insert(handle), keep: true, is_live: false, whole: None }
     }
 
     /// Opens `README.md` at the top.

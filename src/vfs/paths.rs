@@ -19,6 +19,8 @@ impl Vfs {
         match inode {
             Inode::Root => Some("/".into()),
             Inode::Top => Some("README.md".into()),
+            Inode::Status => Some("_status.json".into()),
+            Inode::Metrics => Some("_metrics.prom".into()),
             Inode::Datasets => Some("datasets".into()),
             Inode::Link(link) => Some(format!("datasets/{}", shown(&self.links.name(link)?))),
             Inode::View(slot) => below(slot, ""),

@@ -248,7 +248,8 @@ impl Cached {
         if !self.room.has_room() {
             return;
         }
-        let permits = u32::try_from(bytes.len().min(WAITING)).unwrap_or(u32::MAX);
+        // An empty object waits too.
+        let permits = u32::try_from(bytes.len().clamp(1, WAITING)).unwrap_or(u32::MAX);
         let Ok(permit) = Arc::clone(&self.waiting).acquire_many_owned(permits).await else {
             return;
         };

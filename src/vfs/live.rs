@@ -1,0 +1,54 @@
+//! What a mount says of itself, as it is when somebody opens it: `_status.json` and `_metrics.prom` at its top.
+//!
+//! As in `/proc`, such a file is said to be empty and read to its end; both are found by name and not listed.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::handles::Handle;
+use super::inode::Inode;
+use super::{Attr, FileKind, Opened, Vfs};
+use crate::store::metrics::Snapshot;
+
+/// What `_status.json` holds.
+#[derive(Debug, Serialize)]
+struct Status {
+    version: &'static str,
+    pid: u32,
+    /// Seconds since the mount.
+    uptime: u64,
+    /// Files and directories that are open now.
+    open: usize,
+    store: Snapshot,
+}
+
+impl Vfs {
+    /// The attributes of such a file.
+    pub(super) fn live(&self, inode: Inode) -> Attr {
+        let (size, mtime) = (0, self.born);
+        Attr { inode, kind: FileKind::File, size, mtime, ttl: super::SHORT }
+    }
+
+    /// Opens such a file.
+    pub(super) fn open_live(&self, inode: Inode) -> Opened {
+        let text = match inode {
+            Inode::Metrics => self.stores.prometheus(),
+            _ => self.status(),
+        };
+        let text = Handle::Text(Bytes::from(text));
+        Opened { keep: false, is_live: true, ..self.opened(text) }
+    }
+
+    fn status(&self) -> String {
+        let status = Status {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            uptime: SystemTime::now().duration_since(self.born).map_or(0, |time| time.as_secs()),
+            open: self.handles.count(),
+            store: self.stores.metrics(),
+        };
+        serde_json::to_string_pretty(&status).unwrap_or_default() + "\n"
+    }
+}
