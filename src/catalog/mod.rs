@@ -295,4 +295,23 @@ impl Catalog {
             rows::Found::NoRow => Err(Error::RowGone { row: row.key(), of: of.to_string() })?,
         })
     }
+
+    /// The objects that some rows name in one File column, in one transaction; `None` for those that name none or are
+    /// gone.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Stale`] where the version is gone.
+    pub fn objects(
+        &self,
+        of: &VersionInfo,
+        column: &FileColumn,
+        rows: &[RowId],
+    ) -> Result<Vec<Option<Object>>> {
+        let object = |table: &rows::Table<'_>, row: &RowId| match table.object(column, *row)? {
+            rows::Found::Object(object) => Ok(Some(object)),
+            rows::Found::Nothing | rows::Found::NoRow => Ok(None),
+        };
+        let all = |table: &rows::Table<'_>| rows.iter().map(|row| object(table, row)).collect();
+        Ok(rows::read(&self.pool, of, all)?)
+    }
 }

@@ -548,6 +548,9 @@ impl Reader {
                 Source::Cached { known, stream } => {
                     let entry = Arc::clone(&known.entry);
                     let range = self.range(known.base, offset, length);
+                    if entry.lacks_now(&entry.aligned(&range)) {
+                        return stream.read(offset, length).await;
+                    }
                     match blocking(&self.label, move || Ok(entry.read(&range))).await? {
                         Some(bytes) => {
                             self.metrics.from_disk.add(bytes.len() as u64);

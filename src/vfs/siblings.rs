@@ -98,14 +98,10 @@ impl Vfs {
         entries.retain(|entry| !self.files.has(number(*entry)));
         for entries in entries.chunks(ROWS) {
             let (vfs, place, entries) = (self.clone(), place.clone(), entries.to_vec());
-            let find = move || {
-                let object = |entry: &u32| vfs.object(number(*entry), &place, *entry).ok();
-                Ok(entries.iter().map(|entry| (*entry, object(entry))).collect::<Vec<_>>())
-            };
+            let find = move || vfs.objects(&place, &entries);
             let Ok(found) = blocking(self.timeout, find).await else { return };
             for (entry, object) in found {
                 let Ok(right) = self.siblings.rights.clone().acquire_owned().await else { return };
-                let Some(object) = object else { continue };
                 let (vfs, number) = (self.clone(), number(entry));
                 tokio::spawn(async move {
                     vfs.fetch_one(number, &object).await;

@@ -89,28 +89,37 @@ impl Entry {
     /// The disk is full, or the folder cannot be written.
     pub fn open(folder: &Path, key: Key, size: u64) -> io::Result<Option<Self>> {
         for attempt in 0..3 {
-            match open(folder, key, size) {
-                Ok(Some((data, map))) => {
-                    // For whoever makes room: this one was wanted lately.
-                    let _ = map.file().set_modified(SystemTime::now());
-                    let (folder, data) = (folder.to_owned(), Arc::new(data));
-                    let (verified, users, flights) = Default::default();
-                    let entry = Self { folder, size, data, map, verified, users, flights };
-                    return Ok(Some(entry));
-                }
-                Ok(None) => {}
-                // Nothing is there yet, most often; else a part of it is.
+            let files = match open(folder, key, size) {
+                // Nothing is there, most often; else a part of it is.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     if attempt > 0 {
                         remove(folder)?;
                     }
+                    make(folder, key, size)?
                 }
-                Err(error) if is_foreign(&error) => remove(folder)?,
-                Err(error) => return Err(error),
+                Err(error) if is_foreign(&error) => {
+                    remove(folder)?;
+                    None
+                }
+                found => found?,
+            };
+            if let Some((data, map)) = files {
+                let (folder, data) = (folder.to_owned(), Arc::new(data));
+                let (verified, users, flights) = Default::default();
+                return Ok(Some(Self { folder, size, data, map, verified, users, flights }));
             }
-            make(folder, key, size)?;
         }
         Ok(None)
+    }
+
+    /// Notes that the object is wanted, for whoever makes room.
+    pub fn touch(&self) {
+        let _ = self.map.file().set_modified(SystemTime::now());
+    }
+
+    /// Whether none of these blocks is here. `false` where that cannot be told without a wait.
+    pub fn lacks_now(&self, aligned: &Range<u64>) -> bool {
+        self.map.lacks_now(&numbers(aligned))
     }
 
     /// Keeps the files from being removed. `None` where they were, or are being, removed: the entry is to be
@@ -342,32 +351,30 @@ fn rewritable(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path)
 }
 
-/// New files under another name, then under their own: nobody sees half of them.
-fn make(folder: &Path, key: Key, size: u64) -> io::Result<()> {
-    static DRAFTS: AtomicU64 = AtomicU64::new(0);
-    let shelf = folder.parent().unwrap_or(folder);
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(shelf)?;
-    let draft = DRAFTS.fetch_add(1, Ordering::Relaxed);
-    let draft = shelf.join(format!(".draft-{}-{draft}", std::process::id()));
-    let _ = fs::remove_dir_all(&draft);
-    fs::DirBuilder::new().mode(0o700).create(&draft)?;
-    let fill = || {
-        let (header, length) = map::header(key, size);
-        let map = File::create_new(draft.join(MAP))?;
-        map.write_all_at(&header, 0)?;
-        map.set_len(length)?;
-        File::create_new(draft.join(DATA))?.set_len(size)?;
-        match fs::rename(&draft, folder) {
-            // Another was first.
-            Err(_) if folder.exists() => fs::remove_dir_all(&draft),
-            other => other,
+/// New files, the map last. `None` where another is making them, or left some of them.
+///
+/// Whoever sees half of them takes them for foreign and begins anew: what is written to files that were removed is
+/// lost, and nothing else.
+fn make(folder: &Path, key: Key, size: u64) -> io::Result<Option<(File, Map)>> {
+    let mut builder = fs::DirBuilder::new();
+    builder.mode(0o700);
+    match builder.create(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            builder.recursive(true).create(folder.parent().unwrap_or(folder))?;
+            builder.recursive(false).create(folder)?;
         }
-    };
-    let made = fill();
-    if made.is_err() {
-        let _ = fs::remove_dir_all(&draft);
+        made => made?,
     }
-    made
+    let create =
+        |name| OpenOptions::new().read(true).write(true).create_new(true).open(folder.join(name));
+    let data = create(DATA)?;
+    data.set_len(size)?;
+    let (header, length) = map::header(key, size);
+    let map = create(MAP)?;
+    map.write_all_at(&header, 0)?;
+    map.set_len(length)?;
+    Ok(Map::of(map, key, size)?.map(|map| (data, map)))
 }
 
 /// Takes an object's files away: by their folder's name first, so that nobody opens half of them.

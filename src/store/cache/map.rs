@@ -16,6 +16,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::Key;
+use super::nowait;
 
 /// Bytes of a block: what is fetched for a read of one byte.
 pub const BLOCK: u64 = 64 << 10;
@@ -94,6 +95,14 @@ impl Map {
         self.file.read_exact_at(&mut bytes, place(range.start))?;
         let (entries, _) = bytes.as_chunks::<ENTRY>();
         Ok(entries.iter().map(read).collect())
+    }
+
+    /// Whether nothing is known of some blocks; `false` where that cannot be told without a wait.
+    pub fn lacks_now(&self, range: &Range<u64>) -> bool {
+        let count = range.end.min(self.blocks).saturating_sub(range.start);
+        let mut bytes = vec![0xff; usize::try_from(count).unwrap_or(0) * ENTRY];
+        nowait::read_at(&self.file, &mut bytes, place(range.start)) == Some(bytes.len())
+            && bytes.iter().all(|byte| *byte == 0)
     }
 
     /// Notes blocks from `first` on.

@@ -110,6 +110,7 @@ impl Cache {
             if hold.is_none() {
                 self.entries().remove(&key);
             }
+            entry.touch();
             Some((entry, hold?))
         })
     }
@@ -268,6 +269,9 @@ impl Cached {
     }
 
     async fn runs(&self, aligned: &Range<u64>) -> Result<Vec<Run>, Error> {
+        if self.entry.lacks_now(aligned) {
+            return Ok(vec![Run { range: aligned.clone(), is_here: false }]);
+        }
         let (entry, aligned) = (Arc::clone(&self.entry), aligned.clone());
         self.blocking(move || entry.runs(&aligned)).await
     }

@@ -1,0 +1,50 @@
+"""A dataset whose files an nginx server has, and what was asked of that server."""
+
+import contextlib
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import datachain_runs
+import servers
+
+
+@dataclass
+class Store:
+    folder: Path
+    bucket: Path
+    url: str
+    files: dict
+
+    @contextlib.contextmanager
+    def mounted(self, dcfs, point, *options):
+        """A mount of the catalog; the version's directory."""
+        with dcfs.mount(self.folder, point, "--anon", "--endpoint-url", self.url, *options) as mount:
+            yield mount.datasets / "static@1.0.0"
+
+    def access(self):
+        """The flags with which a command without a mount reaches the store."""
+        return ["--catalog", self.folder, "--anon", "--endpoint-url", self.url]
+
+    def asked(self):
+        """The names that were asked for, in order."""
+        log = (self.folder / "access.log").read_text()
+        return [match[1] for match in re.finditer(r'"GET /b/(\S+) HTTP', log)]
+
+
+@contextlib.contextmanager
+def served(folder, files):
+    """Files by name as objects of bucket `b`, saved as dataset `static`."""
+    if not shutil.which("nginx"):
+        pytest.skip("no nginx (apt install nginx-light)")
+    bucket = folder / "root" / "b"
+    bucket.mkdir(parents=True)
+    for name, data in files.items():
+        (bucket / name).parent.mkdir(parents=True, exist_ok=True)
+        (bucket / name).write_bytes(data)
+    datachain_runs.run("static", folder, str(bucket))
+    with servers.nginx(folder, folder / "root") as url:
+        yield Store(folder, bucket, url, files)
