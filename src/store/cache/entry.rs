@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, RenameFlags};
 use roaring::RoaringBitmap;
 
 use super::Key;
@@ -88,15 +90,14 @@ impl Entry {
     /// # Errors
     /// The disk is full, or the folder cannot be written.
     pub fn open(folder: &Path, key: Key, size: u64) -> io::Result<Option<Self>> {
-        for attempt in 0..3 {
+        for _ in 0..3 {
             let files = match open(folder, key, size) {
-                // Nothing is there, most often; else a part of it is.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    if attempt > 0 {
-                        remove(folder)?;
-                    }
-                    make(folder, key, size)?
-                }
+                // Nothing is there, most often; else a part of it, or another is at it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => make(folder, key, size)
+                    .or_else(|error| match is_foreign(&error) {
+                        true => remove(folder).map(|()| None),
+                        false => Err(error),
+                    })?,
                 Err(error) if is_foreign(&error) => {
                     remove(folder)?;
                     None
@@ -351,30 +352,50 @@ fn rewritable(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path)
 }
 
-/// New files, the map last. `None` where another is making them, or left some of them.
-///
-/// Whoever sees half of them takes them for foreign and begins anew: what is written to files that were removed is
-/// lost, and nothing else.
+/// New files. The map comes last and whole: who has it has all, and of many who make them one wins. `None` where
+/// that was another, and where what is there is not of this object, and away now.
 fn make(folder: &Path, key: Key, size: u64) -> io::Result<Option<(File, Map)>> {
+    static DRAFTS: AtomicU64 = AtomicU64::new(0);
     let mut builder = fs::DirBuilder::new();
     builder.mode(0o700);
     match builder.create(folder) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            builder.recursive(true).create(folder.parent().unwrap_or(folder))?;
-            builder.recursive(false).create(folder)?;
+            builder.recursive(true).create(folder)?;
         }
-        made => made?,
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
     }
-    let create =
-        |name| OpenOptions::new().read(true).write(true).create_new(true).open(folder.join(name));
-    let data = create(DATA)?;
-    data.set_len(size)?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    let data = options.clone().create(true).open(folder.join(DATA))?;
+    match data.metadata()? {
+        meta if meta.is_file() && meta.len() == size => {}
+        meta if meta.is_file() && meta.len() == 0 => data.set_len(size)?,
+        _ => {
+            remove(folder)?;
+            return Ok(None);
+        }
+    }
+    let draft = DRAFTS.fetch_add(1, Ordering::Relaxed);
+    let draft = folder.join(format!(".map-{}-{draft}", std::process::id()));
     let (header, length) = map::header(key, size);
-    let map = create(MAP)?;
+    let map = options.create_new(true).open(&draft)?;
     map.write_all_at(&header, 0)?;
     map.set_len(length)?;
-    Ok(Map::of(map, key, size)?.map(|map| (data, map)))
+    match nix::fcntl::renameat2(
+        AT_FDCWD,
+        &draft,
+        AT_FDCWD,
+        &folder.join(MAP),
+        RenameFlags::RENAME_NOREPLACE,
+    ) {
+        Ok(()) => Ok(Map::of(map, key, size)?.map(|map| (data, map))),
+        Err(Errno::EEXIST) => {
+            fs::remove_file(&draft)?;
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Takes an object's files away: by their folder's name first, so that nobody opens half of them.

@@ -124,20 +124,20 @@ pub fn kept(root: &Path) -> Vec<Kept> {
         let folder = folder.path();
         let is_leftover =
             folder.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        match is_leftover {
-            true => clean(&folder),
-            false => kept.extend(look(folder)),
+        match look(&folder) {
+            Some(one) if !is_leftover => kept.push(one),
+            _ => clean(&folder),
         }
     }
     kept
 }
 
-fn look(folder: PathBuf) -> Option<Kept> {
+fn look(folder: &Path) -> Option<Kept> {
     let map = fs::metadata(folder.join("map")).ok()?;
     let data = fs::metadata(folder.join("data")).ok()?;
     // Blocks of 512 bytes, whatever the file system has.
     let bytes = (map.blocks() + data.blocks()) * 512;
-    Some(Kept { opened: map.modified().ok()?, bytes, folder })
+    Some(Kept { opened: map.modified().ok()?, bytes, folder: folder.to_owned() })
 }
 
 fn clean(leftover: &Path) {
