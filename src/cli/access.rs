@@ -57,7 +57,7 @@ pub struct AccessArgs {
     /// listing, or all that a directory shows [default: siblings]
     #[arg(long, value_name = "WHICH")]
     pub prefetch: Option<Prefetch>,
-    /// Do not sign requests: for public buckets
+    /// Use no credentials of any store: for public buckets
     #[arg(long)]
     pub anon: bool,
     /// Address of an S3-compatible server, e.g. http://localhost:9000

@@ -20,7 +20,7 @@
 
 pub mod access;
 pub mod asking;
-#[cfg(feature = "s3")]
+#[cfg(feature = "remote")]
 pub mod cache;
 pub mod cat;
 pub mod copy;
@@ -62,7 +62,7 @@ use output::Output;
 /// Versioned, typed datasets over object storage, as plain directories
 ///
 /// Mounts the catalog that DataChain writes (.datachain/db): every saved version of every dataset is a
-/// directory of its rows' files, fetched from S3 or disk when somebody reads them.
+/// directory of its rows' files, fetched from the cloud or disk when somebody reads them.
 #[derive(Debug, Parser)]
 #[command(name = "dcfs", version, after_help = EXAMPLES)]
 struct Dcfs {
@@ -95,7 +95,7 @@ enum Command {
     Warm(warm::Warm),
     Plan(plan::Plan),
     Verify(verify::Verify),
-    #[cfg(feature = "s3")]
+    #[cfg(feature = "remote")]
     Cache(cache::Cache),
     Doctor(doctor::Doctor),
     Completions(Completions),
@@ -160,7 +160,7 @@ impl Command {
             Self::Warm(command) => command.run(out),
             Self::Plan(command) => command.run(out),
             Self::Verify(command) => command.run(out),
-            #[cfg(feature = "s3")]
+            #[cfg(feature = "remote")]
             Self::Cache(command) => command.run(out),
             Self::Doctor(command) => command.run(out),
             Self::Completions(Completions { shell }) => {

@@ -54,6 +54,9 @@ struct File<'a> {
     listed: bool,
     /// Relative to the version's directory.
     directory: Option<String>,
+    /// By what its rows may be told from objects that take their place, strongest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pin: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -117,7 +120,20 @@ fn items(type_text: &str) -> Option<&str> {
 fn file_of<'a>(file: &'a FileColumn, schema: &Schema) -> File<'a> {
     let mut listed = directories(schema).into_iter();
     let directory = listed.find(|(other, _)| *other == file).map(|(_, directory)| directory);
-    File { column: &file.name, listed: file.is_listed(), directory, reason: unlisted(file) }
+    let (listed, reason) = (file.is_listed(), unlisted(file));
+    File { column: &file.name, listed, directory, pin: pin(file), reason }
+}
+
+/// What the version saved that can pin an object: the values of `user.dcfs.pin` that its files may have.
+fn pin(file: &FileColumn) -> Vec<&'static str> {
+    if !file.is_listed() {
+        return Vec::new();
+    }
+    let parts =
+        [("version", &file.version), ("etag", &file.etag), ("size and time", &file.last_modified)];
+    let saved = parts.iter().filter(|(_, part)| part.is_some()).map(|(name, _)| *name);
+    let saved: Vec<_> = saved.collect();
+    if saved.is_empty() { vec!["size only"] } else { saved }
 }
 
 /// Why a File column shows no files.
@@ -150,6 +166,23 @@ mod tests {
         for (text, want) in cases {
             assert_eq!(items(text), want, "{text}");
         }
+    }
+
+    #[test]
+    fn says_by_what_files_are_pinned() {
+        let some = |name: &str| Some(name.to_owned());
+        let bare = FileColumn {
+            source: some("s"),
+            path: some("p"),
+            size: some("z"),
+            ..FileColumn::default()
+        };
+        assert_eq!(pin(&bare), ["size only"]);
+        let timed = FileColumn { last_modified: some("m"), ..bare.clone() };
+        assert_eq!(pin(&timed), ["size and time"]);
+        let all = FileColumn { version: some("v"), etag: some("e"), ..timed };
+        assert_eq!(pin(&all), ["version", "etag", "size and time"]);
+        assert!(pin(&FileColumn { size: None, ..bare }).is_empty());
     }
 
     #[test]

@@ -12,7 +12,7 @@ const LONGEST: usize = 600;
 /// Why an object cannot be read. `place` is `source/path`, safe to print.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A store of a later issue, or of nobody.
+    /// A store that dcfs knows nothing of, or was built without.
     #[error("dcfs does not read `{scheme}` yet, which `{place}` asks for")]
     Scheme { place: String, scheme: String },
     /// The source or the path cannot be asked for exactly as recorded.
@@ -73,7 +73,7 @@ pub enum Error {
     /// Any other failure of the store, the network or the disk.
     #[error("`{place}` could not be read: {cause}")]
     Failed { place: String, cause: String },
-    /// A flag or an `AWS_*` variable.
+    /// A flag or a variable of the environment.
     #[error("{0}")]
     Setting(String),
 }
@@ -101,9 +101,19 @@ impl From<Error> for crate::error::Error {
     }
 }
 
-/// `source/path` of `object` for a message.
+/// `source/path` of `object` for a message: of a URL, without a login and without a query, which may hold
+/// a signature.
 pub fn place(object: &Object) -> String {
-    show(&object.to_string())
+    let text = object.to_string();
+    match text.split_once("://") {
+        Some((scheme @ ("http" | "https"), rest)) => {
+            let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+            let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+            let (path, more) = path.split_once('?').map_or((path, ""), |(path, _)| (path, "?..."));
+            show(&format!("{scheme}://{host}/{path}{more}"))
+        }
+        _ => show(&text),
+    }
 }
 
 /// `text` on one line, without control or invisible characters, cut at [`LONGEST`].
@@ -130,6 +140,21 @@ pub fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_is_shown_without_its_secrets() {
+        let cases = [
+            ("https://h", "a/b", "https://h/a/b"),
+            ("https://u:secret@h:1", "a", "https://h:1/a"),
+            ("https://h", "a?X-Amz-Signature=secret", "https://h/a?..."),
+            ("https://secret@h/x", "?secret", "https://h/x/?..."),
+            ("s3://b", "a?b@c", "s3://b/a?b@c"),
+        ];
+        for (source, path, shown) in cases {
+            let object = Object { source: source.into(), path: path.into(), ..Object::default() };
+            assert_eq!(place(&object), shown);
+        }
+    }
 
     #[test]
     fn names_of_strangers_are_shown_on_one_line() {

@@ -11,67 +11,98 @@
 //! | `memory` | how much is held in memory, for all files |
 //! | `guard` | which files are never served |
 //! | `local` | files of this machine |
-//! | `s3` | requests to S3 and its kin |
-//! | `raced`, [`metrics`] | slow requests asked twice; what was done, counted |
-//! | `stream` | one open remote object: windows, look-ahead, one fetch per byte |
+//! | `remote` | what every answer of a store is held to, and how a store is asked |
+//! | `cloud` | what `object_store` speaks: its clients, its failures |
+//! | `s3`, `gcs`, `azure` | the settings of each cloud |
+//! | `web` | `http(s)://` and the Hugging Face hub |
+//! | `net`, `refusal` | waits, trust and proxies; what a server says in place of an object |
+//! | `raced`, [`metrics`], `prometheus` | slow requests asked twice; what was done, counted |
+//! | `stream` | one open remote object: pieces, look-ahead, one fetch per byte |
 //! | [`cache`] | objects on disk |
+//! | `reader` | one open object, wherever its bytes are |
+//! | `whole` | what is done with an object as a whole: its cost, fetching it, comparing it |
 //!
-//! A new store is one more [`place::Place`] and one more `Ranges`; the cache is a `Ranges` over another.
+//! A new store is one more [`place::Place`] and one more `Requests`; the cache is a `Ranges` over another.
 
-#[cfg(feature = "s3")]
+#[cfg(feature = "azure")]
+mod azure;
+#[cfg(feature = "remote")]
 mod cache;
+#[cfg(feature = "cloud")]
+mod cloud;
 mod error;
-#[cfg(all(test, feature = "s3"))]
+#[cfg(all(test, feature = "remote"))]
 mod fake;
+#[cfg(feature = "gcs")]
+mod gcs;
 mod guard;
-#[cfg(feature = "s3")]
+#[cfg(feature = "cloud")]
 mod key;
 mod local;
-#[cfg(feature = "s3")]
+#[cfg(feature = "remote")]
 mod memory;
 pub mod metrics;
 mod mtime;
-#[cfg_attr(not(feature = "s3"), allow(dead_code, reason = "local files need a part of it"))]
+#[cfg(feature = "remote")]
+mod net;
+#[cfg_attr(not(feature = "remote"), allow(dead_code, reason = "local files need a part of it"))]
 mod pin;
+#[cfg_attr(
+    not(all(feature = "s3", feature = "gcs", feature = "azure", feature = "http")),
+    allow(dead_code, reason = "a store that is left out is still told from a wrong place")
+)]
 mod place;
 mod prometheus;
-#[cfg(feature = "s3")]
+#[cfg(feature = "remote")]
 mod raced;
+mod reader;
+#[cfg(feature = "remote")]
+mod refusal;
+#[cfg(feature = "remote")]
+mod remote;
 #[cfg(feature = "s3")]
 mod s3;
-#[cfg(feature = "s3")]
+#[cfg(feature = "remote")]
 mod stream;
-#[cfg(feature = "s3")]
+mod wanted;
+#[cfg(feature = "http")]
+mod web;
+mod whole;
+#[cfg(feature = "remote")]
 mod window;
 
-#[cfg(feature = "s3")]
+#[cfg(feature = "remote")]
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
-#[cfg(feature = "s3")]
+#[cfg(feature = "remote")]
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-
-#[cfg(feature = "s3")]
+#[cfg(feature = "remote")]
 pub use cache::upkeep;
 pub use error::Error;
+pub use reader::{Known, Reader};
+pub use whole::Cost;
 
 use crate::object::Object;
 use guard::Guard;
 use metrics::Metrics;
+#[cfg(feature = "remote")]
 use pin::Recorded;
 use place::Place;
+#[cfg(feature = "remote")]
+use reader::Kept;
+use reader::Source;
+#[cfg(feature = "remote")]
+use remote::Requests;
+use wanted::Wanted;
 
 /// Objects up to this size are compared with their checksums as they are opened.
-#[cfg(feature = "s3")]
+#[cfg(feature = "remote")]
 const CHECKED_AT_OPEN: u64 = 2 << 20;
-
-/// Bytes of a first read: fewer than any object that is fetched whole.
-const BEGINNING: u32 = 4096;
 
 /// What callers get has a kind; inside, errors are [`Error`].
 type Result<T, E = crate::error::Error> = std::result::Result<T, E>;
@@ -82,7 +113,7 @@ pub struct Config {
     /// For S3-compatible servers; `None` means `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, else AWS.
     pub endpoint_url: Option<String>,
     pub region: Option<String>,
-    /// Do not sign requests.
+    /// Use no credentials of any store.
     pub anon: bool,
     /// No request waits longer, retries included.
     pub timeout: Duration,
@@ -93,6 +124,22 @@ pub struct Config {
     pub cache: CacheConfig,
     /// Bytes of objects that are held in memory, at most.
     pub memory: u64,
+}
+
+#[cfg(all(test, any(feature = "gcs", feature = "azure")))]
+impl Config {
+    /// Nothing but a bound.
+    fn of(timeout: Duration) -> Self {
+        let (cache, forbidden) = (CacheConfig::none(), Vec::new());
+        let memory = 64 << 20;
+        Self { endpoint_url: None, region: None, anon: false, timeout, forbidden, cache, memory }
+    }
+}
+
+/// How far the row of `object` tells it from another one that takes its place: `version`, `etag`,
+/// `weak etag`, `size and time` or `size only`. `None` where nothing can be read.
+pub fn held_by(object: &Object) -> Option<&'static str> {
+    pin::Held::of(object).map(pin::Held::text)
 }
 
 /// Where objects are kept on disk, and how much of them.
@@ -119,28 +166,50 @@ pub struct Stores {
     guard: Arc<Guard>,
     #[cfg(feature = "s3")]
     s3: s3::S3,
-    #[cfg(feature = "s3")]
+    #[cfg(feature = "gcs")]
+    gcs: gcs::Gcs,
+    #[cfg(feature = "azure")]
+    azure: azure::Azure,
+    #[cfg(feature = "http")]
+    web: Arc<web::Web>,
+    #[cfg(feature = "remote")]
     cache: Arc<cache::Cache>,
-    #[cfg(feature = "s3")]
+    #[cfg(feature = "remote")]
     memory: Arc<memory::Memory>,
-    #[cfg(feature = "s3")]
+    #[cfg(feature = "remote")]
     usual: Mutex<HashMap<String, Arc<raced::Usual>>>,
     metrics: Arc<Metrics>,
 }
 
 impl Stores {
     /// Asks nothing of a network. Wrong settings are told by [`Stores::check`], or at first use.
+    #[cfg(feature = "remote")]
     pub fn new(config: Config) -> Self {
+        Self::with_environment(config, net::environment())
+    }
+
+    #[cfg(not(feature = "remote"))]
+    pub fn new(config: Config) -> Self {
+        let guard = Arc::new(Guard::new(&config.forbidden));
+        Self { timeout: config.timeout, guard, metrics: Arc::default() }
+    }
+
+    /// As [`Stores::new`], with other variables than this process's: names and values.
+    #[cfg(feature = "remote")]
+    pub fn with_environment(config: Config, environment: Vec<(String, String)>) -> Self {
         Self {
             timeout: config.timeout,
             guard: Arc::new(Guard::new(&config.forbidden)),
             #[cfg(feature = "s3")]
-            s3: s3::S3::new(&config),
-            #[cfg(feature = "s3")]
+            s3: s3::S3::new(&config, &environment),
+            #[cfg(feature = "gcs")]
+            gcs: gcs::Gcs::new(&config, &environment),
+            #[cfg(feature = "azure")]
+            azure: azure::Azure::new(&config, &environment),
+            #[cfg(feature = "http")]
+            web: Arc::new(web::Web::new(&config, &environment)),
             cache: Arc::new(cache::Cache::new(&config.cache)),
-            #[cfg(feature = "s3")]
             memory: Arc::new(memory::Memory::new(config.memory)),
-            #[cfg(feature = "s3")]
             usual: Mutex::default(),
             metrics: Arc::default(),
         }
@@ -149,7 +218,8 @@ impl Stores {
     /// Whether the flags and the environment make sense: for a door to ask before it mounts.
     ///
     /// # Errors
-    /// `Invalid`, naming the setting that is wrong.
+    /// `Invalid`, naming the setting that is wrong. The other clouds' are told at first use: what somebody
+    /// left in a home directory must not stop a mount that does not need it.
     pub fn check(&self) -> Result<()> {
         #[cfg(feature = "s3")]
         self.s3.check()?;
@@ -168,81 +238,9 @@ impl Stores {
         let size = wanted.size;
         let source = match Place::of(&wanted.object)? {
             Place::File(path) => self.local(wanted, path).await?,
-            Place::S3 { bucket, key } => self.remote(wanted, bucket, &key).await?,
+            place => self.remote(wanted, place).await?,
         };
-        self.metrics.opened.add(1);
-        let (timeout, metrics) = (self.timeout, Arc::clone(&self.metrics));
-        Ok(Reader { label: label.into(), size, timeout, source, metrics })
-    }
-
-    /// What reading an object takes. Asks nothing of a network.
-    ///
-    /// # Errors
-    /// What cannot be asked for, whatever the store says.
-    pub async fn cost(&self, object: &Object) -> Result<Cost> {
-        let wanted = Wanted::of(object)?;
-        match Place::of(&wanted.object)? {
-            Place::File(_) => Ok(Cost::Local),
-            #[cfg(feature = "s3")]
-            Place::S3 { bucket, .. } => {
-                let bucket = self.s3.bucket(bucket);
-                let Some((key, size)) =
-                    cache::Key::of(bucket.server(), &wanted.object).zip(wanted.object.size)
-                else {
-                    return Ok(Cost::missing(0, wanted.size));
-                };
-                let cache = Arc::clone(&self.cache);
-                let look = move || Ok(cache.kept(key, size));
-                let kept = blocking(&wanted.place, look).await?;
-                // Of a member of an archive nobody knows which part is there.
-                Ok(Cost::missing(kept.min(wanted.size), wanted.size))
-            }
-            #[cfg(not(feature = "s3"))]
-            Place::S3 { .. } => Err(Error::Scheme { place: wanted.place, scheme: "s3://".into() })?,
-        }
-    }
-
-    /// Fetches what the cache lacks of an object, and tells what that took.
-    ///
-    /// # Errors
-    /// As [`Stores::open`] and [`Reader::read`].
-    pub async fn warm(&self, object: &Object) -> Result<Cost> {
-        let cost = self.cost(object).await?;
-        let reader = self.open(object).await?;
-        match cost {
-            Cost::Local => {}
-            _ if reader.known().is_none() => {
-                return Ok(Cost::Remote { cached: 0, missing: 0, requests: 1 });
-            }
-            _ => reader.fill().await?,
-        }
-        Ok(cost)
-    }
-
-    /// Whether an object is the one recorded: asks its store for a byte of it, past the cache.
-    ///
-    /// # Errors
-    /// `Stale` where it is not; else as [`Reader::read`].
-    pub async fn compare(&self, object: &Object) -> Result<()> {
-        let wanted = Wanted::of(object)?;
-        match Place::of(&wanted.object)? {
-            Place::File(path) => self.local(wanted, path).await.map(|_| ())?,
-            #[cfg(feature = "s3")]
-            Place::S3 { bucket, key } => {
-                let byte = 0..wanted.recorded.size.min(1);
-                let object = self.object(wanted, bucket, &key)?;
-                object.get(byte).await?;
-            }
-            #[cfg(not(feature = "s3"))]
-            Place::S3 { .. } => Err(Error::Scheme { place: wanted.place, scheme: "s3://".into() })?,
-        }
-        Ok(())
-    }
-
-    /// Waits until everything that was fetched is on disk.
-    pub async fn settled(&self) {
-        #[cfg(feature = "s3")]
-        self.cache.settled().await;
+        Ok(self.reader(label.into(), size, source))
     }
 
     async fn local(&self, wanted: Wanted, path: PathBuf) -> Result<Source, Error> {
@@ -256,13 +254,13 @@ impl Stores {
         Ok(Source::Local(Arc::new(file)))
     }
 
-    #[cfg(feature = "s3")]
-    async fn remote(&self, wanted: Wanted, bucket: String, key: &[u8]) -> Result<Source, Error> {
-        let server = self.s3.bucket(bucket.clone());
-        let held = self.entry(server.server(), &wanted.object).await?;
+    #[cfg(feature = "remote")]
+    async fn remote(&self, wanted: Wanted, address: Place) -> Result<Source, Error> {
+        let store = self.requests(address, wanted.place.clone())?;
+        let held = self.entry(store.server(), &wanted.object).await?;
         let (base, size, whole) = (wanted.base, wanted.size, wanted.recorded.size);
-        let label = wanted.place.clone().into();
-        let object = self.object(wanted, bucket, key)?;
+        let label = wanted.place.into();
+        let object = self.object(store, wanted.recorded);
         let Some((entry, hold)) = held else {
             let memory = Arc::clone(&self.memory);
             return Ok(Source::Remote(stream::Stream::new(object, base, size, memory)));
@@ -271,48 +269,18 @@ impl Stores {
         Ok(self.cached(known, hold))
     }
 
-    /// An object of a bucket, whole and past the cache.
-    #[cfg(feature = "s3")]
-    fn object(
-        &self,
-        wanted: Wanted,
-        bucket: String,
-        key: &[u8],
-    ) -> Result<Arc<dyn stream::Ranges>, Error> {
-        let Wanted { place, recorded, .. } = wanted;
-        match key::exact(key) {
-            Ok(key) => {
-                let bucket = self.s3.bucket(bucket);
-                let usual = self.usual(bucket.server());
-                let object = Arc::new(s3::S3Object::new(bucket, key, place, recorded));
-                Ok(Arc::new(raced::Raced::new(object, usual, Arc::clone(&self.metrics))))
-            }
-            Err(reason) => Err(Error::Unaskable { place, reason }),
-        }
+    /// A recorded object, whole and past the cache: every answer checked, slow requests raced.
+    #[cfg(feature = "remote")]
+    fn object(&self, store: Arc<dyn Requests>, recorded: Recorded) -> Arc<dyn stream::Ranges> {
+        let usual = {
+            let mut usual = self.usual.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(usual.entry(store.server().to_owned()).or_default())
+        };
+        let object = Arc::new(remote::Remote::new(store, recorded));
+        Arc::new(raced::Raced::new(object, usual, Arc::clone(&self.metrics)))
     }
 
-    /// How long requests to a server usually take.
-    #[cfg(feature = "s3")]
-    fn usual(&self, server: &str) -> Arc<raced::Usual> {
-        let mut usual = self.usual.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(usual.entry(server.to_owned()).or_default())
-    }
-
-    /// What was done so far.
-    pub fn metrics(&self) -> metrics::Snapshot {
-        #[cfg(feature = "s3")]
-        let memory = self.memory.used();
-        #[cfg(not(feature = "s3"))]
-        let memory = (0, 0);
-        self.metrics.snapshot(memory)
-    }
-
-    /// The same as a page of Prometheus.
-    pub fn prometheus(&self) -> String {
-        prometheus::page(&self.metrics(), &self.metrics.histogram())
-    }
-
-    #[cfg(feature = "s3")]
+    #[cfg(feature = "remote")]
     fn cached(&self, known: Arc<Kept>, hold: cache::Hold) -> Source {
         let held = (Arc::clone(&known.entry), hold);
         let object = Arc::new(cache::Cached::new(&self.cache, held, Arc::clone(&known.object)));
@@ -322,27 +290,62 @@ impl Stores {
 
     /// Opens again what was opened before, without waiting for anything but system calls. `None` where the
     /// cache let go of it.
-    #[cfg_attr(
-        not(feature = "s3"),
-        expect(clippy::unused_self, reason = "there is nothing to open")
-    )]
     pub fn open_again(&self, known: &Known) -> Option<Reader> {
-        #[cfg(not(feature = "s3"))]
+        #[cfg(not(feature = "remote"))]
         match known.0 {}
-        #[cfg(feature = "s3")]
+        #[cfg(feature = "remote")]
         {
             let Known(known) = known;
             let hold = known.entry.hold()?;
-            let (label, size, timeout) = (Arc::clone(&known.label), known.size, self.timeout);
-            self.metrics.opened.add(1);
-            let (source, metrics) =
-                (self.cached(Arc::clone(known), hold), Arc::clone(&self.metrics));
-            Some(Reader { label, size, timeout, source, metrics })
+            let (label, size) = (Arc::clone(&known.label), known.size);
+            Some(self.reader(label, size, self.cached(Arc::clone(known), hold)))
         }
     }
 
+    fn reader(&self, label: Arc<str>, size: u64, source: Source) -> Reader {
+        self.metrics.opened.add(1);
+        Reader { label, size, timeout: self.timeout, source, metrics: Arc::clone(&self.metrics) }
+    }
+
+    /// What was done so far.
+    pub fn metrics(&self) -> metrics::Snapshot {
+        #[cfg(feature = "remote")]
+        let memory = self.memory.used();
+        #[cfg(not(feature = "remote"))]
+        let memory = (0, 0);
+        self.metrics.snapshot(memory)
+    }
+
+    /// The same as a page of Prometheus.
+    pub fn prometheus(&self) -> String {
+        prometheus::page(&self.metrics(), &self.metrics.histogram())
+    }
+
+    /// How the object at `address` is asked for.
+    #[cfg(feature = "remote")]
+    fn requests(&self, address: Place, place: String) -> Result<Arc<dyn Requests>, Error> {
+        match address {
+            #[cfg(feature = "s3")]
+            Place::S3(key) => in_bucket(self.s3.bucket(&key.bucket), &key, place),
+            #[cfg(feature = "gcs")]
+            Place::Gs(key) => in_bucket(self.gcs.bucket(&key.bucket), &key, place),
+            #[cfg(feature = "azure")]
+            Place::Az(key) => in_bucket(self.azure.container(&key.bucket), &key, place),
+            #[cfg(feature = "http")]
+            Place::Http(url) => Ok(self.on_web(web::Target::Page(url), place)),
+            #[cfg(feature = "http")]
+            Place::Hub(file) => Ok(self.on_web(web::Target::Hub(file), place)),
+            other => Err(Error::Scheme { place, scheme: other.scheme().into() }),
+        }
+    }
+
+    #[cfg(feature = "http")]
+    fn on_web(&self, target: web::Target, place: String) -> Arc<dyn Requests> {
+        Arc::new(web::WebObject::new(Arc::clone(&self.web), target, place))
+    }
+
     /// Where an object is kept; `None` where it cannot be.
-    #[cfg(feature = "s3")]
+    #[cfg(feature = "remote")]
     async fn entry(
         &self,
         server: &str,
@@ -365,29 +368,22 @@ impl Stores {
         blocking(&error::place(object), open).await
     }
 
-    #[cfg(not(feature = "s3"))]
-    async fn remote(&self, wanted: Wanted, _bucket: String, _key: &[u8]) -> Result<Source, Error> {
-        Err(Error::Scheme { place: wanted.place, scheme: "s3://".into() })
+    #[cfg(not(feature = "remote"))]
+    async fn remote(&self, wanted: Wanted, address: Place) -> Result<Source, Error> {
+        Err(Error::Scheme { place: wanted.place, scheme: address.scheme().into() })
     }
 }
 
-/// What reading an object takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cost {
-    /// It is a file of this machine.
-    Local,
-    /// Bytes that are cached, bytes that are not, and the requests for these.
-    Remote { cached: u64, missing: u64, requests: u64 },
-}
-
-impl Cost {
-    #[cfg(feature = "s3")]
-    fn missing(cached: u64, size: u64) -> Self {
-        let missing = size - cached;
-        let requests = missing.div_ceil(window::MOST);
-        // An empty object is asked for too, to see that it is empty.
-        let requests = if size == 0 { 1 } else { requests };
-        Self::Remote { cached, missing, requests }
+/// An object of a cloud, by its exact key.
+#[cfg(feature = "cloud")]
+fn in_bucket(
+    bucket: Arc<impl cloud::Bucket>,
+    key: &place::Key,
+    place: String,
+) -> Result<Arc<dyn Requests>, Error> {
+    match key::exact(&key.key) {
+        Ok(key) => Ok(Arc::new(cloud::CloudObject::new(bucket, key, place))),
+        Err(reason) => Err(Error::Unaskable { place, reason }),
     }
 }
 
@@ -395,222 +391,6 @@ impl Cost {
 impl fmt::Debug for Stores {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stores").field("timeout", &self.timeout).finish_non_exhaustive()
-    }
-}
-
-/// The stretch of an object that a row means: all of it, or a member of a tar.
-struct Wanted {
-    /// What is in the store: for a member its archive.
-    object: Object,
-    place: String,
-    recorded: Recorded,
-    base: u64,
-    size: u64,
-}
-
-impl Wanted {
-    fn of(object: &Object) -> Result<Self, Error> {
-        let place = error::place(object);
-        let member = object.member().map_err(|cause| Error::Location { place, cause })?;
-        let (object, part) = match member {
-            Some(member) => {
-                let place = || error::place(object);
-                let row = object.size.ok_or_else(|| Error::NoSize { place: place() })?;
-                if row != member.size {
-                    return Err(Error::MemberSize { place: place(), row, location: member.size });
-                }
-                (member.container, Some((member.offset, member.size)))
-            }
-            None => (object.clone(), None),
-        };
-        let place = error::place(&object);
-        let Some(recorded) = Recorded::of(&object) else { return Err(Error::NoSize { place }) };
-        let (base, size) = part.unwrap_or((0, recorded.size));
-        if base.checked_add(size).is_none_or(|end| end > recorded.size) {
-            let (offset, length, size) = (base, size, recorded.size);
-            return Err(Error::Outside { place, size, offset, length });
-        }
-        Ok(Self { object, place, recorded, base, size })
-    }
-}
-
-/// One open object; reads may overlap and come in any order.
-///
-/// A remote object of up to 1.1 MiB is held while it is open; of a larger one what is read in order, as far as
-/// [`Config::memory`] goes.
-pub struct Reader {
-    label: Arc<str>,
-    size: u64,
-    timeout: Duration,
-    source: Source,
-    metrics: Arc<Metrics>,
-}
-
-enum Source {
-    Local(Arc<local::File>),
-    #[cfg(feature = "s3")]
-    Remote(stream::Stream),
-    /// The stream goes through the cache; what is on disk already is read from there.
-    #[cfg(feature = "s3")]
-    Cached {
-        known: Arc<Kept>,
-        stream: stream::Stream,
-    },
-}
-
-/// An object that was opened, to be opened again at little cost: what pins it has been checked, and its files
-/// in the cache are open.
-#[derive(Clone, Debug)]
-pub struct Known(
-    #[cfg(feature = "s3")] Arc<Kept>,
-    #[cfg(not(feature = "s3"))] std::convert::Infallible,
-);
-
-#[cfg(feature = "s3")]
-struct Kept {
-    label: Arc<str>,
-    /// Of what is read; it begins at `base` of the object.
-    size: u64,
-    base: u64,
-    /// The size of the object.
-    whole: u64,
-    object: Arc<dyn stream::Ranges>,
-    entry: Arc<cache::Entry>,
-}
-
-#[cfg(feature = "s3")]
-impl fmt::Debug for Kept {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kept").field("of", &self.label).finish_non_exhaustive()
-    }
-}
-
-impl Reader {
-    /// Length in bytes, as recorded.
-    pub fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// For [`Stores::open_again`]; `None` for what must be looked at again each time.
-    pub fn known(&self) -> Option<Known> {
-        match &self.source {
-            #[cfg(feature = "s3")]
-            Source::Cached { known, .. } => Some(Known(Arc::clone(known))),
-            _ => None,
-        }
-    }
-
-    /// A file of this machine that holds exactly this object, checked: the kernel may read it by itself.
-    pub fn whole_file(&self) -> Option<Arc<std::fs::File>> {
-        match &self.source {
-            Source::Local(file) => file.whole(),
-            #[cfg(feature = "s3")]
-            Source::Cached { known, .. } => {
-                known.entry.whole().filter(|_| known.size == known.whole)
-            }
-            #[cfg(feature = "s3")]
-            Source::Remote(_) => None,
-        }
-    }
-
-    /// The bytes `offset..offset + length`, cut at the end of the object, if they can be had without waiting.
-    pub fn read_now(&self, offset: u64, length: u32) -> Option<Bytes> {
-        match &self.source {
-            #[cfg(feature = "s3")]
-            Source::Remote(stream) => self.in_memory(stream, offset, length),
-            #[cfg(feature = "s3")]
-            Source::Cached { known, stream } => {
-                self.in_memory(stream, offset, length).or_else(|| {
-                    let bytes = known.entry.read_now(&self.range(known.base, offset, length))?;
-                    self.metrics.from_disk.add(bytes.len() as u64);
-                    Some(bytes)
-                })
-            }
-            Source::Local(_) => None,
-        }
-    }
-
-    /// The bytes `offset..offset + length`, cut at the end of the object and nowhere else.
-    ///
-    /// # Errors
-    /// As [`Stores::open`]; `Busy` and `Broken` where the store fails after retries. No answer
-    /// takes longer than [`Config::timeout`].
-    pub async fn read(&self, offset: u64, length: u32) -> Result<Bytes> {
-        let read = async {
-            match &self.source {
-                Source::Local(file) => {
-                    let file = Arc::clone(file);
-                    blocking(&self.label, move || file.read(offset, length)).await
-                }
-                #[cfg(feature = "s3")]
-                Source::Remote(stream) => stream.read(offset, length).await,
-                #[cfg(feature = "s3")]
-                Source::Cached { known, stream } => {
-                    let entry = Arc::clone(&known.entry);
-                    let range = self.range(known.base, offset, length);
-                    if entry.lacks_now(&entry.aligned(&range)) {
-                        return stream.read(offset, length).await;
-                    }
-                    match blocking(&self.label, move || Ok(entry.read(&range))).await? {
-                        Some(bytes) => {
-                            self.metrics.from_disk.add(bytes.len() as u64);
-                            Ok(bytes)
-                        }
-                        None => stream.read(offset, length).await,
-                    }
-                }
-            }
-        };
-        if let Some(bytes) = self.read_now(offset, length) {
-            return Ok(bytes);
-        }
-        Ok(bounded(&self.label, self.timeout, read).await?)
-    }
-
-    /// Fetches the beginning, as the first read would: all of an object of up to 1.1 MiB.
-    ///
-    /// # Errors
-    /// As [`Reader::read`].
-    pub async fn begin(&self) -> Result<()> {
-        if self.whole_file().is_none() && self.size > 0 {
-            self.read(0, BEGINNING).await?;
-        }
-        Ok(())
-    }
-
-    /// Fetches everything that the cache lacks, into the cache. Where nothing is cached, nothing is done.
-    ///
-    /// # Errors
-    /// As [`Reader::read`]; what was fetched until then stays.
-    pub async fn fill(&self) -> Result<()> {
-        #[cfg(feature = "s3")]
-        if let Source::Cached { stream, .. } = &self.source
-            && self.whole_file().is_none()
-        {
-            stream.pass().await?;
-        }
-        Ok(())
-    }
-
-    #[cfg(feature = "s3")]
-    fn in_memory(&self, stream: &stream::Stream, offset: u64, length: u32) -> Option<Bytes> {
-        let bytes = stream.here(offset, length)?;
-        self.metrics.from_memory.add(bytes.len() as u64);
-        Some(bytes)
-    }
-
-    /// A read as a range of the object, cut at the end.
-    #[cfg(feature = "s3")]
-    fn range(&self, base: u64, offset: u64, length: u32) -> std::ops::Range<u64> {
-        let start = offset.min(self.size);
-        base + start..base + offset.saturating_add(length.into()).min(self.size)
-    }
-}
-
-impl fmt::Debug for Reader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (label, size) = (&self.label, &self.size);
-        f.debug_struct("Reader").field("of", label).field("size", size).finish_non_exhaustive()
     }
 }
 

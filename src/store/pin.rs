@@ -3,27 +3,104 @@
 //!
 //! | the row has | asked | proof in the answer |
 //! |---|---|---|
-//! | a version | `versionId` | the same version id, or else as below |
-//! | an etag | `If-Match` | the same etag |
+//! | a version | for it: `versionId` of S3, `generation` of Google, `versionid` of Azure, the commit in the URL of the hub | the same version, or else as below |
+//! | an etag | `If-Match`, if it is strong; not of Google and the hub | the same etag |
 //! | neither | nothing | the same size and, to the second, the same time of change |
 //!
 //! Whatever was asked, everything that both the row and the answer tell must agree: servers exist
 //! that ignore `If-Match` and `versionId`. An answer that proves nothing is refused. DataChain
 //! writes 1970-01-01 for a time that it does not know; of a row with no version, no etag and no
 //! time only the size can be held, and the first answer then pins those that follow ([`Seen`]).
+//!
+//! What DataChain records differs by store ([`Rules`]): Google's etags are those of another API than the one
+//! that is read; of a URL it records the time of indexing for that of change.
 
 use std::sync::OnceLock;
 
 use super::error::quoted;
+use super::mtime;
 use crate::object::Object;
 use crate::time::Timestamp;
+
+/// In microseconds.
+const SECOND: i64 = 1_000_000;
 
 /// The longest version or etag that is put into a request.
 const LONGEST: usize = 1024;
 
+/// By which store's habits a row is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rules {
+    /// The etag is a time of change.
+    File,
+    /// Whatever is recorded is what answers say.
+    #[default]
+    Bucket,
+    /// The etag is that of the JSON API, and answers tell another.
+    Google,
+    /// There are no versions, and a time with a fraction of a second is that of indexing.
+    Http,
+    /// The version is a commit, the etag the id of a blob, and answers tell no time.
+    Hub,
+}
+
+impl Rules {
+    /// Those of the store that `source` names.
+    pub fn of(source: &str) -> Self {
+        match source.split_once(':').map_or("", |(scheme, _)| scheme) {
+            "file" => Self::File,
+            "gs" => Self::Google,
+            "http" | "https" => Self::Http,
+            "hf" => Self::Hub,
+            _ => Self::Bucket,
+        }
+    }
+}
+
+/// How far a row tells its object from another one that takes its place, strongest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    Version,
+    Etag,
+    /// One that allows other bytes of the same meaning.
+    WeakEtag,
+    SizeAndTime,
+    SizeOnly,
+}
+
+impl Held {
+    /// `None` where nothing can be read at all.
+    pub fn of(object: &Object) -> Option<Self> {
+        let container = object.member().ok()?.map(|member| member.container);
+        let recorded = Recorded::of(container.as_ref().unwrap_or(object))?;
+        Some(match &recorded {
+            Recorded { version, .. } if !version.is_empty() => Self::Version,
+            Recorded { rules: Rules::File, etag, .. } if mtime::parse(etag).is_some() => {
+                Self::SizeAndTime
+            }
+            Recorded { rules, .. } if *rules == Rules::File => recorded.by_time(),
+            Recorded { etag, .. } if opaque(etag).is_empty() => recorded.by_time(),
+            Recorded { etag, .. } if etag.starts_with("W/") => Self::WeakEtag,
+            _ => Self::Etag,
+        })
+    }
+
+    /// In words.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Version => "version",
+            Self::Etag => "etag",
+            Self::WeakEtag => "weak etag",
+            Self::SizeAndTime => "size and time",
+            Self::SizeOnly => "size only",
+        }
+    }
+}
+
 /// Which object a row means.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recorded {
+    pub rules: Rules,
     /// Length in bytes.
     pub size: u64,
     /// Empty where the bucket is not versioned.
@@ -32,6 +109,8 @@ pub struct Recorded {
     pub etag: String,
     /// `None` where unknown.
     pub last_modified: Option<Timestamp>,
+    /// It cannot have changed later; `None` where unknown.
+    pub unchanged_since: Option<Timestamp>,
 }
 
 /// What an answer of a store says of the object it belongs to.
@@ -71,12 +150,31 @@ pub type Seen = OnceLock<Answer>;
 impl Recorded {
     /// `None` where the row has no size: nothing could be checked, and no file shown.
     pub fn of(object: &Object) -> Option<Self> {
+        let rules = Rules::of(&object.source);
+        let time = object.last_modified.filter(|t| t.micros() != 0);
+        // DataChain sees no time of change of a URL, and writes its clock's in its place.
+        let (indexed, changed) = match rules {
+            Rules::Http => time.map_or((None, None), |t| {
+                if is_whole(t) { (None, Some(t)) } else { (Some(t), None) }
+            }),
+            Rules::Hub => (None, None),
+            _ => (None, time),
+        };
+        let unless = |left_out: &[Rules], text: &str| {
+            if left_out.contains(&rules) { String::new() } else { text.to_owned() }
+        };
         Some(Self {
+            rules,
             size: object.size?,
-            version: object.version.clone(),
-            etag: object.etag.clone(),
-            last_modified: object.last_modified.filter(|t| t.micros() != 0),
+            version: unless(&[Rules::Http, Rules::File], &object.version),
+            etag: unless(&[Rules::Google], &object.etag),
+            last_modified: changed,
+            unchanged_since: indexed,
         })
+    }
+
+    fn by_time(&self) -> Held {
+        if self.last_modified.is_some() { Held::SizeAndTime } else { Held::SizeOnly }
     }
 
     /// What to ask for. A weak etag cannot be asked for: `If-Match` never holds for one.
@@ -88,6 +186,9 @@ impl Recorded {
         if !self.version.is_empty() {
             let plain = is_plain(&self.version);
             return if plain { Ok(Ask::Version(self.version.clone())) } else { Err(BAD_VERSION) };
+        }
+        if self.rules == Rules::Hub {
+            return Ok(Ask::Any);
         }
         let first = seen.get().and_then(|answer| answer.etag.as_deref()).unwrap_or_default();
         let etag = if self.etag.is_empty() { first } else { &self.etag };
@@ -118,7 +219,18 @@ impl Recorded {
             (Some(recorded), None) => {
                 Err(Mismatch::Unproven { what: "time of change", recorded: recorded.to_string() })
             }
-            (None, _) => Ok(()),
+            (None, Some(found)) => self.check_unchanged(found),
+            (None, None) => Ok(()),
+        }
+    }
+
+    fn check_unchanged(&self, found: Timestamp) -> Result<(), Mismatch> {
+        match self.unchanged_since {
+            Some(since) if found.micros() - since.micros() >= SECOND => {
+                let recorded = format!("not after {since}, when it was indexed,");
+                Err(changed("time of change", recorded, found.to_string()))
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -131,6 +243,7 @@ impl Answer {
             version: self.version.clone().unwrap_or_default(),
             etag: self.etag.clone().unwrap_or_default(),
             last_modified: self.last_modified,
+            ..Recorded::default()
         };
         first.check(later)
     }
@@ -167,13 +280,20 @@ fn unproven(what: &'static str, recorded: &str) -> Mismatch {
 
 /// A second or more apart: headers tell whole seconds, rows more.
 fn apart(a: Timestamp, b: Timestamp) -> bool {
-    a.micros().abs_diff(b.micros()) >= 1_000_000
+    a.micros().abs_diff(b.micros()) >= SECOND.unsigned_abs()
 }
 
-/// The etag without `W/` and quotes.
+/// Whether a time has no fraction of a second, as headers tell it.
+fn is_whole(time: Timestamp) -> bool {
+    time.micros() % SECOND == 0
+}
+
+/// The etag without `W/` and quotes. DataChain takes quotes off both ends, so that `W/"e"` is recorded as
+/// `W/"e`.
 fn opaque(etag: &str) -> &str {
     let etag = etag.strip_prefix("W/").unwrap_or(etag);
-    etag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(etag)
+    let etag = etag.strip_prefix('"').unwrap_or(etag);
+    etag.strip_suffix('"').unwrap_or(etag)
 }
 
 /// Whether `text` may stand in a header and a URL.
@@ -184,8 +304,6 @@ fn is_plain(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const SECOND: i64 = 1_000_000;
 
     fn row(version: &str, etag: &str, time: i64) -> Recorded {
         let object = Object {
@@ -293,5 +411,105 @@ mod tests {
         assert!(first.agrees(&answer("", "", SECOND)).is_err());
         let timed = answer("", "", SECOND);
         assert!(timed.agrees(&answer("", "", 9 * SECOND)).is_err());
+    }
+
+    fn of(source: &str, version: &str, etag: &str, micros: i64) -> Recorded {
+        Recorded::of(&object(source, version, etag, micros)).unwrap()
+    }
+
+    fn object(source: &str, version: &str, etag: &str, micros: i64) -> Object {
+        Object {
+            source: source.into(),
+            path: b"a".to_vec(),
+            size: Some(9),
+            version: version.into(),
+            etag: etag.into(),
+            last_modified: Some(Timestamp::from_micros(micros)),
+            ..Object::default()
+        }
+    }
+
+    #[test]
+    fn every_store_is_asked_by_its_own_rules() {
+        let seen = Seen::new();
+        let cases = [
+            (of("gs://b", "17", "CJ=", 1), Ask::Version("17".into())),
+            (of("gs://b", "", "CJ=", 1), Ask::Any),
+            (of("az://c", "", "0x8D", 1), Ask::IfMatch("\"0x8D\"".into())),
+            (of("https://h", "v", "e", 1), Ask::IfMatch("\"e\"".into())),
+            (of("https://h", "", "W/\"e", 1), Ask::Any),
+            (of("hf://datasets", "0a", "1b", 1), Ask::Version("0a".into())),
+            (of("hf://datasets", "", "1b", 1), Ask::Any),
+        ];
+        for (row, ask) in cases {
+            assert_eq!(row.ask(&seen), Ok(ask), "{row:?}");
+        }
+    }
+
+    #[test]
+    fn every_store_is_checked_by_its_own_rules() {
+        let s = SECOND;
+        let same = [
+            (of("gs://b", "17", "CJ=", s), answer("17", "\"md5\"", s)),
+            (of("gs://b", "", "CJ=", s), answer("17", "\"md5\"", s)),
+            (of("https://h", "", "W/\"e", 1), answer("", "W/\"e\"", 9 * s)),
+            (of("https://h", "", "", 5 * s + 1), answer("", "", 3 * s)),
+            (of("https://h", "", "", 5 * s + 1), answer("", "\"e\"", 6 * s)),
+            (of("https://h", "", "", 5 * s + 1), answer("", "", 0)),
+            (of("https://h", "", "", 5 * s), answer("", "", 5 * s)),
+            (of("hf://datasets", "0a", "1b", 1), answer("0a", "", 0)),
+            (of("hf://datasets", "", "1b", 1), answer("0a", "\"1b\"", 0)),
+        ];
+        for (row, answer) in same {
+            assert_eq!(row.check(&answer), Ok(()), "{row:?} {answer:?}");
+        }
+        let other = [
+            (of("gs://b", "17", "CJ=", s), answer("18", "\"md5\"", s), "version"),
+            (of("gs://b", "", "CJ=", s), answer("17", "\"md5\"", 3 * s), "time of change"),
+            (of("https://h", "", "", 5 * s + 1), answer("", "", 7 * s), "time of change"),
+            (of("https://h", "", "", 5 * s), answer("", "", 3 * s), "time of change"),
+            (of("https://h", "", "W/\"e", 1), answer("", "\"f\"", 0), "etag"),
+            (of("hf://datasets", "0a", "1b", 1), answer("0b", "\"1b\"", 0), "version"),
+            (of("hf://datasets", "0a", "1b", 1), answer("0a", "\"1c\"", 0), "etag"),
+        ];
+        for (row, answer, at) in other {
+            match row.check(&answer) {
+                Err(Mismatch::Changed { what, .. }) => assert_eq!(what, at, "{row:?} {answer:?}"),
+                got => panic!("{row:?} {answer:?}: {got:?}"),
+            }
+        }
+        let large = of("hf://datasets", "0a", "1b", 1).check(&answer("", "", 0));
+        assert!(matches!(large, Err(Mismatch::Unproven { what: "etag", .. })), "{large:?}");
+    }
+
+    #[test]
+    fn a_row_says_how_far_it_is_held() {
+        let whole = 5 * SECOND;
+        let tar = r#"[{"vtype":"tar","parent":{"source":"s3://b","path":"a.tar","size":9,
+            "version":"v"},"size":1,"offset":0}]"#;
+        let member = Object { location: Some(tar.into()), ..object("s3://b", "", "", 0) };
+        let cases = [
+            (object("s3://b", "v", "e", 1), "version"),
+            (object("s3://b", "", "e", 1), "etag"),
+            (object("s3://b", "", "", 1), "size and time"),
+            (object("s3://b", "", "", 0), "size only"),
+            (object("gs://b", "17", "CJ=", 1), "version"),
+            (object("gs://b", "", "CJ=", 1), "size and time"),
+            (object("az://c", "", "0x8D", 1), "etag"),
+            (object("https://h", "v", "e", 1), "etag"),
+            (object("https://h", "", "W/\"e", 1), "weak etag"),
+            (object("https://h", "", "", whole + 1), "size only"),
+            (object("https://h", "", "", whole), "size and time"),
+            (object("hf://datasets", "0a", "1b", 1), "version"),
+            (object("hf://datasets", "", "", 1), "size only"),
+            (object("file:///d", "", "0x1.8p+3", 0), "size and time"),
+            (object("file:///d", "", "md5", 1), "size and time"),
+            (object("file:///d", "", "", 0), "size only"),
+            (member, "version"),
+        ];
+        for (object, text) in cases {
+            assert_eq!(Held::of(&object).map(Held::text), Some(text), "{object:?}");
+        }
+        assert_eq!(Held::of(&Object::default()), None, "no size");
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `user.dcfs.uri` | a row's file | source and path as recorded |
 //! | `user.dcfs.etag`, `.version` | a row's file | as recorded; not there where empty |
+//! | `user.dcfs.pin` | a row's file | by what it is told from an object that takes its place, see [`store::held_by`] |
 //! | `user.dcfs.row` | a row's file | the ids of the rows that name it, `1,7`; cut with `,...` |
 //! | `user.dcfs.dataset` | the same, directories of a version | `pets@1.0.0` |
 //! | `user.dcfs.col.<column>` | a row's file, unlisted | see [`Values`] |
@@ -27,6 +28,7 @@ use crate::id::RowId;
 use crate::object::Object;
 use crate::render::rows::json;
 use crate::schema::ValueType;
+use crate::store;
 
 /// The longest value, and the longest list of names, that Linux takes (`XATTR_SIZE_MAX`).
 pub const LONGEST: usize = 65_536;
@@ -53,6 +55,7 @@ enum Name {
     Uri,
     Etag,
     Version,
+    Pin,
     Dataset,
     Row,
     /// By the dotted name of a column.
@@ -61,7 +64,8 @@ enum Name {
 
 impl Name {
     /// Those that are listed, in order.
-    const LISTED: [Self; 5] = [Self::Uri, Self::Etag, Self::Version, Self::Dataset, Self::Row];
+    const LISTED: [Self; 6] =
+        [Self::Uri, Self::Etag, Self::Version, Self::Pin, Self::Dataset, Self::Row];
 
     /// `None` for a name that no file here has.
     fn parse(name: &[u8]) -> Option<Self> {
@@ -78,6 +82,7 @@ impl Name {
             Self::Uri => "uri",
             Self::Etag => "etag",
             Self::Version => "version",
+            Self::Pin => "pin",
             Self::Dataset => "dataset",
             Self::Row => "row",
             Self::Column(_) => "",
@@ -213,6 +218,7 @@ fn has(object: &Object, name: &Name) -> bool {
     match name {
         Name::Etag => !object.etag.is_empty(),
         Name::Version => !object.version.is_empty(),
+        Name::Pin => store::held_by(object).is_some(),
         _ => true,
     }
 }
@@ -224,6 +230,7 @@ fn recorded(object: &Object, name: &Name) -> Attribute {
         Name::Uri => Attribute::of([object.source.as_bytes(), b"/", &object.path].concat()),
         Name::Etag => Attribute::of(object.etag.clone()),
         Name::Version => Attribute::of(object.version.clone()),
+        Name::Pin => store::held_by(object).map_or(Attribute::Absent, Attribute::of),
         Name::Dataset | Name::Row | Name::Column(_) => Attribute::Absent,
     }
 }
@@ -411,6 +418,13 @@ mod tests {
         assert_eq!(recorded(&object, &Name::Uri), Attribute::of(&b"s3://b/a/\xff"[..]));
         assert_eq!(recorded(&object, &Name::Etag), Attribute::of("e"));
         assert_eq!(recorded(&object, &Name::Version), Attribute::Absent);
+        assert_eq!(
+            recorded(&object, &Name::Pin),
+            Attribute::Absent,
+            "nothing is read without a size"
+        );
+        let sized = Object { size: Some(1), ..object.clone() };
+        assert_eq!(recorded(&sized, &Name::Pin), Attribute::of("etag"));
         assert!(!has(&object, &Name::Version) && has(&object, &Name::Row));
     }
 }

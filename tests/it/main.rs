@@ -7,6 +7,7 @@ mod floors;
 mod mount;
 mod pack;
 mod store;
+mod stores;
 mod support;
 mod tables;
 mod views;

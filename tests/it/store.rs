@@ -609,7 +609,7 @@ fn files_and_their_members_are_read_and_pinned() {
 fn other_stores_are_named() {
     run(async {
         let stores = Stores::new(config("http://127.0.0.1:1"));
-        for source in ["gs://b", "az://c", "https://h", "hf://datasets", "ftp://h", "what", ""] {
+        for source in ["hf://spaces", "ftp://h", "what", ""] {
             let row = Object { source: source.into(), ..row(9) };
             let error = stores.open(&row).await.expect_err(source);
             assert_eq!(error.kind(), Kind::Broken, "{error}");
@@ -620,8 +620,9 @@ fn other_stores_are_named() {
 #[test]
 fn a_server_that_is_not_there_is_said_so() {
     run(async {
-        let stores = Stores::new(config("http://127.0.0.1:1"));
-        let reader = stores.open(&row(9)).await.expect("nothing is asked yet");
+        // With time for every try, however busy the machine.
+        let config = Config { timeout: 40 * LIMIT, ..config("http://127.0.0.1:1") };
+        let reader = Stores::new(config).open(&row(9)).await.expect("nothing is asked yet");
         let error = reader.read(0, 9).await.expect_err("nobody listens");
         assert_eq!(error.kind(), Kind::Broken);
         let message = "`s3://bkt/dir/a b.bin` could not be read: asking `http://127.0.0.1:1`: ";

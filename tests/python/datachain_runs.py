@@ -8,30 +8,34 @@ from pathlib import Path
 SCRIPTS = Path(__file__).parent / "scripts"
 
 
+MOVING = ("AWS_", "AZURE_", "DATACHAIN_", "GOOGLE_", "HF_", "SSL_", "STORAGE_", "XDG_")
+"""Variables begin so that move a catalog, a cache or a bucket."""
+
+
 def clean_environment(home, **extra):
     """The environment without anything of the caller's that moves a catalog, a cache or a bucket."""
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("AWS_", "DATACHAIN_", "XDG_"))
+        if not name.startswith(MOVING) and not name.lower().endswith("_proxy")
     }
     return kept | {"HOME": str(home), "DATACHAIN_NO_ANALYTICS": "1"} | extra
 
 
-def start(script, folder, *arguments, **popen):
+def start(script, folder, *arguments, environment=None, **popen):
     """Starts `python script` in `folder`; the catalog is `folder/.datachain`."""
     return subprocess.Popen(
         [sys.executable, script, *arguments],
         cwd=folder,
-        env=clean_environment(folder),
+        env=clean_environment(folder, **(environment or {})),
         text=True,
         **popen,
     )
 
 
-def run(name, folder, *arguments, timeout=180):
+def run(name, folder, *arguments, timeout=180, environment=None):
     """Runs `scripts/<name>.py` in `folder` to its end; what it printed is in the failure."""
     script = SCRIPTS / f"{name}.py"
-    process = start(script, folder, *arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = start(script, folder, *arguments, environment=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     output, _ = process.communicate(timeout=timeout)
     assert process.returncode == 0, f"{script}:\n{output}"

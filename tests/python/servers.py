@@ -7,6 +7,7 @@ server that should answer it would wait for that lock.
 import contextlib
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -40,11 +41,20 @@ def wait_for(url, process, log):
     for _ in range(300):
         assert process.poll() is None, Path(log).read_text()
         with contextlib.suppress(OSError):
-            with contextlib.suppress(urllib.error.HTTPError):
-                urllib.request.urlopen(url, timeout=1).close()
-            return
+            if answers(url):
+                return
         time.sleep(0.1)
     raise AssertionError(f"no answer from {url}: {Path(log).read_text()}")
+
+
+def answers(url):
+    try:
+        urllib.request.urlopen(url, timeout=1).close()
+    except urllib.error.HTTPError:
+        pass
+    except urllib.error.URLError as error:
+        return isinstance(error.reason, ssl.SSLError)
+    return True
 
 
 class S3:
@@ -106,3 +116,50 @@ def nginx(folder, root, more=""):
     url = f"http://127.0.0.1:{port}"
     with serving(["nginx", "-c", config, "-e", folder / "error.log"], url, folder / "nginx.log"):
         yield url
+
+
+@contextlib.contextmanager
+def web(folder, root, tls=None):
+    """`web.py` over `root`; `tls` are a certificate for `localhost` and its key."""
+    port = free_port()
+    script = Path(__file__).parent / "web.py"
+    command = [sys.executable, script, str(port), root, *(["--tls", *tls] if tls else [])]
+    # With TLS this client trusts nobody, and that it says so is answer enough.
+    url = f"https://localhost:{port}" if tls else f"http://127.0.0.1:{port}"
+    with serving(command, url, folder / f"web-{port}.log"):
+        yield url
+
+
+def certificate(folder):
+    """A certificate for `localhost` that nobody trusts, and its key."""
+    certificate, key = folder / "ca.pem", folder / "key.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    lasting = ["-days", "36500", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    # One that signs others would not be taken for a server's.
+    usage = ["-addext", "basicConstraints=critical,CA:FALSE"]
+    command = ["openssl", "req", "-x509", *lasting, *subject, *usage, "-keyout", key, "-out", certificate]
+    subprocess.run(command, check=True, capture_output=True)
+    return certificate, key
+
+
+AZURITE = Path(
+    os.environ.get("AZURITE", Path(sys.prefix) / "azurite" / "node_modules" / ".bin" / "azurite-blob")
+)
+"""Where `tests/setup` installs it."""
+
+AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+"""The key of Azurite's only account, known to everybody."""
+
+
+@contextlib.contextmanager
+def azurite(folder):
+    """An empty Azure; its connection string."""
+    port = free_port()
+    command = [AZURITE, "--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", folder / "azurite"]
+    command += ["--disableTelemetry", "--skipApiVersionCheck", "--silent"]
+    url = f"http://127.0.0.1:{port}"
+    with serving(command, url, folder / "azurite.log"):
+        yield (
+            "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;"
+            f"AccountKey={AZURITE_KEY};BlobEndpoint={url}/devstoreaccount1;"
+        )

@@ -15,7 +15,7 @@ import sql
 
 pytestmark = pytest.mark.mount
 
-LISTED = {f"user.dcfs.{name}" for name in ("uri", "etag", "dataset", "row")}
+LISTED = {f"user.dcfs.{name}" for name in ("uri", "etag", "pin", "dataset", "row")}
 """The attributes of a row's file whose row records no version of the object."""
 
 LONGEST = 65_536

@@ -9,44 +9,35 @@
 //! - credentials: none with `--anon`; else keys, a web identity or a container's of the environment;
 //!   else those of the machine (EC2 metadata), if they come within [`METADATA`]; else none, as
 //!   DataChain falls back to anonymous. `~/.aws` is not read yet.
-//!
-//! Waits: connecting 5 s, silence 15 s, retries and all of it within `--timeout`. A body has no
-//! total timeout of its own: a slow line is no error while bytes come.
 
-mod fault;
-mod object;
-
-use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use lru::LruCache;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use object_store::ObjectStore;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 use tokio::sync::OnceCell;
 
-pub use object::S3Object;
-
 use super::Config;
+use super::cloud::fault::Hints;
+use super::cloud::{self, Buckets, METADATA};
 use super::error::{Error, show};
+use super::net::{self, Net, Variables, is_yes};
 
-/// How long to wait for the machine's own credentials, once per mount.
-const METADATA: Duration = Duration::from_secs(2);
+const CLOUD: &str = "S3";
 
-/// Connecting to a server on the same planet takes less.
-const CONNECT: Duration = Duration::from_secs(5);
-
-/// No byte for so long: the connection is dead; ask again.
-const IDLE: Duration = Duration::from_secs(15);
-
-/// Clients kept at a time: each holds a pool of connections. A catalog names few buckets, or is
-/// hostile.
-const BUCKETS: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
+const HINTS: Hints = Hints {
+    signed: "the credentials of the environment do not allow it; for a public bucket pass `--anon`",
+    anonymous: "it was asked for without credentials: set `AWS_ACCESS_KEY_ID` and \
+                `AWS_SECRET_ACCESS_KEY` and do not pass `--anon`",
+    elsewhere: "the bucket is in another region; pass it as `--region`",
+};
 
 /// Every bucket of a mount.
 pub struct S3 {
     settings: Arc<Settings>,
-    buckets: Mutex<LruCache<String, Arc<Bucket>>>,
+    buckets: Buckets<Bucket>,
 }
 
 /// One bucket and how to ask it.
@@ -61,33 +52,26 @@ struct Settings {
     endpoint: Option<String>,
     region: Option<String>,
     anon: bool,
-    timeout: Duration,
+    net: Net,
     /// `AWS_*` of the environment, empty ones left out. Never printed.
-    variables: Vec<(String, String)>,
+    variables: Variables,
     /// Whether requests are signed; known after the first client is made.
     signed: OnceCell<bool>,
 }
 
 impl S3 {
     /// Nothing is asked of a network yet.
-    pub fn new(config: &Config) -> Self {
-        Self::with_variables(config, std::env::vars_os().filter_map(readable).collect())
-    }
-
-    fn with_variables(config: &Config, variables: Vec<(String, String)>) -> Self {
+    pub fn new(config: &Config, environment: &Variables) -> Self {
+        let variables = net::only(environment, &["AWS_"]);
         let settings = Arc::new(Settings::new(config, variables));
-        Self { settings, buckets: Mutex::new(LruCache::new(BUCKETS)) }
+        Self { settings, buckets: Buckets::new() }
     }
 
     /// The bucket called `name`, which holds what a bucket's name may hold.
-    pub fn bucket(&self, name: String) -> Arc<Bucket> {
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let settings = &self.settings;
-        let new = || {
-            let (name, settings) = (name.clone(), Arc::clone(settings));
-            Arc::new(Bucket { name, settings, client: OnceCell::new() })
-        };
-        Arc::clone(buckets.get_or_insert(name.clone(), new))
+    pub fn bucket(&self, name: &str) -> Arc<Bucket> {
+        let settings = Arc::clone(&self.settings);
+        let new = || Bucket { name: name.to_owned(), settings, client: OnceCell::new() };
+        self.buckets.get(name, new)
     }
 
     /// Whether the flags and the environment make sense.
@@ -95,52 +79,51 @@ impl S3 {
     /// # Errors
     /// `Setting`, naming the one that does not.
     pub fn check(&self) -> Result<(), Error> {
-        self.settings.builder("bucket")?.build().map(|_| ()).map_err(|e| setting(&e))
+        self.settings.builder("bucket")?.build().map(|_| ()).map_err(|e| cloud::setting(CLOUD, &e))
     }
-}
-
-/// A variable of the environment that is for us, set and readable.
-fn readable((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(String, String)> {
-    let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
-    (name.starts_with("AWS_") && !value.is_empty()).then_some((name, value))
 }
 
 impl Bucket {
-    /// The client, made at first use, with credentials at hand if requests are signed.
-    ///
     /// # Errors
     /// `Setting`, and `Denied` where the environment says where credentials are, but they do not
-    /// come; `place` is for the message.
-    async fn client(&self, place: &str) -> Result<&AmazonS3, Error> {
+    /// come.
+    async fn ready(&self, place: &str) -> Result<&dyn ObjectStore, Error> {
+        const HINT: &str = "see what the `AWS_*` variables say of them, or pass `--anon`";
         let client = self.client.get_or_try_init(|| self.settings.client(&self.name)).await?;
-        if self.is_signed() {
-            client.credentials().get_credential().await.map_err(|error| Error::Denied {
-                place: place.to_owned(),
-                answer: format!("no credentials: {}", show(&fault::innermost(&error))),
-                hint: "see what the `AWS_*` variables say of them, or pass `--anon`",
-            })?;
+        if cloud::Bucket::is_signed(self) {
+            let came = client.credentials().get_credential().await;
+            came.map_err(|error| cloud::no_credentials(place, &error, HINT))?;
         }
         Ok(client)
     }
+}
 
-    fn timeout(&self) -> Duration {
-        self.settings.timeout
+impl cloud::Bucket for Bucket {
+    fn client<'a>(&'a self, place: &'a str) -> BoxFuture<'a, Result<&'a dyn ObjectStore, Error>> {
+        self.ready(place).boxed()
     }
 
-    /// Who is asked, for messages. An endpoint that was checked holds no password.
-    pub fn server(&self) -> &str {
+    /// An endpoint that was checked holds no password.
+    fn server(&self) -> &str {
         self.settings.endpoint.as_deref().unwrap_or("AWS")
     }
 
-    /// Whether requests are signed; `true` until known.
     fn is_signed(&self) -> bool {
         self.settings.signed.get().copied().unwrap_or(true)
+    }
+
+    fn timeout(&self) -> Duration {
+        self.settings.net.timeout
+    }
+
+    fn hints(&self) -> &'static Hints {
+        &HINTS
     }
 }
 
 impl Settings {
-    fn new(config: &Config, variables: Vec<(String, String)>) -> Self {
-        let find = |name: &str| variables.iter().find(|v| v.0 == name).map(|v| v.1.clone());
+    fn new(config: &Config, variables: Variables) -> Self {
+        let find = |name: &str| net::find(&variables, name).map(str::to_owned);
         let endpoint = config.endpoint_url.clone();
         Self {
             endpoint: endpoint
@@ -152,7 +135,7 @@ impl Settings {
                 .or_else(|| find("AWS_REGION"))
                 .or_else(|| find("AWS_DEFAULT_REGION")),
             anon: config.anon,
-            timeout: config.timeout,
+            net: Net::new(config.timeout, &variables),
             variables,
             signed: OnceCell::new(),
         }
@@ -160,7 +143,8 @@ impl Settings {
 
     /// A client for `bucket`, after deciding once per mount whether requests are signed.
     async fn client(&self, bucket: &str) -> Result<AmazonS3, Error> {
-        let build = |builder: AmazonS3Builder| builder.build().map_err(|e| setting(&e));
+        let build =
+            |builder: AmazonS3Builder| builder.build().map_err(|e| cloud::setting(CLOUD, &e));
         let builder = self.builder(bucket)?;
         let signed = self.signed.get_or_try_init(|| self.decide(builder.clone())).await?;
         build(builder.with_skip_signature(!signed))
@@ -168,9 +152,7 @@ impl Settings {
 
     /// Whether there are credentials to sign with.
     async fn decide(&self, builder: AmazonS3Builder) -> Result<bool, Error> {
-        let yes = ["1", "true", "on", "yes", "y"];
-        let is_true =
-            |name| self.get(name).is_some_and(|v| yes.contains(&v.to_ascii_lowercase().as_str()));
+        let is_true = |name| is_yes(self.get(name));
         if self.anon || is_true("AWS_SKIP_SIGNATURE") {
             return Ok(false);
         }
@@ -180,7 +162,7 @@ impl Settings {
         let found = if is_true("AWS_EC2_METADATA_DISABLED") {
             false
         } else {
-            let store = builder.build().map_err(|e| setting(&e))?;
+            let store = builder.build().map_err(|e| cloud::setting(CLOUD, &e))?;
             let asked = tokio::time::timeout(METADATA, store.credentials().get_credential());
             matches!(asked.await, Ok(Ok(_)))
         };
@@ -203,12 +185,10 @@ impl Settings {
     }
 
     fn get(&self, name: &str) -> Option<&str> {
-        self.variables.iter().find(|v| v.0 == name).map(|v| v.1.as_str())
+        net::find(&self.variables, name)
     }
 
     fn builder(&self, bucket: &str) -> Result<AmazonS3Builder, Error> {
-        // A second install is refused, which is as good: someone chose before us.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = AmazonS3Builder::new();
         for (name, value) in &self.variables {
             if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
@@ -217,7 +197,7 @@ impl Settings {
         }
         let http = match &self.endpoint {
             Some(given) => {
-                let endpoint = endpoint(given)?;
+                let endpoint = net::endpoint(given)?;
                 let http = endpoint.starts_with("http://");
                 builder = builder.with_config(AmazonS3ConfigKey::S3Endpoint, endpoint);
                 http
@@ -231,56 +211,9 @@ impl Settings {
             .with_bucket_name(bucket)
             .with_virtual_hosted_style_request(false)
             .with_skip_signature(self.anon)
-            .with_client_options(self.client_options(http))
-            .with_retry(self.retry()))
+            .with_client_options(self.net.options(http)?)
+            .with_retry(self.net.retry()))
     }
-
-    fn client_options(&self, http: bool) -> ClientOptions {
-        ClientOptions::new()
-            .with_allow_http(http)
-            .with_timeout_disabled()
-            .with_connect_timeout(CONNECT.min(self.timeout))
-            .with_read_timeout(IDLE.min(self.timeout))
-    }
-
-    fn retry(&self) -> RetryConfig {
-        RetryConfig {
-            backoff: BackoffConfig {
-                init_backoff: Duration::from_millis(100),
-                max_backoff: Duration::from_secs(3),
-                base: 2.0,
-            },
-            max_retries: 5,
-            retry_timeout: self.timeout,
-        }
-    }
-}
-
-/// The endpoint as a prefix of URLs: no slash at its end.
-///
-/// # Errors
-/// Anything but `http[s]://host[:port][/path]`. Credentials in it would be logged one day.
-fn endpoint(given: &str) -> Result<String, Error> {
-    let wrong = || {
-        let text = "is not an endpoint; write `http[s]://host[:port]`";
-        Error::Setting(format!("`{}` {text}", show(without_password(given))))
-    };
-    let url = reqwest::Url::parse(given).map_err(|_| wrong())?;
-    let plain = ["http", "https"].contains(&url.scheme())
-        && url.host_str().is_some_and(|host| !host.is_empty())
-        && url.username().is_empty()
-        && url.password().is_none()
-        && url.query().is_none()
-        && url.fragment().is_none();
-    if !plain {
-        return Err(wrong());
-    }
-    Ok(url.as_str().trim_end_matches('/').to_owned())
-}
-
-/// What may be shown of an endpoint that is wrong.
-fn without_password(given: &str) -> &str {
-    given.rsplit_once('@').map_or(given, |(_, host)| host)
 }
 
 /// A region becomes part of a host name and of signatures.
@@ -291,10 +224,6 @@ fn region(given: &str) -> Result<&str, Error> {
         return Err(Error::Setting(format!("`{}` {text}", show(given))));
     }
     Ok(given)
-}
-
-fn setting(error: &object_store::Error) -> Error {
-    Error::Setting(format!("the settings for S3 are wrong: {}", show(&fault::innermost(error))))
 }
 
 #[cfg(test)]
@@ -358,12 +287,12 @@ mod tests {
             (None, Some(""), "`` is not a region"),
         ];
         for (endpoint, region, message) in cases {
-            let s3 = S3::with_variables(&config(endpoint, region, true), Vec::new());
+            let s3 = S3::new(&config(endpoint, region, true), &Variables::new());
             let error = s3.check().unwrap_err().to_string();
             assert!(error.contains(message) && !error.contains("secret"), "{error}");
         }
         let half = vec![("AWS_SECRET_ACCESS_KEY".to_owned(), "secret".to_owned())];
-        let error = S3::with_variables(&config(None, None, false), half).check().unwrap_err();
+        let error = S3::new(&config(None, None, false), &half).check().unwrap_err();
         assert_eq!(error.to_string(), "the settings for S3 are wrong: Missing AccessKeyId");
     }
 
@@ -374,22 +303,11 @@ mod tests {
             ("AWS_ROLE_ARN", "arn:aws:iam::1:role/r"),
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let s3 = S3::with_variables(&config(None, None, false), variables.to_vec());
+        let s3 = S3::new(&config(None, None, false), &variables.to_vec());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let bucket = s3.bucket("b".into());
-        let error = runtime.block_on(bucket.client("s3://b/k")).unwrap_err();
+        let bucket = s3.bucket("b");
+        let error = runtime.block_on(bucket.ready("s3://b/k")).err().unwrap();
         assert!(matches!(error, Error::Denied { .. }), "{error}");
         assert!(error.to_string().contains("no credentials: "), "{error}");
-    }
-
-    #[test]
-    fn a_hostile_catalog_cannot_make_clients_without_end() {
-        let s3 = S3::with_variables(&config(None, None, true), Vec::new());
-        let first = s3.bucket("b0".into());
-        assert!(Arc::ptr_eq(&first, &s3.bucket("b0".into())));
-        for n in 0..1000 {
-            s3.bucket(format!("b{n}"));
-        }
-        assert_eq!(s3.buckets.lock().unwrap().len(), BUCKETS.get());
     }
 }

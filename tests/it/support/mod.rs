@@ -4,7 +4,7 @@
 #![allow(dead_code)]
 
 pub mod catalog;
-#[cfg(feature = "s3")]
+#[cfg(feature = "remote")]
 pub mod http;
 pub mod model;
 pub mod mounted;

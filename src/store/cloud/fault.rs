@@ -6,17 +6,9 @@
 
 use std::error::Error as StdError;
 
-use super::super::error::{Error, show};
-
-/// A refusal of a server.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The HTTP status.
-    pub status: u16,
-    /// S3's own code, such as `NoSuchKey`; empty where the server does not say.
-    pub code: String,
-    message: String,
-}
+use crate::store::error::{Error, show};
+use crate::store::net::innermost;
+use crate::store::refusal::Refusal;
 
 /// The sentence of `object_store`'s `RequestError::Status`.
 const STATUS: &str = "Server returned non-2xx status code: ";
@@ -27,34 +19,17 @@ const NOT_PARTIAL: &str = "Received non-partial response";
 /// Codes of credentials that come with other statuses than 401 and 403.
 const CREDENTIALS: [&str; 3] = ["ExpiredToken", "InvalidToken", "TokenRefreshRequired"];
 
-impl Refusal {
-    /// The refusal in `error`, if a server answered at all.
-    pub fn of(error: &object_store::Error) -> Option<Self> {
-        chain(error).find_map(|text| Self::parse(text.strip_prefix(STATUS)?))
-    }
-
-    /// Reads `404 Not Found: <Error><Code>NoSuchKey</Code>...`.
-    fn parse(text: &str) -> Option<Self> {
-        let (status, rest) = text.split_at_checked(3)?;
-        let body = rest.split_once(": ").map_or("", |(_, body)| body);
-        Some(Self {
-            status: status.parse().ok()?,
-            code: element(body, "Code"),
-            message: element(body, "Message"),
-        })
-    }
+/// The refusal in `error`, if a server answered at all.
+pub fn refusal(error: &object_store::Error) -> Option<Refusal> {
+    chain(error).find_map(|text| parse(text.strip_prefix(STATUS)?))
 }
 
-/// `404 NoSuchKey (The specified key does not exist.)`
-impl std::fmt::Display for Refusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the store answers {}", self.status)?;
-        match (self.code.as_str(), self.message.as_str()) {
-            ("", _) => Ok(()),
-            (code, "") => write!(f, " {code}"),
-            (code, message) => write!(f, " {code} ({message})"),
-        }
-    }
+/// Reads `404 Not Found: <Error><Code>NoSuchKey</Code>...`, which all three clouds write.
+fn parse(text: &str) -> Option<Refusal> {
+    let (status, rest) = text.split_at_checked(3)?;
+    let body = rest.split_once(": ").map_or("", |(_, body)| body);
+    let (code, message) = (element(body, "Code"), element(body, "Message"));
+    Some(Refusal { status: status.parse().ok()?, code, message })
 }
 
 /// What is between `<name>` and `</name>` in `xml`, fit to print.
@@ -75,25 +50,52 @@ pub struct Asked<'a> {
     pub server: &'a str,
     /// Whether the request was signed.
     pub signed: bool,
+    pub hints: &'static Hints,
+}
+
+/// What a cloud's user can do.
+#[derive(Debug)]
+pub struct Hints {
+    /// The credentials do not suffice.
+    pub signed: &'static str,
+    /// There were none.
+    pub anonymous: &'static str,
+    /// The server sends elsewhere.
+    pub elsewhere: &'static str,
 }
 
 /// The meaning of `error`, but for conditions that do not hold (412, 416), which
-/// [`super::object`] looks into.
+/// [`crate::store::remote`] looks into.
 pub fn meaning(asked: Asked, error: &object_store::Error) -> Error {
     let place = asked.place.to_owned();
-    let Some(refusal) = Refusal::of(error) else { return unanswered(asked, error) };
+    let Some(refusal) = refusal(error) else { return unanswered(asked, error) };
     let answer = refusal.to_string();
     let code = refusal.code.as_str();
     match refusal.status {
         _ if CREDENTIALS.contains(&code) => {
             Error::Denied { place, answer, hint: "get new credentials and mount again" }
         }
-        401 | 403 => Error::Denied { place, answer, hint: hint(code, asked.signed) },
+        _ if is_archived(code) => {
+            Error::Denied { place, answer, hint: "it is archived: restore it first" }
+        }
+        401 | 403 => Error::Denied { place, answer, hint: hint(code, asked) },
+        // Azure, of a container or an account that is not public.
+        404 | 409 if is_private(code) && !asked.signed => {
+            Error::Denied { place, answer, hint: asked.hints.anonymous }
+        }
         404 => Error::Gone { place, answer },
         429 | 503 => Error::Busy { place, answer },
-        301 | 307 | 400 if is_region(refusal.status, code) => other_region(place, &answer),
+        301 | 307 | 400 if is_region(refusal.status, code) => elsewhere(asked, &answer),
         _ => Error::Failed { place, cause: answer },
     }
+}
+
+fn is_archived(code: &str) -> bool {
+    ["InvalidObjectState", "BlobArchived", "BlobBeingRehydrated"].contains(&code)
+}
+
+fn is_private(code: &str) -> bool {
+    ["ResourceNotFound", "PublicAccessNotPermitted"].contains(&code)
 }
 
 fn is_region(status: u16, code: &str) -> bool {
@@ -101,17 +103,11 @@ fn is_region(status: u16, code: &str) -> bool {
         || ["AuthorizationHeaderMalformed", "IllegalLocationConstraintException"].contains(&code)
 }
 
-fn hint(code: &str, signed: bool) -> &'static str {
-    match (code, signed) {
-        ("InvalidObjectState", _) => "it is archived: restore it first",
+fn hint(code: &str, asked: Asked) -> &'static str {
+    match (code, asked.signed) {
         ("RequestTimeTooSkewed", _) => "set the clock of this machine",
-        (_, true) => {
-            "the credentials of the environment do not allow it; for a public bucket pass `--anon`"
-        }
-        (_, false) => {
-            "it was asked for without credentials: set `AWS_ACCESS_KEY_ID` and \
-             `AWS_SECRET_ACCESS_KEY` and do not pass `--anon`"
-        }
+        (_, true) => asked.hints.signed,
+        (_, false) => asked.hints.anonymous,
     }
 }
 
@@ -123,10 +119,10 @@ fn unanswered(asked: Asked, error: &object_store::Error) -> Error {
         return Error::RangeIgnored { place };
     }
     if says(REDIRECT) {
-        return other_region(place, "the store sends elsewhere");
+        return elsewhere(asked, "the store sends elsewhere");
     }
     if says("HTTP error") {
-        let cause = format!("asking `{}`: {}", asked.server, show(&innermost(error)));
+        let cause = format!("asking `{}`: {}", asked.server, innermost(error));
         return Error::Failed { place, cause };
     }
     // The source of `Generic`, whose text holds those of its own sources.
@@ -134,19 +130,14 @@ fn unanswered(asked: Asked, error: &object_store::Error) -> Error {
     Error::Answer { place, answer }
 }
 
-fn other_region(place: String, answer: &str) -> Error {
-    let cause = format!("{answer}: the bucket is in another region; pass it as `--region`");
-    Error::Failed { place, cause }
+fn elsewhere(asked: Asked, answer: &str) -> Error {
+    let cause = format!("{answer}: {}", asked.hints.elsewhere);
+    Error::Failed { place: asked.place.to_owned(), cause }
 }
 
 /// Each error of the chain as text, outermost first.
 fn chain(error: &object_store::Error) -> impl Iterator<Item = String> {
     std::iter::successors(Some(error as &dyn StdError), |e| (*e).source()).map(ToString::to_string)
-}
-
-/// The last error of the chain: the one that says what happened, without repeating the others.
-pub fn innermost(error: &object_store::Error) -> String {
-    chain(error).last().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -159,7 +150,9 @@ mod tests {
     }
 
     fn asked(signed: bool) -> Asked<'static> {
-        Asked { place: "s3://b/k", server: "https://h", signed }
+        const HINTS: Hints =
+            Hints { signed: "grant it", anonymous: "log in", elsewhere: "pass `--region`" };
+        Asked { place: "s3://b/k", server: "https://h", signed, hints: &HINTS }
     }
 
     #[test]
@@ -173,8 +166,7 @@ mod tests {
             ),
             (
                 "403 Forbidden: ".into(),
-                "`s3://b/k` may not be read: the store answers 403; the credentials of the \
-              environment do not allow it; for a public bucket pass `--anon`",
+                "`s3://b/k` may not be read: the store answers 403; grant it",
             ),
             (
                 format!("403 Forbidden: {}", xml("InvalidObjectState")),
@@ -194,7 +186,7 @@ mod tests {
             (
                 format!("400 Bad Request: {}", xml("AuthorizationHeaderMalformed")),
                 "`s3://b/k` could not be read: the store answers 400 AuthorizationHeaderMalformed \
-              (m): the bucket is in another region; pass it as `--region`",
+              (m): pass `--region`",
             ),
             (
                 format!("400 Bad Request: {}", xml("x\u{1b}\n")),
@@ -205,7 +197,10 @@ mod tests {
             assert_eq!(meaning(asked(true), &text(&answer)).to_string(), message, "{answer}");
         }
         let anonymous = meaning(asked(false), &text("403 Forbidden: ")).to_string();
-        assert!(anonymous.contains("set `AWS_ACCESS_KEY_ID`"), "{anonymous}");
+        assert!(anonymous.ends_with("; log in"), "{anonymous}");
+        let private = text(&format!("404 Not Found: {}", xml("ResourceNotFound")));
+        assert!(matches!(meaning(asked(false), &private), Error::Denied { .. }));
+        assert!(matches!(meaning(asked(true), &private), Error::Gone { .. }));
     }
 
     #[test]

@@ -1,0 +1,204 @@
+//! What the clouds that `object_store` speaks with have in common: one client per bucket, made at first
+//! use, and how it is asked for an object. What a cloud's settings are is its own file's.
+
+pub mod fault;
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use lru::LruCache;
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore};
+
+use self::fault::{Asked, Hints};
+use super::error::{Error, show};
+use super::net::innermost;
+use super::pin::{Answer, Ask};
+use super::remote::{Failure, Got, Question, Requests};
+use crate::time::Timestamp;
+
+/// How long to wait for the machine's own credentials, once per mount.
+pub const METADATA: Duration = Duration::from_secs(2);
+
+/// Clients kept at a time: each holds a pool of connections. A catalog names few buckets, or is
+/// hostile.
+const BUCKETS: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
+
+/// A bucket of a cloud, and how to ask it.
+pub trait Bucket: Send + Sync + 'static {
+    /// The client, made at first use, with credentials at hand if requests are signed. `place` is for
+    /// messages.
+    fn client<'a>(&'a self, place: &'a str) -> BoxFuture<'a, Result<&'a dyn ObjectStore, Error>>;
+
+    /// Who is asked, for messages and for telling objects apart. Holds no secret.
+    fn server(&self) -> &str;
+
+    /// Whether requests are signed; `true` until known.
+    fn is_signed(&self) -> bool;
+
+    fn timeout(&self) -> Duration;
+
+    fn hints(&self) -> &'static Hints;
+}
+
+/// The buckets asked lately, by name.
+pub struct Buckets<B>(Mutex<LruCache<String, Arc<B>>>);
+
+impl<B> Buckets<B> {
+    pub fn new() -> Self {
+        Self(Mutex::new(LruCache::new(BUCKETS)))
+    }
+
+    /// The bucket called `name`; `new` makes no client yet.
+    pub fn get(&self, name: &str, new: impl FnOnce() -> B) -> Arc<B> {
+        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(buckets.get_or_insert(name.to_owned(), || Arc::new(new())))
+    }
+}
+
+/// One object of a bucket.
+pub struct CloudObject {
+    bucket: Arc<dyn Bucket>,
+    key: Path,
+    place: String,
+}
+
+impl CloudObject {
+    /// `place` is `source/path` for messages.
+    pub fn new(bucket: Arc<dyn Bucket>, key: Path, place: String) -> Self {
+        Self { bucket, key, place }
+    }
+
+    async fn client(&self) -> Result<&dyn ObjectStore, Failure> {
+        let told = |error| match error {
+            // What is wrong with a setting is asked for by a read here, not by a command line.
+            Error::Setting(cause) => Error::Failed { place: self.place.clone(), cause },
+            error => error,
+        };
+        self.bucket.client(&self.place).await.map_err(|error| Failure::Told(told(error)))
+    }
+
+    async fn ask(self: Arc<Self>, question: Question) -> Result<Got, Failure> {
+        let range = (!question.is_whole).then_some(GetRange::Bounded(question.range));
+        let options = GetOptions { range, ..options(question.ask) };
+        let got = self.client().await?.get_opts(&self.key, options).await;
+        let got = got.map_err(|error| self.failure(&error))?;
+        let (answer, range) = (answer(&got.meta), got.range.clone());
+        let failed = move |error| fault::meaning(self.asked(), &error);
+        Ok(Got { answer, range, body: got.into_stream().map_err(failed).boxed() })
+    }
+
+    async fn ask_now(&self, ask: Ask) -> Result<Answer, Failure> {
+        let options = GetOptions { head: true, ..options(ask) };
+        let got = self.client().await?.get_opts(&self.key, options).await;
+        Ok(answer(&got.map_err(|error| self.failure(&error))?.meta))
+    }
+
+    fn failure(&self, error: &object_store::Error) -> Failure {
+        match fault::refusal(error) {
+            Some(refusal) if [412, 416].contains(&refusal.status) => Failure::Condition(refusal),
+            _ => Failure::Told(fault::meaning(self.asked(), error)),
+        }
+    }
+
+    fn asked(&self) -> Asked<'_> {
+        let (server, signed) = (self.bucket.server(), self.bucket.is_signed());
+        Asked { place: &self.place, server, signed, hints: self.bucket.hints() }
+    }
+}
+
+impl Requests for CloudObject {
+    fn get(self: Arc<Self>, question: Question) -> BoxFuture<'static, Result<Got, Failure>> {
+        self.ask(question).boxed()
+    }
+
+    fn head(self: Arc<Self>, ask: Ask) -> BoxFuture<'static, Result<Answer, Failure>> {
+        async move { self.ask_now(ask).await }.boxed()
+    }
+
+    fn place(&self) -> &str {
+        &self.place
+    }
+
+    fn server(&self) -> &str {
+        self.bucket.server()
+    }
+
+    fn timeout(&self) -> Duration {
+        self.bucket.timeout()
+    }
+}
+
+fn options(ask: Ask) -> GetOptions {
+    let (version, if_match) = match ask {
+        Ask::Version(version) => (Some(version), None),
+        Ask::IfMatch(etag) => (None, Some(etag)),
+        Ask::Any => (None, None),
+    };
+    GetOptions { version, if_match, ..GetOptions::default() }
+}
+
+/// What an answer says of its object. `object_store` gives 1970 where the header is missing.
+fn answer(meta: &ObjectMeta) -> Answer {
+    let micros = meta.last_modified.timestamp_micros();
+    Answer {
+        size: meta.size,
+        version: meta.version.clone(),
+        etag: meta.e_tag.clone(),
+        last_modified: (micros != 0).then(|| Timestamp::from_micros(micros)),
+    }
+}
+
+/// Settings that a cloud's client does not take.
+pub fn setting(cloud: &str, error: &object_store::Error) -> Error {
+    let error = without_values(&innermost(error));
+    Error::Setting(format!("the settings for {cloud} are wrong: {error}"))
+}
+
+/// Credentials that were promised and do not come.
+pub fn no_credentials(place: &str, error: &object_store::Error, hint: &'static str) -> Error {
+    let answer = format!("no credentials: {}", without_values(&innermost(error)));
+    Error::Denied { place: place.to_owned(), answer, hint }
+}
+
+/// `text` without what stands in it between double quotes: parsers repeat there what they found, which in a
+/// file of credentials may be one.
+fn without_values(text: &str) -> String {
+    let parts = text.split('"').enumerate();
+    let kept = parts.map(|(n, part)| if n % 2 == 0 { part } else { "\"...\"" });
+    show(&kept.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hostile_catalog_cannot_make_clients_without_end() {
+        let buckets = Buckets::new();
+        let first = buckets.get("b0", || 0);
+        assert!(Arc::ptr_eq(&first, &buckets.get("b0", || 1)));
+        for n in 0..1000 {
+            buckets.get(&format!("b{n}"), || n);
+        }
+        assert_eq!(buckets.0.lock().unwrap().len(), BUCKETS.get());
+    }
+
+    #[test]
+    fn what_a_parser_found_is_not_repeated() {
+        let cases = [
+            ("Missing AccessKeyId", "Missing AccessKeyId"),
+            (
+                "invalid type: string \"secret\", expected u8",
+                "invalid type: string \"...\", expected u8",
+            ),
+            ("a \"secret", "a \"...\""),
+        ];
+        for (text, shown) in cases {
+            assert_eq!(without_values(text), shown);
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! What every request of a mount has in common: how long it waits, how often it is tried, whom it trusts.
+//!
+//! Waits: connecting 5 s, silence 15 s, retries and all of it within `--timeout`. A body has no total
+//! timeout of its own: a slow line is no error while bytes come.
+//!
+//! Trusted are the certificates of the system, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name in
+//! their place (`rustls-native-certs` reads them), and those of `AWS_CA_BUNDLE` beside them. Proxies
+//! are those of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` (`reqwest` reads them).
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::error::{Error, show};
+
+/// Connecting to a server on the same planet takes less.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// No byte for so long: the connection is dead; ask again.
+const IDLE: Duration = Duration::from_secs(15);
+
+/// How often a request is sent again.
+pub const RETRIES: u32 = 5;
+
+/// The pause before the second try; it doubles with each.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+
+/// The bounds and the trust of every request.
+#[derive(Clone, Debug)]
+pub struct Net {
+    /// No request waits longer, retries included.
+    pub timeout: Duration,
+    /// Certificates to trust beside the system's, as PEM.
+    bundle: Option<PathBuf>,
+}
+
+impl Net {
+    pub fn new(timeout: Duration, environment: &Variables) -> Self {
+        let bundle = find(environment, "AWS_CA_BUNDLE").filter(|path| !path.is_empty());
+        Self { timeout, bundle: bundle.map(PathBuf::from) }
+    }
+
+    /// A client of `object_store`. `http` allows requests without TLS.
+    ///
+    /// # Errors
+    /// `Setting`, where `AWS_CA_BUNDLE` names no certificates.
+    #[cfg(feature = "cloud")]
+    pub fn options(&self, http: bool) -> Result<object_store::ClientOptions, Error> {
+        choose_tls();
+        let mut options = object_store::ClientOptions::new()
+            .with_allow_http(http)
+            .with_timeout_disabled()
+            .with_connect_timeout(CONNECT.min(self.timeout))
+            .with_read_timeout(IDLE.min(self.timeout));
+        if let Some(pem) = self.pem()? {
+            let bundle = object_store::Certificate::from_pem_bundle(&pem);
+            for certificate in bundle.map_err(|error| self.no_certificates(&error))? {
+                options = options.with_root_certificate(certificate);
+            }
+        }
+        Ok(options)
+    }
+
+    #[cfg(feature = "cloud")]
+    pub fn retry(&self) -> object_store::RetryConfig {
+        object_store::RetryConfig {
+            backoff: object_store::BackoffConfig {
+                init_backoff: FIRST_PAUSE,
+                max_backoff: LONGEST_PAUSE,
+                base: 2.0,
+            },
+            max_retries: RETRIES as usize,
+            retry_timeout: self.timeout,
+        }
+    }
+
+    /// A client that follows no redirect by itself.
+    ///
+    /// # Errors
+    /// As [`Net::options`], and `Setting` where TLS cannot be set up.
+    #[cfg(feature = "http")]
+    pub fn client(&self) -> Result<reqwest::Client, Error> {
+        choose_tls();
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("dcfs/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT.min(self.timeout))
+            .read_timeout(IDLE.min(self.timeout));
+        if let Some(pem) = self.pem()? {
+            let bundle = reqwest::Certificate::from_pem_bundle(&pem);
+            builder = builder.tls_certs_merge(bundle.map_err(|e| self.no_certificates(&e))?);
+        }
+        let failed = |error| Error::Setting(format!("TLS cannot be set up: {}", innermost(&error)));
+        builder.build().map_err(failed)
+    }
+
+    fn pem(&self) -> Result<Option<Vec<u8>>, Error> {
+        let read = self.bundle.as_ref().map(std::fs::read);
+        read.transpose().map_err(|error| self.no_certificates(&error))
+    }
+
+    fn no_certificates(&self, error: &dyn std::error::Error) -> Error {
+        let path = self.bundle.as_deref().unwrap_or(std::path::Path::new("")).display();
+        let (path, error) = (show(&path.to_string()), show(&error.to_string()));
+        Error::Setting(format!("`AWS_CA_BUNDLE` names no certificates: `{path}`: {error}"))
+    }
+}
+
+/// The pause before try number `number`, which is not the first: from 1 on.
+#[cfg(feature = "http")]
+pub fn pause(number: u32) -> Duration {
+    FIRST_PAUSE.saturating_mul(1 << (number - 1).min(16)).min(LONGEST_PAUSE)
+}
+
+/// `ring`. A second install is refused, which is as good: someone chose before us.
+fn choose_tls() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Variables of the environment: name and value. They may hold secrets, and are never printed.
+pub type Variables = Vec<(String, String)>;
+
+/// Those of this process that can be read.
+pub fn environment() -> Variables {
+    let readable = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(readable).collect()
+}
+
+/// Those that begin with one of `prefixes` and are not empty.
+#[cfg(feature = "cloud")]
+pub fn only(variables: &Variables, prefixes: &[&str]) -> Variables {
+    let is_ours = |name: &str| prefixes.iter().any(|prefix| name.starts_with(prefix));
+    let ours = variables.iter().filter(|(name, value)| is_ours(name) && !value.is_empty());
+    ours.cloned().collect()
+}
+
+/// The value of the variable `name`.
+pub fn find<'v>(variables: &'v Variables, name: &str) -> Option<&'v str> {
+    variables.iter().find(|variable| variable.0 == name).map(|variable| variable.1.as_str())
+}
+
+/// Whether a variable says yes, as other tools read it.
+pub fn is_yes(value: Option<&str>) -> bool {
+    let yes = ["1", "true", "on", "yes", "y"];
+    value.is_some_and(|value| yes.contains(&value.to_ascii_lowercase().as_str()))
+}
+
+/// An endpoint as a prefix of URLs: no slash at its end.
+///
+/// # Errors
+/// Anything but `http[s]://host[:port][/path]`. Credentials in it would be logged one day.
+pub fn endpoint(given: &str) -> Result<String, Error> {
+    let wrong = || {
+        let text = "is not an endpoint; write `http[s]://host[:port]`";
+        Error::Setting(format!("`{}` {text}", show(without_secrets(given))))
+    };
+    let url = reqwest::Url::parse(given).map_err(|_| wrong())?;
+    let plain = ["http", "https"].contains(&url.scheme())
+        && url.host_str().is_some_and(|host| !host.is_empty())
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    if !plain {
+        return Err(wrong());
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+/// What may be shown of an endpoint that is wrong: neither a password nor a signature.
+fn without_secrets(given: &str) -> &str {
+    let given = given.split(['?', '#']).next().unwrap_or(given);
+    given.rsplit_once('@').map_or(given, |(_, host)| host)
+}
+
+/// The last error of a chain: the one that says what happened, without repeating the others.
+pub fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |e| (*e).source());
+    chain.last().map(|error| show(&error.to_string())).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_plain_or_refused_without_its_secrets() {
+        let cases = [
+            ("http://h:9000/", Ok("http://h:9000")),
+            ("https://h/in/side", Ok("https://h/in/side")),
+            ("host:9000", Err("`host:9000`")),
+            ("ftp://host", Err("`ftp://host`")),
+            ("http://u:secret@h", Err("`h`")),
+            ("https://h/c?sig=secret", Err("`https://h/c`")),
+            ("http://h/#secret", Err("`http://h/`")),
+        ];
+        for (given, want) in cases {
+            match (endpoint(given), want) {
+                (Ok(got), Ok(want)) => assert_eq!(got, want),
+                (Err(error), Err(shown)) => {
+                    let error = error.to_string();
+                    assert!(error.starts_with(shown) && !error.contains("secret"), "{error}");
+                }
+                (got, want) => panic!("{given}: {got:?} {want:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn certificates_that_are_not_there_are_said_so() {
+        let bundle = Some(PathBuf::from("/nonexistent/ca.pem"));
+        let net = Net { timeout: Duration::from_secs(1), bundle };
+        let message = "`AWS_CA_BUNDLE` names no certificates: `/nonexistent/ca.pem`: ";
+        #[cfg(feature = "cloud")]
+        assert!(net.options(true).unwrap_err().to_string().starts_with(message));
+        #[cfg(feature = "http")]
+        assert!(net.client().unwrap_err().to_string().starts_with(message));
+    }
+
+    #[test]
+    #[cfg(feature = "http")]
+    fn pauses_grow_and_end_at_the_longest() {
+        let pauses: Vec<_> = (1..=7).map(|n| pause(n).as_millis()).collect();
+        assert_eq!(pauses, [100, 200, 400, 800, 1600, 3000, 3000]);
+        assert_eq!(pause(u32::MAX), LONGEST_PAUSE);
+    }
+}

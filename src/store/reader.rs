@@ -1,0 +1,205 @@
+//! One open object, wherever its bytes are: a file of this machine, the cache, a store.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::metrics::Metrics;
+use super::{Result, blocking, bounded, local};
+#[cfg(feature = "remote")]
+use super::{cache, stream};
+
+/// Bytes of a first read: fewer than any object that is fetched whole.
+const BEGINNING: u32 = 4096;
+
+/// One open object; reads may overlap and come in any order.
+///
+/// A remote object of up to 1.1 MiB is held while it is open; of a larger one what is read in order, as far as
+/// [`Config::memory`] goes.
+pub struct Reader {
+    pub(super) label: Arc<str>,
+    pub(super) size: u64,
+    pub(super) timeout: Duration,
+    pub(super) source: Source,
+    #[cfg_attr(
+        not(feature = "remote"),
+        expect(dead_code, reason = "only other bytes are counted")
+    )]
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// Where the bytes are.
+pub(super) enum Source {
+    Local(Arc<local::File>),
+    #[cfg(feature = "remote")]
+    Remote(stream::Stream),
+    /// The stream goes through the cache; what is on disk already is read from there.
+    #[cfg(feature = "remote")]
+    Cached {
+        known: Arc<Kept>,
+        stream: stream::Stream,
+    },
+}
+
+/// An object that was opened, to be opened again at little cost: what pins it has been checked, and its files
+/// in the cache are open.
+#[derive(Clone, Debug)]
+pub struct Known(
+    #[cfg(feature = "remote")] pub(super) Arc<Kept>,
+    #[cfg(not(feature = "remote"))] pub(super) std::convert::Infallible,
+);
+
+/// What [`Known`] holds.
+#[cfg(feature = "remote")]
+pub(super) struct Kept {
+    pub(super) label: Arc<str>,
+    /// Of what is read; it begins at `base` of the object.
+    pub(super) size: u64,
+    pub(super) base: u64,
+    /// The size of the object.
+    pub(super) whole: u64,
+    pub(super) object: Arc<dyn stream::Ranges>,
+    pub(super) entry: Arc<cache::Entry>,
+}
+
+#[cfg(feature = "remote")]
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept").field("of", &self.label).finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    /// Length in bytes, as recorded.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// For [`Stores::open_again`]; `None` for what must be looked at again each time.
+    pub fn known(&self) -> Option<Known> {
+        match &self.source {
+            #[cfg(feature = "remote")]
+            Source::Cached { known, .. } => Some(Known(Arc::clone(known))),
+            _ => None,
+        }
+    }
+
+    /// A file of this machine that holds exactly this object, checked: the kernel may read it by itself.
+    pub fn whole_file(&self) -> Option<Arc<std::fs::File>> {
+        match &self.source {
+            Source::Local(file) => file.whole(),
+            #[cfg(feature = "remote")]
+            Source::Cached { known, .. } => {
+                known.entry.whole().filter(|_| known.size == known.whole)
+            }
+            #[cfg(feature = "remote")]
+            Source::Remote(_) => None,
+        }
+    }
+
+    /// The bytes `offset..offset + length`, cut at the end of the object, if they can be had without waiting.
+    #[cfg_attr(
+        not(feature = "remote"),
+        expect(unused_variables, reason = "disks may be waited for")
+    )]
+    pub fn read_now(&self, offset: u64, length: u32) -> Option<Bytes> {
+        match &self.source {
+            #[cfg(feature = "remote")]
+            Source::Remote(stream) => self.in_memory(stream, offset, length),
+            #[cfg(feature = "remote")]
+            Source::Cached { known, stream } => {
+                self.in_memory(stream, offset, length).or_else(|| {
+                    let bytes = known.entry.read_now(&self.range(known.base, offset, length))?;
+                    self.metrics.from_disk.add(bytes.len() as u64);
+                    Some(bytes)
+                })
+            }
+            Source::Local(_) => None,
+        }
+    }
+
+    /// The bytes `offset..offset + length`, cut at the end of the object and nowhere else.
+    ///
+    /// # Errors
+    /// As [`Stores::open`]; `Busy` and `Broken` where the store fails after retries. No answer
+    /// takes longer than [`Config::timeout`].
+    pub async fn read(&self, offset: u64, length: u32) -> Result<Bytes> {
+        let read = async {
+            match &self.source {
+                Source::Local(file) => {
+                    let file = Arc::clone(file);
+                    blocking(&self.label, move || file.read(offset, length)).await
+                }
+                #[cfg(feature = "remote")]
+                Source::Remote(stream) => stream.read(offset, length).await,
+                #[cfg(feature = "remote")]
+                Source::Cached { known, stream } => {
+                    let entry = Arc::clone(&known.entry);
+                    let range = self.range(known.base, offset, length);
+                    if entry.lacks_now(&entry.aligned(&range)) {
+                        return stream.read(offset, length).await;
+                    }
+                    match blocking(&self.label, move || Ok(entry.read(&range))).await? {
+                        Some(bytes) => {
+                            self.metrics.from_disk.add(bytes.len() as u64);
+                            Ok(bytes)
+                        }
+                        None => stream.read(offset, length).await,
+                    }
+                }
+            }
+        };
+        if let Some(bytes) = self.read_now(offset, length) {
+            return Ok(bytes);
+        }
+        Ok(bounded(&self.label, self.timeout, read).await?)
+    }
+
+    /// Fetches the beginning, as the first read would: all of an object of up to 1.1 MiB.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub async fn begin(&self) -> Result<()> {
+        if self.whole_file().is_none() && self.size > 0 {
+            self.read(0, BEGINNING).await?;
+        }
+        Ok(())
+    }
+
+    /// Fetches everything that the cache lacks, into the cache. Where nothing is cached, nothing is done.
+    ///
+    /// # Errors
+    /// As [`Reader::read`]; what was fetched until then stays.
+    pub async fn fill(&self) -> Result<()> {
+        #[cfg(feature = "remote")]
+        if let Source::Cached { stream, .. } = &self.source
+            && self.whole_file().is_none()
+        {
+            stream.pass().await?;
+        }
+        Ok(())
+    }
+
+    #[cfg(feature = "remote")]
+    fn in_memory(&self, stream: &stream::Stream, offset: u64, length: u32) -> Option<Bytes> {
+        let bytes = stream.here(offset, length)?;
+        self.metrics.from_memory.add(bytes.len() as u64);
+        Some(bytes)
+    }
+
+    /// A read as a range of the object, cut at the end.
+    #[cfg(feature = "remote")]
+    fn range(&self, base: u64, offset: u64, length: u32) -> std::ops::Range<u64> {
+        let start = offset.min(self.size);
+        base + start..base + offset.saturating_add(length.into()).min(self.size)
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (label, size) = (&self.label, &self.size);
+        f.debug_struct("Reader").field("of", label).field("size", size).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,27 @@
+//! A refusal of a server, as it told it.
+
+use std::fmt;
+
+/// What a server said in place of an object.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: u16,
+    /// The server's own code, such as `NoSuchKey`; empty where it does not say. Fit to print, as is
+    /// the message.
+    pub code: String,
+    pub message: String,
+}
+
+/// `404 NoSuchKey (The specified key does not exist.)`
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the store answers {}", self.status)?;
+        match (self.code.as_str(), self.message.as_str()) {
+            ("", "") => Ok(()),
+            ("", message) => write!(f, " ({message})"),
+            (code, "") => write!(f, " {code}"),
+            (code, message) => write!(f, " {code} ({message})"),
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! One object of a remote store: every request pinned, every answer checked.
+//!
+//! A store is what can send one request and say what came back ([`Requests`]); whether that is the object
+//! recorded is decided here, the same for all of them.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt};
+
+use super::error::{Error, quoted};
+use super::pin::{Answer, Ask, Mismatch, Recorded, Seen};
+use super::refusal::Refusal;
+use super::stream::Ranges;
+use super::window;
+
+/// How a store is asked for one object. Retries are its own; so are the messages of its failures.
+pub trait Requests: Send + Sync + 'static {
+    /// Asks for bytes.
+    fn get(self: Arc<Self>, question: Question) -> BoxFuture<'static, Result<Got, Failure>>;
+
+    /// Asks what is there now, without its bytes.
+    fn head(self: Arc<Self>, ask: Ask) -> BoxFuture<'static, Result<Answer, Failure>>;
+
+    /// `source/path`, for messages.
+    fn place(&self) -> &str;
+
+    /// Who is asked, where the row does not say it: a part of what tells two objects apart.
+    fn server(&self) -> &str;
+
+    /// No request waits longer, retries included.
+    fn timeout(&self) -> Duration;
+}
+
+/// What to ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    pub ask: Ask,
+    /// In bytes of the object.
+    pub range: Range<u64>,
+    /// The range is all of the object, and is not to be named: an empty object has none, and servers that
+    /// ignore ranges can still give it.
+    pub is_whole: bool,
+}
+
+/// An answer, not compared with anything yet but its own form.
+pub struct Got {
+    pub answer: Answer,
+    /// Which bytes the body is said to be.
+    pub range: Range<u64>,
+    pub body: BoxStream<'static, Result<Bytes, Error>>,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum Failure {
+    /// 412 and 416: the object is not what it was asked for as.
+    Condition(Refusal),
+    Told(Error),
+}
+
+/// A recorded object.
+pub struct Remote {
+    store: Arc<dyn Requests>,
+    recorded: Recorded,
+    seen: Seen,
+}
+
+impl Remote {
+    pub fn new(store: Arc<dyn Requests>, recorded: Recorded) -> Self {
+        Self { store, recorded, seen: Seen::new() }
+    }
+
+    async fn fetch(&self, range: Range<u64>) -> Result<Bytes, Error> {
+        let ask = self.recorded.ask(&self.seen);
+        let ask = ask.map_err(|reason| Error::Unaskable { place: self.place(), reason })?;
+        let is_whole = range == (0..self.recorded.size) && range.end <= window::FIRST;
+        let question = Question { ask, range: range.clone(), is_whole };
+        let got = match Arc::clone(&self.store).get(question).await {
+            Ok(got) => got,
+            Err(Failure::Told(error)) => return Err(error),
+            Err(Failure::Condition(refusal)) => return Err(self.refused(&refusal).await),
+        };
+        self.check(&got.answer)?;
+        if got.range != range {
+            return Err(self.answer(format!("it sent bytes {:?} for {range:?}", got.range)));
+        }
+        self.body(got.body, range.end - range.start).await
+    }
+
+    /// Whether an answer is the object recorded, and the same as the first answer.
+    fn check(&self, answer: &Answer) -> Result<(), Error> {
+        self.recorded.check(answer).map_err(|mismatch| self.mismatch(mismatch))?;
+        let first = self.seen.get_or_init(|| answer.clone());
+        first.agrees(answer).map_err(|mismatch| self.mismatch(mismatch))
+    }
+
+    /// Exactly `want` bytes.
+    async fn body(
+        &self,
+        mut stream: BoxStream<'static, Result<Bytes, Error>>,
+        want: u64,
+    ) -> Result<Bytes, Error> {
+        let mut whole = BytesMut::new();
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk?;
+            if chunk.len() as u64 == want && whole.is_empty() {
+                whole = BytesMut::from(chunk);
+                continue;
+            }
+            if whole.is_empty() {
+                whole.reserve(usize::try_from(want).unwrap_or(0));
+            }
+            whole.extend_from_slice(&chunk);
+            if whole.len() as u64 > want {
+                return Err(self.answer(format!("more than the {want} bytes asked for")));
+            }
+        }
+        if (whole.len() as u64) < want {
+            return Err(self.answer(format!("{} bytes in place of {want}", whole.len())));
+        }
+        Ok(whole.freeze())
+    }
+
+    /// Where a condition did not hold, the store is asked what is there now, to be able to say it; if it
+    /// does not tell, the refusal alone is told.
+    async fn refused(&self, refusal: &Refusal) -> Error {
+        let version = Some(self.recorded.version.clone()).filter(|v| !v.is_empty());
+        let ask = version.map_or(Ask::Any, Ask::Version);
+        match Arc::clone(&self.store).head(ask).await {
+            Ok(now) => match self.check(&now) {
+                Err(changed @ Error::Changed { .. }) => changed,
+                _ => self.other(refusal),
+            },
+            Err(Failure::Told(gone @ Error::Gone { .. })) => gone,
+            Err(_) => self.other(refusal),
+        }
+    }
+
+    /// Another object, of which only `refusal` is known.
+    fn other(&self, refusal: &Refusal) -> Error {
+        let place = self.place();
+        if refusal.status == 416 {
+            let (recorded, found) = (self.recorded.size, format!("smaller ({refusal})"));
+            let recorded = format!("{recorded} bytes");
+            return Error::Changed { place, what: "size", recorded, found };
+        }
+        let first = self.seen.get().and_then(|answer| answer.etag.clone());
+        let etag = Some(self.recorded.etag.clone()).filter(|etag| !etag.is_empty()).or(first);
+        let recorded = quoted(&etag.unwrap_or_default());
+        Error::Changed { place, what: "etag", recorded, found: format!("another one ({refusal})") }
+    }
+
+    fn mismatch(&self, mismatch: Mismatch) -> Error {
+        let place = self.place();
+        match mismatch {
+            Mismatch::Changed { what, recorded, found } => {
+                Error::Changed { place, what, recorded, found }
+            }
+            Mismatch::Unproven { what, recorded } => Error::Unproven { place, what, recorded },
+        }
+    }
+
+    fn answer(&self, answer: String) -> Error {
+        Error::Answer { place: self.place(), answer }
+    }
+
+    fn place(&self) -> String {
+        self.store.place().to_owned()
+    }
+}
+
+impl Ranges for Remote {
+    fn get(self: Arc<Self>, range: Range<u64>) -> BoxFuture<'static, Result<Bytes, Error>> {
+        async move {
+            let limit = self.store.timeout();
+            match tokio::time::timeout(limit, self.fetch(range)).await {
+                Ok(answer) => answer,
+                Err(_) => Err(Error::Timeout { place: self.place(), seconds: limit.as_secs_f64() }),
+            }
+        }
+        .boxed()
+    }
+
+    fn place(&self) -> &str {
+        self.store.place()
+    }
+}

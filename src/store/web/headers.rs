@@ -1,0 +1,122 @@
+//! What the headers of an answer say. Pure; every byte of them comes from a stranger.
+
+use std::ops::Range;
+
+use reqwest::StatusCode;
+use reqwest::header::HeaderMap;
+
+use crate::store::error::show;
+use crate::time::Timestamp;
+
+/// What an answer of status 200 or 206 says of its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Which bytes of the object the body is; `None` where the length is not said.
+    pub range: Option<Range<u64>>,
+    /// Length of the whole object; `None` where it is not said.
+    pub size: Option<u64>,
+    /// As sent.
+    pub etag: Option<String>,
+    pub last_modified: Option<Timestamp>,
+}
+
+impl Head {
+    /// # Errors
+    /// What makes the answer unusable, for a message.
+    pub fn of(status: StatusCode, headers: &HeaderMap) -> Result<Self, String> {
+        if let Some(encoding) = text(headers, "content-encoding").filter(|e| e != "identity") {
+            return Err(format!("it is encoded as `{}`", show(&encoding)));
+        }
+        let (range, size) = if status == StatusCode::PARTIAL_CONTENT {
+            let value = text(headers, "content-range").ok_or("a part without Content-Range")?;
+            let found = content_range(&value);
+            let (range, size) =
+                found.ok_or_else(|| format!("Content-Range is `{}`", show(&value)))?;
+            (Some(range), Some(size))
+        } else {
+            let size = text(headers, "content-length").and_then(|length| length.parse().ok());
+            (size.map(|size| 0..size), size)
+        };
+        let (etag, time) = (text(headers, "etag"), text(headers, "last-modified"));
+        Ok(Self { range, size, etag, last_modified: time.and_then(|time| date(&time)) })
+    }
+}
+
+/// A header as text, if it is there and readable.
+pub fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    Some(headers.get(name)?.to_str().ok()?.trim().to_owned())
+}
+
+/// Reads `bytes 0-9/100`, end excluded.
+fn content_range(value: &str) -> Option<(Range<u64>, u64)> {
+    let (range, size) = value.strip_prefix("bytes ")?.split_once('/')?;
+    let (start, last) = range.split_once('-')?;
+    let (start, last): (u64, u64) = (start.trim().parse().ok()?, last.trim().parse().ok()?);
+    let (end, size) = (last.checked_add(1)?, size.trim().parse().ok()?);
+    (start < end && end <= size).then_some((start..end, size))
+}
+
+/// Reads `Tue, 02 Jan 2024 03:04:05 GMT`.
+fn date(text: &str) -> Option<Timestamp> {
+    let date = chrono::DateTime::parse_from_rfc2822(text).ok()?;
+    Some(Timestamp::from_micros(date.timestamp_micros()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Pairs<'a> = &'a [(&'static str, &'a str)];
+
+    fn head(status: u16, pairs: Pairs<'_>) -> Result<Head, String> {
+        let pairs = pairs.iter().map(|(name, value)| {
+            (reqwest::header::HeaderName::from_static(name), value.parse().unwrap())
+        });
+        Head::of(StatusCode::from_u16(status).unwrap(), &pairs.collect::<HeaderMap>())
+    }
+
+    #[test]
+    fn reads_what_an_answer_says() {
+        let whole = head(200, &[("content-length", "9"), ("etag", "\"e\"")]).unwrap();
+        assert_eq!(
+            (whole.range, whole.size, whole.etag),
+            (Some(0..9), Some(9), Some("\"e\"".into()))
+        );
+        let date =
+            [("last-modified", "Tue, 02 Jan 2024 03:04:05 GMT"), ("content-encoding", "identity")];
+        let unsized_ = head(200, &date).unwrap();
+        assert_eq!((unsized_.range, unsized_.size), (None, None));
+        assert_eq!(unsized_.last_modified, Timestamp::parse("2024-01-02 03:04:05"));
+        assert_eq!(head(200, &[("last-modified", "yesterday")]).unwrap().last_modified, None);
+        let part =
+            head(206, &[("content-range", "bytes 2-4/9"), ("content-length", "77")]).unwrap();
+        assert_eq!((part.range, part.size), (Some(2..5), Some(9)));
+    }
+
+    #[test]
+    fn an_answer_that_makes_no_sense_is_refused() {
+        let cases: [(u16, Pairs<'_>, &str); 4] = [
+            (206, &[], "a part without Content-Range"),
+            (206, &[("content-range", "bytes */9")], "Content-Range is `bytes */9`"),
+            (200, &[("content-encoding", "gzip")], "it is encoded as `gzip`"),
+            (206, &[("content-encoding", "br"), ("content-range", "bytes 0-0/1")], "as `br`"),
+        ];
+        for (status, pairs, message) in cases {
+            let error = head(status, pairs).unwrap_err();
+            assert!(error.contains(message), "{error}");
+        }
+        for value in [
+            "",
+            "bytes",
+            "bytes 0-8",
+            "bytes 5-4/9",
+            "bytes 0-9/9",
+            "bytes 0-18446744073709551615/18446744073709551615",
+            "bytes 0-0/*",
+            "bytes -1-0/9",
+            "items 0-0/9",
+        ] {
+            assert_eq!(content_range(value), None, "{value}");
+        }
+    }
+}

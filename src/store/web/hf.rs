@@ -1,0 +1,197 @@
+//! Data sets of the Hugging Face hub: where one is asked for, with which token, and what an answer says.
+//!
+//! The hub serves a file of any commit at `/datasets/OWNER/NAME/resolve/COMMIT/PATH`. It answers small ones
+//! itself, with the git id of the blob as etag, and sends elsewhere for large ones, whose own etag is
+//! another. Either way its answer names the commit, `X-Repo-Commit`, which is the recorded version.
+//!
+//! The token is `HF_TOKEN`, else what `hf auth login` left: `HF_TOKEN_PATH`, or `token` below `HF_HOME`,
+//! `XDG_CACHE_HOME/huggingface` or `~/.cache/huggingface`. It is sent to the hub (`HF_ENDPOINT`) alone.
+
+use std::path::PathBuf;
+
+use reqwest::Url;
+use reqwest::header::{HeaderMap, HeaderValue};
+
+use super::encode;
+use super::headers::text;
+use crate::store::error::Error;
+use crate::store::net::{self, Variables};
+use crate::store::pin::Ask;
+use crate::store::place::HubFile;
+
+/// The hub itself.
+const HUB: &str = "https://huggingface.co";
+
+/// Where the hub is, and who asks.
+pub struct Hub {
+    endpoint: Result<String, String>,
+    /// Marked sensitive, so that it is not printed.
+    token: Option<HeaderValue>,
+}
+
+impl Hub {
+    /// Reads the token's file, where it takes one.
+    pub fn new(anon: bool, environment: &Variables) -> Self {
+        let find = |name: &str| net::find(environment, name).filter(|value| !value.is_empty());
+        let endpoint = net::endpoint(find("HF_ENDPOINT").unwrap_or(HUB));
+        let is_silent = anon || net::is_yes(find("HF_HUB_DISABLE_IMPLICIT_TOKEN"));
+        let token = || {
+            let told = find("HF_TOKEN").or_else(|| find("HUGGING_FACE_HUB_TOKEN"));
+            let text =
+                told.map(str::to_owned).or_else(|| std::fs::read_to_string(file(&find)?).ok());
+            bearer(text?.trim())
+        };
+        Self {
+            endpoint: endpoint.map_err(|error| error.to_string()),
+            token: if is_silent { None } else { token() },
+        }
+    }
+
+    /// For telling the objects of two hubs apart, and for messages.
+    pub fn server(&self) -> &str {
+        self.endpoint.as_deref().unwrap_or(HUB)
+    }
+
+    pub fn token(&self) -> Option<&HeaderValue> {
+        self.token.as_ref()
+    }
+
+    /// Where `file` is asked for.
+    ///
+    /// # Errors
+    /// `Setting` for an endpoint that is none.
+    pub fn url(&self, file: &HubFile, ask: &Ask) -> Result<Url, Error> {
+        let endpoint = self.endpoint.as_ref().map_err(|error| Error::Setting(error.clone()))?;
+        let revision = match ask {
+            Ask::Version(commit) => commit,
+            _ => file.revision.as_deref().unwrap_or("main"),
+        };
+        let (repository, path) = (&file.repository, encode::key(&file.path));
+        let revision = encode::segment(revision.as_bytes());
+        let url = format!("{endpoint}/datasets/{repository}/resolve/{revision}/{path}");
+        Url::parse(&url).map_err(|_| Error::Setting(format!("`{}` is no hub", self.server())))
+    }
+}
+
+/// Where `hf auth login` leaves the token.
+fn file<'a>(find: &impl Fn(&str) -> Option<&'a str>) -> Option<PathBuf> {
+    if let Some(path) = find("HF_TOKEN_PATH") {
+        return Some(path.into());
+    }
+    let home = find("HF_HOME").map(PathBuf::from);
+    let cache = || find("XDG_CACHE_HOME").map(|cache| PathBuf::from(cache).join("huggingface"));
+    let user = || find("HOME").map(|home| PathBuf::from(home).join(".cache/huggingface"));
+    Some(home.or_else(cache).or_else(user)?.join("token"))
+}
+
+fn bearer(token: &str) -> Option<HeaderValue> {
+    let plain = !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic());
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).ok().filter(|_| plain)?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// What the hub's own answer says of an object, whoever sends the bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// The commit that was resolved.
+    pub commit: Option<String>,
+    /// The id of the blob in git; not there for large files.
+    pub blob: Option<String>,
+}
+
+impl Told {
+    /// Reads an answer of the hub, be it a redirect.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let is_large = headers.contains_key("x-linked-etag");
+        let etag = text(headers, "etag").filter(|_| !is_large);
+        let commit = text(headers, "x-repo-commit").filter(|commit| !commit.is_empty());
+        Self { commit, blob: etag.filter(|etag| is_git_id(etag)) }
+    }
+}
+
+/// Whether an etag, quoted or weak, is an id of git: others belong to whoever sends the bytes.
+fn is_git_id(etag: &str) -> bool {
+    let id = etag.trim_start_matches("W/").trim_matches('"');
+    id.len() == 40 && id.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Pairs<'a> = &'a [(&'a str, &'a str)];
+
+    fn hub(anon: bool, variables: Pairs<'_>) -> Hub {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Hub::new(anon, &variables.iter().map(own).collect())
+    }
+
+    #[test]
+    fn the_token_is_that_of_the_hubs_own_tools() {
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
+        std::fs::create_dir_all(at(".cache/huggingface")).unwrap();
+        for name in ["token", "xdg", ".cache/huggingface/token"] {
+            std::fs::write(at(name), format!(" of-{name}\n").replace('/', "-")).unwrap();
+        }
+        let (folder, path) = (at(""), at("xdg"));
+        let home = ("HOME", folder.as_str());
+        let cases: [(Pairs<'_>, Option<&str>); 8] = [
+            (&[("HF_TOKEN", "secret"), home], Some("secret")),
+            (&[home], Some("of-.cache-huggingface-token")),
+            (&[("HF_HOME", &folder), home], Some("of-token")),
+            (&[("HF_TOKEN_PATH", &path), home], Some("of-xdg")),
+            (&[("XDG_CACHE_HOME", "/nonexistent"), home], None),
+            (&[("HF_TOKEN", "a\nb"), home], None),
+            (&[("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1"), home], None),
+            (&[], None),
+        ];
+        for (variables, token) in cases {
+            let got = hub(false, variables);
+            let want = token.map(|token| format!("Bearer {token}"));
+            assert_eq!(got.token().map(|t| t.to_str().unwrap()), want.as_deref(), "{variables:?}");
+            assert!(!format!("{:?}", got.token()).contains("secret"));
+            assert!(hub(true, variables).token().is_none());
+        }
+    }
+
+    #[test]
+    fn a_file_is_asked_for_at_its_commit() {
+        let file = |revision: Option<&str>| HubFile {
+            repository: "own-er/n.a_me".into(),
+            revision: revision.map(str::to_owned),
+            path: "a b/%20#?\u{e9}.bin".into(),
+        };
+        let version = Ask::Version("0123abcd".into());
+        let path = "a%20b/%2520%23%3F%C3%A9.bin";
+        let cases = [
+            (file(None), version, "0123abcd"),
+            (file(Some("refs/pr/1")), Ask::Any, "refs%2Fpr%2F1"),
+            (file(None), Ask::Any, "main"),
+        ];
+        for (file, ask, revision) in cases {
+            let url = hub(true, &[("HF_ENDPOINT", "http://h:1/")]).url(&file, &ask).unwrap();
+            let want = format!("http://h:1/datasets/own-er/n.a_me/resolve/{revision}/{path}");
+            assert_eq!(url.as_str(), want);
+        }
+        let error = hub(true, &[("HF_ENDPOINT", "h")]).url(&file(None), &Ask::Any).unwrap_err();
+        assert_eq!(error.to_string(), "`h` is not an endpoint; write `http[s]://host[:port]`");
+    }
+
+    #[test]
+    fn only_an_id_of_git_tells() {
+        let id = "0123456789abcdef0123456789abcdef01234567";
+        let read = |pairs: &[(&'static str, &str)]| {
+            let pairs = pairs.iter().map(|(name, value)| {
+                (reqwest::header::HeaderName::from_static(name), value.parse().unwrap())
+            });
+            Told::of(&pairs.collect::<HeaderMap>())
+        };
+        let quoted = format!("\"{id}\"");
+        let told = read(&[("etag", &quoted), ("x-repo-commit", "c")]);
+        assert_eq!(told, Told { commit: Some("c".into()), blob: Some(quoted.clone()) });
+        assert_eq!(read(&[("etag", &quoted), ("x-linked-etag", "\"x\"")]), Told::default());
+        assert_eq!(read(&[("etag", "\"of-a-cdn\""), ("x-repo-commit", "")]), Told::default());
+    }
+}

@@ -1,0 +1,423 @@
+//! `http(s)://` and `hf://`: objects asked for by a URL, directly with `reqwest`, for a URL of a row must
+//! reach its server as it is (a query, an escape), and the hub's answers tell more than an object store's.
+//!
+//! - Redirects are followed here, at most [`HOPS`], never from TLS to none. The token is for the hub alone.
+//! - Connections that fail, 408, 429 and 5xx are tried again, as the other stores do; a body that breaks
+//!   off goes on where it broke, if the server still gives the same object.
+//! - No message holds a URL: redirects lead to signed ones.
+//!
+//! | file | what it decides |
+//! |---|---|
+//! | `encode` | texts of rows in URLs |
+//! | `headers` | what an answer says of its body |
+//! | `hf` | where the hub is, its token, what it says of an object |
+
+mod encode;
+mod headers;
+mod hf;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, stream};
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, IF_MATCH, LOCATION, RANGE};
+use reqwest::{Method, Response, StatusCode, Url};
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+use self::headers::{Head, text};
+use self::hf::{Hub, Told};
+use super::Config;
+use super::error::{Error, show};
+use super::net::{self, Net, RETRIES, Variables, innermost};
+use super::pin::{Answer, Ask};
+use super::place::HubFile;
+use super::refusal::Refusal;
+use super::remote::{Failure, Got, Question, Requests};
+
+/// Redirects followed for one request.
+const HOPS: usize = 10;
+
+/// Every web server of a mount, and the hub.
+pub struct Web {
+    net: Net,
+    hub: Hub,
+    client: OnceCell<reqwest::Client>,
+}
+
+/// What is asked for.
+pub enum Target {
+    /// A URL that `place` made.
+    Page(String),
+    Hub(HubFile),
+}
+
+/// One object of the web.
+pub struct WebObject {
+    web: Arc<Web>,
+    target: Target,
+    place: String,
+}
+
+/// An answer of status 200 or 206.
+struct Reply {
+    response: Response,
+    head: Head,
+    answer: Answer,
+}
+
+/// Why a request gave no [`Reply`].
+enum Attempt {
+    /// It may be better the next time.
+    Again(Error),
+    Failed(Failure),
+}
+
+impl Web {
+    /// Nothing is asked of a network yet.
+    pub fn new(config: &Config, environment: &Variables) -> Self {
+        let net = Net::new(config.timeout, environment);
+        Self { net, hub: Hub::new(config.anon, environment), client: OnceCell::new() }
+    }
+
+    async fn client(&self) -> Result<&reqwest::Client, Error> {
+        self.client.get_or_try_init(|| async { self.net.client() }).await
+    }
+}
+
+impl WebObject {
+    /// `place` is `source/path` for messages.
+    pub fn new(web: Arc<Web>, target: Target, place: String) -> Self {
+        Self { web, target, place }
+    }
+
+    async fn ask(self: Arc<Self>, question: Question) -> Result<Got, Failure> {
+        let Question { ask, range, is_whole } = question;
+        let named = (!is_whole).then(|| range.clone());
+        let mut tries = Tries::until(Instant::now() + self.web.net.timeout);
+        loop {
+            let (mut reply, ask) =
+                (self.reply(&ask, named.as_ref(), &mut tries).await?, ask.clone());
+            if reply.head.size.is_some() {
+                let Reply { response, head, answer } = reply;
+                let range = head.range.unwrap_or(0..answer.size);
+                let (rest, object) = (range.clone(), Arc::clone(&self));
+                let body = Body { object, ask, response, answer: answer.clone(), rest, tries };
+                let body = stream::try_unfold(body, Body::next).boxed();
+                return Ok(Got { answer, range, body });
+            }
+            // Without a length only the end tells it.
+            match collect(&mut reply.response, range.end).await {
+                Ok(bytes) => {
+                    let size = bytes.len() as u64;
+                    let answer = Answer { size, ..reply.answer };
+                    let body = stream::once(async { Ok(bytes) }).boxed();
+                    return Ok(Got { answer, range: 0..size, body });
+                }
+                Err(error) => tries.again(self.broken(&error)).await.map_err(Failure::Told)?,
+            }
+        }
+    }
+
+    /// The first answer that is one; what may be better the next time is tried again.
+    async fn reply(
+        &self,
+        ask: &Ask,
+        range: Option<&Range<u64>>,
+        tries: &mut Tries,
+    ) -> Result<Reply, Failure> {
+        loop {
+            match self.attempt(ask, range).await {
+                Ok(reply) => return Ok(reply),
+                Err(Attempt::Failed(failure)) => return Err(failure),
+                Err(Attempt::Again(error)) => tries.again(error).await.map_err(Failure::Told)?,
+            }
+        }
+    }
+
+    async fn attempt(&self, ask: &Ask, range: Option<&Range<u64>>) -> Result<Reply, Attempt> {
+        let (response, told) = self.send(&Method::GET, ask, range).await?;
+        let status = response.status();
+        if range.is_some() && status != StatusCode::PARTIAL_CONTENT {
+            return Err(failed(Error::RangeIgnored { place: self.place.clone() }));
+        }
+        let head = Head::of(status, response.headers()).map_err(|a| failed(self.unusable(a)))?;
+        if let Some(wanted) = range
+            && head.range.as_ref() != Some(wanted)
+            && head.size.is_some_and(|size| size >= wanted.end)
+        {
+            return Err(failed(self.unusable(format!("bytes {:?} for {wanted:?}", head.range))));
+        }
+        let answer = self.answer(&head, told);
+        Ok(Reply { response, head, answer })
+    }
+
+    async fn ask_now(&self, ask: &Ask) -> Result<Answer, Failure> {
+        let (response, told) = self.send(&Method::HEAD, ask, None).await.map_err(|a| match a {
+            Attempt::Again(error) => Failure::Told(error),
+            Attempt::Failed(failure) => failure,
+        })?;
+        let head = Head::of(response.status(), response.headers());
+        let head = head.map_err(|answer| Failure::Told(self.unusable(answer)))?;
+        match head.size {
+            Some(_) => Ok(self.answer(&head, told)),
+            None => Err(Failure::Told(self.unusable("no Content-Length".into()))),
+        }
+    }
+
+    /// Sends one request, wherever it is sent on to; the answer is of status 200 or 206.
+    async fn send(
+        &self,
+        method: &Method,
+        ask: &Ask,
+        range: Option<&Range<u64>>,
+    ) -> Result<(Response, Told), Attempt> {
+        let first = self.url(ask).map_err(failed)?;
+        let (mut url, mut told) = (first.clone(), Told::default());
+        for _ in 0..HOPS {
+            let at_home = url.origin() == first.origin();
+            let request = self.request(method, &url, ask, range, at_home).await.map_err(failed)?;
+            let response = request.send().await.map_err(|error| self.unsent(&url, &error))?;
+            // Whoever sends the bytes may be at home too, and says less.
+            if at_home && self.is_hub() && told.commit.is_none() {
+                told = Told::of(response.headers());
+            }
+            match response.status().as_u16() {
+                200 | 206 => return Ok((response, told)),
+                301 | 302 | 303 | 307 | 308 => {
+                    url = self.onward(&url, &response).map_err(failed)?
+                }
+                _ => return Err(self.refused(&response)),
+            }
+        }
+        let cause = format!("it was sent on {HOPS} times");
+        Err(failed(Error::Failed { place: self.place.clone(), cause }))
+    }
+
+    async fn request(
+        &self,
+        method: &Method,
+        url: &Url,
+        ask: &Ask,
+        range: Option<&Range<u64>>,
+        at_home: bool,
+    ) -> Result<reqwest::RequestBuilder, Error> {
+        let client = self.web.client().await.map_err(|error| self.setting(error))?;
+        let mut request =
+            client.request(method.clone(), url.clone()).header(ACCEPT_ENCODING, "identity");
+        if let Some(range) = range {
+            request = request.header(RANGE, format!("bytes={}-{}", range.start, range.end - 1));
+        }
+        if let Ask::IfMatch(etag) = ask {
+            request = request.header(IF_MATCH, etag);
+        }
+        match self.web.hub.token() {
+            Some(token) if at_home && self.is_hub() => Ok(request.header(AUTHORIZATION, token)),
+            _ => Ok(request),
+        }
+    }
+
+    fn url(&self, ask: &Ask) -> Result<Url, Error> {
+        match &self.target {
+            Target::Hub(file) => self.web.hub.url(file, ask).map_err(|error| self.setting(error)),
+            Target::Page(text) => {
+                let reason = "its URL cannot be sent as it is";
+                let url = Url::parse(text).ok().filter(|url| is_exact(url, text));
+                url.ok_or_else(|| Error::Unaskable { place: self.place.clone(), reason })
+            }
+        }
+    }
+
+    /// Where `response` sends on to.
+    fn onward(&self, from: &Url, response: &Response) -> Result<Url, Error> {
+        let told = response.headers().get(LOCATION);
+        let told = told.and_then(|to| std::str::from_utf8(to.as_bytes()).ok());
+        let url = told.and_then(|to| from.join(to).ok());
+        let is_safe = |to: &Url| match to.scheme() {
+            "https" => true,
+            "http" => from.scheme() == "http",
+            _ => false,
+        };
+        let no = || "it is sent on to a place that is not to be asked".to_owned();
+        url.filter(is_safe).ok_or_else(|| Error::Failed { place: self.place.clone(), cause: no() })
+    }
+
+    fn answer(&self, head: &Head, told: Told) -> Answer {
+        let size = head.size.unwrap_or_default();
+        if self.is_hub() {
+            return Answer { size, version: told.commit, etag: told.blob, last_modified: None };
+        }
+        let (etag, last_modified) = (head.etag.clone(), head.last_modified);
+        Answer { size, version: None, etag, last_modified }
+    }
+
+    fn is_hub(&self) -> bool {
+        matches!(self.target, Target::Hub(_))
+    }
+
+    /// The meaning of any other status.
+    fn refused(&self, response: &Response) -> Attempt {
+        let of = |name| show(&text(response.headers(), name).unwrap_or_default());
+        let status = response.status().as_u16();
+        let refusal = Refusal { status, code: of("x-error-code"), message: of("x-error-message") };
+        let (place, answer) = (self.place.clone(), refusal.to_string());
+        match status {
+            412 | 416 => Attempt::Failed(Failure::Condition(refusal)),
+            401 | 403 | 407 => failed(Error::Denied { place, answer, hint: self.hint() }),
+            404 | 410 => failed(Error::Gone { place, answer }),
+            429 | 503 => Attempt::Again(Error::Busy { place, answer }),
+            408 | 500..=599 => Attempt::Again(Error::Failed { place, cause: answer }),
+            _ => failed(Error::Failed { place, cause: answer }),
+        }
+    }
+
+    fn hint(&self) -> &'static str {
+        match (self.is_hub(), self.web.hub.token()) {
+            (false, _) => "dcfs sends no login to web servers",
+            (true, None) => {
+                "it was asked for without a token: `hf auth login`, or set `HF_TOKEN`, and do not pass `--anon`"
+            }
+            (true, Some(_)) => {
+                "the token does not allow it; a gated data set wants its terms accepted on its page"
+            }
+        }
+    }
+
+    fn unsent(&self, url: &Url, error: &reqwest::Error) -> Attempt {
+        let server = show(&url.origin().ascii_serialization());
+        let cause = format!("asking `{server}`: {}", innermost(error));
+        Attempt::Again(Error::Failed { place: self.place.clone(), cause })
+    }
+
+    /// A body that ended before its end.
+    fn broken(&self, error: &reqwest::Error) -> Error {
+        Error::Failed { place: self.place.clone(), cause: innermost(error) }
+    }
+
+    fn unusable(&self, answer: String) -> Error {
+        Error::Answer { place: self.place.clone(), answer }
+    }
+
+    /// What is wrong with a setting is asked for by a read here, not by a command line.
+    fn setting(&self, error: Error) -> Error {
+        Error::Failed { place: self.place.clone(), cause: error.to_string() }
+    }
+}
+
+impl Requests for WebObject {
+    fn get(self: Arc<Self>, question: Question) -> BoxFuture<'static, Result<Got, Failure>> {
+        self.ask(question).boxed()
+    }
+
+    fn head(self: Arc<Self>, ask: Ask) -> BoxFuture<'static, Result<Answer, Failure>> {
+        async move { self.ask_now(&ask).await }.boxed()
+    }
+
+    fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Of a page the row says it.
+    fn server(&self) -> &str {
+        if self.is_hub() { self.web.hub.server() } else { "" }
+    }
+
+    fn timeout(&self) -> Duration {
+        self.web.net.timeout
+    }
+}
+
+fn failed(error: Error) -> Attempt {
+    Attempt::Failed(Failure::Told(error))
+}
+
+/// Whether reading `text` as a URL changed nothing that a server sees: a dot segment, a slash.
+fn is_exact(url: &Url, text: &str) -> bool {
+    let after = text.split_once("://").and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]));
+    after.and_then(|rest| rest.split('?').next()) == Some(url.path())
+}
+
+/// How often one question was asked, and until when it may be asked again.
+struct Tries {
+    again: u32,
+    end: Instant,
+}
+
+impl Tries {
+    fn until(end: Instant) -> Self {
+        Self { again: 0, end }
+    }
+
+    /// Pauses before the next try.
+    ///
+    /// # Errors
+    /// `error`, where there is none left, or no time: it says more than that time is up.
+    async fn again(&mut self, error: Error) -> Result<(), Error> {
+        self.again += 1;
+        let pause = net::pause(self.again);
+        if self.again > RETRIES || Instant::now() + pause >= self.end {
+            return Err(error);
+        }
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+}
+
+/// A body whose length is not said, up to a byte more than is wanted.
+async fn collect(response: &mut Response, want: u64) -> Result<Bytes, reqwest::Error> {
+    let mut whole = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        whole.extend_from_slice(&chunk);
+        if whole.len() as u64 > want {
+            break;
+        }
+    }
+    Ok(whole.into())
+}
+
+/// A body on its way.
+struct Body {
+    object: Arc<WebObject>,
+    ask: Ask,
+    response: Response,
+    answer: Answer,
+    /// What is still to come.
+    rest: Range<u64>,
+    tries: Tries,
+}
+
+impl Body {
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>, Error> {
+        loop {
+            match self.response.chunk().await {
+                Ok(Some(bytes)) => {
+                    self.rest.start += bytes.len() as u64;
+                    return Ok(Some((bytes, self)));
+                }
+                Err(error) if self.rest.start < self.rest.end => self.resume(&error).await?,
+                Ok(None) | Err(_) => return Ok(None),
+            }
+        }
+    }
+
+    /// Asks for the rest of a body that broke off.
+    async fn resume(&mut self, error: &reqwest::Error) -> Result<(), Error> {
+        let broken = self.object.broken(error);
+        self.tries.again(broken).await?;
+        let reply = self.object.reply(&self.ask, Some(&self.rest), &mut self.tries).await;
+        match reply {
+            Ok(reply)
+                if reply.answer == self.answer && reply.head.range == Some(self.rest.clone()) =>
+            {
+                self.response = reply.response;
+                Ok(())
+            }
+            Err(Failure::Told(error)) => Err(error),
+            // Another object by now: the next read will say so.
+            Ok(_) | Err(Failure::Condition(_)) => Err(self.object.broken(error)),
+        }
+    }
+}

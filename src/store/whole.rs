@@ -1,0 +1,113 @@
+//! What is done with an object as a whole: what it costs to read, fetching it, comparing it with its row.
+
+use super::place::Place;
+use super::wanted::Wanted;
+use super::{Result, Stores};
+use crate::object::Object;
+
+/// What reading an object takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cost {
+    /// It is a file of this machine.
+    Local,
+    /// Bytes that are cached, bytes that are not, and the requests for these.
+    Remote { cached: u64, missing: u64, requests: u64 },
+}
+
+impl Cost {
+    #[cfg(feature = "remote")]
+    fn missing(cached: u64, size: u64) -> Self {
+        let missing = size - cached;
+        let requests = missing.div_ceil(super::window::MOST);
+        // An empty object is asked for too, to see that it is empty.
+        let requests = if size == 0 { 1 } else { requests };
+        Self::Remote { cached, missing, requests }
+    }
+}
+
+impl Stores {
+    /// What reading an object takes. Asks nothing of a network.
+    ///
+    /// # Errors
+    /// What cannot be asked for, whatever the store says.
+    pub async fn cost(&self, object: &Object) -> Result<Cost> {
+        let wanted = Wanted::of(object)?;
+        match Place::of(&wanted.object)? {
+            Place::File(_) => Ok(Cost::Local),
+            place => self.remote_cost(wanted, place).await,
+        }
+    }
+
+    #[cfg(feature = "remote")]
+    async fn remote_cost(&self, wanted: Wanted, place: Place) -> Result<Cost> {
+        let store = self.requests(place, wanted.place.clone())?;
+        let key = super::cache::Key::of(store.server(), &wanted.object);
+        let Some((key, size)) = key.zip(wanted.object.size) else {
+            return Ok(Cost::missing(0, wanted.size));
+        };
+        let cache = std::sync::Arc::clone(&self.cache);
+        let kept = super::blocking(&wanted.place, move || Ok(cache.kept(key, size))).await?;
+        // Of a member of an archive nobody knows which part is there.
+        Ok(Cost::missing(kept.min(wanted.size), wanted.size))
+    }
+
+    /// Fetches what the cache lacks of an object, and tells what that took.
+    ///
+    /// # Errors
+    /// As [`Stores::open`] and [`super::Reader::read`].
+    pub async fn warm(&self, object: &Object) -> Result<Cost> {
+        let cost = self.cost(object).await?;
+        let reader = self.open(object).await?;
+        match cost {
+            Cost::Local => Ok(cost),
+            _ if reader.known().is_none() => {
+                Ok(Cost::Remote { cached: 0, missing: 0, requests: 1 })
+            }
+            _ => reader.fill().await.map(|()| cost),
+        }
+    }
+
+    /// Whether an object is the one recorded: asks its store for a byte of it, past the cache.
+    ///
+    /// # Errors
+    /// `Stale` where it is not; else as [`super::Reader::read`].
+    pub async fn compare(&self, object: &Object) -> Result<()> {
+        let wanted = Wanted::of(object)?;
+        match Place::of(&wanted.object)? {
+            Place::File(path) => self.local(wanted, path).await.map(|_| ())?,
+            place => self.compare_remote(wanted, place).await?,
+        }
+        Ok(())
+    }
+
+    #[cfg(feature = "remote")]
+    async fn compare_remote(
+        &self,
+        wanted: Wanted,
+        place: Place,
+    ) -> std::result::Result<(), super::Error> {
+        let byte = 0..wanted.recorded.size.min(1);
+        let store = self.requests(place, wanted.place)?;
+        self.object(store, wanted.recorded).get(byte).await.map(|_| ())
+    }
+
+    #[cfg(not(feature = "remote"))]
+    async fn remote_cost(&self, wanted: Wanted, place: Place) -> Result<Cost> {
+        Ok(self.remote(wanted, place).await.map(|_| Cost::Local)?)
+    }
+
+    #[cfg(not(feature = "remote"))]
+    async fn compare_remote(
+        &self,
+        wanted: Wanted,
+        place: Place,
+    ) -> std::result::Result<(), super::Error> {
+        self.remote(wanted, place).await.map(|_| ())
+    }
+
+    /// Waits until everything that was fetched is on disk.
+    pub async fn settled(&self) {
+        #[cfg(feature = "remote")]
+        self.cache.settled().await;
+    }
+}

@@ -1,0 +1,341 @@
+"""Google Cloud Storage, Azure, web servers and the Hugging Face hub: catalogs listed by DataChain, read by mounts.
+
+Azure is azurite; the others are `web.py`, which answers as they do, and nginx for a web server that many run.
+Answers that are wrong are held in `tests/it/stores.rs`.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import time
+from types import SimpleNamespace
+from urllib.parse import quote
+
+import pytest
+
+import datachain_runs
+import mounts
+import servers
+import sql
+
+pytestmark = pytest.mark.mount
+
+SIZES = {"small.bin": 700, "a b/caf\u00e9 %20+#.bin": 2000, "large.bin": 3 << 20, "empty.bin": 0}
+
+FIRST, SECOND = "0" * 39 + "1", "f" * 39 + "2"
+"""Commits of the hub, in order."""
+
+
+LATER = 1_800_000_000_000_000
+"""A generation of an object that took the place of the one recorded."""
+
+
+def body(key, turn=0):
+    """What the object under `key` holds at first, and after a change."""
+    return (b"bytes of %d " % turn + key.encode() + b" ").ljust(SIZES[key], b".")[: SIZES[key]]
+
+
+def read_all(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def expect_stale(mounted, path, *parts):
+    before = len(mounted.dcfs.worries())
+    with pytest.raises(OSError) as error:
+        read_all(path)
+    assert error.value.errno == errno.ESTALE
+    line = mounted.dcfs.worries()[before:][0]
+    assert all(part in line for part in parts), line
+
+
+def pin(path):
+    return os.getxattr(path, "user.dcfs.pin").decode()
+
+
+def list_and_mount(folder, name, uris, config=None, environment=None, more=None):
+    """A dataset of `uris` by DataChain, and a mount of it; both with `environment`, the mount with `more`."""
+    uris = [uris] if isinstance(uris, str) else uris
+    datachain_runs.run("stores", folder, name, json.dumps(config or {}), *uris, environment=environment)
+    dcfs = mounts.Dcfs(folder / "home", **(environment or {}), **(more or {}))
+    return dcfs, dcfs.mount(folder, folder / "mnt", "-o", "xattr", "--timeout", "20s")
+
+
+def root_of(mount, name, path=""):
+    return mount.datasets / f"{name}@1.0.0" / path
+
+
+# Google Cloud Storage
+
+
+class Google:
+    """Objects of the bucket `gs-b`, in every generation."""
+
+    def __init__(self, root, url):
+        self.folder, self.url = root / "gs" / "gs-b", url
+
+    def put(self, key, content, generation=1_700_000_000_123_456):
+        """A generation is also when it was written, in microseconds."""
+        kept = self.folder / quote(key, safe="")
+        kept.mkdir(parents=True, exist_ok=True)
+        (kept / str(generation)).write_bytes(content)
+
+    def delete(self, key):
+        shutil.rmtree(self.folder / quote(key, safe=""))
+
+
+@pytest.fixture(scope="module")
+def google(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("google")
+    with servers.web(folder, folder) as url:
+        store = Google(folder, url)
+        for key in [*SIZES, "gone.bin", "timed.bin", "changed.bin"]:
+            store.put(key, body(key) if key in SIZES else b"here")
+        # Else gcsfs asks Google itself what kind of bucket it is.
+        environment = {"STORAGE_EMULATOR_HOST": url, "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
+        dcfs, mount = list_and_mount(folder, "g", "gs://gs-b/", {"anon": True}, environment)
+        with mount:
+            yield SimpleNamespace(dcfs=dcfs, mount=mount, store=store, folder=folder)
+
+
+def test_google_reads_the_generation_recorded(google):
+    for key in SIZES:
+        path = root_of(google.mount, "g", key)
+        google.store.put(key, b"another", LATER)
+        assert read_all(path) == body(key)
+        assert pin(path) == "version"
+    google.store.delete("gone.bin")
+    expect_stale(google, root_of(google.mount, "g", "gone.bin"), "gs://gs-b/gone.bin", "404")
+
+
+def test_google_without_generations_is_held_to_size_and_time(google, tmp_path):
+    catalog = sql.copy_catalog(google.folder / ".datachain", tmp_path / "c" / ".datachain").parent
+    sql.change(catalog, f"UPDATE {sql.table_of('g')} SET file__version = ''")
+    dcfs = mounts.Dcfs(tmp_path / "home", STORAGE_EMULATOR_HOST=google.store.url)
+    with dcfs.mount(catalog, tmp_path / "mnt", "-o", "xattr") as mount:
+        path = root_of(mount, "g", "timed.bin")
+        assert pin(path) == "size and time"
+        assert read_all(path) == b"here"
+        google.store.put("changed.bin", b"else", LATER)
+        expect_stale(SimpleNamespace(dcfs=dcfs), root_of(mount, "g", "changed.bin"), "its time of change was")
+
+
+# Azure
+
+
+@pytest.fixture(scope="module")
+def azure(tmp_path_factory):
+    if not servers.AZURITE.exists():
+        pytest.skip("no azurite (tests/setup test)")
+    blob = pytest.importorskip("azure.storage.blob")
+    folder = tmp_path_factory.mktemp("azure")
+    with servers.azurite(folder) as connection:
+        client = blob.BlobServiceClient.from_connection_string(connection)
+        client.create_container("private")
+        client.create_container("public", public_access="blob")
+        for container in ("private", "public"):
+            for key in [*SIZES, "changing.bin", "gone.bin"]:
+                client.get_blob_client(container, key).upload_blob(body(key) if key in SIZES else b"here")
+        environment = {"AZURE_STORAGE_CONNECTION_STRING": connection}
+        config = {"connection_string": connection}
+        uris = ["az://private/", "az://public/"]
+        dcfs, mount = list_and_mount(folder, "a", uris, config, environment)
+        with mount:
+            yield SimpleNamespace(dcfs=dcfs, mount=mount, client=client, folder=folder, connection=connection)
+
+
+def blob_of(mount, container, key):
+    """Two sources in one dataset have a directory each."""
+    return next(path for path in root_of(mount, "a").rglob("*") if container in str(path) and str(path).endswith(key))
+
+
+@pytest.mark.parametrize("container", ["private", "public"])
+def test_azure_reads_what_was_recorded(azure, container):
+    for key in SIZES:
+        path = blob_of(azure.mount, container, key)
+        assert read_all(path) == body(key)
+        assert pin(path) == "etag"
+
+
+def test_azure_tells_what_changed_and_what_is_gone(azure):
+    azure.client.get_blob_client("private", "changing.bin").upload_blob(b"else", overwrite=True)
+    etag = azure.client.get_blob_client("private", "changing.bin").get_blob_properties().etag.strip('"')
+    expect_stale(azure, blob_of(azure.mount, "private", "changing.bin"), etag)
+    azure.client.get_blob_client("private", "gone.bin").delete_blob()
+    expect_stale(azure, blob_of(azure.mount, "private", "gone.bin"), "the store answers 404")
+    assert servers.AZURITE_KEY not in azure.dcfs.log()
+
+
+def test_azure_without_credentials(azure, tmp_path):
+    """A public container is read, a private one is EACCES."""
+    endpoint = azure.connection.split("BlobEndpoint=")[1].rstrip(";")
+    environment = {"AZURE_STORAGE_ACCOUNT": "devstoreaccount1", "AZURE_STORAGE_ENDPOINT": endpoint}
+    dcfs = mounts.Dcfs(tmp_path / "home", **environment)
+    with dcfs.mount(azure.folder, tmp_path / "mnt", "--anon") as mount:
+        assert read_all(blob_of(mount, "public", "large.bin")) == body("large.bin")
+        with pytest.raises(OSError) as error:
+            read_all(blob_of(mount, "private", "large.bin"))
+        assert error.value.errno == errno.EACCES
+        assert "AZURE_STORAGE_CONNECTION_STRING" in dcfs.worries()[0]
+
+
+# Web servers
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """Files of nginx."""
+    if not shutil.which("nginx"):
+        pytest.skip("no nginx (apt install nginx-light)")
+    folder = tmp_path_factory.mktemp("page")
+    files = folder / "root"
+    for key in [*SIZES, "changing.bin", "gone.bin"]:
+        (files / key).parent.mkdir(parents=True, exist_ok=True)
+        (files / key).write_bytes(body(key) if key in SIZES else b"here")
+    with servers.nginx(folder, files) as url:
+        keys = ["small.bin", "large.bin", "changing.bin", "gone.bin"]
+        dcfs, mount = list_and_mount(folder, "p", [f"{url}/{key}" for key in keys])
+        with mount:
+            yield SimpleNamespace(dcfs=dcfs, mount=mount, files=files, url=url)
+
+
+def test_a_page_is_held_to_its_etag(page):
+    for key in ("small.bin", "large.bin"):
+        path = root_of(page.mount, "p", key)
+        assert read_all(path) == body(key)
+        assert pin(path) == "etag"
+    (page.files / "changing.bin").write_bytes(b"else")
+    os.utime(page.files / "changing.bin", (1, 1))
+    expect_stale(page, root_of(page.mount, "p", "changing.bin"), f"{page.url}/changing.bin", "its etag was")
+    (page.files / "gone.bin").unlink()
+    expect_stale(page, root_of(page.mount, "p", "gone.bin"), "404")
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """Files of a server that gives the validators that a query asks for."""
+    folder = tmp_path_factory.mktemp("bare")
+    files = folder / "files"
+    files.mkdir()
+    for name in ("timed", "late", "bare", "weak", "signed"):
+        (files / name).write_bytes(body("small.bin"))
+        os.utime(files / name, (1_500_000_000, 1_500_000_000))
+    with servers.web(folder, folder) as url:
+        dcfs, mount = list_and_mount(folder, "w", f"{url}/files/signed")
+        with mount:
+            yield SimpleNamespace(dcfs=dcfs, mount=mount, folder=folder, files=files, url=url)
+
+
+QUERIES = {"timed": "timed", "late": "timed", "bare": "bare", "weak": "weak"}
+
+
+def test_a_page_that_cannot_be_pinned_is_read_and_says_so(bare, tmp_path):
+    """With a row for each kind of server, as DataChain writes it."""
+    catalog = sql.copy_catalog(bare.folder / ".datachain", tmp_path / "c" / ".datachain").parent
+    etag = hashlib.md5(body("small.bin")).hexdigest()
+    rows = [
+        {"file__path": f"files/{name}?{query}", "file__etag": f'W/"{etag}' if name == "weak" else ""}
+        for name, query in QUERIES.items()
+    ]
+    sql.add_rows(catalog, "w", rows)
+    dcfs = mounts.Dcfs(tmp_path / "home")
+    with dcfs.mount(catalog, tmp_path / "mnt", "-o", "xattr") as mount:
+        at = {name: root_of(mount, "w", f"files/{name}?{query}") for name, query in QUERIES.items()}
+        for name, path in at.items():
+            assert pin(path) == ("weak etag" if name == "weak" else "size only")
+            if name != "late":
+                assert read_all(path) == body("small.bin")
+        assert dcfs.worries() == []
+        (bare.files / "late").write_bytes(body("small.bin", 1))
+        future = time.time() + 3600
+        os.utime(bare.files / "late", (future, future))
+        expect_stale(SimpleNamespace(dcfs=dcfs), at["late"], "files/late?...", "when it was indexed")
+        schema = json.loads(root_of(mount, "w", "_schema.json").read_text())
+        assert schema["files"][0]["pin"] == ["version", "etag", "size and time"]
+
+
+# The Hugging Face hub
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hub")
+    for key in SIZES:
+        path = folder / "hub" / FIRST / "data" / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(body(key))
+    with servers.web(folder, folder) as url:
+        environment = {"HF_ENDPOINT": url, "HF_TOKEN": "hf_secret", "HF_HUB_DISABLE_XET": "1"}
+        dcfs, mount = list_and_mount(folder, "h", "hf://datasets/own/na.me/data/", None, environment)
+        with mount:
+            yield SimpleNamespace(dcfs=dcfs, mount=mount, folder=folder, url=url)
+
+
+def hub_file(hub, key):
+    return root_of(hub.mount, "h", f"own/na.me/data/{key}")
+
+
+def test_the_hub_reads_the_commit_recorded(hub):
+    shutil.copytree(hub.folder / "hub" / FIRST, hub.folder / "hub" / SECOND)
+    for key in SIZES:
+        (hub.folder / "hub" / SECOND / "data" / key).write_bytes(b"another")
+        assert read_all(hub_file(hub, key)) == body(key)
+        assert pin(hub_file(hub, key)) == "version"
+
+
+def test_the_token_goes_to_the_hub_and_nowhere_else(hub):
+    read_all(hub_file(hub, "large.bin"))
+    lines = [line.split() for line in (hub.folder / "requests").read_text().splitlines()]
+    resolved = [token for method, target, token in lines if "/resolve/" in target and method == "GET"]
+    assert set(resolved) == {"Bearer_hf_secret"}
+    assert "secret" not in hub.dcfs.log()
+
+
+def test_a_file_that_left_the_hub_is_stale(hub):
+    path = hub_file(hub, "a b/caf\u00e9 %20+#.bin")
+    (hub.folder / "hub" / FIRST / "data" / "a b" / path.name).unlink()
+    dcfs = mounts.Dcfs(hub.folder / "other", HF_ENDPOINT=hub.url)
+    with dcfs.mount(hub.folder, hub.folder / "other-mnt") as mount:
+        there = root_of(mount, "h", f"own/na.me/data/{path.relative_to(root_of(hub.mount, 'h', 'own/na.me/data'))}")
+        expect_stale(SimpleNamespace(dcfs=dcfs), there, "404 EntryNotFound")
+
+
+# What all of them share
+
+
+@pytest.mark.parametrize("variable", [None, "SSL_CERT_FILE", "AWS_CA_BUNDLE"])
+def test_certificates_are_those_of_the_environment(bare, tmp_path, variable):
+    certificate, key = servers.certificate(tmp_path)
+    with servers.web(tmp_path, bare.folder, tls=(certificate, key)) as url:
+        catalog = sql.copy_catalog(bare.folder / ".datachain", tmp_path / "c" / ".datachain").parent
+        sql.change(catalog, f"UPDATE {sql.table_of('w')} SET file__source = '{url}'")
+        dcfs = mounts.Dcfs(tmp_path / "home", **({variable: str(certificate)} if variable else {}))
+        with dcfs.mount(catalog, tmp_path / "mnt", "--timeout", "3s") as mount:
+            path = root_of(mount, "w", "files/signed")
+            if variable:
+                assert read_all(path) == body("small.bin")
+                return
+            with pytest.raises(OSError) as error:
+                read_all(path)
+            assert error.value.errno == errno.EIO
+            assert "certificate" in dcfs.worries()[0]
+
+
+@pytest.mark.parametrize("left_out", [False, True])
+def test_proxies_are_those_of_the_environment(bare, tmp_path, left_out):
+    catalog = sql.copy_catalog(bare.folder / ".datachain", tmp_path / "c" / ".datachain").parent
+    sql.change(catalog, f"UPDATE {sql.table_of('w')} SET file__source = 'http://nowhere.invalid'")
+    environment = {"HTTP_PROXY": bare.url, "http_proxy": bare.url}
+    if left_out:
+        environment["NO_PROXY"] = "nowhere.invalid"
+    dcfs = mounts.Dcfs(tmp_path / "home", **environment)
+    with dcfs.mount(catalog, tmp_path / "mnt", "--timeout", "3s") as mount:
+        path = root_of(mount, "w", "files/signed")
+        if not left_out:
+            assert read_all(path) == body("small.bin")
+            return
+        with pytest.raises(OSError) as error:
+            read_all(path)
+        assert error.value.errno == errno.EIO
