@@ -10,6 +10,8 @@ PREFIX ?= /usr/local
 SBIN ?= /sbin
 UNITS ?= $(PREFIX)/lib/systemd/system
 SOAK_SECONDS ?= 1800
+SOAK_KILLS ?= 200
+SOAK_FILES ?= 2000
 FUZZ_SECONDS ?= 60
 
 help: ## Say what can be made
@@ -40,9 +42,10 @@ test-loaders: build ## torchvision and Hugging Face on a mount (installs gigabyt
 	@tests/setup loaders
 	DCFS_BIN=$(TARGET)/debug/dcfs .venv-loaders/bin/python -m pytest -c tests/loaders/pytest.ini tests/loaders $(PYTEST)
 
-soak: setup build ## The mount beside a writer and under SIGKILL, for SOAK_SECONDS
-	DCFS_SOAK_SECONDS=$(SOAK_SECONDS) DCFS_BIN=$(TARGET)/debug/dcfs \
-		$(PYTHON) -m pytest -c tests/python/pytest.ini tests/python/test_live.py tests/python/test_crash.py
+soak: setup build ## The mount beside a writer for SOAK_SECONDS, under hundreds of SIGKILLs and many readers
+	DCFS_SOAK_SECONDS=$(SOAK_SECONDS) DCFS_KILLS=$(SOAK_KILLS) DCFS_LOAD_FILES=$(SOAK_FILES) \
+		DCFS_BIN=$(TARGET)/debug/dcfs $(PYTHON) -m pytest -c tests/python/pytest.ini \
+		$(addprefix tests/python/,test_live.py test_crash.py test_kill.py test_load.py)
 
 bench: setup release ## Measure, into docs/benchmarks.md
 	DCFS_BIN=$(TARGET)/release/dcfs tests/bench/run

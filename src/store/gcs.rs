@@ -210,6 +210,7 @@ impl Settings {
         Ok(builder
             .with_bucket_name(bucket)
             .with_skip_signature(!signed)
+            .with_http_connector(cloud::wire::Connector)
             .with_client_options(self.net.options(http)?)
             .with_retry(self.net.retry()))
     }

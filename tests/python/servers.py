@@ -5,6 +5,7 @@ server that should answer it would wait for that lock.
 """
 
 import contextlib
+import json
 import os
 import socket
 import ssl
@@ -163,3 +164,41 @@ def azurite(folder):
             "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;"
             f"AccountKey={AZURITE_KEY};BlobEndpoint={url}/devstoreaccount1;"
         )
+
+
+class Faults:
+    """A running `fault_proxy.py`, and the orders it takes."""
+
+    def __init__(self, url, control):
+        self.url, self.control = url, control
+
+    def order(self, path, what=None):
+        """Sends an order; answers what the proxy counted so far."""
+        data = None if what is None else json.dumps(what).encode()
+        request = urllib.request.Request(self.control + path, data, method="GET" if data is None else "PUT")
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def rules(self, *rules):
+        """`(regex, fault, more)` for each: what is broken from now on, and nothing else."""
+        self.order("/rules", [{"match": match, "fault": fault, **dict(*more)} for match, fault, *more in rules])
+
+    def counts(self):
+        return self.order("/counts")
+
+    def refuse(self, whether):
+        """Whether connections are refused."""
+        self.order("/refuse", whether)
+
+
+@contextlib.contextmanager
+def faulty(folder, store):
+    """A proxy in front of the server at `store`, which passes everything on until told otherwise."""
+    port, control = free_port(), free_port()
+    while control == port:
+        control = free_port()
+    script = Path(__file__).parent / "fault_proxy.py"
+    command = [sys.executable, script, store.removeprefix("http://"), str(port), str(control)]
+    faults = Faults(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{control}")
+    with serving(command, faults.control, folder / "faults.log"):
+        yield faults

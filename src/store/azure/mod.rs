@@ -263,6 +263,7 @@ impl Settings {
             .with_container_name(container)
             .with_use_azure_cli(credentials == Credentials::Cli)
             .with_skip_signature(credentials == Credentials::None)
+            .with_http_connector(cloud::wire::Connector)
             .with_client_options(self.net.options(http)?)
             .with_retry(self.net.retry()))
     }

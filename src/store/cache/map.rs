@@ -9,10 +9,10 @@
 //! Little-endian. An entry is written after its block. Where a machine stops between the two, or keeps one
 //! and loses the other, the checksum does not hold, and the block counts as absent.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::Key;
@@ -77,10 +77,13 @@ impl Map {
         Ok(is_it.then_some(Self { file, blocks: blocks(size) }))
     }
 
-    /// The length of the object that the map at `path` says it is of.
+    /// The length of the object that the map at `path` says it is of. Does not wait, even where a pipe
+    /// stands in its place.
     pub fn size_in(path: &Path) -> Option<u64> {
         let mut size = [0; 8];
-        File::open(path).ok()?.read_exact_at(&mut size, 16).ok()?;
+        let mut how = OpenOptions::new();
+        how.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        how.open(path).ok()?.read_exact_at(&mut size, 16).ok()?;
         Some(u64::from_le_bytes(size))
     }
 

@@ -2,6 +2,7 @@
 //! use, and how it is asked for an object. What a cloud's settings are is its own file's.
 
 pub mod fault;
+pub mod wire;
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -209,6 +209,7 @@ impl Settings {
         }
         Ok(builder
             .with_bucket_name(bucket)
+            .with_http_connector(cloud::wire::Connector)
             .with_virtual_hosted_style_request(false)
             .with_skip_signature(self.anon)
             .with_client_options(self.net.options(http)?)

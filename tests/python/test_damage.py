@@ -1,0 +1,267 @@
+"""Whatever stands where a file of the cache should, and whatever becomes of its folder: the right bytes.
+
+What `test_cache.py` damages byte by byte is here replaced by other things, also while a mount has it.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import buckets
+import mounts
+
+pytestmark = pytest.mark.mount
+
+SAME = 150_000
+"""Bytes of the objects whose files are exchanged: only their keys tell them apart."""
+
+
+def fill(root):
+    buckets.fill(root, {f"{number}.bin": SAME for number in range(10)} | {"large.bin": 3_000_000, "empty.bin": 0})
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory):
+    with buckets.serving(tmp_path_factory.mktemp("damaged"), fill) as bucket:
+        yield bucket
+
+
+@pytest.fixture
+def dcfs(bucket, tmp_path):
+    """A home whose cache holds every object."""
+    dcfs = mounts.Dcfs(tmp_path / "home")
+    with bucket.mount(dcfs, tmp_path / "mnt") as mount:
+        check_all(bucket, mount)
+    return dcfs
+
+
+def check_all(bucket, mount):
+    with ThreadPoolExecutor(4) as pool:
+        names = bucket.names()
+        came = dict(zip(names, pool.map(lambda name: buckets.outcome(mount, bucket, name), names), strict=True))
+    assert {name: what for name, what in came.items() if what != "right"} == {}
+
+
+def objects(dcfs):
+    """The folders of objects that are of one size."""
+    folders = [path.parent for path in dcfs.cache.glob("dcfs/objects/*/*/map")]
+    return sorted(folder for folder in folders if (folder / "data").stat().st_size == SAME)
+
+
+def gone(path):
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def nothing(path, other):
+    gone(path)
+
+
+def symlink(path, other):
+    gone(path)
+    path.symlink_to(other)
+
+
+def symlink_to_nothing(path, other):
+    gone(path)
+    path.symlink_to(path)
+
+
+def device(path, other):
+    gone(path)
+    path.symlink_to("/dev/zero")
+
+
+def fifo(path, other):
+    gone(path)
+    os.mkfifo(path)
+
+
+def directory(path, other):
+    gone(path)
+    (path / "not" / "empty").mkdir(parents=True)
+
+
+def of_another(path, other):
+    gone(path)
+    if other.is_dir():
+        shutil.copytree(other, path)
+    else:
+        shutil.copyfile(other, path)
+
+
+def linked_to_another(path, other):
+    if path.is_file():
+        gone(path)
+        os.link(other, path)
+
+
+def empty(path, other):
+    if path.is_file():
+        path.write_bytes(b"")
+
+
+def huge(path, other):
+    if path.is_file():
+        os.truncate(path, 1 << 40)
+
+
+def unreadable(path, other):
+    path.chmod(0)
+
+
+def file(path, other):
+    gone(path)
+    path.write_bytes(b"no folder")
+
+
+def of_another_size(path, other):
+    """A map that says, with the right checksum, that the object is longer."""
+    if path.name != "map":
+        return
+    header = bytearray(path.read_bytes())
+    header[16:24] = (SAME + 1).to_bytes(8, "little")
+    header[40:44] = zlib.crc32(header[:40]).to_bytes(4, "little")
+    path.write_bytes(header)
+
+
+def full_of_lies(path, other):
+    """A map whose blocks are all there, with checksums of something else."""
+    if path.name == "map":
+        whole = path.read_bytes()
+        path.write_bytes(whole[:64] + b"\x01" * (len(whole) - 64))
+
+
+HARMS = [
+    symlink, symlink_to_nothing, device, fifo, directory, of_another, linked_to_another, empty, huge, unreadable,
+    file, of_another_size, full_of_lies, nothing,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ["data", "map", ""])
+@pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
+def test_something_else_in_place_of_a_file(bucket, dcfs, tmp_path, harm, what):
+    """One object is harmed; it and the one that was exchanged with it are read right, twice."""
+    harmed, other, *_ = objects(dcfs)
+    harm(harmed / what, other / what)
+    for _ in range(2):
+        with bucket.mount(dcfs, tmp_path / "mnt") as mount:
+            check_all(bucket, mount)
+            assert not [line for line in dcfs.worries() if "panic" in line]
+
+
+@pytest.mark.parametrize("what", ["data", "map", ""])
+@pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
+def test_the_command_lives_with_something_else(bucket, dcfs, tmp_path, harm, what):
+    """`verify` and `clear` end, and take nothing away but what is the cache's."""
+    harmed, other, *_ = objects(dcfs)
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "map").write_bytes(b"mine")
+    harm(harmed / what, precious if harm is symlink and not what else other / what)
+    for words in ("status", "verify", "clear"):
+        dcfs.run("cache", words, timeout=30)
+    assert (precious / "map").read_bytes() == b"mine"
+    with bucket.mount(dcfs, tmp_path / "mnt") as mount:
+        check_all(bucket, mount)
+    assert dcfs.ok("cache", "verify", timeout=30)
+
+
+@pytest.mark.parametrize("level", ["objects", "shelf"])
+@pytest.mark.parametrize("harm", [file, symlink, symlink_to_nothing, directory], ids=lambda harm: harm.__name__)
+def test_something_else_in_place_of_a_folder(bucket, dcfs, tmp_path, harm, level):
+    """Nothing can be kept there, or it can; nothing outside is touched."""
+    folder = dcfs.cache / "dcfs" / "objects"
+    folder = folder if level == "objects" else objects(dcfs)[0].parent
+    outside = tmp_path / "outside"
+    (outside / "mine").mkdir(parents=True)
+    harm(folder, outside)
+    with bucket.mount(dcfs, tmp_path / "mnt") as mount:
+        check_all(bucket, mount)
+    for words in ("status", "verify", "clear"):
+        dcfs.run("cache", words, timeout=30)
+    assert (outside / "mine").is_dir()
+
+
+@contextlib.contextmanager
+def tmpfs(folder):
+    """A small disk of its own at a folder."""
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", folder]).returncode:
+        pytest.skip("cannot mount a tmpfs")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def forget_pages(bucket, mount):
+    """The kernel's copies of all files, so that the daemon is asked again."""
+    for name in bucket.names():
+        with open(buckets.version(mount) / name, "rb") as opened:
+            os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+@pytest.mark.parametrize("level", ["objects", "."])
+def test_the_cache_is_removed_while_mounted(bucket, dcfs, tmp_path, level):
+    with bucket.mount(dcfs, tmp_path / "mnt") as mount:
+        with open(buckets.version(mount) / "large.bin", "rb") as held:
+            assert held.read(100) == bucket.truth("large.bin")[:100]
+            for _ in range(3):
+                shutil.rmtree(dcfs.cache / "dcfs" / level, ignore_errors=True)
+                forget_pages(bucket, mount)
+                check_all(bucket, mount)
+                assert os.pread(held.fileno(), 100, 2_000_000) == bucket.truth("large.bin")[2_000_000:][:100]
+    with bucket.mount(dcfs, tmp_path / "mnt") as mount:
+        check_all(bucket, mount)
+
+
+@pytest.mark.parametrize("size", [0, 1000, 64 << 10])
+def test_files_are_cut_while_mounted(bucket, dcfs, tmp_path, size):
+    """No crash of a mapped file, no bytes that are not there."""
+    with bucket.mount(dcfs, tmp_path / "mnt") as mount:
+        with open(buckets.version(mount) / "0.bin", "rb") as held:
+            assert held.read(100) == bucket.truth("0.bin")[:100]
+            for path in dcfs.cache.glob("dcfs/objects/*/*/*"):
+                os.truncate(path, min(size, path.stat().st_size))
+            forget_pages(bucket, mount)
+            check_all(bucket, mount)
+            forget_pages(bucket, mount)
+            check_all(bucket, mount)
+
+
+@pytest.mark.root
+def test_the_cache_becomes_read_only(bucket, tmp_path):
+    """What is there is read, the rest comes from the store, and one line says so."""
+    dcfs, disk = mounts.Dcfs(tmp_path / "home"), tmp_path / "disk"
+    with tmpfs(disk), bucket.mount(dcfs, tmp_path / "mnt", "--cache-dir", str(disk)) as mount:
+        for name in bucket.names()[:4]:
+            assert buckets.outcome(mount, bucket, name) == "right"
+        subprocess.run(["mount", "-o", "remount,ro", disk])
+        forget_pages(bucket, mount)
+        check_all(bucket, mount)
+        check_all(bucket, mount)
+        mount.unmount()
+    assert len([line for line in dcfs.worries() if "cannot write below" in line]) <= 1
+
+
+@pytest.mark.root
+def test_the_cache_of_another_user(bucket, shared_folder):
+    """A user who may not look into it gets an error at once, or a mount that works without."""
+    dcfs = mounts.Dcfs(shared_folder / "home")
+    cache = shared_folder / "cache"
+    cache.mkdir(mode=0o700)
+    subprocess.run(["chown", "-R", "65534:65534", shared_folder / "home"], check=True)
+    mine = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", mounts.DCFS, "cache", "status"]
+    told = subprocess.run(
+        [*mine, "--cache-dir", cache], env=dcfs.environment, capture_output=True, text=True, timeout=30
+    )
+    assert "panic" not in told.stderr
+    assert told.returncode != 0 or "0 objects" in told.stdout, told
