@@ -47,7 +47,8 @@ soak: setup build ## The mount beside a writer for SOAK_SECONDS, under hundreds 
 		DCFS_BIN=$(TARGET)/debug/dcfs $(PYTHON) -m pytest -c tests/python/pytest.ini \
 		$(addprefix tests/python/,test_live.py test_crash.py test_kill.py test_load.py)
 
-bench: setup release ## Measure, into docs/benchmarks.md
+bench: release ## Measure, into docs/benchmarks.md
+	@tests/setup bench
 	DCFS_BIN=$(TARGET)/release/dcfs tests/bench/run
 
 setup:
@@ -70,4 +71,4 @@ install: release ## Install below PREFIX (/usr/local), with the links of mount(8
 
 clean: ## Remove what was built, the environment of the tests and the demo
 	cargo clean
-	rm -rf .venv .venv-loaders demo
+	rm -rf .venv .venv-bench .venv-loaders demo

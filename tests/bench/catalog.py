@@ -146,6 +146,22 @@ def make(folder, shape, count, columns=None):
     `columns` are more columns than the File, as in `TYPED` and `FILTERED`.
     """
     columns = columns or {}
+    path = SHAPES[shape]
+    more = [value for *_, value in columns.values()]
+    rows = (
+        ("s3://bench", path(n, count), 1000 + n % 1000, _hex(n, 32), *(value(n) for value in more))
+        for n in range(count)
+    )
+    return _write(folder, rows, count, columns)
+
+
+def make_of(folder, files):
+    """The same of given objects: a list of `(source, path, size, etag)`."""
+    return _write(folder, files, len(files), {})
+
+
+def _write(folder, rows, count, columns):
+    """`rows` are `(source, path, size, etag)` and the values of `columns`."""
     database = Path(folder) / ".datachain" / "db"
     database.parent.mkdir(parents=True)
     connection = sqlite3.connect(database, isolation_level=None)
@@ -155,12 +171,6 @@ def make(folder, shape, count, columns=None):
     connection.execute(
         "CREATE TABLE ds_local_local_bench_1_0_0 (sys__id INTEGER NOT NULL, "
         f"sys__rand INTEGER DEFAULT (abs(random())) NOT NULL, {declared}, PRIMARY KEY (sys__id))"
-    )
-    path = SHAPES[shape]
-    more = [value for *_, value in columns.values()]
-    rows = (
-        ("s3://bench", path(n, count), 1000 + n % 1000, _hex(n, 32), *(value(n) for value in more))
-        for n in range(count)
     )
     connection.execute("BEGIN")
     connection.executemany(

@@ -4,11 +4,14 @@ import contextlib
 import os
 import statistics
 import subprocess
+import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
 
 PINNED = ["taskset", "-c", "0"]
+UNMOUNT = ["umount", "-l"] if os.geteuid() == 0 else ["fusermount3", "-uz"]
 
 
 def describe():
@@ -33,8 +36,17 @@ def median(run, times):
 
 def anonymous(pid):
     """Anonymous memory of a process in MiB."""
+    return _status(pid, "RssAnon")
+
+
+def resident(pid):
+    """Memory of a process that is in RAM, files it maps included, in MiB."""
+    return _status(pid, "VmRSS")
+
+
+def _status(pid, name):
     with open(f"/proc/{pid}/status") as lines:
-        return next(int(l.split()[1]) for l in lines if l.startswith("RssAnon")) / 1024
+        return next(int(l.split()[1]) for l in lines if l.startswith(name)) / 1024
 
 
 def medians(times, *runs):
@@ -64,20 +76,62 @@ class Peak:
                 self.mib = max(self.mib, anonymous(self.pid))
 
 
+def _mounts(point, room):
+    """What is mounted at a place, seen by this process or by `room`."""
+    with open(f"/proc/{room or 'self'}/mountinfo") as lines:
+        return [line for line in lines if line.split(" ")[4] == str(point)]
+
+
 @contextlib.contextmanager
-def serving(command, point, prefix=(), environment=None):
-    """A file system served in the foreground; its process, once it answers."""
+def serving(command, point, prefix=(), environment=None, room=None):
+    """A file system served in the foreground; its process, once it is mounted.
+
+    `room` is a process in the mount namespace where `prefix` goes, if that is another one.
+    """
     Path(point).mkdir(parents=True, exist_ok=True)
-    before = os.stat(point).st_dev
-    process = subprocess.Popen(
-        [*prefix, *command], env={**os.environ, **(environment or {})}, stderr=subprocess.DEVNULL
-    )
-    try:
-        while os.stat(point).st_dev == before:
-            if process.poll() is not None:
-                raise RuntimeError(f"{command} ended with {process.returncode}")
-            time.sleep(0.001)
-        yield process
-    finally:
-        subprocess.run(["umount", "-l", point] if os.geteuid() == 0 else ["fusermount3", "-uz", point])
-        process.wait(timeout=30)
+    before = _mounts(point, room)
+    with tempfile.TemporaryFile("w+") as errors:
+        variables = {**os.environ, **(environment or {})}
+        process = subprocess.Popen([*prefix, *command], env=variables, stdout=subprocess.DEVNULL, stderr=errors)
+        try:
+            while _mounts(point, room) == before:
+                if process.poll() is not None:
+                    raise RuntimeError(f"`{Path(command[0]).name}` ended with {process.returncode}: {_last(errors)}")
+                time.sleep(0.001)
+            with contextlib.suppress(PermissionError):
+                os.stat(point)  # It answers.
+            yield process
+        finally:
+            if _mounts(point, room) != before:
+                subprocess.run([*_enter(room), *UNMOUNT, point])
+            end(process)
+
+
+def _enter(room):
+    return ["nsenter", f"--mount=/proc/{room}/ns/mnt"] if room else []
+
+
+def _last(errors):
+    """The last line that a program wrote."""
+    errors.seek(0)
+    return next(reversed(errors.read().strip().splitlines()), "it said nothing")
+
+
+def touch(size):
+    """Has the host of a virtual machine give it `size` bytes, at most a third of what is available.
+
+    Memory that was never used costs a fault of the host for each page: the first file written to the page cache
+    took ten times as long as the next.
+    """
+    with open("/proc/meminfo") as lines:
+        available = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) << 10
+    script = "import sys; b'1' * int(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", script, str(min(size, available // 3))], check=True)
+
+
+def end(process):
+    """Waits for a process to end by itself, and ends it where it does not."""
+    for ask in (lambda: None, process.terminate, process.kill):
+        ask()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(timeout=30)

@@ -2,14 +2,21 @@
 //!
 //! It serves a tree given as lines of `path<TAB>size` from vectors in memory, with the same replies,
 //! the same cache times, threads and options as dcfs: what differs is only where answers come from.
+//! Files are zeros, or with FOLDER the files of the same paths below it, opened as MODE says: `plain`,
+//! `keep`, `passthrough` or `noopen`.
 //!
-//!     bench_nullfs TREE MOUNTPOINT
+//!     bench_nullfs TREE MOUNTPOINT [FOLDER MODE]
+
+mod contents;
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
+
+use contents::Contents;
 
 use fuser::{
     Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
@@ -17,6 +24,8 @@ use fuser::{
     ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyXattr, Request,
     Session,
 };
+
+const USAGE: &str = "bench_nullfs TREE MOUNTPOINT [FOLDER MODE]";
 
 const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
@@ -26,14 +35,15 @@ enum Node {
     Directory { names: HashMap<OsString, usize>, order: Vec<(OsString, usize)> },
 }
 
-/// The whole tree.
+/// The whole tree, and where the bytes of its files are, if they are real.
 struct Null {
     nodes: Vec<Node>,
+    contents: Option<Contents>,
 }
 
 impl Null {
     fn read(tree: &str) -> std::io::Result<Self> {
-        let mut null = Self { nodes: vec![directory()] };
+        let mut null = Self { nodes: vec![directory()], contents: None };
         for line in BufReader::new(std::fs::File::open(tree)?).split(b'\n') {
             let line = line?;
             let tab = line.iter().rposition(|b| *b == b'\t').expect("path<TAB>size");
@@ -65,6 +75,20 @@ impl Null {
         order.push((name, next));
         self.nodes.push(new);
         next
+    }
+
+    /// The path of every node, in order.
+    fn paths(&self) -> impl Iterator<Item = PathBuf> {
+        let mut paths = vec![PathBuf::new(); self.nodes.len()];
+        // A directory is made before what is in it.
+        for (index, node) in self.nodes.iter().enumerate() {
+            if let Node::Directory { order, .. } = node {
+                for (name, child) in order {
+                    paths[*child] = paths[index].join(name);
+                }
+            }
+        }
+        paths.into_iter()
     }
 
     fn attr(&self, index: usize) -> FileAttr {
@@ -123,6 +147,9 @@ impl Filesystem for Null {
             config.add_capabilities(wish).ok();
         }
         config.set_max_background(64).ok();
+        if let Some(contents) = &self.contents {
+            contents.init(config);
+        }
         Ok(())
     }
 
@@ -140,8 +167,11 @@ impl Filesystem for Null {
         reply.attr(&FOREVER, &self.attr(ino.0 as usize - 1));
     }
 
-    fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE);
+    fn open(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        match &self.contents {
+            Some(contents) => contents.open(ino.0 as usize - 1, reply),
+            None => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
+        }
     }
 
     fn read(
@@ -156,6 +186,9 @@ impl Filesystem for Null {
         reply: ReplyData,
     ) {
         let Node::File(length) = *self.at(ino) else { return reply.error(Errno::EISDIR) };
+        if let Some(contents) = &self.contents {
+            return contents.read(ino.0 as usize - 1, offset, size, reply);
+        }
         let size = length.saturating_sub(offset).min(u64::from(size));
         reply.data(&vec![0; size as usize]);
     }
@@ -213,9 +246,22 @@ impl Filesystem for Null {
 }
 
 fn main() -> std::io::Result<()> {
-    let [tree, mountpoint] = <[String; 2]>::try_from(std::env::args().skip(1).collect::<Vec<_>>())
-        .expect("usage: bench_nullfs TREE MOUNTPOINT");
-    let null = Null::read(&tree)?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [tree, mountpoint, real @ ..] = arguments.as_slice() else { panic!("{USAGE}") };
+    let mut null = Null::read(tree)?;
+    if let [folder, mode] = real {
+        let mode = mode.parse().expect(USAGE);
+        null.contents = Some(Contents::new(Path::new(folder), mode, null.paths()));
+    }
+    let session = Session::new(null, mountpoint, &config())?;
+    if !real.is_empty() {
+        let mountpoint = mountpoint.clone();
+        std::thread::spawn(move || contents::read_ahead(&mountpoint).ok());
+    }
+    session.run()
+}
+
+fn config() -> Config {
     let mut config = Config::default();
     config.mount_options = vec![
         MountOption::FSName("nullfs".into()),
@@ -225,5 +271,5 @@ fn main() -> std::io::Result<()> {
     ];
     config.n_threads = Some(2);
     config.clone_fd = true;
-    Session::new(null, mountpoint, &config)?.run()
+    config
 }

@@ -1,0 +1,155 @@
+"""One S3 server on loopback with the objects that the benches of bytes read: near, and 20 ms away.
+
+nginx answers every GET and HEAD of an object from its page cache, with etags of time and size. What asks for
+listings gets them from `rclone serve s3` behind it. For distance, `bench_delay` stands before it.
+"""
+
+import contextlib
+import os
+import random
+import shutil
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import catalog
+import machine
+
+BUCKET = "bench"
+LARGE = "large.bin"
+SMALL = "small"
+DELAY = 20  # Milliseconds.
+OTHER = ["taskset", "-c", "1"]  # Where the server is when reader and daemon are pinned.
+
+NGINX = """
+daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1; {user}
+events {{ worker_connections 1024; }}
+http {{
+  access_log off; sendfile on; keepalive_requests 1000000; default_type application/octet-stream;
+  client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
+  uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
+  server {{
+    listen 127.0.0.1:{port}; root {root};
+    location ~ ^/{bucket}/. {{ if (-d $request_filename) {{ return 404; }} }}
+    location / {{ proxy_pass http://127.0.0.1:{lister}; }}
+  }}
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Data:
+    """The objects as files: one large, many small in one directory, and a catalog of all."""
+
+    folder: Path
+    size: int
+    names: list
+
+    @property
+    def root(self):
+        return self.folder / "root"
+
+    @property
+    def bucket(self):
+        return self.root / BUCKET
+
+    @property
+    def bytes(self):
+        """Bytes of all small files."""
+        return sum((self.bucket / SMALL / name).stat().st_size for name in self.names)
+
+    def shuffled(self):
+        names = list(self.names)
+        random.Random(63).shuffle(names)
+        return names
+
+
+def make(folder, size, count):
+    """`size` bytes in one object, and `count` of 20 to 150 KB."""
+    data = Data(folder, size, [f"{n:06}.jpg" for n in range(count)])
+    draw = random.Random(62)
+    (data.bucket / SMALL).mkdir(parents=True)
+    with open(data.bucket / LARGE, "wb") as large:
+        for _ in range(size >> 20):
+            large.write(draw.randbytes(1 << 20))
+    for name in data.names:
+        (data.bucket / SMALL / name).write_bytes(draw.randbytes(draw.randrange(20_000, 150_001)))
+    paths = [LARGE, *(f"{SMALL}/{name}" for name in data.names)]
+    catalog.make_of(folder / "catalog", [_row(data.bucket, path) for path in paths])
+    tree = "".join(f"{path}\t{(data.bucket / path).stat().st_size}\n" for path in paths)
+    (folder / "tree").write_text(tree)
+    return data
+
+
+def _row(bucket, path):
+    """A row as DataChain writes it, with the etag that nginx gives the file."""
+    found = (bucket / path).stat()
+    return f"s3://{BUCKET}", path, found.st_size, f"{int(found.st_mtime):x}-{found.st_size:x}"
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Store:
+    """The server; its ports stay the same, so that a cache filled once is good for all runs."""
+
+    def __init__(self, data, delay, rclone):
+        self.data, self.delay, self.rclone = data, delay, rclone
+        self.near, self.far, self.lister = free_port(), free_port(), free_port()
+
+    @contextlib.contextmanager
+    def serving(self, distant, pinned):
+        """Runs until the block ends; its address. `pinned`: not on the CPU of those who read."""
+        prefix = OTHER if pinned else []
+        with contextlib.ExitStack() as stack:
+            if self.rclone:
+                stack.enter_context(running([*prefix, *self._lister()], self.lister))
+            stack.enter_context(running([*prefix, *self._nginx()], self.near))
+            if distant:
+                command = [*prefix, self.delay, self.far, self.near, DELAY]
+                stack.enter_context(running(command, self.far))
+            yield f"http://127.0.0.1:{self.far if distant else self.near}"
+
+    def _nginx(self):
+        folder = self.data.folder / "nginx"
+        folder.mkdir(exist_ok=True)
+        user = "user root;" if os.geteuid() == 0 else ""
+        names = dict(folder=folder, root=self.data.root, bucket=BUCKET, user=user)
+        text = NGINX.format(port=self.near, lister=self.lister, **names)
+        (folder / "nginx.conf").write_text(text)
+        return ["nginx", "-c", folder / "nginx.conf", "-e", folder / "error.log"]
+
+    def _lister(self):
+        address = f"127.0.0.1:{self.lister}"
+        return [self.rclone, "serve", "s3", "--config", "", "--etag-hash", "", "--addr", address, self.data.root]
+
+
+@contextlib.contextmanager
+def running(command, port):
+    """A server in the foreground; it takes connections before the block begins."""
+    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while not _answers(port):
+            if process.poll() is not None:
+                raise RuntimeError(f"`{command}` ended with {process.returncode}")
+            time.sleep(0.01)
+        yield
+    finally:
+        process.terminate()
+        machine.end(process)
+
+
+def _answers(port):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+def missing():
+    """What this machine lacks for a server at all; `None` where nothing."""
+    return None if shutil.which("nginx") else "no nginx (tests/setup bench)"
