@@ -54,7 +54,7 @@ impl Net {
             .with_allow_http(http)
             .with_timeout_disabled()
             .with_connect_timeout(CONNECT.min(self.timeout))
-            .with_read_timeout(IDLE.min(self.timeout));
+            .with_read_timeout(IDLE);
         if let Some(pem) = self.pem()? {
             let bundle = object_store::Certificate::from_pem_bundle(&pem);
             for certificate in bundle.map_err(|error| self.no_certificates(&error))? {
@@ -88,7 +88,7 @@ impl Net {
             .user_agent(concat!("dcfs/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT.min(self.timeout))
-            .read_timeout(IDLE.min(self.timeout));
+            .read_timeout(IDLE);
         if let Some(pem) = self.pem()? {
             let bundle = reqwest::Certificate::from_pem_bundle(&pem);
             builder = builder.tls_certs_merge(bundle.map_err(|e| self.no_certificates(&e))?);

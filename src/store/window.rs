@@ -6,8 +6,9 @@
 //! | continues the last fetch, or the first read at 0 | pieces, further ahead the longer it goes on | until read |
 //! | anywhere else | exactly what was asked | not at all |
 //!
-//! How far ahead: twice what was read in order so far, up to [`REACH`]. So a reader that stops early has had
-//! fetched at most three times what it read, and one that goes on has many requests in flight. The kernel sends
+//! How far ahead: twice what was read in order so far, up to [`REACH`]; each piece is as large as all before it,
+//! up to [`MOST`]. So a reader that stops early has had fetched a few times what it read, and one that goes on has
+//! many large requests in flight. The kernel sends
 //! the reads of one readahead at the same time and they arrive in any order, so a read a little past the end of
 //! the last fetch continues it too ([`NEAR`]).
 
@@ -64,7 +65,7 @@ impl Window {
         let near = self.next..=self.next.saturating_add(NEAR);
         if near.contains(&wanted.start) {
             self.is_in_order = true;
-            return Plan::Keep(self.piece(wanted.start, size));
+            return Plan::Keep(self.piece(size));
         }
         let range = wanted.start..wanted.end.min(wanted.start + MOST);
         *self = Self { from: range.start, next: range.end, is_in_order: false };
@@ -75,7 +76,7 @@ impl Window {
     /// enough is on its way, at the end of the object, and where reading is not in order.
     pub fn further(&mut self, at: u64, size: u64) -> Option<Range<u64>> {
         let is_due = self.is_in_order && self.next < size && self.next < at + self.reach(at);
-        is_due.then(|| self.piece(at, size))
+        is_due.then(|| self.piece(size))
     }
 
     /// A piece that [`Window::further`] gave is not fetched after all.
@@ -92,8 +93,9 @@ impl Window {
         (at.saturating_sub(self.from) * 2).min(REACH)
     }
 
-    fn piece(&mut self, at: u64, size: u64) -> Range<u64> {
-        let length = (self.reach(at) / 4 / STEP * STEP).clamp(FIRST, MOST);
+    fn piece(&mut self, size: u64) -> Range<u64> {
+        // As much again as all before it: few requests, soon large ones.
+        let length = (self.next - self.from).clamp(FIRST, MOST);
         let start = self.next;
         self.next = ((start + length) / STEP * STEP).min(size);
         start..self.next
@@ -128,7 +130,7 @@ mod tests {
             while let Some(range) = window.further(at, BIG) {
                 assert_eq!(range.start, end);
                 end = range.end;
-                assert!(end <= at + 2 * at + MOST, "{at}: {range:?}");
+                assert!(end <= 6 * at + FIRST, "{at}: {range:?}");
             }
             assert!(end - at.min(end) <= REACH + MOST);
         }
