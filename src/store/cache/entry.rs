@@ -30,19 +30,29 @@ pub struct Entry {
     size: u64,
     data: Arc<File>,
     map: Map,
-    /// Blocks whose checksum held, and who is at them.
-    verified: Mutex<RoaringBitmap>,
-    users: Mutex<Users>,
+    verified: Mutex<Verified>,
+    /// Who has it open.
+    users: Mutex<usize>,
     /// Blocks that are being fetched.
     pub flights: Flights,
 }
 
-/// Who has an entry open.
+/// Blocks whose checksum held, for as long as nobody else writes `data`.
 #[derive(Debug, Default)]
-struct Users {
-    count: usize,
-    /// What `data` was like when the last one left.
-    left: Option<Stamp>,
+struct Verified {
+    blocks: RoaringBitmap,
+    /// What `data` was like when this process last looked or wrote.
+    stamp: Option<Stamp>,
+}
+
+impl Verified {
+    /// Forgets everything if somebody else wrote `data` since.
+    fn follow(&mut self, data: &File) {
+        let now = Stamp::of(data);
+        if now.is_none() || self.stamp != now {
+            *self = Self { blocks: RoaringBitmap::new(), stamp: now };
+        }
+    }
 }
 
 /// What changes when anybody writes a file.
@@ -68,9 +78,8 @@ pub struct Hold(Arc<Entry>);
 impl Drop for Hold {
     fn drop(&mut self) {
         let mut users = self.0.users();
-        users.count -= 1;
-        if users.count == 0 {
-            users.left = Stamp::of(&self.0.data);
+        *users -= 1;
+        if *users == 0 {
             let _ = self.0.map.file().unlock();
         }
     }
@@ -124,24 +133,22 @@ impl Entry {
     }
 
     /// Keeps the files from being removed. `None` where they were, or are being, removed: the entry is to be
-    /// opened anew. What somebody wrote while nobody held them is believed no more.
+    /// opened anew.
     pub fn hold(self: &Arc<Self>) -> Option<Hold> {
         let mut users = self.users();
-        if users.count == 0 {
+        if *users == 0 {
             lock(self.map.file(), &self.folder).ok().filter(|is_ours| *is_ours)?;
-            if let Some(left) = users.left.take()
-                && Stamp::of(&self.data) != Some(left)
-            {
-                self.verified().clear();
-            }
         }
-        users.count += 1;
+        *users += 1;
         Some(Hold(Arc::clone(self)))
     }
 
-    /// `data`, if all of it is there and every checksum held.
+    /// `data`, if all of it is there and every checksum held. Asked at every open: what somebody else wrote since is
+    /// believed no more.
     pub fn whole(&self) -> Option<Arc<File>> {
-        let is_whole = self.verified().len() == map::blocks(self.size);
+        let mut verified = self.verified();
+        verified.follow(&self.data);
+        let is_whole = verified.blocks.len() == map::blocks(self.size);
         is_whole.then(|| Arc::clone(&self.data))
     }
 
@@ -219,9 +226,14 @@ impl Entry {
             [] => vec![Some(Sum::of(&[]))],
             bytes => bytes.chunks(BLOCK as usize).map(|block| Some(Sum::of(block))).collect(),
         };
+        let mut verified = self.verified();
+        verified.follow(&self.data);
         self.data.write_all_at(bytes, start)?;
         self.map.set(start / BLOCK, &sums)?;
-        self.trust(&(start..start + bytes.len() as u64));
+        if let Some(numbers) = small(&numbers(&(start..start + bytes.len() as u64))) {
+            verified.blocks.insert_range(numbers);
+        }
+        verified.stamp = Stamp::of(&self.data);
         Ok(())
     }
 
@@ -266,27 +278,29 @@ impl Entry {
 
     fn is_verified(&self, aligned: &Range<u64>) -> bool {
         let Some(numbers) = small(&numbers(aligned)) else { return false };
-        self.verified().contains_range(numbers)
+        self.verified().blocks.contains_range(numbers)
     }
 
     fn trust(&self, aligned: &Range<u64>) {
+        let mut verified = self.verified();
+        verified.follow(&self.data);
         if let Some(numbers) = small(&numbers(aligned)) {
-            self.verified().insert_range(numbers);
+            verified.blocks.insert_range(numbers);
         }
     }
 
     /// `data` lost what it had.
     fn distrust(&self, aligned: &Range<u64>) {
         if let Some(numbers) = small(&numbers(aligned)) {
-            self.verified().remove_range(numbers);
+            self.verified().blocks.remove_range(numbers);
         }
     }
 
-    fn users(&self) -> std::sync::MutexGuard<'_, Users> {
+    fn users(&self) -> std::sync::MutexGuard<'_, usize> {
         self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn verified(&self) -> std::sync::MutexGuard<'_, RoaringBitmap> {
+    fn verified(&self) -> std::sync::MutexGuard<'_, Verified> {
         self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
