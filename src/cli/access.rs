@@ -149,6 +149,7 @@ impl Access {
             anon: self.anon,
             timeout: self.timeout,
             memory: self.memory,
+            database: Some(self.catalog.clone()),
             cache: CacheConfig { folder: self.cache.clone(), size: self.cache_size, free: FREE },
             forbidden: [self.catalog.clone(), self.cache.clone()].into_iter().chain(own).collect(),
         });

@@ -11,7 +11,7 @@ use super::usage;
 use crate::error::{Error, Kind, Result};
 use crate::ops::Found;
 use crate::render::numbers::count;
-use crate::store::Cost;
+use crate::store::Warmed;
 
 /// Failures that are told one by one; the rest is counted.
 const TOLD: u64 = 20;
@@ -33,7 +33,7 @@ pub struct Warm {
 
 /// What was done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-struct Warmed {
+struct Tally {
     dataset: String,
     /// Objects that are here now, and their bytes.
     objects: u64,
@@ -52,7 +52,7 @@ struct Warmed {
 struct Ended {
     path: String,
     size: u64,
-    result: Result<Cost>,
+    result: Result<Warmed>,
 }
 
 impl Warm {
@@ -82,11 +82,11 @@ impl Warm {
     }
 }
 
-fn fetch(selected: &Selected, jobs: usize) -> Result<Warmed> {
+fn fetch(selected: &Selected, jobs: usize) -> Result<Tally> {
     let runtime = access::runtime()?;
     let progress = Progress::new(Unit::Bytes);
     progress.set_total(selected.selection.totals()?.1);
-    let mut warmed = Warmed { dataset: selected.dataset.clone(), ..Warmed::default() };
+    let mut warmed = Tally { dataset: selected.dataset.clone(), ..Tally::default() };
     let work = |Found { path, object }: Found| {
         let stores = selected.stores.clone();
         async move {
@@ -108,18 +108,18 @@ fn fetch(selected: &Selected, jobs: usize) -> Result<Warmed> {
     Ok(warmed)
 }
 
-impl Warmed {
+impl Tally {
     fn add(&mut self, ended: Ended, progress: &Progress) {
         match ended.result {
-            Ok(cost) => {
+            Ok(warmed) => {
                 self.objects += 1;
                 self.bytes += ended.size;
-                match cost {
-                    Cost::Remote { requests: 0, .. } | Cost::Local => {}
-                    Cost::Remote { cached: 0, missing: 0, .. } => self.not_kept += 1,
-                    Cost::Remote { missing, .. } => {
+                match warmed {
+                    Warmed::Here => {}
+                    Warmed::NotKept => self.not_kept += 1,
+                    Warmed::Fetched(bytes) => {
                         self.fetched += 1;
-                        self.fetched_bytes += missing;
+                        self.fetched_bytes += bytes;
                     }
                 }
             }

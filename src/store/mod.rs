@@ -18,7 +18,7 @@
 //! | `net`, `refusal` | waits, trust and proxies; what a server says in place of an object |
 //! | `raced`, [`metrics`], `prometheus` | slow requests asked twice; what was done, counted |
 //! | `stream` | one open remote object: pieces, look-ahead, one fetch per byte |
-//! | [`cache`] | objects on disk |
+//! | [`cache`], `datachain` | objects on disk: those fetched here, those that DataChain fetched |
 //! | `reader` | one open object, wherever its bytes are |
 //! | `whole` | what is done with an object as a whole: its cost, fetching it, comparing it |
 //!
@@ -30,6 +30,8 @@ mod azure;
 mod cache;
 #[cfg(feature = "cloud")]
 mod cloud;
+#[cfg(feature = "remote")]
+mod datachain;
 mod error;
 #[cfg(all(test, feature = "remote"))]
 mod fake;
@@ -85,7 +87,7 @@ use std::time::Duration;
 pub use cache::upkeep;
 pub use error::Error;
 pub use reader::{Known, Reader};
-pub use whole::Cost;
+pub use whole::{Cost, Warmed};
 
 use crate::object::Object;
 use guard::Guard;
@@ -124,6 +126,8 @@ pub struct Config {
     pub cache: CacheConfig,
     /// Bytes of objects that are held in memory, at most.
     pub memory: u64,
+    /// The catalog's database: DataChain keeps beside it what it fetched.
+    pub database: Option<PathBuf>,
 }
 
 #[cfg(all(test, any(feature = "gcs", feature = "azure")))]
@@ -132,7 +136,8 @@ impl Config {
     fn of(timeout: Duration) -> Self {
         let (cache, forbidden) = (CacheConfig::none(), Vec::new());
         let memory = 64 << 20;
-        Self { endpoint_url: None, region: None, anon: false, timeout, forbidden, cache, memory }
+        let (endpoint_url, region, database) = (None, None, None);
+        Self { endpoint_url, region, anon: false, timeout, forbidden, cache, memory, database }
     }
 }
 
@@ -176,6 +181,9 @@ pub struct Stores {
     cache: Arc<cache::Cache>,
     #[cfg(feature = "remote")]
     memory: Arc<memory::Memory>,
+    /// What DataChain fetched.
+    #[cfg(feature = "remote")]
+    fetched: Option<PathBuf>,
     #[cfg(feature = "remote")]
     usual: Mutex<HashMap<String, Arc<raced::Usual>>>,
     metrics: Arc<Metrics>,
@@ -210,6 +218,7 @@ impl Stores {
             web: Arc::new(web::Web::new(&config, &environment)),
             cache: Arc::new(cache::Cache::new(&config.cache)),
             memory: Arc::new(memory::Memory::new(config.memory)),
+            fetched: config.database.as_deref().and_then(datachain::folder),
             usual: Mutex::default(),
             metrics: Arc::default(),
         }
@@ -254,8 +263,24 @@ impl Stores {
         Ok(Source::Local(Arc::new(file)))
     }
 
+    /// A file that DataChain fetched, of the right size.
+    #[cfg(feature = "remote")]
+    async fn fetched(&self, wanted: &Wanted) -> Option<local::File> {
+        let path = datachain::place(self.fetched.as_deref()?, &wanted.object)?;
+        let (place, guard) = (wanted.place.clone(), Arc::clone(&self.guard));
+        let (size, part) = (wanted.recorded.size, (wanted.base, wanted.size));
+        let open = move || {
+            let recorded = Recorded { size, ..Recorded::default() };
+            local::File::open(place, &path, &recorded, part, &guard)
+        };
+        bounded(&wanted.place, self.timeout, blocking(&wanted.place, open)).await.ok()
+    }
+
     #[cfg(feature = "remote")]
     async fn remote(&self, wanted: Wanted, address: Place) -> Result<Source, Error> {
+        if let Some(file) = self.fetched(&wanted).await {
+            return Ok(Source::Local(Arc::new(file)));
+        }
         let store = self.requests(address, wanted.place.clone())?;
         let held = self.entry(store.server(), &wanted.object).await?;
         let (base, size, whole) = (wanted.base, wanted.size, wanted.recorded.size);

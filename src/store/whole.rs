@@ -14,13 +14,26 @@ pub enum Cost {
     Remote { cached: u64, missing: u64, requests: u64 },
 }
 
+/// What came of fetching an object into the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Warmed {
+    /// It was there.
+    Here,
+    /// So many bytes were not.
+    Fetched(u64),
+    /// The cache cannot keep it: neither a version nor an etag tells it apart, or there is no room.
+    NotKept,
+}
+
 impl Cost {
     #[cfg(feature = "remote")]
-    fn missing(cached: u64, size: u64) -> Self {
+    fn missing((cached, is_whole): (u64, bool), size: u64) -> Self {
+        if is_whole {
+            return Self::Remote { cached: size, missing: 0, requests: 0 };
+        }
         let missing = size - cached;
-        let requests = missing.div_ceil(super::window::MOST);
         // An empty object is asked for too, to see that it is empty.
-        let requests = if size == 0 { 1 } else { requests };
+        let requests = missing.div_ceil(super::window::MOST).max(1);
         Self::Remote { cached, missing, requests }
     }
 }
@@ -40,30 +53,32 @@ impl Stores {
 
     #[cfg(feature = "remote")]
     async fn remote_cost(&self, wanted: Wanted, place: Place) -> Result<Cost> {
+        if self.fetched(&wanted).await.is_some() {
+            return Ok(Cost::Local);
+        }
         let store = self.requests(place, wanted.place.clone())?;
         let key = super::cache::Key::of(store.server(), &wanted.object);
         let Some((key, size)) = key.zip(wanted.object.size) else {
-            return Ok(Cost::missing(0, wanted.size));
+            return Ok(Cost::missing((0, false), wanted.size));
         };
         let cache = std::sync::Arc::clone(&self.cache);
-        let kept = super::blocking(&wanted.place, move || Ok(cache.kept(key, size))).await?;
+        let (kept, is_whole) =
+            super::blocking(&wanted.place, move || Ok(cache.kept(key, size))).await?;
         // Of a member of an archive nobody knows which part is there.
-        Ok(Cost::missing(kept.min(wanted.size), wanted.size))
+        Ok(Cost::missing((kept.min(wanted.size), is_whole), wanted.size))
     }
 
-    /// Fetches what the cache lacks of an object, and tells what that took.
+    /// Fetches what the cache lacks of an object.
     ///
     /// # Errors
     /// As [`Stores::open`] and [`super::Reader::read`].
-    pub async fn warm(&self, object: &Object) -> Result<Cost> {
+    pub async fn warm(&self, object: &Object) -> Result<Warmed> {
         let cost = self.cost(object).await?;
         let reader = self.open(object).await?;
         match cost {
-            Cost::Local => Ok(cost),
-            _ if reader.known().is_none() => {
-                Ok(Cost::Remote { cached: 0, missing: 0, requests: 1 })
-            }
-            _ => reader.fill().await.map(|()| cost),
+            Cost::Local | Cost::Remote { requests: 0, .. } => Ok(Warmed::Here),
+            Cost::Remote { .. } if reader.known().is_none() => Ok(Warmed::NotKept),
+            Cost::Remote { missing, .. } => reader.fill().await.map(|()| Warmed::Fetched(missing)),
         }
     }
 

@@ -33,6 +33,7 @@ fn config(url: &str) -> Config {
         forbidden: Vec::new(),
         cache: CacheConfig::none(),
         memory: 64 << 20,
+        database: None,
     }
 }
 

@@ -47,6 +47,7 @@ fn stores_within(url: &str, timeout: Duration) -> Stores {
         forbidden: Vec::new(),
         cache: CacheConfig::none(),
         memory: 64 << 20,
+        database: None,
     };
     let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     Stores::with_environment(config, environment.map(own).to_vec())

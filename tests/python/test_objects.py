@@ -6,8 +6,10 @@ import random
 
 import pytest
 
+import datachain_runs
 import mounts
 import objects
+import servers
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +117,28 @@ def test_a_mount_says_what_it_did(store, dcfs, tmp_path, files):
         page = (top / "_metrics.prom").read_text()
         assert "\ndcfs_requests_total 1\n" in page and 'dcfs_request_seconds_bucket{le="+Inf"} 1\n' in page
         assert sorted(os.listdir(top)) == ["README.md", "datasets"], "found by name alone"
+
+
+@pytest.mark.mount
+def test_what_datachain_fetched_is_not_fetched_again(tmp_path, dcfs):
+    files = {f"{number}.bin": random.randbytes(1000 + number) for number in range(5)}
+    catalog = tmp_path / "catalog"
+    catalog.mkdir()
+    with servers.moto(tmp_path) as s3:
+        s3.bucket("kept", versioned=False)
+        for name, data in files.items():
+            s3.put("kept", name, data)
+        datachain_runs.run("fetched", catalog, s3.url, "kept")
+    held = sorted((catalog / ".datachain" / "cache").glob("*/*"), key=lambda path: path.stat().st_size)
+    assert len(held) == len(files)
+    held[0].chmod(0o600)
+    held[0].write_bytes(b"of another size")
+    access = ["--anon", "--endpoint-url", "http://127.0.0.1:9", "--timeout", "2s"]
+    with dcfs.mount(catalog, tmp_path / "mnt", *access) as mount:
+        root = mount.datasets / "fetched@1.0.0"
+        for name in sorted(files)[1:]:
+            assert (root / name).read_bytes() == files[name]
+        with pytest.raises(OSError):
+            (root / "0.bin").read_bytes()
+    planned = json.loads(dcfs.ok("plan", "fetched", "--json", "--catalog", catalog))
+    assert (planned["local"], planned["missing"]) == (4, 1)

@@ -319,17 +319,18 @@ fn small(numbers: &Range<u64>) -> Option<Range<u32>> {
     Some(u32::try_from(numbers.start).ok()?..u32::try_from(numbers.end).ok()?)
 }
 
-/// Bytes that the files in `folder` have of an object.
-pub fn kept(folder: &Path, key: Key, size: u64) -> u64 {
+/// Bytes that the files in `folder` have of an object, and whether that is all of it.
+pub fn kept(folder: &Path, key: Key, size: u64) -> (u64, bool) {
     let open = || {
         let map = File::open(folder.join(MAP)).ok()?;
         let map = Map::of(map, key, size).ok()??;
         let sums = map.sums(&(0..map::blocks(size))).ok()?;
         let there = |(number, sum): (usize, &Option<Sum>)| sum.map(|_| number as u64 * BLOCK);
         let starts = sums.iter().enumerate().filter_map(there);
-        Some(starts.map(|start| (start + BLOCK).min(size) - start).sum())
+        let bytes = starts.map(|start| (start + BLOCK).min(size) - start).sum();
+        Some((bytes, sums.iter().all(Option::is_some)))
     };
-    open().unwrap_or(0)
+    open().unwrap_or_default()
 }
 
 /// Locks a map against removal, if it is still the one in the folder.

@@ -115,10 +115,11 @@ impl Cache {
         })
     }
 
-    /// Bytes of an object that are kept, as its map says; nothing is made or compared. Waits for the disk.
-    pub fn kept(&self, key: Key, size: u64) -> u64 {
+    /// Bytes of an object that are kept, as its map says, and whether that is all of it; nothing is made or
+    /// compared. Waits for the disk.
+    pub fn kept(&self, key: Key, size: u64) -> (u64, bool) {
         if !self.room.is_wanted() {
-            return 0;
+            return (0, false);
         }
         entry::kept(&self.folder(key), key, size)
     }

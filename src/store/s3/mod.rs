@@ -240,6 +240,7 @@ mod tests {
             forbidden: Vec::new(),
             cache: crate::store::CacheConfig::none(),
             memory: 64 << 20,
+            database: None,
         }
     }
 
