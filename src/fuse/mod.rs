@@ -228,7 +228,7 @@ fn reply_entry(reply: ReplyEntry, owner: (u32, u32), found: std::result::Result<
 fn reply_open(reply: ReplyOpen, modes: &Modes<BackingId>, ino: INodeNo, opened: &Opened) {
     let handle = FileHandle(opened.handle);
     let register = |file: &File| reply.open_backing(file);
-    match modes.open(ino.0, opened.whole.as_deref(), register) {
+    match modes.open(ino.0, opened.whole.as_ref(), register) {
         Some(backing) => reply.opened_passthrough(handle, FopenFlags::empty(), &backing),
         None if opened.is_live => reply.opened(handle, FopenFlags::FOPEN_DIRECT_IO),
         None if opened.keep => reply.opened(handle, FopenFlags::FOPEN_KEEP_CACHE),

@@ -13,12 +13,13 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{BoxFuture, ready};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use tokio::sync;
 use tokio::task::JoinHandle;
 
@@ -160,7 +161,7 @@ impl Stream {
             Plan::Once(range) => range,
             Plan::Keep(range) => match self.memory.take(range.end - range.start) {
                 Some(grant) => {
-                    let bytes = self.fetch(range.clone()).finish().await?;
+                    let bytes = self.fetch_here(range.clone()).await?;
                     self.keep(range.start, bytes, grant);
                     return self.some(&wanted).ok_or_else(|| self.bug());
                 }
@@ -171,7 +172,7 @@ impl Stream {
             },
         };
         drop(turn);
-        self.fetch(range).finish().await
+        self.fetch_here(range).await
     }
 
     /// Takes in what was started before anyone asked, up to the piece that `at` is in. Where one failed, all
@@ -207,6 +208,14 @@ impl Stream {
         }
     }
 
+    /// Fetches for who waits: a hop between threads less than [`Stream::fetch`].
+    async fn fetch_here(&self, range: Range<u64>) -> Result<Bytes, Error> {
+        let want = range.end - range.start;
+        let get = Arc::clone(&self.object).get(self.base + range.start..self.base + range.end);
+        let answer = AssertUnwindSafe(get).catch_unwind().await;
+        checked(self.object.place(), want, answer.ok())
+    }
+
     fn fetch(&self, range: Range<u64>) -> Task {
         let object = Arc::clone(&self.object);
         Task {
@@ -219,7 +228,7 @@ impl Stream {
     async fn check_empty(&self) -> Result<Bytes, Error> {
         let mut turn = self.turn.lock().await;
         if !turn.empty {
-            self.fetch(0..0).finish().await?;
+            self.fetch_here(0..0).await?;
             turn.empty = true;
         }
         Ok(Bytes::new())
@@ -289,8 +298,7 @@ impl Holder for Mutex<Held> {
     }
 }
 
-/// A request under way. It runs in a task of its own, so that a panic of a library on a hostile
-/// answer is an error here; dropping it ends it.
+/// A request under way in a task of its own; dropping it ends it.
 struct Task {
     place: String,
     want: u64,
@@ -299,15 +307,19 @@ struct Task {
 
 impl Task {
     async fn finish(mut self) -> Result<Bytes, Error> {
-        let bytes = (&mut self.handle)
-            .await
-            .unwrap_or_else(|_| Err(failed(&self.place, "the request ended in a panic")))?;
-        if len(&bytes) != self.want {
-            let answer = format!("{} bytes in place of {}", bytes.len(), self.want);
-            return Err(Error::Answer { place: self.place.clone(), answer });
-        }
-        Ok(bytes)
+        let answer = (&mut self.handle).await;
+        checked(&self.place, self.want, answer.ok())
     }
+}
+
+/// An answer, if it came and is as long as it should be. A panic of a library on a hostile answer is an error here.
+fn checked(place: &str, want: u64, answer: Option<Result<Bytes, Error>>) -> Result<Bytes, Error> {
+    let bytes = answer.unwrap_or_else(|| Err(failed(place, "the request ended in a panic")))?;
+    if len(&bytes) != want {
+        let answer = format!("{} bytes in place of {want}", bytes.len());
+        return Err(Error::Answer { place: place.to_owned(), answer });
+    }
+    Ok(bytes)
 }
 
 impl Drop for Task {

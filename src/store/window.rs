@@ -6,7 +6,7 @@
 //! | continues the last fetch, or the first read at 0 | pieces, further ahead the longer it goes on | until read |
 //! | anywhere else | exactly what was asked | not at all |
 //!
-//! How far ahead: twice what was read in order so far, up to [`REACH`]; each piece is as large as all before it,
+//! How far ahead: twice what was read in order so far (four times after [`FIRM`]), up to [`REACH`]; each piece is as large as all before it,
 //! up to [`MOST`]. So a reader that stops early has had fetched a few times what it read, and one that goes on has
 //! many large requests in flight. The kernel sends
 //! the reads of one readahead at the same time and they arrive in any order, so a read a little past the end of
@@ -25,6 +25,9 @@ pub const MOST: u64 = 8 * 1024 * 1024;
 /// How far ahead of a reader pieces are fetched, at most: 20 ms at 1.5 GB/s are 30 MB, and as much again
 /// arrives meanwhile.
 pub const REACH: u64 = 64 * 1024 * 1024;
+
+/// Who has read so much in order will most likely go on.
+const FIRM: u64 = 4 * 1024 * 1024;
 
 /// How far past the last fetch a read still continues it: one kernel request (1 MiB).
 pub const NEAR: u64 = 1024 * 1024;
@@ -90,7 +93,8 @@ impl Window {
     }
 
     fn reach(&self, at: u64) -> u64 {
-        (at.saturating_sub(self.from) * 2).min(REACH)
+        let read = at.saturating_sub(self.from);
+        read.saturating_mul(if read < FIRM { 2 } else { 4 }).min(REACH)
     }
 
     fn piece(&mut self, size: u64) -> Range<u64> {
@@ -130,7 +134,7 @@ mod tests {
             while let Some(range) = window.further(at, BIG) {
                 assert_eq!(range.start, end);
                 end = range.end;
-                assert!(end <= 6 * at + FIRST, "{at}: {range:?}");
+                assert!(end <= 6 * at + FIRST.max(MOST.min(at * 2)), "{at}: {range:?}");
             }
             assert!(end - at.min(end) <= REACH + MOST);
         }

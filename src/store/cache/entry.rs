@@ -129,7 +129,8 @@ impl Entry {
 
     /// Whether none of these blocks is here. `false` where that cannot be told without a wait.
     pub fn lacks_now(&self, aligned: &Range<u64>) -> bool {
-        self.map.lacks_now(&numbers(aligned))
+        let sums = self.map.sums_now(&numbers(aligned));
+        sums.is_some_and(|sums| sums.iter().all(Option::is_none))
     }
 
     /// Keeps the files from being removed. `None` where they were, or are being, removed: the entry is to be
@@ -167,22 +168,35 @@ impl Entry {
                 None
             });
         }
-        let bytes = self.checked(&aligned)?;
-        let start = usize::try_from(range.start - aligned.start).ok()?;
-        let end = start + usize::try_from(range.end - range.start).ok()?;
-        Some(bytes.slice(start..end))
+        self.part(&self.checked(&aligned)?, &aligned, range)
     }
 
     /// The bytes of `range`, if all of them are here, right, and in the system's memory: never waits for the
     /// disk.
     pub fn read_now(&self, range: &Range<u64>) -> Option<Bytes> {
         let aligned = self.aligned(range);
-        if !self.is_verified(&aligned) {
-            return None;
+        if self.is_verified(&aligned) {
+            return self.bytes_now(range);
         }
+        let sums = self.map.sums_now(&numbers(&aligned))?;
+        let bytes = self.bytes_now(&aligned)?;
+        let same = blocks(&bytes).map(|block| Some(Sum::of(block))).eq(sums);
+        // What is damaged is looked into by who may wait.
+        same.then(|| self.trust(&aligned))?;
+        self.part(&bytes, &aligned, range)
+    }
+
+    fn bytes_now(&self, range: &Range<u64>) -> Option<Bytes> {
         let mut bytes = vec![0; usize::try_from(range.end - range.start).ok()?];
         let found = nowait::read_at(&self.data, &mut bytes, range.start)?;
         (found == bytes.len()).then(|| bytes.into())
+    }
+
+    /// The bytes of `range` out of those of whole blocks.
+    fn part(&self, bytes: &Bytes, aligned: &Range<u64>, range: &Range<u64>) -> Option<Bytes> {
+        let start = usize::try_from(range.start - aligned.start).ok()?;
+        let end = start + usize::try_from(range.end - range.start).ok()?;
+        Some(bytes.slice(start..end))
     }
 
     /// Which blocks of `aligned` are here, and which are not.
@@ -222,10 +236,7 @@ impl Entry {
 
     /// Keeps whole blocks that begin at `start`.
     pub fn write(&self, start: u64, bytes: &[u8]) -> io::Result<()> {
-        let sums: Vec<_> = match bytes {
-            [] => vec![Some(Sum::of(&[]))],
-            bytes => bytes.chunks(BLOCK as usize).map(|block| Some(Sum::of(block))).collect(),
-        };
+        let sums: Vec<_> = blocks(bytes).map(|block| Some(Sum::of(block))).collect();
         let mut verified = self.verified();
         verified.follow(&self.data);
         self.data.write_all_at(bytes, start)?;
@@ -245,11 +256,8 @@ impl Entry {
             return None;
         }
         let bytes = self.bytes(aligned);
-        let blocks: Vec<&[u8]> = match bytes.as_deref() {
-            None => Vec::new(), // `data` is shorter than it was.
-            Some([]) => vec![&[]],
-            Some(bytes) => bytes.chunks(BLOCK as usize).collect(),
-        };
+        // `data` may be shorter than it was.
+        let blocks: Vec<&[u8]> = bytes.as_deref().map(blocks).into_iter().flatten().collect();
         let mut all_hold = true;
         for (at, (number, sum)) in numbers.zip(sums).enumerate() {
             if blocks.get(at).map(|block| Sum::of(block)) != sum {
@@ -307,6 +315,12 @@ impl Entry {
     fn block(&self, number: u64) -> Range<u64> {
         number * BLOCK..((number + 1) * BLOCK).min(self.size)
     }
+}
+
+/// The blocks of some bytes that begin with one; an empty object has an empty one.
+fn blocks(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let none: &[&[u8]] = if bytes.is_empty() { &[&[]] } else { &[] };
+    none.iter().copied().chain(bytes.chunks(BLOCK as usize))
 }
 
 /// The numbers of the blocks of a range that begins with one; an empty range is the one of an empty object.

@@ -100,12 +100,13 @@ impl Map {
         Ok(entries.iter().map(read).collect())
     }
 
-    /// Whether nothing is known of some blocks; `false` where that cannot be told without a wait.
-    pub fn lacks_now(&self, range: &Range<u64>) -> bool {
+    /// As [`Map::sums`], from the system's memory; `None` where that cannot be told without a wait.
+    pub fn sums_now(&self, range: &Range<u64>) -> Option<Vec<Option<Sum>>> {
         let count = range.end.min(self.blocks).saturating_sub(range.start);
-        let mut bytes = vec![0xff; usize::try_from(count).unwrap_or(0) * ENTRY];
-        nowait::read_at(&self.file, &mut bytes, place(range.start)) == Some(bytes.len())
-            && bytes.iter().all(|byte| *byte == 0)
+        let mut bytes = vec![0; usize::try_from(count).unwrap_or(0) * ENTRY];
+        let found = nowait::read_at(&self.file, &mut bytes, place(range.start))?;
+        let (entries, _) = bytes.as_chunks::<ENTRY>();
+        (found == bytes.len()).then(|| entries.iter().map(read).collect())
     }
 
     /// Notes blocks from `first` on.
