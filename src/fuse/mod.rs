@@ -10,19 +10,20 @@
 //! | [`mountpoint`] | is this a place to mount, and may we: each "no" with its mend |
 //! | [`mounts`] | what is mounted now, from `/proc/self/mountinfo` |
 //! | [`session`] | mounting, serving until unmounted, signals |
+//! | [`told`] | what is told in the log, and how often |
 
 mod modes;
 pub mod mountpoint;
 pub mod mounts;
 pub mod session;
+mod told;
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
@@ -31,12 +32,11 @@ use fuser::{
     ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
     ReplyStatfs, ReplyXattr, Request,
 };
-use lru::LruCache;
 use tokio::runtime::Handle;
 
 use self::modes::Modes;
-use crate::error::{Error, Kind, Result};
-use crate::render::markdown::visible;
+use self::told::{Call, Told};
+use crate::error::Result;
 use crate::vfs::attributes::{self, Attribute};
 use crate::vfs::listing::Listing;
 use crate::vfs::{Answer, Attr, Entry, FileKind, Opened, Totals, Vfs};
@@ -48,12 +48,6 @@ const BACKGROUND: u16 = 64;
 /// Files that the kernel reads by itself may be on a file system that is no stack of others; this one can be the
 /// lower part of an overlay.
 const STACK_DEPTH: u32 = 1;
-
-/// The longest path or cause in a log line: names may be as long as strangers like.
-const LONGEST_LINE: usize = 4096;
-
-/// Wrong names that are remembered, so that each is told once.
-const MOST_TOLD: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 
 /// What `st_blksize` says: programs that heed it read a megabyte at a time.
 const BLOCK_SIZE: u32 = 1 << 20;
@@ -69,29 +63,16 @@ pub struct Door {
     owner: (u32, u32),
     /// Whether it answers for extended attributes.
     xattr: bool,
-    /// What was wrong as written and told in the log: shells ask for a name again and again.
-    told: Arc<Mutex<LruCache<String, ()>>>,
+    told: Arc<Told>,
     /// How each open file is read.
     modes: Arc<Modes<BackingId>>,
-}
-
-/// Who asked for what: the fields of a log line.
-#[derive(Clone, Debug)]
-struct Call {
-    vfs: Arc<Vfs>,
-    op: &'static str,
-    ino: u64,
-    name: Option<Box<OsStr>>,
-    pid: u32,
-    told: Arc<Mutex<LruCache<String, ()>>>,
 }
 
 impl Door {
     /// Serves `vfs`; every file belongs to `owner`, as `(uid, gid)`. Without `xattr` the kernel is told
     /// once that there are no attributes, and asks for none again.
     pub fn new(vfs: Arc<Vfs>, runtime: Handle, owner: (u32, u32), xattr: bool) -> Self {
-        let told = Arc::new(Mutex::new(LruCache::new(MOST_TOLD)));
-        Self { vfs, runtime, owner, xattr, told, modes: Arc::default() }
+        Self { vfs, runtime, owner, xattr, told: Arc::default(), modes: Arc::default() }
     }
 
     fn call(&self, op: &'static str, req: &Request, ino: INodeNo, name: Option<&OsStr>) -> Call {
@@ -128,42 +109,6 @@ impl Door {
         } else {
             fill(&call, listing);
         }
-    }
-}
-
-impl Call {
-    /// The result for the kernel; an error is logged on the way.
-    fn report<T>(&self, result: Result<T>) -> std::result::Result<T, Errno> {
-        result.map_err(|error| {
-            self.log(&error);
-            Errno::from_i32(error.kind().codes().0)
-        })
-    }
-
-    fn log(&self, error: &Error) {
-        let mut path = self.vfs.path(self.ino);
-        if let Some(name) = &self.name {
-            path = format!("{}/{}", path.trim_end_matches('/'), name.to_string_lossy());
-        }
-        // Names come from strangers and logs are read in terminals.
-        let (op, pid, path) = (self.op, self.pid, visible(&path, LONGEST_LINE));
-        // What is wrong with a filter comes with a line that shows where.
-        let lines = error.to_string();
-        let lines: Vec<String> = lines.lines().map(|line| visible(line, LONGEST_LINE)).collect();
-        let cause = lines.join("\n");
-        match error.kind() {
-            Kind::Invalid if self.is_told(&path, &cause) => {}
-            Kind::Missing => tracing::debug!("{op} `{path}` for process {pid}: {cause}"),
-            _ => tracing::warn!("{op} `{path}` for process {pid}: {cause}"),
-        }
-    }
-}
-
-impl Call {
-    /// Whether this was told before; from now on it is.
-    fn is_told(&self, path: &str, cause: &str) -> bool {
-        let mut told = self.told.lock().unwrap_or_else(|e| e.into_inner());
-        told.put(format!("{path}\0{cause}"), ()).is_some()
     }
 }
 
