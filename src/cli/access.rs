@@ -29,6 +29,9 @@ const DESCRIPTORS: u64 = 1024;
 /// Bytes of objects that are held in memory, at most, unless `--memory` says otherwise.
 const MEMORY: u64 = 512 << 20;
 
+/// Cached objects whose files stay open, however many descriptors there are.
+const MOST_OPEN: usize = 1 << 15;
+
 /// Bytes that the cache leaves free on its disk.
 const FREE: u64 = 2 << 30;
 
@@ -133,7 +136,7 @@ impl Access {
         let catalog = Arc::new(Catalog::open(&self.catalog)?);
         let stores = self.stores(own)?;
         let packs = Packs::new(catalog.clone(), self.cache.clone());
-        Ok(Vfs::new(catalog, packs, stores, patience, raise_descriptors(), self.prefetch))
+        Ok(Vfs::new(catalog, packs, stores, patience, self.prefetch))
     }
 
     /// The stores. No row may ever serve the open catalog (and its journals), the cache, or what is in `own`: a
@@ -150,7 +153,12 @@ impl Access {
             timeout: self.timeout,
             memory: self.memory,
             database: Some(self.catalog.clone()),
-            cache: CacheConfig { folder: self.cache.clone(), size: self.cache_size, free: FREE },
+            cache: CacheConfig {
+                folder: self.cache.clone(),
+                size: self.cache_size,
+                free: FREE,
+                open: usize::try_from(raise_descriptors() / 4).unwrap_or(usize::MAX).min(MOST_OPEN),
+            },
             forbidden: [self.catalog.clone(), self.cache.clone()].into_iter().chain(own).collect(),
         });
         stores.check()?;

@@ -44,6 +44,8 @@ struct Tally {
     /// Objects that the cache cannot keep, for neither an etag nor a version tells them apart.
     not_kept: u64,
     failed: u64,
+    /// Objects that were fetched and are not here: the cache is too small, or its disk full.
+    lost: u64,
     #[serde(skip)]
     worst: Option<Kind>,
 }
@@ -77,7 +79,10 @@ impl Warm {
                 }
             };
         }
-        let warmed = fetch(&selected, jobs)?;
+        let mut warmed = fetch(&selected, jobs)?;
+        // What did not fit is gone again.
+        let missing = Planned::of(&selected, jobs)?.missing;
+        warmed.lost = missing.saturating_sub(warmed.not_kept + warmed.failed);
         warmed.print(self.json, out)
     }
 }
@@ -150,6 +155,14 @@ impl Tally {
                     count(self.not_kept)
                 ))?;
             }
+        }
+        if self.lost > 0 {
+            out.flush()?;
+            let lost = count(self.lost);
+            let message = format!(
+                "{lost} objects did not stay: the cache (`--cache-size`) or its disk is too small"
+            );
+            return Err(Error::new(self.worst.unwrap_or(Kind::Full), message));
         }
         match self.worst {
             None => Ok(()),

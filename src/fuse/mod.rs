@@ -75,6 +75,11 @@ impl Door {
         Self { vfs, runtime, owner, xattr, told: Arc::default(), modes: Arc::default() }
     }
 
+    /// How open files are read.
+    fn modes(&self) -> Arc<Modes<BackingId>> {
+        self.modes.clone()
+    }
+
     fn call(&self, op: &'static str, req: &Request, ino: INodeNo, name: Option<&OsStr>) -> Call {
         let name = name.map(Box::from);
         let (vfs, told) = (self.vfs.clone(), self.told.clone());
@@ -328,8 +333,8 @@ impl Filesystem for Door {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        self.modes.release(ino.0);
         self.vfs.release(fh.0);
+        self.modes.release(ino.0);
         reply.ok();
     }
 

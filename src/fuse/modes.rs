@@ -13,11 +13,12 @@ use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use lru::LruCache;
 
-/// Registrations that nobody uses and that are kept. Each holds a file open, within the kernel alone.
+/// Registrations that nobody uses and that are kept. Each holds a file open, within the kernel alone; where this
+/// process has closed the file, so must the kernel ([`Modes::sweep`]).
 const IDLE: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 
 /// Every inode that is open. `Id` is a file registered with the kernel.
@@ -44,7 +45,7 @@ struct Mode<Id> {
 /// A file, and what the kernel knows it by.
 #[derive(Debug)]
 struct Backing<Id> {
-    file: Arc<File>,
+    file: Weak<File>,
     id: Arc<Id>,
 }
 
@@ -68,7 +69,7 @@ impl<Id> Modes<Id> {
         let Table { open, idle } = &mut *table;
         let mode = open.entry(ino).or_insert_with(|| {
             let backing = whole.and_then(|file| {
-                let kept = idle.pop(&ino).filter(|kept| Arc::ptr_eq(&kept.file, file));
+                let kept = idle.pop(&ino).filter(|kept| kept.file.as_ptr() == Arc::as_ptr(file));
                 kept.or_else(|| self.backing(file, register))
             });
             Mode { opens: 0, backing }
@@ -85,8 +86,24 @@ impl<Id> Modes<Id> {
         if mode.opens == 0
             && let Some(backing) = table.open.remove(&ino).and_then(|mode| mode.backing)
         {
-            table.idle.put(ino, backing);
+            // What is closed here is not opened again as the same file.
+            let dropped = match backing.file.strong_count() {
+                0 => Some((ino, backing)),
+                _ => table.idle.push(ino, backing),
+            };
+            drop(table);
+            drop(dropped);
         }
+    }
+
+    /// Lets go of files that this process has closed.
+    pub fn sweep(&self) {
+        let mut table = self.lock();
+        let closed = table.idle.iter().filter(|(_, backing)| backing.file.strong_count() == 0);
+        let closed: Vec<u64> = closed.map(|(ino, _)| *ino).collect();
+        let dropped: Vec<_> = closed.iter().filter_map(|ino| table.idle.pop(ino)).collect();
+        drop(table);
+        drop(dropped);
     }
 
     fn backing(
@@ -98,7 +115,7 @@ impl<Id> Modes<Id> {
             return None;
         }
         let id = self.note(register(file))?;
-        Some(Backing { file: Arc::clone(file), id: Arc::new(id) })
+        Some(Backing { file: Arc::downgrade(file), id: Arc::new(id) })
     }
 
     /// Who is not privileged never will be, nor a kernel newer; anything else is of this file.
@@ -154,6 +171,12 @@ mod tests {
         assert_eq!(modes.open(1, Some(&super::tests::file()), |_| Ok(3)).as_deref(), Some(&3));
         modes.release(1);
         assert!(modes.open(1, None, |_| Ok(4)).is_none());
+        modes.release(1);
+        assert_eq!(modes.open(2, Some(&file), |_| Ok(5)).as_deref(), Some(&5));
+        modes.release(2);
+        drop(file);
+        modes.sweep();
+        assert_eq!(modes.lock().idle.len(), 0);
     }
 
     #[test]

@@ -29,6 +29,9 @@ const THREADS: usize = 2;
 /// KiB that the kernel reads ahead: its largest request. More adds nothing.
 const READ_AHEAD: &str = "1024";
 
+/// How often the kernel is told which files were closed.
+const SWEEP: Duration = Duration::from_secs(30);
+
 /// How long a signalled mount waits for those who use it before it leaves them.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -57,7 +60,15 @@ pub fn serve(
 ) -> Result<(), Error> {
     let owner = (geteuid().as_raw(), getegid().as_raw());
     let door = Door::new(vfs, runtime, owner, options.xattr);
+    let modes = Arc::downgrade(&door.modes());
     let session = mount(door, options)?;
+    thread::spawn(move || {
+        while let Some(modes) = modes.upgrade() {
+            modes.sweep();
+            drop(modes);
+            thread::sleep(SWEEP);
+        }
+    });
     let own = Own::of(&options.mountpoint);
     read_ahead(&own);
     unmount_on_signals(own.clone()).map_err(Error::Refused)?;

@@ -21,7 +21,12 @@ pub struct Memory {
     limit: u64,
     free: Arc<Semaphore>,
     holders: Mutex<Vec<Weak<dyn Holder>>>,
+    /// When holders were last asked to let go.
+    asked: Mutex<Option<Instant>>,
 }
+
+/// Between two questions to all holders.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Who holds memory that it can do without.
 pub trait Holder: Send + Sync + std::fmt::Debug {
@@ -39,17 +44,47 @@ impl Memory {
     /// At most `limit` bytes.
     pub fn new(limit: u64) -> Self {
         let units = usize::try_from(limit / UNIT).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self { limit, free: Arc::new(Semaphore::new(units)), holders: Mutex::default() }
+        Self {
+            limit,
+            free: Arc::new(Semaphore::new(units)),
+            holders: Mutex::default(),
+            asked: Mutex::default(),
+        }
     }
 
     /// A grant of `bytes`; `None` where even idle files leave no room.
     pub fn take(&self, bytes: u64) -> Option<Grant> {
         self.try_take(bytes).or_else(|| {
-            let moment = Instant::now().checked_sub(IDLE)?;
-            let holders: Vec<_> = self.holders().iter().filter_map(Weak::upgrade).collect();
-            holders.iter().for_each(|holder| holder.let_go(moment));
+            self.ask_back();
             self.try_take(bytes)
         })
+    }
+
+    /// A grant of `bytes`, or of half of all where they are more, once there is room: for work that nobody waits
+    /// for.
+    pub async fn wait(&self, bytes: u64) -> Option<Grant> {
+        if let Some(grant) = self.take(bytes) {
+            return Some(grant);
+        }
+        let units = bytes.div_ceil(UNIT).min(self.limit / UNIT / 2);
+        let units = u32::try_from(units).ok()?;
+        let permit = Arc::clone(&self.free).acquire_many_owned(units).await.ok()?;
+        Some(Grant { _permit: permit })
+    }
+
+    /// Has idle files let go of what they hold; at most once in a [`PAUSE`], for it looks at all.
+    fn ask_back(&self) {
+        let now = Instant::now();
+        {
+            let Ok(mut asked) = self.asked.try_lock() else { return };
+            if asked.is_some_and(|asked| now.duration_since(asked) < PAUSE) {
+                return;
+            }
+            *asked = Some(now);
+        }
+        let Some(moment) = now.checked_sub(IDLE) else { return };
+        let holders: Vec<_> = self.holders().iter().filter_map(Weak::upgrade).collect();
+        holders.iter().for_each(|holder| holder.let_go(moment));
     }
 
     fn try_take(&self, bytes: u64) -> Option<Grant> {

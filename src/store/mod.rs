@@ -83,6 +83,8 @@ use std::sync::Arc;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 #[cfg(feature = "remote")]
 pub use cache::upkeep;
 pub use error::Error;
@@ -147,6 +149,20 @@ pub fn held_by(object: &Object) -> Option<&'static str> {
     pin::Held::of(object).map(pin::Held::text)
 }
 
+/// Whether two opens of `object` are of the same bytes: it is pinned for good, or a file of this machine, which is
+/// compared at each open.
+pub fn is_lasting(object: &Object) -> bool {
+    let is_local = matches!(Place::of(object), Ok(Place::File(_)));
+    pin::Held::of(object)
+        .is_some_and(|held| held.is_for_good() || is_local && held == pin::Held::SizeAndTime)
+}
+
+/// Whether an object may be fetched before anybody asks for it, and be right then.
+pub fn is_fetchable(object: &Object) -> bool {
+    let is_local = matches!(Place::of(object), Ok(Place::File(_)));
+    !is_local && pin::Held::of(object).is_some_and(pin::Held::is_for_good)
+}
+
 /// Where objects are kept on disk, and how much of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheConfig {
@@ -156,12 +172,14 @@ pub struct CacheConfig {
     pub size: u64,
     /// Bytes that stay free on the disk.
     pub free: u64,
+    /// Objects whose files stay open for who opens them again; each takes two descriptors.
+    pub open: usize,
 }
 
 impl CacheConfig {
     /// Keeps nothing.
     pub fn none() -> Self {
-        Self { folder: PathBuf::new(), size: 0, free: 0 }
+        Self { folder: PathBuf::new(), size: 0, free: 0, open: 0 }
     }
 }
 
@@ -249,7 +267,7 @@ impl Stores {
             Place::File(path) => self.local(wanted, path).await?,
             place => self.remote(wanted, place).await?,
         };
-        Ok(self.reader(label.into(), size, source))
+        Ok(self.reader(label.into(), size, source, is_lasting(object)))
     }
 
     async fn local(&self, wanted: Wanted, path: PathBuf) -> Result<Source, Error> {
@@ -290,8 +308,8 @@ impl Stores {
             let memory = Arc::clone(&self.memory);
             return Ok(Source::Remote(stream::Stream::new(object, base, size, memory)));
         };
-        let known = Arc::new(Kept { label, size, base, whole, object, entry });
-        Ok(self.cached(known, hold))
+        let known = Kept { label, size, base, whole, object, entry: Arc::downgrade(&entry) };
+        Ok(self.cached(Arc::new(known), (entry, hold)))
     }
 
     /// A recorded object, whole and past the cache: every answer checked, slow requests raced.
@@ -306,11 +324,11 @@ impl Stores {
     }
 
     #[cfg(feature = "remote")]
-    fn cached(&self, known: Arc<Kept>, hold: cache::Hold) -> Source {
-        let held = (Arc::clone(&known.entry), hold);
-        let object = Arc::new(cache::Cached::new(&self.cache, held, Arc::clone(&known.object)));
+    fn cached(&self, known: Arc<Kept>, held: (Arc<cache::Entry>, cache::Hold)) -> Source {
+        let (entry, whole) = (Arc::clone(&held.0), Arc::clone(&known.object));
+        let object = Arc::new(cache::Cached::new(&self.cache, held, whole));
         let stream = stream::Stream::new(object, known.base, known.size, Arc::clone(&self.memory));
-        Source::Cached { known, stream }
+        Source::Cached { known, entry, stream }
     }
 
     /// Opens again what was opened before, without waiting for anything but system calls. `None` where the
@@ -321,15 +339,18 @@ impl Stores {
         #[cfg(feature = "remote")]
         {
             let Known(known) = known;
-            let hold = known.entry.hold()?;
+            let entry = known.entry.upgrade()?;
+            let hold = entry.hold()?;
             let (label, size) = (Arc::clone(&known.label), known.size);
-            Some(self.reader(label, size, self.cached(Arc::clone(known), hold)))
+            let source = self.cached(Arc::clone(known), (entry, hold));
+            Some(self.reader(label, size, source, true))
         }
     }
 
-    fn reader(&self, label: Arc<str>, size: u64, source: Source) -> Reader {
+    fn reader(&self, label: Arc<str>, size: u64, source: Source, is_lasting: bool) -> Reader {
         self.metrics.opened.add(1);
-        Reader { label, size, timeout: self.timeout, source, metrics: Arc::clone(&self.metrics) }
+        let (timeout, metrics) = (self.timeout, Arc::clone(&self.metrics));
+        Reader { label, size, timeout, source, is_lasting, metrics }
     }
 
     /// What was done so far.
@@ -419,11 +440,21 @@ impl fmt::Debug for Stores {
     }
 }
 
+/// Who may wait for disks at a time. One that is stuck must not take every thread that waits, and catalog and
+/// listings with them.
+static AT_DISK: Semaphore = Semaphore::const_new(128);
+
 /// `work`, which waits for a disk, off the threads that answer.
 async fn blocking<T: Send + 'static>(
     label: &str,
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
+    let right = AT_DISK.acquire().await;
+    let work = move || {
+        let done = work();
+        drop(right);
+        done
+    };
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
         Err(Error::Failed { place: label.to_owned(), cause: error.to_string() })
     })

@@ -85,6 +85,11 @@ impl Held {
         })
     }
 
+    /// Whether what was once fetched is right for good; else it may be another object at the next look.
+    pub const fn is_for_good(self) -> bool {
+        matches!(self, Self::Version | Self::Etag)
+    }
+
     /// In words.
     pub const fn text(self) -> &'static str {
         match self {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
+#[cfg(feature = "remote")]
+use std::sync::Weak;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +25,8 @@ pub struct Reader {
     pub(super) size: u64,
     pub(super) timeout: Duration,
     pub(super) source: Source,
+    /// Whether an earlier open was of the very same bytes.
+    pub(super) is_lasting: bool,
     #[cfg_attr(
         not(feature = "remote"),
         expect(dead_code, reason = "only other bytes are counted")
@@ -39,6 +43,7 @@ pub(super) enum Source {
     #[cfg(feature = "remote")]
     Cached {
         known: Arc<Kept>,
+        entry: Arc<cache::Entry>,
         stream: stream::Stream,
     },
 }
@@ -61,7 +66,8 @@ pub(super) struct Kept {
     /// The size of the object.
     pub(super) whole: u64,
     pub(super) object: Arc<dyn stream::Ranges>,
-    pub(super) entry: Arc<cache::Entry>,
+    /// While somebody has its files open.
+    pub(super) entry: Weak<cache::Entry>,
 }
 
 #[cfg(feature = "remote")]
@@ -75,6 +81,11 @@ impl Reader {
     /// Length in bytes, as recorded.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Whether what the kernel kept of an earlier open is still right.
+    pub fn is_lasting(&self) -> bool {
+        self.is_lasting
     }
 
     /// For [`Stores::open_again`]; `None` for what must be looked at again each time.
@@ -91,8 +102,8 @@ impl Reader {
         match &self.source {
             Source::Local(file) => file.whole(),
             #[cfg(feature = "remote")]
-            Source::Cached { known, .. } => {
-                known.entry.whole().filter(|_| known.size == known.whole)
+            Source::Cached { known, entry, .. } => {
+                entry.whole().filter(|_| known.size == known.whole)
             }
             #[cfg(feature = "remote")]
             Source::Remote(_) => None,
@@ -109,9 +120,9 @@ impl Reader {
             #[cfg(feature = "remote")]
             Source::Remote(stream) => self.in_memory(stream, offset, length),
             #[cfg(feature = "remote")]
-            Source::Cached { known, stream } => {
+            Source::Cached { known, entry, stream } => {
                 self.in_memory(stream, offset, length).or_else(|| {
-                    let bytes = known.entry.read_now(&self.range(known.base, offset, length))?;
+                    let bytes = entry.read_now(&self.range(known.base, offset, length))?;
                     self.metrics.from_disk.add(bytes.len() as u64);
                     Some(bytes)
                 })
@@ -135,8 +146,8 @@ impl Reader {
                 #[cfg(feature = "remote")]
                 Source::Remote(stream) => stream.read(offset, length).await,
                 #[cfg(feature = "remote")]
-                Source::Cached { known, stream } => {
-                    let entry = Arc::clone(&known.entry);
+                Source::Cached { known, entry, stream } => {
+                    let entry = Arc::clone(entry);
                     let range = self.range(known.base, offset, length);
                     if entry.lacks_now(&entry.aligned(&range)) {
                         return stream.read(offset, length).await;

@@ -53,7 +53,13 @@ pub struct Stream {
     base: u64,
     size: u64,
     memory: Arc<Memory>,
-    held: Arc<Mutex<Held>>,
+    shared: Arc<Shared>,
+}
+
+/// What all readers of a stream share, and what [`Memory`] may ask back.
+#[derive(Default)]
+struct Shared {
+    held: Mutex<Held>,
     turn: sync::Mutex<Turn>,
 }
 
@@ -91,8 +97,7 @@ struct Ahead {
 impl Stream {
     /// Nothing is asked for yet. `size` bytes from `base` on are what is read.
     pub fn new(object: Arc<dyn Ranges>, base: u64, size: u64, memory: Arc<Memory>) -> Self {
-        let (held, turn) = (Arc::default(), sync::Mutex::default());
-        Self { object, base, size, memory, held, turn }
+        Self { object, base, size, memory, shared: Arc::default() }
     }
 
     /// The bytes `offset..offset + length`, cut at the end of the object.
@@ -122,7 +127,7 @@ impl Stream {
     pub fn here(&self, offset: u64, length: u32) -> Option<Bytes> {
         let end = offset.saturating_add(u64::from(length)).min(self.size);
         let bytes = self.some(&(offset..end)).filter(|bytes| len(bytes) == end - offset)?;
-        if let Ok(mut turn) = self.turn.try_lock() {
+        if let Ok(mut turn) = self.shared.turn.try_lock() {
             self.look_ahead(&mut turn, offset);
         }
         Some(bytes)
@@ -134,7 +139,11 @@ impl Stream {
             return self.check_empty().await.map(|_| ());
         }
         let starts = (0..self.size).step_by(usize::try_from(MOST).unwrap_or(usize::MAX));
-        let piece = |start: u64| self.fetch(start..(start + MOST).min(self.size)).finish();
+        let piece = |start: u64| async move {
+            let range = start..(start + MOST).min(self.size);
+            let _grant = self.memory.wait(range.end - range.start).await;
+            self.fetch_here(range).await
+        };
         let pieces = stream::iter(starts).map(piece).buffer_unordered(PASSING);
         pieces.try_for_each(|_| ready(Ok(()))).await
     }
@@ -142,12 +151,12 @@ impl Stream {
     /// Some bytes from the start of `wanted`; at least one.
     async fn piece(&self, wanted: Range<u64>) -> Result<Bytes, Error> {
         if let Some(bytes) = self.some(&wanted) {
-            if let Ok(mut turn) = self.turn.try_lock() {
+            if let Ok(mut turn) = self.shared.turn.try_lock() {
                 self.look_ahead(&mut turn, wanted.start);
             }
             return Ok(bytes);
         }
-        let mut turn = self.turn.lock().await;
+        let mut turn = self.shared.turn.lock().await;
         if let Some(bytes) = self.some(&wanted) {
             return Ok(bytes);
         }
@@ -226,7 +235,7 @@ impl Stream {
     }
 
     async fn check_empty(&self) -> Result<Bytes, Error> {
-        let mut turn = self.turn.lock().await;
+        let mut turn = self.shared.turn.lock().await;
         if !turn.empty {
             self.fetch_here(0..0).await?;
             turn.empty = true;
@@ -237,8 +246,8 @@ impl Stream {
     fn keep(&self, start: u64, bytes: Bytes, grant: Grant) {
         let is_first = self.held().keep(Piece { start, bytes, _grant: grant });
         if is_first {
-            let held: Arc<dyn Holder> = Arc::<Mutex<Held>>::clone(&self.held);
-            self.memory.register(Arc::downgrade(&held));
+            let holder: Arc<dyn Holder> = Arc::<Shared>::clone(&self.shared);
+            self.memory.register(Arc::downgrade(&holder));
         }
     }
 
@@ -248,7 +257,7 @@ impl Stream {
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
-        lock(&self.held)
+        self.shared.held()
     }
 
     fn bug(&self) -> Error {
@@ -256,9 +265,11 @@ impl Stream {
     }
 }
 
-fn lock(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
-    // Every change under this lock is one step, so a panic elsewhere leaves it whole.
-    held.lock().unwrap_or_else(PoisonError::into_inner)
+impl Shared {
+    fn held(&self) -> MutexGuard<'_, Held> {
+        // Every change under this lock is one step, so a panic elsewhere leaves it whole.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Held {
@@ -289,12 +300,24 @@ impl Held {
     }
 }
 
-impl Holder for Mutex<Held> {
+impl Holder for Shared {
     fn let_go(&self, moment: Instant) {
-        let mut held = lock(self);
-        if held.touched.is_some_and(|touched| touched < moment) {
-            held.pieces.clear();
+        if self.held().touched.is_none_or(|touched| touched >= moment) {
+            return;
         }
+        self.held().pieces.clear();
+        if let Ok(mut turn) = self.turn.try_lock()
+            && let Some(first) = turn.ahead.front().map(|ahead| ahead.range.start)
+        {
+            turn.window.lost(first);
+            turn.ahead.clear();
+        }
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("held", &self.held).finish_non_exhaustive()
     }
 }
 

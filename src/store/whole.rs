@@ -62,10 +62,10 @@ impl Stores {
             return Ok(Cost::missing((0, false), wanted.size));
         };
         let cache = std::sync::Arc::clone(&self.cache);
-        let (kept, is_whole) =
-            super::blocking(&wanted.place, move || Ok(cache.kept(key, size))).await?;
-        // Of a member of an archive nobody knows which part is there.
-        Ok(Cost::missing((kept.min(wanted.size), is_whole), wanted.size))
+        let part = wanted.base..wanted.base + wanted.size;
+        let look = move || Ok(cache.kept(key, size, &part));
+        let kept = super::blocking(&wanted.place, look).await?;
+        Ok(Cost::missing(kept, wanted.size))
     }
 
     /// Fetches what the cache lacks of an object.

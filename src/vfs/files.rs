@@ -13,11 +13,8 @@ use tokio::sync::watch;
 
 use crate::store::{Known, Reader};
 
-/// Descriptors that one of them holds: its data, and its map.
-const DESCRIPTORS: u64 = 2;
-
-/// However many descriptors a process may have.
-const MOST: u64 = 1 << 16;
+/// Files that were opened lately, at most: some hundred bytes each.
+const KNOWN: NonZeroUsize = NonZeroUsize::new(1 << 17).expect("not zero");
 
 /// Files that wait for who opens them, at most: more than are fetched ahead of two readers.
 const READY: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
@@ -40,15 +37,14 @@ pub struct Coming {
     _over: watch::Sender<()>,
 }
 
-impl Files {
-    /// Holds at most half of the `descriptors` that this process may have.
-    pub fn new(descriptors: u64) -> Self {
-        let most = usize::try_from((descriptors / 2 / DESCRIPTORS).clamp(1, MOST)).unwrap_or(1);
-        let most = NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN);
-        let (known, ready) = (LruCache::new(most), LruCache::new(READY));
+impl Default for Files {
+    fn default() -> Self {
+        let (known, ready) = (LruCache::new(KNOWN), LruCache::new(READY));
         Self(Arc::new(Mutex::new(Table { known, ready, coming: HashMap::new() })))
     }
+}
 
+impl Files {
     /// Keeps what was opened, if it may be.
     pub fn keep(&self, number: u64, reader: &Reader) {
         if let Some(known) = reader.known() {
@@ -68,31 +64,39 @@ impl Files {
 
     /// Whether a file is here or coming.
     pub fn has(&self, number: u64) -> bool {
-        let table = self.lock();
-        table.known.contains(&number)
-            || table.ready.contains(&number)
-            || table.coming.contains_key(&number)
+        self.lock().has(number)
     }
 
     /// Begins to fetch a file, unless it is here or coming.
     pub fn begin(&self, number: u64) -> Option<Coming> {
         let (over, coming) = watch::channel(());
-        if self.has(number) {
+        let mut table = self.lock();
+        if table.has(number) {
             return None;
         }
-        self.lock().coming.insert(number, coming);
+        table.coming.insert(number, coming);
         Some(Coming { number, files: self.clone(), _over: over })
     }
 
     /// Waits for a file that is being fetched; it, if it came.
     pub async fn arrival(&self, number: u64) -> Option<Reader> {
-        let mut coming = self.lock().coming.get(&number).cloned()?;
-        while coming.changed().await.is_ok() {}
+        let coming = self.lock().coming.get(&number).cloned();
+        if let Some(mut coming) = coming {
+            while coming.changed().await.is_ok() {}
+        }
         self.take_ready(number)
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn has(&self, number: u64) -> bool {
+        self.known.contains(&number)
+            || self.ready.contains(&number)
+            || self.coming.contains_key(&number)
     }
 }
 

@@ -218,14 +218,12 @@ pub struct Vfs {
 }
 
 impl Vfs {
-    /// The file system over a catalog, for a process that may have so many `descriptors` open. Nothing is read
-    /// yet.
+    /// The file system over a catalog. Nothing is read yet.
     pub fn new(
         catalog: Arc<Catalog>,
         packs: Packs,
         stores: Stores,
         timeout: Duration,
-        descriptors: u64,
         prefetch: Prefetch,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -241,7 +239,7 @@ impl Vfs {
             queries: Queries::default(),
             tables: Tables::default(),
             handles: Handles::default(),
-            files: Files::new(descriptors),
+            files: Files::default(),
             siblings: Siblings::new(prefetch),
             timeout,
             finders: Arc::new(Semaphore::new(FINDERS)),

@@ -124,8 +124,8 @@ impl Vfs {
     }
 
     fn opened_object(&self, reader: Reader) -> Opened {
-        let whole = reader.whole_file();
-        Opened { whole, ..self.opened(Handle::Object(Arc::new(reader))) }
+        let (keep, whole) = (reader.is_lasting(), reader.whole_file());
+        Opened { keep, whole, ..self.opened(Handle::Object(Arc::new(reader))) }
     }
 
     /// The object behind an entry, proven to be the one that was packed.

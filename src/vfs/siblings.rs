@@ -12,6 +12,7 @@ use super::inode::{Inode, Slot};
 use super::order::{Order, Readers};
 use super::place::Place;
 use crate::object::Object;
+use crate::store::is_fetchable;
 
 /// Files that are fetched at a time: what a store gives at best to one client with 20 ms to go (a client with 32
 /// in flight reads 1,127 files/s there, with 8 it reads 360).
@@ -46,8 +47,8 @@ pub struct Siblings {
 #[derive(Debug, Default)]
 struct Version {
     readers: Readers,
-    /// Entries that began an order which is fetched as a whole.
-    begun: HashSet<u32>,
+    /// Orders that are fetched as a whole: their first entries and how many they have.
+    begun: HashSet<(u32, u64)>,
 }
 
 impl Siblings {
@@ -83,12 +84,14 @@ impl Vfs {
             let version = versions.entry(place.slot).or_default();
             match self.siblings.prefetch {
                 Prefetch::Off => None,
-                Prefetch::Siblings => version.readers.opened(entry, || whole),
+                Prefetch::Siblings => version
+                    .readers
+                    .opened(entry, || whole)
+                    .map(|(order, places)| places.filter_map(|place| order.entry(place)).collect()),
                 Prefetch::All => version.all(entry, whole),
             }
         };
-        if let Some((order, places)) = wanted {
-            let entries = places.filter_map(|place| order.entry(place)).collect();
+        if let Some(entries) = wanted {
             tokio::spawn(self.clone().fetch_ahead(place.clone(), entries));
         }
     }
@@ -113,23 +116,33 @@ impl Vfs {
 
     /// Fetches a file for whoever opens it next. What fails is told to who asks for it.
     async fn fetch_one(&self, number: u64, object: &Object) {
+        if !is_fetchable(object) {
+            return;
+        }
         let Some(coming) = self.files.begin(number) else { return };
         let Ok(reader) = self.stores.open(object).await else { return };
-        match self.siblings.prefetch {
-            Prefetch::All => reader.fill().await.ok(),
-            _ => reader.begin().await.ok(),
+        let begun = reader.begin().await;
+        let rest = match self.siblings.prefetch {
+            Prefetch::All => reader.known().and_then(|known| self.stores.open_again(&known)),
+            _ => None,
         };
-        coming.ready(reader);
+        if begun.is_ok() {
+            coming.ready(reader);
+        }
+        // Who opens it meanwhile need not wait for the rest.
+        if let Some(rest) = rest {
+            rest.fill().await.ok();
+        }
     }
 }
 
 impl Version {
-    /// Everything in the order that an open begins, once.
-    fn all(&mut self, entry: u32, whole: Option<Order>) -> Option<(Order, std::ops::Range<u64>)> {
+    /// Everything in the order that an open begins, once: what comes after it first.
+    fn all(&mut self, entry: u32, whole: Option<Order>) -> Option<Vec<u32>> {
         let (order, place) = self.readers.likely(entry, whole)?;
-        let first = order.entry(0)?;
-        let all = if self.begun.insert(first) { place..order.len() } else { 0..0 };
-        (!all.is_empty()).then_some((order, all))
+        let what = (order.entry(0)?, order.len());
+        let places = (place..order.len()).chain(0..place);
+        self.begun.insert(what).then(|| places.filter_map(|place| order.entry(place)).collect())
     }
 }
 

@@ -1,27 +1,24 @@
 //! One cached object: its blocks in a sparse file, each checked before it is believed.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, RenameFlags};
-use roaring::RoaringBitmap;
 
 use super::Key;
+use super::files::{self, Files};
 use super::flight::Flights;
 use super::map::{self, BLOCK, Map, Sum};
 use super::nowait;
+use super::trust::{Stamp, Verified};
 
-/// The files of a folder.
-const DATA: &str = "data";
-pub const MAP: &str = "map";
+/// How often an object that is opened again and again is noted as wanted.
+const WANTED: Duration = Duration::from_secs(60);
 
 /// A cached object, its files open. While somebody has a [`Hold`] nobody removes them.
 #[derive(Debug)]
@@ -31,44 +28,19 @@ pub struct Entry {
     data: Arc<File>,
     map: Map,
     verified: Mutex<Verified>,
-    /// Who has it open.
-    users: Mutex<usize>,
+    /// One writes at a time; who reads does not wait for that.
+    writing: Mutex<()>,
+    users: Mutex<Users>,
     /// Blocks that are being fetched.
     pub flights: Flights,
 }
 
-/// Blocks whose checksum held, for as long as nobody else writes `data`.
+/// Who has an entry open.
 #[derive(Debug, Default)]
-struct Verified {
-    blocks: RoaringBitmap,
-    /// What `data` was like when this process last looked or wrote.
-    stamp: Option<Stamp>,
-}
-
-impl Verified {
-    /// Forgets everything if somebody else wrote `data` since.
-    fn follow(&mut self, data: &File) {
-        let now = Stamp::of(data);
-        if now.is_none() || self.stamp != now {
-            *self = Self { blocks: RoaringBitmap::new(), stamp: now };
-        }
-    }
-}
-
-/// What changes when anybody writes a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    fn of(file: &File) -> Option<Self> {
-        let meta = file.metadata().ok()?;
-        let modified = (meta.mtime(), meta.mtime_nsec());
-        Some(Self { size: meta.len(), modified, changed: (meta.ctime(), meta.ctime_nsec()) })
-    }
+struct Users {
+    count: usize,
+    /// When it was last noted as wanted.
+    noted: Option<Instant>,
 }
 
 /// Keeps an entry's files from being removed, until dropped.
@@ -78,8 +50,8 @@ pub struct Hold(Arc<Entry>);
 impl Drop for Hold {
     fn drop(&mut self) {
         let mut users = self.0.users();
-        *users -= 1;
-        if *users == 0 {
+        users.count -= 1;
+        if users.count == 0 {
             let _ = self.0.map.file().unlock();
         }
     }
@@ -94,37 +66,29 @@ pub struct Run {
 }
 
 impl Entry {
-    /// Opens the files of an object, or makes them. `None` where another process is removing them right now.
+    /// As [`files::open_or_make`].
     ///
     /// # Errors
-    /// The disk is full, or the folder cannot be written.
+    /// The disk is full, the folder cannot be written, the object is too large for the disk.
     pub fn open(folder: &Path, key: Key, size: u64) -> io::Result<Option<Self>> {
-        for _ in 0..3 {
-            let files = match open(folder, key, size) {
-                // Nothing is there, most often; else a part of it, or another is at it.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => make(folder, key, size)
-                    .or_else(|error| match is_foreign(&error) {
-                        true => remove(folder).map(|()| None),
-                        false => Err(error),
-                    })?,
-                Err(error) if is_foreign(&error) => {
-                    remove(folder)?;
-                    None
-                }
-                found => found?,
-            };
-            if let Some((data, map)) = files {
-                let (folder, data) = (folder.to_owned(), Arc::new(data));
-                let (verified, users, flights) = Default::default();
-                return Ok(Some(Self { folder, size, data, map, verified, users, flights }));
-            }
-        }
-        Ok(None)
+        let found = files::open_or_make(folder, key, size)?;
+        Ok(found.map(|found| Self::of(folder, size, found)))
     }
 
-    /// Notes that the object is wanted, for whoever makes room.
-    pub fn touch(&self) {
-        let _ = self.map.file().set_modified(SystemTime::now());
+    /// What is there, if it is of the object; nothing is made or removed.
+    pub fn existing(folder: &Path, key: Key, size: u64) -> Option<Self> {
+        files::existing(folder, key, size).map(|found| Self::of(folder, size, found))
+    }
+
+    fn of(folder: &Path, size: u64, (data, map): Files) -> Self {
+        let (folder, data) = (folder.to_owned(), Arc::new(data));
+        let (verified, writing, users, flights) = Default::default();
+        Self { folder, size, data, map, verified, writing, users, flights }
+    }
+
+    /// Whether its files were removed.
+    pub fn is_gone(&self) -> bool {
+        Stamp::of(&self.data).is_none_or(Stamp::is_gone)
     }
 
     /// Whether none of these blocks is here. `false` where that cannot be told without a wait.
@@ -133,14 +97,18 @@ impl Entry {
         sums.is_some_and(|sums| sums.iter().all(Option::is_none))
     }
 
-    /// Keeps the files from being removed. `None` where they were, or are being, removed: the entry is to be
-    /// opened anew.
+    /// Keeps the files from being removed, and notes that they are wanted, for whoever makes room. `None` where they
+    /// were, or are being, removed: the entry is to be opened anew.
     pub fn hold(self: &Arc<Self>) -> Option<Hold> {
         let mut users = self.users();
-        if *users == 0 {
-            lock(self.map.file(), &self.folder).ok().filter(|is_ours| *is_ours)?;
+        if users.count == 0 {
+            files::lock(self.map.file(), &self.folder).ok().filter(|is_ours| *is_ours)?;
         }
-        *users += 1;
+        users.count += 1;
+        if users.noted.is_none_or(|noted| noted.elapsed() > WANTED) {
+            users.noted = Some(Instant::now());
+            let _ = self.map.file().set_modified(SystemTime::now());
+        }
         Some(Hold(Arc::clone(self)))
     }
 
@@ -149,8 +117,7 @@ impl Entry {
     pub fn whole(&self) -> Option<Arc<File>> {
         let mut verified = self.verified();
         verified.follow(&self.data);
-        let is_whole = verified.blocks.len() == map::blocks(self.size);
-        is_whole.then(|| Arc::clone(&self.data))
+        verified.has(&(0..map::blocks(self.size))).then(|| Arc::clone(&self.data))
     }
 
     /// The smallest range of whole blocks that holds `range`.
@@ -178,11 +145,12 @@ impl Entry {
         if self.is_verified(&aligned) {
             return self.bytes_now(range);
         }
+        let before = Stamp::of(&self.data);
         let sums = self.map.sums_now(&numbers(&aligned))?;
         let bytes = self.bytes_now(&aligned)?;
         let same = blocks(&bytes).map(|block| Some(Sum::of(block))).eq(sums);
         // What is damaged is looked into by who may wait.
-        same.then(|| self.trust(&aligned))?;
+        same.then(|| self.believe(&aligned, before))?;
         self.part(&bytes, &aligned, range)
     }
 
@@ -237,22 +205,19 @@ impl Entry {
     /// Keeps whole blocks that begin at `start`.
     pub fn write(&self, start: u64, bytes: &[u8]) -> io::Result<()> {
         let sums: Vec<_> = blocks(bytes).map(|block| Some(Sum::of(block))).collect();
-        let mut verified = self.verified();
-        verified.follow(&self.data);
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.verified().follow(&self.data);
         self.data.write_all_at(bytes, start)?;
         self.map.set(start / BLOCK, &sums)?;
-        if let Some(numbers) = small(&numbers(&(start..start + bytes.len() as u64))) {
-            verified.blocks.insert_range(numbers);
-        }
-        verified.stamp = Stamp::of(&self.data);
+        self.verified().wrote(&numbers(&(start..start + bytes.len() as u64)), &self.data);
         Ok(())
     }
 
     /// The bytes of whole blocks, if all are here and their checksums hold. What is damaged is forgotten.
     fn checked(&self, aligned: &Range<u64>) -> Option<Bytes> {
-        let numbers = numbers(aligned);
+        let (numbers, before) = (numbers(aligned), Stamp::of(&self.data));
         let sums = self.map.sums(&numbers).ok()?;
-        if sums.iter().any(Option::is_none) {
+        if sums.len() as u64 != numbers.end - numbers.start || sums.iter().any(Option::is_none) {
             return None;
         }
         let bytes = self.bytes(aligned);
@@ -268,7 +233,7 @@ impl Entry {
         if !all_hold {
             return None;
         }
-        self.trust(aligned);
+        self.believe(aligned, before);
         bytes
     }
 
@@ -285,26 +250,20 @@ impl Entry {
     }
 
     fn is_verified(&self, aligned: &Range<u64>) -> bool {
-        let Some(numbers) = small(&numbers(aligned)) else { return false };
-        self.verified().blocks.contains_range(numbers)
+        self.verified().has(&numbers(aligned))
     }
 
-    fn trust(&self, aligned: &Range<u64>) {
-        let mut verified = self.verified();
-        verified.follow(&self.data);
-        if let Some(numbers) = small(&numbers(aligned)) {
-            verified.blocks.insert_range(numbers);
-        }
+    /// Believes what was read and compared after `before`.
+    fn believe(&self, aligned: &Range<u64>, before: Option<Stamp>) {
+        self.verified().believe(&numbers(aligned), &self.data, before);
     }
 
     /// `data` lost what it had.
     fn distrust(&self, aligned: &Range<u64>) {
-        if let Some(numbers) = small(&numbers(aligned)) {
-            self.verified().blocks.remove_range(numbers);
-        }
+        self.verified().forget(&numbers(aligned));
     }
 
-    fn users(&self) -> std::sync::MutexGuard<'_, usize> {
+    fn users(&self) -> std::sync::MutexGuard<'_, Users> {
         self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -326,131 +285,4 @@ fn blocks(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// The numbers of the blocks of a range that begins with one; an empty range is the one of an empty object.
 fn numbers(aligned: &Range<u64>) -> Range<u64> {
     aligned.start / BLOCK..aligned.end.div_ceil(BLOCK).max(aligned.start / BLOCK + 1)
-}
-
-/// As a roaring bitmap counts; objects beyond 256 TiB are checked at every read.
-fn small(numbers: &Range<u64>) -> Option<Range<u32>> {
-    Some(u32::try_from(numbers.start).ok()?..u32::try_from(numbers.end).ok()?)
-}
-
-/// Bytes that the files in `folder` have of an object, and whether that is all of it.
-pub fn kept(folder: &Path, key: Key, size: u64) -> (u64, bool) {
-    let open = || {
-        let map = File::open(folder.join(MAP)).ok()?;
-        let map = Map::of(map, key, size).ok()??;
-        let sums = map.sums(&(0..map::blocks(size))).ok()?;
-        let there = |(number, sum): (usize, &Option<Sum>)| sum.map(|_| number as u64 * BLOCK);
-        let starts = sums.iter().enumerate().filter_map(there);
-        let bytes = starts.map(|start| (start + BLOCK).min(size) - start).sum();
-        Some((bytes, sums.iter().all(Option::is_some)))
-    };
-    open().unwrap_or_default()
-}
-
-/// Locks a map against removal, if it is still the one in the folder.
-fn lock(map: &File, folder: &Path) -> io::Result<bool> {
-    // Whoever holds it alone is about to remove it. If that is over, the lock is on a file without a name.
-    if map.try_lock_shared().is_err() {
-        return Ok(false);
-    }
-    let (held, named) = (map.metadata()?, fs::metadata(folder.join(MAP))?);
-    Ok((held.dev(), held.ino()) == (named.dev(), named.ino()))
-}
-
-/// Both files; `None` where they are not those of the object, and away now.
-fn open(folder: &Path, key: Key, size: u64) -> io::Result<Option<(File, Map)>> {
-    let file = rewritable(&folder.join(MAP))?;
-    let data = rewritable(&folder.join(DATA))?;
-    match Map::of(file, key, size)? {
-        Some(map) if data.metadata()?.len() == size => Ok(Some((data, map))),
-        _ => {
-            tracing::warn!(folder = %folder.display(), "not the cache of this object; made anew");
-            remove(folder)?;
-            Ok(None)
-        }
-    }
-}
-
-/// Whether something else stands where a file should.
-fn is_foreign(error: &io::Error) -> bool {
-    let code = error.raw_os_error();
-    code.is_some_and(|code| [libc::ELOOP, libc::EISDIR, libc::ENOTDIR, libc::ENXIO].contains(&code))
-}
-
-fn rewritable(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path)
-}
-
-/// New files. The map comes last and whole: who has it has all, and of many who make them one wins. `None` where
-/// that was another, and where what is there is not of this object, and away now.
-fn make(folder: &Path, key: Key, size: u64) -> io::Result<Option<(File, Map)>> {
-    static DRAFTS: AtomicU64 = AtomicU64::new(0);
-    let mut builder = fs::DirBuilder::new();
-    builder.mode(0o700);
-    match builder.create(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            builder.recursive(true).create(folder)?;
-        }
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-    let data = options.clone().create(true).open(folder.join(DATA))?;
-    match data.metadata()? {
-        meta if meta.is_file() && meta.len() == size => {}
-        meta if meta.is_file() && meta.len() == 0 => data.set_len(size)?,
-        _ => {
-            remove(folder)?;
-            return Ok(None);
-        }
-    }
-    let draft = DRAFTS.fetch_add(1, Ordering::Relaxed);
-    let draft = folder.join(format!(".map-{}-{draft}", std::process::id()));
-    let (header, length) = map::header(key, size);
-    let map = options.create_new(true).open(&draft)?;
-    map.write_all_at(&header, 0)?;
-    map.set_len(length)?;
-    match nix::fcntl::renameat2(
-        AT_FDCWD,
-        &draft,
-        AT_FDCWD,
-        &folder.join(MAP),
-        RenameFlags::RENAME_NOREPLACE,
-    ) {
-        Ok(()) => Ok(Map::of(map, key, size)?.map(|map| (data, map))),
-        Err(Errno::EEXIST) => {
-            fs::remove_file(&draft)?;
-            Ok(None)
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Takes an object's files away: by their folder's name first, so that nobody opens half of them.
-pub fn remove(folder: &Path) -> io::Result<()> {
-    static REMOVED: AtomicU64 = AtomicU64::new(0);
-    let shelf = folder.parent().unwrap_or(folder);
-    let number = REMOVED.fetch_add(1, Ordering::Relaxed);
-    let trash = shelf.join(format!(".gone-{}-{number}", std::process::id()));
-    match fs::rename(folder, &trash) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        renamed => renamed?,
-    }
-    fs::remove_dir_all(trash)
-}
-
-/// Removes an object that nobody has open; whether it is gone.
-pub fn remove_unused(folder: &Path) -> io::Result<bool> {
-    let map = match rewritable(&folder.join(MAP)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        map => Some(map?),
-    };
-    if let Some(map) = &map
-        && map.try_lock().is_err()
-    {
-        return Ok(false);
-    }
-    remove(folder)?;
-    Ok(true)
 }

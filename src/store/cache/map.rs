@@ -77,14 +77,15 @@ impl Map {
         Ok(is_it.then_some(Self { file, blocks: blocks(size) }))
     }
 
-    /// The length of the object that the map at `path` says it is of. Does not wait, even where a pipe
-    /// stands in its place.
+    /// The length of the object that the map at `path` is of, if its header is whole.
     pub fn size_in(path: &Path) -> Option<u64> {
-        let mut size = [0; 8];
+        let mut found = [0; HEADER];
         let mut how = OpenOptions::new();
         how.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-        how.open(path).ok()?.read_exact_at(&mut size, 16).ok()?;
-        Some(u64::from_le_bytes(size))
+        how.open(path).ok()?.read_exact_at(&mut found, 0).ok()?;
+        let sum = crc32fast::hash(&found[..SUMMED]).to_le_bytes();
+        let size = u64::from_le_bytes(found[16..24].try_into().ok()?);
+        (found[SUMMED..SUMMED + 4] == sum).then_some(size)
     }
 
     pub fn file(&self) -> &File {

@@ -7,7 +7,9 @@
 //!
 //! | file | what lives there |
 //! |---|---|
-//! | [`mod@entry`] | one object: blocks read, checked, written |
+//! | [`mod@entry`], [`trust`] | one object: blocks read, checked, written; which of them are believed |
+//! | [`files`] | its two files: opened, made, removed |
+//! | [`opened`] | the objects whose files are open |
 //! | [`mod@map`] | which blocks are there, on disk |
 //! | [`nowait`] | reading what the system has in memory |
 //! | [`flight`] | one fetch per block |
@@ -15,17 +17,19 @@
 //! | [`upkeep`] | what a person may ask of it |
 
 mod entry;
+mod files;
 mod flight;
 mod map;
 mod nowait;
+mod opened;
 mod room;
+mod trust;
 pub mod upkeep;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
@@ -37,9 +41,11 @@ pub use self::entry::{Entry, Hold};
 
 use self::entry::Run;
 use self::flight::Claim;
+use self::opened::Opened;
 use self::room::Room;
 use super::CacheConfig;
 use super::error::Error;
+use super::pin::Held;
 use super::stream::Ranges;
 use crate::object::Object;
 
@@ -57,9 +63,7 @@ impl Key {
     /// `None` where neither a version nor an etag tells the object from one that takes its place: such
     /// an object must be asked for again.
     pub fn of(server: &str, object: &Object) -> Option<Self> {
-        if object.version.is_empty() && object.etag.is_empty() {
-            return None;
-        }
+        Held::of(object).filter(|held| held.is_for_good())?;
         let mut hash = Sha256::new();
         hash.update((server.len() as u64).to_le_bytes());
         hash.update(server);
@@ -80,7 +84,7 @@ impl fmt::Display for Key {
 #[derive(Debug)]
 pub struct Cache {
     root: PathBuf,
-    entries: Mutex<HashMap<Key, Weak<Entry>>>,
+    opened: Arc<Opened>,
     room: Arc<Room>,
     waiting: Arc<Semaphore>,
 }
@@ -89,12 +93,11 @@ impl Cache {
     /// Nothing is made before something is kept.
     pub fn new(config: &CacheConfig) -> Self {
         let root = config.folder.join(OBJECTS);
-        Self {
-            room: Arc::new(Room::new(root.clone(), config)),
-            root,
-            entries: Mutex::default(),
-            waiting: Arc::new(Semaphore::new(WAITING)),
-        }
+        let opened = Arc::new(Opened::new(config.open));
+        let removed = Arc::clone(&opened);
+        let room = Room::new(root.clone(), config, move || removed.let_go());
+        let waiting = Arc::new(Semaphore::new(WAITING));
+        Self { root, opened, room: Arc::new(room), waiting }
     }
 
     /// The files of an object, the same for all that have it open, held. `None` where nothing can be kept.
@@ -105,23 +108,29 @@ impl Cache {
         }
         // One that was removed meanwhile is made anew.
         (0..3).find_map(|_| {
-            let entry = self.open(key, size)?;
+            let entry = match self.opened.get(key) {
+                Some(entry) => entry,
+                None => {
+                    let found = Entry::open(&self.folder(key), key, size);
+                    let found = found.inspect_err(|error| self.room.failed(error)).ok()??;
+                    self.opened.add(key, found)
+                }
+            };
             let hold = entry.hold();
             if hold.is_none() {
-                self.entries().remove(&key);
+                self.opened.forget(key);
             }
-            entry.touch();
             Some((entry, hold?))
         })
     }
 
-    /// Bytes of an object that are kept, as its map says, and whether that is all of it; nothing is made or
-    /// compared. Waits for the disk.
-    pub fn kept(&self, key: Key, size: u64) -> (u64, bool) {
-        if !self.room.is_wanted() {
-            return (0, false);
+    /// Bytes of a stretch of an object that are kept, as its map says, and whether that is all of it; nothing is made
+    /// or compared. Waits for the disk.
+    pub fn kept(&self, key: Key, size: u64, part: &Range<u64>) -> (u64, bool) {
+        match self.room.is_wanted() {
+            true => files::kept(&self.folder(key), key, size, part),
+            false => (0, false),
         }
-        entry::kept(&self.folder(key), key, size)
     }
 
     /// All that waits to be written is written.
@@ -132,33 +141,6 @@ impl Cache {
     fn folder(&self, key: Key) -> PathBuf {
         let name = key.to_string();
         self.root.join(&name[..2]).join(&name[2..])
-    }
-
-    fn open(&self, key: Key, size: u64) -> Option<Arc<Entry>> {
-        if let Some(entry) = self.entries().get(&key).and_then(Weak::upgrade) {
-            return Some(entry);
-        }
-        let entry = match Entry::open(&self.folder(key), key, size) {
-            Ok(entry) => Arc::new(entry?),
-            Err(error) => {
-                self.room.failed(&error);
-                return None;
-            }
-        };
-        let mut entries = self.entries();
-        if let Some(other) = entries.get(&key).and_then(Weak::upgrade) {
-            return Some(other);
-        }
-        // Those that nobody has open go now and then.
-        if entries.len().is_power_of_two() {
-            entries.retain(|_, entry| entry.strong_count() > 0);
-        }
-        entries.insert(key, Arc::downgrade(&entry));
-        Some(entry)
-    }
-
-    fn entries(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Weak<Entry>>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -327,7 +309,7 @@ mod tests {
     }
 
     fn cache(folder: &Path, size: u64) -> Cache {
-        Cache::new(&CacheConfig { folder: folder.to_owned(), size, free: 0 })
+        Cache::new(&CacheConfig { folder: folder.to_owned(), size, free: 0, open: 16 })
     }
 
     fn open(cache: &Cache, key: Key, size: u64) -> (Arc<Fake>, Arc<Cached>) {
@@ -504,7 +486,7 @@ mod tests {
                 OpenOptions::new().write(true).open(map).unwrap().set_modified(age(n)).unwrap();
             }
             let held = open(&all, key(9), 100_000);
-            assert!(room::make_room(&folder.path().join("objects"), 500_000, 0));
+            room::make_room(&folder.path().join("objects"), 500_000, 0);
             drop(held);
         });
         let left = room::kept(&folder.path().join("objects"));

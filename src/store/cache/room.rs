@@ -6,13 +6,13 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use nix::sys::statvfs::statvfs;
 
-use super::entry;
+use super::files;
 use crate::store::CacheConfig;
 
 /// Bytes between two looks, at most.
@@ -31,25 +31,43 @@ struct Limits {
 }
 
 /// The room of one cache directory.
-#[derive(Debug)]
 pub struct Room {
     root: PathBuf,
     /// Bytes of all objects, and those that stay free on the disk.
     limits: Limits,
     /// Bytes written since somebody looked.
     written: AtomicU64,
-    is_looking: AtomicBool,
-    is_full: AtomicBool,
+    state: Mutex<State>,
+    /// Lets go of files that were removed: until then they take room.
+    let_go: Box<dyn Fn() + Send + Sync>,
     was_told: AtomicBool,
 }
 
+#[derive(Debug, Default)]
+struct State {
+    /// A thread makes room, or is about to.
+    is_looking: bool,
+    is_full: bool,
+}
+
+impl std::fmt::Debug for Room {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Room").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
 impl Room {
-    pub fn new(root: PathBuf, config: &CacheConfig) -> Self {
+    /// `let_go` closes files that were removed.
+    pub fn new(
+        root: PathBuf,
+        config: &CacheConfig,
+        let_go: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
         let limits = Limits { size: config.size, free: config.free };
-        let (is_looking, is_full, was_told) = Default::default();
         // The first bytes written make somebody look.
         let written = AtomicU64::new(STEP);
-        Self { root, limits, written, is_looking, is_full, was_told }
+        let (state, was_told) = Default::default();
+        Self { root, limits, written, state, let_go: Box::new(let_go), was_told }
     }
 
     /// Whether anything is to be kept.
@@ -59,43 +77,48 @@ impl Room {
 
     /// Whether more may be written.
     pub fn has_room(&self) -> bool {
-        !self.is_full.load(Ordering::Relaxed)
+        !self.state().is_full
     }
 
     /// Counts, and makes room on a thread of its own now and then.
     pub fn wrote(self: &Arc<Self>, bytes: u64) {
         let step = STEP.min(self.limits.size / 16);
         let written = self.written.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if written > step && !self.is_looking.swap(true, Ordering::AcqRel) {
+        if written > step {
             self.written.store(0, Ordering::Relaxed);
-            self.look_later(Duration::ZERO);
+            self.look(false);
         }
     }
 
-    /// Something could not be written: reading goes on without, for a while.
+    /// Something could not be written. Where it is the disk, and not the object, reading goes on without for a
+    /// while.
     pub fn failed(self: &Arc<Self>, error: &io::Error) {
+        let of_disk =
+            [libc::ENOSPC, libc::EDQUOT, libc::EROFS, libc::EACCES, libc::EPERM, libc::EIO];
+        if !error.raw_os_error().is_none_or(|code| of_disk.contains(&code)) {
+            return tracing::debug!(root = %self.root.display(), %error, "an object is not kept");
+        }
         if !self.was_told.swap(true, Ordering::Relaxed) {
             let root = self.root.display();
             tracing::warn!(
                 "cannot write below {root}: {error}; objects are fetched again until there is room"
             );
         }
-        self.is_full.store(true, Ordering::Relaxed);
-        if !self.is_looking.swap(true, Ordering::AcqRel) {
-            self.look_later(AGAIN);
-        }
+        self.look(true);
     }
 
-    /// Makes room on a thread of its own; while there is none, again and again.
-    fn look_later(self: &Arc<Self>, delay: Duration) {
-        let room = Arc::downgrade(self);
+    /// Has a thread make room: at once, or where it `failed`, after a while.
+    fn look(self: &Arc<Self>, failed: bool) {
+        let mut state = self.state();
+        state.is_full |= failed;
+        if std::mem::replace(&mut state.is_looking, true) {
+            return;
+        }
+        let (room, delay) = (Arc::downgrade(self), if failed { AGAIN } else { Duration::ZERO });
         let work = move || {
             std::thread::sleep(delay);
             while let Some(room) = room.upgrade() {
-                let has_room = make_room(&room.root, room.limits.size, room.limits.free);
-                room.is_full.store(!has_room, Ordering::Relaxed);
-                if has_room {
-                    room.is_looking.store(false, Ordering::Release);
+                if room.make() {
                     return;
                 }
                 drop(room);
@@ -103,8 +126,22 @@ impl Room {
             }
         };
         if std::thread::Builder::new().name("dcfs-room".into()).spawn(work).is_err() {
-            self.is_looking.store(false, Ordering::Release);
+            *state = State::default();
         }
+    }
+
+    /// Makes room; whether there is enough, and the thread may end.
+    fn make(&self) -> bool {
+        make_room(&self.root, self.limits.size, self.limits.free);
+        (self.let_go)();
+        let has_room = has_room(&self.root, self.limits.size, self.limits.free);
+        let mut state = self.state();
+        (state.is_full, state.is_looking) = (!has_room, !has_room);
+        has_room
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -147,15 +184,20 @@ fn clean(leftover: &Path) {
     }
 }
 
+/// Whether objects take at most `most` bytes and `least` stay free on the disk.
+fn has_room(root: &Path, most: u64, least: u64) -> bool {
+    let bytes: u64 = kept(root).iter().map(|one| one.bytes).sum();
+    bytes <= most && free(root) >= least
+}
+
 /// Removes what was opened longest ago, until objects take at most `most` bytes and `least` stay free on
-/// the disk; whether they do.
-pub fn make_room(root: &Path, most: u64, least: u64) -> bool {
+/// the disk, as far as nobody has them open.
+pub fn make_room(root: &Path, most: u64, least: u64) {
     let mut kept = kept(root);
     let mut bytes: u64 = kept.iter().map(|one| one.bytes).sum();
     let mut free = free(root);
-    let is_over = |bytes: u64, free: u64| bytes > most || free < least;
-    if !is_over(bytes, free) {
-        return true;
+    if bytes <= most && free >= least {
+        return;
     }
     kept.sort_by_key(|one| one.opened);
     for one in kept {
@@ -163,13 +205,12 @@ pub fn make_room(root: &Path, most: u64, least: u64) -> bool {
         if bytes <= most / 10 * 9 && free >= least {
             break;
         }
-        match entry::remove_unused(&one.folder) {
+        match files::remove_unused(&one.folder) {
             Ok(true) => (bytes, free) = (bytes - one.bytes, free + one.bytes),
             Ok(false) => {}
             Err(error) => tracing::debug!(folder = %one.folder.display(), %error, "is not removed"),
         }
     }
-    !is_over(bytes, free)
 }
 
 /// Bytes that are free on the disk of a folder; more than any limit where nobody knows.

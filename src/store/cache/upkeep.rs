@@ -3,7 +3,8 @@
 use std::io;
 use std::path::Path;
 
-use super::entry::{self, Entry};
+use super::entry::Entry;
+use super::files;
 use super::map::Map;
 use super::room::{self, Kept};
 use super::{Key, OBJECTS};
@@ -49,40 +50,41 @@ pub fn usage(folder: &Path) -> Usage {
 /// Removes every object that nobody has open.
 ///
 /// # Errors
-/// The folder cannot be written.
+/// The last object that could not be removed; all others were.
 pub fn clear(folder: &Path) -> io::Result<Cleared> {
-    let mut cleared = Cleared::default();
+    let (mut cleared, mut failed) = (Cleared::default(), None);
     for one in room::kept(&folder.join(OBJECTS)) {
-        match entry::remove_unused(&one.folder)? {
-            true => cleared.removed.add(&one),
-            false => cleared.in_use.add(&one),
+        match files::remove_unused(&one.folder) {
+            Ok(true) => cleared.removed.add(&one),
+            Ok(false) => cleared.in_use.add(&one),
+            Err(error) => failed = Some(error),
         }
     }
-    Ok(cleared)
+    failed.map_or(Ok(cleared), Err)
 }
 
-/// Reads every block and compares it with its checksum; `each` is told the bytes of each object.
+/// Reads every block and compares it with its checksum; `each` is told the bytes of each object. What is not of
+/// the object that its folder is called by is removed.
 ///
 /// # Errors
-/// The folder cannot be written.
+/// The last object that could not be removed.
 pub fn verify(folder: &Path, each: &mut dyn FnMut(u64)) -> io::Result<Verified> {
-    let mut verified = Verified::default();
+    let (mut verified, mut failed) = (Verified::default(), None);
     for Kept { folder, bytes, .. } in room::kept(&folder.join(OBJECTS)) {
         verified.objects += 1;
-        let described = key_of(&folder).zip(Map::size_in(&folder.join(entry::MAP)));
-        if let Some((key, size)) = described
-            && let Some(entry) = Entry::open(&folder, key, size)?
-        {
+        let described = key_of(&folder).zip(Map::size_in(&folder.join(files::MAP)));
+        let entry = described.and_then(|(key, size)| Entry::existing(&folder, key, size));
+        if let Some(entry) = entry {
             let (blocks, damaged) = entry.verify();
             verified.blocks += blocks;
             verified.damaged += damaged;
         } else {
-            entry::remove_unused(&folder)?;
             verified.damaged += 1;
+            failed = files::remove_unused(&folder).err().or(failed);
         }
         each(bytes);
     }
-    Ok(verified)
+    failed.map_or(Ok(verified), Err)
 }
 
 /// The key that a folder is called by.

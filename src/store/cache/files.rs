@@ -1,0 +1,204 @@
+//! The two files of a cached object: opened, made, removed.
+//!
+//! Of many who make the same files one wins; who removes them takes away their folder's name first, so that nobody
+//! opens half of them. A shared lock on the map keeps an object; its owner holds it alone to remove it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Key;
+use super::map::{self, BLOCK, Map};
+
+/// What a folder holds.
+const DATA: &str = "data";
+pub const MAP: &str = "map";
+
+/// Blocks that are counted at a time.
+const SOME: u64 = 1 << 16;
+
+/// Both files, data first.
+pub type Files = (File, Map);
+
+/// Opens the files of an object, or makes them. `None` where another process is removing them right now.
+///
+/// # Errors
+/// The disk is full, the folder cannot be written, the object is too large for the disk.
+pub fn open_or_make(folder: &Path, key: Key, size: u64) -> io::Result<Option<Files>> {
+    for _ in 0..3 {
+        let found = match open(folder, key, size) {
+            // Nothing is there, most often; else a part of it, or another is at it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => make(folder, key, size),
+            found => found,
+        };
+        match found {
+            Ok(Some(files)) => return Ok(Some(files)),
+            Ok(None) => {}
+            // Another removes it meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if is_foreign(&error) => remove(folder)?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// The files that are there, if they are those of the object.
+pub fn existing(folder: &Path, key: Key, size: u64) -> Option<Files> {
+    let map = Map::of(rewritable(&folder.join(MAP)).ok()?, key, size).ok()??;
+    let data = rewritable(&folder.join(DATA)).ok()?;
+    (data.metadata().ok()?.len() == size).then_some((data, map))
+}
+
+/// Bytes that the files in `folder` have of a stretch of an object, and whether that is all of it.
+pub fn kept(folder: &Path, key: Key, size: u64, part: &Range<u64>) -> (u64, bool) {
+    let count = || {
+        let map = Map::of(File::open(folder.join(MAP)).ok()?, key, size).ok()??;
+        let end = part.end.div_ceil(BLOCK).max(part.start / BLOCK + 1);
+        let (mut bytes, mut is_whole) = (0, true);
+        let mut blocks = part.start / BLOCK..end;
+        while !blocks.is_empty() {
+            let some = blocks.start..blocks.end.min(blocks.start + SOME);
+            for (number, sum) in some.clone().zip(map.sums(&some).ok()?) {
+                let block = (number * BLOCK).max(part.start)..((number + 1) * BLOCK).min(part.end);
+                is_whole &= sum.is_some();
+                bytes += sum.map_or(0, |_| block.end.saturating_sub(block.start));
+            }
+            blocks.start = some.end;
+        }
+        Some((bytes, is_whole))
+    };
+    count().unwrap_or_default()
+}
+
+fn open(folder: &Path, key: Key, size: u64) -> io::Result<Option<Files>> {
+    let map = rewritable(&folder.join(MAP))?;
+    let data = rewritable(&folder.join(DATA))?;
+    match Map::of(map, key, size)? {
+        Some(map) if data.metadata()?.len() == size => Ok(Some((data, map))),
+        _ => {
+            tracing::warn!(folder = %folder.display(), "not the cache of this object; made anew");
+            remove(folder)?;
+            Ok(None)
+        }
+    }
+}
+
+/// Whether something else stands where a file should.
+fn is_foreign(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    code.is_some_and(|code| [libc::ELOOP, libc::EISDIR, libc::ENOTDIR, libc::ENXIO].contains(&code))
+}
+
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    // A pipe must not keep anybody waiting.
+    options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    options
+}
+
+fn rewritable(path: &Path) -> io::Result<File> {
+    options().open(path)
+}
+
+/// New files. The map comes last and whole: who has it has all. `None` where another was first, and where what is
+/// there is not of this object, and away now.
+fn make(folder: &Path, key: Key, size: u64) -> io::Result<Option<Files>> {
+    make_folder(folder)?;
+    let data = options().create(true).truncate(false).open(folder.join(DATA))?;
+    match data.metadata()? {
+        meta if meta.is_file() && meta.len() == size => {}
+        meta if meta.is_file() && meta.len() == 0 => data.set_len(size)?,
+        _ => return remove(folder).map(|()| None),
+    }
+    let draft = folder.join(unique(".map"));
+    let map = options().create_new(true).open(&draft)?;
+    let made = name(&map, &draft, folder, key, size);
+    if !matches!(made, Ok(true)) {
+        let _ = fs::remove_file(&draft);
+    }
+    match made? {
+        true => Ok(Map::of(map, key, size)?.map(|map| (data, map))),
+        false => Ok(None),
+    }
+}
+
+/// Fills a new map and gives it its name, unless another has it.
+fn name(map: &File, draft: &Path, folder: &Path, key: Key, size: u64) -> io::Result<bool> {
+    let (header, length) = map::header(key, size);
+    map.write_all_at(&header, 0)?;
+    map.set_len(length)?;
+    match fs::hard_link(draft, folder.join(MAP)) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Ok(()) => fs::remove_file(draft).map(|()| true),
+        // A disk without links.
+        Err(_) => fs::rename(draft, folder.join(MAP)).map(|()| true),
+    }
+}
+
+fn make_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.mode(0o700);
+    match builder.create(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            builder.recursive(true).create(folder)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
+
+/// A name that nobody else gives.
+fn unique(what: &str) -> String {
+    static GIVEN: AtomicU64 = AtomicU64::new(0);
+    let (number, process) = (GIVEN.fetch_add(1, Ordering::Relaxed), std::process::id());
+    format!("{what}-{process}-{number}")
+}
+
+/// Locks a map against removal, if it is still the one in the folder.
+pub fn lock(map: &File, folder: &Path) -> io::Result<bool> {
+    // Whoever holds it alone is about to remove it. If that is over, the lock is on a file without a name.
+    Ok(map.try_lock_shared().is_ok() && is_in(map, folder)?)
+}
+
+fn is_in(map: &File, folder: &Path) -> io::Result<bool> {
+    let (held, named) = (map.metadata()?, fs::symlink_metadata(folder.join(MAP))?);
+    Ok((held.dev(), held.ino()) == (named.dev(), named.ino()))
+}
+
+/// Takes an object's files away: by their folder's name first, so that nobody opens half of them.
+fn remove(folder: &Path) -> io::Result<()> {
+    let shelf = folder.parent().unwrap_or(folder);
+    loop {
+        let trash = shelf.join(unique(".gone"));
+        match fs::rename(folder, &trash) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            // Left over of another process of this number.
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            Err(error) => return Err(error),
+            Ok(()) if trash.is_dir() => return fs::remove_dir_all(trash),
+            Ok(()) => return fs::remove_file(trash),
+        }
+    }
+}
+
+/// Removes an object that nobody has open; whether it is gone. What has no map is being made, or left over.
+///
+/// # Errors
+/// The folder cannot be written.
+pub fn remove_unused(folder: &Path) -> io::Result<bool> {
+    match rewritable(&folder.join(MAP)) {
+        Ok(map) => {
+            if map.try_lock().is_err() || !is_in(&map, folder).unwrap_or(false) {
+                return Ok(false);
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if is_foreign(&error) => {}
+        Err(error) => return Err(error),
+    }
+    remove(folder).map(|()| true)
+}

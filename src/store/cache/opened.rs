@@ -1,0 +1,98 @@
+//! The objects whose files are open: one [`Entry`] each, and the latest kept for whoever opens them again.
+//!
+//! A file that is open takes its room on the disk even after it was removed, by this mount or by another: such
+//! entries are let go of as soon as room is made, and every [`TICK`].
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
+use std::time::Duration;
+
+use lru::LruCache;
+
+use super::Key;
+use super::entry::Entry;
+
+/// How often removed files are looked for.
+const TICK: Duration = Duration::from_secs(30);
+
+/// Open entries of one cache directory.
+#[derive(Debug)]
+pub struct Opened {
+    table: Mutex<Table>,
+    ticking: Once,
+}
+
+#[derive(Debug)]
+struct Table {
+    all: HashMap<Key, Weak<Entry>>,
+    latest: LruCache<Key, Arc<Entry>>,
+}
+
+impl Opened {
+    /// Keeps at most `most` that nobody uses.
+    pub fn new(most: usize) -> Self {
+        let latest = LruCache::new(NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN));
+        Self { table: Mutex::new(Table { all: HashMap::new(), latest }), ticking: Once::new() }
+    }
+
+    /// The entry of an object, if its files are open.
+    pub fn get(&self, key: Key) -> Option<Arc<Entry>> {
+        let mut table = self.lock();
+        let entry = table.all.get(&key).and_then(Weak::upgrade)?;
+        table.latest.put(key, Arc::clone(&entry));
+        Some(entry)
+    }
+
+    /// Adds an entry, unless another was first: that one then.
+    pub fn add(self: &Arc<Self>, key: Key, entry: Entry) -> Arc<Entry> {
+        self.ticking.call_once(|| self.tick());
+        let mut table = self.lock();
+        let entry = match table.all.get(&key).and_then(Weak::upgrade) {
+            Some(first) => first,
+            None => Arc::new(entry),
+        };
+        // Those that nobody has go now and then.
+        if table.all.len().is_power_of_two() {
+            table.all.retain(|_, entry| entry.strong_count() > 0);
+        }
+        table.all.insert(key, Arc::downgrade(&entry));
+        table.latest.put(key, Arc::clone(&entry));
+        entry
+    }
+
+    /// Forgets an entry whose files were removed.
+    pub fn forget(&self, key: Key) {
+        let mut table = self.lock();
+        table.all.remove(&key);
+        table.latest.pop(&key);
+    }
+
+    /// Closes files that were removed and that nobody uses.
+    pub fn let_go(&self) {
+        let latest: Vec<_> =
+            self.lock().latest.iter().map(|(key, one)| (*key, one.clone())).collect();
+        for (key, entry) in latest {
+            if entry.is_gone() {
+                self.forget(key);
+            }
+        }
+    }
+
+    fn tick(self: &Arc<Self>) {
+        let opened = Arc::downgrade(self);
+        let work = move || {
+            while let Some(opened) = opened.upgrade() {
+                opened.let_go();
+                drop(opened);
+                std::thread::sleep(TICK);
+            }
+        };
+        // Without it, files are let go of when room is made.
+        let _ = std::thread::Builder::new().name("dcfs-opened".into()).spawn(work);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
