@@ -1,6 +1,7 @@
 //! How a command reaches the catalog and the bytes that its rows name: the flags, what they mean, and
 //! the file system over it all, for the mount and for commands that need no mount.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +10,11 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 
 use super::options::{MountOptions, parse_duration, parse_size};
-use super::{CatalogArg, places};
+use super::{CatalogArg, places, usage};
 use crate::catalog::{self, Catalog};
 use crate::error::{Error, Kind, Result};
 use crate::pack::Packs;
-use crate::store::{self, CacheConfig, Stores};
+use crate::store::{self, CacheConfig, Settings, Stores};
 use crate::vfs::Vfs;
 use crate::vfs::siblings::Prefetch;
 
@@ -66,9 +67,18 @@ pub struct AccessArgs {
     /// Address of an S3-compatible server, e.g. http://localhost:9000
     #[arg(long, value_name = "URL")]
     pub endpoint_url: Option<String>,
-    /// Region of the buckets [default: AWS_REGION]
+    /// Region of the buckets [default: AWS_REGION, then that of the profile]
     #[arg(long, value_name = "R")]
     pub region: Option<String>,
+    /// Profile of ~/.aws to sign with, whatever keys the environment holds
+    #[arg(long, value_name = "NAME", conflicts_with = "anon")]
+    pub profile: Option<String>,
+    /// Agree to pay for requests to buckets whose owner does not
+    #[arg(long)]
+    pub request_payer: bool,
+    /// Settings per bucket or prefix [default: DCFS_CONFIG, then $XDG_CONFIG_HOME/dcfs/config.toml]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// What it means: everything found, checked and made absolute.
@@ -86,6 +96,10 @@ pub struct Access {
     pub anon: bool,
     pub endpoint_url: Option<String>,
     pub region: Option<String>,
+    pub profile: Option<String>,
+    pub request_payer: bool,
+    /// The file's, which names it.
+    pub settings: Settings,
 }
 
 impl AccessArgs {
@@ -101,15 +115,22 @@ impl AccessArgs {
             anon: self.anon || options.anon,
             endpoint_url: self.endpoint_url.or_else(|| options.endpoint_url.clone()),
             region: self.region.or_else(|| options.region.clone()),
+            profile: self.profile.or_else(|| options.profile.clone()),
+            request_payer: self.request_payer || options.request_payer,
+            config: self.config.or_else(|| options.config.clone()),
         }
     }
 
     /// Finds the catalog and makes the cache directory.
     ///
     /// # Errors
-    /// No catalog, with the places looked at; a cache that cannot be made.
+    /// No catalog, with the places looked at; settings that make no sense; a cache that cannot be made.
     pub fn resolve(self) -> Result<Access> {
         let catalog = catalog::locate(self.catalog.catalog.as_deref())?;
+        if self.anon && self.profile.is_some() {
+            return Err(usage("`anon` and `profile` exclude each other"));
+        }
+        let settings = settings(self.config.as_deref())?;
         let cache = self.cache_dir.unwrap_or_else(places::cache);
         places::private(&cache)?;
         Ok(Access {
@@ -122,7 +143,42 @@ impl AccessArgs {
             anon: self.anon,
             endpoint_url: self.endpoint_url,
             region: self.region,
+            profile: self.profile,
+            request_payer: self.request_payer,
+            settings,
         })
+    }
+
+    /// The stores alone, which keep nothing: to ask how they would be reached.
+    pub fn stores(&self, settings: Settings) -> Stores {
+        Stores::new(store::Config {
+            endpoint_url: self.endpoint_url.clone(),
+            region: self.region.clone(),
+            profile: self.profile.clone(),
+            anon: self.anon,
+            request_payer: self.request_payer,
+            settings,
+            ..store::Config::new(TIMEOUT)
+        })
+    }
+}
+
+/// Reads the file of settings: the one that was named, else the user's, which need not be there.
+///
+/// # Errors
+/// It cannot be read, or makes no sense.
+pub fn settings(named: Option<&Path>) -> Result<Settings> {
+    let (path, must) = match (named, std::env::var_os("DCFS_CONFIG")) {
+        (Some(path), _) => (path.to_owned(), true),
+        (None, Some(path)) if path.is_empty() => return Ok(Settings::default()),
+        (None, Some(path)) => (path.into(), true),
+        (None, None) => (places::config().join("config.toml"), false),
+    };
+    let path = std::path::absolute(&path).unwrap_or(path);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Settings::parse(&path, &text)?),
+        Err(error) if !must && error.kind() == ErrorKind::NotFound => Ok(Settings::default()),
+        Err(error) => Err(usage(format!("settings in `{}`: {error}", path.display()))),
     }
 }
 
@@ -149,7 +205,10 @@ impl Access {
         let stores = Stores::new(store::Config {
             endpoint_url: self.endpoint_url.clone(),
             region: self.region.clone(),
+            profile: self.profile.clone(),
             anon: self.anon,
+            request_payer: self.request_payer,
+            settings: self.settings.clone(),
             timeout: self.timeout,
             memory: self.memory,
             database: Some(self.catalog.clone()),

@@ -7,7 +7,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -55,6 +55,7 @@ pub fn spawn(plan: &Plan) -> Result<()> {
     let program = std::env::current_exe().map_err(|e| failed("find this program", &e))?;
     let mut child = Command::new(program)
         .args(plan.arguments())
+        .envs(absolute_paths())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(stderr)
@@ -75,6 +76,27 @@ pub fn spawn(plan: &Plan) -> Result<()> {
             Err(Error::new(Kind::Broken, message))
         }
     }
+}
+
+/// Variables that hold a path, which the background process would read from another folder.
+fn absolute_paths() -> impl Iterator<Item = (&'static str, PathBuf)> {
+    let names = [
+        "AWS_CONFIG_FILE",
+        "AWS_SHARED_CREDENTIALS_FILE",
+        "AWS_CA_BUNDLE",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+        "AZURE_CONFIG_DIR",
+        "AZURE_FEDERATED_TOKEN_FILE",
+        "CLOUDSDK_CONFIG",
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        "SSL_CERT_FILE",
+    ];
+    names.into_iter().filter_map(|name| {
+        let path = PathBuf::from(std::env::var_os(name)?);
+        let is_relative = path.is_relative() && !path.starts_with("~") && path != Path::new("");
+        Some((name, std::path::absolute(path).ok()?)).filter(|_| is_relative)
+    })
 }
 
 /// The background process itself.

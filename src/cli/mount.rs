@@ -100,7 +100,17 @@ impl Plan {
         if let Some(region) = &access.region {
             flag("--region", region.as_ref());
         }
-        let switches = [("--allow-other", self.allow_other), ("--anon", access.anon)];
+        if let Some(profile) = &access.profile {
+            flag("--profile", profile.as_ref());
+        }
+        if let Some(file) = access.settings.file() {
+            flag("--config", file.as_os_str());
+        }
+        let switches = [
+            ("--allow-other", self.allow_other),
+            ("--anon", access.anon),
+            ("--request-payer", access.request_payer),
+        ];
         args.extend(switches.into_iter().filter(|(_, on)| *on).map(|(name, _)| name.into()));
         if self.xattr {
             args.extend(["-o".into(), "xattr".into()]);

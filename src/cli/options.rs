@@ -17,6 +17,9 @@ pub struct MountOptions {
     pub anon: bool,
     pub endpoint_url: Option<String>,
     pub region: Option<String>,
+    pub profile: Option<String>,
+    pub request_payer: bool,
+    pub config: Option<PathBuf>,
     pub cache_dir: Option<PathBuf>,
     pub cache_size: Option<u64>,
     pub memory: Option<u64>,
@@ -25,7 +28,7 @@ pub struct MountOptions {
 }
 
 /// What [`MountOptions`] knows, for messages.
-const KNOWN: &str = "allow_other, xattr, anon, endpoint_url=URL, region=R, cache_dir=DIR, cache_size=64G, memory=512M, prefetch=siblings, timeout=60s";
+const KNOWN: &str = "allow_other, xattr, anon, endpoint_url=URL, region=R, profile=NAME, request_payer, config=FILE, cache_dir=DIR, cache_size=64G, memory=512M, prefetch=siblings, timeout=60s";
 
 /// Options that are true of every dcfs mount, or that mount(8), fstab and systemd use themselves.
 const IGNORED: &[&str] = &[
@@ -84,6 +87,9 @@ impl MountOptions {
             ("anon", None) => self.anon = true,
             ("endpoint_url", Some(url)) => self.endpoint_url = Some(url.into()),
             ("region", Some(region)) => self.region = Some(region.into()),
+            ("profile", Some(name)) => self.profile = Some(name.into()),
+            ("request_payer", None) => self.request_payer = true,
+            ("config", Some(file)) => self.config = Some(file.into()),
             ("cache_dir", Some(folder)) => self.cache_dir = Some(folder.into()),
             ("cache_size", Some(size)) => self.cache_size = Some(parse_size(size).map_err(usage)?),
             ("memory", Some(size)) => self.memory = Some(parse_size(size).map_err(usage)?),
@@ -158,11 +164,14 @@ mod tests {
 
     #[test]
     fn takes_what_fstab_says() {
-        let list = "rw,_netdev,nofail,x-systemd.automount,allow_other,xattr,endpoint-url=http://h:1/a\\,b,timeout=5s";
+        let list = "rw,_netdev,nofail,x-systemd.automount,allow_other,xattr,endpoint-url=http://h:1/a\\,b,profile=p,request-payer,config=/c,timeout=5s";
         let want = MountOptions {
             allow_other: true,
             xattr: true,
             endpoint_url: Some("http://h:1/a,b".into()),
+            profile: Some("p".into()),
+            request_payer: true,
+            config: Some("/c".into()),
             timeout: Some(Duration::from_secs(5)),
             ..MountOptions::default()
         };

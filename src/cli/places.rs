@@ -20,6 +20,11 @@ pub fn state() -> PathBuf {
     base("XDG_STATE_HOME", ".local/state")
 }
 
+/// `$XDG_CONFIG_HOME/dcfs`: settings.
+pub fn config() -> PathBuf {
+    base("XDG_CONFIG_HOME", ".config")
+}
+
 /// Makes a folder that only the user may look into: cached data is as private as its source.
 ///
 /// # Errors

@@ -43,7 +43,7 @@ impl Selection {
     ) -> Result<Self> {
         let entries = match rows {
             Some(rows) => pack.entries(&Subset::new(rows))?.clone(),
-            None => pack.columns().iter().map(|column| column.entries.clone()).flatten().collect(),
+            None => pack.columns().iter().flat_map(|column| column.entries.clone()).collect(),
         };
         Ok(Self { catalog, of, pack, entries })
     }

@@ -17,21 +17,21 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use object_store::ObjectStore;
 use object_store::gcp::{GoogleCloudStorage, GoogleCloudStorageBuilder, GoogleConfigKey};
 use tokio::sync::OnceCell;
 
 use super::Config;
 use super::cloud::fault::Hints;
-use super::cloud::{self, Buckets, METADATA};
+use super::cloud::{self, Buckets, Client, METADATA};
 use super::error::Error;
 use super::net::{self, Net, Variables, is_yes};
 
 const CLOUD: &str = "Google Cloud Storage";
 
 const HINTS: Hints = Hints {
-    signed: "the Google credentials do not allow it; for a public bucket pass `--anon`",
-    anonymous: "it was asked for without credentials: `gcloud auth application-default login`, or set \
+    signed: "they do not allow it; for a public bucket pass `--anon`",
+    expired: "get new credentials and mount again",
+    anonymous: "`gcloud auth application-default login`, or set \
                 `GOOGLE_APPLICATION_CREDENTIALS`, and do not pass `--anon`",
     elsewhere: "the endpoint sends elsewhere; see `STORAGE_EMULATOR_HOST`",
 };
@@ -86,33 +86,38 @@ impl Gcs {
     pub fn bucket(&self, name: &str) -> Arc<Bucket> {
         let settings = Arc::clone(&self.settings);
         let new = || Bucket { name: name.to_owned(), settings, client: OnceCell::new() };
-        self.buckets.get(name, new)
+        self.buckets.get(name.to_owned(), new)
     }
 }
 
 impl Bucket {
-    async fn ready(&self, place: &str) -> Result<&dyn ObjectStore, Error> {
+    /// `true` until known.
+    fn is_signed(&self) -> bool {
+        self.settings.signed.get().copied().unwrap_or(true)
+    }
+
+    async fn ready(&self, place: &str) -> Result<Client<'_, ()>, Error> {
         const HINT: &str = "see what `GOOGLE_APPLICATION_CREDENTIALS` names, or pass `--anon`";
         let client = self.client.get_or_try_init(|| self.settings.client(&self.name)).await?;
-        if cloud::Bucket::is_signed(self) {
+        let is_signed = self.is_signed();
+        if is_signed {
             let came = client.credentials().get_credential().await;
             came.map_err(|error| cloud::no_credentials(place, &error, HINT))?;
         }
-        Ok(client)
+        let whose = is_signed.then(|| "the Google credentials".into());
+        Ok(Client { store: client, whose, signer: () })
     }
 }
 
 impl cloud::Bucket for Bucket {
-    fn client<'a>(&'a self, place: &'a str) -> BoxFuture<'a, Result<&'a dyn ObjectStore, Error>> {
+    type Signer = ();
+
+    fn client<'a>(&'a self, place: &'a str) -> BoxFuture<'a, Result<Client<'a, ()>, Error>> {
         self.ready(place).boxed()
     }
 
     fn server(&self) -> &str {
         self.settings.endpoint.as_ref().ok().and_then(Option::as_deref).unwrap_or("Google Cloud")
-    }
-
-    fn is_signed(&self) -> bool {
-        self.settings.signed.get().copied().unwrap_or(true)
     }
 
     fn timeout(&self) -> Duration {
@@ -250,7 +255,7 @@ mod tests {
     use super::*;
 
     fn config(anon: bool) -> Config {
-        Config { anon, ..Config::of(Duration::from_secs(1)) }
+        Config { anon, ..Config::new(Duration::from_secs(1)) }
     }
 
     type Pairs<'a> = &'a [(&'a str, &'a str)];
@@ -265,7 +270,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let bucket = gcs.bucket("b");
         let made = runtime.block_on(gcs.settings.client("b")).map_err(|error| error.to_string());
-        made.map(|_| *gcs.settings.signed.get().unwrap_or(&cloud::Bucket::is_signed(&*bucket)))
+        made.map(|_| *gcs.settings.signed.get().unwrap_or(&bucket.is_signed()))
     }
 
     #[test]

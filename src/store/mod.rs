@@ -16,6 +16,7 @@
 //! | `s3`, `gcs`, `azure` | the settings of each cloud |
 //! | `web` | `http(s)://` and the Hugging Face hub |
 //! | `net`, `refusal` | waits, trust and proxies; what a server says in place of an object |
+//! | [`Settings`] | what the user says of one bucket or prefix |
 //! | `raced`, [`metrics`], `prometheus` | slow requests asked twice; what was done, counted |
 //! | `stream` | one open remote object: pieces, look-ahead, one fetch per byte |
 //! | [`cache`], `datachain` | objects on disk: those fetched here, those that DataChain fetched |
@@ -64,6 +65,8 @@ mod refusal;
 mod remote;
 #[cfg(feature = "s3")]
 mod s3;
+#[cfg_attr(not(feature = "s3"), allow(dead_code, reason = "only S3 has settings yet"))]
+mod settings;
 #[cfg(feature = "remote")]
 mod stream;
 mod wanted;
@@ -89,6 +92,7 @@ use tokio::sync::Semaphore;
 pub use cache::upkeep;
 pub use error::Error;
 pub use reader::{Known, Reader};
+pub use settings::Settings;
 pub use whole::{Cost, Warmed};
 
 use crate::object::Object;
@@ -104,6 +108,9 @@ use reader::Source;
 use remote::Requests;
 use wanted::Wanted;
 
+/// Bytes of objects that are held in memory where nobody says how many.
+const MEMORY: u64 = 64 << 20;
+
 /// Objects up to this size are compared with their checksums as they are opened.
 #[cfg(feature = "remote")]
 const CHECKED_AT_OPEN: u64 = 2 << 20;
@@ -111,14 +118,21 @@ const CHECKED_AT_OPEN: u64 = 2 << 20;
 /// What callers get has a kind; inside, errors are [`Error`].
 type Result<T, E = crate::error::Error> = std::result::Result<T, E>;
 
-/// How to reach stores; what the command line says, and nothing read from elsewhere.
+/// How to reach stores; what the command line says, and the user's file of settings. Stores read what else their own
+/// command lines read.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// For S3-compatible servers; `None` means `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, else AWS.
+    /// For S3-compatible servers; wins over all else that names one.
     pub endpoint_url: Option<String>,
     pub region: Option<String>,
+    /// A profile of `~/.aws`.
+    pub profile: Option<String>,
     /// Use no credentials of any store.
     pub anon: bool,
+    /// Agree to pay for requests.
+    pub request_payer: bool,
+    /// Settings per bucket or prefix, which flags win over.
+    pub settings: Settings,
     /// No request waits longer, retries included.
     pub timeout: Duration,
     /// Folders and files never served, whatever a row says: the open catalog, the cache and the
@@ -132,14 +146,22 @@ pub struct Config {
     pub database: Option<PathBuf>,
 }
 
-#[cfg(all(test, any(feature = "gcs", feature = "azure")))]
 impl Config {
-    /// Nothing but a bound.
-    fn of(timeout: Duration) -> Self {
-        let (cache, forbidden) = (CacheConfig::none(), Vec::new());
-        let memory = 64 << 20;
-        let (endpoint_url, region, database) = (None, None, None);
-        Self { endpoint_url, region, anon: false, timeout, forbidden, cache, memory, database }
+    /// Nothing is said, nothing kept on disk.
+    pub fn new(timeout: Duration) -> Self {
+        Self {
+            endpoint_url: None,
+            region: None,
+            profile: None,
+            anon: false,
+            request_payer: false,
+            settings: Settings::default(),
+            timeout,
+            forbidden: Vec::new(),
+            cache: CacheConfig::none(),
+            memory: MEMORY,
+            database: None,
+        }
     }
 }
 
@@ -240,6 +262,21 @@ impl Stores {
             usual: Mutex::default(),
             metrics: Arc::default(),
         }
+    }
+
+    /// What counts for objects of `source` (`s3://bucket/prefix`), as names and values without secrets, for a person to
+    /// read; `None` where the source has no settings.
+    ///
+    /// # Errors
+    /// As [`Stores::check`].
+    pub fn describe(&self, source: &str) -> Result<Option<Vec<(&'static str, String)>>> {
+        #[cfg(feature = "s3")]
+        if let Some(rest) = source.strip_prefix("s3://") {
+            let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+            return Ok(Some(self.s3.describe(bucket, prefix)?));
+        }
+        let _ = source;
+        Ok(None)
     }
 
     /// Whether the flags and the environment make sense: for a door to ask before it mounts.
@@ -372,7 +409,7 @@ impl Stores {
     fn requests(&self, address: Place, place: String) -> Result<Arc<dyn Requests>, Error> {
         match address {
             #[cfg(feature = "s3")]
-            Place::S3(key) => in_bucket(self.s3.bucket(&key.bucket), &key, place),
+            Place::S3(key) => in_bucket(self.s3.bucket(&key.bucket, &key.key)?, &key, place),
             #[cfg(feature = "gcs")]
             Place::Gs(key) => in_bucket(self.gcs.bucket(&key.bucket), &key, place),
             #[cfg(feature = "azure")]

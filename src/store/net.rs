@@ -4,8 +4,9 @@
 //! timeout of its own: a slow line is no error while bytes come.
 //!
 //! Trusted are the certificates of the system, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name in
-//! their place (`rustls-native-certs` reads them), and those of `AWS_CA_BUNDLE` beside them. Proxies
-//! are those of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` (`reqwest` reads them).
+//! their place (`rustls-native-certs` reads them), and those of `AWS_CA_BUNDLE` (for S3 else of the profile's
+//! `ca_bundle`) beside them. Proxies are those of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`
+//! (`reqwest` reads them).
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -43,10 +44,16 @@ impl Net {
         Self { timeout, bundle: bundle.map(PathBuf::from) }
     }
 
+    /// Trusts the certificates in `bundle` too, where the environment names none.
+    #[cfg(feature = "s3")]
+    pub fn or_bundle(self, bundle: Option<PathBuf>) -> Self {
+        Self { bundle: self.bundle.or(bundle), ..self }
+    }
+
     /// A client of `object_store`. `http` allows requests without TLS.
     ///
     /// # Errors
-    /// `Setting`, where `AWS_CA_BUNDLE` names no certificates.
+    /// `Setting`, where the bundle holds no certificates.
     #[cfg(feature = "cloud")]
     pub fn options(&self, http: bool) -> Result<object_store::ClientOptions, Error> {
         choose_tls();
@@ -55,11 +62,8 @@ impl Net {
             .with_timeout_disabled()
             .with_connect_timeout(CONNECT.min(self.timeout))
             .with_read_timeout(IDLE);
-        if let Some(pem) = self.pem()? {
-            let bundle = object_store::Certificate::from_pem_bundle(&pem);
-            for certificate in bundle.map_err(|error| self.no_certificates(&error))? {
-                options = options.with_root_certificate(certificate);
-            }
+        for certificate in self.certificates(object_store::Certificate::from_pem_bundle)? {
+            options = options.with_root_certificate(certificate);
         }
         Ok(options)
     }
@@ -89,23 +93,29 @@ impl Net {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT.min(self.timeout))
             .read_timeout(IDLE);
-        if let Some(pem) = self.pem()? {
-            let bundle = reqwest::Certificate::from_pem_bundle(&pem);
-            builder = builder.tls_certs_merge(bundle.map_err(|e| self.no_certificates(&e))?);
+        let bundle = self.certificates(reqwest::Certificate::from_pem_bundle)?;
+        if !bundle.is_empty() {
+            builder = builder.tls_certs_merge(bundle);
         }
         let failed = |error| Error::Setting(format!("TLS cannot be set up: {}", innermost(&error)));
         builder.build().map_err(failed)
     }
 
-    fn pem(&self) -> Result<Option<Vec<u8>>, Error> {
-        let read = self.bundle.as_ref().map(std::fs::read);
-        read.transpose().map_err(|error| self.no_certificates(&error))
-    }
-
-    fn no_certificates(&self, error: &dyn std::error::Error) -> Error {
-        let path = self.bundle.as_deref().unwrap_or(std::path::Path::new("")).display();
-        let (path, error) = (show(&path.to_string()), show(&error.to_string()));
-        Error::Setting(format!("`AWS_CA_BUNDLE` names no certificates: `{path}`: {error}"))
+    /// Those of the bundle, as `parse` reads them.
+    fn certificates<C, E: std::error::Error + 'static>(
+        &self,
+        parse: fn(&[u8]) -> Result<Vec<C>, E>,
+    ) -> Result<Vec<C>, Error> {
+        let Some(path) = &self.bundle else { return Ok(Vec::new()) };
+        let wrong = |cause: &str| {
+            let path = show(&path.display().to_string());
+            Error::Setting(format!("the CA bundle `{path}` cannot be used: {}", show(cause)))
+        };
+        let pem = std::fs::read(path).map_err(|error| wrong(&error.to_string()))?;
+        match parse(&pem) {
+            Ok(none) if none.is_empty() => Err(wrong("there is no certificate in it")),
+            parsed => parsed.map_err(|error| wrong(&innermost(&error))),
+        }
     }
 }
 
@@ -173,7 +183,7 @@ pub fn endpoint(given: &str) -> Result<String, Error> {
 }
 
 /// What may be shown of an endpoint that is wrong: neither a password nor a signature.
-fn without_secrets(given: &str) -> &str {
+pub fn without_secrets(given: &str) -> &str {
     let given = given.split(['?', '#']).next().unwrap_or(given);
     given.rsplit_once('@').map_or(given, |(_, host)| host)
 }
@@ -213,13 +223,19 @@ mod tests {
 
     #[test]
     fn certificates_that_are_not_there_are_said_so() {
-        let bundle = Some(PathBuf::from("/nonexistent/ca.pem"));
-        let net = Net { timeout: Duration::from_secs(1), bundle };
-        let message = "`AWS_CA_BUNDLE` names no certificates: `/nonexistent/ca.pem`: ";
-        #[cfg(feature = "cloud")]
-        assert!(net.options(true).unwrap_err().to_string().starts_with(message));
-        #[cfg(feature = "http")]
-        assert!(net.client().unwrap_err().to_string().starts_with(message));
+        let cases = [
+            ("/nonexistent/ca.pem", "No such file"),
+            ("/dev/null", "there is no certificate in it"),
+        ];
+        for (path, cause) in cases {
+            let variables = vec![("AWS_CA_BUNDLE".to_owned(), path.to_owned())];
+            let net = Net::new(Duration::from_secs(1), &variables);
+            let message = format!("the CA bundle `{path}` cannot be used: {cause}");
+            #[cfg(feature = "cloud")]
+            assert!(net.options(true).unwrap_err().to_string().starts_with(&message));
+            #[cfg(feature = "http")]
+            assert!(net.client().unwrap_err().to_string().starts_with(&message));
+        }
     }
 
     #[test]

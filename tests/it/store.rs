@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use dcfs::error::{Error, Kind};
 use dcfs::object::Object;
-use dcfs::store::{CacheConfig, Config, Reader, Stores};
+use dcfs::store::{Config, Reader, Stores};
 use dcfs::time::Timestamp;
 
 use crate::support::http::{Reply, Request, Served, Server, Then};
@@ -25,16 +25,7 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 }
 
 fn config(url: &str) -> Config {
-    Config {
-        endpoint_url: Some(url.to_owned()),
-        region: None,
-        anon: true,
-        timeout: LIMIT,
-        forbidden: Vec::new(),
-        cache: CacheConfig::none(),
-        memory: 64 << 20,
-        database: None,
-    }
+    Config { endpoint_url: Some(url.to_owned()), anon: true, ..Config::new(LIMIT) }
 }
 
 fn served(size: usize) -> Served {
@@ -338,7 +329,7 @@ const CASES: &[Case] = &[
         name: "403",
         size: 9,
         answer: |_, _| Reply::refusal(403, "AccessDenied"),
-        result: Err((Kind::Denied, "the store answers 403 AccessDenied (as told); it was asked")),
+        result: Err((Kind::Denied, "the store answers 403 AccessDenied (as told), asked with no")),
         requests: 1,
     },
     Case {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dcfs::error::{Error, Kind};
 use dcfs::object::Object;
-use dcfs::store::{CacheConfig, Config, Stores};
+use dcfs::store::{Config, Stores};
 use dcfs::time::Timestamp;
 
 use crate::support::http::{Reply, Request, Served, Server, Then};
@@ -39,18 +39,8 @@ fn stores_within(url: &str, timeout: Duration) -> Stores {
         ("HF_ENDPOINT", url),
         ("HF_TOKEN", "hf_secret"),
     ];
-    let config = Config {
-        endpoint_url: None,
-        region: None,
-        anon: false,
-        timeout,
-        forbidden: Vec::new(),
-        cache: CacheConfig::none(),
-        memory: 64 << 20,
-        database: None,
-    };
     let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-    Stores::with_environment(config, environment.map(own).to_vec())
+    Stores::with_environment(Config::new(timeout), environment.map(own).to_vec())
 }
 
 fn served(size: usize) -> Served {

@@ -202,3 +202,36 @@ def faulty(folder, store):
     faults = Faults(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{control}")
     with serving(command, faults.control, folder / "faults.log"):
         yield faults
+
+
+class Gate:
+    """A door before a server: who asked, and who is turned away."""
+
+    def __init__(self, url, folder):
+        self.url, self.folder = url, folder
+
+    def asked(self):
+        """`[method, path, key id or "-", service or "-", "payer" or "-"]` of each request."""
+        log = self.folder / "asked"
+        return [line.split(" ") for line in log.read_text().splitlines()] if log.exists() else []
+
+    def ids(self, path="/"):
+        """The key ids that asked for paths that begin with `path`, in order, each once in a row."""
+        ids = [line[2] for line in self.asked() if line[1].startswith(path)]
+        return [who for n, who in enumerate(ids) if n == 0 or ids[n - 1] != who]
+
+    def refuse(self, *ids):
+        (self.folder / "refused").write_text(" ".join(ids))
+
+
+@contextlib.contextmanager
+def gate(folder, upstream, *certificate):
+    """A gate before `upstream`; with a certificate and its key, by TLS."""
+    folder.mkdir(exist_ok=True)
+    port = free_port()
+    script = Path(__file__).parent / "gate.py"
+    command = [sys.executable, script, str(port), upstream, folder, *certificate]
+    url = f"{'https' if certificate else 'http'}://127.0.0.1:{port}"
+    with serving(command, url + "/", folder / "gate.log"):
+        (folder / "asked").unlink(missing_ok=True)
+        yield Gate(url, folder)

@@ -102,10 +102,10 @@ def broken(tmp_path_factory):
         yield SimpleNamespace(folder=folder, bucket=bucket, proxy=proxy)
 
 
-def mounted(broken, name, mode, timeout, url=None):
+def mounted(broken, name, mode, timeout, *options, url=None):
     """A mount by way of the proxy, with a home of its own."""
     dcfs, point = mounts.Dcfs(broken.folder / f"home-{name}-{mode}"), broken.folder / f"mnt-{name}-{mode}"
-    return broken.bucket.mount(dcfs, point, "--timeout", timeout, *MODES[mode], url=url or broken.proxy.url)
+    return broken.bucket.mount(dcfs, point, "--timeout", timeout, *MODES[mode], *options, url=url or broken.proxy.url)
 
 
 @contextlib.contextmanager
@@ -246,7 +246,7 @@ def test_a_mount_can_be_taken_away_while_readers_wait(broken):
 def test_refused_connections_end_with_the_server_back(broken):
     """What is on disk already, and local files, are read all the time."""
     kept, lost = broken.bucket.names("plain")[:10], broken.bucket.names("plain")[10:]
-    with mounted(broken, "refused", "cached", "3s") as mount, ThreadPoolExecutor(8) as pool:
+    with mounted(broken, "refused", "cached", "3s", "--prefetch", "off") as mount, ThreadPoolExecutor(8) as pool:
         patience = buckets.Patience(mount)
 
         def outcomes(names):
@@ -282,7 +282,7 @@ def forget_pages(path):
 def test_a_host_that_does_not_resolve(broken):
     names = broken.bucket.names("plain")[:4]
     url = "http://no-such-host.invalid:9000"
-    with mounted(broken, "name", "cached", "3s", url) as mount, ThreadPoolExecutor(4) as pool:
+    with mounted(broken, "name", "cached", "3s", url=url) as mount, ThreadPoolExecutor(4) as pool:
         futures = read_all(pool, broken, {"": mount}, names)
         assert local_is_right(mount)
         assert set(buckets.Patience(mount).results(futures).values()) == {EIO}

@@ -19,22 +19,22 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use object_store::ObjectStore;
 use object_store::azure::{AzureConfigKey, MicrosoftAzure, MicrosoftAzureBuilder};
 use tokio::sync::OnceCell;
 
 use self::connection::Connection;
 use super::Config;
 use super::cloud::fault::Hints;
-use super::cloud::{self, Buckets, METADATA};
+use super::cloud::{self, Buckets, Client, METADATA};
 use super::error::Error;
 use super::net::{self, Net, Variables, is_yes};
 
 const CLOUD: &str = "Azure";
 
 const HINTS: Hints = Hints {
-    signed: "the Azure credentials do not allow it; for a public container pass `--anon`",
-    anonymous: "it was asked for without credentials: `az login`, or set \
+    signed: "they do not allow it; for a public container pass `--anon`",
+    expired: "get new credentials and mount again",
+    anonymous: "`az login`, or set \
                 `AZURE_STORAGE_CONNECTION_STRING`, and do not pass `--anon`",
     elsewhere: "the endpoint sends elsewhere; see `AZURE_STORAGE_ENDPOINT`",
 };
@@ -100,33 +100,38 @@ impl Azure {
     pub fn container(&self, name: &str) -> Arc<Container> {
         let settings = Arc::clone(&self.settings);
         let new = || Container { name: name.to_owned(), settings, client: OnceCell::new() };
-        self.containers.get(name, new)
+        self.containers.get(name.to_owned(), new)
     }
 }
 
 impl Container {
-    async fn ready(&self, place: &str) -> Result<&dyn ObjectStore, Error> {
+    /// `true` until known.
+    fn is_signed(&self) -> bool {
+        self.settings.credentials.get() != Some(&Credentials::None)
+    }
+
+    async fn ready(&self, place: &str) -> Result<Client<'_, ()>, Error> {
         const HINT: &str = "see what the `AZURE_*` variables say of them, or pass `--anon`";
         let client = self.client.get_or_try_init(|| self.settings.client(&self.name)).await?;
-        if cloud::Bucket::is_signed(self) {
+        let is_signed = self.is_signed();
+        if is_signed {
             let came = client.credentials().get_credential().await;
             came.map_err(|error| cloud::no_credentials(place, &error, HINT))?;
         }
-        Ok(client)
+        let whose = is_signed.then(|| "the Azure credentials".into());
+        Ok(Client { store: client, whose, signer: () })
     }
 }
 
 impl cloud::Bucket for Container {
-    fn client<'a>(&'a self, place: &'a str) -> BoxFuture<'a, Result<&'a dyn ObjectStore, Error>> {
+    type Signer = ();
+
+    fn client<'a>(&'a self, place: &'a str) -> BoxFuture<'a, Result<Client<'a, ()>, Error>> {
         self.ready(place).boxed()
     }
 
     fn server(&self) -> &str {
         &self.settings.server
-    }
-
-    fn is_signed(&self) -> bool {
-        self.settings.credentials.get() != Some(&Credentials::None)
     }
 
     fn timeout(&self) -> Duration {
@@ -290,7 +295,7 @@ mod tests {
 
     fn azure(anon: bool, variables: Pairs<'_>) -> Azure {
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        let config = Config { anon, ..Config::of(Duration::from_secs(1)) };
+        let config = Config { anon, ..Config::new(Duration::from_secs(1)) };
         Azure::new(&config, &variables.iter().map(own).collect())
     }
 

@@ -5,6 +5,7 @@
 //! that they still are, against a server that refuses in every way.
 
 use std::error::Error as StdError;
+use std::sync::Arc;
 
 use crate::store::error::{Error, show};
 use crate::store::net::innermost;
@@ -41,15 +42,21 @@ fn element(xml: &str, name: &str) -> String {
     show(inside().unwrap_or_default())
 }
 
+/// Whether other credentials might help.
+pub fn is_about_credentials(refusal: &Refusal) -> bool {
+    let (status, code) = (refusal.status, refusal.code.as_str());
+    CREDENTIALS.contains(&code) || ([401, 403].contains(&status) && !is_archived(code))
+}
+
 /// What was asked, for messages.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Asked<'a> {
     /// `source/path`.
     pub place: &'a str,
     /// The endpoint.
     pub server: &'a str,
-    /// Whether the request was signed.
-    pub signed: bool,
+    /// With whose credentials, in words; `None` where the request was not signed.
+    pub whose: Option<Arc<str>>,
     pub hints: &'static Hints,
 }
 
@@ -58,6 +65,8 @@ pub struct Asked<'a> {
 pub struct Hints {
     /// The credentials do not suffice.
     pub signed: &'static str,
+    /// The credentials are no longer good.
+    pub expired: &'static str,
     /// There were none.
     pub anonymous: &'static str,
     /// The server sends elsewhere.
@@ -66,23 +75,18 @@ pub struct Hints {
 
 /// The meaning of `error`, but for conditions that do not hold (412, 416), which
 /// [`crate::store::remote`] looks into.
-pub fn meaning(asked: Asked, error: &object_store::Error) -> Error {
+pub fn meaning(asked: &Asked, error: &object_store::Error) -> Error {
     let place = asked.place.to_owned();
     let Some(refusal) = refusal(error) else { return unanswered(asked, error) };
     let answer = refusal.to_string();
     let code = refusal.code.as_str();
     match refusal.status {
-        _ if CREDENTIALS.contains(&code) => {
-            Error::Denied { place, answer, hint: "get new credentials and mount again" }
-        }
+        _ if is_about_credentials(&refusal) => denied(&refusal, asked),
         _ if is_archived(code) => {
             Error::Denied { place, answer, hint: "it is archived: restore it first" }
         }
-        401 | 403 => Error::Denied { place, answer, hint: hint(code, asked) },
         // Azure, of a container or an account that is not public.
-        404 | 409 if is_private(code) && !asked.signed => {
-            Error::Denied { place, answer, hint: asked.hints.anonymous }
-        }
+        404 | 409 if is_private(code) && asked.whose.is_none() => denied(&refusal, asked),
         404 => Error::Gone { place, answer },
         429 | 503 => Error::Busy { place, answer },
         301 | 307 | 400 if is_region(refusal.status, code) => elsewhere(asked, &answer),
@@ -103,16 +107,23 @@ fn is_region(status: u16, code: &str) -> bool {
         || ["AuthorizationHeaderMalformed", "IllegalLocationConstraintException"].contains(&code)
 }
 
-fn hint(code: &str, asked: Asked) -> &'static str {
-    match (code, asked.signed) {
+/// Others may be allowed what these credentials, or none, are not.
+fn denied(refusal: &Refusal, asked: &Asked) -> Error {
+    let answer = match &asked.whose {
+        Some(whose) => format!("{refusal}, asked with {whose}"),
+        None => format!("{refusal}, asked with no credentials"),
+    };
+    let hint = match (refusal.code.as_str(), &asked.whose) {
         ("RequestTimeTooSkewed", _) => "set the clock of this machine",
-        (_, true) => asked.hints.signed,
-        (_, false) => asked.hints.anonymous,
-    }
+        (_, None) => asked.hints.anonymous,
+        (code, Some(_)) if CREDENTIALS.contains(&code) => asked.hints.expired,
+        (_, Some(_)) => asked.hints.signed,
+    };
+    Error::Denied { place: asked.place.to_owned(), answer, hint }
 }
 
 /// No refusal: the answer cannot be used, or none came.
-fn unanswered(asked: Asked, error: &object_store::Error) -> Error {
+fn unanswered(asked: &Asked, error: &object_store::Error) -> Error {
     let place = asked.place.to_owned();
     let says = |sentence| chain(error).any(|text| text.starts_with(sentence));
     if says(NOT_PARTIAL) {
@@ -130,7 +141,7 @@ fn unanswered(asked: Asked, error: &object_store::Error) -> Error {
     Error::Answer { place, answer }
 }
 
-fn elsewhere(asked: Asked, answer: &str) -> Error {
+fn elsewhere(asked: &Asked, answer: &str) -> Error {
     let cause = format!("{answer}: {}", asked.hints.elsewhere);
     Error::Failed { place: asked.place.to_owned(), cause }
 }
@@ -150,9 +161,14 @@ mod tests {
     }
 
     fn asked(signed: bool) -> Asked<'static> {
-        const HINTS: Hints =
-            Hints { signed: "grant it", anonymous: "log in", elsewhere: "pass `--region`" };
-        Asked { place: "s3://b/k", server: "https://h", signed, hints: &HINTS }
+        const HINTS: Hints = Hints {
+            signed: "grant it",
+            expired: "renew them",
+            anonymous: "log in",
+            elsewhere: "pass `--region`",
+        };
+        let whose = signed.then(|| "the keys of the environment".into());
+        Asked { place: "s3://b/k", server: "https://h", whose, hints: &HINTS }
     }
 
     #[test]
@@ -166,7 +182,8 @@ mod tests {
             ),
             (
                 "403 Forbidden: ".into(),
-                "`s3://b/k` may not be read: the store answers 403; grant it",
+                "`s3://b/k` may not be read: the store answers 403, asked with the keys of the \
+              environment; grant it",
             ),
             (
                 format!("403 Forbidden: {}", xml("InvalidObjectState")),
@@ -175,8 +192,8 @@ mod tests {
             ),
             (
                 format!("400 Bad Request: {}", xml("ExpiredToken")),
-                "`s3://b/k` may not be read: the store answers 400 ExpiredToken (m); get new \
-              credentials and mount again",
+                "`s3://b/k` may not be read: the store answers 400 ExpiredToken (m), asked with the \
+              keys of the environment; renew them",
             ),
             (
                 format!("503 Slow Down: {}", xml("SlowDown")),
@@ -194,19 +211,19 @@ mod tests {
             ),
         ];
         for (answer, message) in cases {
-            assert_eq!(meaning(asked(true), &text(&answer)).to_string(), message, "{answer}");
+            assert_eq!(meaning(&asked(true), &text(&answer)).to_string(), message, "{answer}");
         }
-        let anonymous = meaning(asked(false), &text("403 Forbidden: ")).to_string();
-        assert!(anonymous.ends_with("; log in"), "{anonymous}");
+        let anonymous = meaning(&asked(false), &text("403 Forbidden: ")).to_string();
+        assert!(anonymous.ends_with(", asked with no credentials; log in"), "{anonymous}");
         let private = text(&format!("404 Not Found: {}", xml("ResourceNotFound")));
-        assert!(matches!(meaning(asked(false), &private), Error::Denied { .. }));
-        assert!(matches!(meaning(asked(true), &private), Error::Gone { .. }));
+        assert!(matches!(meaning(&asked(false), &private), Error::Denied { .. }));
+        assert!(matches!(meaning(&asked(true), &private), Error::Gone { .. }));
     }
 
     #[test]
     fn any_answer_is_read_without_a_panic() {
         for answer in ["", "4", "40\u{e9}", "abc: x", "200", "404: <Code><Code></Code>"] {
-            meaning(asked(true), &text(answer));
+            meaning(&asked(true), &text(answer));
         }
     }
 }

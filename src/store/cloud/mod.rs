@@ -4,6 +4,7 @@
 pub mod fault;
 pub mod wire;
 
+use std::hash::Hash;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use lru::LruCache;
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore};
+use object_store::{GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore};
 
 use self::fault::{Asked, Hints};
 use super::error::{Error, show};
@@ -22,6 +23,7 @@ use super::remote::{Failure, Got, Question, Requests};
 use crate::time::Timestamp;
 
 /// How long to wait for the machine's own credentials, once per mount.
+#[cfg(any(feature = "gcs", feature = "azure"))]
 pub const METADATA: Duration = Duration::from_secs(2);
 
 /// Clients kept at a time: each holds a pool of connections. A catalog names few buckets, or is
@@ -30,50 +32,72 @@ const BUCKETS: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
 
 /// A bucket of a cloud, and how to ask it.
 pub trait Bucket: Send + Sync + 'static {
+    /// What requests are signed with, where credentials may be others the next time.
+    type Signer: Send + Sync;
+
     /// The client, made at first use, with credentials at hand if requests are signed. `place` is for
     /// messages.
-    fn client<'a>(&'a self, place: &'a str) -> BoxFuture<'a, Result<&'a dyn ObjectStore, Error>>;
+    fn client<'a>(
+        &'a self,
+        place: &'a str,
+    ) -> BoxFuture<'a, Result<Client<'a, Self::Signer>, Error>>;
+
+    /// A client with other credentials than those that the store `refused`, if there are any by now.
+    fn other<'a>(
+        &'a self,
+        _refused: &'a Self::Signer,
+    ) -> BoxFuture<'a, Option<Client<'a, Self::Signer>>> {
+        std::future::ready(None).boxed()
+    }
 
     /// Who is asked, for messages and for telling objects apart. Holds no secret.
     fn server(&self) -> &str;
-
-    /// Whether requests are signed; `true` until known.
-    fn is_signed(&self) -> bool;
 
     fn timeout(&self) -> Duration;
 
     fn hints(&self) -> &'static Hints;
 }
 
-/// The buckets asked lately, by name.
-pub struct Buckets<B>(Mutex<LruCache<String, Arc<B>>>);
+/// How a bucket is asked, and as whom.
+pub struct Client<'a, S> {
+    pub store: &'a dyn ObjectStore,
+    /// Whose credentials sign, in words; `None` where requests are not signed.
+    pub whose: Option<Arc<str>>,
+    pub signer: S,
+}
 
-impl<B> Buckets<B> {
+/// The buckets asked lately, by name, or by what else tells them apart.
+pub struct Buckets<B, K: Hash + Eq = String>(Mutex<LruCache<K, Arc<B>>>);
+
+impl<B, K: Hash + Eq> Buckets<B, K> {
     pub fn new() -> Self {
         Self(Mutex::new(LruCache::new(BUCKETS)))
     }
 
     /// The bucket called `name`; `new` makes no client yet.
-    pub fn get(&self, name: &str, new: impl FnOnce() -> B) -> Arc<B> {
+    pub fn get(&self, name: K, new: impl FnOnce() -> B) -> Arc<B> {
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(buckets.get_or_insert(name.to_owned(), || Arc::new(new())))
+        Arc::clone(buckets.get_or_insert(name, || Arc::new(new())))
     }
 }
 
 /// One object of a bucket.
-pub struct CloudObject {
-    bucket: Arc<dyn Bucket>,
+pub struct CloudObject<B> {
+    bucket: Arc<B>,
     key: Path,
     place: String,
 }
 
-impl CloudObject {
+/// An answer, and whose credentials it was asked with.
+type Answered = (GetResult, Option<Arc<str>>);
+
+impl<B: Bucket> CloudObject<B> {
     /// `place` is `source/path` for messages.
-    pub fn new(bucket: Arc<dyn Bucket>, key: Path, place: String) -> Self {
+    pub fn new(bucket: Arc<B>, key: Path, place: String) -> Self {
         Self { bucket, key, place }
     }
 
-    async fn client(&self) -> Result<&dyn ObjectStore, Failure> {
+    async fn client(&self) -> Result<Client<'_, B::Signer>, Failure> {
         let told = |error| match error {
             // What is wrong with a setting is asked for by a read here, not by a command line.
             Error::Setting(cause) => Error::Failed { place: self.place.clone(), cause },
@@ -85,33 +109,51 @@ impl CloudObject {
     async fn ask(self: Arc<Self>, question: Question) -> Result<Got, Failure> {
         let range = (!question.is_whole).then_some(GetRange::Bounded(question.range));
         let options = GetOptions { range, ..options(question.ask) };
-        let got = self.client().await?.get_opts(&self.key, options).await;
-        let got = got.map_err(|error| self.failure(&error))?;
+        let (got, whose) = self.send(options).await?;
         let (answer, range) = (answer(&got.meta), got.range.clone());
-        let failed = move |error| fault::meaning(self.asked(), &error);
+        let failed = move |error| fault::meaning(&self.asked(whose.clone()), &error);
         Ok(Got { answer, range, body: got.into_stream().map_err(failed).boxed() })
     }
 
     async fn ask_now(&self, ask: Ask) -> Result<Answer, Failure> {
         let options = GetOptions { head: true, ..options(ask) };
-        let got = self.client().await?.get_opts(&self.key, options).await;
-        Ok(answer(&got.map_err(|error| self.failure(&error))?.meta))
+        Ok(answer(&self.send(options).await?.0.meta))
     }
 
-    fn failure(&self, error: &object_store::Error) -> Failure {
+    /// Asks, and where it is refused, once more with other credentials, if there are others by now.
+    async fn send(&self, options: GetOptions) -> Result<Answered, Failure> {
+        let client = self.client().await?;
+        let error = match client.store.get_opts(&self.key, options.clone()).await {
+            Ok(got) => return Ok((got, client.whose)),
+            Err(error) => error,
+        };
+        if fault::refusal(&error).is_some_and(|refusal| fault::is_about_credentials(&refusal))
+            && let Some(other) = self.bucket.other(&client.signer).await
+        {
+            let got = other.store.get_opts(&self.key, options).await;
+            let whose = other.whose;
+            return match got {
+                Ok(got) => Ok((got, whose)),
+                Err(error) => Err(self.failure(whose, &error)),
+            };
+        }
+        Err(self.failure(client.whose, &error))
+    }
+
+    fn failure(&self, whose: Option<Arc<str>>, error: &object_store::Error) -> Failure {
         match fault::refusal(error) {
             Some(refusal) if [412, 416].contains(&refusal.status) => Failure::Condition(refusal),
-            _ => Failure::Told(fault::meaning(self.asked(), error)),
+            _ => Failure::Told(fault::meaning(&self.asked(whose), error)),
         }
     }
 
-    fn asked(&self) -> Asked<'_> {
-        let (server, signed) = (self.bucket.server(), self.bucket.is_signed());
-        Asked { place: &self.place, server, signed, hints: self.bucket.hints() }
+    fn asked(&self, whose: Option<Arc<str>>) -> Asked<'_> {
+        let (server, hints) = (self.bucket.server(), self.bucket.hints());
+        Asked { place: &self.place, server, whose, hints }
     }
 }
 
-impl Requests for CloudObject {
+impl<B: Bucket> Requests for CloudObject<B> {
     fn get(self: Arc<Self>, question: Question) -> BoxFuture<'static, Result<Got, Failure>> {
         self.ask(question).boxed()
     }
@@ -160,6 +202,7 @@ pub fn setting(cloud: &str, error: &object_store::Error) -> Error {
 }
 
 /// Credentials that were promised and do not come.
+#[cfg(any(feature = "gcs", feature = "azure"))]
 pub fn no_credentials(place: &str, error: &object_store::Error, hint: &'static str) -> Error {
     let answer = format!("no credentials: {}", without_values(&innermost(error)));
     Error::Denied { place: place.to_owned(), answer, hint }
@@ -180,10 +223,10 @@ mod tests {
     #[test]
     fn a_hostile_catalog_cannot_make_clients_without_end() {
         let buckets = Buckets::new();
-        let first = buckets.get("b0", || 0);
-        assert!(Arc::ptr_eq(&first, &buckets.get("b0", || 1)));
+        let first = buckets.get("b0".to_owned(), || 0);
+        assert!(Arc::ptr_eq(&first, &buckets.get("b0".to_owned(), || 1)));
         for n in 0..1000 {
-            buckets.get(&format!("b{n}"), || n);
+            buckets.get(format!("b{n}"), || n);
         }
         assert_eq!(buckets.0.lock().unwrap().len(), BUCKETS.get());
     }

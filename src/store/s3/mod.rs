@@ -1,119 +1,219 @@
 //! S3, and every server that speaks its protocol, through `object_store`.
 //!
-//! Settings come from the command line first, then from the environment, as other S3 tools read it:
+//! Bucket names go into the path, never into the host name: one endpoint serves every bucket of a catalog. An `http://`
+//! endpoint is taken as meant. Where there are no credentials, requests are not signed, as DataChain falls back to
+//! anonymous; a mount finds out when there are some after all.
 //!
-//! - endpoint: `--endpoint-url`, `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, else AWS itself. Bucket
-//!   names go into the path, never into the host name: one endpoint serves every bucket of a
-//!   catalog. An `http://` endpoint is taken as meant.
-//! - region: `--region`, `AWS_REGION`, `AWS_DEFAULT_REGION`, else `us-east-1`.
-//! - credentials: none with `--anon`; else keys, a web identity or a container's of the environment;
-//!   else those of the machine (EC2 metadata), if they come within [`METADATA`]; else none, as
-//!   DataChain falls back to anonymous. `~/.aws` is not read yet.
+//! | file | what it decides |
+//! |---|---|
+//! | [`reach`] | endpoint, region and identity of a bucket, from all that may name them |
+//! | [`credentials`] | where credentials come from, and how long they are good |
 
-use std::sync::Arc;
+mod credentials;
+mod reach;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use object_store::ObjectStore;
-use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
-use tokio::sync::OnceCell;
+use object_store::aws::AmazonS3;
+
+use credentials::{Answer, Environment, Error as CredentialError, Files};
+use reach::{Flags, Reach};
 
 use super::Config;
 use super::cloud::fault::Hints;
-use super::cloud::{self, Buckets, METADATA};
+use super::cloud::{self, Buckets};
 use super::error::{Error, show};
-use super::net::{self, Net, Variables, is_yes};
+use super::net::{Net, Variables};
+use super::settings::Settings;
 
 const CLOUD: &str = "S3";
 
 const HINTS: Hints = Hints {
-    signed: "the credentials of the environment do not allow it; for a public bucket pass `--anon`",
-    anonymous: "it was asked for without credentials: set `AWS_ACCESS_KEY_ID` and \
-                `AWS_SECRET_ACCESS_KEY` and do not pass `--anon`",
+    signed: "they do not allow it; name others by `--profile`, or for a public bucket pass `--anon`",
+    expired: "get new credentials; the mount takes them from files of `~/.aws`, others need a new mount",
+    anonymous: "set `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or name a profile of `~/.aws` by \
+                `--profile`, and do not pass `--anon`",
     elsewhere: "the bucket is in another region; pass it as `--region`",
 };
 
+/// The name of the table of settings that counts, if there is one.
+type Table = Option<String>;
+
 /// Every bucket of a mount.
 pub struct S3 {
-    settings: Arc<Settings>,
-    buckets: Buckets<Bucket>,
+    flags: Flags,
+    net: Net,
+    settings: Settings,
+    environment: Arc<Environment>,
+    /// As they were when the mount began; credentials look at them again.
+    files: Result<Files, CredentialError>,
+    /// As many as there are tables.
+    reaches: Mutex<HashMap<Table, Arc<Reach>>>,
+    buckets: Buckets<Bucket, (Table, String)>,
 }
 
 /// One bucket and how to ask it.
 pub struct Bucket {
     name: String,
-    settings: Arc<Settings>,
-    client: OnceCell<AmazonS3>,
+    reach: Arc<Reach>,
+    signed: OnceLock<AmazonS3>,
+    anonymous: OnceLock<AmazonS3>,
 }
 
-struct Settings {
-    /// As given, checked at first use.
-    endpoint: Option<String>,
-    region: Option<String>,
-    anon: bool,
-    net: Net,
-    /// `AWS_*` of the environment, empty ones left out. Never printed.
-    variables: Variables,
-    /// Whether requests are signed; known after the first client is made.
-    signed: OnceCell<bool>,
-}
+/// A client, and the credentials that it asks with.
+type Client<'a> = cloud::Client<'a, Answer>;
 
 impl S3 {
     /// Nothing is asked of a network yet.
-    pub fn new(config: &Config, environment: &Variables) -> Self {
-        let variables = net::only(environment, &["AWS_"]);
-        let settings = Arc::new(Settings::new(config, variables));
-        Self { settings, buckets: Buckets::new() }
+    pub fn new(config: &Config, variables: &Variables) -> Self {
+        let environment = Environment::of(variables);
+        let flags = Flags {
+            endpoint_url: config.endpoint_url.clone(),
+            region: config.region.clone(),
+            profile: config.profile.clone(),
+            anon: config.anon,
+            request_payer: config.request_payer,
+        };
+        Self {
+            flags,
+            net: Net::new(config.timeout, variables),
+            settings: config.settings.clone(),
+            files: Files::read(&environment),
+            environment: Arc::new(environment),
+            reaches: Mutex::default(),
+            buckets: Buckets::new(),
+        }
     }
 
-    /// The bucket called `name`, which holds what a bucket's name may hold.
-    pub fn bucket(&self, name: &str) -> Arc<Bucket> {
-        let settings = Arc::clone(&self.settings);
-        let new = || Bucket { name: name.to_owned(), settings, client: OnceCell::new() };
-        self.buckets.get(name, new)
+    /// The bucket called `name`, which holds what a bucket's name may hold, as it is reached for `key`.
+    ///
+    /// # Errors
+    /// `Setting`: what is said of it makes no sense.
+    pub fn bucket(&self, name: &str, key: &[u8]) -> Result<Arc<Bucket>, Error> {
+        let table = self.settings.s3(name, key).map(|(table, _)| table.to_owned());
+        let reach = self.reach(table.clone())?;
+        let new = || {
+            let (signed, anonymous) = Default::default();
+            Bucket { name: name.to_owned(), reach, signed, anonymous }
+        };
+        Ok(self.buckets.get((table, name.to_owned()), new))
     }
 
-    /// Whether the flags and the environment make sense.
+    /// Whether the flags, the environment, the files of `~/.aws` and every table make sense.
     ///
     /// # Errors
     /// `Setting`, naming the one that does not.
     pub fn check(&self) -> Result<(), Error> {
-        self.settings.builder("bucket")?.build().map(|_| ()).map_err(|e| cloud::setting(CLOUD, &e))
+        self.reach(None)?.check()?;
+        for (name, _) in self.settings.all_s3() {
+            let checked = self.reach(Some(name.to_owned())).and_then(|reach| reach.check());
+            checked.map_err(|error| {
+                Error::Setting(format!("settings of `{}`: {error}", show(name)))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What counts for objects of `bucket` below `prefix`, as names and values without secrets.
+    pub fn describe(
+        &self,
+        bucket: &str,
+        prefix: &str,
+    ) -> Result<Vec<(&'static str, String)>, Error> {
+        let table = self.settings.s3(bucket, prefix.as_bytes()).map(|(name, _)| name.to_owned());
+        let reach = self.reach(table.clone())?;
+        let mut said = vec![
+            ("settings", table.map_or("no table".into(), |table| format!("[\"{table}\"]"))),
+            ("endpoint", reach.server().to_owned()),
+            ("region", reach.region.clone()),
+            ("signed with", reach.whose()),
+        ];
+        if reach.request_payer {
+            said.push(("payer", "the requester".into()));
+        }
+        Ok(said)
+    }
+
+    /// How buckets of a table are reached.
+    fn reach(&self, table: Table) -> Result<Arc<Reach>, Error> {
+        if let Some(known) = lock(&self.reaches).get(&table) {
+            return Ok(Arc::clone(known));
+        }
+        let files = self.files.as_ref().map_err(|error| Error::Setting(error.to_string()))?;
+        let said = table.as_ref().and_then(|name| self.settings.all_s3().find(|(n, _)| n == name));
+        let said = said.map(|(_, said)| said);
+        let reach = Arc::new(Reach::of(&self.flags, &self.net, said, &self.environment, files)?);
+        // Whoever was first: an identity is shared by all of a table.
+        Ok(Arc::clone(lock(&self.reaches).entry(table).or_insert(reach)))
     }
 }
 
 impl Bucket {
+    /// The client, with credentials at hand if requests are signed.
+    ///
     /// # Errors
-    /// `Setting`, and `Denied` where the environment says where credentials are, but they do not
-    /// come.
-    async fn ready(&self, place: &str) -> Result<&dyn ObjectStore, Error> {
-        const HINT: &str = "see what the `AWS_*` variables say of them, or pass `--anon`";
-        let client = self.client.get_or_try_init(|| self.settings.client(&self.name)).await?;
-        if cloud::Bucket::is_signed(self) {
-            let came = client.credentials().get_credential().await;
-            came.map_err(|error| cloud::no_credentials(place, &error, HINT))?;
-        }
-        Ok(client)
+    /// `Denied` where there should be credentials, but they do not come; `place` is for the message.
+    async fn ready(&self, place: &str) -> Result<Client<'_>, Error> {
+        let Some(identity) = &self.reach.identity else {
+            return self.asking(Answer { keys: None, whose: "".into() });
+        };
+        let answer = identity.now().await.map_err(|error| Error::Denied {
+            place: place.to_owned(),
+            answer: format!("no credentials: {error}"),
+            hint: "see `dcfs doctor`, or pass `--anon`",
+        })?;
+        self.asking(answer)
+    }
+
+    fn asking(&self, answer: Answer) -> Result<Client<'_>, Error> {
+        let is_signed = answer.keys.is_some();
+        let made = if is_signed { &self.signed } else { &self.anonymous };
+        let store = match made.get() {
+            Some(store) => store,
+            None => {
+                let new = self.build(is_signed)?;
+                made.get_or_init(|| new)
+            }
+        };
+        let whose = is_signed.then(|| Arc::clone(&answer.whose));
+        Ok(Client { store, whose, signer: answer })
+    }
+
+    fn build(&self, is_signed: bool) -> Result<AmazonS3, Error> {
+        let builder = self.reach.builder(&self.name).with_skip_signature(!is_signed);
+        let builder = match &self.reach.identity {
+            Some(identity) => builder.with_credentials(Arc::new(identity.clone())),
+            None => builder,
+        };
+        builder.build().map_err(|error| cloud::setting(CLOUD, &error))
     }
 }
 
 impl cloud::Bucket for Bucket {
-    fn client<'a>(&'a self, place: &'a str) -> BoxFuture<'a, Result<&'a dyn ObjectStore, Error>> {
+    type Signer = Answer;
+
+    fn client<'a>(&'a self, place: &'a str) -> BoxFuture<'a, Result<Client<'a>, Error>> {
         self.ready(place).boxed()
     }
 
-    /// An endpoint that was checked holds no password.
-    fn server(&self) -> &str {
-        self.settings.endpoint.as_deref().unwrap_or("AWS")
+    fn other<'a>(&'a self, refused: &'a Answer) -> BoxFuture<'a, Option<Client<'a>>> {
+        async {
+            let others = self.reach.identity.as_ref()?.others(refused).await?;
+            self.asking(others).ok()
+        }
+        .boxed()
     }
 
-    fn is_signed(&self) -> bool {
-        self.settings.signed.get().copied().unwrap_or(true)
+    fn server(&self) -> &str {
+        self.reach.server()
     }
 
     fn timeout(&self) -> Duration {
-        self.settings.net.timeout
+        self.reach.net.timeout
     }
 
     fn hints(&self) -> &'static Hints {
@@ -121,181 +221,61 @@ impl cloud::Bucket for Bucket {
     }
 }
 
-impl Settings {
-    fn new(config: &Config, variables: Variables) -> Self {
-        let find = |name: &str| net::find(&variables, name).map(str::to_owned);
-        let endpoint = config.endpoint_url.clone();
-        Self {
-            endpoint: endpoint
-                .or_else(|| find("AWS_ENDPOINT_URL_S3"))
-                .or_else(|| find("AWS_ENDPOINT_URL")),
-            region: config
-                .region
-                .clone()
-                .or_else(|| find("AWS_REGION"))
-                .or_else(|| find("AWS_DEFAULT_REGION")),
-            anon: config.anon,
-            net: Net::new(config.timeout, &variables),
-            variables,
-            signed: OnceCell::new(),
-        }
-    }
-
-    /// A client for `bucket`, after deciding once per mount whether requests are signed.
-    async fn client(&self, bucket: &str) -> Result<AmazonS3, Error> {
-        let build =
-            |builder: AmazonS3Builder| builder.build().map_err(|e| cloud::setting(CLOUD, &e));
-        let builder = self.builder(bucket)?;
-        let signed = self.signed.get_or_try_init(|| self.decide(builder.clone())).await?;
-        build(builder.with_skip_signature(!signed))
-    }
-
-    /// Whether there are credentials to sign with.
-    async fn decide(&self, builder: AmazonS3Builder) -> Result<bool, Error> {
-        let is_true = |name| is_yes(self.get(name));
-        if self.anon || is_true("AWS_SKIP_SIGNATURE") {
-            return Ok(false);
-        }
-        if self.has_credentials() {
-            return Ok(true);
-        }
-        let found = if is_true("AWS_EC2_METADATA_DISABLED") {
-            false
-        } else {
-            let store = builder.build().map_err(|e| cloud::setting(CLOUD, &e))?;
-            let asked = tokio::time::timeout(METADATA, store.credentials().get_credential());
-            matches!(asked.await, Ok(Ok(_)))
-        };
-        if !found {
-            tracing::info!("no AWS credentials found; asking S3 without any");
-        }
-        Ok(found)
-    }
-
-    /// Whether the environment holds credentials, or says where they are.
-    fn has_credentials(&self) -> bool {
-        let any = [
-            "AWS_ACCESS_KEY_ID",
-            "AWS_SECRET_ACCESS_KEY",
-            "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-            "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-            "AWS_WEB_IDENTITY_TOKEN_FILE",
-        ];
-        any.iter().any(|name| self.get(name).is_some())
-    }
-
-    fn get(&self, name: &str) -> Option<&str> {
-        net::find(&self.variables, name)
-    }
-
-    fn builder(&self, bucket: &str) -> Result<AmazonS3Builder, Error> {
-        let mut builder = AmazonS3Builder::new();
-        for (name, value) in &self.variables {
-            if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
-                builder = builder.with_config(key, value);
-            }
-        }
-        let http = match &self.endpoint {
-            Some(given) => {
-                let endpoint = net::endpoint(given)?;
-                let http = endpoint.starts_with("http://");
-                builder = builder.with_config(AmazonS3ConfigKey::S3Endpoint, endpoint);
-                http
-            }
-            None => false,
-        };
-        if let Some(given) = &self.region {
-            builder = builder.with_region(region(given)?);
-        }
-        Ok(builder
-            .with_bucket_name(bucket)
-            .with_http_connector(cloud::wire::Connector)
-            .with_virtual_hosted_style_request(false)
-            .with_skip_signature(self.anon)
-            .with_client_options(self.net.options(http)?)
-            .with_retry(self.net.retry()))
-    }
-}
-
-/// A region becomes part of a host name and of signatures.
-fn region(given: &str) -> Result<&str, Error> {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-    if given.is_empty() || given.len() > 64 || !given.bytes().all(plain) {
-        let text = "is not a region; write one such as `us-east-1`";
-        return Err(Error::Setting(format!("`{}` {text}", show(given))));
-    }
-    Ok(given)
+/// Every change under these locks is one step, so a panic elsewhere leaves it whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
-    fn config(endpoint: Option<&str>, region: Option<&str>, anon: bool) -> Config {
-        Config {
-            endpoint_url: endpoint.map(str::to_owned),
-            region: region.map(str::to_owned),
+    use cloud::Bucket as _;
+
+    type Set<'a> = &'a [(&'a str, &'a str)];
+
+    fn s3(anon: bool, settings: &str, variables: Set) -> S3 {
+        let config = Config {
             anon,
-            timeout: Duration::from_secs(1),
-            forbidden: Vec::new(),
-            cache: crate::store::CacheConfig::none(),
-            memory: 64 << 20,
-            database: None,
-        }
+            settings: Settings::parse(Path::new("/c"), settings).unwrap(),
+            ..Config::new(Duration::from_secs(1))
+        };
+        let home = tempfile::tempdir().unwrap();
+        S3::new(&config, &Environment::variables_of(home.path(), variables))
     }
 
-    fn settings(config: &Config, variables: &[(&str, &str)]) -> Settings {
-        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        Settings::new(config, variables.iter().map(own).collect())
-    }
-
-    #[test]
-    fn flags_win_over_the_environment() {
-        let both = [
-            ("AWS_ENDPOINT_URL", "http://general"),
-            ("AWS_ENDPOINT_URL_S3", "http://s3"),
-            ("AWS_ENDPOINT", "http://other"),
-            ("AWS_REGION", "eu-west-1"),
-            ("AWS_DEFAULT_REGION", "eu-west-2"),
-        ];
-        let cases = [
-            (Some("http://flag/"), Some("eu-north-1"), &both[..], "http://flag", "eu-north-1"),
-            (None, None, &both[..], "http://s3", "eu-west-1"),
-            (None, None, &both[..1], "http://general", "us-east-1"),
-            (None, None, &both[4..], "", "eu-west-2"),
-            (None, None, &[], "", "us-east-1"),
-        ];
-        for (endpoint, region, variables, url, at) in cases {
-            let settings = settings(&config(endpoint, region, true), variables);
-            let builder = settings.builder("b").unwrap();
-            let get = |key| builder.get_config_value(&key).unwrap_or_default();
-            assert_eq!(get(AmazonS3ConfigKey::S3Endpoint), url, "{variables:?}");
-            let got = get(AmazonS3ConfigKey::Region);
-            assert_eq!(if got.is_empty() { "us-east-1" } else { &got }, at, "{variables:?}");
-            builder.build().unwrap();
-        }
+    fn run<T>(test: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.unwrap().block_on(test)
     }
 
     #[test]
-    fn wrong_settings_are_named_and_secrets_are_not() {
-        let cases = [
-            (Some("host:9000"), None, "`host:9000` is not an endpoint"),
-            (Some("ftp://host"), None, "`ftp://host` is not an endpoint"),
-            (Some("http://"), None, "`http://` is not an endpoint"),
-            (Some("http://h:99999"), None, "`http://h:99999` is not an endpoint"),
-            (Some("http://u:secret@h"), None, "`h` is not an endpoint"),
-            (Some("http://h/?a=b"), None, "is not an endpoint"),
-            (None, Some("evil.com/#"), "`evil.com/#` is not a region"),
-            (None, Some(""), "`` is not a region"),
+    fn what_is_wrong_is_told_before_a_mount() {
+        let cases: [(&str, Set, &str); 4] = [
+            (
+                "",
+                &[("AWS_SECRET_ACCESS_KEY", "hush")],
+                "the environment: `AWS_SECRET_ACCESS_KEY` is set and `AWS_ACCESS_KEY_ID` is not",
+            ),
+            ("", &[("AWS_PROFILE", "none")], "there is no profile `none` in "),
+            (
+                "[\"s3://b\"]\nprofile = 'none'",
+                &[],
+                "settings of `s3://b`: there is no profile `none` in",
+            ),
+            (
+                "[\"s3://b\"]\nendpoint_url = 'x'",
+                &[],
+                "settings of `s3://b`: `x` is not an endpoint",
+            ),
         ];
-        for (endpoint, region, message) in cases {
-            let s3 = S3::new(&config(endpoint, region, true), &Variables::new());
-            let error = s3.check().unwrap_err().to_string();
-            assert!(error.contains(message) && !error.contains("secret"), "{error}");
+        for (settings, variables, message) in cases {
+            let error = s3(false, settings, variables).check().unwrap_err().to_string();
+            assert!(error.starts_with(message) && !error.contains("hush"), "{error}");
         }
-        let half = vec![("AWS_SECRET_ACCESS_KEY".to_owned(), "secret".to_owned())];
-        let error = S3::new(&config(None, None, false), &half).check().unwrap_err();
-        assert_eq!(error.to_string(), "the settings for S3 are wrong: Missing AccessKeyId");
+        s3(false, "[\"s3://b\"]\nregion = 'x'", &[]).check().unwrap();
     }
 
     #[test]
@@ -304,12 +284,31 @@ mod tests {
             ("AWS_WEB_IDENTITY_TOKEN_FILE", "/nonexistent/token"),
             ("AWS_ROLE_ARN", "arn:aws:iam::1:role/r"),
         ];
-        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let s3 = S3::new(&config(None, None, false), &variables.to_vec());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let bucket = s3.bucket("b");
-        let error = runtime.block_on(bucket.ready("s3://b/k")).err().unwrap();
+        let s3 = s3(false, "", &variables);
+        let bucket = s3.bucket("b", b"k").unwrap();
+        let error = run(bucket.ready("s3://b/k")).err().unwrap();
         assert!(matches!(error, Error::Denied { .. }), "{error}");
         assert!(error.to_string().contains("no credentials: "), "{error}");
+    }
+
+    #[test]
+    fn every_prefix_has_its_way_and_shares_it() {
+        let s3 = s3(true, "[\"s3://b/in\"]\nendpoint_url = 'http://h:1'", &[]);
+        let server = |key: &[u8]| s3.bucket("b", key).unwrap().server().to_owned();
+        assert_eq!((server(b"in/x"), server(b"inn")), ("http://h:1".into(), "AWS".into()));
+        let [a, b] = [b"in/x", b"in/y"].map(|key| s3.bucket("b", key).unwrap());
+        assert!(Arc::ptr_eq(&a, &b));
+        let said = s3.describe("b", "in/x").unwrap();
+        assert_eq!(said[0], ("settings", "[\"s3://b/in\"]".to_owned()));
+        assert_eq!(said[3], ("signed with", "anonymous".to_owned()));
+    }
+
+    #[test]
+    fn buckets_share_one_way() {
+        let s3 = s3(true, "", &[]);
+        for n in 0..1000 {
+            s3.bucket(&format!("b{n}"), b"k").unwrap();
+        }
+        assert_eq!(lock(&s3.reaches).len(), 1);
     }
 }

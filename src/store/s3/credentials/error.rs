@@ -1,0 +1,54 @@
+//! Why there are no credentials. Nothing in a message is a secret, or raw.
+
+use crate::store::error::show;
+
+/// Kept and told again for a while, so it can be cloned.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A file of `~/.aws` that cannot be read.
+    #[error("`{path}` cannot be read: {cause}")]
+    Unreadable { path: String, cause: String },
+    /// A file of `~/.aws` that makes no sense.
+    #[error("`{path}`, line {line}: {cause}")]
+    Malformed { path: String, line: usize, cause: &'static str },
+    /// A profile was named that is nowhere.
+    #[error("there is no profile `{profile}` in `{config}` or `{credentials}`{hint}")]
+    NoProfile { profile: String, config: String, credentials: String, hint: String },
+    /// A profile was named that says nothing of credentials.
+    #[error(
+        "profile `{profile}` leads to no credentials; see `aws configure list --profile {profile}`"
+    )]
+    Nothing { profile: String },
+    /// A profile or the environment is wrong.
+    #[error("{who}: {cause}")]
+    Wrong { who: String, cause: String },
+    /// Needs a browser, and an SDK.
+    #[error(
+        "profile `{profile}` signs in by {way}, which dcfs does not do itself; \
+         run `aws configure export-credentials --profile {profile} --format env` and mount with what it \
+         prints, or name a profile with \
+         `credential_process = aws configure export-credentials --profile {profile}`"
+    )]
+    SignIn { profile: String, way: &'static str },
+    /// Nobody is there to type the code.
+    #[error(
+        "profile `{profile}` asks for an MFA code, which nobody can type at a mount; run \
+         `aws configure export-credentials --profile {profile} --format env` and mount with what it prints"
+    )]
+    Mfa { profile: String },
+    /// A command, a service or a file did not give credentials.
+    #[error("{from} gave no credentials: {cause}")]
+    Failed { from: String, cause: String },
+}
+
+impl Error {
+    /// `who` is `profile ...` or `the environment`.
+    pub fn wrong(who: &str, cause: impl Into<String>) -> Self {
+        Self::Wrong { who: who.to_owned(), cause: cause.into() }
+    }
+
+    /// `cause` may come from a stranger.
+    pub fn failed(from: &str, cause: impl AsRef<str>) -> Self {
+        Self::Failed { from: from.to_owned(), cause: show(cause.as_ref()) }
+    }
+}

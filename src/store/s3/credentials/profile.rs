@@ -1,0 +1,248 @@
+//! `~/.aws/config` and `~/.aws/credentials`: profiles, and what they say.
+//!
+//! A profile is `[default]` or `[profile NAME]` of the first file joined with `[NAME]` of the second, whose
+//! values win. A file that is not there, or is no file, says nothing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::environment::Environment;
+use super::error::Error;
+use super::ini::{self, Section, Sections, Value};
+use super::words::words;
+use crate::name::nearest;
+use crate::store::error::show;
+
+/// Longer files are none that a person or a tool wrote.
+const LONGEST: u64 = 4 << 20;
+
+/// Where no profile is named.
+const DEFAULT: &str = "default";
+
+/// Both files, read.
+#[derive(Debug, Default)]
+pub struct Files {
+    config: PathBuf,
+    credentials: PathBuf,
+    profiles: BTreeMap<String, Profile>,
+    services: BTreeMap<String, Section>,
+}
+
+/// What both files say of one profile.
+#[derive(Debug, Default)]
+pub struct Profile {
+    pub name: String,
+    /// Of both files.
+    all: Section,
+    /// Of the second alone: its keys win over a command of the first.
+    own: Section,
+}
+
+impl Files {
+    /// Reads the files that the environment names.
+    ///
+    /// # Errors
+    /// One is there and cannot be read or makes no sense.
+    pub fn read(environment: &Environment) -> Result<Self, Error> {
+        let config = environment.path("AWS_CONFIG_FILE", "~/.aws/config");
+        let credentials = environment.path("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials");
+        let mut files =
+            Self { profiles: BTreeMap::new(), services: BTreeMap::new(), config, credentials };
+        for (name, section) in sections(&files.config)? {
+            files.take(&name, section);
+        }
+        for (name, section) in sections(&files.credentials)? {
+            let new = || Profile { name: name.clone(), ..Profile::default() };
+            let profile = files.profiles.entry(name.clone()).or_insert_with(new);
+            profile.all.extend(section.clone());
+            profile.own = section;
+        }
+        Ok(files)
+    }
+
+    /// Keeps a section of the first file, if it is one of those that matter.
+    fn take(&mut self, section: &str, names: Section) {
+        let parts = words(section).unwrap_or_default();
+        let (kind, name) = match (section, parts.as_slice()) {
+            (DEFAULT, _) => ("profile", DEFAULT.to_owned()),
+            (_, [kind, name]) => (kind.as_str(), name.clone()),
+            _ => return,
+        };
+        match kind {
+            "profile" => {
+                let profile = Profile { name: name.clone(), all: names, own: Section::new() };
+                self.profiles.insert(name, profile);
+            }
+            "services" => drop(self.services.insert(name, names)),
+            _ => {}
+        }
+    }
+
+    /// The profile called `named`; without a name the default one, if it is there.
+    ///
+    /// # Errors
+    /// The one that was named is nowhere.
+    pub fn profile(&self, named: Option<&str>) -> Result<Option<&Profile>, Error> {
+        let name = named.unwrap_or(DEFAULT);
+        match self.profiles.get(name) {
+            Some(profile) => Ok(Some(profile)),
+            None if named.is_none() => Ok(None),
+            None => {
+                let known = self.profiles.keys().map(String::as_str);
+                let hint = match nearest::to(name, known) {
+                    near if near.is_empty() => String::new(),
+                    near => nearest::hint(&near, ""),
+                };
+                Err(Error::NoProfile {
+                    profile: show(name),
+                    config: self.config.display().to_string(),
+                    credentials: self.credentials.display().to_string(),
+                    hint: show(&hint),
+                })
+            }
+        }
+    }
+
+    /// The endpoint that `profile` gives a service: in its `services` section, else its own.
+    ///
+    /// # Errors
+    /// It names a `services` section that is not there.
+    pub fn endpoint(&self, profile: &Profile, service: &str) -> Result<Option<String>, Error> {
+        if let Some(section) = profile.get("services") {
+            let Some(services) = self.services.get(section) else {
+                let text = format!("there is no section `[services {}]`", show(section));
+                return Err(Error::wrong(&profile.title(), text));
+            };
+            if let Some(Value::Nested(of)) = services.get(service)
+                && let Some(url) = of.get("endpoint_url").filter(|url| !url.is_empty())
+            {
+                return Ok(Some(url.clone()));
+            }
+        }
+        Ok(profile.get("endpoint_url").map(str::to_owned))
+    }
+}
+
+impl Profile {
+    /// What `name` is set to, if it is and is not empty.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        text(&self.all, name)
+    }
+
+    /// The same, in `~/.aws/credentials` alone.
+    pub fn get_own(&self, name: &str) -> Option<&str> {
+        text(&self.own, name)
+    }
+
+    /// For messages.
+    pub fn title(&self) -> String {
+        format!("profile `{}`", show(&self.name))
+    }
+}
+
+fn text<'a>(section: &'a Section, name: &str) -> Option<&'a str> {
+    match section.get(name) {
+        Some(Value::Text(text)) if !text.is_empty() => Some(text),
+        _ => None,
+    }
+}
+
+fn sections(path: &Path) -> Result<Sections, Error> {
+    let shown = || show(&path.display().to_string());
+    let unreadable = |cause: String| Error::Unreadable { path: shown(), cause };
+    // A fifo would never end, and is not what the AWS command line reads.
+    if !path.is_file() {
+        return Ok(Sections::new());
+    }
+    let mut bytes = Vec::new();
+    fs::File::open(path)
+        .and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes))
+        .map_err(|error| unreadable(error.to_string()))?;
+    if bytes.len() as u64 > LONGEST {
+        return Err(unreadable("it is longer than 4 MiB".into()));
+    }
+    ini::parse(&bytes).map_err(|wrong| Error::Malformed {
+        path: shown(),
+        line: wrong.line,
+        cause: wrong.cause,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(config: &str, credentials: &str) -> Result<Files, Error> {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir(home.path().join(".aws")).unwrap();
+        fs::write(home.path().join(".aws/config"), config).unwrap();
+        fs::write(home.path().join(".aws/credentials"), credentials).unwrap();
+        Files::read(&Environment::made_of(home.path(), &[]))
+    }
+
+    #[test]
+    fn profiles_are_of_both_files() {
+        let config = "[default]\nregion=d\n[profile a]\nregion=r\nk=config\n[b]\nregion=no\n\
+                      [profile 'my own']\nregion=m\n[profile x y z]\nregion=no\n[profile]\nregion=no";
+        let files = files(config, "[a]\nk=own\n[c]\nk=c\n[profile d]\nk=no").unwrap();
+        let get = |profile, name| {
+            let profile = files.profile(Some(profile)).ok().flatten();
+            profile.and_then(|p| p.get(name)).unwrap_or("-").to_owned()
+        };
+        let cases = [
+            ("default", "region", "d"),
+            ("a", "region", "r"),
+            ("a", "k", "own"),
+            ("b", "region", "-"),
+            ("c", "k", "c"),
+            ("d", "k", "-"),
+            ("my own", "region", "m"),
+            ("x", "region", "-"),
+        ];
+        for (profile, name, want) in cases {
+            assert_eq!(get(profile, name), want, "{profile} {name}");
+        }
+        let own = files.profile(Some("a")).unwrap().unwrap();
+        assert_eq!((own.get_own("k"), own.get_own("region")), (Some("own"), None));
+    }
+
+    #[test]
+    fn a_profile_that_is_nowhere_is_said_so() {
+        let files = files("[profile research]\nregion=r", "").unwrap();
+        assert!(files.profile(None).unwrap().is_none(), "the default one need not be there");
+        let error = files.profile(Some("reserch")).unwrap_err().to_string();
+        assert!(error.starts_with("there is no profile `reserch` in `"), "{error}");
+        assert!(error.ends_with("; did you mean `research`?"), "{error}");
+        let error = files.profile(Some("zzz\n")).unwrap_err().to_string();
+        assert!(error.contains("`zzz\\n`") && error.ends_with("credentials`"), "{error}");
+    }
+
+    #[test]
+    fn endpoints_are_found_where_they_may_stand() {
+        let config = "[profile a]\nservices = s\nendpoint_url = http://general\n\
+                      [services s]\ns3 =\n  endpoint_url = http://s3\n[profile b]\nservices = none";
+        let files = files(config, "").unwrap();
+        let a = files.profile(Some("a")).unwrap().unwrap();
+        assert_eq!(files.endpoint(a, "s3").unwrap().as_deref(), Some("http://s3"));
+        assert_eq!(files.endpoint(a, "sts").unwrap().as_deref(), Some("http://general"));
+        let b = files.profile(Some("b")).unwrap().unwrap();
+        let error = files.endpoint(b, "s3").unwrap_err().to_string();
+        assert_eq!(error, "profile `b`: there is no section `[services none]`");
+    }
+
+    #[test]
+    fn files_that_cannot_be_used_are_named_and_missing_ones_say_nothing() {
+        let error = files("[default]\nhush", "").unwrap_err().to_string();
+        assert!(error.contains(".aws/config`, line 2: ") && !error.contains("hush"), "{error}");
+        let home = tempfile::tempdir().unwrap();
+        let none = Environment::made_of(home.path(), &[("AWS_CONFIG_FILE", "/dev/zero")]);
+        assert!(Files::read(&none).unwrap().profiles.is_empty());
+        let long = home.path().join("long");
+        fs::write(&long, vec![b'\n'; 5 << 20]).unwrap();
+        let long =
+            Environment::made_of(home.path(), &[("AWS_CONFIG_FILE", long.to_str().unwrap())]);
+        assert!(Files::read(&long).unwrap_err().to_string().contains("longer than"));
+    }
+}

@@ -1,0 +1,357 @@
+//! How a bucket is reached: flags, the user's `config.toml`, the environment and `~/.aws` made into one answer.
+//!
+//! Each of these is decided by the first that names it:
+//!
+//! | | flag | table of `config.toml` | environment | profile |
+//! |---|---|---|---|---|
+//! | endpoint | `--endpoint-url` | `endpoint_url` | `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL` | `endpoint_url` of its `services`, its own |
+//! | region | `--region` | `region` | `AWS_REGION`, `AWS_DEFAULT_REGION` | `region`, else `us-east-1` |
+//! | signed as | `--anon`, `--profile` | `anon`, `profile` | as [`super::credentials`] says | |
+//! | certificates | | | `AWS_CA_BUNDLE` | `ca_bundle` |
+//! | payer | `--request-payer` | `request_payer` | | |
+//!
+//! A profile that a table names stands before the environment, for endpoint and region too: the table is about one
+//! bucket, the environment about all.
+//!
+//! Waits, retries, certificates and proxies are those of every store ([`crate::store::net`]).
+
+use std::sync::Arc;
+
+use object_store::ClientOptions;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+
+use super::credentials::{Environment, Error as CredentialError, Files, Identity, Wanted};
+use super::credentials::{profile::Profile, source};
+use crate::store::cloud::{self, wire};
+use crate::store::error::{Error, show};
+use crate::store::net::{self, Net, is_yes};
+use crate::store::settings;
+
+/// Where nobody names a region.
+const REGION: &str = "us-east-1";
+
+/// What the command line says.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    pub endpoint_url: Option<String>,
+    pub region: Option<String>,
+    pub profile: Option<String>,
+    pub anon: bool,
+    pub request_payer: bool,
+}
+
+/// A way to reach buckets.
+#[derive(Debug)]
+pub struct Reach {
+    /// Checked; `None` is AWS.
+    pub endpoint: Option<String>,
+    pub region: String,
+    /// `None`: requests are not signed.
+    pub identity: Option<Identity>,
+    pub request_payer: bool,
+    pub net: Net,
+    options: ClientOptions,
+}
+
+impl Reach {
+    /// Decides. Nothing is asked of a network.
+    ///
+    /// # Errors
+    /// `Setting`, naming what is wrong.
+    pub fn of(
+        flags: &Flags,
+        net: &Net,
+        table: Option<&settings::S3>,
+        environment: &Arc<Environment>,
+        files: &Files,
+    ) -> Result<Self, Error> {
+        let chosen = Chosen::of(flags, table, environment);
+        let name = chosen.named.as_deref().or_else(|| source::profile_of(environment));
+        let profile = files.profile(name).map_err(setting)?;
+        let given = Given { flags, table, environment, files, profile, first: chosen.by_table };
+        let endpoint = given.endpoint()?;
+        let region = given.region()?;
+        let http = endpoint.as_ref().is_some_and(|url| url.starts_with("http://"));
+        let bundle = given.of_profile("ca_bundle").map(|path| environment.expand(path));
+        let net = net.clone().or_bundle(bundle);
+        let options = net.options(http)?;
+        let wanted = || Wanted {
+            environment: Arc::clone(environment),
+            named: chosen.named.clone(),
+            region: region.clone(),
+            options: options.clone(),
+            retry: net.retry(),
+        };
+        Ok(Self {
+            identity: (!chosen.anon).then(|| Identity::new(wanted())),
+            request_payer: flags.request_payer || table.is_some_and(|table| table.request_payer),
+            endpoint,
+            region,
+            net,
+            options,
+        })
+    }
+
+    /// Whether credentials can be found at all. Sign-in by a browser is no error where nobody named the profile to
+    /// dcfs: the catalog may hold local files alone.
+    ///
+    /// # Errors
+    /// `Setting`, naming what is wrong.
+    pub fn check(&self) -> Result<(), Error> {
+        self.builder("bucket").build().map_err(|error| cloud::setting(super::CLOUD, &error))?;
+        let Some(identity) = &self.identity else { return Ok(()) };
+        let wanted = identity.wanted();
+        match wanted.find() {
+            Ok(_) => Ok(()),
+            Err(
+                error @ (CredentialError::SignIn { .. }
+                | CredentialError::Mfa { .. }
+                | CredentialError::Nothing { .. }),
+            ) if wanted.named.is_none() => {
+                tracing::warn!("no object of S3 will be read: {error}");
+                Ok(())
+            }
+            Err(error) => Err(setting(error)),
+        }
+    }
+
+    /// A client of `bucket`, but for its credentials.
+    pub fn builder(&self, bucket: &str) -> AmazonS3Builder {
+        let mut builder = AmazonS3Builder::new()
+            .with_bucket_name(bucket)
+            .with_region(&self.region)
+            .with_virtual_hosted_style_request(false)
+            .with_request_payer(self.request_payer)
+            .with_http_connector(wire::Connector)
+            .with_client_options(self.options.clone())
+            .with_retry(self.net.retry());
+        if let Some(endpoint) = &self.endpoint {
+            builder = builder.with_config(AmazonS3ConfigKey::S3Endpoint, endpoint);
+        }
+        builder
+    }
+
+    /// Who is asked, for messages. An endpoint that was checked holds no password.
+    pub fn server(&self) -> &str {
+        self.endpoint.as_deref().unwrap_or("AWS")
+    }
+
+    /// Whom requests are signed as, in words.
+    pub fn whose(&self) -> String {
+        match &self.identity {
+            None => "anonymous".into(),
+            Some(identity) => match identity.wanted().find() {
+                Ok(source) => source.to_string(),
+                Err(error) => error.to_string(),
+            },
+        }
+    }
+}
+
+/// Whom requests are signed as.
+struct Chosen {
+    anon: bool,
+    /// A profile that was named to dcfs itself.
+    named: Option<String>,
+    /// It was a table that named it.
+    by_table: bool,
+}
+
+impl Chosen {
+    fn of(flags: &Flags, table: Option<&settings::S3>, environment: &Environment) -> Self {
+        let by_table = table.and_then(|table| table.profile.clone());
+        let table_anon = table.is_some_and(|table| table.anon);
+        let silent = environment.is_true("AWS_SKIP_SIGNATURE");
+        match (&flags.profile, by_table) {
+            _ if flags.anon => Self { anon: true, named: None, by_table: false },
+            (Some(name), _) => Self { anon: false, named: Some(name.clone()), by_table: false },
+            (None, Some(name)) => Self { anon: false, named: Some(name), by_table: true },
+            (None, None) => Self { anon: table_anon || silent, named: None, by_table: false },
+        }
+    }
+}
+
+/// Everything that may name a setting.
+struct Given<'a> {
+    flags: &'a Flags,
+    table: Option<&'a settings::S3>,
+    environment: &'a Environment,
+    files: &'a Files,
+    profile: Option<&'a Profile>,
+    /// The profile stands before the environment.
+    first: bool,
+}
+
+impl Given<'_> {
+    fn endpoint(&self) -> Result<Option<String>, Error> {
+        let named = self.flags.endpoint_url.as_deref();
+        let named = named.or(self.table.and_then(|table| table.endpoint_url.as_deref()));
+        match named {
+            Some(given) => net::endpoint(given).map(Some),
+            None if self.ignores_endpoints() => Ok(None),
+            None => self.configured_endpoint()?.map(|given| net::endpoint(&given)).transpose(),
+        }
+    }
+
+    fn configured_endpoint(&self) -> Result<Option<String>, Error> {
+        let by_environment = self.environment.first(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]);
+        let by_environment = by_environment.map(str::to_owned);
+        if by_environment.is_some() && !self.first {
+            return Ok(by_environment);
+        }
+        let by_profile = self.profile.map(|profile| self.files.endpoint(profile, "s3"));
+        let by_profile = by_profile.transpose().map_err(setting)?.flatten();
+        Ok(by_profile.or(by_environment))
+    }
+
+    fn ignores_endpoints(&self) -> bool {
+        let by_profile = || self.of_profile("ignore_configured_endpoint_urls");
+        let by_environment = self.environment.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS");
+        is_yes(by_environment.or_else(by_profile))
+    }
+
+    fn region(&self) -> Result<String, Error> {
+        let named = self.flags.region.as_deref();
+        let named = named.or(self.table.and_then(|table| table.region.as_deref()));
+        let by_environment = self.environment.first(&["AWS_REGION", "AWS_DEFAULT_REGION"]);
+        let by_profile = self.of_profile("region");
+        let [one, other] = match self.first {
+            true => [by_profile, by_environment],
+            false => [by_environment, by_profile],
+        };
+        region(named.or(one).or(other).unwrap_or(REGION))
+    }
+
+    fn of_profile(&self, name: &str) -> Option<&str> {
+        self.profile.and_then(|profile| profile.get(name))
+    }
+}
+
+/// A region becomes part of a host name and of signatures.
+fn region(given: &str) -> Result<String, Error> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    if given.is_empty() || given.len() > 64 || !given.bytes().all(plain) {
+        let text = "is not a region; write one such as `us-east-1`";
+        return Err(Error::Setting(format!("`{}` {text}", show(given))));
+    }
+    Ok(given.to_owned())
+}
+
+fn setting(error: CredentialError) -> Error {
+    Error::Setting(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use super::*;
+
+    const CONFIG: &str = "[default]\nregion = r-default\n[profile p]\nregion = r-p\nendpoint_url = http://p\n\
+                          [profile q]\nignore_configured_endpoint_urls = true\nendpoint_url = http://q\n\
+                          ca_bundle = /nonexistent/ca\n";
+
+    type Variables<'a> = &'a [(&'a str, &'a str)];
+
+    /// Region, endpoint, and the profile that was named, or why not.
+    fn reach(flags: &Flags, table: &str, variables: Variables) -> String {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir(home.path().join(".aws")).unwrap();
+        fs::write(home.path().join(".aws/config"), CONFIG).unwrap();
+        let variables = Environment::variables_of(home.path(), variables);
+        let net = Net::new(Duration::from_secs(1), &variables);
+        let environment = Arc::new(Environment::of(&variables));
+        let files = Files::read(&environment).unwrap();
+        let text = format!("[\"s3://b\"]\n{table}");
+        let settings = settings::Settings::parse("/c".as_ref(), &text).unwrap();
+        let table = settings.s3("b", b"k").map(|(_, table)| table);
+        match Reach::of(flags, &net, table, &environment, &files) {
+            Ok(reach) => {
+                reach.builder("b").build().unwrap();
+                let named = reach.identity.as_ref().map(|identity| identity.wanted().named.clone());
+                let named = named.map_or("anon".into(), |named| named.unwrap_or_default());
+                let payer = if reach.request_payer { " payer" } else { "" };
+                format!("{} {} {named}{payer}", reach.server(), reach.region)
+            }
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn the_first_that_names_a_setting_decides() {
+        let own = |text: &str| Some(text.to_owned());
+        let none = Flags::default();
+        let all = Flags {
+            endpoint_url: own("http://flag/"),
+            region: own("r-flag"),
+            profile: own("p"),
+            request_payer: true,
+            ..Flags::default()
+        };
+        let profile = Flags { profile: own("p"), ..Flags::default() };
+        let anon = Flags { anon: true, ..Flags::default() };
+        let both = [
+            ("AWS_ENDPOINT_URL", "http://general"),
+            ("AWS_ENDPOINT_URL_S3", "http://s3"),
+            ("AWS_REGION", "r-env"),
+            ("AWS_DEFAULT_REGION", "r-other"),
+        ];
+        let table = "endpoint_url = 'http://table'\nregion = 'r-table'\nprofile = 'q'";
+        let cases: [(&Flags, &str, Variables, &str); 18] = [
+            (&none, "", &[], "AWS r-default "),
+            (&none, "", &both, "http://s3 r-env "),
+            (&none, "", &both[..1], "http://general r-default "),
+            (&none, "", &both[3..], "AWS r-other "),
+            (&none, "", &[("AWS_PROFILE", "p")], "http://p r-p "),
+            (&profile, "", &both, "http://s3 r-env p"),
+            (&profile, "", &[], "http://p r-p p"),
+            (&none, "profile = 'p'", &both, "http://p r-p p"),
+            (&none, "profile = 'p'\nregion = 'r-table'", &both, "http://p r-table p"),
+            (&profile, "profile = 'default'", &both, "http://s3 r-env p"),
+            (&all, "profile = 'default'\nregion = 'r-table'", &both, "http://flag r-flag p payer"),
+            (&none, "anon = true\nrequest_payer = true", &[], "AWS r-default anon payer"),
+            (&profile, "anon = true", &[], "http://p r-p p"),
+            (&anon, "profile = 'p'", &[], "AWS r-default anon"),
+            (&none, "", &[("AWS_SKIP_SIGNATURE", "true")], "AWS r-default anon"),
+            (
+                &none,
+                "",
+                &[both[0], ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")],
+                "AWS r-default ",
+            ),
+            (
+                &none,
+                table,
+                &[("AWS_CA_BUNDLE", "")],
+                "the CA bundle `/nonexistent/ca` cannot be used: No such file or directory (os error 2)",
+            ),
+            (&none, "profile = 'pp'", &[], "there is no profile `pp` in "),
+        ];
+        for (flags, table, variables, want) in cases {
+            let got = reach(flags, table, variables);
+            let same =
+                if want.starts_with("there is") { got.starts_with(want) } else { got == want };
+            assert!(same, "{flags:?} {table:?} {variables:?}: {got}");
+        }
+    }
+
+    #[test]
+    fn wrong_settings_are_named_and_secrets_are_not() {
+        let cases = [
+            (Some("host:9000"), None, "`host:9000` is not an endpoint"),
+            (Some("ftp://host"), None, "`ftp://host` is not an endpoint"),
+            (Some("http://"), None, "`http://` is not an endpoint"),
+            (Some("http://h:99999"), None, "`http://h:99999` is not an endpoint"),
+            (Some("http://u:secret@h"), None, "`h` is not an endpoint"),
+            (Some("http://h/?a=b"), None, "is not an endpoint"),
+            (None, Some("evil.com/#"), "`evil.com/#` is not a region"),
+            (None, Some(""), "`` is not a region"),
+        ];
+        for (endpoint, region, message) in cases {
+            let [endpoint_url, region] = [endpoint, region].map(|given| given.map(str::to_owned));
+            let error = reach(&Flags { endpoint_url, region, ..Flags::default() }, "", &[]);
+            assert!(error.contains(message) && !error.contains("secret"), "{error}");
+        }
+    }
+}
