@@ -96,25 +96,33 @@ impl Selection {
     }
 
     async fn find(self: Arc<Self>, entries: Vec<u32>) -> Result<Vec<Found>> {
-        let find =
-            move || entries.into_iter().filter_map(|entry| self.one(entry).transpose()).collect();
+        let find = move || {
+            let column = |entry: &u32| self.pack.column_of(*entry).ok();
+            let groups = entries.chunk_by(|one, other| column(one) == column(other));
+            let found: Result<Vec<_>> = groups.map(|group| self.of_column(group)).collect();
+            Ok(found?.into_iter().flatten().collect())
+        };
         tokio::task::spawn_blocking(find).await.unwrap_or_else(|error| Err(lost(&error)))
     }
 
-    /// The object of an entry; `None` where the row names none now.
-    fn one(&self, entry: u32) -> Result<Option<Found>> {
-        let column = self.pack.column_of(entry)?;
-        let Some(known) = self.pack.columns().get(usize::from(column)) else { return Ok(None) };
-        let row = self.pack.first_row(entry)?;
-        let Some(object) = self.catalog.object(&self.of, &known.file, row)? else {
-            return Ok(None);
-        };
-        let path = self.pack.path(entry)?;
-        let below = match self.pack.columns().len() {
-            1 => path,
-            _ => [&known.directory[..], b"/", &path].concat(),
-        };
-        Ok(Some(Found { path: String::from_utf8_lossy(&below).into_owned(), object }))
+    /// The objects of some entries of one File column; those left out whose row names none now.
+    fn of_column(&self, entries: &[u32]) -> Result<Vec<Found>> {
+        let Some(first) = entries.first() else { return Ok(Vec::new()) };
+        let column = self.pack.columns().get(usize::from(self.pack.column_of(*first)?));
+        let Some(column) = column else { return Ok(Vec::new()) };
+        let rows: Result<Vec<_>> = entries.iter().map(|one| self.pack.first_row(*one)).collect();
+        let objects = self.catalog.objects(&self.of, &column.file, &rows?)?;
+        let mut found = Vec::with_capacity(objects.len());
+        for (entry, object) in entries.iter().zip(objects) {
+            let Some(object) = object else { continue };
+            let path = self.pack.path(*entry)?;
+            let below = match self.pack.columns().len() {
+                1 => path,
+                _ => [&column.directory[..], b"/", &path].concat(),
+            };
+            found.push(Found { path: String::from_utf8_lossy(&below).into_owned(), object });
+        }
+        Ok(found)
     }
 }
 

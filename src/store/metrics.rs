@@ -30,6 +30,10 @@ pub struct Metrics {
     pub latency: Latency,
 }
 
+/// HTTP requests for objects that this process sent, those that were sent again among them. One number for all
+/// mounts of a process, for libraries that retry say nothing of it.
+pub static SENT: Counter = Counter(AtomicU64::new(0));
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -95,6 +99,8 @@ pub struct Snapshot {
     pub requests: u64,
     pub errors: u64,
     pub raced: u64,
+    /// HTTP requests that were sent again, or to ask what is there after a refusal.
+    pub retries: u64,
     pub bytes_fetched: u64,
     pub bytes_from_disk: u64,
     pub bytes_from_memory: u64,
@@ -116,6 +122,7 @@ impl Metrics {
             requests: self.requests.get(),
             errors: self.errors.get(),
             raced: self.raced.get(),
+            retries: SENT.get().saturating_sub(self.requests.get()),
             bytes_fetched: self.fetched.get(),
             bytes_from_disk: self.from_disk.get(),
             bytes_from_memory: self.from_memory.get(),

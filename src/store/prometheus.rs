@@ -10,6 +10,7 @@ pub fn page(now: &Snapshot, histogram: &(Vec<(f64, u64)>, f64)) -> String {
         ("requests_total", "Requests to stores", now.requests),
         ("request_errors_total", "Requests that brought an error", now.errors),
         ("requests_raced_total", "Slow requests that were asked twice", now.raced),
+        ("retries_total", "Requests that were sent again", now.retries),
         ("fetched_bytes_total", "Bytes that stores gave", now.bytes_fetched),
         ("disk_bytes_total", "Bytes read from the cache on disk", now.bytes_from_disk),
         ("memory_bytes_total", "Bytes read from memory", now.bytes_from_memory),

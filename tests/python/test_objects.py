@@ -109,6 +109,7 @@ def test_a_mount_says_what_it_did(store, dcfs, tmp_path, files):
         live = json.loads((top / "_status.json").read_text())
         assert live["store"]["requests"] == 1 and live["store"]["opened"] == 1
         assert live["store"]["bytes_fetched"] == len(files["small/00.bin"])
+        assert live["store"]["retries"] == 0
         assert live["store"]["latency_p50_ms"] > 0
         assert live["store"]["memory_limit"] == 64 << 20
         status = json.loads(dcfs.ok("status", "--json"))

@@ -12,6 +12,8 @@ use object_store::client::{
     HttpResponseBody, HttpService, ReqwestConnector,
 };
 
+use crate::store::metrics::SENT;
+
 /// Bytes of a refusal that are read: S3's are below one KiB.
 const REFUSAL: usize = 64 << 10;
 
@@ -40,6 +42,7 @@ struct Fit(HttpClient);
 impl HttpService for Fit {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let is_for_all = !request.headers().contains_key("range");
+        SENT.add(1);
         let answer = self.0.execute(request).await?;
         if is_for_all && answer.status().as_u16() == PARTIAL {
             return Err(HttpError::new(HttpErrorKind::Decode, Unasked));

@@ -32,6 +32,7 @@ use self::headers::{Head, text};
 use self::hf::{Hub, Told};
 use super::Config;
 use super::error::{Error, show};
+use super::metrics::SENT;
 use super::net::{self, Net, RETRIES, Variables, innermost};
 use super::pin::{Answer, Ask};
 use super::place::HubFile;
@@ -180,6 +181,7 @@ impl WebObject {
         for _ in 0..HOPS {
             let at_home = url.origin() == first.origin();
             let request = self.request(method, &url, ask, range, at_home).await.map_err(failed)?;
+            SENT.add(1);
             let response = request.send().await.map_err(|error| self.unsent(&url, &error))?;
             // Whoever sends the bytes may be at home too, and says less.
             if at_home && self.is_hub() && told.commit.is_none() {
