@@ -1,7 +1,6 @@
 //! What is told in the log of errors, and how often: a store that is away fails for every file, and shells ask for
 //! a wrong name again and again.
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,10 +16,10 @@ use crate::vfs::Vfs;
 /// The longest path or cause in a log line: names may be as long as strangers like.
 const LONGEST_LINE: usize = 4096;
 
-/// Wrong names that are remembered, so that each is told once.
+/// Wrong names that are remembered, so that each is told once; kinds of failures.
 const MOST_TOLD: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 
-/// Lines about failures of one operation and kind in one [`WHILE`]; the rest is counted.
+/// Lines about failures of one kind in one [`WHILE`]; the rest is counted.
 const MOST_LINES: u64 = 20;
 
 /// How long lines are counted together.
@@ -60,7 +59,7 @@ impl Call {
         match error.kind() {
             Kind::Invalid if self.told.is_told(&path, &cause) => {}
             Kind::Missing => tracing::debug!("{op} `{path}` for process {pid}: {cause}"),
-            kind => match self.told.turn((op, kind.codes()), Instant::now()) {
+            _ => match self.told.turn(what(op, &cause), Instant::now()) {
                 Turn::Tell { left_out: 0 } => {
                     tracing::warn!("{op} `{path}` for process {pid}: {cause}");
                 }
@@ -73,15 +72,21 @@ impl Call {
     }
 }
 
-/// An operation, and the codes of an [`Kind`].
-type What = (&'static str, (i32, u8));
+/// An operation and a cause, names and numbers left out.
+type What = (&'static str, String);
+
+/// What kind of failure this is: what is in backquotes and what is a number differ from file to file.
+fn what(op: &'static str, cause: &str) -> What {
+    let outside = cause.split('`').step_by(2);
+    (op, outside.flat_map(str::chars).filter(|c| !c.is_ascii_digit()).collect())
+}
 
 /// What was told so far.
 #[derive(Debug)]
 pub struct Told {
     /// What was wrong as written.
     wrong: Mutex<LruCache<String, ()>>,
-    failures: Mutex<HashMap<What, Lines>>,
+    failures: Mutex<LruCache<What, Lines>>,
 }
 
 #[derive(Debug)]
@@ -102,7 +107,8 @@ enum Turn {
 
 impl Default for Told {
     fn default() -> Self {
-        Self { wrong: Mutex::new(LruCache::new(MOST_TOLD)), failures: Mutex::default() }
+        let (wrong, failures) = (LruCache::new(MOST_TOLD), LruCache::new(MOST_TOLD));
+        Self { wrong: Mutex::new(wrong), failures: Mutex::new(failures) }
     }
 }
 
@@ -115,7 +121,7 @@ impl Told {
 
     fn turn(&self, what: What, now: Instant) -> Turn {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines = failures.entry(what).or_insert(Lines { since: now, count: 0 });
+        let lines = failures.get_or_insert_mut(what, || Lines { since: now, count: 0 });
         let left_out = match now.saturating_duration_since(lines.since) >= WHILE {
             true => {
                 let before = std::mem::replace(lines, Lines { since: now, count: 0 });
@@ -135,13 +141,14 @@ mod tests {
     #[test]
     fn of_many_failures_some_are_told_and_the_others_counted() {
         let (told, start) = (Told::default(), Instant::now());
-        let read = ("read", Kind::Broken.codes());
-        let told_first = (0..100).filter(|_| told.turn(read, start) != Turn::LeaveOut).count();
+        let read = |name: usize| what("read", &format!("`s3://b/{name}` could not be read: 503"));
+        let told_first = (0..100).filter(|n| told.turn(read(*n), start) != Turn::LeaveOut).count();
         assert_eq!(told_first, MOST_LINES as usize);
-        assert_eq!(told.turn(("open", read.1), start), Turn::Tell { left_out: 0 });
-        assert_eq!(told.turn(("read", Kind::Stale.codes()), start), Turn::Tell { left_out: 0 });
-        assert_eq!(told.turn(read, start + WHILE), Turn::Tell { left_out: 80 });
-        assert_eq!(told.turn(read, start + WHILE), Turn::Tell { left_out: 0 });
+        let other = |op, cause| told.turn(what(op, cause), start);
+        assert_eq!(other("open", "`a` could not be read: 503"), Turn::Tell { left_out: 0 });
+        assert_eq!(other("read", "`a` is gone"), Turn::Tell { left_out: 0 });
+        assert_eq!(told.turn(read(1), start + WHILE), Turn::Tell { left_out: 80 });
+        assert_eq!(told.turn(read(2), start + WHILE), Turn::Tell { left_out: 0 });
     }
 
     #[test]

@@ -19,7 +19,7 @@ const BEGINNING: u32 = 4096;
 /// One open object; reads may overlap and come in any order.
 ///
 /// A remote object of up to 1.1 MiB is held while it is open; of a larger one what is read in order, as far as
-/// [`Config::memory`] goes.
+/// [`super::Config::memory`] goes.
 pub struct Reader {
     pub(super) label: Arc<str>,
     pub(super) size: u64,
@@ -88,7 +88,7 @@ impl Reader {
         self.is_lasting
     }
 
-    /// For [`Stores::open_again`]; `None` for what must be looked at again each time.
+    /// For [`super::Stores::open_again`]; `None` for what must be looked at again each time.
     pub fn known(&self) -> Option<Known> {
         match &self.source {
             #[cfg(feature = "remote")]
@@ -134,8 +134,8 @@ impl Reader {
     /// The bytes `offset..offset + length`, cut at the end of the object and nowhere else.
     ///
     /// # Errors
-    /// As [`Stores::open`]; `Busy` and `Broken` where the store fails after retries. No answer
-    /// takes longer than [`Config::timeout`].
+    /// As [`super::Stores::open`]; `Busy` and `Broken` where the store fails after retries. No answer
+    /// takes longer than [`super::Config::timeout`].
     pub async fn read(&self, offset: u64, length: u32) -> Result<Bytes> {
         let read = async {
             match &self.source {

@@ -13,14 +13,14 @@ use roaring::RoaringBitmap;
 const SURE: u32 = 3;
 
 /// How far apart the opens of one reader, or of many who share an order, may be.
-const NEAR: u64 = 16;
+const NEAR: u64 = 8;
 
 /// Files that are wanted beyond the last that was opened: twice what is fetched at a time.
 const AHEAD: u64 = 96;
 
 /// Orders that are remembered for a version beside its own, and readers that are followed.
 const ORDERS: usize = 4;
-const READERS: usize = 16;
+const READERS: usize = 8;
 
 /// The files of a directory and all below it, as listed.
 #[derive(Clone, Debug)]

@@ -44,9 +44,7 @@ def test_three_opens_in_order_fetch_what_comes_next(store, tmp_path):
         read(root, names[:2], store)
         assert asked_after(store, before, 2) == names[:2], "two are a chance"
         read(root, names[2:3], store)
-        asked = asked_after(store, before, 60)
-        assert set(asked) <= set(names[:150]), "not all of them"
-        assert set(names[:60]) <= set(asked)
+        assert sorted(asked_after(store, before, 99)) == names[:99], "96 ahead, not all of them"
         read(root, names[3:], store)
     asked = store.asked()[before:]
     assert sorted(asked) == names, "each once"
@@ -65,11 +63,11 @@ def test_a_query_directory_fetches_its_own(store, tmp_path):
     assert sorted(store.asked()[before:]) == names
 
 
-def test_random_opens_and_off_fetch_nothing_else(store, tmp_path):
+def test_opens_in_no_order_and_off_fetch_nothing_else(store, tmp_path):
     names = sorted(store.files)
     for number, (options, opened) in enumerate([
         (["--prefetch", "off"], names[:40]),
-        ([], [names[at * 71 % FILES] for at in range(40)]),
+        ([], names[::-20]),
     ]):
         before = len(store.asked())
         with store.mounted(mounts.Dcfs(tmp_path / f"home{number}"), tmp_path / "mnt", *options) as root:
