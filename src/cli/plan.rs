@@ -6,6 +6,7 @@ use super::access;
 use super::output::Output;
 use super::selecting::{Selected, SelectingArgs};
 use crate::error::Result;
+use crate::ops::Found;
 use crate::render::numbers::{bytes, count};
 use crate::store::Cost;
 
@@ -55,9 +56,15 @@ impl Planned {
     pub fn of(selected: &Selected, jobs: usize) -> Result<Self> {
         let runtime = access::runtime()?;
         let mut planned = Self { dataset: selected.dataset.clone(), ..Self::default() };
-        let work = |found: crate::ops::Found| {
+        let work = |found: Found| {
             let stores = selected.stores.clone();
-            async move { (found.object.size.unwrap_or(0), stores.cost(&found.object).await) }
+            async move {
+                let cost = match found.object() {
+                    Ok(object) => stores.cost(object).await,
+                    Err(gone) => Err(gone),
+                };
+                (found.size(), cost)
+            }
         };
         let done = |(size, cost)| planned.add(size, cost);
         runtime.block_on(selected.selection.each(jobs, work, done))?;

@@ -69,9 +69,15 @@ fn compare(selected: &Selected, jobs: usize) -> Result<Verified> {
     progress.set_total(objects);
     let dataset = selected.dataset.clone();
     let mut verified = Verified { dataset, objects, bytes, ..Verified::default() };
-    let work = |Found { path, object }: Found| {
+    let work = |found: Found| {
         let stores = selected.stores.clone();
-        async move { (path, stores.compare(&object).await) }
+        async move {
+            let compared = match found.object() {
+                Ok(object) => stores.compare(object).await,
+                Err(gone) => Err(gone),
+            };
+            (found.path, compared)
+        }
     };
     let done = |(path, compared)| {
         progress.add(1);

@@ -92,11 +92,14 @@ fn fetch(selected: &Selected, jobs: usize) -> Result<Tally> {
     let progress = Progress::new(Unit::Bytes);
     progress.set_total(selected.selection.totals()?.1);
     let mut warmed = Tally { dataset: selected.dataset.clone(), ..Tally::default() };
-    let work = |Found { path, object }: Found| {
+    let work = |found: Found| {
         let stores = selected.stores.clone();
         async move {
-            let (size, result) = (object.size.unwrap_or(0), stores.warm(&object).await);
-            Ended { path, size, result }
+            let result = match found.object() {
+                Ok(object) => stores.warm(object).await,
+                Err(gone) => Err(gone),
+            };
+            Ended { size: found.size(), path: found.path, result }
         }
     };
     let done = |ended: Ended| {

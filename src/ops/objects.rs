@@ -28,7 +28,8 @@ pub struct Selection {
 pub struct Found {
     /// Below the version's directory.
     pub path: String,
-    pub object: Object,
+    /// `None` where its row names none, or another than when the version was packed.
+    pub object: Option<Object>,
 }
 
 impl Selection {
@@ -105,7 +106,7 @@ impl Selection {
         tokio::task::spawn_blocking(find).await.unwrap_or_else(|error| Err(lost(&error)))
     }
 
-    /// The objects of some entries of one File column; those left out whose row names none now.
+    /// The objects of some entries of one File column.
     fn of_column(&self, entries: &[u32]) -> Result<Vec<Found>> {
         let Some(first) = entries.first() else { return Ok(Vec::new()) };
         let column = self.pack.columns().get(usize::from(self.pack.column_of(*first)?));
@@ -114,7 +115,8 @@ impl Selection {
         let objects = self.catalog.objects(&self.of, &column.file, &rows?)?;
         let mut found = Vec::with_capacity(objects.len());
         for (entry, object) in entries.iter().zip(objects) {
-            let Some(object) = object else { continue };
+            let identity = self.pack.facts(*entry)?.identity;
+            let object = object.filter(|object| object.identity().short() == identity);
             let path = self.pack.path(*entry)?;
             let below = match self.pack.columns().len() {
                 1 => path,
@@ -123,6 +125,22 @@ impl Selection {
             found.push(Found { path: String::from_utf8_lossy(&below).into_owned(), object });
         }
         Ok(found)
+    }
+}
+
+impl Found {
+    /// The object.
+    ///
+    /// # Errors
+    /// `Stale` where the row names none now.
+    pub fn object(&self) -> Result<&Object> {
+        let gone = || Error::new(Kind::Stale, "its row is gone, or names another object now");
+        self.object.as_ref().ok_or_else(gone)
+    }
+
+    /// Bytes, as recorded.
+    pub fn size(&self) -> u64 {
+        self.object.as_ref().and_then(|object| object.size).unwrap_or(0)
     }
 }
 

@@ -20,10 +20,15 @@ const IDLE: Duration = Duration::from_secs(5);
 pub struct Memory {
     limit: u64,
     free: Arc<Semaphore>,
+    /// The half of it that work has which nobody waits for.
+    behind: Arc<Semaphore>,
     holders: Mutex<Vec<Weak<dyn Holder>>>,
     /// When holders were last asked to let go.
     asked: Mutex<Option<Instant>>,
 }
+
+/// When work that nobody waits for asks again.
+const LATER: Duration = Duration::from_millis(100);
 
 /// Between two questions to all holders.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -38,18 +43,16 @@ pub trait Holder: Send + Sync + std::fmt::Debug {
 #[derive(Debug)]
 pub struct Grant {
     _permit: OwnedSemaphorePermit,
+    _behind: Option<OwnedSemaphorePermit>,
 }
 
 impl Memory {
     /// At most `limit` bytes.
     pub fn new(limit: u64) -> Self {
         let units = usize::try_from(limit / UNIT).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self {
-            limit,
-            free: Arc::new(Semaphore::new(units)),
-            holders: Mutex::default(),
-            asked: Mutex::default(),
-        }
+        let (holders, asked) = Default::default();
+        let (free, behind) = (Semaphore::new(units), Semaphore::new(units / 2));
+        Self { limit, free: Arc::new(free), behind: Arc::new(behind), holders, asked }
     }
 
     /// A grant of `bytes`; `None` where even idle files leave no room.
@@ -60,16 +63,17 @@ impl Memory {
         })
     }
 
-    /// A grant of `bytes`, or of half of all where they are more, once there is room: for work that nobody waits
-    /// for.
+    /// A grant of `bytes`, or of a quarter of all where they are more, once there is room: for work that nobody
+    /// waits for, which never has more than half of all, and never stands in the way of who asks for some now.
     pub async fn wait(&self, bytes: u64) -> Option<Grant> {
-        if let Some(grant) = self.take(bytes) {
-            return Some(grant);
+        let units = u32::try_from(bytes.div_ceil(UNIT).min(self.limit / UNIT / 4)).ok()?;
+        let behind = Arc::clone(&self.behind).acquire_many_owned(units).await.ok()?;
+        loop {
+            if let Some(grant) = self.take(u64::from(units) * UNIT) {
+                return Some(Grant { _behind: Some(behind), ..grant });
+            }
+            tokio::time::sleep(LATER).await;
         }
-        let units = bytes.div_ceil(UNIT).min(self.limit / UNIT / 2);
-        let units = u32::try_from(units).ok()?;
-        let permit = Arc::clone(&self.free).acquire_many_owned(units).await.ok()?;
-        Some(Grant { _permit: permit })
     }
 
     /// Has idle files let go of what they hold; at most once in a [`PAUSE`], for it looks at all.
@@ -90,7 +94,7 @@ impl Memory {
     fn try_take(&self, bytes: u64) -> Option<Grant> {
         let units = u32::try_from(bytes.div_ceil(UNIT)).ok()?;
         let permit = Arc::clone(&self.free).try_acquire_many_owned(units).ok()?;
-        Some(Grant { _permit: permit })
+        Some(Grant { _permit: permit, _behind: None })
     }
 
     /// Somebody who holds memory from now on.

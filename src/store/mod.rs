@@ -314,7 +314,7 @@ impl Stores {
             let part = (wanted.base, wanted.size);
             local::File::open(wanted.place, &path, &wanted.recorded, part, &guard)
         };
-        let file = bounded(&label, self.timeout, blocking(&label, open)).await?;
+        let file = bounded(&label, self.timeout, blocking(&AT_FILES, &label, open)).await?;
         Ok(Source::Local(Arc::new(file)))
     }
 
@@ -328,7 +328,7 @@ impl Stores {
             let recorded = Recorded { size, ..Recorded::default() };
             local::File::open(place, &path, &recorded, part, &guard)
         };
-        bounded(&wanted.place, self.timeout, blocking(&wanted.place, open)).await.ok()
+        bounded(&wanted.place, self.timeout, blocking(&AT_FILES, &wanted.place, open)).await.ok()
     }
 
     #[cfg(feature = "remote")]
@@ -448,7 +448,8 @@ impl Stores {
             }
             Ok(held)
         };
-        blocking(&error::place(object), open).await
+        let label = error::place(object);
+        bounded(&label, self.timeout, blocking(&AT_CACHE, &label, open)).await
     }
 
     #[cfg(not(feature = "remote"))]
@@ -477,16 +478,19 @@ impl fmt::Debug for Stores {
     }
 }
 
-/// Who may wait for disks at a time. One that is stuck must not take every thread that waits, and catalog and
-/// listings with them.
-static AT_DISK: Semaphore = Semaphore::const_new(128);
+/// Who may wait at a time for files of this machine, and for the cache. A disk that is stuck must not take every
+/// thread that waits, and catalog and listings with them; nor the other disk.
+static AT_FILES: Semaphore = Semaphore::const_new(128);
+#[cfg(feature = "remote")]
+static AT_CACHE: Semaphore = Semaphore::const_new(128);
 
 /// `work`, which waits for a disk, off the threads that answer.
 async fn blocking<T: Send + 'static>(
+    disk: &'static Semaphore,
     label: &str,
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    let right = AT_DISK.acquire().await;
+    let right = disk.acquire().await;
     let work = move || {
         let done = work();
         drop(right);

@@ -9,9 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::metrics::Metrics;
-use super::{Result, blocking, bounded, local};
 #[cfg(feature = "remote")]
-use super::{cache, stream};
+use super::{AT_CACHE, cache, stream};
+use super::{AT_FILES, Result, blocking, bounded, local};
 
 /// Bytes of a first read: fewer than any object that is fetched whole.
 const BEGINNING: u32 = 4096;
@@ -55,6 +55,18 @@ pub struct Known(
     #[cfg(feature = "remote")] pub(super) Arc<Kept>,
     #[cfg(not(feature = "remote"))] pub(super) std::convert::Infallible,
 );
+
+impl Known {
+    /// Whether its files are open, and so on disk.
+    pub fn is_here(&self) -> bool {
+        #[cfg(not(feature = "remote"))]
+        match self.0 {}
+        #[cfg(feature = "remote")]
+        {
+            self.0.entry.strong_count() > 0
+        }
+    }
+}
 
 /// What [`Known`] holds.
 #[cfg(feature = "remote")]
@@ -141,7 +153,7 @@ impl Reader {
             match &self.source {
                 Source::Local(file) => {
                     let file = Arc::clone(file);
-                    blocking(&self.label, move || file.read(offset, length)).await
+                    blocking(&AT_FILES, &self.label, move || file.read(offset, length)).await
                 }
                 #[cfg(feature = "remote")]
                 Source::Remote(stream) => stream.read(offset, length).await,
@@ -152,7 +164,7 @@ impl Reader {
                     if entry.lacks_now(&entry.aligned(&range)) {
                         return stream.read(offset, length).await;
                     }
-                    match blocking(&self.label, move || Ok(entry.read(&range))).await? {
+                    match blocking(&AT_CACHE, &self.label, move || Ok(entry.read(&range))).await? {
                         Some(bytes) => {
                             self.metrics.from_disk.add(bytes.len() as u64);
                             Ok(bytes)

@@ -235,6 +235,10 @@ impl Stream {
     }
 
     async fn check_empty(&self) -> Result<Bytes, Error> {
+        if self.base > 0 {
+            // Of a member of an archive nothing is read, and nothing can be asked for.
+            return Ok(Bytes::new());
+        }
         let mut turn = self.shared.turn.lock().await;
         if !turn.empty {
             self.fetch_here(0..0).await?;

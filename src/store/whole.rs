@@ -62,9 +62,13 @@ impl Stores {
             return Ok(Cost::missing((0, false), wanted.size));
         };
         let cache = std::sync::Arc::clone(&self.cache);
+        if wanted.size == 0 && wanted.base > 0 {
+            // An empty member of an archive: nothing of it is read.
+            return Ok(Cost::Remote { cached: 0, missing: 0, requests: 0 });
+        }
         let part = wanted.base..wanted.base + wanted.size;
         let look = move || Ok(cache.kept(key, size, &part));
-        let kept = super::blocking(&wanted.place, look).await?;
+        let kept = super::blocking(&super::AT_CACHE, &wanted.place, look).await?;
         Ok(Cost::missing(kept, wanted.size))
     }
 

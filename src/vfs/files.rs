@@ -94,9 +94,8 @@ impl Files {
 
 impl Table {
     fn has(&self, number: u64) -> bool {
-        self.known.contains(&number)
-            || self.ready.contains(&number)
-            || self.coming.contains_key(&number)
+        let is_known = self.known.peek(&number).is_some_and(Known::is_here);
+        is_known || self.ready.contains(&number) || self.coming.contains_key(&number)
     }
 }
 

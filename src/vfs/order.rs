@@ -20,7 +20,7 @@ const AHEAD: u64 = 96;
 
 /// Orders that are remembered for a version beside its own, and readers that are followed.
 const ORDERS: usize = 4;
-const READERS: usize = 8;
+const READERS: usize = 64;
 
 /// The files of a directory and all below it, as listed.
 #[derive(Clone, Debug)]
@@ -100,6 +100,11 @@ impl Readers {
         self.orders.extend(listed);
         self.orders.rotate_right(1.min(self.orders.len()));
         self.orders.truncate(ORDERS);
+    }
+
+    /// Whether an order is known.
+    pub fn knows(&self, key: u64) -> bool {
+        self.orders.iter().any(|(known, _)| *known == key)
     }
 
     /// A file was opened: which others are wanted now. `whole` is the order of the version.

@@ -68,10 +68,14 @@ impl Vfs {
         if self.siblings.prefetch == Prefetch::Off || place.shown.is_none() {
             return;
         }
-        let key = Inode::Column(place.slot, column).number();
+        let (base, key) = (place.view.base, Inode::Column(place.slot, column).number());
+        let is_known = |versions: &HashMap<Slot, Version>| {
+            versions.get(&base).is_some_and(|version| version.readers.knows(key))
+        };
+        // A long one takes a while: not under the lock.
+        let order = if is_known(&self.siblings.versions()) { None } else { order(place, column) };
         let mut versions = self.siblings.versions();
-        let version = versions.entry(place.view.base).or_default();
-        version.readers.listed(key, || order(place, column));
+        versions.entry(base).or_default().readers.listed(key, || order);
     }
 
     /// A file was opened. Called within the runtime.
@@ -120,15 +124,17 @@ impl Vfs {
             return;
         }
         let Some(coming) = self.files.begin(number) else { return };
-        let Ok(reader) = self.stores.open(object).await else { return };
-        let begun = reader.begin().await;
+        let begin = async {
+            let reader = self.stores.open(object).await?;
+            reader.begin().await.map(|()| reader)
+        };
+        let begun = tokio::time::timeout(self.timeout, begin).await;
+        let Ok(Ok(reader)) = begun else { return };
         let rest = match self.siblings.prefetch {
             Prefetch::All => reader.known().and_then(|known| self.stores.open_again(&known)),
             _ => None,
         };
-        if begun.is_ok() {
-            coming.ready(reader);
-        }
+        coming.ready(reader);
         // Who opens it meanwhile need not wait for the rest.
         if let Some(rest) = rest {
             rest.fill().await.ok();

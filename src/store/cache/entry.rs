@@ -117,7 +117,8 @@ impl Entry {
     pub fn whole(&self) -> Option<Arc<File>> {
         let mut verified = self.verified();
         verified.follow(&self.data);
-        verified.has(&(0..map::blocks(self.size))).then(|| Arc::clone(&self.data))
+        let is_whole = verified.is_quiet() && verified.has(&(0..map::blocks(self.size)));
+        is_whole.then(|| Arc::clone(&self.data))
     }
 
     /// The smallest range of whole blocks that holds `range`.
@@ -206,11 +207,12 @@ impl Entry {
     pub fn write(&self, start: u64, bytes: &[u8]) -> io::Result<()> {
         let sums: Vec<_> = blocks(bytes).map(|block| Some(Sum::of(block))).collect();
         let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.verified().follow(&self.data);
-        self.data.write_all_at(bytes, start)?;
-        self.map.set(start / BLOCK, &sums)?;
-        self.verified().wrote(&numbers(&(start..start + bytes.len() as u64)), &self.data);
-        Ok(())
+        self.verified().write(&self.data);
+        let written = self.data.write_all_at(bytes, start);
+        let noted = written.and_then(|()| self.map.set(start / BLOCK, &sums));
+        let blocks = numbers(&(start..start + bytes.len() as u64));
+        self.verified().wrote(noted.is_ok().then_some(&blocks), &self.data);
+        noted
     }
 
     /// The bytes of whole blocks, if all are here and their checksums hold. What is damaged is forgotten.

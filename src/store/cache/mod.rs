@@ -55,6 +55,9 @@ const OBJECTS: &str = "objects";
 /// Bytes that wait to be written, at most; a reader whose bytes would be more waits for the disk.
 const WAITING: usize = 32 << 20;
 
+/// What a write counts for at least: so many take a thread each at a time ([`WAITING`] of these).
+const LEAST: usize = 512 << 10;
+
 /// What pins an object: where it is asked for, and everything of its row that tells it from others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key(pub [u8; 16]);
@@ -118,7 +121,7 @@ impl Cache {
             };
             let hold = entry.hold();
             if hold.is_none() {
-                self.opened.forget(key);
+                self.opened.forget(key, &entry);
             }
             Some((entry, hold?))
         })
@@ -161,9 +164,6 @@ impl Cached {
     }
 
     async fn bytes(&self, range: Range<u64>) -> Result<Bytes, Error> {
-        if range.is_empty() && range.start > 0 {
-            return Arc::clone(&self.object).get(range).await;
-        }
         let aligned = self.entry.aligned(&range);
         loop {
             let runs = self.runs(&aligned).await?;
@@ -232,8 +232,8 @@ impl Cached {
         if !self.room.has_room() {
             return;
         }
-        // An empty object waits too.
-        let permits = u32::try_from(bytes.len().clamp(1, WAITING)).unwrap_or(u32::MAX);
+        // Small ones count for more: each takes a thread.
+        let permits = u32::try_from(bytes.len().clamp(LEAST, WAITING)).unwrap_or(u32::MAX);
         let Ok(permit) = Arc::clone(&self.waiting).acquire_many_owned(permits).await else {
             return;
         };
@@ -268,7 +268,7 @@ impl Cached {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
-        super::blocking(self.object.place(), || Ok(work())).await
+        super::blocking(&super::AT_CACHE, self.object.place(), || Ok(work())).await
     }
 }
 

@@ -62,10 +62,12 @@ impl Opened {
     }
 
     /// Forgets an entry whose files were removed.
-    pub fn forget(&self, key: Key) {
+    pub fn forget(&self, key: Key, entry: &Arc<Entry>) {
         let mut table = self.lock();
-        table.all.remove(&key);
-        table.latest.pop(&key);
+        if table.all.get(&key).is_some_and(|known| known.as_ptr() == Arc::as_ptr(entry)) {
+            table.all.remove(&key);
+            table.latest.pop(&key);
+        }
     }
 
     /// Closes files that were removed and that nobody uses.
@@ -74,7 +76,7 @@ impl Opened {
             self.lock().latest.iter().map(|(key, one)| (*key, one.clone())).collect();
         for (key, entry) in latest {
             if entry.is_gone() {
-                self.forget(key);
+                self.forget(key, &entry);
             }
         }
     }

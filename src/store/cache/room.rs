@@ -132,9 +132,10 @@ impl Room {
 
     /// Makes room; whether there is enough, and the thread may end.
     fn make(&self) -> bool {
-        make_room(&self.root, self.limits.size, self.limits.free);
+        let Limits { size, free: least } = self.limits;
+        let bytes = make_room(&self.root, size, least);
         (self.let_go)();
-        let has_room = has_room(&self.root, self.limits.size, self.limits.free);
+        let has_room = bytes <= size && free(&self.root) >= least;
         let mut state = self.state();
         (state.is_full, state.is_looking) = (!has_room, !has_room);
         has_room
@@ -184,20 +185,14 @@ fn clean(leftover: &Path) {
     }
 }
 
-/// Whether objects take at most `most` bytes and `least` stay free on the disk.
-fn has_room(root: &Path, most: u64, least: u64) -> bool {
-    let bytes: u64 = kept(root).iter().map(|one| one.bytes).sum();
-    bytes <= most && free(root) >= least
-}
-
 /// Removes what was opened longest ago, until objects take at most `most` bytes and `least` stay free on
-/// the disk, as far as nobody has them open.
-pub fn make_room(root: &Path, most: u64, least: u64) {
+/// the disk, as far as nobody has them open; the bytes that objects take then.
+pub fn make_room(root: &Path, most: u64, least: u64) -> u64 {
     let mut kept = kept(root);
     let mut bytes: u64 = kept.iter().map(|one| one.bytes).sum();
     let mut free = free(root);
     if bytes <= most && free >= least {
-        return;
+        return bytes;
     }
     kept.sort_by_key(|one| one.opened);
     for one in kept {
@@ -211,6 +206,7 @@ pub fn make_room(root: &Path, most: u64, least: u64) {
             Err(error) => tracing::debug!(folder = %one.folder.display(), %error, "is not removed"),
         }
     }
+    bytes
 }
 
 /// Bytes that are free on the disk of a folder; more than any limit where nobody knows.

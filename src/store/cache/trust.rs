@@ -37,15 +37,25 @@ pub struct Verified {
     blocks: RoaringBitmap,
     /// What the file was like when this process last looked or wrote.
     stamp: Option<Stamp>,
+    /// This process is writing: what the file is like says nothing.
+    is_writing: bool,
 }
 
 impl Verified {
     /// Forgets everything if somebody else wrote the file since.
     pub fn follow(&mut self, file: &File) {
+        if self.is_writing {
+            return;
+        }
         let now = Stamp::of(file);
         if now.is_none() || self.stamp != now {
-            *self = Self { blocks: RoaringBitmap::new(), stamp: now };
+            (self.blocks, self.stamp) = (RoaringBitmap::new(), now);
         }
+    }
+
+    /// Whether this process is not writing: else nobody can tell whether another is.
+    pub fn is_quiet(&self) -> bool {
+        !self.is_writing
     }
 
     pub fn has(&self, blocks: &Range<u64>) -> bool {
@@ -55,15 +65,24 @@ impl Verified {
     /// Believes blocks that were read and compared, if nobody wrote the file since `before`.
     pub fn believe(&mut self, blocks: &Range<u64>, file: &File, before: Option<Stamp>) {
         self.follow(file);
-        if before.is_some() && self.stamp == before {
+        if !self.is_writing && before.is_some() && self.stamp == before {
             self.insert(blocks);
         }
     }
 
-    /// Believes blocks that this process has just written.
-    pub fn wrote(&mut self, blocks: &Range<u64>, file: &File) {
-        self.insert(blocks);
-        self.stamp = Stamp::of(file);
+    /// This process begins to write.
+    pub fn write(&mut self, file: &File) {
+        self.follow(file);
+        self.is_writing = true;
+    }
+
+    /// It has written blocks, which are believed; or none, for writing failed.
+    pub fn wrote(&mut self, blocks: Option<&Range<u64>>, file: &File) {
+        (self.is_writing, self.stamp) = (false, Stamp::of(file));
+        match blocks {
+            Some(blocks) => self.insert(blocks),
+            None => self.blocks.clear(),
+        }
     }
 
     pub fn forget(&mut self, blocks: &Range<u64>) {
@@ -94,7 +113,11 @@ mod tests {
     fn what_others_write_ends_belief() {
         let file = tempfile::tempfile().expect("a file");
         let mut verified = Verified::default();
-        verified.wrote(&(0..3), &file);
+        verified.write(&file);
+        assert!(!verified.is_quiet());
+        file.write_all_at(b"ours", 0).expect("written");
+        verified.follow(&file);
+        verified.wrote(Some(&(0..3)), &file);
         assert!(verified.has(&(0..3)) && !verified.has(&(0..4)));
         verified.follow(&file);
         assert!(verified.has(&(1..2)));
