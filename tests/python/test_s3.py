@@ -66,7 +66,7 @@ def buckets(s3, tmp_path_factory):
     for bucket, rows in skipped.items():
         sql.add_rows(folder, bucket, rows)
     dcfs = mounts.Dcfs(folder / "home", **servers.S3.KEYS)
-    with dcfs.mount(folder, folder / "mnt", "--endpoint-url", s3.url) as mount:
+    with dcfs.mount(folder, folder / "mnt", "--endpoint-url", s3.url, "--prefetch", "off") as mount:
         yield SimpleNamespace(s3=s3, folder=folder, dcfs=dcfs, mount=mount)
 
 
