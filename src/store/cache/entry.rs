@@ -102,7 +102,7 @@ impl Entry {
     pub fn hold(self: &Arc<Self>) -> Option<Hold> {
         let mut users = self.users();
         if users.count == 0 {
-            files::lock(self.map.file(), &self.folder).ok().filter(|is_ours| *is_ours)?;
+            files::lock(self.map.file()).ok().filter(|is_ours| *is_ours)?;
         }
         users.count += 1;
         if users.noted.is_none_or(|noted| noted.elapsed() > WANTED) {

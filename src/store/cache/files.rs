@@ -158,10 +158,10 @@ fn unique(what: &str) -> String {
     format!("{what}-{process}-{number}")
 }
 
-/// Locks a map against removal, if it is still the one in the folder.
-pub fn lock(map: &File, folder: &Path) -> io::Result<bool> {
+/// Locks a map against removal, if it still has its name.
+pub fn lock(map: &File) -> io::Result<bool> {
     // Whoever holds it alone is about to remove it. If that is over, the lock is on a file without a name.
-    Ok(map.try_lock_shared().is_ok() && is_in(map, folder)?)
+    Ok(map.try_lock_shared().is_ok() && map.metadata()?.nlink() > 0)
 }
 
 fn is_in(map: &File, folder: &Path) -> io::Result<bool> {
