@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
@@ -210,11 +211,18 @@ def forget_pages(bucket, mount):
             os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def closed(mount):
-    """Waits until the kernel has told that every file was closed."""
+def closed(mount, dcfs):
+    """Waits until the kernel has told that every file was closed, and what was fetched is written."""
     live = mount.datasets.parent / "_status.json"
     while json.loads(live.read_text())["open"] > 1:
         pass
+
+    def written():
+        return {path: path.stat().st_mtime_ns for path in dcfs.cache.glob("dcfs/objects/*/*/*")}
+
+    before = None
+    while before != (before := written()):
+        time.sleep(0.5)
 
 
 @pytest.mark.parametrize("level", ["objects", "."])
@@ -238,7 +246,7 @@ def test_files_are_cut_while_mounted(bucket, dcfs, tmp_path, size):
     with bucket.mount(dcfs, tmp_path / "mnt") as mount:
         check_all(bucket, mount)
         for _ in range(2):
-            closed(mount)
+            closed(mount, dcfs)
             for path in dcfs.cache.glob("dcfs/objects/*/*/*"):
                 os.truncate(path, min(size, path.stat().st_size))
             check_all(bucket, mount)
