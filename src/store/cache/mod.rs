@@ -471,6 +471,16 @@ mod tests {
     }
 
     #[test]
+    fn an_object_too_large_for_the_disk_leaves_room_for_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = cache(folder.path(), u64::MAX);
+        for size in [u64::MAX, i64::MAX as u64, 1 << 62] {
+            assert!(cache.entry(Key([1; 16]), size).is_none(), "{size}");
+        }
+        assert!(cache.room.has_room() && cache.entry(KEY, 10).is_some());
+    }
+
+    #[test]
     fn the_longest_unused_goes_first_and_what_is_open_stays() {
         let folder = tempfile::tempdir().unwrap();
         let key = |n: u8| Key([n; 16]);

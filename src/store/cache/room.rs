@@ -95,7 +95,7 @@ impl Room {
     pub fn failed(self: &Arc<Self>, error: &io::Error) {
         let of_disk =
             [libc::ENOSPC, libc::EDQUOT, libc::EROFS, libc::EACCES, libc::EPERM, libc::EIO];
-        if !error.raw_os_error().is_none_or(|code| of_disk.contains(&code)) {
+        if !error.raw_os_error().is_some_and(|code| of_disk.contains(&code)) {
             return tracing::debug!(root = %self.root.display(), %error, "an object is not kept");
         }
         if !self.was_told.swap(true, Ordering::Relaxed) {
