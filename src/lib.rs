@@ -9,7 +9,7 @@
 //! | pure cores | [`expr`] [`tree`] [`render`] | filters; names and directories from row paths; pages from facts |
 //! | adapters | [`catalog`] [`pack`] [`store`] | SQLite, memory maps, disks and buckets |
 //! | text | [`query`] [`pages`] [`tables`] | the rows of a filter; the one source of each page and each table, for the mount and the command line |
-//! | use | [`vfs`] | the file system, without a kernel |
+//! | use | [`vfs`] [`ops`] | the file system, without a kernel; what is done with a whole dataset |
 //! | doors | [`fuse`] [`cli`] | the kernel and the person typing |
 
 pub mod error;

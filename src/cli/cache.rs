@@ -8,7 +8,7 @@ use super::output::Output;
 use super::places;
 use super::progress::{Progress, Unit};
 use crate::error::{Error, Kind, Result};
-use crate::render::numbers::{bytes, count};
+use crate::render::numbers::{self, count};
 use crate::store::upkeep::{self, Usage};
 
 /// See, check or remove what is kept of fetched objects
@@ -70,7 +70,7 @@ impl Cache {
                 if self.json {
                     return out.json(&Status { folder, objects, bytes });
                 }
-                out.line(format!("{} in `{}`", said(Usage { objects, bytes }), folder.display()))
+                out.line(format!("{} in `{}`", numbers::objects(objects, bytes), folder.display()))
             }
             Work::Clear => {
                 let upkeep::Cleared { removed, in_use } = upkeep::clear(&folder).map_err(failed)?;
@@ -82,10 +82,13 @@ impl Cache {
                         in_use_bytes: in_use.bytes,
                     });
                 }
-                out.line(format!("removed {}", said(removed)))?;
+                out.line(format!("removed {}", numbers::objects(removed.objects, removed.bytes)))?;
                 match in_use.objects {
                     0 => Ok(()),
-                    _ => out.line(format!("{} stay: a mount has them open", said(in_use))),
+                    _ => out.line(format!(
+                        "{} stay: a mount has them open",
+                        numbers::objects(in_use.objects, in_use.bytes)
+                    )),
                 }
             }
             Work::Verify => {
@@ -108,10 +111,4 @@ impl Cache {
             }
         }
     }
-}
-
-/// `3 objects, 1.5 MiB`.
-fn said(usage: Usage) -> String {
-    let objects = if usage.objects == 1 { "object" } else { "objects" };
-    format!("{} {objects}, {}", count(usage.objects), bytes(usage.bytes))
 }

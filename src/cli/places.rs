@@ -10,7 +10,7 @@ use nix::unistd::{User, geteuid};
 
 use crate::error::{Error, Kind, Result};
 
-/// `$XDG_CACHE_HOME/dcfs`: packs, later cached bytes.
+/// `$XDG_CACHE_HOME/dcfs`: packs, and what was fetched.
 pub fn cache() -> PathBuf {
     base("XDG_CACHE_HOME", ".cache")
 }

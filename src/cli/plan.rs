@@ -7,7 +7,7 @@ use super::output::Output;
 use super::selecting::{Selected, SelectingArgs};
 use crate::error::Result;
 use crate::ops::Found;
-use crate::render::numbers::{bytes, count};
+use crate::render::numbers::{self, count};
 use crate::store::Cost;
 
 /// Print what reading a dataset takes: objects, bytes, requests, and what is cached already
@@ -94,7 +94,7 @@ impl Planned {
         if json {
             return out.json(self);
         }
-        out.line(format!("{}: {}", self.dataset, said(self.objects, self.bytes)))?;
+        out.line(format!("{}: {}", self.dataset, numbers::objects(self.objects, self.bytes)))?;
         let parts = [
             ("on this machine", self.local, self.local_bytes),
             ("cached", self.cached, self.cached_bytes),
@@ -102,7 +102,7 @@ impl Planned {
         ];
         for (what, objects, bytes) in parts {
             if objects > 0 || bytes > 0 {
-                out.line(format!("  {what}: {}", said(objects, bytes)))?;
+                out.line(format!("  {what}: {}", numbers::objects(objects, bytes)))?;
             }
         }
         if self.requests > 0 {
@@ -113,10 +113,4 @@ impl Planned {
             some => out.line(format!("  cannot be read: {}; `dcfs verify` says why", count(some))),
         }
     }
-}
-
-/// `3 objects, 1.5 MiB`.
-pub fn said(objects: u64, size: u64) -> String {
-    let word = if objects == 1 { "object" } else { "objects" };
-    format!("{} {word}, {}", count(objects), bytes(size))
 }

@@ -4,12 +4,11 @@ use serde::Serialize;
 
 use super::access;
 use super::output::Output;
-use super::plan::said;
 use super::progress::{Progress, Unit};
 use super::selecting::{Selected, SelectingArgs};
 use crate::error::{Error, Kind, Result};
 use crate::ops::Found;
-use crate::render::numbers::count;
+use crate::render::numbers::{self, count};
 use crate::render::table::Table;
 
 /// Objects that are shown one by one; `--json` has all.
@@ -108,7 +107,7 @@ impl Verified {
     }
 
     fn print(&self, out: &mut Output) -> Result<()> {
-        out.line(format!("{}: {}", self.dataset, said(self.objects, self.bytes)))?;
+        out.line(format!("{}: {}", self.dataset, numbers::objects(self.objects, self.bytes)))?;
         let all = self.drifted.iter().chain(&self.failed);
         if !self.drifted.is_empty() || !self.failed.is_empty() {
             let mut table = Table::new(["PATH", "WHY"]);

@@ -4,13 +4,13 @@ use serde::Serialize;
 
 use super::access;
 use super::output::Output;
-use super::plan::{Planned, said};
+use super::plan::Planned;
 use super::progress::{Progress, Unit};
 use super::selecting::{Selected, SelectingArgs};
 use super::usage;
 use crate::error::{Error, Kind, Result};
 use crate::ops::Found;
-use crate::render::numbers::count;
+use crate::render::numbers::{self, count};
 use crate::store::Warmed;
 
 /// Failures that are told one by one; the rest is counted.
@@ -146,11 +146,11 @@ impl Tally {
         if json {
             out.json(self)?;
         } else {
-            let fetched = said(self.fetched, self.fetched_bytes);
+            let fetched = numbers::objects(self.fetched, self.fetched_bytes);
             out.line(format!(
                 "{}: {} here, of which {fetched} were fetched",
                 self.dataset,
-                said(self.objects, self.bytes)
+                numbers::objects(self.objects, self.bytes)
             ))?;
             if self.not_kept > 0 {
                 out.line(format!(

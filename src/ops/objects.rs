@@ -98,33 +98,22 @@ impl Selection {
 
     async fn find(self: Arc<Self>, entries: Vec<u32>) -> Result<Vec<Found>> {
         let find = move || {
-            let column = |entry: &u32| self.pack.column_of(*entry).ok();
-            let groups = entries.chunk_by(|one, other| column(one) == column(other));
-            let found: Result<Vec<_>> = groups.map(|group| self.of_column(group)).collect();
-            Ok(found?.into_iter().flatten().collect())
+            let objects = self.pack.objects(&self.catalog, &self.of, &entries)?;
+            let found = |(entry, object)| Ok(Found { path: self.path(entry)?, object });
+            entries.into_iter().zip(objects).map(found).collect()
         };
         tokio::task::spawn_blocking(find).await.unwrap_or_else(|error| Err(lost(&error)))
     }
 
-    /// The objects of some entries of one File column.
-    fn of_column(&self, entries: &[u32]) -> Result<Vec<Found>> {
-        let Some(first) = entries.first() else { return Ok(Vec::new()) };
-        let column = self.pack.columns().get(usize::from(self.pack.column_of(*first)?));
-        let Some(column) = column else { return Ok(Vec::new()) };
-        let rows: Result<Vec<_>> = entries.iter().map(|one| self.pack.first_row(*one)).collect();
-        let objects = self.catalog.objects(&self.of, &column.file, &rows?)?;
-        let mut found = Vec::with_capacity(objects.len());
-        for (entry, object) in entries.iter().zip(objects) {
-            let identity = self.pack.facts(*entry)?.identity;
-            let object = object.filter(|object| object.identity().short() == identity);
-            let path = self.pack.path(*entry)?;
-            let below = match self.pack.columns().len() {
-                1 => path,
-                _ => [&column.directory[..], b"/", &path].concat(),
-            };
-            found.push(Found { path: String::from_utf8_lossy(&below).into_owned(), object });
-        }
-        Ok(found)
+    /// Where the mount shows an entry, below the version's directory.
+    fn path(&self, entry: u32) -> Result<String> {
+        let path = self.pack.path(entry)?;
+        let column = self.pack.columns().get(usize::from(self.pack.column_of(entry)?));
+        let below = match column.filter(|_| self.pack.columns().len() > 1) {
+            Some(column) => [&column.directory[..], b"/", &path].concat(),
+            None => path,
+        };
+        Ok(String::from_utf8_lossy(&below).into_owned())
     }
 }
 

@@ -22,6 +22,7 @@ mod index;
 mod manifest;
 mod map;
 mod merge;
+mod objects;
 mod open;
 mod output;
 mod packs;

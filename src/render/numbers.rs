@@ -29,6 +29,12 @@ pub fn bytes(n: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
+/// `3 objects, 1.5 MiB`.
+pub fn objects(n: u64, size: u64) -> String {
+    let word = if n == 1 { "object" } else { "objects" };
+    format!("{} {word}, {}", count(n), bytes(size))
+}
+
 /// `+1,200`, `-3`, `no change`.
 pub fn difference(before: u64, after: u64, print: fn(u64) -> String) -> String {
     match after.cmp(&before) {

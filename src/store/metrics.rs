@@ -25,7 +25,7 @@ pub struct Metrics {
     /// Bytes that were read from the cache on disk, and from memory.
     pub from_disk: Counter,
     pub from_memory: Counter,
-    /// Objects that are open, and whose bytes the kernel was given a file for.
+    /// Objects that were opened, each time they were.
     pub opened: Counter,
     pub latency: Latency,
 }

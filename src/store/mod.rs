@@ -174,15 +174,20 @@ pub fn held_by(object: &Object) -> Option<&'static str> {
 /// Whether two opens of `object` are of the same bytes: it is pinned for good, or a file of this machine, which is
 /// compared at each open.
 pub fn is_lasting(object: &Object) -> bool {
-    let is_local = matches!(Place::of(object), Ok(Place::File(_)));
-    pin::Held::of(object)
-        .is_some_and(|held| held.is_for_good() || is_local && held == pin::Held::SizeAndTime)
+    is_for_good(object) || is_local(object) && pin::Held::of(object) == Some(pin::Held::SizeAndTime)
 }
 
 /// Whether an object may be fetched before anybody asks for it, and be right then.
 pub fn is_fetchable(object: &Object) -> bool {
-    let is_local = matches!(Place::of(object), Ok(Place::File(_)));
-    !is_local && pin::Held::of(object).is_some_and(pin::Held::is_for_good)
+    is_for_good(object) && !is_local(object)
+}
+
+fn is_for_good(object: &Object) -> bool {
+    pin::Held::of(object).is_some_and(pin::Held::is_for_good)
+}
+
+fn is_local(object: &Object) -> bool {
+    matches!(Place::of(object), Ok(Place::File(_)))
 }
 
 /// Where objects are kept on disk, and how much of them.

@@ -143,7 +143,8 @@ impl Reader {
         }
     }
 
-    /// The bytes `offset..offset + length`, cut at the end of the object and nowhere else.
+    /// The bytes `offset..offset + length`, cut at the end of the object and nowhere else. For what
+    /// [`Reader::read_now`] has not.
     ///
     /// # Errors
     /// As [`super::Stores::open`]; `Busy` and `Broken` where the store fails after retries. No answer
@@ -174,9 +175,6 @@ impl Reader {
                 }
             }
         };
-        if let Some(bytes) = self.read_now(offset, length) {
-            return Ok(bytes);
-        }
         Ok(bounded(&self.label, self.timeout, read).await?)
     }
 

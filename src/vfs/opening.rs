@@ -148,24 +148,6 @@ impl Vfs {
         }
     }
 
-    /// The objects behind some entries of one File column, those left out that are not what was packed: who opens
-    /// such a file is told why.
-    pub(super) fn objects(&self, place: &Place, entries: &[u32]) -> Result<Vec<(u32, Object)>> {
-        let (of, pack) = (&place.view.of, &place.pack);
-        let Some(first) = entries.first() else { return Ok(Vec::new()) };
-        let column = pack.columns().get(usize::from(pack.column_of(*first)?));
-        let Some(column) = column else { return Ok(Vec::new()) };
-        let rows = entries.iter().map(|entry| pack.first_row(*entry));
-        let objects = self.catalog.objects(of, &column.file, &rows.collect::<Result<Vec<_>>>()?)?;
-        let mut found = Vec::with_capacity(objects.len());
-        for (entry, object) in entries.iter().zip(objects) {
-            let identity = pack.facts(*entry)?.identity;
-            let same = object.filter(|object| object.identity().short() == identity);
-            found.extend(same.map(|object| (*entry, object)));
-        }
-        Ok(found)
-    }
-
     /// The top directory of a view: helper files that are listed there, then files or columns.
     pub(super) fn list_top(self: &Arc<Self>, number: u64, slot: Slot) -> Answer<Listing> {
         self.with_view(number, slot, |view| match view.from {

@@ -104,12 +104,14 @@ impl Vfs {
         let number = move |entry| Inode::File(place.slot, entry).number();
         entries.retain(|entry| !self.files.has(number(*entry)));
         for entries in entries.chunks(ROWS) {
-            let (vfs, place, entries) = (self.clone(), place.clone(), entries.to_vec());
-            let find = move || vfs.objects(&place, &entries);
+            let (vfs, place, asked) = (self.clone(), place.clone(), entries.to_vec());
+            let find = move || place.pack.objects(&vfs.catalog, &place.view.of, &asked);
             let Ok(found) = blocking(self.timeout, find).await else { return };
-            for (entry, object) in found {
+            for (entry, object) in entries.iter().zip(found) {
+                // What is not as it was packed is told to who opens it.
+                let Some(object) = object else { continue };
                 let Ok(right) = self.siblings.rights.clone().acquire_owned().await else { return };
-                let (vfs, number) = (self.clone(), number(entry));
+                let (vfs, number) = (self.clone(), number(*entry));
                 tokio::spawn(async move {
                     vfs.fetch_one(number, &object).await;
                     drop(right);
