@@ -111,7 +111,7 @@ fn readme(catalog: &Catalog, of: &VersionInfo, narrowed: Option<&Narrowed>) -> R
 }
 
 fn lineage(catalog: &Catalog, of: &VersionInfo) -> Result<String> {
-    let Details { description, attrs, script, job } = catalog.details(of)?;
+    let Details { description, attrs, script, job, provenance: _ } = catalog.details(of)?;
     let page = Lineage {
         of: &subject(of),
         description: description.as_deref(),

@@ -44,6 +44,25 @@ impl Timestamp {
             })
     }
 
+    /// The same moment as the kernel tells it; the nearest there is where it is out of reach.
+    pub fn of_system(time: SystemTime) -> Self {
+        let micros = |distance: Duration| i64::try_from(distance.as_micros()).unwrap_or(i64::MAX);
+        Self(match time.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(since) => micros(since),
+            Err(before) => -micros(before.duration()),
+        })
+    }
+
+    /// `2024-01-02 03:04:05[.123456]`, as DataChain writes it into the catalog.
+    pub fn catalog(self) -> String {
+        let form =
+            if self.0 % 1_000_000 == 0 { "%Y-%m-%d %H:%M:%S" } else { "%Y-%m-%d %H:%M:%S%.6f" };
+        match DateTime::from_timestamp_micros(self.0) {
+            Some(time) => time.format(form).to_string(),
+            None => self.to_string(),
+        }
+    }
+
     /// `2024-01-02T03:04:05.123456Z` (RFC 3339), for programs.
     pub fn rfc3339(self) -> String {
         self.to_string().replacen(' ', "T", 1).replace(" UTC", "Z")

@@ -58,6 +58,32 @@ impl fmt::Display for Version {
     }
 }
 
+/// Which place of a version is raised by saving again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Bump {
+    #[default]
+    Patch,
+    Minor,
+    Major,
+}
+
+impl Version {
+    /// That of the first save.
+    pub const FIRST: Self = Self { major: 1, minor: 0, patch: 0 };
+
+    /// The next version, as DataChain counts: the places after the one raised begin at 0. `None` where that place
+    /// is at its largest.
+    pub fn next(self, bump: Bump) -> Option<Self> {
+        let Self { major, minor, patch } = self;
+        let next = match bump {
+            Bump::Patch => Self { major, minor, patch: patch + 1 },
+            Bump::Minor => Self { major, minor: minor + 1, patch: 0 },
+            Bump::Major => Self { major: major + 1, minor: 0, patch: 0 },
+        };
+        (next.major.max(next.minor).max(next.patch) <= LARGEST).then_some(next)
+    }
+}
+
 /// What may follow `@` in a name. The highest version that it admits is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Requirement {
@@ -114,6 +140,26 @@ impl fmt::Display for Requirement {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_next_version_is_datachains() {
+        let last = Version { major: 1, minor: 2, patch: LARGEST };
+        let cases = [
+            ("1.2.3", Bump::Patch, Some("1.2.4")),
+            ("1.2.3", Bump::Minor, Some("1.3.0")),
+            ("1.2.3", Bump::Major, Some("2.0.0")),
+            (&*last.to_string(), Bump::Patch, None),
+            (&*last.to_string(), Bump::Minor, Some("1.3.0")),
+        ];
+        for (text, bump, next) in cases {
+            let version: Version = text.parse().expect(text);
+            assert_eq!(
+                version.next(bump).map(|v| v.to_string()).as_deref(),
+                next,
+                "{text} {bump:?}"
+            );
+        }
+    }
 
     #[test]
     fn reads_and_prints_requirements() {

@@ -63,6 +63,17 @@ enum Mode {
     Still,
 }
 
+/// What a connection may do with the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    Read,
+    /// Without locks, of a file that stands still.
+    ReadStill,
+    Write,
+    /// And make it.
+    Create,
+}
+
 /// What tells one state of the file from another without opening it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
@@ -280,7 +291,8 @@ fn connect(path: &Path, mode: Mode) -> Result<Connection, Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(uri(path, mode), flags)?;
+    let access = if mode == Mode::Live { Access::Read } else { Access::ReadStill };
+    let connection = Connection::open_with_flags(uri(path, access), flags)?;
     connection.busy_timeout(PATIENCE)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
@@ -296,7 +308,7 @@ fn connect(path: &Path, mode: Mode) -> Result<Connection, Error> {
 }
 
 /// The URI of the file: every byte but the harmless ones in its percent form.
-fn uri(path: &Path, mode: Mode) -> String {
+pub(super) fn uri(path: &Path, access: Access) -> String {
     let mut uri = String::from("file:");
     for &byte in path.as_os_str().as_bytes() {
         match byte {
@@ -305,15 +317,17 @@ fn uri(path: &Path, mode: Mode) -> String {
             _ => write!(uri, "%{byte:02x}").expect("a string takes any text"),
         }
     }
-    uri.push_str(match mode {
-        Mode::Live => "?mode=ro",
-        Mode::Still => "?mode=ro&immutable=1",
+    uri.push_str(match access {
+        Access::Read => "?mode=ro",
+        Access::ReadStill => "?mode=ro&immutable=1",
+        Access::Write => "?mode=rw",
+        Access::Create => "?mode=rwc",
     });
     uri
 }
 
 /// Makes sure that the database is DataChain's, and of the one schema version there has been.
-fn check(connection: &Connection, path: &Path) -> Result<(), Error> {
+pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), Error> {
     let place = |error: rusqlite::Error| Error::from(error).at(path);
     let known = connection.table_exists(None, "meta").map_err(place)?;
     if !known {
@@ -348,7 +362,7 @@ mod tests {
             (b"/a&immutable=0", "file:/a%26immutable%3d0?mode=ro"),
         ];
         for (path, want) in cases {
-            assert_eq!(uri(Path::new(OsStr::from_bytes(path)), Mode::Live), want);
+            assert_eq!(uri(Path::new(OsStr::from_bytes(path)), Access::Read), want);
         }
     }
 }

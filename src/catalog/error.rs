@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 
+use super::write::Refused;
 use crate::error::Kind;
 use crate::name::{DatasetName, nearest};
 use crate::version::{Requirement, Version};
@@ -116,6 +117,12 @@ pub(super) enum Error {
     NoTable { of: String, table: String },
     #[error("the rows of `{of}` cannot be told apart: {why}; save it again with DataChain")]
     BadTable { of: String, why: &'static str },
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error("the disk of the catalog {} is full; nothing was changed: make room and try again", show(.0))]
+    DiskFull(PathBuf),
+    #[error("the catalog {} may not be written; ask its owner for permission", show(.0))]
+    NotWritable(PathBuf),
     /// What the caller of a scan returned.
     #[error(transparent)]
     Caller(crate::error::Error),
@@ -134,6 +141,8 @@ impl Error {
                         Self::Locked { path, seconds: super::connect::PATIENCE.as_secs() }
                     }
                     Some(ErrorCode::NotADatabase) => Self::NotADatabase(path),
+                    Some(ErrorCode::DiskFull) => Self::DiskFull(path),
+                    Some(ErrorCode::ReadOnly) => Self::NotWritable(path),
                     Some(ErrorCode::DatabaseCorrupt) => Self::Damaged { path, cause },
                     Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
                         Self::Unreadable(path)
@@ -184,6 +193,9 @@ impl From<Error> for crate::error::Error {
             | Error::NoTable { .. }
             | Error::BadTable { .. } => Kind::Broken,
             Error::NotReachable { .. } | Error::Unreadable(_) => Kind::Denied,
+            Error::Refused(refused) => refused.kind(),
+            Error::NotWritable(_) => Kind::Denied,
+            Error::DiskFull(_) => Kind::Full,
             Error::Locked { .. } | Error::Changed(_) => Kind::Busy,
             Error::Removed(_) | Error::RowGone { .. } => Kind::Stale,
         };
@@ -242,7 +254,17 @@ mod tests {
                 "the catalog `/db` is damaged (said); restore a copy, or save what can be saved with \
                  `sqlite3 db .recover | sqlite3 new.db`",
             ),
-            (ffi::SQLITE_FULL, Kind::Broken, "the catalog `/db` cannot be read: said"),
+            (
+                ffi::SQLITE_FULL,
+                Kind::Full,
+                "the disk of the catalog `/db` is full; nothing was changed: make room and try again",
+            ),
+            (
+                ffi::SQLITE_READONLY,
+                Kind::Denied,
+                "the catalog `/db` may not be written; ask its owner for permission",
+            ),
+            (ffi::SQLITE_TOOBIG, Kind::Broken, "the catalog `/db` cannot be read: said"),
         ];
         for (code, kind, message) in cases {
             let failure =

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::cell;
 use super::columns::Columns;
 use super::error::Error;
-use super::{Details, Job, Parent, VersionInfo, versions};
+use super::{Details, Job, Parent, VersionInfo, versions, write};
 use crate::id::VersionId;
 
 /// See [`super::Catalog::details`].
@@ -32,6 +32,7 @@ pub(super) fn details(connection: &Connection, of: &VersionInfo) -> Result<Detai
         attrs: attrs.map(|text| strings(&text)).unwrap_or_default(),
         script: script.unwrap_or_default(),
         job: job(connection, of.id, job_id)?,
+        provenance: write::provenance(connection, &of.uuid)?,
     })
 }
 

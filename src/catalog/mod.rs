@@ -1,7 +1,7 @@
-//! The catalog that DataChain writes, read-only and beside its living writer.
+//! The catalog that DataChain writes: read, and written, beside its living writers.
 //!
-//! Rules: nothing is ever created or written; one short read transaction per operation, never one
-//! per mount; tables are told by the schema they have, not the one they should have; only COMPLETE
+//! Rules: [`Catalog`] never creates or writes anything, only a [`Writer`] does; one short transaction per
+//! operation, never one per mount; tables are told by the schema they have, not the one they should have; only COMPLETE
 //! versions exist; no SQLite type leaves this module.
 //!
 //! | file | what it answers |
@@ -13,6 +13,7 @@
 //! | `cells` | what the rows hold, column by column |
 //! | `lineage` | where a version came from |
 //! | `columns`, `cell` | tables and cells of any shape |
+//! | `write` | new versions, and changes to those there are |
 
 mod cell;
 mod cells;
@@ -23,6 +24,7 @@ mod lineage;
 mod locate;
 mod rows;
 mod versions;
+mod write;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -35,10 +37,11 @@ use crate::error::Result;
 use crate::id::{DatasetId, RowId, VersionId};
 use crate::name::{DatasetName, DatasetRef};
 use crate::object::Object;
-use crate::schema::{FileColumn, Schema};
+use crate::schema::{FileColumn, Layout, Schema};
 use crate::time::Timestamp;
 use crate::version::Version;
 use error::Error;
+pub use write::{Description, Number, Publication, Saved, Stage, Writer};
 
 /// Moves when another process commits, and when the file is deleted and made anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -87,6 +90,32 @@ pub struct Details {
     pub script: String,
     /// The creating job: the script's path, and Python's version, where recorded.
     pub job: Option<Job>,
+    /// Who saved it; `None` where DataChain did, which does not record it.
+    pub provenance: Option<Provenance>,
+}
+
+/// Who saved a version, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Provenance {
+    pub user: Option<String>,
+    pub host: Option<String>,
+    /// Where the command ran.
+    pub folder: Option<String>,
+    pub git: Option<Git>,
+    /// The command and its arguments.
+    pub command: Vec<String>,
+    /// The filter, in its printed form.
+    pub filter: Option<String>,
+}
+
+/// What git says of the folder in which a version was saved.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Git {
+    pub name: Option<String>,
+    pub email: Option<String>,
+    pub commit: Option<String>,
+    /// Whether files differed from that commit.
+    pub is_dirty: bool,
 }
 
 /// The job that saved a version.
@@ -203,6 +232,23 @@ impl Catalog {
     /// [`crate::error::Kind::Stale`] where the version is removed.
     pub fn details(&self, of: &VersionInfo) -> Result<Details> {
         Ok(self.pool.read(|connection| lineage::details(connection, of))?)
+    }
+
+    /// The shape of the version's rows, for another that is made of them.
+    ///
+    /// # Errors
+    /// As [`Catalog::schema`].
+    pub fn layout(&self, of: &VersionInfo) -> Result<Layout> {
+        let (features, types, table) = rows::read(&self.pool, of, |table| table.schema_texts())?;
+        Ok(Layout::of_version(&features, &types, &table)?)
+    }
+
+    /// The latest complete version of a listing, or of any other dataset; `None` where there is none.
+    ///
+    /// # Errors
+    /// As [`Catalog::versions`].
+    pub fn latest(&self, name: &DatasetName) -> Result<Option<VersionInfo>> {
+        Ok(self.pool.read(|connection| versions::latest(connection, name))?)
     }
 
     /// Direct parents, in the order recorded. For any version, listings included.

@@ -7,7 +7,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use rusqlite::{CachedStatement, Connection, Row as SqlRow};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row as SqlRow};
 
 use super::columns::{Columns, identifier};
 use super::connect::Pool;
@@ -58,7 +58,7 @@ pub(super) fn patiently<T>(mut ask: impl FnMut() -> Result<T, Error>) -> Result<
 }
 
 /// `ds_<namespace>_<project>_<name>_<version>`, as DataChain names it; `src_` for names like `s3://`.
-fn table_name(dataset: &DatasetName, version: &str) -> String {
+pub(super) fn table_name(dataset: &DatasetName, version: &str) -> String {
     let DatasetName { namespace, project, name } = dataset;
     let scheme = name.split_once("://").map(|(scheme, _)| scheme);
     let is_uri = scheme.is_some_and(|scheme| {
@@ -92,6 +92,26 @@ impl<'c> Table<'c> {
             _ if columns.has("sys__id") => Err(bad("`sys__id` is not the key of their table")),
             _ => Err(bad("their table has no `sys__id`")),
         }
+    }
+
+    /// Its name, for SQL.
+    pub fn quoted(&self) -> &str {
+        &self.quoted
+    }
+
+    /// Its name, for SQL, if it exists.
+    pub fn quoted_if_there(&self) -> Result<Option<&str>, Error> {
+        Ok(self.connection.table_exists(None, &*self.name)?.then_some(&*self.quoted))
+    }
+
+    /// The `sys__id` of the `count`th row from the row `first` on, counted from 1; `None` where there are fewer.
+    pub fn nth(&self, first: i64, count: i64) -> Result<Option<i64>, Error> {
+        let sql = format!(
+            "SELECT sys__id FROM {} WHERE sys__id >= ?1 ORDER BY sys__id LIMIT 1 OFFSET ?2",
+            self.quoted
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        Ok(statement.query_row([first, count - 1], |row| row.get(0)).optional()?)
     }
 
     /// A question over the rows, known as `t` in it.

@@ -172,6 +172,24 @@ pub(super) fn find(connection: &Connection, wanted: &DatasetRef) -> Result<Versi
     }
 }
 
+/// See [`super::Catalog::latest`].
+pub(super) fn latest(
+    connection: &Connection,
+    name: &DatasetName,
+) -> Result<Option<VersionInfo>, Error> {
+    let Some(select) = select(connection)? else { return Ok(None) };
+    let sql =
+        format!("{select} WHERE v.status = ?1 AND n.name = ?2 AND p.name = ?3 AND d.name = ?4");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(params![COMPLETE, name.namespace, name.project, name.name])?;
+    let mut latest: Option<VersionInfo> = None;
+    while let Some(row) = rows.next()? {
+        let shown = record(row)?.and_then(|record| record.shown().ok());
+        latest = latest.into_iter().chain(shown).max_by_key(|version| version.version);
+    }
+    Ok(latest)
+}
+
 /// Why no version of `name` is shown.
 fn why_none(
     connection: &Connection,

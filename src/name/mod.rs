@@ -9,7 +9,7 @@ use std::str::FromStr;
 use crate::version::{self, Requirement};
 
 /// The namespace and the project of every dataset saved outside Studio.
-const LOCAL: &str = "local";
+pub const LOCAL: &str = "local";
 
 /// The name of one dataset: unique in a catalog.
 ///
@@ -45,6 +45,17 @@ impl DatasetName {
     /// A dataset of `local.local`.
     pub fn local(name: impl Into<String>) -> Self {
         Self { namespace: LOCAL.into(), project: LOCAL.into(), name: name.into() }
+    }
+
+    /// The listing called `name`.
+    pub fn listing(name: impl Into<String>) -> Self {
+        Self { namespace: "system".into(), project: "listing".into(), name: name.into() }
+    }
+
+    /// Whether it is a listing, kept where DataChain keeps them.
+    pub fn is_listing(&self) -> bool {
+        (self.namespace.as_str(), self.project.as_str()) == ("system", "listing")
+            && self.name.starts_with("lst__")
     }
 
     /// Listings and the temporary datasets of a running script: never shown.

@@ -6,6 +6,7 @@
 //! falls back to flat columns. Pure: texts come in, no catalog is opened.
 
 mod builtin;
+mod layout;
 mod leaf;
 mod model;
 mod parse;
@@ -15,6 +16,7 @@ mod value;
 
 use std::fmt;
 
+pub use layout::{Layout, NewColumn, Scalar, Signal, SignalKind};
 pub use leaf::Leaf;
 pub use parse::Error;
 pub use select::UnknownColumn;

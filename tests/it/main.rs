@@ -11,3 +11,4 @@ mod stores;
 mod support;
 mod tables;
 mod views;
+mod write;

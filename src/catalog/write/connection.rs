@@ -1,0 +1,103 @@
+//! The connection that writes, and its transactions.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+use super::create;
+use crate::catalog::connect::{self, Access};
+use crate::catalog::error::Error;
+
+/// How long a writer waits for its turn: as long as DataChain itself.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Pages of the `-wal` after which a commit moves them into the database: 64 MiB. More often would sync more often.
+const CHECKPOINT: u32 = 16_384;
+
+/// One connection that writes.
+#[derive(Debug)]
+pub struct Writing {
+    path: PathBuf,
+    connection: Connection,
+}
+
+impl Writing {
+    pub fn open(path: PathBuf, may_create: bool) -> Result<Self, Error> {
+        let opened = if may_create { made(&path) } else { connect(&path, Access::Write) };
+        let connection = opened.map_err(|error| error.at(&path))?;
+        connect::check(&connection, &path)?;
+        Ok(Self { path, connection })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Work whose errors are told with the file they are about.
+    pub fn placed<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        work(self).map_err(|error| error.at(&self.path))
+    }
+
+    /// `work` in a transaction that holds the write lock from its beginning: all of it or nothing.
+    pub fn brief<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let transaction = Transaction::new(&mut self.connection, TransactionBehavior::Immediate)?;
+        let answer = work(&transaction)?;
+        transaction.commit()?;
+        Ok(answer)
+    }
+}
+
+/// Opens a catalog, making what is missing of it.
+fn made(path: &Path) -> Result<Connection, Error> {
+    if let Some(folder) = path.parent() {
+        let cause = |cause| Error::NotReachable { path: folder.to_owned(), cause };
+        fs::create_dir_all(folder).map_err(cause)?;
+    }
+    let mut connection = connect(path, Access::Create)?;
+    let transaction = Transaction::new(&mut connection, TransactionBehavior::Immediate)?;
+    create::tables(&transaction)?;
+    transaction.commit()?;
+    Ok(connection)
+}
+
+/// One connection, with DataChain's own settings where they are kept in the file, and nothing in the file trusted to
+/// be harmless.
+fn connect(path: &Path, access: Access) -> Result<Connection, Error> {
+    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    flags.set(OpenFlags::SQLITE_OPEN_CREATE, access == Access::Create);
+    let connection = Connection::open_with_flags(connect::uri(path, access), flags)?;
+    connection.busy_timeout(PATIENCE)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
+    // Renaming a table leaves a stranger's views and triggers alone.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_LEGACY_ALTER_TABLE, true)?;
+    let mode: String =
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if !mode.eq_ignore_ascii_case("wal") {
+        tracing::debug!(catalog = %path.display(), mode, "not a WAL database");
+    }
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
+    connection.pragma_update(None, "cache_size", -65_536)?;
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    Ok(connection)
+}

@@ -1,0 +1,52 @@
+//! What is refused to who writes, each with what to do instead.
+
+use crate::error::Kind;
+use crate::name::DatasetName;
+use crate::version::Version;
+
+/// Why a write was refused. Nothing was changed.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("`{0}` cannot be the name of a dataset: {1}")]
+    Name(String, &'static str),
+    #[error(
+        "datasets are saved in `local.local`, and `{0}` is in another project; write the name alone"
+    )]
+    Elsewhere(DatasetName),
+    #[error(
+        "there is `{there}` already, and DataChain keeps the rows of `{wanted}` in the same place; choose another \
+         name, or write it as it is there"
+    )]
+    OtherCase { wanted: String, there: String },
+    #[error("there is a dataset `{0}` already; choose another name")]
+    Taken(DatasetName),
+    #[error(
+        "`{name}@{wanted}` is not above {latest}, the highest version there ever was; versions only go up"
+    )]
+    NotAbove { name: DatasetName, wanted: Version, latest: Version },
+    #[error("`{0}` has no version above {1}: its numbers are used up; save under another name")]
+    NumbersUsedUp(DatasetName, Version),
+    #[error(
+        "the catalog holds a table `{0}` that belongs to no version; run `datachain gc`, or choose another name"
+    )]
+    TableInTheWay(String),
+    #[error("`{0}` is not in the catalog")]
+    NoDataset(DatasetName),
+    #[error("a column called `{0}` cannot be saved")]
+    Column(String),
+    #[error(
+        "no file can be made beside the catalog: {0}; ask the folder's owner for permission, or make room"
+    )]
+    NoLock(String),
+}
+
+impl Refused {
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::NoDataset(_) => Kind::Missing,
+            Self::TableInTheWay(_) => Kind::Broken,
+            Self::NoLock(_) => Kind::Denied,
+            _ => Kind::Invalid,
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Who is alive: a locked file beside the database for every stage.
+//!
+//! The file is made and locked before the table is, and removed after the table is gone, so a table whose file
+//! is missing or free is a dead process's. A file may be removed between its making and its locking by who
+//! clears away; its maker looks again and takes another.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use uuid::Uuid;
+
+use super::error::Refused;
+use crate::catalog::error::Error;
+
+/// How the files are called: `db-dcfs-<32 hex digits>.lock`.
+const MARK: &str = "-dcfs-";
+const END: &str = ".lock";
+
+/// A stage's life. Dropping it ends the life and leaves the file.
+#[derive(Debug)]
+pub struct Lock {
+    id: String,
+    path: PathBuf,
+    _held: Flock<File>,
+}
+
+impl Lock {
+    /// A new life, of a new id.
+    ///
+    /// # Errors
+    /// A folder that may not be written, a full disk.
+    pub fn new(database: &Path) -> Result<Self, Error> {
+        loop {
+            let id = Uuid::new_v4().simple().to_string();
+            let path = path(database, &id);
+            let fault = |error: std::io::Error| Refused::NoLock(error.to_string());
+            let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+            let file = file.map_err(fault)?;
+            if let Ok(held) = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+                && is_there(&held)
+            {
+                return Ok(Self { id, path, _held: held });
+            }
+        }
+    }
+
+    /// Takes over the life of the dead stage `id`; `None` while it is alive.
+    pub fn take_over(database: &Path, id: &str) -> Option<Self> {
+        let path = path(database, id);
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(false).mode(0o600).open(&path).ok()?;
+        let held = Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?;
+        is_there(&held).then(|| Self { id: id.to_owned(), path, _held: held })
+    }
+
+    /// 32 hex digits.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Removes the file: the table is gone, or has become a version.
+    pub fn end(self) {
+        fs::remove_file(&self.path).ok();
+    }
+}
+
+fn path(database: &Path, id: &str) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(format!("{MARK}{id}{END}"));
+    path.into()
+}
+
+/// Whether the file still has its name.
+fn is_there(file: &Flock<File>) -> bool {
+    nix::sys::stat::fstat(file.as_fd()).is_ok_and(|found| found.st_nlink > 0)
+}
+
+/// The ids of all files there are.
+pub fn all(database: &Path) -> Vec<String> {
+    let (Some(folder), Some(name)) = (database.parent(), database.file_name()) else {
+        return Vec::new();
+    };
+    let begin = format!("{}{MARK}", name.to_string_lossy());
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let ids = names.filter_map(|name| {
+        let id = name.strip_prefix(&begin)?.strip_suffix(END)?;
+        is_id(id).then(|| id.to_owned())
+    });
+    ids.collect()
+}
+
+/// Whether a text is an id: it becomes part of a path and of a table's name.
+pub fn is_id(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_living_are_told_from_the_dead() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let database = folder.path().join("db");
+        let lock = Lock::new(&database).expect("a lock");
+        let id = lock.id().to_owned();
+        assert_eq!(all(&database), std::slice::from_ref(&id));
+        assert!(Lock::take_over(&database, &id).is_none());
+        drop(lock);
+        let taken = Lock::take_over(&database, &id).expect("a dead one");
+        assert!(Lock::take_over(&database, &id).is_none());
+        taken.end();
+        assert!(all(&database).is_empty());
+    }
+
+    #[test]
+    fn only_ids_become_paths() {
+        for bad in ["", "../../x", "0123", "0123456789ABCDEF0123456789ABCDEF"] {
+            assert!(!is_id(bad), "{bad}");
+        }
+        assert!(is_id("0123456789abcdef0123456789abcdef"));
+    }
+}

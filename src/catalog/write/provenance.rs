@@ -1,0 +1,86 @@
+//! Who saved a version, and how: `dcfs_provenance`, a table of dcfs's own, for DataChain has no column for it.
+//!
+//! DataChain leaves tables alone that it does not know. Rows are found by the version's uuid, so they outlive a rename,
+//! and a catalog that is copied keeps them.
+
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+
+use crate::catalog::cell;
+use crate::catalog::columns::Columns;
+use crate::catalog::error::Error;
+use crate::catalog::{Git, Provenance};
+
+const TABLE: &str = "dcfs_provenance";
+
+const CREATE: &str = "CREATE TABLE IF NOT EXISTS dcfs_provenance (\
+    uuid TEXT NOT NULL PRIMARY KEY, saved_at DATETIME, user TEXT, host TEXT, folder TEXT, \
+    git_name TEXT, git_email TEXT, git_commit TEXT, git_dirty BOOLEAN, \
+    command JSON, filter TEXT, dcfs TEXT)";
+
+/// Notes who saved the version `uuid`.
+pub fn write(write: &Transaction<'_>, uuid: &str, now: &str, by: &Provenance) -> Result<(), Error> {
+    write.execute_batch(CREATE)?;
+    let git = by.git.clone().unwrap_or_default();
+    let command = serde_json::Value::from(by.command.as_slice()).to_string();
+    write.execute(
+        "INSERT OR REPLACE INTO dcfs_provenance (uuid, saved_at, user, host, folder, git_name, \
+         git_email, git_commit, git_dirty, command, filter, dcfs) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        params![
+            uuid,
+            now,
+            by.user,
+            by.host,
+            by.folder,
+            git.name,
+            git.email,
+            git.commit,
+            git.is_dirty,
+            command,
+            by.filter,
+            env!("CARGO_PKG_VERSION"),
+        ],
+    )?;
+    Ok(())
+}
+
+/// Who saved the version `uuid`; `None` where DataChain did.
+pub fn read(connection: &Connection, uuid: &str) -> Result<Option<Provenance>, Error> {
+    let columns = Columns::of(connection, TABLE)?;
+    if !columns.has("uuid") {
+        return Ok(None);
+    }
+    let wanted = [
+        "user",
+        "host",
+        "folder",
+        "git_name",
+        "git_email",
+        "git_commit",
+        "git_dirty",
+        "command",
+        "filter",
+    ];
+    let list = wanted.map(|name| columns.or_null("t", name)).join(", ");
+    let sql = format!("SELECT {list} FROM {TABLE} t WHERE t.uuid = ?1");
+    Ok(connection.prepare_cached(&sql)?.query_row([uuid], by).optional()?)
+}
+
+fn by(row: &Row<'_>) -> rusqlite::Result<Provenance> {
+    let text = |at: usize| Ok::<_, rusqlite::Error>(cell::text(row.get_ref(at)?));
+    let git = Git {
+        name: text(3)?,
+        email: text(4)?,
+        commit: text(5)?,
+        is_dirty: cell::integer(row.get_ref(6)?) == Some(1),
+    };
+    let command = text(7)?.and_then(|json| serde_json::from_str(&json).ok());
+    Ok(Provenance {
+        user: text(0)?,
+        host: text(1)?,
+        folder: text(2)?,
+        git: (git != Git::default()).then_some(git),
+        command: command.unwrap_or_default(),
+        filter: text(8)?,
+    })
+}

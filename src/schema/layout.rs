@@ -1,0 +1,372 @@
+//! The shape of a version that is about to be written: its row table, and the two texts beside it.
+//!
+//! Either that of another version, word for word, so that Python finds the same types in what was selected
+//! from it; or made of signals. A model made here is called after a hash of its fields, for DataChain takes
+//! a model that it knows by name in place of what a version says of it.
+
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::{Error, Schema};
+
+/// How DataChain declares columns, and the type that `schema` gives each.
+const DECLARED: [(&str, &str); 8] = [
+    ("VARCHAR", "String"),
+    ("INTEGER", "Int64"),
+    ("FLOAT", "Float"),
+    ("BOOLEAN", "Boolean"),
+    ("DATETIME", "DateTime"),
+    ("BINARY", "Binary"),
+    ("JSON", "JSON"),
+    ("ARRAY", "Array"),
+];
+
+/// The columns of a row table, and what `datasets_versions` says of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// Without `sys__id` and `sys__rand`.
+    pub columns: Vec<NewColumn>,
+    /// `feature_schema`, JSON.
+    pub features: String,
+    /// `schema`, JSON.
+    pub types: String,
+    /// The columns whose sum is the size of a version.
+    pub sizes: Vec<String>,
+}
+
+/// One column of a row table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewColumn {
+    pub name: String,
+    /// One of DataChain's; empty, which changes no value, for one that a stranger declared otherwise.
+    pub declared: &'static str,
+}
+
+/// A top-level column of a new version, or a field of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signal {
+    /// Without `__` and dots.
+    pub name: String,
+    pub kind: SignalKind,
+    pub optional: bool,
+}
+
+/// What a signal holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SignalKind {
+    /// DataChain's own `File`.
+    File,
+    /// DataChain's own `Image`: width, height, format.
+    Image,
+    Scalar(Scalar),
+    List(Scalar),
+    /// A dictionary of texts.
+    Dict,
+    /// A model of one's own.
+    Model(Vec<Signal>),
+}
+
+/// What a cell holds, or an item of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scalar {
+    Text,
+    Int,
+    Float,
+    Bool,
+    Time,
+    Bytes,
+}
+
+impl Scalar {
+    /// The type's name in Python, as declared, in `schema`.
+    const fn texts(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Text => ("str", "VARCHAR", "String"),
+            Self::Int => ("int", "INTEGER", "Int64"),
+            Self::Float => ("float", "FLOAT", "Float"),
+            Self::Bool => ("bool", "BOOLEAN", "Boolean"),
+            Self::Time => ("datetime", "DATETIME", "DateTime"),
+            Self::Bytes => ("bytes", "BINARY", "Binary"),
+        }
+    }
+}
+
+impl Signal {
+    /// One that is always there.
+    pub fn new(name: impl Into<String>, kind: SignalKind) -> Self {
+        Self { name: name.into(), kind, optional: false }
+    }
+
+    /// One that may be missing.
+    pub fn optional(name: impl Into<String>, kind: SignalKind) -> Self {
+        Self { name: name.into(), kind, optional: true }
+    }
+}
+
+impl Layout {
+    /// The shape of a version, as its own texts and its table tell it; see [`Schema::parse`].
+    ///
+    /// # Errors
+    /// As [`Schema::parse`].
+    pub fn of_version(
+        features: &str,
+        types: &str,
+        table: &[(String, String)],
+    ) -> Result<Self, Error> {
+        let schema = Schema::parse(features, types, table)?;
+        let own = table.iter().filter(|(name, _)| !name.starts_with("sys__"));
+        let columns: Vec<NewColumn> = own
+            .map(|(name, declared)| NewColumn { name: name.clone(), declared: known(declared) })
+            .collect();
+        let sizes = schema.files.iter().filter_map(|file| file.size.clone()).collect();
+        let types = if types.is_empty() { types_of(&columns) } else { types.to_owned() };
+        let features = if features.is_empty() { "{}" } else { features }.to_owned();
+        Ok(Self { columns, features, types, sizes })
+    }
+
+    /// The shape made of `signals`, in their order.
+    pub fn of_signals(signals: &[Signal]) -> Self {
+        let mut building = Building::default();
+        let mut features = Map::new();
+        for signal in signals {
+            let type_text = building.add("", signal, false);
+            features.insert(signal.name.clone(), type_text.into());
+        }
+        if !building.models.is_empty() {
+            features.insert("_custom_types".into(), building.models.into());
+        }
+        let mut types = system_types();
+        types.extend(building.types);
+        Self {
+            columns: building.columns,
+            features: Value::Object(features).to_string(),
+            types: Value::Object(types).to_string(),
+            sizes: building.sizes,
+        }
+    }
+}
+
+/// What becomes of signals.
+#[derive(Default)]
+struct Building {
+    columns: Vec<NewColumn>,
+    types: Map<String, Value>,
+    models: Map<String, Value>,
+    sizes: Vec<String>,
+}
+
+impl Building {
+    /// Adds the columns of `signal` below `prefix`; answers its type text. `inside`: below an optional model.
+    fn add(&mut self, prefix: &str, signal: &Signal, inside: bool) -> String {
+        let column = format!("{prefix}{}", signal.name);
+        let type_text = match &signal.kind {
+            SignalKind::Scalar(scalar) => {
+                let (python, declared, told) = scalar.texts();
+                let nullable = signal.optional || inside;
+                self.column(&column, declared, scalar_type(told, nullable));
+                python.to_owned()
+            }
+            SignalKind::List(item) => {
+                let (python, _, told) = item.texts();
+                let told = json!({"type": "Array", "item_type": {"type": told}});
+                self.column(&column, "ARRAY", told);
+                format!("list[{python}]")
+            }
+            SignalKind::Dict => {
+                self.column(&column, "JSON", json!({"type": "JSON"}));
+                "dict[str, str]".to_owned()
+            }
+            SignalKind::File => self.model(&column, signal, &file(), "File@v1", inside),
+            SignalKind::Image => self.model(&column, signal, &image(), "Image@v1", inside),
+            SignalKind::Model(fields) => {
+                self.model(&column, signal, fields, &model_name(fields), inside)
+            }
+        };
+        if signal.optional { format!("Optional[{type_text}]") } else { type_text }
+    }
+
+    fn model(
+        &mut self,
+        column: &str,
+        signal: &Signal,
+        fields: &[Signal],
+        name: &str,
+        inside: bool,
+    ) -> String {
+        if signal.optional {
+            self.column(&format!("{column}___type_tag"), "INTEGER", scalar_type("Int64", true));
+        }
+        let prefix = format!("{column}__");
+        let inside = inside || signal.optional;
+        let mut texts = Map::new();
+        for field in fields {
+            let text = match (&signal.kind, field.name.as_str()) {
+                (SignalKind::File, "location") => {
+                    self.column(&format!("{prefix}location"), "JSON", json!({"type": "JSON"}));
+                    "Union[dict, list[dict], NoneType]".to_owned()
+                }
+                _ => self.add(&prefix, field, inside),
+            };
+            texts.insert(field.name.clone(), text.into());
+        }
+        if matches!(signal.kind, SignalKind::File) {
+            self.sizes.push(format!("{prefix}size"));
+        }
+        self.models.insert(name.to_owned(), custom_type(name, &signal.kind, texts));
+        name.to_owned()
+    }
+
+    fn column(&mut self, name: &str, declared: &'static str, told: Value) {
+        self.columns.push(NewColumn { name: name.to_owned(), declared });
+        self.types.insert(name.to_owned(), told);
+    }
+}
+
+fn scalar_type(told: &str, nullable: bool) -> Value {
+    if nullable { json!({"type": told, "dc_nullable": true}) } else { json!({"type": told}) }
+}
+
+fn system_types() -> Map<String, Value> {
+    ["sys__id", "sys__rand"]
+        .map(|name| (name.to_owned(), json!({"type": "UInt64"})))
+        .into_iter()
+        .collect()
+}
+
+/// The fields of DataChain's `File`, in its order. `location` is of a type of its own.
+fn file() -> Vec<Signal> {
+    let text = |name| Signal::new(name, SignalKind::Scalar(Scalar::Text));
+    vec![
+        text("source"),
+        text("path"),
+        Signal::new("size", SignalKind::Scalar(Scalar::Int)),
+        text("version"),
+        text("etag"),
+        Signal::new("is_latest", SignalKind::Scalar(Scalar::Bool)),
+        Signal::new("last_modified", SignalKind::Scalar(Scalar::Time)),
+        Signal::new("location", SignalKind::Dict),
+    ]
+}
+
+/// The fields of DataChain's `Image`.
+fn image() -> Vec<Signal> {
+    vec![
+        Signal::new("width", SignalKind::Scalar(Scalar::Int)),
+        Signal::new("height", SignalKind::Scalar(Scalar::Int)),
+        Signal::new("format", SignalKind::Scalar(Scalar::Text)),
+    ]
+}
+
+/// An entry of `_custom_types`, as DataChain writes its own models.
+fn custom_type(name: &str, kind: &SignalKind, fields: Map<String, Value>) -> Value {
+    let base = [
+        json!(["DataModel", "datachain.lib.data_model", "DataModel@v1"]),
+        json!(["BaseModel", "pydantic.main", null]),
+        json!(["object", "builtins", null]),
+    ];
+    let own = match kind {
+        SignalKind::File => Some(json!(["File", "datachain.lib.file", "File@v1"])),
+        SignalKind::Image => Some(json!(["Image", "datachain.lib.file", "Image@v1"])),
+        _ => None,
+    };
+    let bases: Vec<Value> = own.map(|own| [&[own], &base[..]].concat()).unwrap_or_default();
+    let hidden: &[&str] = match kind {
+        SignalKind::File => {
+            &["source", "version", "etag", "is_latest", "last_modified", "location"]
+        }
+        _ => &[],
+    };
+    json!({"schema_version": 2, "name": name, "fields": fields, "bases": bases, "hidden_fields": hidden})
+}
+
+/// `Dcfs_<hash of the fields>`.
+fn model_name(fields: &[Signal]) -> String {
+    let digest = Sha256::digest(format!("{fields:?}"));
+    let hex: String = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("Dcfs_{hex}")
+}
+
+/// The declared type if it is one of DataChain's.
+fn known(declared: &str) -> &'static str {
+    let found = DECLARED.iter().find(|(own, _)| own.eq_ignore_ascii_case(declared));
+    found.map_or("", |(own, _)| own)
+}
+
+/// `schema` for a table of which none is told.
+fn types_of(columns: &[NewColumn]) -> String {
+    let mut types = system_types();
+    for column in columns {
+        let told = DECLARED.iter().find(|(own, _)| *own == column.declared);
+        let told = match told {
+            Some((_, "Array")) => json!({"type": "Array", "item_type": {"type": "String"}}),
+            Some((_, told)) => json!({"type": told}),
+            None => json!({"type": "String"}),
+        };
+        types.insert(column.name.clone(), told);
+    }
+    Value::Object(types).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(layout: &Layout) -> Vec<(String, String)> {
+        let own = layout.columns.iter().map(|c| (c.name.clone(), c.declared.to_owned()));
+        [("sys__id".to_owned(), "INTEGER".to_owned())].into_iter().chain(own).collect()
+    }
+
+    #[test]
+    fn a_file_is_written_as_datachain_writes_it() {
+        let layout = Layout::of_signals(&[Signal::new("file", SignalKind::File)]);
+        let features = r#"{"file":"File@v1","_custom_types":{"File@v1":{"schema_version":2,"name":"File@v1","fields":{"source":"str","path":"str","size":"int","version":"str","etag":"str","is_latest":"bool","last_modified":"datetime","location":"Union[dict, list[dict], NoneType]"},"bases":[["File","datachain.lib.file","File@v1"],["DataModel","datachain.lib.data_model","DataModel@v1"],["BaseModel","pydantic.main",null],["object","builtins",null]],"hidden_fields":["source","version","etag","is_latest","last_modified","location"]}}}"#;
+        let types = r#"{"sys__id":{"type":"UInt64"},"sys__rand":{"type":"UInt64"},"file__source":{"type":"String"},"file__path":{"type":"String"},"file__size":{"type":"Int64"},"file__version":{"type":"String"},"file__etag":{"type":"String"},"file__is_latest":{"type":"Boolean"},"file__last_modified":{"type":"DateTime"},"file__location":{"type":"JSON"}}"#;
+        assert_eq!((layout.features.as_str(), layout.types.as_str()), (features, types));
+        assert_eq!(layout.sizes, ["file__size"]);
+        let again = Layout::of_version(features, types, &table(&layout)).expect("a layout");
+        assert_eq!(again, layout);
+    }
+
+    #[test]
+    fn what_is_made_reads_back_the_same() {
+        let signals = [
+            Signal::new("file", SignalKind::File),
+            Signal::optional("info", SignalKind::Image),
+            Signal::optional("n", SignalKind::Scalar(Scalar::Int)),
+            Signal::new(
+                "mine",
+                SignalKind::Model(vec![
+                    Signal::new("tags", SignalKind::List(Scalar::Text)),
+                    Signal::optional("d", SignalKind::Dict),
+                ]),
+            ),
+        ];
+        let layout = Layout::of_signals(&signals);
+        let schema =
+            Schema::parse(&layout.features, &layout.types, &table(&layout)).expect("a schema");
+        let names: Vec<String> = schema.leaves().into_iter().map(|leaf| leaf.name).collect();
+        let tail = &names[8..];
+        assert_eq!(tail, ["info.width", "info.height", "info.format", "n", "mine.tags", "mine.d"]);
+        assert!(schema.signals[1].optional && schema.signals[2].optional);
+        let tag = layout.columns.iter().position(|column| column.name == "info___type_tag");
+        assert_eq!(tag, Some(8), "the tag comes first");
+    }
+
+    #[test]
+    fn models_of_other_fields_have_other_names() {
+        let model = |kind| model_name(&[Signal::new("a", kind)]);
+        let int = model(SignalKind::Scalar(Scalar::Int));
+        assert_eq!(int, model(SignalKind::Scalar(Scalar::Int)));
+        assert_ne!(int, model(SignalKind::Scalar(Scalar::Text)));
+    }
+
+    #[test]
+    fn a_strangers_declaration_never_becomes_sql() {
+        let odd = "INT); DROP TABLE x; --";
+        let table = [("a".to_owned(), odd.to_owned()), ("b".to_owned(), "varchar".to_owned())];
+        let layout = Layout::of_version("", "", &table).expect("a layout");
+        let declared: Vec<&str> = layout.columns.iter().map(|column| column.declared).collect();
+        assert_eq!(declared, ["", "VARCHAR"]);
+        assert_eq!(layout.features, "{}");
+    }
+}

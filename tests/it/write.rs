@@ -1,0 +1,183 @@
+//! Writing into a catalog: versions are whole or not there, numbers only go up, nothing of another is lost.
+
+use std::path::{Path, PathBuf};
+
+use dcfs::catalog::{Catalog, Number, Provenance, Publication, Saved, VersionInfo, Writer};
+use dcfs::cell::Cell;
+use dcfs::error::{Kind, Result};
+use dcfs::id::{RowId, VersionId};
+use dcfs::name::DatasetName;
+use dcfs::schema::{Layout, Scalar, Signal, SignalKind};
+use dcfs::version::Bump;
+
+fn place(folder: &tempfile::TempDir) -> PathBuf {
+    folder.path().join(".datachain/db")
+}
+
+fn layout() -> Layout {
+    Layout::of_signals(&[
+        Signal::new("n", SignalKind::Scalar(Scalar::Int)),
+        Signal::optional("label", SignalKind::Scalar(Scalar::Text)),
+    ])
+}
+
+fn publication<'a>(
+    name: &'a DatasetName,
+    number: Number,
+    parents: &'a [VersionId],
+    by: &'a Provenance,
+) -> Publication<'a> {
+    let (description, attrs) = (None, None);
+    Publication { name, number, parents, script: "dcfs", description, attrs, provenance: by }
+}
+
+/// Saves `rows` numbers as `name`.
+fn save(path: &Path, name: &str, rows: i64, number: Number) -> Result<Saved> {
+    let mut writer = Writer::open_or_create(path)?;
+    let mut stage = writer.stage(layout())?;
+    stage.insert((0..rows).map(|n| [Cell::Integer(n), Cell::Text(b"x")]))?;
+    let by = Provenance { user: Some("ann".into()), ..Provenance::default() };
+    stage.publish(&publication(&DatasetName::local(name), number, &[], &by))
+}
+
+fn numbers(catalog: &Catalog, of: &VersionInfo) -> Vec<i64> {
+    let mut found = Vec::new();
+    let mut each = |_: RowId, cells: &dyn dcfs::cell::Cells| {
+        if let Cell::Integer(n) = cells.cell(0) {
+            found.push(n);
+        }
+        Ok(std::ops::ControlFlow::Continue(()))
+    };
+    let all = &mut std::iter::once(RowId::ALL);
+    catalog.cells(of, &["n".into()], all, &mut each).expect("cells");
+    found
+}
+
+/// Names of what the folder of the database holds beside it.
+fn leftovers(path: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(path.parent().expect("a folder")).expect("a folder");
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.contains("dcfs")).collect()
+}
+
+fn find(catalog: &Catalog, name: &str) -> Result<VersionInfo> {
+    catalog.find(&name.parse().expect(name))
+}
+
+#[test]
+fn a_version_is_made_out_of_nothing_and_the_next_is_made_of_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = place(&folder);
+    let saved = save(&path, "pets", 10_000, Number::Next(Bump::Patch)).expect("saved");
+    assert_eq!((saved.version.to_string(), saved.rows), ("1.0.0".into(), 10_000));
+    let catalog = Catalog::open(&path).expect("a catalog");
+    let first = find(&catalog, "pets").expect("a version");
+    assert_eq!(first.rows, Some(10_000));
+    let provenance = catalog.details(&first).expect("details").provenance.expect("noted");
+    assert_eq!(provenance.user.as_deref(), Some("ann"));
+
+    let mut writer = Writer::open(&path).expect("a writer");
+    let mut stage = writer.stage(catalog.layout(&first).expect("a layout")).expect("a stage");
+    let row = |n| RowId::new(n);
+    stage.copy(&first, [row(9_001)..=row(10_000), row(1)..=row(9_000)]).expect("copied");
+    stage.copy_with(&first, &["n"], [(row(7), [Cell::Integer(-1)])]).expect("copied");
+    let (name, by) = (DatasetName::local("pets"), Provenance::default());
+    let of = [first.id, first.id];
+    let saved = stage.publish(&publication(&name, Number::Next(Bump::Minor), &of, &by));
+    assert_eq!(saved.expect("saved").version.to_string(), "1.1.0");
+    let second = find(&catalog, "pets").expect("a version");
+    let found = numbers(&catalog, &second);
+    let want: Vec<i64> = (9_000..10_000).chain(0..9_000).chain([-1]).collect();
+    assert_eq!(found, want);
+    assert_eq!(catalog.parents(second.id).expect("parents").len(), 1);
+    assert!(leftovers(&path).is_empty(), "{:?}", leftovers(&path));
+}
+
+#[test]
+fn what_is_not_published_leaves_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = place(&folder);
+    save(&path, "pets", 3, Number::Next(Bump::Patch)).expect("saved");
+    let tables = || {
+        let db = rusqlite::Connection::open(&path).expect("a database");
+        let sql = "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'dcfs_stage%'";
+        db.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("a count")
+    };
+    let mut writer = Writer::open(&path).expect("a writer");
+    let mut stage = writer.stage(layout()).expect("a stage");
+    stage.insert((0..50_000).map(|n| [Cell::Integer(n)])).expect("rows");
+    assert_eq!((tables(), leftovers(&path).len()), (1, 1));
+    drop(stage);
+    assert_eq!((tables(), leftovers(&path).len()), (0, 0));
+    // As a killed process leaves it: the file is there and nobody holds it.
+    let mut stage = writer.stage(layout()).expect("a stage");
+    stage.insert([[Cell::Integer(1)]]).expect("rows");
+    let alive = Writer::open(&path).expect("another writer");
+    assert_eq!(tables(), 1, "the living are left alone");
+    drop(alive);
+    std::mem::forget(stage);
+    drop(writer);
+    let file = path.parent().expect("a folder").join(&leftovers(&path)[0]);
+    std::fs::remove_file(file).expect("removed");
+    Writer::open(&path).expect("a third writer");
+    assert_eq!((tables(), leftovers(&path).len()), (0, 0));
+}
+
+#[test]
+fn names_and_numbers_that_would_lose_something_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = place(&folder);
+    let next = Number::Next(Bump::Patch);
+    save(&path, "Pets", 3, Number::Exactly("2.0.0".parse().expect("a version"))).expect("saved");
+    for name in ["pets", "PETS", "lst__x", "session_x", "a@b", ""] {
+        let error = save(&path, name, 1, next).expect_err(name);
+        assert_eq!(error.kind(), Kind::Invalid, "{name}: {error}");
+    }
+    for version in ["1.0.0", "2.0.0"] {
+        let number = Number::Exactly(version.parse().expect("a version"));
+        let error = save(&path, "Pets", 1, number).expect_err(version);
+        assert!(error.to_string().contains("versions only go up"), "{error}");
+    }
+    assert_eq!(save(&path, "Pets", 1, next).expect("saved").version.to_string(), "2.0.1");
+    assert!(leftovers(&path).is_empty());
+}
+
+#[test]
+fn a_removed_version_keeps_its_number() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = place(&folder);
+    let next = Number::Next(Bump::Patch);
+    save(&path, "pets", 20_000, next).expect("saved");
+    let catalog = Catalog::open(&path).expect("a catalog");
+    let first = find(&catalog, "pets").expect("a version");
+    let mut writer = Writer::open(&path).expect("a writer");
+    writer.remove(&first).expect("removed");
+    assert_eq!(writer.remove(&first).expect_err("gone").kind(), Kind::Stale);
+    assert_eq!(find(&catalog, "pets").expect_err("gone").kind(), Kind::Missing);
+    assert_eq!(save(&path, "pets", 1, next).expect("saved").version.to_string(), "1.0.1");
+    assert!(leftovers(&path).is_empty());
+}
+
+#[test]
+fn a_dataset_is_renamed_with_all_its_versions() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = place(&folder);
+    let next = Number::Next(Bump::Patch);
+    for name in ["pets", "pets", "cats"] {
+        save(&path, name, 5, next).expect("saved");
+    }
+    let mut writer = Writer::open(&path).expect("a writer");
+    let name = DatasetName::local;
+    assert_eq!(writer.rename(&name("dogs"), &name("x")).expect_err("none").kind(), Kind::Missing);
+    for taken in ["cats", "Cats", "lst__x"] {
+        let error = writer.rename(&name("pets"), &name(taken)).expect_err(taken);
+        assert_eq!(error.kind(), Kind::Invalid, "{error}");
+    }
+    writer.rename(&name("pets"), &name("Pets")).expect("the case alone");
+    writer.rename(&name("Pets"), &name("dogs")).expect("renamed");
+    let catalog = Catalog::open(&path).expect("a catalog");
+    for version in ["dogs@1.0.0", "dogs@1.0.1", "cats@1.0.0"] {
+        let of = find(&catalog, version).expect(version);
+        assert_eq!(numbers(&catalog, &of), [0, 1, 2, 3, 4], "{version}");
+    }
+}
