@@ -9,6 +9,8 @@
 //!   of the machine, if they come within [`METADATA`] and `NO_GCE_CHECK` does not forbid to ask; else
 //!   none. An emulator is asked without any, unless the environment names some.
 //!
+//! A table of `config.toml` names an endpoint, a file of credentials or none, and wins over the environment.
+//!
 //! Files of the type `external_account` (workload identity federation) are not understood yet.
 
 use std::path::PathBuf;
@@ -25,6 +27,8 @@ use super::cloud::fault::Hints;
 use super::cloud::{self, Buckets, Client, METADATA};
 use super::error::Error;
 use super::net::{self, Net, Variables, is_yes};
+use super::settings;
+use super::ways::Ways;
 
 const CLOUD: &str = "Google Cloud Storage";
 
@@ -41,18 +45,19 @@ const DEFAULT: &str = "application_default_credentials.json";
 
 /// Every bucket of a mount.
 pub struct Gcs {
-    settings: Arc<Settings>,
-    buckets: Buckets<Bucket>,
+    ways: Ways<Way>,
+    buckets: Buckets<Bucket, (Option<String>, String)>,
 }
 
 /// One bucket and how to ask it.
 pub struct Bucket {
     name: String,
-    settings: Arc<Settings>,
+    way: Arc<Way>,
     client: OnceCell<GoogleCloudStorage>,
 }
 
-struct Settings {
+/// What counts for buckets of one table, or of none.
+struct Way {
     /// Whose errors are told at first use.
     endpoint: Result<Option<String>, String>,
     is_emulator: bool,
@@ -60,6 +65,8 @@ struct Settings {
     net: Net,
     /// Never printed.
     variables: Variables,
+    /// A file of credentials that a table names; nothing else counts then.
+    file: Option<PathBuf>,
     /// What `gcloud` left.
     left: Option<PathBuf>,
     /// Whether requests are signed; known after the first client is made.
@@ -78,34 +85,45 @@ impl Gcs {
             "NO_GCE_CHECK",
             "AWS_CA_BUNDLE",
         ];
-        let settings = Arc::new(Settings::new(config, net::only(environment, &names)));
-        Self { settings, buckets: Buckets::new() }
+        let variables = net::only(environment, &names);
+        let way = |table: Option<&settings::Gs>| Way::new(config, variables.clone(), table);
+        Self { ways: Ways::new(&config.settings, way), buckets: Buckets::new() }
     }
 
-    /// The bucket called `name`, which holds what a bucket's name may hold.
-    pub fn bucket(&self, name: &str) -> Arc<Bucket> {
-        let settings = Arc::clone(&self.settings);
-        let new = || Bucket { name: name.to_owned(), settings, client: OnceCell::new() };
-        self.buckets.get(name.to_owned(), new)
+    /// The bucket called `name`, which holds what a bucket's name may hold, as it is reached for `key`.
+    pub fn bucket(&self, name: &str, key: &[u8]) -> Arc<Bucket> {
+        let (table, way) = self.ways.of(&settings::address("gs", name, key));
+        let way = Arc::clone(way);
+        let new = || Bucket { name: name.to_owned(), way, client: OnceCell::new() };
+        self.buckets.get((table.map(|table| table.text().to_owned()), name.to_owned()), new)
+    }
+
+    /// Whether every table makes sense.
+    ///
+    /// # Errors
+    /// `Setting`, naming the one that does not.
+    pub fn check(&self) -> Result<(), Error> {
+        self.ways.check(Way::check)
+    }
+
+    /// What counts for objects of `source`, as names and values without secrets.
+    pub fn describe(&self, source: &str) -> Vec<(&'static str, String)> {
+        let say = |way: &Way| [("endpoint", way.server().to_owned()), ("signed with", way.whose())];
+        self.ways.describe(source.as_bytes(), say)
     }
 }
 
 impl Bucket {
     /// `true` until known.
     fn is_signed(&self) -> bool {
-        self.settings.signed.get().copied().unwrap_or(true)
+        self.way.signed.get().copied().unwrap_or(true)
     }
 
     async fn ready(&self, place: &str) -> Result<Client<'_, ()>, Error> {
         const HINT: &str = "see what `GOOGLE_APPLICATION_CREDENTIALS` names, or pass `--anon`";
-        let client = self.client.get_or_try_init(|| self.settings.client(&self.name)).await?;
-        let is_signed = self.is_signed();
-        if is_signed {
-            let came = client.credentials().get_credential().await;
-            came.map_err(|error| cloud::no_credentials(place, &error, HINT))?;
-        }
-        let whose = is_signed.then(|| "the Google credentials".into());
-        Ok(Client { store: client, whose, signer: () })
+        let client = self.client.get_or_try_init(|| self.way.client(&self.name)).await?;
+        let signed = self.is_signed().then(|| ("the Google credentials", &**client.credentials()));
+        cloud::ready(client, signed, place, HINT).await
     }
 }
 
@@ -117,11 +135,11 @@ impl cloud::Bucket for Bucket {
     }
 
     fn server(&self) -> &str {
-        self.settings.endpoint.as_ref().ok().and_then(Option::as_deref).unwrap_or("Google Cloud")
+        self.way.server()
     }
 
     fn timeout(&self) -> Duration {
-        self.settings.net.timeout
+        self.way.net.timeout
     }
 
     fn hints(&self) -> &'static Hints {
@@ -129,19 +147,22 @@ impl cloud::Bucket for Bucket {
     }
 }
 
-impl Settings {
-    fn new(config: &Config, variables: Variables) -> Self {
+impl Way {
+    fn new(config: &Config, variables: Variables, table: Option<&settings::Gs>) -> Self {
         let find = |name: &str| net::find(&variables, name);
-        let emulator = find("STORAGE_EMULATOR_HOST");
-        let given =
-            emulator.map(with_scheme).or_else(|| find("GOOGLE_BASE_URL").map(str::to_owned));
+        let told = table.and_then(|table| table.endpoint_url.clone());
+        let emulator = find("STORAGE_EMULATOR_HOST").filter(|_| told.is_none());
+        let given = told.or_else(|| emulator.map(with_scheme));
+        let given = given.or_else(|| find("GOOGLE_BASE_URL").map(str::to_owned));
         let endpoint = given.map(|given| net::endpoint(&given)).transpose();
         let folder = find("CLOUDSDK_CONFIG").map(PathBuf::from);
         let folder = folder.or_else(|| Some(PathBuf::from(find("HOME")?).join(".config/gcloud")));
         Self {
             endpoint: endpoint.map_err(|error| error.to_string()),
             is_emulator: emulator.is_some(),
-            anon: config.anon,
+            anon: config.anon || table.is_some_and(|table| table.anon),
+            file: table
+                .and_then(|table| Some(net::expand(&variables, table.credentials_file.as_ref()?))),
             net: Net::new(config.timeout, &variables),
             left: folder.map(|folder| folder.join(DEFAULT)).filter(|file| file.exists()),
             variables,
@@ -157,10 +178,10 @@ impl Settings {
 
     /// Whether there are credentials to sign with.
     async fn decide(&self, bucket: &str) -> Result<bool, Error> {
-        if self.anon || is_yes(self.get("GOOGLE_SKIP_SIGNATURE")) {
+        if self.anon || self.file.is_none() && is_yes(self.get("GOOGLE_SKIP_SIGNATURE")) {
             return Ok(false);
         }
-        if self.has_credentials() {
+        if self.file.is_some() || self.has_credentials() {
             return Ok(true);
         }
         if self.is_emulator {
@@ -195,6 +216,29 @@ impl Settings {
         any.iter().any(|name| self.get(name).is_some())
     }
 
+    /// Whether a client can be made, where a table says how.
+    fn check(&self) -> Result<(), Error> {
+        let is_signed = self.file.is_some() && !self.anon;
+        build(self.builder("bucket", is_signed)?).map(drop)
+    }
+
+    fn server(&self) -> &str {
+        self.endpoint.as_ref().ok().and_then(Option::as_deref).unwrap_or("Google Cloud")
+    }
+
+    /// Whom requests are signed as, in words; asks nobody.
+    fn whose(&self) -> String {
+        match &self.file {
+            _ if self.anon => "anonymous".into(),
+            Some(file) => format!("the credentials in `{}`", file.display()),
+            None if is_yes(self.get("GOOGLE_SKIP_SIGNATURE")) => "anonymous".into(),
+            None if self.has_credentials() => "the credentials that the environment names".into(),
+            None if self.is_emulator => "anonymous".into(),
+            None if self.left.is_some() => "what `gcloud` left".into(),
+            None => "the credentials of this machine, if it has some".into(),
+        }
+    }
+
     fn get(&self, name: &str) -> Option<&str> {
         net::find(&self.variables, name)
     }
@@ -224,6 +268,9 @@ impl Settings {
         &self,
         mut builder: GoogleCloudStorageBuilder,
     ) -> GoogleCloudStorageBuilder {
+        if let Some(file) = &self.file {
+            return builder.with_application_credentials(file.to_string_lossy());
+        }
         for (name, value) in &self.variables {
             if let Ok(key) = name.to_ascii_lowercase().parse::<GoogleConfigKey>() {
                 builder = builder.with_config(key, value);
@@ -251,81 +298,5 @@ fn with_scheme(given: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(anon: bool) -> Config {
-        Config { anon, ..Config::new(Duration::from_secs(1)) }
-    }
-
-    type Pairs<'a> = &'a [(&'a str, &'a str)];
-
-    fn gcs(anon: bool, variables: Pairs<'_>) -> Gcs {
-        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        Gcs::new(&config(anon), &variables.iter().map(own).collect())
-    }
-
-    /// Whether requests are signed, or why there is no client.
-    fn decided(gcs: &Gcs) -> Result<bool, String> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let bucket = gcs.bucket("b");
-        let made = runtime.block_on(gcs.settings.client("b")).map_err(|error| error.to_string());
-        made.map(|_| *gcs.settings.signed.get().unwrap_or(&bucket.is_signed()))
-    }
-
-    #[test]
-    fn credentials_are_those_of_the_environment_or_none() {
-        let token = ("GOOGLE_BEARER_TOKEN", "secret");
-        let cases: [(bool, Pairs<'_>, bool); 6] = [
-            (false, &[token], true),
-            (true, &[token], false),
-            (false, &[token, ("GOOGLE_SKIP_SIGNATURE", "true")], false),
-            (false, &[("STORAGE_EMULATOR_HOST", "localhost:1")], false),
-            (false, &[("STORAGE_EMULATOR_HOST", "http://localhost:1"), token], true),
-            (false, &[("NO_GCE_CHECK", "true")], false),
-        ];
-        for (anon, variables, signed) in cases {
-            assert_eq!(decided(&gcs(anon, variables)), Ok(signed), "{anon} {variables:?}");
-        }
-    }
-
-    #[test]
-    fn what_gcloud_left_is_used_and_never_repeated() {
-        let home = tempfile::tempdir().unwrap();
-        let folder = home.path().join(".config/gcloud");
-        std::fs::create_dir_all(&folder).unwrap();
-        let user = r#"{"type":"authorized_user","client_id":"c","client_secret":"secret",
-            "refresh_token":"secret"}"#;
-        std::fs::write(folder.join(DEFAULT), user).unwrap();
-        let home = ("HOME", home.path().to_str().unwrap());
-        assert_eq!(decided(&gcs(false, &[home])), Ok(true));
-        assert_eq!(decided(&gcs(true, &[home])), Ok(false));
-        let elsewhere = ("CLOUDSDK_CONFIG", folder.to_str().unwrap());
-        assert_eq!(decided(&gcs(false, &[elsewhere])), Ok(true));
-        for bad in [
-            r#"{"type":"external_account","x":"secret"}"#,
-            r#"{"type":"authorized_user","client_id":["secret"]}"#,
-            "\"secret\"",
-            "",
-        ] {
-            std::fs::write(folder.join(DEFAULT), bad).unwrap();
-            let error = decided(&gcs(false, &[home])).unwrap_err();
-            assert!(
-                error.starts_with("the settings for Google Cloud Storage are wrong: "),
-                "{error}"
-            );
-            assert!(!error.contains("secret"), "{error}");
-        }
-    }
-
-    #[test]
-    fn the_endpoint_is_checked() {
-        let servers = [("localhost:9023", "http://localhost:9023"), ("https://h/", "https://h")];
-        for (given, server) in servers {
-            let gcs = gcs(false, &[("STORAGE_EMULATOR_HOST", given)]);
-            assert_eq!(cloud::Bucket::server(&*gcs.bucket("b")), server);
-        }
-        let error = decided(&gcs(true, &[("STORAGE_EMULATOR_HOST", "http://u:secret@h")]));
-        assert_eq!(error, Err("`h` is not an endpoint; write `http[s]://host[:port]`".into()));
-    }
-}
+#[path = "gcs_tests.rs"]
+mod tests;

@@ -16,7 +16,7 @@
 //! | `s3`, `gcs`, `azure` | the settings of each cloud |
 //! | `web` | `http(s)://` and the Hugging Face hub |
 //! | `net`, `refusal` | waits, trust and proxies; what a server says in place of an object |
-//! | [`Settings`] | what the user says of one bucket or prefix |
+//! | [`Settings`], `ways` | what the user says of one bucket or prefix, and what comes of it |
 //! | `raced`, [`metrics`], `prometheus` | slow requests asked twice; what was done, counted |
 //! | `stream` | one open remote object: pieces, look-ahead, one fetch per byte |
 //! | [`cache`], `datachain` | objects on disk: those fetched here, those that DataChain fetched |
@@ -65,11 +65,20 @@ mod refusal;
 mod remote;
 #[cfg(feature = "s3")]
 mod s3;
-#[cfg_attr(not(feature = "s3"), allow(dead_code, reason = "only S3 has settings yet"))]
+#[cfg_attr(
+    not(all(feature = "s3", feature = "gcs", feature = "azure", feature = "http")),
+    allow(dead_code, unused_imports, reason = "tables of a store that is left out are still read")
+)]
 mod settings;
 #[cfg(feature = "remote")]
 mod stream;
 mod wanted;
+#[cfg(any(feature = "gcs", feature = "azure", feature = "http"))]
+#[cfg_attr(
+    not(any(feature = "azure", feature = "http")),
+    allow(dead_code, reason = "Google's credentials are files alone")
+)]
+mod ways;
 #[cfg(feature = "http")]
 mod web;
 mod whole;
@@ -221,7 +230,7 @@ pub struct Stores {
     #[cfg(feature = "azure")]
     azure: azure::Azure,
     #[cfg(feature = "http")]
-    web: Arc<web::Web>,
+    web: web::Webs,
     #[cfg(feature = "remote")]
     cache: Arc<cache::Cache>,
     #[cfg(feature = "remote")]
@@ -260,7 +269,7 @@ impl Stores {
             #[cfg(feature = "azure")]
             azure: azure::Azure::new(&config, &environment),
             #[cfg(feature = "http")]
-            web: Arc::new(web::Web::new(&config, &environment)),
+            web: web::Webs::new(&config, &environment),
             cache: Arc::new(cache::Cache::new(&config.cache)),
             memory: Arc::new(memory::Memory::new(config.memory)),
             fetched: config.database.as_deref().and_then(datachain::folder),
@@ -275,23 +284,36 @@ impl Stores {
     /// # Errors
     /// As [`Stores::check`].
     pub fn describe(&self, source: &str) -> Result<Option<Vec<(&'static str, String)>>> {
-        #[cfg(feature = "s3")]
-        if let Some(rest) = source.strip_prefix("s3://") {
-            let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-            return Ok(Some(self.s3.describe(bucket, prefix)?));
+        match source.split_once("://") {
+            #[cfg(feature = "s3")]
+            Some(("s3", rest)) => {
+                let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+                Ok(Some(self.s3.describe(bucket, prefix)?))
+            }
+            #[cfg(feature = "gcs")]
+            Some(("gs", _)) => Ok(Some(self.gcs.describe(source))),
+            #[cfg(feature = "azure")]
+            Some(("az", _)) => Ok(Some(self.azure.describe(source))),
+            #[cfg(feature = "http")]
+            Some(("http" | "https" | "hf", _)) => Ok(Some(self.web.describe(source))),
+            _ => Ok(None),
         }
-        let _ = source;
-        Ok(None)
     }
 
-    /// Whether the flags and the environment make sense: for a door to ask before it mounts.
+    /// Whether the flags, the tables of settings and the environment make sense: for a door to ask before it mounts.
     ///
     /// # Errors
-    /// `Invalid`, naming the setting that is wrong. The other clouds' are told at first use: what somebody
-    /// left in a home directory must not stop a mount that does not need it.
+    /// `Invalid`, naming the setting that is wrong. What the environment says of the other clouds is told at first use:
+    /// what somebody left in a home directory must not stop a mount that does not need it.
     pub fn check(&self) -> Result<()> {
         #[cfg(feature = "s3")]
         self.s3.check()?;
+        #[cfg(feature = "gcs")]
+        self.gcs.check()?;
+        #[cfg(feature = "azure")]
+        self.azure.check()?;
+        #[cfg(feature = "http")]
+        self.web.check()?;
         Ok(())
     }
 
@@ -416,20 +438,15 @@ impl Stores {
             #[cfg(feature = "s3")]
             Place::S3(key) => in_bucket(self.s3.bucket(&key.bucket, &key.key)?, &key, place),
             #[cfg(feature = "gcs")]
-            Place::Gs(key) => in_bucket(self.gcs.bucket(&key.bucket), &key, place),
+            Place::Gs(key) => in_bucket(self.gcs.bucket(&key.bucket, &key.key), &key, place),
             #[cfg(feature = "azure")]
-            Place::Az(key) => in_bucket(self.azure.container(&key.bucket), &key, place),
+            Place::Az(key) => in_bucket(self.azure.container(&key.bucket, &key.key), &key, place),
             #[cfg(feature = "http")]
-            Place::Http(url) => Ok(self.on_web(web::Target::Page(url), place)),
+            Place::Http(url) => Ok(Arc::new(self.web.object(web::Target::Page(url), place))),
             #[cfg(feature = "http")]
-            Place::Hub(file) => Ok(self.on_web(web::Target::Hub(file), place)),
+            Place::Hub(file) => Ok(Arc::new(self.web.object(web::Target::Hub(file), place))),
             other => Err(Error::Scheme { place, scheme: other.scheme().into() }),
         }
-    }
-
-    #[cfg(feature = "http")]
-    fn on_web(&self, target: web::Target, place: String) -> Arc<dyn Requests> {
-        Arc::new(web::WebObject::new(Arc::clone(&self.web), target, place))
     }
 
     /// Where an object is kept; `None` where it cannot be.

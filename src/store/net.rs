@@ -50,6 +50,21 @@ impl Net {
         Self { bundle: self.bundle.or(bundle), ..self }
     }
 
+    /// Trusts the certificates in `bundle`, whatever the environment names.
+    #[cfg(feature = "http")]
+    pub fn with_bundle(self, bundle: PathBuf) -> Self {
+        Self { bundle: Some(bundle), ..self }
+    }
+
+    /// Whose certificates are trusted, in words.
+    #[cfg(feature = "http")]
+    pub fn trusted(&self) -> String {
+        match &self.bundle {
+            Some(path) => format!("the system's certificates and `{}`", path.display()),
+            None => "the system's certificates".into(),
+        }
+    }
+
     /// A client of `object_store`. `http` allows requests without TLS.
     ///
     /// # Errors
@@ -152,6 +167,15 @@ pub fn only(variables: &Variables, prefixes: &[&str]) -> Variables {
 /// The value of the variable `name`.
 pub fn find<'v>(variables: &'v Variables, name: &str) -> Option<&'v str> {
     variables.iter().find(|variable| variable.0 == name).map(|variable| variable.1.as_str())
+}
+
+/// `text` as a path; `~/` is the home.
+#[cfg(any(feature = "gcs", feature = "azure", feature = "http"))]
+pub fn expand(variables: &Variables, text: &str) -> PathBuf {
+    match (text.strip_prefix("~/"), find(variables, "HOME")) {
+        (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
+        _ => PathBuf::from(text),
+    }
 }
 
 /// Whether a variable says yes, as other tools read it.

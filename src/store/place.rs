@@ -92,6 +92,14 @@ impl Place {
     }
 }
 
+impl HubFile {
+    /// What tables of settings are compared with: of any revision.
+    #[cfg(feature = "http")]
+    pub fn address(&self) -> String {
+        format!("hf://datasets/{}/{}", self.repository, self.path)
+    }
+}
+
 const NO_BUCKET: &str = "its source names no bucket; write `s3://bucket`";
 const NO_GS_BUCKET: &str = "its source names no bucket; write `gs://bucket`";
 const NO_CONTAINER: &str = "its source names no container; write `az://container`";
@@ -170,12 +178,20 @@ fn http(source: &str, rest: &str, path: &[u8]) -> Result<Place, &'static str> {
     }
     let slash = if source.ends_with('/') || path.starts_with('/') { "" } else { "/" };
     let mut url = source.to_owned() + slash;
-    path.bytes().for_each(|b| encode(&mut url, b, b"-._~/%"));
+    url += &url_path(path, b"");
     if let Some(query) = query {
         url.push('?');
         query.bytes().for_each(|b| encode(&mut url, b, b"-._~/%:?@!$&'()*+,;=[]"));
     }
     Ok(Place::Http(url))
+}
+
+/// A path as a URL has it; `more` stays as it is too.
+pub fn url_path(path: &str, more: &[u8]) -> String {
+    let kept = [b"-._~/%", more].concat();
+    let mut url = String::with_capacity(path.len());
+    path.bytes().for_each(|b| encode(&mut url, b, &kept));
+    url
 }
 
 /// Appends `byte` as it is, if it is a letter, a digit or one of `kept`, else percent-encoded.

@@ -204,6 +204,32 @@ def faulty(folder, store):
         yield faults
 
 
+class Portal:
+    """SSO: what was asked of it, and the tokens that it takes."""
+
+    def __init__(self, url, folder):
+        self.url, self.folder = url, folder
+
+    def asked(self):
+        """`METHOD /path` of each request."""
+        return [line.split("?")[0] for line in (self.folder / "asked").read_text().splitlines()]
+
+    def takes(self, access=None, refresh=None):
+        (self.folder / "good").write_text(access or "")
+        (self.folder / "refresh").write_text(refresh or "")
+
+
+@contextlib.contextmanager
+def portal(folder):
+    """`portal.py`, which takes no token yet."""
+    folder.mkdir(exist_ok=True)
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with serving([sys.executable, Path(__file__).parent / "portal.py", str(port), folder], url, folder / "portal.log"):
+        (folder / "asked").write_text("")
+        yield Portal(url, folder)
+
+
 class Gate:
     """A door before a server: who asked, and who is turned away."""
 

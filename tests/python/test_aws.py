@@ -8,10 +8,12 @@ import configparser
 import contextlib
 import datetime
 import errno
+import hashlib
 import json
 import os
 import random
 import re
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -86,6 +88,17 @@ def reading(dcfs, clouds, folder, *options):
         dcfs.keeps_secrets()
 
 
+def until_read(path, wanted):
+    """Reads until it succeeds, and no longer than a minute."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            assert path.read_bytes() == wanted
+            return
+        time.sleep(0.2)
+    assert path.read_bytes() == wanted
+
+
 def profile(name, key, more=""):
     return f"[{name}]\naws_access_key_id = {key}\naws_secret_access_key = hush-{key}\n{more}\n"
 
@@ -150,25 +163,88 @@ print(json.dumps({"Version": 1, "AccessKeyId": f"PROCESS{n}", "SecretAccessKey":
 """
 
 
-@pytest.mark.mount
-def test_a_credential_process_is_run_and_run_again_when_its_keys_are_refused(clouds, tmp_path):
-    script = tmp_path / "get keys.py"
+@contextlib.contextmanager
+def by_process(clouds, folder):
+    """A mount that ran a `credential_process` for three reads."""
+    script, runs = folder / "get keys.py", folder / "runs"
     script.write_text(SCRIPT)
-    runs = tmp_path / "runs"
     runs.mkdir()
-    with servers.gate(tmp_path / "gate", clouds.one) as gate:
+    with servers.gate(folder / "gate", clouds.one) as gate:
         config = f"[default]\nendpoint_url = {gate.url}\ncredential_process = {sys.executable} '{script}' {runs}\n"
-        dcfs = Home(tmp_path / "home", config)
-        with reading(dcfs, clouds, tmp_path) as read:
+        with reading(Home(folder / "home", config), clouds, folder) as read:
             for n in range(3):
                 read("one", n)
-            assert gate.ids() == ["PROCESS1"], "run once"
-            time.sleep(5.5)  # Not at every refusal, but after some seconds.
-            gate.refuse("PROCESS1")
-            for n in range(3, 6):
-                read("one", n)
-            assert gate.ids() == ["PROCESS1", "PROCESS2"]
-        assert len(list(runs.iterdir())) == 2
+            yield SimpleNamespace(gate=gate, read=read, runs=runs)
+
+
+@contextlib.contextmanager
+def by_file(clouds, folder):
+    """A mount that read with keys of a file."""
+    with servers.gate(folder / "gate", clouds.one) as gate:
+        dcfs = Home(folder / "home", f"[default]\nendpoint_url = {gate.url}\n", profile("default", "OLD"))
+        with reading(dcfs, clouds, folder) as read:
+            read("one", 0)
+            yield SimpleNamespace(gate=gate, read=read, dcfs=dcfs)
+
+
+@contextlib.contextmanager
+def by_machine(clouds, folder):
+    """A mount that was refused, for the metadata service said nothing in time; it says its role now."""
+    ready, port = folder / "ready", servers.free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, Path(__file__).parent / "metadata.py", str(port), ready]
+    with (
+        servers.serving(command, url, folder / "metadata.log"),
+        servers.gate(folder / "gate", clouds.one) as gate,
+    ):
+        gate.refuse("-")
+        own = {"AWS_EC2_METADATA_DISABLED": "false", "AWS_EC2_METADATA_SERVICE_ENDPOINT": url}
+        dcfs = Home(folder / "home", AWS_ENDPOINT_URL_S3=gate.url, **own)
+        with dcfs.mount(clouds.folder, folder / "mnt") as mount:
+            path = mount.datasets / "one@1.0.0" / "in" / "0"
+            with pytest.raises(OSError) as error:
+                path.read_bytes()
+            assert error.value.errno == errno.EACCES
+            ready.touch()
+            yield SimpleNamespace(gate=gate, path=path)
+
+
+@pytest.fixture(scope="module")
+def earlier(clouds, tmp_path_factory):
+    """Mounts that found credentials so long ago that a refusal makes dcfs look again: one wait for all of them."""
+    with contextlib.ExitStack() as stack:
+        made = {make.__name__: make for make in (by_machine, by_process, by_file)}
+        enter = {name: make(clouds, tmp_path_factory.mktemp(name)) for name, make in made.items()}
+        mounts_of = SimpleNamespace(**{name: stack.enter_context(one) for name, one in enter.items()})
+        time.sleep(5.5)
+        yield mounts_of
+
+
+@pytest.mark.mount
+def test_a_credential_process_is_run_and_run_again_when_its_keys_are_refused(earlier):
+    gate, read, runs = (getattr(earlier.by_process, name) for name in ("gate", "read", "runs"))
+    assert gate.ids() == ["PROCESS1"], "run once"
+    gate.refuse("PROCESS1")
+    for n in range(3, 6):
+        read("one", n)
+    assert gate.ids() == ["PROCESS1", "PROCESS2"]
+    assert len(list(runs.iterdir())) == 2
+
+
+@pytest.mark.mount
+def test_keys_that_another_tool_writes_anew_are_taken(earlier):
+    one = earlier.by_file
+    (one.dcfs.home / ".aws" / "credentials").write_text(profile("default", "NEW"))
+    one.gate.refuse("OLD")
+    one.read("one", 1)
+    assert one.gate.ids() == ["OLD", "NEW"]
+
+
+@pytest.mark.mount
+def test_a_machine_that_is_slow_to_say_its_role_is_heard(clouds, earlier):
+    """A mount begins anonymous, and reads once the metadata service answers."""
+    until_read(earlier.by_machine.path, body("one", 0))
+    assert earlier.by_machine.gate.ids() == ["-", "MACHINE"]
 
 
 @pytest.mark.mount
@@ -181,19 +257,6 @@ def test_a_credential_process_that_fails_is_eacces_and_says_why(clouds, tmp_path
         assert error.value.errno == errno.EACCES
         assert any("no card in the reader" in line for line in dcfs.worries())
         dcfs.keeps_secrets()
-
-
-@pytest.mark.mount
-def test_keys_that_another_tool_writes_anew_are_taken(clouds, tmp_path):
-    with servers.gate(tmp_path / "gate", clouds.one) as gate:
-        dcfs = Home(tmp_path / "home", f"[default]\nendpoint_url = {gate.url}\n", profile("default", "OLD"))
-        with reading(dcfs, clouds, tmp_path) as read:
-            read("one", 0)
-            (dcfs.home / ".aws" / "credentials").write_text(profile("default", "NEW"))
-            time.sleep(5.5)
-            gate.refuse("OLD")
-            read("one", 1)
-        assert gate.ids() == ["OLD", "NEW"]
 
 
 @pytest.mark.mount
@@ -229,36 +292,140 @@ sts =
             assert session.startswith("ASIA") or session not in ("USERKEY", "-")
 
 
+SSO = """
+[profile new]
+sso_session = my sso
+sso_account_id = 123456789012
+sso_role_name = reader
+services = here
+[profile old]
+sso_start_url = https://me.awsapps.com/start
+sso_region = eu-west-1
+sso_account_id = 123456789012
+sso_role_name = reader
+services = here
+[profile role]
+role_arn = arn:aws:iam::123456789012:role/reader
+source_profile = new
+services = here
+[profile stranger]
+sso_session = my sso
+sso_account_id = 123456789012
+sso_role_name = writer
+services = here
+[sso-session my\\ sso]
+sso_start_url = https://me.awsapps.com/start
+sso_region = eu-west-1
+[services here]
+s3 =
+  endpoint_url = {gate}
+sts =
+  endpoint_url = {gate}
+sso =
+  endpoint_url = {portal}
+sso_oidc =
+  endpoint_url = {portal}/
+"""
+
+
+class SsoHome(Home):
+    """A home with profiles that sign in by SSO, and tokens as `aws sso login` leaves them."""
+
+    def __init__(self, folder, gate, portal):
+        super().__init__(folder, SSO.format(gate=gate.url, portal=portal.url))
+        self.tokens = self.home / ".aws" / "sso" / "cache"
+        self.tokens.mkdir(parents=True)
+
+    def file(self, of="my sso"):
+        return self.tokens / f"{hashlib.sha1(of.encode()).hexdigest()}.json"
+
+    def signs_in(self, access, ends, of="my sso", **more):
+        said = {"startUrl": "https://me.awsapps.com/start", "region": "eu-west-1", "accessToken": access, "expiresAt": ends}
+        self.file(of).write_text(json.dumps(said | more))
+
+
+REFRESH = {
+    "clientId": "client",
+    "clientSecret": "client-hush",
+    "registrationExpiresAt": "2099-01-01T00:00:00Z",
+    "refreshToken": "refresh-hush-0",
+}
+
+
+@pytest.fixture
+def sso(clouds, tmp_path):
+    with servers.gate(tmp_path / "gate", clouds.one) as gate, servers.portal(tmp_path / "portal") as portal:
+        yield SimpleNamespace(gate=gate, portal=portal, home=SsoHome(tmp_path / "home", gate, portal))
+
+
 @pytest.mark.mount
-def test_a_machine_that_is_slow_to_say_its_role_is_heard(clouds, tmp_path):
-    """A mount begins anonymous, and reads once the metadata service answers."""
-    ready, port = tmp_path / "ready", servers.free_port()
-    url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, Path(__file__).parent / "metadata.py", str(port), ready]
-    with (
-        servers.serving(command, url, tmp_path / "metadata.log"),
-        servers.gate(tmp_path / "gate", clouds.one) as gate,
-    ):
-        gate.refuse("-")
-        dcfs = Home(
-            tmp_path / "home",
-            AWS_EC2_METADATA_DISABLED="false",
-            AWS_EC2_METADATA_SERVICE_ENDPOINT=url,
-            AWS_ENDPOINT_URL_S3=gate.url,
-        )
-        with dcfs.mount(clouds.folder, tmp_path / "mnt") as mount:
-            path = mount.datasets / "one@1.0.0" / "in" / "0"
-            with pytest.raises(OSError) as error:
-                path.read_bytes()
-            assert error.value.errno == errno.EACCES
-            ready.touch()
-            deadline = time.monotonic() + 60
-            while time.monotonic() < deadline:
-                with contextlib.suppress(OSError):
-                    assert path.read_bytes() == body("one", 0)
-                    break
-                time.sleep(0.5)
-            assert gate.ids() == ["-", "MACHINE"]
+@pytest.mark.parametrize("name, of", [("new", "my sso"), ("old", "https://me.awsapps.com/start"), ("role", "my sso")])
+def test_sso_gives_keys_by_the_token_that_is_there(clouds, sso, tmp_path, name, of):
+    sso.portal.takes("hush-token")
+    sso.home.signs_in("hush-token", "2098-01-01T00:00:00UTC", of)
+    with reading(sso.home, clouds, tmp_path, "--profile", name) as read:
+        read("one", 0)
+        read("one", 1)
+    assert sso.portal.asked() == ["GET /federation/credentials"], "asked once"
+    (who,) = sso.gate.ids("/one/")
+    assert who == "SSOKEY1" or name == "role"
+    assert [line[2] for line in sso.gate.asked() if line[0] == "POST"] == ["SSOKEY1"] * (name == "role")
+    assert sso.home.worries() == []
+
+
+BOTO = "import botocore.session as s; print(s.Session(profile='new').get_credentials().get_frozen_credentials().access_key)"
+
+
+@pytest.mark.mount
+def test_a_token_of_sso_that_has_ended_is_exchanged_for_all_who_use_it(clouds, sso, tmp_path):
+    """`botocore` goes on with what is written back."""
+    sso.portal.takes(refresh="refresh-hush-0")
+    sso.home.signs_in("old-hush", "2001-01-01T00:00:00Z", more="kept", **REFRESH)
+    with reading(sso.home, clouds, tmp_path, "--profile", "new") as read:
+        read("one", 0)
+    assert sso.portal.asked() == ["POST /token", "GET /federation/credentials"]
+    assert sso.gate.ids("/one/") == ["SSOKEY1"]
+    said = json.loads(sso.home.file().read_text())
+    assert (said["accessToken"], said["refreshToken"], said["more"]) == ("new-hush-1", "refresh-hush-1", "kept")
+    assert sso.home.file().stat().st_mode & 0o777 == 0o600
+    assert list(sso.home.tokens.iterdir()) == [sso.home.file()], "no draft is left"
+    key = subprocess.check_output([sys.executable, "-c", BOTO], env=sso.home.environment, text=True)
+    assert (key.strip(), len(sso.portal.asked())) == ("SSOKEY2", 3)
+    assert sso.home.worries() == []
+
+
+@pytest.mark.mount
+def test_who_signs_in_by_sso_after_the_mount_is_heard(clouds, sso, tmp_path):
+    """Until then reads are EACCES, and the log says what to run."""
+    sso.home.signs_in("old-hush", "2001-01-01T00:00:00Z", **REFRESH)
+    with sso.home.mount(clouds.folder, tmp_path / "mnt", "--profile", "new") as mount:
+        path = mount.datasets / "one@1.0.0" / "in" / "0"
+        with pytest.raises(OSError) as error:
+            path.read_bytes()
+        assert error.value.errno == errno.EACCES
+        how = "is not renewed (invalid_grant); run `aws sso login --profile new`"
+        assert all(how in line for line in sso.home.worries()), sso.home.worries()
+        sso.portal.takes("hush-token")
+        sso.home.signs_in("hush-token", "2098-01-01T00:00:00Z")
+        until_read(path, body("one", 0))
+        sso.home.keeps_secrets()
+
+
+def test_what_sso_refuses_is_said(clouds, sso):
+    sso.home.signs_in("hush-token", "2098-01-01T00:00:00Z", **REFRESH)
+    cat = ("cat", "--catalog", clouds.folder, "one/in/0", "--profile")
+    cases = [
+        ("new", None, "the portal does not take its token; run `aws sso login --profile new`"),
+        ("old", None, "it has no token; run `aws sso login --profile old`"),
+        ("stranger", "hush-token", "SSO of profile `stranger` gave no credentials: the portal answers 403 (No access)"),
+    ]
+    for name, good, message in cases:
+        sso.portal.takes(good)
+        result = sso.home.run(*cat, name)
+        assert result.returncode != 0 and message in result.stderr, result.stderr
+        assert "hush" not in result.stderr
+    doctor = sso.home.run("doctor", "--json", "--catalog", clouds.folder, "--profile", "old").stdout
+    assert "run `aws sso login --profile old`" in doctor and "hush" not in doctor
 
 
 def test_who_pays_is_said(clouds, tmp_path):
@@ -332,7 +499,8 @@ def test_a_ca_bundle_is_believed(clouds, tmp_path):
 WRONG = [
     ("", ["--profile", "reserch"], {}, "there is no profile `reserch` in .*did you mean `research`?"),
     ("", [], {"AWS_PROFILE": "nope"}, "there is no profile `nope` in "),
-    ("", ["--profile", "sso"], {}, "signs in by SSO.*aws configure export-credentials --profile sso"),
+    ("", ["--profile", "sso"], {}, "profile `sso`: SSO needs `sso_start_url`"),
+    ("", ["--profile", "login"], {}, "signs in by `aws login`.*aws configure export-credentials --profile login"),
     ('["s3://b"]\nprofile = "nope"', [], {}, "settings of `s3://b`: there is no profile `nope` in "),
     ('["s3://b"]\n\nregoin = "x"', [], {}, r"config.toml`, line 3: no setting is called `regoin`; did you mean `region`\?"),
     ('["s3://b"]\nanon = "yes"', [], {}, "config.toml`, line 2: `anon` is `true` or `false`"),
@@ -349,7 +517,7 @@ WRONG = [
 @pytest.mark.mount
 @pytest.mark.parametrize("settings, flags, environment, message", WRONG)
 def test_what_is_wrong_is_told_at_mount(small_catalog, tmp_path, settings, flags, environment, message):
-    config = "[profile sso]\nsso_account_id = 1\nsso_role_name = r\n"
+    config = "[profile sso]\nsso_account_id = 1\nsso_role_name = r\n[profile login]\nlogin_session = me\n"
     dcfs = Home(tmp_path / "home", config, profile("research", "KEY"), settings, **environment)
     (tmp_path / "mnt").mkdir()
     (tmp_path / "broken").write_text("[default]\nhush\n")
@@ -361,11 +529,10 @@ def test_what_is_wrong_is_told_at_mount(small_catalog, tmp_path, settings, flags
 
 @pytest.mark.mount
 def test_a_default_that_signs_in_by_a_browser_leaves_local_files_alone(small_catalog, tmp_path):
-    config = "[default]\nsso_account_id = 1\nsso_role_name = r\n"
-    dcfs = Home(tmp_path / "home", config)
+    dcfs = Home(tmp_path / "home", "[default]\nlogin_session = me\n")
     with dcfs.mount(small_catalog, tmp_path / "mnt") as mount:
         assert (mount.datasets / "few" / "a" / "0.txt").read_bytes() == b"a0\n" * 10
-    assert any("signs in by SSO" in line for line in dcfs.worries())
+    assert any("signs in by `aws login`" in line for line in dcfs.worries())
 
 
 def test_doctor_says_what_counts(clouds, tmp_path):

@@ -10,6 +10,7 @@ import datachain_runs
 import mounts
 import objects
 import servers
+import sql
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,24 @@ def test_a_dataset_is_planned_warmed_and_then_read_without_a_request(store, dcfs
         for name, data in files.items():
             assert (root / name).read_bytes() == data
     assert len(store.asked()) == before
+
+
+def test_a_plan_counts_what_cannot_be_read_and_verify_says_why(store, dcfs, files):
+    away = {"small/01.bin": "ftp://h", "small/02.bin": "s3://b@c", "small/03.bin": "file:///nonexistent"}
+    for name, source in away.items():
+        sql.change(store.folder, f"UPDATE {sql.table_of('static')} SET file__source = '{source}' WHERE file__path = '{name}'")
+    planned = told(dcfs, store, "plan", "static")
+    assert (planned["objects"], planned["unreadable"], planned["missing"]) == (32, 2, 29), planned
+    assert planned["local"] == 1, "whether a file of this machine is there is not looked at"
+    assert planned["missing_bytes"] == sum(len(data) for name, data in files.items() if name not in away)
+    assert "  cannot be read: 2; `dcfs verify` says why" in dcfs.ok("plan", "static", *store.access())
+    verified = dcfs.run("verify", "static", "--json", *store.access())
+    assert verified.returncode != 0
+    said = json.loads(verified.stdout)
+    found = [drift["path"] for drift in said["drifted"] + said["failed"]]
+    assert sorted(path[-len("small/01.bin") :] for path in found) == sorted(away)
+    assert "ftp://" in verified.stdout and "names no bucket" in verified.stdout
+    assert store.asked().count("small/01.bin") == 0
 
 
 def test_an_interrupted_warm_goes_on_where_it_stopped(store, dcfs, files):

@@ -302,6 +302,107 @@ def test_a_file_that_left_the_hub_is_stale(hub):
         expect_stale(SimpleNamespace(dcfs=dcfs), there, "404 EntryNotFound")
 
 
+# Settings of `config.toml`
+
+
+def settled(folder, text):
+    """`--config` with a file of settings."""
+    file = folder / "config.toml"
+    file.write_text(text)
+    return "--config", file
+
+
+def expect_denied(dcfs, path, *parts):
+    with pytest.raises(OSError) as error:
+        read_all(path)
+    assert error.value.errno == errno.EACCES
+    assert all(part in dcfs.worries()[-1] for part in parts), dcfs.worries()
+
+
+def test_a_table_says_where_google_is_and_as_whom(google, tmp_path):
+    """Whatever the environment says, for one prefix alone."""
+    options = settled(tmp_path, f'["gs://gs-b/small.bin"]\nendpoint_url = "{google.store.url}"\nanon = true\n')
+    nowhere = f"http://127.0.0.1:{servers.free_port()}"
+    dcfs = mounts.Dcfs(tmp_path / "home", STORAGE_EMULATOR_HOST=nowhere, GOOGLE_BEARER_TOKEN="hush")
+    with dcfs.mount(google.folder, tmp_path / "mnt", "--timeout", "2s", *options) as mount:
+        assert read_all(root_of(mount, "g", "small.bin")) == body("small.bin")
+        with pytest.raises(OSError):
+            read_all(root_of(mount, "g", "timed.bin"))
+    assert "hush" not in dcfs.log()
+    assert not any("Bearer" in line for line in (google.folder / "requests").read_text().splitlines())
+
+
+@pytest.mark.parametrize("where", ["file", "env"])
+def test_tables_name_accounts_of_azure(azure, tmp_path, where):
+    """One container by a connection string, one by account and endpoint without any; the environment is of another."""
+    endpoint = azure.connection.split("BlobEndpoint=")[1].rstrip(";")
+    (tmp_path / "string").write_text(azure.connection + "\n")
+    value = tmp_path / "string" if where == "file" else "OURS"
+    options = settled(
+        tmp_path,
+        f'["az://private"]\nconnection_string_{where} = "{value}"\n'
+        f'["az://public"]\naccount = "devstoreaccount1"\nendpoint_url = "{endpoint}"\nanon = true\n',
+    )
+    theirs = "AccountName=theirs;AccountKey=aHVzaA==;BlobEndpoint=http://127.0.0.1:1/theirs"
+    dcfs = mounts.Dcfs(tmp_path / "home", AZURE_STORAGE_CONNECTION_STRING=theirs, OURS=azure.connection)
+    with dcfs.mount(azure.folder, tmp_path / "mnt", *options) as mount:
+        for container in ("private", "public"):
+            assert read_all(blob_of(mount, container, "large.bin")) == body("large.bin")
+    said = dcfs.run("doctor", "--json", "--catalog", azure.folder, *options).stdout
+    assert "the connection string that the table names" in said and endpoint in said
+    assert servers.AZURITE_KEY not in dcfs.log() + said
+    anonymous = settled(tmp_path, f'["az://"]\naccount = "devstoreaccount1"\nendpoint_url = "{endpoint}"\nanon = true\n')
+    with dcfs.mount(azure.folder, tmp_path / "mnt", *anonymous) as mount:
+        expect_denied(dcfs, blob_of(mount, "private", "small.bin"), "az://private")
+
+
+def test_tables_name_hubs_and_tokens(hub, tmp_path):
+    (tmp_path / "token").write_text("hf_hush\n")
+    dcfs = mounts.Dcfs(tmp_path / "home", HF_ENDPOINT="http://127.0.0.1:1", HF_TOKEN="hf_other")
+    table = f'["hf://datasets/own/na.me"]\nendpoint_url = "{hub.url}"\n'
+    cases = [(f'token_file = "{tmp_path}/token"', "Bearer_hf_hush"), ("", "-"), ("anon = true", "-")]
+    for number, (more, token) in enumerate(cases):
+        before = len((hub.folder / "requests").read_text().splitlines())
+        options = settled(tmp_path, table + more + "\n")
+        with dcfs.mount(hub.folder, tmp_path / "mnt", "--cache-dir", tmp_path / f"cache{number}", *options) as mount:
+            assert read_all(hub_file(SimpleNamespace(mount=mount), "large.bin")) == body("large.bin")
+        lines = [line.split() for line in (hub.folder / "requests").read_text().splitlines()[before:]]
+        assert {line[2] for line in lines if "/resolve/" in line[1]} == {token}
+    assert "hush" not in dcfs.log()
+
+
+def test_a_table_names_certificates_for_one_server(bare, tmp_path):
+    certificate, key = servers.certificate(tmp_path)
+    with servers.web(tmp_path, bare.folder, tls=(certificate, key)) as url:
+        catalog = sql.copy_catalog(bare.folder / ".datachain", tmp_path / "c" / ".datachain").parent
+        sql.change(catalog, f"UPDATE {sql.table_of('w')} SET file__source = '{url}'")
+        dcfs = mounts.Dcfs(tmp_path / "home")
+        for name, is_read in ((f"{url}/files/", True), (f"{url}/other", False), ("https://", True)):
+            options = settled(tmp_path, f'["{name}"]\nca_bundle = "{certificate}"\n')
+            flags = ("--catalog", catalog, "--timeout", "3s", "--cache-size", "0", *options)
+            result = dcfs.run("cat", *flags, "w/files/signed")
+            assert (result.returncode == 0) == is_read, (name, result.stderr)
+            assert is_read or "certificate" in result.stderr
+
+
+WRONG = [
+    ('["gs://b"]\ncredentials_file = "/nonexistent"', "settings of `gs://b`: the settings for Google Cloud Storage"),
+    ('["az://b"]\nconnection_string_env = "NONE"', "settings of `az://b`: the variable `NONE` is not set"),
+    ('["https://h"]\nca_bundle = "/nonexistent"', "settings of `https://h`: the CA bundle `/nonexistent` cannot be used"),
+    ('["hf://"]\ntoken_file = "/nonexistent"', "settings of `hf://`: `/nonexistent` cannot be used"),
+    ('["hf://"]\n\ntoken = "hush"', "config.toml`, line 3: no setting is called `token`; keys do not stand here"),
+    ('["gs://b"]\nendpoint_url = "http://u:hush@h"', "settings of `gs://b`: `h` is not an endpoint"),
+]
+
+
+@pytest.mark.parametrize("text, message", WRONG)
+def test_a_table_that_is_wrong_is_told_at_mount(small_catalog, tmp_path, text, message):
+    (tmp_path / "mnt").mkdir()
+    result = mounts.Dcfs(tmp_path / "home").run("mount", "--catalog", small_catalog, *settled(tmp_path, text), tmp_path / "mnt")
+    assert result.returncode == 2 and not mounts.mounted(tmp_path / "mnt")
+    assert message in result.stderr and "hush" not in result.stderr, result.stderr
+
+
 # What all of them share
 
 

@@ -10,6 +10,10 @@
 //!   (`AZURE_STORAGE_KEY`, `_ACCOUNT_KEY`), a workload identity (`AZURE_FEDERATED_TOKEN_FILE`), a client's secret
 //!   (`AZURE_CLIENT_ID`, `_SECRET`, `AZURE_TENANT_ID`), a signature (`AZURE_STORAGE_SAS_TOKEN`) that is
 //!   there; else those of `az login`; else those of the machine, if they come within [`METADATA`]; else none.
+//!
+//! A table of `config.toml` names an account, an endpoint, a connection string or none, and wins over the
+//! environment. Where it names another account, what the environment says of its own does not count: neither its connection
+//! string, key and signature, nor its endpoint.
 
 mod connection;
 
@@ -28,6 +32,8 @@ use super::cloud::fault::Hints;
 use super::cloud::{self, Buckets, Client, METADATA};
 use super::error::Error;
 use super::net::{self, Net, Variables, is_yes};
+use super::settings;
+use super::ways::{self, Ways};
 
 const CLOUD: &str = "Azure";
 
@@ -52,14 +58,14 @@ const ALIASES: [(&str, AzureConfigKey); 4] = [
 
 /// Every container of a mount.
 pub struct Azure {
-    settings: Arc<Settings>,
-    containers: Buckets<Container>,
+    ways: Ways<Way>,
+    containers: Buckets<Container, (Option<String>, String)>,
 }
 
 /// One container and how to ask it.
 pub struct Container {
     name: String,
-    settings: Arc<Settings>,
+    way: Arc<Way>,
     client: OnceCell<MicrosoftAzure>,
 }
 
@@ -75,13 +81,15 @@ enum Credentials {
     Machine,
 }
 
-struct Settings {
+/// What counts for containers of one table, or of none.
+struct Way {
     anon: bool,
     net: Net,
     /// Never printed.
     variables: Variables,
     /// Its error is told at first use.
     connection: Result<Option<Connection>, String>,
+    table: settings::Az,
     /// For messages, and for telling objects of two accounts apart.
     server: String,
     /// Known after the first client is made.
@@ -92,34 +100,51 @@ impl Azure {
     /// Nothing is asked of a network yet.
     pub fn new(config: &Config, environment: &Variables) -> Self {
         let names = ["AZURE_", "AZURITE_", "HOME", "PATH", "AWS_CA_BUNDLE"];
-        let settings = Arc::new(Settings::new(config, net::only(environment, &names)));
-        Self { settings, containers: Buckets::new() }
+        let variables = net::only(environment, &names);
+        let way = |table: Option<&settings::Az>| {
+            let way = Way::new(config, variables.clone());
+            match table {
+                Some(table) => way.told_by(table, environment).known(),
+                None => way.known(),
+            }
+        };
+        Self { ways: Ways::new(&config.settings, way), containers: Buckets::new() }
     }
 
-    /// The container called `name`, which holds what a container's name may hold.
-    pub fn container(&self, name: &str) -> Arc<Container> {
-        let settings = Arc::clone(&self.settings);
-        let new = || Container { name: name.to_owned(), settings, client: OnceCell::new() };
-        self.containers.get(name.to_owned(), new)
+    /// The container called `name`, which holds what a container's name may hold, as it is reached for `key`.
+    pub fn container(&self, name: &str, key: &[u8]) -> Arc<Container> {
+        let (table, way) = self.ways.of(&settings::address("az", name, key));
+        let way = Arc::clone(way);
+        let new = || Container { name: name.to_owned(), way, client: OnceCell::new() };
+        self.containers.get((table.map(|table| table.text().to_owned()), name.to_owned()), new)
+    }
+
+    /// Whether every table makes sense.
+    ///
+    /// # Errors
+    /// `Setting`, naming the one that does not.
+    pub fn check(&self) -> Result<(), Error> {
+        self.ways.check(|way| way.builder("container", Credentials::None).map(drop))
+    }
+
+    /// What counts for objects of `source`, as names and values without secrets.
+    pub fn describe(&self, source: &str) -> Vec<(&'static str, String)> {
+        let say = |way: &Way| [("endpoint", way.server.clone()), ("signed with", way.whose())];
+        self.ways.describe(source.as_bytes(), say)
     }
 }
 
 impl Container {
     /// `true` until known.
     fn is_signed(&self) -> bool {
-        self.settings.credentials.get() != Some(&Credentials::None)
+        self.way.credentials.get() != Some(&Credentials::None)
     }
 
     async fn ready(&self, place: &str) -> Result<Client<'_, ()>, Error> {
         const HINT: &str = "see what the `AZURE_*` variables say of them, or pass `--anon`";
-        let client = self.client.get_or_try_init(|| self.settings.client(&self.name)).await?;
-        let is_signed = self.is_signed();
-        if is_signed {
-            let came = client.credentials().get_credential().await;
-            came.map_err(|error| cloud::no_credentials(place, &error, HINT))?;
-        }
-        let whose = is_signed.then(|| "the Azure credentials".into());
-        Ok(Client { store: client, whose, signer: () })
+        let client = self.client.get_or_try_init(|| self.way.client(&self.name)).await?;
+        let signed = self.is_signed().then(|| ("the Azure credentials", &**client.credentials()));
+        cloud::ready(client, signed, place, HINT).await
     }
 }
 
@@ -131,11 +156,11 @@ impl cloud::Bucket for Container {
     }
 
     fn server(&self) -> &str {
-        &self.settings.server
+        &self.way.server
     }
 
     fn timeout(&self) -> Duration {
-        self.settings.net.timeout
+        self.way.net.timeout
     }
 
     fn hints(&self) -> &'static Hints {
@@ -143,21 +168,64 @@ impl cloud::Bucket for Container {
     }
 }
 
-impl Settings {
+impl Way {
+    /// What the environment says.
     fn new(config: &Config, variables: Variables) -> Self {
         let find = |name: &str| net::find(&variables, name);
         let connection = find("AZURE_STORAGE_CONNECTION_STRING").map(Connection::parse).transpose();
         let wrong = |reason| format!("`AZURE_STORAGE_CONNECTION_STRING` is not usable: {reason}");
-        let mut settings = Self {
+        Self {
             anon: config.anon,
             net: Net::new(config.timeout, &variables),
             connection: connection.map_err(wrong),
+            table: settings::Az::default(),
             variables,
             server: String::new(),
             credentials: OnceCell::new(),
-        };
-        settings.server = settings.find_server();
-        settings
+        }
+    }
+
+    /// With what a table says.
+    fn told_by(mut self, table: &settings::Az, environment: &Variables) -> Self {
+        let connection =
+            table.connection_string.as_ref().map(|named| connection(named, environment));
+        if connection.is_some() || table.account.as_ref().is_some_and(|name| self.is_other(name)) {
+            self.variables.retain(|(name, _)| !key(name).is_some_and(|key| is_of_account(&key)));
+            self.connection = connection.transpose();
+        }
+        self.anon |= table.anon;
+        self.table = table.clone();
+        self
+    }
+
+    /// With its server.
+    fn known(self) -> Self {
+        Self { server: self.find_server(), ..self }
+    }
+
+    /// Whether the environment is about another account than `name`.
+    fn is_other(&self, name: &str) -> bool {
+        let known = self.told().map(|told| told.get_config_value(&AzureConfigKey::AccountName));
+        known.is_ok_and(|known| known.is_some_and(|known| known != name))
+    }
+
+    /// Whom requests are signed as, in words; asks nobody.
+    fn whose(&self) -> String {
+        match self.has_credentials() {
+            _ if self.is_anonymous() => "anonymous".into(),
+            Err(error) => error.to_string(),
+            Ok(true) if self.table.connection_string.is_some() => {
+                "the connection string that the table names".into()
+            }
+            Ok(true) => "the credentials that the environment names".into(),
+            Ok(false) if self.has_az() => "those of `az login`".into(),
+            Ok(false) => "the credentials of this machine, if it has some".into(),
+        }
+    }
+
+    fn is_anonymous(&self) -> bool {
+        let may_skip = self.table.connection_string.is_none();
+        self.anon || may_skip && is_yes(self.get("AZURE_SKIP_SIGNATURE"))
     }
 
     /// The endpoint, or Azure's own of the account.
@@ -179,7 +247,7 @@ impl Settings {
     }
 
     async fn decide(&self, container: &str) -> Result<Credentials, Error> {
-        if self.anon || is_yes(self.get("AZURE_SKIP_SIGNATURE")) {
+        if self.is_anonymous() {
             return Ok(Credentials::None);
         }
         if self.has_credentials()? {
@@ -226,30 +294,33 @@ impl Settings {
         net::find(&self.variables, name)
     }
 
-    /// What the environment says, the connection string last: it wins.
+    /// What the environment says, its connection string over the rest, and the table over that.
     fn told(&self) -> Result<MicrosoftAzureBuilder, Error> {
         let mut builder = MicrosoftAzureBuilder::new();
         for (name, value) in &self.variables {
-            let alias = ALIASES.iter().find(|alias| alias.0 == name).map(|alias| alias.1);
-            let key = alias.or_else(|| name.to_ascii_lowercase().parse().ok());
-            if let Some(key) = key {
+            if let Some(key) = key(name) {
                 builder = builder.with_config(key, value);
             }
         }
         let connection = self.connection.as_ref().map_err(|e| Error::Setting(e.clone()))?;
-        let Some(connection) = connection else { return Ok(builder) };
-        let told = [
-            (AzureConfigKey::AccountName, connection.account.as_ref()),
-            (AzureConfigKey::AccessKey, connection.key.as_ref()),
-            (AzureConfigKey::SasKey, connection.sas.as_ref()),
-            (AzureConfigKey::Endpoint, connection.endpoint.as_ref()),
-        ];
-        for (key, value) in told {
-            if let Some(value) = value {
-                builder = builder.with_config(key, value);
+        if let Some(connection) = connection {
+            let told = [
+                (AzureConfigKey::AccountName, connection.account.as_ref()),
+                (AzureConfigKey::AccessKey, connection.key.as_ref()),
+                (AzureConfigKey::SasKey, connection.sas.as_ref()),
+                (AzureConfigKey::Endpoint, connection.endpoint.as_ref()),
+            ];
+            builder = with(builder, told);
+            if connection.is_development {
+                builder = builder.with_use_emulator(true);
             }
         }
-        Ok(if connection.is_development { builder.with_use_emulator(true) } else { builder })
+        let (account, endpoint) = (self.table.account.as_ref(), self.table.endpoint_url.as_ref());
+        if endpoint.is_some() {
+            builder = builder.with_use_emulator(false);
+        }
+        let told = [(AzureConfigKey::AccountName, account), (AzureConfigKey::Endpoint, endpoint)];
+        Ok(with(builder, told))
     }
 
     fn builder(
@@ -274,6 +345,33 @@ impl Settings {
     }
 }
 
+/// What a variable is to `object_store`.
+fn key(name: &str) -> Option<AzureConfigKey> {
+    let alias = ALIASES.iter().find(|alias| alias.0 == name).map(|alias| alias.1);
+    alias.or_else(|| name.to_ascii_lowercase().parse().ok())
+}
+
+/// Whether a setting is of one account, and means nothing to others.
+fn is_of_account(key: &AzureConfigKey) -> bool {
+    use AzureConfigKey::{AccessKey, AccountName, Endpoint, SasKey, UseEmulator};
+    matches!(key, AccountName | AccessKey | SasKey | Endpoint | UseEmulator)
+}
+
+/// The connection string that a table names.
+fn connection(named: &settings::Secret, environment: &Variables) -> Result<Connection, String> {
+    let text = ways::secret(named, environment)?;
+    Connection::parse(&text)
+        .map_err(|reason| format!("the connection string is not usable: {reason}"))
+}
+
+fn with<const N: usize>(
+    builder: MicrosoftAzureBuilder,
+    told: [(AzureConfigKey, Option<&String>); N],
+) -> MicrosoftAzureBuilder {
+    let said = told.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    said.fold(builder, |builder, (key, value)| builder.with_config(key, value))
+}
+
 fn build(builder: MicrosoftAzureBuilder) -> Result<MicrosoftAzure, Error> {
     builder.build().map_err(|error| match error.to_string() {
         text if text.contains("Account must be specified") => Error::Setting(
@@ -285,77 +383,4 @@ fn build(builder: MicrosoftAzureBuilder) -> Result<MicrosoftAzure, Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const KEY: (&str, &str) = ("AZURE_STORAGE_KEY", "c2VjcmV0");
-    const ACCOUNT: (&str, &str) = ("AZURE_STORAGE_ACCOUNT", "acc");
-
-    type Pairs<'a> = &'a [(&'a str, &'a str)];
-
-    fn azure(anon: bool, variables: Pairs<'_>) -> Azure {
-        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        let config = Config { anon, ..Config::new(Duration::from_secs(1)) };
-        Azure::new(&config, &variables.iter().map(own).collect())
-    }
-
-    fn made(azure: &Azure) -> Result<Credentials, String> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let made = runtime.block_on(azure.settings.client("c")).map_err(|error| error.to_string());
-        made.map(|_| *azure.settings.credentials.get().unwrap())
-    }
-
-    #[test]
-    fn the_account_and_its_credentials_are_those_of_the_environment() {
-        let own = "https://acc.blob.core.windows.net";
-        let string = "AccountName=other;AccountKey=c2VjcmV0;BlobEndpoint=http://h:1/other";
-        let string = ("AZURE_STORAGE_CONNECTION_STRING", string);
-        let name = ("AZURE_STORAGE_ACCOUNT_NAME", "acc");
-        let endpoint = ("AZURE_STORAGE_SERVICE_ENDPOINT", "http://h:2");
-        let cases: [(bool, Pairs<'_>, Credentials, &str); 7] = [
-            (false, &[ACCOUNT, KEY], Credentials::Told, own),
-            (true, &[ACCOUNT, KEY], Credentials::None, own),
-            (false, &[name, ("AZURE_STORAGE_SAS_TOKEN", "sig=a")], Credentials::Told, own),
-            (false, &[ACCOUNT, KEY, endpoint], Credentials::Told, "http://h:2"),
-            (false, &[ACCOUNT, KEY, string], Credentials::Told, "http://h:1/other"),
-            (false, &[("AZURE_STORAGE_USE_EMULATOR", "true")], Credentials::Told, "azurite"),
-            (false, &[ACCOUNT, ("AZURE_SKIP_SIGNATURE", "1")], Credentials::None, own),
-        ];
-        for (anon, variables, credentials, server) in cases {
-            let azure = azure(anon, variables);
-            assert_eq!(made(&azure), Ok(credentials), "{variables:?}");
-            assert_eq!(cloud::Bucket::server(&*azure.container("c")), server);
-        }
-    }
-
-    #[test]
-    fn wrong_settings_are_named_and_secrets_are_not() {
-        let string = |text| ("AZURE_STORAGE_CONNECTION_STRING", text);
-        let cases: [(Pairs<'_>, &str); 4] = [
-            (&[KEY], "no Azure account: set `AZURE_STORAGE_ACCOUNT` or"),
-            (&[string("AccountKey=secret")], "`AZURE_STORAGE_CONNECTION_STRING` is not usable: "),
-            (&[string("BlobEndpoint=https://h/?sig=secret")], "`https://h/` is not an endpoint"),
-            (&[ACCOUNT, ("AZURE_STORAGE_KEY", "=secret=")], "the settings for Azure are wrong: "),
-        ];
-        for (variables, message) in cases {
-            let error = made(&azure(false, variables)).unwrap_err();
-            assert!(error.starts_with(message) && !error.contains("secret"), "{error}");
-        }
-    }
-
-    #[test]
-    fn az_is_asked_only_where_somebody_logged_in() {
-        let home = tempfile::tempdir().unwrap();
-        let at = |name: &str| home.path().join(name);
-        std::fs::create_dir_all(at(".azure")).unwrap();
-        let (folder, path) = (home.path().to_str().unwrap(), at("bin"));
-        let variables = [("HOME", folder), ("PATH", path.to_str().unwrap())];
-        let has_az = || azure(false, &variables).settings.has_az();
-        assert!(!has_az());
-        std::fs::write(at(".azure/azureProfile.json"), "{}").unwrap();
-        assert!(!has_az());
-        std::fs::create_dir(at("bin")).unwrap();
-        std::fs::write(at("bin/az"), "").unwrap();
-        assert!(has_az());
-    }
-}
+mod tests;

@@ -12,6 +12,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use lru::LruCache;
+#[cfg(any(feature = "gcs", feature = "azure"))]
+use object_store::CredentialProvider;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore};
 
@@ -201,11 +203,26 @@ pub fn setting(cloud: &str, error: &object_store::Error) -> Error {
     Error::Setting(format!("the settings for {cloud} are wrong: {error}"))
 }
 
-/// Credentials that were promised and do not come.
+/// A client of `store`, once its credentials are at hand; of one without any at once.
+///
+/// # Errors
+/// `Denied` where they were promised and do not come, with `hint`; `place` is for the message.
 #[cfg(any(feature = "gcs", feature = "azure"))]
-pub fn no_credentials(place: &str, error: &object_store::Error, hint: &'static str) -> Error {
-    let answer = format!("no credentials: {}", without_values(&innermost(error)));
-    Error::Denied { place: place.to_owned(), answer, hint }
+pub async fn ready<'a, P: CredentialProvider + ?Sized>(
+    store: &'a dyn ObjectStore,
+    credentials: Option<(&'static str, &P)>,
+    place: &str,
+    hint: &'static str,
+) -> Result<Client<'a, ()>, Error> {
+    let Some((whose, provider)) = credentials else {
+        return Ok(Client { store, whose: None, signer: () });
+    };
+    provider.get_credential().await.map_err(|error| Error::Denied {
+        place: place.to_owned(),
+        answer: format!("no credentials: {}", without_values(&innermost(&error))),
+        hint,
+    })?;
+    Ok(Client { store, whose: Some(whose.into()), signer: () })
 }
 
 /// `text` without what stands in it between double quotes: parsers repeat there what they found, which in a

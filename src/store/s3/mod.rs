@@ -26,9 +26,9 @@ use reach::{Flags, Reach};
 use super::Config;
 use super::cloud::fault::Hints;
 use super::cloud::{self, Buckets};
-use super::error::{Error, show};
+use super::error::Error;
 use super::net::{Net, Variables};
-use super::settings::Settings;
+use super::settings::{self, Settings};
 
 const CLOUD: &str = "S3";
 
@@ -109,11 +109,9 @@ impl S3 {
     /// `Setting`, naming the one that does not.
     pub fn check(&self) -> Result<(), Error> {
         self.reach(None)?.check()?;
-        for (name, _) in self.settings.all_s3() {
-            let checked = self.reach(Some(name.to_owned())).and_then(|reach| reach.check());
-            checked.map_err(|error| {
-                Error::Setting(format!("settings of `{}`: {error}", show(name)))
-            })?;
+        for (name, _) in self.settings.all::<settings::S3>() {
+            let checked = self.reach(Some(name.text().to_owned())).and_then(|reach| reach.check());
+            checked.map_err(|error| settings::wrong(name, error))?;
         }
         Ok(())
     }
@@ -144,7 +142,8 @@ impl S3 {
             return Ok(Arc::clone(known));
         }
         let files = self.files.as_ref().map_err(|error| Error::Setting(error.to_string()))?;
-        let said = table.as_ref().and_then(|name| self.settings.all_s3().find(|(n, _)| n == name));
+        let mut all = self.settings.all();
+        let said = table.as_ref().and_then(|name| all.find(|(n, _)| n.text() == name));
         let said = said.map(|(_, said)| said);
         let reach = Arc::new(Reach::of(&self.flags, &self.net, said, &self.environment, files)?);
         // Whoever was first: an identity is shared by all of a table.

@@ -92,8 +92,8 @@ impl Reach {
         })
     }
 
-    /// Whether credentials can be found at all. Sign-in by a browser is no error where nobody named the profile to
-    /// dcfs: the catalog may hold local files alone.
+    /// Whether credentials can be found at all. That somebody has to sign in first is no error: they may do so later.
+    /// Nor is a profile that cannot be used, where nobody named it to dcfs: the catalog may hold local files alone.
     ///
     /// # Errors
     /// `Setting`, naming what is wrong.
@@ -102,7 +102,12 @@ impl Reach {
         let Some(identity) = &self.identity else { return Ok(()) };
         let wanted = identity.wanted();
         match wanted.find() {
-            Ok(_) => Ok(()),
+            Ok(source) => {
+                if let Err(error) = source.ready() {
+                    tracing::warn!("no object of S3 will be read until somebody signs in: {error}");
+                }
+                Ok(())
+            }
             Err(
                 error @ (CredentialError::SignIn { .. }
                 | CredentialError::Mfa { .. }
@@ -141,7 +146,10 @@ impl Reach {
         match &self.identity {
             None => "anonymous".into(),
             Some(identity) => match identity.wanted().find() {
-                Ok(source) => source.to_string(),
+                Ok(source) => match source.ready() {
+                    Ok(()) => source.to_string(),
+                    Err(error) => error.to_string(),
+                },
                 Err(error) => error.to_string(),
             },
         }

@@ -5,7 +5,8 @@
 //! another. Either way its answer names the commit, `X-Repo-Commit`, which is the recorded version.
 //!
 //! The token is `HF_TOKEN`, else what `hf auth login` left: `HF_TOKEN_PATH`, or `token` below `HF_HOME`,
-//! `XDG_CACHE_HOME/huggingface` or `~/.cache/huggingface`. It is sent to the hub (`HF_ENDPOINT`) alone.
+//! `XDG_CACHE_HOME/huggingface` or `~/.cache/huggingface`. It is sent to the hub (`HF_ENDPOINT`) alone. A table of
+//! `config.toml` wins over all of it; where it names another hub, the token that is not its own is not sent there.
 
 use std::path::PathBuf;
 
@@ -18,6 +19,7 @@ use crate::store::error::Error;
 use crate::store::net::{self, Variables};
 use crate::store::pin::Ask;
 use crate::store::place::HubFile;
+use crate::store::{settings, ways};
 
 /// The hub itself.
 const HUB: &str = "https://huggingface.co";
@@ -26,24 +28,51 @@ const HUB: &str = "https://huggingface.co";
 pub struct Hub {
     endpoint: Result<String, String>,
     /// Marked sensitive, so that it is not printed.
-    token: Option<HeaderValue>,
+    token: Result<Option<HeaderValue>, String>,
 }
 
 impl Hub {
     /// Reads the token's file, where it takes one.
-    pub fn new(anon: bool, environment: &Variables) -> Self {
+    pub fn new(anon: bool, environment: &Variables, table: Option<&settings::Hf>) -> Self {
         let find = |name: &str| net::find(environment, name).filter(|value| !value.is_empty());
-        let endpoint = net::endpoint(find("HF_ENDPOINT").unwrap_or(HUB));
-        let is_silent = anon || net::is_yes(find("HF_HUB_DISABLE_IMPLICIT_TOKEN"));
+        let said = |given: &str| net::endpoint(given).map_err(|error| error.to_string());
+        let usual = said(find("HF_ENDPOINT").unwrap_or(HUB));
+        let own = table.and_then(|table| table.endpoint_url.as_deref()).map(said);
+        let is_other = own.as_ref().is_some_and(|own| *own != usual);
+        let is_silent = is_other || net::is_yes(find("HF_HUB_DISABLE_IMPLICIT_TOKEN"));
         let token = || {
             let told = find("HF_TOKEN").or_else(|| find("HUGGING_FACE_HUB_TOKEN"));
             let text =
                 told.map(str::to_owned).or_else(|| std::fs::read_to_string(file(&find)?).ok());
             bearer(text?.trim())
         };
-        Self {
-            endpoint: endpoint.map_err(|error| error.to_string()),
-            token: if is_silent { None } else { token() },
+        let token = match table.and_then(|table| table.token.as_ref()) {
+            _ if anon || table.is_some_and(|table| table.anon) => Ok(None),
+            Some(named) => ways::secret(named, environment).and_then(|text| {
+                let none = || "what it names as a token is none".to_owned();
+                bearer(&text).ok_or_else(none).map(Some)
+            }),
+            None if is_silent => Ok(None),
+            None => Ok(token()),
+        };
+        Self { endpoint: own.unwrap_or(usual), token }
+    }
+
+    /// Whether it can be asked.
+    ///
+    /// # Errors
+    /// `Setting` for an endpoint that is none, and for a token that is not where it was said to be.
+    pub fn check(&self) -> Result<(), Error> {
+        let wrong = self.endpoint.as_ref().err().or(self.token.as_ref().err());
+        wrong.map_or(Ok(()), |wrong| Err(Error::Setting(wrong.clone())))
+    }
+
+    /// Who asks, in words.
+    pub fn whose(&self) -> String {
+        match &self.token {
+            Ok(Some(_)) => "a token".into(),
+            Ok(None) => "anonymous".into(),
+            Err(error) => error.clone(),
         }
     }
 
@@ -53,7 +82,7 @@ impl Hub {
     }
 
     pub fn token(&self) -> Option<&HeaderValue> {
-        self.token.as_ref()
+        self.token.as_ref().ok()?.as_ref()
     }
 
     /// Where `file` is asked for.
@@ -61,7 +90,8 @@ impl Hub {
     /// # Errors
     /// `Setting` for an endpoint that is none.
     pub fn url(&self, file: &HubFile, ask: &Ask) -> Result<Url, Error> {
-        let endpoint = self.endpoint.as_ref().map_err(|error| Error::Setting(error.clone()))?;
+        self.check()?;
+        let endpoint = self.endpoint.as_deref().unwrap_or(HUB);
         let revision = match ask {
             Ask::Version(commit) => commit,
             _ => file.revision.as_deref().unwrap_or("main"),
@@ -123,8 +153,63 @@ mod tests {
     type Pairs<'a> = &'a [(&'a str, &'a str)];
 
     fn hub(anon: bool, variables: Pairs<'_>) -> Hub {
+        told("", anon, variables)
+    }
+
+    /// With a table.
+    fn told(table: &str, anon: bool, variables: Pairs<'_>) -> Hub {
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        Hub::new(anon, &variables.iter().map(own).collect())
+        let text = format!("[\"hf://\"]\n{table}");
+        let settings = settings::Settings::parse("/c".as_ref(), &text).unwrap();
+        let (_, table) = settings.all::<settings::Hf>().next().unwrap();
+        Hub::new(anon, &variables.iter().map(own).collect(), Some(table))
+    }
+
+    #[test]
+    fn a_table_wins_over_the_environment() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join("t"), "of-file\n").unwrap();
+        let home = ("HOME", home.path().to_str().unwrap());
+        let (token, other) = (("HF_TOKEN", "secret"), ("OTHER", "of-other"));
+        let (hub, silent) = (("HF_ENDPOINT", "http://h:1"), ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1"));
+        let cases: [(&str, Pairs<'_>, &str, Option<&str>); 8] = [
+            ("", &[token, hub], "http://h:1", Some("secret")),
+            ("anon = true", &[token, hub], "http://h:1", None),
+            ("token_env = 'OTHER'", &[token, other, silent], HUB, Some("of-other")),
+            ("token_file = '~/t'", &[token, home], HUB, Some("of-file")),
+            ("endpoint_url = 'http://h:2/'", &[token, hub], "http://h:2", None),
+            ("endpoint_url = 'http://h:1/'", &[token, hub], "http://h:1", Some("secret")),
+            (
+                "endpoint_url = 'http://h:2'\ntoken_env = 'HF_TOKEN'",
+                &[token, hub],
+                "http://h:2",
+                Some("secret"),
+            ),
+            (
+                "endpoint_url = 'http://h:2'",
+                &[token, ("HF_ENDPOINT", "broken")],
+                "http://h:2",
+                None,
+            ),
+        ];
+        for (table, variables, server, token) in cases {
+            let hub = told(table, false, variables);
+            hub.check().unwrap();
+            let want = token.map(|token| format!("Bearer {token}"));
+            assert_eq!(hub.server(), server, "{table}");
+            assert_eq!(hub.token().map(|t| t.to_str().unwrap()), want.as_deref(), "{table}");
+            assert!(told(table, true, variables).token().is_none());
+        }
+        let wrong: [(&str, Pairs<'_>, &str); 4] = [
+            ("token_env = 'OTHER'", &[token], "the variable `OTHER` is not set"),
+            ("token_env = 'OTHER'", &[("OTHER", "a\nhush")], "what it names as a token is none"),
+            ("token_file = '/nonexistent/t'", &[token], "`/nonexistent/t` cannot be used: there"),
+            ("endpoint_url = 'http://u:hush@h'", &[], "`h` is not an endpoint"),
+        ];
+        for (table, variables, message) in wrong {
+            let error = told(table, false, variables).check().unwrap_err().to_string();
+            assert!(error.starts_with(message) && !error.contains("hush"), "{error}");
+        }
     }
 
     #[test]

@@ -38,14 +38,22 @@ use super::pin::{Answer, Ask};
 use super::place::HubFile;
 use super::refusal::Refusal;
 use super::remote::{Failure, Got, Question, Requests};
+use super::settings;
+use super::ways::Ways;
 
 /// Redirects followed for one request.
 const HOPS: usize = 10;
 
-/// Every web server of a mount, and the hub.
+/// Every web server of a mount, and every hub.
+pub struct Webs {
+    pages: Ways<Web>,
+    hubs: Ways<Web>,
+}
+
+/// How servers, or hubs, of one table are asked, or of none.
 pub struct Web {
     net: Net,
-    hub: Hub,
+    hub: Arc<Hub>,
     client: OnceCell<reqwest::Client>,
 }
 
@@ -77,11 +85,61 @@ enum Attempt {
     Failed(Failure),
 }
 
-impl Web {
+impl Webs {
     /// Nothing is asked of a network yet.
     pub fn new(config: &Config, environment: &Variables) -> Self {
         let net = Net::new(config.timeout, environment);
-        Self { net, hub: Hub::new(config.anon, environment), client: OnceCell::new() }
+        let hub = |table: Option<&_>| Arc::new(Hub::new(config.anon, environment, table));
+        let usual = hub(None);
+        let page = |table: Option<&settings::Http>| {
+            let bundle = table.and_then(|table| table.ca_bundle.as_ref());
+            let bundle = bundle.map(|path| net::expand(environment, path));
+            let net = net.clone();
+            Web::new(bundle.map_or(net.clone(), |bundle| net.with_bundle(bundle)), &usual)
+        };
+        let hubs = |table: Option<&_>| match table {
+            Some(table) => Web::new(net.clone(), &hub(Some(table))),
+            None => Web::new(net.clone(), &usual),
+        };
+        let settings = &config.settings;
+        Self { pages: Ways::new(settings, page), hubs: Ways::new(settings, hubs) }
+    }
+
+    /// How `target` is asked for; `place` is `source/path` for messages.
+    pub fn object(&self, target: Target, place: String) -> WebObject {
+        let (_, web) = match &target {
+            Target::Page(url) => {
+                self.pages.of(url.split('?').next().unwrap_or_default().as_bytes())
+            }
+            Target::Hub(file) => self.hubs.of(file.address().as_bytes()),
+        };
+        WebObject { web: Arc::clone(web), target, place }
+    }
+
+    /// Whether every table makes sense.
+    ///
+    /// # Errors
+    /// `Setting`, naming the one that does not.
+    pub fn check(&self) -> Result<(), Error> {
+        self.pages.check(|page| page.net.client().map(drop))?;
+        self.hubs.check(|hub| hub.hub.check())
+    }
+
+    /// What counts for objects of `source`, as names and values without secrets.
+    pub fn describe(&self, source: &str) -> Vec<(&'static str, String)> {
+        if source.starts_with("hf://") {
+            let say = |web: &Web| {
+                [("endpoint", web.hub.server().to_owned()), ("asked with", web.hub.whose())]
+            };
+            return self.hubs.describe(source.as_bytes(), say);
+        }
+        self.pages.describe(source.as_bytes(), |web| [("trusted", web.net.trusted())])
+    }
+}
+
+impl Web {
+    fn new(net: Net, hub: &Arc<Hub>) -> Self {
+        Self { net, hub: Arc::clone(hub), client: OnceCell::new() }
     }
 
     async fn client(&self) -> Result<&reqwest::Client, Error> {
@@ -90,11 +148,6 @@ impl Web {
 }
 
 impl WebObject {
-    /// `place` is `source/path` for messages.
-    pub fn new(web: Arc<Web>, target: Target, place: String) -> Self {
-        Self { web, target, place }
-    }
-
     async fn ask(self: Arc<Self>, question: Question) -> Result<Got, Failure> {
         let Question { ask, range, is_whole } = question;
         let named = (!is_whole).then(|| range.clone());

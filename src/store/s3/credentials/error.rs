@@ -22,14 +22,19 @@ pub enum Error {
     /// A profile or the environment is wrong.
     #[error("{who}: {cause}")]
     Wrong { who: String, cause: String },
+    /// A person has to sign in, by a browser.
+    #[error(
+        "profile `{profile}` is not signed in by SSO: {cause}; run `aws sso login --profile {profile}`"
+    )]
+    SignedOut { profile: String, cause: String },
     /// Needs a browser, and an SDK.
     #[error(
-        "profile `{profile}` signs in by {way}, which dcfs does not do itself; \
+        "profile `{profile}` signs in by `aws login`, which dcfs does not do itself; \
          run `aws configure export-credentials --profile {profile} --format env` and mount with what it \
          prints, or name a profile with \
          `credential_process = aws configure export-credentials --profile {profile}`"
     )]
-    SignIn { profile: String, way: &'static str },
+    SignIn { profile: String },
     /// Nobody is there to type the code.
     #[error(
         "profile `{profile}` asks for an MFA code, which nobody can type at a mount; run \

@@ -10,7 +10,7 @@ use object_store::aws::{AmazonS3Builder, AwsCredential, AwsCredentialProvider};
 
 use super::keys::Keys;
 use super::source::Source;
-use super::{Error, Inner, generic, process, web};
+use super::{Error, Inner, generic, process, sso, web};
 
 /// Credentials that end are found again so long before, or at half of their time.
 const EARLY: Duration = Duration::from_secs(300);
@@ -54,6 +54,7 @@ impl Inner {
                 Source::Machine { named } => return self.machine(named.as_deref()).await,
                 Source::Process { from, command } => process::keys(from, command).await?,
                 Source::Container(container) => web()?.container(container).await?,
+                Source::Sso(sso) => sso::keys(&web()?, sso).await?,
                 Source::WebIdentity { role, token_file } => {
                     web()?.web_identity(role, token_file).await?
                 }

@@ -67,6 +67,12 @@ impl Keys {
         Ok(Self { ends: Some(ends.to_system()), ..self })
     }
 
+    /// They end at a time in milliseconds since 1970.
+    pub fn until_millis(self, millis: i64) -> Self {
+        let ends = Timestamp::from_micros(millis.saturating_mul(1000)).to_system();
+        Self { ends: Some(ends), ..self }
+    }
+
     /// Reads JSON: a `credential_process` has to say `"Version": 1`.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 //! | [`fetch`] | the questions that a source means |
 //! | [`process`], [`words`] | `credential_process` |
 //! | [`web`] | STS, and the service of a container |
+//! | [`sso`] | what `aws sso login` left, and the portal it is for |
 //! | [`keys`] | which keys may stand in a request, and until when |
 //!
 //! The files are read again whenever credentials are found again, so keys that another tool refreshes there are picked
@@ -27,6 +28,7 @@ mod keys;
 mod process;
 pub mod profile;
 pub mod source;
+mod sso;
 mod web;
 mod words;
 

@@ -28,6 +28,8 @@ pub struct Files {
     credentials: PathBuf,
     profiles: BTreeMap<String, Profile>,
     services: BTreeMap<String, Section>,
+    /// Where one signs in by SSO.
+    sessions: BTreeMap<String, Section>,
 }
 
 /// What both files say of one profile.
@@ -48,8 +50,7 @@ impl Files {
     pub fn read(environment: &Environment) -> Result<Self, Error> {
         let config = environment.path("AWS_CONFIG_FILE", "~/.aws/config");
         let credentials = environment.path("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials");
-        let mut files =
-            Self { profiles: BTreeMap::new(), services: BTreeMap::new(), config, credentials };
+        let mut files = Self { config, credentials, ..Self::default() };
         for (name, section) in sections(&files.config)? {
             files.take(&name, section);
         }
@@ -76,6 +77,7 @@ impl Files {
                 self.profiles.insert(name, profile);
             }
             "services" => drop(self.services.insert(name, names)),
+            "sso-session" => drop(self.sessions.insert(name, names)),
             _ => {}
         }
     }
@@ -103,6 +105,11 @@ impl Files {
                 })
             }
         }
+    }
+
+    /// What the section `[sso-session {session}]` says of `name`; an error where there is none.
+    pub fn session(&self, session: &str, name: &str) -> Result<Option<&str>, ()> {
+        Ok(text(self.sessions.get(session).ok_or(())?, name))
     }
 
     /// The endpoint that `profile` gives a service: in its `services` section, else its own.

@@ -4,7 +4,7 @@
 //! 1. Keys of the environment, unless a profile was named to dcfs itself.
 //! 2. The profile's `role_arn`, by way of its `source_profile` or `credential_source`.
 //! 3. A web identity, of the environment (as 1) or of the profile.
-//! 4. Sign-in by a browser, which is refused.
+//! 4. SSO.
 //! 5. The profile's keys in `~/.aws/credentials`, its `credential_process`, its keys in `~/.aws/config`.
 //! 6. The container, then the machine.
 //!
@@ -14,6 +14,7 @@ use super::environment::Environment;
 use super::error::Error;
 use super::keys::Keys;
 use super::profile::{Files, Profile};
+use super::sso::Sso;
 use crate::store::error::show;
 
 /// Roles that lead to roles; more are a mistake.
@@ -28,6 +29,8 @@ pub enum Source {
     Process { from: String, command: String },
     /// A role, and who takes it on.
     Role { role: Role, by: Box<Source> },
+    /// A role of whoever signed in by `aws sso login`.
+    Sso(Sso),
     /// A role for whoever has the token in a file.
     WebIdentity { role: Role, token_file: String },
     /// A container's service.
@@ -79,6 +82,12 @@ impl std::fmt::Display for Source {
             Self::Keys { from, .. } => write!(f, "the keys of {from}"),
             Self::Process { from, .. } => write!(f, "`credential_process` of {from}"),
             Self::Role { role, by } => write!(f, "the role `{}` by {by}", show(&role.arn)),
+            Self::Sso(sso) => write!(
+                f,
+                "the role `{}` of account `{}` by SSO",
+                show(&sso.role),
+                show(&sso.account)
+            ),
             Self::WebIdentity { role, .. } => {
                 write!(f, "the role `{}` by a web identity", show(&role.arn))
             }
@@ -129,6 +138,20 @@ impl Source {
     }
 }
 
+impl Source {
+    /// Whether there is what it needs of a person. Asks nobody.
+    ///
+    /// # Errors
+    /// Somebody has to sign in first.
+    pub fn ready(&self) -> Result<(), Error> {
+        match self {
+            Self::Sso(sso) => sso.ready(),
+            Self::Role { by, .. } => by.ready(),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The profile that the environment names.
 pub fn profile_of(environment: &Environment) -> Option<&str> {
     environment.first(&["AWS_PROFILE", "AWS_DEFAULT_PROFILE"])
@@ -156,7 +179,15 @@ impl Finder<'_> {
             let session = environment("AWS_ROLE_SESSION_NAME").or(get("role_session_name"));
             return self.web_identity(profile, file, arn, session).map(Some);
         }
-        profile.map_or(Ok(None), keys_of_profile)
+        profile.map_or(Ok(None), |profile| self.keys_of(profile))
+    }
+
+    /// Keys of a profile, or a way to them that is in it.
+    fn keys_of(self, profile: &Profile) -> Result<Option<Source>, Error> {
+        match Sso::of(self, profile)? {
+            Some(sso) => Ok(Some(Source::Sso(sso))),
+            None => keys_of_profile(profile),
+        }
     }
 
     fn role(
@@ -203,12 +234,12 @@ impl Finder<'_> {
         let Some(source) = source else { return Err(wrong("it is nowhere")) };
         // A profile with keys may be its own source; one without would go round for ever.
         if visited.iter().any(|seen| seen == name) {
-            let keys = if name == of.name { keys_of_profile(source)? } else { None };
+            let keys = if name == of.name { self.keys_of(source)? } else { None };
             return keys.ok_or_else(|| wrong("it leads back to itself"));
         }
         let keys = source.get("aws_access_key_id").is_some();
         let found = if keys {
-            keys_of_profile(source)?
+            self.keys_of(source)?
         } else {
             self.of_profile(Some(source), false, visited)?
         };
@@ -267,16 +298,25 @@ impl Finder<'_> {
             session: session.map(own),
             external_id: get("external_id").map(own),
             duration: get("duration_seconds").and_then(|text| text.parse().ok()),
-            endpoint: self.sts(profile)?,
+            endpoint: self.endpoint(profile, "sts", "AWS_ENDPOINT_URL_STS")?,
             region: own(get("region").unwrap_or(self.region)),
         })
     }
 
-    fn sts(self, profile: Option<&Profile>) -> Result<Option<String>, Error> {
-        let named = self.environment.first(&["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"]);
+    /// Where a service is asked, by the `variable` of its own, or by what is said of all of them; `None` is AWS.
+    ///
+    /// # Errors
+    /// The profile names a `services` section that is not there.
+    pub fn endpoint(
+        self,
+        profile: Option<&Profile>,
+        service: &str,
+        variable: &str,
+    ) -> Result<Option<String>, Error> {
+        let named = self.environment.first(&[variable, "AWS_ENDPOINT_URL"]);
         match (named, profile) {
             (Some(url), _) => Ok(Some(url.to_owned())),
-            (None, Some(profile)) => self.files.endpoint(profile, "sts"),
+            (None, Some(profile)) => self.files.endpoint(profile, service),
             (None, None) => Ok(None),
         }
     }
@@ -289,17 +329,13 @@ fn environment_keys(environment: &Environment) -> Result<Option<Source>, Error> 
     keys(ENVIRONMENT, (id, environment.get(id)), (secret, environment.get(secret)), token)
 }
 
-/// Keys of a profile, or a way to them that is in it.
+/// Keys of a profile, or a command of it for them.
 fn keys_of_profile(profile: &Profile) -> Result<Option<Source>, Error> {
-    let sign_in = |way| Error::SignIn { profile: show(&profile.name), way };
-    if profile.get("sso_account_id").or_else(|| profile.get("sso_role_name")).is_some() {
-        return Err(sign_in("SSO"));
-    }
     if profile.get_own("aws_access_key_id").is_some() {
         return static_keys(profile);
     }
     if profile.get("login_session").is_some() {
-        return Err(sign_in("`aws login`"));
+        return Err(Error::SignIn { profile: show(&profile.name) });
     }
     if let Some(command) = profile.get("credential_process") {
         let (from, command) = (profile.title(), command.to_owned());

@@ -82,8 +82,45 @@ role_arn = arn:w
 web_identity_token_file = ~/token
 [profile webless]
 web_identity_token_file = /token
+[sso-session me]
+sso_start_url = https://s
+sso_region = eu-west-1
+sso_registration_scopes = sso:account:access
+[sso-session half]
+sso_region = eu-west-1
 [profile sso]
 sso_session = me
+sso_account_id = 1
+sso_role_name = r
+aws_access_key_id = config
+aws_secret_access_key = hush
+[profile ssoold]
+sso_start_url = https://s
+sso_region = eu-west-1
+sso_account_id = 1
+sso_role_name = r
+[profile ssorole]
+role_arn = arn:r
+source_profile = ssoold
+[profile ssoboth]
+sso_session = me
+sso_region = eu-west-1
+sso_account_id = 1
+sso_role_name = r
+[profile ssonone]
+sso_session = you
+sso_account_id = 1
+sso_role_name = r
+[profile ssohalf]
+sso_session = half
+sso_account_id = 1
+sso_role_name = r
+[profile ssonobody]
+sso_session = me
+sso_account_id = 1
+[profile ssoother]
+sso_session = me
+sso_region = eu-west-2
 sso_account_id = 1
 sso_role_name = r
 [profile login]
@@ -127,7 +164,8 @@ fn find(named: Option<&str>, variables: &[(&str, &str)]) -> String {
 fn the_order_is_that_of_the_aws_command_line() {
     let profile = |name| ("AWS_PROFILE", name);
     let web = [("AWS_WEB_IDENTITY_TOKEN_FILE", "/t"), ("AWS_ROLE_ARN", "arn:e")];
-    let cases: [(Option<&str>, Variables, &str); 18] = [
+    let sso = "the role `r` of account `1` by SSO";
+    let cases: [(Option<&str>, Variables, &str); 22] = [
         (None, vec![], "the role of this machine, if it has one"),
         (None, vec![OFF], "no credentials"),
         (None, KEYS.to_vec(), "the keys of the environment: env"),
@@ -149,6 +187,10 @@ fn the_order_is_that_of_the_aws_command_line() {
         (None, web.to_vec(), "the role `arn:e` by a web identity"),
         (Some("web"), web.to_vec(), "the role `arn:w` by a web identity"),
         (Some("fromenv"), KEYS.to_vec(), "the role `arn:e` by the keys of the environment"),
+        (None, vec![profile("sso")], sso),
+        (Some("ssoold"), KEYS.to_vec(), sso),
+        (Some("ssoboth"), vec![], sso),
+        (None, vec![profile("ssorole")], "the role `arn:r` by the role `r` of account `1` by SSO"),
         (
             None,
             vec![("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/c")],
@@ -190,10 +232,10 @@ fn what_makes_no_sense_is_said() {
         ),
         ("mfa", "profile `mfa` asks for an MFA code"),
         ("webless", "profile `webless`: a web identity needs a role"),
-        (
-            "sso",
-            "profile `sso` signs in by SSO, which dcfs does not do itself; run `aws configure export-credentials --profile sso --format env`",
-        ),
+        ("ssonone", "profile `ssonone`: there is no section `[sso-session you]`"),
+        ("ssohalf", "profile `ssohalf`: SSO needs `sso_start_url`"),
+        ("ssonobody", "profile `ssonobody`: SSO needs `sso_role_name`"),
+        ("ssoother", "profile `ssoother`: its `sso_region` is not that of its `sso_session`"),
         ("login", "profile `login` signs in by `aws login`, which"),
     ];
     for (profile, want) in cases {
@@ -222,5 +264,54 @@ fn a_container_is_believed_on_this_machine_or_by_tls() {
     for (url, believed) in cases {
         let found = find(None, &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", url)]);
         assert_eq!(found == "the role of this container", believed, "{url}: {found}");
+    }
+}
+
+#[test]
+fn whoever_has_to_sign_in_first_is_told_how() {
+    let token = |ends: &str, more: &str| {
+        format!(r#"{{"accessToken": "hush", "expiresAt": "{ends}-01-01T00:00:00Z"{more}}}"#)
+    };
+    let refresh = r#", "refreshToken": "hush", "clientId": "c", "clientSecret": "hush",
+        "registrationExpiresAt": "2099-01-01T00:00:00Z""#;
+    // By `hashlib.sha1(b"me")` and `hashlib.sha1(b"https://s")`.
+    let (me, url) =
+        ("b1c1d8736f20db3fb6c1c66bb1455ed43909f0d8", "9ea3c043881f6bad486147713ae23b0b566d0360");
+    let cases = [
+        ("sso", me, token("2099", ""), "ready"),
+        ("sso", me, token("2001", refresh), "ready"),
+        ("ssoold", url, token("2099", ""), "ready"),
+        ("ssorole", url, token("2099", ""), "ready"),
+        ("sso", url, token("2099", ""), "profile `sso` is not signed in by SSO: it has no token; "),
+        (
+            "sso",
+            me,
+            token("2001", ""),
+            "profile `sso` is not signed in by SSO: its token has expired; ",
+        ),
+        (
+            "ssoold",
+            url,
+            token("2001", refresh),
+            "profile `ssoold` is not signed in by SSO: its token has",
+        ),
+        ("ssorole", url, "hush".into(), "profile `ssoold` is not signed in by SSO: `"),
+    ];
+    for (profile, file, token, want) in cases {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir_all(home.path().join(".aws/sso/cache")).unwrap();
+        fs::write(home.path().join(".aws/config"), CONFIG).unwrap();
+        fs::write(home.path().join(format!(".aws/sso/cache/{file}.json")), token).unwrap();
+        let environment = Environment::made_of(home.path(), &[]);
+        let files = Files::read(&environment).unwrap();
+        let named = Some(profile);
+        let finder = Finder { environment: &environment, files: &files, named, region: "r" };
+        let told = match Source::find(finder).unwrap().ready() {
+            Ok(()) => "ready".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        assert!(told.starts_with(want) && !told.contains("hush"), "{profile}: {told}");
+        let how = format!("run `aws sso login --profile {}`", profile.replace("role", "old"));
+        assert!(told == "ready" || told.ends_with(&how), "{profile}: {told}");
     }
 }

@@ -9,7 +9,7 @@ use object_store::aws::{AwsAuthorizer, AwsCredential};
 use object_store::client::{
     HttpClient, HttpConnector, HttpRequest, HttpRequestBody, ReqwestConnector,
 };
-use reqwest::Url;
+use reqwest::{StatusCode, Url};
 
 use super::error::Error;
 use super::keys::Keys;
@@ -79,6 +79,18 @@ impl Web {
 
     /// The body of a good answer.
     async fn ask(&self, from: &str, request: HttpRequest) -> Result<Bytes, Error> {
+        let host = request.uri().host().unwrap_or_default().to_owned();
+        let (status, body) = self.answer(from, request).await?;
+        let cause = || format!("`{host}` answers {}{}", status.as_u16(), reason(&body));
+        if status.is_success() { Ok(body) } else { Err(Error::failed(from, cause())) }
+    }
+
+    /// An answer, whatever it says.
+    pub async fn answer(
+        &self,
+        from: &str,
+        request: HttpRequest,
+    ) -> Result<(StatusCode, Bytes), Error> {
         let failed = |cause: String| Error::failed(from, cause);
         let host = request.uri().host().unwrap_or_default().to_owned();
         let asked = async {
@@ -95,12 +107,7 @@ impl Web {
                     return Err(failed(format!("`{host}` answers without end")));
                 }
             }
-            match status.is_success() {
-                true => Ok(body.into()),
-                false => {
-                    Err(failed(format!("`{host}` answers {}{}", status.as_u16(), reason(&body))))
-                }
-            }
+            Ok((status, body.into()))
         };
         let answer = tokio::time::timeout(LIMIT, asked).await;
         answer.map_err(|_| failed(format!("`{host}` does not answer")))?
@@ -123,26 +130,37 @@ fn form(from: &str, role: &Role, action: &str, token: Option<&str>) -> Result<Ht
         ("ExternalId", role.external_id.as_deref()),
         ("WebIdentityToken", token),
     ];
-    let mut url = Url::parse("http://form").expect("it is an address");
-    let there = pairs.into_iter().filter_map(|(name, value)| Some((name, value?)));
-    url.query_pairs_mut().extend_pairs(there);
-    let body = url.query().unwrap_or_default().to_owned();
+    let body = self::pairs(pairs.into_iter().filter_map(|(name, value)| Some((name, value?))));
     let mut request = HttpRequest::new(HttpRequestBody::from(body));
     *request.method_mut() = reqwest::Method::POST;
     let kind = "application/x-www-form-urlencoded";
     request.headers_mut().insert("content-type", kind.parse().expect("it is plain"));
-    // It stands in the signature, where the library would panic, and in a host's name.
-    if !role.region.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
-        return Err(Error::failed(from, format!("`{}` is no region of STS", show(&role.region))));
-    }
-    let suffix = if role.region.starts_with("cn-") { ".cn" } else { "" };
-    let aws = format!("https://sts.{}.amazonaws.com{suffix}/", role.region);
+    let aws = aws(from, "sts", &role.region)?;
     address(from, &mut request, role.endpoint.as_deref().unwrap_or(&aws))?;
     Ok(request)
 }
 
+/// Names and values as a form or a query.
+pub fn pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let mut url = Url::parse("http://form").expect("it is an address");
+    url.query_pairs_mut().extend_pairs(pairs);
+    url.query().unwrap_or_default().to_owned()
+}
+
+/// Where AWS has a service.
+///
+/// # Errors
+/// The region is none. It stands in signatures, where the library would panic, and in a host's name.
+pub fn aws(from: &str, service: &str, region: &str) -> Result<String, Error> {
+    if region.is_empty() || !region.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+        return Err(Error::failed(from, format!("`{}` is no region of AWS", show(region))));
+    }
+    let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
+    Ok(format!("https://{service}.{region}.amazonaws.com{suffix}"))
+}
+
 /// Sets where a request goes, in the one form that both libraries read.
-fn address(from: &str, request: &mut HttpRequest, url: &str) -> Result<(), Error> {
+pub fn address(from: &str, request: &mut HttpRequest, url: &str) -> Result<(), Error> {
     let wrong = || Error::failed(from, format!("`{}` is no address", show(without_secrets(url))));
     let parsed = Url::parse(url).ok().filter(|url| {
         let is_http = ["http", "https"].contains(&url.scheme());
@@ -233,7 +251,7 @@ mod tests {
         for region in ["evil.com/", "r\n", "\u{e9}"] {
             let role = Role { region: region.into(), ..role(None) };
             let error = form("x", &role, "AssumeRole", None).unwrap_err().to_string();
-            assert!(error.contains("is no region of STS"), "{error}");
+            assert!(error.contains("is no region of AWS"), "{error}");
         }
     }
 
