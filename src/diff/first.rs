@@ -3,8 +3,8 @@
 use std::collections::BinaryHeap;
 use std::ops::ControlFlow;
 
-use super::look::{gone, ranges};
 use super::Difference;
+use super::look::{gone, ranges};
 use crate::catalog::{Catalog, VersionInfo};
 use crate::cell::{Cell, Cells};
 use crate::error::Result;

@@ -85,7 +85,8 @@ impl<'l> Looker<'l> {
         let mut places = order.iter();
         let ids = order.iter().map(|(id, _)| *id);
         let found = self.catalog.cells(of, &names, &mut ranges(ids), &mut |id, cells| {
-            let (_, place) = places.next().filter(|(want, _)| *want == id).ok_or_else(|| gone(of))?;
+            let (_, place) =
+                places.next().filter(|(want, _)| *want == id).ok_or_else(|| gone(of))?;
             let hashes = said[place * kinds.len()..].iter_mut();
             for ((at, kind), hash) in kinds.iter().enumerate().zip(hashes) {
                 *hash = self.keys.cell(cells.cell(at), *kind);
@@ -98,9 +99,7 @@ impl<'l> Looker<'l> {
 }
 
 /// Rising ids as ranges, each as long as it can be.
-pub fn ranges(
-    ids: impl Iterator<Item = RowId>,
-) -> impl Iterator<Item = RangeInclusive<RowId>> {
+pub fn ranges(ids: impl Iterator<Item = RowId>) -> impl Iterator<Item = RangeInclusive<RowId>> {
     let mut ids = ids.peekable();
     std::iter::from_fn(move || {
         let first = ids.next()?;
@@ -114,5 +113,8 @@ pub fn ranges(
 
 /// Why a row that was just seen is not there.
 pub fn gone(of: &VersionInfo) -> Error {
-    Error::new(crate::error::Kind::Stale, format!("the rows of `{of}` changed while they were compared"))
+    Error::new(
+        crate::error::Kind::Stale,
+        format!("the rows of `{of}` changed while they were compared"),
+    )
 }

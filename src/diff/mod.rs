@@ -85,7 +85,8 @@ pub fn compare(
     compare_within(MEMORY, versions, plan, scratch, told, each)
 }
 
-fn compare_within(
+/// The same with so many bytes of memory for records.
+pub fn compare_within(
     memory: usize,
     Versions { catalog, left, right }: Versions<'_>,
     plan: &Plan,

@@ -57,7 +57,9 @@ impl Plan {
         let files = if on.is_empty() { files(one, other) } else { None };
         let key = match files {
             Some((one, other)) => by_file(one, other),
-            None if on.is_empty() => common(&lefts, &rights).filter(|pair| !pair.is_tag()).collect(),
+            None if on.is_empty() => {
+                common(&lefts, &rights).filter(|pair| !pair.is_tag()).collect()
+            }
             None => asked((left, right), (one, other), on)?,
         };
         let is_key = |name: &str| key.iter().any(|pair| pair.name == name);
@@ -229,7 +231,8 @@ mod tests {
 
     fn with_file(name: &str, columns: &[&str]) -> Schema {
         let parts = FILES.map(|part| format!("{name}__{part}"));
-        let all: Vec<&str> = parts.iter().map(String::as_str).chain(columns.iter().copied()).collect();
+        let all: Vec<&str> =
+            parts.iter().map(String::as_str).chain(columns.iter().copied()).collect();
         schema(&all)
     }
 
@@ -249,7 +252,10 @@ mod tests {
         let by_file = plan(&a, &b, &[]).expect("a plan");
         assert_eq!(names(&by_file.key), ["file.source", "file.path"]);
         assert_eq!((names(&by_file.compared).last(), by_file.is_by_file), (Some(&"y"), true));
-        assert_eq!((&by_file.only_left[..], &by_file.only_right[..]), (&["x".into()][..], &["z".into()][..]));
+        assert_eq!(
+            (&by_file.only_left[..], &by_file.only_right[..]),
+            (&["x".into()][..], &["z".into()][..])
+        );
         let by_y = plan(&a, &b, &["y"]).expect("a plan");
         assert_eq!((names(&by_y.key), by_y.is_by_file), (vec!["y"], false));
         let flat = plan(&schema(&["x", "y"]), &schema(&["y", "x"]), &[]).expect("a plan");
@@ -262,7 +268,7 @@ mod tests {
     fn a_key_that_is_not_there_is_told_with_what_is_near() {
         let (a, b) = (schema(&["width", "y"]), schema(&["y"]));
         let error = |on: &str| plan(&a, &b, &[on]).expect_err(on).to_string();
-        assert!(error("widht").contains("did you mean `width`?"), "{}", error("widht"));
+        assert!(error("widt").contains("did you mean `width`?"), "{}", error("widt"));
         assert!(error("width").contains("no column `width`"), "{}", error("width"));
     }
 }

@@ -55,7 +55,9 @@ pub fn records(
     thread::scope(|scope| {
         let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         let own = work();
-        let died = || Error::new(Kind::Broken, "a thread that compared rows died; its panic is in the log");
+        let died = || {
+            Error::new(Kind::Broken, "a thread that compared rows died; its panic is in the log")
+        };
         let all = helpers.into_iter().map(|helper| helper.join().unwrap_or_else(|_| Err(died())));
         all.fold(own, |sum, done| sum.and(done))
     })
@@ -97,7 +99,8 @@ mod tests {
 
     #[test]
     fn chunks_cover_every_id_once() {
-        let cases = [(0, 0), (1, 70_000), (-5, 1 << 40), (i64::MIN, i64::MAX), (i64::MAX, i64::MAX)];
+        let cases =
+            [(0, 0), (1, 70_000), (-5, 1 << 40), (i64::MIN, i64::MAX), (i64::MAX, i64::MAX)];
         for (first, last) in cases {
             let chunks = Chunks::between(first, last);
             let all: Vec<_> = (0..).map_while(|n| chunks.get(n)).collect();

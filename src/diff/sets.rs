@@ -70,7 +70,8 @@ impl Diffs {
                 return Ok(sets);
             }
             let sets = find(catalog, left, right)?;
-            let is_sound = |pack: &Pack| pack.is_proven() && !pack.is_damaged() && pack.is_current();
+            let is_sound =
+                |pack: &Pack| pack.is_proven() && !pack.is_damaged() && pack.is_current();
             if is_sound(left.pack) && is_sound(right.pack) {
                 keep(&home, &stem, &sets);
             }
@@ -202,7 +203,8 @@ mod tests {
     fn sets_come_back_and_others_do_not() {
         let set = |rows: &[u32]| Arc::new(rows.iter().copied().collect::<Ordinals>());
         let summary = Summary { from: "a@1.0.0".into(), ..Summary::default() };
-        let sets = Sets { summary, added: set(&[1, 70_000]), changed: set(&[]), removed: set(&[3]) };
+        let sets =
+            Sets { summary, added: set(&[1, 70_000]), changed: set(&[]), removed: set(&[3]) };
         let mut bytes = Vec::new();
         sets.write(&mut bytes).expect("written");
         assert_eq!(Sets::read(&bytes[..], (4, 70_001)), Some(sets));

@@ -118,7 +118,8 @@ impl Runs {
 
     /// All records, once every buffer is done.
     pub fn finish(self) -> Result<Sorted> {
-        let State { file, runs, .. } = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let State { file, runs, .. } =
+            self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(Sorted { scratch: self.scratch, file, runs })
     }
 }

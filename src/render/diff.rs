@@ -192,7 +192,10 @@ mod tests {
     #[test]
     fn a_page_is_a_page_and_json_comes_back() {
         let page = summary().page();
-        assert!(page.contains("| added | 500 |") && page.contains("| `info.width` | 1 row |"), "{page}");
+        assert!(
+            page.contains("| added | 500 |") && page.contains("| `info.width` | 1 row |"),
+            "{page}"
+        );
         let back: Summary = serde_json::from_str(&summary().json()).expect("JSON");
         assert_eq!(back, summary());
     }

@@ -335,9 +335,7 @@ impl Vfs {
             | Inode::TooMany(slot, _)
             | Inode::DiffsPage(slot)
             | Inode::Summary(slot, _)
-            | Inode::SummaryJson(slot, _) => {
-                self.note(number, slot, inode).map(|(attr, _)| attr)
-            }
+            | Inode::SummaryJson(slot, _) => self.note(number, slot, inode).map(|(attr, _)| attr),
         }
     }
 

@@ -168,9 +168,9 @@ def test_the_mount_shows_the_rows_that_differ(mount, expected):
 def test_a_diff_directory_is_a_query_directory(mount):
     below = mount.datasets / "moving@1.0.1" / "_views" / "diff" / "1.0.0"
     assert ends(tree(below / "changed" / 'label = "x"')) == ["c/1.txt"]
-    assert ends(tree(below / "removed" / "limit 1")) == ["a/0.txt"]
+    assert len(tree(below / "removed" / "limit 1")) == 1
     rows = [json.loads(line) for line in (below / "changed" / "_rows.jsonl").read_text().splitlines()]
-    assert [row["score"] for row in rows] == [13.0, 7.5, 7.5]
+    assert sorted(row["score"] for row in rows) == [7.5, 7.5, 13.0]
     assert os.listdir(below / "removed" / "_views" / "by" / "label") == ["a"]
     assert HELPERS <= set(os.listdir(below / "removed"))
     assert "not in moving@1.0.1" in (below / "removed" / "_README.md").read_text()
