@@ -13,6 +13,7 @@
 //! | [`asking`], [`count`], [`explain`], [`path`] | filters |
 //! | [`cat`], [`cp`], [`copy`] | files of the mount, without a mount |
 //! | [`cache`] | what is kept of fetched objects |
+//! | [`diff`] | what differs between two versions |
 //! | [`warm`], [`plan`], [`verify`], [`selecting`] | the objects of a dataset as a whole |
 //! | [`doctor`] | what is missing on this machine |
 //! | [`output`], [`progress`], [`terminal`] | stdout and JSON; how far long work is |
@@ -27,6 +28,7 @@ pub mod copy;
 pub mod count;
 pub mod cp;
 pub mod daemon;
+pub mod diff;
 pub mod doctor;
 pub mod explain;
 pub mod helper;
@@ -86,6 +88,7 @@ enum Command {
     Ls(ls::Ls),
     Show(show::Show),
     Count(count::Count),
+    Diff(diff::Diff),
     Explain(explain::Explain),
     Path(path::PathOf),
     Schema(page::Schema),
@@ -151,6 +154,7 @@ impl Command {
             Self::Ls(command) => command.run(out),
             Self::Show(command) => command.run(out),
             Self::Count(command) => command.run(out),
+            Self::Diff(command) => command.run(out),
             Self::Explain(command) => command.run(out),
             Self::Path(command) => command.run(out),
             Self::Schema(command) => command.run(out),
