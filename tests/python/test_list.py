@@ -198,7 +198,9 @@ def bucket(s3):
 def test_a_bucket_is_listed_as_datachain_lists_it(bucket, name, versions, tmp_path):
     dcfs = cloud(bucket, tmp_path / "home")
     uris = [f"s3://{name}{rest}" for rest in ["", "/many/", "/many/1", "/a b", "/*", "/many/*/*7", "/**/c*", "/{p,many/2}/**"]]
-    answers = by_datachain(tmp_path / "d", uris, config_of(bucket), versions)
+    # moto skips keys after the one it is told to begin at, and DataChain refuses to go on.
+    one_range = {"DATACHAIN_RANGE_LISTING": "0"}
+    answers = by_datachain(tmp_path / "d", uris, config_of(bucket), versions, one_range)
     flags = ["--endpoint-url", bucket.url, *([] if versions else ["--current"])]
     for uri in uris:
         mine = listed(dcfs, uri, *flags)
@@ -369,10 +371,11 @@ def test_a_store_that_skips_keys_where_it_is_told_to_begin_loses_none(told, skip
 
     def skipping(_, query):
         after = query.get("key-marker", [""])[0]
-        # Of its own markers it skips none.
-        if after and after not in keys[999::1000] or len(after) < 6 and after:
-            return 200, store.xml([key for key in keys if key > after][skipped:], True)
-        return 200, None
+        # Its own places to go on hold a version too; of these it skips none.
+        is_start = after and "version-id-marker" not in query
+        left = [key for key in keys if key > after][skipped if is_start else 0 :]
+        marker = "<NextVersionIdMarker>v</NextVersionIdMarker></ListVersionsResult>"
+        return 200, store.xml(left, True).replace("</ListVersionsResult>", marker)
 
     store.breaks["all"] = skipping
     dcfs, flags = told(store)
