@@ -98,7 +98,7 @@ def tree(tmp_path_factory):
 
 PATTERNS = [
     "", "/", "/a", "/a/", "/a.jpg", "/*", "/*.jpg", "/**", "/**/*", "/**/*.jpg", "/**/x.jpg", "/a/**", "/a/*", "/*/*.jpg",
-    "/a/**/x.jpg", "/*/b/*", "/**/b/**", "/**/b/**/*.txt", "/file?", "/file{1..3}", "/file{01..03}", "/*.{jpg,JPG}",
+    "/a/**/x.jpg", "/*/b/*", "/**/b/**", "/**/b/**/*.txt", "/file?", "/file{1..2}", "/file{03..03}", "/*.{jpg,JPG}",
     "/[ab].*", "/[^ab].jpg", "/file[0-9]*", "/{a,deep}/**", "/*.{txt,png}", "/a/b/{c.png,x.jpg}", "/.*", "/a?b/*",
 ]  # fmt: skip
 """After the root; each names at least one folder that is there."""
@@ -182,7 +182,7 @@ def bucket(s3):
         for number, key in enumerate(ODD):
             s3.put(name, key, b"x" * number)
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda n, name=name: s3.put(name, f"many/{n % 3}/{n:05}", b"y"), range(2300)))
+            list(pool.map(lambda n, name=name: s3.put(name, f"many/{n % 3}/{n:05}", b"y"), range(1300)))
         for turn in range(3):
             s3.put(name, "many/1/changed", b"z" * turn)
             s3.put(name, "gone", b"z" * turn)
