@@ -12,6 +12,7 @@
 //! | [`ls`], [`page`], [`show`] | what the catalog holds, without a mount |
 //! | [`asking`], [`count`], [`explain`], [`path`] | filters |
 //! | [`cat`], [`cp`], [`copy`] | files of the mount, without a mount |
+//! | [`list`] | what is in a bucket or a folder; for tests, and until a command records it |
 //! | [`cache`] | what is kept of fetched objects |
 //! | [`diff`] | what differs between two versions |
 //! | [`warm`], [`plan`], [`verify`], [`selecting`] | the objects of a dataset as a whole |
@@ -32,6 +33,7 @@ pub mod diff;
 pub mod doctor;
 pub mod explain;
 pub mod helper;
+pub mod list;
 pub mod ls;
 pub mod mount;
 pub mod options;
@@ -86,6 +88,8 @@ enum Command {
     Unmount(unmount::Unmount),
     Status(status::Status),
     Ls(ls::Ls),
+    #[command(hide = true)]
+    List(list::List),
     Show(show::Show),
     Count(count::Count),
     Diff(diff::Diff),
@@ -152,6 +156,7 @@ impl Command {
             Self::Unmount(command) => command.run(out),
             Self::Status(command) => command.run(out),
             Self::Ls(command) => command.run(out),
+            Self::List(command) => command.run(out),
             Self::Show(command) => command.run(out),
             Self::Count(command) => command.run(out),
             Self::Diff(command) => command.run(out),

@@ -217,12 +217,16 @@ pub async fn ready<'a, P: CredentialProvider + ?Sized>(
     let Some((whose, provider)) = credentials else {
         return Ok(Client { store, whose: None, signer: () });
     };
-    provider.get_credential().await.map_err(|error| Error::Denied {
-        place: place.to_owned(),
-        answer: format!("no credentials: {}", without_values(&innermost(&error))),
-        hint,
-    })?;
+    let came = provider.get_credential().await;
+    came.map_err(|error| no_credentials(place, &error, hint))?;
     Ok(Client { store, whose: Some(whose.into()), signer: () })
+}
+
+/// Credentials that were promised do not come.
+#[cfg(any(feature = "gcs", feature = "azure"))]
+pub fn no_credentials(place: &str, error: &object_store::Error, hint: &'static str) -> Error {
+    let answer = format!("no credentials: {}", without_values(&innermost(error)));
+    Error::Denied { place: place.to_owned(), answer, hint }
 }
 
 /// `text` without what stands in it between double quotes: parsers repeat there what they found, which in a
