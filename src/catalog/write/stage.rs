@@ -8,7 +8,7 @@ use std::time::Instant;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Statement, ToSql, params_from_iter};
 
-use super::connection::Writing;
+use super::connection::{Writing, at};
 use super::error::Refused;
 use super::lock::Lock;
 use super::publish::{self, Publication, Saved};
@@ -211,7 +211,7 @@ impl<'w> Stage<'w> {
             }
             self.commit()
         };
-        all().map_err(|error: Error| error.at(&path))
+        all().map_err(|error: Error| at(error, &path))
     }
 
     /// Runs `some` with the statement that copies from `of` until it says that nothing is left; each time in a
@@ -236,7 +236,7 @@ impl<'w> Stage<'w> {
             }
             self.rest();
         };
-        all().map_err(|error: Error| error.at(&path))
+        all().map_err(|error: Error| at(error, &path))
     }
 
     /// Begins a transaction in which the rows of `of` are there. DataChain renames a dataset first and its tables right
