@@ -65,7 +65,7 @@ def test_every_command_named_is_there(dcfs, command):
 
 @pytest.mark.parametrize("flag", sorted(set(re.findall(r"--[a-z][a-z-]+", README))))
 def test_every_flag_named_is_there(dcfs, flag):
-    commands = ("mount", "unmount", "status", "ls", "show", "schema", "lineage", "cat", "cp", "doctor")
+    commands = ("mount", "unmount", "status", "ls", "show", "schema", "lineage", "cat", "cp", "doctor", "save", "rm", "describe")
     assert any(flag in dcfs.ok(command, "--help") for command in commands)
 
 
