@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use tracing::level_filters::LevelFilter;
@@ -149,6 +149,9 @@ fn kind_of(code: u8) -> Kind {
     kinds.into_iter().find(|kind| kind.codes().1 == code).unwrap_or(Kind::Broken)
 }
 
+/// How long an unmounted daemon waits for the disk.
+const SETTLE: Duration = Duration::from_secs(2);
+
 /// Builds the house and serves until unmounted.
 fn serve(plan: &Plan, log: Option<&Path>, ready: impl FnOnce() + Send + 'static) -> Result<()> {
     let runtime = access::runtime()?;
@@ -164,8 +167,10 @@ fn serve(plan: &Plan, log: Option<&Path>, ready: impl FnOnce() + Send + 'static)
         note.write().ok();
         ready();
     };
-    let served = session::serve(vfs, runtime.handle().clone(), &options, ready);
+    let served = session::serve(vfs.clone(), runtime.handle().clone(), &options, ready);
     Note::remove(&plan.mountpoint, std::process::id());
+    // What was fetched just now is written for the next mount.
+    let _ = runtime.block_on(async { tokio::time::timeout(SETTLE, vfs.settled()).await });
     // Tasks that still wait for a bucket have nobody to answer.
     runtime.shutdown_background();
     tracing::info!("`{}` is unmounted", plan.mountpoint.display());

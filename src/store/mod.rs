@@ -126,6 +126,10 @@ const MEMORY: u64 = 64 << 20;
 #[cfg(feature = "remote")]
 const CHECKED_AT_OPEN: u64 = 2 << 20;
 
+/// An object of the cache, and what keeps it there.
+#[cfg(feature = "remote")]
+type Held = (Arc<cache::Entry>, cache::Hold);
+
 /// What callers get has a kind; inside, errors are [`Error`].
 type Result<T, E = crate::error::Error> = std::result::Result<T, E>;
 
@@ -347,17 +351,54 @@ impl Stores {
         Ok(Source::Local(Arc::new(file)))
     }
 
+    /// Opens an object that is fetched before anyone asks, as [`Stores::open`]. Waits for disks: the caller sees to it
+    /// that nobody is kept waiting by that.
+    ///
+    /// # Errors
+    /// As [`Stores::open`].
+    #[cfg(feature = "remote")]
+    pub fn open_ahead(&self, object: &Object) -> Result<Reader> {
+        let wanted = Wanted::of(object)?;
+        let (size, address) = (wanted.size, Place::of(&wanted.object)?);
+        let source = match self.look_for_fetched(&wanted).and_then(|look| look().ok()) {
+            Some(file) => Source::Local(Arc::new(file)),
+            None => {
+                let store = self.requests(address, wanted.place.clone())?;
+                let open = self.look_for_entry(store.server(), &wanted.object);
+                let held = open.and_then(|open| open());
+                self.source(wanted, store, held)
+            }
+        };
+        Ok(self.reader(error::place(object).into(), size, source, is_lasting(object)))
+    }
+
+    #[cfg(not(feature = "remote"))]
+    pub fn open_ahead(&self, object: &Object) -> Result<Reader> {
+        let wanted = Wanted::of(object)?;
+        let scheme = Place::of(&wanted.object)?.scheme().into();
+        Err(Error::Scheme { place: wanted.place, scheme }.into())
+    }
+
     /// A file that DataChain fetched, of the right size.
     #[cfg(feature = "remote")]
     async fn fetched(&self, wanted: &Wanted) -> Option<local::File> {
+        let open = self.look_for_fetched(wanted)?;
+        bounded(&wanted.place, self.timeout, blocking(&AT_FILES, &wanted.place, open)).await.ok()
+    }
+
+    /// The work that finds it.
+    #[cfg(feature = "remote")]
+    fn look_for_fetched(
+        &self,
+        wanted: &Wanted,
+    ) -> Option<impl FnOnce() -> Result<local::File, Error> + Send + use<>> {
         let path = datachain::place(self.fetched.as_deref()?, &wanted.object)?;
         let (place, guard) = (wanted.place.clone(), Arc::clone(&self.guard));
         let (size, part) = (wanted.recorded.size, (wanted.base, wanted.size));
-        let open = move || {
+        Some(move || {
             let recorded = Recorded { size, ..Recorded::default() };
             local::File::open(place, &path, &recorded, part, &guard)
-        };
-        bounded(&wanted.place, self.timeout, blocking(&AT_FILES, &wanted.place, open)).await.ok()
+        })
     }
 
     #[cfg(feature = "remote")]
@@ -367,15 +408,20 @@ impl Stores {
         }
         let store = self.requests(address, wanted.place.clone())?;
         let held = self.entry(store.server(), &wanted.object).await?;
+        Ok(self.source(wanted, store, held))
+    }
+
+    #[cfg(feature = "remote")]
+    fn source(&self, wanted: Wanted, store: Arc<dyn Requests>, held: Option<Held>) -> Source {
         let (base, size, whole) = (wanted.base, wanted.size, wanted.recorded.size);
         let label = wanted.place.into();
         let object = self.object(store, wanted.recorded);
         let Some((entry, hold)) = held else {
             let memory = Arc::clone(&self.memory);
-            return Ok(Source::Remote(stream::Stream::new(object, base, size, memory)));
+            return Source::Remote(stream::Stream::new(object, base, size, memory));
         };
         let known = Kept { label, size, base, whole, object, entry: Arc::downgrade(&entry) };
-        Ok(self.cached(Arc::new(known), (entry, hold)))
+        self.cached(Arc::new(known), (entry, hold))
     }
 
     /// A recorded object, whole and past the cache: every answer checked, slow requests raced.
@@ -390,7 +436,7 @@ impl Stores {
     }
 
     #[cfg(feature = "remote")]
-    fn cached(&self, known: Arc<Kept>, held: (Arc<cache::Entry>, cache::Hold)) -> Source {
+    fn cached(&self, known: Arc<Kept>, held: Held) -> Source {
         let (entry, whole) = (Arc::clone(&held.0), Arc::clone(&known.object));
         let object = Arc::new(cache::Cached::new(&self.cache, held, whole));
         let stream = stream::Stream::new(object, known.base, known.size, Arc::clone(&self.memory));
@@ -453,16 +499,22 @@ impl Stores {
 
     /// Where an object is kept; `None` where it cannot be.
     #[cfg(feature = "remote")]
-    async fn entry(
+    async fn entry(&self, server: &str, object: &Object) -> Result<Option<Held>, Error> {
+        let Some(open) = self.look_for_entry(server, object) else { return Ok(None) };
+        let label = error::place(object);
+        bounded(&label, self.timeout, blocking(&AT_CACHE, &label, move || Ok(open()))).await
+    }
+
+    /// The work that opens it there.
+    #[cfg(feature = "remote")]
+    fn look_for_entry(
         &self,
         server: &str,
         object: &Object,
-    ) -> Result<Option<(Arc<cache::Entry>, cache::Hold)>, Error> {
-        let Some((key, size)) = cache::Key::of(server, object).zip(object.size) else {
-            return Ok(None);
-        };
+    ) -> Option<impl FnOnce() -> Option<Held> + Send + use<>> {
+        let (key, size) = cache::Key::of(server, object).zip(object.size)?;
         let cache = Arc::clone(&self.cache);
-        let open = move || {
+        Some(move || {
             let held = cache.entry(key, size);
             // A small file that is there is checked while it is opened: then the kernel may read it by itself.
             if let Some((entry, _)) = &held
@@ -470,10 +522,8 @@ impl Stores {
             {
                 entry.check();
             }
-            Ok(held)
-        };
-        let label = error::place(object);
-        bounded(&label, self.timeout, blocking(&AT_CACHE, &label, open)).await
+            held
+        })
     }
 
     #[cfg(not(feature = "remote"))]

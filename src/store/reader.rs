@@ -63,7 +63,7 @@ impl Known {
         match self.0 {}
         #[cfg(feature = "remote")]
         {
-            self.0.entry.strong_count() > 0
+            self.0.entry.upgrade().is_some_and(|entry| entry.is_here())
         }
     }
 }
@@ -178,12 +178,17 @@ impl Reader {
         Ok(bounded(&self.label, self.timeout, read).await?)
     }
 
+    /// Whether [`Reader::begin`] has nothing to do.
+    pub fn has_begun(&self) -> bool {
+        self.size == 0 || self.whole_file().is_some()
+    }
+
     /// Fetches the beginning, as the first read would: all of an object of up to 1.1 MiB.
     ///
     /// # Errors
     /// As [`Reader::read`].
     pub async fn begin(&self) -> Result<()> {
-        if self.whole_file().is_none() && self.size > 0 {
+        if !self.has_begun() {
             self.read(0, BEGINNING).await?;
         }
         Ok(())

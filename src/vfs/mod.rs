@@ -459,6 +459,11 @@ impl Vfs {
         self.handles.remove(handle);
     }
 
+    /// Waits until everything that was fetched is on disk.
+    pub async fn settled(&self) {
+        self.stores.settled().await;
+    }
+
     /// Rows and bytes of all versions shown, from the catalog alone.
     pub fn totals(self: &Arc<Self>) -> Answer<Totals> {
         let vfs = self.clone();

@@ -8,18 +8,22 @@ use tokio::sync::Semaphore;
 
 use super::Vfs;
 use super::asking::blocking;
+use super::files::Coming;
 use super::inode::{Inode, Slot};
 use super::order::{Order, Readers};
 use super::place::Place;
-use crate::object::Object;
-use crate::store::is_fetchable;
+use crate::error::Result;
+use crate::store::{Reader, is_fetchable};
 
 /// Files that are fetched at a time: what a store gives at best to one client with 20 ms to go (a client with 32
 /// in flight reads 1,127 files/s there, with 8 it reads 360).
 const AT_A_TIME: usize = 48;
 
-/// Rows that are asked of the catalog at a time.
+/// Rows that are asked of the catalog, and looked for in the cache, at a time.
 const ROWS: usize = 32;
+
+/// Who may look for so many at a time: a disk that is stuck must not take every thread that waits.
+const LOOKERS: usize = 8;
 
 /// The longest ranking whose order is remembered.
 const LONGEST: usize = 1 << 16;
@@ -42,6 +46,7 @@ pub struct Siblings {
     prefetch: Prefetch,
     versions: Mutex<HashMap<Slot, Version>>,
     rights: Arc<Semaphore>,
+    lookers: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
@@ -54,7 +59,8 @@ struct Version {
 impl Siblings {
     pub fn new(prefetch: Prefetch) -> Self {
         let rights = Arc::new(Semaphore::new(AT_A_TIME));
-        Self { prefetch, versions: Mutex::default(), rights }
+        let lookers = Arc::new(Semaphore::new(LOOKERS));
+        Self { prefetch, versions: Mutex::default(), rights, lookers }
     }
 
     fn versions(&self) -> MutexGuard<'_, HashMap<Slot, Version>> {
@@ -104,34 +110,56 @@ impl Vfs {
         let number = move |entry| Inode::File(place.slot, entry).number();
         entries.retain(|entry| !self.files.has(number(*entry)));
         for entries in entries.chunks(ROWS) {
-            let (vfs, place, asked) = (self.clone(), place.clone(), entries.to_vec());
-            let find = move || place.pack.objects(&vfs.catalog, &place.view.of, &asked);
-            let Ok(found) = blocking(self.timeout, find).await else { return };
-            for (entry, object) in entries.iter().zip(found) {
-                // What is not as it was packed is told to who opens it.
-                let Some(object) = object else { continue };
+            let Ok(looker) = self.siblings.lookers.clone().acquire_owned().await else { return };
+            let (vfs, place, entries) = (self.clone(), place.clone(), entries.to_vec());
+            let open = move || {
+                let opened = vfs.open_ahead(&place, &entries);
+                drop(looker);
+                opened
+            };
+            let Ok(begun) = blocking(self.timeout, open).await else { return };
+            for (coming, reader) in begun {
                 let Ok(right) = self.siblings.rights.clone().acquire_owned().await else { return };
-                let (vfs, number) = (self.clone(), number(*entry));
+                let vfs = self.clone();
                 tokio::spawn(async move {
-                    vfs.fetch_one(number, &object).await;
+                    vfs.fetch_one(coming, reader).await;
                     drop(right);
                 });
             }
         }
     }
 
-    /// Fetches a file for whoever opens it next. What fails is told to who asks for it.
-    async fn fetch_one(&self, number: u64, object: &Object) {
-        if !is_fetchable(object) {
-            return;
+    /// Opens files for whoever opens them next: those that are here are ready, the others are to be fetched. What
+    /// fails is told to who asks for it. Waits for catalog and disks.
+    fn open_ahead(&self, place: &Place, entries: &[u32]) -> Result<Vec<(Coming, Reader)>> {
+        let number = |entry: u32| Inode::File(place.slot, entry).number();
+        let coming: Vec<_> = entries.iter().map(|one| self.files.begin(number(*one))).collect();
+        let objects = place.pack.objects(&self.catalog, &place.view.of, entries)?;
+        let mut begun = Vec::new();
+        for (coming, object) in coming.into_iter().zip(objects) {
+            // What is not as it was packed is told to who opens it.
+            let Some((coming, object)) = coming.zip(object.filter(is_fetchable)) else { continue };
+            match self.stores.open_ahead(&object) {
+                Ok(reader) if self.is_enough(&reader) => coming.ready(reader),
+                Ok(reader) => begun.push((coming, reader)),
+                Err(_) => {}
+            }
         }
-        let Some(coming) = self.files.begin(number) else { return };
-        let begin = async {
-            let reader = self.stores.open(object).await?;
-            reader.begin().await.map(|()| reader)
-        };
-        let begun = tokio::time::timeout(self.timeout, begin).await;
-        let Ok(Ok(reader)) = begun else { return };
+        Ok(begun)
+    }
+
+    /// Whether nothing is to be fetched of a file.
+    fn is_enough(&self, reader: &Reader) -> bool {
+        match self.siblings.prefetch {
+            Prefetch::All => reader.whole_file().is_some(),
+            _ => reader.has_begun(),
+        }
+    }
+
+    /// Fetches a file for whoever opens it next. What fails is told to who asks for it.
+    async fn fetch_one(&self, coming: Coming, reader: Reader) {
+        let begun = tokio::time::timeout(self.timeout, reader.begin()).await;
+        let Ok(Ok(())) = begun else { return };
         let rest = match self.siblings.prefetch {
             Prefetch::All => reader.known().and_then(|known| self.stores.open_again(&known)),
             _ => None,

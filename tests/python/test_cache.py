@@ -63,7 +63,8 @@ def check_all(store, mount, workers=1):
 
 
 def objects(dcfs):
-    return sorted(path.parent for path in dcfs.cache.glob("dcfs/objects/*/*/map"))
+    """Folders, and the files of small ones."""
+    return sorted(dcfs.cache.glob("dcfs/objects/*/*"))
 
 
 def test_a_second_mount_asks_the_store_for_nothing(store, dcfs, tmp_path):
@@ -104,8 +105,8 @@ def test_files_that_were_changed_between_mounts_never_show(store, dcfs, tmp_path
     with mounted(store, dcfs, tmp_path / "mnt") as mount:
         check_all(store, mount)
     for round in range(3):
-        for folder in objects(dcfs):
-            harm(random.choice([folder / "data", folder / "map"]))
+        for found in objects(dcfs):
+            harm(random.choice([found / "data", found / "map"]) if found.is_dir() else found)
         with mounted(store, dcfs, tmp_path / "mnt") as mount:
             check_all(store, mount, workers=4)
 
@@ -184,11 +185,15 @@ def test_the_command_tells_verifies_and_clears(store, dcfs, tmp_path):
     assert ask("status")["objects"] == 0
     with mounted(store, dcfs, tmp_path / "mnt") as mount:
         check_all(store, mount)
-        status = ask("status")
+        # What was read is written a moment later.
+        deadline = time.monotonic() + 60
+        while (status := ask("status"))["objects"] < len(names(store)):
+            assert time.monotonic() < deadline, status
         assert status["objects"] == len(names(store)) and status["bytes"] >= 12 << 20
         assert Path(status["folder"]) == dcfs.cache / "dcfs"
     assert ask("verify")["damaged"] == 0
-    data = objects(dcfs)[0] / "data"
+    (folder,) = [found for found in objects(dcfs) if found.is_dir()]
+    data = folder / "data"
     data.write_bytes(bytes(data.stat().st_size))
     assert ask("verify")["damaged"] > 0
     assert "1 object" in dcfs.ok("cache", "status") or "objects" in dcfs.ok("cache", "status")

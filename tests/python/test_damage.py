@@ -19,12 +19,16 @@ import mounts
 
 pytestmark = pytest.mark.mount
 
-SAME = 150_000
-"""Bytes of the objects whose files are exchanged: only their keys tell them apart."""
+SAME = 1_300_000
+"""Bytes of the objects whose files are exchanged: only their keys tell them apart. Each has a folder."""
+
+SMALL = 150_000
+"""The same of objects that are a file each."""
 
 
 def fill(root):
-    buckets.fill(root, {f"{number}.bin": SAME for number in range(10)} | {"large.bin": 3_000_000, "empty.bin": 0})
+    sizes = {f"{number}.bin": SAME for number in range(3)} | {f"small_{number}.bin": SMALL for number in range(8)}
+    buckets.fill(root, sizes | {"large.bin": 3_000_000, "empty.bin": 0})
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +53,20 @@ def check_all(bucket, mount):
     assert {name: what for name, what in came.items() if what != "right"} == {}
 
 
+def files(dcfs):
+    """All files of objects."""
+    return [path for path in dcfs.cache.glob("dcfs/objects/**/*") if path.is_file()]
+
+
 def objects(dcfs):
     """The folders of objects that are of one size."""
     folders = [path.parent for path in dcfs.cache.glob("dcfs/objects/*/*/map")]
     return sorted(folder for folder in folders if (folder / "data").stat().st_size == SAME)
+
+
+def small_objects(dcfs):
+    """The files of objects that are of one small size."""
+    return sorted(path for path in dcfs.cache.glob("dcfs/objects/*/*") if path.is_file() and path.stat().st_size == SMALL)
 
 
 def gone(path):
@@ -141,6 +155,38 @@ def full_of_lies(path, other):
         path.write_bytes(whole[:64] + b"\x01" * (len(whole) - 64))
 
 
+def marked_wrong(path, other):
+    """The mark of another object."""
+    if path.is_file() and MARK in os.listxattr(path):
+        os.setxattr(path, MARK, os.getxattr(other, MARK))
+
+
+def unmarked(path, other):
+    """As a kill leaves it."""
+    if path.is_file() and MARK in os.listxattr(path):
+        os.removexattr(path, MARK)
+
+
+def flipped(path, other):
+    """One bit, by somebody who hides that it was written."""
+    if path.is_file():
+        before = path.stat()
+        whole = bytearray(path.read_bytes())
+        whole[len(whole) // 2] ^= 4
+        with open(path, "r+b") as opened:
+            opened.write(whole)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def exchanged(path, other):
+    """Whole and marked, but of another object."""
+    path.rename(path.with_name(".aside"))
+    other.rename(path)
+    path.with_name(".aside").rename(other)
+
+
+MARK = "user.dcfs"
+
 HARMS = [
     symlink, symlink_to_nothing, device, fifo, directory, of_another, linked_to_another, empty, huge, unreadable,
     file, of_another_size, full_of_lies, nothing,
@@ -157,6 +203,22 @@ def test_something_else_in_place_of_a_file(bucket, dcfs, tmp_path, harm, what):
         with bucket.mount(dcfs, tmp_path / "mnt") as mount:
             check_all(bucket, mount)
             assert not [line for line in dcfs.worries() if "panic" in line]
+
+
+@pytest.mark.parametrize("harm", [*HARMS, marked_wrong, unmarked, flipped, exchanged], ids=lambda harm: harm.__name__)
+@pytest.mark.parametrize("asked", ["read", "command"])
+def test_something_else_in_place_of_a_small_object(bucket, dcfs, tmp_path, harm, asked):
+    harmed, other, *_ = small_objects(dcfs)
+    harm(harmed, other)
+    if asked == "command":
+        assert dcfs.ok("cache", "status", timeout=30)
+        dcfs.run("cache", "verify", timeout=30)
+    for _ in range(2):
+        with bucket.mount(dcfs, tmp_path / "mnt") as mount:
+            check_all(bucket, mount)
+            assert not [line for line in dcfs.worries() if "panic" in line]
+    for words in ("verify", "clear"):
+        dcfs.run("cache", words, timeout=30)
 
 
 @pytest.mark.parametrize("what", ["data", "map", ""])
@@ -218,7 +280,7 @@ def closed(mount, dcfs):
         pass
 
     def written():
-        return {path: path.stat().st_mtime_ns for path in dcfs.cache.glob("dcfs/objects/*/*/*")}
+        return {path: path.stat().st_mtime_ns for path in files(dcfs)}
 
     before = None
     while before != (before := written()):
@@ -247,7 +309,7 @@ def test_files_are_cut_while_mounted(bucket, dcfs, tmp_path, size):
         check_all(bucket, mount)
         for _ in range(2):
             closed(mount, dcfs)
-            for path in dcfs.cache.glob("dcfs/objects/*/*/*"):
+            for path in files(dcfs):
                 os.truncate(path, min(size, path.stat().st_size))
             check_all(bucket, mount)
             forget_pages(bucket, mount)

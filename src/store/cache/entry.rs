@@ -1,60 +1,34 @@
-//! One cached object: its blocks in a sparse file, each checked before it is believed.
+//! A cached object in blocks: a sparse file of them, each checked before it is believed.
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 
 use super::Key;
 use super::files::{self, Files};
-use super::flight::Flights;
 use super::map::{self, BLOCK, Map, Sum};
 use super::nowait;
 use super::trust::{Stamp, Verified};
 
-/// How often an object that is opened again and again is noted as wanted.
-const WANTED: Duration = Duration::from_secs(60);
-
-/// A cached object, its files open. While somebody has a [`Hold`] nobody removes them.
+/// A cached object, both its files open.
 #[derive(Debug)]
-pub struct Entry {
+pub struct Blocks {
     folder: PathBuf,
     size: u64,
     data: Arc<File>,
     map: Map,
+    /// The map is locked against removal.
+    is_locked: AtomicBool,
     verified: Mutex<Verified>,
     /// One writes at a time; who reads does not wait for that.
     writing: Mutex<()>,
-    users: Mutex<Users>,
-    /// Blocks that are being fetched.
-    pub flights: Flights,
-}
-
-/// Who has an entry open.
-#[derive(Debug, Default)]
-struct Users {
-    count: usize,
-    /// When it was last noted as wanted.
-    noted: Option<Instant>,
-}
-
-/// Keeps an entry's files from being removed, until dropped.
-#[derive(Debug)]
-pub struct Hold(Arc<Entry>);
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        let mut users = self.0.users();
-        users.count -= 1;
-        if users.count == 0 {
-            let _ = self.0.map.file().unlock();
-        }
-    }
 }
 
 /// Some blocks in a row, and whether they are here.
@@ -65,7 +39,7 @@ pub struct Run {
     pub is_here: bool,
 }
 
-impl Entry {
+impl Blocks {
     /// As [`files::open_or_make`].
     ///
     /// # Errors
@@ -82,8 +56,8 @@ impl Entry {
 
     fn of(folder: &Path, size: u64, (data, map): Files) -> Self {
         let (folder, data) = (folder.to_owned(), Arc::new(data));
-        let (verified, writing, users, flights) = Default::default();
-        Self { folder, size, data, map, verified, writing, users, flights }
+        let (is_locked, verified, writing) = Default::default();
+        Self { folder, size, data, map, is_locked, verified, writing }
     }
 
     /// Whether its files were removed.
@@ -97,19 +71,24 @@ impl Entry {
         sums.is_some_and(|sums| sums.iter().all(Option::is_none))
     }
 
-    /// Keeps the files from being removed, and notes that they are wanted, for whoever makes room. `None` where they
-    /// were, or are being, removed: the entry is to be opened anew.
-    pub fn hold(self: &Arc<Self>) -> Option<Hold> {
-        let mut users = self.users();
-        if users.count == 0 {
-            files::lock(self.map.file()).ok().filter(|is_ours| *is_ours)?;
+    /// Keeps the files from being removed; `false` where they were, or are being. Called by one at a time.
+    pub fn lock(&self) -> bool {
+        if !self.is_locked.load(Ordering::Relaxed) {
+            let is_ours = files::lock(self.map.file()).is_ok_and(|is_ours| is_ours);
+            self.is_locked.store(is_ours, Ordering::Relaxed);
         }
-        users.count += 1;
-        if users.noted.is_none_or(|noted| noted.elapsed() > WANTED) {
-            users.noted = Some(Instant::now());
-            let _ = self.map.file().set_modified(SystemTime::now());
-        }
-        Some(Hold(Arc::clone(self)))
+        self.is_locked.load(Ordering::Relaxed)
+    }
+
+    /// Called by one at a time.
+    pub fn unlock(&self) {
+        self.is_locked.store(false, Ordering::Relaxed);
+        let _ = self.map.file().unlock();
+    }
+
+    /// Notes that the object is wanted, for whoever makes room.
+    pub fn note(&self) {
+        let _ = self.map.file().set_modified(SystemTime::now());
     }
 
     /// `data`, if all of it is there and every checksum held. Asked at every open: what somebody else wrote since is
@@ -263,10 +242,6 @@ impl Entry {
     /// `data` lost what it had.
     fn distrust(&self, aligned: &Range<u64>) {
         self.verified().forget(&numbers(aligned));
-    }
-
-    fn users(&self) -> std::sync::MutexGuard<'_, Users> {
-        self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn verified(&self) -> std::sync::MutexGuard<'_, Verified> {

@@ -1,4 +1,4 @@
-//! The two files of a cached object: opened, made, removed.
+//! The files of cached objects: opened, made, removed. Of small ones there is one, of others two in a folder.
 //!
 //! Of many who make the same files one wins; who removes them takes away their folder's name first, so that nobody
 //! opens half of them. A shared lock on the map keeps an object; its owner holds it alone to remove it.
@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Key;
 use super::map::{self, BLOCK, Map};
+use super::small::Small;
 
 /// What a folder holds.
 const DATA: &str = "data";
@@ -53,8 +54,11 @@ pub fn existing(folder: &Path, key: Key, size: u64) -> Option<Files> {
     (data.metadata().ok()?.len() == size).then_some((data, map))
 }
 
-/// Bytes that the files in `folder` have of a stretch of an object, and whether that is all of it.
+/// Bytes that the file or the folder at `folder` has of a stretch of an object, and whether that is all of it.
 pub fn kept(folder: &Path, key: Key, size: u64, part: &Range<u64>) -> (u64, bool) {
+    if Small::existing(folder, key, size).is_some() {
+        return (part.end - part.start, true);
+    }
     let count = || {
         let map = Map::of(File::open(folder.join(MAP)).ok()?, key, size).ok()??;
         let end = part.end.div_ceil(BLOCK).max(part.start / BLOCK + 1);
@@ -90,7 +94,12 @@ fn open(folder: &Path, key: Key, size: u64) -> io::Result<Option<Files>> {
 /// Whether something else stands where a file should.
 fn is_foreign(error: &io::Error) -> bool {
     let code = error.raw_os_error();
-    code.is_some_and(|code| [libc::ELOOP, libc::EISDIR, libc::ENOTDIR, libc::ENXIO].contains(&code))
+    is_in_the_way(error) || code.is_some_and(|code| [libc::EISDIR, libc::ENOTDIR].contains(&code))
+}
+
+/// Whether neither a file nor a folder stands there, but a link, a pipe, a socket.
+pub fn is_in_the_way(error: &io::Error) -> bool {
+    error.raw_os_error().is_some_and(|code| [libc::ELOOP, libc::ENXIO].contains(&code))
 }
 
 fn options() -> OpenOptions {
@@ -100,7 +109,11 @@ fn options() -> OpenOptions {
     options
 }
 
-fn rewritable(path: &Path) -> io::Result<File> {
+/// A file to be read and written, and nothing else of that name.
+///
+/// # Errors
+/// There is none.
+pub fn rewritable(path: &Path) -> io::Result<File> {
     options().open(path)
 }
 
@@ -139,6 +152,22 @@ fn name(map: &File, draft: &Path, folder: &Path, key: Key, size: u64) -> io::Res
     }
 }
 
+/// A new file for a small object; the folders around it are made if need be.
+///
+/// # Errors
+/// Another is there; the folder cannot be written.
+pub fn made(path: &Path) -> io::Result<File> {
+    let mut how = options();
+    how.create_new(true).mode(0o600);
+    match how.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_folder(path.parent().unwrap_or(path))?;
+            how.open(path)
+        }
+        made => made,
+    }
+}
+
 fn make_folder(folder: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.mode(0o700);
@@ -158,19 +187,23 @@ fn unique(what: &str) -> String {
     format!("{what}-{process}-{number}")
 }
 
-/// Locks a map against removal, if it still has its name.
-pub fn lock(map: &File) -> io::Result<bool> {
+/// Locks a map, or the file of a small object, against removal, if it still has its name.
+pub fn lock(file: &File) -> io::Result<bool> {
     // Whoever holds it alone is about to remove it. If that is over, the lock is on a file without a name.
-    Ok(map.try_lock_shared().is_ok() && map.metadata()?.nlink() > 0)
+    Ok(file.try_lock_shared().is_ok() && file.metadata()?.nlink() > 0)
 }
 
-fn is_in(map: &File, folder: &Path) -> io::Result<bool> {
-    let (held, named) = (map.metadata()?, fs::symlink_metadata(folder.join(MAP))?);
+/// Whether a file is the one that has this name.
+pub fn is_named(file: &File, path: &Path) -> io::Result<bool> {
+    let (held, named) = (file.metadata()?, fs::symlink_metadata(path)?);
     Ok((held.dev(), held.ino()) == (named.dev(), named.ino()))
 }
 
 /// Takes an object's files away: by their folder's name first, so that nobody opens half of them.
-fn remove(folder: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// The folder around it cannot be written.
+pub fn remove(folder: &Path) -> io::Result<()> {
     let shelf = folder.parent().unwrap_or(folder);
     loop {
         let trash = shelf.join(unique(".gone"));
@@ -185,14 +218,17 @@ fn remove(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes an object that nobody has open; whether it is gone. What has no map is being made, or left over.
+/// Removes an object that nobody has open; whether it is gone. A folder without a map is being made, or left over.
 ///
 /// # Errors
 /// The folder cannot be written.
-pub fn remove_unused(folder: &Path) -> io::Result<bool> {
-    match rewritable(&folder.join(MAP)) {
-        Ok(map) => {
-            if map.try_lock().is_err() || !is_in(&map, folder).unwrap_or(false) {
+pub fn remove_unused(path: &Path) -> io::Result<bool> {
+    let Ok(known) = fs::symlink_metadata(path) else { return Ok(false) };
+    let is_folder = known.is_dir();
+    let locked = if is_folder { path.join(MAP) } else { path.to_owned() };
+    match rewritable(&locked) {
+        Ok(file) => {
+            if file.try_lock().is_err() || !is_named(&file, &locked).unwrap_or(false) {
                 return Ok(false);
             }
         }
@@ -200,5 +236,5 @@ pub fn remove_unused(folder: &Path) -> io::Result<bool> {
         Err(error) if is_foreign(&error) => {}
         Err(error) => return Err(error),
     }
-    remove(folder).map(|()| true)
+    if is_folder { remove(path) } else { fs::remove_file(path) }.map(|()| true)
 }

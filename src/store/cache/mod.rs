@@ -1,16 +1,19 @@
 //! Objects on disk: what was fetched once is not fetched again, by this mount or the next.
 //!
-//! Every object has a folder below `objects/`, called by a hash of what pins it: `data`, a sparse file, and
-//! `map`, which says what of it is there. Files are only ever made whole and removed whole, never cut: a
-//! reader holds a shared lock on the map, who makes room takes only what nobody holds. Nothing is believed
-//! before its checksum held. Where the disk is full, reading goes on without.
+//! Every object has a place below `objects/`, called by a hash of what pins it. A small one is a file there, made
+//! once its bytes are here; any other a folder: `data`, a sparse file, and `map`, which says what of it is there.
+//! Files are only ever made whole and removed whole, never cut: a reader holds a shared lock on the file or the map, who
+//! makes room takes only what nobody holds. Nothing is believed before its checksum held. Where the disk is full,
+//! reading goes on without.
 //!
 //! | file | what lives there |
 //! |---|---|
-//! | [`mod@entry`], [`trust`] | one object: blocks read, checked, written; which of them are believed |
-//! | [`files`] | its two files: opened, made, removed |
-//! | [`opened`] | the objects whose files are open |
+//! | [`held`] | one object, and who keeps it on disk |
+//! | [`small`], [`mark`] | a small one: its file, and what says that it is whole |
+//! | [`mod@entry`], [`trust`] | any other: blocks read, checked, written; which of them are believed |
 //! | [`mod@map`] | which blocks are there, on disk |
+//! | [`files`] | files opened, made, removed |
+//! | [`opened`], [`linger`] | the objects whose files are open, and locked for a moment more |
 //! | [`nowait`] | reading what the system has in memory |
 //! | [`flight`] | one fetch per block |
 //! | [`room`] | how much is kept, and what goes first |
@@ -19,10 +22,14 @@
 mod entry;
 mod files;
 mod flight;
+mod held;
+mod linger;
 mod map;
+mod mark;
 mod nowait;
 mod opened;
 mod room;
+mod small;
 mod trust;
 pub mod upkeep;
 
@@ -30,6 +37,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
@@ -37,20 +45,25 @@ use futures_util::future::{BoxFuture, try_join_all};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
-pub use self::entry::{Entry, Hold};
+pub use self::held::{Entry, Hold};
 
 use self::entry::Run;
 use self::flight::Claim;
+use self::held::Form;
 use self::opened::Opened;
 use self::room::Room;
 use super::CacheConfig;
 use super::error::Error;
 use super::pin::Held;
 use super::stream::Ranges;
+use super::window;
 use crate::object::Object;
 
 /// The folder of objects in a cache directory.
 const OBJECTS: &str = "objects";
+
+/// The largest object that is kept as one file: what is fetched whole ([`window`]).
+const SMALL: u64 = window::FIRST;
 
 /// Bytes that wait to be written, at most; a reader whose bytes would be more waits for the disk.
 const WAITING: usize = 32 << 20;
@@ -90,6 +103,10 @@ pub struct Cache {
     opened: Arc<Opened>,
     room: Arc<Room>,
     waiting: Arc<Semaphore>,
+    /// The largest object that is kept as one file.
+    small: u64,
+    /// The disk cannot mark files.
+    lacks_marks: Arc<AtomicBool>,
 }
 
 impl Cache {
@@ -100,7 +117,8 @@ impl Cache {
         let removed = Arc::clone(&opened);
         let room = Room::new(root.clone(), config, move || removed.let_go());
         let waiting = Arc::new(Semaphore::new(WAITING));
-        Self { root, opened, room: Arc::new(room), waiting }
+        let (room, lacks_marks) = (Arc::new(room), Arc::default());
+        Self { root, opened, room, waiting, small: SMALL, lacks_marks }
     }
 
     /// The files of an object, the same for all that have it open, held. `None` where nothing can be kept.
@@ -112,11 +130,10 @@ impl Cache {
         // One that was removed meanwhile is made anew.
         (0..3).find_map(|_| {
             let entry = match self.opened.get(key) {
-                Some(entry) => entry,
-                None => {
-                    let found = Entry::open(&self.folder(key), key, size);
-                    let found = found.inspect_err(|error| self.room.failed(error)).ok()??;
-                    self.opened.add(key, found)
+                Some(entry) if self.is_kept(&entry) => entry,
+                known => {
+                    known.inspect(|unkept| self.opened.forget(key, unkept));
+                    self.opened.add(key, self.open(key, size)?)
                 }
             };
             let hold = entry.hold();
@@ -125,6 +142,19 @@ impl Cache {
             }
             Some((entry, hold?))
         })
+    }
+
+    fn open(&self, key: Key, size: u64) -> Option<Entry> {
+        let is_small = size <= self.small && !self.lacks_marks.load(Ordering::Relaxed);
+        let form = Form::open(&self.folder(key), key, size, is_small);
+        let form = form.inspect_err(|error| self.room.failed(error)).ok()??;
+        Some(self.opened.entry(size, form))
+    }
+
+    /// Looks again for what was not here; whether the disk can keep an object in its form.
+    fn is_kept(&self, entry: &Entry) -> bool {
+        entry.look();
+        entry.is_here() || !self.lacks_marks.load(Ordering::Relaxed)
     }
 
     /// Bytes of a stretch of an object that are kept, as its map says, and whether that is all of it; nothing is made
@@ -155,12 +185,14 @@ pub struct Cached {
     object: Arc<dyn Ranges>,
     room: Arc<Room>,
     waiting: Arc<Semaphore>,
+    lacks_marks: Arc<AtomicBool>,
 }
 
 impl Cached {
     pub fn new(cache: &Cache, (entry, hold): (Arc<Entry>, Hold), object: Arc<dyn Ranges>) -> Self {
         let (room, waiting) = (Arc::clone(&cache.room), Arc::clone(&cache.waiting));
-        Self { entry, _hold: hold, object, room, waiting }
+        let lacks_marks = Arc::clone(&cache.lacks_marks);
+        Self { entry, _hold: hold, object, room, waiting, lacks_marks }
     }
 
     async fn bytes(&self, range: Range<u64>) -> Result<Bytes, Error> {
@@ -238,11 +270,15 @@ impl Cached {
             return;
         };
         let (entry, room) = (Arc::clone(&self.entry), Arc::clone(&self.room));
+        let lacks_marks = Arc::clone(&self.lacks_marks);
         tokio::task::spawn_blocking(move || {
             // Files that were removed meanwhile are not worth writing.
             if let Some(hold) = entry.hold() {
                 match entry.write(start, &bytes) {
                     Ok(()) => room.wrote(bytes.len() as u64),
+                    Err(error) if mark::is_lacking(&error) => {
+                        lacks_marks.store(true, Ordering::Relaxed);
+                    }
                     Err(error) => room.failed(&error),
                 }
                 drop(hold);
@@ -308,7 +344,13 @@ mod tests {
         runtime.unwrap().block_on(test)
     }
 
+    /// One that keeps all in blocks, so that few bytes are many.
     fn cache(folder: &Path, size: u64) -> Cache {
+        Cache { small: 0, ..with_files(folder, size) }
+    }
+
+    /// One that keeps small objects as files.
+    fn with_files(folder: &Path, size: u64) -> Cache {
         Cache::new(&CacheConfig { folder: folder.to_owned(), size, free: 0, open: 16 })
     }
 
@@ -449,6 +491,120 @@ mod tests {
         }
     }
 
+    /// The place of the object in a folder.
+    fn place(folder: &Path) -> PathBuf {
+        file(folder, "").components().collect()
+    }
+
+    /// Fetches a small object into `folder`, as a file.
+    fn filled_small(folder: &Path, size: u64) {
+        run(async {
+            let cache = with_files(folder, u64::MAX);
+            let (fake, cached) = open(&cache, KEY, size);
+            assert!(!place(folder).exists(), "nothing is made before the bytes are here");
+            assert_eq!(read(&cached, 0..size.min(1)).await, expect(0, size.min(1), size));
+            cache.settled().await;
+            assert_eq!(read(&cached, 0..size).await, expect(0, size, size));
+            assert_eq!(fake.requests(), (1, size));
+            assert!(place(folder).is_file() && open(&cache, KEY, size).1.entry.whole().is_some());
+        });
+    }
+
+    #[test]
+    fn a_small_object_is_a_file_that_the_next_mount_finds() {
+        for size in [0, 1, BLOCK, SMALL] {
+            let folder = tempfile::tempdir().unwrap();
+            filled_small(folder.path(), size);
+            run(async {
+                let (one, two) = (with_files(folder.path(), 1 << 30), with_files(folder.path(), 1));
+                for cache in [&one, &two] {
+                    let (fake, cached) = open(cache, KEY, size);
+                    assert_eq!(read(&cached, 0..size).await, expect(0, size, size));
+                    assert_eq!(fake.requests(), (0, 0), "{size}");
+                }
+            });
+            let whole = upkeep::Verified { objects: 1, blocks: 1, damaged: 0 };
+            assert_eq!(upkeep::verify(folder.path(), &mut |_| ()).unwrap(), whole);
+        }
+    }
+
+    #[test]
+    fn a_small_object_that_is_damaged_or_left_over_is_fetched_again() {
+        type Harm = fn(&Path);
+        let harms: [Harm; 6] = [
+            |file| {
+                OpenOptions::new().write(true).open(file).unwrap().write_all_at(b"x", 9).unwrap()
+            },
+            |file| OpenOptions::new().write(true).open(file).unwrap().set_len(7).unwrap(),
+            |file| OpenOptions::new().write(true).open(file).unwrap().set_len(1 << 40).unwrap(),
+            |file| fs::remove_file(file).unwrap(),
+            // As a kill leaves it: without a mark.
+            |file| {
+                let whole = fs::read(file).unwrap();
+                fs::remove_file(file).unwrap();
+                fs::write(file, whole).unwrap();
+            },
+            |file| {
+                fs::remove_file(file).unwrap();
+                std::os::unix::fs::symlink("/dev/zero", file).unwrap();
+            },
+        ];
+        let size = BLOCK + 77;
+        for (number, harm) in harms.into_iter().enumerate() {
+            let folder = tempfile::tempdir().unwrap();
+            filled_small(folder.path(), size);
+            harm(&place(folder.path()));
+            run(async {
+                let cache = with_files(folder.path(), u64::MAX);
+                let (fake, cached) = open(&cache, KEY, size);
+                assert_eq!(read(&cached, 0..size).await, expect(0, size, size), "{number}");
+                cache.settled().await;
+                assert_eq!(read(&cached, 0..size).await, expect(0, size, size), "{number}");
+                assert_eq!(fake.requests().0, 1, "{number}");
+            });
+        }
+    }
+
+    #[test]
+    fn what_two_mounts_fetch_at_a_time_is_kept_once_and_found_by_both() {
+        let (folder, size) = (tempfile::tempdir().unwrap(), BLOCK);
+        run(async {
+            let caches = [(); 2].map(|()| with_files(folder.path(), u64::MAX));
+            let opened = caches.each_ref().map(|cache| open(cache, KEY, size));
+            for (fake, cached) in &opened {
+                assert_eq!(read(cached, 0..size).await, expect(0, size, size));
+                assert_eq!(fake.requests().0, 1);
+                caches[0].settled().await;
+                caches[1].settled().await;
+            }
+            for (_, cached) in &opened {
+                assert!(cached.entry.is_here());
+            }
+        });
+    }
+
+    #[test]
+    fn a_lock_is_kept_a_moment_after_the_last_use_and_given_up_for_room() {
+        let (folder, size) = (tempfile::tempdir().unwrap(), 10);
+        filled_small(folder.path(), size);
+        let cache = with_files(folder.path(), u64::MAX);
+        let is_unused = || {
+            let file = OpenOptions::new().write(true).open(place(folder.path())).unwrap();
+            file.try_lock().is_ok()
+        };
+        let held = cache.entry(KEY, size).expect("an entry");
+        cache.opened.let_go();
+        assert!(!is_unused());
+        drop(held);
+        cache.opened.let_go();
+        assert!(is_unused());
+        let held = cache.entry(KEY, size).expect("an entry, locked anew");
+        assert!(!is_unused());
+        drop(held);
+        assert_eq!(upkeep::clear(folder.path()).unwrap().removed.objects, 1);
+        assert!(cache.entry(KEY, size).is_some_and(|(entry, _)| !entry.is_here()));
+    }
+
     #[test]
     fn files_of_another_object_are_not_believed() {
         let folder = tempfile::tempdir().unwrap();
@@ -496,6 +652,7 @@ mod tests {
                 OpenOptions::new().write(true).open(map).unwrap().set_modified(age(n)).unwrap();
             }
             let held = open(&all, key(9), 100_000);
+            all.opened.let_go();
             room::make_room(&folder.path().join("objects"), 500_000, 0);
             drop(held);
         });

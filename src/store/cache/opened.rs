@@ -11,7 +11,8 @@ use std::time::Duration;
 use lru::LruCache;
 
 use super::Key;
-use super::entry::Entry;
+use super::held::{Entry, Form};
+use super::linger::Linger;
 
 /// How often removed files are looked for.
 const TICK: Duration = Duration::from_secs(30);
@@ -21,6 +22,7 @@ const TICK: Duration = Duration::from_secs(30);
 pub struct Opened {
     table: Mutex<Table>,
     ticking: Once,
+    linger: Arc<Linger>,
 }
 
 #[derive(Debug)]
@@ -33,7 +35,13 @@ impl Opened {
     /// Keeps at most `most` that nobody uses.
     pub fn new(most: usize) -> Self {
         let latest = LruCache::new(NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN));
-        Self { table: Mutex::new(Table { all: HashMap::new(), latest }), ticking: Once::new() }
+        let table = Mutex::new(Table { all: HashMap::new(), latest });
+        Self { table, ticking: Once::new(), linger: Arc::default() }
+    }
+
+    /// An entry that nobody has yet.
+    pub fn entry(&self, size: u64, form: Form) -> Entry {
+        Entry::new(size, form, &self.linger)
     }
 
     /// The entry of an object, if its files are open.
@@ -70,8 +78,9 @@ impl Opened {
         }
     }
 
-    /// Closes files that were removed and that nobody uses.
+    /// Gives up locks that nobody uses, and closes files that were removed.
     pub fn let_go(&self) {
+        self.linger.let_go();
         let latest: Vec<_> =
             self.lock().latest.iter().map(|(key, one)| (*key, one.clone())).collect();
         for (key, entry) in latest {

@@ -38,7 +38,7 @@ pub struct Room {
     /// Bytes written since somebody looked.
     written: AtomicU64,
     state: Mutex<State>,
-    /// Lets go of files that were removed: until then they take room.
+    /// Gives up locks that nobody uses, and files that were removed: until then they take room.
     let_go: Box<dyn Fn() + Send + Sync>,
     was_told: AtomicBool,
 }
@@ -133,6 +133,8 @@ impl Room {
     /// Makes room; whether there is enough, and the thread may end.
     fn make(&self) -> bool {
         let Limits { size, free: least } = self.limits;
+        // Before: locks that nobody uses. After: what was removed.
+        (self.let_go)();
         let bytes = make_room(&self.root, size, least);
         (self.let_go)();
         let has_room = bytes <= size && free(&self.root) >= least;
@@ -149,6 +151,7 @@ impl Room {
 /// One object as the disk has it.
 #[derive(Debug)]
 pub struct Kept {
+    /// A folder, or a small object's file.
     pub folder: PathBuf,
     pub bytes: u64,
     pub opened: SystemTime,
@@ -171,17 +174,23 @@ pub fn kept(root: &Path) -> Vec<Kept> {
 }
 
 fn look(folder: &Path) -> Option<Kept> {
-    let map = fs::metadata(folder.join("map")).ok()?;
-    let data = fs::metadata(folder.join("data")).ok()?;
+    let known = fs::symlink_metadata(folder).ok()?;
+    let (locked, rest) = match known.is_file() {
+        true => (known, 0),
+        false => {
+            let data = fs::metadata(folder.join("data")).ok()?;
+            (fs::metadata(folder.join("map")).ok()?, data.blocks())
+        }
+    };
     // Blocks of 512 bytes, whatever the file system has.
-    let bytes = (map.blocks() + data.blocks()) * 512;
-    Some(Kept { opened: map.modified().ok()?, bytes, folder: folder.to_owned() })
+    let bytes = (locked.blocks() + rest) * 512;
+    Some(Kept { opened: locked.modified().ok()?, bytes, folder: folder.to_owned() })
 }
 
 fn clean(leftover: &Path) {
     let age = leftover.metadata().and_then(|known| known.modified()).ok();
     if age.and_then(|then| then.elapsed().ok()).is_some_and(|age| age > STALE) {
-        let _ = fs::remove_dir_all(leftover);
+        let _ = fs::remove_dir_all(leftover).or_else(|_| fs::remove_file(leftover));
     }
 }
 

@@ -3,11 +3,13 @@
 use std::io;
 use std::path::Path;
 
-use super::entry::Entry;
+use super::entry::Blocks;
 use super::files;
+use super::linger;
 use super::map::Map;
 use super::room::{self, Kept};
-use super::{Key, OBJECTS};
+use super::small::Small;
+use super::{Key, OBJECTS, SMALL};
 
 /// What is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,14 +55,32 @@ pub fn usage(folder: &Path) -> Usage {
 /// The last object that could not be removed; all others were.
 pub fn clear(folder: &Path) -> io::Result<Cleared> {
     let (mut cleared, mut failed) = (Cleared::default(), None);
-    for one in room::kept(&folder.join(OBJECTS)) {
-        match files::remove_unused(&one.folder) {
-            Ok(true) => cleared.removed.add(&one),
-            Ok(false) => cleared.in_use.add(&one),
-            Err(error) => failed = Some(error),
-        }
+    let mut in_use = remove(room::kept(&folder.join(OBJECTS)), &mut cleared.removed, &mut failed);
+    if !in_use.is_empty() {
+        // A mount keeps the locks of what was closed just now.
+        std::thread::sleep(linger::WHILE * 3);
+        in_use = remove(in_use, &mut cleared.removed, &mut failed);
     }
+    in_use.iter().for_each(|one| cleared.in_use.add(one));
     failed.map_or(Ok(cleared), Err)
+}
+
+/// Removes what nobody has open; what somebody has.
+fn remove(all: Vec<Kept>, removed: &mut Usage, failed: &mut Option<io::Error>) -> Vec<Kept> {
+    let is_in_use = |one: &Kept| match files::remove_unused(&one.folder) {
+        Ok(true) => {
+            removed.add(one);
+            false
+        }
+        Ok(false) => true,
+        Err(error) => {
+            *failed = Some(error);
+            false
+        }
+    };
+    let mut all = all;
+    all.retain(is_in_use);
+    all
 }
 
 /// Reads every block and compares it with its checksum; `each` is told the bytes of each object. What is not of
@@ -72,10 +92,7 @@ pub fn verify(folder: &Path, each: &mut dyn FnMut(u64)) -> io::Result<Verified> 
     let (mut verified, mut failed) = (Verified::default(), None);
     for Kept { folder, bytes, .. } in room::kept(&folder.join(OBJECTS)) {
         verified.objects += 1;
-        let described = key_of(&folder).zip(Map::size_in(&folder.join(files::MAP)));
-        let entry = described.and_then(|(key, size)| Entry::existing(&folder, key, size));
-        if let Some(entry) = entry {
-            let (blocks, damaged) = entry.verify();
+        if let Some((blocks, damaged)) = compare(&folder) {
             verified.blocks += blocks;
             verified.damaged += damaged;
         } else {
@@ -85,6 +102,21 @@ pub fn verify(folder: &Path, each: &mut dyn FnMut(u64)) -> io::Result<Verified> 
         each(bytes);
     }
     failed.map_or(Ok(verified), Err)
+}
+
+/// Compares an object with its checksums: blocks that are there, and those that do not hold. `None` for what is not of
+/// the object that it is called by.
+fn compare(path: &Path) -> Option<(u64, u64)> {
+    let key = key_of(path)?;
+    if path.is_dir() {
+        let size = Map::size_in(&path.join(files::MAP))?;
+        return Some(Blocks::existing(path, key, size)?.verify());
+    }
+    let size = std::fs::symlink_metadata(path).ok()?.len();
+    if size > SMALL {
+        return None;
+    }
+    Some((1, u64::from(!Small::existing(path, key, size)?.check())))
 }
 
 /// The key that a folder is called by.

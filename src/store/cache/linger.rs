@@ -1,0 +1,75 @@
+//! Locks of what nobody uses just now, kept a moment for whoever opens it again.
+//!
+//! Who reads the same small files over and over would else lock and unlock each of them at every open. Another process
+//! that makes room passes over what is locked, and finds it free a moment later ([`WHILE`]).
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use super::held::Entry;
+
+/// How long a lock is kept after the last use, at least; twice that at most.
+pub const WHILE: Duration = Duration::from_millis(500);
+
+/// Entries whose locks are kept.
+#[derive(Debug, Default)]
+pub struct Linger(Mutex<Queue>);
+
+#[derive(Debug, Default)]
+struct Queue {
+    entries: VecDeque<(Instant, Weak<Entry>)>,
+    /// A thread goes over them.
+    is_watched: bool,
+}
+
+impl Linger {
+    /// Keeps the lock of an entry for a while.
+    pub fn add(self: &Arc<Self>, entry: &Arc<Entry>) {
+        let mut queue = self.queue();
+        queue.entries.push_back((Instant::now() + WHILE, Arc::downgrade(entry)));
+        if !std::mem::replace(&mut queue.is_watched, true) {
+            let linger = Arc::clone(self);
+            let watch = std::thread::Builder::new().name("dcfs-linger".into());
+            if watch.spawn(move || linger.watch()).is_err() {
+                queue.is_watched = false;
+                drop(queue);
+                self.let_go();
+            }
+        }
+    }
+
+    /// Gives up all locks that nobody uses.
+    pub fn let_go(&self) {
+        let entries = std::mem::take(&mut self.queue().entries);
+        entries.into_iter().for_each(|(_, entry)| leave(&entry));
+    }
+
+    /// Until there are none.
+    fn watch(&self) {
+        loop {
+            std::thread::sleep(WHILE);
+            let now = Instant::now();
+            let mut queue = self.queue();
+            let due = queue.entries.partition_point(|(until, _)| *until <= now);
+            let due: Vec<_> = queue.entries.drain(..due).collect();
+            queue.is_watched = !(due.is_empty() && queue.entries.is_empty());
+            let is_over = !queue.is_watched;
+            drop(queue);
+            due.iter().for_each(|(_, entry)| leave(entry));
+            if is_over {
+                return;
+            }
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn leave(entry: &Weak<Entry>) {
+    if let Some(entry) = entry.upgrade() {
+        entry.leave();
+    }
+}
