@@ -149,8 +149,8 @@ fn kind_of(code: u8) -> Kind {
     kinds.into_iter().find(|kind| kind.codes().1 == code).unwrap_or(Kind::Broken)
 }
 
-/// How long an unmounted daemon waits for the disk.
-const SETTLE: Duration = Duration::from_secs(2);
+/// How long an unmounted daemon waits for the disk, so that the next mount finds what was fetched.
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// Builds the house and serves until unmounted.
 fn serve(plan: &Plan, log: Option<&Path>, ready: impl FnOnce() + Send + 'static) -> Result<()> {

@@ -8,7 +8,7 @@
 //! | `place`, `key` | where a row's object is, and whether it can be asked for exactly |
 //! | `pin`, `mtime` | what to ask for, and whether the answer is the object recorded |
 //! | `window` | which bytes to fetch for one read |
-//! | `memory` | how much is held in memory, for all files |
+//! | `memory`, `buffers` | how much is held in memory, for all files; memory used again |
 //! | [`list`] | what is in a bucket or a folder |
 //! | `guard` | which files are never served |
 //! | `local` | files of this machine |
@@ -28,6 +28,8 @@
 
 #[cfg(feature = "azure")]
 mod azure;
+#[cfg(feature = "remote")]
+mod buffers;
 #[cfg(feature = "remote")]
 mod cache;
 #[cfg(feature = "cloud")]
@@ -121,10 +123,6 @@ use wanted::Wanted;
 
 /// Bytes of objects that are held in memory where nobody says how many.
 const MEMORY: u64 = 64 << 20;
-
-/// Objects up to this size are compared with their checksums as they are opened.
-#[cfg(feature = "remote")]
-const CHECKED_AT_OPEN: u64 = 2 << 20;
 
 /// An object of the cache, and what keeps it there.
 #[cfg(feature = "remote")]
@@ -518,7 +516,7 @@ impl Stores {
             let held = cache.entry(key, size);
             // A small file that is there is checked while it is opened: then the kernel may read it by itself.
             if let Some((entry, _)) = &held
-                && size <= CHECKED_AT_OPEN
+                && size <= cache::CHECKED_AT_OPEN
             {
                 entry.check();
             }

@@ -16,6 +16,10 @@ use super::{AT_FILES, Result, blocking, bounded, local};
 /// Bytes of a first read: fewer than any object that is fetched whole.
 const BEGINNING: u32 = 4096;
 
+/// How long an open waits for what has arrived to be written: 32 MiB take a tenth of it.
+#[cfg(feature = "remote")]
+const ARRIVAL: Duration = Duration::from_millis(200);
+
 /// One open object; reads may overlap and come in any order.
 ///
 /// A remote object of up to 1.1 MiB is held while it is open; of a larger one what is read in order, as far as
@@ -119,6 +123,25 @@ impl Reader {
             }
             #[cfg(feature = "remote")]
             Source::Remote(_) => None,
+        }
+    }
+
+    /// Whether all of it is here, but some of it not yet on the disk: the kernel may read it by itself in a moment.
+    pub fn is_arriving(&self) -> bool {
+        match &self.source {
+            #[cfg(feature = "remote")]
+            Source::Cached { entry, .. } => entry.is_arriving(),
+            _ => false,
+        }
+    }
+
+    /// Waits for that moment, for [`ARRIVAL`] at most.
+    pub async fn arrived(&self) {
+        #[cfg(feature = "remote")]
+        if let Source::Cached { entry, .. } = &self.source
+            && self.is_arriving()
+        {
+            let _ = tokio::time::timeout(ARRIVAL, entry.behind.over()).await;
         }
     }
 

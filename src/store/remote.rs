@@ -7,11 +7,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 
+use super::buffers::Buffer;
 use super::error::{Error, quoted};
 use super::pin::{Answer, Ask, Mismatch, Recorded, Seen};
 use super::refusal::Refusal;
@@ -105,25 +106,24 @@ impl Remote {
         mut stream: BoxStream<'static, Result<Bytes, Error>>,
         want: u64,
     ) -> Result<Bytes, Error> {
-        let mut whole = BytesMut::new();
+        let (mut whole, mut first) = (None, Bytes::new());
+        let mut length = 0;
         while let Some(chunk) = stream.next().await {
             let chunk = chunk?;
-            if chunk.len() as u64 == want && whole.is_empty() {
-                whole = BytesMut::from(chunk);
-                continue;
-            }
-            if whole.is_empty() {
-                whole.reserve(usize::try_from(want).unwrap_or(0));
-            }
-            whole.extend_from_slice(&chunk);
-            if whole.len() as u64 > want {
+            length += chunk.len() as u64;
+            if length > want {
                 return Err(self.answer(format!("more than the {want} bytes asked for")));
             }
+            if chunk.len() as u64 == want {
+                first = chunk;
+            } else if !chunk.is_empty() {
+                whole.get_or_insert_with(|| Buffer::new(want)).push(&chunk);
+            }
         }
-        if (whole.len() as u64) < want {
-            return Err(self.answer(format!("{} bytes in place of {want}", whole.len())));
+        if length < want {
+            return Err(self.answer(format!("{length} bytes in place of {want}")));
         }
-        Ok(whole.freeze())
+        Ok(whole.map_or(first, Buffer::freeze))
     }
 
     /// Where a condition did not hold, the store is asked what is there now, to be able to say it; if it

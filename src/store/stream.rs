@@ -123,14 +123,46 @@ impl Stream {
         Ok(whole.freeze())
     }
 
-    /// The bytes `offset..offset + length` if all of them are in memory, in one piece.
+    /// The bytes `offset..offset + length` if all of them are in memory, in at most two pieces: what has arrived of
+    /// what was started before anyone asked is taken in.
     pub fn here(&self, offset: u64, length: u32) -> Option<Bytes> {
-        let end = offset.saturating_add(u64::from(length)).min(self.size);
-        let bytes = self.some(&(offset..end)).filter(|bytes| len(bytes) == end - offset)?;
-        if let Ok(mut turn) = self.shared.turn.try_lock() {
-            self.look_ahead(&mut turn, offset);
+        let wanted = offset..offset.saturating_add(u64::from(length)).min(self.size);
+        let mut turn = self.shared.turn.try_lock().ok();
+        let bytes = self.all(&wanted).or_else(|| {
+            self.take_arrived(turn.as_mut()?, wanted.end);
+            self.all(&wanted)
+        })?;
+        if let Some(turn) = &mut turn {
+            self.look_ahead(turn, offset);
         }
         Some(bytes)
+    }
+
+    /// All of `wanted`, which is not empty, if it is in memory in at most two pieces.
+    fn all(&self, wanted: &Range<u64>) -> Option<Bytes> {
+        let first = self.some(wanted)?;
+        let rest = wanted.start + len(&first)..wanted.end;
+        if rest.is_empty() {
+            return Some(first);
+        }
+        let second = self.some(&rest).filter(|second| len(second) == rest.end - rest.start)?;
+        Some([first, second].concat().into())
+    }
+
+    /// Takes in what was started before anyone asked and has arrived, as far as a read that ends at `end` goes.
+    fn take_arrived(&self, turn: &mut Turn, end: u64) {
+        let has_come = |ahead: &Ahead| ahead.range.start < end && ahead.task.handle.is_finished();
+        while turn.ahead.front().is_some_and(has_come) {
+            let first = turn.ahead.pop_front();
+            let Some(Ahead { range, task, grant }) = first else { return };
+            match task.finish().now_or_never() {
+                Some(Ok(bytes)) => self.keep(range.start, bytes, grant),
+                _ => {
+                    turn.ahead.clear();
+                    return turn.window.lost(range.start);
+                }
+            }
+        }
     }
 
     /// Fetches everything once, several pieces at a time, and holds none of it: for the cache below.

@@ -124,7 +124,8 @@ impl Stores {
         self.remote(wanted, place).await.map(|_| ())
     }
 
-    /// Waits until everything that was fetched is on disk.
+    /// Waits until everything that was fetched is in the cache, and large objects that are whole are on the disk and
+    /// marked so.
     pub async fn settled(&self) {
         #[cfg(feature = "remote")]
         self.cache.settled().await;

@@ -454,14 +454,14 @@ impl Vfs {
         }
     }
 
+    /// Waits until what was fetched is kept, and large objects that are whole are marked so.
+    pub async fn settled(&self) {
+        self.stores.settled().await;
+    }
+
     /// Forgets an open file or directory.
     pub fn release(&self, handle: u64) {
         self.handles.remove(handle);
-    }
-
-    /// Waits until everything that was fetched is on disk.
-    pub async fn settled(&self) {
-        self.stores.settled().await;
     }
 
     /// Rows and bytes of all versions shown, from the catalog alone.

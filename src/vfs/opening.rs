@@ -76,6 +76,7 @@ impl Vfs {
                     Some(reader) => reader,
                     None => vfs.open_object(number, &place, entry).await?,
                 };
+                reader.arrived().await;
                 Ok(vfs.opened_file(number, &place, entry, reader))
             })
         })
@@ -92,6 +93,7 @@ impl Vfs {
         let pack = view.pack()?;
         let ready = self.files.take_ready(number);
         let reader = ready.or_else(|| self.stores.open_again(&self.files.known(number)?))?;
+        let reader = Some(reader).filter(|reader| !reader.is_arriving())?;
         let place = Place { slot, view: view.clone(), pack, shown: None };
         Some(
             self.believe(number, slot, &place.pack)

@@ -111,6 +111,29 @@ def test_files_that_were_changed_between_mounts_never_show(store, dcfs, tmp_path
             check_all(store, mount, workers=4)
 
 
+def test_a_large_file_is_marked_and_believed_until_somebody_writes_it(store, dcfs, tmp_path):
+    with mounted(store, dcfs, tmp_path / "mnt") as mount:
+        check(store, mount, "large.bin")
+    with mounted(store, dcfs, tmp_path / "mnt") as mount:
+        check(store, mount, "large.bin")
+        live = json.loads((mount.datasets.parent / "_status.json").read_text())["store"]
+        assert os.geteuid() != 0 or live["bytes_from_disk"] == 0, "the kernel reads it"
+    before = requests(store)
+    for at in (0, 5 << 20, (12 << 20) - 1):
+        data = next(folder / "data" for folder in objects(dcfs) if (folder / "data").stat().st_size == 12 << 20)
+        times = data.stat()
+        with open(data, "r+b") as file:
+            file.seek(at)
+            byte = file.read(1)
+            file.seek(at)
+            file.write(bytes([byte[0] ^ 0xFF]))
+        os.utime(data, ns=(times.st_atime_ns, times.st_mtime_ns))
+        with mounted(store, dcfs, tmp_path / "mnt") as mount:
+            check(store, mount, "large.bin")
+        assert requests(store) > before, "the block was fetched again"
+        before = requests(store)
+
+
 def harm(file):
     """Damages a file in one of many ways."""
     whole = file.read_bytes()

@@ -15,7 +15,10 @@ use super::Key;
 use super::files::{self, Files};
 use super::map::{self, BLOCK, Map, Sum};
 use super::nowait;
-use super::trust::{Stamp, Verified};
+use super::trust::{Seal, Stamp, Verified};
+
+/// Objects up to this size are compared with their checksums as they are opened.
+pub const CHECKED_AT_OPEN: u64 = 2 << 20;
 
 /// A cached object, both its files open.
 #[derive(Debug)]
@@ -91,13 +94,57 @@ impl Blocks {
         let _ = self.map.file().set_modified(SystemTime::now());
     }
 
-    /// `data`, if all of it is there and every checksum held. Asked at every open: what somebody else wrote since is
-    /// believed no more.
+    /// `data`, if all of it is there and every checksum held, or it is as it was when it was sealed. Asked at every
+    /// open: what somebody else wrote since is believed no more.
     pub fn whole(&self) -> Option<Arc<File>> {
+        let is_whole = self.is_checked() || self.is_sealed();
+        is_whole.then(|| Arc::clone(&self.data))
+    }
+
+    /// Whether all of it is there and every checksum held in this process.
+    pub fn is_checked(&self) -> bool {
         let mut verified = self.verified();
         verified.follow(&self.data);
-        let is_whole = verified.is_quiet() && verified.has(&(0..map::blocks(self.size)));
-        is_whole.then(|| Arc::clone(&self.data))
+        verified.is_quiet() && verified.has(&(0..map::blocks(self.size)))
+    }
+
+    /// Whether it was whole and on the disk once, by whatever process, and nobody wrote it since.
+    pub fn is_sealed(&self) -> bool {
+        self.is_large() && self.map.seal().is_some_and(|seal| Seal::of(&self.data) == Some(seal))
+    }
+
+    /// Whether it is both checked here and sealed, or there is not all of it: nothing is to be done for later.
+    pub fn is_settled(&self) -> bool {
+        self.is_checked() == self.is_sealed()
+    }
+
+    /// Small ones are compared as they are opened, and not worth a sync.
+    pub fn is_large(&self) -> bool {
+        self.size > CHECKED_AT_OPEN
+    }
+
+    /// Has the disk keep what is whole, and notes what it is like then. Waits for the disk.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn seal(&self) -> io::Result<()> {
+        let before = Seal::of(&self.data);
+        if !self.is_checked() {
+            return Ok(());
+        }
+        self.data.sync_all()?;
+        let seal = before.filter(|seal| Seal::of(&self.data) == Some(*seal));
+        // Nobody forgets a block in between: then it would be marked whole without it.
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        match seal.filter(|_| self.is_checked()) {
+            Some(seal) => self.map.set_seal(Some(seal)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether `behind` blocks that wait to be written are all that it lacks.
+    pub fn is_arriving(&self, behind: u64) -> bool {
+        behind > 0 && self.verified().count() + behind >= map::blocks(self.size)
     }
 
     /// The smallest range of whole blocks that holds `range`.
@@ -169,6 +216,17 @@ impl Blocks {
         }
     }
 
+    /// Bytes that are compared at a time by [`Entry::compare`].
+    pub const SLICE: u64 = 4 << 20;
+
+    /// Compares a [`Entry::SLICE`] from `start` on with its checksums; where the next one begins, if there is one and
+    /// this one holds. What is damaged is forgotten.
+    pub fn compare(&self, start: u64) -> Option<u64> {
+        let slice = start..start.saturating_add(Self::SLICE).min(self.size);
+        let holds = self.is_verified(&slice) || self.checked(&slice).is_some();
+        (holds && slice.end < self.size).then_some(slice.end)
+    }
+
     /// Compares every block with its checksum: how many there are, and how many do not hold.
     pub fn verify(&self) -> (u64, u64) {
         let (mut found, mut damaged) = (0, 0);
@@ -221,7 +279,9 @@ impl Blocks {
     /// A damaged block is fetched again.
     fn forget(&self, block: u64) {
         tracing::warn!(folder = %self.folder.display(), block, "a cached block is damaged; fetched again");
-        let _ = self.map.set(block, &[None]);
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.verified().forget(&(block..block + 1));
+        let _ = self.map.set_seal(None).and_then(|()| self.map.set(block, &[None]));
     }
 
     fn bytes(&self, range: &Range<u64>) -> Option<Bytes> {

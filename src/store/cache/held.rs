@@ -13,6 +13,7 @@ use super::Key;
 use super::entry::{Blocks, Run};
 use super::flight::Flights;
 use super::linger::Linger;
+use super::seal::Behind;
 use super::small::Small;
 
 /// How often an object that is opened again and again is noted as wanted.
@@ -27,6 +28,8 @@ pub struct Entry {
     linger: Arc<Linger>,
     /// Parts that are being fetched.
     pub flights: Flights,
+    /// Blocks that arrived and are being written.
+    pub behind: Behind,
 }
 
 /// How an object is kept.
@@ -78,8 +81,8 @@ impl Form {
 
 impl Entry {
     pub fn new(size: u64, form: Form, linger: &Arc<Linger>) -> Self {
-        let (users, flights) = Default::default();
-        Self { size, form, users, linger: Arc::clone(linger), flights }
+        let (users, flights, behind) = Default::default();
+        Self { size, form, users, linger: Arc::clone(linger), flights, behind }
     }
 
     /// Looks whether another mount has fetched meanwhile what was not here. Waits for the disk.
@@ -153,6 +156,20 @@ impl Entry {
             Form::Blocks(blocks) => blocks.whole(),
             Form::Small(small) => small.whole(),
         }
+    }
+
+    /// Its blocks, where it is large enough for a mark: small ones are compared as they are opened, and not worth a
+    /// sync.
+    pub fn large(&self) -> Option<&Blocks> {
+        match &self.form {
+            Form::Blocks(blocks) => Some(blocks).filter(|blocks| blocks.is_large()),
+            Form::Small(_) => None,
+        }
+    }
+
+    /// Whether what waits to be written is all that it lacks.
+    pub fn is_arriving(&self) -> bool {
+        self.large().is_some_and(|blocks| blocks.is_arriving(self.behind.count()))
     }
 
     /// Whether none of this range is here. `false` where that cannot be told without a wait.

@@ -3,11 +3,14 @@
 //! ```text
 //! 0   magic "dcfs-map", format u32, bytes of a block u32, bytes of the object u64, key [u8; 16]
 //! 40  CRC-32 of the above u32, zeros up to 64
-//! 64  for every block: CRC-32 u32, its length + 1 u32; all zero where the block is not there
+//! 64  the mark: what `data` was like ([`Seal`], 48 bytes) when it was whole and on the disk
+//! 112 CRC-32 of the key and the mark u32, zeros up to 128; all zero where there is no mark
+//! 128 for every block: CRC-32 u32, its length + 1 u32; all zero where the block is not there
 //! ```
 //!
 //! Little-endian. An entry is written after its block. Where a machine stops between the two, or keeps one
-//! and loses the other, the checksum does not hold, and the block counts as absent.
+//! and loses the other, the checksum does not hold, and the block counts as absent. The mark is written after
+//! `data` was synced, and wiped before an entry is.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -17,14 +20,16 @@ use std::path::Path;
 
 use super::Key;
 use super::nowait;
+use super::trust::{SEAL, Seal};
 
 /// Bytes of a block: what is fetched for a read of one byte. Four of the kernel's pages: a footer of Parquet or a
 /// directory of zip files costs little more than itself, and checksums half a byte in a thousand.
 pub const BLOCK: u64 = 16 << 10;
 
 const MAGIC: [u8; 8] = *b"dcfs-map";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const HEADER: usize = 64;
+const MARK: usize = 64;
 const SUMMED: usize = 40;
 const ENTRY: usize = 8;
 
@@ -32,6 +37,7 @@ const ENTRY: usize = 8;
 #[derive(Debug)]
 pub struct Map {
     file: File,
+    key: Key,
     blocks: u64,
 }
 
@@ -64,7 +70,7 @@ pub fn header(key: Key, size: u64) -> ([u8; HEADER], u64) {
     header[24..SUMMED].copy_from_slice(&key.0);
     let sum = crc32fast::hash(&header[..SUMMED]);
     header[SUMMED..SUMMED + 4].copy_from_slice(&sum.to_le_bytes());
-    (header, HEADER as u64 + blocks(size) * ENTRY as u64)
+    (header, place(blocks(size)))
 }
 
 impl Map {
@@ -75,7 +81,7 @@ impl Map {
         let is_it = file.metadata()?.len() == length
             && file.read_exact_at(&mut found, 0).is_ok()
             && found == wanted;
-        Ok(is_it.then_some(Self { file, blocks: blocks(size) }))
+        Ok(is_it.then_some(Self { file, key, blocks: blocks(size) }))
     }
 
     /// The length of the object that the map at `path` is of, if its header is whole.
@@ -111,6 +117,30 @@ impl Map {
         (found == bytes.len()).then(|| entries.iter().map(read).collect())
     }
 
+    /// What `data` was like when all of it was on the disk; `None` where that was never so, or is no longer.
+    pub fn seal(&self) -> Option<Seal> {
+        let mut found = [0; MARK];
+        self.file.read_exact_at(&mut found, HEADER as u64).ok()?;
+        let seal = found.first_chunk::<SEAL>()?;
+        (found == self.mark(seal)).then(|| Seal::read(seal))
+    }
+
+    /// Notes that `data` is whole and synced, or that nobody knows.
+    pub fn set_seal(&self, seal: Option<Seal>) -> io::Result<()> {
+        let mark = seal.map_or([0; MARK], |seal| self.mark(&seal.written()));
+        self.file.write_all_at(&mark, HEADER as u64)
+    }
+
+    fn mark(&self, seal: &[u8; SEAL]) -> [u8; MARK] {
+        let mut mark = [0; MARK];
+        mark[..SEAL].copy_from_slice(seal);
+        let mut sum = crc32fast::Hasher::new();
+        sum.update(&self.key.0);
+        sum.update(seal);
+        mark[SEAL..SEAL + 4].copy_from_slice(&sum.finalize().to_le_bytes());
+        mark
+    }
+
     /// Notes blocks from `first` on.
     pub fn set(&self, first: u64, sums: &[Option<Sum>]) -> io::Result<()> {
         let bytes: Vec<u8> = sums.iter().flat_map(|sum| written(*sum)).collect();
@@ -119,7 +149,7 @@ impl Map {
 }
 
 fn place(block: u64) -> u64 {
-    HEADER as u64 + block * ENTRY as u64
+    (HEADER + MARK) as u64 + block * ENTRY as u64
 }
 
 fn read(entry: &[u8; ENTRY]) -> Option<Sum> {
@@ -160,6 +190,27 @@ mod tests {
         assert_eq!(map.sums(&(0..9)).expect("read"), [None, sum, sum, None]);
         map.set(2, &[None]).expect("written");
         assert_eq!(map.sums(&(2..3)).expect("read"), [None]);
+    }
+
+    #[test]
+    fn a_mark_is_that_of_this_object_and_whole() {
+        let map = Map::of(map(10), KEY, 10).expect("read").expect("a map");
+        assert_eq!(map.seal(), None);
+        let data = tempfile::NamedTempFile::new().expect("a file");
+        let seal = Seal::of(data.as_file()).expect("a seal");
+        map.set_seal(Some(seal)).expect("written");
+        assert_eq!(map.seal(), Some(seal));
+        for at in HEADER as u64..(HEADER + MARK) as u64 {
+            let mut byte = [0];
+            map.file.read_exact_at(&mut byte, at).expect("read");
+            map.file.write_all_at(&[!byte[0]], at).expect("written");
+            assert_eq!(map.seal(), None, "{at}");
+            map.file.write_all_at(&byte, at).expect("written");
+        }
+        let other = Map { key: Key([8; 16]), ..map };
+        assert_eq!(other.seal(), None);
+        other.set_seal(None).expect("written");
+        assert_eq!(other.seal(), None);
     }
 
     #[test]

@@ -17,6 +17,7 @@
 //! | [`nowait`] | reading what the system has in memory |
 //! | [`flight`] | one fetch per block |
 //! | [`room`] | how much is kept, and what goes first |
+//! | [`seal`] | large objects that are whole: synced and marked for later mounts |
 //! | [`upkeep`] | what a person may ask of it |
 
 mod entry;
@@ -29,6 +30,7 @@ mod mark;
 mod nowait;
 mod opened;
 mod room;
+mod seal;
 mod small;
 mod trust;
 pub mod upkeep;
@@ -45,13 +47,16 @@ use futures_util::future::{BoxFuture, try_join_all};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
+pub use self::entry::CHECKED_AT_OPEN;
 pub use self::held::{Entry, Hold};
 
 use self::entry::Run;
 use self::flight::Claim;
 use self::held::Form;
+use self::map::BLOCK;
 use self::opened::Opened;
 use self::room::Room;
+use self::seal::Sealer;
 use super::CacheConfig;
 use super::error::Error;
 use super::pin::Held;
@@ -107,6 +112,7 @@ pub struct Cache {
     small: u64,
     /// The disk cannot mark files.
     lacks_marks: Arc<AtomicBool>,
+    sealer: Arc<Sealer>,
 }
 
 impl Cache {
@@ -117,8 +123,8 @@ impl Cache {
         let removed = Arc::clone(&opened);
         let room = Room::new(root.clone(), config, move || removed.let_go());
         let waiting = Arc::new(Semaphore::new(WAITING));
-        let (room, lacks_marks) = (Arc::new(room), Arc::default());
-        Self { root, opened, room, waiting, small: SMALL, lacks_marks }
+        let (room, lacks_marks, sealer) = (Arc::new(room), Arc::default(), Arc::default());
+        Self { root, opened, room, waiting, small: SMALL, lacks_marks, sealer }
     }
 
     /// The files of an object, the same for all that have it open, held. `None` where nothing can be kept.
@@ -166,9 +172,10 @@ impl Cache {
         }
     }
 
-    /// All that waits to be written is written.
+    /// All that waits to be written is written, and what is whole is marked as such.
     pub async fn settled(&self) {
         let _ = self.waiting.acquire_many(u32::try_from(WAITING).unwrap_or(u32::MAX)).await;
+        self.sealer.settled().await;
     }
 
     fn folder(&self, key: Key) -> PathBuf {
@@ -186,13 +193,17 @@ pub struct Cached {
     room: Arc<Room>,
     waiting: Arc<Semaphore>,
     lacks_marks: Arc<AtomicBool>,
+    sealer: Arc<Sealer>,
 }
 
 impl Cached {
     pub fn new(cache: &Cache, (entry, hold): (Arc<Entry>, Hold), object: Arc<dyn Ranges>) -> Self {
         let (room, waiting) = (Arc::clone(&cache.room), Arc::clone(&cache.waiting));
         let lacks_marks = Arc::clone(&cache.lacks_marks);
-        Self { entry, _hold: hold, object, room, waiting, lacks_marks }
+        let sealer = Arc::clone(&cache.sealer);
+        // Where an earlier mount marked it as whole, it is compared while it is read.
+        sealer.take(&entry);
+        Self { entry, _hold: hold, object, room, waiting, lacks_marks, sealer }
     }
 
     async fn bytes(&self, range: Range<u64>) -> Result<Bytes, Error> {
@@ -271,6 +282,8 @@ impl Cached {
         };
         let (entry, room) = (Arc::clone(&self.entry), Arc::clone(&self.room));
         let lacks_marks = Arc::clone(&self.lacks_marks);
+        let (sealer, blocks) = (Arc::clone(&self.sealer), (bytes.len() as u64).div_ceil(BLOCK));
+        entry.behind.add(blocks);
         tokio::task::spawn_blocking(move || {
             // Files that were removed meanwhile are not worth writing.
             if let Some(hold) = entry.hold() {
@@ -283,7 +296,10 @@ impl Cached {
                 }
                 drop(hold);
             }
-            drop((claim, permit));
+            drop(claim);
+            entry.behind.done(blocks);
+            sealer.take(&entry);
+            drop(permit);
         });
     }
 
@@ -305,6 +321,13 @@ impl Cached {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
         super::blocking(&super::AT_CACHE, self.object.place(), || Ok(work())).await
+    }
+}
+
+/// What was read to its end has been checked by now.
+impl Drop for Cached {
+    fn drop(&mut self) {
+        self.sealer.take(&self.entry);
     }
 }
 
@@ -333,7 +356,6 @@ mod tests {
     use futures_util::future::join_all;
     use proptest::prelude::*;
 
-    use super::map::BLOCK;
     use super::*;
     use crate::store::fake::{Fake, expect};
 
@@ -398,6 +420,58 @@ mod tests {
     fn file(folder: &Path, name: &str) -> std::path::PathBuf {
         let key = KEY.to_string();
         folder.join("objects").join(&key[..2]).join(&key[2..]).join(name)
+    }
+
+    const LARGE: u64 = CHECKED_AT_OPEN + 3 * BLOCK + 5;
+
+    fn entry(folder: &Path) -> Arc<Entry> {
+        cache(folder, u64::MAX).entry(KEY, LARGE).expect("an entry").0
+    }
+
+    #[test]
+    fn what_was_whole_is_so_for_the_next_mount_until_somebody_writes_it() {
+        let folder = tempfile::tempdir().unwrap();
+        filled(folder.path(), LARGE);
+        let found = entry(folder.path());
+        let blocks = found.large().unwrap();
+        assert!(blocks.is_sealed() && !blocks.is_checked() && found.whole().is_some());
+        let path = file(folder.path(), "data");
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+        let data = OpenOptions::new().write(true).open(&path).unwrap();
+        data.write_all_at(b"damage", BLOCK + 5).unwrap();
+        data.set_modified(modified).unwrap();
+        assert!(found.whole().is_none() && entry(folder.path()).whole().is_none());
+        run(async {
+            let cache = cache(folder.path(), u64::MAX);
+            let (_, cached) = open(&cache, KEY, LARGE);
+            assert_eq!(read(&cached, 0..LARGE).await, expect(0, LARGE, LARGE));
+            cache.settled().await;
+        });
+        assert!(entry(folder.path()).large().unwrap().is_sealed(), "mended, it is whole again");
+    }
+
+    #[test]
+    fn damage_that_no_time_tells_of_is_found_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        filled(folder.path(), LARGE);
+        let data = OpenOptions::new().write(true).open(file(folder.path(), "data")).unwrap();
+        data.write_all_at(b"damage", 5 * BLOCK).unwrap();
+        let map = OpenOptions::new().read(true).write(true).open(file(folder.path(), "map"));
+        let map = map::Map::of(map.unwrap(), KEY, LARGE).unwrap().unwrap();
+        map.set_seal(trust::Seal::of(&data)).unwrap();
+        let found = entry(folder.path());
+        assert!(found.whole().is_some());
+        assert_eq!(found.large().unwrap().compare(0), None);
+        assert!(found.whole().is_none() && map.seal().is_none());
+        assert!(found.lacks_now(&(5 * BLOCK..6 * BLOCK)) && !found.lacks_now(&(0..BLOCK)));
+    }
+
+    #[test]
+    fn small_objects_are_not_marked() {
+        let folder = tempfile::tempdir().unwrap();
+        filled(folder.path(), 3 * BLOCK);
+        let (found, _) = cache(folder.path(), u64::MAX).entry(KEY, 3 * BLOCK).unwrap();
+        assert!(!found.large().unwrap().is_sealed() && found.whole().is_none());
     }
 
     #[test]
@@ -466,8 +540,8 @@ mod tests {
         let harms: [&dyn Fn(&Path); 9] = [
             &write("data", BLOCK + 3),
             &write("data", 0),
-            &write("map", 64),
-            &write("map", 64 + 4),
+            &write("map", 128),
+            &write("map", 128 + 4),
             &write("map", 3),
             &shorter,
             &no_map,

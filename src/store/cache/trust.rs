@@ -1,4 +1,8 @@
 //! Which blocks of a file are believed: those whose checksum held, for as long as nobody else wrote the file.
+//!
+//! A file that was synced whole is *sealed*: what it was like then stands in its map. While it is like that it may be
+//! read past the checksums by a later mount too, for whoever writes it moves its time of change, which no program can
+//! set back.
 
 use std::fs::File;
 use std::ops::Range;
@@ -31,6 +35,45 @@ impl Stamp {
     }
 }
 
+/// Bytes of a [`Seal`].
+pub const SEAL: usize = 48;
+
+/// What a file was like that was whole and on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seal {
+    inode: u64,
+    stamp: Stamp,
+}
+
+impl Seal {
+    /// `None` where the file cannot even be looked at, or was removed.
+    pub fn of(file: &File) -> Option<Self> {
+        let stamp = Stamp::of(file).filter(|stamp| stamp.names > 0)?;
+        // Whoever links it elsewhere moves its time of change.
+        Some(Self { inode: file.metadata().ok()?.ino(), stamp: Stamp { names: 1, ..stamp } })
+    }
+
+    /// Little-endian: inode, size, seconds and nanoseconds of both times.
+    pub fn written(self) -> [u8; SEAL] {
+        let Stamp { size, modified, changed, .. } = self.stamp;
+        let times = [modified.0, modified.1, changed.0, changed.1].map(i64::cast_unsigned);
+        let mut bytes = [0; SEAL];
+        let (numbers, _) = bytes.as_chunks_mut::<8>();
+        for (place, number) in numbers.iter_mut().zip([self.inode, size].into_iter().chain(times)) {
+            *place = number.to_le_bytes();
+        }
+        bytes
+    }
+
+    pub fn read(bytes: &[u8; SEAL]) -> Self {
+        let (numbers, _) = bytes.as_chunks::<8>();
+        let number = |at: usize| u64::from_le_bytes(numbers[at]);
+        let time = |at: usize| (number(at).cast_signed(), number(at + 1).cast_signed());
+        let stamp = Stamp { size: number(1), modified: time(2), changed: time(4), names: 1 };
+        Self { inode: number(0), stamp }
+    }
+}
+
 /// Blocks that are believed, by number. Objects beyond 256 TiB are compared at every read.
 #[derive(Debug, Default)]
 pub struct Verified {
@@ -56,6 +99,11 @@ impl Verified {
     /// Whether this process is not writing: else nobody can tell whether another is.
     pub fn is_quiet(&self) -> bool {
         !self.is_writing
+    }
+
+    /// How many are believed.
+    pub fn count(&self) -> u64 {
+        self.blocks.len()
     }
 
     pub fn has(&self, blocks: &Range<u64>) -> bool {
@@ -108,6 +156,18 @@ mod tests {
     use std::os::unix::fs::FileExt;
 
     use super::*;
+
+    #[test]
+    fn a_seal_holds_until_somebody_writes_whatever_time_is_set() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let seal = Seal::of(file.as_file()).expect("a seal");
+        assert_eq!(Seal::read(&seal.written()), seal);
+        let modified = file.as_file().metadata().and_then(|meta| meta.modified()).expect("a time");
+        file.as_file().write_all_at(b"other", 0).expect("written");
+        file.as_file().set_len(0).expect("cut");
+        file.as_file().set_modified(modified).expect("set back");
+        assert_ne!(Seal::of(file.as_file()), Some(seal));
+    }
 
     #[test]
     fn what_others_write_ends_belief() {
