@@ -181,3 +181,21 @@ fn a_dataset_is_renamed_with_all_its_versions() {
         assert_eq!(numbers(&catalog, &of), [0, 1, 2, 3, 4], "{version}");
     }
 }
+
+#[test]
+fn sizes_add_up_and_those_that_do_not_are_no_size() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = place(&folder);
+    let cases =
+        [(vec![3, 1 << 40], Some((1 << 40) + 3)), (vec![i64::MAX, 1], None), (vec![], None)];
+    for (sizes, want) in cases {
+        let mut writer = Writer::open_or_create(&path).expect("a writer");
+        let layout = Layout::of_signals(&[Signal::new("file", SignalKind::File)]);
+        let mut stage = writer.stage(layout).expect("a stage");
+        let row = |size| [Cell::Text(b"s3://b"), Cell::Text(b"x"), Cell::Integer(size)];
+        stage.insert(sizes.iter().copied().map(row)).expect("rows");
+        let (name, by) = (DatasetName::local("pets"), Provenance::default());
+        let publication = publication(&name, Number::Next(Bump::Patch), &[], &by);
+        assert_eq!(stage.publish(&publication).expect("saved").size, want, "{sizes:?}");
+    }
+}
