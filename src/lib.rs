@@ -5,7 +5,7 @@
 //!
 //! | floor | modules | what lives there |
 //! |---|---|---|
-//! | words | [`error`] [`id`] [`time`] [`version`] [`name`] [`schema`] [`object`] [`cell`] [`json`] [`kept`] | the terms of the field, as types; what is kept while there is room |
+//! | words | [`error`] [`id`] [`time`] [`version`] [`name`] [`schema`] [`object`] [`cell`] [`json`] [`kept`] [`provenance`] | the terms of the field, as types; what is kept while there is room |
 //! | pure cores | [`expr`] [`tree`] [`render`] | filters; names and directories from row paths; pages from facts |
 //! | adapters | [`catalog`] [`pack`] [`store`] | SQLite, memory maps, disks and buckets |
 //! | text | [`query`] [`pages`] [`tables`] | the rows of a filter; the one source of each page and each table, for the mount and the command line |
@@ -22,6 +22,7 @@ pub mod object;
 pub mod cell;
 pub mod json;
 pub mod kept;
+pub mod provenance;
 
 pub mod expr;
 pub mod tree;

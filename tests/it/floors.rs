@@ -5,8 +5,29 @@ use std::path::Path;
 
 /// Bottom to top. A module may import only modules before it, and itself.
 const ORDER: &[&str] = &[
-    "error", "id", "time", "version", "name", "schema", "object", "cell", "json", "kept", "expr",
-    "tree", "render", "catalog", "pack", "store", "query", "pages", "tables", "vfs", "ops", "fuse",
+    "error",
+    "id",
+    "time",
+    "version",
+    "name",
+    "schema",
+    "object",
+    "cell",
+    "json",
+    "kept",
+    "provenance",
+    "expr",
+    "tree",
+    "render",
+    "catalog",
+    "pack",
+    "store",
+    "query",
+    "pages",
+    "tables",
+    "vfs",
+    "ops",
+    "fuse",
     "cli",
 ];
 

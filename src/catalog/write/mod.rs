@@ -104,6 +104,20 @@ impl Writer {
         Ok(self.writing.placed(|writing| naming::check(writing.connection(), name))?)
     }
 
+    /// Whether a version may get `number`; asked before long work, and again as it is published.
+    ///
+    /// # Errors
+    /// A number that is not above all there ever were, or whose place is taken.
+    pub fn check_number(&mut self, name: &DatasetName, number: Number) -> Result<()> {
+        Ok(self.writing.placed(|writing| {
+            let connection = writing.connection();
+            let dataset = naming::dataset(connection, name)?;
+            let highest =
+                dataset.map(|dataset| naming::highest(connection, dataset)).transpose()?;
+            naming::numbered(connection, name, highest.flatten(), number).map(|_| ())
+        })?)
+    }
+
     /// A place for rows, which nobody sees.
     ///
     /// # Errors
