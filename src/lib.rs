@@ -8,7 +8,7 @@
 //! | words | [`error`] [`id`] [`time`] [`version`] [`name`] [`schema`] [`object`] [`cell`] [`json`] [`kept`] [`provenance`] | the terms of the field, as types; what is kept while there is room |
 //! | pure cores | [`expr`] [`tree`] [`render`] | filters; names and directories from row paths; pages from facts |
 //! | adapters | [`catalog`] [`pack`] [`store`] | SQLite, memory maps, disks and buckets |
-//! | text | [`query`] [`pages`] [`tables`] | the rows of a filter; the one source of each page and each table, for the mount and the command line |
+//! | text | [`query`] [`diff`] [`pages`] [`tables`] | the rows of a filter; what differs between two versions; the one source of each page and each table, for the mount and the command line |
 //! | use | [`vfs`] [`ops`] | the file system, without a kernel; what is done with a whole dataset |
 //! | doors | [`fuse`] [`cli`] | the kernel and the person typing |
 
@@ -33,6 +33,7 @@ pub mod pack;
 pub mod store;
 
 pub mod query;
+pub mod diff;
 pub mod pages;
 pub mod tables;
 

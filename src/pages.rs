@@ -13,7 +13,7 @@ use crate::render::graph::{self, Graph, Kind, Node};
 use crate::render::lineage::{Change, Lineage};
 use crate::render::readme::{self, Readme};
 use crate::render::schema_json::schema_json;
-use crate::render::{Subject, beside};
+use crate::render::{Subject, beside, diff};
 use crate::schema::Schema;
 use crate::version::Version;
 
@@ -80,6 +80,11 @@ pub fn top(catalog: &Catalog) -> Result<String> {
 /// `_views/_README.md`: what the views of a version are.
 pub fn views(of: &VersionInfo, schema: &Schema) -> String {
     beside::views(&subject(of).name(), schema)
+}
+
+/// `_views/diff/_README.md`: what differs from other versions.
+pub fn diffs(of: &VersionInfo) -> String {
+    diff::readme(&subject(of).name())
 }
 
 /// `_too_many_values.md`, in the folder of a column.

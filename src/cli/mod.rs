@@ -14,6 +14,7 @@
 //! | [`cat`], [`cp`], [`copy`] | files of the mount, without a mount |
 //! | [`save`], [`rm`], [`mv`], [`describe`], [`naming`] | what is written into the catalog |
 //! | [`cache`] | what is kept of fetched objects |
+//! | [`diff`] | what differs between two versions |
 //! | [`warm`], [`plan`], [`verify`], [`selecting`] | the objects of a dataset as a whole |
 //! | [`doctor`] | what is missing on this machine |
 //! | [`output`], [`progress`], [`terminal`] | stdout and JSON; how far long work is |
@@ -29,6 +30,7 @@ pub mod count;
 pub mod cp;
 pub mod daemon;
 pub mod describe;
+pub mod diff;
 pub mod doctor;
 pub mod explain;
 pub mod helper;
@@ -93,6 +95,7 @@ enum Command {
     Ls(ls::Ls),
     Show(show::Show),
     Count(count::Count),
+    Diff(diff::Diff),
     Explain(explain::Explain),
     Path(path::PathOf),
     Save(save::Save),
@@ -162,6 +165,7 @@ impl Command {
             Self::Ls(command) => command.run(out),
             Self::Show(command) => command.run(out),
             Self::Count(command) => command.run(out),
+            Self::Diff(command) => command.run(out),
             Self::Explain(command) => command.run(out),
             Self::Path(command) => command.run(out),
             Self::Save(command) => command.run(out),

@@ -6,7 +6,7 @@
 //! What cannot be kept (an old file system, a full disk) is only not there the next time.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -48,7 +48,8 @@ impl Home {
             let sum = name.to_str().and_then(|name| Sum::parse(name.strip_prefix(stem)?));
             let Some(sum) = sum else { continue };
             match File::open(entry.path()).and_then(|file| sum.holds(&file).map(|ok| (file, ok))) {
-                Ok((file, true)) => return Some(file),
+                // Comparing has read it.
+                Ok((mut file, true)) => return file.rewind().is_ok().then_some(file),
                 _ => {
                     tracing::warn!(file = %entry.path().display(), "damaged; made anew");
                     let _ = fs::remove_file(entry.path());
@@ -106,7 +107,7 @@ impl Write for Draft {
 }
 
 /// A file that is gone when it is closed, unless it gets a name.
-fn nameless(folder: &Path) -> io::Result<File> {
+pub fn nameless(folder: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
     match options.clone().custom_flags(libc::O_TMPFILE).open(folder) {
@@ -121,7 +122,8 @@ fn nameless(folder: &Path) -> io::Result<File> {
     }
 }
 
-fn cannot_write(folder: &Path, error: io::Error) -> Error {
+/// That a folder of the cache cannot be written, and why.
+pub fn cannot_write(folder: &Path, error: io::Error) -> Error {
     let kind = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::Full,
         _ => Kind::Broken,
@@ -204,6 +206,9 @@ mod tests {
         kept(&home, "ab", b"two");
         kept(&home, "empty", b"");
         assert_eq!(bytes(&home.find("a").expect("kept")), b"one");
+        let mut text = String::new();
+        home.find("a").expect("kept").read_to_string(&mut text).expect("from the beginning");
+        assert_eq!(text, "one");
         assert_eq!(bytes(&home.find("ab").expect("kept")), b"two");
         assert_eq!(bytes(&home.find("empty").expect("kept")), b"");
         assert!(home.find("").is_none());

@@ -36,7 +36,11 @@ pub fn views(name: &str, schema: &Schema) -> String {
          `data_dir`.\n\n\
          ## q/\n\n\
          Query directories by short names, for programs that take `*` or `[` in a path for a pattern. `dcfs path` makes them;\n\
-         the `_README.md` of each says which filter it is. Any filter is a directory by itself, wherever files are.\n",
+         the `_README.md` of each says which filter it is. Any filter is a directory by itself, wherever files are.\n\n\
+         ## diff/\n\n\
+         What differs from another version, in `_views` of a whole version: `diff/1.0.0/added/`, `changed/` and `removed/`\n\
+         hold the files of those rows, `diff/1.0.0/_summary.md` (by name) says how many and which columns. This alone\n\
+         changes as versions come and go. See `diff/_README.md`.\n",
         text(name),
         columns(schema),
     )

@@ -10,10 +10,12 @@
 //! | [`grid`] | rows of a dataset for a terminal |
 //! | [`rows`] | rows as JSON and CSV |
 //! | [`beside`] | the pages of `_views/` |
+//! | [`diff`] | what differs between two versions |
 //! | [`markdown`] | escaping for Markdown and Mermaid |
 //! | [`table`], [`numbers`] | plain text tables; sizes and counts for people |
 
 pub mod beside;
+pub mod diff;
 pub mod graph;
 pub mod grid;
 pub mod lineage;
@@ -54,6 +56,9 @@ impl Subject {
 /// The rows of a query directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Narrowed {
+    /// Of the rows that differ from another version: which, e.g. `added since 1.0.0`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diff: Option<String>,
     /// The printed form of each filter, outermost first.
     pub filters: Vec<String>,
     /// How many rows are left.

@@ -73,6 +73,9 @@ impl Readme<'_> {
             count(narrowed.rows),
             code(&self.of.name())
         );
+        if let Some(diff) = &narrowed.diff {
+            let _ = writeln!(out, "- {}", text(diff));
+        }
         for filter in &narrowed.filters {
             let _ = writeln!(out, "- {}", code(filter));
         }

@@ -154,10 +154,15 @@ impl Vfs {
             | Inode::By(slot)
             | Inode::ByColumn(slot, _)
             | Inode::Aliases(slot)
+            | Inode::Diffs(slot)
+            | Inode::Diff(slot, _)
             | Inode::Value(slot, ..) => Bearer::Directory(view(slot)?),
             Inode::Page(slot, _)
             | Inode::Table(slot, _)
             | Inode::ViewsPage(slot)
+            | Inode::DiffsPage(slot)
+            | Inode::Summary(slot, _)
+            | Inode::SummaryJson(slot, _)
             | Inode::Row(slot, _)
             | Inode::TooMany(slot, _) => view(slot).map(|_| Bearer::Bare)?,
         })

@@ -6,6 +6,7 @@
 //!          by/<column>/<value>/         class folders, nested at will
 //!          hf/                          for Hugging Face `datasets`   (see `hugging_face`)
 //!          q/<hash>/                    query directories by short names  (see `filters`)
+//!          diff/<version>/              what differs from another version (see `diffs`)
 //! ```
 
 use std::sync::Arc;
@@ -42,6 +43,7 @@ impl Vfs {
             b"rows" => self.beside(parent, slot, Inode::Rows(slot)),
             b"by" => self.beside(parent, slot, Inode::By(slot)),
             b"q" => self.beside(parent, slot, Inode::Aliases(slot)),
+            b"diff" => self.lookup_diffs(parent, slot),
             b"hf" => self.with_place(parent, slot, move |vfs, place| {
                 Ok(vfs.hugging_face(place)?.map_or(Entry::Absent(FOREVER), Entry::Found))
             }),
@@ -67,6 +69,7 @@ impl Vfs {
             ];
             heads.extend(vfs.hugging_face(place)?.map(|attr| (b"hf".to_vec(), attr)));
             heads.push((b"q".to_vec(), vfs.directory(Inode::Aliases(slot), Some(of))));
+            heads.extend(vfs.diffs_attr(&place.view).map(|attr| (b"diff".to_vec(), attr)));
             Ok(Listing::known(vfs, (Inode::Views(slot), place.view.own), heads))
         })
     }
@@ -180,7 +183,7 @@ impl Vfs {
         self.with_place_in_task(number, slot, move |vfs, place| vfs.note_of(place, inode))
     }
 
-    fn note_of(&self, place: &Place, inode: Inode) -> Result<(Attr, Bytes)> {
+    pub(super) fn note_of(&self, place: &Place, inode: Inode) -> Result<(Attr, Bytes)> {
         let schema = place.view.schema(&self.catalog)?;
         let text = match inode {
             Inode::TooMany(_, leaf) => {
@@ -188,6 +191,9 @@ impl Vfs {
                 let column = column.ok_or(Error::Unknown(inode.number()))?;
                 pages::too_many_values(&column.name)
             }
+            Inode::DiffsPage(_) => pages::diffs(&place.view.of),
+            Inode::Summary(_, other) => self.diff(place, other)?.summary.page(),
+            Inode::SummaryJson(_, other) => self.diff(place, other)?.summary.json(),
             _ => pages::views(&place.view.of, &schema),
         };
         Ok((self.fixed(inode, &place.view.of, text.len() as u64), text.into()))

@@ -82,6 +82,16 @@ impl Snapshot {
         }
     }
 
+    /// The other versions of a version's dataset, by number.
+    pub fn others(&self, of: &VersionInfo) -> Vec<&VersionInfo> {
+        let others = self.versions.values().filter(|other| other.dataset_id == of.dataset_id);
+        let mut others: Vec<_> = others.filter(|other| other.id != of.id).collect();
+        others.sort_by_key(|other| (other.version, other.id));
+        // A stranger's catalog may have a number twice.
+        others.dedup_by_key(|other| other.version);
+        others
+    }
+
     /// Rows and bytes of all versions.
     pub fn totals(&self) -> Totals {
         let add = |sum: Totals, of: &VersionInfo| Totals {

@@ -122,9 +122,10 @@ impl Vfs {
 
     /// What the pages of a view say of its rows, if it is a query's.
     pub(super) fn narrowed(&self, place: &Place) -> Option<Narrowed> {
-        let mut filters = Vec::new();
+        let (mut filters, mut diff) = (Vec::new(), None);
         let mut view = place.view.clone();
         while let Some((parent, step)) = view.from {
+            diff = diff.or_else(|| self.difference(step));
             if let Step::Query(number, _) | Step::Alias(number) = step {
                 filters.extend(self.filters.text(number).map(|text| self.canonical(place, &text)));
             }
@@ -132,7 +133,7 @@ impl Vfs {
         }
         filters.reverse();
         let rows = place.set()?.rows().len();
-        Some(Narrowed { filters, rows, is_ranked: place.ranking().is_some() })
+        Some(Narrowed { diff, filters, rows, is_ranked: place.ranking().is_some() })
     }
 
     fn canonical(&self, place: &Place, text: &str) -> String {

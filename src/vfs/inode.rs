@@ -68,6 +68,16 @@ pub enum Inode {
     TooMany(Slot, u16),
     /// `_views/q`
     Aliases(Slot),
+    /// `_views/diff`
+    Diffs(Slot),
+    /// `_views/diff/_README.md`
+    DiffsPage(Slot),
+    /// `_views/diff/<version>`, by the slot of that version.
+    Diff(Slot, Slot),
+    /// `_views/diff/<version>/_summary.md`
+    Summary(Slot, Slot),
+    /// `_views/diff/<version>/_summary.json`
+    SummaryJson(Slot, Slot),
     /// `_views/by/<column>/<value>`, by the ordinal of the value's first row. The slot is that of the
     /// view around it: a value has one of its own only when someone goes below it.
     Value(Slot, u16, u32),
@@ -104,6 +114,11 @@ mod beside {
     pub const BY_COLUMN: u16 = 7;
     pub const TOO_MANY: u16 = 8;
     pub const ALIASES: u16 = 9;
+    pub const DIFFS: u16 = 10;
+    pub const DIFFS_PAGE: u16 = 11;
+    pub const DIFF: u16 = 12;
+    pub const SUMMARY: u16 = 13;
+    pub const SUMMARY_JSON: u16 = 14;
 }
 
 fn pack(kind: u64, slot: Slot, depth: u16, entry: u32) -> u64 {
@@ -135,6 +150,11 @@ impl Inode {
             Self::ByColumn(slot, leaf) => pack(BESIDE, slot, beside::BY_COLUMN, leaf.into()),
             Self::TooMany(slot, leaf) => pack(BESIDE, slot, beside::TOO_MANY, leaf.into()),
             Self::Aliases(slot) => pack(BESIDE, slot, beside::ALIASES, 0),
+            Self::Diffs(slot) => pack(BESIDE, slot, beside::DIFFS, 0),
+            Self::DiffsPage(slot) => pack(BESIDE, slot, beside::DIFFS_PAGE, 0),
+            Self::Diff(slot, other) => pack(BESIDE, slot, beside::DIFF, other.0),
+            Self::Summary(slot, other) => pack(BESIDE, slot, beside::SUMMARY, other.0),
+            Self::SummaryJson(slot, other) => pack(BESIDE, slot, beside::SUMMARY_JSON, other.0),
             Self::Value(slot, leaf, first) => pack(VALUE, slot, leaf, first),
         }
     }
@@ -165,6 +185,7 @@ impl Inode {
 
     fn beside(slot: Slot, what: u16, entry: u32) -> Option<Self> {
         let leaf = u16::try_from(entry).ok().filter(|leaf| usize::from(*leaf) < MOST_LEAVES);
+        let other = || Some(Slot(entry)).filter(|other| other.0 < VIEWS);
         Some(match what {
             beside::PAGE => Self::Page(slot, *Page::ALL.get(entry as usize)?),
             beside::TABLE => Self::Table(slot, *Table::ALL.get(entry as usize)?),
@@ -176,6 +197,11 @@ impl Inode {
             beside::BY_COLUMN => Self::ByColumn(slot, leaf?),
             beside::TOO_MANY => Self::TooMany(slot, leaf?),
             beside::ALIASES => Self::Aliases(slot),
+            beside::DIFFS => Self::Diffs(slot),
+            beside::DIFFS_PAGE => Self::DiffsPage(slot),
+            beside::DIFF => Self::Diff(slot, other()?),
+            beside::SUMMARY => Self::Summary(slot, other()?),
+            beside::SUMMARY_JSON => Self::SummaryJson(slot, other()?),
             _ => return None,
         })
     }
@@ -205,6 +231,11 @@ mod tests {
             slot.clone().prop_map(Inode::ViewsPage),
             slot.clone().prop_map(Inode::Aliases),
             slot.clone().prop_map(Inode::Rows),
+            slot.clone().prop_map(Inode::Diffs),
+            slot.clone().prop_map(Inode::DiffsPage),
+            (slot.clone(), slot.clone()).prop_map(|(s, o)| Inode::Diff(s, o)),
+            (slot.clone(), slot.clone()).prop_map(|(s, o)| Inode::Summary(s, o)),
+            (slot.clone(), slot.clone()).prop_map(|(s, o)| Inode::SummaryJson(s, o)),
             (slot.clone(), any::<u32>()).prop_map(|(s, o)| Inode::Row(s, o)),
             slot.clone().prop_map(Inode::By),
             (slot.clone(), 0..1024u16).prop_map(|(s, l)| Inode::ByColumn(s, l)),

@@ -143,7 +143,7 @@ impl Listing {
 
     /// Whether it is the same for ever, so that the kernel may keep it.
     pub fn is_fixed(&self) -> bool {
-        !matches!(self.own.inode, Inode::Datasets | Inode::Aliases(_))
+        !matches!(self.own.inode, Inode::Datasets | Inode::Aliases(_) | Inode::Diffs(_))
     }
 
     /// Calls `each` with every name from `position` on, until it breaks.

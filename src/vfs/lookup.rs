@@ -233,9 +233,15 @@ impl Helper {
         let table = || Table::BY_NAME.into_iter().find(|table| table.name().as_bytes() == name);
         let views = || (name == b"_views").then_some(Self::Views);
         match view.from {
-            None | Some((_, Step::Query(..) | Step::Alias(_))) => {
-                page().map(Self::Page).or_else(|| table().map(Self::Table)).or_else(views)
-            }
+            None
+            | Some((
+                _,
+                Step::Query(..)
+                | Step::Alias(_)
+                | Step::Added(_)
+                | Step::Changed(_)
+                | Step::Removed(_),
+            )) => page().map(Self::Page).or_else(|| table().map(Self::Table)).or_else(views),
             Some((_, Step::Value(..))) => table().map(Self::Table).or_else(views),
             Some((_, Step::Split(..))) => {
                 (name == Table::Metadata.name().as_bytes()).then_some(Self::Table(Table::Metadata))

@@ -12,6 +12,7 @@
 //! | [`beside`], [`rows`], [`hugging_face`], [`tables`] | what stands beside the files |
 //! | [`sets`] | the values of columns and the rows of views |
 //! | [`filters`] | query directories: which names are filters, and what they show |
+//! | [`diffs`] | what differs from other versions |
 //! | [`attributes`] | what rows say of their files, as extended attributes |
 //! | [`inode`] | what the bits of an inode number say |
 //! | [`views`], [`links`] | the two tables that grow: versions seen, links seen |
@@ -28,6 +29,7 @@ mod asking;
 pub mod attributes;
 mod beside;
 pub mod datasets;
+mod diffs;
 mod files;
 mod filters;
 pub mod handles;
@@ -70,6 +72,7 @@ use self::tables::Tables;
 use self::texts::Texts;
 use self::views::{Step, Views};
 use crate::catalog::Catalog;
+use crate::diff::sets::Diffs;
 use crate::error::{self, Kind, Result};
 use crate::pack::Packs;
 use crate::query::Queries;
@@ -205,6 +208,7 @@ pub struct Vfs {
     sets: Sets,
     filters: Filters,
     queries: Queries,
+    diffs: Diffs,
     tables: Tables,
     handles: Handles,
     files: Files,
@@ -237,6 +241,7 @@ impl Vfs {
             sets: Sets::default(),
             filters: Filters::default(),
             queries: Queries::default(),
+            diffs: Diffs::default(),
             tables: Tables::default(),
             handles: Handles::default(),
             files: Files::default(),
@@ -279,6 +284,8 @@ impl Vfs {
             Some(Inode::By(slot)) => self.lookup_by(parent, slot, name),
             Some(Inode::ByColumn(slot, leaf)) => self.lookup_value(parent, slot, leaf, name),
             Some(Inode::Aliases(slot)) => self.lookup_alias(parent, slot, name),
+            Some(Inode::Diffs(slot)) => self.lookup_version(parent, slot, name),
+            Some(Inode::Diff(slot, other)) => self.lookup_diff(parent, (slot, other), name),
             Some(_) => Answer::Now(Err(Error::Wrong(parent, "directory").into())),
             None => Answer::Now(Err(Error::Unknown(parent).into())),
         }
@@ -317,12 +324,18 @@ impl Vfs {
             Inode::File(slot, entry) => {
                 self.with_place(number, slot, move |vfs, place| vfs.file(slot, &place.pack, entry))
             }
+            Inode::Diffs(slot) | Inode::Diff(slot, _) => {
+                let view = self.view(number, slot);
+                Answer::Now(view.map(|view| self.diff_attr(inode, &view.of)))
+            }
             Inode::Page(slot, page) => self.page_attr(number, slot, page),
             Inode::Table(slot, table) => self.table_attr(number, slot, table),
             Inode::Row(slot, ordinal) => self.row_attr(number, slot, ordinal),
-            Inode::ViewsPage(slot) | Inode::TooMany(slot, _) => {
-                self.note(number, slot, inode).map(|(attr, _)| attr)
-            }
+            Inode::ViewsPage(slot)
+            | Inode::TooMany(slot, _)
+            | Inode::DiffsPage(slot)
+            | Inode::Summary(slot, _)
+            | Inode::SummaryJson(slot, _) => self.note(number, slot, inode).map(|(attr, _)| attr),
         }
     }
 
@@ -395,6 +408,8 @@ impl Vfs {
             Inode::By(slot) => self.list_by(number, slot),
             Inode::ByColumn(slot, leaf) => self.list_values(number, slot, leaf),
             Inode::Aliases(slot) => self.list_aliases(number, slot),
+            Inode::Diffs(slot) => self.list_diffs(number, slot),
+            Inode::Diff(slot, other) => self.list_diff(number, slot, other),
             _ => Answer::Now(Err(Error::Wrong(number, "directory").into())),
         }
     }
@@ -410,7 +425,13 @@ impl Vfs {
             Some(Inode::File(slot, entry)) => self.open_file(number, slot, entry),
             Some(Inode::Table(slot, table)) => self.open_table(number, slot, table),
             Some(Inode::Row(slot, ordinal)) => self.open_row(number, slot, ordinal),
-            Some(inode @ (Inode::ViewsPage(slot) | Inode::TooMany(slot, _))) => {
+            Some(
+                inode @ (Inode::ViewsPage(slot)
+                | Inode::TooMany(slot, _)
+                | Inode::DiffsPage(slot)
+                | Inode::Summary(slot, _)
+                | Inode::SummaryJson(slot, _)),
+            ) => {
                 let vfs = self.clone();
                 self.note(number, slot, inode).map(move |(_, text)| vfs.opened(Handle::Text(text)))
             }

@@ -151,11 +151,17 @@ impl Vfs {
     /// The top directory of a view: helper files that are listed there, then files or columns.
     pub(super) fn list_top(self: &Arc<Self>, number: u64, slot: Slot) -> Answer<Listing> {
         self.with_view(number, slot, |view| match view.from {
-            None | Some((_, Step::Query(..) | Step::Alias(_))) => {
-                self.with_place_in_task(number, slot, move |vfs, place| {
-                    Listing::top(vfs, place, vfs.page_attrs(place)?)
-                })
-            }
+            None
+            | Some((
+                _,
+                Step::Query(..)
+                | Step::Alias(_)
+                | Step::Added(_)
+                | Step::Changed(_)
+                | Step::Removed(_),
+            )) => self.with_place_in_task(number, slot, move |vfs, place| {
+                Listing::top(vfs, place, vfs.page_attrs(place)?)
+            }),
             Some((_, Step::Value(..))) => self.with_place_in_task(number, slot, |vfs, place| {
                 Listing::top(vfs, place, Vec::new())
             }),

@@ -41,6 +41,13 @@ impl Vfs {
                 below(slot, &(self.leaf_path(slot, leaf) + "/_too_many_values.md"))
             }
             Inode::Aliases(slot) => below(slot, "/_views/q"),
+            Inode::Diffs(slot) => below(slot, "/_views/diff"),
+            Inode::DiffsPage(slot) => below(slot, "/_views/diff/_README.md"),
+            Inode::Diff(slot, other) => below(slot, &self.diff_path(other)),
+            Inode::Summary(slot, other) => below(slot, &(self.diff_path(other) + "/_summary.md")),
+            Inode::SummaryJson(slot, other) => {
+                below(slot, &(self.diff_path(other) + "/_summary.json"))
+            }
             Inode::Value(slot, leaf, first) => below(slot, &self.value_path(slot, leaf, first)),
         }
     }
@@ -70,8 +77,21 @@ impl Vfs {
             Step::Alias(number) => {
                 format!("/_views/q/{}", alias::name(&self.filters.text(number)?))
             }
+            Step::Added(other) => self.diff_path(other) + "/added",
+            Step::Changed(other) => self.diff_path(other) + "/changed",
+            Step::Removed(by) => {
+                return Some(self.view_path(by)? + &self.diff_path(parent) + "/removed");
+            }
         };
         Some(self.view_path(parent)? + &rest)
+    }
+
+    /// Where a version stands that another is compared with.
+    fn diff_path(&self, other: Slot) -> String {
+        match self.views.named(other) {
+            Some(view) => format!("/_views/diff/{}", view.of.version),
+            None => "/_views/diff/(a version)".into(),
+        }
     }
 
     fn row_path(&self, slot: Slot, ordinal: u32) -> String {

@@ -114,6 +114,9 @@ impl Vfs {
                 }
                 Step::Query(number, dir) => self.selected(&place, number, dir),
                 Step::Alias(number) => self.selected(&place, number, None),
+                Step::Added(_) | Step::Changed(_) | Step::Removed(_) => {
+                    self.differing(&place, step)
+                }
                 Step::HuggingFace => Err(Error::Unknown(Inode::View(slot).number()).into()),
             }
         })?;

@@ -47,12 +47,18 @@ pub enum Step {
     Query(u32, Option<Dir>),
     /// The same by its short name in `_views/q/`.
     Alias(u32),
+    /// The rows that the version with this slot has not, in `_views/diff/`.
+    Added(Slot),
+    /// The rows that are otherwise there.
+    Changed(Slot),
+    /// The rows that the version with this slot, in whose `_views/diff/` it stands, has not.
+    Removed(Slot),
 }
 
 impl Step {
     /// Whether it has what a version's directory has: helper files, tables, files, `_views`.
     pub const fn is_query(self) -> bool {
-        matches!(self, Self::Query(..) | Self::Alias(_))
+        !matches!(self, Self::Value(..) | Self::HuggingFace | Self::Split(..))
     }
 }
 
@@ -131,6 +137,10 @@ impl View {
             Step::Query(_, None) => (Inode::View(slot), self.own),
             Step::Query(_, Some(dir)) => (Inode::View(slot), self.inode(parent, dir)),
             Step::Alias(_) => (Inode::View(slot), Inode::Aliases(parent)),
+            Step::Added(other) | Step::Changed(other) => {
+                (Inode::View(slot), Inode::Diff(parent, other))
+            }
+            Step::Removed(by) => (Inode::View(slot), Inode::Diff(by, parent)),
         };
         let root = match step {
             Step::Query(_, Some(dir)) => Some(dir),

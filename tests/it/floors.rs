@@ -23,6 +23,7 @@ const ORDER: &[&str] = &[
     "pack",
     "store",
     "query",
+    "diff",
     "pages",
     "tables",
     "vfs",

@@ -1,6 +1,7 @@
 //! Tests that look at the whole: the house, the mount, the command line.
 
 mod catalog;
+mod diff;
 mod docs;
 mod filters;
 mod floors;

@@ -1,0 +1,351 @@
+//! `dcfs diff`: what differs between two versions, row by row.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::asking::AskingArgs;
+use super::output::Output;
+use super::progress::{Progress, Unit};
+use super::{places, usage};
+use crate::catalog::{Catalog, VersionInfo};
+use crate::cell::Cell;
+use crate::diff::first::{self, First, Kept, Owned};
+use crate::diff::plan::Pair;
+use crate::diff::sets::Tally;
+use crate::diff::{Plan, Versions, compare};
+use crate::error::{Error, Kind, Result};
+use crate::id::RowId;
+use crate::name::DatasetRef;
+use crate::render::diff::Summary;
+use crate::render::grid::Column;
+use crate::render::numbers::count;
+use crate::render::table::Table;
+use crate::schema::ValueType;
+use crate::version::Requirement;
+
+/// Rows that are shown of each kind where no number is given.
+const SHOWN: usize = 20;
+
+/// Rows that are read and printed at a time.
+const CHUNK: usize = 1000;
+
+/// Changes that a line tells.
+const MOST_CHANGES: usize = 4;
+
+/// The most characters of a value in a table.
+const WIDEST: usize = 24;
+
+/// Compare two versions row by row
+///
+/// Rows are matched by the object that their first File column names (source and path), or by the columns of --on;
+/// without either, by all columns. A pair of rows changed where any column that both versions have differs by value.
+/// Of several rows with one key, the first of each version are a pair, and so on, by sys__id.
+#[derive(Debug, clap::Args)]
+pub struct Diff {
+    /// Dataset before, e.g. `pets@1.0.0`; if it is the only one, it is compared with its version before
+    from: DatasetRef,
+    /// Dataset after, e.g. `pets@1.0.1`, or another dataset
+    to: Option<String>,
+    #[command(flatten)]
+    asking: AskingArgs,
+    /// Columns that match rows, e.g. `file.path,label`; a model's name takes all below it
+    #[arg(long, value_name = "C,..", value_delimiter = ',')]
+    on: Vec<String>,
+    /// Rows to print of those changed, added and removed each, 0 for all
+    #[arg(long, value_name = "N", default_value_t = SHOWN)]
+    limit: usize,
+    /// Exit with 1 where anything differs
+    #[arg(long)]
+    exit_code: bool,
+    /// Print JSON: all counts and columns, and the rows up to --limit
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was found.
+struct Found {
+    catalog: Catalog,
+    left: VersionInfo,
+    right: VersionInfo,
+    plan: Plan,
+    summary: Summary,
+    /// Added, changed and removed.
+    first: [Vec<Kept>; 3],
+}
+
+/// One row of JSON.
+#[derive(Debug, Serialize)]
+struct Line {
+    /// The recorded path, where rows are matched by their objects; else the columns that match.
+    #[serde(flatten)]
+    key: Map<String, Value>,
+    /// `sys__id` in the version before and in the one after.
+    rows: [Option<i64>; 2],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    changed: Vec<Value>,
+}
+
+impl Diff {
+    /// Compares, and prints what differs.
+    pub fn run(self, out: &mut Output) -> Result<()> {
+        let found = self.compare()?;
+        match self.json {
+            true => found.json(out)?,
+            false => found.print(out)?,
+        }
+        if !self.exit_code || !found.summary.differ() {
+            return Ok(());
+        }
+        out.flush()?;
+        Err(Error::new(Kind::Missing, format!("`{}` and `{}` differ", found.left, found.right)))
+    }
+
+    fn compare(&self) -> Result<Found> {
+        let catalog = self.asking.catalog.open()?;
+        let (left, right) = self.versions(&catalog)?;
+        let schemas = (catalog.schema(&left)?, catalog.schema(&right)?);
+        let plan = Plan::new((&left, &right), (&schemas.0, &schemas.1), &self.on)?;
+        let scratch = self.asking.cache_dir.clone().unwrap_or_else(places::cache);
+        places::private(&scratch)?;
+        let progress = Progress::new(Unit::Rows);
+        progress.set_total(left.rows.unwrap_or(0) + right.rows.unwrap_or(0));
+        let limit = if self.limit == 0 { usize::MAX } else { self.limit };
+        let (mut first, mut tally) = (First::new(limit), Tally::new(&plan));
+        let versions = Versions { catalog: &catalog, left: &left, right: &right };
+        let told = |rows| progress.add(rows);
+        let counts = compare(versions, &plan, &scratch, &told, &mut |difference| {
+            tally.push(difference);
+            first.push(difference);
+            Ok(())
+        })?;
+        progress.clear();
+        let summary = tally.summary(&left, &right, counts);
+        Ok(Found { catalog, left, right, plan, summary, first: first.finish() })
+    }
+
+    /// The two versions: both as named, or one with the next lower of its dataset.
+    fn versions(&self, catalog: &Catalog) -> Result<(VersionInfo, VersionInfo)> {
+        let from = catalog.find(&self.from)?;
+        let Some(to) = &self.to else {
+            let all = catalog.versions()?.into_iter();
+            let lower = all.filter(|v| v.dataset == from.dataset && v.version < from.version);
+            let before = lower.max_by_key(|v| v.version).ok_or_else(|| {
+                usage(format!("`{from}` is the first version; name another to compare it with"))
+            })?;
+            return Ok((before, from));
+        };
+        if to.parse::<Requirement>().is_ok() {
+            return Err(usage(format!("`{to}` is no dataset; write `{}@{to}`", from.dataset)));
+        }
+        let to = catalog.find(&to.parse::<DatasetRef>()?)?;
+        Ok((from, to))
+    }
+}
+
+/// What became of a row, and the cells of its key and of its columns that changed, on each side.
+struct Row<'f> {
+    kept: &'f Kept,
+    left: Vec<Owned>,
+    right: Vec<Owned>,
+}
+
+impl Found {
+    /// Calls `each` with some rows at a time, with what they hold.
+    fn rows(&self, kept: &[Kept], each: &mut dyn FnMut(&[Row<'_>]) -> Result<()>) -> Result<()> {
+        let pairs = || self.plan.key.iter().chain(&self.plan.compared);
+        for kept in kept.chunks(CHUNK) {
+            // Columns that no row of these changed in are not read: vectors are long.
+            let is_read = |at: usize| {
+                let number = at.checked_sub(self.plan.key.len());
+                number.is_none_or(|n| kept.iter().any(|k| k.columns.contains(&(n as u16))))
+            };
+            let side = |of: &VersionInfo,
+                        column: fn(&Pair) -> &String,
+                        row: fn(&Kept) -> Option<RowId>|
+             -> Result<Vec<Vec<Owned>>> {
+                let read = pairs().enumerate().filter(|(at, _)| is_read(*at));
+                let names: Vec<String> = read.map(|(_, pair)| column(pair).clone()).collect();
+                let ids: Vec<RowId> = kept.iter().filter_map(row).collect();
+                let mut cells = first::cells(&self.catalog, of, &ids, &names)?.into_iter();
+                let spread = |cells: Vec<Owned>| {
+                    let mut cells = cells.into_iter();
+                    let all = 0..self.plan.key.len() + self.plan.compared.len();
+                    all.map(|at| match is_read(at) {
+                        true => cells.next().unwrap_or_default(),
+                        false => Owned::default(),
+                    })
+                    .collect()
+                };
+                let rows = kept.iter().map(|kept| match row(kept) {
+                    Some(_) => cells.next().map_or_else(Vec::new, spread),
+                    None => Vec::new(),
+                });
+                Ok(rows.collect())
+            };
+            let lefts = side(&self.left, |pair| &pair.left, |kept| kept.left)?;
+            let rights = side(&self.right, |pair| &pair.right, |kept| kept.right)?;
+            let rows = kept.iter().zip(lefts).zip(rights);
+            let rows: Vec<Row<'_>> =
+                rows.map(|((kept, left), right)| Row { kept, left, right }).collect();
+            each(&rows)?;
+        }
+        Ok(())
+    }
+
+    fn print(&self, out: &mut Output) -> Result<()> {
+        out.text(&self.summary.plain())?;
+        let [added, changed, removed] = &self.first;
+        let counts = self.summary.rows;
+        self.table(out, ("CHANGED", changed, counts.changed))?;
+        self.table(out, ("ADDED", added, counts.added))?;
+        self.table(out, ("REMOVED", removed, counts.removed))
+    }
+
+    fn table(&self, out: &mut Output, (what, kept, all): (&str, &[Kept], u64)) -> Result<()> {
+        self.rows(kept, &mut |rows| {
+            let mut table = Table::new([what, "ROW", "WHAT CHANGED"]);
+            if what != "CHANGED" {
+                table = Table::new([what, "ROW", ""]);
+            }
+            for row in rows {
+                let ids = [row.kept.left, row.kept.right].into_iter().flatten();
+                let ids: Vec<String> = ids.map(|id| id.to_string()).collect();
+                table.row([self.key(row), ids.join(" -> "), self.changes(row)]);
+            }
+            out.line("")?;
+            out.text(&table.to_string())
+        })?;
+        match all - kept.len() as u64 {
+            0 => Ok(()),
+            more => out.line(format_args!("and {} more; `--limit 0` prints all", count(more))),
+        }
+    }
+
+    /// The key of a row in a table.
+    fn key(&self, row: &Row<'_>) -> String {
+        let (cells, is_left) = row.side();
+        let keys = self.plan.key.iter().zip(cells);
+        match self.plan.is_by_file {
+            true => keys.last().map_or(String::new(), |(pair, path)| text(pair, is_left, path)),
+            false => {
+                let named =
+                    |(pair, cell)| format!("{}={}", pair_name(pair), text(pair, is_left, cell));
+                keys.take(MOST_CHANGES).map(named).collect::<Vec<_>>().join(", ")
+            }
+        }
+    }
+
+    /// `info.width: 3 -> 4, label: pug -> NULL`.
+    fn changes(&self, row: &Row<'_>) -> String {
+        let changed = row.kept.columns.iter().filter_map(|number| self.change(row, *number));
+        let lines = changed.take(MOST_CHANGES).map(|(pair, old, new)| {
+            let [old, new] = [text(pair, true, old), text(pair, false, new)].map(cut);
+            format!("{}: {old} -> {new}", pair.name)
+        });
+        let mut lines: Vec<String> = lines.collect();
+        if let Some(more @ 1..) = row.kept.columns.len().checked_sub(MOST_CHANGES) {
+            lines.push(format!("and {more} more"));
+        }
+        lines.join(", ")
+    }
+
+    fn change<'r>(&self, row: &'r Row<'_>, number: u16) -> Option<(&Pair, &'r Owned, &'r Owned)> {
+        let (number, keys) = (usize::from(number), self.plan.key.len());
+        let pair = self.plan.compared.get(number)?;
+        Some((pair, row.left.get(keys + number)?, row.right.get(keys + number)?))
+    }
+
+    /// The summary, then the rows, one a line.
+    fn json(&self, out: &mut Output) -> Result<()> {
+        let summary = self.summary.json();
+        out.json_text(summary.trim_end().trim_end_matches('}').trim_end())?;
+        let [added, changed, removed] = &self.first;
+        for (what, kept) in [("changed", changed), ("added", added), ("removed", removed)] {
+            out.json_text(&format!(",\n  \"{what}\": ["))?;
+            let mut comma = "";
+            self.rows(kept, &mut |rows| {
+                for row in rows {
+                    let line = serde_json::to_string(&self.line(row));
+                    let line = line.map_err(|error| Error::new(Kind::Broken, error))?;
+                    out.json_text(&format!("{comma}\n    {line}"))?;
+                    comma = ",";
+                }
+                Ok(())
+            })?;
+            out.json_text(if kept.is_empty() { "]" } else { "\n  ]" })?;
+        }
+        out.json_text("\n}\n")
+    }
+
+    fn line(&self, row: &Row<'_>) -> Line {
+        let (cells, is_left) = row.side();
+        let mut keys = self.plan.key.iter().zip(cells);
+        let mut key = Map::new();
+        match self.plan.is_by_file {
+            true => {
+                let path = keys.next_back().map(|(pair, cell)| value(pair, is_left, cell));
+                key.insert("path".into(), path.into());
+            }
+            false => {
+                let named = keys.map(|(pair, c)| (pair.name.clone(), value(pair, is_left, c)));
+                key.insert("key".into(), Value::Object(named.collect()));
+            }
+        }
+        let changed = row.kept.columns.iter().filter_map(|number| self.change(row, *number));
+        let changed = changed.map(|(pair, old, new)| {
+            let (old, new) = (value(pair, true, old), value(pair, false, new));
+            json!({ "column": pair.name, "from": old, "to": new })
+        });
+        let rows = [row.kept.left, row.kept.right].map(|id| id.map(RowId::key));
+        Line { key, rows, changed: changed.collect() }
+    }
+}
+
+impl Row<'_> {
+    /// The cells of the version after, else of the one before; and whether it is that.
+    fn side(&self) -> (&[Owned], bool) {
+        if self.right.is_empty() { (&self.left, true) } else { (&self.right, false) }
+    }
+}
+
+fn pair_name(pair: &Pair) -> &str {
+    &pair.name
+}
+
+fn value_type(pair: &Pair, is_left: bool) -> &ValueType {
+    if is_left { &pair.values.0 } else { &pair.values.1 }
+}
+
+/// A cell for people.
+fn text(pair: &Pair, is_left: bool, cell: &Owned) -> String {
+    if pair.is_tag() {
+        let is_there = cell.cell() == Cell::Integer(0);
+        return if is_there { "present" } else { "absent" }.into();
+    }
+    let value = value_type(pair, is_left).clone();
+    let (signal, field, column) = (String::new(), String::new(), String::new());
+    Column { signal, field, column, value }.text(cell.cell())
+}
+
+/// The first characters of a value.
+fn cut(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(WIDEST) {
+        text.truncate(end);
+        text += "...";
+    }
+    text
+}
+
+/// A cell for programs: lists and JSON as the text that is stored, infinities as texts.
+fn value(pair: &Pair, is_left: bool, cell: &Owned) -> Value {
+    match (cell.cell(), value_type(pair, is_left)) {
+        (cell, _) if pair.is_tag() => (cell == Cell::Integer(0)).into(),
+        (Cell::Null, _) => Value::Null,
+        (Cell::Integer(n @ (0 | 1)), ValueType::Bool) => (n == 1).into(),
+        (Cell::Integer(n), _) => n.into(),
+        (Cell::Real(x), _) if x.is_finite() => x.into(),
+        (Cell::Real(x), _) => x.to_string().into(),
+        (Cell::Text(text), _) => String::from_utf8_lossy(text).into(),
+        (Cell::Blob(bytes), _) => bytes.escape_ascii().to_string().into(),
+    }
+}
