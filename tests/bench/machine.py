@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 PINNED = ["taskset", "-c", "0"]
@@ -74,6 +75,31 @@ class Peak:
         while not self.done.wait(0.01):
             with contextlib.suppress(OSError, StopIteration):
                 self.mib = max(self.mib, anonymous(self.pid))
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a program took: seconds, the most MiB of anonymous and of all resident memory; what it printed."""
+
+    seconds: float
+    anonymous: float
+    resident: float
+    output: str
+
+
+def cost(command, **options):
+    """Runs a program to its end; it must succeed."""
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        since = time.perf_counter()
+        process = subprocess.Popen(command, stdout=output, stderr=errors, **options)
+        with Peak(process.pid) as peak:
+            _, status, usage = os.wait4(process.pid, 0)
+        took = time.perf_counter() - since
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise RuntimeError(f"`{' '.join(map(str, command))[:300]}` ended with {process.returncode}: {_last(errors)}")
+        output.seek(max(0, output.seek(0, os.SEEK_END) - 65536))
+        return Cost(took, peak.mib, usage.ru_maxrss / 1024, output.read())
 
 
 def _mounts(point, room):
