@@ -2,7 +2,7 @@
 //!
 //!     bench_lister PORT KEYS
 //!
-//! KEYS has a line `key<TAB>size` for each object, sorted. Answers ListObjectsV2 and ListObjectVersions, a thousand keys
+//! KEYS has a line `key<TAB>size` for each object, sorted. Answers ListObjects, ListObjectsV2 and ListObjectVersions, a thousand keys
 //! at a time, with `prefix`, `delimiter`, `start-after` and the tokens; an etag is made of key and size. Any bucket
 //! is this one, and nothing is looked at twice.
 
@@ -82,7 +82,7 @@ impl Asked {
                 "prefix" => asked.prefix = value,
                 "delimiter" => asked.has_delimiter = !value.is_empty(),
                 "start-after" if asked.after.is_empty() => asked.after = value,
-                "continuation-token" | "key-marker" => asked.after = value,
+                "continuation-token" | "key-marker" | "marker" => asked.after = value,
                 "max-keys" => asked.most = value.parse().unwrap_or(PAGE).min(PAGE),
                 "versions" => asked.is_versions = true,
                 _ => {}
@@ -166,7 +166,9 @@ fn envelope(asked: &Asked, body: &str, next: Option<&str>, count: usize) -> Stri
         (Some(key), true) => format!(
             "<NextKeyMarker>{key}</NextKeyMarker><NextVersionIdMarker>null</NextVersionIdMarker>"
         ),
-        (Some(key), false) => format!("<NextContinuationToken>{key}</NextContinuationToken>"),
+        (Some(key), false) => format!(
+            "<NextContinuationToken>{key}</NextContinuationToken><NextMarker>{key}</NextMarker>"
+        ),
     };
     let truncated = !next.is_empty();
     format!(
