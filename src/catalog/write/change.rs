@@ -14,6 +14,7 @@ use crate::catalog::columns::identifier;
 use crate::catalog::error::Error;
 use crate::catalog::rows::{Table, table_name};
 use crate::name::DatasetName;
+use crate::version::Version;
 
 /// `datasets_versions.status` of a version whose rows are gone and whose number stays taken.
 const REMOVED: i64 = 8;
@@ -105,6 +106,16 @@ pub fn describe(
         let id = dataset(write, name)?;
         publish::say(write, id, said.description.as_deref(), said.attrs.as_deref())
     })
+}
+
+/// See [`super::Writer::check_number`].
+pub fn check_number(writing: &Writing, name: &DatasetName, wanted: Version) -> Result<(), Error> {
+    let connection = writing.connection();
+    let Ok(id) = dataset(connection, name) else { return Ok(()) };
+    match naming::highest(connection, id)?.filter(|latest| wanted <= *latest) {
+        Some(latest) => Err(Refused::NotAbove { name: name.clone(), wanted, latest }.into()),
+        None => Ok(()),
+    }
 }
 
 /// The key of a dataset.
