@@ -6,7 +6,7 @@
 //! | floor | modules | what lives there |
 //! |---|---|---|
 //! | words | [`error`] [`id`] [`time`] [`version`] [`name`] [`schema`] [`object`] [`cell`] [`json`] [`kept`] | the terms of the field, as types; what is kept while there is room |
-//! | pure cores | [`expr`] [`tree`] [`render`] | filters; names and directories from row paths; pages from facts |
+//! | pure cores | [`expr`] [`glob`] [`tree`] [`render`] | filters; patterns; names and directories from row paths; pages from facts |
 //! | adapters | [`catalog`] [`pack`] [`store`] | SQLite, memory maps, disks and buckets |
 //! | text | [`query`] [`pages`] [`tables`] | the rows of a filter; the one source of each page and each table, for the mount and the command line |
 //! | use | [`vfs`] [`ops`] | the file system, without a kernel; what is done with a whole dataset |
@@ -24,6 +24,7 @@ pub mod json;
 pub mod kept;
 
 pub mod expr;
+pub mod glob;
 pub mod tree;
 pub mod render;
 

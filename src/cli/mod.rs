@@ -12,6 +12,7 @@
 //! | [`ls`], [`page`], [`show`] | what the catalog holds, without a mount |
 //! | [`asking`], [`count`], [`explain`], [`path`] | filters |
 //! | [`cat`], [`cp`], [`copy`] | files of the mount, without a mount |
+//! | [`list`] | what is in a bucket or a folder; for tests, and until a command records it |
 //! | [`cache`] | what is kept of fetched objects |
 //! | [`warm`], [`plan`], [`verify`], [`selecting`] | the objects of a dataset as a whole |
 //! | [`doctor`] | what is missing on this machine |
@@ -30,6 +31,7 @@ pub mod daemon;
 pub mod doctor;
 pub mod explain;
 pub mod helper;
+pub mod list;
 pub mod ls;
 pub mod mount;
 pub mod options;
@@ -84,6 +86,8 @@ enum Command {
     Unmount(unmount::Unmount),
     Status(status::Status),
     Ls(ls::Ls),
+    #[command(hide = true)]
+    List(list::List),
     Show(show::Show),
     Count(count::Count),
     Explain(explain::Explain),
@@ -149,6 +153,7 @@ impl Command {
             Self::Unmount(command) => command.run(out),
             Self::Status(command) => command.run(out),
             Self::Ls(command) => command.run(out),
+            Self::List(command) => command.run(out),
             Self::Show(command) => command.run(out),
             Self::Count(command) => command.run(out),
             Self::Explain(command) => command.run(out),
