@@ -25,6 +25,7 @@ pub mod kept;
 
 pub mod expr;
 pub mod glob;
+pub mod image;
 pub mod tree;
 pub mod render;
 

@@ -13,6 +13,7 @@
 //! | [`asking`], [`count`], [`explain`], [`path`] | filters |
 //! | [`cat`], [`cp`], [`copy`] | files of the mount, without a mount |
 //! | [`list`] | what is in a bucket or a folder; for tests, and until a command records it |
+//! | [`index`] | new datasets from storage |
 //! | [`cache`] | what is kept of fetched objects |
 //! | [`warm`], [`plan`], [`verify`], [`selecting`] | the objects of a dataset as a whole |
 //! | [`doctor`] | what is missing on this machine |
@@ -21,6 +22,7 @@
 
 pub mod access;
 pub mod asking;
+pub mod author;
 #[cfg(feature = "remote")]
 pub mod cache;
 pub mod cat;
@@ -31,6 +33,7 @@ pub mod daemon;
 pub mod doctor;
 pub mod explain;
 pub mod helper;
+pub mod index;
 pub mod list;
 pub mod ls;
 pub mod mount;
@@ -75,6 +78,7 @@ struct Dcfs {
 const EXAMPLES: &str = "Examples:
   dcfs mount /mnt/dc                     the catalog of this folder, or of its parents
   ls /mnt/dc/datasets/pets@latest/
+  dcfs index ./photos --save photos      a dataset of what is in a folder or a bucket
   dcfs ls pets                           the versions of a dataset, without a mount
   dcfs show pets -o pets.parquet         its rows, as a table for pandas or DuckDB
   dcfs cp -r pets/images .               its files, without a mount
@@ -96,6 +100,7 @@ enum Command {
     Lineage(page::Lineage),
     Cat(cat::Cat),
     Cp(cp::Cp),
+    Index(index::Index),
     Warm(warm::Warm),
     Plan(plan::Plan),
     Verify(verify::Verify),
@@ -162,6 +167,7 @@ impl Command {
             Self::Lineage(command) => command.run(out),
             Self::Cat(command) => command.run(out),
             Self::Cp(command) => command.run(out),
+            Self::Index(command) => command.run(out),
             Self::Warm(command) => command.run(out),
             Self::Plan(command) => command.run(out),
             Self::Verify(command) => command.run(out),

@@ -54,7 +54,8 @@ pub fn bmp(pieces: &Pieces) -> Found {
 }
 
 pub fn webp(pieces: &Pieces) -> Found {
-    let three = |at| pieces.array(at).map(|[a, b, c]: [u8; 3]| u32::from_le_bytes([a, b, c, 0]) + 1);
+    let three =
+        |at| pieces.array(at).map(|[a, b, c]: [u8; 3]| u32::from_le_bytes([a, b, c, 0]) + 1);
     let (width, height) = match &pieces.array(12)? {
         b"VP8X" => (three(24)?, three(27)?),
         b"VP8L" if pieces.has(20, b"\x2f")? => {

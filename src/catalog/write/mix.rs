@@ -3,10 +3,10 @@
 use std::ops::RangeInclusive;
 use std::thread::sleep;
 
-use rusqlite::CachedStatement;
+use rusqlite::{CachedStatement, params_from_iter};
 
-use super::stage::{CHUNK, LOOK, Stage, one};
 use super::REST;
+use super::stage::{Bound, CHUNK, LOOK, Stage, one};
 use crate::catalog::VersionInfo;
 use crate::catalog::error::Error;
 use crate::catalog::rows::Table;
@@ -21,6 +21,8 @@ pub enum Piece<R> {
     Rows(usize, RangeInclusive<RowId>),
     /// A row of a version, with other values in the columns given to [`Stage::mix`].
     Row(usize, RowId, R),
+    /// A row of no version: cells for the columns that were not given to [`Stage::mix`], then for those that were.
+    New(R),
 }
 
 /// Pieces that are not copied yet.
@@ -76,14 +78,13 @@ impl Stage<'_> {
             .iter()
             .map(|of| Table::of(self.writing.connection(), of))
             .collect::<Result<_, Error>>()?;
-        let mut sources: Vec<Source<'_>> = tables
-            .iter()
-            .map(|table| self.source(table, columns))
-            .collect::<Result<_, Error>>()?;
+        let mut sources: Vec<Source<'_>> =
+            tables.iter().map(|table| self.source(table, columns)).collect::<Result<_, Error>>()?;
         let (mut copied, mut count) = (0, 0);
         while let Some(piece) = left.next() {
             count += 1;
             match piece {
+                Piece::New(cells) => copied += self.add(columns, cells.as_ref())?,
                 Piece::Row(number, row, cells) => {
                     let statement = &mut sources[number].single;
                     copied += one(statement, row, columns.len(), cells.as_ref())?;
@@ -99,6 +100,17 @@ impl Stage<'_> {
             }
         }
         Ok((copied, false))
+    }
+
+    /// Adds a row that is in no version.
+    fn add(&self, columns: &[&str], cells: &[Cell<'_>]) -> Result<usize, Error> {
+        let own = self.layout().columns.iter().map(|column| column.name.as_str());
+        let names: Vec<&str> =
+            own.filter(|name| !columns.contains(name)).chain(columns.iter().copied()).collect();
+        let marks: Vec<String> = (1..=names.len()).map(|n| format!("?{n}")).collect();
+        let sql = self.insertion(&names, &format!("VALUES ({})", marks.join(", ")));
+        let cells = (0..names.len()).map(|at| Bound(cells.get(at)));
+        Ok(self.writing.connection().prepare_cached(&sql)?.execute(params_from_iter(cells))?)
     }
 
     fn source<'t>(&'t self, table: &'t Table<'t>, columns: &[&str]) -> Result<Source<'t>, Error> {
@@ -119,7 +131,10 @@ struct Source<'t> {
 
 impl Source<'_> {
     /// Copies the beginning of a range: how many rows, and what is left of it.
-    fn copy(&mut self, range: &RangeInclusive<RowId>) -> Result<(usize, Option<RangeInclusive<RowId>>), Error> {
+    fn copy(
+        &mut self,
+        range: &RangeInclusive<RowId>,
+    ) -> Result<(usize, Option<RangeInclusive<RowId>>), Error> {
         let (first, last) = (range.start().key(), range.end().key());
         let end = match last.checked_sub(first) {
             Some(length) if length < CHUNK => last,
@@ -129,4 +144,3 @@ impl Source<'_> {
         Ok((copied, (end < last).then(|| RowId::new(end + 1)..=*range.end())))
     }
 }
-

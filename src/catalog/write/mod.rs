@@ -38,8 +38,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(super) use error::Refused;
-pub(super) use provenance::read as provenance;
 pub use mix::Piece;
+pub(super) use provenance::read as provenance;
 pub use publish::{Number, Publication, Saved};
 pub use stage::Stage;
 

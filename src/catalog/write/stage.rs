@@ -167,7 +167,7 @@ impl<'w> Stage<'w> {
     }
 
     /// `INSERT INTO stage (columns) <what>`.
-    fn insertion(&self, columns: &[&str], what: &str) -> String {
+    pub(super) fn insertion(&self, columns: &[&str], what: &str) -> String {
         let names: Vec<String> = columns.iter().filter_map(|name| identifier(name)).collect();
         let id = self.lock.as_ref().map(Lock::id).unwrap_or_default();
         match names.is_empty() {
@@ -302,7 +302,7 @@ pub(super) fn one(
 }
 
 /// A cell as a parameter.
-struct Bound<'c>(Option<&'c Cell<'c>>);
+pub(super) struct Bound<'c>(pub(super) Option<&'c Cell<'c>>);
 
 impl ToSql for Bound<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {

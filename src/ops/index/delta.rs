@@ -134,7 +134,10 @@ fn key(items: &mut Peekable<impl Iterator<Item = Result<Item>>>) -> Result<Optio
     }
 }
 
-fn group(items: &mut Peekable<impl Iterator<Item = Result<Item>>>, key: &[u8]) -> Result<Vec<Item>> {
+fn group(
+    items: &mut Peekable<impl Iterator<Item = Result<Item>>>,
+    key: &[u8],
+) -> Result<Vec<Item>> {
     let of_key = |item: &Result<Item>| item.as_ref().map_or(true, |item| item.key() == key);
     std::iter::from_fn(|| items.next_if(of_key)).collect()
 }
@@ -175,7 +178,10 @@ mod tests {
         assert_eq!(steps, [(false, 1, 1), (true, 2, 2), (true, 4, 1)]);
         assert_eq!(counts, Counts { unchanged: 1, new: 1, changed: 1, gone: 1 });
         let (steps, counts) = merged(&new, &old, true);
-        assert_eq!(steps, [(false, 1, 1), (false, 2, 1), (true, 2, 2), (false, 3, 1), (true, 4, 1)]);
+        assert_eq!(
+            steps,
+            [(false, 1, 1), (false, 2, 1), (true, 2, 2), (false, 3, 1), (true, 4, 1)]
+        );
         assert_eq!(counts, Counts { unchanged: 1, new: 1, changed: 1, gone: 0 });
         assert!(merged(&old, &old, false).1.is_nothing());
     }
@@ -183,7 +189,11 @@ mod tests {
     #[test]
     fn an_error_of_either_ends_it() {
         let bad = || Err(crate::error::Error::new(crate::error::Kind::Broken, "bad"));
-        let mut merge = Merge::new(items(&vec![(1, 1)]).into_iter().chain([bad()]), Vec::new().into_iter(), false);
+        let mut merge = Merge::new(
+            items(&vec![(1, 1)]).into_iter().chain([bad()]),
+            Vec::new().into_iter(),
+            false,
+        );
         assert!(merge.next().is_err() || merge.next().is_err());
     }
 

@@ -17,7 +17,8 @@ pub struct Item(Box<[u8]>);
 
 impl Item {
     pub fn new(key: &[u8], numbers: [i64; NUMBERS], texts: [&[u8]; TEXTS - 1]) -> Self {
-        let mut bytes = Vec::with_capacity(HEAD + key.len() + texts.iter().map(|t| t.len()).sum::<usize>());
+        let mut bytes =
+            Vec::with_capacity(HEAD + key.len() + texts.iter().map(|t| t.len()).sum::<usize>());
         write(&mut bytes, key, numbers, texts);
         Self(bytes.into())
     }
@@ -71,7 +72,8 @@ pub fn write(out: &mut Vec<u8>, key: &[u8], numbers: [i64; NUMBERS], texts: [&[u
 /// How long the item is that begins with `bytes`; `None` where they are too few to tell, or none.
 pub fn length(bytes: &[u8]) -> Option<usize> {
     let lengths = bytes.get(NUMBERS * 8..HEAD)?.chunks_exact(4);
-    let sum = lengths.map(|bytes| bytes.try_into().map_or(0, u32::from_le_bytes) as usize).sum::<usize>();
+    let sum =
+        lengths.map(|bytes| bytes.try_into().map_or(0, u32::from_le_bytes) as usize).sum::<usize>();
     Some(HEAD + sum)
 }
 

@@ -177,7 +177,9 @@ fn value(text: &str, scalar: Scalar) -> Option<Value<'_>> {
     match scalar {
         Scalar::Int if is_number => text.parse().ok().map(Value::Int),
         Scalar::Int => None,
-        Scalar::Float if digits.starts_with(|c: char| c.is_ascii_digit()) && !text.ends_with('.') => {
+        Scalar::Float
+            if digits.starts_with(|c: char| c.is_ascii_digit()) && !text.ends_with('.') =>
+        {
             text.parse().ok().filter(|x: &f64| x.is_finite()).map(Value::Float)
         }
         Scalar::Float => None,
@@ -205,7 +207,10 @@ impl Reading {
             } else if c == '{' {
                 self.braces(text, at)?
             } else if c == '}' {
-                return Err(expr::Error::new(at..at + 1, "a `}` without its `{`; write `}}` for a brace"));
+                return Err(expr::Error::new(
+                    at..at + 1,
+                    "a `}` without its `{`; write `}}` for a brace",
+                ));
             } else {
                 self.plain(c, at)?;
                 at + c.len_utf8()
@@ -220,7 +225,10 @@ impl Reading {
             return Err(expr::Error::new(all, "no column; write one as `{name}` or `{name:int}`"));
         }
         if self.segments.iter().any(Vec::is_empty) {
-            return Err(expr::Error::new(all, "an empty segment; a pattern has no `/` at its ends, nor `//`"));
+            return Err(expr::Error::new(
+                all,
+                "an empty segment; a pattern has no `/` at its ends, nor `//`",
+            ));
         }
         let Self { segments, columns, has_dot } = self;
         Ok(Pattern { text: text.to_owned(), segments, columns, is_whole: has_dot })
@@ -252,7 +260,10 @@ impl Reading {
     /// A column in braces at `at`; answers where it ends.
     fn braces(&mut self, text: &str, at: usize) -> Result<usize, expr::Error> {
         let Some(length) = text[at..].find('}') else {
-            return Err(expr::Error::new(at..text.len(), "a `{` without its `}`; write `{{` for a brace"));
+            return Err(expr::Error::new(
+                at..text.len(),
+                "a `{` without its `}`; write `{{` for a brace",
+            ));
         };
         let inside = at + 1..at + length;
         let (name, kind) = match text[inside.clone()].split_once(':') {
@@ -304,11 +315,16 @@ fn fault(name: &str) -> Option<String> {
     if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || !name.chars().all(is_word) {
         Some("a column is called by a letter, then letters, digits and `_`".into())
     } else if name.contains("__") || name.ends_with('_') {
-        Some("a column's name has no `__` and no `_` at its end: DataChain tells fields by them".into())
+        Some(
+            "a column's name has no `__` and no `_` at its end: DataChain tells fields by them"
+                .into(),
+        )
     } else if ["file", "info", "sys"].iter().any(|own| own.eq_ignore_ascii_case(name)) {
         Some(format!("`{name}` is a column of its own already; choose another name"))
     } else if "right_".contains(name) {
-        Some(format!("DataChain cannot compare versions with a column called `{name}`; choose another name"))
+        Some(format!(
+            "DataChain cannot compare versions with a column called `{name}`; choose another name"
+        ))
     } else if name.len() > LONGEST {
         Some(format!("a column's name has at most {LONGEST} characters"))
     } else {
@@ -325,7 +341,8 @@ pub fn distinct(patterns: &[Pattern]) -> crate::error::Result<()> {
     for (name, _) in patterns.iter().flat_map(|pattern| &pattern.columns) {
         let lower = name.to_ascii_lowercase();
         if seen.contains(&lower) {
-            let message = format!("two patterns have a column `{name}`; give one of them another name");
+            let message =
+                format!("two patterns have a column `{name}`; give one of them another name");
             return Err(crate::error::Error::new(Kind::Invalid, message));
         }
         seen.push(lower);
@@ -420,7 +437,10 @@ mod tests {
             assert!(error.message.contains(message), "{text}: {error}");
         }
         let text = Pattern::parse("{a:bool}").expect_err("no type").to_string();
-        assert_eq!(text, "`bool` is no type here; write `int`, `float` or `str`\n  {a:bool}\n     ^^^^");
+        assert_eq!(
+            text,
+            "`bool` is no type here; write `int`, `float` or `str`\n  {a:bool}\n     ^^^^"
+        );
     }
 
     #[test]

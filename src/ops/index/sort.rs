@@ -109,7 +109,10 @@ fn cannot_write(folder: &Path, error: &io::Error) -> Error {
         _ => Kind::Broken,
     };
     let folder = folder.display();
-    Error::new(kind, format!("cannot sort in `{folder}`: {error}; say `--cache-dir` with room and permission"))
+    Error::new(
+        kind,
+        format!("cannot sort in `{folder}`: {error}; say `--cache-dir` with room and permission"),
+    )
 }
 
 /// Items one after another, and where each begins.
@@ -217,9 +220,7 @@ impl Iterator for Sorted {
                         let first = std::mem::replace(&mut top.0.0, next);
                         Some(Ok(first))
                     }
-                    Ok(None) => {
-                        Some(Ok(std::collections::binary_heap::PeekMut::pop(top).0.0))
-                    }
+                    Ok(None) => Some(Ok(std::collections::binary_heap::PeekMut::pop(top).0.0)),
                     Err(error) => {
                         let message = format!("what was sorted cannot be read: {error}");
                         Some(Err(Error::new(Kind::Broken, message)))
@@ -251,7 +252,11 @@ impl Run {
                 return Ok(Some(item));
             }
             if self.rest.is_empty() {
-                return if here.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+                return if here.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(io::ErrorKind::UnexpectedEof.into())
+                };
             }
             self.read(length.unwrap_or(0))?;
         }
@@ -279,12 +284,17 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let mut sorter = Sorter::with_limit(folder.path(), limit);
         for (number, key) in keys.iter().enumerate() {
-            sorter.push(key.as_bytes(), [number as i64, 0, 0, 0], [b"x", b"", b"yz"]).expect("pushed");
+            sorter
+                .push(key.as_bytes(), [number as i64, 0, 0, 0], [b"x", b"", b"yz"])
+                .expect("pushed");
         }
         let sorted = sorter.finish().expect("sorted");
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
         let shown = |item: Item| {
-            assert_eq!((item.text(0), item.text(1), item.text(2)), (&b"x"[..], &b""[..], &b"yz"[..]));
+            assert_eq!(
+                (item.text(0), item.text(1), item.text(2)),
+                (&b"x"[..], &b""[..], &b"yz"[..])
+            );
             format!("{}#{}", String::from_utf8_lossy(item.key()), item.number(0))
         };
         sorted.map(|item| shown(item.expect("an item"))).collect()
@@ -293,7 +303,8 @@ mod tests {
     #[test]
     fn any_memory_gives_the_same_order() {
         let keys: Vec<String> = (0..3000).map(|n| format!("{:03}", n * 7919 % 700)).collect();
-        let mut want: Vec<(&String, usize)> = keys.iter().enumerate().map(|(n, key)| (key, n)).collect();
+        let mut want: Vec<(&String, usize)> =
+            keys.iter().enumerate().map(|(n, key)| (key, n)).collect();
         want.sort();
         let want: Vec<String> = want.into_iter().map(|(key, n)| format!("{key}#{n}")).collect();
         for limit in [1, 1000, 20_000, usize::MAX] {
