@@ -90,12 +90,14 @@ pub fn too_many_values(column: &str) -> String {
 /// Lineage as JSON, for `dcfs lineage --format json`.
 pub fn lineage_json(catalog: &Catalog, of: &VersionInfo) -> Result<String> {
     let details = catalog.details(of)?;
-    Ok(graph::json(&subject(of), None, &details.script, &ancestry(catalog, of)?))
+    let by = details.provenance.as_ref();
+    Ok(graph::json(&subject(of), by, &details.script, &ancestry(catalog, of)?))
 }
 
 /// Lineage as Graphviz, for `dcfs lineage --format dot`.
 pub fn lineage_dot(catalog: &Catalog, of: &VersionInfo) -> Result<String> {
-    Ok(graph::dot(&ancestry(catalog, of)?))
+    let by = catalog.details(of)?.provenance;
+    Ok(graph::dot(&ancestry(catalog, of)?, by.as_ref()))
 }
 
 fn readme(catalog: &Catalog, of: &VersionInfo, narrowed: Option<&Narrowed>) -> Result<String> {
@@ -111,12 +113,12 @@ fn readme(catalog: &Catalog, of: &VersionInfo, narrowed: Option<&Narrowed>) -> R
 }
 
 fn lineage(catalog: &Catalog, of: &VersionInfo) -> Result<String> {
-    let Details { description, attrs, script, job, provenance: _ } = catalog.details(of)?;
+    let Details { description, attrs, script, job, provenance } = catalog.details(of)?;
     let page = Lineage {
         of: &subject(of),
         description: description.as_deref(),
         attrs: &attrs,
-        author: None,
+        by: provenance.as_ref(),
         job: job.as_ref().map(|job| (job.name.as_str(), job.python_version.as_deref())),
         script: &script,
         graph: &ancestry(catalog, of)?,

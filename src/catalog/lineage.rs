@@ -94,6 +94,23 @@ pub(super) fn parents(connection: &Connection, of: VersionId) -> Result<Vec<Pare
     Ok(parents)
 }
 
+/// See [`super::Catalog::children`].
+pub(super) fn children(connection: &Connection, of: VersionId) -> Result<Vec<VersionInfo>, Error> {
+    let links = Columns::of(connection, "datasets_dependencies")?;
+    if links.require(&["source_dataset_version_id", "dataset_version_id"]).is_err() {
+        return Ok(Vec::new());
+    }
+    let sql = "SELECT source_dataset_version_id FROM datasets_dependencies \
+               WHERE dataset_version_id = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let found = statement.query_map([of.key()], |row| Ok(cell::integer(row.get_ref(0)?)))?;
+    let found: Vec<Option<i64>> = found.collect::<rusqlite::Result<_>>()?;
+    let mut shown = versions::all(connection)?.versions;
+    shown.retain(|version| found.contains(&Some(version.id.key())));
+    shown.sort_by(|a, b| (&a.dataset, a.version).cmp(&(&b.dataset, b.version)));
+    Ok(shown)
+}
+
 fn parent(connection: &Connection, id: Option<i64>) -> Result<Parent, Error> {
     let (Some(id), Some(select)) = (id, versions::select(connection)?) else {
         return Ok(Parent::default());

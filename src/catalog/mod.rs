@@ -37,6 +37,7 @@ use crate::error::Result;
 use crate::id::{DatasetId, RowId, VersionId};
 use crate::name::{DatasetName, DatasetRef};
 use crate::object::Object;
+pub use crate::provenance::{Git, Provenance};
 use crate::schema::{FileColumn, Layout, Schema};
 use crate::time::Timestamp;
 use crate::version::Version;
@@ -92,30 +93,6 @@ pub struct Details {
     pub job: Option<Job>,
     /// Who saved it; `None` where DataChain did, which does not record it.
     pub provenance: Option<Provenance>,
-}
-
-/// Who saved a version, and how.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Provenance {
-    pub user: Option<String>,
-    pub host: Option<String>,
-    /// Where the command ran.
-    pub folder: Option<String>,
-    pub git: Option<Git>,
-    /// The command and its arguments.
-    pub command: Vec<String>,
-    /// The filter, in its printed form.
-    pub filter: Option<String>,
-}
-
-/// What git says of the folder in which a version was saved.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Git {
-    pub name: Option<String>,
-    pub email: Option<String>,
-    pub commit: Option<String>,
-    /// Whether files differed from that commit.
-    pub is_dirty: bool,
 }
 
 /// The job that saved a version.
@@ -263,6 +240,11 @@ impl Catalog {
     /// Direct parents, in the order recorded. For any version, listings included.
     pub fn parents(&self, of: VersionId) -> Result<Vec<Parent>> {
         Ok(self.pool.read(|connection| lineage::parents(connection, of))?)
+    }
+
+    /// Versions that are there and were computed from `of`, by name.
+    pub fn children(&self, of: VersionId) -> Result<Vec<VersionInfo>> {
+        Ok(self.pool.read(|connection| lineage::children(connection, of))?)
     }
 
     /// One example of each database column of `of`: the first non-NULL cell of its first 20 rows, as

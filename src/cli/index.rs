@@ -6,16 +6,17 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::access::{self, AccessArgs};
+use super::naming::{self, Numbering};
 use super::output::Output;
 use super::progress::{Progress, Unit};
-use super::{author, places, usage};
-use crate::catalog::{self, Number, Saved};
+use super::{command_line, places, warn};
+use crate::catalog::{self, Saved};
 use crate::error::{Error, Kind, Result};
 use crate::name::DatasetName;
+use crate::ops::author;
 use crate::ops::index::{self, Delta, Desk, Indexed, Report, Request, Watch, With};
 use crate::render::numbers::{count, objects};
 use crate::store::list::Origin;
-use crate::version::{Bump, Version};
 
 /// Make a dataset of what is in a bucket or a folder
 ///
@@ -30,7 +31,7 @@ pub struct Index {
     #[arg(value_name = "URI", required = true)]
     uris: Vec<String>,
     /// Name of the dataset
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = naming::dataset)]
     save: DatasetName,
     /// A column to add: `image` (info.width, info.height and info.format, read from the headers of pictures), or
     /// `path:PATTERN` (columns from the path, e.g. `path:{breed}_{n:int}`); may be said again
@@ -45,18 +46,14 @@ pub struct Index {
     /// With --delta: keep the rows of objects that changed or are gone, as DataChain does
     #[arg(long, requires = "delta")]
     keep_deleted: bool,
-    /// Which part of the version goes up
-    #[arg(long, value_name = "PART", default_value = "patch", value_parser = ["patch", "minor", "major"])]
-    bump: String,
-    /// The version, above all there ever were, e.g. 2.0.0
-    #[arg(long, value_name = "V", conflicts_with = "bump")]
-    version: Option<Version>,
-    /// What to say of the dataset
+    #[command(flatten)]
+    numbering: Numbering,
+    /// What the dataset is, in place of what is said of it
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
-    /// An attribute of the dataset, e.g. `NLP` or `location=US`; may be said again
-    #[arg(long, value_name = "A")]
-    attr: Vec<String>,
+    /// A label of the dataset, e.g. `NLP` or `location=US`; all of them take the place of those it has
+    #[arg(long = "attr", value_name = "LABEL")]
+    attrs: Vec<String>,
     /// Pictures that are looked at at a time: waiting for a store is most of the work
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=512))]
     jobs: u16,
@@ -105,34 +102,18 @@ impl Index {
             let more: Vec<Origin> = more.collect();
             origins.extend(more);
         }
-        let provenance = author::provenance(folder);
         Ok(Request {
             origins,
             name: self.save.clone(),
             with: self.with.clone(),
             update: self.update || self.delta,
             delta: self.delta.then_some(Delta { keeps_deleted: self.keep_deleted }),
-            number: self.number()?,
+            number: self.numbering.number(),
             description: self.description.clone(),
-            attrs: (!self.attr.is_empty()).then(|| self.attr.clone()),
+            attrs: (!self.attrs.is_empty()).then(|| self.attrs.clone()),
             jobs: self.jobs.into(),
-            script: index::shell(&provenance.command),
-            provenance,
+            provenance: author::ask(&command_line(), None),
         })
-    }
-
-    fn number(&self) -> Result<Number> {
-        if let Some(version) = self.version {
-            return Ok(Number::Exactly(version));
-        }
-        match self.bump.as_str() {
-            "patch" => Ok(Number::Next(Bump::Patch)),
-            "minor" => Ok(Number::Next(Bump::Minor)),
-            "major" => Ok(Number::Next(Bump::Major)),
-            other => Err(usage(format!(
-                "`{other}` is no part of a version; write `patch`, `minor` or `major`"
-            ))),
-        }
     }
 }
 
@@ -198,18 +179,17 @@ fn tell(indexed: &Indexed, out: &mut Output) -> Result<()> {
 }
 
 fn told_of(listing: &Report) {
-    if let Some(age) = listing.age_seconds {
-        let of = super::output::sanitized(&listing.of);
-        let age = duration(age);
-        eprintln!(
-            "dcfs: the listing of `{of}` that was made {age} ago is used again; `--update` lists anew"
-        );
+    let of = &listing.of;
+    if let Some(age) = listing.age_seconds.map(duration) {
+        warn(format_args!(
+            "the listing of `{of}` that was made {age} ago is used again; `--update` lists anew"
+        ));
     }
     if listing.skipped > 0 {
-        let (of, n) = (super::output::sanitized(&listing.of), count(listing.skipped));
-        eprintln!(
-            "dcfs: {n} entries of `{of}` were left out, for no row can name them: links, special files, odd names"
-        );
+        let n = count(listing.skipped);
+        warn(format_args!(
+            "{n} entries of `{of}` were left out, for no row can name them: links, special files, odd names"
+        ));
     }
 }
 

@@ -12,8 +12,9 @@
 //! | [`ls`], [`page`], [`show`] | what the catalog holds, without a mount |
 //! | [`asking`], [`count`], [`explain`], [`path`] | filters |
 //! | [`cat`], [`cp`], [`copy`] | files of the mount, without a mount |
-//! | [`list`] | what is in a bucket or a folder; for tests, and until a command records it |
+//! | [`list`] | what is in a bucket or a folder; for tests |
 //! | [`index`] | new datasets from storage |
+//! | [`save`], [`rm`], [`mv`], [`describe`], [`naming`] | what is written into the catalog |
 //! | [`cache`] | what is kept of fetched objects |
 //! | [`warm`], [`plan`], [`verify`], [`selecting`] | the objects of a dataset as a whole |
 //! | [`doctor`] | what is missing on this machine |
@@ -22,7 +23,6 @@
 
 pub mod access;
 pub mod asking;
-pub mod author;
 #[cfg(feature = "remote")]
 pub mod cache;
 pub mod cat;
@@ -30,6 +30,7 @@ pub mod copy;
 pub mod count;
 pub mod cp;
 pub mod daemon;
+pub mod describe;
 pub mod doctor;
 pub mod explain;
 pub mod helper;
@@ -37,6 +38,8 @@ pub mod index;
 pub mod list;
 pub mod ls;
 pub mod mount;
+pub mod mv;
+pub mod naming;
 pub mod options;
 pub mod output;
 pub mod page;
@@ -45,6 +48,8 @@ pub mod plan;
 pub mod places;
 pub mod progress;
 pub mod registry;
+pub mod rm;
+pub mod save;
 pub mod selecting;
 pub mod show;
 pub mod status;
@@ -82,6 +87,7 @@ const EXAMPLES: &str = "Examples:
   dcfs ls pets                           the versions of a dataset, without a mount
   dcfs show pets -o pets.parquet         its rows, as a table for pandas or DuckDB
   dcfs cp -r pets/images .               its files, without a mount
+  dcfs save pets --where \"info.width > 400\" --as wide
   dcfs unmount /mnt/dc";
 
 #[derive(Debug, Subcommand)]
@@ -96,6 +102,10 @@ enum Command {
     Count(count::Count),
     Explain(explain::Explain),
     Path(path::PathOf),
+    Save(save::Save),
+    Rm(rm::Rm),
+    Mv(mv::Mv),
+    Describe(describe::Describe),
     Schema(page::Schema),
     Lineage(page::Lineage),
     Cat(cat::Cat),
@@ -163,6 +173,10 @@ impl Command {
             Self::Count(command) => command.run(out),
             Self::Explain(command) => command.run(out),
             Self::Path(command) => command.run(out),
+            Self::Save(command) => command.run(out),
+            Self::Rm(command) => command.run(out),
+            Self::Mv(command) => command.run(out),
+            Self::Describe(command) => command.run(out),
             Self::Schema(command) => command.run(out),
             Self::Lineage(command) => command.run(out),
             Self::Cat(command) => command.run(out),
@@ -193,6 +207,16 @@ fn finish(result: Result<()>, out: &mut Output) -> ExitCode {
             ExitCode::from(error.kind().codes().1)
         }
     }
+}
+
+/// The command as it was typed, for what is saved by it.
+fn command_line() -> Vec<OsString> {
+    std::iter::once("dcfs".into()).chain(std::env::args_os().skip(1)).collect()
+}
+
+/// A line on stderr, for what is no error.
+fn warn(message: impl std::fmt::Display) {
+    eprintln!("dcfs: {}", output::sanitized(&message.to_string()));
 }
 
 /// An error of the command line itself.

@@ -98,6 +98,12 @@ impl Progress {
         self.draw_if_due();
     }
 
+    /// So much is done in all.
+    pub fn reach(&self, done: u64) {
+        self.done.store(done, Relaxed);
+        self.draw_if_due();
+    }
+
     /// One more file is done.
     pub fn add_file(&self) {
         self.files.fetch_add(1, Relaxed);

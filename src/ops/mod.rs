@@ -1,7 +1,17 @@
 //! What is done with a version as a whole, for a command: fetch its objects, compare them, count what that
-//! takes. No terminal and no mount: commands bring a [`Selection`] and say what to do with each object.
+//! takes; make another version of its rows. No terminal and no mount: commands bring a [`Selection`] or
+//! [`Chosen`] rows and say what to do with them.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `objects` | every object that some rows name |
+//! | [`index`] | a version made of what is in storage |
+//! | [`save`] | a version made of some rows of another |
+//! | [`author`] | who saves, from where, by which command |
 
+pub mod author;
 pub mod index;
 mod objects;
+pub mod save;
 
 pub use objects::{Found, Selection};

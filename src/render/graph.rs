@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::Subject;
 use super::markdown::visible;
+use crate::provenance::Provenance;
 use crate::time::Timestamp;
 
 /// What a node of the graph is.
@@ -55,7 +56,9 @@ struct Page<'a> {
     size: Option<u64>,
     created_at: Option<String>,
     finished_at: Option<String>,
-    author: Option<&'a str>,
+    author: Option<String>,
+    /// Null where DataChain saved it.
+    saved: Option<&'a Provenance>,
     script: &'a str,
     nodes: Vec<JsonNode>,
     edges: Vec<Edge>,
@@ -78,7 +81,7 @@ struct Edge {
 }
 
 /// The lineage for programs.
-pub fn json(of: &Subject, author: Option<&str>, script: &str, graph: &Graph) -> String {
+pub fn json(of: &Subject, by: Option<&Provenance>, script: &str, graph: &Graph) -> String {
     let node = |(id, node): (usize, &'_ Node)| JsonNode {
         id,
         name: node.name.clone(),
@@ -94,7 +97,8 @@ pub fn json(of: &Subject, author: Option<&str>, script: &str, graph: &Graph) -> 
         size: of.size,
         created_at: of.created_at.map(Timestamp::rfc3339),
         finished_at: of.finished_at.map(Timestamp::rfc3339),
-        author,
+        author: by.and_then(Provenance::author),
+        saved: by,
         script,
         nodes: graph.nodes.iter().enumerate().map(node).collect(),
         edges: graph.edges.iter().map(|&(child, parent)| Edge { child, parent }).collect(),
@@ -112,8 +116,8 @@ fn kind(node: &Node) -> &'static str {
     }
 }
 
-/// The graph for Graphviz, parents above.
-pub fn dot(graph: &Graph) -> String {
+/// The graph for Graphviz, parents above. Who saved the version, and how, shows where a pointer is over it.
+pub fn dot(graph: &Graph, by: Option<&Provenance>) -> String {
     let mut out = "digraph lineage {\n  node [shape=box];\n".to_owned();
     for (id, node) in graph.nodes.iter().enumerate() {
         let style = match node.kind {
@@ -121,12 +125,19 @@ pub fn dot(graph: &Graph) -> String {
             Kind::Storage => ", shape=cylinder",
             Kind::Removed | Kind::Deleted => ", style=dashed",
         };
-        out += &format!("  n{id} [label=\"{}\"{style}];\n", quoted(&node.name));
+        let tip = by.filter(|_| id == 0).map(tooltip).unwrap_or_default();
+        out += &format!("  n{id} [label=\"{}\"{style}{tip}];\n", quoted(&node.name));
     }
     for (child, parent) in &graph.edges {
         out += &format!("  n{parent} -> n{child};\n");
     }
     out + "}\n"
+}
+
+fn tooltip(by: &Provenance) -> String {
+    let author = by.author().map(|author| format!("saved by {author}"));
+    let told: Vec<String> = author.into_iter().chain([by.script()]).collect();
+    format!(", tooltip=\"{}\"", quoted(&told.join(": ")))
 }
 
 /// Inside the quotes of dot, where a backslash begins an escape of its own.
@@ -143,11 +154,21 @@ mod tests {
         let node = Node { name: "a\"]\\\nb".into(), kind: Kind::Removed, rows: None, size: None };
         let graph = Graph { nodes: vec![node], ..Graph::default() };
         assert_eq!(
-            dot(&graph),
+            dot(&graph, None),
             "digraph lineage {\n  node [shape=box];\n  n0 [label=\"a\\\"]\\\\\\\\nb\", style=dashed];\n}\n"
         );
-        let page = json(&Subject::default(), None, "", &graph);
+        let command = vec!["dcfs".into(), "\"x\ny".into()];
+        let by = Provenance { user: Some("\"a\\".into()), command, ..Provenance::default() };
+        assert!(
+            dot(&graph, Some(&by))
+                .contains("style=dashed, tooltip=\"saved by \\\"a\\\\: dcfs '\\\"x\\\\ny'\"];\n")
+        );
+        let page = json(&Subject::default(), Some(&by), "", &graph);
         let page: serde_json::Value = serde_json::from_str(&page).expect("JSON");
+        assert_eq!(
+            (&page["author"], &page["saved"]["command"][1]),
+            (&"\"a\\".into(), &"\"x\ny".into())
+        );
         assert_eq!(page["nodes"][0]["name"], "a\"]\\\nb");
     }
 }

@@ -7,6 +7,7 @@ use super::Subject;
 use super::graph::{Graph, Kind, Node};
 use super::markdown::{block, code, link, mermaid, paragraph, text};
 use super::numbers::{bytes, count, difference};
+use crate::provenance::{Git, Provenance};
 use crate::schema::Schema;
 use crate::time::Timestamp;
 
@@ -22,7 +23,8 @@ pub struct Lineage<'a> {
     pub of: &'a Subject,
     pub description: Option<&'a str>,
     pub attrs: &'a [String],
-    pub author: Option<&'a str>,
+    /// Who saved it, and how; `None` where DataChain did.
+    pub by: Option<&'a Provenance>,
     /// The script's path, and Python's version.
     pub job: Option<(&'a str, Option<&'a str>)>,
     /// The text of the script; empty where none was recorded.
@@ -100,7 +102,10 @@ impl Lineage<'_> {
         row("total size", self.of.size.map_or("not recorded".into(), bytes));
         row("created", time(self.of.created_at));
         row("finished", time(self.of.finished_at));
-        row("author", self.author.map_or(NO_AUTHOR.into(), text));
+        match self.by {
+            Some(by) => saved(by, &mut row),
+            None => row("author", NO_AUTHOR.into()),
+        }
         if let Some((script, python)) = self.job {
             row("script", code(script));
             row("Python", python.map_or("not recorded".into(), text));
@@ -175,7 +180,25 @@ impl Lineage<'_> {
                     notebooks and the REPL.\n"
                 .into();
         }
-        block("python", self.script)
+        block(if self.by.is_some() { "sh" } else { "python" }, self.script)
+    }
+}
+
+/// The rows of the table that tell who saved a version, and how.
+fn saved(by: &Provenance, row: &mut impl FnMut(&str, String)) {
+    row("author", by.author().map_or("not recorded".into(), |author| text(&author)));
+    if let Some(place) = by.place() {
+        row("saved at", code(&place));
+    }
+    if let Some(Git { commit: Some(commit), is_dirty, .. }) = &by.git {
+        let changed = if *is_dirty { ", with changes that are not committed" } else { "" };
+        row("commit", code(commit) + changed);
+    }
+    if !by.command.is_empty() {
+        row("command", code(&by.script()));
+    }
+    if let Some(filter) = &by.filter {
+        row("filter", code(filter));
     }
 }
 
@@ -263,7 +286,7 @@ mod tests {
             of: &of,
             description: None,
             attrs: &["NLP".into()],
-            author: None,
+            by: None,
             job: Some(("/home/x/save.py", Some("3.11"))),
             script: "import datachain as dc\n",
             graph: &graph,
@@ -326,6 +349,48 @@ import datachain as dc
     }
 
     #[test]
+    fn tells_who_saved_it_and_how() {
+        let (of, _) = pets();
+        let git = Git {
+            name: Some("Ann|Lee".into()),
+            email: Some("ann@example.org".into()),
+            commit: Some("0d3b3f5e1c5a4f659a531f3f3d1c9b10aabbccdd".into()),
+            is_dirty: true,
+        };
+        let command = ["dcfs", "save", "raw", "--where", "a > 1 or b = \"`x|\n\"", "--as", "pets"];
+        let by = Provenance {
+            user: Some("ann".into()),
+            host: Some("laptop".into()),
+            folder: Some("/work/\u{1b}pets".into()),
+            git: Some(git),
+            command: command.map(str::to_owned).to_vec(),
+            filter: Some("a > 1 or b = \"`x|\"".into()),
+        };
+        let page = Lineage {
+            of: &of,
+            description: None,
+            attrs: &[],
+            by: Some(&by),
+            job: None,
+            script: &by.script(),
+            graph: &Graph::default(),
+            before: None,
+        };
+        let page = page.page();
+        let want = "\
+| author | Ann\\|Lee \\<ann@example.org\\> |
+| saved at | `ann@laptop:/work/\\u{1b}pets` |
+| commit | `0d3b3f5e1c5a4f659a531f3f3d1c9b10aabbccdd`, with changes that are not committed |
+| command | ``dcfs save raw --where 'a > 1 or b = \"`x\\|\\n\"' --as pets`` |
+| filter | ``a > 1 or b = \"`x\\|\"`` |
+| uuid | `0d3b3f5e-1c5a-4f65-9a53-1f3f3d1c9b10` |
+";
+        assert!(page.contains(want), "{page}");
+        let code = "## Source code\n\n```sh\ndcfs save raw --where 'a > 1 or b = \"`x|\n\"' --as pets\n```\n";
+        assert!(page.ends_with(code), "{page}");
+    }
+
+    #[test]
     fn cycles_and_nothing_end() {
         let (of, _) = pets();
         let looping = Graph {
@@ -333,12 +398,13 @@ import datachain as dc
             edges: vec![(0, 1), (1, 0), (1, 1)],
             more: 12_000,
         };
+        let by = Provenance { user: Some("ann <ann@host>".into()), ..Provenance::default() };
         for graph in [looping, Graph::default()] {
             let page = Lineage {
                 of: &of,
                 description: Some(""),
                 attrs: &[],
-                author: Some("ann <ann@host>"),
+                by: Some(&by),
                 job: None,
                 script: "",
                 graph: &graph,

@@ -5,9 +5,32 @@ use std::path::Path;
 
 /// Bottom to top. A module may import only modules before it, and itself.
 const ORDER: &[&str] = &[
-    "error", "id", "time", "version", "name", "schema", "object", "cell", "json", "kept", "expr",
-    "glob", "image", "tree", "render", "catalog", "pack", "store", "query", "pages", "tables",
-    "vfs", "ops", "fuse", "cli",
+    "error",
+    "id",
+    "time",
+    "version",
+    "name",
+    "schema",
+    "object",
+    "cell",
+    "json",
+    "kept",
+    "provenance",
+    "expr",
+    "glob",
+    "image",
+    "tree",
+    "render",
+    "catalog",
+    "pack",
+    "store",
+    "query",
+    "pages",
+    "tables",
+    "vfs",
+    "ops",
+    "fuse",
+    "cli",
 ];
 
 /// `(file, module, modules it imports)` of every source file below `dir`.

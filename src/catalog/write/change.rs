@@ -1,6 +1,6 @@
 //! Changes to versions that are there: removed, renamed, described, refreshed.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 use uuid::Uuid;
 
 use super::connection::Writing;
@@ -14,7 +14,6 @@ use crate::catalog::columns::identifier;
 use crate::catalog::error::Error;
 use crate::catalog::rows::{Table, table_name};
 use crate::name::DatasetName;
-use crate::version::Version;
 
 /// `datasets_versions.status` of a version whose rows are gone and whose number stays taken.
 const REMOVED: i64 = 8;
@@ -64,7 +63,7 @@ pub fn rename(writing: &mut Writing, from: &DatasetName, to: &DatasetName) -> Re
         {
             return Err(error);
         }
-        if dataset(write, to).is_ok() {
+        if naming::dataset(write, to)?.is_some() {
             return Err(Refused::Taken(to.clone()).into());
         }
         for version in versions(write, id)? {
@@ -108,24 +107,9 @@ pub fn describe(
     })
 }
 
-/// See [`super::Writer::check_number`].
-pub fn check_number(writing: &Writing, name: &DatasetName, wanted: Version) -> Result<(), Error> {
-    let connection = writing.connection();
-    let Ok(id) = dataset(connection, name) else { return Ok(()) };
-    match naming::highest(connection, id)?.filter(|latest| wanted <= *latest) {
-        Some(latest) => Err(Refused::NotAbove { name: name.clone(), wanted, latest }.into()),
-        None => Ok(()),
-    }
-}
-
-/// The key of a dataset.
+/// The key of a dataset that is there.
 fn dataset(connection: &Connection, name: &DatasetName) -> Result<i64, Error> {
-    let sql = "SELECT d.id FROM datasets d JOIN projects p ON p.id = d.project_id \
-               JOIN namespaces n ON n.id = p.namespace_id \
-               WHERE n.name = ?1 AND p.name = ?2 AND d.name = ?3";
-    let key = params![name.namespace, name.project, name.name];
-    let found = connection.query_row(sql, key, |row| row.get(0)).optional()?;
-    Ok(found.ok_or_else(|| Refused::NoDataset(name.clone()))?)
+    naming::dataset(connection, name)?.ok_or_else(|| Refused::NoDataset(name.clone()).into())
 }
 
 fn versions(connection: &Connection, dataset: i64) -> Result<Vec<String>, Error> {

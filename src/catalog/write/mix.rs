@@ -1,11 +1,9 @@
 //! Rows of several versions, and rows with values of their own, in one order.
 
 use std::ops::RangeInclusive;
-use std::thread::sleep;
 
 use rusqlite::{CachedStatement, params_from_iter};
 
-use super::REST;
 use super::stage::{Bound, CHUNK, LOOK, Stage, one};
 use crate::catalog::VersionInfo;
 use crate::catalog::error::Error;
@@ -60,7 +58,7 @@ impl Stage<'_> {
             self.rows += copied as u64;
             self.commit()?;
             if is_more {
-                sleep(REST);
+                self.rest();
             }
         };
         all().map_err(|error: Error| error.at(&path))?;

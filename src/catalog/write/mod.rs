@@ -114,13 +114,18 @@ impl Writer {
         Ok(naming::form(name)?)
     }
 
-    /// Whether a version may be given this number; asked before long work, and again as it is published.
+    /// Whether a version may get `number`; asked before long work, and again as it is published.
     ///
     /// # Errors
-    /// A number that is not above all there ever were.
+    /// A number that is not above all there ever were, or whose place is taken.
     pub fn check_number(&mut self, name: &DatasetName, number: Number) -> Result<()> {
-        let Number::Exactly(wanted) = number else { return Ok(()) };
-        Ok(self.writing.placed(|writing| change::check_number(writing, name, wanted))?)
+        Ok(self.writing.placed(|writing| {
+            let connection = writing.connection();
+            let dataset = naming::dataset(connection, name)?;
+            let highest =
+                dataset.map(|dataset| naming::highest(connection, dataset)).transpose()?;
+            naming::numbered(connection, name, highest.flatten(), number).map(|_| ())
+        })?)
     }
 
     /// A place for rows, which nobody sees.

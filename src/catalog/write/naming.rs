@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::Refused;
+use super::publish::Number;
 use crate::catalog::error::Error;
 use crate::catalog::rows::table_name;
 use crate::name::{DatasetName, LOCAL};
@@ -78,6 +79,15 @@ pub fn has_table(connection: &Connection, table: &str) -> Result<bool, Error> {
     Ok(connection.prepare_cached(sql)?.query_row([table], |row| row.get(0))?)
 }
 
+/// The key of a dataset.
+pub fn dataset(connection: &Connection, name: &DatasetName) -> Result<Option<i64>, Error> {
+    let sql = "SELECT d.id FROM datasets d JOIN projects p ON p.id = d.project_id \
+               JOIN namespaces n ON n.id = p.namespace_id \
+               WHERE n.name = ?1 AND p.name = ?2 AND d.name = ?3";
+    let key = params![name.namespace, name.project, name.name];
+    Ok(connection.query_row(sql, key, |row| row.get(0)).optional()?)
+}
+
 /// The highest version of a dataset, whatever became of it; texts that are no numbers do not count.
 pub fn highest(connection: &Connection, dataset: i64) -> Result<Option<Version>, Error> {
     let sql = "SELECT version FROM datasets_versions WHERE dataset_id = ?1";
@@ -91,9 +101,22 @@ pub fn highest(connection: &Connection, dataset: i64) -> Result<Option<Version>,
     Ok(highest)
 }
 
+/// The number that a version gets, and the table of its rows.
+pub fn numbered(
+    connection: &Connection,
+    name: &DatasetName,
+    highest: Option<Version>,
+    number: Number,
+) -> Result<(Version, String), Error> {
+    match number {
+        Number::Next(bump) => next(connection, name, highest, bump),
+        Number::Exactly(wanted) => chosen(connection, name, highest, wanted),
+    }
+}
+
 /// The first number above `highest` whose table is free, and that table. A table may be left of a version that never
 /// came to be.
-pub fn next(
+fn next(
     connection: &Connection,
     name: &DatasetName,
     highest: Option<Version>,
@@ -114,7 +137,7 @@ pub fn next(
 }
 
 /// A version that somebody chose: above all there ever were.
-pub fn chosen(
+fn chosen(
     connection: &Connection,
     name: &DatasetName,
     highest: Option<Version>,

@@ -103,10 +103,7 @@ fn register(
     let now = now();
     let dataset = dataset(write, layout, publication, &now)?;
     let highest = naming::highest(write, dataset)?;
-    let (version, table) = match publication.number {
-        Number::Next(bump) => naming::next(write, name, highest, bump)?,
-        Number::Exactly(wanted) => naming::chosen(write, name, highest, wanted)?,
-    };
+    let (version, table) = naming::numbered(write, name, highest, publication.number)?;
     let quoted = identifier(&table).ok_or_else(|| Refused::TableInTheWay(table.clone()))?;
     write.execute_batch(&format!("ALTER TABLE \"{stage}\" RENAME TO {quoted}"))?;
     let uuid = Uuid::new_v4().to_string();

@@ -1,5 +1,6 @@
 //! Rows on their way in: a table without a version, filled in short transactions.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::thread::sleep;
 use std::time::Instant;
@@ -7,7 +8,7 @@ use std::time::Instant;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Statement, ToSql, params_from_iter};
 
-use super::connection::Writing;
+use super::connection::{Writing, at};
 use super::error::Refused;
 use super::lock::Lock;
 use super::publish::{self, Publication, Saved};
@@ -15,7 +16,7 @@ use super::{HELD, REST, sweep};
 use crate::catalog::VersionInfo;
 use crate::catalog::columns::identifier;
 use crate::catalog::error::Error;
-use crate::catalog::rows::Table;
+use crate::catalog::rows::{Table, patiently};
 use crate::cell::Cell;
 use crate::error::Result;
 use crate::id::RowId;
@@ -38,6 +39,16 @@ pub struct Stage<'w> {
     lock: Option<Lock>,
     pub(super) rows: u64,
     turn: Option<Instant>,
+    watch: Watch<'w>,
+}
+
+/// Who is told how many rows there are, between two transactions.
+struct Watch<'w>(Box<dyn Fn(u64) + 'w>);
+
+impl fmt::Debug for Watch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watch")
+    }
 }
 
 impl<'w> Stage<'w> {
@@ -54,8 +65,9 @@ impl<'w> Stage<'w> {
              sys__rand INTEGER DEFAULT (abs(random())) NOT NULL{columns}, PRIMARY KEY (sys__id))",
             quoted(lock.id())
         );
+        let watch = Watch(Box::new(|_| ()));
         // From here on a failure drops the stage, and with it the table if it was made.
-        let stage = Self { writing, layout, lock: Some(lock), rows: 0, turn: None };
+        let stage = Self { writing, layout, lock: Some(lock), rows: 0, turn: None, watch };
         stage.writing.placed(|writing| writing.brief(|write| Ok(write.execute_batch(&sql)?)))?;
         Ok(stage)
     }
@@ -63,6 +75,11 @@ impl<'w> Stage<'w> {
     /// What the rows look like.
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// Tells `each` the rows so far, now and then, while the write lock is free: it may wait.
+    pub fn watch(&mut self, each: impl Fn(u64) + 'w) {
+        self.watch = Watch(Box::new(each));
     }
 
     /// Rows so far.
@@ -189,12 +206,12 @@ impl<'w> Stage<'w> {
                 self.rows += write(self.writing.connection(), row)? as u64;
                 if count % LOOK == LOOK - 1 && self.is_over() {
                     self.commit()?;
-                    sleep(REST);
+                    self.rest();
                 }
             }
             self.commit()
         };
-        all().map_err(|error: Error| error.at(&path))
+        all().map_err(|error: Error| at(error, &path))
     }
 
     /// Runs `some` with the statement that copies from `of` until it says that nothing is left; each time in a
@@ -207,18 +224,33 @@ impl<'w> Stage<'w> {
     ) -> Result<(), Error> {
         let path = self.writing.path().to_owned();
         let mut all = || loop {
-            self.start()?;
+            self.start_on(of)?;
             let source = Table::of(self.writing.connection(), of)?;
             let sql = self.copy_sql(&source, columns)?;
             let (copied, is_more) = some(self, &sql, &source)?;
             self.rows += copied as u64;
             self.commit()?;
             if !is_more {
+                (self.watch.0)(self.rows);
                 return Ok(());
             }
-            sleep(REST);
+            self.rest();
         };
-        all().map_err(|error: Error| error.at(&path))
+        all().map_err(|error: Error| at(error, &path))
+    }
+
+    /// Begins a transaction in which the rows of `of` are there. DataChain renames a dataset first and its tables right
+    /// after: between the two it is waited, without the lock.
+    fn start_on(&mut self, of: &VersionInfo) -> Result<(), Error> {
+        patiently(|| {
+            self.start()?;
+            let source = Table::of(self.writing.connection(), of);
+            let there = source.and_then(|source| source.columns().map(drop));
+            if there.is_err() {
+                self.roll_back();
+            }
+            there
+        })
     }
 
     /// Without other values, for a range of rows; else for one row, ?1, and the values of `columns` from ?2 on.
@@ -260,6 +292,19 @@ impl<'w> Stage<'w> {
         self.turn.is_some_and(|since| since.elapsed() >= HELD)
     }
 
+    /// Lets others come to their turn.
+    pub(super) fn rest(&self) {
+        (self.watch.0)(self.rows);
+        sleep(REST);
+    }
+
+    fn roll_back(&mut self) {
+        self.turn = None;
+        if !self.writing.connection().is_autocommit() {
+            self.writing.connection().execute_batch("ROLLBACK").ok();
+        }
+    }
+
     pub(super) fn commit(&mut self) -> Result<(), Error> {
         if self.turn.take().is_some() {
             self.writing.connection().execute_batch("COMMIT")?;
@@ -272,10 +317,7 @@ impl<'w> Stage<'w> {
 impl Drop for Stage<'_> {
     fn drop(&mut self) {
         let Some(lock) = self.lock.take() else { return };
-        self.turn = None;
-        if !self.writing.connection().is_autocommit() {
-            self.writing.connection().execute_batch("ROLLBACK").ok();
-        }
+        self.roll_back();
         if let Err(error) = sweep::one(self.writing, lock) {
             tracing::debug!(%error, "a stage is left to the next writer");
         }

@@ -271,7 +271,7 @@ fn write(
         name,
         number: Number::Next(Bump::Major),
         parents: &[],
-        script: &request.script,
+        script: &request.provenance.script(),
         description: None,
         attrs: None,
         provenance: &request.provenance,

@@ -35,9 +35,10 @@ pub use columns::{Columns, With};
 pub use delta::Counts;
 pub use listing::Report;
 
-use crate::catalog::{Catalog, Number, Provenance, Saved, VersionInfo, Writer};
+use crate::catalog::{Catalog, Number, Saved, VersionInfo, Writer};
 use crate::error::{Error, Kind, Result};
 use crate::name::DatasetName;
+use crate::provenance::Provenance;
 use crate::schema::Layout;
 use crate::store::Stores;
 use crate::store::list::Origin;
@@ -58,8 +59,6 @@ pub struct Request {
     pub attrs: Option<Vec<String>>,
     /// Pictures that are looked at at a time.
     pub jobs: usize,
-    /// The command line, for `datachain show --script`.
-    pub script: String,
     pub provenance: Provenance,
 }
 
@@ -210,7 +209,6 @@ fn shape(
         let words =
             columns.wishes().into_iter().flat_map(|wish| ["--with".to_owned(), wish.text()]);
         request.provenance.command.extend(words);
-        request.script = shell(&request.provenance.command);
     }
     Ok((columns, layout))
 }
@@ -255,16 +253,6 @@ fn wished(command: &[String]) -> impl Iterator<Item = &str> {
     })
 }
 
-/// A command line as a shell reads it.
-pub fn shell(words: &[String]) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+%".contains(c);
-    let quoted = |word: &String| match !word.is_empty() && word.chars().all(is_plain) {
-        true => word.clone(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    };
-    words.iter().map(quoted).collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -274,12 +262,5 @@ mod tests {
         let words = ["dcfs", "index", "--with", "image", "x", "--with=path:{a}", "--with"];
         let words = words.map(str::to_owned);
         assert_eq!(wished(&words).collect::<Vec<_>>(), ["image", "path:{a}"]);
-    }
-
-    #[test]
-    fn a_shell_reads_back_what_was_said() {
-        let words =
-            ["dcfs", "index", "s3://b/*.jpg", "it's", "", "path:{a}_{n:int}"].map(str::to_owned);
-        assert_eq!(shell(&words), r"dcfs index 's3://b/*.jpg' 'it'\''s' '' 'path:{a}_{n:int}'");
     }
 }

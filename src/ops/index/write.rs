@@ -327,7 +327,7 @@ impl Writing<'_, '_> {
             name: &request.name,
             number: request.number,
             parents,
-            script: &request.script,
+            script: &request.provenance.script(),
             description: request.description.as_deref(),
             attrs: request.attrs.as_deref(),
             provenance: &request.provenance,

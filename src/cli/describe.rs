@@ -1,0 +1,76 @@
+//! `dcfs describe`: what is said of a dataset.
+
+use serde::Serialize;
+
+use super::output::Output;
+use super::{CatalogArg, naming};
+use crate::catalog::{Catalog, Description, Writer};
+use crate::error::Result;
+use crate::name::{DatasetName, DatasetRef};
+use crate::version::Requirement;
+
+/// Print what is said of a dataset, or say it
+#[derive(Debug, clap::Args)]
+pub struct Describe {
+    /// The dataset, e.g. `pets`
+    #[arg(value_name = "NAME", value_parser = naming::dataset)]
+    name: DatasetName,
+    #[command(flatten)]
+    catalog: CatalogArg,
+    /// What it is, in place of what is said; empty to say nothing
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// A label, e.g. `NLP` or `location=US`; all of them take the place of those it has
+    #[arg(long = "attr", value_name = "LABEL")]
+    attrs: Vec<String>,
+    /// Take all labels away
+    #[arg(long, conflicts_with = "attrs")]
+    no_attrs: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is said.
+#[derive(Debug, Serialize)]
+struct Said {
+    dataset: String,
+    description: Option<String>,
+    attrs: Vec<String>,
+}
+
+impl Describe {
+    /// Changes what is to be changed, and prints what is said now.
+    pub fn run(self, out: &mut Output) -> Result<()> {
+        let catalog = self.catalog.open()?;
+        // Tells the nearest names.
+        said(&catalog, &self.name)?;
+        let attrs = (self.no_attrs || !self.attrs.is_empty()).then(|| self.attrs.clone());
+        let changes = Description { description: self.description.clone(), attrs };
+        if changes != Description::default() {
+            Writer::open(catalog.path())?.describe(&self.name, &changes)?;
+        }
+        let said = said(&catalog, &self.name)?;
+        if self.json { out.json(&said) } else { said.print(out) }
+    }
+}
+
+fn said(catalog: &Catalog, name: &DatasetName) -> Result<Said> {
+    let wanted = DatasetRef { name: name.clone(), requirement: Requirement::Latest };
+    let details = catalog.details(&catalog.find(&wanted)?)?;
+    let (description, attrs) = (details.description, details.attrs);
+    Ok(Said { dataset: name.to_string(), description, attrs })
+}
+
+impl Said {
+    fn print(&self, out: &mut Output) -> Result<()> {
+        out.line(&self.dataset)?;
+        if let Some(description) = &self.description {
+            out.line(format_args!("description  {description}"))?;
+        }
+        if !self.attrs.is_empty() {
+            out.line(format_args!("attributes   {}", self.attrs.join(", ")))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,66 @@
+//! Names and numbers of what is saved, as they are typed.
+
+use clap::{Args, ValueEnum};
+
+use crate::catalog::Number;
+use crate::name::DatasetName;
+use crate::version::{self, Version};
+
+/// Which number a new version gets.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Numbering {
+    /// Which place of the version is raised [default: patch]
+    #[arg(long, value_enum, value_name = "PLACE")]
+    bump: Option<Bump>,
+    /// The version, e.g. `2.0.0`: above all there ever were
+    #[arg(long, value_name = "V", conflicts_with = "bump")]
+    version: Option<Version>,
+}
+
+/// A place of a version.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Bump {
+    Patch,
+    Minor,
+    Major,
+}
+
+impl Numbering {
+    /// What was asked for.
+    pub fn number(&self) -> Number {
+        match (self.version, self.bump) {
+            (Some(version), _) => Number::Exactly(version),
+            (None, None | Some(Bump::Patch)) => Number::Next(version::Bump::Patch),
+            (None, Some(Bump::Minor)) => Number::Next(version::Bump::Minor),
+            (None, Some(Bump::Major)) => Number::Next(version::Bump::Major),
+        }
+    }
+}
+
+/// The name of a dataset as a whole: `pets`, `team.prod.eeg`.
+///
+/// # Errors
+/// One with a version, or no name at all.
+pub fn dataset(text: &str) -> Result<DatasetName, String> {
+    match text.split_once('@') {
+        Some((name, _)) => {
+            Err(format!("all of a dataset is meant; write `{name}`, without a version"))
+        }
+        None => text.parse().map_err(|error: crate::name::Error| error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_no_part_of_a_name() {
+        assert_eq!(dataset("pets"), Ok(DatasetName::local("pets")));
+        for (text, why) in [("pets@1.0.0", "write `pets`"), ("a..b", "is not a dataset"), ("", "")]
+        {
+            let error = dataset(text).expect_err(text);
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}

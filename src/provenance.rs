@@ -1,0 +1,115 @@
+//! Who saved a version, and how: for which DataChain's database has no place.
+
+use serde::Serialize;
+
+/// Who saved a version with dcfs, and how. Whatever is not known is left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Provenance {
+    pub user: Option<String>,
+    pub host: Option<String>,
+    /// Where the command ran.
+    pub folder: Option<String>,
+    pub git: Option<Git>,
+    /// The command and its arguments.
+    pub command: Vec<String>,
+    /// The filter, in its printed form.
+    pub filter: Option<String>,
+}
+
+/// What git says of the folder in which a version was saved.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Git {
+    pub name: Option<String>,
+    pub email: Option<String>,
+    pub commit: Option<String>,
+    /// Whether files differed from that commit.
+    #[serde(rename = "dirty")]
+    pub is_dirty: bool,
+}
+
+impl Provenance {
+    /// The person: `Ann Lee <ann@example.org>` as git knows them, else the user.
+    pub fn author(&self) -> Option<String> {
+        let git = self.git.as_ref();
+        let (name, email) =
+            (git.and_then(|git| git.name.as_ref()), git.and_then(|g| g.email.as_ref()));
+        match (name.or(self.user.as_ref()), email) {
+            (Some(name), Some(email)) => Some(format!("{name} <{email}>")),
+            (name, email) => name.or(email).cloned(),
+        }
+    }
+
+    /// Where: `ann@laptop:/work/pets`, as much of it as is known.
+    pub fn place(&self) -> Option<String> {
+        let who = match (&self.user, &self.host) {
+            (Some(user), Some(host)) => Some(format!("{user}@{host}")),
+            (user, host) => user.as_ref().or(host.as_ref()).cloned(),
+        };
+        match (who, &self.folder) {
+            (Some(who), Some(folder)) => Some(format!("{who}:{folder}")),
+            (who, folder) => who.or(folder.clone()),
+        }
+    }
+
+    /// The command as a shell takes it; empty where none is known.
+    pub fn script(&self) -> String {
+        let words: Vec<String> = self.command.iter().map(|word| quoted(word)).collect();
+        words.join(" ")
+    }
+}
+
+/// A word that a shell takes for what it is.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Option<String> {
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+
+    #[test]
+    fn what_is_known_is_told() {
+        let cases = [
+            (["ann", "Ann Lee", "a@x"], Some("Ann Lee <a@x>")),
+            (["ann", "", "a@x"], Some("ann <a@x>")),
+            (["ann", "Ann Lee", ""], Some("Ann Lee")),
+            (["", "", "a@x"], Some("a@x")),
+            (["ann", "", ""], Some("ann")),
+            (["", "", ""], None),
+        ];
+        for ([user, name, email], want) in cases {
+            let git = Some(Git { name: text(name), email: text(email), ..Git::default() });
+            let by = Provenance { user: text(user), git, ..Provenance::default() };
+            assert_eq!(by.author().as_deref(), want);
+        }
+        let cases = [
+            (["ann", "box", "/w"], Some("ann@box:/w")),
+            (["ann", "box", ""], Some("ann@box")),
+            (["", "box", "/w"], Some("box:/w")),
+            (["", "", "/w"], Some("/w")),
+            (["", "", ""], None),
+        ];
+        for ([user, host, folder], want) in cases {
+            let (user, host, folder) = (text(user), text(host), text(folder));
+            let by = Provenance { user, host, folder, ..Provenance::default() };
+            assert_eq!(by.place().as_deref(), want);
+        }
+    }
+
+    #[test]
+    fn a_script_is_what_a_shell_takes() {
+        let command =
+            ["dcfs", "save", "pets@1.0.0", "", "it's", "a > 1", "$HOME", "a\nb", "\u{e9}"];
+        let command = command.map(str::to_owned).to_vec();
+        let script = Provenance { command, ..Provenance::default() }.script();
+        assert_eq!(script, "dcfs save pets@1.0.0 '' 'it'\\''s' 'a > 1' '$HOME' 'a\nb' '\u{e9}'");
+    }
+}
