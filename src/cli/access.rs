@@ -158,7 +158,7 @@ impl AccessArgs {
             anon: self.anon,
             request_payer: self.request_payer,
             settings,
-            ..store::Config::new(TIMEOUT)
+            ..store::Config::new(self.timeout.unwrap_or(TIMEOUT))
         })
     }
 }

@@ -70,6 +70,12 @@ pub enum Error {
     /// Bytes that are not what was asked for.
     #[error("the store's answer for `{place}` is not what was asked for: {answer}")]
     Answer { place: String, answer: String },
+    /// No bucket, folder or prefix of that name.
+    #[error("there is no `{place}`: {answer}")]
+    Missing { place: String, answer: String },
+    /// Rows that nobody takes.
+    #[error("nobody takes the rows of the listing any more")]
+    Unheard,
     /// Any other failure of the store, the network or the disk.
     #[error("`{place}` could not be read: {cause}")]
     Failed { place: String, cause: String },
@@ -84,6 +90,7 @@ impl From<Error> for crate::error::Error {
             Error::Changed { .. } | Error::Gone { .. } => Kind::Stale,
             Error::Denied { .. } | Error::Forbidden { .. } => Kind::Denied,
             Error::Busy { .. } => Kind::Busy,
+            Error::Missing { .. } => Kind::Missing,
             Error::Setting(_) => Kind::Invalid,
             Error::Scheme { .. }
             | Error::Unaskable { .. }
@@ -95,6 +102,7 @@ impl From<Error> for crate::error::Error {
             | Error::Timeout { .. }
             | Error::RangeIgnored { .. }
             | Error::Answer { .. }
+            | Error::Unheard
             | Error::Failed { .. } => Kind::Broken,
         };
         Self::new(kind, error)

@@ -28,13 +28,16 @@ use super::net::{self, Net, Variables, is_yes};
 
 const CLOUD: &str = "Google Cloud Storage";
 
-const HINTS: Hints = Hints {
+pub const HINTS: Hints = Hints {
     signed: "they do not allow it; for a public bucket pass `--anon`",
     expired: "get new credentials and mount again",
     anonymous: "`gcloud auth application-default login`, or set \
                 `GOOGLE_APPLICATION_CREDENTIALS`, and do not pass `--anon`",
     elsewhere: "the endpoint sends elsewhere; see `STORAGE_EMULATOR_HOST`",
 };
+
+/// Credentials that do not come.
+const HINT: &str = "see what `GOOGLE_APPLICATION_CREDENTIALS` names, or pass `--anon`";
 
 /// Below a folder of configuration of `gcloud`.
 const DEFAULT: &str = "application_default_credentials.json";
@@ -91,13 +94,44 @@ impl Gcs {
 }
 
 impl Bucket {
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it is not Google itself.
+    pub fn endpoint(&self) -> Option<&str> {
+        self.settings.endpoint.as_ref().ok()?.as_deref()
+    }
+
+    /// How requests of our own are sent, and whether without TLS.
+    ///
+    /// # Errors
+    /// `Setting`: the endpoint makes no sense.
+    pub fn wire(&self) -> Result<(&Net, bool), Error> {
+        let endpoint = self.settings.endpoint.as_ref();
+        let endpoint = endpoint.map_err(|error| Error::Setting(error.clone()))?;
+        let is_plain = endpoint.as_ref().is_some_and(|url| url.starts_with("http://"));
+        Ok((&self.settings.net, is_plain))
+    }
+
+    /// The token of requests of our own; `None` where they are not signed.
+    ///
+    /// # Errors
+    /// `Denied` where there should be one, but it does not come; `place` is for the message.
+    pub async fn bearer(&self, place: &str) -> Result<Option<String>, Error> {
+        self.ready(place).await?;
+        let Some(client) = self.client.get().filter(|_| self.is_signed()) else { return Ok(None) };
+        let came = client.credentials().get_credential().await;
+        let came = came.map_err(|error| cloud::no_credentials(place, &error, HINT))?;
+        Ok(Some(came.bearer.clone()))
+    }
+
     /// `true` until known.
     fn is_signed(&self) -> bool {
         self.settings.signed.get().copied().unwrap_or(true)
     }
 
     async fn ready(&self, place: &str) -> Result<Client<'_, ()>, Error> {
-        const HINT: &str = "see what `GOOGLE_APPLICATION_CREDENTIALS` names, or pass `--anon`";
         let client = self.client.get_or_try_init(|| self.settings.client(&self.name)).await?;
         let is_signed = self.is_signed();
         if is_signed {

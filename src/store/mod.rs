@@ -9,6 +9,7 @@
 //! | `pin`, `mtime` | what to ask for, and whether the answer is the object recorded |
 //! | `window` | which bytes to fetch for one read |
 //! | `memory` | how much is held in memory, for all files |
+//! | [`list`] | what is in a bucket or a folder |
 //! | `guard` | which files are never served |
 //! | `local` | files of this machine |
 //! | `remote` | what every answer of a store is held to, and how a store is asked |
@@ -41,6 +42,7 @@ mod gcs;
 mod guard;
 #[cfg(feature = "cloud")]
 mod key;
+pub mod list;
 mod local;
 #[cfg(feature = "remote")]
 mod memory;

@@ -120,7 +120,7 @@ impl Net {
 }
 
 /// The pause before try number `number`, which is not the first: from 1 on.
-#[cfg(feature = "http")]
+#[cfg(any(feature = "cloud", feature = "http"))]
 pub fn pause(number: u32) -> Duration {
     FIRST_PAUSE.saturating_mul(1 << (number - 1).min(16)).min(LONGEST_PAUSE)
 }
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg(feature = "http")]
+    #[cfg(any(feature = "cloud", feature = "http"))]
     fn pauses_grow_and_end_at_the_longest() {
         let pauses: Vec<_> = (1..=7).map(|n| pause(n).as_millis()).collect();
         assert_eq!(pauses, [100, 200, 400, 800, 1600, 3000, 3000]);

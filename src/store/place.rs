@@ -127,10 +127,7 @@ fn file(dir: &str, path: &[u8]) -> Result<Place, &'static str> {
 /// `bucket` or `bucket/prefix` (of `s3://bucket/prefix`) and a key below it.
 fn bucket(rest: &str, path: &[u8], no_bucket: &'static str) -> Result<Key, &'static str> {
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-    let is_container = no_bucket == NO_CONTAINER;
-    let plain =
-        |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b) || (is_container && b == b'$');
-    if bucket.len() > 255 || !bucket.bytes().all(plain) || ["", ".", ".."].contains(&bucket) {
+    if !is_bucket(bucket, no_bucket == NO_CONTAINER) {
         return Err(no_bucket);
     }
     if path.is_empty() {
@@ -142,6 +139,13 @@ fn bucket(rest: &str, path: &[u8], no_bucket: &'static str) -> Result<Key, &'sta
     }
     key.extend_from_slice(path);
     Ok(Key { bucket: bucket.to_owned(), key })
+}
+
+/// Whether `name` may stand in a URL as that of a bucket, or of a container.
+pub fn is_bucket(name: &str, is_container: bool) -> bool {
+    let plain =
+        |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b) || (is_container && b == b'$');
+    name.len() <= 255 && name.bytes().all(plain) && !["", ".", ".."].contains(&name)
 }
 
 /// The URL that DataChain asks for (`HTTPClient.get_uri`): what is percent-encoded already stays, `?` begins

@@ -17,6 +17,8 @@ const ORDER: &[&str] = &[
     "kept",
     "provenance",
     "expr",
+    "glob",
+    "image",
     "tree",
     "render",
     "catalog",

@@ -27,8 +27,9 @@ pub struct Writing {
 impl Writing {
     pub fn open(path: PathBuf, may_create: bool) -> Result<Self, Error> {
         let opened = if may_create { made(&path) } else { connect(&path, Access::Write) };
-        let connection = opened.map_err(|error| error.at(&path))?;
+        let connection = opened.map_err(|error| at(error, &path))?;
         connect::check(&connection, &path)?;
+        create::check(&connection).map_err(|error| at(error, &path))?;
         Ok(Self { path, connection })
     }
 
@@ -45,7 +46,7 @@ impl Writing {
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        work(self).map_err(|error| error.at(&self.path))
+        work(self).map_err(|error| at(error, &self.path))
     }
 
     /// `work` in a transaction that holds the write lock from its beginning: all of it or nothing.
@@ -57,6 +58,15 @@ impl Writing {
         let answer = work(&transaction)?;
         transaction.commit()?;
         Ok(answer)
+    }
+}
+
+/// What SQLite's error means to who writes; see [`Error::at`]. What cannot be opened is there, for it was read before.
+pub fn at(error: Error, path: &Path) -> Error {
+    match error.at(path) {
+        Error::Locked { path, .. } => Error::Locked { path, seconds: PATIENCE.as_secs() },
+        Error::Unreadable(path) => Error::NotWritable(path),
+        other => other,
     }
 }
 

@@ -1,8 +1,9 @@
 //! The tables of a new catalog, as DataChain 0.62 makes them.
 
-use rusqlite::Transaction;
+use rusqlite::{Connection, Transaction};
 
 use super::naming::now;
+use crate::catalog::columns::Columns;
 use crate::catalog::error::Error;
 
 /// Makes the tables where there are none. Tables of somebody else are left alone: the check that follows tells of them.
@@ -15,5 +16,62 @@ pub fn tables(transaction: &Transaction<'_>) -> Result<(), Error> {
     transaction.execute_batch(include_str!("tables.sql"))?;
     transaction.execute("INSERT INTO meta (id, schema_version) VALUES (1, 1)", [])?;
     super::publish::project(transaction, "system", "listing", &now())?;
+    Ok(())
+}
+
+/// What of a catalog is written, beside what every reader needs.
+const WRITTEN: [(&str, &[&str]); 5] = [
+    ("namespaces", &["uuid", "description", "created_at"]),
+    ("projects", &["uuid", "description", "created_at"]),
+    (
+        "datasets",
+        &[
+            "uuid",
+            "description",
+            "attrs",
+            "status",
+            "feature_schema",
+            "created_at",
+            "finished_at",
+            "error_message",
+            "error_stack",
+            "script_output",
+            "sources",
+            "query_script",
+            "schema",
+        ],
+    ),
+    (
+        "datasets_versions",
+        &[
+            "uuid",
+            "status",
+            "feature_schema",
+            "created_at",
+            "finished_at",
+            "error_message",
+            "error_stack",
+            "script_output",
+            "num_objects",
+            "size",
+            "preview",
+            "sources",
+            "query_script",
+            "schema",
+            "removed_at",
+            "pending_metadata_drop",
+        ],
+    ),
+    (
+        "datasets_dependencies",
+        &["source_dataset_id", "source_dataset_version_id", "dataset_id", "dataset_version_id"],
+    ),
+];
+
+/// Refuses a catalog of an older DataChain, which a newer one completes on its first visit.
+pub fn check(connection: &Connection) -> Result<(), Error> {
+    for (table, columns) in WRITTEN {
+        Columns::of(connection, table)?.require(columns)?;
+    }
     Ok(())
 }

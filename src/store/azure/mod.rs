@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use object_store::azure::{AzureConfigKey, MicrosoftAzure, MicrosoftAzureBuilder};
+use object_store::azure::{AzureConfigKey, AzureCredential, MicrosoftAzure, MicrosoftAzureBuilder};
 use tokio::sync::OnceCell;
 
 use self::connection::Connection;
@@ -31,13 +31,20 @@ use super::net::{self, Net, Variables, is_yes};
 
 const CLOUD: &str = "Azure";
 
-const HINTS: Hints = Hints {
+pub const HINTS: Hints = Hints {
     signed: "they do not allow it; for a public container pass `--anon`",
     expired: "get new credentials and mount again",
     anonymous: "`az login`, or set \
                 `AZURE_STORAGE_CONNECTION_STRING`, and do not pass `--anon`",
     elsewhere: "the endpoint sends elsewhere; see `AZURE_STORAGE_ENDPOINT`",
 };
+
+/// Credentials that do not come.
+const HINT: &str = "see what the `AZURE_*` variables say of them, or pass `--anon`";
+
+/// Azurite's, and its account.
+const EMULATOR: &str = "http://127.0.0.1:10000";
+const EMULATED: &str = "devstoreaccount1";
 
 /// How long `az` may take to start.
 const AZ: Duration = Duration::from_secs(20);
@@ -105,13 +112,48 @@ impl Azure {
 }
 
 impl Container {
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How requests of our own are sent, and whether without TLS.
+    pub fn wire(&self) -> (&Net, bool) {
+        let is_plain = self.endpoint().is_ok_and(|(endpoint, _)| endpoint.starts_with("http://"));
+        (&self.settings.net, is_plain)
+    }
+
+    /// Where the account's containers are, and the account.
+    ///
+    /// # Errors
+    /// `Setting`: what the environment says makes no sense.
+    pub fn endpoint(&self) -> Result<(String, String), Error> {
+        let builder = self.settings.told()?;
+        let account = builder.get_config_value(&AzureConfigKey::AccountName);
+        if is_yes(builder.get_config_value(&AzureConfigKey::UseEmulator).as_deref()) {
+            let account = account.unwrap_or_else(|| EMULATED.to_owned());
+            let server = self.settings.get("AZURITE_BLOB_STORAGE_URL").unwrap_or(EMULATOR);
+            return Ok((format!("{}/{account}", net::endpoint(server)?), account));
+        }
+        Ok((net::endpoint(&self.settings.server)?, account.unwrap_or_default()))
+    }
+
+    /// What requests of our own are signed with; `None` where they are not.
+    ///
+    /// # Errors
+    /// `Denied` where there should be credentials, but they do not come; `place` is for the message.
+    pub async fn credential(&self, place: &str) -> Result<Option<Arc<AzureCredential>>, Error> {
+        self.ready(place).await?;
+        let Some(client) = self.client.get().filter(|_| self.is_signed()) else { return Ok(None) };
+        let came = client.credentials().get_credential().await;
+        came.map(Some).map_err(|error| cloud::no_credentials(place, &error, HINT))
+    }
+
     /// `true` until known.
     fn is_signed(&self) -> bool {
         self.settings.credentials.get() != Some(&Credentials::None)
     }
 
     async fn ready(&self, place: &str) -> Result<Client<'_, ()>, Error> {
-        const HINT: &str = "see what the `AZURE_*` variables say of them, or pass `--anon`";
         let client = self.client.get_or_try_init(|| self.settings.client(&self.name)).await?;
         let is_signed = self.is_signed();
         if is_signed {

@@ -34,7 +34,7 @@ fn parse(text: &str) -> Option<Refusal> {
 }
 
 /// What is between `<name>` and `</name>` in `xml`, fit to print.
-fn element(xml: &str, name: &str) -> String {
+pub fn element(xml: &str, name: &str) -> String {
     let inside = || {
         let (_, rest) = xml.split_once(&format!("<{name}>"))?;
         Some(rest.split_once(&format!("</{name}>"))?.0)
@@ -76,17 +76,24 @@ pub struct Hints {
 /// The meaning of `error`, but for conditions that do not hold (412, 416), which
 /// [`crate::store::remote`] looks into.
 pub fn meaning(asked: &Asked, error: &object_store::Error) -> Error {
+    match refusal(error) {
+        Some(refusal) => refused(asked, &refusal),
+        None => unanswered(asked, error),
+    }
+}
+
+/// The meaning of a refusal.
+pub fn refused(asked: &Asked, refusal: &Refusal) -> Error {
     let place = asked.place.to_owned();
-    let Some(refusal) = refusal(error) else { return unanswered(asked, error) };
     let answer = refusal.to_string();
     let code = refusal.code.as_str();
     match refusal.status {
-        _ if is_about_credentials(&refusal) => denied(&refusal, asked),
+        _ if is_about_credentials(refusal) => denied(refusal, asked),
         _ if is_archived(code) => {
             Error::Denied { place, answer, hint: "it is archived: restore it first" }
         }
         // Azure, of a container or an account that is not public.
-        404 | 409 if is_private(code) && asked.whose.is_none() => denied(&refusal, asked),
+        404 | 409 if is_private(code) && asked.whose.is_none() => denied(refusal, asked),
         404 => Error::Gone { place, answer },
         429 | 503 => Error::Busy { place, answer },
         301 | 307 | 400 if is_region(refusal.status, code) => elsewhere(asked, &answer),

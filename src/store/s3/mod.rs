@@ -20,8 +20,10 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use object_store::aws::AmazonS3;
 
-use credentials::{Answer, Environment, Error as CredentialError, Files};
-use reach::{Flags, Reach};
+pub use credentials::Answer;
+use credentials::{Environment, Error as CredentialError, Files};
+use reach::Flags;
+pub use reach::Reach;
 
 use super::Config;
 use super::cloud::fault::Hints;
@@ -32,7 +34,7 @@ use super::settings::Settings;
 
 const CLOUD: &str = "S3";
 
-const HINTS: Hints = Hints {
+pub const HINTS: Hints = Hints {
     signed: "they do not allow it; name others by `--profile`, or for a public bucket pass `--anon`",
     expired: "get new credentials; the mount takes them from files of `~/.aws`, others need a new mount",
     anonymous: "set `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or name a profile of `~/.aws` by \
@@ -153,19 +155,35 @@ impl S3 {
 }
 
 impl Bucket {
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
+    /// Credentials to sign with now; without keys where requests are not signed.
+    ///
+    /// # Errors
+    /// `Denied` where there should be credentials, but they do not come; `place` is for the message.
+    pub async fn signer(&self, place: &str) -> Result<Answer, Error> {
+        let Some(identity) = &self.reach.identity else {
+            return Ok(Answer { keys: None, whose: "".into() });
+        };
+        identity.now().await.map_err(|error| Error::Denied {
+            place: place.to_owned(),
+            answer: format!("no credentials: {error}"),
+            hint: "see `dcfs doctor`, or pass `--anon`",
+        })
+    }
+
     /// The client, with credentials at hand if requests are signed.
     ///
     /// # Errors
     /// `Denied` where there should be credentials, but they do not come; `place` is for the message.
     async fn ready(&self, place: &str) -> Result<Client<'_>, Error> {
-        let Some(identity) = &self.reach.identity else {
-            return self.asking(Answer { keys: None, whose: "".into() });
-        };
-        let answer = identity.now().await.map_err(|error| Error::Denied {
-            place: place.to_owned(),
-            answer: format!("no credentials: {error}"),
-            hint: "see `dcfs doctor`, or pass `--anon`",
-        })?;
+        let answer = self.signer(place).await?;
         self.asking(answer)
     }
 

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use object_store::ClientOptions;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::client::{HttpClient, HttpConnector};
 
 use super::credentials::{Environment, Error as CredentialError, Files, Identity, Wanted};
 use super::credentials::{profile::Profile, source};
@@ -129,6 +130,20 @@ impl Reach {
             builder = builder.with_config(AmazonS3ConfigKey::S3Endpoint, endpoint);
         }
         builder
+    }
+
+    /// A client for requests of our own.
+    ///
+    /// # Errors
+    /// `Setting`: TLS cannot be set up.
+    pub fn http(&self) -> Result<HttpClient, Error> {
+        wire::Connector.connect(&self.options).map_err(|error| cloud::setting(super::CLOUD, &error))
+    }
+
+    /// What is before the bucket in its URL.
+    pub fn base(&self) -> String {
+        let aws = || format!("https://s3.{}.amazonaws.com", self.region);
+        self.endpoint.clone().unwrap_or_else(aws)
     }
 
     /// Who is asked, for messages. An endpoint that was checked holds no password.

@@ -1,0 +1,247 @@
+//! What is in a bucket or a folder: rows as DataChain records them, one batch after another, each object once.
+//!
+//! | file | what it decides |
+//! |---|---|
+//! | [`origin`] | what a text means: storage, prefix, patterns, the name of the listing |
+//! | `walk` | files of this machine |
+//! | `page` | one answer of a store: its rows, its order, where it goes on |
+//! | `ranges`, `halves` | many requests at a time: which part of the keys each reads |
+//! | `ask`, `xml` | one request with its retries; the answers of S3 and Azure |
+//! | `s3`, `gcs`, `azure` | how each cloud is asked |
+//!
+//! What is held is a page for each request that is under way, however much there is to list; whoever takes batches
+//! slowly slows the listing. Keys that DataChain leaves out (`/` at an end, `//`) are left out and counted.
+
+#[cfg(feature = "cloud")]
+mod ask;
+#[cfg(feature = "azure")]
+mod azure;
+#[cfg(feature = "gcs")]
+mod gcs;
+#[cfg(feature = "cloud")]
+mod halves;
+pub mod origin;
+#[cfg(feature = "cloud")]
+mod page;
+#[cfg(feature = "cloud")]
+mod ranges;
+#[cfg(feature = "s3")]
+mod s3;
+mod walk;
+#[cfg(any(feature = "azure", feature = "s3"))]
+mod xml;
+
+#[cfg(feature = "cloud")]
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::sync::mpsc::Sender;
+
+pub use origin::{End, Origin, Storage};
+
+use super::error::Error;
+use super::{Result, Stores};
+use crate::time::Timestamp;
+#[cfg(feature = "cloud")]
+use page::{Ask, Page, Pages};
+
+/// Rows of one batch, about.
+pub const BATCH: usize = 1000;
+
+/// One object, as DataChain's `File` without its source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The whole key; of local files, below the source.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// The version's id; empty where the store keeps none.
+    pub version: String,
+    /// Without quotes; of local files `float(mtime).hex()`.
+    pub etag: String,
+    /// Neither replaced nor deleted.
+    pub is_latest: bool,
+    pub last_modified: Timestamp,
+}
+
+/// How to list.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct How {
+    /// Leave out old versions; DataChain's `versions=False`.
+    pub is_current: bool,
+    /// One request after another, for servers whose keys come in no order.
+    pub is_sequential: bool,
+}
+
+/// What a listing came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    /// Rows, and the bytes of their objects.
+    pub objects: u64,
+    pub bytes: u64,
+    /// Of the rows, those that are neither replaced nor deleted.
+    pub latest: u64,
+    /// Keys with `/` at an end, or `//`.
+    pub keys: u64,
+    /// Names that are not UTF-8.
+    pub not_utf8: u64,
+    /// Links to folders and to nothing.
+    pub links: u64,
+    /// Pipes, sockets, devices; on Azure, folders that are listed as blobs.
+    pub special: u64,
+    /// Folders called `.datachain`.
+    pub own: u64,
+    /// Old versions are not among the rows, for they were not asked for, or the store does not list them: the listing is
+    /// one of current objects. Never of local files.
+    pub is_current: bool,
+    /// Entries looked at.
+    #[serde(skip)]
+    seen: u64,
+}
+
+impl Totals {
+    /// What was left out.
+    pub fn skipped(&self) -> u64 {
+        self.keys + self.not_utf8 + self.links + self.special + self.own
+    }
+
+    fn count(&mut self, rows: &[Listed]) {
+        self.objects += rows.len() as u64;
+        for row in rows {
+            self.bytes = self.bytes.saturating_add(row.size);
+            self.latest += u64::from(row.is_latest);
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.objects += other.objects;
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.latest += other.latest;
+        self.keys += other.keys;
+        self.not_utf8 += other.not_utf8;
+        self.links += other.links;
+        self.special += other.special;
+        self.own += other.own;
+    }
+}
+
+impl Stores {
+    /// Finds out whether `origin` is a single object. Like DataChain, an object of that very name counts before a folder
+    /// of it.
+    ///
+    /// # Errors
+    /// As [`Stores::list`]. That nothing is there is told by the listing.
+    pub async fn settle(&self, origin: Origin) -> Result<Origin> {
+        if origin.end() != End::Unknown {
+            return Ok(origin);
+        }
+        let is_object = match origin.storage() {
+            Storage::File => origin.local_path().is_file(),
+            _ => self.single(&origin, How::default()).await?.is_some(),
+        };
+        Ok(origin.settled(if is_object { End::Object } else { End::Folder }))
+    }
+
+    /// Sends all rows of `origin`, whatever its patterns ([`Origin::selects`] knows them), in no order. An origin that is
+    /// not settled is a folder.
+    ///
+    /// # Errors
+    /// `Missing`: no such bucket, or nothing below the prefix. `Denied`, `Busy`, `Broken`: the store's, or the system's. Rows
+    /// that were sent before an error are not all. That nobody takes them is `Broken`.
+    pub async fn list(
+        &self,
+        origin: &Origin,
+        how: How,
+        to: &Sender<Vec<Listed>>,
+    ) -> Result<Totals> {
+        let totals = match (origin.storage(), origin.end()) {
+            (_, End::Object) => self.list_one(origin, how, to).await?,
+            (Storage::File, _) => walked(origin, to).await?,
+            _ => self.list_folder(origin, how, to).await?,
+        };
+        Ok(totals)
+    }
+
+    async fn list_one(
+        &self,
+        origin: &Origin,
+        how: How,
+        to: &Sender<Vec<Listed>>,
+    ) -> Result<Totals, Error> {
+        let gone = || Error::Missing { place: origin.label(), answer: "no such object".into() };
+        let row = match origin.storage() {
+            Storage::File => walk::single(&origin.local_path(), origin.name()).ok(),
+            _ => self.single(origin, how).await?,
+        };
+        let rows = vec![row.ok_or_else(gone)?];
+        let mut totals = Totals::default();
+        totals.count(&rows);
+        to.send(rows).await.map_err(|_| Error::Unheard)?;
+        Ok(totals)
+    }
+
+    #[cfg(feature = "cloud")]
+    async fn single(&self, origin: &Origin, how: How) -> Result<Option<Listed>, Error> {
+        ranges::single(&*self.pages(origin, how)?, origin.path()).await
+    }
+
+    #[cfg(feature = "cloud")]
+    async fn list_folder(
+        &self,
+        origin: &Origin,
+        how: How,
+        to: &Sender<Vec<Listed>>,
+    ) -> Result<Totals, Error> {
+        let pages = self.pages(origin, how)?;
+        let may_split = !how.is_sequential;
+        let mut totals = ranges::list(Arc::clone(&pages), &origin.prefix(), may_split, to).await?;
+        totals.is_current = pages.is_current();
+        if totals.seen == 0 && !origin.prefix().is_empty() {
+            let answer = "the store lists nothing there".into();
+            return Err(Error::Missing { place: origin.label(), answer });
+        }
+        Ok(totals)
+    }
+
+    #[cfg(feature = "cloud")]
+    fn pages(&self, origin: &Origin, how: How) -> Result<Arc<dyn Pages>, Error> {
+        let (place, bucket) = (origin.label(), origin.bucket());
+        match origin.storage() {
+            #[cfg(feature = "s3")]
+            Storage::S3 => {
+                let bucket = self.s3.bucket(bucket, origin.prefix().as_bytes())?;
+                Ok(Arc::new(s3::Lister::new(bucket, place, how)?))
+            }
+            #[cfg(feature = "gcs")]
+            Storage::Gs => Ok(Arc::new(gcs::Lister::new(self.gcs.bucket(bucket), place, how)?)),
+            #[cfg(feature = "azure")]
+            Storage::Az => {
+                Ok(Arc::new(azure::Lister::new(self.azure.container(bucket), place, how)?))
+            }
+            #[allow(unreachable_patterns, reason = "a store may be left out")]
+            other => Err(Error::Scheme { place, scheme: other.scheme().into() }),
+        }
+    }
+
+    #[cfg(not(feature = "cloud"))]
+    #[expect(clippy::unused_async, reason = "as with stores")]
+    async fn single(&self, origin: &Origin, _how: How) -> Result<Option<Listed>, Error> {
+        Err(Error::Scheme { place: origin.label(), scheme: origin.storage().scheme().into() })
+    }
+
+    #[cfg(not(feature = "cloud"))]
+    async fn list_folder(
+        &self,
+        origin: &Origin,
+        how: How,
+        _to: &Sender<Vec<Listed>>,
+    ) -> Result<Totals, Error> {
+        self.single(origin, how).await.map(|_| Totals::default())
+    }
+}
+
+async fn walked(origin: &Origin, to: &Sender<Vec<Listed>>) -> Result<Totals, Error> {
+    let (root, to, place) = (origin.local_path(), to.clone(), origin.label());
+    let work = tokio::task::spawn_blocking(move || walk::walk(root, &to));
+    work.await.unwrap_or_else(|error| Err(Error::Failed { place, cause: error.to_string() }))
+}

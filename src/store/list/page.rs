@@ -1,0 +1,148 @@
+//! One answer of a store: its rows, in which order its keys came, and where it goes on.
+
+use futures_util::future::BoxFuture;
+
+use super::Listed;
+use crate::store::error::Error;
+
+/// A store that lists.
+pub trait Pages: Send + Sync + 'static {
+    /// One page. Retries are its own.
+    fn page(&self, ask: Ask) -> BoxFuture<'_, Result<Page, Error>>;
+
+    /// Whether a page can begin after any key, and keys come in the order of their bytes.
+    fn can_begin_anywhere(&self) -> bool;
+
+    /// Whether old versions are left out; known after the first page.
+    fn is_current(&self) -> bool;
+
+    /// What is listed, for messages.
+    fn place(&self) -> &str;
+}
+
+/// What to ask for.
+#[derive(Clone, Debug, Default)]
+pub struct Ask {
+    /// What every key begins with.
+    pub prefix: String,
+    /// The page begins after this key, where `token` does not say where; empty is the beginning.
+    pub after: String,
+    /// No key after this one is of interest.
+    pub until: Option<String>,
+    /// Where the last page ended.
+    pub token: Option<Token>,
+}
+
+/// Where a page goes on: a store's own word, and where it is a key, its version.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Token(pub String, pub Option<String>);
+
+/// An answer.
+#[derive(Debug, Default)]
+pub struct Page {
+    pub rows: Vec<Listed>,
+    /// The least and the greatest key, of entries that are no rows too.
+    pub first: Option<String>,
+    pub last: Option<String>,
+    /// Entries, rows or not.
+    pub seen: u64,
+    /// Keys that DataChain leaves out.
+    pub unfit: Vec<String>,
+    /// Folders listed as objects.
+    pub special: u64,
+    pub not_utf8: u64,
+    /// A key came after a greater one.
+    pub is_disordered: bool,
+    /// A key that does not begin as asked for.
+    pub stray: Option<String>,
+    pub token: Option<Token>,
+}
+
+/// Puts a page together.
+#[derive(Debug)]
+pub struct Building<'a> {
+    prefix: &'a str,
+    page: Page,
+}
+
+impl<'a> Building<'a> {
+    pub fn new(prefix: &'a str) -> Self {
+        Self { prefix, page: Page::default() }
+    }
+
+    /// Notes an entry; whether its key may be a row's.
+    pub fn key(&mut self, key: &str) -> bool {
+        self.page.is_disordered |= self.page.last.as_deref().is_some_and(|last| key < last);
+        self.beside(key);
+        let is_fit = is_fit(key);
+        if !is_fit {
+            self.page.unfit.push(key.to_owned());
+        }
+        is_fit
+    }
+
+    /// Notes an entry that is no row, and in no order with the others.
+    pub fn beside(&mut self, key: &str) {
+        let page = &mut self.page;
+        page.seen += 1;
+        if page.stray.is_none() && !key.starts_with(self.prefix) {
+            page.stray = Some(key.to_owned());
+        }
+        if page.first.as_deref().is_none_or(|first| key < first) {
+            page.first = Some(key.to_owned());
+        }
+        match &mut page.last {
+            Some(last) if key > last.as_str() => key.clone_into(last),
+            Some(_) => {}
+            None => page.last = Some(key.to_owned()),
+        }
+    }
+
+    pub fn row(&mut self, row: Listed) {
+        self.page.rows.push(row);
+    }
+
+    /// An entry that is no object of its own.
+    #[cfg(feature = "azure")]
+    pub fn special(&mut self) {
+        self.page.special += 1;
+    }
+
+    #[cfg(feature = "s3")]
+    pub fn not_utf8(&mut self) {
+        self.page.seen += 1;
+        self.page.not_utf8 += 1;
+    }
+
+    pub fn done(self, token: Option<Token>) -> Page {
+        Page { token, ..self.page }
+    }
+}
+
+/// DataChain's `_is_valid_key`.
+fn is_fit(key: &str) -> bool {
+    !(key.is_empty() || key.starts_with('/') || key.ends_with('/') || key.contains("//"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_knows_its_ends_and_its_order() {
+        let page = |keys: &[&str]| {
+            let mut building = Building::new("a");
+            for key in keys {
+                building.key(key);
+            }
+            let page = building.done(None);
+            (page.first, page.last, page.is_disordered, page.stray, page.unfit.len())
+        };
+        let own = |text: &str| Some(text.to_owned());
+        assert_eq!(page(&[]), (None, None, false, None, 0));
+        assert_eq!(page(&["a", "a", "ab"]), (own("a"), own("ab"), false, None, 0));
+        assert_eq!(page(&["ab", "a"]), (own("a"), own("ab"), true, None, 0));
+        assert_eq!(page(&["a", "b", "c"]), (own("a"), own("c"), false, own("b"), 0));
+        assert_eq!(page(&["a/", "a//b", "a/b"]), (own("a/"), own("a/b"), false, None, 2));
+    }
+}

@@ -1,0 +1,254 @@
+//! Many requests at a time over one listing: each reads a range of keys, and what is left of a range is cut where a
+//! request is free (`halves` says where).
+//!
+//! Rules:
+//!
+//! 1. Ranges `(after, until]` cover the listing and do not overlap; a row outside of its range is dropped, so each object
+//!    is sent once, whatever the server does with the key it was told to begin at.
+//! 2. `until` only shrinks, and only before the range's next page is asked for.
+//! 3. A first page is followed by the second; only then is a range cut, so that small listings stay small.
+//! 4. A server whose keys come in no order, or that ignores where to begin, is read in one range. Where that shows after a
+//!    cut, what was listed may not be all, and that is an error.
+//! 5. No server can keep this going: a token that was seen before is an error, and so are [`EMPTY`] pages without an
+//!    entry.
+
+use std::collections::{BTreeSet, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use tokio::sync::mpsc::Sender;
+use tokio::task::JoinSet;
+
+use super::halves::Known;
+use super::{Ask, Listed, Page, Pages, Totals};
+use crate::store::error::{Error, quoted};
+
+/// Requests under way.
+const MOST: usize = 32;
+
+/// Pages in a row with a token and nothing else.
+const EMPTY: u32 = 1000;
+
+/// Different characters of keys that are remembered; others count as their neighbours.
+const LETTERS: usize = 4096;
+
+/// A part of the keys.
+#[derive(Debug)]
+struct Range {
+    ask: Ask,
+    /// The greatest key that was read.
+    read_to: String,
+    /// The greatest key of the page before.
+    before: Option<String>,
+    /// Pages read, by this range and by those it was cut from.
+    age: u64,
+    /// Pages read by this range.
+    own: u64,
+    /// In a row, without an entry.
+    empty: u32,
+    /// Hashes of its tokens.
+    tokens: HashSet<u64>,
+}
+
+/// A listing under way.
+struct Listing {
+    pages: Arc<dyn Pages>,
+    under_way: JoinSet<(Range, Result<Page, Error>)>,
+    letters: BTreeSet<char>,
+    may_cut: bool,
+    was_cut: bool,
+    totals: Totals,
+}
+
+/// Sends every row below `prefix`.
+///
+/// # Errors
+/// The store's; `Answer`, where the server lists in a way that could lose or repeat rows.
+pub async fn list(
+    pages: Arc<dyn Pages>,
+    prefix: &str,
+    may_split: bool,
+    to: &Sender<Vec<Listed>>,
+) -> Result<Totals, Error> {
+    let may_cut = may_split && pages.can_begin_anywhere();
+    let (under_way, letters, totals) = Default::default();
+    let mut listing = Listing { pages, under_way, letters, may_cut, was_cut: false, totals };
+    listing.ask(Range::new(prefix, String::new(), None, 0));
+    while let Some(done) = listing.under_way.join_next().await {
+        let (range, page) = done.map_err(|error| listing.failed(error.to_string()))?;
+        let rows = listing.take(range, page?)?;
+        if !rows.is_empty() {
+            to.send(rows).await.map_err(|_| Error::Unheard)?;
+        }
+    }
+    Ok(listing.totals)
+}
+
+/// The object called `key`, as it is now.
+///
+/// # Errors
+/// As [`list`].
+pub async fn single(pages: &dyn Pages, key: &str) -> Result<Option<Listed>, Error> {
+    // Of all keys that begin so, it is the first.
+    let mut ask = Ask { prefix: key.to_owned(), until: Some(key.to_owned()), ..Ask::default() };
+    let mut tokens = HashSet::new();
+    loop {
+        let page = pages.page(ask.clone()).await?;
+        if let Some(found) = page.rows.into_iter().find(|row| row.path == key && row.is_latest) {
+            return Ok(Some(found));
+        }
+        let is_past = page.last.is_some_and(|last| last.as_str() > key);
+        match page.token {
+            Some(token)
+                if !is_past && tokens.insert(token.clone()) && tokens.len() < EMPTY as usize =>
+            {
+                ask.token = Some(token);
+            }
+            _ => return Ok(None),
+        }
+    }
+}
+
+impl Range {
+    fn new(prefix: &str, after: String, until: Option<String>, age: u64) -> Self {
+        let read_to = after.clone();
+        let ask = Ask { prefix: prefix.to_owned(), after, until, token: None };
+        Self { ask, read_to, before: None, age, own: 0, empty: 0, tokens: HashSet::new() }
+    }
+
+    fn covers(&self, key: &str) -> bool {
+        key > self.ask.after.as_str() && self.ask.until.as_deref().is_none_or(|until| key <= until)
+    }
+
+    fn is_unordered(&self, page: &Page) -> bool {
+        page.is_disordered
+            || page
+                .first
+                .as_ref()
+                .zip(self.before.as_ref())
+                .is_some_and(|(first, before)| first < before)
+    }
+
+    fn is_past(&self, key: Option<&str>) -> bool {
+        let Some((key, until)) = key.zip(self.ask.until.as_deref()) else { return false };
+        key > until
+    }
+}
+
+impl Listing {
+    fn ask(&mut self, range: Range) {
+        let pages = Arc::clone(&self.pages);
+        self.under_way.spawn(async move {
+            let page = pages.page(range.ask.clone()).await;
+            (range, page)
+        });
+    }
+
+    /// Checks a page, asks for what comes after it, and gives its rows.
+    fn take(&mut self, mut range: Range, mut page: Page) -> Result<Vec<Listed>, Error> {
+        self.check(&range, &page)?;
+        range.age += 1;
+        range.own += 1;
+        range.empty = if page.seen == 0 { range.empty + 1 } else { 0 };
+        let is_past = !range.is_unordered(&page) && range.is_past(page.last.as_deref());
+        page.rows.retain(|row| range.covers(&row.path));
+        page.unfit.retain(|key| range.covers(key));
+        self.count(&page);
+        if let Some(last) = page.last.take() {
+            if last > range.read_to {
+                range.read_to.clone_from(&last);
+            }
+            range.before = Some(last);
+        }
+        if let Some(token) = page.token.filter(|_| !is_past) {
+            self.remember(&mut range, &token)?;
+            range.ask.token = Some(token);
+            self.learn(&range.read_to);
+            if let Some(first) = page.first.filter(|_| range.own > 1 || !range.ask.after.is_empty())
+            {
+                self.cut(&mut range, &first);
+            }
+            self.ask(range);
+        }
+        Ok(page.rows)
+    }
+
+    /// What a page says of its server.
+    fn check(&mut self, range: &Range, page: &Page) -> Result<(), Error> {
+        if let Some(stray) = &page.stray {
+            let what = format!(
+                "it lists {}, which does not begin with {}",
+                quoted(stray),
+                quoted(&range.ask.prefix)
+            );
+            return Err(self.wrong(what));
+        }
+        let is_unordered = range.is_unordered(page);
+        if is_unordered && self.was_cut {
+            return Err(self.wrong(
+                "its keys come in no order, so some may be missing; see `--sequential`".into(),
+            ));
+        }
+        // A server may begin where it likes; its rows count from `after` on.
+        let is_early = page.first.as_deref().is_some_and(|first| first < range.ask.after.as_str());
+        self.may_cut &= !is_unordered && !is_early;
+        Ok(())
+    }
+
+    fn remember(&self, range: &mut Range, token: &super::page::Token) -> Result<(), Error> {
+        let mut hash = DefaultHasher::new();
+        token.hash(&mut hash);
+        if !range.tokens.insert(hash.finish()) {
+            return Err(self.wrong("it sends the listing round in a circle".into()));
+        }
+        if range.empty >= EMPTY {
+            return Err(self.wrong(format!("{EMPTY} pages in a row hold nothing")));
+        }
+        Ok(())
+    }
+
+    fn learn(&mut self, key: &str) {
+        if self.letters.len() < LETTERS {
+            self.letters.extend(key.chars());
+        }
+    }
+
+    /// Gives the end of a range to requests that are free.
+    fn cut(&mut self, range: &mut Range, page_start: &str) {
+        // The range's own next request comes on top.
+        let free = MOST.saturating_sub(self.under_way.len() + 1);
+        if !self.may_cut || free == 0 {
+            return;
+        }
+        let known = Known {
+            prefix: &range.ask.prefix,
+            after: &range.ask.after,
+            until: range.ask.until.as_deref(),
+            read_to: &range.read_to,
+            page_start,
+            age: range.age,
+            letters: &self.letters,
+        };
+        for cut in known.cuts().into_iter().take(free) {
+            let until = range.ask.until.replace(cut.clone());
+            self.was_cut = true;
+            self.ask(Range::new(&range.ask.prefix, cut, until, range.age));
+        }
+    }
+
+    fn count(&mut self, page: &Page) {
+        self.totals.count(&page.rows);
+        self.totals.seen += page.seen;
+        self.totals.keys += page.unfit.len() as u64;
+        self.totals.special += page.special;
+        self.totals.not_utf8 += page.not_utf8;
+    }
+
+    fn wrong(&self, answer: String) -> Error {
+        Error::Answer { place: self.pages.place().to_owned(), answer }
+    }
+
+    fn failed(&self, cause: String) -> Error {
+        Error::Failed { place: self.pages.place().to_owned(), cause }
+    }
+}

@@ -1,0 +1,432 @@
+//! Listings of S3: all versions (ListObjectVersions), else the current objects (ListObjectsV2).
+//!
+//! Versions are DataChain's default. Where the store does not list them (R2, rclone, nginx) or does not allow it, the first
+//! request is asked again for current objects, and the listing says that it is one of these.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use object_store::aws::AwsAuthorizer;
+use percent_encoding::percent_decode_str;
+
+use super::ask::{Asker, Failure, query};
+use super::page::{Ask, Building, Page, Pages, Token};
+use super::{How, Listed, xml};
+use crate::store::cloud::fault::is_about_credentials;
+use crate::store::error::Error;
+use crate::store::refusal::Refusal;
+use crate::store::s3::{Answer, Bucket, HINTS};
+use crate::time::Timestamp;
+
+/// As large as S3 makes them.
+const PAGE: &str = "1000";
+
+/// A bucket, or a part of it.
+pub struct Lister {
+    bucket: Arc<Bucket>,
+    asker: Asker,
+    is_current: AtomicBool,
+}
+
+/// An answer, as it was understood.
+enum Told {
+    Page(Page),
+    /// It lists current objects, though versions were asked for.
+    Current,
+}
+
+impl Lister {
+    /// Nothing is asked yet.
+    ///
+    /// # Errors
+    /// `Setting`: what is said of the store makes no sense.
+    pub fn new(bucket: Arc<Bucket>, place: String, how: How) -> Result<Self, Error> {
+        let reach = bucket.reach();
+        let asker = Asker {
+            http: reach.http()?,
+            bucket: format!("s3://{}", bucket.name()),
+            place,
+            server: reach.server().to_owned(),
+            timeout: reach.net.timeout,
+            hints: &HINTS,
+        };
+        Ok(Self { asker, bucket, is_current: AtomicBool::new(how.is_current) })
+    }
+
+    async fn turn(&self, ask: Ask) -> Result<Page, Error> {
+        let is_first = ask.token.is_none() && ask.after.is_empty();
+        if self.is_current() {
+            return match self.send(&ask, false).await? {
+                Ok(Told::Page(page)) => Ok(page),
+                Ok(Told::Current) => Err(self.odd("it lists versions nobody asked for")),
+                Err((refusal, whose)) => Err(self.asker.meaning(&refusal, whose)),
+            };
+        }
+        match self.send(&ask, true).await? {
+            Ok(Told::Page(page)) => return Ok(page),
+            Ok(Told::Current) if is_first => {}
+            Err((refusal, _)) if is_first && has_no_versions(&refusal) => {
+                tracing::info!("`{}` lists current objects alone: {refusal}", self.asker.place);
+            }
+            Ok(Told::Current) => return Err(self.odd("it lists versions no longer")),
+            Err((refusal, whose)) => return Err(self.asker.meaning(&refusal, whose)),
+        }
+        self.is_current.store(true, Ordering::Relaxed);
+        Box::pin(self.turn(ask)).await
+    }
+
+    /// Asks, and where it is refused, once more with other credentials, if there are others by now.
+    async fn send(
+        &self,
+        ask: &Ask,
+        versions: bool,
+    ) -> Result<Result<Told, (Refusal, Option<Arc<str>>)>, Error> {
+        let url = self.url(ask, versions);
+        let mut signer = self.bucket.signer(&self.asker.place).await?;
+        loop {
+            let whose = signer.keys.is_some().then(|| Arc::clone(&signer.whose));
+            let refusal = match self.signed(&url, &signer, ask, versions).await {
+                Ok(told) => return Ok(Ok(told)),
+                Err(Failure::Told(error)) => return Err(error),
+                Err(Failure::Refused(refusal)) => refusal,
+            };
+            let identity = self.bucket.reach().identity.as_ref();
+            signer = match identity.filter(|_| is_about_credentials(&refusal)) {
+                Some(identity) => match identity.others(&signer).await {
+                    Some(other) => other,
+                    None => return Ok(Err((refusal, whose))),
+                },
+                None => return Ok(Err((refusal, whose))),
+            };
+        }
+    }
+
+    async fn signed(
+        &self,
+        url: &str,
+        signer: &Answer,
+        ask: &Ask,
+        versions: bool,
+    ) -> Result<Told, Failure> {
+        let reach = self.bucket.reach();
+        let mut request = self.asker.request(url).map_err(Failure::Told)?;
+        if let Some(keys) = &signer.keys {
+            let wrong = |error: object_store::Error| {
+                Failure::Told(Error::Failed {
+                    place: self.asker.place.clone(),
+                    cause: error.to_string(),
+                })
+            };
+            AwsAuthorizer::new(keys, "s3", &reach.region)
+                .with_request_payer(reach.request_payer)
+                .try_authorize(&mut request, None)
+                .map_err(wrong)?;
+        }
+        self.asker.get(&request, |body| read(body, &ask.prefix, versions)).await
+    }
+
+    fn url(&self, ask: &Ask, versions: bool) -> String {
+        let mut pairs = vec![("encoding-type", "url"), ("max-keys", PAGE), ("prefix", &ask.prefix)];
+        if versions {
+            pairs.push(("versions", ""));
+            match &ask.token {
+                Some(Token(key, version)) => {
+                    pairs.push(("key-marker", key));
+                    pairs.extend(version.as_deref().map(|version| ("version-id-marker", version)));
+                }
+                None if ask.after.is_empty() => {}
+                None => pairs.push(("key-marker", &ask.after)),
+            }
+        } else {
+            pairs.push(("list-type", "2"));
+            match &ask.token {
+                Some(Token(token, _)) => pairs.push(("continuation-token", token)),
+                None if ask.after.is_empty() => {}
+                None => pairs.push(("start-after", &ask.after)),
+            }
+        }
+        let (base, bucket) = (self.bucket.reach().base(), self.bucket.name());
+        format!("{base}/{bucket}{}", query(&pairs))
+    }
+
+    fn odd(&self, answer: &str) -> Error {
+        Error::Answer { place: self.asker.place.clone(), answer: answer.to_owned() }
+    }
+}
+
+impl Pages for Lister {
+    fn page(&self, ask: Ask) -> BoxFuture<'_, Result<Page, Error>> {
+        self.turn(ask).boxed()
+    }
+
+    /// Directory buckets and R2 list in an order of their own.
+    fn can_begin_anywhere(&self) -> bool {
+        let server = self.bucket.reach().server();
+        !(self.bucket.name().ends_with("--x-s3") || server.contains("r2.cloudflarestorage"))
+    }
+
+    fn is_current(&self) -> bool {
+        self.is_current.load(Ordering::Relaxed)
+    }
+
+    fn place(&self) -> &str {
+        &self.asker.place
+    }
+}
+
+/// Whether current objects may be listed where versions are not.
+fn has_no_versions(refusal: &Refusal) -> bool {
+    let is_unknown =
+        || ["InvalidArgument", "InvalidRequest", "NotImplemented"].contains(&refusal.code.as_str());
+    match refusal.status {
+        403 => ["", "AccessDenied", "AllAccessDisabled"].contains(&refusal.code.as_str()),
+        405 | 501 => true,
+        400 => is_unknown(),
+        _ => false,
+    }
+}
+
+/// One entry, raw.
+#[derive(Default)]
+struct Entry {
+    key: String,
+    version: String,
+    etag: String,
+    size: Option<u64>,
+    is_latest: Option<bool>,
+    last_modified: Option<Timestamp>,
+    /// A delete marker.
+    is_marker: bool,
+}
+
+/// What surrounds the entries, raw.
+#[derive(Default)]
+struct Frame {
+    is_encoded: bool,
+    is_truncated: bool,
+    key_marker: Option<String>,
+    version_marker: Option<String>,
+    continuation: Option<String>,
+}
+
+/// Reads a page. What it lists is told by the name of its outermost element.
+fn read(body: &[u8], prefix: &str, versions: bool) -> Result<Told, String> {
+    let (mut frame, mut entry, mut entries) = (Frame::default(), Entry::default(), Vec::new());
+    let root = xml::read(body, |element| {
+        let text = element.text;
+        let Some((kind, field)) = element.path.split_once('/') else {
+            match element.path {
+                "Version" | "Contents" => entries.push(std::mem::take(&mut entry)),
+                "DeleteMarker" => {
+                    entry.is_marker = true;
+                    entries.push(std::mem::take(&mut entry));
+                }
+                other => frame.take(other, text),
+            }
+            return Ok(());
+        };
+        match (kind, field) {
+            ("Version" | "Contents" | "DeleteMarker", field) => entry.take(field, text),
+            _ => Ok(()),
+        }
+    })?;
+    match (root.as_str(), versions) {
+        ("ListVersionsResult", true) | ("ListBucketResult", false) => {}
+        ("ListVersionsResult" | "ListBucketResult", _) => return Ok(Told::Current),
+        // S3 may begin an answer well, and fail later.
+        (other, _) => return Err(format!("a page of `{other}`")),
+    }
+    let mut building = Building::new(prefix);
+    for entry in entries {
+        entry.put(frame.is_encoded, versions, &mut building)?;
+    }
+    Ok(Told::Page(building.done(frame.token(versions)?)))
+}
+
+impl Entry {
+    fn take(&mut self, field: &str, text: &str) -> Result<(), String> {
+        match field {
+            "Key" => text.clone_into(&mut self.key),
+            "VersionId" => text.clone_into(&mut self.version),
+            "ETag" => text.trim_matches('"').clone_into(&mut self.etag),
+            "Size" => {
+                self.size = Some(text.trim().parse().map_err(|_| format!("a size of `{text}`"))?)
+            }
+            "IsLatest" => self.is_latest = Some(text.trim() == "true"),
+            "LastModified" => self.last_modified = Timestamp::parse(text),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn put(self, is_encoded: bool, versions: bool, building: &mut Building) -> Result<(), String> {
+        let Some(path) = decoded(self.key, is_encoded) else {
+            building.not_utf8();
+            return Ok(());
+        };
+        if self.is_marker {
+            building.beside(&path);
+            return Ok(());
+        }
+        if !building.key(&path) {
+            return Ok(());
+        }
+        let missing = |what: &str| format!("an entry without a {what}");
+        let is_own = versions && self.version != "null";
+        building.row(Listed {
+            path,
+            size: self.size.ok_or_else(|| missing("size"))?,
+            version: if is_own { self.version } else { String::new() },
+            etag: self.etag,
+            is_latest: self.is_latest.unwrap_or(true),
+            last_modified: self.last_modified.ok_or_else(|| missing("time"))?,
+        });
+        Ok(())
+    }
+}
+
+impl Frame {
+    fn take(&mut self, name: &str, text: &str) {
+        let own = || Some(text.to_owned()).filter(|text| !text.is_empty());
+        match name {
+            "EncodingType" => self.is_encoded = text.trim().eq_ignore_ascii_case("url"),
+            "IsTruncated" => self.is_truncated = text.trim() == "true",
+            "NextKeyMarker" => self.key_marker = own(),
+            "NextVersionIdMarker" => self.version_marker = own(),
+            "NextContinuationToken" => self.continuation = own(),
+            _ => {}
+        }
+    }
+
+    fn token(self, versions: bool) -> Result<Option<Token>, String> {
+        if !self.is_truncated {
+            return Ok(None);
+        }
+        let lost = || "there is more, but it does not say where".to_owned();
+        if versions {
+            let key =
+                decoded(self.key_marker.ok_or_else(lost)?, self.is_encoded).ok_or_else(lost)?;
+            return Ok(Some(Token(key, self.version_marker)));
+        }
+        Ok(Some(Token(self.continuation.ok_or_else(lost)?, None)))
+    }
+}
+
+/// `encoding-type=url` is that of forms: `+` is a space. `None` where it is no text.
+fn decoded(text: String, is_encoded: bool) -> Option<String> {
+    if !is_encoded {
+        return Some(text);
+    }
+    if !text.contains(['+', '%']) {
+        return Some(text);
+    }
+    let spaced = text.replace('+', " ");
+    percent_decode_str(&spaced).decode_utf8().ok().map(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VERSIONS: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<ListVersionsResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>b</Name><Prefix>a</Prefix>
+<MaxKeys>1000</MaxKeys><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>
+<NextKeyMarker>a%20%2B%C3%A9</NextKeyMarker><NextVersionIdMarker>null</NextVersionIdMarker>
+<Version><Key>a%2Fx+y%2520</Key><VersionId>v2</VersionId><IsLatest>true</IsLatest>
+<LastModified>2026-11-20T10:31:23.287Z</LastModified><ETag>&quot;e-1&quot;</ETag><Size>7</Size><Owner><ID>o</ID></Owner></Version>
+<DeleteMarker><Key>a0</Key><VersionId>v1</VersionId><IsLatest>true</IsLatest></DeleteMarker>
+<Version><Key>a/</Key><VersionId>null</VersionId><LastModified>2026-11-20T10:31:23Z</LastModified><Size>0</Size></Version>
+<Version><Key>az</Key><VersionId>null</VersionId><IsLatest>false</IsLatest><LastModified>2026-11-20T10:31:23Z</LastModified><ETag>e</ETag><Size>0</Size></Version>
+</ListVersionsResult>"#;
+
+    fn page(body: &str, prefix: &str, versions: bool) -> Result<Page, String> {
+        match read(body.as_bytes(), prefix, versions)? {
+            Told::Page(page) => Ok(page),
+            Told::Current => Err("current".into()),
+        }
+    }
+
+    #[test]
+    fn versions_are_read_as_datachain_records_them() {
+        let page = page(VERSIONS, "a", true).unwrap();
+        let second = Timestamp::parse("2026-11-20 10:31:23").unwrap();
+        let want = [
+            Listed {
+                path: "a/x y%20".into(),
+                size: 7,
+                version: "v2".into(),
+                etag: "e-1".into(),
+                is_latest: true,
+                last_modified: Timestamp::from_micros(second.micros() + 287_000),
+            },
+            Listed {
+                path: "az".into(),
+                size: 0,
+                version: String::new(),
+                etag: "e".into(),
+                is_latest: false,
+                last_modified: second,
+            },
+        ];
+        assert_eq!(page.rows, want);
+        assert_eq!(page.token, Some(Token("a +\u{e9}".into(), Some("null".into()))));
+        assert_eq!(
+            (page.seen, page.unfit, page.last.as_deref()),
+            (4, vec!["a/".to_owned()], Some("az"))
+        );
+    }
+
+    #[test]
+    fn current_objects_have_no_version() {
+        let body = "<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>t+%</NextContinuationToken>\
+            <Contents><Key>a+b%20</Key><LastModified>2026-11-20T10:31:23Z</LastModified><ETag>\"e\"</ETag><Size>1</Size>\
+            </Contents><CommonPrefixes><Prefix>x/</Prefix></CommonPrefixes></ListBucketResult>";
+        let page = page(body, "", false).unwrap();
+        assert_eq!((page.rows[0].path.as_str(), page.rows[0].is_latest), ("a+b%20", true));
+        assert_eq!(page.token, Some(Token("t+%".into(), None)));
+        assert!(matches!(read(body.as_bytes(), "", true), Ok(Told::Current)));
+    }
+
+    #[test]
+    fn answers_that_cannot_be_used_are_refused() {
+        let entry = |inside: &str| {
+            format!("<ListBucketResult><Contents>{inside}</Contents></ListBucketResult>")
+        };
+        let time = "<LastModified>2026-11-20T10:31:23Z</LastModified>";
+        let cases = [
+            (entry("<Key>a</Key><Size>1</Size>"), "an entry without a time"),
+            (entry(&format!("<Key>a</Key>{time}")), "an entry without a size"),
+            (entry("<Size>-1</Size>"), "a size of `-1`"),
+            ("<Error><Code>SlowDown</Code></Error>".into(), "a page of `Error`"),
+            ("<ListBucketResult><Contents>".into(), "it breaks off"),
+            (
+                "<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>".into(),
+                "it does not say where",
+            ),
+        ];
+        for (body, message) in cases {
+            let error = page(&body, "", false).unwrap_err();
+            assert!(error.contains(message), "{body}: {error}");
+        }
+    }
+
+    #[test]
+    fn only_some_refusals_are_about_versions() {
+        let cases = [
+            (403, "AccessDenied", true),
+            (403, "InvalidAccessKeyId", false),
+            (403, "SignatureDoesNotMatch", false),
+            (501, "NotImplemented", true),
+            (405, "MethodNotAllowed", true),
+            (400, "InvalidArgument", true),
+            (400, "ExpiredToken", false),
+            (404, "NoSuchBucket", false),
+        ];
+        for (status, code, want) in cases {
+            let refusal = Refusal { status, code: code.into(), message: String::new() };
+            assert_eq!(has_no_versions(&refusal), want, "{code}");
+        }
+    }
+}
