@@ -1,5 +1,9 @@
 //! `dcfs diff`: what differs between two versions, row by row.
 
+use std::rc::Rc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -142,54 +146,47 @@ impl Diff {
     }
 }
 
-/// What became of a row, and the cells of its key and of its columns that changed, on each side.
+/// What became of a row, and what it holds on each side: its key, then `columns`.
 struct Row<'f> {
     kept: &'f Kept,
+    /// Numbers of compared columns, rising.
+    columns: Rc<[u16]>,
     left: Vec<Owned>,
     right: Vec<Owned>,
 }
 
 impl Found {
-    /// Calls `each` with some rows at a time, with what they hold.
+    /// Calls `each` with some rows at a time.
     fn rows(&self, kept: &[Kept], each: &mut dyn FnMut(&[Row<'_>]) -> Result<()>) -> Result<()> {
-        let pairs = || self.plan.key.iter().chain(&self.plan.compared);
-        for kept in kept.chunks(CHUNK) {
-            // Columns that no row of these changed in are not read: vectors are long.
-            let is_read = |at: usize| {
-                let number = at.checked_sub(self.plan.key.len());
-                number.is_none_or(|n| kept.iter().any(|k| k.columns.contains(&(n as u16))))
-            };
-            let side = |of: &VersionInfo,
-                        column: fn(&Pair) -> &String,
-                        row: fn(&Kept) -> Option<RowId>|
-             -> Result<Vec<Vec<Owned>>> {
-                let read = pairs().enumerate().filter(|(at, _)| is_read(*at));
-                let names: Vec<String> = read.map(|(_, pair)| column(pair).clone()).collect();
-                let ids: Vec<RowId> = kept.iter().filter_map(row).collect();
-                let mut cells = first::cells(&self.catalog, of, &ids, &names)?.into_iter();
-                let spread = |cells: Vec<Owned>| {
-                    let mut cells = cells.into_iter();
-                    let all = 0..self.plan.key.len() + self.plan.compared.len();
-                    all.map(|at| match is_read(at) {
-                        true => cells.next().unwrap_or_default(),
-                        false => Owned::default(),
-                    })
-                    .collect()
-                };
-                let rows = kept.iter().map(|kept| match row(kept) {
-                    Some(_) => cells.next().map_or_else(Vec::new, spread),
-                    None => Vec::new(),
-                });
-                Ok(rows.collect())
-            };
-            let lefts = side(&self.left, |pair| &pair.left, |kept| kept.left)?;
-            let rights = side(&self.right, |pair| &pair.right, |kept| kept.right)?;
-            let rows = kept.iter().zip(lefts).zip(rights);
-            let rows: Vec<Row<'_>> =
-                rows.map(|((kept, left), right)| Row { kept, left, right }).collect();
-            each(&rows)?;
-        }
-        Ok(())
+        kept.chunks(CHUNK).try_for_each(|kept| each(&self.read(kept)?))
+    }
+
+    /// What some rows hold. Columns in which none of them changed are not read: vectors are long.
+    fn read<'f>(&self, kept: &'f [Kept]) -> Result<Vec<Row<'f>>> {
+        let mut columns: Vec<u16> = kept.iter().flat_map(|kept| &kept.columns).copied().collect();
+        columns.sort_unstable();
+        columns.dedup();
+        let compared = columns.iter().filter_map(|at| self.plan.compared.get(usize::from(*at)));
+        let pairs: Vec<&Pair> = self.plan.key.iter().chain(compared).collect();
+        let names = |of: fn(&Pair) -> &String| pairs.iter().map(|pair| of(pair).clone()).collect();
+        let lefts = self.side(&self.left, names(|pair| &pair.left), kept.iter().map(|k| k.left))?;
+        let rights =
+            self.side(&self.right, names(|pair| &pair.right), kept.iter().map(|k| k.right))?;
+        let columns: Rc<[u16]> = columns.into();
+        let row = |((kept, left), right)| Row { kept, columns: columns.clone(), left, right };
+        Ok(kept.iter().zip(lefts).zip(rights).map(row).collect())
+    }
+
+    /// The cells of rows of one side; none of those that it has not.
+    fn side(
+        &self,
+        of: &VersionInfo,
+        columns: Vec<String>,
+        rows: impl Iterator<Item = Option<RowId>> + Clone,
+    ) -> Result<Vec<Vec<Owned>>> {
+        let there: Vec<RowId> = rows.clone().flatten().collect();
+        let mut cells = first::cells(&self.catalog, of, &there, &columns)?.into_iter();
+        Ok(rows.map(|row| row.and_then(|_| cells.next()).unwrap_or_default()).collect())
     }
 
     fn print(&self, out: &mut Output) -> Result<()> {
@@ -224,12 +221,15 @@ impl Found {
     /// The key of a row in a table.
     fn key(&self, row: &Row<'_>) -> String {
         let (cells, is_left) = row.side();
-        let keys = self.plan.key.iter().zip(cells);
+        let mut keys = self.plan.key.iter().zip(cells);
         match self.plan.is_by_file {
-            true => keys.last().map_or(String::new(), |(pair, path)| text(pair, is_left, path)),
+            true => {
+                keys.next_back().map_or(String::new(), |(pair, path)| text(pair, is_left, path))
+            }
             false => {
-                let named =
-                    |(pair, cell)| format!("{}={}", pair_name(pair), text(pair, is_left, cell));
+                let named = |(pair, cell): (&Pair, _)| {
+                    format!("{}={}", pair.name, text(pair, is_left, cell))
+                };
                 keys.take(MOST_CHANGES).map(named).collect::<Vec<_>>().join(", ")
             }
         }
@@ -250,9 +250,9 @@ impl Found {
     }
 
     fn change<'r>(&self, row: &'r Row<'_>, number: u16) -> Option<(&Pair, &'r Owned, &'r Owned)> {
-        let (number, keys) = (usize::from(number), self.plan.key.len());
-        let pair = self.plan.compared.get(number)?;
-        Some((pair, row.left.get(keys + number)?, row.right.get(keys + number)?))
+        let pair = self.plan.compared.get(usize::from(number))?;
+        let place = self.plan.key.len() + row.columns.binary_search(&number).ok()?;
+        Some((pair, row.left.get(place)?, row.right.get(place)?))
     }
 
     /// The summary, then the rows, one a line.
@@ -308,10 +308,6 @@ impl Row<'_> {
     }
 }
 
-fn pair_name(pair: &Pair) -> &str {
-    &pair.name
-}
-
 fn value_type(pair: &Pair, is_left: bool) -> &ValueType {
     if is_left { &pair.values.0 } else { &pair.values.1 }
 }
@@ -336,7 +332,8 @@ fn cut(mut text: String) -> String {
     text
 }
 
-/// A cell for programs: lists and JSON as the text that is stored, infinities as texts.
+/// A cell for programs: lists and JSON as the text that is stored, infinities as texts, bytes
+/// as Base64.
 fn value(pair: &Pair, is_left: bool, cell: &Owned) -> Value {
     match (cell.cell(), value_type(pair, is_left)) {
         (cell, _) if pair.is_tag() => (cell == Cell::Integer(0)).into(),
@@ -346,6 +343,6 @@ fn value(pair: &Pair, is_left: bool, cell: &Owned) -> Value {
         (Cell::Real(x), _) if x.is_finite() => x.into(),
         (Cell::Real(x), _) => x.to_string().into(),
         (Cell::Text(text), _) => String::from_utf8_lossy(text).into(),
-        (Cell::Blob(bytes), _) => bytes.escape_ascii().to_string().into(),
+        (Cell::Blob(bytes), _) => STANDARD.encode(bytes).into(),
     }
 }

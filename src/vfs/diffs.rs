@@ -63,8 +63,8 @@ impl Vfs {
             let vfs = self.clone();
             self.in_background(move || {
                 let current = vfs.datasets.current()?;
-                let others = current.others(&view.of).into_iter();
-                let other = others.filter(|other| other.version == wanted).last();
+                let mut others = current.others(&view.of).into_iter();
+                let other = others.find(|other| other.version == wanted);
                 let found = other.map(|other| vfs.other(slot, &view.of, other)).transpose()?;
                 Ok(found.map_or(Entry::Absent(SHORT), Entry::Found))
             })
