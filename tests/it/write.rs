@@ -238,3 +238,66 @@ fn pieces_of_several_versions_are_one_order() {
     let want = (0..15_000).map(Some).chain([Some(-7), Some(9), None, Some(15_000)]);
     assert_eq!(found, want.collect::<Vec<_>>());
 }
+
+#[test]
+fn a_number_is_checked_before_work_and_children_are_known() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = place(&folder);
+    let (next, name) = (Number::Next(Bump::Patch), DatasetName::local("pets"));
+    save(&path, "pets", 5, next).expect("saved");
+    let mut writer = Writer::open(&path).expect("a writer");
+    let exactly = |version: &str| Number::Exactly(version.parse().expect(version));
+    for (number, is_free) in [(next, true), (exactly("1.0.1"), true), (exactly("1.0.0"), false)] {
+        assert_eq!(writer.check_number(&name, number).is_ok(), is_free, "{number:?}");
+    }
+    writer.check_number(&DatasetName::local("new"), exactly("0.0.1")).expect("nothing is there");
+
+    let catalog = Catalog::open(&path).expect("a catalog");
+    let first = find(&catalog, "pets").expect("a version");
+    assert!(catalog.children(first.id).expect("children").is_empty());
+    let layout = catalog.layout(&first).expect("a layout");
+    for child in ["b", "a"] {
+        let (child, by) = (DatasetName::local(child), Provenance::default());
+        let stage = writer.stage(layout.clone()).expect("a stage");
+        stage.publish(&publication(&child, next, &[first.id], &by)).expect("saved");
+    }
+    let children = catalog.children(first.id).expect("children");
+    let names: Vec<String> = children.iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["a@1.0.0", "b@1.0.0"]);
+    writer.remove(&children[0]).expect("removed");
+    assert_eq!(catalog.children(first.id).expect("children").len(), 1, "the removed are not told");
+}
+
+#[test]
+fn who_watches_is_told_while_the_lock_is_free() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = place(&folder);
+    save(&path, "pets", 200_000, Number::Next(Bump::Patch)).expect("saved");
+    let catalog = Catalog::open(&path).expect("a catalog");
+    let of = find(&catalog, "pets").expect("a version");
+    let mut writer = Writer::open(&path).expect("a writer");
+    let other = rusqlite::Connection::open(&path).expect("a neighbour");
+    other.busy_timeout(std::time::Duration::ZERO).expect("at once");
+    let last = std::cell::Cell::new(0);
+    let mut stage = writer.stage(catalog.layout(&of).expect("a layout")).expect("a stage");
+    stage.watch(|rows| {
+        other.execute_batch("BEGIN IMMEDIATE; ROLLBACK").expect("the lock is free");
+        assert!(rows > last.replace(rows), "more than before");
+    });
+    stage.copy(&of, [RowId::ALL]).expect("copied");
+    drop(stage);
+    assert_eq!(last.get(), 200_000);
+}
+
+#[test]
+fn a_catalog_of_an_older_shape_is_read_and_not_written() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = place(&folder);
+    save(&path, "pets", 5, Number::Next(Bump::Patch)).expect("saved");
+    let db = rusqlite::Connection::open(&path).expect("a database");
+    db.execute_batch("ALTER TABLE datasets_versions DROP COLUMN preview").expect("dropped");
+    let error = Writer::open(&path).expect_err("too old");
+    assert!(error.to_string().contains("lacks `datasets_versions.preview`"), "{error}");
+    let catalog = Catalog::open(&path).expect("a catalog");
+    assert_eq!(numbers(&catalog, &find(&catalog, "pets").expect("a version")).len(), 5);
+}
