@@ -156,7 +156,7 @@ proptest! {
         memory in prop::sample::select(vec![0, 200, 1 << 20]),
     ) {
         // Mostly the same rows, else hardly any two are.
-        let right = if is_near { left.iter().cloned().take(20).chain(right).collect() } else { right };
+        let right = if is_near { left.iter().take(20).cloned().chain(right).collect() } else { right };
         let mut seen = std::collections::BTreeSet::new();
         let mut right: Vec<ModelRow> = right.into_iter().filter(|row| seen.insert(row.0)).collect();
         right.sort_by_key(|row| row.0);
