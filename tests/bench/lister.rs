@@ -54,6 +54,7 @@ async fn serve(client: TcpStream, keys: Keys) -> io::Result<()> {
             "HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
+        let body = if request.starts_with("HEAD") { "" } else { &body };
         writer.write_all(&[head.as_bytes(), body.as_bytes()].concat()).await?;
     }
     Ok(())

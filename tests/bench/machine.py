@@ -57,10 +57,10 @@ def medians(times, *runs):
 
 
 class Peak:
-    """The highest anonymous memory of a process while the block runs."""
+    """The highest anonymous memory of a process while the block runs; `resident`: all of it that was in RAM."""
 
     def __init__(self, pid):
-        self.pid, self.mib, self.done = pid, 0.0, threading.Event()
+        self.pid, self.mib, self.resident, self.done = pid, 0.0, 0.0, threading.Event()
 
     def __enter__(self):
         self.thread = threading.Thread(target=self._watch)
@@ -75,6 +75,7 @@ class Peak:
         while not self.done.wait(0.01):
             with contextlib.suppress(OSError, StopIteration):
                 self.mib = max(self.mib, anonymous(self.pid))
+                self.resident = max(self.resident, _status(self.pid, "VmHWM"))
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,12 @@ def cost(command, **options):
         since = time.perf_counter()
         process = subprocess.Popen(command, stdout=output, stderr=errors, **options)
         with Peak(process.pid) as peak:
-            _, status, usage = os.wait4(process.pid, 0)
-        took = time.perf_counter() - since
-        process.returncode = os.waitstatus_to_exitcode(status)
+            process.wait()
+            took = time.perf_counter() - since
         if process.returncode:
-            raise RuntimeError(f"`{' '.join(map(str, command))[:300]}` ended with {process.returncode}: {_last(errors)}")
+            raise RuntimeError(f"`{Path(command[0]).name}` ended with {process.returncode}: {_last(errors)[:200]}")
         output.seek(max(0, output.seek(0, os.SEEK_END) - 65536))
-        return Cost(took, peak.mib, usage.ru_maxrss / 1024, output.read())
+        return Cost(took, peak.mib, peak.resident, output.read())
 
 
 def _mounts(point, room):

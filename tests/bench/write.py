@@ -25,6 +25,7 @@ from machine import Cost
 NAME = "bench"
 WHERE = ("info.width > {}", 'C("info.width") > {}')  # Half of the rows: widths go from 100 to 3,000 by magnitude.
 MIDDLE = 547
+FULL = 200_000  # Bounds are for so many objects, or more: starting takes its time too.
 CHANGED = 100  # One of so many objects is another when the delta is asked for.
 
 
@@ -67,8 +68,9 @@ class Desk:
     def environment(self):
         """Nothing of the person who runs the bench."""
         own = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"), str(self.folder / "home"))
-        nothing = dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy", "AWS_PROFILE", "AWS_ENDPOINT_URL"), "")
-        return {**os.environ, **own, **nothing, "DATACHAIN_NO_ANALYTICS": "1"}
+        moving = ("AWS_", "DATACHAIN_", "DCFS_", "XDG_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(moving) and not name.lower().endswith("_proxy")}
+        return {**kept, **own, "DATACHAIN_NO_ANALYTICS": "1"}
 
     def run(self, who, what, command, **options):
         """The cost of a command, remembered by `who` did `what`."""
@@ -80,16 +82,23 @@ class Desk:
         most = self.costs.get((what, who), Cost(0, 0, 0, ""))
         self.costs[what, who] = Cost(0, max(most.anonymous, cost.anonymous), max(most.resident, cost.resident), "")
 
+    def bounded(self, count, value, bound):
+        return self.verdict(round(value, 2), bound) if count >= FULL else ""
+
     def dcfs(self, what, *words, **options):
         return self.run("dcfs", what, [self.bench.dcfs, *words], **options)
 
     def datachain(self, what, script, folder):
-        """DataChain in a process of its own, timed after its imports; `None` where it is not installed."""
+        """DataChain in a process of its own, timed after its imports; `None` where it is not installed or fails."""
         python = filters.interpreter("datachain")
         if not python:
             return None
         folder.mkdir(parents=True, exist_ok=True)
-        cost = self.run("DataChain", what, [python, "-c", SCRIPT.format(script)], cwd=folder)
+        try:
+            cost = self.run("DataChain", what, [python, "-c", SCRIPT.format(script)], cwd=folder)
+        except RuntimeError as error:
+            self.bench.later.append(f"Not measured: DataChain, {what}: {str(error).splitlines()[-1]}")
+            return None
         seconds, rows = cost.output.split()[-2:]
         return Cost(float(seconds), cost.anonymous, cost.resident, rows)
 
@@ -245,7 +254,6 @@ def insert(desk, place, script):
 
 
 READ = """
-import os
 client = {client}
 rows = dc.read_storage({uri!r}, update=True, {anon}client_config=client).save("bench").count()
 """
@@ -276,7 +284,7 @@ def median(costs):
 
 
 def indexing(desk, places):
-    say, verdict = desk.bench.say, desk.verdict
+    say = desk.bench.say
     say("\n### Indexing\n")
     say(
         "`dcfs index` into a new catalog: the listing and the dataset, two tables of the same rows. *Insert*: `sqlite3` writing both "
@@ -286,10 +294,10 @@ def indexing(desk, places):
     desk.bench.table("objects", "where", "who", "s", "objects/s", "ratio", "")
     for place in places:
         with listed(desk, place):
-            one_index(desk, place, verdict)
+            one_index(desk, place)
 
 
-def one_index(desk, place, verdict):
+def one_index(desk, place):
     anew(desk, place)  # Names are in the kernel's cache, for all.
     script = dumped(place)
     rounds = [(anew(desk, place), bare(desk, place), insert(desk, place, script)) for _ in range(desk.times)]
@@ -300,7 +308,7 @@ def one_index(desk, place, verdict):
     if theirs := indexed_by_datachain(desk, place):
         told["DataChain, `read_storage().save()`"] = theirs.seconds
     ratio = ours / (only + rows)
-    line(desk, place, "dcfs", ours, f"{ratio:.2f}", verdict(round(ratio, 2), 1.3))
+    line(desk, place, "dcfs", ours, f"{ratio:.2f}", desk.bounded(place.count, ratio, 1.3))
     for name, seconds in told.items():
         line(desk, place, name, seconds, f"{seconds / ours:.2f}", "of dcfs")
 
@@ -326,7 +334,7 @@ def deltas(desk, places):
             expect(rows_of(place, f"1.0.{turn + 1}"), place.count)
         ours, only = map(median, zip(*rounds))
         ratio = ours / only
-        cells = (f"{changed:,}", f"{only:.2f}", f"{ours:.2f}", f"{ratio:.2f}", desk.verdict(round(ratio, 2), 1.5))
+        cells = (f"{changed:,}", f"{only:.2f}", f"{ours:.2f}", f"{ratio:.2f}", desk.bounded(place.count, ratio, 1.5))
         desk.bench.row(f"{place.count:,}", place.title, *cells)
 
 
@@ -355,7 +363,7 @@ def diffs(desk, places):
         rounds = [(compared(desk, place), desk.run("`sqlite3`", "diff", ["sqlite3", database(place), COMPARED])) for _ in range(desk.times)]
         ours, theirs = map(median, zip(*rounds))
         slow = desk.datachain("diff", DIFFED, with_catalog(place))
-        told = f"{slow.seconds:.2f}" if slow else "not installed"
+        told = f"{slow.seconds:.2f}" if slow else "not measured"
         desk.bench.row(f"{place.count:,}", place.title, f"{theirs:.2f}", told, f"{ours:.2f}", f"{ours / theirs:.2f}")
 
 
@@ -398,9 +406,9 @@ def saves(desk, count):
     theirs = desk.datachain("save", SAVED.format(where=WHERE[1].format(MIDDLE)), folder)
     for title, costs in (("first", first), ("again", again)):
         ours = median(costs)
-        cells = (f"{theirs.seconds:.2f}", f"{ours:.2f}") if theirs else ("not installed", f"{ours:.2f}")
+        cells = (f"{theirs.seconds:.2f}", f"{ours:.2f}") if theirs else ("not measured", f"{ours:.2f}")
         ratio = theirs and ours / theirs.seconds
-        bound = (f"{ratio:.2f}", desk.verdict(round(ratio, 2), 0.2)) if ratio else ("", "")
+        bound = (f"{ratio:.2f}", desk.bounded(count, ratio, 0.2)) if ratio else ("", "")
         desk.bench.row(f"{count:,}, {title}", *cells, *bound)
     if theirs:
         expect(saved_rows(folder, "half"), int(theirs.output))
