@@ -197,7 +197,7 @@ def peers(desk, place):
     if rclone := desk.bench.programs.rclone:
         remote = f":s3:{NAME}" if place.url else place.data
         server = ["--s3-provider", "Other", "--s3-endpoint", place.url] if place.url else []
-        found["`rclone lsf -R`"] = [rclone, "lsf", "-R", "--files-only", "--format", "pst", "--config", "", *server, remote]
+        found["`rclone lsf -R`"] = [rclone, "lsf", "-R", "--files-only", "--format", "pst", "--config", "", "--use-server-modtime", *server, remote]
     return found
 
 
