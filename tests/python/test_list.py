@@ -29,7 +29,7 @@ def by_datachain(folder, uris, config=None, versions=True, environment=None):
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     answers = json.loads(output.rsplit("ANSWERS", 1)[1].splitlines()[0])
-    return {name: sorted(map(normal, answer["rows"])) for name, answer in answers.items()}
+    return {name: sorted(map(normal, rows)) for name, rows in answers.items()}
 
 
 def normal(row):
@@ -44,7 +44,7 @@ class Listing:
 
     def __init__(self, text):
         self.rows, self.folders, waiting = [], [], []
-        for line in map(json.loads, text.splitlines()):
+        for line in map(json.loads, text.split("\n")[:-1]):
             if "totals" in line:
                 self.folders.append(line)
                 self.rows += [(line["source"], *(row[name] for name in FIELDS[1:])) for row in waiting]
@@ -98,7 +98,7 @@ def tree(tmp_path_factory):
 
 PATTERNS = [
     "", "/", "/a", "/a/", "/a.jpg", "/*", "/*.jpg", "/**", "/**/*", "/**/*.jpg", "/**/x.jpg", "/a/**", "/a/*", "/*/*.jpg",
-    "/a/**/x.jpg", "/*/b/*", "/**/b/**", "/**/b/**/*.txt", "/file?", "/file{1..3}", "/file{01..03}", "/*.{jpg,JPG}",
+    "/a/**/x.jpg", "/*/b/*", "/**/b/**", "/**/b/**/*.txt", "/file?", "/file{1..2}", "/file{03..03}", "/*.{jpg,JPG}",
     "/[ab].*", "/[^ab].jpg", "/file[0-9]*", "/{a,deep}/**", "/*.{txt,png}", "/a/b/{c.png,x.jpg}", "/.*", "/a?b/*",
 ]  # fmt: skip
 """After the root; each names at least one folder that is there."""
@@ -182,7 +182,7 @@ def bucket(s3):
         for number, key in enumerate(ODD):
             s3.put(name, key, b"x" * number)
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda n, name=name: s3.put(name, f"many/{n % 3}/{n:05}", b"y"), range(2300)))
+            list(pool.map(lambda n, name=name: s3.put(name, f"many/{n % 3}/{n:05}", b"y"), range(1300)))
         for turn in range(3):
             s3.put(name, "many/1/changed", b"z" * turn)
             s3.put(name, "gone", b"z" * turn)
@@ -198,7 +198,9 @@ def bucket(s3):
 def test_a_bucket_is_listed_as_datachain_lists_it(bucket, name, versions, tmp_path):
     dcfs = cloud(bucket, tmp_path / "home")
     uris = [f"s3://{name}{rest}" for rest in ["", "/many/", "/many/1", "/a b", "/*", "/many/*/*7", "/**/c*", "/{p,many/2}/**"]]
-    answers = by_datachain(tmp_path / "d", uris, config_of(bucket), versions)
+    # moto skips keys after the one it is told to begin at, and DataChain refuses to go on.
+    one_range = {"DATACHAIN_RANGE_LISTING": "0"}
+    answers = by_datachain(tmp_path / "d", uris, config_of(bucket), versions, one_range)
     flags = ["--endpoint-url", bucket.url, *([] if versions else ["--current"])]
     for uri in uris:
         mine = listed(dcfs, uri, *flags)
@@ -229,7 +231,6 @@ def test_what_is_not_there_and_what_is_not_allowed(bucket, tmp_path):
     flags = ["--endpoint-url", bucket.url]
     assert "there is no `s3://no-such-bucket`" in refused(dcfs, 1, "s3://no-such-bucket/", *flags)
     assert "there is no `s3://list-v/none/`" in refused(dcfs, 1, "s3://list-v/none/", *flags)
-    assert listed(dcfs, "s3://list-v/none/", "--current", *flags, "--anon") if False else True
 
 
 # A store that does as it is told
@@ -361,6 +362,24 @@ def test_a_store_that_ignores_where_to_begin_loses_and_repeats_nothing(told):
     store.breaks["all"] = from_the_start
     dcfs, flags = told(store)
     assert listed(dcfs, "s3://b/", "--current", *flags).paths == keys
+
+
+@pytest.mark.parametrize("skipped", [1, 700, 30_000])
+def test_a_store_that_skips_keys_where_it_is_told_to_begin_loses_none(told, skipped):
+    keys = [f"{n:06}" for n in range(20_000)]
+    store = Store(keys)
+
+    def skipping(_, query):
+        after = query.get("key-marker", [""])[0]
+        # Its own places to go on hold a version too; of these it skips none.
+        is_start = after and "version-id-marker" not in query
+        left = [key for key in keys if key > after][skipped if is_start else 0 :]
+        marker = "<NextVersionIdMarker>v</NextVersionIdMarker></ListVersionsResult>"
+        return 200, store.xml(left, True).replace("</ListVersionsResult>", marker)
+
+    store.breaks["all"] = skipping
+    dcfs, flags = told(store)
+    assert listed(dcfs, "s3://b/", *flags).paths == keys
 
 
 BUSY = (503, "<Error><Code>SlowDown</Code></Error>")

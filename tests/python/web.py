@@ -25,7 +25,7 @@ import sys
 from datetime import datetime, timezone
 from email.utils import formatdate
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 LARGE = 1000
 
@@ -97,13 +97,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
         headers = {"ETag": f'"{hashlib.md5(body).hexdigest()}"', "x-goog-generation": wanted}
         self.send(body, headers | {"Last-Modified": formatdate(updated.timestamp(), usegmt=True)})
 
-    def answer_storage(self, path, _query):
+    def answer_storage(self, path, query):
         _v1, _b, bucket, *rest = path.split("/", 4)
+        asked = {name: values[0] for name, values in parse_qs(query).items()}
         if len(rest) > 1:
-            key = rest[1]
-            return self.send_json(self.item(bucket, key, max(self.generations(bucket, key))))
+            kept = self.generations(bucket, rest[1])
+            return self.send_json(self.item(bucket, rest[1], max(kept))) if kept else self.refuse(404)
         keys = sorted(unquote(folder.name) for folder in (self.server.root / "gs" / bucket).iterdir())
-        items = [self.item(bucket, key, max(self.generations(bucket, key))) for key in keys]
+        keys = [key for key in keys if key.startswith(asked.get("prefix", "")) and key >= asked.get("startOffset", "")]
+        keys = [key for key in keys if "endOffset" not in asked or key < asked["endOffset"]]
+        all_of = asked.get("versions") == "true"
+        items = []
+        for key in keys:
+            *old, latest = sorted(self.generations(bucket, key))
+            deleted = [self.item(bucket, key, generation) for generation in old if all_of]
+            items += [item | {"timeDeleted": item["updated"]} for item in deleted]
+            items.append(self.item(bucket, key, latest))
         self.send_json({"kind": "storage#objects", "items": items})
 
     def generations(self, bucket, key):

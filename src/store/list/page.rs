@@ -48,6 +48,8 @@ pub struct Page {
     pub seen: u64,
     /// Keys that DataChain leaves out.
     pub unfit: Vec<String>,
+    /// Keys of delete markers.
+    pub markers: Vec<String>,
     /// Folders listed as objects.
     pub special: u64,
     pub not_utf8: u64,
@@ -56,6 +58,15 @@ pub struct Page {
     /// A key that does not begin as asked for.
     pub stray: Option<String>,
     pub token: Option<Token>,
+}
+
+impl Page {
+    /// The least key for which `is_wanted`.
+    pub fn least(&self, is_wanted: impl Fn(&str) -> bool) -> Option<&str> {
+        let rows = self.rows.iter().map(|row| row.path.as_str());
+        let others = self.unfit.iter().chain(&self.markers).map(String::as_str);
+        rows.chain(others).filter(|key| is_wanted(key)).min()
+    }
 }
 
 /// Puts a page together.
@@ -73,7 +84,7 @@ impl<'a> Building<'a> {
     /// Notes an entry; whether its key may be a row's.
     pub fn key(&mut self, key: &str) -> bool {
         self.page.is_disordered |= self.page.last.as_deref().is_some_and(|last| key < last);
-        self.beside(key);
+        self.note(key);
         let is_fit = is_fit(key);
         if !is_fit {
             self.page.unfit.push(key.to_owned());
@@ -81,8 +92,14 @@ impl<'a> Building<'a> {
         is_fit
     }
 
-    /// Notes an entry that is no row, and in no order with the others.
-    pub fn beside(&mut self, key: &str) {
+    /// Notes a delete marker, after all that [`Building::key`] noted: it comes in no order with the others.
+    #[cfg(feature = "s3")]
+    pub fn marker(&mut self, key: String) {
+        self.note(&key);
+        self.page.markers.push(key);
+    }
+
+    fn note(&mut self, key: &str) {
         let page = &mut self.page;
         page.seen += 1;
         if page.stray.is_none() && !key.starts_with(self.prefix) {

@@ -9,10 +9,12 @@
 //! 3. A first page is followed by the second; only then is a range cut, so that small listings stay small.
 //! 4. A server whose keys come in no order, or that ignores where to begin, is read in one range. Where that shows after a
 //!    cut, what was listed may not be all, and that is an error.
-//! 5. No server can keep this going: a token that was seen before is an error, and so are [`EMPTY`] pages without an
+//! 5. Where ranges meet, the lower one reads to the first key that the upper one was given, and no less: a server that
+//!    skips keys after the one it was told to begin at (moto does) loses none.
+//! 6. No server can keep this going: a token that was seen before is an error, and so are [`EMPTY`] pages without an
 //!    entry.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -48,12 +50,30 @@ struct Range {
     empty: u32,
     /// Hashes of its tokens.
     tokens: HashSet<u64>,
+    /// Its first key is known to the range below.
+    is_met: bool,
+    /// `until` is not in it: it goes on to the first key of the range above.
+    is_short: bool,
 }
+
+/// What the range below must know.
+struct Above {
+    /// The first key that the server gave; `None` where it gave none at all.
+    first: Option<String>,
+    until: Option<String>,
+}
+
+/// A page, and the range it is of.
+type Answered = (Range, Page);
 
 /// A listing under way.
 struct Listing {
     pages: Arc<dyn Pages>,
     under_way: JoinSet<(Range, Result<Page, Error>)>,
+    /// By the key where it begins: ranges whose lower neighbour has not come there yet.
+    above: HashMap<String, Above>,
+    /// By the key where it ends: pages that went past it, while the range above has no page yet.
+    parked: HashMap<String, Answered>,
     letters: BTreeSet<char>,
     may_cut: bool,
     was_cut: bool,
@@ -71,15 +91,23 @@ pub async fn list(
     to: &Sender<Vec<Listed>>,
 ) -> Result<Totals, Error> {
     let may_cut = may_split && pages.can_begin_anywhere();
-    let (under_way, letters, totals) = Default::default();
-    let mut listing = Listing { pages, under_way, letters, may_cut, was_cut: false, totals };
+    let (under_way, above, parked, letters, totals) = Default::default();
+    let mut listing =
+        Listing { pages, under_way, above, parked, letters, may_cut, was_cut: false, totals };
     listing.ask(Range::new(prefix, String::new(), None, 0));
     while let Some(done) = listing.under_way.join_next().await {
         let (range, page) = done.map_err(|error| listing.failed(error.to_string()))?;
-        let rows = listing.take(range, page?)?;
-        if !rows.is_empty() {
-            to.send(rows).await.map_err(|_| Error::Unheard)?;
+        let mut next = Some(listing.arrived((range, page?))?);
+        while let Some((answered, woken)) = next {
+            let rows = listing.take(answered)?;
+            if !rows.is_empty() {
+                to.send(rows).await.map_err(|_| Error::Unheard)?;
+            }
+            next = woken.map(|woken| (woken, None));
         }
+    }
+    if !listing.parked.is_empty() {
+        return Err(listing.failed("a part of the listing has no end".into()));
     }
     Ok(listing.totals)
 }
@@ -113,11 +141,26 @@ impl Range {
     fn new(prefix: &str, after: String, until: Option<String>, age: u64) -> Self {
         let read_to = after.clone();
         let ask = Ask { prefix: prefix.to_owned(), after, until, token: None };
-        Self { ask, read_to, before: None, age, own: 0, empty: 0, tokens: HashSet::new() }
+        Self {
+            ask,
+            read_to,
+            before: None,
+            age,
+            own: 0,
+            empty: 0,
+            tokens: HashSet::new(),
+            is_met: false,
+            is_short: false,
+        }
     }
 
     fn covers(&self, key: &str) -> bool {
-        key > self.ask.after.as_str() && self.ask.until.as_deref().is_none_or(|until| key <= until)
+        key > self.ask.after.as_str() && !self.is_past(key)
+    }
+
+    fn is_past(&self, key: &str) -> bool {
+        let is_past = |until: &str| key > until || (self.is_short && key == until);
+        self.ask.until.as_deref().is_some_and(is_past)
     }
 
     fn is_unordered(&self, page: &Page) -> bool {
@@ -127,11 +170,6 @@ impl Range {
                 .as_ref()
                 .zip(self.before.as_ref())
                 .is_some_and(|(first, before)| first < before)
-    }
-
-    fn is_past(&self, key: Option<&str>) -> bool {
-        let Some((key, until)) = key.zip(self.ask.until.as_deref()) else { return false };
-        key > until
     }
 }
 
@@ -144,13 +182,34 @@ impl Listing {
         });
     }
 
-    /// Checks a page, asks for what comes after it, and gives its rows.
-    fn take(&mut self, mut range: Range, mut page: Page) -> Result<Vec<Listed>, Error> {
+    /// Checks a page, and tells its first key to the range below; that range's page, where it waited for it.
+    fn arrived(
+        &mut self,
+        (mut range, page): Answered,
+    ) -> Result<(Answered, Option<Answered>), Error> {
         self.check(&range, &page)?;
         range.age += 1;
         range.own += 1;
         range.empty = if page.seen == 0 { range.empty + 1 } else { 0 };
-        let is_past = !range.is_unordered(&page) && range.is_past(page.last.as_deref());
+        let after = &range.ask.after;
+        let first = page.least(|key| key > after.as_str());
+        let mut woken = None;
+        if !range.is_met && !after.is_empty() && (first.is_some() || page.token.is_none()) {
+            let above = Above { first: first.map(str::to_owned), until: range.ask.until.clone() };
+            self.above.insert(after.clone(), above);
+            woken = self.parked.remove(after);
+            range.is_met = true;
+        }
+        Ok(((range, page), woken))
+    }
+
+    /// Asks for what comes after a page, and gives its rows.
+    fn take(&mut self, (mut range, mut page): Answered) -> Result<Vec<Listed>, Error> {
+        let Some(is_over) = self.meet(&mut range, &page) else {
+            let until = range.ask.until.clone().unwrap_or_default();
+            self.parked.insert(until, (range, page));
+            return Ok(Vec::new());
+        };
         page.rows.retain(|row| range.covers(&row.path));
         page.unfit.retain(|key| range.covers(key));
         self.count(&page);
@@ -160,7 +219,7 @@ impl Listing {
             }
             range.before = Some(last);
         }
-        if let Some(token) = page.token.filter(|_| !is_past) {
+        if let Some(token) = page.token.filter(|_| !is_over) {
             self.remember(&mut range, &token)?;
             range.ask.token = Some(token);
             self.learn(&range.read_to);
@@ -171,6 +230,25 @@ impl Listing {
             self.ask(range);
         }
         Ok(page.rows)
+    }
+
+    /// Whether a range is read to its end: to the first key of the range above. `None` where that is not known yet.
+    fn meet(&mut self, range: &mut Range, page: &Page) -> Option<bool> {
+        while let Some(past) = page.least(|key| range.is_past(key)) {
+            let until =
+                range.ask.until.clone().filter(|_| !range.is_short && !range.is_unordered(page));
+            let Some(until) = until else { return Some(range.is_short) };
+            let above = self.above.remove(&until)?;
+            match above.first {
+                Some(first) if past < first.as_str() => {
+                    tracing::debug!("`{}` skips keys after `{until}`", self.pages.place());
+                    (range.ask.until, range.is_short) = (Some(first), true);
+                }
+                Some(_) => return Some(true),
+                None => range.ask.until = above.until,
+            }
+        }
+        Some(false)
     }
 
     /// What a page says of its server.
@@ -217,7 +295,7 @@ impl Listing {
     fn cut(&mut self, range: &mut Range, page_start: &str) {
         // The range's own next request comes on top.
         let free = MOST.saturating_sub(self.under_way.len() + 1);
-        if !self.may_cut || free == 0 {
+        if !self.may_cut || free == 0 || range.is_short {
             return;
         }
         let known = Known {

@@ -30,12 +30,8 @@ pub struct Lister {
     is_current: AtomicBool,
 }
 
-/// An answer, as it was understood.
-enum Told {
-    Page(Page),
-    /// It lists current objects, though versions were asked for.
-    Current,
-}
+/// An answer; `None` where it is of another kind than was asked for: of current objects in place of versions.
+type Told = Option<Page>;
 
 impl Lister {
     /// Nothing is asked yet.
@@ -59,18 +55,18 @@ impl Lister {
         let is_first = ask.token.is_none() && ask.after.is_empty();
         if self.is_current() {
             return match self.send(&ask, false).await? {
-                Ok(Told::Page(page)) => Ok(page),
-                Ok(Told::Current) => Err(self.odd("it lists versions nobody asked for")),
+                Ok(Some(page)) => Ok(page),
+                Ok(None) => Err(self.odd("it lists versions nobody asked for")),
                 Err((refusal, whose)) => Err(self.asker.meaning(&refusal, whose)),
             };
         }
         match self.send(&ask, true).await? {
-            Ok(Told::Page(page)) => return Ok(page),
-            Ok(Told::Current) if is_first => {}
+            Ok(Some(page)) => return Ok(page),
+            Ok(None) if is_first => {}
             Err((refusal, _)) if is_first && has_no_versions(&refusal) => {
                 tracing::info!("`{}` lists current objects alone: {refusal}", self.asker.place);
             }
-            Ok(Told::Current) => return Err(self.odd("it lists versions no longer")),
+            Ok(None) => return Err(self.odd("it lists versions no longer")),
             Err((refusal, whose)) => return Err(self.asker.meaning(&refusal, whose)),
         }
         self.is_current.store(true, Ordering::Relaxed);
@@ -234,15 +230,17 @@ fn read(body: &[u8], prefix: &str, versions: bool) -> Result<Told, String> {
     })?;
     match (root.as_str(), versions) {
         ("ListVersionsResult", true) | ("ListBucketResult", false) => {}
-        ("ListVersionsResult" | "ListBucketResult", _) => return Ok(Told::Current),
+        ("ListVersionsResult" | "ListBucketResult", _) => return Ok(None),
         // S3 may begin an answer well, and fail later.
         (other, _) => return Err(format!("a page of `{other}`")),
     }
     let mut building = Building::new(prefix);
+    // Some servers list delete markers apart.
+    entries.sort_by_key(|entry| entry.is_marker);
     for entry in entries {
         entry.put(frame.is_encoded, versions, &mut building)?;
     }
-    Ok(Told::Page(building.done(frame.token(versions)?)))
+    Ok(Some(building.done(frame.token(versions)?)))
 }
 
 impl Entry {
@@ -267,7 +265,7 @@ impl Entry {
             return Ok(());
         };
         if self.is_marker {
-            building.beside(&path);
+            building.marker(path);
             return Ok(());
         }
         if !building.key(&path) {
@@ -343,8 +341,8 @@ mod tests {
 
     fn page(body: &str, prefix: &str, versions: bool) -> Result<Page, String> {
         match read(body.as_bytes(), prefix, versions)? {
-            Told::Page(page) => Ok(page),
-            Told::Current => Err("current".into()),
+            Some(page) => Ok(page),
+            None => Err("current".into()),
         }
     }
 
@@ -386,7 +384,7 @@ mod tests {
         let page = page(body, "", false).unwrap();
         assert_eq!((page.rows[0].path.as_str(), page.rows[0].is_latest), ("a+b%20", true));
         assert_eq!(page.token, Some(Token("t+%".into(), None)));
-        assert!(matches!(read(body.as_bytes(), "", true), Ok(Told::Current)));
+        assert!(matches!(read(body.as_bytes(), "", true), Ok(None)));
     }
 
     #[test]
