@@ -17,6 +17,9 @@ import servers
 from test_list import PATTERNS, by_datachain, config_of, normal, tree  # noqa: F401 (a fixture)
 from test_save import ask, check_whole, database, datachain, leftovers, small_disk, versions
 
+# What braces name has to be there, one by one.
+THERE = [pattern for pattern in PATTERNS if not pattern.startswith("/file{")]
+
 KILLS = int(os.environ.get("DCFS_KILLS", "20"))
 """How often an index is killed; `make soak` kills more."""
 
@@ -87,8 +90,11 @@ def test_a_folder_becomes_a_dataset_and_is_mounted(dcfs, here, tmp_path):
 
 
 def test_a_tree_is_saved_as_datachain_saves_it(tree, dcfs, here, tmp_path):  # noqa: F811
-    answers = by_datachain(tmp_path / "d", [f"{tree}{pattern}" for pattern in PATTERNS])
-    for number, pattern in enumerate(PATTERNS):
+    answers = by_datachain(tmp_path / "d", [f"{tree}{pattern}" for pattern in THERE])
+    for number, pattern in enumerate(THERE):
+        if not answers[f"{tree}{pattern}"]:
+            assert "none of 26 objects" in refused(dcfs, here, 1, f"{tree}{pattern}", "--save", f"n{number}")
+            continue
         index(dcfs, here, f"{tree}{pattern}", "--save", f"n{number}")
         # A row that two alternatives select is there twice for DataChain.
         mine = rows(here, f"n{number}")
@@ -119,7 +125,7 @@ def test_python_works_with_it(dcfs, here):
     index(dcfs, here, "photos", "--save", "photos", "--with", "path:{n:int}")
     script = datachain_runs.SCRIPTS / "indexed.py"
     pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    process = datachain_runs.start(script, here, "photos", str(here / "photos"), "{}", **pipe)
+    process = datachain_runs.start(script, here, "photos", str(here / "photos"), **pipe)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     told = json.loads(output.rsplit("ANSWERS", 1)[1].splitlines()[0])

@@ -1,6 +1,6 @@
 """Reads what `dcfs index` saved, in a fresh process, and works with it.
 
-python indexed.py NAME FOLDER CLIENT_CONFIG
+python indexed.py NAME FOLDER
 """
 
 import json
@@ -8,8 +8,7 @@ import sys
 
 import datachain as dc
 
-name, uri, config = sys.argv[1:]
-config = json.loads(config)
+name, uri = sys.argv[1:]
 chain = dc.read_dataset(name)
 answers = {
     "schema": str(chain.schema),
@@ -24,12 +23,12 @@ def length(file: dc.File) -> int:
 
 
 # `map` has to read the very objects.
-mapped = dc.read_dataset(name, client_config=config).map(length=length)
+mapped = dc.read_dataset(name).map(length=length)
 answers["lengths"] = sorted(map(list, mapped.to_list("file.path", "length")))
-answers["listed"] = dc.read_storage(uri, client_config=config).count()
+answers["listed"] = dc.read_storage(uri).count()
 parents = dc.query.Session.get().catalog.get_dataset_dependencies(name, "1.0.0", indirect=False)
 answers["parents"] = [parent.name for parent in parents if parent]
-dc.read_storage(uri, client_config=config, delta=True).map(more=length).save("on_top")
+dc.read_storage(uri, delta=True).map(more=length).save("on_top")
 answers["on_top"] = dc.read_dataset("on_top").count()
 chain.save(name)
 print("ANSWERS" + json.dumps(answers))
