@@ -76,7 +76,7 @@ pub fn is_jpeg2000(pieces: &Pieces) -> Found<bool> {
 /// With a box that tells the size, or as a bare stream.
 pub fn jpeg2000(pieces: &Pieces) -> Found {
     let (width, height) = if pieces.has(0, CODESTREAM)? {
-        let side = |at| Ok(pieces.be32(at)?.checked_sub(pieces.be32(at + 8)?).ok_or(Stop::No)?);
+        let side = |at| pieces.be32(at)?.checked_sub(pieces.be32(at + 8)?).ok_or(Stop::No);
         (side(8)?, side(12)?)
     } else {
         let header = inside(pieces, 12..pieces.size, b"jp2h")?;

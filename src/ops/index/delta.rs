@@ -75,7 +75,7 @@ where
     ///
     /// # Errors
     /// Those of the sequences.
-    pub fn next(&mut self) -> Result<Option<Step>> {
+    pub fn step(&mut self) -> Result<Option<Step>> {
         loop {
             if let Some(step) = self.ready.next() {
                 return Ok(Some(step));
@@ -161,7 +161,7 @@ mod tests {
     fn merged(new: &Rows, old: &Rows, keeps_deleted: bool) -> (Vec<(bool, u8, u8)>, Counts) {
         let mut merge = Merge::new(items(new).into_iter(), items(old).into_iter(), keeps_deleted);
         let mut steps = Vec::new();
-        while let Some(step) = merge.next().expect("a step") {
+        while let Some(step) = merge.step().expect("a step") {
             let (is_fresh, item) = match step {
                 Step::Keep(item) => (false, item),
                 Step::Fresh(item) => (true, item),
@@ -194,7 +194,7 @@ mod tests {
             Vec::new().into_iter(),
             false,
         );
-        assert!(merge.next().is_err() || merge.next().is_err());
+        assert!(merge.step().is_err() || merge.step().is_err());
     }
 
     proptest! {

@@ -311,20 +311,6 @@ fn cells<'c>(source: &'c str, item: &'c Item, modified: &'c str) -> [Cell<'c>; 8
     ]
 }
 
-/// The cells of a single object.
-pub fn single_cells<'c>(source: &'c str, listed: &'c Listed, modified: &'c str) -> [Cell<'c>; 8] {
-    [
-        Cell::Text(source.as_bytes()),
-        Cell::Text(listed.path.as_bytes()),
-        Cell::Integer(i64::try_from(listed.size).unwrap_or(i64::MAX)),
-        Cell::Text(listed.version.as_bytes()),
-        Cell::Text(listed.etag.as_bytes()),
-        Cell::Integer(i64::from(listed.is_latest)),
-        Cell::Text(modified.as_bytes()),
-        Cell::Null,
-    ]
-}
-
 /// Whether two listings hold the same rows, in whatever order: the sum of what each row is hashed to, by keys of this
 /// process alone, so that no bucket can be made to look like another.
 #[derive(Default)]

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use super::delta::{MODIFIED, ROW, SIZE, SOURCE};
+use super::delta::{ETAG, MODIFIED, ROW, SIZE, SOURCE, VERSION};
 use super::item::Item;
 use super::sort::Sorter;
 use crate::catalog::{Catalog, VersionInfo};
@@ -78,7 +78,10 @@ pub fn ordered(
         && more.is_empty()
         && (source.is_ordered || is_ordered(catalog, &source.of)?)
     {
-        return Ok(sources.into_iter().next().map_or_else(nothing, |source| read(catalog, source)));
+        return Ok(sources.into_iter().next().map_or_else(nothing, |source| {
+            let of = source.of.to_string();
+            guarded(read(catalog, source), of)
+        }));
     }
     let mut sorter = Sorter::new(folder);
     for item in
@@ -94,6 +97,21 @@ pub fn ordered(
 
 fn nothing() -> Items {
     Box::new(std::iter::empty())
+}
+
+/// Items that must be in order.
+fn guarded(items: Items, of: String) -> Items {
+    let mut last: Vec<u8> = Vec::new();
+    Box::new(items.map(move |item| {
+        let item = item?;
+        if item.key() < last.as_slice() {
+            let message = format!("the rows of `{of}` were changed by another program; leave `--delta` out and list with `--update`");
+            return Err(Error::new(Kind::Broken, message));
+        }
+        last.clear();
+        last.extend_from_slice(item.key());
+        Ok(item)
+    }))
 }
 
 /// Leaves out what is there twice: two addresses may have asked for it.
@@ -112,8 +130,12 @@ pub fn once(items: Items) -> Items {
     }))
 }
 
-/// Whether the rows of a version lie in the order of their addresses.
+/// Whether the rows of a version lie in the order of their addresses. What `dcfs index` saved does, and is not read for it.
 fn is_ordered(catalog: &Catalog, of: &VersionInfo) -> Result<bool> {
+    let command = catalog.details(of)?.provenance.map(|by| by.command).unwrap_or_default();
+    if command.get(1).is_some_and(|word| word == "index") {
+        return Ok(true);
+    }
     let mut last = String::new();
     let mut is_ordered = true;
     let columns = COLUMNS[..2].iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
@@ -212,11 +234,25 @@ pub fn object(item: &Item) -> Object {
         source,
         path: item.key()[start..].to_vec(),
         size: u64::try_from(item.number(SIZE)).ok(),
-        version: text(item.text(super::delta::VERSION)),
-        etag: text(item.text(super::delta::ETAG)),
+        version: text(item.text(VERSION)),
+        etag: text(item.text(ETAG)),
         last_modified: Timestamp::parse(&text(item.text(MODIFIED))),
         location: None,
     }
+}
+
+/// The cells of a `File`, of an object that is in no listing.
+pub fn file_cells<'i>(item: &'i Item, source: &'i str) -> [Cell<'i>; 8] {
+    [
+        Cell::Text(source.as_bytes()),
+        Cell::Text(path(item).as_bytes()),
+        Cell::Integer(item.number(SIZE)),
+        Cell::Text(item.text(VERSION)),
+        Cell::Text(item.text(ETAG)),
+        Cell::Integer(1),
+        Cell::Text(item.text(MODIFIED)),
+        Cell::Null,
+    ]
 }
 
 /// The row of its version.
@@ -247,6 +283,16 @@ mod tests {
             let object = object(&item);
             assert_eq!((object.source.as_str(), object.path.as_slice()), (source, path.as_bytes()));
         }
+    }
+
+    #[test]
+    fn what_lies_in_no_order_is_told() {
+        let item = |key: &str| Ok(Item::new(key.as_bytes(), [0; 4], [b"", b"", b""]));
+        let told = |keys: &[&str]| {
+            let items: Vec<Result<Item>> = keys.iter().map(|key| item(key)).collect();
+            guarded(Box::new(items.into_iter()), "x@1.0.0".into()).filter(Result::is_err).count()
+        };
+        assert_eq!((told(&["a", "a", "b"]), told(&["a", "b", "a"])), (0, 1));
     }
 
     #[test]

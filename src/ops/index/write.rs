@@ -4,10 +4,10 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::columns::Columns;
-use super::delta::{Merge, OF, Step};
+use super::delta::{Merge, OF, ROW, Step};
 use super::images::{self, Seen};
 use super::item::Item;
-use super::listing::{self, Listing};
+use super::listing::Listing;
 use super::rows::{self, Items, Source};
 use super::{Computed, Desk, Indexed, Request};
 use crate::catalog::{Catalog, Parent, Piece, Publication, Saved, Stage, VersionInfo, Writer};
@@ -35,15 +35,7 @@ pub fn write(
     let catalog = desk.catalog()?;
     let versions = versions(listings, last.as_ref());
     let new = wanted(&catalog, desk, listings, &versions)?;
-    let old = match &last {
-        None => Box::new(std::iter::empty()) as Items,
-        Some(last) => {
-            let number = versions.iter().position(|of| of.id == last.id).unwrap_or(0);
-            let wanted: rows::Wanted = Arc::new(|_, _| true);
-            let source = Source { of: last.clone(), number, is_ordered: false, wanted };
-            rows::ordered(&catalog, vec![source], Vec::new(), &desk.folder)?
-        }
-    };
+    let old = kept(&catalog, desk, last.as_ref(), &versions)?;
     let keeps_deleted = request.delta.is_some_and(|delta| delta.keeps_deleted);
     let merge = Merge::new(new, old, keeps_deleted);
     desk.watch.writing(listings.iter().map(|listing| listing.report.objects).sum());
@@ -71,6 +63,20 @@ pub fn write(
         false => Some(writing.publish(request, &parents)?),
     };
     Ok(Indexed { saved, last, listings: reports, counts, computed })
+}
+
+/// The rows of the last version, in order.
+fn kept(
+    catalog: &Arc<Catalog>,
+    desk: &Desk<'_>,
+    last: Option<&VersionInfo>,
+    versions: &[VersionInfo],
+) -> Result<Items> {
+    let Some(last) = last else { return Ok(Box::new(std::iter::empty())) };
+    let number = versions.iter().position(|of| of.id == last.id).unwrap_or(0);
+    let wanted: rows::Wanted = Arc::new(|_, _| true);
+    let source = Source { of: last.clone(), number, is_ordered: false, wanted };
+    rows::ordered(catalog, vec![source], Vec::new(), &desk.folder)
 }
 
 /// The versions that rows come from, each once.
@@ -198,6 +204,16 @@ enum Ready {
     Row(Item),
 }
 
+impl Ready {
+    /// The row whose columns are computed.
+    fn row(&self) -> Option<&Item> {
+        match self {
+            Self::Row(item) => Some(item),
+            Self::Rows(..) => None,
+        }
+    }
+}
+
 /// A version on its way.
 struct Writing<'w, 'a> {
     stage: Begun<'w>,
@@ -219,7 +235,7 @@ impl Writing<'_, '_> {
         may_be_nothing: bool,
     ) -> Result<super::Counts> {
         let mut told = 0;
-        while let Some(step) = merge.next()? {
+        while let Some(step) = merge.step()? {
             match step {
                 Step::Keep(item) => self.range(&item),
                 Step::Fresh(item) if self.columns.is_empty() && item.number(OF) != SINGLE => {
@@ -259,45 +275,36 @@ impl Writing<'_, '_> {
     /// Writes what is ready.
     fn flush(&mut self) -> Result<()> {
         let ready = std::mem::take(&mut self.ready);
-        let images = self.images(&ready)?;
-        let mut images = images.into_iter();
-        let mut times = Vec::new();
-        for ready in &ready {
-            if let Ready::Row(item) = ready {
-                times.push(String::from_utf8_lossy(item.text(super::delta::MODIFIED)).into_owned());
-            }
-        }
+        let mut images = self.images(&ready)?.into_iter();
         let sources: Vec<String> =
             self.singles.iter().map(|listing| listing.origin.source()).collect();
-        let mut times = times.iter();
         let mut pieces = Vec::with_capacity(ready.len());
         for ready in &ready {
-            let item = match ready {
-                Ready::Rows(of, range) => {
-                    pieces.push(Piece::Rows(*of, range.clone()));
-                    continue;
-                }
-                Ready::Row(item) => item,
-            };
-            let time = times.next();
-            let image = images.next().unwrap_or(Seen::No);
-            let image = if let Seen::Image(image) = image { Some(image) } else { None };
-            let (cells, is_matched) = self.columns.cells(rows::path(item), image);
-            self.computed.unmatched += u64::from(!is_matched);
-            match usize::try_from(item.number(OF)) {
-                Ok(of) => pieces.push(Piece::Row(of, rows::row(item), cells)),
-                Err(_) => {
-                    let at = usize::try_from(item.number(super::delta::ROW)).unwrap_or(0);
-                    let listed = self.singles.get(at).and_then(|listing| listing.single.as_ref());
-                    if let Some((listed, time)) = listed.zip(time) {
-                        let file: [Cell<'_>; 8] = listing::single_cells(&sources[at], listed, time);
-                        pieces.push(Piece::New([&file[..], &cells].concat()));
-                    }
-                }
-            }
+            pieces.extend(match ready {
+                Ready::Rows(of, range) => Some(Piece::Rows(*of, range.clone())),
+                Ready::Row(item) => self.piece(item, images.next(), &sources),
+            });
         }
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
         self.stage.stage()?.mix(&self.versions, &names, pieces)
+    }
+
+    /// A row with the cells of its computed columns.
+    fn piece<'i>(
+        &mut self,
+        item: &'i Item,
+        seen: Option<Seen>,
+        sources: &'i [String],
+    ) -> Option<Piece<Vec<Cell<'i>>>> {
+        let image = if let Some(Seen::Image(image)) = seen { Some(image) } else { None };
+        let (cells, is_matched) = self.columns.cells(rows::path(item), image);
+        self.computed.unmatched += u64::from(!is_matched);
+        if let Ok(of) = usize::try_from(item.number(OF)) {
+            return Some(Piece::Row(of, rows::row(item), cells));
+        }
+        let at = usize::try_from(item.number(ROW)).ok()?;
+        let file = rows::file_cells(item, sources.get(at)?);
+        Some(Piece::New([&file[..], &cells].concat()))
     }
 
     /// What the pictures among rows are.
@@ -305,8 +312,7 @@ impl Writing<'_, '_> {
         if !self.columns.has_image {
             return Ok(Vec::new());
         }
-        let row = |ready| if let &Ready::Row(ref item) = ready { Some(item) } else { None };
-        let seen = (self.look)(ready.iter().filter_map(row).collect())?;
+        let seen = (self.look)(ready.iter().filter_map(Ready::row).collect())?;
         for seen in &seen {
             match seen {
                 Seen::Image(_) => self.computed.images += 1,
