@@ -12,15 +12,16 @@ UNITS ?= $(PREFIX)/lib/systemd/system
 SOAK_SECONDS ?= 1800
 SOAK_KILLS ?= 200
 SOAK_FILES ?= 2000
+SOAK_ROUNDS ?= 600
 FUZZ_SECONDS ?= 60
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## Mount a small catalog made by DataChain, and look around (in ./demo)
-	@tests/setup demo
+demo: ## Mount a small catalog made by DataChain, and look around (in ./demo); with DIR=~/Pictures, one of your files
+	@tests/setup $(if $(DIR),own,demo)
 	@cargo build --release
-	@tests/demo/run $(TARGET)/release/dcfs demo
+	@$(if $(DIR),tests/demo/own $(TARGET)/release/dcfs "$$DIR",tests/demo/run $(TARGET)/release/dcfs demo)
 
 test: setup lint unit e2e fuzz ## Everything that must hold: style, unit tests, real mounts, a minute of fuzzing
 
@@ -43,9 +44,9 @@ test-loaders: build ## torchvision and Hugging Face on a mount (installs gigabyt
 	DCFS_BIN=$(TARGET)/debug/dcfs .venv-loaders/bin/python -m pytest -c tests/loaders/pytest.ini tests/loaders $(PYTEST)
 
 soak: setup build ## The mount beside a writer for SOAK_SECONDS, under hundreds of SIGKILLs and many readers
-	DCFS_SOAK_SECONDS=$(SOAK_SECONDS) DCFS_KILLS=$(SOAK_KILLS) DCFS_LOAD_FILES=$(SOAK_FILES) \
+	DCFS_SOAK_SECONDS=$(SOAK_SECONDS) DCFS_KILLS=$(SOAK_KILLS) DCFS_LOAD_FILES=$(SOAK_FILES) DCFS_ROUNDS=$(SOAK_ROUNDS) \
 		DCFS_BIN=$(TARGET)/debug/dcfs $(PYTHON) -m pytest -c tests/python/pytest.ini \
-		$(addprefix tests/python/,test_live.py test_crash.py test_kill.py test_load.py test_save.py)
+		$(addprefix tests/python/,test_live.py test_crash.py test_kill.py test_load.py test_roundtrip.py test_save.py test_index.py)
 
 bench: release ## Measure, into docs/benchmarks.md
 	@tests/setup bench
@@ -55,7 +56,7 @@ setup:
 	@tests/setup test
 
 build:
-	cargo build
+	cargo build --bins --example roundtrip
 
 release:
 	cargo build --release

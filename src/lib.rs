@@ -6,7 +6,7 @@
 //! | floor | modules | what lives there |
 //! |---|---|---|
 //! | words | [`error`] [`id`] [`time`] [`version`] [`name`] [`schema`] [`object`] [`cell`] [`json`] [`kept`] [`provenance`] | the terms of the field, as types; what is kept while there is room |
-//! | pure cores | [`expr`] [`glob`] [`tree`] [`render`] | filters; patterns; names and directories from row paths; pages from facts |
+//! | pure cores | [`expr`] [`glob`] [`image`] [`tree`] [`render`] | filters; patterns; headers of pictures; names and directories from row paths; pages from facts |
 //! | adapters | [`catalog`] [`pack`] [`store`] | SQLite, memory maps, disks and buckets |
 //! | text | [`query`] [`diff`] [`pages`] [`tables`] | the rows of a filter; what differs between two versions; the one source of each page and each table, for the mount and the command line |
 //! | use | [`vfs`] [`ops`] | the file system, without a kernel; what is done with a whole dataset |
@@ -26,6 +26,7 @@ pub mod provenance;
 
 pub mod expr;
 pub mod glob;
+pub mod image;
 pub mod tree;
 pub mod render;
 

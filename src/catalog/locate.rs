@@ -34,6 +34,31 @@ pub(super) fn find(
     found.canonicalize().map_err(|cause| Error::NotReachable { path: found, cause })
 }
 
+/// [`super::locate_or_new`], with the world as arguments.
+pub(super) fn find_or_new(
+    given: Option<&Path>,
+    variable: impl Fn(&str) -> Option<OsString>,
+    current: impl Fn() -> std::io::Result<PathBuf>,
+) -> Result<(PathBuf, bool), Error> {
+    let new = match find(given, variable, &current) {
+        Ok(found) => return Ok((found, true)),
+        Err(Error::NotThere { given, looked }) => new_in(given, looked),
+        Err(Error::NotWhereTold { db, .. }) => db,
+        Err(Error::NowhereAbove(current, None)) => current.join(".datachain/db"),
+        Err(error) => return Err(error),
+    };
+    let new = match new.is_absolute() {
+        true => new,
+        false => current().map_err(Error::NoCurrentFolder)?.join(new),
+    };
+    Ok((new, false))
+}
+
+/// The first place that was looked at; a folder that was named wrongly by its file is not meant.
+fn new_in(given: PathBuf, looked: Vec<PathBuf>) -> PathBuf {
+    looked.into_iter().next().unwrap_or_else(|| given.join(".datachain/db"))
+}
+
 fn in_given(given: &Path) -> Result<PathBuf, Error> {
     if is_file(given)? {
         return Ok(given.to_owned());

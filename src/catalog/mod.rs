@@ -42,7 +42,7 @@ use crate::schema::{FileColumn, Layout, Schema};
 use crate::time::Timestamp;
 use crate::version::Version;
 use error::Error;
-pub use write::{Description, Number, Publication, Saved, Stage, Writer};
+pub use write::{Description, Number, Piece, Publication, Saved, Stage, Writer};
 
 /// Moves when another process commits, and when the file is deleted and made anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -144,6 +144,15 @@ const MOST_TOLD: usize = 1000;
 /// None found, with the places looked at.
 pub fn locate(given: Option<&Path>) -> Result<PathBuf> {
     Ok(locate::find(given, |name| std::env::var_os(name), std::env::current_dir)?)
+}
+
+/// Finds the database file as [`locate`] does; where none is there, the place for a new one: below the folder that was
+/// named, else in the current folder. Whether it is there.
+///
+/// # Errors
+/// A place that may not be looked into.
+pub fn locate_or_new(given: Option<&Path>) -> Result<(PathBuf, bool)> {
+    Ok(locate::find_or_new(given, |name| std::env::var_os(name), std::env::current_dir)?)
 }
 
 impl Catalog {

@@ -12,7 +12,8 @@
 //! | [`ls`], [`page`], [`show`] | what the catalog holds, without a mount |
 //! | [`asking`], [`count`], [`explain`], [`path`] | filters |
 //! | [`cat`], [`cp`], [`copy`] | files of the mount, without a mount |
-//! | [`list`] | what is in a bucket or a folder; for tests, and until a command records it |
+//! | [`list`] | what is in a bucket or a folder; for tests |
+//! | [`index`] | new datasets from storage |
 //! | [`save`], [`rm`], [`mv`], [`describe`], [`naming`] | what is written into the catalog |
 //! | [`cache`] | what is kept of fetched objects |
 //! | [`diff`] | what differs between two versions |
@@ -35,6 +36,7 @@ pub mod diff;
 pub mod doctor;
 pub mod explain;
 pub mod helper;
+pub mod index;
 pub mod list;
 pub mod ls;
 pub mod mount;
@@ -83,6 +85,7 @@ struct Dcfs {
 const EXAMPLES: &str = "Examples:
   dcfs mount /mnt/dc                     the catalog of this folder, or of its parents
   ls /mnt/dc/datasets/pets@latest/
+  dcfs index ./photos --save photos      a dataset of what is in a folder or a bucket
   dcfs ls pets                           the versions of a dataset, without a mount
   dcfs show pets -o pets.parquet         its rows, as a table for pandas or DuckDB
   dcfs cp -r pets/images .               its files, without a mount
@@ -110,6 +113,7 @@ enum Command {
     Lineage(page::Lineage),
     Cat(cat::Cat),
     Cp(cp::Cp),
+    Index(index::Index),
     Warm(warm::Warm),
     Plan(plan::Plan),
     Verify(verify::Verify),
@@ -181,6 +185,7 @@ impl Command {
             Self::Lineage(command) => command.run(out),
             Self::Cat(command) => command.run(out),
             Self::Cp(command) => command.run(out),
+            Self::Index(command) => command.run(out),
             Self::Warm(command) => command.run(out),
             Self::Plan(command) => command.run(out),
             Self::Verify(command) => command.run(out),

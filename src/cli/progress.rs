@@ -44,6 +44,8 @@ pub struct Progress {
     /// 0 where it is not known.
     total: AtomicU64,
     files: AtomicU64,
+    /// Of what is counted, where that is not bytes.
+    bytes: AtomicU64,
     /// When the next line is due, in milliseconds of work; never where nobody looks.
     due: AtomicU64,
     /// Whether a line stands on the terminal now.
@@ -69,6 +71,7 @@ impl Progress {
             done: AtomicU64::new(0),
             total: AtomicU64::new(0),
             files: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
             due: AtomicU64::new(due),
             drawn: Mutex::new(false),
         }
@@ -105,6 +108,11 @@ impl Progress {
     pub fn add_file(&self) {
         self.files.fetch_add(1, Relaxed);
         self.draw_if_due();
+    }
+
+    /// What is counted next is so many bytes.
+    pub fn add_bytes(&self, more: u64) {
+        self.bytes.fetch_add(more, Relaxed);
     }
 
     /// A line of its own on stderr, which stays.
@@ -144,6 +152,7 @@ impl Progress {
             done: self.done.load(Relaxed),
             total: known(self.total.load(Relaxed)),
             files: known(self.files.load(Relaxed)),
+            bytes: known(self.bytes.load(Relaxed)),
             elapsed: self.started.elapsed(),
         }
     }
@@ -169,6 +178,7 @@ struct State {
     done: u64,
     total: Option<u64>,
     files: Option<u64>,
+    bytes: Option<u64>,
     elapsed: Duration,
 }
 
@@ -205,7 +215,7 @@ impl State {
             files => format!("{} files", count(files)),
         });
         let rate = format!("{}/s", self.amount(rate as u64));
-        [Some(done), Some(rate), left, files].into_iter().flatten().collect()
+        [Some(done), self.bytes.map(bytes), Some(rate), left, files].into_iter().flatten().collect()
     }
 
     fn amount(&self, n: u64) -> String {
@@ -245,13 +255,14 @@ mod tests {
     use super::*;
 
     fn state(unit: Unit, done: u64, total: Option<u64>, files: Option<u64>) -> State {
-        State { unit, done, total, files, elapsed: Duration::from_secs(10) }
+        State { unit, done, total, files, bytes: None, elapsed: Duration::from_secs(10) }
     }
 
     #[test]
     fn a_line_says_what_it_has_room_for() {
         let copy = state(Unit::Bytes, 320 << 20, Some(774 << 20), Some(3051));
         let scan = state(Unit::Rows, 12_000, None, None);
+        let list = State { bytes: Some(3 << 30), ..state(Unit::Objects, 12_000, None, None) };
         let cases = [
             (
                 copy,
@@ -269,6 +280,7 @@ mod tests {
             (copy, 9, " 41% 320."),
             (copy, 0, ""),
             (scan, 80, "12,000 rows, 1,200 rows/s"),
+            (list, 80, "12,000 objects, 3.0 GiB, 1,200 objects/s"),
         ];
         for (state, width, line) in cases {
             assert_eq!(state.line(width), line, "{width}");

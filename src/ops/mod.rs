@@ -5,10 +5,12 @@
 //! | file | what it does |
 //! |---|---|
 //! | `objects` | every object that some rows name |
+//! | [`index`] | a version made of what is in storage |
 //! | [`save`] | a version made of some rows of another |
 //! | [`author`] | who saves, from where, by which command |
 
 pub mod author;
+pub mod index;
 mod objects;
 pub mod save;
 

@@ -45,7 +45,8 @@ pub struct NewColumn {
 /// A top-level column of a new version, or a field of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signal {
-    /// Without `__` and dots.
+    /// Without `__` and dots; where it has fields, or is one, without `_` at either end: DataChain takes column names
+    /// apart at `__`, and types of such models come out wrong.
     pub name: String,
     pub kind: SignalKind,
     pub optional: bool,
@@ -176,23 +177,16 @@ impl Building {
                 self.column(&column, "JSON", json!({"type": "JSON"}));
                 "dict[str, str]".to_owned()
             }
-            SignalKind::File => self.model(&column, signal, &file(), "File@v1", inside),
-            SignalKind::Image => self.model(&column, signal, &image(), "Image@v1", inside),
-            SignalKind::Model(fields) => {
-                self.model(&column, signal, fields, &model_name(fields), inside)
-            }
+            SignalKind::File => self.model(&column, signal, &file(), inside),
+            SignalKind::Image => self.model(&column, signal, &image(), inside),
+            SignalKind::Model(fields) => self.model(&column, signal, fields, inside),
         };
-        if signal.optional { format!("Optional[{type_text}]") } else { type_text }
+        // NaN is stored as NULL, and below an optional model DataChain reads that as None.
+        let is_lossy = inside && signal.kind == SignalKind::Scalar(Scalar::Float);
+        if signal.optional || is_lossy { format!("Optional[{type_text}]") } else { type_text }
     }
 
-    fn model(
-        &mut self,
-        column: &str,
-        signal: &Signal,
-        fields: &[Signal],
-        name: &str,
-        inside: bool,
-    ) -> String {
+    fn model(&mut self, column: &str, signal: &Signal, fields: &[Signal], inside: bool) -> String {
         if signal.optional {
             self.column(&format!("{column}___type_tag"), "INTEGER", scalar_type("Int64", true));
         }
@@ -212,8 +206,10 @@ impl Building {
         if matches!(signal.kind, SignalKind::File) {
             self.sizes.push(format!("{prefix}size"));
         }
-        self.models.insert(name.to_owned(), custom_type(name, &signal.kind, texts));
-        name.to_owned()
+        let name = model_name(&signal.kind, &texts);
+        let model = custom_type(&name, &signal.kind, texts);
+        self.models.insert(name.clone(), model);
+        name
     }
 
     fn column(&mut self, name: &str, declared: &'static str, told: Value) {
@@ -279,11 +275,17 @@ fn custom_type(name: &str, kind: &SignalKind, fields: Map<String, Value>) -> Val
     json!({"schema_version": 2, "name": name, "fields": fields, "bases": bases, "hidden_fields": hidden})
 }
 
-/// `Dcfs_<hash of the fields>`.
-fn model_name(fields: &[Signal]) -> String {
-    let digest = Sha256::digest(format!("{fields:?}"));
-    let hex: String = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("Dcfs_{hex}")
+/// Of a model of one's own `Dcfs_<hash of its fields and their types>`.
+fn model_name(kind: &SignalKind, texts: &Map<String, Value>) -> String {
+    match kind {
+        SignalKind::File => "File@v1".to_owned(),
+        SignalKind::Image => "Image@v1".to_owned(),
+        _ => {
+            let digest = Sha256::digest(serde_json::to_vec(texts).unwrap_or_default());
+            let hex: String = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("Dcfs_{hex}")
+        }
+    }
 }
 
 /// The declared type if it is one of DataChain's.
@@ -354,10 +356,27 @@ mod tests {
 
     #[test]
     fn models_of_other_fields_have_other_names() {
-        let model = |kind| model_name(&[Signal::new("a", kind)]);
-        let int = model(SignalKind::Scalar(Scalar::Int));
-        assert_eq!(int, model(SignalKind::Scalar(Scalar::Int)));
-        assert_ne!(int, model(SignalKind::Scalar(Scalar::Text)));
+        let signal = |kind| Signal::new("m", SignalKind::Model(vec![Signal::new("a", kind)]));
+        let text = |signal: Signal| Building::default().add("", &signal, false);
+        let model = |scalar| text(signal(SignalKind::Scalar(scalar)));
+        assert_eq!(model(Scalar::Int), model(Scalar::Int));
+        assert_ne!(model(Scalar::Int), model(Scalar::Text));
+    }
+
+    #[test]
+    fn nan_below_an_optional_model_is_nothing() {
+        let fields = vec![Signal::new("x", SignalKind::Scalar(Scalar::Float))];
+        let signals = [
+            Signal::new("plain", SignalKind::Model(fields.clone())),
+            Signal::optional("maybe", SignalKind::Model(fields)),
+        ];
+        let features: Value =
+            serde_json::from_str(&Layout::of_signals(&signals).features).expect("JSON");
+        let text = |name: &str| features[name].as_str().expect("a type").to_owned();
+        let field = |name: String| features["_custom_types"][&name]["fields"]["x"].clone();
+        let inner = text("maybe").replace("Optional[", "").replace(']', "");
+        assert_eq!(field(text("plain")), "float");
+        assert_eq!(field(inner), "Optional[float]");
     }
 
     #[test]

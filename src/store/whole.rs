@@ -1,8 +1,14 @@
 //! What is done with an object as a whole: what it costs to read, fetching it, comparing it with its row.
 
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
 use super::place::Place;
 use super::wanted::Wanted;
-use super::{Result, Stores};
+use super::{AT_FILES, Result, Stores, blocking, bounded, local};
 use crate::object::Object;
 
 /// What reading an object takes.
@@ -84,6 +90,53 @@ impl Stores {
             Cost::Remote { .. } if reader.known().is_none() => Ok(Warmed::NotKept),
             Cost::Remote { missing, .. } => reader.fill().await.map(|()| Warmed::Fetched(missing)),
         }
+    }
+
+    /// The bytes `range` of an object, cut at its end: past the cache and without reading ahead, for who wants a little of
+    /// many.
+    ///
+    /// # Errors
+    /// As [`Stores::open`] and [`super::Reader::read`].
+    pub async fn part(&self, object: &Object, range: Range<u64>) -> Result<Bytes> {
+        let wanted = Wanted::of(object)?;
+        let range = range.start.min(wanted.size)..range.end.min(wanted.size);
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
+        match Place::of(&wanted.object)? {
+            Place::File(path) => Ok(self.local_part(wanted, path, range).await?),
+            place => self.remote_part(wanted, place, range).await,
+        }
+    }
+
+    async fn local_part(
+        &self,
+        wanted: Wanted,
+        path: PathBuf,
+        range: Range<u64>,
+    ) -> Result<Bytes, super::Error> {
+        let (guard, label) = (Arc::clone(&self.guard), wanted.place.clone());
+        let length = u32::try_from(range.end - range.start).unwrap_or(u32::MAX);
+        let read = move || {
+            let part = (wanted.base, wanted.size);
+            let file = local::File::open(wanted.place, &path, &wanted.recorded, part, &guard)?;
+            file.read(range.start, length)
+        };
+        bounded(&label, self.timeout, blocking(&AT_FILES, &label, read)).await
+    }
+
+    #[cfg(feature = "remote")]
+    async fn remote_part(&self, wanted: Wanted, place: Place, range: Range<u64>) -> Result<Bytes> {
+        let label = wanted.place.clone();
+        let store = self.requests(place, wanted.place)?;
+        let range = wanted.base + range.start..wanted.base + range.end;
+        let got = self.object(store, wanted.recorded).get(range);
+        Ok(bounded(&label, self.timeout, got).await?)
+    }
+
+    #[cfg(not(feature = "remote"))]
+    async fn remote_part(&self, wanted: Wanted, place: Place, _: Range<u64>) -> Result<Bytes> {
+        Ok(self.remote(wanted, place).await.map(|_| Bytes::new())?)
     }
 
     /// Whether an object is the one recorded: asks its store for a byte of it, past the cache.

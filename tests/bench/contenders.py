@@ -30,6 +30,8 @@ class Programs:
     reader: Path
     direct: Path
     delay: Path
+    list: Path
+    lister: Path
     rclone: str | None
     s3fs: str | None
 

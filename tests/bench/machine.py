@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 PINNED = ["taskset", "-c", "0"]
@@ -56,10 +57,10 @@ def medians(times, *runs):
 
 
 class Peak:
-    """The highest anonymous memory of a process while the block runs."""
+    """The highest anonymous memory of a process while the block runs; `resident`: all of it that was in RAM."""
 
     def __init__(self, pid):
-        self.pid, self.mib, self.done = pid, 0.0, threading.Event()
+        self.pid, self.mib, self.resident, self.done = pid, 0.0, 0.0, threading.Event()
 
     def __enter__(self):
         self.thread = threading.Thread(target=self._watch)
@@ -74,6 +75,31 @@ class Peak:
         while not self.done.wait(0.01):
             with contextlib.suppress(OSError, StopIteration):
                 self.mib = max(self.mib, anonymous(self.pid))
+                self.resident = max(self.resident, _status(self.pid, "VmHWM"))
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a program took: seconds, the most MiB of anonymous and of all resident memory; what it printed."""
+
+    seconds: float
+    anonymous: float
+    resident: float
+    output: str
+
+
+def cost(command, **options):
+    """Runs a program to its end; it must succeed."""
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        since = time.perf_counter()
+        process = subprocess.Popen(command, stdout=output, stderr=errors, **options)
+        with Peak(process.pid) as peak:
+            process.wait()
+            took = time.perf_counter() - since
+        if process.returncode:
+            raise RuntimeError(f"`{Path(command[0]).name}` ended with {process.returncode}: {_last(errors)[:200]}")
+        output.seek(max(0, output.seek(0, os.SEEK_END) - 65536))
+        return Cost(took, peak.mib, peak.resident, output.read())
 
 
 def _mounts(point, room):

@@ -18,6 +18,7 @@ const ORDER: &[&str] = &[
     "provenance",
     "expr",
     "glob",
+    "image",
     "tree",
     "render",
     "catalog",

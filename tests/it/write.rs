@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use dcfs::catalog::{Catalog, Number, Provenance, Publication, Saved, VersionInfo, Writer};
+use dcfs::catalog::{Catalog, Number, Piece, Provenance, Publication, Saved, VersionInfo, Writer};
 use dcfs::cell::Cell;
 use dcfs::error::{Kind, Result};
 use dcfs::id::{RowId, VersionId};
@@ -180,6 +180,63 @@ fn a_dataset_is_renamed_with_all_its_versions() {
         let of = find(&catalog, version).expect(version);
         assert_eq!(numbers(&catalog, &of), [0, 1, 2, 3, 4], "{version}");
     }
+}
+
+#[test]
+fn sizes_add_up_and_those_that_do_not_are_no_size() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = place(&folder);
+    let cases =
+        [(vec![3, 1 << 40], Some((1 << 40) + 3)), (vec![i64::MAX, 1], None), (vec![], None)];
+    for (sizes, want) in cases {
+        let mut writer = Writer::open_or_create(&path).expect("a writer");
+        let layout = Layout::of_signals(&[Signal::new("file", SignalKind::File)]);
+        let mut stage = writer.stage(layout).expect("a stage");
+        let row = |size| [Cell::Text(b"s3://b"), Cell::Text(b"x"), Cell::Integer(size)];
+        stage.insert(sizes.iter().copied().map(row)).expect("rows");
+        let (name, by) = (DatasetName::local("pets"), Provenance::default());
+        let publication = publication(&name, Number::Next(Bump::Patch), &[], &by);
+        assert_eq!(stage.publish(&publication).expect("saved").size, want, "{sizes:?}");
+    }
+}
+
+#[test]
+fn pieces_of_several_versions_are_one_order() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = place(&folder);
+    let next = Number::Next(Bump::Patch);
+    for (name, rows) in [("one", 20_000), ("two", 10)] {
+        save(&path, name, rows, next).expect("saved");
+    }
+    let catalog = Catalog::open(&path).expect("a catalog");
+    let of = ["one", "two"].map(|name| find(&catalog, name).expect("a version"));
+    let mut writer = Writer::open(&path).expect("a writer");
+    let mut stage = writer.stage(layout()).expect("a stage");
+    let rows = |of, first, last| Piece::Rows(of, RowId::new(first)..=RowId::new(last));
+    let pieces = [
+        rows(0, 1, 15_000),
+        Piece::Row(1, RowId::new(3), [Cell::Integer(-7)]),
+        rows(1, 10, 10),
+        Piece::Row(0, RowId::new(20_000), [Cell::Null]),
+        rows(0, 15_001, 15_001),
+        // No such rows.
+        rows(1, 90, 99),
+    ];
+    stage.mix(&of, &["n"], pieces).expect("copied");
+    assert_eq!(stage.rows(), 15_004);
+    let (name, by) = (DatasetName::local("both"), Provenance::default());
+    stage.publish(&publication(&name, next, &[of[0].id, of[1].id], &by)).expect("saved");
+    let both = find(&catalog, "both").expect("a version");
+    assert_eq!(catalog.parents(both.id).expect("parents").len(), 2);
+    let mut found = Vec::new();
+    let mut each = |_: RowId, cells: &dyn dcfs::cell::Cells| {
+        found.push(if let Cell::Integer(n) = cells.cell(0) { Some(n) } else { None });
+        Ok(std::ops::ControlFlow::Continue(()))
+    };
+    let all = &mut std::iter::once(RowId::ALL);
+    catalog.cells(&both, &["n".into()], all, &mut each).expect("cells");
+    let want = (0..15_000).map(Some).chain([Some(-7), Some(9), None, Some(15_000)]);
+    assert_eq!(found, want.collect::<Vec<_>>());
 }
 
 #[test]

@@ -15,7 +15,7 @@
 //! | `connection` | the one connection that writes, and its short transactions |
 //! | `create` | the tables of a new catalog |
 //! | `naming` | which names and numbers may be given |
-//! | `stage`, `lock` | rows on their way in, and who is alive |
+//! | `stage`, `mix`, `lock` | rows on their way in, and who is alive |
 //! | `sweep` | what the dead left |
 //! | `publish`, `preview` | a stage becomes a version |
 //! | `change` | removing, renaming, describing |
@@ -26,6 +26,7 @@ mod connection;
 mod create;
 mod error;
 mod lock;
+mod mix;
 mod naming;
 mod preview;
 mod provenance;
@@ -37,6 +38,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(super) use error::Refused;
+pub use mix::Piece;
 pub(super) use provenance::read as provenance;
 pub use publish::{Number, Publication, Saved};
 pub use stage::Stage;
@@ -102,6 +104,14 @@ impl Writer {
     /// What is wrong with the name: its form, a reserved beginning, another dataset's name in other case.
     pub fn check_name(&mut self, name: &DatasetName) -> Result<()> {
         Ok(self.writing.placed(|writing| naming::check(writing.connection(), name))?)
+    }
+
+    /// The same where there is no catalog yet: the form of the name.
+    ///
+    /// # Errors
+    /// As [`Writer::check_name`].
+    pub fn check_form(name: &DatasetName) -> Result<()> {
+        Ok(naming::form(name)?)
     }
 
     /// Whether a version may get `number`; asked before long work, and again as it is published.

@@ -23,13 +23,19 @@ pub fn now() -> String {
 
 /// Whether a dataset may be called `name`: its form, and its neighbours.
 pub fn check(connection: &Connection, name: &DatasetName) -> Result<(), Error> {
+    form(name)?;
+    neighbours(connection, name)
+}
+
+/// Whether the form of a name is one that datasets are saved under.
+pub fn form(name: &DatasetName) -> Result<(), Error> {
     if name.namespace != LOCAL || name.project != LOCAL {
         return Err(Refused::Elsewhere(name.clone()).into());
     }
     if let Some(why) = fault(&name.name) {
         return Err(Refused::Name(name.name.clone(), why).into());
     }
-    neighbours(connection, name)
+    Ok(())
 }
 
 /// What is wrong with the form of a name.

@@ -75,16 +75,19 @@ pub fn publish(
 fn count(connection: &Connection, stage: &str, layout: &Layout) -> Result<Counted, Error> {
     let sizes: Vec<String> = layout.sizes.iter().filter_map(|name| identifier(name)).collect();
     let sum = if sizes.is_empty() { "0".to_owned() } else { sizes.join(" + ") };
-    let sql = format!("SELECT count(*), sum({sum}) FROM \"{stage}\"");
-    let (rows, size): (i64, Option<i64>) =
-        connection.query_row(&sql, [], |row| Ok((row.get(0)?, whole(row.get_ref(1)?))))?;
+    // In halves: SQLite's `sum` ends with an error where sizes, which may be a stranger's, leave 64 bits.
+    let sql =
+        format!("SELECT count(*), sum(({sum}) >> 32), sum(({sum}) & 4294967295) FROM \"{stage}\"");
+    let (rows, high, low): (i64, Option<i64>, Option<i64>) =
+        connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let size = high.zip(low).and_then(|(high, low)| whole(high, low));
     let preview = preview::of(connection, stage, layout)?;
     Ok(Counted { rows: rows.unsigned_abs(), size, preview })
 }
 
-/// A sum; what a stranger's values make of it counts only where it is a whole number.
-fn whole(value: rusqlite::types::ValueRef<'_>) -> Option<i64> {
-    crate::catalog::cell::integer(value)
+/// A sum out of its halves; `None` where it is beyond 64 bits.
+fn whole(high: i64, low: i64) -> Option<i64> {
+    i64::try_from((i128::from(high) << 32) + i128::from(low)).ok()
 }
 
 /// All of it: the dataset, the number, the table's name, the version, its parents, who saved it.

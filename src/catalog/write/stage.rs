@@ -26,18 +26,18 @@ use crate::schema::Layout;
 pub const PREFIX: &str = "dcfs_stage_";
 
 /// Rows between looks at the clock.
-const LOOK: usize = 128;
+pub(super) const LOOK: usize = 128;
 
 /// Rows copied by one statement at most: a hundredth of a second or so.
-const CHUNK: i64 = 4096;
+pub(super) const CHUNK: i64 = 4096;
 
 /// A new version's rows. Dropped without [`Stage::publish`], nothing is left.
 #[derive(Debug)]
 pub struct Stage<'w> {
-    writing: &'w mut Writing,
+    pub(super) writing: &'w mut Writing,
     layout: Layout,
     lock: Option<Lock>,
-    rows: u64,
+    pub(super) rows: u64,
     turn: Option<Instant>,
     watch: Watch<'w>,
 }
@@ -184,7 +184,7 @@ impl<'w> Stage<'w> {
     }
 
     /// `INSERT INTO stage (columns) <what>`.
-    fn insertion(&self, columns: &[&str], what: &str) -> String {
+    pub(super) fn insertion(&self, columns: &[&str], what: &str) -> String {
         let names: Vec<String> = columns.iter().filter_map(|name| identifier(name)).collect();
         let id = self.lock.as_ref().map(Lock::id).unwrap_or_default();
         match names.is_empty() {
@@ -254,7 +254,7 @@ impl<'w> Stage<'w> {
     }
 
     /// Without other values, for a range of rows; else for one row, ?1, and the values of `columns` from ?2 on.
-    fn copy_sql(&self, source: &Table<'_>, columns: &[&str]) -> Result<String, Error> {
+    pub(super) fn copy_sql(&self, source: &Table<'_>, columns: &[&str]) -> Result<String, Error> {
         let there = source.columns()?;
         let given = |name: &str| columns.iter().position(|column| *column == name);
         let mut names = Vec::new();
@@ -279,7 +279,7 @@ impl<'w> Stage<'w> {
     }
 
     /// Begins a transaction where none is open.
-    fn start(&mut self) -> Result<(), Error> {
+    pub(super) fn start(&mut self) -> Result<(), Error> {
         if self.turn.is_none() {
             self.writing.connection().execute_batch("BEGIN IMMEDIATE")?;
             self.turn = Some(Instant::now());
@@ -288,12 +288,12 @@ impl<'w> Stage<'w> {
     }
 
     /// Whether the lock has been held for as long as it may be.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.turn.is_some_and(|since| since.elapsed() >= HELD)
     }
 
     /// Lets others come to their turn.
-    fn rest(&self) {
+    pub(super) fn rest(&self) {
         (self.watch.0)(self.rows);
         sleep(REST);
     }
@@ -305,7 +305,7 @@ impl<'w> Stage<'w> {
         }
     }
 
-    fn commit(&mut self) -> Result<(), Error> {
+    pub(super) fn commit(&mut self) -> Result<(), Error> {
         if self.turn.take().is_some() {
             self.writing.connection().execute_batch("COMMIT")?;
         }
@@ -330,7 +330,7 @@ pub fn quoted(id: &str) -> String {
 }
 
 /// Copies one row.
-fn one(
+pub(super) fn one(
     statement: &mut Statement<'_>,
     row: RowId,
     columns: usize,
@@ -344,7 +344,7 @@ fn one(
 }
 
 /// A cell as a parameter.
-struct Bound<'c>(Option<&'c Cell<'c>>);
+pub(super) struct Bound<'c>(pub(super) Option<&'c Cell<'c>>);
 
 impl ToSql for Bound<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {

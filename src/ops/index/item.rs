@@ -1,0 +1,102 @@
+//! What is sorted and compared: one row of a listing or of a version, in one piece of memory.
+
+use std::cmp::Ordering;
+
+/// Numbers of an item.
+const NUMBERS: usize = 4;
+
+/// Texts of an item, its key first.
+const TEXTS: usize = 4;
+
+/// Bytes before the texts.
+const HEAD: usize = NUMBERS * 8 + TEXTS * 4;
+
+/// One row: a key, a few numbers and texts. Ordered by key, then by numbers, then by texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item(Box<[u8]>);
+
+impl Item {
+    pub fn new(key: &[u8], numbers: [i64; NUMBERS], texts: [&[u8]; TEXTS - 1]) -> Self {
+        let mut bytes =
+            Vec::with_capacity(HEAD + key.len() + texts.iter().map(|t| t.len()).sum::<usize>());
+        write(&mut bytes, key, numbers, texts);
+        Self(bytes.into())
+    }
+
+    /// What [`write`] wrote.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+
+    pub fn key(&self) -> &[u8] {
+        text(&self.0, 0)
+    }
+
+    /// The number of that index.
+    pub fn number(&self, index: usize) -> i64 {
+        number(&self.0, index)
+    }
+
+    /// The text of that index; the key is not one of them.
+    pub fn text(&self, index: usize) -> &[u8] {
+        text(&self.0, index + 1)
+    }
+}
+
+impl Ord for Item {
+    fn cmp(&self, other: &Self) -> Ordering {
+        order(&self.0, &other.0)
+    }
+}
+
+impl PartialOrd for Item {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Appends an item: its numbers, the lengths of its texts, its texts.
+pub fn write(out: &mut Vec<u8>, key: &[u8], numbers: [i64; NUMBERS], texts: [&[u8]; TEXTS - 1]) {
+    for number in numbers {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+    let all = [key, texts[0], texts[1], texts[2]];
+    for text in all {
+        out.extend_from_slice(&(text.len() as u32).to_le_bytes());
+    }
+    for text in all {
+        out.extend_from_slice(text);
+    }
+}
+
+/// How long the item is that begins with `bytes`; `None` where they are too few to tell, or none.
+pub fn length(bytes: &[u8]) -> Option<usize> {
+    let lengths = bytes.get(NUMBERS * 8..HEAD)?.chunks_exact(4);
+    let sum =
+        lengths.map(|bytes| bytes.try_into().map_or(0, u32::from_le_bytes) as usize).sum::<usize>();
+    Some(HEAD + sum)
+}
+
+/// The order of two items as they were written.
+pub fn order(one: &[u8], other: &[u8]) -> Ordering {
+    text(one, 0).cmp(text(other, 0)).then_with(|| {
+        let numbers = |bytes| [0, 1, 2, 3].map(|index| number(bytes, index));
+        let texts = |bytes| [text(bytes, 1), text(bytes, 2), text(bytes, 3)];
+        numbers(one).cmp(&numbers(other)).then_with(|| texts(one).cmp(&texts(other)))
+    })
+}
+
+fn number(bytes: &[u8], index: usize) -> i64 {
+    let found = bytes.get(index * 8..index * 8 + 8).and_then(|bytes| bytes.try_into().ok());
+    found.map_or(0, i64::from_le_bytes)
+}
+
+fn text(bytes: &[u8], index: usize) -> &[u8] {
+    let length = |index: usize| {
+        let at = NUMBERS * 8 + index * 4;
+        let found = bytes.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
+        found.map_or(0, u32::from_le_bytes) as usize
+    };
+    let start = HEAD + (0..index).map(length).sum::<usize>();
+    bytes.get(start..start + length(index)).unwrap_or_default()
+}

@@ -1,0 +1,372 @@
+//! The listing that a dataset is made from: one that is there and young enough, or a new one.
+//!
+//! As DataChain does: a listing is a dataset of `system.listing`, named by what it lists; it is used again for four hours,
+//! for what lies below it too; one that was made again and found the same gets no new version. Its rows lie in the order of their
+//! paths, so the same bucket gives the same row ids.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::SystemTime;
+
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::item::Item;
+use super::rows::{self, Items};
+use super::sort::{Sorted, Sorter};
+use super::{Desk, Request, Watch};
+use crate::catalog::{Catalog, Number, Publication, Saved, VersionInfo};
+use crate::cell::{Cell, Cells};
+use crate::error::{Error, Kind, Result};
+use crate::id::RowId;
+use crate::name::DatasetName;
+use crate::schema::{Layout, Signal, SignalKind};
+use crate::store::list::{End, How, Listed, Origin, Totals};
+use crate::time::Timestamp;
+use crate::version::Bump;
+
+/// How long DataChain uses a listing again, in microseconds.
+const LIFE: i64 = 4 * 3600 * 1_000_000;
+
+/// Batches of a store that wait to be sorted.
+const WAITING: usize = 16;
+
+/// Rows that are written at a time.
+const BATCH: usize = 8192;
+
+/// What was listed.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    pub origin: Origin,
+    /// The version; `None` of a single object, of which DataChain keeps no listing.
+    pub of: Option<VersionInfo>,
+    /// The single object.
+    pub single: Option<Listed>,
+    /// Known to lie in the order of paths.
+    pub is_ordered: bool,
+    pub report: Report,
+}
+
+/// What is told of a listing.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// `s3://bucket/prefix/`
+    pub of: String,
+    /// The dataset that holds it.
+    pub dataset: Option<String>,
+    /// How old it is, where it was there already.
+    pub age_seconds: Option<u64>,
+    /// Rows, and bytes of their objects.
+    pub objects: u64,
+    pub bytes: u64,
+    /// Names that cannot be recorded.
+    pub skipped: u64,
+}
+
+/// Lists `origin`, or finds that it was listed.
+///
+/// # Errors
+/// What the store, the catalog and the disk say. Then no listing was added.
+pub fn obtain(desk: &mut Desk<'_>, request: &Request, origin: Origin) -> Result<Listing> {
+    let origin = desk.runtime.block_on(desk.stores.settle(origin))?;
+    if origin.end() == End::Object {
+        return single(desk, origin);
+    }
+    if let Some(listing) = reused(desk, request, &origin)? {
+        return Ok(listing);
+    }
+    anew(desk, request, origin)
+}
+
+fn single(desk: &mut Desk<'_>, origin: Origin) -> Result<Listing> {
+    let mut found = None;
+    let totals = list(desk, &origin, &mut |rows| {
+        found = found.take().or_else(|| rows.into_iter().next());
+        Ok(())
+    })?;
+    let report = report(&origin, &totals);
+    Ok(Listing { origin, of: None, single: found, is_ordered: true, report })
+}
+
+/// Lists; `take` gets all rows.
+fn list(
+    desk: &Desk<'_>,
+    origin: &Origin,
+    take: &mut (dyn FnMut(Vec<Listed>) -> Result<()> + Send),
+) -> Result<Totals> {
+    let (to, mut from) = mpsc::channel::<Vec<Listed>>(WAITING);
+    let (stores, watch): (_, &dyn Watch) = (desk.stores, desk.watch);
+    let listing = async {
+        let done = stores.list(origin, How::default(), &to).await;
+        drop(to);
+        done
+    };
+    let taking = move || -> Result<()> {
+        while let Some(rows) = from.blocking_recv() {
+            let bytes = rows.iter().fold(0_u64, |sum, row| sum.saturating_add(row.size));
+            watch.listed(rows.len() as u64, bytes);
+            take(rows)?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let taking = scope.spawn(taking);
+        let done = desk.runtime.block_on(listing);
+        let died = |_| Err(Error::new(Kind::Broken, "the thread that sorts a listing panicked"));
+        // A listing nobody takes ends for that reason, which is not the reason.
+        taking.join().unwrap_or_else(died)?;
+        done
+    })
+}
+
+fn report(origin: &Origin, totals: &Totals) -> Report {
+    let (objects, bytes, skipped) = (totals.objects, totals.bytes, totals.skipped());
+    Report { of: origin.label(), objects, bytes, skipped, ..Report::default() }
+}
+
+/// A listing that is there, covers the origin and is young enough; of several the youngest, as DataChain chooses.
+fn reused(desk: &Desk<'_>, request: &Request, origin: &Origin) -> Result<Option<Listing>> {
+    let Some(catalog) = desk.catalog.clone().filter(|_| !request.update) else { return Ok(None) };
+    let now = Timestamp::of_system(SystemTime::now());
+    let mut best: Option<(VersionInfo, i64)> = None;
+    for name in covering(origin) {
+        let Some(of) = catalog.latest(&listing(name))? else { continue };
+        let Some(finished) = of.finished_at else { continue };
+        let age = now.micros().saturating_sub(finished.micros());
+        let is_younger = best.as_ref().is_none_or(|(other, _)| other.created_at < of.created_at);
+        if age <= LIFE && is_younger && is_plain(&catalog, &of)? {
+            best = Some((of, age));
+        }
+    }
+    Ok(best.map(|(of, age)| {
+        let report = Report {
+            of: origin.label(),
+            dataset: Some(of.to_string()),
+            age_seconds: Some(u64::try_from(age / 1_000_000).unwrap_or(0)),
+            objects: of.rows.unwrap_or(0),
+            bytes: of.size.unwrap_or(0),
+            skipped: 0,
+        };
+        Listing { origin: origin.clone(), of: Some(of), single: None, is_ordered: false, report }
+    }))
+}
+
+/// The names of the listings that cover an origin: its own, and those of the folders around it.
+fn covering(origin: &Origin) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for is_current in [false, true] {
+        let Some(name) = origin.listing_name(is_current) else { continue };
+        let start = name.find("://").map_or(0, |at| at + 3);
+        let ends = name.match_indices('/').map(|(at, _)| at + 1).filter(|end| *end > start);
+        for end in ends {
+            let name = name[..end].to_owned();
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    names
+}
+
+fn listing(name: String) -> DatasetName {
+    DatasetName { namespace: "system".into(), project: "listing".into(), name }
+}
+
+/// Whether it has the columns of a listing; DataChain may be told to call them otherwise.
+fn is_plain(catalog: &Catalog, of: &VersionInfo) -> Result<bool> {
+    let layout = catalog.layout(of)?;
+    let names: Vec<&str> = layout.columns.iter().map(|column| column.name.as_str()).collect();
+    Ok(file_layout().columns.iter().all(|column| names.contains(&column.name.as_str())))
+}
+
+fn file_layout() -> Layout {
+    Layout::of_signals(&[Signal::new("file", SignalKind::File)])
+}
+
+/// Lists, and keeps it: as a new version, or as the last one where nothing changed.
+fn anew(desk: &mut Desk<'_>, request: &Request, origin: Origin) -> Result<Listing> {
+    let print = Print::default();
+    let (mut sorter, mut sum) = (Sorter::new(&desk.folder), 0_u128);
+    let totals = list(desk, &origin, &mut |rows| {
+        for row in &rows {
+            let micros = row.last_modified.micros();
+            let size = i64::try_from(row.size).unwrap_or(i64::MAX);
+            let texts = [row.version.as_str(), &row.etag, ""].map(str::as_bytes);
+            let numbers = [i64::from(!row.is_latest), micros.wrapping_neg(), size, 0];
+            sum = sum.wrapping_add(print.of(&[row.path.as_bytes(), texts[0], texts[1]], numbers));
+            sorter.push(row.path.as_bytes(), numbers, texts)?;
+        }
+        Ok(())
+    })?;
+    let sorted = sorter.finish()?;
+    let mut report = report(&origin, &totals);
+    if totals.objects == 0 {
+        return Err(nothing_there(&report));
+    }
+    let name = listing(origin.listing_name(totals.is_current).unwrap_or_default());
+    let last = match &desk.catalog {
+        Some(catalog) => catalog.latest(&name)?.map(|last| (Arc::clone(catalog), last)),
+        None => None,
+    };
+    if let Some((catalog, last)) = last
+        && last.rows == Some(totals.objects)
+        && is_plain(&catalog, &last)?
+        && print.of_version(&catalog, &last)? == sum
+    {
+        desk.writer()?.refresh(&last)?;
+        report.dataset = Some(last.to_string());
+        return Ok(Listing { origin, of: Some(last), single: None, is_ordered: false, report });
+    }
+    let saved = write(desk, request, (&origin, &name), sorted, totals.objects)?;
+    let of = version(&saved);
+    report.dataset = Some(of.to_string());
+    Ok(Listing { origin, of: Some(of), single: None, is_ordered: true, report })
+}
+
+/// What is said where a listing has no rows.
+pub fn nothing_there(report: &Report) -> Error {
+    let skipped = match report.skipped {
+        0 => String::new(),
+        n => format!(" ({n} names cannot be recorded)"),
+    };
+    Error::new(Kind::Missing, format!("there are no files in `{}`{skipped}", report.of))
+}
+
+/// A version that was just saved.
+pub fn version(saved: &Saved) -> VersionInfo {
+    VersionInfo {
+        id: saved.id,
+        uuid: saved.uuid.clone(),
+        dataset: saved.dataset.clone(),
+        version: saved.version,
+        rows: Some(saved.rows),
+        size: saved.size,
+        ..VersionInfo::default()
+    }
+}
+
+fn write(
+    desk: &mut Desk<'_>,
+    request: &Request,
+    (origin, name): (&Origin, &DatasetName),
+    sorted: Sorted,
+    rows: u64,
+) -> Result<Saved> {
+    let watch = desk.watch;
+    watch.writing(rows);
+    let source = origin.source();
+    let mut stage = desk.writer()?.stage(file_layout())?;
+    let mut items = batches(sorted)?;
+    loop {
+        let batch: Vec<Item> = items.by_ref().take(BATCH).collect::<Result<_>>()?;
+        if batch.is_empty() {
+            break;
+        }
+        let times: Vec<String> = batch.iter().map(modified).collect();
+        stage.insert(batch.iter().zip(&times).map(|(item, time)| cells(&source, item, time)))?;
+        watch.wrote(batch.len() as u64);
+    }
+    stage.publish(&Publication {
+        name,
+        number: Number::Next(Bump::Major),
+        parents: &[],
+        script: &request.provenance.script(),
+        description: None,
+        attrs: None,
+        provenance: &request.provenance,
+    })
+}
+
+/// The same items, merged by a thread of its own while they are written.
+fn batches(mut sorted: Sorted) -> Result<Items> {
+    let (to, from) = sync_channel(4);
+    let work = move || loop {
+        let batch: Result<Vec<Item>> = sorted.by_ref().take(BATCH).collect();
+        let is_last = batch.as_ref().map_or(true, Vec::is_empty);
+        if to.send(batch).is_err() || is_last {
+            return;
+        }
+    };
+    let thread = std::thread::Builder::new().name("dcfs-merge".into()).spawn(work);
+    thread.map_err(|error| Error::new(Kind::Broken, error))?;
+    Ok(rows::flattened(from))
+}
+
+fn modified(item: &Item) -> String {
+    Timestamp::from_micros(item.number(1).wrapping_neg()).catalog()
+}
+
+/// The cells of a row of a listing.
+fn cells<'c>(source: &'c str, item: &'c Item, modified: &'c str) -> [Cell<'c>; 8] {
+    [
+        Cell::Text(source.as_bytes()),
+        Cell::Text(item.key()),
+        Cell::Integer(item.number(2)),
+        Cell::Text(item.text(0)),
+        Cell::Text(item.text(1)),
+        Cell::Integer(i64::from(item.number(0) == 0)),
+        Cell::Text(modified.as_bytes()),
+        Cell::Null,
+    ]
+}
+
+/// Whether two listings hold the same rows, in whatever order: the sum of what each row is hashed to, by keys of this
+/// process alone, so that no bucket can be made to look like another.
+#[derive(Default)]
+struct Print(RandomState, RandomState);
+
+impl Print {
+    fn of(&self, texts: &[&[u8]; 3], numbers: [i64; 4]) -> u128 {
+        let row = (texts, numbers);
+        u128::from(self.0.hash_one(row)) << 64 | u128::from(self.1.hash_one(row))
+    }
+
+    fn of_version(&self, catalog: &Catalog, of: &VersionInfo) -> Result<u128> {
+        let names = ["path", "version", "etag", "is_latest", "last_modified", "size"];
+        let columns = names.map(|name| format!("file__{name}"));
+        let mut sum = 0_u128;
+        let mut each = |_: RowId, cells: &dyn Cells| {
+            let bytes = |index| if let Cell::Text(text) = cells.cell(index) { text } else { b"" };
+            let number = |index| if let Cell::Integer(n) = cells.cell(index) { n } else { -1 };
+            let time = std::str::from_utf8(bytes(4)).ok().and_then(Timestamp::parse);
+            let micros = time.map_or(0, Timestamp::micros);
+            let numbers = [i64::from(number(3) == 0), micros.wrapping_neg(), number(5), 0];
+            sum = sum.wrapping_add(self.of(&[bytes(0), bytes(1), bytes(2)], numbers));
+            Ok(std::ops::ControlFlow::Continue(()))
+        };
+        catalog.cells(of, &columns, &mut std::iter::once(RowId::ALL), &mut each)?;
+        Ok(sum)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::path::Path;
+
+    #[test]
+    fn a_listing_covers_what_lies_below_it() {
+        let names = |text: &str| {
+            let origins = Origin::parse(text, Path::new("/here")).expect(text);
+            covering(&origins[0].clone().settled(End::Folder))
+        };
+        let want = ["lst__s3://b/", "lst__s3://b/a/", "lst__s3://b/a/c/"];
+        let current = want.map(|name| name.replace("lst__", "lst__current__"));
+        assert_eq!(names("s3://b/a/c/*.jpg"), [&want.map(str::to_owned)[..], &current].concat());
+        assert_eq!(names("/a/b")[..], ["lst__file:///", "lst__file:///a/", "lst__file:///a/b/"]);
+    }
+
+    #[test]
+    fn any_difference_makes_another_print() {
+        let print = Print::default();
+        let one = print.of(&[b"a", b"b", b"c"], [0, 1, 2, 0]);
+        assert_eq!(one, print.of(&[b"a", b"b", b"c"], [0, 1, 2, 0]));
+        for (texts, numbers) in
+            [([&b"ab"[..], b"", b"c"], [0, 1, 2, 0]), ([b"a", b"b", b"c"], [1, 1, 2, 0])]
+        {
+            assert_ne!(one, print.of(&texts, numbers));
+        }
+    }
+}

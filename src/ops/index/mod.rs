@@ -1,0 +1,266 @@
+//! `dcfs index`: from what is in storage to a version of a dataset.
+//!
+//! 1. What can be refused is refused before anything is listed: names, numbers, patterns, other columns than the last version's.
+//! 2. A listing is found or made ([`listing`]), whole and as a version of its own, which stays even where the rest fails.
+//! 3. Its rows that are wanted are copied in the order of their addresses, or put beside those of the last version ([`delta`]),
+//!    whose unchanged rows are copied with all their columns. Columns of new rows are computed ([`columns`], [`images`]).
+//! 4. What is held in memory is bounded: two arenas to sort in, a few batches of rows.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `listing` | the listing: reused, or made |
+//! | `item`, `sort` | rows as they are sorted; sorting on disk |
+//! | `rows` | the rows of versions, in order |
+//! | `delta` | two versions side by side |
+//! | `pattern`, `columns` | columns from paths; all columns asked for |
+//! | `images` | the headers of pictures, many at a time |
+
+mod columns;
+pub mod delta;
+mod images;
+mod item;
+mod listing;
+mod pattern;
+mod rows;
+mod sort;
+mod write;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::runtime::Runtime;
+
+pub use columns::{Columns, With};
+pub use delta::Counts;
+pub use listing::Report;
+
+use crate::catalog::{Catalog, Number, Saved, VersionInfo, Writer};
+use crate::error::{Error, Kind, Result};
+use crate::name::DatasetName;
+use crate::provenance::Provenance;
+use crate::schema::Layout;
+use crate::store::Stores;
+use crate::store::list::Origin;
+use listing::Listing;
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub origins: Vec<Origin>,
+    pub name: DatasetName,
+    /// Columns beside `file`; with `delta`, none means those of the last version.
+    pub with: Vec<With>,
+    /// List anew, however young a listing there is.
+    pub update: bool,
+    pub delta: Option<Delta>,
+    pub number: Number,
+    pub description: Option<String>,
+    pub attrs: Option<Vec<String>>,
+    /// Pictures that are looked at at a time.
+    pub jobs: usize,
+    pub provenance: Provenance,
+}
+
+/// Only what is new is computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delta {
+    /// Rows of objects that changed or are gone stay, as DataChain keeps them.
+    pub keeps_deleted: bool,
+}
+
+/// Who is told how far it is.
+pub trait Watch: Sync {
+    /// So many more were listed.
+    fn listed(&self, objects: u64, bytes: u64);
+    /// So many rows are about to be written; another such work may have come before.
+    fn writing(&self, rows: u64);
+    /// So many more were.
+    fn wrote(&self, rows: u64);
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Indexed {
+    /// `None` where a delta found nothing new.
+    #[serde(skip)]
+    pub saved: Option<Saved>,
+    /// The version that a delta was made from.
+    #[serde(skip)]
+    pub last: Option<VersionInfo>,
+    pub listings: Vec<Report>,
+    pub counts: Counts,
+    #[serde(flatten)]
+    pub computed: Computed,
+}
+
+/// Of rows whose columns were computed.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Computed {
+    pub images: u64,
+    /// Rows of what is no picture, or a damaged one.
+    pub no_images: u64,
+    /// Rows whose object was replaced after it was listed.
+    pub replaced: u64,
+    /// Rows whose path does not match.
+    pub unmatched: u64,
+}
+
+/// What it works with.
+pub struct Desk<'d> {
+    /// The database; it may have to be made.
+    pub path: PathBuf,
+    /// Where sorted runs are kept meanwhile.
+    pub folder: PathBuf,
+    pub stores: &'d Arc<Stores>,
+    pub runtime: &'d Runtime,
+    pub watch: &'d dyn Watch,
+    catalog: Option<Arc<Catalog>>,
+    writer: Option<Writer>,
+}
+
+impl<'d> Desk<'d> {
+    /// `is_there`: whether there is a catalog at `path`.
+    ///
+    /// # Errors
+    /// As [`Writer::open`].
+    pub fn new(
+        (path, is_there): (&Path, bool),
+        folder: &Path,
+        (stores, runtime): (&'d Arc<Stores>, &'d Runtime),
+        watch: &'d dyn Watch,
+    ) -> Result<Self> {
+        let (path, folder) = (path.to_owned(), folder.to_owned());
+        let writer = is_there.then(|| Writer::open(&path)).transpose()?;
+        let catalog = is_there.then(|| Catalog::open(&path)).transpose()?.map(Arc::new);
+        Ok(Self { path, folder, stores, runtime, watch, catalog, writer })
+    }
+
+    /// The catalog, made if there is none yet.
+    fn writer(&mut self) -> Result<&mut Writer> {
+        let writer = match self.writer.take() {
+            Some(writer) => writer,
+            None => Writer::open_or_create(&self.path)?,
+        };
+        Ok(self.writer.insert(writer))
+    }
+
+    fn catalog(&mut self) -> Result<Arc<Catalog>> {
+        let catalog = match self.catalog.take() {
+            Some(catalog) => catalog,
+            None => {
+                self.writer()?;
+                Arc::new(Catalog::open(&self.path)?)
+            }
+        };
+        Ok(Arc::clone(self.catalog.insert(catalog)))
+    }
+}
+
+/// Lists, and saves.
+///
+/// # Errors
+/// What is refused; what a store, the catalog and the disk say. Then no version was added but listings that are whole.
+pub fn index(desk: &mut Desk<'_>, mut request: Request) -> Result<Indexed> {
+    Writer::check_form(&request.name)?;
+    if let Some(writer) = &mut desk.writer {
+        writer.check_name(&request.name)?;
+        writer.check_number(&request.name, request.number)?;
+    }
+    let last = last(desk, &request)?;
+    let (columns, layout) = shape(desk, &mut request, last.as_ref())?;
+    let origins = std::mem::take(&mut request.origins);
+    let listings: Vec<Listing> = origins
+        .into_iter()
+        .map(|origin| listing::obtain(desk, &request, origin))
+        .collect::<Result<_>>()?;
+    write::write(desk, &request, &listings, (&columns, layout), last)
+}
+
+/// The version that a delta begins with.
+fn last(desk: &Desk<'_>, request: &Request) -> Result<Option<VersionInfo>> {
+    match (&desk.catalog, request.delta) {
+        (Some(catalog), Some(_)) => catalog.latest(&request.name),
+        _ => Ok(None),
+    }
+}
+
+/// The columns, and the shape of the new version: that of the last one, word for word, where there is one.
+fn shape(
+    desk: &Desk<'_>,
+    request: &mut Request,
+    last: Option<&VersionInfo>,
+) -> Result<(Columns, Layout)> {
+    let asked = Columns::new(&request.with)?;
+    let Some((catalog, last)) = desk.catalog.as_ref().zip(last) else {
+        let layout = asked.layout();
+        return Ok((asked, layout));
+    };
+    let layout = catalog.layout(last)?;
+    let (columns, is_asked) = match request.with.is_empty() {
+        false => (asked, true),
+        true => (inherited(catalog, last, &layout)?, false),
+    };
+    if columns.layout().columns != layout.columns {
+        return Err(other_columns(last, is_asked));
+    }
+    if !is_asked && !columns.is_empty() {
+        // So that the next delta knows them too, and who reads how this was made.
+        let words =
+            columns.wishes().into_iter().flat_map(|wish| ["--with".to_owned(), wish.text()]);
+        request.provenance.command.extend(words);
+    }
+    Ok((columns, layout))
+}
+
+fn other_columns(last: &VersionInfo, is_asked: bool) -> Error {
+    let message = match is_asked {
+        true => format!(
+            "`{last}` has other columns than those asked for; leave `--with` out to compute its own, or `--delta` to \
+             compute all of them anew"
+        ),
+        false => format!(
+            "`{last}` has columns that `dcfs index` cannot compute; save under another name, or leave `--delta` out"
+        ),
+    };
+    Error::new(Kind::Invalid, message)
+}
+
+/// The columns of a version: as its command asked for them, else as its shape tells.
+fn inherited(catalog: &Catalog, last: &VersionInfo, layout: &Layout) -> Result<Columns> {
+    let command = catalog.details(last)?.provenance.map(|by| by.command).unwrap_or_default();
+    let wishes: Vec<With> = wished(&command).filter_map(|wish| wish.parse().ok()).collect();
+    if !wishes.is_empty() {
+        return Columns::new(&wishes);
+    }
+    let has_image = layout.columns.iter().any(|column| column.name == "info__width");
+    Columns::new(if has_image { &[With::Image] } else { &[] })
+}
+
+/// The values of `--with` in a command line.
+fn wished(command: &[String]) -> impl Iterator<Item = &str> {
+    let mut words = command.iter();
+    std::iter::from_fn(move || {
+        loop {
+            let word = words.next()?;
+            if word == "--with" {
+                return words.next().map(String::as_str);
+            }
+            if let Some(value) = word.strip_prefix("--with=") {
+                return Some(value);
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wishes_are_found_in_a_command() {
+        let words = ["dcfs", "index", "--with", "image", "x", "--with=path:{a}", "--with"];
+        let words = words.map(str::to_owned);
+        assert_eq!(wished(&words).collect::<Vec<_>>(), ["image", "path:{a}"]);
+    }
+}

@@ -1,0 +1,309 @@
+//! The rows of versions as items, in the order of their addresses.
+//!
+//! A thread reads ahead, a batch in each short transaction, and waits outside of them. Versions that dcfs indexed are in order
+//! already; others are sorted.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use super::delta::{ETAG, MODIFIED, ROW, SIZE, SOURCE, VERSION};
+use super::item::Item;
+use super::sort::Sorter;
+use crate::catalog::{Catalog, VersionInfo};
+use crate::cell::{Cell, Cells};
+use crate::error::{Error, Kind, Result};
+use crate::id::RowId;
+use crate::object::Object;
+use crate::time::Timestamp;
+
+/// Rows of a batch.
+const BATCH: usize = 8192;
+
+/// Batches that wait for who takes them.
+const WAITING: usize = 4;
+
+/// What is read of a row.
+const COLUMNS: [&str; 7] = [
+    "file__source",
+    "file__path",
+    "file__size",
+    "file__version",
+    "file__etag",
+    "file__last_modified",
+    "file__is_latest",
+];
+
+/// Items on their way.
+pub type Items = Box<dyn Iterator<Item = Result<Item>>>;
+
+/// Which rows are wanted: by address, and whether they are the latest.
+pub type Wanted = Arc<dyn Fn(&str, bool) -> bool + Send + Sync>;
+
+/// A version whose rows are wanted.
+pub struct Source {
+    pub of: VersionInfo,
+    /// What items say they are of.
+    pub number: usize,
+    /// Known to be in order.
+    pub is_ordered: bool,
+    pub wanted: Wanted,
+}
+
+/// Where a path begins in an address: `source/path`, of which the root of a disk has one slash less.
+pub fn address(source: &str, path: &str) -> (String, usize) {
+    let mut address = String::with_capacity(source.len() + path.len() + 1);
+    let plain = source.strip_suffix('/').unwrap_or(source);
+    address.push_str(plain);
+    if !plain.ends_with('/') {
+        address.push('/');
+    }
+    let start = address.len();
+    address.push_str(path);
+    (address, start)
+}
+
+/// The rows that are wanted of some versions, in the order of their addresses; rows of one object only once.
+///
+/// # Errors
+/// What the catalog and the disk say.
+pub fn ordered(
+    catalog: &Arc<Catalog>,
+    sources: Vec<Source>,
+    more: Vec<Item>,
+    folder: &Path,
+) -> Result<Items> {
+    if let [source] = &sources[..]
+        && more.is_empty()
+        && (source.is_ordered || is_ordered(catalog, &source.of)?)
+    {
+        return Ok(sources.into_iter().next().map_or_else(nothing, |source| {
+            let of = source.of.to_string();
+            guarded(read(catalog, source), of)
+        }));
+    }
+    let mut sorter = Sorter::new(folder);
+    for item in
+        sources.into_iter().flat_map(|source| read(catalog, source)).chain(more.into_iter().map(Ok))
+    {
+        let item = item?;
+        let (numbers, texts) =
+            ([0, 1, 2, 3].map(|n| item.number(n)), [0, 1, 2].map(|n| item.text(n)));
+        sorter.push(item.key(), numbers, texts)?;
+    }
+    Ok(Box::new(sorter.finish()?))
+}
+
+fn nothing() -> Items {
+    Box::new(std::iter::empty())
+}
+
+/// Items that must be in order.
+fn guarded(items: Items, of: String) -> Items {
+    let mut last: Vec<u8> = Vec::new();
+    Box::new(items.map(move |item| {
+        let item = item?;
+        if item.key() < last.as_slice() {
+            let message = format!("the rows of `{of}` were changed by another program; leave `--delta` out and list with `--update`");
+            return Err(Error::new(Kind::Broken, message));
+        }
+        last.clear();
+        last.extend_from_slice(item.key());
+        Ok(item)
+    }))
+}
+
+/// Leaves out what is there twice: two addresses may have asked for it.
+pub fn once(items: Items) -> Items {
+    let mut last: Option<Item> = None;
+    Box::new(items.filter(move |item| {
+        let Ok(item) = item else { return true };
+        let same = |other: &Item| {
+            other.key() == item.key()
+                && (0..2).all(|index| other.text(index) == item.text(index))
+                && other.number(SIZE) == item.number(SIZE)
+        };
+        let is_new = !last.as_ref().is_some_and(same);
+        last = Some(item.clone());
+        is_new
+    }))
+}
+
+/// Whether the rows of a version lie in the order of their addresses. What `dcfs index` saved does, and is not read for it.
+fn is_ordered(catalog: &Catalog, of: &VersionInfo) -> Result<bool> {
+    let command = catalog.details(of)?.provenance.map(|by| by.command).unwrap_or_default();
+    if command.get(1).is_some_and(|word| word == "index") {
+        return Ok(true);
+    }
+    let mut last = String::new();
+    let mut is_ordered = true;
+    let columns = COLUMNS[..2].iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let mut each = |_: RowId, cells: &dyn Cells| {
+        let (next, _) = address(text(&cells.cell(0)), text(&cells.cell(1)));
+        is_ordered = last <= next;
+        last = next;
+        Ok(if is_ordered { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    };
+    catalog.cells(of, &columns, &mut std::iter::once(RowId::ALL), &mut each)?;
+    Ok(is_ordered)
+}
+
+/// The rows of a version as they lie.
+fn read(catalog: &Arc<Catalog>, source: Source) -> Items {
+    let (to, from) = sync_channel(WAITING);
+    let catalog = Arc::clone(catalog);
+    let work = move || {
+        if let Err(error) = send(&catalog, &source, &to) {
+            // Who does not wait for it any more does not want to know.
+            to.send(Err(error)).ok();
+        }
+    };
+    match std::thread::Builder::new().name("dcfs-rows".into()).spawn(work) {
+        Ok(_) => flattened(from),
+        Err(error) => Box::new(std::iter::once(Err(Error::new(Kind::Broken, error)))),
+    }
+}
+
+/// Batches as one sequence.
+pub fn flattened(from: Receiver<Result<Vec<Item>>>) -> Items {
+    Box::new(from.into_iter().flat_map(|batch| match batch {
+        Ok(items) => items.into_iter().map(Ok).collect::<Vec<_>>(),
+        Err(error) => vec![Err(error)],
+    }))
+}
+
+fn send(catalog: &Catalog, source: &Source, to: &SyncSender<Result<Vec<Item>>>) -> Result<()> {
+    let columns = COLUMNS.map(str::to_owned);
+    let mut next = *RowId::ALL.start();
+    loop {
+        let (mut batch, mut seen, mut last) = (Vec::new(), 0, None);
+        let mut each = |row: RowId, cells: &dyn Cells| {
+            (seen, last) = (seen + 1, Some(row));
+            batch.extend(item(source, row, cells)?);
+            Ok(if seen < BATCH { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        };
+        let range = next..=*RowId::ALL.end();
+        catalog.cells(&source.of, &columns, &mut std::iter::once(range), &mut each)?;
+        if to.send(Ok(batch)).is_err() {
+            return Ok(());
+        }
+        match last.and_then(|last| last.key().checked_add(1)) {
+            Some(key) if seen == BATCH => next = RowId::new(key),
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// A row, if it is wanted.
+fn item(source: &Source, row: RowId, cells: &dyn Cells) -> Result<Option<Item>> {
+    let (address, path) = address(text(&cells.cell(0)), text(&cells.cell(1)));
+    if !(source.wanted)(&address, cells.cell(6) != Cell::Integer(0)) {
+        return Ok(None);
+    }
+    let size = if let Cell::Integer(size) = cells.cell(2) { size } else { -1 };
+    let numbers = [source.number as i64, row.key(), size, path as i64];
+    let (version, etag, modified) = (cells.cell(3), cells.cell(4), cells.cell(5));
+    let texts = [text(&version), text(&etag), text(&modified)].map(str::as_bytes);
+    Ok(Some(Item::new(address.as_bytes(), numbers, texts)))
+}
+
+/// A text; of what is none, nothing.
+fn text<'c>(cell: &Cell<'c>) -> &'c str {
+    match cell {
+        Cell::Text(text) => std::str::from_utf8(text).unwrap_or_default(),
+        _ => "",
+    }
+}
+
+/// The path of a row below its source.
+pub fn path(item: &Item) -> &str {
+    let start = usize::try_from(item.number(SOURCE)).unwrap_or(usize::MAX);
+    std::str::from_utf8(item.key().get(start..).unwrap_or_default()).unwrap_or_default()
+}
+
+/// The object of a row.
+pub fn object(item: &Item) -> Object {
+    let start = usize::try_from(item.number(SOURCE)).unwrap_or(0).min(item.key().len());
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let source = match text(&item.key()[..start]) {
+        root if root == "file:///" => "file:////".to_owned(),
+        source => source.trim_end_matches('/').to_owned(),
+    };
+    Object {
+        source,
+        path: item.key()[start..].to_vec(),
+        size: u64::try_from(item.number(SIZE)).ok(),
+        version: text(item.text(VERSION)),
+        etag: text(item.text(ETAG)),
+        last_modified: Timestamp::parse(&text(item.text(MODIFIED))),
+        location: None,
+    }
+}
+
+/// The cells of a `File`, of an object that is in no listing.
+pub fn file_cells<'i>(item: &'i Item, source: &'i str) -> [Cell<'i>; 8] {
+    [
+        Cell::Text(source.as_bytes()),
+        Cell::Text(path(item).as_bytes()),
+        Cell::Integer(item.number(SIZE)),
+        Cell::Text(item.text(VERSION)),
+        Cell::Text(item.text(ETAG)),
+        Cell::Integer(1),
+        Cell::Text(item.text(MODIFIED)),
+        Cell::Null,
+    ]
+}
+
+/// The row of its version.
+pub fn row(item: &Item) -> RowId {
+    RowId::new(item.number(ROW))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_the_same_from_any_folder() {
+        let cases = [
+            ("file:///a", "b/c", "file:///a/b/c"),
+            ("file:///a/b", "c", "file:///a/b/c"),
+            ("file:////", "a/b/c", "file:///a/b/c"),
+            ("s3://b", "a", "s3://b/a"),
+        ];
+        for (source, path, want) in cases {
+            let (address, start) = address(source, path);
+            assert_eq!((address.as_str(), &address[start..]), (want, path));
+            let item = Item::new(
+                address.as_bytes(),
+                [0, 1, 2, start as i64],
+                [b"v", b"e", b"1970-01-01 00:00:00"],
+            );
+            let object = object(&item);
+            assert_eq!((object.source.as_str(), object.path.as_slice()), (source, path.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn what_lies_in_no_order_is_told() {
+        let item = |key: &str| Ok(Item::new(key.as_bytes(), [0; 4], [b"", b"", b""]));
+        let told = |keys: &[&str]| {
+            let items: Vec<Result<Item>> = keys.iter().map(|key| item(key)).collect();
+            guarded(Box::new(items.into_iter()), "x@1.0.0".into()).filter(Result::is_err).count()
+        };
+        assert_eq!((told(&["a", "a", "b"]), told(&["a", "b", "a"])), (0, 1));
+    }
+
+    #[test]
+    fn what_two_ask_for_is_there_once() {
+        let item = |key: &str, row, etag: &str| {
+            Ok(Item::new(key.as_bytes(), [0, row, 5, 0], [b"", etag.as_bytes(), b""]))
+        };
+        let all = vec![item("a", 1, "x"), item("a", 2, "x"), item("a", 3, "y"), item("b", 4, "y")];
+        let rows: Vec<i64> = once(Box::new(all.into_iter()))
+            .map(|item| item.expect("an item").number(ROW))
+            .collect();
+        assert_eq!(rows, [1, 3, 4]);
+    }
+}

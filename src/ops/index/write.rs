@@ -1,0 +1,342 @@
+//! The rows of the new version: which they are, and how they get there.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use super::columns::Columns;
+use super::delta::{Merge, OF, ROW, Step};
+use super::images::{self, Seen};
+use super::item::Item;
+use super::listing::Listing;
+use super::rows::{self, Items, Source};
+use super::{Computed, Desk, Indexed, Request};
+use crate::catalog::{Catalog, Parent, Piece, Publication, Saved, Stage, VersionInfo, Writer};
+use crate::cell::Cell;
+use crate::error::{Error, Kind, Result};
+use crate::id::{RowId, VersionId};
+use crate::render::numbers::count;
+use crate::schema::Layout;
+use crate::store::list::Origin;
+
+/// Rows, or stretches of them, that are written at a time.
+const BATCH: usize = 8192;
+
+/// What [`OF`] says of a row that is in no version.
+const SINGLE: i64 = -1;
+
+/// Saves the rows that are wanted of `listings`.
+pub fn write(
+    desk: &mut Desk<'_>,
+    request: &Request,
+    listings: &[Listing],
+    (columns, layout): (&Columns, Layout),
+    last: Option<VersionInfo>,
+) -> Result<Indexed> {
+    let catalog = desk.catalog()?;
+    let versions = versions(listings, last.as_ref());
+    let new = wanted(&catalog, desk, listings, &versions)?;
+    let old = kept(&catalog, desk, last.as_ref(), &versions)?;
+    let keeps_deleted = request.delta.is_some_and(|delta| delta.keeps_deleted);
+    let merge = Merge::new(new, old, keeps_deleted);
+    desk.watch.writing(listings.iter().map(|listing| listing.report.objects).sum());
+    let parents = parents(&catalog, listings, last.as_ref())?;
+    let (stores, runtime, watch) = (desk.stores, desk.runtime, desk.watch);
+    let mut writing = Writing {
+        stage: Begun::Not(desk.writer()?, layout),
+        versions,
+        singles: listings,
+        columns,
+        names: columns.names(),
+        ready: Vec::new(),
+        computed: Computed::default(),
+        look: &|items| {
+            let objects = items.into_iter().map(rows::object).collect();
+            runtime.block_on(images::look(stores, objects, request.jobs))
+        },
+        wrote: &|rows| watch.wrote(rows),
+    };
+    let counts = writing.all(merge, last.is_some())?;
+    let reports = listings.iter().map(|listing| listing.report.clone()).collect();
+    let computed = writing.computed;
+    let saved = match last.is_some() && counts.is_nothing() {
+        true => None,
+        false => Some(writing.publish(request, &parents)?),
+    };
+    Ok(Indexed { saved, last, listings: reports, counts, computed })
+}
+
+/// The rows of the last version, in order.
+fn kept(
+    catalog: &Arc<Catalog>,
+    desk: &Desk<'_>,
+    last: Option<&VersionInfo>,
+    versions: &[VersionInfo],
+) -> Result<Items> {
+    let Some(last) = last else { return Ok(Box::new(std::iter::empty())) };
+    let number = versions.iter().position(|of| of.id == last.id).unwrap_or(0);
+    let wanted: rows::Wanted = Arc::new(|_, _| true);
+    let source = Source { of: last.clone(), number, is_ordered: false, wanted };
+    rows::ordered(catalog, vec![source], Vec::new(), &desk.folder)
+}
+
+/// The versions that rows come from, each once.
+fn versions(listings: &[Listing], last: Option<&VersionInfo>) -> Vec<VersionInfo> {
+    let mut versions: Vec<VersionInfo> = Vec::new();
+    for of in listings.iter().filter_map(|listing| listing.of.as_ref()).chain(last) {
+        if versions.iter().all(|other| other.id != of.id) {
+            versions.push(of.clone());
+        }
+    }
+    versions
+}
+
+/// The rows that are wanted of all listings, in order, each object once.
+fn wanted(
+    catalog: &Arc<Catalog>,
+    desk: &Desk<'_>,
+    listings: &[Listing],
+    versions: &[VersionInfo],
+) -> Result<Items> {
+    let mut sources = Vec::new();
+    for listing in listings {
+        let Some(of) = &listing.of else { continue };
+        let number = versions.iter().position(|other| other.id == of.id).unwrap_or(0);
+        let wanted = selection(&listing.origin);
+        sources.push(Source { of: of.clone(), number, is_ordered: listing.is_ordered, wanted });
+    }
+    let singles =
+        listings.iter().enumerate().filter_map(|(at, listing)| single(at, listing)).collect();
+    let is_one = listings.len() == 1;
+    let items = rows::ordered(catalog, sources, singles, &desk.folder)?;
+    let mut items = if is_one { items } else { rows::once(items) }.peekable();
+    match items.peek() {
+        None => Err(nothing(listings)),
+        Some(_) => Ok(Box::new(items)),
+    }
+}
+
+fn nothing(listings: &[Listing]) -> Error {
+    let told = |listing: &Listing| {
+        let globs: Vec<String> =
+            listing.origin.globs().iter().map(|glob| format!("`{}`", glob.text())).collect();
+        let objects = count(listing.report.objects);
+        match globs.is_empty() {
+            true => format!(
+                "nothing in `{}` is there now: {objects} objects were listed",
+                listing.report.of
+            ),
+            false => format!(
+                "none of {objects} objects in `{}` matches {}",
+                listing.report.of,
+                globs.join(" or ")
+            ),
+        }
+    };
+    let told: Vec<String> = listings.iter().map(told).collect();
+    Error::new(Kind::Missing, format!("{}; nothing was saved", told.join("; ")))
+}
+
+/// Which rows of a listing, which may be one of a folder around it, an origin means.
+fn selection(origin: &Origin) -> rows::Wanted {
+    let origin = origin.clone();
+    let (start, path) = rows::address(&origin.source(), &origin.prefix());
+    let path = path.min(start.len());
+    Arc::new(move |address, is_latest| {
+        is_latest && address.starts_with(&start) && origin.selects(&address[path..])
+    })
+}
+
+/// The row of a single object.
+fn single(at: usize, listing: &Listing) -> Option<Item> {
+    let listed = listing.single.as_ref()?;
+    let (address, path) = rows::address(&listing.origin.source(), &listed.path);
+    let size = i64::try_from(listed.size).unwrap_or(i64::MAX);
+    let modified = listed.last_modified.catalog();
+    let texts = [listed.version.as_str(), &listed.etag, &modified].map(str::as_bytes);
+    Some(Item::new(address.as_bytes(), [SINGLE, at as i64, size, path as i64], texts))
+}
+
+/// What the new version comes from: the listings, and what else the last version came from.
+fn parents(
+    catalog: &Catalog,
+    listings: &[Listing],
+    last: Option<&VersionInfo>,
+) -> Result<Vec<VersionId>> {
+    let new: Vec<&VersionInfo> =
+        listings.iter().filter_map(|listing| listing.of.as_ref()).collect();
+    let is_replaced = |parent: &Parent| {
+        let name = parent.dataset.as_ref().map(|(name, _)| name);
+        new.iter().any(|of| name == Some(&of.dataset))
+    };
+    let mut parents: Vec<VersionId> = new.iter().map(|of| of.id).collect();
+    if let Some(last) = last {
+        let old = catalog.parents(last.id)?;
+        parents.extend(
+            old.iter().filter(|parent| !is_replaced(parent)).filter_map(|parent| parent.id),
+        );
+    }
+    Ok(parents)
+}
+
+/// A stage that is begun when there is something to write: a delta that finds nothing writes nothing.
+enum Begun<'w> {
+    Not(&'w mut Writer, Layout),
+    Stage(Stage<'w>),
+    Between,
+}
+
+impl<'w> Begun<'w> {
+    fn stage(&mut self) -> Result<&mut Stage<'w>> {
+        *self = match std::mem::replace(self, Self::Between) {
+            Self::Not(writer, layout) => Self::Stage(writer.stage(layout)?),
+            begun => begun,
+        };
+        match self {
+            Self::Stage(stage) => Ok(stage),
+            _ => Err(Error::new(Kind::Broken, "a stage that could not be begun")),
+        }
+    }
+}
+
+/// A row that is ready to be written, or a stretch of them.
+enum Ready {
+    Rows(usize, RangeInclusive<RowId>),
+    Row(Item),
+}
+
+impl Ready {
+    /// The row whose columns are computed.
+    fn row(&self) -> Option<&Item> {
+        match self {
+            Self::Row(item) => Some(item),
+            Self::Rows(..) => None,
+        }
+    }
+}
+
+/// A version on its way.
+struct Writing<'w, 'a> {
+    stage: Begun<'w>,
+    versions: Vec<VersionInfo>,
+    singles: &'a [Listing],
+    columns: &'a Columns,
+    names: Vec<String>,
+    ready: Vec<Ready>,
+    computed: Computed,
+    look: &'a dyn Fn(Vec<&Item>) -> Result<Vec<Seen>>,
+    wrote: &'a dyn Fn(u64),
+}
+
+impl Writing<'_, '_> {
+    /// Writes all rows. Where `may_be_nothing` and nothing is new, nothing may have been written.
+    fn all(
+        &mut self,
+        mut merge: Merge<Items, Items>,
+        may_be_nothing: bool,
+    ) -> Result<super::Counts> {
+        let mut told = 0;
+        while let Some(step) = merge.step()? {
+            match step {
+                Step::Keep(item) => self.range(&item),
+                Step::Fresh(item) if self.columns.is_empty() && item.number(OF) != SINGLE => {
+                    self.range(&item)
+                }
+                Step::Fresh(item) => self.ready.push(Ready::Row(item)),
+            }
+            told += 1;
+            if told == BATCH as u64 {
+                (self.wrote)(told);
+                told = 0;
+            }
+            if self.ready.len() > BATCH {
+                self.flush()?;
+            }
+        }
+        let counts = merge.counts();
+        if !(may_be_nothing && counts.is_nothing()) {
+            self.flush()?;
+        }
+        Ok(counts)
+    }
+
+    /// Adds a row that is copied as it is.
+    fn range(&mut self, item: &Item) {
+        let (of, row) = (usize::try_from(item.number(OF)).unwrap_or(0), rows::row(item));
+        if let Some(Ready::Rows(last, range)) = self.ready.last_mut()
+            && *last == of
+            && range.end().key().checked_add(1) == Some(row.key())
+        {
+            *range = *range.start()..=row;
+            return;
+        }
+        self.ready.push(Ready::Rows(of, row..=row));
+    }
+
+    /// Writes what is ready.
+    fn flush(&mut self) -> Result<()> {
+        let ready = std::mem::take(&mut self.ready);
+        let mut images = self.images(&ready)?.into_iter();
+        let sources: Vec<String> =
+            self.singles.iter().map(|listing| listing.origin.source()).collect();
+        let mut pieces = Vec::with_capacity(ready.len());
+        for ready in &ready {
+            pieces.extend(match ready {
+                Ready::Rows(of, range) => Some(Piece::Rows(*of, range.clone())),
+                Ready::Row(item) => self.piece(item, images.next(), &sources),
+            });
+        }
+        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+        self.stage.stage()?.mix(&self.versions, &names, pieces)
+    }
+
+    /// A row with the cells of its computed columns.
+    fn piece<'i>(
+        &mut self,
+        item: &'i Item,
+        seen: Option<Seen>,
+        sources: &'i [String],
+    ) -> Option<Piece<Vec<Cell<'i>>>> {
+        let image = if let Some(Seen::Image(image)) = seen { Some(image) } else { None };
+        let (cells, is_matched) = self.columns.cells(rows::path(item), image);
+        self.computed.unmatched += u64::from(!is_matched);
+        if let Ok(of) = usize::try_from(item.number(OF)) {
+            return Some(Piece::Row(of, rows::row(item), cells));
+        }
+        let at = usize::try_from(item.number(ROW)).ok()?;
+        let file = rows::file_cells(item, sources.get(at)?);
+        Some(Piece::New([&file[..], &cells].concat()))
+    }
+
+    /// What the pictures among rows are.
+    fn images(&mut self, ready: &[Ready]) -> Result<Vec<Seen>> {
+        if !self.columns.has_image {
+            return Ok(Vec::new());
+        }
+        let seen = (self.look)(ready.iter().filter_map(Ready::row).collect())?;
+        for seen in &seen {
+            match seen {
+                Seen::Image(_) => self.computed.images += 1,
+                Seen::No => self.computed.no_images += 1,
+                Seen::Gone => self.computed.replaced += 1,
+            }
+        }
+        Ok(seen)
+    }
+
+    fn publish(self, request: &Request, parents: &[VersionId]) -> Result<Saved> {
+        let mut begun = self.stage;
+        begun.stage()?;
+        let Begun::Stage(stage) = begun else {
+            return Err(Error::new(Kind::Broken, "a stage that could not be begun"));
+        };
+        stage.publish(&Publication {
+            name: &request.name,
+            number: request.number,
+            parents,
+            script: &request.provenance.script(),
+            description: request.description.as_deref(),
+            attrs: request.attrs.as_deref(),
+            provenance: &request.provenance,
+        })
+    }
+}

@@ -1,0 +1,78 @@
+"""`make demo DIR=...` over folders of a person: nothing is written there, nothing stays mounted."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import datachain_runs
+import mounts
+
+pytestmark = pytest.mark.mount
+
+DEMO = mounts.ROOT / "tests" / "demo" / "own"
+
+
+def demo(folder, home):
+    """Its output; the catalog is below `home`."""
+    (home / "tmp").mkdir(parents=True)
+    environment = datachain_runs.clean_environment(home, TMPDIR=str(home / "tmp"), PATH="/usr/sbin:/usr/bin:/sbin:/bin")
+    done = subprocess.run([DEMO, mounts.DCFS, folder], env=environment, capture_output=True, text=True, timeout=180)
+    with open("/proc/self/mountinfo") as table:
+        assert not [line for line in table if str(home) in line], "it is unmounted"
+    return done
+
+
+def seen(folder):
+    """Everything that a program could have changed."""
+    found = {}
+    for path in [folder, *sorted(folder.rglob("*"))]:
+        status = path.lstat()
+        found[str(path)] = (status.st_mode, status.st_size, status.st_nlink, status.st_mtime_ns, status.st_ctime_ns)
+    return found
+
+
+def fill(folder, pictures):
+    (folder / "a b" / ".hidden").mkdir(parents=True)
+    for number in range(9):
+        (folder / "a b" / f"it's {number}.txt").write_text("x" * 5000 * number)
+    if pictures:
+        draw = mounts.ROOT / "tests" / "demo" / "draw.py"
+        subprocess.run([os.sys.executable, draw, folder, "4"], check=True)
+
+
+@pytest.mark.parametrize("pictures", [True, False])
+def test_a_folder_is_walked_through_and_left_alone(tmp_path, pictures):
+    folder = tmp_path / "my 'own' $HOME"
+    fill(folder, pictures)
+    before = seen(folder)
+    done = demo(folder, tmp_path / "home")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert seen(folder) == before
+    for command in ("index", "save", "diff", "mount", "unmount"):
+        assert f"\n$ dcfs {command} " in done.stdout, done.stdout
+    assert ("There are no pictures here" in done.stdout) != pictures
+    assert " new, 0 changed, 0 gone" in done.stdout
+    (place,) = (tmp_path / "home" / "tmp").iterdir()
+    assert str(place) in done.stdout and (place / ".datachain").exists()
+
+
+def test_an_empty_folder_and_none_are_told(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for name, told in (("empty", "nothing was indexed"), ("none", "there is no folder")):
+        done = demo(tmp_path / name, tmp_path / f"home-{name}")
+        assert done.returncode == 1 and told in done.stderr, done.stderr
+
+
+def test_the_catalog_never_goes_into_the_folder(tmp_path):
+    """Not even where the folder holds the place for temporary files."""
+    home = tmp_path / "home"
+    fill(home / "files", False)
+    before = {path for path in seen(home)}
+    done = demo(home, home)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {path for path in seen(home)} - before <= {str(home / "tmp")}
+    place = Path(next(line for line in done.stdout.splitlines() if line.startswith("To remove it:")).split()[-1])
+    assert place.parent == Path("/var/tmp")
+    subprocess.run(["rm", "-rf", place], check=True)

@@ -1,0 +1,505 @@
+"""`dcfs index` beside real DataChain: the same rows, the same listings, and nothing half is ever seen."""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from PIL import Image
+
+import datachain_runs
+import mounts
+import servers
+from test_list import PATTERNS, by_datachain, config_of, normal, tree  # noqa: F401 (a fixture)
+from test_save import ask, check_whole, database, datachain, leftovers, small_disk, versions
+
+# What braces name has to be there, one by one.
+THERE = [pattern for pattern in PATTERNS if not pattern.startswith("/file{")]
+
+KILLS = int(os.environ.get("DCFS_KILLS", "20"))
+"""How often an index is killed; `make soak` kills more."""
+
+FIELDS = ["source", "path", "size", "version", "etag", "is_latest", "last_modified"]
+COLUMNS = ", ".join(f"file__{field}" for field in FIELDS)
+
+
+@pytest.fixture
+def here(tmp_path):
+    """An empty folder to work in."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    return folder
+
+
+def write(folder, names, size=3):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x" * size)
+
+
+def index(dcfs, here, *words, **options):
+    """What it printed and said."""
+    result = dcfs.run("index", *words, cwd=here, **options)
+    assert result.returncode == 0, (words, result.stdout, result.stderr)
+    return result.stdout
+
+
+def refused(dcfs, here, code, *words, **options):
+    result = dcfs.run("index", *words, cwd=here, **options)
+    assert result.returncode == code, (words, result.returncode, result.stdout, result.stderr)
+    return result.stderr
+
+
+def table(here, name, version=None):
+    """The table of a version."""
+    version = version or versions(here, name)[-1]
+    start = "src_system_listing_" if name.startswith("lst__") else "ds_local_local_"
+    return f'"{start}{name}_{version.replace(".", "_")}"'
+
+
+def rows(here, name, version=None):
+    """Its File rows, in their order, as DataChain tells them."""
+    return [normal(row) for row in ask(here, f"SELECT {COLUMNS} FROM {table(here, name, version)} ORDER BY sys__id")]
+
+
+def cells(here, name, columns, version=None):
+    return ask(here, f"SELECT {columns} FROM {table(here, name, version)} ORDER BY sys__id")
+
+
+def listings(here):
+    question = "SELECT d.name, v.version FROM datasets d JOIN datasets_versions v ON v.dataset_id = d.id WHERE d.name LIKE 'lst%' ORDER BY v.id"
+    return ask(here, question)
+
+
+def test_a_folder_becomes_a_dataset_and_is_mounted(dcfs, here, tmp_path):
+    write(here / "photos", ["b.jpg", "a/c.jpg", ".datachain/x", "a/\u00e9 %20.txt"])
+    said = index(dcfs, here, "./photos", "--save", "photos", "--description", "mine", "--attr", "a=b")
+    assert said == "saved photos@1.0.0: 3 objects, 9 B\n"
+    assert [row[1] for row in rows(here, "photos")] == ["a/c.jpg", "a/\u00e9 %20.txt", "b.jpg"]
+    assert leftovers(here) == []
+    with dcfs.mount(here, tmp_path / "mnt") as mount:
+        assert (mount.path / "datasets/photos@1.0.0/a/c.jpg").read_bytes() == b"xxx"
+    assert dcfs.ok("describe", "photos", cwd=here).split("\n")[1:3] == ["description  mine", "attributes   a=b"]
+    page = dcfs.ok("lineage", "photos", cwd=here)
+    assert "```sh\ndcfs index ./photos --save photos" in page and f"file://{here}/photos/" in page
+
+
+def test_a_tree_is_saved_as_datachain_saves_it(tree, dcfs, here, tmp_path):  # noqa: F811
+    answers = by_datachain(tmp_path / "d", [f"{tree}{pattern}" for pattern in THERE])
+    for number, pattern in enumerate(THERE):
+        if not answers[f"{tree}{pattern}"]:
+            assert "none of 26 objects" in refused(dcfs, here, 1, f"{tree}{pattern}", "--save", f"n{number}")
+            continue
+        index(dcfs, here, f"{tree}{pattern}", "--save", f"n{number}")
+        # A row that two alternatives select is there twice for DataChain.
+        mine = rows(here, f"n{number}")
+        # From the listing of the folder around, which is there already, the source is that folder's.
+        address = lambda row: (f"{row[0]}/{row[1]}", *row[2:])  # noqa: E731
+        assert sorted(map(address, mine)) == sorted(map(address, set(answers[f"{tree}{pattern}"]))), pattern
+        assert [row[:2] for row in mine] == sorted((row[:2] for row in mine), key=lambda row: "/".join(row).encode())
+    (first, *_) = listings(here)
+    assert sorted(rows(here, first[0])) == answers[first[0]]
+    check_whole(here, {})
+
+
+def test_fresh_listings_are_those_of_datachain(tree, dcfs, tmp_path):  # noqa: F811
+    uris = [f"{tree}{pattern}" for pattern in ("/", "/a/**", "/*.jpg", "/a/b/")]
+    answers = by_datachain(tmp_path / "d", uris)
+    for number, uri in enumerate(uris):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        index(dcfs, folder, uri, "--save", "x")
+        assert sorted(rows(folder, "x")) == answers[uri], uri
+        ((name, version),) = listings(folder)
+        assert version == "1.0.0"
+        assert sorted(rows(folder, name)) == answers[name], uri
+
+
+def test_python_works_with_it(dcfs, here):
+    write(here / "photos", [f"{n % 3}/{n}.txt" for n in range(30)], size=7)
+    index(dcfs, here, "photos", "--save", "photos", "--with", "path:{n:int}")
+    script = datachain_runs.SCRIPTS / "indexed.py"
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    process = datachain_runs.start(script, here, "photos", str(here / "photos"), **pipe)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    told = json.loads(output.rsplit("ANSWERS", 1)[1].splitlines()[0])
+    assert [told[key] for key in ("rows", "filtered", "before", "listed", "on_top")] == [30] * 5
+    assert told["lengths"] == sorted([f"{n % 3}/{n}.txt", 7] for n in range(30))
+    assert "n: " in told["schema"].replace("'", "") and "File" in told["schema"]
+    assert told["parents"] == [listings(here)[0][0]] or str(here / "photos") in str(told["parents"])
+    assert versions(here, "photos") == ["1.0.0", "1.0.1"]
+    assert "photos" in datachain(here, "dataset", "ls")
+    shown = datachain(here, "show", "photos", "--version", "1.0.0", "--schema")
+    assert "path" in shown and "n" in shown
+    script = datachain(here, "show", "photos", "--version", "1.0.0", "--script")
+    assert "dcfs index photos --save photos --with 'path:{n:int}'" in script
+    # And dcfs goes on from the version that Python made.
+    write(here / "photos", ["0/77.txt"])
+    assert index(dcfs, here, "photos", "--save", "photos", "--delta", "--with", "path:{n:int}").startswith("30 unchanged, 1 new, 0 changed, 0 gone\nsaved photos@1.0.2")
+    assert (77,) in cells(here, "photos", "n")
+
+
+def reads_storage(here, uri, name=""):
+    script = datachain_runs.SCRIPTS / "reads_storage.py"
+    process = datachain_runs.start(script, here, str(uri), name, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    return int(output.split("FOUND ")[1].split()[0])
+
+
+def test_listings_are_used_again_by_both(dcfs, here):
+    photos = here / "photos"
+    write(photos, ["a/1", "a/2", "b/3"])
+    index(dcfs, here, photos, "--save", "mine")
+    write(photos, ["a/4"])
+    # DataChain does not list again, and neither does dcfs; a listing of the folder around serves too.
+    assert reads_storage(here, photos) == 3
+    assert reads_storage(here, photos / "a") == 2
+    result = dcfs.run("index", photos / "a", "--save", "part", cwd=here)
+    assert result.stdout.startswith("saved part@1.0.0: 2 objects"), result
+    assert "is used again; `--update` lists anew" in result.stderr
+    assert index(dcfs, here, photos, "--save", "mine", "--update").startswith("saved mine@1.0.1: 4 objects")
+    # The same again is no new version.
+    index(dcfs, here, photos, "--save", "mine", "--update")
+    assert [version for _, version in listings(here)] == ["1.0.0", "2.0.0"]
+    # An old one is not used.
+    with database(here) as db:
+        db.execute("UPDATE datasets_versions SET finished_at = '2020-01-01 00:00:00', created_at = '2020-01-01 00:00:00'")
+        db.commit()
+    write(photos, ["a/5"])
+    assert index(dcfs, here, photos, "--save", "mine").startswith("saved mine@1.0.3: 5 objects")
+
+
+def test_a_listing_of_datachain_is_used(dcfs, here):
+    photos = here / "photos"
+    write(photos, ["a/1", "a/2", "b/3"])
+    assert reads_storage(here, photos, "theirs") == 3
+    write(photos, ["a/4"])
+    result = dcfs.run("index", photos, "--save", "mine", cwd=here)
+    assert result.stdout.startswith("saved mine@1.0.0: 3 objects") and "used again" in result.stderr, result
+    assert sorted(rows(here, "mine")) == sorted(rows(here, "theirs"))
+    assert len(listings(here)) == 1
+
+
+SAMPLES = {
+    "JPEG": ["jpg"], "PNG": ["png"], "GIF": ["gif"], "WEBP": ["webp"], "BMP": ["bmp"], "TIFF": ["tif"], "ICO": ["ico"],
+    "PPM": ["ppm", "pgm", "pbm"], "JPEG2000": ["jp2", "j2k"], "AVIF": ["avif"], "QOI": ["qoi"],
+}  # fmt: skip
+
+
+def samples(folder):
+    """Pictures of every format that PIL writes and dcfs knows; answers what PIL says of each."""
+    folder.mkdir(parents=True)
+    modes = {"pgm": "L", "pbm": "1"}
+    number = 0
+    for form, endings in SAMPLES.items():
+        for ending in endings:
+            for size in [(1, 1), (33, 65), (400, 300)]:
+                number += 1
+                size = (min(size[0], 200), min(size[1], 200)) if form == "ICO" else size
+                image = Image.effect_noise(size, 50).convert(modes.get(ending, "RGB"))
+                try:
+                    image.save(folder / f"{number:03}.{ending}", form, **({"sizes": [size]} if form == "ICO" else {}))
+                except (KeyError, OSError):
+                    continue  # not in this build of PIL
+    noise = Image.effect_noise((640, 480), 50).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    noise.save(folder / "turned.jpg", exif=exif)
+    noise.save(folder / "profiled.jpg", icc_profile=random.randbytes(300_000))
+    noise.save(folder / "commented.jpg", comment=b"c" * 60_000)
+    noise.save(folder / "progressive.jpg", progressive=True)
+    noise.save(folder / "lossless.webp", lossless=True)
+    noise.convert("RGBA").save(folder / "clear.webp")
+    noise.save(folder / "many.gif", save_all=True, append_images=[noise] * 3)
+    noise.save(folder / "many.tiff", save_all=True, append_images=[noise] * 3)
+    noise.save(folder / "packed.tiff", compression="tiff_lzw")
+    noise.convert("I;16").save(folder / "deep.png")
+    whole = (folder / "progressive.jpg").read_bytes()
+    for name, content in {
+        "text.txt": b"BMW and GIF8 and P1 are no pictures", "empty.jpg": b"", "cut.jpg": whole[:100], "cut.png": b"\x89PNG\r\n\x1a\n\0\0",
+        "bm.txt": b"BM " * 40, "p1.txt": b"P1 is a place in the hall of fame", "zip.jpg": b"PK\3\4" + bytes(100),
+        "movie.mp4": b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(200),
+    }.items():  # fmt: skip
+        (folder / name).write_bytes(content)
+
+    def said(path):
+        try:
+            with Image.open(path) as image:
+                return (0, image.width, image.height, image.format)
+        except Exception:
+            return (1, None, None, None)
+
+    return {path.name: said(path) for path in folder.iterdir()}
+
+
+INFO = "file__path, info___type_tag, info__width, info__height, info__format"
+
+
+def test_pictures_are_told_as_pil_tells_them(dcfs, here):
+    want = samples(here / "pictures")
+    said = index(dcfs, here, "pictures", "--save", "pictures", "--with", "image")
+    found = {path: told for path, *told in cells(here, "pictures", INFO)}
+    assert {name: tuple(told) for name, told in found.items()} == want
+    odd = sum(told[0] for told in want.values())
+    assert odd >= 8 and said.startswith(f"{odd} are no images\nsaved pictures@1.0.0"), said
+
+
+def test_a_delta_computes_what_is_new(dcfs, here):
+    photos = here / "photos"
+    write(photos, [f"{n % 4}/cat_{n}.txt" for n in range(100)])
+    wishes = ("--with", "path:{kind}_{n:int}", "--with", "image")
+    index(dcfs, here, photos, "--save", "pets", *wishes)
+    assert index(dcfs, here, photos, "--save", "pets", "--delta") == "100 unchanged, 0 new, 0 changed, 0 gone\nnothing new; pets@1.0.0 is as it was\n"
+    before = cells(here, "pets", "*")
+    write(photos, ["0/dog_7.txt", "9/none.txt"])
+    write(photos, ["1/cat_1.txt"], size=9)
+    (photos / "2/cat_2.txt").unlink()
+    said = index(dcfs, here, photos, "--save", "pets", "--delta")
+    assert said.startswith("98 unchanged, 2 new, 1 changed, 1 gone\n3 are no images\n1 have paths that do not match\nsaved pets@1.0.1: 101 objects"), said
+    after = cells(here, "pets", "*")
+    # What did not change is what it was, but for its number.
+    assert {row[1:] for row in after} >= {row[1:] for row in before if row[3] not in ("1/cat_1.txt", "2/cat_2.txt")}
+    found = dict((path, rest) for path, *rest in cells(here, "pets", "file__path, kind, n, file__size"))
+    assert found["0/dog_7.txt"] == ["dog", 7, 3] and found["9/none.txt"] == [None, None, 3] and found["1/cat_1.txt"] == ["cat", 1, 9]
+    assert "2/cat_2.txt" not in found
+    # As if it had been computed anew: the same rows in the same order.
+    index(dcfs, here, photos, "--save", "anew", *wishes)
+    names = f"{COLUMNS}, kind, n, {INFO}"
+    assert cells(here, "anew", names) == cells(here, "pets", names)
+    # The wishes are known further on, and the listing it came from is replaced.
+    write(photos, ["0/cow_1.txt"])
+    assert "1 new" in index(dcfs, here, photos, "--save", "pets", "--delta", "--bump", "minor")
+    assert versions(here, "pets") == ["1.0.0", "1.0.1", "1.1.0"]
+    assert ("cow", 1) in cells(here, "pets", "kind, n")
+    parents = ask(here, "SELECT p.version FROM datasets_dependencies x JOIN datasets_versions v ON v.id = x.source_dataset_version_id JOIN datasets_versions p ON p.id = x.dataset_version_id JOIN datasets d ON d.id = v.dataset_id WHERE d.name = 'pets' ORDER BY v.id")
+    assert [version for (version,) in parents] == ["1.0.0", "2.0.0", "3.0.0"]
+    message = refused(dcfs, here, 2, photos, "--save", "pets", "--delta", "--with", "image")
+    assert "has other columns than those asked for" in message
+
+
+def test_what_is_gone_may_be_kept(dcfs, here):
+    photos = here / "photos"
+    write(photos, ["a", "b", "c"])
+    index(dcfs, here, photos, "--save", "x")
+    write(photos, ["b"], size=9)
+    (photos / "c").unlink()
+    said = index(dcfs, here, photos, "--save", "x", "--delta", "--keep-deleted")
+    assert said.startswith("1 unchanged, 0 new, 1 changed, 0 gone\nsaved x@1.0.1: 4 objects"), said
+    assert [(row[1], row[2]) for row in rows(here, "x")] == [("a", 3), ("b", 3), ("b", 9), ("c", 3)]
+    assert "nothing new" in index(dcfs, here, photos, "--save", "x", "--delta", "--keep-deleted")
+    assert index(dcfs, here, photos, "--save", "x", "--delta").startswith("2 unchanged, 0 new, 0 changed, 2 gone\nsaved x@1.0.2: 2 objects")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["photos", "--save", "lst__x"], 2, "cannot be the name"),
+        (["photos", "--save", "a.b"], 2, "in another project"),
+        (["photos", "--save", "x@1"], 2, "without a version"),
+        (["photos", "--save", "FEW"], 2, "there is `few` already"),
+        (["photos", "--save", "few", "--version", "1.0.0"], 2, "versions only go up"),
+        (["photos", "--save", "x", "--with", "video"], 2, "is no column"),
+        (["photos", "--save", "x", "--with", "path:{file}"], 2, "choose another name"),
+        (["photos", "--save", "x", "--with", "path:{a}", "--with", "path:{A}"], 2, "two patterns"),
+        (["photos", "--save", "x", "--keep-deleted"], 2, "--delta"),
+        (["none", "--save", "x"], 1, "none"),
+        (["empty", "--save", "x"], 1, "there are no files"),
+        (["photos/*.jpg", "--save", "x"], 1, "none of 1 objects in"),
+        (["hf://datasets/x", "--save", "x"], 2, "cannot be listed"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(dcfs, here, words, code, message):
+    write(here / "photos", ["a.txt"])
+    (here / "empty").mkdir()
+    index(dcfs, here, "photos", "--save", "few")
+    before = ask(here, "SELECT id, uuid, version, status FROM datasets_versions")
+    assert message in refused(dcfs, here, code, *words)
+    assert ask(here, "SELECT id, uuid, version, status FROM datasets_versions") == before
+    assert leftovers(here) == []
+
+
+def test_a_catalog_is_made_where_it_belongs(dcfs, here, tmp_path):
+    write(here / "photos", ["a"])
+    index(dcfs, here, "photos", "--save", "x", "--catalog", tmp_path / "new/one")
+    assert (tmp_path / "new/one/.datachain/db").is_file()
+    index(dcfs, here, "photos", "--save", "x", "--catalog", tmp_path / "two/.datachain")
+    assert (tmp_path / "two/.datachain/db").is_file()
+    refused(dcfs, here, 1, "none", "--save", "x")
+    refused(dcfs, here, 2, "photos", "--save", "session_x")
+    assert not (here / ".datachain").exists(), "nothing is made for what is refused"
+    dcfs.environment["DATACHAIN_ROOT_DIR"] = str(tmp_path / "three")
+    index(dcfs, here, "photos", "--save", "x")
+    assert (tmp_path / "three/.datachain/db").is_file()
+
+
+# Buckets
+
+
+@pytest.mark.parametrize("versioned", [True, False])
+def test_a_bucket_is_saved_as_datachain_saves_it(s3, versioned, here, tmp_path):
+    name = f"index-{'v' if versioned else 'u'}"
+    s3.bucket(name, versioned)
+    keys = [f"pets/{kind}_{n}.txt" for kind in ("cat", "dog") for n in range(40)] + ["top", "a b/\u00e9 %20+.bin", "x//y"]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda key: s3.put(name, key, key.encode()), keys))
+    s3.put(name, "top", b"again")
+    s3.put(name, "gone", b"gone")
+    s3.client.delete_object(Bucket=name, Key="gone")
+    dcfs = mounts.Dcfs(tmp_path / "home", **s3.KEYS)
+    flags = ("--endpoint-url", s3.url)
+    uris = [f"s3://{name}", f"s3://{name}/pets/", f"s3://{name}/**/cat_*", f"s3://{name}/pets/{{cat,dog}}_1.txt"]
+    answers = by_datachain(tmp_path / "d", uris, config_of(s3))
+    for number, uri in enumerate(uris):
+        index(dcfs, here, uri, "--save", f"n{number}", "--update", *flags)
+        assert sorted(rows(here, f"n{number}")) == answers[uri], uri
+    for listing, _ in listings(here):
+        assert sorted(rows(here, listing)) == answers[listing], listing
+    said = index(dcfs, here, f"s3://{name}/pets/", "--save", "pets", "--with", "path:{kind}_{n:int}", *flags)
+    assert said.startswith("saved pets@1.0.0: 80 objects"), said
+    s3.put(name, "pets/cow_1.txt", b"cow")
+    s3.put(name, "pets/cat_1.txt", b"another cat")
+    s3.client.delete_object(Bucket=name, Key="pets/dog_1.txt")
+    said = index(dcfs, here, f"s3://{name}/pets/", "--save", "pets", "--delta", *flags)
+    assert said.startswith("78 unchanged, 1 new, 1 changed, 1 gone\nsaved pets@1.0.1: 80 objects"), said
+    assert (("cow", 1)) in cells(here, "pets", "kind, n")
+
+
+def test_pictures_in_a_bucket_are_read_in_part(s3, here, tmp_path):
+    s3.bucket("index-pictures", False)
+    large = Image.effect_noise((1500, 1500), 90).convert("RGB")
+    large.save(tmp_path / "large.png")
+    large.save(tmp_path / "large.tiff")
+    for path in (tmp_path / "large.png", tmp_path / "large.tiff"):
+        s3.client.upload_file(str(path), "index-pictures", path.name)
+    s3.put("index-pictures", "empty.jpg", b"")
+    dcfs = mounts.Dcfs(tmp_path / "home", **s3.KEYS)
+    with servers.faulty(tmp_path, s3.url) as faults:
+        flags = ("--endpoint-url", faults.url)
+        said = index(dcfs, here, "s3://index-pictures", "--save", "x", "--with", "image", *flags)
+        assert said.startswith("1 are no images\n"), said
+        info = {path: tuple(told) for path, *told in cells(here, "x", INFO)}
+        assert info["large.png"] == (0, 1500, 1500, "PNG") and info["large.tiff"] == (0, 1500, 1500, "TIFF")
+        # A store that fails half way ends it, and nothing of it is seen.
+        for fault in ("status_403", "status_500"):
+            faults.rules(("large.tiff", fault))
+            before = ask(here, "SELECT count(*) FROM datasets_versions")
+            result = dcfs.run("index", "s3://index-pictures", "--save", "y", "--with", "image", "--timeout", "5s", *flags, cwd=here)
+            assert result.returncode in (5, 6, 4), result
+            assert "large.tiff" in result.stderr
+            assert ask(here, "SELECT count(*) FROM datasets_versions") == before
+            assert leftovers(here) == []
+
+
+def test_azure_is_saved_as_datachain_saves_it(here, tmp_path):
+    if not servers.AZURITE.exists():
+        pytest.skip("no azurite (tests/setup test)")
+    blob = pytest.importorskip("azure.storage.blob")
+    with servers.azurite(tmp_path) as connection:
+        client = blob.BlobServiceClient.from_connection_string(connection)
+        client.create_container("box")
+        for number, key in enumerate(["a b/\u00e9 %20+#.bin", "x/y", "x/z", "top"]):
+            client.get_blob_client("box", key).upload_blob(b"x" * number)
+        environment = {"AZURE_STORAGE_CONNECTION_STRING": connection}
+        uris = ["az://box/", "az://box/x/"]
+        answers = by_datachain(tmp_path / "d", uris, {"connection_string": connection}, environment=environment)
+        dcfs = mounts.Dcfs(tmp_path / "home", **environment)
+        for number, uri in enumerate(uris):
+            index(dcfs, here, uri, "--save", f"n{number}", "--update")
+            assert sorted(rows(here, f"n{number}")) == answers[uri], uri
+
+
+# Never half
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Forty thousand files."""
+    root = tmp_path_factory.mktemp("many")
+    for folder in range(40):
+        (root / f"{folder:02}").mkdir()
+        for number in range(1000):
+            os.close(os.open(root / f"{folder:02}" / f"f_{number}", os.O_CREAT))
+    return root
+
+
+def start(dcfs, here, *words):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([mounts.DCFS, "index", *map(str, words)], env=dcfs.environment, cwd=here, **pipes)
+
+
+def check_index(here, expected):
+    check_whole(here, {"x": expected})
+    for listing, version in listings(here):
+        ((count,),) = ask(here, f"SELECT count(*) FROM {table(here, listing, version)}")
+        assert count == expected, (listing, version)
+
+
+def test_killed_at_any_moment_nothing_half_is_left(many, dcfs, here):
+    random.seed(71)
+    began = time.monotonic()
+    index(dcfs, here, many, "--save", "x", timeout=300)
+    took = time.monotonic() - began
+    for number in range(KILLS):
+        wish = ["--with", "path:{a}_{n:int}"] if number % 2 else []
+        process = start(dcfs, here, many, "--save", "x", "--update", *wish)
+        time.sleep(random.random() * took * 1.1)
+        process.kill()
+        process.communicate(timeout=60)
+        if number % 3 == 0:
+            # So that the listing is another one.
+            os.utime(many / "00" / f"f_{number}")
+        assert ask(here, "PRAGMA quick_check") == [("ok",)]
+    check_index(here, 40_000)
+    index(dcfs, here, many, "--save", "x", "--update", timeout=300)
+    assert leftovers(here) == []
+    check_index(here, 40_000)
+    assert reads_storage(here, many) == 40_000
+    assert [path.name for path in (dcfs.cache / "dcfs").iterdir() if "sort" in path.name] == []
+
+
+def test_two_at_a_time_both_save(many, dcfs, here):
+    for _ in range(3):
+        both = [start(dcfs, here, many, "--save", "x", "--update") for _ in range(2)]
+        for process in both:
+            said, errors = process.communicate(timeout=300)
+            assert process.returncode == 0 and said.startswith("saved x@"), errors
+    assert versions(here, "x") == [f"1.0.{n}" for n in range(6)]
+    check_index(here, 40_000)
+    assert leftovers(here) == []
+
+
+@pytest.mark.root
+def test_a_full_disk_leaves_the_catalog_as_it_was(many, dcfs, here, tmp_path):
+    write(here / "few", ["a", "b"])
+    index(dcfs, here, here / "few", "--save", "few")
+    with small_disk(tmp_path / "disk", "6m") as disk:
+        shutil.copytree(here / ".datachain", disk / ".datachain")
+        for _ in range(3):
+            message = refused(dcfs, here, 7, many, "--save", "x", "--catalog", disk)
+            assert "is full" in message
+            assert versions(disk, "x") == []
+            check_whole(disk, {"few": 2})
+        subprocess.run(["mount", "-o", "remount,size=500m", disk], check=True)
+        index(dcfs, here, many, "--save", "x", "--catalog", disk)
+        check_whole(disk, {"x": 40_000})
+        assert leftovers(disk) == []
+
+
+def test_a_lock_is_waited_for(dcfs, here):
+    write(here / "few", ["a", "b"])
+    index(dcfs, here, here / "few", "--save", "few")
+    with database(here) as db:
+        db.execute("BEGIN IMMEDIATE")
+        waiting = start(dcfs, here, here / "few", "--save", "x")
+        time.sleep(2)
+        assert waiting.poll() is None
+        db.execute("ROLLBACK")
+    said, errors = waiting.communicate(timeout=60)
+    assert said.startswith("saved x@1.0.0"), errors

@@ -1,0 +1,58 @@
+//! Datasets of random shapes and values, written by dcfs, for DataChain to read back; see
+//! `tests/python/test_roundtrip.py`.
+//!
+//!     roundtrip write CATALOG SEED NAME    makes a dataset, and prints what it holds
+//!     roundtrip read CATALOG NAME          prints what a dataset holds, whoever wrote it
+//!
+//! Both print one JSON object. `signals` is `[name, type, optional]` each; `rows` are lists of values, in which only
+//! what JSON has no word for is an object: `{"float": BITS}`, `{"time": MICROSECONDS}`, `{"bytes": HEX}`,
+//! `{"dict": {..}}` and `{"model": {..}}`. What SQLite does not keep is not asked for: NaN in a column is NULL
+//! there, and zero has no sign.
+
+mod decode;
+mod draw;
+mod encode;
+mod value;
+
+use std::path::Path;
+
+use dcfs::catalog::{Catalog, Number, Provenance, Publication, Writer};
+use dcfs::name::DatasetName;
+use dcfs::schema::Layout;
+use dcfs::version::Bump;
+use serde_json::{Value as Json, json};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let told = match words.as_slice() {
+        ["write", catalog, seed, name] => write(Path::new(catalog), seed.parse()?, name)?,
+        ["read", catalog, name] => decode::dataset(&Catalog::open(Path::new(catalog))?, name)?,
+        _ => return Err("see tests/roundtrip/roundtrip.rs".into()),
+    };
+    println!("{told}");
+    Ok(())
+}
+
+/// Saves the dataset that `seed` stands for.
+fn write(catalog: &Path, seed: u64, name: &str) -> Result<Json> {
+    let drawn = draw::dataset(seed);
+    let rows: Vec<_> = drawn.rows.iter().map(|row| encode::cells(&drawn.signals, row)).collect();
+    let mut writer = Writer::open_or_create(catalog)?;
+    let mut stage = writer.stage(Layout::of_signals(&drawn.signals))?;
+    stage.insert(rows.iter().map(|row| row.iter().map(encode::Own::cell).collect::<Vec<_>>()))?;
+    stage.publish(&Publication {
+        name: &DatasetName::local(name),
+        number: Number::Next(Bump::Patch),
+        parents: &[],
+        script: "roundtrip",
+        description: None,
+        attrs: None,
+        provenance: &Provenance::default(),
+    })?;
+    let signals: Vec<Json> = drawn.signals.iter().map(|s| value::signal(s, false)).collect();
+    let stored = |row: &Vec<value::Value>| row.iter().map(|v| v.stored().json()).collect::<Json>();
+    Ok(json!({"signals": signals, "rows": drawn.rows.iter().map(stored).collect::<Json>()}))
+}
