@@ -1,7 +1,7 @@
 """`make demo DIR=...` over folders of a person: nothing is written there, nothing stays mounted."""
 
-import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,7 +39,7 @@ def fill(folder, pictures):
         (folder / "a b" / f"it's {number}.txt").write_text("x" * 5000 * number)
     if pictures:
         draw = mounts.ROOT / "tests" / "demo" / "draw.py"
-        subprocess.run([os.sys.executable, draw, folder, "4"], check=True)
+        subprocess.run([sys.executable, draw, folder, "4"], check=True)
 
 
 @pytest.mark.parametrize("pictures", [True, False])

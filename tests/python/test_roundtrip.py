@@ -34,6 +34,7 @@ def program(*words):
 @pytest.fixture(scope="module", params=range(SEED, SEED + ROUNDS, BATCH))
 def catalog(request, tmp_path_factory):
     """A catalog of random datasets after Python was there: its folder, and what was written."""
+    assert PROGRAM.exists(), f"no {PROGRAM}: cargo build --example roundtrip"
     folder = tmp_path_factory.mktemp("roundtrip")
     seeds = range(request.param, min(request.param + BATCH, SEED + ROUNDS))
     wanted = {f"drawn_{seed}": program("write", folder / ".datachain" / "db", seed, f"drawn_{seed}") for seed in seeds}
