@@ -9,7 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 import datachain_runs
 import mounts
@@ -221,9 +221,12 @@ def samples(folder):
     noise.save(folder / "many.tiff", save_all=True, append_images=[noise] * 3)
     noise.save(folder / "packed.tiff", compression="tiff_lzw")
     noise.convert("I;16").save(folder / "deep.png")
+    if features.check("avif"):
+        noise.save(folder / "turned.avif", exif=exif)
     whole = (folder / "progressive.jpg").read_bytes()
     for name, content in {
         "text.txt": b"BMW and GIF8 and P1 are no pictures", "empty.jpg": b"", "cut.jpg": whole[:100], "cut.png": b"\x89PNG\r\n\x1a\n\0\0",
+        "noted.ppm": b"P3\n#noted\n5 # wide\n6\n255\n" + b"1 2 3\n" * 30, "gif.txt": b"GIF8 begins a GIF, and this text", "qoi.txt": b"qoif begins a QOI",
         "bm.txt": b"BM " * 40, "p1.txt": b"P1 is a place in the hall of fame", "zip.jpg": b"PK\3\4" + bytes(100),
         "movie.mp4": b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(200),
     }.items():  # fmt: skip

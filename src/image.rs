@@ -1,0 +1,397 @@
+//! What a picture says of itself in its first bytes: its format, its width and height.
+//!
+//! Pure: whoever asks brings the bytes. [`look`] answers from what is there, or says where it has to read on, so a
+//! photograph of many megabytes costs a few tens of kilobytes. What is told is what PIL tells of a file that it can open,
+//! in its words: a rotation that a camera noted changes nothing. The crate `imagesize` reads most formats; what it
+//! mistakes or does not know is mended here.
+//!
+//! | format | what is mended |
+//! |---|---|
+//! | PNG, GIF, PSD, QOI, WEBP | texts that begin alike are refused |
+//! | BMP | so are these; bitmaps of OS/2, and those of which the top row comes first |
+//! | WEBP | the bits that tell how it is to be scaled are no part of its size |
+//! | AVIF | PIL does not turn it; its plugin for HEIF does |
+//! | ICO | one whose directory is cut is refused |
+//! | PPM | comments and small pictures |
+//! | JPEG2000 | the crate does not know it |
+//!
+//! A JPEG that fills up with bytes before its size is refused, which PIL reads.
+
+use std::io::{self, BufRead, Read, Seek, SeekFrom};
+
+use bytes::Bytes;
+use imagesize::{Compression, ImageType};
+
+/// Bytes that are worth reading at first: most headers end in them.
+pub const FIRST: u64 = 32 << 10;
+
+/// Bytes that are worth reading where [`Answer::Needs`] says.
+pub const MORE: u64 = 64 << 10;
+
+/// Bytes that tell a format, and all of a simple one; less than [`FIRST`] and [`MORE`].
+const HEAD: usize = 512;
+
+/// Reads of one look, at most: no header that a program wrote takes more.
+const READS: usize = 1 << 14;
+
+/// A picture, as DataChain's `Image` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+    /// As PIL calls it: `JPEG`.
+    pub format: &'static str,
+}
+
+/// What came of a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Is(Image),
+    /// No picture, or none that is known.
+    No,
+    /// Bytes from here on are needed.
+    Needs(u64),
+}
+
+/// The bytes of a file that are known.
+#[derive(Clone, Debug)]
+pub struct Pieces {
+    size: u64,
+    known: Vec<(u64, Bytes)>,
+}
+
+impl Pieces {
+    /// Of a file of `size` bytes.
+    pub fn new(size: u64) -> Self {
+        Self { size, known: Vec::new() }
+    }
+
+    /// Adds what was read from `at` on.
+    pub fn add(&mut self, at: u64, bytes: Bytes) {
+        self.known.push((at, bytes));
+    }
+
+    /// How many were added.
+    pub fn count(&self) -> usize {
+        self.known.len()
+    }
+
+    /// `length` bytes from `at` on.
+    fn get(&self, at: u64, length: usize) -> Option<&[u8]> {
+        self.known.iter().find_map(|(start, bytes)| {
+            let from = usize::try_from(at.checked_sub(*start)?).ok()?;
+            bytes.get(from..from.checked_add(length)?)
+        })
+    }
+}
+
+/// Looks at what is known of a file.
+pub fn look(pieces: &Pieces) -> Answer {
+    let mut file = File { pieces, at: 0, reads: 0, missing: None, hides_turns: false };
+    let found = told(&mut file).filter(|image| image.width > 0 && image.height > 0);
+    let found = found.filter(|_| file.reads <= READS);
+    match (file.missing, found) {
+        (Some(at), _) => Answer::Needs(at),
+        (None, Some(image)) => Answer::Is(image),
+        (None, None) => Answer::No,
+    }
+}
+
+fn told(file: &mut File) -> Option<Image> {
+    let mut head = [0; HEAD];
+    let length = file.read(&mut head).ok()?;
+    let simple = ppm(&head[..length]).or_else(|| jpeg2000(&head[..length]));
+    if simple.is_some() {
+        return simple;
+    }
+    file.rewind().ok()?;
+    let kind = imagesize::reader_type(&mut *file).ok()?;
+    let format = format(kind, &head, file.pieces.size)?;
+    file.hides_turns = format == "AVIF";
+    let size = kind.reader_size(&mut *file).ok()?;
+    let (width, height) =
+        mended(format, &head, size.width.try_into().ok()?, size.height.try_into().ok()?);
+    Some(Image { width, height, format })
+}
+
+/// In PIL's words, unless the file only begins like one.
+fn format(kind: ImageType, head: &[u8; HEAD], size: u64) -> Option<&'static str> {
+    Some(match kind {
+        ImageType::Bmp
+            if matches!(head[14..18], [12 | 16 | 40 | 52 | 56 | 64 | 108 | 124, 0, 0, 0]) =>
+        {
+            "BMP"
+        }
+        ImageType::Gif if matches!(&head[..6], b"GIF87a" | b"GIF89a") => "GIF",
+        ImageType::Heif(Compression::Av1) => "AVIF",
+        ImageType::Heif(Compression::Hevc) => "HEIF",
+        ImageType::Ico if 6 + 16 * u64::from(u16::from_le_bytes([head[4], head[5]])) <= size => {
+            "ICO"
+        }
+        ImageType::Jpeg => "JPEG",
+        ImageType::Png if head[4..16] == *b"\r\n\x1a\n\0\0\0\x0dIHDR" => "PNG",
+        ImageType::Psd if head[4..6] == [0, 1] => "PSD",
+        ImageType::Qoi if matches!(head[12..14], [3 | 4, 0 | 1]) => "QOI",
+        ImageType::Tiff => "TIFF",
+        ImageType::Webp if is_webp(head) => "WEBP",
+        _ => return None,
+    })
+}
+
+fn is_webp(head: &[u8; HEAD]) -> bool {
+    match &head[12..16] {
+        b"VP8 " => head[23..26] == *b"\x9d\x01\x2a",
+        b"VP8L" => head[20] == 0x2f,
+        kind => kind == b"VP8X",
+    }
+}
+
+/// Width and height, where `imagesize` mistakes them.
+fn mended(format: &str, head: &[u8; HEAD], width: u32, height: u32) -> (u32, u32) {
+    match format {
+        // Of OS/2: it took both for one.
+        "BMP" if head[14] == 12 => (width & 0xffff, width >> 16),
+        // Less than nothing: the top row comes first.
+        "BMP" => (width, height.cast_signed().unsigned_abs()),
+        "WEBP" if head[15] == b' ' => (width & 0x3fff, height & 0x3fff),
+        _ => (width, height),
+    }
+}
+
+/// PBM, PGM and PPM, as texts and as bytes: PIL calls all of them PPM.
+fn ppm(head: &[u8]) -> Option<Image> {
+    let [b'P', kind @ b'1'..=b'6', rest @ ..] = head else { return None };
+    rest.first().filter(|byte| byte.is_ascii_whitespace())?;
+    // What no space follows is cut.
+    let rest = &rest[..rest.iter().rposition(u8::is_ascii_whitespace)?];
+    let lines = rest.split(|byte| matches!(byte, b'\n' | b'\r'));
+    let said = lines.filter_map(|line| line.split(|byte| *byte == b'#').next());
+    let words = said.flat_map(|line| line.split(u8::is_ascii_whitespace)).filter(|w| !w.is_empty());
+    let mut numbers = words.map(|word| std::str::from_utf8(word).ok()?.parse().ok());
+    let (width, height) = (numbers.next()??, numbers.next()??);
+    // A greatest value follows, but for two colours.
+    if !matches!(kind, b'1' | b'4') {
+        numbers.next()??;
+    }
+    Some(Image { width, height, format: "PPM" })
+}
+
+/// A bare stream, or one in boxes: a mark, its kind, and what begins with its size
+/// (ISO 15444-1, I.5).
+fn jpeg2000(head: &[u8]) -> Option<Image> {
+    let number = |at| Some(u32::from_be_bytes(*head.get(at..)?.first_chunk()?));
+    let side = |at| number(at)?.checked_sub(number(at + 8)?);
+    let (width, height) = if head.starts_with(b"\xff\x4f\xff\x51") {
+        (side(8)?, side(12)?)
+    } else if head.starts_with(b"\0\0\0\x0cjP  \r\n\x87\n") {
+        let at = usize::try_from(number(12)?).ok()?.checked_add(12)?;
+        let header = head.get(at..)?.get(..16)?;
+        let is_one = header[4..8] == *b"jp2h" && header[12..16] == *b"ihdr";
+        is_one.then_some((number(at + 20)?, number(at + 16)?))?
+    } else {
+        return None;
+    };
+    Some(Image { width, height, format: "JPEG2000" })
+}
+
+/// A file of which not all is known.
+struct File<'p> {
+    pieces: &'p Pieces,
+    at: u64,
+    reads: usize,
+    /// The first place of which more is wanted than is known.
+    missing: Option<u64>,
+    /// Whether to keep from the reader that the picture is to be turned.
+    hides_turns: bool,
+}
+
+impl Read for File<'_> {
+    /// All that is asked for, but at the end of the file: `imagesize` takes less for the end.
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.reads += 1;
+        if self.reads > READS {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let left = usize::try_from(self.pieces.size.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let length = into.len().min(left);
+        if length == 0 {
+            return Ok(0);
+        }
+        let Some(known) = self.pieces.get(self.at, length) else {
+            self.missing.get_or_insert(self.at);
+            return Err(io::ErrorKind::WouldBlock.into());
+        };
+        into[..length].copy_from_slice(if self.hides_turns && known == b"irot" {
+            b"free"
+        } else {
+            known
+        });
+        self.at += length as u64;
+        Ok(length)
+    }
+}
+
+/// Asked for by `imagesize` and not used.
+impl BufRead for File<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn consume(&mut self, _: usize) {}
+}
+
+impl Seek for File<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
+            SeekFrom::End(by) => self.pieces.size.checked_add_signed(by),
+        };
+        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use proptest::prelude::*;
+
+    /// A look at `file`, `first` bytes of which are known, with the requests it took.
+    pub fn looked(file: &[u8], first: u64, more: u64) -> (Answer, usize) {
+        let size = file.len() as u64;
+        let mut pieces = Pieces::new(size);
+        let part = |at: u64, length: u64| {
+            let end = (at + length).min(size);
+            Bytes::copy_from_slice(&file[at as usize..end as usize])
+        };
+        pieces.add(0, part(0, first));
+        loop {
+            match look(&pieces) {
+                Answer::Needs(at) => {
+                    assert!(at < size && pieces.count() < 256, "without end");
+                    pieces.add(at, part(at, more));
+                }
+                answer => return (answer, pieces.count()),
+            }
+        }
+    }
+
+    fn image(width: u32, height: u32, format: &'static str) -> Answer {
+        Answer::Is(Image { width, height, format })
+    }
+
+    fn jpeg(segment: usize) -> Vec<u8> {
+        let mut file = b"\xff\xd8".to_vec();
+        for _ in 0..3 {
+            file.extend([0xff, 0xe1]);
+            file.extend((segment as u16 + 2).to_be_bytes());
+            file.extend(vec![7; segment]);
+        }
+        file.extend(b"\xff\xc2\x00\x11\x08\x01\x02\x03\x04\x03");
+        file.extend([0; 40]);
+        file
+    }
+
+    fn boxed(name: &[u8], inside: &[u8]) -> Vec<u8> {
+        [&(inside.len() as u32 + 8).to_be_bytes(), name, inside].concat()
+    }
+
+    /// A picture of 5 and 6 pixels that is to be turned by a quarter.
+    fn heif(brand: &[u8]) -> Vec<u8> {
+        let ispe = boxed(b"ispe", b"\0\0\0\0\0\0\0\x05\0\0\0\x06");
+        let ipco =
+            boxed(b"ipco", &[ispe, boxed(b"irot", b"\x01"), boxed(b"free", &[0; 40])].concat());
+        let meta = boxed(b"meta", &[vec![0; 4], boxed(b"iprp", &ipco)].concat());
+        [boxed(b"ftyp", &[brand, b"\0\0\0\0mif1"].concat()), meta, boxed(b"mdat", &[0; 99])]
+            .concat()
+    }
+
+    #[test]
+    fn headers_are_read() {
+        let bmp = |size: u32, rest: &[u8]| {
+            [b"BM\x46\0\0\0\0\0\0\0\x36\0\0\0", &size.to_le_bytes()[..], rest, &[0; 60]].concat()
+        };
+        let cases: &[(&str, Vec<u8>, Answer)] = &[
+            ("png", [b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\x01\0\0\0\0\x07", &[0; 9][..]].concat(), image(256, 7, "PNG")),
+            ("gif", b"GIF89a\x05\0\x06\0\0\0\0".to_vec(), image(5, 6, "GIF")),
+            ("bmp", bmp(40, &[4, 0, 0, 0, 5, 0, 0, 0]), image(4, 5, "BMP")),
+            ("bmp, top first", bmp(40, &[4, 0, 0, 0, 0xfb, 0xff, 0xff, 0xff]), image(4, 5, "BMP")),
+            ("bmp of OS/2", bmp(12, &[4, 0, 5, 0]), image(4, 5, "BMP")),
+            ("a car", b"BMW is a car, and this text goes on for a while. It is no image.".to_vec(), Answer::No),
+            ("jpeg", jpeg(10), image(0x304, 0x102, "JPEG")),
+            ("webp", b"RIFF\0\0\0\0WEBPVP8 \0\0\0\0\0\0\0\x9d\x01\x2a\x05\x40\x06\x80".to_vec(), image(5, 6, "WEBP")),
+            ("webp, extended", b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\x04\0\0\x05\0\0".to_vec(), image(5, 6, "WEBP")),
+            ("webp, lossless", b"RIFF\0\0\0\0WEBPVP8L\0\0\0\0\x2f\x04\x40\x01\0".to_vec(), image(5, 6, "WEBP")),
+            ("sound", b"RIFF\0\0\0\0WAVEfmt xxxxxxxxxxx".to_vec(), Answer::No),
+            ("tiff", b"II*\0\x08\0\0\0\x02\0\0\x01\x03\0\x01\0\0\0\x05\0\0\0\x01\x01\x04\0\x01\0\0\0\x06\0\0\0\0\0\0\0".to_vec(), image(5, 6, "TIFF")),
+            ("tiff, big end", b"MM\0*\0\0\0\x08\0\x02\x01\0\0\x03\0\0\0\x01\0\x05\0\0\x01\x01\0\x04\0\0\0\x01\0\0\0\x06\0\0\0\0".to_vec(), image(5, 6, "TIFF")),
+            ("ico", b"\0\0\x01\0\x02\0\x10\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0".to_vec(), image(256, 256, "ICO")),
+            ("ico, cut", b"\0\0\x01\0\x02\0\x10\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0".to_vec(), Answer::No),
+            ("ico, high", b"\0\0\x01\0\x02\0\x0a\xc8\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x32\x14\0\0\0\0\0\0\0\0\0\0\0\0\0\0".to_vec(), image(10, 200, "ICO")),
+            ("ppm", b"P6\n# a word\n5 6\n255\n".to_vec(), image(5, 6, "PPM")),
+            ("ppm with a word", b"P3\n#word\n5 # width\n6\n255\n1 2 3\n".to_vec(), image(5, 6, "PPM")),
+            ("ppm, cut", b"P6 5 64".to_vec(), Answer::No),
+            ("ppm of one pixel", b"P4\n1 1\n\0".to_vec(), image(1, 1, "PPM")),
+            ("a class of roads", b"P5 3 4 roads of it".to_vec(), Answer::No),
+            ("a paper size", b"P4 or P5, whichever".to_vec(), Answer::No),
+            ("a mark", b"qoif is a mark".to_vec(), Answer::No),
+            ("jpeg 2000", b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14ftypjp2 \0\0\0\0jp2 \0\0\0\x2djp2h\0\0\0\x16ihdr\0\0\0\x06\0\0\0\x05".to_vec(), image(5, 6, "JPEG2000")),
+            ("jpeg 2000, bare", b"\xff\x4f\xff\x51\0\x2f\0\0\0\0\0\x07\0\0\0\x09\0\0\0\x02\0\0\0\x03".to_vec(), image(5, 6, "JPEG2000")),
+            ("avif, turned", heif(b"avif"), image(5, 6, "AVIF")),
+            ("heif, turned", heif(b"heic"), image(6, 5, "HEIF")),
+            ("a film", heif(b"mp42"), Answer::No),
+            ("qoi", b"qoif\0\0\0\x05\0\0\0\x06\x04\0".to_vec(), image(5, 6, "QOI")),
+            ("psd", b"8BPS\0\x01\0\0\0\0\0\0\0\x03\0\0\0\x06\0\0\0\x05\0\x08\0\x03".to_vec(), image(5, 6, "PSD")),
+            ("nothing", Vec::new(), Answer::No),
+            ("no pixels", b"GIF89a\0\0\x06\0\0\0\0".to_vec(), Answer::No),
+        ];
+        for (name, file, want) in cases {
+            assert_eq!(looked(file, FIRST, MORE).0, *want, "{name}");
+            assert_eq!(looked(file, 1, HEAD as u64).0, *want, "{name}, in small pieces");
+        }
+    }
+
+    #[test]
+    fn what_lies_before_the_size_is_passed_by() {
+        let file = jpeg(60_000);
+        assert_eq!(looked(&file, FIRST, MORE), (image(0x304, 0x102, "JPEG"), 3));
+    }
+
+    #[test]
+    fn a_file_that_is_cut_is_no_picture() {
+        let file = jpeg(100);
+        for end in 0..323 {
+            assert_eq!(looked(&file[..end], FIRST, MORE).0, Answer::No, "{end}");
+        }
+    }
+
+    #[test]
+    fn headers_without_end_are_left() {
+        let entries = [&b"MM\0+\0\x08\0\0\0\0\0\0\0\0\0\x10"[..], &[0x7f; 8]].concat();
+        let cases = [(entries, vec![0, 9, 0, 4]), (b"\xff\xd8".to_vec(), vec![0xff, 0xe0, 0, 2])];
+        for (start, rest) in cases {
+            let rest = if rest[0] == 0 { [rest, vec![0; 16]].concat() } else { rest };
+            let file = [start, rest.repeat(1 << 18)].concat();
+            let (answer, pieces) = looked(&file, FIRST, MORE);
+            assert!(answer == Answer::No && pieces < 4, "{answer:?} {pieces}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_looked_at(start in 0..14_usize, rest in prop::collection::vec(any::<u8>(), 0..3000)) {
+            let starts: [&[u8]; 14] = [
+                b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"RIFFxxxxWEBPVP8X", b"II*\0", b"MM\0+\0\x08\0\0",
+                b"\0\0\x01\0", b"P6 ", b"8BPS\0\x01", b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51",
+                b"\0\0\0\x18ftypavif\0\0\0\0mif1avif", b"\0\0\0\x10ftypheic\0\0\0\0\0\0\x01\0meta\0\0\0\0",
+            ];
+            let file = [starts[start], &rest[..]].concat();
+            let (answer, _) = looked(&file, 16, HEAD as u64);
+            prop_assert_eq!(answer, looked(&file, FIRST, MORE).0);
+        }
+    }
+}
