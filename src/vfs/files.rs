@@ -100,6 +100,11 @@ impl Table {
 }
 
 impl Coming {
+    /// The inode.
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
     /// It is here.
     pub fn ready(self, reader: Reader) {
         self.files.lock().ready.put(self.number, reader);

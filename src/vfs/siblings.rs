@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Vfs;
 use super::asking::blocking;
@@ -118,15 +118,30 @@ impl Vfs {
                 opened
             };
             let Ok(begun) = blocking(self.timeout, open).await else { return };
+            let mut waiting = Vec::new();
             for (coming, reader) in begun {
+                match self.siblings.rights.clone().try_acquire_owned() {
+                    Ok(right) => self.fetch(coming, reader, right),
+                    // Nobody waits for what has not begun: the store may be dead that has all rights.
+                    Err(_) => waiting.push((coming.number(), reader)),
+                }
+            }
+            for (number, reader) in waiting {
                 let Ok(right) = self.siblings.rights.clone().acquire_owned().await else { return };
-                let vfs = self.clone();
-                tokio::spawn(async move {
-                    vfs.fetch_one(coming, reader).await;
-                    drop(right);
-                });
+                if let Some(coming) = self.files.begin(number) {
+                    self.fetch(coming, reader, right);
+                }
             }
         }
+    }
+
+    /// Fetches a file in a task of its own.
+    fn fetch(self: &Arc<Self>, coming: Coming, reader: Reader, right: OwnedSemaphorePermit) {
+        let vfs = self.clone();
+        tokio::spawn(async move {
+            vfs.fetch_one(coming, reader).await;
+            drop(right);
+        });
     }
 
     /// Opens files for whoever opens them next: those that are here are ready, the others are to be fetched. What
