@@ -257,6 +257,9 @@ def test_a_delta_computes_what_is_new(dcfs, here):
     wishes = ("--with", "path:{kind}_{n:int}", "--with", "image")
     index(dcfs, here, photos, "--save", "pets", *wishes)
     assert index(dcfs, here, photos, "--save", "pets", "--delta") == "100 unchanged, 0 new, 0 changed, 0 gone\nnothing new; pets@1.0.0 is as it was\n"
+    # What is said of the dataset is said all the same.
+    index(dcfs, here, photos, "--save", "pets", "--delta", "--description", "ours", "--attr", "NLP")
+    assert ask(here, "SELECT description, attrs FROM datasets WHERE name = 'pets'") == [("ours", '["NLP"]')]
     before = cells(here, "pets", "*")
     write(photos, ["0/dog_7.txt", "9/none.txt"])
     write(photos, ["1/cat_1.txt"], size=9)
