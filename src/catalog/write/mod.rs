@@ -106,7 +106,15 @@ impl Writer {
         Ok(self.writing.placed(|writing| naming::check(writing.connection(), name))?)
     }
 
-    /// The same where there is no catalog yet: the form of the name.
+    /// Whether a listing may be kept under `name`; asked before long work, and again as it is published.
+    ///
+    /// # Errors
+    /// Another listing has the name in other case.
+    pub fn check_listing(&mut self, name: &DatasetName) -> Result<()> {
+        Ok(self.writing.placed(|writing| naming::neighbours(writing.connection(), name))?)
+    }
+
+    /// The same as [`Writer::check_name`] where there is no catalog yet: the form of the name.
     ///
     /// # Errors
     /// As [`Writer::check_name`].
