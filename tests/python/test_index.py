@@ -251,6 +251,22 @@ def test_pictures_are_told_as_pil_tells_them(dcfs, here):
     assert odd >= 8 and said.startswith(f"{odd} are no images\nsaved pictures@1.0.0"), said
 
 
+def test_what_dcfs_shows_is_not_indexed(dcfs, here):
+    write(here, ["photos/a.jpg", "photos/b.jpg"])
+    index(dcfs, here, "photos", "--save", "photos")
+    with dcfs.mount(here, here / "mnt"):
+        said = dcfs.run("index", ".", "--save", "all", cwd=here)
+    assert (said.returncode, "left out, for no row" in said.stderr) == (0, False), said.stderr
+    assert [row[1] for row in rows(here, "all")] == ["photos/a.jpg", "photos/b.jpg"]
+
+
+def test_a_listing_that_shares_a_table_is_refused_at_once(dcfs, here):
+    write(here, ["photos/a.jpg", "Photos/b.jpg"])
+    index(dcfs, here, "photos", "--save", "lower")
+    assert "index the folder around both" in refused(dcfs, here, 2, "Photos", "--save", "upper")
+    assert index(dcfs, here, "P*/**", "--save", "upper").startswith("saved upper@1.0.0: 1 object")
+
+
 def test_a_delta_computes_what_is_new(dcfs, here):
     photos = here / "photos"
     write(photos, [f"{n % 4}/cat_{n}.txt" for n in range(100)])
