@@ -24,19 +24,20 @@ impl Pace {
         self.0
     }
 
-    /// Runs a statement of that many rows, and learns from how long it takes.
-    pub fn run<T>(&mut self, statement: impl FnOnce() -> T) -> T {
+    /// Runs a statement of so many rows at most, and learns from how long it takes; it answers how many they were.
+    pub fn run<E>(&mut self, statement: impl FnOnce() -> Result<usize, E>) -> Result<usize, E> {
         let began = Instant::now();
-        let answer = statement();
-        self.took(began.elapsed());
-        answer
+        let rows = statement()?;
+        self.took(i64::try_from(rows).unwrap_or(MOST), began.elapsed());
+        Ok(rows)
     }
 
-    fn took(&mut self, time: Duration) {
+    /// That few rows were fast says nothing of many.
+    fn took(&mut self, rows: i64, time: Duration) {
         let next = match () {
-            () if time > 2 * LONG => self.0 / 4,
-            () if time > LONG => self.0 / 2,
-            () if time < LONG / 2 => self.0 * 2,
+            () if time > 2 * LONG => self.0.min(rows) / 4,
+            () if time > LONG => self.0.min(rows) / 2,
+            () if time < LONG / 2 && rows >= self.0 => self.0 * 2,
             () => self.0,
         };
         self.0 = next.clamp(1, MOST);
@@ -51,7 +52,7 @@ mod tests {
     fn settled(each: Duration) -> i64 {
         let mut pace = Pace::new();
         for _ in 0..20 {
-            pace.took(each * u32::try_from(pace.rows()).expect("rows"));
+            pace.took(pace.rows(), each * u32::try_from(pace.rows()).expect("rows"));
         }
         pace.rows()
     }
@@ -62,5 +63,14 @@ mod tests {
         for (micros, rows) in cases {
             assert_eq!(settled(Duration::from_micros(micros)), rows, "{micros} us");
         }
+    }
+
+    #[test]
+    fn few_rows_say_nothing_of_many() {
+        let mut pace = Pace::new();
+        (0..20).for_each(|_| pace.took(1, Duration::ZERO));
+        assert_eq!(pace, Pace::new());
+        pace.took(2, Duration::from_secs(1));
+        assert_eq!(pace.rows(), 1);
     }
 }
