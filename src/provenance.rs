@@ -22,9 +22,9 @@ pub struct Git {
     pub name: Option<String>,
     pub email: Option<String>,
     pub commit: Option<String>,
-    /// Whether files differed from that commit.
+    /// Whether files differed from that commit; `None` where git did not say.
     #[serde(rename = "dirty")]
-    pub is_dirty: bool,
+    pub is_dirty: Option<bool>,
 }
 
 impl Provenance {

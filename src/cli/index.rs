@@ -1,6 +1,6 @@
 //! `dcfs index`: make a dataset of what is in a bucket or a folder.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use super::progress::{Progress, Unit};
 use super::{command_line, places, warn};
 use crate::catalog::{self, Saved};
 use crate::error::{Error, Kind, Result};
+use crate::fuse::mounts::{self, Mount};
 use crate::name::DatasetName;
 use crate::ops::author;
 use crate::ops::index::{self, Delta, Desk, Indexed, Report, Request, Watch, With};
@@ -102,6 +103,8 @@ impl Index {
             let more: Vec<Origin> = more.collect();
             origins.extend(more);
         }
+        let shown = shown_by_dcfs();
+        let origins = origins.into_iter().map(|origin| origin.without(shown.clone())).collect();
         Ok(Request {
             origins,
             name: self.save.clone(),
@@ -115,6 +118,12 @@ impl Index {
             provenance: author::ask(&command_line(), None),
         })
     }
+}
+
+/// Where dcfs is mounted: what is seen there is in storage already.
+fn shown_by_dcfs() -> Vec<PathBuf> {
+    let mounts = mounts::all().unwrap_or_default().into_iter();
+    mounts.filter(Mount::is_dcfs).map(|mount| mount.mountpoint).collect()
 }
 
 /// What is told of the work: a listing, then rows that are written.

@@ -73,7 +73,8 @@ async fn asked(folder: &Path) -> Option<Git> {
     .await;
     let known = |text: Option<String>| text.filter(|text| !text.is_empty());
     let (name, email, commit) = (known(name), known(email), known(commit));
-    Some(Git { name, email, commit, is_dirty: known(changes).is_some() })
+    let is_dirty = commit.as_ref().and(changes).map(|changes| !changes.is_empty());
+    Some(Git { name, email, commit, is_dirty })
 }
 
 /// What git prints; `None` where it fails, is not there or takes too long, and then it is killed.

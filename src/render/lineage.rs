@@ -191,7 +191,11 @@ fn saved(by: &Provenance, row: &mut impl FnMut(&str, String)) {
         row("saved at", code(&place));
     }
     if let Some(Git { commit: Some(commit), is_dirty, .. }) = &by.git {
-        let changed = if *is_dirty { ", with changes that are not committed" } else { "" };
+        let changed = match is_dirty {
+            Some(true) => ", with changes that are not committed",
+            Some(false) => "",
+            None => ", perhaps with changes that are not committed",
+        };
         row("commit", code(commit) + changed);
     }
     if !by.command.is_empty() {
@@ -355,7 +359,7 @@ import datachain as dc
             name: Some("Ann|Lee".into()),
             email: Some("ann@example.org".into()),
             commit: Some("0d3b3f5e1c5a4f659a531f3f3d1c9b10aabbccdd".into()),
-            is_dirty: true,
+            is_dirty: Some(true),
         };
         let command = ["dcfs", "save", "raw", "--where", "a > 1 or b = \"`x|\n\"", "--as", "pets"];
         let by = Provenance {

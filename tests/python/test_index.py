@@ -254,12 +254,31 @@ def test_pictures_are_told_as_pil_tells_them(dcfs, here):
     assert odd >= 8 and said.startswith(f"{odd} are no images\nsaved pictures@1.0.0"), said
 
 
+def test_what_dcfs_shows_is_not_indexed(dcfs, here):
+    write(here, ["photos/a.jpg", "photos/b.jpg"])
+    index(dcfs, here, "photos", "--save", "photos")
+    with dcfs.mount(here, here / "mnt"):
+        said = dcfs.run("index", ".", "--save", "all", cwd=here)
+    assert (said.returncode, "left out, for no row" in said.stderr) == (0, False), said.stderr
+    assert [row[1] for row in rows(here, "all")] == ["photos/a.jpg", "photos/b.jpg"]
+
+
+def test_a_listing_that_shares_a_table_is_refused_at_once(dcfs, here):
+    write(here, ["photos/a.jpg", "Photos/b.jpg"])
+    index(dcfs, here, "photos", "--save", "lower")
+    assert "index the folder around both" in refused(dcfs, here, 2, "Photos", "--save", "upper")
+    assert index(dcfs, here, "P*/**", "--save", "upper").startswith("saved upper@1.0.0: 1 object")
+
+
 def test_a_delta_computes_what_is_new(dcfs, here):
     photos = here / "photos"
     write(photos, [f"{n % 4}/cat_{n}.txt" for n in range(100)])
     wishes = ("--with", "path:{kind}_{n:int}", "--with", "image")
     index(dcfs, here, photos, "--save", "pets", *wishes)
     assert index(dcfs, here, photos, "--save", "pets", "--delta") == "100 unchanged, 0 new, 0 changed, 0 gone\nnothing new; pets@1.0.0 is as it was\n"
+    # What is said of the dataset is said all the same.
+    index(dcfs, here, photos, "--save", "pets", "--delta", "--description", "ours", "--attr", "NLP")
+    assert ask(here, "SELECT description, attrs FROM datasets WHERE name = 'pets'") == [("ours", '["NLP"]')]
     before = cells(here, "pets", "*")
     write(photos, ["0/dog_7.txt", "9/none.txt"])
     write(photos, ["1/cat_1.txt"], size=9)

@@ -30,6 +30,8 @@ impl Writing {
         let connection = opened.map_err(|error| at(error, &path))?;
         connect::check(&connection, &path)?;
         create::check(&connection).map_err(|error| at(error, &path))?;
+        // Locks lie beside the file itself: by whatever links it is reached, all writers find the same ones.
+        let path = path.canonicalize().unwrap_or(path);
         Ok(Self { path, connection })
     }
 

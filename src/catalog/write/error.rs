@@ -18,6 +18,11 @@ pub enum Refused {
          name, or write it as it is there"
     )]
     OtherCase { wanted: String, there: String },
+    #[error(
+        "the catalog holds the listing `{there}`, and DataChain keeps the rows of `{wanted}` in the same place; index the \
+         folder around both, with a pattern for what is wanted"
+    )]
+    OtherListing { wanted: String, there: String },
     #[error("there is a dataset `{0}` already; choose another name")]
     Taken(DatasetName),
     #[error(

@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use uuid::Uuid;
 
@@ -31,18 +32,22 @@ impl Lock {
     /// A new life, of a new id.
     ///
     /// # Errors
-    /// A folder that may not be written, a full disk.
+    /// A folder that may not be written, a full disk, a file system without locks.
     pub fn new(database: &Path) -> Result<Self, Error> {
         loop {
             let id = Uuid::new_v4().simple().to_string();
             let path = path(database, &id);
-            let fault = |error: std::io::Error| Refused::NoLock(error.to_string());
             let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-            let file = file.map_err(fault)?;
-            if let Ok(held) = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-                && is_there(&held)
-            {
-                return Ok(Self { id, path, _held: held });
+            let file = file.map_err(|error| Refused::NoLock(error.to_string()))?;
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(held) if is_there(&held) => return Ok(Self { id, path, _held: held }),
+                // Somebody clears away: another one.
+                Ok(_) | Err((_, Errno::EWOULDBLOCK)) => {}
+                // A file system without locks would refuse the next one, too.
+                Err((_, error)) => {
+                    fs::remove_file(&path).ok();
+                    return Err(Refused::NoLock(format!("it cannot be locked: {error}")).into());
+                }
             }
         }
     }

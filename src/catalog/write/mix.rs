@@ -4,7 +4,9 @@ use std::ops::RangeInclusive;
 
 use rusqlite::{CachedStatement, params_from_iter};
 
-use super::stage::{Bound, CHUNK, LOOK, Stage, one};
+use super::connection::at;
+use super::pace::Pace;
+use super::stage::{Bound, LOOK, Stage, one};
 use crate::catalog::VersionInfo;
 use crate::catalog::error::Error;
 use crate::catalog::rows::Table;
@@ -27,6 +29,7 @@ pub enum Piece<R> {
 struct Left<R, I> {
     first: Option<Piece<R>>,
     more: I,
+    pace: Pace,
 }
 
 impl<R, I: Iterator<Item = Piece<R>>> Left<R, I> {
@@ -46,7 +49,7 @@ impl Stage<'_> {
         columns: &[&str],
         pieces: impl IntoIterator<Item = Piece<R>>,
     ) -> Result<()> {
-        let mut left = Left { first: None, more: pieces.into_iter() };
+        let mut left = Left { first: None, more: pieces.into_iter(), pace: Pace::new() };
         let path = self.writing.path().to_owned();
         let mut all = || loop {
             left.first = left.next();
@@ -61,7 +64,7 @@ impl Stage<'_> {
                 self.rest();
             }
         };
-        all().map_err(|error: Error| error.at(&path))?;
+        all().map_err(|error: Error| at(error, &path))?;
         Ok(())
     }
 
@@ -81,6 +84,8 @@ impl Stage<'_> {
         let (mut copied, mut count) = (0, 0);
         while let Some(piece) = left.next() {
             count += 1;
+            // A range may be many rows.
+            let mut is_time = count % LOOK == 0;
             match piece {
                 Piece::New(cells) => copied += self.add(columns, cells.as_ref())?,
                 Piece::Row(number, row, cells) => {
@@ -88,12 +93,13 @@ impl Stage<'_> {
                     copied += one(statement, row, columns.len(), cells.as_ref())?;
                 }
                 Piece::Rows(number, range) => {
-                    let (done, rest) = sources[number].copy(&range)?;
+                    let (done, rest) = sources[number].copy(&range, &mut left.pace)?;
                     copied += done;
+                    is_time = true;
                     left.first = rest.map(|rest| Piece::Rows(number, rest));
                 }
             }
-            if (left.first.is_some() || count % LOOK == 0) && self.is_over() {
+            if is_time && self.is_over() {
                 return Ok((copied, true));
             }
         }
@@ -132,13 +138,14 @@ impl Source<'_> {
     fn copy(
         &mut self,
         range: &RangeInclusive<RowId>,
+        pace: &mut Pace,
     ) -> Result<(usize, Option<RangeInclusive<RowId>>), Error> {
         let (first, last) = (range.start().key(), range.end().key());
         let end = match last.checked_sub(first) {
-            Some(length) if length < CHUNK => last,
-            _ => self.table.nth(first, CHUNK)?.unwrap_or(last).min(last),
+            Some(length) if length < pace.rows() => last,
+            _ => self.table.nth(first, pace.rows())?.unwrap_or(last).min(last),
         };
-        let copied = self.ranges.execute([first, end])?;
+        let copied = pace.run(|| self.ranges.execute([first, end]))?;
         Ok((copied, (end < last).then(|| RowId::new(end + 1)..=*range.end())))
     }
 }

@@ -15,7 +15,7 @@
 //! | `connection` | the one connection that writes, and its short transactions |
 //! | `create` | the tables of a new catalog |
 //! | `naming` | which names and numbers may be given |
-//! | `stage`, `mix`, `lock` | rows on their way in, and who is alive |
+//! | `stage`, `mix`, `pace`, `lock` | rows on their way in, and who is alive |
 //! | `sweep` | what the dead left |
 //! | `publish`, `preview` | a stage becomes a version |
 //! | `change` | removing, renaming, describing |
@@ -28,6 +28,7 @@ mod error;
 mod lock;
 mod mix;
 mod naming;
+mod pace;
 mod preview;
 mod provenance;
 mod publish;
@@ -75,8 +76,7 @@ impl Writer {
     /// # Errors
     /// As [`super::Catalog::open`]; a file or folder that may not be written.
     pub fn open(path: &Path) -> Result<Self> {
-        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        Ok(Self::start(path, false)?)
+        Ok(Self::start(path.to_owned(), false)?)
     }
 
     /// The same; where there is no file yet, or an empty one, a catalog is made, and its folder.
@@ -106,7 +106,15 @@ impl Writer {
         Ok(self.writing.placed(|writing| naming::check(writing.connection(), name))?)
     }
 
-    /// The same where there is no catalog yet: the form of the name.
+    /// Whether a listing may be kept under `name`; asked before long work, and again as it is published.
+    ///
+    /// # Errors
+    /// Another listing has the name in other case.
+    pub fn check_listing(&mut self, name: &DatasetName) -> Result<()> {
+        Ok(self.writing.placed(|writing| naming::neighbours(writing.connection(), name))?)
+    }
+
+    /// The same as [`Writer::check_name`] where there is no catalog yet: the form of the name.
     ///
     /// # Errors
     /// As [`Writer::check_name`].

@@ -67,10 +67,13 @@ pub fn neighbours(connection: &Connection, name: &DatasetName) -> Result<(), Err
     let there: Option<String> = statement
         .query_row(params![name.namespace, name.project, name.name], |row| row.get(0))
         .optional()?;
-    match there {
-        Some(there) => Err(Refused::OtherCase { wanted: name.name.clone(), there }.into()),
-        None => Ok(()),
+    let Some(there) = there else { return Ok(()) };
+    let wanted = name.name.clone();
+    Err(match name.is_listing() {
+        true => Refused::OtherListing { wanted, there },
+        false => Refused::OtherCase { wanted, there },
     }
+    .into())
 }
 
 /// Whether there is a table of the name, in whatever case.

@@ -68,12 +68,9 @@ pub fn read(connection: &Connection, uuid: &str) -> Result<Option<Provenance>, E
 
 fn by(row: &Row<'_>) -> rusqlite::Result<Provenance> {
     let text = |at: usize| Ok::<_, rusqlite::Error>(cell::text(row.get_ref(at)?));
-    let git = Git {
-        name: text(3)?,
-        email: text(4)?,
-        commit: text(5)?,
-        is_dirty: cell::integer(row.get_ref(6)?) == Some(1),
-    };
+    let (name, email, commit) = (text(3)?, text(4)?, text(5)?);
+    let is_dirty = commit.as_ref().and(cell::integer(row.get_ref(6)?)).map(|dirty| dirty == 1);
+    let git = Git { name, email, commit, is_dirty };
     let command = text(7)?.and_then(|json| serde_json::from_str(&json).ok());
     Ok(Provenance {
         user: text(0)?,

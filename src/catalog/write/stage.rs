@@ -11,6 +11,7 @@ use rusqlite::{Connection, Statement, ToSql, params_from_iter};
 use super::connection::{Writing, at};
 use super::error::Refused;
 use super::lock::Lock;
+use super::pace::Pace;
 use super::publish::{self, Publication, Saved};
 use super::{HELD, REST, sweep};
 use crate::catalog::VersionInfo;
@@ -27,9 +28,6 @@ pub const PREFIX: &str = "dcfs_stage_";
 
 /// Rows between looks at the clock.
 pub(super) const LOOK: usize = 128;
-
-/// Rows copied by one statement at most: a hundredth of a second or so.
-pub(super) const CHUNK: i64 = 4096;
 
 /// A new version's rows. Dropped without [`Stage::publish`], nothing is left.
 #[derive(Debug)]
@@ -118,14 +116,15 @@ impl<'w> Stage<'w> {
     ) -> Result<()> {
         let mut open = ranges.into_iter();
         let mut rest: Option<RangeInclusive<RowId>> = None;
-        let mut next = move |source: &Table<'_>| {
+        let mut pace = Pace::new();
+        let mut next = move |source: &Table<'_>, rows: i64| {
             let Some(range) = rest.take().or_else(|| open.next()) else {
                 return Ok::<_, Error>(None);
             };
             let (first, last) = (range.start().key(), range.end().key());
             let end = match last.checked_sub(first) {
-                Some(length) if length < CHUNK => last,
-                _ => source.nth(first, CHUNK)?.unwrap_or(last).min(last),
+                Some(length) if length < rows => last,
+                _ => source.nth(first, rows)?.unwrap_or(last).min(last),
             };
             rest = (end < last).then(|| RowId::new(end + 1)..=RowId::new(last));
             Ok(Some((first, end)))
@@ -133,8 +132,8 @@ impl<'w> Stage<'w> {
         Ok(self.copying(of, &[], |stage, sql, source| {
             let mut statement = stage.writing.connection().prepare_cached(sql)?;
             let mut copied = 0;
-            while let Some((first, last)) = next(source)? {
-                copied += statement.execute([first, last])?;
+            while let Some((first, last)) = next(source, pace.rows())? {
+                copied += pace.run(|| statement.execute([first, last]))?;
                 if stage.is_over() {
                     return Ok((copied, true));
                 }

@@ -4,15 +4,13 @@ use rusqlite::params;
 
 use super::connection::Writing;
 use super::lock::{self, Lock};
+use super::pace::Pace;
 use super::stage::{PREFIX, quoted};
 use super::{HELD, REST};
 use crate::catalog::error::Error;
 
 use std::thread::sleep;
 use std::time::Instant;
-
-/// Rows deleted by one statement.
-const CHUNK: i64 = 4096;
 
 /// Drops every stage whose maker is gone.
 pub fn all(writing: &mut Writing) -> Result<(), Error> {
@@ -60,11 +58,13 @@ fn empty(writing: &mut Writing, table: &str) -> Result<(), Error> {
         "DELETE FROM {table} WHERE sys__id <= (SELECT sys__id FROM \
          (SELECT sys__id FROM {table} ORDER BY sys__id LIMIT ?1) ORDER BY sys__id DESC LIMIT 1)"
     );
+    let mut pace = Pace::new();
     loop {
         let is_more = writing.brief(|write| {
             let (began, mut statement) = (Instant::now(), write.prepare_cached(&sql)?);
             while began.elapsed() < HELD {
-                if statement.execute(params![CHUNK])? == 0 {
+                let rows = pace.rows();
+                if pace.run(|| statement.execute(params![rows]))? == 0 {
                     return Ok(false);
                 }
             }

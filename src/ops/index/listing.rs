@@ -186,6 +186,9 @@ fn file_layout() -> Layout {
 
 /// Lists, and keeps it: as a new version, or as the last one where nothing changed.
 fn anew(desk: &mut Desk<'_>, request: &Request, origin: Origin) -> Result<Listing> {
+    if let Some((writer, name)) = desk.writer.as_mut().zip(origin.listing_name(false)) {
+        writer.check_listing(&listing(name))?;
+    }
     let print = Print::default();
     let (mut sorter, mut sum) = (Sorter::new(&desk.folder), 0_u128);
     let totals = list(desk, &origin, &mut |rows| {

@@ -35,7 +35,7 @@ pub use columns::{Columns, With};
 pub use delta::Counts;
 pub use listing::Report;
 
-use crate::catalog::{Catalog, Number, Saved, VersionInfo, Writer};
+use crate::catalog::{Catalog, Description, Number, Saved, VersionInfo, Writer};
 use crate::error::{Error, Kind, Result};
 use crate::name::DatasetName;
 use crate::provenance::Provenance;
@@ -174,7 +174,20 @@ pub fn index(desk: &mut Desk<'_>, mut request: Request) -> Result<Indexed> {
         .into_iter()
         .map(|origin| listing::obtain(desk, &request, origin))
         .collect::<Result<_>>()?;
-    write::write(desk, &request, &listings, (&columns, layout), last)
+    let indexed = write::write(desk, &request, &listings, (&columns, layout), last)?;
+    if indexed.saved.is_none() {
+        describe(desk, request)?;
+    }
+    Ok(indexed)
+}
+
+/// What is said of the dataset counts where nothing was new, too.
+fn describe(desk: &mut Desk<'_>, request: Request) -> Result<()> {
+    let said = Description { description: request.description, attrs: request.attrs };
+    match said == Description::default() {
+        true => Ok(()),
+        false => desk.writer()?.describe(&request.name, &said),
+    }
 }
 
 /// The version that a delta begins with.

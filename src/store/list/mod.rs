@@ -89,7 +89,7 @@ pub struct Totals {
     pub links: u64,
     /// Pipes, sockets, devices; on Azure, folders that are listed as blobs.
     pub special: u64,
-    /// Folders called `.datachain`.
+    /// Folders called `.datachain`, and those that the caller named.
     pub own: u64,
     /// Old versions are not among the rows, for they were not asked for, or the store does not list them: the listing is
     /// one of current objects. Never of local files.
@@ -100,9 +100,9 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// What was left out.
+    /// What was left out and is somebody's; a catalog is not.
     pub fn skipped(&self) -> u64 {
-        self.keys + self.not_utf8 + self.links + self.special + self.own
+        self.keys + self.not_utf8 + self.links + self.special
     }
 
     fn count(&mut self, rows: &[Listed]) {
@@ -246,6 +246,7 @@ impl Stores {
 
 async fn walked(origin: &Origin, to: &Sender<Vec<Listed>>) -> Result<Totals, Error> {
     let (root, to, place) = (origin.local_path(), to.clone(), origin.label());
-    let work = tokio::task::spawn_blocking(move || walk::walk(root, &to));
+    let besides = origin.besides().to_owned();
+    let work = tokio::task::spawn_blocking(move || walk::walk(root, &besides, &to));
     work.await.unwrap_or_else(|error| Err(Error::Failed { place, cause: error.to_string() }))
 }

@@ -63,6 +63,7 @@ pub struct Origin {
     path: String,
     end: End,
     globs: Vec<Glob>,
+    besides: Vec<PathBuf>,
 }
 
 impl Origin {
@@ -115,7 +116,8 @@ impl Origin {
         let end = end(path, pattern);
         let path = path.trim_start_matches('/').trim_end_matches('/').to_owned();
         let end = if path.is_empty() { End::Folder } else { end };
-        Ok(Self { storage, bucket: bucket.to_owned(), path, end, globs: globs(pattern) })
+        let (bucket, besides) = (bucket.to_owned(), Vec::new());
+        Ok(Self { storage, bucket, path, end, globs: globs(pattern), besides })
     }
 
     fn local(text: &str, current_folder: &Path) -> Result<Self, Error> {
@@ -128,7 +130,8 @@ impl Origin {
         };
         let path = normal(&format!("{start}/{folder}"));
         let end = if path == "/" { End::Folder } else { end };
-        Ok(Self { storage: Storage::File, bucket: String::new(), path, end, globs: globs(pattern) })
+        let (storage, bucket, besides) = (Storage::File, String::new(), Vec::new());
+        Ok(Self { storage, bucket, path, end, globs: globs(pattern), besides })
     }
 
     /// Whether one listing serves both.
@@ -163,6 +166,16 @@ impl Origin {
     /// The same, with what was found out.
     pub fn settled(self, end: End) -> Self {
         Self { end, ..self }
+    }
+
+    /// The same without what lies below some folders of this machine, such as mounts of dcfs; they are canonical.
+    pub fn without(self, besides: Vec<PathBuf>) -> Self {
+        Self { besides, ..self }
+    }
+
+    /// Folders of this machine that are left out.
+    pub fn besides(&self) -> &[PathBuf] {
+        &self.besides
     }
 
     /// What of it is wanted; empty where all is.

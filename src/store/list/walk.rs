@@ -1,7 +1,8 @@
 //! Files of this machine, below a folder.
 //!
 //! - Names that are not UTF-8 cannot be recorded, folders called `.datachain` are DataChain's own, pipes, sockets and
-//!   devices have no bytes to record: all are left out and counted.
+//!   devices have no bytes to record: all are left out and counted. So are folders that the caller names: what dcfs itself
+//!   shows is no storage.
 //! - A link to a file is that file: its size and its time of change are what a reader will find. (DataChain records the
 //!   time of the link, and then reads nothing through it that it keeps.) A link to a folder, or to nothing, is left out and
 //!   counted: links may go round.
@@ -10,12 +11,12 @@
 //! Threads walk: each goes down by itself, and gives folders to others only where they have nothing to do, so what is held
 //! is a few open folders, however large the tree.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::ffi::OsString;
 use std::fs::{self, DirEntry, Metadata, ReadDir};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -53,6 +54,8 @@ struct Shared<'a> {
     state: Mutex<State>,
     changed: Condvar,
     to: &'a Sender<Vec<Listed>>,
+    /// Folders to leave out, as prefixes of paths.
+    besides: HashSet<String>,
 }
 
 #[derive(Default)]
@@ -67,14 +70,15 @@ struct State {
     totals: Totals,
 }
 
-/// Lists all files below `root`. Blocking.
+/// Lists all files below `root` but those below `besides`, which are canonical. Blocking.
 ///
 /// # Errors
 /// `Missing`: there is no such folder. `Denied`, `Failed`: one cannot be read.
-pub fn walk(root: PathBuf, to: &Sender<Vec<Listed>>) -> Result<Totals, Error> {
+pub fn walk(root: PathBuf, besides: &[PathBuf], to: &Sender<Vec<Listed>>) -> Result<Totals, Error> {
+    let besides = prefixes(&root, besides);
     let first = Folder { path: root, prefix: String::new() };
     let entries = fs::read_dir(&first.path).map_err(|error| unreadable(&first, &error, true))?;
-    let shared = Shared { state: Mutex::default(), changed: Condvar::new(), to };
+    let shared = Shared { state: Mutex::default(), changed: Condvar::new(), to, besides };
     shared.lock().busy = 1;
     let threads = thread::available_parallelism().map_or(THREADS, |n| n.get().clamp(THREADS, 16));
     thread::scope(|scope| {
@@ -90,11 +94,18 @@ pub fn walk(root: PathBuf, to: &Sender<Vec<Listed>>) -> Result<Totals, Error> {
     state.failed.map_or(Ok(state.totals), Err)
 }
 
+/// What paths below some folders begin with; of the root itself, which is what is asked for, none.
+fn prefixes(root: &Path, folders: &[PathBuf]) -> HashSet<String> {
+    let Ok(root) = root.canonicalize() else { return HashSet::new() };
+    let below = folders.iter().filter_map(|folder| folder.strip_prefix(&root).ok()?.to_str());
+    below.filter(|path| !path.is_empty()).map(|path| format!("{path}/")).collect()
+}
+
 /// The file at `path`, as its own row, called `name`.
 ///
 /// # Errors
 /// The system's.
-pub fn single(path: &std::path::Path, name: &str) -> io::Result<Listed> {
+pub fn single(path: &Path, name: &str) -> io::Result<Listed> {
     Ok(row(name.to_owned(), &fs::metadata(path)?))
 }
 
@@ -242,6 +253,10 @@ impl<'a> Walker<'a> {
             return self.totals.own += 1;
         }
         let prefix = format!("{}{name}/", self.prefix());
+        if self.shared.besides.contains(&prefix) {
+            tracing::warn!("`{}` is a mount of dcfs and is left out", show(&prefix));
+            return self.totals.own += 1;
+        }
         let folder = Folder { path: entry.path(), prefix };
         if let Some(mine) = self.shared.give(folder, self.open.len() >= DEEPEST) {
             self.enter(mine);
@@ -338,17 +353,19 @@ fn unreadable(folder: &Folder, error: &io::Error, is_root: bool) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use std::os::unix::ffi::OsStringExt;
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
-    use std::path::Path;
-
-    use super::*;
 
     fn listed(root: &Path) -> Result<(Vec<Listed>, Totals), Error> {
+        listed_without(root, Vec::new())
+    }
+
+    fn listed_without(root: &Path, besides: Vec<PathBuf>) -> Result<(Vec<Listed>, Totals), Error> {
         let (to, mut from) = tokio::sync::mpsc::channel(2);
         let root = root.to_owned();
-        let work = thread::spawn(move || walk(root, &to));
+        let work = thread::spawn(move || walk(root, &besides, &to));
         let mut rows = Vec::new();
         while let Some(batch) = from.blocking_recv() {
             assert!(batch.len() <= BATCH);
@@ -416,6 +433,33 @@ mod tests {
     }
 
     #[test]
+    fn what_the_caller_names_is_left_out() {
+        let home = tempfile::tempdir().unwrap();
+        let root = home.path().canonicalize().unwrap();
+        for path in ["a/b/c", "a/bc", "b/c"] {
+            fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+            fs::write(root.join(path), "").unwrap();
+        }
+        symlink(&root, root.join("a/link")).unwrap();
+        let cases: [(&str, &[&str], &[&str]); 5] = [
+            ("", &["a/b"], &["a/bc", "b/c"]),
+            ("a", &["a/b", "b"], &["bc"]),
+            ("a/link/a", &["a/b"], &["bc"]),
+            ("a/b", &["a/b"], &["c"]),
+            ("b", &["", "a"], &["c"]),
+        ];
+        for (below, besides, want) in cases {
+            let besides = besides.iter().map(|path| root.join(path)).collect();
+            let (rows, _) = listed_without(&root.join(below), besides).unwrap();
+            assert_eq!(
+                rows.iter().map(|row| row.path.as_str()).collect::<Vec<_>>(),
+                want,
+                "{below}"
+            );
+        }
+    }
+
+    #[test]
     fn a_folder_that_is_not_there_is_missing() {
         let home = tempfile::tempdir().unwrap();
         fs::write(home.path().join("f"), "").unwrap();
@@ -431,7 +475,7 @@ mod tests {
         (0..3000).for_each(|n| fs::write(home.path().join(n.to_string()), "").unwrap());
         let (to, from) = tokio::sync::mpsc::channel(1);
         drop(from);
-        assert!(matches!(walk(home.path().to_owned(), &to), Err(Error::Unheard)));
+        assert!(matches!(walk(home.path().to_owned(), &[], &to), Err(Error::Unheard)));
     }
 
     #[test]
