@@ -174,7 +174,7 @@ fn io_error(place: &str, error: &io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::Gone { place, answer },
         io::ErrorKind::PermissionDenied => {
-            Error::Denied { place, answer, hint: "the user who mounted must be able to read it" }
+            Error::Denied { place, answer, hint: "the user who runs dcfs must be able to read it" }
         }
         _ => Error::Failed { place, cause: answer },
     }

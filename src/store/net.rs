@@ -83,12 +83,15 @@ impl Net {
         Ok(options)
     }
 
+    /// All pauses together are shorter than the time there is, so that a store which refuses at once is told of by
+    /// its refusal, not as one that did not answer.
     #[cfg(feature = "cloud")]
     pub fn retry(&self) -> object_store::RetryConfig {
+        let longest = LONGEST_PAUSE.min(self.timeout / (RETRIES + 3));
         object_store::RetryConfig {
             backoff: object_store::BackoffConfig {
-                init_backoff: FIRST_PAUSE,
-                max_backoff: LONGEST_PAUSE,
+                init_backoff: FIRST_PAUSE.min(longest),
+                max_backoff: longest,
                 base: 2.0,
             },
             max_retries: RETRIES as usize,

@@ -257,6 +257,7 @@ def test_the_same_dataset_gets_its_next_version(catalog, dcfs):
         ("save few@7 --as x", 1, "has no version 7"),
         ("save few --as x --where file.sise>1", 2, "did you mean `file.size`"),
         ("rm few", 2, "there is few@1.0.0; or say `--all`"),
+        ("rm few@latest", 2, "nobody can be asked here; add `--yes`"),
         ("rm few@1 --yes", 2, "there is few@1.0.0; or say `--all`"),
         ("rm few@1.0.0", 2, "nobody can be asked here; add `--yes`"),
         ("rm few@2.0.0 --yes", 1, "has no version 2.0.0"),
@@ -265,6 +266,7 @@ def test_the_same_dataset_gets_its_next_version(catalog, dcfs):
         ("mv few@1.0.0 x", 2, "without a version"),
         ("mv fex x", 1, "few"),
         ("describe fex", 1, "few"),
+        ("describe few --attr=", 2, "a label cannot be empty"),
         ("describe few --attr a --no-attrs", 2, "cannot be used with"),
     ],
 )
@@ -326,7 +328,7 @@ def test_a_dataset_is_renamed_and_described(catalog, dcfs):
     datachain_runs.run("read_back", catalog, "dogs")
     assert json.loads(dcfs.ok("lineage", "--catalog", catalog, "dogs@1.0.1", "--json"))["author"], "found by its uuid"
     describe = ("describe", "--catalog", catalog, "dogs")
-    assert dcfs.ok(*describe) == "dogs\n"
+    assert dcfs.ok(*describe) == "dogs\nno description\nno labels\n"
     assert (
         dcfs.ok(*describe, "--description", "all\nof them", "--attr", "NLP")
         == "dogs\ndescription  all\nof them\nattributes   NLP\n"

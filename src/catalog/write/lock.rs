@@ -36,7 +36,10 @@ impl Lock {
         loop {
             let id = Uuid::new_v4().simple().to_string();
             let path = path(database, &id);
-            let fault = |error: std::io::Error| Refused::NoLock(error.to_string());
+            let fault = |error: std::io::Error| {
+                let catalog = database.display().to_string().escape_debug().to_string();
+                Refused::NoLock { catalog, cause: error.to_string() }
+            };
             let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
             let file = file.map_err(fault)?;
             if let Ok(held) = Flock::lock(file, FlockArg::LockExclusiveNonblock)

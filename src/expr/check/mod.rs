@@ -251,7 +251,9 @@ impl Checker<'_> {
 
     fn arithmetic(&self, operation: Arithmetic, left: &Node, right: &Node) -> Result<Expr> {
         let (a, b) = if operation == Arithmetic::Concat {
-            (self.string(left)?, self.string(right)?)
+            let hint =
+                |error: Error| error.with_hint("; `||` joins strings, `or` joins conditions");
+            (self.string(left).map_err(hint)?, self.string(right).map_err(hint)?)
         } else {
             let hint = |error: Error| match operation {
                 Arithmetic::Add if error.message.ends_with("is a string") => {
