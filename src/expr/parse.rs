@@ -449,3 +449,25 @@ fn begins_with_where(lexemes: &[Lexeme]) -> bool {
 fn too_deep(span: Span) -> Error {
     Error::new(span, format!("a filter nests at most {DEEPEST} deep"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_as_elsewhere_is_told_how_it_is_written_here() {
+        let cases = [
+            ("where a > 1", "expected an operator or the end; found `a`; leave out `where`"),
+            ("WHERE `a` > 1", "expected an operator or the end; found ``a``; leave out `where`"),
+            ("a > 1 limit 2 order by a", "`order by` stands before `limit`"),
+            ("a > 1 offset 2 limit 1", "`limit` stands before `offset`"),
+            ("a > 1 b", "expected an operator or the end; found `b`"),
+        ];
+        for (text, message) in cases {
+            assert_eq!(parse(text).expect_err(text).message, message, "{text}");
+        }
+        for text in ["where > 1", "where = a", "where", "where is null", "where in (1)"] {
+            assert!(parse(text).is_ok(), "{text}");
+        }
+    }
+}

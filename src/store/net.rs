@@ -266,6 +266,17 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "cloud")]
+    fn pauses_end_before_the_time_is_up() {
+        for seconds in [0.01, 1.0, 3.0, 30.0, 600.0] {
+            let timeout = Duration::from_secs_f64(seconds);
+            let backoff = Net::new(timeout, &Variables::new()).retry().backoff;
+            assert!(backoff.max_backoff * RETRIES < timeout, "{seconds}");
+            assert!(backoff.init_backoff <= backoff.max_backoff, "{seconds}");
+        }
+    }
+
+    #[test]
     #[cfg(any(feature = "cloud", feature = "http"))]
     fn pauses_grow_and_end_at_the_longest() {
         let pauses: Vec<_> = (1..=7).map(|n| pause(n).as_millis()).collect();

@@ -286,6 +286,8 @@ def test_versions_are_removed_as_datachain_removes_them(catalog, dcfs):
     result = dcfs.run("rm", "--catalog", catalog, "few@1.0.0", "two@1.0.0", "two@1.0.0", "--yes")
     assert result.stdout == "removed few@1.0.0\nremoved two@1.0.0\n", result
     assert result.stderr == "dcfs: one@1.0.0 was computed from few@1.0.0, and will stay\n"
+    taken = dcfs.run("mv", "--catalog", catalog, "one", "few")
+    assert (taken.returncode, "its name and numbers stay taken" in taken.stderr) == (2, True), taken
     question = (
         "SELECT v.status, v.removed_at IS NULL FROM datasets_versions v JOIN datasets d ON d.id = v.dataset_id"
         " WHERE d.name IN ('few', 'two')"
@@ -295,6 +297,8 @@ def test_versions_are_removed_as_datachain_removes_them(catalog, dcfs):
     assert "one" in listed and "few" not in listed and "two" not in listed
     assert "few@1.0.0 (removed)" in dcfs.ok("lineage", "--catalog", catalog, "one")
     assert dcfs.ok("save", "--catalog", catalog, "one", "--as", "two").startswith("saved two@1.0.1")
+    dcfs.ok("save", "--catalog", catalog, "one", "--as", "two")
+    assert dcfs.ok("rm", "--catalog", catalog, "two@latest", "--yes") == "removed two@1.0.2\n"
     told = json.loads(dcfs.ok("rm", "--catalog", catalog, "two", "one", "--all", "--yes", "--json"))
     assert [(one["dataset"], one["version"], one["rows"]) for one in told] == [("two", "1.0.1", 9), ("one", "1.0.0", 9)]
     check_whole(catalog, {})

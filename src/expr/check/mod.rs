@@ -362,6 +362,9 @@ fn misfit(a: &Expr, b: &Expr) -> String {
         {
             "; a number stands without quotes"
         }
+        (Type::Int | Type::Float, b) if b.kind() == Type::Text && matches!(a, Expr::Value(_)) => {
+            "; beside a string, a number stands in quotes"
+        }
         (Type::Bool, Expr::Value(Value::Int(0 | 1))) => "; write `true` or `false`",
         (Type::Text, _) => "; a string stands in quotes",
         (Type::Time, _) => "; a datetime stands in quotes",

@@ -103,7 +103,7 @@ impl Asker {
     ) -> Result<T, Attempt> {
         let place = || self.place.clone();
         let lost = |cause: String| {
-            let cause = format!("asking `{}`: {cause}", show(&self.server));
+            let cause = fault::unreached(&show(&self.server), &cause, self.hints);
             Attempt::Again(Error::Failed { place: place(), cause })
         };
         let answer = self.http.execute(request).await.map_err(|error| lost(innermost(&error)))?;
