@@ -17,8 +17,8 @@ use crate::version::{Requirement, Version};
 pub(super) enum Error {
     // Finding the file.
     #[error(
-        "no catalog: neither {} nor a folder above it holds `.datachain/db`; say `--catalog DIR`, or \
-         run this where the DataChain script was run{}", show(.0), denied(.1.as_deref())
+        "no catalog: neither {} nor a folder above it holds `.datachain/db`; say `--catalog DIR`, run \
+         this where the DataChain script was run, or make one: `dcfs index DIR --save NAME`{}", show(.0), denied(.1.as_deref())
     )]
     NowhereAbove(PathBuf, Option<PathBuf>),
     #[error(

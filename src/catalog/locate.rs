@@ -219,7 +219,8 @@ mod tests {
     fn nothing_above_is_told() {
         let error = search(&[], None, &[], "a/b").expect_err("nothing there");
         let want = "no catalog: neither `/a/b` nor a folder above it holds `.datachain/db`; say \
-                    `--catalog DIR`, or run this where the DataChain script was run";
+                    `--catalog DIR`, run this where the DataChain script was run, or make one: \
+                    `dcfs index DIR --save NAME`";
         assert_eq!(error, want);
     }
 

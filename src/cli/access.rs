@@ -132,7 +132,7 @@ impl AccessArgs {
         }
         let settings = settings(self.config.as_deref())?;
         let cache = self.cache_dir.unwrap_or_else(places::cache);
-        places::private(&cache)?;
+        places::private_cache(&cache)?;
         Ok(Access {
             catalog,
             cache: std::fs::canonicalize(&cache).unwrap_or(cache),

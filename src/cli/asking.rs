@@ -68,7 +68,7 @@ impl Asked {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         let runtime = runtime.map_err(|error| Error::new(Kind::Broken, error))?;
         let cache = self.cache.clone().unwrap_or_else(places::cache);
-        places::private(&cache)?;
+        places::private_cache(&cache)?;
         runtime.block_on(Packs::new(self.catalog.clone(), cache).get(&self.of))
     }
 

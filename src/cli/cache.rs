@@ -8,7 +8,7 @@ use super::output::Output;
 use super::places;
 use super::progress::{Progress, Unit};
 use crate::error::{Error, Kind, Result};
-use crate::render::numbers::{self, count};
+use crate::render::numbers::{self, count, counted};
 use crate::store::upkeep::{self, Usage};
 
 /// See, check or remove what is kept of fetched objects
@@ -85,9 +85,14 @@ impl Cache {
                 out.line(format!("removed {}", numbers::objects(removed.objects, removed.bytes)))?;
                 match in_use.objects {
                     0 => Ok(()),
-                    _ => out.line(format!(
-                        "{} stay: a mount has them open",
-                        numbers::objects(in_use.objects, in_use.bytes)
+                    n => out.line(format!(
+                        "{} {}",
+                        numbers::objects(in_use.objects, in_use.bytes),
+                        numbers::verb(
+                            n,
+                            "stays: a mount has it open",
+                            "stay: a mount has them open"
+                        )
                     )),
                 }
             }
@@ -100,11 +105,11 @@ impl Cache {
                 if self.json {
                     return out.json(&Verified { objects, blocks, damaged });
                 }
-                let (objects, blocks) = (count(objects), count(blocks));
+                let (objects, blocks) = (counted(objects, "object"), counted(blocks, "block"));
                 match damaged {
-                    0 => out.line(format!("{objects} objects, {blocks} blocks: all whole")),
+                    0 => out.line(format!("{objects}, {blocks}: all whole")),
                     _ => out.line(format!(
-                        "{objects} objects, {blocks} blocks: {} damaged, fetched again when read",
+                        "{objects}, {blocks}: {} damaged, fetched again when read",
                         count(damaged)
                     )),
                 }

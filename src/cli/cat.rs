@@ -10,6 +10,7 @@ use super::copy;
 use super::output::Output;
 use super::progress::{Progress, Unit};
 use crate::error::{Error, Kind, Result};
+use crate::render::numbers::counted;
 use crate::vfs::{Attr, FileKind, Vfs};
 
 /// Print files of datasets, without a mount
@@ -57,7 +58,10 @@ async fn print(vfs: &Arc<Vfs>, paths: &[PathBuf], out: &mut Output) -> Result<()
         }
     }
     match worst {
-        Some(kind) => Err(Error::new(kind, format!("printed {printed} of {} files", paths.len()))),
+        Some(kind) => Err(Error::new(
+            kind,
+            format!("printed {printed} of {}", counted(paths.len() as u64, "file")),
+        )),
         None => Ok(()),
     }
 }

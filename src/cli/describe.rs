@@ -21,7 +21,7 @@ pub struct Describe {
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
     /// A label, e.g. `NLP` or `location=US`; all of them take the place of those it has
-    #[arg(long = "attr", value_name = "LABEL")]
+    #[arg(long = "attr", value_name = "LABEL", value_parser = naming::label)]
     attrs: Vec<String>,
     /// Take all labels away
     #[arg(long, conflicts_with = "attrs")]
@@ -65,12 +65,13 @@ fn said(catalog: &Catalog, name: &DatasetName) -> Result<Said> {
 impl Said {
     fn print(&self, out: &mut Output) -> Result<()> {
         out.line(&self.dataset)?;
-        if let Some(description) = &self.description {
-            out.line(format_args!("description  {description}"))?;
+        match &self.description {
+            Some(description) => out.line(format_args!("description  {description}"))?,
+            None => out.line("no description")?,
         }
-        if !self.attrs.is_empty() {
-            out.line(format_args!("attributes   {}", self.attrs.join(", ")))?;
+        match self.attrs.is_empty() {
+            false => out.line(format_args!("attributes   {}", self.attrs.join(", "))),
+            true => out.line("no labels"),
         }
-        Ok(())
     }
 }

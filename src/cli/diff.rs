@@ -1,5 +1,6 @@
 //! `dcfs diff`: what differs between two versions, row by row.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use base64::Engine as _;
@@ -75,12 +76,14 @@ struct Found {
     summary: Summary,
     /// Added, changed and removed.
     first: [Vec<Kept>; 3],
+    /// Whether paths alone do not tell objects apart, for they have several sources.
+    has_sources: bool,
 }
 
 /// One row of JSON.
 #[derive(Debug, Serialize)]
 struct Line {
-    /// The recorded path, where rows are matched by their objects; else the columns that match.
+    /// The recorded source and path, where rows are matched by their objects; else the columns that match.
     #[serde(flatten)]
     key: Map<String, Value>,
     /// `sys__id` in the version before and in the one after.
@@ -110,7 +113,7 @@ impl Diff {
         let schemas = (catalog.schema(&left)?, catalog.schema(&right)?);
         let plan = Plan::new((&left, &right), (&schemas.0, &schemas.1), &self.on)?;
         let scratch = self.asking.cache_dir.clone().unwrap_or_else(places::cache);
-        places::private(&scratch)?;
+        places::private_cache(&scratch)?;
         let progress = Progress::new(Unit::Rows);
         progress.set_total(left.rows.unwrap_or(0) + right.rows.unwrap_or(0));
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
@@ -124,7 +127,9 @@ impl Diff {
         })?;
         progress.clear();
         let summary = tally.summary(&left, &right, counts);
-        Ok(Found { catalog, left, right, plan, summary, first: first.finish() })
+        let (first, has_sources) = (first.finish(), false);
+        let found = Found { catalog, left, right, plan, summary, first, has_sources };
+        Ok(Found { has_sources: found.has_sources()?, ..found })
     }
 
     /// The two versions: both as named, or one with the next lower of its dataset.
@@ -189,6 +194,22 @@ impl Found {
         Ok(rows.map(|row| row.and_then(|_| cells.next()).unwrap_or_default()).collect())
     }
 
+    /// Whether the first rows of each kind have files of several sources.
+    fn has_sources(&self) -> Result<bool> {
+        let Some(pair) = self.plan.key.first().filter(|_| self.plan.is_by_file) else {
+            return Ok(false);
+        };
+        let mut sources = HashSet::new();
+        for kept in self.first.iter().map(|kept| &kept[..kept.len().min(CHUNK)]) {
+            let (left, right) = (kept.iter().map(|k| k.left), kept.iter().map(|k| k.right));
+            let lefts = self.side(&self.left, vec![pair.left.clone()], left)?;
+            let rights = self.side(&self.right, vec![pair.right.clone()], right)?;
+            sources.extend(lefts.iter().flatten().map(|cell| text(pair, true, cell)));
+            sources.extend(rights.iter().flatten().map(|cell| text(pair, false, cell)));
+        }
+        Ok(sources.len() > 1)
+    }
+
     fn print(&self, out: &mut Output) -> Result<()> {
         out.text(&self.summary.plain())?;
         let [added, changed, removed] = &self.first;
@@ -221,10 +242,12 @@ impl Found {
     /// The key of a row in a table.
     fn key(&self, row: &Row<'_>) -> String {
         let (cells, is_left) = row.side();
-        let mut keys = self.plan.key.iter().zip(cells);
+        let keys = self.plan.key.iter().zip(cells);
         match self.plan.is_by_file {
             true => {
-                keys.next_back().map_or(String::new(), |(pair, path)| text(pair, is_left, path))
+                let shown = keys.skip(usize::from(!self.has_sources));
+                let parts = shown.map(|(pair, cell)| text(pair, is_left, cell));
+                parts.collect::<Vec<_>>().join("/")
             }
             false => {
                 let named = |(pair, cell): (&Pair, _)| {
@@ -279,12 +302,13 @@ impl Found {
 
     fn line(&self, row: &Row<'_>) -> Line {
         let (cells, is_left) = row.side();
-        let mut keys = self.plan.key.iter().zip(cells);
+        let keys = self.plan.key.iter().zip(cells);
         let mut key = Map::new();
         match self.plan.is_by_file {
             true => {
-                let path = keys.next_back().map(|(pair, cell)| value(pair, is_left, cell));
-                key.insert("path".into(), path.into());
+                for (name, (pair, cell)) in ["source", "path"].into_iter().zip(keys) {
+                    key.insert(name.into(), value(pair, is_left, cell));
+                }
             }
             false => {
                 let named = keys.map(|(pair, c)| (pair.name.clone(), value(pair, is_left, c)));

@@ -12,6 +12,7 @@ use super::places;
 use crate::catalog::{Catalog, VersionInfo};
 use crate::error::{Error, Kind, Result};
 use crate::fuse::{mountpoint, mounts};
+use crate::render::numbers::counted;
 use crate::store::{Settings, Stores};
 
 /// Versions that are asked for their source.
@@ -79,7 +80,7 @@ impl Doctor {
 
     fn cache(&self) -> Check {
         let folder = self.access.cache_dir.clone().unwrap_or_else(places::cache);
-        let made = places::private(&folder).and_then(|()| {
+        let made = places::private_cache(&folder).and_then(|()| {
             unistd::access(&folder, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|error| {
                 let message =
                     format!("`{}`: {error}; choose another: --cache-dir", folder.display());
@@ -116,8 +117,8 @@ impl Doctor {
 
     fn catalog(&self) -> Check {
         let opened = self.access.catalog.open().and_then(|catalog| {
-            let versions = catalog.versions()?.len();
-            Ok(format!("{} with {versions} versions", catalog.path().display()))
+            let versions = counted(catalog.versions()?.len() as u64, "version");
+            Ok(format!("{} with {versions}", catalog.path().display()))
         });
         match opened {
             // The machine is fine; the question was asked somewhere else.

@@ -7,7 +7,7 @@ use super::output::Output;
 use crate::error::Result;
 use crate::expr::{Query, Type};
 use crate::name::DatasetRef;
-use crate::render::numbers::count;
+use crate::render::numbers::{count, counted};
 
 /// The language, for those who ask for help.
 pub const LANGUAGE: &str = "Filters read as what follows WHERE in SQL, over dotted columns (docs/filters.md):
@@ -91,7 +91,7 @@ impl Explained {
         let columns: Vec<String> = self.columns.iter().map(of).collect();
         let columns = if columns.is_empty() { "none".into() } else { columns.join(", ") };
         out.line(format_args!("reads    {columns}"))?;
-        let (rows, of) = (count(self.rows), count(self.of));
-        out.line(format_args!("matches  {rows} of {of} rows of {}", self.dataset))
+        let (rows, of) = (count(self.rows), counted(self.of, "row"));
+        out.line(format_args!("matches  {rows} of {of} of {}", self.dataset))
     }
 }

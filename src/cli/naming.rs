@@ -50,9 +50,28 @@ pub fn dataset(text: &str) -> Result<DatasetName, String> {
     }
 }
 
+/// A label of a dataset: `NLP`, `location=US`.
+///
+/// # Errors
+/// An empty one, which nobody could see or ask for.
+pub fn label(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("a label cannot be empty; write `NLP` or `location=US`".into()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_label_says_something() {
+        assert_eq!(label("location=US"), Ok("location=US".into()));
+        for empty in ["", " ", "\t"] {
+            assert!(label(empty).is_err(), "{empty:?}");
+        }
+    }
 
     #[test]
     fn a_version_is_no_part_of_a_name() {

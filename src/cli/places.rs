@@ -36,6 +36,17 @@ pub fn private(folder: &Path) -> Result<()> {
     })
 }
 
+/// As [`private`], of a cache directory.
+///
+/// # Errors
+/// As [`private`]; the message names what chooses another.
+pub fn private_cache(folder: &Path) -> Result<()> {
+    private(folder).map_err(|error| {
+        let message = format!("{error}; name another: `--cache-dir DIR`, or `XDG_CACHE_HOME`");
+        Error::new(error.kind(), message)
+    })
+}
+
 fn base(variable: &str, fallback: &str) -> PathBuf {
     // The rules say to ignore a relative path.
     let named = env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());

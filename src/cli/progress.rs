@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::output::sanitized;
 use super::terminal;
-use crate::render::numbers::{bytes, count};
+use crate::render::numbers::{bytes, counted};
 
 /// Work that is done sooner shows nothing.
 const DELAY: Duration = Duration::from_secs(1);
@@ -210,10 +210,7 @@ impl State {
             let seconds = total.saturating_sub(self.done) as f64 / rate;
             format!("{} left", duration(seconds as u64))
         });
-        let files = self.files.map(|files| match files {
-            1 => "1 file".into(),
-            files => format!("{} files", count(files)),
-        });
+        let files = self.files.map(|files| counted(files, "file"));
         let rate = format!("{}/s", self.amount(rate as u64));
         [Some(done), self.bytes.map(bytes), Some(rate), left, files].into_iter().flatten().collect()
     }
@@ -221,8 +218,8 @@ impl State {
     fn amount(&self, n: u64) -> String {
         match self.unit {
             Unit::Bytes => bytes(n),
-            Unit::Rows => format!("{} rows", count(n)),
-            Unit::Objects => format!("{} objects", count(n)),
+            Unit::Rows => counted(n, "row"),
+            Unit::Objects => counted(n, "object"),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `dcfs rm`: removes versions, as DataChain does: rows are gone, numbers stay taken.
 
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::str::FromStr;
 
 use serde::Serialize;
 
@@ -8,8 +9,8 @@ use super::output::{Output, sanitized};
 use super::{CatalogArg, usage, warn};
 use crate::catalog::{Catalog, VersionInfo, Writer};
 use crate::error::{Error, Kind, Result};
-use crate::name::DatasetRef;
-use crate::render::numbers::{bytes, count};
+use crate::name::{self, DatasetRef};
+use crate::render::numbers::{bytes, count, counted};
 use crate::version::Requirement;
 
 /// Names of versions that a message lists.
@@ -24,9 +25,9 @@ const LISTED: usize = 10;
     after_help = "On a terminal it asks before it removes; elsewhere, as in a script, it wants `--yes`."
 )]
 pub struct Rm {
-    /// Versions, e.g. `pets@1.0.0`; with `--all` datasets
+    /// Versions, e.g. `pets@1.0.0` or `pets@latest`; with `--all` datasets
     #[arg(required = true, value_name = "NAME@V")]
-    versions: Vec<DatasetRef>,
+    versions: Vec<Named>,
     #[command(flatten)]
     catalog: CatalogArg,
     /// Remove every version of the datasets named without one
@@ -38,6 +39,29 @@ pub struct Rm {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// What is to go, as it was typed.
+#[derive(Clone, Debug)]
+struct Named {
+    wanted: DatasetRef,
+    /// Whether the text names one version, whatever there is: by all of its numbers, or as `latest`.
+    is_one: bool,
+}
+
+impl FromStr for Named {
+    type Err = name::Error;
+
+    fn from_str(text: &str) -> Result<Self, name::Error> {
+        let wanted: DatasetRef = text.parse()?;
+        let is_one = match wanted.requirement {
+            Requirement::Exact(_) => true,
+            // A name alone means this too, and must not remove anything.
+            Requirement::Latest => text.contains('@'),
+            _ => false,
+        };
+        Ok(Self { wanted, is_one })
+    }
 }
 
 /// What `--json` prints of each.
@@ -81,11 +105,12 @@ impl Rm {
         }
     }
 
-    /// The versions that `wanted` names: one, by all of its numbers, or with `--all` every one.
-    fn find(&self, catalog: &Catalog, wanted: &DatasetRef) -> Result<Vec<VersionInfo>> {
+    /// The versions that `named` names: one, or with `--all` every one.
+    fn find(&self, catalog: &Catalog, named: &Named) -> Result<Vec<VersionInfo>> {
+        let wanted = &named.wanted;
         // Tells what is wrong with the name, too.
         let highest = catalog.find(wanted)?;
-        if matches!(wanted.requirement, Requirement::Exact(_)) {
+        if named.is_one {
             return Ok(vec![highest]);
         }
         let mut all = catalog.versions()?;
@@ -142,7 +167,7 @@ fn agreed(versions: &[VersionInfo]) -> Result<bool> {
         return Err(usage("nobody can be asked here; add `--yes` to remove without asking"));
     }
     for version in versions {
-        let rows = version.rows.map_or(String::new(), |rows| format!(": {} rows", count(rows)));
+        let rows = version.rows.map_or(String::new(), |rows| format!(": {}", counted(rows, "row")));
         let size = version.size.map_or(String::new(), |size| format!(", {}", bytes(size)));
         eprintln!("{}", sanitized(&format!("{version}{rows}{size}")));
     }
@@ -153,4 +178,23 @@ fn agreed(versions: &[VersionInfo]) -> Result<bool> {
     let read = io::stdin().lock().read_line(&mut answer);
     read.map_err(|error| Error::new(Kind::Broken, error))?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_version_is_named_by_numbers_or_as_the_latest() {
+        let cases = [
+            ("pets@1.0.0", true),
+            ("pets@latest", true),
+            ("pets", false),
+            ("pets@1", false),
+            ("pets@1.0", false),
+        ];
+        for (text, is_one) in cases {
+            assert_eq!(text.parse::<Named>().map(|named| named.is_one), Ok(is_one), "{text}");
+        }
+    }
 }

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::name::{DatasetName, DatasetRef};
 use crate::ops::author;
 use crate::ops::save::{self, Chosen};
-use crate::render::numbers::{bytes, count};
+use crate::render::numbers::{bytes, counted};
 
 /// Save the rows of a dataset, or those that pass a filter, as a new version
 #[derive(Debug, clap::Args)]
@@ -36,7 +36,7 @@ pub struct Save {
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
     /// A label of the dataset, e.g. `NLP` or `location=US`; all of them take the place of those it has
-    #[arg(long = "attr", value_name = "LABEL")]
+    #[arg(long = "attr", value_name = "LABEL", value_parser = naming::label)]
     attrs: Vec<String>,
     /// Print JSON
     #[arg(long)]
@@ -112,8 +112,8 @@ pub fn tell(saved: &Saved, json: bool, out: &mut Output) -> Result<()> {
     }
     let size = size.filter(|size| *size > 0).map(|size| format!(", {}", bytes(size)));
     out.line(format_args!(
-        "saved {dataset}@{version}: {} rows{}",
-        count(*rows),
+        "saved {dataset}@{version}: {}{}",
+        counted(*rows, "row"),
         size.unwrap_or_default()
     ))
 }

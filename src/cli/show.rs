@@ -20,6 +20,7 @@ use crate::expr::Query;
 use crate::id::RowId;
 use crate::name::DatasetRef;
 use crate::render::grid::{self, Column, Layout};
+use crate::render::numbers::counted;
 use crate::render::rows::{self, Beside, Ours};
 use crate::schema::{Schema, ValueType};
 use crate::tables::{Source, parquet, text};
@@ -230,7 +231,7 @@ impl Show {
         match limit.filter(|_| left == 0) {
             Some(limit) if !rows.next(1)?.is_empty() => {
                 out.line("")?;
-                out.line(format_args!("[limited by {limit} rows]"))
+                out.line(format_args!("[limited by {}]", counted(limit, "row")))
             }
             _ => Ok(()),
         }

@@ -8,7 +8,7 @@ use super::progress::{Progress, Unit};
 use super::selecting::{Selected, SelectingArgs};
 use crate::error::{Error, Kind, Result};
 use crate::ops::Found;
-use crate::render::numbers::{self, count};
+use crate::render::numbers::{self, count, counted};
 use crate::render::table::Table;
 
 /// Objects that are shown one by one; `--json` has all.
@@ -137,7 +137,11 @@ impl Verified {
         out.flush()?;
         let mut parts = Vec::new();
         if drifted > 0 {
-            parts.push(format!("{} objects changed or are gone", count(drifted)));
+            parts.push(format!(
+                "{} changed or {} gone",
+                counted(drifted, "object"),
+                numbers::verb(drifted, "is", "are")
+            ));
         }
         if failed > 0 {
             parts.push(format!("{} could not be asked for", count(failed)));

@@ -10,7 +10,7 @@ use super::selecting::{Selected, SelectingArgs};
 use super::usage;
 use crate::error::{Error, Kind, Result};
 use crate::ops::Found;
-use crate::render::numbers::{self, count};
+use crate::render::numbers::{self, counted};
 use crate::store::Warmed;
 
 /// Failures that are told one by one; the rest is counted.
@@ -74,7 +74,11 @@ impl Warm {
                     out.flush()?;
                     Err(Error::new(
                         Kind::Missing,
-                        format!("{} objects are not cached", count(some)),
+                        format!(
+                            "{} {} not cached",
+                            counted(some, "object"),
+                            numbers::verb(some, "is", "are")
+                        ),
                     ))
                 }
             };
@@ -148,31 +152,32 @@ impl Tally {
         } else {
             let fetched = numbers::objects(self.fetched, self.fetched_bytes);
             out.line(format!(
-                "{}: {} here, of which {fetched} were fetched",
+                "{}: {} here, of which {fetched} {} fetched",
                 self.dataset,
-                numbers::objects(self.objects, self.bytes)
+                numbers::objects(self.objects, self.bytes),
+                numbers::verb(self.fetched, "was", "were")
             ))?;
             if self.not_kept > 0 {
                 out.line(format!(
-                    "{} objects cannot be kept: neither an etag nor a version tells them apart",
-                    count(self.not_kept)
+                    "{} cannot be kept: neither an etag nor a version tells {} apart",
+                    counted(self.not_kept, "object"),
+                    numbers::verb(self.not_kept, "it", "them")
                 ))?;
             }
         }
         if self.lost > 0 {
             out.flush()?;
-            let lost = count(self.lost);
-            let message = format!(
-                "{lost} objects did not stay: the cache (`--cache-size`) or its disk is too small"
-            );
+            let lost = counted(self.lost, "object");
+            let message =
+                format!("{lost} did not stay: the cache (`--cache-size`) or its disk is too small");
             return Err(Error::new(self.worst.unwrap_or(Kind::Full), message));
         }
         match self.worst {
             None => Ok(()),
             Some(kind) => {
                 out.flush()?;
-                let failed = count(self.failed);
-                Err(Error::new(kind, format!("{failed} objects could not be fetched")))
+                let failed = counted(self.failed, "object");
+                Err(Error::new(kind, format!("{failed} could not be fetched")))
             }
         }
     }

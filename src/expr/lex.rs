@@ -130,7 +130,7 @@ impl<'t> Lexer<'t> {
     fn sign(&mut self, c: char) -> Result<Token> {
         let Some(sign) = SIGNS.into_iter().find(|sign| self.rest().starts_with(sign)) else {
             let span = self.at..self.at + c.len_utf8();
-            return Err(Error::new(span, format!("`{c}` means nothing here")));
+            return Err(Error::new(span, format!("`{c}` means nothing here{}", instead(c))));
         };
         self.at += sign.len();
         Ok(Token::Sign(sign))
@@ -234,6 +234,17 @@ fn unescape(text: &str) -> String {
     out + rest
 }
 
+/// What is written in place of a sign of other languages.
+const fn instead(c: char) -> &'static str {
+    match c {
+        '&' => "; write `and`",
+        '|' => "; write `or`",
+        '!' => "; write `not`, and `!=` for not equal",
+        '~' => "; write `regexp`",
+        _ => "",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -311,6 +322,10 @@ mod tests {
             ("a = ``", 4..6, "a column's name cannot be empty"),
             ("a ; b", 2..3, "`;` means nothing here"),
             ("a\0", 1..2, "`\0` means nothing here"),
+            ("a && b", 2..3, "`&` means nothing here; write `and`"),
+            ("a | b", 2..3, "`|` means nothing here; write `or`"),
+            ("!a", 0..1, "`!` means nothing here; write `not`, and `!=` for not equal"),
+            ("a =~ b", 3..4, "`~` means nothing here; write `regexp`"),
         ];
         for (source, span, message) in cases {
             let error = tokens(source).expect_err(source);

@@ -42,7 +42,9 @@ pub fn is_reserved(word: &str) -> bool {
 pub fn parse(text: &str) -> Result<Query> {
     let read = || {
         let lexemes = lex::tokens(text)?;
-        Parser { text, lexemes, at: 0, depth: 0 }.query()
+        let hint = if begins_with_where(&lexemes) { "; leave out `where`" } else { "" };
+        let parser = Parser { text, lexemes, at: 0, depth: 0 };
+        parser.query().map_err(|error| error.with_hint(hint))
     };
     read().map_err(|error: Error| error.in_text(text))
 }
@@ -100,6 +102,12 @@ impl Parser<'_> {
         let offset = if self.take_word("offset") { self.count("offset")? } else { 0 };
         match self.peek() {
             Token::End => Ok(Query { filter, order, limit, offset }),
+            _ if self.is_word(self.at, "order") && limit.is_some() => {
+                Err(Error::new(self.span(), "`order by` stands before `limit`"))
+            }
+            _ if self.is_word(self.at, "limit") => {
+                Err(Error::new(self.span(), "`limit` stands before `offset`"))
+            }
             _ => Err(self.expected("an operator or the end")),
         }
     }
@@ -432,6 +440,34 @@ impl Parser<'_> {
     }
 }
 
+/// Whether SQL's `where` stands before a filter; a column of that name is followed by a sign.
+fn begins_with_where(lexemes: &[Lexeme]) -> bool {
+    matches!(lexemes, [Lexeme { token: Token::Word(word), .. }, Lexeme { token: next, .. }, ..]
+        if word.eq_ignore_ascii_case("where") && matches!(next, Token::Word(_) | Token::Quoted(_)))
+}
+
 fn too_deep(span: Span) -> Error {
     Error::new(span, format!("a filter nests at most {DEEPEST} deep"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_as_elsewhere_is_told_how_it_is_written_here() {
+        let cases = [
+            ("where a > 1", "expected an operator or the end; found `a`; leave out `where`"),
+            ("WHERE `a` > 1", "expected an operator or the end; found ``a``; leave out `where`"),
+            ("a > 1 limit 2 order by a", "`order by` stands before `limit`"),
+            ("a > 1 offset 2 limit 1", "`limit` stands before `offset`"),
+            ("a > 1 b", "expected an operator or the end; found `b`"),
+        ];
+        for (text, message) in cases {
+            assert_eq!(parse(text).expect_err(text).message, message, "{text}");
+        }
+        for text in ["where > 1", "where = a", "where", "where is null", "where in (1)"] {
+            assert!(parse(text).is_ok(), "{text}");
+        }
+    }
 }

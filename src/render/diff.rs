@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::markdown::{code, text};
-use super::numbers::count;
+use super::numbers::{count, counted};
 use super::table::Table;
 
 /// How many columns a page names.
@@ -131,7 +131,7 @@ impl Summary {
 }
 
 fn rows_of(n: u64) -> String {
-    format!("{} {}", count(n), if n == 1 { "row" } else { "rows" })
+    counted(n, "row")
 }
 
 fn codes(names: &[String]) -> String {

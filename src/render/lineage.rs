@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::Subject;
 use super::graph::{Graph, Kind, Node};
 use super::markdown::{block, code, link, mermaid, paragraph, text};
-use super::numbers::{bytes, count, difference};
+use super::numbers::{bytes, count, counted, difference};
 use crate::provenance::{Git, Provenance};
 use crate::schema::Schema;
 use crate::time::Timestamp;
@@ -217,8 +217,8 @@ fn step((before, after): (Option<u64>, Option<u64>), print: fn(u64) -> String) -
 
 fn parent(node: &Node) -> String {
     let facts = match (node.rows, node.size) {
-        (Some(rows), Some(size)) => format!(": {} rows, {}", count(rows), bytes(size)),
-        (Some(rows), None) => format!(": {} rows", count(rows)),
+        (Some(rows), Some(size)) => format!(": {}, {}", counted(rows, "row"), bytes(size)),
+        (Some(rows), None) => format!(": {}", counted(rows, "row")),
         _ => String::new(),
     };
     match &node.kind {

@@ -29,10 +29,23 @@ pub fn bytes(n: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
+/// `1 row`, `1,200 rows`, `2 entries`; `noun` is of one.
+pub fn counted(n: u64, noun: &str) -> String {
+    match (n, noun.strip_suffix('y')) {
+        (1, _) => format!("1 {noun}"),
+        (_, Some(stem)) => format!("{} {stem}ies", count(n)),
+        (_, None) => format!("{} {noun}s", count(n)),
+    }
+}
+
+/// `one` where a sentence is of one thing, else `more`: `is` and `are`.
+pub fn verb<'w>(n: u64, one: &'w str, more: &'w str) -> &'w str {
+    if n == 1 { one } else { more }
+}
+
 /// `3 objects, 1.5 MiB`.
 pub fn objects(n: u64, size: u64) -> String {
-    let word = if n == 1 { "object" } else { "objects" };
-    format!("{} {word}, {}", count(n), bytes(size))
+    format!("{}, {}", counted(n, "object"), bytes(size))
 }
 
 /// `+1,200`, `-3`, `no change`.
@@ -61,6 +74,22 @@ mod tests {
         for (n, text) in cases {
             assert_eq!(count(n), text);
         }
+    }
+
+    #[test]
+    fn one_thing_is_not_many() {
+        let cases = [
+            (0, "row", "0 rows"),
+            (1, "row", "1 row"),
+            (1_200, "row", "1,200 rows"),
+            (1, "entry", "1 entry"),
+            (2, "entry", "2 entries"),
+        ];
+        for (n, noun, text) in cases {
+            assert_eq!(counted(n, noun), text);
+        }
+        assert_eq!((verb(1, "is", "are"), verb(0, "is", "are")), ("is", "are"));
+        assert_eq!(objects(1, 1), "1 object, 1 B");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::markdown::{code, paragraph, text};
-use super::numbers::{bytes, count};
+use super::numbers::{bytes, count, counted};
 use super::schema_json::unlisted;
 use super::{Narrowed, Subject, directories};
 use crate::schema::{Schema, ValueType};
@@ -55,10 +55,11 @@ impl Readme<'_> {
     }
 
     fn opening(&self) -> String {
-        let rows = self.of.rows.map_or("an unknown number of".into(), count);
+        let rows =
+            self.of.rows.map_or("an unknown number of rows".into(), |rows| counted(rows, "row"));
         let size = self.of.size.map_or(String::new(), |size| format!(", {} of files", bytes(size)));
         format!(
-            "This directory is version {} of the dataset {}: {rows} rows{size}. It never changes: names, sizes\n\
+            "This directory is version {} of the dataset {}: {rows}{size}. It never changes: names, sizes\n\
              and bytes are those that were recorded when the version was saved. A file whose object is no longer\n\
              that one fails with ESTALE. Everything is read-only.\n",
             text(&self.of.version),
@@ -69,8 +70,8 @@ impl Readme<'_> {
     /// What a query directory is.
     fn query(&self, narrowed: &Narrowed) -> String {
         let mut out = format!(
-            "This directory is {} rows of {}: those that pass\n\n",
-            count(narrowed.rows),
+            "This directory is {} of {}: those that pass\n\n",
+            counted(narrowed.rows, "row"),
             code(&self.of.name())
         );
         if let Some(diff) = &narrowed.diff {

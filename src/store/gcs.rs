@@ -38,6 +38,7 @@ pub const HINTS: Hints = Hints {
     anonymous: "`gcloud auth application-default login`, or set \
                 `GOOGLE_APPLICATION_CREDENTIALS`, and do not pass `--anon`",
     elsewhere: "the endpoint sends elsewhere; see `STORAGE_EMULATOR_HOST`",
+    unknown: "look at the network, and at `STORAGE_EMULATOR_HOST`",
 };
 
 /// Credentials that do not come.

@@ -83,12 +83,15 @@ impl Net {
         Ok(options)
     }
 
+    /// All pauses together are shorter than the time there is, so that a store which refuses at once is told of by
+    /// its refusal, not as one that did not answer.
     #[cfg(feature = "cloud")]
     pub fn retry(&self) -> object_store::RetryConfig {
+        let longest = LONGEST_PAUSE.min(self.timeout / (RETRIES + 3));
         object_store::RetryConfig {
             backoff: object_store::BackoffConfig {
-                init_backoff: FIRST_PAUSE,
-                max_backoff: LONGEST_PAUSE,
+                init_backoff: FIRST_PAUSE.min(longest),
+                max_backoff: longest,
                 base: 2.0,
             },
             max_retries: RETRIES as usize,
@@ -259,6 +262,17 @@ mod tests {
             assert!(net.options(true).unwrap_err().to_string().starts_with(&message));
             #[cfg(feature = "http")]
             assert!(net.client().unwrap_err().to_string().starts_with(&message));
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "cloud")]
+    fn pauses_end_before_the_time_is_up() {
+        for seconds in [0.01, 1.0, 3.0, 30.0, 600.0] {
+            let timeout = Duration::from_secs_f64(seconds);
+            let backoff = Net::new(timeout, &Variables::new()).retry().backoff;
+            assert!(backoff.max_backoff * RETRIES < timeout, "{seconds}");
+            assert!(backoff.init_backoff <= backoff.max_backoff, "{seconds}");
         }
     }
 

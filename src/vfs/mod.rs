@@ -97,7 +97,7 @@ pub enum Error {
     #[error("filters and folders by value nest deeper than {0}; begin again from the version")]
     Deep(usize),
     /// A number that this mount never handed out, or of a place that is no more.
-    #[error("inode {0:#x} is not of this mount; look the path up again")]
+    #[error("what inode {0:#x} named is no more, as after `dcfs rm`; look the path up again")]
     Unknown(u64),
     /// A question for directories, asked of a file, or the other way round.
     #[error("inode {0:#x} is not a {1}")]

@@ -96,6 +96,21 @@ def test_the_columns_that_changed_are_told_with_both_values(program, catalog):
     assert "label: c -> x, score: 3.0 -> 7.5\n" in text
 
 
+def test_files_of_several_sources_are_told_apart(program, tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.txt").write_text(name)
+        program.ok("index", f"{name}/", "--save", name, cwd=tmp_path)
+    text = program.ok("diff", "one", "two", cwd=tmp_path)
+    assert f"file://{tmp_path}/two/a.txt" in text and f"file://{tmp_path}/one/a.txt" in text
+    (added,) = diff(program, tmp_path, "one", "two")["added"]
+    assert (added["source"], added["path"]) == (f"file://{tmp_path}/two", "a.txt")
+    program.ok("index", "two/", "--save", "two", cwd=tmp_path)
+    (tmp_path / "two" / "b.txt").write_text("new")
+    program.ok("index", "two/", "--save", "two", "--update", cwd=tmp_path)
+    assert "\nb.txt " in program.ok("diff", "two", cwd=tmp_path), "of one source paths tell enough"
+
+
 def test_columns_of_one_side_are_told_and_not_compared(program, catalog):
     found = diff(program, catalog, "moving")
     assert (found["from"], found["to"]) == ("moving@1.0.1", "moving@2.0.0")

@@ -335,6 +335,7 @@ def test_what_is_gone_may_be_kept(dcfs, here):
         (["empty", "--save", "x"], 1, "there are no files"),
         (["photos/*.jpg", "--save", "x"], 1, "none of 1 objects in"),
         (["hf://datasets/x", "--save", "x"], 2, "cannot be listed"),
+        (["s3://b/x", "--save", "x", "--anon", "--endpoint-url", "http://127.0.0.1:1", "--timeout", "2s"], 6, "refused"),
     ],
 )
 def test_what_makes_no_sense_is_refused(dcfs, here, words, code, message):

@@ -85,7 +85,7 @@ def test_an_interrupted_warm_goes_on_where_it_stopped(store, dcfs, files):
     (store.bucket / "small/07.bin").rename(store.bucket / "away")
     failed = dcfs.run("warm", "static", *store.access())
     assert failed.returncode == 3 and "`small/07.bin`:" in failed.stderr
-    assert "1 objects could not be fetched" in failed.stderr
+    assert "1 object could not be fetched" in failed.stderr
     (store.bucket / "away").rename(store.bucket / "small/07.bin")
     before = len(store.asked())
     assert told(dcfs, store, "warm", "static")["fetched"] == 1

@@ -257,6 +257,7 @@ def test_the_same_dataset_gets_its_next_version(catalog, dcfs):
         ("save few@7 --as x", 1, "has no version 7"),
         ("save few --as x --where file.sise>1", 2, "did you mean `file.size`"),
         ("rm few", 2, "there is few@1.0.0; or say `--all`"),
+        ("rm few@latest", 2, "nobody can be asked here; add `--yes`"),
         ("rm few@1 --yes", 2, "there is few@1.0.0; or say `--all`"),
         ("rm few@1.0.0", 2, "nobody can be asked here; add `--yes`"),
         ("rm few@2.0.0 --yes", 1, "has no version 2.0.0"),
@@ -265,6 +266,7 @@ def test_the_same_dataset_gets_its_next_version(catalog, dcfs):
         ("mv few@1.0.0 x", 2, "without a version"),
         ("mv fex x", 1, "few"),
         ("describe fex", 1, "few"),
+        ("describe few --attr=", 2, "a label cannot be empty"),
         ("describe few --attr a --no-attrs", 2, "cannot be used with"),
     ],
 )
@@ -284,6 +286,8 @@ def test_versions_are_removed_as_datachain_removes_them(catalog, dcfs):
     result = dcfs.run("rm", "--catalog", catalog, "few@1.0.0", "two@1.0.0", "two@1.0.0", "--yes")
     assert result.stdout == "removed few@1.0.0\nremoved two@1.0.0\n", result
     assert result.stderr == "dcfs: one@1.0.0 was computed from few@1.0.0, and will stay\n"
+    taken = dcfs.run("mv", "--catalog", catalog, "one", "few")
+    assert (taken.returncode, "its name and numbers stay taken" in taken.stderr) == (2, True), taken
     question = (
         "SELECT v.status, v.removed_at IS NULL FROM datasets_versions v JOIN datasets d ON d.id = v.dataset_id"
         " WHERE d.name IN ('few', 'two')"
@@ -293,6 +297,8 @@ def test_versions_are_removed_as_datachain_removes_them(catalog, dcfs):
     assert "one" in listed and "few" not in listed and "two" not in listed
     assert "few@1.0.0 (removed)" in dcfs.ok("lineage", "--catalog", catalog, "one")
     assert dcfs.ok("save", "--catalog", catalog, "one", "--as", "two").startswith("saved two@1.0.1")
+    dcfs.ok("save", "--catalog", catalog, "one", "--as", "two")
+    assert dcfs.ok("rm", "--catalog", catalog, "two@latest", "--yes") == "removed two@1.0.2\n"
     told = json.loads(dcfs.ok("rm", "--catalog", catalog, "two", "one", "--all", "--yes", "--json"))
     assert [(one["dataset"], one["version"], one["rows"]) for one in told] == [("two", "1.0.1", 9), ("one", "1.0.0", 9)]
     check_whole(catalog, {})
@@ -326,7 +332,7 @@ def test_a_dataset_is_renamed_and_described(catalog, dcfs):
     datachain_runs.run("read_back", catalog, "dogs")
     assert json.loads(dcfs.ok("lineage", "--catalog", catalog, "dogs@1.0.1", "--json"))["author"], "found by its uuid"
     describe = ("describe", "--catalog", catalog, "dogs")
-    assert dcfs.ok(*describe) == "dogs\n"
+    assert dcfs.ok(*describe) == "dogs\nno description\nno labels\n"
     assert (
         dcfs.ok(*describe, "--description", "all\nof them", "--attr", "NLP")
         == "dogs\ndescription  all\nof them\nattributes   NLP\n"

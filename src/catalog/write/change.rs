@@ -15,6 +15,9 @@ use crate::catalog::error::Error;
 use crate::catalog::rows::{Table, table_name};
 use crate::name::DatasetName;
 
+/// `datasets_versions.status` of a version whose rows are being dropped.
+const REMOVING: i64 = 7;
+
 /// `datasets_versions.status` of a version whose rows are gone and whose number stays taken.
 const REMOVED: i64 = 8;
 
@@ -63,8 +66,11 @@ pub fn rename(writing: &mut Writing, from: &DatasetName, to: &DatasetName) -> Re
         {
             return Err(error);
         }
-        if naming::dataset(write, to)?.is_some() {
-            return Err(Refused::Taken(to.clone()).into());
+        if let Some(taken) = naming::dataset(write, to)? {
+            return Err(match is_removed(write, taken)? {
+                true => Refused::TakenByRemoved(to.clone()).into(),
+                false => Refused::Taken(to.clone()).into(),
+            });
         }
         for version in versions(write, id)? {
             move_table(write, &table_name(from, &version), &table_name(to, &version))?;
@@ -72,6 +78,13 @@ pub fn rename(writing: &mut Writing, from: &DatasetName, to: &DatasetName) -> Re
         write.execute("UPDATE datasets SET name = ?2 WHERE id = ?1", params![id, to.name])?;
         Ok(())
     })
+}
+
+/// Whether a dataset had versions, and all of them were removed: nothing lists it.
+fn is_removed(connection: &Connection, dataset: i64) -> Result<bool, Error> {
+    let sql = "SELECT count(*) > 0 AND min(status IN (?2, ?3)) FROM datasets_versions WHERE dataset_id = ?1";
+    let key = params![dataset, REMOVING, REMOVED];
+    Ok(connection.query_row(sql, key, |row| row.get::<_, Option<bool>>(0))?.unwrap_or(false))
 }
 
 /// Whether a name is refused only because it is that of the dataset itself, in other case.

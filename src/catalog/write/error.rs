@@ -10,7 +10,8 @@ pub enum Refused {
     #[error("`{0}` cannot be the name of a dataset: {1}")]
     Name(String, &'static str),
     #[error(
-        "datasets are saved in `local.local`, and `{0}` is in another project; write the name alone"
+        "datasets are saved in `local.local`, and `{0}` is in another project, for a dot ends the name of one; \
+         write a name without dots"
     )]
     Elsewhere(DatasetName),
     #[error(
@@ -26,6 +27,10 @@ pub enum Refused {
     #[error("there is a dataset `{0}` already; choose another name")]
     Taken(DatasetName),
     #[error(
+        "every version of a dataset `{0}` was removed, and its name and numbers stay taken; choose another name"
+    )]
+    TakenByRemoved(DatasetName),
+    #[error(
         "`{name}@{wanted}` is not above {latest}, the highest version there ever was; versions only go up"
     )]
     NotAbove { name: DatasetName, wanted: Version, latest: Version },
@@ -40,9 +45,10 @@ pub enum Refused {
     #[error("a column called `{0}` cannot be saved")]
     Column(String),
     #[error(
-        "no file can be made beside the catalog: {0}; ask the folder's owner for permission, or make room"
+        "no file can be made beside the catalog `{catalog}`: {cause}; ask the folder's owner for permission, or \
+         make room"
     )]
-    NoLock(String),
+    NoLock { catalog: String, cause: String },
 }
 
 impl Refused {
@@ -50,7 +56,7 @@ impl Refused {
         match self {
             Self::NoDataset(_) => Kind::Missing,
             Self::TableInTheWay(_) => Kind::Broken,
-            Self::NoLock(_) => Kind::Denied,
+            Self::NoLock { .. } => Kind::Denied,
             _ => Kind::Invalid,
         }
     }

@@ -37,8 +37,12 @@ impl Lock {
         loop {
             let id = Uuid::new_v4().simple().to_string();
             let path = path(database, &id);
+            let refused = |cause: String| {
+                let catalog = database.display().to_string().escape_debug().to_string();
+                Error::from(Refused::NoLock { catalog, cause })
+            };
             let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-            let file = file.map_err(|error| Refused::NoLock(error.to_string()))?;
+            let file = file.map_err(|error| refused(error.to_string()))?;
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(held) if is_there(&held) => return Ok(Self { id, path, _held: held }),
                 // Somebody clears away: another one.
@@ -46,7 +50,7 @@ impl Lock {
                 // A file system without locks would refuse the next one, too.
                 Err((_, error)) => {
                     fs::remove_file(&path).ok();
-                    return Err(Refused::NoLock(format!("it cannot be locked: {error}")).into());
+                    return Err(refused(format!("it cannot be locked: {error}")));
                 }
             }
         }

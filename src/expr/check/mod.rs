@@ -251,7 +251,9 @@ impl Checker<'_> {
 
     fn arithmetic(&self, operation: Arithmetic, left: &Node, right: &Node) -> Result<Expr> {
         let (a, b) = if operation == Arithmetic::Concat {
-            (self.string(left)?, self.string(right)?)
+            let hint =
+                |error: Error| error.with_hint("; `||` joins strings, `or` joins conditions");
+            (self.string(left).map_err(hint)?, self.string(right).map_err(hint)?)
         } else {
             let hint = |error: Error| match operation {
                 Arithmetic::Add if error.message.ends_with("is a string") => {
@@ -359,6 +361,9 @@ fn misfit(a: &Expr, b: &Expr) -> String {
             if text.parse::<f64>().is_ok() =>
         {
             "; a number stands without quotes"
+        }
+        (Type::Int | Type::Float, b) if b.kind() == Type::Text && matches!(a, Expr::Value(_)) => {
+            "; beside a string, a number stands in quotes"
         }
         (Type::Bool, Expr::Value(Value::Int(0 | 1))) => "; write `true` or `false`",
         (Type::Text, _) => "; a string stands in quotes",

@@ -43,6 +43,7 @@ pub const HINTS: Hints = Hints {
     anonymous: "`az login`, or set \
                 `AZURE_STORAGE_CONNECTION_STRING`, and do not pass `--anon`",
     elsewhere: "the endpoint sends elsewhere; see `AZURE_STORAGE_ENDPOINT`",
+    unknown: "look at the network, at the account's name, and at `AZURE_STORAGE_ENDPOINT`",
 };
 
 /// Credentials that do not come.

@@ -71,6 +71,16 @@ pub struct Hints {
     pub anonymous: &'static str,
     /// The server sends elsewhere.
     pub elsewhere: &'static str,
+    /// Nobody knows the server's name.
+    pub unknown: &'static str,
+}
+
+/// Why a server gave no answer: `cause` in the words of the network, and what to do where its name is not known.
+pub fn unreached(server: &str, cause: &str, hints: &Hints) -> String {
+    match cause.contains("lookup address") {
+        true => format!("asking `{server}`: {cause}; {}", hints.unknown),
+        false => format!("asking `{server}`: {cause}"),
+    }
 }
 
 /// The meaning of `error`, but for conditions that do not hold (412, 416), which
@@ -140,7 +150,7 @@ fn unanswered(asked: &Asked, error: &object_store::Error) -> Error {
         return elsewhere(asked, "the store sends elsewhere");
     }
     if says("HTTP error") {
-        let cause = format!("asking `{}`: {}", asked.server, innermost(error));
+        let cause = unreached(asked.server, &innermost(error), asked.hints);
         return Error::Failed { place, cause };
     }
     // The source of `Generic`, whose text holds those of its own sources.
@@ -173,6 +183,7 @@ mod tests {
             expired: "renew them",
             anonymous: "log in",
             elsewhere: "pass `--region`",
+            unknown: "see `--endpoint-url`",
         };
         let whose = signed.then(|| "the keys of the environment".into());
         Asked { place: "s3://b/k", server: "https://h", whose, hints: &HINTS }
@@ -225,6 +236,14 @@ mod tests {
         let private = text(&format!("404 Not Found: {}", xml("ResourceNotFound")));
         assert!(matches!(meaning(&asked(false), &private), Error::Denied { .. }));
         assert!(matches!(meaning(&asked(true), &private), Error::Gone { .. }));
+    }
+
+    #[test]
+    fn a_server_of_an_unknown_name_is_told_with_where_to_name_it() {
+        let said = |cause| unreached("https://h", cause, asked(true).hints);
+        assert_eq!(said("refused"), "asking `https://h`: refused");
+        let unknown = said("failed to lookup address information: Name or service not known");
+        assert!(unknown.ends_with("not known; see `--endpoint-url`"), "{unknown}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! cannot be read. All of it ends with `--timeout`.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use futures_util::StreamExt;
@@ -71,13 +71,17 @@ impl Asker {
         request: &HttpRequest,
         read: impl Fn(&[u8]) -> Result<T, String>,
     ) -> Result<T, Failure> {
+        let end = Instant::now() + self.timeout;
         let tries = async {
             let mut number = 0;
             loop {
                 match self.attempt(request.clone(), &read).await {
                     Ok(read) => return Ok(read),
                     Err(Attempt::Refused(refusal)) => return Err(Failure::Refused(refusal)),
-                    Err(Attempt::Again(error)) if number == RETRIES => {
+                    // It says more than that time is up.
+                    Err(Attempt::Again(error))
+                        if number == RETRIES || Instant::now() + pause(number + 1) >= end =>
+                    {
                         return Err(Failure::Told(error));
                     }
                     Err(Attempt::Again(_)) => number += 1,
@@ -99,7 +103,7 @@ impl Asker {
     ) -> Result<T, Attempt> {
         let place = || self.place.clone();
         let lost = |cause: String| {
-            let cause = format!("asking `{}`: {cause}", show(&self.server));
+            let cause = fault::unreached(&show(&self.server), &cause, self.hints);
             Attempt::Again(Error::Failed { place: place(), cause })
         };
         let answer = self.http.execute(request).await.map_err(|error| lost(innermost(&error)))?;

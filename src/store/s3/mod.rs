@@ -40,6 +40,7 @@ pub const HINTS: Hints = Hints {
     anonymous: "set `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or name a profile of `~/.aws` by \
                 `--profile`, and do not pass `--anon`",
     elsewhere: "the bucket is in another region; pass it as `--region`",
+    unknown: "look at the network, and name a server that is not AWS by `--endpoint-url`",
 };
 
 /// The name of the table of settings that counts, if there is one.
