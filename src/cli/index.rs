@@ -96,14 +96,14 @@ impl Index {
 
     fn request(&self, folder: &Path) -> Result<Request> {
         let mut origins: Vec<Origin> = Vec::new();
+        let mut groups = Vec::new();
         for uri in &self.uris {
-            let more =
-                Origin::parse(uri, folder)?.into_iter().filter(|origin| !origins.contains(origin));
-            let more: Vec<Origin> = more.collect();
-            origins.extend(more);
+            let group = Origin::parse(uri, folder)?.into_iter();
+            groups.push(group.map(|origin| place(&mut origins, origin)).collect());
         }
         Ok(Request {
             origins,
+            groups,
             name: self.save.clone(),
             with: self.with.clone(),
             update: self.update || self.delta,
@@ -115,6 +115,14 @@ impl Index {
             provenance: author::ask(&command_line(), None),
         })
     }
+}
+
+/// Where an origin stands among those that are known, each once.
+fn place(origins: &mut Vec<Origin>, origin: Origin) -> usize {
+    origins.iter().position(|other| *other == origin).unwrap_or_else(|| {
+        origins.push(origin);
+        origins.len() - 1
+    })
 }
 
 /// What is told of the work: a listing, then rows that are written.
@@ -152,8 +160,9 @@ impl Watch for Steps {
 
 /// For people. That a listing is an old one is told beside the results.
 fn tell(indexed: &Indexed, out: &mut Output) -> Result<()> {
-    for listing in &indexed.listings {
-        told_of(listing);
+    for (at, listing) in indexed.listings.iter().enumerate() {
+        let is_told = indexed.listings[..at].iter().any(|other| other.of == listing.of);
+        told_of(listing, is_told);
     }
     let computed = &indexed.computed;
     let (counts, last) = (indexed.counts, indexed.last.as_ref());
@@ -178,12 +187,15 @@ fn tell(indexed: &Indexed, out: &mut Output) -> Result<()> {
     }
 }
 
-fn told_of(listing: &Report) {
+fn told_of(listing: &Report, is_told: bool) {
     let of = &listing.of;
-    if let Some(age) = listing.age_seconds.map(duration) {
+    if let Some(age) = listing.age_seconds.filter(|_| !is_told).map(duration) {
         warn(format_args!(
-            "the listing of `{of}` that was made {age} ago is used again; `--update` lists anew"
+            "the listing of `{of}`, made {age} ago, is used again; `--update` lists anew"
         ));
+    }
+    if listing.objects == 0 {
+        warn(format_args!("`{of}` is empty: what the last version had of it is gone"));
     }
     if listing.skipped > 0 {
         let n = count(listing.skipped);

@@ -187,6 +187,30 @@ def test_a_listing_of_datachain_is_used(dcfs, here):
     assert len(listings(here)) == 1
 
 
+def test_what_a_listing_does_not_know_is_listed(dcfs, here):
+    base = here / "base"
+    write(base, ["day1/a.png", "day1/b.png"])
+    index(dcfs, here, "base", "--save", "all")
+    write(base, ["day2/c.png"])
+    result = dcfs.run("index", "base/day1", "base/day2", "--save", "days", cwd=here)
+    assert result.stdout.startswith("saved days@1.0.0: 3 objects"), result
+    assert result.stderr.count("used again") == 1 and f"the listing of `file://{base}/`, made " in result.stderr
+    assert index(dcfs, here, "base/day2", "--save", "one").startswith("saved one@1.0.0: 1 object")
+    # What is nowhere is told, by its name.
+    before = ask(here, "SELECT count(*) FROM datasets_versions")
+    for words, told in [
+        (["base/day1", "base/dya2"], [f"there is no `{base}/dya2`"]),
+        (["base/dya2"], [f"there is no `{base}/dya2`"]),
+        (["base/day1", "base/*.png"], ["is in `file://", "matches `*.png`", "--update"]),
+        (["base/day1", "base/day1/*.jpg", "base/day2/*.gif"], ["`*.jpg`", "`*.gif`"]),
+    ]:
+        message = refused(dcfs, here, 1, *words, "--save", "days")
+        assert all(part in message for part in told), (words, message)
+    assert ask(here, "SELECT count(*) FROM datasets_versions") == before
+    # Of braces one has to match, of what is typed twice too.
+    assert index(dcfs, here, "base/{day1,day2}/c.*", "base/day1", "base/day1", "--save", "days").startswith("saved days@1.0.1: 3 objects")
+
+
 SAMPLES = {
     "JPEG": ["jpg"], "PNG": ["png"], "GIF": ["gif"], "WEBP": ["webp"], "BMP": ["bmp"], "TIFF": ["tif"], "ICO": ["ico"],
     "PPM": ["ppm", "pgm", "pbm"], "JPEG2000": ["jp2", "j2k"], "AVIF": ["avif"], "QOI": ["qoi"],
@@ -297,6 +321,28 @@ def test_what_is_gone_may_be_kept(dcfs, here):
     assert index(dcfs, here, photos, "--save", "x", "--delta").startswith("2 unchanged, 0 new, 0 changed, 2 gone\nsaved x@1.0.2: 2 objects")
 
 
+def test_an_empty_folder_is_all_gone(dcfs, here):
+    photos = here / "photos"
+    write(photos, ["a/1", "a/2", "b/3"])
+    index(dcfs, here, "photos/a", "photos/b", "--save", "x")
+    (photos / "b/3").unlink()
+    assert "there are no files" in refused(dcfs, here, 1, "photos/a", "photos/b", "--save", "x", "--update")
+    said = index(dcfs, here, "photos/a", "photos/b", "--save", "x", "--delta")
+    assert said.startswith("2 unchanged, 0 new, 0 changed, 1 gone\nsaved x@1.0.1: 2 objects"), said
+    # A pattern that never selected anything is none that selects nothing any more.
+    assert "matches `*.jpg`" in refused(dcfs, here, 1, "photos/a/*.jpg", "--save", "x", "--delta")
+    for name in "12":
+        (photos / "a" / name).unlink()
+    result = dcfs.run("index", "photos/a", "photos/b", "--save", "x", "--delta", cwd=here)
+    assert result.stdout.startswith("0 unchanged, 0 new, 0 changed, 2 gone\nsaved x@1.0.2: 0 objects"), result
+    assert f"`file://{photos}/a` is empty" in result.stderr
+    assert "nothing new" in index(dcfs, here, "photos/a", "--save", "x", "--delta")
+    (photos / "a").rmdir()
+    assert f"there is no `{photos}/a`" in refused(dcfs, here, 1, "photos/a", "--save", "x", "--delta")
+    write(photos, ["a/4"])
+    assert index(dcfs, here, "photos/a", "--save", "x", "--delta").startswith("0 unchanged, 1 new, 0 changed, 0 gone\nsaved x@1.0.3: 1 object")
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -369,6 +415,22 @@ def test_a_bucket_is_saved_as_datachain_saves_it(s3, versioned, here, tmp_path):
     said = index(dcfs, here, f"s3://{name}/pets/", "--save", "pets", "--delta", *flags)
     assert said.startswith("78 unchanged, 1 new, 1 changed, 1 gone\nsaved pets@1.0.1: 80 objects"), said
     assert (("cow", 1)) in cells(here, "pets", "kind, n")
+
+
+def test_an_empty_prefix_is_all_gone(s3, here, tmp_path):
+    s3.bucket("index-empty", False)
+    for key in ("a/1", "b/2"):
+        s3.put("index-empty", key, b"x")
+    dcfs = mounts.Dcfs(tmp_path / "home", **s3.KEYS)
+    words = ("s3://index-empty/a/", "--save", "x", "--endpoint-url", s3.url)
+    index(dcfs, here, *words)
+    s3.client.delete_object(Bucket="index-empty", Key="a/1")
+    refused(dcfs, here, 1, *words, "--update")
+    # What the last version has nothing of is a wrong name, and so is a bucket that is not there.
+    refused(dcfs, here, 1, "s3://index-empty/c/", *words, "--delta")
+    refused(dcfs, here, 1, "s3://index-emptied/a/", *words[1:], "--delta")
+    said = index(dcfs, here, *words, "--delta")
+    assert said.startswith("0 unchanged, 0 new, 0 changed, 1 gone\nsaved x@1.0.1: 0 objects"), said
 
 
 def test_pictures_in_a_bucket_are_read_in_part(s3, here, tmp_path):
@@ -472,6 +534,26 @@ def test_two_at_a_time_both_save(many, dcfs, here):
             assert process.returncode == 0 and said.startswith("saved x@"), errors
     assert versions(here, "x") == [f"1.0.{n}" for n in range(6)]
     check_index(here, 40_000)
+    assert leftovers(here) == []
+
+
+def test_two_deltas_at_a_time_lose_nothing(many, dcfs, here, tmp_path):
+    (tmp_path / "more").mkdir()
+    delta = ("--save", "x", "--delta", "--keep-deleted")
+    index(dcfs, here, many, "--save", "x")
+    for number in range(3):
+        write(tmp_path / "more", [f"a_{number}", f"b_{number}"])
+        # Each sees what the other does not.
+        both = [start(dcfs, here, many, tmp_path / "more" / f"{letter}_{number}", *delta) for letter in "ab"]
+        for process in both:
+            said, errors = process.communicate(timeout=300)
+            assert process.returncode == 0 and "saved x@" in said, errors
+        assert ask(here, f"SELECT count(*) FROM {table(here, 'x')}") == [(40_002 + 2 * number,)]
+    assert versions(here, "x") == [f"1.0.{n}" for n in range(7)]
+    # The same twice is one version.
+    write(tmp_path / "more", ["c"])
+    both = [start(dcfs, here, many, tmp_path / "more/c", *delta) for _ in range(2)]
+    assert sorted("nothing new" in process.communicate(timeout=300)[0] for process in both) == [False, True]
     assert leftovers(here) == []
 
 

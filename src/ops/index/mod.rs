@@ -9,6 +9,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `listing` | the listing: reused, or made |
+//! | `wanted` | which rows of it; refuses what gives nothing |
 //! | `item`, `sort` | rows as they are sorted; sorting on disk |
 //! | `rows` | the rows of versions, in order |
 //! | `delta` | two versions side by side |
@@ -23,6 +24,7 @@ mod listing;
 mod pattern;
 mod rows;
 mod sort;
+mod wanted;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -37,6 +39,7 @@ pub use listing::Report;
 
 use crate::catalog::{Catalog, Number, Saved, VersionInfo, Writer};
 use crate::error::{Error, Kind, Result};
+use crate::id::VersionId;
 use crate::name::DatasetName;
 use crate::provenance::Provenance;
 use crate::schema::Layout;
@@ -44,10 +47,15 @@ use crate::store::Stores;
 use crate::store::list::Origin;
 use listing::Listing;
 
+/// How often a delta begins again where another version was saved meanwhile.
+const TRIES: usize = 4;
+
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub origins: Vec<Origin>,
+    /// Which of `origins` each address that was typed means: one at least has to be there.
+    pub groups: Vec<Vec<usize>>,
     pub name: DatasetName,
     /// Columns beside `file`; with `delta`, none means those of the last version.
     pub with: Vec<With>,
@@ -167,14 +175,43 @@ pub fn index(desk: &mut Desk<'_>, mut request: Request) -> Result<Indexed> {
         writer.check_name(&request.name)?;
         writer.check_number(&request.name, request.number)?;
     }
-    let last = last(desk, &request)?;
-    let (columns, layout) = shape(desk, &mut request, last.as_ref())?;
+    let mut last = last(desk, &request)?;
+    let mut shape = Shape::new(desk, &request, last.as_ref())?;
     let origins = std::mem::take(&mut request.origins);
-    let listings: Vec<Listing> = origins
-        .into_iter()
-        .map(|origin| listing::obtain(desk, &request, origin))
-        .collect::<Result<_>>()?;
-    write::write(desk, &request, &listings, (&columns, layout), last)
+    let listings = listings(desk, &request, origins, last.as_ref())?;
+    for _ in 1..TRIES {
+        match write::write(desk, &shape.told(&request), &listings, &shape, last.clone()) {
+            Err(error) if error.kind() == Kind::Busy => {
+                let newer = self::last(desk, &request)?;
+                if id(newer.as_ref()) == id(last.as_ref()) {
+                    return Err(error);
+                }
+                shape = Shape::new(desk, &request, newer.as_ref())?;
+                last = newer;
+            }
+            done => return done,
+        }
+    }
+    write::write(desk, &shape.told(&request), &listings, &shape, last)
+}
+
+fn id(of: Option<&VersionInfo>) -> Option<VersionId> {
+    of.map(|of| of.id)
+}
+
+/// All listings, each of which gives something.
+fn listings(
+    desk: &mut Desk<'_>,
+    request: &Request,
+    origins: Vec<Origin>,
+    last: Option<&VersionInfo>,
+) -> Result<Vec<Listing>> {
+    let mut done: Vec<Listing> = Vec::new();
+    for origin in origins {
+        done.push(listing::obtain(desk, request, origin, (last, &done))?);
+    }
+    wanted::check(&*desk.catalog()?, request, &done, last)?;
+    Ok(done)
 }
 
 /// The version that a delta begins with.
@@ -186,31 +223,42 @@ fn last(desk: &Desk<'_>, request: &Request) -> Result<Option<VersionInfo>> {
 }
 
 /// The columns, and the shape of the new version: that of the last one, word for word, where there is one.
-fn shape(
-    desk: &Desk<'_>,
-    request: &mut Request,
-    last: Option<&VersionInfo>,
-) -> Result<(Columns, Layout)> {
-    let asked = Columns::new(&request.with)?;
-    let Some((catalog, last)) = desk.catalog.as_ref().zip(last) else {
-        let layout = asked.layout();
-        return Ok((asked, layout));
-    };
-    let layout = catalog.layout(last)?;
-    let (columns, is_asked) = match request.with.is_empty() {
-        false => (asked, true),
-        true => (inherited(catalog, last, &layout)?, false),
-    };
-    if columns.layout().columns != layout.columns {
-        return Err(other_columns(last, is_asked));
+struct Shape {
+    columns: Columns,
+    layout: Layout,
+    /// Whether the columns are those of the last version, for none were asked for.
+    is_inherited: bool,
+}
+
+impl Shape {
+    fn new(desk: &Desk<'_>, request: &Request, last: Option<&VersionInfo>) -> Result<Self> {
+        let asked = Columns::new(&request.with)?;
+        let Some((catalog, last)) = desk.catalog.as_ref().zip(last) else {
+            let layout = asked.layout();
+            return Ok(Self { columns: asked, layout, is_inherited: false });
+        };
+        let layout = catalog.layout(last)?;
+        let (columns, is_inherited) = match request.with.is_empty() {
+            false => (asked, false),
+            true => (inherited(catalog, last, &layout)?, true),
+        };
+        if columns.layout().columns != layout.columns {
+            return Err(other_columns(last, !is_inherited));
+        }
+        Ok(Self { columns, layout, is_inherited })
     }
-    if !is_asked && !columns.is_empty() {
-        // So that the next delta knows them too, and who reads how this was made.
-        let words =
-            columns.wishes().into_iter().flat_map(|wish| ["--with".to_owned(), wish.text()]);
-        request.provenance.command.extend(words);
+
+    /// The request with all that it means in its command, so that the next delta knows it too, and who reads how this was
+    /// made.
+    fn told(&self, request: &Request) -> Request {
+        let mut request = request.clone();
+        if self.is_inherited {
+            let wishes = self.columns.wishes().into_iter();
+            let words = wishes.flat_map(|wish| ["--with".to_owned(), wish.text()]);
+            request.provenance.command.extend(words);
+        }
+        request
     }
-    Ok((columns, layout))
 }
 
 fn other_columns(last: &VersionInfo, is_asked: bool) -> Error {
