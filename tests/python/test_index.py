@@ -308,6 +308,36 @@ def test_a_delta_computes_what_is_new(dcfs, here):
     assert "has other columns than those asked for" in message
 
 
+def test_a_delta_goes_on_as_it_was_computed(dcfs, here):
+    photos = here / "photos"
+    write(photos, [f"{kind}_{n}.txt" for kind in ("cat", "dog") for n in range(3)])
+    wish = ("--with", "path:{kind}_{n:int}")
+    index(dcfs, here, photos, "--save", "pets", *wish)
+    write(photos, ["cow-7.txt"])
+    # Columns of the same names by another pattern would mean something else.
+    message = refused(dcfs, here, 2, photos, "--save", "pets", "--delta", "--with", "path:{kind}-{n:int}")
+    assert "`pets@1.0.0` were computed otherwise, by `--with path:{kind}_{n:int}`" in message
+    assert "1 new" in index(dcfs, here, photos, "--save", "pets", "--delta", *wish)
+    # What was rolled back is computed as what it was rolled back to.
+    dcfs.ok("save", "pets@1.0.0", "--as", "pets", cwd=here)
+    dcfs.ok("save", "pets", "--as", "pets", cwd=here)
+    write(photos, ["emu_5.txt"])
+    assert "6 unchanged, 2 new" in index(dcfs, here, photos, "--save", "pets", "--delta")
+    assert ("emu", 5) in cells(here, "pets", "kind, n")
+    assert "nothing new" in index(dcfs, here, photos, "--save", "pets", "--delta")
+    # A selection is not undone.
+    dcfs.ok("save", "pets", "--where", "kind = 'cat'", "--as", "pets", cwd=here)
+    for words in [(), wish]:
+        message = refused(dcfs, here, 2, photos, "--save", "pets", "--delta", *words)
+        assert "`pets@1.0.5` is a selection made by `dcfs save ... --where`" in message
+    # Where nothing says how columns were computed, it has to be said.
+    with database(here) as db:
+        db.execute("DELETE FROM dcfs_provenance")
+        db.commit()
+    assert "say `--with` as it was said" in refused(dcfs, here, 2, photos, "--save", "pets", "--delta")
+    assert "3 unchanged, 5 new" in index(dcfs, here, photos, "--save", "pets", "--delta", *wish)
+
+
 def test_what_is_gone_may_be_kept(dcfs, here):
     photos = here / "photos"
     write(photos, ["a", "b", "c"])

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `listing` | the listing: reused, or made |
 //! | `wanted` | which rows of it; refuses what gives nothing |
+//! | `shape` | the columns of the new version, and how the last one was made |
 //! | `item`, `sort` | rows as they are sorted; sorting on disk |
 //! | `rows` | the rows of versions, in order |
 //! | `delta` | two versions side by side |
@@ -23,6 +24,7 @@ mod item;
 mod listing;
 mod pattern;
 mod rows;
+mod shape;
 mod sort;
 mod wanted;
 mod write;
@@ -38,14 +40,14 @@ pub use delta::Counts;
 pub use listing::Report;
 
 use crate::catalog::{Catalog, Number, Saved, VersionInfo, Writer};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::id::VersionId;
 use crate::name::DatasetName;
 use crate::provenance::Provenance;
-use crate::schema::Layout;
 use crate::store::Stores;
 use crate::store::list::Origin;
 use listing::Listing;
+use shape::Shape;
 
 /// How often a delta begins again where another version was saved meanwhile.
 const TRIES: usize = 4;
@@ -219,96 +221,5 @@ fn last(desk: &Desk<'_>, request: &Request) -> Result<Option<VersionInfo>> {
     match (&desk.catalog, request.delta) {
         (Some(catalog), Some(_)) => catalog.latest(&request.name),
         _ => Ok(None),
-    }
-}
-
-/// The columns, and the shape of the new version: that of the last one, word for word, where there is one.
-struct Shape {
-    columns: Columns,
-    layout: Layout,
-    /// Whether the columns are those of the last version, for none were asked for.
-    is_inherited: bool,
-}
-
-impl Shape {
-    fn new(desk: &Desk<'_>, request: &Request, last: Option<&VersionInfo>) -> Result<Self> {
-        let asked = Columns::new(&request.with)?;
-        let Some((catalog, last)) = desk.catalog.as_ref().zip(last) else {
-            let layout = asked.layout();
-            return Ok(Self { columns: asked, layout, is_inherited: false });
-        };
-        let layout = catalog.layout(last)?;
-        let (columns, is_inherited) = match request.with.is_empty() {
-            false => (asked, false),
-            true => (inherited(catalog, last, &layout)?, true),
-        };
-        if columns.layout().columns != layout.columns {
-            return Err(other_columns(last, !is_inherited));
-        }
-        Ok(Self { columns, layout, is_inherited })
-    }
-
-    /// The request with all that it means in its command, so that the next delta knows it too, and who reads how this was
-    /// made.
-    fn told(&self, request: &Request) -> Request {
-        let mut request = request.clone();
-        if self.is_inherited {
-            let wishes = self.columns.wishes().into_iter();
-            let words = wishes.flat_map(|wish| ["--with".to_owned(), wish.text()]);
-            request.provenance.command.extend(words);
-        }
-        request
-    }
-}
-
-fn other_columns(last: &VersionInfo, is_asked: bool) -> Error {
-    let message = match is_asked {
-        true => format!(
-            "`{last}` has other columns than those asked for; leave `--with` out to compute its own, or `--delta` to \
-             compute all of them anew"
-        ),
-        false => format!(
-            "`{last}` has columns that `dcfs index` cannot compute; save under another name, or leave `--delta` out"
-        ),
-    };
-    Error::new(Kind::Invalid, message)
-}
-
-/// The columns of a version: as its command asked for them, else as its shape tells.
-fn inherited(catalog: &Catalog, last: &VersionInfo, layout: &Layout) -> Result<Columns> {
-    let command = catalog.details(last)?.provenance.map(|by| by.command).unwrap_or_default();
-    let wishes: Vec<With> = wished(&command).filter_map(|wish| wish.parse().ok()).collect();
-    if !wishes.is_empty() {
-        return Columns::new(&wishes);
-    }
-    let has_image = layout.columns.iter().any(|column| column.name == "info__width");
-    Columns::new(if has_image { &[With::Image] } else { &[] })
-}
-
-/// The values of `--with` in a command line.
-fn wished(command: &[String]) -> impl Iterator<Item = &str> {
-    let mut words = command.iter();
-    std::iter::from_fn(move || {
-        loop {
-            let word = words.next()?;
-            if word == "--with" {
-                return words.next().map(String::as_str);
-            }
-            if let Some(value) = word.strip_prefix("--with=") {
-                return Some(value);
-            }
-        }
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn wishes_are_found_in_a_command() {
-        let words = ["dcfs", "index", "--with", "image", "x", "--with=path:{a}", "--with"];
-        let words = words.map(str::to_owned);
-        assert_eq!(wished(&words).collect::<Vec<_>>(), ["image", "path:{a}"]);
     }
 }
