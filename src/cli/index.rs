@@ -88,6 +88,9 @@ impl Index {
             index::index(&mut desk, request)?
         };
         steps.clear();
+        if indexed.saved.is_none() && self.numbering.is_said() {
+            warn("no version was made, so `--version` and `--bump` did nothing");
+        }
         match self.json {
             true => out.json(&shown(&indexed)),
             false => tell(&indexed, out),
@@ -174,14 +177,21 @@ fn tell(indexed: &Indexed, out: &mut Output) -> Result<()> {
     for (n, what) in [
         (computed.no_images, "are no images"),
         (computed.replaced, "were replaced after they were listed; `--delta` looks at them again"),
-        (computed.unmatched, "have paths that do not match"),
     ] {
         if n > 0 {
             out.line(format!("{} {what}", count(n)))?;
         }
     }
+    if let Some(path) = &computed.unmatched_path {
+        let n = count(computed.unmatched);
+        out.line(format!("{n} have paths that do not match, e.g. `{path}`"))?;
+    }
     match (&indexed.saved, last) {
         (Some(saved), _) => out.line(format!("saved {}: {}", version(saved), size(saved))),
+        (None, Some(last)) if indexed.is_described => {
+            let name = &last.dataset;
+            out.line(format!("nothing new; {last} is as it was, and `{name}` is described anew"))
+        }
         (None, Some(last)) => out.line(format!("nothing new; {last} is as it was")),
         (None, None) => Ok(()),
     }

@@ -286,7 +286,7 @@ def test_a_delta_computes_what_is_new(dcfs, here):
     write(photos, ["1/cat_1.txt"], size=9)
     (photos / "2/cat_2.txt").unlink()
     said = index(dcfs, here, photos, "--save", "pets", "--delta")
-    assert said.startswith("98 unchanged, 2 new, 1 changed, 1 gone\n3 are no images\n1 have paths that do not match\nsaved pets@1.0.1: 101 objects"), said
+    assert said.startswith("98 unchanged, 2 new, 1 changed, 1 gone\n3 are no images\n1 have paths that do not match, e.g. `9/none.txt`\nsaved pets@1.0.1: 101 objects"), said
     after = cells(here, "pets", "*")
     # What did not change is what it was, but for its number.
     assert {row[1:] for row in after} >= {row[1:] for row in before if row[3] not in ("1/cat_1.txt", "2/cat_2.txt")}
@@ -338,6 +338,34 @@ def test_a_delta_goes_on_as_it_was_computed(dcfs, here):
     assert "3 unchanged, 5 new" in index(dcfs, here, photos, "--save", "pets", "--delta", *wish)
 
 
+def test_nothing_new_may_be_described(dcfs, here):
+    write(here / "photos", ["a"])
+    index(dcfs, here, "photos", "--save", "x")
+    words = ("photos", "--save", "x", "--delta")
+    result = dcfs.run("index", *words, "--description", "mine", "--attr", "a=b", "--bump", "major", cwd=here)
+    assert result.stdout.endswith("nothing new; x@1.0.0 is as it was, and `x` is described anew\n"), result
+    assert "no version was made" in result.stderr
+    assert dcfs.ok("describe", "x", cwd=here).split("\n")[1:3] == ["description  mine", "attributes   a=b"]
+    result = dcfs.run("index", *words, "--json", "--version", "2.0.0", cwd=here)
+    told = json.loads(result.stdout)
+    assert (told["is_new"], told["is_described"]) == (False, False) and "no version was made" in result.stderr
+    assert versions(here, "x") == ["1.0.0"]
+
+
+def test_a_pattern_that_matches_nothing_is_refused(dcfs, here):
+    write(here / "photos", ["train/cat_1.txt", "train/dog.txt"])
+    words = ("photos", "--save", "x", "--with", "path:{kind}_{n:int}")
+    message = refused(dcfs, here, 2, *words, "--with", "path:{a}/{b}/{c}")
+    assert "no path matches the pattern `{a}/{b}/{c}`, e.g. not `train/cat_1.txt`" in message
+    assert versions(here, "x") == [] and leftovers(here) == []
+    message = refused(dcfs, here, 2, "photos/train/dog.txt", *words[1:])
+    assert "e.g. not `dog.txt`" in message
+    assert index(dcfs, here, *words).startswith("1 have paths that do not match, e.g. `train/dog.txt`\nsaved x@1.0.0")
+    # A delta has the columns that it has, whatever comes.
+    write(here / "photos", ["cow.txt"])
+    assert "1 have paths that do not match, e.g. `cow.txt`" in index(dcfs, here, "photos", "--save", "x", "--delta")
+
+
 def test_what_is_gone_may_be_kept(dcfs, here):
     photos = here / "photos"
     write(photos, ["a", "b", "c"])
@@ -384,6 +412,7 @@ def test_an_empty_folder_is_all_gone(dcfs, here):
         (["photos", "--save", "x", "--with", "video"], 2, "is no column"),
         (["photos", "--save", "x", "--with", "path:{file}"], 2, "choose another name"),
         (["photos", "--save", "x", "--with", "path:{a}", "--with", "path:{A}"], 2, "two patterns"),
+        (["photos", "--save", "x", "--with", "path:*/{a}"], 2, "no wildcard"),
         (["photos", "--save", "x", "--keep-deleted"], 2, "--delta"),
         (["none", "--save", "x"], 1, "none"),
         (["empty", "--save", "x"], 1, "there are no files"),

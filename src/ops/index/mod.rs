@@ -102,10 +102,12 @@ pub struct Indexed {
     pub counts: Counts,
     #[serde(flatten)]
     pub computed: Computed,
+    /// No version was made, and what is said of the dataset was changed.
+    pub is_described: bool,
 }
 
 /// Of rows whose columns were computed.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Computed {
     pub images: u64,
     /// Rows of what is no picture, or a damaged one.
@@ -114,6 +116,8 @@ pub struct Computed {
     pub replaced: u64,
     /// Rows whose path does not match.
     pub unmatched: u64,
+    /// One of them.
+    pub unmatched_path: Option<String>,
 }
 
 /// What it works with.
@@ -181,6 +185,9 @@ pub fn index(desk: &mut Desk<'_>, mut request: Request) -> Result<Indexed> {
     let mut shape = Shape::new(desk, &request, last.as_ref())?;
     let origins = std::mem::take(&mut request.origins);
     let listings = listings(desk, &request, origins, last.as_ref())?;
+    if last.is_none() {
+        wanted::check_patterns(&*desk.catalog()?, &shape.columns, &listings)?;
+    }
     for _ in 1..TRIES {
         match write::write(desk, &shape.told(&request), &listings, &shape, last.clone()) {
             Err(error) if error.kind() == Kind::Busy => {

@@ -6,8 +6,10 @@
 
 use std::sync::Arc;
 
+use super::columns::Columns;
 use super::item::Item;
 use super::listing::Listing;
+use super::pattern::Pattern;
 use super::rows::{self, Items, Source};
 use super::{Desk, Request};
 use crate::catalog::{Catalog, VersionInfo};
@@ -108,6 +110,57 @@ pub fn check(
         true => Ok(()),
         false => Err(Error::new(Kind::Missing, format!("{}; nothing was saved", told.join("; ")))),
     }
+}
+
+/// Refuses a pattern that no path matches: all its columns would be empty.
+///
+/// # Errors
+/// `Invalid`, with a path beside the pattern; what the catalog says.
+pub fn check_patterns(catalog: &Catalog, columns: &Columns, listings: &[Listing]) -> Result<()> {
+    for pattern in columns.patterns() {
+        let mut odd = None;
+        let mut is_matched = false;
+        for listing in listings {
+            is_matched = is_matched || matches(catalog, listing, pattern, &mut odd)?;
+        }
+        if let Some(odd) = odd.filter(|_| !is_matched) {
+            return Err(unmatched(pattern, &odd));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a pattern matches any path; `odd` is the first that it does not.
+fn matches(
+    catalog: &Catalog,
+    listing: &Listing,
+    pattern: &Pattern,
+    odd: &mut Option<String>,
+) -> Result<bool> {
+    let mut is_matched = |path: &str| {
+        let is_matched = pattern.matched(path).is_some();
+        if !is_matched && odd.is_none() {
+            *odd = Some(path.to_owned());
+        }
+        is_matched
+    };
+    let Some(of) = &listing.of else {
+        return Ok(listing.single.as_ref().is_some_and(|single| is_matched(&single.path)));
+    };
+    let wanted = selection(&listing.origin);
+    let mut is_found = |address: &str, path: usize, is_latest: bool| {
+        wanted(address, is_latest) && is_matched(&address[path..])
+    };
+    Ok(rows::first(catalog, of, &mut is_found)?.is_some())
+}
+
+fn unmatched(pattern: &Pattern, odd: &str) -> Error {
+    let message = format!(
+        "no path matches the pattern `{}`, e.g. not `{odd}`; a pattern is about the last segments of a path, as many as it \
+         has itself",
+        pattern.text()
+    );
+    Error::new(Kind::Invalid, message)
 }
 
 /// Whether a listing gives rows, or says that those of the last version are gone.

@@ -11,7 +11,9 @@ use super::listing::Listing;
 use super::rows::{self, Items, Source};
 use super::wanted::{self, SINGLE};
 use super::{Computed, Desk, Indexed, Request, Shape};
-use crate::catalog::{Catalog, Parent, Piece, Publication, Saved, Stage, VersionInfo, Writer};
+use crate::catalog::{
+    Catalog, Description, Parent, Piece, Publication, Saved, Stage, VersionInfo, Writer,
+};
 use crate::cell::Cell;
 use crate::error::{Error, Kind, Result};
 use crate::id::{RowId, VersionId};
@@ -53,15 +55,30 @@ pub fn write(
     };
     let counts = writing.all(merge, last.is_some())?;
     let reports = listings.iter().map(|listing| listing.report.clone()).collect();
-    let computed = writing.computed;
+    let computed = std::mem::take(&mut writing.computed);
     let saved = match last.is_some() && counts.is_nothing() {
-        true => None,
+        true => {
+            drop(writing);
+            None
+        }
         false => {
             let upon = last.as_ref().map(|last| last.id);
             Some(writing.publish(request, &parents, upon)?)
         }
     };
-    Ok(Indexed { saved, last, listings: reports, counts, computed })
+    let is_described = saved.is_none() && describe(desk, request)?;
+    Ok(Indexed { saved, last, listings: reports, counts, computed, is_described })
+}
+
+/// Says of a dataset that got no version what would have been said of it with one; answers whether that was anything.
+fn describe(desk: &mut Desk<'_>, request: &Request) -> Result<bool> {
+    let Request { name, description, attrs, .. } = request;
+    let said = Description { description: description.clone(), attrs: attrs.clone() };
+    let is_any = said != Description::default();
+    if is_any {
+        desk.writer()?.describe(name, &said)?;
+    }
+    Ok(is_any)
 }
 
 /// The rows of the last version, in order.
@@ -230,8 +247,12 @@ impl Writing<'_, '_> {
         sources: &'i [String],
     ) -> Option<Piece<Vec<Cell<'i>>>> {
         let image = if let Some(Seen::Image(image)) = seen { Some(image) } else { None };
-        let (cells, is_matched) = self.columns.cells(rows::path(item), image);
-        self.computed.unmatched += u64::from(!is_matched);
+        let path = rows::path(item);
+        let (cells, is_matched) = self.columns.cells(path, image);
+        if !is_matched {
+            self.computed.unmatched += 1;
+            self.computed.unmatched_path.get_or_insert_with(|| path.to_owned());
+        }
         if let Ok(of) = usize::try_from(item.number(OF)) {
             return Some(Piece::Row(of, rows::row(item), cells));
         }
