@@ -89,6 +89,9 @@ impl Index {
             index::index(&mut desk, request)?
         };
         steps.clear();
+        if indexed.saved.is_none() && self.numbering.is_said() {
+            warn("no version was made, so `--version` and `--bump` did nothing");
+        }
         match self.json {
             true => out.json(&shown(&indexed)),
             false => tell(&indexed, out),
@@ -97,16 +100,16 @@ impl Index {
 
     fn request(&self, folder: &Path) -> Result<Request> {
         let mut origins: Vec<Origin> = Vec::new();
+        let mut groups = Vec::new();
         for uri in &self.uris {
-            let more =
-                Origin::parse(uri, folder)?.into_iter().filter(|origin| !origins.contains(origin));
-            let more: Vec<Origin> = more.collect();
-            origins.extend(more);
+            let group = Origin::parse(uri, folder)?.into_iter();
+            groups.push(group.map(|origin| place(&mut origins, origin)).collect());
         }
         let shown = shown_by_dcfs();
         let origins = origins.into_iter().map(|origin| origin.without(shown.clone())).collect();
         Ok(Request {
             origins,
+            groups,
             name: self.save.clone(),
             with: self.with.clone(),
             update: self.update || self.delta,
@@ -124,6 +127,14 @@ impl Index {
 fn shown_by_dcfs() -> Vec<PathBuf> {
     let mounts = mounts::all().unwrap_or_default().into_iter();
     mounts.filter(Mount::is_dcfs).map(|mount| mount.mountpoint).collect()
+}
+
+/// Where an origin stands among those that are known, each once.
+fn place(origins: &mut Vec<Origin>, origin: Origin) -> usize {
+    origins.iter().position(|other| *other == origin).unwrap_or_else(|| {
+        origins.push(origin);
+        origins.len() - 1
+    })
 }
 
 /// What is told of the work: a listing, then rows that are written.
@@ -161,8 +172,9 @@ impl Watch for Steps {
 
 /// For people. That a listing is an old one is told beside the results.
 fn tell(indexed: &Indexed, out: &mut Output) -> Result<()> {
-    for listing in &indexed.listings {
-        told_of(listing);
+    for (at, listing) in indexed.listings.iter().enumerate() {
+        let is_told = indexed.listings[..at].iter().any(|other| other.of == listing.of);
+        told_of(listing, is_told);
     }
     let computed = &indexed.computed;
     let (counts, last) = (indexed.counts, indexed.last.as_ref());
@@ -174,25 +186,35 @@ fn tell(indexed: &Indexed, out: &mut Output) -> Result<()> {
     for (n, what) in [
         (computed.no_images, "are no images"),
         (computed.replaced, "were replaced after they were listed; `--delta` looks at them again"),
-        (computed.unmatched, "have paths that do not match"),
     ] {
         if n > 0 {
             out.line(format!("{} {what}", count(n)))?;
         }
     }
+    if let Some(path) = &computed.unmatched_path {
+        let n = count(computed.unmatched);
+        out.line(format!("{n} have paths that do not match, e.g. `{path}`"))?;
+    }
     match (&indexed.saved, last) {
         (Some(saved), _) => out.line(format!("saved {}: {}", version(saved), size(saved))),
+        (None, Some(last)) if indexed.is_described => {
+            let name = &last.dataset;
+            out.line(format!("nothing new; {last} is as it was, and `{name}` is described anew"))
+        }
         (None, Some(last)) => out.line(format!("nothing new; {last} is as it was")),
         (None, None) => Ok(()),
     }
 }
 
-fn told_of(listing: &Report) {
+fn told_of(listing: &Report, is_told: bool) {
     let of = &listing.of;
-    if let Some(age) = listing.age_seconds.map(duration) {
+    if let Some(age) = listing.age_seconds.filter(|_| !is_told).map(duration) {
         warn(format_args!(
-            "the listing of `{of}` that was made {age} ago is used again; `--update` lists anew"
+            "the listing of `{of}`, made {age} ago, is used again; `--update` lists anew"
         ));
+    }
+    if listing.objects == 0 {
+        warn(format_args!("`{of}` is empty: what the last version had of it is gone"));
     }
     if listing.skipped > 0 {
         let n = count(listing.skipped);

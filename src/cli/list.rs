@@ -57,7 +57,8 @@ impl List {
     }
 
     async fn list(&self, stores: &Stores, origin: &Origin, out: &mut Output) -> Result<Totals> {
-        let how = How { is_current: self.current, is_sequential: self.sequential };
+        let how =
+            How { is_current: self.current, is_sequential: self.sequential, ..How::default() };
         let (to, from) = mpsc::channel(WAITING);
         let listing = async {
             let done = stores.list(origin, how, &to).await;

@@ -26,6 +26,11 @@ enum Bump {
 }
 
 impl Numbering {
+    /// Whether anything was asked for.
+    pub fn is_said(&self) -> bool {
+        self.version.is_some() || self.bump.is_some()
+    }
+
     /// What was asked for.
     pub fn number(&self) -> Number {
         match (self.version, self.bump) {

@@ -81,6 +81,7 @@ impl Save {
         let publication = Publication {
             name: &self.name,
             number,
+            upon: None,
             parents: &[asked.of.id],
             script: &script,
             description: self.description.as_deref(),

@@ -27,8 +27,8 @@ fn publication<'a>(
     parents: &'a [VersionId],
     by: &'a Provenance,
 ) -> Publication<'a> {
-    let (description, attrs) = (None, None);
-    Publication { name, number, parents, script: "dcfs", description, attrs, provenance: by }
+    let (upon, description, attrs) = (None, None, None);
+    Publication { name, number, upon, parents, script: "dcfs", description, attrs, provenance: by }
 }
 
 /// Saves `rows` numbers as `name`.
@@ -140,6 +140,33 @@ fn names_and_numbers_that_would_lose_something_are_refused() {
     }
     assert_eq!(save(&path, "Pets", 1, next).expect("saved").version.to_string(), "2.0.1");
     assert!(leftovers(&path).is_empty());
+}
+
+#[test]
+fn what_was_compared_with_has_to_be_the_latest_still() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = place(&folder);
+    let next = Number::Next(Bump::Patch);
+    let ids = [0, 1].map(|n| save(&path, "pets", n, next).expect("saved").id);
+    let (name, by) = (DatasetName::local("pets"), Provenance::default());
+    let upon = |id: VersionId| {
+        let mut writer = Writer::open(&path).expect("a writer");
+        let stage = writer.stage(layout()).expect("a stage");
+        let said = publication(&name, next, &[], &by);
+        stage.publish(&Publication { upon: Some(id), ..said })
+    };
+    let error = upon(ids[0]).expect_err("not the latest");
+    assert_eq!(error.kind(), Kind::Busy, "{error}");
+    assert!(leftovers(&path).is_empty());
+    let third = upon(ids[1]).expect("saved");
+    assert_eq!(third.version.to_string(), "1.0.2");
+    // A removed one is none to go on from.
+    let mut writer = Writer::open(&path).expect("a writer");
+    let latest = find(&Catalog::open(&path).expect("a catalog"), "pets").expect("a version");
+    writer.remove(&latest).expect("removed");
+    drop(writer);
+    assert_eq!(upon(third.id).expect_err("removed").kind(), Kind::Busy);
+    assert!(upon(ids[1]).is_ok());
 }
 
 #[test]

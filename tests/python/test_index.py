@@ -187,6 +187,30 @@ def test_a_listing_of_datachain_is_used(dcfs, here):
     assert len(listings(here)) == 1
 
 
+def test_what_a_listing_does_not_know_is_listed(dcfs, here):
+    base = here / "base"
+    write(base, ["day1/a.png", "day1/b.png"])
+    index(dcfs, here, "base", "--save", "all")
+    write(base, ["day2/c.png"])
+    result = dcfs.run("index", "base/day1", "base/day2", "--save", "days", cwd=here)
+    assert result.stdout.startswith("saved days@1.0.0: 3 objects"), result
+    assert result.stderr.count("used again") == 1 and f"the listing of `file://{base}/`, made " in result.stderr
+    assert index(dcfs, here, "base/day2", "--save", "one").startswith("saved one@1.0.0: 1 object")
+    # What is nowhere is told, by its name.
+    before = ask(here, "SELECT count(*) FROM datasets_versions")
+    for words, told in [
+        (["base/day1", "base/dya2"], [f"there is no `{base}/dya2`"]),
+        (["base/dya2"], [f"there is no `{base}/dya2`"]),
+        (["base/day1", "base/*.png"], ["is in `file://", "matches `*.png`", "--update"]),
+        (["base/day1", "base/day1/*.jpg", "base/day2/*.gif"], ["`*.jpg`", "`*.gif`"]),
+    ]:
+        message = refused(dcfs, here, 1, *words, "--save", "days")
+        assert all(part in message for part in told), (words, message)
+    assert ask(here, "SELECT count(*) FROM datasets_versions") == before
+    # Of braces one has to match, of what is typed twice too.
+    assert index(dcfs, here, "base/{day1,day2}/c.*", "base/day1", "base/day1", "--save", "days").startswith("saved days@1.0.1: 3 objects")
+
+
 SAMPLES = {
     "JPEG": ["jpg"], "PNG": ["png"], "GIF": ["gif"], "WEBP": ["webp"], "BMP": ["bmp"], "TIFF": ["tif"], "ICO": ["ico"],
     "PPM": ["ppm", "pgm", "pbm"], "JPEG2000": ["jp2", "j2k"], "AVIF": ["avif"], "QOI": ["qoi"],
@@ -284,7 +308,7 @@ def test_a_delta_computes_what_is_new(dcfs, here):
     write(photos, ["1/cat_1.txt"], size=9)
     (photos / "2/cat_2.txt").unlink()
     said = index(dcfs, here, photos, "--save", "pets", "--delta")
-    assert said.startswith("98 unchanged, 2 new, 1 changed, 1 gone\n3 are no images\n1 have paths that do not match\nsaved pets@1.0.1: 101 objects"), said
+    assert said.startswith("98 unchanged, 2 new, 1 changed, 1 gone\n3 are no images\n1 have paths that do not match, e.g. `9/none.txt`\nsaved pets@1.0.1: 101 objects"), said
     after = cells(here, "pets", "*")
     # What did not change is what it was, but for its number.
     assert {row[1:] for row in after} >= {row[1:] for row in before if row[3] not in ("1/cat_1.txt", "2/cat_2.txt")}
@@ -306,6 +330,64 @@ def test_a_delta_computes_what_is_new(dcfs, here):
     assert "has other columns than those asked for" in message
 
 
+def test_a_delta_goes_on_as_it_was_computed(dcfs, here):
+    photos = here / "photos"
+    write(photos, [f"{kind}_{n}.txt" for kind in ("cat", "dog") for n in range(3)])
+    wish = ("--with", "path:{kind}_{n:int}")
+    index(dcfs, here, photos, "--save", "pets", *wish)
+    write(photos, ["cow-7.txt"])
+    # Columns of the same names by another pattern would mean something else.
+    message = refused(dcfs, here, 2, photos, "--save", "pets", "--delta", "--with", "path:{kind}-{n:int}")
+    assert "`pets@1.0.0` were computed otherwise, by `--with path:{kind}_{n:int}`" in message
+    assert "1 new" in index(dcfs, here, photos, "--save", "pets", "--delta", *wish)
+    # What was rolled back is computed as what it was rolled back to.
+    dcfs.ok("save", "pets@1.0.0", "--as", "pets", cwd=here)
+    dcfs.ok("save", "pets", "--as", "pets", cwd=here)
+    write(photos, ["emu_5.txt"])
+    assert "6 unchanged, 2 new" in index(dcfs, here, photos, "--save", "pets", "--delta")
+    assert ("emu", 5) in cells(here, "pets", "kind, n")
+    assert "nothing new" in index(dcfs, here, photos, "--save", "pets", "--delta")
+    # A selection is not undone.
+    dcfs.ok("save", "pets", "--where", "kind = 'cat'", "--as", "pets", cwd=here)
+    for words in [(), wish]:
+        message = refused(dcfs, here, 2, photos, "--save", "pets", "--delta", *words)
+        assert "`pets@1.0.5` is a selection made by `dcfs save ... --where`" in message
+    # Where nothing says how columns were computed, it has to be said.
+    with database(here) as db:
+        db.execute("DELETE FROM dcfs_provenance")
+        db.commit()
+    assert "say `--with` as it was said" in refused(dcfs, here, 2, photos, "--save", "pets", "--delta")
+    assert "3 unchanged, 5 new" in index(dcfs, here, photos, "--save", "pets", "--delta", *wish)
+
+
+def test_nothing_new_may_be_described(dcfs, here):
+    write(here / "photos", ["a"])
+    index(dcfs, here, "photos", "--save", "x")
+    words = ("photos", "--save", "x", "--delta")
+    result = dcfs.run("index", *words, "--description", "mine", "--attr", "a=b", "--bump", "major", cwd=here)
+    assert result.stdout.endswith("nothing new; x@1.0.0 is as it was, and `x` is described anew\n"), result
+    assert "no version was made" in result.stderr
+    assert dcfs.ok("describe", "x", cwd=here).split("\n")[1:3] == ["description  mine", "attributes   a=b"]
+    result = dcfs.run("index", *words, "--json", "--version", "2.0.0", cwd=here)
+    told = json.loads(result.stdout)
+    assert (told["is_new"], told["is_described"]) == (False, False) and "no version was made" in result.stderr
+    assert versions(here, "x") == ["1.0.0"]
+
+
+def test_a_pattern_that_matches_nothing_is_refused(dcfs, here):
+    write(here / "photos", ["train/cat_1.txt", "train/dog.txt"])
+    words = ("photos", "--save", "x", "--with", "path:{kind}_{n:int}")
+    message = refused(dcfs, here, 2, *words, "--with", "path:{a}/{b}/{c}")
+    assert "no path matches the pattern `{a}/{b}/{c}`, e.g. not `train/cat_1.txt`" in message
+    assert versions(here, "x") == [] and leftovers(here) == []
+    message = refused(dcfs, here, 2, "photos/train/dog.txt", *words[1:])
+    assert "e.g. not `dog.txt`" in message
+    assert index(dcfs, here, *words).startswith("1 have paths that do not match, e.g. `train/dog.txt`\nsaved x@1.0.0")
+    # A delta has the columns that it has, whatever comes.
+    write(here / "photos", ["cow.txt"])
+    assert "1 have paths that do not match, e.g. `cow.txt`" in index(dcfs, here, "photos", "--save", "x", "--delta")
+
+
 def test_what_is_gone_may_be_kept(dcfs, here):
     photos = here / "photos"
     write(photos, ["a", "b", "c"])
@@ -319,6 +401,28 @@ def test_what_is_gone_may_be_kept(dcfs, here):
     assert index(dcfs, here, photos, "--save", "x", "--delta").startswith("2 unchanged, 0 new, 0 changed, 2 gone\nsaved x@1.0.2: 2 objects")
 
 
+def test_an_empty_folder_is_all_gone(dcfs, here):
+    photos = here / "photos"
+    write(photos, ["a/1", "a/2", "b/3"])
+    index(dcfs, here, "photos/a", "photos/b", "--save", "x")
+    (photos / "b/3").unlink()
+    assert "there are no files" in refused(dcfs, here, 1, "photos/a", "photos/b", "--save", "x", "--update")
+    said = index(dcfs, here, "photos/a", "photos/b", "--save", "x", "--delta")
+    assert said.startswith("2 unchanged, 0 new, 0 changed, 1 gone\nsaved x@1.0.1: 2 objects"), said
+    # A pattern that never selected anything is none that selects nothing any more.
+    assert "matches `*.jpg`" in refused(dcfs, here, 1, "photos/a/*.jpg", "--save", "x", "--delta")
+    for name in "12":
+        (photos / "a" / name).unlink()
+    result = dcfs.run("index", "photos/a", "photos/b", "--save", "x", "--delta", cwd=here)
+    assert result.stdout.startswith("0 unchanged, 0 new, 0 changed, 2 gone\nsaved x@1.0.2: 0 objects"), result
+    assert f"`file://{photos}/a` is empty" in result.stderr
+    assert "nothing new" in index(dcfs, here, "photos/a", "--save", "x", "--delta")
+    (photos / "a").rmdir()
+    assert f"there is no `{photos}/a`" in refused(dcfs, here, 1, "photos/a", "--save", "x", "--delta")
+    write(photos, ["a/4"])
+    assert index(dcfs, here, "photos/a", "--save", "x", "--delta").startswith("0 unchanged, 1 new, 0 changed, 0 gone\nsaved x@1.0.3: 1 object")
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -330,6 +434,7 @@ def test_what_is_gone_may_be_kept(dcfs, here):
         (["photos", "--save", "x", "--with", "video"], 2, "is no column"),
         (["photos", "--save", "x", "--with", "path:{file}"], 2, "choose another name"),
         (["photos", "--save", "x", "--with", "path:{a}", "--with", "path:{A}"], 2, "two patterns"),
+        (["photos", "--save", "x", "--with", "path:*/{a}"], 2, "no wildcard"),
         (["photos", "--save", "x", "--keep-deleted"], 2, "--delta"),
         (["none", "--save", "x"], 1, "none"),
         (["empty", "--save", "x"], 1, "there are no files"),
@@ -392,6 +497,22 @@ def test_a_bucket_is_saved_as_datachain_saves_it(s3, versioned, here, tmp_path):
     said = index(dcfs, here, f"s3://{name}/pets/", "--save", "pets", "--delta", *flags)
     assert said.startswith("78 unchanged, 1 new, 1 changed, 1 gone\nsaved pets@1.0.1: 80 objects"), said
     assert (("cow", 1)) in cells(here, "pets", "kind, n")
+
+
+def test_an_empty_prefix_is_all_gone(s3, here, tmp_path):
+    s3.bucket("index-empty", False)
+    for key in ("a/1", "b/2"):
+        s3.put("index-empty", key, b"x")
+    dcfs = mounts.Dcfs(tmp_path / "home", **s3.KEYS)
+    words = ("s3://index-empty/a/", "--save", "x", "--endpoint-url", s3.url)
+    index(dcfs, here, *words)
+    s3.client.delete_object(Bucket="index-empty", Key="a/1")
+    refused(dcfs, here, 1, *words, "--update")
+    # What the last version has nothing of is a wrong name, and so is a bucket that is not there.
+    refused(dcfs, here, 1, "s3://index-empty/c/", *words, "--delta")
+    refused(dcfs, here, 1, "s3://index-emptied/a/", *words[1:], "--delta")
+    said = index(dcfs, here, *words, "--delta")
+    assert said.startswith("0 unchanged, 0 new, 0 changed, 1 gone\nsaved x@1.0.1: 0 objects"), said
 
 
 def test_pictures_in_a_bucket_are_read_in_part(s3, here, tmp_path):
@@ -495,6 +616,26 @@ def test_two_at_a_time_both_save(many, dcfs, here):
             assert process.returncode == 0 and said.startswith("saved x@"), errors
     assert versions(here, "x") == [f"1.0.{n}" for n in range(6)]
     check_index(here, 40_000)
+    assert leftovers(here) == []
+
+
+def test_two_deltas_at_a_time_lose_nothing(many, dcfs, here, tmp_path):
+    (tmp_path / "more").mkdir()
+    delta = ("--save", "x", "--delta", "--keep-deleted")
+    index(dcfs, here, many, "--save", "x")
+    for number in range(3):
+        write(tmp_path / "more", [f"a_{number}", f"b_{number}"])
+        # Each sees what the other does not.
+        both = [start(dcfs, here, many, tmp_path / "more" / f"{letter}_{number}", *delta) for letter in "ab"]
+        for process in both:
+            said, errors = process.communicate(timeout=300)
+            assert process.returncode == 0 and "saved x@" in said, errors
+        assert ask(here, f"SELECT count(*) FROM {table(here, 'x')}") == [(40_002 + 2 * number,)]
+    assert versions(here, "x") == [f"1.0.{n}" for n in range(7)]
+    # The same twice is one version.
+    write(tmp_path / "more", ["c"])
+    both = [start(dcfs, here, many, tmp_path / "more/c", *delta) for _ in range(2)]
+    assert sorted("nothing new" in process.communicate(timeout=300)[0] for process in both) == [False, True]
     assert leftovers(here) == []
 
 

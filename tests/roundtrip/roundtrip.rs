@@ -46,6 +46,7 @@ fn write(catalog: &Path, seed: u64, name: &str) -> Result<Json> {
     stage.publish(&Publication {
         name: &DatasetName::local(name),
         number: Number::Next(Bump::Patch),
+        upon: None,
         parents: &[],
         script: "roundtrip",
         description: None,

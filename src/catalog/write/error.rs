@@ -40,6 +40,8 @@ pub enum Refused {
         "the catalog holds a table `{0}` that belongs to no version; run `datachain gc`, or choose another name"
     )]
     TableInTheWay(String),
+    #[error("another version of `{0}` was saved, or removed, meanwhile; try again")]
+    Overtaken(DatasetName),
     #[error("`{0}` is not in the catalog")]
     NoDataset(DatasetName),
     #[error("a column called `{0}` cannot be saved")]
@@ -57,6 +59,7 @@ impl Refused {
             Self::NoDataset(_) => Kind::Missing,
             Self::TableInTheWay(_) => Kind::Broken,
             Self::NoLock { .. } => Kind::Denied,
+            Self::Overtaken(_) => Kind::Busy,
             _ => Kind::Invalid,
         }
     }

@@ -10,6 +10,7 @@ use super::{preview, provenance};
 use crate::catalog::Provenance;
 use crate::catalog::columns::identifier;
 use crate::catalog::error::Error;
+use crate::catalog::versions;
 use crate::id::VersionId;
 use crate::name::DatasetName;
 use crate::schema::Layout;
@@ -23,6 +24,8 @@ const COMPLETE: i64 = 4;
 pub struct Publication<'a> {
     pub name: &'a DatasetName,
     pub number: Number,
+    /// The version that rows were compared with, which still has to be the latest; `None` where it does not matter.
+    pub upon: Option<VersionId>,
     /// What it was computed from.
     pub parents: &'a [VersionId],
     /// What `datachain show --script` prints: the command, with its filter.
@@ -103,6 +106,9 @@ fn register(
         true => naming::neighbours(write, name)?,
         false => naming::check(write, name)?,
     }
+    if let Some(upon) = publication.upon {
+        still_latest(write, name, upon)?;
+    }
     let now = now();
     let dataset = dataset(write, layout, publication, &now)?;
     let highest = naming::highest(write, dataset)?;
@@ -141,6 +147,14 @@ fn register(
         rows: counted.rows,
         size: size.and_then(|size| size.try_into().ok()),
     })
+}
+
+/// Refuses where another version was saved, or this one was removed, since it was looked at.
+fn still_latest(write: &Transaction<'_>, name: &DatasetName, upon: VersionId) -> Result<(), Error> {
+    match versions::latest(write, name)? {
+        Some(latest) if latest.id == upon => Ok(()),
+        _ => Err(Refused::Overtaken(name.clone()).into()),
+    }
 }
 
 /// The key of the dataset, which is made where there is none.

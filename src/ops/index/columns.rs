@@ -75,9 +75,9 @@ impl Columns {
         !self.has_image && self.patterns.is_empty()
     }
 
-    /// Whether paths give any.
-    pub fn has_patterns(&self) -> bool {
-        !self.patterns.is_empty()
+    /// Those that paths give.
+    pub fn patterns(&self) -> &[Pattern] {
+        &self.patterns
     }
 
     /// The shape of a version that has them.

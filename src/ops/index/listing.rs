@@ -1,7 +1,7 @@
 //! The listing that a dataset is made from: one that is there and young enough, or a new one.
 //!
 //! As DataChain does: a listing is a dataset of `system.listing`, named by what it lists; it is used again for four hours,
-//! for what lies below it too; one that was made again and found the same gets no new version. Its rows lie in the order of their
+//! for what lies below it too, if anything does: a folder that it does not know is listed by itself. One that was made again and found the same gets no new version. Its rows lie in the order of their
 //! paths, so the same bucket gives the same row ids.
 
 use std::hash::{BuildHasher, RandomState};
@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use super::item::Item;
 use super::rows::{self, Items};
 use super::sort::{Sorted, Sorter};
+use super::wanted;
 use super::{Desk, Request, Watch};
 use crate::catalog::{Catalog, Number, Publication, Saved, VersionInfo};
 use crate::cell::{Cell, Cells};
@@ -22,7 +23,7 @@ use crate::error::{Error, Kind, Result};
 use crate::id::RowId;
 use crate::name::DatasetName;
 use crate::schema::{Layout, Signal, SignalKind};
-use crate::store::list::{End, How, Listed, Origin, Totals};
+use crate::store::list::{End, How, Listed, Origin, Storage, Totals};
 use crate::time::Timestamp;
 use crate::version::Bump;
 
@@ -64,24 +65,35 @@ pub struct Report {
     pub skipped: u64,
 }
 
-/// Lists `origin`, or finds that it was listed.
+/// Lists `origin`, or finds that it was listed. `last` is the version that a delta begins with, `done` what was listed before.
 ///
 /// # Errors
 /// What the store, the catalog and the disk say. Then no listing was added.
-pub fn obtain(desk: &mut Desk<'_>, request: &Request, origin: Origin) -> Result<Listing> {
+pub fn obtain(
+    desk: &mut Desk<'_>,
+    request: &Request,
+    origin: Origin,
+    (last, done): (Option<&VersionInfo>, &[Listing]),
+) -> Result<Listing> {
     let origin = desk.runtime.block_on(desk.stores.settle(origin))?;
     if origin.end() == End::Object {
         return single(desk, origin);
     }
-    if let Some(listing) = reused(desk, request, &origin)? {
+    if let Some(mut listing) = reused(desk, request, &origin)? {
+        let is_new = |other: &Listing| {
+            other.report.age_seconds.is_none() && other.report.dataset == listing.report.dataset
+        };
+        if done.iter().any(is_new) {
+            listing.report.age_seconds = None;
+        }
         return Ok(listing);
     }
-    anew(desk, request, origin)
+    anew(desk, request, origin, last)
 }
 
 fn single(desk: &mut Desk<'_>, origin: Origin) -> Result<Listing> {
     let mut found = None;
-    let totals = list(desk, &origin, &mut |rows| {
+    let totals = list(desk, (&origin, How::default()), &mut |rows| {
         found = found.take().or_else(|| rows.into_iter().next());
         Ok(())
     })?;
@@ -92,13 +104,13 @@ fn single(desk: &mut Desk<'_>, origin: Origin) -> Result<Listing> {
 /// Lists; `take` gets all rows.
 fn list(
     desk: &Desk<'_>,
-    origin: &Origin,
+    (origin, how): (&Origin, How),
     take: &mut (dyn FnMut(Vec<Listed>) -> Result<()> + Send),
 ) -> Result<Totals> {
     let (to, mut from) = mpsc::channel::<Vec<Listed>>(WAITING);
     let (stores, watch): (_, &dyn Watch) = (desk.stores, desk.watch);
     let listing = async {
-        let done = stores.list(origin, How::default(), &to).await;
+        let done = stores.list(origin, how, &to).await;
         drop(to);
         done
     };
@@ -125,48 +137,61 @@ fn report(origin: &Origin, totals: &Totals) -> Report {
     Report { of: origin.label(), objects, bytes, skipped, ..Report::default() }
 }
 
-/// A listing that is there, covers the origin and is young enough; of several the youngest, as DataChain chooses.
+/// A listing that is there, covers the origin and is young enough; of several the youngest, as DataChain chooses. `None`
+/// where it has nothing below the origin: that may be newer than it, or wrong.
 fn reused(desk: &Desk<'_>, request: &Request, origin: &Origin) -> Result<Option<Listing>> {
     let Some(catalog) = desk.catalog.clone().filter(|_| !request.update) else { return Ok(None) };
     let now = Timestamp::of_system(SystemTime::now());
-    let mut best: Option<(VersionInfo, i64)> = None;
-    for name in covering(origin) {
+    let mut best: Option<(VersionInfo, i64, String)> = None;
+    for (name, label) in covering(origin) {
         let Some(of) = catalog.latest(&listing(name))? else { continue };
         let Some(finished) = of.finished_at else { continue };
         let age = now.micros().saturating_sub(finished.micros());
-        let is_younger = best.as_ref().is_none_or(|(other, _)| other.created_at < of.created_at);
+        let is_younger = best.as_ref().is_none_or(|(other, ..)| other.created_at < of.created_at);
         if age <= LIFE && is_younger && is_plain(&catalog, &of)? {
-            best = Some((of, age));
+            best = Some((of, age, label));
         }
     }
-    Ok(best.map(|(of, age)| {
-        let report = Report {
-            of: origin.label(),
-            dataset: Some(of.to_string()),
-            age_seconds: Some(u64::try_from(age / 1_000_000).unwrap_or(0)),
-            objects: of.rows.unwrap_or(0),
-            bytes: of.size.unwrap_or(0),
-            skipped: 0,
-        };
-        Listing { origin: origin.clone(), of: Some(of), single: None, is_ordered: false, report }
-    }))
+    let Some((of, age, label)) = best else { return Ok(None) };
+    if !wanted::is_any_below(&catalog, &of, origin)? {
+        return Ok(None);
+    }
+    let report = Report {
+        of: label,
+        dataset: Some(of.to_string()),
+        age_seconds: Some(u64::try_from(age / 1_000_000).unwrap_or(0)),
+        objects: of.rows.unwrap_or(0),
+        bytes: of.size.unwrap_or(0),
+        skipped: 0,
+    };
+    let origin = origin.clone();
+    Ok(Some(Listing { origin, of: Some(of), single: None, is_ordered: false, report }))
 }
 
-/// The names of the listings that cover an origin: its own, and those of the folders around it.
-fn covering(origin: &Origin) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
+/// The names of the listings that cover an origin, and what they list: its own, and those of the folders around it.
+fn covering(origin: &Origin) -> Vec<(String, String)> {
+    let mut label = origin.label();
+    if !label.ends_with('/') {
+        label.push('/');
+    }
+    let mut names: Vec<(String, String)> = Vec::new();
     for is_current in [false, true] {
         let Some(name) = origin.listing_name(is_current) else { continue };
-        let start = name.find("://").map_or(0, |at| at + 3);
-        let ends = name.match_indices('/').map(|(at, _)| at + 1).filter(|end| *end > start);
-        for end in ends {
+        for (number, end) in folders(&name).enumerate() {
             let name = name[..end].to_owned();
-            if !names.contains(&name) {
-                names.push(name);
+            if names.iter().all(|(other, _)| *other != name) {
+                let end = folders(&label).nth(number).unwrap_or(label.len());
+                names.push((name, label[..end].to_owned()));
             }
         }
     }
     names
+}
+
+/// Where the folders of an address end.
+fn folders(address: &str) -> impl Iterator<Item = usize> {
+    let start = address.find("://").map_or(0, |at| at + 3);
+    address.match_indices('/').map(|(at, _)| at + 1).filter(move |end| *end > start)
 }
 
 fn listing(name: String) -> DatasetName {
@@ -185,13 +210,19 @@ fn file_layout() -> Layout {
 }
 
 /// Lists, and keeps it: as a new version, or as the last one where nothing changed.
-fn anew(desk: &mut Desk<'_>, request: &Request, origin: Origin) -> Result<Listing> {
+fn anew(
+    desk: &mut Desk<'_>,
+    request: &Request,
+    origin: Origin,
+    last: Option<&VersionInfo>,
+) -> Result<Listing> {
     if let Some((writer, name)) = desk.writer.as_mut().zip(origin.listing_name(false)) {
         writer.check_listing(&listing(name))?;
     }
     let print = Print::default();
     let (mut sorter, mut sum) = (Sorter::new(&desk.folder), 0_u128);
-    let totals = list(desk, &origin, &mut |rows| {
+    let how = How { may_be_empty: last.is_some(), ..How::default() };
+    let totals = list(desk, (&origin, how), &mut |rows| {
         for row in &rows {
             let micros = row.last_modified.micros();
             let size = i64::try_from(row.size).unwrap_or(i64::MAX);
@@ -205,7 +236,10 @@ fn anew(desk: &mut Desk<'_>, request: &Request, origin: Origin) -> Result<Listin
     let sorted = sorter.finish()?;
     let mut report = report(&origin, &totals);
     if totals.objects == 0 {
-        return Err(nothing_there(&report));
+        return match is_gone(desk, &origin, last)? {
+            true => Ok(Listing { origin, of: None, single: None, is_ordered: true, report }),
+            false => Err(nothing_there(&report)),
+        };
     }
     let name = listing(origin.listing_name(totals.is_current).unwrap_or_default());
     let last = match &desk.catalog {
@@ -227,8 +261,18 @@ fn anew(desk: &mut Desk<'_>, request: &Request, origin: Origin) -> Result<Listin
     Ok(Listing { origin, of: Some(of), single: None, is_ordered: true, report })
 }
 
+/// Whether that nothing is there says that all is gone: of a folder of this machine, which is there; else of what the last
+/// version has rows of, for a prefix is there as long as an object begins with it.
+fn is_gone(desk: &Desk<'_>, origin: &Origin, last: Option<&VersionInfo>) -> Result<bool> {
+    match desk.catalog.as_ref().zip(last) {
+        Some(_) if origin.storage() == Storage::File => Ok(true),
+        Some((catalog, last)) => wanted::is_any_below(catalog, last, origin),
+        None => Ok(false),
+    }
+}
+
 /// What is said where a listing has no rows.
-pub fn nothing_there(report: &Report) -> Error {
+fn nothing_there(report: &Report) -> Error {
     let skipped = match report.skipped {
         0 => String::new(),
         n => format!(" ({n} names cannot be recorded)"),
@@ -273,6 +317,7 @@ fn write(
     stage.publish(&Publication {
         name,
         number: Number::Next(Bump::Major),
+        upon: None,
         parents: &[],
         script: &request.provenance.script(),
         description: None,
@@ -351,14 +396,18 @@ mod tests {
 
     #[test]
     fn a_listing_covers_what_lies_below_it() {
-        let names = |text: &str| {
+        let all = |text: &str| {
             let origins = Origin::parse(text, Path::new("/here")).expect(text);
             covering(&origins[0].clone().settled(End::Folder))
         };
+        let names = |text| all(text).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        let labels = |text| all(text).into_iter().map(|(_, label)| label).collect::<Vec<_>>();
         let want = ["lst__s3://b/", "lst__s3://b/a/", "lst__s3://b/a/c/"];
         let current = want.map(|name| name.replace("lst__", "lst__current__"));
         assert_eq!(names("s3://b/a/c/*.jpg"), [&want.map(str::to_owned)[..], &current].concat());
         assert_eq!(names("/a/b")[..], ["lst__file:///", "lst__file:///a/", "lst__file:///a/b/"]);
+        assert_eq!(labels("/a.c/b")[..], ["file:///", "file:///a.c/", "file:///a.c/b/"]);
+        assert_eq!(labels("s3://b/a.c/*.jpg")[..2], ["s3://b/", "s3://b/a.c/"]);
     }
 
     #[test]

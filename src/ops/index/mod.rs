@@ -9,6 +9,8 @@
 //! | file | what it does |
 //! |---|---|
 //! | `listing` | the listing: reused, or made |
+//! | `wanted` | which rows of it; refuses what gives nothing |
+//! | `shape` | the columns of the new version, and how the last one was made |
 //! | `item`, `sort` | rows as they are sorted; sorting on disk |
 //! | `rows` | the rows of versions, in order |
 //! | `delta` | two versions side by side |
@@ -22,7 +24,9 @@ mod item;
 mod listing;
 mod pattern;
 mod rows;
+mod shape;
 mod sort;
+mod wanted;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -35,19 +39,25 @@ pub use columns::{Columns, With};
 pub use delta::Counts;
 pub use listing::Report;
 
-use crate::catalog::{Catalog, Description, Number, Saved, VersionInfo, Writer};
-use crate::error::{Error, Kind, Result};
+use crate::catalog::{Catalog, Number, Saved, VersionInfo, Writer};
+use crate::error::{Kind, Result};
+use crate::id::VersionId;
 use crate::name::DatasetName;
 use crate::provenance::Provenance;
-use crate::schema::Layout;
 use crate::store::Stores;
 use crate::store::list::Origin;
 use listing::Listing;
+use shape::Shape;
+
+/// How often a delta begins again where another version was saved meanwhile.
+const TRIES: usize = 4;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub origins: Vec<Origin>,
+    /// Which of `origins` each address that was typed means: one at least has to be there.
+    pub groups: Vec<Vec<usize>>,
     pub name: DatasetName,
     /// Columns beside `file`; with `delta`, none means those of the last version.
     pub with: Vec<With>,
@@ -92,10 +102,12 @@ pub struct Indexed {
     pub counts: Counts,
     #[serde(flatten)]
     pub computed: Computed,
+    /// No version was made, and what is said of the dataset was changed.
+    pub is_described: bool,
 }
 
 /// Of rows whose columns were computed.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Computed {
     pub images: u64,
     /// Rows of what is no picture, or a damaged one.
@@ -104,6 +116,8 @@ pub struct Computed {
     pub replaced: u64,
     /// Rows whose path does not match.
     pub unmatched: u64,
+    /// One of them.
+    pub unmatched_path: Option<String>,
 }
 
 /// What it works with.
@@ -167,27 +181,46 @@ pub fn index(desk: &mut Desk<'_>, mut request: Request) -> Result<Indexed> {
         writer.check_name(&request.name)?;
         writer.check_number(&request.name, request.number)?;
     }
-    let last = last(desk, &request)?;
-    let (columns, layout) = shape(desk, &mut request, last.as_ref())?;
+    let mut last = last(desk, &request)?;
+    let mut shape = Shape::new(desk, &request, last.as_ref())?;
     let origins = std::mem::take(&mut request.origins);
-    let listings: Vec<Listing> = origins
-        .into_iter()
-        .map(|origin| listing::obtain(desk, &request, origin))
-        .collect::<Result<_>>()?;
-    let indexed = write::write(desk, &request, &listings, (&columns, layout), last)?;
-    if indexed.saved.is_none() {
-        describe(desk, request)?;
+    let listings = listings(desk, &request, origins, last.as_ref())?;
+    if last.is_none() {
+        wanted::check_patterns(&*desk.catalog()?, &shape.columns, &listings)?;
     }
-    Ok(indexed)
+    for _ in 1..TRIES {
+        match write::write(desk, &shape.told(&request), &listings, &shape, last.clone()) {
+            Err(error) if error.kind() == Kind::Busy => {
+                let newer = self::last(desk, &request)?;
+                if id(newer.as_ref()) == id(last.as_ref()) {
+                    return Err(error);
+                }
+                shape = Shape::new(desk, &request, newer.as_ref())?;
+                last = newer;
+            }
+            done => return done,
+        }
+    }
+    write::write(desk, &shape.told(&request), &listings, &shape, last)
 }
 
-/// What is said of the dataset counts where nothing was new, too.
-fn describe(desk: &mut Desk<'_>, request: Request) -> Result<()> {
-    let said = Description { description: request.description, attrs: request.attrs };
-    match said == Description::default() {
-        true => Ok(()),
-        false => desk.writer()?.describe(&request.name, &said),
+fn id(of: Option<&VersionInfo>) -> Option<VersionId> {
+    of.map(|of| of.id)
+}
+
+/// All listings, each of which gives something.
+fn listings(
+    desk: &mut Desk<'_>,
+    request: &Request,
+    origins: Vec<Origin>,
+    last: Option<&VersionInfo>,
+) -> Result<Vec<Listing>> {
+    let mut done: Vec<Listing> = Vec::new();
+    for origin in origins {
+        done.push(listing::obtain(desk, request, origin, (last, &done))?);
     }
+    wanted::check(&*desk.catalog()?, request, &done, last)?;
+    Ok(done)
 }
 
 /// The version that a delta begins with.
@@ -195,85 +228,5 @@ fn last(desk: &Desk<'_>, request: &Request) -> Result<Option<VersionInfo>> {
     match (&desk.catalog, request.delta) {
         (Some(catalog), Some(_)) => catalog.latest(&request.name),
         _ => Ok(None),
-    }
-}
-
-/// The columns, and the shape of the new version: that of the last one, word for word, where there is one.
-fn shape(
-    desk: &Desk<'_>,
-    request: &mut Request,
-    last: Option<&VersionInfo>,
-) -> Result<(Columns, Layout)> {
-    let asked = Columns::new(&request.with)?;
-    let Some((catalog, last)) = desk.catalog.as_ref().zip(last) else {
-        let layout = asked.layout();
-        return Ok((asked, layout));
-    };
-    let layout = catalog.layout(last)?;
-    let (columns, is_asked) = match request.with.is_empty() {
-        false => (asked, true),
-        true => (inherited(catalog, last, &layout)?, false),
-    };
-    if columns.layout().columns != layout.columns {
-        return Err(other_columns(last, is_asked));
-    }
-    if !is_asked && !columns.is_empty() {
-        // So that the next delta knows them too, and who reads how this was made.
-        let words =
-            columns.wishes().into_iter().flat_map(|wish| ["--with".to_owned(), wish.text()]);
-        request.provenance.command.extend(words);
-    }
-    Ok((columns, layout))
-}
-
-fn other_columns(last: &VersionInfo, is_asked: bool) -> Error {
-    let message = match is_asked {
-        true => format!(
-            "`{last}` has other columns than those asked for; leave `--with` out to compute its own, or `--delta` to \
-             compute all of them anew"
-        ),
-        false => format!(
-            "`{last}` has columns that `dcfs index` cannot compute; save under another name, or leave `--delta` out"
-        ),
-    };
-    Error::new(Kind::Invalid, message)
-}
-
-/// The columns of a version: as its command asked for them, else as its shape tells.
-fn inherited(catalog: &Catalog, last: &VersionInfo, layout: &Layout) -> Result<Columns> {
-    let command = catalog.details(last)?.provenance.map(|by| by.command).unwrap_or_default();
-    let wishes: Vec<With> = wished(&command).filter_map(|wish| wish.parse().ok()).collect();
-    if !wishes.is_empty() {
-        return Columns::new(&wishes);
-    }
-    let has_image = layout.columns.iter().any(|column| column.name == "info__width");
-    Columns::new(if has_image { &[With::Image] } else { &[] })
-}
-
-/// The values of `--with` in a command line.
-fn wished(command: &[String]) -> impl Iterator<Item = &str> {
-    let mut words = command.iter();
-    std::iter::from_fn(move || {
-        loop {
-            let word = words.next()?;
-            if word == "--with" {
-                return words.next().map(String::as_str);
-            }
-            if let Some(value) = word.strip_prefix("--with=") {
-                return Some(value);
-            }
-        }
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn wishes_are_found_in_a_command() {
-        let words = ["dcfs", "index", "--with", "image", "x", "--with=path:{a}", "--with"];
-        let words = words.map(str::to_owned);
-        assert_eq!(wished(&words).collect::<Vec<_>>(), ["image", "path:{a}"]);
     }
 }

@@ -5,7 +5,7 @@
 //!    dot on that is not its first character) is left out.
 //! 3. `{name}` takes one character or more of one segment; `{name:int}` and `{name:float}` take a number. Texts take as
 //!    little as lets the rest match, numbers as much: `cocker_spaniel_12` by `{breed}_{n:int}` is `cocker_spaniel` and 12.
-//! 4. All else stands for itself; `{{` and `}}` are braces.
+//! 4. All else stands for itself; `{{` and `}}` are braces. `*` and `?` are refused, for they would not mean what they look like.
 //! 5. A path that does not match gives NULL in every column.
 //!
 //! Pure. Matching takes time by the length of a segment squared, times the columns.
@@ -240,6 +240,12 @@ impl Reading {
                 self.segments.push(Vec::new());
                 self.has_dot = false;
             }
+            '*' | '?' => {
+                let why = format!(
+                    "`{c}` is no wildcard here; a column takes any text of one segment: write `{{name}}`"
+                );
+                return Err(expr::Error::new(at..at + 1, why));
+            }
             c if c.is_control() => {
                 return Err(expr::Error::new(at..at + c.len_utf8(), "a control character"));
             }
@@ -430,6 +436,8 @@ mod tests {
             ("/{a}", 0..4, "empty segment"),
             ("{a}//{b}", 0..8, "empty segment"),
             ("a\n{b}", 1..2, "control"),
+            ("*/{b}", 0..1, "no wildcard"),
+            ("{b}_?", 4..5, "no wildcard"),
         ];
         for (text, span, message) in cases {
             let error = Pattern::parse(text).expect_err(text);

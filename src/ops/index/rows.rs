@@ -130,6 +130,29 @@ pub fn once(items: Items) -> Items {
     }))
 }
 
+/// The path of the first row that is `wanted`, by address, where the path begins in it, and whether it is the latest.
+///
+/// # Errors
+/// What the catalog says.
+pub fn first(
+    catalog: &Catalog,
+    of: &VersionInfo,
+    wanted: &mut dyn FnMut(&str, usize, bool) -> bool,
+) -> Result<Option<String>> {
+    let columns = ["file__source", "file__path", "file__is_latest"].map(str::to_owned);
+    let mut found = None;
+    let mut each = |_: RowId, cells: &dyn Cells| {
+        let (address, path) = address(text(&cells.cell(0)), text(&cells.cell(1)));
+        if !wanted(&address, path, cells.cell(2) != Cell::Integer(0)) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        found = Some(address[path..].to_owned());
+        Ok(ControlFlow::Break(()))
+    };
+    catalog.cells(of, &columns, &mut std::iter::once(RowId::ALL), &mut each)?;
+    Ok(found)
+}
+
 /// Whether the rows of a version lie in the order of their addresses. What `dcfs index` saved does, and is not read for it.
 fn is_ordered(catalog: &Catalog, of: &VersionInfo) -> Result<bool> {
     let command = catalog.details(of)?.provenance.map(|by| by.command).unwrap_or_default();

@@ -9,32 +9,30 @@ use super::images::{self, Seen};
 use super::item::Item;
 use super::listing::Listing;
 use super::rows::{self, Items, Source};
-use super::{Computed, Desk, Indexed, Request};
-use crate::catalog::{Catalog, Parent, Piece, Publication, Saved, Stage, VersionInfo, Writer};
+use super::wanted::{self, SINGLE};
+use super::{Computed, Desk, Indexed, Request, Shape};
+use crate::catalog::{
+    Catalog, Description, Parent, Piece, Publication, Saved, Stage, VersionInfo, Writer,
+};
 use crate::cell::Cell;
 use crate::error::{Error, Kind, Result};
 use crate::id::{RowId, VersionId};
-use crate::render::numbers::count;
 use crate::schema::Layout;
-use crate::store::list::Origin;
 
 /// Rows, or stretches of them, that are written at a time.
 const BATCH: usize = 8192;
-
-/// What [`OF`] says of a row that is in no version.
-const SINGLE: i64 = -1;
 
 /// Saves the rows that are wanted of `listings`.
 pub fn write(
     desk: &mut Desk<'_>,
     request: &Request,
     listings: &[Listing],
-    (columns, layout): (&Columns, Layout),
+    shape: &Shape,
     last: Option<VersionInfo>,
 ) -> Result<Indexed> {
     let catalog = desk.catalog()?;
     let versions = versions(listings, last.as_ref());
-    let new = wanted(&catalog, desk, listings, &versions)?;
+    let new = wanted::rows(&catalog, desk, listings, &versions)?;
     let old = kept(&catalog, desk, last.as_ref(), &versions)?;
     let keeps_deleted = request.delta.is_some_and(|delta| delta.keeps_deleted);
     let merge = Merge::new(new, old, keeps_deleted);
@@ -42,11 +40,11 @@ pub fn write(
     let parents = parents(&catalog, listings, last.as_ref())?;
     let (stores, runtime, watch) = (desk.stores, desk.runtime, desk.watch);
     let mut writing = Writing {
-        stage: Begun::Not(desk.writer()?, layout),
+        stage: Begun::Not(desk.writer()?, shape.layout.clone()),
         versions,
         singles: listings,
-        columns,
-        names: columns.names(),
+        columns: &shape.columns,
+        names: shape.columns.names(),
         ready: Vec::new(),
         computed: Computed::default(),
         look: &|items| {
@@ -57,12 +55,30 @@ pub fn write(
     };
     let counts = writing.all(merge, last.is_some())?;
     let reports = listings.iter().map(|listing| listing.report.clone()).collect();
-    let computed = writing.computed;
+    let computed = std::mem::take(&mut writing.computed);
     let saved = match last.is_some() && counts.is_nothing() {
-        true => None,
-        false => Some(writing.publish(request, &parents)?),
+        true => {
+            drop(writing);
+            None
+        }
+        false => {
+            let upon = last.as_ref().map(|last| last.id);
+            Some(writing.publish(request, &parents, upon)?)
+        }
     };
-    Ok(Indexed { saved, last, listings: reports, counts, computed })
+    let is_described = saved.is_none() && describe(desk, request)?;
+    Ok(Indexed { saved, last, listings: reports, counts, computed, is_described })
+}
+
+/// Says of a dataset that got no version what would have been said of it with one; answers whether that was anything.
+fn describe(desk: &mut Desk<'_>, request: &Request) -> Result<bool> {
+    let Request { name, description, attrs, .. } = request;
+    let said = Description { description: description.clone(), attrs: attrs.clone() };
+    let is_any = said != Description::default();
+    if is_any {
+        desk.writer()?.describe(name, &said)?;
+    }
+    Ok(is_any)
 }
 
 /// The rows of the last version, in order.
@@ -88,72 +104,6 @@ fn versions(listings: &[Listing], last: Option<&VersionInfo>) -> Vec<VersionInfo
         }
     }
     versions
-}
-
-/// The rows that are wanted of all listings, in order, each object once.
-fn wanted(
-    catalog: &Arc<Catalog>,
-    desk: &Desk<'_>,
-    listings: &[Listing],
-    versions: &[VersionInfo],
-) -> Result<Items> {
-    let mut sources = Vec::new();
-    for listing in listings {
-        let Some(of) = &listing.of else { continue };
-        let number = versions.iter().position(|other| other.id == of.id).unwrap_or(0);
-        let wanted = selection(&listing.origin);
-        sources.push(Source { of: of.clone(), number, is_ordered: listing.is_ordered, wanted });
-    }
-    let singles =
-        listings.iter().enumerate().filter_map(|(at, listing)| single(at, listing)).collect();
-    let is_one = listings.len() == 1;
-    let items = rows::ordered(catalog, sources, singles, &desk.folder)?;
-    let mut items = if is_one { items } else { rows::once(items) }.peekable();
-    match items.peek() {
-        None => Err(nothing(listings)),
-        Some(_) => Ok(Box::new(items)),
-    }
-}
-
-fn nothing(listings: &[Listing]) -> Error {
-    let told = |listing: &Listing| {
-        let globs: Vec<String> =
-            listing.origin.globs().iter().map(|glob| format!("`{}`", glob.text())).collect();
-        let objects = count(listing.report.objects);
-        match globs.is_empty() {
-            true => format!(
-                "nothing in `{}` is there now: {objects} objects were listed",
-                listing.report.of
-            ),
-            false => format!(
-                "none of {objects} objects in `{}` matches {}",
-                listing.report.of,
-                globs.join(" or ")
-            ),
-        }
-    };
-    let told: Vec<String> = listings.iter().map(told).collect();
-    Error::new(Kind::Missing, format!("{}; nothing was saved", told.join("; ")))
-}
-
-/// Which rows of a listing, which may be one of a folder around it, an origin means.
-fn selection(origin: &Origin) -> rows::Wanted {
-    let origin = origin.clone();
-    let (start, path) = rows::address(&origin.source(), &origin.prefix());
-    let path = path.min(start.len());
-    Arc::new(move |address, is_latest| {
-        is_latest && address.starts_with(&start) && origin.selects(&address[path..])
-    })
-}
-
-/// The row of a single object.
-fn single(at: usize, listing: &Listing) -> Option<Item> {
-    let listed = listing.single.as_ref()?;
-    let (address, path) = rows::address(&listing.origin.source(), &listed.path);
-    let size = i64::try_from(listed.size).unwrap_or(i64::MAX);
-    let modified = listed.last_modified.catalog();
-    let texts = [listed.version.as_str(), &listed.etag, &modified].map(str::as_bytes);
-    Some(Item::new(address.as_bytes(), [SINGLE, at as i64, size, path as i64], texts))
 }
 
 /// What the new version comes from: the listings, and what else the last version came from.
@@ -297,8 +247,12 @@ impl Writing<'_, '_> {
         sources: &'i [String],
     ) -> Option<Piece<Vec<Cell<'i>>>> {
         let image = if let Some(Seen::Image(image)) = seen { Some(image) } else { None };
-        let (cells, is_matched) = self.columns.cells(rows::path(item), image);
-        self.computed.unmatched += u64::from(!is_matched);
+        let path = rows::path(item);
+        let (cells, is_matched) = self.columns.cells(path, image);
+        if !is_matched {
+            self.computed.unmatched += 1;
+            self.computed.unmatched_path.get_or_insert_with(|| path.to_owned());
+        }
         if let Ok(of) = usize::try_from(item.number(OF)) {
             return Some(Piece::Row(of, rows::row(item), cells));
         }
@@ -323,7 +277,12 @@ impl Writing<'_, '_> {
         Ok(seen)
     }
 
-    fn publish(self, request: &Request, parents: &[VersionId]) -> Result<Saved> {
+    fn publish(
+        self,
+        request: &Request,
+        parents: &[VersionId],
+        upon: Option<VersionId>,
+    ) -> Result<Saved> {
         let mut begun = self.stage;
         begun.stage()?;
         let Begun::Stage(stage) = begun else {
@@ -332,6 +291,7 @@ impl Writing<'_, '_> {
         stage.publish(&Publication {
             name: &request.name,
             number: request.number,
+            upon,
             parents,
             script: &request.provenance.script(),
             description: request.description.as_deref(),

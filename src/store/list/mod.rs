@@ -71,6 +71,8 @@ pub struct How {
     pub is_current: bool,
     /// One request after another, for servers whose keys come in no order.
     pub is_sequential: bool,
+    /// That nothing begins with the prefix is no error, as long as the bucket is there.
+    pub may_be_empty: bool,
 }
 
 /// What a listing came to.
@@ -196,7 +198,7 @@ impl Stores {
         let may_split = !how.is_sequential;
         let mut totals = ranges::list(Arc::clone(&pages), &origin.prefix(), may_split, to).await?;
         totals.is_current = pages.is_current();
-        if totals.seen == 0 && !origin.prefix().is_empty() {
+        if totals.seen == 0 && !origin.prefix().is_empty() && !how.may_be_empty {
             let answer = "the store lists nothing there".into();
             return Err(Error::Missing { place: origin.label(), answer });
         }
