@@ -16,7 +16,7 @@ use crate::fuse::mounts::{self, Mount};
 use crate::name::DatasetName;
 use crate::ops::author;
 use crate::ops::index::{self, Delta, Desk, Indexed, Report, Request, Watch, With};
-use crate::render::numbers::{count, objects};
+use crate::render::numbers::{count, counted, objects, verb};
 use crate::store::list::Origin;
 
 /// Make a dataset of what is in a bucket or a folder
@@ -53,7 +53,7 @@ pub struct Index {
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
     /// A label of the dataset, e.g. `NLP` or `location=US`; all of them take the place of those it has
-    #[arg(long = "attr", value_name = "LABEL")]
+    #[arg(long = "attr", value_name = "LABEL", value_parser = naming::label)]
     attrs: Vec<String>,
     /// Pictures that are looked at at a time: waiting for a store is most of the work
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=512))]
@@ -81,7 +81,7 @@ impl Index {
         let stores = Arc::new(self.access.stores(settings));
         stores.check()?;
         let cache = self.access.cache_dir.clone().unwrap_or_else(places::cache);
-        places::private(&cache)?;
+        places::private_cache(&cache)?;
         let runtime = access::runtime()?;
         let steps = Steps::new();
         let indexed = {
@@ -183,17 +183,19 @@ fn tell(indexed: &Indexed, out: &mut Output) -> Result<()> {
         let [changed, gone] = [counts.changed, counts.gone].map(count);
         out.line(format!("{unchanged} unchanged, {new} new, {changed} changed, {gone} gone"))?;
     }
-    for (n, what) in [
-        (computed.no_images, "are no images"),
-        (computed.replaced, "were replaced after they were listed; `--delta` looks at them again"),
-    ] {
-        if n > 0 {
-            out.line(format!("{} {what}", count(n)))?;
-        }
+    if computed.no_images > 0 {
+        let is = verb(computed.no_images, "is no image", "are no images");
+        out.line(format!("{} {is}", count(computed.no_images)))?;
+    }
+    if computed.replaced > 0 {
+        let was = verb(computed.replaced, "was", "were");
+        let what = "replaced or deleted after the listing; `--delta` looks again";
+        out.line(format!("{} {was} {what}", count(computed.replaced)))?;
     }
     if let Some(path) = &computed.unmatched_path {
-        let n = count(computed.unmatched);
-        out.line(format!("{n} have paths that do not match, e.g. `{path}`"))?;
+        let n = computed.unmatched;
+        let have = verb(n, "has a path that does not match", "have paths that do not match");
+        out.line(format!("{} {have}, e.g. `{path}`", count(n)))?;
     }
     match (&indexed.saved, last) {
         (Some(saved), _) => out.line(format!("saved {}: {}", version(saved), size(saved))),
@@ -217,9 +219,10 @@ fn told_of(listing: &Report, is_told: bool) {
         warn(format_args!("`{of}` is empty: what the last version had of it is gone"));
     }
     if listing.skipped > 0 {
-        let n = count(listing.skipped);
+        let n = counted(listing.skipped, "entry");
+        let was = verb(listing.skipped, "was", "were");
         warn(format_args!(
-            "{n} entries of `{of}` were left out, for no row can name them: links, special files, odd names"
+            "{n} of `{of}` {was} left out, for no row can name it: links, special files, odd names"
         ));
     }
 }

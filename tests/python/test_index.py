@@ -308,7 +308,7 @@ def test_a_delta_computes_what_is_new(dcfs, here):
     write(photos, ["1/cat_1.txt"], size=9)
     (photos / "2/cat_2.txt").unlink()
     said = index(dcfs, here, photos, "--save", "pets", "--delta")
-    assert said.startswith("98 unchanged, 2 new, 1 changed, 1 gone\n3 are no images\n1 have paths that do not match, e.g. `9/none.txt`\nsaved pets@1.0.1: 101 objects"), said
+    assert said.startswith("98 unchanged, 2 new, 1 changed, 1 gone\n3 are no images\n1 has a path that does not match, e.g. `9/none.txt`\nsaved pets@1.0.1: 101 objects"), said
     after = cells(here, "pets", "*")
     # What did not change is what it was, but for its number.
     assert {row[1:] for row in after} >= {row[1:] for row in before if row[3] not in ("1/cat_1.txt", "2/cat_2.txt")}
@@ -382,10 +382,10 @@ def test_a_pattern_that_matches_nothing_is_refused(dcfs, here):
     assert versions(here, "x") == [] and leftovers(here) == []
     message = refused(dcfs, here, 2, "photos/train/dog.txt", *words[1:])
     assert "e.g. not `dog.txt`" in message
-    assert index(dcfs, here, *words).startswith("1 have paths that do not match, e.g. `train/dog.txt`\nsaved x@1.0.0")
+    assert index(dcfs, here, *words).startswith("1 has a path that does not match, e.g. `train/dog.txt`\nsaved x@1.0.0")
     # A delta has the columns that it has, whatever comes.
     write(here / "photos", ["cow.txt"])
-    assert "1 have paths that do not match, e.g. `cow.txt`" in index(dcfs, here, "photos", "--save", "x", "--delta")
+    assert "1 has a path that does not match, e.g. `cow.txt`" in index(dcfs, here, "photos", "--save", "x", "--delta")
 
 
 def test_what_is_gone_may_be_kept(dcfs, here):
@@ -438,7 +438,7 @@ def test_an_empty_folder_is_all_gone(dcfs, here):
         (["photos", "--save", "x", "--keep-deleted"], 2, "--delta"),
         (["none", "--save", "x"], 1, "none"),
         (["empty", "--save", "x"], 1, "there are no files"),
-        (["photos/*.jpg", "--save", "x"], 1, "none of 1 objects in"),
+        (["photos/*.jpg", "--save", "x"], 1, "none of 1 object in"),
         (["hf://datasets/x", "--save", "x"], 2, "cannot be listed"),
         (["s3://b/x", "--save", "x", "--anon", "--endpoint-url", "http://127.0.0.1:1", "--timeout", "2s"], 6, "refused"),
     ],
@@ -527,7 +527,7 @@ def test_pictures_in_a_bucket_are_read_in_part(s3, here, tmp_path):
     with servers.faulty(tmp_path, s3.url) as faults:
         flags = ("--endpoint-url", faults.url)
         said = index(dcfs, here, "s3://index-pictures", "--save", "x", "--with", "image", *flags)
-        assert said.startswith("1 are no images\n"), said
+        assert said.startswith("1 is no image\n"), said
         info = {path: tuple(told) for path, *told in cells(here, "x", INFO)}
         assert info["large.png"] == (0, 1500, 1500, "PNG") and info["large.tiff"] == (0, 1500, 1500, "TIFF")
         # A store that fails half way ends it, and nothing of it is seen.

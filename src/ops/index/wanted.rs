@@ -14,7 +14,7 @@ use super::rows::{self, Items, Source};
 use super::{Desk, Request};
 use crate::catalog::{Catalog, VersionInfo};
 use crate::error::{Error, Kind, Result};
-use crate::render::numbers::count;
+use crate::render::numbers::counted;
 use crate::store::list::Origin;
 
 /// What [`super::delta::OF`] says of a row that is in no version.
@@ -182,12 +182,12 @@ fn nothing(listing: &Listing) -> String {
     let globs: Vec<String> =
         listing.origin.globs().iter().map(|glob| format!("`{}`", glob.text())).collect();
     let (of, globs) = (listing.origin.label(), globs.join(" or "));
-    let objects = count(listing.report.objects);
+    let objects = counted(listing.report.objects, "object");
     match (globs.is_empty(), listing.report.age_seconds) {
-        (true, _) => format!("nothing in `{of}` is there now: {objects} objects were listed"),
-        (false, None) => format!("none of {objects} objects in `{of}` matches {globs}"),
+        (true, _) => format!("nothing in `{of}` is there now; the listing has {objects}"),
+        (false, None) => format!("none of {objects} in `{of}` matches {globs}"),
         (false, Some(_)) => format!(
-            "none of {objects} objects in the listing of `{}`, which was there already, is in `{of}` and matches \
+            "none of {objects} in the listing of `{}`, which was there already, is in `{of}` and matches \
              {globs}: `--update` lists anew",
             listing.report.of
         ),
