@@ -146,7 +146,7 @@ pub fn locate(given: Option<&Path>) -> Result<PathBuf> {
     Ok(locate::find(given, |name| std::env::var_os(name), std::env::current_dir)?)
 }
 
-/// Finds the database file as [`locate`] does; where none is there, the place for a new one: below the folder that was
+/// Finds the database file as [`locate()`] does; where none is there, the place for a new one: below the folder that was
 /// named, else in the current folder. Whether it is there.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! What is done with a version as a whole, for a command: fetch its objects, compare them, count what that
 //! takes; make another version of its rows. No terminal and no mount: commands bring a [`Selection`] or
-//! [`Chosen`] rows and say what to do with them.
+//! [`save::Chosen`] rows and say what to do with them.
 //!
 //! | file | what it does |
 //! |---|---|

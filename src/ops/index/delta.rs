@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::item::Item;
 use crate::error::Result;
 
-/// How an [`Item`] of a stored row tells things; see [`super::stored`].
+/// How an [`Item`] of a stored row tells things; see the rows of versions in `rows`.
 pub const OF: usize = 0;
 pub const ROW: usize = 1;
 pub const SIZE: usize = 2;

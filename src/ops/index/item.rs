@@ -23,7 +23,7 @@ impl Item {
         Self(bytes.into())
     }
 
-    /// What [`write`] wrote.
+    /// What [`write()`] wrote.
     pub fn of(bytes: &[u8]) -> Self {
         Self(bytes.into())
     }

@@ -216,10 +216,10 @@ impl Blocks {
         }
     }
 
-    /// Bytes that are compared at a time by [`Entry::compare`].
+    /// Bytes that are compared at a time by [`Blocks::compare`].
     pub const SLICE: u64 = 4 << 20;
 
-    /// Compares a [`Entry::SLICE`] from `start` on with its checksums; where the next one begins, if there is one and
+    /// Compares a [`Blocks::SLICE`] from `start` on with its checksums; where the next one begins, if there is one and
     /// this one holds. What is damaged is forgotten.
     pub fn compare(&self, start: u64) -> Option<u64> {
         let slice = start..start.saturating_add(Self::SLICE).min(self.size);
