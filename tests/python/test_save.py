@@ -490,9 +490,14 @@ def test_a_full_disk_leaves_the_catalog_as_it_was(catalog, dcfs, tmp_path):
 
 
 @pytest.mark.root
-def test_a_catalog_that_cannot_be_written_says_so(catalog, dcfs, tmp_path):
-    with small_disk(tmp_path / "disk", "50m") as disk:
-        shutil.copytree(catalog / ".datachain", disk / ".datachain")
+@pytest.mark.parametrize("is_open", [False, True])
+def test_a_catalog_that_cannot_be_written_says_so(catalog, dcfs, tmp_path, is_open):
+    """With the files that SQLite keeps beside a database in use, and without: then it cannot even be opened."""
+    own = sql.copy_catalog(catalog, tmp_path / "own")
+    with small_disk(tmp_path / "disk", "50m") as disk, closing(sqlite3.connect(own / ".datachain/db")) as connection:
+        if is_open:
+            connection.execute("SELECT count(*) FROM meta").fetchone()
+        shutil.copytree(own / ".datachain", disk / ".datachain")
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
         for words in (
             ["save", "few", "--as", "x"],

@@ -93,6 +93,10 @@ fn connect(path: &Path, access: Access) -> Result<Connection, Error> {
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     flags.set(OpenFlags::SQLITE_OPEN_CREATE, access == Access::Create);
     let connection = Connection::open_with_flags(connect::uri(path, access), flags)?;
+    // SQLite opens for reading what it may not write.
+    if connection.is_readonly(rusqlite::MAIN_DB)? {
+        return Err(Error::NotWritable(path.to_owned()));
+    }
     connection.busy_timeout(PATIENCE)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
