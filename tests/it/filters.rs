@@ -332,6 +332,19 @@ fn filters_select_what_sql_selects() {
     proptest!(config, |(filter in condition())| fixture.agrees(&filter));
 }
 
+/// An integer and a real that are equal go on to different products.
+#[test]
+fn greatest_and_least_give_the_one_of_equals_that_sql_gives() {
+    let fixture = fixture(700, false);
+    for (ours, sql) in [("greatest", "max"), ("least", "min")] {
+        for arguments in ["1, y", "y, 1", "1, y, 1", "1.0, n", "n, 1.0"] {
+            let filter =
+                |name| format!("{name}({arguments}) * 9223372036854775807 = 9223372036854775807");
+            fixture.agrees(&both(filter(ours), filter(sql)));
+        }
+    }
+}
+
 /// Over many blocks, and texts too many to be numbered.
 #[test]
 fn long_columns_select_what_sql_selects() {

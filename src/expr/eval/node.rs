@@ -228,11 +228,12 @@ fn apply<'v>(function: Function, arguments: Vec<Val<'v>>, of: &ValueType) -> Opt
     })
 }
 
+/// The one of two that `max` or `min` of SQLite gives: of equals, which may be an integer and a real and
+/// go on to other results, the first for `max` and the last for `min`.
 fn pick<'v>(a: Val<'v>, b: Val<'v>, greatest: bool) -> Val<'v> {
-    match a.order(&b) {
-        Some(order) if order.is_lt() == greatest && order.is_ne() => b,
-        _ => a,
-    }
+    let second =
+        a.order(&b).is_some_and(|order| if greatest { order.is_lt() } else { order.is_ge() });
+    if second { b } else { a }
 }
 
 /// Items of a list, or characters up to the first NUL.
