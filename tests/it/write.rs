@@ -80,7 +80,8 @@ fn a_version_is_made_out_of_nothing_and_the_next_is_made_of_it() {
     let mut stage = writer.stage(catalog.layout(&first).expect("a layout")).expect("a stage");
     let row = |n| RowId::new(n);
     stage.copy(&first, [row(9_001)..=row(10_000), row(1)..=row(9_000)]).expect("copied");
-    stage.copy_with(&first, &["n"], [(row(7), [Cell::Integer(-1)])]).expect("copied");
+    let piece = Piece::Row(0, row(7), [Cell::Integer(-1)]);
+    stage.mix(std::slice::from_ref(&first), &["n"], [piece]).expect("copied");
     let (name, by) = (DatasetName::local("pets"), Provenance::default());
     let of = [first.id, first.id];
     let saved = stage.publish(&publication(&name, Number::Next(Bump::Minor), &of, &by));
