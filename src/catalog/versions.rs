@@ -15,11 +15,11 @@ use crate::time::Timestamp;
 use crate::version::Version;
 
 /// `datasets_versions.status` of a version that is whole and not removed.
-const COMPLETE: i64 = 4;
+pub(super) const COMPLETE: i64 = 4;
 /// Of one whose rows are being dropped.
-const REMOVING: i64 = 7;
+pub(super) const REMOVING: i64 = 7;
 /// Of one whose rows are gone and whose number stays taken.
-const REMOVED: i64 = 8;
+pub(super) const REMOVED: i64 = 8;
 
 /// From a version to its name; `v`, `d`, `p`, `n` are the tables.
 const TO_NAMES: &str = "JOIN datasets d ON d.id = v.dataset_id \

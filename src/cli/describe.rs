@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
+use super::CatalogArg;
+use super::naming::{self, Saying};
 use super::output::Output;
-use super::{CatalogArg, naming};
 use crate::catalog::{Catalog, Description, Writer};
 use crate::error::Result;
 use crate::name::{DatasetName, DatasetRef};
@@ -17,12 +18,8 @@ pub struct Describe {
     name: DatasetName,
     #[command(flatten)]
     catalog: CatalogArg,
-    /// What it is, in place of what is said; empty to say nothing
-    #[arg(long, value_name = "TEXT")]
-    description: Option<String>,
-    /// A label, e.g. `NLP` or `location=US`; all of them take the place of those it has
-    #[arg(long = "attr", value_name = "LABEL", value_parser = naming::label)]
-    attrs: Vec<String>,
+    #[command(flatten)]
+    saying: Saying,
     /// Take all labels away
     #[arg(long, conflicts_with = "attrs")]
     no_attrs: bool,
@@ -45,8 +42,9 @@ impl Describe {
         let catalog = self.catalog.open()?;
         // Tells the nearest names.
         said(&catalog, &self.name)?;
-        let attrs = (self.no_attrs || !self.attrs.is_empty()).then(|| self.attrs.clone());
-        let changes = Description { description: self.description.clone(), attrs };
+        let attrs = self.saying.attrs().or(self.no_attrs.then_some(&[]));
+        let description = self.saying.description.clone();
+        let changes = Description { description, attrs: attrs.map(<[_]>::to_vec) };
         if changes != Description::default() {
             Writer::open(catalog.path())?.describe(&self.name, &changes)?;
         }

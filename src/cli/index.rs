@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::access::{self, AccessArgs};
-use super::naming::{self, Numbering};
+use super::naming::{self, Numbering, Saying};
 use super::output::Output;
 use super::progress::{Progress, Unit};
 use super::{command_line, places, warn};
@@ -49,12 +49,8 @@ pub struct Index {
     keep_deleted: bool,
     #[command(flatten)]
     numbering: Numbering,
-    /// What the dataset is, in place of what is said of it
-    #[arg(long, value_name = "TEXT")]
-    description: Option<String>,
-    /// A label of the dataset, e.g. `NLP` or `location=US`; all of them take the place of those it has
-    #[arg(long = "attr", value_name = "LABEL", value_parser = naming::label)]
-    attrs: Vec<String>,
+    #[command(flatten)]
+    saying: Saying,
     /// Pictures that are looked at at a time: waiting for a store is most of the work
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=512))]
     jobs: u16,
@@ -115,8 +111,8 @@ impl Index {
             update: self.update || self.delta,
             delta: self.delta.then_some(Delta { keeps_deleted: self.keep_deleted }),
             number: self.numbering.number(),
-            description: self.description.clone(),
-            attrs: (!self.attrs.is_empty()).then(|| self.attrs.clone()),
+            description: self.saying.description.clone(),
+            attrs: self.saying.attrs().map(<[_]>::to_vec),
             jobs: self.jobs.into(),
             provenance: author::ask(&command_line(), None),
         })

@@ -1,4 +1,4 @@
-//! Names and numbers of what is saved, as they are typed.
+//! Names and numbers of what is saved, and what is said of it, as they are typed.
 
 use clap::{Args, ValueEnum};
 
@@ -42,6 +42,24 @@ impl Numbering {
     }
 }
 
+/// What is said of a dataset.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Saying {
+    /// What the dataset is, in place of what is said of it; empty to say nothing
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<String>,
+    /// A label of the dataset, e.g. `NLP` or `location=US`; all of them take the place of those it has
+    #[arg(long = "attr", value_name = "LABEL", value_parser = label)]
+    attrs: Vec<String>,
+}
+
+impl Saying {
+    /// The labels, if any were said.
+    pub fn attrs(&self) -> Option<&[String]> {
+        Some(&*self.attrs).filter(|attrs| !attrs.is_empty())
+    }
+}
+
 /// The name of a dataset as a whole: `pets`, `team.prod.eeg`.
 ///
 /// # Errors
@@ -59,7 +77,7 @@ pub fn dataset(text: &str) -> Result<DatasetName, String> {
 ///
 /// # Errors
 /// An empty one, which nobody could see or ask for.
-pub fn label(text: &str) -> Result<String, String> {
+fn label(text: &str) -> Result<String, String> {
     match text.trim() {
         "" => Err("a label cannot be empty; write `NLP` or `location=US`".into()),
         _ => Ok(text.to_owned()),

@@ -5,7 +5,7 @@ use std::thread;
 use serde::Serialize;
 
 use super::asking::AskingArgs;
-use super::naming::{self, Numbering};
+use super::naming::{self, Numbering, Saying};
 use super::output::Output;
 use super::progress::{Progress, Unit};
 use super::{command_line, warn};
@@ -32,12 +32,8 @@ pub struct Save {
     name: DatasetName,
     #[command(flatten)]
     numbering: Numbering,
-    /// What the dataset is, in place of what is said of it
-    #[arg(long, value_name = "TEXT")]
-    description: Option<String>,
-    /// A label of the dataset, e.g. `NLP` or `location=US`; all of them take the place of those it has
-    #[arg(long = "attr", value_name = "LABEL", value_parser = naming::label)]
-    attrs: Vec<String>,
+    #[command(flatten)]
+    saying: Saying,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -84,8 +80,8 @@ impl Save {
             upon: None,
             parents: &[asked.of.id],
             script: &script,
-            description: self.description.as_deref(),
-            attrs: Some(&*self.attrs).filter(|attrs| !attrs.is_empty()),
+            description: self.saying.description.as_deref(),
+            attrs: self.saying.attrs(),
             provenance: &by,
         };
         let progress = Progress::new(Unit::Rows);

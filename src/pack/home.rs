@@ -114,8 +114,8 @@ pub fn nameless(folder: &Path) -> io::Result<File> {
         Ok(file) => Ok(file),
         // A file system that has no such files: then one whose name goes at once.
         Err(_) => {
-            let path = folder.join(format!(".draft-{}", std::process::id()));
-            let file = options.create(true).truncate(true).open(&path)?;
+            let path = folder.join(format!(".draft-{}", uuid::Uuid::new_v4().simple()));
+            let file = options.create_new(true).open(&path)?;
             fs::remove_file(&path)?;
             Ok(file)
         }
@@ -131,7 +131,9 @@ pub fn cannot_write(folder: &Path, error: io::Error) -> Error {
     let folder = folder.display();
     Error::new(
         kind,
-        format!("cannot write below {folder}: {error}; say `--cache-dir` with room and permission"),
+        format!(
+            "cannot write below `{folder}`: {error}; say `--cache-dir` with room and permission"
+        ),
     )
 }
 

@@ -8,9 +8,11 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::pack::Pack;
+use crate::pack::home::cannot_write;
 
 /// Bytes of a filter that a name can have for it.
 const LONGEST: u64 = 128 << 10;
@@ -36,18 +38,16 @@ pub fn name(filter: &str) -> String {
 /// The cache directory cannot be written.
 pub fn remember(pack: &Pack, filter: &str) -> Result<String> {
     let name = name(filter);
-    let (folder, own) = (folder(pack), format!(".{name}-{}", std::process::id()));
+    let folder = folder(pack);
     let write = || {
         fs::create_dir_all(&folder)?;
-        let draft = folder.join(&own);
+        let draft = folder.join(format!(".{name}-{}", Uuid::new_v4().simple()));
         let mut file = fs::File::create(&draft)?;
         file.write_all(filter.as_bytes())?;
         file.sync_data()?;
         fs::rename(&draft, folder.join(&name))
     };
-    let folder = folder.display();
-    let full = |error| Error::new(Kind::Full, format!("cannot write below {folder}: {error}"));
-    write().map_err(full)?;
+    write().map_err(|error| cannot_write(&folder, error))?;
     Ok(name)
 }
 

@@ -13,13 +13,8 @@ use crate::catalog::VersionInfo;
 use crate::catalog::columns::identifier;
 use crate::catalog::error::Error;
 use crate::catalog::rows::{Table, table_name};
+use crate::catalog::versions::{REMOVED, REMOVING};
 use crate::name::DatasetName;
-
-/// `datasets_versions.status` of a version whose rows are being dropped.
-const REMOVING: i64 = 7;
-
-/// `datasets_versions.status` of a version whose rows are gone and whose number stays taken.
-const REMOVED: i64 = 8;
 
 /// See [`super::Writer::refresh`].
 pub fn refresh(writing: &mut Writing, listing: &VersionInfo) -> Result<(), Error> {

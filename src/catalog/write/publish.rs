@@ -10,14 +10,11 @@ use super::{preview, provenance};
 use crate::catalog::Provenance;
 use crate::catalog::columns::identifier;
 use crate::catalog::error::Error;
-use crate::catalog::versions;
+use crate::catalog::versions::{self, COMPLETE};
 use crate::id::VersionId;
 use crate::name::DatasetName;
 use crate::schema::Layout;
 use crate::version::{Bump, Version};
-
-/// `datasets_versions.status` of a version that is whole.
-const COMPLETE: i64 = 4;
 
 /// What is said of a new version.
 #[derive(Clone, Debug)]

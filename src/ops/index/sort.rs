@@ -6,16 +6,17 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use super::item::{self, Item};
 use crate::error::{Error, Kind, Result};
+use crate::pack::home::{cannot_write, nameless};
 
 /// Bytes of an arena; there are two.
 pub const ARENA: usize = 48 << 20;
@@ -53,7 +54,7 @@ impl Sorter {
         item::write(&mut self.arena.bytes, key, numbers, texts);
         match self.arena.bytes.len() < self.limit {
             true => Ok(()),
-            false => self.hand_over().map_err(|error| cannot_write(&self.folder, &error)),
+            false => self.hand_over().map_err(|error| cannot_write(&self.folder, error)),
         }
     }
 
@@ -88,9 +89,9 @@ impl Sorter {
             }
             Ok(())
         };
-        end(&mut self).map_err(|error| cannot_write(&self.folder, &error))?;
+        end(&mut self).map_err(|error| cannot_write(&self.folder, error))?;
         match self.spill {
-            Some(spill) => Sorted::of(spill).map_err(|error| cannot_write(&self.folder, &error)),
+            Some(spill) => Sorted::of(spill).map_err(|error| cannot_write(&self.folder, error)),
             None => {
                 self.arena.sort();
                 Ok(Sorted::Memory(self.arena, 0))
@@ -101,18 +102,6 @@ impl Sorter {
 
 fn joined<T>(thread: JoinHandle<io::Result<T>>) -> io::Result<T> {
     thread.join().unwrap_or_else(|_| Err(io::Error::other("the sorting thread panicked")))
-}
-
-fn cannot_write(folder: &Path, error: &io::Error) -> Error {
-    let kind = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::Full,
-        _ => Kind::Broken,
-    };
-    let folder = folder.display();
-    Error::new(
-        kind,
-        format!("cannot sort in `{folder}`: {error}; say `--cache-dir` with room and permission"),
-    )
 }
 
 /// Items one after another, and where each begins.
@@ -164,20 +153,6 @@ impl Spill {
         self.runs.push(start..self.end);
         Ok(())
     }
-}
-
-/// A file that is gone when it is closed, however that happens.
-fn nameless(folder: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o600);
-    if let Ok(file) = options.clone().custom_flags(libc::O_TMPFILE).open(folder) {
-        return Ok(file);
-    }
-    // A file system that has no such files: then one whose name goes at once.
-    let path = folder.join(format!(".sort-{}", uuid::Uuid::new_v4().simple()));
-    let file = options.create_new(true).open(&path)?;
-    fs::remove_file(&path)?;
-    Ok(file)
 }
 
 /// All items in order, once.
@@ -289,7 +264,7 @@ mod tests {
                 .expect("pushed");
         }
         let sorted = sorter.finish().expect("sorted");
-        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
+        assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
         let shown = |item: Item| {
             assert_eq!(
                 (item.text(0), item.text(1), item.text(2)),

@@ -101,7 +101,7 @@ impl Room {
         if !self.was_told.swap(true, Ordering::Relaxed) {
             let root = self.root.display();
             tracing::warn!(
-                "cannot write below {root}: {error}; objects are fetched again until there is room"
+                "cannot write below `{root}`: {error}; objects are fetched again until there is room"
             );
         }
         self.look(true);
