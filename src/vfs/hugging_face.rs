@@ -11,7 +11,7 @@ use super::inode::{Inode, Slot};
 use super::listing::Listing;
 use super::place::Place;
 use super::tables::Table;
-use super::views::Step;
+use super::views::{Kind, Step};
 use super::{Answer, Attr, Entry, FOREVER, Vfs, sets};
 use crate::error::Result;
 use crate::schema::Schema;
@@ -61,7 +61,7 @@ impl Vfs {
     /// `_views/hf/`, or one split of it.
     pub(super) fn list_hugging_face(self: &Arc<Self>, number: u64, slot: Slot) -> Answer<Listing> {
         self.with_place_in_task(number, slot, move |vfs, place| {
-            let is_whole = matches!(place.view.from, Some((_, Step::HuggingFace)));
+            let is_whole = place.view.kind() == Kind::HuggingFace;
             match vfs.splits(place)?.filter(|_| is_whole) {
                 Some((leaf, values)) => {
                     let heads = vfs.split_attrs(place, leaf, &values)?;

@@ -11,7 +11,7 @@ use super::inode::{Inode, Slot};
 use super::place::Place;
 use super::tables::Table;
 use super::texts::Text;
-use super::views::{Step, View};
+use super::views::{Kind, View};
 use super::{Answer, Attr, Entry, FOREVER, FileKind, SHORT, Vfs};
 use crate::catalog::VersionInfo;
 use crate::error::Result;
@@ -85,7 +85,7 @@ impl Vfs {
                 let attr = self.directory(Inode::Views(slot), Some(&view.of));
                 Answer::Now(Ok(Entry::Found(attr)))
             }
-            None if view.from.is_some_and(|(_, step)| step == Step::HuggingFace) => {
+            None if view.kind() == Kind::HuggingFace => {
                 self.lookup_hugging_face(parent, slot, name)
             }
             None => {
@@ -232,21 +232,15 @@ impl Helper {
         let page = || Page::ALL.into_iter().find(|page| page.name().as_bytes() == name);
         let table = || Table::BY_NAME.into_iter().find(|table| table.name().as_bytes() == name);
         let views = || (name == b"_views").then_some(Self::Views);
-        match view.from {
-            None
-            | Some((
-                _,
-                Step::Query(..)
-                | Step::Alias(_)
-                | Step::Added(_)
-                | Step::Changed(_)
-                | Step::Removed(_),
-            )) => page().map(Self::Page).or_else(|| table().map(Self::Table)).or_else(views),
-            Some((_, Step::Value(..))) => table().map(Self::Table).or_else(views),
-            Some((_, Step::Split(..))) => {
+        match view.kind() {
+            Kind::Version => {
+                page().map(Self::Page).or_else(|| table().map(Self::Table)).or_else(views)
+            }
+            Kind::Class => table().map(Self::Table).or_else(views),
+            Kind::Split => {
                 (name == Table::Metadata.name().as_bytes()).then_some(Self::Table(Table::Metadata))
             }
-            Some((_, Step::HuggingFace)) => None,
+            Kind::HuggingFace => None,
         }
     }
 }

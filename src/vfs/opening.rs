@@ -12,7 +12,7 @@ use super::listing::Listing;
 use super::lookup::page_attr;
 use super::place::Place;
 use super::texts::Text;
-use super::views::{Step, View};
+use super::views::{Kind, View};
 use super::{Answer, Attr, Error, Opened, Vfs};
 use crate::error::{self, Result};
 use crate::object::Object;
@@ -152,22 +152,14 @@ impl Vfs {
 
     /// The top directory of a view: helper files that are listed there, then files or columns.
     pub(super) fn list_top(self: &Arc<Self>, number: u64, slot: Slot) -> Answer<Listing> {
-        self.with_view(number, slot, |view| match view.from {
-            None
-            | Some((
-                _,
-                Step::Query(..)
-                | Step::Alias(_)
-                | Step::Added(_)
-                | Step::Changed(_)
-                | Step::Removed(_),
-            )) => self.with_place_in_task(number, slot, move |vfs, place| {
+        self.with_view(number, slot, |view| match view.kind() {
+            Kind::Version => self.with_place_in_task(number, slot, move |vfs, place| {
                 Listing::top(vfs, place, vfs.page_attrs(place)?)
             }),
-            Some((_, Step::Value(..))) => self.with_place_in_task(number, slot, |vfs, place| {
+            Kind::Class => self.with_place_in_task(number, slot, |vfs, place| {
                 Listing::top(vfs, place, Vec::new())
             }),
-            Some((_, Step::HuggingFace | Step::Split(..))) => self.list_hugging_face(number, slot),
+            Kind::HuggingFace | Kind::Split => self.list_hugging_face(number, slot),
         })
     }
 

@@ -55,11 +55,17 @@ pub enum Step {
     Removed(Slot),
 }
 
-impl Step {
-    /// Whether it has what a version's directory has: helper files, tables, files, `_views`.
-    pub const fn is_query(self) -> bool {
-        !matches!(self, Self::Value(..) | Self::HuggingFace | Self::Split(..))
-    }
+/// What the top directory of a view has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Helper files, tables, files and `_views`: a version, or some of its rows by a filter or a comparison.
+    Version,
+    /// The files of one value; tables and `_views` by name.
+    Class,
+    /// What Hugging Face reads of all rows.
+    HuggingFace,
+    /// What it reads of one split.
+    Split,
 }
 
 /// A version, or some of its rows, as this mount shows it.
@@ -123,6 +129,23 @@ impl View {
             root: None,
             pack: RwLock::default(),
             schema: OnceLock::new(),
+        }
+    }
+
+    /// What its top directory has.
+    pub const fn kind(&self) -> Kind {
+        match self.from {
+            None => Kind::Version,
+            Some((_, step)) => match step {
+                Step::Value(..) => Kind::Class,
+                Step::HuggingFace => Kind::HuggingFace,
+                Step::Split(..) => Kind::Split,
+                Step::Query(..)
+                | Step::Alias(_)
+                | Step::Added(_)
+                | Step::Changed(_)
+                | Step::Removed(_) => Kind::Version,
+            },
         }
     }
 
