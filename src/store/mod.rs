@@ -5,6 +5,7 @@
 //!
 //! | file | what it decides |
 //! |---|---|
+//! | `config` | what is said of stores before the first is asked |
 //! | `place`, `key` | where a row's object is, and whether it can be asked for exactly |
 //! | `pin`, `mtime` | what to ask for, and whether the answer is the object recorded |
 //! | `window` | which bytes to fetch for one read |
@@ -34,6 +35,7 @@ mod buffers;
 mod cache;
 #[cfg(feature = "cloud")]
 mod cloud;
+mod config;
 #[cfg(feature = "remote")]
 mod datachain;
 mod error;
@@ -103,6 +105,7 @@ use tokio::sync::Semaphore;
 
 #[cfg(feature = "remote")]
 pub use cache::upkeep;
+pub use config::{CacheConfig, Config};
 pub use error::Error;
 pub use reader::{Known, Reader};
 pub use settings::Settings;
@@ -121,62 +124,12 @@ use reader::Source;
 use remote::Requests;
 use wanted::Wanted;
 
-/// Bytes of objects that are held in memory where nobody says how many.
-const MEMORY: u64 = 64 << 20;
-
 /// An object of the cache, and what keeps it there.
 #[cfg(feature = "remote")]
 type Held = (Arc<cache::Entry>, cache::Hold);
 
 /// What callers get has a kind; inside, errors are [`Error`].
 type Result<T, E = crate::error::Error> = std::result::Result<T, E>;
-
-/// How to reach stores; what the command line says, and the user's file of settings. Stores read what else their own
-/// command lines read.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// For S3-compatible servers; wins over all else that names one.
-    pub endpoint_url: Option<String>,
-    pub region: Option<String>,
-    /// A profile of `~/.aws`.
-    pub profile: Option<String>,
-    /// Use no credentials of any store.
-    pub anon: bool,
-    /// Agree to pay for requests.
-    pub request_payer: bool,
-    /// Settings per bucket or prefix, which flags win over.
-    pub settings: Settings,
-    /// No request waits longer, retries included.
-    pub timeout: Duration,
-    /// Folders and files never served, whatever a row says: the open catalog, the cache and the
-    /// mount point (reading which would wait for ourselves).
-    pub forbidden: Vec<PathBuf>,
-    /// What was fetched is kept here.
-    pub cache: CacheConfig,
-    /// Bytes of objects that are held in memory, at most.
-    pub memory: u64,
-    /// The catalog's database: DataChain keeps beside it what it fetched.
-    pub database: Option<PathBuf>,
-}
-
-impl Config {
-    /// Nothing is said, nothing kept on disk.
-    pub fn new(timeout: Duration) -> Self {
-        Self {
-            endpoint_url: None,
-            region: None,
-            profile: None,
-            anon: false,
-            request_payer: false,
-            settings: Settings::default(),
-            timeout,
-            forbidden: Vec::new(),
-            cache: CacheConfig::none(),
-            memory: MEMORY,
-            database: None,
-        }
-    }
-}
 
 /// How far the row of `object` tells it from another one that takes its place: `version`, `etag`,
 /// `weak etag`, `size and time` or `size only`. `None` where nothing can be read.
@@ -201,26 +154,6 @@ fn is_for_good(object: &Object) -> bool {
 
 fn is_local(object: &Object) -> bool {
     matches!(Place::of(object), Ok(Place::File(_)))
-}
-
-/// Where objects are kept on disk, and how much of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CacheConfig {
-    /// A directory of dcfs, which is there.
-    pub folder: PathBuf,
-    /// Bytes of all objects; 0 keeps none.
-    pub size: u64,
-    /// Bytes that stay free on the disk.
-    pub free: u64,
-    /// Objects whose files stay open for who opens them again; each takes two descriptors.
-    pub open: usize,
-}
-
-impl CacheConfig {
-    /// Keeps nothing.
-    pub fn none() -> Self {
-        Self { folder: PathBuf::new(), size: 0, free: 0, open: 0 }
-    }
 }
 
 /// Every store of a mount.

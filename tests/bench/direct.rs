@@ -7,6 +7,7 @@
 //! Prints seconds and bytes. Bodies are dropped as they come: no copy, no order, no file. `sequential`
 //! has 8 ranges of 8 MiB under way; NAMES is a file of a name a line, PREFIX goes before each.
 
+mod bucket;
 mod offsets;
 
 use std::ops::Range;
@@ -14,9 +15,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::aws::AmazonS3;
 use object_store::path::Path;
-use object_store::{ClientOptions, GetOptions, ObjectStore};
+use object_store::{GetOptions, ObjectStore};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -34,7 +35,7 @@ async fn main() -> Result<()> {
         return Err("see direct.rs".into());
     };
     let (wanted, in_flight) = wanted(what)?;
-    let store = Arc::new(client(endpoint, bucket)?);
+    let store = Arc::new(bucket::client(endpoint, bucket)?);
     let since = Instant::now();
     let bytes = fetch(store, wanted, in_flight).await?;
     println!("{} {bytes}", since.elapsed().as_secs_f64());
@@ -69,18 +70,6 @@ fn wanted(what: &[&str]) -> Result<(Vec<Wanted>, usize)> {
 fn of(key: &str, ranges: impl Iterator<Item = Range<u64>>) -> Result<Vec<Wanted>> {
     let key = Path::parse(key)?;
     Ok(ranges.map(|range| (key.clone(), Some(range))).collect())
-}
-
-fn client(endpoint: &str, bucket: &str) -> Result<AmazonS3> {
-    // Refused only where there is one already.
-    rustls::crypto::ring::default_provider().install_default().ok();
-    let builder = AmazonS3Builder::new()
-        .with_endpoint(endpoint)
-        .with_bucket_name(bucket)
-        .with_region("us-east-1")
-        .with_skip_signature(true)
-        .with_client_options(ClientOptions::new().with_allow_http(true));
-    Ok(builder.build()?)
 }
 
 /// Asks for everything and answers how many bytes came. A task for each request, so that all CPUs help.

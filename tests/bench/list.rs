@@ -5,12 +5,13 @@
 //!
 //! Prints seconds and how many there are.
 
+mod bucket;
+
 use std::time::Instant;
 
 use futures_util::stream::TryStreamExt;
-use object_store::aws::AmazonS3Builder;
+use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
-use object_store::{ClientOptions, ObjectStore};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -20,23 +21,11 @@ async fn main() -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let store: Box<dyn ObjectStore> = match words.as_slice() {
         ["local", folder] => Box::new(LocalFileSystem::new_with_prefix(folder)?),
-        ["s3", endpoint, bucket] => Box::new(bucket_of(endpoint, bucket)?),
+        ["s3", endpoint, bucket] => Box::new(bucket::client(endpoint, bucket)?),
         _ => return Err("see list.rs".into()),
     };
     let since = Instant::now();
     let count = store.list(None).try_fold(0, |sum, _| async move { Ok(sum + 1) }).await?;
     println!("{} {count}", since.elapsed().as_secs_f64());
     Ok(())
-}
-
-fn bucket_of(endpoint: &str, bucket: &str) -> Result<impl ObjectStore + use<>> {
-    // Refused only where there is one already.
-    rustls::crypto::ring::default_provider().install_default().ok();
-    let builder = AmazonS3Builder::new()
-        .with_endpoint(endpoint)
-        .with_bucket_name(bucket)
-        .with_region("us-east-1")
-        .with_skip_signature(true)
-        .with_client_options(ClientOptions::new().with_allow_http(true));
-    Ok(builder.build()?)
 }

@@ -4,7 +4,7 @@ import datetime
 from typing import Optional
 
 import datachain as dc
-from datachain import C, ImageFile, func
+from datachain import ImageFile, func
 from pydantic import BaseModel
 
 

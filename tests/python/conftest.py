@@ -93,3 +93,22 @@ def shared_folder():
     with tempfile.TemporaryDirectory(prefix="dcfs-test-") as folder:
         os.chmod(folder, 0o755)
         yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """Names that hurt, and folders to match patterns in."""
+    root = tmp_path_factory.mktemp("tree") / "t.1 %20"
+    names = [
+        "a.jpg", "b.JPG", "x.jpg", "file1", "file2", "file10", "file03", ".hidden", "a b/\u00e9 \U0001f600.txt",
+        "new\nline", "quote\"'`", "%41", "#a?b=c", "[x]", "{y}", "*", "a/x.jpg", "a/b/x.jpg", "a/b/c.png",
+        "a/b/c/d/e.txt", "deep/**/n", "back\\slash", "-dash", "_x_y_z", "~tilde", "d/.hidden/f",
+    ]  # fmt: skip
+    for number, name in enumerate(names):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x" * number)
+        os.utime(path, ns=(0, 1_600_000_000_123_456_789 + number * 987_654_321_123))
+    os.utime(root / "file1", ns=(0, -1_500_000_001))
+    os.utime(root / "file2", ns=(0, 1_500))
+    return root

@@ -39,3 +39,16 @@ def run(name, folder, *arguments, timeout=180, environment=None):
     process = start(script, folder, *arguments, environment=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     output, _ = process.communicate(timeout=timeout)
     assert process.returncode == 0, f"{script}:\n{output}"
+
+
+def command(folder, *words):
+    """DataChain's own command line."""
+    result = subprocess.run(
+        [Path(sys.executable).parent / "datachain", *words],
+        cwd=folder,
+        env=clean_environment(folder),
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout

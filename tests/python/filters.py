@@ -38,7 +38,7 @@ as in Python from 3.14 on.
 import contextlib
 import random
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta, timezone
 
 import pools
 from filter_nodes import (

@@ -1,11 +1,14 @@
 """A real mount by the real binary, and what it left in its log."""
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
+
+import pytest
 
 from datachain_runs import clean_environment
 
@@ -138,3 +141,15 @@ def force_unmount(path):
     """Takes a mount away whatever state it is in."""
     tool = ["umount", "-l"] if os.geteuid() == 0 else ["fusermount3", "-uz"]
     subprocess.run([*tool, path], stderr=subprocess.DEVNULL)
+
+
+@contextlib.contextmanager
+def small_disk(folder, size):
+    """A disk of its own at `folder`, of `size` as mount(8) takes it."""
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder]).returncode:
+        pytest.skip("cannot mount a tmpfs")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)

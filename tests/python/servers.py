@@ -16,6 +16,7 @@ import urllib.request
 from pathlib import Path
 
 import boto3
+import pytest
 
 
 def free_port():
@@ -164,6 +165,20 @@ def azurite(folder):
             "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;"
             f"AccountKey={AZURITE_KEY};BlobEndpoint={url}/devstoreaccount1;"
         )
+
+
+@contextlib.contextmanager
+def azure_box(folder, keys):
+    """The container `box` of an Azure, with an object for each key; the connection string."""
+    if not AZURITE.exists():
+        pytest.skip("no azurite (tests/setup test)")
+    blob = pytest.importorskip("azure.storage.blob")
+    with azurite(folder) as connection:
+        client = blob.BlobServiceClient.from_connection_string(connection)
+        client.create_container("box")
+        for number, key in enumerate(keys):
+            client.get_blob_client("box", key).upload_blob(b"x" * number)
+        yield connection
 
 
 class Faults:

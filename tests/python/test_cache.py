@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,9 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-import datachain_runs
+import buckets
 import mounts
-import servers
 
 pytestmark = pytest.mark.mount
 
@@ -21,18 +19,11 @@ pytestmark = pytest.mark.mount
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     """nginx over a folder, and a dataset whose rows name its files."""
-    if not shutil.which("nginx"):
-        pytest.skip("no nginx (apt install nginx-light)")
+    sizes = random.Random(11)
+    files = {f"small_{number}.bin": sizes.randrange(1, 200_000) for number in range(60)}
     folder = tmp_path_factory.mktemp("cached")
-    bucket = folder / "root" / "b"
-    bucket.mkdir(parents=True)
-    random.seed(11)
-    (bucket / "large.bin").write_bytes(random.randbytes(12 << 20))
-    for number in range(60):
-        (bucket / f"small_{number}.bin").write_bytes(random.randbytes(random.randrange(1, 200_000)))
-    datachain_runs.run("static", folder, str(bucket))
-    with servers.nginx(folder, folder / "root") as url:
-        yield SimpleNamespace(folder=folder, bucket=bucket, url=url, log=folder / "access.log")
+    with buckets.serving(folder, lambda root: buckets.fill(root, {"large.bin": 12 << 20, **files})) as bucket:
+        yield SimpleNamespace(folder=folder, bucket=bucket.root, url=bucket.url, log=folder / "access.log")
 
 
 @pytest.fixture
@@ -187,18 +178,13 @@ def read_quietly(store, mount, name):
         pass
 
 
+@pytest.mark.root
 def test_a_full_disk_is_no_error(store, dcfs, tmp_path):
-    cache = tmp_path / "tiny"
-    cache.mkdir()
-    if os.system(f"mount -t tmpfs -o size=3m tmpfs '{cache}'") != 0:
-        pytest.skip("cannot mount a tmpfs")
-    try:
+    with mounts.small_disk(tmp_path / "tiny", "3m") as cache:
         with mounted(store, dcfs, tmp_path / "mnt", "--cache-dir", str(cache)) as mount:
             check_all(store, mount, workers=4)
             check_all(store, mount)
         assert len([line for line in dcfs.worries() if "cannot write below" in line]) <= 1
-    finally:
-        os.system(f"umount '{cache}'")
 
 
 def test_the_command_tells_verifies_and_clears(store, dcfs, tmp_path):

@@ -3,7 +3,6 @@
 What `test_cache.py` damages byte by byte is here replaced by other things, also while a mount has it.
 """
 
-import contextlib
 import json
 import os
 import shutil
@@ -254,18 +253,6 @@ def test_something_else_in_place_of_a_folder(bucket, dcfs, tmp_path, harm, level
     assert (outside / "mine").is_dir()
 
 
-@contextlib.contextmanager
-def tmpfs(folder):
-    """A small disk of its own at a folder."""
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", folder]).returncode:
-        pytest.skip("cannot mount a tmpfs")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
-
-
 def forget_pages(bucket, mount):
     """The kernel's copies of all files, so that the daemon is asked again."""
     for name in bucket.names():
@@ -320,7 +307,7 @@ def test_files_are_cut_while_mounted(bucket, dcfs, tmp_path, size):
 def test_the_cache_becomes_read_only(bucket, tmp_path):
     """What is there is read, the rest comes from the store, and one line says so."""
     dcfs, disk = mounts.Dcfs(tmp_path / "home"), tmp_path / "disk"
-    with tmpfs(disk), bucket.mount(dcfs, tmp_path / "mnt", "--cache-dir", str(disk)) as mount:
+    with mounts.small_disk(disk, "64m"), bucket.mount(dcfs, tmp_path / "mnt", "--cache-dir", str(disk)) as mount:
         for name in bucket.names()[:4]:
             assert buckets.outcome(mount, bucket, name) == "right"
         subprocess.run(["mount", "-o", "remount,ro", disk])

@@ -14,8 +14,8 @@ from PIL import Image, features
 import datachain_runs
 import mounts
 import servers
-from test_list import PATTERNS, by_datachain, config_of, normal, tree  # noqa: F401 (a fixture)
-from test_save import ask, check_whole, database, datachain, leftovers, small_disk, versions
+from listings import PATTERNS, by_datachain, config_of, normal
+from written import ask, check_whole, database, leftovers, versions
 
 # What braces name has to be there, one by one.
 THERE = [pattern for pattern in PATTERNS if not pattern.startswith("/file{")]
@@ -89,7 +89,7 @@ def test_a_folder_becomes_a_dataset_and_is_mounted(dcfs, here, tmp_path):
     assert "```sh\ndcfs index ./photos --save photos" in page and f"file://{here}/photos/" in page
 
 
-def test_a_tree_is_saved_as_datachain_saves_it(tree, dcfs, here, tmp_path):  # noqa: F811
+def test_a_tree_is_saved_as_datachain_saves_it(tree, dcfs, here, tmp_path):
     answers = by_datachain(tmp_path / "d", [f"{tree}{pattern}" for pattern in THERE])
     for number, pattern in enumerate(THERE):
         if not answers[f"{tree}{pattern}"]:
@@ -107,7 +107,7 @@ def test_a_tree_is_saved_as_datachain_saves_it(tree, dcfs, here, tmp_path):  # n
     check_whole(here, {})
 
 
-def test_fresh_listings_are_those_of_datachain(tree, dcfs, tmp_path):  # noqa: F811
+def test_fresh_listings_are_those_of_datachain(tree, dcfs, tmp_path):
     uris = [f"{tree}{pattern}" for pattern in ("/", "/a/**", "/*.jpg", "/a/b/")]
     answers = by_datachain(tmp_path / "d", uris)
     for number, uri in enumerate(uris):
@@ -134,10 +134,10 @@ def test_python_works_with_it(dcfs, here):
     assert "n: " in told["schema"].replace("'", "") and "File" in told["schema"]
     assert told["parents"] == [listings(here)[0][0]] or str(here / "photos") in str(told["parents"])
     assert versions(here, "photos") == ["1.0.0", "1.0.1"]
-    assert "photos" in datachain(here, "dataset", "ls")
-    shown = datachain(here, "show", "photos", "--version", "1.0.0", "--schema")
+    assert "photos" in datachain_runs.command(here, "dataset", "ls")
+    shown = datachain_runs.command(here, "show", "photos", "--version", "1.0.0", "--schema")
     assert "path" in shown and "n" in shown
-    script = datachain(here, "show", "photos", "--version", "1.0.0", "--script")
+    script = datachain_runs.command(here, "show", "photos", "--version", "1.0.0", "--script")
     assert "dcfs index photos --save photos --with 'path:{n:int}'" in script
     # And dcfs goes on from the version that Python made.
     write(here / "photos", ["0/77.txt"])
@@ -542,14 +542,8 @@ def test_pictures_in_a_bucket_are_read_in_part(s3, here, tmp_path):
 
 
 def test_azure_is_saved_as_datachain_saves_it(here, tmp_path):
-    if not servers.AZURITE.exists():
-        pytest.skip("no azurite (tests/setup test)")
-    blob = pytest.importorskip("azure.storage.blob")
-    with servers.azurite(tmp_path) as connection:
-        client = blob.BlobServiceClient.from_connection_string(connection)
-        client.create_container("box")
-        for number, key in enumerate(["a b/\u00e9 %20+#.bin", "x/y", "x/z", "top"]):
-            client.get_blob_client("box", key).upload_blob(b"x" * number)
+    keys = ["a b/\u00e9 %20+#.bin", "x/y", "x/z", "top"]
+    with servers.azure_box(tmp_path, keys) as connection:
         environment = {"AZURE_STORAGE_CONNECTION_STRING": connection}
         uris = ["az://box/", "az://box/x/"]
         answers = by_datachain(tmp_path / "d", uris, {"connection_string": connection}, environment=environment)
@@ -643,7 +637,7 @@ def test_two_deltas_at_a_time_lose_nothing(many, dcfs, here, tmp_path):
 def test_a_full_disk_leaves_the_catalog_as_it_was(many, dcfs, here, tmp_path):
     write(here / "few", ["a", "b"])
     index(dcfs, here, here / "few", "--save", "few")
-    with small_disk(tmp_path / "disk", "6m") as disk:
+    with mounts.small_disk(tmp_path / "disk", "6m") as disk:
         shutil.copytree(here / ".datachain", disk / ".datachain")
         for _ in range(3):
             message = refused(dcfs, here, 7, many, "--save", "x", "--catalog", disk)

@@ -3,8 +3,6 @@
 import json
 import os
 import socket
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,31 +10,11 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
-import datachain_runs
 import mounts
 import servers
+from listings import PATTERNS, by_datachain, config_of
 
 FIELDS = ["source", "path", "size", "version", "etag", "is_latest", "last_modified"]
-
-
-def by_datachain(folder, uris, config=None, versions=True, environment=None):
-    """What DataChain's `read_storage` gives, by URI, and its listings, by name: sets of rows."""
-    folder.mkdir(exist_ok=True)
-    script = datachain_runs.SCRIPTS / "listing.py"
-    arguments = [json.dumps(config or {}), "1" if versions else "0", *uris]
-    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    process = datachain_runs.start(script, folder, *arguments, environment=environment, **pipe)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    answers = json.loads(output.rsplit("ANSWERS", 1)[1].splitlines()[0])
-    return {name: sorted(map(normal, rows)) for name, rows in answers.items()}
-
-
-def normal(row):
-    """A row with its time as dcfs prints it."""
-    *rest, time = row
-    time = time.removesuffix("+00:00").replace("T", " ")
-    return (*rest[:5], bool(rest[5]), time if "." in time else f"{time}.000000")
 
 
 class Listing:
@@ -75,33 +53,6 @@ def refused(dcfs, code, *arguments, **options):
 
 
 # Files of this machine
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory):
-    """Names that hurt, and folders to match patterns in."""
-    root = tmp_path_factory.mktemp("tree") / "t.1 %20"
-    names = [
-        "a.jpg", "b.JPG", "x.jpg", "file1", "file2", "file10", "file03", ".hidden", "a b/\u00e9 \U0001f600.txt",
-        "new\nline", "quote\"'`", "%41", "#a?b=c", "[x]", "{y}", "*", "a/x.jpg", "a/b/x.jpg", "a/b/c.png",
-        "a/b/c/d/e.txt", "deep/**/n", "back\\slash", "-dash", "_x_y_z", "~tilde", "d/.hidden/f",
-    ]  # fmt: skip
-    for number, name in enumerate(names):
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x" * number)
-        os.utime(path, ns=(0, 1_600_000_000_123_456_789 + number * 987_654_321_123))
-    os.utime(root / "file1", ns=(0, -1_500_000_001))
-    os.utime(root / "file2", ns=(0, 1_500))
-    return root
-
-
-PATTERNS = [
-    "", "/", "/a", "/a/", "/a.jpg", "/*", "/*.jpg", "/**", "/**/*", "/**/*.jpg", "/**/x.jpg", "/a/**", "/a/*", "/*/*.jpg",
-    "/a/**/x.jpg", "/*/b/*", "/**/b/**", "/**/b/**/*.txt", "/file?", "/file{1..2}", "/file{03..03}", "/*.{jpg,JPG}",
-    "/[ab].*", "/[^ab].jpg", "/file[0-9]*", "/{a,deep}/**", "/*.{txt,png}", "/a/b/{c.png,x.jpg}", "/.*", "/a?b/*",
-]  # fmt: skip
-"""After the root; each names at least one folder that is there."""
 
 
 def test_a_tree_is_listed_as_datachain_lists_it(tree, dcfs, tmp_path):
@@ -168,10 +119,6 @@ ODD = [
 
 def cloud(s3, home):
     return mounts.Dcfs(home, **s3.KEYS)
-
-
-def config_of(s3):
-    return {"aws_endpoint_url": s3.url, "aws_key": "key", "aws_secret": "secret"}
 
 
 @pytest.fixture(scope="module")
@@ -461,14 +408,8 @@ def test_google_is_listed_as_datachain_lists_it(tmp_path):
 
 
 def test_azure_is_listed_as_datachain_lists_it(tmp_path):
-    if not servers.AZURITE.exists():
-        pytest.skip("no azurite (tests/setup test)")
-    blob = pytest.importorskip("azure.storage.blob")
-    with servers.azurite(tmp_path) as connection:
-        client = blob.BlobServiceClient.from_connection_string(connection)
-        client.create_container("box")
-        for number, key in enumerate(["a b/\u00e9 %20+#.bin", "x/y", "x/z", "top", "a<&>b"]):
-            client.get_blob_client("box", key).upload_blob(b"x" * number)
+    keys = ["a b/\u00e9 %20+#.bin", "x/y", "x/z", "top", "a<&>b"]
+    with servers.azure_box(tmp_path, keys) as connection:
         environment = {"AZURE_STORAGE_CONNECTION_STRING": connection}
         uris = ["az://box/", "az://box/x/", "az://box/x/*", "az://box/top"]
         answers = by_datachain(tmp_path / "d", uris, {"connection_string": connection}, environment=environment)

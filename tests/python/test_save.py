@@ -6,11 +6,9 @@ import random
 import shutil
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
-from contextlib import closing, contextmanager
-from pathlib import Path
+from contextlib import closing
 
 import pytest
 
@@ -19,11 +17,10 @@ import compare
 import datachain_runs
 import mounts
 import sql
+from written import COMPLETE, REMOVED, ask, check_whole, database, leftovers, versions
 
 KILLS = int(os.environ.get("DCFS_KILLS", "20"))
 """How often a save is killed; `make soak` kills more."""
-
-COMPLETE, REMOVED = 4, 8
 
 
 @pytest.fixture
@@ -38,62 +35,6 @@ def large_catalog(small_catalog, tmp_path_factory):
     folder = sql.copy_catalog(small_catalog, tmp_path_factory.mktemp("large") / "catalog")
     sql.multiply(folder, "few", 500_000)
     return folder
-
-
-def database(folder):
-    return closing(sqlite3.connect(folder / ".datachain" / "db", timeout=60))
-
-
-def ask(folder, question, *values):
-    with database(folder) as db:
-        return db.execute(question, values).fetchall()
-
-
-def versions(folder, name):
-    """The complete versions of a dataset, in the order of their making."""
-    question = (
-        "SELECT v.version FROM datasets_versions v JOIN datasets d ON d.id = v.dataset_id"
-        " WHERE d.name = ? AND v.status = ? ORDER BY v.id"
-    )
-    return [version for (version,) in ask(folder, question, name, COMPLETE)]
-
-
-def leftovers(folder):
-    """What a writer that is gone may have left: tables of stages and files of locks."""
-    tables = ask(folder, "SELECT name FROM sqlite_schema WHERE name LIKE 'dcfs_stage%'")
-    return [name for (name,) in tables] + [path.name for path in (folder / ".datachain").glob("db-dcfs-*")]
-
-
-def check_whole(folder, rows):
-    """The database is sound, and every complete version has its table with as many rows as `rows` says by name."""
-    assert ask(folder, "PRAGMA integrity_check") == [("ok",)]
-    question = (
-        "SELECT d.name, v.version, v.num_objects FROM datasets_versions v JOIN datasets d ON d.id = v.dataset_id"
-        " WHERE v.status = ? AND d.name NOT LIKE 'lst__%'"
-    )
-    for name, version, count in ask(folder, question, COMPLETE):
-        table = f'"ds_local_local_{name}_{version.replace(".", "_")}"'
-        ((found,),) = ask(folder, f"SELECT count(*) FROM {table}")
-        assert count == found == rows.get(name, found), (name, version, count, found)
-    orphans = (
-        "SELECT count(*) FROM dcfs_provenance WHERE uuid NOT IN (SELECT uuid FROM datasets_versions)"
-        if ask(folder, "SELECT 1 FROM sqlite_schema WHERE name = 'dcfs_provenance'")
-        else "SELECT 0"
-    )
-    assert ask(folder, orphans) == [(0,)]
-
-
-def datachain(folder, *words):
-    """DataChain's own command line."""
-    result = subprocess.run(
-        [Path(sys.executable).parent / "datachain", *words],
-        cwd=folder,
-        env=datachain_runs.clean_environment(folder),
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
 
 
 def start(dcfs, folder, *words):
@@ -113,10 +54,10 @@ def test_datachain_reads_what_was_saved(catalog, dcfs):
     assert found == sorted(everything)[:-6:-1]
 
     datachain_runs.run("read_back", catalog, "last")
-    assert "last" in datachain(catalog, "dataset", "ls")
-    shown = datachain(catalog, "show", "last", "--version", "1.0.0", "--schema")
+    assert "last" in datachain_runs.command(catalog, "dataset", "ls")
+    shown = datachain_runs.command(catalog, "show", "last", "--version", "1.0.0", "--schema")
     assert "path" in shown, shown
-    script = datachain(catalog, "show", "last", "--version", "1.0.0", "--script")
+    script = datachain_runs.command(catalog, "show", "last", "--version", "1.0.0", "--script")
     assert "dcfs save --catalog" in script and "order by file.path desc limit 5" in script, script
 
     assert versions(catalog, "last") == ["1.0.0", "1.0.1"]
@@ -293,7 +234,7 @@ def test_versions_are_removed_as_datachain_removes_them(catalog, dcfs):
         " WHERE d.name IN ('few', 'two')"
     )
     assert ask(catalog, question) == [(REMOVED, 0)] * 2
-    listed = datachain(catalog, "dataset", "ls")
+    listed = datachain_runs.command(catalog, "dataset", "ls")
     assert "one" in listed and "few" not in listed and "two" not in listed
     assert "few@1.0.0 (removed)" in dcfs.ok("lineage", "--catalog", catalog, "one")
     assert dcfs.ok("save", "--catalog", catalog, "one", "--as", "two").startswith("saved two@1.0.1")
@@ -461,22 +402,11 @@ def test_a_lock_is_waited_for(catalog, dcfs):
     assert told.startswith("saved x@1.0.0"), errors
 
 
-@contextmanager
-def small_disk(folder, size):
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder]).returncode:
-        pytest.skip("cannot mount a tmpfs")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
-
-
 @pytest.mark.root
 def test_a_full_disk_leaves_the_catalog_as_it_was(catalog, dcfs, tmp_path):
     sql.multiply(catalog, "few", 50_000)
     size = (catalog / ".datachain" / "db").stat().st_size
-    with small_disk(tmp_path / "disk", size + (4 << 20)) as disk:
+    with mounts.small_disk(tmp_path / "disk", size + (4 << 20)) as disk:
         shutil.copytree(catalog / ".datachain", disk / ".datachain")
         for _ in range(3):
             result = dcfs.run("save", "--catalog", disk, "few", "--as", "x")
@@ -494,7 +424,7 @@ def test_a_full_disk_leaves_the_catalog_as_it_was(catalog, dcfs, tmp_path):
 def test_a_catalog_that_cannot_be_written_says_so(catalog, dcfs, tmp_path, is_open):
     """With the files that SQLite keeps beside a database in use, and without: then it cannot even be opened."""
     own = sql.copy_catalog(catalog, tmp_path / "own")
-    with small_disk(tmp_path / "disk", "50m") as disk, closing(sqlite3.connect(own / ".datachain/db")) as connection:
+    with mounts.small_disk(tmp_path / "disk", "50m") as disk, closing(sqlite3.connect(own / ".datachain/db")) as connection:
         if is_open:
             connection.execute("SELECT count(*) FROM meta").fetchone()
         shutil.copytree(own / ".datachain", disk / ".datachain")
@@ -542,7 +472,7 @@ def test_datachains_gc_leaves_what_was_saved(catalog, dcfs):
     # As old as a version has to be for it to be taken for a failed one.
     sql.change(catalog, "UPDATE datasets_versions SET created_at = '2020-01-01 00:00:00' WHERE status = 4")
     before = ask(catalog, "SELECT * FROM dcfs_provenance ORDER BY uuid")
-    datachain(catalog, "gc")
+    datachain_runs.command(catalog, "gc")
     assert versions(catalog, "kept") == ["1.0.0"] and len(before) == 2
     assert ask(catalog, "SELECT * FROM dcfs_provenance ORDER BY uuid") == before
     check_whole(catalog, {"kept": 9})

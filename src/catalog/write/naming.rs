@@ -16,6 +16,10 @@ use crate::name::{DatasetName, LOCAL};
 use crate::time::Timestamp;
 use crate::version::{Bump, Version};
 
+/// Datasets with the project `p` and the namespace `n` that each is in.
+const FROM: &str = "FROM datasets d JOIN projects p ON p.id = d.project_id \
+    JOIN namespaces n ON n.id = p.namespace_id";
+
 /// Now, as the catalog writes times.
 pub fn now() -> String {
     Timestamp::of_system(SystemTime::now()).catalog()
@@ -59,11 +63,11 @@ fn fault(name: &str) -> Option<&'static str> {
 
 /// Refuses a name that another dataset has in other case.
 pub fn neighbours(connection: &Connection, name: &DatasetName) -> Result<(), Error> {
-    let sql = "SELECT d.name FROM datasets d JOIN projects p ON p.id = d.project_id \
-               JOIN namespaces n ON n.id = p.namespace_id \
-               WHERE n.name = ?1 COLLATE NOCASE AND p.name = ?2 COLLATE NOCASE \
-               AND d.name = ?3 COLLATE NOCASE AND d.name <> ?3";
-    let mut statement = connection.prepare_cached(sql)?;
+    let sql = format!(
+        "SELECT d.name {FROM} WHERE n.name = ?1 COLLATE NOCASE AND p.name = ?2 COLLATE NOCASE \
+         AND d.name = ?3 COLLATE NOCASE AND d.name <> ?3"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
     let there: Option<String> = statement
         .query_row(params![name.namespace, name.project, name.name], |row| row.get(0))
         .optional()?;
@@ -84,11 +88,9 @@ pub fn has_table(connection: &Connection, table: &str) -> Result<bool, Error> {
 
 /// The key of a dataset.
 pub fn dataset(connection: &Connection, name: &DatasetName) -> Result<Option<i64>, Error> {
-    let sql = "SELECT d.id FROM datasets d JOIN projects p ON p.id = d.project_id \
-               JOIN namespaces n ON n.id = p.namespace_id \
-               WHERE n.name = ?1 AND p.name = ?2 AND d.name = ?3";
+    let sql = format!("SELECT d.id {FROM} WHERE n.name = ?1 AND p.name = ?2 AND d.name = ?3");
     let key = params![name.namespace, name.project, name.name];
-    Ok(connection.query_row(sql, key, |row| row.get(0)).optional()?)
+    Ok(connection.query_row(&sql, key, |row| row.get(0)).optional()?)
 }
 
 /// The highest version of a dataset, whatever became of it; texts that are no numbers do not count.

@@ -1,8 +1,9 @@
 //! The listing that a dataset is made from: one that is there and young enough, or a new one.
 //!
 //! As DataChain does: a listing is a dataset of `system.listing`, named by what it lists; it is used again for four hours,
-//! for what lies below it too, if anything does: a folder that it does not know is listed by itself. One that was made again and found the same gets no new version. Its rows lie in the order of their
-//! paths, so the same bucket gives the same row ids.
+//! for what lies below it too, if anything does: a folder that it does not know is listed by itself. One that was made
+//! again and found the same gets no new version. Its rows lie in the order of their paths, so the same bucket gives the
+//! same row ids.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -65,7 +66,8 @@ pub struct Report {
     pub skipped: u64,
 }
 
-/// Lists `origin`, or finds that it was listed. `last` is the version that a delta begins with, `done` what was listed before.
+/// Lists `origin`, or finds that it was listed. `last` is the version that a delta begins with, `done` what was listed
+/// before.
 ///
 /// # Errors
 /// What the store, the catalog and the disk say. Then no listing was added.

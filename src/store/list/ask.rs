@@ -135,6 +135,7 @@ impl Asker {
     }
 
     /// The same for a request of which only that can be told.
+    #[cfg(any(feature = "gcs", feature = "azure"))]
     pub fn told(&self, failure: Failure, whose: Option<Arc<str>>) -> Error {
         match failure {
             Failure::Refused(refusal) => self.meaning(&refusal, whose),
