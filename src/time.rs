@@ -3,7 +3,12 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Timelike};
+
+/// Characters of `YYYY-MM-DD HH:MM:SS`, and with three or six digits more.
+const SECONDS: usize = 19;
+const MILLIS: usize = 23;
+const MICROS: usize = 26;
 
 /// Microseconds since 1970-01-01 00:00:00 UTC; negative before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,12 +60,8 @@ impl Timestamp {
 
     /// `2024-01-02 03:04:05[.123456]`, as DataChain writes it into the catalog.
     pub fn catalog(self) -> String {
-        let form =
-            if self.0 % 1_000_000 == 0 { "%Y-%m-%d %H:%M:%S" } else { "%Y-%m-%d %H:%M:%S%.6f" };
-        match DateTime::from_timestamp_micros(self.0) {
-            Some(time) => time.format(form).to_string(),
-            None => self.to_string(),
-        }
+        let length = if self.0 % 1_000_000 == 0 { SECONDS } else { MICROS };
+        self.written().map_or_else(|| self.to_string(), |text| text[..length].to_owned())
     }
 
     /// `2024-01-02T03:04:05.123456Z` (RFC 3339), for programs.
@@ -71,22 +72,47 @@ impl Timestamp {
     /// `2024-01-02 03:04:05.123456`, of one length for all moments of four-digit years: readers that
     /// guess the type of a column from its texts guess the same for each.
     pub fn fixed(self) -> String {
-        match DateTime::from_timestamp_micros(self.0) {
-            Some(t) => t.format("%Y-%m-%d %H:%M:%S%.6f").to_string(),
-            None => self.to_string(),
-        }
+        self.written().unwrap_or_else(|| self.to_string())
     }
 
-    /// Reads the one form that DataChain writes, `YYYY-MM-DD HH:MM:SS[.ffffff]`; `None` for any
-    /// other. A tenth of the time that a general reader takes, and asked of every row.
+    /// `YYYY-MM-DD HH:MM:SS.ffffff`, in a tenth of the time that a general writer takes.
+    fn written(self) -> Option<String> {
+        let time = DateTime::from_timestamp_micros(self.0)?;
+        let Some(year) = u32::try_from(time.year()).ok().filter(|year| *year <= 9999) else {
+            return Some(time.format("%Y-%m-%d %H:%M:%S%.6f").to_string());
+        };
+        let mut text = *b"0000-00-00 00:00:00.000000";
+        let parts = [
+            (0..4, year),
+            (5..7, time.month()),
+            (8..10, time.day()),
+            (11..13, time.hour()),
+            (14..16, time.minute()),
+            (17..19, time.second()),
+            (20..26, time.timestamp_subsec_micros()),
+        ];
+        for (place, mut number) in parts {
+            for digit in text[place].iter_mut().rev() {
+                *digit += (number % 10) as u8;
+                number /= 10;
+            }
+        }
+        std::str::from_utf8(&text).ok().map(str::to_owned)
+    }
+
+    /// Reads what catalogs and stores write, `YYYY-MM-DD HH:MM:SS[.ffffff]`, with `T` for the space, three digits for six
+    /// and a `Z` at the end too; `None` for any other. A tenth of the time that a general reader takes, and asked of every
+    /// row.
     fn parse_fixed(text: &[u8]) -> Option<Self> {
+        let text = text.strip_suffix(b"Z").unwrap_or(text);
         let micros = match text.len() {
-            19 => 0,
-            26 if text[19] == b'.' => digits(&text[20..])?,
+            SECONDS => 0,
+            MILLIS if text[SECONDS] == b'.' => digits(&text[SECONDS + 1..])? * 1000,
+            MICROS if text[SECONDS] == b'.' => digits(&text[SECONDS + 1..])?,
             _ => return None,
         };
-        let marks = [(4, b'-'), (7, b'-'), (10, b' '), (13, b':'), (16, b':')];
-        if marks.iter().any(|(at, mark)| text[*at] != *mark) {
+        let marks = [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')];
+        if marks.iter().any(|(at, mark)| text[*at] != *mark) || ![b' ', b'T'].contains(&text[10]) {
             return None;
         }
         let [year, month, day] = [digits(&text[..4])?, digits(&text[5..7])?, digits(&text[8..10])?];
@@ -151,9 +177,11 @@ mod tests {
 
     use proptest::prelude::*;
 
-    /// As chrono reads the fixed form.
+    /// As chrono reads the fixed forms.
     fn slow(text: &str) -> Option<i64> {
-        let time = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").ok()?;
+        let text = text.strip_suffix('Z').unwrap_or(text);
+        let read = |form| NaiveDateTime::parse_from_str(text, form).ok();
+        let time = read("%Y-%m-%d %H:%M:%S%.f").or_else(|| read("%Y-%m-%dT%H:%M:%S%.f"))?;
         Some(time.and_utc().timestamp_micros())
     }
 
@@ -172,14 +200,21 @@ mod tests {
     proptest! {
         #[test]
         fn the_fast_way_agrees_with_the_slow(
-            text in "[0-2][0-9]{3}-[01][0-9]-[0-3][0-9] [0-2][0-9]:[0-6][0-9]:[0-5][0-9](\\.[0-9]{6})?"
+            text in "[0-2][0-9]{3}-[01][0-9]-[0-3][0-9][ T][0-2][0-9]:[0-6][0-9]:[0-5][0-9](\\.[0-9]{3}|\\.[0-9]{6})?Z?"
         ) {
             let fast = Timestamp::parse_fixed(text.as_bytes()).map(Timestamp::micros);
             prop_assert_eq!(fast, slow(&text), "{}", text);
         }
 
         #[test]
-        fn the_fast_way_takes_nothing_else(text in "[-0-9 :.T\u{e9}]{17,28}") {
+        fn the_fast_way_writes_as_the_slow(micros in prop_oneof![-90_000_000_000_000_000..300_000_000_000_000_000_i64, any::<i64>()]) {
+            let written = Timestamp(micros).written();
+            let time = DateTime::from_timestamp_micros(micros);
+            prop_assert_eq!(written, time.map(|time| time.format("%Y-%m-%d %H:%M:%S%.6f").to_string()));
+        }
+
+        #[test]
+        fn the_fast_way_takes_nothing_else(text in "[-0-9 :.TZ\u{e9}]{17,28}") {
             let fast = Timestamp::parse_fixed(text.as_bytes()).map(Timestamp::micros);
             prop_assert!(fast.is_none() || fast == slow(&text), "{}", text);
         }

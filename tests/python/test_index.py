@@ -187,6 +187,61 @@ def test_a_listing_of_datachain_is_used(dcfs, here):
     assert len(listings(here)) == 1
 
 
+def test_a_listing_made_again_is_that_of_a_fresh_catalog(dcfs, here, tmp_path):
+    """Rows that are there already are copied, over several batches; whatever the old listing says, the new one is right."""
+    photos, numbers = here / "photos", random.Random(5)
+    names = [f"{number % 17:02}/{number}" for number in range(18_000)]
+    write(photos, names, size=0)
+    index(dcfs, here, photos, "--save", "x")
+    ((listing, _),) = listings(here)
+
+    def check(round):
+        fresh = tmp_path / f"fresh{round}"
+        fresh.mkdir()
+        index(dcfs, fresh, photos, "--save", "x")
+        columns = f"{COLUMNS}, file__location"
+        assert cells(here, listing, columns) == cells(fresh, listing, columns), round
+        assert cells(here, "x", columns) == cells(fresh, "x", columns), round
+        shutil.rmtree(fresh)
+
+    for round in range(4):
+        some = numbers.sample(names, 300)
+        write(photos, some[:100], size=round + 1)
+        for name in some[100:200]:
+            (photos / name).unlink(missing_ok=True)
+        write(photos, [f"{name}.new{round}" for name in some[200:]], size=round)
+        # What comes last.
+        write(photos, [f"zz/{round}"])
+        if round == 2:
+            # Somebody else wrote into the listing.
+            with database(here) as db:
+                old = table(here, listing)
+                db.execute(f"UPDATE {old} SET file__size = file__size + 1 WHERE sys__id % 1000 = 3")
+                db.execute(f"UPDATE {old} SET file__path = 'x' || file__path WHERE sys__id % 1000 = 5")
+                db.execute(f"UPDATE {old} SET file__source = 'file:///elsewhere' WHERE sys__id % 1000 = 7")
+                db.execute(f"DELETE FROM {old} WHERE sys__id % 1000 = 9")
+                db.commit()
+        index(dcfs, here, photos, "--save", "x", "--delta" if round % 2 else "--update")
+        check(round)
+    assert [version for _, version in listings(here)] == [f"{n}.0.0" for n in range(1, 6)]
+    assert "nothing new" in index(dcfs, here, photos, "--save", "x", "--delta")
+    assert len(listings(here)) == 5
+    assert leftovers(here) == []
+
+
+def test_a_listing_of_datachain_that_is_found_again_is_no_new_one(dcfs, here):
+    photos = here / "photos"
+    write(photos, [f"{number % 7}/{number}" for number in range(300)])
+    assert reads_storage(here, photos, "theirs") == 300
+    index(dcfs, here, photos, "--save", "mine", "--update")
+    assert [version for _, version in listings(here)] == ["1.0.0"]
+    write(photos, ["0/7"], size=9)
+    index(dcfs, here, photos, "--save", "mine", "--update")
+    assert [version for _, version in listings(here)] == ["1.0.0", "2.0.0"]
+    assert len([row for row in rows(here, "mine") if row[2] == 9]) == 1
+    assert reads_storage(here, photos) == 300
+
+
 def test_what_a_listing_does_not_know_is_listed(dcfs, here):
     base = here / "base"
     write(base, ["day1/a.png", "day1/b.png"])
@@ -497,6 +552,11 @@ def test_a_bucket_is_saved_as_datachain_saves_it(s3, versioned, here, tmp_path):
     said = index(dcfs, here, f"s3://{name}/pets/", "--save", "pets", "--delta", *flags)
     assert said.startswith("78 unchanged, 1 new, 1 changed, 1 gone\nsaved pets@1.0.1: 80 objects"), said
     assert (("cow", 1)) in cells(here, "pets", "kind, n")
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    index(dcfs, fresh, f"s3://{name}/pets/", "--save", "pets", *flags)
+    ((listing, _),) = listings(fresh)
+    assert rows(here, listing) == rows(fresh, listing)
 
 
 def test_an_empty_prefix_is_all_gone(s3, here, tmp_path):

@@ -32,6 +32,20 @@ pub enum Piece<R> {
     New(R),
 }
 
+impl<R> Piece<R> {
+    /// Adds a row that is copied as it is to `pieces`: where it goes on from the last of them, to that one.
+    pub fn copied(pieces: &mut Vec<Self>, of: usize, row: RowId) {
+        if let Some(Self::Rows(last, range)) = pieces.last_mut()
+            && *last == of
+            && range.end().key().checked_add(1) == Some(row.key())
+        {
+            *range = *range.start()..=row;
+            return;
+        }
+        pieces.push(Self::Rows(of, row..=row));
+    }
+}
+
 /// Pieces that are not copied yet.
 struct Left<R, I> {
     first: Option<Piece<R>>,

@@ -37,6 +37,11 @@ impl Item {
         number(&self.0, index)
     }
 
+    /// All numbers, and all texts.
+    pub fn parts(&self) -> ([i64; NUMBERS], [&[u8]; TEXTS - 1]) {
+        ([0, 1, 2, 3].map(|n| self.number(n)), [0, 1, 2].map(|n| self.text(n)))
+    }
+
     /// The text of that index; the key is not one of them.
     pub fn text(&self, index: usize) -> &[u8] {
         text(&self.0, index + 1)

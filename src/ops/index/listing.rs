@@ -5,7 +5,6 @@
 //! again and found the same gets no new version. Its rows lie in the order of their paths, so the same bucket gives the
 //! same row ids.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::SystemTime;
@@ -13,15 +12,16 @@ use std::time::SystemTime;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use super::begun::Begun;
 use super::item::Item;
+use super::relist::{self, Beside, ETAG, IS_OLD, MODIFIED, SIZE, Step, VERSION};
 use super::rows::{self, Items};
 use super::sort::{Sorted, Sorter};
 use super::wanted;
 use super::{Desk, Request, Watch};
-use crate::catalog::{Catalog, Number, Publication, Saved, VersionInfo};
-use crate::cell::{Cell, Cells};
+use crate::catalog::{Catalog, Number, Piece, Publication, Saved, Stage, VersionInfo};
+use crate::cell::Cell;
 use crate::error::{Error, Kind, Result};
-use crate::id::RowId;
 use crate::name::DatasetName;
 use crate::schema::{Layout, Signal, SignalKind};
 use crate::store::list::{End, How, Listed, Origin, Storage, Totals};
@@ -34,7 +34,7 @@ const LIFE: i64 = 4 * 3600 * 1_000_000;
 /// Batches of a store that wait to be sorted.
 const WAITING: usize = 16;
 
-/// Rows that are written at a time.
+/// Rows of a batch that is merged, and pieces that wait to be written.
 const BATCH: usize = 8192;
 
 /// What was listed.
@@ -221,8 +221,7 @@ fn anew(
     if let Some((writer, name)) = desk.writer.as_mut().zip(origin.listing_name(false)) {
         writer.check_listing(&listing(name))?;
     }
-    let print = Print::default();
-    let (mut sorter, mut sum) = (Sorter::new(&desk.folder), 0_u128);
+    let mut sorter = Sorter::new(&desk.folder);
     let how = How { may_be_empty: last.is_some(), ..How::default() };
     let totals = list(desk, (&origin, how), &mut |rows| {
         for row in &rows {
@@ -230,7 +229,6 @@ fn anew(
             let size = i64::try_from(row.size).unwrap_or(i64::MAX);
             let texts = [row.version.as_str(), &row.etag, ""].map(str::as_bytes);
             let numbers = [i64::from(!row.is_latest), micros.wrapping_neg(), size, 0];
-            sum = sum.wrapping_add(print.of(&[row.path.as_bytes(), texts[0], texts[1]], numbers));
             sorter.push(row.path.as_bytes(), numbers, texts)?;
         }
         Ok(())
@@ -245,22 +243,16 @@ fn anew(
     }
     let name = listing(origin.listing_name(totals.is_current).unwrap_or_default());
     let last = match &desk.catalog {
-        Some(catalog) => catalog.latest(&name)?.map(|last| (Arc::clone(catalog), last)),
+        Some(catalog) => catalog.latest(&name)?,
         None => None,
     };
-    if let Some((catalog, last)) = last
-        && last.rows == Some(totals.objects)
-        && is_plain(&catalog, &last)?
-        && print.of_version(&catalog, &last)? == sum
-    {
-        desk.writer()?.refresh(&last)?;
-        report.dataset = Some(last.to_string());
-        return Ok(Listing { origin, of: Some(last), single: None, is_ordered: false, report });
-    }
-    let saved = write(desk, request, (&origin, &name), sorted, totals.objects)?;
-    let of = version(&saved);
+    let last = match last.zip(desk.catalog.clone()) {
+        Some((last, catalog)) if is_plain(&catalog, &last)? => Some((catalog, last)),
+        _ => None,
+    };
+    let (of, is_ordered) = write(desk, request, (&origin, &name), (sorted, totals.objects), last)?;
     report.dataset = Some(of.to_string());
-    Ok(Listing { origin, of: Some(of), single: None, is_ordered: true, report })
+    Ok(Listing { origin, of: Some(of), single: None, is_ordered, report })
 }
 
 /// Whether that nothing is there says that all is gone: of a folder of this machine, which is there; else of what the last
@@ -295,28 +287,47 @@ pub fn version(saved: &Saved) -> VersionInfo {
     }
 }
 
+/// Keeps what was listed, `rows` rows: as a new version, or as the `last` one where nothing changed. Also whether it is known
+/// to lie in order.
 fn write(
     desk: &mut Desk<'_>,
     request: &Request,
     (origin, name): (&Origin, &DatasetName),
-    sorted: Sorted,
-    rows: u64,
-) -> Result<Saved> {
+    (sorted, rows): (Sorted, u64),
+    last: Option<(Arc<Catalog>, VersionInfo)>,
+) -> Result<(VersionInfo, bool)> {
     let watch = desk.watch;
     watch.writing(rows);
     let source = origin.source();
-    let mut stage = desk.writer()?.stage(file_layout())?;
-    let mut items = batches(sorted)?;
-    loop {
-        let batch: Vec<Item> = items.by_ref().take(BATCH).collect::<Result<_>>()?;
-        if batch.is_empty() {
-            break;
+    let old: Items = match &last {
+        Some((catalog, last)) => relist::stored(catalog, last, source.clone(), &desk.folder)?,
+        None => Box::new(std::iter::empty()),
+    };
+    let last = last.map(|(_, last)| last);
+    let mut beside = Beside::new(batches(sorted)?, old);
+    let mut begun = Begun::not_yet(desk.writer()?, file_layout());
+    let (mut ready, mut rows) = (Vec::new(), 0);
+    while let Some(step) = beside.step()? {
+        match step {
+            Step::Same(row) => Piece::copied(&mut ready, 0, row),
+            Step::New(item) => ready.push(Piece::New(item)),
         }
-        let times: Vec<String> = batch.iter().map(modified).collect();
-        stage.insert(batch.iter().zip(&times).map(|(item, time)| cells(&source, item, time)))?;
-        watch.wrote(batch.len() as u64);
+        rows += 1;
+        if rows % BATCH == 0 {
+            watch.wrote(BATCH as u64);
+            // While nothing is other it may be that nothing is written.
+            if beside.is_other() || ready.len() >= BATCH {
+                put(begun.stage()?, &source, last.as_slice(), &std::mem::take(&mut ready))?;
+            }
+        }
     }
-    stage.publish(&Publication {
+    if let Some(last) = last.as_ref().filter(|_| !beside.is_other()) {
+        drop(begun);
+        desk.writer()?.refresh(last)?;
+        return Ok((last.clone(), false));
+    }
+    put(begun.stage()?, &source, last.as_slice(), &ready)?;
+    let saved = begun.into_stage()?.publish(&Publication {
         name,
         number: Number::Next(Bump::Major),
         upon: None,
@@ -325,7 +336,24 @@ fn write(
         description: None,
         attrs: None,
         provenance: &request.provenance,
-    })
+    })?;
+    Ok((version(&saved), true))
+}
+
+/// Writes what is ready.
+fn put(
+    stage: &mut Stage<'_>,
+    source: &str,
+    last: &[VersionInfo],
+    ready: &[Piece<Item>],
+) -> Result<()> {
+    let times: Vec<String> = ready.iter().map(modified).collect();
+    let pieces = ready.iter().zip(&times).filter_map(|(piece, time)| match piece {
+        Piece::Rows(of, range) => Some(Piece::Rows(*of, range.clone())),
+        Piece::New(item) => Some(Piece::New(cells(source, item, time))),
+        Piece::Row(..) => None,
+    });
+    stage.mix(last, &[], pieces)
 }
 
 /// The same items, merged by a thread of its own while they are written.
@@ -343,8 +371,12 @@ fn batches(mut sorted: Sorted) -> Result<Items> {
     Ok(rows::flattened(from))
 }
 
-fn modified(item: &Item) -> String {
-    Timestamp::from_micros(item.number(1).wrapping_neg()).catalog()
+/// The time of a new row, as the catalog writes it.
+fn modified(piece: &Piece<Item>) -> String {
+    match piece {
+        Piece::New(item) => Timestamp::from_micros(item.number(MODIFIED).wrapping_neg()).catalog(),
+        Piece::Rows(..) | Piece::Row(..) => String::new(),
+    }
 }
 
 /// The cells of a row of a listing.
@@ -352,42 +384,13 @@ fn cells<'c>(source: &'c str, item: &'c Item, modified: &'c str) -> [Cell<'c>; 8
     [
         Cell::Text(source.as_bytes()),
         Cell::Text(item.key()),
-        Cell::Integer(item.number(2)),
-        Cell::Text(item.text(0)),
-        Cell::Text(item.text(1)),
-        Cell::Integer(i64::from(item.number(0) == 0)),
+        Cell::Integer(item.number(SIZE)),
+        Cell::Text(item.text(VERSION)),
+        Cell::Text(item.text(ETAG)),
+        Cell::Integer(i64::from(item.number(IS_OLD) == 0)),
         Cell::Text(modified.as_bytes()),
         Cell::Null,
     ]
-}
-
-/// Whether two listings hold the same rows, in whatever order: the sum of what each row is hashed to, by keys of this
-/// process alone, so that no bucket can be made to look like another.
-#[derive(Default)]
-struct Print(RandomState, RandomState);
-
-impl Print {
-    fn of(&self, texts: &[&[u8]; 3], numbers: [i64; 4]) -> u128 {
-        let row = (texts, numbers);
-        u128::from(self.0.hash_one(row)) << 64 | u128::from(self.1.hash_one(row))
-    }
-
-    fn of_version(&self, catalog: &Catalog, of: &VersionInfo) -> Result<u128> {
-        let names = ["path", "version", "etag", "is_latest", "last_modified", "size"];
-        let columns = names.map(|name| format!("file__{name}"));
-        let mut sum = 0_u128;
-        let mut each = |_: RowId, cells: &dyn Cells| {
-            let bytes = |index| if let Cell::Text(text) = cells.cell(index) { text } else { b"" };
-            let number = |index| if let Cell::Integer(n) = cells.cell(index) { n } else { -1 };
-            let time = std::str::from_utf8(bytes(4)).ok().and_then(Timestamp::parse);
-            let micros = time.map_or(0, Timestamp::micros);
-            let numbers = [i64::from(number(3) == 0), micros.wrapping_neg(), number(5), 0];
-            sum = sum.wrapping_add(self.of(&[bytes(0), bytes(1), bytes(2)], numbers));
-            Ok(std::ops::ControlFlow::Continue(()))
-        };
-        catalog.cells(of, &columns, &mut std::iter::once(RowId::ALL), &mut each)?;
-        Ok(sum)
-    }
 }
 
 #[cfg(test)]
@@ -410,17 +413,5 @@ mod tests {
         assert_eq!(names("/a/b")[..], ["lst__file:///", "lst__file:///a/", "lst__file:///a/b/"]);
         assert_eq!(labels("/a.c/b")[..], ["file:///", "file:///a.c/", "file:///a.c/b/"]);
         assert_eq!(labels("s3://b/a.c/*.jpg")[..2], ["s3://b/", "s3://b/a.c/"]);
-    }
-
-    #[test]
-    fn any_difference_makes_another_print() {
-        let print = Print::default();
-        let one = print.of(&[b"a", b"b", b"c"], [0, 1, 2, 0]);
-        assert_eq!(one, print.of(&[b"a", b"b", b"c"], [0, 1, 2, 0]));
-        for (texts, numbers) in
-            [([&b"ab"[..], b"", b"c"], [0, 1, 2, 0]), ([b"a", b"b", b"c"], [1, 1, 2, 0])]
-        {
-            assert_ne!(one, print.of(&texts, numbers));
-        }
     }
 }

@@ -8,21 +8,24 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `listing` | the listing: reused, or made |
+//! | `listing`, `relist` | the listing: reused, or made; put beside the one before |
 //! | `wanted` | which rows of it; refuses what gives nothing |
 //! | `shape` | the columns of the new version, and how the last one was made |
 //! | `item`, `sort` | rows as they are sorted; sorting on disk |
 //! | `rows` | the rows of versions, in order |
 //! | `delta` | two versions side by side |
+//! | `write`, `begun` | the new version; a stage only where there is something to write |
 //! | `pattern`, `columns` | columns from paths; all columns asked for |
 //! | `images` | the headers of pictures, many at a time |
 
+mod begun;
 mod columns;
 pub mod delta;
 mod images;
 mod item;
 mod listing;
 mod pattern;
+mod relist;
 mod rows;
 mod shape;
 mod sort;

@@ -80,16 +80,17 @@ pub fn ordered(
     {
         return Ok(sources.into_iter().next().map_or_else(nothing, |source| {
             let of = source.of.to_string();
-            guarded(read(catalog, source), of)
+            guarded(wanted(catalog, source), of)
         }));
     }
     let mut sorter = Sorter::new(folder);
-    for item in
-        sources.into_iter().flat_map(|source| read(catalog, source)).chain(more.into_iter().map(Ok))
+    for item in sources
+        .into_iter()
+        .flat_map(|source| wanted(catalog, source))
+        .chain(more.into_iter().map(Ok))
     {
         let item = item?;
-        let (numbers, texts) =
-            ([0, 1, 2, 3].map(|n| item.number(n)), [0, 1, 2].map(|n| item.text(n)));
+        let (numbers, texts) = item.parts();
         sorter.push(item.key(), numbers, texts)?;
     }
     Ok(Box::new(sorter.finish()?))
@@ -153,10 +154,15 @@ pub fn first(
     Ok(found)
 }
 
-/// Whether the rows of a version lie in the order of their addresses. What `dcfs index` saved does, and is not read for it.
-fn is_ordered(catalog: &Catalog, of: &VersionInfo) -> Result<bool> {
+/// Whether `dcfs index` saved a version: its rows are in order.
+pub fn is_indexed(catalog: &Catalog, of: &VersionInfo) -> Result<bool> {
     let command = catalog.details(of)?.provenance.map(|by| by.command).unwrap_or_default();
-    if command.get(1).is_some_and(|word| word == "index") {
+    Ok(command.get(1).is_some_and(|word| word == "index"))
+}
+
+/// Whether the rows of a version lie in the order of their addresses.
+fn is_ordered(catalog: &Catalog, of: &VersionInfo) -> Result<bool> {
+    if is_indexed(catalog, of)? {
         return Ok(true);
     }
     let mut last = String::new();
@@ -172,12 +178,24 @@ fn is_ordered(catalog: &Catalog, of: &VersionInfo) -> Result<bool> {
     Ok(is_ordered)
 }
 
-/// The rows of a version as they lie.
-fn read(catalog: &Arc<Catalog>, source: Source) -> Items {
+/// The rows that are wanted of a version, as they lie.
+fn wanted(catalog: &Arc<Catalog>, source: Source) -> Items {
+    let of = source.of.clone();
+    read(catalog, of, &COLUMNS, move |row, cells| item(&source, row, cells))
+}
+
+/// What `item` makes of the rows of a version, as they lie. A thread reads ahead.
+pub fn read(
+    catalog: &Arc<Catalog>,
+    of: VersionInfo,
+    columns: &[&str],
+    item: impl Fn(RowId, &dyn Cells) -> Result<Option<Item>> + Send + 'static,
+) -> Items {
     let (to, from) = sync_channel(WAITING);
     let catalog = Arc::clone(catalog);
+    let columns: Vec<String> = columns.iter().map(|&name| name.to_owned()).collect();
     let work = move || {
-        if let Err(error) = send(&catalog, &source, &to) {
+        if let Err(error) = send((&catalog, &of), &columns, &item, &to) {
             // Who does not wait for it any more does not want to know.
             to.send(Err(error)).ok();
         }
@@ -196,18 +214,22 @@ pub fn flattened(from: Receiver<Result<Vec<Item>>>) -> Items {
     }))
 }
 
-fn send(catalog: &Catalog, source: &Source, to: &SyncSender<Result<Vec<Item>>>) -> Result<()> {
-    let columns = COLUMNS.map(str::to_owned);
+fn send(
+    (catalog, of): (&Catalog, &VersionInfo),
+    columns: &[String],
+    item: &impl Fn(RowId, &dyn Cells) -> Result<Option<Item>>,
+    to: &SyncSender<Result<Vec<Item>>>,
+) -> Result<()> {
     let mut next = *RowId::ALL.start();
     loop {
         let (mut batch, mut seen, mut last) = (Vec::new(), 0, None);
         let mut each = |row: RowId, cells: &dyn Cells| {
             (seen, last) = (seen + 1, Some(row));
-            batch.extend(item(source, row, cells)?);
+            batch.extend(item(row, cells)?);
             Ok(if seen < BATCH { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         };
         let range = next..=*RowId::ALL.end();
-        catalog.cells(&source.of, &columns, &mut std::iter::once(range), &mut each)?;
+        catalog.cells(of, columns, &mut std::iter::once(range), &mut each)?;
         if to.send(Ok(batch)).is_err() {
             return Ok(());
         }
@@ -232,7 +254,7 @@ fn item(source: &Source, row: RowId, cells: &dyn Cells) -> Result<Option<Item>> 
 }
 
 /// A text; of what is none, nothing.
-fn text<'c>(cell: &Cell<'c>) -> &'c str {
+pub fn text<'c>(cell: &Cell<'c>) -> &'c str {
     match cell {
         Cell::Text(text) => std::str::from_utf8(text).unwrap_or_default(),
         _ => "",

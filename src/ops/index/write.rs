@@ -1,8 +1,8 @@
 //! The rows of the new version: which they are, and how they get there.
 
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use super::begun::Begun;
 use super::columns::Columns;
 use super::delta::{Merge, OF, ROW, Step};
 use super::images::{self, Seen};
@@ -11,15 +11,12 @@ use super::listing::Listing;
 use super::rows::{self, Items, Source};
 use super::wanted::{self, SINGLE};
 use super::{Computed, Desk, Indexed, Request, Shape};
-use crate::catalog::{
-    Catalog, Description, Parent, Piece, Publication, Saved, Stage, VersionInfo, Writer,
-};
+use crate::catalog::{Catalog, Description, Parent, Piece, Publication, Saved, VersionInfo};
 use crate::cell::Cell;
-use crate::error::{Error, Kind, Result};
-use crate::id::{RowId, VersionId};
-use crate::schema::Layout;
+use crate::error::Result;
+use crate::id::VersionId;
 
-/// Rows, or stretches of them, that are written at a time.
+/// Rows, or stretches of them, that are written at a time. At most twice as many pieces wait: memory.
 const BATCH: usize = 8192;
 
 /// Saves the rows that are wanted of `listings`.
@@ -40,7 +37,7 @@ pub fn write(
     let parents = parents(&catalog, listings, last.as_ref())?;
     let (stores, runtime, watch) = (desk.stores, desk.runtime, desk.watch);
     let mut writing = Writing {
-        stage: Begun::Not(desk.writer()?, shape.layout.clone()),
+        stage: Begun::not_yet(desk.writer()?, shape.layout.clone()),
         versions,
         singles: listings,
         columns: &shape.columns,
@@ -128,42 +125,6 @@ fn parents(
     Ok(parents)
 }
 
-/// A stage that is begun when there is something to write: a delta that finds nothing writes nothing.
-enum Begun<'w> {
-    Not(&'w mut Writer, Layout),
-    Stage(Stage<'w>),
-    Between,
-}
-
-impl<'w> Begun<'w> {
-    fn stage(&mut self) -> Result<&mut Stage<'w>> {
-        *self = match std::mem::replace(self, Self::Between) {
-            Self::Not(writer, layout) => Self::Stage(writer.stage(layout)?),
-            begun => begun,
-        };
-        match self {
-            Self::Stage(stage) => Ok(stage),
-            _ => Err(Error::new(Kind::Broken, "a stage that could not be begun")),
-        }
-    }
-}
-
-/// A row that is ready to be written, or a stretch of them.
-enum Ready {
-    Rows(usize, RangeInclusive<RowId>),
-    Row(Item),
-}
-
-impl Ready {
-    /// The row whose columns are computed.
-    fn row(&self) -> Option<&Item> {
-        match self {
-            Self::Row(item) => Some(item),
-            Self::Rows(..) => None,
-        }
-    }
-}
-
 /// A version on its way.
 struct Writing<'w, 'a> {
     stage: Begun<'w>,
@@ -171,7 +132,7 @@ struct Writing<'w, 'a> {
     singles: &'a [Listing],
     columns: &'a Columns,
     names: Vec<String>,
-    ready: Vec<Ready>,
+    ready: Vec<Piece<Item>>,
     computed: Computed,
     look: &'a dyn Fn(Vec<&Item>) -> Result<Vec<Seen>>,
     wrote: &'a dyn Fn(u64),
@@ -184,22 +145,24 @@ impl Writing<'_, '_> {
         mut merge: Merge<Items, Items>,
         may_be_nothing: bool,
     ) -> Result<super::Counts> {
-        let mut told = 0;
+        let mut rows = 0;
         while let Some(step) = merge.step()? {
             match step {
-                Step::Keep(item) => self.range(&item),
+                Step::Keep(item) => self.copied(&item),
                 Step::Fresh(item) if self.columns.is_empty() && item.number(OF) != SINGLE => {
-                    self.range(&item)
+                    self.copied(&item)
                 }
-                Step::Fresh(item) => self.ready.push(Ready::Row(item)),
+                Step::Fresh(item) => self.ready.push(computed(item)),
             }
-            told += 1;
-            if told == BATCH as u64 {
-                (self.wrote)(told);
-                told = 0;
-            }
-            if self.ready.len() > BATCH {
-                self.flush()?;
+            rows += 1;
+            if rows % BATCH == 0 {
+                (self.wrote)(BATCH as u64);
+                // What has to be looked at is looked at many at a time; what is only copied keeps up with who reads.
+                let may_wait =
+                    self.columns.has_image || may_be_nothing && merge.counts().is_nothing();
+                if !may_wait || self.ready.len() >= BATCH {
+                    self.flush()?;
+                }
             }
         }
         let counts = merge.counts();
@@ -209,17 +172,8 @@ impl Writing<'_, '_> {
         Ok(counts)
     }
 
-    /// Adds a row that is copied as it is.
-    fn range(&mut self, item: &Item) {
-        let (of, row) = (usize::try_from(item.number(OF)).unwrap_or(0), rows::row(item));
-        if let Some(Ready::Rows(last, range)) = self.ready.last_mut()
-            && *last == of
-            && range.end().key().checked_add(1) == Some(row.key())
-        {
-            *range = *range.start()..=row;
-            return;
-        }
-        self.ready.push(Ready::Rows(of, row..=row));
+    fn copied(&mut self, item: &Item) {
+        Piece::copied(&mut self.ready, number(item), rows::row(item));
     }
 
     /// Writes what is ready.
@@ -229,23 +183,28 @@ impl Writing<'_, '_> {
         let sources: Vec<String> =
             self.singles.iter().map(|listing| listing.origin.source()).collect();
         let mut pieces = Vec::with_capacity(ready.len());
-        for ready in &ready {
-            pieces.extend(match ready {
-                Ready::Rows(of, range) => Some(Piece::Rows(*of, range.clone())),
-                Ready::Row(item) => self.piece(item, images.next(), &sources),
+        for piece in &ready {
+            pieces.extend(match piece {
+                Piece::Rows(of, range) => Some(Piece::Rows(*of, range.clone())),
+                Piece::Row(of, row, item) => {
+                    Some(Piece::Row(*of, *row, self.cells(item, images.next())))
+                }
+                Piece::New(item) => {
+                    let cells = self.cells(item, images.next());
+                    let at = usize::try_from(item.number(ROW)).ok();
+                    let source = at.and_then(|at| sources.get(at));
+                    source.map(|source| {
+                        Piece::New([&rows::file_cells(item, source)[..], &cells].concat())
+                    })
+                }
             });
         }
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
         self.stage.stage()?.mix(&self.versions, &names, pieces)
     }
 
-    /// A row with the cells of its computed columns.
-    fn piece<'i>(
-        &mut self,
-        item: &'i Item,
-        seen: Option<Seen>,
-        sources: &'i [String],
-    ) -> Option<Piece<Vec<Cell<'i>>>> {
+    /// The cells of a row's computed columns.
+    fn cells<'i>(&mut self, item: &'i Item, seen: Option<Seen>) -> Vec<Cell<'i>> {
         let image = if let Some(Seen::Image(image)) = seen { Some(image) } else { None };
         let path = rows::path(item);
         let (cells, is_matched) = self.columns.cells(path, image);
@@ -253,20 +212,15 @@ impl Writing<'_, '_> {
             self.computed.unmatched += 1;
             self.computed.unmatched_path.get_or_insert_with(|| path.to_owned());
         }
-        if let Ok(of) = usize::try_from(item.number(OF)) {
-            return Some(Piece::Row(of, rows::row(item), cells));
-        }
-        let at = usize::try_from(item.number(ROW)).ok()?;
-        let file = rows::file_cells(item, sources.get(at)?);
-        Some(Piece::New([&file[..], &cells].concat()))
+        cells
     }
 
     /// What the pictures among rows are.
-    fn images(&mut self, ready: &[Ready]) -> Result<Vec<Seen>> {
+    fn images(&mut self, ready: &[Piece<Item>]) -> Result<Vec<Seen>> {
         if !self.columns.has_image {
             return Ok(Vec::new());
         }
-        let seen = (self.look)(ready.iter().filter_map(Ready::row).collect())?;
+        let seen = (self.look)(ready.iter().filter_map(row).collect())?;
         for seen in &seen {
             match seen {
                 Seen::Image(_) => self.computed.images += 1,
@@ -283,11 +237,7 @@ impl Writing<'_, '_> {
         parents: &[VersionId],
         upon: Option<VersionId>,
     ) -> Result<Saved> {
-        let mut begun = self.stage;
-        begun.stage()?;
-        let Begun::Stage(stage) = begun else {
-            return Err(Error::new(Kind::Broken, "a stage that could not be begun"));
-        };
+        let stage = self.stage.into_stage()?;
         stage.publish(&Publication {
             name: &request.name,
             number: request.number,
@@ -298,5 +248,26 @@ impl Writing<'_, '_> {
             attrs: request.attrs.as_deref(),
             provenance: &request.provenance,
         })
+    }
+}
+
+/// A row whose columns are computed.
+fn computed(item: Item) -> Piece<Item> {
+    match item.number(OF) {
+        SINGLE => Piece::New(item),
+        _ => Piece::Row(number(&item), rows::row(&item), item),
+    }
+}
+
+/// The version that a row is of.
+fn number(item: &Item) -> usize {
+    usize::try_from(item.number(OF)).unwrap_or(0)
+}
+
+/// The row whose columns are computed.
+fn row(piece: &Piece<Item>) -> Option<&Item> {
+    match piece {
+        Piece::Row(_, _, item) | Piece::New(item) => Some(item),
+        Piece::Rows(..) => None,
     }
 }
