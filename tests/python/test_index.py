@@ -219,6 +219,7 @@ def test_a_listing_made_again_is_that_of_a_fresh_catalog(dcfs, here, tmp_path):
                 db.execute(f"UPDATE {old} SET file__size = file__size + 1 WHERE sys__id % 1000 = 3")
                 db.execute(f"UPDATE {old} SET file__path = 'x' || file__path WHERE sys__id % 1000 = 5")
                 db.execute(f"UPDATE {old} SET file__source = 'file:///elsewhere' WHERE sys__id % 1000 = 7")
+                db.execute(f"UPDATE {old} SET file__location = '[]' WHERE sys__id % 1000 = 8")
                 db.execute(f"DELETE FROM {old} WHERE sys__id % 1000 = 9")
                 db.commit()
         index(dcfs, here, photos, "--save", "x", "--delta" if round % 2 else "--update")

@@ -80,19 +80,35 @@ where
             if let Some(step) = self.ready.next() {
                 return Ok(Some(step));
             }
-            let Some(key) = self.key()? else { return Ok(None) };
-            let new = group(&mut self.new, &key)?;
-            let old = group(&mut self.old, &key)?;
-            self.ready = self.matched(new, old).into_iter();
+            let Some(first) = self.first()? else { return Ok(None) };
+            let of_key = |item: &Result<Item>| has_key(item, first.key());
+            let new = self.new.next_if(of_key).transpose()?;
+            let old = self.old.next_if(of_key).transpose()?;
+            let more_new = group(&mut self.new, first.key())?;
+            let more_old = group(&mut self.old, first.key())?;
+            match (new, old) {
+                // Nearly all rows of a delta.
+                (Some(new), Some(old))
+                    if more_new.is_empty() && more_old.is_empty() && is_same(&new, &old) =>
+                {
+                    self.counts.unchanged += 1;
+                    return Ok(Some(Step::Keep(old)));
+                }
+                (new, old) => {
+                    let new = new.into_iter().chain(more_new).collect();
+                    let old = old.into_iter().chain(more_old).collect();
+                    self.ready = self.matched(new, old).into_iter();
+                }
+            }
         }
     }
 
-    /// The least key that is left.
-    fn key(&mut self) -> Result<Option<Vec<u8>>> {
-        let new = key(&mut self.new)?;
-        let old = key(&mut self.old)?;
+    /// A row of the least key that is left.
+    fn first(&mut self) -> Result<Option<Item>> {
+        let new = first(&mut self.new)?;
+        let old = first(&mut self.old)?;
         Ok(match (new, old) {
-            (Some(new), Some(old)) => Some(new.min(old)),
+            (Some(new), Some(old)) => Some(if new.key() <= old.key() { new } else { old }),
             (new, old) => new.or(old),
         })
     }
@@ -126,11 +142,11 @@ fn is_same(one: &Item, other: &Item) -> bool {
         && one.text(ETAG) == other.text(ETAG)
 }
 
-fn key(items: &mut Peekable<impl Iterator<Item = Result<Item>>>) -> Result<Option<Vec<u8>>> {
+fn first(items: &mut Peekable<impl Iterator<Item = Result<Item>>>) -> Result<Option<Item>> {
     match items.peek() {
         None => Ok(None),
-        Some(Ok(item)) => Ok(Some(item.key().to_vec())),
-        Some(Err(_)) => items.next().transpose().map(|_| None),
+        Some(Ok(item)) => Ok(Some(item.clone())),
+        Some(Err(_)) => items.next().transpose(),
     }
 }
 
@@ -138,8 +154,12 @@ fn group(
     items: &mut Peekable<impl Iterator<Item = Result<Item>>>,
     key: &[u8],
 ) -> Result<Vec<Item>> {
-    let of_key = |item: &Result<Item>| item.as_ref().map_or(true, |item| item.key() == key);
-    std::iter::from_fn(|| items.next_if(of_key)).collect()
+    std::iter::from_fn(|| items.next_if(|item| has_key(item, key))).collect()
+}
+
+/// An error is of any key.
+fn has_key(item: &Result<Item>, key: &[u8]) -> bool {
+    item.as_ref().map_or(true, |item| item.key() == key)
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use bytes::Bytes;
+
 /// Numbers of an item.
 const NUMBERS: usize = 4;
 
@@ -13,7 +15,7 @@ const HEAD: usize = NUMBERS * 8 + TEXTS * 4;
 
 /// One row: a key, a few numbers and texts. Ordered by key, then by numbers, then by texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Item(Box<[u8]>);
+pub struct Item(Bytes);
 
 impl Item {
     pub fn new(key: &[u8], numbers: [i64; NUMBERS], texts: [&[u8]; TEXTS - 1]) -> Self {
@@ -25,7 +27,23 @@ impl Item {
 
     /// What [`write()`] wrote.
     pub fn of(bytes: &[u8]) -> Self {
-        Self(bytes.into())
+        Self(Bytes::copy_from_slice(bytes))
+    }
+
+    /// All that [`write()`] wrote one after another. They share the memory: one that is kept for long is better a
+    /// [`Item::copy`].
+    pub fn all(bytes: Vec<u8>) -> Vec<Self> {
+        let mut rest = Bytes::from(bytes);
+        let mut items = Vec::new();
+        while let Some(length) = length(&rest) {
+            items.push(Self(rest.split_to(length.min(rest.len()))));
+        }
+        items
+    }
+
+    /// The same in memory of its own.
+    pub fn copy(&self) -> Self {
+        Self::of(&self.0)
     }
 
     pub fn key(&self) -> &[u8] {

@@ -306,14 +306,14 @@ fn write(
     let last = last.map(|(_, last)| last);
     let mut beside = Beside::new(batches(sorted)?, old);
     let mut begun = Begun::not_yet(desk.writer()?, file_layout());
-    let (mut ready, mut rows) = (Vec::new(), 0);
+    let (mut ready, mut done) = (Vec::new(), 0);
     while let Some(step) = beside.step()? {
         match step {
             Step::Same(row) => Piece::copied(&mut ready, 0, row),
             Step::New(item) => ready.push(Piece::New(item)),
         }
-        rows += 1;
-        if rows % BATCH == 0 {
+        done += 1;
+        if done % BATCH == 0 {
             watch.wrote(BATCH as u64);
             // While nothing is other it may be that nothing is written.
             if beside.is_other() || ready.len() >= BATCH {

@@ -5,9 +5,9 @@ use std::iter::Peekable;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::item::Item;
+use super::item::{self, Item};
 use super::rows::{self, Items, text};
-use super::sort::Sorter;
+use super::sort::sorted;
 use crate::catalog::{Catalog, VersionInfo};
 use crate::cell::{Cell, Cells};
 use crate::error::Result;
@@ -26,7 +26,7 @@ pub const ETAG: usize = 1;
 const ROW: usize = 2;
 
 /// What is read of a row.
-const COLUMNS: [&str; 7] = [
+const COLUMNS: [&str; 8] = [
     "file__path",
     "file__size",
     "file__version",
@@ -34,6 +34,7 @@ const COLUMNS: [&str; 7] = [
     "file__is_latest",
     "file__last_modified",
     "file__source",
+    "file__location",
 ];
 
 /// One row of the new listing.
@@ -110,31 +111,27 @@ pub fn stored(
     source: String,
     folder: &Path,
 ) -> Result<Items> {
-    let item = move |row: RowId, cells: &dyn Cells| Ok(item(&source, row, cells));
-    let items = rows::read(catalog, of.clone(), &COLUMNS, item);
+    let write =
+        move |row: RowId, cells: &dyn Cells, out: &mut Vec<u8>| write(&source, row, cells, out);
+    let items = rows::read(catalog, of.clone(), &COLUMNS, write);
     if rows::is_indexed(catalog, of)? {
         return Ok(items);
     }
-    let mut sorter = Sorter::new(folder);
-    for item in items {
-        let item = item?;
-        let (numbers, texts) = item.parts();
-        sorter.push(item.key(), numbers, texts)?;
-    }
-    Ok(Box::new(sorter.finish()?))
+    Ok(Box::new(sorted(items, folder)?))
 }
 
-/// A row as it would be listed; one that could not be is never the same.
-fn item(source: &str, row: RowId, cells: &dyn Cells) -> Option<Item> {
+/// Writes a row as it would be listed; one that could not be is never the same.
+fn write(source: &str, row: RowId, cells: &dyn Cells, out: &mut Vec<u8>) {
     let number = |index| if let Cell::Integer(n) = cells.cell(index) { n } else { -1 };
     let (path, version, etag) = (cells.cell(0), cells.cell(2), cells.cell(3));
     let (modified, of) = (cells.cell(5), cells.cell(6));
     let micros = Timestamp::parse(text(&modified)).map_or(i64::MAX, Timestamp::micros);
-    let size = if text(&of) == source { number(1) } else { -1 };
+    let is_plain = text(&of) == source && cells.cell(7) == Cell::Null;
+    let size = if is_plain { number(1) } else { -1 };
     let numbers = [i64::from(number(4) == 0), micros.wrapping_neg(), size, 0];
     let row = row.key().to_be_bytes();
     let texts = [text(&version).as_bytes(), text(&etag).as_bytes(), &row];
-    Some(Item::new(text(&path).as_bytes(), numbers, texts))
+    item::write(out, text(&path).as_bytes(), numbers, texts);
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::delta::{ETAG, MODIFIED, ROW, SIZE, SOURCE, VERSION};
-use super::item::Item;
-use super::sort::Sorter;
+use super::item::{self, Item};
+use super::sort::sorted;
 use crate::catalog::{Catalog, VersionInfo};
 use crate::cell::{Cell, Cells};
 use crate::error::{Error, Kind, Result};
@@ -83,17 +83,8 @@ pub fn ordered(
             guarded(wanted(catalog, source), of)
         }));
     }
-    let mut sorter = Sorter::new(folder);
-    for item in sources
-        .into_iter()
-        .flat_map(|source| wanted(catalog, source))
-        .chain(more.into_iter().map(Ok))
-    {
-        let item = item?;
-        let (numbers, texts) = item.parts();
-        sorter.push(item.key(), numbers, texts)?;
-    }
-    Ok(Box::new(sorter.finish()?))
+    let items = sources.into_iter().flat_map(|source| wanted(catalog, source));
+    Ok(Box::new(sorted(items.chain(more.into_iter().map(Ok)), folder)?))
 }
 
 fn nothing() -> Items {
@@ -181,21 +172,21 @@ fn is_ordered(catalog: &Catalog, of: &VersionInfo) -> Result<bool> {
 /// The rows that are wanted of a version, as they lie.
 fn wanted(catalog: &Arc<Catalog>, source: Source) -> Items {
     let of = source.of.clone();
-    read(catalog, of, &COLUMNS, move |row, cells| item(&source, row, cells))
+    read(catalog, of, &COLUMNS, move |row, cells, out| write(&source, row, cells, out))
 }
 
-/// What `item` makes of the rows of a version, as they lie. A thread reads ahead.
+/// The rows of a version, as they lie, where `write` writes one, as [`item::write`] does. A thread reads ahead.
 pub fn read(
     catalog: &Arc<Catalog>,
     of: VersionInfo,
     columns: &[&str],
-    item: impl Fn(RowId, &dyn Cells) -> Result<Option<Item>> + Send + 'static,
+    write: impl Fn(RowId, &dyn Cells, &mut Vec<u8>) + Send + 'static,
 ) -> Items {
     let (to, from) = sync_channel(WAITING);
     let catalog = Arc::clone(catalog);
     let columns: Vec<String> = columns.iter().map(|&name| name.to_owned()).collect();
     let work = move || {
-        if let Err(error) = send((&catalog, &of), &columns, &item, &to) {
+        if let Err(error) = send((&catalog, &of), &columns, &write, &to) {
             // Who does not wait for it any more does not want to know.
             to.send(Err(error)).ok();
         }
@@ -217,7 +208,7 @@ pub fn flattened(from: Receiver<Result<Vec<Item>>>) -> Items {
 fn send(
     (catalog, of): (&Catalog, &VersionInfo),
     columns: &[String],
-    item: &impl Fn(RowId, &dyn Cells) -> Result<Option<Item>>,
+    write: &impl Fn(RowId, &dyn Cells, &mut Vec<u8>),
     to: &SyncSender<Result<Vec<Item>>>,
 ) -> Result<()> {
     let mut next = *RowId::ALL.start();
@@ -225,12 +216,12 @@ fn send(
         let (mut batch, mut seen, mut last) = (Vec::new(), 0, None);
         let mut each = |row: RowId, cells: &dyn Cells| {
             (seen, last) = (seen + 1, Some(row));
-            batch.extend(item(row, cells)?);
+            write(row, cells, &mut batch);
             Ok(if seen < BATCH { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         };
         let range = next..=*RowId::ALL.end();
         catalog.cells(of, columns, &mut std::iter::once(range), &mut each)?;
-        if to.send(Ok(batch)).is_err() {
+        if to.send(Ok(Item::all(batch))).is_err() {
             return Ok(());
         }
         match last.and_then(|last| last.key().checked_add(1)) {
@@ -240,17 +231,17 @@ fn send(
     }
 }
 
-/// A row, if it is wanted.
-fn item(source: &Source, row: RowId, cells: &dyn Cells) -> Result<Option<Item>> {
+/// Writes a row, if it is wanted.
+fn write(source: &Source, row: RowId, cells: &dyn Cells, out: &mut Vec<u8>) {
     let (address, path) = address(text(&cells.cell(0)), text(&cells.cell(1)));
     if !(source.wanted)(&address, cells.cell(6) != Cell::Integer(0)) {
-        return Ok(None);
+        return;
     }
     let size = if let Cell::Integer(size) = cells.cell(2) { size } else { -1 };
     let numbers = [source.number as i64, row.key(), size, path as i64];
     let (version, etag, modified) = (cells.cell(3), cells.cell(4), cells.cell(5));
     let texts = [text(&version), text(&etag), text(&modified)].map(str::as_bytes);
-    Ok(Some(Item::new(address.as_bytes(), numbers, texts)))
+    item::write(out, address.as_bytes(), numbers, texts);
 }
 
 /// A text; of what is none, nothing.

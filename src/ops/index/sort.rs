@@ -100,6 +100,20 @@ impl Sorter {
     }
 }
 
+/// All of `items`, in order.
+///
+/// # Errors
+/// Theirs; as [`Sorter::push`].
+pub fn sorted(items: impl Iterator<Item = Result<Item>>, folder: &Path) -> Result<Sorted> {
+    let mut sorter = Sorter::new(folder);
+    for item in items {
+        let item = item?;
+        let (numbers, texts) = item.parts();
+        sorter.push(item.key(), numbers, texts)?;
+    }
+    sorter.finish()
+}
+
 fn joined<T>(thread: JoinHandle<io::Result<T>>) -> io::Result<T> {
     thread.join().unwrap_or_else(|_| Err(io::Error::other("the sorting thread panicked")))
 }

@@ -152,7 +152,7 @@ impl Writing<'_, '_> {
                 Step::Fresh(item) if self.columns.is_empty() && item.number(OF) != SINGLE => {
                     self.copied(&item)
                 }
-                Step::Fresh(item) => self.ready.push(computed(item)),
+                Step::Fresh(item) => self.ready.push(computed(&item)),
             }
             rows += 1;
             if rows % BATCH == 0 {
@@ -252,10 +252,10 @@ impl Writing<'_, '_> {
 }
 
 /// A row whose columns are computed.
-fn computed(item: Item) -> Piece<Item> {
+fn computed(item: &Item) -> Piece<Item> {
     match item.number(OF) {
-        SINGLE => Piece::New(item),
-        _ => Piece::Row(number(&item), rows::row(&item), item),
+        SINGLE => Piece::New(item.copy()),
+        _ => Piece::Row(number(item), rows::row(item), item.copy()),
     }
 }
 
