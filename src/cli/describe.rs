@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::CatalogArg;
-use super::naming::{self, Saying};
+use super::naming::{self, DescriptionArgs};
 use super::output::Output;
 use crate::catalog::{Catalog, Description, Writer};
 use crate::error::Result;
@@ -19,7 +19,7 @@ pub struct Describe {
     #[command(flatten)]
     catalog: CatalogArg,
     #[command(flatten)]
-    saying: Saying,
+    described: DescriptionArgs,
     /// Take all labels away
     #[arg(long, conflicts_with = "attrs")]
     no_attrs: bool,
@@ -42,8 +42,8 @@ impl Describe {
         let catalog = self.catalog.open()?;
         // Tells the nearest names.
         said(&catalog, &self.name)?;
-        let attrs = self.saying.attrs().or(self.no_attrs.then_some(&[]));
-        let description = self.saying.description.clone();
+        let attrs = self.described.attrs().or(self.no_attrs.then_some(&[]));
+        let description = self.described.description.clone();
         let changes = Description { description, attrs: attrs.map(<[_]>::to_vec) };
         if changes != Description::default() {
             Writer::open(catalog.path())?.describe(&self.name, &changes)?;

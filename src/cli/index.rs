@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::access::{self, AccessArgs};
-use super::naming::{self, Numbering, Saying};
+use super::naming::{self, DescriptionArgs, Numbering};
 use super::output::Output;
 use super::progress::{Progress, Unit};
 use super::{command_line, places, warn};
@@ -50,7 +50,7 @@ pub struct Index {
     #[command(flatten)]
     numbering: Numbering,
     #[command(flatten)]
-    saying: Saying,
+    described: DescriptionArgs,
     /// Pictures that are looked at at a time: waiting for a store is most of the work
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=512))]
     jobs: u16,
@@ -111,8 +111,8 @@ impl Index {
             update: self.update || self.delta,
             delta: self.delta.then_some(Delta { keeps_deleted: self.keep_deleted }),
             number: self.numbering.number(),
-            description: self.saying.description.clone(),
-            attrs: self.saying.attrs().map(<[_]>::to_vec),
+            description: self.described.description.clone(),
+            attrs: self.described.attrs().map(<[_]>::to_vec),
             jobs: self.jobs.into(),
             provenance: author::ask(&command_line(), None),
         })

@@ -44,7 +44,7 @@ impl Numbering {
 
 /// What is said of a dataset.
 #[derive(Clone, Debug, Default, Args)]
-pub struct Saying {
+pub struct DescriptionArgs {
     /// What the dataset is, in place of what is said of it; empty to say nothing
     #[arg(long, value_name = "TEXT")]
     pub description: Option<String>,
@@ -53,7 +53,7 @@ pub struct Saying {
     attrs: Vec<String>,
 }
 
-impl Saying {
+impl DescriptionArgs {
     /// The labels, if any were said.
     pub fn attrs(&self) -> Option<&[String]> {
         Some(&*self.attrs).filter(|attrs| !attrs.is_empty())

@@ -5,7 +5,7 @@ use std::thread;
 use serde::Serialize;
 
 use super::asking::AskingArgs;
-use super::naming::{self, Numbering, Saying};
+use super::naming::{self, DescriptionArgs, Numbering};
 use super::output::Output;
 use super::progress::{Progress, Unit};
 use super::{command_line, warn};
@@ -33,7 +33,7 @@ pub struct Save {
     #[command(flatten)]
     numbering: Numbering,
     #[command(flatten)]
-    saying: Saying,
+    described: DescriptionArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -80,8 +80,8 @@ impl Save {
             upon: None,
             parents: &[asked.of.id],
             script: &script,
-            description: self.saying.description.as_deref(),
-            attrs: self.saying.attrs(),
+            description: self.described.description.as_deref(),
+            attrs: self.described.attrs(),
             provenance: &by,
         };
         let progress = Progress::new(Unit::Rows);

@@ -15,12 +15,13 @@ use std::time::Duration;
 
 use roaring::RoaringBitmap;
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use crate::pack::{Ordinals, Pack};
 
 /// Moves with every change of what a filter means, as does the release: a set kept by another dcfs is not
 /// believed.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Files, and bytes, that are kept of one version.
 const MOST: usize = 512;
@@ -73,7 +74,7 @@ fn contents(filter: &str, rows: &Ordinals) -> io::Result<Vec<u8>> {
 fn write(place: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = place.parent().unwrap_or(place);
     fs::create_dir_all(folder)?;
-    let draft = folder.join(format!(".draft-{}", std::process::id()));
+    let draft = folder.join(format!(".draft-{}", Uuid::new_v4().simple()));
     fs::write(&draft, bytes)?;
     fs::rename(&draft, place)
 }

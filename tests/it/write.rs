@@ -243,15 +243,17 @@ fn pieces_of_several_versions_are_one_order() {
     let rows = |of, first, last| Piece::Rows(of, RowId::new(first)..=RowId::new(last));
     let pieces = [
         rows(0, 1, 15_000),
-        Piece::Row(1, RowId::new(3), [Cell::Integer(-7)]),
+        Piece::Row(1, RowId::new(3), vec![Cell::Integer(-7)]),
         rows(1, 10, 10),
-        Piece::Row(0, RowId::new(20_000), [Cell::Null]),
+        Piece::Row(0, RowId::new(20_000), vec![Cell::Null]),
+        // The columns that were not given, then those that were.
+        Piece::New(vec![Cell::Text(b"text"), Cell::Integer(-8)]),
         rows(0, 15_001, 15_001),
         // No such rows.
         rows(1, 90, 99),
     ];
     stage.mix(&of, &["n"], pieces).expect("copied");
-    assert_eq!(stage.rows(), 15_004);
+    assert_eq!(stage.rows(), 15_005);
     let (name, by) = (DatasetName::local("both"), Provenance::default());
     stage.publish(&publication(&name, next, &[of[0].id, of[1].id], &by)).expect("saved");
     let both = find(&catalog, "both").expect("a version");
@@ -259,11 +261,12 @@ fn pieces_of_several_versions_are_one_order() {
     let mut found = Vec::new();
     let mut each = |_: RowId, cells: &dyn dcfs::cell::Cells| {
         found.push(if let Cell::Integer(n) = cells.cell(0) { Some(n) } else { None });
+        assert_eq!(cells.cell(1) == Cell::Text(b"text"), found.last() == Some(&Some(-8)));
         Ok(std::ops::ControlFlow::Continue(()))
     };
     let all = &mut std::iter::once(RowId::ALL);
-    catalog.cells(&both, &["n".into()], all, &mut each).expect("cells");
-    let want = (0..15_000).map(Some).chain([Some(-7), Some(9), None, Some(15_000)]);
+    catalog.cells(&both, &["n".into(), "label".into()], all, &mut each).expect("cells");
+    let want = (0..15_000).map(Some).chain([Some(-7), Some(9), None, Some(-8), Some(15_000)]);
     assert_eq!(found, want.collect::<Vec<_>>());
 }
 

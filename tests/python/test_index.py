@@ -220,7 +220,10 @@ def test_a_listing_made_again_is_that_of_a_fresh_catalog(dcfs, here, tmp_path):
                 db.execute(f"UPDATE {old} SET file__path = 'x' || file__path WHERE sys__id % 1000 = 5")
                 db.execute(f"UPDATE {old} SET file__source = 'file:///elsewhere' WHERE sys__id % 1000 = 7")
                 db.execute(f"UPDATE {old} SET file__location = '[]' WHERE sys__id % 1000 = 8")
-                db.execute(f"DELETE FROM {old} WHERE sys__id % 1000 = 9")
+                db.execute(f"UPDATE {old} SET file__version = CAST(x'ff' AS TEXT) WHERE sys__id % 1000 = 9")
+                db.execute(f"UPDATE {old} SET file__is_latest = NULL WHERE sys__id % 1000 = 11")
+                db.execute(f"UPDATE {old} SET file__last_modified = replace(file__last_modified, ' ', 'T') WHERE sys__id % 1000 = 13")
+                db.execute(f"DELETE FROM {old} WHERE sys__id % 1000 = 15")
                 db.commit()
         index(dcfs, here, photos, "--save", "x", "--delta" if round % 2 else "--update")
         check(round)
@@ -228,19 +231,33 @@ def test_a_listing_made_again_is_that_of_a_fresh_catalog(dcfs, here, tmp_path):
     assert "nothing new" in index(dcfs, here, photos, "--save", "x", "--delta")
     assert len(listings(here)) == 5
     assert leftovers(here) == []
+    # Its rows are gone, and it does not know.
+    with database(here) as db:
+        db.execute(f"DROP TABLE {table(here, listing)}")
+        db.commit()
+    write(photos, ["zz/last"])
+    index(dcfs, here, photos, "--save", "x", "--update")
+    check("last")
 
 
 def test_a_listing_of_datachain_that_is_found_again_is_no_new_one(dcfs, here):
     photos = here / "photos"
-    write(photos, [f"{number % 7}/{number}" for number in range(300)])
-    assert reads_storage(here, photos, "theirs") == 300
+    write(photos, [f"{number % 7}/{number}" for number in range(9_000)])
+    assert reads_storage(here, photos, "theirs") == 9_000
+    ((listing, _),) = listings(here)
+    assert [row[1] for row in rows(here, listing)] != sorted(row[1] for row in rows(here, listing)), "in no order"
+    size = (here / ".datachain/db").stat().st_size
     index(dcfs, here, photos, "--save", "mine", "--update")
     assert [version for _, version in listings(here)] == ["1.0.0"]
+    # One table of rows was written, and not two.
+    with database(here) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert (here / ".datachain/db").stat().st_size < size * 1.7
     write(photos, ["0/7"], size=9)
     index(dcfs, here, photos, "--save", "mine", "--update")
     assert [version for _, version in listings(here)] == ["1.0.0", "2.0.0"]
     assert len([row for row in rows(here, "mine") if row[2] == 9]) == 1
-    assert reads_storage(here, photos) == 300
+    assert reads_storage(here, photos) == 9_000
 
 
 def test_what_a_listing_does_not_know_is_listed(dcfs, here):

@@ -50,7 +50,6 @@ impl<R> Piece<R> {
 struct Left<R, I> {
     first: Option<Piece<R>>,
     more: I,
-    pace: Pace,
 }
 
 impl<R, I: Iterator<Item = Piece<R>>> Left<R, I> {
@@ -72,7 +71,7 @@ impl Stage<'_> {
         pieces: impl IntoIterator<Item = Piece<R>>,
     ) -> Result<()> {
         let path = self.writing.path().to_owned();
-        let left = Left { first: None, more: pieces.into_iter(), pace: Pace::new() };
+        let left = Left { first: None, more: pieces.into_iter() };
         Ok(self.all(of, columns, left).map_err(|error| at(error, &path))?)
     }
 
@@ -89,7 +88,9 @@ impl Stage<'_> {
                 return Ok(());
             }
             self.start_on(of)?;
-            let (added, is_more) = self.some(of, columns, &mut left)?;
+            let mut pace = self.pace;
+            let (added, is_more) = self.some(of, columns, &mut left, &mut pace)?;
+            self.pace = pace;
             self.rows += added as u64;
             self.commit()?;
             if is_more {
@@ -121,6 +122,7 @@ impl Stage<'_> {
         of: &[VersionInfo],
         columns: &[&str],
         left: &mut Left<R, impl Iterator<Item = Piece<R>>>,
+        pace: &mut Pace,
     ) -> Result<(usize, bool), Error> {
         let connection = self.writing.connection();
         let tables: Vec<Table<'_>> =
@@ -142,7 +144,7 @@ impl Stage<'_> {
                     added += one(single, 2, columns.len(), cells.as_ref())?;
                 }
                 Piece::Rows(number, range) => {
-                    let (done, rest) = sources[number].copy(&range, &mut left.pace)?;
+                    let (done, rest) = sources[number].copy(&range, pace)?;
                     added += done;
                     is_time = true;
                     left.first = rest.map(|rest| Piece::Rows(number, rest));

@@ -9,6 +9,7 @@ use super::connection::Writing;
 use super::error::Refused;
 use super::lock::Lock;
 use super::mix::Piece;
+use super::pace::Pace;
 use super::publish::{self, Publication, Saved};
 use super::{HELD, sweep};
 use crate::catalog::VersionInfo;
@@ -30,6 +31,7 @@ pub struct Stage<'w> {
     lock: Option<Lock>,
     pub(super) rows: u64,
     turn: Option<Instant>,
+    pub(super) pace: Pace,
     watch: Watch<'w>,
 }
 
@@ -58,7 +60,15 @@ impl<'w> Stage<'w> {
         );
         let watch = Watch(Box::new(|_| ()));
         // From here on a failure drops the stage, and with it the table if it was made.
-        let stage = Self { writing, layout, lock: Some(lock), rows: 0, turn: None, watch };
+        let stage = Self {
+            writing,
+            layout,
+            lock: Some(lock),
+            rows: 0,
+            turn: None,
+            pace: Pace::new(),
+            watch,
+        };
         stage.writing.placed(|writing| writing.brief(|write| Ok(write.execute_batch(&sql)?)))?;
         Ok(stage)
     }

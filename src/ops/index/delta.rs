@@ -208,13 +208,25 @@ mod tests {
 
     #[test]
     fn an_error_of_either_ends_it() {
-        let bad = || Err(crate::error::Error::new(crate::error::Kind::Broken, "bad"));
-        let mut merge = Merge::new(
-            items(&vec![(1, 1)]).into_iter().chain([bad()]),
-            Vec::new().into_iter(),
-            false,
-        );
-        assert!(merge.step().is_err() || merge.step().is_err());
+        type Some = std::vec::IntoIter<Result<Item>>;
+        let bad = |rows: Rows| -> Some {
+            let error = crate::error::Error::new(crate::error::Kind::Broken, "bad");
+            items(&rows).into_iter().chain([Err(error)]).collect::<Vec<_>>().into_iter()
+        };
+        let good = |rows: Rows| -> Some { items(&rows).into_iter() };
+        let (one, more) = (vec![(1, 1)], vec![(0, 0), (1, 1), (1, 2), (3, 0)]);
+        let cases = [
+            (bad(one.clone()), good(Vec::new())),
+            (good(Vec::new()), bad(one.clone())),
+            (bad(one.clone()), good(more.clone())),
+            (good(more.clone()), bad(one.clone())),
+            (bad(Vec::new()), good(more)),
+        ];
+        for (new, old) in cases {
+            let mut merge = Merge::new(new, old, false);
+            let steps = std::iter::from_fn(|| merge.step().transpose());
+            assert_eq!(steps.take(9).filter(Result::is_err).count(), 1);
+        }
     }
 
     proptest! {

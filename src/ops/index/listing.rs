@@ -12,9 +12,9 @@ use std::time::SystemTime;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::begun::Begun;
 use super::item::Item;
-use super::relist::{self, Beside, ETAG, IS_OLD, MODIFIED, SIZE, Step, VERSION};
+use super::lazy_stage::LazyStage;
+use super::relist::{self, ETAG, IS_OLD, MODIFIED, MergeJoin, SIZE, Step, VERSION};
 use super::rows::{self, Items};
 use super::sort::{Sorted, Sorter};
 use super::wanted;
@@ -35,7 +35,7 @@ const LIFE: i64 = 4 * 3600 * 1_000_000;
 const WAITING: usize = 16;
 
 /// Rows of a batch that is merged, and pieces that wait to be written.
-const BATCH: usize = 8192;
+const BATCH: u64 = 8192;
 
 /// What was listed.
 #[derive(Clone, Debug)]
@@ -242,17 +242,30 @@ fn anew(
         };
     }
     let name = listing(origin.listing_name(totals.is_current).unwrap_or_default());
-    let last = match &desk.catalog {
-        Some(catalog) => catalog.latest(&name)?,
-        None => None,
+    let kept = (sorted, totals.objects);
+    let (of, is_ordered) = match before(desk, &name)? {
+        None => (new(desk, request, (&origin, &name), &kept)?, true),
+        Some(before) => match renewed(desk, request, (&origin, &name), &kept, &before) {
+            Err(error) if is_lost(&error) => (new(desk, request, (&origin, &name), &kept)?, true),
+            done => done?,
+        },
     };
-    let last = match last.zip(desk.catalog.clone()) {
-        Some((last, catalog)) if is_plain(&catalog, &last)? => Some((catalog, last)),
-        _ => None,
-    };
-    let (of, is_ordered) = write(desk, request, (&origin, &name), (sorted, totals.objects), last)?;
     report.dataset = Some(of.to_string());
     Ok(Listing { origin, of: Some(of), single: None, is_ordered, report })
+}
+
+/// A listing that is there, whose rows may be those that were listed.
+type Before = (Arc<Catalog>, VersionInfo);
+
+/// The latest listing of a name.
+fn before(desk: &Desk<'_>, name: &DatasetName) -> Result<Option<Before>> {
+    let Some(catalog) = desk.catalog.clone() else { return Ok(None) };
+    let Some(last) = catalog.latest(name)? else { return Ok(None) };
+    match is_plain(&catalog, &last) {
+        Err(error) if is_lost(&error) => Ok(None),
+        Err(error) => Err(error),
+        Ok(is_plain) => Ok(is_plain.then_some((catalog, last))),
+    }
 }
 
 /// Whether that nothing is there says that all is gone: of a folder of this machine, which is there; else of what the last
@@ -287,47 +300,93 @@ pub fn version(saved: &Saved) -> VersionInfo {
     }
 }
 
-/// Keeps what was listed, `rows` rows: as a new version, or as the `last` one where nothing changed. Also whether it is known
-/// to lie in order.
-fn write(
+/// Whether a listing cannot be read that is not needed: it was removed meanwhile, or it is damaged.
+fn is_lost(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Stale | Kind::Broken)
+}
+
+/// What was listed, sorted, and how many rows that is.
+type Kept = (Sorted, u64);
+
+/// Keeps what was listed: as the listing `before` where nothing changed, else as a new version. Also whether it is known to lie
+/// in order.
+fn renewed(
     desk: &mut Desk<'_>,
     request: &Request,
     (origin, name): (&Origin, &DatasetName),
-    (sorted, rows): (Sorted, u64),
-    last: Option<(Arc<Catalog>, VersionInfo)>,
+    kept: &Kept,
+    before: &Before,
 ) -> Result<(VersionInfo, bool)> {
-    let watch = desk.watch;
-    watch.writing(rows);
-    let source = origin.source();
-    let old: Items = match &last {
-        Some((catalog, last)) => relist::stored(catalog, last, source.clone(), &desk.folder)?,
-        None => Box::new(std::iter::empty()),
+    let (catalog, last) = before;
+    let saved = if rows::is_indexed(catalog, last)? {
+        copied(desk, request, (origin, name), kept, Some(before))?
+    } else if last.rows == Some(kept.1)
+        && relist::is_same((catalog, last), &origin.source(), &kept.0, &desk.folder)?
+    {
+        None
+    } else {
+        Some(new(desk, request, (origin, name), kept)?)
     };
-    let last = last.map(|(_, last)| last);
-    let mut beside = Beside::new(batches(sorted)?, old);
-    let mut begun = Begun::not_yet(desk.writer()?, file_layout());
+    match saved {
+        Some(of) => Ok((of, true)),
+        None => {
+            desk.writer()?.refresh(last)?;
+            Ok((last.clone(), false))
+        }
+    }
+}
+
+/// Keeps what was listed as a new version, of rows of its own.
+fn new(
+    desk: &mut Desk<'_>,
+    request: &Request,
+    of: (&Origin, &DatasetName),
+    kept: &Kept,
+) -> Result<VersionInfo> {
+    let saved = copied(desk, request, of, kept, None)?;
+    saved.ok_or_else(|| Error::new(Kind::Broken, "a listing of nothing"))
+}
+
+/// Writes a new version, of rows of the listing `before` where they are the same; `None` where all are and no other is there.
+fn copied(
+    desk: &mut Desk<'_>,
+    request: &Request,
+    (origin, name): (&Origin, &DatasetName),
+    (sorted, rows): &Kept,
+    before: Option<&Before>,
+) -> Result<Option<VersionInfo>> {
+    let (watch, source) = (desk.watch, origin.source());
+    watch.writing(*rows);
+    let old = before.map(|(catalog, last)| relist::stored(catalog, last, &source));
+    let old = old.unwrap_or_else(|| Box::new(std::iter::empty()));
+    let last = before.map(|(_, last)| last.clone());
+    let mut join = MergeJoin::new(batches(sorted)?, old);
+    let mut stage = LazyStage::new(desk.writer()?, file_layout());
     let (mut ready, mut done) = (Vec::new(), 0);
-    while let Some(step) = beside.step()? {
+    while let Some(step) = join.step()? {
         match step {
             Step::Same(row) => Piece::copied(&mut ready, 0, row),
             Step::New(item) => ready.push(Piece::New(item)),
         }
         done += 1;
         if done % BATCH == 0 {
-            watch.wrote(BATCH as u64);
             // While nothing is other it may be that nothing is written.
-            if beside.is_other() || ready.len() >= BATCH {
-                put(begun.stage()?, &source, last.as_slice(), &std::mem::take(&mut ready))?;
+            if join.is_other() || ready.len() >= BATCH as usize {
+                put(stage.get()?, &source, last.as_slice(), &std::mem::take(&mut ready))?;
             }
+            watch.wrote(BATCH);
         }
     }
-    if let Some(last) = last.as_ref().filter(|_| !beside.is_other()) {
-        drop(begun);
-        desk.writer()?.refresh(last)?;
-        return Ok((last.clone(), false));
+    if done != *rows {
+        let message = format!("of {rows} objects that were listed {done} came back from sorting");
+        return Err(Error::new(Kind::Broken, message));
     }
-    put(begun.stage()?, &source, last.as_slice(), &ready)?;
-    let saved = begun.into_stage()?.publish(&Publication {
+    if last.is_some() && !join.is_other() {
+        return Ok(None);
+    }
+    put(stage.get()?, &source, last.as_slice(), &ready)?;
+    watch.wrote(done % BATCH);
+    let saved = stage.begun()?.publish(&Publication {
         name,
         number: Number::Next(Bump::Major),
         upon: None,
@@ -337,7 +396,7 @@ fn write(
         attrs: None,
         provenance: &request.provenance,
     })?;
-    Ok((version(&saved), true))
+    Ok(Some(version(&saved)))
 }
 
 /// Writes what is ready.
@@ -357,11 +416,13 @@ fn put(
 }
 
 /// The same items, merged by a thread of its own while they are written.
-fn batches(mut sorted: Sorted) -> Result<Items> {
+fn batches(sorted: &Sorted) -> Result<Items> {
     let (to, from) = sync_channel(4);
+    let mut items = sorted.items()?;
     let work = move || loop {
-        let batch: Result<Vec<Item>> = sorted.by_ref().take(BATCH).collect();
-        let is_last = batch.as_ref().map_or(true, Vec::is_empty);
+        let batch: Result<Vec<Item>> = items.by_ref().take(BATCH as usize).collect();
+        let batch = batch.map(|items| Some(items).filter(|items| !items.is_empty()));
+        let is_last = !matches!(batch, Ok(Some(_)));
         if to.send(batch).is_err() || is_last {
             return;
         }

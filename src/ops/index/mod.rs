@@ -4,7 +4,7 @@
 //! 2. A listing is found or made ([`listing`]), whole and as a version of its own, which stays even where the rest fails.
 //! 3. Its rows that are wanted are copied in the order of their addresses, or put beside those of the last version ([`delta`]),
 //!    whose unchanged rows are copied with all their columns. Columns of new rows are computed ([`columns`], [`images`]).
-//! 4. What is held in memory is bounded: two arenas to sort in, a few batches of rows.
+//! 4. What is held in memory is bounded: arenas to sort in, two or three, and a few batches of rows.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -14,15 +14,15 @@
 //! | `item`, `sort` | rows as they are sorted; sorting on disk |
 //! | `rows` | the rows of versions, in order |
 //! | `delta` | two versions side by side |
-//! | `write`, `begun` | the new version; a stage only where there is something to write |
+//! | `write`, `lazy_stage` | the new version; a stage only where there is something to write |
 //! | `pattern`, `columns` | columns from paths; all columns asked for |
 //! | `images` | the headers of pictures, many at a time |
 
-mod begun;
 mod columns;
 pub mod delta;
 mod images;
 mod item;
+mod lazy_stage;
 mod listing;
 mod pattern;
 mod relist;

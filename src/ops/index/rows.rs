@@ -35,6 +35,9 @@ const COLUMNS: [&str; 7] = [
     "file__is_latest",
 ];
 
+/// A batch of items of a thread; `None` after the last. A thread that ends without it died.
+pub type Batch = Result<Option<Vec<Item>>>;
+
 /// Items on their way.
 pub type Items = Box<dyn Iterator<Item = Result<Item>>>;
 
@@ -84,7 +87,7 @@ pub fn ordered(
         }));
     }
     let items = sources.into_iter().flat_map(|source| wanted(catalog, source));
-    Ok(Box::new(sorted(items.chain(more.into_iter().map(Ok)), folder)?))
+    Ok(Box::new(sorted(items.chain(more.into_iter().map(Ok)), folder)?.items()?))
 }
 
 fn nothing() -> Items {
@@ -198,8 +201,18 @@ pub fn read(
 }
 
 /// Batches as one sequence.
-pub fn flattened(from: Receiver<Result<Vec<Item>>>) -> Items {
-    Box::new(from.into_iter().flat_map(|batch| match batch {
+pub fn flattened(from: Receiver<Batch>) -> Items {
+    let mut is_over = false;
+    let batches = std::iter::from_fn(move || {
+        if is_over {
+            return None;
+        }
+        let died = |_| Err(Error::new(Kind::Broken, "the thread that reads rows panicked"));
+        let batch = from.recv().unwrap_or_else(died);
+        is_over = !matches!(batch, Ok(Some(_)));
+        batch.transpose()
+    });
+    Box::new(batches.flat_map(|batch| match batch {
         Ok(items) => items.into_iter().map(Ok).collect::<Vec<_>>(),
         Err(error) => vec![Err(error)],
     }))
@@ -209,7 +222,7 @@ fn send(
     (catalog, of): (&Catalog, &VersionInfo),
     columns: &[String],
     write: &impl Fn(RowId, &dyn Cells, &mut Vec<u8>),
-    to: &SyncSender<Result<Vec<Item>>>,
+    to: &SyncSender<Batch>,
 ) -> Result<()> {
     let mut next = *RowId::ALL.start();
     loop {
@@ -221,14 +234,16 @@ fn send(
         };
         let range = next..=*RowId::ALL.end();
         catalog.cells(of, columns, &mut std::iter::once(range), &mut each)?;
-        if to.send(Ok(Item::all(batch))).is_err() {
+        if to.send(Ok(Some(Item::all(batch)))).is_err() {
             return Ok(());
         }
         match last.and_then(|last| last.key().checked_add(1)) {
             Some(key) if seen == BATCH => next = RowId::new(key),
-            _ => return Ok(()),
+            _ => break,
         }
     }
+    to.send(Ok(None)).ok();
+    Ok(())
 }
 
 /// Writes a row, if it is wanted.

@@ -29,10 +29,11 @@ pub struct Sorter {
     folder: PathBuf,
     limit: usize,
     arena: Arena,
-    spilling: Option<JoinHandle<io::Result<(Spill, Arena)>>>,
-    /// While nobody spills.
-    spill: Option<Spill>,
+    spilling: Option<Spilling>,
 }
+
+/// The thread that writes a run; it gives back what it wrote into, and the arena.
+type Spilling = JoinHandle<io::Result<(Spill, Arena)>>;
 
 impl Sorter {
     /// `folder`: where runs are written; nothing is seen of them there.
@@ -42,7 +43,7 @@ impl Sorter {
 
     fn with_limit(folder: &Path, limit: usize) -> Self {
         let folder = folder.to_owned();
-        Self { folder, limit, arena: Arena::default(), spilling: None, spill: None }
+        Self { folder, limit, arena: Arena::default(), spilling: None }
     }
 
     /// Adds an item; see [`item::write`].
@@ -54,14 +55,14 @@ impl Sorter {
         item::write(&mut self.arena.bytes, key, numbers, texts);
         match self.arena.bytes.len() < self.limit {
             true => Ok(()),
-            false => self.hand_over().map_err(|error| cannot_write(&self.folder, error)),
+            false => self.hand_over(),
         }
     }
 
-    fn hand_over(&mut self) -> io::Result<()> {
+    fn hand_over(&mut self) -> Result<()> {
         let (mut spill, spare) = match self.spilling.take() {
-            None => (Spill::create(&self.folder)?, Arena::default()),
-            Some(thread) => joined(thread)?,
+            None => (self.written(Spill::create(&self.folder))?, Arena::default()),
+            Some(thread) => self.joined(thread)?,
         };
         let mut full = std::mem::replace(&mut self.arena, spare);
         let work = move || {
@@ -70,8 +71,18 @@ impl Sorter {
             full.clear();
             Ok((spill, full))
         };
-        self.spilling = Some(std::thread::Builder::new().name("dcfs-sort".into()).spawn(work)?);
+        let thread = std::thread::Builder::new().name("dcfs-sort".into()).spawn(work);
+        self.spilling = Some(thread.map_err(|error| Error::new(Kind::Broken, error))?);
         Ok(())
+    }
+
+    fn joined(&self, thread: Spilling) -> Result<(Spill, Arena)> {
+        let died = |_| Error::new(Kind::Broken, "the sorting thread panicked");
+        self.written(thread.join().map_err(died)?)
+    }
+
+    fn written<T>(&self, done: io::Result<T>) -> Result<T> {
+        done.map_err(|error| cannot_write(&self.folder, error))
     }
 
     /// All items in order.
@@ -79,24 +90,14 @@ impl Sorter {
     /// # Errors
     /// As [`Sorter::push`].
     pub fn finish(mut self) -> Result<Sorted> {
-        let end = |sorter: &mut Self| -> io::Result<()> {
-            if let Some(thread) = sorter.spilling.take() {
-                let (mut spill, _) = joined(thread)?;
-                sorter.arena.sort();
-                spill.write(&sorter.arena)?;
-                sorter.arena = Arena::default();
-                sorter.spill = Some(spill);
-            }
-            Ok(())
+        let spilling = self.spilling.take();
+        let spilled = spilling.map(|thread| self.joined(thread)).transpose()?;
+        self.arena.sort();
+        let Some((mut spill, _)) = spilled else {
+            return Ok(Sorted::Memory(Arc::new(self.arena)));
         };
-        end(&mut self).map_err(|error| cannot_write(&self.folder, error))?;
-        match self.spill {
-            Some(spill) => Sorted::of(spill).map_err(|error| cannot_write(&self.folder, error)),
-            None => {
-                self.arena.sort();
-                Ok(Sorted::Memory(self.arena, 0))
-            }
-        }
+        self.written(spill.write(&self.arena))?;
+        Ok(Sorted::Spilled(Arc::new(spill)))
     }
 }
 
@@ -112,10 +113,6 @@ pub fn sorted(items: impl Iterator<Item = Result<Item>>, folder: &Path) -> Resul
         sorter.push(item.key(), numbers, texts)?;
     }
     sorter.finish()
-}
-
-fn joined<T>(thread: JoinHandle<io::Result<T>>) -> io::Result<T> {
-    thread.join().unwrap_or_else(|_| Err(io::Error::other("the sorting thread panicked")))
 }
 
 /// Items one after another, and where each begins.
@@ -144,7 +141,7 @@ impl Arena {
 }
 
 /// Sorted runs, one after another in one file.
-struct Spill {
+pub struct Spill {
     file: File,
     end: u64,
     runs: Vec<Range<u64>>,
@@ -169,19 +166,47 @@ impl Spill {
     }
 }
 
-/// All items in order, once.
+/// All items in order, as often as they are asked for.
+#[derive(Clone)]
 pub enum Sorted {
-    Memory(Arena, usize),
-    Runs(BinaryHeap<Reverse<(Item, usize)>>, Vec<Run>),
+    Memory(Arc<Arena>),
+    Spilled(Arc<Spill>),
 }
 
 impl Sorted {
-    fn of(spill: Spill) -> io::Result<Self> {
-        let file = Arc::new(spill.file);
+    /// All of them.
+    ///
+    /// # Errors
+    /// What was written cannot be read.
+    pub fn items(&self) -> Result<Merged> {
+        match self {
+            Self::Memory(arena) => Ok(Merged::Memory(Arc::clone(arena), 0)),
+            Self::Spilled(spill) => Merged::of(spill).map_err(unreadable),
+        }
+    }
+}
+
+fn unreadable(error: io::Error) -> Error {
+    Error::new(Kind::Broken, format!("what was sorted cannot be read: {error}"))
+}
+
+/// Items on their way.
+pub enum Merged {
+    Memory(Arc<Arena>, usize),
+    Runs(BinaryHeap<Reverse<(Item, usize)>>, Vec<Run>),
+}
+
+impl Merged {
+    fn of(spill: &Arc<Spill>) -> io::Result<Self> {
         let mut runs: Vec<Run> = spill
             .runs
-            .into_iter()
-            .map(|range| Run { file: file.clone(), rest: range, held: Vec::new(), at: 0 })
+            .iter()
+            .map(|range| Run {
+                spill: Arc::clone(spill),
+                rest: range.clone(),
+                held: Vec::new(),
+                at: 0,
+            })
             .collect();
         let mut heads = BinaryHeap::new();
         for (number, run) in runs.iter_mut().enumerate() {
@@ -191,7 +216,7 @@ impl Sorted {
     }
 }
 
-impl Iterator for Sorted {
+impl Iterator for Merged {
     type Item = Result<Item>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -210,10 +235,7 @@ impl Iterator for Sorted {
                         Some(Ok(first))
                     }
                     Ok(None) => Some(Ok(std::collections::binary_heap::PeekMut::pop(top).0.0)),
-                    Err(error) => {
-                        let message = format!("what was sorted cannot be read: {error}");
-                        Some(Err(Error::new(Kind::Broken, message)))
-                    }
+                    Err(error) => Some(Err(unreadable(error))),
                 }
             }
         }
@@ -222,7 +244,7 @@ impl Iterator for Sorted {
 
 /// One run on its way.
 pub struct Run {
-    file: Arc<File>,
+    spill: Arc<Spill>,
     /// Not read yet.
     rest: Range<u64>,
     held: Vec<u8>,
@@ -259,7 +281,7 @@ impl Run {
         let left = usize::try_from(self.rest.end - self.rest.start).unwrap_or(usize::MAX);
         let more = BUFFER.max(length.saturating_sub(kept)).min(left);
         self.held.resize(kept + more, 0);
-        self.file.read_exact_at(&mut self.held[kept..], self.rest.start)?;
+        self.spill.file.read_exact_at(&mut self.held[kept..], self.rest.start)?;
         self.rest.start += more as u64;
         Ok(())
     }
@@ -286,7 +308,13 @@ mod tests {
             );
             format!("{}#{}", String::from_utf8_lossy(item.key()), item.number(0))
         };
-        sorted.map(|item| shown(item.expect("an item"))).collect()
+        let all = || -> Vec<String> {
+            let items = sorted.items().expect("items");
+            items.map(|item| shown(item.expect("an item"))).collect()
+        };
+        let first = all();
+        assert_eq!(all(), first, "as often as they are asked for");
+        first
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::begun::Begun;
 use super::columns::Columns;
 use super::delta::{Merge, OF, ROW, Step};
 use super::images::{self, Seen};
 use super::item::Item;
+use super::lazy_stage::LazyStage;
 use super::listing::Listing;
 use super::rows::{self, Items, Source};
 use super::wanted::{self, SINGLE};
@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::id::VersionId;
 
 /// Rows, or stretches of them, that are written at a time. At most twice as many pieces wait: memory.
-const BATCH: usize = 8192;
+const BATCH: u64 = 8192;
 
 /// Saves the rows that are wanted of `listings`.
 pub fn write(
@@ -37,7 +37,7 @@ pub fn write(
     let parents = parents(&catalog, listings, last.as_ref())?;
     let (stores, runtime, watch) = (desk.stores, desk.runtime, desk.watch);
     let mut writing = Writing {
-        stage: Begun::not_yet(desk.writer()?, shape.layout.clone()),
+        stage: LazyStage::new(desk.writer()?, shape.layout.clone()),
         versions,
         singles: listings,
         columns: &shape.columns,
@@ -127,7 +127,7 @@ fn parents(
 
 /// A version on its way.
 struct Writing<'w, 'a> {
-    stage: Begun<'w>,
+    stage: LazyStage<'w>,
     versions: Vec<VersionInfo>,
     singles: &'a [Listing],
     columns: &'a Columns,
@@ -156,19 +156,20 @@ impl Writing<'_, '_> {
             }
             rows += 1;
             if rows % BATCH == 0 {
-                (self.wrote)(BATCH as u64);
                 // What has to be looked at is looked at many at a time; what is only copied keeps up with who reads.
                 let may_wait =
                     self.columns.has_image || may_be_nothing && merge.counts().is_nothing();
-                if !may_wait || self.ready.len() >= BATCH {
+                if !may_wait || self.ready.len() >= BATCH as usize {
                     self.flush()?;
                 }
+                (self.wrote)(BATCH);
             }
         }
         let counts = merge.counts();
         if !(may_be_nothing && counts.is_nothing()) {
             self.flush()?;
         }
+        (self.wrote)(rows % BATCH);
         Ok(counts)
     }
 
@@ -200,7 +201,7 @@ impl Writing<'_, '_> {
             });
         }
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        self.stage.stage()?.mix(&self.versions, &names, pieces)
+        self.stage.get()?.mix(&self.versions, &names, pieces)
     }
 
     /// The cells of a row's computed columns.
@@ -237,7 +238,7 @@ impl Writing<'_, '_> {
         parents: &[VersionId],
         upon: Option<VersionId>,
     ) -> Result<Saved> {
-        let stage = self.stage.into_stage()?;
+        let stage = self.stage.begun()?;
         stage.publish(&Publication {
             name: &request.name,
             number: request.number,

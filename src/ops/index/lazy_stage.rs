@@ -4,15 +4,15 @@ use crate::catalog::{Stage, Writer};
 use crate::error::{Error, Kind, Result};
 use crate::schema::Layout;
 
-/// Perhaps a stage.
-pub struct Begun<'w> {
+/// A stage, perhaps.
+pub struct LazyStage<'w> {
     not_yet: Option<(&'w mut Writer, Layout)>,
     stage: Option<Stage<'w>>,
 }
 
-impl<'w> Begun<'w> {
+impl<'w> LazyStage<'w> {
     /// None yet.
-    pub fn not_yet(writer: &'w mut Writer, layout: Layout) -> Self {
+    pub fn new(writer: &'w mut Writer, layout: Layout) -> Self {
         Self { not_yet: Some((writer, layout)), stage: None }
     }
 
@@ -20,7 +20,7 @@ impl<'w> Begun<'w> {
     ///
     /// # Errors
     /// As [`Writer::stage`].
-    pub fn stage(&mut self) -> Result<&mut Stage<'w>> {
+    pub fn get(&mut self) -> Result<&mut Stage<'w>> {
         if let Some((writer, layout)) = self.not_yet.take() {
             self.stage = Some(writer.stage(layout)?);
         }
@@ -30,9 +30,9 @@ impl<'w> Begun<'w> {
     /// The same, for good.
     ///
     /// # Errors
-    /// As [`Begun::stage`].
-    pub fn into_stage(mut self) -> Result<Stage<'w>> {
-        self.stage()?;
+    /// As [`LazyStage::get`].
+    pub fn begun(mut self) -> Result<Stage<'w>> {
+        self.get()?;
         self.stage.ok_or_else(failed)
     }
 }
