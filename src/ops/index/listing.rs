@@ -6,36 +6,27 @@
 //! same row ids.
 
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
 use std::time::SystemTime;
 
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::item::Item;
-use super::lazy_stage::LazyStage;
-use super::relist::{self, ETAG, IS_OLD, MODIFIED, MergeJoin, SIZE, Step, VERSION};
-use super::rows::{self, Items};
-use super::sort::{Sorted, Sorter};
+use super::keep;
+use super::sort::Sorter;
 use super::wanted;
 use super::{Desk, Request, Watch};
-use crate::catalog::{Catalog, Number, Piece, Publication, Saved, Stage, VersionInfo};
-use crate::cell::Cell;
+use crate::catalog::{Catalog, Saved, VersionInfo};
 use crate::error::{Error, Kind, Result};
 use crate::name::DatasetName;
 use crate::schema::{Layout, Signal, SignalKind};
 use crate::store::list::{End, How, Listed, Origin, Storage, Totals};
 use crate::time::Timestamp;
-use crate::version::Bump;
 
 /// How long DataChain uses a listing again, in microseconds.
 const LIFE: i64 = 4 * 3600 * 1_000_000;
 
 /// Batches of a store that wait to be sorted.
 const WAITING: usize = 16;
-
-/// Rows of a batch that is merged, and pieces that wait to be written.
-const BATCH: u64 = 8192;
 
 /// What was listed.
 #[derive(Clone, Debug)]
@@ -201,13 +192,13 @@ fn listing(name: String) -> DatasetName {
 }
 
 /// Whether it has the columns of a listing; DataChain may be told to call them otherwise.
-fn is_plain(catalog: &Catalog, of: &VersionInfo) -> Result<bool> {
+pub fn is_plain(catalog: &Catalog, of: &VersionInfo) -> Result<bool> {
     let layout = catalog.layout(of)?;
     let names: Vec<&str> = layout.columns.iter().map(|column| column.name.as_str()).collect();
     Ok(file_layout().columns.iter().all(|column| names.contains(&column.name.as_str())))
 }
 
-fn file_layout() -> Layout {
+pub fn file_layout() -> Layout {
     Layout::of_signals(&[Signal::new("file", SignalKind::File)])
 }
 
@@ -242,30 +233,10 @@ fn anew(
         };
     }
     let name = listing(origin.listing_name(totals.is_current).unwrap_or_default());
-    let kept = (sorted, totals.objects);
-    let (of, is_ordered) = match before(desk, &name)? {
-        None => (new(desk, request, (&origin, &name), &kept)?, true),
-        Some(before) => match renewed(desk, request, (&origin, &name), &kept, &before) {
-            Err(error) if is_lost(&error) => (new(desk, request, (&origin, &name), &kept)?, true),
-            done => done?,
-        },
-    };
+    let listed = (sorted, totals.objects);
+    let (of, is_ordered) = keep::keep(desk, request, (&origin, &name), &listed)?;
     report.dataset = Some(of.to_string());
     Ok(Listing { origin, of: Some(of), single: None, is_ordered, report })
-}
-
-/// A listing that is there, whose rows may be those that were listed.
-type Before = (Arc<Catalog>, VersionInfo);
-
-/// The latest listing of a name.
-fn before(desk: &Desk<'_>, name: &DatasetName) -> Result<Option<Before>> {
-    let Some(catalog) = desk.catalog.clone() else { return Ok(None) };
-    let Some(last) = catalog.latest(name)? else { return Ok(None) };
-    match is_plain(&catalog, &last) {
-        Err(error) if is_lost(&error) => Ok(None),
-        Err(error) => Err(error),
-        Ok(is_plain) => Ok(is_plain.then_some((catalog, last))),
-    }
 }
 
 /// Whether that nothing is there says that all is gone: of a folder of this machine, which is there; else of what the last
@@ -298,160 +269,6 @@ pub fn version(saved: &Saved) -> VersionInfo {
         size: saved.size,
         ..VersionInfo::default()
     }
-}
-
-/// Whether a listing cannot be read that is not needed: it was removed meanwhile, or it is damaged.
-fn is_lost(error: &Error) -> bool {
-    matches!(error.kind(), Kind::Stale | Kind::Broken)
-}
-
-/// What was listed, sorted, and how many rows that is.
-type Kept = (Sorted, u64);
-
-/// Keeps what was listed: as the listing `before` where nothing changed, else as a new version. Also whether it is known to lie
-/// in order.
-fn renewed(
-    desk: &mut Desk<'_>,
-    request: &Request,
-    (origin, name): (&Origin, &DatasetName),
-    kept: &Kept,
-    before: &Before,
-) -> Result<(VersionInfo, bool)> {
-    let (catalog, last) = before;
-    let saved = if rows::is_indexed(catalog, last)? {
-        copied(desk, request, (origin, name), kept, Some(before))?
-    } else if last.rows == Some(kept.1)
-        && relist::is_same((catalog, last), &origin.source(), &kept.0, &desk.folder)?
-    {
-        None
-    } else {
-        Some(new(desk, request, (origin, name), kept)?)
-    };
-    match saved {
-        Some(of) => Ok((of, true)),
-        None => {
-            desk.writer()?.refresh(last)?;
-            Ok((last.clone(), false))
-        }
-    }
-}
-
-/// Keeps what was listed as a new version, of rows of its own.
-fn new(
-    desk: &mut Desk<'_>,
-    request: &Request,
-    of: (&Origin, &DatasetName),
-    kept: &Kept,
-) -> Result<VersionInfo> {
-    let saved = copied(desk, request, of, kept, None)?;
-    saved.ok_or_else(|| Error::new(Kind::Broken, "a listing of nothing"))
-}
-
-/// Writes a new version, of rows of the listing `before` where they are the same; `None` where all are and no other is there.
-fn copied(
-    desk: &mut Desk<'_>,
-    request: &Request,
-    (origin, name): (&Origin, &DatasetName),
-    (sorted, rows): &Kept,
-    before: Option<&Before>,
-) -> Result<Option<VersionInfo>> {
-    let (watch, source) = (desk.watch, origin.source());
-    watch.writing(*rows);
-    let old = before.map(|(catalog, last)| relist::stored(catalog, last, &source));
-    let old = old.unwrap_or_else(|| Box::new(std::iter::empty()));
-    let last = before.map(|(_, last)| last.clone());
-    let mut join = MergeJoin::new(batches(sorted)?, old);
-    let mut stage = LazyStage::new(desk.writer()?, file_layout());
-    let (mut ready, mut done) = (Vec::new(), 0);
-    while let Some(step) = join.step()? {
-        match step {
-            Step::Same(row) => Piece::copied(&mut ready, 0, row),
-            Step::New(item) => ready.push(Piece::New(item)),
-        }
-        done += 1;
-        if done % BATCH == 0 {
-            // While nothing is other it may be that nothing is written.
-            if join.is_other() || ready.len() >= BATCH as usize {
-                put(stage.get()?, &source, last.as_slice(), &std::mem::take(&mut ready))?;
-            }
-            watch.wrote(BATCH);
-        }
-    }
-    if done != *rows {
-        let message = format!("of {rows} objects that were listed {done} came back from sorting");
-        return Err(Error::new(Kind::Broken, message));
-    }
-    if last.is_some() && !join.is_other() {
-        return Ok(None);
-    }
-    put(stage.get()?, &source, last.as_slice(), &ready)?;
-    watch.wrote(done % BATCH);
-    let saved = stage.begun()?.publish(&Publication {
-        name,
-        number: Number::Next(Bump::Major),
-        upon: None,
-        parents: &[],
-        script: &request.provenance.script(),
-        description: None,
-        attrs: None,
-        provenance: &request.provenance,
-    })?;
-    Ok(Some(version(&saved)))
-}
-
-/// Writes what is ready.
-fn put(
-    stage: &mut Stage<'_>,
-    source: &str,
-    last: &[VersionInfo],
-    ready: &[Piece<Item>],
-) -> Result<()> {
-    let times: Vec<String> = ready.iter().map(modified).collect();
-    let pieces = ready.iter().zip(&times).filter_map(|(piece, time)| match piece {
-        Piece::Rows(of, range) => Some(Piece::Rows(*of, range.clone())),
-        Piece::New(item) => Some(Piece::New(cells(source, item, time))),
-        Piece::Row(..) => None,
-    });
-    stage.mix(last, &[], pieces)
-}
-
-/// The same items, merged by a thread of its own while they are written.
-fn batches(sorted: &Sorted) -> Result<Items> {
-    let (to, from) = sync_channel(4);
-    let mut items = sorted.items()?;
-    let work = move || loop {
-        let batch: Result<Vec<Item>> = items.by_ref().take(BATCH as usize).collect();
-        let batch = batch.map(|items| Some(items).filter(|items| !items.is_empty()));
-        let is_last = !matches!(batch, Ok(Some(_)));
-        if to.send(batch).is_err() || is_last {
-            return;
-        }
-    };
-    let thread = std::thread::Builder::new().name("dcfs-merge".into()).spawn(work);
-    thread.map_err(|error| Error::new(Kind::Broken, error))?;
-    Ok(rows::flattened(from))
-}
-
-/// The time of a new row, as the catalog writes it.
-fn modified(piece: &Piece<Item>) -> String {
-    match piece {
-        Piece::New(item) => Timestamp::from_micros(item.number(MODIFIED).wrapping_neg()).catalog(),
-        Piece::Rows(..) | Piece::Row(..) => String::new(),
-    }
-}
-
-/// The cells of a row of a listing.
-fn cells<'c>(source: &'c str, item: &'c Item, modified: &'c str) -> [Cell<'c>; 8] {
-    [
-        Cell::Text(source.as_bytes()),
-        Cell::Text(item.key()),
-        Cell::Integer(item.number(SIZE)),
-        Cell::Text(item.text(VERSION)),
-        Cell::Text(item.text(ETAG)),
-        Cell::Integer(i64::from(item.number(IS_OLD) == 0)),
-        Cell::Text(modified.as_bytes()),
-        Cell::Null,
-    ]
 }
 
 #[cfg(test)]

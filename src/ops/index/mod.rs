@@ -8,7 +8,8 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `listing`, `relist` | the listing: reused, or made; put beside the one before |
+//! | `listing` | the listing: reused, or made |
+//! | `keep`, `relist` | what was listed becomes a version; put beside the listing before |
 //! | `wanted` | which rows of it; refuses what gives nothing |
 //! | `shape` | the columns of the new version, and how the last one was made |
 //! | `item`, `sort` | rows as they are sorted; sorting on disk |
@@ -22,6 +23,7 @@ mod columns;
 pub mod delta;
 mod images;
 mod item;
+mod keep;
 mod lazy_stage;
 mod listing;
 mod pattern;
