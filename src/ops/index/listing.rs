@@ -5,7 +5,6 @@
 //! again and found the same gets no new version. Its rows lie in the order of their paths, so the same bucket gives the
 //! same row ids.
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::Serialize;
