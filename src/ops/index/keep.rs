@@ -1,7 +1,6 @@
 //! What was listed becomes a listing of the catalog: a new version, or the last one where nothing changed.
 
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
 
 use super::item::Item;
 use super::lazy_stage::LazyStage;
@@ -110,8 +109,8 @@ fn copied(
 ) -> Result<Option<VersionInfo>> {
     let (watch, source) = (desk.watch, origin.source());
     watch.writing(*rows);
-    let old = before.map(|(catalog, last)| relist::stored(catalog, last, &source));
-    let old = old.unwrap_or_else(|| Box::new(std::iter::empty()));
+    let stored = |(catalog, last): &Before| relist::stored(catalog, last, &source);
+    let old = before.map_or_else(rows::nothing, stored);
     let last = before.map(|(_, last)| last.clone());
     let mut join = MergeJoin::new(batches(sorted)?, old);
     let mut stage = LazyStage::new(desk.writer()?, file_layout());
@@ -170,19 +169,15 @@ fn put(
 
 /// The same items, merged by a thread of its own while they are written.
 fn batches(sorted: &Sorted) -> Result<Items> {
-    let (to, from) = sync_channel(4);
     let mut items = sorted.items()?;
-    let work = move || loop {
-        let batch: Result<Vec<Item>> = items.by_ref().take(BATCH as usize).collect();
-        let batch = batch.map(|items| Some(items).filter(|items| !items.is_empty()));
-        let is_last = !matches!(batch, Ok(Some(_)));
-        if to.send(batch).is_err() || is_last {
-            return;
+    Ok(rows::ahead("dcfs-merge", move |give| {
+        loop {
+            let batch: Vec<Item> = items.by_ref().take(BATCH as usize).collect::<Result<_>>()?;
+            if batch.is_empty() || !give(batch) {
+                return Ok(());
+            }
         }
-    };
-    let thread = std::thread::Builder::new().name("dcfs-merge".into()).spawn(work);
-    thread.map_err(|error| Error::new(Kind::Broken, error))?;
-    Ok(rows::flattened(from))
+    }))
 }
 
 /// The time of a new row, as the catalog writes it.

@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use super::delta::{ETAG, MODIFIED, ROW, SIZE, SOURCE, VERSION};
 use super::item::{self, Item};
@@ -36,7 +36,7 @@ const COLUMNS: [&str; 7] = [
 ];
 
 /// A batch of items of a thread; `None` after the last. A thread that ends without it died.
-pub type Batch = Result<Option<Vec<Item>>>;
+type Batch = Result<Option<Vec<Item>>>;
 
 /// Items on their way.
 pub type Items = Box<dyn Iterator<Item = Result<Item>>>;
@@ -90,7 +90,8 @@ pub fn ordered(
     Ok(Box::new(sorted(items.chain(more.into_iter().map(Ok)), folder)?.items()?))
 }
 
-fn nothing() -> Items {
+/// No items.
+pub fn nothing() -> Items {
     Box::new(std::iter::empty())
 }
 
@@ -185,23 +186,31 @@ pub fn read(
     columns: &[&str],
     write: impl Fn(RowId, &dyn Cells, &mut Vec<u8>) + Send + 'static,
 ) -> Items {
-    let (to, from) = sync_channel(WAITING);
     let catalog = Arc::clone(catalog);
     let columns: Vec<String> = columns.iter().map(|&name| name.to_owned()).collect();
+    ahead("dcfs-rows", move |give| give_rows((&catalog, &of), &columns, &write, give))
+}
+
+/// What `work` gives, a batch at a time, on a thread of its own that is a few batches ahead. It is to end where a batch is not
+/// taken any more.
+pub fn ahead(
+    name: &str,
+    work: impl FnOnce(&dyn Fn(Vec<Item>) -> bool) -> Result<()> + Send + 'static,
+) -> Items {
+    let (to, from) = sync_channel(WAITING);
     let work = move || {
-        if let Err(error) = send((&catalog, &of), &columns, &write, &to) {
-            // Who does not wait for it any more does not want to know.
-            to.send(Err(error)).ok();
-        }
+        let end = work(&|batch| to.send(Ok(Some(batch))).is_ok());
+        // Who does not wait for it any more does not want to know.
+        to.send(end.map(|()| None)).ok();
     };
-    match std::thread::Builder::new().name("dcfs-rows".into()).spawn(work) {
+    match std::thread::Builder::new().name(name.to_owned()).spawn(work) {
         Ok(_) => flattened(from),
         Err(error) => Box::new(std::iter::once(Err(Error::new(Kind::Broken, error)))),
     }
 }
 
 /// Batches as one sequence.
-pub fn flattened(from: Receiver<Batch>) -> Items {
+fn flattened(from: Receiver<Batch>) -> Items {
     let mut is_over = false;
     let batches = std::iter::from_fn(move || {
         if is_over {
@@ -218,11 +227,11 @@ pub fn flattened(from: Receiver<Batch>) -> Items {
     }))
 }
 
-fn send(
+fn give_rows(
     (catalog, of): (&Catalog, &VersionInfo),
     columns: &[String],
     write: &impl Fn(RowId, &dyn Cells, &mut Vec<u8>),
-    to: &SyncSender<Batch>,
+    give: &dyn Fn(Vec<Item>) -> bool,
 ) -> Result<()> {
     let mut next = *RowId::ALL.start();
     loop {
@@ -234,16 +243,12 @@ fn send(
         };
         let range = next..=*RowId::ALL.end();
         catalog.cells(of, columns, &mut std::iter::once(range), &mut each)?;
-        if to.send(Ok(Some(Item::all(batch)))).is_err() {
-            return Ok(());
-        }
+        let is_taken = give(Item::all(batch));
         match last.and_then(|last| last.key().checked_add(1)) {
-            Some(key) if seen == BATCH => next = RowId::new(key),
-            _ => break,
+            Some(key) if is_taken && seen == BATCH => next = RowId::new(key),
+            _ => return Ok(()),
         }
     }
-    to.send(Ok(None)).ok();
-    Ok(())
 }
 
 /// Writes a row, if it is wanted.
@@ -344,6 +349,28 @@ mod tests {
             guarded(Box::new(items.into_iter()), "x@1.0.0".into()).filter(Result::is_err).count()
         };
         assert_eq!((told(&["a", "a", "b"]), told(&["a", "b", "a"])), (0, 1));
+    }
+
+    #[test]
+    fn a_thread_that_dies_is_no_end() {
+        let item = || Item::new(b"a", [0; 4], [b"", b"", b""]);
+        let told = |items: Items| items.map(|item| item.is_ok()).collect::<Vec<_>>();
+        let whole = ahead("dcfs-test", move |give| {
+            // A batch of nothing is no end either.
+            assert!(give(vec![item()]) && give(Vec::new()) && give(vec![item()]));
+            Ok(())
+        });
+        assert_eq!(told(whole), [true, true]);
+        let failed = ahead("dcfs-test", move |give| {
+            give(vec![item()]);
+            Err(Error::new(Kind::Broken, "bad"))
+        });
+        assert_eq!(told(failed), [true, false]);
+        let dead = ahead("dcfs-test", move |give| {
+            give(vec![item()]);
+            panic!("as a test asks for")
+        });
+        assert_eq!(told(dead), [true, false]);
     }
 
     #[test]

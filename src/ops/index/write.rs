@@ -85,7 +85,7 @@ fn kept(
     last: Option<&VersionInfo>,
     versions: &[VersionInfo],
 ) -> Result<Items> {
-    let Some(last) = last else { return Ok(Box::new(std::iter::empty())) };
+    let Some(last) = last else { return Ok(rows::nothing()) };
     let number = versions.iter().position(|of| of.id == last.id).unwrap_or(0);
     let wanted: rows::Wanted = Arc::new(|_, _| true);
     let source = Source { of: last.clone(), number, is_ordered: false, wanted };
