@@ -11,7 +11,7 @@ use super::connection::at;
 use super::pace::Pace;
 use super::stage::Stage;
 use crate::catalog::VersionInfo;
-use crate::catalog::columns::identifier;
+use crate::catalog::columns::{Columns, identifier};
 use crate::catalog::error::Error;
 use crate::catalog::rows::{Table, patiently};
 use crate::cell::Cell;
@@ -168,8 +168,10 @@ impl Stage<'_> {
 
     fn source<'t>(&'t self, table: &'t Table<'t>, columns: &[&str]) -> Result<Source<'t>, Error> {
         let connection = self.writing.connection();
-        let range = self.copy_sql(table, &[], "t.sys__id BETWEEN ?1 AND ?2 ORDER BY t.sys__id")?;
-        let single = self.copy_sql(table, columns, "t.sys__id = ?1")?;
+        let there = table.columns()?;
+        let range =
+            self.copy_sql((table, &there), &[], "t.sys__id BETWEEN ?1 AND ?2 ORDER BY t.sys__id");
+        let single = self.copy_sql((table, &there), columns, "t.sys__id = ?1");
         let (ranges, single) =
             (connection.prepare_cached(&range)?, connection.prepare_cached(&single)?);
         Ok(Source { table, ranges, single })
@@ -178,11 +180,10 @@ impl Stage<'_> {
     /// SQL that copies the rows for which `condition` holds, with the values of `columns` from ?2 on.
     fn copy_sql(
         &self,
-        source: &Table<'_>,
+        (source, there): (&Table<'_>, &Columns),
         columns: &[&str],
         condition: &str,
-    ) -> Result<String, Error> {
-        let there = source.columns()?;
+    ) -> String {
         let given = |name: &str| columns.iter().position(|column| *column == name);
         let mut names = Vec::new();
         let mut values = Vec::new();
@@ -198,7 +199,7 @@ impl Stage<'_> {
             });
         }
         let from = format!("FROM {} t WHERE {condition}", source.quoted());
-        Ok(self.insertion(&names, &format!("SELECT {} {from}", values.join(", "))))
+        self.insertion(&names, &format!("SELECT {} {from}", values.join(", ")))
     }
 
     /// `INSERT INTO stage (columns) <what>`.
