@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::object::Object;
+use dcfs_core::object::Object;
 
 /// Where DataChain keeps what it fetched for the catalog at `database`.
 pub fn folder(database: &Path) -> Option<PathBuf> {

@@ -3,8 +3,8 @@
 
 use std::fmt::Write as _;
 
-use crate::error::Kind;
-use crate::object::Object;
+use dcfs_core::error::Kind;
+use dcfs_core::object::Object;
 
 /// The longest name or answer that a message repeats, in characters.
 const LONGEST: usize = 600;
@@ -23,7 +23,7 @@ pub enum Error {
     NoSize { place: String },
     /// A `location` that cannot be followed.
     #[error("`{place}`: {cause}")]
-    Location { place: String, cause: crate::object::Error },
+    Location { place: String, cause: dcfs_core::object::Error },
     /// A member whose two sizes differ: what `stat` says would not be what is read.
     #[error(
         "`{place}` is {row} bytes long by its row and {location} by its `location`; index it again"
@@ -84,7 +84,7 @@ pub enum Error {
     Setting(String),
 }
 
-impl From<Error> for crate::error::Error {
+impl From<Error> for dcfs_core::error::Error {
     fn from(error: Error) -> Self {
         let kind = match error {
             Error::Changed { .. } | Error::Gone { .. } => Kind::Stale,

@@ -21,7 +21,7 @@ use super::error::{Error, show};
 use super::guard::Guard;
 use super::mtime;
 use super::pin::Recorded;
-use crate::time::Timestamp;
+use dcfs_core::time::Timestamp;
 
 /// One open file, or a stretch of it. Blocking: callers keep it off the reactor.
 #[derive(Debug)]

@@ -45,19 +45,16 @@ impl Net {
     }
 
     /// Trusts the certificates in `bundle` too, where the environment names none.
-    #[cfg(feature = "s3")]
     pub fn or_bundle(self, bundle: Option<PathBuf>) -> Self {
         Self { bundle: self.bundle.or(bundle), ..self }
     }
 
     /// Trusts the certificates in `bundle`, whatever the environment names.
-    #[cfg(feature = "http")]
     pub fn with_bundle(self, bundle: PathBuf) -> Self {
         Self { bundle: Some(bundle), ..self }
     }
 
     /// Whose certificates are trusted, in words.
-    #[cfg(feature = "http")]
     pub fn trusted(&self) -> String {
         match &self.bundle {
             Some(path) => format!("the system's certificates and `{}`", path.display()),
@@ -69,7 +66,6 @@ impl Net {
     ///
     /// # Errors
     /// `Setting`, where the bundle holds no certificates.
-    #[cfg(feature = "cloud")]
     pub fn options(&self, http: bool) -> Result<object_store::ClientOptions, Error> {
         choose_tls();
         let mut options = object_store::ClientOptions::new()
@@ -85,7 +81,6 @@ impl Net {
 
     /// All pauses together are shorter than the time there is, so that a store which refuses at once is told of by
     /// its refusal, not as one that did not answer.
-    #[cfg(feature = "cloud")]
     pub fn retry(&self) -> object_store::RetryConfig {
         let longest = LONGEST_PAUSE.min(self.timeout / (RETRIES + 3));
         object_store::RetryConfig {
@@ -103,7 +98,6 @@ impl Net {
     ///
     /// # Errors
     /// As [`Net::options`], and `Setting` where TLS cannot be set up.
-    #[cfg(feature = "http")]
     pub fn client(&self) -> Result<reqwest::Client, Error> {
         choose_tls();
         let mut builder = reqwest::Client::builder()
@@ -138,7 +132,6 @@ impl Net {
 }
 
 /// The pause before try number `number`, which is not the first: from 1 on.
-#[cfg(any(feature = "cloud", feature = "http"))]
 pub fn pause(number: u32) -> Duration {
     FIRST_PAUSE.saturating_mul(1 << (number - 1).min(16)).min(LONGEST_PAUSE)
 }
@@ -160,7 +153,6 @@ pub fn environment() -> Variables {
 }
 
 /// Those that begin with one of `prefixes` and are not empty.
-#[cfg(feature = "cloud")]
 pub fn only(variables: &Variables, prefixes: &[&str]) -> Variables {
     let is_ours = |name: &str| prefixes.iter().any(|prefix| name.starts_with(prefix));
     let ours = variables.iter().filter(|(name, value)| is_ours(name) && !value.is_empty());
@@ -173,7 +165,6 @@ pub fn find<'v>(variables: &'v Variables, name: &str) -> Option<&'v str> {
 }
 
 /// `text` as a path; `~/` is the home.
-#[cfg(any(feature = "gcs", feature = "azure", feature = "http"))]
 pub fn expand(variables: &Variables, text: &str) -> PathBuf {
     match (text.strip_prefix("~/"), find(variables, "HOME")) {
         (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
@@ -258,15 +249,12 @@ mod tests {
             let variables = vec![("AWS_CA_BUNDLE".to_owned(), path.to_owned())];
             let net = Net::new(Duration::from_secs(1), &variables);
             let message = format!("the CA bundle `{path}` cannot be used: {cause}");
-            #[cfg(feature = "cloud")]
             assert!(net.options(true).unwrap_err().to_string().starts_with(&message));
-            #[cfg(feature = "http")]
             assert!(net.client().unwrap_err().to_string().starts_with(&message));
         }
     }
 
     #[test]
-    #[cfg(feature = "cloud")]
     fn pauses_end_before_the_time_is_up() {
         for seconds in [0.01, 1.0, 3.0, 30.0, 600.0] {
             let timeout = Duration::from_secs_f64(seconds);
@@ -277,7 +265,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(any(feature = "cloud", feature = "http"))]
     fn pauses_grow_and_end_at_the_longest() {
         let pauses: Vec<_> = (1..=7).map(|n| pause(n).as_millis()).collect();
         assert_eq!(pauses, [100, 200, 400, 800, 1600, 3000, 3000]);

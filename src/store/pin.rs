@@ -19,8 +19,8 @@ use std::sync::OnceLock;
 
 use super::error::quoted;
 use super::mtime;
-use crate::object::Object;
-use crate::time::Timestamp;
+use dcfs_core::object::Object;
+use dcfs_core::time::Timestamp;
 
 /// In microseconds.
 const SECOND: i64 = 1_000_000;

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::error::{Error, place, show};
-use crate::object::Object;
+use dcfs_core::object::Object;
 
 /// An object's address.
 #[derive(Debug, PartialEq, Eq)]
@@ -94,7 +94,6 @@ impl Place {
 
 impl HubFile {
     /// What tables of settings are compared with: of any revision.
-    #[cfg(feature = "http")]
     pub fn address(&self) -> String {
         format!("hf://datasets/{}/{}", self.repository, self.path)
     }

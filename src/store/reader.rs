@@ -2,14 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
-#[cfg(feature = "remote")]
 use std::sync::Weak;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::metrics::Metrics;
-#[cfg(feature = "remote")]
 use super::{AT_CACHE, cache, stream};
 use super::{AT_FILES, Result, blocking, bounded, local};
 
@@ -17,7 +15,6 @@ use super::{AT_FILES, Result, blocking, bounded, local};
 const BEGINNING: u32 = 4096;
 
 /// How long an open waits for what has arrived to be written: 32 MiB take a tenth of it.
-#[cfg(feature = "remote")]
 const ARRIVAL: Duration = Duration::from_millis(200);
 
 /// One open object; reads may overlap and come in any order.
@@ -31,20 +28,14 @@ pub struct Reader {
     pub(super) source: Source,
     /// Whether an earlier open was of the very same bytes.
     pub(super) is_lasting: bool,
-    #[cfg_attr(
-        not(feature = "remote"),
-        expect(dead_code, reason = "only other bytes are counted")
-    )]
     pub(super) metrics: Arc<Metrics>,
 }
 
 /// Where the bytes are.
 pub(super) enum Source {
     Local(Arc<local::File>),
-    #[cfg(feature = "remote")]
     Remote(stream::Stream),
     /// The stream goes through the cache; what is on disk already is read from there.
-    #[cfg(feature = "remote")]
     Cached {
         known: Arc<Kept>,
         entry: Arc<cache::Entry>,
@@ -56,16 +47,12 @@ pub(super) enum Source {
 /// in the cache are open.
 #[derive(Clone, Debug)]
 pub struct Known(
-    #[cfg(feature = "remote")] pub(super) Arc<Kept>,
-    #[cfg(not(feature = "remote"))] pub(super) std::convert::Infallible,
+    pub(super) Arc<Kept>,
 );
 
 impl Known {
     /// Whether its files are open, and so on disk.
     pub fn is_here(&self) -> bool {
-        #[cfg(not(feature = "remote"))]
-        match self.0 {}
-        #[cfg(feature = "remote")]
         {
             self.0.entry.upgrade().is_some_and(|entry| entry.is_here())
         }
@@ -73,7 +60,6 @@ impl Known {
 }
 
 /// What [`Known`] holds.
-#[cfg(feature = "remote")]
 pub(super) struct Kept {
     pub(super) label: Arc<str>,
     /// Of what is read; it begins at `base` of the object.
@@ -86,7 +72,6 @@ pub(super) struct Kept {
     pub(super) entry: Weak<cache::Entry>,
 }
 
-#[cfg(feature = "remote")]
 impl fmt::Debug for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Kept").field("of", &self.label).finish_non_exhaustive()
@@ -107,7 +92,6 @@ impl Reader {
     /// For [`super::Stores::open_again`]; `None` for what must be looked at again each time.
     pub fn known(&self) -> Option<Known> {
         match &self.source {
-            #[cfg(feature = "remote")]
             Source::Cached { known, .. } => Some(Known(Arc::clone(known))),
             _ => None,
         }
@@ -117,11 +101,9 @@ impl Reader {
     pub fn whole_file(&self) -> Option<Arc<std::fs::File>> {
         match &self.source {
             Source::Local(file) => file.whole(),
-            #[cfg(feature = "remote")]
             Source::Cached { known, entry, .. } => {
                 entry.whole().filter(|_| known.size == known.whole)
             }
-            #[cfg(feature = "remote")]
             Source::Remote(_) => None,
         }
     }
@@ -129,7 +111,6 @@ impl Reader {
     /// Whether all of it is here, but some of it not yet on the disk: the kernel may read it by itself in a moment.
     pub fn is_arriving(&self) -> bool {
         match &self.source {
-            #[cfg(feature = "remote")]
             Source::Cached { entry, .. } => entry.is_arriving(),
             _ => false,
         }
@@ -137,7 +118,6 @@ impl Reader {
 
     /// Waits for that moment, for [`ARRIVAL`] at most.
     pub async fn arrived(&self) {
-        #[cfg(feature = "remote")]
         if let Source::Cached { entry, .. } = &self.source
             && self.is_arriving()
         {
@@ -146,15 +126,9 @@ impl Reader {
     }
 
     /// The bytes `offset..offset + length`, cut at the end of the object, if they can be had without waiting.
-    #[cfg_attr(
-        not(feature = "remote"),
-        expect(unused_variables, reason = "disks may be waited for")
-    )]
     pub fn read_now(&self, offset: u64, length: u32) -> Option<Bytes> {
         match &self.source {
-            #[cfg(feature = "remote")]
             Source::Remote(stream) => self.in_memory(stream, offset, length),
-            #[cfg(feature = "remote")]
             Source::Cached { known, entry, stream } => {
                 self.in_memory(stream, offset, length).or_else(|| {
                     let bytes = entry.read_now(&self.range(known.base, offset, length))?;
@@ -179,9 +153,7 @@ impl Reader {
                     let file = Arc::clone(file);
                     blocking(&AT_FILES, &self.label, move || file.read(offset, length)).await
                 }
-                #[cfg(feature = "remote")]
                 Source::Remote(stream) => stream.read(offset, length).await,
-                #[cfg(feature = "remote")]
                 Source::Cached { known, entry, stream } => {
                     let entry = Arc::clone(entry);
                     let range = self.range(known.base, offset, length);
@@ -222,7 +194,6 @@ impl Reader {
     /// # Errors
     /// As [`Reader::read`]; what was fetched until then stays.
     pub async fn fill(&self) -> Result<()> {
-        #[cfg(feature = "remote")]
         if let Source::Cached { stream, .. } = &self.source
             && self.whole_file().is_none()
         {
@@ -231,7 +202,6 @@ impl Reader {
         Ok(())
     }
 
-    #[cfg(feature = "remote")]
     fn in_memory(&self, stream: &stream::Stream, offset: u64, length: u32) -> Option<Bytes> {
         let bytes = stream.here(offset, length)?;
         self.metrics.from_memory.add(bytes.len() as u64);
@@ -239,7 +209,6 @@ impl Reader {
     }
 
     /// A read as a range of the object, cut at the end.
-    #[cfg(feature = "remote")]
     fn range(&self, base: u64, offset: u64, length: u32) -> std::ops::Range<u64> {
         let start = offset.min(self.size);
         base + start..base + offset.saturating_add(length.into()).min(self.size)

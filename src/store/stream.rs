@@ -404,8 +404,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::store::fake::{Fake, expect};
-    use crate::store::window::{FIRST, MOST};
+    use crate::fake::{Fake, expect};
+    use crate::window::{FIRST, MOST};
 
     fn run<T>(test: impl Future<Output = T>) -> T {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build();

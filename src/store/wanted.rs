@@ -2,7 +2,7 @@
 
 use super::error::{self, Error};
 use super::pin::Recorded;
-use crate::object::Object;
+use dcfs_core::object::Object;
 
 /// The stretch of an object that a row means: all of it, or a member of a tar.
 pub struct Wanted {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::place::Place;
 use super::wanted::Wanted;
 use super::{AT_FILES, Result, Stores, blocking, bounded, local};
-use crate::object::Object;
+use dcfs_core::object::Object;
 
 /// What reading an object takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,6 @@ pub enum Warmed {
 }
 
 impl Cost {
-    #[cfg(feature = "remote")]
     fn missing((cached, is_whole): (u64, bool), size: u64) -> Self {
         if is_whole {
             return Self::Remote { cached: size, missing: 0, requests: 0 };
@@ -57,7 +56,6 @@ impl Stores {
         }
     }
 
-    #[cfg(feature = "remote")]
     async fn remote_cost(&self, wanted: Wanted, place: Place) -> Result<Cost> {
         if self.fetched(&wanted).await.is_some() {
             return Ok(Cost::Local);
@@ -125,18 +123,12 @@ impl Stores {
         bounded(&label, self.timeout, blocking(&AT_FILES, &label, read)).await
     }
 
-    #[cfg(feature = "remote")]
     async fn remote_part(&self, wanted: Wanted, place: Place, range: Range<u64>) -> Result<Bytes> {
         let label = wanted.place.clone();
         let store = self.requests(place, wanted.place)?;
         let range = wanted.base + range.start..wanted.base + range.end;
         let got = self.object(store, wanted.recorded).get(range);
         Ok(bounded(&label, self.timeout, got).await?)
-    }
-
-    #[cfg(not(feature = "remote"))]
-    async fn remote_part(&self, wanted: Wanted, place: Place, _: Range<u64>) -> Result<Bytes> {
-        Ok(self.remote(wanted, place).await.map(|_| Bytes::new())?)
     }
 
     /// Whether an object is the one recorded: asks its store for a byte of it, past the cache.
@@ -152,7 +144,6 @@ impl Stores {
         Ok(())
     }
 
-    #[cfg(feature = "remote")]
     async fn compare_remote(
         &self,
         wanted: Wanted,
@@ -163,24 +154,9 @@ impl Stores {
         self.object(store, wanted.recorded).get(byte).await.map(|_| ())
     }
 
-    #[cfg(not(feature = "remote"))]
-    async fn remote_cost(&self, wanted: Wanted, place: Place) -> Result<Cost> {
-        Ok(self.remote(wanted, place).await.map(|_| Cost::Local)?)
-    }
-
-    #[cfg(not(feature = "remote"))]
-    async fn compare_remote(
-        &self,
-        wanted: Wanted,
-        place: Place,
-    ) -> std::result::Result<(), super::Error> {
-        self.remote(wanted, place).await.map(|_| ())
-    }
-
     /// Waits until everything that was fetched is in the cache, and large objects that are whole are on the disk and
     /// marked so.
     pub async fn settled(&self) {
-        #[cfg(feature = "remote")]
         self.cache.settled().await;
     }
 }

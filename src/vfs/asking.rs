@@ -8,8 +8,8 @@ use super::inode::Slot;
 use super::place::Place;
 use super::views::View;
 use super::{Answer, Error, Vfs};
-use crate::error::Result;
-use crate::pack::Pack;
+use dcfs_core::error::Result;
+use dcfs_data::pack::Pack;
 
 impl Vfs {
     /// The view that an inode number is of.

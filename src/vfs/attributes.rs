@@ -22,13 +22,13 @@ use super::inode::{Inode, Slot};
 use super::place::Place;
 use super::views::View;
 use super::{Answer, Error, Vfs};
-use crate::cell::Cell;
-use crate::error::Result;
-use crate::id::RowId;
-use crate::object::Object;
-use crate::render::rows::json;
-use crate::schema::ValueType;
-use crate::store;
+use dcfs_core::cell::Cell;
+use dcfs_core::error::Result;
+use dcfs_core::id::RowId;
+use dcfs_core::object::Object;
+use dcfs_core::render::rows::json;
+use dcfs_core::schema::ValueType;
+use dcfs_store;
 
 /// The longest value, and the longest list of names, that Linux takes (`XATTR_SIZE_MAX`).
 pub const LONGEST: usize = 65_536;

@@ -18,11 +18,11 @@ use super::listing::Listing;
 use super::place::Place;
 use super::views::Step;
 use super::{Answer, Attr, Entry, Error, FOREVER, Vfs, sets};
-use crate::error::Result;
-use crate::name::escape;
-use crate::pages;
-use crate::schema::{Leaf, Schema};
-use crate::tree::values::Value;
+use dcfs_core::error::Result;
+use dcfs_core::name::escape;
+use dcfs_data::pages;
+use dcfs_core::schema::{Leaf, Schema};
+use dcfs_core::tree::values::Value;
 
 /// The page that stands in place of more values than are listed.
 const TOO_MANY: &[u8] = b"_too_many_values.md";

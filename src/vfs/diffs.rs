@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Only a whole version has it. Other versions come and go, so what names them is believed for a second; below,
-//! rows are those of two immutable versions, found in a task when somebody goes there ([`crate::diff::sets`]).
+//! rows are those of two immutable versions, found in a task when somebody goes there ([`dcfs_data::diff::sets`]).
 
 use std::sync::Arc;
 
@@ -19,11 +19,11 @@ use super::listing::Listing;
 use super::place::{Place, Shown};
 use super::views::{Step, View};
 use super::{Answer, Attr, Entry, Error, FOREVER, SHORT, Vfs};
-use crate::catalog::VersionInfo;
-use crate::diff::sets::{Sets, Side};
-use crate::error::Result;
-use crate::pack::{Pack, Subset};
-use crate::version::Version;
+use dcfs_data::catalog::VersionInfo;
+use dcfs_data::diff::sets::{Sets, Side};
+use dcfs_core::error::Result;
+use dcfs_data::pack::{Pack, Subset};
+use dcfs_core::version::Version;
 
 impl Vfs {
     /// The directory `_views/diff`, which a whole version has.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use lru::LruCache;
 use tokio::sync::watch;
 
-use crate::store::{Known, Reader};
+use dcfs_store::{Known, Reader};
 
 /// Files that were opened lately, at most: some hundred bytes each.
 const KNOWN: NonZeroUsize = NonZeroUsize::new(1 << 17).expect("not zero");

@@ -3,7 +3,7 @@
 //! A recorded name always wins, so a name is only asked for here when there is no such file. Whether it
 //! is a filter is told from its letters; most names are none, and cost no more than that. What it
 //! selects is found when somebody goes below. Every spelling has a view of its own, for Linux keeps one
-//! path per directory inode; equal filters share their rows in [`crate::query`].
+//! path per directory inode; equal filters share their rows in [`dcfs_data::query`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
@@ -13,11 +13,11 @@ use super::listing::Listing;
 use super::place::{Place, Shown};
 use super::views::Step;
 use super::{Answer, Entry, Error, FOREVER, SHORT, Vfs};
-use crate::error::Result;
-use crate::expr::{self, SLASH};
-use crate::pack::{Dir, Subset};
-use crate::pages::Narrowed;
-use crate::query::{Version, alias};
+use dcfs_core::error::Result;
+use dcfs_core::expr::{self, SLASH};
+use dcfs_data::pack::{Dir, Subset};
+use dcfs_data::pages::Narrowed;
+use dcfs_data::query::{Version, alias};
 
 /// Bytes of all filters that a mount has seen, at most.
 const MOST_TEXT: usize = 16 << 20;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::listing::Listing;
 use super::tables::Content;
-use crate::store::Reader;
+use dcfs_store::Reader;
 
 /// An open file or directory. Cheap to clone: a read takes its own and holds no lock while it waits.
 #[derive(Clone, Debug)]

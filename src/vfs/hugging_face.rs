@@ -13,9 +13,9 @@ use super::place::Place;
 use super::tables::Table;
 use super::views::{Kind, Step};
 use super::{Answer, Attr, Entry, FOREVER, Vfs, sets};
-use crate::error::Result;
-use crate::schema::Schema;
-use crate::tree::values::Values;
+use dcfs_core::error::Result;
+use dcfs_core::schema::Schema;
+use dcfs_core::tree::values::Values;
 
 /// What a column of splits is called.
 const SPLIT: &str = "split";

@@ -11,8 +11,8 @@
 //! that kept them, and from `open_by_handle`: every decoded part is checked where it is used.
 
 use super::tables::Table;
-use crate::pack::DEEPEST;
-use crate::pages::Page;
+use dcfs_data::pack::DEEPEST;
+use dcfs_data::pages::Page;
 
 /// How many views (versions and the directories that show some of their rows) a mount can tell apart.
 pub const VIEWS: u32 = 1 << 18;

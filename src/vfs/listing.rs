@@ -10,9 +10,9 @@ use std::sync::Arc;
 use super::inode::Inode;
 use super::place::Place;
 use super::{Attr, Vfs};
-use crate::error::Result;
-use crate::pack::Dir;
-use crate::query::Ranking;
+use dcfs_core::error::Result;
+use dcfs_data::pack::Dir;
+use dcfs_data::query::Ranking;
 
 /// Where entries or ordinals begin: beyond every list that is known beforehand.
 const BODY: u64 = 1 << 32;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::handles::Handle;
 use super::inode::Inode;
 use super::{Attr, FileKind, Opened, Vfs};
-use crate::store::metrics::Snapshot;
+use dcfs_store::metrics::Snapshot;
 
 /// What `_status.json` holds.
 #[derive(Debug, Serialize)]

@@ -14,10 +14,10 @@ use super::place::Place;
 use super::texts::Text;
 use super::views::{Kind, View};
 use super::{Answer, Attr, Error, Opened, Vfs};
-use crate::error::{self, Result};
-use crate::object::Object;
-use crate::pages::Page;
-use crate::store::Reader;
+use dcfs_core::error::{self, Result};
+use dcfs_core::object::Object;
+use dcfs_data::pages::Page;
+use dcfs_store::Reader;
 
 impl Vfs {
     /// An open file or directory, of which the kernel may keep everything.

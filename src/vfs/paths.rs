@@ -4,8 +4,8 @@
 use super::inode::{Inode, Slot};
 use super::views::{Step, View};
 use super::{Vfs, filters, sets};
-use crate::name::escape;
-use crate::query::alias;
+use dcfs_core::name::escape;
+use dcfs_data::query::alias;
 
 impl Vfs {
     /// The path of an inode; its number where it has none.

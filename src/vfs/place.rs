@@ -6,13 +6,13 @@ use std::sync::Arc;
 use super::inode::{Inode, Slot};
 use super::views::View;
 use super::{Error, Vfs};
-use crate::error::Result;
-use crate::pack::{Child, Dir, Node, Pack, Subset};
-use crate::query::Ranking;
-use crate::render::rows::Beside;
-use crate::tables::source::with_keys;
-use crate::tables::{Rows, Source};
-use crate::tree::values::Value;
+use dcfs_core::error::Result;
+use dcfs_data::pack::{Child, Dir, Node, Pack, Subset};
+use dcfs_data::query::Ranking;
+use dcfs_core::render::rows::Beside;
+use dcfs_data::tables::source::with_keys;
+use dcfs_data::tables::{Rows, Source};
+use dcfs_core::tree::values::Value;
 
 /// One view over its pack. Cheap to clone.
 #[derive(Clone, Debug)]

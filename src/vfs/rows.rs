@@ -9,10 +9,10 @@ use super::handles::Handle;
 use super::inode::{Inode, Slot};
 use super::place::Place;
 use super::{Answer, Attr, Entry, Error, FOREVER, Opened, Vfs};
-use crate::error::Result;
-use crate::id::RowId;
-use crate::render::rows::Format;
-use crate::tables::text::write;
+use dcfs_core::error::Result;
+use dcfs_core::id::RowId;
+use dcfs_core::render::rows::Format;
+use dcfs_data::tables::text::write;
 
 /// How many rows are rendered in one go for a listing that needs their sizes.
 const PAGE: usize = 512;

@@ -10,13 +10,13 @@ use super::inode::{Inode, MOST_LEAVES, Slot};
 use super::place::{Place, Shown};
 use super::views::{Step, View};
 use super::{Error, Vfs};
-use crate::cell::{Cell, Cells};
-use crate::error::Result;
-use crate::kept::Kept;
-use crate::pack::{Ordinals, Pack, Subset};
-use crate::schema::{Leaf, Schema};
-use crate::tables::Source;
-use crate::tree::values::{Collector, Key, NULL, Values, wanted_name};
+use dcfs_core::cell::{Cell, Cells};
+use dcfs_core::error::Result;
+use dcfs_core::kept::Kept;
+use dcfs_data::pack::{Ordinals, Pack, Subset};
+use dcfs_core::schema::{Leaf, Schema};
+use dcfs_data::tables::Source;
+use dcfs_core::tree::values::{Collector, Key, NULL, Values, wanted_name};
 
 /// Memory for the values of columns, in bytes.
 const VALUES: usize = 32 << 20;

@@ -12,8 +12,8 @@ use super::files::Coming;
 use super::inode::{Inode, Slot};
 use super::order::{Order, Readers};
 use super::place::Place;
-use crate::error::Result;
-use crate::store::{Reader, is_fetchable};
+use dcfs_core::error::Result;
+use dcfs_store::{Reader, is_fetchable};
 
 /// Files that are fetched at a time: what a store gives at best to one client with 20 ms to go (a client with 32
 /// in flight reads 1,127 files/s there, with 8 it reads 360).

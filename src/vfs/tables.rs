@@ -10,10 +10,10 @@ use super::handles::Handle;
 use super::inode::{Inode, Slot};
 use super::place::Place;
 use super::{Answer, Attr, Opened, Vfs};
-use crate::error::{Error, Kind, Result};
-use crate::kept::Kept;
-use crate::render::rows::Format;
-use crate::tables::{Blocks, TextTable, parquet};
+use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::kept::Kept;
+use dcfs_core::render::rows::Format;
+use dcfs_data::tables::{Blocks, TextTable, parquet};
 
 /// A table, by its name in the directory of a view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

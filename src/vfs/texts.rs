@@ -11,9 +11,9 @@ use bytes::Bytes;
 use lru::LruCache;
 
 use super::inode::Slot;
-use crate::catalog::{Catalog, Revision, VersionInfo};
-use crate::error::Result;
-use crate::pages::{self, Narrowed, Page};
+use dcfs_data::catalog::{Catalog, Revision, VersionInfo};
+use dcfs_core::error::Result;
+use dcfs_data::pages::{self, Narrowed, Page};
 
 /// Some kilobytes each: a few megabytes at most.
 const MOST: NonZeroUsize = NonZeroUsize::new(512).expect("not zero");

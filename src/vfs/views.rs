@@ -20,11 +20,11 @@ use sha2::{Digest, Sha256};
 
 use super::Error;
 use super::inode::{Inode, Slot, VIEWS};
-use crate::catalog::{Catalog, VersionInfo};
-use crate::error::Result;
-use crate::id::VersionId;
-use crate::pack::{Dir, Pack};
-use crate::schema::Schema;
+use dcfs_data::catalog::{Catalog, VersionInfo};
+use dcfs_core::error::Result;
+use dcfs_core::id::VersionId;
+use dcfs_data::pack::{Dir, Pack};
+use dcfs_core::schema::Schema;
 
 /// How many steps a view may be from its version: more than any person nests folders.
 const DEEPEST: usize = 64;
@@ -85,7 +85,7 @@ pub struct View {
     pub up: Inode,
     /// The directory of the version's tree that its files are shown from, where that is not the top.
     pub root: Option<Dir>,
-    /// The pack that answered last. Weak: how many stay open is for [`crate::pack::Packs`] to say.
+    /// The pack that answered last. Weak: how many stay open is for [`dcfs_data::pack::Packs`] to say.
     pack: RwLock<Weak<Pack>>,
     schema: OnceLock<Arc<Schema>>,
 }

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use super::inode::{Inode, ROOT};
 use super::listing::Listing;
 use super::{Answer, Attr, Entry, FileKind, Vfs};
-use crate::error::{self, Kind, Result};
-use crate::name::DatasetRef;
+use dcfs_core::error::{self, Kind, Result};
+use dcfs_core::name::DatasetRef;
 
 /// How much is read at a time. A shorter answer is the end of a file.
 const CHUNK: u32 = 1 << 20;
@@ -278,7 +278,7 @@ fn names(listing: &Listing, position: u64) -> Result<Page> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vfs::FOREVER;
+    use crate::FOREVER;
 
     #[test]
     fn a_path_is_its_names() {

@@ -9,7 +9,7 @@ import sqlite3
 import uuid
 from pathlib import Path
 
-DDL = Path(__file__).parents[2] / "src/catalog/write/tables.sql"
+DDL = Path(__file__).parents[2] / "src/data/catalog/write/tables.sql"
 NOW = "2026-11-20 10:00:00"
 
 FIELDS = {

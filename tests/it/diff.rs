@@ -1,10 +1,10 @@
 //! The comparison of versions against a model that holds everything in memory, over any rows and any memory.
 
-use dcfs::catalog::{Catalog, VersionInfo};
-use dcfs::diff::first::First;
-use dcfs::diff::sets::{Diffs, Side, Tally};
-use dcfs::diff::{Counts, Difference, Plan, Versions, compare_within};
-use dcfs::pack::Packs;
+use dcfs_data::catalog::{Catalog, VersionInfo};
+use dcfs_data::diff::first::First;
+use dcfs_data::diff::sets::{Diffs, Side, Tally};
+use dcfs_data::diff::{Counts, Difference, Plan, Versions, compare_within};
+use dcfs_data::pack::Packs;
 use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -263,6 +263,6 @@ fn a_version_that_goes_meanwhile_is_an_error() {
         Ok(())
     });
     let error = compared.expect_err("it is gone");
-    assert_eq!(error.kind(), dcfs::error::Kind::Stale, "{error}");
+    assert_eq!(error.kind(), dcfs_core::error::Kind::Stale, "{error}");
     assert!(first.finish().iter().all(Vec::is_empty));
 }

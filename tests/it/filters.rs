@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use dcfs::catalog::{Catalog, VersionInfo};
-use dcfs::expr::{self, Query};
-use dcfs::pack::{Pack, Packs};
-use dcfs::query::{Queries, Selected, Version};
-use dcfs::schema::Schema;
+use dcfs_data::catalog::{Catalog, VersionInfo};
+use dcfs_core::expr::{self, Query};
+use dcfs_data::pack::{Pack, Packs};
+use dcfs_data::query::{Queries, Selected, Version};
+use dcfs_core::schema::Schema;
 use proptest::prelude::*;
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -130,7 +130,7 @@ impl Fixture {
         expr::check(text, &self.schema).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    fn try_select(&self, query: &Query) -> dcfs::error::Result<Selected> {
+    fn try_select(&self, query: &Query) -> dcfs_core::error::Result<Selected> {
         let version =
             Version { catalog: &self.catalog, of: &self.of, pack: &self.pack, each: &|_| {} };
         self.queries.select(version, query, None)

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use dcfs::object::Object;
+use dcfs_core::object::Object;
 use proptest::prelude::*;
 
 use crate::pack::any_rows;
@@ -40,7 +40,7 @@ pub fn row_of(model: &ModelRow) -> Row {
 /// What the model says that `find` finds of the rows that are `shown`.
 pub fn expected(columns: &[&str], rows: &[ModelRow], shown: impl Fn(usize) -> bool) -> Files {
     let stat = |object: &Object| {
-        (object.size.unwrap_or(0), object.last_modified.map_or(0, dcfs::time::Timestamp::micros))
+        (object.size.unwrap_or(0), object.last_modified.map_or(0, dcfs_core::time::Timestamp::micros))
     };
     let tree = model::version(columns, rows).into_iter();
     let named = tree.filter(|(_, file)| file.rows.iter().any(|row| shown(*row)));

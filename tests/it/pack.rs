@@ -7,13 +7,13 @@ use std::ops::ControlFlow;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
-use dcfs::catalog::Row;
-use dcfs::error::{Kind, Result};
-use dcfs::id::RowId;
-use dcfs::object::Object;
-use dcfs::pack::{Dir, Limits, Node, Ordinals, Pack, Rows, Subset, obtain};
-use dcfs::schema::FileColumn;
-use dcfs::time::Timestamp;
+use dcfs_data::catalog::Row;
+use dcfs_core::error::{Kind, Result};
+use dcfs_core::id::RowId;
+use dcfs_core::object::Object;
+use dcfs_data::pack::{Dir, Limits, Node, Ordinals, Pack, Rows, Subset, obtain};
+use dcfs_core::schema::FileColumn;
+use dcfs_core::time::Timestamp;
 use proptest::prelude::*;
 
 use crate::support::model::{self, ModelFile, ModelRow, Tree};
@@ -60,7 +60,7 @@ impl Rows for List<'_> {
     ) -> Result<()> {
         for (index, row) in self.rows.iter().enumerate() {
             if self.fails_at == Some(index) {
-                return Err(dcfs::error::Error::new(Kind::Stale, "the version is gone"));
+                return Err(dcfs_core::error::Error::new(Kind::Stale, "the version is gone"));
             }
             let objects: Vec<_> =
                 columns.iter().map(|column| row.objects[self.number(column)].clone()).collect();

@@ -6,10 +6,10 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dcfs::error::{Error, Kind};
-use dcfs::object::Object;
-use dcfs::store::{Config, Reader, Stores};
-use dcfs::time::Timestamp;
+use dcfs_core::error::{Error, Kind};
+use dcfs_core::object::Object;
+use dcfs_store::{Config, Reader, Stores};
+use dcfs_core::time::Timestamp;
 
 use crate::support::http::{Reply, Request, Served, Server, Then};
 

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use dcfs::catalog::{Catalog, Number, Piece, Provenance, Publication, Saved, VersionInfo, Writer};
-use dcfs::cell::Cell;
-use dcfs::error::{Kind, Result};
-use dcfs::id::{RowId, VersionId};
-use dcfs::name::DatasetName;
-use dcfs::schema::{Layout, Scalar, Signal, SignalKind};
-use dcfs::version::Bump;
+use dcfs_data::catalog::{Catalog, Number, Piece, Provenance, Publication, Saved, VersionInfo, Writer};
+use dcfs_core::cell::Cell;
+use dcfs_core::error::{Kind, Result};
+use dcfs_core::id::{RowId, VersionId};
+use dcfs_core::name::DatasetName;
+use dcfs_core::schema::{Layout, Scalar, Signal, SignalKind};
+use dcfs_core::version::Bump;
 
 fn place(folder: &tempfile::TempDir) -> PathBuf {
     folder.path().join(".datachain/db")
@@ -42,7 +42,7 @@ fn save(path: &Path, name: &str, rows: i64, number: Number) -> Result<Saved> {
 
 fn numbers(catalog: &Catalog, of: &VersionInfo) -> Vec<i64> {
     let mut found = Vec::new();
-    let mut each = |_: RowId, cells: &dyn dcfs::cell::Cells| {
+    let mut each = |_: RowId, cells: &dyn dcfs_core::cell::Cells| {
         if let Cell::Integer(n) = cells.cell(0) {
             found.push(n);
         }
@@ -259,7 +259,7 @@ fn pieces_of_several_versions_are_one_order() {
     let both = find(&catalog, "both").expect("a version");
     assert_eq!(catalog.parents(both.id).expect("parents").len(), 2);
     let mut found = Vec::new();
-    let mut each = |_: RowId, cells: &dyn dcfs::cell::Cells| {
+    let mut each = |_: RowId, cells: &dyn dcfs_core::cell::Cells| {
         found.push(if let Cell::Integer(n) = cells.cell(0) { Some(n) } else { None });
         assert_eq!(cells.cell(1) == Cell::Text(b"text"), found.last() == Some(&Some(-8)));
         Ok(std::ops::ControlFlow::Continue(()))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dcfs::schema::{Scalar, Signal, SignalKind};
+use dcfs_core::schema::{Scalar, Signal, SignalKind};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use proptest::strategy::ValueTree;

@@ -1,8 +1,8 @@
 //! Values as the cells that DataChain would write.
 
-use dcfs::cell::Cell;
-use dcfs::schema::{Signal, SignalKind};
-use dcfs::time::Timestamp;
+use dcfs_core::cell::Cell;
+use dcfs_core::schema::{Signal, SignalKind};
+use dcfs_core::time::Timestamp;
 
 use crate::value::Value;
 

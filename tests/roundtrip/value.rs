@@ -1,6 +1,6 @@
 //! What a signal may hold, and how the side file says it.
 
-use dcfs::schema::{Scalar, Signal, SignalKind};
+use dcfs_core::schema::{Scalar, Signal, SignalKind};
 use serde_json::{Map, Value as Json, json};
 
 /// A value of a signal, of a field of a model or of an item of a list.

@@ -62,7 +62,7 @@ use super::error::Error;
 use super::pin::Held;
 use super::stream::Ranges;
 use super::window;
-use crate::object::Object;
+use dcfs_core::object::Object;
 
 /// The folder of objects in a cache directory.
 const OBJECTS: &str = "objects";

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use nix::sys::statvfs::statvfs;
 
 use super::files;
-use crate::store::CacheConfig;
+use crate::CacheConfig;
 
 /// Bytes between two looks, at most.
 const STEP: u64 = 256 << 20;

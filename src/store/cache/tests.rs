@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::fake::{Fake, expect};
+use crate::fake::{Fake, expect};
 
 const KEY: Key = Key([0xab; 16]);
 

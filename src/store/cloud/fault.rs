@@ -7,9 +7,9 @@
 use std::error::Error as StdError;
 use std::sync::Arc;
 
-use crate::store::error::{Error, show};
-use crate::store::net::innermost;
-use crate::store::refusal::Refusal;
+use crate::error::{Error, show};
+use crate::net::innermost;
+use crate::refusal::Refusal;
 
 /// The sentence of `object_store`'s `RequestError::Status`.
 const STATUS: &str = "Server returned non-2xx status code: ";
@@ -84,7 +84,7 @@ pub fn unreached(server: &str, cause: &str, hints: &Hints) -> String {
 }
 
 /// The meaning of `error`, but for conditions that do not hold (412, 416), which
-/// [`crate::store::remote`] looks into.
+/// [`crate::remote`] looks into.
 pub fn meaning(asked: &Asked, error: &object_store::Error) -> Error {
     match refusal(error) {
         Some(refusal) => refused(asked, &refusal),

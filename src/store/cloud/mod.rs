@@ -12,7 +12,6 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use lru::LruCache;
-#[cfg(any(feature = "gcs", feature = "azure"))]
 use object_store::CredentialProvider;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore};
@@ -22,10 +21,9 @@ use super::error::{Error, show};
 use super::net::innermost;
 use super::pin::{Answer, Ask};
 use super::remote::{Failure, Got, Question, Requests};
-use crate::time::Timestamp;
+use dcfs_core::time::Timestamp;
 
 /// How long to wait for the machine's own credentials, once per mount.
-#[cfg(any(feature = "gcs", feature = "azure"))]
 pub const METADATA: Duration = Duration::from_secs(2);
 
 /// Clients kept at a time: each holds a pool of connections. A catalog names few buckets, or is
@@ -207,7 +205,6 @@ pub fn setting(cloud: &str, error: &object_store::Error) -> Error {
 ///
 /// # Errors
 /// `Denied` where they were promised and do not come, with `hint`; `place` is for the message.
-#[cfg(any(feature = "gcs", feature = "azure"))]
 pub async fn ready<'a, P: CredentialProvider + ?Sized>(
     store: &'a dyn ObjectStore,
     credentials: Option<(&'static str, &P)>,
@@ -223,7 +220,6 @@ pub async fn ready<'a, P: CredentialProvider + ?Sized>(
 }
 
 /// Credentials that were promised do not come.
-#[cfg(any(feature = "gcs", feature = "azure"))]
 pub fn no_credentials(place: &str, error: &object_store::Error, hint: &'static str) -> Error {
     let answer = format!("no credentials: {}", without_values(&innermost(error)));
     Error::Denied { place: place.to_owned(), answer, hint }

@@ -12,7 +12,7 @@ use object_store::client::{
     HttpResponseBody, HttpService, ReqwestConnector,
 };
 
-use crate::store::metrics::SENT;
+use crate::metrics::SENT;
 
 /// Bytes of a refusal that are read: S3's are below one KiB.
 const REFUSAL: usize = 64 << 10;

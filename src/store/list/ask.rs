@@ -11,10 +11,10 @@ use futures_util::StreamExt;
 use object_store::client::{HttpClient, HttpRequest, HttpRequestBody, HttpResponse};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::store::cloud::fault::{self, Asked, Hints, element};
-use crate::store::error::{Error, show};
-use crate::store::net::{RETRIES, innermost, pause};
-use crate::store::refusal::Refusal;
+use crate::cloud::fault::{self, Asked, Hints, element};
+use crate::error::{Error, show};
+use crate::net::{RETRIES, innermost, pause};
+use crate::refusal::Refusal;
 
 /// The longest page: 5,000 blobs with long names, and their metadata, are below it.
 const LONGEST: usize = 64 << 20;
@@ -135,7 +135,6 @@ impl Asker {
     }
 
     /// The same for a request of which only that can be told.
-    #[cfg(any(feature = "gcs", feature = "azure"))]
     pub fn told(&self, failure: Failure, whose: Option<Arc<str>>) -> Error {
         match failure {
             Failure::Refused(refusal) => self.meaning(&refusal, whose),

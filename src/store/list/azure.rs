@@ -15,11 +15,11 @@ use percent_encoding::percent_decode_str;
 use super::ask::{Asker, Failure, query};
 use super::page::{Ask, Building, Page, Pages, Token};
 use super::{How, Listed, xml};
-use crate::store::azure::{Container, HINTS};
-use crate::store::cloud::{self, wire};
-use crate::store::error::Error;
-use crate::store::refusal::Refusal;
-use crate::time::Timestamp;
+use crate::azure::{Container, HINTS};
+use crate::cloud::{self, wire};
+use crate::error::Error;
+use crate::refusal::Refusal;
+use dcfs_core::time::Timestamp;
 
 /// The most that Azure gives at a time.
 const PAGE: &str = "5000";

@@ -10,10 +10,10 @@ use serde::Deserialize;
 use super::ask::{Asker, query};
 use super::page::{Ask, Building, Page, Pages, Token};
 use super::{How, Listed};
-use crate::store::cloud::{self, wire};
-use crate::store::error::Error;
-use crate::store::gcs::{Bucket, HINTS};
-use crate::time::Timestamp;
+use crate::cloud::{self, wire};
+use crate::error::Error;
+use crate::gcs::{Bucket, HINTS};
+use dcfs_core::time::Timestamp;
 
 /// The most that Google gives at a time.
 const PAGE: &str = "5000";

@@ -12,26 +12,17 @@
 //! What is held is a page for each request that is under way, however much there is to list; whoever takes batches
 //! slowly slows the listing. Keys that DataChain leaves out (`/` at an end, `//`) are left out and counted.
 
-#[cfg(feature = "cloud")]
 mod ask;
-#[cfg(feature = "azure")]
 mod azure;
-#[cfg(feature = "gcs")]
 mod gcs;
-#[cfg(feature = "cloud")]
 mod halves;
 pub mod origin;
-#[cfg(feature = "cloud")]
 mod page;
-#[cfg(feature = "cloud")]
 mod ranges;
-#[cfg(feature = "s3")]
 mod s3;
 mod walk;
-#[cfg(any(feature = "azure", feature = "s3"))]
 mod xml;
 
-#[cfg(feature = "cloud")]
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -41,8 +32,7 @@ pub use origin::{End, Origin, Storage};
 
 use super::error::Error;
 use super::{Result, Stores};
-use crate::time::Timestamp;
-#[cfg(feature = "cloud")]
+use dcfs_core::time::Timestamp;
 use page::{Ask, Page, Pages};
 
 /// Rows of one batch, about.
@@ -182,12 +172,10 @@ impl Stores {
         Ok(totals)
     }
 
-    #[cfg(feature = "cloud")]
     async fn single(&self, origin: &Origin, how: How) -> Result<Option<Listed>, Error> {
         ranges::single(&*self.pages(origin, how)?, origin.path()).await
     }
 
-    #[cfg(feature = "cloud")]
     async fn list_folder(
         &self,
         origin: &Origin,
@@ -205,21 +193,17 @@ impl Stores {
         Ok(totals)
     }
 
-    #[cfg(feature = "cloud")]
     fn pages(&self, origin: &Origin, how: How) -> Result<Arc<dyn Pages>, Error> {
         let (place, bucket, prefix) = (origin.label(), origin.bucket(), origin.prefix());
         let prefix = prefix.as_bytes();
         match origin.storage() {
-            #[cfg(feature = "s3")]
             Storage::S3 => {
                 let bucket = self.s3.bucket(bucket, prefix)?;
                 Ok(Arc::new(s3::Lister::new(bucket, place, how)?))
             }
-            #[cfg(feature = "gcs")]
             Storage::Gs => {
                 Ok(Arc::new(gcs::Lister::new(self.gcs.bucket(bucket, prefix), place, how)?))
             }
-            #[cfg(feature = "azure")]
             Storage::Az => {
                 let container = self.azure.container(bucket, prefix);
                 Ok(Arc::new(azure::Lister::new(container, place, how)?))
@@ -229,21 +213,6 @@ impl Stores {
         }
     }
 
-    #[cfg(not(feature = "cloud"))]
-    #[expect(clippy::unused_async, reason = "as with stores")]
-    async fn single(&self, origin: &Origin, _how: How) -> Result<Option<Listed>, Error> {
-        Err(Error::Scheme { place: origin.label(), scheme: origin.storage().scheme().into() })
-    }
-
-    #[cfg(not(feature = "cloud"))]
-    async fn list_folder(
-        &self,
-        origin: &Origin,
-        how: How,
-        _to: &Sender<Vec<Listed>>,
-    ) -> Result<Totals, Error> {
-        self.single(origin, how).await.map(|_| Totals::default())
-    }
 }
 
 async fn walked(origin: &Origin, to: &Sender<Vec<Listed>>) -> Result<Totals, Error> {

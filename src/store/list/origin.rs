@@ -1,6 +1,6 @@
 //! What is to be listed: the text that a person types, read as DataChain's `read_storage` reads it. Asks nobody.
 //!
-//! `s3://bucket/prefix`, `gs://`, `az://`, `file:///folder` or a path, each with patterns ([`crate::glob`]). A text
+//! `s3://bucket/prefix`, `gs://`, `az://`, `file:///folder` or a path, each with patterns ([`dcfs_core::glob`]). A text
 //! without patterns and without a slash at its end may name one object: [`Stores::settle`](super::super::Stores::settle)
 //! asks.
 //!
@@ -9,9 +9,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::glob::{self, Glob};
-use crate::store::error::{Error, show};
-use crate::store::place::is_bucket;
+use dcfs_core::glob::{self, Glob};
+use crate::error::{Error, show};
+use crate::place::is_bucket;
 
 /// Where a listing begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl Origin {
     ///
     /// # Errors
     /// `Invalid`: another scheme, no bucket, braces that make no sense.
-    pub fn parse(text: &str, current_folder: &Path) -> crate::error::Result<Vec<Self>> {
+    pub fn parse(text: &str, current_folder: &Path) -> dcfs_core::error::Result<Vec<Self>> {
         let mut all: Vec<Self> = Vec::new();
         for one in glob::expand(text)? {
             let origin = Self::one(&one, current_folder)?;

@@ -3,7 +3,7 @@
 use futures_util::future::BoxFuture;
 
 use super::Listed;
-use crate::store::error::Error;
+use crate::error::Error;
 
 /// A store that lists.
 pub trait Pages: Send + Sync + 'static {
@@ -93,7 +93,6 @@ impl<'a> Building<'a> {
     }
 
     /// Notes a delete marker, after all that [`Building::key`] noted: it comes in no order with the others.
-    #[cfg(feature = "s3")]
     pub fn marker(&mut self, key: String) {
         self.note(&key);
         self.page.markers.push(key);
@@ -120,12 +119,10 @@ impl<'a> Building<'a> {
     }
 
     /// An entry that is no object of its own.
-    #[cfg(feature = "azure")]
     pub fn special(&mut self) {
         self.page.special += 1;
     }
 
-    #[cfg(feature = "s3")]
     pub fn not_utf8(&mut self) {
         self.page.seen += 1;
         self.page.not_utf8 += 1;

@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 
 use super::halves::Known;
 use super::{Ask, Listed, Page, Pages, Totals};
-use crate::store::error::{Error, quoted};
+use crate::error::{Error, quoted};
 
 /// Requests under way.
 const MOST: usize = 32;

@@ -14,11 +14,11 @@ use percent_encoding::percent_decode_str;
 use super::ask::{Asker, Failure, query};
 use super::page::{Ask, Building, Page, Pages, Token};
 use super::{How, Listed, xml};
-use crate::store::cloud::fault::is_about_credentials;
-use crate::store::error::Error;
-use crate::store::refusal::Refusal;
-use crate::store::s3::{Answer, Bucket, HINTS};
-use crate::time::Timestamp;
+use crate::cloud::fault::is_about_credentials;
+use crate::error::Error;
+use crate::refusal::Refusal;
+use crate::s3::{Answer, Bucket, HINTS};
+use dcfs_core::time::Timestamp;
 
 /// As large as S3 makes them.
 const PAGE: &str = "1000";

@@ -23,9 +23,9 @@ use std::thread;
 use tokio::sync::mpsc::Sender;
 
 use super::{BATCH, Listed, Totals};
-use crate::store::error::{Error, show};
-use crate::store::mtime;
-use crate::time::Timestamp;
+use crate::error::{Error, show};
+use crate::mtime;
+use dcfs_core::time::Timestamp;
 
 /// Of DataChain: a catalog.
 const OWN: &str = ".datachain";

@@ -13,7 +13,7 @@
 //! A profile that a table names stands before the environment, for endpoint and region too: the table is about one
 //! bucket, the environment about all.
 //!
-//! Waits, retries, certificates and proxies are those of every store ([`crate::store::net`]).
+//! Waits, retries, certificates and proxies are those of every store ([`crate::net`]).
 
 use std::sync::Arc;
 
@@ -23,10 +23,10 @@ use object_store::client::{HttpClient, HttpConnector};
 
 use super::credentials::{Environment, Error as CredentialError, Files, Identity, Wanted};
 use super::credentials::{profile::Profile, source};
-use crate::store::cloud::{self, wire};
-use crate::store::error::{Error, show};
-use crate::store::net::{self, Net, is_yes};
-use crate::store::settings;
+use crate::cloud::{self, wire};
+use crate::error::{Error, show};
+use crate::net::{self, Net, is_yes};
+use crate::settings;
 
 /// Where nobody names a region.
 const REGION: &str = "us-east-1";

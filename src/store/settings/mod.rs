@@ -27,8 +27,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::show;
 use super::place;
-use crate::error::Kind;
-use crate::name::nearest;
+use dcfs_core::error::Kind;
+use dcfs_core::name::nearest;
 use said::Said;
 pub use said::{Az, Gs, Hf, Http, S3, Says, Secret};
 
@@ -107,7 +107,7 @@ impl fmt::Display for Error {
     }
 }
 
-impl From<Error> for crate::error::Error {
+impl From<Error> for dcfs_core::error::Error {
     fn from(error: Error) -> Self {
         Self::new(Kind::Invalid, error)
     }

@@ -6,8 +6,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Wrong;
-use crate::name::nearest;
-use crate::store::error::show;
+use dcfs_core::name::nearest;
+use crate::error::show;
 
 /// What a table says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::ops::Range;
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 
-use crate::store::error::show;
-use crate::time::Timestamp;
+use crate::error::show;
+use dcfs_core::time::Timestamp;
 
 /// What an answer of status 200 or 206 says of its body.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,11 +15,11 @@ use reqwest::header::{HeaderMap, HeaderValue};
 
 use super::encode;
 use super::headers::text;
-use crate::store::error::Error;
-use crate::store::net::{self, Variables};
-use crate::store::pin::Ask;
-use crate::store::place::HubFile;
-use crate::store::{settings, ways};
+use crate::error::Error;
+use crate::net::{self, Variables};
+use crate::pin::Ask;
+use crate::place::HubFile;
+use crate::{settings, ways};
 
 /// The hub itself.
 const HUB: &str = "https://huggingface.co";

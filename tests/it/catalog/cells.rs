@@ -2,9 +2,9 @@
 
 use std::ops::{ControlFlow, RangeInclusive};
 
-use dcfs::catalog::Catalog;
-use dcfs::cell::Cell;
-use dcfs::id::RowId;
+use dcfs_data::catalog::Catalog;
+use dcfs_core::cell::Cell;
+use dcfs_core::id::RowId;
 
 use super::{find, new, open};
 use crate::support::catalog::{self, row};
@@ -22,7 +22,7 @@ fn ids(
     let of = find(catalog, name);
     let ranges = ranges.into_iter().map(|r| RowId::new(*r.start())..=RowId::new(*r.end()));
     let mut seen = Vec::new();
-    let each = &mut |id: RowId, _: &dyn dcfs::cell::Cells| {
+    let each = &mut |id: RowId, _: &dyn dcfs_core::cell::Cells| {
         seen.push(id.key());
         let is_enough = seen.len() == most;
         Ok(if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
@@ -75,7 +75,7 @@ fn a_cell_is_what_the_table_holds() {
         [Cell::Null, Cell::Integer(7), Cell::Real(0.5), Cell::Text(b"a\0b"), Cell::Blob(b"\xff")];
     let mut seen = 0;
     let columns = ["none\0", "x", "sys__id"].map(String::from);
-    let each = &mut |id: RowId, cells: &dyn dcfs::cell::Cells| {
+    let each = &mut |id: RowId, cells: &dyn dcfs_core::cell::Cells| {
         assert_eq!(cells.cell(0), Cell::Null, "no such column");
         assert_eq!(cells.cell(1), want[seen]);
         assert_eq!(cells.cell(2), Cell::Integer(id.key()));

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use dcfs::catalog::Catalog;
-use dcfs::error::Kind;
+use dcfs_data::catalog::Catalog;
+use dcfs_core::error::Kind;
 use rusqlite::Connection;
 
 use super::{failure, find, names, new, open};
@@ -231,7 +231,7 @@ fn many_threads_read_beside_a_writer() {
                 while !done.load(Ordering::Relaxed) {
                     for version in catalog.versions().expect("versions") {
                         let mut seen = 0;
-                        let each = &mut |_: dcfs::catalog::Row<'_>| {
+                        let each = &mut |_: dcfs_data::catalog::Row<'_>| {
                             seen += 1;
                             Ok(())
                         };

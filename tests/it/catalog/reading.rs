@@ -1,11 +1,11 @@
 //! Rows: every cell a stranger may write, every way in which a table may go while it is read.
 
-use dcfs::catalog::{Catalog, Row, VersionInfo};
-use dcfs::error::Kind;
-use dcfs::id::RowId;
-use dcfs::object::Object;
-use dcfs::schema::FileColumn;
-use dcfs::time::Timestamp;
+use dcfs_data::catalog::{Catalog, Row, VersionInfo};
+use dcfs_core::error::Kind;
+use dcfs_core::id::RowId;
+use dcfs_core::object::Object;
+use dcfs_core::schema::FileColumn;
+use dcfs_core::time::Timestamp;
 
 use super::{failure, find, new, open};
 use crate::support::catalog::{Cell, FileCells, file, row};
@@ -159,7 +159,7 @@ fn a_scan_ends_where_its_caller_says() {
     let (dir, writer) = new();
     writer.dataset("a").version("1.0.0").rows([row(), row()]).save();
     let catalog = open(&writer);
-    let stop = dcfs::error::Error::new(Kind::Full, "enough");
+    let stop = dcfs_core::error::Error::new(Kind::Full, "enough");
     let mut stop = Some(stop);
     let result = catalog.scan(&find(&catalog, "a"), &[], &mut |_| stop.take().map_or(Ok(()), Err));
     assert_eq!(failure(result, dir.path()), (Kind::Full, "enough".into()));

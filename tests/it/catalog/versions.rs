@@ -1,7 +1,7 @@
 //! Which versions are shown, how they are asked for, and what is told of them.
 
-use dcfs::catalog::Job;
-use dcfs::error::Kind;
+use dcfs_data::catalog::Job;
+use dcfs_core::error::Kind;
 
 use super::{failure, find, names, new, open};
 use crate::support::catalog::{Cell, file, row};
@@ -99,7 +99,7 @@ fn names_of_any_characters_are_read() {
         assert_eq!(version.dataset.name, name);
         let schema = catalog.schema(version).expect(name);
         let mut paths = Vec::new();
-        let each = &mut |row: dcfs::catalog::Row<'_>| {
+        let each = &mut |row: dcfs_data::catalog::Row<'_>| {
             paths.extend(row.objects[0].as_ref().map(|object| object.path.clone()));
             Ok(())
         };
@@ -140,7 +140,7 @@ fn older_catalogs_lack_columns() {
     let catalog = open(&writer);
     let pets = find(&catalog, "pets");
     assert_eq!((pets.rows, pets.size, pets.created_at, pets.finished_at), (None, None, None, None));
-    assert_eq!(catalog.details(&pets).expect("details"), dcfs::catalog::Details::default());
+    assert_eq!(catalog.details(&pets).expect("details"), dcfs_data::catalog::Details::default());
     assert_eq!(catalog.parents(pets.id).expect("parents"), []);
     let schema = catalog.schema(&pets).expect("a schema");
     assert_eq!(schema.files.len(), 1, "flat columns tell a File");

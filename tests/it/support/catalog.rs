@@ -209,7 +209,7 @@ impl CatalogBuilder {
         connection.pragma_update(None, "foreign_keys", false).expect("anything goes");
         let catalog = Self { connection, path: path.to_owned() };
         if !catalog.connection.table_exists(None, "meta").expect("an answer") {
-            catalog.sql(include_str!("../../../src/catalog/write/tables.sql"));
+            catalog.sql(include_str!("../../../src/data/catalog/write/tables.sql"));
             catalog.sql("INSERT INTO meta VALUES (1, 1)");
         }
         catalog

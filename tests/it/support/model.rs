@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dcfs::name::escape;
-use dcfs::object::{Identity, Object};
+use dcfs_core::name::escape;
+use dcfs_core::object::{Identity, Object};
 
 /// Names that a version's directory answers itself.
 pub const RESERVED: [&str; 8] = [

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use nix::unistd::{User, geteuid};
 
-use crate::store::net::{self, Variables, is_yes};
+use crate::net::{self, Variables, is_yes};
 
 /// `AWS_*`, and the home of the user.
 #[derive(Clone, Default)]

@@ -1,6 +1,6 @@
 //! Why there are no credentials. Nothing in a message is a secret, or raw.
 
-use crate::store::error::show;
+use crate::error::show;
 
 /// Kept and told again for a while, so it can be cloned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -8,7 +8,7 @@ use object_store::aws::AwsCredential;
 use serde::Deserialize;
 
 use super::error::Error;
-use crate::time::Timestamp;
+use dcfs_core::time::Timestamp;
 
 /// The longest of the three, in bytes. Session tokens have a few kilobytes.
 const LONGEST: usize = 64 << 10;

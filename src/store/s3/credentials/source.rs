@@ -15,7 +15,7 @@ use super::error::Error;
 use super::keys::Keys;
 use super::profile::{Files, Profile};
 use super::sso::Sso;
-use crate::store::error::show;
+use crate::error::show;
 
 /// Roles that lead to roles; more are a mistake.
 const DEEPEST: usize = 8;

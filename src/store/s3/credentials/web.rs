@@ -14,8 +14,8 @@ use reqwest::{StatusCode, Url};
 use super::error::Error;
 use super::keys::Keys;
 use super::source::{Container, Role, Token};
-use crate::store::error::show;
-use crate::store::net::{innermost, without_secrets};
+use crate::error::show;
+use crate::net::{innermost, without_secrets};
 
 /// One request and its answer.
 const LIMIT: Duration = Duration::from_secs(20);

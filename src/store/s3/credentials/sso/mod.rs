@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use super::error::Error;
 use super::profile::{Files, Profile};
 use super::source::Finder;
-use crate::store::error::show;
+use crate::error::show;
 pub use portal::keys;
 
 /// What keys are asked for with.

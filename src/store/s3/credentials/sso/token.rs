@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value};
 use sha1::{Digest, Sha1};
 
-use crate::time::Timestamp;
+use dcfs_core::time::Timestamp;
 
 /// Bytes of a file.
 const LONGEST: u64 = 256 << 10;

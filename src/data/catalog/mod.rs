@@ -1,0 +1,354 @@
+//! The catalog that DataChain writes: read, and written, beside its living writers.
+//!
+//! Rules: [`Catalog`] never creates or writes anything, only a [`Writer`] does; one short transaction per
+//! operation, never one per mount; tables are told by the schema they have, not the one they should have; only COMPLETE
+//! versions exist; no SQLite type leaves this module.
+//!
+//! | file | what it answers |
+//! |---|---|
+//! | `locate` | where the catalog is |
+//! | `connect` | connections, and whether the file is still the same |
+//! | `versions` | which versions there are |
+//! | `rows` | which objects the rows of a version name |
+//! | `cells` | what the rows hold, column by column |
+//! | `lineage` | where a version came from |
+//! | `columns`, `cell` | tables and cells of any shape |
+//! | `write` | new versions, and changes to those there are |
+
+mod cell;
+mod cells;
+mod columns;
+mod connect;
+mod error;
+mod lineage;
+mod locate;
+mod rows;
+mod versions;
+mod write;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::ops::{ControlFlow, RangeInclusive};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use dcfs_core::cell::Cells;
+use dcfs_core::error::Result;
+use dcfs_core::id::{DatasetId, RowId, VersionId};
+use dcfs_core::name::{DatasetName, DatasetRef};
+use dcfs_core::object::Object;
+pub use dcfs_core::provenance::{Git, Provenance};
+use dcfs_core::schema::{FileColumn, Layout, Schema};
+use dcfs_core::time::Timestamp;
+use dcfs_core::version::Version;
+use error::Error;
+pub use write::{Description, Number, Piece, Publication, Saved, Stage, Writer};
+
+/// Moves when another process commits, and when the file is deleted and made anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Revision {
+    /// `PRAGMA data_version` of the watching connection.
+    pub data_version: i64,
+    /// Device and inode of the database file.
+    pub file: (u64, u64),
+    /// How often the file has been opened anew; `data_version` is comparable within one only.
+    pub opened: u64,
+}
+
+/// One complete, unremoved version: everything a directory listing needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VersionInfo {
+    pub id: VersionId,
+    /// Names this immutable content for ever; a stranger's text, to be checked before use in a path.
+    pub uuid: String,
+    /// Settles which of two datasets goes first where their names do not.
+    pub dataset_id: DatasetId,
+    pub dataset: DatasetName,
+    pub version: Version,
+    /// `num_objects`: rows. `None` where an old release left it NULL.
+    pub rows: Option<u64>,
+    /// Bytes of all File columns, as DataChain added them up.
+    pub size: Option<u64>,
+    pub created_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+}
+
+/// `pets@1.0.0`, for messages and pages.
+impl fmt::Display for VersionInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.dataset, self.version)
+    }
+}
+
+/// What `_lineage.md` tells of a version beside its parents.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Details {
+    /// Of the name, not the version.
+    pub description: Option<String>,
+    /// Of the name: `NLP`, `location=US`.
+    pub attrs: Vec<String>,
+    /// The script's full text; empty for `python -c`, the REPL and notebooks.
+    pub script: String,
+    /// The creating job: the script's path, and Python's version, where recorded.
+    pub job: Option<Job>,
+    /// Who saved it; `None` where DataChain did, which does not record it.
+    pub provenance: Option<Provenance>,
+}
+
+/// The job that saved a version.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Job {
+    pub name: String,
+    pub python_version: Option<String>,
+}
+
+/// What a version was computed from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parent {
+    /// `None` where the parent was deleted for good and only the fact is left.
+    pub dataset: Option<(DatasetName, Version)>,
+    /// The parent's key, to follow its own parents.
+    pub id: Option<VersionId>,
+    pub uuid: String,
+    /// COMPLETE and not removed: a directory of the mount (unless internal).
+    pub alive: bool,
+    pub rows: Option<u64>,
+    pub size: Option<u64>,
+}
+
+/// One row as [`Catalog::scan`] hands it out: an object per File column asked for.
+pub struct Row<'a> {
+    pub id: RowId,
+    /// In the order of the columns asked for; `None` where the row names no object.
+    pub objects: &'a [Option<Object>],
+}
+
+/// What [`Catalog::cells`] calls for every row: its id, and its cells in the order asked for.
+pub type EachRow<'e> = dyn FnMut(RowId, &dyn Cells) -> Result<ControlFlow<()>> + 'e;
+
+/// An open catalog. Cheap to share: connections are pooled inside.
+#[derive(Debug)]
+pub struct Catalog {
+    pool: connect::Pool,
+    /// Versions already warned of as impossible to show, so that each is told once.
+    told: Mutex<HashSet<VersionId>>,
+}
+
+/// The most versions that are ever warned of.
+const MOST_TOLD: usize = 1000;
+
+/// Finds the database file: `--catalog` (a `.datachain` folder, the folder that holds one, or the
+/// file), else `DATACHAIN_DIR`, `DATACHAIN_ROOT_DIR`, the current folder, then its parents.
+///
+/// # Errors
+/// None found, with the places looked at.
+pub fn locate(given: Option<&Path>) -> Result<PathBuf> {
+    Ok(locate::find(given, |name| std::env::var_os(name), std::env::current_dir)?)
+}
+
+/// Finds the database file as [`locate()`] does; where none is there, the place for a new one: below the folder that was
+/// named, else in the current folder. Whether it is there.
+///
+/// # Errors
+/// A place that may not be looked into.
+pub fn locate_or_new(given: Option<&Path>) -> Result<(PathBuf, bool)> {
+    Ok(locate::find_or_new(given, |name| std::env::var_os(name), std::env::current_dir)?)
+}
+
+impl Catalog {
+    /// Opens the database file `path` for reading.
+    ///
+    /// # Errors
+    /// Missing, not SQLite, not DataChain's, damaged, of an unknown schema version, or locked for
+    /// long; each says what to do.
+    pub fn open(path: &Path) -> Result<Self> {
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        Ok(Self { pool: connect::Pool::open(path)?, told: Mutex::default() })
+    }
+
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        self.pool.path()
+    }
+
+    /// Where the catalog stands now; compare with an earlier answer. Costs microseconds.
+    ///
+    /// # Errors
+    /// The file is gone, or what stands in its place is no catalog; and as [`Catalog::open`].
+    pub fn revision(&self) -> Result<Revision> {
+        Ok(self.pool.revision()?)
+    }
+
+    /// Every version a mount shows: by dataset id, then version. Internal datasets are left out.
+    pub fn versions(&self) -> Result<Vec<VersionInfo>> {
+        let shown = self.pool.read(versions::all)?;
+        for (id, why) in shown.odd {
+            self.warn_once(id, &why);
+        }
+        Ok(shown.versions)
+    }
+
+    fn warn_once(&self, id: VersionId, why: &str) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() < MOST_TOLD && told.insert(id) {
+            tracing::warn!(catalog = %self.path().display(), "{why}");
+        }
+    }
+
+    /// The highest version that `wanted` admits.
+    ///
+    /// # Errors
+    /// No such dataset (with the nearest names), no such version (with the latest), all removed.
+    pub fn find(&self, wanted: &DatasetRef) -> Result<VersionInfo> {
+        Ok(self.pool.read(|connection| versions::find(connection, wanted))?)
+    }
+
+    /// The version's columns.
+    ///
+    /// # Errors
+    /// [`dcfs_core::error::Kind::Stale`] where the version is removed; [`dcfs_core::schema::Error`].
+    pub fn schema(&self, of: &VersionInfo) -> Result<Schema> {
+        let (features, types, table) = rows::read(&self.pool, of, |table| table.schema_texts())?;
+        Ok(Schema::parse(&features, &types, &table)?)
+    }
+
+    /// The script, the job and what is said of the name.
+    ///
+    /// # Errors
+    /// [`dcfs_core::error::Kind::Stale`] where the version is removed.
+    pub fn details(&self, of: &VersionInfo) -> Result<Details> {
+        Ok(self.pool.read(|connection| lineage::details(connection, of))?)
+    }
+
+    /// The shape of the version's rows, for another that is made of them.
+    ///
+    /// # Errors
+    /// As [`Catalog::schema`].
+    pub fn layout(&self, of: &VersionInfo) -> Result<Layout> {
+        let (features, types, table) = rows::read(&self.pool, of, |table| table.schema_texts())?;
+        Ok(Layout::of_version(&features, &types, &table)?)
+    }
+
+    /// The latest complete version of a listing, or of any other dataset; `None` where there is none.
+    ///
+    /// # Errors
+    /// As [`Catalog::versions`].
+    pub fn latest(&self, name: &DatasetName) -> Result<Option<VersionInfo>> {
+        Ok(self.pool.read(|connection| versions::latest(connection, name))?)
+    }
+
+    /// Direct parents, in the order recorded. For any version, listings included.
+    pub fn parents(&self, of: VersionId) -> Result<Vec<Parent>> {
+        Ok(self.pool.read(|connection| lineage::parents(connection, of))?)
+    }
+
+    /// Versions that are there and were computed from `of`, by name.
+    pub fn children(&self, of: VersionId) -> Result<Vec<VersionInfo>> {
+        Ok(self.pool.read(|connection| lineage::children(connection, of))?)
+    }
+
+    /// One example of each database column of `of`: the first non-NULL cell of its first 20 rows, as
+    /// SQLite prints it, cut to `most` characters. Columns with none are left out.
+    ///
+    /// # Errors
+    /// [`dcfs_core::error::Kind::Stale`] where the version is removed.
+    pub fn examples(&self, of: &VersionInfo, most: usize) -> Result<Vec<(String, String)>> {
+        Ok(rows::read(&self.pool, of, |table| table.examples(most))?)
+    }
+
+    /// Every row in `sys__id` order, in slices of one short transaction each. `each` is called within
+    /// them, and should not wait on anything.
+    ///
+    /// # Errors
+    /// [`dcfs_core::error::Kind::Stale`] where the version is removed meanwhile; what `each` returns.
+    pub fn scan(
+        &self,
+        of: &VersionInfo,
+        columns: &[FileColumn],
+        each: &mut dyn FnMut(Row<'_>) -> Result<()>,
+    ) -> Result<()> {
+        Ok(rows::scan(&self.pool, of, columns, each)?)
+    }
+
+    /// The cells of the database columns `columns` in the rows of `ranges`, by rising `sys__id`.
+    ///
+    /// `ranges` must rise and not overlap; a whole version is [`RowId::ALL`]. A column that the table
+    /// lacks is NULL. Works in slices of one short transaction each: `each` is called within them, and
+    /// should not wait on anything. A row is handed out once. Breaking ends it early.
+    ///
+    /// # Errors
+    /// [`dcfs_core::error::Kind::Stale`] where the version is removed meanwhile; what `each` returns.
+    pub fn cells(
+        &self,
+        of: &VersionInfo,
+        columns: &[String],
+        ranges: &mut dyn Iterator<Item = RangeInclusive<RowId>>,
+        each: &mut EachRow<'_>,
+    ) -> Result<()> {
+        Ok(cells::scan(&self.pool, of, columns, ranges, each)?)
+    }
+
+    /// Whether a File column holds more than one source over the whole version. Rows that name no
+    /// object do not count.
+    ///
+    /// # Errors
+    /// [`dcfs_core::error::Kind::Stale`] where the version is removed.
+    pub fn has_many_sources(&self, of: &VersionInfo, column: &FileColumn) -> Result<bool> {
+        Ok(rows::read(&self.pool, of, |table| table.has_many_sources(column))?)
+    }
+
+    /// The number of rows and the first and last `sys__id`; `(0, 0, 0)` for none.
+    ///
+    /// Rows are counted only where the ids have gaps, or are as many as the version does not say:
+    /// counting reads the whole table.
+    ///
+    /// # Errors
+    /// [`dcfs_core::error::Kind::Stale`] where the version is removed.
+    pub fn extent(&self, of: &VersionInfo) -> Result<(u64, RowId, RowId)> {
+        Ok(rows::read(&self.pool, of, |table| {
+            let Some((first, last)) = table.ends()? else {
+                return Ok((0, RowId::new(0), RowId::new(0)));
+            };
+            let dense = last.abs_diff(first).checked_add(1).filter(|_| of.rows.is_some());
+            let count = if dense == of.rows { dense } else { None };
+            let count = count.map_or_else(|| table.count(), Ok)?;
+            Ok((count, RowId::new(first), RowId::new(last)))
+        })?)
+    }
+
+    /// The object that one row names in one File column.
+    ///
+    /// # Errors
+    /// [`dcfs_core::error::Kind::Stale`] where the version or the row is gone.
+    pub fn object(
+        &self,
+        of: &VersionInfo,
+        column: &FileColumn,
+        row: RowId,
+    ) -> Result<Option<Object>> {
+        Ok(match rows::read(&self.pool, of, |table| table.object(column, row))? {
+            rows::Found::Object(object) => Some(object),
+            rows::Found::Nothing => None,
+            rows::Found::NoRow => Err(Error::RowGone { row: row.key(), of: of.to_string() })?,
+        })
+    }
+
+    /// The objects that some rows name in one File column, in one transaction; `None` for those that name none or are
+    /// gone.
+    ///
+    /// # Errors
+    /// [`dcfs_core::error::Kind::Stale`] where the version is gone.
+    pub fn objects(
+        &self,
+        of: &VersionInfo,
+        column: &FileColumn,
+        rows: &[RowId],
+    ) -> Result<Vec<Option<Object>>> {
+        let object = |table: &rows::Table<'_>, row: &RowId| match table.object(column, *row)? {
+            rows::Found::Object(object) => Ok(Some(object)),
+            rows::Found::Nothing | rows::Found::NoRow => Ok(None),
+        };
+        let all = |table: &rows::Table<'_>| rows.iter().map(|row| object(table, row)).collect();
+        Ok(rows::read(&self.pool, of, all)?)
+    }
+}

@@ -1,0 +1,397 @@
+//! The rows of a version: its table found anew in each transaction, then read by `sys__id`.
+//!
+//! A table is named after its dataset, which a person may rename at any time, so nothing about it
+//! outlives the transaction. DataChain renames the dataset first and the tables right after: for that
+//! moment a table is missing, and it is looked for a few times before that counts as an error.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row as SqlRow};
+
+use super::columns::{Columns, identifier};
+use super::connect::Pool;
+use super::error::Error;
+use super::{Row, VersionInfo, cell, versions};
+use dcfs_core::id::RowId;
+use dcfs_core::name::DatasetName;
+use dcfs_core::object::Object;
+use dcfs_core::schema::FileColumn;
+
+/// Rows per transaction of a scan: a tenth of a second or so.
+pub(super) const SLICE: usize = 65_536;
+
+/// Waits between looks for a missing table.
+const WAITS: [Duration; 4] = [
+    Duration::from_millis(20),
+    Duration::from_millis(40),
+    Duration::from_millis(80),
+    Duration::from_millis(160),
+];
+
+/// The rows of one version, for the length of one transaction. In SQL it is known as `t`.
+pub(super) struct Table<'c> {
+    connection: &'c Connection,
+    of: &'c VersionInfo,
+    name: String,
+    quoted: String,
+}
+
+/// Runs `work` over the rows of `of`, in one transaction; maybe more than once.
+pub(super) fn read<T>(
+    pool: &Pool,
+    of: &VersionInfo,
+    mut work: impl FnMut(&Table<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    patiently(|| pool.read(|connection| work(&Table::of(connection, of)?)))
+}
+
+/// Asks again while the table is missing.
+pub(super) fn patiently<T>(mut ask: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+    for wait in WAITS {
+        match ask() {
+            Err(Error::NoTable { .. }) => sleep(wait),
+            answer => return answer,
+        }
+    }
+    ask()
+}
+
+/// `ds_<namespace>_<project>_<name>_<version>`, as DataChain names it; `src_` for names like `s3://`.
+pub(super) fn table_name(dataset: &DatasetName, version: &str) -> String {
+    let DatasetName { namespace, project, name } = dataset;
+    let scheme = name.split_once("://").map(|(scheme, _)| scheme);
+    let is_uri = scheme.is_some_and(|scheme| {
+        !scheme.is_empty() && scheme.chars().all(|c| c.is_alphanumeric() || c == '_')
+    });
+    let kind = if is_uri { "src" } else { "ds" };
+    format!("{kind}_{namespace}_{project}_{name}_{}", version.replace('.', "_"))
+}
+
+impl<'c> Table<'c> {
+    pub fn of(connection: &'c Connection, of: &'c VersionInfo) -> Result<Self, Error> {
+        let dataset = versions::alive(connection, of)?;
+        let name = table_name(&dataset, &of.version.to_string());
+        let Some(quoted) = identifier(&name) else {
+            return Err(Error::NoTable { of: of.to_string(), table: name });
+        };
+        Ok(Self { connection, of, name, quoted })
+    }
+
+    /// The columns of a table that exists and whose rows can be told apart.
+    pub fn columns(&self) -> Result<Columns, Error> {
+        let columns = Columns::of(self.connection, &self.name)?;
+        if !columns.exist() {
+            return Err(Error::NoTable { of: self.of.to_string(), table: self.name.clone() });
+        }
+        let bad = |why| Error::BadTable { of: self.of.to_string(), why };
+        let keys: Vec<&str> =
+            columns.iter().filter(|c| c.key).map(|column| column.name.as_str()).collect();
+        match keys[..] {
+            ["sys__id"] => Ok(columns),
+            _ if columns.has("sys__id") => Err(bad("`sys__id` is not the key of their table")),
+            _ => Err(bad("their table has no `sys__id`")),
+        }
+    }
+
+    /// Its name, for SQL.
+    pub fn quoted(&self) -> &str {
+        &self.quoted
+    }
+
+    /// Its name, for SQL, if it exists.
+    pub fn quoted_if_there(&self) -> Result<Option<&str>, Error> {
+        Ok(self.connection.table_exists(None, &*self.name)?.then_some(&*self.quoted))
+    }
+
+    /// The `sys__id` of the `count`th row from the row `first` on, counted from 1; `None` where there are fewer.
+    pub fn nth(&self, first: i64, count: i64) -> Result<Option<i64>, Error> {
+        let sql = format!(
+            "SELECT sys__id FROM {} WHERE sys__id >= ?1 ORDER BY sys__id LIMIT 1 OFFSET ?2",
+            self.quoted
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        Ok(statement.query_row([first, count - 1], |row| row.get(0)).optional()?)
+    }
+
+    /// A question over the rows, known as `t` in it.
+    pub fn prepare(&self, list: &[String], rest: &str) -> Result<CachedStatement<'_>, Error> {
+        let sql = format!("SELECT {} FROM {} t {rest}", list.join(", "), self.quoted);
+        Ok(self.connection.prepare_cached(&sql)?)
+    }
+
+    /// `SELECT sys__id` and the seven parts of each File column, for [`fill`]; `column` gives the SQL
+    /// of each part.
+    fn select(&self, files: &[FileColumn], column: impl Fn(&str) -> String) -> String {
+        let parts = files.iter().flat_map(parts);
+        let parts = parts.map(|name| name.map_or_else(|| "NULL".into(), &column));
+        let list: Vec<String> = std::iter::once("t.sys__id".into()).chain(parts).collect();
+        format!("SELECT {} FROM {} t", list.join(", "), self.quoted)
+    }
+
+    /// One slice of a scan, from the row `from` on. Answers where the next one begins.
+    fn slice(
+        &self,
+        files: &[FileColumn],
+        from: i64,
+        scratch: &mut Scratch,
+        each: &mut Each<'_>,
+    ) -> Result<Option<i64>, Error> {
+        let columns = self.columns()?;
+        let select = self.select(files, |name| columns.or_null("t", name));
+        let sql = format!("{select} WHERE t.sys__id >= ?1 ORDER BY t.sys__id LIMIT ?2");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query([from, SLICE as i64])?;
+        let (mut count, mut last) = (0, from);
+        while let Some(row) = rows.next()? {
+            count += 1;
+            last = row.get(0)?;
+            let objects = scratch.read(row)?;
+            each(Row { id: RowId::new(last), objects }).map_err(Error::Caller)?;
+        }
+        Ok(last.checked_add(1).filter(|_| count == SLICE))
+    }
+
+    /// `feature_schema`, `schema` and the table's columns, as [`dcfs_core::schema::Schema::parse`] takes
+    /// them.
+    pub fn schema_texts(&self) -> Result<SchemaTexts, Error> {
+        let version = Columns::of(self.connection, "datasets_versions")?;
+        let sql = format!(
+            "SELECT {}, {} FROM datasets_versions v WHERE v.id = ?1",
+            version.or_null("v", "feature_schema"),
+            version.or_null("v", "schema"),
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let (features, types) = statement.query_row([self.of.id.key()], |row| {
+            let text = |at| Ok::<_, rusqlite::Error>(cell::text(row.get_ref(at)?));
+            Ok((text(0)?.unwrap_or_default(), text(1)?.unwrap_or_default()))
+        })?;
+        let columns = self.columns()?;
+        let columns = columns.iter().map(|c| (c.name.clone(), c.declared.clone()));
+        Ok((features, types, columns.collect()))
+    }
+
+    /// The row `row`.
+    ///
+    /// Every open of a file asks this, so the columns are believed to be there, as they were when the
+    /// schema was read; only if SQLite knows better is the table asked what it has.
+    pub fn object(&self, file: &FileColumn, row: RowId) -> Result<Found, Error> {
+        let files = std::slice::from_ref(file);
+        let sql = |select: String| format!("{select} WHERE t.sys__id = ?1");
+        let believed = |name: &str| match identifier(name) {
+            Some(quoted) => format!("t.{quoted}"),
+            None => "NULL".into(),
+        };
+        let mut statement = match self.connection.prepare_cached(&sql(self.select(files, believed)))
+        {
+            Ok(statement) => statement,
+            Err(_) => {
+                let columns = self.columns()?;
+                let known = |name: &str| columns.or_null("t", name);
+                self.connection.prepare_cached(&sql(self.select(files, known)))?
+            }
+        };
+        let mut rows = statement.query([row.key()])?;
+        let Some(row) = rows.next()? else { return Ok(Found::NoRow) };
+        let mut object = Object::default();
+        fill(&mut object, row, 1)?;
+        Ok(if object.is_named() { Found::Object(object) } else { Found::Nothing })
+    }
+
+    /// First and last `sys__id`; `None` for no rows.
+    pub fn ends(&self) -> Result<Option<(i64, i64)>, Error> {
+        self.columns()?;
+        // Two questions: SQLite looks up one end by the key, but scans for both at once.
+        let end = |which: &str| format!("(SELECT {which}(sys__id) FROM {})", self.quoted);
+        let sql = format!("SELECT {}, {}", end("min"), end("max"));
+        let ends = self.connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(match ends {
+            (Some(first), Some(last)) => Some((first, last)),
+            _ => None,
+        })
+    }
+
+    /// See [`super::Catalog::has_many_sources`]. SQLite reads until it meets another source.
+    pub fn has_many_sources(&self, file: &FileColumn) -> Result<bool, Error> {
+        let columns = self.columns()?;
+        let part = |name: &Option<String>| {
+            let column = name.as_ref().map_or("NULL".into(), |name| columns.or_null("t", name));
+            format!("ifnull({column}, '')")
+        };
+        let (source, path) = (part(&file.source), part(&file.path));
+        let named = format!("FROM {} t WHERE NOT ({source} = '' AND {path} = '')", self.quoted);
+        let first = format!("SELECT {source} {named} LIMIT 1");
+        let sql = format!("SELECT EXISTS (SELECT 1 {named} AND {source} IS NOT ({first}))");
+        Ok(self.connection.query_row(&sql, [], |row| row.get(0))?)
+    }
+
+    /// Counts the rows: reads the whole table.
+    pub fn count(&self) -> Result<u64, Error> {
+        let sql = format!("SELECT count(*) FROM {}", self.quoted);
+        let count: i64 = self.connection.query_row(&sql, [], |row| row.get(0))?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// See [`super::Catalog::examples`].
+    pub fn examples(&self, most: usize) -> Result<Vec<(String, String)>, Error> {
+        let columns = self.columns()?;
+        let names = columns.iter().map(|column| column.name.as_str());
+        let names: Vec<&str> = names.filter(|name| !name.starts_with("sys__")).collect();
+        let list: Vec<String> = names.iter().map(|name| columns.or_null("t", name)).collect();
+        let list = if list.is_empty() { "NULL".into() } else { list.join(", ") };
+        let sql = format!("SELECT {list} FROM {} t ORDER BY t.sys__id LIMIT 20", self.quoted);
+        let mut statement = self.connection.prepare(&sql)?;
+        let mut rows = statement.query([])?;
+        let mut found: Vec<Option<String>> = vec![None; names.len()];
+        while let Some(row) = rows.next()? {
+            for (at, example) in found.iter_mut().enumerate().filter(|(_, found)| found.is_none()) {
+                *example = cell::text(row.get_ref(at)?).map(|text| cut(text, most));
+            }
+        }
+        let pairs = names.into_iter().zip(found);
+        Ok(pairs.filter_map(|(name, text)| Some((name.to_owned(), text?))).collect())
+    }
+}
+
+/// What [`Table::schema_texts`] answers.
+type SchemaTexts = (String, String, Vec<(String, String)>);
+
+/// What a row names in one File column.
+pub(super) enum Found {
+    Object(Object),
+    /// The row is there and names no object.
+    Nothing,
+    NoRow,
+}
+
+/// What a scan calls for every row.
+pub(super) type Each<'e> = dyn FnMut(Row<'_>) -> dcfs_core::error::Result<()> + 'e;
+
+/// See [`super::Catalog::scan`].
+pub(super) fn scan(
+    pool: &Pool,
+    of: &VersionInfo,
+    files: &[FileColumn],
+    each: &mut Each<'_>,
+) -> Result<(), Error> {
+    let mut scratch = Scratch::new(files.len());
+    let mut next = Some(i64::MIN);
+    while let Some(from) = next {
+        next = slice(pool, of, files, from, &mut scratch, each)?;
+    }
+    Ok(())
+}
+
+/// [`Table::slice`] in a transaction of its own. A row that was handed out is not handed out again.
+fn slice(
+    pool: &Pool,
+    of: &VersionInfo,
+    files: &[FileColumn],
+    from: i64,
+    scratch: &mut Scratch,
+    each: &mut Each<'_>,
+) -> Result<Option<i64>, Error> {
+    patiently(|| {
+        pool.read_once(|connection| Table::of(connection, of)?.slice(files, from, scratch, each))
+    })
+}
+
+/// One object per File column, used again for every row so that its buffers are.
+struct Scratch {
+    objects: Vec<Option<Object>>,
+    /// Where an object waits while its row names none.
+    spare: Vec<Object>,
+}
+
+impl Scratch {
+    fn new(files: usize) -> Self {
+        Self { objects: vec![None; files], spare: vec![Object::default(); files] }
+    }
+
+    fn read(&mut self, row: &SqlRow<'_>) -> Result<&[Option<Object>], Error> {
+        for (index, (slot, spare)) in self.objects.iter_mut().zip(&mut self.spare).enumerate() {
+            let mut object = slot.take().unwrap_or_else(|| std::mem::take(spare));
+            fill(&mut object, row, 1 + index * PARTS)?;
+            if object.is_named() {
+                *slot = Some(object);
+            } else {
+                *spare = object;
+            }
+        }
+        Ok(&self.objects)
+    }
+}
+
+/// How many columns [`fill`] reads.
+const PARTS: usize = 7;
+
+/// The database columns of a File, in the order of [`fill`].
+fn parts(file: &FileColumn) -> [Option<&str>; PARTS] {
+    [
+        &file.source,
+        &file.path,
+        &file.size,
+        &file.version,
+        &file.etag,
+        &file.last_modified,
+        &file.location,
+    ]
+    .map(|part| part.as_deref())
+}
+
+/// Puts the cells from `at` on in place of what `object` holds.
+fn fill(object: &mut Object, row: &SqlRow<'_>, at: usize) -> Result<(), Error> {
+    cell::text_into(row.get_ref(at)?, &mut object.source);
+    cell::bytes_into(row.get_ref(at + 1)?, &mut object.path);
+    object.size = cell::unsigned(row.get_ref(at + 2)?);
+    cell::text_into(row.get_ref(at + 3)?, &mut object.version);
+    cell::text_into(row.get_ref(at + 4)?, &mut object.etag);
+    object.last_modified = cell::time(row.get_ref(at + 5)?);
+    object.location = cell::text(row.get_ref(at + 6)?);
+    Ok(())
+}
+
+/// The first `most` characters.
+fn cut(mut text: String, most: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(most) {
+        text.truncate(end);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_named_as_datachain_names_them() {
+        let name = |namespace: &str, project: &str, name: &str| DatasetName {
+            namespace: namespace.into(),
+            project: project.into(),
+            name: name.into(),
+        };
+        let cases = [
+            (name("local", "local", "pets_images"), "ds_local_local_pets_images_1_0_0"),
+            (
+                name("system", "listing", "lst__s3://bkt/a/"),
+                "src_system_listing_lst__s3://bkt/a/_1_0_0",
+            ),
+            (name("a", "b", "x y\"\n"), "ds_a_b_x y\"\n_1_0_0"),
+            (name("a", "b", "://x"), "ds_a_b_://x_1_0_0"),
+            (name("a", "b", "s 3://x"), "ds_a_b_s 3://x_1_0_0"),
+            (name("a", "b", "\u{e9}3://x"), "src_a_b_\u{e9}3://x_1_0_0"),
+        ];
+        for (dataset, want) in cases {
+            assert_eq!(table_name(&dataset, "1.0.0"), want);
+        }
+    }
+
+    #[test]
+    fn a_cut_is_at_a_character() {
+        let cases =
+            [("abc", 2, "ab"), ("abc", 3, "abc"), ("\u{e9}\u{e9}", 1, "\u{e9}"), ("a", 0, "")];
+        for (text, most, want) in cases {
+            assert_eq!(cut(text.into(), most), want, "{text} {most}");
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Which versions there are: the rows of `datasets_versions`, with the names they belong to.
+//!
+//! A version is shown if it is COMPLETE, has a uuid and a version number, and is no listing and no
+//! temporary dataset of a running script.
+
+use rusqlite::{Connection, Row, params};
+
+use super::VersionInfo;
+use super::cell;
+use super::columns::Columns;
+use super::error::Error;
+use dcfs_core::id::{DatasetId, VersionId};
+use dcfs_core::name::{DatasetName, DatasetRef, nearest};
+use dcfs_core::time::Timestamp;
+use dcfs_core::version::Version;
+
+/// `datasets_versions.status` of a version that is whole and not removed.
+pub(super) const COMPLETE: i64 = 4;
+/// Of one whose rows are being dropped.
+pub(super) const REMOVING: i64 = 7;
+/// Of one whose rows are gone and whose number stays taken.
+pub(super) const REMOVED: i64 = 8;
+
+/// From a version to its name; `v`, `d`, `p`, `n` are the tables.
+const TO_NAMES: &str = "JOIN datasets d ON d.id = v.dataset_id \
+    JOIN projects p ON p.id = d.project_id JOIN namespaces n ON n.id = p.namespace_id";
+
+/// The columns that no question can do without.
+const NEEDED: [(&str, &[&str]); 4] = [
+    ("datasets_versions", &["id", "uuid", "dataset_id", "version", "status"]),
+    ("datasets", &["id", "project_id", "name"]),
+    ("projects", &["id", "namespace_id", "name"]),
+    ("namespaces", &["id", "name"]),
+];
+
+/// A version as the catalog has it, whatever its status.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub id: VersionId,
+    pub uuid: String,
+    /// `None` where the text is no version number.
+    pub version: Option<Version>,
+    pub version_text: String,
+    pub dataset_id: DatasetId,
+    pub dataset: DatasetName,
+    pub complete: bool,
+    pub rows: Option<u64>,
+    pub size: Option<u64>,
+    pub created_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+}
+
+/// What [`all`] answers.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    /// By dataset id, then version.
+    pub versions: Vec<VersionInfo>,
+    /// Complete versions that cannot be shown, and why.
+    pub odd: Vec<(VersionId, String)>,
+}
+
+/// The beginning of every question about versions: the columns of a [`Record`] and where they come
+/// from. `None` while DataChain is still making the tables.
+pub(super) fn select(connection: &Connection) -> Result<Option<String>, Error> {
+    let mut versions = None;
+    for (table, needed) in NEEDED {
+        let columns = Columns::of(connection, table)?;
+        if !columns.exist() {
+            return Ok(None);
+        }
+        columns.require(needed)?;
+        versions = versions.or(Some(columns));
+    }
+    let optional = ["num_objects", "size", "created_at", "finished_at"];
+    let optional = optional.map(|name| versions.as_ref().map(|v| v.or_null("v", name)));
+    let optional: Vec<String> = optional.into_iter().flatten().collect();
+    Ok(Some(format!(
+        "SELECT v.id, v.uuid, v.version, v.status, d.id, n.name, p.name, d.name, {} \
+         FROM datasets_versions v {TO_NAMES}",
+        optional.join(", ")
+    )))
+}
+
+/// One row of what [`select`] begins; `None` where it has no key or no name.
+pub(super) fn record(row: &Row<'_>) -> Result<Option<Record>, Error> {
+    let text = |at: usize| Ok::<_, rusqlite::Error>(cell::text(row.get_ref(at)?));
+    let (Some(id), Some(dataset_id)) =
+        (cell::integer(row.get_ref(0)?), cell::integer(row.get_ref(4)?))
+    else {
+        return Ok(None);
+    };
+    let (Some(namespace), Some(project), Some(name)) = (text(5)?, text(6)?, text(7)?) else {
+        return Ok(None);
+    };
+    let version_text = text(2)?.unwrap_or_default();
+    Ok(Some(Record {
+        id: VersionId::from_catalog(id),
+        uuid: text(1)?.unwrap_or_default(),
+        version: version_text.parse().ok(),
+        version_text,
+        dataset_id: DatasetId::from_catalog(dataset_id),
+        dataset: DatasetName { namespace, project, name },
+        complete: cell::integer(row.get_ref(3)?) == Some(COMPLETE),
+        rows: cell::unsigned(row.get_ref(8)?),
+        size: cell::unsigned(row.get_ref(9)?),
+        created_at: cell::time(row.get_ref(10)?),
+        finished_at: cell::time(row.get_ref(11)?),
+    }))
+}
+
+impl Record {
+    /// The version as it is shown, or why it is not.
+    fn shown(self) -> Result<VersionInfo, String> {
+        let Some(version) = self.version else {
+            return Err(format!("`{}` is not a version number", self.version_text));
+        };
+        if self.uuid.is_empty() {
+            return Err("it has no uuid".into());
+        }
+        Ok(VersionInfo {
+            id: self.id,
+            uuid: self.uuid,
+            dataset_id: self.dataset_id,
+            dataset: self.dataset,
+            version,
+            rows: self.rows,
+            size: self.size,
+            created_at: self.created_at,
+            finished_at: self.finished_at,
+        })
+    }
+}
+
+/// Listings and what running scripts keep aside.
+fn is_internal(name: &DatasetName) -> bool {
+    name.is_internal() || (name.namespace == "system" && name.project == "listing")
+}
+
+/// Every version that is shown.
+pub(super) fn all(connection: &Connection) -> Result<Shown, Error> {
+    let mut shown = Shown::default();
+    let Some(select) = select(connection)? else { return Ok(shown) };
+    let mut statement = connection.prepare_cached(&format!("{select} WHERE v.status = ?1"))?;
+    let mut rows = statement.query([COMPLETE])?;
+    while let Some(row) = rows.next()? {
+        let Some(record) = record(row)?.filter(|r| r.complete && !is_internal(&r.dataset)) else {
+            continue;
+        };
+        let (id, name) = (record.id, record.dataset.to_string());
+        match record.shown() {
+            Ok(version) => shown.versions.push(version),
+            Err(why) => shown.odd.push((id, format!("a version of `{name}` is left out: {why}"))),
+        }
+    }
+    shown.versions.sort_by_key(|v| (v.dataset_id, v.version, v.id));
+    Ok(shown)
+}
+
+/// The highest version that `wanted` admits.
+pub(super) fn find(connection: &Connection, wanted: &DatasetRef) -> Result<VersionInfo, Error> {
+    let (of_name, others): (Vec<_>, Vec<_>) =
+        all(connection)?.versions.into_iter().partition(|v| v.dataset == wanted.name);
+    let latest = of_name.iter().map(|v| v.version).max();
+    let admitted = of_name.into_iter().filter(|v| wanted.requirement.admits(v.version));
+    match (admitted.max_by_key(|v| v.version), latest) {
+        (Some(found), _) => Ok(found),
+        (None, Some(latest)) => {
+            let (name, wanted) = (wanted.name.clone(), wanted.requirement);
+            Err(Error::NoVersion { name, wanted, latest })
+        }
+        (None, None) => Err(why_none(connection, &wanted.name, &others)?),
+    }
+}
+
+/// See [`super::Catalog::latest`].
+pub(super) fn latest(
+    connection: &Connection,
+    name: &DatasetName,
+) -> Result<Option<VersionInfo>, Error> {
+    let Some(select) = select(connection)? else { return Ok(None) };
+    let sql =
+        format!("{select} WHERE v.status = ?1 AND n.name = ?2 AND p.name = ?3 AND d.name = ?4");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(params![COMPLETE, name.namespace, name.project, name.name])?;
+    let mut latest: Option<VersionInfo> = None;
+    while let Some(row) = rows.next()? {
+        let shown = record(row)?.and_then(|record| record.shown().ok());
+        latest = latest.into_iter().chain(shown).max_by_key(|version| version.version);
+    }
+    Ok(latest)
+}
+
+/// Why no version of `name` is shown.
+fn why_none(
+    connection: &Connection,
+    name: &DatasetName,
+    others: &[VersionInfo],
+) -> Result<Error, Error> {
+    let statuses = if is_internal(name) { Vec::new() } else { statuses(connection, name)? };
+    if statuses.iter().any(|status| [REMOVING, REMOVED].contains(status)) {
+        return Ok(Error::AllRemoved(name.clone()));
+    }
+    if !statuses.is_empty() {
+        return Ok(Error::NoneComplete(name.clone()));
+    }
+    let names: Vec<String> = others.iter().map(|v| v.dataset.to_string()).collect();
+    let near = nearest::to(&name.to_string(), names.iter().map(String::as_str));
+    Ok(Error::NoDataset { wanted: name.clone(), near })
+}
+
+/// The status of every version of `name`.
+fn statuses(connection: &Connection, name: &DatasetName) -> Result<Vec<i64>, Error> {
+    let Some(select) = select(connection)? else { return Ok(Vec::new()) };
+    let sql = format!("{select} WHERE n.name = ?1 AND p.name = ?2 AND d.name = ?3");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(params![name.namespace, name.project, name.name])?;
+    let mut statuses = Vec::new();
+    while let Some(row) = rows.next()? {
+        statuses.extend(cell::integer(row.get_ref(3)?));
+    }
+    Ok(statuses)
+}
+
+/// The version as it is now, if it is still the one that `of` tells.
+///
+/// # Errors
+/// [`Error::Removed`] where it is not.
+pub(super) fn alive(connection: &Connection, of: &VersionInfo) -> Result<DatasetName, Error> {
+    let sql = "SELECT v.uuid, v.version, n.name, p.name, d.name FROM datasets_versions v";
+    let sql = format!("{sql} {TO_NAMES} WHERE v.id = ?1 AND v.status = ?2");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([of.id.key(), COMPLETE])?;
+    let removed = || Error::Removed(of.to_string());
+    let row = rows.next()?.ok_or_else(removed)?;
+    let text = |at: usize| Ok::<_, rusqlite::Error>(cell::text(row.get_ref(at)?));
+    let same = text(0)?.as_deref() == Some(&of.uuid)
+        && text(1)?.and_then(|text| text.parse().ok()) == Some(of.version);
+    match (text(2)?, text(3)?, text(4)?) {
+        (Some(namespace), Some(project), Some(name)) if same => {
+            Ok(DatasetName { namespace, project, name })
+        }
+        _ => Err(removed()),
+    }
+}

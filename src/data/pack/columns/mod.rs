@@ -1,0 +1,171 @@
+//! Packed columns: the cells of one database column in row order, as buffers that a filter reads as a
+//! whole.
+//!
+//! A column is packed the first time that a filter asks for it, several in one pass over the rows. It is
+//! a folder of its own in `columns/` of the pack: the buffers, then a manifest with their lengths and
+//! checksums, made whole by one rename. What stays of the mount's memory is nothing: buffers are mapped.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | [`piece`] | some rows of one column, packed in memory |
+//! | [`sink`] | pieces to files: numbers, bits, texts, vectors |
+//! | [`pass`] | one pass over the rows, on all cores, in order |
+//! | [`stored`] | what is on the disk, opened and believed |
+
+mod pass;
+mod piece;
+mod sink;
+mod stored;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sha2::{Digest, Sha256};
+
+use self::stored::Stored;
+use super::error::Error;
+use super::folder::{self, Turn};
+use super::{Pack, Result};
+use crate::catalog::{Catalog, VersionInfo};
+use dcfs_core::expr::packed::{Packed, Valid};
+use dcfs_core::expr::{Column, Form};
+
+/// The database column of ids, which the pack knows without a file.
+const ID: &str = "sys__id";
+
+/// Which column, and how it is packed.
+type Key = (String, Form);
+
+/// The columns of one pack that were asked for.
+#[derive(Debug, Default)]
+pub struct Columns {
+    open: Mutex<HashMap<Key, Arc<Stored>>>,
+    /// Held by who packs: another who wants the same waits, and finds it done.
+    packing: Mutex<()>,
+}
+
+/// Some columns of a pack, ready to be read.
+#[derive(Debug)]
+pub struct Open<'p> {
+    pack: &'p Pack,
+    columns: HashMap<Key, Arc<Stored>>,
+}
+
+impl Columns {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Stored>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pack {
+    /// The columns `wanted`, after packing those that are not there yet. `each` is told how many rows are
+    /// read, now and then.
+    ///
+    /// # Errors
+    /// What the catalog says; a cache that cannot be written; [`dcfs_core::error::Kind::Stale`] where the rows
+    /// are not those that were packed.
+    pub fn packed(
+        &self,
+        catalog: &Catalog,
+        of: &VersionInfo,
+        wanted: &[&Arc<Column>],
+        each: &(dyn Fn(u64) + Sync),
+    ) -> Result<Open<'_>> {
+        let mut columns = HashMap::new();
+        let key = |column: &Column| (column.column.clone(), column.form);
+        let needed = wanted.iter().filter(|column| !self.knows(column));
+        let mut missing: Vec<&Arc<Column>> = Vec::new();
+        for column in needed {
+            match self.find(&key(column), false)? {
+                Some(stored) => drop(columns.insert(key(column), stored)),
+                None if missing.iter().any(|other| key(other) == key(column)) => {}
+                None => missing.push(column),
+            }
+        }
+        let new = match missing.is_empty() {
+            true => Vec::new(),
+            false => self.pack_missing(catalog, of, &missing, each)?,
+        };
+        for column in missing {
+            let stored = self.find(&key(column), new.contains(&key(column)))?;
+            let lost = || Error::damaged(format!("its column `{}` is gone", column.column));
+            columns.insert(key(column), stored.ok_or_else(lost)?);
+        }
+        Ok(Open { pack: self, columns })
+    }
+
+    /// Whether a column needs no file.
+    fn knows(&self, column: &Column) -> bool {
+        column.column == ID
+    }
+
+    /// The column, if it is packed. One that is new was just written and is not compared with its
+    /// checksums.
+    fn find(&self, key: &Key, is_new: bool) -> Result<Option<Arc<Stored>>> {
+        if let Some(stored) = self.packed.lock().get(key) {
+            return Ok(Some(stored.clone()));
+        }
+        let folder = self.folder.join("columns").join(stem(key));
+        let Some(stored) = Stored::open(&folder, key, self.ids.count, is_new)? else {
+            return Ok(None);
+        };
+        let stored = Arc::new(stored);
+        self.packed.lock().insert(key.clone(), stored.clone());
+        Ok(Some(stored))
+    }
+
+    /// Packs what nobody else packs meanwhile, and says what that was.
+    fn pack_missing(
+        &self,
+        catalog: &Catalog,
+        of: &VersionInfo,
+        missing: &[&Arc<Column>],
+        each: &(dyn Fn(u64) + Sync),
+    ) -> Result<Vec<Key>> {
+        let _held = self.packed.packing.lock().unwrap_or_else(PoisonError::into_inner);
+        let columns = self.folder.join("columns");
+        folder::create_private(&columns)?;
+        folder::clean(&columns);
+        let is_there = |column: &&&Arc<Column>| {
+            columns.join(stem(&(column.column.clone(), column.form))).exists()
+        };
+        let _turn = Turn::wait(&columns, || missing.iter().all(|column| is_there(&column)))?;
+        let missing: Vec<&Arc<Column>> =
+            missing.iter().filter(|column| !is_there(column)).copied().collect();
+        if !missing.is_empty() {
+            pass::pack(self, catalog, of, &missing, &columns, each)?;
+        }
+        Ok(missing.iter().map(|column| (column.column.clone(), column.form)).collect())
+    }
+}
+
+impl Open<'_> {
+    /// A column in the form it asks for.
+    pub fn get(&self, column: &Column) -> Packed<'_> {
+        if column.column == ID {
+            return match (&self.pack.ids.map, column.form) {
+                (_, Form::Presence) => Packed::Presence(Valid::ALL),
+                (None, _) => Packed::Sequence(self.pack.ids.first),
+                (Some(map), _) => Packed::Ints(map.as_ref().as_chunks().0, Valid::ALL),
+            };
+        }
+        let stored = self.columns.get(&(column.column.clone(), column.form));
+        stored.map_or(Packed::Null, |stored| stored.packed())
+    }
+
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.pack.ids.count as usize
+    }
+
+    /// Tells that a column gave what no one packed: the whole pack is made anew.
+    pub fn distrust(&self) {
+        self.pack.damage.mark("a packed column cannot be read");
+    }
+}
+
+/// The name of a column's folder: a stranger's name is not in it.
+fn stem((column, form): &Key) -> String {
+    let hash: String = Sha256::digest(column)[..12].iter().map(|b| format!("{b:02x}")).collect();
+    format!("{form:?}-{hash}").to_lowercase()
+}

@@ -1,0 +1,176 @@
+//! A packed column on the disk: its manifest, and its buffers mapped.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::Key;
+use super::sink::{Written, part};
+use dcfs_core::expr::packed::{Numbers, Packed, Texts, Valid, Vectors, Word};
+use crate::pack::check::Checksums;
+use crate::pack::error::Error;
+use crate::pack::map::Map;
+use crate::pack::output::{Output, Sums};
+
+/// Moves with every change of what the files hold.
+const FORMAT: u32 = 2;
+
+/// Its file.
+const FILE: &str = "manifest.json";
+
+/// How values are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    Presence,
+    Ints,
+    Narrow,
+    Floats,
+    Bools,
+    Texts,
+    Words,
+    Singles,
+    Doubles,
+}
+
+/// What is said of a column, written last.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    format: u32,
+    /// The database column, and the form it was asked in.
+    column: String,
+    form: String,
+    kind: Kind,
+    rows: u32,
+    /// Numbers in each vector.
+    width: u64,
+    files: Sums,
+    /// CRC32 of the compact JSON of all this with 0 here.
+    checksum: u32,
+}
+
+impl Manifest {
+    fn own_checksum(&self) -> u32 {
+        let bare = Self { checksum: 0, ..self.clone() };
+        crc32fast::hash(&serde_json::to_vec(&bare).unwrap_or_default())
+    }
+}
+
+/// Writes the manifest of a column into its folder.
+pub fn describe(folder: &Path, key: &Key, rows: u32, written: Written) -> Result<(), Error> {
+    let Written { kind, width, files } = written;
+    let (column, form) = (key.0.clone(), format!("{:?}", key.1));
+    let mut manifest =
+        Manifest { format: FORMAT, column, form, kind, rows, width, files, checksum: 0 };
+    manifest.checksum = manifest.own_checksum();
+    let mut out = Output::create(folder.join(FILE))?;
+    out.put(&serde_json::to_vec_pretty(&manifest).unwrap_or_default())?;
+    out.finish().map(drop)
+}
+
+/// A column, mapped.
+#[derive(Debug)]
+pub struct Stored {
+    kind: Kind,
+    width: usize,
+    valid: Option<Map>,
+    values: Option<Map>,
+    offsets: Option<Map>,
+    codes: Option<Map>,
+}
+
+impl Stored {
+    /// The column in `folder`, of `rows` rows; `None` where there is none that can be used: one that is
+    /// not what it should be is removed. `is_new`: it was written just now.
+    pub fn open(folder: &Path, key: &Key, rows: u32, is_new: bool) -> Result<Option<Self>, Error> {
+        let why = match Self::read(folder, key, rows, is_new) {
+            Ok(stored) => return Ok(Some(stored)),
+            Err(Error::Absent(_)) if !folder.exists() => return Ok(None),
+            // Too many open files, say: it may be read later.
+            Err(why @ Error::Read { .. }) => return Err(why),
+            Err(why) => why,
+        };
+        tracing::warn!(column = %folder.display(), %why, "packed column cannot be used; packing it anew");
+        crate::pack::folder::remove(folder)?;
+        Ok(None)
+    }
+
+    fn read(folder: &Path, key: &Key, rows: u32, is_new: bool) -> Result<Self, Error> {
+        let manifest = manifest(folder)?;
+        if (&manifest.column, manifest.form.as_str()) != (&key.0, &format!("{:?}", key.1)) {
+            return Err(Error::damaged("it is another column"));
+        }
+        if manifest.rows != rows {
+            return Err(Error::damaged("it is of other rows"));
+        }
+        for (name, sum) in &manifest.files {
+            let path = folder.join(name);
+            let found = fs::metadata(&path).map_err(Error::read(&path))?.len();
+            if found != sum.length {
+                return Err(Error::damaged(format!(
+                    "`{name}` has {found} bytes, not {}",
+                    sum.length
+                )));
+            }
+        }
+        // Before anything is told by it: a wrong answer could not be taken back. What is new has just been
+        // written.
+        if !is_new {
+            Checksums::open(folder, &manifest.files)?.compare(|| false)?;
+        }
+        let map = |name: &str| {
+            let is_there = manifest.files.contains_key(name);
+            is_there.then(|| Map::open(&folder.join(name))).transpose()
+        };
+        Ok(Self {
+            kind: manifest.kind,
+            width: usize::try_from(manifest.width).unwrap_or(usize::MAX),
+            valid: map(part::VALID)?,
+            values: map(part::VALUES)?,
+            offsets: map(part::OFFSETS)?,
+            codes: map(part::CODES)?,
+        })
+    }
+
+    /// For a filter.
+    pub fn packed(&self) -> Packed<'_> {
+        let values = bytes(&self.values);
+        let valid = Valid(self.valid.as_ref().map(|map| map.as_ref().as_chunks::<8>().0));
+        let eights: &[Word] = values.as_chunks().0;
+        let texts = Texts { offsets: bytes(&self.offsets).as_chunks().0, bytes: values };
+        let vectors = |numbers| Packed::Vectors(Vectors { width: self.width, numbers }, valid);
+        match self.kind {
+            Kind::Presence => Packed::Presence(valid),
+            Kind::Ints => Packed::Ints(eights, valid),
+            Kind::Narrow => Packed::Narrow(values.as_chunks().0, valid),
+            Kind::Floats => Packed::Floats(eights, valid),
+            Kind::Bools => Packed::Bools(eights, valid),
+            Kind::Texts => Packed::Texts(texts, valid),
+            Kind::Words => Packed::Words(bytes(&self.codes).as_chunks().0, texts, valid),
+            Kind::Singles => vectors(Numbers::Single(values.as_chunks().0)),
+            Kind::Doubles => vectors(Numbers::Double(eights)),
+        }
+    }
+}
+
+fn bytes(map: &Option<Map>) -> &[u8] {
+    map.as_ref().map_or(&[], |map| map.as_ref())
+}
+
+fn manifest(folder: &Path) -> Result<Manifest, Error> {
+    let path = folder.join(FILE);
+    let read = fs::read(&path).map_err(Error::read(&path))?;
+    let manifest: Manifest = serde_json::from_slice(&read)
+        .map_err(io::Error::other)
+        .map_err(|error| Error::damaged(format!("its manifest cannot be read: {error}")))?;
+    if manifest.format != FORMAT {
+        return Err(Error::Format { found: manifest.format.into(), wanted: FORMAT });
+    }
+    if manifest.own_checksum() != manifest.checksum {
+        return Err(Error::damaged("its manifest does not match its own checksum"));
+    }
+    Ok(manifest)
+}

@@ -1,0 +1,86 @@
+//! Why a pack cannot be built, opened or asked.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use dcfs_core::error::Kind;
+use dcfs_core::id::RowId;
+
+/// What leaves this module, or with a second type what stays in it.
+pub(super) type Result<T, E = dcfs_core::error::Error> = std::result::Result<T, E>;
+
+/// Everything that goes wrong in this module; catalogs bring errors of their own.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No space, no permission, a failing disk.
+    #[error(
+        "cannot write `{path}`: {cause}; make room or name another folder with `--cache-dir`",
+        path = path.display()
+    )]
+    Write { path: PathBuf, cause: io::Error },
+    /// There, but unreadable.
+    #[error(
+        "cannot read `{path}`: {cause}; name another folder with `--cache-dir`",
+        path = path.display()
+    )]
+    Read { path: PathBuf, cause: io::Error },
+    /// No pack yet.
+    #[error("no pack at `{path}`", path = .0.display())]
+    Absent(PathBuf),
+    /// Written by another release.
+    #[error("it has format {found}, this release reads {wanted}")]
+    Format { found: u64, wanted: u32 },
+    /// A pack of the same name with other File columns.
+    #[error("its File columns are not those of the version")]
+    Schema,
+    /// Bytes that no builder wrote.
+    #[error("the pack is damaged: {0}; it is built anew when it is next asked for")]
+    Damaged(String),
+    /// An entry or directory number that this pack did not give out.
+    #[error("no {what} {number} in this version")]
+    Gone { what: &'static str, number: u64 },
+    /// Numbers are 32 bits.
+    #[error("the version has more than {most} {what}; dcfs cannot mount it", most = u32::MAX - 1)]
+    TooMany { what: &'static str },
+    /// `sys__id` is not a key of the row table.
+    #[error("row {id} follows row {before}: `sys__id` must rise; dcfs cannot mount the version")]
+    Disordered { before: RowId, id: RowId },
+    /// Rows came or went during the scan.
+    #[error("the version had {expected} rows and then {found}: it is being changed; try again")]
+    Changed { expected: u64, found: u64 },
+    /// The thread that sorts could not start, or died.
+    #[error("cannot sort the rows: {0}")]
+    Thread(String),
+}
+
+impl Error {
+    /// For `map_err` of a write below `path`.
+    ///
+    /// The path is copied only where there is an error: a build writes millions of times.
+    pub(super) fn write(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |cause| Self::Write { path: path.to_path_buf(), cause }
+    }
+
+    /// For `map_err` of a read of `path`.
+    pub(super) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |cause| match cause.kind() {
+            io::ErrorKind::NotFound => Self::Absent(path.to_path_buf()),
+            _ => Self::Read { path: path.to_path_buf(), cause },
+        }
+    }
+
+    pub(super) fn damaged(why: impl Into<String>) -> Self {
+        Self::Damaged(why.into())
+    }
+}
+
+impl From<Error> for dcfs_core::error::Error {
+    fn from(error: Error) -> Self {
+        let kind = match error {
+            Error::Gone { .. } => Kind::Stale,
+            Error::Changed { .. } => Kind::Busy,
+            _ => Kind::Broken,
+        };
+        Self::new(kind, error)
+    }
+}

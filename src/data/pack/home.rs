@@ -1,0 +1,252 @@
+//! Where finished files about a version are kept, such as tables: in folders beside the
+//! buffers of its pack, so that they go when it goes.
+//!
+//! A file is written without a name and linked to one when it is whole, so a killed writer leaves
+//! nothing behind. Its name tells its length and checksum, and both are compared before it is used.
+//! What cannot be kept (an old file system, a full disk) is only not there the next time.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::AT_FDCWD;
+use nix::unistd::linkat;
+
+use super::Pack;
+use dcfs_core::error::{Error, Kind, Result};
+
+/// How much is read at a time to compare a checksum.
+const CHUNK: usize = 1 << 20;
+
+/// One folder of such files.
+#[derive(Clone, Debug)]
+pub struct Home {
+    folder: PathBuf,
+}
+
+/// A file while it is written: a file without a name.
+#[derive(Debug)]
+pub struct Draft {
+    file: File,
+    length: u64,
+    crc: crc32fast::Hasher,
+}
+
+impl Home {
+    /// The folder `name` of the version that `pack` is of.
+    pub fn of(pack: &Pack, name: &str) -> Self {
+        Self { folder: pack.folder().join(name) }
+    }
+
+    /// The file called `stem`, if it is there and whole. One that is not is removed.
+    pub fn find(&self, stem: &str) -> Option<File> {
+        let entries = fs::read_dir(&self.folder).ok()?;
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let sum = name.to_str().and_then(|name| Sum::parse(name.strip_prefix(stem)?));
+            let Some(sum) = sum else { continue };
+            match File::open(entry.path()).and_then(|file| sum.holds(&file).map(|ok| (file, ok))) {
+                // Comparing has read it.
+                Ok((mut file, true)) => return file.rewind().is_ok().then_some(file),
+                _ => {
+                    tracing::warn!(file = %entry.path().display(), "damaged; made anew");
+                    let _ = fs::remove_file(entry.path());
+                }
+            }
+        }
+        None
+    }
+
+    /// A new file, to be written and then kept.
+    ///
+    /// # Errors
+    /// [`Kind::Full`] or [`Kind::Broken`]: the cache directory cannot be written.
+    pub fn create(&self) -> Result<Draft> {
+        fs::create_dir_all(&self.folder).map_err(|error| cannot_write(&self.folder, error))?;
+        let file = nameless(&self.folder).map_err(|error| cannot_write(&self.folder, error))?;
+        Ok(Draft { file, length: 0, crc: crc32fast::Hasher::new() })
+    }
+
+    /// Keeps a whole draft under the name `stem`, and gives its file.
+    ///
+    /// # Errors
+    /// The disk does not take what is written. A name that cannot be given is no error.
+    pub fn keep(&self, draft: Draft, stem: &str) -> Result<File> {
+        draft.file.sync_data().map_err(|error| cannot_write(&self.folder, error))?;
+        let sum = Sum { length: draft.length, crc32: draft.crc.finalize() };
+        let path = self.folder.join(format!("{stem}{sum}"));
+        let nameless = format!("/proc/self/fd/{}", draft.file.as_raw_fd());
+        let follow = nix::fcntl::AtFlags::AT_SYMLINK_FOLLOW;
+        if let Err(error) = linkat(AT_FDCWD, nameless.as_str(), AT_FDCWD, &path, follow) {
+            tracing::debug!(file = %path.display(), %error, "not kept");
+        }
+        Ok(draft.file)
+    }
+}
+
+impl Draft {
+    /// Bytes written so far.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+}
+
+impl Write for Draft {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.length += written as u64;
+        self.crc.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A file that is gone when it is closed, unless it gets a name.
+pub fn nameless(folder: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    match options.clone().custom_flags(libc::O_TMPFILE).open(folder) {
+        Ok(file) => Ok(file),
+        // A file system that has no such files: then one whose name goes at once.
+        Err(_) => {
+            let path = folder.join(format!(".draft-{}", uuid::Uuid::new_v4().simple()));
+            let file = options.create_new(true).open(&path)?;
+            fs::remove_file(&path)?;
+            Ok(file)
+        }
+    }
+}
+
+/// That a folder of the cache cannot be written, and why.
+pub fn cannot_write(folder: &Path, error: io::Error) -> Error {
+    let kind = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::Full,
+        _ => Kind::Broken,
+    };
+    let folder = folder.display();
+    Error::new(
+        kind,
+        format!(
+            "cannot write below `{folder}`: {error}; say `--cache-dir` with room and permission"
+        ),
+    )
+}
+
+/// What the name of a file says of it: `.<length>.<crc32>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sum {
+    length: u64,
+    crc32: u32,
+}
+
+impl Sum {
+    fn parse(rest: &str) -> Option<Self> {
+        let (length, crc32) = rest.strip_prefix('.')?.split_once('.')?;
+        let crc32 = u32::from_str_radix(crc32, 16).ok()?;
+        Some(Self { length: length.parse().ok()?, crc32 })
+    }
+
+    fn holds(self, file: &File) -> io::Result<bool> {
+        if file.metadata()?.size() != self.length {
+            return Ok(false);
+        }
+        let (mut crc, mut file) = (crc32fast::Hasher::new(), file);
+        let mut chunk = vec![0; CHUNK.min(self.length as usize)];
+        loop {
+            match file.read(&mut chunk)? {
+                0 => return Ok(crc.finalize() == self.crc32),
+                read => crc.update(&chunk[..read]),
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Sum {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, ".{}.{:08x}", self.length, self.crc32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::FileExt;
+
+    fn home() -> (tempfile::TempDir, Home) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let home = Home { folder: folder.path().join("tables") };
+        (folder, home)
+    }
+
+    fn kept(home: &Home, stem: &str, bytes: &[u8]) -> File {
+        let mut draft = home.create().expect("a draft");
+        draft.write_all(bytes).expect("written");
+        home.keep(draft, stem).expect("kept")
+    }
+
+    fn bytes(file: &File) -> Vec<u8> {
+        let mut bytes = vec![0; file.metadata().expect("open").size() as usize];
+        file.read_exact_at(&mut bytes, 0).expect("readable");
+        bytes
+    }
+
+    fn names(home: &Home) -> Vec<String> {
+        let entries = fs::read_dir(&home.folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().into_string().expect("a name")).collect()
+    }
+
+    #[test]
+    fn what_is_kept_is_found_and_nothing_else() {
+        let (_folder, home) = home();
+        assert!(home.find("a").is_none());
+        assert_eq!(bytes(&kept(&home, "a", b"one")), b"one");
+        kept(&home, "ab", b"two");
+        kept(&home, "empty", b"");
+        assert_eq!(bytes(&home.find("a").expect("kept")), b"one");
+        let mut text = String::new();
+        home.find("a").expect("kept").read_to_string(&mut text).expect("from the beginning");
+        assert_eq!(text, "one");
+        assert_eq!(bytes(&home.find("ab").expect("kept")), b"two");
+        assert_eq!(bytes(&home.find("empty").expect("kept")), b"");
+        assert!(home.find("").is_none());
+        kept(&home, "a", b"one");
+        assert_eq!(names(&home).len(), 3, "the same once");
+    }
+
+    #[test]
+    fn a_draft_that_is_dropped_leaves_nothing() {
+        let (_folder, home) = home();
+        let mut draft = home.create().expect("a draft");
+        draft.write_all(b"half").expect("written");
+        assert_eq!(draft.length(), 4);
+        drop(draft);
+        assert!(names(&home).is_empty());
+    }
+
+    #[test]
+    fn a_damaged_one_is_removed() {
+        let (_folder, home) = home();
+        for damage in [&b"onE"[..], b"on", b"ones"] {
+            kept(&home, "a", b"one");
+            let path = home.folder.join(&names(&home)[0]);
+            fs::write(&path, damage).expect("damaged");
+            assert!(home.find("a").is_none(), "{damage:?}");
+            assert!(names(&home).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_name_says_what_it_should() {
+        let sum = Sum { length: 7, crc32: 0xab };
+        assert_eq!(sum.to_string(), ".7.000000ab");
+        assert_eq!(Sum::parse(&sum.to_string()), Some(sum));
+        for bad in ["", ".7", "7.ab", ".x.ab", ".7.xyz", ".7.ab.c"] {
+            assert_eq!(Sum::parse(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The second pass over a column: what stayed and what moved become one order again.
+//!
+//! A reserved directory that is called otherwise keeps the order of all below it, so it is one more
+//! sorted source: what stayed elsewhere, what stayed in each such directory, what moved.
+
+use fst::Streamer;
+use fst::raw::Stream;
+
+use super::column::{ColumnReader, ColumnWriter};
+use super::error::Error;
+use super::record::entries;
+use super::settle::Directories;
+use super::sort::Sorted;
+use dcfs_core::tree::key;
+
+/// Writes every entry of `stayed`, below `directories` by their new names, and of `moved`.
+pub fn merge(
+    stayed: &ColumnReader,
+    directories: &Directories,
+    moved: &Sorted,
+    writer: &mut ColumnWriter,
+) -> Result<(), Error> {
+    let mut moved = entries(moved.records());
+    let mut waiting = moved.next().transpose()?;
+    let mut sources = Source::all(stayed, directories);
+    loop {
+        let open = sources.iter_mut().filter(|source| !source.is_done);
+        let least = open.min_by(|a, b| a.key.cmp(&b.key));
+        match (least, &waiting) {
+            (Some(source), next) if next.as_ref().is_none_or(|e| *source.key < *e.row.key) => {
+                source.write(stayed, writer)?;
+                source.advance();
+            }
+            (_, Some(entry)) => {
+                writer.push(entry)?;
+                waiting = moved.next().transpose()?;
+            }
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Entries that stayed, in order.
+struct Source<'a> {
+    stream: Stream<'a>,
+    /// Left out, for they are sources of their own. Empty for those.
+    except: Option<&'a Directories>,
+    /// How much of each key is replaced, and by what.
+    cut: usize,
+    prefix: &'a [u8],
+    /// The entry that is next, under its new key.
+    key: Vec<u8>,
+    entry: u32,
+    is_done: bool,
+}
+
+impl<'a> Source<'a> {
+    fn all(stayed: &'a ColumnReader, directories: &'a Directories) -> Vec<Self> {
+        let elsewhere = Self::new(stayed.paths.stream(), Some(directories), 0, b"");
+        let renamed = directories.iter().map(|(name, renamed)| {
+            Self::new(stayed.paths.stream_below(name), None, name.len(), renamed)
+        });
+        std::iter::once(elsewhere).chain(renamed).collect()
+    }
+
+    fn new(
+        stream: Stream<'a>,
+        except: Option<&'a Directories>,
+        cut: usize,
+        prefix: &'a [u8],
+    ) -> Self {
+        let key = Vec::new();
+        let mut this = Self { stream, except, cut, prefix, key, entry: 0, is_done: false };
+        this.advance();
+        this
+    }
+
+    fn advance(&mut self) {
+        while let Some((key, entry)) = self.stream.next() {
+            let (top, is_below) = key::top(key);
+            if is_below && self.except.is_some_and(|except| except.contains_key(top)) {
+                continue;
+            }
+            self.key.clear();
+            self.key.extend_from_slice(self.prefix);
+            self.key.extend_from_slice(&key[self.cut..]);
+            self.entry = entry.value() as u32;
+            return;
+        }
+        self.is_done = true;
+    }
+
+    fn write(&self, stayed: &ColumnReader, writer: &mut ColumnWriter) -> Result<(), Error> {
+        let (size, mtime, identity) = stayed.raw(self.entry)?;
+        writer.push_as(&self.key, identity, size, mtime)?;
+        stayed.ordinals(self.entry)?.try_for_each(|ordinal| writer.push_row(ordinal))
+    }
+}

@@ -1,0 +1,438 @@
+//! One immutable version, laid out for looking: sorted entries in memory-mapped buffers.
+//!
+//! A *row* is numbered by its ordinal in `sys__id` order. An *entry* is one file of the mount,
+//! numbered over all listed File columns of the version, column after column, in path order within
+//! each. A *directory* is a range of entries of one column.
+//!
+//! Numbers come back from the kernel long after they were given out, and files may be damaged:
+//! every answer is checked. A number that was never given out is [`dcfs_core::error::Kind::Stale`];
+//! bytes that no builder wrote mark the pack, and [`Packs`] builds it anew.
+
+mod arena;
+mod build;
+mod check;
+mod column;
+pub mod columns;
+mod error;
+mod folder;
+mod fst_writer;
+pub mod home;
+mod ids;
+mod index;
+mod manifest;
+mod map;
+mod merge;
+mod objects;
+mod open;
+mod output;
+mod packs;
+mod paths;
+mod record;
+mod settle;
+mod sort;
+mod subset;
+
+use std::fs;
+use std::ops::{ControlFlow, Range};
+use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+use sha2::{Digest, Sha256};
+
+use self::check::Damage;
+use self::column::ColumnReader;
+use self::columns::Columns;
+use self::error::Result;
+use self::ids::RowIds;
+use self::paths::{Found, Place};
+use dcfs_core::id::RowId;
+use dcfs_core::schema::FileColumn;
+use dcfs_core::time::Timestamp;
+use dcfs_core::tree::key;
+
+pub use self::build::Rows;
+pub use self::error::Error;
+pub use self::open::obtain;
+pub use self::packs::Packs;
+pub use self::subset::Subset;
+pub use dcfs_core::tree::DEEPEST;
+
+/// A set of rows, by ordinal.
+pub type Ordinals = RoaringBitmap;
+
+/// Adds what tells a set of rows from others to `hash`.
+pub fn hash_ordinals(rows: &Ordinals, hash: &mut Sha256) {
+    let mut rows = rows.iter();
+    while let Some(range) = rows.next_range() {
+        hash.update(range.start().to_le_bytes());
+        hash.update(range.end().to_le_bytes());
+    }
+}
+
+/// How much a pack may take while it is built and opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of memory for sorting, over all columns.
+    pub arena: usize,
+    /// Packs up to this many bytes are compared with their checksums before they are used, larger
+    /// ones meanwhile.
+    pub checked_at_open: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { arena: 56 << 20, checked_at_open: 8 << 20 }
+    }
+}
+
+/// A directory of one File column's tree. `depth` 0 is the column's own root.
+///
+/// Two directories of a version are the same if and only if these are equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Dir {
+    /// Index into [`Pack::columns`].
+    pub column: u16,
+    /// Segments of its path: 0 for the root, less than [`DEEPEST`].
+    pub depth: u16,
+    /// The first entry below it (0-based over the whole pack; for an empty root, its column's first).
+    pub first: u32,
+}
+
+/// What a name in a directory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Node {
+    /// An entry number.
+    File(u32),
+    Dir(Dir),
+}
+
+/// One child of a directory, as listed.
+#[derive(Debug)]
+pub struct Child<'a> {
+    pub name: &'a [u8],
+    pub node: Node,
+    /// Where to go on after this child: pass it as `from`.
+    pub next: u32,
+}
+
+/// What a pack knows of one entry without asking the catalog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// `None` where the row records no size.
+    pub size: Option<u64>,
+    /// `None` where the row records no time.
+    pub mtime: Option<Timestamp>,
+    /// Half of the object's identity, to be compared with the row's on open.
+    pub identity: u64,
+}
+
+/// One listed File column of the version.
+#[derive(Clone, Debug)]
+pub struct Column {
+    pub file: FileColumn,
+    /// Its name in the version's directory where there are several columns, escaped and unique.
+    pub directory: Vec<u8>,
+    /// Its entries.
+    pub entries: Range<u32>,
+    /// Whether sources come first in its paths.
+    pub many_sources: bool,
+    /// Whether every file stands where its row records it: then [`dcfs_core::tree::place`] alone tells its
+    /// path, in a fraction of the time that the index takes.
+    pub is_plain: bool,
+}
+
+/// A version's pack, open.
+#[derive(Debug)]
+pub struct Pack {
+    columns: Vec<Column>,
+    readers: Vec<ColumnReader>,
+    ids: RowIds,
+    folder: PathBuf,
+    /// Device and inode of `folder`, for another pack may get its name.
+    home: (u64, u64),
+    /// Which pack it is among all that this process has opened: device and inode come again.
+    serial: u64,
+    damage: Arc<Damage>,
+    /// Columns that filters have asked for.
+    packed: Columns,
+}
+
+/// One column's reader, and the number of its first entry.
+type Part<'a> = (&'a ColumnReader, u32);
+
+impl Pack {
+    /// The listed File columns, in schema order.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// How many rows the version has: ordinals are less.
+    pub fn row_count(&self) -> u32 {
+        self.ids.count
+    }
+
+    /// The `sys__id` of the row with this ordinal.
+    pub fn row_id(&self, ordinal: u32) -> Option<RowId> {
+        self.ids.get(ordinal)
+    }
+
+    /// The ordinal of the row with this `sys__id`; `None` where there is no such row.
+    pub fn ordinal(&self, id: RowId) -> Option<u32> {
+        self.ids.find(id)
+    }
+
+    /// The root directory of a column's tree.
+    pub fn root(&self, column: u16) -> Option<Dir> {
+        let first = self.columns.get(usize::from(column))?.entries.start;
+        Some(Dir { column, depth: 0, first })
+    }
+
+    /// The child `name` of `dir`; `None` where there is none, or none `within` a set of rows.
+    pub fn lookup(&self, dir: Dir, name: &[u8], within: Option<&Subset>) -> Result<Option<Node>> {
+        let found = self.guarded(|| {
+            let ((reader, base), place) = self.place(dir)?;
+            let found = reader.paths.find(place, name)?;
+            Ok(found.map(|found| node(dir, base, found)))
+        })?;
+        let (Some(node), Some(set)) = (found, within) else { return Ok(found) };
+        let is_in = match node {
+            Node::File(entry) => self.entries(set)?.contains(entry),
+            Node::Dir(below) => self.meets(set, below.first..self.last_in(below)? + 1)?,
+        };
+        Ok(is_in.then_some(node))
+    }
+
+    /// The last entry below a directory that is not empty.
+    fn last_in(&self, dir: Dir) -> Result<u32> {
+        self.guarded(|| {
+            let ((reader, base), _) = self.place(dir)?;
+            match dir.depth {
+                // The root of a column is all of it.
+                0 => Ok(self.columns[usize::from(dir.column)].entries.end.saturating_sub(1)),
+                depth => Ok(base + reader.paths.last_in(dir.first - base, depth)?),
+            }
+        })
+    }
+
+    /// Calls `each` with the children of `dir` in byte order of names, from the entry `from` on
+    /// (`dir.first` for the beginning, else a [`Child::next`]), until it breaks; only those `within`
+    /// a set of rows, if one is given.
+    ///
+    /// A child costs a fraction of a microsecond, however many entries are below it; one after a gap
+    /// in the set about two.
+    pub fn list(
+        &self,
+        dir: Dir,
+        from: u32,
+        within: Option<&Subset>,
+        each: &mut dyn FnMut(Child<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let ((reader, base), place) = self.guarded(|| self.place(dir))?;
+        let from = from.max(dir.first);
+        let within = within.map(|set| self.entries(set)).transpose()?;
+        let next_in = |from: u32| match within {
+            Some(entries) => entries.range(from..).next(),
+            None => Some(from),
+        };
+        let Some(mut start) = next_in(from) else { return Ok(()) };
+        let enter = |start: u32| self.guarded(|| reader.paths.children(place, start - base));
+        let mut walk = enter(start)?;
+        // A caller's own panic must not be taken for damage: only the walk is guarded.
+        while let Some((found, next)) = self.guarded(|| walk.advance())? {
+            let (node, next) = (node(dir, base, found), base + next);
+            if each(Child { name: walk.name(), node, next }).is_break() {
+                break;
+            }
+            match next_in(next) {
+                Some(wanted) if wanted == next => {}
+                Some(wanted) => {
+                    start = wanted;
+                    walk = enter(start)?;
+                }
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// The directory that holds `dir`; itself for a root.
+    pub fn parent(&self, dir: Dir) -> Result<Dir> {
+        self.guarded(|| {
+            self.place(dir)?;
+            self.ancestor(dir.first, dir.column, dir.depth.saturating_sub(1))
+        })
+    }
+
+    /// The directory that holds an entry.
+    pub fn dir_of(&self, entry: u32) -> Result<Dir> {
+        self.guarded(|| {
+            let column = self.find_column(entry)?;
+            let (reader, base) = self.part(column)?;
+            self.ancestor(entry, column, reader.paths.depth_of(entry - base)?)
+        })
+    }
+
+    /// Size, time and identity.
+    pub fn facts(&self, entry: u32) -> Result<Facts> {
+        self.guarded(|| {
+            let (reader, base) = self.part(self.find_column(entry)?)?;
+            reader.facts(entry - base)
+        })
+    }
+
+    /// The column of an entry: an index into [`Pack::columns`].
+    pub fn column_of(&self, entry: u32) -> Result<u16> {
+        Ok(self.find_column(entry)?)
+    }
+
+    /// The entry's path below its column's root, segments joined by `/`.
+    pub fn path(&self, entry: u32) -> Result<Vec<u8>> {
+        self.guarded(|| {
+            let (reader, base) = self.part(self.find_column(entry)?)?;
+            Ok(key::to_path(&reader.paths.key_of(entry - base)?))
+        })
+    }
+
+    /// A directory's path below its column's root; empty for the root.
+    pub fn dir_path(&self, dir: Dir) -> Result<Vec<u8>> {
+        self.guarded(|| {
+            let ((reader, base), _) = self.place(dir)?;
+            if dir.depth == 0 {
+                return Ok(Vec::new());
+            }
+            let key = reader.paths.key_of(dir.first - base)?;
+            let names: Vec<&[u8]> = key::names(&key).take(usize::from(dir.depth)).collect();
+            Ok(names.join(&b'/'))
+        })
+    }
+
+    /// The rows that name the entry's object, in order; at least one.
+    pub fn rows(&self, entry: u32) -> Result<Vec<RowId>> {
+        self.first_rows(entry, usize::MAX)
+    }
+
+    /// The first `most` of [`Pack::rows`]: there may be millions.
+    pub fn first_rows(&self, entry: u32, most: usize) -> Result<Vec<RowId>> {
+        self.guarded(|| {
+            let (reader, base) = self.part(self.find_column(entry)?)?;
+            let unknown = || Error::damaged("an entry names a row that is not there");
+            reader
+                .ordinals(entry - base)?
+                .take(most)
+                .map(|ordinal| self.ids.get(ordinal).ok_or_else(unknown))
+                .collect()
+        })
+    }
+
+    /// The first of [`Pack::rows`]: any of them names the object, and there may be millions.
+    pub fn first_row(&self, entry: u32) -> Result<RowId> {
+        self.guarded(|| {
+            let (reader, base) = self.part(self.find_column(entry)?)?;
+            let first = reader.ordinals(entry - base)?.next();
+            let id = first.and_then(|ordinal| self.ids.get(ordinal));
+            id.ok_or_else(|| Error::damaged("an entry names no row"))
+        })
+    }
+
+    /// The entry that the row with this ordinal names in a column; `None` where it names none.
+    pub fn entry_of(&self, column: u16, ordinal: u32) -> Result<Option<u32>> {
+        self.guarded(|| {
+            let (reader, base) = self.part(column)?;
+            Ok(reader.entry_of(ordinal)?.map(|entry| base + entry))
+        })
+    }
+
+    /// Where its buffers are; what else is kept there goes with them.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whether something in it was found that no builder wrote.
+    pub fn is_damaged(&self) -> bool {
+        self.damage.is_marked()
+    }
+
+    /// Whether all that was read of it is known to be what a builder wrote.
+    pub fn is_proven(&self) -> bool {
+        self.damage.is_proven()
+    }
+
+    /// A number that no other pack of this process has or had.
+    pub fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// Whether its folder's name still leads to it.
+    pub fn is_current(&self) -> bool {
+        let there = fs::metadata(&self.folder);
+        there.is_ok_and(|there| (there.dev(), there.ino()) == self.home)
+    }
+
+    /// Answers nothing any more; [`Packs`] replaces it.
+    fn distrust(&self, why: &str) {
+        self.damage.mark(why);
+    }
+
+    /// Removes it from the disk, unless another has taken its place.
+    fn remove(&self) -> Result<()> {
+        if self.is_current() {
+            folder::remove(&self.folder)?;
+        }
+        Ok(())
+    }
+
+    /// Asks the buffers; damage they show, by an answer or by a panic of the index, marks the pack.
+    fn guarded<T>(&self, ask: impl FnOnce() -> Result<T, Error>) -> Result<T> {
+        self.damage.check()?;
+        let panicked = |_| Err(Error::damaged("its index cannot be followed"));
+        let answer = catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(panicked);
+        if let Err(Error::Damaged(why)) = &answer {
+            self.damage.mark(why);
+        }
+        Ok(answer?)
+    }
+
+    fn part(&self, column: u16) -> Result<Part<'_>, Error> {
+        let index = usize::from(column);
+        let part = self.readers.get(index).zip(self.columns.get(index));
+        part.map(|(reader, column)| (reader, column.entries.start))
+            .ok_or(Error::Gone { what: "column", number: column.into() })
+    }
+
+    fn find_column(&self, entry: u32) -> Result<u16, Error> {
+        let index = self.columns.partition_point(|column| column.entries.end <= entry);
+        let gone = Error::Gone { what: "entry", number: entry.into() };
+        let index = u16::try_from(index).ok().filter(|i| usize::from(*i) < self.columns.len());
+        index.ok_or(gone)
+    }
+
+    /// Where a directory is in its index, if this pack gave its number out.
+    fn place(&self, dir: Dir) -> Result<(Part<'_>, Place<'_>), Error> {
+        let gone = || Error::Gone { what: "directory", number: dir.first.into() };
+        let (reader, base) = self.part(dir.column)?;
+        let first = dir.first.checked_sub(base).ok_or_else(gone)?;
+        let place = reader.paths.ancestor(first, dir.depth)?.filter(|p| p.first() == first);
+        Ok(((reader, base), place.ok_or_else(gone)?))
+    }
+
+    /// The directory at `depth` that holds an entry of `column`.
+    fn ancestor(&self, entry: u32, column: u16, depth: u16) -> Result<Dir, Error> {
+        let (reader, base) = self.part(column)?;
+        let place = reader.paths.ancestor(entry - base, depth)?;
+        let place = place.ok_or(Error::Gone { what: "directory of", number: entry.into() })?;
+        Ok(Dir { column, depth, first: base + place.first() })
+    }
+}
+
+/// What was found in `parent`, in the numbers of the whole pack.
+fn node(parent: Dir, base: u32, found: Found) -> Node {
+    match found {
+        Found::File(entry) => Node::File(base + entry),
+        Found::Dir(first) => {
+            Node::Dir(Dir { depth: parent.depth + 1, first: base + first, ..parent })
+        }
+    }
+}

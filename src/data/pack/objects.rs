@@ -1,0 +1,45 @@
+//! The objects behind entries, proven to be those that were packed.
+
+use super::Pack;
+use crate::catalog::{Catalog, VersionInfo};
+use dcfs_core::error::Result;
+use dcfs_core::object::Object;
+
+impl Pack {
+    /// The objects of some entries of `of`, asked of the catalog together; `None` for one whose row names none now, or
+    /// another than was packed. Blocks.
+    ///
+    /// # Errors
+    /// Damage; what the catalog says.
+    pub fn objects(
+        &self,
+        catalog: &Catalog,
+        of: &VersionInfo,
+        entries: &[u32],
+    ) -> Result<Vec<Option<Object>>> {
+        let column = |entry: &u32| self.column_of(*entry).ok();
+        let groups = entries.chunk_by(|one, other| column(one) == column(other));
+        let found: Result<Vec<_>> =
+            groups.map(|group| self.objects_of_column(catalog, of, group)).collect();
+        Ok(found?.into_iter().flatten().collect())
+    }
+
+    /// The same, of entries of one File column.
+    fn objects_of_column(
+        &self,
+        catalog: &Catalog,
+        of: &VersionInfo,
+        entries: &[u32],
+    ) -> Result<Vec<Option<Object>>> {
+        let Some(first) = entries.first() else { return Ok(Vec::new()) };
+        let column = self.columns().get(usize::from(self.column_of(*first)?));
+        let Some(column) = column else { return Ok(vec![None; entries.len()]) };
+        let rows: Result<Vec<_>> = entries.iter().map(|entry| self.first_row(*entry)).collect();
+        let objects = catalog.objects(of, &column.file, &rows?)?;
+        let proven = |(entry, object): (&u32, Option<Object>)| {
+            let identity = self.facts(*entry)?.identity;
+            Ok(object.filter(|object| object.identity().short() == identity))
+        };
+        entries.iter().zip(objects).map(proven).collect()
+    }
+}

@@ -1,0 +1,156 @@
+//! Opening a pack that is there, and building one that is not.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::build::{self, Rows};
+use super::check::{Checksums, Damage};
+use super::column::{ColumnReader, file_name};
+use super::columns::Columns;
+use super::error::{Error, Result};
+use super::folder::{self, Staging, Turn};
+use super::ids::{self, RowIds};
+use super::manifest::Manifest;
+use super::map::Map;
+use super::{Column, Limits, Pack};
+use dcfs_core::schema::FileColumn;
+use dcfs_core::tree::place;
+
+/// Opens the pack of a version below `packs`, after building it where there is none that fits.
+///
+/// `uuid` names the version's content and `columns` are its listed File columns. Waits: for a disk,
+/// the catalog, perhaps another process that builds the same pack.
+///
+/// # Errors
+/// What the rows say; a disk that cannot be written; versions of 4 billion rows or files.
+pub fn obtain(
+    rows: &dyn Rows,
+    uuid: &str,
+    columns: &[FileColumn],
+    packs: &Path,
+    limits: Limits,
+) -> Result<Pack> {
+    let (count, _, last) = rows.extent()?;
+    let folder = packs.join(folder::pack_name(uuid, &rows.label(), count, last));
+    if let Some(pack) = open_if_good(&folder, columns, limits)? {
+        return Ok(pack);
+    }
+    folder::create_private(packs)?;
+    folder::clean(packs);
+    let _turn = Turn::wait(&folder, || folder.exists())?;
+    if let Some(pack) = open_if_good(&folder, columns, limits)? {
+        return Ok(pack);
+    }
+    let staging = Staging::create(&folder)?;
+    build::build(rows, columns, staging.path(), limits)?;
+    // Where another process was first, its pack is as good; one that is not goes next time.
+    staging.publish(&folder)?;
+    Ok(open(&folder, columns, limits)?)
+}
+
+/// The pack in `folder`. One that cannot be used is removed, with one line in the log.
+fn open_if_good(
+    folder: &Path,
+    columns: &[FileColumn],
+    limits: Limits,
+) -> Result<Option<Pack>, Error> {
+    match open(folder, columns, limits) {
+        Ok(pack) => Ok(Some(pack)),
+        Err(Error::Absent(_)) if !folder.exists() => Ok(None),
+        Err(why) => {
+            tracing::warn!(pack = %folder.display(), %why, "pack cannot be used; building it anew");
+            folder::remove(folder)?;
+            Ok(None)
+        }
+    }
+}
+
+/// Opens the pack in `folder`, which must be for `columns`.
+pub(super) fn open(folder: &Path, columns: &[FileColumn], limits: Limits) -> Result<Pack, Error> {
+    let manifest = Manifest::read(folder)?;
+    if !manifest.is_for(columns) {
+        return Err(Error::Schema);
+    }
+    check_names(&manifest)?;
+    manifest.check_lengths(folder)?;
+    let damage = Damage::new(folder);
+    let checksums = Checksums::open(folder, &manifest.files)?;
+    if checksums.total() <= limits.checked_at_open {
+        checksums.compare(|| false)?;
+    } else {
+        checksums.compare_later(damage.clone())?;
+    }
+    let home = fs::metadata(folder).map_err(Error::read(folder))?;
+    let map = || readers(folder, &manifest);
+    let readers = catch_unwind(AssertUnwindSafe(map));
+    Ok(Pack {
+        columns: number_columns(&manifest, columns)?,
+        readers: readers.unwrap_or_else(|_| Err(Error::damaged("its index is no index")))?,
+        ids: row_ids(folder, &manifest)?,
+        folder: folder.to_path_buf(),
+        home: (home.dev(), home.ino()),
+        serial: OPENED.fetch_add(1, Ordering::Relaxed),
+        damage,
+        packed: Columns::default(),
+    })
+}
+
+/// Packs that this process has opened.
+static OPENED: AtomicU64 = AtomicU64::new(0);
+
+/// The files must be those that this release writes: no more, no less.
+fn check_names(manifest: &Manifest) -> Result<(), Error> {
+    let mut optional = vec![ids::FILE.to_owned()];
+    let mut needed = Vec::new();
+    for number in 0..manifest.columns.len() {
+        optional.push(file_name(number, "offsets"));
+        let parts = ["fst", "size", "mtime", "identity", "rows", "entry"];
+        needed.extend(parts.map(|part| file_name(number, part)));
+    }
+    let has_all = needed.iter().all(|name| manifest.files.contains_key(name));
+    let knows = |name: &String| needed.contains(name) || optional.contains(name);
+    if has_all && manifest.files.keys().all(knows) {
+        Ok(())
+    } else {
+        Err(Error::damaged("its manifest lists other files"))
+    }
+}
+
+fn readers(folder: &Path, manifest: &Manifest) -> Result<Vec<ColumnReader>, Error> {
+    let parts = manifest.columns.iter().enumerate();
+    parts
+        .map(|(number, part)| ColumnReader::open(folder, number, part.entries, manifest.rows))
+        .collect()
+}
+
+fn row_ids(folder: &Path, manifest: &Manifest) -> Result<RowIds, Error> {
+    let map = match manifest.files.get(ids::FILE) {
+        Some(sum) if sum.length != u64::from(manifest.rows) * 8 => {
+            return Err(Error::damaged("`rows.ids` has another length"));
+        }
+        Some(_) => Some(Map::open(&folder.join(ids::FILE))?),
+        None => None,
+    };
+    Ok(RowIds { count: manifest.rows, first: manifest.first_id, map })
+}
+
+/// Numbers the entries of all columns one after another.
+fn number_columns(manifest: &Manifest, files: &[FileColumn]) -> Result<Vec<Column>, Error> {
+    let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
+    let mut start = 0_u32;
+    let described = files.iter().zip(place::column_directories(&names)).zip(&manifest.columns);
+    described
+        .map(|((file, directory), part)| {
+            let end = start.checked_add(part.entries).filter(|end| *end < u32::MAX);
+            let end = end.ok_or_else(|| Error::damaged("it has too many entries"))?;
+            let entries = start..end;
+            start = end;
+            let is_plain = !part.has_moved;
+            let many_sources = part.many_sources;
+            Ok(Column { file: file.clone(), directory, entries, many_sources, is_plain })
+        })
+        .collect()
+}

@@ -1,0 +1,281 @@
+//! Every pack of a mount: opened or built once, however many ask; dropped when it is not believed.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lru::LruCache;
+use tokio::sync::OnceCell;
+
+use super::error::Result;
+use super::{Limits, Pack, obtain};
+use crate::catalog::{Catalog, VersionInfo};
+use dcfs_core::error::{Error, Kind};
+use dcfs_core::id::VersionId;
+use dcfs_core::schema::FileColumn;
+
+/// How many packs stay open. Each holds some seven maps per column, of the 65,530 that Linux gives a
+/// process; one that is dropped here stays valid for whoever uses it.
+const MOST_OPEN: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
+
+/// Finds or makes one pack; runs where it may block.
+type Opener = dyn Fn(&VersionInfo) -> Result<Pack> + Send + Sync;
+
+/// Every pack of a mount: one builder per version however many readers.
+pub struct Packs {
+    opener: Arc<Opener>,
+    /// A *std* mutex: held for a look into the map, never while waiting.
+    slots: Mutex<LruCache<Key, Arc<Slot>>>,
+}
+
+/// Both, for a catalog made anew gives old keys to new versions, and a strange one may repeat uuids.
+#[derive(PartialEq, Eq, Hash)]
+struct Key(VersionId, String);
+
+impl Key {
+    fn of(version: &VersionInfo) -> Self {
+        Self(version.id, version.uuid.clone())
+    }
+}
+
+#[derive(Default)]
+struct Slot {
+    pack: OnceCell<Result<Arc<Pack>, Failure>>,
+    /// The damaged one that this slot replaces, to be removed from the disk first.
+    stale: Option<Arc<Pack>>,
+}
+
+impl Slot {
+    fn ready(&self) -> Option<&Arc<Pack>> {
+        self.pack.get()?.as_ref().ok()
+    }
+}
+
+/// An error that several callers get.
+#[derive(Debug)]
+struct Failure {
+    kind: Kind,
+    text: String,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { kind: error.kind(), text: error.to_string() }
+    }
+}
+
+impl Packs {
+    /// Keeps packs below `cache/packs`.
+    pub fn new(catalog: Arc<Catalog>, cache: PathBuf) -> Self {
+        let packs = cache.join("packs");
+        Self::with(move |of| {
+            let schema = catalog.schema(of)?;
+            let columns: Vec<FileColumn> = schema.listed_files().cloned().collect();
+            obtain(&(&*catalog, of), &of.uuid, &columns, &packs, Limits::default())
+        })
+    }
+
+    /// The same over any way to find a pack.
+    pub fn with(opener: impl Fn(&VersionInfo) -> Result<Pack> + Send + Sync + 'static) -> Self {
+        Self { opener: Arc::new(opener), slots: Mutex::new(LruCache::new(MOST_OPEN)) }
+    }
+
+    /// The pack, if it is open already: an answer from memory.
+    fn ready(&self, of: &VersionInfo) -> Option<Arc<Pack>> {
+        let mut slots = self.slots();
+        let pack = slots.get(&Key::of(of))?.ready()?;
+        (!pack.is_damaged()).then(|| pack.clone())
+    }
+
+    /// The pack, opened or built. Waits; many callers of one version share one build.
+    ///
+    /// # Errors
+    /// What went wrong, to everyone who waited for it; who asks after that tries again.
+    pub async fn get(&self, of: &VersionInfo) -> Result<Arc<Pack>> {
+        let slot = self.slot(of);
+        match slot.pack.get_or_init(|| self.open(of, slot.stale.clone())).await {
+            Ok(pack) => Ok(pack.clone()),
+            Err(failure) => {
+                self.forget(of, &slot);
+                Err(Error::new(failure.kind, failure.text.clone()))
+            }
+        }
+    }
+
+    /// Tells that `pack` gave an answer that cannot be: it is dropped, removed and built anew at the
+    /// next [`Packs::get`].
+    pub fn distrust(&self, of: &VersionInfo, why: &str) {
+        if let Some(pack) = self.ready(of) {
+            pack.distrust(why);
+        }
+    }
+
+    async fn open(&self, of: &VersionInfo, stale: Option<Arc<Pack>>) -> Result<Arc<Pack>, Failure> {
+        let (opener, of) = (self.opener.clone(), of.clone());
+        let work = move || {
+            if let Some(stale) = stale {
+                stale.remove()?;
+            }
+            opener(&of).map(Arc::new)
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(done) => Ok(done?),
+            Err(died) => Err(Error::new(Kind::Broken, died).into()),
+        }
+    }
+
+    /// The slot of a version; a new one where it has none or holds a damaged pack.
+    fn slot(&self, of: &VersionInfo) -> Arc<Slot> {
+        let mut slots = self.slots();
+        let slot = slots.get_or_insert_mut(Key::of(of), Arc::default);
+        if let Some(pack) = slot.ready().filter(|pack| pack.is_damaged()) {
+            let stale = Some(pack.clone());
+            *slot = Arc::new(Slot { pack: OnceCell::new(), stale });
+        }
+        slot.clone()
+    }
+
+    /// Makes room for another try, unless someone did.
+    fn forget(&self, of: &VersionInfo, failed: &Arc<Slot>) {
+        let mut slots = self.slots();
+        let key = Key::of(of);
+        if slots.peek(&key).is_some_and(|slot| Arc::ptr_eq(slot, failed)) {
+            slots.pop(&key);
+        }
+    }
+
+    fn slots(&self) -> MutexGuard<'_, LruCache<Key, Arc<Slot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Packs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Packs").field("open", &self.slots().len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::catalog::Row;
+    use dcfs_core::id::{DatasetId, RowId};
+    use dcfs_core::name::DatasetName;
+    use dcfs_core::object::Object;
+    use crate::pack::Rows;
+    use dcfs_core::version::Version;
+
+    /// One row, the file `a`.
+    struct One;
+
+    impl Rows for One {
+        fn label(&self) -> String {
+            "one@1.0.0".into()
+        }
+
+        fn extent(&self) -> Result<(u64, RowId, RowId)> {
+            Ok((1, RowId::new(1), RowId::new(1)))
+        }
+
+        fn has_many_sources(&self, _: &FileColumn) -> Result<bool> {
+            Ok(false)
+        }
+
+        fn scan(
+            &self,
+            _: &[FileColumn],
+            each: &mut dyn FnMut(Row<'_>) -> Result<()>,
+        ) -> Result<()> {
+            let object = Object { path: b"a".to_vec(), ..Object::default() };
+            each(Row { id: RowId::new(1), objects: &[Some(object)] })
+        }
+    }
+
+    fn version(key: i64) -> VersionInfo {
+        VersionInfo {
+            id: VersionId::from_catalog(key),
+            uuid: format!("{key:x}"),
+            dataset_id: DatasetId::from_catalog(1),
+            dataset: DatasetName::local("one"),
+            version: Version { major: 1, minor: 0, patch: 0 },
+            rows: Some(1),
+            ..VersionInfo::default()
+        }
+    }
+
+    /// Packs in `folder`, counting how often one is asked for there; the first `failures` fail.
+    fn counted(folder: &Path, failures: usize) -> (Packs, Arc<AtomicUsize>) {
+        let count = Arc::new(AtomicUsize::new(0));
+        let (folder, asked) = (folder.to_path_buf(), count.clone());
+        let packs = Packs::with(move |of| {
+            if asked.fetch_add(1, Ordering::Relaxed) < failures {
+                return Err(Error::new(Kind::Busy, "not yet"));
+            }
+            let columns = [FileColumn { name: "file".into(), ..FileColumn::default() }];
+            obtain(&One, &of.uuid, &columns, &folder, Limits::default())
+        });
+        (packs, count)
+    }
+
+    fn run<T>(work: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build();
+        runtime.expect("a runtime").block_on(work)
+    }
+
+    #[test]
+    fn many_callers_share_one_build() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (packs, count) = counted(folder.path(), 0);
+        let of = version(1);
+        assert!(packs.ready(&of).is_none());
+        let all = run(join_all((0..20).map(|_| packs.get(&of))));
+        let ready = packs.ready(&of).expect("open now");
+        assert!(all.iter().all(|pack| Arc::ptr_eq(pack.as_ref().expect("built"), &ready)));
+        run(packs.get(&version(2))).expect("another version");
+        assert_eq!(count.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn a_failure_is_told_to_all_who_waited_and_then_tried_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (packs, count) = counted(folder.path(), 1);
+        let of = version(1);
+        let error = run(packs.get(&of)).expect_err("the first fails");
+        assert_eq!((error.kind(), error.to_string()), (Kind::Busy, "not yet".into()));
+        assert!(packs.ready(&of).is_none());
+        run(packs.get(&of)).expect("the second does not");
+        assert_eq!(count.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn a_distrusted_pack_is_removed_and_built_anew() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (packs, _) = counted(folder.path(), 0);
+        let of = version(1);
+        let old = run(packs.get(&of)).expect("built");
+        packs.distrust(&of, "the row has another identity");
+        assert!(packs.ready(&of).is_none());
+        assert_eq!(old.facts(0).expect_err("no answers").kind(), Kind::Broken);
+        let new = run(packs.get(&of)).expect("built anew");
+        new.facts(0).expect("answers");
+        assert_ne!(old.home, new.home, "another folder");
+        // The old one is told again; the new one is not touched.
+        old.remove().expect("nothing to do");
+        assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 1);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_names_the_flag() {
+        let (packs, _) = counted(Path::new("/proc/dcfs"), 0);
+        let error = run(packs.get(&version(1))).expect_err("no folder can be made there");
+        let text = error.to_string();
+        assert!(text.contains("`/proc/dcfs`") && text.contains("--cache-dir"), "{text}");
+    }
+}

@@ -1,0 +1,151 @@
+//! What is sorted: one row's object in one File column, and rows of one object put together.
+
+use std::cmp::Ordering;
+
+use super::error::Error;
+use dcfs_core::object::{Identity, Object};
+use dcfs_core::time::Timestamp;
+
+/// In a buffer, where a row records no size.
+pub const NO_SIZE: u64 = u64::MAX;
+
+/// In a buffer, where a row records no time.
+pub const NO_TIME: i64 = i64::MIN;
+
+/// Bytes of a record beside its key.
+pub const FIXED: usize = 40;
+
+/// One row's object, at the key where it would be alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    pub key: &'a [u8],
+    pub ordinal: u32,
+    pub identity: Identity,
+    /// [`NO_SIZE`] for none.
+    pub size: u64,
+    /// Microseconds; [`NO_TIME`] for none.
+    pub mtime: i64,
+}
+
+impl<'a> Record<'a> {
+    pub fn new(key: &'a [u8], ordinal: u32, object: &Object) -> Self {
+        Self {
+            key,
+            ordinal,
+            identity: object.identity(),
+            size: object.size.unwrap_or(NO_SIZE),
+            mtime: object.last_modified.map_or(NO_TIME, Timestamp::micros),
+        }
+    }
+
+    /// Appends it; `u32` holds the length, for keys end at [`dcfs_core::tree::key::LONGEST`].
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&(self.key.len() as u32).to_le_bytes());
+        out.extend_from_slice(&self.ordinal.to_le_bytes());
+        out.extend_from_slice(&self.identity.0);
+        out.extend_from_slice(&self.size.to_le_bytes());
+        out.extend_from_slice(&self.mtime.to_le_bytes());
+        out.extend_from_slice(self.key);
+    }
+
+    /// The record at the start of `bytes`, and what follows it.
+    pub fn split(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let (length, bytes) = bytes.split_first_chunk()?;
+        let (ordinal, bytes) = bytes.split_first_chunk()?;
+        let (identity, bytes) = bytes.split_first_chunk()?;
+        let (size, bytes) = bytes.split_first_chunk()?;
+        let (mtime, bytes) = bytes.split_first_chunk()?;
+        let (key, rest) = bytes.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        let record = Self {
+            key,
+            ordinal: u32::from_le_bytes(*ordinal),
+            identity: Identity(*identity),
+            size: u64::from_le_bytes(*size),
+            mtime: i64::from_le_bytes(*mtime),
+        };
+        Some((record, rest))
+    }
+
+    /// By key; rows of one object side by side, in their order.
+    pub fn order(&self, other: &Self) -> Ordering {
+        let rest = |r: &Self| (r.identity, r.ordinal);
+        self.key.cmp(other.key).then_with(|| rest(self).cmp(&rest(other)))
+    }
+}
+
+/// Every row of one object.
+#[derive(Debug)]
+pub struct Entry<'a> {
+    /// Its first row, in whose words size and time are told.
+    pub row: Record<'a>,
+    /// The ordinals of the others, rising.
+    pub more: Vec<u32>,
+}
+
+impl Entry<'_> {
+    /// Of all its rows, rising.
+    pub fn ordinals(&self) -> impl Iterator<Item = u32> {
+        std::iter::once(self.row.ordinal).chain(self.more.iter().copied())
+    }
+}
+
+/// Puts neighbours of one key and identity together.
+pub fn entries<'a>(
+    records: impl Iterator<Item = Result<Record<'a>, Error>>,
+) -> impl Iterator<Item = Result<Entry<'a>, Error>> {
+    let mut records = records.peekable();
+    std::iter::from_fn(move || {
+        let row = match records.next()? {
+            Ok(row) => row,
+            Err(error) => return Some(Err(error)),
+        };
+        let same = |next: &Result<Record<'a>, Error>| match next {
+            Ok(next) => next.key == row.key && next.identity == row.identity,
+            Err(_) => false,
+        };
+        let mut more = Vec::new();
+        while let Some(Ok(next)) = records.next_if(same) {
+            more.push(next.ordinal);
+        }
+        Some(Ok(Entry { row, more }))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_come_back_and_short_ones_do_not() {
+        let object = Object { path: b"a".to_vec(), size: Some(7), ..Object::default() };
+        let record = Record::new(b"a\0b", 9, &object);
+        let mut bytes = Vec::new();
+        record.write(&mut bytes);
+        assert_eq!(bytes.len(), FIXED + 3);
+        assert_eq!(Record::split(&bytes), Some((record, &b""[..])));
+        for end in 0..bytes.len() {
+            assert_eq!(Record::split(&bytes[..end]), None, "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn rows_of_one_object_are_one_entry() {
+        let object = |path: &str| Object { path: path.into(), ..Object::default() };
+        let (one, two) = (object("1"), object("2"));
+        let mut records = vec![
+            Record::new(b"a", 0, &one),
+            Record::new(b"a", 1, &two),
+            Record::new(b"a", 2, &one),
+            Record::new(b"b", 3, &one),
+        ];
+        records.sort_by(Record::order);
+        let entries: Vec<_> =
+            entries(records.into_iter().map(Ok)).map(|e| e.expect("ok")).collect();
+        let mut got: Vec<_> =
+            entries.iter().map(|e| (e.row.key, e.row.ordinal, e.more.clone())).collect();
+        got.sort();
+        let want: [(&[u8], u32, Vec<u32>); 3] =
+            [(b"a", 0, vec![2]), (b"a", 1, vec![]), (b"b", 3, vec![])];
+        assert_eq!(got, want);
+    }
+}

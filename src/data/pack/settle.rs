@@ -1,0 +1,217 @@
+//! From sorted records to a column's files: each object under the one name it keeps.
+//!
+//! One pass over the records in key order, looking one key ahead (see [`dcfs_core::tree::settle`]).
+//! Nearly always every object keeps its key, and that was all. Otherwise those that do not are put
+//! aside; when all that stay are known the others are named, sorted, and merged with them.
+//!
+//! Names are chosen where rows put their objects; that a reserved directory is called otherwise is
+//! applied afterwards, to everything below it alike.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
+
+use super::column::{ColumnReader, ColumnWriter};
+use super::error::Error;
+use super::ids::RowIds;
+use super::merge;
+use super::output::Sums;
+use super::record::{Entry, Record, entries};
+use super::sort::{Aside, Sorted, Sorters};
+use dcfs_core::tree::{key, settle};
+
+/// What a column is built from.
+pub struct Task<'a> {
+    /// Where its files go.
+    pub folder: &'a Path,
+    /// Its place among the listed columns.
+    pub number: usize,
+    /// Whether its tree is the version's directory.
+    pub is_root: bool,
+    pub ids: &'a RowIds,
+    /// Bytes for sorting what moves.
+    pub budget: usize,
+}
+
+/// A column that is written.
+pub struct Written {
+    pub sums: Sums,
+    pub entries: u32,
+    /// Whether any file has another name than its row records.
+    pub has_moved: bool,
+}
+
+impl Task<'_> {
+    /// Writes the column's files.
+    pub fn write(&self, records: Sorted) -> Result<Written, Error> {
+        let mut first = FirstPass::new(self)?;
+        for entry in entries(records.records()) {
+            first.push(entry?)?;
+        }
+        let (sums, count, moves) = first.finish()?;
+        drop(records);
+        match moves {
+            None => Ok(Written { sums, entries: count, has_moved: false }),
+            Some(moves) => {
+                let (sums, entries) = self.write_moved(&sums, count, moves)?;
+                Ok(Written { sums, entries, has_moved: true })
+            }
+        }
+    }
+
+    /// Writes the column once more, with what has moved; the files of the first pass are replaced.
+    fn write_moved(&self, sums: &Sums, count: u32, moves: Moves) -> Result<(Sums, u32), Error> {
+        let stayed = ColumnReader::open(self.folder, self.number, count, self.ids.count)?;
+        for name in sums.keys() {
+            let path = self.folder.join(name);
+            fs::remove_file(&path).map_err(Error::write(&path))?;
+        }
+        let (directories, moved) = self.name(&stayed, moves)?;
+        let mut writer = ColumnWriter::create(self.folder, self.number)?;
+        merge::merge(&stayed, &directories, &moved, &mut writer)?;
+        writer.finish(self.ids.count)
+    }
+
+    /// Gives every moved object its name, and sorts them by it.
+    fn name(&self, stayed: &ColumnReader, moves: Moves) -> Result<(Directories, Sorted), Error> {
+        let mut names = Names { task: self, stayed, given: HashSet::new() };
+        let mut directories = Directories::new();
+        for (name, ordinal) in moves.directories {
+            directories.insert(name, names.give(name, ordinal)?);
+        }
+        let mut sorters = Sorters::new(self.folder, "moved", 1, self.budget);
+        let aside = moves.files.map(Aside::finish).transpose()?;
+        for entry in aside.iter().flat_map(|aside| entries(aside.records())) {
+            let entry = entry?;
+            let mut key = names.give(entry.row.key, entry.row.ordinal)?;
+            if let Some(name) = settle::reserved_directory(&key, self.is_root)
+                && let Some(renamed) = directories.get(name)
+            {
+                key.splice(..name.len(), renamed.iter().copied());
+            }
+            for ordinal in entry.ordinals() {
+                sorters.push(0, &Record { key: &key, ordinal, ..entry.row })?;
+            }
+        }
+        let sorted = sorters.finish()?.pop();
+        Ok((directories, sorted.expect("one sorter was made")))
+    }
+}
+
+/// Reserved directories of the top, and what they are called instead.
+pub type Directories = BTreeMap<&'static [u8], Vec<u8>>;
+
+/// What cannot have the key that its row gives it.
+#[derive(Default)]
+struct Moves {
+    files: Option<Aside>,
+    /// With the first row below each, in key order.
+    directories: Vec<(&'static [u8], u32)>,
+}
+
+/// Goes through entries in key order, and writes those that keep their key.
+struct FirstPass<'t, 'r> {
+    task: &'t Task<'t>,
+    writer: ColumnWriter,
+    moves: Moves,
+    /// The object of the lowest row so far at the last key.
+    best: Option<Entry<'r>>,
+}
+
+impl<'t, 'r> FirstPass<'t, 'r> {
+    fn new(task: &'t Task<'t>) -> Result<Self, Error> {
+        let writer = ColumnWriter::create(task.folder, task.number)?;
+        Ok(Self { task, writer, moves: Moves::default(), best: None })
+    }
+
+    fn push(&mut self, entry: Entry<'r>) -> Result<(), Error> {
+        let Some(best) = self.best.take() else {
+            self.best = Some(entry);
+            return Ok(());
+        };
+        if best.row.key != entry.row.key {
+            self.settle(&best, Some(entry.row.key))?;
+            self.best = Some(entry);
+            return Ok(());
+        }
+        let is_lower = best.row.ordinal < entry.row.ordinal;
+        let (best, other) = if is_lower { (best, entry) } else { (entry, best) };
+        self.best = Some(best);
+        self.put_aside(&other)
+    }
+
+    /// Decides on the best object of a key, now that the key after it is known.
+    fn settle(&mut self, best: &Entry<'_>, next: Option<&[u8]>) -> Result<(), Error> {
+        let row = best.row;
+        if let Some(name) = settle::reserved_directory(row.key, self.task.is_root)
+            && self.moves.directories.last().is_none_or(|(last, _)| *last != name)
+        {
+            self.moves.directories.push((name, row.ordinal));
+        }
+        if settle::is_kept(row.key, next, self.task.is_root) {
+            self.writer.push(best)
+        } else {
+            self.put_aside(best)
+        }
+    }
+
+    fn put_aside(&mut self, entry: &Entry<'_>) -> Result<(), Error> {
+        let aside = match &mut self.moves.files {
+            Some(aside) => aside,
+            none => none.insert(Aside::create(self.task.folder.join("aside"))?),
+        };
+        for ordinal in entry.ordinals() {
+            aside.push(&Record { ordinal, ..entry.row })?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(Sums, u32, Option<Moves>), Error> {
+        if let Some(best) = self.best.take() {
+            self.settle(&best, None)?;
+        }
+        let (sums, count) = self.writer.finish(self.task.ids.count)?;
+        let is_done = self.moves.files.is_none() && self.moves.directories.is_empty();
+        Ok((sums, count, (!is_done).then_some(self.moves)))
+    }
+}
+
+/// Chooses names that nothing else has.
+struct Names<'a> {
+    task: &'a Task<'a>,
+    stayed: &'a ColumnReader,
+    /// Hashes, eight bytes each, for a catalog may move millions. Two names of one hash only make the
+    /// second count on.
+    given: HashSet<u64>,
+}
+
+impl Names<'_> {
+    /// The name of what would be at `key`, marked by the row `ordinal`.
+    fn give(&mut self, key: &[u8], ordinal: u32) -> Result<Vec<u8>, Error> {
+        let (directory, name) = key::split_last(key);
+        let id = self.task.ids.get(ordinal).ok_or_else(|| Error::damaged("a row has no id"))?;
+        let mut failed = None;
+        let free = settle::free_name(directory, name, id, |key| {
+            self.is_taken(key).unwrap_or_else(|error| {
+                failed = Some(error);
+                false
+            })
+        });
+        self.given.insert(hash(&free));
+        failed.map_or(Ok(free), Err)
+    }
+
+    fn is_taken(&self, key: &[u8]) -> Result<bool, Error> {
+        let is_reserved = self.task.is_root && settle::is_reserved(key);
+        Ok(is_reserved
+            || self.given.contains(&hash(key))
+            || self.stayed.paths.find_key(key)?.is_some())
+    }
+}
+
+fn hash(key: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
+}

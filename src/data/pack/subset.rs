@@ -1,0 +1,182 @@
+//! A set of rows, and the entries that they name: what a query directory or a class folder holds.
+//!
+//! An entry is in the set if any of its rows is. A directory is, if any entry below it is: a
+//! directory is a range of entries, so that is one look into the set.
+
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use roaring::RoaringBitmap;
+
+use super::column::ColumnReader;
+use super::error::{Error, Result};
+use super::{Dir, Ordinals, Pack};
+use dcfs_core::name::escape::KEPT;
+use dcfs_core::tree::key::SEPARATOR;
+
+/// Rows of one pack, with their entries, which are looked up when someone first asks for a name.
+#[derive(Debug)]
+pub struct Subset {
+    rows: Arc<Ordinals>,
+    entries: OnceLock<RoaringBitmap>,
+}
+
+impl Subset {
+    /// A set of rows of any pack.
+    pub fn new(rows: Arc<Ordinals>) -> Self {
+        Self { rows, entries: OnceLock::new() }
+    }
+
+    /// The rows.
+    pub fn rows(&self) -> &Arc<Ordinals> {
+        &self.rows
+    }
+
+    /// Whether its entries are known, so that names cost no pass over its rows.
+    pub fn is_ready(&self) -> bool {
+        self.entries.get().is_some()
+    }
+
+    /// Bytes of memory, at most, about.
+    pub fn weight(&self) -> usize {
+        // There are no more entries than rows, but they may lie less densely.
+        self.rows.serialized_size() * 2 + 64
+    }
+}
+
+impl Pack {
+    /// The entries that the rows of `set` name. The first time one pass over the rows.
+    ///
+    /// # Errors
+    /// Damage. Ordinals past the last row are no error: they name nothing.
+    pub fn entries<'s>(&self, set: &'s Subset) -> Result<&'s RoaringBitmap> {
+        if let Some(entries) = set.entries.get() {
+            return Ok(entries);
+        }
+        let found = self.guarded(|| {
+            let mut entries = RoaringBitmap::new();
+            for (reader, column) in self.readers.iter().zip(&self.columns) {
+                let range = &column.entries;
+                entries |= entries_of(reader, range.start, range.len(), &set.rows)?;
+            }
+            Ok(entries)
+        })?;
+        Ok(set.entries.get_or_init(|| found))
+    }
+
+    /// Whether `set` names any of these entries.
+    ///
+    /// # Errors
+    /// Damage.
+    pub fn meets(&self, set: &Subset, entries: Range<u32>) -> Result<bool> {
+        Ok(self.entries(set)?.range(entries).next().is_some())
+    }
+
+    /// The rows whose file of the directory's column is in the directory, at any depth.
+    ///
+    /// # Errors
+    /// Damage; a directory that this pack did not give out.
+    pub fn rows_below(&self, dir: Dir) -> Result<Ordinals> {
+        let last = self.last_in(dir)?;
+        self.guarded(|| {
+            let (reader, base) = self.part(dir.column)?;
+            self.rows_of(reader, dir.first - base..last - base + 1)
+        })
+    }
+
+    /// The rows whose recorded path in a File column begins with `prefix`, by the index of names alone.
+    /// `None` where names are not the recorded paths, or could not be told by these bytes.
+    ///
+    /// # Errors
+    /// Damage.
+    pub fn rows_with_prefix(&self, column: u16, prefix: &[u8]) -> Result<Option<Ordinals>> {
+        let Some(known) = self.columns.get(usize::from(column)) else { return Ok(None) };
+        if !known.is_plain || known.many_sources || !is_as_recorded(prefix) {
+            return Ok(None);
+        }
+        let key: Vec<u8> =
+            prefix.iter().map(|byte| if *byte == b'/' { SEPARATOR } else { *byte }).collect();
+        self.guarded(|| {
+            let (reader, _) = self.part(column)?;
+            self.rows_of(reader, reader.paths.beginning_with(&key)?).map(Some)
+        })
+    }
+
+    /// The rows that some entries of a column name. They come in the order of names, so they are
+    /// gathered as single bits.
+    fn rows_of(&self, reader: &ColumnReader, entries: Range<u32>) -> Result<Ordinals, Error> {
+        let mut bits = vec![0_u8; (self.ids.count as usize).div_ceil(8)];
+        for entry in entries {
+            for row in reader.ordinals(entry)? {
+                let byte = bits.get_mut(row as usize / 8);
+                *byte.ok_or_else(|| Error::damaged("an entry names a row that is not there"))? |=
+                    1 << (row % 8);
+            }
+        }
+        Ok(RoaringBitmap::from_lsb0_bytes(0, &bits))
+    }
+}
+
+/// Whether names that begin so are those of the paths that begin so: no part of it could be escaped
+/// (see [`dcfs_core::name::escape`]), or be the escape of another.
+fn is_as_recorded(prefix: &[u8]) -> bool {
+    /// What is longer may be cut, at the end of a character.
+    const SHORT: usize = KEPT - 4;
+    let is_safe = |name: &[u8]| {
+        name.len() <= SHORT
+            && !name.starts_with(b".")
+            && !name.contains(&b'%')
+            && !name.contains(&0)
+    };
+    let mut names = prefix.split(|byte| *byte == b'/').rev();
+    // The last may go on, and may be empty.
+    names.next().is_some_and(is_safe) && names.all(|name| !name.is_empty() && is_safe(name))
+}
+
+/// The entries of one column. They come in the order of rows, so they are gathered as single bits:
+/// an eighth of a byte for each entry of the column.
+fn entries_of(
+    reader: &ColumnReader,
+    base: u32,
+    count: usize,
+    rows: &Ordinals,
+) -> Result<RoaringBitmap, Error> {
+    let mut bits = vec![0_u8; count.div_ceil(8)];
+    for row in rows {
+        let Some(entry) = reader.entry_of(row)? else { continue };
+        let byte = bits.get_mut(entry as usize / 8);
+        *byte.ok_or_else(|| Error::damaged("a row names an entry that is not there"))? |=
+            1 << (entry % 8);
+    }
+    // A bitmap takes its bits from a multiple of eight on.
+    let shift = base % 8;
+    if shift > 0 {
+        shift_left(&mut bits, shift);
+    }
+    Ok(RoaringBitmap::from_lsb0_bytes(base - shift, &bits))
+}
+
+/// Moves every bit `by` places (1 to 7) towards the end.
+fn shift_left(bits: &mut Vec<u8>, by: u32) {
+    bits.push(0);
+    let mut carried = 0;
+    for byte in bits {
+        let (low, high) = (*byte << by | carried, *byte >> (8 - by));
+        (*byte, carried) = (low, high);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_move_over_the_ends_of_bytes() {
+        for by in 1..8 {
+            let mut bits = vec![0b1000_0001, 0b0100_0000];
+            shift_left(&mut bits, by);
+            let moved = RoaringBitmap::from_lsb0_bytes(0, &bits);
+            assert_eq!(moved.into_iter().collect::<Vec<_>>(), [by, 7 + by, 14 + by]);
+        }
+    }
+}

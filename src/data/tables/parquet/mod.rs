@@ -1,0 +1,175 @@
+//! `_rows.parquet`: typed, nested as the models nest, in row groups of bounded size.
+//!
+//! Written with the column writers of the crate `parquet`: its Arrow layer would build buffers that are
+//! only taken apart again, and takes longer to compile than everything else here together. One thread
+//! reads rows into a group, another encodes the group before it.
+
+mod column;
+mod fill;
+mod shape;
+
+use std::fs::File;
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parquet::basic::Compression;
+use parquet::errors::ParquetError;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
+
+use self::fill::Group;
+use self::shape::Plan;
+use super::paths::Paths;
+use super::source::Source;
+use dcfs_core::error::{Error, Kind, Result};
+use crate::pack::home::Home;
+
+/// Rows of a row group, at most: what pyarrow and DuckDB write, so that readers have groups to share
+/// out.
+const MOST_ROWS: usize = 122_880;
+
+/// Bytes of a row group before it is encoded, at most. Three are in memory at a time.
+const MOST_BYTES: usize = 24 << 20;
+
+/// After how many rows a group is weighed: adding it up looks at every column. Divides
+/// [`MOST_ROWS`].
+const LOOK: usize = 256;
+
+/// Writing longer than this is told.
+const LONG: Duration = Duration::from_secs(1);
+
+impl From<ParquetError> for Error {
+    fn from(error: ParquetError) -> Self {
+        let cause = match error {
+            ParquetError::External(cause) => cause.to_string(),
+            other => other.to_string(),
+        };
+        let is_full = cause.contains("No space left") || cause.contains("os error 28");
+        let kind = if is_full { Kind::Full } else { Kind::Broken };
+        Self::new(kind, format!("cannot write Parquet: {cause}"))
+    }
+}
+
+/// The table of `source` as a file: the one that was kept, or a new one. Blocks for as long as that
+/// takes.
+///
+/// # Errors
+/// As [`write()`].
+pub fn open(source: &Source) -> Result<File> {
+    let home = Home::of(&source.pack, "tables");
+    let stem = source.stem("parquet");
+    if let Some(file) = home.find(&stem) {
+        return Ok(file);
+    }
+    let mut draft = home.create()?;
+    write(source, &mut draft, &|_| {})?;
+    home.keep(draft, &stem)
+}
+
+/// Writes the rows of `source` and gives their number. `each` is told, now and then, how many are
+/// read.
+///
+/// # Errors
+/// What the catalog and the pack say; that `out` takes no more.
+pub fn write(source: &Source, out: impl Write + Send, each: &dyn Fn(u64)) -> Result<u64> {
+    let started = Instant::now();
+    let listed: Vec<_> = source.pack.columns().iter().map(|column| column.file.clone()).collect();
+    let plan = Plan::new(&source.schema, &listed, source.beside)?;
+    let written = thread::scope(|scope| {
+        let (full, groups) = sync_channel(1);
+        let root = plan.root.clone();
+        let encoder = scope.spawn(move || encode(root, groups, out));
+        let read = read(source, &plan, each, &mut |group| full.send(group).is_ok());
+        drop(full);
+        // What the encoder says goes first: it is why a group was not taken.
+        match encoder.join() {
+            Ok(encoded) => encoded.and(read),
+            Err(_) => Err(Error::new(Kind::Broken, "the thread that encodes Parquet died")),
+        }
+    })?;
+    let (version, rows) = (&source.of, written.rows);
+    if written.lost > 0 {
+        let cells = written.lost;
+        tracing::warn!(%version, cells, "cells of another type than their column's are NULL in Parquet");
+    }
+    if started.elapsed() > LONG {
+        let seconds = started.elapsed().as_secs_f32();
+        tracing::info!(%version, rows, seconds, "wrote a table as Parquet");
+    }
+    Ok(rows)
+}
+
+/// What was read.
+#[derive(Clone, Copy, Debug, Default)]
+struct Read {
+    rows: u64,
+    lost: u64,
+}
+
+/// Reads rows into groups; `give` answers whether more are wanted.
+fn read(
+    source: &Source,
+    plan: &Plan,
+    each: &dyn Fn(u64),
+    give: &mut dyn FnMut(Group) -> bool,
+) -> Result<Read> {
+    let mut group = Group::new(&plan.columns);
+    let mut total = Read::default();
+    let mut columns = plan.cells.clone();
+    let mut paths = Paths::new(source, &mut columns)?;
+    let mut hand_over = |group: Group, total: &mut Read| {
+        total.rows += group.rows as u64;
+        total.lost += group.lost;
+        give(group)
+    };
+    source.scan(&columns, 0..=u32::MAX, &mut |at, id, cells| {
+        group.push(&plan.nodes, id, paths.of(at, cells)?, cells);
+        // Cells of strangers may be megabytes each.
+        if !group.rows.is_multiple_of(LOOK) && group.text <= MOST_BYTES {
+            return Ok(ControlFlow::Continue(()));
+        }
+        each(total.rows + group.rows as u64);
+        if group.rows < MOST_ROWS && group.weight() <= MOST_BYTES {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let done = std::mem::replace(&mut group, Group::new(&plan.columns));
+        let goes_on = hand_over(done, &mut total);
+        Ok(if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    if group.rows > 0 {
+        hand_over(group, &mut total);
+    }
+    Ok(total)
+}
+
+/// Encodes groups as they come.
+fn encode(
+    root: parquet::schema::types::TypePtr,
+    groups: Receiver<Group>,
+    out: impl Write + Send,
+) -> Result<()> {
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_created_by(concat!("dcfs ", env!("CARGO_PKG_VERSION")).into())
+        .build();
+    let mut file = SerializedFileWriter::new(out, root, Arc::new(properties))?;
+    for group in groups {
+        let mut row_group = file.next_row_group()?;
+        for column in group.columns {
+            let Some(mut writer) = row_group.next_column()? else { break };
+            column.write(writer.untyped())?;
+            writer.close()?;
+        }
+        row_group.close()?;
+    }
+    file.close()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

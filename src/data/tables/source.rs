@@ -1,0 +1,244 @@
+//! The rows that a table shows, in order.
+
+use std::ops::{ControlFlow, RangeInclusive};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::catalog::{Catalog, VersionInfo};
+use dcfs_core::cell::{Cell, Cells};
+use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::expr::Val;
+use dcfs_core::id::RowId;
+use crate::pack::{Dir, Ordinals, Pack, hash_ordinals};
+use crate::query::Ranking;
+use dcfs_core::render::rows::{Beside, Format, Layout};
+use dcfs_core::schema::{Field, Schema, Shape, ValueType};
+
+/// Moves with every change of how rows are written: a table kept by another dcfs is not read.
+const FORMAT: u32 = 1;
+
+/// All rows of a version, or a set of them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub catalog: Arc<Catalog>,
+    pub of: VersionInfo,
+    pub schema: Arc<Schema>,
+    /// Knows which file each row names.
+    pub pack: Arc<Pack>,
+    pub rows: Rows,
+    /// The directory that the table stands in, where that is not the version's own.
+    pub root: Option<Dir>,
+    /// Whether that is a directory of ranked names.
+    pub is_ranked: bool,
+    /// What stands beside the columns of the schema.
+    pub beside: Beside,
+}
+
+/// Which rows, and in which order.
+#[derive(Clone, Debug)]
+pub enum Rows {
+    All,
+    /// By rising ordinals.
+    Some(Arc<Ordinals>),
+    Ranked(Arc<Ranking>),
+}
+
+/// A row's place in its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct At {
+    /// Its ordinal; in a ranking, its place there.
+    pub position: u32,
+    pub ordinal: u32,
+}
+
+/// What a scan calls for every row: where it is, its id, and the cells asked for.
+pub type EachRow<'e> = dyn FnMut(At, RowId, &dyn Cells) -> Result<ControlFlow<()>> + 'e;
+
+/// What the column of a ranking's keys is called in a table, where no signal has that name.
+const ORDER_KEY: &str = "order_key";
+
+/// The column of keys as a database column, which no table has.
+const KEY_COLUMN: &str = "\0order_key";
+
+/// A schema with the keys of a ranking as its last column.
+pub fn with_keys(schema: &Schema, ranking: &Ranking) -> Schema {
+    let mut name = ORDER_KEY.to_owned();
+    while schema.signals.iter().any(|signal| signal.name == name) {
+        name.insert(0, '_');
+    }
+    let type_text = match ranking.key {
+        ValueType::Bool => "bool",
+        ValueType::Int => "int",
+        ValueType::Float => "float",
+        ValueType::Time => "datetime",
+        _ => "str",
+    };
+    let shape = Shape::Column { column: KEY_COLUMN.to_owned(), value: ranking.key.clone() };
+    let type_text = type_text.to_owned();
+    let mut schema = schema.clone();
+    schema.signals.push(Field { name, type_text, shape, optional: true, hidden: false });
+    schema
+}
+
+/// Cells with the key of a ranking among them.
+struct WithKey<'c> {
+    cells: &'c dyn Cells,
+    at: Option<usize>,
+    key: Cell<'c>,
+}
+
+impl Cells for WithKey<'_> {
+    fn cell(&self, index: usize) -> Cell<'_> {
+        if Some(index) == self.at { self.key } else { self.cells.cell(index) }
+    }
+}
+
+fn key_cell(ranking: &Ranking, position: u32) -> Cell<'_> {
+    match ranking.rows.get(position as usize).map(|ranked| &ranked.key) {
+        Some(Val::Int(n)) => Cell::Integer(*n),
+        Some(Val::Real(x)) => Cell::Real(*x),
+        Some(Val::Text(text)) => Cell::Text(text),
+        Some(Val::Null) | None => Cell::Null,
+    }
+}
+
+impl Source {
+    /// How many rows there are.
+    pub fn row_count(&self) -> u64 {
+        match &self.rows {
+            Rows::All => self.pack.row_count().into(),
+            Rows::Some(rows) => rows.len(),
+            Rows::Ranked(ranking) => ranking.rows.len() as u64,
+        }
+    }
+
+    /// Positions are below this.
+    pub fn positions(&self) -> u32 {
+        match &self.rows {
+            Rows::All | Rows::Some(_) => self.pack.row_count(),
+            Rows::Ranked(ranking) => ranking.rows.len() as u32,
+        }
+    }
+
+    /// How its rows are written in `format`.
+    pub fn layout(&self, format: Format) -> Layout {
+        let listed: Vec<_> = self.pack.columns().iter().map(|column| column.file.clone()).collect();
+        Layout::new(&self.schema, format, &listed, self.beside)
+    }
+
+    /// The name of a file about these rows: what it is, which rows, and which dcfs wrote it, for
+    /// another may write rows otherwise.
+    pub(super) fn stem(&self, what: &str) -> String {
+        let mut hash = Sha256::new();
+        let rows = match &self.rows {
+            Rows::All if self.root.is_none() => "all".into(),
+            rows => {
+                rows.hash(&mut hash);
+                if let Some(dir) = self.root {
+                    hash.update(format!("{dir:?}"));
+                }
+                if self.is_ranked {
+                    hash.update([1]);
+                }
+                hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+            }
+        };
+        format!("{what}-{rows}-{FORMAT}-{}", env!("CARGO_PKG_VERSION").replace('.', "_"))
+    }
+
+    /// Calls `each` with the rows whose positions are in `within`, in order, until it breaks. Within a
+    /// short transaction: `each` should not wait on anything.
+    ///
+    /// # Errors
+    /// [`Kind::Stale`] where the version is removed, or its rows are not those that were packed; what
+    /// `each` returns.
+    pub fn scan(
+        &self,
+        columns: &[String],
+        within: RangeInclusive<u32>,
+        each: &mut EachRow<'_>,
+    ) -> Result<()> {
+        let key = columns.iter().position(|column| column == KEY_COLUMN);
+        let mut places = self.places(within.clone());
+        let mut ranges = self.id_ranges(within);
+        self.catalog.cells(&self.of, columns, &mut ranges, &mut |id, cells| match places
+            .next()
+            .filter(|at| self.pack.row_id(at.ordinal) == Some(id))
+        {
+            Some(at) => match &self.rows {
+                Rows::Ranked(ranking) => {
+                    let key_of_row = key_cell(ranking, at.position);
+                    each(at, id, &WithKey { cells, at: key, key: key_of_row })
+                }
+                _ => each(at, id, cells),
+            },
+            None => Err(Error::new(
+                Kind::Stale,
+                format!("row {id} of `{}` is not the one that was packed", self.of),
+            )),
+        })
+    }
+
+    /// Where the rows are, in order.
+    pub fn places(&self, within: RangeInclusive<u32>) -> Box<dyn Iterator<Item = At> + '_> {
+        let plain = |ordinal| At { position: ordinal, ordinal };
+        match &self.rows {
+            Rows::Some(rows) => Box::new(rows.range(within).map(plain)),
+            Rows::All => {
+                Box::new(clamp(&within, self.positions()).into_iter().flatten().map(plain))
+            }
+            Rows::Ranked(ranking) => {
+                let positions = clamp(&within, self.positions()).into_iter().flatten();
+                Box::new(
+                    positions.filter_map(|position| {
+                        Some(At { position, ordinal: ranking.row(position)? })
+                    }),
+                )
+            }
+        }
+    }
+
+    /// The same as ranges of ids, each as long as it can be.
+    fn id_ranges(
+        &self,
+        within: RangeInclusive<u32>,
+    ) -> Box<dyn Iterator<Item = RangeInclusive<RowId>> + '_> {
+        let ids = |run: RangeInclusive<u32>| {
+            Some(self.pack.row_id(*run.start())?..=self.pack.row_id(*run.end())?)
+        };
+        match &self.rows {
+            Rows::Some(rows) => {
+                let mut rows = rows.range(within);
+                Box::new(std::iter::from_fn(move || rows.next_range().and_then(ids)))
+            }
+            Rows::All => Box::new(clamp(&within, self.positions()).and_then(ids).into_iter()),
+            Rows::Ranked(_) => {
+                Box::new(self.places(within).filter_map(move |at| ids(at.ordinal..=at.ordinal)))
+            }
+        }
+    }
+}
+
+impl Rows {
+    /// Adds what tells these rows from others.
+    fn hash(&self, hash: &mut Sha256) {
+        match self {
+            Self::All => {}
+            Self::Some(rows) => hash_ordinals(rows, hash),
+            Self::Ranked(ranking) => {
+                hash.update(format!("{} {:?}", ranking.offset, ranking.key));
+                for ranked in &ranking.rows {
+                    hash.update(ranked.row.to_le_bytes());
+                    hash.update(format!("{:?}", ranked.key));
+                }
+            }
+        }
+    }
+}
+
+/// The numbers of `within` that are below `count`.
+fn clamp(within: &RangeInclusive<u32>, count: u32) -> Option<RangeInclusive<u32>> {
+    let last = count.checked_sub(1)?.min(*within.end());
+    (*within.start() <= last).then(|| *within.start()..=last)
+}

@@ -1,0 +1,258 @@
+//! How a command reaches the catalog and the bytes that its rows name: the flags, what they mean, and
+//! the file system over it all, for the mount and for commands that need no mount.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::runtime::Runtime;
+
+use super::options::{MountOptions, parse_duration, parse_size};
+use super::{CatalogArg, places, usage};
+use dcfs_data::catalog::{self, Catalog};
+use dcfs_core::error::{Error, Kind, Result};
+use dcfs_data::pack::Packs;
+use dcfs_store::{self, CacheConfig, Settings, Stores};
+use dcfs_vfs::Vfs;
+use dcfs_vfs::siblings::Prefetch;
+
+/// No request of a program waits longer, unless `--timeout` says so.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Bytes of fetched objects that are kept, unless `--cache-size` says otherwise.
+const CACHE_SIZE: u64 = 64 << 30;
+
+/// Files that any process may have open.
+const DESCRIPTORS: u64 = 1024;
+
+/// Bytes of objects that are held in memory, at most, unless `--memory` says otherwise.
+const MEMORY: u64 = 512 << 20;
+
+/// Cached objects whose files stay open, however many descriptors there are.
+const MOST_OPEN: usize = 1 << 15;
+
+/// Bytes that the cache leaves free on its disk.
+const FREE: u64 = 2 << 30;
+
+/// For [`Access::vfs`]: a person who waits can stop waiting, and a build of minutes must not end because
+/// one answer took long.
+pub const PATIENT: Duration = Duration::MAX;
+
+/// What may be typed.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct AccessArgs {
+    #[command(flatten)]
+    pub catalog: CatalogArg,
+    /// Where packed versions and fetched objects are kept [default: $XDG_CACHE_HOME/dcfs]
+    #[arg(long, value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// How much of fetched objects is kept, e.g. 500G; 0 keeps none [default: 64G]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub cache_size: Option<u64>,
+    /// The longest that any request may wait, retries included [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub timeout: Option<Duration>,
+    /// How much of objects is held in memory, e.g. 2G [default: 512M, or an eighth of this machine's]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub memory: Option<u64>,
+    /// Files to fetch before they are asked for: those that come next when files are opened in the order of a
+    /// listing, or all that a directory shows [default: siblings]
+    #[arg(long, value_name = "WHICH")]
+    pub prefetch: Option<Prefetch>,
+    /// Use no credentials of any store: for public buckets
+    #[arg(long)]
+    pub anon: bool,
+    /// Address of an S3-compatible server, e.g. http://localhost:9000
+    #[arg(long, value_name = "URL")]
+    pub endpoint_url: Option<String>,
+    /// Region of the buckets [default: AWS_REGION, then that of the profile]
+    #[arg(long, value_name = "R")]
+    pub region: Option<String>,
+    /// Profile of ~/.aws to sign with, whatever keys the environment holds
+    #[arg(long, value_name = "NAME", conflicts_with = "anon")]
+    pub profile: Option<String>,
+    /// Agree to pay for requests to buckets whose owner does not
+    #[arg(long)]
+    pub request_payer: bool,
+    /// Settings per bucket or prefix [default: DCFS_CONFIG, then $XDG_CONFIG_HOME/dcfs/config.toml]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// What it means: everything found, checked and made absolute.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// The database file.
+    pub catalog: PathBuf,
+    pub cache: PathBuf,
+    /// Bytes.
+    pub cache_size: u64,
+    /// Bytes.
+    pub memory: u64,
+    pub prefetch: Prefetch,
+    pub timeout: Duration,
+    pub anon: bool,
+    pub endpoint_url: Option<String>,
+    pub region: Option<String>,
+    pub profile: Option<String>,
+    pub request_payer: bool,
+    /// The file's, which names it.
+    pub settings: Settings,
+}
+
+impl AccessArgs {
+    /// Flags win over options of the same meaning.
+    pub fn or(self, options: &MountOptions) -> Self {
+        Self {
+            catalog: self.catalog,
+            cache_dir: self.cache_dir.or_else(|| options.cache_dir.clone()),
+            cache_size: self.cache_size.or(options.cache_size),
+            memory: self.memory.or(options.memory),
+            prefetch: self.prefetch.or(options.prefetch),
+            timeout: self.timeout.or(options.timeout),
+            anon: self.anon || options.anon,
+            endpoint_url: self.endpoint_url.or_else(|| options.endpoint_url.clone()),
+            region: self.region.or_else(|| options.region.clone()),
+            profile: self.profile.or_else(|| options.profile.clone()),
+            request_payer: self.request_payer || options.request_payer,
+            config: self.config.or_else(|| options.config.clone()),
+        }
+    }
+
+    /// Finds the catalog and makes the cache directory.
+    ///
+    /// # Errors
+    /// No catalog, with the places looked at; settings that make no sense; a cache that cannot be made.
+    pub fn resolve(self) -> Result<Access> {
+        let catalog = catalog::locate(self.catalog.catalog.as_deref())?;
+        if self.anon && self.profile.is_some() {
+            return Err(usage("`anon` and `profile` exclude each other"));
+        }
+        let settings = settings(self.config.as_deref())?;
+        let cache = self.cache_dir.unwrap_or_else(places::cache);
+        places::private_cache(&cache)?;
+        Ok(Access {
+            catalog,
+            cache: std::fs::canonicalize(&cache).unwrap_or(cache),
+            cache_size: self.cache_size.unwrap_or(CACHE_SIZE),
+            memory: self.memory.unwrap_or_else(memory),
+            prefetch: self.prefetch.unwrap_or_default(),
+            timeout: self.timeout.unwrap_or(TIMEOUT),
+            anon: self.anon,
+            endpoint_url: self.endpoint_url,
+            region: self.region,
+            profile: self.profile,
+            request_payer: self.request_payer,
+            settings,
+        })
+    }
+
+    /// The stores alone, which keep nothing: to ask how they would be reached.
+    pub fn stores(&self, settings: Settings) -> Stores {
+        Stores::new(store::Config {
+            endpoint_url: self.endpoint_url.clone(),
+            region: self.region.clone(),
+            profile: self.profile.clone(),
+            anon: self.anon,
+            request_payer: self.request_payer,
+            settings,
+            ..store::Config::new(self.timeout.unwrap_or(TIMEOUT))
+        })
+    }
+}
+
+/// Reads the file of settings: the one that was named, else the user's, which need not be there.
+///
+/// # Errors
+/// It cannot be read, or makes no sense.
+pub fn settings(named: Option<&Path>) -> Result<Settings> {
+    let (path, must) = match (named, std::env::var_os("DCFS_CONFIG")) {
+        (Some(path), _) => (path.to_owned(), true),
+        (None, Some(path)) if path.is_empty() => return Ok(Settings::default()),
+        (None, Some(path)) => (path.into(), true),
+        (None, None) => (places::config().join("config.toml"), false),
+    };
+    let path = std::path::absolute(&path).unwrap_or(path);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Settings::parse(&path, &text)?),
+        Err(error) if !must && error.kind() == ErrorKind::NotFound => Ok(Settings::default()),
+        Err(error) => Err(usage(format!("settings in `{}`: {error}", path.display()))),
+    }
+}
+
+impl Access {
+    /// The file system. Its answers wait no longer than `patience`; those of a store, no longer than
+    /// `--timeout`.
+    ///
+    /// # Errors
+    /// The catalog cannot be opened; as [`Access::stores`].
+    pub fn vfs(&self, patience: Duration, own: &[&Path]) -> Result<Arc<Vfs>> {
+        let catalog = Arc::new(Catalog::open(&self.catalog)?);
+        let stores = self.stores(own)?;
+        let packs = Packs::new(catalog.clone(), self.cache.clone());
+        Ok(Vfs::new(catalog, packs, stores, patience, self.prefetch))
+    }
+
+    /// The stores. No row may ever serve the open catalog (and its journals), the cache, or what is in `own`: a
+    /// mount itself, reading which would wait for ourselves.
+    ///
+    /// # Errors
+    /// The address of the store is none.
+    pub fn stores(&self, own: &[&Path]) -> Result<Stores> {
+        let own = own.iter().map(|path| path.to_path_buf());
+        let stores = Stores::new(store::Config {
+            endpoint_url: self.endpoint_url.clone(),
+            region: self.region.clone(),
+            profile: self.profile.clone(),
+            anon: self.anon,
+            request_payer: self.request_payer,
+            settings: self.settings.clone(),
+            timeout: self.timeout,
+            memory: self.memory,
+            database: Some(self.catalog.clone()),
+            cache: CacheConfig {
+                folder: self.cache.clone(),
+                size: self.cache_size,
+                free: FREE,
+                open: usize::try_from(raise_descriptors() / 4).unwrap_or(usize::MAX).min(MOST_OPEN),
+            },
+            forbidden: [self.catalog.clone(), self.cache.clone()].into_iter().chain(own).collect(),
+        });
+        stores.check()?;
+        Ok(stores)
+    }
+}
+
+/// Threads for what waits.
+pub fn runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)))
+        .thread_name("dcfs-task")
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new(Kind::Broken, error))
+}
+
+/// What may be held in memory where nobody says: an eighth of what this process may have, by the machine and by
+/// its group.
+fn memory() -> u64 {
+    let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+    });
+    let limits = [machine, number("/sys/fs/cgroup/memory.max")];
+    limits.into_iter().flatten().map(|limit| limit / 8).chain([MEMORY]).min().unwrap_or(MEMORY)
+}
+
+/// Lets this process have as many files open as the system allows; how many that is. Every cached object that is
+/// open takes some.
+fn raise_descriptors() -> u64 {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return DESCRIPTORS };
+    match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => hard,
+        Err(_) => soft,
+    }
+}

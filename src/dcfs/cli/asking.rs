@@ -1,0 +1,114 @@
+//! What a command needs to ask a filter of a version: the catalog, the columns, the pack, and what was
+//! found before.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::progress::{Progress, Unit};
+use super::{CatalogArg, places};
+use dcfs_data::catalog::{Catalog, VersionInfo};
+use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::expr::{self, Query};
+use dcfs_core::name::DatasetRef;
+use dcfs_data::pack::{Pack, Packs};
+use dcfs_data::query::{Queries, Selected, Version};
+use dcfs_core::render::rows::Beside;
+use dcfs_core::schema::Schema;
+use dcfs_data::tables::source::with_keys;
+use dcfs_data::tables::{Rows, Source};
+
+/// What may be typed.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct AskingArgs {
+    #[command(flatten)]
+    pub catalog: CatalogArg,
+    /// Where packed versions are kept [default: $XDG_CACHE_HOME/dcfs]
+    #[arg(long, value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+}
+
+/// A version that can be asked.
+pub struct Asked {
+    pub catalog: Arc<Catalog>,
+    pub of: VersionInfo,
+    pub schema: Arc<Schema>,
+    cache: Option<PathBuf>,
+    queries: Queries,
+}
+
+impl AskingArgs {
+    /// Finds the version.
+    ///
+    /// # Errors
+    /// No catalog; no such dataset or version, with the nearest names.
+    pub fn ask(&self, dataset: &DatasetRef) -> Result<Asked> {
+        let catalog = Arc::new(self.catalog.open()?);
+        let of = catalog.find(dataset)?;
+        let schema = Arc::new(catalog.schema(&of)?);
+        let cache = self.cache_dir.clone();
+        Ok(Asked { catalog, of, schema, cache, queries: Queries::default() })
+    }
+}
+
+impl Asked {
+    /// A filter for its columns.
+    ///
+    /// # Errors
+    /// What is wrong with it, with a caret.
+    pub fn check(&self, filter: &str) -> Result<Query> {
+        Ok(expr::check(filter, &self.schema)?)
+    }
+
+    /// The pack, opened or built.
+    ///
+    /// # Errors
+    /// A cache directory that cannot be written; what the catalog says.
+    pub fn pack(&self) -> Result<Arc<Pack>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.map_err(|error| Error::new(Kind::Broken, error))?;
+        let cache = self.cache.clone().unwrap_or_else(places::cache);
+        places::private_cache(&cache)?;
+        runtime.block_on(Packs::new(self.catalog.clone(), cache).get(&self.of))
+    }
+
+    /// What a filter selects, with a progress bar where columns have to be packed first.
+    ///
+    /// # Errors
+    /// What the filter, the pack and the catalog say.
+    pub fn select(&self, pack: &Arc<Pack>, query: &Query) -> Result<Selected> {
+        let (progress, told) = (Progress::new(Unit::Rows), AtomicU64::new(0));
+        progress.set_total(pack.row_count().into());
+        let each = |rows: u64| {
+            let before = told.swap(rows, Ordering::Relaxed);
+            progress.add(rows.saturating_sub(before));
+        };
+        let version = Version { catalog: &self.catalog, of: &self.of, pack, each: &each };
+        let selected = self.queries.select(version, query, None);
+        progress.clear();
+        selected
+    }
+
+    /// The rows of a table: those that a filter selects, else all; `limit` of them after the first
+    /// `offset`.
+    ///
+    /// # Errors
+    /// As [`Asked::select`].
+    pub fn source(&self, query: Option<&Query>, offset: u64, limit: Option<u64>) -> Result<Source> {
+        let pack = self.pack()?;
+        let all = Query::default();
+        let query = query.or_else(|| (offset > 0 || limit.is_some()).then_some(&all));
+        let selected = query.map(|query| self.select(&pack, query)).transpose()?;
+        let selected = selected.map(|rows| rows.slice(offset, limit.unwrap_or(u64::MAX)));
+        let (schema, rows) = match selected {
+            None => (self.schema.clone(), Rows::All),
+            Some(Selected { ranking: Some(ranking), .. }) => {
+                (Arc::new(with_keys(&self.schema, &ranking)), Rows::Ranked(ranking))
+            }
+            Some(Selected { rows, .. }) => (self.schema.clone(), Rows::Some(rows)),
+        };
+        let (catalog, of) = (self.catalog.clone(), self.of.clone());
+        let beside = Beside::ALL;
+        Ok(Source { catalog, of, schema, pack, rows, root: None, is_ranked: false, beside })
+    }
+}

@@ -1,0 +1,305 @@
+//! Copying out of the mount's file system without a kernel: several files at once, whole or not at all.
+//!
+//! What cp does, with these differences: links named on the command line are followed, files keep their
+//! time of change, and each is written beside its place under a name of its own and renamed when it is
+//! whole. One file that fails is told and counted; the others go on. Memory is bounded by the number of
+//! jobs, whatever the size of the tree.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | [`destination`] | where each source goes |
+//! | [`part`] | a file until it is whole |
+
+pub mod destination;
+pub mod part;
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::task::{JoinSet, block_in_place};
+
+use self::destination::Destination;
+use self::part::Part;
+use super::progress::Progress;
+use dcfs_core::error::{self, Kind, Result};
+use dcfs_core::render::numbers::{bytes, count};
+use dcfs_vfs::walk::Node;
+use dcfs_vfs::{Attr, FileKind, Vfs};
+
+/// Why something cannot be copied there.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("it is a directory; use `dcfs cp -r`")]
+    IsDirectory,
+    #[error("`{0}` is not a directory; make it first")]
+    NoDirectory(String),
+    #[error("`{0}` is there and is no directory; remove it first")]
+    OverFile(String),
+    #[error("`{0}` is a directory; a file cannot take its place")]
+    OverDirectory(String),
+    #[error("`{0}` is no regular file; use `dcfs cat`")]
+    Special(String),
+    #[error("`{0}` is a link that leads nowhere; remove it first")]
+    Dangling(String),
+    #[error("`{0}` was just written from another path; copy them into different directories")]
+    Twice(String),
+    #[error("cannot write `{path}`")]
+    Write { path: String, source: io::Error },
+    #[error("the work on it was cut off: {0}")]
+    Lost(String),
+}
+
+impl Error {
+    fn write(path: &Path, source: io::Error) -> Self {
+        Self::Write { path: path.display().to_string(), source }
+    }
+}
+
+impl From<Error> for error::Error {
+    fn from(error: Error) -> Self {
+        let kind = match &error {
+            Error::Write { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => Kind::Missing,
+                io::ErrorKind::PermissionDenied => Kind::Denied,
+                _ => Kind::Broken,
+            },
+            Error::Lost(_) => Kind::Broken,
+            _ => Kind::Invalid,
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// What was done: the summary that people and programs read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Tally {
+    pub files: u64,
+    pub bytes: u64,
+    pub failed: u64,
+    /// Of what failed, the error with the highest exit code.
+    #[serde(skip)]
+    pub worst: Option<Kind>,
+}
+
+impl Tally {
+    fn add_failure(&mut self, kind: Kind) {
+        self.failed += 1;
+        self.worst = self.worst.into_iter().chain([kind]).max_by_key(|kind| kind.codes().1);
+    }
+}
+
+/// `copied 7,390 files (774.0 MiB), 2 failed`.
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let files = if self.files == 1 { "file" } else { "files" };
+        write!(f, "copied {} {files} ({})", count(self.files), bytes(self.bytes))?;
+        if self.failed > 0 {
+            write!(f, ", {} failed", count(self.failed))?;
+        }
+        Ok(())
+    }
+}
+
+/// A file being copied: its path for messages, and how many bytes it had.
+type Copied = (String, Result<u64>);
+
+/// One run of `dcfs cp`.
+pub struct Copier {
+    vfs: Arc<Vfs>,
+    progress: Arc<Progress>,
+    /// Files under way at a time.
+    jobs: usize,
+    running: JoinSet<Copied>,
+    pub tally: Tally,
+}
+
+impl Copier {
+    pub fn new(vfs: Arc<Vfs>, progress: Arc<Progress>, jobs: usize) -> Self {
+        Self { vfs, progress, jobs, running: JoinSet::new(), tally: Tally::default() }
+    }
+
+    /// Copies every source, and tells of those that fail.
+    pub async fn copy(&mut self, sources: &[PathBuf], to: &mut Destination, recursive: bool) {
+        for source in sources {
+            if let Err(error) = self.source(source, to, recursive).await {
+                self.fail(&source.to_string_lossy(), &error);
+            }
+        }
+        while self.gather().await {}
+    }
+
+    /// Lets go of what is under way; nothing of it is left on the disk.
+    pub async fn stop(&mut self) {
+        self.running.shutdown().await;
+    }
+
+    async fn source(&mut self, path: &Path, to: &mut Destination, recursive: bool) -> Result<()> {
+        let name = path.as_os_str().as_bytes();
+        let found = self.vfs.find(name).await?;
+        if found.kind == FileKind::Directory {
+            if !recursive {
+                return Err(Error::IsDirectory.into());
+            }
+            return self.tree(path, &found, &to.directory(name)?).await;
+        }
+        let target = to.file(name)?;
+        self.file(path.to_string_lossy().into_owned(), found, target).await;
+        Ok(())
+    }
+
+    async fn tree(&mut self, path: &Path, top: &Attr, target: &Path) -> Result<()> {
+        make_directory(target)?;
+        let mut tree = self.vfs.tree(top).await?;
+        while let Some(node) = tree.next().await {
+            let node = match node {
+                Ok(node) => node,
+                Err(error) => {
+                    self.fail(&path.to_string_lossy(), &error);
+                    continue;
+                }
+            };
+            let below = OsStr::from_bytes(&node.path);
+            let (from, to) = (path.join(below), target.join(below));
+            let done = match node.attr.kind {
+                FileKind::File => {
+                    self.file(from.to_string_lossy().into_owned(), node.attr, to).await;
+                    Ok(())
+                }
+                FileKind::Link => self.link(&node, &to).await,
+                FileKind::Directory => match make_directory(&to) {
+                    Ok(()) => tree.enter(node.path, &node.attr).await,
+                    Err(error) => Err(error.into()),
+                },
+            };
+            if let Err(error) = done {
+                self.fail(&from.to_string_lossy(), &error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins to copy a file once there is room for it.
+    async fn file(&mut self, path: String, file: Attr, target: PathBuf) {
+        while self.running.len() >= self.jobs && self.gather().await {}
+        let (vfs, progress) = (self.vfs.clone(), self.progress.clone());
+        self.running.spawn(async move {
+            let copied = file_to(&vfs, &file, &target, &progress).await;
+            (path, copied)
+        });
+    }
+
+    /// Copies a link of `datasets/` as a link.
+    async fn link(&self, node: &Node, target: &Path) -> Result<()> {
+        let leads = self.vfs.readlink(node.attr.inode.number()).wait().await?;
+        Ok(part::link(OsStr::from_bytes(&leads), target)?)
+    }
+
+    /// Counts the next file that is done; false where none is under way.
+    async fn gather(&mut self) -> bool {
+        match self.running.join_next().await {
+            None => return false,
+            Some(Ok((_, Ok(bytes)))) => {
+                self.tally.files += 1;
+                self.tally.bytes += bytes;
+                self.progress.add_file();
+            }
+            Some(Ok((path, Err(error)))) => self.fail(&path, &error),
+            Some(Err(lost)) => self.fail("a file", &Error::Lost(lost.to_string()).into()),
+        }
+        true
+    }
+
+    fn fail(&mut self, path: &str, error: &error::Error) {
+        self.progress.say(&format!("`{path}`: {error}"));
+        self.tally.add_failure(error.kind());
+    }
+}
+
+/// Copies one file to its place.
+async fn file_to(vfs: &Arc<Vfs>, file: &Attr, target: &Path, progress: &Progress) -> Result<u64> {
+    let mut part = block_in_place(|| Part::create(target))?;
+    let copied = vfs.pour(file, |bytes| {
+        progress.add(bytes.len() as u64);
+        Ok(block_in_place(|| part.write(&bytes))?)
+    });
+    let length = copied.await?;
+    block_in_place(|| part.finish(file.mtime))?;
+    Ok(length)
+}
+
+/// Makes a directory that is not there.
+fn make_directory(path: &Path) -> Result<(), Error> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            // Not through a link: as cp, which takes one for something else than a directory.
+            let is_directory = fs::symlink_metadata(path).is_ok_and(|there| there.is_dir());
+            is_directory.then_some(()).ok_or_else(|| Error::OverFile(path.display().to_string()))
+        }
+        made => made.map_err(|error| Error::write(path, error)),
+    }
+}
+
+/// How many bytes the files of these paths hold, as far as they can be listed.
+pub async fn measure(vfs: &Arc<Vfs>, sources: &[PathBuf]) -> u64 {
+    let mut total = 0;
+    for source in sources {
+        let Ok(found) = vfs.find(source.as_os_str().as_bytes()).await else { continue };
+        if found.kind == FileKind::File {
+            total += found.size;
+            continue;
+        }
+        let Ok(mut tree) = vfs.tree(&found).await else { continue };
+        while let Some(node) = tree.next().await {
+            match node {
+                Ok(Node { attr, .. }) if attr.kind == FileKind::File => total += attr.size,
+                Ok(Node { path, attr }) if attr.kind == FileKind::Directory => {
+                    tree.enter(path, &attr).await.ok();
+                }
+                _ => {}
+            }
+        }
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_says_what_was_done() {
+        let mut tally = Tally { files: 7390, bytes: 774 << 20, ..Tally::default() };
+        assert_eq!(tally.to_string(), "copied 7,390 files (774.0 MiB)");
+        for kind in [Kind::Missing, Kind::Stale, Kind::Invalid] {
+            tally.add_failure(kind);
+        }
+        assert_eq!(tally.to_string(), "copied 7,390 files (774.0 MiB), 3 failed");
+        assert_eq!(tally.worst, Some(Kind::Stale));
+        let json = serde_json::to_string(&tally).expect("JSON");
+        assert_eq!(json, r#"{"files":7390,"bytes":811597824,"failed":3}"#);
+        let one = Tally { files: 1, bytes: 5, ..Tally::default() };
+        assert_eq!(one.to_string(), "copied 1 file (5 B)");
+    }
+
+    #[test]
+    fn a_directory_is_made_or_was_there() {
+        let home = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| home.path().join(name);
+        fs::write(path("file"), "x").expect("written");
+        std::os::unix::fs::symlink(home.path(), path("link")).expect("linked");
+        for name in ["new", "new"] {
+            make_directory(&path(name)).expect(name);
+        }
+        for name in ["file", "link"] {
+            assert!(matches!(make_directory(&path(name)), Err(Error::OverFile(_))), "{name}");
+        }
+        assert!(matches!(make_directory(&path("no/new")), Err(Error::Write { .. })));
+    }
+}

@@ -1,0 +1,123 @@
+//! `dcfs cp`: files and directories of the mount, without a mount.
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::thread;
+
+use futures_util::future::{Either, select};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tokio::sync::oneshot;
+
+use super::access::{self, AccessArgs};
+use super::copy::destination::Destination;
+use super::copy::{Copier, Tally, measure};
+use super::output::Output;
+use super::progress::{Progress, Unit};
+use dcfs_core::error::{Error, Kind, Result};
+use dcfs_vfs::Vfs;
+
+/// Copy files of datasets out of the catalog, without a mount
+///
+/// Paths are those of the mount, with or without `datasets/` in front. Existing files are overwritten,
+/// each at once when the new one is whole; times of change are kept.
+#[derive(Debug, clap::Args)]
+pub struct Cp {
+    /// What to copy, e.g. `pets@1.0.0/images/a.jpg`, `pets`, 'pets@latest/_views/by/label/pug'
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Directory to copy into, or the name of the copy
+    dest: PathBuf,
+    /// Copy directories, with everything that they list
+    #[arg(short, long)]
+    recursive: bool,
+    /// Files to copy at a time: waiting for a bucket is most of the work
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
+    #[command(flatten)]
+    access: AccessArgs,
+    /// Print the summary as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How it ended.
+enum Ended {
+    Done(Tally),
+    /// By a signal.
+    Stopped(i32),
+}
+
+impl Cp {
+    /// Copies; a file that fails is told, and the others go on.
+    pub fn run(self, out: &mut Output) -> Result<()> {
+        let to = Destination::new(&self.dest, self.paths.len())?;
+        let vfs = self.access.clone().resolve()?.vfs(access::PATIENT, &[])?;
+        let runtime = access::runtime()?;
+        let progress = Arc::new(Progress::new(Unit::Bytes));
+        let ended = runtime.block_on(self.copy(&vfs, to, &progress));
+        progress.clear();
+        // What measures or checks in the background has nobody to tell.
+        runtime.shutdown_background();
+        match ended? {
+            Ended::Done(tally) => self.tell(&tally, out),
+            Ended::Stopped(signal) => {
+                // The shell sees what it would of a program that knows no signals.
+                signal_hook::low_level::emulate_default_handler(signal).ok();
+                Err(Error::new(Kind::Broken, "stopped"))
+            }
+        }
+    }
+
+    async fn copy(
+        &self,
+        vfs: &Arc<Vfs>,
+        mut to: Destination,
+        progress: &Arc<Progress>,
+    ) -> Result<Ended> {
+        let stopped = first_signal()?;
+        if progress.is_shown() {
+            let (vfs, progress, paths) = (vfs.clone(), progress.clone(), self.paths.clone());
+            tokio::spawn(async move { progress.set_total(measure(&vfs, &paths).await) });
+        }
+        let mut copier = Copier::new(vfs.clone(), progress.clone(), self.jobs.into());
+        let signal = {
+            let copied = pin!(copier.copy(&self.paths, &mut to, self.recursive));
+            match select(copied, stopped).await {
+                Either::Left(_) => None,
+                Either::Right((signal, _)) => signal.ok(),
+            }
+        };
+        let Some(signal) = signal else { return Ok(Ended::Done(copier.tally)) };
+        copier.stop().await;
+        Ok(Ended::Stopped(signal))
+    }
+
+    fn tell(&self, tally: &Tally, out: &mut Output) -> Result<()> {
+        if self.json {
+            out.json(tally)?;
+        }
+        match tally.worst {
+            Some(kind) => {
+                out.flush()?;
+                Err(Error::new(kind, tally.to_string()))
+            }
+            None if self.json => Ok(()),
+            None => out.line(tally),
+        }
+    }
+}
+
+/// The first SIGINT or SIGTERM.
+fn first_signal() -> Result<oneshot::Receiver<i32>> {
+    let failed = |error| Error::new(Kind::Broken, error);
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
+    let (tell, told) = oneshot::channel();
+    thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            tell.send(signal).ok();
+        }
+    });
+    Ok(told)
+}

@@ -1,0 +1,200 @@
+//! The process behind a mount, in the foreground or re-executed in the background.
+//!
+//! The program never forks: threads would not come along. The parent starts itself again with
+//! `--report`, a pipe as stdout and the log as stderr, and waits for one line of JSON on the pipe:
+//! that the mount answers, or why not. Then the child lets go of the pipe and the parent returns.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use tracing::level_filters::LevelFilter;
+
+use super::mount::{Mount, Plan};
+use super::registry::{self, Note};
+use super::{access, places};
+use dcfs_core::error::{Error, Kind, Result};
+use crate::fuse::session;
+
+/// What the child tells the parent.
+#[derive(Debug, Serialize, Deserialize)]
+enum Report {
+    Mounted,
+    Failed { kind: u8, message: String },
+}
+
+/// Mounts and serves in this process; the log is stderr.
+pub fn foreground(plan: &Plan) -> Result<()> {
+    log_to_stderr();
+    let (catalog, mountpoint) = (plan.access.catalog.clone(), plan.mountpoint.clone());
+    serve(plan, None, move || {
+        tracing::info!("{} is mounted at {}", catalog.display(), mountpoint.display());
+    })
+}
+
+/// Starts the background process and waits until its mount answers.
+///
+/// # Errors
+/// What the child says, or that it died without a word.
+pub fn spawn(plan: &Plan) -> Result<()> {
+    let log = registry::log_of(&plan.mountpoint);
+    places::private(log.parent().unwrap_or(&log))?;
+    let failed = |what: &str, error: &dyn std::fmt::Display| {
+        Error::new(Kind::Broken, format!("cannot {what}: {error}"))
+    };
+    let stderr = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&log)
+        .map_err(|e| failed(&format!("write the log `{}`", log.display()), &e))?;
+    let program = std::env::current_exe().map_err(|e| failed("find this program", &e))?;
+    let mut child = Command::new(program)
+        .args(plan.arguments())
+        .envs(absolute_paths())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(stderr)
+        .current_dir("/")
+        .spawn()
+        .map_err(|e| failed("start the background process", &e))?;
+    let mut line = String::new();
+    if let Some(pipe) = child.stdout.take() {
+        BufReader::new(pipe).read_line(&mut line).ok();
+    }
+    match serde_json::from_str(&line) {
+        Ok(Report::Mounted) => Ok(()),
+        Ok(Report::Failed { kind, message }) => Err(Error::new(kind_of(kind), message)),
+        Err(_) => {
+            let status = child.wait().map(|s| s.to_string()).unwrap_or_default();
+            let message =
+                format!("the mount ended before it answered ({status}); see {}", log.display());
+            Err(Error::new(Kind::Broken, message))
+        }
+    }
+}
+
+/// Variables that hold a path, which the background process would read from another folder.
+fn absolute_paths() -> impl Iterator<Item = (&'static str, PathBuf)> {
+    let names = [
+        "AWS_CONFIG_FILE",
+        "AWS_SHARED_CREDENTIALS_FILE",
+        "AWS_CA_BUNDLE",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+        "AZURE_CONFIG_DIR",
+        "AZURE_FEDERATED_TOKEN_FILE",
+        "CLOUDSDK_CONFIG",
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        "SSL_CERT_FILE",
+    ];
+    names.into_iter().filter_map(|name| {
+        let path = PathBuf::from(std::env::var_os(name)?);
+        let is_relative = path.is_relative() && !path.starts_with("~") && path != Path::new("");
+        Some((name, std::path::absolute(path).ok()?)).filter(|_| is_relative)
+    })
+}
+
+/// The background process itself.
+pub fn child(command: Mount) -> Result<()> {
+    close_inherited();
+    // Away from the terminal's signals. It fails only where that is so already.
+    nix::unistd::setsid().ok();
+    log_to_stderr();
+    let plan = match command.plan() {
+        Ok(plan) => plan,
+        Err(error) => return failed(error),
+    };
+    let log = registry::log_of(&plan.mountpoint);
+    serve(&plan, Some(&log), || tell(&Report::Mounted)).or_else(failed)
+}
+
+/// Files of the caller's shell are none of ours: a lock or a pipe of a script would never end.
+fn close_inherited() {
+    let open: Vec<i32> = std::fs::read_dir("/proc/self/fd")
+        .map(|entries| {
+            entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect()
+        })
+        .unwrap_or_default();
+    for fd in open.into_iter().filter(|fd| *fd > 2) {
+        // The folder's own descriptor is among them, and closed already.
+        nix::unistd::close(fd).ok();
+    }
+}
+
+fn failed(error: Error) -> Result<()> {
+    tracing::error!("{error}");
+    tell(&Report::Failed { kind: error.kind().codes().1, message: error.to_string() });
+    Err(error)
+}
+
+/// One line for the parent; then stdout is nobody's, so that the parent's reader ends.
+fn tell(report: &Report) {
+    let mut line = serde_json::to_vec(report).unwrap_or_default();
+    line.push(b'\n');
+    std::io::stdout().write_all(&line).ok();
+    std::io::stdout().flush().ok();
+    if let Ok(null) = File::options().write(true).open("/dev/null") {
+        nix::unistd::dup2_stdout(null).ok();
+    }
+}
+
+/// The kind whose exit code a child gave.
+fn kind_of(code: u8) -> Kind {
+    let kinds = [Kind::Missing, Kind::Invalid, Kind::Stale, Kind::Busy, Kind::Denied, Kind::Full];
+    kinds.into_iter().find(|kind| kind.codes().1 == code).unwrap_or(Kind::Broken)
+}
+
+/// How long an unmounted daemon waits for the disk, so that the next mount finds what was fetched.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// Builds the house and serves until unmounted.
+fn serve(plan: &Plan, log: Option<&Path>, ready: impl FnOnce() + Send + 'static) -> Result<()> {
+    let runtime = access::runtime()?;
+    let vfs = plan.access.vfs(plan.access.timeout, &[&plan.mountpoint])?;
+    let note = note(plan, log);
+    let options = session::Options {
+        mountpoint: plan.mountpoint.clone(),
+        catalog: plan.access.catalog.clone(),
+        allow_other: plan.allow_other,
+        xattr: plan.xattr,
+    };
+    let ready = move || {
+        note.write().ok();
+        ready();
+    };
+    let served = session::serve(vfs.clone(), runtime.handle().clone(), &options, ready);
+    Note::remove(&plan.mountpoint, std::process::id());
+    // What was fetched just now is written for the next mount.
+    let _ = runtime.block_on(async { tokio::time::timeout(SETTLE, vfs.settled()).await });
+    // Tasks that still wait for a bucket have nobody to answer.
+    runtime.shutdown_background();
+    tracing::info!("`{}` is unmounted", plan.mountpoint.display());
+    Ok(served?)
+}
+
+fn note(plan: &Plan, log: Option<&Path>) -> Note {
+    Note {
+        mountpoint: plan.mountpoint.to_string_lossy().into_owned(),
+        catalog: plan.access.catalog.to_string_lossy().into_owned(),
+        pid: std::process::id(),
+        log: log.map(Path::to_path_buf),
+        cache: plan.access.cache.clone(),
+        since: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs()),
+    }
+}
+
+/// `DCFS_LOG=debug` tells more; `warn` less.
+fn log_to_stderr() {
+    let level = std::env::var("DCFS_LOG").ok().and_then(|level| level.parse().ok());
+    tracing_subscriber::fmt()
+        .with_max_level(level.unwrap_or(LevelFilter::INFO))
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
+}

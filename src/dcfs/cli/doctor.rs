@@ -1,0 +1,206 @@
+//! `dcfs doctor`: what is missing on this machine to mount, and the command that mends it.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+
+use nix::unistd::{self, AccessFlags, geteuid};
+use serde::Serialize;
+
+use super::access::{self, AccessArgs};
+use super::output::{self, Output};
+use super::places;
+use dcfs_data::catalog::{Catalog, VersionInfo};
+use dcfs_core::error::{Error, Kind, Result};
+use crate::fuse::{mountpoint, mounts};
+use dcfs_core::render::numbers::counted;
+use dcfs_store::{Settings, Stores};
+
+/// Versions that are asked for their source.
+const MOST_VERSIONS: usize = 200;
+
+/// Sources that are told.
+const MOST_SOURCES: usize = 20;
+
+/// Characters of a source; longer ones are no bucket.
+const LONGEST: usize = 500;
+
+/// Look for what is missing on this machine to mount, and say what mends it
+#[derive(Debug, clap::Args)]
+pub struct Doctor {
+    #[command(flatten)]
+    access: AccessArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How one thing stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Ok,
+    /// Mounting works without it.
+    Note,
+    /// Mounting fails without it.
+    Missing,
+}
+
+#[derive(Debug, Serialize)]
+struct Check {
+    what: &'static str,
+    verdict: Verdict,
+    detail: String,
+}
+
+impl Doctor {
+    /// Looks at everything and prints it.
+    ///
+    /// # Errors
+    /// Something without which nothing can be mounted is missing; all was printed before.
+    pub fn run(self, out: &mut Output) -> Result<()> {
+        let mut checks = vec![device(), helper(), others(), self.cache(), self.catalog(), dead()];
+        checks.extend(self.settings());
+        if self.json {
+            out.json(&checks)?;
+        } else {
+            for check in &checks {
+                let mark = match check.verdict {
+                    Verdict::Ok => "ok     ",
+                    Verdict::Note => "note   ",
+                    Verdict::Missing => "MISSING",
+                };
+                out.line(format_args!("{mark}  {}: {}", check.what, check.detail))?;
+            }
+        }
+        match checks.iter().filter(|check| check.verdict == Verdict::Missing).count() {
+            0 => Ok(()),
+            n => Err(Error::new(Kind::Broken, format!("{n} of {} checks failed", checks.len()))),
+        }
+    }
+
+    fn cache(&self) -> Check {
+        let folder = self.access.cache_dir.clone().unwrap_or_else(places::cache);
+        let made = places::private_cache(&folder).and_then(|()| {
+            unistd::access(&folder, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|error| {
+                let message =
+                    format!("`{}`: {error}; choose another: --cache-dir", folder.display());
+                Error::new(Kind::Denied, message)
+            })
+        });
+        Check::of("cache", made.map(|()| folder.display().to_string()))
+    }
+
+    /// The file of settings, whether all that is said of stores makes sense, and how each source is reached.
+    fn settings(&self) -> Vec<Check> {
+        let settings = match access::settings(self.access.config.as_deref()) {
+            Ok(settings) => settings,
+            Err(error) => return vec![Check::of("settings", Err::<String, _>(error))],
+        };
+        let stores = self.access.stores(settings.clone());
+        let stand = stores.check().map(|()| "all that is said of them makes sense".to_owned());
+        let mut checks = vec![Check::note("settings", true, file(&settings))];
+        checks.push(Check::of("stores", stand));
+        let mut sources = self.sources();
+        sources.extend(settings.names().map(str::to_owned));
+        checks.extend(sources.iter().filter_map(|source| reached(&stores, source)));
+        checks
+    }
+
+    /// Where the versions of the catalog have files, as far as their first rows tell.
+    fn sources(&self) -> BTreeSet<String> {
+        let Ok(catalog) = self.access.catalog.open() else { return BTreeSet::new() };
+        let versions = catalog.versions().unwrap_or_default();
+        let latest = versions.iter().rev().take(MOST_VERSIONS);
+        let all: BTreeSet<String> = latest.flat_map(|of| sources(&catalog, of)).collect();
+        all.into_iter().take(MOST_SOURCES).collect()
+    }
+
+    fn catalog(&self) -> Check {
+        let opened = self.access.catalog.open().and_then(|catalog| {
+            let versions = counted(catalog.versions()?.len() as u64, "version");
+            Ok(format!("{} with {versions}", catalog.path().display()))
+        });
+        match opened {
+            // The machine is fine; the question was asked somewhere else.
+            Err(error) if self.access.catalog.catalog.is_none() => {
+                Check::note("catalog", false, error.to_string())
+            }
+            opened => Check::of("catalog", opened),
+        }
+    }
+}
+
+impl Check {
+    fn of(what: &'static str, result: std::result::Result<String, impl Display>) -> Self {
+        match result {
+            Ok(detail) => Self { what, verdict: Verdict::Ok, detail },
+            Err(error) => Self { what, verdict: Verdict::Missing, detail: error.to_string() },
+        }
+    }
+
+    fn note(what: &'static str, fine: bool, detail: impl Into<String>) -> Self {
+        let verdict = if fine { Verdict::Ok } else { Verdict::Note };
+        Self { what, verdict, detail: detail.into() }
+    }
+}
+
+fn file(settings: &Settings) -> String {
+    let Some(file) = settings.file() else {
+        return "no file; flags, the environment and ~/.aws count".into();
+    };
+    let tables: Vec<String> = settings.names().map(|name| format!("`{name}`")).collect();
+    output::sanitized(&format!("{} with {}", file.display(), tables.join(", ")))
+}
+
+fn sources(catalog: &Catalog, of: &VersionInfo) -> Vec<String> {
+    let Ok(schema) = catalog.schema(of) else { return Vec::new() };
+    let examples = catalog.examples(of, LONGEST).unwrap_or_default();
+    let of_files = |column: &String| schema.files.iter().any(|f| f.source.as_ref() == Some(column));
+    examples.into_iter().filter(|(column, _)| of_files(column)).map(|(_, source)| source).collect()
+}
+
+/// How one source is reached; `None` where there is nothing to say of it.
+fn reached(stores: &Stores, source: &str) -> Option<Check> {
+    let (fine, said) = match stores.describe(source) {
+        Ok(said) => (true, said?.iter().map(|(name, value)| format!("{name}: {value}")).collect()),
+        Err(error) => (false, vec![error.to_string()]),
+    };
+    let detail = format!("`{source}`: {}", said.join("; "));
+    Some(Check::note("source", fine, output::sanitized(&detail)))
+}
+
+fn device() -> Check {
+    Check::of("/dev/fuse", mountpoint::device().map(|()| "opens".to_owned()))
+}
+
+fn helper() -> Check {
+    match mountpoint::helper() {
+        Some(path) => Check::note("fusermount3", true, path.display().to_string()),
+        None if geteuid().is_root() => {
+            Check::note("fusermount3", false, "not there; root mounts without it")
+        }
+        None => Check::of("fusermount3", Err(mountpoint::Error::NoHelper)),
+    }
+}
+
+fn others() -> Check {
+    let allowed = geteuid().is_root() || mountpoint::others_allowed();
+    let detail = if allowed {
+        "allowed".to_owned()
+    } else {
+        "not allowed, so only you see your mounts; as root: echo user_allow_other >> /etc/fuse.conf"
+            .into()
+    };
+    Check::note("--allow-other", allowed, detail)
+}
+
+fn dead() -> Check {
+    let all = mounts::all().unwrap_or_default();
+    let dead: Vec<String> = all
+        .iter()
+        .filter(|m| m.is_dcfs() && mounts::health(&m.mountpoint) == mounts::Health::Dead)
+        .map(|m| format!("`{}` is dead: dcfs unmount '{0}'", m.mountpoint.display()))
+        .collect();
+    let none = dead.is_empty();
+    Check::note("mounts", none, if none { "none is dead".into() } else { dead.join("; ") })
+}

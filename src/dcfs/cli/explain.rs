@@ -1,0 +1,97 @@
+//! `dcfs explain`: what a filter means, or what is wrong with it.
+
+use serde::Serialize;
+
+use super::asking::AskingArgs;
+use super::output::Output;
+use dcfs_core::error::Result;
+use dcfs_core::expr::{Query, Type};
+use dcfs_core::name::DatasetRef;
+use dcfs_core::render::numbers::{count, counted};
+
+/// The language, for those who ask for help.
+pub const LANGUAGE: &str = "Filters read as what follows WHERE in SQL, over dotted columns (docs/filters.md):
+  info.width > 400 and file.path not ilike \"%cocker_spaniel%\"
+  label in (pug, beagle) and score between 0.5 and 0.9 and mask.path is not null
+  file.ext = jpg and length(tags) > 2 and not contains(tags, \"draft\")
+  order by cosine_distance(emb, row(17)) limit 10
+  rand < 0.1                             a sample, the same each time
+
+Operators: = != < <= > >=, and or not, in, between, like, ilike, glob, regexp, is null, + - * / %, ||
+Functions: lower upper length replace split abs round greatest least coalesce contains
+           cosine_distance euclidean_distance rand
+Of every file column f: f.name f.stem f.ext f.parent; inside lists and JSON: boxes[0].x, meta.key
+After it: order by COLUMN [desc], limit N, offset N";
+
+/// Print what a filter means: its one printed form, the columns it reads, how many rows pass
+#[derive(Debug, clap::Args)]
+#[command(after_help = LANGUAGE)]
+pub struct Explain {
+    /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
+    dataset: DatasetRef,
+    /// The filter, e.g. `info.width > 400`
+    #[arg(allow_hyphen_values = true)]
+    filter: String,
+    #[command(flatten)]
+    asking: AskingArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is known of a filter.
+#[derive(Debug, Serialize)]
+struct Explained {
+    dataset: String,
+    filter: String,
+    columns: Vec<Read>,
+    rows: u64,
+    of: u64,
+}
+
+/// A column that it reads.
+#[derive(Debug, Serialize)]
+struct Read {
+    name: String,
+    holds: &'static str,
+}
+
+impl Explain {
+    /// Prints the meaning.
+    pub fn run(self, out: &mut Output) -> Result<()> {
+        let asked = self.asking.ask(&self.dataset)?;
+        let query = asked.check(&self.filter)?;
+        let pack = asked.pack()?;
+        let explained = Explained {
+            dataset: asked.of.to_string(),
+            filter: query.to_string(),
+            columns: columns(&query),
+            rows: asked.select(&pack, &query)?.rows.len(),
+            of: pack.row_count().into(),
+        };
+        if self.json { out.json(&explained) } else { explained.print(out) }
+    }
+}
+
+fn columns(query: &Query) -> Vec<Read> {
+    let mut columns: Vec<Read> = Vec::new();
+    for column in query.columns() {
+        if !columns.iter().any(|known| known.name == column.name) {
+            let holds = Type::of(&column.value).words();
+            columns.push(Read { name: column.name.clone(), holds });
+        }
+    }
+    columns
+}
+
+impl Explained {
+    fn print(&self, out: &mut Output) -> Result<()> {
+        out.line(format_args!("filter   {}", self.filter))?;
+        let of = |column: &Read| format!("{} ({})", column.name, column.holds);
+        let columns: Vec<String> = self.columns.iter().map(of).collect();
+        let columns = if columns.is_empty() { "none".into() } else { columns.join(", ") };
+        out.line(format_args!("reads    {columns}"))?;
+        let (rows, of) = (count(self.rows), counted(self.of, "row"));
+        out.line(format_args!("matches  {rows} of {of} of {}", self.dataset))
+    }
+}

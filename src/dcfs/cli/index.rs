@@ -1,0 +1,254 @@
+//! `dcfs index`: make a dataset of what is in a bucket or a folder.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::access::{self, AccessArgs};
+use super::naming::{self, DescriptionArgs, Numbering};
+use super::output::Output;
+use super::progress::{Progress, Unit};
+use super::{command_line, places, warn};
+use dcfs_data::catalog::{self, Saved};
+use dcfs_core::error::{Error, Kind, Result};
+use crate::fuse::mounts::{self, Mount};
+use dcfs_core::name::DatasetName;
+use dcfs_work::author;
+use dcfs_work::index::{self, Delta, Desk, Indexed, Report, Request, Watch, With};
+use dcfs_core::render::numbers::{count, counted, objects, verb};
+use dcfs_store::list::Origin;
+
+/// Make a dataset of what is in a bucket or a folder
+///
+/// Lists storage and saves one row for each object, as `read_storage(...).save(...)` of DataChain does; Python opens it with
+/// `read_dataset`. The catalog is made if there is none. A listing that dcfs or DataChain made in the last four hours is used
+/// again, unless `--update` or `--delta` is said.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Index {
+    /// What to list: s3://, gs://, az://, file:// or a path, with `*`, `?`, `[0-9]`, `**`, `{a,b}` and `{1..9}`; quote it, or
+    /// the shell takes the patterns
+    #[arg(value_name = "URI", required = true)]
+    uris: Vec<String>,
+    /// Name of the dataset
+    #[arg(long, value_name = "NAME", value_parser = naming::dataset)]
+    save: DatasetName,
+    /// A column to add: `image` (info.width, info.height and info.format, read from the headers of pictures), or
+    /// `path:PATTERN` (columns from the path, e.g. `path:{breed}_{n:int}`); may be said again
+    #[arg(long, value_name = "COLUMN")]
+    with: Vec<With>,
+    /// List anew, however young the listing is that is there
+    #[arg(long)]
+    update: bool,
+    /// Compare with the latest version, and compute only what is new or changed; lists anew
+    #[arg(long)]
+    delta: bool,
+    /// With --delta: keep the rows of objects that changed or are gone, as DataChain does
+    #[arg(long, requires = "delta")]
+    keep_deleted: bool,
+    #[command(flatten)]
+    numbering: Numbering,
+    #[command(flatten)]
+    described: DescriptionArgs,
+    /// Pictures that are looked at at a time: waiting for a store is most of the work
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=512))]
+    jobs: u16,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    access: AccessArgs,
+}
+
+const EXAMPLES: &str = "Examples:
+  dcfs index ./photos --save photos
+  dcfs index 's3://bucket/train/**/*.{jpg,png}' --save train --anon
+  dcfs index s3://bucket/pets/ --save pets --with image --with 'path:{breed}_{n:int}'
+  dcfs index s3://bucket/pets/ --save pets --delta       what is new since the last version";
+
+impl Index {
+    /// Lists, saves, and tells what came of it.
+    pub fn run(self, out: &mut Output) -> Result<()> {
+        let folder = std::env::current_dir().map_err(|error| Error::new(Kind::Broken, error))?;
+        let (path, is_there) = catalog::locate_or_new(self.access.catalog.catalog.as_deref())?;
+        let request = self.request(&folder)?;
+        let settings = access::settings(self.access.config.as_deref())?;
+        let stores = Arc::new(self.access.stores(settings));
+        stores.check()?;
+        let cache = self.access.cache_dir.clone().unwrap_or_else(places::cache);
+        places::private_cache(&cache)?;
+        let runtime = access::runtime()?;
+        let steps = Steps::new();
+        let indexed = {
+            let mut desk = Desk::new((&path, is_there), &cache, (&stores, &runtime), &steps)?;
+            index::index(&mut desk, request)?
+        };
+        steps.clear();
+        if indexed.saved.is_none() && self.numbering.is_said() {
+            warn("no version was made, so `--version` and `--bump` did nothing");
+        }
+        match self.json {
+            true => out.json(&shown(&indexed)),
+            false => tell(&indexed, out),
+        }
+    }
+
+    fn request(&self, folder: &Path) -> Result<Request> {
+        let mut origins: Vec<Origin> = Vec::new();
+        let mut groups = Vec::new();
+        for uri in &self.uris {
+            let group = Origin::parse(uri, folder)?.into_iter();
+            groups.push(group.map(|origin| place(&mut origins, origin)).collect());
+        }
+        let shown = shown_by_dcfs();
+        let origins = origins.into_iter().map(|origin| origin.without(shown.clone())).collect();
+        Ok(Request {
+            origins,
+            groups,
+            name: self.save.clone(),
+            with: self.with.clone(),
+            update: self.update || self.delta,
+            delta: self.delta.then_some(Delta { keeps_deleted: self.keep_deleted }),
+            number: self.numbering.number(),
+            description: self.described.description.clone(),
+            attrs: self.described.attrs().map(<[_]>::to_vec),
+            jobs: self.jobs.into(),
+            provenance: author::ask(&command_line(), None),
+        })
+    }
+}
+
+/// Where dcfs is mounted: what is seen there is in storage already.
+fn shown_by_dcfs() -> Vec<PathBuf> {
+    let mounts = mounts::all().unwrap_or_default().into_iter();
+    mounts.filter(Mount::is_dcfs).map(|mount| mount.mountpoint).collect()
+}
+
+/// Where an origin stands among those that are known, each once.
+fn place(origins: &mut Vec<Origin>, origin: Origin) -> usize {
+    origins.iter().position(|other| *other == origin).unwrap_or_else(|| {
+        origins.push(origin);
+        origins.len() - 1
+    })
+}
+
+/// What is told of the work: a listing, then rows that are written.
+struct Steps {
+    listing: Progress,
+    writing: Progress,
+}
+
+impl Steps {
+    fn new() -> Self {
+        Self { listing: Progress::new(Unit::Objects), writing: Progress::new(Unit::Rows) }
+    }
+
+    fn clear(&self) {
+        self.listing.clear();
+        self.writing.clear();
+    }
+}
+
+impl Watch for Steps {
+    fn listed(&self, objects: u64, bytes: u64) {
+        self.listing.add_bytes(bytes);
+        self.listing.add(objects);
+    }
+
+    fn writing(&self, rows: u64) {
+        self.listing.clear();
+        self.writing.add_total(rows);
+    }
+
+    fn wrote(&self, rows: u64) {
+        self.writing.add(rows);
+    }
+}
+
+/// For people. That a listing is an old one is told beside the results.
+fn tell(indexed: &Indexed, out: &mut Output) -> Result<()> {
+    for (at, listing) in indexed.listings.iter().enumerate() {
+        let is_told = indexed.listings[..at].iter().any(|other| other.of == listing.of);
+        told_of(listing, is_told);
+    }
+    let computed = &indexed.computed;
+    let (counts, last) = (indexed.counts, indexed.last.as_ref());
+    if last.is_some() {
+        let [unchanged, new] = [counts.unchanged, counts.new].map(count);
+        let [changed, gone] = [counts.changed, counts.gone].map(count);
+        out.line(format!("{unchanged} unchanged, {new} new, {changed} changed, {gone} gone"))?;
+    }
+    if computed.no_images > 0 {
+        let is = verb(computed.no_images, "is no image", "are no images");
+        out.line(format!("{} {is}", count(computed.no_images)))?;
+    }
+    if computed.replaced > 0 {
+        let was = verb(computed.replaced, "was", "were");
+        let what = "replaced or deleted after the listing; `--delta` looks again";
+        out.line(format!("{} {was} {what}", count(computed.replaced)))?;
+    }
+    if let Some(path) = &computed.unmatched_path {
+        let n = computed.unmatched;
+        let have = verb(n, "has a path that does not match", "have paths that do not match");
+        out.line(format!("{} {have}, e.g. `{path}`", count(n)))?;
+    }
+    match (&indexed.saved, last) {
+        (Some(saved), _) => out.line(format!("saved {}: {}", version(saved), size(saved))),
+        (None, Some(last)) if indexed.is_described => {
+            let name = &last.dataset;
+            out.line(format!("nothing new; {last} is as it was, and `{name}` is described anew"))
+        }
+        (None, Some(last)) => out.line(format!("nothing new; {last} is as it was")),
+        (None, None) => Ok(()),
+    }
+}
+
+fn told_of(listing: &Report, is_told: bool) {
+    let of = &listing.of;
+    if let Some(age) = listing.age_seconds.filter(|_| !is_told).map(duration) {
+        warn(format_args!(
+            "the listing of `{of}`, made {age} ago, is used again; `--update` lists anew"
+        ));
+    }
+    if listing.objects == 0 {
+        warn(format_args!("`{of}` is empty: what the last version had of it is gone"));
+    }
+    if listing.skipped > 0 {
+        let n = counted(listing.skipped, "entry");
+        let was = verb(listing.skipped, "was", "were");
+        warn(format_args!(
+            "{n} of `{of}` {was} left out, for no row can name it: links, special files, odd names"
+        ));
+    }
+}
+
+fn version(saved: &Saved) -> String {
+    format!("{}@{}", saved.dataset, saved.version)
+}
+
+fn size(saved: &Saved) -> String {
+    objects(saved.rows, saved.size.unwrap_or(0))
+}
+
+/// `8 s`, `12 min`, `3 h 20 min`.
+fn duration(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+/// For programs.
+fn shown(indexed: &Indexed) -> Value {
+    let mut shown = json!(indexed);
+    let saved = indexed.saved.as_ref();
+    let last = indexed.last.as_ref().map(ToString::to_string);
+    shown["dataset"] = json!(saved.map(version).or_else(|| last.clone()));
+    shown["is_new"] = json!(saved.is_some());
+    shown["rows"] = json!(saved.map(|saved| saved.rows));
+    shown["bytes"] = json!(saved.map(|saved| saved.size));
+    shown["before"] = json!(last);
+    shown
+}

@@ -1,0 +1,236 @@
+//! The door to the person typing: commands, their help, their output and their exit codes.
+//!
+//! A command is one file: its arguments (the doc comments are the help), and `run`, which delegates.
+//! Results go to stdout, all else to stderr. Only the doors read the environment.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | [`mount`], [`daemon`] | `dcfs mount`, and the process that stays behind it |
+//! | [`access`] | the flags for the catalog and the bytes, and the file system over them |
+//! | [`helper`], [`options`] | the same by `mount -t fuse.dcfs` and fstab; `-o` |
+//! | [`unmount`], [`status`], [`registry`] | mounts that are there |
+//! | [`ls`], [`page`], [`show`] | what the catalog holds, without a mount |
+//! | [`asking`], [`count`], [`explain`], [`path`] | filters |
+//! | [`cat`], [`cp`], [`copy`] | files of the mount, without a mount |
+//! | [`list`] | what is in a bucket or a folder; for tests |
+//! | [`index`] | new datasets from storage |
+//! | [`save`], [`rm`], [`mv`], [`describe`], [`naming`] | what is written into the catalog |
+//! | [`cache`] | what is kept of fetched objects |
+//! | [`diff`] | what differs between two versions |
+//! | [`warm`], [`plan`], [`verify`], [`selecting`] | the objects of a dataset as a whole |
+//! | [`doctor`] | what is missing on this machine |
+//! | [`output`], [`progress`], [`terminal`] | stdout and JSON; how far long work is |
+//! | [`places`], [`whole_file`] | folders of the user; files that are there whole or not at all |
+
+pub mod access;
+pub mod asking;
+pub mod cache;
+pub mod cat;
+pub mod copy;
+pub mod count;
+pub mod cp;
+pub mod daemon;
+pub mod describe;
+pub mod diff;
+pub mod doctor;
+pub mod explain;
+pub mod helper;
+pub mod index;
+pub mod list;
+pub mod ls;
+pub mod mount;
+pub mod mv;
+pub mod naming;
+pub mod options;
+pub mod output;
+pub mod page;
+pub mod path;
+pub mod plan;
+pub mod places;
+pub mod progress;
+pub mod registry;
+pub mod rm;
+pub mod save;
+pub mod selecting;
+pub mod show;
+pub mod status;
+pub mod terminal;
+pub mod unmount;
+pub mod verify;
+pub mod warm;
+pub mod whole_file;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use dcfs_data::catalog::{self, Catalog};
+use dcfs_core::error::{Kind, Result};
+use output::Output;
+
+/// Versioned, typed datasets over object storage, as plain directories
+///
+/// Mounts the catalog that DataChain writes (.datachain/db): every saved version of every dataset is a
+/// directory of its rows' files, fetched from the cloud or disk when somebody reads them.
+#[derive(Debug, Parser)]
+#[command(name = "dcfs", version, after_help = EXAMPLES)]
+struct Dcfs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  dcfs mount /mnt/dc                     the catalog of this folder, or of its parents
+  ls /mnt/dc/datasets/pets@latest/
+  dcfs index ./photos --save photos      a dataset of what is in a folder or a bucket
+  dcfs ls pets                           the versions of a dataset, without a mount
+  dcfs show pets -o pets.parquet         its rows, as a table for pandas or DuckDB
+  dcfs cp -r pets/images .               its files, without a mount
+  dcfs save pets --where \"info.width > 400\" --as wide
+  dcfs unmount /mnt/dc";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Mount(mount::Mount),
+    Unmount(unmount::Unmount),
+    Status(status::Status),
+    Ls(ls::Ls),
+    #[command(hide = true)]
+    List(list::List),
+    Show(show::Show),
+    Count(count::Count),
+    Diff(diff::Diff),
+    Explain(explain::Explain),
+    Path(path::PathOf),
+    Save(save::Save),
+    Rm(rm::Rm),
+    Mv(mv::Mv),
+    Describe(describe::Describe),
+    Schema(page::Schema),
+    Lineage(page::Lineage),
+    Cat(cat::Cat),
+    Cp(cp::Cp),
+    Index(index::Index),
+    Warm(warm::Warm),
+    Plan(plan::Plan),
+    Verify(verify::Verify),
+    Cache(cache::Cache),
+    Doctor(doctor::Doctor),
+    Completions(Completions),
+}
+
+/// Print completions for a shell
+#[derive(Debug, clap::Args)]
+struct Completions {
+    /// bash, zsh, fish, elvish or powershell
+    shell: clap_complete::Shell,
+}
+
+/// Which catalog a command reads.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct CatalogArg {
+    /// Folder that holds .datachain, or the .datachain folder itself [default: DATACHAIN_DIR,
+    /// DATACHAIN_ROOT_DIR, this folder, then its parents]
+    #[arg(long, value_name = "DIR")]
+    pub catalog: Option<PathBuf>,
+}
+
+impl CatalogArg {
+    /// Finds and opens it.
+    pub fn open(&self) -> Result<Catalog> {
+        Catalog::open(&catalog::locate(self.catalog.as_deref())?)
+    }
+}
+
+/// Runs the program: arguments in, exit code out.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(helper) = helper::Helper::recognise(&args) {
+        return helper.run();
+    }
+    let dcfs = match Dcfs::try_parse_from(args) {
+        Ok(dcfs) => dcfs,
+        // clap prints help to stdout with 0 and usage errors to stderr with 2.
+        Err(error) => {
+            error.print().ok();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let mut out = Output::stdout();
+    finish(dcfs.command.run(&mut out), &mut out)
+}
+
+impl Command {
+    fn run(self, out: &mut Output) -> Result<()> {
+        match self {
+            Self::Mount(command) => command.run(out),
+            Self::Unmount(command) => command.run(out),
+            Self::Status(command) => command.run(out),
+            Self::Ls(command) => command.run(out),
+            Self::List(command) => command.run(out),
+            Self::Show(command) => command.run(out),
+            Self::Count(command) => command.run(out),
+            Self::Diff(command) => command.run(out),
+            Self::Explain(command) => command.run(out),
+            Self::Path(command) => command.run(out),
+            Self::Save(command) => command.run(out),
+            Self::Rm(command) => command.run(out),
+            Self::Mv(command) => command.run(out),
+            Self::Describe(command) => command.run(out),
+            Self::Schema(command) => command.run(out),
+            Self::Lineage(command) => command.run(out),
+            Self::Cat(command) => command.run(out),
+            Self::Cp(command) => command.run(out),
+            Self::Index(command) => command.run(out),
+            Self::Warm(command) => command.run(out),
+            Self::Plan(command) => command.run(out),
+            Self::Verify(command) => command.run(out),
+            Self::Cache(command) => command.run(out),
+            Self::Doctor(command) => command.run(out),
+            Self::Completions(Completions { shell }) => {
+                let mut text = Vec::new();
+                clap_complete::generate(shell, &mut Dcfs::command(), "dcfs", &mut text);
+                out.raw(&text)
+            }
+        }
+    }
+}
+
+/// The exit code, after the error was told. A closed pipe is a reader that has seen enough.
+fn finish(result: Result<()>, out: &mut Output) -> ExitCode {
+    match result.and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) if out.is_closed() => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("dcfs: {}", output::sanitized(&error.to_string()));
+            ExitCode::from(error.kind().codes().1)
+        }
+    }
+}
+
+/// The command as it was typed, for what is saved by it.
+fn command_line() -> Vec<OsString> {
+    std::iter::once("dcfs".into()).chain(std::env::args_os().skip(1)).collect()
+}
+
+/// A line on stderr, for what is no error.
+fn warn(message: impl std::fmt::Display) {
+    eprintln!("dcfs: {}", output::sanitized(&message.to_string()));
+}
+
+/// An error of the command line itself.
+fn usage(message: impl Into<String>) -> dcfs_core::error::Error {
+    dcfs_core::error::Error::new(Kind::Invalid, message.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_are_consistent() {
+        Dcfs::command().debug_assert();
+    }
+}

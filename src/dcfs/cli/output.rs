@@ -1,0 +1,168 @@
+//! Stdout: text made safe for a terminal, JSON, and pipes that close early.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+
+use serde::Serialize;
+
+use dcfs_core::error::{Error, Kind, Result};
+
+/// Where results go.
+pub struct Output {
+    to: BufWriter<Box<dyn Write + Send>>,
+    closed: bool,
+    failed: bool,
+}
+
+impl Output {
+    /// The program's stdout.
+    pub fn stdout() -> Self {
+        Self { to: BufWriter::new(Box::new(io::stdout())), closed: false, failed: false }
+    }
+
+    /// A file that a command writes in place of stdout.
+    pub fn file(file: &File) -> Result<Self> {
+        let file = file.try_clone().map_err(|error| Error::new(Kind::Broken, error))?;
+        Ok(Self { to: BufWriter::new(Box::new(file)), closed: false, failed: false })
+    }
+
+    /// For a caller that wants no results.
+    pub fn nowhere() -> Self {
+        Self { to: BufWriter::new(Box::new(io::sink())), closed: false, failed: false }
+    }
+
+    /// One line, with whatever a terminal would obey made visible.
+    pub fn line(&mut self, text: impl fmt::Display) -> Result<()> {
+        let text = sanitized(&text.to_string());
+        self.raw(text.as_bytes()).and_then(|()| self.raw(b"\n"))
+    }
+
+    /// A page or a table whose own line breaks stay, made safe otherwise.
+    pub fn text(&mut self, text: &str) -> Result<()> {
+        self.raw(sanitized(text).as_bytes())
+    }
+
+    /// A value as indented JSON.
+    pub fn json(&mut self, value: &impl Serialize) -> Result<()> {
+        let text = serde_json::to_string_pretty(value).map_err(|e| Error::new(Kind::Broken, e))?;
+        self.json_text(&text)?;
+        self.raw(b"\n")
+    }
+
+    /// JSON that is text already. What a terminal would obey becomes an escape of JSON's own, so that
+    /// programs read what was meant.
+    pub fn json_text(&mut self, text: &str) -> Result<()> {
+        let mut safe = String::with_capacity(text.len());
+        for c in text.chars() {
+            // All of them are in the basic plane, and only inside strings: JSON allows them nowhere else.
+            if is_obeyed(c) { safe += &format!("\\u{:04x}", u32::from(c)) } else { safe.push(c) }
+        }
+        self.raw(safe.as_bytes())
+    }
+
+    /// Bytes as they are.
+    pub fn raw(&mut self, bytes: &[u8]) -> Result<()> {
+        let written = self.to.write_all(bytes);
+        self.check(written)
+    }
+
+    /// Writes out what is held back.
+    pub fn flush(&mut self) -> Result<()> {
+        let flushed = self.to.flush();
+        self.check(flushed)
+    }
+
+    /// Whether the reader has gone, as `head` does.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Whether something could not be written.
+    pub fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    fn check(&mut self, result: io::Result<()>) -> Result<()> {
+        self.noted(result).map_err(|error| Error::new(Kind::Broken, error))
+    }
+
+    /// Remembers what failed, and a reader that has gone.
+    fn noted<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        self.failed |= result.is_err();
+        let gone = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+        self.closed |= result.as_ref().is_err_and(gone);
+        result
+    }
+}
+
+/// Bytes as they are, for those who write on their own.
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(bytes);
+        self.noted(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.to.flush();
+        self.noted(flushed)
+    }
+}
+
+/// `text` with control characters (escape sequences of a terminal among them) and the marks that
+/// turn text around shown as escapes. Line breaks and tabs stay.
+pub fn sanitized(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_obeyed(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
+    }
+    out
+}
+
+/// Whether a terminal does something at `c` other than to show it.
+fn is_obeyed(c: char) -> bool {
+    let turns = matches!(c,
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    turns || (c.is_control() && c != '\n' && c != '\t')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::sync::{Arc, Mutex};
+
+    #[test]
+    fn a_terminal_gets_nothing_to_obey() {
+        let cases = [
+            ("plain \u{e9} \u{1f436}\n\tx", "plain \u{e9} \u{1f436}\n\tx"),
+            ("\x1b[2Jgone", "\\u{1b}[2Jgone"),
+            ("a\rb\u{202e}c\u{85}", "a\\u{d}b\\u{202e}c\\u{85}"),
+        ];
+        for (text, safe) in cases {
+            assert_eq!(sanitized(text), safe, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn json_stays_json() {
+        let name = "a\u{202e}b\u{7f}c\u{85}";
+        let written = Arc::new(Mutex::new(Vec::new()));
+        struct Shared(Arc<Mutex<Vec<u8>>>);
+        impl Write for Shared {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().expect("whole").write(bytes)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let to = BufWriter::new(Box::new(Shared(written.clone())) as Box<dyn Write + Send>);
+        let mut out = Output { to, closed: false, failed: false };
+        out.json(&[name]).expect("written");
+        out.flush().expect("written");
+        let text = String::from_utf8(written.lock().expect("whole").clone()).expect("UTF-8");
+        assert!(!text.chars().any(is_obeyed), "{text:?}");
+        assert_eq!(serde_json::from_str::<Vec<String>>(&text).expect("JSON"), [name]);
+    }
+}

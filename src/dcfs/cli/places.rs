@@ -1,0 +1,60 @@
+//! The user's folders, as the XDG base directory rules have it, and where there is no environment at
+//! all (systemd starts mounts without `HOME`), from the password file.
+
+use std::env;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{User, geteuid};
+
+use dcfs_core::error::{Error, Kind, Result};
+
+/// `$XDG_CACHE_HOME/dcfs`: packs, and what was fetched.
+pub fn cache() -> PathBuf {
+    base("XDG_CACHE_HOME", ".cache")
+}
+
+/// `$XDG_STATE_HOME/dcfs`: logs, and a note for each mount.
+pub fn state() -> PathBuf {
+    base("XDG_STATE_HOME", ".local/state")
+}
+
+/// `$XDG_CONFIG_HOME/dcfs`: settings.
+pub fn config() -> PathBuf {
+    base("XDG_CONFIG_HOME", ".config")
+}
+
+/// Makes a folder that only the user may look into: cached data is as private as its source.
+///
+/// # Errors
+/// The system refuses; the message names the folder.
+pub fn private(folder: &Path) -> Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| {
+        let message = format!("cannot make the folder `{}`: {error}", folder.display());
+        Error::new(Kind::Denied, message)
+    })
+}
+
+/// As [`private`], of a cache directory.
+///
+/// # Errors
+/// As [`private`]; the message names what chooses another.
+pub fn private_cache(folder: &Path) -> Result<()> {
+    private(folder).map_err(|error| {
+        let message = format!("{error}; name another: `--cache-dir DIR`, or `XDG_CACHE_HOME`");
+        Error::new(error.kind(), message)
+    })
+}
+
+fn base(variable: &str, fallback: &str) -> PathBuf {
+    // The rules say to ignore a relative path.
+    let named = env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    named.unwrap_or_else(|| home().join(fallback)).join("dcfs")
+}
+
+fn home() -> PathBuf {
+    let named = env::var_os("HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let known = || User::from_uid(geteuid()).ok().flatten().map(|user| user.dir);
+    named.or_else(known).unwrap_or_else(|| PathBuf::from("/"))
+}

@@ -1,0 +1,326 @@
+//! How far long work is: one line on stderr, for every command.
+//!
+//! ```text
+//!  41% [==========>               ] 320.0 MiB of 774.0 MiB, 52.0 MiB/s, 8 s left, 3,051 files
+//! ```
+//!
+//! It is shown only where stderr is a terminal, after [`DELAY`] of work, at most every [`PACE`], and
+//! cleared at the end. What does not fit into the width of the terminal is left out, the last first.
+//!
+//! Our own rather than the crate `indicatif`: that has no wait before the first line, draws from a
+//! thread of its own, and brings four crates for what are the two functions `line` and `bar` here.
+
+use std::io::{self, Write};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use super::output::sanitized;
+use super::terminal;
+use dcfs_core::render::numbers::{bytes, counted};
+
+/// Work that is done sooner shows nothing.
+const DELAY: Duration = Duration::from_secs(1);
+
+/// The shortest time between two lines.
+const PACE: Duration = Duration::from_millis(100);
+
+/// The narrowest and the widest bar, brackets left aside.
+const BAR: (usize, usize) = (10, 40);
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    Bytes,
+    Rows,
+    Objects,
+}
+
+/// The work of one command. Shared by its tasks; counting costs an addition.
+pub struct Progress {
+    unit: Unit,
+    started: Instant,
+    done: AtomicU64,
+    /// 0 where it is not known.
+    total: AtomicU64,
+    files: AtomicU64,
+    /// Of what is counted, where that is not bytes.
+    bytes: AtomicU64,
+    /// When the next line is due, in milliseconds of work; never where nobody looks.
+    due: AtomicU64,
+    /// Whether a line stands on the terminal now.
+    drawn: Mutex<bool>,
+}
+
+impl Progress {
+    /// Begins to count.
+    pub fn new(unit: Unit) -> Self {
+        let shown = terminal::width(&io::stderr()).is_some();
+        Self::due_at(unit, if shown { DELAY.as_millis() as u64 } else { u64::MAX })
+    }
+
+    /// Counts, and shows nothing: where results go to the same terminal.
+    pub fn hidden(unit: Unit) -> Self {
+        Self::due_at(unit, u64::MAX)
+    }
+
+    fn due_at(unit: Unit, due: u64) -> Self {
+        Self {
+            unit,
+            started: Instant::now(),
+            done: AtomicU64::new(0),
+            total: AtomicU64::new(0),
+            files: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            due: AtomicU64::new(due),
+            drawn: Mutex::new(false),
+        }
+    }
+
+    /// Whether there is anybody to look: else a total is not worth finding.
+    pub fn is_shown(&self) -> bool {
+        self.due.load(Relaxed) != u64::MAX
+    }
+
+    /// Tells how much there is to do.
+    pub fn set_total(&self, total: u64) {
+        self.total.store(total, Relaxed);
+    }
+
+    /// There is so much more to do.
+    pub fn add_total(&self, more: u64) {
+        self.total.fetch_add(more, Relaxed);
+    }
+
+    /// So much more is done.
+    pub fn add(&self, more: u64) {
+        self.done.fetch_add(more, Relaxed);
+        self.draw_if_due();
+    }
+
+    /// So much is done in all.
+    pub fn reach(&self, done: u64) {
+        self.done.store(done, Relaxed);
+        self.draw_if_due();
+    }
+
+    /// One more file is done.
+    pub fn add_file(&self) {
+        self.files.fetch_add(1, Relaxed);
+        self.draw_if_due();
+    }
+
+    /// What is counted next is so many bytes.
+    pub fn add_bytes(&self, more: u64) {
+        self.bytes.fetch_add(more, Relaxed);
+    }
+
+    /// A line of its own on stderr, which stays.
+    pub fn say(&self, text: &str) {
+        let mut drawn = self.drawn.lock().unwrap_or_else(|e| e.into_inner());
+        erase(&mut drawn);
+        eprintln!("dcfs: {}", sanitized(text));
+    }
+
+    /// Takes the line away; it comes back if work goes on.
+    pub fn clear(&self) {
+        erase(&mut self.drawn.lock().unwrap_or_else(|e| e.into_inner()));
+    }
+
+    fn draw_if_due(&self) {
+        let now = self.started.elapsed().as_millis() as u64;
+        let due = self.due.load(Relaxed);
+        let next = now + PACE.as_millis() as u64;
+        // One of those who come at the same time draws; the others have work to do.
+        if now >= due && self.due.compare_exchange(due, next, Relaxed, Relaxed).is_ok() {
+            self.draw();
+        }
+    }
+
+    fn draw(&self) {
+        let Some(width) = terminal::width(&io::stderr()) else { return };
+        let mut drawn = self.drawn.lock().unwrap_or_else(|e| e.into_inner());
+        // One column less: in the last, some terminals begin a new line.
+        let line = self.state().line(width - 1);
+        *drawn = write!(io::stderr(), "\r\x1b[K{line}").is_ok();
+    }
+
+    fn state(&self) -> State {
+        let known = |n: u64| (n > 0).then_some(n);
+        State {
+            unit: self.unit,
+            done: self.done.load(Relaxed),
+            total: known(self.total.load(Relaxed)),
+            files: known(self.files.load(Relaxed)),
+            bytes: known(self.bytes.load(Relaxed)),
+            elapsed: self.started.elapsed(),
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// Erases the line on which the cursor is, if it is ours.
+fn erase(drawn: &mut bool) {
+    if std::mem::take(drawn) {
+        write!(io::stderr(), "\r\x1b[K").ok();
+    }
+}
+
+/// What one line shows.
+#[derive(Clone, Copy, Debug)]
+struct State {
+    unit: Unit,
+    done: u64,
+    total: Option<u64>,
+    files: Option<u64>,
+    bytes: Option<u64>,
+    elapsed: Duration,
+}
+
+impl State {
+    /// The line, in at most `width` columns.
+    fn line(&self, width: usize) -> String {
+        let mut parts = self.parts();
+        let percent = self.total.map(|total| percent(self.done, total));
+        let head = percent.map_or_else(String::new, |percent| format!("{percent:>3}% "));
+        while parts.len() > 1 && head.len() + parts.join(", ").len() > width {
+            parts.pop();
+        }
+        let tail = parts.join(", ");
+        let room = width.saturating_sub(head.len() + tail.len() + "[] ".len());
+        let bar = percent.filter(|_| room >= BAR.0).map(|percent| bar(percent, room.min(BAR.1)));
+        let mut line = head + &bar.unwrap_or_default() + &tail;
+        line.truncate(width);
+        line
+    }
+
+    /// What is told beside the bar, the most important first.
+    fn parts(&self) -> Vec<String> {
+        let done = match self.total {
+            Some(total) => format!("{} of {}", self.amount(self.done), self.amount(total)),
+            None => self.amount(self.done),
+        };
+        let rate = self.done as f64 / self.elapsed.as_secs_f64().max(0.001);
+        let left = self.total.filter(|_| rate > 0.0).map(|total| {
+            let seconds = total.saturating_sub(self.done) as f64 / rate;
+            format!("{} left", duration(seconds as u64))
+        });
+        let files = self.files.map(|files| counted(files, "file"));
+        let rate = format!("{}/s", self.amount(rate as u64));
+        [Some(done), self.bytes.map(bytes), Some(rate), left, files].into_iter().flatten().collect()
+    }
+
+    fn amount(&self, n: u64) -> String {
+        match self.unit {
+            Unit::Bytes => bytes(n),
+            Unit::Rows => counted(n, "row"),
+            Unit::Objects => counted(n, "object"),
+        }
+    }
+}
+
+/// Whole percents; 100 only when all is done.
+fn percent(done: u64, total: u64) -> u64 {
+    let exact = u128::from(done) * 100 / u128::from(total.max(1));
+    exact.min(100) as u64
+}
+
+/// `[=====>    ] `, with `room` columns between the brackets.
+fn bar(percent: u64, room: usize) -> String {
+    let full = room * percent as usize / 100;
+    let arrow = if full < room { ">" } else { "" };
+    let bar = "=".repeat(full) + arrow;
+    format!("[{bar:<room$}] ")
+}
+
+/// `8 s`, `2 min 5 s`, `3 h 20 min`.
+fn duration(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(unit: Unit, done: u64, total: Option<u64>, files: Option<u64>) -> State {
+        State { unit, done, total, files, bytes: None, elapsed: Duration::from_secs(10) }
+    }
+
+    #[test]
+    fn a_line_says_what_it_has_room_for() {
+        let copy = state(Unit::Bytes, 320 << 20, Some(774 << 20), Some(3051));
+        let scan = state(Unit::Rows, 12_000, None, None);
+        let list = State { bytes: Some(3 << 30), ..state(Unit::Objects, 12_000, None, None) };
+        let cases = [
+            (
+                copy,
+                110,
+                " 41% [================>                       ] 320.0 MiB of 774.0 MiB, 32.0 MiB/s, 14 s left, 3,051 files",
+            ),
+            (
+                copy,
+                80,
+                " 41% [=====>        ] 320.0 MiB of 774.0 MiB, 32.0 MiB/s, 14 s left, 3,051 files",
+            ),
+            (copy, 66, " 41% 320.0 MiB of 774.0 MiB, 32.0 MiB/s, 14 s left, 3,051 files"),
+            (copy, 60, " 41% 320.0 MiB of 774.0 MiB, 32.0 MiB/s, 14 s left"),
+            (copy, 27, " 41% 320.0 MiB of 774.0 MiB"),
+            (copy, 9, " 41% 320."),
+            (copy, 0, ""),
+            (scan, 80, "12,000 rows, 1,200 rows/s"),
+            (list, 80, "12,000 objects, 3.0 GiB, 1,200 objects/s"),
+        ];
+        for (state, width, line) in cases {
+            assert_eq!(state.line(width), line, "{width}");
+        }
+    }
+
+    #[test]
+    fn every_line_fits() {
+        for done in [0, 1, 999, 774 << 20, u64::MAX] {
+            for total in [None, Some(1), Some(774 << 20), Some(u64::MAX)] {
+                for width in 0..140 {
+                    let line = state(Unit::Bytes, done, total, Some(u64::MAX)).line(width);
+                    assert!(line.len() <= width, "{width}: {line}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_all_is_a_hundred_percent() {
+        let cases = [(0, 7, 0), (6, 7, 85), (7, 7, 100), (9, 7, 100), (u64::MAX - 1, u64::MAX, 99)];
+        for (done, total, want) in cases {
+            assert_eq!(percent(done, total), want, "{done} of {total}");
+        }
+        assert_eq!(bar(99, 10), "[=========>] ");
+        assert_eq!(bar(100, 10), "[==========] ");
+    }
+
+    #[test]
+    fn times_are_for_people() {
+        let cases = [(0, "0 s"), (59, "59 s"), (125, "2 min 5 s"), (12_000, "3 h 20 min")];
+        for (seconds, text) in cases {
+            assert_eq!(duration(seconds), text);
+        }
+    }
+
+    #[test]
+    fn nothing_is_due_where_nobody_looks() {
+        let progress = Progress::hidden(Unit::Rows);
+        progress.add(5);
+        progress.add_file();
+        assert!(!progress.is_shown());
+        let state = progress.state();
+        assert_eq!((state.done, state.total, state.files), (5, None, Some(1)));
+    }
+}

@@ -1,0 +1,73 @@
+//! A note per mount, so that `dcfs status` and `dcfs unmount` know its process and its log.
+//!
+//! The kernel's list of mounts is the truth; a note only adds to it, and one whose mount is gone is
+//! left over from a crash.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::places;
+use dcfs_core::error::Result;
+
+/// What a mount says of itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Note {
+    pub mountpoint: String,
+    pub catalog: String,
+    pub pid: u32,
+    /// `None` in the foreground, where stderr is the log.
+    pub log: Option<PathBuf>,
+    pub cache: PathBuf,
+    /// Seconds since 1970.
+    pub since: u64,
+}
+
+impl Note {
+    /// Writes it down.
+    ///
+    /// # Errors
+    /// The state folder cannot be written.
+    pub fn write(&self) -> Result<()> {
+        let path = path_of(Path::new(&self.mountpoint));
+        places::private(path.parent().unwrap_or(&path))?;
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        // A note is worth no failed mount: without it, status shows less.
+        if let Err(error) = fs::write(&path, text) {
+            tracing::warn!("cannot write `{}`: {error}", path.display());
+        }
+        Ok(())
+    }
+
+    /// What the mount at `mountpoint` said, if it said anything.
+    pub fn read(mountpoint: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(path_of(mountpoint)).ok()?).ok()
+    }
+
+    /// Takes away the note of the process `pid`; one that another mount wrote there since stays.
+    pub fn remove(mountpoint: &Path, pid: u32) {
+        if Self::read(mountpoint).is_some_and(|note| note.pid == pid) {
+            fs::remove_file(path_of(mountpoint)).ok();
+        }
+    }
+}
+
+fn path_of(mountpoint: &Path) -> PathBuf {
+    places::state().join("mounts").join(format!("{}.json", file_name(mountpoint)))
+}
+
+/// The log of a mount at `mountpoint`.
+pub fn log_of(mountpoint: &Path) -> PathBuf {
+    places::state().join(format!("{}.log", file_name(mountpoint)))
+}
+
+/// `/mnt/dc` is `mnt-dc`; a hash keeps apart what that mixes up.
+fn file_name(mountpoint: &Path) -> String {
+    let bytes = mountpoint.as_os_str().as_bytes();
+    let plain = |b: &u8| if b.is_ascii_alphanumeric() { char::from(*b) } else { '-' };
+    let words: String = bytes.iter().map(plain).collect();
+    let tail: String = words.chars().rev().take(60).collect::<Vec<_>>().into_iter().rev().collect();
+    format!("{}-{:08x}", tail.trim_matches('-'), crc32fast::hash(bytes))
+}

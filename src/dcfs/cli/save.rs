@@ -1,0 +1,116 @@
+//! `dcfs save`: the rows of a dataset that pass a filter, as a new version.
+
+use std::thread;
+
+use serde::Serialize;
+
+use super::asking::AskingArgs;
+use super::naming::{self, DescriptionArgs, Numbering};
+use super::output::Output;
+use super::progress::{Progress, Unit};
+use super::{command_line, warn};
+use dcfs_data::catalog::{Publication, Saved, Writer};
+use dcfs_core::error::Result;
+use dcfs_core::name::{DatasetName, DatasetRef};
+use dcfs_work::author;
+use dcfs_work::save::{self, Chosen};
+use dcfs_core::render::numbers::{bytes, counted};
+
+/// Save the rows of a dataset, or those that pass a filter, as a new version
+#[derive(Debug, clap::Args)]
+#[command(after_help = super::explain::LANGUAGE)]
+pub struct Save {
+    /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
+    dataset: DatasetRef,
+    #[command(flatten)]
+    asking: AskingArgs,
+    /// Only the rows that pass this filter, in its order, e.g. `info.width > 400 order by score desc limit 100`
+    #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true)]
+    filter: Option<String>,
+    /// What to save them as; a dataset that is there gets its next version
+    #[arg(long = "as", value_name = "NAME", value_parser = naming::dataset)]
+    name: DatasetName,
+    #[command(flatten)]
+    numbering: Numbering,
+    #[command(flatten)]
+    described: DescriptionArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+pub struct Told {
+    dataset: String,
+    version: String,
+    uuid: String,
+    rows: u64,
+    /// Bytes of its files; null where it has no rows.
+    size: Option<u64>,
+}
+
+impl Save {
+    /// Saves, and prints what was saved.
+    pub fn run(self, out: &mut Output) -> Result<()> {
+        let asked = self.asking.ask(&self.dataset)?;
+        let query = self.filter.as_deref().map(|filter| asked.check(filter)).transpose()?;
+        let number = self.numbering.number();
+        let mut writer = Writer::open(asked.catalog.path())?;
+        writer.check_name(&self.name)?;
+        writer.check_number(&self.name, number)?;
+        let printed = query.as_ref().map(ToString::to_string);
+        // While rows are looked for: git may take its time.
+        let author = thread::spawn(move || author::ask(&command_line(), printed));
+
+        let pack = query.as_ref().map(|_| asked.pack()).transpose()?;
+        let found = match (&pack, &query) {
+            (Some(pack), Some(query)) => Some((pack, asked.select(pack, query)?)),
+            _ => None,
+        };
+        let chosen = match &found {
+            Some((pack, selected)) => Chosen::Some(pack, selected),
+            None => Chosen::All,
+        };
+        let by = author.join().unwrap_or_default();
+        let script = by.script();
+        let publication = Publication {
+            name: &self.name,
+            number,
+            upon: None,
+            parents: &[asked.of.id],
+            script: &script,
+            description: self.described.description.as_deref(),
+            attrs: self.described.attrs(),
+            provenance: &by,
+        };
+        let progress = Progress::new(Unit::Rows);
+        progress.set_total(
+            found.as_ref().map_or(asked.of.rows, |(_, some)| Some(some.rows.len())).unwrap_or(0),
+        );
+        let saved =
+            save::save((&asked.catalog, &asked.of), chosen, &mut writer, &publication, |rows| {
+                progress.reach(rows);
+            });
+        progress.clear();
+        tell(&saved?, self.json, out)
+    }
+}
+
+/// Says what was saved.
+pub fn tell(saved: &Saved, json: bool, out: &mut Output) -> Result<()> {
+    let Saved { dataset, version, uuid, rows, size, .. } = saved;
+    if *rows == 0 {
+        warn(format_args!("no row passed: `{dataset}@{version}` is empty"));
+    }
+    if json {
+        let (dataset, version) = (dataset.to_string(), version.to_string());
+        return out.json(&Told { dataset, version, uuid: uuid.clone(), rows: *rows, size: *size });
+    }
+    let size = size.filter(|size| *size > 0).map(|size| format!(", {}", bytes(size)));
+    out.line(format_args!(
+        "saved {dataset}@{version}: {}{}",
+        counted(*rows, "row"),
+        size.unwrap_or_default()
+    ))
+}

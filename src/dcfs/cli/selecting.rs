@@ -1,0 +1,57 @@
+//! Which objects `warm`, `plan` and `verify` are about, and how they are reached.
+
+use std::sync::Arc;
+
+use super::access::AccessArgs;
+use super::asking::AskingArgs;
+use dcfs_core::error::Result;
+use dcfs_core::name::DatasetRef;
+use dcfs_work::Selection;
+use dcfs_store::Stores;
+
+/// What may be typed.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SelectingArgs {
+    /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
+    dataset: DatasetRef,
+    /// Only the objects of rows that pass this filter, e.g. `info.width > 400`
+    #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true)]
+    filter: Option<String>,
+    /// Objects at a time: waiting for a store is most of the work
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub jobs: u16,
+    #[command(flatten)]
+    access: AccessArgs,
+}
+
+/// Objects of a version, and their stores.
+pub struct Selected {
+    /// `name@version`.
+    pub dataset: String,
+    pub selection: Arc<Selection>,
+    pub stores: Arc<Stores>,
+    /// Whether anything is kept of what is fetched.
+    pub is_cached: bool,
+}
+
+impl SelectingArgs {
+    /// Finds the version and its rows.
+    ///
+    /// # Errors
+    /// No catalog, no such version; what the filter and the pack say; settings that make no sense.
+    pub fn select(&self) -> Result<Selected> {
+        let access = self.access.clone();
+        let asking =
+            AskingArgs { catalog: access.catalog.clone(), cache_dir: access.cache_dir.clone() };
+        let asked = asking.ask(&self.dataset)?;
+        let query = self.filter.as_deref().map(|filter| asked.check(filter)).transpose()?;
+        let pack = asked.pack()?;
+        let rows = query.map(|query| asked.select(&pack, &query)).transpose()?;
+        let dataset = asked.of.to_string();
+        let whose = (asked.catalog.clone(), asked.of.clone());
+        let selection = Arc::new(Selection::new(whose, pack, rows.map(|rows| rows.rows))?);
+        let access = access.resolve()?;
+        let (stores, is_cached) = (Arc::new(access.stores(&[])?), access.cache_size > 0);
+        Ok(Selected { dataset, selection, stores, is_cached })
+    }
+}

@@ -1,0 +1,360 @@
+//! `dcfs show`: the rows of a dataset, for people as a grid, for programs as a table of the mount.
+//!
+//! The grid asks the catalog alone, so that it is there at once; the tables tell the path of each
+//! row's file, which needs the version's pack.
+
+use std::cell::Cell;
+use std::io::{self, IsTerminal};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::asking::{Asked, AskingArgs};
+use super::output::Output;
+use super::progress::{Progress, Unit};
+use super::whole_file::WholeFile;
+use super::{terminal, usage};
+use dcfs_data::catalog::{Catalog, VersionInfo};
+use dcfs_core::error::Result;
+use dcfs_core::expr::Query;
+use dcfs_core::id::RowId;
+use dcfs_core::name::DatasetRef;
+use dcfs_core::render::grid::{self, Column, Layout};
+use dcfs_core::render::numbers::counted;
+use dcfs_core::render::rows::{self, Beside, Ours};
+use dcfs_core::schema::{Schema, ValueType};
+use dcfs_data::tables::{Source, parquet, text};
+
+/// The number of a row, in a grid.
+const ID: &str = "sys__id";
+
+/// Rows of a grid where no number is given.
+const SCREEN: u64 = 20;
+
+/// Rows that decide how wide the columns of a grid are, and that are held at a time.
+const CHUNK: usize = 1000;
+
+/// Print the rows of a dataset
+#[derive(Debug, clap::Args)]
+pub struct Show {
+    /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
+    dataset: DatasetRef,
+    #[command(flatten)]
+    asking: AskingArgs,
+    /// Only the rows that pass this filter, e.g. `info.width > 400 order by score desc`
+    #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true)]
+    filter: Option<String>,
+    /// Columns, e.g. `label,info.width`; a model's name takes all below it
+    #[arg(long, value_name = "C,..", value_delimiter = ',')]
+    columns: Option<Vec<String>>,
+    /// Rows to print, 0 for all [default: 20 in a table, else all]
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// Print all rows
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
+    /// Rows to pass over first
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    offset: u64,
+    /// How to print them [default: by the extension of FILE, else table]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// Print JSON, an object a line
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+    /// File to write; it appears when it is complete
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// Formats of `dcfs show`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// An object a line, nested as the models nest
+    Jsonl,
+    /// Dotted columns
+    Csv,
+    /// Typed and nested columns
+    Parquet,
+}
+
+impl Format {
+    fn of_file(path: &Path) -> Result<Self> {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("jsonl" | "ndjson") => Ok(Self::Jsonl),
+            Some("csv") => Ok(Self::Csv),
+            Some("parquet") => Ok(Self::Parquet),
+            Some("txt") => Ok(Self::Table),
+            _ => Err(usage(format!(
+                "cannot tell the format from the name `{}`; say `--format jsonl`, `csv`, `parquet` \
+                 or `table`",
+                path.display()
+            ))),
+        }
+    }
+}
+
+impl Show {
+    /// Prints the rows, or writes them to a file.
+    pub fn run(self, out: &mut Output) -> Result<()> {
+        let format = self.format()?;
+        let Some(path) = &self.output else {
+            if format == Format::Parquet && io::stdout().is_terminal() {
+                return Err(usage("parquet is not for a terminal; say `-o FILE`"));
+            }
+            return self.print(format, terminal::width(&io::stdout()), out);
+        };
+        let file = WholeFile::create(path)?;
+        let mut inside = Output::file(file.file())?;
+        self.print(format, None, &mut inside)?;
+        inside.flush()?;
+        file.finish()
+    }
+
+    fn format(&self) -> Result<Format> {
+        match (self.json, self.format, &self.output) {
+            (true, ..) => Ok(Format::Jsonl),
+            (false, Some(format), _) => Ok(format),
+            (false, None, Some(path)) => Format::of_file(path),
+            (false, None, None) => Ok(Format::Table),
+        }
+    }
+
+    fn print(&self, format: Format, width: Option<usize>, out: &mut Output) -> Result<()> {
+        let asked = self.asking.ask(&self.dataset)?;
+        let query = self.filter.as_deref().map(|filter| asked.check(filter)).transpose()?;
+        match format {
+            Format::Table => self.grid(&asked, query.as_ref(), width, out),
+            Format::Jsonl => {
+                self.text(rows::Format::Jsonl, &self.source(&asked, query.as_ref())?, out)
+            }
+            Format::Csv => self.text(rows::Format::Csv, &self.source(&asked, query.as_ref())?, out),
+            Format::Parquet => {
+                let source = self.source(&asked, query.as_ref())?;
+                let (progress, told) = (self.progress(&source), Cell::new(0));
+                let each = |rows: u64| progress.add(rows - told.replace(rows));
+                let written = parquet::write(&source, &mut *out, &each);
+                progress.clear();
+                written.map(drop)
+            }
+        }
+    }
+
+    fn text(&self, format: rows::Format, source: &Source, out: &mut Output) -> Result<()> {
+        let layout = source.layout(format);
+        let progress = self.progress(source);
+        let mut failed = out.raw(layout.header());
+        let mut row = Vec::new();
+        let written = text::write(source, &layout, 0..=u32::MAX, &mut row, &mut |_, row| {
+            progress.add(1);
+            failed = std::mem::replace(&mut failed, Ok(())).and_then(|()| out.raw(row));
+            row.clear();
+            failed.is_ok()
+        });
+        progress.clear();
+        failed.and(written)
+    }
+
+    /// Shown where the rows themselves go elsewhere than to the terminal.
+    fn progress(&self, source: &Source) -> Progress {
+        let to_terminal = self.output.is_none() && io::stdout().is_terminal();
+        let progress =
+            if to_terminal { Progress::hidden(Unit::Rows) } else { Progress::new(Unit::Rows) };
+        progress.set_total(source.row_count());
+        progress
+    }
+
+    /// How many rows; `None` for all.
+    fn limit(&self, default: Option<u64>) -> Option<u64> {
+        match self.limit {
+            _ if self.all => None,
+            Some(0) => None,
+            Some(limit) => Some(limit),
+            None => default,
+        }
+    }
+
+    /// The columns of a table: of the schema, and beside them. All where none are named.
+    fn chosen(&self, schema: &Schema) -> Result<(Schema, Beside)> {
+        let Some(names) = &self.columns else { return Ok((schema.clone(), Beside::ALL)) };
+        let ours = Ours::of(schema.signals.iter().map(|signal| signal.name.as_str()));
+        let beside = Beside { path: names.contains(&ours.path), id: names.contains(&ours.id) };
+        let is_ours = |name: &&str| *name == ours.path || *name == ours.id;
+        let inside: Vec<&str> = names.iter().map(String::as_str).filter(|n| !is_ours(n)).collect();
+        Ok((schema.select(&inside, &[&ours.path, &ours.id])?, beside))
+    }
+
+    /// The rows of a table, with their files.
+    fn source(&self, asked: &Asked, query: Option<&Query>) -> Result<Source> {
+        let source = asked.source(query, self.offset, self.limit(None))?;
+        let (schema, beside) = self.chosen(&source.schema)?;
+        Ok(Source { schema: Arc::new(schema), beside, ..source })
+    }
+
+    /// Prints the grid.
+    fn grid(
+        &self,
+        asked: &Asked,
+        query: Option<&Query>,
+        width: Option<usize>,
+        out: &mut Output,
+    ) -> Result<()> {
+        let selected = query.map(|query| asked.source(Some(query), self.offset, None));
+        let selected = selected.transpose()?;
+        let schema = selected.as_ref().map_or(&asked.schema, |source| &source.schema);
+        let columns = self.grid_columns(schema)?;
+        let mut rows = match &selected {
+            Some(source) => Chunks::Selected(SelectedRows::new(source, &columns)),
+            None => Chunks::All(GridRows::new(&asked.catalog, &asked.of, &columns, self.offset)?),
+        };
+        let limit = self.limit(Some(SCREEN));
+        let mut left = limit.unwrap_or(u64::MAX);
+        let mut layout = None;
+        loop {
+            let asked = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK);
+            let chunk = rows.next(asked)?;
+            if layout.is_none() {
+                let fitted = Layout::fit(&columns, &chunk, width);
+                out.text(&fitted.header(&columns))?;
+                layout = Some(fitted);
+            }
+            for texts in &chunk {
+                out.text(&layout.as_ref().map_or(String::new(), |layout| layout.line(texts)))?;
+            }
+            left -= chunk.len() as u64;
+            if left == 0 || chunk.len() < asked {
+                break;
+            }
+        }
+        match limit.filter(|_| left == 0) {
+            Some(limit) if !rows.next(1)?.is_empty() => {
+                out.line("")?;
+                out.line(format_args!("[limited by {}]", counted(limit, "row")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The columns of the grid: those named, else those that DataChain shows.
+    fn grid_columns(&self, schema: &Schema) -> Result<Vec<Column>> {
+        let Some(names) = &self.columns else { return Ok(grid::columns(schema)) };
+        let (ids, inside): (Vec<&str>, Vec<&str>) =
+            names.iter().map(String::as_str).partition(|name| *name == ID);
+        let mut columns = grid::columns(&schema.select(&inside, &[ID])?);
+        columns.extend(ids.first().map(|id| Column {
+            signal: (*id).to_owned(),
+            field: String::new(),
+            column: (*id).to_owned(),
+            value: ValueType::Int,
+        }));
+        Ok(columns)
+    }
+}
+
+/// The rows of a grid, a few at a time.
+enum Chunks<'c> {
+    All(GridRows<'c>),
+    Selected(SelectedRows<'c>),
+}
+
+impl Chunks<'_> {
+    /// The next rows, at most `most`; fewer only at the end.
+    fn next(&mut self, most: usize) -> Result<Vec<Vec<String>>> {
+        match self {
+            Self::All(rows) => rows.next(most),
+            Self::Selected(rows) => rows.next(most),
+        }
+    }
+}
+
+/// The rows that a filter selects, in its order.
+struct SelectedRows<'c> {
+    source: &'c Source,
+    columns: &'c [Column],
+    asked: Vec<String>,
+    /// Where to go on.
+    from: u32,
+}
+
+impl<'c> SelectedRows<'c> {
+    fn new(source: &'c Source, columns: &'c [Column]) -> Self {
+        let asked = columns.iter().map(|column| column.column.clone()).collect();
+        Self { source, columns, asked, from: 0 }
+    }
+
+    fn next(&mut self, most: usize) -> Result<Vec<Vec<String>>> {
+        let mut found = Vec::new();
+        if most == 0 {
+            return Ok(found);
+        }
+        let (columns, from) = (self.columns, self.from);
+        self.source.scan(&self.asked, from..=u32::MAX, &mut |at, _, cells| {
+            let texts = columns.iter().enumerate().map(|(at, column)| column.text(cells.cell(at)));
+            found.push(texts.collect());
+            self.from = at.position + 1;
+            Ok(if found.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
+        Ok(found)
+    }
+}
+
+/// All rows of a version, as texts: the catalog is asked alone, so that they are there at once.
+struct GridRows<'c> {
+    catalog: &'c Catalog,
+    of: &'c VersionInfo,
+    columns: &'c [Column],
+    asked: Vec<String>,
+    /// Where to go on; `None` at the end.
+    from: Option<i64>,
+    /// Rows to pass over before the next.
+    skip: u64,
+}
+
+impl<'c> GridRows<'c> {
+    fn new(
+        catalog: &'c Catalog,
+        of: &'c VersionInfo,
+        columns: &'c [Column],
+        offset: u64,
+    ) -> Result<Self> {
+        let asked = columns.iter().map(|column| column.column.clone()).collect();
+        let rows = Self { catalog, of, columns, asked, from: Some(i64::MIN), skip: offset };
+        if offset == 0 { Ok(rows) } else { rows.passed_over() }
+    }
+
+    /// Passes rows over by their numbers, where those have no gaps.
+    fn passed_over(mut self) -> Result<Self> {
+        let (count, first, last) = self.catalog.extent(self.of)?;
+        if self.skip >= count {
+            self.from = None;
+        } else if last.key().abs_diff(first.key()) == count - 1 {
+            self.from = first.key().checked_add_unsigned(self.skip);
+            self.skip = 0;
+        }
+        Ok(self)
+    }
+
+    /// The next rows, at most `most`; fewer only at the end.
+    fn next(&mut self, most: usize) -> Result<Vec<Vec<String>>> {
+        let mut found = Vec::new();
+        let Some(from) = self.from.take().filter(|_| most > 0) else { return Ok(found) };
+        let mut range = std::iter::once(RowId::new(from)..=RowId::new(i64::MAX));
+        let (columns, skip, next) = (self.columns, &mut self.skip, &mut self.from);
+        self.catalog.cells(self.of, &self.asked, &mut range, &mut |id, cells| {
+            if *skip > 0 {
+                *skip -= 1;
+                return Ok(ControlFlow::Continue(()));
+            }
+            let texts = columns.iter().enumerate().map(|(at, column)| column.text(cells.cell(at)));
+            found.push(texts.collect());
+            if found.len() < most {
+                return Ok(ControlFlow::Continue(()));
+            }
+            *next = id.key().checked_add(1);
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(found)
+    }
+}

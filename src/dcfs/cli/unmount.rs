@@ -1,0 +1,54 @@
+//! `dcfs unmount`.
+
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::output::Output;
+use super::registry::Note;
+use dcfs_core::error::Result;
+use crate::fuse::mountpoint;
+
+/// How long to wait for the process behind the mount to end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Unmount a catalog
+#[derive(Debug, clap::Args)]
+pub struct Unmount {
+    /// Where it is mounted
+    mountpoint: PathBuf,
+    /// Take it out of the tree even while it is in use; what is open stays readable until closed
+    #[arg(long)]
+    force: bool,
+}
+
+impl Unmount {
+    /// Unmounts, and waits until the mount's process has ended, so that a new mount finds no old one.
+    ///
+    /// # Errors
+    /// Nothing is mounted there, or it is in use and not forced.
+    pub fn run(self, out: &mut Output) -> Result<()> {
+        let note = Note::read(&mountpoint::absolute(&self.mountpoint));
+        let path = mountpoint::unmount(&self.mountpoint, self.force)?;
+        if let Some(Note { pid, .. }) = note {
+            // A forced one lives on until those who use it are gone.
+            if !self.force {
+                wait_for_end(pid);
+            }
+            Note::remove(&path, pid);
+        }
+        out.line(format_args!("{} is unmounted", path.display()))
+    }
+}
+
+/// Waits for a `dcfs` process to go. A number that means another program by now is not waited for, nor
+/// one that has ended but that nobody reaps, as in containers without an init: its memory is gone.
+fn wait_for_end(pid: u32) {
+    let since = Instant::now();
+    let read = |what: &str| std::fs::read_to_string(format!("/proc/{pid}/{what}"));
+    let runs = || read("cmdline").is_ok_and(|words| !words.is_empty());
+    let ours = || read("comm").is_ok_and(|name| name.trim() == "dcfs");
+    while ours() && runs() && since.elapsed() < PATIENCE {
+        thread::sleep(Duration::from_millis(5));
+    }
+}

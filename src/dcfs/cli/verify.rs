@@ -1,0 +1,151 @@
+//! `dcfs verify`: whether every object still is the one that the version recorded.
+
+use serde::Serialize;
+
+use super::access;
+use super::output::Output;
+use super::progress::{Progress, Unit};
+use super::selecting::{Selected, SelectingArgs};
+use dcfs_core::error::{Error, Kind, Result};
+use dcfs_work::Found;
+use dcfs_core::render::numbers::{self, count, counted};
+use dcfs_core::render::table::Table;
+
+/// Objects that are shown one by one; `--json` has all.
+const SHOWN: usize = 20;
+
+/// Compare every object of a dataset with what the version recorded
+///
+/// Each object is asked for one byte under the conditions of a read, past the cache; nothing is kept. Exits with 3
+/// where objects changed or are gone.
+#[derive(Debug, clap::Args)]
+pub struct Verify {
+    #[command(flatten)]
+    selecting: SelectingArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
+struct Verified {
+    dataset: String,
+    objects: u64,
+    bytes: u64,
+    /// Objects that are those recorded.
+    same: u64,
+    /// Objects that changed or are gone.
+    drifted: Vec<Drift>,
+    /// Objects of which nobody knows: they could not be asked for.
+    failed: Vec<Drift>,
+    #[serde(skip)]
+    worst: Option<Kind>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Drift {
+    path: String,
+    why: String,
+}
+
+impl Verify {
+    /// Compares, and prints what is not as it was.
+    pub fn run(self, out: &mut Output) -> Result<()> {
+        let selected = self.selecting.select()?;
+        let verified = compare(&selected, self.selecting.jobs.into())?;
+        match self.json {
+            true => out.json(&verified)?,
+            false => verified.print(out)?,
+        }
+        verified.end(out)
+    }
+}
+
+fn compare(selected: &Selected, jobs: usize) -> Result<Verified> {
+    let runtime = access::runtime()?;
+    let progress = Progress::new(Unit::Objects);
+    let (objects, bytes) = selected.selection.totals()?;
+    progress.set_total(objects);
+    let dataset = selected.dataset.clone();
+    let mut verified = Verified { dataset, objects, bytes, ..Verified::default() };
+    let work = |found: Found| {
+        let stores = selected.stores.clone();
+        async move {
+            let compared = match found.object() {
+                Ok(object) => stores.compare(object).await,
+                Err(gone) => Err(gone),
+            };
+            (found.path, compared)
+        }
+    };
+    let done = |(path, compared)| {
+        progress.add(1);
+        verified.add(path, compared);
+    };
+    runtime.block_on(selected.selection.each(jobs, work, done))?;
+    progress.clear();
+    verified.drifted.sort_by(|one, other| one.path.cmp(&other.path));
+    verified.failed.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(verified)
+}
+
+impl Verified {
+    fn add(&mut self, path: String, compared: Result<()>) {
+        let Err(error) = compared else {
+            self.same += 1;
+            return;
+        };
+        let drift = Drift { path, why: error.to_string() };
+        match error.kind() {
+            Kind::Stale => self.drifted.push(drift),
+            kind => {
+                self.failed.push(drift);
+                let kinds = self.worst.into_iter().chain([kind]);
+                self.worst = kinds.max_by_key(|kind| kind.codes().1);
+            }
+        }
+    }
+
+    fn print(&self, out: &mut Output) -> Result<()> {
+        out.line(format!("{}: {}", self.dataset, numbers::objects(self.objects, self.bytes)))?;
+        let all = self.drifted.iter().chain(&self.failed);
+        if !self.drifted.is_empty() || !self.failed.is_empty() {
+            let mut table = Table::new(["PATH", "WHY"]);
+            for drift in all.take(SHOWN) {
+                table.row([drift.path.clone(), drift.why.clone()]);
+            }
+            out.text(&table.to_string())?;
+        }
+        let more = (self.drifted.len() + self.failed.len()).saturating_sub(SHOWN);
+        if more > 0 {
+            out.line(format!("and {} more; `--json` prints all", count(more as u64)))?;
+        }
+        if self.same == self.objects {
+            out.line("every object is the one recorded")?;
+        }
+        Ok(())
+    }
+
+    /// The exit code.
+    fn end(&self, out: &mut Output) -> Result<()> {
+        let (drifted, failed) = (self.drifted.len() as u64, self.failed.len() as u64);
+        let kind = match (drifted, self.worst) {
+            (0, None) => return Ok(()),
+            (0, Some(kind)) => kind,
+            _ => Kind::Stale,
+        };
+        out.flush()?;
+        let mut parts = Vec::new();
+        if drifted > 0 {
+            parts.push(format!(
+                "{} changed or {} gone",
+                counted(drifted, "object"),
+                numbers::verb(drifted, "is", "are")
+            ));
+        }
+        if failed > 0 {
+            parts.push(format!("{} could not be asked for", count(failed)));
+        }
+        Err(Error::new(kind, parts.join(", ")))
+    }
+}

@@ -1,0 +1,184 @@
+//! `dcfs warm`: fetch the objects of a dataset into the cache, before anybody waits for them.
+
+use serde::Serialize;
+
+use super::access;
+use super::output::Output;
+use super::plan::Planned;
+use super::progress::{Progress, Unit};
+use super::selecting::{Selected, SelectingArgs};
+use super::usage;
+use dcfs_core::error::{Error, Kind, Result};
+use dcfs_work::Found;
+use dcfs_core::render::numbers::{self, counted};
+use dcfs_store::Warmed;
+
+/// Failures that are told one by one; the rest is counted.
+const TOLD: u64 = 20;
+
+/// Fetch the objects of a dataset into the cache
+///
+/// What is cached already is not fetched again: one that was interrupted goes on where it stopped.
+#[derive(Debug, clap::Args)]
+pub struct Warm {
+    #[command(flatten)]
+    selecting: SelectingArgs,
+    /// Fetch nothing: print what is missing, and exit with 1 if anything is
+    #[arg(long)]
+    check: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+struct Tally {
+    dataset: String,
+    /// Objects that are here now, and their bytes.
+    objects: u64,
+    bytes: u64,
+    /// Of these, objects that were fetched just now.
+    fetched: u64,
+    fetched_bytes: u64,
+    /// Objects that the cache cannot keep, for neither an etag nor a version tells them apart.
+    not_kept: u64,
+    failed: u64,
+    /// Objects that were fetched and are not here: the cache is too small, or its disk full.
+    lost: u64,
+    #[serde(skip)]
+    worst: Option<Kind>,
+}
+
+/// What came of one object.
+struct Ended {
+    path: String,
+    size: u64,
+    result: Result<Warmed>,
+}
+
+impl Warm {
+    /// Fetches; an object that fails is told, and the others go on.
+    pub fn run(self, out: &mut Output) -> Result<()> {
+        let selected = self.selecting.select()?;
+        if !selected.is_cached {
+            return Err(usage("`--cache-size 0` keeps nothing; there is nothing to warm"));
+        }
+        let jobs = self.selecting.jobs.into();
+        if self.check {
+            let planned = Planned::of(&selected, jobs)?;
+            planned.print(self.json, out)?;
+            return match planned.missing {
+                0 => Ok(()),
+                some => {
+                    out.flush()?;
+                    Err(Error::new(
+                        Kind::Missing,
+                        format!(
+                            "{} {} not cached",
+                            counted(some, "object"),
+                            numbers::verb(some, "is", "are")
+                        ),
+                    ))
+                }
+            };
+        }
+        let mut warmed = fetch(&selected, jobs)?;
+        // What did not fit is gone again.
+        let missing = Planned::of(&selected, jobs)?.missing;
+        warmed.lost = missing.saturating_sub(warmed.not_kept + warmed.failed);
+        warmed.print(self.json, out)
+    }
+}
+
+fn fetch(selected: &Selected, jobs: usize) -> Result<Tally> {
+    let runtime = access::runtime()?;
+    let progress = Progress::new(Unit::Bytes);
+    progress.set_total(selected.selection.totals()?.1);
+    let mut warmed = Tally { dataset: selected.dataset.clone(), ..Tally::default() };
+    let work = |found: Found| {
+        let stores = selected.stores.clone();
+        async move {
+            let result = match found.object() {
+                Ok(object) => stores.warm(object).await,
+                Err(gone) => Err(gone),
+            };
+            Ended { size: found.size(), path: found.path, result }
+        }
+    };
+    let done = |ended: Ended| {
+        progress.add(ended.size);
+        progress.add_file();
+        warmed.add(ended, &progress);
+    };
+    runtime.block_on(async {
+        selected.selection.each(jobs, work, done).await?;
+        selected.stores.settled().await;
+        Ok::<_, Error>(())
+    })?;
+    progress.clear();
+    Ok(warmed)
+}
+
+impl Tally {
+    fn add(&mut self, ended: Ended, progress: &Progress) {
+        match ended.result {
+            Ok(warmed) => {
+                self.objects += 1;
+                self.bytes += ended.size;
+                match warmed {
+                    Warmed::Here => {}
+                    Warmed::NotKept => self.not_kept += 1,
+                    Warmed::Fetched(bytes) => {
+                        self.fetched += 1;
+                        self.fetched_bytes += bytes;
+                    }
+                }
+            }
+            Err(error) => {
+                self.failed += 1;
+                let kinds = self.worst.into_iter().chain([error.kind()]);
+                self.worst = kinds.max_by_key(|kind| kind.codes().1);
+                if self.failed <= TOLD {
+                    progress.say(&format!("`{}`: {error}", ended.path));
+                }
+            }
+        }
+    }
+
+    fn print(&self, json: bool, out: &mut Output) -> Result<()> {
+        if json {
+            out.json(self)?;
+        } else {
+            let fetched = numbers::objects(self.fetched, self.fetched_bytes);
+            out.line(format!(
+                "{}: {} here, of which {fetched} {} fetched",
+                self.dataset,
+                numbers::objects(self.objects, self.bytes),
+                numbers::verb(self.fetched, "was", "were")
+            ))?;
+            if self.not_kept > 0 {
+                out.line(format!(
+                    "{} cannot be kept: neither an etag nor a version tells {} apart",
+                    counted(self.not_kept, "object"),
+                    numbers::verb(self.not_kept, "it", "them")
+                ))?;
+            }
+        }
+        if self.lost > 0 {
+            out.flush()?;
+            let lost = counted(self.lost, "object");
+            let message =
+                format!("{lost} did not stay: the cache (`--cache-size`) or its disk is too small");
+            return Err(Error::new(self.worst.unwrap_or(Kind::Full), message));
+        }
+        match self.worst {
+            None => Ok(()),
+            Some(kind) => {
+                out.flush()?;
+                let failed = counted(self.failed, "object");
+                Err(Error::new(kind, format!("{failed} could not be fetched")))
+            }
+        }
+    }
+}

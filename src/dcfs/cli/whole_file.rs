@@ -1,0 +1,192 @@
+//! A file that a command writes: there as a whole, or not at all.
+//!
+//! The bytes go to a file without a name (`O_TMPFILE`), which is gone with the process whatever kills
+//! it, and is linked beside the target and renamed over it at the end. A file system that has no
+//! such files gets one with a name, removed by whatever lets a process clean up.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use dcfs_core::error::{Error, Kind, Result};
+
+/// A file on its way.
+#[derive(Debug)]
+pub struct WholeFile {
+    file: File,
+    /// What it shall be.
+    target: PathBuf,
+    /// The name it has until then, to be removed.
+    draft: Draft,
+}
+
+#[derive(Debug)]
+enum Draft {
+    /// Has no name yet; this is the one it passes through.
+    Nameless(PathBuf),
+    Named(PathBuf),
+    /// A device or a pipe is written to as it is: nothing may take its place.
+    Straight,
+}
+
+impl WholeFile {
+    /// Begins to write `path`; what it is now stays until [`WholeFile::finish`].
+    ///
+    /// # Errors
+    /// A directory, or one that may not be written; the message names the file.
+    pub fn create(path: &Path) -> Result<Self> {
+        Self::open(path).map_err(|error| told(path, &error))
+    }
+
+    fn open(path: &Path) -> io::Result<Self> {
+        // The file that a symbolic link names is replaced, not the link.
+        let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let known = fs::metadata(&target).ok();
+        if known.as_ref().is_some_and(fs::Metadata::is_dir) {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        if known.is_some_and(|known| !known.is_file()) {
+            let file = OpenOptions::new().write(true).open(&target)?;
+            return Ok(Self { file, target, draft: Draft::Straight });
+        }
+        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        let beside = folder.join(format!(".dcfs-{}", std::process::id()));
+        let mut options = OpenOptions::new();
+        match options.write(true).custom_flags(libc::O_TMPFILE).mode(0o666).open(folder) {
+            Ok(file) => Ok(Self { file, target, draft: Draft::Nameless(beside) }),
+            Err(error) if is_unsupported(&error) => {
+                let file = OpenOptions::new().write(true).create_new(true).open(&beside)?;
+                Ok(Self { file, target, draft: Draft::Named(beside) })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Where to write.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Puts it in its place.
+    ///
+    /// # Errors
+    /// The disk is full or gone; the target is what it was before.
+    pub fn finish(mut self) -> Result<()> {
+        let placed = self.place();
+        placed.map_err(|error| told(&self.target, &error))
+    }
+
+    fn place(&mut self) -> io::Result<()> {
+        let named = match &self.draft {
+            Draft::Straight => return Ok(()),
+            Draft::Named(path) => path.clone(),
+            Draft::Nameless(path) => {
+                link(&self.file, path)?;
+                path.clone()
+            }
+        };
+        self.draft = Draft::Named(named.clone());
+        self.file.sync_data()?;
+        fs::rename(named, &self.target)?;
+        self.draft = Draft::Straight;
+        Ok(())
+    }
+}
+
+impl Drop for WholeFile {
+    fn drop(&mut self) {
+        if let Draft::Named(path) = &self.draft {
+            fs::remove_file(path).ok();
+        }
+    }
+}
+
+/// Gives a file without a name one.
+fn link(file: &File, path: &Path) -> io::Result<()> {
+    // As open(2) has it for those who may not use AT_EMPTY_PATH.
+    let open = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let follow = nix::fcntl::AtFlags::AT_SYMLINK_FOLLOW;
+    let here = nix::fcntl::AT_FDCWD;
+    Ok(nix::unistd::linkat(here, Path::new(&open), here, path, follow)?)
+}
+
+/// Whether the file system has no files without a name.
+fn is_unsupported(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL))
+}
+
+fn told(path: &Path, error: &io::Error) -> Error {
+    let kind = match error.kind() {
+        io::ErrorKind::NotFound => Kind::Missing,
+        io::ErrorKind::IsADirectory => Kind::Invalid,
+        io::ErrorKind::PermissionDenied => Kind::Denied,
+        _ => Kind::Broken,
+    };
+    Error::new(kind, format!("cannot write `{}`: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::io::Write;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).expect("readable");
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn is_there_as_a_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x");
+        let draft = WholeFile::create(&path).expect("begun");
+        draft.file().write_all(b"half").expect("written");
+        assert!(!path.exists());
+        drop(draft);
+        assert!(names(folder.path()).is_empty());
+        for text in ["one", "two"] {
+            let draft = WholeFile::create(&path).expect("begun");
+            draft.file().write_all(text.as_bytes()).expect("written");
+            draft.finish().expect("placed");
+            assert_eq!(fs::read_to_string(&path).expect("there"), text);
+        }
+        assert_eq!(names(folder.path()), ["x"]);
+    }
+
+    #[test]
+    fn a_link_stays_a_link_and_a_device_a_device() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        fs::write(&file, "old").expect("written");
+        std::os::unix::fs::symlink(&file, &link).expect("linked");
+        let draft = WholeFile::create(&link).expect("begun");
+        draft.file().write_all(b"new").expect("written");
+        draft.finish().expect("placed");
+        assert!(link.is_symlink());
+        assert_eq!(fs::read_to_string(&file).expect("there"), "new");
+        WholeFile::create(Path::new("/dev/null")).expect("begun").finish().expect("placed");
+        assert!(!fs::metadata("/dev/null").expect("there").is_file());
+    }
+
+    #[test]
+    fn says_which_file_cannot_be() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cases = [
+            (folder.path().to_owned(), Kind::Invalid),
+            (folder.path().join("no/x"), Kind::Missing),
+        ];
+        for (path, kind) in cases {
+            let error = WholeFile::create(&path).expect_err("refused");
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+        }
+    }
+}

@@ -1,0 +1,472 @@
+//! The door to the kernel: every handler takes a span, delegates to [`dcfs_vfs`], and replies.
+//!
+//! Rules: an answer from memory is given on the FUSE thread; anything else moves with its reply into
+//! a task, so that no bucket, build or page ever holds up another request. An error is logged here
+//! and nowhere else, once: operation, path, name, process, cause. A missing name is no news.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | [`modes`] | which open files the kernel reads by itself |
+//! | [`mountpoint`] | is this a place to mount, and may we: each "no" with its mend |
+//! | [`mounts`] | what is mounted now, from `/proc/self/mountinfo` |
+//! | [`session`] | mounting, serving until unmounted, signals |
+//! | [`told`] | what is told in the log, and how often |
+
+mod modes;
+pub mod mountpoint;
+pub mod mounts;
+pub mod session;
+mod told;
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    BackingId, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
+    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
+    ReplyStatfs, ReplyXattr, Request,
+};
+use tokio::runtime::Handle;
+
+use self::modes::Modes;
+use self::told::{Call, Told};
+use dcfs_core::error::Result;
+use dcfs_vfs::attributes::{self, Attribute};
+use dcfs_vfs::listing::Listing;
+use dcfs_vfs::{Answer, Attr, Entry, FileKind, Opened, Totals, Vfs};
+
+/// Requests that the kernel may have under way for readahead; its own default is 12
+/// (mountpoint-s3 asks for 64).
+const BACKGROUND: u16 = 64;
+
+/// Files that the kernel reads by itself may be on a file system that is no stack of others; this one can be the
+/// lower part of an overlay.
+const STACK_DEPTH: u32 = 1;
+
+/// What `st_blksize` says: programs that heed it read a megabyte at a time.
+const BLOCK_SIZE: u32 = 1 << 20;
+
+/// The unit that `statfs` counts in.
+const FRAGMENT: u64 = 4096;
+
+/// A mount's file system as fuser calls it.
+#[derive(Debug)]
+pub struct Door {
+    vfs: Arc<Vfs>,
+    runtime: Handle,
+    owner: (u32, u32),
+    /// Whether it answers for extended attributes.
+    xattr: bool,
+    told: Arc<Told>,
+    /// How each open file is read.
+    modes: Arc<Modes<BackingId>>,
+}
+
+impl Door {
+    /// Serves `vfs`; every file belongs to `owner`, as `(uid, gid)`. Without `xattr` the kernel is told
+    /// once that there are no attributes, and asks for none again.
+    pub fn new(vfs: Arc<Vfs>, runtime: Handle, owner: (u32, u32), xattr: bool) -> Self {
+        Self { vfs, runtime, owner, xattr, told: Arc::default(), modes: Arc::default() }
+    }
+
+    /// How open files are read.
+    fn modes(&self) -> Arc<Modes<BackingId>> {
+        self.modes.clone()
+    }
+
+    fn call(&self, op: &'static str, req: &Request, ino: INodeNo, name: Option<&OsStr>) -> Call {
+        let name = name.map(Box::from);
+        let (vfs, told) = (self.vfs.clone(), self.told.clone());
+        Call { vfs, op, ino: ino.0, name, pid: req.pid(), told }
+    }
+
+    /// Gives the answer now, or in a task that takes the reply along.
+    fn answer<T: Send + 'static>(
+        &self,
+        call: Call,
+        answer: Answer<T>,
+        reply: impl FnOnce(std::result::Result<T, Errno>) + Send + 'static,
+    ) {
+        match answer {
+            Answer::Now(result) => reply(call.report(result)),
+            Answer::Later(work) => {
+                self.runtime.spawn(async move { reply(call.report(work.await)) });
+            }
+        }
+    }
+
+    /// Lists an open directory: now, or in a task where its names are not all known.
+    fn list(
+        &self,
+        call: Call,
+        handle: FileHandle,
+        fill: impl FnOnce(&Call, Result<Arc<Listing>>) + Send + 'static,
+    ) {
+        let listing = self.vfs.listing(handle.0);
+        if listing.as_ref().is_ok_and(|listing| listing.may_wait()) {
+            self.runtime.spawn_blocking(move || fill(&call, listing));
+        } else {
+            fill(&call, listing);
+        }
+    }
+}
+
+/// Attributes as fuser passes them on.
+fn attributes(attr: &Attr, (uid, gid): (u32, u32)) -> FileAttr {
+    let (kind, perm, nlink) = match attr.kind {
+        FileKind::Directory => (FileType::Directory, 0o555, 2),
+        FileKind::File => (FileType::RegularFile, 0o444, 1),
+        FileKind::Link => (FileType::Symlink, 0o777, 1),
+    };
+    FileAttr {
+        ino: INodeNo(attr.inode.number()),
+        size: attr.size,
+        blocks: attr.size.div_ceil(512),
+        atime: attr.mtime,
+        mtime: attr.mtime,
+        ctime: attr.mtime,
+        crtime: attr.mtime,
+        kind,
+        perm,
+        nlink,
+        uid,
+        gid,
+        rdev: 0,
+        blksize: BLOCK_SIZE,
+        flags: 0,
+    }
+}
+
+/// Inode 0 is how the kernel is told to remember that a name is not there.
+fn absent() -> FileAttr {
+    FileAttr {
+        ino: INodeNo(0),
+        size: 0,
+        blocks: 0,
+        atime: SystemTime::UNIX_EPOCH,
+        mtime: SystemTime::UNIX_EPOCH,
+        ctime: SystemTime::UNIX_EPOCH,
+        crtime: SystemTime::UNIX_EPOCH,
+        kind: FileType::RegularFile,
+        perm: 0,
+        nlink: 0,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        blksize: 0,
+        flags: 0,
+    }
+}
+
+fn reply_entry(reply: ReplyEntry, owner: (u32, u32), found: std::result::Result<Entry, Errno>) {
+    match found {
+        Ok(Entry::Found(attr)) => {
+            reply.entry(&attr.ttl, &attributes(&attr, owner), Generation(0));
+        }
+        Ok(Entry::Absent(ttl)) => reply.entry(&ttl, &absent(), Generation(0)),
+        Err(errno) => reply.error(errno),
+    }
+}
+
+/// Lets the kernel read by itself what it can, else keep what it has read.
+fn reply_open(reply: ReplyOpen, modes: &Modes<BackingId>, ino: INodeNo, opened: &Opened) {
+    let handle = FileHandle(opened.handle);
+    let register = |file: &File| reply.open_backing(file);
+    match modes.open(ino.0, opened.whole.as_ref(), register) {
+        Some(backing) => reply.opened_passthrough(handle, FopenFlags::empty(), &backing),
+        None if opened.is_live => reply.opened(handle, FopenFlags::FOPEN_DIRECT_IO),
+        None if opened.keep => reply.opened(handle, FopenFlags::FOPEN_KEEP_CACHE),
+        None => reply.opened(handle, FopenFlags::empty()),
+    }
+}
+
+/// Fills one READDIR reply.
+fn fill(listing: &Listing, offset: u64, reply: &mut ReplyDirectory) -> Result<()> {
+    listing.each(offset, &mut |item| {
+        let kind = match item.attr.kind {
+            FileKind::Directory => FileType::Directory,
+            FileKind::File => FileType::RegularFile,
+            FileKind::Link => FileType::Symlink,
+        };
+        let ino = INodeNo(item.attr.inode.number());
+        stop_if(reply.add(ino, item.next, kind, OsStr::from_bytes(item.name)))
+    })
+}
+
+/// Fills one READDIRPLUS reply: names with their attributes, so that `ls -l` costs what `ls` does.
+fn fill_plus(
+    listing: &Listing,
+    offset: u64,
+    owner: (u32, u32),
+    reply: &mut ReplyDirectoryPlus,
+) -> Result<()> {
+    listing.each(offset, &mut |item| {
+        let attr = attributes(&item.attr, owner);
+        // The kernel knows `.` and `..`; it takes nothing from what is said of them here.
+        let ttl = if item.dots { Duration::ZERO } else { item.attr.ttl };
+        let name = OsStr::from_bytes(item.name);
+        stop_if(reply.add(attr.ino, item.next, name, &ttl, &attr, Generation(0)))
+    })
+}
+
+fn stop_if(full: bool) -> ControlFlow<()> {
+    if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+}
+
+fn reply_statfs(reply: ReplyStatfs, totals: std::result::Result<Totals, Errno>) {
+    match totals {
+        Ok(Totals { rows, bytes }) => {
+            let blocks = bytes.div_ceil(FRAGMENT);
+            reply.statfs(blocks, 0, 0, rows, 0, BLOCK_SIZE, 255, FRAGMENT as u32);
+        }
+        Err(errno) => reply.error(errno),
+    }
+}
+
+fn reply_attribute(reply: ReplyXattr, room: u32, found: std::result::Result<Attribute, Errno>) {
+    match found {
+        Ok(Attribute::Value(value)) => reply_sized(reply, room, &value),
+        Ok(Attribute::Absent) => reply.error(Errno::ENODATA),
+        Ok(Attribute::TooLong) => reply.error(Errno::E2BIG),
+        Err(errno) => reply.error(errno),
+    }
+}
+
+/// A value for a caller that has `room` bytes, or that asks with none how many it needs.
+fn reply_sized(reply: ReplyXattr, room: u32, value: &[u8]) {
+    debug_assert!(value.len() <= attributes::LONGEST, "longer than Linux takes");
+    match value.len() as u32 {
+        size if room == 0 => reply.size(size),
+        size if size > room => reply.error(Errno::ERANGE),
+        _ => reply.data(value),
+    }
+}
+
+/// Only ENOSYS makes the kernel stop asking: `ls -l` asks two attributes of every entry.
+fn decline(op: &str, reply: ReplyXattr) {
+    tracing::debug!("{op} is not answered; mount with `-o xattr` for attributes");
+    reply.error(Errno::ENOSYS);
+}
+
+impl Filesystem for Door {
+    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        // Each alone: an older kernel that lacks one still has the others.
+        for wish in [
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            InitFlags::FUSE_DO_READDIRPLUS,
+            InitFlags::FUSE_READDIRPLUS_AUTO,
+            InitFlags::FUSE_PASSTHROUGH,
+        ] {
+            if let Err(lacking) = config.add_capabilities(wish) {
+                tracing::debug!("this kernel has no {lacking:?}");
+            }
+        }
+        config.set_max_background(BACKGROUND).ok();
+        config.set_max_stack_depth(STACK_DEPTH).ok();
+        Ok(())
+    }
+
+    fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let (call, owner) = (self.call("lookup", req, parent, Some(name)), self.owner);
+        let answer = self.vfs.lookup(parent.0, name.as_bytes());
+        self.answer(call, answer, move |found| reply_entry(reply, owner, found));
+    }
+
+    fn getattr(&self, req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        let (call, owner) = (self.call("getattr", req, ino, None), self.owner);
+        self.answer(call, self.vfs.getattr(ino.0), move |found| match found {
+            Ok(attr) => reply.attr(&attr.ttl, &attributes(&attr, owner)),
+            Err(errno) => reply.error(errno),
+        });
+    }
+
+    fn readlink(&self, req: &Request, ino: INodeNo, reply: ReplyData) {
+        let call = self.call("readlink", req, ino, None);
+        self.answer(call, self.vfs.readlink(ino.0), |target| match target {
+            Ok(target) => reply.data(&target),
+            Err(errno) => reply.error(errno),
+        });
+    }
+
+    fn open(&self, req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        // What is to be fetched next is fetched in tasks, even where the answer is known.
+        let _within = self.runtime.enter();
+        let (call, modes) = (self.call("open", req, ino, None), self.modes.clone());
+        self.answer(call, self.vfs.open(ino.0), move |opened| match opened {
+            Ok(opened) => reply_open(reply, &modes, ino, &opened),
+            Err(errno) => reply.error(errno),
+        });
+    }
+
+    fn read(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let _within = self.runtime.enter();
+        let call = self.call("read", req, ino, None);
+        self.answer(call, self.vfs.read(fh.0, offset, size), |bytes| match bytes {
+            Ok(bytes) => reply.data(&bytes),
+            Err(errno) => reply.error(errno),
+        });
+    }
+
+    fn release(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        _owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.vfs.release(fh.0);
+        self.modes.release(ino.0);
+        reply.ok();
+    }
+
+    fn opendir(&self, req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let call = self.call("opendir", req, ino, None);
+        self.answer(call, self.vfs.opendir(ino.0), |opened| match opened {
+            Ok(Opened { handle, keep, .. }) => {
+                let cached = FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE;
+                let flags = if keep { cached } else { FopenFlags::empty() };
+                reply.opened(FileHandle(handle), flags);
+            }
+            Err(errno) => reply.error(errno),
+        });
+    }
+
+    fn readdir(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        let call = self.call("readdir", req, ino, None);
+        self.list(call, fh, move |call, listing| {
+            match call.report(listing.and_then(|l| fill(&l, offset, &mut reply))) {
+                Ok(()) => reply.ok(),
+                Err(errno) => reply.error(errno),
+            }
+        });
+    }
+
+    fn readdirplus(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        let (call, owner) = (self.call("readdirplus", req, ino, None), self.owner);
+        self.list(call, fh, move |call, listing| {
+            match call.report(listing.and_then(|l| fill_plus(&l, offset, owner, &mut reply))) {
+                Ok(()) => reply.ok(),
+                Err(errno) => reply.error(errno),
+            }
+        });
+    }
+
+    fn releasedir(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        self.vfs.release(fh.0);
+        reply.ok();
+    }
+
+    fn statfs(&self, req: &Request, ino: INodeNo, reply: ReplyStatfs) {
+        let call = self.call("statfs", req, ino, None);
+        self.answer(call, self.vfs.totals(), |totals| reply_statfs(reply, totals));
+    }
+
+    fn getxattr(&self, req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        if !self.xattr {
+            return decline("getxattr", reply);
+        }
+        let call = self.call("getxattr", req, ino, None);
+        let answer = self.vfs.attribute(ino.0, name.as_bytes());
+        self.answer(call, answer, move |found| reply_attribute(reply, size, found));
+    }
+
+    fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        if !self.xattr {
+            return decline("listxattr", reply);
+        }
+        let call = self.call("listxattr", req, ino, None);
+        self.answer(call, self.vfs.attributes(ino.0), move |names| match names {
+            Ok(names) => reply_sized(reply, size, &names),
+            Err(errno) => reply.error(errno),
+        });
+    }
+
+    // What follows is answered so that the kernel stops asking, or falls back to what it does itself.
+
+    fn setxattr(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: &OsStr,
+        _: &[u8],
+        _: i32,
+        _: u32,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn removexattr(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
+        reply.error(Errno::EROFS);
+    }
+
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn fsyncdir(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn lseek(&self, _: &Request, _: INodeNo, _: FileHandle, _: i64, _: i32, reply: ReplyLseek) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn ioctl(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: IoctlFlags,
+        _: u32,
+        _: &[u8],
+        _: u32,
+        reply: ReplyIoctl,
+    ) {
+        reply.error(Errno::ENOTTY);
+    }
+}

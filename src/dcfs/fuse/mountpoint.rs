@@ -1,0 +1,262 @@
+//! Is this a place to mount, and may we: every "no" is its own message with what to do about it.
+//!
+//! Everything is asked before anything is mounted, so that the answer is ours and not the kernel's
+//! "invalid argument".
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::mount::{MntFlags, umount2};
+use nix::unistd::{AccessFlags, access, geteuid};
+
+use super::mounts::{self, Health};
+use dcfs_core::error::Kind;
+
+/// Where the kernel is reached.
+pub(super) const DEVICE: &str = "/dev/fuse";
+
+/// Where an administrator allows `allow_other`.
+const FUSE_CONF: &str = "/etc/fuse.conf";
+
+/// Why nothing was mounted, or unmounted.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("`{0}` does not exist; make it first: mkdir -p '{0}'")]
+    NoMountpoint(String),
+    #[error("`{0}` is not a directory; mount on an empty directory")]
+    NotADirectory(String),
+    #[error("`{0}` is not empty; mount on an empty directory, for its files would be hidden")]
+    NotEmpty(String),
+    #[error(
+        "`{path}` is already mounted, showing `{catalog}`; unmount it first: dcfs unmount '{path}'"
+    )]
+    AlreadyMounted { path: String, catalog: String },
+    #[error("something else ({fstype}) is mounted on `{path}`; choose another directory")]
+    OtherMount { path: String, fstype: String },
+    #[error("no permission to mount on `{0}`: it must belong to you; choose a directory of yours")]
+    NotWritable(String),
+    #[error("cannot look at `{path}`: {cause}")]
+    Unreadable { path: String, cause: io::Error },
+    #[error(
+        "there is no `/dev/fuse`: load the module (modprobe fuse); in a container, start it with \
+         --device /dev/fuse --cap-add SYS_ADMIN"
+    )]
+    NoDevice,
+    #[error("no permission to open `/dev/fuse` ({0}); run as root, or: chmod 666 /dev/fuse")]
+    DeviceDenied(io::Error),
+    #[error("there is no `fusermount3`, which mounts for users; install it: apt-get install fuse3")]
+    NoHelper,
+    #[error(
+        "`allow_other` is not allowed on this machine; as root, add the line `user_allow_other` to \
+         /etc/fuse.conf, or mount without --allow-other"
+    )]
+    AllowOther,
+    #[error("the kernel refused the mount: {0}; `dcfs doctor` looks for the reason")]
+    Refused(io::Error),
+    #[error("`{0}` is not a dcfs mount; `dcfs status` lists those there are")]
+    NotMounted(String),
+    #[error("`{0}` is in use; leave it (cd, open files), or: dcfs unmount --force '{0}'")]
+    InUse(String),
+    #[error(
+        "`{0}` does not answer; wait, see its log (dcfs status), or: dcfs unmount --force '{0}'"
+    )]
+    Stuck(String),
+    #[error("cannot unmount `{path}`: {cause}")]
+    Unmount { path: String, cause: String },
+}
+
+impl From<Error> for dcfs_core::error::Error {
+    fn from(error: Error) -> Self {
+        let kind = match error {
+            Error::NoMountpoint(_) | Error::NotMounted(_) => Kind::Missing,
+            Error::NotADirectory(_)
+            | Error::NotEmpty(_)
+            | Error::AlreadyMounted { .. }
+            | Error::OtherMount { .. } => Kind::Invalid,
+            Error::NotWritable(_) | Error::DeviceDenied(_) | Error::AllowOther => Kind::Denied,
+            Error::InUse(_) | Error::Stuck(_) => Kind::Busy,
+            Error::Unreadable { .. }
+            | Error::NoDevice
+            | Error::NoHelper
+            | Error::Refused(_)
+            | Error::Unmount { .. } => Kind::Broken,
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// Readies a directory for mounting: its canonical path, and whether a dead mount was cleaned away.
+///
+/// # Errors
+/// Every reason not to mount there, and every reason why this user cannot mount at all.
+pub fn prepare(given: &Path, allow_other: bool) -> Result<(PathBuf, bool), Error> {
+    let cleaned = clean_if_dead(given)?;
+    let path = fs::canonicalize(given).map_err(|cause| match cause.kind() {
+        io::ErrorKind::NotFound => Error::NoMountpoint(shown(given)),
+        _ => Error::Unreadable { path: shown(given), cause },
+    })?;
+    if !path.is_dir() {
+        return Err(Error::NotADirectory(shown(given)));
+    }
+    not_mounted(&path)?;
+    let mut entries =
+        fs::read_dir(&path).map_err(|cause| Error::Unreadable { path: shown(given), cause })?;
+    if entries.next().is_some() {
+        return Err(Error::NotEmpty(shown(given)));
+    }
+    device()?;
+    if !geteuid().is_root() {
+        helper().ok_or(Error::NoHelper)?;
+        access(&path, AccessFlags::W_OK).map_err(|_| Error::NotWritable(shown(given)))?;
+        if allow_other && !others_allowed() {
+            return Err(Error::AllowOther);
+        }
+    }
+    Ok((path, cleaned))
+}
+
+/// Unmounts one of our mounts. `force` detaches it even from those who use it.
+///
+/// # Errors
+/// Nothing of ours is there, it is in use, or the system refuses.
+pub fn unmount(given: &Path, force: bool) -> Result<PathBuf, Error> {
+    let path = absolute(given);
+    let mount = mounts::at(&path).ok().flatten().filter(mounts::Mount::is_dcfs);
+    mount.ok_or_else(|| Error::NotMounted(shown(given)))?;
+    match mounts::health(&path) {
+        _ if force => detach(&path, true)?,
+        Health::Dead => detach(&path, true)?,
+        Health::Alive => detach(&path, false)?,
+        Health::Stuck => return Err(Error::Stuck(shown(given))),
+    }
+    Ok(path)
+}
+
+/// Whether `/dev/fuse` is there and opens.
+///
+/// # Errors
+/// [`Error::NoDevice`], [`Error::DeviceDenied`].
+pub fn device() -> Result<(), Error> {
+    match File::options().read(true).write(true).open(DEVICE) {
+        Ok(_) => Ok(()),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => {
+            Err(Error::NoDevice)
+        }
+        Err(error) => Err(Error::DeviceDenied(error)),
+    }
+}
+
+/// The program that mounts for users: on `PATH`, or where systems keep it when there is no `PATH`.
+pub fn helper() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/bin", "/bin", "/sbin", "/usr/sbin"].map(PathBuf::from);
+    let folders = std::env::split_paths(&path).collect::<Vec<_>>().into_iter().chain(usual);
+    folders.map(|folder| folder.join("fusermount3")).find(|file| file.is_file())
+}
+
+/// Whether `/etc/fuse.conf` lets users give their mounts to others.
+pub fn others_allowed() -> bool {
+    let conf = fs::read_to_string(FUSE_CONF).unwrap_or_default();
+    conf.lines().any(|line| line.trim() == "user_allow_other")
+}
+
+/// Cleans up after a process that died without unmounting: its mount answers ENOTCONN for ever.
+fn clean_if_dead(given: &Path) -> Result<bool, Error> {
+    let path = absolute(given);
+    let ours = mounts::at(&path).ok().flatten().is_some_and(|mount| mount.is_dcfs());
+    if ours && mounts::health(&path) == Health::Dead {
+        detach(&path, true)?;
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+/// The path as mountinfo knows it, without asking what is mounted there: the parent is resolved.
+pub fn absolute(given: &Path) -> PathBuf {
+    if let Ok(path) = fs::canonicalize(given) {
+        return path;
+    }
+    let (Some(parent), Some(name)) = (given.parent(), given.file_name()) else {
+        return given.to_path_buf();
+    };
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    fs::canonicalize(parent).map_or_else(|_| given.to_path_buf(), |parent| parent.join(name))
+}
+
+fn not_mounted(path: &Path) -> Result<(), Error> {
+    match mounts::at(path).ok().flatten() {
+        Some(mount) if mount.is_dcfs() => {
+            Err(Error::AlreadyMounted { path: shown(path), catalog: shown(mount.catalog()) })
+        }
+        // An automount point is there to be mounted over, and `/` is nobody's choice.
+        Some(mount) if mount.fstype != "autofs" && mount.fstype.starts_with("fuse") => {
+            Err(Error::OtherMount { path: shown(path), fstype: mount.fstype })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Unmounts, lazily if told to: as root by the system call, else by the helper.
+pub(super) fn detach(path: &Path, lazy: bool) -> Result<(), Error> {
+    let flags = if lazy { MntFlags::MNT_DETACH } else { MntFlags::UMOUNT_NOFOLLOW };
+    match umount2(path, flags) {
+        Ok(()) => Ok(()),
+        Err(nix::Error::EBUSY) => Err(Error::InUse(shown(path))),
+        Err(nix::Error::EPERM) => detach_by_helper(path, lazy),
+        Err(cause) => Err(Error::Unmount { path: shown(path), cause: cause.to_string() }),
+    }
+}
+
+fn detach_by_helper(path: &Path, lazy: bool) -> Result<(), Error> {
+    let helper = helper().ok_or(Error::NoHelper)?;
+    let flags: &[&str] = if lazy { &["-u", "-z"] } else { &["-u"] };
+    let failed = |cause: String| Error::Unmount { path: shown(path), cause };
+    let output = Command::new(helper)
+        .args(flags)
+        .arg("--")
+        .arg(path)
+        .output()
+        .map_err(|error| failed(error.to_string()))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    match output.status.success() {
+        true => Ok(()),
+        false if said.contains("busy") => Err(Error::InUse(shown(path))),
+        false => Err(failed(said.trim().to_owned())),
+    }
+}
+
+fn shown(path: impl AsRef<OsStr>) -> String {
+    path.as_ref().to_string_lossy().escape_debug().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_wrong_place_has_its_message() {
+        let dir = tempfile::tempdir().expect("a place for files");
+        let file = dir.path().join("file");
+        fs::write(&file, "x").expect("writable");
+        let cases = [
+            (dir.path().join("none"), "does not exist; make it first"),
+            (file, "is not a directory"),
+            (dir.path().to_path_buf(), "is not empty"),
+        ];
+        for (path, message) in cases {
+            let error = prepare(&path, false).expect_err(message).to_string();
+            assert!(error.contains(message), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_ours_is_not_unmounted() {
+        for path in ["/", "/proc", "/no/such/place"] {
+            let error = unmount(Path::new(path), true).expect_err(path);
+            assert!(matches!(error, Error::NotMounted(_)), "{path}: {error}");
+        }
+    }
+}

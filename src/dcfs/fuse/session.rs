@@ -1,0 +1,228 @@
+//! Mounting, and serving until unmounted: by `dcfs unmount`, `fusermount3 -u`, or a signal.
+
+use std::ffi::OsString;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use fuser::{Config, MountOption, Session, SessionACL};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::mount::MsFlags;
+use nix::sys::stat::Mode;
+use nix::unistd::{getegid, geteuid};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tokio::runtime::Handle;
+
+use super::Door;
+use super::mountpoint::{self, DEVICE, Error};
+use super::mounts::{self, FSTYPE, SOURCE_PREFIX};
+use dcfs_vfs::Vfs;
+
+/// Threads that read requests. Two answer a look-up in a third of the time of one (19 us against
+/// 68 us, `docs/benchmarks.md`), for the second is awake while the first answers.
+const THREADS: usize = 2;
+
+/// KiB that the kernel reads ahead: its largest request. More adds nothing.
+const READ_AHEAD: &str = "1024";
+
+/// How often the kernel is told which files were closed.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// How long a signalled mount waits for those who use it before it leaves them.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Where and how to mount.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Canonical, as [`mountpoint::prepare`] gives it.
+    pub mountpoint: PathBuf,
+    /// The catalog's file: the source that `/proc/mounts` and `df` show.
+    pub catalog: PathBuf,
+    /// Let other users in.
+    pub allow_other: bool,
+    /// Answer for extended attributes.
+    pub xattr: bool,
+}
+
+/// Mounts `vfs` and serves it until it is unmounted. `ready` is called once the mount answers.
+///
+/// # Errors
+/// The kernel or the helper refuses.
+pub fn serve(
+    vfs: Arc<Vfs>,
+    runtime: Handle,
+    options: &Options,
+    ready: impl FnOnce() + Send + 'static,
+) -> Result<(), Error> {
+    let owner = (geteuid().as_raw(), getegid().as_raw());
+    let door = Door::new(vfs, runtime, owner, options.xattr);
+    let modes = Arc::downgrade(&door.modes());
+    let session = mount(door, options)?;
+    thread::spawn(move || {
+        while let Some(modes) = modes.upgrade() {
+            modes.sweep();
+            drop(modes);
+            thread::sleep(SWEEP);
+        }
+    });
+    let own = Own::of(&options.mountpoint);
+    read_ahead(&own);
+    unmount_on_signals(own.clone()).map_err(Error::Refused)?;
+    let mountpoint = options.mountpoint.clone();
+    thread::spawn(move || {
+        // The session answers from here on; its first answer is proof.
+        if std::fs::metadata(&mountpoint).is_ok() {
+            ready();
+        }
+    });
+    session.run().map_err(|error| {
+        // Nobody answers any more: better an empty directory than one where every access fails.
+        own.detach(true).ok();
+        Error::Refused(error)
+    })
+}
+
+/// Lets the kernel read ahead by its largest request; whoever may not reads at half the speed (2,174 against
+/// 4,061 MiB/s from memory, `docs/benchmarks.md`).
+fn read_ahead(own: &Own) {
+    let Some(device) = &own.device else { return };
+    let path = format!("/sys/class/bdi/{device}/read_ahead_kb");
+    if let Err(error) = std::fs::write(&path, READ_AHEAD) {
+        tracing::debug!("cannot write `{path}`: {error}; readahead stays at the kernel's 128 KiB");
+    }
+}
+
+/// The mount of this process, told from a later one at the same place.
+#[derive(Clone, Debug)]
+struct Own {
+    mountpoint: PathBuf,
+    device: Option<String>,
+}
+
+impl Own {
+    fn of(mountpoint: &Path) -> Self {
+        let device = mounts::at(mountpoint).ok().flatten().map(|mount| mount.device);
+        Self { mountpoint: mountpoint.to_path_buf(), device }
+    }
+
+    /// Unmounts, if what is mounted there is still ours.
+    fn detach(&self, lazy: bool) -> Result<(), Error> {
+        match mounts::at(&self.mountpoint).ok().flatten() {
+            Some(mount) if Some(&mount.device) == self.device.as_ref() => {
+                mountpoint::detach(&self.mountpoint, lazy)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Mounts: by the system call where this process may, else by `fusermount3`.
+///
+/// fuser's own system call would mount as type `fuse`, and `df -t fuse.dcfs`, fstab and `dcfs status`
+/// would not know the mount.
+fn mount(door: Door, options: &Options) -> Result<Session<Door>, Error> {
+    let config = config(options);
+    match mount_directly(options) {
+        Ok(device) => {
+            let acl = config.acl;
+            Session::from_fd(door, device, acl, config).map_err(|error| {
+                mountpoint::detach(&options.mountpoint, true).ok();
+                Error::Refused(error)
+            })
+        }
+        Err(Errno::EPERM) => Session::new(door, &options.mountpoint, &config).map_err(refused),
+        Err(errno) => Err(Error::Refused(errno.into())),
+    }
+}
+
+/// The mount system call, as in the kernel's `Documentation/filesystems/fuse.rst`.
+fn mount_directly(options: &Options) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
+    let device = nix::fcntl::open(DEVICE, flags, Mode::empty())?;
+    let data = format!(
+        "fd={},rootmode=40000,user_id={},group_id={},default_permissions{}",
+        device.as_raw_fd(),
+        geteuid(),
+        getegid(),
+        if options.allow_other { ",allow_other" } else { "" },
+    );
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOATIME;
+    let mut source = OsString::from(SOURCE_PREFIX);
+    source.push(&options.catalog);
+    nix::mount::mount(
+        Some(source.as_os_str()),
+        &options.mountpoint,
+        Some(FSTYPE),
+        flags,
+        Some(data.as_str()),
+    )?;
+    Ok(device)
+}
+
+/// What `fusermount3` is told.
+fn config(options: &Options) -> Config {
+    let mut config = Config::default();
+    config.mount_options = vec![
+        MountOption::FSName(source(&options.catalog)),
+        MountOption::Subtype("dcfs".into()),
+        MountOption::RO,
+        MountOption::DefaultPermissions,
+        MountOption::NoDev,
+        MountOption::NoSuid,
+        MountOption::NoAtime,
+    ];
+    config.acl = if options.allow_other { SessionACL::All } else { SessionACL::Owner };
+    config.n_threads = Some(THREADS);
+    // Some containers let a process have `/dev/fuse` only once (hf-mount#174).
+    config.clone_fd = mountpoint::device().is_ok();
+    config
+}
+
+/// The mount's source. The helper takes options in one list, where a comma would end ours.
+fn source(catalog: &Path) -> String {
+    let path = catalog.to_string_lossy();
+    format!("{SOURCE_PREFIX}{}", path.replace('\\', "\\\\").replace(',', "\\,"))
+}
+
+fn refused(cause: std::io::Error) -> Error {
+    match cause.to_string() {
+        text if text.contains("user_allow_other") => Error::AllowOther,
+        _ => Error::Refused(cause),
+    }
+}
+
+/// SIGINT and SIGTERM unmount; whoever is still inside after [`GRACE`] is left with ENOTCONN.
+fn unmount_on_signals(own: Own) -> std::io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    thread::spawn(move || {
+        for signal in signals.forever() {
+            tracing::info!("signal {signal}: unmounting `{}`", own.mountpoint.display());
+            leave(&own);
+        }
+    });
+    Ok(())
+}
+
+/// Unmounts and ends: at once where nobody is inside, else after [`GRACE`].
+fn leave(own: &Own) {
+    match own.detach(false) {
+        Ok(()) => {}
+        Err(Error::InUse(_)) => {
+            tracing::warn!(
+                "`{}` is in use; detached from those who use it",
+                own.mountpoint.display()
+            );
+            own.detach(true).ok();
+        }
+        Err(error) => tracing::error!("{error}"),
+    }
+    thread::spawn(|| {
+        // One that was forced off the tree before is held only by open files.
+        thread::sleep(GRACE);
+        std::process::exit(0);
+    });
+}

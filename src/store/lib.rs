@@ -1,0 +1,418 @@
+//! The bytes of recorded objects: pinned when asked for, checked when they come.
+//!
+//! Everything a store may do wrong ends here: the bytes that come out are those of the object that
+//! the row recorded, or an error. `object_store` types stay inside.
+//!
+//! | file | what it decides |
+//! |---|---|
+//! | `config` | what is said of stores before the first is asked |
+//! | `place`, `key` | where a row's object is, and whether it can be asked for exactly |
+//! | `pin`, `mtime` | what to ask for, and whether the answer is the object recorded |
+//! | `window` | which bytes to fetch for one read |
+//! | `memory`, `buffers` | how much is held in memory, for all files; memory used again |
+//! | [`list`] | what is in a bucket or a folder |
+//! | `guard` | which files are never served |
+//! | `local` | files of this machine |
+//! | `remote` | what every answer of a store is held to, and how a store is asked |
+//! | `cloud` | what `object_store` speaks: its clients, its failures |
+//! | `s3`, `gcs`, `azure` | the settings of each cloud |
+//! | `web` | `http(s)://` and the Hugging Face hub |
+//! | `net`, `refusal` | waits, trust and proxies; what a server says in place of an object |
+//! | [`Settings`], `ways` | what the user says of one bucket or prefix, and what comes of it |
+//! | `raced`, [`metrics`], `prometheus` | slow requests asked twice; what was done, counted |
+//! | `stream` | one open remote object: pieces, look-ahead, one fetch per byte |
+//! | [`cache`], `datachain` | objects on disk: those fetched here, those that DataChain fetched |
+//! | `reader` | one open object, wherever its bytes are |
+//! | `whole` | what is done with an object as a whole: its cost, fetching it, comparing it |
+//!
+//! A new store is one more [`place::Place`] and one more `Requests`; the cache is a `Ranges` over another.
+
+mod azure;
+mod buffers;
+mod cache;
+mod cloud;
+mod config;
+mod datachain;
+mod error;
+#[cfg(test)]
+mod fake;
+mod gcs;
+mod guard;
+mod key;
+pub mod list;
+mod local;
+mod memory;
+pub mod metrics;
+mod mtime;
+mod net;
+mod pin;
+mod place;
+mod prometheus;
+mod raced;
+mod reader;
+mod refusal;
+mod remote;
+mod s3;
+mod settings;
+mod stream;
+mod wanted;
+mod ways;
+mod web;
+mod whole;
+mod window;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+pub use cache::upkeep;
+pub use config::{CacheConfig, Config};
+pub use error::Error;
+pub use reader::{Known, Reader};
+pub use settings::Settings;
+pub use whole::{Cost, Warmed};
+
+use dcfs_core::object::Object;
+use guard::Guard;
+use metrics::Metrics;
+use pin::Recorded;
+use place::Place;
+use reader::Kept;
+use reader::Source;
+use remote::Requests;
+use wanted::Wanted;
+
+/// An object of the cache, and what keeps it there.
+type Held = (Arc<cache::Entry>, cache::Hold);
+
+/// What callers get has a kind; inside, errors are [`Error`].
+type Result<T, E = dcfs_core::error::Error> = std::result::Result<T, E>;
+
+/// How far the row of `object` tells it from another one that takes its place: `version`, `etag`,
+/// `weak etag`, `size and time` or `size only`. `None` where nothing can be read.
+pub fn held_by(object: &Object) -> Option<&'static str> {
+    pin::Held::of(object).map(pin::Held::text)
+}
+
+/// Whether two opens of `object` are of the same bytes: it is pinned for good, or a file of this machine, which is
+/// compared at each open.
+pub fn is_lasting(object: &Object) -> bool {
+    is_for_good(object) || is_local(object) && pin::Held::of(object) == Some(pin::Held::SizeAndTime)
+}
+
+/// Whether an object may be fetched before anybody asks for it, and be right then.
+pub fn is_fetchable(object: &Object) -> bool {
+    is_for_good(object) && !is_local(object)
+}
+
+fn is_for_good(object: &Object) -> bool {
+    pin::Held::of(object).is_some_and(pin::Held::is_for_good)
+}
+
+fn is_local(object: &Object) -> bool {
+    matches!(Place::of(object), Ok(Place::File(_)))
+}
+
+/// Every store of a mount.
+pub struct Stores {
+    timeout: Duration,
+    guard: Arc<Guard>,
+    s3: s3::S3,
+    gcs: gcs::Gcs,
+    azure: azure::Azure,
+    web: web::Webs,
+    cache: Arc<cache::Cache>,
+    memory: Arc<memory::Memory>,
+    /// What DataChain fetched.
+    fetched: Option<PathBuf>,
+    usual: Mutex<HashMap<String, Arc<raced::Usual>>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Stores {
+    /// Asks nothing of a network. Wrong settings are told by [`Stores::check`], or at first use.
+    pub fn new(config: Config) -> Self {
+        Self::with_environment(config, net::environment())
+    }
+
+    /// As [`Stores::new`], with other variables than this process's: names and values.
+    pub fn with_environment(config: Config, environment: Vec<(String, String)>) -> Self {
+        Self {
+            timeout: config.timeout,
+            guard: Arc::new(Guard::new(&config.forbidden)),
+            s3: s3::S3::new(&config, &environment),
+            gcs: gcs::Gcs::new(&config, &environment),
+            azure: azure::Azure::new(&config, &environment),
+            web: web::Webs::new(&config, &environment),
+            cache: Arc::new(cache::Cache::new(&config.cache)),
+            memory: Arc::new(memory::Memory::new(config.memory)),
+            fetched: config.database.as_deref().and_then(datachain::folder),
+            usual: Mutex::default(),
+            metrics: Arc::default(),
+        }
+    }
+
+    /// What counts for objects of `source` (`s3://bucket/prefix`), as names and values without secrets, for a person to
+    /// read; `None` where the source has no settings.
+    ///
+    /// # Errors
+    /// As [`Stores::check`].
+    pub fn describe(&self, source: &str) -> Result<Option<Vec<(&'static str, String)>>> {
+        match source.split_once("://") {
+            Some(("s3", rest)) => {
+                let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+                Ok(Some(self.s3.describe(bucket, prefix)?))
+            }
+            Some(("gs", _)) => Ok(Some(self.gcs.describe(source))),
+            Some(("az", _)) => Ok(Some(self.azure.describe(source))),
+            Some(("http" | "https" | "hf", _)) => Ok(Some(self.web.describe(source))),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether the flags, the tables of settings and the environment make sense: for a door to ask before it mounts.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the setting that is wrong. What the environment says of the other clouds is told at first use:
+    /// what somebody left in a home directory must not stop a mount that does not need it.
+    pub fn check(&self) -> Result<()> {
+        self.s3.check()?;
+        self.gcs.check()?;
+        self.azure.check()?;
+        self.web.check()?;
+        Ok(())
+    }
+
+    /// Opens an object for reading. A local file is opened and compared with the row; nothing is
+    /// asked of a network yet.
+    ///
+    /// # Errors
+    /// `Stale` where it is not the object recorded, `Denied` where the system or the row's place
+    /// forbids it, `Broken` for a store that dcfs does not know or a key it cannot ask for exactly.
+    pub async fn open(&self, object: &Object) -> Result<Reader> {
+        let label = error::place(object);
+        let wanted = Wanted::of(object)?;
+        let size = wanted.size;
+        let source = match Place::of(&wanted.object)? {
+            Place::File(path) => self.local(wanted, path).await?,
+            place => self.remote(wanted, place).await?,
+        };
+        Ok(self.reader(label.into(), size, source, is_lasting(object)))
+    }
+
+    async fn local(&self, wanted: Wanted, path: PathBuf) -> Result<Source, Error> {
+        let guard = Arc::clone(&self.guard);
+        let label = wanted.place.clone();
+        let open = move || {
+            let part = (wanted.base, wanted.size);
+            local::File::open(wanted.place, &path, &wanted.recorded, part, &guard)
+        };
+        let file = bounded(&label, self.timeout, blocking(&AT_FILES, &label, open)).await?;
+        Ok(Source::Local(Arc::new(file)))
+    }
+
+    /// Opens an object that is fetched before anyone asks, as [`Stores::open`]. Waits for disks: the caller sees to it
+    /// that nobody is kept waiting by that.
+    ///
+    /// # Errors
+    /// As [`Stores::open`].
+    pub fn open_ahead(&self, object: &Object) -> Result<Reader> {
+        let wanted = Wanted::of(object)?;
+        let (size, address) = (wanted.size, Place::of(&wanted.object)?);
+        let source = match self.look_for_fetched(&wanted).and_then(|look| look().ok()) {
+            Some(file) => Source::Local(Arc::new(file)),
+            None => {
+                let store = self.requests(address, wanted.place.clone())?;
+                let open = self.look_for_entry(store.server(), &wanted.object);
+                let held = open.and_then(|open| open());
+                self.source(wanted, store, held)
+            }
+        };
+        Ok(self.reader(error::place(object).into(), size, source, is_lasting(object)))
+    }
+
+    /// A file that DataChain fetched, of the right size.
+    async fn fetched(&self, wanted: &Wanted) -> Option<local::File> {
+        let open = self.look_for_fetched(wanted)?;
+        bounded(&wanted.place, self.timeout, blocking(&AT_FILES, &wanted.place, open)).await.ok()
+    }
+
+    /// The work that finds it.
+    fn look_for_fetched(
+        &self,
+        wanted: &Wanted,
+    ) -> Option<impl FnOnce() -> Result<local::File, Error> + Send + use<>> {
+        let path = datachain::place(self.fetched.as_deref()?, &wanted.object)?;
+        let (place, guard) = (wanted.place.clone(), Arc::clone(&self.guard));
+        let (size, part) = (wanted.recorded.size, (wanted.base, wanted.size));
+        Some(move || {
+            let recorded = Recorded { size, ..Recorded::default() };
+            local::File::open(place, &path, &recorded, part, &guard)
+        })
+    }
+
+    async fn remote(&self, wanted: Wanted, address: Place) -> Result<Source, Error> {
+        if let Some(file) = self.fetched(&wanted).await {
+            return Ok(Source::Local(Arc::new(file)));
+        }
+        let store = self.requests(address, wanted.place.clone())?;
+        let held = self.entry(store.server(), &wanted.object).await?;
+        Ok(self.source(wanted, store, held))
+    }
+
+    fn source(&self, wanted: Wanted, store: Arc<dyn Requests>, held: Option<Held>) -> Source {
+        let (base, size, whole) = (wanted.base, wanted.size, wanted.recorded.size);
+        let label = wanted.place.into();
+        let object = self.object(store, wanted.recorded);
+        let Some((entry, hold)) = held else {
+            let memory = Arc::clone(&self.memory);
+            return Source::Remote(stream::Stream::new(object, base, size, memory));
+        };
+        let known = Kept { label, size, base, whole, object, entry: Arc::downgrade(&entry) };
+        self.cached(Arc::new(known), (entry, hold))
+    }
+
+    /// A recorded object, whole and past the cache: every answer checked, slow requests raced.
+    fn object(&self, store: Arc<dyn Requests>, recorded: Recorded) -> Arc<dyn stream::Ranges> {
+        let usual = {
+            let mut usual = self.usual.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(usual.entry(store.server().to_owned()).or_default())
+        };
+        let object = Arc::new(remote::Remote::new(store, recorded));
+        Arc::new(raced::Raced::new(object, usual, Arc::clone(&self.metrics)))
+    }
+
+    fn cached(&self, known: Arc<Kept>, held: Held) -> Source {
+        let (entry, whole) = (Arc::clone(&held.0), Arc::clone(&known.object));
+        let object = Arc::new(cache::Cached::new(&self.cache, held, whole));
+        let stream = stream::Stream::new(object, known.base, known.size, Arc::clone(&self.memory));
+        Source::Cached { known, entry, stream }
+    }
+
+    /// Opens again what was opened before, without waiting for anything but system calls. `None` where the
+    /// cache let go of it.
+    pub fn open_again(&self, known: &Known) -> Option<Reader> {
+        {
+            let Known(known) = known;
+            let entry = known.entry.upgrade()?;
+            let hold = entry.hold()?;
+            let (label, size) = (Arc::clone(&known.label), known.size);
+            let source = self.cached(Arc::clone(known), (entry, hold));
+            Some(self.reader(label, size, source, true))
+        }
+    }
+
+    fn reader(&self, label: Arc<str>, size: u64, source: Source, is_lasting: bool) -> Reader {
+        self.metrics.opened.add(1);
+        let (timeout, metrics) = (self.timeout, Arc::clone(&self.metrics));
+        Reader { label, size, timeout, source, is_lasting, metrics }
+    }
+
+    /// What was done so far.
+    pub fn metrics(&self) -> metrics::Snapshot {
+        let memory = self.memory.used();
+        self.metrics.snapshot(memory)
+    }
+
+    /// The same as a page of Prometheus.
+    pub fn prometheus(&self) -> String {
+        prometheus::page(&self.metrics(), &self.metrics.histogram())
+    }
+
+    /// How the object at `address` is asked for.
+    fn requests(&self, address: Place, place: String) -> Result<Arc<dyn Requests>, Error> {
+        match address {
+            Place::S3(key) => in_bucket(self.s3.bucket(&key.bucket, &key.key)?, &key, place),
+            Place::Gs(key) => in_bucket(self.gcs.bucket(&key.bucket, &key.key), &key, place),
+            Place::Az(key) => in_bucket(self.azure.container(&key.bucket, &key.key), &key, place),
+            Place::Http(url) => Ok(Arc::new(self.web.object(web::Target::Page(url), place))),
+            Place::Hub(file) => Ok(Arc::new(self.web.object(web::Target::Hub(file), place))),
+            other => Err(Error::Scheme { place, scheme: other.scheme().into() }),
+        }
+    }
+
+    /// Where an object is kept; `None` where it cannot be.
+    async fn entry(&self, server: &str, object: &Object) -> Result<Option<Held>, Error> {
+        let Some(open) = self.look_for_entry(server, object) else { return Ok(None) };
+        let label = error::place(object);
+        bounded(&label, self.timeout, blocking(&AT_CACHE, &label, move || Ok(open()))).await
+    }
+
+    /// The work that opens it there.
+    fn look_for_entry(
+        &self,
+        server: &str,
+        object: &Object,
+    ) -> Option<impl FnOnce() -> Option<Held> + Send + use<>> {
+        let (key, size) = cache::Key::of(server, object).zip(object.size)?;
+        let cache = Arc::clone(&self.cache);
+        Some(move || {
+            let held = cache.entry(key, size);
+            // A small file that is there is checked while it is opened: then the kernel may read it by itself.
+            if let Some((entry, _)) = &held
+                && size <= cache::CHECKED_AT_OPEN
+            {
+                entry.check();
+            }
+            held
+        })
+    }
+
+}
+
+/// An object of a cloud, by its exact key.
+fn in_bucket(
+    bucket: Arc<impl cloud::Bucket>,
+    key: &place::Key,
+    place: String,
+) -> Result<Arc<dyn Requests>, Error> {
+    match key::exact(&key.key) {
+        Ok(key) => Ok(Arc::new(cloud::CloudObject::new(bucket, key, place))),
+        Err(reason) => Err(Error::Unaskable { place, reason }),
+    }
+}
+
+/// Settings may hold secrets, so none is printed.
+impl fmt::Debug for Stores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stores").field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+/// Who may wait at a time for files of this machine, and for the cache. A disk that is stuck must not take every
+/// thread that waits, and catalog and listings with them; nor the other disk.
+static AT_FILES: Semaphore = Semaphore::const_new(128);
+static AT_CACHE: Semaphore = Semaphore::const_new(128);
+
+/// `work`, which waits for a disk, off the threads that answer.
+async fn blocking<T: Send + 'static>(
+    disk: &'static Semaphore,
+    label: &str,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let right = disk.acquire().await;
+    let work = move || {
+        let done = work();
+        drop(right);
+        done
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(Error::Failed { place: label.to_owned(), cause: error.to_string() })
+    })
+}
+
+async fn bounded<T>(
+    label: &str,
+    limit: Duration,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+        Err(Error::Timeout { place: label.to_owned(), seconds: limit.as_secs_f64() })
+    })
+}

@@ -1,0 +1,479 @@
+//! The file system, without a kernel: names, attributes, listings and bytes, by inode number.
+//!
+//! Every question has one method. What is answered from memory or maps comes at once
+//! ([`Answer::Now`]); what may wait on the catalog, a build, a page or a bucket comes as a future
+//! ([`Answer::Later`]) that owns all it needs, so that the door can move it into a task with its
+//! reply. Nothing here knows FUSE.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | [`lookup`], [`opening`] | what a name is; what an open file or version needs |
+//! | [`asking`], [`place`] | from memory now, or in a task; a view with its pack and its rows |
+//! | [`beside`], [`rows`], [`hugging_face`], [`tables`] | what stands beside the files |
+//! | [`sets`] | the values of columns and the rows of views |
+//! | [`filters`] | query directories: which names are filters, and what they show |
+//! | [`diffs`] | what differs from other versions |
+//! | [`attributes`] | what rows say of their files, as extended attributes |
+//! | [`inode`] | what the bits of an inode number say |
+//! | [`views`], [`links`] | the two tables that grow: versions seen, links seen |
+//! | [`datasets`] | `datasets/` as the catalog stands now |
+//! | [`texts`] | helper files, rendered and kept |
+//! | [`listing`] | directories, paged by position |
+//! | [`paths`] | inode numbers as paths, for the log |
+//! | [`siblings`], [`order`] | files fetched before anyone asks |
+//! | [`handles`], [`files`] | open files; those that were opened lately |
+//! | [`live`] | what the mount says of itself |
+//! | [`walk`] | paths, trees and bytes, for commands that need no kernel |
+
+mod asking;
+pub mod attributes;
+mod beside;
+pub mod datasets;
+mod diffs;
+mod files;
+mod filters;
+pub mod handles;
+mod hugging_face;
+pub mod inode;
+pub mod links;
+pub mod listing;
+mod live;
+mod lookup;
+mod opening;
+mod order;
+mod paths;
+mod place;
+mod rows;
+mod sets;
+pub mod siblings;
+pub mod tables;
+pub mod texts;
+pub mod views;
+pub mod walk;
+
+use std::fs::File;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+use self::datasets::Datasets;
+use self::files::Files;
+use self::filters::Filters;
+use self::handles::{Handle, Handles};
+use self::inode::Inode;
+use self::links::Links;
+use self::listing::Listing;
+use self::sets::Sets;
+use self::siblings::{Prefetch, Siblings};
+use self::tables::Tables;
+use self::texts::Texts;
+use self::views::{Step, Views};
+use dcfs_data::catalog::Catalog;
+use dcfs_data::diff::sets::Diffs;
+use dcfs_core::error::{self, Kind, Result};
+use dcfs_data::pack::Packs;
+use dcfs_data::query::Queries;
+use dcfs_store::Stores;
+
+/// How long the kernel may keep what can never change: as long as it takes.
+pub const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// How many may find the rows of a view at a time.
+const FINDERS: usize = 16;
+
+/// How long the kernel may keep what other versions can change.
+pub const SHORT: Duration = Duration::from_secs(1);
+
+/// Why the file system itself cannot answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A table of fixed size has no room.
+    #[error("the mount has seen too many {0}; unmount and mount again")]
+    Full(&'static str),
+    /// Views in views in views.
+    #[error("filters and folders by value nest deeper than {0}; begin again from the version")]
+    Deep(usize),
+    /// A number that this mount never handed out, or of a place that is no more.
+    #[error("what inode {0:#x} named is no more, as after `dcfs rm`; look the path up again")]
+    Unknown(u64),
+    /// A question for directories, asked of a file, or the other way round.
+    #[error("inode {0:#x} is not a {1}")]
+    Wrong(u64, &'static str),
+    /// A build or a query that goes on in the background.
+    #[error("not ready within {0} s (`--timeout`); the work goes on, try again")]
+    Timeout(u64),
+    /// A task died; its panic is in the log.
+    #[error("the work on it was cut off: {0}")]
+    Lost(String),
+    /// A row that no longer names what the pack says.
+    #[error("row {row} of `{version}` is not the one that was packed; the pack is built anew")]
+    Mismatch { row: i64, version: String },
+}
+
+impl From<Error> for error::Error {
+    fn from(error: Error) -> Self {
+        let kind = match error {
+            Error::Full(_) => Kind::Full,
+            // Linux looks a path up again after ESTALE, and finds the new view.
+            Error::Unknown(_) | Error::Mismatch { .. } => Kind::Stale,
+            Error::Wrong(..) | Error::Deep(_) => Kind::Invalid,
+            Error::Timeout(_) => Kind::Busy,
+            Error::Lost(_) => Kind::Broken,
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// An answer from memory, or the work that finds it.
+pub enum Answer<T> {
+    /// Known already.
+    Now(Result<T>),
+    /// May wait; run it in a task.
+    Later(Pin<Box<dyn Future<Output = Result<T>> + Send>>),
+}
+
+impl<T: 'static> Answer<T> {
+    fn later(work: impl Future<Output = Result<T>> + Send + 'static) -> Self {
+        Self::Later(Box::pin(work))
+    }
+
+    /// The same of another type.
+    fn map<U: 'static>(self, change: impl FnOnce(T) -> U + Send + 'static) -> Answer<U> {
+        match self {
+            Self::Now(answer) => Answer::Now(answer.map(change)),
+            Self::Later(answer) => Answer::later(async move { answer.await.map(change) }),
+        }
+    }
+}
+
+/// What `stat` tells, without the owner, which is the same for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attr {
+    pub inode: Inode,
+    pub kind: FileKind,
+    /// Bytes.
+    pub size: u64,
+    pub mtime: SystemTime,
+    /// How long it may be kept.
+    pub ttl: Duration,
+}
+
+/// The three kinds of inode there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    Directory,
+    File,
+    Link,
+}
+
+/// What a look-up finds. A name that is not there is an answer too: the kernel keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    Found(Attr),
+    Absent(Duration),
+}
+
+/// An open file or directory.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    pub handle: u64,
+    /// Whether what the kernel cached of an earlier open is still right.
+    pub keep: bool,
+    /// Whether every read is asked for, whatever length the file is said to have.
+    pub is_live: bool,
+    /// A file of this machine with the same bytes, which the kernel may read by itself.
+    pub whole: Option<Arc<File>>,
+}
+
+/// Rows and bytes of everything shown, for `df`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub rows: u64,
+    pub bytes: u64,
+}
+
+/// The file system of one mount.
+#[derive(Debug)]
+pub struct Vfs {
+    catalog: Arc<Catalog>,
+    packs: Packs,
+    stores: Stores,
+    datasets: Datasets,
+    views: Views,
+    links: Links,
+    texts: Texts,
+    sets: Sets,
+    filters: Filters,
+    queries: Queries,
+    diffs: Diffs,
+    tables: Tables,
+    handles: Handles,
+    files: Files,
+    siblings: Siblings,
+    /// No request waits longer.
+    timeout: Duration,
+    /// Rights to find rows: more would take every thread that waits, and catalog and files with them.
+    finders: Arc<Semaphore>,
+    /// The moment of the mount: the time of what has no other.
+    born: SystemTime,
+}
+
+impl Vfs {
+    /// The file system over a catalog. Nothing is read yet.
+    pub fn new(
+        catalog: Arc<Catalog>,
+        packs: Packs,
+        stores: Stores,
+        timeout: Duration,
+        prefetch: Prefetch,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            datasets: Datasets::new(catalog.clone()),
+            catalog,
+            packs,
+            stores,
+            views: Views::default(),
+            links: Links::default(),
+            texts: Texts::default(),
+            sets: Sets::default(),
+            filters: Filters::default(),
+            queries: Queries::default(),
+            diffs: Diffs::default(),
+            tables: Tables::default(),
+            handles: Handles::default(),
+            files: Files::default(),
+            siblings: Siblings::new(prefetch),
+            timeout,
+            finders: Arc::new(Semaphore::new(FINDERS)),
+            born: SystemTime::now(),
+        })
+    }
+
+    /// The child `name` of a directory.
+    pub fn lookup(self: &Arc<Self>, parent: u64, name: &[u8]) -> Answer<Entry> {
+        match Inode::decode(parent) {
+            Some(Inode::Root) => self.lookup_root(name),
+            Some(Inode::Datasets) => {
+                let (vfs, name) = (self.clone(), name.to_vec());
+                self.in_background(move || vfs.lookup_dataset(&name))
+            }
+            Some(Inode::View(slot)) => self.lookup_top(parent, slot, name),
+            Some(Inode::Value(slot, leaf, first)) => {
+                match self.views.step(slot, Step::Value(leaf, first)) {
+                    Ok(below) => self.lookup_top(parent, below, name),
+                    Err(error) => Answer::Now(Err(error.into())),
+                }
+            }
+            Some(Inode::Column(slot, column)) => {
+                let name = name.to_vec();
+                self.with_place(parent, slot, move |vfs, place| {
+                    vfs.lookup_below(place, place.root(parent, column)?, &name)
+                })
+            }
+            Some(Inode::Dir(slot, depth, first)) => {
+                let name = name.to_vec();
+                self.with_place(parent, slot, move |vfs, place| {
+                    vfs.lookup_below(place, place.dir(depth, first)?, &name)
+                })
+            }
+            Some(Inode::Views(slot)) => self.lookup_views(parent, slot, name),
+            Some(Inode::Rows(slot)) => self.lookup_row(parent, slot, name),
+            Some(Inode::By(slot)) => self.lookup_by(parent, slot, name),
+            Some(Inode::ByColumn(slot, leaf)) => self.lookup_value(parent, slot, leaf, name),
+            Some(Inode::Aliases(slot)) => self.lookup_alias(parent, slot, name),
+            Some(Inode::Diffs(slot)) => self.lookup_version(parent, slot, name),
+            Some(Inode::Diff(slot, other)) => self.lookup_diff(parent, (slot, other), name),
+            Some(_) => Answer::Now(Err(Error::Wrong(parent, "directory").into())),
+            None => Answer::Now(Err(Error::Unknown(parent).into())),
+        }
+    }
+
+    /// The attributes of an inode.
+    pub fn getattr(self: &Arc<Self>, number: u64) -> Answer<Attr> {
+        let Some(inode) = Inode::decode(number) else {
+            return Answer::Now(Err(Error::Unknown(number).into()));
+        };
+        match inode {
+            Inode::Root | Inode::Datasets => Answer::Now(Ok(self.directory(inode, None))),
+            // The size of a link is the length of where it leads.
+            Inode::Link(_) => {
+                let link = self.link(inode);
+                let sized = move |target: Vec<u8>| Attr { size: target.len() as u64, ..link };
+                self.readlink(number).map(sized)
+            }
+            Inode::Top => {
+                let vfs = self.clone();
+                self.in_background(move || vfs.top_attr())
+            }
+            Inode::Status | Inode::Metrics => Answer::Now(Ok(self.live(inode))),
+            Inode::View(slot)
+            | Inode::Column(slot, _)
+            | Inode::Dir(slot, ..)
+            | Inode::Views(slot)
+            | Inode::Rows(slot)
+            | Inode::By(slot)
+            | Inode::ByColumn(slot, _)
+            | Inode::Aliases(slot)
+            | Inode::Value(slot, ..) => {
+                let view = self.view(number, slot);
+                Answer::Now(view.map(|view| self.directory(inode, Some(&view.of))))
+            }
+            Inode::File(slot, entry) => {
+                self.with_place(number, slot, move |vfs, place| vfs.file(slot, &place.pack, entry))
+            }
+            Inode::Diffs(slot) | Inode::Diff(slot, _) => {
+                let view = self.view(number, slot);
+                Answer::Now(view.map(|view| self.diff_attr(inode, &view.of)))
+            }
+            Inode::Page(slot, page) => self.page_attr(number, slot, page),
+            Inode::Table(slot, table) => self.table_attr(number, slot, table),
+            Inode::Row(slot, ordinal) => self.row_attr(number, slot, ordinal),
+            Inode::ViewsPage(slot)
+            | Inode::TooMany(slot, _)
+            | Inode::DiffsPage(slot)
+            | Inode::Summary(slot, _)
+            | Inode::SummaryJson(slot, _) => self.note(number, slot, inode).map(|(attr, _)| attr),
+        }
+    }
+
+    /// Where a link of `datasets/` leads.
+    pub fn readlink(self: &Arc<Self>, number: u64) -> Answer<Vec<u8>> {
+        let Some(Inode::Link(link)) = Inode::decode(number) else {
+            return Answer::Now(Err(Error::Wrong(number, "link").into()));
+        };
+        let vfs = self.clone();
+        self.in_background(move || {
+            let name = vfs.links.name(link).ok_or(Error::Unknown(number))?;
+            let target = vfs.datasets.current()?.link(&name);
+            Ok(target.ok_or(Error::Unknown(number))?)
+        })
+    }
+
+    /// Opens a directory: a snapshot of it where it can change. [`Opened::keep`] tells whether the
+    /// kernel may keep what it lists.
+    pub fn opendir(self: &Arc<Self>, number: u64) -> Answer<Opened> {
+        let vfs = self.clone();
+        let opened = move |listing: Listing| {
+            let keep = listing.is_fixed();
+            Opened { keep, ..vfs.opened(Handle::Directory(Arc::new(listing))) }
+        };
+        self.list(number).map(opened)
+    }
+
+    /// The listing of an open directory.
+    pub fn listing(&self, handle: u64) -> Result<Arc<Listing>> {
+        match self.handles.get(handle) {
+            Some(Handle::Directory(listing)) => Ok(listing),
+            _ => Err(Error::Unknown(handle).into()),
+        }
+    }
+
+    /// A directory, ready to be listed.
+    fn list(self: &Arc<Self>, number: u64) -> Answer<Listing> {
+        let Some(inode) = Inode::decode(number) else {
+            return Answer::Now(Err(Error::Unknown(number).into()));
+        };
+        match inode {
+            Inode::Root => {
+                let vfs = self.clone();
+                self.in_background(move || Listing::root(&vfs))
+            }
+            Inode::Datasets => {
+                let vfs = self.clone();
+                self.in_background(move || Listing::datasets(&vfs))
+            }
+            Inode::View(slot) => self.list_top(number, slot),
+            Inode::Value(slot, leaf, first) => {
+                match self.views.step(slot, Step::Value(leaf, first)) {
+                    Ok(below) => self.list_top(number, below),
+                    Err(error) => Answer::Now(Err(error.into())),
+                }
+            }
+            Inode::Column(slot, column) => self.with_place(number, slot, move |vfs, place| {
+                let dir = place.root(number, column)?;
+                Listing::files(vfs, (inode, place.view.own), place, dir, Vec::new())
+            }),
+            Inode::Dir(slot, depth, first) => self.with_place(number, slot, move |vfs, place| {
+                let dir = place.dir(depth, first)?;
+                let up = place.inode(place.pack.parent(dir)?);
+                Listing::files(vfs, (inode, up), place, dir, Vec::new())
+            }),
+            Inode::Views(slot) => self.list_views(number, slot),
+            Inode::Rows(slot) => {
+                self.with_place(number, slot, |vfs, place| Ok(Listing::rows(vfs, place)))
+            }
+            Inode::By(slot) => self.list_by(number, slot),
+            Inode::ByColumn(slot, leaf) => self.list_values(number, slot, leaf),
+            Inode::Aliases(slot) => self.list_aliases(number, slot),
+            Inode::Diffs(slot) => self.list_diffs(number, slot),
+            Inode::Diff(slot, other) => self.list_diff(number, slot, other),
+            _ => Answer::Now(Err(Error::Wrong(number, "directory").into())),
+        }
+    }
+
+    /// Opens a file for reading.
+    pub fn open(self: &Arc<Self>, number: u64) -> Answer<Opened> {
+        match Inode::decode(number) {
+            Some(Inode::Top) => self.open_top(),
+            Some(inode @ (Inode::Status | Inode::Metrics)) => {
+                Answer::Now(Ok(self.open_live(inode)))
+            }
+            Some(Inode::Page(slot, page)) => self.open_page(number, slot, page),
+            Some(Inode::File(slot, entry)) => self.open_file(number, slot, entry),
+            Some(Inode::Table(slot, table)) => self.open_table(number, slot, table),
+            Some(Inode::Row(slot, ordinal)) => self.open_row(number, slot, ordinal),
+            Some(
+                inode @ (Inode::ViewsPage(slot)
+                | Inode::TooMany(slot, _)
+                | Inode::DiffsPage(slot)
+                | Inode::Summary(slot, _)
+                | Inode::SummaryJson(slot, _)),
+            ) => {
+                let vfs = self.clone();
+                self.note(number, slot, inode).map(move |(_, text)| vfs.opened(Handle::Text(text)))
+            }
+            Some(_) => Answer::Now(Err(Error::Wrong(number, "file").into())),
+            None => Answer::Now(Err(Error::Unknown(number).into())),
+        }
+    }
+
+    /// The bytes `offset..offset + length` of an open file, cut at its end and nowhere else.
+    pub fn read(self: &Arc<Self>, handle: u64, offset: u64, length: u32) -> Answer<Bytes> {
+        match self.handles.get(handle) {
+            Some(Handle::Text(text)) => Answer::Now(Ok(cut(&text, offset, length))),
+            Some(Handle::Object(reader)) => match reader.read_now(offset, length) {
+                Some(bytes) => Answer::Now(Ok(bytes)),
+                None => Answer::later(async move { reader.read(offset, length).await }),
+            },
+            Some(Handle::Table(table)) => self.in_background(move || table.read(offset, length)),
+            Some(Handle::Directory(_)) => Answer::Now(Err(Error::Wrong(handle, "file").into())),
+            None => Answer::Now(Err(Error::Unknown(handle).into())),
+        }
+    }
+
+    /// Waits until what was fetched is kept, and large objects that are whole are marked so.
+    pub async fn settled(&self) {
+        self.stores.settled().await;
+    }
+
+    /// Forgets an open file or directory.
+    pub fn release(&self, handle: u64) {
+        self.handles.remove(handle);
+    }
+
+    /// Rows and bytes of all versions shown, from the catalog alone.
+    pub fn totals(self: &Arc<Self>) -> Answer<Totals> {
+        let vfs = self.clone();
+        self.in_background(move || Ok(vfs.datasets.current()?.totals()))
+    }
+}
+
+/// The bytes `offset..offset + length` of a text, cut at its end.
+fn cut(text: &Bytes, offset: u64, length: u32) -> Bytes {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(text.len());
+    let end = start.saturating_add(length as usize).min(text.len());
+    text.slice(start..end)
+}

@@ -1,0 +1,75 @@
+//! Looking at many pictures: the beginning of each, several at a time.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use dcfs_core::error::{Error, Kind, Result};
+use crate::image::{self, Answer, Image, Pieces};
+use dcfs_core::object::Object;
+use dcfs_store::Stores;
+
+/// Pieces of one file, at most: a photograph may carry megabytes of notes before its size.
+const PIECES: usize = 128;
+
+/// What was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    Image(Image),
+    /// Not a picture, or a damaged one.
+    No,
+    /// It is another object than was listed a moment ago, or none.
+    Gone,
+}
+
+/// Looks at `objects`, `jobs` at a time; the answers are in their order.
+///
+/// # Errors
+/// The first that a store gives in place of bytes.
+pub async fn look(stores: &Arc<Stores>, objects: Vec<Object>, jobs: usize) -> Result<Vec<Seen>> {
+    let mut seen = vec![Seen::No; objects.len()];
+    let mut running = JoinSet::new();
+    for (number, object) in objects.into_iter().enumerate() {
+        while running.len() >= jobs.max(1) {
+            ended(running.join_next().await, &mut seen)?;
+        }
+        let stores = Arc::clone(stores);
+        running.spawn(async move { (number, one(&stores, &object).await) });
+    }
+    while !running.is_empty() {
+        ended(running.join_next().await, &mut seen)?;
+    }
+    Ok(seen)
+}
+
+type Ended = Option<std::result::Result<(usize, Result<Seen>), tokio::task::JoinError>>;
+
+fn ended(ended: Ended, seen: &mut [Seen]) -> Result<()> {
+    match ended {
+        None => Ok(()),
+        Some(Ok((number, found))) => {
+            seen[number] = found?;
+            Ok(())
+        }
+        Some(Err(error)) => Err(Error::new(Kind::Broken, format!("a look ended early: {error}"))),
+    }
+}
+
+async fn one(stores: &Stores, object: &Object) -> Result<Seen> {
+    let mut pieces = Pieces::new(object.size.unwrap_or(0));
+    let (mut at, mut length) = (0, image::FIRST);
+    loop {
+        let bytes = match stores.part(object, at..at.saturating_add(length)).await {
+            Ok(bytes) if bytes.is_empty() => return Ok(Seen::No),
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == Kind::Stale => return Ok(Seen::Gone),
+            Err(error) => return Err(error),
+        };
+        pieces.add(at, bytes);
+        match image::look(&pieces) {
+            Answer::Is(image) => return Ok(Seen::Image(image)),
+            Answer::Needs(next) if pieces.count() < PIECES => (at, length) = (next, image::MORE),
+            Answer::Needs(_) | Answer::No => return Ok(Seen::No),
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! The listing that a dataset is made from: one that is there and young enough, or a new one.
+//!
+//! As DataChain does: a listing is a dataset of `system.listing`, named by what it lists; it is used again for four hours,
+//! for what lies below it too, if anything does: a folder that it does not know is listed by itself. One that was made
+//! again and found the same gets no new version. Its rows lie in the order of their paths, so the same bucket gives the
+//! same row ids.
+
+use std::time::SystemTime;
+
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::keep;
+use super::sort::Sorter;
+use super::wanted;
+use super::{Desk, Request, Watch};
+use dcfs_data::catalog::{Catalog, Saved, VersionInfo};
+use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::name::DatasetName;
+use dcfs_core::schema::{Layout, Signal, SignalKind};
+use dcfs_store::list::{End, How, Listed, Origin, Storage, Totals};
+use dcfs_core::time::Timestamp;
+
+/// How long DataChain uses a listing again, in microseconds.
+const LIFE: i64 = 4 * 3600 * 1_000_000;
+
+/// Batches of a store that wait to be sorted.
+const WAITING: usize = 16;
+
+/// What was listed.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    pub origin: Origin,
+    /// The version; `None` of a single object, of which DataChain keeps no listing.
+    pub of: Option<VersionInfo>,
+    /// The single object.
+    pub single: Option<Listed>,
+    /// Known to lie in the order of paths.
+    pub is_ordered: bool,
+    pub report: Report,
+}
+
+/// What is told of a listing.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// `s3://bucket/prefix/`
+    pub of: String,
+    /// The dataset that holds it.
+    pub dataset: Option<String>,
+    /// How old it is, where it was there already.
+    pub age_seconds: Option<u64>,
+    /// Rows, and bytes of their objects.
+    pub objects: u64,
+    pub bytes: u64,
+    /// Names that cannot be recorded.
+    pub skipped: u64,
+}
+
+/// Lists `origin`, or finds that it was listed. `last` is the version that a delta begins with, `done` what was listed
+/// before.
+///
+/// # Errors
+/// What the store, the catalog and the disk say. Then no listing was added.
+pub fn obtain(
+    desk: &mut Desk<'_>,
+    request: &Request,
+    origin: Origin,
+    (last, done): (Option<&VersionInfo>, &[Listing]),
+) -> Result<Listing> {
+    let origin = desk.runtime.block_on(desk.stores.settle(origin))?;
+    if origin.end() == End::Object {
+        return single(desk, origin);
+    }
+    if let Some(mut listing) = reused(desk, request, &origin)? {
+        let is_new = |other: &Listing| {
+            other.report.age_seconds.is_none() && other.report.dataset == listing.report.dataset
+        };
+        if done.iter().any(is_new) {
+            listing.report.age_seconds = None;
+        }
+        return Ok(listing);
+    }
+    anew(desk, request, origin, last)
+}
+
+fn single(desk: &mut Desk<'_>, origin: Origin) -> Result<Listing> {
+    let mut found = None;
+    let totals = list(desk, (&origin, How::default()), &mut |rows| {
+        found = found.take().or_else(|| rows.into_iter().next());
+        Ok(())
+    })?;
+    let report = report(&origin, &totals);
+    Ok(Listing { origin, of: None, single: found, is_ordered: true, report })
+}
+
+/// Lists; `take` gets all rows.
+fn list(
+    desk: &Desk<'_>,
+    (origin, how): (&Origin, How),
+    take: &mut (dyn FnMut(Vec<Listed>) -> Result<()> + Send),
+) -> Result<Totals> {
+    let (to, mut from) = mpsc::channel::<Vec<Listed>>(WAITING);
+    let (stores, watch): (_, &dyn Watch) = (desk.stores, desk.watch);
+    let listing = async {
+        let done = stores.list(origin, how, &to).await;
+        drop(to);
+        done
+    };
+    let taking = move || -> Result<()> {
+        while let Some(rows) = from.blocking_recv() {
+            let bytes = rows.iter().fold(0_u64, |sum, row| sum.saturating_add(row.size));
+            watch.listed(rows.len() as u64, bytes);
+            take(rows)?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let taking = scope.spawn(taking);
+        let done = desk.runtime.block_on(listing);
+        let died = |_| Err(Error::new(Kind::Broken, "the thread that sorts a listing panicked"));
+        // A listing nobody takes ends for that reason, which is not the reason.
+        taking.join().unwrap_or_else(died)?;
+        done
+    })
+}
+
+fn report(origin: &Origin, totals: &Totals) -> Report {
+    let (objects, bytes, skipped) = (totals.objects, totals.bytes, totals.skipped());
+    Report { of: origin.label(), objects, bytes, skipped, ..Report::default() }
+}
+
+/// A listing that is there, covers the origin and is young enough; of several the youngest, as DataChain chooses. `None`
+/// where it has nothing below the origin: that may be newer than it, or wrong.
+fn reused(desk: &Desk<'_>, request: &Request, origin: &Origin) -> Result<Option<Listing>> {
+    let Some(catalog) = desk.catalog.clone().filter(|_| !request.update) else { return Ok(None) };
+    let now = Timestamp::of_system(SystemTime::now());
+    let mut best: Option<(VersionInfo, i64, String)> = None;
+    for (name, label) in covering(origin) {
+        let Some(of) = catalog.latest(&listing(name))? else { continue };
+        let Some(finished) = of.finished_at else { continue };
+        let age = now.micros().saturating_sub(finished.micros());
+        let is_younger = best.as_ref().is_none_or(|(other, ..)| other.created_at < of.created_at);
+        if age <= LIFE && is_younger && is_plain(&catalog, &of)? {
+            best = Some((of, age, label));
+        }
+    }
+    let Some((of, age, label)) = best else { return Ok(None) };
+    if !wanted::is_any_below(&catalog, &of, origin)? {
+        return Ok(None);
+    }
+    let report = Report {
+        of: label,
+        dataset: Some(of.to_string()),
+        age_seconds: Some(u64::try_from(age / 1_000_000).unwrap_or(0)),
+        objects: of.rows.unwrap_or(0),
+        bytes: of.size.unwrap_or(0),
+        skipped: 0,
+    };
+    let origin = origin.clone();
+    Ok(Some(Listing { origin, of: Some(of), single: None, is_ordered: false, report }))
+}
+
+/// The names of the listings that cover an origin, and what they list: its own, and those of the folders around it.
+fn covering(origin: &Origin) -> Vec<(String, String)> {
+    let mut label = origin.label();
+    if !label.ends_with('/') {
+        label.push('/');
+    }
+    let mut names: Vec<(String, String)> = Vec::new();
+    for is_current in [false, true] {
+        let Some(name) = origin.listing_name(is_current) else { continue };
+        for (number, end) in folders(&name).enumerate() {
+            let name = name[..end].to_owned();
+            if names.iter().all(|(other, _)| *other != name) {
+                let end = folders(&label).nth(number).unwrap_or(label.len());
+                names.push((name, label[..end].to_owned()));
+            }
+        }
+    }
+    names
+}
+
+/// Where the folders of an address end.
+fn folders(address: &str) -> impl Iterator<Item = usize> {
+    let start = address.find("://").map_or(0, |at| at + 3);
+    address.match_indices('/').map(|(at, _)| at + 1).filter(move |end| *end > start)
+}
+
+fn listing(name: String) -> DatasetName {
+    DatasetName { namespace: "system".into(), project: "listing".into(), name }
+}
+
+/// Whether it has the columns of a listing; DataChain may be told to call them otherwise.
+pub fn is_plain(catalog: &Catalog, of: &VersionInfo) -> Result<bool> {
+    let layout = catalog.layout(of)?;
+    let names: Vec<&str> = layout.columns.iter().map(|column| column.name.as_str()).collect();
+    Ok(file_layout().columns.iter().all(|column| names.contains(&column.name.as_str())))
+}
+
+pub fn file_layout() -> Layout {
+    Layout::of_signals(&[Signal::new("file", SignalKind::File)])
+}
+
+/// Lists, and keeps it: as a new version, or as the last one where nothing changed.
+fn anew(
+    desk: &mut Desk<'_>,
+    request: &Request,
+    origin: Origin,
+    last: Option<&VersionInfo>,
+) -> Result<Listing> {
+    if let Some((writer, name)) = desk.writer.as_mut().zip(origin.listing_name(false)) {
+        writer.check_listing(&listing(name))?;
+    }
+    let mut sorter = Sorter::new(&desk.folder);
+    let how = How { may_be_empty: last.is_some(), ..How::default() };
+    let totals = list(desk, (&origin, how), &mut |rows| {
+        for row in &rows {
+            let micros = row.last_modified.micros();
+            let size = i64::try_from(row.size).unwrap_or(i64::MAX);
+            let texts = [row.version.as_str(), &row.etag, ""].map(str::as_bytes);
+            let numbers = [i64::from(!row.is_latest), micros.wrapping_neg(), size, 0];
+            sorter.push(row.path.as_bytes(), numbers, texts)?;
+        }
+        Ok(())
+    })?;
+    let sorted = sorter.finish()?;
+    let mut report = report(&origin, &totals);
+    if totals.objects == 0 {
+        return match is_gone(desk, &origin, last)? {
+            true => Ok(Listing { origin, of: None, single: None, is_ordered: true, report }),
+            false => Err(nothing_there(&report)),
+        };
+    }
+    let name = listing(origin.listing_name(totals.is_current).unwrap_or_default());
+    let listed = (sorted, totals.objects);
+    let (of, is_ordered) = keep::keep(desk, request, (&origin, &name), &listed)?;
+    report.dataset = Some(of.to_string());
+    Ok(Listing { origin, of: Some(of), single: None, is_ordered, report })
+}
+
+/// Whether that nothing is there says that all is gone: of a folder of this machine, which is there; else of what the last
+/// version has rows of, for a prefix is there as long as an object begins with it.
+fn is_gone(desk: &Desk<'_>, origin: &Origin, last: Option<&VersionInfo>) -> Result<bool> {
+    match desk.catalog.as_ref().zip(last) {
+        Some(_) if origin.storage() == Storage::File => Ok(true),
+        Some((catalog, last)) => wanted::is_any_below(catalog, last, origin),
+        None => Ok(false),
+    }
+}
+
+/// What is said where a listing has no rows.
+fn nothing_there(report: &Report) -> Error {
+    let skipped = match report.skipped {
+        0 => String::new(),
+        n => format!(" ({n} names cannot be recorded)"),
+    };
+    Error::new(Kind::Missing, format!("there are no files in `{}`{skipped}", report.of))
+}
+
+/// A version that was just saved.
+pub fn version(saved: &Saved) -> VersionInfo {
+    VersionInfo {
+        id: saved.id,
+        uuid: saved.uuid.clone(),
+        dataset: saved.dataset.clone(),
+        version: saved.version,
+        rows: Some(saved.rows),
+        size: saved.size,
+        ..VersionInfo::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::path::Path;
+
+    #[test]
+    fn a_listing_covers_what_lies_below_it() {
+        let all = |text: &str| {
+            let origins = Origin::parse(text, Path::new("/here")).expect(text);
+            covering(&origins[0].clone().settled(End::Folder))
+        };
+        let names = |text| all(text).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        let labels = |text| all(text).into_iter().map(|(_, label)| label).collect::<Vec<_>>();
+        let want = ["lst__s3://b/", "lst__s3://b/a/", "lst__s3://b/a/c/"];
+        let current = want.map(|name| name.replace("lst__", "lst__current__"));
+        assert_eq!(names("s3://b/a/c/*.jpg"), [&want.map(str::to_owned)[..], &current].concat());
+        assert_eq!(names("/a/b")[..], ["lst__file:///", "lst__file:///a/", "lst__file:///a/b/"]);
+        assert_eq!(labels("/a.c/b")[..], ["file:///", "file:///a.c/", "file:///a.c/b/"]);
+        assert_eq!(labels("s3://b/a.c/*.jpg")[..2], ["s3://b/", "s3://b/a.c/"]);
+    }
+}

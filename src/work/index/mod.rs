@@ -1,0 +1,237 @@
+//! `dcfs index`: from what is in storage to a version of a dataset.
+//!
+//! 1. What can be refused is refused before anything is listed: names, numbers, patterns, other columns than the last version's.
+//! 2. A listing is found or made ([`listing`]), whole and as a version of its own, which stays even where the rest fails.
+//! 3. Its rows that are wanted are copied in the order of their addresses, or put beside those of the last version ([`delta`]),
+//!    whose unchanged rows are copied with all their columns. Columns of new rows are computed ([`columns`], [`images`]).
+//! 4. What is held in memory is bounded: arenas to sort in, two or three, and a few batches of rows.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `listing` | the listing: reused, or made |
+//! | `keep`, `relist` | what was listed becomes a version; put beside the listing before |
+//! | `wanted` | which rows of it; refuses what gives nothing |
+//! | `shape` | the columns of the new version, and how the last one was made |
+//! | `item`, `sort` | rows as they are sorted; sorting on disk |
+//! | `rows` | the rows of versions, in order |
+//! | `delta` | two versions side by side |
+//! | `write`, `lazy_stage` | the new version; a stage only where there is something to write |
+//! | `pattern`, `columns` | columns from paths; all columns asked for |
+//! | `images` | the headers of pictures, many at a time |
+
+mod columns;
+pub mod delta;
+mod images;
+mod item;
+mod keep;
+mod lazy_stage;
+mod listing;
+mod pattern;
+mod relist;
+mod rows;
+mod shape;
+mod sort;
+mod wanted;
+mod write;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::runtime::Runtime;
+
+pub use columns::{Columns, With};
+pub use delta::Counts;
+pub use listing::Report;
+
+use dcfs_data::catalog::{Catalog, Number, Saved, VersionInfo, Writer};
+use dcfs_core::error::{Kind, Result};
+use dcfs_core::id::VersionId;
+use dcfs_core::name::DatasetName;
+use dcfs_core::provenance::Provenance;
+use dcfs_store::Stores;
+use dcfs_store::list::Origin;
+use listing::Listing;
+use shape::Shape;
+
+/// How often a delta begins again where another version was saved meanwhile.
+const TRIES: usize = 4;
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub origins: Vec<Origin>,
+    /// Which of `origins` each address that was typed means: one at least has to be there.
+    pub groups: Vec<Vec<usize>>,
+    pub name: DatasetName,
+    /// Columns beside `file`; with `delta`, none means those of the last version.
+    pub with: Vec<With>,
+    /// List anew, however young a listing there is.
+    pub update: bool,
+    pub delta: Option<Delta>,
+    pub number: Number,
+    pub description: Option<String>,
+    pub attrs: Option<Vec<String>>,
+    /// Pictures that are looked at at a time.
+    pub jobs: usize,
+    pub provenance: Provenance,
+}
+
+/// Only what is new is computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delta {
+    /// Rows of objects that changed or are gone stay, as DataChain keeps them.
+    pub keeps_deleted: bool,
+}
+
+/// Who is told how far it is.
+pub trait Watch: Sync {
+    /// So many more were listed.
+    fn listed(&self, objects: u64, bytes: u64);
+    /// So many rows are about to be written; another such work may have come before.
+    fn writing(&self, rows: u64);
+    /// So many more were.
+    fn wrote(&self, rows: u64);
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Indexed {
+    /// `None` where a delta found nothing new.
+    #[serde(skip)]
+    pub saved: Option<Saved>,
+    /// The version that a delta was made from.
+    #[serde(skip)]
+    pub last: Option<VersionInfo>,
+    pub listings: Vec<Report>,
+    pub counts: Counts,
+    #[serde(flatten)]
+    pub computed: Computed,
+    /// No version was made, and what is said of the dataset was changed.
+    pub is_described: bool,
+}
+
+/// Of rows whose columns were computed.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Computed {
+    pub images: u64,
+    /// Rows of what is no picture, or a damaged one.
+    pub no_images: u64,
+    /// Rows whose object was replaced after it was listed.
+    pub replaced: u64,
+    /// Rows whose path does not match.
+    pub unmatched: u64,
+    /// One of them.
+    pub unmatched_path: Option<String>,
+}
+
+/// What it works with.
+pub struct Desk<'d> {
+    /// The database; it may have to be made.
+    pub path: PathBuf,
+    /// Where sorted runs are kept meanwhile.
+    pub folder: PathBuf,
+    pub stores: &'d Arc<Stores>,
+    pub runtime: &'d Runtime,
+    pub watch: &'d dyn Watch,
+    catalog: Option<Arc<Catalog>>,
+    writer: Option<Writer>,
+}
+
+impl<'d> Desk<'d> {
+    /// `is_there`: whether there is a catalog at `path`.
+    ///
+    /// # Errors
+    /// As [`Writer::open`].
+    pub fn new(
+        (path, is_there): (&Path, bool),
+        folder: &Path,
+        (stores, runtime): (&'d Arc<Stores>, &'d Runtime),
+        watch: &'d dyn Watch,
+    ) -> Result<Self> {
+        let (path, folder) = (path.to_owned(), folder.to_owned());
+        let writer = is_there.then(|| Writer::open(&path)).transpose()?;
+        let catalog = is_there.then(|| Catalog::open(&path)).transpose()?.map(Arc::new);
+        Ok(Self { path, folder, stores, runtime, watch, catalog, writer })
+    }
+
+    /// The catalog, made if there is none yet.
+    fn writer(&mut self) -> Result<&mut Writer> {
+        let writer = match self.writer.take() {
+            Some(writer) => writer,
+            None => Writer::open_or_create(&self.path)?,
+        };
+        Ok(self.writer.insert(writer))
+    }
+
+    fn catalog(&mut self) -> Result<Arc<Catalog>> {
+        let catalog = match self.catalog.take() {
+            Some(catalog) => catalog,
+            None => {
+                self.writer()?;
+                Arc::new(Catalog::open(&self.path)?)
+            }
+        };
+        Ok(Arc::clone(self.catalog.insert(catalog)))
+    }
+}
+
+/// Lists, and saves.
+///
+/// # Errors
+/// What is refused; what a store, the catalog and the disk say. Then no version was added but listings that are whole.
+pub fn index(desk: &mut Desk<'_>, mut request: Request) -> Result<Indexed> {
+    Writer::check_form(&request.name)?;
+    if let Some(writer) = &mut desk.writer {
+        writer.check_name(&request.name)?;
+        writer.check_number(&request.name, request.number)?;
+    }
+    let mut last = last(desk, &request)?;
+    let mut shape = Shape::new(desk, &request, last.as_ref())?;
+    let origins = std::mem::take(&mut request.origins);
+    let listings = listings(desk, &request, origins, last.as_ref())?;
+    if last.is_none() {
+        wanted::check_patterns(&*desk.catalog()?, &shape.columns, &listings)?;
+    }
+    for _ in 1..TRIES {
+        match write::write(desk, &shape.told(&request), &listings, &shape, last.clone()) {
+            Err(error) if error.kind() == Kind::Busy => {
+                let newer = self::last(desk, &request)?;
+                if id(newer.as_ref()) == id(last.as_ref()) {
+                    return Err(error);
+                }
+                shape = Shape::new(desk, &request, newer.as_ref())?;
+                last = newer;
+            }
+            done => return done,
+        }
+    }
+    write::write(desk, &shape.told(&request), &listings, &shape, last)
+}
+
+fn id(of: Option<&VersionInfo>) -> Option<VersionId> {
+    of.map(|of| of.id)
+}
+
+/// All listings, each of which gives something.
+fn listings(
+    desk: &mut Desk<'_>,
+    request: &Request,
+    origins: Vec<Origin>,
+    last: Option<&VersionInfo>,
+) -> Result<Vec<Listing>> {
+    let mut done: Vec<Listing> = Vec::new();
+    for origin in origins {
+        done.push(listing::obtain(desk, request, origin, (last, &done))?);
+    }
+    wanted::check(&*desk.catalog()?, request, &done, last)?;
+    Ok(done)
+}
+
+/// The version that a delta begins with.
+fn last(desk: &Desk<'_>, request: &Request) -> Result<Option<VersionInfo>> {
+    match (&desk.catalog, request.delta) {
+        (Some(catalog), Some(_)) => catalog.latest(&request.name),
+        _ => Ok(None),
+    }
+}

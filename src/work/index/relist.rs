@@ -1,0 +1,297 @@
+//! A listing beside the one before: rows that are there already, in every column, are copied; the others are new.
+//!
+//! Rows are copied from listings that dcfs made alone: they lie in order. Those of DataChain do not, and write times otherwise;
+//! they are compared, and replaced as a whole where anything differs.
+
+use std::cmp::Ordering;
+use std::iter::Peekable;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::item::{self, Item};
+use super::rows::{self, Items, text};
+use super::sort::{Sorted, sorted};
+use dcfs_data::catalog::{Catalog, VersionInfo};
+use dcfs_core::cell::{Cell, Cells};
+use dcfs_core::error::Result;
+use dcfs_core::id::RowId;
+use dcfs_core::time::Timestamp;
+
+/// How an [`Item`] of a listing tells things. Its key is the path; the order of items is that of rows, which are the latest
+/// and the newest of a path first.
+pub const IS_OLD: usize = 0;
+/// Microseconds, negated.
+pub const MODIFIED: usize = 1;
+pub const SIZE: usize = 2;
+pub const VERSION: usize = 0;
+pub const ETAG: usize = 1;
+/// Of a row of the listing before: its id.
+const ROW: usize = 2;
+
+/// What is read of a row.
+const COLUMNS: [&str; 8] = [
+    "file__path",
+    "file__size",
+    "file__version",
+    "file__etag",
+    "file__is_latest",
+    "file__last_modified",
+    "file__source",
+    "file__location",
+];
+
+/// One row of the new listing.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A row of the listing before.
+    Same(RowId),
+    New(Item),
+}
+
+/// The rows of the new listing, in order. Where the old rows lie otherwise than expected, fewer of them are found.
+pub struct MergeJoin {
+    new: Peekable<Items>,
+    old: Peekable<Items>,
+    is_other: bool,
+}
+
+impl MergeJoin {
+    /// `new` and `old` in order.
+    pub fn new(new: Items, old: Items) -> Self {
+        Self { new: new.peekable(), old: old.peekable(), is_other: false }
+    }
+
+    /// Whether a row was new so far, or one is gone.
+    pub fn is_other(&self) -> bool {
+        self.is_other
+    }
+
+    /// The next row.
+    ///
+    /// # Errors
+    /// Those of both sequences.
+    pub fn step(&mut self) -> Result<Option<Step>> {
+        loop {
+            let order = match (self.new.peek(), self.old.peek()) {
+                (Some(Ok(new)), Some(Ok(old))) => order(new, old),
+                (None, None) => return Ok(None),
+                (None | Some(Ok(_)), Some(_)) => Ordering::Greater,
+                (Some(_), _) => Ordering::Less,
+            };
+            self.is_other |= order.is_ne();
+            match order {
+                Ordering::Less => return Ok(self.new.next().transpose()?.map(Step::New)),
+                Ordering::Greater => drop(self.old.next().transpose()?),
+                Ordering::Equal => {
+                    self.new.next();
+                    return Ok(self.old.next().transpose()?.map(|old| Step::Same(row(&old))));
+                }
+            }
+        }
+    }
+}
+
+/// The order of items but for their row ids.
+fn order(one: &Item, other: &Item) -> Ordering {
+    let numbers = |item: &Item| [IS_OLD, MODIFIED, SIZE].map(|index| item.number(index));
+    let (key, numbers) = (one.key().cmp(other.key()), || numbers(one).cmp(&numbers(other)));
+    let text = |index| one.text(index).cmp(other.text(index));
+    key.then_with(numbers).then_with(|| text(VERSION)).then_with(|| text(ETAG))
+}
+
+fn row(item: &Item) -> RowId {
+    let bytes = item.text(ROW).try_into();
+    RowId::new(bytes.map_or(0, i64::from_be_bytes))
+}
+
+/// The rows of a listing of `source` that dcfs made, as they lie: in order.
+pub fn stored(catalog: &Arc<Catalog>, of: &VersionInfo, source: &str) -> Items {
+    let source = source.to_owned();
+    rows::read(catalog, of.clone(), &COLUMNS, move |row, cells, out| {
+        write(&source, Strictness::Copied, row, cells, out);
+    })
+}
+
+/// Whether a listing of `source`, in whatever order and spelling, holds the `new` rows and no others.
+///
+/// # Errors
+/// What the catalog and the disk say.
+pub fn is_same(
+    (catalog, of): (&Arc<Catalog>, &VersionInfo),
+    source: &str,
+    new: &Sorted,
+    folder: &Path,
+) -> Result<bool> {
+    let source = source.to_owned();
+    let old = rows::read(catalog, of.clone(), &COLUMNS, move |row, cells, out| {
+        write(&source, Strictness::Compared, row, cells, out);
+    });
+    let old = sorted(old, folder)?.items()?;
+    let mut join = MergeJoin::new(Box::new(new.items()?), Box::new(old));
+    while !join.is_other() && join.step()?.is_some() {}
+    Ok(!join.is_other())
+}
+
+/// What makes two rows the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Strictness {
+    /// They mean the same.
+    Compared,
+    /// Each cell is what would be written.
+    Copied,
+}
+
+/// Writes a row as it would be listed. One that is otherwise gets a size that nothing has.
+fn write(source: &str, how: Strictness, row: RowId, cells: &dyn Cells, out: &mut Vec<u8>) {
+    let number = |index| if let Cell::Integer(n) = cells.cell(index) { Some(n) } else { None };
+    let texts = [0, 2, 3, 5, 6].map(|index| cells.cell(index));
+    let is_text = texts
+        .iter()
+        .all(|cell| matches!(cell, Cell::Text(text) if std::str::from_utf8(text).is_ok()));
+    let [path, version, etag, modified, of] = texts.each_ref().map(text);
+    let (time, is_latest) = (Timestamp::parse(modified), number(4));
+    let is_exact = || {
+        is_text
+            && matches!(is_latest, Some(0 | 1))
+            && time.is_some_and(|time| time.catalog() == modified)
+            && cells.cell(7) == Cell::Null
+    };
+    let is_fit = of == source && (how == Strictness::Compared || is_exact());
+    let size = number(1).filter(|size| is_fit && *size >= 0).unwrap_or(-1);
+    let micros = time.map_or(i64::MAX, Timestamp::micros);
+    let numbers = [i64::from(is_latest == Some(0)), micros.wrapping_neg(), size, 0];
+    let row = row.key().to_be_bytes();
+    item::write(out, path.as_bytes(), numbers, [version.as_bytes(), etag.as_bytes(), &row]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use proptest::prelude::*;
+
+    /// Path, whether it is old, time and size, version and etag.
+    type Row = (u8, bool, (i64, i64), (u8, u8));
+
+    fn rows() -> impl Strategy<Value = Vec<Row>> {
+        let row = (0..4_u8, any::<bool>(), (0..2_i64, 0..2_i64), (0..2_u8, 0..2_u8));
+        prop::collection::vec(row, 0..24)
+    }
+
+    fn items(rows: &[Row], numbered: bool) -> Items {
+        let mut all: Vec<Item> = rows
+            .iter()
+            .enumerate()
+            .map(|(number, (path, is_old, (time, size), (version, etag)))| {
+                let row = if numbered { &(number as i64).to_be_bytes()[..] } else { b"" };
+                let numbers = [i64::from(*is_old), *time, *size, 0];
+                Item::new(&[*path], numbers, [&[*version], &[*etag], row])
+            })
+            .collect();
+        all.sort();
+        Box::new(all.into_iter().map(Ok))
+    }
+
+    proptest! {
+        #[test]
+        fn every_row_is_a_copy_of_one_that_is_the_same_or_new(new in rows(), old in rows()) {
+            let mut join = MergeJoin::new(items(&new, false), items(&old, true));
+            let (mut got, mut used, mut fresh) = (Vec::new(), Vec::new(), 0);
+            while let Some(step) = join.step()? {
+                got.push(match step {
+                    Step::Same(row) => {
+                        used.push(row.key());
+                        old[row.key() as usize]
+                    }
+                    Step::New(item) => {
+                        fresh += 1;
+                        let numbers = (item.number(MODIFIED), item.number(SIZE));
+                        let texts = (item.text(VERSION)[0], item.text(ETAG)[0]);
+                        (item.key()[0], item.number(IS_OLD) == 1, numbers, texts)
+                    }
+                });
+            }
+            let mut want = new.clone();
+            want.sort();
+            prop_assert_eq!(got, want);
+            let mut once = used.clone();
+            once.sort();
+            once.dedup();
+            prop_assert_eq!(once.len(), used.len());
+            prop_assert_eq!(join.is_other(), fresh > 0 || used.len() < old.len());
+            // As many as can be.
+            let mut left = old.clone();
+            let missing = new.iter().filter(|row| {
+                let at = left.iter().position(|other| other == *row);
+                at.map(|at| left.remove(at)).is_none()
+            });
+            prop_assert_eq!(fresh, missing.count());
+        }
+    }
+
+    #[test]
+    fn an_error_of_either_ends_it() {
+        let bad = || -> Items {
+            let error = dcfs_core::error::Error::new(dcfs_core::error::Kind::Broken, "bad");
+            Box::new(items(&[(1, false, (0, 0), (0, 0))], true).chain([Err(error)]))
+        };
+        let none = || -> Items { Box::new(std::iter::empty()) };
+        let more = || items(&[(0, false, (0, 0), (0, 0)), (9, false, (0, 0), (0, 0))], true);
+        let cases = [(bad(), none()), (none(), bad()), (bad(), more()), (more(), bad())];
+        for (new, old) in cases {
+            let mut join = MergeJoin::new(new, old);
+            let steps = std::iter::from_fn(|| join.step().transpose());
+            assert_eq!(steps.take(9).filter(Result::is_err).count(), 1);
+        }
+    }
+
+    struct Row8([Cell<'static>; 8]);
+
+    impl Cells for Row8 {
+        fn cell(&self, index: usize) -> Cell<'_> {
+            self.0[index]
+        }
+    }
+
+    #[test]
+    fn only_what_would_be_written_is_copied() {
+        let text = |text: &'static str| Cell::Text(text.as_bytes());
+        let good = [
+            text("a"),
+            Cell::Integer(5),
+            text("v"),
+            text("e"),
+            Cell::Integer(1),
+            text("2024-01-02 03:04:05"),
+            text("s3://b"),
+            Cell::Null,
+        ];
+        let size = |how, at: usize, cell| {
+            let mut row = good;
+            row[at] = cell;
+            let mut out = Vec::new();
+            write("s3://b", how, RowId::new(7), &Row8(row), &mut out);
+            Item::of(&out).number(SIZE)
+        };
+        for how in [Strictness::Copied, Strictness::Compared] {
+            assert_eq!(size(how, 0, text("a")), 5);
+            assert_eq!(size(how, 6, text("s3://c")), -1);
+            assert_eq!(size(how, 1, Cell::Null), -1);
+            assert_eq!(size(how, 1, Cell::Integer(-7)), -1);
+        }
+        let odd = [
+            (2, Cell::Null),
+            (3, Cell::Blob(b"e")),
+            (2, Cell::Text(b"\xff")),
+            (4, Cell::Null),
+            (4, Cell::Integer(7)),
+            (5, text("2024-01-02T03:04:05Z")),
+            (5, text("2024-01-02 03:04:05.000000")),
+            (7, text("[]")),
+        ];
+        for (at, cell) in odd {
+            assert_eq!(size(Strictness::Copied, at, cell), -1, "{at} {cell:?}");
+            assert_eq!(size(Strictness::Compared, at, cell), 5, "{at} {cell:?}");
+        }
+    }
+}

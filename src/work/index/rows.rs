@@ -1,0 +1,387 @@
+//! The rows of versions as items, in the order of their addresses.
+//!
+//! A thread reads ahead, a batch in each short transaction, and waits outside of them. Versions that dcfs indexed are in order
+//! already; others are sorted.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use super::delta::{ETAG, MODIFIED, ROW, SIZE, SOURCE, VERSION};
+use super::item::{self, Item};
+use super::sort::sorted;
+use dcfs_data::catalog::{Catalog, VersionInfo};
+use dcfs_core::cell::{Cell, Cells};
+use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::id::RowId;
+use dcfs_core::object::Object;
+use dcfs_core::time::Timestamp;
+
+/// Rows of a batch.
+const BATCH: usize = 8192;
+
+/// Batches that wait for who takes them.
+const WAITING: usize = 4;
+
+/// What is read of a row.
+const COLUMNS: [&str; 7] = [
+    "file__source",
+    "file__path",
+    "file__size",
+    "file__version",
+    "file__etag",
+    "file__last_modified",
+    "file__is_latest",
+];
+
+/// A batch of items of a thread; `None` after the last. A thread that ends without it died.
+type Batch = Result<Option<Vec<Item>>>;
+
+/// Items on their way.
+pub type Items = Box<dyn Iterator<Item = Result<Item>>>;
+
+/// Which rows are wanted: by address, and whether they are the latest.
+pub type Wanted = Arc<dyn Fn(&str, bool) -> bool + Send + Sync>;
+
+/// A version whose rows are wanted.
+pub struct Source {
+    pub of: VersionInfo,
+    /// What items say they are of.
+    pub number: usize,
+    /// Known to be in order.
+    pub is_ordered: bool,
+    pub wanted: Wanted,
+}
+
+/// Where a path begins in an address: `source/path`, of which the root of a disk has one slash less.
+pub fn address(source: &str, path: &str) -> (String, usize) {
+    let mut address = String::with_capacity(source.len() + path.len() + 1);
+    let plain = source.strip_suffix('/').unwrap_or(source);
+    address.push_str(plain);
+    if !plain.ends_with('/') {
+        address.push('/');
+    }
+    let start = address.len();
+    address.push_str(path);
+    (address, start)
+}
+
+/// The rows that are wanted of some versions, in the order of their addresses; rows of one object only once.
+///
+/// # Errors
+/// What the catalog and the disk say.
+pub fn ordered(
+    catalog: &Arc<Catalog>,
+    sources: Vec<Source>,
+    more: Vec<Item>,
+    folder: &Path,
+) -> Result<Items> {
+    if let [source] = &sources[..]
+        && more.is_empty()
+        && (source.is_ordered || is_ordered(catalog, &source.of)?)
+    {
+        return Ok(sources.into_iter().next().map_or_else(nothing, |source| {
+            let of = source.of.to_string();
+            guarded(wanted(catalog, source), of)
+        }));
+    }
+    let items = sources.into_iter().flat_map(|source| wanted(catalog, source));
+    Ok(Box::new(sorted(items.chain(more.into_iter().map(Ok)), folder)?.items()?))
+}
+
+/// No items.
+pub fn nothing() -> Items {
+    Box::new(std::iter::empty())
+}
+
+/// Items that must be in order.
+fn guarded(items: Items, of: String) -> Items {
+    let mut last: Vec<u8> = Vec::new();
+    Box::new(items.map(move |item| {
+        let item = item?;
+        if item.key() < last.as_slice() {
+            let message = format!("the rows of `{of}` were changed by another program; leave `--delta` out and list with `--update`");
+            return Err(Error::new(Kind::Broken, message));
+        }
+        last.clear();
+        last.extend_from_slice(item.key());
+        Ok(item)
+    }))
+}
+
+/// Leaves out what is there twice: two addresses may have asked for it.
+pub fn once(items: Items) -> Items {
+    let mut last: Option<Item> = None;
+    Box::new(items.filter(move |item| {
+        let Ok(item) = item else { return true };
+        let same = |other: &Item| {
+            other.key() == item.key()
+                && (0..2).all(|index| other.text(index) == item.text(index))
+                && other.number(SIZE) == item.number(SIZE)
+        };
+        let is_new = !last.as_ref().is_some_and(same);
+        last = Some(item.clone());
+        is_new
+    }))
+}
+
+/// The path of the first row that is `wanted`, by address, where the path begins in it, and whether it is the latest.
+///
+/// # Errors
+/// What the catalog says.
+pub fn first(
+    catalog: &Catalog,
+    of: &VersionInfo,
+    wanted: &mut dyn FnMut(&str, usize, bool) -> bool,
+) -> Result<Option<String>> {
+    let columns = ["file__source", "file__path", "file__is_latest"].map(str::to_owned);
+    let mut found = None;
+    let mut each = |_: RowId, cells: &dyn Cells| {
+        let (address, path) = address(text(&cells.cell(0)), text(&cells.cell(1)));
+        if !wanted(&address, path, cells.cell(2) != Cell::Integer(0)) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        found = Some(address[path..].to_owned());
+        Ok(ControlFlow::Break(()))
+    };
+    catalog.cells(of, &columns, &mut std::iter::once(RowId::ALL), &mut each)?;
+    Ok(found)
+}
+
+/// Whether `dcfs index` saved a version: its rows are in order.
+pub fn is_indexed(catalog: &Catalog, of: &VersionInfo) -> Result<bool> {
+    let command = catalog.details(of)?.provenance.map(|by| by.command).unwrap_or_default();
+    Ok(command.get(1).is_some_and(|word| word == "index"))
+}
+
+/// Whether the rows of a version lie in the order of their addresses.
+fn is_ordered(catalog: &Catalog, of: &VersionInfo) -> Result<bool> {
+    if is_indexed(catalog, of)? {
+        return Ok(true);
+    }
+    let mut last = String::new();
+    let mut is_ordered = true;
+    let columns = COLUMNS[..2].iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let mut each = |_: RowId, cells: &dyn Cells| {
+        let (next, _) = address(text(&cells.cell(0)), text(&cells.cell(1)));
+        is_ordered = last <= next;
+        last = next;
+        Ok(if is_ordered { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    };
+    catalog.cells(of, &columns, &mut std::iter::once(RowId::ALL), &mut each)?;
+    Ok(is_ordered)
+}
+
+/// The rows that are wanted of a version, as they lie.
+fn wanted(catalog: &Arc<Catalog>, source: Source) -> Items {
+    let of = source.of.clone();
+    read(catalog, of, &COLUMNS, move |row, cells, out| write(&source, row, cells, out))
+}
+
+/// The rows of a version, as they lie, where `write` writes one, as [`item::write`] does. A thread reads ahead.
+pub fn read(
+    catalog: &Arc<Catalog>,
+    of: VersionInfo,
+    columns: &[&str],
+    write: impl Fn(RowId, &dyn Cells, &mut Vec<u8>) + Send + 'static,
+) -> Items {
+    let catalog = Arc::clone(catalog);
+    let columns: Vec<String> = columns.iter().map(|&name| name.to_owned()).collect();
+    ahead("dcfs-rows", move |give| give_rows((&catalog, &of), &columns, &write, give))
+}
+
+/// What `work` gives, a batch at a time, on a thread of its own that is a few batches ahead. It is to end where a batch is not
+/// taken any more.
+pub fn ahead(
+    name: &str,
+    work: impl FnOnce(&dyn Fn(Vec<Item>) -> bool) -> Result<()> + Send + 'static,
+) -> Items {
+    let (to, from) = sync_channel(WAITING);
+    let work = move || {
+        let end = work(&|batch| to.send(Ok(Some(batch))).is_ok());
+        // Who does not wait for it any more does not want to know.
+        to.send(end.map(|()| None)).ok();
+    };
+    match std::thread::Builder::new().name(name.to_owned()).spawn(work) {
+        Ok(_) => flattened(from),
+        Err(error) => Box::new(std::iter::once(Err(Error::new(Kind::Broken, error)))),
+    }
+}
+
+/// Batches as one sequence.
+fn flattened(from: Receiver<Batch>) -> Items {
+    let mut is_over = false;
+    let batches = std::iter::from_fn(move || {
+        if is_over {
+            return None;
+        }
+        let died = |_| Err(Error::new(Kind::Broken, "the thread that reads rows panicked"));
+        let batch = from.recv().unwrap_or_else(died);
+        is_over = !matches!(batch, Ok(Some(_)));
+        batch.transpose()
+    });
+    Box::new(batches.flat_map(|batch| match batch {
+        Ok(items) => items.into_iter().map(Ok).collect::<Vec<_>>(),
+        Err(error) => vec![Err(error)],
+    }))
+}
+
+fn give_rows(
+    (catalog, of): (&Catalog, &VersionInfo),
+    columns: &[String],
+    write: &impl Fn(RowId, &dyn Cells, &mut Vec<u8>),
+    give: &dyn Fn(Vec<Item>) -> bool,
+) -> Result<()> {
+    let mut next = *RowId::ALL.start();
+    loop {
+        let (mut batch, mut seen, mut last) = (Vec::new(), 0, None);
+        let mut each = |row: RowId, cells: &dyn Cells| {
+            (seen, last) = (seen + 1, Some(row));
+            write(row, cells, &mut batch);
+            Ok(if seen < BATCH { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        };
+        let range = next..=*RowId::ALL.end();
+        catalog.cells(of, columns, &mut std::iter::once(range), &mut each)?;
+        let is_taken = give(Item::all(batch));
+        match last.and_then(|last| last.key().checked_add(1)) {
+            Some(key) if is_taken && seen == BATCH => next = RowId::new(key),
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Writes a row, if it is wanted.
+fn write(source: &Source, row: RowId, cells: &dyn Cells, out: &mut Vec<u8>) {
+    let (address, path) = address(text(&cells.cell(0)), text(&cells.cell(1)));
+    if !(source.wanted)(&address, cells.cell(6) != Cell::Integer(0)) {
+        return;
+    }
+    let size = if let Cell::Integer(size) = cells.cell(2) { size } else { -1 };
+    let numbers = [source.number as i64, row.key(), size, path as i64];
+    let (version, etag, modified) = (cells.cell(3), cells.cell(4), cells.cell(5));
+    let texts = [text(&version), text(&etag), text(&modified)].map(str::as_bytes);
+    item::write(out, address.as_bytes(), numbers, texts);
+}
+
+/// A text; of what is none, nothing.
+pub fn text<'c>(cell: &Cell<'c>) -> &'c str {
+    match cell {
+        Cell::Text(text) => std::str::from_utf8(text).unwrap_or_default(),
+        _ => "",
+    }
+}
+
+/// The path of a row below its source.
+pub fn path(item: &Item) -> &str {
+    let start = usize::try_from(item.number(SOURCE)).unwrap_or(usize::MAX);
+    std::str::from_utf8(item.key().get(start..).unwrap_or_default()).unwrap_or_default()
+}
+
+/// The object of a row.
+pub fn object(item: &Item) -> Object {
+    let start = usize::try_from(item.number(SOURCE)).unwrap_or(0).min(item.key().len());
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let source = match text(&item.key()[..start]) {
+        root if root == "file:///" => "file:////".to_owned(),
+        source => source.trim_end_matches('/').to_owned(),
+    };
+    Object {
+        source,
+        path: item.key()[start..].to_vec(),
+        size: u64::try_from(item.number(SIZE)).ok(),
+        version: text(item.text(VERSION)),
+        etag: text(item.text(ETAG)),
+        last_modified: Timestamp::parse(&text(item.text(MODIFIED))),
+        location: None,
+    }
+}
+
+/// The cells of a `File`, of an object that is in no listing.
+pub fn file_cells<'i>(item: &'i Item, source: &'i str) -> [Cell<'i>; 8] {
+    [
+        Cell::Text(source.as_bytes()),
+        Cell::Text(path(item).as_bytes()),
+        Cell::Integer(item.number(SIZE)),
+        Cell::Text(item.text(VERSION)),
+        Cell::Text(item.text(ETAG)),
+        Cell::Integer(1),
+        Cell::Text(item.text(MODIFIED)),
+        Cell::Null,
+    ]
+}
+
+/// The row of its version.
+pub fn row(item: &Item) -> RowId {
+    RowId::new(item.number(ROW))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_the_same_from_any_folder() {
+        let cases = [
+            ("file:///a", "b/c", "file:///a/b/c"),
+            ("file:///a/b", "c", "file:///a/b/c"),
+            ("file:////", "a/b/c", "file:///a/b/c"),
+            ("s3://b", "a", "s3://b/a"),
+        ];
+        for (source, path, want) in cases {
+            let (address, start) = address(source, path);
+            assert_eq!((address.as_str(), &address[start..]), (want, path));
+            let item = Item::new(
+                address.as_bytes(),
+                [0, 1, 2, start as i64],
+                [b"v", b"e", b"1970-01-01 00:00:00"],
+            );
+            let object = object(&item);
+            assert_eq!((object.source.as_str(), object.path.as_slice()), (source, path.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn what_lies_in_no_order_is_told() {
+        let item = |key: &str| Ok(Item::new(key.as_bytes(), [0; 4], [b"", b"", b""]));
+        let told = |keys: &[&str]| {
+            let items: Vec<Result<Item>> = keys.iter().map(|key| item(key)).collect();
+            guarded(Box::new(items.into_iter()), "x@1.0.0".into()).filter(Result::is_err).count()
+        };
+        assert_eq!((told(&["a", "a", "b"]), told(&["a", "b", "a"])), (0, 1));
+    }
+
+    #[test]
+    fn a_thread_that_dies_is_no_end() {
+        let item = || Item::new(b"a", [0; 4], [b"", b"", b""]);
+        let told = |items: Items| items.map(|item| item.is_ok()).collect::<Vec<_>>();
+        let whole = ahead("dcfs-test", move |give| {
+            // A batch of nothing is no end either.
+            assert!(give(vec![item()]) && give(Vec::new()) && give(vec![item()]));
+            Ok(())
+        });
+        assert_eq!(told(whole), [true, true]);
+        let failed = ahead("dcfs-test", move |give| {
+            give(vec![item()]);
+            Err(Error::new(Kind::Broken, "bad"))
+        });
+        assert_eq!(told(failed), [true, false]);
+        let dead = ahead("dcfs-test", move |give| {
+            give(vec![item()]);
+            panic!("as a test asks for")
+        });
+        assert_eq!(told(dead), [true, false]);
+    }
+
+    #[test]
+    fn what_two_ask_for_is_there_once() {
+        let item = |key: &str, row, etag: &str| {
+            Ok(Item::new(key.as_bytes(), [0, row, 5, 0], [b"", etag.as_bytes(), b""]))
+        };
+        let all = vec![item("a", 1, "x"), item("a", 2, "x"), item("a", 3, "y"), item("b", 4, "y")];
+        let rows: Vec<i64> = once(Box::new(all.into_iter()))
+            .map(|item| item.expect("an item").number(ROW))
+            .collect();
+        assert_eq!(rows, [1, 3, 4]);
+    }
+}

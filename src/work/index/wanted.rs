@@ -1,0 +1,195 @@
+//! Which rows of the listings are wanted, and what is refused because there are none.
+//!
+//! Every address that was typed gives something, or nothing is saved: a dataset that lacks a folder or a pattern somebody
+//! named is not what was asked for. With `--delta` nothing may be what is left: of a folder that is there and is empty, and of
+//! what the last version has rows of.
+
+use std::sync::Arc;
+
+use super::columns::Columns;
+use super::item::Item;
+use super::listing::Listing;
+use super::pattern::Pattern;
+use super::rows::{self, Items, Source};
+use super::{Desk, Request};
+use dcfs_data::catalog::{Catalog, VersionInfo};
+use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::render::numbers::counted;
+use dcfs_store::list::Origin;
+
+/// What [`super::delta::OF`] says of a row that is in no version.
+pub const SINGLE: i64 = -1;
+
+/// The rows that are wanted of all listings, in order, each object once.
+///
+/// # Errors
+/// What the catalog and the disk say.
+pub fn rows(
+    catalog: &Arc<Catalog>,
+    desk: &Desk<'_>,
+    listings: &[Listing],
+    versions: &[VersionInfo],
+) -> Result<Items> {
+    let mut sources = Vec::new();
+    for listing in listings {
+        let Some(of) = &listing.of else { continue };
+        let number = versions.iter().position(|other| other.id == of.id).unwrap_or(0);
+        let wanted = selection(&listing.origin);
+        sources.push(Source { of: of.clone(), number, is_ordered: listing.is_ordered, wanted });
+    }
+    let singles =
+        listings.iter().enumerate().filter_map(|(at, listing)| single(at, listing)).collect();
+    let items = rows::ordered(catalog, sources, singles, &desk.folder)?;
+    Ok(if listings.len() == 1 { items } else { rows::once(items) })
+}
+
+/// The row of a single object.
+fn single(at: usize, listing: &Listing) -> Option<Item> {
+    let listed = listing.single.as_ref()?;
+    let (address, path) = rows::address(&listing.origin.source(), &listed.path);
+    let size = i64::try_from(listed.size).unwrap_or(i64::MAX);
+    let modified = listed.last_modified.catalog();
+    let texts = [listed.version.as_str(), &listed.etag, &modified].map(str::as_bytes);
+    Some(Item::new(address.as_bytes(), [SINGLE, at as i64, size, path as i64], texts))
+}
+
+/// Which rows of a listing, which may be one of a folder around it, an origin means.
+fn selection(origin: &Origin) -> rows::Wanted {
+    let origin = origin.clone();
+    let (start, path) = start(&origin);
+    Arc::new(move |address, is_latest| {
+        is_latest && address.starts_with(&start) && origin.selects(&address[path..])
+    })
+}
+
+/// What the addresses below an origin begin with, and where in them the paths begin that its patterns are about.
+fn start(origin: &Origin) -> (String, usize) {
+    let (start, path) = rows::address(&origin.source(), &origin.prefix());
+    let path = path.min(start.len());
+    (start, path)
+}
+
+/// Whether a version has a row below an origin, whatever the patterns.
+///
+/// # Errors
+/// What the catalog says.
+pub fn is_any_below(catalog: &Catalog, of: &VersionInfo, origin: &Origin) -> Result<bool> {
+    let (start, _) = start(origin);
+    let mut is_below = |address: &str, _, is_latest: bool| is_latest && address.starts_with(&start);
+    Ok(rows::first(catalog, of, &mut is_below)?.is_some())
+}
+
+/// Whether a version has a row that an origin selects.
+fn is_any(catalog: &Catalog, of: &VersionInfo, origin: &Origin) -> Result<bool> {
+    let wanted = selection(origin);
+    Ok(rows::first(catalog, of, &mut |address, _, is_latest| wanted(address, is_latest))?.is_some())
+}
+
+/// Refuses what was typed and gives nothing.
+///
+/// # Errors
+/// `Missing`, naming all that do; what the catalog says.
+pub fn check(
+    catalog: &Catalog,
+    request: &Request,
+    listings: &[Listing],
+    last: Option<&VersionInfo>,
+) -> Result<()> {
+    let mut told = Vec::new();
+    for group in &request.groups {
+        let group: Vec<&Listing> = group.iter().filter_map(|at| listings.get(*at)).collect();
+        let mut is_there = false;
+        for listing in &group {
+            is_there = is_there || gives(catalog, listing, last)?;
+        }
+        if !is_there {
+            told.extend(group.into_iter().map(nothing));
+        }
+    }
+    match told.is_empty() {
+        true => Ok(()),
+        false => Err(Error::new(Kind::Missing, format!("{}; nothing was saved", told.join("; ")))),
+    }
+}
+
+/// Refuses a pattern that no path matches: all its columns would be empty.
+///
+/// # Errors
+/// `Invalid`, with a path beside the pattern; what the catalog says.
+pub fn check_patterns(catalog: &Catalog, columns: &Columns, listings: &[Listing]) -> Result<()> {
+    for pattern in columns.patterns() {
+        let mut odd = None;
+        let mut is_matched = false;
+        for listing in listings {
+            is_matched = is_matched || matches(catalog, listing, pattern, &mut odd)?;
+        }
+        if let Some(odd) = odd.filter(|_| !is_matched) {
+            return Err(unmatched(pattern, &odd));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a pattern matches any path; `odd` is the first that it does not.
+fn matches(
+    catalog: &Catalog,
+    listing: &Listing,
+    pattern: &Pattern,
+    odd: &mut Option<String>,
+) -> Result<bool> {
+    let mut is_matched = |path: &str| {
+        let is_matched = pattern.matched(path).is_some();
+        if !is_matched && odd.is_none() {
+            *odd = Some(path.to_owned());
+        }
+        is_matched
+    };
+    let Some(of) = &listing.of else {
+        return Ok(listing.single.as_ref().is_some_and(|single| is_matched(&single.path)));
+    };
+    let wanted = selection(&listing.origin);
+    let mut is_found = |address: &str, path: usize, is_latest: bool| {
+        wanted(address, is_latest) && is_matched(&address[path..])
+    };
+    Ok(rows::first(catalog, of, &mut is_found)?.is_some())
+}
+
+fn unmatched(pattern: &Pattern, odd: &str) -> Error {
+    let message = format!(
+        "no path matches the pattern `{}`, e.g. not `{odd}`; a pattern is about the last segments of a path, as many as it \
+         has itself",
+        pattern.text()
+    );
+    Error::new(Kind::Invalid, message)
+}
+
+/// Whether a listing gives rows, or says that those of the last version are gone.
+fn gives(catalog: &Catalog, listing: &Listing, last: Option<&VersionInfo>) -> Result<bool> {
+    let is_there = match &listing.of {
+        None => listing.single.is_some(),
+        Some(of) => is_any(catalog, of, &listing.origin)?,
+    };
+    match last {
+        Some(last) if !is_there => {
+            Ok(listing.origin.globs().is_empty() || is_any(catalog, last, &listing.origin)?)
+        }
+        _ => Ok(is_there),
+    }
+}
+
+/// That a listing gives nothing.
+fn nothing(listing: &Listing) -> String {
+    let globs: Vec<String> =
+        listing.origin.globs().iter().map(|glob| format!("`{}`", glob.text())).collect();
+    let (of, globs) = (listing.origin.label(), globs.join(" or "));
+    let objects = counted(listing.report.objects, "object");
+    match (globs.is_empty(), listing.report.age_seconds) {
+        (true, _) => format!("nothing in `{of}` is there now; the listing has {objects}"),
+        (false, None) => format!("none of {objects} in `{of}` matches {globs}"),
+        (false, Some(_)) => format!(
+            "none of {objects} in the listing of `{}`, which was there already, is in `{of}` and matches \
+             {globs}: `--update` lists anew",
+            listing.report.of
+        ),
+    }
+}

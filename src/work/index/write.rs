@@ -1,0 +1,274 @@
+//! The rows of the new version: which they are, and how they get there.
+
+use std::sync::Arc;
+
+use super::columns::Columns;
+use super::delta::{Merge, OF, ROW, Step};
+use super::images::{self, Seen};
+use super::item::Item;
+use super::lazy_stage::LazyStage;
+use super::listing::Listing;
+use super::rows::{self, Items, Source};
+use super::wanted::{self, SINGLE};
+use super::{Computed, Desk, Indexed, Request, Shape};
+use dcfs_data::catalog::{Catalog, Description, Parent, Piece, Publication, Saved, VersionInfo};
+use dcfs_core::cell::Cell;
+use dcfs_core::error::Result;
+use dcfs_core::id::VersionId;
+
+/// Rows, or stretches of them, that are written at a time. At most twice as many pieces wait: memory.
+const BATCH: u64 = 8192;
+
+/// Saves the rows that are wanted of `listings`.
+pub fn write(
+    desk: &mut Desk<'_>,
+    request: &Request,
+    listings: &[Listing],
+    shape: &Shape,
+    last: Option<VersionInfo>,
+) -> Result<Indexed> {
+    let catalog = desk.catalog()?;
+    let versions = versions(listings, last.as_ref());
+    let new = wanted::rows(&catalog, desk, listings, &versions)?;
+    let old = kept(&catalog, desk, last.as_ref(), &versions)?;
+    let keeps_deleted = request.delta.is_some_and(|delta| delta.keeps_deleted);
+    let merge = Merge::new(new, old, keeps_deleted);
+    desk.watch.writing(listings.iter().map(|listing| listing.report.objects).sum());
+    let parents = parents(&catalog, listings, last.as_ref())?;
+    let (stores, runtime, watch) = (desk.stores, desk.runtime, desk.watch);
+    let mut writing = Writing {
+        stage: LazyStage::new(desk.writer()?, shape.layout.clone()),
+        versions,
+        singles: listings,
+        columns: &shape.columns,
+        names: shape.columns.names(),
+        ready: Vec::new(),
+        computed: Computed::default(),
+        look: &|items| {
+            let objects = items.into_iter().map(rows::object).collect();
+            runtime.block_on(images::look(stores, objects, request.jobs))
+        },
+        wrote: &|rows| watch.wrote(rows),
+    };
+    let counts = writing.all(merge, last.is_some())?;
+    let reports = listings.iter().map(|listing| listing.report.clone()).collect();
+    let computed = std::mem::take(&mut writing.computed);
+    let saved = match last.is_some() && counts.is_nothing() {
+        true => {
+            drop(writing);
+            None
+        }
+        false => {
+            let upon = last.as_ref().map(|last| last.id);
+            Some(writing.publish(request, &parents, upon)?)
+        }
+    };
+    let is_described = saved.is_none() && describe(desk, request)?;
+    Ok(Indexed { saved, last, listings: reports, counts, computed, is_described })
+}
+
+/// Says of a dataset that got no version what would have been said of it with one; answers whether that was anything.
+fn describe(desk: &mut Desk<'_>, request: &Request) -> Result<bool> {
+    let Request { name, description, attrs, .. } = request;
+    let said = Description { description: description.clone(), attrs: attrs.clone() };
+    let is_any = said != Description::default();
+    if is_any {
+        desk.writer()?.describe(name, &said)?;
+    }
+    Ok(is_any)
+}
+
+/// The rows of the last version, in order.
+fn kept(
+    catalog: &Arc<Catalog>,
+    desk: &Desk<'_>,
+    last: Option<&VersionInfo>,
+    versions: &[VersionInfo],
+) -> Result<Items> {
+    let Some(last) = last else { return Ok(rows::nothing()) };
+    let number = versions.iter().position(|of| of.id == last.id).unwrap_or(0);
+    let wanted: rows::Wanted = Arc::new(|_, _| true);
+    let source = Source { of: last.clone(), number, is_ordered: false, wanted };
+    rows::ordered(catalog, vec![source], Vec::new(), &desk.folder)
+}
+
+/// The versions that rows come from, each once.
+fn versions(listings: &[Listing], last: Option<&VersionInfo>) -> Vec<VersionInfo> {
+    let mut versions: Vec<VersionInfo> = Vec::new();
+    for of in listings.iter().filter_map(|listing| listing.of.as_ref()).chain(last) {
+        if versions.iter().all(|other| other.id != of.id) {
+            versions.push(of.clone());
+        }
+    }
+    versions
+}
+
+/// What the new version comes from: the listings, and what else the last version came from.
+fn parents(
+    catalog: &Catalog,
+    listings: &[Listing],
+    last: Option<&VersionInfo>,
+) -> Result<Vec<VersionId>> {
+    let new: Vec<&VersionInfo> =
+        listings.iter().filter_map(|listing| listing.of.as_ref()).collect();
+    let is_replaced = |parent: &Parent| {
+        let name = parent.dataset.as_ref().map(|(name, _)| name);
+        new.iter().any(|of| name == Some(&of.dataset))
+    };
+    let mut parents: Vec<VersionId> = new.iter().map(|of| of.id).collect();
+    if let Some(last) = last {
+        let old = catalog.parents(last.id)?;
+        parents.extend(
+            old.iter().filter(|parent| !is_replaced(parent)).filter_map(|parent| parent.id),
+        );
+    }
+    Ok(parents)
+}
+
+/// A version on its way.
+struct Writing<'w, 'a> {
+    stage: LazyStage<'w>,
+    versions: Vec<VersionInfo>,
+    singles: &'a [Listing],
+    columns: &'a Columns,
+    names: Vec<String>,
+    ready: Vec<Piece<Item>>,
+    computed: Computed,
+    look: &'a dyn Fn(Vec<&Item>) -> Result<Vec<Seen>>,
+    wrote: &'a dyn Fn(u64),
+}
+
+impl Writing<'_, '_> {
+    /// Writes all rows. Where `may_be_nothing` and nothing is new, nothing may have been written.
+    fn all(
+        &mut self,
+        mut merge: Merge<Items, Items>,
+        may_be_nothing: bool,
+    ) -> Result<super::Counts> {
+        let mut rows = 0;
+        while let Some(step) = merge.step()? {
+            match step {
+                Step::Keep(item) => self.copied(&item),
+                Step::Fresh(item) if self.columns.is_empty() && item.number(OF) != SINGLE => {
+                    self.copied(&item)
+                }
+                Step::Fresh(item) => self.ready.push(computed(&item)),
+            }
+            rows += 1;
+            if rows % BATCH == 0 {
+                // What has to be looked at is looked at many at a time; what is only copied keeps up with who reads.
+                let may_wait =
+                    self.columns.has_image || may_be_nothing && merge.counts().is_nothing();
+                if !may_wait || self.ready.len() >= BATCH as usize {
+                    self.flush()?;
+                }
+                (self.wrote)(BATCH);
+            }
+        }
+        let counts = merge.counts();
+        if !(may_be_nothing && counts.is_nothing()) {
+            self.flush()?;
+        }
+        (self.wrote)(rows % BATCH);
+        Ok(counts)
+    }
+
+    fn copied(&mut self, item: &Item) {
+        Piece::copied(&mut self.ready, number(item), rows::row(item));
+    }
+
+    /// Writes what is ready.
+    fn flush(&mut self) -> Result<()> {
+        let ready = std::mem::take(&mut self.ready);
+        let mut images = self.images(&ready)?.into_iter();
+        let sources: Vec<String> =
+            self.singles.iter().map(|listing| listing.origin.source()).collect();
+        let mut pieces = Vec::with_capacity(ready.len());
+        for piece in &ready {
+            pieces.extend(match piece {
+                Piece::Rows(of, range) => Some(Piece::Rows(*of, range.clone())),
+                Piece::Row(of, row, item) => {
+                    Some(Piece::Row(*of, *row, self.cells(item, images.next())))
+                }
+                Piece::New(item) => {
+                    let cells = self.cells(item, images.next());
+                    let at = usize::try_from(item.number(ROW)).ok();
+                    let source = at.and_then(|at| sources.get(at));
+                    source.map(|source| {
+                        Piece::New([&rows::file_cells(item, source)[..], &cells].concat())
+                    })
+                }
+            });
+        }
+        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+        self.stage.get()?.mix(&self.versions, &names, pieces)
+    }
+
+    /// The cells of a row's computed columns.
+    fn cells<'i>(&mut self, item: &'i Item, seen: Option<Seen>) -> Vec<Cell<'i>> {
+        let image = if let Some(Seen::Image(image)) = seen { Some(image) } else { None };
+        let path = rows::path(item);
+        let (cells, is_matched) = self.columns.cells(path, image);
+        if !is_matched {
+            self.computed.unmatched += 1;
+            self.computed.unmatched_path.get_or_insert_with(|| path.to_owned());
+        }
+        cells
+    }
+
+    /// What the pictures among rows are.
+    fn images(&mut self, ready: &[Piece<Item>]) -> Result<Vec<Seen>> {
+        if !self.columns.has_image {
+            return Ok(Vec::new());
+        }
+        let seen = (self.look)(ready.iter().filter_map(row).collect())?;
+        for seen in &seen {
+            match seen {
+                Seen::Image(_) => self.computed.images += 1,
+                Seen::No => self.computed.no_images += 1,
+                Seen::Gone => self.computed.replaced += 1,
+            }
+        }
+        Ok(seen)
+    }
+
+    fn publish(
+        self,
+        request: &Request,
+        parents: &[VersionId],
+        upon: Option<VersionId>,
+    ) -> Result<Saved> {
+        let stage = self.stage.begun()?;
+        stage.publish(&Publication {
+            name: &request.name,
+            number: request.number,
+            upon,
+            parents,
+            script: &request.provenance.script(),
+            description: request.description.as_deref(),
+            attrs: request.attrs.as_deref(),
+            provenance: &request.provenance,
+        })
+    }
+}
+
+/// A row whose columns are computed.
+fn computed(item: &Item) -> Piece<Item> {
+    match item.number(OF) {
+        SINGLE => Piece::New(item.copy()),
+        _ => Piece::Row(number(item), rows::row(item), item.copy()),
+    }
+}
+
+/// The version that a row is of.
+fn number(item: &Item) -> usize {
+    usize::try_from(item.number(OF)).unwrap_or(0)
+}
+
+/// The row whose columns are computed.
+fn row(piece: &Piece<Item>) -> Option<&Item> {
+    match piece {
+        Piece::Row(_, _, item) | Piece::New(item) => Some(item),
+        Piece::Rows(..) => None,
+    }
+}

@@ -1,0 +1,150 @@
+//! Every object that some rows of a version name, each once, several at a time.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use dcfs_data::catalog::{Catalog, VersionInfo};
+use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::object::Object;
+use dcfs_data::pack::{Ordinals, Pack, Subset};
+
+/// Objects whose rows are asked of the catalog at a time.
+const ROWS: usize = 256;
+
+/// Some rows of a version.
+#[derive(Debug)]
+pub struct Selection {
+    catalog: Arc<Catalog>,
+    of: VersionInfo,
+    pack: Arc<Pack>,
+    /// Entries of the pack: one for every file of the mount.
+    entries: Ordinals,
+}
+
+/// An object, and where the mount shows it.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Below the version's directory.
+    pub path: String,
+    /// `None` where its row names none, or another than when the version was packed.
+    pub object: Option<Object>,
+}
+
+impl Selection {
+    /// The files of `rows`, or of all rows. Blocks.
+    ///
+    /// # Errors
+    /// A damaged pack.
+    pub fn new(
+        (catalog, of): (Arc<Catalog>, VersionInfo),
+        pack: Arc<Pack>,
+        rows: Option<Arc<Ordinals>>,
+    ) -> Result<Self> {
+        let entries = match rows {
+            Some(rows) => pack.entries(&Subset::new(rows))?.clone(),
+            None => pack.columns().iter().flat_map(|column| column.entries.clone()).collect(),
+        };
+        Ok(Self { catalog, of, pack, entries })
+    }
+
+    /// Files, and the bytes that their rows record.
+    ///
+    /// # Errors
+    /// A damaged pack.
+    pub fn totals(&self) -> Result<(u64, u64)> {
+        let mut bytes = 0_u64;
+        for entry in &self.entries {
+            bytes = bytes.saturating_add(self.pack.facts(entry)?.size.unwrap_or(0));
+        }
+        Ok((self.entries.len(), bytes))
+    }
+
+    /// Does `work` with every object, `jobs` at a time, in the order of paths; `done` is told what came of each,
+    /// in the order in which they end.
+    ///
+    /// # Errors
+    /// What the catalog says. What is wrong with one object is for `work` to tell.
+    pub async fn each<T, F>(
+        self: &Arc<Self>,
+        jobs: usize,
+        work: impl Fn(Found) -> F,
+        mut done: impl FnMut(T),
+    ) -> Result<()>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let mut running = JoinSet::new();
+        let mut entries = self.entries.iter();
+        loop {
+            let some: Vec<u32> = entries.by_ref().take(ROWS).collect();
+            if some.is_empty() {
+                break;
+            }
+            for found in self.clone().find(some).await? {
+                while running.len() >= jobs {
+                    ended(running.join_next().await, &mut done)?;
+                }
+                running.spawn(work(found));
+            }
+        }
+        while !running.is_empty() {
+            ended(running.join_next().await, &mut done)?;
+        }
+        Ok(())
+    }
+
+    async fn find(self: Arc<Self>, entries: Vec<u32>) -> Result<Vec<Found>> {
+        let find = move || {
+            let objects = self.pack.objects(&self.catalog, &self.of, &entries)?;
+            let found = |(entry, object)| Ok(Found { path: self.path(entry)?, object });
+            entries.into_iter().zip(objects).map(found).collect()
+        };
+        tokio::task::spawn_blocking(find).await.unwrap_or_else(|error| Err(lost(&error)))
+    }
+
+    /// Where the mount shows an entry, below the version's directory.
+    fn path(&self, entry: u32) -> Result<String> {
+        let path = self.pack.path(entry)?;
+        let column = self.pack.columns().get(usize::from(self.pack.column_of(entry)?));
+        let below = match column.filter(|_| self.pack.columns().len() > 1) {
+            Some(column) => [&column.directory[..], b"/", &path].concat(),
+            None => path,
+        };
+        Ok(String::from_utf8_lossy(&below).into_owned())
+    }
+}
+
+impl Found {
+    /// The object.
+    ///
+    /// # Errors
+    /// `Stale` where the row names none now.
+    pub fn object(&self) -> Result<&Object> {
+        let gone = || Error::new(Kind::Stale, "its row is gone, or names another object now");
+        self.object.as_ref().ok_or_else(gone)
+    }
+
+    /// Bytes, as recorded.
+    pub fn size(&self) -> u64 {
+        self.object.as_ref().and_then(|object| object.size).unwrap_or(0)
+    }
+}
+
+fn ended<T>(
+    ended: Option<std::result::Result<T, tokio::task::JoinError>>,
+    done: &mut impl FnMut(T),
+) -> Result<()> {
+    match ended {
+        Some(Ok(value)) => done(value),
+        Some(Err(error)) => return Err(lost(&error)),
+        None => {}
+    }
+    Ok(())
+}
+
+fn lost(error: &tokio::task::JoinError) -> Error {
+    Error::new(Kind::Broken, format!("the work on an object was cut off: {error}"))
+}

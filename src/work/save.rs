@@ -1,0 +1,95 @@
+//! A version made of another's rows: those that a filter selects, in its order, or all.
+//!
+//! Types and cells are those of the source, word for word: rows are copied inside SQLite, by runs of ids, and nothing
+//! of them is read here.
+
+use std::ops::RangeInclusive;
+
+use dcfs_data::catalog::{Catalog, Publication, Saved, VersionInfo, Writer};
+use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::id::RowId;
+use dcfs_data::pack::Pack;
+use dcfs_data::query::Selected;
+
+/// Which rows of a version.
+#[derive(Clone, Copy, Debug)]
+pub enum Chosen<'s> {
+    All,
+    /// Those of a set, in its order where it has one.
+    Some(&'s Pack, &'s Selected),
+}
+
+/// Saves the rows `chosen` of `of` as a new version; `each` is told how many were copied so far.
+///
+/// # Errors
+/// [`Kind::Stale`] where the version is removed meanwhile, or its rows are not those that were packed; what the
+/// catalog says. Then nothing was saved.
+pub fn save<'w>(
+    (catalog, of): (&Catalog, &VersionInfo),
+    chosen: Chosen<'_>,
+    writer: &'w mut Writer,
+    publication: &Publication<'_>,
+    each: impl Fn(u64) + 'w,
+) -> Result<Saved> {
+    let mut stage = writer.stage(catalog.layout(of)?)?;
+    stage.watch(each);
+    match chosen {
+        Chosen::All => stage.copy(of, [RowId::ALL])?,
+        Chosen::Some(pack, selected) => {
+            stage.copy(of, ids(pack, selected))?;
+            if stage.rows() != selected.rows.len() {
+                let message = format!("the rows of `{of}` are not those that were packed");
+                return Err(Error::new(Kind::Stale, message));
+            }
+        }
+    }
+    stage.publish(publication)
+}
+
+/// The ids of a set in its order, as ranges that are as long as they can be.
+fn ids<'s>(
+    pack: &'s Pack,
+    selected: &'s Selected,
+) -> impl Iterator<Item = RangeInclusive<RowId>> + 's {
+    let runs: Box<dyn Iterator<Item = RangeInclusive<u32>>> = match &selected.ranking {
+        Some(ranking) => Box::new(runs(ranking.rows.iter().map(|ranked| ranked.row))),
+        None => {
+            let mut rows = selected.rows.iter();
+            Box::new(std::iter::from_fn(move || rows.next_range()))
+        }
+    };
+    // A row that the pack does not know is missed when rows are counted.
+    runs.filter_map(|run| Some(pack.row_id(*run.start())?..=pack.row_id(*run.end())?))
+}
+
+/// Numbers as ranges, each of those that follow each other.
+fn runs(rows: impl Iterator<Item = u32>) -> impl Iterator<Item = RangeInclusive<u32>> {
+    let mut rows = rows.peekable();
+    std::iter::from_fn(move || {
+        let first = rows.next()?;
+        let mut last = first;
+        while let Some(next) = rows.next_if(|next| last.checked_add(1) == Some(*next)) {
+            last = next;
+        }
+        Some(first..=last)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_follow_each_other_are_one_range() {
+        let cases: [(&[u32], &[RangeInclusive<u32>]); 5] = [
+            (&[], &[]),
+            (&[7], &[7..=7]),
+            (&[1, 2, 3, 9, 8, 10], &[1..=3, 9..=9, 8..=8, 10..=10]),
+            (&[3, 3, 4], &[3..=3, 3..=4]),
+            (&[u32::MAX - 1, u32::MAX, 0], &[u32::MAX - 1..=u32::MAX, 0..=0]),
+        ];
+        for (rows, want) in cases {
+            assert_eq!(runs(rows.iter().copied()).collect::<Vec<_>>(), want, "{rows:?}");
+        }
+    }
+}
