@@ -298,14 +298,12 @@ impl Stores {
     /// Opens again what was opened before, without waiting for anything but system calls. `None` where the
     /// cache let go of it.
     pub fn open_again(&self, known: &Known) -> Option<Reader> {
-        {
-            let Known(known) = known;
-            let entry = known.entry.upgrade()?;
-            let hold = entry.hold()?;
-            let (label, size) = (Arc::clone(&known.label), known.size);
-            let source = self.cached(Arc::clone(known), (entry, hold));
-            Some(self.reader(label, size, source, true))
-        }
+        let Known(known) = known;
+        let entry = known.entry.upgrade()?;
+        let hold = entry.hold()?;
+        let (label, size) = (Arc::clone(&known.label), known.size);
+        let source = self.cached(Arc::clone(known), (entry, hold));
+        Some(self.reader(label, size, source, true))
     }
 
     fn reader(&self, label: Arc<str>, size: u64, source: Source, is_lasting: bool) -> Reader {
@@ -363,7 +361,6 @@ impl Stores {
             held
         })
     }
-
 }
 
 /// An object of a cloud, by its exact key.

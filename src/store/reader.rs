@@ -46,16 +46,12 @@ pub(super) enum Source {
 /// An object that was opened, to be opened again at little cost: what pins it has been checked, and its files
 /// in the cache are open.
 #[derive(Clone, Debug)]
-pub struct Known(
-    pub(super) Arc<Kept>,
-);
+pub struct Known(pub(super) Arc<Kept>);
 
 impl Known {
     /// Whether its files are open, and so on disk.
     pub fn is_here(&self) -> bool {
-        {
-            self.0.entry.upgrade().is_some_and(|entry| entry.is_here())
-        }
+        self.0.entry.upgrade().is_some_and(|entry| entry.is_here())
     }
 }
 

@@ -28,7 +28,7 @@ use dcfs_core::id::RowId;
 use dcfs_core::object::Object;
 use dcfs_core::render::rows::json;
 use dcfs_core::schema::ValueType;
-use dcfs_store;
+use dcfs_store as store;
 
 /// The longest value, and the longest list of names, that Linux takes (`XATTR_SIZE_MAX`).
 pub const LONGEST: usize = 65_536;

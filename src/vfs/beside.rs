@@ -20,9 +20,9 @@ use super::views::Step;
 use super::{Answer, Attr, Entry, Error, FOREVER, Vfs, sets};
 use dcfs_core::error::Result;
 use dcfs_core::name::escape;
-use dcfs_data::pages;
 use dcfs_core::schema::{Leaf, Schema};
 use dcfs_core::tree::values::Value;
+use dcfs_data::pages;
 
 /// The page that stands in place of more values than are listed.
 const TOO_MANY: &[u8] = b"_too_many_values.md";

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use super::Totals;
-use dcfs_data::catalog::{Catalog, Revision, VersionInfo};
 use dcfs_core::error::Result;
 use dcfs_core::id::VersionId;
 use dcfs_core::tree::datasets::{Datasets as Names, Entry};
+use dcfs_data::catalog::{Catalog, Revision, VersionInfo};
 
 /// The directory of datasets, followed.
 #[derive(Debug)]

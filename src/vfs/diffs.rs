@@ -19,11 +19,11 @@ use super::listing::Listing;
 use super::place::{Place, Shown};
 use super::views::{Step, View};
 use super::{Answer, Attr, Entry, Error, FOREVER, SHORT, Vfs};
+use dcfs_core::error::Result;
+use dcfs_core::version::Version;
 use dcfs_data::catalog::VersionInfo;
 use dcfs_data::diff::sets::{Sets, Side};
-use dcfs_core::error::Result;
 use dcfs_data::pack::{Pack, Subset};
-use dcfs_core::version::Version;
 
 impl Vfs {
     /// The directory `_views/diff`, which a whole version has.

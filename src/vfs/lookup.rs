@@ -13,12 +13,12 @@ use super::tables::Table;
 use super::texts::Text;
 use super::views::{Kind, View};
 use super::{Answer, Attr, Entry, FOREVER, FileKind, SHORT, Vfs};
-use dcfs_data::catalog::VersionInfo;
 use dcfs_core::error::Result;
+use dcfs_core::time::Timestamp;
+use dcfs_data::catalog::VersionInfo;
 use dcfs_data::pack::{Dir, Node, Pack};
 use dcfs_data::pages::Page;
 use dcfs_data::query::Ranking;
-use dcfs_core::time::Timestamp;
 
 impl Vfs {
     pub(super) fn lookup_root(self: &Arc<Self>, name: &[u8]) -> Answer<Entry> {

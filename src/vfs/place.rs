@@ -7,12 +7,12 @@ use super::inode::{Inode, Slot};
 use super::views::View;
 use super::{Error, Vfs};
 use dcfs_core::error::Result;
+use dcfs_core::render::rows::Beside;
+use dcfs_core::tree::values::Value;
 use dcfs_data::pack::{Child, Dir, Node, Pack, Subset};
 use dcfs_data::query::Ranking;
-use dcfs_core::render::rows::Beside;
 use dcfs_data::tables::source::with_keys;
 use dcfs_data::tables::{Rows, Source};
-use dcfs_core::tree::values::Value;
 
 /// One view over its pack. Cheap to clone.
 #[derive(Clone, Debug)]

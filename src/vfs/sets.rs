@@ -13,10 +13,10 @@ use super::{Error, Vfs};
 use dcfs_core::cell::{Cell, Cells};
 use dcfs_core::error::Result;
 use dcfs_core::kept::Kept;
-use dcfs_data::pack::{Ordinals, Pack, Subset};
 use dcfs_core::schema::{Leaf, Schema};
-use dcfs_data::tables::Source;
 use dcfs_core::tree::values::{Collector, Key, NULL, Values, wanted_name};
+use dcfs_data::pack::{Ordinals, Pack, Subset};
+use dcfs_data::tables::Source;
 
 /// Memory for the values of columns, in bytes.
 const VALUES: usize = 32 << 20;

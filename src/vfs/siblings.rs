@@ -29,7 +29,7 @@ const LOOKERS: usize = 8;
 const LONGEST: usize = 1 << 16;
 
 /// Which files are fetched before anyone asks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Prefetch {
     /// None.
     Off,
@@ -38,6 +38,34 @@ pub enum Prefetch {
     Siblings,
     /// All of a version or a query directory, once a file of it is opened.
     All,
+}
+
+impl Prefetch {
+    /// Every choice, in the order of the help text.
+    pub const ALL: [Self; 3] = [Self::Off, Self::Siblings, Self::All];
+
+    /// The word that a user types.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Siblings => "siblings",
+            Self::All => "all",
+        }
+    }
+
+    /// The choice of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|choice| choice.name() == name)
+    }
+
+    /// One line of help.
+    pub const fn help(self) -> &'static str {
+        match self {
+            Self::Off => "None",
+            Self::Siblings => "Those that come next, after three opens in the order of a listing",
+            Self::All => "All of a version or a query directory, once a file of it is opened",
+        }
+    }
 }
 
 /// Who reads what in which order.

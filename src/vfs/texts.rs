@@ -11,8 +11,8 @@ use bytes::Bytes;
 use lru::LruCache;
 
 use super::inode::Slot;
-use dcfs_data::catalog::{Catalog, Revision, VersionInfo};
 use dcfs_core::error::Result;
+use dcfs_data::catalog::{Catalog, Revision, VersionInfo};
 use dcfs_data::pages::{self, Narrowed, Page};
 
 /// Some kilobytes each: a few megabytes at most.

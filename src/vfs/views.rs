@@ -20,11 +20,11 @@ use sha2::{Digest, Sha256};
 
 use super::Error;
 use super::inode::{Inode, Slot, VIEWS};
-use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_core::error::Result;
 use dcfs_core::id::VersionId;
-use dcfs_data::pack::{Dir, Pack};
 use dcfs_core::schema::Schema;
+use dcfs_data::catalog::{Catalog, VersionInfo};
+use dcfs_data::pack::{Dir, Pack};
 
 /// How many steps a view may be from its version: more than any person nests folders.
 const DEEPEST: usize = 64;

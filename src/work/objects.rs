@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::object::Object;
+use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_data::pack::{Ordinals, Pack, Subset};
 
 /// Objects whose rows are asked of the catalog at a time.

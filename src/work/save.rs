@@ -5,9 +5,9 @@
 
 use std::ops::RangeInclusive;
 
-use dcfs_data::catalog::{Catalog, Publication, Saved, VersionInfo, Writer};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::id::RowId;
+use dcfs_data::catalog::{Catalog, Publication, Saved, VersionInfo, Writer};
 use dcfs_data::pack::Pack;
 use dcfs_data::query::Selected;
 

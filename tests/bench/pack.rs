@@ -14,13 +14,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
 
-use dcfs_data::catalog::Row;
 use dcfs_core::error::Result;
 use dcfs_core::id::RowId;
 use dcfs_core::object::Object;
-use dcfs_data::pack::{Dir, Limits, Node, Pack, Rows, obtain};
 use dcfs_core::schema::FileColumn;
 use dcfs_core::time::Timestamp;
+use dcfs_data::catalog::Row;
+use dcfs_data::pack::{Dir, Limits, Node, Pack, Rows, obtain};
 
 const SHAPES: [&str; 3] = ["sequential", "class-hash", "uuid"];
 

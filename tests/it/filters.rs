@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_core::expr::{self, Query};
+use dcfs_core::schema::Schema;
+use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_data::pack::{Pack, Packs};
 use dcfs_data::query::{Queries, Selected, Version};
-use dcfs_core::schema::Schema;
 use proptest::prelude::*;
 use rusqlite::Connection;
 use tempfile::TempDir;

@@ -40,7 +40,10 @@ pub fn row_of(model: &ModelRow) -> Row {
 /// What the model says that `find` finds of the rows that are `shown`.
 pub fn expected(columns: &[&str], rows: &[ModelRow], shown: impl Fn(usize) -> bool) -> Files {
     let stat = |object: &Object| {
-        (object.size.unwrap_or(0), object.last_modified.map_or(0, dcfs_core::time::Timestamp::micros))
+        (
+            object.size.unwrap_or(0),
+            object.last_modified.map_or(0, dcfs_core::time::Timestamp::micros),
+        )
     };
     let tree = model::version(columns, rows).into_iter();
     let named = tree.filter(|(_, file)| file.rows.iter().any(|row| shown(*row)));

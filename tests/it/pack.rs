@@ -7,13 +7,13 @@ use std::ops::ControlFlow;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
-use dcfs_data::catalog::Row;
 use dcfs_core::error::{Kind, Result};
 use dcfs_core::id::RowId;
 use dcfs_core::object::Object;
-use dcfs_data::pack::{Dir, Limits, Node, Ordinals, Pack, Rows, Subset, obtain};
 use dcfs_core::schema::FileColumn;
 use dcfs_core::time::Timestamp;
+use dcfs_data::catalog::Row;
+use dcfs_data::pack::{Dir, Limits, Node, Ordinals, Pack, Rows, Subset, obtain};
 use proptest::prelude::*;
 
 use crate::support::model::{self, ModelFile, ModelRow, Tree};

@@ -1,6 +1,5 @@
 //! Bytes from stores that answer right, and from one that answers wrong in every way we know of:
 //! the right bytes or a clear error, in bounded time, and never a request too many.
-#![cfg(feature = "s3")]
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -8,8 +7,8 @@ use std::time::Duration;
 
 use dcfs_core::error::{Error, Kind};
 use dcfs_core::object::Object;
-use dcfs_store::{Config, Reader, Stores};
 use dcfs_core::time::Timestamp;
+use dcfs_store::{Config, Reader, Stores};
 
 use crate::support::http::{Reply, Request, Served, Server, Then};
 

@@ -1,14 +1,13 @@
 //! Bytes from Google Cloud Storage, Azure, web servers and the Hugging Face hub, each played by a server that
 //! answers right, or wrong in every way we know of. What all stores share is held in `store.rs`, by S3.
-#![cfg(all(feature = "gcs", feature = "azure", feature = "http"))]
 
 use std::future::Future;
 use std::time::Duration;
 
 use dcfs_core::error::{Error, Kind};
 use dcfs_core::object::Object;
-use dcfs_store::{Config, Stores};
 use dcfs_core::time::Timestamp;
+use dcfs_store::{Config, Stores};
 
 use crate::support::http::{Reply, Request, Served, Server, Then};
 

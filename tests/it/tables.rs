@@ -4,10 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use dcfs_data::catalog::Catalog;
 use dcfs_core::error::Kind;
-use dcfs_data::pack::{Ordinals, Packs};
 use dcfs_core::render::rows::{Beside, Format};
+use dcfs_data::catalog::Catalog;
+use dcfs_data::pack::{Ordinals, Packs};
 use dcfs_data::tables::{Blocks, Rows, Source, TextTable, text};
 use proptest::prelude::*;
 use tempfile::TempDir;

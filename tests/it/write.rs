@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use dcfs_data::catalog::{Catalog, Number, Piece, Provenance, Publication, Saved, VersionInfo, Writer};
 use dcfs_core::cell::Cell;
 use dcfs_core::error::{Kind, Result};
 use dcfs_core::id::{RowId, VersionId};
 use dcfs_core::name::DatasetName;
 use dcfs_core::schema::{Layout, Scalar, Signal, SignalKind};
 use dcfs_core::version::Bump;
+use dcfs_data::catalog::{
+    Catalog, Number, Piece, Provenance, Publication, Saved, VersionInfo, Writer,
+};
 
 fn place(folder: &tempfile::TempDir) -> PathBuf {
     folder.path().join(".datachain/db")

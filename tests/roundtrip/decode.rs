@@ -2,12 +2,12 @@
 
 use std::ops::ControlFlow;
 
-use dcfs_data::catalog::Catalog;
 use dcfs_core::cell::{Cell, Cells};
 use dcfs_core::id::RowId;
 use dcfs_core::json;
 use dcfs_core::schema::{Field, Schema, Shape, ValueType};
 use dcfs_core::time::Timestamp;
+use dcfs_data::catalog::Catalog;
 use serde_json::{Value as Json, json};
 
 use crate::Result;

@@ -16,10 +16,10 @@ mod value;
 
 use std::path::Path;
 
-use dcfs_data::catalog::{Catalog, Number, Provenance, Publication, Writer};
 use dcfs_core::name::DatasetName;
 use dcfs_core::schema::Layout;
 use dcfs_core::version::Bump;
+use dcfs_data::catalog::{Catalog, Number, Provenance, Publication, Writer};
 use serde_json::{Value as Json, json};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;

@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn the_page_is_what_the_document_says() {
         let (of, schema) = pets();
-        let documented = include_str!("../../docs/schema-format.md");
+        let documented = include_str!("../../../docs/schema-format.md");
         let page = schema_json(&of, &schema, None);
         let example = documented.split("```json\n").nth(1).and_then(|t| t.split("```").next());
         assert_eq!(Some(page.as_str()), example, "docs/schema-format.md shows the page");

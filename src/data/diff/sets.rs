@@ -10,11 +10,11 @@ use sha2::{Digest, Sha256};
 use super::look::gone;
 use super::{Difference, Plan, Versions, compare};
 use crate::catalog::{Catalog, VersionInfo};
+use crate::pack::home::Home;
+use crate::pack::{Ordinals, Pack};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::id::RowId;
 use dcfs_core::kept::Kept;
-use crate::pack::home::Home;
-use crate::pack::{Ordinals, Pack};
 use dcfs_core::render::diff::{Changed, Columns, Counts, Summary};
 use dcfs_core::schema::Schema;
 

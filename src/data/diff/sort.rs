@@ -11,9 +11,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::pack::home::{cannot_write, nameless};
 use dcfs_core::error::Result;
 use dcfs_core::id::RowId;
-use crate::pack::home::{cannot_write, nameless};
 
 /// One row: ordered by key, rows of one key by `sys__id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -166,10 +166,10 @@ mod tests {
 
     use super::*;
     use crate::catalog::Row;
+    use crate::pack::Rows;
     use dcfs_core::id::{DatasetId, RowId};
     use dcfs_core::name::DatasetName;
     use dcfs_core::object::Object;
-    use crate::pack::Rows;
     use dcfs_core::version::Version;
 
     /// One row, the file `a`.

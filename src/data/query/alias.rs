@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use dcfs_core::error::Result;
 use crate::pack::Pack;
 use crate::pack::home::cannot_write;
+use dcfs_core::error::Result;
 
 /// Bytes of a filter that a name can have for it.
 const LONGEST: u64 = 128 << 10;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::prefix::{self, Split};
 use super::target::{self, Targets};
 use super::{Error, Ranking, Version, type_of};
+use crate::pack::columns::Open;
+use crate::pack::{Ordinals, Pack};
 use dcfs_core::error::Result;
 use dcfs_core::expr::packed::Packed;
 use dcfs_core::expr::{self, Column, Columns, Expr, Query, Target, Val};
-use crate::pack::columns::Open;
-use crate::pack::{Ordinals, Pack};
 use dcfs_core::schema::ValueType;
 use dcfs_core::time::Timestamp;
 

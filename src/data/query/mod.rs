@@ -23,11 +23,11 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::catalog::{Catalog, VersionInfo};
+use crate::pack::{Ordinals, Pack, hash_ordinals};
 use dcfs_core::error::{self, Kind, Result};
 use dcfs_core::expr::{Expr, Fault, Query, Ranked, Type, Val};
 use dcfs_core::kept::Kept;
 use dcfs_core::name::escape;
-use crate::pack::{Ordinals, Pack, hash_ordinals};
 use dcfs_core::schema::ValueType;
 
 use self::disk::Saver;

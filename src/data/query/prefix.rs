@@ -4,9 +4,9 @@
 //! of the filter looks only at their rows.
 
 use super::Version;
+use crate::pack::{Ordinals, Pack};
 use dcfs_core::error::Result;
 use dcfs_core::expr::{Expr, Match};
-use crate::pack::{Ordinals, Pack};
 
 /// What the index says of a filter.
 pub struct Split {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::{Error, Version};
+use crate::pack::columns::Open;
+use crate::pack::{Node, Pack};
 use dcfs_core::error::Result;
 use dcfs_core::expr::packed::Packed;
 use dcfs_core::expr::{Column, Expr, Form, Target};
 use dcfs_core::id::RowId;
-use crate::pack::columns::Open;
-use crate::pack::{Node, Pack};
 
 /// Vectors by column and target.
 #[derive(Default)]

@@ -4,11 +4,11 @@
 //! tells it for every other row, at some ten times the cost.
 
 use super::source::{At, Rows, Source};
+use crate::pack::{Column, Pack};
+use crate::query::Ranking;
 use dcfs_core::cell::{Cell, Cells};
 use dcfs_core::error::Result;
 use dcfs_core::object::Object;
-use crate::pack::{Column, Pack};
-use crate::query::Ranking;
 use dcfs_core::tree::{key, place};
 
 /// Finds the paths of row after row.

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::catalog::{Catalog, VersionInfo};
+use crate::pack::{Dir, Ordinals, Pack, hash_ordinals};
+use crate::query::Ranking;
 use dcfs_core::cell::{Cell, Cells};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::expr::Val;
 use dcfs_core::id::RowId;
-use crate::pack::{Dir, Ordinals, Pack, hash_ordinals};
-use crate::query::Ranking;
 use dcfs_core::render::rows::{Beside, Format, Layout};
 use dcfs_core::schema::{Field, Schema, Shape, ValueType};
 

@@ -15,9 +15,9 @@ use bytes::{Bytes, BytesMut};
 
 use super::paths::Paths;
 use super::source::Source;
+use crate::pack::home::Home;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::kept::Kept;
-use crate::pack::home::Home;
 use dcfs_core::render::rows::{Format, Layout};
 
 /// Bytes of text after which a block ends, at the end of a row.

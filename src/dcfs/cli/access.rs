@@ -11,10 +11,11 @@ use tokio::runtime::Runtime;
 
 use super::options::{MountOptions, parse_duration, parse_size};
 use super::{CatalogArg, places, usage};
-use dcfs_data::catalog::{self, Catalog};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use dcfs_core::error::{Error, Kind, Result};
+use dcfs_data::catalog::{self, Catalog};
 use dcfs_data::pack::Packs;
-use dcfs_store::{self, CacheConfig, Settings, Stores};
+use dcfs_store::{self as store, CacheConfig, Settings, Stores};
 use dcfs_vfs::Vfs;
 use dcfs_vfs::siblings::Prefetch;
 
@@ -59,7 +60,7 @@ pub struct AccessArgs {
     pub memory: Option<u64>,
     /// Files to fetch before they are asked for: those that come next when files are opened in the order of a
     /// listing, or all that a directory shows [default: siblings]
-    #[arg(long, value_name = "WHICH")]
+    #[arg(long, value_name = "WHICH", value_parser = prefetch())]
     pub prefetch: Option<Prefetch>,
     /// Use no credentials of any store: for public buckets
     #[arg(long)]
@@ -79,6 +80,13 @@ pub struct AccessArgs {
     /// Settings per bucket or prefix [default: DCFS_CONFIG, then $XDG_CONFIG_HOME/dcfs/config.toml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+/// Reads a [`Prefetch`] by its name.
+fn prefetch() -> impl TypedValueParser<Value = Prefetch> {
+    let values = Prefetch::ALL.map(|which| PossibleValue::new(which.name()).help(which.help()));
+    PossibleValuesParser::new(values)
+        .map(|name| Prefetch::named(&name).expect("one of the possible values"))
 }
 
 /// What it means: everything found, checked and made absolute.

@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::progress::{Progress, Unit};
 use super::{CatalogArg, places};
-use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::expr::{self, Query};
 use dcfs_core::name::DatasetRef;
-use dcfs_data::pack::{Pack, Packs};
-use dcfs_data::query::{Queries, Selected, Version};
 use dcfs_core::render::rows::Beside;
 use dcfs_core::schema::Schema;
+use dcfs_data::catalog::{Catalog, VersionInfo};
+use dcfs_data::pack::{Pack, Packs};
+use dcfs_data::query::{Queries, Selected, Version};
 use dcfs_data::tables::source::with_keys;
 use dcfs_data::tables::{Rows, Source};
 

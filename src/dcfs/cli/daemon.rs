@@ -17,8 +17,8 @@ use tracing::level_filters::LevelFilter;
 use super::mount::{Mount, Plan};
 use super::registry::{self, Note};
 use super::{access, places};
-use dcfs_core::error::{Error, Kind, Result};
 use crate::fuse::session;
+use dcfs_core::error::{Error, Kind, Result};
 
 /// What the child tells the parent.
 #[derive(Debug, Serialize, Deserialize)]

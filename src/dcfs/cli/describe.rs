@@ -5,10 +5,10 @@ use serde::Serialize;
 use super::CatalogArg;
 use super::naming::{self, DescriptionArgs};
 use super::output::Output;
-use dcfs_data::catalog::{Catalog, Description, Writer};
 use dcfs_core::error::Result;
 use dcfs_core::name::{DatasetName, DatasetRef};
 use dcfs_core::version::Requirement;
+use dcfs_data::catalog::{Catalog, Description, Writer};
 
 /// Print what is said of a dataset, or say it
 #[derive(Debug, clap::Args)]

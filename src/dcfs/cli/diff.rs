@@ -12,12 +12,7 @@ use super::asking::AskingArgs;
 use super::output::Output;
 use super::progress::{Progress, Unit};
 use super::{places, usage};
-use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_core::cell::Cell;
-use dcfs_data::diff::first::{self, First, Kept, Owned};
-use dcfs_data::diff::plan::Pair;
-use dcfs_data::diff::sets::Tally;
-use dcfs_data::diff::{Plan, Versions, compare};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::id::RowId;
 use dcfs_core::name::DatasetRef;
@@ -27,6 +22,11 @@ use dcfs_core::render::numbers::count;
 use dcfs_core::render::table::Table;
 use dcfs_core::schema::ValueType;
 use dcfs_core::version::Requirement;
+use dcfs_data::catalog::{Catalog, VersionInfo};
+use dcfs_data::diff::first::{self, First, Kept, Owned};
+use dcfs_data::diff::plan::Pair;
+use dcfs_data::diff::sets::Tally;
+use dcfs_data::diff::{Plan, Versions, compare};
 
 /// Rows that are shown of each kind where no number is given.
 const SHOWN: usize = 20;

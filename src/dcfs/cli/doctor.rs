@@ -9,10 +9,10 @@ use serde::Serialize;
 use super::access::{self, AccessArgs};
 use super::output::{self, Output};
 use super::places;
-use dcfs_data::catalog::{Catalog, VersionInfo};
-use dcfs_core::error::{Error, Kind, Result};
 use crate::fuse::{mountpoint, mounts};
+use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::numbers::counted;
+use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_store::{Settings, Stores};
 
 /// Versions that are asked for their source.

@@ -10,14 +10,14 @@ use super::naming::{self, DescriptionArgs, Numbering};
 use super::output::Output;
 use super::progress::{Progress, Unit};
 use super::{command_line, places, warn};
-use dcfs_data::catalog::{self, Saved};
-use dcfs_core::error::{Error, Kind, Result};
 use crate::fuse::mounts::{self, Mount};
+use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::name::DatasetName;
+use dcfs_core::render::numbers::{count, counted, objects, verb};
+use dcfs_data::catalog::{self, Saved};
+use dcfs_store::list::Origin;
 use dcfs_work::author;
 use dcfs_work::index::{self, Delta, Desk, Indexed, Report, Request, Watch, With};
-use dcfs_core::render::numbers::{count, counted, objects, verb};
-use dcfs_store::list::Origin;
 
 /// Make a dataset of what is in a bucket or a folder
 ///

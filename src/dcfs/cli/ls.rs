@@ -4,12 +4,12 @@ use serde::Serialize;
 
 use super::CatalogArg;
 use super::output::Output;
-use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_core::error::Result;
 use dcfs_core::name::DatasetName;
 use dcfs_core::render::numbers::{bytes, count};
 use dcfs_core::render::table::Table;
 use dcfs_core::time::Timestamp;
+use dcfs_data::catalog::{Catalog, VersionInfo};
 
 /// List the datasets of the catalog, or the versions of one
 #[derive(Debug, clap::Args)]

@@ -66,8 +66,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use dcfs_data::catalog::{self, Catalog};
 use dcfs_core::error::{Kind, Result};
+use dcfs_data::catalog::{self, Catalog};
 use output::Output;
 
 /// Versioned, typed datasets over object storage, as plain directories

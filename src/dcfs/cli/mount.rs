@@ -2,15 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::ValueEnum;
-
 use super::access::{Access, AccessArgs};
 use super::daemon;
 use super::options::MountOptions;
 use super::output::Output;
-use dcfs_data::catalog::Catalog;
-use dcfs_core::error::Result;
 use crate::fuse::mountpoint;
+use dcfs_core::error::Result;
+use dcfs_data::catalog::Catalog;
 
 /// Mount a catalog
 ///
@@ -90,9 +88,7 @@ impl Plan {
         flag("--cache-dir", access.cache.as_os_str());
         flag("--cache-size", access.cache_size.to_string().as_ref());
         flag("--memory", access.memory.to_string().as_ref());
-        if let Some(prefetch) = access.prefetch.to_possible_value() {
-            flag("--prefetch", prefetch.get_name().as_ref());
-        }
+        flag("--prefetch", access.prefetch.name().as_ref());
         flag("--timeout", format!("{}ms", access.timeout.as_millis()).as_ref());
         if let Some(url) = &access.endpoint_url {
             flag("--endpoint-url", url.as_ref());

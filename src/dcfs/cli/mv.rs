@@ -4,10 +4,10 @@ use serde::Serialize;
 
 use super::output::Output;
 use super::{CatalogArg, naming};
-use dcfs_data::catalog::Writer;
 use dcfs_core::error::Result;
 use dcfs_core::name::{DatasetName, DatasetRef};
 use dcfs_core::version::Requirement;
+use dcfs_data::catalog::Writer;
 
 /// Rename a dataset, with all its versions
 #[derive(Debug, clap::Args)]

@@ -2,9 +2,9 @@
 
 use clap::{Args, ValueEnum};
 
-use dcfs_data::catalog::Number;
 use dcfs_core::name::DatasetName;
 use dcfs_core::version::{self, Version};
+use dcfs_data::catalog::Number;
 
 /// Which number a new version gets.
 #[derive(Clone, Debug, Default, Args)]

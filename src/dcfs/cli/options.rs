@@ -3,8 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::ValueEnum;
-
 use super::usage;
 use dcfs_core::error::Result;
 use dcfs_vfs::siblings::Prefetch;
@@ -94,7 +92,10 @@ impl MountOptions {
             ("cache_size", Some(size)) => self.cache_size = Some(parse_size(size).map_err(usage)?),
             ("memory", Some(size)) => self.memory = Some(parse_size(size).map_err(usage)?),
             ("prefetch", Some(which)) => {
-                self.prefetch = Some(Prefetch::from_str(which, false).map_err(usage)?);
+                self.prefetch = Some(
+                    Prefetch::named(which)
+                        .ok_or_else(|| usage(format!("invalid variant: {which}")))?,
+                );
             }
             ("timeout", Some(time)) => self.timeout = Some(parse_duration(time).map_err(usage)?),
             ("", None) => {}

@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::asking::AskingArgs;
 use super::output::Output;
+use crate::fuse::mounts;
 use dcfs_core::error::Result;
 use dcfs_core::expr::{self, SLASH};
-use crate::fuse::mounts;
 use dcfs_core::name::{DatasetRef, escape};
 use dcfs_data::pack::Pack;
 use dcfs_data::query::alias;

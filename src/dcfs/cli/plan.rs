@@ -6,9 +6,9 @@ use super::access;
 use super::output::Output;
 use super::selecting::{Selected, SelectingArgs};
 use dcfs_core::error::Result;
-use dcfs_work::Found;
 use dcfs_core::render::numbers::{self, count};
 use dcfs_store::Cost;
+use dcfs_work::Found;
 
 /// Print what reading a dataset takes: objects, bytes, requests, and what is cached already
 ///

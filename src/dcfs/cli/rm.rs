@@ -7,11 +7,11 @@ use serde::Serialize;
 
 use super::output::{Output, sanitized};
 use super::{CatalogArg, usage, warn};
-use dcfs_data::catalog::{Catalog, VersionInfo, Writer};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::name::{self, DatasetRef};
 use dcfs_core::render::numbers::{bytes, count, counted};
 use dcfs_core::version::Requirement;
+use dcfs_data::catalog::{Catalog, VersionInfo, Writer};
 
 /// Names of versions that a message lists.
 const LISTED: usize = 10;

@@ -9,12 +9,12 @@ use super::naming::{self, DescriptionArgs, Numbering};
 use super::output::Output;
 use super::progress::{Progress, Unit};
 use super::{command_line, warn};
-use dcfs_data::catalog::{Publication, Saved, Writer};
 use dcfs_core::error::Result;
 use dcfs_core::name::{DatasetName, DatasetRef};
+use dcfs_core::render::numbers::{bytes, counted};
+use dcfs_data::catalog::{Publication, Saved, Writer};
 use dcfs_work::author;
 use dcfs_work::save::{self, Chosen};
-use dcfs_core::render::numbers::{bytes, counted};
 
 /// Save the rows of a dataset, or those that pass a filter, as a new version
 #[derive(Debug, clap::Args)]

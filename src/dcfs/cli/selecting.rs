@@ -6,8 +6,8 @@ use super::access::AccessArgs;
 use super::asking::AskingArgs;
 use dcfs_core::error::Result;
 use dcfs_core::name::DatasetRef;
-use dcfs_work::Selection;
 use dcfs_store::Stores;
+use dcfs_work::Selection;
 
 /// What may be typed.
 #[derive(Clone, Debug, clap::Args)]

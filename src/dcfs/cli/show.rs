@@ -14,7 +14,6 @@ use super::output::Output;
 use super::progress::{Progress, Unit};
 use super::whole_file::WholeFile;
 use super::{terminal, usage};
-use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_core::error::Result;
 use dcfs_core::expr::Query;
 use dcfs_core::id::RowId;
@@ -23,6 +22,7 @@ use dcfs_core::render::grid::{self, Column, Layout};
 use dcfs_core::render::numbers::counted;
 use dcfs_core::render::rows::{self, Beside, Ours};
 use dcfs_core::schema::{Schema, ValueType};
+use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_data::tables::{Source, parquet, text};
 
 /// The number of a row, in a grid.

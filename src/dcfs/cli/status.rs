@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::output::Output;
 use super::registry::Note;
-use dcfs_core::error::{Error, Kind, Result};
 use crate::fuse::mounts::{self, Health, Mount};
+use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::table::Table;
 use dcfs_core::time::Timestamp;
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::output::Output;
 use super::registry::Note;
-use dcfs_core::error::Result;
 use crate::fuse::mountpoint;
+use dcfs_core::error::Result;
 
 /// How long to wait for the process behind the mount to end.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -7,9 +7,9 @@ use super::output::Output;
 use super::progress::{Progress, Unit};
 use super::selecting::{Selected, SelectingArgs};
 use dcfs_core::error::{Error, Kind, Result};
-use dcfs_work::Found;
 use dcfs_core::render::numbers::{self, count, counted};
 use dcfs_core::render::table::Table;
+use dcfs_work::Found;
 
 /// Objects that are shown one by one; `--json` has all.
 const SHOWN: usize = 20;

@@ -9,9 +9,9 @@ use super::progress::{Progress, Unit};
 use super::selecting::{Selected, SelectingArgs};
 use super::usage;
 use dcfs_core::error::{Error, Kind, Result};
-use dcfs_work::Found;
 use dcfs_core::render::numbers::{self, counted};
 use dcfs_store::Warmed;
+use dcfs_work::Found;
 
 /// Failures that are told one by one; the rest is counted.
 const TOLD: u64 = 20;

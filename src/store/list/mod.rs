@@ -212,7 +212,6 @@ impl Stores {
             other => Err(Error::Scheme { place, scheme: other.scheme().into() }),
         }
     }
-
 }
 
 async fn walked(origin: &Origin, to: &Sender<Vec<Listed>>) -> Result<Totals, Error> {

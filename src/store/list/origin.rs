@@ -9,9 +9,9 @@
 
 use std::path::{Path, PathBuf};
 
-use dcfs_core::glob::{self, Glob};
 use crate::error::{Error, show};
 use crate::place::is_bucket;
+use dcfs_core::glob::{self, Glob};
 
 /// Where a listing begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

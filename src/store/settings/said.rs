@@ -6,8 +6,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Wrong;
-use dcfs_core::name::nearest;
 use crate::error::show;
+use dcfs_core::name::nearest;
 
 /// What a table says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,9 +3,9 @@
 use std::str::FromStr;
 
 use super::pattern::{self, Pattern, Value};
+use crate::image::Image;
 use dcfs_core::cell::Cell;
 use dcfs_core::error::{Error, Kind, Result};
-use crate::image::Image;
 use dcfs_core::schema::{Layout, Signal, SignalKind};
 
 /// One wish of the person: `image`, or `path:PATTERN`.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use dcfs_core::error::{Error, Kind, Result};
 use crate::image::{self, Answer, Image, Pieces};
+use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::object::Object;
 use dcfs_store::Stores;
 

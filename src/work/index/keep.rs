@@ -9,13 +9,13 @@ use super::relist::{self, ETAG, IS_OLD, MODIFIED, MergeJoin, SIZE, Step, VERSION
 use super::rows::{self, Items};
 use super::sort::Sorted;
 use super::{Desk, Request};
-use dcfs_data::catalog::{Catalog, Number, Piece, Publication, Stage, VersionInfo};
 use dcfs_core::cell::Cell;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::name::DatasetName;
-use dcfs_store::list::Origin;
 use dcfs_core::time::Timestamp;
 use dcfs_core::version::Bump;
+use dcfs_data::catalog::{Catalog, Number, Piece, Publication, Stage, VersionInfo};
+use dcfs_store::list::Origin;
 
 /// Rows of a batch that is merged, and pieces that wait to be written.
 const BATCH: u64 = 8192;

@@ -1,8 +1,8 @@
 //! A stage that is begun when there is something to write: what finds nothing new writes nothing.
 
-use dcfs_data::catalog::{Stage, Writer};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::schema::Layout;
+use dcfs_data::catalog::{Stage, Writer};
 
 /// A stage, perhaps.
 pub struct LazyStage<'w> {

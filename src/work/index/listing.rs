@@ -14,12 +14,12 @@ use super::keep;
 use super::sort::Sorter;
 use super::wanted;
 use super::{Desk, Request, Watch};
-use dcfs_data::catalog::{Catalog, Saved, VersionInfo};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::name::DatasetName;
 use dcfs_core::schema::{Layout, Signal, SignalKind};
-use dcfs_store::list::{End, How, Listed, Origin, Storage, Totals};
 use dcfs_core::time::Timestamp;
+use dcfs_data::catalog::{Catalog, Saved, VersionInfo};
+use dcfs_store::list::{End, How, Listed, Origin, Storage, Totals};
 
 /// How long DataChain uses a listing again, in microseconds.
 const LIFE: i64 = 4 * 3600 * 1_000_000;

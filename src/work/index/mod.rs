@@ -44,11 +44,11 @@ pub use columns::{Columns, With};
 pub use delta::Counts;
 pub use listing::Report;
 
-use dcfs_data::catalog::{Catalog, Number, Saved, VersionInfo, Writer};
 use dcfs_core::error::{Kind, Result};
 use dcfs_core::id::VersionId;
 use dcfs_core::name::DatasetName;
 use dcfs_core::provenance::Provenance;
+use dcfs_data::catalog::{Catalog, Number, Saved, VersionInfo, Writer};
 use dcfs_store::Stores;
 use dcfs_store::list::Origin;
 use listing::Listing;

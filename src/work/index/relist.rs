@@ -11,11 +11,11 @@ use std::sync::Arc;
 use super::item::{self, Item};
 use super::rows::{self, Items, text};
 use super::sort::{Sorted, sorted};
-use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_core::cell::{Cell, Cells};
 use dcfs_core::error::Result;
 use dcfs_core::id::RowId;
 use dcfs_core::time::Timestamp;
+use dcfs_data::catalog::{Catalog, VersionInfo};
 
 /// How an [`Item`] of a listing tells things. Its key is the path; the order of items is that of rows, which are the latest
 /// and the newest of a path first.

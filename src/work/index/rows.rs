@@ -11,12 +11,12 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use super::delta::{ETAG, MODIFIED, ROW, SIZE, SOURCE, VERSION};
 use super::item::{self, Item};
 use super::sort::sorted;
-use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_core::cell::{Cell, Cells};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::id::RowId;
 use dcfs_core::object::Object;
 use dcfs_core::time::Timestamp;
+use dcfs_data::catalog::{Catalog, VersionInfo};
 
 /// Rows of a batch.
 const BATCH: usize = 8192;

@@ -8,9 +8,9 @@
 
 use super::columns::{Columns, With};
 use super::{Desk, Request};
-use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::schema::Layout;
+use dcfs_data::catalog::{Catalog, VersionInfo};
 
 /// Versions that were saved of each other, without a filter, that are followed.
 const DEEPEST: usize = 100;

@@ -12,9 +12,9 @@ use super::listing::Listing;
 use super::pattern::Pattern;
 use super::rows::{self, Items, Source};
 use super::{Desk, Request};
-use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::numbers::counted;
+use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_store::list::Origin;
 
 /// What [`super::delta::OF`] says of a row that is in no version.

@@ -11,10 +11,10 @@ use super::listing::Listing;
 use super::rows::{self, Items, Source};
 use super::wanted::{self, SINGLE};
 use super::{Computed, Desk, Indexed, Request, Shape};
-use dcfs_data::catalog::{Catalog, Description, Parent, Piece, Publication, Saved, VersionInfo};
 use dcfs_core::cell::Cell;
 use dcfs_core::error::Result;
 use dcfs_core::id::VersionId;
+use dcfs_data::catalog::{Catalog, Description, Parent, Piece, Publication, Saved, VersionInfo};
 
 /// Rows, or stretches of them, that are written at a time. At most twice as many pieces wait: memory.
 const BATCH: u64 = 8192;

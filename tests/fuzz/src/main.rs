@@ -3,29 +3,12 @@
 //!
 //! `tests/fuzz/run SECONDS` builds and runs it over `corpus/`.
 #![no_main]
-#![allow(dead_code, unused_imports)]
-
-#[path = "../../../src/error.rs"]
-mod error;
-#[path = "../../../src/expr/mod.rs"]
-mod expr;
-#[path = "../../../src/json.rs"]
-mod json;
-#[path = "../../../src/name/mod.rs"]
-mod name;
-#[path = "../../../src/schema/mod.rs"]
-mod schema;
-#[path = "../../../src/time.rs"]
-mod time;
-#[path = "../../../src/version.rs"]
-mod version;
-
 use std::sync::{Arc, LazyLock};
 
-use expr::packed::{Numbers, Packed, Texts, Valid, Vectors};
-use expr::{Column, Columns, Fault, Form, Target};
+use dcfs_core::expr::packed::{Numbers, Packed, Texts, Valid, Vectors};
+use dcfs_core::expr::{self, Column, Columns, Fault, Form, Target};
 use libfuzzer_sys::fuzz_target;
-use schema::Schema;
+use dcfs_core::schema::Schema;
 
 const ROWS: usize = 97;
 

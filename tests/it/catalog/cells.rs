@@ -2,9 +2,9 @@
 
 use std::ops::{ControlFlow, RangeInclusive};
 
-use dcfs_data::catalog::Catalog;
 use dcfs_core::cell::Cell;
 use dcfs_core::id::RowId;
+use dcfs_data::catalog::Catalog;
 
 use super::{find, new, open};
 use crate::support::catalog::{self, row};

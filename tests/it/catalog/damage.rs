@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use dcfs_data::catalog::Catalog;
 use dcfs_core::error::{Kind, Result};
+use dcfs_data::catalog::Catalog;
 use proptest::prelude::*;
 
 use super::{failure, new};

@@ -8,8 +8,8 @@ mod versions;
 
 use std::path::Path;
 
-use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_core::error::{Kind, Result};
+use dcfs_data::catalog::{Catalog, VersionInfo};
 use tempfile::TempDir;
 
 use crate::support::catalog::CatalogBuilder;

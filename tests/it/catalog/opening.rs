@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use dcfs_data::catalog::Catalog;
 use dcfs_core::error::Kind;
+use dcfs_data::catalog::Catalog;
 use rusqlite::Connection;
 
 use super::{failure, find, names, new, open};

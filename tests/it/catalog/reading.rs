@@ -1,11 +1,11 @@
 //! Rows: every cell a stranger may write, every way in which a table may go while it is read.
 
-use dcfs_data::catalog::{Catalog, Row, VersionInfo};
 use dcfs_core::error::Kind;
 use dcfs_core::id::RowId;
 use dcfs_core::object::Object;
 use dcfs_core::schema::FileColumn;
 use dcfs_core::time::Timestamp;
+use dcfs_data::catalog::{Catalog, Row, VersionInfo};
 
 use super::{failure, find, new, open};
 use crate::support::catalog::{Cell, FileCells, file, row};

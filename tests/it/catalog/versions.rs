@@ -1,7 +1,7 @@
 //! Which versions are shown, how they are asked for, and what is told of them.
 
-use dcfs_data::catalog::Job;
 use dcfs_core::error::Kind;
+use dcfs_data::catalog::Job;
 
 use super::{failure, find, names, new, open};
 use crate::support::catalog::{Cell, file, row};

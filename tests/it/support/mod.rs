@@ -4,7 +4,6 @@
 #![allow(dead_code)]
 
 pub mod catalog;
-#[cfg(feature = "remote")]
 pub mod http;
 pub mod model;
 pub mod mounted;

@@ -46,10 +46,10 @@ pub use stage::Stage;
 
 use super::VersionInfo;
 use super::error::Error;
+use connection::Writing;
 use dcfs_core::error::Result;
 use dcfs_core::name::DatasetName;
 use dcfs_core::schema::Layout;
-use connection::Writing;
 
 /// How long the write lock is held at a time. DataChain waits for a minute; people and mounts should not notice.
 const HELD: Duration = Duration::from_millis(40);

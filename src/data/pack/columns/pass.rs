@@ -12,12 +12,12 @@ use super::piece::Piece;
 use super::sink::Sink;
 use super::{stem, stored};
 use crate::catalog::{Catalog, VersionInfo};
+use crate::pack::Pack;
+use crate::pack::folder::Staging;
 use dcfs_core::cell::Cells;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::expr::Column;
 use dcfs_core::id::RowId;
-use crate::pack::Pack;
-use crate::pack::folder::Staging;
 
 /// Rows that a thread takes at a time.
 const CHUNK: u32 = 1 << 16;

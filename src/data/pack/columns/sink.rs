@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 
 use super::piece::Piece;
 use super::stored::Kind;
-use dcfs_core::expr::Form;
 use crate::pack::error::Error;
 use crate::pack::map::Map;
 use crate::pack::output::{Output, Sums};
+use dcfs_core::expr::Form;
 
 /// Different texts that are numbered, at most: numbers have 16 bits.
 const MOST_WORDS: usize = 1 << 16;

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Key;
 use super::sink::{Written, part};
-use dcfs_core::expr::packed::{Numbers, Packed, Texts, Valid, Vectors, Word};
 use crate::pack::check::Checksums;
 use crate::pack::error::Error;
 use crate::pack::map::Map;
 use crate::pack::output::{Output, Sums};
+use dcfs_core::expr::packed::{Numbers, Packed, Texts, Valid, Vectors, Word};
 
 /// Moves with every change of what the files hold.
 const FORMAT: u32 = 2;

@@ -25,8 +25,8 @@ use self::fill::Group;
 use self::shape::Plan;
 use super::paths::Paths;
 use super::source::Source;
-use dcfs_core::error::{Error, Kind, Result};
 use crate::pack::home::Home;
+use dcfs_core::error::{Error, Kind, Result};
 
 /// Rows of a row group, at most: what pyarrow and DuckDB write, so that readers have groups to share
 /// out.
@@ -42,16 +42,15 @@ const LOOK: usize = 256;
 /// Writing longer than this is told.
 const LONG: Duration = Duration::from_secs(1);
 
-impl From<ParquetError> for Error {
-    fn from(error: ParquetError) -> Self {
-        let cause = match error {
-            ParquetError::External(cause) => cause.to_string(),
-            other => other.to_string(),
-        };
-        let is_full = cause.contains("No space left") || cause.contains("os error 28");
-        let kind = if is_full { Kind::Full } else { Kind::Broken };
-        Self::new(kind, format!("cannot write Parquet: {cause}"))
-    }
+/// `error` of the Parquet writer, in our words.
+fn failed(error: ParquetError) -> Error {
+    let cause = match error {
+        ParquetError::External(cause) => cause.to_string(),
+        other => other.to_string(),
+    };
+    let is_full = cause.contains("No space left") || cause.contains("os error 28");
+    let kind = if is_full { Kind::Full } else { Kind::Broken };
+    Error::new(kind, format!("cannot write Parquet: {cause}"))
 }
 
 /// The table of `source` as a file: the one that was kept, or a new one. Blocks for as long as that
@@ -78,11 +77,11 @@ pub fn open(source: &Source) -> Result<File> {
 pub fn write(source: &Source, out: impl Write + Send, each: &dyn Fn(u64)) -> Result<u64> {
     let started = Instant::now();
     let listed: Vec<_> = source.pack.columns().iter().map(|column| column.file.clone()).collect();
-    let plan = Plan::new(&source.schema, &listed, source.beside)?;
+    let plan = Plan::new(&source.schema, &listed, source.beside).map_err(failed)?;
     let written = thread::scope(|scope| {
         let (full, groups) = sync_channel(1);
         let root = plan.root.clone();
-        let encoder = scope.spawn(move || encode(root, groups, out));
+        let encoder = scope.spawn(move || encode(root, groups, out).map_err(failed));
         let read = read(source, &plan, each, &mut |group| full.send(group).is_ok());
         drop(full);
         // What the encoder says goes first: it is why a group was not taken.
@@ -151,7 +150,7 @@ fn encode(
     root: parquet::schema::types::TypePtr,
     groups: Receiver<Group>,
     out: impl Write + Send,
-) -> Result<()> {
+) -> Result<(), ParquetError> {
     let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
         .set_statistics_enabled(EnabledStatistics::Chunk)

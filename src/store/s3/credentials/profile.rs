@@ -12,8 +12,8 @@ use super::environment::Environment;
 use super::error::Error;
 use super::ini::{self, Section, Sections, Value};
 use super::words::words;
-use dcfs_core::name::nearest;
 use crate::error::show;
+use dcfs_core::name::nearest;
 
 /// Longer files are none that a person or a tool wrote.
 const LONGEST: u64 = 4 << 20;

@@ -1,0 +1,23 @@
+//! The terms of the field, as types, and the pure cores over them: nothing here reads a file, a clock or a network.
+//!
+//! | floor | modules | contents |
+//! |---|---|---|
+//! | words | [`error`] [`id`] [`time`] [`version`] [`name`] [`schema`] [`object`] [`cell`] [`json`] [`kept`] [`provenance`] | the terms of the field, as types; a bounded memory of answers |
+//! | cores | [`expr`] [`glob`] [`tree`] [`render`] | filters; patterns; names and directories from row paths; pages from facts |
+
+pub mod error;
+pub mod id;
+pub mod time;
+pub mod version;
+pub mod name;
+pub mod schema;
+pub mod object;
+pub mod cell;
+pub mod json;
+pub mod kept;
+pub mod provenance;
+
+pub mod expr;
+pub mod glob;
+pub mod tree;
+pub mod render;

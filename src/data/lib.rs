@@ -1,0 +1,14 @@
+//! Catalogs and the answers over them: SQLite, memory maps, filters, differences, tables and pages. No network.
+//!
+//! | floor | modules | contents |
+//! |---|---|---|
+//! | adapters | [`catalog`] [`pack`] | SQLite; one immutable version laid out for looking |
+//! | answers | [`query`] [`diff`] [`pages`] [`tables`] | the rows of a filter; the rows in which two versions differ; the one source of each page and each table |
+
+pub mod catalog;
+pub mod pack;
+
+pub mod query;
+pub mod diff;
+pub mod pages;
+pub mod tables;
