@@ -6,6 +6,7 @@
 //! | crate | contents |
 //! |---|---|
 //! | [`dcfs_core`] | the terms of the field, filters, names and pages: pure |
+//! | [`dcfs_disk`] | files and folders of this machine that others may have had their hands on |
 //! | [`dcfs_data`] | catalogs, packs, and the answers over them |
 //! | [`dcfs_store`] | objects: local files, buckets and web servers, cached and checked |
 //! | [`dcfs_vfs`] | the file system, without a kernel |

@@ -1,41 +1,29 @@
 //! Who saves, from where and by which command: what lineage tells beside a version's parents.
 //!
-//! Nothing of this may stop a save: whatever is not there, fails or takes longer than [`PATIENCE`] is left out. Git is
-//! asked where it is installed and the folder is a work tree; it takes no lock and runs no hook. A catalog is shared
-//! with others, so secrets in URLs are not kept.
+//! Nothing of this may stop a save: whatever is not there is left out, and no program is run. A catalog is shared with
+//! others, so secrets in URLs are not kept.
 
 use std::env;
 use std::ffi::OsString;
 use std::path::Path;
-use std::process::Stdio;
-use std::time::Duration;
 
-use futures_util::future::join4;
 use nix::unistd::{User, geteuid, gethostname};
-use tokio::process::Command;
-use tokio::runtime::Builder;
-use tokio::time::timeout;
 
-use dcfs_core::provenance::{Git, Provenance};
-
-/// How long git is waited for.
-const PATIENCE: Duration = Duration::from_secs(2);
+use super::git;
+use dcfs_core::provenance::Provenance;
 
 /// Characters of one text that are kept.
 const LONGEST: usize = 1 << 20;
 
-/// What git is told before each question: no lock taken, no program of the repository's run.
-const QUIETLY: [&str; 5] =
-    ["--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"];
-
-/// Everything that can be found out, for a save by `command` with `filter`. Blocks, for [`PATIENCE`] at most.
+/// Everything that can be found out, for a save by `command` with `filter`.
 pub fn ask(command: &[OsString], filter: Option<String>) -> Provenance {
     let folder = env::current_dir().ok();
+    let home = env::var_os("HOME");
     let text = |text: &OsString| masked(&text.to_string_lossy());
     Provenance {
         user: Some(user()),
         host: gethostname().ok().map(|host| host.to_string_lossy().into_owned()),
-        git: folder.as_deref().and_then(git),
+        git: folder.as_deref().and_then(|folder| git::of(folder, home.as_deref().map(Path::new))),
         folder: folder.map(|folder| folder.to_string_lossy().into_owned()),
         command: command.iter().map(text).collect(),
         filter: filter.map(|filter| masked(&filter)),
@@ -46,52 +34,6 @@ pub fn ask(command: &[OsString], filter: Option<String>) -> Provenance {
 fn user() -> String {
     let known = User::from_uid(geteuid()).ok().flatten();
     known.map_or_else(|| geteuid().to_string(), |user| user.name)
-}
-
-/// What git knows of a folder.
-fn git(folder: &Path) -> Option<Git> {
-    let runtime = Builder::new_current_thread().enable_all().build().ok()?;
-    let told = runtime.block_on(asked(folder));
-    runtime.shutdown_background();
-    told
-}
-
-async fn asked(folder: &Path) -> Option<Git> {
-    if answer(folder, &["rev-parse", "--is-inside-work-tree"]).await? != "true" {
-        return None;
-    }
-    let (name, email, commit, changes) = join4(
-        answer(folder, &["config", "--get", "user.name"]),
-        answer(folder, &["config", "--get", "user.email"]),
-        answer(folder, &["rev-parse", "--verify", "HEAD"]),
-        // Files that git does not know are no change of the commit: the catalog itself is one of them.
-        answer(
-            folder,
-            &["status", "--porcelain", "--untracked-files=no", "--ignore-submodules=dirty"],
-        ),
-    )
-    .await;
-    let known = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let (name, email, commit) = (known(name), known(email), known(commit));
-    let is_dirty = commit.as_ref().and(changes).map(|changes| !changes.is_empty());
-    Some(Git { name, email, commit, is_dirty })
-}
-
-/// What git prints; `None` where it fails, is not there or takes too long, and then it is killed.
-async fn answer(folder: &Path, words: &[&str]) -> Option<String> {
-    let asked = Command::new("git")
-        .args(QUIETLY)
-        .args(words)
-        .current_dir(folder)
-        .env("GIT_OPTIONAL_LOCKS", "0")
-        .env("GIT_TERMINAL_PROMPT", "0")
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = timeout(PATIENCE, asked).await.ok()?.ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    output.status.success().then_some(text)
 }
 
 /// A text without the passwords of its URLs, and without the signatures of signed ones.
@@ -170,8 +112,8 @@ mod tests {
     #[test]
     fn a_folder_without_git_is_no_error() {
         let folder = tempfile::tempdir().expect("a folder");
-        assert_eq!(git(folder.path()), None);
-        assert_eq!(git(&folder.path().join("gone")), None);
+        assert_eq!(git::of(folder.path(), None), None);
+        assert_eq!(git::of(&folder.path().join("gone"), None), None);
         let by = ask(&["dcfs".into(), "a b".into()], None);
         assert!(by.user.is_some() && by.folder.is_some());
         assert_eq!(by.script(), "dcfs 'a b'");

@@ -10,6 +10,7 @@
 //! | [`author`] | who saves, from where, by which command |
 
 pub mod author;
+mod git;
 mod image;
 pub mod index;
 mod objects;

@@ -30,6 +30,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "render",
         ],
     ),
+    ("disk", &[]),
     ("data", &["catalog", "pack", "query", "diff", "pages", "tables"]),
     ("store", &[]),
     ("vfs", &[]),

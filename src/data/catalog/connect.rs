@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use dcfs_disk::regular;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, ffi};
 
@@ -215,6 +216,20 @@ fn look(path: &Path) -> Result<Metadata, Error> {
     if found.is_file() { Ok(found) } else { Err(Error::NotAFile(path.to_owned())) }
 }
 
+/// Files that SQLite opens beside the database, following links and waiting for pipes.
+const BESIDE: [&str; 3] = ["-journal", "-wal", "-shm"];
+
+/// Makes sure that what stands beside the database, if anything, are files.
+pub(super) fn check_beside(path: &Path) -> Result<(), Error> {
+    for ending in BESIDE {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(ending);
+        let beside = PathBuf::from(beside);
+        regular::check(&beside).map_err(|cause| Error::Blocked { path: beside, cause })?;
+    }
+    Ok(())
+}
+
 fn stamp(path: &Path, mode: Mode) -> Result<Stamp, Error> {
     Ok(stamp_of(path, &look(path)?, mode))
 }
@@ -288,6 +303,7 @@ const SHM_FAILURES: [i32; 4] = [
 /// One connection, proven by reading the schema. Nothing in the file is trusted to be harmless:
 /// views and triggers are off, and a name in quotes is never taken for a string.
 fn connect(path: &Path, mode: Mode) -> Result<Connection, Error> {
+    check_beside(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -33,6 +33,16 @@ pub(super) enum Error {
     NotWhereTold { variable: &'static str, db: PathBuf },
     #[error("may not look into {}: {cause}; ask its owner for permission", show(.path))]
     NotReachable { path: PathBuf, cause: std::io::Error },
+    #[error(
+        "the catalog {} was found, not named, and belongs to {owner}; if you trust it, name it: `--catalog {}`",
+        show(.db), .db.display()
+    )]
+    Foreign { db: PathBuf, owner: String },
+    #[error(
+        "the catalog {} was found, not named, and everybody may write to {}; `chmod o-w` that, or, if you trust it, name \
+         it: `--catalog {}`", show(.db), show(.path), .db.display()
+    )]
+    OpenToAll { path: PathBuf, db: PathBuf },
     #[error("the current folder is gone: {0}; say `--catalog DIR`")]
     NoCurrentFolder(std::io::Error),
 
@@ -67,6 +77,11 @@ pub(super) enum Error {
         show(.0)
     )]
     NeedsWal(PathBuf),
+    #[error(
+        "{} is in the way: {cause}; SQLite would follow or wait for it, so remove it and try again",
+        show(.path)
+    )]
+    Blocked { path: PathBuf, cause: std::io::Error },
     #[error(
         "cannot open the catalog {}: its permissions forbid it, or too many files are open; ask its \
          owner for permission, or raise `ulimit -n`", show(.0)
@@ -185,6 +200,7 @@ impl From<Error> for dcfs_core::error::Error {
             | Error::UnknownSchema { .. }
             | Error::OldShape { .. }
             | Error::NeedsWal(_)
+            | Error::Blocked { .. }
             | Error::Damaged { .. }
             | Error::Gone(_)
             | Error::Failed { .. }
@@ -192,7 +208,10 @@ impl From<Error> for dcfs_core::error::Error {
             | Error::Lacks(_)
             | Error::NoTable { .. }
             | Error::BadTable { .. } => Kind::Broken,
-            Error::NotReachable { .. } | Error::Unreadable(_) => Kind::Denied,
+            Error::NotReachable { .. }
+            | Error::Foreign { .. }
+            | Error::OpenToAll { .. }
+            | Error::Unreadable(_) => Kind::Denied,
             Error::Refused(refused) => refused.kind(),
             Error::NotWritable(_) => Kind::Denied,
             Error::DiskFull(_) => Kind::Full,

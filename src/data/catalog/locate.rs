@@ -6,11 +6,18 @@
 //! 3. `.datachain/db` in the current folder, then in each parent. (DataChain itself looks into no
 //!    parent and makes an empty catalog instead.)
 //!
+//! A catalog that was only found, not named, must be this user's own or root's: anybody may make `/tmp/.datachain`, and
+//! whoever indexes below `/tmp` would write into it (git's CVE-2022-24765).
+//!
 //! Only looks: nothing is opened and nothing is created.
 
 use std::ffi::OsString;
+use std::fs::Metadata;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use dcfs_disk::owner;
 
 use super::error::Error;
 
@@ -94,7 +101,7 @@ fn above(current: PathBuf) -> Result<PathBuf, Error> {
     for folder in current.ancestors() {
         let db = folder.join(".datachain/db");
         match is_file(&db) {
-            Ok(true) => return Ok(db),
+            Ok(true) => return own(db),
             Ok(false) => {}
             Err(_) => {
                 denied.get_or_insert_with(|| folder.join(".datachain"));
@@ -102,6 +109,29 @@ fn above(current: PathBuf) -> Result<PathBuf, Error> {
         }
     }
     Err(Error::NowhereAbove(current, denied))
+}
+
+/// A catalog that nobody else could have planted: its file and its folder are ours or root's, and not everybody's to
+/// write.
+fn own(db: PathBuf) -> Result<PathBuf, Error> {
+    let folder = db.parent().unwrap_or(&db).to_owned();
+    for path in [&folder, &db] {
+        let cause = |cause| Error::NotReachable { path: path.clone(), cause };
+        let found = path.symlink_metadata().map_err(cause)?;
+        if !owner::is_trusted(&found) && !is_of_sudo(&found) {
+            return Err(Error::Foreign { owner: owner::name(found.uid()), db: db.clone() });
+        }
+        if !found.is_symlink() && found.mode() & 0o002 != 0 {
+            return Err(Error::OpenToAll { path: path.clone(), db: db.clone() });
+        }
+    }
+    Ok(db)
+}
+
+/// Whether it belongs to who runs this through `sudo`.
+fn is_of_sudo(found: &Metadata) -> bool {
+    let caller = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
+    nix::unistd::geteuid().is_root() && caller == Some(found.uid())
 }
 
 fn is_file(path: &Path) -> Result<bool, Error> {
@@ -119,6 +149,7 @@ mod tests {
     use super::*;
 
     use std::fs;
+    use std::os::unix::fs::PermissionsExt;
 
     type Variables<'a> = &'a [(&'a str, &'a str)];
 
@@ -222,6 +253,31 @@ mod tests {
                     `--catalog DIR`, run this where the DataChain script was run, or make one: \
                     `dcfs index DIR --save NAME`";
         assert_eq!(error, want);
+    }
+
+    #[test]
+    fn a_catalog_of_somebody_else_must_be_named() {
+        let root = tempfile::tempdir().expect("a folder");
+        let root = root.path().canonicalize().expect("a path");
+        let (folder, db) = (root.join(".datachain"), root.join(".datachain/db"));
+        fs::create_dir_all(root.join("mine")).expect("a folder");
+        fs::create_dir(&folder).expect("a folder");
+        fs::write(&db, "").expect("a file");
+        let search = |given| find(given, |_| None, || Ok(root.join("mine")));
+        assert_eq!(search(None).expect("our own"), db);
+        let set = |mode| fs::set_permissions(&folder, fs::Permissions::from_mode(mode));
+        set(0o777).expect("a mode");
+        assert!(matches!(search(None), Err(Error::OpenToAll { .. })));
+        set(0o775).expect("a mode");
+        if nix::unistd::geteuid().is_root() {
+            for path in [&db, &folder] {
+                std::os::unix::fs::chown(path, Some(65534), None).expect("given away");
+                assert!(matches!(search(None), Err(Error::Foreign { .. })));
+                std::os::unix::fs::chown(path, Some(0), None).expect("taken back");
+            }
+        }
+        set(0o777).expect("a mode");
+        assert_eq!(search(Some(&root)).expect("named"), db);
     }
 
     #[test]

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use dcfs_disk::{bus, regular};
+
 use super::error::Error;
 use super::output::{Sum, Sums};
 
@@ -22,6 +24,8 @@ const PAUSE: Duration = Duration::from_micros(500);
 pub struct Damage {
     folder: PathBuf,
     why: OnceLock<String>,
+    /// How many maps had lost pages when it was opened ([`bus::cuts`]).
+    cuts: u64,
     /// Comparisons under way.
     checking: AtomicUsize,
 }
@@ -31,6 +35,7 @@ impl Damage {
         Arc::new(Self {
             folder: folder.to_path_buf(),
             why: OnceLock::new(),
+            cuts: bus::cuts(),
             checking: AtomicUsize::new(0),
         })
     }
@@ -43,6 +48,9 @@ impl Damage {
     }
 
     pub fn is_marked(&self) -> bool {
+        if bus::cuts() != self.cuts {
+            self.mark("a file of the cache was cut short while it was in use");
+        }
         self.why.get().is_some()
     }
 
@@ -54,7 +62,10 @@ impl Damage {
     /// # Errors
     /// [`Error::Damaged`] once it was marked.
     pub fn check(&self) -> Result<(), Error> {
-        self.why.get().map_or(Ok(()), |why| Err(Error::damaged(why)))
+        match self.is_marked() {
+            true => Err(Error::damaged(self.why.get().map_or("", String::as_str))),
+            false => Ok(()),
+        }
     }
 }
 
@@ -65,7 +76,7 @@ impl Checksums {
     pub fn open(folder: &Path, sums: &Sums) -> Result<Self, Error> {
         let open = |(name, sum): (&String, &Sum)| {
             let path = folder.join(name);
-            let file = File::open(&path).map_err(Error::read(&path))?;
+            let file = regular::open(&path).map_err(Error::read(&path))?;
             Ok((path, file, *sum))
         };
         sums.iter().map(open).collect::<Result<_, _>>().map(Self)

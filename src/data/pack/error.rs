@@ -18,6 +18,9 @@ pub enum Error {
         path = path.display()
     )]
     Write { path: PathBuf, cause: io::Error },
+    /// Somebody else could change what is in it.
+    #[error("{0}; name another folder with `--cache-dir`")]
+    Folder(#[from] dcfs_disk::private::Error),
     /// There, but unreadable.
     #[error(
         "cannot read `{path}`: {cause}; name another folder with `--cache-dir`",

@@ -6,13 +6,14 @@
 //! - `<name>.lock` is held by who builds that pack. Two builders do no harm, they only waste.
 //! - `<name>.removed-<pid>-<n>/` is being deleted.
 
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use dcfs_disk::regular;
 use sha2::{Digest, Sha256};
 
 use super::error::Error;
@@ -40,11 +41,6 @@ pub fn pack_name(uuid: &str, label: &str, rows: u64, last: RowId) -> String {
     };
     let plain = if is_plain { uuid.into() } else { hash(uuid, 32) };
     format!("{plain}-{rows}-{last}-{}", hash(label, 4))
-}
-
-/// Makes `path` and its parents, for this user alone where they are new.
-pub fn create_private(path: &Path) -> Result<(), Error> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::write(path))
 }
 
 /// `<path>.<what>-<pid>-<n>`, with an `n` not given before.
@@ -77,7 +73,8 @@ impl Turn {
         let mut path = folder.as_os_str().to_owned();
         path.push(".lock");
         let path = PathBuf::from(path);
-        let file = File::create(&path).map_err(Error::write(&path))?;
+        let file = regular::open_with(File::options().write(true).create(true), &path)
+            .map_err(Error::write(&path))?;
         let until = Instant::now() + PATIENCE;
         while matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
             if is_there() || Instant::now() > until {
@@ -111,7 +108,7 @@ impl Staging {
         // A cleaner may take the folder between its making and its locking: then another is made.
         for _ in 0..16 {
             let path = sibling(folder, "building");
-            match fs::create_dir(&path) {
+            match fs::DirBuilder::new().mode(0o700).create(&path) {
                 // Left by a process of this number, and not cleaned yet.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 made => made.map_err(Error::write(&path))?,
@@ -158,7 +155,7 @@ fn is_occupied(error: &io::Error) -> bool {
 /// The locked `lock` of a folder just made, if nobody took either away meanwhile.
 fn lock_in(folder: &Path) -> Option<File> {
     let path = folder.join(LOCK);
-    let file = File::create_new(&path).ok()?;
+    let file = regular::open_with(File::options().write(true).create_new(true), &path).ok()?;
     if let Err(TryLockError::WouldBlock) = file.try_lock() {
         return None;
     }
@@ -181,7 +178,7 @@ pub fn clean(packs: &Path) {
 
 /// Whether nobody builds in `folder` any more.
 fn is_left(folder: &Path) -> bool {
-    match File::open(folder.join(LOCK)) {
+    match regular::open(&folder.join(LOCK)) {
         Ok(file) => file.try_lock().is_ok(),
         Err(_) => {
             // Empty: between its making and its locking, or left just there. Only then it goes.

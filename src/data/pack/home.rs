@@ -11,6 +11,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use dcfs_disk::{private, regular};
 use nix::fcntl::AT_FDCWD;
 use nix::unistd::linkat;
 
@@ -47,7 +48,9 @@ impl Home {
             let name = entry.file_name();
             let sum = name.to_str().and_then(|name| Sum::parse(name.strip_prefix(stem)?));
             let Some(sum) = sum else { continue };
-            match File::open(entry.path()).and_then(|file| sum.holds(&file).map(|ok| (file, ok))) {
+            match regular::open(&entry.path())
+                .and_then(|file| sum.holds(&file).map(|ok| (file, ok)))
+            {
                 // Comparing has read it.
                 Ok((mut file, true)) => return file.rewind().is_ok().then_some(file),
                 _ => {
@@ -64,7 +67,7 @@ impl Home {
     /// # Errors
     /// [`Kind::Full`] or [`Kind::Broken`]: the cache directory cannot be written.
     pub fn create(&self) -> Result<Draft> {
-        fs::create_dir_all(&self.folder).map_err(|error| cannot_write(&self.folder, error))?;
+        private::folder(&self.folder)?;
         let file = nameless(&self.folder).map_err(|error| cannot_write(&self.folder, error))?;
         Ok(Draft { file, length: 0, crc: crc32fast::Hasher::new() })
     }

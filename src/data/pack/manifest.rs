@@ -3,7 +3,8 @@
 //! JSON for people and `jq`. It holds a checksum of itself beside those of the other files, so that
 //! no byte of a pack goes unchecked.
 
-use std::fs::{self, File};
+use dcfs_disk::regular;
+use std::fs;
 use std::io::Read;
 use std::path::Path;
 
@@ -102,7 +103,7 @@ impl Manifest {
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(FILE);
         let mut bytes = Vec::new();
-        let file = File::open(&path).map_err(Error::read(&path))?;
+        let file = regular::open(&path).map_err(Error::read(&path))?;
         file.take(LONGEST).read_to_end(&mut bytes).map_err(Error::read(&path))?;
         check_format(&bytes)?;
         let this: Self = serde_json::from_slice(&bytes).map_err(not_ours)?;

@@ -6,13 +6,18 @@
 use std::fs::File;
 use std::path::Path;
 
+use dcfs_disk::{bus, regular};
 use memmap2::Mmap;
 
 use super::error::Error;
 
 /// A whole file, mapped for reading. Stays valid when the file is unlinked.
 #[derive(Debug)]
-pub struct Map(Mmap);
+pub struct Map {
+    /// Before the map, so that it is dropped first.
+    _watch: bus::Watch,
+    bytes: Mmap,
+}
 
 impl Map {
     /// Maps `file`, which `path` names in errors.
@@ -20,14 +25,15 @@ impl Map {
         // SAFETY: pack files are written once, in a folder that only this user may enter, and are
         // renamed or unlinked afterwards, never truncated or written again; run files are unlinked
         // before anyone else learns their name. What another program of this user may still do to
-        // them changes bytes under us, which every reader expects: each number is checked.
+        // them changes bytes under us, which every reader expects: each number is checked. A file that
+        // is cut short reads as zeros, and damages every pack (`super::check::Damage`).
         let map = unsafe { Mmap::map(file) }.map_err(Error::read(path))?;
-        Ok(Self(map))
+        Ok(Self { _watch: bus::watch(&map), bytes: map })
     }
 
     /// Opens and maps `path`.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        Self::of(&File::open(path).map_err(Error::read(path))?, path)
+        Self::of(&regular::open(path).map_err(Error::read(path))?, path)
     }
 
     /// The little-endian number at `index` in an array of them.
@@ -47,19 +53,32 @@ impl Map {
 
     fn array<const N: usize>(&self, index: usize) -> Option<[u8; N]> {
         let start = index.checked_mul(N)?;
-        self.0.get(start..start.checked_add(N)?)?.try_into().ok()
+        self.bytes.get(start..start.checked_add(N)?)?.try_into().ok()
     }
 }
 
 impl AsRef<[u8]> for Map {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_is_cut_short_reads_as_zeros_and_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("numbers");
+        std::fs::write(&path, vec![7; 3 << 16]).expect("written");
+        let (map, before) = (Map::open(&path).expect("mapped"), bus::cuts());
+        assert_eq!(map.u32_at(1 << 15), Some(0x0707_0707));
+        File::options().write(true).open(&path).expect("there").set_len(5000).expect("cut");
+        assert_eq!(map.u32_at(1 << 15), Some(0));
+        assert_eq!(map.u32_at(0), Some(0x0707_0707));
+        assert_ne!(bus::cuts(), before);
+    }
 
     #[test]
     fn numbers_out_of_bounds_are_none() {

@@ -1,5 +1,6 @@
 //! Opening a pack that is there, and building one that is not.
 
+use dcfs_disk::private;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,11 +35,12 @@ pub fn obtain(
     limits: Limits,
 ) -> Result<Pack> {
     let (count, _, last) = rows.extent()?;
+    // What somebody else could have put there is not believed.
+    private::folder(packs).map_err(Error::from)?;
     let folder = packs.join(folder::pack_name(uuid, &rows.label(), count, last));
     if let Some(pack) = open_if_good(&folder, columns, limits)? {
         return Ok(pack);
     }
-    folder::create_private(packs)?;
     folder::clean(packs);
     let _turn = Turn::wait(&folder, || folder.exists())?;
     if let Some(pack) = open_if_good(&folder, columns, limits)? {

@@ -1,5 +1,6 @@
 //! Files while they are written: buffered, counted, with a checksum of all that went in.
 
+use dcfs_disk::regular;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -36,7 +37,8 @@ pub struct Output {
 impl Output {
     /// Creates `path`, which must not exist.
     pub fn create(path: PathBuf) -> Result<Self, Error> {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
+        let mut options = OpenOptions::new();
+        let file = regular::open_with(options.read(true).write(true).create_new(true), &path);
         let file = file.map_err(Error::write(&path))?;
         let crc = crc32fast::Hasher::new();
         Ok(Self { path, file, buffer: Vec::with_capacity(BUFFER), length: 0, crc })

@@ -3,6 +3,7 @@
 //! The name is a hash of the printed form, and a file of that name in the cache directory holds the form, so
 //! that every mount over the cache knows it.
 
+use dcfs_disk::{private, regular};
 use std::fs;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -40,9 +41,10 @@ pub fn remember(pack: &Pack, filter: &str) -> Result<String> {
     let name = name(filter);
     let folder = folder(pack);
     let write = || {
-        fs::create_dir_all(&folder)?;
+        private::folder(&folder).map_err(std::io::Error::other)?;
         let draft = folder.join(format!(".{name}-{}", Uuid::new_v4().simple()));
-        let mut file = fs::File::create(&draft)?;
+        let mut options = fs::OpenOptions::new();
+        let mut file = regular::open_with(options.write(true).create_new(true), &draft)?;
         file.write_all(filter.as_bytes())?;
         file.sync_data()?;
         fs::rename(&draft, folder.join(&name))
@@ -56,10 +58,7 @@ pub fn find(pack: &Pack, name: &[u8]) -> Option<String> {
     let is_hash = name.len() == NAME && name.iter().all(u8::is_ascii_hexdigit);
     let text = std::str::from_utf8(name).ok().filter(|_| is_hash)?;
     let path = folder(pack).join(text);
-    if fs::metadata(&path).ok()?.len() > LONGEST {
-        return None;
-    }
-    let filter = fs::read_to_string(path).ok()?;
+    let filter = regular::read_text(&path, LONGEST).ok()?;
     // A file that someone else wrote means nothing.
     (self::name(&filter) == text).then_some(filter)
 }

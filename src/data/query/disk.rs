@@ -4,8 +4,9 @@
 //! of the filter, a line end, the set. Files are made whole by a rename, on a thread of their own, for
 //! nobody waits for them; the oldest go when there are many.
 
+use dcfs_disk::{private, regular};
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -48,7 +49,7 @@ pub fn place(pack: &Pack, filter: &str) -> Option<PathBuf> {
 
 /// The set of a filter, if it was kept and is whole.
 pub fn find(place: &Path, filter: &str) -> Option<Ordinals> {
-    let bytes = fs::read(place).ok()?;
+    let bytes = regular::read(place, u64::MAX - 1).ok()?;
     let (sum, rest) = bytes.split_at_checked(SUM)?;
     if crc32fast::hash(rest).to_le_bytes() != *sum {
         tracing::warn!(file = %place.display(), "damaged; made anew");
@@ -73,9 +74,10 @@ fn contents(filter: &str, rows: &Ordinals) -> io::Result<Vec<u8>> {
 /// Writes a file whole, over one that is there.
 fn write(place: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = place.parent().unwrap_or(place);
-    fs::create_dir_all(folder)?;
+    private::folder(folder).map_err(io::Error::other)?;
     let draft = folder.join(format!(".draft-{}", Uuid::new_v4().simple()));
-    fs::write(&draft, bytes)?;
+    let mut options = fs::OpenOptions::new();
+    regular::open_with(options.write(true).create_new(true), &draft)?.write_all(bytes)?;
     fs::rename(&draft, place)
 }
 

@@ -6,11 +6,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, IsTerminal, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use dcfs_disk::regular;
 use serde::{Deserialize, Serialize};
 use tracing::level_filters::LevelFilter;
 
@@ -46,11 +46,7 @@ pub fn spawn(plan: &Plan) -> Result<()> {
     let failed = |what: &str, error: &dyn std::fmt::Display| {
         Error::new(Kind::Broken, format!("cannot {what}: {error}"))
     };
-    let stderr = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(&log)
+    let stderr = regular::open_with(OpenOptions::new().create(true).append(true), &log)
         .map_err(|e| failed(&format!("write the log `{}`", log.display()), &e))?;
     let program = std::env::current_exe().map_err(|e| failed("find this program", &e))?;
     let mut child = Command::new(program)

@@ -2,13 +2,11 @@
 //! all (systemd starts mounts without `HOME`), from the password file.
 
 use std::env;
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{User, geteuid};
 
-use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::error::{Error, Result};
 
 /// `$XDG_CACHE_HOME/dcfs`: packs, and what was fetched.
 pub fn cache() -> PathBuf {
@@ -28,12 +26,9 @@ pub fn config() -> PathBuf {
 /// Makes a folder that only the user may look into: cached data is as private as its source.
 ///
 /// # Errors
-/// The system refuses; the message names the folder.
+/// The system refuses; the folder is somebody else's. The message names it.
 pub fn private(folder: &Path) -> Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| {
-        let message = format!("cannot make the folder `{}`: {error}", folder.display());
-        Error::new(Kind::Denied, message)
-    })
+    Ok(dcfs_disk::private::folder(folder)?)
 }
 
 /// As [`private`], of a cache directory.
@@ -41,7 +36,10 @@ pub fn private(folder: &Path) -> Result<()> {
 /// # Errors
 /// As [`private`]; the message names what chooses another.
 pub fn private_cache(folder: &Path) -> Result<()> {
-    private(folder).map_err(|error| {
+    let inside = ["objects", "packs"].map(|name| folder.join(name));
+    let inside = inside.iter().filter(|path| path.symlink_metadata().is_ok());
+    let checked = private(folder).and_then(|()| inside.map(|path| private(path)).collect());
+    checked.map_err(|error: Error| {
         let message = format!("{error}; name another: `--cache-dir DIR`, or `XDG_CACHE_HOME`");
         Error::new(error.kind(), message)
     })

@@ -4,13 +4,18 @@
 //! left over from a crash.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use dcfs_disk::regular;
 use serde::{Deserialize, Serialize};
 
 use super::places;
 use dcfs_core::error::Result;
+
+/// Bytes of a note, at most.
+const LARGEST: u64 = 1 << 20;
 
 /// What a mount says of itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,7 +40,9 @@ impl Note {
         places::private(path.parent().unwrap_or(&path))?;
         let text = serde_json::to_vec(self).unwrap_or_default();
         // A note is worth no failed mount: without it, status shows less.
-        if let Err(error) = fs::write(&path, text) {
+        let mut options = fs::File::options();
+        let opened = regular::open_with(options.write(true).create(true).truncate(true), &path);
+        if let Err(error) = opened.and_then(|mut file| file.write_all(&text)) {
             tracing::warn!("cannot write `{}`: {error}", path.display());
         }
         Ok(())
@@ -43,7 +50,7 @@ impl Note {
 
     /// What the mount at `mountpoint` said, if it said anything.
     pub fn read(mountpoint: &Path) -> Option<Self> {
-        serde_json::from_slice(&fs::read(path_of(mountpoint)).ok()?).ok()
+        serde_json::from_slice(&regular::read(&path_of(mountpoint), LARGEST).ok()?).ok()
     }
 
     /// Takes away the note of the process `pid`; one that another mount wrote there since stays.

@@ -91,6 +91,7 @@ fn connect(path: &Path, access: Access) -> Result<Connection, Error> {
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    connect::check_beside(path)?;
     flags.set(OpenFlags::SQLITE_OPEN_CREATE, access == Access::Create);
     let connection = Connection::open_with_flags(connect::uri(path, access), flags)?;
     // SQLite opens for reading what it may not write.

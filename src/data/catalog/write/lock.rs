@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use dcfs_disk::regular;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use uuid::Uuid;
@@ -60,7 +61,8 @@ impl Lock {
     pub fn take_over(database: &Path, id: &str) -> Option<Self> {
         let path = path(database, id);
         let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(false).mode(0o600).open(&path).ok()?;
+        // The folder may be shared: what is no file of that name is nobody's life.
+        let file = regular::open_with(options.write(true).create(true), &path).ok()?;
         let held = Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?;
         is_there(&held).then(|| Self { id: id.to_owned(), path, _held: held })
     }

@@ -17,6 +17,7 @@ mod piece;
 mod sink;
 mod stored;
 
+use dcfs_disk::private;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -124,7 +125,7 @@ impl Pack {
     ) -> Result<Vec<Key>> {
         let _held = self.packed.packing.lock().unwrap_or_else(PoisonError::into_inner);
         let columns = self.folder.join("columns");
-        folder::create_private(&columns)?;
+        private::folder(&columns).map_err(Error::from)?;
         folder::clean(&columns);
         let is_there = |column: &&&Arc<Column>| {
             columns.join(stem(&(column.column.clone(), column.form))).exists()

@@ -1,5 +1,6 @@
 //! A packed column on the disk: its manifest, and its buffers mapped.
 
+use dcfs_disk::regular;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -160,9 +161,12 @@ fn bytes(map: &Option<Map>) -> &[u8] {
     map.as_ref().map_or(&[], |map| map.as_ref())
 }
 
+/// Bytes of a manifest, at most: it names a few files and their sums.
+const LARGEST: u64 = 1 << 20;
+
 fn manifest(folder: &Path) -> Result<Manifest, Error> {
     let path = folder.join(FILE);
-    let read = fs::read(&path).map_err(Error::read(&path))?;
+    let read = regular::read(&path, LARGEST).map_err(Error::read(&path))?;
     let manifest: Manifest = serde_json::from_slice(&read)
         .map_err(io::Error::other)
         .map_err(|error| Error::damaged(format!("its manifest cannot be read: {error}")))?;

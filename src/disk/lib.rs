@@ -1,0 +1,16 @@
+//! Files and folders of this machine that somebody else may have had their hands on.
+//!
+//! A name in a folder that others write to may be a link to anywhere, a pipe that blocks whoever opens it, or a folder
+//! that belongs to a stranger. Everything that opens such a name goes through here.
+//!
+//! | file | contents |
+//! |---|---|
+//! | [`bus`] | surviving a mapped file that is cut short |
+//! | [`regular`] | opening a name only if it is a regular file, without following a link or blocking |
+//! | [`private`] | folders that only this user may write to: made so, and checked before they are believed |
+//! | [`owner`] | who owns a file, as a name where there is one |
+
+pub mod bus;
+pub mod owner;
+pub mod private;
+pub mod regular;

@@ -1,0 +1,123 @@
+//! Folders that only this user may write to: made so, and checked before what they hold is believed.
+//!
+//! Cached bytes, packs and notes are served, mapped and acted upon as they are found; checksums guard against decay, not
+//! against somebody who writes files with checksums of their own. So the folder must be ours: a real folder, not a link
+//! somebody put in the way, owned by this user, writable by nobody else.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::geteuid;
+
+use super::owner;
+use dcfs_core::error::Kind;
+
+/// Why a folder is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot make the folder `{}`: {cause}", path.display())]
+    CannotMake { path: PathBuf, cause: io::Error },
+    #[error("`{}` is a link; name the folder that it leads to", .0.display())]
+    Link(PathBuf),
+    #[error("`{}` is not a folder", .0.display())]
+    NotAFolder(PathBuf),
+    #[error(
+        "the folder `{}` belongs to {owner}, who could change what is in it; use one of your own",
+        path.display()
+    )]
+    Foreign { path: PathBuf, owner: String },
+    #[error(
+        "other users may write to the folder `{shown}`; forbid it with `chmod go-w {shown}`, or use another",
+        shown = path.display()
+    )]
+    OpenToOthers { path: PathBuf },
+}
+
+impl From<Error> for dcfs_core::error::Error {
+    fn from(error: Error) -> Self {
+        Self::new(Kind::Denied, error)
+    }
+}
+
+/// Makes a folder that only the user may enter, with the folders above it; one that is there already is checked.
+///
+/// # Errors
+/// The system refuses; the folder is somebody else's, or others may write to it.
+pub fn folder(path: &Path) -> Result<(), Error> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    match made {
+        // It is there, as something else; the check says as what.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check(path),
+        Err(cause) => Err(Error::CannotMake { path: path.to_owned(), cause }),
+        Ok(()) => check(path),
+    }
+}
+
+/// Whether a folder that is there may be believed.
+///
+/// # Errors
+/// As [`folder`].
+pub fn check(path: &Path) -> Result<(), Error> {
+    let cannot = |cause| Error::CannotMake { path: path.to_owned(), cause };
+    let found = fs::symlink_metadata(path).map_err(cannot)?;
+    // A link of one's own is a way to put the cache on another disk; the folder it leads to is what counts.
+    let found = match found.is_symlink() {
+        true if found.uid() != geteuid().as_raw() => return Err(Error::Link(path.to_owned())),
+        true => fs::metadata(path).map_err(cannot)?,
+        false => found,
+    };
+    if !found.is_dir() {
+        return Err(Error::NotAFolder(path.to_owned()));
+    }
+    if found.uid() != geteuid().as_raw() {
+        return Err(Error::Foreign { path: path.to_owned(), owner: owner::name(found.uid()) });
+    }
+    match owner::is_open_to_others(&found) {
+        true => Err(Error::OpenToOthers { path: path.to_owned() }),
+        false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+    #[test]
+    fn a_folder_of_ours_is_made_and_believed() {
+        let base = tempfile::tempdir().expect("a folder");
+        let path = base.path().join("a/b");
+        folder(&path).expect("made");
+        assert_eq!(fs::metadata(&path).expect("there").mode() & 0o777, 0o700);
+        folder(&path).expect("there already");
+        let link = base.path().join("link");
+        symlink(&path, &link).expect("a link");
+        folder(&link).expect("a link of one's own");
+    }
+
+    #[test]
+    fn what_others_could_change_is_refused() {
+        let base = tempfile::tempdir().expect("a folder");
+        let path = base.path().join("open");
+        folder(&path).expect("made");
+        for mode in [0o777, 0o720, 0o1777] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode");
+            assert!(matches!(folder(&path), Err(Error::OpenToOthers { .. })), "{mode:o}");
+        }
+        let file = base.path().join("file");
+        fs::write(&file, "").expect("a file");
+        assert!(matches!(folder(&file), Err(Error::NotAFolder(_))));
+        if geteuid().is_root() {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("a mode");
+            chown(&path, Some(65534), None).expect("given away");
+            assert!(matches!(folder(&path), Err(Error::Foreign { .. })));
+            let link = base.path().join("link");
+            symlink(base.path(), &link).expect("a link");
+            std::os::unix::fs::lchown(&link, Some(65534), None).expect("given away");
+            assert!(matches!(folder(&link), Err(Error::Link(_))));
+        }
+    }
+}
