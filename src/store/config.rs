@@ -25,6 +25,10 @@ pub struct Config {
     pub settings: Settings,
     /// No request waits longer, retries included.
     pub timeout: Duration,
+    /// Folders below which local files may be read; `None`: anywhere.
+    pub local_roots: Option<Vec<PathBuf>>,
+    /// How addresses other than files must begin; `None`: in any way.
+    pub addresses: Option<Vec<String>>,
     /// Folders and files never served, whatever a row says: the open catalog, the cache and the
     /// mount point (reading which would wait for ourselves).
     pub forbidden: Vec<PathBuf>,
@@ -47,6 +51,8 @@ impl Config {
             request_payer: false,
             settings: Settings::default(),
             timeout,
+            local_roots: None,
+            addresses: None,
             forbidden: Vec::new(),
             cache: CacheConfig::none(),
             memory: MEMORY,

@@ -27,9 +27,11 @@
 //!
 //! A new store is one more [`place::Place`] and one more `Requests`; the cache is a `Ranges` over another.
 
+mod allowed;
 mod azure;
 mod buffers;
 mod cache;
+mod caller;
 mod cloud;
 mod config;
 mod datachain;
@@ -72,12 +74,14 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 pub use cache::upkeep;
+pub use caller::Caller;
 pub use config::{CacheConfig, Config};
 pub use error::Error;
 pub use reader::{Known, Reader};
 pub use settings::Settings;
 pub use whole::{Cost, Warmed};
 
+use allowed::Allowed;
 use dcfs_core::object::Object;
 use guard::Guard;
 use metrics::Metrics;
@@ -123,6 +127,7 @@ fn is_local(object: &Object) -> bool {
 pub struct Stores {
     timeout: Duration,
     guard: Arc<Guard>,
+    allowed: Arc<Allowed>,
     s3: s3::S3,
     gcs: gcs::Gcs,
     azure: azure::Azure,
@@ -143,16 +148,24 @@ impl Stores {
 
     /// As [`Stores::new`], with other variables than this process's: names and values.
     pub fn with_environment(config: Config, environment: Vec<(String, String)>) -> Self {
+        let allowed = Allowed::new(config.local_roots.as_deref(), config.addresses.as_deref());
+        let allowed = Arc::new(allowed);
         Self {
             timeout: config.timeout,
             guard: Arc::new(Guard::new(&config.forbidden)),
+            allowed: Arc::clone(&allowed),
             s3: s3::S3::new(&config, &environment),
             gcs: gcs::Gcs::new(&config, &environment),
             azure: azure::Azure::new(&config, &environment),
-            web: web::Webs::new(&config, &environment),
+            web: web::Webs::new(&config, &environment, &allowed),
             cache: Arc::new(cache::Cache::new(&config.cache)),
             memory: Arc::new(memory::Memory::new(config.memory)),
-            fetched: config.database.as_deref().and_then(datachain::folder),
+            // What is beside a stranger's catalog is a stranger's.
+            fetched: config
+                .database
+                .as_deref()
+                .filter(|_| allowed.is_any_file())
+                .and_then(datachain::folder),
             usual: Mutex::default(),
             metrics: Arc::default(),
         }
@@ -196,22 +209,40 @@ impl Stores {
     /// `Stale` where it is not the object recorded, `Denied` where the system or the row's place
     /// forbids it, `Broken` for a store that dcfs does not know or a key it cannot ask for exactly.
     pub async fn open(&self, object: &Object) -> Result<Reader> {
+        self.open_for(object, None).await
+    }
+
+    /// The same for a program that may do less than this process: a local file is opened with its rights.
+    ///
+    /// # Errors
+    /// As [`Stores::open`].
+    pub async fn open_for(&self, object: &Object, caller: Option<Caller>) -> Result<Reader> {
         let label = error::place(object);
         let wanted = Wanted::of(object)?;
         let size = wanted.size;
         let source = match Place::of(&wanted.object)? {
-            Place::File(path) => self.local(wanted, path).await?,
+            Place::File(path) => self.local(wanted, path, caller).await?,
             place => self.remote(wanted, place).await?,
         };
         Ok(self.reader(label.into(), size, source, is_lasting(object)))
     }
 
-    async fn local(&self, wanted: Wanted, path: PathBuf) -> Result<Source, Error> {
-        let guard = Arc::clone(&self.guard);
+    fn rules(&self, caller: Option<Caller>) -> local::Rules {
+        let (guard, allowed) = (Arc::clone(&self.guard), Arc::clone(&self.allowed));
+        local::Rules { guard, allowed, caller }
+    }
+
+    async fn local(
+        &self,
+        wanted: Wanted,
+        path: PathBuf,
+        caller: Option<Caller>,
+    ) -> Result<Source, Error> {
+        let rules = self.rules(caller);
         let label = wanted.place.clone();
         let open = move || {
             let part = (wanted.base, wanted.size);
-            local::File::open(wanted.place, &path, &wanted.recorded, part, &guard)
+            local::File::open(wanted.place, &path, &wanted.recorded, part, &rules)
         };
         let file = bounded(&label, self.timeout, blocking(&AT_FILES, &label, open)).await?;
         Ok(Source::Local(Arc::new(file)))
@@ -249,11 +280,11 @@ impl Stores {
         wanted: &Wanted,
     ) -> Option<impl FnOnce() -> Result<local::File, Error> + Send + use<>> {
         let path = datachain::place(self.fetched.as_deref()?, &wanted.object)?;
-        let (place, guard) = (wanted.place.clone(), Arc::clone(&self.guard));
+        let (place, rules) = (wanted.place.clone(), self.rules(None));
         let (size, part) = (wanted.recorded.size, (wanted.base, wanted.size));
         Some(move || {
             let recorded = Recorded { size, ..Recorded::default() };
-            local::File::open(place, &path, &recorded, part, &guard)
+            local::File::open(place, &path, &recorded, part, &rules)
         })
     }
 
@@ -325,6 +356,7 @@ impl Stores {
 
     /// How the object at `address` is asked for.
     fn requests(&self, address: Place, place: String) -> Result<Arc<dyn Requests>, Error> {
+        self.allowed.check(&address, &place)?;
         match address {
             Place::S3(key) => in_bucket(self.s3.bucket(&key.bucket, &key.key)?, &key, place),
             Place::Gs(key) => in_bucket(self.gcs.bucket(&key.bucket, &key.key), &key, place),

@@ -6,17 +6,16 @@
 //! read the descriptor is asked again: a file whose size or time of change is another gives no bytes.
 //! One that was replaced or removed meanwhile is read on through the descriptor, as any open file is.
 
-use std::ffi::CString;
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::allowed::{self, Allowed};
+use super::caller::{Caller, as_caller};
 use super::error::{Error, show};
 use super::guard::Guard;
 use super::mtime;
@@ -31,6 +30,15 @@ pub struct File {
     seen: State,
     base: u64,
     size: u64,
+}
+
+/// What is asked before a file is opened.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    pub guard: Arc<Guard>,
+    pub allowed: Arc<Allowed>,
+    /// Whose rights count beside this process's.
+    pub caller: Option<Caller>,
 }
 
 /// What must not change while a file is open.
@@ -50,26 +58,15 @@ impl File {
         path: &Path,
         recorded: &Recorded,
         (base, size): (u64, u64),
-        guard: &Guard,
+        rules: &Rules,
     ) -> Result<Self, Error> {
-        let found = find(path).map_err(|error| io_error(&place, &error))?;
-        let meta = found.metadata().map_err(|error| io_error(&place, &error))?;
-        let link = PathBuf::from(format!("/proc/self/fd/{}", found.as_raw_fd()));
-        let real = fs::read_link(&link).map_err(|error| no_proc(&place, &error))?;
-        if guard.forbids(&real, meta.dev(), meta.ino()) {
-            return Err(Error::Forbidden { place });
-        }
-        if !meta.is_file() {
-            let (recorded, found) = ("a file".into(), kind(&meta).into());
-            return Err(Error::Changed { place, what: "kind", recorded, found });
-        }
-        let seen = State::of(&meta);
-        check(&place, recorded, &seen)?;
-        let file = fs::OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK)
-            .open(&link)
-            .map_err(|error| io_error(&place, &error))?;
+        let mut seen = None;
+        let file = as_caller(rules.caller, &place, || {
+            let (file, state) = judged(&place, path, recorded, rules)?;
+            seen = Some(state);
+            Ok(file)
+        })?;
+        let seen = seen.expect("a file that was opened was judged");
         Ok(Self { place, file: Arc::new(file), seen, base, size })
     }
 
@@ -112,16 +109,29 @@ impl State {
     }
 }
 
-/// A descriptor that names `path` without opening it.
-fn find(path: &Path) -> io::Result<fs::File> {
-    let path = CString::new(path.as_os_str().as_bytes())?;
-    // SAFETY: `path` is a NUL-terminated string that outlives the call.
-    let fd = unsafe { libc::open(path.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
+/// Finds a file, judges it by what it is, and only then opens it.
+fn judged(
+    place: &str,
+    path: &Path,
+    recorded: &Recorded,
+    rules: &Rules,
+) -> Result<(fs::File, State), Error> {
+    let found = rules.allowed.find(path, place)?;
+    let meta = found.metadata().map_err(|error| io_error(place, &error))?;
+    let link = allowed::link(&found);
+    let real = fs::read_link(&link).map_err(|error| no_proc(place, &error))?;
+    let place_of = || place.to_owned();
+    if rules.guard.forbids(&real, meta.dev(), meta.ino()) {
+        return Err(Error::Forbidden { place: place_of() });
     }
-    // SAFETY: `fd` was just opened and belongs to nobody else.
-    Ok(fs::File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+    if !meta.is_file() {
+        let (recorded, found) = ("a file".into(), kind(&meta).into());
+        return Err(Error::Changed { place: place_of(), what: "kind", recorded, found });
+    }
+    let seen = State::of(&meta);
+    check(place, recorded, &seen)?;
+    let file = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&link);
+    Ok((file.map_err(|error| io_error(place, &error))?, seen))
 }
 
 /// Whether a file in `state` is the one recorded: the size, and the time of change as DataChain
@@ -168,7 +178,7 @@ fn kind(meta: &fs::Metadata) -> &'static str {
     if meta.is_dir() { "a folder" } else { "a pipe, a socket or a device" }
 }
 
-fn io_error(place: &str, error: &io::Error) -> Error {
+pub(super) fn io_error(place: &str, error: &io::Error) -> Error {
     let place = place.to_owned();
     let answer = show(&error.to_string());
     match error.kind() {
@@ -189,6 +199,7 @@ fn no_proc(place: &str, error: &io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
     use std::time::{Duration, SystemTime};
 
     use super::*;
@@ -196,7 +207,7 @@ mod tests {
     struct Folder {
         _temporary: tempfile::TempDir,
         path: PathBuf,
-        guard: Guard,
+        rules: Rules,
     }
 
     impl Folder {
@@ -204,8 +215,9 @@ mod tests {
         fn new() -> Self {
             let temporary = tempfile::tempdir().unwrap();
             let path = temporary.path().canonicalize().unwrap();
-            let guard = Guard::new(&[path.join("db"), path.join("cache")]);
-            let folder = Self { _temporary: temporary, path, guard };
+            let guard = Arc::new(Guard::new(&[path.join("db"), path.join("cache")]));
+            let rules = Rules { guard, allowed: Arc::default(), caller: None };
+            let folder = Self { _temporary: temporary, path, rules };
             folder.write("a", b"hello");
             folder.write("db", b"hello");
             folder
@@ -220,7 +232,7 @@ mod tests {
 
         fn open(&self, name: &str, recorded: &Recorded) -> Result<File, Error> {
             let whole = (0, recorded.size);
-            File::open(name.into(), &self.path.join(name), recorded, whole, &self.guard)
+            File::open(name.into(), &self.path.join(name), recorded, whole, &self.rules)
         }
     }
 
@@ -247,7 +259,7 @@ mod tests {
         }
         let whole = Recorded { size: 5, ..Recorded::default() };
         let path = folder.path.join("a");
-        let member = File::open("a".into(), &path, &whole, (1, 3), &folder.guard).unwrap();
+        let member = File::open("a".into(), &path, &whole, (1, 3), &folder.rules).unwrap();
         assert_eq!(member.read(0, 99).unwrap(), "ell");
         assert_eq!(member.read(2, 99).unwrap(), "l");
         assert_eq!(member.read(3, 99).unwrap(), "");
@@ -300,9 +312,7 @@ mod tests {
         fs::create_dir(at("dir")).unwrap();
         fs::create_dir(at("cache")).unwrap();
         folder.write("cache/x", b"hello");
-        let fifo = CString::new(at("fifo").as_os_str().as_bytes()).unwrap();
-        // SAFETY: `fifo` is a NUL-terminated string that outlives the call.
-        assert_eq!(unsafe { libc::mkfifo(fifo.as_ptr(), 0o600) }, 0);
+        nix::unistd::mkfifo(&at("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
         symlink(at("db"), at("link")).unwrap();
         symlink(at("loop"), at("loop")).unwrap();
         fs::hard_link(at("db"), at("hard")).unwrap();

@@ -49,6 +49,21 @@ pub struct HubFile {
 }
 
 impl Place {
+    /// The address as a URL, for comparing with those that are allowed.
+    pub fn address(&self) -> String {
+        let in_bucket = |scheme: &str, key: &Key| {
+            format!("{scheme}://{}/{}", key.bucket, String::from_utf8_lossy(&key.key))
+        };
+        match self {
+            Self::File(path) => format!("file://{}", path.display()),
+            Self::S3(key) => in_bucket("s3", key),
+            Self::Gs(key) => in_bucket("gs", key),
+            Self::Az(key) => in_bucket("az", key),
+            Self::Http(url) => url.clone(),
+            Self::Hub(file) => format!("hf://datasets/{}/{}", file.repository, file.path),
+        }
+    }
+
     /// Reads the address of `object`.
     ///
     /// # Errors

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -113,11 +112,11 @@ impl Stores {
         path: PathBuf,
         range: Range<u64>,
     ) -> Result<Bytes, super::Error> {
-        let (guard, label) = (Arc::clone(&self.guard), wanted.place.clone());
+        let (rules, label) = (self.rules(None), wanted.place.clone());
         let length = u32::try_from(range.end - range.start).unwrap_or(u32::MAX);
         let read = move || {
             let part = (wanted.base, wanted.size);
-            let file = local::File::open(wanted.place, &path, &wanted.recorded, part, &guard)?;
+            let file = local::File::open(wanted.place, &path, &wanted.recorded, part, &rules)?;
             file.read(range.start, length)
         };
         bounded(&label, self.timeout, blocking(&AT_FILES, &label, read)).await
@@ -138,7 +137,7 @@ impl Stores {
     pub async fn compare(&self, object: &Object) -> Result<()> {
         let wanted = Wanted::of(object)?;
         match Place::of(&wanted.object)? {
-            Place::File(path) => self.local(wanted, path).await.map(|_| ())?,
+            Place::File(path) => self.local(wanted, path, None).await.map(|_| ())?,
             place => self.compare_remote(wanted, place).await?,
         }
         Ok(())

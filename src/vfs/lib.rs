@@ -76,7 +76,7 @@ use dcfs_data::catalog::Catalog;
 use dcfs_data::diff::sets::Diffs;
 use dcfs_data::pack::Packs;
 use dcfs_data::query::Queries;
-use dcfs_store::Stores;
+use dcfs_store::{Caller, Stores};
 
 /// How long the kernel may keep what can never change: as long as it takes.
 pub const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
@@ -415,14 +415,16 @@ impl Vfs {
     }
 
     /// Opens a file for reading.
-    pub fn open(self: &Arc<Self>, number: u64) -> Answer<Opened> {
+    ///
+    /// `caller`: who asks, where that may be somebody with fewer rights than this process.
+    pub fn open(self: &Arc<Self>, number: u64, caller: Option<Caller>) -> Answer<Opened> {
         match Inode::decode(number) {
             Some(Inode::Top) => self.open_top(),
             Some(inode @ (Inode::Status | Inode::Metrics)) => {
                 Answer::Now(Ok(self.open_live(inode)))
             }
             Some(Inode::Page(slot, page)) => self.open_page(number, slot, page),
-            Some(Inode::File(slot, entry)) => self.open_file(number, slot, entry),
+            Some(Inode::File(slot, entry)) => self.open_file(number, slot, entry, caller),
             Some(Inode::Table(slot, table)) => self.open_table(number, slot, table),
             Some(Inode::Row(slot, ordinal)) => self.open_row(number, slot, ordinal),
             Some(

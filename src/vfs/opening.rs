@@ -17,7 +17,7 @@ use super::{Answer, Attr, Error, Opened, Vfs};
 use dcfs_core::error::{self, Result};
 use dcfs_core::object::Object;
 use dcfs_data::pages::Page;
-use dcfs_store::Reader;
+use dcfs_store::{Caller, Reader};
 
 impl Vfs {
     /// An open file or directory, of which the kernel may keep everything.
@@ -63,6 +63,7 @@ impl Vfs {
         number: u64,
         slot: Slot,
         entry: u32,
+        caller: Option<Caller>,
     ) -> Answer<Opened> {
         self.with_view(number, slot, |view| {
             if let Some(opened) = self.open_known(number, slot, &view, entry) {
@@ -74,7 +75,7 @@ impl Vfs {
                 let arrival = tokio::time::timeout(vfs.timeout, vfs.files.arrival(number)).await;
                 let reader = match arrival.ok().flatten() {
                     Some(reader) => reader,
-                    None => vfs.open_object(number, &place, entry).await?,
+                    None => vfs.open_object(number, &place, entry, caller).await?,
                 };
                 reader.arrived().await;
                 Ok(vfs.opened_file(number, &place, entry, reader))
@@ -106,10 +107,11 @@ impl Vfs {
         number: u64,
         place: &Place,
         entry: u32,
+        caller: Option<Caller>,
     ) -> Result<Reader> {
         let (vfs, asked) = (self.clone(), place.clone());
         let object = blocking(self.timeout, move || vfs.object(number, &asked, entry)).await;
-        self.stores.open(&self.sound(number, place, object)?).await
+        self.stores.open_for(&self.sound(number, place, object)?, caller).await
     }
 
     /// Remembers an open file, and looks which others come next.

@@ -141,7 +141,7 @@ impl Vfs {
         file: &Attr,
         mut each: impl FnMut(Bytes) -> Result<()>,
     ) -> Result<u64> {
-        let handle = self.open(file.inode.number()).wait().await?.handle;
+        let handle = self.open(file.inode.number(), None).wait().await?.handle;
         let open = Open { vfs: self.clone(), handle };
         let mut done = 0;
         loop {

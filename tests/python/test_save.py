@@ -304,38 +304,30 @@ def test_lineage_tells_who_saved_it(catalog, dcfs):
     hook.write_text("#!/bin/sh\ntouch '%s'\n" % (catalog / "ran"))
     hook.chmod(0o755)
     git(catalog, "config", "core.fsmonitor", str(hook))
-    seen = []
-    for dirty in (False, True):
-        if dirty:
-            (catalog / "code.py").write_text("x = 2\n")
-        where = 'file.source != "http://ann:secret@host/x?sig=abc"'
-        dcfs.ok("save", "few@1.0.0", "--as", "few", "--where", where, cwd=catalog)
-        seen.append(json.loads(dcfs.ok("lineage", "few", "--json", cwd=catalog)))
-    for dirty, told in zip((False, True), seen):
-        assert told["author"] == "Ann | Lee <ann@example.org>"
-        by = told["saved"]
-        assert (by["git"]["dirty"], len(by["git"]["commit"])) == (dirty, 40)
-        assert by["folder"] == str(catalog)
-        assert "secret" not in json.dumps(told) and "abc" not in json.dumps(told)
-        assert "http://ann:***@host/x?sig=***" in told["script"]
+    where = 'file.source != "http://ann:secret@host/x?sig=abc"'
+    dcfs.ok("save", "few@1.0.0", "--as", "few", "--where", where, cwd=catalog)
+    told = json.loads(dcfs.ok("lineage", "few", "--json", cwd=catalog))
+    assert told["author"] == "Ann | Lee <ann@example.org>"
+    by = told["saved"]
+    assert (by["git"]["dirty"], len(by["git"]["commit"])) == (None, 40), "only git could tell, and it is not run"
+    assert by["folder"] == str(catalog)
+    assert "ann:secret" not in json.dumps(told) and "sig=abc" not in json.dumps(told)
+    assert "http://ann:***@host/x?sig=***" in told["script"]
     page = dcfs.ok("lineage", "few", cwd=catalog)
     assert "| author | Ann \\| Lee \\<ann@example.org\\> |" in page
-    assert "`, with changes that are not committed |" in page
     assert "```sh\ndcfs save few@1.0.0 --as few" in page
     assert "saved by Ann | Lee" in dcfs.ok("lineage", "few", "--format", "dot", cwd=catalog)
     assert not (catalog / "ran").exists(), "no hook runs"
 
 
-def test_git_that_hangs_is_not_waited_for(catalog, dcfs, tmp_path):
+def test_git_is_not_run(catalog, dcfs, tmp_path):
     slow = tmp_path / "bin" / "git"
     slow.parent.mkdir()
-    slow.write_text("#!/bin/sh\nsleep 60\n")
+    slow.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\nsleep 60\n")
     slow.chmod(0o755)
     dcfs.environment["PATH"] = f"{slow.parent}:{dcfs.environment['PATH']}"
-    began = time.monotonic()
     dcfs.ok("save", "--catalog", catalog, "few", "--as", "x")
-    assert time.monotonic() - began < 30
-    assert json.loads(dcfs.ok("lineage", "--catalog", catalog, "x", "--json"))["saved"]["git"] is None
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_script_and_dcfs_save_side_by_side(catalog, dcfs):

@@ -20,7 +20,7 @@ NOBODY = 65534
 INCORRECT, FAILED = 1, 32
 """Exit codes of mount(8)."""
 
-FSTAB = "_netdev,nofail,ro,allow_other,noauto,user,x-systemd.automount,x-systemd.idle-timeout=60"
+FSTAB = "_netdev,nofail,ro,allow_other,local_root=/,noauto,user,x-systemd.automount,x-systemd.idle-timeout=60"
 
 
 @pytest.fixture

@@ -128,6 +128,21 @@ fn own(db: PathBuf) -> Result<PathBuf, Error> {
     Ok(db)
 }
 
+/// See [`super::foreign`].
+pub(super) fn foreign(path: &Path) -> Option<String> {
+    path.ancestors().find_map(|part| {
+        let found = part.metadata().ok()?;
+        let is_sticky = found.mode() & 0o1000 != 0;
+        if !owner::is_trusted(&found) {
+            Some(format!("`{}` belongs to {}", part.display(), owner::name(found.uid())))
+        } else if found.mode() & 0o002 != 0 && !is_sticky {
+            Some(format!("everybody may write to `{}`", part.display()))
+        } else {
+            None
+        }
+    })
+}
+
 /// Whether it belongs to who runs this through `sudo`.
 fn is_of_sudo(found: &Metadata) -> bool {
     let caller = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());

@@ -155,6 +155,12 @@ pub fn locate_or_new(given: Option<&Path>) -> Result<(PathBuf, bool)> {
     Ok(locate::find_or_new(given, |name| std::env::var_os(name), std::env::current_dir)?)
 }
 
+/// Who else could have written what is in the catalog at `path`, in words: the owner of the file, or of a folder on the
+/// way to it, or everybody. `None` where it is this user's (or root's) alone.
+pub fn foreign(path: &Path) -> Option<String> {
+    locate::foreign(path)
+}
+
 impl Catalog {
     /// Opens the database file `path` for reading.
     ///

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 
-use super::options::{MountOptions, parse_duration, parse_size};
+use super::options::{parse_duration, parse_size};
 use super::{CatalogArg, places, usage};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use dcfs_core::error::{Error, Kind, Result};
@@ -77,6 +77,16 @@ pub struct AccessArgs {
     /// Agree to pay for requests to buckets whose owner does not
     #[arg(long)]
     pub request_payer: bool,
+    /// Folder below which rows may name local files (file://); no other is read then. Repeatable [default: any,
+    /// or none where other users are let in or the catalog is another user's]
+    #[arg(long, value_name = "DIR")]
+    pub local_root: Vec<PathBuf>,
+    /// Read no local file, whatever rows name
+    #[arg(long, conflicts_with = "local_root")]
+    pub no_local_files: bool,
+    /// How addresses in rows must begin, e.g. s3://bucket/prefix or https://host; others are refused. Repeatable
+    #[arg(long, value_name = "URI")]
+    pub allow_uri: Vec<String>,
     /// Settings per bucket or prefix [default: DCFS_CONFIG, then $XDG_CONFIG_HOME/dcfs/config.toml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -106,38 +116,22 @@ pub struct Access {
     pub region: Option<String>,
     pub profile: Option<String>,
     pub request_payer: bool,
+    /// `None`: any local file.
+    pub local_roots: Option<Vec<PathBuf>>,
+    /// `None`: any address.
+    pub addresses: Option<Vec<String>>,
     /// The file's, which names it.
     pub settings: Settings,
 }
 
 impl AccessArgs {
-    /// Flags win over options of the same meaning.
-    pub fn or(self, options: &MountOptions) -> Self {
-        Self {
-            catalog: self.catalog,
-            cache_dir: self.cache_dir.or_else(|| options.cache_dir.clone()),
-            cache_size: self.cache_size.or(options.cache_size),
-            memory: self.memory.or(options.memory),
-            prefetch: self.prefetch.or(options.prefetch),
-            timeout: self.timeout.or(options.timeout),
-            anon: self.anon || options.anon,
-            endpoint_url: self.endpoint_url.or_else(|| options.endpoint_url.clone()),
-            region: self.region.or_else(|| options.region.clone()),
-            profile: self.profile.or_else(|| options.profile.clone()),
-            request_payer: self.request_payer || options.request_payer,
-            config: self.config.or_else(|| options.config.clone()),
-        }
-    }
-
     /// Finds the catalog and makes the cache directory.
     ///
     /// # Errors
     /// No catalog, with the places looked at; settings that make no sense; a cache that cannot be made.
     pub fn resolve(self) -> Result<Access> {
         let catalog = catalog::locate(self.catalog.catalog.as_deref())?;
-        if self.anon && self.profile.is_some() {
-            return Err(usage("`anon` and `profile` exclude each other"));
-        }
+        let local_roots = self.local_roots()?;
         let settings = settings(self.config.as_deref())?;
         let cache = self.cache_dir.unwrap_or_else(places::cache);
         places::private_cache(&cache)?;
@@ -153,8 +147,26 @@ impl AccessArgs {
             region: self.region,
             profile: self.profile,
             request_payer: self.request_payer,
+            local_roots,
+            addresses: (!self.allow_uri.is_empty()).then_some(self.allow_uri),
             settings,
         })
+    }
+
+    /// The folders that were named for local files.
+    fn local_roots(&self) -> Result<Option<Vec<PathBuf>>> {
+        let root = |root: &PathBuf| {
+            let found = std::fs::canonicalize(root).and_then(|real| {
+                if real.is_dir() { Ok(root.clone()) } else { Err(ErrorKind::NotADirectory.into()) }
+            });
+            let wrong = |error| usage(format!("`--local-root {}`: {error}", root.display()));
+            found.and_then(std::path::absolute).map_err(wrong)
+        };
+        match self.no_local_files {
+            true => Ok(Some(Vec::new())),
+            false if self.local_root.is_empty() => Ok(None),
+            false => self.local_root.iter().map(root).collect::<Result<_>>().map(Some),
+        }
     }
 
     /// The stores alone, which keep nothing: to ask how they would be reached.
@@ -219,6 +231,8 @@ impl Access {
             settings: self.settings.clone(),
             timeout: self.timeout,
             memory: self.memory,
+            local_roots: self.local_roots.clone(),
+            addresses: self.addresses.clone(),
             database: Some(self.catalog.clone()),
             cache: CacheConfig {
                 folder: self.cache.clone(),

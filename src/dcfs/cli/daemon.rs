@@ -50,12 +50,11 @@ pub fn spawn(plan: &Plan) -> Result<()> {
         .map_err(|e| failed(&format!("write the log `{}`", log.display()), &e))?;
     let program = std::env::current_exe().map_err(|e| failed("find this program", &e))?;
     let mut child = Command::new(program)
-        .args(plan.arguments())
+        .args(&plan.arguments)
         .envs(absolute_paths())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(stderr)
-        .current_dir("/")
         .spawn()
         .map_err(|e| failed("start the background process", &e))?;
     let mut line = String::new();
@@ -105,6 +104,8 @@ pub fn child(command: Mount) -> Result<()> {
         Ok(plan) => plan,
         Err(error) => return failed(error),
     };
+    // Every path is absolute by now; the folder it was typed in may be unmounted or removed.
+    std::env::set_current_dir("/").ok();
     let log = registry::log_of(&plan.mountpoint);
     serve(&plan, Some(&log), || tell(&Report::Mounted)).or_else(failed)
 }
@@ -158,6 +159,7 @@ fn serve(plan: &Plan, log: Option<&Path>, ready: impl FnOnce() + Send + 'static)
         catalog: plan.access.catalog.clone(),
         allow_other: plan.allow_other,
         xattr: plan.xattr,
+        look: plan.look,
     };
     let ready = move || {
         note.write().ok();

@@ -8,11 +8,9 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::access::AccessArgs;
 use super::mount::Mount;
-use super::options::MountOptions;
 use super::output::{self, Output};
-use super::{CatalogArg, usage};
+use super::usage;
 use dcfs_core::error::{Kind, Result};
 
 /// mount(8): wrong use, or no permission.
@@ -56,8 +54,7 @@ impl Helper {
     pub fn run(self) -> ExitCode {
         let checked = self.request().and_then(|request| {
             // What is wrong in fstab is told apart from a mount that fails.
-            MountOptions::parse(&request.options.join(","))?;
-            Ok(request.into_mount())
+            request.into_mount().map(Mount::parse).transpose()
         });
         let mount = match checked {
             Ok(None) => return ExitCode::SUCCESS,
@@ -99,19 +96,11 @@ impl Helper {
 }
 
 impl Request {
-    /// The command it means; `None` for `-f`, which asks to do everything but mount.
-    fn into_mount(self) -> Option<Mount> {
-        (!self.fake).then_some(Mount {
-            mountpoint: self.dir,
-            access: AccessArgs {
-                catalog: CatalogArg { catalog: Some(self.spec) },
-                ..AccessArgs::default()
-            },
-            foreground: false,
-            options: self.options,
-            allow_other: false,
-            report: false,
-        })
+    /// What would be typed behind `dcfs mount`; `None` for `-f`, which asks to do everything but mount.
+    fn into_mount(self) -> Option<Vec<OsString>> {
+        let options = self.options.iter().flat_map(|list| ["-o".into(), list.into()]);
+        let places = ["--catalog".into(), self.spec.into(), "--".into(), self.dir.into()];
+        (!self.fake).then(|| options.chain(places).collect())
     }
 }
 

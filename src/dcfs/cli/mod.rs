@@ -150,7 +150,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some(helper) = helper::Helper::recognise(&args) {
         return helper.run();
     }
-    let dcfs = match Dcfs::try_parse_from(args) {
+    let dcfs = match Dcfs::try_parse_from(&args) {
         Ok(dcfs) => dcfs,
         // clap prints help to stdout with 0 and usage errors to stderr with 2.
         Err(error) => {
@@ -159,7 +159,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let mut out = Output::stdout();
-    finish(dcfs.command.run(&mut out), &mut out)
+    let ran = match dcfs.command {
+        // Read again, with what `-o` says.
+        Command::Mount(_) => {
+            mount::Mount::parse(args[2..].to_vec()).and_then(|mount| mount.run(&mut out))
+        }
+        command => command.run(&mut out),
+    };
+    finish(ran, &mut out)
 }
 
 impl Command {

@@ -1,19 +1,24 @@
 //! `dcfs mount`: checks everything while somebody is there to read it, then stays in the background.
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use clap::{Args, FromArgMatches};
+use nix::unistd::{getegid, geteuid};
+
 use super::access::{Access, AccessArgs};
-use super::daemon;
-use super::options::MountOptions;
+use super::options::{self, parse_mode};
 use super::output::Output;
-use crate::fuse::mountpoint;
+use super::{daemon, usage, warn};
+use crate::fuse::{Look, mountpoint};
 use dcfs_core::error::Result;
-use dcfs_data::catalog::Catalog;
+use dcfs_data::catalog::{self, Catalog};
 
 /// Mount a catalog
 ///
 /// Returns when the mount answers and stays in the background; `dcfs unmount` ends it.
 #[derive(Clone, Debug, clap::Args)]
+#[command(args_override_self = true)]
 pub struct Mount {
     /// Empty directory to mount on
     pub mountpoint: PathBuf,
@@ -22,15 +27,33 @@ pub struct Mount {
     /// Stay in the foreground and log to stderr
     #[arg(short, long)]
     pub foreground: bool,
-    /// Mount options as in fstab, e.g. xattr,region=eu-west-1 (xattr: rows as user.dcfs.* attributes)
+    /// Mount options as in fstab: the flags of this command, e.g. xattr,region=eu-west-1
     #[arg(short = 'o', value_name = "OPTS")]
     pub options: Vec<String>,
     /// Let other users in (needs user_allow_other in /etc/fuse.conf, or root)
     #[arg(long)]
     pub allow_other: bool,
+    /// Show rows as attributes, user.dcfs.*
+    #[arg(long)]
+    pub xattr: bool,
+    /// User that files belong to [default: who mounts]
+    #[arg(long, value_name = "UID")]
+    pub uid: Option<u32>,
+    /// Group that files belong to [default: that of who mounts]
+    #[arg(long, value_name = "GID")]
+    pub gid: Option<u32>,
+    /// Permissions of files [default: 0444]
+    #[arg(long, value_name = "MODE", value_parser = parse_mode)]
+    pub file_mode: Option<u16>,
+    /// Permissions of directories [default: 0555]
+    #[arg(long, value_name = "MODE", value_parser = parse_mode)]
+    pub dir_mode: Option<u16>,
     /// Tell on stdout how mounting went, then go on alone: how the background process is started
     #[arg(long, hide = true)]
     pub report: bool,
+    /// What was typed behind `mount`, for the background process to read again.
+    #[arg(skip)]
+    pub words: Vec<OsString>,
 }
 
 /// What was typed, checked and made absolute: everything a mount needs.
@@ -40,15 +63,41 @@ pub struct Plan {
     pub access: Access,
     pub allow_other: bool,
     pub xattr: bool,
+    pub look: Look,
+    /// The arguments that make `dcfs` carry out this plan, in the same folder.
+    pub arguments: Vec<OsString>,
+}
+
+/// The flags of `dcfs mount`, as clap knows them.
+pub fn command() -> clap::Command {
+    Mount::augment_args(clap::Command::new("mount"))
 }
 
 impl Mount {
+    /// Reads `words`, which stand behind `dcfs mount`. Options of `-o` are flags; those that were typed win.
+    ///
+    /// # Errors
+    /// A flag, an option or a value that nobody knows.
+    pub fn parse(words: Vec<OsString>) -> Result<Self> {
+        let wrong = |error: clap::Error| usage(first_line(&error));
+        let parse = |words: &[OsString]| {
+            let name = std::iter::once(OsStr::new("mount"));
+            let words = name.chain(words.iter().map(OsString::as_os_str));
+            command().try_get_matches_from(words).and_then(|found| Self::from_arg_matches(&found))
+        };
+        let typed = parse(&words).map_err(wrong)?;
+        let mut all = options::flags(&typed.options.join(","), &command())?;
+        all.extend(words.iter().cloned());
+        Ok(Self { words, ..parse(&all).map_err(wrong)? })
+    }
+
     /// Checks and mounts.
     pub fn run(self, out: &mut Output) -> Result<()> {
         if self.report {
             return daemon::child(self);
         }
         let plan = self.plan()?;
+        self.warn(&plan);
         if self.foreground {
             return daemon::foreground(&plan);
         }
@@ -62,57 +111,59 @@ impl Mount {
 
     /// Finds the catalog and the place. Everything that can be wrong is told here.
     pub fn plan(&self) -> Result<Plan> {
-        let options = MountOptions::parse(&self.options.join(","))?;
-        let access = self.access.clone().or(&options).resolve()?;
+        let mut access = self.access.clone().resolve()?;
         // Opened to see that it can be: the mount itself opens its own.
         Catalog::open(&access.catalog)?;
-        let allow_other = self.allow_other || options.allow_other;
-        let (mountpoint, cleaned) = mountpoint::prepare(&self.mountpoint, allow_other)?;
+        if self.allow_other || catalog::foreign(&access.catalog).is_some() {
+            access.local_roots.get_or_insert_default();
+        }
+        let (mountpoint, cleaned) = mountpoint::prepare(&self.mountpoint, self.allow_other)?;
         if cleaned {
             eprintln!("dcfs: a dead mount was at `{}`; cleaned up", self.mountpoint.display());
         }
-        Ok(Plan { mountpoint, access, allow_other, xattr: options.xattr })
+        let mut arguments: Vec<OsString> = vec!["mount".into(), "--report".into()];
+        arguments.extend(self.words.iter().cloned());
+        let (allow_other, xattr, look) = (self.allow_other, self.xattr, self.look());
+        Ok(Plan { mountpoint, access, allow_other, xattr, look, arguments })
+    }
+
+    fn look(&self) -> Look {
+        Look {
+            uid: self.uid.unwrap_or_else(|| geteuid().as_raw()),
+            gid: self.gid.unwrap_or_else(|| getegid().as_raw()),
+            file_mode: self.file_mode.unwrap_or(0o444),
+            dir_mode: self.dir_mode.unwrap_or(0o555),
+        }
+    }
+
+    /// Whose catalog it is, where that matters, and what is not read for that reason.
+    fn warn(&self, plan: &Plan) {
+        let was_told = self.access.no_local_files || !self.access.local_root.is_empty();
+        let Some(whose) = catalog::foreign(&plan.access.catalog) else { return };
+        let addresses = match self.access.allow_uri.is_empty() {
+            true => {
+                "; its rows may make this process ask any bucket or host it can reach: `--allow-uri URI` limits them"
+            }
+            false => "",
+        };
+        let files = match was_told {
+            true => "",
+            false => {
+                "; local files that its rows name are not read unless `--local-root DIR` allows it"
+            }
+        };
+        if !(addresses.is_empty() && files.is_empty()) {
+            warn(format_args!(
+                "the catalog `{}` is not yours alone: {whose}{files}{addresses}",
+                plan.access.catalog.display()
+            ));
+        }
     }
 }
 
-impl Plan {
-    /// The arguments that make `dcfs` carry out this plan.
-    pub fn arguments(&self) -> Vec<std::ffi::OsString> {
-        let access = &self.access;
-        let mut args: Vec<std::ffi::OsString> = vec!["mount".into(), "--report".into()];
-        let mut flag = |name: &str, value: &std::ffi::OsStr| {
-            args.push(name.into());
-            args.push(value.into());
-        };
-        flag("--catalog", access.catalog.as_os_str());
-        flag("--cache-dir", access.cache.as_os_str());
-        flag("--cache-size", access.cache_size.to_string().as_ref());
-        flag("--memory", access.memory.to_string().as_ref());
-        flag("--prefetch", access.prefetch.name().as_ref());
-        flag("--timeout", format!("{}ms", access.timeout.as_millis()).as_ref());
-        if let Some(url) = &access.endpoint_url {
-            flag("--endpoint-url", url.as_ref());
-        }
-        if let Some(region) = &access.region {
-            flag("--region", region.as_ref());
-        }
-        if let Some(profile) = &access.profile {
-            flag("--profile", profile.as_ref());
-        }
-        if let Some(file) = access.settings.file() {
-            flag("--config", file.as_os_str());
-        }
-        let switches = [
-            ("--allow-other", self.allow_other),
-            ("--anon", access.anon),
-            ("--request-payer", access.request_payer),
-        ];
-        args.extend(switches.into_iter().filter(|(_, on)| *on).map(|(name, _)| name.into()));
-        if self.xattr {
-            args.extend(["-o".into(), "xattr".into()]);
-        }
-        args.push("--".into());
-        args.push(self.mountpoint.clone().into());
-        args
-    }
+/// What clap says, without how the command is used.
+fn first_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let text = text.split("\n\n").next().unwrap_or_default();
+    text.trim_start_matches("error: ").replace('\n', " ").trim().to_owned()
 }

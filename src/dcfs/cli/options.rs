@@ -1,32 +1,18 @@
 //! `-o`: the options of mount(8) and fstab, in one list with commas.
+//!
+//! An option is a flag of `dcfs mount` without its dashes, so there is nothing to be kept in step: the list becomes flags,
+//! which are read before those that were typed.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
 use std::time::Duration;
+
+use clap::{ArgAction, Command};
 
 use super::usage;
 use dcfs_core::error::Result;
-use dcfs_vfs::siblings::Prefetch;
 
-/// What `-o` may say of the mount itself. The rest is for mount(8) and accepted in silence.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MountOptions {
-    pub allow_other: bool,
-    pub xattr: bool,
-    pub anon: bool,
-    pub endpoint_url: Option<String>,
-    pub region: Option<String>,
-    pub profile: Option<String>,
-    pub request_payer: bool,
-    pub config: Option<PathBuf>,
-    pub cache_dir: Option<PathBuf>,
-    pub cache_size: Option<u64>,
-    pub memory: Option<u64>,
-    pub prefetch: Option<Prefetch>,
-    pub timeout: Option<Duration>,
-}
-
-/// What [`MountOptions`] knows, for messages.
-const KNOWN: &str = "allow_other, xattr, anon, endpoint_url=URL, region=R, profile=NAME, request_payer, config=FILE, cache_dir=DIR, cache_size=64G, memory=512M, prefetch=siblings, timeout=60s";
+/// Flags that are no options of a mount: they say how the command itself goes on.
+const NOT_OPTIONS: [&str; 3] = ["foreground", "report", "help"];
 
 /// Options that are true of every dcfs mount, or that mount(8), fstab and systemd use themselves.
 const IGNORED: &[&str] = &[
@@ -58,54 +44,62 @@ const IGNORED: &[&str] = &[
     "comment",
 ];
 
-impl MountOptions {
-    /// Reads a list such as `allow_other,endpoint_url=http://h:9000,_netdev`. A backslash keeps a
-    /// comma in a value.
-    ///
-    /// # Errors
-    /// An option that nobody knows, or a value that is none.
-    pub fn parse(list: &str) -> Result<Self> {
-        let mut options = Self::default();
-        for option in split(list) {
-            options.set(&option)?;
-        }
-        Ok(options)
-    }
+/// The flags of `mount` that a list such as `allow_other,endpoint_url=http://h:9000,_netdev` means. A backslash keeps a
+/// comma in a value.
+///
+/// # Errors
+/// An option that nobody knows, a value that is missing or too much.
+pub fn flags(list: &str, mount: &Command) -> Result<Vec<OsString>> {
+    let options = split(list);
+    let flags = options.iter().map(|option| flag(option, mount));
+    flags.filter_map(Result::transpose).collect()
+}
 
-    fn set(&mut self, option: &str) -> Result<()> {
-        let (name, value) = match option.split_once('=') {
-            Some((name, value)) => (name, Some(value)),
-            None => (option, None),
-        };
-        // `endpoint-url` and `endpoint_url` alike, as mountpoint-s3 takes them.
-        let plain = name.replace('-', "_");
-        match (plain.as_str(), value) {
-            ("allow_other", None) => self.allow_other = true,
-            ("xattr", None) => self.xattr = true,
-            ("anon", None) => self.anon = true,
-            ("endpoint_url", Some(url)) => self.endpoint_url = Some(url.into()),
-            ("region", Some(region)) => self.region = Some(region.into()),
-            ("profile", Some(name)) => self.profile = Some(name.into()),
-            ("request_payer", None) => self.request_payer = true,
-            ("config", Some(file)) => self.config = Some(file.into()),
-            ("cache_dir", Some(folder)) => self.cache_dir = Some(folder.into()),
-            ("cache_size", Some(size)) => self.cache_size = Some(parse_size(size).map_err(usage)?),
-            ("memory", Some(size)) => self.memory = Some(parse_size(size).map_err(usage)?),
-            ("prefetch", Some(which)) => {
-                self.prefetch = Some(
-                    Prefetch::named(which)
-                        .ok_or_else(|| usage(format!("invalid variant: {which}")))?,
-                );
-            }
-            ("timeout", Some(time)) => self.timeout = Some(parse_duration(time).map_err(usage)?),
-            ("", None) => {}
-            _ if name.starts_with("x-") || IGNORED.contains(&name) => {}
-            _ => {
-                return Err(usage(format!("unknown mount option `{option}`; known are {KNOWN}")));
-            }
-        }
-        Ok(())
+/// One option as a flag; `None` for those that mean nothing here.
+fn flag(option: &str, mount: &Command) -> Result<Option<OsString>> {
+    let (name, value) = match option.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (option, None),
+    };
+    if option.is_empty() || name.starts_with("x-") || IGNORED.contains(&name) {
+        return Ok(None);
     }
+    // `endpoint-url` and `endpoint_url` alike, as mountpoint-s3 takes them.
+    let long = name.replace('_', "-");
+    let known = known(mount).find(|arg| arg.get_long() == Some(&*long));
+    let Some(known) = known else { return Err(unknown(option, mount)) };
+    match (takes_value(known), value) {
+        (true, Some(value)) => Ok(Some(format!("--{long}={value}").into())),
+        (false, None) => Ok(Some(format!("--{long}").into())),
+        (true, None) => {
+            Err(usage(format!("the mount option `{name}` needs a value: `{name}=...`")))
+        }
+        (false, Some(_)) => Err(usage(format!("the mount option `{name}` takes no value"))),
+    }
+}
+
+fn known(mount: &Command) -> impl Iterator<Item = &clap::Arg> {
+    let is_option = |long: &str| long != "catalog" && !NOT_OPTIONS.contains(&long);
+    mount.get_arguments().filter(move |arg| arg.get_long().is_some_and(is_option))
+}
+
+fn takes_value(arg: &clap::Arg) -> bool {
+    matches!(arg.get_action(), ArgAction::Set | ArgAction::Append)
+}
+
+fn unknown(option: &str, mount: &Command) -> dcfs_core::error::Error {
+    let names: Vec<String> = known(mount)
+        .filter_map(|arg| {
+            let name = arg.get_long()?.replace('-', "_");
+            let value = arg.get_value_names().and_then(|names| names.first());
+            Some(match value.filter(|_| takes_value(arg)) {
+                Some(value) => format!("{name}={value}"),
+                None => name,
+            })
+        })
+        .collect();
+    let list = names.join(", ");
+    usage(format!("unknown mount option `{option}`; known are {list}"))
 }
 
 /// Splits at commas that no backslash keeps.
@@ -159,32 +153,58 @@ pub fn parse_size(text: &str) -> std::result::Result<u64, String> {
     bytes.ok_or_else(|| format!("`{text}` is not a size; write `64G`, `500M` or `0`"))
 }
 
+/// Permission bits in octal, such as `0640`.
+///
+/// # Errors
+/// Anything else; set-user-id and its like.
+pub fn parse_mode(text: &str) -> std::result::Result<u16, String> {
+    let is_octal = !text.is_empty() && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
+    let mode = u16::from_str_radix(text, 8).ok().filter(|mode| is_octal && *mode <= 0o777);
+    mode.ok_or_else(|| format!("`{text}` is not a mode; write octal digits, e.g. `0644`"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn list(list: &str) -> Result<String> {
+        let flags = flags(list, &super::super::mount::command())?;
+        Ok(flags.iter().map(|flag| flag.to_string_lossy()).collect::<Vec<_>>().join(" "))
+    }
+
     #[test]
     fn takes_what_fstab_says() {
-        let list = "rw,_netdev,nofail,x-systemd.automount,allow_other,xattr,endpoint-url=http://h:1/a\\,b,profile=p,request-payer,config=/c,timeout=5s";
-        let want = MountOptions {
-            allow_other: true,
-            xattr: true,
-            endpoint_url: Some("http://h:1/a,b".into()),
-            profile: Some("p".into()),
-            request_payer: true,
-            config: Some("/c".into()),
-            timeout: Some(Duration::from_secs(5)),
-            ..MountOptions::default()
-        };
-        assert_eq!(MountOptions::parse(list).ok(), Some(want));
-        assert_eq!(MountOptions::parse("").ok(), Some(MountOptions::default()));
+        let cases = [
+            ("rw,_netdev,nofail,x-systemd.automount,,", ""),
+            ("allow_other,xattr,anon", "--allow-other --xattr --anon"),
+            ("endpoint-url=http://h:1/a\\,b", "--endpoint-url=http://h:1/a,b"),
+            ("profile=p,request-payer,timeout=5s", "--profile=p --request-payer --timeout=5s"),
+            ("local_root=/a,local_root=/b", "--local-root=/a --local-root=/b"),
+        ];
+        for (given, want) in cases {
+            assert_eq!(list(given).ok().as_deref(), Some(want), "{given}");
+        }
     }
 
     #[test]
     fn an_unknown_option_is_named() {
-        for list in ["alow_other", "region", "anon=1", "timeout=never", "timeout=0s"] {
-            let error = MountOptions::parse(list).expect_err(list).to_string();
+        for given in ["alow_other", "region", "anon=1", "catalog=/x", "report", "foreground"] {
+            let error = list(given).expect_err(given).to_string();
             assert!(error.contains('`'), "{error}");
+        }
+    }
+
+    #[test]
+    fn reads_modes() {
+        let cases = [
+            ("644", Some(0o644)),
+            ("0555", Some(0o555)),
+            ("0o440", None),
+            ("1777", None),
+            ("8", None),
+        ];
+        for (text, mode) in cases {
+            assert_eq!(parse_mode(text).ok(), mode, "{text}");
         }
     }
 

@@ -37,6 +37,7 @@ use tokio::runtime::Handle;
 use self::modes::Modes;
 use self::told::{Call, Told};
 use dcfs_core::error::Result;
+use dcfs_store::Caller;
 use dcfs_vfs::attributes::{self, Attribute};
 use dcfs_vfs::listing::Listing;
 use dcfs_vfs::{Answer, Attr, Entry, FileKind, Opened, Totals, Vfs};
@@ -60,19 +61,21 @@ const FRAGMENT: u64 = 4096;
 pub struct Door {
     vfs: Arc<Vfs>,
     runtime: Handle,
-    owner: (u32, u32),
+    look: Look,
     /// Whether it answers for extended attributes.
     xattr: bool,
+    /// Whether programs of other users may ask, whose own rights count then.
+    is_shared: bool,
     told: Arc<Told>,
     /// How each open file is read.
     modes: Arc<Modes<BackingId>>,
 }
 
 impl Door {
-    /// Serves `vfs`; every file belongs to `owner`, as `(uid, gid)`. Without `xattr` the kernel is told
-    /// once that there are no attributes, and asks for none again.
-    pub fn new(vfs: Arc<Vfs>, runtime: Handle, owner: (u32, u32), xattr: bool) -> Self {
-        Self { vfs, runtime, owner, xattr, told: Arc::default(), modes: Arc::default() }
+    /// Serves `vfs`; every file looks as `look` says. Without `xattr` the kernel is told once that there are no
+    /// attributes, and asks for none again.
+    pub fn new(vfs: Arc<Vfs>, runtime: Handle, look: Look, xattr: bool, is_shared: bool) -> Self {
+        Self { vfs, runtime, look, xattr, is_shared, told: Arc::default(), modes: Arc::default() }
     }
 
     /// How open files are read.
@@ -117,12 +120,25 @@ impl Door {
     }
 }
 
+/// Whose files the mount shows, and with which permissions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    pub uid: u32,
+    pub gid: u32,
+    /// Permission bits.
+    pub file_mode: u16,
+    pub dir_mode: u16,
+}
+
 /// Attributes as fuser passes them on.
-fn attributes(attr: &Attr, (uid, gid): (u32, u32)) -> FileAttr {
-    let (kind, perm, nlink) = match attr.kind {
-        FileKind::Directory => (FileType::Directory, 0o555, 2),
-        FileKind::File => (FileType::RegularFile, 0o444, 1),
-        FileKind::Link => (FileType::Symlink, 0o777, 1),
+///
+/// A directory has one link: the number is that of its subdirectories for programs that trust it (`find`, `fts`), and 1
+/// says that it means nothing.
+fn attributes(attr: &Attr, look: Look) -> FileAttr {
+    let (kind, perm) = match attr.kind {
+        FileKind::Directory => (FileType::Directory, look.dir_mode),
+        FileKind::File => (FileType::RegularFile, look.file_mode),
+        FileKind::Link => (FileType::Symlink, 0o777),
     };
     FileAttr {
         ino: INodeNo(attr.inode.number()),
@@ -134,9 +150,9 @@ fn attributes(attr: &Attr, (uid, gid): (u32, u32)) -> FileAttr {
         crtime: attr.mtime,
         kind,
         perm,
-        nlink,
-        uid,
-        gid,
+        nlink: 1,
+        uid: look.uid,
+        gid: look.gid,
         rdev: 0,
         blksize: BLOCK_SIZE,
         flags: 0,
@@ -164,10 +180,10 @@ fn absent() -> FileAttr {
     }
 }
 
-fn reply_entry(reply: ReplyEntry, owner: (u32, u32), found: std::result::Result<Entry, Errno>) {
+fn reply_entry(reply: ReplyEntry, look: Look, found: std::result::Result<Entry, Errno>) {
     match found {
         Ok(Entry::Found(attr)) => {
-            reply.entry(&attr.ttl, &attributes(&attr, owner), Generation(0));
+            reply.entry(&attr.ttl, &attributes(&attr, look), Generation(0));
         }
         Ok(Entry::Absent(ttl)) => reply.entry(&ttl, &absent(), Generation(0)),
         Err(errno) => reply.error(errno),
@@ -203,11 +219,11 @@ fn fill(listing: &Listing, offset: u64, reply: &mut ReplyDirectory) -> Result<()
 fn fill_plus(
     listing: &Listing,
     offset: u64,
-    owner: (u32, u32),
+    look: Look,
     reply: &mut ReplyDirectoryPlus,
 ) -> Result<()> {
     listing.each(offset, &mut |item| {
-        let attr = attributes(&item.attr, owner);
+        let attr = attributes(&item.attr, look);
         // The kernel knows `.` and `..`; it takes nothing from what is said of them here.
         let ttl = if item.dots { Duration::ZERO } else { item.attr.ttl };
         let name = OsStr::from_bytes(item.name);
@@ -273,15 +289,15 @@ impl Filesystem for Door {
     }
 
     fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let (call, owner) = (self.call("lookup", req, parent, Some(name)), self.owner);
+        let (call, look) = (self.call("lookup", req, parent, Some(name)), self.look);
         let answer = self.vfs.lookup(parent.0, name.as_bytes());
-        self.answer(call, answer, move |found| reply_entry(reply, owner, found));
+        self.answer(call, answer, move |found| reply_entry(reply, look, found));
     }
 
     fn getattr(&self, req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        let (call, owner) = (self.call("getattr", req, ino, None), self.owner);
+        let (call, look) = (self.call("getattr", req, ino, None), self.look);
         self.answer(call, self.vfs.getattr(ino.0), move |found| match found {
-            Ok(attr) => reply.attr(&attr.ttl, &attributes(&attr, owner)),
+            Ok(attr) => reply.attr(&attr.ttl, &attributes(&attr, look)),
             Err(errno) => reply.error(errno),
         });
     }
@@ -298,7 +314,9 @@ impl Filesystem for Door {
         // What is to be fetched next is fetched in tasks, even where the answer is known.
         let _within = self.runtime.enter();
         let (call, modes) = (self.call("open", req, ino, None), self.modes.clone());
-        self.answer(call, self.vfs.open(ino.0), move |opened| match opened {
+        let caller =
+            self.is_shared.then(|| Caller { uid: req.uid(), gid: req.gid(), pid: req.pid() });
+        self.answer(call, self.vfs.open(ino.0, caller), move |opened| match opened {
             Ok(opened) => reply_open(reply, &modes, ino, &opened),
             Err(errno) => reply.error(errno),
         });
@@ -375,9 +393,9 @@ impl Filesystem for Door {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let (call, owner) = (self.call("readdirplus", req, ino, None), self.owner);
+        let (call, look) = (self.call("readdirplus", req, ino, None), self.look);
         self.list(call, fh, move |call, listing| {
-            match call.report(listing.and_then(|l| fill_plus(&l, offset, owner, &mut reply))) {
+            match call.report(listing.and_then(|l| fill_plus(&l, offset, look, &mut reply))) {
                 Ok(()) => reply.ok(),
                 Err(errno) => reply.error(errno),
             }

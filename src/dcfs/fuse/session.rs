@@ -17,9 +17,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio::runtime::Handle;
 
-use super::Door;
 use super::mountpoint::{self, DEVICE, Error};
 use super::mounts::{self, FSTYPE, SOURCE_PREFIX};
+use super::{Door, Look};
 use dcfs_vfs::Vfs;
 
 /// Threads that read requests. Two answer a look-up in a third of the time of one (19 us against
@@ -46,6 +46,8 @@ pub struct Options {
     pub allow_other: bool,
     /// Answer for extended attributes.
     pub xattr: bool,
+    /// Whose files are shown, and how.
+    pub look: Look,
 }
 
 /// Mounts `vfs` and serves it until it is unmounted. `ready` is called once the mount answers.
@@ -58,8 +60,7 @@ pub fn serve(
     options: &Options,
     ready: impl FnOnce() + Send + 'static,
 ) -> Result<(), Error> {
-    let owner = (geteuid().as_raw(), getegid().as_raw());
-    let door = Door::new(vfs, runtime, owner, options.xattr);
+    let door = Door::new(vfs, runtime, options.look, options.xattr, options.allow_other);
     let modes = Arc::downgrade(&door.modes());
     let session = mount(door, options)?;
     thread::spawn(move || {

@@ -31,6 +31,7 @@ use tokio::time::Instant;
 use self::headers::{Head, text};
 use self::hf::{Hub, Told};
 use super::Config;
+use super::allowed::Allowed;
 use super::error::{Error, show};
 use super::metrics::SENT;
 use super::net::{self, Net, RETRIES, Variables, innermost};
@@ -48,6 +49,7 @@ const HOPS: usize = 10;
 pub struct Webs {
     pages: Ways<Web>,
     hubs: Ways<Web>,
+    allowed: Arc<Allowed>,
 }
 
 /// How servers, or hubs, of one table are asked, or of none.
@@ -69,6 +71,7 @@ pub struct WebObject {
     web: Arc<Web>,
     target: Target,
     place: String,
+    allowed: Arc<Allowed>,
 }
 
 /// An answer of status 200 or 206.
@@ -87,7 +90,7 @@ enum Attempt {
 
 impl Webs {
     /// Nothing is asked of a network yet.
-    pub fn new(config: &Config, environment: &Variables) -> Self {
+    pub fn new(config: &Config, environment: &Variables, allowed: &Arc<Allowed>) -> Self {
         let net = Net::new(config.timeout, environment);
         let hub = |table: Option<&_>| Arc::new(Hub::new(config.anon, environment, table));
         let usual = hub(None);
@@ -102,7 +105,11 @@ impl Webs {
             None => Web::new(net.clone(), &usual),
         };
         let settings = &config.settings;
-        Self { pages: Ways::new(settings, page), hubs: Ways::new(settings, hubs) }
+        Self {
+            pages: Ways::new(settings, page),
+            hubs: Ways::new(settings, hubs),
+            allowed: Arc::clone(allowed),
+        }
     }
 
     /// How `target` is asked for; `place` is `source/path` for messages.
@@ -113,7 +120,7 @@ impl Webs {
             }
             Target::Hub(file) => self.hubs.of(file.address().as_bytes()),
         };
-        WebObject { web: Arc::clone(web), target, place }
+        WebObject { web: Arc::clone(web), target, place, allowed: Arc::clone(&self.allowed) }
     }
 
     /// Whether every table makes sense.
@@ -297,7 +304,12 @@ impl WebObject {
             _ => false,
         };
         let no = || "it is sent on to a place that is not to be asked".to_owned();
-        url.filter(is_safe).ok_or_else(|| Error::Failed { place: self.place.clone(), cause: no() })
+        let to = url.filter(is_safe);
+        let to = to.ok_or_else(|| Error::Failed { place: self.place.clone(), cause: no() })?;
+        if !self.is_hub() {
+            self.allowed.check_url(to.as_str(), &self.place)?;
+        }
+        Ok(to)
     }
 
     fn answer(&self, head: &Head, told: Told) -> Answer {

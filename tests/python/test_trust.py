@@ -1,0 +1,192 @@
+"""Who is trusted with what: rows of a stranger's catalog, the rights of who asks, programs of a repository, names in
+folders that others write to."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+from contextlib import closing
+
+import pytest
+
+import mounts
+import sql
+
+NOBODY = 65534
+
+
+def as_nobody(*command, **options):
+    become = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"]
+    return subprocess.run([*become, *map(str, command)], capture_output=True, text=True, **options)
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A folder that other users may pass through, down from the temporary folder."""
+    for folder in [tmp_path, *tmp_path.parents]:
+        if folder.owner() != "root" or folder == folder.parent.parent:
+            break
+        os.chmod(folder, 0o755)
+    return tmp_path
+
+
+@pytest.fixture
+def theirs(place, small_catalog):
+    """A catalog of `few`, with its files in `files`: `a/0.txt` is anybody's to read, `a/1.txt` its owner's alone, and
+    `a/2.txt` a link to a file outside."""
+    catalog, files = place / "theirs", place / "files"
+    sql.copy_catalog(small_catalog, catalog)
+    with closing(sqlite3.connect(catalog / ".datachain" / "db")) as db, db:
+        source = db.execute(f"SELECT DISTINCT file__source FROM {sql.table_of('few')}").fetchone()[0]
+        shutil.copytree(source.removeprefix("file://"), files)
+        db.execute(f"UPDATE {sql.table_of('few')} SET file__source = ?, file__etag = '', file__last_modified = NULL", [f"file://{files}"])
+    os.chmod(files, 0o755)
+    os.chmod(files / "a", 0o755)
+    os.chmod(files / "a" / "1.txt", 0o600)
+    shutil.copy(files / "a" / "2.txt", place / "secret")
+    (files / "a" / "2.txt").unlink()
+    (files / "a" / "2.txt").symlink_to(place / "secret")
+    return catalog, files
+
+
+def give_away(folder):
+    subprocess.run(["chown", "-R", str(NOBODY), folder], check=True)
+
+
+@pytest.mark.mount
+@pytest.mark.root
+def test_other_users_read_no_local_file_unless_told(dcfs, theirs, place):
+    catalog, files = theirs
+    with dcfs.mount(catalog, place / "mnt", "--allow-other") as mount:
+        name = mount.datasets / "few" / "a" / "0.txt"
+        assert "Permission denied" in as_nobody("cat", name).stderr
+        assert any("--local-root DIR" in line for line in dcfs.worries())
+
+
+@pytest.mark.mount
+@pytest.mark.root
+def test_below_a_root_the_rights_of_the_caller_count(dcfs, theirs, place):
+    catalog, files = theirs
+    with dcfs.mount(catalog, place / "mnt", "--allow-other", "--local-root", files) as mount:
+        few = mount.datasets / "few" / "a"
+        assert as_nobody("cat", few / "0.txt").stdout == (files / "a" / "0.txt").read_text()
+        assert "Permission denied" in as_nobody("cat", few / "1.txt").stderr
+        assert (few / "1.txt").read_bytes() == (files / "a" / "1.txt").read_bytes(), "root may"
+        assert "Permission denied" in as_nobody("cat", few / "1.txt").stderr, "whoever read it before"
+        with pytest.raises(PermissionError):
+            (few / "2.txt").read_bytes()
+        assert any("leads out of the folder" in line for line in dcfs.worries())
+
+
+@pytest.mark.mount
+@pytest.mark.root
+def test_a_catalog_of_another_user_is_told_and_reads_no_local_file(dcfs, theirs, place):
+    catalog, files = theirs
+    give_away(catalog)
+    with dcfs.mount(catalog, place / "mnt") as mount:
+        with pytest.raises(PermissionError):
+            (mount.datasets / "few" / "a" / "0.txt").read_bytes()
+        mount.unmount()
+        told = dcfs.run("mount", "--catalog", catalog, mount.path)
+        assert told.returncode == 0 and "belongs to nobody" in told.stderr and "--allow-uri" in told.stderr
+        mount.unmount()
+        told = dcfs.run("mount", "--catalog", catalog, "--local-root", files, "--allow-uri", "s3://b", mount.path)
+        assert (told.returncode, told.stderr) == (0, "")
+        assert (mount.datasets / "few" / "a" / "0.txt").read_bytes() == (files / "a" / "0.txt").read_bytes()
+
+
+@pytest.mark.mount
+def test_local_files_can_be_refused_altogether(dcfs, small_catalog, tmp_path):
+    with dcfs.mount(small_catalog, tmp_path / "mnt", "-o", "no_local_files") as mount:
+        with pytest.raises(PermissionError):
+            (mount.datasets / "few" / "a" / "0.txt").read_bytes()
+    refused = dcfs.run("cat", "--catalog", small_catalog, "--no-local-files", "few/a/0.txt")
+    assert (refused.returncode, refused.stdout) == (5, "")
+    bad = dcfs.run("mount", "--catalog", small_catalog, "--local-root", tmp_path / "none", tmp_path / "mnt")
+    assert bad.returncode == 2 and "none" in bad.stderr
+
+
+@pytest.mark.mount
+def test_owner_and_modes_are_as_told(dcfs, small_catalog, tmp_path):
+    options = "uid=1234,gid=4321,file_mode=0640,dir_mode=0750"
+    with dcfs.mount(small_catalog, tmp_path / "mnt", "-o", options) as mount:
+        found = os.stat(mount.datasets / "few" / "a" / "0.txt")
+        assert (found.st_uid, found.st_gid, found.st_mode & 0o7777, found.st_nlink) == (1234, 4321, 0o640, 1)
+        found = os.stat(mount.datasets / "few" / "a")
+        assert (found.st_mode & 0o7777, found.st_nlink) == (0o750, 1), "one link: programs must not count subfolders"
+    for wrong in ["file_mode=9", "dir_mode=1777", "uid=-1"]:
+        assert dcfs.run("mount", "--catalog", small_catalog, tmp_path / "mnt", "-o", wrong).returncode == 2
+
+
+@pytest.mark.root
+def test_a_catalog_that_is_found_must_be_ours(dcfs, small_catalog, place):
+    sql.copy_catalog(small_catalog, place / "shared")
+    below = place / "shared" / "mine" / "private"
+    below.mkdir(parents=True)
+    (below / "salary.txt").write_text("1")
+    give_away(place / "shared" / ".datachain")
+    for command in [("ls",), ("index", "private", "--save", "p")]:
+        refused = dcfs.run(*command, cwd=below.parent)
+        assert refused.returncode == 5 and "belongs to nobody" in refused.stderr, command
+    assert "few" in dcfs.ok("ls", "--catalog", place / "shared", cwd=below.parent)
+
+
+def test_no_program_of_a_repository_runs(dcfs, small_catalog, tmp_path):
+    if not shutil.which("git"):
+        pytest.skip("no git")
+    catalog = sql.copy_catalog(small_catalog, tmp_path / "repo")
+    run = lambda *words: subprocess.run(["git", *words], cwd=catalog, check=True, capture_output=True)
+    run("init", "-q")
+    run("config", "user.name", "a")
+    run("config", "user.email", "a@b")
+    (catalog / "f.txt").write_text("one")
+    (catalog / ".gitattributes").write_text("*.txt filter=x\n")
+    run("add", "f.txt", ".gitattributes")
+    run("commit", "-qm", "c")
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=catalog, capture_output=True, text=True).stdout.strip()
+    ran = f"sh -c 'touch {tmp_path}/ran'"
+    for key in ["filter.x.clean", "filter.x.process", "core.fsmonitor", "core.sshCommand", "diff.external", "core.pager"]:
+        run("config", key, ran)
+    run("config", "extensions.partialClone", "origin")
+    run("config", "remote.origin.url", "ssh://host/x")
+    run("config", "remote.origin.promisor", "true")
+    os.utime(catalog / "f.txt", (1, 1))
+    dcfs.ok("save", "few", "--as", "other", cwd=catalog)
+    assert commit in dcfs.ok("lineage", "other", "--json", cwd=catalog)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_names_beside_a_catalog_are_not_followed(dcfs, small_catalog, tmp_path):
+    catalog = sql.copy_catalog(small_catalog, tmp_path / "shared")
+    folder = catalog / ".datachain"
+    (folder / f"db-dcfs-{'0' * 32}.lock").symlink_to(tmp_path / "made")
+    os.mkfifo(folder / f"db-dcfs-{'1' * 32}.lock")
+    dcfs.ok("describe", "few", "--catalog", catalog, "--description", "d", timeout=20)
+    assert not (tmp_path / "made").exists()
+    for ending in ["-journal", "-wal", "-shm"]:
+        beside = folder / f"db{ending}"
+        beside.unlink(missing_ok=True)
+        os.mkfifo(beside)
+        for command in [("ls",), ("describe", "few", "--description", "e")]:
+            refused = dcfs.run(*command, "--catalog", catalog, timeout=20)
+            assert refused.returncode != 0 and "is in the way" in refused.stderr, (ending, command)
+        beside.unlink()
+    assert "few" in dcfs.ok("ls", "--catalog", catalog)
+
+
+@pytest.mark.root
+def test_a_cache_that_others_could_change_is_refused(dcfs, small_catalog, place):
+    cache = place / "cache"
+    cache.mkdir(mode=0o700)
+    count = lambda: dcfs.run("cat", "--catalog", small_catalog, "--cache-dir", cache, "few/a/0.txt")
+    assert count().returncode == 0
+    os.chmod(cache, 0o777)
+    assert count().returncode == 5 and "chmod go-w" in count().stderr
+    os.chmod(cache, 0o700)
+    os.chown(cache, NOBODY, NOBODY)
+    assert count().returncode == 5 and "belongs to nobody" in count().stderr
+    os.chown(cache, 0, 0)
+    shutil.rmtree(cache / "packs")
+    os.symlink(place, cache / "packs")
+    os.lchown(cache / "packs", NOBODY, NOBODY)
+    assert count().returncode == 5 and "is a link" in count().stderr
