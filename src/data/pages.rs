@@ -20,6 +20,9 @@ use dcfs_core::version::Version;
 /// The most versions that a graph of lineage shows.
 const MOST_NODES: usize = 300;
 
+/// The most steps from a version to its parents that it shows.
+const MOST_EDGES: usize = 2000;
+
 /// The longest example value that is asked for.
 const LONGEST_EXAMPLE: usize = 60;
 
@@ -181,6 +184,10 @@ fn ancestry(catalog: &Catalog, of: &VersionInfo) -> Result<Graph> {
         // DataChain records them in the order of a Python set, another one at each save.
         parents.sort_by(|a, b| a.dataset.cmp(&b.dataset));
         for parent in parents {
+            if graph.edges.len() == MOST_EDGES {
+                graph.more += 1;
+                continue;
+            }
             if let Some(&seen) = parent.id.and_then(|id| known.get(&id)) {
                 graph.edges.push((child, seen));
                 continue;

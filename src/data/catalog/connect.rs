@@ -19,10 +19,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dcfs_disk::regular;
+use nix::errno::Errno;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, ffi};
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, ffi,
+};
 
 use super::Revision;
+use super::bounds::{self, Steps};
+use super::columns::Columns;
 use super::error::Error;
 
 /// How long SQLite waits for another program's lock. DataChain's own patience is a minute.
@@ -55,8 +60,11 @@ struct State {
     stamp: Stamp,
     /// Set apart: `data_version` is comparable on one connection only.
     watch: Connection,
-    idle: Vec<Connection>,
+    idle: Vec<Bounded>,
 }
+
+/// A connection, and what bounds its transactions.
+type Bounded = (Connection, Steps);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -125,7 +133,8 @@ impl Pool {
         work: impl FnOnce(&Connection) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let lease = self.lease()?;
-        let answer = in_transaction(&lease.connection, work).map_err(|e| e.at(&self.path));
+        lease.connection.1.begin(size_of(&self.path));
+        let answer = in_transaction(&lease.connection.0, work).map_err(|e| e.at(&self.path));
         if lease.mode == Mode::Still && stamp(&self.path, Mode::Still)? != lease.stamp {
             return Err(Error::Changed(self.path.clone()));
         }
@@ -188,7 +197,7 @@ impl Pool {
 
 /// A connection on loan, and what was open when it was taken.
 struct Lease {
-    connection: Connection,
+    connection: Bounded,
     opened: u64,
     mode: Mode,
     stamp: Stamp,
@@ -225,7 +234,11 @@ pub(super) fn check_beside(path: &Path) -> Result<(), Error> {
         let mut beside = path.as_os_str().to_owned();
         beside.push(ending);
         let beside = PathBuf::from(beside);
-        regular::check(&beside).map_err(|cause| Error::Blocked { path: beside, cause })?;
+        match regular::check(&beside) {
+            // SQLite follows no link of this name, and reads without it.
+            Err(cause) if ending == "-shm" && cause.raw_os_error() == Some(Errno::ELOOP as i32) => {}
+            checked => checked.map_err(|cause| Error::Blocked { path: beside, cause })?,
+        }
     }
     Ok(())
 }
@@ -242,6 +255,11 @@ fn stamp_of(path: &Path, found: &Metadata, mode: Mode) -> Stamp {
     Stamp { file: (found.dev(), found.ino()), content }
 }
 
+/// Bytes of the database and its `-wal`.
+fn size_of(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |found| found.size()).saturating_add(wal_length(path))
+}
+
 /// Bytes in the `-wal` beside the file; 0 where there is none.
 fn wal_length(path: &Path) -> u64 {
     let mut wal = path.as_os_str().to_owned();
@@ -253,12 +271,12 @@ fn wal_length(path: &Path) -> u64 {
 ///
 /// The stamp is taken before, so that a change meanwhile is seen by the next operation.
 fn open(path: &Path, found: &Metadata) -> Result<(Mode, Stamp, Connection), Error> {
-    let (mode, connection) = open_somehow(path, found).map_err(|e| e.at(path))?;
+    let (mode, (connection, _)) = open_somehow(path, found).map_err(|e| e.at(path))?;
     check(&connection, path)?;
     Ok((mode, stamp_of(path, found, mode), connection))
 }
 
-fn open_somehow(path: &Path, found: &Metadata) -> Result<(Mode, Connection), Error> {
+fn open_somehow(path: &Path, found: &Metadata) -> Result<(Mode, Bounded), Error> {
     let has_commits = wal_length(path) > 0;
     if !has_commits && !is_ours(found) {
         return Ok((Mode::Still, connect(path, Mode::Still)?));
@@ -302,13 +320,15 @@ const SHM_FAILURES: [i32; 4] = [
 
 /// One connection, proven by reading the schema. Nothing in the file is trusted to be harmless:
 /// views and triggers are off, and a name in quotes is never taken for a string.
-fn connect(path: &Path, mode: Mode) -> Result<Connection, Error> {
+fn connect(path: &Path, mode: Mode) -> Result<Bounded, Error> {
     check_beside(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let access = if mode == Mode::Live { Access::Read } else { Access::ReadStill };
-    let connection = Connection::open_with_flags(uri(path, access), flags)?;
+    let mut connection = Connection::open_with_flags(uri(path, access), flags)?;
+    let steps = bounds::set(&mut connection)?;
+    steps.begin(size_of(path));
     connection.busy_timeout(PATIENCE)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
@@ -320,7 +340,7 @@ fn connect(path: &Path, mode: Mode) -> Result<Connection, Error> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.execute_batch("PRAGMA query_only = 1; PRAGMA cell_size_check = 1;")?;
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
-    Ok(connection)
+    Ok((connection, steps))
 }
 
 /// The URI of the file: every byte but the harmless ones in its percent form.
@@ -342,11 +362,24 @@ pub(super) fn uri(path: &Path, access: Access) -> String {
     uri
 }
 
+/// A table whose rows are made by code inside SQLite, from whatever the file holds. DataChain makes none.
+fn virtual_table(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage = 0 LIMIT 1";
+    connection
+        .query_row(sql, [], |row| Ok(super::cell::text(row.get_ref(0)?)))
+        .optional()
+        .map(Option::flatten)
+}
+
 /// Makes sure that the database is DataChain's, and of the one schema version there has been.
 pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), Error> {
     let place = |error: rusqlite::Error| Error::from(error).at(path);
-    let known = connection.table_exists(None, "meta").map_err(place)?;
-    if !known {
+    if let Some(name) = virtual_table(connection).map_err(place)? {
+        return Err(Error::Virtual { path: path.to_owned(), name });
+    }
+    // Not one that computes its columns.
+    let meta = Columns::of(connection, "meta")?;
+    if !meta.has("schema_version") {
         return Err(Error::NotDataChain(path.to_owned()));
     }
     let mut statement = connection.prepare("SELECT schema_version FROM meta").map_err(place)?;

@@ -62,6 +62,11 @@ pub(super) enum Error {
     )]
     NotDataChain(PathBuf),
     #[error(
+        "the catalog {} holds the virtual table `{}`, which DataChain never makes and dcfs does not read; drop it, or copy \
+         the catalog without it", show(.path), .name.escape_debug()
+    )]
+    Virtual { path: PathBuf, name: String },
+    #[error(
         "the catalog {} has schema version {found}, and this dcfs knows only version 1; update dcfs",
         show(.path)
     )]
@@ -103,6 +108,11 @@ pub(super) enum Error {
     Gone(PathBuf),
     #[error("the catalog {} changed while it was read without locks; try again", show(.0))]
     Changed(PathBuf),
+    #[error(
+        "the catalog {} made a question take more steps than its size can explain, so it was stopped; the file is damaged, \
+         or made to be slow", show(.0)
+    )]
+    Endless(PathBuf),
     #[error("the catalog {} cannot be read: {cause}", show(.path))]
     Failed { path: PathBuf, cause: String },
     /// Not placed yet: see [`Error::at`].
@@ -156,6 +166,7 @@ impl Error {
                         Self::Locked { path, seconds: super::connect::PATIENCE.as_secs() }
                     }
                     Some(ErrorCode::NotADatabase) => Self::NotADatabase(path),
+                    Some(ErrorCode::OperationInterrupted) => Self::Endless(path),
                     Some(ErrorCode::DiskFull) => Self::DiskFull(path),
                     Some(ErrorCode::ReadOnly) => Self::NotWritable(path),
                     Some(ErrorCode::DatabaseCorrupt) => Self::Damaged { path, cause },
@@ -198,10 +209,12 @@ impl From<Error> for dcfs_core::error::Error {
             | Error::NotADatabase(_)
             | Error::NotDataChain(_)
             | Error::UnknownSchema { .. }
+            | Error::Virtual { .. }
             | Error::OldShape { .. }
             | Error::NeedsWal(_)
             | Error::Blocked { .. }
             | Error::Damaged { .. }
+            | Error::Endless(_)
             | Error::Gone(_)
             | Error::Failed { .. }
             | Error::Sqlite(_)

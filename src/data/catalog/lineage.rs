@@ -1,5 +1,7 @@
 //! Where a version came from: its script, its job, and the versions it was computed from.
 
+use std::collections::HashSet;
+
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::Value;
 
@@ -76,6 +78,9 @@ fn creator(connection: &Connection, of: VersionId) -> Result<Option<String>, Err
     Ok(found.optional()?.flatten())
 }
 
+/// Direct parents of one version that are told of, at most. A version that is made from more is made up.
+const MOST_PARENTS: i64 = 2000;
+
 /// See [`super::Catalog::parents`]. In `datasets_dependencies`, the *source* is the child.
 pub(super) fn parents(connection: &Connection, of: VersionId) -> Result<Vec<Parent>, Error> {
     let links = Columns::of(connection, "datasets_dependencies")?;
@@ -83,10 +88,12 @@ pub(super) fn parents(connection: &Connection, of: VersionId) -> Result<Vec<Pare
     if links.require(&needed).is_err() {
         return Ok(Vec::new());
     }
+    // An edge may be recorded any number of times; one to a parent that was deleted names nothing.
     let sql = "SELECT dataset_version_id FROM datasets_dependencies \
-               WHERE source_dataset_version_id = ?1 ORDER BY id";
+               WHERE source_dataset_version_id = ?1 \
+               GROUP BY ifnull(dataset_version_id, -id) ORDER BY min(id) LIMIT ?2";
     let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query([of.key()])?;
+    let mut rows = statement.query([of.key(), MOST_PARENTS])?;
     let mut parents = Vec::new();
     while let Some(row) = rows.next()? {
         parents.push(parent(connection, cell::integer(row.get_ref(0)?))?);
@@ -100,11 +107,11 @@ pub(super) fn children(connection: &Connection, of: VersionId) -> Result<Vec<Ver
     if links.require(&["source_dataset_version_id", "dataset_version_id"]).is_err() {
         return Ok(Vec::new());
     }
-    let sql = "SELECT source_dataset_version_id FROM datasets_dependencies \
+    let sql = "SELECT DISTINCT source_dataset_version_id FROM datasets_dependencies \
                WHERE dataset_version_id = ?1";
     let mut statement = connection.prepare_cached(sql)?;
     let found = statement.query_map([of.key()], |row| Ok(cell::integer(row.get_ref(0)?)))?;
-    let found: Vec<Option<i64>> = found.collect::<rusqlite::Result<_>>()?;
+    let found: HashSet<Option<i64>> = found.collect::<rusqlite::Result<_>>()?;
     let mut shown = versions::all(connection)?.versions;
     shown.retain(|version| found.contains(&Some(version.id.key())));
     shown.sort_by(|a, b| (&a.dataset, a.version).cmp(&(&b.dataset, b.version)));

@@ -12,9 +12,11 @@
 //! | `rows` | which objects the rows of a version name |
 //! | `cells` | what the rows hold, column by column |
 //! | `lineage` | where a version came from |
+//! | `bounds` | what a question may take |
 //! | `columns`, `cell` | tables and cells of any shape |
 //! | `write` | new versions, and changes to those there are |
 
+mod bounds;
 mod cell;
 mod cells;
 mod columns;

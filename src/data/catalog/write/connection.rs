@@ -8,6 +8,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::create;
+use crate::catalog::bounds;
 use crate::catalog::connect::{self, Access};
 use crate::catalog::error::Error;
 
@@ -98,6 +99,7 @@ fn connect(path: &Path, access: Access) -> Result<Connection, Error> {
     if connection.is_readonly(rusqlite::MAIN_DB)? {
         return Err(Error::NotWritable(path.to_owned()));
     }
+    bounds::limit(&connection)?;
     connection.busy_timeout(PATIENCE)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;

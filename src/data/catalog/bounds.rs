@@ -1,0 +1,70 @@
+//! What one question to a stranger's database may take: memory, text, and steps.
+//!
+//! A database of a hundred kilobytes can hold a column that is computed to gigabytes, or a tree whose pages name each other
+//! again and again. So a value has a longest length, SQLite's memory a limit, and a transaction a number of steps that
+//! its file could explain: a walk over an honest table visits each byte of the file a few times.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use rusqlite::Connection;
+use rusqlite::limits::Limit;
+
+use super::error::Error;
+
+/// The longest text or blob, in bytes.
+const LONGEST: i32 = 64 << 20;
+
+/// The longest statement: those of ours name every column of a table.
+const LONGEST_SQL: i32 = 4 << 20;
+
+/// Bytes that SQLite may have in memory, for all connections of the process.
+const HEAP: i64 = 512 << 20;
+
+/// Steps of SQLite's machine after which the count is looked at.
+const STEPS: i32 = 100_000;
+
+/// Steps that any transaction may take: some seconds.
+const FREE_STEPS: u64 = 200_000_000;
+
+/// Steps for each byte of the file beyond that: a row takes at least two bytes, and a question some 100 steps for one.
+const STEPS_A_BYTE: u64 = 100;
+
+/// The steps that the transaction of a connection may still take.
+#[derive(Clone, Debug)]
+pub struct Steps(Arc<AtomicI64>);
+
+impl Steps {
+    /// A transaction begins, over a file of `size` bytes.
+    pub fn begin(&self, size: u64) {
+        let most = FREE_STEPS.saturating_add(size.saturating_mul(STEPS_A_BYTE));
+        self.0.store(i64::try_from(most).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+}
+
+/// Bounds what `connection` may take.
+///
+/// # Errors
+/// SQLite's own.
+pub fn set(connection: &mut Connection) -> Result<Steps, Error> {
+    limit(connection)?;
+    let steps = Steps(Arc::default());
+    steps.begin(0);
+    let left = steps.clone();
+    let step = i64::from(STEPS);
+    let is_over = move || left.0.fetch_sub(step, Ordering::Relaxed) <= 0;
+    connection.progress_handler(STEPS, Some(is_over))?;
+    Ok(steps)
+}
+
+/// Bounds memory and text alone.
+///
+/// # Errors
+/// SQLite's own.
+pub fn limit(connection: &Connection) -> Result<(), Error> {
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LONGEST)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, LONGEST_SQL)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+    connection.pragma_update(None, "hard_heap_limit", HEAP)?;
+    Ok(())
+}

@@ -1,0 +1,135 @@
+"""What a stranger's catalog, or a reader, can make dcfs use: memory, processor, disk, pages, log."""
+
+import os
+import sqlite3
+import struct
+import time
+from contextlib import closing
+
+import pytest
+
+import sql
+
+
+def peak(dcfs, *words):
+    """The code, the errors, and the peak memory in KiB of a command that is run."""
+    result = dcfs.run(*words)
+    pid = os.fork()
+    if pid == 0:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1), os.dup2(null, 2)
+        os.execve(str(__import__("mounts").DCFS), ["dcfs", *map(str, words)], dcfs.environment)
+    return result.returncode, result.stderr, os.wait4(pid, 0)[2].ru_maxrss
+
+
+def changed(small_catalog, tmp_path, script):
+    catalog = sql.copy_catalog(small_catalog, tmp_path / "catalog")
+    with closing(sqlite3.connect(catalog / ".datachain" / "db")) as db:
+        db.executescript(script)
+    return catalog
+
+
+COMPUTED = """
+    DROP TABLE meta;
+    CREATE TABLE meta (id INTEGER PRIMARY KEY, schema_version TEXT AS (printf('%.*c', 900000000, '1')));
+    INSERT INTO meta (id) VALUES (1);
+"""
+
+VIRTUAL = "CREATE VIRTUAL TABLE words USING fts5(text)"
+
+ENLARGED = "UPDATE datasets SET description = printf('%.*c', 100000000, 'x')"
+
+
+@pytest.mark.parametrize("script, says", [(COMPUTED, "not one that DataChain made"), (VIRTUAL, "virtual table `words`")])
+def test_tables_that_compute_are_refused(dcfs, small_catalog, tmp_path, script, says):
+    code, errors, memory = peak(dcfs, "ls", "--catalog", changed(small_catalog, tmp_path, script))
+    assert code != 0 and says in errors
+    assert memory < 200 << 10, "KiB"
+
+
+def test_a_cell_of_a_hundred_megabytes_is_an_error(dcfs, small_catalog, tmp_path):
+    catalog = changed(small_catalog, tmp_path, ENLARGED)
+    code, errors, memory = peak(dcfs, "lineage", "few", "--catalog", catalog)
+    assert code != 0 and "too big" in errors
+    assert memory < 300 << 10, "KiB"
+
+
+def number(value):
+    """An integer as SQLite's file format writes it: seven bits a byte, the first ones marked."""
+    out = [value & 0x7F]
+    while value := value >> 7:
+        out.insert(0, value & 0x7F | 0x80)
+    return bytes(out)
+
+
+def make_endless(path, table, levels=6):
+    """Puts above the leaf of a table pages that name the page below them as often as there is room."""
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA journal_mode = DELETE")
+        (root,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
+    data = bytearray(path.read_bytes())
+    size = struct.unpack(">H", data[16:18])[0]
+    start = (root - 1) * size
+    leaf = bytes(data[start : start + size])
+    assert leaf[0] == 13, "a table of one page"
+    pages = [leaf]
+    for level in range(levels):
+        below = len(data) // size + len(pages)
+        cell = struct.pack(">I", below) + number(1 << 50)
+        count = (size - 12) // (len(cell) + 2)
+        offsets = [size - (n + 1) * len(cell) for n in range(count)]
+        page = struct.pack(">BHHHBI", 5, 0, count, offsets[-1], 0, below)
+        page += b"".join(struct.pack(">H", offset) for offset in offsets)
+        page += bytes(size - len(page) - count * len(cell)) + cell * count
+        if level == levels - 1:
+            data[start : start + size] = page
+        else:
+            pages.append(page)
+    data += b"".join(pages)
+    data[28:32] = struct.pack(">I", len(data) // size)
+    path.write_bytes(data)
+
+
+@pytest.mark.mount
+def test_work_on_an_endless_table_ends(dcfs, small_catalog, tmp_path):
+    catalog = sql.copy_catalog(small_catalog, tmp_path / "catalog")
+    make_endless(catalog / ".datachain" / "db", "ds_local_local_few_1_0_0")
+    with dcfs.mount(catalog, tmp_path / "mnt", "--timeout", "2s") as mount:
+        with pytest.raises(OSError):
+            os.listdir(mount.datasets / "few")
+        pid = mount.daemon()
+
+        def used():
+            fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+            return int(fields[11]) + int(fields[12])
+
+        until = time.monotonic() + 60
+        while True:
+            before = used()
+            time.sleep(1)
+            if used() - before < 10:
+                break
+            assert time.monotonic() < until, "still at it a minute later"
+        assert "more steps than its size can explain" in dcfs.log()
+
+
+def test_equal_and_quadratic_edges_make_no_large_page(dcfs, small_catalog, tmp_path):
+    catalog = sql.copy_catalog(small_catalog, tmp_path / "catalog")
+    with closing(sqlite3.connect(catalog / ".datachain" / "db")) as db, db:
+        named = "SELECT d.id, v.id FROM datasets d JOIN datasets_versions v ON v.dataset_id = d.id WHERE d.name = ?"
+        dataset, version = db.execute(named, ("few",)).fetchone()
+        edge = "INSERT INTO datasets_dependencies (source_dataset_id, source_dataset_version_id, dataset_id, dataset_version_id) VALUES (?, ?, ?, ?)"
+        db.executemany(edge, [(dataset, version, dataset, version)] * 100_000)
+        columns = [row[1] for row in db.execute("PRAGMA table_info(datasets_versions)") if row[1] not in ("id", "uuid", "version")]
+        for n in range(300):
+            db.execute(
+                f"INSERT INTO datasets_versions (id, uuid, version, {', '.join(columns)}) SELECT ?, ?, ?, {', '.join(columns)} FROM datasets_versions WHERE id = ?",
+                (1000 + n, f"uuid-{n}", f"2.0.{n}", version),
+            )
+            db.execute(f"CREATE TABLE ds_local_local_few_2_0_{n} AS SELECT * FROM {sql.table_of('few')}")
+        db.executemany(edge, [(dataset, 1000 + a, dataset, 1000 + b) for a in range(300) for b in range(300)])
+    for wanted in ["few@1.0.0", "few@2.0.7"]:
+        for form in ["md", "json", "dot"]:
+            page = dcfs.ok("lineage", wanted, "--format", form, "--catalog", catalog)
+            assert len(page) < 1 << 20, (wanted, form)
+    assert "more" in dcfs.ok("lineage", "few@2.0.7", "--catalog", catalog)
