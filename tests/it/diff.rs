@@ -4,7 +4,7 @@ use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_data::diff::first::First;
 use dcfs_data::diff::sets::{Diffs, Side, Tally};
 use dcfs_data::diff::{Counts, Difference, Plan, Versions, compare_within};
-use dcfs_data::pack::Packs;
+use dcfs_data::pack::{Limits, Packs};
 use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -214,7 +214,7 @@ fn sets_are_kept_beside_the_pack_and_found_again() {
     let catalog = Arc::new(Catalog::open(writer.path()).expect("a catalog"));
     let [old, new] = versions(&catalog);
     let runtime = tokio::runtime::Builder::new_multi_thread().build().expect("a runtime");
-    let packs = Packs::new(catalog.clone(), home.path().join("cache"));
+    let packs = Packs::new(catalog.clone(), home.path().join("cache"), Limits::default());
     let find = || {
         let pack = |of: &VersionInfo| runtime.block_on(packs.get(of)).expect("a pack");
         let (left, right) = (pack(&old), pack(&new));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dcfs_core::expr::{self, Query};
 use dcfs_core::schema::Schema;
 use dcfs_data::catalog::{Catalog, VersionInfo};
-use dcfs_data::pack::{Pack, Packs};
+use dcfs_data::pack::{Limits, Pack, Packs};
 use dcfs_data::query::{Queries, Selected, Version};
 use proptest::prelude::*;
 use rusqlite::Connection;
@@ -115,7 +115,7 @@ fn opened(home: TempDir, writer: &CatalogBuilder, key: i64) -> Fixture {
     let table = writer.table(key);
     let catalog = Arc::new(Catalog::open(writer.path()).expect("a catalog"));
     let of = catalog.versions().expect("versions").remove(0);
-    let packs = Packs::new(catalog.clone(), home.path().join("cache"));
+    let packs = Packs::new(catalog.clone(), home.path().join("cache"), Limits::default());
     let runtime = tokio::runtime::Builder::new_multi_thread().build().expect("a runtime");
     let pack = runtime.block_on(packs.get(&of)).expect("a pack");
     let schema = catalog.schema(&of).expect("a schema");
@@ -455,7 +455,8 @@ fn a_damaged_column_is_no_wrong_answer() {
     let columns: Vec<String> =
         fixture.schema.files.iter().filter(|f| f.is_listed()).map(|f| f.name.clone()).collect();
     assert_eq!(columns, ["file"]);
-    let packs = Packs::new(fixture.catalog.clone(), fixture._home.path().join("cache"));
+    let packs =
+        Packs::new(fixture.catalog.clone(), fixture._home.path().join("cache"), Limits::default());
     let runtime = tokio::runtime::Builder::new_multi_thread().build().expect("a runtime");
     let pack = runtime.block_on(packs.get(&fixture.of)).expect("a pack");
     let fixture = Fixture { pack, queries: Queries::default(), ..fixture };

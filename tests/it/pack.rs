@@ -247,7 +247,7 @@ fn agree(names: &[&str], rows: &[ModelRow], limits: Limits, page: usize) -> Resu
     Ok(())
 }
 
-const TINY: Limits = Limits { arena: 300, checked_at_open: u64::MAX };
+const TINY: Limits = Limits { arena: 300, checked_at_open: u64::MAX, kept: 0 };
 
 /// Segments that clash, hide, climb and reserve.
 fn segment() -> impl Strategy<Value = String> {

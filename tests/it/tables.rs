@@ -7,7 +7,7 @@ use std::sync::Arc;
 use dcfs_core::error::Kind;
 use dcfs_core::render::rows::{Beside, Format};
 use dcfs_data::catalog::Catalog;
-use dcfs_data::pack::{Ordinals, Packs};
+use dcfs_data::pack::{Limits, Ordinals, Packs};
 use dcfs_data::tables::{Blocks, Rows, Source, TextTable, text};
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -39,7 +39,7 @@ fn fixture(every_third: bool) -> Fixture {
     version.column("note", "VARCHAR", "str").column("x", "FLOAT", "float").rows(rows).save();
     let catalog = Arc::new(Catalog::open(writer.path()).expect("a catalog"));
     let of = catalog.versions().expect("versions").remove(0);
-    let packs = Packs::new(catalog.clone(), home.path().join("cache"));
+    let packs = Packs::new(catalog.clone(), home.path().join("cache"), Limits::default());
     let runtime = tokio::runtime::Builder::new_multi_thread().build().expect("a runtime");
     let pack = runtime.block_on(packs.get(&of)).expect("a pack");
     let schema = Arc::new(catalog.schema(&of).expect("a schema"));

@@ -236,7 +236,8 @@ pub(super) fn check_beside(path: &Path) -> Result<(), Error> {
         let beside = PathBuf::from(beside);
         match regular::check(&beside) {
             // SQLite follows no link of this name, and reads without it.
-            Err(cause) if ending == "-shm" && cause.raw_os_error() == Some(Errno::ELOOP as i32) => {}
+            Err(cause) if ending == "-shm" && cause.raw_os_error() == Some(Errno::ELOOP as i32) => {
+            }
             checked => checked.map_err(|cause| Error::Blocked { path: beside, cause })?,
         }
     }

@@ -10,6 +10,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use dcfs_disk::{private, regular};
 use nix::fcntl::AT_FDCWD;
@@ -25,7 +26,15 @@ const CHUNK: usize = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct Home {
     folder: PathBuf,
+    /// Bytes of all such files below `packs`.
+    most: u64,
 }
+
+/// The folders of packs that hold such files.
+const HOMES: [&str; 2] = ["tables", "diffs"];
+
+/// Bytes that stay free on the disk: a reader of tables must not fill it.
+const FREE: u64 = 2 << 30;
 
 /// A file while it is written: a file without a name.
 #[derive(Debug)]
@@ -38,7 +47,7 @@ pub struct Draft {
 impl Home {
     /// The folder `name` of the version that `pack` is of.
     pub fn of(pack: &Pack, name: &str) -> Self {
-        Self { folder: pack.folder().join(name) }
+        Self { folder: pack.folder().join(name), most: pack.kept() }
     }
 
     /// The file called `stem`, if it is there and whole. One that is not is removed.
@@ -52,7 +61,11 @@ impl Home {
                 .and_then(|file| sum.holds(&file).map(|ok| (file, ok)))
             {
                 // Comparing has read it.
-                Ok((mut file, true)) => return file.rewind().is_ok().then_some(file),
+                Ok((mut file, true)) => {
+                    // What was used last goes last.
+                    let _ = file.set_modified(SystemTime::now());
+                    return file.rewind().is_ok().then_some(file);
+                }
                 _ => {
                     tracing::warn!(file = %entry.path().display(), "damaged; made anew");
                     let _ = fs::remove_file(entry.path());
@@ -78,6 +91,9 @@ impl Home {
     /// The disk does not take what is written. A name that cannot be given is no error.
     pub fn keep(&self, draft: Draft, stem: &str) -> Result<File> {
         draft.file.sync_data().map_err(|error| cannot_write(&self.folder, error))?;
+        if draft.length > self.most || self.is_full() {
+            return Ok(draft.file);
+        }
         let sum = Sum { length: draft.length, crc32: draft.crc.finalize() };
         let path = self.folder.join(format!("{stem}{sum}"));
         let nameless = format!("/proc/self/fd/{}", draft.file.as_raw_fd());
@@ -85,8 +101,49 @@ impl Home {
         if let Err(error) = linkat(AT_FDCWD, nameless.as_str(), AT_FDCWD, &path, follow) {
             tracing::debug!(file = %path.display(), %error, "not kept");
         }
+        self.prune();
         Ok(draft.file)
     }
+
+    fn is_full(&self) -> bool {
+        let free = nix::sys::statvfs::statvfs(&self.folder)
+            .map(|disk| disk.blocks_available().saturating_mul(disk.fragment_size()));
+        free.is_ok_and(|free| free < FREE)
+    }
+
+    /// Removes the files that were used longest ago, of all packs beside this one, until the rest fits.
+    fn prune(&self) {
+        let packs = self.folder.parent().and_then(Path::parent);
+        let mut files = packs.map(kept).unwrap_or_default();
+        files.sort_by_key(|file| std::cmp::Reverse(file.used));
+        let mut bytes = 0_u64;
+        for file in files {
+            bytes = bytes.saturating_add(file.bytes);
+            if bytes > self.most {
+                let _ = fs::remove_file(&file.path);
+            }
+        }
+    }
+}
+
+/// One file that was kept.
+#[derive(Debug)]
+pub struct KeptFile {
+    pub path: PathBuf,
+    pub bytes: u64,
+    used: SystemTime,
+}
+
+/// Every file that is kept beside the packs in the folder `packs`.
+pub fn kept(packs: &Path) -> Vec<KeptFile> {
+    let each = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
+    let homes = each(packs).flat_map(|pack| HOMES.map(|name| pack.path().join(name)));
+    let files = homes.flat_map(|home| each(&home).collect::<Vec<_>>());
+    let known = files.filter_map(|entry| {
+        let found = entry.metadata().ok()?;
+        Some(KeptFile { path: entry.path(), bytes: found.len(), used: found.modified().ok()? })
+    });
+    known.collect()
 }
 
 impl Draft {
@@ -182,7 +239,7 @@ mod tests {
 
     fn home() -> (tempfile::TempDir, Home) {
         let folder = tempfile::tempdir().expect("a folder");
-        let home = Home { folder: folder.path().join("tables") };
+        let home = Home { most: u64::MAX, folder: folder.path().join("tables") };
         (folder, home)
     }
 

@@ -80,11 +80,13 @@ pub struct Limits {
     /// Packs up to this many bytes are compared with their checksums before they are used, larger
     /// ones meanwhile.
     pub checked_at_open: u64,
+    /// Bytes of tables and differences that are kept on disk, over all packs of a cache directory.
+    pub kept: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { arena: 56 << 20, checked_at_open: 8 << 20 }
+        Self { arena: 56 << 20, checked_at_open: 8 << 20, kept: 16 << 30 }
     }
 }
 
@@ -158,6 +160,8 @@ pub struct Pack {
     damage: Arc<Damage>,
     /// Columns that filters have asked for.
     packed: Columns,
+    /// See [`Limits::kept`].
+    kept: u64,
 }
 
 /// One column's reader, and the number of its first entry.
@@ -348,6 +352,11 @@ impl Pack {
     /// Where its buffers are; what else is kept there goes with them.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Bytes that all files kept beside packs may take; see [`Limits::kept`].
+    pub fn kept(&self) -> u64 {
+        self.kept
     }
 
     /// Whether something in it was found that no builder wrote.

@@ -89,6 +89,7 @@ pub(super) fn open(folder: &Path, columns: &[FileColumn], limits: Limits) -> Res
     let map = || readers(folder, &manifest);
     let readers = catch_unwind(AssertUnwindSafe(map));
     Ok(Pack {
+        kept: limits.kept,
         columns: number_columns(&manifest, columns)?,
         readers: readers.unwrap_or_else(|_| Err(Error::damaged("its index is no index")))?,
         ids: row_ids(folder, &manifest)?,

@@ -66,13 +66,13 @@ impl From<Error> for Failure {
 }
 
 impl Packs {
-    /// Keeps packs below `cache/packs`.
-    pub fn new(catalog: Arc<Catalog>, cache: PathBuf) -> Self {
+    /// Keeps packs below `cache/packs`, as `limits` say.
+    pub fn new(catalog: Arc<Catalog>, cache: PathBuf, limits: Limits) -> Self {
         let packs = cache.join("packs");
         Self::with(move |of| {
             let schema = catalog.schema(of)?;
             let columns: Vec<FileColumn> = schema.listed_files().cloned().collect();
-            obtain(&(&*catalog, of), &of.uuid, &columns, &packs, Limits::default())
+            obtain(&(&*catalog, of), &of.uuid, &columns, &packs, limits)
         })
     }
 

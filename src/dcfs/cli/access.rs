@@ -14,7 +14,7 @@ use super::{CatalogArg, places, usage};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_data::catalog::{self, Catalog};
-use dcfs_data::pack::Packs;
+use dcfs_data::pack::{Limits, Packs};
 use dcfs_store::{self as store, CacheConfig, Settings, Stores};
 use dcfs_vfs::Vfs;
 use dcfs_vfs::siblings::Prefetch;
@@ -211,8 +211,13 @@ impl Access {
     pub fn vfs(&self, patience: Duration, own: &[&Path]) -> Result<Arc<Vfs>> {
         let catalog = Arc::new(Catalog::open(&self.catalog)?);
         let stores = self.stores(own)?;
-        let packs = Packs::new(catalog.clone(), self.cache.clone());
+        let packs = Packs::new(catalog.clone(), self.cache.clone(), self.limits());
         Ok(Vfs::new(catalog, packs, stores, patience, self.prefetch))
+    }
+
+    /// Tables that were made may take a quarter of what objects may.
+    fn limits(&self) -> Limits {
+        Limits { kept: self.cache_size / 4, ..Limits::default() }
     }
 
     /// The stores. No row may ever serve the open catalog (and its journals), the cache, or what is in `own`: a

@@ -13,7 +13,7 @@ use dcfs_core::name::DatasetRef;
 use dcfs_core::render::rows::Beside;
 use dcfs_core::schema::Schema;
 use dcfs_data::catalog::{Catalog, VersionInfo};
-use dcfs_data::pack::{Pack, Packs};
+use dcfs_data::pack::{Limits, Pack, Packs};
 use dcfs_data::query::{Queries, Selected, Version};
 use dcfs_data::tables::source::with_keys;
 use dcfs_data::tables::{Rows, Source};
@@ -69,7 +69,7 @@ impl Asked {
         let runtime = runtime.map_err(|error| Error::new(Kind::Broken, error))?;
         let cache = self.cache.clone().unwrap_or_else(places::cache);
         places::private_cache(&cache)?;
-        runtime.block_on(Packs::new(self.catalog.clone(), cache).get(&self.of))
+        runtime.block_on(Packs::new(self.catalog.clone(), cache, Limits::default()).get(&self.of))
     }
 
     /// What a filter selects, with a progress bar where columns have to be packed first.

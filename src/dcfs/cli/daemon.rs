@@ -4,19 +4,17 @@
 //! `--report`, a pipe as stdout and the log as stderr, and waits for one line of JSON on the pipe:
 //! that the mount answers, or why not. Then the child lets go of the pipe and the parent returns.
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use dcfs_disk::regular;
 use serde::{Deserialize, Serialize};
-use tracing::level_filters::LevelFilter;
 
 use super::mount::{Mount, Plan};
 use super::registry::{self, Note};
-use super::{access, places};
+use super::{access, log, places};
 use crate::fuse::session;
 use dcfs_core::error::{Error, Kind, Result};
 
@@ -29,7 +27,7 @@ enum Report {
 
 /// Mounts and serves in this process; the log is stderr.
 pub fn foreground(plan: &Plan) -> Result<()> {
-    log_to_stderr();
+    log::to_stderr();
     let (catalog, mountpoint) = (plan.access.catalog.clone(), plan.mountpoint.clone());
     serve(plan, None, move || {
         tracing::info!("{} is mounted at {}", catalog.display(), mountpoint.display());
@@ -41,13 +39,13 @@ pub fn foreground(plan: &Plan) -> Result<()> {
 /// # Errors
 /// What the child says, or that it died without a word.
 pub fn spawn(plan: &Plan) -> Result<()> {
-    let log = registry::log_of(&plan.mountpoint);
-    places::private(log.parent().unwrap_or(&log))?;
+    let path = registry::log_of(&plan.mountpoint);
+    places::private(path.parent().unwrap_or(&path))?;
     let failed = |what: &str, error: &dyn std::fmt::Display| {
         Error::new(Kind::Broken, format!("cannot {what}: {error}"))
     };
-    let stderr = regular::open_with(OpenOptions::new().create(true).append(true), &log)
-        .map_err(|e| failed(&format!("write the log `{}`", log.display()), &e))?;
+    let stderr =
+        log::open(&path).map_err(|e| failed(&format!("write the log `{}`", path.display()), &e))?;
     let program = std::env::current_exe().map_err(|e| failed("find this program", &e))?;
     let mut child = Command::new(program)
         .args(&plan.arguments)
@@ -67,7 +65,7 @@ pub fn spawn(plan: &Plan) -> Result<()> {
         Err(_) => {
             let status = child.wait().map(|s| s.to_string()).unwrap_or_default();
             let message =
-                format!("the mount ended before it answered ({status}); see {}", log.display());
+                format!("the mount ended before it answered ({status}); see {}", path.display());
             Err(Error::new(Kind::Broken, message))
         }
     }
@@ -99,15 +97,18 @@ pub fn child(command: Mount) -> Result<()> {
     close_inherited();
     // Away from the terminal's signals. It fails only where that is so already.
     nix::unistd::setsid().ok();
-    log_to_stderr();
     let plan = match command.plan() {
         Ok(plan) => plan,
-        Err(error) => return failed(error),
+        Err(error) => {
+            log::to_stderr();
+            return failed(error);
+        }
     };
+    let path = registry::log_of(&plan.mountpoint);
+    log::to_file(&path);
     // Every path is absolute by now; the folder it was typed in may be unmounted or removed.
     std::env::set_current_dir("/").ok();
-    let log = registry::log_of(&plan.mountpoint);
-    serve(&plan, Some(&log), || tell(&Report::Mounted)).or_else(failed)
+    serve(&plan, Some(&path), || tell(&Report::Mounted)).or_else(failed)
 }
 
 /// Files of the caller's shell are none of ours: a lock or a pipe of a script would never end.
@@ -184,15 +185,4 @@ fn note(plan: &Plan, log: Option<&Path>) -> Note {
         cache: plan.access.cache.clone(),
         since: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs()),
     }
-}
-
-/// `DCFS_LOG=debug` tells more; `warn` less.
-fn log_to_stderr() {
-    let level = std::env::var("DCFS_LOG").ok().and_then(|level| level.parse().ok());
-    tracing_subscriber::fmt()
-        .with_max_level(level.unwrap_or(LevelFilter::INFO))
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
 }

@@ -8,7 +8,7 @@
 //! | [`mount`], [`daemon`] | `dcfs mount`, and the process that stays behind it |
 //! | [`access`] | the flags for the catalog and the bytes, and the file system over them |
 //! | [`helper`], [`options`] | the same by `mount -t fuse.dcfs` and fstab; `-o` |
-//! | [`unmount`], [`status`], [`registry`] | mounts that are there |
+//! | [`unmount`], [`status`], [`registry`], [`log`] | mounts that are there, and what they say |
 //! | [`ls`], [`page`], [`show`] | what the catalog holds, without a mount |
 //! | [`asking`], [`count`], [`explain`], [`path`] | filters |
 //! | [`cat`], [`cp`], [`copy`] | files of the mount, without a mount |
@@ -37,6 +37,7 @@ pub mod explain;
 pub mod helper;
 pub mod index;
 pub mod list;
+pub mod log;
 pub mod ls;
 pub mod mount;
 pub mod mv;

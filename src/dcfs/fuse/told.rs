@@ -59,7 +59,8 @@ impl Call {
         match error.kind() {
             Kind::Invalid if self.told.is_told(&path, &cause) => {}
             Kind::Missing => tracing::debug!("{op} `{path}` for process {pid}: {cause}"),
-            _ => match self.told.turn(what(op, &cause), Instant::now()) {
+            // The lines below the first show what was typed.
+            _ => match self.told.turn(what(op, &lines[0]), Instant::now()) {
                 Turn::Tell { left_out: 0 } => {
                     tracing::warn!("{op} `{path}` for process {pid}: {cause}");
                 }

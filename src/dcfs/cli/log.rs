@@ -1,0 +1,131 @@
+//! The log of a background mount: lines into a file that is turned over when it is large.
+//!
+//! One file is kept beside the new one, as `<name>.log.old`, so a log takes twice [`LARGEST`] at most, whatever readers
+//! bring about. In the foreground stderr is the log.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use dcfs_disk::regular;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Bytes of a log before a new one is begun.
+const LARGEST: u64 = 8 << 20;
+
+/// `DCFS_LOG=debug` tells more; `warn` less.
+fn level() -> LevelFilter {
+    let level = std::env::var("DCFS_LOG").ok().and_then(|level| level.parse().ok());
+    level.unwrap_or(LevelFilter::INFO)
+}
+
+/// Logs to stderr.
+pub fn to_stderr() {
+    tracing_subscriber::fmt()
+        .with_max_level(level())
+        .with_target(false)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .init();
+}
+
+/// Logs to the file at `path`; to stderr where it cannot be written.
+pub fn to_file(path: &Path) {
+    match Log::open(path, LARGEST) {
+        Ok(log) => tracing_subscriber::fmt()
+            .with_max_level(level())
+            .with_target(false)
+            .with_ansi(false)
+            .with_writer(log)
+            .init(),
+        Err(_) => to_stderr(),
+    }
+}
+
+/// Opens a log for adding to it; nobody else may read it.
+///
+/// # Errors
+/// The system refuses; something else has the name.
+pub fn open(path: &Path) -> io::Result<File> {
+    regular::open_with(OpenOptions::new().create(true).append(true), path)
+}
+
+/// A file that is turned over.
+#[derive(Debug)]
+struct Log {
+    path: PathBuf,
+    largest: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    file: File,
+    length: u64,
+}
+
+impl Log {
+    fn open(path: &Path, largest: u64) -> io::Result<Self> {
+        let state = State::open(path)?;
+        Ok(Self { path: path.to_owned(), largest, state: Mutex::new(state) })
+    }
+}
+
+impl State {
+    fn open(path: &Path) -> io::Result<Self> {
+        let file = open(path)?;
+        let length = file.metadata()?.len();
+        Ok(Self { file, length })
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = &'a Log;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self
+    }
+}
+
+impl Write for &Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.length > self.largest {
+            // What cannot be turned over goes on where it is: no line is lost.
+            let old = self.path.with_extension("log.old");
+            if fs::rename(&self.path, old).is_ok()
+                && let Ok(new) = State::open(&self.path)
+            {
+                *state = new;
+            }
+        }
+        let written = state.file.write(line)?;
+        state.length += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_takes_twice_its_size_at_most() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("mnt.log");
+        let log = Log::open(&path, 1000).expect("a log");
+        for number in 0..1000 {
+            writeln!(&log, "line {number:04}").expect("written");
+        }
+        let text = |name: &str| fs::read_to_string(folder.path().join(name)).expect(name);
+        assert!(text("mnt.log").ends_with("line 0999\n"));
+        assert!(text("mnt.log").len() < 1100 && text("mnt.log.old").len() < 1100);
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 2);
+    }
+}
