@@ -1,32 +1,7 @@
 //! Markdown and Mermaid around texts of strangers: nothing they hold ends what they stand in.
 
-/// `text` as one line of at most `most` characters: control characters, line breaks and the marks
-/// that turn text around are shown as escapes.
-pub fn visible(text: &str, most: usize) -> String {
-    // A text of strangers may be megabytes: what cannot be shown is not looked at.
-    cut(text.chars().take(most + 1).map(shown).collect(), most)
-}
-
-fn cut(text: String, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text;
-    }
-    let kept: String = text.chars().take(most.saturating_sub(3)).collect();
-    kept + "..."
-}
-
-/// One character, made visible where it is none.
-fn shown(c: char) -> String {
-    let turns = matches!(c,
-        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-    match c {
-        '\n' => "\\n".into(),
-        '\t' => "\\t".into(),
-        '\r' => "\\r".into(),
-        _ if c.is_control() || turns => c.escape_unicode().to_string(),
-        _ => c.into(),
-    }
-}
+pub use super::stranger::visible;
+use super::stranger::{on_page, shown};
 
 /// The longest name, path or URI that a page shows whole.
 const LONGEST: usize = 500;
@@ -36,29 +11,15 @@ const LONGEST_PARAGRAPH: usize = 10_000;
 
 /// Text between other text, in a heading or in a cell of a table.
 pub fn text(raw: &str) -> String {
-    escaped(&visible(raw, LONGEST))
+    on_page(&visible(raw, LONGEST))
 }
 
 /// A text of a person as paragraphs of its own, line breaks kept.
 pub fn paragraph(raw: &str) -> String {
     let cut: String = raw.chars().take(LONGEST_PARAGRAPH).collect();
     let lines: Vec<String> =
-        cut.lines().map(|line| escaped(&visible(line, LONGEST_PARAGRAPH))).collect();
+        cut.lines().map(|line| on_page(&visible(line, LONGEST_PARAGRAPH))).collect();
     lines.join("\n")
-}
-
-fn escaped(shown: &str) -> String {
-    let mut out = String::new();
-    for c in shown.chars() {
-        if matches!(
-            c,
-            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '#' | '~' | '&' | '$' | '!'
-        ) {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out
 }
 
 /// Code between other text or in a cell of a table: a fence longer than any run of backticks inside.
@@ -176,11 +137,6 @@ mod tests {
             let fence: String = block.chars().take_while(|c| *c == '`').collect();
             let closing = block.lines().filter(|l| l.starts_with(&fence)).count();
             prop_assert_eq!(closing, 2);
-        }
-
-        #[test]
-        fn what_is_shown_is_never_longer_than_asked(raw in ".*", most in 3..200_usize) {
-            prop_assert!(visible(&raw, most).chars().count() <= most);
         }
     }
 }

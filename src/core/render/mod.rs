@@ -24,6 +24,7 @@ pub mod numbers;
 pub mod readme;
 pub mod rows;
 pub mod schema_json;
+pub mod stranger;
 pub mod table;
 
 use serde::Serialize;

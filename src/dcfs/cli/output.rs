@@ -2,34 +2,43 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 
 use serde::Serialize;
 
 use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::render::stranger::is_obeyed;
+pub use dcfs_core::render::stranger::on_terminal as sanitized;
 
 /// Where results go.
 pub struct Output {
     to: BufWriter<Box<dyn Write + Send>>,
     closed: bool,
     failed: bool,
+    /// Whether a person reads it as it comes.
+    is_terminal: bool,
 }
 
 impl Output {
     /// The program's stdout.
     pub fn stdout() -> Self {
-        Self { to: BufWriter::new(Box::new(io::stdout())), closed: false, failed: false }
+        let is_terminal = io::stdout().is_terminal();
+        Self { is_terminal, ..Self::to(Box::new(io::stdout())) }
+    }
+
+    fn to(to: Box<dyn Write + Send>) -> Self {
+        Self { to: BufWriter::new(to), closed: false, failed: false, is_terminal: false }
     }
 
     /// A file that a command writes in place of stdout.
     pub fn file(file: &File) -> Result<Self> {
         let file = file.try_clone().map_err(|error| Error::new(Kind::Broken, error))?;
-        Ok(Self { to: BufWriter::new(Box::new(file)), closed: false, failed: false })
+        Ok(Self::to(Box::new(file)))
     }
 
     /// For a caller that wants no results.
     pub fn nowhere() -> Self {
-        Self { to: BufWriter::new(Box::new(io::sink())), closed: false, failed: false }
+        Self::to(Box::new(io::sink()))
     }
 
     /// One line, with whatever a terminal would obey made visible.
@@ -55,10 +64,24 @@ impl Output {
     pub fn json_text(&mut self, text: &str) -> Result<()> {
         let mut safe = String::with_capacity(text.len());
         for c in text.chars() {
-            // All of them are in the basic plane, and only inside strings: JSON allows them nowhere else.
-            if is_obeyed(c) { safe += &format!("\\u{:04x}", u32::from(c)) } else { safe.push(c) }
+            // Only inside strings: JSON allows them nowhere else. Beyond the basic plane it takes two units.
+            if is_obeyed(c) {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    safe += &format!("\\u{unit:04x}");
+                }
+            } else {
+                safe.push(c);
+            }
         }
         self.raw(safe.as_bytes())
+    }
+
+    /// A row of a table: as it is for a program, made safe for a terminal.
+    pub fn row(&mut self, text: &[u8]) -> Result<()> {
+        match self.is_terminal {
+            true => self.text(&String::from_utf8_lossy(text)),
+            false => self.raw(text),
+        }
     }
 
     /// Bytes as they are.
@@ -109,40 +132,11 @@ impl Write for Output {
     }
 }
 
-/// `text` with control characters (escape sequences of a terminal among them) and the marks that
-/// turn text around shown as escapes. Line breaks and tabs stay.
-pub fn sanitized(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_obeyed(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
-    }
-    out
-}
-
-/// Whether a terminal does something at `c` other than to show it.
-fn is_obeyed(c: char) -> bool {
-    let turns = matches!(c,
-        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    turns || (c.is_control() && c != '\n' && c != '\t')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     use std::sync::{Arc, Mutex};
-
-    #[test]
-    fn a_terminal_gets_nothing_to_obey() {
-        let cases = [
-            ("plain \u{e9} \u{1f436}\n\tx", "plain \u{e9} \u{1f436}\n\tx"),
-            ("\x1b[2Jgone", "\\u{1b}[2Jgone"),
-            ("a\rb\u{202e}c\u{85}", "a\\u{d}b\\u{202e}c\\u{85}"),
-        ];
-        for (text, safe) in cases {
-            assert_eq!(sanitized(text), safe, "{text:?}");
-        }
-    }
 
     #[test]
     fn json_stays_json() {
@@ -158,7 +152,7 @@ mod tests {
             }
         }
         let to = BufWriter::new(Box::new(Shared(written.clone())) as Box<dyn Write + Send>);
-        let mut out = Output { to, closed: false, failed: false };
+        let mut out = Output { to, ..Output::nowhere() };
         out.json(&[name]).expect("written");
         out.flush().expect("written");
         let text = String::from_utf8(written.lock().expect("whole").clone()).expect("UTF-8");

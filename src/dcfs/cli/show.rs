@@ -145,11 +145,11 @@ impl Show {
     fn text(&self, format: rows::Format, source: &Source, out: &mut Output) -> Result<()> {
         let layout = source.layout(format);
         let progress = self.progress(source);
-        let mut failed = out.raw(layout.header());
+        let mut failed = out.row(layout.header());
         let mut row = Vec::new();
         let written = text::write(source, &layout, 0..=u32::MAX, &mut row, &mut |_, row| {
             progress.add(1);
-            failed = std::mem::replace(&mut failed, Ok(())).and_then(|()| out.raw(row));
+            failed = std::mem::replace(&mut failed, Ok(())).and_then(|()| out.row(row));
             row.clear();
             failed.is_ok()
         });

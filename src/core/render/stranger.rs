@@ -1,0 +1,174 @@
+//! Text of strangers, made safe for where it goes: one function for a page, one for a terminal.
+//!
+//! A page is read by people, by programs that render Markdown, and by language models. A stranger's text on it stays
+//! plain words in the place it was put: it makes no heading, list, rule, code, table, link or HTML, and holds no
+//! character that a person does not see. A terminal obeys control characters and turns text around at some marks; there
+//! they are shown as escapes.
+
+/// Whether a person does not see `c`: control characters, marks that turn text around, and what Unicode calls ignorable
+/// by default (zero width, fillers, tags, variation selectors), in which a text can be hidden from whoever looks at it.
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Whether a terminal, or a person in front of one, is misled by `c`. What joins letters and chooses the form of an emoji
+/// is left alone, and so are line breaks and tabs.
+pub fn is_obeyed(c: char) -> bool {
+    is_hidden(c)
+        && !matches!(c, '\n' | '\t' | '\u{ad}' | '\u{200c}' | '\u{200d}' | '\u{fe00}'..='\u{fe0f}')
+}
+
+/// `text` for a terminal: what it would obey is shown as escapes.
+pub fn on_terminal(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_obeyed(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
+    }
+    out
+}
+
+/// `text` as one line of at most `most` characters: what a person does not see, and line breaks, are shown as escapes.
+pub fn visible(text: &str, most: usize) -> String {
+    // A text of strangers may be megabytes: what cannot be shown is not looked at.
+    cut(text.chars().take(most + 1).map(shown).collect(), most)
+}
+
+fn cut(text: String, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text;
+    }
+    let kept: String = text.chars().take(most.saturating_sub(3)).collect();
+    kept + "..."
+}
+
+/// One character, made visible where it is none.
+pub fn shown(c: char) -> String {
+    match c {
+        '\n' => "\\n".into(),
+        '\t' => "\\t".into(),
+        '\r' => "\\r".into(),
+        _ if is_hidden(c) => c.escape_unicode().to_string(),
+        _ => c.into(),
+    }
+}
+
+/// `text`, which is one line and visible, as words of a Markdown page.
+///
+/// Escaped are the characters that mean something anywhere, and others where they would: `-`, `+`, `=`, and `.` or `)`
+/// behind a number at the beginning of a line; and what makes a link of an address without any mark-up.
+pub fn on_page(text: &str) -> String {
+    let chars: Vec<char> = text.trim().chars().collect();
+    let first_word = chars.iter().take_while(|c| c.is_ascii_digit()).count();
+    let mut out = String::with_capacity(text.len() + 8);
+    for (at, &c) in chars.iter().enumerate() {
+        let next = chars.get(at + 1).copied();
+        let means_something = match c {
+            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '#' | '~' | '&' | '$' | '!' => {
+                true
+            }
+            '-' | '+' | '=' => at == 0,
+            ')' => at == first_word && at > 0,
+            '.' => {
+                at == first_word && at > 0 && next.is_none_or(char::is_whitespace)
+                    || ends_with(&chars[..at], "www")
+                    || next.is_some_and(char::is_alphabetic) && is_host(&chars, at)
+            }
+            ':' => next == Some('/') || ends_with(&chars[..at], "mailto"),
+            '@' => next.is_some_and(char::is_alphabetic),
+            _ => false,
+        };
+        if means_something {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+fn ends_with(chars: &[char], word: &str) -> bool {
+    let count = word.len();
+    chars.len() >= count
+        && chars[chars.len() - count..]
+            .iter()
+            .zip(word.chars())
+            .all(|(c, w)| c.to_ascii_lowercase() == w)
+}
+
+/// Whether the dot at `at` may be that of a host such as `evil.example`: the word ends there, or a path begins.
+fn is_host(chars: &[char], at: usize) -> bool {
+    let rest = &chars[at + 1..];
+    let letters = rest.iter().take_while(|c| c.is_alphanumeric() || **c == '-').count();
+    letters >= 2 && rest.get(letters).is_some_and(|c| matches!(c, '/' | ':' | '?'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn words_stay_words() {
+        let cases = [
+            ("plain name-1.0", "plain name-1.0"),
+            ("Photos (2024). All: mine", "Photos (2024). All: mine"),
+            ("    indented code", "indented code"),
+            ("- item", "\\- item"),
+            ("+ item", "\\+ item"),
+            ("===", "\\==="),
+            ("1. item", "1\\. item"),
+            ("12) item", "12\\) item"),
+            ("# x", "\\# x"),
+            ("see https://evil.example/?q=1", "see https\\://evil\\.example/?q=1"),
+            ("www.evil.example", "www\\.evil.example"),
+            ("mail me@evil.example", "mail me\\@evil.example"),
+            ("mailto:me@evil", "mailto\\:me\\@evil"),
+            ("pets@1.0.0", "pets@1.0.0"),
+            ("<b onclick=x>&amp;", "\\<b onclick=x\\>\\&amp;"),
+        ];
+        for (raw, want) in cases {
+            assert_eq!(on_page(raw), want, "{raw}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_hidden() {
+        let hidden = "\u{e0049}\u{e0001}\u{61c}\u{202e}\u{2066}\u{200b}\u{feff}\u{fe01}\u{e0101}\u{3164}\u{115f}\u{7f}\u{85}";
+        for c in hidden.chars() {
+            assert!(is_hidden(c), "{}", c.escape_unicode());
+            assert!(!visible(&c.to_string(), 100).contains(c));
+        }
+        for c in "a \u{e9}\u{1f436}\u{4e2d}\u{5d0}\u{301}".chars() {
+            assert!(!is_hidden(c), "{}", c.escape_unicode());
+        }
+    }
+
+    #[test]
+    fn a_terminal_gets_nothing_to_obey() {
+        let cases = [
+            ("plain \u{e9} \u{1f436}\n\tx", "plain \u{e9} \u{1f436}\n\tx"),
+            ("\x1b[2Jgone", "\\u{1b}[2Jgone"),
+            ("a\rb\u{202e}c\u{85}\u{e0041}", "a\\u{d}b\\u{202e}c\\u{85}\\u{e0041}"),
+            (
+                "\u{1f468}\u{200d}\u{1f33e} \u{2764}\u{fe0f}",
+                "\u{1f468}\u{200d}\u{1f33e} \u{2764}\u{fe0f}",
+            ),
+        ];
+        for (text, safe) in cases {
+            assert_eq!(on_terminal(text), safe, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_is_never_longer_than_asked(raw in ".*", most in 3..200_usize) {
+            prop_assert!(visible(&raw, most).chars().count() <= most);
+            prop_assert!(!visible(&raw, most).chars().any(is_hidden));
+        }
+    }
+}
