@@ -15,6 +15,7 @@ use dcfs_core::render::readme::{self, Readme};
 use dcfs_core::render::schema_json::schema_json;
 use dcfs_core::render::{Subject, beside, diff};
 use dcfs_core::schema::Schema;
+use dcfs_core::secrets::masked;
 use dcfs_core::version::Version;
 
 /// The most versions that a graph of lineage shows.
@@ -122,6 +123,8 @@ fn readme(catalog: &Catalog, of: &VersionInfo, narrowed: Option<&Narrowed>) -> R
 
 fn lineage(catalog: &Catalog, of: &VersionInfo) -> Result<String> {
     let Details { description, attrs, script, job, provenance } = catalog.details(of)?;
+    // Whoever recorded it may have written a secret into it.
+    let script = masked(&script);
     let page = Lineage {
         of: &subject(of),
         description: description.as_deref(),
@@ -214,7 +217,7 @@ fn node(parent: Parent) -> Node {
         return Node { name: String::new(), kind: Kind::Deleted, rows, size };
     };
     if let Some(uri) = dataset.listed_uri() {
-        return Node { name: uri, kind: Kind::Storage, rows, size };
+        return Node { name: masked(&uri), kind: Kind::Storage, rows, size };
     }
     let kind = match alive && !dataset.is_internal() {
         true => Kind::Dataset { directory: directory(&dataset, version) },

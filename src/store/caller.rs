@@ -2,8 +2,8 @@
 //!
 //! A mount that lets other users in reads for all of them. A file may be served to whoever could have opened it without
 //! the mount, and to nobody else. As root the thread takes on the caller's identity for file system checks (`setfsuid(2)`),
-//! so that the kernel judges every folder on the way, lists of access rights included. Who is not root cannot do that;
-//! then the file's own mode decides.
+//! so that the kernel judges every folder on the way, lists of access rights included. Who is not root cannot do that; then the
+//! file's own mode decides, and folders on the way do not.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -86,7 +86,13 @@ impl Identity {
         set_groups(&caller.groups())?;
         let gid = setfsgid(Gid::from_raw(caller.gid));
         let uid = setfsuid(Uid::from_raw(caller.uid));
-        Ok(Self { groups, uid, gid })
+        let taken = Self { groups, uid, gid };
+        // Neither call says that it failed, but asking for a number that is none tells who one is.
+        let is_now = (setfsuid(Uid::from_raw(u32::MAX)), setfsgid(Gid::from_raw(u32::MAX)));
+        match is_now == (Uid::from_raw(caller.uid), Gid::from_raw(caller.gid)) {
+            true => Ok(taken),
+            false => Err(nix::errno::Errno::EPERM),
+        }
     }
 }
 

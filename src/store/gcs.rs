@@ -9,7 +9,8 @@
 //!   of the machine, if they come within [`METADATA`] and `NO_GCE_CHECK` does not forbid to ask; else
 //!   none. An emulator is asked without any, unless the environment names some.
 //!
-//! A table of `config.toml` names an endpoint, a file of credentials or none, and wins over the environment.
+//! A table of `config.toml` names an endpoint, a file of credentials or none, and wins over the environment. Credentials of
+//! the environment are never sent to an endpoint that a table names.
 //!
 //! Files of the type `external_account` (workload identity federation) are not understood yet.
 
@@ -195,7 +196,11 @@ impl Way {
         Self {
             endpoint: endpoint.map_err(|error| error.to_string()),
             is_emulator: emulator.is_some(),
-            anon: config.anon || table.is_some_and(|table| table.anon),
+            // A table about another server says as whom it is asked; what the environment holds is for Google.
+            anon: config.anon
+                || table.is_some_and(|table| {
+                    table.anon || table.endpoint_url.is_some() && table.credentials_file.is_none()
+                }),
             file: table
                 .and_then(|table| Some(net::expand(&variables, table.credentials_file.as_ref()?))),
             net: Net::new(config.timeout, &variables),
@@ -291,10 +296,14 @@ impl Way {
             builder = builder.with_base_url(url);
         }
         let http = endpoint.as_ref().is_some_and(|url| url.starts_with("http://"));
+        if let Some(url) = endpoint.as_ref().filter(|url| signed && !net::is_private(url)) {
+            let text = "is asked without TLS, where anybody on the way could read the token; write `https://`, or ask without credentials";
+            return Err(Error::Setting(format!("`{url}` {text}")));
+        }
         Ok(builder
             .with_bucket_name(bucket)
             .with_skip_signature(!signed)
-            .with_http_connector(cloud::wire::Connector)
+            .with_http_connector(cloud::wire::Connector(self.net.clone()))
             .with_client_options(self.net.options(http)?)
             .with_retry(self.net.retry()))
     }

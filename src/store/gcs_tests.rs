@@ -79,14 +79,15 @@ fn a_table_wins_over_the_environment() {
     std::fs::write(home.path().join("k.json"), user).unwrap();
     let home = ("HOME", home.path().to_str().unwrap());
     let (token, skip) = (("GOOGLE_BEARER_TOKEN", "secret"), ("GOOGLE_SKIP_SIGNATURE", "true"));
-    let emulator = ("STORAGE_EMULATOR_HOST", "h:1");
+    let emulator = ("STORAGE_EMULATOR_HOST", "localhost:1");
     let file = "credentials_file = '~/k.json'";
     let cases: [(&str, bool, Pairs<'_>, bool, &str); 6] = [
         ("anon = true", false, &[token, home], false, "Google Cloud"),
         (file, false, &[home, skip], true, "Google Cloud"),
-        (file, false, &[home, emulator], true, "http://h:1"),
+        (file, false, &[home, emulator], true, "http://localhost:1"),
         (file, true, &[home], false, "Google Cloud"),
-        ("endpoint_url = 'https://t/'", false, &[token, emulator], true, "https://t"),
+        // Another server gets nothing of what the environment holds.
+        ("endpoint_url = 'https://t/'", false, &[token, emulator], false, "https://t"),
         ("endpoint_url = 'http://t'\nanon = true", false, &[emulator], false, "http://t"),
     ];
     for (table, anon, variables, signed, server) in cases {
@@ -100,6 +101,8 @@ fn a_table_wins_over_the_environment() {
         let other = cloud::Bucket::server(&*gcs.bucket("c", b"k")).to_owned();
         assert!(!other.contains("//t"), "other buckets are as they were: {other}");
     }
+    let open = told(&format!("endpoint_url = 'http://t'\n{file}"), false, &[home]);
+    assert!(decided(&open).unwrap_err().contains("without TLS"), "a token is not sent in the open");
     let wrong = [
         ("credentials_file = '/nonexistent/k'", "the settings for Google Cloud Storage are wrong"),
         ("endpoint_url = 'http://u:hush@h'", "`h` is not an endpoint"),

@@ -20,6 +20,9 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// No byte for so long: the connection is dead; ask again.
 const IDLE: Duration = Duration::from_secs(15);
 
+/// Redirects that are followed, on one server.
+const HOPS: usize = 5;
+
 /// How often a request is sent again.
 pub const RETRIES: u32 = 5;
 
@@ -79,6 +82,24 @@ impl Net {
         Ok(options)
     }
 
+    /// A client for a cloud's requests, which carry signatures and tokens: a redirect is followed on the same server alone.
+    /// `http` allows requests without TLS.
+    ///
+    /// # Errors
+    /// As [`Net::client`].
+    pub fn cloud_client(&self, http: bool) -> Result<reqwest::Client, Error> {
+        let stays = reqwest::redirect::Policy::custom(|attempt| {
+            let origin = |url: &reqwest::Url| url.origin();
+            let is_same = attempt.previous().last().map(origin) == Some(origin(attempt.url()));
+            if is_same && attempt.previous().len() < HOPS {
+                attempt.follow()
+            } else {
+                attempt.stop()
+            }
+        });
+        self.built(|builder| builder.redirect(stays).referer(false).https_only(!http).http1_only())
+    }
+
     /// All pauses together are shorter than the time there is, so that a store which refuses at once is told of by
     /// its refusal, not as one that did not answer.
     pub fn retry(&self) -> object_store::RetryConfig {
@@ -99,10 +120,16 @@ impl Net {
     /// # Errors
     /// As [`Net::options`], and `Setting` where TLS cannot be set up.
     pub fn client(&self) -> Result<reqwest::Client, Error> {
+        self.built(|builder| builder.redirect(reqwest::redirect::Policy::none()))
+    }
+
+    fn built(
+        &self,
+        more: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+    ) -> Result<reqwest::Client, Error> {
         choose_tls();
-        let mut builder = reqwest::Client::builder()
+        let mut builder = more(reqwest::Client::builder())
             .user_agent(concat!("dcfs/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT.min(self.timeout))
             .read_timeout(IDLE);
         let bundle = self.certificates(reqwest::Certificate::from_pem_bundle)?;
@@ -200,6 +227,15 @@ pub fn endpoint(given: &str) -> Result<String, Error> {
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
+/// Whether what is sent to an endpoint stays secret: by TLS, or because it does not leave the machine.
+pub fn is_private(endpoint: &str) -> bool {
+    let Ok(url) = reqwest::Url::parse(endpoint) else { return false };
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let is_here =
+        host.parse::<std::net::IpAddr>().map_or(host == "localhost", |ip| ip.is_loopback());
+    url.scheme() == "https" || is_here
+}
+
 /// What may be shown of an endpoint that is wrong: neither a password nor a signature.
 pub fn without_secrets(given: &str) -> &str {
     let given = given.split(['?', '#']).next().unwrap_or(given);
@@ -236,6 +272,22 @@ mod tests {
                 }
                 (got, want) => panic!("{given}: {got:?} {want:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn tokens_leave_the_machine_by_tls_alone() {
+        let cases = [
+            ("https://h", true),
+            ("http://h", false),
+            ("http://127.0.0.1:1", true),
+            ("http://[::1]:1", true),
+            ("http://localhost", true),
+            ("http://localhost.evil", false),
+            ("http://127.0.0.1.evil", false),
+        ];
+        for (endpoint, want) in cases {
+            assert_eq!(is_private(endpoint), want, "{endpoint}");
         }
     }
 

@@ -24,6 +24,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "json",
             "kept",
             "provenance",
+            "secrets",
             "expr",
             "glob",
             "tree",

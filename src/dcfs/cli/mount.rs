@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, FromArgMatches};
 use nix::unistd::{getegid, geteuid};
 
-use super::access::{Access, AccessArgs};
+use super::access::{self, Access, AccessArgs};
 use super::options::{self, parse_mode};
 use super::output::Output;
 use super::{daemon, usage, warn};
@@ -86,7 +86,15 @@ impl Mount {
             command().try_get_matches_from(words).and_then(|found| Self::from_arg_matches(&found))
         };
         let typed = parse(&words).map_err(wrong)?;
-        let mut all = options::flags(&typed.options.join(","), &command())?;
+        let given = options::flags(&typed.options.join(","), &command())?;
+        // `-o config=FILE` names the file, whose `[mount]` stands before all that was said here.
+        let mut all = given.clone();
+        all.extend(words.iter().cloned());
+        let file = parse(&all).map_err(wrong)?.access.config;
+        let settings = access::settings(file.as_deref())?;
+        let of_file: Vec<String> = settings.mount().collect();
+        let mut all = options::flags(&of_file.join(","), &command())?;
+        all.extend(given);
         all.extend(words.iter().cloned());
         Ok(Self { words, ..parse(&all).map_err(wrong)? })
     }
@@ -139,7 +147,14 @@ impl Mount {
     /// Whose catalog it is, where that matters, and what is not read for that reason.
     fn warn(&self, plan: &Plan) {
         let was_told = self.access.no_local_files || !self.access.local_root.is_empty();
-        let Some(whose) = catalog::foreign(&plan.access.catalog) else { return };
+        let Some(whose) = catalog::foreign(&plan.access.catalog) else {
+            if self.allow_other && !was_told {
+                warn(
+                    "other users are let in, so files of this machine that rows name (file://) are not read; `--local-root DIR` allows those below a folder",
+                );
+            }
+            return;
+        };
         let addresses = match self.access.allow_uri.is_empty() {
             true => {
                 "; its rows may make this process ask any bucket or host it can reach: `--allow-uri URI` limits them"
@@ -163,6 +178,18 @@ impl Mount {
 
 /// What clap says, without how the command is used.
 fn first_line(error: &clap::Error) -> String {
+    if error.kind() == clap::error::ErrorKind::ArgumentConflict {
+        let said = |kind| match error.get(kind) {
+            Some(clap::error::ContextValue::String(flag)) => {
+                flag.split(' ').next().unwrap_or_default().to_owned()
+            }
+            Some(clap::error::ContextValue::Strings(flags)) => flags.join("`, `"),
+            _ => String::new(),
+        };
+        let (one, other) =
+            (said(clap::error::ContextKind::InvalidArg), said(clap::error::ContextKind::PriorArg));
+        return format!("`{one}` and `{other}` exclude each other");
+    }
     let text = error.to_string();
     let text = text.split("\n\n").next().unwrap_or_default();
     text.trim_start_matches("error: ").replace('\n', " ").trim().to_owned()

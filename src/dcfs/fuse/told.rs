@@ -11,6 +11,7 @@ use lru::LruCache;
 
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::markdown::visible;
+use dcfs_core::secrets::masked;
 use dcfs_vfs::Vfs;
 
 /// The longest path or cause in a log line: names may be as long as strangers like.
@@ -51,9 +52,9 @@ impl Call {
             path = format!("{}/{}", path.trim_end_matches('/'), name.to_string_lossy());
         }
         // Names come from strangers and logs are read in terminals.
-        let (op, pid, path) = (self.op, self.pid, visible(&path, LONGEST_LINE));
+        let (op, pid, path) = (self.op, self.pid, visible(&masked(&path), LONGEST_LINE));
         // What is wrong with a filter comes with a line that shows where.
-        let lines = error.to_string();
+        let lines = masked(&error.to_string());
         let lines: Vec<String> = lines.lines().map(|line| visible(line, LONGEST_LINE)).collect();
         let cause = lines.join("\n");
         match error.kind() {

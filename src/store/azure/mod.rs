@@ -13,7 +13,8 @@
 //!
 //! A table of `config.toml` names an account, an endpoint, a connection string or none, and wins over the
 //! environment. Where it names another account, what the environment says of its own does not count: neither its connection
-//! string, key and signature, nor its endpoint.
+//! string, key and signature, nor its endpoint. Credentials of the environment are never sent to an endpoint that a table
+//! names.
 
 mod connection;
 
@@ -236,7 +237,9 @@ impl Way {
             self.variables.retain(|(name, _)| !key(name).is_some_and(|key| is_of_account(&key)));
             self.connection = connection.transpose();
         }
-        self.anon |= table.anon;
+        // Another server is asked as the table says; what the environment holds is for the account's own.
+        self.anon |=
+            table.anon || table.endpoint_url.is_some() && table.connection_string.is_none();
         self.table = table.clone();
         self
     }
@@ -382,7 +385,7 @@ impl Way {
             .with_container_name(container)
             .with_use_azure_cli(credentials == Credentials::Cli)
             .with_skip_signature(credentials == Credentials::None)
-            .with_http_connector(cloud::wire::Connector)
+            .with_http_connector(cloud::wire::Connector(self.net.clone()))
             .with_client_options(self.net.options(http)?)
             .with_retry(self.net.retry()))
     }

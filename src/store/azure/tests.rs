@@ -92,13 +92,9 @@ fn a_table_wins_over_the_environment() {
             Credentials::Told,
             "https://acc.blob.core.windows.net",
         ),
-        ("endpoint_url = 'http://h:3/theirs'", &[theirs], Credentials::Told, "http://h:3/theirs"),
-        (
-            "account = 'acc'\nendpoint_url = 'http://h:3'",
-            &[emulator, bearer],
-            Credentials::Told,
-            "http://h:3",
-        ),
+        // Another server gets nothing of what the environment holds.
+        ("endpoint_url = 'http://h:3/theirs'", &[theirs], none, "http://h:3/theirs"),
+        ("account = 'acc'\nendpoint_url = 'http://h:3'", &[emulator, bearer], none, "http://h:3"),
     ];
     for (table, variables, credentials, server) in cases {
         let azure = told(table, false, variables);

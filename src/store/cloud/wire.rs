@@ -6,13 +6,15 @@
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
-    HttpResponseBody, HttpService, ReqwestConnector,
+    HttpResponseBody, HttpService,
 };
+use object_store::{ClientConfigKey, ClientOptions};
 
+use crate::error::Error;
 use crate::metrics::SENT;
+use crate::net::Net;
 
 /// Bytes of a refusal that are read: S3's are below one KiB.
 const REFUSAL: usize = 64 << 10;
@@ -25,13 +27,17 @@ const PARTIAL: u16 = 206;
 #[error("it sent a part where all was asked for")]
 struct Unasked;
 
-/// Clients whose answers are fit for `object_store`.
+/// Clients whose answers are fit for `object_store`, and which carry nothing to another host.
 #[derive(Debug)]
-pub struct Connector;
+pub struct Connector(pub Net);
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(Fit(ReqwestConnector::default().connect(options)?)))
+        let plain = options.get_config_value(&ClientConfigKey::AllowHttp);
+        let client = self.0.cloud_client(plain.as_deref() == Some("true"));
+        let failed =
+            |error: Error| object_store::Error::Generic { store: "HTTP", source: error.into() };
+        Ok(HttpClient::new(Fit(HttpClient::new(client.map_err(failed)?))))
     }
 }
 

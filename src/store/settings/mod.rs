@@ -40,6 +40,8 @@ const SCHEMES: [&str; 6] = ["s3://", "gs://", "az://", "https://", "http://", "h
 pub struct Settings {
     file: Option<PathBuf>,
     tables: Vec<Table>,
+    /// Entries of `[mount]`: a name, and a value unless that is only `true`.
+    mount: Vec<(String, Option<String>)>,
 }
 
 /// One table of the file.
@@ -122,17 +124,25 @@ impl Settings {
     /// # Errors
     /// No TOML, a table or a name that nobody knows, or a value that is none; with the line.
     pub fn parse(file: &Path, text: &str) -> Result<Self, Error> {
-        let tables = tables(text).map_err(|(at, message)| Error {
+        let (tables, mount) = tables(text).map_err(|(at, message)| Error {
             file: file.to_owned(),
             line: text.as_bytes()[..at.min(text.len())].split(|b| *b == b'\n').count(),
             message,
         })?;
-        Ok(Self { file: Some(file.to_owned()), tables })
+        Ok(Self { file: Some(file.to_owned()), tables, mount })
     }
 
     /// The file that was read.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
+    }
+
+    /// What `[mount]` says: options as `-o` takes them.
+    pub fn mount(&self) -> impl Iterator<Item = String> {
+        self.mount.iter().map(|(name, value)| match value {
+            Some(value) => format!("{name}={}", value.replace('\\', "\\\\").replace(',', "\\,")),
+            None => name.clone(),
+        })
     }
 
     /// The name of every table.
@@ -152,12 +162,23 @@ impl Settings {
     }
 }
 
-fn tables(text: &str) -> Result<Vec<Table>, Wrong> {
+/// The table of options of every mount.
+const MOUNT: &str = "mount";
+
+/// Options, as [`Settings::mount`] has them.
+type Options = Vec<(String, Option<String>)>;
+
+fn tables(text: &str) -> Result<(Vec<Table>, Options), Wrong> {
     let document = DeTable::parse(text)
         .map_err(|error| (error.span().map_or(0, |span| span.start), show(error.message())))?;
     let mut tables: Vec<Table> = Vec::new();
+    let mut mount = Options::new();
     for (name, value) in document.get_ref() {
         let at = name.span().start;
+        if let (MOUNT, DeValue::Table(entries)) = (name.get_ref().as_ref(), value.get_ref()) {
+            mount = options(entries)?;
+            continue;
+        }
         let wrong = |message| (at, message);
         let table = named(name.get_ref()).map_err(wrong)?;
         if tables.iter().any(|other| other.name.start == table.start) {
@@ -168,7 +189,33 @@ fn tables(text: &str) -> Result<Vec<Table>, Wrong> {
         };
         tables.push(Table { said: Said::read(at, table.text(), entries)?, name: table });
     }
-    Ok(tables)
+    Ok((tables, mount))
+}
+
+/// Entries of `[mount]`: texts, numbers, `true`, and lists of texts for options that are repeated.
+fn options(entries: &DeTable<'_>) -> Result<Options, Wrong> {
+    let mut options = Options::new();
+    for (name, value) in entries {
+        let wrong = || {
+            let text = "takes a text, a whole number, `true`, or a list of texts";
+            (value.span().start, format!("`{}` {text}", show(name.get_ref())))
+        };
+        let mut add = |value: Option<String>| options.push((name.get_ref().to_string(), value));
+        match value.get_ref() {
+            DeValue::Boolean(true) => add(None),
+            DeValue::Boolean(false) => {}
+            DeValue::Integer(number) => add(Some(number.to_string())),
+            DeValue::String(text) => add(Some(text.to_string())),
+            DeValue::Array(items) => {
+                for item in items.iter() {
+                    let DeValue::String(text) = item.get_ref() else { return Err(wrong()) };
+                    add(Some(text.to_string()));
+                }
+            }
+            _ => return Err(wrong()),
+        }
+    }
+    Ok(options)
 }
 
 /// The name of a table, without slashes at its end.

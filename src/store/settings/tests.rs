@@ -9,6 +9,18 @@ fn parse(text: &str) -> Result<Settings, String> {
 }
 
 #[test]
+fn mounts_have_options_of_their_own() {
+    let text = "[mount]\nlocal_root = ['/a,b', '/c']\nallow_other = true\nxattr = false\ngid = 5\n['s3://b']\nanon = true";
+    let settings = Settings::parse(Path::new("/c.toml"), text).unwrap();
+    let options: Vec<String> = settings.mount().collect();
+    assert_eq!(options, ["allow_other", "gid=5", "local_root=/a\\,b", "local_root=/c"]);
+    assert_eq!(settings.names().count(), 1);
+    for wrong in ["[mount]\na = 1.5", "[mount]\na = [1]", "mount = 1"] {
+        assert!(Settings::parse(Path::new("/c.toml"), wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn the_longest_table_counts_alone() {
     let settings = parse(
         "[\"s3://\"]\nregion = \"all\"\n[\"s3://b\"]\nprofile = \"p\"\n\
