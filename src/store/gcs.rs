@@ -303,7 +303,7 @@ impl Way {
         Ok(builder
             .with_bucket_name(bucket)
             .with_skip_signature(!signed)
-            .with_http_connector(cloud::wire::Connector(self.net.clone()))
+            .with_http_connector(cloud::wire::Connector::as_stored(&self.net))
             .with_client_options(self.net.options(http)?)
             .with_retry(self.net.retry()))
     }

@@ -59,7 +59,7 @@ pub struct Got {
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum Failure {
-    /// 412 and 416: the object is not what it was asked for as.
+    /// 412 and 416: the object is not what it was asked for as; 501: the store takes no such condition.
     Condition(Refusal),
     Told(Error),
 }
@@ -80,11 +80,21 @@ impl Remote {
         let ask = self.recorded.ask(&self.seen);
         let ask = ask.map_err(|reason| Error::Unaskable { place: self.place(), reason })?;
         let is_whole = range == (0..self.recorded.size) && range.end <= window::FIRST;
+        let is_free = matches!(ask, Ask::Any);
         let question = Question { ask, range: range.clone(), is_whole };
-        let got = match Arc::clone(&self.store).get(question).await {
+        let got = match Arc::clone(&self.store).get(question.clone()).await {
             Ok(got) => got,
             Err(Failure::Told(error)) => return Err(error),
-            Err(Failure::Condition(refusal)) => return Err(self.refused(&refusal).await),
+            Err(Failure::Condition(refusal)) => {
+                self.agreed(&refusal, is_free).await?;
+                // Some servers take no condition, or want it written in another way; the answer is checked anyway.
+                let question = Question { ask: Ask::Any, ..question };
+                match Arc::clone(&self.store).get(question).await {
+                    Ok(got) => got,
+                    Err(Failure::Told(error)) => return Err(error),
+                    Err(Failure::Condition(refusal)) => return Err(self.other(&refusal)),
+                }
+            }
         };
         self.check(&got.answer)?;
         if got.range != range {
@@ -126,18 +136,22 @@ impl Remote {
         Ok(whole.map_or(first, Buffer::freeze))
     }
 
-    /// Where a condition did not hold, the store is asked what is there now, to be able to say it; if it
-    /// does not tell, the refusal alone is told.
-    async fn refused(&self, refusal: &Refusal) -> Error {
+    /// Where a condition is refused, the store is asked what is there now: nothing is wrong if that is the object recorded,
+    /// by its etag, and it was refused for the condition alone.
+    ///
+    /// # Errors
+    /// What is there now; the refusal, if the store does not tell.
+    async fn agreed(&self, refusal: &Refusal, is_free: bool) -> Result<(), Error> {
         let version = Some(self.recorded.version.clone()).filter(|v| !v.is_empty());
         let ask = version.map_or(Ask::Any, Ask::Version);
         match Arc::clone(&self.store).head(ask).await {
             Ok(now) => match self.check(&now) {
-                Err(changed @ Error::Changed { .. }) => changed,
-                _ => self.other(refusal),
+                Err(changed @ Error::Changed { .. }) => Err(changed),
+                Ok(()) if !is_free && refusal.status != 416 && now.etag.is_some() => Ok(()),
+                _ => Err(self.other(refusal)),
             },
-            Err(Failure::Told(gone @ Error::Gone { .. })) => gone,
-            Err(_) => self.other(refusal),
+            Err(Failure::Told(gone @ Error::Gone { .. })) => Err(gone),
+            Err(_) => Err(self.other(refusal)),
         }
     }
 

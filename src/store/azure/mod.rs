@@ -385,7 +385,7 @@ impl Way {
             .with_container_name(container)
             .with_use_azure_cli(credentials == Credentials::Cli)
             .with_skip_signature(credentials == Credentials::None)
-            .with_http_connector(cloud::wire::Connector(self.net.clone()))
+            .with_http_connector(cloud::wire::Connector::new(&self.net))
             .with_client_options(self.net.options(http)?)
             .with_retry(self.net.retry()))
     }

@@ -142,7 +142,9 @@ impl<B: Bucket> CloudObject<B> {
 
     fn failure(&self, whose: Option<Arc<str>>, error: &object_store::Error) -> Failure {
         match fault::refusal(error) {
-            Some(refusal) if [412, 416].contains(&refusal.status) => Failure::Condition(refusal),
+            Some(refusal) if [412, 416, 501].contains(&refusal.status) => {
+                Failure::Condition(refusal)
+            }
             _ => Failure::Told(fault::meaning(&self.asked(whose), error)),
         }
     }

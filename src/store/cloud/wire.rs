@@ -11,6 +11,8 @@ use object_store::client::{
     HttpResponseBody, HttpService,
 };
 use object_store::{ClientConfigKey, ClientOptions};
+use reqwest::StatusCode;
+use reqwest::header::HeaderValue;
 
 use crate::error::Error;
 use crate::metrics::SENT;
@@ -29,27 +31,68 @@ struct Unasked;
 
 /// Clients whose answers are fit for `object_store`, and which carry nothing to another host.
 #[derive(Debug)]
-pub struct Connector(pub Net);
+pub struct Connector {
+    net: Net,
+    /// Objects are asked for as they are stored: Google unpacks those stored with gzip for whoever does not say that it takes
+    /// them packed, and the length and the checksum are those of the packed one.
+    as_stored: bool,
+}
+
+impl Connector {
+    pub fn new(net: &Net) -> Self {
+        Self { net: net.clone(), as_stored: false }
+    }
+
+    /// For objects as they are stored.
+    pub fn as_stored(net: &Net) -> Self {
+        Self { as_stored: true, ..Self::new(net) }
+    }
+}
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let plain = options.get_config_value(&ClientConfigKey::AllowHttp);
-        let client = self.0.cloud_client(plain.as_deref() == Some("true"));
+        let client = self.net.cloud_client(plain.as_deref() == Some("true"));
         let failed =
             |error: Error| object_store::Error::Generic { store: "HTTP", source: error.into() };
-        Ok(HttpClient::new(Fit(HttpClient::new(client.map_err(failed)?))))
+        let client = HttpClient::new(client.map_err(failed)?);
+        Ok(HttpClient::new(Fit { client, as_stored: self.as_stored }))
     }
 }
 
+/// Whether an answer is the part asked for, though its status says that it is all: some servers know one status.
+fn is_part(range: &str, answer: &HttpResponse) -> bool {
+    let asked = range.strip_prefix("bytes=").and_then(|range| range.split_once('-'));
+    let sent = answer.headers().get("content-range").and_then(|value| value.to_str().ok());
+    let sent = sent.and_then(|value| value.strip_prefix("bytes ")?.split_once('/'));
+    let sent = sent.and_then(|(range, _)| range.split_once('-'));
+    asked.zip(sent).is_some_and(|((from, to), (start, end))| {
+        from == start && (to == end || end.parse::<u64>().ok() < to.parse::<u64>().ok())
+    })
+}
+
 #[derive(Debug)]
-struct Fit(HttpClient);
+struct Fit {
+    client: HttpClient,
+    as_stored: bool,
+}
 
 #[async_trait]
 impl HttpService for Fit {
-    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let is_for_all = !request.headers().contains_key("range");
+    async fn call(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let range = request.headers().get("range").cloned();
+        let is_for_all = range.is_none();
+        if self.as_stored {
+            request.headers_mut().insert("accept-encoding", HeaderValue::from_static("gzip"));
+        }
         SENT.add(1);
-        let answer = self.0.execute(request).await?;
+        let mut answer = self.client.execute(request).await?;
+        if let Some(range) = &range
+            && answer.status().as_u16() == 200
+            && is_part(range.to_str().unwrap_or_default(), &answer)
+        {
+            *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
+        }
         if is_for_all && answer.status().as_u16() == PARTIAL {
             return Err(HttpError::new(HttpErrorKind::Decode, Unasked));
         }
@@ -100,7 +143,8 @@ mod tests {
             request.headers_mut().insert("range", range.parse().expect("a header"));
         }
         runtime.block_on(async {
-            let fit = Fit(HttpClient::new(Server(status, body.to_vec())));
+            let fit =
+                Fit { client: HttpClient::new(Server(status, body.to_vec())), as_stored: false };
             let answer = fit.call(request).await.ok()?;
             let status = answer.status().as_u16();
             Some((status, answer.into_body().bytes().await.expect("a body").to_vec()))

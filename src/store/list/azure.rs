@@ -44,7 +44,7 @@ impl Lister {
         let (net, is_plain) = container.wire();
         let options = net.options(is_plain)?;
         let asker = Asker {
-            http: wire::Connector(net.clone())
+            http: wire::Connector::new(net)
                 .connect(&options)
                 .map_err(|error| cloud::setting("Azure", &error))?,
             bucket: format!("az://{}", container.name()),

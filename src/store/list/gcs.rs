@@ -62,7 +62,7 @@ impl Lister {
         let (net, is_plain) = bucket.wire()?;
         let options = net.options(is_plain)?;
         let asker = Asker {
-            http: wire::Connector(net.clone())
+            http: wire::Connector::new(net)
                 .connect(&options)
                 .map_err(|error| cloud::setting("Google", &error))?,
             bucket: format!("gs://{}", bucket.name()),

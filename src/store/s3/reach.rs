@@ -128,7 +128,7 @@ impl Reach {
             .with_region(&self.region)
             .with_virtual_hosted_style_request(false)
             .with_request_payer(self.request_payer)
-            .with_http_connector(wire::Connector(self.net.clone()))
+            .with_http_connector(wire::Connector::new(&self.net))
             .with_client_options(self.options.clone())
             .with_retry(self.net.retry());
         if let Some(endpoint) = &self.endpoint {
@@ -142,7 +142,7 @@ impl Reach {
     /// # Errors
     /// `Setting`: TLS cannot be set up.
     pub fn http(&self) -> Result<HttpClient, Error> {
-        wire::Connector(self.net.clone())
+        wire::Connector::new(&self.net)
             .connect(&self.options)
             .map_err(|error| cloud::setting(super::CLOUD, &error))
     }

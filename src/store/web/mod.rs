@@ -202,7 +202,9 @@ impl WebObject {
     async fn attempt(&self, ask: &Ask, range: Option<&Range<u64>>) -> Result<Reply, Attempt> {
         let (response, told) = self.send(&Method::GET, ask, range).await?;
         let status = response.status();
-        if range.is_some() && status != StatusCode::PARTIAL_CONTENT {
+        let is_part = status == StatusCode::PARTIAL_CONTENT
+            || response.headers().contains_key("content-range");
+        if range.is_some() && !is_part {
             return Err(failed(Error::RangeIgnored { place: self.place.clone() }));
         }
         let head = Head::of(status, response.headers()).map_err(|a| failed(self.unusable(a)))?;
