@@ -55,6 +55,31 @@ pub fn folder(path: &Path) -> Result<(), Error> {
     }
 }
 
+/// The same for a cache, which may be the top of a disk of its own: there others may make names (a sticky folder), but
+/// not change ours. What is kept is in the folders `inside`, which are made now, so that nobody else makes them.
+///
+/// # Errors
+/// As [`folder`], of it and of each folder inside. A name inside that is none of a folder is left to who meets it.
+pub fn cache(path: &Path, inside: &[&str]) -> Result<(), Error> {
+    match folder(path) {
+        Err(Error::OpenToOthers { .. }) if is_sticky(path) => {}
+        checked => checked?,
+    }
+    for name in inside {
+        match folder(&path.join(name)) {
+            Err(error @ (Error::Foreign { .. } | Error::Link(_) | Error::OpenToOthers { .. })) => {
+                return Err(error);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn is_sticky(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.mode() & 0o1000 != 0)
+}
+
 /// Whether a folder that is there may be believed.
 ///
 /// # Errors
@@ -96,6 +121,26 @@ mod tests {
         let link = base.path().join("link");
         symlink(&path, &link).expect("a link");
         folder(&link).expect("a link of one's own");
+    }
+
+    #[test]
+    fn a_cache_may_be_the_top_of_a_disk() {
+        let base = tempfile::tempdir().expect("a folder");
+        let path = base.path().join("disk");
+        folder(&path).expect("made");
+        let set =
+            |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode");
+        set(0o777);
+        assert!(matches!(cache(&path, &["a"]), Err(Error::OpenToOthers { .. })));
+        set(0o1777);
+        cache(&path, &["a"]).expect("sticky");
+        assert_eq!(fs::metadata(path.join("a")).expect("made").mode() & 0o777, 0o700);
+        fs::write(path.join("file"), "").expect("a file");
+        cache(&path, &["file"]).expect("no folder, but nobody else's");
+        if geteuid().is_root() {
+            chown(path.join("a"), Some(65534), None).expect("given away");
+            assert!(matches!(cache(&path, &["a"]), Err(Error::Foreign { .. })));
+        }
     }
 
     #[test]

@@ -29,6 +29,12 @@ pub enum Error {
         "`{place}` is {row} bytes long by its row and {location} by its `location`; index it again"
     )]
     MemberSize { place: String, row: u64, location: u64 },
+    /// Offsets of what an archive unpacks to say nothing of the archive's own bytes.
+    #[error(
+        "`{place}` is compressed, and the row's member is recorded by its place in what that unpacks to; unpack the archive and \
+         index it again"
+    )]
+    Compressed { place: String },
     /// A member that is not inside its archive.
     #[error(
         "`{place}` ends at byte {size}, but the row's member is {length} bytes from byte {offset}"
@@ -97,6 +103,7 @@ impl From<Error> for dcfs_core::error::Error {
             | Error::NoSize { .. }
             | Error::Location { .. }
             | Error::MemberSize { .. }
+            | Error::Compressed { .. }
             | Error::Outside { .. }
             | Error::Unproven { .. }
             | Error::Timeout { .. }

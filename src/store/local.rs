@@ -20,6 +20,7 @@ use super::error::{Error, show};
 use super::guard::Guard;
 use super::mtime;
 use super::pin::Recorded;
+use super::wanted;
 use dcfs_core::time::Timestamp;
 
 /// One open file, or a stretch of it. Blocking: callers keep it off the reactor.
@@ -67,6 +68,13 @@ impl File {
             Ok(file)
         })?;
         let seen = seen.expect("a file that was opened was judged");
+        if (base, size) != (0, seen.size) {
+            let mut beginning = [0; 6];
+            let read = file.read_at(&mut beginning, 0).unwrap_or(0);
+            if wanted::is_compressed(&beginning[..read]) {
+                return Err(Error::Compressed { place });
+            }
+        }
         Ok(Self { place, file: Arc::new(file), seen, base, size })
     }
 
@@ -129,9 +137,18 @@ fn judged(
         return Err(Error::Changed { place: place_of(), what: "kind", recorded, found });
     }
     let seen = State::of(&meta);
-    check(place, recorded, &seen)?;
+    check(place, recorded, &seen).or_else(|error| match link_of(path, &seen) {
+        Some(link) => check(place, recorded, &link).map_err(|_| error),
+        None => Err(error),
+    })?;
     let file = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&link);
     Ok((file.map_err(|error| io_error(place, &error))?, seen))
+}
+
+/// What DataChain records of a link to a file: the file's size, and the time of the link itself.
+fn link_of(path: &Path, file: &State) -> Option<State> {
+    let link = path.symlink_metadata().ok().filter(fs::Metadata::is_symlink)?;
+    Some(State { size: file.size, ..State::of(&link) })
 }
 
 /// Whether a file in `state` is the one recorded: the size, and the time of change as DataChain

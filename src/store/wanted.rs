@@ -15,7 +15,32 @@ pub struct Wanted {
     pub size: u64,
 }
 
+/// Endings of archives that are compressed as a whole.
+const COMPRESSED: [&str; 13] = [
+    ".gz", ".tgz", ".taz", ".bz2", ".tbz", ".tbz2", ".xz", ".txz", ".zst", ".tzst", ".lz4",
+    ".lzma", ".br",
+];
+
+/// Whether a name says that it is a compressed archive.
+fn is_named_compressed(path: &[u8]) -> bool {
+    let end = path.len().saturating_sub(5);
+    let end = String::from_utf8_lossy(&path[end..]).to_ascii_lowercase();
+    COMPRESSED.iter().any(|ending| end.ends_with(ending))
+}
+
+/// Whether a file begins as compressed ones do, whatever its name: gzip, bzip2, xz, zstd, lz4.
+pub fn is_compressed(beginning: &[u8]) -> bool {
+    let magics: [&[u8]; 5] =
+        [b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18"];
+    magics.iter().any(|magic| beginning.starts_with(magic))
+}
+
 impl Wanted {
+    /// Whether it is a part of an archive.
+    pub fn is_member(&self) -> bool {
+        (self.base, self.size) != (0, self.recorded.size)
+    }
+
     pub fn of(object: &Object) -> Result<Self, Error> {
         let place = error::place(object);
         let member = object.member().map_err(|cause| Error::Location { place, cause })?;
@@ -37,6 +62,33 @@ impl Wanted {
             let (offset, length, size) = (base, size, recorded.size);
             return Err(Error::Outside { place, size, offset, length });
         }
-        Ok(Self { object, place, recorded, base, size })
+        let wanted = Self { object, place, recorded, base, size };
+        match wanted.is_member() && is_named_compressed(&wanted.object.path) {
+            true => Err(Error::Compressed { place: wanted.place }),
+            false => Ok(wanted),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compressed_archives_are_known_by_name_and_by_content() {
+        for (name, want) in [
+            ("a.tar", false),
+            ("a.tar.gz", true),
+            ("A.TGZ", true),
+            ("a.tar.zst", true),
+            ("gz", false),
+        ] {
+            assert_eq!(is_named_compressed(name.as_bytes()), want, "{name}");
+        }
+        for (bytes, want) in
+            [(&b"\x1f\x8b\x08\0"[..], true), (b"BZh9", true), (b"a.txt\0\0", false), (b"", false)]
+        {
+            assert_eq!(is_compressed(bytes), want, "{bytes:?}");
+        }
     }
 }

@@ -125,7 +125,11 @@ impl FromStr for DatasetRef {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let (name, requirement) = match text.rsplit_once('@') {
+        // A namespace of Studio begins with one: `@ann.default.pets`.
+        let is_version = |(name, rest): &(&str, &str)| {
+            !(name.is_empty() && rest.starts_with(char::is_alphabetic))
+        };
+        let (name, requirement) = match text.rsplit_once('@').filter(is_version) {
             Some((name, version)) => (name, version.parse()?),
             None => (text, Requirement::Latest),
         };
@@ -149,6 +153,8 @@ mod tests {
             ("pets", "pets@latest"),
             ("pets@1.0.0", "pets@1.0.0"),
             ("pets@1", "pets@1"),
+            ("@ann.default.pets", "@ann.default.pets@latest"),
+            ("@ann.default.pets@1.0.0", "@ann.default.pets@1.0.0"),
             ("local.local.pets", "pets@latest"),
             ("brain.pets", "local.brain.pets@latest"),
             ("team.brain.eeg features@2.0.0", "team.brain.eeg features@2.0.0"),

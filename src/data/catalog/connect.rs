@@ -380,6 +380,12 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), Error> {
     }
     // Not one that computes its columns.
     let meta = Columns::of(connection, "meta")?;
+    if !meta.exist()
+        && Columns::of(connection, "datasets")?.exist()
+        && Columns::of(connection, "datasets_versions")?.exist()
+    {
+        return Err(Error::Ancient(path.to_owned()));
+    }
     if !meta.has("schema_version") {
         return Err(Error::NotDataChain(path.to_owned()));
     }

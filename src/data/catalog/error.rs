@@ -62,6 +62,11 @@ pub(super) enum Error {
     )]
     NotDataChain(PathBuf),
     #[error(
+        "the catalog {} is of DataChain 0.14 or older, which neither dcfs nor a current DataChain reads; set it aside and save its \
+         datasets again, with `dcfs index` or a current DataChain", show(.0)
+    )]
+    Ancient(PathBuf),
+    #[error(
         "the catalog {} holds the virtual table `{}`, which DataChain never makes and dcfs does not read; drop it, or copy \
          the catalog without it", show(.path), .name.escape_debug()
     )]
@@ -210,6 +215,7 @@ impl From<Error> for dcfs_core::error::Error {
             | Error::NotDataChain(_)
             | Error::UnknownSchema { .. }
             | Error::Virtual { .. }
+            | Error::Ancient(_)
             | Error::OldShape { .. }
             | Error::NeedsWal(_)
             | Error::Blocked { .. }

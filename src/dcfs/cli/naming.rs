@@ -65,11 +65,11 @@ impl DescriptionArgs {
 /// # Errors
 /// One with a version, or no name at all.
 pub fn dataset(text: &str) -> Result<DatasetName, String> {
-    match text.split_once('@') {
-        Some((name, _)) => {
+    match text.rsplit_once('@') {
+        Some((name, _)) if !name.is_empty() => {
             Err(format!("all of a dataset is meant; write `{name}`, without a version"))
         }
-        None => text.parse().map_err(|error: dcfs_core::name::Error| error.to_string()),
+        _ => text.parse().map_err(|error: dcfs_core::name::Error| error.to_string()),
     }
 }
 

@@ -36,10 +36,8 @@ pub fn private(folder: &Path) -> Result<()> {
 /// # Errors
 /// As [`private`]; the message names what chooses another.
 pub fn private_cache(folder: &Path) -> Result<()> {
-    let inside = ["objects", "packs"].map(|name| folder.join(name));
-    let inside = inside.iter().filter(|path| path.symlink_metadata().is_ok());
-    let checked = private(folder).and_then(|()| inside.map(|path| private(path)).collect());
-    checked.map_err(|error: Error| {
+    let inside = ["objects", "packs"];
+    dcfs_disk::private::cache(folder, &inside).map_err(Error::from).map_err(|error| {
         let message = format!("{error}; name another: `--cache-dir DIR`, or `XDG_CACHE_HOME`");
         Error::new(error.kind(), message)
     })

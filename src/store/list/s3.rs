@@ -172,14 +172,29 @@ impl Pages for Lister {
     }
 }
 
+/// Refusals of the signature itself: another question is refused as well.
+const KEYS: [&str; 5] = [
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "RequestTimeTooSkewed",
+    "InvalidToken",
+    "ExpiredToken",
+];
+
+/// Refusals of the region.
+const REGION: [&str; 3] =
+    ["AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"];
+
 /// Whether current objects may be listed where versions are not.
 fn has_no_versions(refusal: &Refusal) -> bool {
-    let is_unknown =
-        || ["InvalidArgument", "InvalidRequest", "NotImplemented"].contains(&refusal.code.as_str());
+    let code = refusal.code.as_str();
+    // Servers say in many ways that they know no versions. What is wrong with the bucket, the region or the credentials comes
+    // again with the other question, which is then told.
     match refusal.status {
-        403 => ["", "AccessDenied", "AllAccessDisabled"].contains(&refusal.code.as_str()),
+        403 => !KEYS.contains(&code),
+        404 => code != "NoSuchBucket",
+        400 => !is_about_credentials(refusal) && !REGION.contains(&code),
         405 | 501 => true,
-        400 => is_unknown(),
         _ => false,
     }
 }
@@ -421,6 +436,12 @@ mod tests {
             (400, "InvalidArgument", true),
             (400, "ExpiredToken", false),
             (404, "NoSuchBucket", false),
+            (404, "NoSuchKey", true),
+            (404, "", true),
+            (400, "Unsupported", true),
+            (400, "AuthorizationHeaderMalformed", false),
+            (403, "Forbidden", true),
+            (503, "SlowDown", false),
         ];
         for (status, code, want) in cases {
             let refusal = Refusal { status, code: code.into(), message: String::new() };

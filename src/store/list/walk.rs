@@ -106,7 +106,7 @@ fn prefixes(root: &Path, folders: &[PathBuf]) -> HashSet<String> {
 /// # Errors
 /// The system's.
 pub fn single(path: &Path, name: &str) -> io::Result<Listed> {
-    Ok(row(name.to_owned(), &fs::metadata(path)?))
+    Ok(row(name.to_owned(), fs::metadata(path)?.len(), &fs::symlink_metadata(path)?))
 }
 
 impl Shared<'_> {
@@ -241,8 +241,10 @@ impl<'a> Walker<'a> {
         } else {
             return self.totals.special += 1;
         };
+        // Of a link its own time, as DataChain records it.
+        let own = if kind.is_symlink() { entry.metadata().ok() } else { None };
         match () {
-            () if meta.is_file() => self.file(&name, &meta),
+            () if meta.is_file() => self.file(&name, meta.len(), own.as_ref().unwrap_or(&meta)),
             () if kind.is_symlink() => self.totals.links += 1,
             () => self.totals.special += 1,
         }
@@ -263,12 +265,12 @@ impl<'a> Walker<'a> {
         }
     }
 
-    fn file(&mut self, name: &str, meta: &Metadata) {
+    fn file(&mut self, name: &str, size: u64, dated: &Metadata) {
         let prefix = self.prefix();
         let mut path = String::with_capacity(prefix.len() + name.len());
         path.push_str(prefix);
         path.push_str(name);
-        self.batch.push(row(path, meta));
+        self.batch.push(row(path, size, dated));
         if self.batch.len() >= BATCH {
             self.send();
         }
@@ -312,11 +314,12 @@ impl<'a> Walker<'a> {
     }
 }
 
-fn row(path: String, meta: &Metadata) -> Listed {
-    let seconds = mtime::python(meta.mtime(), meta.mtime_nsec());
+/// `dated` has the time of change.
+fn row(path: String, size: u64, dated: &Metadata) -> Listed {
+    let seconds = mtime::python(dated.mtime(), dated.mtime_nsec());
     Listed {
         path,
-        size: meta.len(),
+        size,
         version: String::new(),
         etag: mtime::hex(seconds),
         is_latest: true,
@@ -427,7 +430,9 @@ mod tests {
             rows.iter().map(|row| row.path.as_str()).collect::<Vec<_>>(),
             [".hidden %20\n", "link"]
         );
-        assert_eq!((rows[1].size, &rows[1].etag), (3, &rows[0].etag));
+        let own = fs::symlink_metadata(at("link")).unwrap();
+        let own = mtime::hex(mtime::python(own.mtime(), own.mtime_nsec()));
+        assert_eq!((rows[1].size, &rows[1].etag), (3, &own), "a link has its own time");
         let counted = (totals.not_utf8, totals.own, totals.links, totals.special, totals.objects);
         assert_eq!(counted, (2, 1, 3, 1, 2));
     }
