@@ -7,14 +7,15 @@
 
 use std::sync::Arc;
 
-use super::inode::{Inode, Slot};
+use super::inode::{Inode, MOST_LEAVES, Slot};
 use super::listing::Listing;
 use super::place::Place;
 use super::tables::Table;
 use super::views::{Kind, Step};
-use super::{Answer, Attr, Entry, FOREVER, Vfs, sets};
+use super::{Answer, Attr, Entry, FOREVER, Vfs};
 use dcfs_core::error::Result;
 use dcfs_core::schema::Schema;
+use dcfs_core::tree::classes::{Class, classes};
 use dcfs_core::tree::values::Values;
 
 /// What a column of splits is called.
@@ -96,11 +97,10 @@ impl Vfs {
 
 /// The column called `split`, or the only one whose last part is called so.
 fn split_leaf(schema: &Schema) -> Option<u16> {
-    let leaves = schema.leaves();
-    let numbered = (0_u16..).zip(&leaves);
-    let scalar = numbered.filter(|(number, _)| sets::scalar(schema, *number).is_some());
-    let named: Vec<_> = scalar.filter(|(_, leaf)| leaf.field.name == SPLIT).collect();
-    let exact = named.iter().find(|(_, leaf)| leaf.name == SPLIT);
+    let all = classes(schema, MOST_LEAVES);
+    let is_named = |class: &&Class<'_>| class.name.rsplit('.').next() == Some(SPLIT);
+    let named: Vec<_> = all.iter().filter(|class| class.part.is_none()).filter(is_named).collect();
+    let exact = named.iter().find(|class| class.name == SPLIT);
     let only = (named.len() == 1).then(|| &named[0]);
-    exact.or(only).map(|(number, _)| *number)
+    exact.or(only).map(|class| class.number)
 }

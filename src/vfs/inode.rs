@@ -159,6 +159,38 @@ impl Inode {
         }
     }
 
+    /// The view that it is of, if it is of one.
+    pub fn slot(self) -> Option<Slot> {
+        match self {
+            Self::Root
+            | Self::Top
+            | Self::Datasets
+            | Self::Status
+            | Self::Metrics
+            | Self::Link(_) => None,
+            Self::View(slot)
+            | Self::Column(slot, _)
+            | Self::Dir(slot, ..)
+            | Self::File(slot, _)
+            | Self::Page(slot, _)
+            | Self::Table(slot, _)
+            | Self::Views(slot)
+            | Self::ViewsPage(slot)
+            | Self::Rows(slot)
+            | Self::Row(slot, _)
+            | Self::By(slot)
+            | Self::ByColumn(slot, _)
+            | Self::TooMany(slot, _)
+            | Self::Aliases(slot)
+            | Self::Diffs(slot)
+            | Self::DiffsPage(slot)
+            | Self::Diff(slot, _)
+            | Self::Summary(slot, _)
+            | Self::SummaryJson(slot, _)
+            | Self::Value(slot, ..) => Some(slot),
+        }
+    }
+
     /// What a number from the kernel means; `None` for one that no mount hands out.
     pub fn decode(number: u64) -> Option<Self> {
         let slot = Slot((number >> VIEW) as u32 & (VIEWS - 1));

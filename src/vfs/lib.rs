@@ -19,6 +19,7 @@
 //! | [`datasets`] | `datasets/` as the catalog stands now |
 //! | [`texts`] | helper files, rendered and kept |
 //! | [`listing`] | directories, paged by position |
+//! | [`export`] | `.` and `..` by number, for file handles |
 //! | [`paths`] | inode numbers as paths, for the log |
 //! | [`siblings`], [`order`] | files fetched before anyone asks |
 //! | [`handles`], [`files`] | open files; those that were opened lately |
@@ -30,6 +31,7 @@ pub mod attributes;
 mod beside;
 pub mod datasets;
 mod diffs;
+mod export;
 mod files;
 mod filters;
 pub mod handles;
@@ -254,6 +256,12 @@ impl Vfs {
 
     /// The child `name` of a directory.
     pub fn lookup(self: &Arc<Self>, parent: u64, name: &[u8]) -> Answer<Entry> {
+        // Paths never hold these here: only who comes with a handle asks.
+        match name {
+            b"." => return self.itself(parent),
+            b".." => return self.around(parent),
+            _ => {}
+        }
         match Inode::decode(parent) {
             Some(Inode::Root) => self.lookup_root(name),
             Some(Inode::Datasets) => {

@@ -79,8 +79,11 @@ def test_a_file_is_there_whole_or_not_at_all(show, tmp_path):
     result = show("pets_sized", "--columns", "no_such", "-o", file)
     assert result.returncode == 2
     assert file.read_text() == "before"
-    show.ok("pets_sized", "-o", file)
-    assert file.read_text().startswith("path,file.source,")
+    refused = show("pets_sized", "-o", file)
+    assert refused.returncode == 2 and "--force" in refused.stderr, "nobody's file is lost unasked"
+    assert file.read_text() == "before"
+    show.ok("pets_sized", "-o", file, "--force")
+    assert file.read_text().startswith('"path","file.source",')
     assert sorted(os.listdir(tmp_path)) == ["home", "rows.csv"]
 
 

@@ -38,9 +38,13 @@ impl Readme<'_> {
         page += "\n## Columns\n\n";
         page += &self.columns();
         page += "\n## What else is here\n\n";
-        page += "- `_schema.json`: the columns as a tree of models, for programs\n";
-        page += "- `_lineage.md`: what this was computed from, by which code, and what changed since the version before\n";
-        page += "\nBy name only, for loaders and `cp -r` must not meet them:\n\n";
+        let pages = "- `_schema.json`: the columns as a tree of models, for programs\n\
+            - `_lineage.md`: what this was computed from, by which code, and what changed since the version before\n";
+        let by_name = "By name only, for loaders and `cp -r` must not meet them:\n\n";
+        page += &match self.narrowed {
+            None => format!("{pages}\n{by_name}"),
+            Some(_) => format!("{by_name}- `_README.md`: this page\n{pages}"),
+        };
         page += "- `_rows.parquet`, `_rows.jsonl`, `_rows.csv`: the rows as tables; `_count`: how many\n";
         page += "- `_views/by/<column>/<value>/`: the files of the rows with that value, as class folders\n";
         page +=
