@@ -193,6 +193,7 @@ impl Vfs {
                 let column = column.ok_or(Error::Unknown(inode.number()))?;
                 pages::too_many_values(&column.name)
             }
+            Inode::HubCard(_) => self.hub_card(place)?,
             Inode::DiffsPage(_) => pages::diffs(&place.view.of),
             Inode::Summary(_, other) => self.diff(place, other)?.summary.page(),
             Inode::SummaryJson(_, other) => self.diff(place, other)?.summary.json(),

@@ -1,9 +1,10 @@
 //! `_views/hf/`: what `load_dataset("imagefolder", data_dir=...)` loads with all columns.
 //!
-//! The files as they are, and one `metadata.jsonl` beside them that names each (`file_name`). Where a
+//! The files as they are, but for recorded ones that would be taken for metadata, and one `metadata.jsonl` beside them
+//! that names each (`file_name`). Where a
 //! column is called `split`, a directory per value in their place, each with its own: Hugging Face
 //! looks for the metadata of a split among the files of that split
-//! (`datasets/packaged_modules/folder_based_builder`).
+//! (`datasets/packaged_modules/folder_based_builder`). A `README.md` says there which directory is which split.
 
 use std::sync::Arc;
 
@@ -12,14 +13,18 @@ use super::listing::Listing;
 use super::place::Place;
 use super::tables::Table;
 use super::views::{Kind, Step};
-use super::{Answer, Attr, Entry, FOREVER, Vfs};
+use super::{Answer, Attr, Entry, Error, FOREVER, Vfs};
 use dcfs_core::error::Result;
+use dcfs_core::render::hub;
 use dcfs_core::schema::Schema;
 use dcfs_core::tree::classes::{Class, classes};
 use dcfs_core::tree::values::Values;
 
 /// What a column of splits is called.
 const SPLIT: &str = "split";
+
+/// The file that tells Hugging Face of splits.
+const CARD: &[u8] = b"README.md";
 
 impl Vfs {
     /// The directory `_views/hf`; `None` where no row names a file.
@@ -53,6 +58,10 @@ impl Vfs {
                 }
                 return vfs.lookup_files(place, &name);
             };
+            if name == CARD {
+                let (attr, _) = vfs.note_of(place, Inode::HubCard(slot))?;
+                return Ok(Entry::Found(attr));
+            }
             let found = vfs.split_attrs(place, leaf, &values)?;
             let found = found.into_iter().find(|(split, _)| *split == name);
             Ok(found.map_or(Entry::Absent(FOREVER), |(_, attr)| Entry::Found(attr)))
@@ -65,7 +74,11 @@ impl Vfs {
             let is_whole = place.view.kind() == Kind::HuggingFace;
             match vfs.splits(place)?.filter(|_| is_whole) {
                 Some((leaf, values)) => {
-                    let heads = vfs.split_attrs(place, leaf, &values)?;
+                    let (card, _) = vfs.note_of(place, Inode::HubCard(slot))?;
+                    let mut heads = vfs.split_attrs(place, leaf, &values)?;
+                    // A value of that name would be told apart by nobody.
+                    heads.retain(|(name, _)| name != CARD);
+                    heads.push((CARD.to_vec(), card));
                     Ok(Listing::known(vfs, (place.view.own, place.view.up), heads))
                 }
                 None => {
@@ -75,6 +88,16 @@ impl Vfs {
                 }
             }
         })
+    }
+
+    /// `README.md`: which directory is which split.
+    pub(super) fn hub_card(&self, place: &Place) -> Result<String> {
+        let unknown = || Error::Unknown(Inode::HubCard(place.slot).number());
+        let (leaf, values) = self.splits(place)?.ok_or_else(unknown)?;
+        let folders = self.split_attrs(place, leaf, &values)?;
+        let names = folders.into_iter().map(|(name, _)| name);
+        let folders: Vec<Vec<u8>> = names.filter(|name| name != CARD).collect();
+        Ok(hub::card(&place.view.of.to_string(), &folders))
     }
 
     /// The directories of the splits that any row shown here is in.

@@ -343,7 +343,8 @@ impl Vfs {
             | Inode::TooMany(slot, _)
             | Inode::DiffsPage(slot)
             | Inode::Summary(slot, _)
-            | Inode::SummaryJson(slot, _) => self.note(number, slot, inode).map(|(attr, _)| attr),
+            | Inode::SummaryJson(slot, _)
+            | Inode::HubCard(slot) => self.note(number, slot, inode).map(|(attr, _)| attr),
         }
     }
 
@@ -440,7 +441,8 @@ impl Vfs {
                 | Inode::TooMany(slot, _)
                 | Inode::DiffsPage(slot)
                 | Inode::Summary(slot, _)
-                | Inode::SummaryJson(slot, _)),
+                | Inode::SummaryJson(slot, _)
+                | Inode::HubCard(slot)),
             ) => {
                 let vfs = self.clone();
                 self.note(number, slot, inode).map(move |(_, text)| vfs.opened(Handle::Text(text)))
