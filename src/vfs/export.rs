@@ -30,8 +30,18 @@ impl Vfs {
         u64::from(own & GENERATION)
     }
 
+    /// `.` and `..`, which only the kernel asks for, with a handle; `None` for any other name. No path of a command leads
+    /// up this way.
+    pub fn by_number(self: &Arc<Self>, number: u64, name: &[u8]) -> Option<Answer<Entry>> {
+        match name {
+            b"." => Some(self.itself(number)),
+            b".." => Some(self.around(number)),
+            _ => None,
+        }
+    }
+
     /// `.`: the inode itself.
-    pub(super) fn itself(self: &Arc<Self>, number: u64) -> Answer<Entry> {
+    fn itself(self: &Arc<Self>, number: u64) -> Answer<Entry> {
         let vfs = self.clone();
         Answer::later(async move {
             vfs.find_again(number).wait().await?;
@@ -40,7 +50,7 @@ impl Vfs {
     }
 
     /// `..`: the directory around a directory.
-    pub(super) fn around(self: &Arc<Self>, number: u64) -> Answer<Entry> {
+    fn around(self: &Arc<Self>, number: u64) -> Answer<Entry> {
         let vfs = self.clone();
         Answer::later(async move {
             vfs.find_again(number).wait().await?;

@@ -256,12 +256,6 @@ impl Vfs {
 
     /// The child `name` of a directory.
     pub fn lookup(self: &Arc<Self>, parent: u64, name: &[u8]) -> Answer<Entry> {
-        // Paths never hold these here: only who comes with a handle asks.
-        match name {
-            b"." => return self.itself(parent),
-            b".." => return self.around(parent),
-            _ => {}
-        }
         match Inode::decode(parent) {
             Some(Inode::Root) => self.lookup_root(name),
             Some(Inode::Datasets) => {

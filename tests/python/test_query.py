@@ -113,7 +113,7 @@ def test_order_makes_one_ranked_directory(sized):
         os.stat(ranked / names[0].replace("0001_", "0002_"))
     assert count(ranked / "info.width > 0") == 5
     csv = (ranked / "_rows.csv").read_text().splitlines()
-    assert csv[0].endswith("order_key,sys__id") and len(csv) == 6
+    assert csv[0].endswith('"order_key","sys__id"') and len(csv) == 6
     assert subprocess.run(["wc", "-c", ranked / "_rows.parquet"], check=True).returncode == 0
 
 

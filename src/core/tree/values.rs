@@ -142,7 +142,7 @@ impl Collector {
         found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let found: Vec<_> = found
             .into_iter()
-            .filter_map(|(key, rows)| Some((key == Key::Null, wanted(&key, value), rows)))
+            .map(|(key, rows)| (key == Key::Null, wanted(&key, value), rows))
             .filter_map(|(is_null, name, rows)| Some((is_null, (name, rows.min()?, rows))))
             .collect();
         let (nulls, found): (Vec<bool>, Vec<_>) = found.into_iter().unzip();

@@ -295,7 +295,8 @@ impl Filesystem for Door {
     fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let (call, look) = (self.call("lookup", req, parent, Some(name)), self.look);
         let vfs = self.vfs.clone();
-        let answer = self.vfs.lookup(parent.0, name.as_bytes());
+        let by_number = self.vfs.by_number(parent.0, name.as_bytes());
+        let answer = by_number.unwrap_or_else(|| self.vfs.lookup(parent.0, name.as_bytes()));
         self.answer(call, answer, move |found| reply_entry(reply, &vfs, look, found));
     }
 
