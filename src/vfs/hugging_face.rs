@@ -94,10 +94,14 @@ impl Vfs {
     pub(super) fn hub_card(&self, place: &Place) -> Result<String> {
         let unknown = || Error::Unknown(Inode::HubCard(place.slot).number());
         let (leaf, values) = self.splits(place)?.ok_or_else(unknown)?;
-        let folders = self.split_attrs(place, leaf, &values)?;
-        let names = folders.into_iter().map(|(name, _)| name);
-        let folders: Vec<Vec<u8>> = names.filter(|name| name != CARD).collect();
-        Ok(hub::card(&place.view.of.to_string(), &folders))
+        let is_null = |name: &Vec<u8>| {
+            let value = values.as_ref().as_ref().and_then(|values| values.named(name));
+            value.is_some_and(|value| value.is_null)
+        };
+        let folders = self.split_attrs(place, leaf, &values)?.into_iter().map(|(name, _)| name);
+        let folders = folders.filter(|name| name != CARD);
+        let (without, folders): (Vec<_>, Vec<_>) = folders.partition(is_null);
+        Ok(hub::card(&place.view.of.to_string(), &folders, !without.is_empty()))
     }
 
     /// The directories of the splits that any row shown here is in.

@@ -85,8 +85,8 @@ def test_every_split_is_loaded_under_a_name_of_its_own(version):
     card = (hub / "README.md").read_text()
     assert card.encode() == (hub / "README.md").read_bytes() and os.stat(hub / "README.md").st_size == len(card)
     splits = dict(re.findall(r'- split: "(.*)"\n    path: "(.*)/\*\*"\n', card))
-    assert splits == {"train": "train", "test": "test", "fold_1": "fold-1", "all_": "all", "null": ".null"}
-    assert "leaves out the rows of `.null`, `all`, `fold-1`" in card
+    assert splits == {"train": "train", "test": "test", "fold_1": "fold-1", "all_": "all"}
+    assert "leaves out the rows of `all`, `fold-1`" in card and "Rows without a split are in `.null/`" in card
 
 
 def test_every_reader_of_csv_agrees_where_the_first_quote_comes_late(dcfs, tmp_path):

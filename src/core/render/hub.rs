@@ -21,8 +21,10 @@ const KNOWN: [&str; 10] = [
     "evaluation",
 ];
 
-/// The card of the version called `name`, whose splits are in the directories `folders`.
-pub fn card(name: &str, folders: &[Vec<u8>]) -> String {
+/// The card of the version called `name`, whose splits are in the directories `folders`. `without`: whether there are
+/// rows without a split, which are told and not loaded: Hugging Face takes the type of a column from each metadata file
+/// alone, and that of theirs holds nothing but null, so all others would fail with it.
+pub fn card(name: &str, folders: &[Vec<u8>], without: bool) -> String {
     let mut page = "---\nconfigs:\n- config_name: default\n  data_files:\n".to_owned();
     let splits = splits(folders);
     for (folder, split) in folders.iter().zip(&splits) {
@@ -40,6 +42,9 @@ pub fn card(name: &str, folders: &[Vec<u8>]) -> String {
         true => folders.iter().filter(|folder| !is_known(folder)).map(|f| shown(f)).collect(),
         false => Vec::new(),
     };
+    if without {
+        page += "Rows without a split are in `.null/`, and in neither.\n\n";
+    }
     page += &match &lost[..] {
         [] => "`load_dataset(\"imagefolder\", data_dir=\".../_views/hf\")` knows splits by words such as `train` and `test`\n\
                alone.\n"
@@ -113,16 +118,16 @@ mod tests {
 
     #[test]
     fn every_directory_is_a_split_of_its_own() {
-        let names = folders(&["train", "fold-1", "fold_1", ".null", "a*", "all", "\"\n---"]);
-        let page = card("pets@1.0.0", &names);
+        let names = folders(&["train", "fold-1", "fold_1", "a*", "all", "\"\n---"]);
+        let page = card("pets@1.0.0", &names, true);
         for line in [
             "  - split: \"train\"\n    path: \"train/**\"\n",
             "  - split: \"fold_1\"\n    path: \"fold-1/**\"\n",
             "  - split: \"fold_1_\"\n    path: \"fold_1/**\"\n",
-            "  - split: \"null\"\n    path: \".null/**\"\n",
             "  - split: \"a_\"\n    path: \"a[*]/**\"\n",
             "  - split: \"all_\"\n    path: \"all/**\"\n",
-            "leaves out the rows of `fold-1`, `fold_1`, `.null`",
+            "Rows without a split are in `.null/`",
+            "leaves out the rows of `fold-1`, `fold_1`, `a*`",
         ] {
             assert!(page.contains(line), "{line}: {page}");
         }
@@ -142,7 +147,8 @@ mod tests {
         ] {
             assert_eq!(is_known(name.as_bytes()), want, "{name}");
         }
-        let page = card("pets@1.0.0", &folders(&["a", "b"]));
+        let page = card("pets@1.0.0", &folders(&["a", "b"]), false);
+        assert!(!page.contains(".null"), "{page}");
         assert!(!page.contains("leaves out"), "nothing is known, so all is one split: {page}");
     }
 }
