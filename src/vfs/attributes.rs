@@ -163,6 +163,7 @@ impl Vfs {
             | Inode::DiffsPage(slot)
             | Inode::Summary(slot, _)
             | Inode::SummaryJson(slot, _)
+            | Inode::HubCard(slot)
             | Inode::Row(slot, _)
             | Inode::TooMany(slot, _) => view(slot).map(|_| Bearer::Bare)?,
         })

@@ -13,14 +13,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::inode::{Inode, Slot};
+use super::inode::{Inode, MOST_LEAVES, Slot};
 use super::listing::Listing;
 use super::place::Place;
 use super::views::Step;
 use super::{Answer, Attr, Entry, Error, FOREVER, Vfs, sets};
 use dcfs_core::error::Result;
-use dcfs_core::name::escape;
-use dcfs_core::schema::{Leaf, Schema};
+use dcfs_core::tree::classes::classes;
 use dcfs_core::tree::values::Value;
 use dcfs_data::pages;
 
@@ -84,21 +83,23 @@ impl Vfs {
         let name = name.to_vec();
         self.with_place_in_task(parent, slot, move |vfs, place| {
             let schema = place.view.schema(&vfs.catalog)?;
-            let found = columns(&schema).into_iter().find(|(_, column, _)| *column == name);
-            Ok(found.map_or(Entry::Absent(FOREVER), |(leaf, ..)| {
-                let inode = Inode::ByColumn(slot, leaf);
+            let mut found = classes(&schema, MOST_LEAVES).into_iter();
+            let found = found.find(|class| class.folder() == name);
+            Ok(found.map_or(Entry::Absent(FOREVER), |class| {
+                let inode = Inode::ByColumn(slot, class.number);
                 Entry::Found(vfs.directory(inode, Some(&place.view.of)))
             }))
         })
     }
 
-    /// `_views/by/`: the columns that hold one value each, hidden ones left out.
+    /// `_views/by/`: the columns that hold one value each and parts of paths, hidden ones left out.
     pub(super) fn list_by(self: &Arc<Self>, number: u64, slot: Slot) -> Answer<Listing> {
         self.with_place_in_task(number, slot, move |vfs, place| {
             let schema = place.view.schema(&vfs.catalog)?;
-            let shown = columns(&schema).into_iter().filter(|(.., leaf)| !leaf.hidden);
-            let heads = shown.map(|(leaf, name, _)| {
-                (name, vfs.directory(Inode::ByColumn(slot, leaf), Some(&place.view.of)))
+            let all = classes(&schema, MOST_LEAVES);
+            let heads = all.iter().filter(|class| !class.is_hidden).map(|class| {
+                let inode = Inode::ByColumn(slot, class.number);
+                (class.folder(), vfs.directory(inode, Some(&place.view.of)))
             });
             let places = (Inode::By(slot), Inode::Views(slot));
             Ok(Listing::known(vfs, places, heads.collect()))
@@ -147,7 +148,7 @@ impl Vfs {
     }
 
     /// `_views/by/<column>/`: the values that any row shown here has, or a page that there are too
-    /// many.
+    /// many. Rows without a value are no class: theirs is there by name alone.
     pub(super) fn list_values(
         self: &Arc<Self>,
         number: u64,
@@ -158,7 +159,8 @@ impl Vfs {
             let places = (Inode::ByColumn(slot, leaf), Inode::By(slot));
             let heads = match &*vfs.values(place, leaf)? {
                 Some(values) => {
-                    let shown = values.iter().filter(|value| place.meets(value));
+                    let has = |value: &&Value| !value.is_null && place.meets(value);
+                    let shown = values.iter().filter(has);
                     let named = |value: &Value| {
                         (value.name.clone(), vfs.value_attr(place, leaf, value.first))
                     };
@@ -191,6 +193,7 @@ impl Vfs {
                 let column = column.ok_or(Error::Unknown(inode.number()))?;
                 pages::too_many_values(&column.name)
             }
+            Inode::HubCard(_) => self.hub_card(place)?,
             Inode::DiffsPage(_) => pages::diffs(&place.view.of),
             Inode::Summary(_, other) => self.diff(place, other)?.summary.page(),
             Inode::SummaryJson(_, other) => self.diff(place, other)?.summary.json(),
@@ -198,17 +201,4 @@ impl Vfs {
         };
         Ok((self.fixed(inode, &place.view.of, text.len() as u64), text.into()))
     }
-}
-
-/// The columns that have a directory in `_views/by/`, with its name: the dotted name, escaped. Of
-/// several with one name, which only a stranger's schema has, the first.
-fn columns(schema: &Schema) -> Vec<(u16, Vec<u8>, Leaf<'_>)> {
-    let mut found: Vec<(u16, Vec<u8>, Leaf<'_>)> = Vec::new();
-    for (number, leaf) in (0..).zip(schema.leaves()).take(super::inode::MOST_LEAVES) {
-        let name = escape::segment(leaf.name.as_bytes()).into_owned();
-        if leaf.value.is_scalar() && !found.iter().any(|(_, taken, _)| *taken == name) {
-            found.push((number, name, leaf));
-        }
-    }
-    found
 }

@@ -78,6 +78,8 @@ pub enum Inode {
     Summary(Slot, Slot),
     /// `_views/diff/<version>/_summary.json`
     SummaryJson(Slot, Slot),
+    /// `_views/hf/README.md`
+    HubCard(Slot),
     /// `_views/by/<column>/<value>`, by the ordinal of the value's first row. The slot is that of the
     /// view around it: a value has one of its own only when someone goes below it.
     Value(Slot, u16, u32),
@@ -119,6 +121,7 @@ mod beside {
     pub const DIFF: u16 = 12;
     pub const SUMMARY: u16 = 13;
     pub const SUMMARY_JSON: u16 = 14;
+    pub const HUB_CARD: u16 = 15;
 }
 
 fn pack(kind: u64, slot: Slot, depth: u16, entry: u32) -> u64 {
@@ -155,7 +158,41 @@ impl Inode {
             Self::Diff(slot, other) => pack(BESIDE, slot, beside::DIFF, other.0),
             Self::Summary(slot, other) => pack(BESIDE, slot, beside::SUMMARY, other.0),
             Self::SummaryJson(slot, other) => pack(BESIDE, slot, beside::SUMMARY_JSON, other.0),
+            Self::HubCard(slot) => pack(BESIDE, slot, beside::HUB_CARD, 0),
             Self::Value(slot, leaf, first) => pack(VALUE, slot, leaf, first),
+        }
+    }
+
+    /// The view that it is of, if it is of one.
+    pub fn slot(self) -> Option<Slot> {
+        match self {
+            Self::Root
+            | Self::Top
+            | Self::Datasets
+            | Self::Status
+            | Self::Metrics
+            | Self::Link(_) => None,
+            Self::View(slot)
+            | Self::Column(slot, _)
+            | Self::Dir(slot, ..)
+            | Self::File(slot, _)
+            | Self::Page(slot, _)
+            | Self::Table(slot, _)
+            | Self::Views(slot)
+            | Self::ViewsPage(slot)
+            | Self::Rows(slot)
+            | Self::Row(slot, _)
+            | Self::By(slot)
+            | Self::ByColumn(slot, _)
+            | Self::TooMany(slot, _)
+            | Self::Aliases(slot)
+            | Self::Diffs(slot)
+            | Self::DiffsPage(slot)
+            | Self::Diff(slot, _)
+            | Self::Summary(slot, _)
+            | Self::SummaryJson(slot, _)
+            | Self::HubCard(slot)
+            | Self::Value(slot, ..) => Some(slot),
         }
     }
 
@@ -202,6 +239,7 @@ impl Inode {
             beside::DIFF => Self::Diff(slot, other()?),
             beside::SUMMARY => Self::Summary(slot, other()?),
             beside::SUMMARY_JSON => Self::SummaryJson(slot, other()?),
+            beside::HUB_CARD => Self::HubCard(slot),
             _ => return None,
         })
     }
@@ -231,6 +269,7 @@ mod tests {
             slot.clone().prop_map(Inode::ViewsPage),
             slot.clone().prop_map(Inode::Aliases),
             slot.clone().prop_map(Inode::Rows),
+            slot.clone().prop_map(Inode::HubCard),
             slot.clone().prop_map(Inode::Diffs),
             slot.clone().prop_map(Inode::DiffsPage),
             (slot.clone(), slot.clone()).prop_map(|(s, o)| Inode::Diff(s, o)),

@@ -19,6 +19,7 @@
 //! | [`datasets`] | `datasets/` as the catalog stands now |
 //! | [`texts`] | helper files, rendered and kept |
 //! | [`listing`] | directories, paged by position |
+//! | [`export`] | `.` and `..` by number, for file handles |
 //! | [`paths`] | inode numbers as paths, for the log |
 //! | [`siblings`], [`order`] | files fetched before anyone asks |
 //! | [`handles`], [`files`] | open files; those that were opened lately |
@@ -30,6 +31,7 @@ pub mod attributes;
 mod beside;
 pub mod datasets;
 mod diffs;
+mod export;
 mod files;
 mod filters;
 pub mod handles;
@@ -335,7 +337,8 @@ impl Vfs {
             | Inode::TooMany(slot, _)
             | Inode::DiffsPage(slot)
             | Inode::Summary(slot, _)
-            | Inode::SummaryJson(slot, _) => self.note(number, slot, inode).map(|(attr, _)| attr),
+            | Inode::SummaryJson(slot, _)
+            | Inode::HubCard(slot) => self.note(number, slot, inode).map(|(attr, _)| attr),
         }
     }
 
@@ -432,7 +435,8 @@ impl Vfs {
                 | Inode::TooMany(slot, _)
                 | Inode::DiffsPage(slot)
                 | Inode::Summary(slot, _)
-                | Inode::SummaryJson(slot, _)),
+                | Inode::SummaryJson(slot, _)
+                | Inode::HubCard(slot)),
             ) => {
                 let vfs = self.clone();
                 self.note(number, slot, inode).map(move |(_, text)| vfs.opened(Handle::Text(text)))

@@ -1,7 +1,12 @@
 //! Numbers for the links in `datasets/`: a link is its name, its target is asked for each time.
+//!
+//! A number starts at a hash of the name and is probed on collision, so that it is the same on every mount, for those who
+//! keep it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
+
+use sha2::{Digest, Sha256};
 
 use super::Error;
 
@@ -16,7 +21,7 @@ pub struct Links {
 
 #[derive(Debug, Default)]
 struct Table {
-    names: Vec<Arc<[u8]>>,
+    names: HashMap<u32, Arc<[u8]>>,
     numbers: HashMap<Arc<[u8]>, u32>,
 }
 
@@ -37,9 +42,12 @@ impl Links {
         if table.names.len() >= MOST {
             return Err(Error::Full("links"));
         }
-        let number = table.names.len() as u32;
+        let mut number = start(name);
+        while table.names.contains_key(&number) {
+            number = number.wrapping_add(1);
+        }
         let name: Arc<[u8]> = name.into();
-        table.names.push(name.clone());
+        table.names.insert(number, name.clone());
         table.numbers.insert(name, number);
         Ok(number)
     }
@@ -47,6 +55,27 @@ impl Links {
     /// The name of a link; `None` for a number that was never handed out.
     pub fn name(&self, number: u32) -> Option<Arc<[u8]>> {
         let table = self.table.read().unwrap_or_else(|e| e.into_inner());
-        table.names.get(number as usize).cloned()
+        table.names.get(&number).cloned()
+    }
+}
+
+/// Where the number of a name is looked for first.
+fn start(name: &[u8]) -> u32 {
+    let hash = Sha256::digest(name);
+    hash.iter().take(4).fold(0, |number, byte| number << 8 | u32::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_has_its_number_on_every_mount() {
+        let (one, other) = (Links::default(), Links::default());
+        let number = one.number(b"pets").expect("room");
+        other.number(b"dogs").expect("room");
+        assert_eq!(other.number(b"pets").expect("room"), number);
+        assert_eq!(other.name(number).as_deref(), Some(&b"pets"[..]));
+        assert_eq!(one.name(number.wrapping_add(1)), None);
     }
 }

@@ -155,30 +155,27 @@ impl Vfs {
     /// The top directory of a view: helper files that are listed there, then files or columns.
     pub(super) fn list_top(self: &Arc<Self>, number: u64, slot: Slot) -> Answer<Listing> {
         self.with_view(number, slot, |view| match view.kind() {
-            Kind::Version => self.with_place_in_task(number, slot, move |vfs, place| {
-                Listing::top(vfs, place, vfs.page_attrs(place)?)
-            }),
-            Kind::Class => self.with_place_in_task(number, slot, |vfs, place| {
+            Kind::Version if view.from.is_none() => {
+                self.with_place_in_task(number, slot, move |vfs, place| {
+                    Listing::top(vfs, place, vfs.page_attrs(place)?)
+                })
+            }
+            // By name only: a loop over the pictures of a filter must not meet a page.
+            Kind::Version | Kind::Class => self.with_place_in_task(number, slot, |vfs, place| {
                 Listing::top(vfs, place, Vec::new())
             }),
             Kind::HuggingFace | Kind::Split => self.list_hugging_face(number, slot),
         })
     }
 
-    /// The helper files of a view, with exact sizes; a recorded file of such a name stands for itself.
+    /// The helper files of a version, with exact sizes.
     fn page_attrs(&self, place: &Place) -> Result<Vec<(Vec<u8>, Attr)>> {
-        let (slot, of, narrowed) = (place.slot, &place.view.of, self.narrowed(place));
+        let (slot, of) = (place.slot, &place.view.of);
         let attr = |page: Page| -> Result<(Vec<u8>, Attr)> {
-            let text = Text::Page(slot, page, of, narrowed.as_ref());
+            let text = Text::Page(slot, page, of, None);
             let text = self.texts.fresh(&self.catalog, &text)?;
             Ok((page.name().as_bytes().to_vec(), page_attr(slot, page, of, &text)))
         };
-        let mut attrs = Vec::new();
-        for page in Page::ALL {
-            if !place.records(page.name().as_bytes())? {
-                attrs.push(attr(page)?);
-            }
-        }
-        Ok(attrs)
+        Page::ALL.into_iter().map(attr).collect()
     }
 }

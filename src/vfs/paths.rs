@@ -48,6 +48,7 @@ impl Vfs {
             Inode::SummaryJson(slot, other) => {
                 below(slot, &(self.diff_path(other) + "/_summary.json"))
             }
+            Inode::HubCard(slot) => below(slot, "/README.md"),
             Inode::Value(slot, leaf, first) => below(slot, &self.value_path(slot, leaf, first)),
         }
     }

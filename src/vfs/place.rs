@@ -4,10 +4,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::inode::{Inode, Slot};
-use super::views::View;
+use super::views::{Kind, View};
 use super::{Error, Vfs};
 use dcfs_core::error::Result;
-use dcfs_core::render::rows::Beside;
+use dcfs_core::render::rows::{Beside, is_metadata};
 use dcfs_core::tree::values::Value;
 use dcfs_data::pack::{Child, Dir, Node, Pack, Subset};
 use dcfs_data::query::Ranking;
@@ -75,7 +75,14 @@ impl Place {
 
     /// The child `name` of a directory of the pack, if any of its rows is shown.
     pub fn lookup(&self, dir: Dir, name: &[u8]) -> Result<Option<Node>> {
-        self.pack.lookup(dir, name, self.set())
+        let found = self.pack.lookup(dir, name, self.set())?;
+        Ok(found.filter(|node| !self.hides(name, *node)))
+    }
+
+    /// Whether a file is not shown for its name: Hugging Face would take it for the metadata of those around it.
+    fn hides(&self, name: &[u8], node: Node) -> bool {
+        let is_for_hugging_face = matches!(self.view.kind(), Kind::HuggingFace | Kind::Split);
+        is_for_hugging_face && matches!(node, Node::File(_)) && is_metadata(name)
     }
 
     /// Whether a file that is shown has this name where helper files stand. At the top of a version
@@ -94,7 +101,11 @@ impl Place {
         from: u32,
         each: &mut dyn FnMut(Child<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        self.pack.list(dir, from, self.set(), each)
+        self.pack.list(dir, from, self.set(), &mut |child| match self.hides(child.name, child.node)
+        {
+            true => ControlFlow::Continue(()),
+            false => each(child),
+        })
     }
 
     /// The File columns that have files here, with their directories.

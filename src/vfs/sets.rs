@@ -13,7 +13,8 @@ use super::{Error, Vfs};
 use dcfs_core::cell::{Cell, Cells};
 use dcfs_core::error::Result;
 use dcfs_core::kept::Kept;
-use dcfs_core::schema::{Leaf, Schema};
+use dcfs_core::schema::Schema;
+use dcfs_core::tree::classes::{Class, class};
 use dcfs_core::tree::values::{Collector, Key, NULL, Values, wanted_name};
 use dcfs_data::pack::{Ordinals, Pack, Subset};
 use dcfs_data::tables::Source;
@@ -45,10 +46,9 @@ impl Sets {
     }
 }
 
-/// The leaf with this number, if it has a directory in `_views/by`.
-pub fn scalar(schema: &Schema, number: u16) -> Option<Leaf<'_>> {
-    let leaf = schema.leaves().into_iter().nth(usize::from(number))?;
-    (leaf.value.is_scalar() && usize::from(number) < MOST_LEAVES).then_some(leaf)
+/// The column with this number, if it has a directory in `_views/by`.
+pub fn scalar(schema: &Schema, number: u16) -> Option<Class<'_>> {
+    class(schema, number, MOST_LEAVES)
 }
 
 impl Vfs {
@@ -139,16 +139,16 @@ impl Vfs {
 /// Calls `each` with the cell of every row of one column, until it breaks.
 fn scan(
     source: &Source,
-    leaf: &Leaf<'_>,
+    leaf: &Class<'_>,
     each: &mut dyn FnMut(u32, Cell<'_>) -> ControlFlow<()>,
 ) -> Result<()> {
     let columns = [leaf.column.to_owned()];
     source.scan(&columns, 0..=u32::MAX, &mut |at, _, cells: &dyn Cells| {
-        Ok(each(at.ordinal, cells.cell(0)))
+        Ok(each(at.ordinal, leaf.of(cells.cell(0))))
     })
 }
 
-fn collect(source: &Source, leaf: &Leaf<'_>) -> Result<Option<Values>> {
+fn collect(source: &Source, leaf: &Class<'_>) -> Result<Option<Values>> {
     let (mut collector, mut fits) = (Collector::default(), true);
     scan(source, leaf, &mut |ordinal, cell| {
         fits = collector.push(ordinal, cell);
@@ -161,7 +161,7 @@ fn collect(source: &Source, leaf: &Leaf<'_>) -> Result<Option<Values>> {
 /// The first row whose cell is wanted.
 fn first(
     source: &Source,
-    leaf: &Leaf<'_>,
+    leaf: &Class<'_>,
     is_wanted: impl Fn(Cell<'_>) -> bool,
 ) -> Result<Option<u32>> {
     let mut found = None;
@@ -176,18 +176,18 @@ fn first(
 }
 
 /// The cell of one row.
-fn cell(source: &Source, leaf: &Leaf<'_>, ordinal: u32) -> Result<Option<Key>> {
+fn cell(source: &Source, leaf: &Class<'_>, ordinal: u32) -> Result<Option<Key>> {
     let mut found = None;
     let columns = [leaf.column.to_owned()];
     source.scan(&columns, ordinal..=ordinal, &mut |_, _, cells: &dyn Cells| {
-        found = Some(Key::from(cells.cell(0)));
+        found = Some(Key::from(leaf.of(cells.cell(0))));
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(found)
 }
 
 /// The rows whose cell is `wanted`.
-fn matching(source: &Source, leaf: &Leaf<'_>, wanted: &Key) -> Result<Ordinals> {
+fn matching(source: &Source, leaf: &Class<'_>, wanted: &Key) -> Result<Ordinals> {
     let mut rows = Ordinals::new();
     scan(source, leaf, &mut |ordinal, cell| {
         if wanted.is(cell) {

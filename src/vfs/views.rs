@@ -58,7 +58,8 @@ pub enum Step {
 /// What the top directory of a view has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Helper files, tables, files and `_views`: a version, or some of its rows by a filter or a comparison.
+    /// Helper files, tables, files and `_views`: a version, or some of its rows by a filter or a comparison, where
+    /// helper files are there by name alone.
     Version,
     /// The files of one value; tables and `_views` by name.
     Class,
@@ -88,6 +89,7 @@ pub struct View {
     /// The pack that answered last. Weak: how many stay open is for [`dcfs_data::pack::Packs`] to say.
     pack: RwLock<Weak<Pack>>,
     schema: OnceLock<Arc<Schema>>,
+    generation: u32,
 }
 
 /// Every view of a mount, some hundred bytes each.
@@ -129,6 +131,7 @@ impl View {
             root: None,
             pack: RwLock::default(),
             schema: OnceLock::new(),
+            generation: hashed(&of.uuid, 4),
         }
     }
 
@@ -170,7 +173,7 @@ impl View {
             _ => self.root,
         };
         let (from, depth) = (Some((parent, step)), self.depth + 1);
-        let schema = self.schema.clone();
+        let (schema, generation) = (self.schema.clone(), self.generation);
         Self {
             base: self.base,
             from,
@@ -179,6 +182,7 @@ impl View {
             up,
             root,
             schema,
+            generation,
             ..Self::version(&self.of, slot)
         }
     }
@@ -189,6 +193,11 @@ impl View {
             0 => Inode::Column(slot, dir.column),
             depth => Inode::Dir(slot, depth, dir.first),
         }
+    }
+
+    /// What tells its version from another that has, or had, its slot on another mount.
+    pub fn generation(&self) -> u32 {
+        self.generation
     }
 
     /// The version's columns, read once.
@@ -314,8 +323,13 @@ impl Table {
 
 /// Where the probing of a uuid starts: the first bits of its SHA-256.
 fn start(uuid: &str) -> u32 {
+    hashed(uuid, 0) % VIEWS
+}
+
+/// Four bytes of the SHA-256 of a uuid, from `at` on.
+fn hashed(uuid: &str, at: usize) -> u32 {
     let hash = Sha256::digest(uuid);
-    u32::from_le_bytes([hash[0], hash[1], hash[2], hash[3]]) % VIEWS
+    u32::from_le_bytes([hash[at], hash[at + 1], hash[at + 2], hash[at + 3]])
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::support::mounted::{Mounted, why_not};
 /// Values that want one name, want a helper's name, or are no text.
 fn any_cell() -> impl Strategy<Value = Cell> {
     let text =
-        ["pug", "", "_null", "a/b", "a%2Fb", ".", "%2E", "%", "x\0y", "7", "_views", "\u{e9}"];
+        ["pug", "", ".null", "a/b", "a%2Fb", ".", "%2E", "%", "x\0y", "7", "_views", "\u{e9}"];
     prop_oneof![
         6 => prop::sample::select(text.to_vec()).prop_map(Cell::from),
         1 => Just(Cell::from("l".repeat(300))),
@@ -72,16 +72,21 @@ fn sorted(mut all: Vec<Shown>) -> Vec<Shown> {
     all
 }
 
-/// The folders of `by` are the values of `cells` among the rows that are `within`.
+/// The folders of `by` are the values of `cells` among the rows that are `within`; rows without one are there by name.
 fn agrees(by: &Path, columns: &[&str], rows: &[ModelRow], cells: &[Cell], within: &[usize]) {
     let groups = groups(cells)
         .into_iter()
         .map(|group| group.into_iter().filter(|row| within.contains(row)).collect::<Vec<_>>());
-    let want = groups
-        .filter(|group| !group.is_empty())
-        .map(|group| (group.len(), expected(columns, rows, |row| group.contains(&row))));
+    let (nulls, values): (Vec<_>, Vec<_>) =
+        groups.filter(|group| !group.is_empty()).partition(|group| cells[group[0]] == Cell::Null);
+    let want =
+        |group: &Vec<usize>| (group.len(), expected(columns, rows, |row| group.contains(&row)));
     let found = names(by).iter().map(|folder| shown(folder)).collect();
-    assert_eq!(sorted(found), sorted(want.collect()), "{} of {cells:?}", by.display());
+    let wanted = values.iter().map(want).collect();
+    assert_eq!(sorted(found), sorted(wanted), "{} of {cells:?}", by.display());
+    if let Some(nulls) = nulls.first() {
+        assert_eq!(shown(&by.join(".null")), want(nulls), "{} of {cells:?}", by.display());
+    }
 }
 
 fn save(catalog: &CatalogBuilder, columns: &[&str], rows: &[ModelRow], cells: &[[Cell; 2]]) {
@@ -185,6 +190,43 @@ proptest! {
         prop_assert_eq!(row_ids(&top), rows.iter().map(|row| row.id).collect::<Vec<_>>());
         prop_assert_eq!(mounted.worries(), Vec::<String>::new());
     }
+}
+
+#[test]
+fn parts_of_paths_are_folders_and_rows_without_a_value_are_no_class() {
+    if let Some(why) = why_not() {
+        eprintln!("SKIPPED, nothing was mounted: {why}");
+        return;
+    }
+    let home = tempfile::tempdir().expect("a folder");
+    let catalog = CatalogBuilder::new(home.path());
+    let rows =
+        [("cat/1.jpg", Some("a")), ("cat/2.png", None), ("dog/old/3.jpg", Some("a")), ("4", None)];
+    let rows = rows.map(|(path, label)| {
+        let row =
+            crate::support::catalog::row().file(crate::support::catalog::file("s3://b", path));
+        row.cell(label.map_or(Cell::Null, Cell::from))
+    });
+    let version = catalog.dataset("pets").version("1.0.0").file_column("file");
+    version.column("label", "VARCHAR", "Optional[str]").rows(rows).save();
+    let mounted = Mounted::new(home.path(), home.path());
+    let by = mounted.datasets.join("pets@1.0.0/_views/by");
+    let listed = |column: &str| -> Vec<String> {
+        let folders = names(&by.join(column));
+        let name =
+            |path: &PathBuf| path.file_name().expect("a name").to_string_lossy().into_owned();
+        folders.iter().map(name).collect()
+    };
+    assert_eq!(listed("label"), ["a"]);
+    assert_eq!(count(&by.join("label/.null")), 2);
+    assert_eq!(listed("file.parent"), ["%", "cat", "dog%2Fold"]);
+    assert_eq!(listed("file.ext"), ["%", "jpg", "png"]);
+    assert_eq!(names(&by.join("file.ext/png")), [by.join("file.ext/png/cat")]);
+    assert_eq!(listed("file.stem"), ["1", "2", "3", "4"], "by name");
+    assert!(!listed("").contains(&"file.stem".to_owned()), "and not listed");
+    assert!(listed("").contains(&"file.parent".to_owned()));
+    assert_eq!(count(&by.join("file.parent/cat/_views/by/label/a")), 1);
+    assert_eq!(mounted.worries(), Vec::<String>::new());
 }
 
 #[test]

@@ -187,7 +187,8 @@ def test_a_diff_directory_is_a_query_directory(mount):
     rows = [json.loads(line) for line in (below / "changed" / "_rows.jsonl").read_text().splitlines()]
     assert sorted(row["score"] for row in rows) == [7.5, 7.5, 13.0]
     assert os.listdir(below / "removed" / "_views" / "by" / "label") == ["a"]
-    assert HELPERS <= set(os.listdir(below / "removed"))
+    assert not HELPERS & set(os.listdir(below / "removed"))
+    assert all((below / "removed" / name).is_file() for name in HELPERS)
     assert "not in moving@1.0.1" in (below / "removed" / "_README.md").read_text()
     assert os.path.samefile(below / "removed" / "..", below)
     assert json.loads((below / "added" / "_schema.json").read_text())["query"]["diff"] == "not in moving@1.0.0"

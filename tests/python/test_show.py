@@ -49,9 +49,9 @@ def test_a_grid_shows_what_datachain_shows(show):
 
 
 def test_columns_and_rows_are_chosen(show):
-    assert show.ok("numbers", "--format", "csv", "--columns", "scores").splitlines() == ["scores", "1", "2", "3"]
+    assert show.ok("numbers", "--format", "csv", "--columns", "scores").splitlines() == ['"scores"', "1", "2", "3"]
     chosen = show.ok("numbers", "--format", "csv", "--columns", "sys__id,scores", "--offset", "1", "--limit", "1")
-    assert chosen.splitlines() == ["scores,sys__id", "2,2"]
+    assert chosen.splitlines() == ['"scores","sys__id"', "2,2"]
     assert show.ok("numbers", "--json", "--columns", "scores", "--limit", "1") == '{"scores":1}\n'
     assert show.ok("numbers", "--offset", "9").splitlines()[2:] == []
 
@@ -79,8 +79,11 @@ def test_a_file_is_there_whole_or_not_at_all(show, tmp_path):
     result = show("pets_sized", "--columns", "no_such", "-o", file)
     assert result.returncode == 2
     assert file.read_text() == "before"
-    show.ok("pets_sized", "-o", file)
-    assert file.read_text().startswith("path,file.source,")
+    refused = show("pets_sized", "-o", file)
+    assert refused.returncode == 2 and "--force" in refused.stderr, "nobody's file is lost unasked"
+    assert file.read_text() == "before"
+    show.ok("pets_sized", "-o", file, "--force")
+    assert file.read_text().startswith('"path","file.source",')
     assert sorted(os.listdir(tmp_path)) == ["home", "rows.csv"]
 
 

@@ -38,5 +38,5 @@ pub use error::Error;
 pub use eval::{Columns, Fault, Ranked, Val, rank, rows};
 pub use lex::{LONGEST, SLASH};
 pub use syntax::Match;
-pub use typed::{Column, Expr, Form, Key, Query, Target, Type};
+pub use typed::{Column, Expr, Form, Key, Part, Query, Target, Type};
 pub use wild::Wild;

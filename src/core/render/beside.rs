@@ -2,13 +2,14 @@
 
 use super::markdown::{code, text};
 use crate::schema::Schema;
+use crate::tree::classes::classes;
 
 /// How many columns the page names.
 const MOST_COLUMNS: usize = 40;
 
 /// What a listing of a few thousand names would say, had it room.
 const TOO_MANY: &str = "This column has more than 10,000 values (or texts too long to list), so they are not listed. Each has a directory here all the\n\
-    same, by name: the value as it reads, `/` in it written `%2F`, an empty one `%`, NULL `_null`.\n";
+    same, by name: the value as it reads, `/` in it written `%2F`, an empty one `%`; rows without a value are in `.null`.\n";
 
 /// `_views/_README.md` of the version called `name`.
 pub fn views(name: &str, schema: &Schema) -> String {
@@ -21,8 +22,8 @@ pub fn views(name: &str, schema: &Schema) -> String {
          One directory per column, in it one per value, in it the files of the rows that have it: what class-folder\n\
          loaders read.\n\n\
          {}\n\
-         A value is named as it reads: `pug`, `7`, `0.5`, `true`, `2024-01-02 03:04:05`. NULL is `_null`, an empty text\n\
-         `%`, and `/` in a text `%2F`. Where two values want one name, the second has `~<sys__id of its first row>`.\n\
+         A value is named as it reads: `pug`, `7`, `0.5`, `true`, `2024-01-02 03:04:05`. An empty text is `%`, and\n\
+         `/` in a text `%2F`. Rows without a value are in no class: they are in `.null`, by name only. Where two values want one name, the second has `~<sys__id of its first row>`.\n\
          Every such directory has `_views/` itself, so conditions add up, and `_rows.jsonl`, `_rows.csv`, `_rows.parquet`\n\
          and `_count` by name:\n\n    \
          ls by/<column>/<value>/_views/by/<column>/<value>/\n    \
@@ -52,12 +53,9 @@ pub fn too_many_values(column: &str) -> String {
 }
 
 fn columns(schema: &Schema) -> String {
-    let leaves = schema.leaves();
-    let shown: Vec<String> = leaves
-        .iter()
-        .filter(|leaf| leaf.value.is_scalar() && !leaf.hidden)
-        .map(|leaf| format!("- {}\n", code(&leaf.name)))
-        .collect();
+    let all = classes(schema, usize::MAX);
+    let listed = all.iter().filter(|class| !class.is_hidden);
+    let shown: Vec<String> = listed.map(|class| format!("- {}\n", code(&class.name))).collect();
     match shown.len().checked_sub(MOST_COLUMNS) {
         Some(more @ 1..) => format!("{}- and {more} more\n", shown[..MOST_COLUMNS].concat()),
         _ => shown.concat(),

@@ -9,7 +9,7 @@
 //! | [`schema_json`], [`lineage`], [`graph`], [`readme`] | one page each, and the lineage as JSON and dot |
 //! | [`grid`] | rows of a dataset for a terminal |
 //! | [`rows`] | rows as JSON and CSV |
-//! | [`beside`] | the pages of `_views/` |
+//! | [`beside`], [`hub`] | the pages of `_views/` |
 //! | [`diff`] | what differs between two versions |
 //! | [`markdown`] | escaping for Markdown and Mermaid |
 //! | [`table`], [`numbers`] | plain text tables; sizes and counts for people |
@@ -18,6 +18,7 @@ pub mod beside;
 pub mod diff;
 pub mod graph;
 pub mod grid;
+pub mod hub;
 pub mod lineage;
 pub mod markdown;
 pub mod numbers;

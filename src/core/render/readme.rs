@@ -38,9 +38,13 @@ impl Readme<'_> {
         page += "\n## Columns\n\n";
         page += &self.columns();
         page += "\n## What else is here\n\n";
-        page += "- `_schema.json`: the columns as a tree of models, for programs\n";
-        page += "- `_lineage.md`: what this was computed from, by which code, and what changed since the version before\n";
-        page += "\nBy name only, for loaders and `cp -r` must not meet them:\n\n";
+        let pages = "- `_schema.json`: the columns as a tree of models, for programs\n\
+            - `_lineage.md`: what this was computed from, by which code, and what changed since the version before\n";
+        let by_name = "By name only, for loaders and `cp -r` must not meet them:\n\n";
+        page += &match self.narrowed {
+            None => format!("{pages}\n{by_name}"),
+            Some(_) => format!("{by_name}- `_README.md`: this page\n{pages}"),
+        };
         page += "- `_rows.parquet`, `_rows.jsonl`, `_rows.csv`: the rows as tables; `_count`: how many\n";
         page += "- `_views/by/<column>/<value>/`: the files of the rows with that value, as class folders\n";
         page +=
@@ -161,6 +165,10 @@ pub fn top(catalog: &str, datasets: usize, versions: usize) -> String {
          This is the DataChain catalog {}: {} datasets, {} versions, mounted read-only by dcfs.\n\n\
          - `datasets/` holds a directory per saved version, e.g. `datasets/pets@1.0.0/`, and per dataset a link to its\n  \
            latest version, e.g. `datasets/pets`. By name there are also `pets@latest`, `pets@1` and `pets@1.0`.\n\
+         - `find`, `cp -r`, `du` and `tar` take a link for what it is: end its name with a slash to go where it leads, as in\n  \
+           `find datasets/pets/ -type f` or `cp -r datasets/pets/ copy`. `datasets/pets/` is the version itself.\n\
+         - Copies by `cp -r` are as read-only as what is here: `cp -r --no-preserve=mode`, or `chmod -R u+w` afterwards. A mount\n  \
+           with `--dir-mode 755 --file-mode 644` has copies that are writable.\n\
          - A version's directory holds its rows' files at their recorded paths, and `_README.md` (start there),\n  \
            `_schema.json` (the typed columns) and `_lineage.md` (where it came from).\n\
          - Names, sizes and times are known without the network: `ls -lR`, `find` and `du` are cheap. Bytes are fetched\n  \

@@ -1,8 +1,9 @@
 //! The distinct values of a column as names of directories: what `_views/by/<column>/` holds.
 //!
 //! 1. A value is named as it reads: text as it is, `7`, `0.5`, `true`, `2024-01-02 03:04:05`; escaped
-//!    as any name ([`escape`]), so an empty text is `%`. NULL is `_null`.
-//! 2. Where two values want one name (the text `_null`, say), the one whose first row comes first
+//!    as any name ([`escape`]), so an empty text is `%`. NULL is `.null`: it is no class, and loaders that list hidden
+//!    directories do not meet it either, for it is there by name alone.
+//! 2. Where two values want one name (the text `.null`, say), the one whose first row comes first
 //!    keeps it; NULL always does. Every other is marked by the `sys__id` of its first row.
 //! 3. A value is known by the ordinal of its first row: that never changes and needs no table.
 //!
@@ -19,7 +20,7 @@ use crate::name::escape;
 use crate::schema::ValueType;
 
 /// The name of NULL.
-pub const NULL: &[u8] = b"_null";
+pub const NULL: &[u8] = b".null";
 
 /// The most values that are told apart; columns with more are not listed.
 pub const MOST: usize = 10_000;
@@ -36,6 +37,8 @@ pub struct Value {
     pub first: u32,
     /// The ordinals of all its rows.
     pub rows: RoaringBitmap,
+    /// Whether it is NULL, which is no value to have a folder that is listed.
+    pub is_null: bool,
 }
 
 /// The values of a column, by rising value: NULL, numbers, text.
@@ -139,11 +142,13 @@ impl Collector {
         found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let found: Vec<_> = found
             .into_iter()
-            .filter_map(|(key, rows)| Some((wanted(&key, value), rows.min()?, rows)))
+            .map(|(key, rows)| (key == Key::Null, wanted(&key, value), rows))
+            .filter_map(|(is_null, name, rows)| Some((is_null, (name, rows.min()?, rows))))
             .collect();
-        let names = names(&found, id);
-        let named = names.into_iter().zip(found);
-        Values::of(named.map(|(name, (_, first, rows))| Value { name, first, rows }).collect())
+        let (nulls, found): (Vec<bool>, Vec<_>) = found.into_iter().unzip();
+        let named = names(&found, id).into_iter().zip(found).zip(nulls);
+        let value = |((name, (_, first, rows)), is_null)| Value { name, first, rows, is_null };
+        Values::of(named.map(value).collect())
     }
 }
 
@@ -240,7 +245,7 @@ mod tests {
     fn values_are_named_as_they_read() {
         use Cell::{Integer, Null, Real, Text};
         let cases: [(Cell<'_>, ValueType, &str); 19] = [
-            (Null, ValueType::Text, "_null"),
+            (Null, ValueType::Text, ".null"),
             (Integer(1), ValueType::Bool, "true"),
             (Integer(0), ValueType::Bool, "false"),
             (Integer(2), ValueType::Bool, "2"),
@@ -271,15 +276,15 @@ mod tests {
     fn one_name_is_for_the_first_and_null_keeps_its_own() {
         let text = |text: &'static str| Cell::Text(text.as_bytes());
         let got = listed(
-            &[text("_null"), text("%2E"), text("."), Cell::Null, text("_null"), text("")],
+            &[text(".null"), text("%2E"), text("."), Cell::Null, text(".null"), text("")],
             &ValueType::Text,
         );
         let want: Vec<(String, Vec<u32>)> = vec![
-            ("_null".into(), vec![3]),
+            (".null".into(), vec![3]),
             ("%".into(), vec![5]),
             ("%2E".into(), vec![1]),
             ("%2E~3".into(), vec![2]),
-            ("_null~1".into(), vec![0, 4]),
+            (".null~1".into(), vec![0, 4]),
         ];
         let mut sorted = got.clone();
         sorted.sort();

@@ -16,7 +16,7 @@ use dcfs_core::render::rows::{Beside, Format, Layout};
 use dcfs_core::schema::{Field, Schema, Shape, ValueType};
 
 /// Moves with every change of how rows are written: a table kept by another dcfs is not read.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// All rows of a version, or a set of them. Cheap to clone.
 #[derive(Clone, Debug)]

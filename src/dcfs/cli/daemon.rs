@@ -161,6 +161,7 @@ fn serve(plan: &Plan, log: Option<&Path>, ready: impl FnOnce() + Send + 'static)
         allow_other: plan.allow_other,
         xattr: plan.xattr,
         look: plan.look,
+        labels: plan.labels.clone(),
     };
     let ready = move || {
         note.write().ok();

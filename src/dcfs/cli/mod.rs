@@ -95,6 +95,7 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Subcommand)]
 enum Command {
     Mount(mount::Mount),
+    #[command(visible_alias = "umount")]
     Unmount(unmount::Unmount),
     Status(status::Status),
     Ls(ls::Ls),

@@ -7,10 +7,10 @@ use clap::{Args, FromArgMatches};
 use nix::unistd::{getegid, geteuid};
 
 use super::access::{self, Access, AccessArgs};
-use super::options::{self, parse_mode};
+use super::options::{self, parse_label, parse_mode};
 use super::output::Output;
 use super::{daemon, usage, warn};
-use crate::fuse::{Look, mountpoint};
+use crate::fuse::{Look, mountpoint, session};
 use dcfs_core::error::Result;
 use dcfs_data::catalog::{self, Catalog};
 
@@ -20,7 +20,7 @@ use dcfs_data::catalog::{self, Catalog};
 #[derive(Clone, Debug, clap::Args)]
 #[command(args_override_self = true)]
 pub struct Mount {
-    /// Empty directory to mount on
+    /// Empty directory to mount on; made where the directory around it is yours
     pub mountpoint: PathBuf,
     #[command(flatten)]
     pub access: AccessArgs,
@@ -48,12 +48,46 @@ pub struct Mount {
     /// Permissions of directories [default: 0555]
     #[arg(long, value_name = "MODE", value_parser = parse_mode)]
     pub dir_mode: Option<u16>,
+    #[command(flatten)]
+    pub labels: Labels,
     /// Tell on stdout how mounting went, then go on alone: how the background process is started
     #[arg(long, hide = true)]
     pub report: bool,
     /// What was typed behind `mount`, for the background process to read again.
     #[arg(skip)]
     pub words: Vec<OsString>,
+}
+
+/// What SELinux takes a mount for, as mount(8) says it.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Labels {
+    /// SELinux label of all files, e.g. system_u:object_r:container_file_t:s0
+    #[arg(long, value_name = "LABEL", value_parser = parse_label)]
+    context: Option<String>,
+    /// SELinux label of the file system itself
+    #[arg(long, value_name = "LABEL", value_parser = parse_label, hide_short_help = true)]
+    fscontext: Option<String>,
+    /// SELinux label of files that have none
+    #[arg(long, value_name = "LABEL", value_parser = parse_label, hide_short_help = true)]
+    defcontext: Option<String>,
+    /// SELinux label of the top directory
+    #[arg(long, value_name = "LABEL", value_parser = parse_label, hide_short_help = true)]
+    rootcontext: Option<String>,
+}
+
+impl Labels {
+    /// Those that are there, by the names that the kernel has for them. None where it has no SELinux: mount(8) leaves
+    /// them out there too, so that one fstab serves both.
+    fn known(&self) -> Vec<(&'static str, String)> {
+        let all = [
+            ("context", &self.context),
+            ("fscontext", &self.fscontext),
+            ("defcontext", &self.defcontext),
+            ("rootcontext", &self.rootcontext),
+        ];
+        let given = all.into_iter().filter_map(|(name, label)| Some((name, label.clone()?)));
+        given.filter(|_| session::has_selinux()).collect()
+    }
 }
 
 /// What was typed, checked and made absolute: everything a mount needs.
@@ -64,6 +98,7 @@ pub struct Plan {
     pub allow_other: bool,
     pub xattr: bool,
     pub look: Look,
+    pub labels: Vec<(&'static str, String)>,
     /// The arguments that make `dcfs` carry out this plan, in the same folder.
     pub arguments: Vec<OsString>,
 }
@@ -125,14 +160,19 @@ impl Mount {
         if self.allow_other || catalog::foreign(&access.catalog).is_some() {
             access.local_roots.get_or_insert_default();
         }
-        let (mountpoint, cleaned) = mountpoint::prepare(&self.mountpoint, self.allow_other)?;
-        if cleaned {
+        let place = mountpoint::prepare(&self.mountpoint, self.allow_other)?;
+        if place.made {
+            warn(format_args!("`{}` was not there; made", self.mountpoint.display()));
+        }
+        if place.cleaned {
             eprintln!("dcfs: a dead mount was at `{}`; cleaned up", self.mountpoint.display());
         }
         let mut arguments: Vec<OsString> = vec!["mount".into(), "--report".into()];
         arguments.extend(self.words.iter().cloned());
         let (allow_other, xattr, look) = (self.allow_other, self.xattr, self.look());
-        Ok(Plan { mountpoint, access, allow_other, xattr, look, arguments })
+        let mountpoint = place.path;
+        let labels = self.labels.known();
+        Ok(Plan { mountpoint, access, allow_other, xattr, look, labels, arguments })
     }
 
     fn look(&self) -> Look {

@@ -102,19 +102,35 @@ fn unknown(option: &str, mount: &Command) -> dcfs_core::error::Error {
     usage(format!("unknown mount option `{option}`; known are {list}"))
 }
 
-/// Splits at commas that no backslash keeps.
+/// Splits at commas that no backslash keeps, and that are in no value in quotes, as labels of SELinux are.
 fn split(list: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
-    let mut chars = list.chars();
+    let (mut chars, mut is_quoted) = (list.chars(), false);
     while let Some(c) = chars.next() {
         let last = parts.len() - 1;
         match c {
             '\\' => parts[last].extend(chars.next()),
-            ',' => parts.push(String::new()),
+            '"' if is_quoted => is_quoted = false,
+            '"' if parts[last].ends_with('=') => is_quoted = true,
+            ',' if !is_quoted => parts.push(String::new()),
             c => parts[last].push(c),
         }
     }
     parts
+}
+
+/// A label of SELinux: `user:role:type:level`.
+///
+/// # Errors
+/// Anything that could end it where the kernel reads it.
+pub fn parse_label(text: &str) -> std::result::Result<String, String> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "_-.:,".contains(c);
+    match !text.is_empty() && text.chars().all(is_part) && text.contains(':') {
+        true => Ok(text.to_owned()),
+        false => Err(format!(
+            "`{text}` is no label of SELinux; write `user:role:type:level`, as `ls -Z` prints them"
+        )),
+    }
 }
 
 /// `60s`, `500ms`, `2m`, or plain seconds.
@@ -179,6 +195,10 @@ mod tests {
             ("allow_other,xattr,anon", "--allow-other --xattr --anon"),
             ("endpoint-url=http://h:1/a\\,b", "--endpoint-url=http://h:1/a,b"),
             ("profile=p,request-payer,timeout=5s", "--profile=p --request-payer --timeout=5s"),
+            (
+                "ro,context=\"system_u:object_r:t:s0:c1,c2\",anon",
+                "--context=system_u:object_r:t:s0:c1,c2 --anon",
+            ),
             ("local_root=/a,local_root=/b", "--local-root=/a --local-root=/b"),
         ];
         for (given, want) in cases {
@@ -191,6 +211,14 @@ mod tests {
         for given in ["alow_other", "region", "anon=1", "catalog=/x", "report", "foreground"] {
             let error = list(given).expect_err(given).to_string();
             assert!(error.contains('`'), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_label_ends_nothing() {
+        assert!(parse_label("system_u:object_r:container_file_t:s0:c1,c2").is_ok());
+        for text in ["", "x", "a:b\",allow_other", "a:b c", "a:\\b", "a:b\n"] {
+            assert!(parse_label(text).is_err(), "{text}");
         }
     }
 

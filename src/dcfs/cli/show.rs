@@ -65,6 +65,9 @@ pub struct Show {
     /// File to write; it appears when it is complete
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Replace FILE where it is there already
+    #[arg(long, requires = "output")]
+    force: bool,
 }
 
 /// Formats of `dcfs show`.
@@ -106,11 +109,23 @@ impl Show {
             }
             return self.print(format, terminal::width(&io::stdout()), out);
         };
+        self.may_replace(path)?;
         let file = WholeFile::create(path)?;
         let mut inside = Output::file(file.file())?;
         self.print(format, None, &mut inside)?;
         inside.flush()?;
         file.finish()
+    }
+
+    /// A file of somebody's is not lost by a name that was typed twice; a pipe or a device is no such file.
+    fn may_replace(&self, path: &Path) -> Result<()> {
+        match path.metadata() {
+            Ok(there) if there.is_file() && !self.force => Err(usage(format!(
+                "`{}` is there already; choose another name, or replace it: --force",
+                path.display()
+            ))),
+            _ => Ok(()),
+        }
     }
 
     fn format(&self) -> Result<Format> {

@@ -180,10 +180,11 @@ fn absent() -> FileAttr {
     }
 }
 
-fn reply_entry(reply: ReplyEntry, look: Look, found: std::result::Result<Entry, Errno>) {
+fn reply_entry(reply: ReplyEntry, vfs: &Vfs, look: Look, found: std::result::Result<Entry, Errno>) {
     match found {
         Ok(Entry::Found(attr)) => {
-            reply.entry(&attr.ttl, &attributes(&attr, look), Generation(0));
+            let generation = Generation(vfs.generation(attr.inode));
+            reply.entry(&attr.ttl, &attributes(&attr, look), generation);
         }
         Ok(Entry::Absent(ttl)) => reply.entry(&ttl, &absent(), Generation(0)),
         Err(errno) => reply.error(errno),
@@ -217,7 +218,7 @@ fn fill(listing: &Listing, offset: u64, reply: &mut ReplyDirectory) -> Result<()
 
 /// Fills one READDIRPLUS reply: names with their attributes, so that `ls -l` costs what `ls` does.
 fn fill_plus(
-    listing: &Listing,
+    (vfs, listing): (&Vfs, &Listing),
     offset: u64,
     look: Look,
     reply: &mut ReplyDirectoryPlus,
@@ -227,7 +228,8 @@ fn fill_plus(
         // The kernel knows `.` and `..`; it takes nothing from what is said of them here.
         let ttl = if item.dots { Duration::ZERO } else { item.attr.ttl };
         let name = OsStr::from_bytes(item.name);
-        stop_if(reply.add(attr.ino, item.next, name, &ttl, &attr, Generation(0)))
+        let generation = Generation(vfs.generation(item.attr.inode));
+        stop_if(reply.add(attr.ino, item.next, name, &ttl, &attr, generation))
     })
 }
 
@@ -278,6 +280,8 @@ impl Filesystem for Door {
             InitFlags::FUSE_DO_READDIRPLUS,
             InitFlags::FUSE_READDIRPLUS_AUTO,
             InitFlags::FUSE_PASSTHROUGH,
+            // For NFS: handles are looked up by number, as `.` and `..`.
+            InitFlags::FUSE_EXPORT_SUPPORT,
         ] {
             if let Err(lacking) = config.add_capabilities(wish) {
                 tracing::debug!("this kernel has no {lacking:?}");
@@ -290,8 +294,10 @@ impl Filesystem for Door {
 
     fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let (call, look) = (self.call("lookup", req, parent, Some(name)), self.look);
-        let answer = self.vfs.lookup(parent.0, name.as_bytes());
-        self.answer(call, answer, move |found| reply_entry(reply, look, found));
+        let vfs = self.vfs.clone();
+        let by_number = self.vfs.by_number(parent.0, name.as_bytes());
+        let answer = by_number.unwrap_or_else(|| self.vfs.lookup(parent.0, name.as_bytes()));
+        self.answer(call, answer, move |found| reply_entry(reply, &vfs, look, found));
     }
 
     fn getattr(&self, req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
@@ -394,8 +400,10 @@ impl Filesystem for Door {
         mut reply: ReplyDirectoryPlus,
     ) {
         let (call, look) = (self.call("readdirplus", req, ino, None), self.look);
+        let vfs = self.vfs.clone();
         self.list(call, fh, move |call, listing| {
-            match call.report(listing.and_then(|l| fill_plus(&l, offset, look, &mut reply))) {
+            let filled = listing.and_then(|l| fill_plus((&vfs, &l), offset, look, &mut reply));
+            match call.report(filled) {
                 Ok(()) => reply.ok(),
                 Err(errno) => reply.error(errno),
             }

@@ -6,6 +6,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -26,6 +27,10 @@ const FUSE_CONF: &str = "/etc/fuse.conf";
 pub enum Error {
     #[error("`{0}` does not exist; make it first: mkdir -p '{0}'")]
     NoMountpoint(String),
+    #[error(
+        "`{path}` does not exist and cannot be made: {cause}; make it first: mkdir -p '{path}'"
+    )]
+    NotMade { path: String, cause: io::Error },
     #[error("`{0}` is not a directory; mount on an empty directory")]
     NotADirectory(String),
     #[error("`{0}` is not empty; mount on an empty directory, for its files would be hidden")]
@@ -81,6 +86,7 @@ impl From<Error> for dcfs_core::error::Error {
             Error::Unreadable { .. }
             | Error::NoDevice
             | Error::NoHelper
+            | Error::NotMade { .. }
             | Error::Refused(_)
             | Error::Unmount { .. } => Kind::Broken,
         };
@@ -88,12 +94,26 @@ impl From<Error> for dcfs_core::error::Error {
     }
 }
 
-/// Readies a directory for mounting: its canonical path, and whether a dead mount was cleaned away.
+/// A directory that is ready for mounting.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Canonical.
+    pub path: PathBuf,
+    /// Whether a dead mount was cleaned away.
+    pub cleaned: bool,
+    /// Whether the directory was not there before.
+    pub made: bool,
+}
+
+/// Readies a directory for mounting. One that is not there is made where the directory around it is the caller's own:
+/// a name that was mistyped must not appear in a place that others share.
 ///
 /// # Errors
 /// Every reason not to mount there, and every reason why this user cannot mount at all.
-pub fn prepare(given: &Path, allow_other: bool) -> Result<(PathBuf, bool), Error> {
+pub fn prepare(given: &Path, allow_other: bool) -> Result<Prepared, Error> {
     let cleaned = clean_if_dead(given)?;
+    may_mount(allow_other)?;
+    let made = make_if_missing(given)?;
     let path = fs::canonicalize(given).map_err(|cause| match cause.kind() {
         io::ErrorKind::NotFound => Error::NoMountpoint(shown(given)),
         _ => Error::Unreadable { path: shown(given), cause },
@@ -107,15 +127,40 @@ pub fn prepare(given: &Path, allow_other: bool) -> Result<(PathBuf, bool), Error
     if entries.next().is_some() {
         return Err(Error::NotEmpty(shown(given)));
     }
+    if !geteuid().is_root() {
+        access(&path, AccessFlags::W_OK).map_err(|_| Error::NotWritable(shown(given)))?;
+    }
+    Ok(Prepared { path, cleaned, made })
+}
+
+/// Whether this user can mount at all.
+fn may_mount(allow_other: bool) -> Result<(), Error> {
     device()?;
     if !geteuid().is_root() {
         helper().ok_or(Error::NoHelper)?;
-        access(&path, AccessFlags::W_OK).map_err(|_| Error::NotWritable(shown(given)))?;
         if allow_other && !others_allowed() {
             return Err(Error::AllowOther);
         }
     }
-    Ok((path, cleaned))
+    Ok(())
+}
+
+/// Makes the directory, unless there is something of that name or the directory around it is not ours.
+fn make_if_missing(given: &Path) -> Result<bool, Error> {
+    let missing =
+        fs::symlink_metadata(given).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    let around = match given.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Ok(false),
+    };
+    let is_ours = fs::metadata(around)
+        .is_ok_and(|parent| parent.is_dir() && parent.uid() == geteuid().as_raw());
+    if !(missing && is_ours) {
+        return Ok(false);
+    }
+    fs::create_dir(given).map_err(|cause| Error::NotMade { path: shown(given), cause })?;
+    Ok(true)
 }
 
 /// Unmounts one of our mounts. `force` detaches it even from those who use it.
@@ -242,13 +287,30 @@ mod tests {
         let file = dir.path().join("file");
         fs::write(&file, "x").expect("writable");
         let cases = [
-            (dir.path().join("none"), "does not exist; make it first"),
+            (dir.path().join("none/none"), "does not exist; make it first"),
             (file, "is not a directory"),
             (dir.path().to_path_buf(), "is not empty"),
         ];
         for (path, message) in cases {
             let error = prepare(&path, false).expect_err(message).to_string();
             assert!(error.contains(message), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_made_in_a_folder_of_ours_alone() {
+        let dir = tempfile::tempdir().expect("a place for files");
+        let new = dir.path().join("new");
+        assert!(make_if_missing(&new).expect("made") && new.is_dir());
+        assert!(!make_if_missing(&new).expect("is there"));
+        let dangling = dir.path().join("link");
+        std::os::unix::fs::symlink("nowhere", &dangling).expect("writable");
+        assert!(!make_if_missing(&dangling).expect("is something"));
+        assert!(!dir.path().join("nowhere").exists());
+        if geteuid().is_root() {
+            std::os::unix::fs::chown(dir.path(), Some(12_345), None).expect("as root");
+            let foreign = dir.path().join("other");
+            assert!(!make_if_missing(&foreign).expect("not ours") && !foreign.exists());
         }
     }
 

@@ -1,7 +1,7 @@
 //! Mounting, and serving until unmounted: by `dcfs unmount`, `fusermount3 -u`, or a signal.
 
 use std::ffi::OsString;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -48,6 +48,20 @@ pub struct Options {
     pub xattr: bool,
     /// Whose files are shown, and how.
     pub look: Look,
+    /// What SELinux takes them for: `context` and its like, with a label, as mount(8) has them.
+    pub labels: Vec<(&'static str, String)>,
+}
+
+impl Options {
+    /// The labels as the kernel reads them; in quotes, for a label may hold commas.
+    fn labels(&self) -> impl Iterator<Item = String> + '_ {
+        self.labels.iter().map(|(name, label)| format!("{name}=\"{label}\""))
+    }
+}
+
+/// Whether this kernel knows labels: one without SELinux refuses a mount that has any.
+pub fn has_selinux() -> bool {
+    Path::new("/sys/fs/selinux/enforce").exists()
 }
 
 /// Mounts `vfs` and serves it until it is unmounted. `ready` is called once the mount answers.
@@ -144,13 +158,7 @@ fn mount(door: Door, options: &Options) -> Result<Session<Door>, Error> {
 fn mount_directly(options: &Options) -> Result<OwnedFd, Errno> {
     let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
     let device = nix::fcntl::open(DEVICE, flags, Mode::empty())?;
-    let data = format!(
-        "fd={},rootmode=40000,user_id={},group_id={},default_permissions{}",
-        device.as_raw_fd(),
-        geteuid(),
-        getegid(),
-        if options.allow_other { ",allow_other" } else { "" },
-    );
+    let data = data(options, device.as_raw_fd());
     let flags = MsFlags::MS_RDONLY | MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOATIME;
     let mut source = OsString::from(SOURCE_PREFIX);
     source.push(&options.catalog);
@@ -162,6 +170,23 @@ fn mount_directly(options: &Options) -> Result<OwnedFd, Errno> {
         Some(data.as_str()),
     )?;
     Ok(device)
+}
+
+/// What the kernel is told of a mount.
+fn data(options: &Options, device: RawFd) -> String {
+    let mut data = format!(
+        "fd={device},rootmode=40000,user_id={},group_id={},default_permissions",
+        geteuid(),
+        getegid(),
+    );
+    if options.allow_other {
+        data += ",allow_other";
+    }
+    for label in options.labels() {
+        data.push(',');
+        data += &label;
+    }
+    data
 }
 
 /// What `fusermount3` is told.
@@ -176,6 +201,7 @@ fn config(options: &Options) -> Config {
         MountOption::NoSuid,
         MountOption::NoAtime,
     ];
+    config.mount_options.extend(options.labels().map(MountOption::CUSTOM));
     config.acl = if options.allow_other { SessionACL::All } else { SessionACL::Owner };
     config.n_threads = Some(THREADS);
     // Some containers let a process have `/dev/fuse` only once (hf-mount#174).
@@ -226,4 +252,26 @@ fn leave(own: &Own) {
         thread::sleep(GRACE);
         std::process::exit(0);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_reach_the_kernel_in_quotes() {
+        let label = "system_u:object_r:container_file_t:s0:c1,c2".to_owned();
+        let options = Options {
+            mountpoint: "/mnt".into(),
+            catalog: "/db".into(),
+            allow_other: true,
+            xattr: false,
+            look: Look { uid: 0, gid: 0, file_mode: 0o444, dir_mode: 0o555 },
+            labels: vec![("context", label.clone())],
+        };
+        let end = format!(",default_permissions,allow_other,context=\"{label}\"");
+        assert!(data(&options, 7).starts_with("fd=7,") && data(&options, 7).ends_with(&end));
+        let told = config(&options).mount_options;
+        assert!(told.contains(&MountOption::CUSTOM(format!("context=\"{label}\""))));
+    }
 }

@@ -278,6 +278,10 @@ impl Reading {
         };
         let named = inside.start..inside.start + name.len();
         if let Some(why) = self.fault(name) {
+            let why = match self.offer(name) {
+                Some(other) => format!("{why}; write `{{{other}}}`, say"),
+                None => why,
+            };
             return Err(expr::Error::new(widened(&named, at..at + length + 1), why));
         }
         let scalar = match kind {
@@ -295,6 +299,26 @@ impl Reading {
         }
         self.columns.push((name.to_owned(), scalar));
         Ok(inside.end + 1)
+    }
+
+    /// A name like one that is refused, which is not.
+    fn offer(&self, name: &str) -> Option<String> {
+        let mut words = String::new();
+        for c in name.chars().take(LONGEST - 4) {
+            match c {
+                c if c.is_ascii_alphanumeric() => words.push(c),
+                _ if words.is_empty() || words.ends_with('_') => {}
+                _ => words.push('_'),
+            }
+        }
+        let words = words.trim_end_matches('_');
+        let words = match words.chars().next() {
+            None => "column".to_owned(),
+            Some(c) if c.is_ascii_digit() => format!("n{words}"),
+            Some(_) => words.to_owned(),
+        };
+        let numbered = (2..=MOST + 2).map(|n| format!("{words}{n}"));
+        std::iter::once(words.clone()).chain(numbered).find(|name| self.fault(name).is_none())
     }
 
     /// What is wrong with the name of a column.
@@ -328,9 +352,7 @@ fn fault(name: &str) -> Option<String> {
     } else if ["file", "info", "sys"].iter().any(|own| own.eq_ignore_ascii_case(name)) {
         Some(format!("`{name}` is a column of its own already; choose another name"))
     } else if "right_".contains(name) {
-        Some(format!(
-            "DataChain cannot compare versions with a column called `{name}`; choose another name"
-        ))
+        Some(format!("DataChain cannot compare versions with a column called `{name}`"))
     } else if name.len() > LONGEST {
         Some(format!("a column's name has at most {LONGEST} characters"))
     } else {
@@ -449,6 +471,30 @@ mod tests {
             text,
             "`bool` is no type here; write `int`, `float` or `str`\n  {a:bool}\n     ^^^^"
         );
+    }
+
+    #[test]
+    fn a_name_that_is_refused_has_one_beside_it_that_is_not() {
+        let cases = [
+            ("{h}", "`{h2}`"),
+            ("{right}", "`{right2}`"),
+            ("{file}", "`{file2}`"),
+            ("{a}_{A}", "`{A2}`"),
+            ("{a b}", "`{a_b}`"),
+            ("{a__b_}", "`{a_b}`"),
+            ("{1a}", "`{n1a}`"),
+            ("{}", "`{column}`"),
+            ("{\u{65e5}}", "`{column}`"),
+            ("{h2}_{h}", "`{h3}`"),
+        ];
+        for (text, offer) in cases {
+            let error = Pattern::parse(text).expect_err(text);
+            assert!(error.message.contains(offer), "{text}: {error}");
+            let name = offer.trim_matches('`');
+            assert!(Pattern::parse(name).is_ok(), "{name}");
+        }
+        let long = format!("{{{}}}", "x".repeat(LONGEST + 1));
+        assert!(Pattern::parse(&long).expect_err("long").message.contains("; write `{xxx"));
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! Cells as CSV (RFC 4180, with `\n` at the end of lines): NULL is nothing, an empty text `""`.
 //!
+//! The header is in quotes throughout: DuckDB looks for a quote in its first 20,480 lines only, and takes one that comes
+//! later for a letter.
+//!
 //! Infinity is `1e999`, which is one to every reader that reads floats; DuckDB takes a column of `inf`
 //! alone for dates.
 
@@ -49,6 +52,15 @@ pub fn field(out: &mut Vec<u8>, text: &[u8]) {
     if !text.is_empty() && !is_spaced && !text.iter().any(needs_quotes) {
         return out.extend_from_slice(text);
     }
+    wrap(out, text);
+}
+
+/// The name of a column, always in quotes.
+pub fn quoted(out: &mut Vec<u8>, name: &[u8]) {
+    wrap(out, String::from_utf8_lossy(name).replace('\0', "\u{fffd}").as_bytes());
+}
+
+fn wrap(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
     for byte in text {
         if *byte == b'"' {

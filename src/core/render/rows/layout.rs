@@ -32,6 +32,8 @@ pub struct Layout {
     steps: Vec<Step>,
     /// Rows without a file in this File column are left out.
     needs_path: Option<usize>,
+    /// Files that Hugging Face would take for metadata are none.
+    hides_metadata: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -67,8 +69,13 @@ impl Beside {
 impl Layout {
     /// The layout of `format` for rows of `schema`, whose files are in the columns `listed`.
     pub fn new(schema: &Schema, format: Format, listed: &[FileColumn], beside: Beside) -> Self {
-        let mut layout =
-            Self { columns: Vec::new(), header: Vec::new(), steps: Vec::new(), needs_path: None };
+        let mut layout = Self {
+            columns: Vec::new(),
+            header: Vec::new(),
+            steps: Vec::new(),
+            needs_path: None,
+            hides_metadata: format == Format::Metadata,
+        };
         match format {
             Format::Jsonl => layout.object(schema, listed, beside, None),
             Format::Pretty => layout.object(schema, listed, beside, Some(1)),
@@ -91,7 +98,7 @@ impl Layout {
 
     /// Writes one row, if it has one in this format; `paths` are its files in the listed columns.
     pub fn write(&self, out: &mut Vec<u8>, id: RowId, paths: &Paths, cells: &dyn Cells) {
-        if self.needs_path.is_some_and(|at| paths.get(at).is_none_or(Option::is_none)) {
+        if self.needs_path.is_some_and(|at| self.path(paths, at).is_none()) {
             return;
         }
         let mut at = 0;
@@ -101,12 +108,12 @@ impl Layout {
                 Step::Literal(bytes) => out.extend_from_slice(bytes),
                 Step::Json(cell, value) => json::cell(out, cells.cell(*cell), value),
                 Step::Csv(cell, value) => csv::cell(out, cells.cell(*cell), value),
-                Step::JsonPath(column) => match path(paths, *column) {
+                Step::JsonPath(column) => match self.path(paths, *column) {
                     Some(path) => json::string(out, path),
                     None => out.extend_from_slice(b"null"),
                 },
                 Step::CsvPath(column) => {
-                    if let Some(path) = path(paths, *column) {
+                    if let Some(path) = self.path(paths, *column) {
                         csv::field(out, path);
                     }
                 }
@@ -119,6 +126,13 @@ impl Layout {
                 }
             }
         }
+    }
+
+    /// The path of a row's file, where this format shows that.
+    fn path<'p>(&self, paths: &'p Paths, column: usize) -> Option<&'p [u8]> {
+        let path = paths.get(column)?.as_deref()?;
+        let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
+        (!(self.hides_metadata && is_metadata(name))).then_some(path)
     }
 
     fn literal(&mut self, bytes: &[u8]) {
@@ -243,7 +257,7 @@ impl Layout {
                 header.push(b',');
                 self.literal(b",");
             }
-            csv::field(&mut header, name.as_bytes());
+            csv::quoted(&mut header, name.as_bytes());
             self.steps.push(step);
         }
         header.push(b'\n');
@@ -259,10 +273,11 @@ impl Layout {
             self.steps.push(Step::JsonPath(number));
         }
         let is_scalar = |leaf: &Leaf<'_>| leaf.value.is_scalar();
+        let made = made(&links);
         let mut taken: Vec<String> = links;
         for leaf in schema.leaves().into_iter().filter(is_scalar) {
             let mut name = leaf.name.clone();
-            while taken.contains(&name) || is_link(&name) {
+            while taken.contains(&name) || made.contains(&name) || is_link(&name) {
                 name.push('_');
             }
             self.key(&name, taken.is_empty(), None);
@@ -274,8 +289,10 @@ impl Layout {
     }
 }
 
-fn path(paths: &Paths, column: usize) -> Option<&[u8]> {
-    paths.get(column)?.as_deref()
+/// Whether Hugging Face takes a file of this name for the metadata of those around it; `_views/hf` has its own, and
+/// shows no recorded one.
+pub fn is_metadata(name: &[u8]) -> bool {
+    matches!(name, b"metadata.csv" | b"metadata.jsonl" | b"metadata.parquet")
 }
 
 /// A line break and the indent of `depth`; nothing on a line of rows.
@@ -322,6 +339,16 @@ fn links(listed: &[FileColumn]) -> Vec<String> {
         given.push(format!("{name}_file_name"));
     }
     given
+}
+
+/// The columns that Hugging Face makes of links: of `mask_file_name` it is `mask`, of `file_name` what the loader is for
+/// (`imagefolder`, `audiofolder`, ...). A column of that name would be the same one twice.
+fn made(links: &[String]) -> Vec<String> {
+    let of = |link: &String| match link.strip_suffix("_file_name") {
+        Some(name) => vec![name.to_owned()],
+        None => ["image", "audio", "video", "pdf", "nifti", "mesh"].map(str::to_owned).to_vec(),
+    };
+    links.iter().flat_map(of).collect()
 }
 
 /// Whether Hugging Face takes a column of this name for links to files
@@ -418,7 +445,7 @@ mod tests {
                 &[Some(b"x,y".to_vec())],
                 &[ROW[0], ROW[1], ROW[2], ROW[4], ROW[5], ROW[6], ROW[7]]
             ),
-            "path,file.source,file.path,file.size,info.width,info.box.x,label,tags,sys__id\n\
+            "\"path\",\"file.source\",\"file.path\",\"file.size\",\"info.width\",\"info.box.x\",\"label\",\"tags\",\"sys__id\"\n\
              \"x,y\",s3://b,a.jpg,9,400,0.5,pug,\"[\"\"x\"\"]\",7\n"
         );
     }
@@ -445,13 +472,47 @@ mod tests {
         let jsonl = written(&schema, Format::Jsonl, &paths, &cells);
         assert!(jsonl.starts_with("{\"_path\":{\"a\":\"a/1\",\"b\":null},\"a\":{"), "{jsonl}");
         let csv = written(&schema, Format::Csv, &paths, &cells);
-        assert!(csv.starts_with("_path.a,_path.b,a.source,"), "{csv}");
+        assert!(csv.starts_with("\"_path.a\",\"_path.b\",\"a.source\","), "{csv}");
         assert!(csv.ends_with("\na/1,,,,,,,,,7\n"), "{csv}");
         let metadata = written(&schema, Format::Metadata, &paths, &cells);
         assert!(
             metadata.starts_with("{\"a_file_name\":\"a/1\",\"b_file_name\":null,"),
             "{metadata}"
         );
+    }
+
+    #[test]
+    fn no_column_has_the_name_of_one_that_hugging_face_makes() {
+        let names = ["image", "image_", "audio", "file_name", "mask"];
+        let table: Vec<_> = [&["file__source", "file__path", "file__size"][..], &names[..]]
+            .concat()
+            .into_iter()
+            .map(|name| (name, ""))
+            .collect();
+        let features = r#"{"file":"File","image":"int","image_":"int","audio":"int","file_name":"int","mask":"int"}"#;
+        let cells = [Cell::Integer(1); 8];
+        let schema = schema(features, &table);
+        let text = written(&schema, Format::Metadata, &[Some(b"a.jpg".to_vec())], &cells);
+        let row: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(&text).expect("JSON");
+        let keys: Vec<&str> = row.keys().map(String::as_str).collect();
+        for key in ["file_name", "image_", "image__", "audio_", "file_name_", "mask"] {
+            assert!(keys.contains(&key), "{key}: {text}");
+        }
+        assert_eq!(text.matches("\":").count(), row.len(), "none is there twice: {text}");
+    }
+
+    #[test]
+    fn files_that_would_be_metadata_have_no_row() {
+        let schema = pets();
+        let cells = [ROW[0], ROW[1], ROW[2], ROW[4], ROW[5], ROW[6]];
+        for name in ["metadata.csv", "x/metadata.jsonl", "metadata.parquet"] {
+            let paths = [Some(name.as_bytes().to_vec())];
+            assert_eq!(written(&schema, Format::Metadata, &paths, &cells), "", "{name}");
+            assert!(written(&schema, Format::Jsonl, &paths, &ROW).contains(name));
+        }
+        let paths = [Some(b"metadata.txt".to_vec())];
+        assert!(written(&schema, Format::Metadata, &paths, &cells).contains("metadata.txt"));
     }
 
     #[test]

@@ -1,0 +1,154 @@
+//! `README.md` of `_views/hf`: which directory is which split, as Hugging Face reads it from a data set's card.
+//!
+//! Without it `load_dataset("imagefolder", ...)` knows splits by the names of directories alone, and where it knows any, the
+//! rows of all others are left out without a word.
+
+use std::fmt::Write;
+
+use super::markdown::{code, text};
+
+/// Parts of a directory's name by which Hugging Face knows a split (`datasets/data_files.py`).
+const KNOWN: [&str; 10] = [
+    "train",
+    "training",
+    "validation",
+    "valid",
+    "dev",
+    "val",
+    "test",
+    "testing",
+    "eval",
+    "evaluation",
+];
+
+/// The card of the version called `name`, whose splits are in the directories `folders`. `without`: whether there are
+/// rows without a split, which are told and not loaded: Hugging Face takes the type of a column from each metadata file
+/// alone, and that of theirs holds nothing but null, so all others would fail with it.
+pub fn card(name: &str, folders: &[Vec<u8>], without: bool) -> String {
+    let mut page = "---\nconfigs:\n- config_name: default\n  data_files:\n".to_owned();
+    let splits = splits(folders);
+    for (folder, split) in folders.iter().zip(&splits) {
+        let path = quoted(&(pattern(folder) + "/**"));
+        let _ = writeln!(page, "  - split: {}\n    path: {path}", quoted(split));
+    }
+    let _ = write!(
+        page,
+        "---\n\n# {} for Hugging Face\n\nA directory per split. With this file every one is loaded, under its name:\n\n    \
+         load_dataset(\".../_views/hf\")\n\n",
+        text(name)
+    );
+    let is_known = |folder: &&Vec<u8>| is_known(folder);
+    let lost: Vec<String> = match folders.iter().any(|folder| is_known(&folder)) {
+        true => folders.iter().filter(|folder| !is_known(folder)).map(|f| shown(f)).collect(),
+        false => Vec::new(),
+    };
+    if without {
+        page += "Rows without a split are in `.null/`, and in neither.\n\n";
+    }
+    page += &match &lost[..] {
+        [] => "`load_dataset(\"imagefolder\", data_dir=\".../_views/hf\")` knows splits by words such as `train` and `test`\n\
+               alone.\n"
+            .to_owned(),
+        lost => format!(
+            "`load_dataset(\"imagefolder\", data_dir=\".../_views/hf\")` does not: it leaves out the rows of {}, for it knows\n\
+             splits by words such as `train` and `test` alone.\n",
+            lost.join(", ")
+        ),
+    };
+    page
+}
+
+fn shown(folder: &[u8]) -> String {
+    code(&String::from_utf8_lossy(folder))
+}
+
+/// Whether Hugging Face takes a directory of this name for a split by itself.
+fn is_known(folder: &[u8]) -> bool {
+    let name = String::from_utf8_lossy(folder);
+    let is_between = |c: char| "-._ ".contains(c) || c.is_ascii_digit();
+    !name.starts_with('.') && name.split(is_between).any(|word| KNOWN.contains(&word))
+}
+
+/// The names of the splits: words, each another. `all` means all splits.
+fn splits(folders: &[Vec<u8>]) -> Vec<String> {
+    let mut given: Vec<String> = Vec::new();
+    for folder in folders {
+        let name = String::from_utf8_lossy(folder);
+        let is_word = |c: char| c.is_alphanumeric() || c == '_';
+        let mut name: String = name
+            .trim_start_matches('.')
+            .chars()
+            .map(|c| if is_word(c) { c } else { '_' })
+            .collect();
+        while name.is_empty() || name == "all" || given.contains(&name) {
+            name.push('_');
+        }
+        given.push(name);
+    }
+    given
+}
+
+/// A name as a pattern that matches it alone; bytes that are no text match anything.
+fn pattern(name: &[u8]) -> String {
+    let mut out = String::new();
+    for c in String::from_utf8_lossy(name).chars() {
+        match c {
+            '[' | '*' | '?' => out.extend(['[', c, ']']),
+            '\u{fffd}' => out.push('*'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// A text in quotes, which YAML reads as JSON does.
+fn quoted(text: &str) -> String {
+    let mut out = Vec::new();
+    super::rows::json::string(&mut out, text.as_bytes());
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folders(names: &[&str]) -> Vec<Vec<u8>> {
+        names.iter().map(|name| name.as_bytes().to_vec()).collect()
+    }
+
+    #[test]
+    fn every_directory_is_a_split_of_its_own() {
+        let names = folders(&["train", "fold-1", "fold_1", "a*", "all", "\"\n---"]);
+        let page = card("pets@1.0.0", &names, true);
+        for line in [
+            "  - split: \"train\"\n    path: \"train/**\"\n",
+            "  - split: \"fold_1\"\n    path: \"fold-1/**\"\n",
+            "  - split: \"fold_1_\"\n    path: \"fold_1/**\"\n",
+            "  - split: \"a_\"\n    path: \"a[*]/**\"\n",
+            "  - split: \"all_\"\n    path: \"all/**\"\n",
+            "Rows without a split are in `.null/`",
+            "leaves out the rows of `fold-1`, `fold_1`, `a*`",
+        ] {
+            assert!(page.contains(line), "{line}: {page}");
+        }
+        assert_eq!(page.lines().filter(|line| *line == "---").count(), 2, "{page}");
+    }
+
+    #[test]
+    fn splits_are_known_by_words() {
+        for (name, want) in [
+            ("train", true),
+            ("train-1", true),
+            ("my_test", true),
+            ("trained", false),
+            ("fold1", false),
+            ("Train", false),
+            (".train", false),
+        ] {
+            assert_eq!(is_known(name.as_bytes()), want, "{name}");
+        }
+        let page = card("pets@1.0.0", &folders(&["a", "b"]), false);
+        assert!(!page.contains(".null"), "{page}");
+        assert!(!page.contains("leaves out"), "nothing is known, so all is one split: {page}");
+    }
+}

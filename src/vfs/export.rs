@@ -1,0 +1,105 @@
+//! `.` and `..` by number: who keeps a handle of a file outside of the kernel, as an NFS server and `open_by_handle_at`
+//! do, comes back with a number alone, also after this mount has ended and another took its place.
+//!
+//! What a version holds has the same number on every mount ([`super::inode`]), so it is found again once the versions
+//! of the catalog have their slots. Numbers of query directories and other views mean something to one mount only.
+//! The generation that goes with every number tells them apart: it is that of the version's uuid, and for other views
+//! of this mount, so a handle never leads to anything but what it was made for.
+
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use super::inode::{Inode, Slot};
+use super::{Answer, Entry, Error, Vfs};
+
+/// Generations are 31 bits, for the kernel compares them as signed numbers of 32.
+const GENERATION: u32 = u32::MAX >> 1;
+
+impl Vfs {
+    /// What the kernel keeps beside an inode number, to know that it still means the same.
+    pub fn generation(&self, inode: Inode) -> u64 {
+        let Some(view) = inode.slot().and_then(|slot| self.views.named(slot)) else { return 0 };
+        let of_version = view.generation();
+        let own = match view.from {
+            None => of_version,
+            Some(_) => {
+                let born = self.born.duration_since(UNIX_EPOCH).map_or(1, |born| born.as_nanos());
+                of_version ^ (born / 1_000) as u32
+            }
+        };
+        u64::from(own & GENERATION)
+    }
+
+    /// `.` and `..`, which only the kernel asks for, with a handle; `None` for any other name. No path of a command leads
+    /// up this way.
+    pub fn by_number(self: &Arc<Self>, number: u64, name: &[u8]) -> Option<Answer<Entry>> {
+        match name {
+            b"." => Some(self.itself(number)),
+            b".." => Some(self.around(number)),
+            _ => None,
+        }
+    }
+
+    /// `.`: the inode itself.
+    fn itself(self: &Arc<Self>, number: u64) -> Answer<Entry> {
+        let vfs = self.clone();
+        Answer::later(async move {
+            vfs.find_again(number).wait().await?;
+            vfs.getattr(number).wait().await.map(Entry::Found)
+        })
+    }
+
+    /// `..`: the directory around a directory.
+    fn around(self: &Arc<Self>, number: u64) -> Answer<Entry> {
+        let vfs = self.clone();
+        Answer::later(async move {
+            vfs.find_again(number).wait().await?;
+            let up = vfs.up(number).wait().await?;
+            vfs.getattr(up.number()).wait().await.map(Entry::Found)
+        })
+    }
+
+    /// Gives every version its slot and every link its number, where `number` is of none that is known.
+    fn find_again(self: &Arc<Self>, number: u64) -> Answer<()> {
+        let is_known = match Inode::decode(number) {
+            None => return Answer::Now(Err(Error::Unknown(number).into())),
+            Some(Inode::Link(link)) => self.links.name(link).is_some(),
+            Some(inode) => inode.slot().is_none_or(|slot| self.views.get(slot).is_some()),
+        };
+        if is_known {
+            return Answer::Now(Ok(()));
+        }
+        let vfs = self.clone();
+        self.in_background(move || {
+            for (name, found) in vfs.datasets.current()?.entries() {
+                vfs.dataset_attr(name, found)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn up(self: &Arc<Self>, number: u64) -> Answer<Inode> {
+        let Some(inode) = Inode::decode(number) else {
+            return Answer::Now(Err(Error::Unknown(number).into()));
+        };
+        let view = |slot: Slot| self.view(number, slot);
+        Answer::Now(match inode {
+            Inode::Dir(slot, depth, first) => {
+                return self.with_place(number, slot, move |_, place| {
+                    let dir = place.dir(depth, first)?;
+                    Ok(place.inode(place.pack.parent(dir)?))
+                });
+            }
+            Inode::Root | Inode::Datasets => Ok(Inode::Root),
+            Inode::View(slot) => view(slot).map(|view| view.up),
+            Inode::Column(slot, _) | Inode::Views(slot) => view(slot).map(|view| view.own),
+            Inode::Rows(slot) | Inode::By(slot) | Inode::Aliases(slot) | Inode::Diffs(slot) => {
+                Ok(Inode::Views(slot))
+            }
+            Inode::ByColumn(slot, _) => Ok(Inode::By(slot)),
+            Inode::Value(slot, leaf, _) => Ok(Inode::ByColumn(slot, leaf)),
+            Inode::Diff(slot, _) => Ok(Inode::Diffs(slot)),
+            _ => Err(Error::Wrong(number, "directory").into()),
+        })
+    }
+}
