@@ -25,10 +25,11 @@ demo: ## Mount a small catalog made by DataChain, and look around (in ./demo); w
 
 test: setup lint unit e2e fuzz ## Everything that must hold: style, unit tests, real mounts, a minute of fuzzing
 
-lint: ## Formatting, clippy and rustdoc without a warning
+lint: ## Formatting, clippy and rustdoc without a warning; licences and sources of crates
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --document-private-items
+	tests/audit
 
 unit: ## The tests in Rust
 	cargo test --workspace

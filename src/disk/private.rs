@@ -66,11 +66,9 @@ pub fn cache(path: &Path, inside: &[&str]) -> Result<(), Error> {
         checked => checked?,
     }
     for name in inside {
-        match folder(&path.join(name)) {
-            Err(error @ (Error::Foreign { .. } | Error::Link(_) | Error::OpenToOthers { .. })) => {
-                return Err(error);
-            }
-            _ => {}
+        let made = folder(&path.join(name));
+        if let Err(Error::Foreign { .. } | Error::Link(_) | Error::OpenToOthers { .. }) = made {
+            return made;
         }
     }
     Ok(())

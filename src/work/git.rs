@@ -137,8 +137,11 @@ mod tests {
 
     const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
+    /// Names and texts.
+    type Files<'a> = &'a [(&'a str, &'a str)];
+
     /// A repository of these files below `.git`.
-    fn repository(files: &[(&str, &str)]) -> tempfile::TempDir {
+    fn repository(files: Files<'_>) -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("a folder");
         for (name, text) in files {
             let path = folder.path().join(".git").join(name);
@@ -153,7 +156,7 @@ mod tests {
         let main = ("HEAD", "ref: refs/heads/main\n");
         let packed = format!("# pack-refs with: peeled\n{COMMIT} refs/heads/main\n^{COMMIT}\n");
         let loose = format!("{COMMIT}\n");
-        let cases: [(&[(&str, &str)], Option<&str>); 6] = [
+        let cases: [(Files<'_>, Option<&str>); 6] = [
             (&[main, ("refs/heads/main", &loose)], Some(COMMIT)),
             (&[main, ("packed-refs", &packed)], Some(COMMIT)),
             (&[("HEAD", &loose)], Some(COMMIT)),
