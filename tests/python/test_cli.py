@@ -44,7 +44,7 @@ def make_bad_catalogs(folder, good):
 
 WRONG = [
     # arguments with {good} and places, exit code (None: any but 0), words of the message
-    ("mount --catalog {good} missing", NOT_FOUND, "does not exist"),
+    ("mount --catalog {good} missing/inside", NOT_FOUND, "does not exist"),
     ("mount --catalog {good} file", USAGE, "not a directory"),
     ("mount --catalog {good} full", USAGE, "not empty"),
     ("mount --catalog no_catalog empty", NOT_FOUND, "no_catalog"),
