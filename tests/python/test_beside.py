@@ -110,3 +110,11 @@ def test_every_reader_of_csv_agrees_where_the_first_quote_comes_late(dcfs, tmp_p
     assert duckdb.sql(f"SELECT word FROM '{path}'").fetchall()[-1] == (late,)
     assert pandas.read_csv(path, dtype=str)["word"].tolist() == words
     assert pyarrow.csv.read_csv(path)["word"][-1].as_py() == late
+
+
+def test_json_with_late_values_is_read_as_the_docs_say(tmp_path):
+    """What docs/tables.md says of DuckDB: its sample makes late values NULL, `sample_size=-1` and Parquet do not."""
+    path = tmp_path / "late.jsonl"
+    path.write_text('{"x": null}\n' * 25_000 + '{"x": 5}\n')
+    assert duckdb.sql(f"SELECT count(x) FROM read_json('{path}')").fetchall() == [(0,)]
+    assert duckdb.sql(f"SELECT count(x) FROM read_json('{path}', sample_size=-1)").fetchall() == [(1,)]
