@@ -190,3 +190,18 @@ def test_a_cache_that_others_could_change_is_refused(dcfs, small_catalog, place)
     os.symlink(place, cache / "packs")
     os.lchown(cache / "packs", NOBODY, NOBODY)
     assert count().returncode == 5 and "is a link" in count().stderr
+
+
+@pytest.mark.mount
+@pytest.mark.root
+def test_a_disk_that_can_keep_nothing_is_told(dcfs, small_catalog, tmp_path):
+    tiny = tmp_path / "tiny"
+    tiny.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=0700", "tmpfs", tiny], check=True)
+    try:
+        told = dcfs.run("mount", "--catalog", small_catalog, "--cache-dir", tiny, tmp_path / "mnt")
+        assert told.returncode == 0 and "so nothing is kept" in told.stderr
+        assert "so nothing is kept" in dcfs.run("doctor", "--catalog", small_catalog, "--cache-dir", tiny).stdout
+        dcfs.ok("unmount", tmp_path / "mnt")
+    finally:
+        subprocess.run(["umount", tiny], check=True)

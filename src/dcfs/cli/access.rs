@@ -13,6 +13,7 @@ use super::options::{parse_duration, parse_size};
 use super::{CatalogArg, places, usage};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::render::numbers::bytes;
 use dcfs_data::catalog::{self, Catalog};
 use dcfs_data::pack::{Limits, Packs};
 use dcfs_store::{self as store, CacheConfig, Settings, Stores};
@@ -254,6 +255,15 @@ impl Access {
         stores.check()?;
         Ok(stores)
     }
+}
+
+/// Why a cache folder can keep nothing of objects, though it can be written; `None` where it can, or is not to.
+pub fn keeps_nothing(folder: &Path, size: u64) -> Option<String> {
+    let disk = nix::sys::statvfs::statvfs(folder).ok().filter(|_| size > 0)?;
+    let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+    let text = "dcfs leaves 2 GiB of it free, so nothing is kept and every read is fetched again; choose a larger disk: `--cache-dir DIR`";
+    (free < FREE)
+        .then(|| format!("{} free on the disk of `{}`; {text}", bytes(free), folder.display()))
 }
 
 /// Threads for what waits.

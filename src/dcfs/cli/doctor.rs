@@ -87,7 +87,13 @@ impl Doctor {
                 Error::new(Kind::Denied, message)
             })
         });
-        Check::of("cache", made.map(|()| folder.display().to_string()))
+        match made {
+            Ok(()) => match access::keeps_nothing(&folder, self.access.cache_size.unwrap_or(1)) {
+                Some(why) => Check::note("cache", false, why),
+                None => Check::note("cache", true, folder.display().to_string()),
+            },
+            failed => Check::of("cache", failed.map(|()| String::new())),
+        }
     }
 
     /// The file of settings, whether all that is said of stores makes sense, and how each source is reached.

@@ -186,6 +186,9 @@ impl Mount {
 
     /// Whose catalog it is, where that matters, and what is not read for that reason.
     fn warn(&self, plan: &Plan) {
+        if let Some(why) = access::keeps_nothing(&plan.access.cache, plan.access.cache_size) {
+            warn(why);
+        }
         let was_told = self.access.no_local_files || !self.access.local_root.is_empty();
         let Some(whose) = catalog::foreign(&plan.access.catalog) else {
             if self.allow_other && !was_told {

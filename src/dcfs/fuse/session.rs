@@ -13,7 +13,7 @@ use nix::fcntl::OFlag;
 use nix::mount::MsFlags;
 use nix::sys::stat::Mode;
 use nix::unistd::{getegid, geteuid};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio::runtime::Handle;
 
@@ -222,9 +222,9 @@ fn refused(cause: std::io::Error) -> Error {
     }
 }
 
-/// SIGINT and SIGTERM unmount; whoever is still inside after [`GRACE`] is left with ENOTCONN.
+/// Every signal that ends a process politely unmounts, that of a closed terminal too; whoever is still inside after [`GRACE`] is left with ENOTCONN.
 fn unmount_on_signals(own: Own) -> std::io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
     thread::spawn(move || {
         for signal in signals.forever() {
             tracing::info!("signal {signal}: unmounting `{}`", own.mountpoint.display());
