@@ -608,15 +608,17 @@ def test_pictures_in_a_bucket_are_read_in_part(s3, here, tmp_path):
         assert said.startswith("1 is no image\n"), said
         info = {path: tuple(told) for path, *told in cells(here, "x", INFO)}
         assert info["large.png"] == (0, 1500, 1500, "PNG") and info["large.tiff"] == (0, 1500, 1500, "TIFF")
-        # A store that fails half way ends it, and nothing of it is seen.
-        for fault in ("status_403", "status_500"):
+        # One that the store refuses or fails to give is counted and named, and ends nothing.
+        for number, fault in enumerate(("status_403", "status_500")):
             faults.rules(("large.tiff", fault))
-            before = ask(here, "SELECT count(*) FROM datasets_versions")
-            result = dcfs.run("index", "s3://index-pictures", "--save", "y", "--with", "image", "--timeout", "5s", *flags, cwd=here)
-            assert result.returncode in (5, 6, 4), result
+            words = ["index", "s3://index-pictures", "--save", f"y{number}", "--with", "image", "--timeout", "5s"]
+            result = dcfs.run(*words, *flags, cwd=here)
+            assert result.returncode == 0 and "1 could not be read" in result.stdout, result
             assert "large.tiff" in result.stderr
-            assert ask(here, "SELECT count(*) FROM datasets_versions") == before
+            info = {path: tuple(told) for path, *told in cells(here, f"y{number}", INFO)}
+            assert info["large.png"] == (0, 1500, 1500, "PNG") and info["large.tiff"] == (1, None, None, None)
             assert leftovers(here) == []
+
 
 
 def test_azure_is_saved_as_datachain_saves_it(here, tmp_path):
@@ -739,3 +741,32 @@ def test_a_lock_is_waited_for(dcfs, here):
         db.execute("ROLLBACK")
     said, errors = waiting.communicate(timeout=60)
     assert said.startswith("saved x@1.0.0"), errors
+
+
+@pytest.mark.root
+def test_one_unreadable_picture_ends_no_run(dcfs, tmp_path):
+    """It is counted, named and can be listed; the others are saved. Where none can be read, it is an error."""
+    for folder in [tmp_path, tmp_path.parent, tmp_path.parent.parent]:
+        os.chmod(folder, 0o755)
+    folder, home = tmp_path / "pictures", tmp_path / "nobody"
+    for place in (folder, home):
+        place.mkdir()
+    shutil.chown(home, 65534, 65534)
+    for name in "abc":
+        Image.new("RGB", (3, 2)).save(folder / f"{name}.png")
+    dcfs.environment.update(HOME=str(home), XDG_CACHE_HOME=str(home / "cache"), XDG_STATE_HOME=str(home / "state"))
+
+    def index(name):
+        words = ["index", folder, "--save", name, "--with", "image", "--update", "--catalog", home]
+        return dcfs.run(*words, preexec_fn=lambda: os.setuid(65534), cwd=home)
+
+    os.chmod(folder / "b.png", 0)
+    done = index("p")
+    assert done.returncode == 0, done.stderr
+    assert "1 could not be read and has no `info`" in done.stdout and "b.png" in done.stderr
+    rows = dcfs.ok("show", "p", "--where", "info is null", "--columns", "file.path", "--format", "csv", "--catalog", home, preexec_fn=lambda: os.setuid(65534))
+    assert "b.png" in rows and "a.png" not in rows
+    for name in "ac":
+        os.chmod(folder / f"{name}.png", 0)
+    none = index("none")
+    assert none.returncode == 5 and "a.png" in none.stderr

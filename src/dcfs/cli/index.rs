@@ -188,6 +188,17 @@ fn tell(indexed: &Indexed, out: &mut Output) -> Result<()> {
         let what = "replaced or deleted after the listing; `--delta` looks again";
         out.line(format!("{} {was} {what}", count(computed.replaced)))?;
     }
+    if computed.unreadable > 0 {
+        let have =
+            verb(computed.unreadable, "could not be read and has", "could not be read and have");
+        out.line(format!(
+            "{} {have} no `info` (`--where \"info is null\"` lists them)",
+            count(computed.unreadable)
+        ))?;
+        for why in &computed.unreadable_first {
+            warn(why);
+        }
+    }
     if let Some(path) = &computed.unmatched_path {
         let n = computed.unmatched;
         let have = verb(n, "has a path that does not match", "have paths that do not match");

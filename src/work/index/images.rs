@@ -13,21 +13,23 @@ use dcfs_store::Stores;
 const PIECES: usize = 128;
 
 /// What was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Seen {
     Image(Image),
     /// Not a picture, or a damaged one.
     No,
     /// It is another object than was listed a moment ago, or none.
     Gone,
+    /// Its store gives an error in place of bytes.
+    Unreadable(Arc<Error>),
 }
 
 /// Looks at `objects`, `jobs` at a time; the answers are in their order.
 ///
 /// # Errors
-/// The first that a store gives in place of bytes.
+/// A task that dies. That one picture cannot be read is an answer.
 pub async fn look(stores: &Arc<Stores>, objects: Vec<Object>, jobs: usize) -> Result<Vec<Seen>> {
-    let mut seen = vec![Seen::No; objects.len()];
+    let mut seen: Vec<Seen> = objects.iter().map(|_| Seen::No).collect();
     let mut running = JoinSet::new();
     for (number, object) in objects.into_iter().enumerate() {
         while running.len() >= jobs.max(1) {
@@ -42,34 +44,34 @@ pub async fn look(stores: &Arc<Stores>, objects: Vec<Object>, jobs: usize) -> Re
     Ok(seen)
 }
 
-type Ended = Option<std::result::Result<(usize, Result<Seen>), tokio::task::JoinError>>;
+type Ended = Option<std::result::Result<(usize, Seen), tokio::task::JoinError>>;
 
 fn ended(ended: Ended, seen: &mut [Seen]) -> Result<()> {
     match ended {
         None => Ok(()),
         Some(Ok((number, found))) => {
-            seen[number] = found?;
+            seen[number] = found;
             Ok(())
         }
         Some(Err(error)) => Err(Error::new(Kind::Broken, format!("a look ended early: {error}"))),
     }
 }
 
-async fn one(stores: &Stores, object: &Object) -> Result<Seen> {
+async fn one(stores: &Stores, object: &Object) -> Seen {
     let mut pieces = Pieces::new(object.size.unwrap_or(0));
     let (mut at, mut length) = (0, image::FIRST);
     loop {
         let bytes = match stores.part(object, at..at.saturating_add(length)).await {
-            Ok(bytes) if bytes.is_empty() => return Ok(Seen::No),
+            Ok(bytes) if bytes.is_empty() => return Seen::No,
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == Kind::Stale => return Ok(Seen::Gone),
-            Err(error) => return Err(error),
+            Err(error) if error.kind() == Kind::Stale => return Seen::Gone,
+            Err(error) => return Seen::Unreadable(Arc::new(error)),
         };
         pieces.add(at, bytes);
         match image::look(&pieces) {
-            Answer::Is(image) => return Ok(Seen::Image(image)),
+            Answer::Is(image) => return Seen::Image(image),
             Answer::Needs(next) if pieces.count() < PIECES => (at, length) = (next, image::MORE),
-            Answer::Needs(_) | Answer::No => return Ok(Seen::No),
+            Answer::Needs(_) | Answer::No => return Seen::No,
         }
     }
 }

@@ -119,6 +119,10 @@ pub struct Computed {
     pub no_images: u64,
     /// Rows whose object was replaced after it was listed.
     pub replaced: u64,
+    /// Rows whose object the store does not give.
+    pub unreadable: u64,
+    /// Why, of the first few.
+    pub unreadable_first: Vec<String>,
     /// Rows whose path does not match.
     pub unmatched: u64,
     /// One of them.

@@ -12,7 +12,7 @@ use super::rows::{self, Items, Source};
 use super::wanted::{self, SINGLE};
 use super::{Computed, Desk, Indexed, Request, Shape};
 use dcfs_core::cell::Cell;
-use dcfs_core::error::Result;
+use dcfs_core::error::{Error, Result};
 use dcfs_core::id::VersionId;
 use dcfs_data::catalog::{Catalog, Description, Parent, Piece, Publication, Saved, VersionInfo};
 
@@ -44,6 +44,7 @@ pub fn write(
         names: shape.columns.names(),
         ready: Vec::new(),
         computed: Computed::default(),
+        first_error: None,
         look: &|items| {
             let objects = items.into_iter().map(rows::object).collect();
             runtime.block_on(images::look(stores, objects, request.jobs))
@@ -51,6 +52,7 @@ pub fn write(
         wrote: &|rows| watch.wrote(rows),
     };
     let counts = writing.all(merge, last.is_some())?;
+    writing.hopeful()?;
     let reports = listings.iter().map(|listing| listing.report.clone()).collect();
     let computed = std::mem::take(&mut writing.computed);
     let saved = match last.is_some() && counts.is_nothing() {
@@ -134,6 +136,8 @@ struct Writing<'w, 'a> {
     names: Vec<String>,
     ready: Vec<Piece<Item>>,
     computed: Computed,
+    /// Why the first picture that could not be read was not.
+    first_error: Option<Arc<Error>>,
     look: &'a dyn Fn(Vec<&Item>) -> Result<Vec<Seen>>,
     wrote: &'a dyn Fn(u64),
 }
@@ -227,9 +231,33 @@ impl Writing<'_, '_> {
                 Seen::Image(_) => self.computed.images += 1,
                 Seen::No => self.computed.no_images += 1,
                 Seen::Gone => self.computed.replaced += 1,
+                Seen::Unreadable(error) => self.unreadable(error)?,
             }
         }
         Ok(seen)
+    }
+
+    /// One picture that cannot be read does not end the work; where none can, it is the store.
+    fn unreadable(&mut self, error: &Arc<Error>) -> Result<()> {
+        let computed = &mut self.computed;
+        computed.unreadable += 1;
+        if computed.unreadable_first.len() < MOST_TOLD {
+            computed.unreadable_first.push(error.to_string());
+        }
+        self.first_error.get_or_insert_with(|| Arc::clone(error));
+        if self.computed.unreadable >= HOPELESS { self.hopeful() } else { Ok(()) }
+    }
+
+    /// # Errors
+    /// Why, where no picture at all could be read.
+    fn hopeful(&self) -> Result<()> {
+        let Computed { images, no_images, .. } = &self.computed;
+        match &self.first_error {
+            Some(error) if images + no_images == 0 => {
+                Err(Error::new(error.kind(), error.to_string()))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn publish(
@@ -251,6 +279,12 @@ impl Writing<'_, '_> {
         })
     }
 }
+
+/// Pictures that cannot be read, of which is told why.
+const MOST_TOLD: usize = 5;
+
+/// So many, and none that can: the store is away, or refuses.
+const HOPELESS: u64 = 100;
 
 /// A row whose columns are computed.
 fn computed(item: &Item) -> Piece<Item> {
