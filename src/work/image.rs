@@ -2,7 +2,7 @@
 //!
 //! Pure: whoever asks brings the bytes. [`look`] answers from what is there, or says where it has to read on, so a
 //! photograph of many megabytes costs a few tens of kilobytes. What is told is what PIL tells of a file that it can open,
-//! in its words: a rotation that a camera noted changes nothing. The crate `imagesize` reads most formats; what it
+//! in its words: a rotation that a camera noted changes nothing, but in a TIFF. The crate `imagesize` reads most formats; what it
 //! mistakes or does not know is mended here.
 //!
 //! | format | what is mended |
@@ -14,6 +14,7 @@
 //! | ICO | one whose directory is cut is refused |
 //! | PPM | comments and small pictures |
 //! | JPEG2000 | the crate does not know it |
+//! | TIFF | one that is to be turned on its side has its sides exchanged |
 //!
 //! A JPEG that fills up with bytes before its size is refused, which PIL reads.
 
@@ -113,7 +114,46 @@ fn told(file: &mut File) -> Option<Image> {
     let size = kind.reader_size(&mut *file).ok()?;
     let (width, height) =
         mended(format, &head, size.width.try_into().ok()?, size.height.try_into().ok()?);
+    let is_turned = format == "TIFF" && is_turned_tiff(file).unwrap_or(false);
+    let (width, height) = if is_turned { (height, width) } else { (width, height) };
     Some(Image { width, height, format })
+}
+
+/// The tag of a TIFF that says how it is turned, and the values that exchange its sides.
+const ORIENTATION: u64 = 274;
+const TURNED: std::ops::RangeInclusive<u64> = 5..=8;
+
+/// Entries of a TIFF's first directory that are looked at.
+const MOST_ENTRIES: u64 = 4096;
+
+/// Whether PIL turns a TIFF on its side: it does since its release 12, of TIFFs alone.
+fn is_turned_tiff(file: &mut File) -> io::Result<bool> {
+    let mut head = [0; 16];
+    file.rewind()?;
+    file.read_exact(&mut head)?;
+    let is_little = head[0] == b'I';
+    let number = |bytes: &[u8]| {
+        let digit = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
+        if is_little { bytes.iter().rev().fold(0, digit) } else { bytes.iter().fold(0, digit) }
+    };
+    // BigTIFF has wider numbers.
+    let is_big = number(&head[2..4]) == 43;
+    let (start, counted, entry, value) = match is_big {
+        true => (number(&head[8..16]), 8, 20, 12),
+        false => (number(&head[4..8]), 2, 12, 8),
+    };
+    let mut bytes = [0; 20];
+    file.seek(SeekFrom::Start(start))?;
+    file.read_exact(&mut bytes[..counted])?;
+    for _ in 0..number(&bytes[..counted]).min(MOST_ENTRIES) {
+        file.read_exact(&mut bytes[..entry])?;
+        let tag = number(&bytes[..2]);
+        if tag >= ORIENTATION {
+            let value = number(&bytes[value..][..2]);
+            return Ok(tag == ORIENTATION && TURNED.contains(&value));
+        }
+    }
+    Ok(false)
 }
 
 /// In PIL's words, unless the file only begins like one.
@@ -186,7 +226,12 @@ fn jpeg2000(head: &[u8]) -> Option<Image> {
     let (width, height) = if head.starts_with(b"\xff\x4f\xff\x51") {
         (side(8)?, side(12)?)
     } else if head.starts_with(b"\0\0\0\x0cjP  \r\n\x87\n") {
-        let at = usize::try_from(number(12)?).ok()?.checked_add(12)?;
+        // Boxes that say what a reader must be able to do may stand before the header.
+        let mut at = usize::try_from(number(12)?).ok()?.checked_add(12)?;
+        while head.get(at + 4..at + 8)? != b"jp2h" {
+            at =
+                usize::try_from(number(at)?).ok().filter(|length| *length >= 8)?.checked_add(at)?;
+        }
         let header = head.get(at..)?.get(..16)?;
         let is_one = header[4..8] == *b"jp2h" && header[12..16] == *b"ihdr";
         is_one.then_some((number(at + 20)?, number(at + 16)?))?
@@ -282,6 +327,55 @@ mod tests {
 
     fn image(width: u32, height: u32, format: &'static str) -> Answer {
         Answer::Is(Image { width, height, format })
+    }
+
+    /// A TIFF of 30 by 20 pixels, of small numbers or of big ones.
+    fn tiff(is_big: bool, orientation: u16) -> Vec<u8> {
+        let mut file = b"II".to_vec();
+        match is_big {
+            true => {
+                file.extend([43, 0, 8, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0])
+            }
+            false => file.extend([42, 0, 8, 0, 0, 0, 3, 0]),
+        }
+        for (tag, value) in [(256_u16, 30_u16), (257, 20), (274, orientation)] {
+            file.extend([tag.to_le_bytes(), 3_u16.to_le_bytes()].concat());
+            let width = if is_big { 8 } else { 4 };
+            file.extend([&[1][..], &vec![0; width - 1]].concat());
+            file.extend([&value.to_le_bytes()[..], &vec![0; width - 2]].concat());
+        }
+        file.extend([0; 32]);
+        file
+    }
+
+    #[test]
+    fn a_tiff_is_turned_as_it_says() {
+        for (is_big, orientation, want) in [
+            (false, 1, image(30, 20, "TIFF")),
+            (false, 3, image(30, 20, "TIFF")),
+            (false, 6, image(20, 30, "TIFF")),
+            (false, 9, image(30, 20, "TIFF")),
+            (true, 1, image(30, 20, "TIFF")),
+            (true, 8, image(20, 30, "TIFF")),
+        ] {
+            let found = looked(&tiff(is_big, orientation), FIRST, MORE).0;
+            assert_eq!(found, want, "{is_big} {orientation}");
+        }
+    }
+
+    #[test]
+    fn boxes_may_stand_before_the_header_of_a_jpeg_2000() {
+        let header = boxed(b"jp2h", &boxed(b"ihdr", &[0, 0, 0, 20, 0, 0, 0, 30, 0, 3, 7, 7, 0, 0]));
+        let mark = b"\0\0\0\x0cjP  \r\n\x87\n".to_vec();
+        let kind = boxed(b"ftyp", b"jp2 \0\0\0\0jp2 ");
+        let other = boxed(b"rreq", &[1, 128, 128, 0, 0]);
+        for file in
+            [[&mark[..], &kind, &header].concat(), [&mark[..], &kind, &other, &header].concat()]
+        {
+            assert_eq!(looked(&file, FIRST, MORE).0, image(30, 20, "JPEG2000"));
+        }
+        let endless = [&mark[..], &kind, &[0; 600]].concat();
+        assert_eq!(looked(&endless, FIRST, MORE).0, Answer::No);
     }
 
     fn jpeg(segment: usize) -> Vec<u8> {
