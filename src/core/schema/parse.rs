@@ -122,7 +122,10 @@ impl<'a> Tree<'a> {
         let mut signals = Vec::new();
         for (name, type_text) in features.iter().filter(|(name, _)| *name != "_custom_types") {
             let Some(type_text) = type_text.as_str() else { continue };
-            let column = name.clone();
+            // A signal's own name may hold a dot, which DataChain writes as it writes the way into a model.
+            let is_plain =
+                self.columns.contains(name.as_str()) || self.has_below(&format!("{name}__"));
+            let column = if is_plain { name.clone() } else { name.replace('.', "__") };
             let candidate = Candidate { name, type_text, hidden: false, column, depth: 1 };
             signals.extend(self.field(candidate)?);
         }

@@ -249,3 +249,12 @@ proptest! {
         prop_assert_eq!(found, columns);
     }
 }
+
+#[test]
+fn a_dot_in_the_name_of_a_signal_is_written_as_the_way_into_a_model() {
+    let features = json!({"k": "int", "r.x": "int", "b.c": "str", "p.q": "P@v1",
+        "_custom_types": {"P@v1": {"schema_version": 2, "name": "P@v1", "bases": [],
+            "hidden_fields": [], "fields": {"z": "int"}}}});
+    let found = read(&features, &json!({}), "k, r__x, b.c, p__q__z");
+    assert_eq!(show(&found.signals), "k:int=k r.x:int=r__x b.c:str=b.c p.q:P@v1=P{z:int=p__q__z}");
+}
