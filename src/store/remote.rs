@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
+use tokio::time::Instant;
 
 use super::buffers::Buffer;
 use super::error::{Error, quoted};
@@ -64,6 +65,9 @@ pub enum Failure {
     Told(Error),
 }
 
+/// Bytes of an answer that renew the time it has. One that brings less in all of that time is as good as silent.
+const PROGRESS: u64 = 64 << 10;
+
 /// A recorded object.
 pub struct Remote {
     store: Arc<dyn Requests>,
@@ -82,14 +86,15 @@ impl Remote {
         let is_whole = range == (0..self.recorded.size) && range.end <= window::FIRST;
         let is_free = matches!(ask, Ask::Any);
         let question = Question { ask, range: range.clone(), is_whole };
-        let got = match Arc::clone(&self.store).get(question.clone()).await {
+        let asked = Arc::clone(&self.store).get(question.clone());
+        let got = match self.bounded(asked).await? {
             Ok(got) => got,
             Err(Failure::Told(error)) => return Err(error),
             Err(Failure::Condition(refusal)) => {
-                self.agreed(&refusal, is_free).await?;
+                self.bounded(self.agreed(&refusal, is_free)).await??;
                 // Some servers take no condition, or want it written in another way; the answer is checked anyway.
                 let question = Question { ask: Ask::Any, ..question };
-                match Arc::clone(&self.store).get(question).await {
+                match self.bounded(Arc::clone(&self.store).get(question)).await? {
                     Ok(got) => got,
                     Err(Failure::Told(error)) => return Err(error),
                     Err(Failure::Condition(refusal)) => return Err(self.other(&refusal)),
@@ -101,6 +106,13 @@ impl Remote {
             return Err(self.answer(format!("it sent bytes {:?} for {range:?}", got.range)));
         }
         self.body(got.body, range.end - range.start).await
+    }
+
+    /// What comes within the time that a store has for an answer, or for more of one.
+    async fn bounded<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
+        let limit = self.store.timeout();
+        let silent = |_| Error::Timeout { place: self.place(), seconds: limit.as_secs_f64() };
+        tokio::time::timeout(limit, work).await.map_err(silent)
     }
 
     /// Whether an answer is the object recorded, and the same as the first answer.
@@ -118,8 +130,16 @@ impl Remote {
     ) -> Result<Bytes, Error> {
         let (mut whole, mut first) = (None, Bytes::new());
         let mut length = 0;
-        while let Some(chunk) = stream.next().await {
-            let chunk = chunk?;
+        let limit = self.store.timeout();
+        let (mut until, mut renewed) = (Instant::now() + limit, 0);
+        loop {
+            let silent = |_| Error::Timeout { place: self.place(), seconds: limit.as_secs_f64() };
+            let chunk = tokio::time::timeout_at(until, stream.next()).await.map_err(silent)?;
+            let Some(chunk) = chunk.transpose()? else { break };
+            // A slow line is no error while bytes come.
+            if length + chunk.len() as u64 >= renewed + PROGRESS {
+                (until, renewed) = (Instant::now() + limit, length + chunk.len() as u64);
+            }
             length += chunk.len() as u64;
             if length > want {
                 return Err(self.answer(format!("more than the {want} bytes asked for")));
@@ -190,17 +210,93 @@ impl Remote {
 
 impl Ranges for Remote {
     fn get(self: Arc<Self>, range: Range<u64>) -> BoxFuture<'static, Result<Bytes, Error>> {
-        async move {
-            let limit = self.store.timeout();
-            match tokio::time::timeout(limit, self.fetch(range)).await {
-                Ok(answer) => answer,
-                Err(_) => Err(Error::Timeout { place: self.place(), seconds: limit.as_secs_f64() }),
-            }
-        }
-        .boxed()
+        async move { self.fetch(range).await }.boxed()
     }
 
     fn place(&self) -> &str {
         self.store.place()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(2);
+
+    /// Sends `pieces` of `length` bytes each, so long apart; takes no condition.
+    struct Slow {
+        pieces: u64,
+        length: u64,
+        apart: Duration,
+    }
+
+    impl Slow {
+        fn answer(&self) -> Answer {
+            let (size, etag) = (self.pieces * self.length, Some("\"e\"".into()));
+            Answer { size, etag, ..Answer::default() }
+        }
+    }
+
+    impl Requests for Slow {
+        fn get(self: Arc<Self>, question: Question) -> BoxFuture<'static, Result<Got, Failure>> {
+            async move {
+                if question.ask != Ask::Any {
+                    let code = "NotImplemented".to_owned();
+                    return Err(Failure::Condition(Refusal {
+                        status: 501,
+                        code,
+                        message: String::new(),
+                    }));
+                }
+                let (length, apart) = (self.length as usize, self.apart);
+                let body = futures_util::stream::iter(0..self.pieces).then(move |_| async move {
+                    tokio::time::sleep(apart).await;
+                    Ok(Bytes::from(vec![7; length]))
+                });
+                Ok(Got { answer: self.answer(), range: question.range, body: body.boxed() })
+            }
+            .boxed()
+        }
+
+        fn head(self: Arc<Self>, _: Ask) -> BoxFuture<'static, Result<Answer, Failure>> {
+            async move { Ok(self.answer()) }.boxed()
+        }
+
+        fn place(&self) -> &str {
+            "slow"
+        }
+
+        fn server(&self) -> &str {
+            "slow"
+        }
+
+        fn timeout(&self) -> Duration {
+            LIMIT
+        }
+    }
+
+    fn fetched(slow: Slow, etag: &str) -> Result<usize, Error> {
+        let size = slow.pieces * slow.length;
+        let recorded = Recorded { size, etag: etag.into(), ..Recorded::default() };
+        let remote = Remote::new(Arc::new(slow), recorded);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        runtime.expect("a runtime").block_on(remote.fetch(0..size)).map(|bytes| bytes.len())
+    }
+
+    #[test]
+    fn a_slow_answer_is_waited_for_while_it_goes_on() {
+        // Half as long again as the limit, and each piece well within it.
+        let slow = Slow { pieces: 6, length: PROGRESS, apart: LIMIT / 4 };
+        assert_eq!(fetched(slow, "e").ok(), Some(6 * PROGRESS as usize));
+        let silent = Slow { pieces: 6, length: 1, apart: LIMIT / 2 };
+        assert!(matches!(fetched(silent, "e"), Err(Error::Timeout { .. })), "a byte now and then");
+    }
+
+    #[test]
+    fn a_condition_that_is_refused_is_left_out_where_nothing_changed() {
+        let plain = || Slow { pieces: 1, length: 5, apart: Duration::ZERO };
+        assert_eq!(fetched(plain(), "e").ok(), Some(5));
+        assert!(matches!(fetched(plain(), "other"), Err(Error::Changed { .. })));
     }
 }
