@@ -9,8 +9,10 @@
 //! | [`regular`] | opening a name only if it is a regular file, without following a link or blocking |
 //! | [`private`] | folders that only this user may write to: made so, and checked before they are believed |
 //! | [`owner`] | who owns a file, as a name where there is one |
+//! | [`space`] | how much room a disk has |
 
 pub mod bus;
 pub mod owner;
 pub mod private;
 pub mod regular;
+pub mod space;

@@ -110,9 +110,11 @@ impl Remote {
 
     /// What comes within the time that a store has for an answer, or for more of one.
     async fn bounded<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
-        let limit = self.store.timeout();
-        let silent = |_| Error::Timeout { place: self.place(), seconds: limit.as_secs_f64() };
-        tokio::time::timeout(limit, work).await.map_err(silent)
+        tokio::time::timeout(self.store.timeout(), work).await.map_err(|_| self.silent())
+    }
+
+    fn silent(&self) -> Error {
+        Error::Timeout { place: self.place(), seconds: self.store.timeout().as_secs_f64() }
     }
 
     /// Whether an answer is the object recorded, and the same as the first answer.
@@ -133,8 +135,8 @@ impl Remote {
         let limit = self.store.timeout();
         let (mut until, mut renewed) = (Instant::now() + limit, 0);
         loop {
-            let silent = |_| Error::Timeout { place: self.place(), seconds: limit.as_secs_f64() };
-            let chunk = tokio::time::timeout_at(until, stream.next()).await.map_err(silent)?;
+            let chunk = tokio::time::timeout_at(until, stream.next()).await;
+            let chunk = chunk.map_err(|_| self.silent())?;
             let Some(chunk) = chunk.transpose()? else { break };
             // A slow line is no error while bytes come.
             if length + chunk.len() as u64 >= renewed + PROGRESS {

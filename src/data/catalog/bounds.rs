@@ -5,7 +5,7 @@
 //! its file could explain: a walk over an honest table visits each byte of the file a few times.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::Connection;
 use rusqlite::limits::Limit;
@@ -30,30 +30,37 @@ const FREE_STEPS: u64 = 200_000_000;
 /// Steps for each byte of the file beyond that: a row takes at least two bytes, and a question some 100 steps for one.
 const STEPS_A_BYTE: u64 = 100;
 
-/// The steps that the transaction of a connection may still take.
-#[derive(Clone, Debug)]
-pub struct Steps(Arc<AtomicI64>);
+/// The steps that the transaction of a connection has taken.
+#[derive(Clone, Debug, Default)]
+pub struct Steps(Arc<AtomicU64>);
 
 impl Steps {
-    /// A transaction begins, over a file of `size` bytes.
-    pub fn begin(&self, size: u64) {
-        let most = FREE_STEPS.saturating_add(size.saturating_mul(STEPS_A_BYTE));
-        self.0.store(i64::try_from(most).unwrap_or(i64::MAX), Ordering::Relaxed);
+    /// A transaction begins.
+    pub fn begin(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    /// Counts some more; whether that is more than a file of `size` bytes explains. The size is asked only of a
+    /// transaction that has taken long: most end before the first look.
+    fn are_over(&self, size: impl FnOnce() -> u64) -> bool {
+        let taken = self.0.fetch_add(STEPS as u64, Ordering::Relaxed);
+        let beyond = taken.saturating_sub(FREE_STEPS);
+        beyond > 0 && beyond > size().saturating_mul(STEPS_A_BYTE)
     }
 }
 
-/// Bounds what `connection` may take.
+/// Bounds what `connection` may take; `size` answers how many bytes its file has.
 ///
 /// # Errors
 /// SQLite's own.
-pub fn set(connection: &mut Connection) -> Result<Steps, Error> {
+pub fn set(
+    connection: &mut Connection,
+    size: impl Fn() -> u64 + Send + 'static,
+) -> Result<Steps, Error> {
     limit(connection)?;
-    let steps = Steps(Arc::default());
-    steps.begin(0);
-    let left = steps.clone();
-    let step = i64::from(STEPS);
-    let is_over = move || left.0.fetch_sub(step, Ordering::Relaxed) <= 0;
-    connection.progress_handler(STEPS, Some(is_over))?;
+    let steps = Steps::default();
+    let taken = steps.clone();
+    connection.progress_handler(STEPS, Some(move || taken.are_over(&size)))?;
     Ok(steps)
 }
 

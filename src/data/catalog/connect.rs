@@ -133,7 +133,7 @@ impl Pool {
         work: impl FnOnce(&Connection) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let lease = self.lease()?;
-        lease.connection.1.begin(size_of(&self.path));
+        lease.connection.1.begin();
         let answer = in_transaction(&lease.connection.0, work).map_err(|e| e.at(&self.path));
         if lease.mode == Mode::Still && stamp(&self.path, Mode::Still)? != lease.stamp {
             return Err(Error::Changed(self.path.clone()));
@@ -328,8 +328,8 @@ fn connect(path: &Path, mode: Mode) -> Result<Bounded, Error> {
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let access = if mode == Mode::Live { Access::Read } else { Access::ReadStill };
     let mut connection = Connection::open_with_flags(uri(path, access), flags)?;
-    let steps = bounds::set(&mut connection)?;
-    steps.begin(size_of(path));
+    let file = path.to_owned();
+    let steps = bounds::set(&mut connection, move || size_of(&file))?;
     connection.busy_timeout(PATIENCE)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;

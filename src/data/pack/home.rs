@@ -12,7 +12,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use dcfs_disk::{private, regular};
+use dcfs_disk::{private, regular, space};
 use nix::fcntl::AT_FDCWD;
 use nix::unistd::linkat;
 
@@ -32,9 +32,6 @@ pub struct Home {
 
 /// The folders of packs that hold such files.
 const HOMES: [&str; 2] = ["tables", "diffs"];
-
-/// Bytes that stay free on the disk: a reader of tables must not fill it.
-const FREE: u64 = 2 << 30;
 
 /// A file while it is written: a file without a name.
 #[derive(Debug)]
@@ -105,10 +102,9 @@ impl Home {
         Ok(draft.file)
     }
 
+    /// Whether the disk has no more room than is to stay free.
     fn is_full(&self) -> bool {
-        let free = nix::sys::statvfs::statvfs(&self.folder)
-            .map(|disk| disk.blocks_available().saturating_mul(disk.fragment_size()));
-        free.is_ok_and(|free| free < FREE)
+        space::free(&self.folder).is_some_and(|free| free < space::LEAST)
     }
 
     /// Removes the files that were used longest ago, of all packs beside this one, until the rest fits.

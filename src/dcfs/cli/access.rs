@@ -16,6 +16,7 @@ use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::numbers::bytes;
 use dcfs_data::catalog::{self, Catalog};
 use dcfs_data::pack::{Limits, Packs};
+use dcfs_disk::space;
 use dcfs_store::{self as store, CacheConfig, Settings, Stores};
 use dcfs_vfs::Vfs;
 use dcfs_vfs::siblings::Prefetch;
@@ -34,9 +35,6 @@ const MEMORY: u64 = 512 << 20;
 
 /// Cached objects whose files stay open, however many descriptors there are.
 const MOST_OPEN: usize = 1 << 15;
-
-/// Bytes that the cache leaves free on its disk.
-const FREE: u64 = 2 << 30;
 
 /// For [`Access::vfs`]: a person who waits can stop waiting, and a build of minutes must not end because
 /// one answer took long.
@@ -247,7 +245,7 @@ impl Access {
             cache: CacheConfig {
                 folder: self.cache.clone(),
                 size: self.cache_size,
-                free: FREE,
+                free: space::LEAST,
                 open: usize::try_from(raise_descriptors() / 4).unwrap_or(usize::MAX).min(MOST_OPEN),
             },
             forbidden: [self.catalog.clone(), self.cache.clone()].into_iter().chain(own).collect(),
@@ -259,11 +257,9 @@ impl Access {
 
 /// Why a cache folder can keep nothing of objects, though it can be written; `None` where it can, or is not to.
 pub fn keeps_nothing(folder: &Path, size: u64) -> Option<String> {
-    let disk = nix::sys::statvfs::statvfs(folder).ok().filter(|_| size > 0)?;
-    let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+    let free = space::free(folder).filter(|free| size > 0 && *free < space::LEAST)?;
     let text = "dcfs leaves 2 GiB of it free, so nothing is kept and every read is fetched again; choose a larger disk: `--cache-dir DIR`";
-    (free < FREE)
-        .then(|| format!("{} free on the disk of `{}`; {text}", bytes(free), folder.display()))
+    Some(format!("{} free on the disk of `{}`; {text}", bytes(free), folder.display()))
 }
 
 /// Threads for what waits.

@@ -222,7 +222,7 @@ fn refused(cause: std::io::Error) -> Error {
     }
 }
 
-/// Every signal that ends a process politely unmounts, that of a closed terminal too; whoever is still inside after [`GRACE`] is left with ENOTCONN.
+/// SIGHUP, SIGINT, SIGQUIT and SIGTERM unmount; whoever is still inside after [`GRACE`] is left with ENOTCONN.
 fn unmount_on_signals(own: Own) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
     thread::spawn(move || {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use nix::sys::statvfs::statvfs;
+use dcfs_disk::space;
 
 use super::files;
 use crate::CacheConfig;
@@ -220,6 +220,5 @@ pub fn make_room(root: &Path, most: u64, least: u64) -> u64 {
 
 /// Bytes that are free on the disk of a folder; more than any limit where nobody knows.
 fn free(root: &Path) -> u64 {
-    statvfs(root)
-        .map_or(u64::MAX, |known| known.blocks_available().saturating_mul(known.fragment_size()))
+    space::free(root).unwrap_or(u64::MAX)
 }

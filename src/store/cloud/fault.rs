@@ -119,9 +119,11 @@ fn is_private(code: &str) -> bool {
     ["ResourceNotFound", "PublicAccessNotPermitted"].contains(&code)
 }
 
-fn is_region(status: u16, code: &str) -> bool {
-    status != 400
-        || ["AuthorizationHeaderMalformed", "IllegalLocationConstraintException"].contains(&code)
+/// Whether a refusal of status 301, 307 or 400 is about the region.
+pub fn is_region(status: u16, code: &str) -> bool {
+    let codes =
+        ["AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"];
+    status != 400 || codes.contains(&code)
 }
 
 /// Others may be allowed what these credentials, or none, are not.

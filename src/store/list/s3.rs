@@ -14,7 +14,7 @@ use percent_encoding::percent_decode_str;
 use super::ask::{Asker, Failure, query};
 use super::page::{Ask, Building, Page, Pages, Token};
 use super::{How, Listed, xml};
-use crate::cloud::fault::is_about_credentials;
+use crate::cloud::fault::{is_about_credentials, is_region};
 use crate::error::Error;
 use crate::refusal::Refusal;
 use crate::s3::{Answer, Bucket, HINTS};
@@ -181,10 +181,6 @@ const KEYS: [&str; 5] = [
     "ExpiredToken",
 ];
 
-/// Refusals of the region.
-const REGION: [&str; 3] =
-    ["AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"];
-
 /// Whether current objects may be listed where versions are not.
 fn has_no_versions(refusal: &Refusal) -> bool {
     let code = refusal.code.as_str();
@@ -193,7 +189,7 @@ fn has_no_versions(refusal: &Refusal) -> bool {
     match refusal.status {
         403 => !KEYS.contains(&code),
         404 => code != "NoSuchBucket",
-        400 => !is_about_credentials(refusal) && !REGION.contains(&code),
+        400 => !is_about_credentials(refusal) && !is_region(400, code),
         405 | 501 => true,
         _ => false,
     }

@@ -11,6 +11,8 @@ use dcfs_core::time::Timestamp;
 /// What an answer of status 200 or 206 says of its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
+    /// Whether the body is said to be a part, by its status or by `Content-Range`: some servers know one status for all.
+    pub is_part: bool,
     /// Which bytes of the object the body is; `None` where the length is not said.
     pub range: Option<Range<u64>>,
     /// Length of the whole object; `None` where it is not said.
@@ -27,7 +29,6 @@ impl Head {
     /// An encoding is none of our business: it was asked for without, so the object is stored so, and its length and etag are
     /// those of what comes. One that is encoded on the way has another length, which is found out.
     pub fn of(status: StatusCode, headers: &HeaderMap) -> Result<Self, String> {
-        // Some servers know one status for all and for a part.
         let is_part =
             status == StatusCode::PARTIAL_CONTENT || headers.contains_key("content-range");
         let (range, size) = if is_part {
@@ -41,7 +42,7 @@ impl Head {
             (size.map(|size| 0..size), size)
         };
         let (etag, time) = (text(headers, "etag"), text(headers, "last-modified"));
-        Ok(Self { range, size, etag, last_modified: time.and_then(|time| date(&time)) })
+        Ok(Self { is_part, range, size, etag, last_modified: time.and_then(|time| date(&time)) })
     }
 }
 

@@ -24,7 +24,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, IF_MATCH, LOCATION, RANGE};
-use reqwest::{Method, Response, StatusCode, Url};
+use reqwest::{Method, Response, Url};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
@@ -202,12 +202,10 @@ impl WebObject {
     async fn attempt(&self, ask: &Ask, range: Option<&Range<u64>>) -> Result<Reply, Attempt> {
         let (response, told) = self.send(&Method::GET, ask, range).await?;
         let status = response.status();
-        let is_part = status == StatusCode::PARTIAL_CONTENT
-            || response.headers().contains_key("content-range");
-        if range.is_some() && !is_part {
+        let head = Head::of(status, response.headers()).map_err(|a| failed(self.unusable(a)))?;
+        if range.is_some() && !head.is_part {
             return Err(failed(Error::RangeIgnored { place: self.place.clone() }));
         }
-        let head = Head::of(status, response.headers()).map_err(|a| failed(self.unusable(a)))?;
         if let Some(wanted) = range
             && head.range.as_ref() != Some(wanted)
             && head.size.is_some_and(|size| size >= wanted.end)
