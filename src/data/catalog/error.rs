@@ -159,6 +159,15 @@ pub(super) enum Error {
 }
 
 impl Error {
+    /// Whether another program has the file, or a part of it, to itself.
+    pub fn is_locked(&self) -> bool {
+        let Self::Sqlite(error) = self else { return matches!(self, Self::Locked { .. }) };
+        matches!(
+            error.sqlite_error_code(),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+        )
+    }
+
     /// What SQLite's error means for the catalog at `path`; any other error stays as it is.
     pub fn at(self, path: &Path) -> Self {
         let path = path.to_owned();

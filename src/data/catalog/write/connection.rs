@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
@@ -14,6 +15,9 @@ use crate::catalog::error::Error;
 
 /// How long a writer waits for its turn: as long as DataChain itself.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between two tries to open a file that others have to themselves.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Pages of the `-wal` after which a commit moves them into the database: 64 MiB. More often would sync more often.
 const CHECKPOINT: u32 = 16_384;
@@ -27,8 +31,8 @@ pub struct Writing {
 
 impl Writing {
     pub fn open(path: PathBuf, may_create: bool) -> Result<Self, Error> {
-        let opened = if may_create { made(&path) } else { connect(&path, Access::Write) };
-        let connection = opened.map_err(|error| at(error, &path))?;
+        let open = || if may_create { made(&path) } else { connect(&path, Access::Write) };
+        let connection = patiently(open).map_err(|error| at(error, &path))?;
         connect::check(&connection, &path)?;
         create::check(&connection).map_err(|error| at(error, &path))?;
         // Locks lie beside the file itself: by whatever links it is reached, all writers find the same ones.
@@ -70,6 +74,18 @@ pub fn at(error: Error, path: &Path) -> Error {
         Error::Locked { path, .. } => Error::Locked { path, seconds: PATIENCE.as_secs() },
         Error::Unreadable(path) => Error::NotWritable(path),
         other => other,
+    }
+}
+
+/// Opens again while others have the file to themselves: for the change to WAL, and for what the last one to close does,
+/// SQLite waits for nobody, whatever its timeout is.
+fn patiently<T>(mut open: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+    let began = Instant::now();
+    loop {
+        match open() {
+            Err(error) if error.is_locked() && began.elapsed() < PATIENCE => thread::sleep(PAUSE),
+            opened => return opened,
+        }
     }
 }
 
