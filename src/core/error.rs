@@ -27,6 +27,12 @@ pub enum Kind {
     Full,
     /// A bug, a broken catalog or a failing network.
     Broken,
+    /// A program failed, and what is done is kept: mend it and go on.
+    Stopped,
+    /// It is done, but for some rows.
+    Incomplete,
+    /// A person said to stop, and what is done is kept.
+    Interrupted,
 }
 
 impl Kind {
@@ -40,6 +46,10 @@ impl Kind {
             Self::Denied => (libc::EACCES, 5),
             Self::Broken => (libc::EIO, 6),
             Self::Full => (libc::ENFILE, 7),
+            Self::Incomplete => (libc::EIO, 3),
+            Self::Stopped => (libc::EIO, 5),
+            // As a shell tells of a program that SIGINT ended.
+            Self::Interrupted => (libc::EINTR, 130),
         }
     }
 }

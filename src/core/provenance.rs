@@ -1,6 +1,7 @@
 //! Who saved a version, and how: for which DataChain's database has no place.
 
 use serde::Serialize;
+use serde_json::Value;
 
 /// Who saved a version with dcfs, and how. Whatever is not known is left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -14,6 +15,9 @@ pub struct Provenance {
     pub command: Vec<String>,
     /// The filter, in its printed form.
     pub filter: Option<String>,
+    /// How to make the next version, for the command that made this one: an object with a `kind`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<Value>,
 }
 
 /// What git says of the folder in which a version was saved.

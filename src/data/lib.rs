@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | adapters | [`catalog`] [`pack`] | SQLite; one immutable version laid out for looking |
 //! | answers | [`query`] [`diff`] [`pages`] [`tables`] | the rows of a filter; the rows in which two versions differ; the one source of each page and each table |
+//! | work that lasts | [`runs`] | what programs have answered so far |
 
 pub mod catalog;
 pub mod pack;
@@ -11,4 +12,5 @@ pub mod pack;
 pub mod query;
 pub mod diff;
 pub mod pages;
+pub mod runs;
 pub mod tables;

@@ -79,7 +79,7 @@ pub use config::{CacheConfig, Config};
 pub use error::Error;
 pub use reader::{Known, Reader};
 pub use settings::Settings;
-pub use whole::{Cost, Warmed};
+pub use whole::{Cost, Here, Warmed};
 
 use allowed::Allowed;
 use dcfs_core::object::Object;
@@ -108,6 +108,11 @@ pub fn held_by(object: &Object) -> Option<&'static str> {
 /// compared at each open.
 pub fn is_lasting(object: &Object) -> bool {
     is_for_good(object) || is_local(object) && pin::Held::of(object) == Some(pin::Held::SizeAndTime)
+}
+
+/// An object's address, for messages: without what may be secret of a URL.
+pub fn label(object: &Object) -> String {
+    error::place(object)
 }
 
 /// Whether an object may be fetched before anybody asks for it, and be right then.

@@ -91,13 +91,19 @@ impl File {
         let length = u64::from(length).min(self.size.saturating_sub(offset));
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
         let read = self.file.read_exact_at(&mut bytes, self.base + offset.min(self.size));
-        let meta = self.file.metadata().map_err(|error| io_error(&self.place, &error))?;
-        let now = State::of(&meta);
-        if now != self.seen {
-            return Err(self.changed(now));
-        }
+        self.compare()?;
         read.map_err(|error| io_error(&self.place, &error))?;
         Ok(bytes.into())
+    }
+
+    /// # Errors
+    /// `Changed` where the file is not as it was when it was opened.
+    pub fn compare(&self) -> Result<(), Error> {
+        let meta = self.file.metadata().map_err(|error| io_error(&self.place, &error))?;
+        match State::of(&meta) {
+            now if now == self.seen => Ok(()),
+            now => Err(self.changed(now)),
+        }
     }
 
     fn changed(&self, now: State) -> Error {

@@ -104,6 +104,17 @@ impl Reader {
         }
     }
 
+    /// Whether a file of this machine is still as it was when it was opened.
+    ///
+    /// # Errors
+    /// `Stale` where it is not.
+    pub fn compare(&self) -> Result<()> {
+        match &self.source {
+            Source::Local(file) => Ok(file.compare()?),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether all of it is here, but some of it not yet on the disk: the kernel may read it by itself in a moment.
     pub fn is_arriving(&self) -> bool {
         match &self.source {

@@ -1,13 +1,19 @@
 //! What is done with an object as a whole: what it costs to read, fetching it, comparing it with its row.
 
+use std::fmt;
+use std::fs::{self, File};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::place::Place;
 use super::wanted::Wanted;
-use super::{AT_FILES, Result, Stores, blocking, bounded, local};
+use super::{AT_FILES, Reader, Result, Stores, blocking, bounded, local};
+use dcfs_core::error::Kind;
 use dcfs_core::object::Object;
 
 /// What reading an object takes.
@@ -28,6 +34,51 @@ pub enum Warmed {
     Fetched(u64),
     /// The cache cannot keep it: neither a version nor an etag tells it apart, or there is no room.
     NotKept,
+}
+
+/// An object as a file of this machine, for a program to open.
+pub struct Here {
+    reader: Reader,
+    path: Option<PathBuf>,
+    whole: Option<Arc<File>>,
+}
+
+impl Here {
+    /// A path that gives the object's bytes as long as this is held; `None` where they are to be read: a member of an
+    /// archive, or what the cache cannot keep.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// Its bytes.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Whether a local file is still what it was when it was found: neither changed nor another in its place.
+    ///
+    /// # Errors
+    /// `Stale` where it is not.
+    pub fn compare(&self) -> Result<()> {
+        self.reader.compare()?;
+        let (Some(path), Some(whole)) = (&self.path, &self.whole) else { return Ok(()) };
+        let is_same = fs::metadata(path)
+            .and_then(|now| Ok((now, whole.metadata()?)))
+            .is_ok_and(|(now, was)| (now.dev(), now.ino()) == (was.dev(), was.ino()));
+        match is_same {
+            true => Ok(()),
+            false => Err(dcfs_core::error::Error::new(
+                Kind::Stale,
+                format!("`{}` was replaced while it was read", self.reader.label),
+            )),
+        }
+    }
+}
+
+impl fmt::Debug for Here {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Here").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl Cost {
@@ -64,7 +115,7 @@ impl Stores {
         let Some((key, size)) = key.zip(wanted.object.size) else {
             return Ok(Cost::missing((0, false), wanted.size));
         };
-        let cache = std::sync::Arc::clone(&self.cache);
+        let cache = Arc::clone(&self.cache);
         if wanted.size == 0 && wanted.base > 0 {
             // An empty member of an archive: nothing of it is read.
             return Ok(Cost::Remote { cached: 0, missing: 0, requests: 0 });
@@ -87,6 +138,29 @@ impl Stores {
             Cost::Remote { .. } if reader.known().is_none() => Ok(Warmed::NotKept),
             Cost::Remote { missing, .. } => reader.fill().await.map(|()| Warmed::Fetched(missing)),
         }
+    }
+
+    /// An object as a file: a local one where it is, compared with its row; any other fetched and checked.
+    ///
+    /// # Errors
+    /// As [`Stores::open`] and [`super::Reader::read`].
+    pub async fn here(&self, object: &Object) -> Result<Here> {
+        let reader = self.open(object).await?;
+        if let Place::File(path) = Place::of(object)? {
+            let whole = reader.whole_file();
+            let path = whole.is_some().then_some(path);
+            return Ok(Here { reader, path, whole });
+        }
+        if reader.known().is_some() && reader.whole_file().is_none() {
+            reader.fill().await?;
+            reader.arrived().await;
+        }
+        // By the descriptor: whatever is removed from the cache meanwhile, these bytes stay.
+        let whole = reader.whole_file();
+        let path = whole.as_ref().map(|file| {
+            PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()))
+        });
+        Ok(Here { reader, path, whole })
     }
 
     /// The bytes `range` of an object, cut at its end: past the cache and without reading ahead, for who wants a little of

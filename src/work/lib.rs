@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `objects` | every object that some rows name |
 //! | [`index`] | a version made of what is in storage |
+//! | [`map`] | a version made by a program that sees every row of another |
 //! | [`save`] | a version made of some rows of another |
 //! | [`author`] | who saves, from where, by which command |
 
@@ -13,6 +14,7 @@ pub mod author;
 mod git;
 mod image;
 pub mod index;
+pub mod map;
 mod objects;
 pub mod save;
 

@@ -47,7 +47,7 @@ pub fn save<'w>(
 }
 
 /// The ids of a set in its order, as ranges that are as long as they can be.
-fn ids<'s>(
+pub(crate) fn ids<'s>(
     pack: &'s Pack,
     selected: &'s Selected,
 ) -> impl Iterator<Item = RangeInclusive<RowId>> + 's {

@@ -32,7 +32,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         ],
     ),
     ("disk", &[]),
-    ("data", &["catalog", "pack", "query", "diff", "pages", "tables"]),
+    ("data", &["catalog", "pack", "query", "diff", "pages", "runs", "tables"]),
     ("store", &[]),
     ("vfs", &[]),
     ("work", &[]),

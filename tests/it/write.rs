@@ -30,7 +30,17 @@ fn publication<'a>(
     by: &'a Provenance,
 ) -> Publication<'a> {
     let (upon, description, attrs) = (None, None, None);
-    Publication { name, number, upon, parents, script: "dcfs", description, attrs, provenance: by }
+    Publication {
+        name,
+        number,
+        upon,
+        parents,
+        script: "dcfs",
+        description,
+        attrs,
+        provenance: by,
+        job: None,
+    }
 }
 
 /// Saves `rows` numbers as `name`.

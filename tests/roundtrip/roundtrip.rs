@@ -52,6 +52,7 @@ fn write(catalog: &Path, seed: u64, name: &str) -> Result<Json> {
         description: None,
         attrs: None,
         provenance: &Provenance::default(),
+        job: None,
     })?;
     let signals: Vec<Json> = drawn.signals.iter().map(|s| value::signal(s, false)).collect();
     let stored = |row: &Vec<value::Value>| row.iter().map(|v| v.stored().json()).collect::<Json>();

@@ -34,6 +34,25 @@ pub struct Layout {
     pub sizes: Vec<String>,
 }
 
+/// A signal that is there already.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the dataset has a column `{0}` already; name the new one otherwise (`--out`), or keep fewer (`--only`)"
+)]
+pub struct Clash(String);
+
+impl From<Clash> for crate::error::Error {
+    fn from(clash: Clash) -> Self {
+        Self::new(crate::error::Kind::Invalid, clash)
+    }
+}
+
+/// Whether a database column is that of a signal, or of a field of it. SQLite takes names without regard to case.
+fn is_of(column: &str, signal: &str) -> bool {
+    let begins = column.get(..signal.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(signal));
+    begins && (column.len() == signal.len() || column[signal.len()..].starts_with("__"))
+}
+
 /// One column of a row table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewColumn {
@@ -60,9 +79,12 @@ pub enum SignalKind {
     /// DataChain's own `Image`: width, height, format.
     Image,
     Scalar(Scalar),
-    List(Scalar),
+    /// Of scalars, lists or JSON.
+    List(Box<SignalKind>),
     /// A dictionary of texts.
     Dict,
+    /// Any JSON.
+    Json,
     /// A model of one's own.
     Model(Vec<Signal>),
 }
@@ -125,6 +147,57 @@ impl Layout {
         Ok(Self { columns, features, types, sizes })
     }
 
+    /// The shape of rows of this one that get `signals` beside what they have, or of their columns `only` and `signals`.
+    ///
+    /// # Errors
+    /// A signal that is there already, or would share a column with one.
+    pub fn with(&self, signals: &[Signal], only: Option<&[String]>) -> Result<Self, Clash> {
+        let added = Self::of_signals(signals);
+        let object =
+            |text: &str| serde_json::from_str::<Map<String, Value>>(text).unwrap_or_default();
+        let (mut features, mut types) = (object(&self.features), object(&self.types));
+        let is_kept =
+            |column: &str| only.is_none_or(|only| only.iter().any(|root| is_of(column, root)));
+        let mut columns: Vec<NewColumn> =
+            self.columns.iter().filter(|column| is_kept(&column.name)).cloned().collect();
+        if let Some(only) = only {
+            features
+                .retain(|name, _| name.starts_with('_') || only.iter().any(|root| root == name));
+            types.retain(|name, _| name.starts_with("sys__") || is_kept(name));
+        }
+        for signal in signals {
+            let name = &signal.name;
+            let is_there = |other: &String| other.eq_ignore_ascii_case(name);
+            if features.keys().any(is_there)
+                || columns.iter().any(|column| is_of(&column.name, name))
+            {
+                return Err(Clash(name.clone()));
+            }
+        }
+        let mut models = match features.remove("_custom_types") {
+            Some(Value::Object(models)) => models,
+            _ => Map::new(),
+        };
+        for (name, told) in object(&added.features) {
+            match told {
+                Value::Object(more) if name == "_custom_types" => models.extend(more),
+                told => drop(features.insert(name, told)),
+            }
+        }
+        if !models.is_empty() {
+            features.insert("_custom_types".into(), models.into());
+        }
+        types.extend(object(&added.types));
+        columns.extend(added.columns);
+        let sizes = self.sizes.iter().filter(|size| is_kept(size)).cloned();
+        Ok(Self {
+            sizes: sizes.chain(added.sizes).collect(),
+            columns,
+            features: Value::Object(features).to_string(),
+            types: Value::Object(types).to_string(),
+        })
+    }
+
     /// The shape made of `signals`, in their order.
     pub fn of_signals(signals: &[Signal]) -> Self {
         let mut building = Building::default();
@@ -168,10 +241,13 @@ impl Building {
                 python.to_owned()
             }
             SignalKind::List(item) => {
-                let (python, _, told) = item.texts();
-                let told = json!({"type": "Array", "item_type": {"type": told}});
-                self.column(&column, "ARRAY", told);
+                let (python, told) = item_texts(item);
+                self.column(&column, "ARRAY", json!({"type": "Array", "item_type": told}));
                 format!("list[{python}]")
+            }
+            SignalKind::Json => {
+                self.column(&column, "JSON", json!({"type": "JSON"}));
+                "dict".to_owned()
             }
             SignalKind::Dict => {
                 self.column(&column, "JSON", json!({"type": "JSON"}));
@@ -215,6 +291,21 @@ impl Building {
     fn column(&mut self, name: &str, declared: &'static str, told: Value) {
         self.columns.push(NewColumn { name: name.to_owned(), declared });
         self.types.insert(name.to_owned(), told);
+    }
+}
+
+/// The type of a list's items in Python, and in `schema`.
+fn item_texts(item: &SignalKind) -> (String, Value) {
+    match item {
+        SignalKind::Scalar(scalar) => {
+            let (python, _, told) = scalar.texts();
+            (python.to_owned(), json!({"type": told}))
+        }
+        SignalKind::List(inner) => {
+            let (python, told) = item_texts(inner);
+            (format!("list[{python}]"), json!({"type": "Array", "item_type": told}))
+        }
+        _ => ("dict".to_owned(), json!({"type": "JSON"})),
     }
 }
 
@@ -338,7 +429,10 @@ mod tests {
             Signal::new(
                 "mine",
                 SignalKind::Model(vec![
-                    Signal::new("tags", SignalKind::List(Scalar::Text)),
+                    Signal::new(
+                        "tags",
+                        SignalKind::List(Box::new(SignalKind::Scalar(Scalar::Text))),
+                    ),
                     Signal::optional("d", SignalKind::Dict),
                 ]),
             ),

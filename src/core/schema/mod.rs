@@ -5,18 +5,20 @@
 //! nest, the types say what a cell holds. Older releases lack parts of each; whatever is missing
 //! falls back to flat columns. Pure: texts come in, no catalog is opened.
 
+pub mod answer;
 mod builtin;
 mod layout;
 mod leaf;
 mod model;
 mod parse;
 mod select;
+pub mod signature;
 mod types;
 mod value;
 
 use std::fmt;
 
-pub use layout::{Layout, NewColumn, Scalar, Signal, SignalKind};
+pub use layout::{Clash, Layout, NewColumn, Scalar, Signal, SignalKind};
 pub use leaf::Leaf;
 pub use parse::Error;
 pub use select::UnknownColumn;

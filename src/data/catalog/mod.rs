@@ -44,7 +44,10 @@ use dcfs_core::schema::{FileColumn, Layout, Schema};
 use dcfs_core::time::Timestamp;
 use dcfs_core::version::Version;
 use error::Error;
-pub use write::{Description, Number, Piece, Publication, Saved, Stage, Writer};
+pub use write::{
+    Description, JobCounts, JobDone, JobEnd, NewJob, Number, Piece, Publication, Saved, Stage,
+    Writer,
+};
 
 /// Moves when another process commits, and when the file is deleted and made anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -278,9 +281,10 @@ impl Catalog {
         Ok(rows::scan(&self.pool, of, columns, each)?)
     }
 
-    /// The cells of the database columns `columns` in the rows of `ranges`, by rising `sys__id`.
+    /// The cells of the database columns `columns` in the rows of `ranges`, one range after another, each by rising
+    /// `sys__id`.
     ///
-    /// `ranges` must rise and not overlap; a whole version is [`RowId::ALL`]. A column that the table
+    /// A whole version is [`RowId::ALL`]. A column that the table
     /// lacks is NULL. Works in slices of one short transaction each: `each` is called within them, and
     /// should not wait on anything. A row is handed out once. Breaking ends it early.
     ///

@@ -57,10 +57,6 @@ pub struct AccessArgs {
     /// How much of objects is held in memory, e.g. 2G [default: 512M, or an eighth of this machine's]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub memory: Option<u64>,
-    /// Files to fetch before they are asked for: those that come next when files are opened in the order of a
-    /// listing, or all that a directory shows [default: siblings]
-    #[arg(long, value_name = "WHICH", value_parser = prefetch())]
-    pub prefetch: Option<Prefetch>,
     /// Use no credentials of any store: for public buckets
     #[arg(long)]
     pub anon: bool,
@@ -89,6 +85,15 @@ pub struct AccessArgs {
     /// Settings per bucket or prefix [default: DCFS_CONFIG, then $XDG_CONFIG_HOME/dcfs/config.toml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+/// What may be typed of reading ahead in a tree of files.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ReadAhead {
+    /// Files to fetch before they are asked for: those that come next when files are opened in the order of a
+    /// listing, or all that a directory shows [default: siblings]
+    #[arg(long, value_name = "WHICH", value_parser = prefetch())]
+    pub prefetch: Option<Prefetch>,
 }
 
 /// Reads a [`Prefetch`] by its name.
@@ -143,7 +148,7 @@ impl AccessArgs {
             cache: std::fs::canonicalize(&cache).unwrap_or(cache),
             cache_size: self.cache_size.unwrap_or(CACHE_SIZE),
             memory: self.memory.unwrap_or_else(memory),
-            prefetch: self.prefetch.unwrap_or_default(),
+            prefetch: Prefetch::default(),
             timeout: self.timeout.unwrap_or(TIMEOUT),
             anon: self.anon,
             endpoint_url: self.endpoint_url,
@@ -206,6 +211,12 @@ pub fn settings(named: Option<&Path>) -> Result<Settings> {
 }
 
 impl Access {
+    /// The same, reading ahead as was asked for.
+    #[must_use]
+    pub fn reading_ahead(self, ahead: &ReadAhead) -> Self {
+        Self { prefetch: ahead.prefetch.unwrap_or_default(), ..self }
+    }
+
     /// The file system. Its answers wait no longer than `patience`; those of a store, no longer than
     /// `--timeout`.
     ///

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::access::{self, AccessArgs};
+use super::access::{self, AccessArgs, ReadAhead};
 use super::copy;
 use super::output::Output;
 use super::progress::{Progress, Unit};
@@ -23,12 +23,14 @@ pub struct Cat {
     paths: Vec<PathBuf>,
     #[command(flatten)]
     access: AccessArgs,
+    #[command(flatten)]
+    ahead: ReadAhead,
 }
 
 impl Cat {
     /// Prints them in order; one that fails is told, and the others go on.
     pub fn run(self, out: &mut Output) -> Result<()> {
-        let vfs = self.access.resolve()?.vfs(access::PATIENT, &[])?;
+        let vfs = self.access.resolve()?.reading_ahead(&self.ahead).vfs(access::PATIENT, &[])?;
         let runtime = access::runtime()?;
         let printed = runtime.block_on(print(&vfs, &self.paths, out));
         runtime.shutdown_background();

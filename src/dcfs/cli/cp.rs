@@ -10,7 +10,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio::sync::oneshot;
 
-use super::access::{self, AccessArgs};
+use super::access::{self, AccessArgs, ReadAhead};
 use super::copy::destination::Destination;
 use super::copy::{Copier, Tally, measure};
 use super::output::Output;
@@ -37,6 +37,8 @@ pub struct Cp {
     jobs: u16,
     #[command(flatten)]
     access: AccessArgs,
+    #[command(flatten)]
+    ahead: ReadAhead,
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
@@ -53,7 +55,8 @@ impl Cp {
     /// Copies; a file that fails is told, and the others go on.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let to = Destination::new(&self.dest, self.paths.len())?;
-        let vfs = self.access.clone().resolve()?.vfs(access::PATIENT, &[])?;
+        let vfs =
+            self.access.clone().resolve()?.reading_ahead(&self.ahead).vfs(access::PATIENT, &[])?;
         let runtime = access::runtime()?;
         let progress = Arc::new(Progress::new(Unit::Bytes));
         let ended = runtime.block_on(self.copy(&vfs, to, &progress));

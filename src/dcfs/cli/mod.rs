@@ -14,6 +14,7 @@
 //! | [`cat`], [`cp`], [`copy`] | files of the mount, without a mount |
 //! | [`list`] | what is in a bucket or a folder; for tests |
 //! | [`index`] | new datasets from storage |
+//! | [`map`], [`runs`] | programs over the files of a dataset |
 //! | [`save`], [`rm`], [`mv`], [`describe`], [`naming`] | what is written into the catalog |
 //! | [`cache`] | what is kept of fetched objects |
 //! | [`diff`] | what differs between two versions |
@@ -39,6 +40,7 @@ pub mod index;
 pub mod list;
 pub mod log;
 pub mod ls;
+pub mod map;
 pub mod mount;
 pub mod mv;
 pub mod naming;
@@ -51,6 +53,7 @@ pub mod places;
 pub mod progress;
 pub mod registry;
 pub mod rm;
+pub mod runs;
 pub mod save;
 pub mod selecting;
 pub mod show;
@@ -115,6 +118,9 @@ enum Command {
     Cat(cat::Cat),
     Cp(cp::Cp),
     Index(index::Index),
+    Map(map::Map),
+    Gen(map::Gen),
+    Runs(runs::Runs),
     Warm(warm::Warm),
     Plan(plan::Plan),
     Verify(verify::Verify),
@@ -193,6 +199,9 @@ impl Command {
             Self::Cat(command) => command.run(out),
             Self::Cp(command) => command.run(out),
             Self::Index(command) => command.run(out),
+            Self::Map(command) => command.run(out),
+            Self::Gen(command) => command.run(out),
+            Self::Runs(command) => command.run(out),
             Self::Warm(command) => command.run(out),
             Self::Plan(command) => command.run(out),
             Self::Verify(command) => command.run(out),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, FromArgMatches};
 use nix::unistd::{getegid, geteuid};
 
-use super::access::{self, Access, AccessArgs};
+use super::access::{self, Access, AccessArgs, ReadAhead};
 use super::options::{self, parse_label, parse_mode};
 use super::output::Output;
 use super::{daemon, usage, warn};
@@ -24,6 +24,8 @@ pub struct Mount {
     pub mountpoint: PathBuf,
     #[command(flatten)]
     pub access: AccessArgs,
+    #[command(flatten)]
+    pub ahead: ReadAhead,
     /// Stay in the foreground and log to stderr
     #[arg(short, long)]
     pub foreground: bool,
@@ -154,7 +156,7 @@ impl Mount {
 
     /// Finds the catalog and the place. Everything that can be wrong is told here.
     pub fn plan(&self) -> Result<Plan> {
-        let mut access = self.access.clone().resolve()?;
+        let mut access = self.access.clone().resolve()?.reading_ahead(&self.ahead);
         // Opened to see that it can be: the mount itself opens its own.
         Catalog::open(&access.catalog)?;
         if self.allow_other || catalog::foreign(&access.catalog).is_some() {

@@ -59,6 +59,14 @@ impl Output {
         self.raw(b"\n")
     }
 
+    /// A value as a line of JSON.
+    pub fn json_line(&mut self, value: &impl Serialize) -> Result<()> {
+        let text = serde_json::to_string(value).map_err(|e| Error::new(Kind::Broken, e))?;
+        self.json_text(&text)?;
+        self.raw(b"\n")?;
+        self.flush()
+    }
+
     /// JSON that is text already. What a terminal would obey becomes an escape of JSON's own, so that
     /// programs read what was meant.
     pub fn json_text(&mut self, text: &str) -> Result<()> {

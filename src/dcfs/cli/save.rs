@@ -83,6 +83,7 @@ impl Save {
             description: self.described.description.as_deref(),
             attrs: self.described.attrs(),
             provenance: &by,
+            job: None,
         };
         let progress = Progress::new(Unit::Rows);
         progress.set_total(

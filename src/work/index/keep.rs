@@ -147,6 +147,7 @@ fn copied(
         description: None,
         attrs: None,
         provenance: &request.provenance,
+        job: None,
     })?;
     Ok(Some(version(&saved)))
 }

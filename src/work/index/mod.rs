@@ -22,15 +22,15 @@
 mod columns;
 pub mod delta;
 mod images;
-mod item;
+pub(crate) mod item;
 mod keep;
 mod lazy_stage;
 mod listing;
 mod pattern;
 mod relist;
-mod rows;
+pub(crate) mod rows;
 mod shape;
-mod sort;
+pub(crate) mod sort;
 mod wanted;
 mod write;
 

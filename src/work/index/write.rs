@@ -276,6 +276,7 @@ impl Writing<'_, '_> {
             description: request.description.as_deref(),
             attrs: request.attrs.as_deref(),
             provenance: &request.provenance,
+            job: None,
         })
     }
 }

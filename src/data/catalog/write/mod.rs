@@ -18,6 +18,7 @@
 //! | `stage`, `mix`, `pace`, `lock` | rows on their way in, and who is alive |
 //! | `sweep` | what the dead left |
 //! | `publish`, `preview` | a stage becomes a version |
+//! | `jobs` | the programs that make versions, as DataChain notes them |
 //! | `change` | removing, renaming, describing |
 //! | `provenance` | who saved a version, and how: a table of dcfs's own |
 
@@ -25,6 +26,7 @@ mod change;
 mod connection;
 mod create;
 mod error;
+mod jobs;
 mod lock;
 mod mix;
 mod naming;
@@ -39,6 +41,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(super) use error::Refused;
+pub use jobs::{JobCounts, JobDone, JobEnd, NewJob};
 pub use mix::Piece;
 pub(super) use provenance::read as provenance;
 pub use publish::{Number, Publication, Saved};
@@ -167,6 +170,32 @@ impl Writer {
     /// As [`Writer::check_name`]; no such dataset.
     pub fn rename(&mut self, from: &DatasetName, to: &DatasetName) -> Result<()> {
         Ok(self.writing.placed(|writing| change::rename(writing, from, to))?)
+    }
+
+    /// Notes that a job begins.
+    ///
+    /// # Errors
+    /// As [`Stage::publish`].
+    pub fn begin_job(&mut self, job: &NewJob<'_>) -> Result<()> {
+        Ok(self.writing.placed(|writing| jobs::begin(writing, job))?)
+    }
+
+    /// Notes how a job ended that made no version.
+    ///
+    /// # Errors
+    /// As [`Stage::publish`].
+    pub fn end_job(&mut self, id: &str, how: JobEnd<'_>) -> Result<()> {
+        Ok(self.writing.placed(|writing| jobs::end(writing, id, how))?)
+    }
+
+    /// Notes that a job found its version made already.
+    ///
+    /// # Errors
+    /// As [`Stage::publish`].
+    pub fn reuse(&mut self, of: &VersionInfo, job: &str) -> Result<()> {
+        Ok(self
+            .writing
+            .placed(|writing| writing.brief(|write| jobs::noted(write, of.id.key(), job, false)))?)
     }
 
     /// Changes what is said of a dataset.

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::connection::Writing;
 use super::error::Refused;
+use super::jobs::{self, JobDone};
 use super::naming::{self, now};
 use super::{preview, provenance};
 use crate::catalog::Provenance;
@@ -32,6 +33,8 @@ pub struct Publication<'a> {
     /// Of the dataset; `None` leaves what is there.
     pub attrs: Option<&'a [String]>,
     pub provenance: &'a Provenance,
+    /// The job that made it, where one did.
+    pub job: Option<&'a JobDone<'a>>,
 }
 
 /// Which number a version gets.
@@ -136,6 +139,11 @@ fn register(
     let id = write.last_insert_rowid();
     parents(write, dataset, id, publication.parents)?;
     provenance::write(write, &uuid, &now, publication.provenance)?;
+    if let Some(job) = publication.job {
+        let DatasetName { namespace, project, name } = name;
+        let whole = format!("{namespace}.{project}.{name}@{version}");
+        jobs::published(write, id, &whole, job)?;
+    }
     Ok(Saved {
         id: VersionId::from_catalog(id),
         dataset: name.clone(),

@@ -1,0 +1,190 @@
+//! Jobs: what DataChain notes of a program that makes a version, so that its own commands find it.
+//!
+//! A catalog of an older DataChain lacks some of these tables; then that much is left out.
+
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::connection::Writing;
+use super::naming::now;
+use crate::catalog::columns::Columns;
+use crate::catalog::error::Error;
+
+/// `status` of a job: at work, done, failed, stopped by a person.
+const RUNNING: i64 = 4;
+const COMPLETE: i64 = 5;
+const FAILED: i64 = 6;
+const CANCELED: i64 = 8;
+
+/// `query_type`: a Python script, or a command.
+const PYTHON: i64 = 1;
+const SHELL: i64 = 2;
+
+/// A job that begins.
+#[derive(Clone, Copy, Debug)]
+pub struct NewJob<'a> {
+    /// A uuid.
+    pub id: &'a str,
+    /// Jobs of one name follow each other.
+    pub name: &'a str,
+    /// The command, and the text of its program.
+    pub query: &'a str,
+    /// Of the Python that runs it, where one does.
+    pub python: Option<&'a str>,
+}
+
+/// How a job ends.
+#[derive(Clone, Copy, Debug)]
+pub enum JobEnd<'a> {
+    Complete,
+    Failed { message: &'a str, stack: &'a str },
+    Canceled,
+}
+
+/// What a job made, noted beside the version itself.
+#[derive(Clone, Copy, Debug)]
+pub struct JobDone<'a> {
+    pub id: &'a str,
+    /// What tells this computation from others: 64 hex digits.
+    pub hash: &'a str,
+    /// What was computed: `UDF_MAP` or `UDF_GEN`.
+    pub step: &'static str,
+    /// The program.
+    pub program: &'a str,
+    pub counts: JobCounts,
+    /// An object of dcfs's own.
+    pub details: &'a Value,
+}
+
+/// Rows of a job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JobCounts {
+    /// Rows that were to be computed.
+    pub input: u64,
+    /// Of these, rows that this job computed.
+    pub processed: u64,
+    /// Rows that came of them.
+    pub output: u64,
+    /// Rows that were there from an earlier job.
+    pub reused: u64,
+}
+
+/// Notes that a job begins: it follows the last one of its name.
+pub fn begin(writing: &mut Writing, job: &NewJob<'_>) -> Result<(), Error> {
+    writing.brief(|write| {
+        if !Columns::of(write, "jobs")?.has("run_group_id") {
+            return Ok(());
+        }
+        let sql = "SELECT id, run_group_id FROM jobs WHERE name = ?1 ORDER BY created_at DESC LIMIT 1";
+        let last: Option<(String, Option<String>)> =
+            write.query_row(sql, [job.name], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let (last, group) = last.map_or((None, None), |(id, group)| (Some(id), group));
+        let group = group.or_else(|| last.clone()).unwrap_or_else(|| job.id.to_owned());
+        let kind = if job.python.is_some() { PYTHON } else { SHELL };
+        write.execute(
+            "INSERT INTO jobs (id, name, status, created_at, query, query_type, workers, python_version, \
+             error_message, error_stack, params, metrics, rerun_from_job_id, run_group_id, is_remote_execution) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, '', '', '{}', '{}', ?8, ?9, 0)",
+            params![job.id, job.name, RUNNING, now(), job.query, kind, job.python, last, group],
+        )?;
+        Ok(())
+    })
+}
+
+/// Notes how a job ended; one that ended already stays as it is.
+pub fn end(writing: &mut Writing, id: &str, how: JobEnd<'_>) -> Result<(), Error> {
+    writing.brief(|write| ended(write, id, how))
+}
+
+fn ended(write: &Connection, id: &str, how: JobEnd<'_>) -> Result<(), Error> {
+    let (status, message, stack) = match how {
+        JobEnd::Complete => (COMPLETE, "", ""),
+        JobEnd::Failed { message, stack } => (FAILED, message, stack),
+        JobEnd::Canceled => (CANCELED, "", ""),
+    };
+    if !Columns::of(write, "jobs")?.has("run_group_id") {
+        return Ok(());
+    }
+    let sql = "UPDATE jobs SET status = ?2, finished_at = ?3, error_message = ?4, error_stack = ?5 \
+               WHERE id = ?1 AND status = ?6";
+    write.execute(sql, params![id, status, now(), message, stack, RUNNING])?;
+    Ok(())
+}
+
+/// Notes what a job made, in the transaction in which the version appears.
+pub fn published(
+    write: &Transaction<'_>,
+    version: i64,
+    dataset: &str,
+    job: &JobDone<'_>,
+) -> Result<(), Error> {
+    let now = now();
+    if Columns::of(write, "datasets_versions")?.has("job_id") {
+        let sql = "UPDATE datasets_versions SET job_id = ?2 WHERE id = ?1";
+        write.execute(sql, params![version, job.id])?;
+    }
+    noted(write, version, job.id, true)?;
+    if Columns::of(write, "checkpoints")?.exist() {
+        let sql = "INSERT OR IGNORE INTO checkpoints (id, job_id, hash, partial, created_at, status) \
+                   VALUES (?1, ?2, ?3, 0, ?4, 0)";
+        write.execute(sql, params![Uuid::new_v4().to_string(), job.id, job.hash, now])?;
+    }
+    if Columns::of(write, "checkpoint_events")?.exist() {
+        let begun = if job.counts.reused > 0 { "UDF_CONTINUED" } else { "UDF_FROM_SCRATCH" };
+        event(write, job, begun, job.step, dataset)?;
+        event(write, job, "DATASET_SAVE_COMPLETED", "DATASET_SAVE", dataset)?;
+    }
+    ended(write, job.id, JobEnd::Complete)
+}
+
+/// Notes that a job needed this version: made it, or found it made.
+pub fn noted(write: &Connection, version: i64, job: &str, is_creator: bool) -> Result<(), Error> {
+    if Columns::of(write, "dataset_version_jobs")?.exist() {
+        let sql = "INSERT OR IGNORE INTO dataset_version_jobs \
+                   (dataset_version_id, job_id, is_creator, created_at) VALUES (?1, ?2, ?3, ?4)";
+        write.execute(sql, params![version, job, is_creator, now()])?;
+    }
+    Ok(())
+}
+
+fn event(
+    write: &Transaction<'_>,
+    job: &JobDone<'_>,
+    kind: &str,
+    step: &str,
+    dataset: &str,
+) -> Result<(), Error> {
+    let JobCounts { input, processed, output, reused } = job.counts;
+    let [input, processed, output, reused] =
+        [input, processed, output, reused].map(u64::cast_signed);
+    let of_job = "SELECT run_group_id, rerun_from_job_id FROM jobs WHERE id = ?1";
+    let (group, before): (Option<String>, Option<String>) = write
+        .query_row(of_job, [job.id], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?
+        .unwrap_or_default();
+    write.execute(
+        "INSERT INTO checkpoint_events (id, job_id, run_group_id, timestamp, event_type, step_type, udf_name, \
+         dataset_name, checkpoint_hash, hash_partial, hash_input, hash_output, rows_input, rows_processed, \
+         rows_output, rows_input_reused, rows_output_reused, rerun_from_job_id, details) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, NULL, NULL, ?9, ?10, ?11, ?12, ?13, ?13, ?14, ?15)",
+        params![
+            Uuid::new_v4().to_string(),
+            job.id,
+            group,
+            now(),
+            kind,
+            step,
+            job.program,
+            dataset,
+            job.hash,
+            input,
+            processed,
+            output,
+            reused,
+            before,
+            job.details.to_string(),
+        ],
+    )?;
+    Ok(())
+}

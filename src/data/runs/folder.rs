@@ -1,0 +1,162 @@
+//! The folder of runs: `<id>.db`, `<id>.lock` while somebody works on it, `<id>.log` with what its program said.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use dcfs_core::error::{Error, Kind, Result};
+use dcfs_disk::{private, regular};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::geteuid;
+
+use super::file::{About, RunFile};
+
+/// How the folder beside the catalog is called.
+const FOLDER: &str = "dcfs-runs";
+
+/// What becomes of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Somebody works on it.
+    Running,
+    /// It ended and said why; the same command goes on.
+    Stopped,
+    /// It ended without a word: killed, or the machine went off.
+    Dead,
+}
+
+impl State {
+    /// For people.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+/// A run that is not a version yet.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub about: About,
+    pub path: PathBuf,
+    pub state: State,
+    /// Rows that are done, and those of them that failed.
+    pub rows: u64,
+    pub errors: u64,
+    /// Why it ended, where it said so.
+    pub ended: Option<String>,
+}
+
+impl Found {
+    /// What its program said.
+    pub fn log(&self) -> PathBuf {
+        self.path.with_extension("log")
+    }
+}
+
+/// A life: held while a run is worked on.
+#[derive(Debug)]
+pub struct Life(#[expect(dead_code, reason = "held, not read")] Flock<fs::File>);
+
+impl Life {
+    /// `None` where another process works on the run.
+    ///
+    /// # Errors
+    /// The lock cannot be made.
+    pub fn take(run: &Path) -> Result<Option<Self>> {
+        let path = run.with_extension("lock");
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).mode(0o600);
+        let file =
+            regular::open_with(&mut options, &path).map_err(|cause| refused(&path, &cause))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(held) => Ok(Some(Self(held))),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, error)) => Err(refused(&path, &error.into())),
+        }
+    }
+}
+
+/// The folder for runs of the catalog at `database`: this user's, whoever the catalog belongs to.
+pub fn folder(database: &Path) -> PathBuf {
+    let beside = database.parent().unwrap_or(Path::new("."));
+    let owner = fs::metadata(beside).map_or(0, |found| found.uid());
+    let user = geteuid().as_raw();
+    match owner == user {
+        true => beside.join(FOLDER),
+        false => beside.join(format!("{FOLDER}-{user}")),
+    }
+}
+
+/// The same, made if need be.
+///
+/// # Errors
+/// It cannot be made, or others may write to it.
+pub fn made(database: &Path) -> Result<PathBuf> {
+    let folder = folder(database);
+    private::folder(&folder)?;
+    Ok(folder)
+}
+
+/// All runs, the oldest first. What cannot be read is left out.
+pub fn list(database: &Path) -> Vec<Found> {
+    let folder = folder(database);
+    if private::check(&folder).is_err() {
+        return Vec::new();
+    }
+    let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
+    let runs = paths.filter(|path| path.extension().is_some_and(|end| end == "db"));
+    let mut found: Vec<Found> = runs.filter_map(|path| RunFile::look(&path).ok()).collect();
+    found.sort_by(|one, other| one.about.started.cmp(&other.about.started));
+    found
+}
+
+/// The run whose id begins as `id` does.
+///
+/// # Errors
+/// There is none, or there are several.
+pub fn find(database: &Path, id: &str) -> Result<Found> {
+    let is_it = |found: &Found| found.about.id.starts_with(id);
+    let mut some: Vec<Found> = list(database).into_iter().filter(is_it).collect();
+    match (some.pop(), some.is_empty()) {
+        (Some(found), true) if !id.is_empty() => Ok(found),
+        (None, _) => {
+            let message = format!("no run `{id}`; `dcfs runs` lists those there are");
+            Err(Error::new(Kind::Missing, message))
+        }
+        _ => Err(Error::new(Kind::Invalid, format!("`{id}` begins the ids of several runs"))),
+    }
+}
+
+/// Removes a run and what it computed.
+///
+/// # Errors
+/// Somebody works on it; the disk refuses.
+pub fn remove(found: &Found) -> Result<()> {
+    let Some(_life) = Life::take(&found.path)? else {
+        let About { id, host, pid, .. } = &found.about;
+        let message = format!("run {} is at work: process {pid} on {host}", &id[..id.len().min(8)]);
+        return Err(Error::new(Kind::Busy, message));
+    };
+    removed(&found.path);
+    Ok(())
+}
+
+/// Removes the files of a run whose life is held.
+pub fn removed(run: &Path) {
+    for end in ["db-wal", "db-shm", "log", "db", "lock"] {
+        fs::remove_file(run.with_extension(end)).ok();
+    }
+}
+
+pub fn refused(path: &Path, cause: &std::io::Error) -> Error {
+    let kind = match cause.raw_os_error() {
+        Some(libc::ENOSPC | libc::EDQUOT) => Kind::Full,
+        _ => Kind::Denied,
+    };
+    Error::new(kind, format!("cannot write `{}`: {cause}", path.display()))
+}

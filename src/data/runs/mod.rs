@@ -1,0 +1,15 @@
+//! Runs: what a program has answered so far, kept until it is a version.
+//!
+//! A run has a file of its own beside the catalog, in `dcfs-runs`, so that the catalog's lock is not held for hours, and
+//! DataChain's clearing finds nothing of it. Every commit is a transaction; who is at work holds a lock beside the file.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | `file` | the rows that are done |
+//! | `folder` | which runs there are, who is alive, what is removed |
+
+mod file;
+mod folder;
+
+pub use file::{About, Answer, Answers, Program, RunFile, key, row};
+pub use folder::{Found, State, find, folder, list, remove};

@@ -1,0 +1,207 @@
+//! What of a new version was computed before: rows of the last version whose input is the same, cell by cell.
+//!
+//! Both versions are read in the order of their objects' addresses and put side by side; on disk, where they are many.
+
+use std::iter::Peekable;
+use std::path::Path;
+use std::sync::Arc;
+
+use dcfs_core::cell::{Cell, Cells};
+use dcfs_core::error::Result;
+use dcfs_core::id::RowId;
+use dcfs_core::schema::FileColumn;
+use dcfs_data::catalog::{Catalog, VersionInfo};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::index::item::{self, Item};
+use crate::index::rows;
+use crate::index::sort::{Sorted, sorted};
+
+/// How an item of these tells its row, and what the row holds.
+const ROW: usize = 1;
+const HOLDS: usize = 1;
+
+/// What became of the rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    pub unchanged: u64,
+    pub new: u64,
+    pub changed: u64,
+    pub gone: u64,
+}
+
+impl Counts {
+    /// Whether the new version is the last one again.
+    pub fn is_nothing(&self) -> bool {
+        (self.new, self.changed, self.gone) == (0, 0, 0)
+    }
+}
+
+/// A row of the new version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A row of the last version, as it is.
+    Keep(RowId),
+    /// A row of the input that is to be computed.
+    Compute(RowId),
+}
+
+/// What is compared of two versions.
+pub struct Compared {
+    input: Sorted,
+    last: Sorted,
+    /// Many rows come of one input.
+    is_many: bool,
+    keeps_deleted: bool,
+}
+
+/// What is read of a version.
+pub struct Side<'s> {
+    pub of: &'s VersionInfo,
+    /// The database columns that are compared.
+    pub columns: &'s [String],
+    /// Where the address of a row's object is; `None` where rows have none.
+    pub file: Option<&'s FileColumn>,
+    /// A column that says of a row that it failed: then it is computed again.
+    pub error: Option<&'s str>,
+    /// Rows that do not count.
+    pub is_wanted: Arc<dyn Fn(RowId) -> bool + Send + Sync>,
+}
+
+impl Compared {
+    /// Reads both sides.
+    ///
+    /// # Errors
+    /// What the catalog and the disk say.
+    pub fn new(
+        catalog: &Arc<Catalog>,
+        (input, last): (&Side<'_>, &Side<'_>),
+        (is_many, keeps_deleted): (bool, bool),
+        folder: &Path,
+    ) -> Result<Self> {
+        let input = sorted(read(catalog, input), folder)?;
+        let last = sorted(read(catalog, last), folder)?;
+        Ok(Self { input, last, is_many, keeps_deleted })
+    }
+
+    /// Goes through the rows of the new version; `each` may stop it by an error.
+    ///
+    /// # Errors
+    /// What the disk says; what `each` returns.
+    pub fn each(&self, mut each: impl FnMut(Step) -> Result<()>) -> Result<Counts> {
+        let mut counts = Counts::default();
+        let mut input = self.input.items()?.peekable();
+        let mut last = self.last.items()?.peekable();
+        loop {
+            let key = match (key(&mut input)?, key(&mut last)?) {
+                (None, None) => return Ok(counts),
+                (Some(one), Some(other)) => one.min(other),
+                (one, other) => one.or(other).unwrap_or_default(),
+            };
+            let new = group(&mut input, &key)?;
+            let mut old = group(&mut last, &key)?;
+            let mut fresh = 0;
+            for item in &new {
+                let same: Vec<RowId> = old
+                    .extract_if(.., |other| other.text(HOLDS) == item.text(HOLDS))
+                    .map(|other| rows::row(&other))
+                    .collect();
+                match same.split_first() {
+                    None => {
+                        fresh += 1;
+                        each(Step::Compute(rows::row(item)))?;
+                    }
+                    Some((first, more)) => {
+                        counts.unchanged += 1;
+                        each(Step::Keep(*first))?;
+                        // Of two equal rows each was answered by itself.
+                        for row in more.iter().filter(|_| self.is_many || self.keeps_deleted) {
+                            each(Step::Keep(*row))?;
+                        }
+                    }
+                }
+            }
+            let replaced = fresh.min(old.len() as u64);
+            counts.changed += replaced;
+            counts.new += fresh - replaced;
+            match self.keeps_deleted {
+                true => old.iter().try_for_each(|other| each(Step::Keep(rows::row(other))))?,
+                false => counts.gone += old.len() as u64 - replaced,
+            }
+        }
+    }
+}
+
+fn key(items: &mut Peekable<impl Iterator<Item = Result<Item>>>) -> Result<Option<Vec<u8>>> {
+    match items.peek() {
+        None => Ok(None),
+        Some(Ok(item)) => Ok(Some(item.key().to_vec())),
+        Some(Err(_)) => items.next().transpose().map(|_| None),
+    }
+}
+
+fn group(
+    items: &mut Peekable<impl Iterator<Item = Result<Item>>>,
+    key: &[u8],
+) -> Result<Vec<Item>> {
+    let is_of = |item: &Result<Item>| item.as_ref().map_or(true, |item| item.key() == key);
+    std::iter::from_fn(|| items.next_if(is_of)).collect()
+}
+
+/// The rows of a version as items: the address of the object, the row, and a digest of what it holds.
+fn read(catalog: &Arc<Catalog>, side: &Side<'_>) -> rows::Items {
+    let mut names: Vec<String> = side.columns.to_vec();
+    let mut at = |name: Option<&String>| {
+        let name = name?;
+        Some(names.iter().position(|other| other == name).unwrap_or_else(|| {
+            names.push(name.clone());
+            names.len() - 1
+        }))
+    };
+    let source = at(side.file.and_then(|file| file.source.as_ref()));
+    let path = at(side.file.and_then(|file| file.path.as_ref()));
+    let error = side.error.map(str::to_owned);
+    let error = at(error.as_ref());
+    let compared = side.columns.len();
+    let is_wanted = Arc::clone(&side.is_wanted);
+    let columns: Vec<&str> = names.iter().map(String::as_str).collect();
+    let write = move |row: RowId, cells: &dyn Cells, out: &mut Vec<u8>| {
+        if !is_wanted(row) {
+            return;
+        }
+        let text = |at: Option<usize>| at.map_or(Cell::Null, |at| cells.cell(at));
+        let (address, _) = rows::address(rows::text(&text(source)), rows::text(&text(path)));
+        let has_failed = error.is_some_and(|at| cells.cell(at) != Cell::Null);
+        let mut digest = digest(cells, compared);
+        if has_failed {
+            // Equal to none.
+            digest = [0; 16];
+        }
+        item::write(out, address.as_bytes(), [0, row.key(), 0, 0], [b"", &digest, b""]);
+    };
+    debug_assert_eq!(ROW, crate::index::delta::ROW);
+    rows::read(catalog, side.of.clone(), &columns, write)
+}
+
+/// 128 bits of what the first cells of a row hold.
+fn digest(cells: &dyn Cells, count: usize) -> [u8; 16] {
+    let mut hash = Sha256::new();
+    let mut field = |kind: u8, bytes: &[u8]| {
+        hash.update([kind]);
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    for at in 0..count {
+        match cells.cell(at) {
+            Cell::Null => field(0, &[]),
+            Cell::Integer(n) => field(1, &n.to_le_bytes()),
+            Cell::Real(x) => field(2, &x.to_le_bytes()),
+            Cell::Text(text) => field(3, text),
+            Cell::Blob(bytes) => field(4, bytes),
+        }
+    }
+    let mut half = [0; 16];
+    half.copy_from_slice(&hash.finalize()[..16]);
+    half
+}

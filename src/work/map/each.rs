@@ -1,0 +1,293 @@
+//! A process for each row: words with the row's file in them, and its standard output as the answer.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::process::Stdio;
+
+use dcfs_core::error::Result;
+use dcfs_core::render::rows::json::string;
+use dcfs_core::schema::{Scalar, SignalKind};
+use tokio::io::AsyncReadExt;
+
+use super::engine::Shared;
+use super::process::{Process, ending};
+use super::program::invalid;
+use super::task::{Done, Task, Types};
+
+/// Bytes that a row's answer may have.
+pub const LONGEST: usize = 16 << 20;
+
+/// A part of a word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Plain(Vec<u8>),
+    Path,
+    /// The path without its ending.
+    Stem,
+    /// The file's name alone.
+    Name,
+    Uri,
+    Id,
+    Column(String),
+}
+
+/// The words of a command, some of which hold what differs from row to row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Words(Vec<Vec<Piece>>);
+
+impl Words {
+    /// Reads `{}`, `{.}`, `{/}`, `{uri}`, `{id}` and `{col:NAME}` in words. Where no word holds any and the file is not
+    /// given otherwise, its path becomes the last word.
+    ///
+    /// # Errors
+    /// A `{col:` without an end.
+    pub fn new(words: &[OsString], adds_path: bool) -> Result<Self> {
+        let mut read: Vec<Vec<Piece>> =
+            words.iter().map(|word| pieces(word)).collect::<Result<_>>()?;
+        let is_any = read.iter().flatten().any(|piece| !matches!(piece, Piece::Plain(_)));
+        if adds_path && !is_any {
+            read.push(vec![Piece::Path]);
+        }
+        Ok(Self(read))
+    }
+
+    /// Whether the file's bytes are needed.
+    pub fn need_file(&self) -> bool {
+        let needs = |piece: &Piece| matches!(piece, Piece::Path | Piece::Stem | Piece::Name);
+        self.0.iter().flatten().any(needs)
+    }
+
+    /// The columns that are named.
+    pub fn columns(&self) -> Vec<String> {
+        let column = |piece: &Piece| match piece {
+            Piece::Column(name) => Some(name.clone()),
+            _ => None,
+        };
+        self.0.iter().flatten().filter_map(column).collect()
+    }
+
+    /// The words for a row.
+    fn of(&self, task: &Task) -> Result<Vec<OsString>, String> {
+        self.0.iter().map(|word| filled(word, task)).collect()
+    }
+}
+
+fn pieces(word: &OsStr) -> Result<Vec<Piece>> {
+    let marks: [(&[u8], Piece); 5] = [
+        (b"{}", Piece::Path),
+        (b"{.}", Piece::Stem),
+        (b"{/}", Piece::Name),
+        (b"{uri}", Piece::Uri),
+        (b"{id}", Piece::Id),
+    ];
+    let (mut pieces, mut plain) = (Vec::new(), Vec::new());
+    let mut rest = word.as_bytes();
+    while let Some(&byte) = rest.first() {
+        let known = marks.iter().find(|(mark, _)| rest.starts_with(mark));
+        let found = match known {
+            Some((mark, piece)) => Some((mark.len(), piece.clone())),
+            None if rest.starts_with(b"{col:") => {
+                let end = rest.iter().position(|byte| *byte == b'}').ok_or_else(|| {
+                    invalid(format!(
+                        "`{}`: a `{{col:NAME}}` without its end",
+                        word.to_string_lossy()
+                    ))
+                })?;
+                let name = String::from_utf8_lossy(&rest[5..end]).into_owned();
+                Some((end + 1, Piece::Column(name)))
+            }
+            None => None,
+        };
+        match found {
+            Some((length, piece)) => {
+                if !plain.is_empty() {
+                    pieces.push(Piece::Plain(std::mem::take(&mut plain)));
+                }
+                pieces.push(piece);
+                rest = &rest[length..];
+            }
+            None => {
+                plain.push(byte);
+                rest = &rest[1..];
+            }
+        }
+    }
+    if !plain.is_empty() || pieces.is_empty() {
+        pieces.push(Piece::Plain(plain));
+    }
+    Ok(pieces)
+}
+
+fn filled(word: &[Piece], task: &Task) -> Result<OsString, String> {
+    let path = || task.file.as_ref().map(|file| file.path.as_path()).ok_or("the row has no file");
+    let bytes = |text: &OsStr| text.as_bytes().to_vec();
+    let mut all = Vec::new();
+    for piece in word {
+        all.extend(match piece {
+            Piece::Plain(plain) => plain.clone(),
+            Piece::Path => bytes(path()?.as_os_str()),
+            Piece::Stem => bytes(path()?.with_extension("").as_os_str()),
+            Piece::Name => bytes(path()?.file_name().unwrap_or_default()),
+            Piece::Uri => task.object.as_ref().map_or_else(String::new, ToString::to_string).into(),
+            Piece::Id => task.id.key().to_string().into(),
+            Piece::Column(name) => {
+                task.column(name).ok_or_else(|| format!("the row has no `{name}`"))?.into()
+            }
+        });
+    }
+    if all.contains(&0) {
+        return Err("a word for the program would hold a NUL byte".into());
+    }
+    Ok(OsString::from_vec(all))
+}
+
+/// Takes rows until there are none, and runs the program for each.
+///
+/// # Errors
+/// The program cannot be started at all.
+pub async fn work(shared: &Shared, words: &Words, stdin: bool) -> Result<()> {
+    while let Some(mut task) = shared.next().await {
+        loop {
+            task.tries += 1;
+            match once(shared, words, stdin, &task).await? {
+                Ok(value) => break shared.done(task.answered(&shared.types, value)).await,
+                Err(why) if task.tries >= shared.tries => {
+                    break shared.done(failed(task, &why)).await;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn failed(task: Task, why: &str) -> Done {
+    task.failed(why)
+}
+
+/// Runs the program once: the answer, or why there is none.
+async fn once(
+    shared: &Shared,
+    words: &Words,
+    stdin: bool,
+    task: &Task,
+) -> Result<Result<Vec<u8>, String>> {
+    let words = match words.of(task) {
+        Ok(words) => words,
+        Err(why) => return Ok(Err(why)),
+    };
+    let input = match (&task.file, stdin) {
+        (Some(file), true) => match File::open(&file.path) {
+            Ok(file) => Stdio::from(file),
+            Err(error) => return Ok(Err(error.to_string())),
+        },
+        _ => Stdio::null(),
+    };
+    let mut process = Process::start(&words, &shared.variables, input, &shared.log)?;
+    let (_, stdout) = process.pipes();
+    let ended = async {
+        let mut answer = Vec::new();
+        if let Some(stdout) = stdout {
+            stdout.take(LONGEST as u64 + 1).read_to_end(&mut answer).await.ok();
+        }
+        if answer.len() > LONGEST {
+            process.kill();
+        }
+        (answer, process.wait().await)
+    };
+    let limit = shared.row_timeout.unwrap_or(std::time::Duration::MAX);
+    let Ok((answer, status)) = tokio::time::timeout(limit, ended).await else {
+        process.kill();
+        return Ok(Err(format!("took longer than {} s (`--row-timeout`)", limit.as_secs_f64())));
+    };
+    if answer.len() > LONGEST {
+        return Ok(Err(format!("answered more than {} MiB", LONGEST >> 20)));
+    }
+    match status {
+        Some(status) if status.success() => Ok(value(&shared.types, &answer)),
+        status => Ok(Err(format!("the program ended with {}{}", ending(status), process.said()))),
+    }
+}
+
+/// What a program printed, as JSON.
+fn value(types: &Types, printed: &[u8]) -> Result<Vec<u8>, String> {
+    let text = printed.trim_ascii();
+    if types.is_many {
+        return Ok(match text.first() {
+            Some(b'[') => text.to_vec(),
+            // A value on each line.
+            _ => {
+                let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+                [b"[", &lines.collect::<Vec<_>>().join(&b","[..])[..], b"]"].concat()
+            }
+        });
+    }
+    if let [only] = &types.signals[..] {
+        if matches!(only.kind, SignalKind::Scalar(Scalar::Text | Scalar::Time)) {
+            let is_quoted = text.first() == Some(&b'"') && dcfs_core::json::is_valid(text);
+            let plain = printed.strip_suffix(b"\n").unwrap_or(printed);
+            let mut quoted = Vec::new();
+            string(&mut quoted, plain);
+            return Ok(if is_quoted { text.to_vec() } else { quoted });
+        }
+        if text.is_empty() && only.optional {
+            return Ok(b"null".to_vec());
+        }
+    }
+    match text.is_empty() {
+        true => Err("the program printed nothing".into()),
+        false => Ok(text.to_vec()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dcfs_core::schema::signature;
+
+    fn words(words: &[&str], adds_path: bool) -> Words {
+        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+        Words::new(&words, adds_path).expect("words")
+    }
+
+    #[test]
+    fn marks_are_found_in_words() {
+        let found = words(&["-o", "{.}.wav", "x{}y{col:info.width}", "{a}"], true);
+        let plain = |text: &str| Piece::Plain(text.into());
+        let want = vec![
+            vec![plain("-o")],
+            vec![Piece::Stem, plain(".wav")],
+            vec![plain("x"), Piece::Path, plain("y"), Piece::Column("info.width".into())],
+            vec![plain("{a}")],
+        ];
+        assert_eq!(found, Words(want));
+        assert_eq!(found.columns(), ["info.width"]);
+        assert!(words(&["wc", "-c"], true).need_file() && !words(&["wc"], false).need_file());
+        assert_eq!(words(&["{uri}"], true).0.len(), 1, "what names the object needs no path");
+        assert!(Words::new(&["{col:x".into()], true).is_err());
+    }
+
+    #[test]
+    fn what_is_printed_becomes_json() {
+        let cases = [
+            ("a: float", "3.5\n", Ok("3.5")),
+            ("a: str", "one \"two\"\n", Ok("\"one \\\"two\\\"\"")),
+            ("a: str", "\"quoted\"\n", Ok("\"quoted\"")),
+            ("a: str", "", Ok("\"\"")),
+            ("a: float?", "", Ok("null")),
+            ("a: float", " \n", Err("the program printed nothing".to_owned())),
+            ("a: int, b: int", "{\"a\":1,\"b\":2}\n", Ok("{\"a\":1,\"b\":2}")),
+        ];
+        for (types, printed, want) in cases {
+            let signals = signature::parse(types).expect(types);
+            let types = Types { signals, is_many: false };
+            let got = value(&types, printed.as_bytes());
+            assert_eq!(got, want.map(|text: &str| text.as_bytes().to_vec()), "{printed:?}");
+        }
+        let many = Types { signals: signature::parse("a: int").expect("types"), is_many: true };
+        for (printed, want) in [("1\n2\n", "[1,2]"), ("[1, 2]", "[1, 2]"), ("", "[]")] {
+            assert_eq!(value(&many, printed.as_bytes()), Ok(want.as_bytes().to_vec()));
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The machine between rows and answers: files are fetched ahead, programs answer several at a time.
+
+use std::ffi::OsString;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dcfs_core::error::{Error, Result};
+use dcfs_store::Stores;
+use futures_util::{StreamExt, stream};
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::each::{self, Words};
+use super::feed::Row;
+use super::local::{Folder, Local};
+use super::process::Log;
+use super::task::{Done, Task, Types};
+use super::worker::{self, Worker};
+
+/// How long rows in flight have where the run is to stop.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Bytes that are fetched ahead of programs, in KiB.
+const AHEAD: u32 = 256 << 10;
+
+/// Answers that wait for who keeps them.
+const WAITING: usize = 256;
+
+/// How a program is run.
+pub enum Way {
+    /// A process for each row.
+    Each { words: Words, stdin: bool },
+    /// Workers, of which the first is there already.
+    Stays(Option<Worker>),
+}
+
+/// What everybody at work on a run knows.
+pub struct Shared {
+    pub words: Vec<OsString>,
+    pub variables: Vec<(&'static str, String)>,
+    pub is_function: bool,
+    pub types: Types,
+    pub batch: usize,
+    pub tries: u32,
+    pub row_timeout: Option<Duration>,
+    pub start_timeout: Duration,
+    pub log: Log,
+    pub stop: watch::Receiver<bool>,
+    pub ready: Mutex<Receiver<Task>>,
+    pub results: Sender<Done>,
+}
+
+impl Shared {
+    /// The next row; `None` where there are no more, or the run is to stop.
+    pub async fn next(&self) -> Option<Task> {
+        if self.is_stopping() {
+            return None;
+        }
+        tokio::select! {
+            biased;
+            () = self.stopping() => None,
+            task = async { self.ready.lock().await.recv().await } => task,
+        }
+    }
+
+    /// The next row, if it is there.
+    pub fn next_now(&self) -> Option<Task> {
+        self.ready.try_lock().ok()?.try_recv().ok()
+    }
+
+    /// Hands over what came of a row.
+    pub async fn done(&self, done: Done) {
+        self.results.send(done).await.ok();
+    }
+
+    /// Whether the run is to stop.
+    pub fn is_stopping(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// Waits until the run is to stop.
+    pub async fn stopping(&self) {
+        let mut stop = self.stop.clone();
+        if stop.wait_for(|stop| *stop).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// How files are fetched.
+pub struct Fetching {
+    pub stores: Arc<Stores>,
+    pub folder: Arc<Folder>,
+    pub ahead: usize,
+    /// Whether rows without a file are wrong.
+    pub needs_file: bool,
+}
+
+/// Who is told of answers.
+pub trait Keeper {
+    /// Takes an answer; breaking stops the run.
+    ///
+    /// # Errors
+    /// It cannot be kept.
+    fn take(&mut self, done: Done) -> Result<ControlFlow<()>>;
+
+    /// Keeps what was taken.
+    ///
+    /// # Errors
+    /// It cannot be kept.
+    fn keep(&mut self) -> Result<()>;
+}
+
+/// A second between commits, at most.
+const COMMIT: Duration = Duration::from_secs(1);
+
+/// Runs a program over `rows` until there are no more, the keeper has enough, or `stop` is said.
+///
+/// # Errors
+/// What the program and the keeper say; rows in flight were finished and kept.
+pub async fn run(
+    shared: Arc<Shared>,
+    way: Way,
+    jobs: usize,
+    stop: &watch::Sender<bool>,
+    mut results: Receiver<Done>,
+    keeper: &mut dyn Keeper,
+) -> Result<()> {
+    let mut workers = JoinSet::new();
+    match way {
+        Way::Each { words, stdin } => {
+            let words = Arc::new(words);
+            for _ in 0..jobs {
+                let (shared, words) = (Arc::clone(&shared), Arc::clone(&words));
+                workers.spawn(async move { each::work(&shared, &words, stdin).await });
+            }
+        }
+        Way::Stays(mut first) => {
+            for _ in 0..jobs {
+                let (shared, first) = (Arc::clone(&shared), first.take());
+                workers.spawn(async move { worker::work(&shared, first).await });
+            }
+        }
+    }
+    let mut failed: Option<Error> = None;
+    let mut grace: Option<Instant> = None;
+    let mut due = Instant::now() + COMMIT;
+    loop {
+        if *stop.borrow() && grace.is_none() {
+            grace = Some(Instant::now() + GRACE);
+        }
+        tokio::select! {
+            biased;
+            Some(done) = results.recv() => {
+                match keeper.take(done) {
+                    Ok(ControlFlow::Continue(())) => {}
+                    Ok(ControlFlow::Break(())) => drop(stop.send_replace(true)),
+                    Err(error) => {
+                        failed.get_or_insert(error);
+                        stop.send_replace(true);
+                    }
+                }
+                if due <= Instant::now() {
+                    due = Instant::now() + COMMIT;
+                    kept(keeper, stop, &mut failed);
+                }
+            }
+            worker = workers.join_next() => match worker {
+                None => break,
+                Some(Ok(Ok(()))) => {}
+                Some(Ok(Err(error))) => {
+                    failed.get_or_insert(error);
+                    stop.send_replace(true);
+                }
+                // One that was told to end at once.
+                Some(Err(_)) => {}
+            },
+            () = tokio::time::sleep_until(due.into()) => {
+                due = Instant::now() + COMMIT;
+                kept(keeper, stop, &mut failed);
+            }
+            () = shared.stopping(), if grace.is_none() => {}
+            () = tokio::time::sleep_until(grace.unwrap_or(due).into()), if grace.is_some() => {
+                workers.abort_all();
+                grace = Some(Instant::now() + MONTH);
+            }
+        }
+    }
+    while let Ok(done) = results.try_recv() {
+        if let Err(error) = keeper.take(done) {
+            failed.get_or_insert(error);
+        }
+    }
+    kept(keeper, stop, &mut failed);
+    failed.map_or(Ok(()), Err)
+}
+
+/// So long that nobody waits for it.
+const MONTH: Duration = Duration::from_secs(30 * 86_400);
+
+fn kept(keeper: &mut dyn Keeper, stop: &watch::Sender<bool>, failed: &mut Option<Error>) {
+    if let Err(error) = keeper.keep() {
+        failed.get_or_insert(error);
+        stop.send_replace(true);
+    }
+}
+
+/// Channels for [`Shared`].
+pub fn channels(ahead: usize) -> (Sender<Task>, Receiver<Task>, Sender<Done>, Receiver<Done>) {
+    let (ready, tasks) = mpsc::channel(ahead.max(1));
+    let (results, done) = mpsc::channel(WAITING);
+    (ready, tasks, results, done)
+}
+
+/// Gives every row its file, several at a time, and hands it on.
+pub async fn prepare(
+    rows: Receiver<Vec<Row>>,
+    fetching: Arc<Fetching>,
+    ready: Sender<Task>,
+    results: Sender<Done>,
+) {
+    let room = Arc::new(Semaphore::new(AHEAD as usize));
+    let rows = stream::unfold(rows, async |mut rows| {
+        let some = rows.recv().await?;
+        Some((stream::iter(some), rows))
+    });
+    let ahead = fetching.ahead.max(1);
+    let tasks = rows.flatten().map(|row| {
+        let (fetching, room) = (Arc::clone(&fetching), Arc::clone(&room));
+        async move {
+            if !fetching.needs_file {
+                return Ok(task(row, None, None));
+            }
+            // By tasks of their own: they go on while the programs have enough.
+            tokio::spawn(fetched(row, fetching, room)).await.unwrap_or_else(|error| {
+                let object = None;
+                let row = Row { id: dcfs_core::id::RowId::new(0), object, columns: Vec::new() };
+                Err(task(row, None, None).failed(&error.to_string()))
+            })
+        }
+    });
+    let mut tasks = std::pin::pin!(tasks.buffer_unordered(ahead));
+    while let Some(task) = tasks.next().await {
+        let is_taken = match task {
+            Ok(task) => ready.send(task).await.is_ok(),
+            Err(done) => results.send(done).await.is_ok(),
+        };
+        if !is_taken {
+            return;
+        }
+    }
+}
+
+async fn fetched(row: Row, fetching: Arc<Fetching>, room: Arc<Semaphore>) -> Result<Task, Done> {
+    let Some(object) = &row.object else {
+        return Err(task(row, None, None).failed("the row names no file"));
+    };
+    let size = object.size.unwrap_or(0).div_ceil(1024).min(AHEAD.into());
+    let room = room.acquire_many_owned(u32::try_from(size).unwrap_or(AHEAD)).await.ok();
+    match Local::of(&fetching.stores, object, &fetching.folder).await {
+        Ok(file) => Ok(task(row, Some(file), room)),
+        Err(error) => Err(task(row, None, room).unread(&error)),
+    }
+}
+
+fn task(row: Row, file: Option<Local>, room: Option<tokio::sync::OwnedSemaphorePermit>) -> Task {
+    let Row { id, object, columns } = row;
+    Task { id, object, columns, file, tries: 0, _room: room }
+}

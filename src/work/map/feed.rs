@@ -1,0 +1,111 @@
+//! The rows that a program is to see, read ahead of it: ids, objects, and the columns it asked for.
+
+use std::cell::{Cell as Slot, RefCell};
+use std::ops::{ControlFlow, RangeInclusive};
+
+use dcfs_core::cell::Cells;
+use dcfs_core::error::{Kind, Result};
+use dcfs_core::id::RowId;
+use dcfs_core::object::Object;
+use dcfs_core::render::rows::{Beside, Format, Layout};
+use dcfs_core::schema::{FileColumn, Schema};
+use dcfs_data::catalog::{Catalog, VersionInfo};
+use dcfs_data::runs::key;
+use roaring::RoaringTreemap;
+use tokio::sync::mpsc::Sender;
+
+/// Rows that are read at a time, in one transaction.
+const CHUNK: usize = 256;
+
+/// A row on its way to a program.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub id: RowId,
+    /// `None` where no file is wanted, or the row names none.
+    pub object: Option<Object>,
+    /// The columns that were asked for, as a JSON object.
+    pub columns: Vec<u8>,
+}
+
+/// What is read of a row.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub file: Option<FileColumn>,
+    columns: Layout,
+}
+
+impl Wanted {
+    /// The file of `file`, and the columns named: leaves, or models as a whole.
+    ///
+    /// # Errors
+    /// A name that no column has.
+    pub fn new(schema: &Schema, file: Option<FileColumn>, columns: &[String]) -> Result<Self> {
+        let names: Vec<&str> = columns.iter().map(String::as_str).collect();
+        let schema = schema.select(&names, &[])?;
+        let columns = Layout::new(&schema, Format::Jsonl, &[], Beside { path: false, id: false });
+        Ok(Self { file, columns })
+    }
+}
+
+/// Reads the rows of `ranges` in their order, without those that are `done`, until `most` of them or nobody takes them any
+/// more.
+///
+/// # Errors
+/// What the catalog says.
+pub fn feed(
+    (catalog, of): (&Catalog, &VersionInfo),
+    wanted: &Wanted,
+    ranges: &mut dyn Iterator<Item = RangeInclusive<RowId>>,
+    (done, most): (&RoaringTreemap, u64),
+    to: &Sender<Vec<Row>>,
+) -> Result<()> {
+    let mut left = most;
+    let mut rest: Option<RangeInclusive<RowId>> = None;
+    loop {
+        // The range that is read now, and the last row of it that was.
+        let now: RefCell<Option<RangeInclusive<RowId>>> = RefCell::new(None);
+        let last: Slot<Option<RowId>> = Slot::new(None);
+        let mut next = std::iter::from_fn(|| {
+            let range = rest.take().or_else(|| ranges.next());
+            now.replace(range.clone());
+            last.set(None);
+            range
+        });
+        let mut rows = Vec::new();
+        let (mut seen, mut is_over) = (0, true);
+        let mut each = |id: RowId, cells: &dyn Cells| {
+            seen += 1;
+            last.set(Some(id));
+            if !done.contains(key(id)) && (rows.len() as u64) < left {
+                let mut columns = Vec::new();
+                wanted.columns.write(&mut columns, id, &[], cells);
+                columns.truncate(columns.trim_ascii_end().len());
+                rows.push(Row { id, object: None, columns });
+            }
+            // What is done is passed over quickly, but not for ever in one transaction.
+            is_over = rows.len() < CHUNK && seen < 64 * CHUNK;
+            Ok(if is_over { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        };
+        catalog.cells(of, wanted.columns.columns(), &mut next, &mut each)?;
+        drop(next);
+        rest = now.take().and_then(|range| {
+            let next = last.get()?.key().checked_add(1)?;
+            (next <= range.end().key()).then(|| RowId::new(next)..=*range.end())
+        });
+        if let Some(file) = &wanted.file {
+            let ids: Vec<RowId> = rows.iter().map(|row| row.id).collect();
+            let objects = catalog.objects(of, file, &ids)?;
+            rows.iter_mut().zip(objects).for_each(|(row, object)| row.object = object);
+        }
+        left -= rows.len() as u64;
+        let is_taken = rows.is_empty() || to.blocking_send(rows).is_ok();
+        if is_over || left == 0 || !is_taken {
+            return Ok(());
+        }
+    }
+}
+
+/// Whether a version is gone that was there when the run began.
+pub fn is_gone(error: &dcfs_core::error::Error) -> bool {
+    matches!(error.kind(), Kind::Stale | Kind::Missing)
+}

@@ -1,0 +1,139 @@
+//! What tells one computation from another: the same command on the same rows goes on where it was, any other begins anew
+//! and says why.
+
+use dcfs_core::provenance::Provenance;
+use dcfs_data::runs::{About, Program as Made};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::program::hex;
+
+/// Changes with what a run file or an identity means.
+const FORMAT: &str = "dcfs run 1";
+
+/// How many digits of a digest or an id are shown.
+pub const SHOWN: usize = 8;
+
+/// The parts of a computation that make it what it is, each with a name for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity(pub Vec<(String, String)>);
+
+impl Identity {
+    pub fn add(&mut self, name: &str, text: impl Into<String>) {
+        self.0.push((name.to_owned(), text.into()));
+    }
+
+    /// 64 hex digits.
+    pub fn hash(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(FORMAT);
+        for (name, text) in &self.0 {
+            hash.update((name.len() as u64).to_le_bytes());
+            hash.update(name);
+            hash.update((text.len() as u64).to_le_bytes());
+            hash.update(text);
+        }
+        hex(&hash.finalize())
+    }
+
+    /// The names of the parts in which another one differs.
+    pub fn differs(&self, other: &[(String, String)]) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        let parts = self.0.iter().chain(other);
+        for (name, _) in parts {
+            let text = |parts: &[(String, String)]| {
+                parts.iter().find(|(part, _)| part == name).map(|(_, text)| text.clone())
+            };
+            if text(&self.0) != text(other) && !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        names
+    }
+}
+
+/// How a version was made by a program: kept with it, for the next one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// `map` or `gen`.
+    pub kind: String,
+    pub identity: String,
+    pub parts: Vec<(String, String)>,
+    /// The dataset that was read, without its version.
+    pub input: String,
+    pub input_version: String,
+    pub input_uuid: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    pub out: String,
+    /// What was called: `get_info`, `ffprobe`.
+    pub program: String,
+    /// The programs that made the rows, the first first.
+    pub programs: Vec<Made>,
+    /// Rows that failed and were kept.
+    pub errors: u64,
+    /// Rows that were computed, and how long that took.
+    pub computed: u64,
+    pub seconds: f64,
+    /// The command's own words, to run it again.
+    pub words: Vec<String>,
+    /// Where it was run.
+    pub folder: Option<String>,
+}
+
+impl Recipe {
+    /// That of a version, where a program made it.
+    pub fn of(provenance: Option<&Provenance>) -> Option<Self> {
+        serde_json::from_value(provenance?.recipe.clone()?).ok()
+    }
+
+    /// The program's digest where all rows are of one.
+    pub fn digest(&self) -> Option<&str> {
+        match &self.programs[..] {
+            [only] => Some(&only.digest),
+            _ => None,
+        }
+    }
+}
+
+/// Why a run does not go on with an earlier one of its name.
+pub fn why_anew(now: &Identity, before: &About) -> String {
+    let differs = now.differs(&before.parts);
+    let id = &before.id[..before.id.len().min(SHOWN)];
+    let verb = if differs.len() == 1 { "is another" } else { "are others" };
+    format!(
+        "beginning anew: {} {verb} than in run {id}, which is kept (`dcfs runs rm {id}` removes it)",
+        listed(&differs)
+    )
+}
+
+/// `a`, `a and b`, `a, b and c`.
+pub fn listed(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        [only] => only.clone(),
+        [more @ .., last] => format!("{} and {last}", more.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_is_named() {
+        let identity = |filter: &str| {
+            let mut identity = Identity::default();
+            identity.add("the input version", "u1");
+            identity.add("the filter", filter);
+            identity
+        };
+        let (one, other) = (identity("a > 1"), identity("a > 2"));
+        assert_eq!(one.hash(), identity("a > 1").hash());
+        assert_ne!(one.hash(), other.hash());
+        assert_eq!(one.differs(&other.0), ["the filter"]);
+        let names =
+            |names: &[&str]| listed(&names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>());
+        assert_eq!((names(&["a"]), names(&["a", "b", "c"])), ("a".into(), "a, b and c".into()));
+    }
+}

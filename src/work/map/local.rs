@@ -1,0 +1,188 @@
+//! The files of rows as paths that any program can open, under the objects' own names.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::Write;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::object::Object;
+use dcfs_store::{Here, Stores};
+
+/// Bytes that are copied at a time.
+const PIECE: u32 = 1 << 20;
+
+/// Bytes of a file's name: what file systems take.
+const LONGEST: usize = 255;
+
+/// A folder of a run, for the files that programs see. Removed when this is dropped.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    next: AtomicU64,
+}
+
+impl Folder {
+    /// A new one in the folder of the cache.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn new(cache: &Path, id: &str) -> Result<Self> {
+        let path = cache.join("runs").join(id);
+        // One of the same id is of a process that is gone.
+        fs::remove_dir_all(&path).ok();
+        dcfs_disk::private::folder(&path)?;
+        Ok(Self { path, next: AtomicU64::new(0) })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// An empty folder in it.
+    fn slot(&self) -> std::io::Result<Slot> {
+        let path = self.path.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
+        fs::create_dir(&path)?;
+        Ok(Slot(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.path).ok();
+    }
+}
+
+/// A folder of one file. Removed when this is dropped.
+#[derive(Debug)]
+struct Slot(PathBuf);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+/// The file of a row, for as long as this is held.
+#[derive(Debug)]
+pub struct Local {
+    pub path: PathBuf,
+    here: Option<Here>,
+    _slot: Option<Slot>,
+}
+
+impl Local {
+    /// Fetches an object, checks it, and gives it a path.
+    ///
+    /// # Errors
+    /// As [`Stores::here`]; a full disk.
+    pub async fn of(stores: &Stores, object: &Object, folder: &Folder) -> Result<Self> {
+        let here = stores.here(object).await?;
+        let is_plain = |path: &Path| path.to_str().is_some() && path.file_name().is_some();
+        match here.path() {
+            // A local file has its own name already.
+            Some(path) if !path.starts_with("/proc") && is_plain(path) => {
+                Ok(Self { path: path.to_owned(), here: Some(here), _slot: None })
+            }
+            Some(path) => {
+                let slot = folder.slot().map_err(|error| cannot(&error))?;
+                let link = slot.0.join(name(object));
+                symlink(path, &link).map_err(|error| cannot(&error))?;
+                Ok(Self { path: link, here: Some(here), _slot: Some(slot) })
+            }
+            None => {
+                let slot = folder.slot().map_err(|error| cannot(&error))?;
+                let path = slot.0.join(name(object));
+                copy(&here, &path).await?;
+                Ok(Self { path, here: None, _slot: Some(slot) })
+            }
+        }
+    }
+
+    /// Whether the bytes that a program was given are still those of the row.
+    ///
+    /// # Errors
+    /// `Stale` where they are not.
+    pub fn compare(&self) -> Result<()> {
+        self.here.as_ref().map_or(Ok(()), Here::compare)
+    }
+}
+
+async fn copy(here: &Here, path: &Path) -> Result<()> {
+    let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(path);
+    let file = file.as_mut().map_err(|error| cannot(error))?;
+    let mut at = 0;
+    while at < here.reader().size() {
+        let bytes = here.reader().read(at, PIECE).await?;
+        if bytes.is_empty() {
+            return Err(Error::new(Kind::Stale, "its bytes end before its size"));
+        }
+        file.write_all(&bytes).map_err(|error| cannot(&error))?;
+        at += bytes.len() as u64;
+    }
+    Ok(())
+}
+
+/// The last part of an object's path, as a name that any file system and any JSON takes.
+pub fn name(object: &Object) -> OsString {
+    let last = object.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    let text: String = String::from_utf8_lossy(last)
+        .chars()
+        .map(|c| if c.is_control() || c == '\u{fffd}' { '_' } else { c })
+        .collect();
+    let name = match text.as_str() {
+        "" | "." | ".." => "file".to_owned(),
+        _ => text,
+    };
+    OsString::from_vec(shortened(name).into_bytes())
+}
+
+/// A name that is too long keeps its ending.
+fn shortened(name: String) -> String {
+    if name.len() <= LONGEST {
+        return name;
+    }
+    let ending = Path::new(&name).extension().filter(|end| end.as_bytes().len() < 16);
+    let ending = ending.map_or_else(String::new, |end| format!(".{}", end.to_string_lossy()));
+    let mut end = LONGEST - ending.len();
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{ending}", &name[..end])
+}
+
+fn cannot(error: &std::io::Error) -> Error {
+    let kind = match error.raw_os_error() {
+        Some(libc::ENOSPC | libc::EDQUOT) => Kind::Full,
+        _ => Kind::Broken,
+    };
+    Error::new(kind, format!("cannot make a file for the program: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_that_can_be_made() {
+        let long = format!("{}.tar.gz", "\u{e9}".repeat(300));
+        let cases: [(&[u8], &str); 6] = [
+            (b"a/b/c.jpg", "c.jpg"),
+            (b"a/", "file"),
+            (b"..", "file"),
+            (b"x\ny", "x_y"),
+            (b"\xff.txt", "_.txt"),
+            (b"with space.png", "with space.png"),
+        ];
+        for (path, want) in cases {
+            let object = Object { path: path.to_vec(), ..Object::default() };
+            assert_eq!(name(&object), want);
+        }
+        let object = Object { path: long.into_bytes(), ..Object::default() };
+        let made = name(&object);
+        assert!(made.as_bytes().len() <= LONGEST && made.as_bytes().ends_with(b".gz"));
+    }
+}

@@ -1,0 +1,668 @@
+//! `dcfs map` and `dcfs gen`: a program sees every row of a version, and what it answers becomes columns of a new one.
+//!
+//! 1. What can be refused is refused before anything runs: the program, the types, the name, columns that clash ([`plan`]).
+//! 2. A run that stopped goes on; a version that is there already is not made again ([`identity`]).
+//! 3. Rows are read ahead of the program ([`feed`]), their files fetched and given a path ([`local`]); programs answer, a
+//!    process for each row ([`each`]) or workers that stay ([`worker`]), and every answer is held against the types ([`task`]).
+//! 4. Answers are kept in the run's own file; at the end they are joined with the rows they are of, and published
+//!    ([`publish`]).
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `program` | what is run, and the digest of its files |
+//! | `plan` | what of a request makes sense, and which rows are computed |
+//! | `identity` | what tells one computation from another; what a version keeps of it |
+//! | `delta` | which rows of the last version stay |
+//! | `feed`, `local` | rows, and their files as plain paths |
+//! | `engine` | everybody at work: fetching, programs, keeping |
+//! | `each`, `worker`, `process` | how a program is asked |
+//! | `shim.py` | how a Python function is asked |
+//! | `task` | a row in the hands of a program |
+//! | `keeper` | answers are kept; what failed is counted |
+//! | `publish` | the new version |
+
+mod delta;
+mod each;
+mod engine;
+mod feed;
+mod identity;
+mod keeper;
+mod local;
+mod plan;
+mod process;
+mod program;
+mod publish;
+mod task;
+mod worker;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::name::DatasetName;
+use dcfs_core::provenance::Provenance;
+use dcfs_core::schema::{Schema, Signal, signature};
+use dcfs_data::catalog::{Catalog, JobEnd, NewJob, Number, Saved, VersionInfo, Writer};
+use dcfs_data::runs::{About, Answer, RunFile};
+use dcfs_store::Stores;
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, watch};
+
+pub use self::delta::Counts;
+pub use self::identity::Recipe;
+pub use self::process::kill_all;
+
+use self::engine::{Fetching, Shared, Way};
+use self::feed::Wanted;
+use self::identity::SHOWN;
+use self::keeper::{Keeping, Policy};
+use self::local::Folder;
+use self::plan::{Plan, Rows};
+use self::process::Log;
+use self::program::{Call, Program};
+use self::task::Types;
+use self::worker::{Hello, Worker};
+use crate::save::Chosen;
+
+/// One answer for a row, or many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    Map,
+    Gen,
+}
+
+impl Shape {
+    /// As the command is called.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Map => "map",
+            Self::Gen => "gen",
+        }
+    }
+}
+
+/// What is done where the program is another one than when rows were computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edited {
+    /// All rows again.
+    Fresh,
+    /// Only what is missing.
+    Keep,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub shape: Shape,
+    /// What is made.
+    pub name: DatasetName,
+    pub number: Number,
+    pub description: Option<String>,
+    pub attrs: Option<Vec<String>>,
+    /// The program and its arguments.
+    pub words: Vec<OsString>,
+    /// It stays, and answers lines of JSON.
+    pub stays: bool,
+    /// A process for each row has the file's bytes on standard input.
+    pub stdin: bool,
+    /// More files that the program depends on.
+    pub depends: Vec<PathBuf>,
+    /// The types of the answers; names alone where a function says the types.
+    pub out: Option<String>,
+    /// Columns that the program is handed beside the file.
+    pub columns: Vec<String>,
+    /// The File column.
+    pub file: Option<String>,
+    pub no_file: bool,
+    /// The signals of the input that rows keep; `None` as is usual: all for a map, none for a gen.
+    pub only: Option<Vec<String>>,
+    pub jobs: Option<usize>,
+    pub batch: usize,
+    /// Rows between two commits, at most.
+    pub commit: usize,
+    /// Objects that are fetched ahead.
+    pub prefetch: usize,
+    /// Rows that fail are kept, with their error.
+    pub keeps_errors: bool,
+    pub max_errors: Option<u64>,
+    pub tries: u32,
+    pub row_timeout: Option<Duration>,
+    pub start_timeout: Duration,
+    /// Rows of the last version that failed are computed again.
+    pub retry_errors: bool,
+    /// Only what is new or changed; whether rows of what is gone stay.
+    pub delta: Option<KeepDeleted>,
+    pub edited: Option<Edited>,
+    /// So many rows, which are shown and not kept.
+    pub sample: Option<u64>,
+    /// A version without rows is made, too.
+    pub allow_empty: bool,
+    /// In its printed form.
+    pub filter: Option<String>,
+    pub provenance: Provenance,
+}
+
+/// Whether a delta keeps the rows of what is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepDeleted(pub bool);
+
+/// What is read.
+pub struct Input<'i> {
+    pub catalog: Arc<Catalog>,
+    pub of: VersionInfo,
+    pub schema: Arc<Schema>,
+    pub chosen: Chosen<'i>,
+    /// How many rows are chosen.
+    pub rows: u64,
+}
+
+/// What a run works with.
+pub struct Desk<'d> {
+    pub stores: Arc<Stores>,
+    pub runtime: &'d Runtime,
+    pub cache: PathBuf,
+    /// Said true where the run is to stop.
+    pub stop: watch::Sender<bool>,
+    pub watch: &'d (dyn Watch + Sync),
+}
+
+/// Who is told how a run goes.
+pub trait Watch {
+    /// Something that a person should know, and that is no error.
+    fn say(&self, what: &str);
+    /// The run has so many rows to compute, of which so many are done already.
+    fn begin(&self, run: &str, rows: u64, done: u64);
+    /// So many more rows were answered; of so many bytes.
+    fn rows(&self, rows: u64, bytes: u64, errors: u64);
+    /// Rows of the new version that are written.
+    fn wrote(&self, rows: u64);
+}
+
+/// A row of a sample.
+#[derive(Clone, Debug)]
+pub struct Sampled {
+    pub row: i64,
+    pub label: String,
+    /// JSON, or why there is none.
+    pub answer: std::result::Result<String, String>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default)]
+pub struct Finished {
+    /// The run's id.
+    pub run: String,
+    pub saved: Option<Saved>,
+    /// The version that is there already.
+    pub unchanged: Option<VersionInfo>,
+    /// Rows that this run computed, and those that were there from an earlier one.
+    pub computed: u64,
+    pub reused: u64,
+    pub errors: u64,
+    pub first_errors: Vec<String>,
+    /// Of a delta.
+    pub counts: Option<Counts>,
+    pub seconds: f64,
+    pub sample: Vec<Sampled>,
+    /// Rows there are in all, where only a sample was run.
+    pub of_rows: u64,
+}
+
+/// Runs a program over the rows of a version.
+///
+/// # Errors
+/// `Stopped` where the program failed, `Interrupted` where a person stopped it: what is done is kept, and the same call goes on.
+pub fn run(desk: &Desk<'_>, input: &Input<'_>, request: &Request) -> Result<Finished> {
+    let began = Instant::now();
+    let program =
+        Program::new(request.words.clone(), (request.stays, request.stdin), &request.depends)?;
+    let id = uuid::Uuid::new_v4().to_string();
+    let folder = Arc::new(Folder::new(&desk.cache, &id)?);
+    let calling = Calling::new(&program, &folder, &id)?;
+    // A worker tells its types, so the first one is there before anything is decided.
+    let quiet: Log = Arc::new(Mutex::new(std::io::sink()));
+    let held: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let early: Log = Arc::new(Mutex::new(Early(Arc::clone(&held))));
+    let (first, hello) = match calling.stays {
+        false => (None, Hello::default()),
+        true => {
+            let patience = request.start_timeout;
+            let start = Worker::start(&calling.words, &calling.variables, &early, patience);
+            let (worker, hello) = desk.runtime.block_on(start)?;
+            (Some(worker), hello)
+        }
+    };
+    let plan = Plan::new(input, request, &program, &hello)?;
+    if let Some(worker) = first.as_ref().filter(|_| calling.is_function) {
+        worker.name(&plan.types.signals);
+    }
+    let mut work = Work { desk, input, request, program, calling, plan, folder, first, began };
+    if request.sample.is_some() {
+        return work.sample(&quiet);
+    }
+    work.whole(&id, &hello, &held)
+}
+
+/// What a worker says before its run has a log.
+struct Early(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Early {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let mut held = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if held.len() < 1 << 20 {
+            held.extend_from_slice(bytes);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// How the program is called.
+struct Calling {
+    words: Vec<OsString>,
+    variables: Vec<(&'static str, String)>,
+    stays: bool,
+    is_function: bool,
+}
+
+impl Calling {
+    fn new(program: &Program, folder: &Folder, id: &str) -> Result<Self> {
+        let mut variables = vec![("DCFS_RUN", id.to_owned())];
+        let (mut stays, mut is_function) = (false, false);
+        let words = match &program.call {
+            Call::Each { .. } => program.words.clone(),
+            Call::Stays => {
+                stays = true;
+                program.words.clone()
+            }
+            Call::Function { file, function } => {
+                (stays, is_function) = (true, true);
+                let shim = folder.path().join("dcfs_shim.py");
+                std::fs::write(&shim, program::SHIM)
+                    .map_err(|error| Error::new(Kind::Broken, error))?;
+                let mut word = file.clone().into_os_string();
+                word.push(format!(":{function}"));
+                vec![program.words[0].clone(), shim.into_os_string(), word]
+            }
+        };
+        if stays {
+            variables.push(("DCFS_PROTOCOL", "1".to_owned()));
+        }
+        Ok(Self { words, variables, stays, is_function })
+    }
+}
+
+/// A run on its way.
+struct Work<'w> {
+    desk: &'w Desk<'w>,
+    input: &'w Input<'w>,
+    request: &'w Request,
+    program: Program,
+    calling: Calling,
+    plan: Plan,
+    folder: Arc<Folder>,
+    first: Option<Worker>,
+    began: Instant,
+}
+
+impl Work<'_> {
+    /// A few rows, which are shown and not kept.
+    fn sample(&mut self, log: &Log) -> Result<Finished> {
+        let most = self.request.sample.unwrap_or(0);
+        let mut keeping = Keeping::sample(usize::try_from(most).unwrap_or(usize::MAX));
+        let rows = Rows::All;
+        let began = Instant::now();
+        self.compute(&rows, &roaring::RoaringTreemap::new(), most, log, &mut keeping)?;
+        let seconds = began.elapsed().as_secs_f64();
+        let errors = keeping.errors;
+        let sample =
+            keeping.into_sample(&self.input.catalog, &self.input.of, self.plan.file.as_ref())?;
+        Ok(Finished {
+            computed: sample.len() as u64,
+            errors,
+            seconds,
+            sample,
+            of_rows: self.input.rows,
+            ..Finished::default()
+        })
+    }
+
+    /// All rows, and the version made of them.
+    fn whole(&mut self, id: &str, hello: &Hello, early: &Mutex<Vec<u8>>) -> Result<Finished> {
+        let request = self.request;
+        let database = self.input.catalog.path().to_owned();
+        let mut writer = Writer::open(&database)?;
+        writer.check_name(&request.name)?;
+        writer.check_number(&request.name, request.number)?;
+        let digest = self.program.digest()?;
+        let last = self.input.catalog.latest(&request.name)?;
+        let made = match &last {
+            Some(last) => Recipe::of(self.input.catalog.details(last)?.provenance.as_ref()),
+            None => None,
+        };
+        close_dead(&mut writer, &database);
+        if let Some(there) = self.is_there(last.as_ref(), made.as_ref(), &digest) {
+            return Ok(Finished { unchanged: Some(there), ..Finished::default() });
+        }
+        let rows = plan::rows(
+            self.input,
+            request,
+            &self.plan,
+            (last.as_ref(), made.as_ref()),
+            (&digest, &self.folder),
+        )?;
+        if let (Rows::Delta(delta), Some(last)) = (&rows, &last)
+            && delta.counts.is_nothing()
+        {
+            let counts = Some(delta.counts);
+            return Ok(Finished { unchanged: Some(last.clone()), counts, ..Finished::default() });
+        }
+        let total = rows.count(self.input.rows);
+        if total == 0 && !matches!(rows, Rows::Delta(_)) && !request.allow_empty {
+            return Err(Error::new(
+                Kind::Invalid,
+                "there are no rows, so nothing was made; `--allow-empty` makes a version without rows",
+            ));
+        }
+        let mut run = self.begin(id, total, &digest)?;
+        let done = run.done(false)?;
+        let about = run.about()?;
+        {
+            let mut log = run.log()?;
+            let said = early.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            std::io::Write::write_all(&mut log, &said).ok();
+        }
+        let job = format!("dcfs {} {}", request.shape.text(), whole_name(&request.name));
+        let query = self.query();
+        let python = hello.python.as_deref();
+        writer.begin_job(&NewJob { id: &about.id, name: &job, query: &query, python })?;
+        drop(writer);
+        self.desk.watch.begin(&about.id, total, done.len());
+        let reused = done.len();
+        let log: Log = Arc::new(Mutex::new(run.log()?));
+        let policy = Policy::new(request, total);
+        let mut keeping = Keeping::new(&mut run, policy, self.desk.watch);
+        let computed = self.compute(&rows, &done, u64::MAX, &log, &mut keeping);
+        let (count, errors, first_errors) =
+            (keeping.rows, keeping.errors, std::mem::take(&mut keeping.first_errors));
+        let stopped = keeping.why.take();
+        drop(keeping);
+        let ended = match (computed, stopped) {
+            (Err(error), _) => Err(error),
+            (Ok(()), Some(why)) => Err(why),
+            (Ok(()), None) if *self.desk.stop.borrow() => {
+                Err(Error::new(Kind::Interrupted, "stopped"))
+            }
+            (Ok(()), None) => Ok(()),
+        };
+        if let Err(error) = ended {
+            return Err(self.stopped(&run, &database, error));
+        }
+        let seconds = self.began.elapsed().as_secs_f64();
+        let publishing = publish::Publishing {
+            input: self.input,
+            request,
+            plan: &self.plan,
+            rows: &rows,
+            last: last.as_ref(),
+            run: &run,
+            program: self.program.name(),
+            query: &query,
+            done: (count, reused, seconds),
+            watch: self.desk.watch,
+        };
+        let saved = match publish::publish(&publishing) {
+            Ok(saved) => saved,
+            Err(error) => return Err(self.stopped(&run, &database, error)),
+        };
+        let all_errors = run.done(true)?.len();
+        let run_id = about.id;
+        run.remove();
+        Ok(Finished {
+            run: run_id,
+            saved: Some(saved),
+            computed: count,
+            reused,
+            errors: errors.max(all_errors),
+            first_errors,
+            counts: match &rows {
+                Rows::Delta(delta) => Some(delta.counts),
+                _ => None,
+            },
+            seconds,
+            of_rows: total,
+            ..Finished::default()
+        })
+    }
+
+    /// The version that this call would make, where it is the latest already.
+    fn is_there(
+        &self,
+        last: Option<&VersionInfo>,
+        made: Option<&Recipe>,
+        digest: &str,
+    ) -> Option<VersionInfo> {
+        let request = self.request;
+        let made = made.filter(|made| made.identity == self.plan.identity.hash())?;
+        let is_same = made.digest() == Some(digest) || request.edited == Some(Edited::Keep);
+        let is_asked_again =
+            request.edited == Some(Edited::Fresh) || request.retry_errors && made.errors > 0;
+        last.filter(|_| is_same && !is_asked_again).cloned()
+    }
+
+    /// The run that this call goes on with, or a new one.
+    fn begin(&self, id: &str, total: u64, digest: &str) -> Result<RunFile> {
+        let (request, watch) = (self.request, self.desk.watch);
+        let identity = self.plan.identity.hash();
+        let database = self.input.catalog.path();
+        let name = whole_name(&request.name);
+        for found in dcfs_data::runs::list(database) {
+            if found.about.name != name {
+                continue;
+            }
+            if found.state == dcfs_data::runs::State::Running {
+                let About { id, pid, host, .. } = &found.about;
+                let message = format!(
+                    "run {} makes `{}` already: process {pid} on {host}; `dcfs runs {}` shows it",
+                    short(id),
+                    request.name,
+                    short(id)
+                );
+                return Err(Error::new(Kind::Busy, message));
+            }
+            if found.about.identity != identity {
+                watch.say(&identity::why_anew(&self.plan.identity, &found.about));
+                continue;
+            }
+            let Some(mut run) = RunFile::go_on(&found.path, id)? else { continue };
+            if request.edited == Some(Edited::Fresh) {
+                watch.say("`--fresh`: all rows are computed again");
+                run.forget_rows(false)?;
+            } else if request.retry_errors {
+                run.forget_rows(true)?;
+            }
+            let before = run.programs()?;
+            if let Some(other) = before.iter().find(|made| made.digest != digest) {
+                watch.say(&format!(
+                    "the program changed: {} of {} rows were computed by another one ({}) and stay; `--fresh` computes all \
+                     again",
+                    other.rows,
+                    total,
+                    short(&other.digest)
+                ));
+            }
+            run.made_by(digest)?;
+            return Ok(run);
+        }
+        let about = About {
+            id: id.to_owned(),
+            kind: request.shape.text().to_owned(),
+            name,
+            identity,
+            parts: self.plan.identity.0.clone(),
+            input: self.input.of.to_string(),
+            rows: total,
+            command: request.provenance.script(),
+            host: request.provenance.host.clone().unwrap_or_default(),
+            pid: std::process::id(),
+            started: dcfs_core::time::Timestamp::of_system(std::time::SystemTime::now()).rfc3339(),
+        };
+        let mut run = RunFile::create(database, &about)?;
+        run.made_by(digest)?;
+        Ok(run)
+    }
+
+    /// The command, and the text of the program.
+    fn query(&self) -> String {
+        let script = self.request.provenance.script();
+        match self.program.text() {
+            Some(text) => format!("{script}\n\n{text}"),
+            None => script,
+        }
+    }
+
+    /// Notes that a run ended before its end, and says how it goes on.
+    fn stopped(&self, run: &RunFile, database: &std::path::Path, error: Error) -> Error {
+        let kept = run.done(false).map_or(0, |done| done.len());
+        let about = run.about().unwrap_or_default();
+        let is_person = error.kind() == Kind::Interrupted;
+        let message = error.to_string();
+        run.ended(if is_person { "stopped by a person" } else { &message }).ok();
+        let (first, rest) = message.split_once('\n').unwrap_or((&message, ""));
+        let how = match is_person {
+            true => JobEnd::Canceled,
+            false => JobEnd::Failed { message: first, stack: rest },
+        };
+        let noted = Writer::open(database).and_then(|mut writer| writer.end_job(&about.id, how));
+        if let Err(error) = noted {
+            tracing::debug!(%error, "the end of a job is not noted");
+        }
+        let kind = match error.kind() {
+            Kind::Interrupted | Kind::Busy | Kind::Invalid => error.kind(),
+            _ => Kind::Stopped,
+        };
+        let kept = dcfs_core::render::numbers::counted(kept, "row");
+        Error::new(
+            kind,
+            format!(
+                "{message}\nrun {} keeps {kept} of {}; the same command goes on",
+                short(&about.id),
+                about.rows
+            ),
+        )
+    }
+
+    /// Lets the program see the rows that are not `done`.
+    fn compute(
+        &mut self,
+        rows: &Rows,
+        done: &roaring::RoaringTreemap,
+        most: u64,
+        log: &Log,
+        keeping: &mut Keeping<'_>,
+    ) -> Result<()> {
+        let (request, plan) = (self.request, &self.plan);
+        let (ready_to, ready, results_to, results) = engine::channels(request.prefetch);
+        let (rows_to, rows_from) = mpsc::channel(2);
+        let way = match &self.program.call {
+            Call::Each { stdin } => Way::Each { words: plan.words.clone(), stdin: *stdin },
+            _ => Way::Stays(self.first.take()),
+        };
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let jobs = request.jobs.unwrap_or(if self.calling.stays { 1 } else { cores });
+        let shared = Arc::new(Shared {
+            words: self.calling.words.clone(),
+            variables: self.calling.variables.clone(),
+            is_function: self.calling.is_function,
+            types: plan.types.clone(),
+            batch: request.batch,
+            tries: request.tries,
+            row_timeout: request.row_timeout,
+            start_timeout: request.start_timeout,
+            log: Arc::clone(log),
+            stop: self.desk.stop.subscribe(),
+            ready: tokio::sync::Mutex::new(ready),
+            results: results_to.clone(),
+        });
+        let fetching = Arc::new(Fetching {
+            stores: Arc::clone(&self.desk.stores),
+            folder: Arc::clone(&self.folder),
+            ahead: request.prefetch,
+            needs_file: plan.file.is_some(),
+        });
+        let wanted = Wanted::new(&self.input.schema, plan.file.clone(), &plan.columns)?;
+        let (desk, input) = (self.desk, self.input);
+        thread::scope(|scope| {
+            let feeding = scope.spawn(move || {
+                let of = (&*input.catalog, &input.of);
+                let mut ranges = rows.ranges(&input.chosen);
+                feed::feed(of, &wanted, &mut ranges, (done, most), &rows_to)
+            });
+            let ran = desk.runtime.block_on(async {
+                let prepare = engine::prepare(rows_from, fetching, ready_to, results_to);
+                let prepare = tokio::spawn(prepare);
+                let ran = engine::run(shared, way, jobs, &desk.stop, results, keeping).await;
+                // What was not handed out is not wanted any more; the feeder ends by it.
+                prepare.abort();
+                ran
+            });
+            let fed = feeding.join().unwrap_or_else(|_| {
+                Err(Error::new(Kind::Broken, "the thread that reads rows panicked"))
+            });
+            ran.and_then(|()| match fed {
+                Err(error) if feed::is_gone(&error) => Err(Error::new(
+                    Kind::Stopped,
+                    format!("`{}` was removed while its rows were computed", input.of),
+                )),
+                fed => fed,
+            })
+        })
+    }
+}
+
+/// Notes the end of jobs whose runs died.
+fn close_dead(writer: &mut Writer, database: &std::path::Path) {
+    for found in dcfs_data::runs::list(database) {
+        if found.state == dcfs_data::runs::State::Dead {
+            let how = JobEnd::Failed { message: "ended without a word", stack: "" };
+            writer.end_job(&found.about.id, how).ok();
+        }
+    }
+}
+
+/// The beginning of an id, which is enough for people.
+pub fn short(id: &str) -> &str {
+    id.get(..SHOWN).unwrap_or(id)
+}
+
+fn whole_name(name: &DatasetName) -> String {
+    format!("{}.{}.{}", name.namespace, name.project, name.name)
+}
+
+/// The types as they are typed.
+fn printed(signals: &[Signal]) -> String {
+    signature::Printed(signals).to_string()
+}
+
+/// Why a row failed, where it did.
+fn error_of(answer: &Answer) -> Option<&str> {
+    match answer {
+        Answer::Error(why) => Some(why),
+        Answer::Value(_) => None,
+    }
+}
+
+/// A part of what a worker or a request says, as its types.
+type Signals = Vec<Signal>;
+
+impl From<Signals> for Types {
+    fn from(signals: Signals) -> Self {
+        Self { signals, is_many: false }
+    }
+}

@@ -1,0 +1,416 @@
+//! What of a request makes sense: the types, the columns, the file, and which rows are computed.
+
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use dcfs_core::error::Result;
+use dcfs_core::id::RowId;
+use dcfs_core::schema::{FileColumn, Layout, Scalar, Schema, Signal, SignalKind, signature};
+use dcfs_data::catalog::VersionInfo;
+use dcfs_data::runs::{self, key};
+use roaring::RoaringTreemap;
+
+use super::delta::{Compared, Counts, Side, Step};
+use super::each::Words;
+use super::identity::{Identity, Recipe, listed};
+use super::local::Folder;
+use super::program::{Call, Program, invalid};
+use super::task::Types;
+use super::worker::Hello;
+use super::{Edited, Input, Request, Shape, printed, short};
+use crate::save::{self, Chosen};
+
+/// The column that says why a row has no answer.
+pub const ERROR: &str = "error";
+
+/// The part of an identity in which a delta differs.
+const INPUT_VERSION: &str = "the input version";
+
+/// What is to be done, but for the rows.
+#[derive(Debug)]
+pub struct Plan {
+    pub types: Types,
+    /// The file that the program sees.
+    pub file: Option<FileColumn>,
+    /// The columns that it is handed: leaves or models, by dotted names.
+    pub columns: Vec<String>,
+    /// Of a process for each row.
+    pub words: Words,
+    /// The signals that the new version has beside those of its input.
+    pub signals: Vec<Signal>,
+    /// The rows of the new version.
+    pub layout: Layout,
+    pub identity: Identity,
+}
+
+impl Plan {
+    /// Makes sense of a request.
+    ///
+    /// # Errors
+    /// What makes none: no types, columns that are not there or clash, a file that cannot be chosen.
+    pub fn new(
+        input: &Input<'_>,
+        request: &Request,
+        program: &Program,
+        hello: &Hello,
+    ) -> Result<Self> {
+        shaped(request, program, hello)?;
+        let is_gen = request.shape == Shape::Gen;
+        let signals = signals(request, program, hello)?;
+        let adds_path = !request.stdin && !request.no_file;
+        let words = match program.call {
+            Call::Each { .. } => Words::new(&program.words, adds_path)?,
+            _ => Words::new(&[], false)?,
+        };
+        let columns = columns(&input.schema, request, &words, hello)?;
+        let file = file(input, request, program, &words, hello)?;
+        let mut added = signals.clone();
+        if request.keeps_errors {
+            // A row that failed has none of them.
+            added.iter_mut().for_each(|signal| signal.optional = true);
+            added.push(Signal::optional(ERROR, SignalKind::Scalar(Scalar::Text)));
+        }
+        let only = match (&request.only, is_gen) {
+            (Some(only), _) => Some(only.clone()),
+            (None, true) => Some(Vec::new()),
+            (None, false) => None,
+        };
+        for name in only.iter().flatten() {
+            if !input.schema.signals.iter().any(|signal| signal.name == *name) {
+                input.schema.select(&[name], &[])?;
+                return Err(invalid(format!(
+                    "`--only {name}`: a column as a whole is kept, not a field of it"
+                )));
+            }
+        }
+        let layout = input.catalog.layout(&input.of)?.with(&added, only.as_deref())?;
+        let mut identity = Identity::default();
+        identity.add("the command (`map` or `gen`)", request.shape.text());
+        identity.add(INPUT_VERSION, input.of.uuid.clone());
+        identity.add("the filter", request.filter.clone().unwrap_or_default());
+        // Whether rows that fail are kept may change from one try to the next.
+        identity.add("the types (`--out`)", printed(&signals));
+        identity.add("the program's command", program.command());
+        identity.add("the columns handed over", columns.join(","));
+        identity
+            .add("the file column", file.as_ref().map_or_else(String::new, ToString::to_string));
+        identity
+            .add("the columns kept (`--only`)", only.map_or_else(|| "*".into(), |o| o.join(",")));
+        let types = Types { signals, is_many: is_gen };
+        Ok(Self { types, file, columns, words, signals: added, layout, identity })
+    }
+}
+
+/// Whether the program gives what the command takes.
+fn shaped(request: &Request, program: &Program, hello: &Hello) -> Result<()> {
+    let is_gen = request.shape == Shape::Gen;
+    let name = program.name();
+    if hello.is_many && !is_gen {
+        return Err(invalid(format!(
+            "`{name}` yields many values for a row; run it by `dcfs gen`"
+        )));
+    }
+    if hello.is_named && is_gen && !hello.is_many {
+        return Err(invalid(format!(
+            "`{name}` returns one value for a row; run it by `dcfs map`, or let it yield"
+        )));
+    }
+    if request.batch > 1 && matches!(program.call, Call::Each { .. }) {
+        return Err(invalid(
+            "`--batch` is for programs that stay (`--worker`) and for Python functions",
+        ));
+    }
+    if request.batch > 1 && is_gen {
+        return Err(invalid("`--batch` is for `dcfs map`"));
+    }
+    Ok(())
+}
+
+/// The types of the answers: as typed, else as the program says.
+fn signals(request: &Request, program: &Program, hello: &Hello) -> Result<Vec<Signal>> {
+    let name = program.name();
+    let Some(text) = &request.out else {
+        return hello.out.clone().ok_or_else(|| match program.call {
+            Call::Function { .. } => invalid(format!(
+                "what `{name}` returns is not annotated; annotate it (`-> float`), or say `--out '{name}: float'`"
+            )),
+            _ => invalid("the types of the answers are missing; say e.g. `--out 'seconds: float'`"),
+        });
+    };
+    let path = text.strip_prefix('@');
+    let text = match path {
+        None => text.clone(),
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|error| invalid(format!("`--out @{path}`: {error}")))?,
+    };
+    if text.trim_start().starts_with('{')
+        && let Ok(serde_json::Value::Object(fields)) = serde_json::from_str(&text)
+    {
+        return Ok(signature::of_json(&fields)?);
+    }
+    // Names alone, for what a function says.
+    let names: Vec<&str> = text.split(',').map(str::trim).collect();
+    let is_names = names.iter().all(|name| !name.contains(':'));
+    match (&hello.out, is_names && hello.is_named) {
+        (Some(out), true) if out.len() == names.len() => {
+            let typed: Vec<String> = out
+                .iter()
+                .zip(&names)
+                .map(|(signal, name)| {
+                    let mark = if signal.optional { "?" } else { "" };
+                    format!("{name}: {}{mark}", signature::kind(&signal.kind))
+                })
+                .collect();
+            Ok(signature::parse(&typed.join(", "))?)
+        }
+        (Some(out), true) => Err(invalid(format!(
+            "`--out {text}` names {} columns, and `{name}` returns {}",
+            names.len(),
+            out.len()
+        ))),
+        _ => Ok(signature::parse(&text)?),
+    }
+}
+
+/// The columns that the program is handed.
+fn columns(
+    schema: &Schema,
+    request: &Request,
+    words: &Words,
+    hello: &Hello,
+) -> Result<Vec<String>> {
+    let mut columns = request.columns.clone();
+    columns.extend(words.columns());
+    for name in &hello.needs {
+        if schema.select(&[name], &[]).is_err() {
+            let there: Vec<String> =
+                schema.signals.iter().map(|signal| format!("`{}`", signal.name)).collect();
+            return Err(invalid(format!(
+                "the function wants `{name}`, and the dataset has no such column; it has {}",
+                listed(&there)
+            )));
+        }
+        columns.push(name.clone());
+    }
+    let is_there = |name: &&String| schema.select(&[name], &[]).is_ok();
+    columns.extend(hello.takes.iter().filter(is_there).cloned());
+    let mut seen = HashSet::new();
+    columns.retain(|name| seen.insert(name.clone()));
+    let names: Vec<&str> = columns.iter().map(String::as_str).collect();
+    schema.select(&names, &[])?;
+    Ok(columns)
+}
+
+/// The file that the program sees; `None` where it sees none.
+fn file(
+    input: &Input<'_>,
+    request: &Request,
+    program: &Program,
+    words: &Words,
+    hello: &Hello,
+) -> Result<Option<FileColumn>> {
+    let is_wanted = match program.call {
+        Call::Each { stdin } => stdin || words.need_file(),
+        Call::Stays => hello.wants_file.unwrap_or(true),
+        Call::Function { .. } => hello.wants_file.unwrap_or(false),
+    };
+    if request.no_file {
+        if is_wanted && !matches!(program.call, Call::Stays) {
+            return Err(invalid("the program wants the file, and `--no-file` gives none"));
+        }
+        return Ok(None);
+    }
+    if !is_wanted {
+        return Ok(None);
+    }
+    let files: Vec<&FileColumn> = input.schema.listed_files().collect();
+    let names: Vec<String> = files.iter().map(|file| format!("`{file}`")).collect();
+    match (&request.file, &files[..]) {
+        (Some(name), _) => match files.iter().find(|file| file.name == *name) {
+            Some(file) => Ok(Some((*file).clone())),
+            None => Err(invalid(format!(
+                "`{name}` is no File column; there {} {}",
+                if files.len() == 1 { "is" } else { "are" },
+                if names.is_empty() { "none".into() } else { listed(&names) }
+            ))),
+        },
+        (None, [only]) => Ok(Some((*only).clone())),
+        (None, []) if matches!(program.call, Call::Stays) && hello.wants_file.is_none() => Ok(None),
+        (None, []) => Err(invalid(
+            "the dataset has no File column; `--no-file` hands over columns alone (`--with-columns`)",
+        )),
+        (None, _) => Err(invalid(format!(
+            "the dataset has {} File columns; say which by `--file`: {}",
+            files.len(),
+            listed(&names)
+        ))),
+    }
+}
+
+/// Which rows are computed, and what the new version is made of.
+pub enum Rows {
+    /// All that are chosen.
+    All,
+    /// What is not in the last version.
+    Delta(Delta),
+}
+
+/// A delta.
+pub struct Delta {
+    pub compared: Compared,
+    pub counts: Counts,
+    /// Rows of the input that are computed.
+    todo: RoaringTreemap,
+}
+
+impl Rows {
+    /// How many rows are computed, where `all` are chosen.
+    pub fn count(&self, all: u64) -> u64 {
+        match self {
+            Self::All => all,
+            Self::Delta(delta) => delta.todo.len(),
+        }
+    }
+
+    /// The rows that are computed, in their order.
+    pub fn ranges<'r>(
+        &'r self,
+        chosen: &Chosen<'r>,
+    ) -> Box<dyn Iterator<Item = RangeInclusive<RowId>> + 'r> {
+        match (self, chosen) {
+            (Self::All, Chosen::All) => Box::new(std::iter::once(RowId::ALL)),
+            (Self::All, Chosen::Some(pack, selected)) => Box::new(save::ids(pack, selected)),
+            (Self::Delta(delta), _) => Box::new(delta.todo.iter().map(|number| {
+                let row = runs::row(number);
+                row..=row
+            })),
+        }
+    }
+}
+
+/// Finds out which rows are computed.
+///
+/// # Errors
+/// A delta upon a version that is none to go on from; what the catalog says.
+pub fn rows(
+    input: &Input<'_>,
+    request: &Request,
+    plan: &Plan,
+    (last, made): (Option<&VersionInfo>, Option<&Recipe>),
+    (digest, folder): (&str, &Folder),
+) -> Result<Rows> {
+    if request.delta.is_none() && !request.retry_errors {
+        return Ok(Rows::All);
+    }
+    let Some(last) = last else { return Ok(Rows::All) };
+    let flag = if request.delta.is_some() { "--delta" } else { "--retry-errors" };
+    let Some(made) = made else {
+        return Err(invalid(format!(
+            "`{flag}`: `{last}` was not made by `dcfs {}`, so there is nothing to compare with; leave `{flag}` out",
+            request.shape.text()
+        )));
+    };
+    let mut differs: Vec<String> = plan.identity.differs(&made.parts);
+    differs.retain(|part| part != INPUT_VERSION);
+    if differs.is_empty() && made.out != printed(&plan.signals) {
+        differs.push("what becomes of rows that fail (`--on-error`)".into());
+    }
+    if !differs.is_empty() {
+        return Err(invalid(format!(
+            "`{flag}`: {} differ from how `{last}` was made; leave `{flag}` out to compute all again",
+            listed(&differs)
+        )));
+    }
+    let mut is_fresh = request.edited == Some(Edited::Fresh);
+    if made.digest() != Some(digest) && request.edited.is_none() {
+        let programs: Vec<String> = made
+            .programs
+            .iter()
+            .map(|program| format!("{} ({} rows)", short(&program.digest), program.rows))
+            .collect();
+        return Err(invalid(format!(
+            "the program is another one ({}) than when `{last}` was made by {}; `--keep` computes only what is new or \
+             changed, `--fresh` computes all {} rows again",
+            short(digest),
+            listed(&programs),
+            input.rows
+        )));
+    }
+    is_fresh &= request.delta.is_some();
+    if is_fresh {
+        return Ok(Rows::All);
+    }
+    let delta = compare(input, request, plan, last, folder)?;
+    Ok(Rows::Delta(delta))
+}
+
+fn compare(
+    input: &Input<'_>,
+    request: &Request,
+    plan: &Plan,
+    last: &VersionInfo,
+    folder: &Folder,
+) -> Result<Delta> {
+    let own = input.catalog.layout(&input.of)?;
+    let theirs = input.catalog.layout(last)?;
+    let added = Layout::of_signals(&plan.signals);
+    let is_added = |name: &String| added.columns.iter().any(|column| column.name == *name);
+    let kept: Vec<String> = plan
+        .layout
+        .columns
+        .iter()
+        .map(|column| column.name.clone())
+        .filter(|name| !is_added(name))
+        .collect();
+    let is_in_both = |name: &String| {
+        own.columns.iter().any(|column| column.name == *name)
+            && theirs.columns.iter().any(|column| column.name == *name)
+    };
+    if kept.is_empty() {
+        return Err(invalid(
+            "`--delta` compares what rows keep of their input, and these keep nothing; say e.g. `--only file` from the first run on",
+        ));
+    }
+    if let Some(missing) = kept.iter().find(|name| !is_in_both(name)) {
+        return Err(invalid(format!(
+            "`--delta`: `{last}` has no column `{}`, which its input has now; leave `--delta` out to compute all again",
+            missing.replace("__", ".")
+        )));
+    }
+    let file = input
+        .schema
+        .listed_files()
+        .next()
+        .filter(|file| file.path.as_ref().is_some_and(|path| kept.contains(path)));
+    let wanted: Arc<dyn Fn(RowId) -> bool + Send + Sync> = match &input.chosen {
+        Chosen::All => Arc::new(|_| true),
+        Chosen::Some(pack, selected) => {
+            let chosen: RoaringTreemap = save::ids(pack, selected)
+                .flat_map(|range| range.start().key()..=range.end().key())
+                .map(|row| key(RowId::new(row)))
+                .collect();
+            Arc::new(move |row| chosen.contains(key(row)))
+        }
+    };
+    let error = plan.signals.iter().find(|signal| signal.name == ERROR).map(|_| ERROR);
+    let error = error.filter(|_| request.retry_errors);
+    let input_side = Side { of: &input.of, columns: &kept, file, error: None, is_wanted: wanted };
+    let last_side = Side { of: last, columns: &kept, file, error, is_wanted: Arc::new(|_| true) };
+    let is_many = request.shape == Shape::Gen;
+    let keeps_deleted = request.delta.is_some_and(|delta| delta.0);
+    let compared = Compared::new(
+        &input.catalog,
+        (&input_side, &last_side),
+        (is_many, keeps_deleted),
+        folder.path(),
+    )?;
+    let mut todo = RoaringTreemap::new();
+    let counts = compared.each(|step| {
+        if let Step::Compute(row) = step {
+            todo.insert(key(row));
+        }
+        Ok(())
+    })?;
+    Ok(Delta { compared, counts, todo })
+}

@@ -1,0 +1,153 @@
+//! One process of a program: a group of its own that ends with it, and the last lines of its standard error.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dcfs_core::error::{Error, Kind, Result};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::task::JoinHandle;
+
+/// Lines of standard error that a message shows, and bytes of each.
+const LINES: usize = 20;
+const LONGEST: u64 = 2000;
+
+/// Where all that programs say is kept.
+pub type Log = Arc<Mutex<dyn Write + Send>>;
+
+/// The last lines that a process said.
+pub type Tail = Arc<Mutex<VecDeque<String>>>;
+
+/// The groups that are at work, for who must end at once.
+static GROUPS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+/// Ends every program that was started, and all that they began.
+pub fn kill_all() {
+    for group in GROUPS.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        killpg(Pid::from_raw(*group), Signal::SIGKILL).ok();
+    }
+}
+
+/// A process, and all that it began: killed where this is dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    group: Option<Pid>,
+    tail: Tail,
+    listener: Option<JoinHandle<()>>,
+}
+
+impl Process {
+    /// Starts a program. Its standard input is a pipe where `stdin` says so, else empty.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn start(
+        words: &[OsString],
+        variables: &[(&str, String)],
+        stdin: Stdio,
+        log: &Log,
+    ) -> Result<Self> {
+        let (first, rest) = words.split_first().expect("a program has a name");
+        let mut command = Command::new(first);
+        command.args(rest).envs(variables.iter().map(|(name, value)| (name, value)));
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0).kill_on_drop(true);
+        let mut child = command.spawn().map_err(|error| {
+            let message = format!("cannot start `{}`: {error}", first.to_string_lossy());
+            Error::new(Kind::Stopped, message)
+        })?;
+        let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+        if let Some(group) = group {
+            GROUPS.lock().unwrap_or_else(PoisonError::into_inner).insert(group.as_raw());
+        }
+        let tail = Tail::default();
+        let stderr = child.stderr.take();
+        let listener =
+            stderr.map(|stderr| tokio::spawn(listen(stderr, Arc::clone(&tail), Arc::clone(log))));
+        Ok(Self { child, group, tail, listener })
+    }
+
+    /// The pipes, once.
+    pub fn pipes(&mut self) -> (Option<ChildStdin>, Option<ChildStdout>) {
+        (self.child.stdin.take(), self.child.stdout.take())
+    }
+
+    /// Waits for its end, and ends what it left behind.
+    pub async fn wait(&mut self) -> Option<ExitStatus> {
+        let status = self.child.wait().await.ok();
+        self.kill();
+        if let Some(listener) = self.listener.take() {
+            // What it began may hold the pipe for longer than it lived.
+            tokio::time::timeout(std::time::Duration::from_secs(1), listener).await.ok();
+        }
+        status
+    }
+
+    /// Asks the group to end.
+    pub fn terminate(&self) {
+        if let Some(group) = self.group {
+            killpg(group, Signal::SIGTERM).ok();
+        }
+    }
+
+    /// Ends the group.
+    pub fn kill(&self) {
+        if let Some(group) = self.group {
+            killpg(group, Signal::SIGKILL).ok();
+        }
+    }
+
+    /// The last lines it said, with a line break before them; empty where it said nothing.
+    pub fn said(&self) -> String {
+        let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        tail.iter().fold(String::new(), |text, line| text + "\n    " + line)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if let Some(group) = self.group {
+            GROUPS.lock().unwrap_or_else(PoisonError::into_inner).remove(&group.as_raw());
+        }
+    }
+}
+
+/// How a process ended, for people.
+pub fn ending(status: Option<ExitStatus>) -> String {
+    match status.map(|status| (status.code(), status.signal())) {
+        Some((Some(code), _)) => format!("exit code {code}"),
+        Some((None, Some(signal))) => match Signal::try_from(signal) {
+            Ok(known) => format!("signal {signal}, {}", known.as_str()),
+            Err(_) => format!("signal {signal}"),
+        },
+        _ => "no exit code".to_owned(),
+    }
+}
+
+/// Keeps the last lines, and writes all of them into the log.
+async fn listen(stderr: impl AsyncRead + Unpin, tail: Tail, log: Log) {
+    let mut lines = BufReader::new(stderr);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match (&mut lines).take(LONGEST).read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        log.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line).ok();
+        let text = String::from_utf8_lossy(line.trim_ascii_end()).into_owned();
+        let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+        if tail.len() == LINES {
+            tail.pop_front();
+        }
+        tail.push_back(text);
+    }
+}

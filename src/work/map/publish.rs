@@ -1,0 +1,270 @@
+//! The new version: every row of the input with its answer, or those of the last version that stay.
+
+use dcfs_core::cell::Cell;
+use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::id::RowId;
+use dcfs_core::json;
+use dcfs_core::schema::answer::{self, Held};
+use dcfs_core::schema::{Layout, Signal, SignalKind};
+use dcfs_data::catalog::{
+    JobCounts, JobDone, Piece, Publication, Saved, Stage, VersionInfo, Writer,
+};
+use dcfs_data::runs::{self, Answer, Answers, RunFile};
+use serde_json::json;
+
+use super::delta::Step;
+use super::identity::Recipe;
+use super::plan::{ERROR, Plan, Rows};
+use super::{Input, Request, Shape, Watch, printed, whole_name};
+
+/// Rows that are handed to the catalog at a time.
+const BATCH: usize = 1024;
+
+/// The versions that rows are copied from, by their place in the list.
+const INPUT: usize = 0;
+const LAST: usize = 1;
+
+/// What becomes a version.
+pub struct Publishing<'p> {
+    pub input: &'p Input<'p>,
+    pub request: &'p Request,
+    pub plan: &'p Plan,
+    pub rows: &'p Rows,
+    pub last: Option<&'p VersionInfo>,
+    pub run: &'p RunFile,
+    /// The program's name.
+    pub program: String,
+    /// The command, and the text of the program.
+    pub query: &'p str,
+    /// Rows that were computed, rows that were there, and seconds of the run.
+    pub done: (u64, u64, f64),
+    pub watch: &'p (dyn Watch + Sync),
+}
+
+/// Makes the version.
+///
+/// # Errors
+/// What the catalog says; a row that has no answer. The run's file stays.
+pub fn publish(publishing: &Publishing<'_>) -> Result<Saved> {
+    let Publishing { input, request, plan, rows, last, run, watch, .. } = *publishing;
+    let mut writer = Writer::open(input.catalog.path())?;
+    let mut stage = writer.stage(plan.layout.clone())?;
+    stage.watch(|rows| watch.wrote(rows));
+    let mut of = vec![input.of.clone()];
+    of.extend(last.cloned());
+    let added = Layout::of_signals(&plan.signals);
+    let names: Vec<&str> = added.columns.iter().map(|column| column.name.as_str()).collect();
+    let mut joining = Joining {
+        plan,
+        answers: run.answers(),
+        ready: Vec::new(),
+        wanted: 0,
+        many: request.shape == Shape::Gen,
+    };
+    match rows {
+        Rows::All => {
+            let done = run.done(false)?;
+            for range in rows.ranges(&input.chosen) {
+                if range == RowId::ALL {
+                    for number in &done {
+                        joining.computed(runs::row(number))?;
+                        joining.write(&mut stage, &of, &names, BATCH)?;
+                    }
+                    continue;
+                }
+                for row in range.start().key()..=range.end().key() {
+                    joining.computed(RowId::new(row))?;
+                    joining.write(&mut stage, &of, &names, BATCH)?;
+                }
+            }
+        }
+        Rows::Delta(delta) => {
+            delta.compared.each(|step| {
+                match step {
+                    Step::Keep(row) => joining.kept(row),
+                    Step::Compute(row) => joining.computed(row)?,
+                }
+                joining.write(&mut stage, &of, &names, BATCH)
+            })?;
+        }
+    }
+    joining.write(&mut stage, &of, &names, 0)?;
+    if stage.rows() != joining.wanted {
+        let message = format!("rows of `{}` were removed while they were computed", input.of);
+        return Err(Error::new(Kind::Stale, message));
+    }
+    let programs = run.programs()?;
+    let errors = run.done(true)?.len();
+    let (computed, reused, seconds) = publishing.done;
+    let about = run.about()?;
+    let recipe = Recipe {
+        kind: request.shape.text().to_owned(),
+        identity: plan.identity.hash(),
+        parts: plan.identity.0.clone(),
+        input: whole_name(&input.of.dataset),
+        input_version: input.of.version.to_string(),
+        input_uuid: input.of.uuid.clone(),
+        filter: request.filter.clone(),
+        out: printed(&plan.signals),
+        program: publishing.program.clone(),
+        programs: programs.clone(),
+        errors,
+        computed,
+        seconds: (seconds * 1000.0).round() / 1000.0,
+        words: request.provenance.command.clone(),
+        folder: request.provenance.folder.clone(),
+    };
+    let mut provenance = request.provenance.clone();
+    provenance.recipe = serde_json::to_value(&recipe).ok();
+    let details = json!({ "dcfs": 1, "errors": errors, "digests": programs });
+    let identity = plan.identity.hash();
+    let job = JobDone {
+        id: &about.id,
+        hash: &identity,
+        step: if joining.many { "UDF_GEN" } else { "UDF_MAP" },
+        program: &publishing.program,
+        counts: JobCounts {
+            input: rows.count(input.rows),
+            processed: computed,
+            output: stage.rows(),
+            reused,
+        },
+        details: &details,
+    };
+    let upon = match rows {
+        Rows::Delta(_) => last.map(|last| last.id),
+        Rows::All => None,
+    };
+    stage.publish(&Publication {
+        name: &request.name,
+        number: request.number,
+        upon,
+        parents: &[input.of.id],
+        script: publishing.query,
+        description: request.description.as_deref(),
+        attrs: request.attrs.as_deref(),
+        provenance: &provenance,
+        job: Some(&job),
+    })
+}
+
+/// A row of the new version before its cells are made.
+enum Ready {
+    /// As it is in a version.
+    Copied(Piece<Vec<u8>>),
+    /// A row of the input, with an answer: JSON, or why there is none.
+    Answered(RowId, Answer),
+}
+
+/// Rows and answers, put together.
+struct Joining<'j> {
+    plan: &'j Plan,
+    answers: Answers<'j>,
+    ready: Vec<Ready>,
+    /// Rows that the version is to have.
+    wanted: u64,
+    many: bool,
+}
+
+impl Joining<'_> {
+    fn kept(&mut self, row: RowId) {
+        self.wanted += 1;
+        self.ready.push(Ready::Copied(Piece::Rows(LAST, row..=row)));
+    }
+
+    fn computed(&mut self, row: RowId) -> Result<()> {
+        let answer = self.answers.of(row)?.ok_or_else(|| {
+            Error::new(
+                Kind::Stale,
+                format!(
+                    "row {row} has no answer: it is gone, or was computed by a run that was removed"
+                ),
+            )
+        })?;
+        match answer {
+            Answer::Value(values) if self.many => {
+                for value in json::items(&values).into_iter().flatten() {
+                    self.wanted += 1;
+                    self.ready.push(Ready::Answered(row, Answer::Value(value.to_vec())));
+                }
+            }
+            answer => {
+                self.wanted += 1;
+                self.ready.push(Ready::Answered(row, answer));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is ready, if it is more than `most` rows.
+    fn write(
+        &mut self,
+        stage: &mut Stage<'_>,
+        of: &[VersionInfo],
+        names: &[&str],
+        most: usize,
+    ) -> Result<()> {
+        if self.ready.len() <= most {
+            return Ok(());
+        }
+        let ready = std::mem::take(&mut self.ready);
+        let mut pieces: Vec<Piece<Cells<'_>>> = Vec::with_capacity(ready.len());
+        for row in &ready {
+            match row {
+                Ready::Copied(Piece::Rows(of, range)) => {
+                    Piece::copied(&mut pieces, *of, *range.start());
+                }
+                Ready::Copied(_) => {}
+                Ready::Answered(row, answer) => {
+                    pieces.push(Piece::Row(INPUT, *row, self.cells(answer)?));
+                }
+            }
+        }
+        let pieces: Vec<Piece<Vec<Cell<'_>>>> = pieces.iter().map(borrowed).collect();
+        stage.mix(of, names, pieces)
+    }
+
+    /// The cells of the added columns.
+    fn cells<'a>(&self, answer: &'a Answer) -> Result<Cells<'a>> {
+        let has_error = self.plan.signals.len() > self.plan.types.signals.len();
+        let signals = &self.plan.signals[..self.plan.types.signals.len()];
+        let (mut cells, error) = match answer {
+            Answer::Error(why) => (answer::nothing(signals), Held::Text(why.as_bytes().into())),
+            Answer::Value(value) => {
+                let cells = answer::cells(&self.plan.types.signals, value)
+                    .map_err(|wrong| Error::new(Kind::Broken, wrong))?;
+                (tagged(signals, &self.plan.types.signals, cells), Held::Null)
+            }
+        };
+        if has_error {
+            debug_assert_eq!(self.plan.signals.last().map(|s| s.name.as_str()), Some(ERROR));
+            cells.push(error);
+        }
+        Ok(cells)
+    }
+}
+
+type Cells<'a> = Vec<Held<'a>>;
+
+/// Where rows may fail every model has a tag, which says that it is there.
+fn tagged<'a>(signals: &[Signal], declared: &[Signal], cells: Cells<'a>) -> Cells<'a> {
+    let mut cells = cells.into_iter();
+    let mut all = Vec::new();
+    for (signal, was) in signals.iter().zip(declared) {
+        let count = answer::nothing(std::slice::from_ref(was)).len();
+        if matches!(signal.kind, SignalKind::Model(_)) && signal.optional && !was.optional {
+            all.push(Held::Integer(0));
+        }
+        all.extend(cells.by_ref().take(count));
+    }
+    all
+}
+
+fn borrowed<'p>(piece: &'p Piece<Cells<'_>>) -> Piece<Vec<Cell<'p>>> {
+    let cells = |held: &'p Cells<'_>| held.iter().map(Held::cell).collect();
+    match piece {
+        Piece::Rows(of, range) => Piece::Rows(*of, range.clone()),
+        Piece::Row(of, row, held) => Piece::Row(*of, *row, cells(held)),
+        Piece::New(held) => Piece::New(cells(held)),
+    }
+}

@@ -1,0 +1,375 @@
+"""Calls a Python function for every row that dcfs hands over: lines of JSON in, lines of JSON out.
+
+    python shim.py FILE.py:FUNCTION BATCH
+
+What the function is annotated with is the schema. Only the standard library is needed; pydantic models and the File of
+DataChain are used where the function asks for them. What the function prints goes to standard error.
+"""
+
+import base64
+import contextlib
+import dataclasses
+import datetime
+import enum
+import importlib.util
+import inspect
+import io
+import json
+import os
+import sys
+import traceback
+import types
+import typing
+
+PROTOCOL = 1
+PLAIN = {int: "int", float: "float", str: "str", bool: "bool", bytes: "bytes", dict: "json", datetime.datetime: "datetime"}
+
+
+class Refused(Exception):
+    """What makes the function one that cannot be called for rows."""
+
+
+class File:
+    """The file of a row: a path that any program can open, and what the row says of the object."""
+
+    def __init__(self, told):
+        self.path = told["path"]
+        self.name = told["name"]
+        self.uri = told["uri"]
+        self.size = told["size"]
+        self.etag = told["etag"]
+        self.version = told["version"]
+
+    def __fspath__(self):
+        return self.path
+
+    def __repr__(self):
+        return f"File({self.uri!r})"
+
+    def open(self, mode="rb", **options):
+        return open(self.path, mode, **options)
+
+    def read(self):
+        with open(self.path, "rb") as file:
+            return file.read()
+
+    def read_bytes(self):
+        return self.read()
+
+    def read_text(self, encoding="utf-8"):
+        with open(self.path, encoding=encoding) as file:
+            return file.read()
+
+    @property
+    def stem(self):
+        return os.path.splitext(self.name)[0]
+
+    @property
+    def suffix(self):
+        return os.path.splitext(self.name)[1]
+
+
+def is_file(annotation):
+    """Whether an annotation is the File of DataChain, or a class of it."""
+    return isinstance(annotation, type) and any(
+        base.__module__ == "datachain.lib.file" and base.__name__ == "File" for base in annotation.__mro__
+    )
+
+
+def datachain_file(annotation):
+    """A class like `annotation` whose bytes are those of a path: no catalog is asked."""
+    from pydantic import PrivateAttr
+
+    class Local(annotation):
+        _local: str = PrivateAttr(default="")
+
+        @contextlib.contextmanager
+        def open(self, mode="rb", **options):
+            with open(self._local, mode, **options) as file:
+                yield file
+
+        def get_local_path(self):
+            return self._local
+
+        def get_fs_path(self):
+            return self._local
+
+        def ensure_cached(self):
+            pass
+
+    Local.__name__, Local.__qualname__ = annotation.__name__, annotation.__qualname__
+
+    def make(told):
+        source, _, path = told["uri"].rpartition("/")
+        made = Local(source=source, path=path, size=told["size"], etag=told["etag"], version=told["version"])
+        made._local = told["path"]
+        return made
+
+    return make
+
+
+def is_model(annotation):
+    return isinstance(annotation, type) and (dataclasses.is_dataclass(annotation) or hasattr(annotation, "model_fields"))
+
+
+def is_named_tuple(annotation):
+    return isinstance(annotation, type) and issubclass(annotation, tuple) and hasattr(annotation, "_fields")
+
+
+def fields_of(model):
+    if hasattr(model, "model_fields"):
+        return {name: field.annotation for name, field in model.model_fields.items()}
+    hints = typing.get_type_hints(model)
+    if dataclasses.is_dataclass(model):
+        return {field.name: hints[field.name] for field in dataclasses.fields(model)}
+    return hints
+
+
+def without_none(annotation):
+    """The annotation of an Optional, and whether it is one."""
+    if typing.get_origin(annotation) in (typing.Union, getattr(types, "UnionType", typing.Union)):
+        some = [item for item in typing.get_args(annotation) if item is not type(None)]
+        if len(some) == 1:
+            return some[0], True
+        raise Refused(f"a column holds one type; {annotation} is several")
+    return annotation, False
+
+
+def schema(annotation, where):
+    """An annotation as dcfs reads it: the text of a type, or an object of them."""
+    annotation, optional = without_none(annotation)
+    mark = "?" if optional else ""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return schema(args[0], where)
+    if annotation in PLAIN:
+        return PLAIN[annotation] + mark
+    if origin is typing.Literal or isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        values = args or [item.value for item in annotation]
+        kinds = {type(value) for value in values}
+        return PLAIN.get(kinds.pop() if len(kinds) == 1 else str, "str") + mark
+    if annotation is list or origin in (list, set, frozenset) or origin is tuple and len(args) == 2 and args[1] is Ellipsis:
+        item = schema(args[0], where) if args else "json"
+        item = item if isinstance(item, str) else "json"
+        return f"list[{item.rstrip('?')}]{mark}"
+    if annotation in (typing.Any, object) or origin is dict or annotation in (list, tuple):
+        return "json" + mark
+    if is_model(annotation) or is_named_tuple(annotation) or isinstance(annotation, type) and issubclass(annotation, dict):
+        below = {name: schema(told, f"{where}.{name}") for name, told in fields_of(annotation).items()}
+        return printed(below) + "?" if optional else below
+    raise Refused(f"the type of `{where}`, {annotation!r}, is none that a column can hold; say it with `--out`")
+
+
+def printed(below):
+    one = lambda told: told if isinstance(told, str) else printed(told)
+    return "{" + ", ".join(f"{name}: {one(told)}" for name, told in below.items()) + "}"
+
+
+def plain(value):
+    """A value as JSON can hold it."""
+    if value is None or isinstance(value, (str, bool, int, float)) and not isinstance(value, enum.Enum):
+        return value
+    if isinstance(value, (list, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(name): plain(item) for name, item in value.items()}
+    if hasattr(value, "model_fields"):
+        return {name: plain(getattr(value, name)) for name in type(value).model_fields}
+    if dataclasses.is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return {n: plain(v) for n, v in zip(value._fields, value)} if hasattr(value, "_fields") else [plain(v) for v in value]
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return base64.b64encode(bytes(value)).decode()
+    if isinstance(value, datetime.datetime):
+        zone = value.tzinfo or datetime.timezone.utc
+        return value.replace(tzinfo=zone).astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    if isinstance(value, enum.Enum):
+        return plain(value.value)
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if hasattr(value, "item"):
+        return plain(value.item())
+    raise TypeError(f"a {type(value).__name__} is nothing that a column can hold")
+
+
+def loaded(path):
+    """The module in a file, found as Python would find it beside its own files."""
+    path = os.path.abspath(path)
+    sys.path.insert(0, os.path.dirname(path))
+    name = os.path.splitext(os.path.basename(path))[0]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None:
+        raise Refused(f"`{path}` is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+class Program:
+    """The function, what it wants, and what it gives."""
+
+    def __init__(self, word):
+        path, _, name = word.rpartition(":")
+        module = loaded(path)
+        found = module
+        for part in name.split("."):
+            if not hasattr(found, part):
+                known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+                raise Refused(f"`{path}` has no `{name}`; it has {', '.join(known) or 'no function'}")
+            found = getattr(found, part)
+        self.name = name.rsplit(".", 1)[-1]
+        self.extra = {}
+        self.teardown = None
+        if isinstance(found, type) and hasattr(found, "process"):
+            made = found()
+            if callable(getattr(made, "setup", None)):
+                made.setup()
+            self.teardown = getattr(made, "teardown", None)
+            self.call = made.process
+        else:
+            setup = getattr(module, "setup", None)
+            if callable(setup) and setup is not found:
+                self.extra = setup() or {}
+            self.call = found
+        if not callable(self.call):
+            raise Refused(f"`{name}` of `{path}` is no function")
+        self.is_generator = inspect.isgeneratorfunction(self.call)
+        try:
+            self.hints = typing.get_type_hints(self.call, include_extras=True)
+        except NameError as error:
+            raise Refused(f"an annotation of `{name}` cannot be read: {error}") from None
+        self.parameters = []
+        for parameter in inspect.signature(self.call).parameters.values():
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                continue
+            if isinstance(self.extra, dict) and parameter.name in self.extra:
+                continue
+            self.parameters.append(parameter)
+        self.makers = {}
+        for parameter in self.parameters:
+            hint = self.hints.get(parameter.name, parameter.annotation)
+            if isinstance(hint, str):
+                hint = None
+            hint = without_none(hint)[0] if hint is not inspect.Parameter.empty else None
+            if is_file(hint):
+                self.makers[parameter.name] = ("file", datachain_file(hint))
+            elif parameter.name == "file":
+                self.makers[parameter.name] = ("file", File)
+            elif is_model(hint):
+                self.makers[parameter.name] = ("column", lambda value, hint=hint: hint(**value))
+            else:
+                self.makers[parameter.name] = ("column", lambda value: value)
+
+    def out(self):
+        told = self.hints.get("return")
+        if told is None:
+            return None
+        origin, args = typing.get_origin(told), typing.get_args(told)
+        name = getattr(origin, "__name__", "")
+        if self.is_generator or name in ("Iterator", "Iterable", "Generator"):
+            self.is_generator = True
+            told = args[0] if args else None
+        if told is None:
+            return None
+        try:
+            if typing.get_origin(told) is tuple and Ellipsis not in typing.get_args(told):
+                return {f"{self.name}_{at}": schema(item, self.name) for at, item in enumerate(typing.get_args(told))}
+            return {self.name: schema(told, self.name)}
+        except Refused as error:
+            return str(error)
+
+    def arguments(self, row):
+        arguments = {}
+        for parameter in self.parameters:
+            kind, make = self.makers[parameter.name]
+            if kind == "file":
+                arguments[parameter.name] = make(row["file"]) if row.get("file") else None
+            elif parameter.name in row["row"]:
+                value = row["row"][parameter.name]
+                arguments[parameter.name] = None if value is None else make(value)
+        return arguments
+
+
+def answer(program, row, names):
+    value = program.call(**program.arguments(row), **program.extra)
+    if program.is_generator or inspect.isgenerator(value):
+        return {"id": row["id"], "values": [shaped(item, names) for item in value]}
+    return {"id": row["id"], "value": shaped(value, names)}
+
+
+def shaped(value, names):
+    """Several columns are an object; a tuple gives them in order."""
+    if len(names) > 1 and isinstance(value, tuple) and not hasattr(value, "_fields"):
+        return {name: plain(item) for name, item in zip(names, value)}
+    return plain(value)
+
+
+def failure(row, error):
+    steps = traceback.extract_tb(error.__traceback__)
+    own = [step for step in steps if step.filename != __file__]
+    at = f" ({os.path.basename(own[-1].filename)}, line {own[-1].lineno})" if own else ""
+    traceback.print_exception(type(error), error, error.__traceback__)
+    sys.stderr.flush()
+    return {"id": row["id"], "error": f"{type(error).__name__}: {error}{at}", "kind": "row"}
+
+
+def main():
+    # What a function prints must not get between the answers.
+    answers = io.TextIOWrapper(os.fdopen(os.dup(1), "wb"), encoding="utf-8", write_through=False)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    say = lambda told: answers.write(json.dumps(told, ensure_ascii=False, separators=(",", ":")) + "\n")
+    try:
+        program = Program(sys.argv[1])
+        hello = {"dcfs": PROTOCOL, "name": program.name, "python": f"{sys.version_info[0]}.{sys.version_info[1]}"}
+        hello["out"] = program.out()
+        hello["gen"] = program.is_generator
+        hello["needs"] = [p.name for p in program.parameters if program.makers[p.name][0] == "column" and p.default is p.empty]
+        hello["wants"] = [p.name for p in program.parameters if program.makers[p.name][0] == "column" and p.default is not p.empty]
+        hello["file"] = any(kind == "file" for kind, _ in program.makers.values())
+    except Refused as error:
+        say({"dcfs": PROTOCOL, "refused": str(error)})
+        answers.flush()
+        return 2
+    say(hello)
+    answers.flush()
+    names = list(hello["out"]) if isinstance(hello["out"], dict) else []
+    lines = iter(sys.stdin.buffer)
+    for line in lines:
+        told = json.loads(line)
+        if "names" in told:
+            names = told["names"]
+            continue
+        if "rows" in told:
+            batch(program, told["rows"], names, say)
+        else:
+            try:
+                said = answer(program, told, names)
+            except Exception as error:
+                said = failure(told, error)
+            say(said)
+        answers.flush()
+    if callable(program.teardown):
+        program.teardown()
+    return 0
+
+
+def batch(program, rows, names, say):
+    """One call for many rows: every argument is a list, and so is the answer."""
+    try:
+        each = [program.arguments(row) for row in rows]
+        lists = {name: [one[name] for one in each] for name in each[0]}
+        values = list(program.call(**lists, **program.extra))
+        if len(values) != len(rows):
+            raise ValueError(f"{len(values)} values for {len(rows)} rows")
+        for row, value in zip(rows, values):
+            say({"id": row["id"], "value": shaped(value, names)})
+    except Exception as error:
+        for row in rows:
+            say(failure(row, error))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+//! A row in the hands of a program, and what came of it.
+
+use std::fmt::Write as _;
+
+use dcfs_core::error::{Error, Kind};
+use dcfs_core::id::RowId;
+use dcfs_core::json;
+use dcfs_core::object::Object;
+use dcfs_core::render::rows::json::string;
+use dcfs_core::schema::{Signal, answer};
+use dcfs_data::runs::Answer;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::local::{self, Local};
+
+/// A row that is ready: its file is here.
+#[derive(Debug)]
+pub struct Task {
+    pub id: RowId,
+    pub object: Option<Object>,
+    /// The columns that were asked for, as a JSON object.
+    pub columns: Vec<u8>,
+    pub file: Option<Local>,
+    /// How often it was tried.
+    pub tries: u32,
+    /// Its share of what may be fetched ahead.
+    pub _room: Option<OwnedSemaphorePermit>,
+}
+
+/// What came of a row.
+#[derive(Debug)]
+pub struct Done {
+    pub id: RowId,
+    pub answer: Answer,
+    /// Bytes of its file.
+    pub bytes: u64,
+    /// Whether its store is what failed, and how.
+    pub store: Option<Kind>,
+}
+
+impl Task {
+    /// The address of its object; `row 7` where it has none.
+    pub fn label(&self) -> String {
+        match &self.object {
+            Some(object) => dcfs_store::label(object),
+            None => format!("row {}", self.id),
+        }
+    }
+
+    /// The row as a worker reads it, without the line's end.
+    pub fn request(&self, out: &mut Vec<u8>) {
+        let mut text = format!("{{\"id\":{}", self.id.key());
+        if let (Some(object), Some(file)) = (&self.object, &self.file) {
+            let name = local::name(object);
+            let size = object.size.unwrap_or(0);
+            let mut put = |key: &str, value: &[u8]| {
+                let mut quoted = Vec::new();
+                string(&mut quoted, value);
+                let _ = write!(text, "\"{key}\":{},", String::from_utf8_lossy(&quoted));
+            };
+            put("path", file.path.to_string_lossy().as_bytes());
+            put("name", name.to_string_lossy().as_bytes());
+            put("uri", object.to_string().as_bytes());
+            put("etag", object.etag.as_bytes());
+            put("version", object.version.as_bytes());
+            let at = text.find("\"path\"").unwrap_or(text.len());
+            text.insert_str(at, ",\"file\":{");
+            let _ = write!(text, "\"size\":{size}}}");
+        }
+        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(b",\"row\":");
+        out.extend_from_slice(if self.columns.is_empty() { b"{}" } else { &self.columns });
+        out.push(b'}');
+    }
+
+    /// A column of the row by its dotted name, as text.
+    pub fn column(&self, name: &str) -> Option<String> {
+        let mut text: &[u8] = &self.columns;
+        let mut rest = name;
+        while !rest.is_empty() {
+            let fields = json::fields(text)?;
+            let (key, value) = fields.into_iter().find(|(key, _)| {
+                rest == key
+                    || rest.strip_prefix(key.as_str()).is_some_and(|more| more.starts_with('.'))
+            })?;
+            rest = rest[key.len()..].trim_start_matches('.');
+            text = value;
+        }
+        json::text(text).or_else(|| Some(String::from_utf8_lossy(text).into_owned()))
+    }
+
+    /// It has this answer, if the answer is one: of the types declared, and of bytes that are still those of the row.
+    pub fn answered(self, types: &Types, value: Vec<u8>) -> Done {
+        let checked = match self.file.as_ref().map_or(Ok(()), Local::compare) {
+            Err(changed) => Err(changed.to_string()),
+            Ok(()) => types.check(&value).map_err(|wrong| wrong.to_string()),
+        };
+        match checked {
+            Ok(()) => self.done(Answer::Value(value), None),
+            Err(why) => self.failed(&why),
+        }
+    }
+
+    /// It has no answer.
+    pub fn failed(self, why: &str) -> Done {
+        let why = format!("{}: {why}", self.label());
+        self.done(Answer::Error(why), None)
+    }
+
+    /// Its file could not be had.
+    pub fn unread(self, error: &Error) -> Done {
+        let why = error.to_string();
+        let label = self.label();
+        let why = if why.contains(&label) { why } else { format!("{label}: {why}") };
+        self.done(Answer::Error(why), Some(error.kind()))
+    }
+
+    fn done(self, answer: Answer, store: Option<Kind>) -> Done {
+        let bytes = self.object.as_ref().and_then(|object| object.size).unwrap_or(0);
+        Done { id: self.id, answer, bytes: if self.file.is_some() { bytes } else { 0 }, store }
+    }
+}
+
+/// What a program has to answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Types {
+    pub signals: Vec<Signal>,
+    /// Whether an answer is a list of values.
+    pub is_many: bool,
+}
+
+impl Types {
+    /// Whether an answer is of these types.
+    ///
+    /// # Errors
+    /// What of it is not.
+    pub fn check(&self, value: &[u8]) -> Result<(), answer::Wrong> {
+        if !self.is_many {
+            return answer::cells(&self.signals, value).map(drop);
+        }
+        let items = json::items(value).ok_or_else(|| {
+            answer::Wrong::NoJson(
+                String::from_utf8_lossy(&value[..value.len().min(80)]).into_owned(),
+            )
+        })?;
+        items.into_iter().try_for_each(|item| answer::cells(&self.signals, item).map(drop))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(columns: &str) -> Task {
+        let columns = columns.as_bytes().to_vec();
+        let (object, file, _room) = (None, None, None);
+        Task { id: RowId::new(-3), object, columns, file, tries: 0, _room }
+    }
+
+    #[test]
+    fn a_row_is_a_line_of_json() {
+        let mut out = Vec::new();
+        task("{\"a\":{\"b\":1}}").request(&mut out);
+        assert_eq!(String::from_utf8_lossy(&out), "{\"id\":-3,\"row\":{\"a\":{\"b\":1}}}");
+    }
+
+    #[test]
+    fn columns_are_found_by_their_dotted_names() {
+        let task = task("{\"a\":{\"b\":1,\"c d\":\"x\\ny\"},\"e\":[1,2]}");
+        let cases =
+            [("a.b", Some("1")), ("a.c d", Some("x\ny")), ("e", Some("[1,2]")), ("z", None)];
+        for (name, want) in cases {
+            assert_eq!(task.column(name).as_deref(), want, "{name}");
+        }
+    }
+}

@@ -1,0 +1,489 @@
+//! A program that stays: lines of JSON to it, lines of JSON from it (protocol version 1, `docs/map.md`).
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::json;
+use dcfs_core::schema::{Signal, signature};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::ChildStdout;
+use tokio::sync::mpsc::{self, Receiver, UnboundedSender};
+use tokio::time::{sleep_until, timeout};
+
+use super::each::LONGEST;
+use super::engine::Shared;
+use super::process::{Log, Process, ending};
+use super::program::invalid;
+use super::task::Task;
+
+/// The version of the protocol.
+const PROTOCOL: u64 = 1;
+
+/// Rows without an answer at a worker, beside twice a batch.
+const WINDOW: usize = 64;
+
+/// Deaths in [`MINUTE`] after which nothing better is expected.
+const DEATHS: usize = 5;
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// How long a worker may take to end by itself, and then after SIGTERM.
+const FAREWELL: Duration = Duration::from_secs(30);
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// How long a batch that is not full waits for more rows, where the worker has nothing to do.
+const LINGER: Duration = Duration::from_millis(100);
+
+/// Bytes of a wrong line that are shown.
+const SHOWN: usize = 200;
+
+/// What a worker says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hello {
+    /// What it answers; `None` where it does not say.
+    pub out: Option<Vec<Signal>>,
+    /// Of a function: the one column, whose name may be changed.
+    pub is_named: bool,
+    /// Whether it gives many values for a row.
+    pub is_many: bool,
+    /// Columns it must have, and columns it takes where they are there.
+    pub needs: Vec<String>,
+    pub takes: Vec<String>,
+    /// Whether it wants the file; `None` where it does not say.
+    pub wants_file: Option<bool>,
+    /// The version of its Python.
+    pub python: Option<String>,
+}
+
+/// A worker at work.
+#[derive(Debug)]
+pub struct Worker {
+    process: Process,
+    to: UnboundedSender<Vec<u8>>,
+    lines: Receiver<Result<Vec<u8>, String>>,
+}
+
+/// How a worker's time ended.
+enum Ended {
+    /// There is nothing more to do.
+    Well,
+    /// It died, or had to.
+    Died(String),
+}
+
+impl Worker {
+    /// Starts a worker and waits for its first line.
+    ///
+    /// # Errors
+    /// It cannot be started; it says nothing, or something else, or that it refuses.
+    pub async fn start(
+        words: &[OsString],
+        variables: &[(&str, String)],
+        log: &Log,
+        patience: Duration,
+    ) -> Result<(Self, Hello)> {
+        let mut process = Process::start(words, variables, Stdio::piped(), log)?;
+        let (stdin, stdout) = process.pipes();
+        let (to, mut requests) = mpsc::unbounded_channel::<Vec<u8>>();
+        tokio::spawn(async move {
+            let Some(mut stdin) = stdin else { return };
+            while let Some(request) = requests.recv().await {
+                // One that reads no more is told by what it answers no more.
+                if stdin.write_all(&request).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let (give, lines) = mpsc::channel(WINDOW);
+        if let Some(stdout) = stdout {
+            tokio::spawn(read(stdout, give));
+        }
+        let mut worker = Self { process, to, lines };
+        let stopped = |message: String| Error::new(Kind::Stopped, message);
+        let first = match timeout(patience, worker.lines.recv()).await {
+            Err(_) => {
+                let seconds = patience.as_secs_f64();
+                let said = worker.process.said();
+                return Err(stopped(format!(
+                    "the worker did not say that it is ready within {seconds} s (`--start-timeout`); its first line is \
+                     `{{\"dcfs\":1}}`{said}"
+                )));
+            }
+            Ok(None) => {
+                let status = worker.process.wait().await;
+                return Err(stopped(format!(
+                    "the worker ended with {} before it said that it is ready{}",
+                    ending(status),
+                    worker.process.said()
+                )));
+            }
+            Ok(Some(line)) => line.map_err(stopped)?,
+        };
+        let hello = hello(&first)?;
+        Ok((worker, hello))
+    }
+
+    /// Tells a Python function the names of its columns.
+    pub fn name(&self, signals: &[Signal]) {
+        let names: Vec<&str> = signals.iter().map(|signal| signal.name.as_str()).collect();
+        let line = serde_json::json!({ "names": names }).to_string() + "\n";
+        self.to.send(line.into_bytes()).ok();
+    }
+
+    /// Lets it end: there is nothing more to do.
+    async fn farewell(mut self) {
+        drop(self.to);
+        if timeout(FAREWELL, self.process.wait()).await.is_err() {
+            self.process.terminate();
+            timeout(LAST_WORDS, self.process.wait()).await.ok();
+        }
+    }
+}
+
+/// Reads lines until there are none.
+async fn read(stdout: ChildStdout, give: mpsc::Sender<Result<Vec<u8>, String>>) {
+    let mut stdout = BufReader::with_capacity(64 << 10, stdout);
+    loop {
+        let mut line = Vec::new();
+        let most = LONGEST as u64 + 1024;
+        let read = (&mut stdout).take(most).read_until(b'\n', &mut line).await;
+        let told = match read {
+            Ok(0) | Err(_) => return,
+            Ok(_) if line.last() == Some(&b'\n') => Ok(line),
+            Ok(read) if read as u64 == most => {
+                Err(format!("answered more than {} MiB in one line", LONGEST >> 20))
+            }
+            // The last line of one that died while it wrote.
+            Ok(_) => return,
+        };
+        let is_over = told.is_err();
+        if give.send(told).await.is_err() || is_over {
+            return;
+        }
+    }
+}
+
+/// What the first line says.
+fn hello(line: &[u8]) -> Result<Hello> {
+    let odd = || {
+        Error::new(
+            Kind::Stopped,
+            format!("the first line of the worker is not `{{\"dcfs\":1}}`: `{}`", shown(line)),
+        )
+    };
+    let told: Value = serde_json::from_slice(line).map_err(|_| odd())?;
+    let version = told.get("dcfs").and_then(Value::as_u64).ok_or_else(odd)?;
+    if version != PROTOCOL {
+        return Err(Error::new(
+            Kind::Stopped,
+            format!(
+                "the worker speaks version {version} of the protocol; this dcfs speaks {PROTOCOL}"
+            ),
+        ));
+    }
+    if let Some(why) = told.get("refused").and_then(Value::as_str) {
+        return Err(invalid(why));
+    }
+    let names = |key: &str| -> Vec<String> {
+        let items = told.get(key).and_then(Value::as_array).into_iter().flatten();
+        items.filter_map(|item| item.as_str().map(str::to_owned)).collect()
+    };
+    let out = match told.get("out") {
+        Some(Value::Object(fields)) => Some(signature::of_json(fields)?),
+        // A function whose annotation says nothing of use tells why; where `--out` says it, that is no matter.
+        Some(Value::String(text)) if told.get("needs").is_none() => Some(signature::parse(text)?),
+        _ => None,
+    };
+    Ok(Hello {
+        out,
+        is_named: told.get("needs").is_some(),
+        is_many: told.get("gen").and_then(Value::as_bool).unwrap_or(false),
+        needs: names("needs"),
+        takes: names("wants"),
+        wants_file: told.get("file").and_then(Value::as_bool),
+        python: told.get("python").and_then(Value::as_str).map(str::to_owned),
+    })
+}
+
+fn shown(line: &[u8]) -> String {
+    String::from_utf8_lossy(&line[..line.len().min(SHOWN)]).trim_end().to_owned()
+}
+
+/// Takes rows until there are none, and hands them to workers, one after another.
+///
+/// # Errors
+/// Workers cannot be started, die again and again, or say that they cannot go on.
+pub async fn work(shared: &Shared, mut first: Option<Worker>) -> Result<()> {
+    let mut again: VecDeque<Task> = VecDeque::new();
+    let mut deaths: VecDeque<Instant> = VecDeque::new();
+    loop {
+        let worker = match first.take() {
+            Some(worker) => worker,
+            None => {
+                if again.is_empty() {
+                    let Some(task) = shared.next().await else { return Ok(()) };
+                    again.push_back(task);
+                }
+                let patience = shared.start_timeout;
+                let (worker, _) =
+                    Worker::start(&shared.words, &shared.variables, &shared.log, patience).await?;
+                if shared.is_function {
+                    worker.name(&shared.types.signals);
+                }
+                worker
+            }
+        };
+        let mut desk =
+            Desk { worker, in_flight: VecDeque::new(), again: &mut again, last: Instant::now() };
+        match desk.attend(shared).await? {
+            Ended::Well => {
+                desk.worker.farewell().await;
+                return Ok(());
+            }
+            Ended::Died(why) => {
+                desk.worker.process.kill();
+                let held = std::mem::take(&mut desk.in_flight);
+                drop(desk);
+                lost(shared, held, &why, &mut again).await;
+                let now = Instant::now();
+                deaths.push_back(now);
+                deaths.retain(|death| now.duration_since(*death) < MINUTE);
+                if deaths.len() > DEATHS {
+                    let message = format!("workers died {} times in a minute: {why}", deaths.len());
+                    return Err(Error::new(Kind::Stopped, message));
+                }
+            }
+        }
+    }
+}
+
+/// Rows that a dead worker held are tried once more, one by one; one that was alone with it, twice, is what killed it.
+async fn lost(shared: &Shared, held: VecDeque<Held>, why: &str, again: &mut VecDeque<Task>) {
+    let was_alone = held.len() == 1;
+    for mut held in held {
+        held.task.tries += 1;
+        if was_alone && held.task.tries >= shared.tries.max(2) {
+            shared.done(held.task.failed(why)).await;
+        } else {
+            again.push_back(held.task);
+        }
+    }
+}
+
+/// A row that waits for its answer.
+struct Held {
+    task: Task,
+    since: Instant,
+    /// Values that came so far, of a row with many.
+    values: Vec<u8>,
+}
+
+/// A worker and the rows it has.
+struct Desk<'d> {
+    worker: Worker,
+    in_flight: VecDeque<Held>,
+    /// Rows that are tried again: one at a time.
+    again: &'d mut VecDeque<Task>,
+    /// When it last answered.
+    last: Instant,
+}
+
+impl Desk<'_> {
+    async fn attend(&mut self, shared: &Shared) -> Result<Ended> {
+        let window = 2 * shared.batch + WINDOW;
+        let mut waiting: Vec<Task> = Vec::new();
+        let mut is_over = false;
+        loop {
+            if self.in_flight.is_empty() && waiting.is_empty() && !shared.is_stopping() {
+                if let Some(task) = self.again.pop_front() {
+                    self.send(shared, vec![task]);
+                } else if is_over {
+                    return Ok(Ended::Well);
+                }
+            }
+            if shared.is_stopping() && self.in_flight.is_empty() {
+                return Ok(Ended::Well);
+            }
+            let has_room = self.again.is_empty()
+                && !is_over
+                && !shared.is_stopping()
+                && self.in_flight.len() + waiting.len() < window;
+            let is_idle = self.in_flight.is_empty() && !waiting.is_empty();
+            let late = shared
+                .row_timeout
+                .zip(self.in_flight.front())
+                .map(|(limit, held)| held.since.max(self.last) + limit);
+            tokio::select! {
+                biased;
+                line = self.worker.lines.recv() => match line {
+                    None => {
+                        let status = self.worker.process.wait().await;
+                        let said = self.worker.process.said();
+                        self.in_flight.extend(waiting.drain(..).map(held));
+                        return Ok(Ended::Died(format!("killed the worker ({}){said}", ending(status))));
+                    }
+                    Some(line) => {
+                        self.last = Instant::now();
+                        let told = match line {
+                            Ok(line) => self.answer(shared, &line).await?,
+                            Err(why) => Err(why),
+                        };
+                        if let Err(why) = told {
+                            self.in_flight.extend(waiting.drain(..).map(held));
+                            return Ok(Ended::Died(why));
+                        }
+                    }
+                },
+                task = shared.next(), if has_room => match task {
+                    None => is_over = true,
+                    Some(task) => {
+                        waiting.push(task);
+                        while self.in_flight.len() + waiting.len() < window
+                            && let Some(task) = shared.next_now()
+                        {
+                            waiting.push(task);
+                        }
+                    }
+                },
+                () = wait(Some(Instant::now() + LINGER)), if is_idle => {
+                    self.send(shared, std::mem::take(&mut waiting));
+                    continue;
+                },
+                () = wait(late), if late.is_some() => {
+                    let limit = shared.row_timeout.unwrap_or_default().as_secs_f64();
+                    if let Some(slow) = self.in_flight.pop_front() {
+                        let why = format!("took longer than {limit} s (`--row-timeout`)");
+                        shared.done(slow.task.failed(&why)).await;
+                    }
+                    self.in_flight.extend(waiting.drain(..).map(held));
+                    // The others did nothing wrong.
+                    let rest = std::mem::take(&mut self.in_flight);
+                    self.again.extend(rest.into_iter().map(|held| held.task));
+                    return Ok(Ended::Died("a row took too long".into()));
+                },
+                () = shared.stopping(), if !shared.is_stopping() => {
+                    waiting.clear();
+                }
+            }
+            while waiting.len() >= shared.batch || is_over && !waiting.is_empty() {
+                let rest = waiting.split_off(shared.batch.min(waiting.len()));
+                self.send(shared, std::mem::replace(&mut waiting, rest));
+            }
+        }
+    }
+
+    /// Hands rows to the worker.
+    fn send(&mut self, shared: &Shared, tasks: Vec<Task>) {
+        let mut request = Vec::new();
+        let is_batch = shared.batch > 1;
+        if is_batch {
+            request.extend_from_slice(b"{\"rows\":[");
+        }
+        for (at, task) in tasks.iter().enumerate() {
+            if at > 0 {
+                request.push(b',');
+            }
+            task.request(&mut request);
+        }
+        request.extend_from_slice(if is_batch { b"]}\n" } else { b"\n" });
+        self.worker.to.send(request).ok();
+        self.in_flight.extend(tasks.into_iter().map(held));
+    }
+
+    /// Takes an answer: the error of the worker where it says that it cannot go on, and what is wrong with the line.
+    async fn answer(&mut self, shared: &Shared, line: &[u8]) -> Result<Result<(), String>> {
+        let odd = |what: &str| format!("the worker answered {what}: `{}`", shown(line));
+        let Some(fields) = json::fields(line.trim_ascii()) else {
+            return Ok(Err(odd("no JSON")));
+        };
+        let field =
+            |name: &str| fields.iter().find(|(key, _)| key == name).map(|(_, value)| *value);
+        let text = |name: &str| field(name).and_then(json::text);
+        if text("kind").as_deref() == Some("fatal") {
+            let why = text("error").unwrap_or_default();
+            return Err(Error::new(Kind::Stopped, format!("the worker cannot go on: {why}")));
+        }
+        let id = field("id").and_then(|id| std::str::from_utf8(id).ok()?.parse::<i64>().ok());
+        let Some(at) =
+            id.and_then(|id| self.in_flight.iter().position(|held| held.task.id.key() == id))
+        else {
+            return Ok(Err(odd("for a row that it does not have")));
+        };
+        if let Some(error) = text("error") {
+            if let Some(Held { mut task, .. }) = self.in_flight.remove(at) {
+                task.tries += 1;
+                match task.tries >= shared.tries {
+                    true => shared.done(task.failed(&error)).await,
+                    false => self.again.push_back(task),
+                }
+            }
+            return Ok(Ok(()));
+        }
+        let value = match (field("value"), field("values")) {
+            (Some(value), _) if !shared.types.is_many => value.to_vec(),
+            (_, Some(values)) if shared.types.is_many => {
+                let held = &mut self.in_flight[at];
+                let inner = values.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]"));
+                let Some(inner) = inner else { return Ok(Err(odd("no list of values"))) };
+                if !held.values.is_empty() && !inner.trim_ascii().is_empty() {
+                    held.values.push(b',');
+                }
+                held.values.extend_from_slice(inner.trim_ascii());
+                if held.values.len() > LONGEST {
+                    return Ok(Err(format!("answered more than {} MiB for a row", LONGEST >> 20)));
+                }
+                if field("more") == Some(b"true") {
+                    return Ok(Ok(()));
+                }
+                [b"[", &held.values[..], b"]"].concat()
+            }
+            (_, Some(_)) => return Ok(Err(odd("many values for a row; `dcfs gen` takes them"))),
+            _ if shared.types.is_many => return Ok(Err(odd("without `values`"))),
+            _ => return Ok(Err(odd("neither `value` nor `error`"))),
+        };
+        if let Some(held) = self.in_flight.remove(at) {
+            shared.done(held.task.answered(&shared.types, value)).await;
+        }
+        Ok(Ok(()))
+    }
+}
+
+fn held(task: Task) -> Held {
+    Held { task, since: Instant::now(), values: Vec::new() }
+}
+
+async fn wait(until: Option<Instant>) {
+    if let Some(until) = until {
+        sleep_until(until.into()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_says_what_it_is() {
+        let said = br#"{"dcfs":1,"out":{"f":"int"},"gen":false,"needs":["a"],"wants":[],"file":true,"python":"3.11"}"#;
+        let told = hello(said).expect("a hello");
+        assert_eq!(
+            (told.needs, told.wants_file, told.is_named),
+            (vec!["a".into()], Some(true), true)
+        );
+        assert_eq!(told.out.expect("types").len(), 1);
+        assert_eq!(hello(b"{\"dcfs\":1}\n").expect("a hello"), Hello::default());
+        let cases: [(&[u8], &str); 4] = [
+            (b"Loading model...\n", "the first line of the worker is not"),
+            (b"{\"dcfs\":2}", "version 2"),
+            (b"{\"dcfs\":1,\"refused\":\"no such function\"}", "no such function"),
+            (b"{\"dcfs\":1,\"out\":{\"a\":\"integer\"}}", "`integer` is no type"),
+        ];
+        for (line, want) in cases {
+            let told = hello(line).expect_err("refused").to_string();
+            assert!(told.contains(want), "{told}");
+        }
+    }
+}
