@@ -186,19 +186,19 @@ async fn once(
     };
     let mut process = Process::start(&words, &shared.variables, input, &shared.log)?;
     let (_, stdout) = process.pipes();
-    let ended = async {
+    let read = async {
         let mut answer = Vec::new();
         if let Some(stdout) = stdout {
-            stdout.take(LONGEST as u64 + 1).read_to_end(&mut answer).await.ok();
+            let mut stdout = stdout.take(LONGEST as u64 + 1);
+            stdout.read_to_end(&mut answer).await.ok();
+            // The pipe is closed by this: one that writes on ends.
         }
-        if answer.len() > LONGEST {
-            process.kill();
-        }
-        (answer, process.wait().await)
+        answer
     };
+    // What it began may hold the pipe: that ends with it, and so does the answer.
+    let ended = async { tokio::join!(read, process.wait()) };
     let limit = shared.row_timeout.unwrap_or(std::time::Duration::MAX);
     let Ok((answer, status)) = tokio::time::timeout(limit, ended).await else {
-        process.kill();
         return Ok(Err(format!("took longer than {} s (`--row-timeout`)", limit.as_secs_f64())));
     };
     if answer.len() > LONGEST {

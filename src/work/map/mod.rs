@@ -37,7 +37,7 @@ mod worker;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -63,7 +63,6 @@ use self::local::Folder;
 use self::plan::{Plan, Rows};
 use self::process::Log;
 use self::program::{Call, Program};
-use self::task::Types;
 use self::worker::{Hello, Worker};
 use crate::save::Chosen;
 
@@ -223,14 +222,12 @@ pub fn run(desk: &Desk<'_>, input: &Input<'_>, request: &Request) -> Result<Fini
     let folder = Arc::new(Folder::new(&desk.cache, &id)?);
     let calling = Calling::new(&program, &folder, &id)?;
     // A worker tells its types, so the first one is there before anything is decided.
-    let quiet: Log = Arc::new(Mutex::new(std::io::sink()));
-    let held: Arc<Mutex<Vec<u8>>> = Arc::default();
-    let early: Log = Arc::new(Mutex::new(Early(Arc::clone(&held))));
+    let log = Log::default();
     let (first, hello) = match calling.stays {
         false => (None, Hello::default()),
         true => {
             let patience = request.start_timeout;
-            let start = Worker::start(&calling.words, &calling.variables, &early, patience);
+            let start = Worker::start(&calling.words, &calling.variables, &log, patience);
             let (worker, hello) = desk.runtime.block_on(start)?;
             (Some(worker), hello)
         }
@@ -239,28 +236,11 @@ pub fn run(desk: &Desk<'_>, input: &Input<'_>, request: &Request) -> Result<Fini
     if let Some(worker) = first.as_ref().filter(|_| calling.is_function) {
         worker.name(&plan.types.signals);
     }
-    let mut work = Work { desk, input, request, program, calling, plan, folder, first, began };
+    let mut work = Work { desk, input, request, program, calling, plan, folder, first, log, began };
     if request.sample.is_some() {
-        return work.sample(&quiet);
+        return work.sample();
     }
-    work.whole(&id, &hello, &held)
-}
-
-/// What a worker says before its run has a log.
-struct Early(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Early {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let mut held = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if held.len() < 1 << 20 {
-            held.extend_from_slice(bytes);
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+    work.whole(&id, &hello)
 }
 
 /// How the program is called.
@@ -308,17 +288,18 @@ struct Work<'w> {
     plan: Plan,
     folder: Arc<Folder>,
     first: Option<Worker>,
+    log: Log,
     began: Instant,
 }
 
 impl Work<'_> {
     /// A few rows, which are shown and not kept.
-    fn sample(&mut self, log: &Log) -> Result<Finished> {
+    fn sample(&mut self) -> Result<Finished> {
         let most = self.request.sample.unwrap_or(0);
         let mut keeping = Keeping::sample(usize::try_from(most).unwrap_or(usize::MAX));
         let rows = Rows::All;
         let began = Instant::now();
-        self.compute(&rows, &roaring::RoaringTreemap::new(), most, log, &mut keeping)?;
+        self.compute(&rows, &roaring::RoaringTreemap::new(), most, &mut keeping)?;
         let seconds = began.elapsed().as_secs_f64();
         let errors = keeping.errors;
         let sample =
@@ -334,7 +315,7 @@ impl Work<'_> {
     }
 
     /// All rows, and the version made of them.
-    fn whole(&mut self, id: &str, hello: &Hello, early: &Mutex<Vec<u8>>) -> Result<Finished> {
+    fn whole(&mut self, id: &str, hello: &Hello) -> Result<Finished> {
         let request = self.request;
         let database = self.input.catalog.path().to_owned();
         let mut writer = Writer::open(&database)?;
@@ -373,11 +354,7 @@ impl Work<'_> {
         let mut run = self.begin(id, total, &digest)?;
         let done = run.done(false)?;
         let about = run.about()?;
-        {
-            let mut log = run.log()?;
-            let said = early.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            std::io::Write::write_all(&mut log, &said).ok();
-        }
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).goes_to(Box::new(run.log()?));
         let job = format!("dcfs {} {}", request.shape.text(), whole_name(&request.name));
         let query = self.query();
         let python = hello.python.as_deref();
@@ -385,10 +362,9 @@ impl Work<'_> {
         drop(writer);
         self.desk.watch.begin(&about.id, total, done.len());
         let reused = done.len();
-        let log: Log = Arc::new(Mutex::new(run.log()?));
         let policy = Policy::new(request, total);
         let mut keeping = Keeping::new(&mut run, policy, self.desk.watch);
-        let computed = self.compute(&rows, &done, u64::MAX, &log, &mut keeping);
+        let computed = self.compute(&rows, &done, u64::MAX, &mut keeping);
         let (count, errors, first_errors) =
             (keeping.rows, keeping.errors, std::mem::take(&mut keeping.first_errors));
         let stopped = keeping.why.take();
@@ -564,7 +540,6 @@ impl Work<'_> {
         rows: &Rows,
         done: &roaring::RoaringTreemap,
         most: u64,
-        log: &Log,
         keeping: &mut Keeping<'_>,
     ) -> Result<()> {
         let (request, plan) = (self.request, &self.plan);
@@ -585,7 +560,7 @@ impl Work<'_> {
             tries: request.tries,
             row_timeout: request.row_timeout,
             start_timeout: request.start_timeout,
-            log: Arc::clone(log),
+            log: Arc::clone(&self.log),
             stop: self.desk.stop.subscribe(),
             ready: tokio::sync::Mutex::new(ready),
             results: results_to.clone(),
@@ -655,14 +630,5 @@ fn error_of(answer: &Answer) -> Option<&str> {
     match answer {
         Answer::Error(why) => Some(why),
         Answer::Value(_) => None,
-    }
-}
-
-/// A part of what a worker or a request says, as its types.
-type Signals = Vec<Signal>;
-
-impl From<Signals> for Types {
-    fn from(signals: Signals) -> Self {
-        Self { signals, is_many: false }
     }
 }

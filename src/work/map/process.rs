@@ -19,7 +19,33 @@ const LINES: usize = 20;
 const LONGEST: u64 = 2000;
 
 /// Where all that programs say is kept.
-pub type Log = Arc<Mutex<dyn Write + Send>>;
+pub type Log = Arc<Mutex<Said>>;
+
+/// What programs say: held until the run has a log.
+#[derive(Default)]
+pub struct Said {
+    held: Vec<u8>,
+    to: Option<Box<dyn Write + Send>>,
+}
+
+/// Bytes that are held.
+const HELD: usize = 1 << 20;
+
+impl Said {
+    /// From here on, and what was held, into a log.
+    pub fn goes_to(&mut self, mut log: Box<dyn Write + Send>) {
+        log.write_all(&std::mem::take(&mut self.held)).ok();
+        self.to = Some(log);
+    }
+
+    fn say(&mut self, bytes: &[u8]) {
+        match &mut self.to {
+            Some(log) => drop(log.write_all(bytes)),
+            None if self.held.len() < HELD => self.held.extend_from_slice(bytes),
+            None => {}
+        }
+    }
+}
 
 /// The last lines that a process said.
 pub type Tail = Arc<Mutex<VecDeque<String>>>;
@@ -142,7 +168,7 @@ async fn listen(stderr: impl AsyncRead + Unpin, tail: Tail, log: Log) {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
-        log.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line).ok();
+        log.lock().unwrap_or_else(PoisonError::into_inner).say(&line);
         let text = String::from_utf8_lossy(line.trim_ascii_end()).into_owned();
         let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
         if tail.len() == LINES {

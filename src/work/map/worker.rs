@@ -23,8 +23,14 @@ use super::task::Task;
 /// The version of the protocol.
 const PROTOCOL: u64 = 1;
 
-/// Rows without an answer at a worker, beside twice a batch.
+/// Rows without an answer at a worker, beside twice a batch, at most.
 const WINDOW: usize = 64;
+
+/// Rows that a worker has should be answered in this time: so much a kill costs, and so much is done after a signal.
+const AHEAD: Duration = Duration::from_millis(100);
+
+/// Seconds that a row is taken to need until it is known.
+const SLOW: f64 = 0.05;
 
 /// Deaths in [`MINUTE`] after which nothing better is expected.
 const DEATHS: usize = 5;
@@ -236,8 +242,13 @@ pub async fn work(shared: &Shared, mut first: Option<Worker>) -> Result<()> {
                 worker
             }
         };
-        let mut desk =
-            Desk { worker, in_flight: VecDeque::new(), again: &mut again, last: Instant::now() };
+        let mut desk = Desk {
+            worker,
+            in_flight: VecDeque::new(),
+            again: &mut again,
+            last: Instant::now(),
+            each: SLOW,
+        };
         match desk.attend(shared).await? {
             Ended::Well => {
                 desk.worker.farewell().await;
@@ -289,14 +300,16 @@ struct Desk<'d> {
     again: &'d mut VecDeque<Task>,
     /// When it last answered.
     last: Instant,
+    /// Seconds that a row takes, about.
+    each: f64,
 }
 
 impl Desk<'_> {
     async fn attend(&mut self, shared: &Shared) -> Result<Ended> {
-        let window = 2 * shared.batch + WINDOW;
         let mut waiting: Vec<Task> = Vec::new();
         let mut is_over = false;
         loop {
+            let window = self.window(shared.batch);
             if self.in_flight.is_empty() && waiting.is_empty() && !shared.is_stopping() {
                 if let Some(task) = self.again.pop_front() {
                     self.send(shared, vec![task]);
@@ -326,7 +339,7 @@ impl Desk<'_> {
                         return Ok(Ended::Died(format!("killed the worker ({}){said}", ending(status))));
                     }
                     Some(line) => {
-                        self.last = Instant::now();
+                        self.note();
                         let told = match line {
                             Ok(line) => self.answer(shared, &line).await?,
                             Err(why) => Err(why),
@@ -373,6 +386,21 @@ impl Desk<'_> {
                 self.send(shared, std::mem::replace(&mut waiting, rest));
             }
         }
+    }
+
+    /// Rows that may be at the worker, by how fast it answers.
+    fn window(&self, batch: usize) -> usize {
+        let fast = AHEAD.as_secs_f64() / self.each.max(1e-6);
+        2 * batch + (fast as usize).min(WINDOW)
+    }
+
+    /// Notes the time of an answer.
+    fn note(&mut self) {
+        let now = Instant::now();
+        let began = self.in_flight.front().map_or(now, |held| held.since.max(self.last));
+        let took = now.saturating_duration_since(began).as_secs_f64();
+        self.each += (took - self.each) / 8.0;
+        self.last = now;
     }
 
     /// Hands rows to the worker.

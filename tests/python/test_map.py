@@ -1,0 +1,652 @@
+"""`dcfs map` and `dcfs gen`: programs of every kind over real files; what is kept, gone on with, computed again, refused."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+import datachain_runs
+import mounts
+from written import ask, check_whole, leftovers, versions
+
+KILLS = int(os.environ.get("DCFS_KILLS", "20"))
+"""How often a run is killed; `make soak` kills more."""
+
+
+@pytest.fixture
+def here(tmp_path):
+    """A folder to work in, with a dataset `f` of 30 files of 1 to 30 bytes."""
+    folder = tmp_path / "here"
+    (folder / "files").mkdir(parents=True)
+    for n in range(30):
+        (folder / "files" / f"f_{n:02}.txt").write_bytes(b"x" * (n + 1))
+    return folder
+
+
+@pytest.fixture
+def work(dcfs, here):
+    """Runs `dcfs` there."""
+    dcfs.environment["PATH"] = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
+    work = Work(dcfs, here)
+    work.ok("index", "files", "--save", "f")
+    return work
+
+
+class Work:
+    def __init__(self, dcfs, here):
+        self.dcfs, self.here = dcfs, here
+
+    def run(self, *words, **options):
+        return self.dcfs.run(*words, cwd=self.here, **options)
+
+    def ok(self, *words, **options):
+        result = self.run(*words, **options)
+        assert result.returncode == 0, (words, result.stdout, result.stderr)
+        return result.stdout
+
+    def refused(self, code, *words, **options):
+        """What it said on its standard error."""
+        result = self.run(*words, **options)
+        assert result.returncode == code, (words, result.returncode, result.stdout, result.stderr)
+        return result.stderr
+
+    def write(self, name, text, mode=0o755):
+        path = self.here / name
+        path.write_text(textwrap.dedent(text).lstrip("\n"))
+        path.chmod(mode)
+        return path
+
+    def function(self, text, name="info.py"):
+        """A Python file."""
+        self.write(name, text)
+        return name
+
+    def start(self, *words):
+        return subprocess.Popen(
+            [mounts.DCFS, *words],
+            cwd=self.here,
+            env=self.dcfs.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def python(self, script):
+        """What a script prints."""
+        environment = datachain_runs.clean_environment(self.here)
+        words = [sys.executable, "-c", textwrap.dedent(script)]
+        result = subprocess.run(words, cwd=self.here, env=environment, capture_output=True, text=True, timeout=120)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    def rows(self, name, columns):
+        version = versions(self.here, name)[-1].replace(".", "_")
+        return ask(self.here, f'SELECT {columns} FROM "ds_local_local_{name}_{version}" ORDER BY sys__id')
+
+    def runs(self):
+        return json.loads(self.ok("runs", "--json"))
+
+    def done(self, *words):
+        """The last event of a run."""
+        return json.loads(self.ok(words[0], "--json", *words[1:]).splitlines()[-1])
+
+    def calls(self):
+        """The names of the files that `COUNTED` was called for, in order."""
+        path = self.here / "calls"
+        return path.read_text().split() if path.exists() else []
+
+    def reset(self):
+        (self.here / "calls").unlink(missing_ok=True)
+
+
+COUNTED = """
+    import os, time
+
+    def size(file) -> int:
+        with open("calls", "a") as calls:
+            calls.write(file.name + "\\n")
+        time.sleep(float(os.environ.get("SLOW", "0")))
+        return len(file.read())
+"""
+
+SIZES = [n + 1 for n in range(30)]
+
+
+# Programs.
+
+
+def test_a_function_needs_no_package_and_its_annotations_are_the_types(work):
+    work.function(
+        """
+        from dataclasses import dataclass
+        from typing import Literal, Optional
+
+        @dataclass
+        class Box:
+            width: int
+            ratio: float
+
+        @dataclass
+        class Info:
+            kind: Literal["even", "odd"]
+            box: Box
+            tags: list[str]
+            half: Optional[float] = None
+
+        def info(file, sys_extra="x") -> Info:
+            print("this goes to the log")
+            n = file.size
+            return Info("odd" if n % 2 else "even", Box(n, n / 2), [file.name, file.suffix], None if n % 2 else n / 2)
+        """
+    )
+    out = work.ok("map", "f", "--as", "info", "--", "python", "info.py:info")
+    assert out.startswith("saved info@1.0.0: 30 rows; 30 rows computed in ")
+    columns = "info__kind, info__box__width, info__box__ratio, info__tags, info__half"
+    assert work.rows("info", columns)[1] == ("even", 2, 1.0, '["f_01.txt",".txt"]', 1.0)
+    assert work.rows("info", columns)[0][4] is None
+    script = """
+        import datachain as dc
+        chain = dc.read_dataset("info")
+        print(chain.count(), chain.filter(dc.C("info.kind") == "odd").count())
+        (info,) = [row[0] for row in chain.order_by("file.path").limit(1).to_list("info")]
+        print(info.box.width, info.tags, info.half)
+        chain.map(double=lambda info: info.box.width * 2, output=int).save("doubled")
+    """
+    out = work.python(script)
+    assert out.splitlines()[:2] == ["30 15", "1 ['f_00.txt', '.txt'] None"]
+    assert work.ok("count", "doubled", "--where", "double == 60").split()[-1] == "1"
+
+
+def test_pydantic_models_and_the_file_of_datachain(work):
+    work.function(
+        """
+        from datachain import File
+        from pydantic import BaseModel
+
+        class Text(BaseModel):
+            text: str
+            path: str
+
+        def read(file: File) -> Text:
+            with file.open() as opened:
+                return Text(text=opened.read().decode(), path=file.path)
+        """
+    )
+    work.ok("map", "f", "--as", "texts", "--", "python", "info.py:read")
+    assert work.rows("texts", "read__text, read__path")[2] == ("xxx", "f_02.txt")
+
+
+def test_setup_classes_columns_and_names(work):
+    work.function(
+        """
+        def setup():
+            return {"model": 1000}
+
+        def scaled(file, model) -> int:
+            return file.size + model
+
+        class Processor:
+            def setup(self):
+                self.add = 7
+            def process(self, file, scaled: int) -> tuple[int, str]:
+                return scaled + self.add, file.name
+            def teardown(self):
+                open("ended", "w").close()
+        """
+    )
+    work.ok("map", "f", "--as", "one", "--", "python", "info.py:scaled")
+    work.ok("map", "one", "--as", "two", "--out", "n, name", "--", "python", "info.py:Processor")
+    assert work.rows("two", "scaled, n, name")[4] == (1005, 1012, "f_04.txt")
+    assert (work.here / "ended").exists()
+
+
+def test_a_process_for_each_file(work):
+    work.ok("map", "f", "--as", "a", "--out", "n: int", "--stdin", "--", "wc", "-c")
+    assert [n for (n,) in work.rows("a", "n")] == SIZES
+    work.ok("map", "f", "--as", "b", "--out", "line: str", "--jobs", "3", "--", "sh", "-c", "echo {/} {.} {id} {col:file.size}")
+    assert work.rows("b", "line")[3] == (f"f_03.txt {work.here}/files/f_03 4 4",)
+    work.ok("map", "f", "--as", "c", "--out", "name: str, size: int", "--", "sh", "-c", 'printf \'{"name":"%s","size":%s}\' {/} $(wc -c < {})')
+    assert work.rows("c", "name, size")[9] == ("f_09.txt", 10)
+    assert work.ok("gen", "f", "--as", "d", "--where", "file.size < 4", "--out", "n: int", "--", "seq", "{col:file.size}")
+    assert [n for (n,) in work.rows("d", "n")] == [1, 1, 2, 1, 2, 3]
+
+
+WORKER = """
+    #!/usr/bin/env python3
+    import json, sys
+    print(json.dumps({"dcfs": 1}), flush=True)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        rows = asked["rows"] if "rows" in asked else [asked]
+        print(f"{len(rows)} rows", file=sys.stderr)
+        for row in reversed(rows):
+            size = len(open(row["file"]["path"], "rb").read())
+            print(json.dumps({"id": row["id"], "value": {"n": size, "v": [0.1, 1e-7, size]}}), flush=True)
+"""
+
+
+@pytest.mark.parametrize("batch", [1, 7])
+def test_a_worker_that_stays(work, batch):
+    work.write("worker", WORKER)
+    words = ("--out", "n: int, v: list[float]", "--jobs", "2", "--batch", str(batch), "--worker", "--", "./worker")
+    work.ok("map", "f", "--as", "w", *words)
+    rows = work.rows("w", "n, v")
+    assert rows == [(n, f"[0.1, 1e-07, {n}]") for n in SIZES], "vectors are kept digit by digit"
+
+
+def test_many_rows_of_one_file(work):
+    work.function(
+        """
+        from typing import Iterator
+
+        def parts(file) -> Iterator[int]:
+            print("log")
+            for n in range(file.size % 3):
+                yield n
+        """
+    )
+    assert "run it by `dcfs gen`" in work.refused(2, "map", "f", "--as", "p", "--", "python", "info.py:parts")
+    done = work.done("gen", "f", "--as", "p", "--only", "file", "--", "python", "info.py:parts")
+    assert done["rows"] == sum(n % 3 for n in SIZES)
+    assert work.rows("p", "file__path, parts")[:3] == [("f_00.txt", 0), ("f_01.txt", 0), ("f_01.txt", 1)]
+    again = work.done("gen", "f", "--as", "p", "--only", "file", "--", "python", "info.py:parts")
+    assert (again["is_new"], again["version"]) == (False, "1.0.0")
+
+
+def test_filters_order_and_limit_are_kept(work):
+    work.function(COUNTED)
+    work.ok("map", "f", "--as", "s", "--where", "file.size > 5 order by file.size desc limit 4", "--", "python", "info.py:size")
+    assert [n for (n,) in work.rows("s", "size")] == [30, 29, 28, 27]
+    assert "nothing was made" in work.refused(2, "map", "f", "--as", "e", "--where", "file.size > 99", "--", "python", "info.py:size")
+    assert versions(work.here, "e") == []
+    work.ok("map", "f", "--as", "e", "--where", "file.size > 99", "--allow-empty", "--", "python", "info.py:size")
+    assert work.rows("e", "size") == []
+
+
+def test_a_few_rows_are_shown_and_nothing_is_saved(work):
+    work.function(COUNTED)
+    out = work.ok("map", "f", "--try", "3", "--", "python", "info.py:size")
+    assert out.splitlines()[0].endswith("f_00.txt  1")
+    assert "all 30 rows would take about" in out and "nothing was saved" in out
+    assert len(work.calls()) == 3 and work.runs() == []
+
+
+# What is kept.
+
+
+def test_a_run_that_was_stopped_goes_on(work):
+    work.function(COUNTED.replace("return", "assert file.size != 20, 'no twenty'\n        return"))
+    said = work.refused(5, "map", "f", "--as", "s", "--commit", "1", "--", "python", "info.py:size")
+    assert "f_19.txt: AssertionError: no twenty (info.py, line " in said
+    (run,) = work.runs()
+    assert run["state"] == "stopped" and f"run {run['id'][:8]} keeps {run['rows']} rows of 30" in said
+    assert "AssertionError" in work.ok("runs", "log", run["id"][:6])
+    before = set(work.calls())
+    work.reset()
+    work.function(COUNTED)
+    result = work.run("map", "f", "--as", "s", "--", "python", "info.py:size")
+    assert result.returncode == 0 and "the program changed" in result.stderr
+    assert len(work.calls()) == 30 - run["rows"] and "f_19.txt" in work.calls()
+    assert set(work.calls()) | before >= {f"f_{n:02}.txt" for n in range(30)}
+    assert [n for (n,) in work.rows("s", "size")] == SIZES
+    ((recipe,),) = ask(work.here, "SELECT recipe FROM dcfs_provenance WHERE recipe IS NOT NULL")
+    programs = json.loads(recipe)["programs"]
+    assert [program["rows"] for program in programs] == [run["rows"], 30 - run["rows"]], "each row knows its program"
+    statuses = ask(work.here, "SELECT status, rerun_from_job_id FROM jobs WHERE name LIKE 'dcfs map%' ORDER BY created_at")
+    assert [status for status, _ in statuses] == [6, 5] and statuses[1][1] == run["id"]
+    assert work.runs() == []
+
+
+def test_nothing_is_computed_twice_and_an_edit_is(work):
+    work.function(COUNTED)
+    words = ("map", "f", "--as", "s", "--", "python", "info.py:size")
+    work.ok(*words)
+    work.reset()
+    assert "nothing to compute; s@1.0.0 is as it was" in work.ok(*words)
+    assert work.calls() == [] and versions(work.here, "s") == ["1.0.0"]
+    work.function(COUNTED.replace("return len", "return 1 + len"))
+    work.ok(*words)
+    assert len(work.calls()) == 30 and [n for (n,) in work.rows("s", "size")] == [n + 1 for n in SIZES]
+    work.reset()
+    work.ok("map", "f", "--as", "s", "--fresh", "--", "python", "info.py:size")
+    assert len(work.calls()) == 30 and versions(work.here, "s") == ["1.0.0", "1.0.1", "1.0.2"]
+
+
+def test_why_a_run_begins_anew_is_told(work):
+    work.function(COUNTED.replace("return", "assert file.size != 20\n        return"))
+    work.refused(5, "map", "f", "--as", "s", "--", "python", "info.py:size")
+    said = work.refused(5, "map", "f", "--as", "s", "--where", "file.size > 1", "--", "python", "info.py:size")
+    assert "beginning anew: the filter is another than in run" in said
+    assert len(work.runs()) == 2
+    for run in work.runs():
+        work.ok("runs", "rm", run["id"][:8])
+    assert work.runs() == [] and list((work.here / ".datachain" / "dcfs-runs").iterdir()) == []
+
+
+def test_only_what_changed_is_computed(work, tmp_path):
+    work.function(COUNTED)
+    words = ("map", "f", "--as", "s", "--delta", "--", "python", "info.py:size")
+    work.ok(*words)
+    work.reset()
+    files = work.here / "files"
+    (files / "f_03.txt").write_bytes(b"y" * 100)
+    (files / "f_04.txt").unlink()
+    for n in range(2):
+        (files / f"new_{n}.txt").write_bytes(b"z" * (50 + n))
+    work.ok("index", "files", "--save", "f", "--delta")
+    done = work.done(*words)
+    assert done["delta"] == {"unchanged": 28, "new": 2, "changed": 1, "gone": 1}
+    assert sorted(work.calls()) == ["f_03.txt", "new_0.txt", "new_1.txt"]
+    got = sorted(work.rows("s", "file__path, size"))
+    want = sorted((path.name, path.stat().st_size) for path in files.iterdir())
+    assert got == want
+    work.reset()
+    assert work.done(*words)["is_new"] is False and work.calls() == []
+
+    work.function(COUNTED + "\n    # edited\n")
+    (files / "new_2.txt").write_bytes(b"z")
+    work.ok("index", "files", "--save", "f", "--delta")
+    said = work.refused(2, *words)
+    assert "`--keep` computes only what is new" in said and "`--fresh` computes all 32 rows" in said
+    assert work.calls() == []
+    work.ok("map", "f", "--as", "s", "--delta", "--keep", "--", "python", "info.py:size")
+    assert work.calls() == ["new_2.txt"]
+    work.reset()
+    (files / "new_2.txt").unlink()
+    work.ok("index", "files", "--save", "f", "--delta")
+    done = work.done("map", "f", "--as", "s", "--delta", "--keep", "--keep-deleted", "--", "python", "info.py:size")
+    assert done["is_new"] is False or done["rows"] == 32
+    assert "new_2.txt" in [path for (path,) in work.rows("s", "file__path")]
+
+
+def test_a_delta_of_many_rows_a_file(work):
+    work.function("from typing import Iterator\ndef parts(file) -> Iterator[int]:\n    open('calls', 'a').write(file.name + '\\n')\n    yield from range(3)\n")
+    words = ("gen", "f", "--as", "p", "--only", "file", "--delta", "--", "python", "info.py:parts")
+    work.ok(*words)
+    work.reset()
+    (work.here / "files" / "f_00.txt").write_bytes(b"changed")
+    (work.here / "files" / "f_01.txt").unlink()
+    work.ok("index", "files", "--save", "f", "--delta")
+    work.ok(*words)
+    assert work.calls() == ["f_00.txt"]
+    assert len(work.rows("p", "parts")) == 29 * 3
+
+
+def test_rows_that_fail_are_kept_and_tried_again(work):
+    work.function(COUNTED.replace("return", "assert file.size % 10, 'round'\n        return"))
+    words = ("map", "f", "--as", "s", "--on-error", "keep", "--", "python", "info.py:size")
+    result = work.run(*words)
+    assert result.returncode == 3 and "3 rows failed" in result.stderr
+    rows = work.rows("s", "size, error")
+    assert [n for n, _ in rows] == [None if n % 10 == 0 else n for n in SIZES]
+    assert "AssertionError: round" in rows[9][1] and rows[8][1] is None
+    out = work.python("import datachain as dc; print(dc.read_dataset('s').filter(dc.C('error') != None).count())")
+    assert out.split() == ["3"]
+    work.reset()
+    work.function(COUNTED)
+    again = ("map", "f", "--as", "s", "--on-error", "keep", "--retry-errors")
+    assert "`--keep` computes only" in work.refused(2, *again, "--", "python", "info.py:size")
+    work.ok(*again, "--keep", "--", "python", "info.py:size")
+    assert sorted(work.calls()) == ["f_09.txt", "f_19.txt", "f_29.txt"]
+    assert sorted(n for (n,) in work.rows("s", "size")) == SIZES
+
+
+def test_too_many_errors_end_the_run(work):
+    work.function("def f(file) -> int:\n    raise ValueError('x')\n")
+    said = work.refused(5, "map", "f", "--as", "s", "--on-error", "keep", "--max-errors", "4", "--", "python", "info.py:f")
+    assert "more than 4 rows failed (`--max-errors`)" in said and versions(work.here, "s") == []
+
+
+def test_a_row_is_tried_as_often_as_asked(work):
+    work.write("flaky", "#!/bin/sh\necho >> tries\nn=$(wc -l < tries)\n[ $((n % 3)) = 0 ] && wc -c < $1 || exit 9\n")
+    work.ok("map", "f", "--as", "s", "--out", "n: int", "--jobs", "1", "--tries", "3", "--", "./flaky", "{}")
+    assert [n for (n,) in work.rows("s", "n")] == SIZES
+
+
+# Signals and kills.
+
+
+def wait_until(what, timeout=60):
+    end = time.monotonic() + timeout
+    while not what():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def test_a_signal_lets_rows_in_flight_end_and_the_same_command_goes_on(work):
+    work.function(COUNTED)
+    work.dcfs.environment["SLOW"] = "0.05"
+    process = work.start("map", "f", "--as", "s", "--commit", "1", "--", "python", "info.py:size")
+    wait_until(lambda: len(work.calls()) > 5)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and "the same command goes on" in said, said
+    (run,) = work.runs()
+    assert run["state"] == "stopped" and 0 < run["rows"] < 30
+    assert ask(work.here, "SELECT status FROM jobs WHERE name LIKE 'dcfs map%'") == [(8,)]
+    work.dcfs.environment["SLOW"] = "0"
+    assert work.done("map", "f", "--as", "s", "--", "python", "info.py:size")["reused"] == run["rows"]
+    assert [n for (n,) in work.rows("s", "size")] == SIZES
+
+
+def test_two_runs_of_one_name_are_one(work):
+    work.function(COUNTED)
+    work.dcfs.environment["SLOW"] = "0.1"
+    process = work.start("map", "f", "--as", "s", "--", "python", "info.py:size")
+    wait_until(lambda: len(work.calls()) > 2)
+    said = work.refused(4, "map", "f", "--as", "s", "--", "python", "info.py:size")
+    assert f"process {process.pid} on " in said
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def test_killed_at_any_moment_no_row_is_lost_or_there_twice(work):
+    """The driver, and its workers with it or alone."""
+    random.seed(16)
+    files = work.here / "files"
+    for n in range(30, 400):
+        (files / f"f_{n:03}.txt").write_bytes(b"x" * (n + 1))
+    work.ok("index", "files", "--save", "f", "--update")
+    work.function(COUNTED)
+    work.dcfs.environment["SLOW"] = "0.002"
+    words = ("map", "f", "--as", "s", "--jobs", "2", "--commit", "5", "--", "python", "info.py:size")
+    for number in range(KILLS):
+        process = work.start(*words)
+        time.sleep(0.3 + random.random() * 0.6)
+        if number % 3 == 2:
+            children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+            for child in children[:1]:
+                os.kill(int(child), signal.SIGKILL)
+            time.sleep(0.1)
+        process.kill()
+        process.communicate(timeout=60)
+        if versions(work.here, "s"):
+            break
+        for run in work.runs():
+            assert run["state"] == "dead"
+    said = work.run(*words, timeout=120)
+    assert said.returncode == 0, said.stderr
+    got = sorted(work.rows("s", "file__path, size"))
+    assert got == sorted((path.name, path.stat().st_size) for path in files.iterdir())
+    assert work.runs() == [] and leftovers(work.here) == []
+    check_whole(work.here, {})
+    dead = ask(work.here, "SELECT count(*) FROM jobs WHERE name LIKE 'dcfs map%' AND status = 4")
+    assert dead == [(0,)], "jobs of dead runs are closed"
+
+
+def test_a_file_that_kills_its_worker_is_told_and_the_others_are_computed(work):
+    work.function(
+        """
+        import os, signal
+
+        def size(file) -> int:
+            if file.size == 13:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return file.size
+        """
+    )
+    result = work.run("map", "f", "--as", "s", "--on-error", "keep", "--", "python", "info.py:size")
+    assert result.returncode == 3, result.stderr
+    rows = work.rows("s", "size, error")
+    assert [n for n, _ in rows] == [None if n == 13 else n for n in SIZES]
+    assert "killed the worker (signal 9, SIGKILL)" in rows[12][1]
+
+
+def test_what_a_program_began_ends_with_it(work):
+    work.write("forks", "#!/bin/sh\nsleep 1000 &\necho $! >> pids\nwc -c < $1\n")
+    work.ok("map", "f", "--as", "s", "--where", "file.size < 4", "--out", "n: int", "--", "./forks", "{}")
+    pids = (work.here / "pids").read_text().split()
+    wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), timeout=10)
+
+
+# Wrong programs.
+
+WRONG = {
+    "not there": ((), ["no-such-program"], 1, "no program `no-such-program` in PATH"),
+    "not executable": ((), ["./plain"], 5, "`./plain` is not executable; `chmod +x ./plain`"),
+    "no function": (("--out", ""), ["python", "info.py:nothing"], 2, "`info.py` has no `nothing`; it has"),
+    "no types": ((), ["wc", "-c"], 2, "the types of the answers are missing"),
+    "no annotation": ((), ["python", "info.py:bare"], 2, "what `bare` returns is not annotated"),
+    "other column": ((), ["python", "info.py:other"], 2, "the function wants `nowhere`, and the dataset has no such column"),
+    "clash": (("--out", "file: str"), ["wc", "-c"], 2, "the dataset has a column `file` already"),
+    "bad types": (("--out", "n: integer"), ["wc", "-c"], 2, "`integer` is no type"),
+    "no JSON": (("--out", "n: int"), ["sh", "-c", "echo abc"], 5, "the answer is no JSON: `abc`"),
+    "other type": (("--out", "n: int"), ["sh", "-c", "echo '\"1\"'"], 5, '`n` should be int, and is `"1"`'),
+    "nothing printed": (("--out", "n: int"), ["true"], 5, "the program printed nothing"),
+    "fails": (("--out", "n: int"), ["sh", "-c", "echo why >&2; exit 7"], 5, "exit code 7\n    why"),
+    "noise before": (("--out", "n: int", "--worker"), ["echo", "Loading..."], 5, "the first line of the worker is not `{\"dcfs\":1}`: `Loading...`"),
+    "ends early": (("--out", "n: int", "--worker"), ["true"], 5, "ended with exit code 0 before it said that it is ready"),
+    "never ready": (("--out", "n: int", "--worker", "--start-timeout", "1s"), ["sh", "-c", "sleep 60"], 5, "did not say that it is ready within 1 s"),
+    "other row": (("--out", "n: int", "--worker"), ["./other"], 5, "for a row that it does not have"),
+    "answers noise": (("--out", "n: int", "--worker"), ["./noise"], 5, "the worker answered no JSON: `abc`"),
+    "never answers": (("--out", "n: int", "--worker", "--row-timeout", "1s"), ["./silent"], 5, "took longer than 1 s (`--row-timeout`)"),
+    "too slow": (("--out", "n: int", "--row-timeout", "1s"), ["sh", "-c", "sleep 60"], 5, "took longer than 1 s (`--row-timeout`)"),
+    "too much": (("--out", "n: str"), ["sh", "-c", "head -c 100000000 /dev/zero | tr '\\0' x"], 5, "answered more than 16 MiB"),
+    "too much in a line": (("--out", "n: str", "--worker"), ["./flood"], 5, "answered more than 16 MiB in one line"),
+    "fatal": (("--out", "n: int", "--worker"), ["./fatal"], 5, "the worker cannot go on: no GPU"),
+    "changes its file": (("--out", "n: int"), ["./changes", "{}"], 5, "is no longer the object"),
+    "a stdin nobody reads": (("--out", "n: int", "--stdin"), ["echo", "1"], 0, ""),
+    "floods stderr": (("--out", "n: int"), ["sh", "-c", "head -c 3000000 /dev/zero | tr '\\0' x >&2; echo 1"], 0, ""),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_program_is_told(work, name):
+    options, program, code, want = WRONG[name]
+    work.function("def bare(file):\n    return 1\ndef other(file, nowhere) -> int:\n    return 1\n")
+    work.write("plain", "echo 1", mode=0o644)
+    hello = "#!/usr/bin/env python3\nimport sys, json, time\nprint('{\"dcfs\":1}', flush=True)\n"
+    work.write("other", hello + "for line in sys.stdin: print('{\"id\":999,\"value\":1}', flush=True)\n")
+    work.write("noise", hello + "for line in sys.stdin: print('abc', flush=True)\n")
+    work.write("silent", hello + "time.sleep(60)\n")
+    work.write("flood", hello + "for line in sys.stdin: print('x' * 30_000_000, flush=True)\n")
+    work.write("fatal", hello + "for line in sys.stdin: print('{\"error\":\"no GPU\",\"kind\":\"fatal\"}', flush=True)\n")
+    work.write("changes", '#!/bin/sh\necho more >> "$1"; echo 1\n')
+    options = tuple(word for word in options if word != "") if name != "no function" else ()
+    began = time.monotonic()
+    result = work.run("map", "f", "--as", "s", "--jobs", "1", *options, "--", *program, timeout=120)
+    assert (result.returncode, want in result.stderr) == (code, True), (result.returncode, result.stderr)
+    assert "panicked" not in result.stderr and time.monotonic() - began < 60
+    assert len(result.stderr) < 5000, "a message is a few lines"
+    assert versions(work.here, "s") == ([] if code else ["1.0.0"])
+
+
+def test_wrong_words_are_told(work):
+    work.function(COUNTED)
+    program = ("--", "python", "info.py:size")
+    cases = [
+        (("map", "nothing", "--as", "s", *program), 1, "no dataset `nothing`"),
+        (("map", "f", *program), 2, "--as"),
+        (("map", "f", "--as", "lst__x", *program), 2, "lst__"),
+        (("map", "f", "--as", "s"), 2, "PROGRAM"),
+        (("map", "f", "--as", "s", "--depends", "nowhere", *program), 1, "`--depends nowhere`"),
+        (("map", "f", "--as", "s", "--only", "file.size", *program), 2, "a column as a whole"),
+        (("map", "f", "--as", "s", "--with-columns", "nowhere", *program), 2, "no column `nowhere`"),
+        (("map", "f", "--as", "s", "--file", "nowhere", *program), 2, "`nowhere` is no File column; there is `file`"),
+        (("map", "f", "--as", "s", "--no-file", *program), 2, "the program wants the file"),
+        (("map", "f", "--as", "f", "--delta", *program), 2, "was not made by `dcfs map`"),
+        (("map", "f", "--as", "s", "--batch", "2", "--out", "n: int", "--", "wc"), 2, "`--batch` is for programs that stay"),
+        (("runs", "rm", "nowhere"), 1, "no run `nowhere`"),
+    ]
+    for words, code, want in cases:
+        assert want in work.refused(code, *words), words
+    assert work.runs() == []
+
+
+# Files.
+
+
+def test_what_the_program_sees_is_what_the_row_says(work):
+    work.function(COUNTED)
+    (work.here / "files" / "f_05.txt").write_bytes(b"other")
+    said = work.refused(5, "map", "f", "--as", "s", "--", "python", "info.py:size")
+    assert "f_05.txt` is no longer the object" in said
+    result = work.run("map", "f", "--as", "s", "--on-error", "keep", "--", "python", "info.py:size")
+    assert result.returncode == 3
+    assert [n for (n,) in work.rows("s", "size")] == [None if n == 6 else n for n in SIZES]
+
+
+def test_objects_of_a_bucket_have_their_own_names_as_plain_paths(work, s3):
+    bucket = "mapped"
+    s3.bucket(bucket, False)
+    for n in range(12):
+        s3.put(bucket, f"a/{n}/pic {n}.bin", bytes([n]) * (n * 1000))
+    url = ("--endpoint-url", s3.url)
+    work.dcfs.environment |= s3.KEYS
+    work.ok("index", f"s3://{bucket}/", "--save", "b", *url)
+    work.function("import os\ndef f(file) -> tuple[str, int, str]:\n    return os.path.basename(file.path), len(file.read()), file.uri\n")
+    work.ok("map", "b", "--as", "s", "--out", "name, size, uri", *url, "--", "python", "info.py:f")
+    assert sorted(work.rows("s", "name, size, uri")) == sorted(
+        (f"pic {n}.bin", n * 1000, f"s3://{bucket}/a/{n}/pic {n}.bin") for n in range(12)
+    )
+    out = work.ok("map", "b", "--as", "u", "--out", "n: int", "--cache-size", "0", *url, "--", "stat", "-Lc", "%s", "{}")
+    assert "saved u@1.0.0: 12 rows" in out
+    assert sorted(n for (n,) in work.rows("u", "n")) == [n * 1000 for n in range(12)]
+    assert list((work.dcfs.cache / "dcfs" / "runs").iterdir()) == [], "nothing is left of a run"
+
+
+def test_the_story_of_a_night(work):
+    """500 files at 20 ms each, killed at two thirds, gone on with; then 12 new ones."""
+    files = work.here / "files"
+    for n in range(30, 500):
+        (files / f"f_{n:03}.txt").write_bytes(b"x" * (n + 1))
+    work.ok("index", "files", "--save", "f", "--update")
+    work.function(COUNTED)
+    work.dcfs.environment["SLOW"] = "0.02"
+    words = ("map", "f", "--as", "s", "--delta", "--jobs", "2", "--commit", "10", "--", "python", "info.py:size")
+    process = work.start(*words)
+    wait_until(lambda: len(work.calls()) >= 333, timeout=120)
+    process.kill()
+    process.communicate(timeout=60)
+    killed = len(work.calls())
+    (run,) = work.runs()
+    assert run["state"] == "dead" and run["rows"] >= killed - 10 - 2 * 66
+    work.reset()
+    done = work.done(*words)
+    assert (done["reused"], len(work.calls())) == (run["rows"], 500 - run["rows"])
+    assert sorted(work.rows("s", "file__path, size")) == sorted((p.name, p.stat().st_size) for p in files.iterdir())
+    for n in range(12):
+        (files / f"new_{n}.txt").write_bytes(b"y" * n)
+    work.ok("index", "files", "--save", "f", "--delta")
+    work.reset()
+    assert work.done(*words)["computed"] == 12 and len(work.calls()) == 12
+    assert work.done(*words)["is_new"] is False
+
+
+def test_python_and_a_run_side_by_side(work):
+    work.function(COUNTED)
+    work.dcfs.environment["SLOW"] = "0.05"
+    process = work.start("map", "f", "--as", "s", "--", "python", "info.py:size")
+    script = "import datachain as dc\nfor n in range(3): dc.read_values(a=list(range(100))).save('other')\nprint(dc.read_dataset('f').count())"
+    assert work.python(script).split()[-1] == "30"
+    said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert len(versions(work.here, "other")) == 3 and versions(work.here, "s") == ["1.0.0"]
+    datachain_runs.command(work.here, "gc")
+    assert [n for (n,) in work.rows("s", "size")] == SIZES
