@@ -14,6 +14,10 @@ pub struct Provenance {
     pub command: Vec<String>,
     /// The filter, in its printed form.
     pub filter: Option<String>,
+    /// The columns that `dcfs index` computed, as they are typed after `--with`; empty where it computed none, and `None`
+    /// where another command, or a dcfs that did not note them, made the version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<Vec<String>>,
 }
 
 /// What git says of the folder in which a version was saved.

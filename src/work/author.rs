@@ -25,6 +25,7 @@ pub fn ask(command: &[OsString], filter: Option<String>) -> Provenance {
         folder: folder.map(|folder| folder.to_string_lossy().into_owned()),
         command: command.iter().map(text).collect(),
         filter: filter.map(|filter| masked(&filter)),
+        recipe: None,
     }
 }
 

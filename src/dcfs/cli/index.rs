@@ -22,8 +22,9 @@ use dcfs_work::index::{self, Delta, Desk, Indexed, Report, Request, Watch, With}
 /// Make a dataset of what is in a bucket or a folder
 ///
 /// Lists storage and saves one row for each object, as `read_storage(...).save(...)` of DataChain does; Python opens it with
-/// `read_dataset`. The catalog is made if there is none. A listing that dcfs or DataChain made in the last four hours is used
-/// again, unless `--update` or `--delta` is said.
+/// `read_dataset`. The catalog is made if there is none. A listing of a bucket that dcfs or DataChain made in the last four
+/// hours is used again, unless `--update` or `--delta` is said; folders of this machine are listed anew, unless `--reuse` is said.
+/// Without `--with`, the next version of a dataset has the columns of the last one, computed again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Index {
@@ -35,12 +36,19 @@ pub struct Index {
     #[arg(long, value_name = "NAME", value_parser = naming::dataset)]
     save: DatasetName,
     /// A column to add: `image` (info.width, info.height and info.format, read from the headers of pictures), or
-    /// `path:PATTERN` (columns from the path, e.g. `path:{breed}_{n:int}`); may be said again
+    /// `path:PATTERN` (columns from the path, e.g. `path:{breed}_{n:int}`); repeatable. `none`: no columns, whatever the last
+    /// version has
     #[arg(long, value_name = "COLUMN")]
     with: Vec<With>,
-    /// List anew, however young the listing is that is there
+    /// List anew, even if a recent listing exists
     #[arg(long)]
     update: bool,
+    /// Use a listing of the last four hours again, of a folder of this machine too
+    #[arg(long, conflicts_with_all = ["update", "delta"])]
+    reuse: bool,
+    /// Save a version even if it has no rows
+    #[arg(long)]
+    allow_empty: bool,
     /// Compare with the latest version, and compute only what is new or changed; lists anew
     #[arg(long)]
     delta: bool,
@@ -109,6 +117,8 @@ impl Index {
             name: self.save.clone(),
             with: self.with.clone(),
             update: self.update || self.delta,
+            reuse: self.reuse,
+            allows_empty: self.allow_empty,
             delta: self.delta.then_some(Delta { keeps_deleted: self.keep_deleted }),
             number: self.numbering.number(),
             description: self.described.description.clone(),
@@ -171,6 +181,12 @@ fn tell(indexed: &Indexed, out: &mut Output) -> Result<()> {
     for (at, listing) in indexed.listings.iter().enumerate() {
         let is_told = indexed.listings[..at].iter().any(|other| other.of == listing.of);
         told_of(listing, is_told);
+    }
+    if let Some(kept) = &indexed.kept_columns {
+        let (of, with) = (&kept.of, kept.with.join(" --with "));
+        warn(format_args!(
+            "the columns of `{of}` are kept (--with {with}); `--with none` saves without them"
+        ));
     }
     let computed = &indexed.computed;
     let (counts, last) = (indexed.counts, indexed.last.as_ref());

@@ -15,17 +15,24 @@ const TABLE: &str = "dcfs_provenance";
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS dcfs_provenance (\
     uuid TEXT NOT NULL PRIMARY KEY, saved_at DATETIME, user TEXT, host TEXT, folder TEXT, \
     git_name TEXT, git_email TEXT, git_commit TEXT, git_dirty BOOLEAN, \
-    command JSON, filter TEXT, dcfs TEXT)";
+    command JSON, filter TEXT, dcfs TEXT, recipe JSON)";
+
+/// The column that a table lacks which an earlier dcfs made.
+const ADD_RECIPE: &str = "ALTER TABLE dcfs_provenance ADD COLUMN recipe JSON";
 
 /// Notes who saved the version `uuid`.
 pub fn write(write: &Transaction<'_>, uuid: &str, now: &str, by: &Provenance) -> Result<(), Error> {
     write.execute_batch(CREATE)?;
+    if !Columns::of(write, TABLE)?.has("recipe") {
+        write.execute_batch(ADD_RECIPE)?;
+    }
     let git = by.git.clone().unwrap_or_default();
     let command = serde_json::Value::from(by.command.as_slice()).to_string();
+    let recipe = by.recipe.as_deref().map(|recipe| serde_json::Value::from(recipe).to_string());
     write.execute(
         "INSERT OR REPLACE INTO dcfs_provenance (uuid, saved_at, user, host, folder, git_name, \
-         git_email, git_commit, git_dirty, command, filter, dcfs) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+         git_email, git_commit, git_dirty, command, filter, dcfs, recipe) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         params![
             uuid,
             now,
@@ -39,6 +46,7 @@ pub fn write(write: &Transaction<'_>, uuid: &str, now: &str, by: &Provenance) ->
             command,
             by.filter,
             env!("CARGO_PKG_VERSION"),
+            recipe,
         ],
     )?;
     Ok(())
@@ -60,6 +68,7 @@ pub fn read(connection: &Connection, uuid: &str) -> Result<Option<Provenance>, E
         "git_dirty",
         "command",
         "filter",
+        "recipe",
     ];
     let list = wanted.map(|name| columns.or_null("t", name)).join(", ");
     let sql = format!("SELECT {list} FROM {TABLE} t WHERE t.uuid = ?1");
@@ -79,5 +88,6 @@ fn by(row: &Row<'_>) -> rusqlite::Result<Provenance> {
         git: (git != Git::default()).then_some(git),
         command: command.unwrap_or_default(),
         filter: text(8)?,
+        recipe: text(9)?.and_then(|json| serde_json::from_str(&json).ok()),
     })
 }
