@@ -186,7 +186,7 @@ def test_a_folder_is_listed_anew(dcfs, here):
     result = dcfs.run("index", photos, "--save", "mine", cwd=here)
     assert result.stdout.startswith("saved mine@1.0.1: 3 objects") and "used again" not in result.stderr, result
     assert index(dcfs, here, photos / "a", "--save", "part").startswith("saved part@1.0.0: 3 objects")
-    told = json.loads(index(dcfs, here, photos / "{a,c}/{1,2}", photos / "a", "--save", "part", "--json"))
+    told = json.loads(index(dcfs, here, photos / "*/{1,2}", photos / "a", "--save", "part", "--json"))
     assert told["rows"] == 3 and all(listing["age_seconds"] is None for listing in told["listings"])
     for other in ("--update", "--delta"):
         assert "cannot be used with" in refused(dcfs, here, 2, photos, "--save", "mine", "--reuse", other)
@@ -374,8 +374,29 @@ def test_what_dcfs_shows_is_not_indexed(dcfs, here):
     index(dcfs, here, "photos", "--save", "photos")
     with dcfs.mount(here, here / "mnt"):
         said = dcfs.run("index", ".", "--save", "all", cwd=here)
-    assert (said.returncode, "left out, for no row" in said.stderr) == (0, False), said.stderr
+    assert (said.returncode, "left out" in said.stderr) == (0, False), said.stderr
     assert [row[1] for row in rows(here, "all")] == ["photos/a.jpg", "photos/b.jpg"]
+
+
+def test_what_becomes_of_links_is_told(dcfs, here, tmp_path):
+    """A link to a file is a row, wherever it leads, as DataChain has it; others are left out, by kind."""
+    write(here, ["photos/a/1", "photos/b"])
+    write(tmp_path, ["elsewhere/2", "elsewhere/3"])
+    for name, target in {
+        "inside": "a/1", "folder": "a", "away": tmp_path / "elsewhere", "none": "nowhere", "2": tmp_path / "elsewhere/2", "a/3": "../../../elsewhere/3",
+    }.items():  # fmt: skip
+        (here / "photos" / name).symlink_to(target)
+    os.mkfifo(here / "photos/pipe")
+    result = dcfs.run("index", "photos", "--save", "photos", cwd=here)
+    at = f"`file://{here}/photos`"
+    assert f"left out of {at}: 2 links to folders, 1 link to nothing, 1 pipe, socket or device\n" in result.stderr, result
+    assert f"2 links of {at} lead to files outside of it: they are rows, and read where" in result.stderr
+    assert [row[1] for row in rows(here, "photos")] == ["2", "a/1", "a/3", "b", "inside"]
+    (listing,) = json.loads(index(dcfs, here, "photos", "--save", "photos", "--json"))["listings"]
+    kinds = {kind: listing["kinds"][kind] for kind in ("folder_links", "broken_links", "outside_links", "special", "not_utf8")}
+    assert kinds == {"folder_links": 2, "broken_links": 1, "outside_links": 2, "special": 1, "not_utf8": 0}
+    with dcfs.mount(here, tmp_path / "mnt") as mount:
+        assert (mount.path / "datasets/photos/a/3").read_bytes() == b"xxx"
 
 
 def test_a_listing_that_shares_a_table_is_refused_at_once(dcfs, here):
@@ -536,7 +557,7 @@ def test_the_next_version_keeps_the_columns(dcfs, here):
     assert cells(here, "pets", "kind, n, info__width") == kinds
     # Of a filter's selection too, and by the recipe, not by words that look like it in the command.
     dcfs.ok("save", "pets", "--where", "n > 1", "--as", "pets", cwd=here)
-    index(dcfs, here, photos, "--save", "pets", "--description", "--with=image")
+    index(dcfs, here, photos, "--save", "pets", "--description=--with=image")
     assert cells(here, "pets", "kind, n, info__width") == kinds
     told = json.loads(index(dcfs, here, photos, "--save", "pets", "--json"))
     assert told["kept_columns"] == {"of": "pets@1.0.3", "with": ["image", "path:{kind}_{n:int}"]}

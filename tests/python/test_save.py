@@ -95,7 +95,7 @@ def check_saved(folder, dcfs, names):
     """Saves each of `(namespace, project, name, version)` as another dataset; all columns and types stay."""
     pairs = []
     for number, (namespace, project, name, version) in enumerate(names):
-        dcfs.ok("save", "--catalog", folder, f"{namespace}.{project}.{name}@{version}", "--as", f"copy {number}")
+        dcfs.ok("save", "--catalog", folder, f"{namespace}.{project}.{name}@{version}", "--as", f"copy {number}", "--allow-empty")
         original = f"ds_{namespace}_{project}_{name}_{version.replace('.', '_')}".replace('"', '""')
         same_tables(folder, f'"{original}"', f'"ds_local_local_copy {number}_1_0_0"')
         wanted = {"name": f"{namespace}.{project}.{name}" if namespace != "local" else name, "version": version}

@@ -15,7 +15,7 @@ use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::name::DatasetName;
 use dcfs_core::render::numbers::{count, counted, objects, verb};
 use dcfs_data::catalog::{self, Saved};
-use dcfs_store::list::Origin;
+use dcfs_store::list::{Origin, Totals};
 use dcfs_work::author;
 use dcfs_work::index::{self, Delta, Desk, Indexed, Report, Request, Watch, With};
 
@@ -241,13 +241,38 @@ fn told_of(listing: &Report, is_told: bool) {
     if listing.objects == 0 {
         warn(format_args!("`{of}` is empty: what the last version had of it is gone"));
     }
-    if listing.skipped > 0 {
-        let n = counted(listing.skipped, "entry");
-        let was = verb(listing.skipped, "was", "were");
+    let left_out = left_out(listing);
+    if !left_out.is_empty() && !is_told {
+        warn(format_args!("left out of `{of}`: {}", left_out.join(", ")));
+    }
+    let outside = listing.kinds.outside_links;
+    if outside > 0 && !is_told {
+        let (lead, rows) =
+            (verb(outside, "leads", "lead"), verb(outside, "it is a row", "they are rows"));
         warn(format_args!(
-            "{n} of `{of}` {was} left out, for no row can name it: links, special files, odd names"
+            "{} of `{of}` {lead} to files outside of it: {rows}, and read where a mount may open those files \
+             (`--local-root`)",
+            counted(outside, "link")
         ));
     }
+}
+
+/// What no row can name, by kind.
+fn left_out(listing: &Report) -> Vec<String> {
+    let Totals { keys, not_utf8, folder_links, broken_links, special, .. } = listing.kinds;
+    let special_kind = match listing.of.starts_with("az://") {
+        true => ["folder listed as a blob", "folders listed as blobs"],
+        false => ["pipe, socket or device", "pipes, sockets or devices"],
+    };
+    let kinds = [
+        (folder_links, ["link to a folder", "links to folders"]),
+        (broken_links, ["link to nothing", "links to nothing"]),
+        (special, special_kind),
+        (not_utf8, ["name that is not UTF-8", "names that are not UTF-8"]),
+        (keys, ["key with `//` or a slash at the end", "keys with `//` or a slash at the end"]),
+    ];
+    let some = kinds.into_iter().filter(|(n, _)| *n > 0);
+    some.map(|(n, [one, more])| format!("{} {}", count(n), verb(n, one, more))).collect()
 }
 
 fn version(saved: &Saved) -> String {

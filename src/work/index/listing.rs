@@ -53,8 +53,10 @@ pub struct Report {
     /// Rows, and bytes of their objects.
     pub objects: u64,
     pub bytes: u64,
-    /// Names that cannot be recorded.
+    /// What cannot be recorded.
     pub skipped: u64,
+    /// The same by kind, and links out of the folder, which are rows; nothing of a listing that was there already.
+    pub kinds: Totals,
 }
 
 /// Lists `origin`, or finds that it was listed. `last` is the version that a delta begins with, `done` what was listed
@@ -132,7 +134,8 @@ fn list(
 
 fn report(origin: &Origin, totals: &Totals) -> Report {
     let (objects, bytes, skipped) = (totals.objects, totals.bytes, totals.skipped());
-    Report { of: origin.label(), objects, bytes, skipped, ..Report::default() }
+    let kinds = *totals;
+    Report { of: origin.label(), objects, bytes, skipped, kinds, ..Report::default() }
 }
 
 /// Whether listings that are there already may serve.
@@ -174,7 +177,7 @@ fn reused(
         age_seconds: Some(u64::try_from(age / 1_000_000).unwrap_or(0)),
         objects: of.rows.unwrap_or(0),
         bytes: of.size.unwrap_or(0),
-        skipped: 0,
+        ..Report::default()
     };
     let origin = origin.clone();
     Ok(Some(Listing { origin, of: Some(of), single: None, is_ordered: false, report }))
