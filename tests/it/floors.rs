@@ -32,7 +32,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         ],
     ),
     ("disk", &[]),
-    ("data", &["catalog", "pack", "query", "diff", "pages", "tables"]),
+    ("data", &["catalog", "pack", "query", "diff", "lost", "pages", "tables"]),
     ("store", &[]),
     ("vfs", &[]),
     ("work", &[]),
