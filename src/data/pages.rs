@@ -115,7 +115,11 @@ fn readme(catalog: &Catalog, of: &VersionInfo, narrowed: Option<&Narrowed>) -> R
         of: &subject(of),
         description: details.description.as_deref(),
         schema: &catalog.schema(of)?,
-        examples: &catalog.examples(of, LONGEST_EXAMPLE)?,
+        examples: &catalog.examples(
+            of,
+            narrowed.map(|narrowed| &narrowed.first[..]),
+            LONGEST_EXAMPLE,
+        )?,
         narrowed,
     };
     Ok(page.page())

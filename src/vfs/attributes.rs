@@ -154,6 +154,9 @@ impl Vfs {
             | Inode::By(slot)
             | Inode::ByColumn(slot, _)
             | Inode::Aliases(slot)
+            | Inode::Errors(slot)
+            | Inode::ColumnErrors(slot, _)
+            | Inode::DirErrors(slot, ..)
             | Inode::Diffs(slot)
             | Inode::Diff(slot, _)
             | Inode::Value(slot, ..) => Bearer::Directory(view(slot)?),
@@ -163,6 +166,7 @@ impl Vfs {
             | Inode::DiffsPage(slot)
             | Inode::Summary(slot, _)
             | Inode::SummaryJson(slot, _)
+            | Inode::ErrorNote(slot, _)
             | Inode::HubCard(slot)
             | Inode::Row(slot, _)
             | Inode::TooMany(slot, _) => view(slot).map(|_| Bearer::Bare)?,

@@ -194,6 +194,7 @@ impl Vfs {
                 pages::too_many_values(&column.name)
             }
             Inode::HubCard(_) => self.hub_card(place)?,
+            Inode::ErrorNote(_, number) => self.error_note(place, number)?,
             Inode::DiffsPage(_) => pages::diffs(&place.view.of),
             Inode::Summary(_, other) => self.diff(place, other)?.summary.page(),
             Inode::SummaryJson(_, other) => self.diff(place, other)?.summary.json(),

@@ -78,7 +78,8 @@ impl Vfs {
         })
     }
 
-    fn up(self: &Arc<Self>, number: u64) -> Answer<Inode> {
+    /// The directory around a directory.
+    pub(super) fn up(self: &Arc<Self>, number: u64) -> Answer<Inode> {
         let Some(inode) = Inode::decode(number) else {
             return Answer::Now(Err(Error::Unknown(number).into()));
         };
@@ -90,6 +91,13 @@ impl Vfs {
                     Ok(place.inode(place.pack.parent(dir)?))
                 });
             }
+            Inode::DirErrors(slot, depth, first) => {
+                return self.with_place(number, slot, move |_, place| {
+                    Ok(place.inode(place.dir(depth, first)?))
+                });
+            }
+            Inode::Errors(slot) => view(slot).map(|view| view.own),
+            Inode::ColumnErrors(slot, column) => Ok(Inode::Column(slot, column)),
             Inode::Root | Inode::Datasets => Ok(Inode::Root),
             Inode::View(slot) => view(slot).map(|view| view.up),
             Inode::Column(slot, _) | Inode::Views(slot) => view(slot).map(|view| view.own),

@@ -12,12 +12,15 @@ use super::inode::{Inode, Slot};
 use super::listing::Listing;
 use super::place::{Place, Shown};
 use super::views::Step;
-use super::{Answer, Entry, Error, FOREVER, SHORT, Vfs};
+use super::{Answer, Entry, Error, FOREVER, SHORT, Vfs, wrong};
 use dcfs_core::error::Result;
 use dcfs_core::expr::{self, SLASH};
 use dcfs_data::pack::{Dir, Subset};
 use dcfs_data::pages::Narrowed;
 use dcfs_data::query::{Version, alias};
+
+/// Rows that the examples on a page may come from.
+const EXAMPLES: usize = 20;
 
 /// Bytes of all filters that a mount has seen, at most.
 const MOST_TEXT: usize = 16 << 20;
@@ -40,7 +43,7 @@ impl Filters {
     ///
     /// # Errors
     /// [`Error::Full`].
-    fn number(&self, text: &str) -> std::result::Result<u32, Error> {
+    pub fn number(&self, text: &str) -> std::result::Result<u32, Error> {
         if let Some(number) = self.table.read().unwrap_or_else(|e| e.into_inner()).numbers.get(text)
         {
             return Ok(*number);
@@ -82,6 +85,9 @@ impl Vfs {
         name: &[u8],
     ) -> Result<Entry> {
         let Ok(text) = std::str::from_utf8(name) else { return Ok(Entry::Absent(FOREVER)) };
+        if name == wrong::NAME {
+            return Ok(self.errors(place, dir));
+        }
         let schema = place.view.schema(&self.catalog)?;
         match expr::directory(text, &schema) {
             None => Ok(Entry::Absent(FOREVER)),
@@ -123,17 +129,32 @@ impl Vfs {
     /// What the pages of a view say of its rows, if it is a query's.
     pub(super) fn narrowed(&self, place: &Place) -> Option<Narrowed> {
         let (mut filters, mut diff) = (Vec::new(), None);
+        let mut why_empty = None;
         let mut view = place.view.clone();
+        let rows = place.set()?.rows();
         while let Some((parent, step)) = view.from {
             diff = diff.or_else(|| self.difference(step));
-            if let Step::Query(number, _) | Step::Alias(number) = step {
-                filters.extend(self.filters.text(number).map(|text| self.canonical(place, &text)));
+            if let Step::Query(number, _) | Step::Alias(number) = step
+                && let Some(text) = self.filters.text(number)
+            {
+                // Of one filter: why several together leave nothing, each of their directories says.
+                if rows.is_empty() && filters.is_empty() {
+                    why_empty = self.why_none(place, &text);
+                }
+                filters.push(self.canonical(place, &text));
             }
             view = self.views.get(parent)?;
         }
         filters.reverse();
-        let rows = place.set()?.rows().len();
-        Some(Narrowed { diff, filters, rows, is_ranked: place.ranking().is_some() })
+        let is_ranked = place.ranking().is_some();
+        let first = match place.ranking() {
+            Some(ranking) => {
+                ranking.rows.iter().take(EXAMPLES).map(|ranked| ranked.row).collect::<Vec<_>>()
+            }
+            None => rows.iter().take(EXAMPLES).collect(),
+        };
+        let first = first.into_iter().filter_map(|row| place.pack.row_id(row)).collect();
+        Some(Narrowed { diff, filters, rows: rows.len(), is_ranked, first, why_empty })
     }
 
     fn canonical(&self, place: &Place, text: &str) -> String {

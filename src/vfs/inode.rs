@@ -80,6 +80,12 @@ pub enum Inode {
     SummaryJson(Slot, Slot),
     /// `_views/hf/README.md`
     HubCard(Slot),
+    /// `_error` at the top of a view; below one of its File columns; below a directory of rows' paths, as [`Inode::Dir`] has it.
+    Errors(Slot),
+    ColumnErrors(Slot, u16),
+    DirErrors(Slot, u16, u32),
+    /// `_error/<filter>` in any of them: a number of [`super::filters`].
+    ErrorNote(Slot, u32),
     /// `_views/by/<column>/<value>`, by the ordinal of the value's first row. The slot is that of the
     /// view around it: a value has one of its own only when someone goes below it.
     Value(Slot, u16, u32),
@@ -94,6 +100,7 @@ const DEPTH: u32 = 32;
 
 const _: () = assert!(DEEPEST < 1 << (VIEW - DEPTH), "every depth has a number");
 
+/// What no version has; and, with a depth, the `_error` of a directory.
 const FIXED: u64 = 0;
 const LINK: u64 = 1;
 const TOP: u64 = 2;
@@ -122,6 +129,9 @@ mod beside {
     pub const SUMMARY: u16 = 13;
     pub const SUMMARY_JSON: u16 = 14;
     pub const HUB_CARD: u16 = 15;
+    pub const ERRORS: u16 = 16;
+    pub const COLUMN_ERRORS: u16 = 17;
+    pub const ERROR_NOTE: u16 = 18;
 }
 
 fn pack(kind: u64, slot: Slot, depth: u16, entry: u32) -> u64 {
@@ -159,6 +169,12 @@ impl Inode {
             Self::Summary(slot, other) => pack(BESIDE, slot, beside::SUMMARY, other.0),
             Self::SummaryJson(slot, other) => pack(BESIDE, slot, beside::SUMMARY_JSON, other.0),
             Self::HubCard(slot) => pack(BESIDE, slot, beside::HUB_CARD, 0),
+            Self::Errors(slot) => pack(BESIDE, slot, beside::ERRORS, 0),
+            Self::ColumnErrors(slot, column) => {
+                pack(BESIDE, slot, beside::COLUMN_ERRORS, column.into())
+            }
+            Self::DirErrors(slot, depth, first) => pack(FIXED, slot, depth, first),
+            Self::ErrorNote(slot, filter) => pack(BESIDE, slot, beside::ERROR_NOTE, filter),
             Self::Value(slot, leaf, first) => pack(VALUE, slot, leaf, first),
         }
     }
@@ -192,6 +208,10 @@ impl Inode {
             | Self::Summary(slot, _)
             | Self::SummaryJson(slot, _)
             | Self::HubCard(slot)
+            | Self::Errors(slot)
+            | Self::ColumnErrors(slot, _)
+            | Self::DirErrors(slot, ..)
+            | Self::ErrorNote(slot, _)
             | Self::Value(slot, ..) => Some(slot),
         }
     }
@@ -202,6 +222,7 @@ impl Inode {
         let depth = (number >> DEPTH) as u16 & ((1 << (VIEW - DEPTH)) - 1);
         let entry = number as u32;
         let inode = match (number >> KIND, entry) {
+            (FIXED, first) if depth > 0 => Self::DirErrors(slot, depth, first),
             (FIXED, 1) => Self::Root,
             (FIXED, 2) => Self::Top,
             (FIXED, 3) => Self::Datasets,
@@ -240,6 +261,9 @@ impl Inode {
             beside::SUMMARY => Self::Summary(slot, other()?),
             beside::SUMMARY_JSON => Self::SummaryJson(slot, other()?),
             beside::HUB_CARD => Self::HubCard(slot),
+            beside::ERRORS => Self::Errors(slot),
+            beside::COLUMN_ERRORS => Self::ColumnErrors(slot, leaf?),
+            beside::ERROR_NOTE => Self::ErrorNote(slot, entry),
             _ => return None,
         })
     }
@@ -270,6 +294,11 @@ mod tests {
             slot.clone().prop_map(Inode::Aliases),
             slot.clone().prop_map(Inode::Rows),
             slot.clone().prop_map(Inode::HubCard),
+            slot.clone().prop_map(Inode::Errors),
+            (slot.clone(), 0..1024u16).prop_map(|(s, c)| Inode::ColumnErrors(s, c)),
+            (slot.clone(), 1..=DEEPEST, any::<u32>())
+                .prop_map(|(s, d, e)| Inode::DirErrors(s, d, e)),
+            (slot.clone(), any::<u32>()).prop_map(|(s, f)| Inode::ErrorNote(s, f)),
             slot.clone().prop_map(Inode::Diffs),
             slot.clone().prop_map(Inode::DiffsPage),
             (slot.clone(), slot.clone()).prop_map(|(s, o)| Inode::Diff(s, o)),

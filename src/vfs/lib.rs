@@ -52,6 +52,7 @@ pub mod tables;
 pub mod texts;
 pub mod views;
 pub mod walk;
+mod wrong;
 
 use std::fs::File;
 use std::pin::Pin;
@@ -286,6 +287,9 @@ impl Vfs {
             Some(Inode::By(slot)) => self.lookup_by(parent, slot, name),
             Some(Inode::ByColumn(slot, leaf)) => self.lookup_value(parent, slot, leaf, name),
             Some(Inode::Aliases(slot)) => self.lookup_alias(parent, slot, name),
+            Some(
+                Inode::Errors(slot) | Inode::ColumnErrors(slot, _) | Inode::DirErrors(slot, ..),
+            ) => self.lookup_error(parent, slot, name),
             Some(Inode::Diffs(slot)) => self.lookup_version(parent, slot, name),
             Some(Inode::Diff(slot, other)) => self.lookup_diff(parent, (slot, other), name),
             Some(_) => Answer::Now(Err(Error::Wrong(parent, "directory").into())),
@@ -319,6 +323,9 @@ impl Vfs {
             | Inode::By(slot)
             | Inode::ByColumn(slot, _)
             | Inode::Aliases(slot)
+            | Inode::Errors(slot)
+            | Inode::ColumnErrors(slot, _)
+            | Inode::DirErrors(slot, ..)
             | Inode::Value(slot, ..) => {
                 let view = self.view(number, slot);
                 Answer::Now(view.map(|view| self.directory(inode, Some(&view.of))))
@@ -338,6 +345,7 @@ impl Vfs {
             | Inode::DiffsPage(slot)
             | Inode::Summary(slot, _)
             | Inode::SummaryJson(slot, _)
+            | Inode::ErrorNote(slot, _)
             | Inode::HubCard(slot) => self.note(number, slot, inode).map(|(attr, _)| attr),
         }
     }
@@ -411,6 +419,11 @@ impl Vfs {
             Inode::By(slot) => self.list_by(number, slot),
             Inode::ByColumn(slot, leaf) => self.list_values(number, slot, leaf),
             Inode::Aliases(slot) => self.list_aliases(number, slot),
+            Inode::Errors(_) | Inode::ColumnErrors(..) | Inode::DirErrors(..) => {
+                let vfs = self.clone();
+                let nothing = move |up| Listing::known(&vfs, (inode, up), Vec::new());
+                self.up(number).map(nothing)
+            }
             Inode::Diffs(slot) => self.list_diffs(number, slot),
             Inode::Diff(slot, other) => self.list_diff(number, slot, other),
             _ => Answer::Now(Err(Error::Wrong(number, "directory").into())),
@@ -436,6 +449,7 @@ impl Vfs {
                 | Inode::DiffsPage(slot)
                 | Inode::Summary(slot, _)
                 | Inode::SummaryJson(slot, _)
+                | Inode::ErrorNote(slot, _)
                 | Inode::HubCard(slot)),
             ) => {
                 let vfs = self.clone();

@@ -49,6 +49,16 @@ impl Vfs {
                 below(slot, &(self.diff_path(other) + "/_summary.json"))
             }
             Inode::HubCard(slot) => below(slot, "/README.md"),
+            Inode::Errors(slot) => below(slot, "/_error"),
+            Inode::ColumnErrors(slot, column) => {
+                below(slot, &(self.column_path(slot, column) + "/_error"))
+            }
+            Inode::DirErrors(slot, depth, entry) => {
+                below(slot, &(self.entry_path(slot, entry, Some(depth)) + "/_error"))
+            }
+            Inode::ErrorNote(slot, filter) => {
+                below(slot, &format!("/_error/{}", filters::as_name(&self.filters.text(filter)?)))
+            }
             Inode::Value(slot, leaf, first) => below(slot, &self.value_path(slot, leaf, first)),
         }
     }

@@ -32,7 +32,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         ],
     ),
     ("disk", &[]),
-    ("data", &["catalog", "pack", "query", "diff", "pages", "runs", "tables"]),
+    ("data", &["catalog", "pack", "query", "diff", "lost", "pages", "runs", "tables"]),
     ("store", &[]),
     ("vfs", &[]),
     ("work", &[]),

@@ -6,6 +6,7 @@ import re
 import shutil
 import sqlite3
 import subprocess
+import time
 
 import pytest
 
@@ -132,6 +133,25 @@ def test_status_tells_of_each_mount(dcfs, small_catalog, tmp_path):
         assert str(mount.path) in json.dumps(status) and str(mount.daemon()) in json.dumps(status)
         assert str(mount.path) in dcfs.ok("status")
     assert str(mount.path) not in dcfs.ok("status")
+
+
+@pytest.mark.mount
+def test_status_shows_nothing_of_another_mount(dcfs, small_catalog, tmp_path):
+    """As where another user mounted since: this user's note is of a mount that was there before, or there is none."""
+    with dcfs.mount(small_catalog, tmp_path / "mnt") as mount:
+        (note,) = (dcfs.home / "state").rglob("mounts/*.json")
+        kept = note.read_text()
+        note.write_text(json.dumps({**json.loads(kept), "pid": 1, "log": "/wrong.log", "since": 7}))
+        for _ in range(2):
+            (line,) = [line for line in json.loads(dcfs.ok("status", "--json")) if line["mountpoint"] == str(mount.path)]
+            assert (line["log"], line["cache"], line["pid"]) == (None, None, mount.daemon())
+            assert abs(line["since"] - time.time()) < 60
+            shown = dcfs.ok("status")
+            assert "wrong.log" not in shown and "stderr" not in shown and shown.splitlines()[-1].endswith("  -")
+            note.unlink(missing_ok=True)
+        note.write_text(kept)
+        (line,) = [line for line in json.loads(dcfs.ok("status", "--json")) if line["mountpoint"] == str(mount.path)]
+        assert line["log"].endswith(".log")
 
 
 @pytest.mark.mount

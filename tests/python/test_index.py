@@ -158,10 +158,10 @@ def test_listings_are_used_again_by_both(dcfs, here):
     write(photos, ["a/1", "a/2", "b/3"])
     index(dcfs, here, photos, "--save", "mine")
     write(photos, ["a/4"])
-    # DataChain does not list again, and neither does dcfs; a listing of the folder around serves too.
+    # DataChain does not list again, and neither does dcfs where it is told so; a listing of the folder around serves too.
     assert reads_storage(here, photos) == 3
     assert reads_storage(here, photos / "a") == 2
-    result = dcfs.run("index", photos / "a", "--save", "part", cwd=here)
+    result = dcfs.run("index", photos / "a", "--save", "part", "--reuse", cwd=here)
     assert result.stdout.startswith("saved part@1.0.0: 2 objects"), result
     assert "is used again; `--update` lists anew" in result.stderr
     assert index(dcfs, here, photos, "--save", "mine", "--update").startswith("saved mine@1.0.1: 4 objects")
@@ -173,7 +173,23 @@ def test_listings_are_used_again_by_both(dcfs, here):
         db.execute("UPDATE datasets_versions SET finished_at = '2020-01-01 00:00:00', created_at = '2020-01-01 00:00:00'")
         db.commit()
     write(photos, ["a/5"])
-    assert index(dcfs, here, photos, "--save", "mine").startswith("saved mine@1.0.3: 5 objects")
+    assert index(dcfs, here, photos, "--save", "mine", "--reuse").startswith("saved mine@1.0.3: 5 objects")
+
+
+def test_a_folder_is_listed_anew(dcfs, here):
+    """Whatever recent listing there is of it or of a folder around; a folder that several patterns are about, once."""
+    photos = here / "photos"
+    write(photos, ["a/1", "a/2", "b/3"])
+    index(dcfs, here, photos, "--save", "mine")
+    write(photos, ["a/4"])
+    (photos / "b/3").unlink()
+    result = dcfs.run("index", photos, "--save", "mine", cwd=here)
+    assert result.stdout.startswith("saved mine@1.0.1: 3 objects") and "used again" not in result.stderr, result
+    assert index(dcfs, here, photos / "a", "--save", "part").startswith("saved part@1.0.0: 3 objects")
+    told = json.loads(index(dcfs, here, photos / "*/{1,2}", photos / "a", "--save", "part", "--json"))
+    assert told["rows"] == 3 and all(listing["age_seconds"] is None for listing in told["listings"])
+    for other in ("--update", "--delta"):
+        assert "cannot be used with" in refused(dcfs, here, 2, photos, "--save", "mine", "--reuse", other)
 
 
 def test_a_listing_of_datachain_is_used(dcfs, here):
@@ -181,7 +197,7 @@ def test_a_listing_of_datachain_is_used(dcfs, here):
     write(photos, ["a/1", "a/2", "b/3"])
     assert reads_storage(here, photos, "theirs") == 3
     write(photos, ["a/4"])
-    result = dcfs.run("index", photos, "--save", "mine", cwd=here)
+    result = dcfs.run("index", photos, "--save", "mine", "--reuse", cwd=here)
     assert result.stdout.startswith("saved mine@1.0.0: 3 objects") and "used again" in result.stderr, result
     assert sorted(rows(here, "mine")) == sorted(rows(here, "theirs"))
     assert len(listings(here)) == 1
@@ -265,10 +281,10 @@ def test_what_a_listing_does_not_know_is_listed(dcfs, here):
     write(base, ["day1/a.png", "day1/b.png"])
     index(dcfs, here, "base", "--save", "all")
     write(base, ["day2/c.png"])
-    result = dcfs.run("index", "base/day1", "base/day2", "--save", "days", cwd=here)
+    result = dcfs.run("index", "base/day1", "base/day2", "--save", "days", "--reuse", cwd=here)
     assert result.stdout.startswith("saved days@1.0.0: 3 objects"), result
     assert result.stderr.count("used again") == 1 and f"the listing of `file://{base}/`, made " in result.stderr
-    assert index(dcfs, here, "base/day2", "--save", "one").startswith("saved one@1.0.0: 1 object")
+    assert index(dcfs, here, "base/day2", "--save", "one", "--reuse").startswith("saved one@1.0.0: 1 object")
     # What is nowhere is told, by its name.
     before = ask(here, "SELECT count(*) FROM datasets_versions")
     for words, told in [
@@ -277,11 +293,13 @@ def test_what_a_listing_does_not_know_is_listed(dcfs, here):
         (["base/day1", "base/*.png"], ["is in `file://", "matches `*.png`", "--update"]),
         (["base/day1", "base/day1/*.jpg", "base/day2/*.gif"], ["`*.jpg`", "`*.gif`"]),
     ]:
-        message = refused(dcfs, here, 1, *words, "--save", "days")
+        message = refused(dcfs, here, 1, *words, "--save", "days", "--reuse")
         assert all(part in message for part in told), (words, message)
     assert ask(here, "SELECT count(*) FROM datasets_versions") == before
     # Of braces one has to match, of what is typed twice too.
-    assert index(dcfs, here, "base/{day1,day2}/c.*", "base/day1", "base/day1", "--save", "days").startswith("saved days@1.0.1: 3 objects")
+    for flag in ("--reuse", "--json"):
+        said = index(dcfs, here, "base/{day1,day2}/c.*", "base/day1", "base/day1", "--save", "days", flag)
+        assert "3 objects" in said or json.loads(said)["rows"] == 3
 
 
 SAMPLES = {
@@ -356,8 +374,29 @@ def test_what_dcfs_shows_is_not_indexed(dcfs, here):
     index(dcfs, here, "photos", "--save", "photos")
     with dcfs.mount(here, here / "mnt"):
         said = dcfs.run("index", ".", "--save", "all", cwd=here)
-    assert (said.returncode, "left out, for no row" in said.stderr) == (0, False), said.stderr
+    assert (said.returncode, "left out" in said.stderr) == (0, False), said.stderr
     assert [row[1] for row in rows(here, "all")] == ["photos/a.jpg", "photos/b.jpg"]
+
+
+def test_what_becomes_of_links_is_told(dcfs, here, tmp_path):
+    """A link to a file is a row, wherever it leads, as DataChain has it; others are left out, by kind."""
+    write(here, ["photos/a/1", "photos/b"])
+    write(tmp_path, ["elsewhere/2", "elsewhere/3"])
+    for name, target in {
+        "inside": "a/1", "folder": "a", "away": tmp_path / "elsewhere", "none": "nowhere", "2": tmp_path / "elsewhere/2", "a/3": "../../../elsewhere/3",
+    }.items():  # fmt: skip
+        (here / "photos" / name).symlink_to(target)
+    os.mkfifo(here / "photos/pipe")
+    result = dcfs.run("index", "photos", "--save", "photos", cwd=here)
+    at = f"`file://{here}/photos`"
+    assert f"left out of {at}: 2 links to folders, 1 link to nothing, 1 pipe, socket or device\n" in result.stderr, result
+    assert f"2 links of {at} lead to files outside of it: they are rows, and read where" in result.stderr
+    assert [row[1] for row in rows(here, "photos")] == ["2", "a/1", "a/3", "b", "inside"]
+    (listing,) = json.loads(index(dcfs, here, "photos", "--save", "photos", "--json"))["listings"]
+    kinds = {kind: listing["kinds"][kind] for kind in ("folder_links", "broken_links", "outside_links", "special", "not_utf8")}
+    assert kinds == {"folder_links": 2, "broken_links": 1, "outside_links": 2, "special": 1, "not_utf8": 0}
+    with dcfs.mount(here, tmp_path / "mnt") as mount:
+        assert (mount.path / "datasets/photos/a/3").read_bytes() == b"xxx"
 
 
 def test_a_listing_that_shares_a_table_is_refused_at_once(dcfs, here):
@@ -486,7 +525,13 @@ def test_an_empty_folder_is_all_gone(dcfs, here):
     assert "matches `*.jpg`" in refused(dcfs, here, 1, "photos/a/*.jpg", "--save", "x", "--delta")
     for name in "12":
         (photos / "a" / name).unlink()
-    result = dcfs.run("index", "photos/a", "photos/b", "--save", "x", "--delta", cwd=here)
+    # A version without rows would be the latest: it is asked for, or not saved.
+    before = versions(here, "x")
+    words = ("photos/a", "photos/b", "--save", "x", "--delta")
+    message = refused(dcfs, here, 1, *words)
+    assert "no row is left: all of `x@1.0.1` is gone; nothing was saved; `--allow-empty` saves" in message
+    assert versions(here, "x") == before and leftovers(here) == []
+    result = dcfs.run("index", *words, "--allow-empty", cwd=here)
     assert result.stdout.startswith("0 unchanged, 0 new, 0 changed, 2 gone\nsaved x@1.0.2: 0 objects"), result
     assert f"`file://{photos}/a` is empty" in result.stderr
     assert "nothing new" in index(dcfs, here, "photos/a", "--save", "x", "--delta")
@@ -494,6 +539,55 @@ def test_an_empty_folder_is_all_gone(dcfs, here):
     assert f"there is no `{photos}/a`" in refused(dcfs, here, 1, "photos/a", "--save", "x", "--delta")
     write(photos, ["a/4"])
     assert index(dcfs, here, "photos/a", "--save", "x", "--delta").startswith("0 unchanged, 1 new, 0 changed, 0 gone\nsaved x@1.0.3: 1 object")
+    assert "`--allow-empty` saves a version without rows" in refused(dcfs, here, 1, "photos/b", "--save", "new")
+    assert index(dcfs, here, "photos/b", "--save", "new", "--allow-empty") == "saved new@1.0.0: 0 objects, 0 B\n"
+    assert refused(dcfs, here, 1, "photos/c", "--save", "new", "--allow-empty").count("there is no")
+
+
+def test_the_next_version_keeps_the_columns(dcfs, here):
+    photos = here / "photos"
+    write(photos, ["cat_1.txt", "dog_2.txt"])
+    wishes = ("--with", "path:{kind}_{n:int}", "--with", "image")
+    index(dcfs, here, photos, "--save", "pets", *wishes)
+    write(photos, ["cow_3.txt"])
+    result = dcfs.run("index", photos, "--save", "pets", cwd=here)
+    assert result.stdout.endswith("saved pets@1.0.1: 3 objects, 9 B\n"), result
+    assert "the columns of `pets@1.0.0` are kept (--with image --with path:{kind}_{n:int}); `--with none` saves without" in result.stderr
+    kinds = [("cat", 1, None), ("cow", 3, None), ("dog", 2, None)]
+    assert cells(here, "pets", "kind, n, info__width") == kinds
+    # Of a filter's selection too, and by the recipe, not by words that look like it in the command.
+    dcfs.ok("save", "pets", "--where", "n > 1", "--as", "pets", cwd=here)
+    index(dcfs, here, photos, "--save", "pets", "--description=--with=image")
+    assert cells(here, "pets", "kind, n, info__width") == kinds
+    told = json.loads(index(dcfs, here, photos, "--save", "pets", "--json"))
+    assert told["kept_columns"] == {"of": "pets@1.0.3", "with": ["image", "path:{kind}_{n:int}"]}
+    # An earlier dcfs noted them in the command alone, and its table has one column less.
+    with database(here) as db:
+        db.execute("ALTER TABLE dcfs_provenance DROP COLUMN recipe")
+        db.commit()
+    index(dcfs, here, photos, "--save", "pets")
+    assert cells(here, "pets", "kind, n, info__width") == kinds
+    # A pattern that is kept and matches nothing any more is told with the way out.
+    write(here / "other", ["x.txt"])
+    assert "The pattern is that of `pets@1.0.5`: `--with none`" in refused(dcfs, here, 2, "other", "--save", "pets")
+    # Dropped, they stay so.
+    assert "goes with no other" in refused(dcfs, here, 2, photos, "--save", "pets", "--with", "none", "--with", "image")
+    for words in (("--with", "none"), ()):
+        result = dcfs.run("index", photos, "--save", "pets", *words, cwd=here)
+        assert result.returncode == 0 and "are kept" not in result.stderr, result
+        ((shape,),) = ask(here, f"SELECT sql FROM sqlite_schema WHERE name = {table(here, 'pets')[1:-1]!r}")
+        assert "kind" not in shape
+
+
+def test_columns_that_python_made_are_not_dropped_unasked(dcfs, here):
+    write(here / "photos", ["a_1.txt"])
+    index(dcfs, here, "photos", "--save", "x", "--with", "path:{kind}_{n:int}")
+    with database(here) as db:
+        db.execute("DELETE FROM dcfs_provenance")
+        db.commit()
+    message = refused(dcfs, here, 2, "photos", "--save", "x")
+    assert "`x@1.0.0` has columns" in message and "or `--with none` to save a version without them" in message
+    assert index(dcfs, here, "photos", "--save", "x", "--with", "none").startswith("saved x@1.0.1")
 
 
 @pytest.mark.parametrize(
@@ -589,7 +683,8 @@ def test_an_empty_prefix_is_all_gone(s3, here, tmp_path):
     # What the last version has nothing of is a wrong name, and so is a bucket that is not there.
     refused(dcfs, here, 1, "s3://index-empty/c/", *words, "--delta")
     refused(dcfs, here, 1, "s3://index-emptied/a/", *words[1:], "--delta")
-    said = index(dcfs, here, *words, "--delta")
+    refused(dcfs, here, 1, *words, "--delta")
+    said = index(dcfs, here, *words, "--delta", "--allow-empty")
     assert said.startswith("0 unchanged, 0 new, 0 changed, 1 gone\nsaved x@1.0.1: 0 objects"), said
 
 

@@ -86,8 +86,8 @@ def test_what_cannot_be_recorded_is_left_out_and_counted(dcfs, tmp_path):
     mine = Listing(result.stdout)
     assert mine.paths == ["a/f", "link"]
     totals = mine.totals
-    assert {name: totals[name] for name in ("not_utf8", "links", "special", "own")} == {
-        "not_utf8": 2, "links": 3, "special": 2, "own": 1,
+    assert {name: totals[name] for name in ("not_utf8", "folder_links", "broken_links", "special", "own")} == {
+        "not_utf8": 2, "folder_links": 2, "broken_links": 1, "special": 2, "own": 1,
     }  # fmt: skip
     assert mine.rows[1][2] == 3, "a link to a file is that file"
 

@@ -38,7 +38,7 @@ def test_a_table_is_that_of_the_mount(show, shapes_mount, tmp_path, name, format
 def test_a_grid_has_two_lines_of_names(show):
     lines = show.ok("pets_sized", "--limit", "2", "--columns", "file.path,info").splitlines()
     assert [line.split() for line in lines[:2]] == [["file", "info", "info"], ["path", "width", "height"]]
-    assert lines[3:] == [lines[3], "", "[limited by 2 rows]"]
+    assert lines[3:] == [lines[3], "", "[2 of 18 rows]"]
 
 
 def test_a_grid_shows_what_datachain_shows(show):

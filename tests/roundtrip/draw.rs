@@ -123,7 +123,7 @@ fn kind(depth: u32) -> BoxedStrategy<SignalKind> {
     let items = SCALARS.into_iter().filter(|scalar| *scalar != Scalar::Bytes);
     let plain = prop_oneof![
         6 => select(&SCALARS[..]).prop_map(SignalKind::Scalar),
-        3 => select(items.collect::<Vec<_>>()).prop_map(SignalKind::List),
+        3 => select(items.collect::<Vec<_>>()).prop_map(list_of),
         1 => Just(SignalKind::Dict),
         1 => Just(SignalKind::File),
         1 => Just(SignalKind::Image),
@@ -137,13 +137,18 @@ fn kind(depth: u32) -> BoxedStrategy<SignalKind> {
     }
 }
 
+fn list_of(item: Scalar) -> SignalKind {
+    SignalKind::List(Box::new(SignalKind::Scalar(item)))
+}
+
 fn value(signal: &Signal) -> BoxedStrategy<Value> {
     let there = match &signal.kind {
         SignalKind::Scalar(scalar) => self::scalar(*scalar),
         SignalKind::List(item) => {
-            prop::collection::vec(self::scalar(*item), 0..5).prop_map(Value::List).boxed()
+            let item = value(&Signal::new("", SignalKind::clone(item)));
+            prop::collection::vec(item, 0..5).prop_map(Value::List).boxed()
         }
-        SignalKind::Dict => dict(),
+        SignalKind::Dict | SignalKind::Json => dict(),
         SignalKind::File => file(),
         SignalKind::Image => image(),
         SignalKind::Model(fields) => {

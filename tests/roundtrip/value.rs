@@ -67,8 +67,11 @@ pub fn signal(signal: &Signal, inside: bool) -> Json {
         SignalKind::File => json!("file"),
         SignalKind::Image => json!("image"),
         SignalKind::Scalar(scalar) => json!(word(*scalar)),
-        SignalKind::List(item) => json!(format!("list[{}]", word(*item))),
-        SignalKind::Dict => json!("dict"),
+        SignalKind::List(item) => {
+            let item = self::signal(&Signal::new("", SignalKind::clone(item)), false);
+            json!(format!("list[{}]", item[1].as_str().unwrap_or_default()))
+        }
+        SignalKind::Dict | SignalKind::Json => json!("dict"),
         SignalKind::Model(fields) => fields.iter().map(|f| self::signal(f, inside)).collect(),
     };
     let optional = signal.optional || (inside && matches!(signal.kind, SignalKind::Scalar(_)));

@@ -20,6 +20,8 @@ pub type Span = Range<usize>;
 pub struct Error {
     pub message: String,
     pub span: Span,
+    /// The name that is no column of the version, where that is what is wrong.
+    pub unknown: Option<String>,
     /// The whole filter; empty until [`Error::in_text`].
     text: String,
 }
@@ -29,7 +31,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub fn new(span: Span, message: impl Into<String>) -> Self {
-        Self { message: message.into(), span, text: String::new() }
+        Self { message: message.into(), span, unknown: None, text: String::new() }
+    }
+
+    /// That `name` is no column.
+    #[must_use]
+    pub fn of_unknown(self, name: &str) -> Self {
+        Self { unknown: Some(name.to_owned()), ..self }
     }
 
     /// The same, with more at the end of its message.

@@ -111,7 +111,7 @@ impl<'s> Names<'s> {
         });
         let parts: Vec<String> = parts.collect();
         let leaves = self.leaves.iter().map(|leaf| leaf.name.as_str());
-        let near = nearest::to(wanted, leaves.chain(parts.iter().map(String::as_str)));
+        let near = nearest::to_dotted(wanted, leaves.chain(parts.iter().map(String::as_str)));
         nearest::hint(&near, "`dcfs schema` lists what there is")
     }
 }

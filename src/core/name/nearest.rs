@@ -20,6 +20,44 @@ pub fn to<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<String>
     near.into_iter().take(MOST).map(|(_, name)| name.to_owned()).collect()
 }
 
+/// The same of dotted names: those that end with all of `wanted` come first, for people type `width` for `info.width`; else,
+/// where it has no dot, those whose last part is near to it.
+pub fn to_dotted<'a>(wanted: &str, names: impl Iterator<Item = &'a str> + Clone) -> Vec<String> {
+    let ends = |name: &&str| {
+        let above = name.len().checked_sub(wanted.len()).filter(|above| *above > 0);
+        let end = above.and_then(|above| name.get(above..));
+        end.is_some_and(|end| end.eq_ignore_ascii_case(wanted))
+            && above.is_some_and(|above| name[..above].ends_with('.'))
+    };
+    let found = first(names.clone().filter(ends));
+    if !found.is_empty() {
+        return found;
+    }
+    let whole = to(wanted, names.clone());
+    if !whole.is_empty() || wanted.contains('.') {
+        return whole;
+    }
+    let near = to(wanted, names.clone().map(last));
+    let of_near = |name: &&str| near.iter().any(|near| near == last(name));
+    first(names.filter(of_near))
+}
+
+/// The part of a dotted name behind its last dot.
+fn last(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or(name)
+}
+
+/// The first few names, each once.
+fn first<'n>(names: impl Iterator<Item = &'n str>) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for name in names {
+        if found.len() < MOST && !found.iter().any(|known| known == name) {
+            found.push(name.to_owned());
+        }
+    }
+    found
+}
+
 /// What follows a message of a name that is not there: the names near to it, else `otherwise`.
 pub fn hint(near: &[String], otherwise: &str) -> String {
     match near {
@@ -69,6 +107,23 @@ mod tests {
             let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
             assert_eq!(distance(&a, &b), want, "{a:?} {b:?}");
             assert_eq!(distance(&b, &a), want, "{b:?} {a:?}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_dotted_name_is_found() {
+        let names = ["file.path", "info.width", "mask.info.width", "label", "info.width"];
+        let cases: [(&str, &[&str]); 7] = [
+            ("width", &["info.width", "mask.info.width"]),
+            ("WIDTH", &["info.width", "mask.info.width"]),
+            ("info.width", &["mask.info.width"]),
+            ("widthh", &["info.width", "mask.info.width"]),
+            ("labl", &["label"]),
+            ("x.widht", &[]),
+            ("idth", &["info.width", "mask.info.width"]),
+        ];
+        for (wanted, want) in cases {
+            assert_eq!(to_dotted(wanted, names.into_iter()), want, "{wanted}");
         }
     }
 

@@ -34,6 +34,17 @@ pub struct Columns {
     pub removed: Vec<String>,
     /// Those in which any row changed, in the order of the schema.
     pub changed: Vec<Changed>,
+    /// Those that hold another type, though every value may be equal: 1 is true where it was a boolean.
+    #[serde(default)]
+    pub retyped: Vec<Retyped>,
+}
+
+/// A column whose type changed, by the types as DataChain writes them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retyped {
+    pub column: String,
+    pub from: String,
+    pub to: String,
 }
 
 /// Two versions, compared.
@@ -70,12 +81,12 @@ impl Counts {
 impl Summary {
     /// Whether anything differs, rows or columns.
     pub fn differ(&self) -> bool {
-        let Columns { added, removed, .. } = &self.columns;
-        self.rows.differ() || !added.is_empty() || !removed.is_empty()
+        let Columns { added, removed, retyped, .. } = &self.columns;
+        self.rows.differ() || !added.is_empty() || !removed.is_empty() || !retyped.is_empty()
     }
 
-    /// For a terminal.
-    pub fn plain(&self) -> String {
+    /// For a terminal of that width.
+    pub fn plain(&self, width: Option<usize>) -> String {
         let mut out = format!("{} -> {}, rows matched by {}\n", self.from, self.to, self.matched());
         let _ = writeln!(out, "{}", self.rows.line());
         if !self.columns.changed.is_empty() {
@@ -83,7 +94,14 @@ impl Summary {
             for Changed { column, rows } in &self.columns.changed {
                 table.row([column.clone(), rows_of(*rows)]);
             }
-            let _ = write!(out, "\n{table}");
+            let _ = write!(out, "\n{}", table.fitted(width));
+        }
+        if !self.columns.retyped.is_empty() {
+            let mut table = Table::new(["COLUMN", "TYPE"]);
+            for Retyped { column, from, to } in &self.columns.retyped {
+                table.row([column.clone(), format!("{from} -> {to}")]);
+            }
+            let _ = write!(out, "\n{}", table.fitted(width));
         }
         let named = [("added", &self.columns.added), ("removed", &self.columns.removed)];
         for (what, columns) in named.iter().filter(|(_, columns)| !columns.is_empty()) {
@@ -106,6 +124,12 @@ impl Summary {
             out += "\n| column | changed in |\n|---|---|\n";
             for Changed { column, rows } in self.columns.changed.iter().take(MOST_COLUMNS) {
                 let _ = writeln!(out, "| {} | {} |", code(column), rows_of(*rows));
+            }
+        }
+        if !self.columns.retyped.is_empty() {
+            out += "\n| column | type before | type now |\n|---|---|---|\n";
+            for Retyped { column, from, to } in self.columns.retyped.iter().take(MOST_COLUMNS) {
+                let _ = writeln!(out, "| {} | {} | {} |", code(column), code(from), code(to));
             }
         }
         let named = [("Added", &self.columns.added), ("Removed", &self.columns.removed)];
@@ -177,6 +201,11 @@ mod tests {
                 added: vec!["a|b".into()],
                 removed: Vec::new(),
                 changed: vec![Changed { column: "info.width".into(), rows: 1 }],
+                retyped: vec![Retyped {
+                    column: "good".into(),
+                    from: "bool".into(),
+                    to: "int".into(),
+                }],
             },
         }
     }
@@ -185,13 +214,15 @@ mod tests {
     fn a_terminal_gets_lines() {
         let want = "pets@1.0.0 -> pets@1.0.1, rows matched by file.source, file.path\n\
                     10,000 same, 500 added, 3 changed, 2 removed\n\n\
-                    COLUMN      CHANGED IN\ninfo.width  1 row\n\ncolumns added: a|b\n";
-        assert_eq!(summary().plain(), want);
+                    COLUMN      CHANGED IN\ninfo.width  1 row\n\n\
+                    COLUMN  TYPE\ngood    bool -> int\n\ncolumns added: a|b\n";
+        assert_eq!(summary().plain(None), want);
     }
 
     #[test]
     fn a_page_is_a_page_and_json_comes_back() {
         let page = summary().page();
+        assert!(page.contains("| `good` | `bool` | `int` |"), "{page}");
         assert!(
             page.contains("| added | 500 |") && page.contains("| `info.width` | 1 row |"),
             "{page}"
@@ -205,5 +236,7 @@ mod tests {
         let rows = Counts { same: 1, ..Counts::default() };
         assert!(!rows.differ() && Summary { rows, ..summary() }.differ());
         assert!(!Summary { rows, columns: Columns::default(), ..summary() }.differ());
+        let retyped = Columns { retyped: summary().columns.retyped, ..Columns::default() };
+        assert!(Summary { rows, columns: retyped, ..summary() }.differ(), "a type alone is one");
     }
 }

@@ -10,6 +10,7 @@ use super::numbers::{bytes, count, counted, difference};
 use crate::provenance::{Git, Provenance};
 use crate::schema::Schema;
 use crate::time::Timestamp;
+use serde_json::Value;
 
 /// What is printed where the catalog has no author.
 const NO_AUTHOR: &str = "not recorded by DataChain";
@@ -203,6 +204,25 @@ fn saved(by: &Provenance, row: &mut impl FnMut(&str, String)) {
     }
     if let Some(filter) = &by.filter {
         row("filter", code(filter));
+    }
+    if let Some(recipe) = &by.recipe {
+        computed(recipe, row);
+    }
+}
+
+/// What a program made of the rows: which states of it, and how many rows it failed for.
+fn computed(recipe: &Value, row: &mut impl FnMut(&str, String)) {
+    let Some(program) = recipe["program"].as_str() else { return };
+    row("program", code(program));
+    for made in recipe["programs"].as_array().into_iter().flatten() {
+        let digest = made["digest"].as_str().unwrap_or_default();
+        let rows = made["rows"].as_u64().unwrap_or(0);
+        row("program digest", format!("{}: {}", code(digest), counted(rows, "row")));
+    }
+    let number = |key: &str| recipe[key].as_u64().unwrap_or(0);
+    row("computed", counted(number("computed"), "row"));
+    if number("errors") > 0 {
+        row("failed", counted(number("errors"), "row"));
     }
 }
 

@@ -30,6 +30,7 @@ pub mod table;
 
 use serde::Serialize;
 
+use crate::id::RowId;
 use crate::schema::{FileColumn, Schema};
 use crate::time::Timestamp;
 use crate::tree::place::column_directories;
@@ -68,6 +69,12 @@ pub struct Narrowed {
     /// Whether they have an order of their own.
     #[serde(rename = "ranked")]
     pub is_ranked: bool,
+    /// A few rows of it, for examples.
+    #[serde(skip)]
+    pub first: Vec<RowId>,
+    /// Why there is none, where that is known.
+    #[serde(skip)]
+    pub why_empty: Option<String>,
 }
 
 /// The listed File columns and where their files are, relative to the version's directory.

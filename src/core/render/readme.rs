@@ -84,6 +84,9 @@ impl Readme<'_> {
         for filter in &narrowed.filters {
             let _ = writeln!(out, "- {}", code(filter));
         }
+        if let Some(why) = &narrowed.why_empty {
+            let _ = writeln!(out, "\nThat no row passes may be because {}.", text(why));
+        }
         out += "\nIt never changes. Files have the same names and bytes as in the version, and are the same\n\
                 files to the kernel's cache. A filter below it filters these rows.\n";
         if narrowed.is_ranked {
@@ -141,7 +144,8 @@ impl Readme<'_> {
         }
         example(format!("order by {number} desc limit 10"));
         example("rand < 0.1".to_owned());
-        out += "\nA wrong one is EINVAL, and the log says what is wrong with it; `dcfs explain` does too.\n";
+        out += "\nA wrong one is EINVAL: `cat '_error/<filter>'` says what is wrong with it, and why one that selects nothing does;\n\
+            `dcfs explain` does too.\n";
         out
     }
 
@@ -149,12 +153,22 @@ impl Readme<'_> {
         let mut out = "| column | type | example |\n|---|---|---|\n".to_owned();
         for leaf in self.schema.leaves() {
             let example = self.examples.iter().find(|(column, _)| column == leaf.column);
-            let example = example.map_or(String::new(), |(_, value)| code(value));
+            let example =
+                example.map_or(String::new(), |(_, value)| code(shown(value, leaf.value)));
             let hidden = if leaf.hidden { " (hidden)" } else { "" };
             let row = (code(&leaf.name), code(&leaf.field.type_text));
             let _ = writeln!(out, "| {} | {}{hidden} | {example} |", row.0, row.1);
         }
         out
+    }
+}
+
+/// An example as a person types it: the database has 0 and 1 for booleans.
+fn shown<'v>(value: &'v str, kind: &ValueType) -> &'v str {
+    match (kind, value) {
+        (ValueType::Bool, "0") => "false",
+        (ValueType::Bool, "1") => "true",
+        _ => value,
     }
 }
 
@@ -304,6 +318,27 @@ first; the others have `~<sys__id>` before the extension.
             page.contains("- `_schema.json`: ") && page.contains("- `_lineage.md`: "),
             "{page}"
         );
+    }
+
+    #[test]
+    fn a_boolean_is_an_example_that_can_be_typed() {
+        let (of, mut schema) = pets();
+        let value = ValueType::Bool;
+        let shape = Shape::Column { column: "good".into(), value };
+        schema.signals.push(Field { shape, ..leaf("good", "bool", "good") });
+        let examples = [("good".to_owned(), "1".to_owned()), ("info__width".into(), "1".into())];
+        let narrowed = Narrowed { why_empty: Some("of `x`".into()), ..Narrowed::default() };
+        let page = Readme {
+            of: &of,
+            description: None,
+            schema: &schema,
+            examples: &examples,
+            narrowed: Some(&narrowed),
+        };
+        let page = page.page();
+        assert!(page.contains("| `good` | `bool` | `true` |"), "{page}");
+        assert!(page.contains("| `info.width` | `int` | `1` |"), "{page}");
+        assert!(page.contains("no row passes may be because of"), "{page}");
     }
 
     #[test]

@@ -2,21 +2,39 @@
 
 use std::fmt;
 
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
 use super::markdown::visible;
 
 /// The most characters of a cell that are shown; names of strangers may have thousands.
 const WIDEST: usize = 120;
 
+/// The least width that a column is shortened to.
+const NARROWEST: usize = 8;
+
+/// Between columns.
+const GAP: usize = 2;
+
+/// In place of what is not shown.
+const DOTS: &str = "...";
+
 /// A table with a line of headers.
 #[derive(Clone, Debug)]
 pub struct Table {
     rows: Vec<Vec<String>>,
+    /// Whether long cells lose their middle and not their end, as paths should.
+    is_cut_in_the_middle: bool,
 }
 
 impl Table {
     /// A table with its headers.
     pub fn new<const N: usize>(headers: [&str; N]) -> Self {
-        Self { rows: vec![headers.map(str::to_owned).into()] }
+        Self { rows: vec![headers.map(str::to_owned).into()], is_cut_in_the_middle: false }
+    }
+
+    /// Long cells keep their beginning and their end: they are paths.
+    pub fn cut_in_the_middle(&mut self) {
+        self.is_cut_in_the_middle = true;
     }
 
     /// Adds a line.
@@ -24,26 +42,69 @@ impl Table {
         self.rows.push(cells.iter().map(|cell| visible(cell, WIDEST)).collect());
     }
 
+    /// The table in lines of at most `width` terminal cells, or as wide as it is: the widest columns are shortened first.
+    pub fn fitted(&self, width: Option<usize>) -> String {
+        let mut widths = self.widths();
+        let most = width.unwrap_or(usize::MAX);
+        let gaps = GAP * widths.len().saturating_sub(1);
+        while widths.iter().sum::<usize>() + gaps > most {
+            let Some(widest) = widths.iter_mut().max().filter(|widest| **widest > NARROWEST) else {
+                break;
+            };
+            *widest -= 1;
+        }
+        let mut out = String::new();
+        for row in &self.rows {
+            out += &shortened(self.line(row, &widths).trim_end(), most, false);
+            out.push('\n');
+        }
+        out
+    }
+
+    fn line(&self, row: &[String], widths: &[usize]) -> String {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            let cell = shortened(cell, *width, self.is_cut_in_the_middle);
+            line += &cell;
+            line += &" ".repeat(width - cell.width().min(*width) + GAP);
+        }
+        line
+    }
+
     fn widths(&self) -> Vec<usize> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
-            self.rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max()
+            self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.width()).max()
         };
         (0..columns).map(|column| width(column).unwrap_or(0)).collect()
     }
 }
 
+/// `text` in at most `width` terminal cells: its beginning, or its beginning and its end.
+fn shortened(text: &str, width: usize, in_the_middle: bool) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let Some(room) = width.checked_sub(DOTS.len()) else { return DOTS[..width].to_owned() };
+    let (head, tail) = if in_the_middle { (room / 2, room - room / 2) } else { (room, 0) };
+    let end: String = fitting(text.chars().rev(), tail).chars().rev().collect();
+    fitting(text.chars(), head) + DOTS + &end
+}
+
+/// The first characters that take at most `room` terminal cells.
+fn fitting(text: impl Iterator<Item = char>, mut room: usize) -> String {
+    let mut out = String::new();
+    for c in text {
+        let Some(left) = room.checked_sub(c.width().unwrap_or(0)) else { break };
+        room = left;
+        out.push(c);
+    }
+    out
+}
+
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let widths = self.widths();
-        for row in &self.rows {
-            let mut line = String::new();
-            for (cell, width) in row.iter().zip(&widths) {
-                line += &format!("{cell:<width$}  ");
-            }
-            writeln!(f, "{}", line.trim_end())?;
-        }
-        Ok(())
+        f.write_str(&self.fitted(None))
     }
 }
 
@@ -60,6 +121,25 @@ mod tests {
             table.to_string(),
             "DATASET        ROWS\npets           10,000\na longer name  1\n"
         );
+    }
+
+    #[test]
+    fn the_widest_columns_are_shortened_to_the_terminal() {
+        let mut table = Table::new(["PLACE", "STATE", "LOG"]);
+        table.row(["/mnt/somewhere/far/below/here".into(), "alive".into(), "/log".into()]);
+        table.row(["\u{65e5}\u{672c}".into(), "dead".into(), "-".into()]);
+        assert_eq!(
+            table.fitted(Some(30)),
+            "PLACE              STATE  LOG\n/mnt/somewhere...  alive  /log\n\u{65e5}\u{672c}               dead   -\n"
+        );
+        table.cut_in_the_middle();
+        let text = table.fitted(Some(30));
+        assert!(text.contains("/mnt/so...low/here  alive  /log\n"), "{text}");
+        for width in 0..60 {
+            for line in table.fitted(Some(width)).lines() {
+                assert!(line.width() <= width, "{width}: {line}");
+            }
+        }
     }
 
     #[test]

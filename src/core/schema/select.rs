@@ -35,11 +35,16 @@ impl Schema {
         Ok(Self { signals, files: self.files.clone() })
     }
 
+    /// Whether `name` is a column, or a model.
+    pub fn has(&self, name: &str) -> bool {
+        add(&mut Vec::new(), &self.signals, name)
+    }
+
     fn unknown(&self, wanted: &str, others: &[&str]) -> UnknownColumn {
         let leaves = self.leaves();
         let names = leaves.iter().map(|leaf| leaf.name.as_str());
         let signals = self.signals.iter().map(|signal| signal.name.as_str());
-        let near = nearest::to(wanted, names.chain(signals).chain(others.iter().copied()));
+        let near = nearest::to_dotted(wanted, names.chain(signals).chain(others.iter().copied()));
         UnknownColumn { wanted: wanted.to_owned(), near }
     }
 }
@@ -125,6 +130,7 @@ mod tests {
             ("m.", "no column `m.`; did you mean `m` or `m.x`?"),
             ("a.b", "no column `a.b`; `dcfs schema` lists what there is"),
             ("pth", "no column `pth`; did you mean `path`?"),
+            ("z", "no column `z`; did you mean `m.n.z`?"),
         ];
         for (name, message) in cases {
             let error = schema().select(&[name], &["path"]).expect_err(name);

@@ -258,13 +258,18 @@ impl Catalog {
         Ok(self.pool.read(|connection| lineage::children(connection, of))?)
     }
 
-    /// One example of each database column of `of`: the first non-NULL cell of its first 20 rows, as
-    /// SQLite prints it, cut to `most` characters. Columns with none are left out.
+    /// One example of each database column of `of`: the first non-NULL cell of its first 20 rows, or of the first of
+    /// `rows`, as SQLite prints it, cut to `most` characters. Columns with none are left out.
     ///
     /// # Errors
     /// [`dcfs_core::error::Kind::Stale`] where the version is removed.
-    pub fn examples(&self, of: &VersionInfo, most: usize) -> Result<Vec<(String, String)>> {
-        Ok(rows::read(&self.pool, of, |table| table.examples(most))?)
+    pub fn examples(
+        &self,
+        of: &VersionInfo,
+        rows: Option<&[RowId]>,
+        most: usize,
+    ) -> Result<Vec<(String, String)>> {
+        Ok(rows::read(&self.pool, of, |table| table.examples(rows, most))?)
     }
 
     /// Every row in `sys__id` order, in slices of one short transaction each. `each` is called within

@@ -21,6 +21,9 @@ use dcfs_core::schema::FileColumn;
 /// Rows per transaction of a scan: a tenth of a second or so.
 pub(super) const SLICE: usize = 65_536;
 
+/// Rows that examples are taken from.
+pub const EXAMPLES: usize = 20;
+
 /// Waits between looks for a missing table.
 const WAITS: [Duration; 4] = [
     Duration::from_millis(20),
@@ -233,15 +236,27 @@ impl<'c> Table<'c> {
     }
 
     /// See [`super::Catalog::examples`].
-    pub fn examples(&self, most: usize) -> Result<Vec<(String, String)>, Error> {
+    pub fn examples(
+        &self,
+        rows: Option<&[RowId]>,
+        most: usize,
+    ) -> Result<Vec<(String, String)>, Error> {
         let columns = self.columns()?;
         let names = columns.iter().map(|column| column.name.as_str());
         let names: Vec<&str> = names.filter(|name| !name.starts_with("sys__")).collect();
         let list: Vec<String> = names.iter().map(|name| columns.or_null("t", name)).collect();
         let list = if list.is_empty() { "NULL".into() } else { list.join(", ") };
-        let sql = format!("SELECT {list} FROM {} t ORDER BY t.sys__id LIMIT 20", self.quoted);
+        let ids = rows.map(|rows| &rows[..rows.len().min(EXAMPLES)]);
+        let only = ids.map_or(String::new(), |ids| {
+            format!("WHERE t.sys__id IN ({})", vec!["?"; ids.len()].join(", "))
+        });
+        let sql = format!(
+            "SELECT {list} FROM {} t {only} ORDER BY t.sys__id LIMIT {EXAMPLES}",
+            self.quoted
+        );
         let mut statement = self.connection.prepare(&sql)?;
-        let mut rows = statement.query([])?;
+        let ids = ids.unwrap_or_default().iter().map(|id| id.key());
+        let mut rows = statement.query(rusqlite::params_from_iter(ids))?;
         let mut found: Vec<Option<String>> = vec![None; names.len()];
         while let Some(row) = rows.next()? {
             for (at, example) in found.iter_mut().enumerate().filter(|(_, found)| found.is_none()) {

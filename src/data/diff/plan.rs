@@ -18,6 +18,8 @@ pub struct Pair {
     pub right: String,
     /// What its cells hold, on each side.
     pub values: (ValueType, ValueType),
+    /// The same as DataChain writes it.
+    pub types: (String, String),
     pub kind: Kind,
 }
 
@@ -40,6 +42,7 @@ struct Known {
     name: String,
     column: String,
     value: ValueType,
+    type_text: String,
     is_tag: bool,
 }
 
@@ -104,6 +107,7 @@ impl Pair {
             right: right.column.clone(),
             kind: kind(left, right),
             values: (left.value.clone(), right.value.clone()),
+            types: (left.type_text.clone(), right.type_text.clone()),
         }
     }
 
@@ -113,6 +117,11 @@ impl Pair {
 
     pub(super) fn of_right(&self) -> (String, Kind) {
         (self.right.clone(), self.kind)
+    }
+
+    /// Whether it holds another type on each side; that a value may be NULL is no type.
+    pub fn is_retyped(&self) -> bool {
+        self.values.0 != self.values.1 && !self.is_tag()
     }
 
     /// Whether it tells if a model is there.
@@ -148,7 +157,8 @@ fn collect(field: &Field, above: &str, found: &mut Vec<Known>) {
     };
     let mut add = |name: &str, column: &str, value: ValueType, is_tag: bool| {
         if !found.iter().any(|known: &Known| known.name == name && known.is_tag == is_tag) {
-            found.push(Known { name: name.to_owned(), column: column.to_owned(), value, is_tag });
+            let (name, column) = (name.to_owned(), column.to_owned());
+            found.push(Known { name, column, value, type_text: field.type_text.clone(), is_tag });
         }
     };
     match &field.shape {
@@ -186,6 +196,7 @@ fn by_file(left: &FileColumn, right: &FileColumn) -> Vec<Pair> {
             left: one.clone()?,
             right: other.clone()?,
             values: (ValueType::Text, ValueType::Text),
+            types: ("str".to_owned(), "str".to_owned()),
             kind: Kind::Plain,
         })
     };

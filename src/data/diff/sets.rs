@@ -8,6 +8,7 @@ use roaring::RoaringBitmap;
 use sha2::{Digest, Sha256};
 
 use super::look::gone;
+use super::plan::Pair;
 use super::{Difference, Plan, Versions, compare};
 use crate::catalog::{Catalog, VersionInfo};
 use crate::pack::home::Home;
@@ -15,14 +16,14 @@ use crate::pack::{Ordinals, Pack};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::id::RowId;
 use dcfs_core::kept::Kept;
-use dcfs_core::render::diff::{Changed, Columns, Counts, Summary};
+use dcfs_core::render::diff::{Changed, Columns, Counts, Retyped, Summary};
 use dcfs_core::schema::Schema;
 
 /// Memory for sets, in bytes.
 const SETS: usize = 32 << 20;
 
 /// Moves with every change of what a difference is: sets kept by another dcfs are not read.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The longest summary that is read back, in bytes.
 const LONGEST: u64 = 16 << 20;
@@ -142,9 +143,22 @@ impl<'p> Tally<'p> {
                 added: self.plan.only_right.clone(),
                 removed: self.plan.only_left.clone(),
                 changed: changed.collect(),
+                retyped: self
+                    .plan
+                    .compared
+                    .iter()
+                    .chain(&self.plan.key)
+                    .filter_map(retyped)
+                    .collect(),
             },
         }
     }
+}
+
+/// A column that holds another type now, by the types as they are written.
+fn retyped(pair: &Pair) -> Option<Retyped> {
+    let (from, to) = pair.types.clone();
+    pair.is_retyped().then(|| Retyped { column: pair.name.clone(), from, to })
 }
 
 /// Keeps sets for later mounts. That they cannot be kept is not worth failing for.

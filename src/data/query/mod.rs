@@ -11,12 +11,14 @@
 //! | [`target`] | what a distance is to: a vector, a row, a file |
 //! | [`disk`] | sets of rows in the cache directory |
 //! | [`alias`] | short names of long filters |
+//! | [`why`] | why a filter selects nothing |
 
 pub mod alias;
 mod disk;
 mod find;
 mod prefix;
 mod target;
+mod why;
 
 use std::sync::Arc;
 
@@ -31,6 +33,7 @@ use dcfs_core::name::escape;
 use dcfs_core::schema::ValueType;
 
 use self::disk::Saver;
+pub use why::why;
 
 /// Memory for sets of rows, in bytes.
 const SETS: usize = 48 << 20;

@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::progress::{Progress, Unit};
 use super::{CatalogArg, places};
 use dcfs_core::error::{Error, Kind, Result};
-use dcfs_core::expr::{self, Query};
+use dcfs_core::expr::Query;
 use dcfs_core::name::DatasetRef;
 use dcfs_core::render::rows::Beside;
 use dcfs_core::schema::Schema;
 use dcfs_data::catalog::{Catalog, VersionInfo};
+use dcfs_data::lost;
 use dcfs_data::pack::{Limits, Pack, Packs};
-use dcfs_data::query::{Queries, Selected, Version};
+use dcfs_data::query::{self, Queries, Selected, Version};
 use dcfs_data::tables::source::with_keys;
 use dcfs_data::tables::{Rows, Source};
 
@@ -57,7 +58,13 @@ impl Asked {
     /// # Errors
     /// What is wrong with it, with a caret.
     pub fn check(&self, filter: &str) -> Result<Query> {
-        Ok(expr::check(filter, &self.schema)?)
+        lost::check(&self.catalog, &self.of, &self.schema, filter)
+    }
+
+    /// Why a filter selects no row, where that is known.
+    pub fn why_empty(&self, pack: &Arc<Pack>, query: &Query) -> Option<String> {
+        let version = Version { catalog: &self.catalog, of: &self.of, pack, each: &|_| {} };
+        query::why(&self.queries, version, query, None)
     }
 
     /// The pack, opened or built.

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::asking::AskingArgs;
 use super::output::Output;
+use super::warn;
 use dcfs_core::error::Result;
 use dcfs_core::name::DatasetRef;
 
@@ -38,7 +39,14 @@ impl Count {
         let asked = self.asking.ask(&self.dataset)?;
         let query = self.filter.as_deref().map(|filter| asked.check(filter)).transpose()?;
         let rows = match &query {
-            Some(query) => asked.select(&asked.pack()?, query)?.rows.len(),
+            Some(query) => {
+                let pack = asked.pack()?;
+                let rows = asked.select(&pack, query)?.rows.len();
+                if let Some(why) = (rows == 0).then(|| asked.why_empty(&pack, query)).flatten() {
+                    warn(why);
+                }
+                rows
+            }
             None => asked.catalog.extent(&asked.of)?.0,
         };
         if !self.json {

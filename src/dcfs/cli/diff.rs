@@ -1,6 +1,7 @@
 //! `dcfs diff`: what differs between two versions, row by row.
 
 use std::collections::HashSet;
+use std::io;
 use std::rc::Rc;
 
 use base64::Engine as _;
@@ -11,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::asking::AskingArgs;
 use super::output::Output;
 use super::progress::{Progress, Unit};
-use super::{places, usage};
+use super::{places, terminal, usage};
 use dcfs_core::cell::Cell;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::id::RowId;
@@ -211,7 +212,7 @@ impl Found {
     }
 
     fn print(&self, out: &mut Output) -> Result<()> {
-        out.text(&self.summary.plain())?;
+        out.text(&self.summary.plain(terminal::width(&io::stdout())))?;
         let [added, changed, removed] = &self.first;
         let counts = self.summary.rows;
         self.table(out, ("CHANGED", changed, counts.changed))?;
@@ -231,7 +232,7 @@ impl Found {
                 table.row([self.key(row), ids.join(" -> "), self.changes(row)]);
             }
             out.line("")?;
-            out.text(&table.to_string())
+            out.text(&table.fitted(terminal::width(&io::stdout())))
         })?;
         match all - kept.len() as u64 {
             0 => Ok(()),
@@ -263,7 +264,12 @@ impl Found {
         let changed = row.kept.columns.iter().filter_map(|number| self.change(row, *number));
         let lines = changed.take(MOST_CHANGES).map(|(pair, old, new)| {
             let [old, new] = [text(pair, true, old), text(pair, false, new)].map(cut);
-            format!("{}: {old} -> {new}", pair.name)
+            match old == new && pair.is_retyped() {
+                true => {
+                    format!("{}: {old} ({}) -> {new} ({})", pair.name, pair.types.0, pair.types.1)
+                }
+                false => format!("{}: {old} -> {new}", pair.name),
+            }
         });
         let mut lines: Vec<String> = lines.collect();
         if let Some(more @ 1..) = row.kept.columns.len().checked_sub(MOST_CHANGES) {

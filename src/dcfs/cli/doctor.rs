@@ -160,7 +160,7 @@ fn file(settings: &Settings) -> String {
 
 fn sources(catalog: &Catalog, of: &VersionInfo) -> Vec<String> {
     let Ok(schema) = catalog.schema(of) else { return Vec::new() };
-    let examples = catalog.examples(of, LONGEST).unwrap_or_default();
+    let examples = catalog.examples(of, None, LONGEST).unwrap_or_default();
     let of_files = |column: &String| schema.files.iter().any(|f| f.source.as_ref() == Some(column));
     examples.into_iter().filter(|(column, _)| of_files(column)).map(|(_, source)| source).collect()
 }

@@ -47,6 +47,9 @@ struct Explained {
     columns: Vec<Read>,
     rows: u64,
     of: u64,
+    /// Why there are none, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
 }
 
 /// A column that it reads.
@@ -62,12 +65,14 @@ impl Explain {
         let asked = self.asking.ask(&self.dataset)?;
         let query = asked.check(&self.filter)?;
         let pack = asked.pack()?;
+        let rows = asked.select(&pack, &query)?.rows.len();
         let explained = Explained {
             dataset: asked.of.to_string(),
             filter: query.to_string(),
             columns: columns(&query),
-            rows: asked.select(&pack, &query)?.rows.len(),
+            rows,
             of: pack.row_count().into(),
+            why: if rows == 0 { asked.why_empty(&pack, &query) } else { None },
         };
         if self.json { out.json(&explained) } else { explained.print(out) }
     }
@@ -92,6 +97,10 @@ impl Explained {
         let columns = if columns.is_empty() { "none".into() } else { columns.join(", ") };
         out.line(format_args!("reads    {columns}"))?;
         let (rows, of) = (count(self.rows), counted(self.of, "row"));
-        out.line(format_args!("matches  {rows} of {of} of {}", self.dataset))
+        out.line(format_args!("matches  {rows} of {of} of {}", self.dataset))?;
+        match &self.why {
+            Some(why) => out.line(format_args!("because  {why}")),
+            None => Ok(()),
+        }
     }
 }

@@ -15,15 +15,16 @@ use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::name::DatasetName;
 use dcfs_core::render::numbers::{count, counted, objects, verb};
 use dcfs_data::catalog::{self, Saved};
-use dcfs_store::list::Origin;
+use dcfs_store::list::{Origin, Totals};
 use dcfs_work::author;
 use dcfs_work::index::{self, Delta, Desk, Indexed, Report, Request, Watch, With};
 
 /// Make a dataset of what is in a bucket or a folder
 ///
 /// Lists storage and saves one row for each object, as `read_storage(...).save(...)` of DataChain does; Python opens it with
-/// `read_dataset`. The catalog is made if there is none. A listing that dcfs or DataChain made in the last four hours is used
-/// again, unless `--update` or `--delta` is said.
+/// `read_dataset`. The catalog is made if there is none. A listing of a bucket that dcfs or DataChain made in the last four
+/// hours is used again, unless `--update` or `--delta` is said; folders of this machine are listed anew, unless `--reuse` is said.
+/// Without `--with`, the next version of a dataset has the columns of the last one, computed again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Index {
@@ -35,12 +36,19 @@ pub struct Index {
     #[arg(long, value_name = "NAME", value_parser = naming::dataset)]
     save: DatasetName,
     /// A column to add: `image` (info.width, info.height and info.format, read from the headers of pictures), or
-    /// `path:PATTERN` (columns from the path, e.g. `path:{breed}_{n:int}`); may be said again
+    /// `path:PATTERN` (columns from the path, e.g. `path:{breed}_{n:int}`); repeatable. `none`: no columns, whatever the last
+    /// version has
     #[arg(long, value_name = "COLUMN")]
     with: Vec<With>,
-    /// List anew, however young the listing is that is there
+    /// List anew, even if a recent listing exists
     #[arg(long)]
     update: bool,
+    /// Use a listing of the last four hours again, of a folder of this machine too
+    #[arg(long, conflicts_with_all = ["update", "delta"])]
+    reuse: bool,
+    /// Save a version even if it has no rows
+    #[arg(long)]
+    allow_empty: bool,
     /// Compare with the latest version, and compute only what is new or changed; lists anew
     #[arg(long)]
     delta: bool,
@@ -109,6 +117,8 @@ impl Index {
             name: self.save.clone(),
             with: self.with.clone(),
             update: self.update || self.delta,
+            reuse: self.reuse,
+            allows_empty: self.allow_empty,
             delta: self.delta.then_some(Delta { keeps_deleted: self.keep_deleted }),
             number: self.numbering.number(),
             description: self.described.description.clone(),
@@ -172,6 +182,12 @@ fn tell(indexed: &Indexed, out: &mut Output) -> Result<()> {
         let is_told = indexed.listings[..at].iter().any(|other| other.of == listing.of);
         told_of(listing, is_told);
     }
+    if let Some(kept) = &indexed.kept_columns {
+        let (of, with) = (&kept.of, kept.with.join(" --with "));
+        warn(format_args!(
+            "the columns of `{of}` are kept (--with {with}); `--with none` saves without them"
+        ));
+    }
     let computed = &indexed.computed;
     let (counts, last) = (indexed.counts, indexed.last.as_ref());
     if last.is_some() {
@@ -225,13 +241,38 @@ fn told_of(listing: &Report, is_told: bool) {
     if listing.objects == 0 {
         warn(format_args!("`{of}` is empty: what the last version had of it is gone"));
     }
-    if listing.skipped > 0 {
-        let n = counted(listing.skipped, "entry");
-        let was = verb(listing.skipped, "was", "were");
+    let left_out = left_out(listing);
+    if !left_out.is_empty() && !is_told {
+        warn(format_args!("left out of `{of}`: {}", left_out.join(", ")));
+    }
+    let outside = listing.kinds.outside_links;
+    if outside > 0 && !is_told {
+        let (lead, rows) =
+            (verb(outside, "leads", "lead"), verb(outside, "it is a row", "they are rows"));
         warn(format_args!(
-            "{n} of `{of}` {was} left out, for no row can name it: links, special files, odd names"
+            "{} of `{of}` {lead} to files outside of it: {rows}, and read where a mount may open those files \
+             (`--local-root`)",
+            counted(outside, "link")
         ));
     }
+}
+
+/// What no row can name, by kind.
+fn left_out(listing: &Report) -> Vec<String> {
+    let Totals { keys, not_utf8, folder_links, broken_links, special, .. } = listing.kinds;
+    let special_kind = match listing.of.starts_with("az://") {
+        true => ["folder listed as a blob", "folders listed as blobs"],
+        false => ["pipe, socket or device", "pipes, sockets or devices"],
+    };
+    let kinds = [
+        (folder_links, ["link to a folder", "links to folders"]),
+        (broken_links, ["link to nothing", "links to nothing"]),
+        (special, special_kind),
+        (not_utf8, ["name that is not UTF-8", "names that are not UTF-8"]),
+        (keys, ["key with `//` or a slash at the end", "keys with `//` or a slash at the end"]),
+    ];
+    let some = kinds.into_iter().filter(|(n, _)| *n > 0);
+    some.map(|(n, [one, more])| format!("{} {}", count(n), verb(n, one, more))).collect()
 }
 
 fn version(saved: &Saved) -> String {

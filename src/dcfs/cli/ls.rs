@@ -1,9 +1,12 @@
 //! `dcfs ls`: the datasets of a catalog, or the versions of one.
 
+use std::io;
+
 use serde::Serialize;
 
 use super::CatalogArg;
 use super::output::Output;
+use super::terminal;
 use dcfs_core::error::Result;
 use dcfs_core::name::DatasetName;
 use dcfs_core::render::numbers::{bytes, count};
@@ -49,7 +52,7 @@ impl Ls {
         }
         let table =
             if self.dataset.is_some() { of_versions(&versions) } else { of_datasets(&versions) };
-        out.text(&table.to_string())
+        out.text(&table.fitted(terminal::width(&io::stdout())))
     }
 
     /// Everything visible, or what the argument admits.

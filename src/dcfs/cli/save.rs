@@ -5,14 +5,14 @@ use std::thread;
 use serde::Serialize;
 
 use super::asking::AskingArgs;
+use super::command_line;
 use super::naming::{self, DescriptionArgs, Numbering};
 use super::output::Output;
 use super::progress::{Progress, Unit};
-use super::{command_line, warn};
-use dcfs_core::error::Result;
+use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::name::{DatasetName, DatasetRef};
 use dcfs_core::render::numbers::{bytes, counted};
-use dcfs_data::catalog::{Publication, Saved, Writer};
+use dcfs_data::catalog::{Publication, Saved, VersionInfo, Writer};
 use dcfs_work::author;
 use dcfs_work::save::{self, Chosen};
 
@@ -30,6 +30,9 @@ pub struct Save {
     /// What to save them as; a dataset that is there gets its next version
     #[arg(long = "as", value_name = "NAME", value_parser = naming::dataset)]
     name: DatasetName,
+    /// Save a version even if it has no rows
+    #[arg(long)]
+    allow_empty: bool,
     #[command(flatten)]
     numbering: Numbering,
     #[command(flatten)]
@@ -72,6 +75,10 @@ impl Save {
             Some((pack, selected)) => Chosen::Some(pack, selected),
             None => Chosen::All,
         };
+        let rows = found.as_ref().map_or(asked.of.rows, |(_, some)| Some(some.rows.len()));
+        if rows == Some(0) && !self.allow_empty {
+            return Err(self.empty(&asked.of));
+        }
         let by = author.join().unwrap_or_default();
         let script = by.script();
         let publication = Publication {
@@ -86,9 +93,7 @@ impl Save {
             job: None,
         };
         let progress = Progress::new(Unit::Rows);
-        progress.set_total(
-            found.as_ref().map_or(asked.of.rows, |(_, some)| Some(some.rows.len())).unwrap_or(0),
-        );
+        progress.set_total(rows.unwrap_or(0));
         let saved =
             save::save((&asked.catalog, &asked.of), chosen, &mut writer, &publication, |rows| {
                 progress.reach(rows);
@@ -96,14 +101,21 @@ impl Save {
         progress.clear();
         tell(&saved?, self.json, out)
     }
+
+    /// A version without rows would be the latest, and whoever reads the dataset would find nothing.
+    fn empty(&self, of: &VersionInfo) -> Error {
+        let why = match self.filter {
+            Some(_) => format!("no row of `{of}` passes the filter"),
+            None => format!("`{of}` has no rows"),
+        };
+        let advice = "`--allow-empty` saves a version without rows";
+        Error::new(Kind::Missing, format!("{why}; nothing was saved; {advice}"))
+    }
 }
 
 /// Says what was saved.
 pub fn tell(saved: &Saved, json: bool, out: &mut Output) -> Result<()> {
     let Saved { dataset, version, uuid, rows, size, .. } = saved;
-    if *rows == 0 {
-        warn(format_args!("no row passed: `{dataset}@{version}` is empty"));
-    }
     if json {
         let (dataset, version) = (dataset.to_string(), version.to_string());
         return out.json(&Told { dataset, version, uuid: uuid.clone(), rows: *rows, size: *size });

@@ -13,16 +13,17 @@ use super::asking::{Asked, AskingArgs};
 use super::output::Output;
 use super::progress::{Progress, Unit};
 use super::whole_file::WholeFile;
-use super::{terminal, usage};
+use super::{terminal, usage, warn};
 use dcfs_core::error::Result;
 use dcfs_core::expr::Query;
 use dcfs_core::id::RowId;
 use dcfs_core::name::DatasetRef;
 use dcfs_core::render::grid::{self, Column, Layout};
-use dcfs_core::render::numbers::counted;
+use dcfs_core::render::numbers::{count, counted};
 use dcfs_core::render::rows::{self, Beside, Ours};
 use dcfs_core::schema::{Schema, ValueType};
 use dcfs_data::catalog::{Catalog, VersionInfo};
+use dcfs_data::lost;
 use dcfs_data::tables::{Source, parquet, text};
 
 /// The number of a row, in a grid.
@@ -192,19 +193,20 @@ impl Show {
     }
 
     /// The columns of a table: of the schema, and beside them. All where none are named.
-    fn chosen(&self, schema: &Schema) -> Result<(Schema, Beside)> {
+    fn chosen(&self, asked: &Asked, schema: &Schema) -> Result<(Schema, Beside)> {
         let Some(names) = &self.columns else { return Ok((schema.clone(), Beside::ALL)) };
         let ours = Ours::of(schema.signals.iter().map(|signal| signal.name.as_str()));
         let beside = Beside { path: names.contains(&ours.path), id: names.contains(&ours.id) };
         let is_ours = |name: &&str| *name == ours.path || *name == ours.id;
         let inside: Vec<&str> = names.iter().map(String::as_str).filter(|n| !is_ours(n)).collect();
-        Ok((schema.select(&inside, &[&ours.path, &ours.id])?, beside))
+        let others = [&*ours.path, &*ours.id];
+        Ok((lost::select((&asked.catalog, &asked.of), schema, (&inside, &others))?, beside))
     }
 
     /// The rows of a table, with their files.
     fn source(&self, asked: &Asked, query: Option<&Query>) -> Result<Source> {
         let source = asked.source(query, self.offset, self.limit(None))?;
-        let (schema, beside) = self.chosen(&source.schema)?;
+        let (schema, beside) = self.chosen(asked, &source.schema)?;
         Ok(Source { schema: Arc::new(schema), beside, ..source })
     }
 
@@ -219,7 +221,7 @@ impl Show {
         let selected = query.map(|query| asked.source(Some(query), self.offset, None));
         let selected = selected.transpose()?;
         let schema = selected.as_ref().map_or(&asked.schema, |source| &source.schema);
-        let columns = self.grid_columns(schema)?;
+        let columns = self.grid_columns(asked, schema)?;
         let mut rows = match &selected {
             Some(source) => Chunks::Selected(SelectedRows::new(source, &columns)),
             None => Chunks::All(GridRows::new(&asked.catalog, &asked.of, &columns, self.offset)?),
@@ -245,19 +247,43 @@ impl Show {
         }
         match limit.filter(|_| left == 0) {
             Some(limit) if !rows.next(1)?.is_empty() => {
+                let all = match &selected {
+                    Some(source) => source.row_count() + self.offset,
+                    None => asked.catalog.extent(&asked.of)?.0,
+                };
+                let after = match self.offset {
+                    0 => String::new(),
+                    offset => format!(", after the first {}", count(offset)),
+                };
                 out.line("")?;
-                out.line(format_args!("[limited by {}]", counted(limit, "row")))
+                out.line(format_args!("[{} of {}{after}]", count(limit), counted(all, "row")))
             }
-            _ => Ok(()),
+            _ => self.why_none(asked, query, selected.as_ref()),
         }
     }
 
+    /// Says why a filter selects nothing, beside the table.
+    fn why_none(
+        &self,
+        asked: &Asked,
+        query: Option<&Query>,
+        selected: Option<&Source>,
+    ) -> Result<()> {
+        let empty = selected.filter(|source| source.row_count() == 0 && self.offset == 0);
+        if let Some(why) = query.zip(empty).and_then(|(query, of)| asked.why_empty(&of.pack, query))
+        {
+            warn(format_args!("no row: {why}"));
+        }
+        Ok(())
+    }
+
     /// The columns of the grid: those named, else those that DataChain shows.
-    fn grid_columns(&self, schema: &Schema) -> Result<Vec<Column>> {
+    fn grid_columns(&self, asked: &Asked, schema: &Schema) -> Result<Vec<Column>> {
         let Some(names) = &self.columns else { return Ok(grid::columns(schema)) };
         let (ids, inside): (Vec<&str>, Vec<&str>) =
             names.iter().map(String::as_str).partition(|name| *name == ID);
-        let mut columns = grid::columns(&schema.select(&inside, &[ID])?);
+        let chosen = lost::select((&asked.catalog, &asked.of), schema, (&inside, &[ID]))?;
+        let mut columns = grid::columns(&chosen);
         columns.extend(ids.first().map(|id| Column {
             signal: (*id).to_owned(),
             field: String::new(),

@@ -1,11 +1,15 @@
 //! `dcfs status`: the mounts of this machine that this user sees.
 
+use std::io;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use nix::unistd::geteuid;
 use serde::Serialize;
 
 use super::output::Output;
 use super::registry::Note;
+use super::terminal;
 use crate::fuse::mounts::{self, Health, Mount};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::table::Table;
@@ -31,6 +35,9 @@ struct Line {
     cache: Option<String>,
     /// What the mount says of itself; null where it does not answer.
     live: Option<serde_json::Value>,
+    /// Whether this user's note of it was found: without a log in it, stderr is the log.
+    #[serde(skip)]
+    is_noted: bool,
 }
 
 impl Status {
@@ -46,40 +53,61 @@ impl Status {
                 .line("nothing is mounted; `dcfs mount DIR` mounts the catalog of this folder");
         }
         let mut table = Table::new(["MOUNTPOINT", "STATE", "PID", "SINCE", "CATALOG", "LOG"]);
+        table.cut_in_the_middle();
         for line in lines {
             let since = line.since.and_then(|s| i64::try_from(s).ok()?.checked_mul(1_000_000));
+            let log = match (line.log, line.is_noted) {
+                (Some(log), _) => log,
+                (None, true) => "stderr".into(),
+                (None, false) => "-".into(),
+            };
             table.row([
                 line.mountpoint,
                 line.state.into(),
                 line.pid.map_or("-".into(), |pid| pid.to_string()),
                 since.map_or("-".into(), |micros| Timestamp::from_micros(micros).to_string()),
                 line.catalog,
-                line.log.unwrap_or_else(|| "stderr".into()),
+                log,
             ]);
         }
-        out.text(&table.to_string())
+        out.text(&table.fitted(terminal::width(&io::stdout())))
     }
 }
 
 impl Line {
     fn of(mount: &Mount) -> Self {
-        let note = Note::read(&mount.mountpoint);
         let state = match mounts::health(&mount.mountpoint) {
             Health::Alive => "alive",
             Health::Dead => "dead",
             Health::Stuck => "stuck",
         };
         let text = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
+        let live = (state == "alive").then(|| live(&mount.mountpoint)).flatten();
+        let number = |name: &str| live.as_ref().and_then(|live| live[name].as_u64());
+        let pid = number("pid").and_then(|pid| u32::try_from(pid).ok());
+        let note = Note::read(&mount.mountpoint).filter(|note| is_of(note, mount, pid));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        let since = number("uptime").map(|uptime| now.saturating_sub(uptime));
         Self {
             mountpoint: text(mount.mountpoint.clone()),
             catalog: text(mount.catalog()),
             state,
-            pid: note.as_ref().map(|n| n.pid),
-            since: note.as_ref().map(|n| n.since),
+            pid: pid.or(note.as_ref().map(|n| n.pid)),
+            since: note.as_ref().map(|n| n.since).or(since),
             log: note.as_ref().and_then(|n| n.log.clone()).map(text),
+            is_noted: note.is_some(),
             cache: note.map(|n| text(n.cache)),
-            live: (state == "alive").then(|| live(&mount.mountpoint)).flatten(),
+            live,
         }
+    }
+}
+
+/// Whether a note of this user is of this mount. Another user may have mounted there since; what the mount says of itself
+/// decides, else whose mount it is.
+fn is_of(note: &Note, mount: &Mount, pid: Option<u32>) -> bool {
+    match pid {
+        Some(pid) => note.pid == pid,
+        None => mount.owner.is_none_or(|owner| owner == geteuid().as_raw()),
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Mount {
     pub mountpoint: PathBuf,
     pub fstype: String,
     pub source: OsString,
+    /// The user who mounted it, as FUSE says; `None` of other file systems.
+    pub owner: Option<u32>,
 }
 
 /// Whether a mount answers.
@@ -96,7 +98,15 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
     let fstype = String::from_utf8_lossy(&unescape(rest.next()?)).into_owned();
     let source = OsString::from_vec(unescape(rest.next()?));
-    Some(Mount { device, mountpoint: OsString::from_vec(mountpoint).into(), fstype, source })
+    let owner = rest.next().and_then(owner);
+    Some(Mount { device, mountpoint: OsString::from_vec(mountpoint).into(), fstype, source, owner })
+}
+
+/// The user among the options of a FUSE file system.
+fn owner(options: &[u8]) -> Option<u32> {
+    let mut options = options.split(|b| *b == b',');
+    let id = options.find_map(|option| option.strip_prefix(b"user_id="))?;
+    std::str::from_utf8(id).ok()?.parse().ok()
 }
 
 /// Space, tab, newline and backslash are written as `\040` and so on.
@@ -121,12 +131,13 @@ mod tests {
     #[test]
     fn reads_the_lines_of_the_kernel() {
         let text = b"36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue\n\
-            90 29 0:62 / /mnt/a\\040b\\134c ro,nosuid - fuse.dcfs dcfs:/x/my\\040cat/.datachain/db ro\n\
+            90 29 0:62 / /mnt/a\\040b\\134c ro,nosuid - fuse.dcfs dcfs:/x/my\\040cat/.datachain/db ro,user_id=7,group_id=8\n\
             \nnonsense\n1 2 3 4 /short -\n";
         let mounts = parse(text);
         assert_eq!(mounts.len(), 2);
         assert!(!mounts[0].is_dcfs());
         assert_eq!(mounts[1].device, "0:62");
+        assert_eq!((mounts[0].owner, mounts[1].owner), (None, Some(7)));
         assert_eq!(mounts[1].mountpoint, Path::new("/mnt/a b\\c"));
         assert!(mounts[1].is_dcfs());
         assert_eq!(mounts[1].catalog(), Path::new("/x/my cat/.datachain/db"));

@@ -77,10 +77,14 @@ pub struct Totals {
     pub keys: u64,
     /// Names that are not UTF-8.
     pub not_utf8: u64,
-    /// Links to folders and to nothing.
-    pub links: u64,
+    /// Links to folders: they may go round.
+    pub folder_links: u64,
+    /// Links to nothing, in a circle, or to where nobody may look.
+    pub broken_links: u64,
     /// Pipes, sockets, devices; on Azure, folders that are listed as blobs.
     pub special: u64,
+    /// Of the rows, links to files outside of the folder.
+    pub outside_links: u64,
     /// Folders called `.datachain`, and those that the caller named.
     pub own: u64,
     /// Old versions are not among the rows, for they were not asked for, or the store does not list them: the listing is
@@ -94,7 +98,7 @@ pub struct Totals {
 impl Totals {
     /// What was left out and is somebody's; a catalog is not.
     pub fn skipped(&self) -> u64 {
-        self.keys + self.not_utf8 + self.links + self.special
+        self.keys + self.not_utf8 + self.folder_links + self.broken_links + self.special
     }
 
     fn count(&mut self, rows: &[Listed]) {
@@ -111,7 +115,9 @@ impl Totals {
         self.latest += other.latest;
         self.keys += other.keys;
         self.not_utf8 += other.not_utf8;
-        self.links += other.links;
+        self.folder_links += other.folder_links;
+        self.broken_links += other.broken_links;
+        self.outside_links += other.outside_links;
         self.special += other.special;
         self.own += other.own;
     }

@@ -3,9 +3,9 @@
 //! - Names that are not UTF-8 cannot be recorded, folders called `.datachain` are DataChain's own, pipes, sockets and
 //!   devices have no bytes to record: all are left out and counted. So are folders that the caller names: what dcfs itself
 //!   shows is no storage.
-//! - A link to a file is that file: its size and its time of change are what a reader will find. (DataChain records the
-//!   time of the link, and then reads nothing through it that it keeps.) A link to a folder, or to nothing, is left out and
-//!   counted: links may go round.
+//! - A link to a file is a row, wherever it leads, with the file's size and the link's own time, as DataChain records it. One
+//!   that leads out of the folder is counted: its bytes are not of what was listed, and not every mount may open them. A
+//!   link to a folder, or to nothing, is left out and counted: links may go round.
 //! - What vanishes while it is listed was not there. A folder that cannot be read ends the listing: rows would be missing.
 //!
 //! Threads walk: each goes down by itself, and gives folders to others only where they have nothing to do, so what is held
@@ -56,6 +56,8 @@ struct Shared<'a> {
     to: &'a Sender<Vec<Listed>>,
     /// Folders to leave out, as prefixes of paths.
     besides: HashSet<String>,
+    /// The folder that is listed, without links; none where the system does not say.
+    root: Option<PathBuf>,
 }
 
 #[derive(Default)]
@@ -78,7 +80,8 @@ pub fn walk(root: PathBuf, besides: &[PathBuf], to: &Sender<Vec<Listed>>) -> Res
     let besides = prefixes(&root, besides);
     let first = Folder { path: root, prefix: String::new() };
     let entries = fs::read_dir(&first.path).map_err(|error| unreadable(&first, &error, true))?;
-    let shared = Shared { state: Mutex::default(), changed: Condvar::new(), to, besides };
+    let root = first.path.canonicalize().ok();
+    let shared = Shared { state: Mutex::default(), changed: Condvar::new(), to, besides, root };
     shared.lock().busy = 1;
     let threads = thread::available_parallelism().map_or(THREADS, |n| n.get().clamp(THREADS, 16));
     thread::scope(|scope| {
@@ -231,7 +234,7 @@ impl<'a> Walker<'a> {
             match fs::metadata(entry.path()) {
                 Ok(meta) => meta,
                 // It leads nowhere, or in a circle, or where nobody may look.
-                Err(_) => return self.totals.links += 1,
+                Err(_) => return self.totals.broken_links += 1,
             }
         } else if kind.is_file() {
             match entry.metadata() {
@@ -244,10 +247,21 @@ impl<'a> Walker<'a> {
         // Of a link its own time, as DataChain records it.
         let own = if kind.is_symlink() { entry.metadata().ok() } else { None };
         match () {
-            () if meta.is_file() => self.file(&name, meta.len(), own.as_ref().unwrap_or(&meta)),
-            () if kind.is_symlink() => self.totals.links += 1,
+            () if meta.is_file() => {
+                if kind.is_symlink() && self.leads_out(&entry.path()) {
+                    self.totals.outside_links += 1;
+                }
+                self.file(&name, meta.len(), own.as_ref().unwrap_or(&meta));
+            }
+            () if meta.is_dir() => self.totals.folder_links += 1,
             () => self.totals.special += 1,
         }
+    }
+
+    /// Whether a link leads to a file that is not below the folder that is listed.
+    fn leads_out(&self, link: &Path) -> bool {
+        let root = self.shared.root.as_deref();
+        root.zip(link.canonicalize().ok()).is_some_and(|(root, file)| !file.starts_with(root))
     }
 
     fn folder(&mut self, entry: &DirEntry, name: &str) {
@@ -424,17 +438,22 @@ mod tests {
         symlink("a", at("folder")).unwrap();
         symlink("none", at("dangling")).unwrap();
         symlink("round", at("round")).unwrap();
+        let elsewhere = tempfile::NamedTempFile::new().unwrap();
+        symlink(elsewhere.path(), at("outside")).unwrap();
+        symlink("socket", at("to socket")).unwrap();
         let _socket = UnixListener::bind(at("socket")).unwrap();
         let (rows, totals) = listed(home.path()).unwrap();
         assert_eq!(
             rows.iter().map(|row| row.path.as_str()).collect::<Vec<_>>(),
-            [".hidden %20\n", "link"]
+            [".hidden %20\n", "link", "outside"]
         );
         let own = fs::symlink_metadata(at("link")).unwrap();
         let own = mtime::hex(mtime::python(own.mtime(), own.mtime_nsec()));
         assert_eq!((rows[1].size, &rows[1].etag), (3, &own), "a link has its own time");
-        let counted = (totals.not_utf8, totals.own, totals.links, totals.special, totals.objects);
-        assert_eq!(counted, (2, 1, 3, 1, 2));
+        let links = (totals.folder_links, totals.broken_links, totals.outside_links);
+        assert_eq!(links, (1, 2, 1));
+        let counted = (totals.not_utf8, totals.own, totals.special, totals.objects);
+        assert_eq!(counted, (2, 1, 2, 3));
     }
 
     #[test]

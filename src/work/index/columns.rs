@@ -8,9 +8,11 @@ use dcfs_core::cell::Cell;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::schema::{Layout, Signal, SignalKind};
 
-/// One wish of the person: `image`, or `path:PATTERN`.
+/// One wish of the person: `image`, `path:PATTERN`, or `none`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum With {
+    /// No column beside `file`, whatever the last version has.
+    None,
     Image,
     Path(Pattern),
 }
@@ -21,10 +23,11 @@ impl FromStr for With {
     fn from_str(text: &str) -> Result<Self> {
         match text.split_once(':') {
             None if text == "image" => Ok(Self::Image),
+            None if text == "none" => Ok(Self::None),
             Some(("path", pattern)) => Ok(Self::Path(Pattern::parse(pattern)?)),
             _ => {
                 let message = format!(
-                    "`{text}` is no column; write `image` or `path:PATTERN`, e.g. `path:{{label}}/{{name}}`"
+                    "`{text}` is no column; write `image` or `path:PATTERN`, e.g. `path:{{label}}/{{name}}`, or `none`"
                 );
                 Err(Error::new(Kind::Invalid, message))
             }
@@ -36,6 +39,7 @@ impl With {
     /// As it is typed.
     pub fn text(&self) -> String {
         match self {
+            Self::None => "none".into(),
             Self::Image => "image".into(),
             Self::Path(pattern) => format!("path:{}", pattern.text()),
         }
@@ -51,11 +55,16 @@ pub struct Columns {
 
 impl Columns {
     /// # Errors
-    /// Two columns of one name.
+    /// Two columns of one name; `none` beside another wish.
     pub fn new(wishes: &[With]) -> Result<Self> {
+        if wishes.len() > 1 && wishes.contains(&With::None) {
+            let message = "`--with none` means no columns, and goes with no other `--with`";
+            return Err(Error::new(Kind::Invalid, message));
+        }
         let mut columns = Self::default();
         for wish in wishes {
             match wish {
+                With::None => {}
                 With::Image => columns.has_image = true,
                 With::Path(pattern) => columns.patterns.push(pattern.clone()),
             }
@@ -64,7 +73,7 @@ impl Columns {
         Ok(columns)
     }
 
-    /// As they are typed.
+    /// As they are typed; nothing where there is none.
     pub fn wishes(&self) -> Vec<With> {
         let image = self.has_image.then_some(With::Image);
         image.into_iter().chain(self.patterns.iter().cloned().map(With::Path)).collect()
@@ -186,11 +195,14 @@ mod tests {
 
     #[test]
     fn wishes_are_read() {
-        for wish in ["image", "path:{a}", "path:a:b{c:int}"] {
+        for wish in ["none", "image", "path:{a}", "path:a:b{c:int}"] {
             assert_eq!(wish.parse::<With>().expect(wish).text(), wish);
         }
         for wish in ["", "images", "path:", "path", "video", "image:x"] {
             assert_eq!(wish.parse::<With>().expect_err(wish).kind(), Kind::Invalid, "{wish}");
         }
+        assert!(columns(&["none"]).is_empty());
+        let both = Columns::new(&[With::Image, With::None]).expect_err("both");
+        assert_eq!(both.kind(), Kind::Invalid);
     }
 }

@@ -1,7 +1,8 @@
 //! The listing that a dataset is made from: one that is there and young enough, or a new one.
 //!
-//! As DataChain does: a listing is a dataset of `system.listing`, named by what it lists; it is used again for four hours,
-//! for what lies below it too, if anything does: a folder that it does not know is listed by itself. One that was made
+//! As DataChain does: a listing is a dataset of `system.listing`, named by what it lists; one of a bucket is used again for four
+//! hours, for what lies below it too, if anything does: a folder that it does not know is listed by itself. Folders of this
+//! machine are listed anew unless `--reuse` is said: that takes seconds, and files change under the hand. One that was made
 //! again and found the same gets no new version. Its rows lie in the order of their paths, so the same bucket gives the
 //! same row ids.
 
@@ -52,8 +53,10 @@ pub struct Report {
     /// Rows, and bytes of their objects.
     pub objects: u64,
     pub bytes: u64,
-    /// Names that cannot be recorded.
+    /// What cannot be recorded.
     pub skipped: u64,
+    /// The same by kind, and links out of the folder, which are rows; nothing of a listing that was there already.
+    pub kinds: Totals,
 }
 
 /// Lists `origin`, or finds that it was listed. `last` is the version that a delta begins with, `done` what was listed
@@ -71,7 +74,7 @@ pub fn obtain(
     if origin.end() == End::Object {
         return single(desk, origin);
     }
-    if let Some(mut listing) = reused(desk, request, &origin)? {
+    if let Some(mut listing) = reused(desk, request, &origin, done)? {
         let is_new = |other: &Listing| {
             other.report.age_seconds.is_none() && other.report.dataset == listing.report.dataset
         };
@@ -81,6 +84,11 @@ pub fn obtain(
         return Ok(listing);
     }
     anew(desk, request, origin, last)
+}
+
+/// Whether a listing is of that version.
+fn is_of(listing: &Listing, version: &VersionInfo) -> bool {
+    listing.of.as_ref().is_some_and(|of| of.id == version.id)
 }
 
 fn single(desk: &mut Desk<'_>, origin: Origin) -> Result<Listing> {
@@ -126,17 +134,32 @@ fn list(
 
 fn report(origin: &Origin, totals: &Totals) -> Report {
     let (objects, bytes, skipped) = (totals.objects, totals.bytes, totals.skipped());
-    Report { of: origin.label(), objects, bytes, skipped, ..Report::default() }
+    let kinds = *totals;
+    Report { of: origin.label(), objects, bytes, skipped, kinds, ..Report::default() }
+}
+
+/// Whether listings that are there already may serve.
+fn may_reuse(request: &Request, origin: &Origin) -> bool {
+    !request.update && (request.reuse || origin.storage() != Storage::File)
 }
 
 /// A listing that is there, covers the origin and is young enough; of several the youngest, as DataChain chooses. `None`
-/// where it has nothing below the origin: that may be newer than it, or wrong.
-fn reused(desk: &Desk<'_>, request: &Request, origin: &Origin) -> Result<Option<Listing>> {
-    let Some(catalog) = desk.catalog.clone().filter(|_| !request.update) else { return Ok(None) };
+/// where it has nothing below the origin: that may be newer than it, or wrong. Listings that this run made always serve.
+fn reused(
+    desk: &Desk<'_>,
+    request: &Request,
+    origin: &Origin,
+    done: &[Listing],
+) -> Result<Option<Listing>> {
+    let Some(catalog) = desk.catalog.clone() else { return Ok(None) };
+    let is_made = |of: &VersionInfo| done.iter().any(|other| is_of(other, of));
     let now = Timestamp::of_system(SystemTime::now());
     let mut best: Option<(VersionInfo, i64, String)> = None;
     for (name, label) in covering(origin) {
         let Some(of) = catalog.latest(&listing(name))? else { continue };
+        if !may_reuse(request, origin) && !is_made(&of) {
+            continue;
+        }
         let Some(finished) = of.finished_at else { continue };
         let age = now.micros().saturating_sub(finished.micros());
         let is_younger = best.as_ref().is_none_or(|(other, ..)| other.created_at < of.created_at);
@@ -154,7 +177,7 @@ fn reused(desk: &Desk<'_>, request: &Request, origin: &Origin) -> Result<Option<
         age_seconds: Some(u64::try_from(age / 1_000_000).unwrap_or(0)),
         objects: of.rows.unwrap_or(0),
         bytes: of.size.unwrap_or(0),
-        skipped: 0,
+        ..Report::default()
     };
     let origin = origin.clone();
     Ok(Some(Listing { origin, of: Some(of), single: None, is_ordered: false, report }))
@@ -212,7 +235,8 @@ fn anew(
         writer.check_listing(&listing(name))?;
     }
     let mut sorter = Sorter::new(&desk.folder);
-    let how = How { may_be_empty: last.is_some(), ..How::default() };
+    let may_be_empty = last.is_some() || request.allows_empty;
+    let how = How { may_be_empty, ..How::default() };
     let totals = list(desk, (&origin, how), &mut |rows| {
         for row in &rows {
             let micros = row.last_modified.micros();
@@ -226,7 +250,7 @@ fn anew(
     let sorted = sorter.finish()?;
     let mut report = report(&origin, &totals);
     if totals.objects == 0 {
-        return match is_gone(desk, &origin, last)? {
+        return match request.allows_empty || is_gone(desk, &origin, last)? {
             true => Ok(Listing { origin, of: None, single: None, is_ordered: true, report }),
             false => Err(nothing_there(&report)),
         };
@@ -248,13 +272,17 @@ fn is_gone(desk: &Desk<'_>, origin: &Origin, last: Option<&VersionInfo>) -> Resu
     }
 }
 
+/// What a person can do who wants a version without rows.
+pub const ALLOW_EMPTY: &str = "`--allow-empty` saves a version without rows";
+
 /// What is said where a listing has no rows.
 fn nothing_there(report: &Report) -> Error {
     let skipped = match report.skipped {
         0 => String::new(),
         n => format!(" ({n} names cannot be recorded)"),
     };
-    Error::new(Kind::Missing, format!("there are no files in `{}`{skipped}", report.of))
+    let message = format!("there are no files in `{}`{skipped}; {ALLOW_EMPTY}", report.of);
+    Error::new(Kind::Missing, message)
 }
 
 /// A version that was just saved.

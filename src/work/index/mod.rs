@@ -43,6 +43,7 @@ use tokio::runtime::Runtime;
 pub use columns::{Columns, With};
 pub use delta::Counts;
 pub use listing::Report;
+pub use shape::KeptColumns;
 
 use dcfs_core::error::{Kind, Result};
 use dcfs_core::id::VersionId;
@@ -64,10 +65,14 @@ pub struct Request {
     /// Which of `origins` each address that was typed means: one at least has to be there.
     pub groups: Vec<Vec<usize>>,
     pub name: DatasetName,
-    /// Columns beside `file`; with `delta`, none means those of the last version.
+    /// Columns beside `file`; none means those of the last version.
     pub with: Vec<With>,
-    /// List anew, however young a listing there is.
+    /// List anew, even if a recent listing exists.
     pub update: bool,
+    /// Use a recent listing again, even one of a folder of this machine.
+    pub reuse: bool,
+    /// A version without rows may come of it.
+    pub allows_empty: bool,
     pub delta: Option<Delta>,
     pub number: Number,
     pub description: Option<String>,
@@ -105,6 +110,8 @@ pub struct Indexed {
     pub last: Option<VersionInfo>,
     pub listings: Vec<Report>,
     pub counts: Counts,
+    /// Columns that were not asked for: those of the version before, computed again.
+    pub kept_columns: Option<KeptColumns>,
     #[serde(flatten)]
     pub computed: Computed,
     /// No version was made, and what is said of the dataset was changed.
@@ -195,7 +202,7 @@ pub fn index(desk: &mut Desk<'_>, mut request: Request) -> Result<Indexed> {
     let origins = std::mem::take(&mut request.origins);
     let listings = listings(desk, &request, origins, last.as_ref())?;
     if last.is_none() {
-        wanted::check_patterns(&*desk.catalog()?, &shape.columns, &listings)?;
+        wanted::check_patterns(&*desk.catalog()?, &shape, &listings)?;
     }
     for _ in 1..TRIES {
         match write::write(desk, &shape.told(&request), &listings, &shape, last.clone()) {

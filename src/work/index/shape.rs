@@ -1,14 +1,19 @@
-//! The columns of the new version, and how the version was made that a delta begins with.
+//! The columns of the new version, and how the version before it was made.
 //!
-//! 1. What `dcfs index` made says in its command which columns were computed, and a version that `dcfs save` made of all rows of
-//!    another is like that one. Of what Python made nothing is known but its shape.
+//! 1. A version that `dcfs index` made has its recipe: the columns that were computed. (An earlier dcfs noted them in the command
+//!    alone.) A version that `dcfs save` made of another has that one's. Of what Python made nothing is known but its shape.
 //! 2. A delta computes the columns of the last version and no others: other patterns for columns of the same names would
 //!    mix two meanings in one column.
 //! 3. A selection is no base of a delta: all that was filtered out would be new.
+//! 4. Where no columns are asked for, those of the last version are computed again, for a version that lost its columns breaks
+//!    whoever reads them. Where its recipe is not known, the person has to choose.
+
+use serde::{Deserialize, Serialize};
 
 use super::columns::{Columns, With};
 use super::{Desk, Request};
 use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::provenance::Provenance;
 use dcfs_core::schema::Layout;
 use dcfs_data::catalog::{Catalog, VersionInfo};
 
@@ -19,8 +24,8 @@ const DEEPEST: usize = 100;
 pub struct Shape {
     pub columns: Columns,
     pub layout: Layout,
-    /// Whether the columns are those of the last version, for none were asked for.
-    is_inherited: bool,
+    /// The version that the columns are from, where none were asked for.
+    inherited: Option<VersionInfo>,
 }
 
 impl Shape {
@@ -29,39 +34,97 @@ impl Shape {
     pub fn new(desk: &Desk<'_>, request: &Request, last: Option<&VersionInfo>) -> Result<Self> {
         let asked = Columns::new(&request.with)?;
         let Some((catalog, last)) = desk.catalog.as_ref().zip(last) else {
-            let layout = asked.layout();
-            return Ok(Self { columns: asked, layout, is_inherited: false });
+            let before = match &desk.catalog {
+                Some(catalog) if request.with.is_empty() => {
+                    catalog.latest(&request.name)?.map(|before| (catalog, before))
+                }
+                _ => None,
+            };
+            return match before {
+                Some((catalog, before)) => Self::again(catalog, before),
+                None => Ok(Self::anew(asked, None)),
+            };
         };
         let layout = catalog.layout(last)?;
-        let known = known(catalog, last)?;
-        let is_inherited = request.with.is_empty();
-        if is_inherited {
-            let columns = known.map_or_else(|| guessed(&layout), Ok)?;
-            return Self { columns, layout, is_inherited }.checked(last);
+        let made = Made::of(catalog, last)?;
+        if let Some(selected) = &made.selection {
+            return Err(selection(selected));
         }
-        let shape = Self { columns: asked, layout, is_inherited }.checked(last)?;
+        let known = known(&made)?;
+        if request.with.is_empty() {
+            let columns = known.map_or_else(|| guessed(&layout), Ok)?;
+            return Self { columns, layout, inherited: Some(last.clone()) }.checked(last);
+        }
+        let shape = Self { columns: asked, layout, inherited: None }.checked(last)?;
         match known.filter(|known| *known != shape.columns) {
             Some(known) => Err(other_patterns(last, &known)),
             None => Ok(shape),
         }
     }
 
-    fn checked(self, last: &VersionInfo) -> Result<Self> {
-        match self.columns.layout().columns == self.layout.columns {
-            true => Ok(self),
-            false => Err(other_columns(last, self.is_inherited)),
+    fn anew(columns: Columns, inherited: Option<VersionInfo>) -> Self {
+        Self { layout: columns.layout(), columns, inherited }
+    }
+
+    /// The columns of `before`, computed again over all rows.
+    fn again(catalog: &Catalog, before: VersionInfo) -> Result<Self> {
+        if let Some(columns) = known(&Made::of(catalog, &before)?)? {
+            let inherited = (!columns.is_empty()).then_some(before);
+            return Ok(Self::anew(columns, inherited));
+        }
+        let layout = catalog.layout(&before)?;
+        let columns = guessed(&layout)?;
+        match columns.layout().columns == layout.columns {
+            true if columns.is_empty() => Ok(Self::anew(columns, None)),
+            true => Ok(Self::anew(columns, Some(before))),
+            false => Err(unknown_columns(&before)),
         }
     }
 
-    /// The request with all that it means in its command, so that the next delta knows it too, and who reads how this was
-    /// made.
+    fn checked(self, last: &VersionInfo) -> Result<Self> {
+        match self.columns.layout().columns == self.layout.columns {
+            true => Ok(self),
+            false => Err(other_columns(last, self.inherited.is_some())),
+        }
+    }
+
+    /// The version that the columns are from where none were asked for, and the columns as they are typed.
+    pub fn kept(&self) -> Option<KeptColumns> {
+        let of = self.inherited.as_ref()?.to_string();
+        Some(KeptColumns { of, with: self.columns.wishes().iter().map(With::text).collect() })
+    }
+
+    /// The request with its recipe, which the next index reads, and with inherited columns in its command, for who reads how
+    /// this was made.
     pub fn told(&self, request: &Request) -> Request {
         let mut request = request.clone();
-        if self.is_inherited {
+        if self.inherited.is_some() {
             request.provenance.command.extend(words(&self.columns));
         }
+        let with = self.columns.wishes().iter().map(With::text).collect();
+        request.provenance.recipe = serde_json::to_value(Recipe { kind: INDEX.into(), with }).ok();
         request
     }
+}
+
+/// The kind of what `dcfs index` made.
+const INDEX: &str = "index";
+
+/// How a version was made, for the next index of the same name.
+#[derive(Debug, Serialize, Deserialize)]
+struct Recipe {
+    kind: String,
+    /// The columns that were computed, as they are typed after `--with`.
+    with: Vec<String>,
+}
+
+/// Columns that nobody asked for: those of the version before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KeptColumns {
+    /// That version.
+    pub of: String,
+    /// The columns, as they are typed after `--with`.
+    pub with: Vec<String>,
 }
 
 /// Columns as they are typed.
@@ -93,38 +156,63 @@ fn other_patterns(last: &VersionInfo, known: &Columns) -> Error {
     Error::new(Kind::Invalid, message)
 }
 
-/// The columns of a version, as the command that made it asked for them; `None` where nothing says so.
-fn known(catalog: &Catalog, last: &VersionInfo) -> Result<Option<Columns>> {
-    let Some(command) = made(catalog, last)? else { return Ok(None) };
-    let wishes: Vec<With> = wished(&command).filter_map(|wish| wish.parse().ok()).collect();
-    match wishes.is_empty() {
-        true => Ok(None),
-        false => Columns::new(&wishes).map(Some),
+/// The columns of a version, as the `dcfs index` that made its rows was asked for them; `None` where nothing says so.
+fn known(made: &Made) -> Result<Option<Columns>> {
+    let Some(by) = &made.by else { return Ok(None) };
+    let recipe = by.recipe.clone().and_then(|told| serde_json::from_value::<Recipe>(told).ok());
+    if let Some(recipe) = recipe.filter(|recipe| recipe.kind == INDEX) {
+        return recipe_columns(recipe.with.iter().map(String::as_str)).map(Some);
+    }
+    let columns = recipe_columns(wished(&by.command))?;
+    Ok((!columns.is_empty()).then_some(columns))
+}
+
+/// Columns as they were typed; what this dcfs does not know is left out.
+fn recipe_columns<'w>(words: impl Iterator<Item = &'w str>) -> Result<Columns> {
+    Columns::new(&words.filter_map(|wish| wish.parse().ok()).collect::<Vec<With>>())
+}
+
+/// How the rows of a version were made.
+#[derive(Debug, Default)]
+struct Made {
+    /// The `dcfs index` that made them; `None` where it is not known.
+    by: Option<Provenance>,
+    /// The first version on the way there that a filter selected.
+    selection: Option<VersionInfo>,
+}
+
+impl Made {
+    /// Follows the versions that were saved of each other.
+    fn of(catalog: &Catalog, last: &VersionInfo) -> Result<Self> {
+        let (mut made, mut of) = (Self::default(), last.clone());
+        for _ in 0..DEEPEST {
+            let Some(by) = catalog.details(&of)?.provenance else { break };
+            if by.filter.is_some() && made.selection.is_none() {
+                made.selection = Some(of.clone());
+            }
+            match by.command.get(1).map(String::as_str) {
+                Some("index") => {
+                    made.by = Some(by);
+                    break;
+                }
+                Some("save") => {}
+                _ => break,
+            }
+            match parent(catalog, &of)? {
+                Some(parent) => of = parent,
+                None => break,
+            }
+        }
+        Ok(made)
     }
 }
 
-/// The `dcfs index` that made a version, or the one that it has all rows of; `None` where it is not known.
-///
-/// # Errors
-/// `Invalid` of a selection.
-fn made(catalog: &Catalog, last: &VersionInfo) -> Result<Option<Vec<String>>> {
-    let mut of = last.clone();
-    for _ in 0..DEEPEST {
-        let Some(by) = catalog.details(&of)?.provenance else { return Ok(None) };
-        if by.filter.is_some() {
-            return Err(selection(&of));
-        }
-        match by.command.get(1).map(String::as_str) {
-            Some("index") => return Ok(Some(by.command)),
-            Some("save") => {}
-            _ => return Ok(None),
-        }
-        match parent(catalog, &of)? {
-            Some(parent) => of = parent,
-            None => return Ok(None),
-        }
-    }
-    Ok(None)
+fn unknown_columns(before: &VersionInfo) -> Error {
+    let message = format!(
+        "`{before}` has columns, and it is not known how `dcfs index` would compute them; say `--with` for each column to \
+         compute, or `--with none` to save a version without them"
+    );
+    Error::new(Kind::Invalid, message)
 }
 
 fn selection(of: &VersionInfo) -> Error {

@@ -6,11 +6,11 @@
 
 use std::sync::Arc;
 
-use super::columns::Columns;
 use super::item::Item;
 use super::listing::Listing;
 use super::pattern::Pattern;
 use super::rows::{self, Items, Source};
+use super::shape::Shape;
 use super::{Desk, Request};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::numbers::counted;
@@ -100,7 +100,7 @@ pub fn check(
         let group: Vec<&Listing> = group.iter().filter_map(|at| listings.get(*at)).collect();
         let mut is_there = false;
         for listing in &group {
-            is_there = is_there || gives(catalog, listing, last)?;
+            is_there = is_there || request.allows_empty || gives(catalog, listing, last)?;
         }
         if !is_there {
             told.extend(group.into_iter().map(nothing));
@@ -116,15 +116,15 @@ pub fn check(
 ///
 /// # Errors
 /// `Invalid`, with a path beside the pattern; what the catalog says.
-pub fn check_patterns(catalog: &Catalog, columns: &Columns, listings: &[Listing]) -> Result<()> {
-    for pattern in columns.patterns() {
+pub fn check_patterns(catalog: &Catalog, shape: &Shape, listings: &[Listing]) -> Result<()> {
+    for pattern in shape.columns.patterns() {
         let mut odd = None;
         let mut is_matched = false;
         for listing in listings {
             is_matched = is_matched || matches(catalog, listing, pattern, &mut odd)?;
         }
         if let Some(odd) = odd.filter(|_| !is_matched) {
-            return Err(unmatched(pattern, &odd));
+            return Err(unmatched(pattern, &odd, shape));
         }
     }
     Ok(())
@@ -154,11 +154,15 @@ fn matches(
     Ok(rows::first(catalog, of, &mut is_found)?.is_some())
 }
 
-fn unmatched(pattern: &Pattern, odd: &str) -> Error {
+fn unmatched(pattern: &Pattern, odd: &str, shape: &Shape) -> Error {
+    let kept = shape.kept().map(|kept| {
+        format!(". The pattern is that of `{}`: `--with none` saves without its columns", kept.of)
+    });
     let message = format!(
         "no path matches the pattern `{}`, e.g. not `{odd}`; a pattern is about the last segments of a path, as many as it \
-         has itself",
-        pattern.text()
+         has itself{}",
+        pattern.text(),
+        kept.unwrap_or_default()
     );
     Error::new(Kind::Invalid, message)
 }

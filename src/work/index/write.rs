@@ -7,12 +7,12 @@ use super::delta::{Merge, OF, ROW, Step};
 use super::images::{self, Seen};
 use super::item::Item;
 use super::lazy_stage::LazyStage;
-use super::listing::Listing;
+use super::listing::{ALLOW_EMPTY, Listing};
 use super::rows::{self, Items, Source};
 use super::wanted::{self, SINGLE};
 use super::{Computed, Desk, Indexed, Request, Shape};
 use dcfs_core::cell::Cell;
-use dcfs_core::error::{Error, Result};
+use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::id::VersionId;
 use dcfs_data::catalog::{Catalog, Description, Parent, Piece, Publication, Saved, VersionInfo};
 
@@ -51,7 +51,7 @@ pub fn write(
         },
         wrote: &|rows| watch.wrote(rows),
     };
-    let counts = writing.all(merge, last.is_some())?;
+    let (counts, rows) = writing.all(merge, last.is_some())?;
     writing.hopeful()?;
     let reports = listings.iter().map(|listing| listing.report.clone()).collect();
     let computed = std::mem::take(&mut writing.computed);
@@ -60,13 +60,22 @@ pub fn write(
             drop(writing);
             None
         }
+        false if rows == 0 && !request.allows_empty => return Err(empty(last.as_ref())),
         false => {
             let upon = last.as_ref().map(|last| last.id);
             Some(writing.publish(request, &parents, upon)?)
         }
     };
     let is_described = saved.is_none() && describe(desk, request)?;
-    Ok(Indexed { saved, last, listings: reports, counts, computed, is_described })
+    // A delta computes the columns of the last version, or none: that need not be told.
+    let kept_columns = shape.kept().filter(|_| last.is_none());
+    Ok(Indexed { saved, last, listings: reports, counts, kept_columns, computed, is_described })
+}
+
+/// A version without rows would be the latest, and whoever reads the dataset would find nothing.
+fn empty(last: Option<&VersionInfo>) -> Error {
+    let gone = last.map(|last| format!(": all of `{last}` is gone")).unwrap_or_default();
+    Error::new(Kind::Missing, format!("no row is left{gone}; nothing was saved; {ALLOW_EMPTY}"))
 }
 
 /// Says of a dataset that got no version what would have been said of it with one; answers whether that was anything.
@@ -143,12 +152,12 @@ struct Writing<'w, 'a> {
 }
 
 impl Writing<'_, '_> {
-    /// Writes all rows. Where `may_be_nothing` and nothing is new, nothing may have been written.
+    /// Writes all rows, and counts them. Where `may_be_nothing` and nothing is new, nothing may have been written.
     fn all(
         &mut self,
         mut merge: Merge<Items, Items>,
         may_be_nothing: bool,
-    ) -> Result<super::Counts> {
+    ) -> Result<(super::Counts, u64)> {
         let mut rows = 0;
         while let Some(step) = merge.step()? {
             match step {
@@ -174,7 +183,7 @@ impl Writing<'_, '_> {
             self.flush()?;
         }
         (self.wrote)(rows % BATCH);
-        Ok(counts)
+        Ok((counts, rows))
     }
 
     fn copied(&mut self, item: &Item) {

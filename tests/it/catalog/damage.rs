@@ -31,7 +31,7 @@ fn ask(bytes: &[u8]) -> Result<u64> {
         let schema = catalog.schema(&version)?;
         catalog.details(&version)?;
         catalog.parents(version.id)?;
-        catalog.examples(&version, 20)?;
+        catalog.examples(&version, None, 20)?;
         catalog.extent(&version)?;
         catalog.scan(&version, &schema.files, &mut |_| {
             rows += 1;

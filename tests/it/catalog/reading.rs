@@ -213,11 +213,11 @@ fn examples_are_the_first_that_are_not_null() {
         .rows(rows.into_iter().map(|r| r.cell(Cell::Null)))
         .save();
     let catalog = open(&writer);
-    let examples = catalog.examples(&find(&catalog, "a"), 3).expect("examples");
+    let examples = catalog.examples(&find(&catalog, "a"), None, 3).expect("examples");
     let want = [("n", "7"), ("x", "0.5"), ("text", "\u{e9}t\u{e9}")];
     assert_eq!(examples, want.map(|(name, text)| (name.to_owned(), text.to_owned())));
     writer.dataset("b").version("1.0.0").rows([row()]).save();
-    assert_eq!(catalog.examples(&find(&catalog, "b"), 3).expect("examples"), []);
+    assert_eq!(catalog.examples(&find(&catalog, "b"), None, 3).expect("examples"), []);
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn a_version_removed_while_it_is_read_is_stale() {
     assert_eq!(failure(catalog.schema(&a), dir.path()), gone);
     assert_eq!(failure(catalog.details(&a), dir.path()), gone);
     assert_eq!(failure(catalog.extent(&a), dir.path()), gone);
-    assert_eq!(failure(catalog.examples(&a, 9), dir.path()), gone);
+    assert_eq!(failure(catalog.examples(&a, None, 9), dir.path()), gone);
     assert_eq!(failure(catalog.object(&a, &file, RowId::new(1)), dir.path()), gone);
     assert_eq!(failure(catalog.has_many_sources(&a, &file), dir.path()), gone);
 }

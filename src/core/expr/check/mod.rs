@@ -146,7 +146,10 @@ impl Checker<'_> {
                 format!("`{name}` is a model; name a field of it, as `{field}`")
             }
             Meaning::Model(None) => format!("`{name}` is a model without fields"),
-            Meaning::Unknown => format!("no column `{name}`{}", self.names.hint(name)),
+            Meaning::Unknown => {
+                let message = format!("no column `{name}`{}", self.names.hint(name));
+                return Err(Error::new(span, message).of_unknown(name));
+            }
         };
         Err(Error::new(span, message))
     }

@@ -1,0 +1,204 @@
+//! Why a filter selects no row, where that can be told: a value in another case, a pattern without `%`, a number that no row
+//! reaches, a column that is empty, conditions that no row meets together.
+//!
+//! Asked only of filters that select nothing: each sentence costs a few more filters over the same packed columns.
+
+use std::sync::Arc;
+
+use super::{Queries, Version};
+use crate::pack::Ordinals;
+use dcfs_core::expr::{
+    Column, Comparison, Expr, Form, Function, Key, Match, Query, Type, Val, Value,
+};
+use dcfs_core::render::numbers::counted;
+
+/// Conditions that are looked at; a filter of more is a program's.
+const MOST: usize = 8;
+
+/// Why `query` selects none of the rows `within`, or of all; `None` where no reason is known.
+pub fn why(
+    queries: &Queries,
+    version: Version<'_>,
+    query: &Query,
+    within: Option<&Arc<Ordinals>>,
+) -> Option<String> {
+    let asker = Asker { queries, version, within };
+    let all = within.map_or(u64::from(version.pack.row_count()), |within| within.len());
+    if all == 0 {
+        return Some("there is no row to begin with".into());
+    }
+    let Some(filter) = &query.filter else { return cut_off(query, all) };
+    match asker.count(filter)? {
+        0 => asker.of_filter(filter, all),
+        some => cut_off(query, some),
+    }
+}
+
+/// Why `limit` and `offset` leave nothing of some rows.
+fn cut_off(query: &Query, rows: u64) -> Option<String> {
+    if query.limit == Some(0) {
+        return Some("`limit 0` takes no row".into());
+    }
+    let offset = query.offset;
+    (offset >= rows).then(|| format!("`offset {offset}` passes over all {}", counted(rows, "row")))
+}
+
+struct Asker<'q> {
+    queries: &'q Queries,
+    version: Version<'q>,
+    within: Option<&'q Arc<Ordinals>>,
+}
+
+impl Asker<'_> {
+    /// Rows for which a condition is true; `None` where that cannot be found.
+    fn count(&self, filter: &Expr) -> Option<u64> {
+        let query = Query { filter: Some(filter.clone()), ..Query::default() };
+        let selected = self.queries.select(self.version, &query, self.within);
+        Some(selected.ok()?.rows.len())
+    }
+
+    fn of_filter(&self, filter: &Expr, all: u64) -> Option<String> {
+        let Expr::And(terms) = filter else { return self.of_term(filter, all) };
+        if terms.len() > MOST {
+            return None;
+        }
+        let mut met = Vec::new();
+        for term in terms {
+            match self.count(term)? {
+                0 => return self.of_term(term, all).or_else(|| Some(alone(term))),
+                rows => met.push(format!("`{term}` by {}", counted(rows, "row"))),
+            }
+        }
+        Some(format!("each condition alone is met ({}), but no row meets all", met.join(", ")))
+    }
+
+    /// Why no row meets one condition.
+    fn of_term(&self, term: &Expr, all: u64) -> Option<String> {
+        if let Some(empty) = self.empty_column(term, all) {
+            return Some(format!("`{empty}` is NULL in every row"));
+        }
+        match term {
+            Expr::Compare(Comparison::Equal, of, value) => self.equal(of, value),
+            Expr::Compare(_, of, _) => self.range(of),
+            Expr::In(of, items) => items.iter().find_map(|item| self.equal(of, item)),
+            Expr::Between(of, low, high) => match is_above(low, high) {
+                true => Some(format!(
+                    "`between` wants the smaller value first, as `between {high} and {low}`"
+                )),
+                false => self.range(of),
+            },
+            Expr::Match(kind @ (Match::Like | Match::Ilike | Match::Glob), of, Some(pattern)) => {
+                self.pattern(*kind, of, pattern)
+            }
+            _ => None,
+        }
+    }
+
+    /// A column of a condition that has no value in any row.
+    fn empty_column(&self, term: &Expr, all: u64) -> Option<String> {
+        if matches!(term, Expr::IsNull(_) | Expr::IsAbsent(_) | Expr::Not(_)) {
+            return None;
+        }
+        let mut columns = Vec::new();
+        term.each_column(&mut |column| columns.push(column.clone()));
+        let is_empty = |column: &&Arc<Column>| {
+            let presence = Column { form: Form::Presence, ..(***column).clone() };
+            let null = Expr::IsNull(Expr::Column(presence.into()).into());
+            self.count(&null) == Some(all)
+        };
+        columns.iter().find(is_empty).map(|column| column.name.clone())
+    }
+
+    /// No row has this value.
+    fn equal(&self, of: &Expr, value: &Expr) -> Option<String> {
+        let Expr::Value(Value::Text(text)) = value else { return self.range(of) };
+        if of.kind() != Type::Text {
+            return None;
+        }
+        let lower = |expr: Expr| Expr::Call(Function::Lower, vec![expr]);
+        let lowered = Expr::Value(Value::Text(text.to_ascii_lowercase()));
+        let in_any_case =
+            Expr::Compare(Comparison::Equal, lower(of.clone()).into(), lowered.into());
+        if let Some(rows @ 1..) = self.count(&in_any_case) {
+            return Some(format!(
+                "no row has `{of} = {value}`; upper and lower case differ, and `{in_any_case}` selects {}",
+                counted(rows, "row")
+            ));
+        }
+        if text.is_empty() || text.contains(['%', '_']) {
+            return None;
+        }
+        self.within_text(of, text)
+    }
+
+    /// A text that is only part of the values.
+    fn within_text(&self, of: &Expr, text: &str) -> Option<String> {
+        let part = Expr::Match(Match::Ilike, of.clone().into(), Some(format!("%{text}%")));
+        let rows = self.count(&part).filter(|rows| *rows > 0)?;
+        Some(format!("no whole value is that; `{part}` selects {}", counted(rows, "row")))
+    }
+
+    fn pattern(&self, kind: Match, of: &Expr, pattern: &str) -> Option<String> {
+        if kind == Match::Like {
+            let any_case = Expr::Match(Match::Ilike, of.clone().into(), Some(pattern.to_owned()));
+            if let Some(rows @ 1..) = self.count(&any_case) {
+                let rows = counted(rows, "row");
+                return Some(format!("upper and lower case differ; `{any_case}` selects {rows}"));
+            }
+        }
+        let wild: &[char] = if kind == Match::Glob { &['*', '?', '['] } else { &['%', '_'] };
+        if pattern.is_empty() || pattern.contains(wild) {
+            return None;
+        }
+        let many = if kind == Match::Glob { '*' } else { '%' };
+        let found = self.within_text(of, pattern)?;
+        Some(format!(
+            "a pattern is about the whole value, and `{many}` stands for any text: {found}"
+        ))
+    }
+
+    /// The values that there are.
+    fn range(&self, of: &Expr) -> Option<String> {
+        if !matches!(of.kind(), Type::Int | Type::Float | Type::Time)
+            || matches!(of, Expr::Value(_))
+        {
+            return None;
+        }
+        let (low, high) = (self.end(of, false)?, self.end(of, true)?);
+        match low == high {
+            true => Some(format!("`{of}` is {low} in every row that has a value")),
+            false => Some(format!("`{of}` lies between {low} and {high}")),
+        }
+    }
+
+    /// The least value, or the greatest.
+    fn end(&self, of: &Expr, down: bool) -> Option<String> {
+        let order = vec![Key { by: of.clone(), down }];
+        let query = Query { order, limit: Some(1), ..Query::default() };
+        let selected = self.queries.select(self.version, &query, self.within).ok()?;
+        match &selected.ranking?.rows.first()?.key {
+            Val::Int(number) => Some(number.to_string()),
+            Val::Real(number) => Some(format!("{number:?}")),
+            Val::Text(time) => Some(format!("\"{}\"", String::from_utf8_lossy(time))),
+            Val::Null => None,
+        }
+    }
+}
+
+fn alone(term: &Expr) -> String {
+    format!("no row has `{term}`")
+}
+
+/// Whether the lower end of a range is above its upper end.
+fn is_above(low: &Expr, high: &Expr) -> bool {
+    let number = |expr: &Expr| match expr {
+        Expr::Value(Value::Int(n)) => Some(*n as f64),
+        Expr::Value(Value::Real(x)) => Some(*x),
+        _ => None,
+    };
+    match (low, high) {
+        (Expr::Value(Value::Text(low)), Expr::Value(Value::Text(high))) => low > high,
+        (Expr::Value(Value::Time(low)), Expr::Value(Value::Time(high))) => low > high,
+        _ => number(low).zip(number(high)).is_some_and(|(low, high)| low > high),
+    }
+}

@@ -1,0 +1,96 @@
+//! `_error/<filter>` in every directory of files: what is wrong with a filter, for programs that get EINVAL and no reason.
+//!
+//! By name only, never listed, and only where there is something to say: of a wrong filter its message with a caret; of a right
+//! one that selects nothing why, where that is known. A recorded name wins, as over every filter.
+
+use std::sync::Arc;
+
+use super::filters::as_name;
+use super::inode::{Inode, Slot};
+use super::place::Place;
+use super::{Answer, Attr, Entry, SHORT, Vfs};
+use dcfs_core::error::Result;
+use dcfs_core::expr::Query;
+use dcfs_core::render::stranger::on_terminal;
+use dcfs_data::lost;
+use dcfs_data::pack::Dir;
+use dcfs_data::query::{self, Version};
+
+/// The directory's name.
+pub const NAME: &[u8] = b"_error";
+
+impl Vfs {
+    /// `_error` in the directory `dir` of a view, or at its top.
+    pub(super) fn errors(&self, place: &Place, dir: Option<Dir>) -> Entry {
+        let inode = match dir {
+            None => Inode::Errors(place.slot),
+            Some(dir) if dir.depth == 0 => Inode::ColumnErrors(place.slot, dir.column),
+            Some(dir) => Inode::DirErrors(place.slot, dir.depth, dir.first),
+        };
+        Entry::Found(self.directory(inode, Some(&place.view.of)))
+    }
+
+    /// A filter in `_error/`.
+    pub(super) fn lookup_error(
+        self: &Arc<Self>,
+        parent: u64,
+        slot: Slot,
+        name: &[u8],
+    ) -> Answer<Entry> {
+        let name = name.to_vec();
+        self.with_place_in_task(parent, slot, move |vfs, place| {
+            let Ok(text) = std::str::from_utf8(&name) else { return Ok(Entry::Absent(SHORT)) };
+            let Some(message) = vfs.complaint(place, text)? else {
+                return Ok(Entry::Absent(SHORT));
+            };
+            let inode = Inode::ErrorNote(slot, vfs.filters.number(text)?);
+            let attr = vfs.fixed(inode, &place.view.of, message.len() as u64);
+            // Another version may get the column that this one lacks.
+            Ok(Entry::Found(Attr { ttl: SHORT, ..attr }))
+        })
+    }
+
+    /// The text of such a file.
+    pub(super) fn error_note(&self, place: &Place, number: u32) -> Result<String> {
+        let message = match self.filters.text(number) {
+            Some(text) => self.complaint(place, &text)?,
+            None => None,
+        };
+        Ok(message.unwrap_or_else(|| "Nothing is wrong with this filter.\n".to_owned()))
+    }
+
+    /// What is wrong with a filter of the rows of `place`, or why it selects none of them. Blocks.
+    fn complaint(&self, place: &Place, text: &str) -> Result<Option<String>> {
+        let schema = place.view.schema(&self.catalog)?;
+        let message = match lost::check(&self.catalog, &place.view.of, &schema, text) {
+            Err(error) => error.to_string(),
+            Ok(query) => match self.why_empty(place, &query)? {
+                Some(why) => format!("no row passes `{}`: {why}", as_name(&query.to_string())),
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(on_terminal(&message) + "\n"))
+    }
+
+    /// Why a filter selects none of the rows of `place`; `None` where it selects some, or nobody knows.
+    fn why_empty(&self, place: &Place, query: &Query) -> Result<Option<String>> {
+        let version = Version {
+            catalog: &self.catalog,
+            of: &place.view.of,
+            pack: &place.pack,
+            each: &|_| {},
+        };
+        let within = place.set().map(|set| set.rows());
+        match self.queries.select(version, query, within)?.rows.is_empty() {
+            true => Ok(query::why(&self.queries, version, query, within)),
+            false => Ok(None),
+        }
+    }
+
+    /// Why the query directory that `place` is has no rows: of its own filter over the rows around it.
+    pub(super) fn why_none(&self, place: &Place, text: &str) -> Option<String> {
+        let schema = place.view.schema(&self.catalog).ok()?;
+        let query = dcfs_core::expr::check(text, &schema).ok()?;
+        self.why_empty(&Place { shown: None, ..place.clone() }, &query).ok()?
+    }
+}
