@@ -142,7 +142,7 @@ pub fn retry_after(value: &str, date: Option<&str>) -> Option<Duration> {
         return Some(Duration::from_secs(seconds));
     }
     let moment = |text: &str| DateTime::parse_from_rfc2822(text.trim()).ok();
-    let now = date.and_then(moment).map_or_else(|| SystemTime::now(), |now| now.into());
+    let now = date.and_then(moment).map_or_else(SystemTime::now, SystemTime::from);
     let until = SystemTime::from(moment(value)?);
     Some(until.duration_since(now).unwrap_or_default())
 }

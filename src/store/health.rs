@@ -81,9 +81,9 @@ impl Health {
         known.away = None;
     }
 
-    /// A question that began at `since` got no answer in all the time it had, for `error`. Nothing is concluded where
-    /// others got one.
-    pub fn failed(&self, since: Instant, error: &Error) {
+    /// A question with this right, that began at `since`, got no answer in all the time it had, for `error`. Nothing is
+    /// concluded where others got one.
+    pub fn failed(&self, pass: &Pass<'_>, since: Instant, error: &Error) {
         let (cause, is_busy) = match error {
             Error::Busy { answer, .. } => (answer.clone(), true),
             Error::Failed { cause, .. } => (cause.clone(), false),
@@ -95,8 +95,11 @@ impl Health {
             return;
         }
         let now = Instant::now();
-        // The first to find out waited all of the budget, which says nothing of how long one try takes.
-        let took = known.away.as_ref().map_or(Duration::ZERO, |_| now - since);
+        let took = match pass {
+            Pass::Once(_) => now - since,
+            // All of a budget says nothing of how long one try takes.
+            Pass::Free => Duration::ZERO,
+        };
         let rest = if took > QUICK { took.min(REST) } else { Duration::ZERO };
         known.away = Some(Away { cause, is_busy, until: now + rest });
     }
@@ -150,12 +153,12 @@ mod tests {
         run(async {
             let health = Health::default();
             assert!(matches!(health.admit("a").await, Ok(Pass::Free)));
-            health.failed(Instant::now(), &refused());
+            health.failed(&Pass::Free, Instant::now(), &refused());
             let once = health.admit("a").await.expect("one may ask");
             assert!(matches!(once, Pass::Once(_)));
             let asking = async {
                 tokio::time::sleep(Duration::from_millis(50)).await;
-                health.failed(Instant::now() - 2 * QUICK, &refused());
+                health.failed(&once, Instant::now() - 2 * QUICK, &refused());
                 drop(once);
             };
             let others = join_all((0..9).map(|_| health.admit("b")));
@@ -167,7 +170,7 @@ mod tests {
             assert!(health.admit("c").await.is_err(), "asking took long");
             tokio::time::sleep(3 * QUICK).await;
             let once = health.admit("c").await.expect("one may ask");
-            health.failed(Instant::now(), &refused());
+            health.failed(&once, Instant::now(), &refused());
             drop(once);
             assert!(matches!(health.admit("c").await, Ok(Pass::Once(_))), "asking took no time");
         });
@@ -178,14 +181,14 @@ mod tests {
         run(async {
             let health = Health::default();
             let since = Instant::now();
-            health.failed(since, &refused());
+            health.failed(&Pass::Free, since, &refused());
             assert!(health.is_away());
             health.answers();
             assert!(matches!(health.admit("a").await, Ok(Pass::Free)));
-            health.failed(since, &refused());
+            health.failed(&Pass::Free, since, &refused());
             assert!(!health.is_away(), "others got an answer");
             let gone = Error::Gone { place: "a".into(), answer: "404".into() };
-            health.failed(Instant::now(), &gone);
+            health.failed(&Pass::Free, Instant::now(), &gone);
             assert!(!health.is_away(), "an answer");
         });
     }

@@ -17,7 +17,7 @@
 //! | `cloud` | what `object_store` speaks: its clients, its failures |
 //! | `s3`, `gcs`, `azure` | the settings of each cloud |
 //! | `web` | `http(s)://` and the Hugging Face hub |
-//! | `net`, `refusal` | trust and proxies; what a server says in place of an object |
+//! | `net`, `certificates`, `refusal` | trust and proxies; what a server says in place of an object |
 //! | `budget`, `health` | how long one question is asked again; which servers are away |
 //! | [`Settings`], `ways` | what the user says of one bucket or prefix, and what comes of it |
 //! | `raced`, [`metrics`], `prometheus` | slow requests asked twice; what was done, counted |
@@ -34,6 +34,7 @@ mod budget;
 mod buffers;
 mod cache;
 mod caller;
+mod certificates;
 mod cloud;
 mod config;
 mod datachain;

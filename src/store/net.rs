@@ -5,13 +5,14 @@
 //!
 //! Trusted are the certificates of the system, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name in
 //! their place (`rustls-native-certs` reads them), and those of `AWS_CA_BUNDLE` (for S3 else of the profile's
-//! `ca_bundle`) beside them. Proxies are those of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`
+//! `ca_bundle`) beside them ([`certificates`] says how). Proxies are those of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`
 //! (`reqwest` reads them).
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::certificates;
 use super::error::{Error, show};
 
 /// Connecting to a server on the same planet takes less.
@@ -130,12 +131,15 @@ impl Net {
             .user_agent(concat!("dcfs/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT.min(self.timeout))
             .read_timeout(IDLE);
-        let bundle = self.certificates(reqwest::Certificate::from_pem_bundle)?;
+        let failed = |cause: &dyn std::fmt::Display| {
+            Error::Setting(format!("TLS cannot be set up: {}", show(&cause.to_string())))
+        };
+        let bundle = self.certificates(certificates::parse)?;
         if !bundle.is_empty() {
-            builder = builder.tls_certs_merge(bundle);
+            let tls = certificates::config(bundle).map_err(|error| failed(&error))?;
+            builder = builder.tls_backend_preconfigured(tls);
         }
-        let failed = |error| Error::Setting(format!("TLS cannot be set up: {}", innermost(&error)));
-        builder.build().map_err(failed)
+        builder.build().map_err(|error| failed(&innermost(&error)))
     }
 
     /// Those of the bundle, as `parse` reads them.

@@ -84,9 +84,10 @@ pub struct Remote {
 }
 
 /// One range on its way, however many requests it takes.
-struct Asking {
+struct Asking<'a> {
     question: Question,
     budget: Budget,
+    pass: Pass<'a>,
     /// What came of it.
     arrived: Arrived,
 }
@@ -127,19 +128,19 @@ impl Remote {
         let question = Question { ask, range, is_whole };
         let pass = self.health.admit(self.store.place()).await?;
         let budget = Budget::new(self.store.timeout());
-        let mut asking = Asking { question, budget, arrived: Arrived::default() };
+        let mut asking = Asking { question, budget, pass, arrived: Arrived::default() };
         loop {
             let error = match self.attempt(&mut asking).await {
                 Ok(()) => return Ok(asking.arrived.bytes()),
                 Err(Failure::Told(error)) => return Err(error),
                 Err(Failure::Condition(refusal)) => return Err(self.other(&refusal)),
-                Err(Failure::Passing(failed)) if self.is_last(&pass) => failed.error,
+                Err(Failure::Passing(failed)) if self.is_last(&asking.pass) => failed.error,
                 Err(Failure::Passing(failed)) => match asking.budget.again(failed).await {
                     Ok(()) => continue,
                     Err(error) => error,
                 },
             };
-            self.health.failed(asking.budget.began(), &error);
+            self.health.failed(&asking.pass, asking.budget.began(), &error);
             return Err(error);
         }
     }
@@ -150,7 +151,7 @@ impl Remote {
     }
 
     /// Asks once for what is missing; where a condition is refused, the store is asked what is there.
-    async fn attempt(&self, asking: &mut Asking) -> Result<(), Failure> {
+    async fn attempt(&self, asking: &mut Asking<'_>) -> Result<(), Failure> {
         let asked = Arc::clone(&self.store).get(asking.question.clone());
         let got = match self.bounded(asking, asked).await? {
             Err(Failure::Condition(refusal)) => {
@@ -180,7 +181,7 @@ impl Remote {
     /// What comes within the time that is left for an answer.
     async fn bounded<T>(
         &self,
-        asking: &mut Asking,
+        asking: &mut Asking<'_>,
         work: impl Future<Output = T>,
     ) -> Result<T, Failure> {
         let came = asking.budget.within(work).await;
@@ -188,9 +189,9 @@ impl Remote {
     }
 
     /// Nothing comes, and the time is up.
-    fn silent(&self, asking: &mut Asking) -> Failure {
+    fn silent(&self, asking: &mut Asking<'_>) -> Failure {
         let error = asking.budget.over(self.store.place());
-        self.health.failed(asking.budget.began(), &error);
+        self.health.failed(&asking.pass, asking.budget.began(), &error);
         Failure::Told(error)
     }
 
@@ -205,7 +206,7 @@ impl Remote {
     async fn body(
         &self,
         mut stream: BoxStream<'static, Result<Bytes, Error>>,
-        asking: &mut Asking,
+        asking: &mut Asking<'_>,
     ) -> Result<(), Failure> {
         let want = asking.arrived.length + asking.question.range.end - asking.question.range.start;
         let mut renewed = asking.arrived.length;
@@ -243,7 +244,7 @@ impl Remote {
     }
 
     /// Makes the question one for the rest. Of an object that nothing tells from another one, all is asked for again.
-    fn go_on(&self, asking: &mut Asking) {
+    fn go_on(&self, asking: &mut Asking<'_>) {
         let is_known = self.seen.get().is_some_and(|first| {
             first.version.is_some() || first.etag.is_some() || first.last_modified.is_some()
         });
