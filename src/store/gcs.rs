@@ -159,7 +159,7 @@ impl Bucket {
     async fn ready(&self, place: &str) -> Result<Client<'_, ()>, Error> {
         let client = self.client.get_or_try_init(|| self.way.client(&self.name)).await?;
         let signed = self.is_signed().then(|| ("the Google credentials", &**client.credentials()));
-        cloud::ready(client, signed, place, HINT).await
+        cloud::ready(client, signed, self.way.net.timeout, place, HINT).await
     }
 }
 
@@ -168,6 +168,10 @@ impl cloud::Bucket for Bucket {
 
     fn client<'a>(&'a self, place: &'a str) -> BoxFuture<'a, Result<Client<'a, ()>, Error>> {
         self.ready(place).boxed()
+    }
+
+    fn name(&self) -> &str {
+        &self.name
     }
 
     fn server(&self) -> &str {
@@ -305,7 +309,7 @@ impl Way {
             .with_skip_signature(!signed)
             .with_http_connector(cloud::wire::Connector::as_stored(&self.net))
             .with_client_options(self.net.options(http)?)
-            .with_retry(self.net.retry()))
+            .with_retry(net::once()))
     }
 
     fn with_credentials(

@@ -17,7 +17,8 @@
 //! | `cloud` | what `object_store` speaks: its clients, its failures |
 //! | `s3`, `gcs`, `azure` | the settings of each cloud |
 //! | `web` | `http(s)://` and the Hugging Face hub |
-//! | `net`, `refusal` | waits, trust and proxies; what a server says in place of an object |
+//! | `net`, `certificates`, `refusal` | trust and proxies; what a server says in place of an object |
+//! | `budget`, `health` | how long one question is asked again; which servers are away |
 //! | [`Settings`], `ways` | what the user says of one bucket or prefix, and what comes of it |
 //! | `raced`, [`metrics`], `prometheus` | slow requests asked twice; what was done, counted |
 //! | `stream` | one open remote object: pieces, look-ahead, one fetch per byte |
@@ -29,9 +30,11 @@
 
 mod allowed;
 mod azure;
+mod budget;
 mod buffers;
 mod cache;
 mod caller;
+mod certificates;
 mod cloud;
 mod config;
 mod datachain;
@@ -40,6 +43,7 @@ mod error;
 mod fake;
 mod gcs;
 mod guard;
+mod health;
 mod key;
 pub mod list;
 mod local;
@@ -66,11 +70,13 @@ mod window;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use lru::LruCache;
 use tokio::sync::Semaphore;
 
 pub use cache::upkeep;
@@ -84,6 +90,7 @@ pub use whole::{Cost, Here, Warmed};
 use allowed::Allowed;
 use dcfs_core::object::Object;
 use guard::Guard;
+use health::Health;
 use metrics::Metrics;
 use pin::Recorded;
 use place::Place;
@@ -91,6 +98,9 @@ use reader::Kept;
 use reader::Source;
 use remote::Requests;
 use wanted::Wanted;
+
+/// Servers whose health is known at a time. A catalog names few, or is hostile.
+const SERVERS: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 
 /// An object of the cache, and what keeps it there.
 type Held = (Arc<cache::Entry>, cache::Hold);
@@ -142,6 +152,8 @@ pub struct Stores {
     /// What DataChain fetched.
     fetched: Option<PathBuf>,
     usual: Mutex<HashMap<String, Arc<raced::Usual>>>,
+    /// Of the servers asked lately.
+    health: Mutex<LruCache<String, Arc<Health>>>,
     metrics: Arc<Metrics>,
 }
 
@@ -172,6 +184,7 @@ impl Stores {
                 .filter(|_| allowed.is_any_file())
                 .and_then(datachain::folder),
             usual: Mutex::default(),
+            health: Mutex::new(LruCache::new(SERVERS)),
             metrics: Arc::default(),
         }
     }
@@ -320,8 +333,14 @@ impl Stores {
             let mut usual = self.usual.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(usual.entry(store.server().to_owned()).or_default())
         };
-        let object = Arc::new(remote::Remote::new(store, recorded));
+        let health = self.health(store.origin());
+        let object = Arc::new(remote::Remote::new(store, recorded, health));
         Arc::new(raced::Raced::new(object, usual, Arc::clone(&self.metrics)))
+    }
+
+    fn health(&self, origin: String) -> Arc<Health> {
+        let mut all = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.get_or_insert(origin, Arc::default))
     }
 
     fn cached(&self, known: Arc<Kept>, held: Held) -> Source {

@@ -1,17 +1,18 @@
-//! What every request of a mount has in common: how long it waits, how often it is tried, whom it trusts.
+//! What every request of a mount has in common: how long it waits, and whom it trusts.
 //!
-//! Waits: connecting 5 s, silence 15 s, retries and all of it within `--timeout`. A body has no total
-//! timeout of its own: a slow line is no error while bytes come.
+//! Waits: connecting 5 s, silence 15 s. How often a question is asked again is decided by [`super::budget`]. A body has no
+//! total timeout of its own: a slow line is no error while bytes come.
 //!
 //! Trusted are the certificates of the system, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name in
 //! their place (`rustls-native-certs` reads them), and those of `AWS_CA_BUNDLE` (for S3 else of the profile's
-//! `ca_bundle`) beside them. Proxies are those of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`
+//! `ca_bundle`) beside them ([`certificates`] says how). Proxies are those of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`
 //! (`reqwest` reads them).
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::certificates;
 use super::error::{Error, show};
 
 /// Connecting to a server on the same planet takes less.
@@ -23,19 +24,17 @@ const IDLE: Duration = Duration::from_secs(15);
 /// Redirects that are followed, on one server.
 const HOPS: usize = 5;
 
-/// How often a request is sent again.
-pub const RETRIES: u32 = 5;
+/// How often credentials of the machine are asked for again.
+const RETRIES: u32 = 5;
 
-/// The pause before the second try; it doubles with each.
+/// The pauses between: the first, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-
-/// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 /// The bounds and the trust of every request.
 #[derive(Clone, Debug)]
 pub struct Net {
-    /// No request waits longer, retries included.
+    /// No question waits longer without progress, retries included.
     pub timeout: Duration,
     /// Certificates to trust beside the system's, as PEM.
     bundle: Option<PathBuf>,
@@ -100,8 +99,8 @@ impl Net {
         self.built(|builder| builder.redirect(stays).referer(false).https_only(!http).http1_only())
     }
 
-    /// All pauses together are shorter than the time there is, so that a store which refuses at once is told of by
-    /// its refusal, not as one that did not answer.
+    /// For credentials that the machine gives, which `object_store` asks for by itself. All pauses together are shorter than
+    /// the time there is, so that a refusal is told as one.
     pub fn retry(&self) -> object_store::RetryConfig {
         let longest = LONGEST_PAUSE.min(self.timeout / (RETRIES + 3));
         object_store::RetryConfig {
@@ -132,12 +131,15 @@ impl Net {
             .user_agent(concat!("dcfs/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT.min(self.timeout))
             .read_timeout(IDLE);
-        let bundle = self.certificates(reqwest::Certificate::from_pem_bundle)?;
+        let failed = |cause: &dyn std::fmt::Display| {
+            Error::Setting(format!("TLS cannot be set up: {}", show(&cause.to_string())))
+        };
+        let bundle = self.certificates(certificates::parse)?;
         if !bundle.is_empty() {
-            builder = builder.tls_certs_merge(bundle);
+            let tls = certificates::config(bundle).map_err(|error| failed(&error))?;
+            builder = builder.tls_backend_preconfigured(tls);
         }
-        let failed = |error| Error::Setting(format!("TLS cannot be set up: {}", innermost(&error)));
-        builder.build().map_err(failed)
+        builder.build().map_err(|error| failed(&innermost(&error)))
     }
 
     /// Those of the bundle, as `parse` reads them.
@@ -158,9 +160,9 @@ impl Net {
     }
 }
 
-/// The pause before try number `number`, which is not the first: from 1 on.
-pub fn pause(number: u32) -> Duration {
-    FIRST_PAUSE.saturating_mul(1 << (number - 1).min(16)).min(LONGEST_PAUSE)
+/// For questions that are asked again here, within their budget, and not by `object_store`, which knows no `Retry-After`.
+pub fn once() -> object_store::RetryConfig {
+    object_store::RetryConfig { max_retries: 0, ..object_store::RetryConfig::default() }
 }
 
 /// `ring`. A second install is refused, which is as good: someone chose before us.
@@ -314,12 +316,5 @@ mod tests {
             assert!(backoff.max_backoff * RETRIES < timeout, "{seconds}");
             assert!(backoff.init_backoff <= backoff.max_backoff, "{seconds}");
         }
-    }
-
-    #[test]
-    fn pauses_grow_and_end_at_the_longest() {
-        let pauses: Vec<_> = (1..=7).map(|n| pause(n).as_millis()).collect();
-        assert_eq!(pauses, [100, 200, 400, 800, 1600, 3000, 3000]);
-        assert_eq!(pause(u32::MAX), LONGEST_PAUSE);
     }
 }

@@ -1,7 +1,7 @@
 //! One object of a remote store: every request pinned, every answer checked.
 //!
 //! A store is what can send one request and say what came back ([`Requests`]); whether that is the object
-//! recorded is decided here, the same for all of them.
+//! recorded is decided here, and when it is asked again, the same for all of them.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,16 +11,18 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
-use tokio::time::Instant;
 
+use super::budget::{Budget, Passing};
 use super::buffers::Buffer;
 use super::error::{Error, quoted};
+use super::health::{Health, Pass};
 use super::pin::{Answer, Ask, Mismatch, Recorded, Seen};
 use super::refusal::Refusal;
 use super::stream::Ranges;
 use super::window;
 
-/// How a store is asked for one object. Retries are its own; so are the messages of its failures.
+/// How a store is asked for one object: one request at a time, which [`Remote`] sends again. The messages of its failures are
+/// its own.
 pub trait Requests: Send + Sync + 'static {
     /// Asks for bytes.
     fn get(self: Arc<Self>, question: Question) -> BoxFuture<'static, Result<Got, Failure>>;
@@ -34,7 +36,10 @@ pub trait Requests: Send + Sync + 'static {
     /// Who is asked, where the row does not say it: a part of what tells two objects apart.
     fn server(&self) -> &str;
 
-    /// No request waits longer, retries included.
+    /// What fails together: whom requests go to, as far as one that is away says that others are.
+    fn origin(&self) -> String;
+
+    /// No question waits longer without progress, retries included.
     fn timeout(&self) -> Duration;
 }
 
@@ -62,6 +67,8 @@ pub struct Got {
 pub enum Failure {
     /// 412 and 416: the object is not what it was asked for as; 501: the store takes no such condition.
     Condition(Refusal),
+    /// It may be better the next time.
+    Passing(Passing),
     Told(Error),
 }
 
@@ -73,48 +80,119 @@ pub struct Remote {
     store: Arc<dyn Requests>,
     recorded: Recorded,
     seen: Seen,
+    health: Arc<Health>,
+}
+
+/// One range on its way, however many requests it takes.
+struct Asking<'a> {
+    question: Question,
+    budget: Budget,
+    pass: Pass<'a>,
+    /// What came of it.
+    arrived: Arrived,
+}
+
+/// Bytes in order. A single chunk is not copied.
+#[derive(Default)]
+struct Arrived {
+    first: Bytes,
+    whole: Option<Buffer>,
+    length: u64,
+}
+
+impl Arrived {
+    fn push(&mut self, chunk: Bytes, want: u64) {
+        self.length += chunk.len() as u64;
+        if chunk.len() as u64 == want {
+            self.first = chunk;
+        } else if !chunk.is_empty() {
+            self.whole.get_or_insert_with(|| Buffer::new(want)).push(&chunk);
+        }
+    }
+
+    fn bytes(self) -> Bytes {
+        self.whole.map_or(self.first, Buffer::freeze)
+    }
 }
 
 impl Remote {
-    pub fn new(store: Arc<dyn Requests>, recorded: Recorded) -> Self {
-        Self { store, recorded, seen: Seen::new() }
+    pub fn new(store: Arc<dyn Requests>, recorded: Recorded, health: Arc<Health>) -> Self {
+        Self { store, recorded, seen: Seen::new(), health }
     }
 
+    /// Asks until all of `range` is here, as long as the budget lasts.
     async fn fetch(&self, range: Range<u64>) -> Result<Bytes, Error> {
         let ask = self.recorded.ask(&self.seen);
         let ask = ask.map_err(|reason| Error::Unaskable { place: self.place(), reason })?;
         let is_whole = range == (0..self.recorded.size) && range.end <= window::FIRST;
-        let is_free = matches!(ask, Ask::Any);
-        let question = Question { ask, range: range.clone(), is_whole };
-        let asked = Arc::clone(&self.store).get(question.clone());
-        let got = match self.bounded(asked).await? {
-            Ok(got) => got,
-            Err(Failure::Told(error)) => return Err(error),
-            Err(Failure::Condition(refusal)) => {
-                self.bounded(self.agreed(&refusal, is_free)).await??;
-                // Some servers take no condition, or want it written in another way; the answer is checked anyway.
-                let question = Question { ask: Ask::Any, ..question };
-                match self.bounded(Arc::clone(&self.store).get(question)).await? {
-                    Ok(got) => got,
-                    Err(Failure::Told(error)) => return Err(error),
-                    Err(Failure::Condition(refusal)) => return Err(self.other(&refusal)),
-                }
-            }
-        };
-        self.check(&got.answer)?;
-        if got.range != range {
-            return Err(self.answer(format!("it sent bytes {:?} for {range:?}", got.range)));
+        let question = Question { ask, range, is_whole };
+        let pass = self.health.admit(self.store.place()).await?;
+        let budget = Budget::new(self.store.timeout());
+        let mut asking = Asking { question, budget, pass, arrived: Arrived::default() };
+        loop {
+            let error = match self.attempt(&mut asking).await {
+                Ok(()) => return Ok(asking.arrived.bytes()),
+                Err(Failure::Told(error)) => return Err(error),
+                Err(Failure::Condition(refusal)) => return Err(self.other(&refusal)),
+                Err(Failure::Passing(failed)) if self.is_last(&asking.pass) => failed.error,
+                Err(Failure::Passing(failed)) => match asking.budget.again(failed).await {
+                    Ok(()) => continue,
+                    Err(error) => error,
+                },
+            };
+            self.health.failed(&asking.pass, asking.budget.began(), &error);
+            return Err(error);
         }
-        self.body(got.body, range.end - range.start).await
     }
 
-    /// What comes within the time that a store has for an answer, or for more of one.
-    async fn bounded<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
-        tokio::time::timeout(self.store.timeout(), work).await.map_err(|_| self.silent())
+    /// Whether a try that failed was the last: the server is away by what others found out.
+    fn is_last(&self, pass: &Pass<'_>) -> bool {
+        matches!(pass, Pass::Once(_)) || self.health.is_away()
     }
 
-    fn silent(&self) -> Error {
-        Error::Timeout { place: self.place(), seconds: self.store.timeout().as_secs_f64() }
+    /// Asks once for what is missing; where a condition is refused, the store is asked what is there.
+    async fn attempt(&self, asking: &mut Asking<'_>) -> Result<(), Failure> {
+        let asked = Arc::clone(&self.store).get(asking.question.clone());
+        let got = match self.bounded(asking, asked).await? {
+            Err(Failure::Condition(refusal)) => {
+                let is_free = matches!(asking.question.ask, Ask::Any);
+                self.health.answers();
+                self.bounded(asking, self.agreed(&refusal, is_free)).await??;
+                // Some servers take no condition, or want it written in another way; the answer is checked anyway.
+                asking.question.ask = Ask::Any;
+                let asked = Arc::clone(&self.store).get(asking.question.clone());
+                self.bounded(asking, asked).await?
+            }
+            got => got,
+        };
+        if !matches!(got, Err(Failure::Passing(_))) {
+            self.health.answers();
+        }
+        let got = got?;
+        self.check(&got.answer).map_err(Failure::Told)?;
+        let range = &asking.question.range;
+        if got.range != *range {
+            let answer = format!("it sent bytes {:?} for {range:?}", got.range);
+            return Err(Failure::Told(self.answer(answer)));
+        }
+        self.body(got.body, asking).await
+    }
+
+    /// What comes within the time that is left for an answer.
+    async fn bounded<T>(
+        &self,
+        asking: &mut Asking<'_>,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Failure> {
+        let came = asking.budget.within(work).await;
+        came.ok_or_else(|| self.silent(asking))
+    }
+
+    /// Nothing comes, and the time is up.
+    fn silent(&self, asking: &mut Asking<'_>) -> Failure {
+        let error = asking.budget.over(self.store.place());
+        self.health.failed(&asking.pass, asking.budget.began(), &error);
+        Failure::Told(error)
     }
 
     /// Whether an answer is the object recorded, and the same as the first answer.
@@ -124,38 +202,59 @@ impl Remote {
         first.agrees(answer).map_err(|mismatch| self.mismatch(mismatch))
     }
 
-    /// Exactly `want` bytes.
+    /// Takes in a body, as far as it comes: of one that breaks off, the rest is asked for.
     async fn body(
         &self,
         mut stream: BoxStream<'static, Result<Bytes, Error>>,
-        want: u64,
-    ) -> Result<Bytes, Error> {
-        let (mut whole, mut first) = (None, Bytes::new());
-        let mut length = 0;
-        let limit = self.store.timeout();
-        let (mut until, mut renewed) = (Instant::now() + limit, 0);
+        asking: &mut Asking<'_>,
+    ) -> Result<(), Failure> {
+        let want = asking.arrived.length + asking.question.range.end - asking.question.range.start;
+        let mut renewed = asking.arrived.length;
         loop {
-            let chunk = tokio::time::timeout_at(until, stream.next()).await;
-            let chunk = chunk.map_err(|_| self.silent())?;
-            let Some(chunk) = chunk.transpose()? else { break };
-            // A slow line is no error while bytes come.
-            if length + chunk.len() as u64 >= renewed + PROGRESS {
-                (until, renewed) = (Instant::now() + limit, length + chunk.len() as u64);
-            }
-            length += chunk.len() as u64;
+            let chunk = match self.bounded(asking, stream.next()).await? {
+                None => break,
+                Some(Ok(chunk)) => chunk,
+                // All of it is here, however it ended.
+                Some(Err(_)) if asking.arrived.length == want => break,
+                Some(Err(error)) => {
+                    self.go_on(asking);
+                    return Err(Failure::Passing(Passing::new(error)));
+                }
+            };
+            let length = asking.arrived.length + chunk.len() as u64;
             if length > want {
-                return Err(self.answer(format!("more than the {want} bytes asked for")));
+                let answer = format!("more than the {want} bytes asked for");
+                return Err(Failure::Told(self.answer(answer)));
             }
-            if chunk.len() as u64 == want {
-                first = chunk;
-            } else if !chunk.is_empty() {
-                whole.get_or_insert_with(|| Buffer::new(want)).push(&chunk);
+            // A slow line is no error while bytes come.
+            if length >= renewed + PROGRESS {
+                renewed = length;
+                asking.budget.renew();
+                self.health.answers();
             }
+            asking.question.range.start += chunk.len() as u64;
+            asking.arrived.push(chunk, want);
         }
+        let length = asking.arrived.length;
         if length < want {
-            return Err(self.answer(format!("{length} bytes in place of {want}")));
+            let answer = format!("{length} bytes in place of {want}");
+            return Err(Failure::Told(self.answer(answer)));
         }
-        Ok(whole.map_or(first, Buffer::freeze))
+        Ok(())
+    }
+
+    /// Makes the question one for the rest. Of an object that nothing tells from another one, all is asked for again.
+    fn go_on(&self, asking: &mut Asking<'_>) {
+        let is_known = self.seen.get().is_some_and(|first| {
+            first.version.is_some() || first.etag.is_some() || first.last_modified.is_some()
+        });
+        let rest = &mut asking.question.range;
+        if is_known {
+            asking.question.is_whole &= asking.arrived.length == 0;
+            return;
+        }
+        rest.start -= asking.arrived.length;
+        asking.arrived = Arrived::default();
     }
 
     /// Where a condition is refused, the store is asked what is there now: nothing is wrong if that is the object recorded,
@@ -163,17 +262,18 @@ impl Remote {
     ///
     /// # Errors
     /// What is there now; the refusal, if the store does not tell.
-    async fn agreed(&self, refusal: &Refusal, is_free: bool) -> Result<(), Error> {
+    async fn agreed(&self, refusal: &Refusal, is_free: bool) -> Result<(), Failure> {
         let version = Some(self.recorded.version.clone()).filter(|v| !v.is_empty());
         let ask = version.map_or(Ask::Any, Ask::Version);
         match Arc::clone(&self.store).head(ask).await {
             Ok(now) => match self.check(&now) {
-                Err(changed @ Error::Changed { .. }) => Err(changed),
+                Err(changed @ Error::Changed { .. }) => Err(Failure::Told(changed)),
                 Ok(()) if !is_free && refusal.status != 416 && now.etag.is_some() => Ok(()),
-                _ => Err(self.other(refusal)),
+                _ => Err(Failure::Told(self.other(refusal))),
             },
-            Err(Failure::Told(gone @ Error::Gone { .. })) => Err(gone),
-            Err(_) => Err(self.other(refusal)),
+            Err(Failure::Told(gone @ Error::Gone { .. })) => Err(Failure::Told(gone)),
+            Err(Failure::Passing(failed)) => Err(Failure::Passing(failed)),
+            Err(_) => Err(Failure::Told(self.other(refusal))),
         }
     }
 
@@ -273,6 +373,10 @@ mod tests {
             "slow"
         }
 
+        fn origin(&self) -> String {
+            "slow".into()
+        }
+
         fn timeout(&self) -> Duration {
             LIMIT
         }
@@ -281,7 +385,7 @@ mod tests {
     fn fetched(slow: Slow, etag: &str) -> Result<usize, Error> {
         let size = slow.pieces * slow.length;
         let recorded = Recorded { size, etag: etag.into(), ..Recorded::default() };
-        let remote = Remote::new(Arc::new(slow), recorded);
+        let remote = Remote::new(Arc::new(slow), recorded, Arc::default());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         runtime.expect("a runtime").block_on(remote.fetch(0..size)).map(|bytes| bytes.len())
     }

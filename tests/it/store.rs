@@ -3,7 +3,9 @@
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use dcfs_core::error::{Error, Kind};
 use dcfs_core::object::Object;
@@ -232,7 +234,7 @@ const CASES: &[Case] = &[
             reply.then = Then::Close;
             reply.with("Content-Length", &length)
         },
-        result: Err((Kind::Broken, "`s3://bkt/dir/a b.bin`")),
+        result: Err((Kind::Stale, "its etag was `0123abcd` and is `ffff`")),
         requests: 2,
     },
     Case {
@@ -483,17 +485,75 @@ fn an_empty_object_is_asked_for_once_and_must_be_empty() {
 }
 
 #[test]
-fn a_store_that_asks_to_slow_down_is_busy() {
-    let mut config = config("");
-    config.timeout = Duration::from_secs(60);
+fn a_store_that_asks_to_slow_down_is_waited_for_until_the_time_is_up() {
     run(async {
         let server = Server::start(|_, _| Reply::refusal(503, "SlowDown"));
-        config.endpoint_url = Some(server.url());
-        let reader = Stores::new(config).open(&row(9)).await.expect("opened");
+        let reader = Stores::new(config(&server.url())).open(&row(9)).await.expect("opened");
+        let began = Instant::now();
         let error = reader.read(0, 9).await.expect_err("busy");
         assert_eq!(error.kind(), Kind::Busy, "{error}");
         assert!(error.to_string().contains("503 SlowDown"), "{error}");
-        assert_eq!(server.requests().len(), 6);
+        let (took, asked) = (began.elapsed(), server.requests().len());
+        assert!(took > LIMIT / 3 && (3..=7).contains(&asked), "{asked} times in {took:?}");
+    });
+}
+
+#[test]
+fn a_store_is_left_alone_for_as_long_as_it_wants() {
+    let cases = [(429, "1"), (503, "1"), (500, "1"), (503, "0")];
+    for (status, after) in cases {
+        let began = Instant::now();
+        let config = Config { timeout: 40 * LIMIT, ..config("") };
+        let (got, server) = run(async {
+            let server = Server::start(move |request, number| match number {
+                0 => Reply::refusal(status, "SlowDown").with("Retry-After", after),
+                _ => served(9).answer(request),
+            });
+            let config = Config { endpoint_url: Some(server.url()), ..config };
+            let reader = Stores::new(config).open(&row(9)).await.expect("opened");
+            (reader.read(0, 9).await, server)
+        });
+        assert_eq!(got.expect("served"), served(9).body);
+        assert_eq!(server.requests().len(), 2, "{status}");
+        let wanted = Duration::from_secs(after.parse().expect("seconds"));
+        assert!(began.elapsed() >= wanted, "{status}");
+    }
+}
+
+#[test]
+fn a_store_that_is_away_is_waited_for_once_and_not_by_each_file() {
+    run(async {
+        let stores = Stores::new(config("http://127.0.0.1:1"));
+        let began = Instant::now();
+        for number in 0..20 {
+            let row = Object { path: format!("file {number}").into(), ..row(9) };
+            let error =
+                stores.open(&row).await.expect("opened").read(0, 9).await.expect_err("away");
+            let text = error.to_string();
+            assert!(text.contains(&format!("file {number}`")), "{text}");
+            assert!(text.contains("asking `http://127.0.0.1:1`: "), "{text}");
+        }
+        assert!(began.elapsed() < 4 * LIMIT, "{:?}", began.elapsed());
+    });
+}
+
+#[test]
+fn a_store_that_was_away_is_read_as_soon_as_it_is_back() {
+    run(async {
+        let is_back = Arc::new(AtomicBool::new(false));
+        let back = Arc::clone(&is_back);
+        let server = Server::start(move |request, _| match back.load(Ordering::SeqCst) {
+            false => Reply::refusal(503, "SlowDown"),
+            true => served(9).answer(request),
+        });
+        let stores = Stores::new(config(&server.url()));
+        let reader = stores.open(&row(9)).await.expect("opened");
+        assert_eq!(reader.read(0, 9).await.expect_err("busy").kind(), Kind::Busy);
+        let asked = server.requests().len();
+        assert_eq!(reader.read(0, 9).await.expect_err("busy").kind(), Kind::Busy);
+        assert_eq!(server.requests().len(), asked + 1, "once more, to see");
+        is_back.store(true, Ordering::SeqCst);
+        assert_eq!(reader.read(0, 9).await.expect("served"), served(9).body);
     });
 }
 
@@ -611,9 +671,10 @@ fn other_stores_are_named() {
 #[test]
 fn a_server_that_is_not_there_is_said_so() {
     run(async {
-        // With time for every try, however busy the machine.
-        let config = Config { timeout: 40 * LIMIT, ..config("http://127.0.0.1:1") };
-        let reader = Stores::new(config).open(&row(9)).await.expect("nothing is asked yet");
+        let reader = Stores::new(config("http://127.0.0.1:1"))
+            .open(&row(9))
+            .await
+            .expect("nothing is asked yet");
         let error = reader.read(0, 9).await.expect_err("nobody listens");
         assert_eq!(error.kind(), Kind::Broken);
         let message = "`s3://bkt/dir/a b.bin` could not be read: asking `http://127.0.0.1:1`: ";

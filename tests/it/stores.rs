@@ -531,8 +531,7 @@ fn servers_that_are_not_there_are_said_so() {
             Object { source: "http://127.0.0.1:1".into(), ..page(9) },
         ];
         for row in rows {
-            // With time for every try, however busy the machine.
-            let stores = stores_within("http://127.0.0.1:1", 40 * LIMIT);
+            let stores = stores_within("http://127.0.0.1:1", LIMIT);
             let reader = stores.open(&row).await.expect("nothing is asked yet");
             let error = reader.read(0, 9).await.expect_err("nobody listens");
             assert_eq!(error.kind(), Kind::Broken);

@@ -132,13 +132,12 @@ def web(folder, root, tls=None):
         yield url
 
 
-def certificate(folder):
-    """A certificate for `localhost` that nobody trusts, and its key."""
+def certificate(folder, is_authority=False):
+    """A certificate for `localhost` that nobody trusts, and its key; an authority, as `openssl` makes it by itself."""
     certificate, key = folder / "ca.pem", folder / "key.pem"
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
     lasting = ["-days", "36500", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-    # One that signs others would not be taken for a server's.
-    usage = ["-addext", "basicConstraints=critical,CA:FALSE"]
+    usage = ["-addext", f"basicConstraints=critical,CA:{str(is_authority).upper()}"]
     command = ["openssl", "req", "-x509", *lasting, *subject, *usage, "-keyout", key, "-out", certificate]
     subprocess.run(command, check=True, capture_output=True)
     return certificate, key

@@ -406,9 +406,12 @@ def test_a_table_that_is_wrong_is_told_at_mount(small_catalog, tmp_path, text, m
 # What all of them share
 
 
-@pytest.mark.parametrize("variable", [None, "SSL_CERT_FILE", "AWS_CA_BUNDLE"])
-def test_certificates_are_those_of_the_environment(bare, tmp_path, variable):
-    certificate, key = servers.certificate(tmp_path)
+@pytest.mark.parametrize(
+    "variable, is_authority",
+    [(None, False), ("SSL_CERT_FILE", False), ("AWS_CA_BUNDLE", False), ("AWS_CA_BUNDLE", True)],
+)
+def test_certificates_are_those_of_the_environment(bare, tmp_path, variable, is_authority):
+    certificate, key = servers.certificate(tmp_path, is_authority)
     with servers.web(tmp_path, bare.folder, tls=(certificate, key)) as url:
         catalog = sql.copy_catalog(bare.folder / ".datachain", tmp_path / "c" / ".datachain").parent
         sql.change(catalog, f"UPDATE {sql.table_of('w')} SET file__source = '{url}'")

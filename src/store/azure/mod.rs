@@ -188,7 +188,7 @@ impl Container {
     async fn ready(&self, place: &str) -> Result<Client<'_, ()>, Error> {
         let client = self.client.get_or_try_init(|| self.way.client(&self.name)).await?;
         let signed = self.is_signed().then(|| ("the Azure credentials", &**client.credentials()));
-        cloud::ready(client, signed, place, HINT).await
+        cloud::ready(client, signed, self.way.net.timeout, place, HINT).await
     }
 }
 
@@ -197,6 +197,10 @@ impl cloud::Bucket for Container {
 
     fn client<'a>(&'a self, place: &'a str) -> BoxFuture<'a, Result<Client<'a, ()>, Error>> {
         self.ready(place).boxed()
+    }
+
+    fn name(&self) -> &str {
+        &self.name
     }
 
     fn server(&self) -> &str {
@@ -387,7 +391,7 @@ impl Way {
             .with_skip_signature(credentials == Credentials::None)
             .with_http_connector(cloud::wire::Connector::new(&self.net))
             .with_client_options(self.net.options(http)?)
-            .with_retry(self.net.retry()))
+            .with_retry(net::once()))
     }
 }
 

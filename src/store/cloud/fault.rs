@@ -7,6 +7,8 @@
 use std::error::Error as StdError;
 use std::sync::Arc;
 
+use object_store::client::{HttpError, HttpErrorKind};
+
 use crate::error::{Error, show};
 use crate::net::innermost;
 use crate::refusal::Refusal;
@@ -165,9 +167,41 @@ fn elsewhere(asked: &Asked, answer: &str) -> Error {
     Error::Failed { place: asked.place.to_owned(), cause }
 }
 
+/// Whether the same question may be answered a little later: the server is busy or fails, or nothing came of it.
+pub fn may_pass(error: &object_store::Error) -> bool {
+    match refusal(error) {
+        Some(refusal) => is_passing(refusal.status),
+        None => {
+            let kind = sources(error).find_map(|e| Some(e.downcast_ref::<HttpError>()?.kind()));
+            let lost = |kind| !matches!(kind, HttpErrorKind::Decode | HttpErrorKind::Unknown);
+            kind.is_some_and(lost) && !is_distrust(&innermost(error))
+        }
+    }
+}
+
+/// Whether a refusal of this status may pass. That something is not implemented does not.
+pub fn is_passing(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500 | 502..=599)
+}
+
+/// Whether the cause of a failed connection is a certificate: the next one shows the same.
+pub fn is_distrust(cause: &str) -> bool {
+    cause.starts_with("invalid peer certificate")
+}
+
+/// Whether the cause of a failed connection is that nobody knows the server's name. That its name server does not answer is
+/// said in other words.
+pub fn is_unknown_name(cause: &str) -> bool {
+    cause.contains("lookup address") && !cause.contains("Temporary failure")
+}
+
+fn sources(error: &object_store::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    std::iter::successors(Some(error as &(dyn StdError + 'static)), |e| (*e).source())
+}
+
 /// Each error of the chain as text, outermost first.
 fn chain(error: &object_store::Error) -> impl Iterator<Item = String> {
-    std::iter::successors(Some(error as &dyn StdError), |e| (*e).source()).map(ToString::to_string)
+    sources(error).map(ToString::to_string)
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ use object_store::path::Path;
 use object_store::{GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore};
 
 use self::fault::{Asked, Hints};
+use self::wire::{Note, Notes};
+use super::budget::{Budget, Passing};
 use super::error::{Error, show};
 use super::net::innermost;
 use super::pin::{Answer, Ask};
@@ -49,6 +51,8 @@ pub trait Bucket: Send + Sync + 'static {
     ) -> BoxFuture<'a, Option<Client<'a, Self::Signer>>> {
         std::future::ready(None).boxed()
     }
+
+    fn name(&self) -> &str;
 
     /// Who is asked, for messages and for telling objects apart. Holds no secret.
     fn server(&self) -> &str;
@@ -121,8 +125,10 @@ impl<B: Bucket> CloudObject<B> {
     }
 
     /// Asks, and where it is refused, once more with other credentials, if there are others by now.
-    async fn send(&self, options: GetOptions) -> Result<Answered, Failure> {
+    async fn send(&self, mut options: GetOptions) -> Result<Answered, Failure> {
         let client = self.client().await?;
+        let notes = Notes::default();
+        options.extensions.insert(notes.clone());
         let error = match client.store.get_opts(&self.key, options.clone()).await {
             Ok(got) => return Ok((got, client.whose)),
             Err(error) => error,
@@ -134,18 +140,24 @@ impl<B: Bucket> CloudObject<B> {
             let whose = other.whose;
             return match got {
                 Ok(got) => Ok((got, whose)),
-                Err(error) => Err(self.failure(whose, &error)),
+                Err(error) => Err(self.failure(whose, &error, notes.take())),
             };
         }
-        Err(self.failure(client.whose, &error))
+        Err(self.failure(client.whose, &error, notes.take()))
     }
 
-    fn failure(&self, whose: Option<Arc<str>>, error: &object_store::Error) -> Failure {
+    fn failure(&self, whose: Option<Arc<str>>, error: &object_store::Error, note: Note) -> Failure {
+        let meaning = || fault::meaning(&self.asked(whose.clone()), error);
         match fault::refusal(error) {
             Some(refusal) if [412, 416, 501].contains(&refusal.status) => {
                 Failure::Condition(refusal)
             }
-            _ => Failure::Told(fault::meaning(&self.asked(whose), error)),
+            _ if fault::may_pass(error) => Failure::Passing(Passing {
+                after: note.after,
+                is_brief: fault::is_unknown_name(&innermost(error)),
+                error: meaning(),
+            }),
+            _ => Failure::Told(meaning()),
         }
     }
 
@@ -170,6 +182,10 @@ impl<B: Bucket> Requests for CloudObject<B> {
 
     fn server(&self) -> &str {
         self.bucket.server()
+    }
+
+    fn origin(&self) -> String {
+        format!("{} {}", self.bucket.server(), self.bucket.name())
     }
 
     fn timeout(&self) -> Duration {
@@ -203,21 +219,28 @@ pub fn setting(cloud: &str, error: &object_store::Error) -> Error {
     Error::Setting(format!("the settings for {cloud} are wrong: {error}"))
 }
 
-/// A client of `store`, once its credentials are at hand; of one without any at once.
+/// A client of `store`, once its credentials are at hand, for which it asks until `limit`; of one without any at once.
 ///
 /// # Errors
 /// `Denied` where they were promised and do not come, with `hint`; `place` is for the message.
 pub async fn ready<'a, P: CredentialProvider + ?Sized>(
     store: &'a dyn ObjectStore,
     credentials: Option<(&'static str, &P)>,
+    limit: Duration,
     place: &str,
     hint: &'static str,
 ) -> Result<Client<'a, ()>, Error> {
     let Some((whose, provider)) = credentials else {
         return Ok(Client { store, whose: None, signer: () });
     };
-    let came = provider.get_credential().await;
-    came.map_err(|error| no_credentials(place, &error, hint))?;
+    let mut budget = Budget::new(limit);
+    while let Err(error) = provider.get_credential().await {
+        let denied = no_credentials(place, &error, hint);
+        if !fault::may_pass(&error) {
+            return Err(denied);
+        }
+        budget.again(Passing::new(denied)).await?;
+    }
     Ok(Client { store, whose: Some(whose.into()), signer: () })
 }
 

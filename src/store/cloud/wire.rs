@@ -3,6 +3,10 @@
 //! - It reads a refusal to its end, to put it into a message. A server may send one without end, so it is
 //!   cut at [`REFUSAL`]; bytes that are no text are replaced, or it would lose the status.
 //! - Where it asked for all of an object, it takes a part (206) for all. That is an error here.
+//! - It forgets the headers of a refusal. Those that say what to do next are noted for whoever asked ([`Notes`]).
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -12,8 +16,9 @@ use object_store::client::{
 };
 use object_store::{ClientConfigKey, ClientOptions};
 use reqwest::StatusCode;
-use reqwest::header::HeaderValue;
+use reqwest::header::{HeaderMap, HeaderValue};
 
+use crate::budget::retry_after;
 use crate::error::Error;
 use crate::metrics::SENT;
 use crate::net::Net;
@@ -23,6 +28,35 @@ const REFUSAL: usize = 64 << 10;
 
 /// The status of a part.
 const PARTIAL: u16 = 206;
+
+/// What the headers of a refusal say: put into the extensions of a request, and filled in while it is answered.
+#[derive(Clone, Debug, Default)]
+pub struct Notes(Arc<Mutex<Note>>);
+
+/// See [`Notes`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Note {
+    /// How long the server wants to be left alone.
+    pub after: Option<Duration>,
+}
+
+impl Note {
+    pub fn of(headers: &HeaderMap) -> Self {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let after = text("retry-after").and_then(|after| retry_after(after, text("date")));
+        Self { after }
+    }
+}
+
+impl Notes {
+    pub fn take(&self) -> Note {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn put(&self, note: Note) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = note;
+    }
+}
 
 /// A part in place of all.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +119,7 @@ impl HttpService for Fit {
         if self.as_stored {
             request.headers_mut().insert("accept-encoding", HeaderValue::from_static("gzip"));
         }
+        let notes = request.extensions().get::<Notes>().cloned();
         SENT.add(1);
         let mut answer = self.client.execute(request).await?;
         if let Some(range) = &range
@@ -98,6 +133,9 @@ impl HttpService for Fit {
         }
         if answer.status().is_success() {
             return Ok(answer);
+        }
+        if let Some(notes) = notes {
+            notes.put(Note::of(answer.headers()));
         }
         let (head, body) = answer.into_parts();
         Ok(HttpResponse::from_parts(head, beginning(body).await.into()))

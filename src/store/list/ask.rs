@@ -1,23 +1,28 @@
 //! One request for a page: sent, tried again as the store's other requests are, and read.
 //!
-//! What may be better the next time is tried again: no answer, a busy or failing server, an answer that breaks off or
-//! cannot be read. All of it ends with `--timeout`.
+//! What may be better the next time is tried again, as long as its budget lasts: no answer, a busy or failing server, an
+//! answer that breaks off or cannot be read.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use futures_util::StreamExt;
 use object_store::client::{HttpClient, HttpRequest, HttpRequestBody, HttpResponse};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::budget::{Budget, Passing};
 use crate::cloud::fault::{self, Asked, Hints, element};
+use crate::cloud::wire::Note;
 use crate::error::{Error, show};
-use crate::net::{RETRIES, innermost, pause};
+use crate::net::innermost;
 use crate::refusal::Refusal;
 
 /// The longest page: 5,000 blobs with long names, and their metadata, are below it.
 const LONGEST: usize = 64 << 20;
+
+/// Bytes of a page that renew the time it has.
+const PROGRESS: usize = 64 << 10;
 
 /// What stays in a query: letters, digits and `-._~`.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -41,9 +46,9 @@ pub enum Failure {
 }
 
 enum Attempt {
-    /// It may be better the next time.
-    Again(Error),
+    Again(Passing),
     Refused(Refusal),
+    Told(Error),
 }
 
 /// `?name=value&...`.
@@ -65,64 +70,82 @@ impl Asker {
         Ok(request)
     }
 
-    /// Sends `request` until an answer can be read, as often as retries allow.
+    /// Sends `request` until an answer can be read, as long as the budget lasts.
     pub async fn get<T>(
         &self,
         request: &HttpRequest,
         read: impl Fn(&[u8]) -> Result<T, String>,
     ) -> Result<T, Failure> {
-        let end = Instant::now() + self.timeout;
-        let tries = async {
-            let mut number = 0;
-            loop {
-                match self.attempt(request.clone(), &read).await {
-                    Ok(read) => return Ok(read),
-                    Err(Attempt::Refused(refusal)) => return Err(Failure::Refused(refusal)),
-                    // It says more than that time is up.
-                    Err(Attempt::Again(error))
-                        if number == RETRIES || Instant::now() + pause(number + 1) >= end =>
-                    {
-                        return Err(Failure::Told(error));
-                    }
-                    Err(Attempt::Again(_)) => number += 1,
-                }
-                tokio::time::sleep(pause(number)).await;
+        let mut budget = Budget::new(self.timeout);
+        loop {
+            match self.attempt(request.clone(), &read, &mut budget).await {
+                Ok(read) => return Ok(read),
+                Err(Attempt::Refused(refusal)) => return Err(Failure::Refused(refusal)),
+                Err(Attempt::Told(error)) => return Err(Failure::Told(error)),
+                Err(Attempt::Again(failed)) => budget.again(failed).await.map_err(Failure::Told)?,
             }
-        };
-        let late = |_| {
-            let (place, seconds) = (self.place.clone(), self.timeout.as_secs_f64());
-            Err(Failure::Told(Error::Timeout { place, seconds }))
-        };
-        tokio::time::timeout(self.timeout, tries).await.unwrap_or_else(late)
+        }
     }
 
     async fn attempt<T>(
         &self,
         request: HttpRequest,
         read: &impl Fn(&[u8]) -> Result<T, String>,
+        budget: &mut Budget,
     ) -> Result<T, Attempt> {
         let place = || self.place.clone();
-        let lost = |cause: String| {
-            let cause = fault::unreached(&show(&self.server), &cause, self.hints);
-            Attempt::Again(Error::Failed { place: place(), cause })
-        };
-        let answer = self.http.execute(request).await.map_err(|error| lost(innermost(&error)))?;
+        let answer = budget.within(self.http.execute(request)).await;
+        let answer = answer.ok_or_else(|| Attempt::Told(budget.over(&self.place)))?;
+        let answer = answer.map_err(|error| self.lost(&innermost(&error)))?;
         let status = answer.status().as_u16();
-        let body = body(answer).await.map_err(lost)?;
+        let note = Note::of(answer.headers());
+        let body = self.body(answer, budget).await?;
+        let passing = |error| Attempt::Again(Passing { after: note.after, ..Passing::new(error) });
         if status == 200 {
             return read(&body).map_err(|answer| {
-                Attempt::Again(Error::Answer { place: place(), answer: show(&answer) })
+                passing(Error::Answer { place: place(), answer: show(&answer) })
             });
         }
         let refusal = refusal(status, &body);
         let answer = refusal.to_string();
         Err(match status {
-            429 | 503 => Attempt::Again(Error::Busy { place: place(), answer }),
-            408 | 500 | 502 | 504..=599 => {
-                Attempt::Again(Error::Failed { place: place(), cause: answer })
+            429 | 503 => passing(Error::Busy { place: place(), answer }),
+            _ if fault::is_passing(status) => {
+                passing(Error::Failed { place: place(), cause: answer })
             }
             _ => Attempt::Refused(refusal),
         })
+    }
+
+    /// All of an answer, up to the longest; what comes renews the budget.
+    async fn body(&self, answer: HttpResponse, budget: &mut Budget) -> Result<BytesMut, Attempt> {
+        let (mut body, mut whole) = (answer.into_body().bytes_stream(), BytesMut::new());
+        loop {
+            let chunk = budget.within(body.next()).await;
+            let chunk = chunk.ok_or_else(|| Attempt::Told(budget.over(&self.place)))?;
+            let Some(chunk) = chunk else { return Ok(whole) };
+            let before = whole.len() / PROGRESS;
+            whole.extend_from_slice(&chunk.map_err(|error| self.lost(&innermost(&error)))?);
+            if whole.len() > LONGEST {
+                return Err(self.lost("a page without end"));
+            }
+            if whole.len() / PROGRESS > before {
+                budget.renew();
+            }
+        }
+    }
+
+    /// No answer, or not all of one.
+    fn lost(&self, cause: &str) -> Attempt {
+        let told = fault::unreached(&show(&self.server), cause, self.hints);
+        let error = Error::Failed { place: self.place.clone(), cause: told };
+        match fault::is_distrust(cause) {
+            true => Attempt::Told(error),
+            false => Attempt::Again(Passing {
+                is_brief: fault::is_unknown_name(cause),
+                ..Passing::new(error)
+            }),
+        }
     }
 
     /// What a refusal means. `whose` credentials it was asked with, if any.
@@ -141,18 +164,6 @@ impl Asker {
             Failure::Told(error) => error,
         }
     }
-}
-
-/// All of it, up to the longest.
-async fn body(answer: HttpResponse) -> Result<BytesMut, String> {
-    let (mut body, mut whole) = (answer.into_body().bytes_stream(), BytesMut::new());
-    while let Some(chunk) = body.next().await {
-        whole.extend_from_slice(&chunk.map_err(|error| innermost(&error))?);
-        if whole.len() > LONGEST {
-            return Err("a page without end".into());
-        }
-    }
-    Ok(whole)
 }
 
 /// S3 and Azure refuse in XML, Google in JSON.

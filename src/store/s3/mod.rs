@@ -226,6 +226,10 @@ impl cloud::Bucket for Bucket {
         .boxed()
     }
 
+    fn name(&self) -> &str {
+        &self.name
+    }
+
     fn server(&self) -> &str {
         self.reach.server()
     }

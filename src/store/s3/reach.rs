@@ -130,7 +130,7 @@ impl Reach {
             .with_request_payer(self.request_payer)
             .with_http_connector(wire::Connector::new(&self.net))
             .with_client_options(self.options.clone())
-            .with_retry(self.net.retry());
+            .with_retry(net::once());
         if let Some(endpoint) = &self.endpoint {
             builder = builder.with_config(AmazonS3ConfigKey::S3Endpoint, endpoint);
         }

@@ -2,8 +2,7 @@
 //! reach its server as it is (a query, an escape), and the hub's answers tell more than an object store's.
 //!
 //! - Redirects are followed here, at most [`HOPS`], never from TLS to none. The token is for the hub alone.
-//! - Connections that fail, 408, 429 and 5xx are tried again, as the other stores do; a body that breaks
-//!   off goes on where it broke, if the server still gives the same object.
+//! - Connections that fail, 408, 429 and 5xx may pass, as with the other stores.
 //! - No message holds a URL: redirects lead to signed ones.
 //!
 //! | file | what it decides |
@@ -22,19 +21,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, IF_MATCH, LOCATION, RANGE};
 use reqwest::{Method, Response, Url};
 use tokio::sync::OnceCell;
-use tokio::time::Instant;
 
 use self::headers::{Head, text};
 use self::hf::{Hub, Told};
 use super::Config;
 use super::allowed::Allowed;
+use super::budget::{Passing, retry_after};
+use super::cloud::fault;
 use super::error::{Error, show};
 use super::metrics::SENT;
-use super::net::{self, Net, RETRIES, Variables, innermost};
+use super::net::{self, Net, Variables, innermost};
 use super::pin::{Answer, Ask};
 use super::place::HubFile;
 use super::refusal::Refusal;
@@ -79,13 +79,6 @@ struct Reply {
     response: Response,
     head: Head,
     answer: Answer,
-}
-
-/// Why a request gave no [`Reply`].
-enum Attempt {
-    /// It may be better the next time.
-    Again(Error),
-    Failed(Failure),
 }
 
 impl Webs {
@@ -158,48 +151,23 @@ impl WebObject {
     async fn ask(self: Arc<Self>, question: Question) -> Result<Got, Failure> {
         let Question { ask, range, is_whole } = question;
         let named = (!is_whole).then(|| range.clone());
-        let mut tries = Tries::until(Instant::now() + self.web.net.timeout);
-        loop {
-            let (mut reply, ask) =
-                (self.reply(&ask, named.as_ref(), &mut tries).await?, ask.clone());
-            if reply.head.size.is_some() {
-                let Reply { response, head, answer } = reply;
-                let range = head.range.unwrap_or(0..answer.size);
-                let (rest, object) = (range.clone(), Arc::clone(&self));
-                let body = Body { object, ask, response, answer: answer.clone(), rest, tries };
-                let body = stream::try_unfold(body, Body::next).boxed();
-                return Ok(Got { answer, range, body });
-            }
-            // Without a length only the end tells it.
-            match collect(&mut reply.response, range.end).await {
-                Ok(bytes) => {
-                    let size = bytes.len() as u64;
-                    let answer = Answer { size, ..reply.answer };
-                    let body = stream::once(async { Ok(bytes) }).boxed();
-                    return Ok(Got { answer, range: 0..size, body });
-                }
-                Err(error) => tries.again(self.broken(&error)).await.map_err(Failure::Told)?,
-            }
+        let mut reply = self.reply(&ask, named.as_ref()).await?;
+        if reply.head.size.is_some() {
+            let Reply { response, head, answer } = reply;
+            let range = head.range.unwrap_or(0..answer.size);
+            let broken = move |error: reqwest::Error| self.broken(&error);
+            let body = response.bytes_stream().map_err(broken).boxed();
+            return Ok(Got { answer, range, body });
         }
+        // Without a length only the end tells it.
+        let bytes = collect(&mut reply.response, range.end).await;
+        let bytes = bytes.map_err(|error| Failure::Passing(Passing::new(self.broken(&error))))?;
+        let size = bytes.len() as u64;
+        let body = stream::once(async { Ok(bytes) }).boxed();
+        Ok(Got { answer: Answer { size, ..reply.answer }, range: 0..size, body })
     }
 
-    /// The first answer that is one; what may be better the next time is tried again.
-    async fn reply(
-        &self,
-        ask: &Ask,
-        range: Option<&Range<u64>>,
-        tries: &mut Tries,
-    ) -> Result<Reply, Failure> {
-        loop {
-            match self.attempt(ask, range).await {
-                Ok(reply) => return Ok(reply),
-                Err(Attempt::Failed(failure)) => return Err(failure),
-                Err(Attempt::Again(error)) => tries.again(error).await.map_err(Failure::Told)?,
-            }
-        }
-    }
-
-    async fn attempt(&self, ask: &Ask, range: Option<&Range<u64>>) -> Result<Reply, Attempt> {
+    async fn reply(&self, ask: &Ask, range: Option<&Range<u64>>) -> Result<Reply, Failure> {
         let (response, told) = self.send(&Method::GET, ask, range).await?;
         let status = response.status();
         let head = Head::of(status, response.headers()).map_err(|a| failed(self.unusable(a)))?;
@@ -217,10 +185,7 @@ impl WebObject {
     }
 
     async fn ask_now(&self, ask: &Ask) -> Result<Answer, Failure> {
-        let (response, told) = self.send(&Method::HEAD, ask, None).await.map_err(|a| match a {
-            Attempt::Again(error) => Failure::Told(error),
-            Attempt::Failed(failure) => failure,
-        })?;
+        let (response, told) = self.send(&Method::HEAD, ask, None).await?;
         let head = Head::of(response.status(), response.headers());
         let head = head.map_err(|answer| Failure::Told(self.unusable(answer)))?;
         match head.size {
@@ -235,7 +200,7 @@ impl WebObject {
         method: &Method,
         ask: &Ask,
         range: Option<&Range<u64>>,
-    ) -> Result<(Response, Told), Attempt> {
+    ) -> Result<(Response, Told), Failure> {
         let first = self.url(ask).map_err(failed)?;
         let (mut url, mut told) = (first.clone(), Told::default());
         for _ in 0..HOPS {
@@ -326,17 +291,25 @@ impl WebObject {
     }
 
     /// The meaning of any other status.
-    fn refused(&self, response: &Response) -> Attempt {
+    fn refused(&self, response: &Response) -> Failure {
         let of = |name| show(&text(response.headers(), name).unwrap_or_default());
         let status = response.status().as_u16();
         let refusal = Refusal { status, code: of("x-error-code"), message: of("x-error-message") };
         let (place, answer) = (self.place.clone(), refusal.to_string());
+        let date = text(response.headers(), "date");
+        let after = text(response.headers(), "retry-after");
+        let after = after.and_then(|after| retry_after(&after, date.as_deref()));
         match status {
-            412 | 416 => Attempt::Failed(Failure::Condition(refusal)),
+            412 | 416 | 501 => Failure::Condition(refusal),
             401 | 403 | 407 => failed(Error::Denied { place, answer, hint: self.hint() }),
             404 | 410 => failed(Error::Gone { place, answer }),
-            429 | 503 => Attempt::Again(Error::Busy { place, answer }),
-            408 | 500..=599 => Attempt::Again(Error::Failed { place, cause: answer }),
+            429 | 503 => {
+                Failure::Passing(Passing { after, ..Passing::new(Error::Busy { place, answer }) })
+            }
+            _ if fault::is_passing(status) => {
+                let error = Error::Failed { place, cause: answer };
+                Failure::Passing(Passing { after, ..Passing::new(error) })
+            }
             _ => failed(Error::Failed { place, cause: answer }),
         }
     }
@@ -353,10 +326,15 @@ impl WebObject {
         }
     }
 
-    fn unsent(&self, url: &Url, error: &reqwest::Error) -> Attempt {
-        let server = show(&url.origin().ascii_serialization());
-        let cause = format!("asking `{server}`: {}", innermost(error));
-        Attempt::Again(Error::Failed { place: self.place.clone(), cause })
+    fn unsent(&self, url: &Url, error: &reqwest::Error) -> Failure {
+        let (server, cause) = (show(&url.origin().ascii_serialization()), innermost(error));
+        let (is_brief, is_lasting) = (fault::is_unknown_name(&cause), fault::is_distrust(&cause));
+        let cause = format!("asking `{server}`: {cause}");
+        let error = Error::Failed { place: self.place.clone(), cause };
+        match is_lasting {
+            true => Failure::Told(error),
+            false => Failure::Passing(Passing { is_brief, ..Passing::new(error) }),
+        }
     }
 
     /// A body that ended before its end.
@@ -392,45 +370,26 @@ impl Requests for WebObject {
         if self.is_hub() { self.web.hub.server() } else { "" }
     }
 
+    fn origin(&self) -> String {
+        match &self.target {
+            Target::Page(url) => url.split('/').take(3).collect::<Vec<_>>().join("/"),
+            Target::Hub(_) => self.web.hub.server().to_owned(),
+        }
+    }
+
     fn timeout(&self) -> Duration {
         self.web.net.timeout
     }
 }
 
-fn failed(error: Error) -> Attempt {
-    Attempt::Failed(Failure::Told(error))
+fn failed(error: Error) -> Failure {
+    Failure::Told(error)
 }
 
 /// Whether reading `text` as a URL changed nothing that a server sees: a dot segment, a slash.
 fn is_exact(url: &Url, text: &str) -> bool {
     let after = text.split_once("://").and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]));
     after.and_then(|rest| rest.split('?').next()) == Some(url.path())
-}
-
-/// How often one question was asked, and until when it may be asked again.
-struct Tries {
-    again: u32,
-    end: Instant,
-}
-
-impl Tries {
-    fn until(end: Instant) -> Self {
-        Self { again: 0, end }
-    }
-
-    /// Pauses before the next try.
-    ///
-    /// # Errors
-    /// `error`, where there is none left, or no time: it says more than that time is up.
-    async fn again(&mut self, error: Error) -> Result<(), Error> {
-        self.again += 1;
-        let pause = net::pause(self.again);
-        if self.again > RETRIES || Instant::now() + pause >= self.end {
-            return Err(error);
-        }
-        tokio::time::sleep(pause).await;
-        Ok(())
-    }
 }
 
 /// A body whose length is not said, up to a byte more than is wanted.
@@ -443,48 +402,4 @@ async fn collect(response: &mut Response, want: u64) -> Result<Bytes, reqwest::E
         }
     }
     Ok(whole.into())
-}
-
-/// A body on its way.
-struct Body {
-    object: Arc<WebObject>,
-    ask: Ask,
-    response: Response,
-    answer: Answer,
-    /// What is still to come.
-    rest: Range<u64>,
-    tries: Tries,
-}
-
-impl Body {
-    async fn next(mut self) -> Result<Option<(Bytes, Self)>, Error> {
-        loop {
-            match self.response.chunk().await {
-                Ok(Some(bytes)) => {
-                    self.rest.start += bytes.len() as u64;
-                    return Ok(Some((bytes, self)));
-                }
-                Err(error) if self.rest.start < self.rest.end => self.resume(&error).await?,
-                Ok(None) | Err(_) => return Ok(None),
-            }
-        }
-    }
-
-    /// Asks for the rest of a body that broke off.
-    async fn resume(&mut self, error: &reqwest::Error) -> Result<(), Error> {
-        let broken = self.object.broken(error);
-        self.tries.again(broken).await?;
-        let reply = self.object.reply(&self.ask, Some(&self.rest), &mut self.tries).await;
-        match reply {
-            Ok(reply)
-                if reply.answer == self.answer && reply.head.range == Some(self.rest.clone()) =>
-            {
-                self.response = reply.response;
-                Ok(())
-            }
-            Err(Failure::Told(error)) => Err(error),
-            // Another object by now: the next read will say so.
-            Ok(_) | Err(Failure::Condition(_)) => Err(self.object.broken(error)),
-        }
-    }
 }

@@ -1,0 +1,195 @@
+//! Whether a server answers at all, as everybody who asks it has found out.
+//!
+//! A question has all of `--timeout` before it fails ([`super::budget`]). Ten thousand files of a server that is away must not
+//! take that each. So once a whole budget failed and nobody else got an answer meanwhile, the server counts as away:
+//!
+//! - One question at a time asks, once; all others wait for what comes of it and share it.
+//! - Where asking took longer than [`QUICK`], nobody asks for as long again, [`REST`] at most, and all fail at once with the
+//!   cause.
+//! - The first answer, whatever it says, makes all well again.
+//!
+//! A server that refuses connections is so asked by each question, at no cost, and found as soon as it is back.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync;
+use tokio::time::Instant;
+
+use super::error::Error;
+
+/// The longest time in which nobody asks a server that is away. A reader sees it back within this.
+const REST: Duration = Duration::from_secs(2);
+
+/// A refused connection, or a 503, comes sooner even from far away: asking costs nobody anything.
+const QUICK: Duration = Duration::from_millis(500);
+
+/// What is known of one server.
+#[derive(Debug, Default)]
+pub struct Health {
+    known: Mutex<Known>,
+    probe: sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// When it last answered.
+    answered: Option<Instant>,
+    away: Option<Away>,
+}
+
+#[derive(Clone, Debug)]
+struct Away {
+    cause: String,
+    is_busy: bool,
+    /// Nobody asks until then.
+    until: Instant,
+}
+
+/// The right to ask.
+#[derive(Debug)]
+pub enum Pass<'a> {
+    /// As often as the budget allows.
+    Free,
+    /// Once, for all who wait.
+    Once(#[expect(dead_code, reason = "held while asking")] sync::MutexGuard<'a, ()>),
+}
+
+impl Health {
+    /// Waits for the right to ask for `place`.
+    ///
+    /// # Errors
+    /// The server is away: why, as others found out.
+    pub async fn admit(&self, place: &str) -> Result<Pass<'_>, Error> {
+        if self.away(place)?.is_none() {
+            return Ok(Pass::Free);
+        }
+        let began = Instant::now();
+        let turn = self.probe.lock().await;
+        match self.away(place)? {
+            None => Ok(Pass::Free),
+            // Somebody asked since, in vain.
+            Some(away) if away.until >= began => Err(away.error(place)),
+            Some(_) => Ok(Pass::Once(turn)),
+        }
+    }
+
+    /// It answered, whatever it said.
+    pub fn answers(&self) {
+        let mut known = self.known();
+        known.answered = Some(Instant::now());
+        known.away = None;
+    }
+
+    /// A question with this right, that began at `since`, got no answer in all the time it had, for `error`. Nothing is
+    /// concluded where others got one.
+    pub fn failed(&self, pass: &Pass<'_>, since: Instant, error: &Error) {
+        let (cause, is_busy) = match error {
+            Error::Busy { answer, .. } => (answer.clone(), true),
+            Error::Failed { cause, .. } => (cause.clone(), false),
+            Error::Timeout { seconds, .. } => (format!("no answer within {seconds} s"), false),
+            _ => return,
+        };
+        let mut known = self.known();
+        if known.answered.is_some_and(|answered| answered >= since) {
+            return;
+        }
+        let now = Instant::now();
+        let took = match pass {
+            Pass::Once(_) => now - since,
+            // All of a budget says nothing of how long one try takes.
+            Pass::Free => Duration::ZERO,
+        };
+        let rest = if took > QUICK { took.min(REST) } else { Duration::ZERO };
+        known.away = Some(Away { cause, is_busy, until: now + rest });
+    }
+
+    /// Whether somebody found it away.
+    pub fn is_away(&self) -> bool {
+        self.known().away.is_some()
+    }
+
+    /// Whether it is away and may be asked once; an error where it may not.
+    fn away(&self, place: &str) -> Result<Option<Away>, Error> {
+        match &self.known().away {
+            Some(away) if Instant::now() < away.until => Err(away.error(place)),
+            away => Ok(away.clone()),
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // Every change under this lock is one step.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Away {
+    fn error(&self, place: &str) -> Error {
+        let (place, cause) = (place.to_owned(), self.cause.clone());
+        match self.is_busy {
+            true => Error::Busy { place, answer: cause },
+            false => Error::Failed { place, cause },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    fn refused() -> Error {
+        Error::Failed { place: "one".into(), cause: "refused".into() }
+    }
+
+    fn run<T>(test: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        runtime.expect("a runtime").block_on(test)
+    }
+
+    #[test]
+    fn who_waits_shares_what_one_found_out() {
+        run(async {
+            let health = Health::default();
+            assert!(matches!(health.admit("a").await, Ok(Pass::Free)));
+            health.failed(&Pass::Free, Instant::now(), &refused());
+            let once = health.admit("a").await.expect("one may ask");
+            assert!(matches!(once, Pass::Once(_)));
+            let asking = async {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                health.failed(&once, Instant::now() - 2 * QUICK, &refused());
+                drop(once);
+            };
+            let others = join_all((0..9).map(|_| health.admit("b")));
+            let (others, ()) = tokio::join!(others, asking);
+            for other in others {
+                let error = other.expect_err("away").to_string();
+                assert!(error.contains("`b`") && error.contains("refused"), "{error}");
+            }
+            assert!(health.admit("c").await.is_err(), "asking took long");
+            tokio::time::sleep(3 * QUICK).await;
+            let once = health.admit("c").await.expect("one may ask");
+            health.failed(&once, Instant::now(), &refused());
+            drop(once);
+            assert!(matches!(health.admit("c").await, Ok(Pass::Once(_))), "asking took no time");
+        });
+    }
+
+    #[test]
+    fn an_answer_makes_it_well() {
+        run(async {
+            let health = Health::default();
+            let since = Instant::now();
+            health.failed(&Pass::Free, since, &refused());
+            assert!(health.is_away());
+            health.answers();
+            assert!(matches!(health.admit("a").await, Ok(Pass::Free)));
+            health.failed(&Pass::Free, since, &refused());
+            assert!(!health.is_away(), "others got an answer");
+            let gone = Error::Gone { place: "a".into(), answer: "404".into() };
+            health.failed(&Pass::Free, Instant::now(), &gone);
+            assert!(!health.is_away(), "an answer");
+        });
+    }
+}
