@@ -44,7 +44,43 @@ pub struct About {
     pub pid: u32,
     /// As RFC 3339.
     pub started: String,
+    /// The words of the command, and where it was run.
+    #[serde(default)]
+    pub words: Vec<String>,
+    #[serde(default)]
+    pub folder: Option<String>,
+    /// Of a run that computes a part of the rows.
+    #[serde(default)]
+    pub shard: Option<Shard>,
 }
+
+/// A part of the rows: every one is in one of `of` parts, the same on every machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shard {
+    /// From 1 on.
+    pub number: u32,
+    pub of: u32,
+}
+
+impl Shard {
+    /// Whether a row is in this part. Neighbours are in different ones: what takes long is often side by side.
+    pub fn has(self, row: RowId) -> bool {
+        // The last step of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
+        let mut x = key(row).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (x ^ (x >> 31)) % u64::from(self.of.max(1)) == u64::from(self.number.wrapping_sub(1))
+    }
+}
+
+impl std::fmt::Display for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.number, self.of)
+    }
+}
+
+/// Why a run of a part ended that computed all of it.
+pub const PART_DONE: &str = "its part is done";
 
 /// A program that made rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -246,6 +282,29 @@ impl RunFile {
         keep().map_err(|error| at(&self.path, &error))
     }
 
+    /// Takes over the rows of another run of the same computation.
+    ///
+    /// # Errors
+    /// A damaged file; the disk refuses.
+    pub fn take_over(&mut self, other: &Path) -> Result<()> {
+        let name = other.to_str().ok_or_else(|| {
+            Error::new(Kind::Invalid, format!("`{}` is no name that SQLite takes", other.display()))
+        })?;
+        let take = |connection: &Connection| {
+            connection.execute("ATTACH DATABASE ?1 AS other", [name])?;
+            connection.execute_batch(
+                "BEGIN;
+                 INSERT OR IGNORE INTO programs (digest) SELECT digest FROM other.programs;
+                 INSERT OR IGNORE INTO rows (row, program, error, value)
+                 SELECT r.row, p.number, r.error, r.value FROM other.rows r
+                 JOIN other.programs o ON o.number = r.program JOIN programs p ON p.digest = o.digest;
+                 COMMIT;
+                 DETACH DATABASE other;",
+            )
+        };
+        self.ask(take)
+    }
+
     /// Says why it ended.
     ///
     /// # Errors
@@ -391,6 +450,18 @@ fn at(path: &Path, error: &rusqlite::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_row_is_in_one_part() {
+        let mut counts = [0; 3];
+        for row in -500..500 {
+            let is_in = |number: &u32| Shard { number: *number, of: 3 }.has(RowId::new(row));
+            let parts: Vec<u32> = (1..=3).filter(is_in).collect();
+            assert_eq!(parts.len(), 1, "{row}");
+            counts[parts[0] as usize - 1] += 1;
+        }
+        assert!(counts.iter().all(|count| (280..390).contains(count)), "{counts:?}");
+    }
 
     #[test]
     fn a_run_goes_on_where_it_was() {

@@ -132,6 +132,37 @@ pub fn find(database: &Path, id: &str) -> Result<Found> {
     }
 }
 
+impl Found {
+    /// Whether it computed all of its part.
+    pub fn is_done_part(&self) -> bool {
+        self.about.shard.is_some() && self.ended.as_deref() == Some(super::PART_DONE)
+    }
+}
+
+/// Brings the file of a run that another machine made into the folder.
+///
+/// # Errors
+/// It is no run; one of that id is there.
+pub fn bring(database: &Path, file: &Path) -> Result<()> {
+    let found = RunFile::look(file)?;
+    let id = &found.about.id;
+    // It becomes part of a path.
+    if uuid::Uuid::parse_str(id).is_err() {
+        return Err(Error::new(Kind::Invalid, format!("`{}` is no run of dcfs", file.display())));
+    }
+    let place = made(database)?.join(format!("{id}.db"));
+    if place.exists() {
+        return Ok(());
+    }
+    let wal = file.with_extension("db-wal");
+    if fs::metadata(&wal).is_ok_and(|found| found.len() > 0) {
+        let message = format!("`{}` has more in its `-wal`; copy that beside it", file.display());
+        return Err(Error::new(Kind::Invalid, message));
+    }
+    fs::copy(file, &place).map_err(|cause| refused(&place, &cause))?;
+    Ok(())
+}
+
 /// Removes a run and what it computed.
 ///
 /// # Errors

@@ -11,5 +11,5 @@
 mod file;
 mod folder;
 
-pub use file::{About, Answer, Answers, Program, RunFile, key, row};
-pub use folder::{Found, State, find, folder, list, remove};
+pub use file::{About, Answer, Answers, PART_DONE, Program, RunFile, Shard, key, row};
+pub use folder::{Found, State, bring, find, folder, list, remove};

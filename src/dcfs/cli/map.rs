@@ -21,6 +21,7 @@ use super::{command_line, warn};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::name::{DatasetName, DatasetRef};
 use dcfs_core::render::numbers::{count, counted, verb};
+use dcfs_data::runs::Shard;
 use dcfs_work::author;
 use dcfs_work::map::{self, Desk, Edited, Finished, Input, KeepDeleted, Request, Shape, Watch};
 use dcfs_work::save::Chosen;
@@ -143,6 +144,9 @@ struct MapArgs {
     /// Objects that are fetched ahead of the program
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     prefetch: u16,
+    /// Compute this part of the rows, e.g. `2/8`, on one of several machines; `dcfs runs merge NAME` makes the version
+    #[arg(long, value_name = "I/N", value_parser = shard, conflicts_with_all = ["sample", "delta", "retry_errors"])]
+    shard: Option<Shard>,
     /// Make a version even where there are no rows
     #[arg(long)]
     allow_empty: bool,
@@ -258,6 +262,7 @@ impl MapArgs {
             retry_errors: self.retry_errors,
             delta: self.delta.then_some(KeepDeleted(self.keep_deleted)),
             edited,
+            shard: self.shard,
             sample: self.sample,
             allow_empty: self.allow_empty,
             provenance: author::ask(&command_line(), filter.clone()),
@@ -297,6 +302,12 @@ fn said(finished: &Finished, out: &mut Output) -> Result<()> {
     }
     for why in &finished.first_errors {
         warn(why);
+    }
+    if let Some(part) = finished.part {
+        let (computed, reused) = (counted(finished.computed, "row"), count(finished.reused));
+        return out.line(format!(
+            "part {part} is done: {computed} computed, {reused} there before; when all are, `dcfs runs merge NAME` makes the version"
+        ));
     }
     match (&finished.saved, &finished.unchanged) {
         (Some(saved), _) => {
@@ -351,6 +362,15 @@ fn duration(seconds: f64) -> String {
     }
 }
 
+/// A part of the rows: `2/8`.
+fn shard(text: &str) -> Result<Shard, String> {
+    let numbers = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+    match numbers {
+        Some((number, of)) if 1 <= number && number <= of => Ok(Shard { number, of }),
+        _ => Err("write a part as `2/8`: from 1 up to the number of parts".into()),
+    }
+}
+
 /// The last event.
 fn told(finished: &Finished) -> Value {
     let rows: Vec<Value> = finished
@@ -380,6 +400,7 @@ fn told(finished: &Finished) -> Value {
         "computed": finished.computed,
         "reused": finished.reused,
         "errors": finished.errors,
+        "part": finished.part.map(|part| part.to_string()),
         "seconds": finished.seconds,
     });
     if let Some(counts) = finished.counts {

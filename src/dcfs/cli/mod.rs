@@ -15,6 +15,7 @@
 //! | [`list`] | what is in a bucket or a folder; for tests |
 //! | [`index`] | new datasets from storage |
 //! | [`map`], [`runs`] | programs over the files of a dataset |
+//! | [`refresh`], [`again`] | commands that made versions, run again |
 //! | [`save`], [`rm`], [`mv`], [`describe`], [`naming`] | what is written into the catalog |
 //! | [`cache`] | what is kept of fetched objects |
 //! | [`diff`] | what differs between two versions |
@@ -24,6 +25,7 @@
 //! | [`places`], [`whole_file`] | folders of the user; files that are there whole or not at all |
 
 pub mod access;
+pub mod again;
 pub mod asking;
 pub mod cache;
 pub mod cat;
@@ -51,6 +53,7 @@ pub mod path;
 pub mod plan;
 pub mod places;
 pub mod progress;
+pub mod refresh;
 pub mod registry;
 pub mod rm;
 pub mod runs;
@@ -121,6 +124,7 @@ enum Command {
     Map(map::Map),
     Gen(map::Gen),
     Runs(runs::Runs),
+    Refresh(refresh::Refresh),
     Warm(warm::Warm),
     Plan(plan::Plan),
     Verify(verify::Verify),
@@ -202,6 +206,7 @@ impl Command {
             Self::Map(command) => command.run(out),
             Self::Gen(command) => command.run(out),
             Self::Runs(command) => command.run(out),
+            Self::Refresh(command) => command.run(out),
             Self::Warm(command) => command.run(out),
             Self::Plan(command) => command.run(out),
             Self::Verify(command) => command.run(out),

@@ -1,9 +1,11 @@
 //! `dcfs runs`: what `map` and `gen` have computed that is no version yet.
 
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 
-use super::CatalogArg;
 use super::output::Output;
+use super::{CatalogArg, again};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::numbers::count;
 use dcfs_core::render::table::Table;
@@ -37,6 +39,18 @@ enum Command {
     Log(Of),
     /// Give up what a run computed
     Rm(Of),
+    /// Make a version of the parts that `--shard` computed
+    Merge(Merge),
+}
+
+#[derive(Debug, clap::Args)]
+struct Merge {
+    /// The dataset that the parts are of
+    name: String,
+    /// Files of runs that other machines made (`.datachain/dcfs-runs/ID.db`)
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    catalog: CatalogArg,
 }
 
 #[derive(Debug, clap::Args)]
@@ -65,6 +79,7 @@ impl Runs {
                 let rows = count(found.rows);
                 out.line(format!("removed run {} and its {rows} rows", short(&found)))
             }
+            Some(Command::Merge(merge)) => merge.run(),
             None => self.list(out),
         }
     }
@@ -106,6 +121,63 @@ impl Runs {
         }
         out.text(&table.to_string())
     }
+}
+
+impl Merge {
+    /// Runs the command of the parts again, without its part: what they computed is there, so it computes what is missing, which
+    /// is nothing, and makes the version.
+    fn run(&self) -> Result<()> {
+        let database = catalog::locate(self.catalog.catalog.as_deref())?;
+        for file in &self.files {
+            runs::bring(&database, file)?;
+        }
+        let mut parts = runs::list(&database);
+        parts.retain(|found| found.about.shard.is_some() && name(found) == self.name);
+        let Some(first) = parts.last() else {
+            return Err(missing(format!(
+                "no parts of `{}`; `dcfs map --shard 1/4 ...` computes one",
+                self.name
+            )));
+        };
+        let identity = first.about.identity.clone();
+        parts.retain(|found| found.about.identity == identity);
+        let of = parts.iter().filter_map(|found| found.about.shard).map(|shard| shard.of).max();
+        let is_done = |number: &u32| {
+            parts.iter().any(|found| {
+                found.is_done_part()
+                    && found.about.shard.is_some_and(|shard| shard.number == *number)
+            })
+        };
+        let left: Vec<String> = (1..=of.unwrap_or(0))
+            .filter(|number| !is_done(number))
+            .map(|n| n.to_string())
+            .collect();
+        if !left.is_empty() {
+            let message = format!(
+                "of {} parts of `{}` these are not done: {}",
+                of.unwrap_or(0),
+                self.name,
+                left.join(", ")
+            );
+            return Err(missing(message));
+        }
+        let about = &parts[parts.len() - 1].about;
+        again::run(&about.words, about.folder.as_deref(), &|words| without_shard(words))
+    }
+}
+
+/// The words of a command without `--shard`.
+fn without_shard(words: &mut Vec<String>) {
+    let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
+    if let Some(at) = words[..end].iter().position(|word| word == "--shard") {
+        words.drain(at..(at + 2).min(words.len()));
+    } else if let Some(at) = words[..end].iter().position(|word| word.starts_with("--shard=")) {
+        words.remove(at);
+    }
+}
+
+fn missing(message: String) -> Error {
+    Error::new(Kind::Missing, message)
 }
 
 impl Of {

@@ -10,7 +10,7 @@ use dcfs_core::object::Object;
 use dcfs_core::render::rows::{Beside, Format, Layout};
 use dcfs_core::schema::{FileColumn, Schema};
 use dcfs_data::catalog::{Catalog, VersionInfo};
-use dcfs_data::runs::key;
+use dcfs_data::runs::{Shard, key};
 use roaring::RoaringTreemap;
 use tokio::sync::mpsc::Sender;
 
@@ -32,6 +32,7 @@ pub struct Row {
 pub struct Wanted {
     pub file: Option<FileColumn>,
     columns: Layout,
+    shard: Option<Shard>,
 }
 
 impl Wanted {
@@ -39,11 +40,16 @@ impl Wanted {
     ///
     /// # Errors
     /// A name that no column has.
-    pub fn new(schema: &Schema, file: Option<FileColumn>, columns: &[String]) -> Result<Self> {
+    pub fn new(
+        schema: &Schema,
+        file: Option<FileColumn>,
+        columns: &[String],
+        shard: Option<Shard>,
+    ) -> Result<Self> {
         let names: Vec<&str> = columns.iter().map(String::as_str).collect();
         let schema = schema.select(&names, &[])?;
         let columns = Layout::new(&schema, Format::Jsonl, &[], Beside { path: false, id: false });
-        Ok(Self { file, columns })
+        Ok(Self { file, columns, shard })
     }
 }
 
@@ -76,7 +82,8 @@ pub fn feed(
         let mut each = |id: RowId, cells: &dyn Cells| {
             seen += 1;
             last.set(Some(id));
-            if !done.contains(key(id)) && (rows.len() as u64) < left {
+            let is_mine = wanted.shard.is_none_or(|shard| shard.has(id));
+            if is_mine && !done.contains(key(id)) && (rows.len() as u64) < left {
                 let mut columns = Vec::new();
                 wanted.columns.write(&mut columns, id, &[], cells);
                 columns.truncate(columns.trim_ascii_end().len());

@@ -46,7 +46,7 @@ use dcfs_core::name::DatasetName;
 use dcfs_core::provenance::Provenance;
 use dcfs_core::schema::{Schema, Signal, signature};
 use dcfs_data::catalog::{Catalog, JobEnd, NewJob, Number, Saved, VersionInfo, Writer};
-use dcfs_data::runs::{About, Answer, RunFile};
+use dcfs_data::runs::{self, About, Answer, RunFile, Shard, State};
 use dcfs_store::Stores;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
@@ -135,6 +135,8 @@ pub struct Request {
     /// Only what is new or changed; whether rows of what is gone stay.
     pub delta: Option<KeepDeleted>,
     pub edited: Option<Edited>,
+    /// Only this part of the rows, for another run to make a version of.
+    pub shard: Option<Shard>,
     /// So many rows, which are shown and not kept.
     pub sample: Option<u64>,
     /// A version without rows is made, too.
@@ -197,6 +199,8 @@ pub struct Finished {
     pub saved: Option<Saved>,
     /// The version that is there already.
     pub unchanged: Option<VersionInfo>,
+    /// The part that was computed, of which no version is made yet.
+    pub part: Option<Shard>,
     /// Rows that this run computed, and those that were there from an earlier one.
     pub computed: u64,
     pub reused: u64,
@@ -345,7 +349,12 @@ impl Work<'_> {
             return Ok(Finished { unchanged: Some(last.clone()), counts, ..Finished::default() });
         }
         let total = rows.count(self.input.rows);
-        if total == 0 && !matches!(rows, Rows::Delta(_)) && !request.allow_empty {
+        let total = request.shard.map_or(total, |shard| total / u64::from(shard.of));
+        if total == 0
+            && request.shard.is_none()
+            && !matches!(rows, Rows::Delta(_))
+            && !request.allow_empty
+        {
             return Err(Error::new(
                 Kind::Invalid,
                 "there are no rows, so nothing was made; `--allow-empty` makes a version without rows",
@@ -381,6 +390,21 @@ impl Work<'_> {
             return Err(self.stopped(&run, &database, error));
         }
         let seconds = self.began.elapsed().as_secs_f64();
+        if let Some(part) = request.shard {
+            run.ended(runs::PART_DONE)?;
+            Writer::open(&database)?.end_job(&about.id, JobEnd::Complete)?;
+            let (run, part) = (about.id, Some(part));
+            return Ok(Finished {
+                run,
+                part,
+                computed: count,
+                reused,
+                errors,
+                first_errors,
+                seconds,
+                ..Finished::default()
+            });
+        }
         let publishing = publish::Publishing {
             input: self.input,
             request,
@@ -400,6 +424,9 @@ impl Work<'_> {
         let all_errors = run.done(true)?.len();
         let run_id = about.id;
         run.remove();
+        for part in self.parts(&whole_name(&request.name)) {
+            runs::remove(&part).ok();
+        }
         Ok(Finished {
             run: run_id,
             saved: Some(saved),
@@ -438,11 +465,12 @@ impl Work<'_> {
         let identity = self.plan.identity.hash();
         let database = self.input.catalog.path();
         let name = whole_name(&request.name);
-        for found in dcfs_data::runs::list(database) {
-            if found.about.name != name {
+        let parts = if request.shard.is_none() { self.parts(&name) } else { Vec::new() };
+        for found in runs::list(database) {
+            if found.about.name != name || found.about.shard != request.shard {
                 continue;
             }
-            if found.state == dcfs_data::runs::State::Running {
+            if found.state == State::Running {
                 let About { id, pid, host, .. } = &found.about;
                 let message = format!(
                     "run {} makes `{}` already: process {pid} on {host}; `dcfs runs {}` shows it",
@@ -488,10 +516,26 @@ impl Work<'_> {
             host: request.provenance.host.clone().unwrap_or_default(),
             pid: std::process::id(),
             started: dcfs_core::time::Timestamp::of_system(std::time::SystemTime::now()).rfc3339(),
+            words: request.provenance.command.clone(),
+            folder: request.provenance.folder.clone(),
+            shard: request.shard,
         };
         let mut run = RunFile::create(database, &about)?;
+        for part in &parts {
+            run.take_over(&part.path)?;
+        }
         run.made_by(digest)?;
         Ok(run)
+    }
+
+    /// The parts of this computation that are done.
+    fn parts(&self, name: &str) -> Vec<runs::Found> {
+        let identity = self.plan.identity.hash();
+        let mut parts = runs::list(self.input.catalog.path());
+        parts.retain(|found| {
+            found.about.name == name && found.about.identity == identity && found.is_done_part()
+        });
+        parts
     }
 
     /// The command, and the text of the program.
@@ -571,7 +615,8 @@ impl Work<'_> {
             ahead: request.prefetch,
             needs_file: plan.file.is_some(),
         });
-        let wanted = Wanted::new(&self.input.schema, plan.file.clone(), &plan.columns)?;
+        let wanted =
+            Wanted::new(&self.input.schema, plan.file.clone(), &plan.columns, request.shard)?;
         let (desk, input) = (self.desk, self.input);
         thread::scope(|scope| {
             let feeding = scope.spawn(move || {
@@ -603,8 +648,8 @@ impl Work<'_> {
 
 /// Notes the end of jobs whose runs died.
 fn close_dead(writer: &mut Writer, database: &std::path::Path) {
-    for found in dcfs_data::runs::list(database) {
-        if found.state == dcfs_data::runs::State::Dead {
+    for found in runs::list(database) {
+        if found.state == State::Dead {
             let how = JobEnd::Failed { message: "ended without a word", stack: "" };
             writer.end_job(&found.about.id, how).ok();
         }
