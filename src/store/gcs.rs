@@ -21,6 +21,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use object_store::gcp::{GoogleCloudStorage, GoogleCloudStorageBuilder, GoogleConfigKey};
+use reqwest::header::HeaderValue;
 use tokio::sync::OnceCell;
 
 use super::Config;
@@ -74,6 +75,8 @@ struct Way {
     file: Option<PathBuf>,
     /// What `gcloud` left.
     left: Option<PathBuf>,
+    /// The project that pays for requests.
+    payer: Option<String>,
     /// Whether requests are signed; known after the first client is made.
     signed: OnceCell<bool>,
 }
@@ -87,6 +90,8 @@ impl Gcs {
             "DATACHAIN_GCP_CREDENTIALS",
             "CLOUDSDK_CONFIG",
             "HOME",
+            "GCLOUD_PROJECT",
+            "CLOUDSDK_CORE_PROJECT",
             "NO_GCE_CHECK",
             "AWS_CA_BUNDLE",
         ];
@@ -114,7 +119,9 @@ impl Gcs {
     /// What counts for objects of `source`, as names and values without secrets.
     pub fn describe(&self, source: &str) -> Vec<(&'static str, String)> {
         let say = |way: &Way| [("endpoint", way.server().to_owned()), ("signed with", way.whose())];
-        self.ways.describe(source.as_bytes(), say)
+        let payer = self.ways.of(source.as_bytes()).1.payer.clone();
+        let payer = payer.map(|project| ("payer", format!("the project `{project}`")));
+        self.ways.describe(source.as_bytes(), say).into_iter().chain(payer).collect()
     }
 }
 
@@ -126,6 +133,11 @@ impl Bucket {
     /// Where it is not Google itself.
     pub fn endpoint(&self) -> Option<&str> {
         self.way.endpoint.as_ref().ok()?.as_deref()
+    }
+
+    /// The project that pays for requests.
+    pub fn payer(&self) -> Option<&str> {
+        self.way.payer.as_deref()
     }
 
     /// How requests of our own are sent, and whether without TLS.
@@ -208,6 +220,9 @@ impl Way {
             file: table
                 .and_then(|table| Some(net::expand(&variables, table.credentials_file.as_ref()?))),
             net: Net::new(config.timeout, &variables),
+            payer: table
+                .and_then(|table| table.user_project.clone())
+                .or_else(|| config.request_payer.then(|| project(&variables)).flatten()),
             left: folder.map(|folder| folder.join(DEFAULT)).filter(|file| file.exists()),
             variables,
             signed: OnceCell::new(),
@@ -307,9 +322,19 @@ impl Way {
         Ok(builder
             .with_bucket_name(bucket)
             .with_skip_signature(!signed)
-            .with_http_connector(cloud::wire::Connector::as_stored(&self.net))
+            .with_http_connector(
+                cloud::wire::Connector::as_stored(&self.net).paid_by(self.payer()?),
+            )
             .with_client_options(self.net.options(http)?)
             .with_retry(net::once()))
+    }
+
+    /// The project that pays, as a header.
+    fn payer(&self) -> Result<Option<HeaderValue>, Error> {
+        let header = |project: &String| HeaderValue::from_str(project);
+        self.payer.as_ref().map(header).transpose().map_err(|_| {
+            Error::Setting("the project that pays for requests is no header's text".into())
+        })
     }
 
     fn with_credentials(
@@ -334,6 +359,17 @@ impl Way {
             _ => builder,
         }
     }
+}
+
+/// The project of the environment, in the order of Google's own libraries.
+fn project(variables: &Variables) -> Option<String> {
+    let names = [
+        "GOOGLE_CLOUD_QUOTA_PROJECT",
+        "GOOGLE_CLOUD_PROJECT",
+        "GCLOUD_PROJECT",
+        "CLOUDSDK_CORE_PROJECT",
+    ];
+    names.iter().find_map(|name| net::find(variables, name)).map(str::to_owned)
 }
 
 fn build(builder: GoogleCloudStorageBuilder) -> Result<GoogleCloudStorage, Error> {

@@ -558,6 +558,50 @@ fn a_store_that_was_away_is_read_as_soon_as_it_is_back() {
 }
 
 #[test]
+fn a_bucket_in_another_region_is_read_there() {
+    let refusals = [
+        (301, "PermanentRedirect"),
+        (400, "AuthorizationHeaderMalformed"),
+        (307, "TemporaryRedirect"),
+    ];
+    for (status, code) in refusals {
+        run(async {
+            let server = Server::start(move |request, _| {
+                let signed = request.header("authorization").unwrap_or_default();
+                match signed.contains("/eu-west-7/s3/") {
+                    true => served(9).answer(request),
+                    false => Reply::refusal(status, code).with("x-amz-bucket-region", "eu-west-7"),
+                }
+            });
+            let keys = [("AWS_ACCESS_KEY_ID", "k"), ("AWS_SECRET_ACCESS_KEY", "s")];
+            let keys = keys.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let config = Config { anon: false, ..config(&server.url()) };
+            let stores = Stores::with_environment(config, keys.to_vec());
+            for _ in 0..2 {
+                let reader = stores.open(&row(9)).await.expect("opened");
+                assert_eq!(reader.read(0, 9).await.expect("served"), served(9).body, "{status}");
+            }
+            assert_eq!(server.requests().len(), 3, "where it is, is asked once");
+        });
+    }
+}
+
+#[test]
+fn a_store_that_sends_around_and_around_is_told_so() {
+    run(async {
+        let server = Server::start(|_, number| {
+            let region = format!("r-{number}");
+            Reply::refusal(301, "PermanentRedirect").with("x-amz-bucket-region", &region)
+        });
+        let stores = Stores::new(config(&server.url()));
+        let reader = stores.open(&row(9)).await.expect("opened");
+        let error = reader.read(0, 9).await.expect_err("nowhere").to_string();
+        assert!(error.contains("another region; pass it as `--region`"), "{error}");
+        assert_eq!(server.requests().len(), 2);
+    });
+}
+
+#[test]
 fn readers_of_one_small_object_share_one_request() {
     run(async {
         let server = Server::start(|request, _| served(1_000_000).answer(request));

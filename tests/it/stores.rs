@@ -42,6 +42,29 @@ fn stores_within(url: &str, timeout: Duration) -> Stores {
     Stores::with_environment(Config::new(timeout), environment.map(own).to_vec())
 }
 
+/// A project pays for requests to Google.
+#[test]
+fn who_reads_from_google_pays_where_the_owner_does_not() {
+    let read = |environment: &[(&str, &str)]| {
+        run(async {
+            let server = Server::start(|request, _| match request.header("x-goog-user-project") {
+                Some("p-1") => right(request, &google(9)),
+                _ => Reply::refusal(400, "UserProjectMissing"),
+            });
+            let url = server.url();
+            let all = environment.iter().copied().chain([("STORAGE_EMULATOR_HOST", url.as_str())]);
+            let all = all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            let config = Config { request_payer: true, ..Config::new(LIMIT) };
+            let reader = Stores::with_environment(config, all).open(&google(9)).await?;
+            reader.read(0, 9).await
+        })
+    };
+    assert_eq!(read(&[("GOOGLE_CLOUD_PROJECT", "p-1")]).expect("paid"), served(9).body);
+    let error = read(&[]).expect_err("nobody pays");
+    assert_eq!(error.kind(), Kind::Denied);
+    assert!(error.to_string().contains("`GOOGLE_CLOUD_PROJECT`"), "{error}");
+}
+
 fn served(size: usize) -> Served {
     let body = (0..size).map(|n| (n % 251) as u8).collect();
     Served { body, etag: "0123abcd".into(), modified: MODIFIED }

@@ -1,6 +1,7 @@
 """Listings: what `dcfs list` prints is what DataChain records of the same storage."""
 
 import json
+import re
 import os
 import socket
 import threading
@@ -194,9 +195,9 @@ class Store:
         self.asked.append(query)
         fault = self.breaks.get(len(self.asked)) or self.breaks.get("all")
         if fault:
-            status, body = fault(self, query) if callable(fault) else fault
+            status, body, *more = fault(self, query) if callable(fault) else fault
             if body is not None:
-                return status, body
+                return status, body, *more
         is_versions = "versions" in query
         if is_versions and not self.has_versions:
             return 501, "<Error><Code>NotImplemented</Code></Error>"
@@ -226,9 +227,12 @@ def told(tmp_path):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self):
-                status, body = store.answer(parse_qs(urlsplit(self.path).query, keep_blank_values=True))
+                store.headers = self.headers
+                status, body, *more = store.answer(parse_qs(urlsplit(self.path).query, keep_blank_values=True))
                 body = body.encode() if isinstance(body, str) else body
                 self.send_response(status)
+                for name, value in dict(*more).items():
+                    self.send_header(name, value)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -293,6 +297,60 @@ def test_versions_that_are_not_allowed_are_left_out(told):
     dcfs, flags = told(store)
     mine = listed(dcfs, "s3://b/", *flags)
     assert mine.paths == ["a", "b"] and mine.totals["is_current"]
+
+
+@pytest.mark.parametrize("refusal", [(501, "NotImplemented"), (400, "InvalidArgument"), None])
+def test_a_store_that_knows_the_first_version_of_the_question_alone_is_listed(told, refusal):
+    """It refuses the second, or answers it as the first; where a page ends it names no key."""
+    keys = [f"{n:04} +\u00e9" for n in range(3500)]
+    store = Store(keys)
+    store.has_versions = False
+
+    def old(_, query):
+        if refusal and "list-type" in query:
+            return refusal[0], f"<Error><Code>{refusal[1]}</Code></Error>"
+        page = store.xml([key for key in keys if key > query.get("marker", [""])[0]], False)
+        return 200, None if "versions" in query else re.sub("<NextC.*</NextC[^>]*>", "", page)
+
+    store.breaks["all"] = old
+    dcfs, flags = told(store)
+    assert listed(dcfs, "s3://b/", *flags).paths == keys
+
+
+@pytest.mark.parametrize("status", [301, 307, 400])
+def test_a_bucket_in_another_region_is_listed_there(told, tmp_path, status):
+    store = Store([f"{n:04}" for n in range(2500)])
+
+    def elsewhere(_, query):
+        if "/eu-west-7/s3/" in store.headers["Authorization"]:
+            return 200, None
+        return status, "<Error><Code>AuthorizationHeaderMalformed</Code></Error>", {"x-amz-bucket-region": "eu-west-7"}
+
+    store.breaks["all"] = elsewhere
+    _, flags = told(store)
+    dcfs = mounts.Dcfs(tmp_path / "signing", AWS_ACCESS_KEY_ID="k", AWS_SECRET_ACCESS_KEY="s")
+    assert len(listed(dcfs, "s3://b/", *flags[1:]).rows) == 2500
+    assert len(store.asked) == 4
+
+
+def test_a_store_that_wants_the_bucket_in_its_name_gets_it_there(told, tmp_path):
+    """By `addressing_style`, and without: it says so. The proxy stands for its name server."""
+    store = Store(["a", "b"])
+
+    def hosted(_, query):
+        if store.headers["Host"] == "b.oss.test":
+            return 200, None
+        return 403, "<Error><Code>SecondLevelDomainForbidden</Code></Error>"
+
+    store.breaks["all"] = hosted
+    _, flags = told(store)
+    config = tmp_path / "config"
+    config.write_text("[default]\ns3 =\n  addressing_style = virtual\n")
+    for number, named in enumerate([{"AWS_CONFIG_FILE": str(config)}, {}]):
+        store.asked = []
+        dcfs = mounts.Dcfs(tmp_path / f"proxied-{number}", HTTP_PROXY=flags[-1], http_proxy=flags[-1], **named)
+        assert listed(dcfs, "s3://b/", *flags[:-1], "http://oss.test").paths == ["a", "b"]
+        assert len(store.asked) == number + 1
 
 
 def from_the_start(store, query):

@@ -55,6 +55,7 @@ pub mod places;
 pub mod progress;
 pub mod refresh;
 pub mod registry;
+mod remembered;
 pub mod rm;
 pub mod runs;
 pub mod save;

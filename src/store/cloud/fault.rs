@@ -50,6 +50,10 @@ pub fn is_about_credentials(refusal: &Refusal) -> bool {
     CREDENTIALS.contains(&code) || ([401, 403].contains(&status) && !is_archived(code))
 }
 
+/// The owner of the bucket does not pay for requests.
+const UNPAID: &str = "who reads it pays: pass `--request-payer`; for Google name the project too, by `user_project` in \
+                      `config.toml` or by `GOOGLE_CLOUD_PROJECT`";
+
 /// What was asked, for messages.
 #[derive(Clone, Debug)]
 pub struct Asked<'a> {
@@ -100,6 +104,7 @@ pub fn refused(asked: &Asked, refusal: &Refusal) -> Error {
     let answer = refusal.to_string();
     let code = refusal.code.as_str();
     match refusal.status {
+        _ if is_unpaid(refusal) => Error::Denied { place, answer, hint: UNPAID },
         _ if is_about_credentials(refusal) => denied(refusal, asked),
         _ if is_archived(code) => {
             Error::Denied { place, answer, hint: "it is archived: restore it first" }
@@ -111,6 +116,12 @@ pub fn refused(asked: &Asked, refusal: &Refusal) -> Error {
         301 | 307 | 400 if is_region(refusal.status, code) => elsewhere(asked, &answer),
         _ => Error::Failed { place, cause: answer },
     }
+}
+
+/// Google says it by a code in XML and by words in JSON.
+fn is_unpaid(refusal: &Refusal) -> bool {
+    refusal.code == "UserProjectMissing"
+        || refusal.message.to_lowercase().contains("requester pays")
 }
 
 fn is_archived(code: &str) -> bool {

@@ -52,6 +52,16 @@ pub trait Bucket: Send + Sync + 'static {
         std::future::ready(None).boxed()
     }
 
+    /// Whether it was found elsewhere than where it was taken to be.
+    fn is_moved(&self) -> bool {
+        false
+    }
+
+    /// Whether a refusal says where the bucket is, and it is asked there from now on.
+    fn go_on(&self, _note: &Note, _was_moved: bool) -> bool {
+        false
+    }
+
     fn name(&self) -> &str;
 
     /// Who is asked, for messages and for telling objects apart. Holds no secret.
@@ -124,15 +134,26 @@ impl<B: Bucket> CloudObject<B> {
         Ok(answer(&self.send(options).await?.0.meta))
     }
 
-    /// Asks, and where it is refused, once more with other credentials, if there are others by now.
+    /// Asks, and where it is refused, once more: where the bucket is by that answer, or with other credentials, if there are
+    /// others by now.
     async fn send(&self, mut options: GetOptions) -> Result<Answered, Failure> {
-        let client = self.client().await?;
+        let was_moved = self.bucket.is_moved();
         let notes = Notes::default();
         options.extensions.insert(notes.clone());
-        let error = match client.store.get_opts(&self.key, options.clone()).await {
+        let mut client = self.client().await?;
+        let mut error = match client.store.get_opts(&self.key, options.clone()).await {
             Ok(got) => return Ok((got, client.whose)),
             Err(error) => error,
         };
+        let mut note = notes.take();
+        if self.bucket.go_on(&note, was_moved) {
+            client = self.client().await?;
+            error = match client.store.get_opts(&self.key, options.clone()).await {
+                Ok(got) => return Ok((got, client.whose)),
+                Err(error) => error,
+            };
+            note = notes.take();
+        }
         if fault::refusal(&error).is_some_and(|refusal| fault::is_about_credentials(&refusal))
             && let Some(other) = self.bucket.other(&client.signer).await
         {
@@ -143,7 +164,7 @@ impl<B: Bucket> CloudObject<B> {
                 Err(error) => Err(self.failure(whose, &error, notes.take())),
             };
         }
-        Err(self.failure(client.whose, &error, notes.take()))
+        Err(self.failure(client.whose, &error, note))
     }
 
     fn failure(&self, whose: Option<Arc<str>>, error: &object_store::Error, note: Note) -> Failure {

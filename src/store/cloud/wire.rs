@@ -18,6 +18,7 @@ use object_store::{ClientConfigKey, ClientOptions};
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, HeaderValue};
 
+use super::fault::element;
 use crate::budget::retry_after;
 use crate::error::Error;
 use crate::metrics::SENT;
@@ -25,6 +26,9 @@ use crate::net::Net;
 
 /// Bytes of a refusal that are read: S3's are below one KiB.
 const REFUSAL: usize = 64 << 10;
+
+/// Names the project that pays for a request to Google.
+const PAYER: &str = "x-goog-user-project";
 
 /// The status of a part.
 const PARTIAL: u16 = 206;
@@ -36,15 +40,22 @@ pub struct Notes(Arc<Mutex<Note>>);
 /// See [`Notes`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Note {
+    pub status: u16,
+    /// S3's own code.
+    pub code: String,
     /// How long the server wants to be left alone.
     pub after: Option<Duration>,
+    /// Where S3 says that the bucket is.
+    pub region: Option<String>,
 }
 
 impl Note {
-    pub fn of(headers: &HeaderMap) -> Self {
+    pub fn of(status: u16, headers: &HeaderMap, body: &str) -> Self {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let after = text("retry-after").and_then(|after| retry_after(after, text("date")));
-        Self { after }
+        let region = text("x-amz-bucket-region").map(str::to_owned);
+        let region = region.or_else(|| Some(element(body, "Region")).filter(|r| !r.is_empty()));
+        Self { status, code: element(body, "Code"), after, region }
     }
 }
 
@@ -70,16 +81,23 @@ pub struct Connector {
     /// Objects are asked for as they are stored: Google unpacks those stored with gzip for whoever does not say that it takes
     /// them packed, and the length and the checksum are those of the packed one.
     as_stored: bool,
+    /// The project that pays, for Google.
+    payer: Option<HeaderValue>,
 }
 
 impl Connector {
     pub fn new(net: &Net) -> Self {
-        Self { net: net.clone(), as_stored: false }
+        Self { net: net.clone(), as_stored: false, payer: None }
     }
 
     /// For objects as they are stored.
     pub fn as_stored(net: &Net) -> Self {
         Self { as_stored: true, ..Self::new(net) }
+    }
+
+    /// The same, with a project of Google that pays.
+    pub fn paid_by(self, payer: Option<HeaderValue>) -> Self {
+        Self { payer, ..self }
     }
 }
 
@@ -90,7 +108,8 @@ impl HttpConnector for Connector {
         let failed =
             |error: Error| object_store::Error::Generic { store: "HTTP", source: error.into() };
         let client = HttpClient::new(client.map_err(failed)?);
-        Ok(HttpClient::new(Fit { client, as_stored: self.as_stored }))
+        let (as_stored, payer) = (self.as_stored, self.payer.clone());
+        Ok(HttpClient::new(Fit { client, as_stored, payer }))
     }
 }
 
@@ -109,6 +128,7 @@ fn is_part(range: &str, answer: &HttpResponse) -> bool {
 struct Fit {
     client: HttpClient,
     as_stored: bool,
+    payer: Option<HeaderValue>,
 }
 
 #[async_trait]
@@ -118,6 +138,9 @@ impl HttpService for Fit {
         let is_for_all = range.is_none();
         if self.as_stored {
             request.headers_mut().insert("accept-encoding", HeaderValue::from_static("gzip"));
+        }
+        if let Some(payer) = &self.payer {
+            request.headers_mut().insert(PAYER, payer.clone());
         }
         let notes = request.extensions().get::<Notes>().cloned();
         SENT.add(1);
@@ -134,11 +157,12 @@ impl HttpService for Fit {
         if answer.status().is_success() {
             return Ok(answer);
         }
-        if let Some(notes) = notes {
-            notes.put(Note::of(answer.headers()));
-        }
         let (head, body) = answer.into_parts();
-        Ok(HttpResponse::from_parts(head, beginning(body).await.into()))
+        let body = beginning(body).await;
+        if let Some(notes) = notes {
+            notes.put(Note::of(head.status.as_u16(), &head.headers, &body));
+        }
+        Ok(HttpResponse::from_parts(head, body.into()))
     }
 }
 
@@ -181,8 +205,11 @@ mod tests {
             request.headers_mut().insert("range", range.parse().expect("a header"));
         }
         runtime.block_on(async {
-            let fit =
-                Fit { client: HttpClient::new(Server(status, body.to_vec())), as_stored: false };
+            let fit = Fit {
+                client: HttpClient::new(Server(status, body.to_vec())),
+                as_stored: false,
+                payer: None,
+            };
             let answer = fit.call(request).await.ok()?;
             let status = answer.status().as_u16();
             Some((status, answer.into_body().bytes().await.expect("a body").to_vec()))

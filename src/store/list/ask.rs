@@ -41,13 +41,13 @@ pub struct Asker {
 
 /// Why there is no page.
 pub enum Failure {
-    Refused(Refusal),
+    Refused(Refusal, Note),
     Told(Error),
 }
 
 enum Attempt {
     Again(Passing),
-    Refused(Refusal),
+    Refused(Refusal, Note),
     Told(Error),
 }
 
@@ -80,7 +80,9 @@ impl Asker {
         loop {
             match self.attempt(request.clone(), &read, &mut budget).await {
                 Ok(read) => return Ok(read),
-                Err(Attempt::Refused(refusal)) => return Err(Failure::Refused(refusal)),
+                Err(Attempt::Refused(refusal, note)) => {
+                    return Err(Failure::Refused(refusal, note));
+                }
                 Err(Attempt::Told(error)) => return Err(Failure::Told(error)),
                 Err(Attempt::Again(failed)) => budget.again(failed).await.map_err(Failure::Told)?,
             }
@@ -98,8 +100,9 @@ impl Asker {
         let answer = answer.ok_or_else(|| Attempt::Told(budget.over(&self.place)))?;
         let answer = answer.map_err(|error| self.lost(&innermost(&error)))?;
         let status = answer.status().as_u16();
-        let note = Note::of(answer.headers());
+        let headers = answer.headers().clone();
         let body = self.body(answer, budget).await?;
+        let note = Note::of(status, &headers, refused_text(status, &body));
         let passing = |error| Attempt::Again(Passing { after: note.after, ..Passing::new(error) });
         if status == 200 {
             return read(&body).map_err(|answer| {
@@ -113,7 +116,7 @@ impl Asker {
             _ if fault::is_passing(status) => {
                 passing(Error::Failed { place: place(), cause: answer })
             }
-            _ => Attempt::Refused(refusal),
+            _ => Attempt::Refused(refusal, note),
         })
     }
 
@@ -160,10 +163,15 @@ impl Asker {
     /// The same for a request of which only that can be told.
     pub fn told(&self, failure: Failure, whose: Option<Arc<str>>) -> Error {
         match failure {
-            Failure::Refused(refusal) => self.meaning(&refusal, whose),
+            Failure::Refused(refusal, _) => self.meaning(&refusal, whose),
             Failure::Told(error) => error,
         }
     }
+}
+
+/// The body of a refusal.
+fn refused_text(status: u16, body: &[u8]) -> &str {
+    if status == 200 { "" } else { std::str::from_utf8(body).unwrap_or_default() }
 }
 
 /// S3 and Azure refuse in XML, Google in JSON.

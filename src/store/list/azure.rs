@@ -61,7 +61,7 @@ impl Lister {
         let (page, whose) = self.send(&ask).await?;
         match page {
             Ok(page) => Ok(page),
-            Err(Failure::Refused(refusal))
+            Err(Failure::Refused(refusal, _))
                 if is_first && !self.is_current() && has_no_versions(&refusal) =>
             {
                 self.is_current.store(true, Ordering::Relaxed);

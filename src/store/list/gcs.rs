@@ -98,6 +98,7 @@ impl Lister {
         pairs.extend(Some(("startOffset", ask.after.as_str())).filter(|start| !start.1.is_empty()));
         pairs.extend(end.as_deref().map(|end| ("endOffset", end)));
         pairs.extend(ask.token.as_ref().map(|token| ("pageToken", token.0.as_str())));
+        pairs.extend(self.bucket.payer().map(|project| ("userProject", project)));
         let base = self.bucket.endpoint().unwrap_or(GOOGLE);
         format!("{base}/storage/v1/b/{}/o{}", self.bucket.name(), query(&pairs))
     }

@@ -114,6 +114,11 @@ impl<'a> Building<'a> {
         }
     }
 
+    /// The greatest key so far.
+    pub fn last(&self) -> Option<&str> {
+        self.page.last.as_deref()
+    }
+
     pub fn row(&mut self, row: Listed) {
         self.page.rows.push(row);
     }

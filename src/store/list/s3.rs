@@ -1,10 +1,11 @@
-//! Listings of S3: all versions (ListObjectVersions), else the current objects (ListObjectsV2).
+//! Listings of S3: all versions (ListObjectVersions), else the current objects (ListObjectsV2, else ListObjects).
 //!
 //! Versions are DataChain's default. Where the store does not list them (R2, rclone, nginx) or does not allow it, the first
-//! request is asked again for current objects, and the listing says that it is one of these.
+//! request is asked again for current objects, and the listing says that it is one of these. Where it does not know the
+//! second version of that question, or answers it as the first, the first is asked.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -27,11 +28,31 @@ const PAGE: &str = "1000";
 pub struct Lister {
     bucket: Arc<Bucket>,
     asker: Asker,
-    is_current: AtomicBool,
+    question: AtomicU8,
 }
 
-/// An answer; `None` where it is of another kind than was asked for: of current objects in place of versions.
-type Told = Option<Page>;
+/// What is asked for; each is tried where the one before is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Question {
+    Versions,
+    Current,
+    /// The first version of that.
+    Old,
+}
+
+/// An answer.
+#[derive(Debug)]
+enum Told {
+    Page(Page),
+    /// As the first version of the question is answered: it goes on after a key.
+    OldPage(Page),
+    /// Of current objects in place of versions, or the other way.
+    OtherKind,
+}
+
+/// A refusal, and whose credentials it was asked with.
+type Refused = (Refusal, Option<Arc<str>>);
 
 impl Lister {
     /// Nothing is asked yet.
@@ -48,46 +69,66 @@ impl Lister {
             timeout: reach.net.timeout,
             hints: &HINTS,
         };
-        Ok(Self { asker, bucket, is_current: AtomicBool::new(how.is_current) })
+        let first = if how.is_current { Question::Current } else { Question::Versions };
+        Ok(Self { asker, bucket, question: AtomicU8::new(first as u8) })
+    }
+
+    fn question(&self) -> Question {
+        match self.question.load(Ordering::Relaxed) {
+            0 => Question::Versions,
+            1 => Question::Current,
+            _ => Question::Old,
+        }
     }
 
     async fn turn(&self, ask: Ask) -> Result<Page, Error> {
         let is_first = ask.token.is_none() && ask.after.is_empty();
-        if self.is_current() {
-            return match self.send(&ask, false).await? {
-                Ok(Some(page)) => Ok(page),
-                Ok(None) => Err(self.odd("it lists versions nobody asked for")),
-                Err((refusal, whose)) => Err(self.asker.meaning(&refusal, whose)),
+        loop {
+            let question = self.question();
+            let other = match (self.send(&ask, question).await?, question) {
+                (Ok(Told::Page(page)), _) => return Ok(page),
+                // The next page is asked for as this one was answered.
+                (Ok(Told::OldPage(page)), _) => {
+                    self.question.store(Question::Old as u8, Ordering::Relaxed);
+                    return Ok(page);
+                }
+                (Ok(Told::OtherKind), Question::Versions) if is_first => Question::Current,
+                (Ok(Told::OtherKind), Question::Versions) => {
+                    return Err(self.odd("it lists versions no longer"));
+                }
+                (Ok(Told::OtherKind), _) => {
+                    return Err(self.odd("it lists versions nobody asked for"));
+                }
+                (Err((refusal, _)), Question::Versions)
+                    if is_first && is_about_question(&refusal) =>
+                {
+                    tracing::info!("`{}` lists current objects alone: {refusal}", self.asker.place);
+                    Question::Current
+                }
+                (Err((refusal, _)), Question::Current) if is_first && is_unknown(&refusal) => {
+                    Question::Old
+                }
+                (Err((refusal, whose)), _) => return Err(self.asker.meaning(&refusal, whose)),
             };
+            self.question.store(other as u8, Ordering::Relaxed);
         }
-        match self.send(&ask, true).await? {
-            Ok(Some(page)) => return Ok(page),
-            Ok(None) if is_first => {}
-            Err((refusal, _)) if is_first && has_no_versions(&refusal) => {
-                tracing::info!("`{}` lists current objects alone: {refusal}", self.asker.place);
-            }
-            Ok(None) => return Err(self.odd("it lists versions no longer")),
-            Err((refusal, whose)) => return Err(self.asker.meaning(&refusal, whose)),
-        }
-        self.is_current.store(true, Ordering::Relaxed);
-        Box::pin(self.turn(ask)).await
     }
 
-    /// Asks, and where it is refused, once more with other credentials, if there are others by now.
-    async fn send(
-        &self,
-        ask: &Ask,
-        versions: bool,
-    ) -> Result<Result<Told, (Refusal, Option<Arc<str>>)>, Error> {
-        let url = self.url(ask, versions);
+    /// Asks, and where it is refused, once more: where the bucket is by that answer, and with other credentials, if there are
+    /// others by now.
+    async fn send(&self, ask: &Ask, question: Question) -> Result<Result<Told, Refused>, Error> {
         let mut signer = self.bucket.signer(&self.asker.place).await?;
         loop {
+            let was_moved = self.bucket.is_moved();
             let whose = signer.keys.is_some().then(|| Arc::clone(&signer.whose));
-            let refusal = match self.signed(&url, &signer, ask, versions).await {
+            let (refusal, note) = match self.signed(&signer, ask, question).await {
                 Ok(told) => return Ok(Ok(told)),
                 Err(Failure::Told(error)) => return Err(error),
-                Err(Failure::Refused(refusal)) => refusal,
+                Err(Failure::Refused(refusal, note)) => (refusal, note),
             };
+            if self.bucket.go_on(&note, was_moved) {
+                continue;
+            }
             let identity = self.bucket.reach().identity.as_ref();
             signer = match identity.filter(|_| is_about_credentials(&refusal)) {
                 Some(identity) => match identity.others(&signer).await {
@@ -101,13 +142,12 @@ impl Lister {
 
     async fn signed(
         &self,
-        url: &str,
         signer: &Answer,
         ask: &Ask,
-        versions: bool,
+        question: Question,
     ) -> Result<Told, Failure> {
-        let reach = self.bucket.reach();
-        let mut request = self.asker.request(url).map_err(Failure::Told)?;
+        let url = self.url(ask, question);
+        let mut request = self.asker.request(&url).map_err(Failure::Told)?;
         if let Some(keys) = &signer.keys {
             let wrong = |error: object_store::Error| {
                 Failure::Told(Error::Failed {
@@ -115,36 +155,40 @@ impl Lister {
                     cause: error.to_string(),
                 })
             };
-            AwsAuthorizer::new(keys, "s3", &reach.region)
-                .with_request_payer(reach.request_payer)
+            AwsAuthorizer::new(keys, "s3", self.bucket.region())
+                .with_request_payer(self.bucket.reach().request_payer)
                 .try_authorize(&mut request, None)
                 .map_err(wrong)?;
         }
-        self.asker.get(&request, |body| read(body, &ask.prefix, versions)).await
+        self.asker.get(&request, |body| read(body, &ask.prefix, question)).await
     }
 
-    fn url(&self, ask: &Ask, versions: bool) -> String {
+    fn url(&self, ask: &Ask, question: Question) -> String {
         let mut pairs = vec![("encoding-type", "url"), ("max-keys", PAGE), ("prefix", &ask.prefix)];
-        if versions {
-            pairs.push(("versions", ""));
-            match &ask.token {
-                Some(Token(key, version)) => {
-                    pairs.push(("key-marker", key));
-                    pairs.extend(version.as_deref().map(|version| ("version-id-marker", version)));
-                }
-                None if ask.after.is_empty() => {}
-                None => pairs.push(("key-marker", &ask.after)),
+        // Where there is no token, a page begins after a key.
+        let (token, after) = match question {
+            Question::Versions => {
+                pairs.push(("versions", ""));
+                ("key-marker", "key-marker")
             }
-        } else {
-            pairs.push(("list-type", "2"));
-            match &ask.token {
-                Some(Token(token, _)) => pairs.push(("continuation-token", token)),
-                None if ask.after.is_empty() => {}
-                None => pairs.push(("start-after", &ask.after)),
+            Question::Current => {
+                pairs.push(("list-type", "2"));
+                ("continuation-token", "start-after")
             }
+            Question::Old => ("marker", "marker"),
+        };
+        match &ask.token {
+            Some(Token(key, version)) => {
+                pairs.push((token, key));
+                pairs.extend(version.as_deref().map(|version| ("version-id-marker", version)));
+            }
+            None if ask.after.is_empty() => {}
+            None => pairs.push((after, &ask.after)),
         }
-        let (base, bucket) = (self.bucket.reach().base(), self.bucket.name());
-        format!("{base}/{bucket}{}", query(&pairs))
+        let base = self.bucket.url();
+        // With its name in the host's there is no path.
+        let slash = if self.bucket.is_virtual() { "/" } else { "" };
+        format!("{base}{slash}{}", query(&pairs))
     }
 
     fn odd(&self, answer: &str) -> Error {
@@ -164,7 +208,7 @@ impl Pages for Lister {
     }
 
     fn is_current(&self) -> bool {
-        self.is_current.load(Ordering::Relaxed)
+        self.question() != Question::Versions
     }
 
     fn place(&self) -> &str {
@@ -181,8 +225,14 @@ const KEYS: [&str; 5] = [
     "ExpiredToken",
 ];
 
-/// Whether current objects may be listed where versions are not.
-fn has_no_versions(refusal: &Refusal) -> bool {
+/// Whether a refusal says that the store knows no second version of listing current objects.
+fn is_unknown(refusal: &Refusal) -> bool {
+    [405, 501].contains(&refusal.status)
+        || [400, 404].contains(&refusal.status) && is_about_question(refusal)
+}
+
+/// Whether a refusal may be about the question, so that current objects may be listed where versions are not.
+fn is_about_question(refusal: &Refusal) -> bool {
     let code = refusal.code.as_str();
     // Servers say in many ways that they know no versions. What is wrong with the bucket, the region or the credentials comes
     // again with the other question, which is then told.
@@ -216,10 +266,13 @@ struct Frame {
     key_marker: Option<String>,
     version_marker: Option<String>,
     continuation: Option<String>,
+    /// Of the first version of listing current objects.
+    marker: Option<String>,
 }
 
 /// Reads a page. What it lists is told by the name of its outermost element.
-fn read(body: &[u8], prefix: &str, versions: bool) -> Result<Told, String> {
+fn read(body: &[u8], prefix: &str, question: Question) -> Result<Told, String> {
+    let versions = question == Question::Versions;
     let (mut frame, mut entry, mut entries) = (Frame::default(), Entry::default(), Vec::new());
     let root = xml::read(body, |element| {
         let text = element.text;
@@ -241,7 +294,7 @@ fn read(body: &[u8], prefix: &str, versions: bool) -> Result<Told, String> {
     })?;
     match (root.as_str(), versions) {
         ("ListVersionsResult", true) | ("ListBucketResult", false) => {}
-        ("ListVersionsResult" | "ListBucketResult", _) => return Ok(None),
+        ("ListVersionsResult" | "ListBucketResult", _) => return Ok(Told::OtherKind),
         // S3 may begin an answer well, and fail later.
         (other, _) => return Err(format!("a page of `{other}`")),
     }
@@ -251,7 +304,19 @@ fn read(body: &[u8], prefix: &str, versions: bool) -> Result<Told, String> {
     for entry in entries {
         entry.put(frame.is_encoded, versions, &mut building)?;
     }
-    Ok(Some(building.done(frame.token(versions)?)))
+    if versions {
+        return Ok(Told::Page(building.done(frame.version_token()?)));
+    }
+    match (frame.is_truncated, frame.continuation.take()) {
+        (true, Some(token)) => Ok(Told::Page(building.done(Some(Token(token, None))))),
+        (true, None) => {
+            // Servers of the first version name no key where it is the last of the page.
+            let marker = frame.old_token()?.or_else(|| building.last().map(str::to_owned));
+            let marker = marker.ok_or_else(lost)?;
+            Ok(Told::OldPage(building.done(Some(Token(marker, None)))))
+        }
+        (false, _) => Ok(Told::Page(building.done(None))),
+    }
 }
 
 impl Entry {
@@ -305,22 +370,27 @@ impl Frame {
             "NextKeyMarker" => self.key_marker = own(),
             "NextVersionIdMarker" => self.version_marker = own(),
             "NextContinuationToken" => self.continuation = own(),
+            "NextMarker" => self.marker = own(),
             _ => {}
         }
     }
 
-    fn token(self, versions: bool) -> Result<Option<Token>, String> {
+    fn version_token(self) -> Result<Option<Token>, String> {
         if !self.is_truncated {
             return Ok(None);
         }
-        let lost = || "there is more, but it does not say where".to_owned();
-        if versions {
-            let key =
-                decoded(self.key_marker.ok_or_else(lost)?, self.is_encoded).ok_or_else(lost)?;
-            return Ok(Some(Token(key, self.version_marker)));
-        }
-        Ok(Some(Token(self.continuation.ok_or_else(lost)?, None)))
+        let key = decoded(self.key_marker.ok_or_else(lost)?, self.is_encoded).ok_or_else(lost)?;
+        Ok(Some(Token(key, self.version_marker)))
     }
+
+    fn old_token(&mut self) -> Result<Option<String>, String> {
+        let Some(marker) = self.marker.take() else { return Ok(None) };
+        decoded(marker, self.is_encoded).ok_or_else(lost).map(Some)
+    }
+}
+
+fn lost() -> String {
+    "there is more, but it does not say where".to_owned()
 }
 
 /// `encoding-type=url` is that of forms: `+` is a space. `None` where it is no text.
@@ -351,9 +421,10 @@ mod tests {
 </ListVersionsResult>"#;
 
     fn page(body: &str, prefix: &str, versions: bool) -> Result<Page, String> {
-        match read(body.as_bytes(), prefix, versions)? {
-            Some(page) => Ok(page),
-            None => Err("current".into()),
+        let question = if versions { Question::Versions } else { Question::Current };
+        match read(body.as_bytes(), prefix, question)? {
+            Told::Page(page) => Ok(page),
+            other => Err(format!("{other:?}")),
         }
     }
 
@@ -395,7 +466,24 @@ mod tests {
         let page = page(body, "", false).unwrap();
         assert_eq!((page.rows[0].path.as_str(), page.rows[0].is_latest), ("a+b%20", true));
         assert_eq!(page.token, Some(Token("t+%".into(), None)));
-        assert!(matches!(read(body.as_bytes(), "", true), Ok(None)));
+        let as_versions = read(body.as_bytes(), "", Question::Versions);
+        assert!(matches!(as_versions, Ok(Told::OtherKind)));
+    }
+
+    #[test]
+    fn a_page_of_the_first_version_goes_on_after_a_key() {
+        let page = |marker: &str| {
+            let body = format!(
+                "<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>{marker}<Contents><Key>a%20b</Key>\
+                 <LastModified>2026-11-20T10:31:23Z</LastModified><Size>1</Size></Contents></ListBucketResult>"
+            );
+            match read(body.as_bytes(), "", Question::Current) {
+                Ok(Told::OldPage(page)) => page.token,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(page(""), Some(Token("a b".into(), None)));
+        assert_eq!(page("<NextMarker>x%2By</NextMarker>"), Some(Token("x+y".into(), None)));
     }
 
     #[test]
@@ -441,7 +529,7 @@ mod tests {
         ];
         for (status, code, want) in cases {
             let refusal = Refusal { status, code: code.into(), message: String::new() };
-            assert_eq!(has_no_versions(&refusal), want, "{code}");
+            assert_eq!(is_about_question(&refusal), want, "{code}");
         }
     }
 }

@@ -1,7 +1,8 @@
 //! S3, and every server that speaks its protocol, through `object_store`.
 //!
-//! Bucket names go into the path, never into the host name: one endpoint serves every bucket of a catalog. An `http://`
-//! endpoint is taken as meant. Where there are no credentials, requests are not signed, as DataChain falls back to
+//! Bucket names go into the path, where nobody says otherwise: one endpoint serves every bucket of a catalog. Where a store
+//! answers that a bucket is in another region, or that it wants the name in the host's, it is asked there from then on. An
+//! `http://` endpoint is taken as meant. Where there are no credentials, requests are not signed, as DataChain falls back to
 //! anonymous; a mount finds out when there are some after all.
 //!
 //! | file | what it decides |
@@ -24,13 +25,16 @@ pub use credentials::Answer;
 use credentials::{Environment, Error as CredentialError, Files};
 use reach::Flags;
 pub use reach::Reach;
+use reach::Site;
 
 use super::Config;
 use super::cloud::fault::Hints;
+use super::cloud::wire::Note;
 use super::cloud::{self, Buckets};
 use super::error::Error;
 use super::net::{Net, Variables};
 use super::settings::{self, Settings};
+use dcfs_core::provenance::Reached;
 
 const CLOUD: &str = "S3";
 
@@ -63,8 +67,22 @@ pub struct S3 {
 pub struct Bucket {
     name: String,
     reach: Arc<Reach>,
+    first: Clients,
+    /// Where the store said that it is.
+    found: OnceLock<Clients>,
+}
+
+/// A bucket where it is, or is taken to be.
+struct Clients {
+    site: Site,
     signed: OnceLock<AmazonS3>,
     anonymous: OnceLock<AmazonS3>,
+}
+
+impl Clients {
+    fn new(site: Site) -> Self {
+        Self { site, signed: OnceLock::new(), anonymous: OnceLock::new() }
+    }
 }
 
 /// A client, and the credentials that it asks with.
@@ -100,8 +118,8 @@ impl S3 {
         let table = self.settings.s3(name, key).map(|(table, _)| table.to_owned());
         let reach = self.reach(table.clone())?;
         let new = || {
-            let (signed, anonymous) = Default::default();
-            Bucket { name: name.to_owned(), reach, signed, anonymous }
+            let first = Clients::new(reach.site(name));
+            Bucket { name: name.to_owned(), reach, first, found: OnceLock::new() }
         };
         Ok(self.buckets.get((table, name.to_owned()), new))
     }
@@ -139,6 +157,12 @@ impl S3 {
         Ok(said)
     }
 
+    /// How objects of `bucket` below `prefix` are reached, where it is not by default.
+    pub fn reached(&self, bucket: &str, prefix: &str) -> Result<Reached, Error> {
+        let table = self.settings.s3(bucket, prefix.as_bytes()).map(|(name, _)| name.to_owned());
+        Ok(self.reach(table)?.reached())
+    }
+
     /// How buckets of a table are reached.
     fn reach(&self, table: Table) -> Result<Arc<Reach>, Error> {
         if let Some(known) = lock(&self.reaches).get(&table) {
@@ -161,6 +185,43 @@ impl Bucket {
 
     pub fn reach(&self) -> &Reach {
         &self.reach
+    }
+
+    /// Its address, without a slash at its end.
+    pub fn url(&self) -> String {
+        self.reach.url(&self.name, &self.clients().site)
+    }
+
+    /// Whether its name stands in the host's.
+    pub fn is_virtual(&self) -> bool {
+        self.clients().site.is_virtual
+    }
+
+    /// The region that requests are signed for.
+    pub fn region(&self) -> &str {
+        &self.clients().site.region
+    }
+
+    fn clients(&self) -> &Clients {
+        self.found.get().unwrap_or(&self.first)
+    }
+
+    /// Whether it was found elsewhere than where it was taken to be.
+    pub fn is_moved(&self) -> bool {
+        self.found.get().is_some()
+    }
+
+    /// Whether a refusal says where the bucket is: it may be asked again, and is asked there from now on. A question that was
+    /// asked there already (`was_moved`) is sent nowhere else: a store could send around without end.
+    pub fn go_on(&self, note: &Note, was_moved: bool) -> bool {
+        if was_moved || self.is_moved() {
+            return !was_moved;
+        }
+        let Some(site) = elsewhere(&self.first.site, note) else { return false };
+        tracing::info!("`s3://{}` is asked in {} from now on", self.name, site.region);
+        // Whoever was first was told the same.
+        let _ = self.found.set(Clients::new(site));
+        true
     }
 
     /// Credentials to sign with now; without keys where requests are not signed.
@@ -189,11 +250,12 @@ impl Bucket {
 
     fn asking(&self, answer: Answer) -> Result<Client<'_>, Error> {
         let is_signed = answer.keys.is_some();
-        let made = if is_signed { &self.signed } else { &self.anonymous };
+        let clients = self.clients();
+        let made = if is_signed { &clients.signed } else { &clients.anonymous };
         let store = match made.get() {
             Some(store) => store,
             None => {
-                let new = self.build(is_signed)?;
+                let new = self.build(&clients.site, is_signed)?;
                 made.get_or_init(|| new)
             }
         };
@@ -201,8 +263,8 @@ impl Bucket {
         Ok(Client { store, whose, signer: answer })
     }
 
-    fn build(&self, is_signed: bool) -> Result<AmazonS3, Error> {
-        let builder = self.reach.builder(&self.name).with_skip_signature(!is_signed);
+    fn build(&self, site: &Site, is_signed: bool) -> Result<AmazonS3, Error> {
+        let builder = self.reach.builder(&self.name, site).with_skip_signature(!is_signed);
         let builder = match &self.reach.identity {
             Some(identity) => builder.with_credentials(Arc::new(identity.clone())),
             None => builder,
@@ -226,6 +288,14 @@ impl cloud::Bucket for Bucket {
         .boxed()
     }
 
+    fn is_moved(&self) -> bool {
+        self.is_moved()
+    }
+
+    fn go_on(&self, note: &Note, was_moved: bool) -> bool {
+        self.go_on(note, was_moved)
+    }
+
     fn name(&self) -> &str {
         &self.name
     }
@@ -241,6 +311,16 @@ impl cloud::Bucket for Bucket {
     fn hints(&self) -> &'static Hints {
         &HINTS
     }
+}
+
+/// Where a refusal says that a bucket is, if that is not where it was asked.
+fn elsewhere(asked: &Site, note: &Note) -> Option<Site> {
+    if !asked.is_virtual && note.code == "SecondLevelDomainForbidden" {
+        return Some(Site { is_virtual: true, ..asked.clone() });
+    }
+    let region = note.region.as_ref().filter(|_| [301, 307, 400].contains(&note.status))?;
+    let is_other = *region != asked.region && reach::is_region(region);
+    is_other.then(|| Site { region: region.clone(), ..asked.clone() })
 }
 
 /// Every change under these locks is one step, so a panic elsewhere leaves it whole.
@@ -323,6 +403,41 @@ mod tests {
         let said = s3.describe("b", "in/x").unwrap();
         assert_eq!(said[0], ("settings", "[\"s3://b/in\"]".to_owned()));
         assert_eq!(said[3], ("signed with", "anonymous".to_owned()));
+    }
+
+    #[test]
+    fn a_bucket_is_asked_where_the_store_says_that_it_is() {
+        let note = |status, code: &str, region: &str| Note {
+            status,
+            code: code.into(),
+            region: Some(region.to_owned()).filter(|region| !region.is_empty()),
+            after: None,
+        };
+        let cases = [
+            (note(301, "PermanentRedirect", "r-2"), Some("https://s3.r-2.amazonaws.com/b")),
+            (note(307, "TemporaryRedirect", "r-2"), Some("https://s3.r-2.amazonaws.com/b")),
+            (
+                note(400, "AuthorizationHeaderMalformed", "r-2"),
+                Some("https://s3.r-2.amazonaws.com/b"),
+            ),
+            (note(301, "", "cn-north-1"), Some("https://s3.cn-north-1.amazonaws.com.cn/b")),
+            (note(301, "", "us-east-1"), None),
+            (note(301, "", "evil.example/"), None),
+            (note(301, "PermanentRedirect", ""), None),
+            (note(403, "AccessDenied", "r-2"), None),
+            (
+                note(403, "SecondLevelDomainForbidden", ""),
+                Some("https://b.s3.us-east-1.amazonaws.com"),
+            ),
+        ];
+        for (note, want) in cases {
+            let bucket = s3(true, "", &[]).bucket("b", b"k").unwrap();
+            assert_eq!(bucket.go_on(&note, false), want.is_some(), "{note:?}");
+            let Some(want) = want else { continue };
+            assert_eq!(bucket.url(), want);
+            assert!(bucket.go_on(&note, false), "asked before that was known");
+            assert!(!bucket.go_on(&note, true), "and around");
+        }
     }
 
     #[test]

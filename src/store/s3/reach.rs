@@ -9,6 +9,8 @@
 //! | signed as | `--anon`, `--profile` | `anon`, `profile` | as [`super::credentials`] says | |
 //! | certificates | | | `AWS_CA_BUNDLE` | `ca_bundle` |
 //! | payer | `--request-payer` | `request_payer` | | |
+//! | addresses | | `addressing_style` | | `addressing_style` of its `s3` |
+//! | FIPS, dual stack | | | `AWS_USE_FIPS_ENDPOINT`, `AWS_USE_DUALSTACK_ENDPOINT` | `use_fips_endpoint`, `use_dualstack_endpoint`, its own or of its `s3` |
 //!
 //! A profile that a table names stands before the environment, for endpoint and region too: the table is about one
 //! bucket, the environment about all.
@@ -27,6 +29,7 @@ use crate::cloud::{self, wire};
 use crate::error::{Error, show};
 use crate::net::{self, Net, is_yes};
 use crate::settings;
+use dcfs_core::provenance::Reached;
 
 /// Where nobody names a region.
 const REGION: &str = "us-east-1";
@@ -47,10 +50,16 @@ pub struct Reach {
     /// Checked; `None` is AWS.
     pub endpoint: Option<String>,
     pub region: String,
+    /// Whether somebody named it.
+    is_region_said: bool,
     /// `None`: requests are not signed.
     pub identity: Option<Identity>,
     pub request_payer: bool,
     pub net: Net,
+    /// Buckets stand in the name of the host, not in the path.
+    pub is_virtual: bool,
+    /// Which of its endpoints AWS is asked at.
+    pub kind: Kind,
     options: ClientOptions,
 }
 
@@ -86,6 +95,9 @@ impl Reach {
         Ok(Self {
             identity: (!chosen.anon).then(|| Identity::new(wanted())),
             request_payer: flags.request_payer || table.is_some_and(|table| table.request_payer),
+            is_region_said: given.named_region().is_some(),
+            is_virtual: given.is_virtual()?,
+            kind: given.kind(),
             endpoint,
             region,
             net,
@@ -99,7 +111,8 @@ impl Reach {
     /// # Errors
     /// `Setting`, naming what is wrong.
     pub fn check(&self) -> Result<(), Error> {
-        self.builder("bucket").build().map_err(|error| cloud::setting(super::CLOUD, &error))?;
+        let built = self.builder("bucket", &self.site("bucket")).build();
+        built.map_err(|error| cloud::setting(super::CLOUD, &error))?;
         let Some(identity) = &self.identity else { return Ok(()) };
         let wanted = identity.wanted();
         match wanted.find() {
@@ -121,20 +134,22 @@ impl Reach {
         }
     }
 
-    /// A client of `bucket`, but for its credentials.
-    pub fn builder(&self, bucket: &str) -> AmazonS3Builder {
-        let mut builder = AmazonS3Builder::new()
+    /// A client of `bucket` at `site`, but for its credentials.
+    pub fn builder(&self, bucket: &str, site: &Site) -> AmazonS3Builder {
+        // With its name in the path `object_store` adds it.
+        let endpoint = match site.is_virtual {
+            true => self.url(bucket, site),
+            false => self.base(&site.region),
+        };
+        AmazonS3Builder::new()
             .with_bucket_name(bucket)
-            .with_region(&self.region)
-            .with_virtual_hosted_style_request(false)
+            .with_region(&site.region)
+            .with_config(AmazonS3ConfigKey::S3Endpoint, endpoint)
+            .with_virtual_hosted_style_request(site.is_virtual)
             .with_request_payer(self.request_payer)
             .with_http_connector(wire::Connector::new(&self.net))
             .with_client_options(self.options.clone())
-            .with_retry(net::once());
-        if let Some(endpoint) = &self.endpoint {
-            builder = builder.with_config(AmazonS3ConfigKey::S3Endpoint, endpoint);
-        }
-        builder
+            .with_retry(net::once())
     }
 
     /// A client for requests of our own.
@@ -147,10 +162,43 @@ impl Reach {
             .map_err(|error| cloud::setting(super::CLOUD, &error))
     }
 
-    /// What is before the bucket in its URL.
-    pub fn base(&self) -> String {
-        let aws = || format!("https://s3.{}.amazonaws.com", self.region);
-        self.endpoint.clone().unwrap_or_else(aws)
+    /// Where `bucket` is taken to be, before a store says otherwise.
+    pub fn site(&self, bucket: &str) -> Site {
+        Site {
+            region: self.region.clone(),
+            is_virtual: self.is_virtual && self.can_be_host(bucket),
+        }
+    }
+
+    /// Whether the name may stand in that of a host. A certificate for all names of a domain holds for one label.
+    fn can_be_host(&self, bucket: &str) -> bool {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let dotted = |b: u8| plain(b) || b == b'.';
+        let is_tls = !self.base(&self.region).starts_with("http://");
+        !bucket.is_empty() && bucket.bytes().all(|b| if is_tls { plain(b) } else { dotted(b) })
+    }
+
+    /// The address of `bucket`, without a slash at its end.
+    pub fn url(&self, bucket: &str, site: &Site) -> String {
+        let base = self.base(&site.region);
+        match base.split_once("://").filter(|_| site.is_virtual) {
+            Some((scheme, rest)) => format!("{scheme}://{bucket}.{rest}"),
+            None => format!("{base}/{bucket}"),
+        }
+    }
+
+    /// The server of buckets in `region`.
+    fn base(&self, region: &str) -> String {
+        self.endpoint.clone().unwrap_or_else(|| self.kind.endpoint(region))
+    }
+
+    /// What is not by default.
+    pub fn reached(&self) -> Reached {
+        Reached {
+            endpoint_url: self.endpoint.clone(),
+            region: self.is_region_said.then(|| self.region.clone()),
+            anon: self.identity.is_none(),
+        }
     }
 
     /// Who is asked, for messages. An endpoint that was checked holds no password.
@@ -170,6 +218,42 @@ impl Reach {
                 Err(error) => error.to_string(),
             },
         }
+    }
+}
+
+/// Where a bucket is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    pub region: String,
+    /// Its name stands in that of the host.
+    pub is_virtual: bool,
+}
+
+/// Which of its endpoints AWS is asked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kind {
+    pub is_fips: bool,
+    pub is_dual_stack: bool,
+}
+
+/// Regions begin so in partitions whose names end otherwise than in `amazonaws.com` (`partitions.json` of botocore). The
+/// government's of the United States, `us-gov-`, do not.
+const PARTITIONS: [(&str, &str); 6] = [
+    ("cn-", "amazonaws.com.cn"),
+    ("eusc-", "amazonaws.eu"),
+    ("us-iso-", "c2s.ic.gov"),
+    ("us-isob-", "sc2s.sgov.gov"),
+    ("eu-isoe-", "cloud.adc-e.uk"),
+    ("us-isof-", "csp.hci.ic.gov"),
+];
+
+impl Kind {
+    fn endpoint(self, region: &str) -> String {
+        let fips = if self.is_fips { "-fips" } else { "" };
+        let dual = if self.is_dual_stack { ".dualstack" } else { "" };
+        let partition = PARTITIONS.iter().find(|(start, _)| region.starts_with(start));
+        let domain = partition.map_or("amazonaws.com", |(_, domain)| domain);
+        format!("https://s3{fips}{dual}.{region}.{domain}")
     }
 }
 
@@ -236,6 +320,10 @@ impl Given<'_> {
     }
 
     fn region(&self) -> Result<String, Error> {
+        region(self.named_region().unwrap_or(REGION))
+    }
+
+    fn named_region(&self) -> Option<&str> {
         let named = self.flags.region.as_deref();
         let named = named.or(self.table.and_then(|table| table.region.as_deref()));
         let by_environment = self.environment.first(&["AWS_REGION", "AWS_DEFAULT_REGION"]);
@@ -244,7 +332,33 @@ impl Given<'_> {
             true => [by_profile, by_environment],
             false => [by_environment, by_profile],
         };
-        region(named.or(one).or(other).unwrap_or(REGION))
+        named.or(one).or(other)
+    }
+
+    /// Whether buckets stand in the name of the host. `auto` means the path here, which every server but a few takes.
+    fn is_virtual(&self) -> Result<bool, Error> {
+        let by_profile =
+            self.profile.and_then(|profile| profile.get_nested("s3", "addressing_style"));
+        let named = self.table.and_then(|table| table.addressing_style.as_deref()).or(by_profile);
+        match named.map(str::to_ascii_lowercase).as_deref() {
+            None | Some("path" | "auto") => Ok(false),
+            Some("virtual") => Ok(true),
+            Some(other) => {
+                let text = "is no `addressing_style`; there are `virtual`, `path` and `auto`";
+                Err(Error::Setting(format!("`{}` {text}", show(other))))
+            }
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        let said = |variable: &str, name: &str| {
+            let nested = self.profile.and_then(|profile| profile.get_nested("s3", name));
+            is_yes(self.environment.get(variable).or(self.of_profile(name)).or(nested))
+        };
+        Kind {
+            is_fips: said("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint"),
+            is_dual_stack: said("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint"),
+        }
     }
 
     fn of_profile(&self, name: &str) -> Option<&str> {
@@ -254,12 +368,17 @@ impl Given<'_> {
 
 /// A region becomes part of a host name and of signatures.
 fn region(given: &str) -> Result<String, Error> {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-    if given.is_empty() || given.len() > 64 || !given.bytes().all(plain) {
+    if !is_region(given) {
         let text = "is not a region; write one such as `us-east-1`";
         return Err(Error::Setting(format!("`{}` {text}", show(given))));
     }
     Ok(given.to_owned())
+}
+
+/// Whether `text` may be a region's name.
+pub fn is_region(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    !text.is_empty() && text.len() <= 64 && text.bytes().all(plain)
 }
 
 fn setting(error: CredentialError) -> Error {
@@ -293,7 +412,7 @@ mod tests {
         let table = settings.s3("b", b"k").map(|(_, table)| table);
         match Reach::of(flags, &net, table, &environment, &files) {
             Ok(reach) => {
-                reach.builder("b").build().unwrap();
+                reach.builder("b", &reach.site("b")).build().unwrap();
                 let named = reach.identity.as_ref().map(|identity| identity.wanted().named.clone());
                 let named = named.map_or("anon".into(), |named| named.unwrap_or_default());
                 let payer = if reach.request_payer { " payer" } else { "" };
@@ -358,6 +477,80 @@ mod tests {
             let same =
                 if want.starts_with("there is") { got.starts_with(want) } else { got == want };
             assert!(same, "{flags:?} {table:?} {variables:?}: {got}");
+        }
+    }
+
+    /// Where the bucket `b` is asked, by a profile of `~/.aws/config` and the environment.
+    fn address(profile: &str, table: &str, variables: Variables) -> String {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir(home.path().join(".aws")).unwrap();
+        fs::write(home.path().join(".aws/config"), format!("[default]\n{profile}")).unwrap();
+        let variables = Environment::variables_of(home.path(), variables);
+        let net = Net::new(Duration::from_secs(1), &variables);
+        let environment = Arc::new(Environment::of(&variables));
+        let files = Files::read(&environment).unwrap();
+        let text = format!("[\"s3://b\"]\n{table}");
+        let settings = settings::Settings::parse("/c".as_ref(), &text).unwrap();
+        let table = settings.s3("b", b"k").map(|(_, table)| table);
+        let reach = Reach::of(&Flags::default(), &net, table, &environment, &files);
+        reach.map_or_else(|error| error.to_string(), |reach| reach.url("b", &reach.site("b")))
+    }
+
+    #[test]
+    fn aws_has_an_address_for_each_region_and_kind() {
+        let fips = ("AWS_USE_FIPS_ENDPOINT", "true");
+        let dual = ("AWS_USE_DUALSTACK_ENDPOINT", "TRUE");
+        let other = ("AWS_ENDPOINT_URL", "http://h:1/in");
+        let virtual_ = "s3 =\n  addressing_style = virtual\n";
+        let cases: [(&str, &str, Variables, &str); 15] = [
+            ("", "", &[], "https://s3.us-east-1.amazonaws.com/b"),
+            ("region = cn-north-1", "", &[], "https://s3.cn-north-1.amazonaws.com.cn/b"),
+            (
+                "region = us-gov-west-1",
+                "",
+                &[fips],
+                "https://s3-fips.us-gov-west-1.amazonaws.com/b",
+            ),
+            ("region = us-iso-east-1", "", &[], "https://s3.us-iso-east-1.c2s.ic.gov/b"),
+            ("region = us-isob-east-1", "", &[], "https://s3.us-isob-east-1.sc2s.sgov.gov/b"),
+            (
+                "region = cn-north-1",
+                "",
+                &[dual],
+                "https://s3.dualstack.cn-north-1.amazonaws.com.cn/b",
+            ),
+            ("", "", &[fips, dual], "https://s3-fips.dualstack.us-east-1.amazonaws.com/b"),
+            (
+                "use_dualstack_endpoint = true",
+                "",
+                &[],
+                "https://s3.dualstack.us-east-1.amazonaws.com/b",
+            ),
+            (
+                "s3 =\n  use_dualstack_endpoint = true",
+                "",
+                &[],
+                "https://s3.dualstack.us-east-1.amazonaws.com/b",
+            ),
+            (
+                "use_fips_endpoint = true",
+                "",
+                &[("AWS_USE_FIPS_ENDPOINT", "false")],
+                "https://s3.us-east-1.amazonaws.com/b",
+            ),
+            (virtual_, "", &[], "https://b.s3.us-east-1.amazonaws.com"),
+            (virtual_, "", &[other], "http://b.h:1/in"),
+            ("", "addressing_style = 'virtual'", &[other], "http://b.h:1/in"),
+            (virtual_, "addressing_style = 'path'", &[fips, other], "http://h:1/in/b"),
+            (
+                "s3 =\n  addressing_style = mixed\n",
+                "",
+                &[],
+                "`mixed` is no `addressing_style`; there are `virtual`, `path` and `auto`",
+            ),
+        ];
+        for (profile, table, variables, want) in cases {
+            assert_eq!(address(profile, table, variables), want, "{profile} {table} {variables:?}");
         }
     }
 

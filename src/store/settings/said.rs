@@ -30,6 +30,8 @@ pub struct S3 {
     pub anon: bool,
     /// Agree to pay for requests.
     pub request_payer: bool,
+    /// `virtual`: buckets stand in the name of the host.
+    pub addressing_style: Option<String>,
 }
 
 /// What may be said of Google Cloud Storage.
@@ -40,6 +42,8 @@ pub struct Gs {
     pub credentials_file: Option<String>,
     /// Do not sign.
     pub anon: bool,
+    /// The project that pays for requests.
+    pub user_project: Option<String>,
 }
 
 /// What may be said of Azure.
@@ -105,12 +109,12 @@ struct Kind {
 }
 
 const OF_S3: Kind = Kind {
-    names: &["profile", "region", "endpoint_url", "anon", "request_payer"],
+    names: &["profile", "region", "endpoint_url", "anon", "request_payer", "addressing_style"],
     secrets: "put them into a profile of `~/.aws/credentials`",
 };
 
 const OF_GS: Kind = Kind {
-    names: &["endpoint_url", "credentials_file", "anon"],
+    names: &["endpoint_url", "credentials_file", "anon", "user_project"],
     secrets: "name the file that holds them by `credentials_file`",
 };
 
@@ -151,6 +155,7 @@ impl S3 {
                 "endpoint_url" => said.endpoint_url = Some(entry.text()?),
                 "anon" => said.anon = entry.flag()?,
                 "request_payer" => said.request_payer = entry.flag()?,
+                "addressing_style" => said.addressing_style = Some(entry.text()?),
                 _ => return Err(entry.unknown(&OF_S3)),
             }
         }
@@ -167,6 +172,7 @@ impl Gs {
                 "endpoint_url" => said.endpoint_url = Some(entry.text()?),
                 "credentials_file" => said.credentials_file = Some(entry.path()?),
                 "anon" => said.anon = entry.flag()?,
+                "user_project" => said.user_project = Some(entry.text()?),
                 _ => return Err(entry.unknown(&OF_GS)),
             }
         }

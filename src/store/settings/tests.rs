@@ -192,7 +192,7 @@ fn tables_of_other_stores_are_found_by_their_addresses() {
 
 #[test]
 fn reads_everything() {
-    let text = "[\"s3://b\"]\nprofile = 'p'\nregion='r' # c\nendpoint_url=\"http://h\"\nanon=false\nrequest_payer = true";
+    let text = "[\"s3://b\"]\nprofile = 'p'\nregion='r' # c\nendpoint_url=\"http://h\"\nanon=false\nrequest_payer = true\naddressing_style = 'virtual'";
     let own = |text: &str| Some(text.to_owned());
     let want = S3 {
         profile: own("p"),
@@ -200,6 +200,7 @@ fn reads_everything() {
         endpoint_url: own("http://h"),
         anon: false,
         request_payer: true,
+        addressing_style: own("virtual"),
     };
     assert_eq!(parse(text).unwrap().s3("b", b"k"), Some(("s3://b", &want)));
 }

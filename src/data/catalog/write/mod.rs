@@ -44,6 +44,7 @@ pub(super) use error::Refused;
 pub use jobs::{JobCounts, JobDone, JobEnd, NewJob};
 pub use mix::Piece;
 pub(super) use provenance::read as provenance;
+pub(super) use provenance::settings;
 pub use publish::{Number, Publication, Saved};
 pub use stage::Stage;
 

@@ -3,22 +3,28 @@
 //! DataChain leaves tables alone that it does not know. Rows are found by the version's uuid, so they outlive a rename,
 //! and a catalog that is copied keeps them.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::catalog::cell;
 use crate::catalog::columns::Columns;
 use crate::catalog::error::Error;
 use crate::catalog::{Git, Provenance};
+use dcfs_core::provenance::Reached;
 
 const TABLE: &str = "dcfs_provenance";
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS dcfs_provenance (\
     uuid TEXT NOT NULL PRIMARY KEY, saved_at DATETIME, user TEXT, host TEXT, folder TEXT, \
     git_name TEXT, git_email TEXT, git_commit TEXT, git_dirty BOOLEAN, \
-    command JSON, filter TEXT, dcfs TEXT, recipe JSON)";
+    command JSON, filter TEXT, dcfs TEXT, recipe JSON, settings JSON)";
 
 /// Columns that tables of older releases lack.
-const LATER: [(&str, &str); 1] = [("recipe", "JSON")];
+const LATER: [(&str, &str); 2] = [("recipe", "JSON"), ("settings", "JSON")];
+
+/// Saves that are looked at for how sources were reached: those of long ago say little.
+const MOST_SETTINGS: usize = 200;
 
 /// Notes who saved the version `uuid`.
 pub fn write(write: &Transaction<'_>, uuid: &str, now: &str, by: &Provenance) -> Result<(), Error> {
@@ -27,12 +33,13 @@ pub fn write(write: &Transaction<'_>, uuid: &str, now: &str, by: &Provenance) ->
     for (column, declared) in LATER.iter().filter(|(column, _)| !there.has(column)) {
         write.execute_batch(&format!("ALTER TABLE {TABLE} ADD COLUMN {column} {declared}"))?;
     }
+    let settings = (!by.settings.is_empty()).then(|| serde_json::json!(by.settings).to_string());
     let git = by.git.clone().unwrap_or_default();
     let command = serde_json::Value::from(by.command.as_slice()).to_string();
     write.execute(
         "INSERT OR REPLACE INTO dcfs_provenance (uuid, saved_at, user, host, folder, git_name, \
-         git_email, git_commit, git_dirty, command, filter, dcfs, recipe) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+         git_email, git_commit, git_dirty, command, filter, dcfs, recipe, settings) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         params![
             uuid,
             now,
@@ -47,6 +54,7 @@ pub fn write(write: &Transaction<'_>, uuid: &str, now: &str, by: &Provenance) ->
             by.filter,
             env!("CARGO_PKG_VERSION"),
             by.recipe.as_ref().map(ToString::to_string),
+            settings,
         ],
     )?;
     Ok(())
@@ -69,6 +77,7 @@ pub fn read(connection: &Connection, uuid: &str) -> Result<Option<Provenance>, E
         "command",
         "filter",
         "recipe",
+        "settings",
     ];
     let list = wanted.map(|name| columns.or_null("t", name)).join(", ");
     let sql = format!("SELECT {list} FROM {TABLE} t WHERE t.uuid = ?1");
@@ -89,5 +98,30 @@ fn by(row: &Row<'_>) -> rusqlite::Result<Provenance> {
         command: command.unwrap_or_default(),
         filter: text(8)?,
         recipe: text(9)?.and_then(|json| serde_json::from_str(&json).ok()),
+        // Whoever wrote nonsense there told nothing.
+        settings: text(10)?.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default(),
     })
+}
+
+/// How sources were reached when they were last indexed.
+pub fn settings(connection: &Connection) -> Result<BTreeMap<String, Reached>, Error> {
+    let columns = Columns::of(connection, TABLE)?;
+    if !columns.has("settings") {
+        return Ok(BTreeMap::new());
+    }
+    let order = columns.or_null("t", "saved_at");
+    let sql = format!(
+        "SELECT t.settings FROM {TABLE} t WHERE t.settings IS NOT NULL ORDER BY {order} DESC LIMIT {MOST_SETTINGS}"
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let mut rows = statement.query([])?;
+    let mut all = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let text = cell::text(row.get_ref(0)?).unwrap_or_default();
+        let said: BTreeMap<String, Reached> = serde_json::from_str(&text).unwrap_or_default();
+        for (source, reached) in said {
+            all.entry(source).or_insert(reached);
+        }
+    }
+    Ok(all)
 }

@@ -138,6 +138,14 @@ impl Profile {
         text(&self.all, name)
     }
 
+    /// What `name` is set to below `section`, as `s3 =` has lines of its own.
+    pub fn get_nested(&self, section: &str, name: &str) -> Option<&str> {
+        match self.all.get(section) {
+            Some(Value::Nested(of)) => of.get(name).map(String::as_str).filter(|v| !v.is_empty()),
+            _ => None,
+        }
+    }
+
     /// The same, in `~/.aws/credentials` alone.
     pub fn get_own(&self, name: &str) -> Option<&str> {
         text(&self.own, name)
