@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::access::AccessArgs;
 use super::asking::AskingArgs;
+use super::complete;
 use dcfs_core::error::Result;
 use dcfs_core::name::DatasetRef;
 use dcfs_store::Stores;
@@ -13,6 +14,7 @@ use dcfs_work::Selection;
 #[derive(Clone, Debug, clap::Args)]
 pub struct SelectingArgs {
     /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
+    #[arg(add = complete::datasets())]
     dataset: DatasetRef,
     /// Only the objects of rows that pass this filter, e.g. `info.width > 400`
     #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true)]
@@ -40,11 +42,18 @@ impl SelectingArgs {
     /// # Errors
     /// No catalog, no such version; what the filter and the pack say; settings that make no sense.
     pub fn select(&self) -> Result<Selected> {
-        let access = self.access.clone();
+        Selected::of(&self.dataset, self.filter.as_deref(), &self.access)
+    }
+}
+
+impl Selected {
+    /// See [`SelectingArgs::select`].
+    pub fn of(dataset: &DatasetRef, filter: Option<&str>, access: &AccessArgs) -> Result<Self> {
+        let access = access.clone();
         let asking =
             AskingArgs { catalog: access.catalog.clone(), cache_dir: access.cache_dir.clone() };
-        let asked = asking.ask(&self.dataset)?;
-        let query = self.filter.as_deref().map(|filter| asked.check(filter)).transpose()?;
+        let asked = asking.ask(dataset)?;
+        let query = filter.map(|filter| asked.check(filter)).transpose()?;
         let pack = asked.pack()?;
         let rows = query.map(|query| asked.select(&pack, &query)).transpose()?;
         let dataset = asked.of.to_string();
@@ -52,6 +61,6 @@ impl SelectingArgs {
         let selection = Arc::new(Selection::new(whose, pack, rows.map(|rows| rows.rows))?);
         let access = access.resolve()?;
         let (stores, is_cached) = (Arc::new(access.stores(&[])?), access.cache_size > 0);
-        Ok(Selected { dataset, selection, stores, is_cached })
+        Ok(Self { dataset, selection, stores, is_cached })
     }
 }
