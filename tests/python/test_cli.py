@@ -4,9 +4,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import time
+from contextlib import closing
 
 import pytest
 
@@ -240,9 +242,110 @@ def test_help_and_version(dcfs):
     assert re.fullmatch(r"dcfs \d+\.\d+\.\d+\n", dcfs.ok("--version"))
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "elvish", "powershell"])
 def test_completions(dcfs, shell):
-    assert "unmount" in dcfs.ok("completions", shell)
+    """A few lines that ask the program at each tab."""
+    assert "COMPLETE" in dcfs.ok("completions", shell)
+
+
+def completed(dcfs, *words, **options):
+    """What a shell offers for the last of some words."""
+    environment = {**dcfs.environment, "COMPLETE": "bash", "_CLAP_COMPLETE_INDEX": str(len(words)), "_CLAP_IFS": "\n"}
+    done = subprocess.run([mounts.DCFS, "--", "dcfs", *words], env=environment, capture_output=True, text=True, timeout=60, **options)
+    assert done.returncode == 0 and done.stderr == "", done
+    return done.stdout.splitlines()
+
+
+def test_datasets_versions_and_columns_are_completed(dcfs, shapes_catalog, tmp_path):
+    options = {"cwd": shapes_catalog}
+    assert {"pets_raw", "pets_sized"} <= set(completed(dcfs, "show", "pets_", **options))
+    assert not [name for name in completed(dcfs, "show", "pets_", **options) if not name.startswith("pets_")]
+    assert completed(dcfs, "diff", "growing@1.0.0", "growing@1", **options) == ["growing@1.0.0", "growing@1.0.1"]
+    assert completed(dcfs, "show", "pets_sized", "--columns", "info", **options) == ["info", "info.width", "info.height"]
+    assert completed(dcfs, "show", "pets_sized", "--columns", "file.path,info.w", **options) == ["file.path,info.width"]
+    assert "growing" in completed(dcfs, "mv", "gr", **options)
+    # Wherever the catalog is said to be; without one there is nothing, and no error.
+    assert completed(dcfs, "show", "--catalog", shapes_catalog, "pets_siz", cwd=tmp_path) == ["pets_sized"]
+    assert completed(dcfs, "show", "pets_", cwd=tmp_path) == []
+    commands = completed(dcfs, "l", **options)
+    assert "ls" in commands and "lineage" in commands and "list" not in commands
+
+
+@pytest.mark.mount
+def test_mountpoints_are_completed(dcfs, small_catalog, tmp_path):
+    with dcfs.mount(small_catalog, tmp_path / "mnt") as mount:
+        assert str(mount.path) in completed(dcfs, "unmount", "")
+
+
+def test_schema_is_a_tree_for_people(dcfs, shapes_catalog):
+    tree = dcfs.ok("schema", "pets_sized", "--catalog", shapes_catalog)
+    assert tree.startswith("file: ") and "\n  path: str\n" in tree and "\n  width: int\n" in tree, tree
+
+
+def test_ctrl_c_says_what_was_kept(dcfs, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/a").write_text("a")
+    dcfs.ok("index", "photos", "--save", "x", cwd=tmp_path)
+    for words, said in [
+        (["index", "photos", "--save", "y"], "interrupted; nothing was saved"),
+        (["save", "x", "--as", "y"], "interrupted; nothing was saved"),
+    ]:
+        # It waits for who writes.
+        with closing(sqlite3.connect(tmp_path / ".datachain/db")) as db:
+            db.execute("BEGIN IMMEDIATE")
+            work = subprocess.Popen([mounts.DCFS, *words], env=dcfs.environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+            time.sleep(2)
+            work.send_signal(signal.SIGINT)
+            _, errors = work.communicate(timeout=30)
+            db.execute("ROLLBACK")
+        assert work.returncode == -signal.SIGINT and said in errors, (words, work.returncode, errors)
+    assert "y" not in dcfs.ok("ls", cwd=tmp_path).split()
+
+
+def test_plan_takes_what_it_uses(dcfs, small_catalog):
+    for flag in ("--jobs", "--timeout", "--memory", "--prefetch", "--region"):
+        assert dcfs.run("plan", "few", flag, "3", "--catalog", small_catalog).returncode == USAGE, flag
+    assert "few@1.0.0" in dcfs.ok("plan", "few", "--catalog", small_catalog)
+
+
+def test_doctor_says_missing_of_what_is_missing(dcfs, small_catalog, tmp_path):
+    (tmp_path / "config.toml").write_text("nonsense")
+    done = dcfs.run("doctor", "--config", tmp_path / "config.toml", cwd=small_catalog)
+    assert "WRONG    settings" in done.stdout and "MISSING" not in done.stdout and done.returncode != 0, done
+    done = dcfs.run("doctor", "--catalog", tmp_path)
+    assert "MISSING  catalog" in done.stdout, done
+
+
+def test_a_pipe_in_place_of_the_catalog_is_told(dcfs, tmp_path):
+    (tmp_path / ".datachain").mkdir()
+    os.mkfifo(tmp_path / ".datachain/db")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/a").write_text("a")
+    for words in (["ls"], ["ls", "--catalog", tmp_path], ["index", "photos", "--save", "x"], ["mount", tmp_path / "mnt"]):
+        done = dcfs.run(*words, cwd=tmp_path, timeout=20)
+        assert done.returncode == USAGE and "it is in the way: move it away" in done.stderr, (words, done)
+
+
+@pytest.mark.mount
+def test_advice_where_there_is_no_home(dcfs, small_catalog, tmp_path):
+    """A home folder in which nothing can be made, as that of a user of whom the password file knows nothing."""
+    dcfs.environment["HOME"] = "/proc/none"
+    del dcfs.environment["XDG_STATE_HOME"]
+    done = dcfs.run("mount", "--catalog", small_catalog, tmp_path / "mnt")
+    assert done.returncode != 0 and "name another: `XDG_STATE_HOME`" in done.stderr, done
+    del dcfs.environment["XDG_CACHE_HOME"]
+    done = dcfs.run("mount", "--catalog", small_catalog, tmp_path / "mnt")
+    assert done.returncode != 0 and "name another: `--cache-dir DIR`, or `XDG_CACHE_HOME`" in done.stderr, done
+
+
+def test_what_was_made_is_counted_with_the_cache(dcfs, small_catalog):
+    dcfs.ok("show", "few", "--format", "parquet", "-o", dcfs.home / "x.parquet", "--catalog", small_catalog)
+    before = json.loads(dcfs.ok("cache", "status", "--json"))
+    assert before["tables"] == 0
+    dcfs.ok("cp", "--catalog", small_catalog, "few/_rows.parquet", dcfs.home)
+    after = json.loads(dcfs.ok("cache", "status", "--json"))
+    assert after["tables"] == 1 and after["tables_bytes"] > 0
+    assert "tables and differences that were made: 1, " in dcfs.ok("cache", "status")
 
 
 def test_a_reader_that_leaves_early_is_no_error(dcfs, shapes_catalog):

@@ -78,7 +78,7 @@ def test_cat_prints_in_order(few):
 
 
 def test_cat_prints_helper_files_and_tables(few, dcfs, small_catalog):
-    assert few("cat", "few/_schema.json").stdout == dcfs.ok("schema", "--catalog", small_catalog, "few")
+    assert few("cat", "few/_schema.json").stdout == dcfs.ok("schema", "--json", "--catalog", small_catalog, "few")
     assert few("cat", "few/_count").stdout == "9\n"
     assert len(few("cat", "few/_rows.jsonl").stdout.splitlines()) == 9
     assert few("cat", "README.md").stdout.startswith("# Datasets as directories")

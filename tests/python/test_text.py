@@ -1,5 +1,6 @@
 """Text of strangers stays words where it is put: on pages, and on a terminal."""
 
+import json
 import os
 import pty
 import sqlite3
@@ -114,5 +115,8 @@ def test_a_terminal_is_never_told_what_to_do(dcfs, small_catalog, tmp_path, form
     shown = on_a_terminal(dcfs, "show", "few", "--format", form, "--catalog", catalog)
     assert "gpj.exe" in shown
     assert not [c for c in hidden(shown) if c not in ("0xd", "0x9")], shown[:300]
+    if form == "jsonl":
+        # What is escaped is escaped as JSON has it.
+        assert all(evil in json.loads(line)["file"]["path"] for line in shown.splitlines())
     piped = dcfs.ok("show", "few", "--format", "csv", "--catalog", catalog)
     assert evil in piped, "a program reads what is recorded"

@@ -7,6 +7,7 @@
 //! | file | what lives there |
 //! |---|---|
 //! | [`schema_json`], [`lineage`], [`graph`], [`readme`] | one page each, and the lineage as JSON and dot |
+//! | [`schema_tree`] | the columns as a tree, for people |
 //! | [`grid`] | rows of a dataset for a terminal |
 //! | [`rows`] | rows as JSON and CSV |
 //! | [`beside`], [`hub`] | the pages of `_views/` |
@@ -25,6 +26,7 @@ pub mod numbers;
 pub mod readme;
 pub mod rows;
 pub mod schema_json;
+pub mod schema_tree;
 pub mod stranger;
 pub mod table;
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::markdown::{code, paragraph, text};
-use super::numbers::{bytes, count, counted};
+use super::numbers::{bytes, counted};
 use super::schema_json::unlisted;
 use super::{Narrowed, Subject, directories};
 use crate::schema::{Schema, ValueType};
@@ -176,7 +176,7 @@ fn shown<'v>(value: &'v str, kind: &ValueType) -> &'v str {
 pub fn top(catalog: &str, datasets: usize, versions: usize) -> String {
     format!(
         "# Datasets as directories\n\n\
-         This is the DataChain catalog {}: {} datasets, {} versions, mounted read-only by dcfs.\n\n\
+         This is the DataChain catalog {}: {}, {}, mounted read-only by dcfs.\n\n\
          - `datasets/` holds a directory per saved version, e.g. `datasets/pets@1.0.0/`, and per dataset a link to its\n  \
            latest version, e.g. `datasets/pets`. By name there are also `pets@latest`, `pets@1` and `pets@1.0`.\n\
          - `find`, `cp -r`, `du` and `tar` take a link for what it is: end its name with a slash to go where it leads, as in\n  \
@@ -195,8 +195,8 @@ pub fn top(catalog: &str, datasets: usize, versions: usize) -> String {
          | EIO | the store failed after retries, or the catalog cannot be read | see the log: `dcfs status` |\n\
          | EROFS | everything here is read-only | copy it elsewhere first |\n",
         code(catalog),
-        count(datasets as u64),
-        count(versions as u64),
+        counted(datasets as u64, "dataset"),
+        counted(versions as u64, "version"),
     )
 }
 
@@ -359,5 +359,6 @@ first; the others have `~<sys__id>` before the extension.
     fn the_top_names_the_catalog() {
         let page = top("/x/.datachain/db", 3, 1_000);
         assert!(page.contains("`/x/.datachain/db`: 3 datasets, 1,000 versions"), "{page}");
+        assert!(top("/x", 1, 1).contains("`/x`: 1 dataset, 1 version, mounted"));
     }
 }

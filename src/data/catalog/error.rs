@@ -31,6 +31,8 @@ pub(super) enum Error {
          correct it, unset it, or say `--catalog DIR`", show(.db)
     )]
     NotWhereTold { variable: &'static str, db: PathBuf },
+    #[error("{} is a pipe, a socket or a device and no catalog; it is in the way: move it away", show(.0))]
+    InTheWay(PathBuf),
     #[error("may not look into {}: {cause}; ask its owner for permission", show(.path))]
     NotReachable { path: PathBuf, cause: std::io::Error },
     #[error(
@@ -236,6 +238,7 @@ impl From<Error> for dcfs_core::error::Error {
             | Error::Lacks(_)
             | Error::NoTable { .. }
             | Error::BadTable { .. } => Kind::Broken,
+            Error::InTheWay(_) => Kind::Invalid,
             Error::NotReachable { .. }
             | Error::Foreign { .. }
             | Error::OpenToAll { .. }

@@ -103,6 +103,7 @@ fn above(current: PathBuf) -> Result<PathBuf, Error> {
         match is_file(&db) {
             Ok(true) => return own(db),
             Ok(false) => {}
+            Err(error @ Error::InTheWay(_)) => return Err(error),
             Err(_) => {
                 denied.get_or_insert_with(|| folder.join(".datachain"));
             }
@@ -151,12 +152,18 @@ fn is_of_sudo(found: &Metadata) -> bool {
 
 fn is_file(path: &Path) -> Result<bool, Error> {
     match path.metadata() {
+        Ok(found) if is_in_the_way(&found) => Err(Error::InTheWay(path.to_owned())),
         Ok(found) => Ok(found.is_file()),
         Err(cause) => match cause.kind() {
             ErrorKind::NotFound | ErrorKind::NotADirectory => Ok(false),
             _ => Err(Error::NotReachable { path: path.to_owned(), cause }),
         },
     }
+}
+
+/// A pipe, a socket or a device: no catalog, and none can be made where it is.
+fn is_in_the_way(found: &Metadata) -> bool {
+    !found.is_file() && !found.is_dir()
 }
 
 #[cfg(test)]

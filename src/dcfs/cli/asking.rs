@@ -84,7 +84,8 @@ impl Asked {
     /// # Errors
     /// What the filter, the pack and the catalog say.
     pub fn select(&self, pack: &Arc<Pack>, query: &Query) -> Result<Selected> {
-        let (progress, told) = (Progress::new(Unit::Rows), AtomicU64::new(0));
+        let progress = Progress::new(Unit::Rows).labelled("filtering");
+        let told = AtomicU64::new(0);
         progress.set_total(pack.row_count().into());
         let each = |rows: u64| {
             let before = told.swap(rows, Ordering::Relaxed);

@@ -9,6 +9,7 @@ use super::places;
 use super::progress::{Progress, Unit};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::numbers::{self, count, counted};
+use dcfs_data::pack::home;
 use dcfs_store::upkeep::{self, Usage};
 
 /// See, check or remove what is kept of fetched objects
@@ -26,7 +27,7 @@ pub struct Cache {
 
 #[derive(Clone, Copy, Debug, clap::Subcommand)]
 enum Work {
-    /// How many objects are kept, and how much room they take
+    /// How many objects, and tables and differences that were made, are kept, and how much room they take
     Status,
     /// Remove all that no mount has open; packed versions stay
     Clear,
@@ -39,6 +40,9 @@ struct Status {
     folder: PathBuf,
     objects: u64,
     bytes: u64,
+    /// Tables and differences that were made, which count against a quarter of `--cache-size`.
+    tables: u64,
+    tables_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -67,10 +71,26 @@ impl Cache {
         match self.work {
             Work::Status => {
                 let Usage { objects, bytes } = upkeep::usage(&folder);
+                let made = home::kept(&folder.join("packs"));
+                let tables = made.len() as u64;
+                let tables_bytes = made.iter().map(|file| file.bytes).sum();
                 if self.json {
-                    return out.json(&Status { folder, objects, bytes });
+                    let status = Status { folder, objects, bytes, tables, tables_bytes };
+                    return out.json(&status);
                 }
-                out.line(format!("{} in `{}`", numbers::objects(objects, bytes), folder.display()))
+                out.line(format!(
+                    "{} in `{}`",
+                    numbers::objects(objects, bytes),
+                    folder.display()
+                ))?;
+                match tables {
+                    0 => Ok(()),
+                    _ => out.line(format!(
+                        "tables and differences that were made: {}, {}",
+                        count(tables),
+                        numbers::bytes(tables_bytes)
+                    )),
+                }
             }
             Work::Clear => {
                 let upkeep::Cleared { removed, in_use } = upkeep::clear(&folder).map_err(failed)?;
@@ -97,7 +117,7 @@ impl Cache {
                 }
             }
             Work::Verify => {
-                let progress = Progress::new(Unit::Bytes);
+                let progress = Progress::new(Unit::Bytes).labelled("reading");
                 progress.set_total(upkeep::usage(&folder).bytes);
                 let verified = upkeep::verify(&folder, &mut |bytes| progress.add(bytes));
                 progress.clear();

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::asking::AskingArgs;
+use super::complete;
 use super::output::Output;
 use super::warn;
 use dcfs_core::error::Result;
@@ -13,6 +14,7 @@ use dcfs_core::name::DatasetRef;
 #[command(after_help = super::explain::LANGUAGE)]
 pub struct Count {
     /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
+    #[arg(add = complete::datasets())]
     dataset: DatasetRef,
     #[command(flatten)]
     asking: AskingArgs,

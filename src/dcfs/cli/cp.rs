@@ -15,6 +15,7 @@ use super::copy::destination::Destination;
 use super::copy::{Copier, Tally, measure};
 use super::output::Output;
 use super::progress::{Progress, Unit};
+use super::warn;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_vfs::Vfs;
 
@@ -47,8 +48,8 @@ pub struct Cp {
 /// How it ended.
 enum Ended {
     Done(Tally),
-    /// By a signal.
-    Stopped(i32),
+    /// By a signal, and what was copied before.
+    Stopped(i32, Tally),
 }
 
 impl Cp {
@@ -58,14 +59,15 @@ impl Cp {
         let vfs =
             self.access.clone().resolve()?.reading_ahead(&self.ahead).vfs(access::PATIENT, &[])?;
         let runtime = access::runtime()?;
-        let progress = Arc::new(Progress::new(Unit::Bytes));
+        let progress = Arc::new(Progress::new(Unit::Bytes).labelled("copying"));
         let ended = runtime.block_on(self.copy(&vfs, to, &progress));
         progress.clear();
         // What measures or checks in the background has nobody to tell.
         runtime.shutdown_background();
         match ended? {
             Ended::Done(tally) => self.tell(&tally, out),
-            Ended::Stopped(signal) => {
+            Ended::Stopped(signal, tally) => {
+                warn(format_args!("interrupted; {tally}, each of them whole"));
                 // The shell sees what it would of a program that knows no signals.
                 signal_hook::low_level::emulate_default_handler(signal).ok();
                 Err(Error::new(Kind::Broken, "stopped"))
@@ -94,7 +96,7 @@ impl Cp {
         };
         let Some(signal) = signal else { return Ok(Ended::Done(copier.tally)) };
         copier.stop().await;
-        Ok(Ended::Stopped(signal))
+        Ok(Ended::Stopped(signal, copier.tally))
     }
 
     fn tell(&self, tally: &Tally, out: &mut Output) -> Result<()> {

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::CatalogArg;
+use super::complete;
 use super::naming::{self, DescriptionArgs};
 use super::output::Output;
 use dcfs_core::error::Result;
@@ -14,7 +15,7 @@ use dcfs_data::catalog::{Catalog, Description, Writer};
 #[derive(Debug, clap::Args)]
 pub struct Describe {
     /// The dataset, e.g. `pets`
-    #[arg(value_name = "NAME", value_parser = naming::dataset)]
+    #[arg(value_name = "NAME", value_parser = naming::dataset, add = complete::names_alone())]
     name: DatasetName,
     #[command(flatten)]
     catalog: CatalogArg,

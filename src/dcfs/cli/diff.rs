@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::asking::AskingArgs;
+use super::complete;
 use super::output::Output;
 use super::progress::{Progress, Unit};
 use super::{places, terminal, usage};
@@ -49,13 +50,15 @@ const WIDEST: usize = 24;
 #[derive(Debug, clap::Args)]
 pub struct Diff {
     /// Dataset before, e.g. `pets@1.0.0`; if it is the only one, it is compared with its version before
+    #[arg(add = complete::datasets())]
     from: DatasetRef,
     /// Dataset after, e.g. `pets@1.0.1`, or another dataset
+    #[arg(add = complete::datasets())]
     to: Option<String>,
     #[command(flatten)]
     asking: AskingArgs,
     /// Columns that match rows, e.g. `file.path,label`; a model's name takes all below it
-    #[arg(long, value_name = "C,..", value_delimiter = ',')]
+    #[arg(long, value_name = "C,..", value_delimiter = ',', add = complete::columns())]
     on: Vec<String>,
     /// Rows to print of those changed, added and removed each, 0 for all
     #[arg(long, value_name = "N", default_value_t = SHOWN)]
@@ -115,7 +118,7 @@ impl Diff {
         let plan = Plan::new((&left, &right), (&schemas.0, &schemas.1), &self.on)?;
         let scratch = self.asking.cache_dir.clone().unwrap_or_else(places::cache);
         places::private_cache(&scratch)?;
-        let progress = Progress::new(Unit::Rows);
+        let progress = Progress::new(Unit::Rows).labelled("comparing");
         progress.set_total(left.rows.unwrap_or(0) + right.rows.unwrap_or(0));
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
         let (mut first, mut tally) = (First::new(limit), Tally::new(&plan));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::path::Path;
 
 use nix::unistd::{self, AccessFlags, geteuid};
 use serde::Serialize;
@@ -41,6 +42,8 @@ enum Verdict {
     Note,
     /// Mounting fails without it.
     Missing,
+    /// It is there, and mounting fails as it is.
+    Wrong,
 }
 
 #[derive(Debug, Serialize)]
@@ -66,11 +69,13 @@ impl Doctor {
                     Verdict::Ok => "ok     ",
                     Verdict::Note => "note   ",
                     Verdict::Missing => "MISSING",
+                    Verdict::Wrong => "WRONG  ",
                 };
                 out.line(format_args!("{mark}  {}: {}", check.what, check.detail))?;
             }
         }
-        match checks.iter().filter(|check| check.verdict == Verdict::Missing).count() {
+        let fails = |check: &&Check| matches!(check.verdict, Verdict::Missing | Verdict::Wrong);
+        match checks.iter().filter(fails).count() {
             0 => Ok(()),
             n => Err(Error::new(Kind::Broken, format!("{n} of {} checks failed", checks.len()))),
         }
@@ -90,7 +95,7 @@ impl Doctor {
                 Some(why) => Check::note("cache", false, why),
                 None => Check::note("cache", true, folder.display().to_string()),
             },
-            failed => Check::of("cache", failed.map(|()| String::new())),
+            failed => Check::told("cache", failed.map(|()| String::new())),
         }
     }
 
@@ -98,12 +103,12 @@ impl Doctor {
     fn settings(&self) -> Vec<Check> {
         let settings = match access::settings(self.access.config.as_deref()) {
             Ok(settings) => settings,
-            Err(error) => return vec![Check::of("settings", Err::<String, _>(error))],
+            Err(error) => return vec![Check::told("settings", Err(error))],
         };
         let stores = self.access.probing(settings.clone());
         let stand = stores.check().map(|()| "all that is said of them makes sense".to_owned());
         let mut checks = vec![Check::note("settings", true, file(&settings))];
-        checks.push(Check::of("stores", stand));
+        checks.push(Check::told("stores", stand));
         let catalog = self.access.catalog.open().ok();
         let mut sources = catalog.as_ref().map(objects).unwrap_or_default();
         for name in settings.names() {
@@ -133,12 +138,19 @@ impl Doctor {
             Err(error) if self.access.catalog.catalog.is_none() => {
                 Check::note("catalog", false, error.to_string())
             }
-            opened => Check::of("catalog", opened),
+            opened => Check::told("catalog", opened),
         }
     }
 }
 
 impl Check {
+    /// Missing is only what is not there.
+    fn told(what: &'static str, result: Result<String>) -> Self {
+        let is_wrong = result.as_ref().is_err_and(|error| error.kind() != Kind::Missing);
+        let check = Self::of(what, result);
+        if is_wrong { Self { verdict: Verdict::Wrong, ..check } } else { check }
+    }
+
     fn of(what: &'static str, result: std::result::Result<String, impl Display>) -> Self {
         match result {
             Ok(detail) => Self { what, verdict: Verdict::Ok, detail },
@@ -216,7 +228,13 @@ fn reached(stores: &Stores, source: &str) -> Option<Check> {
 }
 
 fn device() -> Check {
-    Check::of("/dev/fuse", mountpoint::device().map(|()| "opens".to_owned()))
+    let opened = mountpoint::device().map(|()| "opens".to_owned());
+    let is_there = Path::new("/dev/fuse").exists();
+    let check = Check::of("/dev/fuse", opened);
+    match check.verdict {
+        Verdict::Missing if is_there => Check { verdict: Verdict::Wrong, ..check },
+        _ => check,
+    }
 }
 
 fn helper() -> Check {

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::asking::AskingArgs;
+use super::complete;
 use super::output::Output;
 use dcfs_core::error::Result;
 use dcfs_core::expr::{Query, Type};
@@ -28,6 +29,7 @@ After it: order by COLUMN [desc], limit N, offset N";
 #[command(after_help = LANGUAGE)]
 pub struct Explain {
     /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
+    #[arg(add = complete::datasets())]
     dataset: DatasetRef,
     /// The filter, e.g. `info.width > 400`
     #[arg(allow_hyphen_values = true)]

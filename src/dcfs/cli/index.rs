@@ -2,10 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use serde_json::{Value, json};
 
 use super::access::{self, AccessArgs};
+use super::complete;
+use super::interrupt::{self, Interrupt};
 use super::naming::{self, DescriptionArgs, Numbering};
 use super::output::Output;
 use super::progress::{Progress, Unit};
@@ -17,7 +20,7 @@ use dcfs_core::render::numbers::{count, counted, objects, verb};
 use dcfs_data::catalog::{self, Saved};
 use dcfs_store::list::{Origin, Totals};
 use dcfs_work::author;
-use dcfs_work::index::{self, Delta, Desk, Indexed, Report, Request, Watch, With};
+use dcfs_work::index::{self, Delta, Desk, Indexed, Phase, Report, Request, Watch, With};
 
 /// Make a dataset of what is in a bucket or a folder
 ///
@@ -33,7 +36,7 @@ pub struct Index {
     #[arg(value_name = "URI", required = true)]
     uris: Vec<String>,
     /// Name of the dataset
-    #[arg(long, value_name = "NAME", value_parser = naming::dataset)]
+    #[arg(long, value_name = "NAME", value_parser = naming::dataset, add = complete::names_alone())]
     save: DatasetName,
     /// A column to add: `image` (info.width, info.height and info.format, read from the headers of pictures), or
     /// `path:PATTERN` (columns from the path, e.g. `path:{breed}_{n:int}`); repeatable. `none`: no columns, whatever the last
@@ -145,36 +148,60 @@ fn place(origins: &mut Vec<Origin>, origin: Origin) -> usize {
     })
 }
 
-/// What is told of the work: a listing, then rows that are written.
+/// What is told of the work: each part of it by itself.
 struct Steps {
-    listing: Progress,
-    writing: Progress,
+    progress: Progress,
+    /// Whether the listing is in the catalog by now, for who interrupts the work.
+    is_listing_kept: Arc<AtomicBool>,
+    /// Whether what goes on is no listing.
+    is_past_listing: AtomicBool,
+    _interrupt: Interrupt,
 }
 
 impl Steps {
     fn new() -> Self {
-        Self { listing: Progress::new(Unit::Objects), writing: Progress::new(Unit::Rows) }
+        let is_listing_kept = Arc::new(AtomicBool::new(false));
+        let is_kept = Arc::clone(&is_listing_kept);
+        let said = move || match is_kept.load(Relaxed) {
+            true => "no version was saved; the listing is kept".to_owned(),
+            false => "nothing was saved".to_owned(),
+        };
+        Self {
+            progress: Progress::new(Unit::Objects).labelled("listing"),
+            is_listing_kept,
+            is_past_listing: AtomicBool::new(false),
+            _interrupt: interrupt::says(said),
+        }
     }
 
     fn clear(&self) {
-        self.listing.clear();
-        self.writing.clear();
+        self.progress.clear();
     }
 }
 
 impl Watch for Steps {
     fn listed(&self, objects: u64, bytes: u64) {
-        self.listing.add_bytes(bytes);
-        self.listing.add(objects);
+        // Of several addresses each is listed and kept before the next.
+        if self.is_past_listing.swap(false, Relaxed) {
+            self.progress.begin("listing", Unit::Objects, None);
+        }
+        self.progress.add_bytes(bytes);
+        self.progress.add(objects);
     }
 
-    fn writing(&self, rows: u64) {
-        self.listing.clear();
-        self.writing.add_total(rows);
+    fn begins(&self, phase: Phase, rows: Option<u64>) {
+        let label = match phase {
+            Phase::Keeping => "keeping the listing",
+            Phase::Writing => "writing",
+            Phase::Pictures => "reading pictures",
+        };
+        self.is_listing_kept.fetch_or(phase != Phase::Keeping, Relaxed);
+        self.is_past_listing.store(true, Relaxed);
+        self.progress.begin(label, Unit::Rows, rows);
     }
 
     fn wrote(&self, rows: u64) {
-        self.writing.add(rows);
+        self.progress.add(rows);
     }
 }
 

@@ -5,6 +5,7 @@ use std::io;
 use serde::Serialize;
 
 use super::CatalogArg;
+use super::complete;
 use super::output::Output;
 use super::terminal;
 use dcfs_core::error::Result;
@@ -18,6 +19,7 @@ use dcfs_data::catalog::{Catalog, VersionInfo};
 #[derive(Debug, clap::Args)]
 pub struct Ls {
     /// Dataset whose versions to list, e.g. `pets` or `pets@1`
+    #[arg(add = complete::datasets())]
     dataset: Option<dcfs_core::name::DatasetRef>,
     #[command(flatten)]
     catalog: CatalogArg,

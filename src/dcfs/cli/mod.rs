@@ -18,10 +18,11 @@
 //! | [`refresh`], [`again`] | commands that made versions, run again |
 //! | [`save`], [`rm`], [`mv`], [`describe`], [`naming`] | what is written into the catalog |
 //! | [`cache`] | what is kept of fetched objects |
+//! | [`complete`] | what a shell completes: datasets, versions, columns, mountpoints |
 //! | [`diff`] | what differs between two versions |
 //! | [`warm`], [`plan`], [`verify`], [`selecting`] | the objects of a dataset as a whole |
 //! | [`doctor`] | what is missing on this machine |
-//! | [`output`], [`progress`], [`terminal`] | stdout and JSON; how far long work is |
+//! | [`output`], [`progress`], [`interrupt`], [`terminal`] | stdout and JSON; how far long work is, and what Ctrl-C leaves |
 //! | [`places`], [`whole_file`] | folders of the user; files that are there whole or not at all |
 
 pub mod access;
@@ -29,6 +30,7 @@ pub mod again;
 pub mod asking;
 pub mod cache;
 pub mod cat;
+pub mod complete;
 pub mod copy;
 pub mod count;
 pub mod cp;
@@ -39,6 +41,7 @@ pub mod doctor;
 pub mod explain;
 pub mod helper;
 pub mod index;
+pub mod interrupt;
 pub mod list;
 pub mod log;
 pub mod ls;
@@ -73,6 +76,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::env::{CompleteEnv, Shells};
 
 use dcfs_core::error::{Kind, Result};
 use dcfs_data::catalog::{self, Catalog};
@@ -134,11 +138,28 @@ enum Command {
     Completions(Completions),
 }
 
-/// Print completions for a shell
+/// Print what a shell evaluates to complete commands, flags, datasets, versions and columns
+///
+/// For this session: `source <(dcfs completions bash)`.
 #[derive(Debug, clap::Args)]
 struct Completions {
     /// bash, zsh, fish, elvish or powershell
     shell: clap_complete::Shell,
+}
+
+impl Completions {
+    /// A few lines, which ask this program at each tab.
+    fn run(&self, out: &mut Output) -> Result<()> {
+        let shells = Shells::builtins();
+        let name = self.shell.to_string();
+        let Some(shell) = shells.completer(&name) else {
+            return Err(usage(format!("`{name}` completes nothing")));
+        };
+        let mut text = Vec::new();
+        let written = shell.write_registration("COMPLETE", "dcfs", "dcfs", "dcfs", &mut text);
+        written.map_err(|error| dcfs_core::error::Error::new(Kind::Broken, error))?;
+        out.raw(&text)
+    }
 }
 
 /// Which catalog a command reads.
@@ -160,6 +181,8 @@ impl CatalogArg {
 /// Runs the program: arguments in, exit code out.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
+    // A shell that asks what may follow: the answer is all that is printed.
+    CompleteEnv::with_factory(Dcfs::command).complete();
     if let Some(helper) = helper::Helper::recognise(&args) {
         return helper.run();
     }
@@ -213,11 +236,7 @@ impl Command {
             Self::Verify(command) => command.run(out),
             Self::Cache(command) => command.run(out),
             Self::Doctor(command) => command.run(out),
-            Self::Completions(Completions { shell }) => {
-                let mut text = Vec::new();
-                clap_complete::generate(shell, &mut Dcfs::command(), "dcfs", &mut text);
-                out.raw(&text)
-            }
+            Self::Completions(command) => command.run(out),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::complete;
 use super::output::Output;
 use super::{CatalogArg, naming};
 use dcfs_core::error::Result;
@@ -13,7 +14,7 @@ use dcfs_data::catalog::Writer;
 #[derive(Debug, clap::Args)]
 pub struct Mv {
     /// The dataset, e.g. `pets`
-    #[arg(value_parser = naming::dataset)]
+    #[arg(value_parser = naming::dataset, add = complete::names_alone())]
     from: DatasetName,
     /// Its new name
     #[arg(value_parser = naming::dataset)]

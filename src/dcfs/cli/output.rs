@@ -92,6 +92,14 @@ impl Output {
         }
     }
 
+    /// The same of a row that is JSON, which stays JSON on a terminal too.
+    pub fn json_row(&mut self, text: &[u8]) -> Result<()> {
+        match self.is_terminal {
+            true => self.json_text(&String::from_utf8_lossy(text)),
+            false => self.raw(text),
+        }
+    }
+
     /// Bytes as they are.
     pub fn raw(&mut self, bytes: &[u8]) -> Result<()> {
         let written = self.to.write_all(bytes);
@@ -149,6 +157,19 @@ mod tests {
     #[test]
     fn json_stays_json() {
         let name = "a\u{202e}b\u{7f}c\u{85}";
+        let on_terminal = |work: &dyn Fn(&mut Output)| written(true, work);
+        let row = serde_json::to_string(&[name]).expect("JSON");
+        let text = on_terminal(&|out| out.json_row(row.as_bytes()).expect("written"));
+        assert!(!text.chars().any(is_obeyed), "{text:?}");
+        assert_eq!(serde_json::from_str::<Vec<String>>(&text).expect("JSON"), [name]);
+        assert_eq!(written(false, &|out| out.json_row(row.as_bytes()).expect("written")), row);
+        let text = written(false, &|out| out.json(&[name]).expect("written"));
+        assert!(!text.chars().any(is_obeyed), "{text:?}");
+        assert_eq!(serde_json::from_str::<Vec<String>>(&text).expect("JSON"), [name]);
+    }
+
+    /// What some work writes.
+    fn written(is_terminal: bool, work: &dyn Fn(&mut Output)) -> String {
         let written = Arc::new(Mutex::new(Vec::new()));
         struct Shared(Arc<Mutex<Vec<u8>>>);
         impl Write for Shared {
@@ -160,11 +181,10 @@ mod tests {
             }
         }
         let to = BufWriter::new(Box::new(Shared(written.clone())) as Box<dyn Write + Send>);
-        let mut out = Output { to, ..Output::nowhere() };
-        out.json(&[name]).expect("written");
+        let mut out = Output { to, is_terminal, ..Output::nowhere() };
+        work(&mut out);
         out.flush().expect("written");
-        let text = String::from_utf8(written.lock().expect("whole").clone()).expect("UTF-8");
-        assert!(!text.chars().any(is_obeyed), "{text:?}");
-        assert_eq!(serde_json::from_str::<Vec<String>>(&text).expect("JSON"), [name]);
+        let bytes = written.lock().expect("whole").clone();
+        String::from_utf8(bytes).expect("UTF-8")
     }
 }

@@ -1,19 +1,22 @@
 //! `dcfs schema` and `dcfs lineage`: the pages of the mount, without a mount.
 
 use super::CatalogArg;
+use super::complete;
 use super::output::Output;
 use dcfs_core::error::Result;
 use dcfs_core::name::DatasetRef;
+use dcfs_core::render::schema_tree::tree;
 use dcfs_data::pages::{self, Page};
 
-/// Print the columns of a dataset, as _schema.json has them
+/// Print the columns of a dataset as a tree; with --json, as _schema.json has them
 #[derive(Debug, clap::Args)]
 pub struct Schema {
     /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
+    #[arg(add = complete::datasets())]
     dataset: DatasetRef,
     #[command(flatten)]
     catalog: CatalogArg,
-    /// Print JSON, which is the only format there is
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
@@ -23,7 +26,10 @@ impl Schema {
     pub fn run(self, out: &mut Output) -> Result<()> {
         let catalog = self.catalog.open()?;
         let of = catalog.find(&self.dataset)?;
-        out.json_text(&pages::text(&catalog, Page::Schema, &of, None)?)
+        match self.json {
+            true => out.json_text(&pages::text(&catalog, Page::Schema, &of, None)?),
+            false => out.text(&tree(&catalog.schema(&of)?)),
+        }
     }
 }
 
@@ -42,6 +48,7 @@ enum Format {
 #[derive(Debug, clap::Args)]
 pub struct Lineage {
     /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
+    #[arg(add = complete::datasets())]
     dataset: DatasetRef,
     #[command(flatten)]
     catalog: CatalogArg,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::asking::AskingArgs;
+use super::complete;
 use super::output::Output;
 use crate::fuse::mounts;
 use dcfs_core::error::Result;
@@ -21,6 +22,7 @@ const LONGEST: usize = 1024;
 #[command(after_help = super::explain::LANGUAGE)]
 pub struct PathOf {
     /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
+    #[arg(add = complete::datasets())]
     dataset: DatasetRef,
     /// The filter, e.g. `info.width > 400`
     #[arg(allow_hyphen_values = true)]

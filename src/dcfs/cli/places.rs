@@ -23,12 +23,15 @@ pub fn config() -> PathBuf {
     base("XDG_CONFIG_HOME", ".config")
 }
 
-/// Makes a folder that only the user may look into: cached data is as private as its source.
+/// Makes a folder of [`state`] that only the user may look into.
 ///
 /// # Errors
-/// The system refuses; the folder is somebody else's. The message names it.
+/// The system refuses; the folder is somebody else's. The message names it, and what chooses another.
 pub fn private(folder: &Path) -> Result<()> {
-    Ok(dcfs_disk::private::folder(folder)?)
+    dcfs_disk::private::folder(folder).map_err(Error::from).map_err(|error| {
+        let message = format!("{error}; name another: `XDG_STATE_HOME`");
+        Error::new(error.kind(), message)
+    })
 }
 
 /// As [`private`], of a cache directory.

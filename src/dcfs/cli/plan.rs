@@ -1,22 +1,48 @@
 //! `dcfs plan`: what it would take to read a dataset, without reading it.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
-use super::access;
+use super::CatalogArg;
+use super::access::{self, AccessArgs};
+use super::complete;
 use super::output::Output;
-use super::selecting::{Selected, SelectingArgs};
+use super::selecting::Selected;
 use dcfs_core::error::Result;
+use dcfs_core::name::DatasetRef;
 use dcfs_core::render::numbers::{self, count};
 use dcfs_store::Cost;
 use dcfs_work::Found;
+
+/// Objects that are looked up in the cache at a time: the disk alone is asked.
+const LOOKS: usize = 32;
 
 /// Print what reading a dataset takes: objects, bytes, requests, and what is cached already
 ///
 /// Asks nothing of any store.
 #[derive(Debug, clap::Args)]
 pub struct Plan {
+    /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
+    #[arg(add = complete::datasets())]
+    dataset: DatasetRef,
+    /// Only the objects of rows that pass this filter, e.g. `info.width > 400`
+    #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true)]
+    filter: Option<String>,
     #[command(flatten)]
-    selecting: SelectingArgs,
+    catalog: CatalogArg,
+    /// Where packed versions and fetched objects are kept [default: $XDG_CACHE_HOME/dcfs]
+    #[arg(long, value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
+    /// Address of an S3-compatible server: objects are cached by the server they are from
+    #[arg(long, value_name = "URL")]
+    endpoint_url: Option<String>,
+    /// Profile of ~/.aws, which may name another server
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// Settings per bucket or prefix [default: DCFS_CONFIG, then $XDG_CONFIG_HOME/dcfs/config.toml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -45,9 +71,16 @@ pub struct Planned {
 impl Plan {
     /// Counts, and prints.
     pub fn run(self, out: &mut Output) -> Result<()> {
-        let selected = self.selecting.select()?;
-        let planned = Planned::of(&selected, self.selecting.jobs.into())?;
-        planned.print(self.json, out)
+        let access = AccessArgs {
+            catalog: self.catalog,
+            cache_dir: self.cache_dir,
+            endpoint_url: self.endpoint_url,
+            profile: self.profile,
+            config: self.config,
+            ..AccessArgs::default()
+        };
+        let selected = Selected::of(&self.dataset, self.filter.as_deref(), &access, None)?;
+        Planned::of(&selected, LOOKS)?.print(self.json, out)
     }
 }
 

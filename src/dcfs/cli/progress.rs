@@ -1,18 +1,22 @@
 //! How far long work is: one line on stderr, for every command.
 //!
 //! ```text
-//!  41% [==========>               ] 320.0 MiB of 774.0 MiB, 52.0 MiB/s, 8 s left, 3,051 files
+//! fetching:  41% [==========>               ] 320.0 MiB of 774.0 MiB, 52.0 MiB/s, 8 s left, 3,051 files
 //! ```
 //!
 //! It is shown only where stderr is a terminal, after [`DELAY`] of work, at most every [`PACE`], and
 //! cleared at the end. What does not fit into the width of the terminal is left out, the last first.
 //!
+//! Work of several phases has one line after the other, each with its label and its own total. The rate is that of the last
+//! [`WINDOW`], and the time left is told once it means something: after [`SURE`], and only while the work moves.
+//!
 //! Our own rather than the crate `indicatif`: that has no wait before the first line, draws from a
 //! thread of its own, and brings four crates for what are the two functions `line` and `bar` here.
 
+use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::output::sanitized;
@@ -24,6 +28,12 @@ const DELAY: Duration = Duration::from_secs(1);
 
 /// The shortest time between two lines.
 const PACE: Duration = Duration::from_millis(100);
+
+/// What the rate is taken over: a store that slows down is seen, and one slow answer does not move it much.
+const WINDOW: Duration = Duration::from_secs(15);
+
+/// Work of a phase before the time left is told.
+const SURE: Duration = Duration::from_secs(3);
 
 /// The narrowest and the widest bar, brackets left aside.
 const BAR: (usize, usize) = (10, 40);
@@ -38,8 +48,8 @@ pub enum Unit {
 
 /// The work of one command. Shared by its tasks; counting costs an addition.
 pub struct Progress {
-    unit: Unit,
     started: Instant,
+    phase: Mutex<Phase>,
     done: AtomicU64,
     /// 0 where it is not known.
     total: AtomicU64,
@@ -50,6 +60,33 @@ pub struct Progress {
     due: AtomicU64,
     /// Whether a line stands on the terminal now.
     drawn: Mutex<bool>,
+}
+
+/// A part of the work that is counted by itself.
+#[derive(Clone, Debug)]
+struct Phase {
+    label: &'static str,
+    unit: Unit,
+    /// When it began, since the work began.
+    began: Duration,
+    /// How much was done when, lately.
+    samples: VecDeque<(Duration, u64)>,
+}
+
+impl Phase {
+    fn new(label: &'static str, unit: Unit, began: Duration) -> Self {
+        Self { label, unit, began, samples: VecDeque::from([(began, 0)]) }
+    }
+
+    /// How much is done a second, over the last [`WINDOW`].
+    fn rate(&mut self, now: Duration, done: u64) -> f64 {
+        self.samples.push_back((now, done));
+        while self.samples.len() > 2 && self.samples[1].0 + WINDOW <= now {
+            self.samples.pop_front();
+        }
+        let (then, before) = self.samples[0];
+        done.saturating_sub(before) as f64 / now.saturating_sub(then).as_secs_f64().max(0.001)
+    }
 }
 
 impl Progress {
@@ -66,8 +103,8 @@ impl Progress {
 
     fn due_at(unit: Unit, due: u64) -> Self {
         Self {
-            unit,
             started: Instant::now(),
+            phase: Mutex::new(Phase::new("", unit, Duration::ZERO)),
             done: AtomicU64::new(0),
             total: AtomicU64::new(0),
             files: AtomicU64::new(0),
@@ -75,6 +112,29 @@ impl Progress {
             due: AtomicU64::new(due),
             drawn: Mutex::new(false),
         }
+    }
+
+    /// The same with a label before the line.
+    #[must_use]
+    pub fn labelled(self, label: &'static str) -> Self {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner).label = label;
+        self
+    }
+
+    /// Another phase begins: what was counted so far counts no more. `total`: how much there is to do, where that is known.
+    pub fn begin(&self, label: &'static str, unit: Unit, total: Option<u64>) {
+        self.clear();
+        let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        *phase = Phase::new(label, unit, self.started.elapsed());
+        for counter in [&self.done, &self.files, &self.bytes] {
+            counter.store(0, Relaxed);
+        }
+        self.total.store(total.unwrap_or(0), Relaxed);
+    }
+
+    /// What is done of the phase so far.
+    pub fn done(&self) -> u64 {
+        self.done.load(Relaxed)
     }
 
     /// Whether there is anybody to look: else a total is not worth finding.
@@ -147,13 +207,17 @@ impl Progress {
 
     fn state(&self) -> State {
         let known = |n: u64| (n > 0).then_some(n);
+        let (now, done) = (self.started.elapsed(), self.done.load(Relaxed));
+        let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
         State {
-            unit: self.unit,
-            done: self.done.load(Relaxed),
+            label: phase.label,
+            unit: phase.unit,
+            done,
+            rate: phase.rate(now, done),
+            is_sure: now.saturating_sub(phase.began) >= SURE,
             total: known(self.total.load(Relaxed)),
             files: known(self.files.load(Relaxed)),
             bytes: known(self.bytes.load(Relaxed)),
-            elapsed: self.started.elapsed(),
         }
     }
 }
@@ -174,12 +238,16 @@ fn erase(drawn: &mut bool) {
 /// What one line shows.
 #[derive(Clone, Copy, Debug)]
 struct State {
+    label: &'static str,
     unit: Unit,
     done: u64,
+    /// A second.
+    rate: f64,
+    /// Whether it went on for long enough to tell how long it will.
+    is_sure: bool,
     total: Option<u64>,
     files: Option<u64>,
     bytes: Option<u64>,
-    elapsed: Duration,
 }
 
 impl State {
@@ -187,7 +255,8 @@ impl State {
     fn line(&self, width: usize) -> String {
         let mut parts = self.parts();
         let percent = self.total.map(|total| percent(self.done, total));
-        let head = percent.map_or_else(String::new, |percent| format!("{percent:>3}% "));
+        let label = if self.label.is_empty() { String::new() } else { format!("{}: ", self.label) };
+        let head = label + &percent.map_or_else(String::new, |percent| format!("{percent:>3}% "));
         while parts.len() > 1 && head.len() + parts.join(", ").len() > width {
             parts.pop();
         }
@@ -205,13 +274,12 @@ impl State {
             Some(total) => format!("{} of {}", self.amount(self.done), self.amount(total)),
             None => self.amount(self.done),
         };
-        let rate = self.done as f64 / self.elapsed.as_secs_f64().max(0.001);
-        let left = self.total.filter(|_| rate > 0.0).map(|total| {
-            let seconds = total.saturating_sub(self.done) as f64 / rate;
+        let left = self.total.filter(|_| self.is_sure && self.rate > 0.0).map(|total| {
+            let seconds = total.saturating_sub(self.done) as f64 / self.rate;
             format!("{} left", duration(seconds as u64))
         });
         let files = self.files.map(|files| counted(files, "file"));
-        let rate = format!("{}/s", self.amount(rate as u64));
+        let rate = format!("{}/s", self.amount(self.rate as u64));
         [Some(done), self.bytes.map(bytes), Some(rate), left, files].into_iter().flatten().collect()
     }
 
@@ -252,7 +320,8 @@ mod tests {
     use super::*;
 
     fn state(unit: Unit, done: u64, total: Option<u64>, files: Option<u64>) -> State {
-        State { unit, done, total, files, bytes: None, elapsed: Duration::from_secs(10) }
+        let rate = done as f64 / 10.0;
+        State { label: "", unit, done, rate, is_sure: true, total, files, bytes: None }
     }
 
     #[test]
@@ -278,6 +347,17 @@ mod tests {
             (copy, 0, ""),
             (scan, 80, "12,000 rows, 1,200 rows/s"),
             (list, 80, "12,000 objects, 3.0 GiB, 1,200 objects/s"),
+            (
+                State { label: "listing", ..list },
+                80,
+                "listing: 12,000 objects, 3.0 GiB, 1,200 objects/s",
+            ),
+            (
+                State { is_sure: false, label: "fetching", ..copy },
+                60,
+                "fetching:  41% 320.0 MiB of 774.0 MiB, 32.0 MiB/s",
+            ),
+            (State { rate: 0.0, ..copy }, 45, " 41% 320.0 MiB of 774.0 MiB, 0 B/s"),
         ];
         for (state, width, line) in cases {
             assert_eq!(state.line(width), line, "{width}");
@@ -294,6 +374,30 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_rate_is_that_of_late() {
+        let mut phase = Phase::new("", Unit::Rows, Duration::from_secs(5));
+        let seconds = Duration::from_secs;
+        assert_eq!(phase.rate(seconds(15), 1000), 100.0, "since it began");
+        for second in 16..40 {
+            phase.rate(seconds(second), 1000 + second - 15);
+        }
+        // The quick start is long ago.
+        let rate = phase.rate(seconds(40), 1025);
+        assert!((0.9..1.1).contains(&rate), "{rate}");
+        assert_eq!(phase.rate(seconds(80), 1025), 0.0, "nothing moves");
+    }
+
+    #[test]
+    fn a_phase_counts_by_itself() {
+        let progress = Progress::hidden(Unit::Objects).labelled("listing");
+        progress.add(7);
+        progress.begin("writing", Unit::Rows, Some(9));
+        progress.add(2);
+        let state = progress.state();
+        assert_eq!((state.label, state.done, state.total), ("writing", 2, Some(9)));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
+use super::complete;
 use super::output::{Output, sanitized};
 use super::{CatalogArg, usage, warn};
 use dcfs_core::error::{Error, Kind, Result};
@@ -26,7 +27,7 @@ const LISTED: usize = 10;
 )]
 pub struct Rm {
     /// Versions, e.g. `pets@1.0.0` or `pets@latest`; with `--all` datasets
-    #[arg(required = true, value_name = "NAME@V")]
+    #[arg(required = true, value_name = "NAME@V", add = complete::datasets())]
     versions: Vec<Named>,
     #[command(flatten)]
     catalog: CatalogArg,

@@ -6,6 +6,8 @@ use serde::Serialize;
 
 use super::asking::AskingArgs;
 use super::command_line;
+use super::complete;
+use super::interrupt;
 use super::naming::{self, DescriptionArgs, Numbering};
 use super::output::Output;
 use super::progress::{Progress, Unit};
@@ -21,6 +23,7 @@ use dcfs_work::save::{self, Chosen};
 #[command(after_help = super::explain::LANGUAGE)]
 pub struct Save {
     /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
+    #[arg(add = complete::datasets())]
     dataset: DatasetRef,
     #[command(flatten)]
     asking: AskingArgs,
@@ -28,7 +31,7 @@ pub struct Save {
     #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true)]
     filter: Option<String>,
     /// What to save them as; a dataset that is there gets its next version
-    #[arg(long = "as", value_name = "NAME", value_parser = naming::dataset)]
+    #[arg(long = "as", value_name = "NAME", value_parser = naming::dataset, add = complete::names_alone())]
     name: DatasetName,
     /// Save a version even if it has no rows
     #[arg(long)]
@@ -92,7 +95,8 @@ impl Save {
             provenance: &by,
             job: None,
         };
-        let progress = Progress::new(Unit::Rows);
+        let progress = Progress::new(Unit::Rows).labelled("saving");
+        let _interrupt = interrupt::says(|| "nothing was saved".to_owned());
         progress.set_total(rows.unwrap_or(0));
         let saved =
             save::save((&asked.catalog, &asked.of), chosen, &mut writer, &publication, |rows| {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::access::{Access, AccessArgs};
 use super::asking::AskingArgs;
+use super::complete;
 use super::remembered;
 use dcfs_core::error::Result;
 use dcfs_core::name::DatasetRef;
@@ -15,6 +16,7 @@ use dcfs_work::Selection;
 #[derive(Clone, Debug, clap::Args)]
 pub struct SelectingArgs {
     /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
+    #[arg(add = complete::datasets())]
     dataset: DatasetRef,
     /// Only the objects of rows that pass this filter, e.g. `info.width > 400`
     #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true)]
@@ -50,11 +52,23 @@ impl SelectingArgs {
     /// # Errors
     /// As [`SelectingArgs::select`].
     pub fn select_within(&self, first_answer: Option<Duration>) -> Result<Selected> {
-        let access = self.access.clone();
+        Selected::of(&self.dataset, self.filter.as_deref(), &self.access, first_answer)
+    }
+}
+
+impl Selected {
+    /// See [`SelectingArgs::select_within`].
+    pub fn of(
+        dataset: &DatasetRef,
+        filter: Option<&str>,
+        access: &AccessArgs,
+        first_answer: Option<Duration>,
+    ) -> Result<Self> {
+        let access = access.clone();
         let asking =
             AskingArgs { catalog: access.catalog.clone(), cache_dir: access.cache_dir.clone() };
-        let asked = asking.ask(&self.dataset)?;
-        let query = self.filter.as_deref().map(|filter| asked.check(filter)).transpose()?;
+        let asked = asking.ask(dataset)?;
+        let query = filter.map(|filter| asked.check(filter)).transpose()?;
         let pack = asked.pack()?;
         let rows = query.map(|query| asked.select(&pack, &query)).transpose()?;
         let dataset = asked.of.to_string();
@@ -64,6 +78,6 @@ impl SelectingArgs {
         let access = Access { first_answer, ..access.resolve()? };
         let (stores, is_cached) = (Arc::new(access.stores(&[])?), access.cache_size > 0);
         remembered::advise(&catalog, &stores, &remembered::sources(&catalog, &of));
-        Ok(Selected { dataset, selection, stores, is_cached })
+        Ok(Self { dataset, selection, stores, is_cached })
     }
 }

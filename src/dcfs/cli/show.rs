@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::asking::{Asked, AskingArgs};
+use super::complete;
 use super::output::Output;
 use super::progress::{Progress, Unit};
 use super::whole_file::WholeFile;
@@ -39,6 +40,7 @@ const CHUNK: usize = 1000;
 #[derive(Debug, clap::Args)]
 pub struct Show {
     /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
+    #[arg(add = complete::datasets())]
     dataset: DatasetRef,
     #[command(flatten)]
     asking: AskingArgs,
@@ -46,7 +48,7 @@ pub struct Show {
     #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true)]
     filter: Option<String>,
     /// Columns, e.g. `label,info.width`; a model's name takes all below it
-    #[arg(long, value_name = "C,..", value_delimiter = ',')]
+    #[arg(long, value_name = "C,..", value_delimiter = ',', add = complete::columns())]
     columns: Option<Vec<String>>,
     /// Rows to print, 0 for all [default: 20 in a table, else all]
     #[arg(long, value_name = "N")]
@@ -165,7 +167,11 @@ impl Show {
         let mut row = Vec::new();
         let written = text::write(source, &layout, 0..=u32::MAX, &mut row, &mut |_, row| {
             progress.add(1);
-            failed = std::mem::replace(&mut failed, Ok(())).and_then(|()| out.row(row));
+            failed = std::mem::replace(&mut failed, Ok(())).and_then(|()| match format {
+                rows::Format::Jsonl => out.json_row(row),
+                rows::Format::Csv => out.row(row),
+                _ => out.raw(row),
+            });
             row.clear();
             failed.is_ok()
         });

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::complete;
 use super::output::Output;
 use super::registry::Note;
 use crate::fuse::mountpoint;
@@ -16,6 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, clap::Args)]
 pub struct Unmount {
     /// Where it is mounted
+    #[arg(add = complete::mountpoints())]
     mountpoint: PathBuf,
     /// Take it out of the tree even while it is in use; what is open stays readable until closed
     #[arg(long)]

@@ -65,7 +65,7 @@ impl Verify {
 
 fn compare(selected: &Selected, jobs: usize) -> Result<Verified> {
     let runtime = access::runtime()?;
-    let progress = Progress::new(Unit::Objects);
+    let progress = Progress::new(Unit::Objects).labelled("comparing");
     let (objects, bytes) = selected.selection.totals()?;
     progress.set_total(objects);
     let dataset = selected.dataset.clone();

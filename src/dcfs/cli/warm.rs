@@ -1,15 +1,18 @@
 //! `dcfs warm`: fetch the objects of a dataset into the cache, before anybody waits for them.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::access;
+use super::interrupt;
 use super::output::Output;
 use super::plan::Planned;
 use super::progress::{Progress, Unit};
 use super::selecting::{Selected, SelectingArgs};
 use super::usage;
 use dcfs_core::error::{Error, Kind, Result};
-use dcfs_core::render::numbers::{self, counted};
+use dcfs_core::render::numbers::{self, bytes, counted};
 use dcfs_store::Warmed;
 use dcfs_work::Found;
 
@@ -93,8 +96,13 @@ impl Warm {
 
 fn fetch(selected: &Selected, jobs: usize) -> Result<Tally> {
     let runtime = access::runtime()?;
-    let progress = Progress::new(Unit::Bytes);
+    let progress = Arc::new(Progress::new(Unit::Bytes).labelled("fetching"));
     progress.set_total(selected.selection.totals()?.1);
+    let so_far = Arc::clone(&progress);
+    let _interrupt = interrupt::says(move || {
+        let here = bytes(so_far.done());
+        format!("{here} of the dataset are here and kept; the same command goes on from there")
+    });
     let mut warmed = Tally { dataset: selected.dataset.clone(), ..Tally::default() };
     let work = |found: Found| {
         let stores = selected.stores.clone();

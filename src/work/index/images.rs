@@ -24,22 +24,29 @@ pub enum Seen {
     Unreadable(Arc<Error>),
 }
 
-/// Looks at `objects`, `jobs` at a time; the answers are in their order.
+/// Looks at `objects`, `jobs` at a time; the answers are in their order. `each` is called for every answer.
 ///
 /// # Errors
 /// A task that dies. That one picture cannot be read is an answer.
-pub async fn look(stores: &Arc<Stores>, objects: Vec<Object>, jobs: usize) -> Result<Vec<Seen>> {
+pub async fn look(
+    stores: &Arc<Stores>,
+    objects: Vec<Object>,
+    jobs: usize,
+    each: &dyn Fn(),
+) -> Result<Vec<Seen>> {
     let mut seen: Vec<Seen> = objects.iter().map(|_| Seen::No).collect();
     let mut running = JoinSet::new();
     for (number, object) in objects.into_iter().enumerate() {
         while running.len() >= jobs.max(1) {
             ended(running.join_next().await, &mut seen)?;
+            each();
         }
         let stores = Arc::clone(stores);
         running.spawn(async move { (number, one(&stores, &object).await) });
     }
     while !running.is_empty() {
         ended(running.join_next().await, &mut seen)?;
+        each();
     }
     Ok(seen)
 }

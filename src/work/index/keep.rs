@@ -8,7 +8,7 @@ use super::listing::{file_layout, is_plain, version};
 use super::relist::{self, ETAG, IS_OLD, MODIFIED, MergeJoin, SIZE, Step, VERSION};
 use super::rows::{self, Items};
 use super::sort::Sorted;
-use super::{Desk, Request};
+use super::{Desk, Phase, Request};
 use dcfs_core::cell::Cell;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::name::DatasetName;
@@ -108,7 +108,7 @@ fn copied(
     before: Option<&Before>,
 ) -> Result<Option<VersionInfo>> {
     let (watch, source) = (desk.watch, origin.source());
-    watch.writing(*rows);
+    watch.begins(Phase::Keeping, Some(*rows));
     let stored = |(catalog, last): &Before| relist::stored(catalog, last, &source);
     let old = before.map_or_else(rows::nothing, stored);
     let last = before.map(|(_, last)| last.clone());

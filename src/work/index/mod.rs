@@ -93,10 +93,21 @@ pub struct Delta {
 pub trait Watch: Sync {
     /// So many more were listed.
     fn listed(&self, objects: u64, bytes: u64);
-    /// So many rows are about to be written; another such work may have come before.
-    fn writing(&self, rows: u64);
-    /// So many more were.
+    /// Another part of the work begins, over so many rows where that is known.
+    fn begins(&self, phase: Phase, rows: Option<u64>);
+    /// So many more of its rows are done.
     fn wrote(&self, rows: u64);
+}
+
+/// A part of the work after a listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The listing becomes a version of its own.
+    Keeping,
+    /// The rows of the dataset are written.
+    Writing,
+    /// The same, and pictures are looked at, which is most of the work.
+    Pictures,
 }
 
 /// What came of it.

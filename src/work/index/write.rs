@@ -10,7 +10,7 @@ use super::lazy_stage::LazyStage;
 use super::listing::{ALLOW_EMPTY, Listing};
 use super::rows::{self, Items, Source};
 use super::wanted::{self, SINGLE};
-use super::{Computed, Desk, Indexed, Request, Shape};
+use super::{Computed, Desk, Indexed, Phase, Request, Shape};
 use dcfs_core::cell::Cell;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::id::VersionId;
@@ -33,7 +33,8 @@ pub fn write(
     let old = kept(&catalog, desk, last.as_ref(), &versions)?;
     let keeps_deleted = request.delta.is_some_and(|delta| delta.keeps_deleted);
     let merge = Merge::new(new, old, keeps_deleted);
-    desk.watch.writing(listings.iter().map(|listing| listing.report.objects).sum());
+    let phase = if shape.columns.has_image { Phase::Pictures } else { Phase::Writing };
+    desk.watch.begins(phase, expected(listings));
     let parents = parents(&catalog, listings, last.as_ref())?;
     let (stores, runtime, watch) = (desk.stores, desk.runtime, desk.watch);
     let mut writing = Writing {
@@ -47,7 +48,7 @@ pub fn write(
         first_error: None,
         look: &|items| {
             let objects = items.into_iter().map(rows::object).collect();
-            runtime.block_on(images::look(stores, objects, request.jobs))
+            runtime.block_on(images::look(stores, objects, request.jobs, &|| watch.wrote(1)))
         },
         wrote: &|rows| watch.wrote(rows),
     };
@@ -76,6 +77,18 @@ pub fn write(
 fn empty(last: Option<&VersionInfo>) -> Error {
     let gone = last.map(|last| format!(": all of `{last}` is gone")).unwrap_or_default();
     Error::new(Kind::Missing, format!("no row is left{gone}; nothing was saved; {ALLOW_EMPTY}"))
+}
+
+/// How many rows there will be, where that is known: of listings that were made now, and of which every object is wanted.
+fn expected(listings: &[Listing]) -> Option<u64> {
+    let rows = |listing: &Listing| match &listing.of {
+        None => Some(u64::from(listing.single.is_some())),
+        Some(_) => {
+            let is_whole = listing.origin.globs().is_empty() && listing.report.kinds.latest > 0;
+            is_whole.then_some(listing.report.kinds.latest)
+        }
+    };
+    listings.iter().map(rows).sum()
 }
 
 /// Says of a dataset that got no version what would have been said of it with one; answers whether that was anything.
@@ -158,8 +171,10 @@ impl Writing<'_, '_> {
         mut merge: Merge<Items, Items>,
         may_be_nothing: bool,
     ) -> Result<(super::Counts, u64)> {
-        let mut rows = 0;
+        let (mut rows, mut untold) = (0, 0);
         while let Some(step) = merge.step()? {
+            // A picture is told when it was looked at.
+            untold += u64::from(!self.columns.has_image || matches!(step, Step::Keep(_)));
             match step {
                 Step::Keep(item) => self.copied(&item),
                 Step::Fresh(item) if self.columns.is_empty() && item.number(OF) != SINGLE => {
@@ -175,14 +190,14 @@ impl Writing<'_, '_> {
                 if !may_wait || self.ready.len() >= BATCH as usize {
                     self.flush()?;
                 }
-                (self.wrote)(BATCH);
+                (self.wrote)(std::mem::take(&mut untold));
             }
         }
         let counts = merge.counts();
         if !(may_be_nothing && counts.is_nothing()) {
             self.flush()?;
         }
-        (self.wrote)(rows % BATCH);
+        (self.wrote)(untold);
         Ok((counts, rows))
     }
 

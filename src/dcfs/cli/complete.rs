@@ -1,0 +1,146 @@
+//! What a shell completes beside commands and flags: datasets, versions, columns, mountpoints.
+//!
+//! The shell asks this program at each tab (`clap_complete`'s `CompleteEnv`: `COMPLETE=bash dcfs -- dcfs show pe`), so the
+//! catalog is read for what is typed. Nothing is ever printed but candidates, and what cannot be read has none.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
+
+use super::output::sanitized;
+use crate::fuse::mounts;
+use dcfs_core::name::DatasetRef;
+use dcfs_core::schema::Schema;
+use dcfs_data::catalog::{self, Catalog, VersionInfo};
+
+/// The most candidates: a shell shows no more.
+const MOST: usize = 1000;
+
+/// Datasets; once there is an `@`, the versions of one.
+pub fn datasets() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| {
+        let typed = typed.to_string_lossy();
+        let Some(versions) = catalog().and_then(|catalog| catalog.versions().ok()) else {
+            return Vec::new();
+        };
+        match typed.rfind('@').filter(|at| *at > 0) {
+            Some(_) => candidates(&typed, versions.iter().map(ToString::to_string)),
+            None => candidates(&typed, names(&versions)),
+        }
+    })
+}
+
+/// Names of datasets, for what takes no version.
+pub fn names_alone() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| {
+        let versions = catalog().and_then(|catalog| catalog.versions().ok()).unwrap_or_default();
+        candidates(&typed.to_string_lossy(), names(&versions))
+    })
+}
+
+/// Columns of the dataset that was typed before, and models; several behind commas.
+pub fn columns() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| {
+        let typed = typed.to_string_lossy();
+        let Some(schema) = schema() else { return Vec::new() };
+        let (before, last) = typed
+            .rsplit_once(',')
+            .map_or(("", &*typed), |(before, last)| (&typed[..=before.len()], last));
+        let all = column_names(&schema).into_iter();
+        let wanted =
+            all.filter(|name| name.starts_with(last)).map(|name| format!("{before}{name}"));
+        candidates(&typed, wanted)
+    })
+}
+
+/// Where dcfs is mounted.
+pub fn mountpoints() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| {
+        let all = mounts::all().unwrap_or_default().into_iter().filter(mounts::Mount::is_dcfs);
+        let places = all.map(|mount| mount.mountpoint.to_string_lossy().into_owned());
+        candidates(&typed.to_string_lossy(), places)
+    })
+}
+
+fn names(versions: &[VersionInfo]) -> impl Iterator<Item = String> + '_ {
+    versions.chunk_by(|a, b| a.dataset == b.dataset).map(|of| of[0].dataset.to_string())
+}
+
+/// Leaves and the models around them, as filters and `--columns` take them; hidden ones are typed in full.
+fn column_names(schema: &Schema) -> Vec<String> {
+    let mut found = Vec::new();
+    for leaf in schema.leaves().into_iter().filter(|leaf| !leaf.hidden) {
+        for (dot, _) in leaf.name.match_indices('.') {
+            let model = leaf.name[..dot].to_owned();
+            if !found.contains(&model) {
+                found.push(model);
+            }
+        }
+        found.push(leaf.name);
+    }
+    found
+}
+
+/// Those of `all` that begin with what was typed. A name that a terminal would obey is none to offer.
+fn candidates(typed: &str, all: impl Iterator<Item = String>) -> Vec<CompletionCandidate> {
+    let wanted = all.filter(|name| name.starts_with(typed) && sanitized(name) == *name);
+    wanted.take(MOST).map(CompletionCandidate::new).collect()
+}
+
+/// The catalog that the command line so far means.
+fn catalog() -> Option<Catalog> {
+    let words = words();
+    let named = value_of(&words, "--catalog").map(PathBuf::from);
+    Catalog::open(&catalog::locate(named.as_deref()).ok()?).ok()
+}
+
+/// The columns of the first dataset among the words so far.
+fn schema() -> Option<Schema> {
+    let catalog = catalog()?;
+    let words = words();
+    let mut named =
+        words.iter().skip(1).filter_map(|word| word.to_str()?.parse::<DatasetRef>().ok());
+    let of = named.find_map(|name| catalog.find(&name).ok())?;
+    catalog.schema(&of).ok()
+}
+
+/// The command line so far, from the command on: the shell passes it behind `--`.
+fn words() -> Vec<OsString> {
+    std::env::args_os().skip_while(|word| word != "--").skip(2).collect()
+}
+
+/// The value of a flag among words.
+fn value_of(words: &[OsString], flag: &str) -> Option<OsString> {
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        if word == flag {
+            return words.next().cloned();
+        }
+        if let Some(value) =
+            word.to_str().and_then(|word| word.strip_prefix(flag)?.strip_prefix('='))
+        {
+            return Some(value.into());
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_value_of_a_flag_is_found_either_way() {
+        let words = ["show", "--catalog", "a b", "--columns=x"].map(OsString::from);
+        assert_eq!(value_of(&words, "--catalog"), Some("a b".into()));
+        assert_eq!(value_of(&words, "--columns"), Some("x".into()));
+        assert_eq!(value_of(&words, "--limit"), None);
+    }
+
+    #[test]
+    fn what_a_terminal_obeys_is_not_offered() {
+        let all = ["pets", "pe\u{1b}[2J", "cats"].map(str::to_owned);
+        assert_eq!(candidates("pe", all.into_iter()).len(), 1);
+    }
+}
