@@ -3,7 +3,7 @@
 //! | floor | modules | contents |
 //! |---|---|---|
 //! | adapters | [`catalog`] [`pack`] | SQLite; one immutable version laid out for looking |
-//! | answers | [`query`] [`diff`] [`pages`] [`tables`] | the rows of a filter; the rows in which two versions differ; the one source of each page and each table |
+//! | answers | [`query`] [`diff`] [`pages`] [`tables`] [`sql`] | the rows of a filter; the rows in which two versions differ; the one source of each page and each table; SQL over packed columns |
 
 pub mod catalog;
 pub mod pack;
@@ -12,3 +12,4 @@ pub mod query;
 pub mod diff;
 pub mod pages;
 pub mod tables;
+pub mod sql;

@@ -16,7 +16,7 @@ mod value;
 
 use std::fmt;
 
-pub use layout::{Layout, NewColumn, Scalar, Signal, SignalKind};
+pub use layout::{Layout, NewColumn, NewPart, Scalar, Signal, SignalKind, plain_name};
 pub use leaf::Leaf;
 pub use parse::Error;
 pub use select::UnknownColumn;

@@ -11,9 +11,10 @@
 //! | [`unmount`], [`status`], [`registry`], [`log`] | mounts that are there, and what they say |
 //! | [`ls`], [`page`], [`show`] | what the catalog holds, without a mount |
 //! | [`asking`], [`count`], [`explain`], [`path`] | filters |
+//! | [`sql`] | a SELECT over datasets |
 //! | [`cat`], [`cp`], [`copy`] | files of the mount, without a mount |
 //! | [`list`] | what is in a bucket or a folder; for tests |
-//! | [`index`] | new datasets from storage |
+//! | [`index`], [`load`] | new datasets from storage, and from the records of a file |
 //! | [`save`], [`rm`], [`mv`], [`describe`], [`naming`] | what is written into the catalog |
 //! | [`cache`] | what is kept of fetched objects |
 //! | [`diff`] | what differs between two versions |
@@ -37,6 +38,7 @@ pub mod explain;
 pub mod helper;
 pub mod index;
 pub mod list;
+pub mod load;
 pub mod log;
 pub mod ls;
 pub mod mount;
@@ -54,6 +56,7 @@ pub mod rm;
 pub mod save;
 pub mod selecting;
 pub mod show;
+pub mod sql;
 pub mod status;
 pub mod terminal;
 pub mod unmount;
@@ -102,6 +105,7 @@ enum Command {
     #[command(hide = true)]
     List(list::List),
     Show(show::Show),
+    Sql(sql::Sql),
     Count(count::Count),
     Diff(diff::Diff),
     Explain(explain::Explain),
@@ -115,6 +119,7 @@ enum Command {
     Cat(cat::Cat),
     Cp(cp::Cp),
     Index(index::Index),
+    Load(load::Load),
     Warm(warm::Warm),
     Plan(plan::Plan),
     Verify(verify::Verify),
@@ -180,6 +185,7 @@ impl Command {
             Self::Ls(command) => command.run(out),
             Self::List(command) => command.run(out),
             Self::Show(command) => command.run(out),
+            Self::Sql(command) => command.run(out),
             Self::Count(command) => command.run(out),
             Self::Diff(command) => command.run(out),
             Self::Explain(command) => command.run(out),
@@ -193,6 +199,7 @@ impl Command {
             Self::Cat(command) => command.run(out),
             Self::Cp(command) => command.run(out),
             Self::Index(command) => command.run(out),
+            Self::Load(command) => command.run(out),
             Self::Warm(command) => command.run(out),
             Self::Plan(command) => command.run(out),
             Self::Verify(command) => command.run(out),
