@@ -19,6 +19,7 @@ pub mod provenance;
 pub mod secrets;
 
 pub mod expr;
+pub mod sql;
 pub mod glob;
 pub mod tree;
 pub mod render;

@@ -6,14 +6,18 @@
 //! |---|---|
 //! | `objects` | every object that some rows name |
 //! | [`index`] | a version made of what is in storage |
+//! | [`load`] | a version made of the records of a file |
 //! | [`map`] | a version made by a program that sees every row of another |
 //! | [`save`] | a version made of some rows of another |
+//! | [`answer`] | a version made of the answer to a statement |
 //! | [`author`] | who saves, from where, by which command |
 
+pub mod answer;
 pub mod author;
 mod git;
 mod image;
 pub mod index;
+pub mod load;
 pub mod map;
 mod objects;
 pub mod save;

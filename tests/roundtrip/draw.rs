@@ -123,7 +123,7 @@ fn kind(depth: u32) -> BoxedStrategy<SignalKind> {
     let items = SCALARS.into_iter().filter(|scalar| *scalar != Scalar::Bytes);
     let plain = prop_oneof![
         6 => select(&SCALARS[..]).prop_map(SignalKind::Scalar),
-        3 => select(items.collect::<Vec<_>>()).prop_map(list_of),
+        3 => select(items.collect::<Vec<_>>()).prop_map(SignalKind::list_of),
         1 => Just(SignalKind::Dict),
         1 => Just(SignalKind::File),
         1 => Just(SignalKind::Image),
@@ -135,10 +135,6 @@ fn kind(depth: u32) -> BoxedStrategy<SignalKind> {
         }
         None => plain.boxed(),
     }
-}
-
-fn list_of(item: Scalar) -> SignalKind {
-    SignalKind::List(Box::new(SignalKind::Scalar(item)))
 }
 
 fn value(signal: &Signal) -> BoxedStrategy<Value> {

@@ -89,6 +89,13 @@ pub enum SignalKind {
     Model(Vec<Signal>),
 }
 
+impl SignalKind {
+    /// A list of scalars.
+    pub fn list_of(item: Scalar) -> Self {
+        Self::List(Box::new(Self::Scalar(item)))
+    }
+}
+
 /// What a cell holds, or an item of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scalar {
@@ -220,6 +227,86 @@ impl Layout {
     }
 }
 
+/// A part of a version that is made of others' columns.
+#[derive(Clone, Debug)]
+pub enum NewPart<'a> {
+    /// A signal of a version, or what lies below one: all of its columns, under another name.
+    Taken {
+        from: &'a Layout,
+        /// The database column, or the common beginning of several.
+        column: String,
+        type_text: String,
+        name: String,
+        /// Whether rows may lack it that had it where it comes from.
+        may_be_null: bool,
+    },
+    New(Signal),
+}
+
+impl Layout {
+    /// The columns of a signal: the one called `column`, and those below it.
+    pub fn below(&self, column: &str) -> Vec<&NewColumn> {
+        let is_below = |name: &str| {
+            name.strip_prefix(column).is_some_and(|rest| rest.is_empty() || rest.starts_with("__"))
+        };
+        self.columns.iter().filter(|own| is_below(&own.name)).collect()
+    }
+
+    /// The shape made of `parts`, in their order. Models keep their names and their classes.
+    pub fn of_parts(parts: &[NewPart<'_>]) -> Self {
+        let mut building = Building::default();
+        let mut features = Map::new();
+        for part in parts {
+            let (name, type_text) = match part {
+                NewPart::New(signal) => (signal.name.clone(), building.add("", signal, false)),
+                NewPart::Taken { from, column, type_text, name, may_be_null } => {
+                    let is_value = building.take(from, column, name, *may_be_null);
+                    let is_optional =
+                        type_text.starts_with("Optional[") || type_text.starts_with("Union[");
+                    // A float that may be NaN is NULL there too, and stays a float, unless it lay in a model that
+                    // may be absent.
+                    let was_inside = column.contains("__") && building.is_nullable(name);
+                    let becomes = is_value && !is_optional && (*may_be_null || was_inside);
+                    let type_text =
+                        if becomes { format!("Optional[{type_text}]") } else { type_text.clone() };
+                    (name.clone(), type_text)
+                }
+            };
+            features.insert(name, type_text.into());
+        }
+        if !building.models.is_empty() {
+            features.insert("_custom_types".into(), building.models.into());
+        }
+        let mut types = system_types();
+        types.extend(building.types);
+        let features = Value::Object(features).to_string();
+        let types = Value::Object(types).to_string();
+        let table: Vec<(String, String)> =
+            building.columns.iter().map(|c| (c.name.clone(), c.declared.to_owned())).collect();
+        let files = Schema::parse(&features, &types, &table).map(|schema| schema.files);
+        let sizes = files.unwrap_or_default().iter().filter_map(|file| file.size.clone()).collect();
+        Self { columns: building.columns, features, types, sizes }
+    }
+}
+
+/// A name for a signal made of any text: DataChain takes names apart at `__` and points.
+pub fn plain_name(text: &str) -> String {
+    let mut plain = String::new();
+    for c in text.chars() {
+        match c.is_alphanumeric() {
+            true => plain.push(c),
+            false if !plain.ends_with('_') => plain.push('_'),
+            false => {}
+        }
+    }
+    let plain = plain.trim_matches('_');
+    match plain.chars().next() {
+        None => "column".to_owned(),
+        Some(first) if first.is_ascii_digit() => format!("c_{plain}"),
+        Some(_) => plain.to_owned(),
+    }
+}
+
 /// What becomes of signals.
 #[derive(Default)]
 struct Building {
@@ -286,6 +373,35 @@ impl Building {
         let model = custom_type(&name, &signal.kind, texts);
         self.models.insert(name.clone(), model);
         name
+    }
+
+    /// Adds the columns of a signal of another version, and the models it speaks of; whether it is a single value.
+    fn take(&mut self, from: &Layout, column: &str, name: &str, may_be_null: bool) -> bool {
+        let types: Value = serde_json::from_str(&from.types).unwrap_or_default();
+        let below = from.below(column);
+        for own in &below {
+            let mut told =
+                types.get(&own.name).cloned().unwrap_or_else(|| json!({"type": "String"}));
+            if may_be_null && let Some(told) = told.as_object_mut() {
+                let is_scalar =
+                    !matches!(told.get("type").and_then(Value::as_str), Some("Array" | "JSON"));
+                if is_scalar {
+                    told.insert("dc_nullable".into(), true.into());
+                }
+            }
+            self.column(&format!("{name}{}", &own.name[column.len()..]), own.declared, told);
+        }
+        let features: Value = serde_json::from_str(&from.features).unwrap_or_default();
+        if let Some(models) = features.get("_custom_types").and_then(Value::as_object) {
+            for (model, told) in models {
+                self.models.entry(model.clone()).or_insert_with(|| told.clone());
+            }
+        }
+        matches!(below.as_slice(), [own] if own.name == column)
+    }
+
+    fn is_nullable(&self, column: &str) -> bool {
+        self.types.get(column).and_then(|told| told.get("dc_nullable")) == Some(&Value::Bool(true))
     }
 
     fn column(&mut self, name: &str, declared: &'static str, told: Value) {
@@ -429,10 +545,7 @@ mod tests {
             Signal::new(
                 "mine",
                 SignalKind::Model(vec![
-                    Signal::new(
-                        "tags",
-                        SignalKind::List(Box::new(SignalKind::Scalar(Scalar::Text))),
-                    ),
+                    Signal::new("tags", SignalKind::list_of(Scalar::Text)),
                     Signal::optional("d", SignalKind::Dict),
                 ]),
             ),

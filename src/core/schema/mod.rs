@@ -18,7 +18,7 @@ mod value;
 
 use std::fmt;
 
-pub use layout::{Clash, Layout, NewColumn, Scalar, Signal, SignalKind};
+pub use layout::{Clash, Layout, NewColumn, NewPart, Scalar, Signal, SignalKind, plain_name};
 pub use leaf::Leaf;
 pub use parse::Error;
 pub use select::UnknownColumn;

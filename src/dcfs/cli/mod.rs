@@ -11,9 +11,10 @@
 //! | [`unmount`], [`status`], [`registry`], [`log`] | mounts that are there, and what they say |
 //! | [`ls`], [`page`], [`show`] | what the catalog holds, without a mount |
 //! | [`asking`], [`count`], [`explain`], [`path`] | filters |
+//! | [`sql`] | a SELECT over datasets |
 //! | [`cat`], [`cp`], [`copy`] | files of the mount, without a mount |
 //! | [`list`] | what is in a bucket or a folder; for tests |
-//! | [`index`] | new datasets from storage |
+//! | [`index`], [`load`] | new datasets from storage, and from the records of a file |
 //! | [`map`], [`runs`] | programs over the files of a dataset |
 //! | [`refresh`], [`again`] | commands that made versions, run again |
 //! | [`save`], [`rm`], [`mv`], [`describe`], [`naming`] | what is written into the catalog |
@@ -43,6 +44,7 @@ pub mod helper;
 pub mod index;
 pub mod interrupt;
 pub mod list;
+pub mod load;
 pub mod log;
 pub mod ls;
 pub mod map;
@@ -64,6 +66,7 @@ pub mod runs;
 pub mod save;
 pub mod selecting;
 pub mod show;
+pub mod sql;
 pub mod status;
 pub mod terminal;
 pub mod unmount;
@@ -113,6 +116,7 @@ enum Command {
     #[command(hide = true)]
     List(list::List),
     Show(show::Show),
+    Sql(sql::Sql),
     Count(count::Count),
     Diff(diff::Diff),
     Explain(explain::Explain),
@@ -126,6 +130,7 @@ enum Command {
     Cat(cat::Cat),
     Cp(cp::Cp),
     Index(index::Index),
+    Load(load::Load),
     Map(map::Map),
     Gen(map::Gen),
     Runs(runs::Runs),
@@ -214,6 +219,7 @@ impl Command {
             Self::Ls(command) => command.run(out),
             Self::List(command) => command.run(out),
             Self::Show(command) => command.run(out),
+            Self::Sql(command) => command.run(out),
             Self::Count(command) => command.run(out),
             Self::Diff(command) => command.run(out),
             Self::Explain(command) => command.run(out),
@@ -227,6 +233,7 @@ impl Command {
             Self::Cat(command) => command.run(out),
             Self::Cp(command) => command.run(out),
             Self::Index(command) => command.run(out),
+            Self::Load(command) => command.run(out),
             Self::Map(command) => command.run(out),
             Self::Gen(command) => command.run(out),
             Self::Runs(command) => command.run(out),

@@ -14,12 +14,14 @@
 //! | [`value`], [`number`], [`dig`] | one value, numbers as SQLite counts, values inside JSON |
 //! | [`distance`] | vectors |
 //! | [`mod@rank`] | rows in order |
+//! | [`mod@group`] | groups of rows, and what is added up in each |
 
 mod beside;
 mod bind;
 mod bits;
 mod dig;
 mod distance;
+mod group;
 mod kernel;
 mod node;
 mod number;
@@ -40,6 +42,7 @@ use self::kernel::Block;
 use super::packed::Packed;
 use super::typed::{Column, Expr, Target};
 
+pub use self::group::{Fold, Group, Operand, Ungrouped, group};
 pub use self::rank::{Ranked, rank};
 pub use self::value::Val;
 

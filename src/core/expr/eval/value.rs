@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use super::number::Number;
+use crate::cell::Cell;
 
 /// A value. Booleans are 0 and 1, datetimes microseconds, lists and JSON their text.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -79,6 +80,18 @@ impl<'a> Val<'a> {
             Self::Int(n) => Val::Int(n),
             Self::Real(x) => Val::Real(x),
             Self::Text(text) => Val::Text(text.into_owned().into()),
+        }
+    }
+}
+
+/// As it stands in a table; datetimes are numbers here, and texts there.
+impl<'v> From<&'v Val<'_>> for Cell<'v> {
+    fn from(value: &'v Val<'_>) -> Self {
+        match value {
+            Val::Null => Self::Null,
+            Val::Int(n) => Self::Integer(*n),
+            Val::Real(x) => Self::Real(*x),
+            Val::Text(text) => Self::Text(text),
         }
     }
 }

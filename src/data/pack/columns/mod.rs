@@ -52,6 +52,49 @@ pub struct Open<'p> {
     columns: HashMap<Key, Arc<Stored>>,
 }
 
+/// Columns that are held together with their pack, by their place in the question: for those who outlive a borrow of
+/// the pack.
+#[derive(Debug)]
+pub struct Held {
+    pack: Arc<Pack>,
+    columns: Vec<(Form, Option<Arc<Stored>>)>,
+}
+
+impl Held {
+    /// The column asked for as number `index`.
+    pub fn get(&self, index: usize) -> Packed<'_> {
+        match self.columns.get(index) {
+            None => Packed::Null,
+            Some((form, None)) => ids(&self.pack, *form),
+            Some((_, Some(stored))) => stored.packed(),
+        }
+    }
+
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.pack.ids.count as usize
+    }
+
+    /// The pack that the columns are of.
+    pub fn pack(&self) -> &Arc<Pack> {
+        &self.pack
+    }
+
+    /// Tells that a column gave what no one packed: the whole pack is made anew.
+    pub fn distrust(&self) {
+        self.pack.damage.mark("a packed column cannot be read");
+    }
+}
+
+/// The column of ids.
+fn ids(pack: &Pack, form: Form) -> Packed<'_> {
+    match (&pack.ids.map, form) {
+        (_, Form::Presence) => Packed::Presence(Valid::ALL),
+        (None, _) => Packed::Sequence(pack.ids.first),
+        (Some(map), _) => Packed::Ints(map.as_ref().as_chunks().0, Valid::ALL),
+    }
+}
+
 impl Columns {
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Stored>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
@@ -144,14 +187,19 @@ impl Open<'_> {
     /// A column in the form it asks for.
     pub fn get(&self, column: &Column) -> Packed<'_> {
         if column.column == ID {
-            return match (&self.pack.ids.map, column.form) {
-                (_, Form::Presence) => Packed::Presence(Valid::ALL),
-                (None, _) => Packed::Sequence(self.pack.ids.first),
-                (Some(map), _) => Packed::Ints(map.as_ref().as_chunks().0, Valid::ALL),
-            };
+            return ids(self.pack, column.form);
         }
         let stored = self.columns.get(&(column.column.clone(), column.form));
         stored.map_or(Packed::Null, |stored| stored.packed())
+    }
+
+    /// The columns `wanted`, in that order, with `pack`, which they are of.
+    pub fn hold(&self, pack: &Arc<Pack>, wanted: &[Arc<Column>]) -> Held {
+        let stored = |column: &Arc<Column>| {
+            let stored = self.columns.get(&(column.column.clone(), column.form));
+            (column.form, stored.cloned())
+        };
+        Held { pack: pack.clone(), columns: wanted.iter().map(stored).collect() }
     }
 
     /// How many rows there are.

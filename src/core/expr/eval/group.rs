@@ -1,0 +1,833 @@
+//! Groups of rows, and what is counted and added up in each.
+//!
+//! Rows are looked at in blocks. The values that a block is grouped by become numbers first: those of a column of numbered
+//! texts by a table, others by a hash, several columns by pairs of numbers. Then every column that is added up is gone
+//! through once, whatever is asked of it. Each thread has groups of its own, which are put together at the end.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+
+use super::kernel::Block;
+use super::value::Val;
+use super::{Columns, Fault, blocks, fold_chunks, wanted};
+use crate::expr::packed::{Packed, Texts, Valid};
+use crate::expr::typed::{Column, Part};
+
+/// A value that rows are grouped by, or that is added up: a column, or a part of the path in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Operand {
+    pub column: Arc<Column>,
+    pub part: Option<Part>,
+}
+
+/// What is made of the rows of a group.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fold {
+    /// How many rows.
+    Rows,
+    /// How many values.
+    Count(Operand),
+    Sum(Operand),
+    Mean(Operand),
+    Least(Operand),
+    Greatest(Operand),
+}
+
+/// A group: the values of its keys, and one of each fold.
+pub type Group = (Vec<Val<'static>>, Vec<Val<'static>>);
+
+/// Why rows were not grouped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ungrouped {
+    Fault(Fault),
+    /// There are more than so many groups.
+    TooMany(usize),
+    /// A sum of whole numbers has more than 64 bits.
+    Overflow,
+}
+
+impl From<Fault> for Ungrouped {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl Fold {
+    fn operand(&self) -> Option<&Operand> {
+        match self {
+            Self::Rows => None,
+            Self::Count(of)
+            | Self::Sum(of)
+            | Self::Mean(of)
+            | Self::Least(of)
+            | Self::Greatest(of) => Some(of),
+        }
+    }
+}
+
+/// The groups of all rows, or of those `within`, in the order of their keys. Without keys there is one group, even of no
+/// row. At most `most` groups in each thread.
+///
+/// # Errors
+/// [`Ungrouped`].
+pub fn group(
+    columns: &dyn Columns,
+    within: Option<&RoaringBitmap>,
+    keys: &[Operand],
+    folds: &[Fold],
+    most: usize,
+) -> Result<Vec<Group>, Ungrouped> {
+    let mut operands: Vec<&Operand> = Vec::new();
+    for operand in folds.iter().filter_map(Fold::operand) {
+        if !operands.contains(&operand) {
+            operands.push(operand);
+        }
+    }
+    let seed = Seed(RandomState::new().hash_one(0_u8));
+    let new = || State::new(columns, keys, &operands, seed, most);
+    let states = fold_chunks(columns.rows(), new, |state: &mut State<'_>, chunk| {
+        if within.is_some_and(|within| within.range_cardinality(range_of(chunk)) == 0) {
+            return Ok(());
+        }
+        blocks(chunk, columns.rows()).try_for_each(|block| state.add(block, within))
+    })?;
+    let mut states = states.into_iter();
+    let mut all = states.next().unwrap_or_else(new);
+    states.for_each(|state| all.merge(&state));
+    if all.is_full {
+        return Err(Ungrouped::TooMany(most));
+    }
+    if keys.is_empty() {
+        all.grow(1);
+    }
+    all.finish(folds, &operands)
+}
+
+fn range_of(chunk: usize) -> std::ops::Range<u32> {
+    let start = (chunk * super::CHUNK) as u32;
+    start..start.saturating_add(super::CHUNK as u32)
+}
+
+/// A value to group by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Value<'a> {
+    Null,
+    Int(i64),
+    /// Bits of a float that order as it does.
+    Real(i64),
+    Text(&'a [u8]),
+}
+
+impl Hash for Value<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Self::Null => state.write_u64(0),
+            Self::Int(n) | Self::Real(n) => state.write_u64(*n as u64),
+            Self::Text(text) => state.write(text),
+        }
+    }
+}
+
+/// The bits of a float, ordered as it is; one for both zeros.
+fn ordered(x: f64) -> i64 {
+    let bits = (x + 0.0).to_bits() as i64;
+    bits ^ (((bits >> 63) as u64) >> 1) as i64
+}
+
+fn unordered(bits: i64) -> f64 {
+    f64::from_bits((bits ^ (((bits >> 63) as u64) >> 1) as i64) as u64)
+}
+
+impl Value<'_> {
+    fn val(self) -> Val<'static> {
+        match self {
+            Self::Null => Val::Null,
+            Self::Int(n) => Val::Int(n),
+            Self::Real(bits) => Val::Real(unordered(bits)),
+            Self::Text(text) => Val::Text(text.to_vec().into()),
+        }
+    }
+}
+
+/// Begins a hash where no stranger can know it.
+#[derive(Clone, Copy)]
+struct Seed(u64);
+
+/// Eight bytes at a time, folded by a multiplication.
+struct Quick(u64);
+
+impl BuildHasher for Seed {
+    type Hasher = Quick;
+
+    fn build_hasher(&self) -> Quick {
+        Quick(self.0)
+    }
+}
+
+impl Hasher for Quick {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let (eights, rest) = bytes.as_chunks::<8>();
+        eights.iter().for_each(|eight| self.write_u64(u64::from_le_bytes(*eight)));
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        self.write_u64(u64::from_le_bytes(last) ^ bytes.len() as u64);
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        let folded = u128::from(self.0 ^ value) * 0x9e37_79b9_7f4a_7c15_u128;
+        self.0 = folded as u64 ^ (folded >> 64) as u64;
+    }
+}
+
+/// Numbers for values, in the order in which they are first seen.
+struct Numbers<'a> {
+    known: HashMap<Value<'a>, u32, Seed>,
+    values: Vec<Value<'a>>,
+    /// The last one: rows beside each other are often alike.
+    last: Option<(Value<'a>, u32)>,
+}
+
+impl<'a> Numbers<'a> {
+    fn new(seed: Seed) -> Self {
+        Self { known: HashMap::with_hasher(seed), values: Vec::new(), last: None }
+    }
+
+    fn of(&mut self, value: Value<'a>) -> u32 {
+        if let Some((last, number)) = self.last
+            && last == value
+        {
+            return number;
+        }
+        let next = self.values.len() as u32;
+        let number = *self.known.entry(value).or_insert(next);
+        if number == next {
+            self.values.push(value);
+        }
+        self.last = Some((value, number));
+        number
+    }
+}
+
+/// A column that is grouped by.
+struct KeyColumn<'a> {
+    packed: Packed<'a>,
+    part: Option<Part>,
+    numbers: Numbers<'a>,
+    /// Of numbered texts: the number of each, all ones where it was not seen yet; the last is NULL's.
+    table: Vec<u32>,
+}
+
+const UNSEEN: u32 = u32::MAX;
+
+impl<'a> KeyColumn<'a> {
+    fn new(packed: Packed<'a>, part: Option<Part>, seed: Seed) -> Self {
+        let table = match &packed {
+            Packed::Words(_, texts, _) => vec![UNSEEN; texts.len() + 1],
+            _ => Vec::new(),
+        };
+        Self { packed, part, numbers: Numbers::new(seed), table }
+    }
+
+    /// The numbers of some rows of a block.
+    fn number(&mut self, block: Block, rows: &[u32], out: &mut [u32]) -> Result<(), Fault> {
+        let packed = self.packed;
+        let part = self.part;
+        let numbers = &mut self.numbers;
+        match packed {
+            Packed::Words(codes, texts, valid) => {
+                let codes = block.of(codes)?;
+                for (out, row) in out.iter_mut().zip(rows) {
+                    let row = *row as usize;
+                    let code = match valid.0.is_none() || valid.get(block.start + row) {
+                        true => usize::from(u16::from_le_bytes(codes[row])),
+                        false => texts.len(),
+                    };
+                    let slot = self.table.get_mut(code).ok_or(Fault::Damaged)?;
+                    if *slot == UNSEEN {
+                        *slot = match code == texts.len() {
+                            true => numbers.of(Value::Null),
+                            false => numbers.of(Value::Text(part_of(
+                                part,
+                                texts.get(code).ok_or(Fault::Damaged)?,
+                            ))),
+                        };
+                    }
+                    *out = *slot;
+                }
+            }
+            Packed::Texts(texts, valid) => {
+                for (out, row) in out.iter_mut().zip(rows) {
+                    let row = block.start + *row as usize;
+                    *out = numbers.of(match valid.get(row) {
+                        true => Value::Text(part_of(part, texts.get(row).ok_or(Fault::Damaged)?)),
+                        false => Value::Null,
+                    });
+                }
+            }
+            _ => {
+                for (out, row) in out.iter_mut().zip(rows) {
+                    *out = numbers.of(plain(&packed, block.start + *row as usize)?);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn part_of(part: Option<Part>, text: &[u8]) -> &[u8] {
+    part.map_or(text, |part| part.of(text))
+}
+
+/// A value that is no text.
+fn plain<'a>(packed: &Packed<'a>, row: usize) -> Result<Value<'a>, Fault> {
+    let when = |valid: &Valid<'_>, value: Option<Value<'a>>| match valid.get(row) {
+        true => value.ok_or(Fault::Damaged),
+        false => Ok(Value::Null),
+    };
+    match packed {
+        Packed::Sequence(first) => Ok(Value::Int(first.wrapping_add(row as i64))),
+        Packed::Ints(values, valid) => {
+            when(valid, values.get(row).map(|v| Value::Int(i64::from_le_bytes(*v))))
+        }
+        Packed::Narrow(values, valid) => {
+            when(valid, values.get(row).map(|v| Value::Int(i32::from_le_bytes(*v).into())))
+        }
+        Packed::Floats(values, valid) => {
+            when(valid, values.get(row).map(|v| Value::Real(ordered(f64::from_le_bytes(*v)))))
+        }
+        Packed::Bools(words, valid) => {
+            let bit = |word: &[u8; 8]| u64::from_le_bytes(*word) >> (row % 64) & 1;
+            when(valid, words.get(row / 64).map(|word| Value::Int(bit(word) as i64)))
+        }
+        _ => Ok(Value::Null),
+    }
+}
+
+/// What is added up of one column, for every group.
+enum Sums<'a> {
+    Ints(Vec<IntSum>),
+    Reals(Vec<RealSum>),
+    Texts(Vec<TextSum<'a>>),
+}
+
+#[derive(Clone, Copy)]
+struct IntSum {
+    sum: i128,
+    count: u64,
+    least: i64,
+    greatest: i64,
+}
+
+/// With what was lost in rounding (Neumaier), as SQLite has it.
+#[derive(Clone, Copy)]
+struct RealSum {
+    sum: f64,
+    lost: f64,
+    count: u64,
+    least: f64,
+    greatest: f64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct TextSum<'a> {
+    count: u64,
+    least: Option<&'a [u8]>,
+    greatest: Option<&'a [u8]>,
+}
+
+const NO_INT: IntSum = IntSum { sum: 0, count: 0, least: i64::MAX, greatest: i64::MIN };
+
+const NO_REAL: RealSum =
+    RealSum { sum: 0.0, lost: 0.0, count: 0, least: f64::INFINITY, greatest: f64::NEG_INFINITY };
+
+impl IntSum {
+    #[inline]
+    fn add(&mut self, value: i64) {
+        self.sum += i128::from(value);
+        self.count += 1;
+        self.least = self.least.min(value);
+        self.greatest = self.greatest.max(value);
+    }
+}
+
+impl RealSum {
+    #[inline]
+    fn add(&mut self, value: f64) {
+        self.plus(value);
+        self.count += 1;
+        self.least = self.least.min(value);
+        self.greatest = self.greatest.max(value);
+    }
+
+    #[inline]
+    fn plus(&mut self, value: f64) {
+        let sum = self.sum + value;
+        if sum.is_finite() {
+            let is_larger = self.sum.abs() >= value.abs();
+            self.lost +=
+                if is_larger { (self.sum - sum) + value } else { (value - sum) + self.sum };
+        }
+        self.sum = sum;
+    }
+
+    fn total(&self) -> f64 {
+        if self.sum.is_finite() { self.sum + self.lost } else { self.sum }
+    }
+}
+
+impl<'a> TextSum<'a> {
+    fn add(&mut self, text: &'a [u8]) {
+        self.count += 1;
+        self.least = Some(self.least.map_or(text, |least| least.min(text)));
+        self.greatest = Some(self.greatest.map_or(text, |greatest| greatest.max(text)));
+    }
+}
+
+/// Numbers for pairs of numbers, in the order in which they are first seen.
+type Pairs = (HashMap<(u32, u32), u32, Seed>, Vec<(u32, u32)>);
+
+/// The groups of one thread.
+struct State<'a> {
+    keys: Vec<KeyColumn<'a>>,
+    /// Of the second column of keys on: numbers of pairs, of the group so far and the next value.
+    pairs: Vec<Pairs>,
+    rows: Vec<u64>,
+    operands: Vec<(Packed<'a>, Option<Part>, Sums<'a>)>,
+    most: usize,
+    is_full: bool,
+    /// Of the block that is looked at: rows, and their groups.
+    selected: Vec<u32>,
+    groups: Vec<u32>,
+    beside: Vec<u32>,
+}
+
+impl<'a> State<'a> {
+    fn new(
+        columns: &'a dyn Columns,
+        keys: &[Operand],
+        operands: &[&Operand],
+        seed: Seed,
+        most: usize,
+    ) -> Self {
+        let key = |key: &Operand| KeyColumn::new(columns.packed(&key.column), key.part, seed);
+        let operand = |operand: &&Operand| {
+            let packed = columns.packed(&operand.column);
+            let sums = match &packed {
+                Packed::Texts(..) | Packed::Words(..) => Sums::Texts(Vec::new()),
+                Packed::Floats(..) => Sums::Reals(Vec::new()),
+                _ => Sums::Ints(Vec::new()),
+            };
+            (packed, operand.part, sums)
+        };
+        Self {
+            keys: keys.iter().map(key).collect(),
+            pairs: keys.iter().skip(1).map(|_| (HashMap::with_hasher(seed), Vec::new())).collect(),
+            rows: Vec::new(),
+            operands: operands.iter().map(operand).collect(),
+            most,
+            is_full: false,
+            selected: Vec::new(),
+            groups: Vec::new(),
+            beside: Vec::new(),
+        }
+    }
+
+    /// How many groups there are.
+    fn count(&self) -> usize {
+        match (self.pairs.last(), self.keys.first()) {
+            (Some((_, pairs)), _) => pairs.len(),
+            (None, Some(key)) => key.numbers.values.len(),
+            (None, None) => self.rows.len().max(1),
+        }
+    }
+
+    fn grow(&mut self, count: usize) {
+        self.rows.resize(count, 0);
+        for (.., sums) in &mut self.operands {
+            match sums {
+                Sums::Ints(sums) => sums.resize(count, NO_INT),
+                Sums::Reals(sums) => sums.resize(count, NO_REAL),
+                Sums::Texts(sums) => sums.resize(count, TextSum::default()),
+            }
+        }
+    }
+
+    /// Adds the rows of a block.
+    fn add(&mut self, block: Block, within: Option<&RoaringBitmap>) -> Result<(), Fault> {
+        self.selected.clear();
+        match within {
+            None => self.selected.extend(0..block.length as u32),
+            Some(_) => self.selected.extend(wanted(within, block).iter().map(|row| row as u32)),
+        }
+        if self.selected.is_empty() || self.is_full {
+            return Ok(());
+        }
+        self.groups.clear();
+        self.groups.resize(self.selected.len(), 0);
+        if let Some(key) = self.keys.first_mut() {
+            key.number(block, &self.selected, &mut self.groups)?;
+        }
+        for (key, (known, pairs)) in self.keys.iter_mut().skip(1).zip(&mut self.pairs) {
+            self.beside.clear();
+            self.beside.resize(self.selected.len(), 0);
+            key.number(block, &self.selected, &mut self.beside)?;
+            for (group, value) in self.groups.iter_mut().zip(&self.beside) {
+                let pair = (*group, *value);
+                let next = pairs.len() as u32;
+                let number = *known.entry(pair).or_insert(next);
+                if number == next {
+                    pairs.push(pair);
+                }
+                *group = number;
+            }
+        }
+        let count = self.count();
+        if count > self.most {
+            self.is_full = true;
+            return Ok(());
+        }
+        if count > self.rows.len() {
+            self.grow(count);
+        }
+        self.groups.iter().for_each(|group| self.rows[*group as usize] += 1);
+        for (packed, part, sums) in &mut self.operands {
+            add_up(packed, *part, sums, block, &self.selected, &self.groups)?;
+        }
+        Ok(())
+    }
+
+    /// The values of the keys of a group.
+    fn values(&self, group: usize) -> Vec<Value<'a>> {
+        let mut found = vec![Value::Null; self.keys.len()];
+        let mut group = group as u32;
+        for (at, key) in self.keys.iter().enumerate().skip(1).rev() {
+            let (before, value) = self.pairs[at - 1].1[group as usize];
+            found[at] = key.numbers.values[value as usize];
+            group = before;
+        }
+        if let Some(key) = self.keys.first() {
+            found[0] = key.numbers.values[group as usize];
+        }
+        found
+    }
+
+    /// The group of these values.
+    fn group_of(&mut self, values: &[Value<'a>]) -> usize {
+        let mut group = 0;
+        for (at, (key, value)) in self.keys.iter_mut().zip(values).enumerate() {
+            let number = key.numbers.of(*value);
+            group = match at {
+                0 => number,
+                _ => {
+                    let (known, pairs) = &mut self.pairs[at - 1];
+                    let next = pairs.len() as u32;
+                    let found = *known.entry((group, number)).or_insert(next);
+                    if found == next {
+                        pairs.push((group, number));
+                    }
+                    found
+                }
+            };
+        }
+        group as usize
+    }
+
+    /// Adds the groups of another thread.
+    fn merge(&mut self, other: &State<'a>) {
+        self.is_full |= other.is_full;
+        if self.is_full {
+            return;
+        }
+        for group in 0..other.rows.len() {
+            let own = self.group_of(&other.values(group));
+            let count = self.count();
+            if count > self.rows.len() {
+                self.grow(count);
+            }
+            self.rows[own] += other.rows[group];
+            for ((.., into), (.., from)) in self.operands.iter_mut().zip(&other.operands) {
+                match (into, from) {
+                    (Sums::Ints(into), Sums::Ints(from)) => {
+                        let (into, from) = (&mut into[own], from[group]);
+                        into.sum += from.sum;
+                        into.count += from.count;
+                        into.least = into.least.min(from.least);
+                        into.greatest = into.greatest.max(from.greatest);
+                    }
+                    (Sums::Reals(into), Sums::Reals(from)) => {
+                        let (into, from) = (&mut into[own], from[group]);
+                        into.plus(from.sum);
+                        into.plus(from.lost);
+                        into.count += from.count;
+                        into.least = into.least.min(from.least);
+                        into.greatest = into.greatest.max(from.greatest);
+                    }
+                    (Sums::Texts(into), Sums::Texts(from)) => {
+                        let (into, from) = (&mut into[own], from[group]);
+                        let count = into.count + from.count;
+                        from.least.into_iter().chain(from.greatest).for_each(|text| into.add(text));
+                        into.count = count;
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn finish(&self, folds: &[Fold], operands: &[&Operand]) -> Result<Vec<Group>, Ungrouped> {
+        let mut order: Vec<(Vec<Value<'a>>, usize)> =
+            (0..self.rows.len()).map(|group| (self.values(group), group)).collect();
+        order.sort_unstable();
+        let group = |(values, group): (Vec<Value<'a>>, usize)| {
+            let keys = values.into_iter().map(Value::val).collect();
+            let folded: Result<Vec<Val<'static>>, Ungrouped> = folds
+                .iter()
+                .map(|fold| match fold.operand() {
+                    None => Ok(Val::Int(self.rows[group] as i64)),
+                    Some(of) => {
+                        let at = operands.iter().position(|own| *own == of).unwrap_or_default();
+                        folded(fold, &self.operands[at].2, group)
+                    }
+                })
+                .collect();
+            Ok((keys, folded?))
+        };
+        order.into_iter().map(group).collect()
+    }
+}
+
+/// The value of a fold. Nothing is made of no value, but a count.
+fn folded(fold: &Fold, sums: &Sums<'_>, group: usize) -> Result<Val<'static>, Ungrouped> {
+    let count = match sums {
+        Sums::Ints(sums) => sums[group].count,
+        Sums::Reals(sums) => sums[group].count,
+        Sums::Texts(sums) => sums[group].count,
+    };
+    if let Fold::Count(_) = fold {
+        return Ok(Val::Int(count as i64));
+    }
+    if count == 0 {
+        return Ok(Val::Null);
+    }
+    let text = |text: Option<&[u8]>| text.map_or(Val::Null, |text| Val::Text(text.to_vec().into()));
+    Ok(match (fold, sums) {
+        (Fold::Sum(_), Sums::Ints(sums)) => {
+            Val::Int(i64::try_from(sums[group].sum).map_err(|_| Ungrouped::Overflow)?)
+        }
+        (Fold::Mean(_), Sums::Ints(sums)) => Val::Real(sums[group].sum as f64 / count as f64),
+        (Fold::Least(_), Sums::Ints(sums)) => Val::Int(sums[group].least),
+        (Fold::Greatest(_), Sums::Ints(sums)) => Val::Int(sums[group].greatest),
+        (Fold::Sum(_), Sums::Reals(sums)) => real(sums[group].total()),
+        (Fold::Mean(_), Sums::Reals(sums)) => real(sums[group].total() / count as f64),
+        (Fold::Least(_), Sums::Reals(sums)) => Val::Real(sums[group].least),
+        (Fold::Greatest(_), Sums::Reals(sums)) => Val::Real(sums[group].greatest),
+        (Fold::Least(_), Sums::Texts(sums)) => text(sums[group].least),
+        (Fold::Greatest(_), Sums::Texts(sums)) => text(sums[group].greatest),
+        _ => Val::Null,
+    })
+}
+
+/// NaN, as of infinities of both signs, is NULL.
+fn real(x: f64) -> Val<'static> {
+    if x.is_nan() { Val::Null } else { Val::Real(x) }
+}
+
+/// Adds the values of some rows of a block to their groups.
+fn add_up<'a>(
+    packed: &Packed<'a>,
+    part: Option<Part>,
+    sums: &mut Sums<'a>,
+    block: Block,
+    rows: &[u32],
+    groups: &[u32],
+) -> Result<(), Fault> {
+    let pairs =
+        || rows.iter().map(|row| *row as usize).zip(groups.iter().map(|group| *group as usize));
+    let is_valid =
+        |valid: &Valid<'_>, row: usize| valid.0.is_none() || valid.get(block.start + row);
+    match (packed, sums) {
+        (Packed::Narrow(values, valid), Sums::Ints(sums)) => {
+            let values = block.of(values)?;
+            for (row, group) in pairs().filter(|(row, _)| is_valid(valid, *row)) {
+                sums[group].add(i32::from_le_bytes(values[row]).into());
+            }
+        }
+        (Packed::Ints(values, valid), Sums::Ints(sums)) => {
+            let values = block.of(values)?;
+            for (row, group) in pairs().filter(|(row, _)| is_valid(valid, *row)) {
+                sums[group].add(i64::from_le_bytes(values[row]));
+            }
+        }
+        (Packed::Floats(values, valid), Sums::Reals(sums)) => {
+            let values = block.of(values)?;
+            for (row, group) in pairs().filter(|(row, _)| is_valid(valid, *row)) {
+                sums[group].add(f64::from_le_bytes(values[row]));
+            }
+        }
+        (Packed::Texts(..) | Packed::Words(..), Sums::Texts(sums)) => {
+            for (row, group) in pairs() {
+                if let Some(text) = text(packed, block.start + row)? {
+                    sums[group].add(part_of(part, text));
+                }
+            }
+        }
+        (_, Sums::Ints(sums)) => {
+            for (row, group) in pairs() {
+                if let Value::Int(n) = plain(packed, block.start + row)? {
+                    sums[group].add(n);
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn text<'a>(packed: &Packed<'a>, row: usize) -> Result<Option<&'a [u8]>, Fault> {
+    let of = |texts: &Texts<'a>, at: usize| texts.get(at).map(Some).ok_or(Fault::Damaged);
+    match packed {
+        Packed::Texts(texts, valid) if valid.get(row) => of(texts, row),
+        Packed::Words(codes, texts, valid) if valid.get(row) => {
+            let code = codes.get(row).ok_or(Fault::Damaged)?;
+            of(texts, u16::from_le_bytes(*code).into())
+        }
+        _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expr::typed::{Form, Target};
+    use crate::schema::ValueType;
+
+    struct Table {
+        rows: usize,
+        labels: Vec<[u8; 2]>,
+        widths: Vec<[u8; 4]>,
+        scores: Vec<[u8; 8]>,
+        offsets: Vec<[u8; 8]>,
+        valid: Vec<[u8; 8]>,
+    }
+
+    fn column(name: &str) -> Arc<Column> {
+        let (name, value) = (name.to_owned(), ValueType::Int);
+        Arc::new(Column { column: name.clone(), name, value, form: Form::Int })
+    }
+
+    fn operand(name: &str) -> Operand {
+        Operand { column: column(name), part: None }
+    }
+
+    impl Columns for Table {
+        fn rows(&self) -> usize {
+            self.rows
+        }
+
+        fn packed(&self, column: &Arc<Column>) -> Packed<'_> {
+            let valid = Valid(Some(&self.valid));
+            match column.name.as_str() {
+                "label" => Packed::Words(
+                    &self.labels,
+                    Texts { offsets: &self.offsets, bytes: b"abcc" },
+                    Valid::ALL,
+                ),
+                "width" => Packed::Narrow(&self.widths, valid),
+                "score" => Packed::Floats(&self.scores, valid),
+                _ => Packed::Sequence(0),
+            }
+        }
+
+        fn target(&self, _: &Column, _: &Target) -> Option<Vec<f64>> {
+            None
+        }
+    }
+
+    fn table(rows: usize) -> Table {
+        let valid: Vec<bool> = (0..rows).map(|row| row % 7 != 3).collect();
+        let words = valid.chunks(64).map(|chunk| {
+            let word =
+                chunk.iter().enumerate().fold(0_u64, |word, (at, is)| word | u64::from(*is) << at);
+            word.to_le_bytes()
+        });
+        Table {
+            rows,
+            labels: (0..rows).map(|row| ((row * 31 % 3) as u16).to_le_bytes()).collect(),
+            widths: (0..rows).map(|row| (row as i32 % 100 - 50).to_le_bytes()).collect(),
+            scores: (0..rows).map(|row| (row as f64 / 10.0).to_le_bytes()).collect(),
+            offsets: [0, 1, 2, 4_u64].map(u64::to_le_bytes).to_vec(),
+            valid: words.collect(),
+        }
+    }
+
+    /// By label and width: rows, widths, their sum, the greatest score.
+    type Wanted = std::collections::BTreeMap<(usize, Option<i64>), (i64, i64, i64, f64)>;
+
+    #[test]
+    fn groups_are_those_of_a_simple_loop() {
+        let rows = 200_000;
+        let table = table(rows);
+        let within: RoaringBitmap = (0..rows as u32).filter(|row| row % 5 != 0).collect();
+        let width = || operand("width");
+        let folds = [
+            Fold::Rows,
+            Fold::Count(width()),
+            Fold::Sum(width()),
+            Fold::Mean(width()),
+            Fold::Least(width()),
+            Fold::Greatest(operand("score")),
+        ];
+        for set in [None, Some(&within)] {
+            let found = group(&table, set, &[operand("label"), operand("width")], &folds, 1 << 20)
+                .expect("sound");
+            let mut want: Wanted = Default::default();
+            for row in (0..rows).filter(|row| set.is_none_or(|set| set.contains(*row as u32))) {
+                let width = (row % 7 != 3).then_some(row as i64 % 100 - 50);
+                let sums = want.entry((row * 31 % 3, width)).or_insert((0, 0, 0, f64::MIN));
+                sums.0 += 1;
+                sums.1 += i64::from(width.is_some());
+                sums.2 += width.unwrap_or(0);
+                if width.is_some() {
+                    sums.3 = sums.3.max(row as f64 / 10.0);
+                }
+            }
+            assert_eq!(found.len(), want.len());
+            for ((keys, values), ((label, width), sums)) in found.iter().zip(&want) {
+                assert_eq!(keys[0], Val::Text([&b"a"[..], b"b", b"cc"][*label].to_vec().into()));
+                assert_eq!(keys[1], width.map_or(Val::Null, Val::Int));
+                assert_eq!(values[..2], [Val::Int(sums.0), Val::Int(sums.1)]);
+                let is_there = width.is_some();
+                assert_eq!(values[2], if is_there { Val::Int(sums.2) } else { Val::Null });
+                assert_eq!(values[5], if is_there { Val::Real(sums.3) } else { Val::Null });
+            }
+        }
+    }
+
+    #[test]
+    fn without_keys_there_is_one_group() {
+        let folds = [Fold::Rows, Fold::Sum(operand("width"))];
+        let found = group(&table(10), Some(&RoaringBitmap::new()), &[], &folds, 10).expect("sound");
+        assert_eq!(found, [(vec![], vec![Val::Int(0), Val::Null])]);
+        assert_eq!(group(&table(0), None, &[operand("label")], &folds, 10), Ok(vec![]));
+        assert_eq!(
+            group(&table(100), None, &[operand("row")], &folds, 10),
+            Err(Ungrouped::TooMany(10))
+        );
+    }
+
+    #[test]
+    fn floats_order_by_their_bits() {
+        let values = [f64::NEG_INFINITY, -1.5, -0.0, 1e-300, 2.0, f64::INFINITY];
+        let bits = values.map(ordered);
+        assert!(bits.is_sorted());
+        assert_eq!(bits.map(unordered), values);
+        assert_eq!(ordered(-0.0), ordered(0.0));
+    }
+}

@@ -1,0 +1,409 @@
+//! Statements that the kernels of `expr` answer: one table, a filter, groups, and what is added up in them.
+//!
+//! The kernels make a small table of the groups; what is left of the statement (expressions over them, HAVING, ORDER BY, LIMIT) is
+//! written over that table and SQLite runs it, so its meaning stays SQLite's. What is not recognised costs speed alone.
+
+use std::ops::Range;
+
+use super::bind::{Binder, Bound, Meaning, is_aggregate};
+use super::known::SqlColumn;
+use super::lex::Kind;
+use super::quoted;
+use super::scan::{Call, Chain, Scan};
+use crate::schema::ValueType;
+
+/// The table of the groups: its columns are `k0`, `k1`, for the keys, and `a0`, `a1` for the folds.
+pub const GROUPS: &str = "dcfs groups";
+
+/// What a fold makes of the rows of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FoldKind {
+    Rows,
+    Count,
+    Sum,
+    Mean,
+    Least,
+    Greatest,
+}
+
+/// A statement over groups.
+#[derive(Clone, Debug)]
+pub struct Grouped {
+    pub keys: Vec<SqlColumn>,
+    pub folds: Vec<(FoldKind, Option<SqlColumn>)>,
+    /// In the language of filters.
+    pub filter: Option<String>,
+    /// What is left, over [`GROUPS`].
+    pub bound: Bound,
+}
+
+/// Why a statement is for SQLite.
+pub type Reason = &'static str;
+
+/// Words that a condition may have besides names.
+const WORDS: [&str; 13] = [
+    "and", "or", "not", "in", "between", "like", "ilike", "glob", "regexp", "is", "null", "true",
+    "false",
+];
+
+/// The statement over groups; else why it is none.
+pub fn grouped(binder: &Binder<'_>, scan: &Scan, bound: &Bound) -> Result<Grouped, Reason> {
+    let clauses = Clauses::of(scan)?;
+    let mut found = Finder { binder, scan, keys: Vec::new(), folds: Vec::new(), calls: Vec::new() };
+    found.aggregates(&clauses)?;
+    found.keys(&clauses)?;
+    if found.keys.is_empty() && found.folds.is_empty() {
+        return Err("nothing is grouped");
+    }
+    let filter = clauses.filter.clone().map(|tokens| found.filter(&tokens)).transpose()?;
+    let sql = found.write(&clauses)?;
+    let bound =
+        Bound { sql, columns: Vec::new(), grouped: Err("it is over groups"), ..bound.clone() };
+    Ok(Grouped { keys: found.keys, folds: found.folds, filter, bound })
+}
+
+/// The parts of a plain SELECT, as tokens.
+struct Clauses {
+    items: Range<usize>,
+    filter: Option<Range<usize>>,
+    keys: Option<Range<usize>>,
+    having: Option<Range<usize>>,
+    /// ORDER BY and what follows.
+    rest: Range<usize>,
+}
+
+impl Clauses {
+    fn of(scan: &Scan) -> Result<Self, Reason> {
+        let is_plain =
+            scan.scopes.len() == 1 && !scan.is_compound && !scan.has_with && !scan.has_natural;
+        if !is_plain || scan.tables.len() != 1 || scan.scopes[0].tables.len() != 1 {
+            return Err("it is more than one SELECT over one dataset");
+        }
+        if !scan.stars.is_empty() {
+            return Err("it lists columns by `*`");
+        }
+        let tokens = &scan.tokens;
+        if tokens.iter().any(|token| {
+            token.is("over") || token.is("window") || token.is("distinct") || token.is("filter")
+        }) {
+            return Err("it has a window, DISTINCT or FILTER");
+        }
+        let mut depth = 0_usize;
+        let mut marks: Vec<(&str, usize)> = Vec::new();
+        for (at, token) in tokens.iter().enumerate() {
+            depth += usize::from(token.is_sign("("));
+            depth -= usize::from(token.is_sign(")"));
+            let word = ["from", "where", "group", "having", "order", "limit"]
+                .into_iter()
+                .find(|word| token.is(word));
+            if let Some(word) = word.filter(|_| depth == 0) {
+                marks.push((word, at));
+            }
+        }
+        let from = marks
+            .iter()
+            .find(|(word, _)| *word == "from")
+            .map(|(_, at)| *at)
+            .ok_or("it has no table")?;
+        let end = |at: usize| {
+            marks.iter().map(|(_, mark)| *mark).find(|mark| *mark > at).unwrap_or(tokens.len())
+        };
+        let clause = |word: &str, skip: usize| {
+            let at =
+                marks.iter().find(|(known, at)| *known == word && *at > from).map(|(_, at)| *at);
+            at.map(|at| at + skip..end(at))
+        };
+        if scan.tables[0].tokens != (from + 1..end(from)) {
+            return Err("it has a table that is no dataset");
+        }
+        let rest = clause("order", 0)
+            .or_else(|| clause("limit", 0))
+            .map_or(tokens.len(), |order| order.start);
+        let first = usize::from(tokens.get(1).is_some_and(|token| token.is("all"))) + 1;
+        Ok(Self {
+            items: first..from,
+            filter: clause("where", 1),
+            keys: clause("group", 2),
+            having: clause("having", 1),
+            rest: rest..tokens.len(),
+        })
+    }
+
+    /// Whether a token is where groups are spoken of.
+    fn speaks_of_groups(&self, at: usize) -> bool {
+        self.items.contains(&at)
+            || self.rest.contains(&at)
+            || self.having.as_ref().is_some_and(|having| having.contains(&at))
+    }
+}
+
+struct Finder<'f, 'k> {
+    binder: &'f Binder<'k>,
+    scan: &'f Scan,
+    keys: Vec<SqlColumn>,
+    folds: Vec<(FoldKind, Option<SqlColumn>)>,
+    /// Calls of aggregates: their tokens, and the number of the fold.
+    calls: Vec<(Range<usize>, usize)>,
+}
+
+impl Finder<'_, '_> {
+    fn chain_at(&self, tokens: &Range<usize>) -> Option<&Chain> {
+        self.scan.chains.iter().find(|chain| chain.tokens == *tokens)
+    }
+
+    /// The single value that a name is.
+    fn scalar(&self, chain: &Chain) -> Option<SqlColumn> {
+        if self.scan.tokens.get(chain.tokens.end).is_some_and(|token| token.is_sign("[")) {
+            return None;
+        }
+        match self.binder.meaning(chain) {
+            Ok(Meaning::Column { column, .. }) if column.value.is_scalar() => Some(column.clone()),
+            _ => None,
+        }
+    }
+
+    fn aggregates(&mut self, clauses: &Clauses) -> Result<(), Reason> {
+        for call in &self.scan.calls {
+            let name = self.scan.tokens[call.token].text.to_ascii_lowercase();
+            if !is_aggregate(&name)
+                || (matches!(name.as_str(), "min" | "max") && self.binder.has_comma(&call.inside))
+            {
+                continue;
+            }
+            if !clauses.speaks_of_groups(call.token) {
+                return Err("it has an aggregate outside SELECT, HAVING and ORDER BY");
+            }
+            let fold = self.fold(&name, call)?;
+            let number = self.folds.iter().position(|known| *known == fold).unwrap_or_else(|| {
+                self.folds.push(fold);
+                self.folds.len() - 1
+            });
+            self.calls.push((call.token..call.inside.end + 1, number));
+        }
+        Ok(())
+    }
+
+    fn fold(&self, name: &str, call: &Call) -> Result<(FoldKind, Option<SqlColumn>), Reason> {
+        let inside = &self.scan.tokens[call.inside.clone()];
+        if name == "count" && matches!(inside, [star] if star.is_sign("*")) {
+            return Ok((FoldKind::Rows, None));
+        }
+        let column = self.chain_at(&call.inside).and_then(|chain| self.scalar(chain));
+        let column = column.ok_or("it adds up more than plain columns")?;
+        let is_number = matches!(column.value, ValueType::Int | ValueType::Float | ValueType::Bool);
+        let kind = match name {
+            "count" => FoldKind::Count,
+            "sum" if is_number => FoldKind::Sum,
+            "avg" | "mean" if is_number => FoldKind::Mean,
+            "min" => FoldKind::Least,
+            "max" => FoldKind::Greatest,
+            _ => return Err("it has an aggregate that only SQLite knows"),
+        };
+        Ok((kind, Some(column)))
+    }
+
+    fn keys(&mut self, clauses: &Clauses) -> Result<(), Reason> {
+        const PLAIN: Reason = "it groups by more than plain columns";
+        let Some(keys) = &clauses.keys else { return Ok(()) };
+        let tokens = &self.scan.tokens;
+        let items = &self.scan.scopes[0].items;
+        let mut wanted: Vec<Range<usize>> = Vec::new();
+        let mut start = keys.start;
+        for at in keys.start..=keys.end {
+            if at < keys.end && !tokens[at].is_sign(",") {
+                continue;
+            }
+            let key = start..at;
+            start = at + 1;
+            match &tokens[key.clone()] {
+                [all] if all.is("all") => {
+                    let plain =
+                        items.iter().filter(|item| !self.binder.has_aggregate(&item.tokens));
+                    wanted.extend(plain.map(|item| item.tokens.clone()));
+                }
+                [number] if number.kind == Kind::Number => {
+                    let place =
+                        number.text.parse::<usize>().ok().and_then(|place| place.checked_sub(1));
+                    let item = place.and_then(|place| items.get(place)).ok_or(PLAIN)?;
+                    wanted.push(item.tokens.clone());
+                }
+                [name] if self.chain_at(&key).is_some_and(|chain| self.scalar(chain).is_none()) => {
+                    let is_named = |alias: &String| alias.eq_ignore_ascii_case(&name.text);
+                    let item = items
+                        .iter()
+                        .find(|item| item.alias.as_ref().is_some_and(is_named))
+                        .ok_or(PLAIN)?;
+                    wanted.push(item.tokens.clone());
+                }
+                _ => wanted.push(key),
+            }
+        }
+        for key in wanted {
+            let column = self.chain_at(&key).and_then(|chain| self.scalar(chain)).ok_or(PLAIN)?;
+            if !self.keys.contains(&column) {
+                self.keys.push(column);
+            }
+        }
+        Ok(())
+    }
+
+    /// The condition in the language of filters.
+    fn filter(&self, tokens: &Range<usize>) -> Result<String, Reason> {
+        const ODD: Reason = "its condition is no filter";
+        let mut words: Vec<String> = Vec::new();
+        let mut at = tokens.start;
+        while at < tokens.end {
+            let token = &self.scan.tokens[at];
+            if let Some(chain) = self.scan.chains.iter().find(|chain| chain.tokens.start == at) {
+                let column = self.scalar(chain).ok_or(ODD)?;
+                // Datetimes compare as texts in SQL, and as moments in filters.
+                if column.value == ValueType::Time {
+                    return Err("its condition is on a datetime");
+                }
+                words.push(dotted(&column.name));
+                at = chain.tokens.end;
+                continue;
+            }
+            let is_plain = match token.kind {
+                Kind::Word => WORDS.iter().any(|word| token.is(word)),
+                Kind::Number => token.text.bytes().all(|byte| {
+                    byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-')
+                }),
+                Kind::Text => {
+                    !token.text.contains(['\\', '\u{2215}'])
+                        && self.binder.slice(at).starts_with('\'')
+                }
+                Kind::Sign => !matches!(
+                    token.text.as_str(),
+                    "[" | "]" | "->" | "->>" | "&" | "|" | "<<" | ">>" | "~"
+                ),
+                Kind::Name | Kind::Version => false,
+            };
+            if !is_plain {
+                return Err(ODD);
+            }
+            words.push(self.binder.slice(at).to_owned());
+            at += 1;
+        }
+        Ok(words.join(" "))
+    }
+
+    /// The rest of the statement, over the groups.
+    fn write(&self, clauses: &Clauses) -> Result<String, Reason> {
+        let mut sql = String::from("select ");
+        for item in &self.scan.scopes[0].items {
+            if !sql.ends_with("select ") {
+                sql += ", ";
+            }
+            sql += &self.part(&item.tokens)?;
+            sql += &format!(" AS {}", quoted(&self.binder.item_name(item)));
+        }
+        sql += &format!(" from {}", quoted(GROUPS));
+        if let Some(having) = &clauses.having {
+            sql += &format!(" where {}", self.part(having)?);
+        }
+        sql.push(' ');
+        sql += &self.part(&clauses.rest)?;
+        Ok(sql)
+    }
+
+    fn part(&self, tokens: &Range<usize>) -> Result<String, Reason> {
+        let mut words: Vec<String> = Vec::new();
+        let mut at = tokens.start;
+        while at < tokens.end {
+            if let Some((call, number)) = self.calls.iter().find(|(call, _)| call.start == at) {
+                words.push(format!("{}.a{number}", quoted(GROUPS)));
+                at = call.end;
+                continue;
+            }
+            let Some(chain) = self.scan.chains.iter().find(|chain| chain.tokens.start == at) else {
+                words.push(self.binder.written(at));
+                at += 1;
+                continue;
+            };
+            at = chain.tokens.end;
+            let key = self
+                .scalar(chain)
+                .and_then(|column| self.keys.iter().position(|key| *key == column));
+            words.push(match (key, self.binder.meaning(chain)) {
+                (Some(key), _) => format!("{}.k{key}", quoted(GROUPS)),
+                (None, Ok(Meaning::Other(text))) => text,
+                _ => return Err("it shows a column that it does not group by"),
+            });
+        }
+        Ok(words.join(" "))
+    }
+}
+
+/// A dotted name as filters read it.
+fn dotted(name: &str) -> String {
+    let part = |part: &str| format!("`{}`", part.replace('`', "``"));
+    name.split('.').map(part).collect::<Vec<_>>().join(".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Known, Statement};
+    use super::*;
+    use crate::schema::Schema;
+
+    fn of(text: &str) -> Result<Grouped, String> {
+        let table = ["file__source", "file__path", "info__width", "label", "day", "tags"];
+        let features = r#"{"file": "File@v1", "info": "Image@v1", "label": "str", "day": "datetime", "tags": "list[str]"}"#;
+        let table: Vec<_> = table.iter().map(|name| ((*name).to_owned(), String::new())).collect();
+        let known = Known::of(&Schema::parse(features, "{}", &table).expect("a schema"));
+        let statement = Statement::read(text).map_err(|error| error.to_string())?;
+        let known = vec![known; statement.tables().len()];
+        let bound = statement.bind(&known).map_err(|error| error.to_string())?;
+        bound.grouped.map(|grouped| *grouped).map_err(str::to_owned)
+    }
+
+    #[test]
+    fn recognises_groups() {
+        let cases = [
+            (
+                "select label, count(*) n, avg(info.width) from pets where info.width > 4 and label like 'p%' group by label order by n desc limit 3",
+                r#"select "dcfs groups".k0 AS "label", "dcfs groups".a0 AS "n", "dcfs groups".a1 AS "avg(info.width)" from "dcfs groups" order by "n" desc limit 3"#,
+                Some("`info`.`width` > 4 and `label` like 'p%'"),
+            ),
+            (
+                "select p.file.parent as f, round(sum(info.width) / count(*), 2) r from pets p group by 1 having count(*) > 1",
+                r#"select "dcfs groups".k0 AS "f", round ( "dcfs groups".a0 * 1.0 / "dcfs groups".a1 , 2 ) AS "r" from "dcfs groups" where "dcfs groups".a1 > 1 "#,
+                None,
+            ),
+            (
+                "select max(day) from pets",
+                r#"select "dcfs groups".a0 AS "max(day)" from "dcfs groups" "#,
+                None,
+            ),
+        ];
+        for (text, sql, filter) in cases {
+            let found = of(text).unwrap_or_else(|why| panic!("{text}: {why}"));
+            assert_eq!(
+                (found.bound.sql.as_str(), found.filter.as_deref()),
+                (sql, filter),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn leaves_the_rest_to_sqlite() {
+        for text in [
+            "select label from pets",
+            "select label, info.width, count(*) from pets group by label",
+            "select count(distinct label) from pets",
+            "select label, count(*) over () from pets group by label",
+            "select count(*) from pets where day > '2024-01-01'",
+            "select count(*) from pets where lower(label) = 'a'",
+            "select lower(label), count(*) from pets group by lower(label)",
+            "select median(info.width) from pets",
+            "select sum(label) from pets",
+            "select count(*) from pets a join pets b on a.label = b.label",
+            "select count(*) from (select * from pets)",
+            "select tags, count(*) from pets group by tags",
+        ] {
+            assert!(of(text).is_err(), "{text}");
+        }
+    }
+}

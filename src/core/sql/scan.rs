@@ -1,0 +1,861 @@
+//! The shape of a statement: its selects, the tables each reads, the names it speaks of.
+//!
+//! No grammar of SQL: SQLite has one, and reads the statement after its names were settled. Here brackets are counted,
+//! and words that begin a clause are known, which is enough to tell tables from columns and aliases.
+
+use std::ops::Range;
+
+use super::lex::{self, Kind, Token};
+use crate::expr::Error;
+
+/// The deepest brackets.
+const DEEPEST: usize = 64;
+
+/// Words that end the name of a table or a column, or stand for something of their own.
+const RESERVED: [&str; 75] = [
+    "all",
+    "and",
+    "as",
+    "asc",
+    "between",
+    "by",
+    "case",
+    "cast",
+    "collate",
+    "cross",
+    "current_date",
+    "current_time",
+    "current_timestamp",
+    "desc",
+    "distinct",
+    "else",
+    "end",
+    "escape",
+    "except",
+    "exclude",
+    "exists",
+    "false",
+    "filter",
+    "following",
+    "from",
+    "full",
+    "glob",
+    "group",
+    "groups",
+    "having",
+    "ilike",
+    "in",
+    "indexed",
+    "inner",
+    "intersect",
+    "is",
+    "isnull",
+    "join",
+    "left",
+    "like",
+    "limit",
+    "match",
+    "materialized",
+    "natural",
+    "not",
+    "notnull",
+    "null",
+    "nulls",
+    "offset",
+    "on",
+    "or",
+    "order",
+    "outer",
+    "over",
+    "partition",
+    "preceding",
+    "range",
+    "recursive",
+    "regexp",
+    "right",
+    "rows",
+    "select",
+    "then",
+    "true",
+    "unbounded",
+    "union",
+    "using",
+    "values",
+    "when",
+    "where",
+    "window",
+    "with",
+    "without",
+    "current",
+    "row",
+];
+
+/// Those of them that are also good names of columns.
+const SOFT: [&str; 12] = [
+    "current",
+    "exclude",
+    "filter",
+    "following",
+    "groups",
+    "match",
+    "materialized",
+    "partition",
+    "preceding",
+    "range",
+    "row",
+    "rows",
+];
+
+/// One SELECT: which select it stands in, and the tables of its FROM.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    pub parent: Option<usize>,
+    pub tables: Vec<Entry>,
+    pub items: Vec<Item>,
+    /// What columns of its answer are called by AS, or without.
+    pub aliases: Vec<String>,
+    /// Whether its answer is that of the statement.
+    pub is_top: bool,
+}
+
+/// A table of a FROM.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// What it is called in the statement.
+    pub alias: String,
+    /// Its number in [`Scan::tables`]; `None` for a subquery, a WITH or a function.
+    pub table: Option<usize>,
+}
+
+/// A table that the statement names.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// `pets`, `pets@1.0.0`, `catalog.versions`.
+    pub name: String,
+    pub span: Range<usize>,
+    /// The tokens of the name, and of the alias where one follows.
+    pub tokens: Range<usize>,
+    pub alias: String,
+    /// Whether a join may find no row of it.
+    pub is_outer: bool,
+}
+
+/// Something that SELECT lists.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// Its tokens, without the alias.
+    pub tokens: Range<usize>,
+    pub alias: Option<String>,
+}
+
+/// The clause in which a name stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clause {
+    None,
+    Select,
+    From,
+    Using,
+    Where,
+    Group,
+    Order,
+}
+
+/// A dotted name of a column, or of a model.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    pub tokens: Range<usize>,
+    pub parts: Vec<String>,
+    pub scope: usize,
+    pub clause: Clause,
+    /// Whether it is in quotes, all of it one name.
+    pub is_quoted: bool,
+    /// `p.*`
+    pub has_star: bool,
+    /// Whether the word means something else where no column has it as its name.
+    pub is_soft: bool,
+}
+
+/// `*`, with the names that EXCLUDE lists.
+#[derive(Clone, Debug)]
+pub struct Star {
+    pub tokens: Range<usize>,
+    pub exclude: Vec<String>,
+}
+
+/// A call of a function.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub token: usize,
+    /// The tokens between its brackets.
+    pub inside: Range<usize>,
+}
+
+/// What was found in a statement.
+#[derive(Clone, Debug, Default)]
+pub struct Scan {
+    pub tokens: Vec<Token>,
+    pub scopes: Vec<Scope>,
+    pub tables: Vec<Table>,
+    pub chains: Vec<Chain>,
+    pub stars: Vec<Star>,
+    pub calls: Vec<Call>,
+    /// `group by all`: the scope, and the token ALL.
+    pub group_all: Vec<(usize, usize)>,
+    /// Whether it is more than one SELECT.
+    pub is_compound: bool,
+    pub has_with: bool,
+    pub has_natural: bool,
+}
+
+/// What a bracket opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opens {
+    /// The statement, or a select in brackets.
+    Select,
+    /// A select in brackets that stands as a table.
+    Table,
+    /// Tables in brackets.
+    Join,
+    /// Anything else.
+    Inside,
+}
+
+#[derive(Clone, Debug)]
+struct Frame {
+    opens: Opens,
+    parent: Option<usize>,
+    scope: Option<usize>,
+    clause: Clause,
+    expects_table: bool,
+    /// Whether the table that comes may be missing in a row.
+    outer: bool,
+    /// The call that it belongs to.
+    call: Option<usize>,
+    item: Option<usize>,
+}
+
+/// Reads the shape of `text`.
+///
+/// # Errors
+/// What is no SELECT, or several; brackets that do not fit.
+pub fn scan(text: &str) -> Result<Scan, Error> {
+    let mut tokens = lex::tokens(text)?;
+    while tokens.last().is_some_and(|token| token.is_sign(";")) {
+        tokens.pop();
+    }
+    let Some(first) = tokens.first() else {
+        return Err(Error::new(0..0, "expected a statement, e.g. `select * from pets limit 10`"));
+    };
+    if !["select", "with", "values"].iter().any(|word| first.is(word)) {
+        let message =
+            "only SELECT is run here, which changes nothing; `dcfs sql --help` has examples";
+        return Err(Error::new(first.span.clone(), message));
+    }
+    if let Some(second) = tokens.iter().find(|token| token.is_sign(";")) {
+        return Err(Error::new(
+            second.span.clone(),
+            "one statement at a time; leave out what follows",
+        ));
+    }
+    let ctes = common_tables(&tokens);
+    let mut scanner = Scanner {
+        ctes,
+        found: Scan { tokens, ..Scan::default() },
+        frames: vec![Frame::new(Opens::Select, None)],
+    };
+    scanner.run()?;
+    Ok(scanner.found)
+}
+
+/// The names that WITH gives.
+fn common_tables(tokens: &[Token]) -> Vec<String> {
+    let mut names = Vec::new();
+    for at in 0..tokens.len() {
+        if !tokens[at].is_name() {
+            continue;
+        }
+        let mut next = at + 1;
+        if tokens.get(next).is_some_and(|token| token.is_sign("(")) {
+            while tokens.get(next).is_some_and(|token| !token.is_sign(")")) {
+                next += 1;
+            }
+            next += 1;
+        }
+        if !tokens.get(next).is_some_and(|token| token.is("as")) {
+            continue;
+        }
+        next += 1;
+        while tokens.get(next).is_some_and(|t| t.is("not") || t.is("materialized")) {
+            next += 1;
+        }
+        let begins = |at: usize, word: &str| tokens.get(at).is_some_and(|token| token.is(word));
+        let is_select = ["select", "with", "values"].iter().any(|word| begins(next + 1, word));
+        if tokens.get(next).is_some_and(|token| token.is_sign("(")) && is_select {
+            names.push(tokens[at].text.clone());
+        }
+    }
+    names
+}
+
+/// Whether a bare word is no name.
+pub fn is_reserved(token: &Token) -> bool {
+    token.kind == Kind::Word && RESERVED.iter().any(|word| token.text.eq_ignore_ascii_case(word))
+}
+
+fn is_soft(token: &Token) -> bool {
+    SOFT.iter().any(|word| token.text.eq_ignore_ascii_case(word))
+}
+
+impl Frame {
+    fn new(opens: Opens, parent: Option<usize>) -> Self {
+        Self {
+            opens,
+            parent,
+            scope: None,
+            clause: Clause::None,
+            expects_table: false,
+            outer: false,
+            call: None,
+            item: None,
+        }
+    }
+}
+
+struct Scanner {
+    ctes: Vec<String>,
+    found: Scan,
+    frames: Vec<Frame>,
+}
+
+impl Scanner {
+    fn token(&self, at: usize) -> Option<&Token> {
+        self.found.tokens.get(at)
+    }
+
+    fn is(&self, at: usize, word: &str) -> bool {
+        self.token(at).is_some_and(|token| token.is(word))
+    }
+
+    fn is_sign(&self, at: usize, sign: &str) -> bool {
+        self.token(at).is_some_and(|token| token.is_sign(sign))
+    }
+
+    fn frame(&mut self) -> &mut Frame {
+        self.frames.last_mut().expect("the statement's own frame is never taken away")
+    }
+
+    fn run(&mut self) -> Result<(), Error> {
+        let mut at = 0;
+        while at < self.found.tokens.len() {
+            at = self.step(at)?;
+        }
+        self.end_item(self.found.tokens.len());
+        match self.frames.len() {
+            1 => Ok(()),
+            _ => Err(Error::new(self.end(), "a bracket is not closed; expected `)`")),
+        }
+    }
+
+    fn end(&self) -> Range<usize> {
+        self.found.tokens.last().map_or(0..0, |token| token.span.end..token.span.end)
+    }
+
+    /// Looks at the token `at`; the one to go on with.
+    fn step(&mut self, at: usize) -> Result<usize, Error> {
+        let token = self.found.tokens[at].clone();
+        match token.kind {
+            Kind::Sign => self.sign(at, &token),
+            Kind::Word | Kind::Name => self.word(at, &token),
+            Kind::Version => Err(Error::new(
+                token.span,
+                "a version stands behind the name of a dataset, e.g. `from pets@1.0.0`",
+            )),
+            Kind::Text if self.frame().expects_table => {
+                let message = "the name of a table has double quotes: \"my pets@1.0.0\"";
+                Err(Error::new(token.span, message))
+            }
+            Kind::Text | Kind::Number => Ok(at + 1),
+        }
+    }
+
+    fn sign(&mut self, at: usize, token: &Token) -> Result<usize, Error> {
+        match token.text.as_str() {
+            "(" => self.open(at),
+            ")" => self.close(at, token),
+            "," => {
+                let frame = self.frame();
+                if frame.clause == Clause::From {
+                    frame.expects_table = frame.opens != Opens::Inside;
+                    frame.outer = false;
+                } else if frame.clause == Clause::Select && frame.opens != Opens::Inside {
+                    self.end_item(at);
+                    self.frame().item = Some(at + 1);
+                }
+                Ok(at + 1)
+            }
+            "*" if self.begins_item(at) => Ok(self.star(at)),
+            _ => Ok(at + 1),
+        }
+    }
+
+    /// Whether the token is the first of something that SELECT lists.
+    fn begins_item(&self, at: usize) -> bool {
+        self.frames.last().is_some_and(|frame| {
+            frame.item == Some(at) && frame.clause == Clause::Select && frame.opens != Opens::Inside
+        })
+    }
+
+    fn star(&mut self, at: usize) -> usize {
+        let mut end = at + 1;
+        let mut exclude = Vec::new();
+        if self.is(end, "exclude") {
+            end += 1;
+            let in_brackets = self.is_sign(end, "(");
+            end += usize::from(in_brackets);
+            while let Some(token) = self.token(end).filter(|token| token.is_name()) {
+                let mut name = token.text.clone();
+                end += 1;
+                while self.is_sign(end, ".") {
+                    let part = self.token(end + 1).map_or(String::new(), |part| part.text.clone());
+                    name = format!("{name}.{part}");
+                    end += 2;
+                }
+                exclude.push(name);
+                if !(in_brackets && self.is_sign(end, ",")) {
+                    break;
+                }
+                end += 1;
+            }
+            end += usize::from(in_brackets && self.is_sign(end, ")"));
+        }
+        self.found.stars.push(Star { tokens: at..end, exclude });
+        end
+    }
+
+    fn scope(&self) -> usize {
+        self.scope_around().unwrap_or(0)
+    }
+
+    fn scope_around(&self) -> Option<usize> {
+        self.frames.iter().rev().find_map(|frame| frame.scope.or(frame.parent))
+    }
+
+    fn open(&mut self, at: usize) -> Result<usize, Error> {
+        if self.frames.len() > DEEPEST {
+            let span = self.found.tokens[at].span.clone();
+            return Err(Error::new(span, format!("brackets lie deeper than {DEEPEST}")));
+        }
+        let begins = ["select", "with", "values"].iter().any(|word| self.is(at + 1, word));
+        let parent = self.scope_around();
+        let above = self.frame().clone();
+        let is_call = at > 0
+            && self.found.tokens[at - 1].is_name()
+            && !is_reserved(&self.found.tokens[at - 1]);
+        let mut frame = match (above.expects_table, begins) {
+            (true, true) => Frame::new(Opens::Table, above.parent),
+            (true, false) => Frame {
+                clause: Clause::From,
+                expects_table: true,
+                scope: above.scope,
+                outer: above.outer,
+                ..Frame::new(Opens::Join, above.parent)
+            },
+            (false, true) => Frame::new(Opens::Select, parent),
+            (false, false) => Frame {
+                clause: if above.clause == Clause::From { Clause::Where } else { above.clause },
+                scope: above.scope,
+                ..Frame::new(Opens::Inside, above.parent)
+            },
+        };
+        if above.expects_table {
+            self.frame().expects_table = false;
+        }
+        if is_call && frame.opens == Opens::Inside {
+            self.found.calls.push(Call { token: at - 1, inside: at + 1..at + 1 });
+            frame.call = Some(self.found.calls.len() - 1);
+        }
+        self.frames.push(frame);
+        Ok(at + 1)
+    }
+
+    fn close(&mut self, at: usize, token: &Token) -> Result<usize, Error> {
+        self.end_item(at);
+        if self.frames.len() == 1 {
+            return Err(Error::new(token.span.clone(), "a `)` without its `(`"));
+        }
+        let Some(frame) = self.frames.pop() else { return Ok(at + 1) };
+        if let Some(call) = frame.call {
+            self.found.calls[call].inside.end = at;
+        }
+        if frame.opens != Opens::Table {
+            return Ok(at + 1);
+        }
+        let (alias, next) = self.alias(at + 1);
+        self.enter(Entry { alias: alias.unwrap_or_default(), table: None });
+        Ok(next)
+    }
+
+    /// Adds a table to the select around.
+    fn enter(&mut self, entry: Entry) {
+        let scope = self.scope();
+        if let Some(scope) = self.found.scopes.get_mut(scope) {
+            scope.tables.push(entry);
+        }
+    }
+
+    /// `as p`, or `p` alone; the token after it.
+    fn alias(&self, at: usize) -> (Option<String>, usize) {
+        let named =
+            |at: usize| self.token(at).filter(|token| token.is_name() && !is_reserved(token));
+        match self.is(at, "as") {
+            true => (self.token(at + 1).map(|token| token.text.clone()), at + 2),
+            false => match named(at) {
+                Some(token) => (Some(token.text.clone()), at + 1),
+                None => (None, at),
+            },
+        }
+    }
+
+    fn word(&mut self, at: usize, token: &Token) -> Result<usize, Error> {
+        if let Some(next) = self.keyword(at, token) {
+            return Ok(next);
+        }
+        if self.frame().expects_table {
+            return self.table(at);
+        }
+        // A word behind a value is what the value is called.
+        let is_alias = at > 0 && self.names_item(at);
+        if is_alias {
+            return Ok(at + 1);
+        }
+        // The type in `cast(x as int)`, a collation, a window.
+        let is_other =
+            ["as", "collate", "over", "nulls"].iter().any(|word| at > 0 && self.is(at - 1, word));
+        let is_window = self.frame().clause == Clause::Where && self.is(at + 1, "as");
+        if is_other
+            || is_window
+            || self.frame().clause == Clause::None
+            || (is_reserved(token) && !is_soft(token))
+        {
+            return Ok(at + 1);
+        }
+        Ok(self.chain(at))
+    }
+
+    /// Words that begin a clause. `None` for any other.
+    fn keyword(&mut self, at: usize, token: &Token) -> Option<usize> {
+        if token.kind != Kind::Word {
+            return None;
+        }
+        let is_select = self.frame().opens != Opens::Inside;
+        let word = token.text.to_ascii_lowercase();
+        let clause = match word.as_str() {
+            "select" => {
+                self.select(at);
+                let mut next = at + 1;
+                while self.is(next, "distinct") || self.is(next, "all") {
+                    next += 1;
+                }
+                self.frame().item = Some(next);
+                return Some(next);
+            }
+            "with" => {
+                self.found.has_with = true;
+                Clause::None
+            }
+            "from"
+                if at > 1
+                    && self.is(at - 1, "distinct")
+                    && (self.is(at - 2, "is") || self.is(at - 2, "not")) =>
+            {
+                return Some(at + 1);
+            }
+            "from" if is_select => {
+                self.end_item(at);
+                let frame = self.frame();
+                (frame.expects_table, frame.outer) = (true, false);
+                Clause::From
+            }
+            "join" if is_select => {
+                self.join(at);
+                Clause::From
+            }
+            "on" if is_select && self.frame().clause == Clause::From => Clause::From,
+            "using" if is_select => Clause::Using,
+            "where" | "having" | "window" | "limit" if is_select => Clause::Where,
+            "group" if is_select => {
+                if self.is(at + 1, "by") && self.is(at + 2, "all") {
+                    let scope = self.scope();
+                    self.found.group_all.push((scope, at + 2));
+                }
+                Clause::Group
+            }
+            "order" if is_select => Clause::Order,
+            "union" | "intersect" | "except" if is_select => {
+                self.end_item(at);
+                self.found.is_compound = true;
+                Clause::None
+            }
+            "values" if is_select => Clause::Where,
+            _ => return None,
+        };
+        self.end_item(at);
+        self.frame().clause = clause;
+        Some(at + 1)
+    }
+
+    fn select(&mut self, at: usize) {
+        self.end_item(at);
+        let parent = self.frame().parent;
+        let is_top = self.frames.len() == 1;
+        self.found.scopes.push(Scope { parent, is_top, ..Scope::default() });
+        let scope = self.found.scopes.len() - 1;
+        let frame = self.frame();
+        (frame.scope, frame.clause, frame.expects_table) = (Some(scope), Clause::Select, false);
+    }
+
+    /// LEFT makes what follows outer, RIGHT what came before, FULL both.
+    fn join(&mut self, at: usize) {
+        let mut before = at;
+        let (mut left, mut right) = (false, false);
+        while before > 0 {
+            before -= 1;
+            let token = &self.found.tokens[before];
+            match token.text.to_ascii_lowercase().as_str() {
+                "left" => left = true,
+                "right" => right = true,
+                "full" => (left, right) = (true, true),
+                "natural" => self.found.has_natural = true,
+                "outer" | "inner" | "cross" => {}
+                _ => break,
+            }
+        }
+        if right {
+            let scope = self.scope();
+            let tables: Vec<usize> =
+                self.found.scopes[scope].tables.iter().filter_map(|e| e.table).collect();
+            tables.into_iter().for_each(|table| self.found.tables[table].is_outer = true);
+        }
+        let frame = self.frame();
+        (frame.expects_table, frame.outer) = (true, left);
+    }
+
+    /// The name of a table, and what it is called.
+    fn table(&mut self, at: usize) -> Result<usize, Error> {
+        let mut name = self.found.tokens[at].text.clone();
+        let mut end = at + 1;
+        while self.is_sign(end, ".") && self.token(end + 1).is_some_and(Token::is_name) {
+            name = format!("{name}.{}", self.found.tokens[end + 1].text);
+            end += 2;
+        }
+        let last = self.found.tokens[end - 1].text.clone();
+        self.frame().expects_table = false;
+        if self.is_sign(end, "(") {
+            // A function as a table: SQLite knows it.
+            let close = self.closing(end);
+            let (alias, next) = self.alias(close + 1);
+            self.enter(Entry { alias: alias.unwrap_or(last), table: None });
+            self.inside_of_function(end, close)?;
+            return Ok(next);
+        }
+        if self.token(end).is_some_and(|token| token.kind == Kind::Version) {
+            name = format!("{name}@{}", self.found.tokens[end].text);
+            end += 1;
+        }
+        let span = self.found.tokens[at].span.start..self.found.tokens[end - 1].span.end;
+        let (alias, next) = self.alias(end);
+        if end == at + 1 && self.ctes.iter().any(|cte| cte.eq_ignore_ascii_case(&name)) {
+            self.enter(Entry { alias: alias.unwrap_or(name), table: None });
+            return Ok(next);
+        }
+        let plain =
+            last.split('@').next().unwrap_or_default().rsplit('.').next().unwrap_or_default();
+        let alias = alias.unwrap_or_else(|| plain.to_owned());
+        let is_outer = self.frame().outer;
+        self.found.tables.push(Table {
+            name,
+            span,
+            tokens: at..next,
+            alias: alias.clone(),
+            is_outer,
+        });
+        let table = Some(self.found.tables.len() - 1);
+        self.enter(Entry { alias, table });
+        Ok(next)
+    }
+
+    /// Reads the arguments of a table that is a function.
+    fn inside_of_function(&mut self, open: usize, close: usize) -> Result<(), Error> {
+        let clause = std::mem::replace(&mut self.frame().clause, Clause::Where);
+        let mut at = open + 1;
+        while at < close {
+            at = self.step(at)?;
+        }
+        self.frame().clause = clause;
+        Ok(())
+    }
+
+    /// The bracket that closes the one at `open`; the end where there is none.
+    fn closing(&self, open: usize) -> usize {
+        let mut depth = 0_usize;
+        for at in open..self.found.tokens.len() {
+            depth += usize::from(self.is_sign(at, "("));
+            if self.is_sign(at, ")") {
+                depth -= 1;
+                if depth == 0 {
+                    return at;
+                }
+            }
+        }
+        self.found.tokens.len()
+    }
+
+    /// Whether the token is what an item of SELECT is called; it is noted then.
+    fn names_item(&mut self, at: usize) -> bool {
+        let frame = self.frame();
+        let (clause, opens, item) = (frame.clause, frame.opens, frame.item);
+        if clause != Clause::Select || opens == Opens::Inside || item.is_none_or(|item| item >= at)
+        {
+            return false;
+        }
+        let token = &self.found.tokens[at];
+        let before = &self.found.tokens[at - 1];
+        let is_value = match before.kind {
+            Kind::Name | Kind::Text | Kind::Number => true,
+            Kind::Word => {
+                !is_reserved(before)
+                    || ["end", "null", "true", "false"].iter().any(|w| before.is(w))
+            }
+            Kind::Sign => matches!(before.text.as_str(), ")" | "]"),
+            Kind::Version => false,
+        };
+        if !(before.is("as") || (is_value && !is_reserved(token))) {
+            return false;
+        }
+        let alias = token.text.clone();
+        let scope = self.scope();
+        let tokens = item.unwrap_or(at)..at - usize::from(before.is("as"));
+        let scope = &mut self.found.scopes[scope];
+        scope.aliases.push(alias.clone());
+        scope.items.push(Item { tokens, alias: Some(alias) });
+        self.frame().item = None;
+        true
+    }
+
+    /// The item that is open ends before the token `at`.
+    fn end_item(&mut self, at: usize) {
+        let Some(start) = self.frame().item.take() else { return };
+        let scope = self.scope();
+        if start < at
+            && let Some(scope) = self.found.scopes.get_mut(scope)
+        {
+            scope.items.push(Item { tokens: start..at, alias: None });
+        }
+    }
+
+    /// A dotted name.
+    fn chain(&mut self, at: usize) -> usize {
+        let mut end = at + 1;
+        let mut parts = vec![self.found.tokens[at].text.clone()];
+        let mut has_star = false;
+        while self.is_sign(end, ".") {
+            let Some(next) = self.token(end + 1) else { break };
+            if next.is_sign("*") {
+                has_star = true;
+                end += 2;
+                break;
+            }
+            if !next.is_name() {
+                break;
+            }
+            parts.push(next.text.clone());
+            end += 2;
+        }
+        if self.is_sign(end, "(") && parts.len() == 1 {
+            return end; // A function.
+        }
+        let is_quoted = self.found.tokens[at].kind == Kind::Name && parts.len() == 1;
+        let (scope, clause) = (self.scope(), self.frame().clause);
+        let is_soft = parts.len() == 1 && is_reserved(&self.found.tokens[at]);
+        self.found.chains.push(Chain {
+            tokens: at..end,
+            parts,
+            scope,
+            clause,
+            is_quoted,
+            has_star,
+            is_soft,
+        });
+        end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tables(text: &str) -> Vec<String> {
+        let scan = scan(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        scan.tables
+            .iter()
+            .map(|t| format!("{} {}{}", t.name, t.alias, if t.is_outer { "?" } else { "" }))
+            .collect()
+    }
+
+    #[test]
+    fn finds_tables() {
+        let cases: [(&str, &[&str]); 9] = [
+            ("select * from pets", &["pets pets"]),
+            (
+                "select * from pets@1.0.0 p, ns.project.dogs as d",
+                &["pets@1.0.0 p", "ns.project.dogs d"],
+            ),
+            (
+                "select * from \"my pets@2\" left join masks m on a = b",
+                &["my pets@2 my pets", "masks m?"],
+            ),
+            ("select * from a full join b using (x)", &["a a?", "b b?"]),
+            ("with x as (select * from a) select * from x join b", &["a a", "b b"]),
+            ("select * from (select x from a) s where y in (select y from b)", &["a a", "b b"]),
+            ("select a is distinct from b from c", &["c c"]),
+            ("select extract from json_each('[]'), a", &["a a"]),
+            ("select 1 union select x from (a join b)", &["a a", "b b"]),
+        ];
+        for (text, want) in cases {
+            assert_eq!(tables(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn finds_names_and_what_they_are_called() {
+        let scan = scan(
+            "select p.info.width w, count(*) as n, label from pets p where size > 5 order by n",
+        )
+        .expect("sound");
+        let names: Vec<String> = scan.chains.iter().map(|chain| chain.parts.join(".")).collect();
+        assert_eq!(names, ["p.info.width", "label", "size", "n"]);
+        assert_eq!(scan.scopes[0].aliases, ["w", "n"]);
+        assert_eq!(scan.scopes[0].items.len(), 3);
+    }
+
+    #[test]
+    fn refuses_what_is_no_select() {
+        for (text, message) in [
+            ("", "expected a statement"),
+            ("drop table pets", "only SELECT"),
+            ("select 1; drop table pets", "one statement"),
+            ("select (1", "not closed"),
+            ("select 1)", "without its"),
+            ("select * from 'pets'", "double quotes"),
+        ] {
+            assert!(scan(text).expect_err(text).to_string().contains(message), "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(words in proptest::collection::vec("select|from|\\(|\\)|,|a|b|\\.|\\*|as|join|left|with|group by all|exclude|@1|'x'|union|where|\\[|;", 0..30)) {
+            let _ = scan(&format!("select {}", words.join(" ")));
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! The connection that statements run on, and its bounds.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rusqlite::config::DbConfig;
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::limits::Limit;
+use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
+use rusqlite::vtab::Module;
+use rusqlite::{Connection, ErrorCode, OpenFlags, Statement as Prepared};
+use serde_json::Value as Json;
+
+use super::table::{Table, TableColumns};
+use super::{aggregates, functions};
+use dcfs_core::cell::Cell;
+use dcfs_core::error::{self, Kind, Result};
+use dcfs_core::expr::{Group, Val};
+use dcfs_core::schema::ValueType;
+use dcfs_core::sql::{Bound, GROUPS, Known, quoted, table_name};
+
+/// The longest text or blob, in bytes: what `group_concat` and `collect` make of a column.
+const LONGEST: i32 = 64 << 20;
+
+/// The longest statement as SQLite gets it: every column of a wide table with its names.
+const LONGEST_SQL: i32 = 4 << 20;
+
+/// Steps of SQLite's machine after which the clock is looked at: some 10 microseconds.
+const STEPS: i32 = 1000;
+
+/// The module of virtual tables.
+const MODULE: &str = "dcfs";
+
+const TABLES: &Module<'static, Table> = &Module::read_only_module();
+
+/// What a statement may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub time: Duration,
+    /// Bytes that SQLite may have in memory.
+    pub memory: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { time: Duration::from_secs(60), memory: 1 << 30 }
+    }
+}
+
+/// Why a statement has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the statement took longer than {} s and was stopped; ask for less, or give it more: --timeout", .0.as_secs_f64())]
+    TooLong(Duration),
+    #[error("the statement needs more than {} MiB of memory; ask for fewer groups or rows, or give it more: --memory", .0 >> 20)]
+    TooMuchMemory(u64),
+    #[error("a value of the answer is longer than {} MiB", LONGEST >> 20)]
+    TooLarge,
+    #[error(
+        "the disk for temporary files is full; free some of it, or name another: SQLITE_TMPDIR"
+    )]
+    Full,
+    #[error("{0}")]
+    Sqlite(String),
+}
+
+impl From<Error> for error::Error {
+    fn from(error: Error) -> Self {
+        let kind = match error {
+            Error::Full => Kind::Full,
+            _ => Kind::Invalid,
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// A connection without a database, and the tables of one statement.
+pub struct Engine {
+    connection: Connection,
+    limits: Limits,
+}
+
+/// A statement that is ready to run.
+pub struct Answer<'e> {
+    engine: &'e Engine,
+    bound: &'e Bound,
+    statement: Prepared<'e>,
+}
+
+/// A column of an answer, and the table's column that it is, where it is one: the number of the table, and the name.
+pub type AnswerColumn = (String, Option<(usize, String)>);
+
+impl Engine {
+    /// A connection that knows `tables`, by their numbers in the statement. `None` is for one that [`Engine::plain`] makes.
+    ///
+    /// # Errors
+    /// SQLite's own.
+    pub fn new(limits: Limits, tables: Vec<Option<Arc<TableColumns>>>) -> Result<Self> {
+        let engine = Self::open(limits).map_err(|error| plain(&error))?;
+        let numbers: Vec<usize> =
+            (0..tables.len()).filter(|number| tables[*number].is_some()).collect();
+        let connection = &engine.connection;
+        let made = connection.create_module(MODULE, TABLES, Some(tables)).and_then(|()| {
+            numbers.into_iter().try_for_each(|number| {
+                let name = quoted(&table_name(number));
+                connection
+                    .execute_batch(&format!("CREATE VIRTUAL TABLE {name} USING {MODULE}({number})"))
+            })
+        });
+        made.map_err(|error| plain(&error))?;
+        Ok(engine)
+    }
+
+    fn open(limits: Limits) -> rusqlite::Result<Self> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(Path::new(":memory:"), flags)?;
+        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LONGEST)?;
+        connection.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, LONGEST_SQL)?;
+        connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+        connection.pragma_update(None, "temp_store", "FILE")?;
+        connection.pragma_update(None, "hard_heap_limit", limits.memory.cast_signed())?;
+        functions::add(&connection)?;
+        aggregates::add(&connection)?;
+        Ok(Self { connection, limits })
+    }
+
+    /// Makes a table that is no dataset.
+    ///
+    /// # Errors
+    /// SQLite's own.
+    pub fn plain(&self, number: usize, known: &Known, rows: Vec<Vec<Json>>) -> Result<()> {
+        let declared =
+            |value: &ValueType| if *value == ValueType::Int { "INTEGER" } else { "TEXT" };
+        let columns: Vec<String> = known
+            .columns
+            .iter()
+            .map(|column| format!("{} {}", quoted(&column.name), declared(&column.value)))
+            .collect();
+        let name = quoted(&table_name(number));
+        let places = vec!["?"; columns.len()].join(", ");
+        let made = (|| {
+            self.connection
+                .execute_batch(&format!("CREATE TABLE {name}({})", columns.join(", ")))?;
+            let mut insert =
+                self.connection.prepare(&format!("INSERT INTO {name} VALUES ({places})"))?;
+            for row in rows {
+                insert.execute(rusqlite::params_from_iter(row.into_iter().map(cell)))?;
+            }
+            Ok(())
+        })();
+        made.map_err(|error| plain(&error))
+    }
+
+    /// Makes the table of groups, of which each has so many keys.
+    ///
+    /// # Errors
+    /// SQLite's own; [`Error::TooMuchMemory`].
+    pub fn groups(&self, groups: &[Group], keys: usize, folds: usize) -> Result<()> {
+        let names: Vec<String> =
+            (0..keys).map(|k| format!("k{k}")).chain((0..folds).map(|a| format!("a{a}"))).collect();
+        let name = quoted(GROUPS);
+        let places = vec!["?"; names.len()].join(", ");
+        let made = (|| {
+            self.connection.execute_batch(&format!("CREATE TABLE {name}({})", names.join(", ")))?;
+            let mut insert =
+                self.connection.prepare(&format!("INSERT INTO {name} VALUES ({places})"))?;
+            self.connection.execute_batch("BEGIN")?;
+            for (keys, folds) in groups {
+                for (at, value) in keys.iter().chain(folds).enumerate() {
+                    insert.raw_bind_parameter(at + 1, bindable(value))?;
+                }
+                insert.raw_execute()?;
+            }
+            self.connection.execute_batch("COMMIT")
+        })();
+        made.map_err(|error: rusqlite::Error| match error.sqlite_error_code() {
+            Some(ErrorCode::OutOfMemory) => Error::TooMuchMemory(self.limits.memory).into(),
+            _ => plain(&error),
+        })
+    }
+
+    /// Lets nothing pass from here on but SELECT, for as long as the limits say, and makes the statement ready.
+    ///
+    /// # Errors
+    /// What SQLite says of the statement, with its place.
+    pub fn prepare<'e>(&'e mut self, bound: &'e Bound) -> Result<Answer<'e>> {
+        let until = Instant::now() + self.limits.time;
+        let set = self
+            .connection
+            .progress_handler(STEPS, Some(move || Instant::now() >= until))
+            .and_then(|()| self.connection.authorizer(Some(authorized)));
+        set.map_err(|error| plain(&error))?;
+        let engine = &*self;
+        let statement = engine.connection.prepare(&bound.sql);
+        let statement = statement.map_err(|error| engine.told(bound, error))?;
+        Ok(Answer { engine, bound, statement })
+    }
+
+    fn told(&self, bound: &Bound, error: rusqlite::Error) -> error::Error {
+        let code = error.sqlite_error_code();
+        match (code, error) {
+            (Some(ErrorCode::OperationInterrupted), _) => Error::TooLong(self.limits.time).into(),
+            (Some(ErrorCode::OutOfMemory), _) => Error::TooMuchMemory(self.limits.memory).into(),
+            (Some(ErrorCode::TooBig), rusqlite::Error::SqliteFailure(..)) => Error::TooLarge.into(),
+            (Some(ErrorCode::DiskFull), _) => Error::Full.into(),
+            (Some(ErrorCode::AuthorizationForStatementDenied), _) => {
+                Error::Sqlite("only SELECT over datasets is run here".into()).into()
+            }
+            (_, rusqlite::Error::SqlInputError { msg, offset, .. }) => {
+                let offset = usize::try_from(offset).ok();
+                // The word that SQLite names may be one of ours.
+                let is_syntax = msg.starts_with("near ") && msg.ends_with("syntax error");
+                let syntax = "the statement does not go on like this here";
+                let message = if is_syntax { syntax } else { &msg };
+                bound.error(message, offset).into()
+            }
+            (_, error) => plain(&error),
+        }
+    }
+}
+
+impl Answer<'_> {
+    /// What it has for columns.
+    pub fn columns(&self) -> Vec<AnswerColumn> {
+        let numbered = |name: &str| name.strip_prefix("dcfs table ")?.parse().ok();
+        let column = |column: rusqlite::ColumnMetadata<'_>| {
+            let table = column.table_name().and_then(numbered);
+            let origin = table.zip(column.origin_name().map(str::to_owned));
+            (column.name().to_owned(), origin)
+        };
+        self.statement.columns_with_metadata().map(column).collect()
+    }
+
+    /// Runs it: `each` is given every row.
+    ///
+    /// # Errors
+    /// [`enum@Error`]; what `each` returns.
+    pub fn rows(
+        mut self,
+        each: &mut dyn FnMut(&[Cell<'_>]) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let count = self.statement.column_count();
+        let (engine, bound) = (self.engine, self.bound);
+        let told = |error| engine.told(bound, error);
+        let mut rows = self.statement.query([]).map_err(told)?;
+        while let Some(row) = rows.next().map_err(told)? {
+            let mut cells = Vec::with_capacity(count);
+            for number in 0..count {
+                cells.push(match row.get_ref(number).map_err(told)? {
+                    ValueRef::Null => Cell::Null,
+                    ValueRef::Integer(n) => Cell::Integer(n),
+                    ValueRef::Real(x) => Cell::Real(x),
+                    ValueRef::Text(text) => Cell::Text(text),
+                    ValueRef::Blob(bytes) => Cell::Blob(bytes),
+                });
+            }
+            if each(&cells)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn bindable<'v>(value: &'v Val<'_>) -> ToSqlOutput<'v> {
+    ToSqlOutput::Borrowed(match value {
+        Val::Null => ValueRef::Null,
+        Val::Int(n) => ValueRef::Integer(*n),
+        Val::Real(x) => ValueRef::Real(*x),
+        Val::Text(text) => ValueRef::Text(text),
+    })
+}
+
+fn cell(json: Json) -> SqlValue {
+    match json {
+        Json::Null => SqlValue::Null,
+        Json::Number(number) => SqlValue::Integer(number.as_i64().unwrap_or_default()),
+        Json::String(text) => SqlValue::Text(text),
+        other => SqlValue::Text(other.to_string()),
+    }
+}
+
+/// Whether SQLite may do something for a statement.
+fn authorized(context: AuthContext<'_>) -> Authorization {
+    match context.action {
+        AuthAction::Select | AuthAction::Read { .. } | AuthAction::Recursive => {
+            Authorization::Allow
+        }
+        AuthAction::Function { function_name }
+            if !function_name.eq_ignore_ascii_case("load_extension") =>
+        {
+            Authorization::Allow
+        }
+        _ => Authorization::Deny,
+    }
+}
+
+fn plain(error: &rusqlite::Error) -> error::Error {
+    let text = match error {
+        rusqlite::Error::SqliteFailure(_, Some(text)) if text == "incomplete input" => {
+            "the statement ends too early".to_owned()
+        }
+        rusqlite::Error::SqliteFailure(_, Some(text)) => text.clone(),
+        other => other.to_string(),
+    };
+    Error::Sqlite(text).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dcfs_core::sql::Statement;
+
+    fn run(text: &str, limits: Limits) -> Result<Vec<String>> {
+        let bound = Statement::read(text)?.bind(&[])?;
+        let mut engine = Engine::new(limits, Vec::new())?;
+        let mut found = Vec::new();
+        engine.prepare(&bound)?.rows(&mut |row| {
+            found.push(format!("{row:?}"));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(found)
+    }
+
+    #[test]
+    fn functions_mean_what_they_mean_in_filters() {
+        let cases = [
+            ("'abc' like 'A%'", "Integer(0)"),
+            ("'abc' ilike 'A%'", "Integer(1)"),
+            ("'abc' regexp 'b'", "Integer(1)"),
+            ("7 / 2", "Real(3.5)"),
+            ("1 / 0", "Null"),
+            ("item('[{\"x\": 5}]', 0, 'x')", "Integer(5)"),
+            ("item('[1,2,3]', -1)", "Integer(3)"),
+            ("contains('[\"a\",\"b\"]', 'b')", "Integer(1)"),
+            ("split('a/b', '/')", "Text([91, 34, 97, 34, 44, 34, 98, 34, 93])"),
+            ("greatest(1, 2.5, 2)", "Real(2.5)"),
+            ("least(1, null)", "Null"),
+            ("cosine_distance('[1,0]', '[0,1]')", "Real(1.0)"),
+            ("euclidean_distance('[0,3]', '[4,0]')", "Real(5.0)"),
+            ("(select median(column1) from (values (1), (2), (9)))", "Real(2.0)"),
+            ("(select quantile(column1, 1) from (values (1), (2), (9)))", "Real(9.0)"),
+            ("(select stddev(column1) from (values (1), (3)))", "Real(1.4142135623730951)"),
+            ("(select mode(column1) from (values (1), (3), (3), (1)))", "Integer(1)"),
+            (
+                "(select count_distinct(column1) from (values (1), (3), (3.0), (null)))",
+                "Integer(2)",
+            ),
+        ];
+        for (text, want) in cases {
+            let found = run(&format!("select {text}"), Limits::default())
+                .unwrap_or_else(|e| panic!("{text}: {e}"));
+            assert_eq!(found, [format!("[{want}]")], "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_but_select_passes() {
+        for text in [
+            "select load_extension('x')",
+            "select * from pragma_table_info('x')",
+            "with x as (select 1) delete from x",
+            "select writefile('x', 'y')",
+        ] {
+            assert!(run(text, Limits::default()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn time_and_memory_are_bounded() {
+        let limits = Limits { time: Duration::from_millis(300), memory: 64 << 20 };
+        let endless = "with recursive x(n) as (select 1 union all select n + 1 from x) select count(*) from x";
+        let error = run(endless, limits).expect_err("endless").to_string();
+        assert!(error.contains("longer than 0.3 s"), "{error}");
+        assert!(run("select length(randomblob(1000000000))", limits).is_err());
+    }
+}

@@ -1,0 +1,191 @@
+//! `dcfs load`: the records of a file as a typed dataset.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use super::naming::{self, DescriptionArgs, Numbering};
+use super::output::Output;
+use super::progress::{Progress, Unit};
+use super::{CatalogArg, command_line, save, usage};
+use dcfs_core::error::Result;
+use dcfs_core::name::DatasetName;
+use dcfs_core::schema::Scalar;
+use dcfs_data::catalog::{self, Publication, Writer};
+use dcfs_work::author;
+use dcfs_work::load::{self, Reading};
+
+/// Save the records of a CSV, TSV, JSON or JSON Lines file as a typed dataset
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Load {
+    /// The file
+    file: PathBuf,
+    #[command(flatten)]
+    catalog: CatalogArg,
+    /// What to save it as; a dataset that is there gets its next version
+    #[arg(long = "as", visible_alias = "save", value_name = "NAME", value_parser = naming::dataset)]
+    name: DatasetName,
+    /// What the file is [default: by its extension]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// What stands between two fields; `\t` is a tab
+    #[arg(long, value_name = "C", value_parser = byte)]
+    delimiter: Option<u8>,
+    /// Leave out lines that begin with this
+    #[arg(long, value_name = "C", value_parser = byte)]
+    comment: Option<u8>,
+    /// Names of the columns, and types where they are wanted, of a file without a header: `name,class:int`
+    #[arg(long, value_name = "C,..", value_delimiter = ',')]
+    columns: Vec<String>,
+    /// Types in place of those found: `id:str,day:datetime` (str, int, float, bool, datetime)
+    #[arg(long, value_name = "C:T,..", value_delimiter = ',')]
+    types: Vec<String>,
+    /// Where the list of records lies in JSON: `images`, `data.items`
+    #[arg(long, value_name = "KEY")]
+    path: Option<String>,
+    #[command(flatten)]
+    numbering: Numbering,
+    #[command(flatten)]
+    described: DescriptionArgs,
+    /// Print the types that were found, and save nothing
+    #[arg(long, conflicts_with = "json")]
+    dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "Examples:
+  dcfs load labels.csv --as labels
+  dcfs load list.txt --format csv --delimiter ' ' --comment '#' --columns 'name,class:int,species:int' --as breeds
+  dcfs load coco.json --path annotations --as boxes
+  dcfs load events.jsonl --types id:str --as events --dry-run
+
+Types hold every record: int, float where one is no whole number, bool, datetime, else str; Optional where one is missing.
+Whole numbers with a zero in front are str. Objects become models, lists of plain values lists, anything else its JSON as str.
+In CSV nothing between two delimiters is NULL, and an empty text in a column of texts.";
+
+/// What a file may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Fields between delimiters
+    Csv,
+    /// The same, between tabs
+    Tsv,
+    /// A JSON object a line
+    Jsonl,
+    /// A JSON list of objects
+    Json,
+}
+
+impl Load {
+    /// Loads the file, and prints what was saved.
+    pub fn run(self, out: &mut Output) -> Result<()> {
+        let (reading, types) = self.reading()?;
+        let found = load::look(&self.file, &reading, &types)?;
+        if self.dry_run {
+            return found.told().into_iter().try_for_each(|column| out.line(column));
+        }
+        let (path, _) = catalog::locate_or_new(self.catalog.catalog.as_deref())?;
+        Writer::check_form(&self.name)?;
+        let number = self.numbering.number();
+        let mut writer = Writer::open_or_create(&path)?;
+        writer.check_name(&self.name)?;
+        writer.check_number(&self.name, number)?;
+        let by = author::ask(&command_line(), None);
+        let script = by.script();
+        let publication = Publication {
+            name: &self.name,
+            number,
+            upon: None,
+            parents: &[],
+            script: &script,
+            description: self.described.description.as_deref(),
+            attrs: self.described.attrs(),
+            provenance: &by,
+            job: None,
+        };
+        let progress = Progress::new(Unit::Rows);
+        progress.set_total(found.rows);
+        let saved = load::save(&self.file, &reading, &found, &mut writer, &publication, |rows| {
+            progress.reach(rows);
+        });
+        progress.clear();
+        save::tell(&saved?, self.json, out)
+    }
+
+    /// How to read the file, and the types that are wanted.
+    fn reading(&self) -> Result<(Reading, Vec<(String, Scalar)>)> {
+        let known = load::Format::of_file(&self.file);
+        let (format, delimiter) = match (self.format, known) {
+            (Some(Format::Csv), _) => (load::Format::Csv, b','),
+            (Some(Format::Tsv), _) => (load::Format::Csv, b'\t'),
+            (Some(Format::Jsonl), _) => (load::Format::Jsonl, b','),
+            (Some(Format::Json), _) => (load::Format::Json, b','),
+            (None, Some(known)) => known,
+            (None, None) => {
+                return Err(usage(format!(
+                    "cannot tell what `{}` is by its name; say `--format csv`, `tsv`, `jsonl` or `json`",
+                    self.file.display()
+                )));
+            }
+        };
+        let is_text = format == load::Format::Csv;
+        if !is_text
+            && (self.delimiter.is_some() || self.comment.is_some() || !self.columns.is_empty())
+        {
+            return Err(usage("--delimiter, --comment and --columns are for CSV"));
+        }
+        if format != load::Format::Json && self.path.is_some() {
+            return Err(usage("--path is for JSON"));
+        }
+        let mut types = Vec::new();
+        let mut names = Vec::new();
+        for column in &self.columns {
+            let (name, wanted) = typed(column)?;
+            types.extend(wanted.map(|wanted| (name.to_owned(), wanted)));
+            names.push(name.to_owned());
+        }
+        for column in &self.types {
+            let (name, wanted) = typed(column)?;
+            let missing = || usage(format!("`{column}` names no type; write `{name}:str`"));
+            types.push((name.to_owned(), wanted.ok_or_else(missing)?));
+        }
+        let reading = Reading {
+            format,
+            delimiter: self.delimiter.unwrap_or(delimiter),
+            comment: self.comment,
+            names: (!names.is_empty()).then_some(names),
+            path: self.path.clone(),
+        };
+        Ok((reading, types))
+    }
+}
+
+/// `class:int`.
+fn typed(text: &str) -> Result<(&str, Option<Scalar>)> {
+    let Some((name, word)) = text.rsplit_once(':') else { return Ok((text, None)) };
+    let scalar = match word {
+        "str" => Scalar::Text,
+        "int" => Scalar::Int,
+        "float" => Scalar::Float,
+        "bool" => Scalar::Bool,
+        "datetime" => Scalar::Time,
+        _ => {
+            return Err(usage(format!(
+                "`{word}` is no type; there are str, int, float, bool, datetime"
+            )));
+        }
+    };
+    Ok((name, Some(scalar)))
+}
+
+/// One character of one byte.
+fn byte(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        [byte] => Ok(*byte),
+        b"\\t" => Ok(b'\t'),
+        _ => Err("one character is meant, e.g. `,` or `;`".into()),
+    }
+}

@@ -1,0 +1,127 @@
+//! A dataset of the records of a file: a row each, typed by what all of them hold.
+//!
+//! The file is read twice: once for the types, then for the rows, so that nothing is guessed from the first lines and memory
+//! does not grow with the number of records.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | [`records`] | CSV, JSON Lines and JSON as records |
+//! | [`types`] | which types hold what was seen |
+
+mod records;
+mod types;
+
+use std::path::Path;
+
+use dcfs_core::cell::Cell;
+use dcfs_core::error::{self, Kind, Result};
+use dcfs_core::schema::{Layout, Scalar};
+use dcfs_data::catalog::{Publication, Saved, Writer};
+
+pub use records::{Format, Reading};
+use types::Columns;
+
+/// Rows handed over at a time.
+const BATCH: usize = 256;
+
+/// Why a file cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot read `{file}`: {cause}")]
+    Unread { file: String, cause: std::io::Error },
+    #[error("`{file}`, line {line}: {what}")]
+    Line { file: String, line: u64, what: String },
+    #[error("`{file}`: {what}")]
+    File { file: String, what: String },
+    #[error(
+        "`{file}`, line {line}: `{value}` in column `{column}` is no {wanted}; leave out `--types {column}:...`, or mend the file"
+    )]
+    Type { file: String, line: u64, column: String, value: String, wanted: &'static str },
+}
+
+impl From<Error> for error::Error {
+    fn from(error: Error) -> Self {
+        let kind = match &error {
+            Error::Unread { cause, .. } if cause.kind() == std::io::ErrorKind::NotFound => {
+                Kind::Missing
+            }
+            Error::Unread { .. } => Kind::Denied,
+            _ => Kind::Invalid,
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// The types of a file's records.
+#[derive(Debug)]
+pub struct Found {
+    columns: Columns,
+    /// Records.
+    pub rows: u64,
+}
+
+impl Found {
+    /// The layout of a version of them.
+    pub fn layout(&self) -> Layout {
+        Layout::of_signals(&self.columns.signals())
+    }
+
+    /// Columns and their types, for people: `class: int`.
+    pub fn told(&self) -> Vec<String> {
+        self.columns.told()
+    }
+}
+
+/// Reads all of `file` and tells the types that hold it; `types` are those a person wants.
+///
+/// # Errors
+/// [`enum@Error`].
+pub fn look(file: &Path, reading: &Reading, types: &[(String, Scalar)]) -> Result<Found> {
+    let mut columns = Columns::default();
+    let mut rows = 0;
+    records::each(file, reading, &mut |_, record| {
+        rows += 1;
+        columns.see(&record);
+        Ok(())
+    })?;
+    columns.want(types).map_err(|what| Error::File { file: file.display().to_string(), what })?;
+    Ok(Found { columns, rows })
+}
+
+/// Saves the records as a new version; `each` is told how many rows there are so far.
+///
+/// # Errors
+/// As [`look`], where the file was changed meanwhile; as [`dcfs_data::catalog::Stage::publish`].
+pub fn save<'w>(
+    file: &Path,
+    reading: &Reading,
+    found: &Found,
+    writer: &'w mut Writer,
+    publication: &Publication<'_>,
+    each: impl Fn(u64) + 'w,
+) -> Result<Saved> {
+    let mut stage = writer.stage(found.layout())?;
+    stage.watch(each);
+    let mut batch: Vec<Vec<types::Value>> = Vec::new();
+    records::each(file, reading, &mut |line, record| {
+        let row = found.columns.row(&record).map_err(|odd| Error::Type {
+            file: file.display().to_string(),
+            line,
+            column: odd.column,
+            value: odd.value,
+            wanted: odd.wanted,
+        })?;
+        batch.push(row);
+        if batch.len() == BATCH {
+            stage.insert(batch.iter().map(|row| cells(row)))?;
+            batch.clear();
+        }
+        Ok(())
+    })?;
+    stage.insert(batch.iter().map(|row| cells(row)))?;
+    stage.publish(publication)
+}
+
+fn cells(row: &[types::Value]) -> Vec<Cell<'_>> {
+    row.iter().map(types::Value::cell).collect()
+}

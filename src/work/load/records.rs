@@ -1,0 +1,220 @@
+//! CSV, JSON Lines and JSON as records.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+
+use serde_json::Value as Json;
+
+use super::Error;
+use dcfs_core::error::Result;
+
+/// The longest line, or list of JSON, in bytes: it is held in memory.
+const LONGEST_LINE: u64 = 256 << 20;
+const LONGEST_JSON: u64 = 2 << 30;
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Fields between delimiters; a header, or names that are given.
+    Csv,
+    /// A JSON object a line.
+    Jsonl,
+    /// A list of objects, or one below an object.
+    Json,
+}
+
+impl Format {
+    /// By the extension; and the delimiter it means.
+    pub fn of_file(path: &Path) -> Option<(Self, u8)> {
+        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+            "csv" => Some((Self::Csv, b',')),
+            "tsv" | "tab" => Some((Self::Csv, b'\t')),
+            "jsonl" | "ndjson" => Some((Self::Jsonl, b',')),
+            "json" => Some((Self::Json, b',')),
+            _ => None,
+        }
+    }
+}
+
+/// How a file is read.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    pub format: Format,
+    pub delimiter: u8,
+    /// Lines that begin so are left out.
+    pub comment: Option<u8>,
+    /// The names of columns in place of a header.
+    pub names: Option<Vec<String>>,
+    /// Where the list lies in JSON: `images`, `data.items`.
+    pub path: Option<String>,
+}
+
+/// One record: its fields in order.
+#[derive(Debug)]
+pub enum Record<'r> {
+    /// As texts.
+    Texts(&'r [String], &'r csv::StringRecord),
+    Json(&'r serde_json::Map<String, Json>),
+}
+
+/// What is called for every record, with its line (of JSON, its number).
+pub type EachRecord<'e> = dyn FnMut(u64, Record<'_>) -> Result<()> + 'e;
+
+/// Gives every record of `path` in order.
+///
+/// # Errors
+/// [`enum@Error`]; what `each` returns.
+pub fn each(path: &Path, reading: &Reading, each: &mut EachRecord<'_>) -> Result<()> {
+    let file = path.display().to_string();
+    let opened = File::open(path).and_then(|opened| match opened.metadata()?.is_dir() {
+        true => Err(io::ErrorKind::IsADirectory.into()),
+        false => Ok(opened),
+    });
+    let opened = opened.map_err(|cause| Error::Unread { file: file.clone(), cause })?;
+    match reading.format {
+        Format::Csv => texts(opened, &file, reading, each),
+        Format::Jsonl => lines(opened, &file, each),
+        Format::Json => list(opened, &file, reading, each),
+    }
+}
+
+fn texts(opened: File, file: &str, reading: &Reading, each: &mut EachRecord<'_>) -> Result<()> {
+    let mut reader = csv::ReaderBuilder::new()
+        .delimiter(reading.delimiter)
+        .comment(reading.comment)
+        .has_headers(reading.names.is_none())
+        .flexible(true)
+        .from_reader(WithoutMark::new(opened));
+    let names = match &reading.names {
+        Some(names) => names.clone(),
+        None => {
+            let header = reader.headers().map_err(|error| wrong(file, &error))?;
+            header.iter().map(|name| name.trim().to_owned()).collect()
+        }
+    };
+    let mut record = csv::StringRecord::new();
+    while reader.read_record(&mut record).map_err(|error| wrong(file, &error))? {
+        let line = record.position().map_or(0, csv::Position::line);
+        if record.len() != names.len() {
+            let what =
+                format!("it has {} fields, and there are {} columns", record.len(), names.len());
+            return Err(Error::Line { file: file.to_owned(), line, what }.into());
+        }
+        each(line, Record::Texts(&names, &record))?;
+    }
+    Ok(())
+}
+
+/// A file without the mark of its byte order, which spreadsheets write.
+struct WithoutMark<R> {
+    inner: BufReader<R>,
+    is_begun: bool,
+}
+
+impl<R: Read> WithoutMark<R> {
+    fn new(inner: R) -> Self {
+        Self { inner: BufReader::new(inner), is_begun: false }
+    }
+}
+
+impl<R: Read> Read for WithoutMark<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if !self.is_begun {
+            self.is_begun = true;
+            let marked = self.inner.fill_buf()?.starts_with("\u{feff}".as_bytes());
+            self.inner.consume(if marked { 3 } else { 0 });
+        }
+        self.inner.read(into)
+    }
+}
+
+fn wrong(file: &str, error: &csv::Error) -> Error {
+    let line = error.position().map_or(0, csv::Position::line);
+    let what = match error.kind() {
+        csv::ErrorKind::Utf8 { .. } => {
+            "it is not UTF-8; convert the file, e.g. `iconv -f latin1 -t utf8`".to_owned()
+        }
+        other => format!("{other:?}"),
+    };
+    match line {
+        0 => Error::File { file: file.to_owned(), what },
+        line => Error::Line { file: file.to_owned(), line, what },
+    }
+}
+
+fn lines(opened: File, file: &str, each: &mut EachRecord<'_>) -> Result<()> {
+    let mut reader = BufReader::new(WithoutMark::new(opened));
+    let mut text = Vec::new();
+    for line in 1.. {
+        text.clear();
+        let unread = |cause| Error::Unread { file: file.to_owned(), cause };
+        let wrong = |what: String| Error::Line { file: file.to_owned(), line, what };
+        let count =
+            reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut text).map_err(unread)?;
+        if count == 0 {
+            break;
+        }
+        if count as u64 == LONGEST_LINE {
+            return Err(wrong(format!("it is longer than {} MiB", LONGEST_LINE >> 20)).into());
+        }
+        if text.trim_ascii().is_empty() {
+            continue;
+        }
+        match serde_json::from_slice(&text) {
+            Ok(Json::Object(fields)) => each(line, Record::Json(&fields))?,
+            Ok(_) => return Err(wrong("it is no JSON object".into()).into()),
+            Err(error) => return Err(wrong(format!("it is no JSON: {error}")).into()),
+        }
+    }
+    Ok(())
+}
+
+fn list(opened: File, file: &str, reading: &Reading, each: &mut EachRecord<'_>) -> Result<()> {
+    let wrong = |what: String| Error::File { file: file.to_owned(), what };
+    let mut text = Vec::new();
+    let mut reader = WithoutMark::new(opened).take(LONGEST_JSON);
+    reader
+        .read_to_end(&mut text)
+        .map_err(|cause| Error::Unread { file: file.to_owned(), cause })?;
+    if text.len() as u64 == LONGEST_JSON {
+        let most = LONGEST_JSON >> 30;
+        return Err(wrong(format!(
+            "it is longer than {most} GiB; make it JSON Lines, an object a line"
+        ))
+        .into());
+    }
+    let mut found: Json =
+        serde_json::from_slice(&text).map_err(|error| wrong(format!("it is no JSON: {error}")))?;
+    for key in reading.path.iter().flat_map(|path| path.split('.')) {
+        found = match found.get_mut(key).map(Json::take) {
+            Some(below) => below,
+            None => return Err(wrong(format!("it has no `{key}`{}", keys(&found))).into()),
+        };
+    }
+    let items = match found {
+        Json::Array(items) => items,
+        Json::Object(_) if reading.path.is_none() => {
+            let lists = keys(&found);
+            return Err(wrong(format!(
+                "it is an object, not a list; name the list in it, e.g. --path images{lists}"
+            ))
+            .into());
+        }
+        _ => return Err(wrong("there is no list of records".into()).into()),
+    };
+    for (number, item) in items.iter().enumerate() {
+        match item {
+            Json::Object(fields) => each(number as u64 + 1, Record::Json(fields))?,
+            _ => return Err(wrong(format!("item {number} of the list is no object")).into()),
+        }
+    }
+    Ok(())
+}
+
+/// What an object has, for a message.
+fn keys(json: &Json) -> String {
+    let Json::Object(fields) = json else { return String::new() };
+    let names: Vec<String> = fields.keys().take(8).map(|key| format!("`{key}`")).collect();
+    if names.is_empty() { String::new() } else { format!("; there are {}", names.join(", ")) }
+}

@@ -1,0 +1,484 @@
+//! Which types hold what was seen, and records as rows of these types.
+
+use std::collections::HashSet;
+
+use serde_json::Value as Json;
+
+use super::records::Record;
+use dcfs_core::cell::Cell;
+use dcfs_core::name::nearest;
+use dcfs_core::schema::{Scalar, Signal, SignalKind, plain_name, signature};
+use dcfs_core::time::Timestamp;
+
+/// The deepest that objects become models; what is deeper stays JSON.
+const DEEPEST: usize = 8;
+
+/// What the values of a column were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Kinds {
+    null: bool,
+    bool: bool,
+    int: bool,
+    float: bool,
+    time: bool,
+    text: bool,
+    object: bool,
+    list: bool,
+}
+
+impl Kinds {
+    /// The type that holds all values that are no lists and no objects.
+    fn scalar(self) -> Scalar {
+        match (self.text, self.bool, self.time, self.float, self.int) {
+            (true, ..) => Scalar::Text,
+            (_, true, false, false, false) => Scalar::Bool,
+            (_, false, true, false, false) => Scalar::Time,
+            (_, false, false, true, _) => Scalar::Float,
+            (_, false, false, false, true) => Scalar::Int,
+            _ => Scalar::Text,
+        }
+    }
+
+    fn has_scalars(self) -> bool {
+        self.bool || self.int || self.float || self.time || self.text
+    }
+}
+
+/// One column, or one field of a model.
+#[derive(Clone, Debug)]
+struct Column {
+    /// As the file calls it, and as the signal is called.
+    key: String,
+    name: String,
+    kinds: Kinds,
+    /// How many records had it.
+    seen: u64,
+    /// Of objects, their fields.
+    fields: Vec<Column>,
+    /// Of lists, their items.
+    items: Kinds,
+    wanted: Option<Scalar>,
+}
+
+/// The columns of a file.
+#[derive(Clone, Debug, Default)]
+pub struct Columns {
+    columns: Vec<Column>,
+    rows: u64,
+}
+
+/// A cell on its way in.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    Null,
+    Int(i64),
+    Real(f64),
+    Text(String),
+}
+
+/// A value that is not of the type that was wanted.
+#[derive(Debug)]
+pub struct Odd {
+    pub column: String,
+    pub value: String,
+    pub wanted: &'static str,
+}
+
+impl Value {
+    pub fn cell(&self) -> Cell<'_> {
+        match self {
+            Self::Null => Cell::Null,
+            Self::Int(n) => Cell::Integer(*n),
+            Self::Real(x) => Cell::Real(*x),
+            Self::Text(text) => Cell::Text(text.as_bytes()),
+        }
+    }
+}
+
+/// What a text of CSV is.
+fn kind_of(text: &str) -> Kinds {
+    let mut kinds = Kinds::default();
+    let flag = match text {
+        "" => &mut kinds.null,
+        _ if is_whole(text) => &mut kinds.int,
+        _ if is_real(text) => &mut kinds.float,
+        _ if truth(text).is_some() => &mut kinds.bool,
+        _ if is_time(text) => &mut kinds.time,
+        _ => &mut kinds.text,
+    };
+    *flag = true;
+    kinds
+}
+
+/// A whole number of 64 bits. One with a zero in front is the name of something: `007`.
+fn is_whole(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_padded = digits.len() > 1 && digits.starts_with('0');
+    !is_padded && digits.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<i64>().is_ok()
+}
+
+fn is_real(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_padded =
+        digits.len() > 1 && digits.starts_with('0') && !digits[1..].starts_with(['.', 'e', 'E']);
+    let is_named = ["nan", "inf", "infinity"].iter().any(|name| digits.eq_ignore_ascii_case(name));
+    let is_number = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+    !is_padded && (is_named || is_number) && text.parse::<f64>().is_ok()
+}
+
+fn truth(text: &str) -> Option<bool> {
+    match text {
+        "true" | "True" | "TRUE" => Some(true),
+        "false" | "False" | "FALSE" => Some(false),
+        _ => None,
+    }
+}
+
+/// A date, or a moment; a year alone is a number.
+fn is_time(text: &str) -> bool {
+    text.len() >= 10
+        && text.starts_with(|c: char| c.is_ascii_digit())
+        && Timestamp::parse(text).is_some()
+}
+
+impl Column {
+    fn new(key: &str, names: &mut HashSet<String>) -> Self {
+        let plain = plain_name(key);
+        let mut name = plain.clone();
+        for number in 2.. {
+            if names.insert(name.to_lowercase()) {
+                break;
+            }
+            name = format!("{plain}_{number}");
+        }
+        Self {
+            key: key.to_owned(),
+            name,
+            kinds: Kinds::default(),
+            seen: 0,
+            fields: Vec::new(),
+            items: Kinds::default(),
+            wanted: None,
+        }
+    }
+
+    fn see(&mut self, json: &Json, depth: usize) {
+        self.seen += 1;
+        see(&mut self.kinds, json);
+        match json {
+            Json::Object(fields) if depth < DEEPEST => see_fields(&mut self.fields, fields, depth),
+            Json::Object(_) => self.kinds.text = true,
+            Json::Array(items) => items.iter().for_each(|item| see(&mut self.items, item)),
+            _ => {}
+        }
+    }
+
+    /// What the signal holds.
+    fn kind(&self) -> SignalKind {
+        if let Some(wanted) = self.wanted {
+            return SignalKind::Scalar(wanted);
+        }
+        let (kinds, items) = (self.kinds, self.items);
+        match (kinds.object, kinds.list, kinds.has_scalars()) {
+            (true, false, false) if !self.fields.is_empty() => SignalKind::Model(self.signals()),
+            (false, true, false) if !(items.object || items.list || items.null) => {
+                SignalKind::list_of(items.scalar())
+            }
+            (false, false, _) => SignalKind::Scalar(kinds.scalar()),
+            // Of several kinds: its JSON.
+            _ => SignalKind::Scalar(Scalar::Text),
+        }
+    }
+
+    fn signals(&self) -> Vec<Signal> {
+        self.fields
+            .iter()
+            .map(|field| field.signal(self.seen - u64::from(self.kinds.null)))
+            .collect()
+    }
+
+    /// The signal, where there were `rows` records.
+    fn signal(&self, rows: u64) -> Signal {
+        let kind = self.kind();
+        let is_list = matches!(kind, SignalKind::List(_));
+        let optional = !is_list && (self.kinds.null || self.seen < rows);
+        Signal { name: self.name.clone(), kind, optional }
+    }
+
+    /// Adds the cells of a value.
+    fn put(&self, json: Option<&Json>, rows: u64, row: &mut Vec<Value>) -> Result<(), Odd> {
+        let signal = self.signal(rows);
+        match &signal.kind {
+            SignalKind::Model(_) => {
+                let fields = json.and_then(Json::as_object);
+                if signal.optional {
+                    row.push(Value::Int(i64::from(fields.is_none())));
+                }
+                let inside = self.seen - u64::from(self.kinds.null);
+                for field in &self.fields {
+                    field.put(fields.and_then(|fields| fields.get(&field.key)), inside, row)?;
+                }
+            }
+            SignalKind::List(_) => {
+                row.push(json.filter(|json| json.is_array()).map_or_else(
+                    || Value::Text("[]".to_owned()),
+                    |json| Value::Text(json.to_string()),
+                ));
+            }
+            SignalKind::Scalar(scalar) => {
+                let odd =
+                    |value: String| Odd { column: self.key.clone(), value, wanted: word(*scalar) };
+                row.push(match json {
+                    None | Some(Json::Null) => Value::Null,
+                    Some(Json::String(text)) => {
+                        of_text(text, *scalar).ok_or_else(|| odd(text.clone()))?
+                    }
+                    Some(json) => of_json(json, *scalar).ok_or_else(|| odd(json.to_string()))?,
+                });
+            }
+            _ => row.push(Value::Null),
+        }
+        Ok(())
+    }
+}
+
+fn see(kinds: &mut Kinds, json: &Json) {
+    let flag = match json {
+        Json::Null => &mut kinds.null,
+        Json::Bool(_) => &mut kinds.bool,
+        Json::Number(number) if number.is_i64() => &mut kinds.int,
+        Json::Number(_) => &mut kinds.float,
+        Json::String(text) if is_time(text) => &mut kinds.time,
+        Json::String(_) => &mut kinds.text,
+        Json::Array(_) => &mut kinds.list,
+        Json::Object(_) => &mut kinds.object,
+    };
+    *flag = true;
+}
+
+fn see_fields(columns: &mut Vec<Column>, fields: &serde_json::Map<String, Json>, depth: usize) {
+    for (at, (key, value)) in fields.iter().enumerate() {
+        // Records mostly have their fields in one order.
+        let known = match columns.get(at).is_some_and(|column| column.key == *key) {
+            true => Some(at),
+            false => columns.iter().position(|column| column.key == *key),
+        };
+        let place = known.unwrap_or_else(|| {
+            let mut names = columns.iter().map(|column| column.name.to_lowercase()).collect();
+            columns.push(Column::new(key, &mut names));
+            columns.len() - 1
+        });
+        columns[place].see(value, depth + 1);
+    }
+}
+
+/// A text as a value of a type.
+fn of_text(text: &str, scalar: Scalar) -> Option<Value> {
+    match scalar {
+        Scalar::Text => Some(Value::Text(text.to_owned())),
+        Scalar::Int => text.parse().ok().map(Value::Int),
+        Scalar::Float => {
+            text.parse().ok().map(|x: f64| if x.is_nan() { Value::Null } else { Value::Real(x) })
+        }
+        Scalar::Bool => truth(text)
+            .or(match text {
+                "1" => Some(true),
+                "0" => Some(false),
+                _ => None,
+            })
+            .map(|is| Value::Int(is.into())),
+        Scalar::Time => Timestamp::parse(text).map(|time| Value::Text(time.fixed())),
+        Scalar::Bytes => None,
+    }
+}
+
+/// JSON that is no text as a value of a type.
+fn of_json(json: &Json, scalar: Scalar) -> Option<Value> {
+    match (json, scalar) {
+        (_, Scalar::Text) => Some(Value::Text(json.to_string())),
+        (Json::Bool(is), Scalar::Bool) => Some(Value::Int((*is).into())),
+        (Json::Number(number), Scalar::Int) => number.as_i64().map(Value::Int),
+        (Json::Number(number), Scalar::Float) => number.as_f64().map(Value::Real),
+        _ => None,
+    }
+}
+
+const fn word(scalar: Scalar) -> &'static str {
+    match scalar {
+        Scalar::Text => "text",
+        Scalar::Int => "whole number",
+        Scalar::Float => "number",
+        Scalar::Bool => "boolean",
+        Scalar::Time => "datetime",
+        Scalar::Bytes => "bytes",
+    }
+}
+
+impl Columns {
+    /// Takes note of a record.
+    pub fn see(&mut self, record: &Record<'_>) {
+        self.rows += 1;
+        match record {
+            Record::Json(fields) => see_fields(&mut self.columns, fields, 0),
+            Record::Texts(names, texts) => {
+                if self.columns.is_empty() {
+                    let mut taken = HashSet::new();
+                    self.columns = names.iter().map(|name| Column::new(name, &mut taken)).collect();
+                }
+                for (column, text) in self.columns.iter_mut().zip(texts.iter()) {
+                    let kinds = kind_of(text);
+                    column.seen += 1;
+                    column.kinds.null |= kinds.null;
+                    column.kinds.bool |= kinds.bool;
+                    column.kinds.int |= kinds.int;
+                    column.kinds.float |= kinds.float;
+                    column.kinds.time |= kinds.time;
+                    column.kinds.text |= kinds.text;
+                }
+                // Nothing between two commas is an empty text among texts.
+                for column in self.columns.iter_mut().filter(|column| column.kinds.text) {
+                    column.kinds.null = false;
+                }
+            }
+        }
+    }
+
+    /// Types that a person wants in place of those found.
+    ///
+    /// # Errors
+    /// A column that is not there, with the nearest names.
+    pub fn want(&mut self, types: &[(String, Scalar)]) -> Result<(), String> {
+        for (name, scalar) in types {
+            let known: Vec<String> = self.columns.iter().map(|column| column.key.clone()).collect();
+            let column =
+                self.columns.iter_mut().find(|column| column.key == *name || column.name == *name);
+            match column {
+                Some(column) => {
+                    column.kinds.null |= column.kinds == Kinds::default();
+                    column.wanted = Some(*scalar);
+                }
+                None => {
+                    let near = nearest::to(name, known.iter().map(String::as_str));
+                    let all = format!("there are {}", known.join(", "));
+                    return Err(format!("it has no column `{name}`{}", nearest::hint(&near, &all)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub fn signals(&self) -> Vec<Signal> {
+        self.columns.iter().map(|column| column.signal(self.rows)).collect()
+    }
+
+    /// Names and types, for people.
+    pub fn told(&self) -> Vec<String> {
+        self.signals().iter().map(|signal| format!("{}: {}", signal.name, told(signal))).collect()
+    }
+
+    /// A record as the cells of a row.
+    ///
+    /// # Errors
+    /// A value that is not of the type that was wanted.
+    pub fn row(&self, record: &Record<'_>) -> Result<Vec<Value>, Odd> {
+        let mut row = Vec::with_capacity(self.columns.len());
+        match record {
+            Record::Json(fields) => {
+                for column in &self.columns {
+                    column.put(fields.get(&column.key), self.rows, &mut row)?;
+                }
+            }
+            Record::Texts(_, texts) => {
+                for (column, text) in self.columns.iter().zip(texts.iter()) {
+                    let SignalKind::Scalar(scalar) = column.kind() else { continue };
+                    row.push(match (text, scalar) {
+                        ("", Scalar::Int | Scalar::Float | Scalar::Bool | Scalar::Time) => {
+                            Value::Null
+                        }
+                        ("", _) if column.kinds.null => Value::Null,
+                        _ => of_text(text, scalar).ok_or_else(|| Odd {
+                            column: column.key.clone(),
+                            value: text.to_owned(),
+                            wanted: word(scalar),
+                        })?,
+                    });
+                }
+            }
+        }
+        Ok(row)
+    }
+}
+
+fn told(signal: &Signal) -> String {
+    let text = signature::kind(&signal.kind);
+    if signal.optional { format!("Optional[{text}]") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn csv(lines: &[&[&str]]) -> Columns {
+        let names: Vec<String> = (0..lines[0].len()).map(|n| format!("c{n}")).collect();
+        let mut columns = Columns::default();
+        for line in lines {
+            columns.see(&Record::Texts(&names, &csv::StringRecord::from(line.to_vec())));
+        }
+        columns
+    }
+
+    #[test]
+    fn types_are_those_that_hold_all() {
+        let cases: [(&[&str], &str); 12] = [
+            (&["1", "-2"], "int"),
+            (&["1", "2.5"], "float"),
+            (&["1", ""], "Optional[int]"),
+            (&["007", "1"], "str"),
+            (&["true", "False"], "bool"),
+            (&["true", "1"], "str"),
+            (&["2024-01-02", "2024-01-02T03:04:05Z"], "datetime"),
+            (&["2024", "1"], "int"),
+            (&["a", ""], "str"),
+            (&["nan", "1"], "float"),
+            (&["9223372036854775808", "1"], "float"),
+            (&["", ""], "Optional[str]"),
+        ];
+        for (texts, want) in cases {
+            let lines: Vec<Vec<&str>> = texts.iter().map(|text| vec![*text]).collect();
+            let lines: Vec<&[&str]> = lines.iter().map(Vec::as_slice).collect();
+            assert_eq!(csv(&lines).told(), [format!("c0: {want}")], "{texts:?}");
+        }
+    }
+
+    #[test]
+    fn objects_become_models() {
+        let mut columns = Columns::default();
+        let records = [
+            r#"{"id": 1, "box": {"x": 1, "y": 2.5}, "tags": ["a"], "odd": [1, "b", null]}"#,
+            r#"{"id": 2, "box": null, "tags": [], "odd": {"z": 1}, "new": true}"#,
+        ];
+        let records: Vec<serde_json::Map<String, Json>> =
+            records.iter().map(|text| serde_json::from_str(text).expect("JSON")).collect();
+        records.iter().for_each(|record| columns.see(&Record::Json(record)));
+        let want = [
+            "id: int",
+            "box: Optional[{x: int, y: float}]",
+            "tags: list[str]",
+            "odd: str",
+            "new: Optional[bool]",
+        ];
+        assert_eq!(columns.told(), want);
+        let row = columns.row(&Record::Json(&records[1])).expect("typed");
+        let text = |text: &str| Value::Text(text.to_owned());
+        let want = [
+            Value::Int(2),
+            Value::Int(1),
+            Value::Null,
+            Value::Null,
+            text("[]"),
+            text(r#"{"z":1}"#),
+            Value::Int(1),
+        ];
+        assert_eq!(row, want);
+    }
+}

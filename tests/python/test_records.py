@@ -1,0 +1,103 @@
+"""`dcfs load` and `dcfs count --by`: records of files as typed datasets, and how many rows have which value."""
+
+import json
+import subprocess
+
+import pytest
+
+import datachain_runs
+
+
+@pytest.fixture
+def load(dcfs, tmp_path):
+    """Loads a text as a file into a new catalog, as the dataset `records`."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+
+    def run(name, text, *arguments):
+        (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+        return dcfs.run("load", name, "--as", "records", *arguments, cwd=folder)
+
+    run.folder = folder
+    run.rows = lambda name="records": [
+        json.loads(line) for line in dcfs.ok("sql", f"select * from {name}", "--json", cwd=folder).splitlines()
+    ]
+    return run
+
+
+def test_types_hold_every_record(load):
+    text = "name,class,score,day,ok,zip\na,1,0.5,2024-01-02,true,007\n\"b, c\",2,,2024-01-03T04:05:06+02:00,false,123\n"
+    told = load("x.csv", text, "--dry-run").stdout
+    assert told.splitlines() == ["name: str", "class: int", "score: Optional[float]", "day: datetime", "ok: bool", "zip: str"]
+    assert load("x.csv", text).stdout == "saved records@1.0.0: 2 rows\n"
+    assert load.rows() == [
+        {"name": "a", "class": 1, "score": 0.5, "day": "2024-01-02T00:00:00.000000Z", "ok": True, "zip": "007"},
+        {"name": "b, c", "class": 2, "score": None, "day": "2024-01-03T02:05:06.000000Z", "ok": False, "zip": "123"},
+    ]
+    assert load("x.csv", text, "--types", "class:str").stdout.startswith("saved records@1.0.1")
+    assert [row["class"] for row in load.rows()] == ["1", "2"]
+
+
+def test_a_late_record_changes_a_type(load):
+    load("x.csv", "n\n" + "1\n" * 5000 + "2.5\n")
+    assert load.rows()[-1] == {"n": 2.5} and load.rows()[0] == {"n": 1.0}
+
+
+def test_lists_without_a_header(load):
+    text = "#Image CLASS-ID\nAbyssinian_1 1\npug_2 3\n"
+    load("list.txt", text, "--format", "csv", "--delimiter", " ", "--comment", "#", "--columns", "name,class:int")
+    assert load.rows() == [{"name": "Abyssinian_1", "class": 1}, {"name": "pug_2", "class": 3}]
+
+
+def test_json_becomes_models_that_datachain_reads(load):
+    records = [
+        {"id": 1, "box": {"x": 1, "y": 2.5}, "tags": ["a", "b"], "odd": [1, "b"], "a__b.c": "x"},
+        {"id": 2, "box": None, "tags": [], "odd": {"z": 1}},
+    ]
+    assert load("x.json", json.dumps({"info": {}, "annotations": records}), "--path", "annotations").returncode == 0
+    assert load("x.jsonl", "\ufeff" + "\n".join(map(json.dumps, records)) + "\n\n").stdout.startswith("saved records@1.0.1")
+    script = datachain_runs.SCRIPTS / "sql_read_back.py"
+    process = datachain_runs.start(script, load.folder, "records", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    told = json.loads(output.splitlines()[-1])["records"]
+    assert told["types"] == {"id": "int", "box": "Optional", "tags": "list", "odd": "str", "a_b_c": "Optional"}
+    assert told["rows"] == [["1", "x=1 y=2.5", "['a', 'b']", '[1,"b"]', "x"], ["2", "None", "[]", '{"z":1}', "None"]]
+
+
+@pytest.mark.parametrize(
+    "name, text, arguments, message",
+    [
+        ("x.csv", "a,b\n1\n", [], "line 2: it has 1 fields"),
+        ("x.csv", b"a\n\xff\n", [], "not UTF-8"),
+        ("x.csv", "a\n0.5\n", ["--types", "a:int"], "line 2: `0.5` in column `a` is no whole number"),
+        ("x.csv", "aa\n0.5\n", ["--types", "ab:int"], "did you mean `aa`"),
+        ("x.csv", "a\n1\n", ["--types", "a:long"], "there are str, int"),
+        ("x.jsonl", '{"a": 1}\n[1]\n', [], "line 2: it is no JSON object"),
+        ("x.jsonl", '{"a": 1}\n{"a"\n', [], "line 2: it is no JSON"),
+        ("x.json", '{"images": []}', [], "--path images"),
+        ("x.json", '{"images": []}', ["--path", "image"], "there are `images`"),
+        ("x.json", "[1]", [], "item 0"),
+        ("x.txt", "a", [], "--format"),
+        ("x.jsonl", "{}", ["--delimiter", ";"], "for CSV"),
+    ],
+)
+def test_what_is_wrong_is_told(load, name, text, arguments, message):
+    result = load(name, text, *arguments)
+    assert result.returncode == 2 and message in result.stderr, result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_rows_are_counted_by_value(dcfs, shapes_catalog):
+    told = json.loads(dcfs.ok("count", "pets_sized", "--by", "file.parent", "--json", cwd=shapes_catalog))
+    assert [(one["file.parent"], one["rows"]) for one in told] == [("beagle", 6), ("pug", 6), ("shiba_inu", 6)]
+    assert sum(one["share"] for one in told) == pytest.approx(1)
+    found = dcfs.ok("count", "pets_sized", "--by", "info.width,file.ext", "--where", "info.height > 250", "--limit", "2", cwd=shapes_catalog)
+    assert found.splitlines()[0].split() == ["info.width", "file.ext", "rows", "share"] and "values]" in found
+    by_sql = dcfs.ok("sql", "select info.width, count(*) from pets_sized group by 1", "--format", "csv", cwd=shapes_catalog)
+    counted = json.loads(dcfs.ok("count", "pets_sized", "--by", "info.width", "--json", cwd=shapes_catalog))
+    assert sorted(f"{one['info.width']},{one['rows']}" for one in counted) == sorted(by_sql.splitlines()[1:])
+    for wrong, message in [("width", "did you mean `info.width`"), ("info", "did you mean `info.width`"), ("parent", "file.parent")]:
+        result = dcfs.run("count", "pets_sized", "--by", wrong, cwd=shapes_catalog)
+        assert result.returncode == 2 and message in result.stderr
+    assert "lists" in dcfs.run("count", "typed", "--by", "vector", cwd=shapes_catalog).stderr

@@ -1,0 +1,260 @@
+"""`dcfs sql`: a SELECT over datasets, printed, or saved as a version that DataChain reads."""
+
+import csv
+import io
+import json
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import time
+
+import pytest
+
+import datachain_runs
+import mounts
+
+
+@pytest.fixture(scope="module")
+def sql(shapes_catalog, tmp_path_factory):
+    """Runs `dcfs sql ARGUMENTS` in the catalog of shapes."""
+    dcfs = mounts.Dcfs(tmp_path_factory.mktemp("sql") / "home")
+
+    def run(*arguments, cwd=shapes_catalog, **options):
+        return dcfs.run("sql", *arguments, cwd=cwd, **options)
+
+    run.dcfs = dcfs
+    run.ok = lambda *arguments, cwd=shapes_catalog: dcfs.ok("sql", *arguments, cwd=cwd)
+    run.rows = lambda *arguments: [json.loads(line) for line in run.ok(*arguments, "--json").splitlines()]
+    return run
+
+
+@pytest.fixture
+def writable(shapes_catalog, tmp_path):
+    """A copy of the catalog of shapes, to save into."""
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    shutil.copytree(shapes_catalog / ".datachain", folder / ".datachain")
+    return folder
+
+
+def test_groups_are_those_of_sqlite(sql, shapes_catalog):
+    found = sql.rows("select file.parent as breed, count(*) n, avg(info.width) w from pets_sized group by file.parent order by breed")
+    with sqlite3.connect(shapes_catalog / ".datachain" / "db") as db:
+        (table,) = db.execute("select name from sqlite_schema where name like 'ds_%pets_sized%'").fetchone()
+        paths = db.execute(f'select file__path, info__width from "{table}"').fetchall()
+    breeds = {}
+    for path, width in paths:
+        breeds.setdefault(path.rsplit("/", 1)[0], []).append(width)
+    assert found == [{"breed": breed, "n": len(of), "w": sum(of) / len(of)} for breed, of in sorted(breeds.items())]
+
+
+def test_group_by_all_and_exclude(sql):
+    same = "select file.parent, count(*) n from pets_sized group by file.parent order by 1"
+    assert sql.ok(same) == sql.ok(same.replace("group by file.parent", "group by all"))
+    assert list(sql.rows("select * exclude (file) from pets_sized limit 1")[0]) == ["info"]
+
+
+def test_a_model_is_whole_and_a_column_is_dotted(sql):
+    (row,) = sql.rows("select p.info, p.file.stem s, p.info.width from pets_sized p where file.stem = 'pug_5'")
+    assert row == {"info": {"width": 520, "height": 260}, "s": "pug_5", "info.width": 520}
+
+
+def test_formats_say_the_same(sql, tmp_path):
+    text = "select file.path, info.width from pets_sized order by 1"
+    rows = sql.rows(text)
+    assert json.loads(sql.ok(text, "--format", "json")) == rows
+    told = list(csv.DictReader(io.StringIO(sql.ok(text, "--format", "csv"))))
+    assert [row["info.width"] for row in told] == [str(row["info.width"]) for row in rows]
+    lines = sql.ok(text).splitlines()
+    assert len(lines) == 2 + len(rows) and lines[0].split() == ["file.path", "info.width"] or lines[1:]
+    file = tmp_path / "x.csv"
+    sql.ok(text, "-o", file)
+    assert file.read_text() == sql.ok(text, "--format", "csv")
+    assert sql(text, "-o", file).returncode == 2, "nobody's file is lost unasked"
+    assert sql("-", "--json", input=text).stdout == sql.ok(text, "--json")
+
+
+def test_joins_pair_rows(sql):
+    text = "select p.file.path, m.mask.path as mask from pets_sized p left join pets_masked m on p.file.path = m.file.path"
+    rows = sql.rows(text)
+    assert len(rows) == 18
+    masks = [row["mask"] for row in rows if row["mask"]]
+    assert len(masks) == 9 and all(row["mask"] in (None, row["file.path"].replace(".jpg", ".png")) for row in rows)
+    assert sql.rows(text.replace("left join", "join").replace("select", "select count(*) n,"))[0]["n"] == 9
+    assert len(sql.rows("select 1 x from pets_sized where file.path in (select file.path from pets_masked)")) == 9
+
+
+def test_filters_and_sql_mean_the_same(sql, shapes_catalog):
+    for condition in [
+        "info.width > 300 and file.parent = 'pug'",
+        "file.path like '%PUG%'",
+        "file.path ilike '%PUG%'",
+        "file.path glob 'pug/*'",
+        "file.path regexp '_[0-3]'",
+        "info.width / 7 > 50.5",
+        "file.ext in ('jpg', 'png') and not info.height between 250 and 270",
+    ]:
+        (row,) = sql.rows(f"select count(*) n from pets_sized where {condition}")
+        counted = sql.dcfs.ok("count", "pets_sized", "--where", condition, cwd=shapes_catalog)
+        assert row["n"] == int(counted), condition
+    assert sql.rows("select vector[0] v, facts.deep.text t from typed limit 1")[0]["t"] == 'quote " and | pipe'
+
+
+NUMBERS = ["info.width", "info.height", "sys__id", "file.size"]
+KEYS = [*NUMBERS[:2], "file.parent", "file.ext", "file.stem", "file.is_latest", "file.last_modified"]
+CONDITIONS = [
+    "info.width > {n}", "info.width <= {n} or info.height = 280", "file.parent = 'pug'", "file.stem like '%_2'", "file.parent in ('pug', 'beagle')",
+    "not info.height between 250 and {n}", "file.version is not null", "file.path glob 'b*'", "info.width / 2 > {n} - 100", "1 = 0", "file.size % 2 = 0",
+]
+
+
+def test_kernels_and_sqlite_agree(sql):
+    """Random groups, by the kernels and by SQLite alone."""
+    draw = random.Random(17)
+    by_kernels = 0
+    for _ in range(60):
+        keys = draw.sample(KEYS, draw.randint(0, 2))
+        folds = [draw.choice([f"{of}({draw.choice(NUMBERS)})" for of in ("sum", "avg", "min", "max", "count")]) for _ in range(draw.randint(1, 3))]
+        folds += draw.choice([[], ["count(*) as n"], ["max(file.stem)"], ["round(avg(info.width) / (count(*) + 1), 3) as r"]])
+        text = "select " + ", ".join([*keys, *folds]) + " from pets_sized"
+        if draw.random() < 0.6:
+            text += " where " + draw.choice(CONDITIONS).format(n=draw.choice([260, 300, 400]))
+        if keys:
+            text += draw.choice([" group by all", " group by " + ", ".join(keys), " group by " + ", ".join(map(str, range(1, len(keys) + 1)))])
+            if draw.random() < 0.3:
+                text += " having count(*) > 1"
+        if draw.random() < 0.4:
+            text += " order by " + draw.choice([f"{folds[0].split(' as ')[0]} desc", "1"]) + ", " + str(len(keys) + 1)
+        by_kernels += "kernels over" in sql.ok(text, "--explain")
+        kernels, sqlite = sql.ok(text, "--json").splitlines(), sql.ok(text, "--json", "--sqlite").splitlines()
+        if "order by" in text:
+            kernels, sqlite = sorted(kernels), sorted(sqlite)
+        assert kernels == sqlite, text
+    assert by_kernels > 40
+
+
+def test_more_aggregates(sql):
+    (row,) = sql.rows(
+        "select median(info.width) m, quantile(info.width, 0.0) q, stddev_pop(info.width) s, count_distinct(file.parent) d, "
+        "mode(file.parent) o, any_value(file.ext) a from pets_sized"
+    )
+    widths = [row["info.width"] for row in sql.rows("select info.width from pets_sized")]
+    mean = sum(widths) / len(widths)
+    assert row["m"] == sorted(widths)[8] / 2 + sorted(widths)[9] / 2 and row["q"] == min(widths)
+    assert row["s"] == pytest.approx((sum((w - mean) ** 2 for w in widths) / len(widths)) ** 0.5)
+    assert (row["d"], row["o"], row["a"]) == (3, "beagle", "jpg")
+
+
+def test_the_catalog_has_tables_of_its_own(sql):
+    names = {row["name"]: row for row in sql.rows("select * from catalog.datasets")}
+    assert names["pets_sized"]["rows"] == 18 and names["growing"]["versions"] == 3
+    assert {"dataset": "typed", "version": "1.0.0", "name": "score", "type": "float"} in sql.rows("select * from catalog.columns")
+    assert sql.rows("select count(*) n from catalog.versions where dataset = 'growing'") == [{"n": 3}]
+
+
+@pytest.mark.parametrize(
+    "text, code, message",
+    [
+        ("select info.widht from pets_sized", 2, "did you mean `info.width`"),
+        ("select width from pets_sized", 2, "did you mean `info.width`"),
+        ("select * from pets_sizd", 1, "did you mean `pets_sized`"),
+        ("select * from pets_sized@9.0.0", 1, "9.0.0"),
+        ("select file.path from pets_sized where file.parent = \"pug\"", 2, "single quotes"),
+        ("select count(info) from pets_sized", 2, "is a model"),
+        ("select file.path from pets_sized a, pets_sized b", 2, "`a.file.path` or `b.file.path`"),
+        ("select nosuch(1)", 2, "no such function: nosuch"),
+        ("select 1 from pets_sized where", 2, "ends too early"),
+        ("select 1 from pets_sized having where", 2, "does not go on like this"),
+        ("select 'a", 2, "the quote does not end"),
+        ("", 2, "expected a statement"),
+        ("select * from catalog.nothing", 1, "catalog.datasets"),
+    ],
+)
+def test_what_is_wrong_is_told(sql, text, code, message):
+    result = sql(text)
+    assert message in result.stderr and result.returncode == code, result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "drop table pets_sized",
+        "select 1; drop table pets_sized",
+        "attach 'x' as y",
+        "pragma journal_mode = delete",
+        "select load_extension('x')",
+        "select * from pragma_database_list",
+        "with x as (select 1) delete from \"dcfs table 0\"",
+        "insert into pets_sized values (1)",
+        "create table x(y)",
+        "vacuum into 'x'",
+        "select ?",
+    ],
+)
+def test_nothing_but_select_runs(sql, shapes_catalog, text):
+    before = (shapes_catalog / ".datachain" / "db").read_bytes()
+    assert sql(text).returncode in (1, 2)
+    assert (shapes_catalog / ".datachain" / "db").read_bytes() == before
+
+
+def test_time_memory_and_length_are_bounded(sql):
+    endless = "with recursive x(n) as (select 1 union all select n + 1 from x) select count(*) from x"
+    started = time.monotonic()
+    result = sql(endless, "--timeout", "1s")
+    assert result.returncode == 2 and "--timeout" in result.stderr and time.monotonic() - started < 10
+    product = "select count(*) from " + ", ".join(f"typed t{number}" for number in range(12))
+    assert "--timeout" in sql(product, "--timeout", "1s").stderr
+    for large in ["select length(randomblob(2000000000))", "select length(zeroblob(2000000000))", "select 1" + " " * 99_999 + "2"]:
+        result = sql(large)
+        assert result.returncode == 2 and result.stderr.count("\n") <= 3, result.stderr
+    greedy = "with recursive x(n) as (select 1 union all select n + 1 from x limit 3000000) select length(group_concat(n || 'xxxxxxxxxxxxxxxxxxxxxxxx')) from x"
+    assert sql(greedy, "--memory", "32MiB").returncode == 2
+    assert sql("select " + "(" * 500 + "1" + ")" * 500).returncode == 2
+
+
+def test_an_interrupt_ends_it(sql, shapes_catalog):
+    endless = "with recursive x(n) as (select 1 union all select n + 1 from x) select count(*) from x"
+    process = subprocess.Popen([mounts.DCFS, "sql", endless], cwd=shapes_catalog, env=sql.dcfs.environment)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) != 0
+
+
+def test_a_saved_answer_is_read_by_datachain(sql, writable):
+    joined = (
+        "select p.file, p.info as size, m.mask, p.file.stem, p.info.width / 2 half "
+        "from pets_sized p left join pets_masked m on p.file.path = m.file.path"
+    )
+    assert sql.ok(joined, "--as", "joined", cwd=writable).startswith("saved joined@1.0.0: 18 rows")
+    grouped = "select file.parent breed, count(*), avg(info.width) w, max(info.width) top, collect(info.height) all_h from pets_sized group by all"
+    sql.ok(grouped, "--as", "grouped", cwd=writable)
+    sql.ok("select * from typed", "--as", "copied", cwd=writable)
+    sql.ok("select *, 1 as one from pets_sized where 1 = 0", "--as", "none", cwd=writable)
+    script = datachain_runs.SCRIPTS / "sql_read_back.py"
+    process = datachain_runs.start(
+        script, writable, "joined", "grouped", "copied", "typed", "none", stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    told = json.loads(output.splitlines()[-1])
+    types = told["joined"]["types"]
+    assert (types["file"], types["size"], types["mask"]) == ("ImageFile", "Info", "ImageFile")
+    assert (types["file_stem"], types["half"]) == ("str", "float")
+    assert sum(row[2] == "None" for row in told["joined"]["rows"]) == 9, "a mask that is not there is None"
+    assert told["grouped"]["types"] == {"breed": "str", "count": "int", "w": "float", "top": "int", "all_h": "list"}
+    assert sorted(row[:2] for row in told["grouped"]["rows"]) == [["beagle", "6"], ["pug", "6"], ["shiba_inu", "6"]]
+    assert told["copied"] == told["typed"], "all of a version comes through, models, lists, bytes and NaN too"
+    assert told["none"]["rows"] == []
+    lineage = sql.dcfs.ok("lineage", "joined", cwd=writable)
+    assert "pets_sized" in lineage and "pets_masked" in lineage and "left join" in lineage
+
+
+def test_a_save_that_fails_leaves_nothing(sql, writable):
+    before = sql.dcfs.ok("ls", cwd=writable)
+    endless = "with recursive x(n) as (select 1 union all select n + 1 from x) select n from x"
+    assert sql(endless, "--as", "endless", "--timeout", "1s", cwd=writable).returncode == 2
+    assert sql("select 1 a", "--as", "lst__x", cwd=writable).returncode == 2
+    assert sql.dcfs.ok("ls", cwd=writable) == before
