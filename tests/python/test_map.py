@@ -1,5 +1,6 @@
 """`dcfs map` and `dcfs gen`: programs of every kind over real files; what is kept, gone on with, computed again, refused."""
 
+import hashlib
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import textwrap
 import time
 
 import pytest
+from PIL import Image
 
 import datachain_runs
 import mounts
@@ -712,3 +714,31 @@ def test_a_chain_is_made_anew_from_the_storage_down(work):
     assert "was not made by dcfs" in work.refused(2, "refresh", "python") if work.python(
         "import datachain as dc; dc.read_values(a=[1]).save('python')") is not None else True
     assert "no dataset `nothing`" in work.refused(1, "refresh", "nothing")
+
+
+# Steps that need no program.
+
+
+def test_steps_need_no_program(work):
+    files = work.here / "files"
+    Image.new("RGB", (40, 30)).save(files / "plain.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (40, 30)).save(files / "turned.jpg", exif=turned)
+    (files / "words.txt").write_text("one two\ncaf\u00e9\n")
+    work.ok("index", "files", "--save", "f")
+    work.ok("map", "f", "--as", "h", "--step", "hash")
+    for path, digest in work.rows("h", "file__path, sha256"):
+        assert digest == hashlib.sha256((files / path).read_bytes()).hexdigest(), path
+    work.ok("map", "f", "--as", "t", "--step", "text")
+    counts = {path: rest for path, *rest in work.rows("t", "file__path, text__lines, text__words, text__characters, text__encoding")}
+    assert counts["words.txt"] == [2, 3, 13, "utf-8"] and counts["f_02.txt"] == [0, 1, 3, "ascii"]
+    assert counts["plain.png"] == [0, 0, 0, "binary"]
+    work.ok("map", "f", "--as", "i", "--step", "image")
+    sides = {path: rest for path, *rest in work.rows("i", "file__path, image__width, image__height, image__format, image__orientation")}
+    assert sides["plain.png"] == [40, 30, "PNG", 1] and sides["turned.jpg"] == [30, 40, "JPEG", 6]
+    assert sides["words.txt"] == [None] * 4
+    assert work.python("import datachain as dc; print(dc.read_dataset('i').filter(dc.C('image.width') == 30).count())").split() == ["1"]
+    assert "nothing to compute" in work.ok("map", "f", "--as", "h", "--step", "hash")
+    assert "has types of its own" in work.refused(2, "map", "f", "--as", "x", "--step", "hash", "--out", "a: int")
+    work.refused(2, "map", "f", "--as", "x", "--step", "hash", "--", "wc")

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -23,7 +24,7 @@ use dcfs_core::name::{DatasetName, DatasetRef};
 use dcfs_core::render::numbers::{count, counted, verb};
 use dcfs_data::runs::Shard;
 use dcfs_work::author;
-use dcfs_work::map::{self, Desk, Edited, Finished, Input, KeepDeleted, Request, Shape, Watch};
+use dcfs_work::map::{self, Desk, Edited, Finished, Input, KeepDeleted, Request, Shape, Step, Watch};
 use dcfs_work::save::Chosen;
 
 /// Run a program over every file of a dataset; its answers become columns of a new version
@@ -84,6 +85,9 @@ struct MapArgs {
     /// Rows that are worked on at a time [default: cores for a process per file, 1 for what stays]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
+    /// In place of a program: `hash`, `text`, `image`, or `media` by ffprobe (docs/map.md)
+    #[arg(long, value_name = "NAME", value_parser = step(), conflicts_with_all = ["worker", "stdin", "depends"])]
+    step: Option<Step>,
     /// The program stays, and answers lines of JSON
     #[arg(long, conflicts_with = "stdin")]
     worker: bool,
@@ -160,7 +164,7 @@ struct MapArgs {
     #[command(flatten)]
     access: AccessArgs,
     /// The program and its arguments
-    #[arg(last = true, required = true, value_name = "PROGRAM")]
+    #[arg(last = true, required_unless_present = "step", value_name = "PROGRAM")]
     program: Vec<OsString>,
 }
 
@@ -242,6 +246,7 @@ impl MapArgs {
             description: self.described.description.clone(),
             attrs: self.described.attrs().map(<[_]>::to_vec),
             words: self.program.clone(),
+            step: self.step,
             stays: self.worker,
             stdin: self.stdin,
             depends: self.depends.clone(),
@@ -360,6 +365,12 @@ fn duration(seconds: f64) -> String {
         s if s < 5400.0 => format!("{:.0} min", s / 60.0),
         s => format!("{:.1} h", s / 3600.0),
     }
+}
+
+/// Reads a [`Step`] by its name.
+fn step() -> impl TypedValueParser<Value = Step> {
+    let values = Step::ALL.map(|step| PossibleValue::new(step.name()).help(step.help()));
+    PossibleValuesParser::new(values).try_map(|name| name.parse::<Step>())
 }
 
 /// A part of the rows: `2/8`.

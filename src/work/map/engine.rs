@@ -16,6 +16,7 @@ use super::each::{self, Words};
 use super::feed::Row;
 use super::local::{Folder, Local};
 use super::process::Log;
+use super::step::{self, Step};
 use super::task::{Done, Task, Types};
 use super::worker::{self, Worker};
 
@@ -32,6 +33,8 @@ const WAITING: usize = 256;
 pub enum Way {
     /// A process for each row.
     Each { words: Words, stdin: bool },
+    /// No program.
+    Step(Step),
     /// Workers, of which the first is there already.
     Stays(Option<Worker>),
 }
@@ -135,6 +138,12 @@ pub async fn run(
             for _ in 0..jobs {
                 let (shared, words) = (Arc::clone(&shared), Arc::clone(&words));
                 workers.spawn(async move { each::work(&shared, &words, stdin).await });
+            }
+        }
+        Way::Step(step) => {
+            for _ in 0..jobs {
+                let shared = Arc::clone(&shared);
+                workers.spawn(async move { step::work(&shared, step).await });
             }
         }
         Way::Stays(mut first) => {

@@ -17,6 +17,7 @@
 //! | `engine` | everybody at work: fetching, programs, keeping |
 //! | `each`, `worker`, `process` | how a program is asked |
 //! | `shim.py` | how a Python function is asked |
+//! | `step` | steps that need no program |
 //! | `task` | a row in the hands of a program |
 //! | `keeper` | answers are kept; what failed is counted |
 //! | `publish` | the new version |
@@ -32,6 +33,7 @@ mod plan;
 mod process;
 mod program;
 mod publish;
+mod step;
 mod task;
 mod worker;
 
@@ -54,6 +56,7 @@ use tokio::sync::{mpsc, watch};
 pub use self::delta::Counts;
 pub use self::identity::Recipe;
 pub use self::process::kill_all;
+pub use self::step::Step;
 
 use self::engine::{Fetching, Shared, Way};
 use self::feed::Wanted;
@@ -103,6 +106,8 @@ pub struct Request {
     pub attrs: Option<Vec<String>>,
     /// The program and its arguments.
     pub words: Vec<OsString>,
+    /// In place of a program.
+    pub step: Option<Step>,
     /// It stays, and answers lines of JSON.
     pub stays: bool,
     /// A process for each row has the file's bytes on standard input.
@@ -220,8 +225,13 @@ pub struct Finished {
 /// `Stopped` where the program failed, `Interrupted` where a person stopped it: what is done is kept, and the same call goes on.
 pub fn run(desk: &Desk<'_>, input: &Input<'_>, request: &Request) -> Result<Finished> {
     let began = Instant::now();
-    let program =
-        Program::new(request.words.clone(), (request.stays, request.stdin), &request.depends)?;
+    let program = match request.step {
+        Some(step) => Program::step(step, &request.words)?,
+        None => {
+            let how = (request.stays, request.stdin);
+            Program::new(request.words.clone(), how, &request.depends)?
+        }
+    };
     let id = uuid::Uuid::new_v4().to_string();
     let folder = Arc::new(Folder::new(&desk.cache, &id)?);
     let calling = Calling::new(&program, &folder, &id)?;
@@ -260,7 +270,7 @@ impl Calling {
         let mut variables = vec![("DCFS_RUN", id.to_owned())];
         let (mut stays, mut is_function) = (false, false);
         let words = match &program.call {
-            Call::Each { .. } => program.words.clone(),
+            Call::Each { .. } | Call::Step(_) => program.words.clone(),
             Call::Stays => {
                 stays = true;
                 program.words.clone()
@@ -591,6 +601,7 @@ impl Work<'_> {
         let (rows_to, rows_from) = mpsc::channel(2);
         let way = match &self.program.call {
             Call::Each { stdin } => Way::Each { words: plan.words.clone(), stdin: *stdin },
+            Call::Step(step) => Way::Step(*step),
             _ => Way::Stays(self.first.take()),
         };
         let cores = thread::available_parallelism().map_or(1, usize::from);

@@ -116,7 +116,13 @@ fn shaped(request: &Request, program: &Program, hello: &Hello) -> Result<()> {
             "`{name}` returns one value for a row; run it by `dcfs map`, or let it yield"
         )));
     }
-    if request.batch > 1 && matches!(program.call, Call::Each { .. }) {
+    if is_gen && matches!(program.call, Call::Step(_)) {
+        return Err(invalid(format!("the step `{name}` gives one value for a row; run it by `dcfs map`")));
+    }
+    if request.out.is_some() && matches!(program.call, Call::Step(_)) {
+        return Err(invalid(format!("the step `{name}` has types of its own; leave `--out` out")));
+    }
+    if request.batch > 1 && matches!(program.call, Call::Each { .. } | Call::Step(_)) {
         return Err(invalid(
             "`--batch` is for programs that stay (`--worker`) and for Python functions",
         ));
@@ -131,6 +137,9 @@ fn shaped(request: &Request, program: &Program, hello: &Hello) -> Result<()> {
 fn signals(request: &Request, program: &Program, hello: &Hello) -> Result<Vec<Signal>> {
     let name = program.name();
     let Some(text) = &request.out else {
+        if let Call::Step(step) = program.call {
+            return step.signals();
+        }
         return hello.out.clone().ok_or_else(|| match program.call {
             Call::Function { .. } => invalid(format!(
                 "what `{name}` returns is not annotated; annotate it (`-> float`), or say `--out '{name}: float'`"
@@ -213,6 +222,7 @@ fn file(
     let is_wanted = match program.call {
         Call::Each { stdin } => stdin || words.need_file(),
         Call::Stays => hello.wants_file.unwrap_or(true),
+        Call::Step(_) => true,
         Call::Function { .. } => hello.wants_file.unwrap_or(false),
     };
     if request.no_file {

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use dcfs_core::error::{Error, Kind, Result};
 use sha2::{Digest, Sha256};
 
+use super::step::Step;
+
 /// A file of more bytes is told by its size and time: models are given as arguments, too.
 const HASHED: u64 = 64 << 20;
 
@@ -31,6 +33,8 @@ pub enum Call {
     },
     /// It stays, and answers lines of JSON.
     Stays,
+    /// No program: a step that dcfs has.
+    Step(Step),
     /// A function of a Python file, by the shim.
     Function { file: PathBuf, function: String },
 }
@@ -46,6 +50,17 @@ pub struct Program {
 }
 
 impl Program {
+    /// A step that dcfs has, in place of a program.
+    ///
+    /// # Errors
+    /// A program, too, was typed.
+    pub fn step(step: Step, words: &[OsString]) -> Result<Self> {
+        match words.is_empty() {
+            true => Ok(Self { words: Vec::new(), call: Call::Step(step), depends: Vec::new() }),
+            false => Err(invalid("`--step` runs no program; leave out what is behind `--`")),
+        }
+    }
+
     /// The program that was typed: `python FILE.py:FUNCTION` is a function, any other is called for each row, or stays.
     ///
     /// # Errors
@@ -102,6 +117,7 @@ impl Program {
     pub fn name(&self) -> String {
         match &self.call {
             Call::Function { function, .. } => function.clone(),
+            Call::Step(step) => step.name().to_owned(),
             _ => {
                 let path = Path::new(self.words.first().map_or(OsStr::new(""), |word| word));
                 path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
@@ -131,6 +147,9 @@ impl Program {
     /// # Errors
     /// One that cannot be read.
     pub fn digest(&self) -> Result<String> {
+        if let Call::Step(step) = self.call {
+            return Ok(step.digest());
+        }
         let mut hash = Sha256::new();
         for path in &self.depends {
             let cannot = |error: io::Error| {
@@ -169,6 +188,7 @@ impl Program {
         match &self.call {
             Call::Each { stdin: true } => text.push_str("\0\0stdin"),
             Call::Stays => text.push_str("\0\0stays"),
+            Call::Step(step) => text.push_str(step.name()),
             _ => {}
         }
         text
