@@ -1,6 +1,8 @@
 //! Who saved a version, and how: for which DataChain's database has no place.
 
-use serde::Serialize;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 /// Who saved a version with dcfs, and how. Whatever is not known is left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -14,6 +16,36 @@ pub struct Provenance {
     pub command: Vec<String>,
     /// The filter, in its printed form.
     pub filter: Option<String>,
+    /// How each source was reached (`s3://bucket`), where it was not by default.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, Reached>,
+}
+
+/// How a source is reached, as far as that is not by default. Holds no secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reached {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// Without credentials, as somebody said.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub anon: bool,
+}
+
+impl Reached {
+    /// The flags that make `self` of `now`, where that leaves something unset; empty where nothing is.
+    pub fn flags_missing_in(&self, now: &Self) -> Vec<String> {
+        let unset = |flag: &str, was: &Option<String>, now: &Option<String>| {
+            let value = was.as_ref().filter(|_| now.is_none())?;
+            Some(format!("{flag} {}", quoted(value)))
+        };
+        let anon = (self.anon && !now.anon).then(|| "--anon".to_owned());
+        let endpoint = unset("--endpoint-url", &self.endpoint_url, &now.endpoint_url);
+        let region = unset("--region", &self.region, &now.region);
+        endpoint.into_iter().chain(region).chain(anon).collect()
+    }
 }
 
 /// What git says of the folder in which a version was saved.
@@ -70,6 +102,18 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_is_unset_is_missing() {
+        let own = |text: &str| Some(text.to_owned());
+        let reached = |endpoint_url, region, anon| Reached { endpoint_url, region, anon };
+        let was = reached(own("http://h:1"), own("r 1"), true);
+        let flags = ["--endpoint-url http://h:1", "--region 'r 1'", "--anon"];
+        assert_eq!(was.flags_missing_in(&Reached::default()), flags);
+        assert_eq!(was.flags_missing_in(&reached(own("http://other"), None, true)), flags[1..2]);
+        assert!(was.flags_missing_in(&was).is_empty());
+        assert!(Reached::default().flags_missing_in(&was).is_empty());
+    }
 
     fn text(text: &str) -> Option<String> {
         (!text.is_empty()).then(|| text.to_owned())

@@ -23,8 +23,10 @@ pub struct Config {
     pub request_payer: bool,
     /// Settings per bucket or prefix, which flags win over.
     pub settings: Settings,
-    /// No request waits longer, retries included.
+    /// No question waits longer without progress, retries included.
     pub timeout: Duration,
+    /// A server that never answered is given up after so long, where that is less: for who asks whether it does.
+    pub first_answer: Option<Duration>,
     /// Folders below which local files may be read; `None`: anywhere.
     pub local_roots: Option<Vec<PathBuf>>,
     /// How addresses other than files must begin; `None`: in any way.
@@ -51,6 +53,7 @@ impl Config {
             request_payer: false,
             settings: Settings::default(),
             timeout,
+            first_answer: None,
             local_roots: None,
             addresses: None,
             forbidden: Vec::new(),

@@ -104,6 +104,11 @@ impl Health {
         known.away = Some(Away { cause, is_busy, until: now + rest });
     }
 
+    /// Whether it ever answered.
+    pub fn has_answered(&self) -> bool {
+        self.known().answered.is_some()
+    }
+
     /// Whether somebody found it away.
     pub fn is_away(&self) -> bool {
         self.known().away.is_some()

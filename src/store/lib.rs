@@ -89,6 +89,7 @@ pub use whole::{Cost, Warmed};
 
 use allowed::Allowed;
 use dcfs_core::object::Object;
+use dcfs_core::provenance::Reached;
 use guard::Guard;
 use health::Health;
 use metrics::Metrics;
@@ -136,6 +137,7 @@ fn is_local(object: &Object) -> bool {
 /// Every store of a mount.
 pub struct Stores {
     timeout: Duration,
+    first_answer: Duration,
     guard: Arc<Guard>,
     allowed: Arc<Allowed>,
     s3: s3::S3,
@@ -164,6 +166,7 @@ impl Stores {
         let allowed = Arc::new(allowed);
         Self {
             timeout: config.timeout,
+            first_answer: config.first_answer.unwrap_or(config.timeout),
             guard: Arc::new(Guard::new(&config.forbidden)),
             allowed: Arc::clone(&allowed),
             s3: s3::S3::new(&config, &environment),
@@ -200,6 +203,14 @@ impl Stores {
             Some(("http" | "https" | "hf", _)) => Ok(Some(self.web.describe(source))),
             _ => Ok(None),
         }
+    }
+
+    /// How objects of `source` (`s3://bucket/prefix`) are reached, where it is not by default; `None` where that cannot be
+    /// said by flags.
+    pub fn reached(&self, source: &str) -> Option<Reached> {
+        let (bucket, prefix) =
+            source.strip_prefix("s3://").map(|rest| rest.split_once('/').unwrap_or((rest, "")))?;
+        self.s3.reached(bucket, prefix).ok()
     }
 
     /// Whether the flags, the tables of settings and the environment make sense: for a door to ask before it mounts.
@@ -329,7 +340,8 @@ impl Stores {
             Arc::clone(usual.entry(store.server().to_owned()).or_default())
         };
         let health = self.health(store.origin());
-        let object = Arc::new(remote::Remote::new(store, recorded, health));
+        let object =
+            Arc::new(remote::Remote::new(store, recorded, health).within(self.first_answer));
         Arc::new(raced::Raced::new(object, usual, Arc::clone(&self.metrics)))
     }
 

@@ -81,6 +81,8 @@ pub struct Remote {
     recorded: Recorded,
     seen: Seen,
     health: Arc<Health>,
+    /// For a server that never answered.
+    first: Duration,
 }
 
 /// One range on its way, however many requests it takes.
@@ -117,7 +119,13 @@ impl Arrived {
 
 impl Remote {
     pub fn new(store: Arc<dyn Requests>, recorded: Recorded, health: Arc<Health>) -> Self {
-        Self { store, recorded, seen: Seen::new(), health }
+        let first = store.timeout();
+        Self { store, recorded, seen: Seen::new(), health, first }
+    }
+
+    /// The same, which gives up a server that never answered after `first`.
+    pub fn within(self, first: Duration) -> Self {
+        Self { first: first.min(self.first), ..self }
     }
 
     /// Asks until all of `range` is here, as long as the budget lasts.
@@ -127,7 +135,8 @@ impl Remote {
         let is_whole = range == (0..self.recorded.size) && range.end <= window::FIRST;
         let question = Question { ask, range, is_whole };
         let pass = self.health.admit(self.store.place()).await?;
-        let budget = Budget::new(self.store.timeout());
+        let is_known = self.health.has_answered();
+        let budget = Budget::new(if is_known { self.store.timeout() } else { self.first });
         let mut asking = Asking { question, budget, pass, arrived: Arrived::default() };
         loop {
             let error = match self.attempt(&mut asking).await {

@@ -3,6 +3,7 @@
 //! Nothing of this may stop a save: whatever is not there is left out, and no program is run. A catalog is shared with
 //! others, so secrets in URLs are not kept.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::path::Path;
@@ -25,6 +26,7 @@ pub fn ask(command: &[OsString], filter: Option<String>) -> Provenance {
         folder: folder.map(|folder| folder.to_string_lossy().into_owned()),
         command: command.iter().map(text).collect(),
         filter: filter.map(|filter| masked(&filter)),
+        settings: BTreeMap::new(),
     }
 }
 

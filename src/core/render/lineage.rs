@@ -369,6 +369,7 @@ import datachain as dc
             git: Some(git),
             command: command.map(str::to_owned).to_vec(),
             filter: Some("a > 1 or b = \"`x|\"".into()),
+            ..Provenance::default()
         };
         let page = Lineage {
             of: &of,

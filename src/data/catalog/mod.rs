@@ -28,6 +28,7 @@ mod rows;
 mod versions;
 mod write;
 
+use std::collections::BTreeMap;
 use std::collections::HashSet;
 use std::fmt;
 use std::ops::{ControlFlow, RangeInclusive};
@@ -39,7 +40,7 @@ use dcfs_core::error::Result;
 use dcfs_core::id::{DatasetId, RowId, VersionId};
 use dcfs_core::name::{DatasetName, DatasetRef};
 use dcfs_core::object::Object;
-pub use dcfs_core::provenance::{Git, Provenance};
+pub use dcfs_core::provenance::{Git, Provenance, Reached};
 use dcfs_core::schema::{FileColumn, Layout, Schema};
 use dcfs_core::time::Timestamp;
 use dcfs_core::version::Version;
@@ -226,6 +227,14 @@ impl Catalog {
     /// [`dcfs_core::error::Kind::Stale`] where the version is removed.
     pub fn details(&self, of: &VersionInfo) -> Result<Details> {
         Ok(self.pool.read(|connection| lineage::details(connection, of))?)
+    }
+
+    /// How sources were reached when they were last indexed by dcfs, where it was not by default.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn settings(&self) -> Result<BTreeMap<String, Reached>> {
+        Ok(self.pool.read(write::settings)?)
     }
 
     /// The shape of the version's rows, for another that is made of them.

@@ -24,6 +24,10 @@ use dcfs_vfs::siblings::Prefetch;
 /// No request of a program waits longer, unless `--timeout` says so.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Who asks whether a server answers does not wait for one that has not for so long: one that is well takes less than a
+/// second, one that starts is worth a second try.
+pub const FIRST_ANSWER: Duration = Duration::from_secs(5);
+
 /// Bytes of fetched objects that are kept, unless `--cache-size` says otherwise.
 const CACHE_SIZE: u64 = 64 << 30;
 
@@ -115,6 +119,8 @@ pub struct Access {
     pub region: Option<String>,
     pub profile: Option<String>,
     pub request_payer: bool,
+    /// A server that never answered is given up after so long.
+    pub first_answer: Option<Duration>,
     /// `None`: any local file.
     pub local_roots: Option<Vec<PathBuf>>,
     /// `None`: any address.
@@ -150,6 +156,7 @@ impl AccessArgs {
             region: self.region,
             profile: self.profile,
             request_payer: self.request_payer,
+            first_answer: None,
             local_roots,
             addresses: (!self.allow_uri.is_empty()).then_some(self.allow_uri),
             settings,
@@ -174,7 +181,17 @@ impl AccessArgs {
 
     /// The stores alone, which keep nothing: to ask how they would be reached.
     pub fn stores(&self, settings: Settings) -> Stores {
-        Stores::new(store::Config {
+        Stores::new(self.store_config(settings))
+    }
+
+    /// The same, to ask whether they answer.
+    pub fn probing(&self, settings: Settings) -> Stores {
+        let first_answer = Some(FIRST_ANSWER);
+        Stores::new(store::Config { first_answer, ..self.store_config(settings) })
+    }
+
+    fn store_config(&self, settings: Settings) -> store::Config {
+        store::Config {
             endpoint_url: self.endpoint_url.clone(),
             region: self.region.clone(),
             profile: self.profile.clone(),
@@ -182,7 +199,7 @@ impl AccessArgs {
             request_payer: self.request_payer,
             settings,
             ..store::Config::new(self.timeout.unwrap_or(TIMEOUT))
-        })
+        }
     }
 }
 
@@ -238,6 +255,7 @@ impl Access {
             request_payer: self.request_payer,
             settings: self.settings.clone(),
             timeout: self.timeout,
+            first_answer: self.first_answer,
             memory: self.memory,
             local_roots: self.local_roots.clone(),
             addresses: self.addresses.clone(),

@@ -9,8 +9,10 @@ use super::access::{self, AccessArgs};
 use super::copy;
 use super::output::Output;
 use super::progress::{Progress, Unit};
+use super::remembered;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::numbers::counted;
+use dcfs_data::catalog::Catalog;
 use dcfs_vfs::{Attr, FileKind, Vfs};
 
 /// Print files of datasets, without a mount
@@ -28,10 +30,17 @@ pub struct Cat {
 impl Cat {
     /// Prints them in order; one that fails is told, and the others go on.
     pub fn run(self, out: &mut Output) -> Result<()> {
-        let vfs = self.access.resolve()?.vfs(access::PATIENT, &[])?;
+        let access = self.access.clone().resolve()?;
+        let vfs = access.vfs(access::PATIENT, &[])?;
         let runtime = access::runtime()?;
         let printed = runtime.block_on(print(&vfs, &self.paths, out));
         runtime.shutdown_background();
+        // Whoever reads without trouble needs no advice.
+        if printed.is_err() && !out.has_failed() {
+            let stores = self.access.stores(access.settings.clone());
+            let catalog = Catalog::open(&access.catalog)?;
+            remembered::advise_all(&catalog, &stores);
+        }
         printed
     }
 }

@@ -1,6 +1,6 @@
 //! `dcfs doctor`: what is missing on this machine to mount, and the command that mends it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use nix::unistd::{self, AccessFlags, geteuid};
@@ -8,11 +8,12 @@ use serde::Serialize;
 
 use super::access::{self, AccessArgs};
 use super::output::{self, Output};
-use super::places;
+use super::{places, remembered};
 use crate::fuse::{mountpoint, mounts};
 use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::object::Object;
 use dcfs_core::render::numbers::counted;
-use dcfs_data::catalog::{Catalog, VersionInfo};
+use dcfs_data::catalog::Catalog;
 use dcfs_store::{Settings, Stores};
 
 /// Versions that are asked for their source.
@@ -20,9 +21,6 @@ const MOST_VERSIONS: usize = 200;
 
 /// Sources that are told.
 const MOST_SOURCES: usize = 20;
-
-/// Characters of a source; longer ones are no bucket.
-const LONGEST: usize = 500;
 
 /// Look for what is missing on this machine to mount, and say what mends it
 #[derive(Debug, clap::Args)]
@@ -102,23 +100,27 @@ impl Doctor {
             Ok(settings) => settings,
             Err(error) => return vec![Check::of("settings", Err::<String, _>(error))],
         };
-        let stores = self.access.stores(settings.clone());
+        let stores = self.access.probing(settings.clone());
         let stand = stores.check().map(|()| "all that is said of them makes sense".to_owned());
         let mut checks = vec![Check::note("settings", true, file(&settings))];
         checks.push(Check::of("stores", stand));
-        let mut sources = self.sources();
-        sources.extend(settings.names().map(str::to_owned));
-        checks.extend(sources.iter().filter_map(|source| reached(&stores, source)));
+        let catalog = self.access.catalog.open().ok();
+        let mut sources = catalog.as_ref().map(objects).unwrap_or_default();
+        for name in settings.names() {
+            sources.entry(name.to_owned()).or_default();
+        }
+        checks.extend(sources.keys().filter_map(|source| reached(&stores, source)));
+        let known = catalog.and_then(|catalog| catalog.settings().ok()).unwrap_or_default();
+        let asked: Vec<_> =
+            sources.into_iter().filter_map(|(s, object)| Some((s, object?))).collect();
+        for (source, answer) in answers(&stores, &asked) {
+            checks.push(answer);
+            let advice =
+                known.get(&source).and_then(|was| remembered::advice(&stores, &source, was));
+            let advice = advice.map(|advice| output::sanitized(&advice));
+            checks.extend(advice.map(|advice| Check::note("indexed", false, advice)));
+        }
         checks
-    }
-
-    /// Where the versions of the catalog have files, as far as their first rows tell.
-    fn sources(&self) -> BTreeSet<String> {
-        let Ok(catalog) = self.access.catalog.open() else { return BTreeSet::new() };
-        let versions = catalog.versions().unwrap_or_default();
-        let latest = versions.iter().rev().take(MOST_VERSIONS);
-        let all: BTreeSet<String> = latest.flat_map(|of| sources(&catalog, of)).collect();
-        all.into_iter().take(MOST_SOURCES).collect()
     }
 
     fn catalog(&self) -> Check {
@@ -158,11 +160,49 @@ fn file(settings: &Settings) -> String {
     output::sanitized(&format!("{} with {}", file.display(), tables.join(", ")))
 }
 
-fn sources(catalog: &Catalog, of: &VersionInfo) -> Vec<String> {
-    let Ok(schema) = catalog.schema(of) else { return Vec::new() };
-    let examples = catalog.examples(of, LONGEST).unwrap_or_default();
-    let of_files = |column: &String| schema.files.iter().any(|f| f.source.as_ref() == Some(column));
-    examples.into_iter().filter(|(column, _)| of_files(column)).map(|(_, source)| source).collect()
+/// Where the versions of the catalog have files, each with an object to ask for, as far as their first rows tell.
+fn objects(catalog: &Catalog) -> BTreeMap<String, Option<Object>> {
+    let versions = catalog.versions().unwrap_or_default();
+    let mut all = BTreeMap::new();
+    for of in versions.iter().rev().take(MOST_VERSIONS) {
+        let first = catalog.extent(of).and_then(|(_, first, _)| {
+            let schema = catalog.schema(of)?;
+            let objects = schema.files.iter().map(|column| catalog.object(of, column, first));
+            objects.collect::<Result<Vec<_>>>()
+        });
+        for object in first.unwrap_or_default().into_iter().flatten() {
+            all.insert(object.source.clone(), Some(object));
+        }
+        // Where the first row names nothing, others may.
+        for source in remembered::sources(catalog, of) {
+            all.entry(source).or_default();
+        }
+    }
+    all.into_iter().take(MOST_SOURCES).collect()
+}
+
+/// Whether each source answers: all are asked at a time, each for a byte of one object.
+fn answers(stores: &Stores, asked: &[(String, Object)]) -> Vec<(String, Check)> {
+    let Ok(runtime) = access::runtime() else { return Vec::new() };
+    let ask = |(source, object): &(String, Object)| {
+        let (source, object) = (source.clone(), object.clone());
+        async move {
+            let answer = stores.compare(&object).await;
+            (source, answer)
+        }
+    };
+    let all = runtime.block_on(futures_util::future::join_all(asked.iter().map(ask)));
+    let check = |(source, answer): (String, Result<()>)| {
+        let (fine, said) = match answer {
+            Ok(()) => (true, "the object asked for is the one recorded".to_owned()),
+            // It answers; that something changed is the matter of `verify`.
+            Err(error) if error.kind() == Kind::Stale => (true, error.to_string()),
+            Err(error) => (false, error.to_string()),
+        };
+        let detail = output::sanitized(&format!("`{source}`: {said}"));
+        (source, Check::note("answer", fine, detail))
+    };
+    all.into_iter().map(check).collect()
 }
 
 /// How one source is reached; `None` where there is nothing to say of it.

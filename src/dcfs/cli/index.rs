@@ -9,7 +9,7 @@ use super::access::{self, AccessArgs};
 use super::naming::{self, DescriptionArgs, Numbering};
 use super::output::Output;
 use super::progress::{Progress, Unit};
-use super::{command_line, places, warn};
+use super::{command_line, places, remembered, warn};
 use crate::fuse::mounts::{self, Mount};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::name::DatasetName;
@@ -72,10 +72,12 @@ impl Index {
     pub fn run(self, out: &mut Output) -> Result<()> {
         let folder = std::env::current_dir().map_err(|error| Error::new(Kind::Broken, error))?;
         let (path, is_there) = catalog::locate_or_new(self.access.catalog.catalog.as_deref())?;
-        let request = self.request(&folder)?;
+        let mut request = self.request(&folder)?;
         let settings = access::settings(self.access.config.as_deref())?;
         let stores = Arc::new(self.access.stores(settings));
         stores.check()?;
+        let sources = request.origins.iter().map(Origin::source);
+        request.provenance.settings = remembered::settings(&stores, sources);
         let cache = self.access.cache_dir.clone().unwrap_or_else(places::cache);
         places::private_cache(&cache)?;
         let runtime = access::runtime()?;

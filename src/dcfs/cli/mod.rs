@@ -50,6 +50,7 @@ pub mod plan;
 pub mod places;
 pub mod progress;
 pub mod registry;
+mod remembered;
 pub mod rm;
 pub mod save;
 pub mod selecting;

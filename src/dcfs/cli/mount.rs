@@ -9,7 +9,7 @@ use nix::unistd::{getegid, geteuid};
 use super::access::{self, Access, AccessArgs};
 use super::options::{self, parse_label, parse_mode};
 use super::output::Output;
-use super::{daemon, usage, warn};
+use super::{daemon, remembered, usage, warn};
 use crate::fuse::{Look, mountpoint, session};
 use dcfs_core::error::Result;
 use dcfs_data::catalog::{self, Catalog};
@@ -156,7 +156,8 @@ impl Mount {
     pub fn plan(&self) -> Result<Plan> {
         let mut access = self.access.clone().resolve()?;
         // Opened to see that it can be: the mount itself opens its own.
-        Catalog::open(&access.catalog)?;
+        let catalog = Catalog::open(&access.catalog)?;
+        remembered::advise_all(&catalog, &self.access.stores(access.settings.clone()));
         if self.allow_other || catalog::foreign(&access.catalog).is_some() {
             access.local_roots.get_or_insert_default();
         }

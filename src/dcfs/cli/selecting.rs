@@ -1,9 +1,11 @@
 //! Which objects `warm`, `plan` and `verify` are about, and how they are reached.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::access::AccessArgs;
+use super::access::{Access, AccessArgs};
 use super::asking::AskingArgs;
+use super::remembered;
 use dcfs_core::error::Result;
 use dcfs_core::name::DatasetRef;
 use dcfs_store::Stores;
@@ -40,6 +42,14 @@ impl SelectingArgs {
     /// # Errors
     /// No catalog, no such version; what the filter and the pack say; settings that make no sense.
     pub fn select(&self) -> Result<Selected> {
+        self.select_within(None)
+    }
+
+    /// The same; a server that never answered is given up after `first_answer`.
+    ///
+    /// # Errors
+    /// As [`SelectingArgs::select`].
+    pub fn select_within(&self, first_answer: Option<Duration>) -> Result<Selected> {
         let access = self.access.clone();
         let asking =
             AskingArgs { catalog: access.catalog.clone(), cache_dir: access.cache_dir.clone() };
@@ -48,10 +58,12 @@ impl SelectingArgs {
         let pack = asked.pack()?;
         let rows = query.map(|query| asked.select(&pack, &query)).transpose()?;
         let dataset = asked.of.to_string();
+        let (catalog, of) = (asked.catalog.clone(), asked.of.clone());
         let whose = (asked.catalog.clone(), asked.of.clone());
         let selection = Arc::new(Selection::new(whose, pack, rows.map(|rows| rows.rows))?);
-        let access = access.resolve()?;
+        let access = Access { first_answer, ..access.resolve()? };
         let (stores, is_cached) = (Arc::new(access.stores(&[])?), access.cache_size > 0);
+        remembered::advise(&catalog, &stores, &remembered::sources(&catalog, &of));
         Ok(Selected { dataset, selection, stores, is_cached })
     }
 }

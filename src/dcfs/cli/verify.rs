@@ -1,8 +1,10 @@
 //! `dcfs verify`: whether every object still is the one that the version recorded.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
-use super::access;
+use super::access::{self, FIRST_ANSWER};
 use super::output::Output;
 use super::progress::{Progress, Unit};
 use super::selecting::{Selected, SelectingArgs};
@@ -16,8 +18,8 @@ const SHOWN: usize = 20;
 
 /// Compare every object of a dataset with what the version recorded
 ///
-/// Each object is asked for one byte under the conditions of a read, past the cache; nothing is kept. Exits with 3
-/// where objects changed or are gone.
+/// Each object is asked for one byte under the conditions of a read, past the cache; nothing is kept. A store that does not
+/// answer at all is given up after 5 s, for all objects. Exits with 3 where objects changed or are gone.
 #[derive(Debug, clap::Args)]
 pub struct Verify {
     #[command(flatten)]
@@ -51,7 +53,7 @@ struct Drift {
 impl Verify {
     /// Compares, and prints what is not as it was.
     pub fn run(self, out: &mut Output) -> Result<()> {
-        let selected = self.selecting.select()?;
+        let selected = self.selecting.select_within(Some(FIRST_ANSWER))?;
         let verified = compare(&selected, self.selecting.jobs.into())?;
         match self.json {
             true => out.json(&verified)?,
@@ -89,6 +91,17 @@ fn compare(selected: &Selected, jobs: usize) -> Result<Verified> {
     Ok(verified)
 }
 
+/// Failures by cause: how many, and the first of each. What differs between two is the object's name, in backquotes.
+fn causes(failed: &[Drift]) -> BTreeMap<String, (u64, &Drift)> {
+    let mut causes = BTreeMap::new();
+    for drift in failed {
+        let cause = drift.why.splitn(3, '`').enumerate().filter(|(n, _)| *n != 1);
+        let cause: String = cause.map(|(_, part)| part).collect();
+        causes.entry(cause).or_insert((0, drift)).0 += 1;
+    }
+    causes
+}
+
 impl Verified {
     fn add(&mut self, path: String, compared: Result<()>) {
         let Err(error) = compared else {
@@ -108,17 +121,29 @@ impl Verified {
 
     fn print(&self, out: &mut Output) -> Result<()> {
         out.line(format!("{}: {}", self.dataset, numbers::objects(self.objects, self.bytes)))?;
-        let all = self.drifted.iter().chain(&self.failed);
-        if !self.drifted.is_empty() || !self.failed.is_empty() {
+        if !self.drifted.is_empty() {
             let mut table = Table::new(["PATH", "WHY"]);
-            for drift in all.take(SHOWN) {
+            for drift in self.drifted.iter().take(SHOWN) {
                 table.row([drift.path.clone(), drift.why.clone()]);
             }
             out.text(&table.to_string())?;
         }
-        let more = (self.drifted.len() + self.failed.len()).saturating_sub(SHOWN);
+        let more = self.drifted.len().saturating_sub(SHOWN);
         if more > 0 {
             out.line(format!("and {} more; `--json` prints all", count(more as u64)))?;
+        }
+        // Many fail for one cause, which is worth reading to its end.
+        let causes = causes(&self.failed);
+        for (_, (number, first)) in causes.iter().take(SHOWN) {
+            let others = match number - 1 {
+                0 => String::new(),
+                others => format!(", and {} like it", counted(others, "object")),
+            };
+            out.line(format!("not asked for: {}: {}{others}", first.path, first.why))?;
+        }
+        let more = causes.len().saturating_sub(SHOWN) as u64;
+        if more > 0 {
+            out.line(format!("and {}; `--json` prints all", counted(more, "other cause")))?;
         }
         if self.same == self.objects {
             out.line("every object is the one recorded")?;

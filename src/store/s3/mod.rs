@@ -34,6 +34,7 @@ use super::cloud::{self, Buckets};
 use super::error::Error;
 use super::net::{Net, Variables};
 use super::settings::{self, Settings};
+use dcfs_core::provenance::Reached;
 
 const CLOUD: &str = "S3";
 
@@ -154,6 +155,12 @@ impl S3 {
             said.push(("payer", "the requester".into()));
         }
         Ok(said)
+    }
+
+    /// How objects of `bucket` below `prefix` are reached, where it is not by default.
+    pub fn reached(&self, bucket: &str, prefix: &str) -> Result<Reached, Error> {
+        let table = self.settings.s3(bucket, prefix.as_bytes()).map(|(name, _)| name.to_owned());
+        Ok(self.reach(table)?.reached())
     }
 
     /// How buckets of a table are reached.

@@ -29,6 +29,7 @@ use crate::cloud::{self, wire};
 use crate::error::{Error, show};
 use crate::net::{self, Net, is_yes};
 use crate::settings;
+use dcfs_core::provenance::Reached;
 
 /// Where nobody names a region.
 const REGION: &str = "us-east-1";
@@ -49,6 +50,8 @@ pub struct Reach {
     /// Checked; `None` is AWS.
     pub endpoint: Option<String>,
     pub region: String,
+    /// Whether somebody named it.
+    is_region_said: bool,
     /// `None`: requests are not signed.
     pub identity: Option<Identity>,
     pub request_payer: bool,
@@ -92,6 +95,7 @@ impl Reach {
         Ok(Self {
             identity: (!chosen.anon).then(|| Identity::new(wanted())),
             request_payer: flags.request_payer || table.is_some_and(|table| table.request_payer),
+            is_region_said: given.named_region().is_some(),
             is_virtual: given.is_virtual()?,
             kind: given.kind(),
             endpoint,
@@ -186,6 +190,15 @@ impl Reach {
     /// The server of buckets in `region`.
     fn base(&self, region: &str) -> String {
         self.endpoint.clone().unwrap_or_else(|| self.kind.endpoint(region))
+    }
+
+    /// What is not by default.
+    pub fn reached(&self) -> Reached {
+        Reached {
+            endpoint_url: self.endpoint.clone(),
+            region: self.is_region_said.then(|| self.region.clone()),
+            anon: self.identity.is_none(),
+        }
     }
 
     /// Who is asked, for messages. An endpoint that was checked holds no password.
@@ -307,6 +320,10 @@ impl Given<'_> {
     }
 
     fn region(&self) -> Result<String, Error> {
+        region(self.named_region().unwrap_or(REGION))
+    }
+
+    fn named_region(&self) -> Option<&str> {
         let named = self.flags.region.as_deref();
         let named = named.or(self.table.and_then(|table| table.region.as_deref()));
         let by_environment = self.environment.first(&["AWS_REGION", "AWS_DEFAULT_REGION"]);
@@ -315,7 +332,7 @@ impl Given<'_> {
             true => [by_profile, by_environment],
             false => [by_environment, by_profile],
         };
-        region(named.or(one).or(other).unwrap_or(REGION))
+        named.or(one).or(other)
     }
 
     /// Whether buckets stand in the name of the host. `auto` means the path here, which every server but a few takes.

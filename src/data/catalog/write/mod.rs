@@ -41,6 +41,7 @@ use std::time::Duration;
 pub(super) use error::Refused;
 pub use mix::Piece;
 pub(super) use provenance::read as provenance;
+pub(super) use provenance::settings;
 pub use publish::{Number, Publication, Saved};
 pub use stage::Stage;
 
