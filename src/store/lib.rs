@@ -20,6 +20,7 @@
 //! | `net`, `certificates`, `refusal` | trust and proxies; what a server says in place of an object |
 //! | `budget`, `health` | how long one question is asked again; which servers are away |
 //! | [`Settings`], `ways` | what the user says of one bucket or prefix, and what comes of it |
+//! | `line` | how many requests are under way where nobody waits for one |
 //! | `raced`, [`metrics`], `prometheus` | slow requests asked twice; what was done, counted |
 //! | `stream` | one open remote object: pieces, look-ahead, one fetch per byte |
 //! | [`cache`], `datachain` | objects on disk: those fetched here, those that DataChain fetched |
@@ -45,6 +46,7 @@ mod gcs;
 mod guard;
 mod health;
 mod key;
+mod line;
 pub mod list;
 mod local;
 mod memory;
@@ -151,6 +153,8 @@ pub struct Stores {
     usual: Mutex<HashMap<String, Arc<raced::Usual>>>,
     /// Of the servers asked lately.
     health: Mutex<LruCache<String, Arc<Health>>>,
+    /// For what is fetched while nobody waits.
+    line: Arc<line::Line>,
     metrics: Arc<Metrics>,
 }
 
@@ -183,6 +187,7 @@ impl Stores {
                 .and_then(datachain::folder),
             usual: Mutex::default(),
             health: Mutex::new(LruCache::new(SERVERS)),
+            line: Arc::default(),
             metrics: Arc::default(),
         }
     }
@@ -371,7 +376,7 @@ impl Stores {
     fn reader(&self, label: Arc<str>, size: u64, source: Source, is_lasting: bool) -> Reader {
         self.metrics.opened.add(1);
         let (timeout, metrics) = (self.timeout, Arc::clone(&self.metrics));
-        Reader { label, size, timeout, source, is_lasting, metrics }
+        Reader { label, size, timeout, source, is_lasting, line: Arc::clone(&self.line), metrics }
     }
 
     /// What was done so far.

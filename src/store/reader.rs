@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::line::Line;
 use super::metrics::Metrics;
 use super::{AT_CACHE, cache, stream};
 use super::{AT_FILES, Result, blocking, bounded, local};
@@ -28,6 +29,7 @@ pub struct Reader {
     pub(super) source: Source,
     /// Whether an earlier open was of the very same bytes.
     pub(super) is_lasting: bool,
+    pub(super) line: Arc<Line>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -140,33 +142,40 @@ impl Reader {
     /// [`Reader::read_now`] has not.
     ///
     /// # Errors
-    /// As [`super::Stores::open`]; `Busy` and `Broken` where the store fails after retries. No answer
-    /// takes longer than [`super::Config::timeout`].
+    /// As [`super::Stores::open`]; `Busy` and `Broken` where the store fails for all of [`super::Config::timeout`], or is
+    /// silent for so long. A line that is slow and never silent is waited for.
     pub async fn read(&self, offset: u64, length: u32) -> Result<Bytes> {
-        let read = async {
-            match &self.source {
-                Source::Local(file) => {
-                    let file = Arc::clone(file);
-                    blocking(&AT_FILES, &self.label, move || file.read(offset, length)).await
-                }
-                Source::Remote(stream) => stream.read(offset, length).await,
-                Source::Cached { known, entry, stream } => {
-                    let entry = Arc::clone(entry);
-                    let range = self.range(known.base, offset, length);
-                    if entry.lacks_now(&entry.aligned(&range)) {
-                        return stream.read(offset, length).await;
-                    }
-                    match blocking(&AT_CACHE, &self.label, move || Ok(entry.read(&range))).await? {
-                        Some(bytes) => {
-                            self.metrics.from_disk.add(bytes.len() as u64);
-                            Ok(bytes)
-                        }
-                        None => stream.read(offset, length).await,
-                    }
+        let bytes = match &self.source {
+            Source::Local(file) => {
+                let file = Arc::clone(file);
+                let read = blocking(&AT_FILES, &self.label, move || file.read(offset, length));
+                bounded(&self.label, self.timeout, read).await?
+            }
+            Source::Remote(stream) => stream.read(offset, length).await?,
+            Source::Cached { known, entry, stream } => {
+                match self.read_kept(entry, self.range(known.base, offset, length)).await? {
+                    Some(bytes) => bytes,
+                    None => stream.read(offset, length).await?,
                 }
             }
         };
-        Ok(bounded(&self.label, self.timeout, read).await?)
+        Ok(bytes)
+    }
+
+    /// What the cache holds of `range`, if that is all of it.
+    async fn read_kept(
+        &self,
+        entry: &Arc<cache::Entry>,
+        range: std::ops::Range<u64>,
+    ) -> Result<Option<Bytes>> {
+        if entry.lacks_now(&entry.aligned(&range)) {
+            return Ok(None);
+        }
+        let entry = Arc::clone(entry);
+        let read = blocking(&AT_CACHE, &self.label, move || Ok(entry.read(&range)));
+        let kept = bounded(&self.label, self.timeout, read).await?;
+        self.metrics.from_disk.add(kept.as_ref().map_or(0, |bytes| bytes.len() as u64));
+        Ok(kept)
     }
 
     /// Whether [`Reader::begin`] has nothing to do.
@@ -193,7 +202,7 @@ impl Reader {
         if let Source::Cached { stream, .. } = &self.source
             && self.whole_file().is_none()
         {
-            stream.pass().await?;
+            stream.pass(&self.line).await?;
         }
         Ok(())
     }

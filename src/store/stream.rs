@@ -24,6 +24,7 @@ use tokio::sync;
 use tokio::task::JoinHandle;
 
 use super::error::Error;
+use super::line::Line;
 use super::memory::{Grant, Holder, Memory};
 use super::window::{MOST, Plan, Window};
 
@@ -165,14 +166,17 @@ impl Stream {
         }
     }
 
-    /// Fetches everything once, several pieces at a time, and holds none of it: for the cache below.
-    pub async fn pass(&self) -> Result<(), Error> {
+    /// Fetches everything once, several pieces at a time as far as `line` has room, and holds none of it: for the cache
+    /// below.
+    pub async fn pass(&self, line: &Line) -> Result<(), Error> {
         if self.size == 0 {
+            let _turn = line.enter().await;
             return self.check_empty().await.map(|_| ());
         }
         let starts = (0..self.size).step_by(usize::try_from(MOST).unwrap_or(usize::MAX));
         let piece = |start: u64| async move {
             let range = start..(start + MOST).min(self.size);
+            let _turn = line.enter().await;
             let _grant = self.memory.wait(range.end - range.start).await;
             self.fetch_here(range).await
         };

@@ -123,11 +123,9 @@ impl Stores {
     }
 
     async fn remote_part(&self, wanted: Wanted, place: Place, range: Range<u64>) -> Result<Bytes> {
-        let label = wanted.place.clone();
         let store = self.requests(place, wanted.place)?;
         let range = wanted.base + range.start..wanted.base + range.end;
-        let got = self.object(store, wanted.recorded).get(range);
-        Ok(bounded(&label, self.timeout, got).await?)
+        Ok(self.object(store, wanted.recorded).get(range).await?)
     }
 
     /// Whether an object is the one recorded: asks its store for a byte of it, past the cache.

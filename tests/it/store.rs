@@ -558,6 +558,19 @@ fn a_store_that_was_away_is_read_as_soon_as_it_is_back() {
 }
 
 #[test]
+fn a_reader_of_a_slow_line_waits_while_bytes_come() {
+    const SIZE: usize = 1 << 20;
+    let slowly = |request: &Request, _: usize| Reply {
+        then: Then::Slowly(LIMIT / 10),
+        ..served(SIZE).answer(request)
+    };
+    let began = Instant::now();
+    let (got, _) = try_all(SIZE, &row(SIZE), slowly);
+    assert!(got.expect("served") == served(SIZE).body);
+    assert!(began.elapsed() > LIMIT, "longer than a silent line is given");
+}
+
+#[test]
 fn a_bucket_in_another_region_is_read_there() {
     let refusals = [
         (301, "PermanentRedirect"),

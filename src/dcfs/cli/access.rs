@@ -55,7 +55,7 @@ pub struct AccessArgs {
     /// How much of fetched objects is kept, e.g. 500G; 0 keeps none [default: 64G]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub cache_size: Option<u64>,
-    /// The longest that any request may wait, retries included [default: 60s]
+    /// How long a store may be silent, busy or away before a read of it fails [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub timeout: Option<Duration>,
     /// How much of objects is held in memory, e.g. 2G [default: 512M, or an eighth of this machine's]

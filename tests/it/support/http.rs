@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 /// One request, as it came.
 #[derive(Clone, Debug)]
@@ -47,6 +48,8 @@ pub enum Then {
     Close,
     /// Nothing more is sent, and the connection stays.
     Hang,
+    /// It stays, and the body comes in pieces of 64 KiB, so long apart.
+    Slowly(Duration),
 }
 
 impl Reply {
@@ -170,7 +173,7 @@ fn serve(stream: TcpStream, seen: &Mutex<Vec<Request>>, answer: &Answer) -> io::
             write(&mut writer, &request, &reply)?;
         }
         match reply.then {
-            Then::Keep => {}
+            Then::Keep | Then::Slowly(_) => {}
             Then::Close => return Ok(()),
             Then::Hang => {
                 // Until the client gives up.
@@ -210,8 +213,12 @@ fn write(writer: &mut impl Write, request: &Request, reply: &Reply) -> io::Resul
     }
     head.push_str("\r\n");
     writer.write_all(head.as_bytes())?;
+    let apart = if let Then::Slowly(apart) = reply.then { apart } else { Duration::ZERO };
     if request.method != "HEAD" {
-        writer.write_all(&reply.body)?;
+        for piece in reply.body.chunks(64 << 10) {
+            thread::sleep(apart);
+            writer.write_all(piece)?;
+        }
     }
     writer.flush()
 }
