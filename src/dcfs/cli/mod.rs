@@ -11,7 +11,7 @@
 //! | [`unmount`], [`status`], [`registry`], [`log`] | mounts that are there, and what they say |
 //! | [`ls`], [`page`], [`show`] | what the catalog holds, without a mount |
 //! | [`asking`], [`count`], [`explain`], [`path`] | filters |
-//! | [`sql`] | a SELECT over datasets |
+//! | [`sql`], [`group`], [`merge`], [`union`], [`subtract`], [`answering`] | SELECTs over datasets |
 //! | [`cat`], [`cp`], [`copy`] | files of the mount, without a mount |
 //! | [`list`] | what is in a bucket or a folder; for tests |
 //! | [`index`], [`load`] | new datasets from storage, and from the records of a file |
@@ -24,6 +24,7 @@
 //! | [`places`], [`whole_file`] | folders of the user; files that are there whole or not at all |
 
 pub mod access;
+pub mod answering;
 pub mod asking;
 pub mod cache;
 pub mod cat;
@@ -35,12 +36,14 @@ pub mod describe;
 pub mod diff;
 pub mod doctor;
 pub mod explain;
+pub mod group;
 pub mod helper;
 pub mod index;
 pub mod list;
 pub mod load;
 pub mod log;
 pub mod ls;
+pub mod merge;
 pub mod mount;
 pub mod mv;
 pub mod naming;
@@ -58,7 +61,9 @@ pub mod selecting;
 pub mod show;
 pub mod sql;
 pub mod status;
+pub mod subtract;
 pub mod terminal;
+pub mod union;
 pub mod unmount;
 pub mod verify;
 pub mod warm;
@@ -106,6 +111,10 @@ enum Command {
     List(list::List),
     Show(show::Show),
     Sql(sql::Sql),
+    Group(group::Group),
+    Merge(merge::Merge),
+    Union(union::Union),
+    Subtract(subtract::Subtract),
     Count(count::Count),
     Diff(diff::Diff),
     Explain(explain::Explain),
@@ -186,6 +195,10 @@ impl Command {
             Self::List(command) => command.run(out),
             Self::Show(command) => command.run(out),
             Self::Sql(command) => command.run(out),
+            Self::Group(command) => command.run(out),
+            Self::Merge(command) => command.run(out),
+            Self::Union(command) => command.run(out),
+            Self::Subtract(command) => command.run(out),
             Self::Count(command) => command.run(out),
             Self::Diff(command) => command.run(out),
             Self::Explain(command) => command.run(out),
