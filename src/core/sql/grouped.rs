@@ -194,7 +194,7 @@ impl Finder<'_, '_> {
         let kind = match name {
             "count" => FoldKind::Count,
             "sum" if is_number => FoldKind::Sum,
-            "avg" | "mean" if is_number => FoldKind::Mean,
+            "avg" if is_number => FoldKind::Mean,
             "min" => FoldKind::Least,
             "max" => FoldKind::Greatest,
             _ => return Err("it has an aggregate that only SQLite knows"),

@@ -115,7 +115,7 @@ struct Job {
 
 impl Job {
     /// Writes it once the pack is proven, if it still is the one in its folder.
-    fn run(self, is_over: &AtomicBool) {
+    fn run(self, is_over: &AtomicBool, patience: u32) {
         let mut last = 0;
         for _ in 0..TIMES {
             if self.pack.is_damaged() || !self.pack.is_current() {
@@ -128,10 +128,11 @@ impl Job {
                 return;
             }
             last += u32::from(is_over.load(Ordering::Acquire));
-            if last > LAST_TIMES {
+            if last > patience {
                 return;
             }
-            std::thread::sleep(PACE);
+            // The end wakes it.
+            std::thread::park_timeout(PACE);
         }
     }
 }
@@ -142,6 +143,8 @@ impl Job {
 pub struct Saver {
     running: OnceLock<Mutex<Option<Running>>>,
     is_over: Arc<AtomicBool>,
+    /// Whether nobody waits for it at the end.
+    is_hurried: bool,
 }
 
 #[derive(Debug)]
@@ -151,10 +154,16 @@ struct Running {
 }
 
 impl Saver {
+    /// One that at the end keeps only what can be kept at once: a command never waits for what later ones gain by.
+    pub fn hurried() -> Self {
+        Self { running: OnceLock::new(), is_over: Arc::default(), is_hurried: true }
+    }
+
     /// Keeps a set, unless many wait already.
     pub fn save(&self, file: PathBuf, filter: &str, rows: &Ordinals, pack: &Arc<Pack>) {
         let Ok(bytes) = contents(filter, rows) else { return };
-        let running = self.running.get_or_init(|| Mutex::new(start(self.is_over.clone())));
+        let running =
+            self.running.get_or_init(|| Mutex::new(start(self.is_over.clone(), self.is_hurried)));
         let running = running.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(running) = &*running {
             // A full queue is no error: the set is found again.
@@ -163,12 +172,13 @@ impl Saver {
     }
 }
 
-fn start(is_over: Arc<AtomicBool>) -> Option<Running> {
+fn start(is_over: Arc<AtomicBool>, is_hurried: bool) -> Option<Running> {
+    let patience = if is_hurried { 0 } else { LAST_TIMES };
     let (jobs, waiting) = sync_channel::<Job>(WAITING);
     let work = move || {
         for (number, job) in (0..).zip(waiting) {
             let folder = job.file.parent().map(Path::to_path_buf);
-            job.run(&is_over);
+            job.run(&is_over, patience);
             if let Some(folder) = folder.filter(|_| u32::is_multiple_of(number, OFTEN)) {
                 prune(&folder);
             }
@@ -184,6 +194,7 @@ impl Drop for Saver {
         let running = self.running.take().and_then(|held| held.into_inner().ok().flatten());
         if let Some(Running { jobs, thread }) = running {
             drop(jobs);
+            thread.thread().unpark();
             let _ = thread.join();
         }
     }

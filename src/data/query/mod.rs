@@ -199,6 +199,12 @@ impl Default for Queries {
 }
 
 impl Queries {
+    /// For one command: what is not at once kept for later ones is not kept.
+    #[must_use]
+    pub fn for_a_command() -> Self {
+        Self { saver: Saver::hurried(), ..Self::default() }
+    }
+
     /// What `query` selects, of all rows or of those `within`. Blocks: for a pass over the rows where a
     /// column is not packed yet.
     ///

@@ -26,7 +26,8 @@ pub fn groups(
     grouped: &Grouped,
 ) -> Result<Option<Vec<Group>>> {
     let version = Version { catalog, of, pack, each: &|_| {} };
-    let within = filter.map(|query| Queries::default().select(version, query, None)).transpose()?;
+    let within =
+        filter.map(|query| Queries::for_a_command().select(version, query, None)).transpose()?;
     let within = within.map(|selected| selected.rows);
     of_rows((catalog, of), pack, within.as_deref(), &grouped.keys, &grouped.folds)
 }

@@ -48,7 +48,7 @@ impl AskingArgs {
         let of = catalog.find(dataset)?;
         let schema = Arc::new(catalog.schema(&of)?);
         let cache = self.cache_dir.clone();
-        Ok(Asked { catalog, of, schema, cache, queries: Queries::default() })
+        Ok(Asked { catalog, of, schema, cache, queries: Queries::for_a_command() })
     }
 }
 

@@ -11,7 +11,7 @@
 //! | [`unmount`], [`status`], [`registry`], [`log`] | mounts that are there, and what they say |
 //! | [`ls`], [`page`], [`show`] | what the catalog holds, without a mount |
 //! | [`asking`], [`count`], [`explain`], [`path`] | filters |
-//! | [`sql`] | a SELECT over datasets |
+//! | [`sql`], [`group`], [`merge`], [`union`], [`subtract`], [`answering`] | SELECTs over datasets |
 //! | [`cat`], [`cp`], [`copy`] | files of the mount, without a mount |
 //! | [`list`] | what is in a bucket or a folder; for tests |
 //! | [`index`], [`load`] | new datasets from storage, and from the records of a file |
@@ -28,6 +28,7 @@
 
 pub mod access;
 pub mod again;
+pub mod answering;
 pub mod asking;
 pub mod cache;
 pub mod cat;
@@ -40,6 +41,7 @@ pub mod describe;
 pub mod diff;
 pub mod doctor;
 pub mod explain;
+pub mod group;
 pub mod helper;
 pub mod index;
 pub mod interrupt;
@@ -48,6 +50,7 @@ pub mod load;
 pub mod log;
 pub mod ls;
 pub mod map;
+pub mod merge;
 pub mod mount;
 pub mod mv;
 pub mod naming;
@@ -68,7 +71,9 @@ pub mod selecting;
 pub mod show;
 pub mod sql;
 pub mod status;
+pub mod subtract;
 pub mod terminal;
+pub mod union;
 pub mod unmount;
 pub mod verify;
 pub mod warm;
@@ -117,6 +122,10 @@ enum Command {
     List(list::List),
     Show(show::Show),
     Sql(sql::Sql),
+    Group(group::Group),
+    Merge(merge::Merge),
+    Union(union::Union),
+    Subtract(subtract::Subtract),
     Count(count::Count),
     Diff(diff::Diff),
     Explain(explain::Explain),
@@ -220,6 +229,10 @@ impl Command {
             Self::List(command) => command.run(out),
             Self::Show(command) => command.run(out),
             Self::Sql(command) => command.run(out),
+            Self::Group(command) => command.run(out),
+            Self::Merge(command) => command.run(out),
+            Self::Union(command) => command.run(out),
+            Self::Subtract(command) => command.run(out),
             Self::Count(command) => command.run(out),
             Self::Diff(command) => command.run(out),
             Self::Explain(command) => command.run(out),

@@ -1,0 +1,72 @@
+//! `dcfs merge`: rows of two datasets beside each other, without SQL.
+
+use clap::ValueEnum;
+
+use super::answering::{Answering, named, table};
+use super::output::Output;
+use super::usage;
+use dcfs_core::error::Result;
+use dcfs_core::name::DatasetRef;
+
+/// Put the rows of two datasets beside each other where columns are equal
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Merge {
+    /// Dataset whose rows come first
+    left: DatasetRef,
+    /// Dataset whose rows come beside them; what is called as in the first gets `right_` before it
+    right: DatasetRef,
+    /// Columns that are equal
+    #[arg(long, value_name = "C,..", value_delimiter = ',', required = true)]
+    on: Vec<String>,
+    /// The columns of the second, where they are called otherwise
+    #[arg(long, value_name = "C,..", value_delimiter = ',')]
+    right_on: Vec<String>,
+    /// Which rows stay that have nothing beside them
+    #[arg(long, value_enum, default_value_t = Keep::Left)]
+    keep: Keep,
+    #[command(flatten)]
+    answering: Answering,
+}
+
+const EXAMPLES: &str = "Examples:
+  dcfs merge pets masks --on file.stem --as pets_masks
+  dcfs merge pets breeds --on file.stem --right-on name --keep none --json
+`dcfs sql` says more: conditions, expressions, more than two datasets";
+
+/// Rows that have nothing beside them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Keep {
+    /// Those of the first, as DataChain's merge does
+    Left,
+    /// Those of the second
+    Right,
+    /// All
+    Both,
+    /// None
+    None,
+}
+
+impl Merge {
+    /// Merges, and prints or saves the rows.
+    pub fn run(self, out: &mut Output) -> Result<()> {
+        let right_on = if self.right_on.is_empty() { &self.on } else { &self.right_on };
+        if right_on.len() != self.on.len() {
+            return Err(usage("--on and --right-on name as many columns"));
+        }
+        let join = match self.keep {
+            Keep::Left => "LEFT JOIN",
+            Keep::Right => "RIGHT JOIN",
+            Keep::Both => "FULL JOIN",
+            Keep::None => "JOIN",
+        };
+        let equal = |(left, right): (&String, &String)| {
+            format!("\"left\".{} = \"right\".{}", named(left), named(right))
+        };
+        let on: Vec<String> = self.on.iter().zip(right_on).map(equal).collect();
+        let (left, right) = (table(&self.left), table(&self.right));
+        let on = on.join(" AND ");
+        let text = format!("SELECT * FROM {left} AS \"left\" {join} {right} AS \"right\" ON {on}");
+        self.answering.answer(&text, out)
+    }
+}
