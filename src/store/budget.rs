@@ -23,7 +23,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between two tries that a server did not ask for: one that is back is noticed within it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
-/// What a last try gets of the time there is: one answer of a server that is well takes less than a second.
+/// Time that is kept for a last try: a server that is well answers within a second.
 const LAST_TRY: Duration = Duration::from_secs(1);
 
 /// A name that nobody knows is looked up again for so long: resolvers fail briefly, a typing error for ever.
@@ -80,13 +80,12 @@ impl Budget {
         self.began
     }
 
-    /// What `work` comes to within the time that is left.
+    /// Runs `work` for the time that is left; `None` where that is not enough.
     pub async fn within<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::time::timeout_at(self.end, work).await.ok()
     }
 
-    /// What to tell where the time is up during a try: why the one before failed, if there was one, else that nothing
-    /// came.
+    /// The error where the time is up during a try: why the one before failed, if there was one, else that nothing came.
     pub fn over(&mut self, place: &str) -> Error {
         let silent = || Error::Timeout { place: place.into(), seconds: self.limit.as_secs_f64() };
         self.last.take().unwrap_or_else(silent)
@@ -122,9 +121,9 @@ impl Budget {
     }
 }
 
-/// A time-out may be as good as endless.
-fn end(began: Instant, limit: Duration) -> Instant {
-    // Some hundred years would not fit a clock everywhere.
+/// When `limit` is over; a time-out may be as good as endless.
+pub fn end(began: Instant, limit: Duration) -> Instant {
+    // A clock may end before it does.
     const LONG: Duration = Duration::from_secs(365 * 24 * 3600);
     began + limit.min(LONG)
 }
@@ -135,7 +134,7 @@ fn jitter() -> f64 {
     f64::from(u32::try_from(random >> 32).unwrap_or(0)) / f64::from(u32::MAX)
 }
 
-/// What `Retry-After` says: seconds, or a date. Dates are compared with the server's own clock, `date`, where it tells it.
+/// Reads `Retry-After`: seconds, or a date. Dates are compared with the server's own clock, `date`, where it tells it.
 pub fn retry_after(value: &str, date: Option<&str>) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse() {

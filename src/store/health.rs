@@ -1,4 +1,4 @@
-//! Whether a server answers at all, as everybody who asks it has found out.
+//! The health of servers: whether they answer at all, as found out by every request.
 //!
 //! A question has all of `--timeout` before it fails ([`super::budget`]). Ten thousand files of a server that is away must not
 //! take that each. So once a whole budget failed and nobody else got an answer meanwhile, the server counts as away:
@@ -24,7 +24,7 @@ const REST: Duration = Duration::from_secs(2);
 /// A refused connection, or a 503, comes sooner even from far away: asking costs nobody anything.
 const QUICK: Duration = Duration::from_millis(500);
 
-/// What is known of one server.
+/// The health of one server.
 #[derive(Debug, Default)]
 pub struct Health {
     known: Mutex<Known>,

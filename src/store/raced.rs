@@ -113,6 +113,10 @@ impl Ranges for Raced {
     fn place(&self) -> &str {
         self.object.place()
     }
+
+    fn progressed(&self) -> Option<tokio::time::Instant> {
+        self.object.progressed()
+    }
 }
 
 #[cfg(test)]

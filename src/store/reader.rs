@@ -6,10 +6,11 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::{Instant, timeout_at};
 
 use super::line::Line;
 use super::metrics::Metrics;
-use super::{AT_CACHE, cache, stream};
+use super::{AT_CACHE, budget, cache, stream};
 use super::{AT_FILES, Result, blocking, bounded, local};
 
 /// Bytes of a first read: fewer than any object that is fetched whole.
@@ -151,15 +152,38 @@ impl Reader {
                 let read = blocking(&AT_FILES, &self.label, move || file.read(offset, length));
                 bounded(&self.label, self.timeout, read).await?
             }
-            Source::Remote(stream) => stream.read(offset, length).await?,
+            Source::Remote(stream) => self.unless_silent(stream, offset, length).await?,
             Source::Cached { known, entry, stream } => {
                 match self.read_kept(entry, self.range(known.base, offset, length)).await? {
                     Some(bytes) => bytes,
-                    None => stream.read(offset, length).await?,
+                    None => self.unless_silent(stream, offset, length).await?,
                 }
             }
         };
         Ok(bytes)
+    }
+
+    /// Reads, as long as bytes of the object come: however many readers wait for others, none waits longer for nothing.
+    async fn unless_silent(
+        &self,
+        stream: &stream::Stream,
+        offset: u64,
+        length: u32,
+    ) -> Result<Bytes, super::Error> {
+        let mut read = std::pin::pin!(stream.read(offset, length));
+        let mut since = Instant::now();
+        loop {
+            if let Ok(bytes) = timeout_at(budget::end(since, self.timeout), &mut read).await {
+                return bytes;
+            }
+            match stream.progressed().filter(|progressed| *progressed > since) {
+                Some(progressed) => since = progressed,
+                None => {
+                    let (place, seconds) = (self.label.to_string(), self.timeout.as_secs_f64());
+                    return Err(super::Error::Timeout { place, seconds });
+                }
+            }
+        }
     }
 
     /// What the cache holds of `range`, if that is all of it.

@@ -4,13 +4,14 @@
 //! recorded is decided here, and when it is asked again, the same for all of them.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
+use tokio::time::Instant;
 
 use super::budget::{Budget, Passing};
 use super::buffers::Buffer;
@@ -36,7 +37,7 @@ pub trait Requests: Send + Sync + 'static {
     /// Who is asked, where the row does not say it: a part of what tells two objects apart.
     fn server(&self) -> &str;
 
-    /// What fails together: whom requests go to, as far as one that is away says that others are.
+    /// The server, or the bucket of it, that answers or is away as a whole.
     fn origin(&self) -> String;
 
     /// No question waits longer without progress, retries included.
@@ -83,6 +84,8 @@ pub struct Remote {
     health: Arc<Health>,
     /// For a server that never answered.
     first: Duration,
+    /// When a budget was last renewed.
+    progressed: Mutex<Option<Instant>>,
 }
 
 /// One range on its way, however many requests it takes.
@@ -120,7 +123,7 @@ impl Arrived {
 impl Remote {
     pub fn new(store: Arc<dyn Requests>, recorded: Recorded, health: Arc<Health>) -> Self {
         let first = store.timeout();
-        Self { store, recorded, seen: Seen::new(), health, first }
+        Self { store, recorded, seen: Seen::new(), health, first, progressed: Mutex::default() }
     }
 
     /// The same, which gives up a server that never answered after `first`.
@@ -187,7 +190,7 @@ impl Remote {
         self.body(got.body, asking).await
     }
 
-    /// What comes within the time that is left for an answer.
+    /// Waits for `work`, for the time that is left.
     async fn bounded<T>(
         &self,
         asking: &mut Asking<'_>,
@@ -239,6 +242,8 @@ impl Remote {
             if length >= renewed + PROGRESS {
                 renewed = length;
                 asking.budget.renew();
+                *self.progressed.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(Instant::now());
                 self.health.answers();
             }
             asking.question.range.start += chunk.len() as u64;
@@ -326,6 +331,10 @@ impl Ranges for Remote {
 
     fn place(&self) -> &str {
         self.store.place()
+    }
+
+    fn progressed(&self) -> Option<Instant> {
+        *self.progressed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -45,6 +45,11 @@ pub trait Ranges: Send + Sync + 'static {
 
     /// `source/path`, for messages.
     fn place(&self) -> &str;
+
+    /// When bytes of it last came in numbers.
+    fn progressed(&self) -> Option<tokio::time::Instant> {
+        None
+    }
 }
 
 /// One open object, or a stretch of one.
@@ -164,6 +169,11 @@ impl Stream {
                 }
             }
         }
+    }
+
+    /// When bytes of the object last came in numbers.
+    pub fn progressed(&self) -> Option<tokio::time::Instant> {
+        self.object.progressed()
     }
 
     /// Fetches everything once, several pieces at a time as far as `line` has room, and holds none of it: for the cache

@@ -1,4 +1,4 @@
-//! How sources were reached when they were indexed, and what to say where they would be reached in another way now.
+//! Advice for sources that were reached in another way when they were indexed than they would be now.
 //!
 //! `dcfs index` notes endpoint, region and `--anon` beside the version. They are advice and nothing more: a catalog may be a
 //! stranger's, and an endpoint that is used without a word would be sent this user's signatures.
@@ -50,7 +50,7 @@ pub fn advise_all(catalog: &Catalog, stores: &Stores) {
     told.take(TOLD).for_each(warn);
 }
 
-/// What to say of one source; `None` where nothing is missing.
+/// The advice for one source; `None` where nothing is missing.
 pub fn advice(stores: &Stores, source: &str, was: &Reached) -> Option<String> {
     let flags = was.flags_missing_in(&stores.reached(source)?).join(" ");
     let text =

@@ -339,6 +339,10 @@ impl Ranges for Cached {
     fn place(&self) -> &str {
         self.object.place()
     }
+
+    fn progressed(&self) -> Option<tokio::time::Instant> {
+        self.object.progressed()
+    }
 }
 
 fn missing(runs: &[Run]) -> Vec<Range<u64>> {

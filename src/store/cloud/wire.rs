@@ -33,7 +33,7 @@ const PAYER: &str = "x-goog-user-project";
 /// The status of a part.
 const PARTIAL: u16 = 206;
 
-/// What the headers of a refusal say: put into the extensions of a request, and filled in while it is answered.
+/// Notes on a refusal, of which `object_store` keeps the body alone: put into the extensions of a request, and filled in while it is answered.
 #[derive(Clone, Debug, Default)]
 pub struct Notes(Arc<Mutex<Note>>);
 

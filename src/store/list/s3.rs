@@ -31,7 +31,7 @@ pub struct Lister {
     question: AtomicU8,
 }
 
-/// What is asked for; each is tried where the one before is refused.
+/// The question that is asked; each is tried where the one before is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Question {

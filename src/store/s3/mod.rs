@@ -217,7 +217,9 @@ impl Bucket {
         if was_moved || self.is_moved() {
             return !was_moved;
         }
-        let Some(site) = elsewhere(&self.first.site, note) else { return false };
+        let site = elsewhere(&self.first.site, note);
+        let is_askable = |site: &Site| !site.is_virtual || self.reach.can_be_host(&self.name);
+        let Some(site) = site.filter(is_askable) else { return false };
         tracing::info!("`s3://{}` is asked in {} from now on", self.name, site.region);
         // Whoever was first was told the same.
         let _ = self.found.set(Clients::new(site));

@@ -171,7 +171,7 @@ impl Reach {
     }
 
     /// Whether the name may stand in that of a host. A certificate for all names of a domain holds for one label.
-    fn can_be_host(&self, bucket: &str) -> bool {
+    pub fn can_be_host(&self, bucket: &str) -> bool {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         let dotted = |b: u8| plain(b) || b == b'.';
         let is_tls = !self.base(&self.region).starts_with("http://");
@@ -192,7 +192,7 @@ impl Reach {
         self.endpoint.clone().unwrap_or_else(|| self.kind.endpoint(region))
     }
 
-    /// What is not by default.
+    /// The settings that are not by default.
     pub fn reached(&self) -> Reached {
         Reached {
             endpoint_url: self.endpoint.clone(),
