@@ -68,6 +68,14 @@ impl<K: Hash + Eq + Clone, V> Kept<K, V> {
         Ok(value)
     }
 
+    /// Drops a value; one that is being found is not kept when it is there.
+    pub fn remove(&self, key: &K) {
+        let mut slots = self.lock();
+        if let Some((_, counted)) = slots.by_key.pop(key) {
+            slots.weight -= counted;
+        }
+    }
+
     /// Counts a new value, and drops old ones.
     fn make_room(&self, key: &K, slot: &Arc<Slot<V>>, weight: usize) {
         let mut slots = self.lock();

@@ -12,6 +12,7 @@ pub mod version;
 pub mod name;
 pub mod schema;
 pub mod object;
+pub mod cancel;
 pub mod cell;
 pub mod json;
 pub mod kept;

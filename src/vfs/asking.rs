@@ -8,8 +8,12 @@ use super::inode::Slot;
 use super::place::Place;
 use super::views::View;
 use super::{Answer, Error, Vfs};
-use dcfs_core::error::Result;
+use dcfs_core::cancel::{self, Flag};
+use dcfs_core::error::{Kind, Result};
 use dcfs_data::pack::Pack;
+
+/// How much longer than the timeout, in timeouts, work goes on that nobody waits for.
+const PATIENCE: u32 = 4;
 
 impl Vfs {
     /// The view that an inode number is of.
@@ -153,12 +157,23 @@ impl Vfs {
     }
 }
 
-/// [`bounded`], of work that blocks.
+/// [`bounded`], of work that blocks. It goes on for [`PATIENCE`] times the timeout, for whoever asks again; then it is told to
+/// end: one that nobody will ever see the end of must not take a thread for ever.
 pub(super) async fn blocking<T: Send + 'static>(
     timeout: Duration,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    bounded(timeout, tokio::task::spawn_blocking(work)).await
+    let flag = Flag::default();
+    let own = flag.clone();
+    let task = tokio::task::spawn_blocking(move || cancel::within(Some(own), work));
+    let answer = bounded(timeout, task).await;
+    if answer.as_ref().is_err_and(|error| error.kind() == Kind::Busy) {
+        tokio::spawn(async move {
+            tokio::time::sleep(timeout.saturating_mul(PATIENCE)).await;
+            flag.cancel();
+        });
+    }
+    answer
 }
 
 /// Waits for a task, no longer than `timeout`. The task goes on when nobody waits.
@@ -167,5 +182,33 @@ async fn bounded<T>(timeout: Duration, task: tokio::task::JoinHandle<Result<T>>)
         Ok(Ok(result)) => result,
         Ok(Err(lost)) => Err(Error::Lost(lost.to_string()).into()),
         Err(_) => Err(Error::Timeout(timeout.as_secs()).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::sync::mpsc;
+
+    #[tokio::test]
+    async fn work_that_nobody_waits_for_ends() {
+        let (tell, told) = mpsc::channel();
+        let began = std::time::Instant::now();
+        let work = move || -> Result<()> {
+            while cancel::check().is_ok() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            tell.send(began.elapsed()).expect("heard");
+            cancel::check()
+        };
+        let timeout = Duration::from_millis(50);
+        let answer = blocking(timeout, work).await;
+        assert_eq!(answer.expect_err("it takes for ever").kind(), Kind::Busy);
+        let ended = tokio::task::spawn_blocking(move || told.recv_timeout(Duration::from_secs(20)));
+        let ended = ended.await.expect("no panic").expect("it ended");
+        assert!(ended >= timeout * (1 + PATIENCE), "whoever asks again finds it: {ended:?}");
+        // Work that is waited for is left alone.
+        blocking(Duration::from_secs(20), cancel::check).await.expect("not cancelled");
     }
 }

@@ -24,7 +24,8 @@ impl Vfs {
             None => of_version,
             Some(_) => {
                 let born = self.born.duration_since(UNIX_EPOCH).map_or(1, |born| born.as_nanos());
-                of_version ^ (born / 1_000) as u32
+                // Odd, so that serials that differ give products that do.
+                of_version ^ (born / 1_000) as u32 ^ view.serial().wrapping_mul(0x9e37_79b1)
             }
         };
         u64::from(own & GENERATION)

@@ -11,7 +11,7 @@ use std::sync::{Arc, RwLock};
 use super::inode::{Inode, Slot};
 use super::listing::Listing;
 use super::place::{Place, Shown};
-use super::views::Step;
+use super::views::{Bounds, Idle, Step};
 use super::{Answer, Entry, Error, FOREVER, SHORT, Vfs, wrong};
 use dcfs_core::error::Result;
 use dcfs_core::expr::{self, SLASH};
@@ -25,7 +25,7 @@ const EXAMPLES: usize = 20;
 /// Bytes of all filters that a mount has seen, at most.
 const MOST_TEXT: usize = 16 << 20;
 
-/// The filters that were looked up, as they were typed: the only thing that grows with them.
+/// The filters that were looked up, as they were typed, as long as a view has them. A number is never given twice.
 #[derive(Debug, Default)]
 pub struct Filters {
     table: RwLock<Table>,
@@ -34,7 +34,8 @@ pub struct Filters {
 #[derive(Debug, Default)]
 struct Table {
     numbers: HashMap<Arc<str>, u32>,
-    texts: Vec<Arc<str>>,
+    texts: HashMap<u32, Arc<str>>,
+    next: u32,
     bytes: usize,
 }
 
@@ -43,7 +44,7 @@ impl Filters {
     ///
     /// # Errors
     /// [`Error::Full`].
-    pub fn number(&self, text: &str) -> std::result::Result<u32, Error> {
+    fn number(&self, text: &str) -> std::result::Result<u32, Error> {
         if let Some(number) = self.table.read().unwrap_or_else(|e| e.into_inner()).numbers.get(text)
         {
             return Ok(*number);
@@ -55,10 +56,11 @@ impl Filters {
         if table.bytes + text.len() > MOST_TEXT {
             return Err(Error::Full("filters"));
         }
-        let number = u32::try_from(table.texts.len()).map_err(|_| Error::Full("filters"))?;
+        let number = table.next;
+        table.next = number.checked_add(1).ok_or(Error::Full("filters"))?;
         let text: Arc<str> = text.into();
         table.bytes += text.len();
-        table.texts.push(text.clone());
+        table.texts.insert(number, text.clone());
         table.numbers.insert(text, number);
         Ok(number)
     }
@@ -66,8 +68,30 @@ impl Filters {
     /// The filter with a number, as it was typed.
     pub fn text(&self, number: u32) -> Option<Arc<str>> {
         let table = self.table.read().unwrap_or_else(|e| e.into_inner());
-        table.texts.get(number as usize).cloned()
+        table.texts.get(&number).cloned()
     }
+
+    /// Whether there is not much room left for more.
+    fn is_crowded(&self) -> bool {
+        self.table.read().unwrap_or_else(|e| e.into_inner()).bytes > MOST_TEXT / 4 * 3
+    }
+
+    /// Forgets a filter that no view has any more.
+    fn remove(&self, number: u32) {
+        let mut table = self.table.write().unwrap_or_else(|e| e.into_inner());
+        if let Some(text) = table.texts.remove(&number) {
+            table.numbers.remove(&text);
+            table.bytes -= text.len();
+        }
+    }
+}
+
+/// A directory of a filter that the kernel may forget, by the directory around it and its name there.
+#[derive(Clone, Debug)]
+pub struct IdleView {
+    idle: Idle,
+    /// Its name, where that is known.
+    pub name: Option<(u64, Vec<u8>)>,
 }
 
 /// A filter as the name of a directory.
@@ -76,6 +100,50 @@ pub fn as_name(filter: &str) -> String {
 }
 
 impl Vfs {
+    /// Other bounds for the views of this mount than the usual ones; only before the first look-up.
+    pub fn bound_views(&self, bounds: Bounds) {
+        self.views.bound(bounds);
+    }
+
+    /// Counts an inode number that is handed to the kernel; `false` where what it names went meanwhile.
+    pub fn hold(&self, inode: Inode) -> bool {
+        self.views.hold(inode)
+    }
+
+    /// The kernel forgets so many look-ups of a number.
+    pub fn forget(&self, number: u64, times: u64) {
+        if let Some(inode) = Inode::decode(number) {
+            self.views.forget(inode, times);
+        }
+    }
+
+    /// Where there are nearly too many views: those that were used longest ago. Whoever talks to the kernel has it forget
+    /// their names, then calls [`Vfs::evict`].
+    pub fn idle_views(&self) -> Vec<IdleView> {
+        let idle = self.views.idle(self.filters.is_crowded()).into_iter();
+        idle.map(|idle| {
+            let name = match idle.step {
+                Step::Query(number, _) => self.filters.text(number),
+                _ => None,
+            };
+            let name = name.map(|name| (idle.up.number(), name.as_bytes().to_vec()));
+            IdleView { idle, name }
+        })
+        .collect()
+    }
+
+    /// Lets go of a view, and of all that is known of it, if the kernel has forgotten it.
+    pub fn evict(&self, view: &IdleView) {
+        let slot = view.idle.slot;
+        let Some(filter) = self.views.evict(&view.idle) else { return };
+        self.sets.forget(slot);
+        self.tables.forget(slot);
+        self.texts.forget(slot);
+        if let Some(number) = filter {
+            self.filters.remove(number);
+        }
+    }
+
     /// A name that no file has: a query directory, if it is a filter. `dir` is the directory it stands in,
     /// where that is not the top of the view.
     pub(super) fn lookup_query(

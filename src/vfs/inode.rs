@@ -84,7 +84,7 @@ pub enum Inode {
     Errors(Slot),
     ColumnErrors(Slot, u16),
     DirErrors(Slot, u16, u32),
-    /// `_error/<filter>` in any of them: a number of [`super::filters`].
+    /// `_error/<filter>` in any of them: a number of [`super::wrong`].
     ErrorNote(Slot, u32),
     /// `_views/by/<column>/<value>`, by the ordinal of the value's first row. The slot is that of the
     /// view around it: a value has one of its own only when someone goes below it.

@@ -65,6 +65,7 @@ use tokio::sync::Semaphore;
 use self::datasets::Datasets;
 use self::files::Files;
 use self::filters::Filters;
+pub use self::filters::IdleView;
 use self::handles::{Handle, Handles};
 use self::inode::Inode;
 use self::links::Links;
@@ -74,6 +75,7 @@ use self::siblings::{Prefetch, Siblings};
 use self::tables::Tables;
 use self::texts::Texts;
 use self::views::{Step, Views};
+use self::wrong::Notes;
 use dcfs_core::error::{self, Kind, Result};
 use dcfs_data::catalog::Catalog;
 use dcfs_data::diff::sets::Diffs;
@@ -210,6 +212,7 @@ pub struct Vfs {
     texts: Texts,
     sets: Sets,
     filters: Filters,
+    notes: Notes,
     queries: Queries,
     diffs: Diffs,
     tables: Tables,
@@ -243,6 +246,7 @@ impl Vfs {
             texts: Texts::default(),
             sets: Sets::default(),
             filters: Filters::default(),
+            notes: Notes::default(),
             queries: Queries::default(),
             diffs: Diffs::default(),
             tables: Tables::default(),

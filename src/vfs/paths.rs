@@ -57,7 +57,7 @@ impl Vfs {
                 below(slot, &(self.entry_path(slot, entry, Some(depth)) + "/_error"))
             }
             Inode::ErrorNote(slot, filter) => {
-                below(slot, &format!("/_error/{}", filters::as_name(&self.filters.text(filter)?)))
+                below(slot, &format!("/_error/{}", filters::as_name(&self.notes.text(filter)?)))
             }
             Inode::Value(slot, leaf, first) => below(slot, &self.value_path(slot, leaf, first)),
         }

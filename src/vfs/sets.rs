@@ -44,6 +44,11 @@ impl Sets {
     pub fn values(&self, base: Slot, leaf: u16) -> Option<Arc<Option<Values>>> {
         self.values.ready(&(base, leaf))
     }
+
+    /// Drops the rows of a view that went.
+    pub fn forget(&self, slot: Slot) {
+        self.shown.remove(&slot);
+    }
 }
 
 /// The column with this number, if it has a directory in `_views/by`.

@@ -66,6 +66,13 @@ impl Default for Tables {
     }
 }
 
+impl Tables {
+    /// Drops the tables of a view that went.
+    pub fn forget(&self, slot: Slot) {
+        Table::ALL.iter().for_each(|table| self.open.remove(&(slot, *table)));
+    }
+}
+
 /// A table that can be read.
 #[derive(Debug)]
 pub enum Content {

@@ -92,6 +92,14 @@ impl Texts {
         }
     }
 
+    /// Drops the texts of a view that went.
+    pub fn forget(&self, slot: Slot) {
+        let mut kept = self.kept.lock().unwrap_or_else(|e| e.into_inner());
+        for page in Page::ALL {
+            kept.pop(&Some((slot, page)));
+        }
+    }
+
     fn look(&self, key: Key) -> Option<(Revision, Bytes)> {
         self.kept.lock().unwrap_or_else(|e| e.into_inner()).get(&key).cloned()
     }

@@ -4,17 +4,21 @@
 //! a hash of its uuid and probes on collision, so that its inode numbers are the same on every mount.
 //! Two versions that a strange catalog gives one uuid have two slots. Every other view is known by the
 //! view around it and the step from there, and has a slot of its own, for Linux keeps one path per
-//! directory inode; files have the numbers of the version wherever they show. Slots are never given to
-//! another view: the kernel and programs may hold a number for as long as they like. A full table is an
-//! error, never another view.
+//! directory inode; files have the numbers of the version wherever they show. A version keeps its slot for the life of a
+//! mount. Views of filters and their like go when the table grows full, those first that were used longest ago: only
+//! once the kernel has forgotten every number of theirs (it counts its look-ups, and so do we), nothing in this process
+//! holds them and no view is below them. Then their slot rests for [`REST`], longer than any request that might still name
+//! it, before it means another view. A table that is full all the same is an error, never another view.
 //!
 //! Entry numbers mean something only in the pack that gave them. When a pack turns out damaged, the
 //! slot of its version is retired: every number in it, and in the views below, is ESTALE from then on
 //! (Linux looks the path up again by itself), and the version gets a new slot over the new pack.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, RwLock, Weak};
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
@@ -31,6 +35,19 @@ const DEEPEST: usize = 64;
 
 /// How many slots views below versions may take: the rest is for versions, which must always be found.
 const MOST_STEPS: usize = VIEWS as usize / 4 * 3;
+
+/// Where views begin to go, and how many stay, in eighths of [`MOST_STEPS`].
+const CROWDED: usize = 6;
+const ROOMY: usize = 5;
+
+/// Views that go at a time: the kernel takes its time to forget, and more are looked up meanwhile.
+const BATCH: usize = 1024;
+
+/// A view that was used within this time stays, whatever the kernel says.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// How long a slot rests between two views. No request takes as long between finding a number and handing it out.
+const REST: Duration = Duration::from_secs(120);
 
 /// How one comes from one view to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +70,16 @@ pub enum Step {
     Changed(Slot),
     /// The rows that the version with this slot, in whose `_views/diff/` it stands, has not.
     Removed(Slot),
+}
+
+impl Step {
+    /// The number of its filter, if it is one.
+    pub const fn filter(self) -> Option<u32> {
+        match self {
+            Self::Query(number, _) | Self::Alias(number) => Some(number),
+            _ => None,
+        }
+    }
 }
 
 /// What the top directory of a view has.
@@ -90,12 +117,46 @@ pub struct View {
     pack: RwLock<Weak<Pack>>,
     schema: OnceLock<Arc<Schema>>,
     generation: u32,
+    /// Which view of the mount it is: a slot may have been another's. 0 of a version.
+    serial: u32,
 }
 
 /// Every view of a mount, some hundred bytes each.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Views {
     table: RwLock<Table>,
+    born: Instant,
+    bounds: OnceLock<Bounds>,
+}
+
+/// How many views below versions there may be, how long one is idle before it may go, and how long its slot rests.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    pub most: usize,
+    pub idle: Duration,
+    pub rest: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { most: MOST_STEPS, idle: IDLE, rest: REST }
+    }
+}
+
+impl Default for Views {
+    fn default() -> Self {
+        let (born, table) = (Instant::now(), RwLock::default());
+        Self { table, born, bounds: OnceLock::new() }
+    }
+}
+
+/// A view that may go: the kernel is asked to forget the name of its directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idle {
+    pub slot: Slot,
+    /// The directory around it.
+    pub up: Inode,
+    pub step: Step,
 }
 
 /// Which version: its key in the catalog, and its uuid, for a catalog made anew gives keys again.
@@ -110,13 +171,58 @@ struct Table {
     slots: HashMap<Slot, Taken>,
     known: HashMap<Key, Slot>,
     steps: HashMap<(Slot, Step), Slot>,
+    /// Slots of views that went, with the time when they did, oldest first; and the same slots to look up.
+    resting: VecDeque<(Slot, Duration)>,
+    rests: HashSet<Slot>,
+    /// Views below versions so far.
+    serial: u32,
+    /// How many views each filter has.
+    filters: HashMap<u32, u32>,
 }
 
-/// A slot that is given out for good.
+/// A slot that is given out.
 #[derive(Debug)]
 struct Taken {
     view: Arc<View>,
     is_retired: bool,
+    /// Look-ups of its numbers that the kernel has not forgotten. Of views below versions alone.
+    held: AtomicU64,
+    /// When it was used last, in milliseconds of the mount.
+    used: AtomicU64,
+    /// Whether the kernel was asked to forget it since.
+    is_asked: AtomicBool,
+    /// Views right below it.
+    below: u32,
+}
+
+impl Taken {
+    fn new(view: Arc<View>, now: Duration) -> Self {
+        Self {
+            view,
+            is_retired: false,
+            held: AtomicU64::new(0),
+            used: AtomicU64::new(millis(now)),
+            is_asked: AtomicBool::new(false),
+            below: 0,
+        }
+    }
+
+    fn touch(&self, now: Duration) {
+        // Most look-ups come in crowds: a line of the cache that is only read stays with every processor.
+        if self.used.load(Relaxed) != millis(now) {
+            self.used.store(millis(now), Relaxed);
+            self.is_asked.store(false, Relaxed);
+        }
+    }
+
+    /// Whether nothing in this process needs it: no view below, no handle, no work under way.
+    fn is_free(&self) -> bool {
+        self.below == 0 && self.view.from.is_some() && Arc::strong_count(&self.view) == 1
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl View {
@@ -132,6 +238,7 @@ impl View {
             pack: RwLock::default(),
             schema: OnceLock::new(),
             generation: hashed(&of.uuid, 4),
+            serial: 0,
         }
     }
 
@@ -200,6 +307,11 @@ impl View {
         self.generation
     }
 
+    /// What tells it from a view that had its slot before on this mount.
+    pub fn serial(&self) -> u32 {
+        self.serial
+    }
+
     /// The version's columns, read once.
     pub fn schema(&self, catalog: &Catalog) -> Result<Arc<Schema>> {
         if let Some(schema) = self.schema.get() {
@@ -226,6 +338,16 @@ impl View {
 }
 
 impl Views {
+    /// Other bounds than the usual ones; only before the first view.
+    pub fn bound(&self, bounds: Bounds) {
+        // A second time is too late, and changes nothing.
+        let _ = self.bounds.set(bounds);
+    }
+
+    fn bounds(&self) -> Bounds {
+        *self.bounds.get_or_init(Bounds::default)
+    }
+
     /// The slot of a version, the same each time it is asked for.
     ///
     /// # Errors
@@ -244,7 +366,12 @@ impl Views {
         };
         table.known.insert(key(version), slot);
         let view = Arc::new(View::version(version, slot));
-        table.slots.insert(slot, Taken { view, is_retired: false });
+        let now = self.born.elapsed();
+        match table.slots.get_mut(&slot) {
+            // Views below it stay counted.
+            Some(taken) => (taken.view, taken.is_retired) = (view, false),
+            None => drop(table.slots.insert(slot, Taken::new(view, now))),
+        }
         Ok(slot)
     }
 
@@ -257,7 +384,12 @@ impl Views {
         if around.depth == DEEPEST {
             return Err(Error::Deep(DEEPEST));
         }
-        let known = |table: &Table| table.steps.get(&(parent, step)).copied();
+        let now = self.born.elapsed();
+        let known = |table: &Table| {
+            let slot = *table.steps.get(&(parent, step))?;
+            table.slots.get(&slot)?.touch(now);
+            Some(slot)
+        };
         if let Some(slot) = known(&self.table.read().unwrap_or_else(|e| e.into_inner())) {
             return Ok(slot);
         }
@@ -265,22 +397,111 @@ impl Views {
         if let Some(slot) = known(&table) {
             return Ok(slot);
         }
-        if table.steps.len() == MOST_STEPS {
+        let Bounds { most, rest, .. } = self.bounds();
+        table.wake(now, rest);
+        if table.steps.len() + table.resting.len() >= most {
             return Err(Error::Full("directories of some rows"));
         }
         let mut hash = DefaultHasher::new();
         (parent, step).hash(&mut hash);
         let slot = table.free((hash.finish() % u64::from(VIEWS)) as u32)?;
-        let view = Arc::new(around.below(parent, step, slot));
-        table.slots.insert(slot, Taken { view, is_retired: false });
+        // It may have gone since it was looked at.
+        let around_it = table.slots.get_mut(&parent);
+        around_it.ok_or(Error::Unknown(Inode::View(parent).number()))?.below += 1;
+        table.serial = table.serial.wrapping_add(1);
+        let view = View { serial: table.serial, ..around.below(parent, step, slot) };
+        table.slots.insert(slot, Taken::new(Arc::new(view), now));
         table.steps.insert((parent, step), slot);
+        if let Some(number) = step.filter() {
+            *table.filters.entry(number).or_default() += 1;
+        }
         Ok(slot)
+    }
+
+    /// Counts a number that is handed to the kernel. `false` where its view went meanwhile: it must not be handed out.
+    pub fn hold(&self, inode: Inode) -> bool {
+        let Some(slot) = inode.slot() else { return true };
+        let table = self.table.read().unwrap_or_else(|e| e.into_inner());
+        let Some(taken) = table.slots.get(&slot) else { return false };
+        if taken.view.from.is_some() {
+            taken.held.fetch_add(1, Relaxed);
+        }
+        true
+    }
+
+    /// The kernel forgets so many look-ups of a number.
+    pub fn forget(&self, inode: Inode, times: u64) {
+        let Some(slot) = inode.slot() else { return };
+        let table = self.table.read().unwrap_or_else(|e| e.into_inner());
+        let Some(taken) = table.slots.get(&slot).filter(|taken| taken.view.from.is_some()) else {
+            return;
+        };
+        let less = |held: u64| Some(held.saturating_sub(times));
+        // Always `Ok`: the closure gives a value.
+        let _ = taken.held.fetch_update(Relaxed, Relaxed, less);
+    }
+
+    /// Where the table is crowded, the views that were used longest ago and that nothing in this process holds: as many as
+    /// make it roomy again. `is_crowded`: something else about views is.
+    pub fn idle(&self, is_crowded: bool) -> Vec<Idle> {
+        let (now, Bounds { most, idle, .. }) = (self.born.elapsed(), self.bounds());
+        let table = self.table.read().unwrap_or_else(|e| e.into_inner());
+        let many = table.steps.len();
+        if !is_crowded && many <= most / 8 * CROWDED {
+            return Vec::new();
+        }
+        let latest = millis(now.saturating_sub(idle));
+        let mut found: Vec<(u64, Idle)> = Vec::new();
+        for ((_, step), slot) in &table.steps {
+            let Some(taken) = table.slots.get(slot) else { continue };
+            let used = taken.used.load(Relaxed);
+            let is_asked = taken.is_asked.load(Relaxed) && taken.held.load(Relaxed) > 0;
+            if taken.is_free() && used < latest && !is_asked {
+                found.push((used, Idle { slot: *slot, up: taken.view.up, step: *step }));
+            }
+        }
+        // The oldest first, without putting all in order.
+        let wanted = many.saturating_sub(most / 8 * ROOMY).clamp(1, BATCH);
+        if found.len() > wanted {
+            found.select_nth_unstable_by_key(wanted - 1, |(used, idle)| (*used, idle.slot));
+            found.truncate(wanted);
+        }
+        let idle: Vec<Idle> = found.into_iter().map(|(_, idle)| idle).collect();
+        for one in &idle {
+            if let Some(taken) = table.slots.get(&one.slot) {
+                taken.is_asked.store(true, Relaxed);
+            }
+        }
+        idle
+    }
+
+    /// Lets go of a view that the kernel has forgotten and that was not used since. `None` where it stays; else the filter
+    /// that no view has any more.
+    pub fn evict(&self, idle: &Idle) -> Option<Option<u32>> {
+        let now = self.born.elapsed();
+        let mut table = self.table.write().unwrap_or_else(|e| e.into_inner());
+        let taken = table.slots.get(&idle.slot)?;
+        let is_unused = taken.used.load(Relaxed) < millis(now.saturating_sub(self.bounds().idle));
+        if !taken.is_free() || !is_unused || taken.held.load(Relaxed) > 0 {
+            return None;
+        }
+        let (parent, step) = taken.view.from?;
+        table.slots.remove(&idle.slot);
+        table.steps.remove(&(parent, step));
+        table.resting.push_back((idle.slot, now));
+        table.rests.insert(idle.slot);
+        if let Some(around) = table.slots.get_mut(&parent) {
+            around.below = around.below.saturating_sub(1);
+        }
+        Some(step.filter().filter(|number| table.is_last(*number)))
     }
 
     /// The view in a slot; `None` for a number that this mount never handed out, or retired.
     pub fn get(&self, slot: Slot) -> Option<Arc<View>> {
         let table = self.table.read().unwrap_or_else(|e| e.into_inner());
-        let view = table.slots.get(&slot)?.view.clone();
+        let taken = table.slots.get(&slot)?;
+        taken.touch(self.born.elapsed());
+        let view = taken.view.clone();
         let base = table.slots.get(&view.base)?;
         (!base.is_retired).then_some(view)
     }
@@ -313,10 +534,28 @@ impl Views {
 }
 
 impl Table {
+    /// Counts one view less of a filter; whether it was the last.
+    fn is_last(&mut self, number: u32) -> bool {
+        let left = self.filters.get(&number).map_or(0, |views| views.saturating_sub(1));
+        match left {
+            0 => self.filters.remove(&number).is_some(),
+            left => self.filters.insert(number, left).is_none(),
+        }
+    }
+
+    /// Slots that rested for long enough are free again.
+    fn wake(&mut self, now: Duration, rest: Duration) {
+        while let Some((slot, _)) = self.resting.front().filter(|(_, went)| *went + rest <= now) {
+            self.rests.remove(slot);
+            self.resting.pop_front();
+        }
+    }
+
     /// The first free slot from `start` on.
     fn free(&self, start: u32) -> std::result::Result<Slot, Error> {
         let probes = (0..VIEWS).map(|step| Slot((start + step) % VIEWS));
-        let mut free = probes.filter(|slot| !self.slots.contains_key(slot));
+        let is_free = |slot: &Slot| !self.slots.contains_key(slot) && !self.rests.contains(slot);
+        let mut free = probes.filter(is_free);
         free.next().ok_or(Error::Full("versions"))
     }
 }
@@ -430,10 +669,88 @@ mod tests {
         assert!(matches!(views.step(slot, Step::Value(0, 0)), Err(Error::Deep(DEEPEST))));
     }
 
+    /// A small table in which nothing has to wait.
+    fn small() -> Views {
+        bounded(Duration::ZERO)
+    }
+
+    fn bounded(rest: Duration) -> Views {
+        let views = Views::default();
+        views.bound(Bounds { most: 16, idle: Duration::ZERO, rest });
+        views
+    }
+
+    fn later() {
+        std::thread::sleep(Duration::from_millis(3));
+    }
+
+    #[test]
+    fn views_go_when_the_table_is_crowded_and_nobody_holds_them() {
+        let views = small();
+        let base = views.slot(&version("u", 1)).expect("room");
+        let query = |number| views.step(base, Step::Query(number, None));
+        let slots: Vec<Slot> = (0..16).map(|number| query(number).expect("room")).collect();
+        assert!(matches!(query(16), Err(Error::Full(_))));
+        // One that the kernel holds, one that has a view below it, one that is open here, one that was used last.
+        assert!(views.hold(Inode::Dir(slots[0], 1, 7)));
+        views.step(slots[1], Step::Value(1, 1)).expect_err("no room");
+        let open = views.get(slots[2]).expect("there");
+        later();
+        views.get(slots[3]).expect("there");
+        later();
+        let idle = views.idle(false);
+        let chosen: Vec<Slot> = idle.iter().map(|idle| idle.slot).collect();
+        assert_eq!(idle.len(), 6, "down to five eighths: {idle:?}");
+        assert!(!chosen.contains(&slots[2]) && !chosen.contains(&slots[3]));
+        assert_eq!(idle[0].up, Inode::View(base));
+        for one in &idle {
+            let went = views.evict(one);
+            assert_eq!(went.is_some(), one.slot != slots[0], "{one:?}");
+            if let Some(last) = went {
+                assert_eq!(last, one.step.filter(), "its filter goes with it");
+                assert!(views.get(one.slot).is_none() && !views.hold(Inode::View(one.slot)));
+            }
+        }
+        // Once the kernel forgets, it goes too.
+        let held = Idle { slot: slots[0], up: Inode::View(base), step: Step::Query(0, None) };
+        assert_eq!(views.evict(&held), None);
+        views.forget(Inode::Dir(slots[0], 1, 7), 1);
+        assert_eq!(views.evict(&held), Some(Some(0)));
+        let new = query(99).expect("there is room again");
+        assert!(views.get(new).is_some());
+        drop(open);
+        let deeper = views.step(new, Step::Value(1, 1)).expect("room");
+        later();
+        let around = Idle { slot: new, up: Inode::View(base), step: Step::Query(99, None) };
+        assert_eq!(views.evict(&around), None, "a view is below it");
+        assert!(views.get(deeper).is_some());
+    }
+
+    #[test]
+    fn a_slot_rests_before_it_means_another_view() {
+        let views = bounded(Duration::from_secs(3600));
+        let base = views.slot(&version("u", 1)).expect("room");
+        let slot = views.step(base, Step::Query(1, None)).expect("room");
+        later();
+        let (idle, again) = (views.idle(true), views.idle(true));
+        assert_eq!((idle.len(), &idle), (1, &again), "nothing holds it");
+        assert_eq!(views.evict(&idle[0]), Some(Some(1)));
+        assert_eq!(views.evict(&idle[0]), None, "it went");
+        let new = views.step(base, Step::Query(1, None)).expect("room");
+        assert_ne!(new, slot);
+        assert_eq!(
+            views.get(new).expect("there").serial(),
+            2,
+            "another view, to who kept a handle"
+        );
+        let resting = views.table.read().expect("whole").resting.len();
+        assert_eq!(resting, 1);
+    }
+
     #[test]
     fn a_full_table_is_an_error() {
         let view = Arc::new(View::version(&version("u", 1), Slot(0)));
-        let taken = || Taken { view: view.clone(), is_retired: true };
+        let taken = || Taken { is_retired: true, ..Taken::new(view.clone(), Duration::ZERO) };
         let slots = (0..VIEWS).map(|n| (Slot(n), taken())).collect();
         let table = Table { slots, ..Table::default() };
         assert!(matches!(table.free(7), Err(Error::Full(_))));

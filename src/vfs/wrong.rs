@@ -3,18 +3,56 @@
 //! By name only, never listed, and only where there is something to say: of a wrong filter its message with a caret; of a right
 //! one that selects nothing why, where that is known. A recorded name wins, as over every filter.
 
-use std::sync::Arc;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lru::LruCache;
 
 use super::filters::as_name;
 use super::inode::{Inode, Slot};
 use super::place::Place;
-use super::{Answer, Attr, Entry, SHORT, Vfs};
+use super::{Answer, Attr, Entry, Error, SHORT, Vfs};
 use dcfs_core::error::Result;
 use dcfs_core::expr::Query;
 use dcfs_core::render::stranger::on_terminal;
 use dcfs_data::lost;
 use dcfs_data::pack::Dir;
 use dcfs_data::query::{self, Version};
+
+/// Texts that are known by their numbers: what `stat` found is opened right after.
+const MOST: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
+
+/// What was looked up in `_error/`: a few texts by number. A number is never given twice, so one whose text went is ESTALE,
+/// and the name is looked up again.
+#[derive(Debug)]
+pub struct Notes {
+    texts: Mutex<LruCache<u32, Arc<str>>>,
+    next: AtomicU32,
+}
+
+impl Default for Notes {
+    fn default() -> Self {
+        Self { texts: Mutex::new(LruCache::new(MOST)), next: AtomicU32::new(0) }
+    }
+}
+
+impl Notes {
+    fn number(&self, text: &str) -> u32 {
+        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((number, _)) = texts.iter().find(|(_, known)| &***known == text) {
+            return *number;
+        }
+        let number = self.next.fetch_add(1, Relaxed);
+        texts.put(number, text.into());
+        number
+    }
+
+    /// The filter with a number, as it was typed.
+    pub fn text(&self, number: u32) -> Option<Arc<str>> {
+        self.texts.lock().unwrap_or_else(PoisonError::into_inner).get(&number).cloned()
+    }
+}
 
 /// The directory's name.
 pub const NAME: &[u8] = b"_error";
@@ -43,7 +81,7 @@ impl Vfs {
             let Some(message) = vfs.complaint(place, text)? else {
                 return Ok(Entry::Absent(SHORT));
             };
-            let inode = Inode::ErrorNote(slot, vfs.filters.number(text)?);
+            let inode = Inode::ErrorNote(slot, vfs.notes.number(text));
             let attr = vfs.fixed(inode, &place.view.of, message.len() as u64);
             // Another version may get the column that this one lacks.
             Ok(Entry::Found(Attr { ttl: SHORT, ..attr }))
@@ -52,11 +90,11 @@ impl Vfs {
 
     /// The text of such a file.
     pub(super) fn error_note(&self, place: &Place, number: u32) -> Result<String> {
-        let message = match self.filters.text(number) {
-            Some(text) => self.complaint(place, &text)?,
-            None => None,
-        };
-        Ok(message.unwrap_or_else(|| "Nothing is wrong with this filter.\n".to_owned()))
+        let unknown = || Error::Unknown(Inode::ErrorNote(place.slot, number).number());
+        let text = self.notes.text(number).ok_or_else(unknown)?;
+        Ok(self
+            .complaint(place, &text)?
+            .unwrap_or_else(|| "Nothing is wrong with this filter.\n".to_owned()))
     }
 
     /// What is wrong with a filter of the rows of `place`, or why it selects none of them. Blocks.

@@ -23,6 +23,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "cell",
             "json",
             "kept",
+            "cancel",
             "provenance",
             "secrets",
             "expr",

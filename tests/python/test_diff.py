@@ -114,7 +114,7 @@ def test_files_of_several_sources_are_told_apart(program, tmp_path):
 def test_columns_of_one_side_are_told_and_not_compared(program, catalog):
     found = diff(program, catalog, "moving")
     assert (found["from"], found["to"]) == ("moving@1.0.1", "moving@2.0.0")
-    assert found["columns"] == {"added": ["twice"], "removed": [], "changed": []}
+    assert found["columns"] == {"added": ["twice"], "removed": [], "changed": [], "retyped": []}
     assert found["rows"] == {"same": 20, "added": 0, "changed": 0, "removed": 0}
     assert diff(program, catalog, "moving@2.0.0", "moving@1.0.1")["columns"]["removed"] == ["twice"]
 

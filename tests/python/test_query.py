@@ -281,7 +281,7 @@ def test_commands_speak_the_same_language(dcfs, shapes_catalog, sized):
         row["file"]["path"] for row in rows(sized / "order by info.width desc limit 2")
     ]
     grid = dcfs.ok("show", *at, "--where", "info.width > 400", "--limit", "1")
-    assert "[1 of 12 rows]" in grid
+    assert "[1 of 9 rows]" in grid
 
 
 @pytest.mark.parametrize("wrong", WRONG)

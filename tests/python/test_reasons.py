@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import time
 
 import pytest
 from PIL import Image
@@ -137,3 +139,32 @@ def test_a_type_that_changed_is_told(dcfs, pets):
     done = dcfs.run("diff", "pets@1.0.2", "pets@1.0.3", "--exit-code", cwd=pets)
     assert done.returncode == 1 and "12 same, 0 added, 0 changed, 0 removed" in done.stdout, done
     assert "n       Optional[int] -> Optional[bool]" in done.stdout
+
+
+@pytest.mark.mount
+def test_directories_of_filters_go_instead_of_filling_the_table(dcfs, pets):
+    """Many times what the table of views holds; one whose directory is open, or that a process works in, stays what it is."""
+    dcfs.environment["DCFS_TEST_VIEWS"] = "400,200,500"
+    with dcfs.mount(pets, pets / "mnt") as mount:
+        version = mount.path / "datasets/pets@1.0.0"
+        held = os.open(version / "n > 3", os.O_RDONLY | os.O_DIRECTORY)
+        shell = subprocess.Popen(["sh", "-c", "read line; ls"], cwd=version / "n > 4/a", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            wanted = sorted(os.listdir(held))
+            for number in range(4000):
+                for patience in range(100):
+                    try:
+                        os.stat(version / f"n > {number}.5")
+                        break
+                    except OSError as error:
+                        # Faster than directories can go: no longer than their slots rest.
+                        assert error.errno == errno.ENFILE and patience < 99, error
+                        time.sleep(0.1)
+            # What was first is looked up anew, and is what it was.
+            assert [len(os.listdir(version / f"n > {n}.5/a")) for n in range(3)] == [5, 5, 4]
+            assert (version / "n > 3/_count").read_text() == "8\n"
+            assert sorted(os.listdir(held)) == wanted
+            assert sorted(shell.communicate("go\n", timeout=60)[0].split()) == sorted(os.listdir(version / "n > 4/a"))
+        finally:
+            os.close(held)
+            shell.kill()

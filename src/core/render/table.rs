@@ -134,7 +134,7 @@ mod tests {
         );
         table.cut_in_the_middle();
         let text = table.fitted(Some(30));
-        assert!(text.contains("/mnt/so...low/here  alive  /log\n"), "{text}");
+        assert!(text.contains("/mnt/so...ow/here  alive  /log\n"), "{text}");
         for width in 0..60 {
             for line in table.fitted(Some(width)).lines() {
                 assert!(line.width() <= width, "{width}: {line}");

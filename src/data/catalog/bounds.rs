@@ -11,6 +11,7 @@ use rusqlite::Connection;
 use rusqlite::limits::Limit;
 
 use super::error::Error;
+use dcfs_core::cancel;
 
 /// The longest text or blob, in bytes.
 const LONGEST: i32 = 64 << 20;
@@ -60,7 +61,9 @@ pub fn set(
     limit(connection)?;
     let steps = Steps::default();
     let taken = steps.clone();
-    connection.progress_handler(STEPS, Some(move || taken.are_over(&size)))?;
+    // A question that nobody waits for ends too.
+    let is_over = move || taken.are_over(&size) || cancel::is_cancelled();
+    connection.progress_handler(STEPS, Some(is_over))?;
     Ok(steps)
 }
 

@@ -7,6 +7,7 @@ use std::thread;
 use super::row::{Columns, Keys};
 use super::sort::{Record, Runs};
 use crate::catalog::{Catalog, VersionInfo};
+use dcfs_core::cancel;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::id::RowId;
 
@@ -35,7 +36,8 @@ pub fn records(
     let cores = thread::available_parallelism().map_or(1, |n| n.get() as u64);
     let threads = cores.min(MOST_THREADS).min(chunks.count).max(1) as usize;
     let next = AtomicU64::new(0);
-    let work = || -> Result<()> {
+    let flag = cancel::current();
+    let some = || -> Result<()> {
         let (mut buffer, mut unheard) = (runs.buffer(threads), 0);
         let mut ranges = std::iter::from_fn(|| chunks.get(next.fetch_add(1, Ordering::Relaxed)));
         catalog.cells(of, &columns.names, &mut ranges, &mut |id, cells| {
@@ -43,6 +45,7 @@ pub fn records(
             buffer.push(Record { key, id: id.key(), values })?;
             unheard += 1;
             if unheard == OFTEN {
+                cancel::check()?;
                 told(unheard);
                 unheard = 0;
             }
@@ -52,6 +55,7 @@ pub fn records(
         buffer.finish();
         Ok(())
     };
+    let work = || cancel::within(flag.clone(), some);
     thread::scope(|scope| {
         let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         let own = work();

@@ -50,6 +50,8 @@ pub enum Error {
     TooManySteps,
     #[error("the library of regular expressions gives up on this one; write it in another way")]
     BadPattern,
+    #[error("nobody waited for this any more, so it was ended")]
+    Cancelled,
     #[error("the pack is damaged; it is built anew when it is next asked for")]
     Damaged,
     #[error("vectors of `{column}` have {width} numbers, and this one {given}")]
@@ -68,6 +70,7 @@ impl From<Error> for error::Error {
     fn from(error: Error) -> Self {
         let kind = match error {
             Error::Damaged => Kind::Stale,
+            Error::Cancelled => Kind::Busy,
             _ => Kind::Invalid,
         };
         Self::new(kind, error)
@@ -80,6 +83,7 @@ impl From<Fault> for Error {
             Fault::Damaged | Fault::NoTarget => Self::Damaged,
             Fault::TooManySteps => Self::TooManySteps,
             Fault::BadPattern => Self::BadPattern,
+            Fault::Cancelled => Self::Cancelled,
         }
     }
 }

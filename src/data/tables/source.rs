@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::catalog::{Catalog, VersionInfo};
 use crate::pack::{Dir, Ordinals, Pack, hash_ordinals};
 use crate::query::Ranking;
+use dcfs_core::cancel;
 use dcfs_core::cell::{Cell, Cells};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::expr::Val;
@@ -60,6 +61,9 @@ const ORDER_KEY: &str = "order_key";
 
 /// The column of keys as a database column, which no table has.
 const KEY_COLUMN: &str = "\0order_key";
+
+/// Rows after which it is asked whether anybody still waits.
+const OFTEN: u32 = 4096;
 
 /// A schema with the keys of a ranking as its last column.
 pub fn with_keys(schema: &Schema, ranking: &Ranking) -> Schema {
@@ -160,23 +164,28 @@ impl Source {
         each: &mut EachRow<'_>,
     ) -> Result<()> {
         let key = columns.iter().position(|column| column == KEY_COLUMN);
+        let mut scanned = 0_u32;
         let mut places = self.places(within.clone());
         let mut ranges = self.id_ranges(within);
-        self.catalog.cells(&self.of, columns, &mut ranges, &mut |id, cells| match places
-            .next()
-            .filter(|at| self.pack.row_id(at.ordinal) == Some(id))
-        {
-            Some(at) => match &self.rows {
-                Rows::Ranked(ranking) => {
-                    let key_of_row = key_cell(ranking, at.position);
-                    each(at, id, &WithKey { cells, at: key, key: key_of_row })
-                }
-                _ => each(at, id, cells),
-            },
-            None => Err(Error::new(
-                Kind::Stale,
-                format!("row {id} of `{}` is not the one that was packed", self.of),
-            )),
+        self.catalog.cells(&self.of, columns, &mut ranges, &mut |id, cells| {
+            scanned = scanned.wrapping_add(1);
+            if scanned.is_multiple_of(OFTEN) {
+                cancel::check()?;
+            }
+            let at = places.next().filter(|at| self.pack.row_id(at.ordinal) == Some(id));
+            match at {
+                Some(at) => match &self.rows {
+                    Rows::Ranked(ranking) => {
+                        let key_of_row = key_cell(ranking, at.position);
+                        each(at, id, &WithKey { cells, at: key, key: key_of_row })
+                    }
+                    _ => each(at, id, cells),
+                },
+                None => Err(Error::new(
+                    Kind::Stale,
+                    format!("row {id} of `{}` is not the one that was packed", self.of),
+                )),
+            }
         })
     }
 

@@ -16,6 +16,7 @@ use bytes::{Bytes, BytesMut};
 use super::paths::Paths;
 use super::source::Source;
 use crate::pack::home::Home;
+use dcfs_core::cancel;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::kept::Kept;
 use dcfs_core::render::rows::{Format, Layout};
@@ -159,7 +160,8 @@ fn measure(source: &Source, layout: &Layout) -> Result<Index> {
     let started = Instant::now();
     let chunks = source.positions().div_ceil(CHUNK);
     let next = AtomicU32::new(0);
-    let work = || -> Result<Vec<(u32, Vec<Block>)>> {
+    let flag = cancel::current();
+    let some = || -> Result<Vec<(u32, Vec<Block>)>> {
         let mut done = Vec::new();
         loop {
             let chunk = next.fetch_add(1, Ordering::Relaxed);
@@ -169,6 +171,7 @@ fn measure(source: &Source, layout: &Layout) -> Result<Index> {
             done.push((chunk, measure_chunk(source, layout, chunk)?));
         }
     };
+    let work = || cancel::within(flag.clone(), some);
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let helpers = cores.min(THREADS).min(chunks as usize).saturating_sub(1);
     let mut done = thread::scope(|scope| {

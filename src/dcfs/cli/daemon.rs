@@ -17,6 +17,7 @@ use super::registry::{self, Note};
 use super::{access, log, places};
 use crate::fuse::session;
 use dcfs_core::error::{Error, Kind, Result};
+use dcfs_vfs::views::Bounds;
 
 /// What the child tells the parent.
 #[derive(Debug, Serialize, Deserialize)]
@@ -154,6 +155,9 @@ const SETTLE: Duration = Duration::from_secs(5);
 fn serve(plan: &Plan, log: Option<&Path>, ready: impl FnOnce() + Send + 'static) -> Result<()> {
     let runtime = access::runtime()?;
     let vfs = plan.access.vfs(plan.access.timeout, &[&plan.mountpoint])?;
+    if let Some(bounds) = std::env::var("DCFS_TEST_VIEWS").ok().and_then(|text| bounds(&text)) {
+        vfs.bound_views(bounds);
+    }
     let note = note(plan, log);
     let options = session::Options {
         mountpoint: plan.mountpoint.clone(),
@@ -186,4 +190,11 @@ fn note(plan: &Plan, log: Option<&Path>) -> Note {
         cache: plan.access.cache.clone(),
         since: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs()),
     }
+}
+/// Of a test: a table of views that is soon full, as `MOST,IDLE,REST`, the times in milliseconds.
+fn bounds(text: &str) -> Option<Bounds> {
+    let mut numbers = text.split(',').map(|number| number.parse::<u64>().ok());
+    let most = usize::try_from(numbers.next()??).ok()?;
+    let mut time = || Some(Duration::from_millis(numbers.next()??));
+    Some(Bounds { most, idle: time()?, rest: time()? })
 }

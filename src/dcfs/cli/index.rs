@@ -276,13 +276,14 @@ fn told_of(listing: &Report, is_told: bool) {
     }
     let outside = listing.kinds.outside_links;
     if outside > 0 && !is_told {
-        let (lead, rows) =
-            (verb(outside, "leads", "lead"), verb(outside, "it is a row", "they are rows"));
-        warn(format_args!(
-            "{} of `{of}` {lead} to files outside of it: {rows}, and read where a mount may open those files \
-             (`--local-root`)",
-            counted(outside, "link")
-        ));
+        let lead = verb(
+            outside,
+            "leads to a file outside of it: it is a row",
+            "lead to files outside of it: they are rows",
+        );
+        let n = counted(outside, "link");
+        let read = "and read where a mount may open what is there (`--local-root`)";
+        warn(format_args!("{n} of `{of}` {lead}, {read}"));
     }
 }
 

@@ -182,6 +182,8 @@ fn absent() -> FileAttr {
 
 fn reply_entry(reply: ReplyEntry, vfs: &Vfs, look: Look, found: std::result::Result<Entry, Errno>) {
     match found {
+        // What it names went between the look-up and here: Linux looks it up again.
+        Ok(Entry::Found(attr)) if !vfs.hold(attr.inode) => reply.error(Errno::ESTALE),
         Ok(Entry::Found(attr)) => {
             let generation = Generation(vfs.generation(attr.inode));
             reply.entry(&attr.ttl, &attributes(&attr, look), generation);
@@ -229,7 +231,15 @@ fn fill_plus(
         let ttl = if item.dots { Duration::ZERO } else { item.attr.ttl };
         let name = OsStr::from_bytes(item.name);
         let generation = Generation(vfs.generation(item.attr.inode));
-        stop_if(reply.add(attr.ino, item.next, name, &ttl, &attr, generation))
+        // The kernel counts every name that it is given here as a look-up, but not `.` and `..`.
+        if !item.dots && !vfs.hold(item.attr.inode) {
+            return ControlFlow::Continue(());
+        }
+        let is_full = reply.add(attr.ino, item.next, name, &ttl, &attr, generation);
+        if is_full && !item.dots {
+            vfs.forget(attr.ino.0, 1);
+        }
+        stop_if(is_full)
     })
 }
 
@@ -298,6 +308,10 @@ impl Filesystem for Door {
         let by_number = self.vfs.by_number(parent.0, name.as_bytes());
         let answer = by_number.unwrap_or_else(|| self.vfs.lookup(parent.0, name.as_bytes()));
         self.answer(call, answer, move |found| reply_entry(reply, &vfs, look, found));
+    }
+
+    fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
+        self.vfs.forget(ino.0, nlookup);
     }
 
     fn getattr(&self, req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {

@@ -1,13 +1,14 @@
 //! Mounting, and serving until unmounted: by `dcfs unmount`, `fusermount3 -u`, or a signal.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use fuser::{Config, MountOption, Session, SessionACL};
+use fuser::{Config, INodeNo, MountOption, Notifier, Session, SessionACL};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::mount::MsFlags;
@@ -20,7 +21,7 @@ use tokio::runtime::Handle;
 use super::mountpoint::{self, DEVICE, Error};
 use super::mounts::{self, FSTYPE, SOURCE_PREFIX};
 use super::{Door, Look};
-use dcfs_vfs::Vfs;
+use dcfs_vfs::{IdleView, Vfs};
 
 /// Threads that read requests. Two answer a look-up in a third of the time of one (19 us against
 /// 68 us, `docs/benchmarks.md`), for the second is awake while the first answers.
@@ -28,6 +29,12 @@ const THREADS: usize = 2;
 
 /// KiB that the kernel reads ahead: its largest request. More adds nothing.
 const READ_AHEAD: &str = "1024";
+
+/// How often it is looked whether there are too many directories of filters.
+const EVICT: Duration = Duration::from_secs(1);
+
+/// How long the kernel has to forget what it was asked to: it tells so in other requests.
+const FORGET: Duration = Duration::from_millis(20);
 
 /// How often the kernel is told which files were closed.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -74,9 +81,19 @@ pub fn serve(
     options: &Options,
     ready: impl FnOnce() + Send + 'static,
 ) -> Result<(), Error> {
+    let views = Arc::downgrade(&vfs);
     let door = Door::new(vfs, runtime, options.look, options.xattr, options.allow_other);
     let modes = Arc::downgrade(&door.modes());
     let session = mount(door, options)?;
+    let notifier = session.notifier();
+    thread::spawn(move || {
+        let mut asked = Vec::new();
+        while let Some(vfs) = views.upgrade() {
+            asked = evict(&vfs, &notifier, &asked);
+            drop(vfs);
+            thread::sleep(if asked.is_empty() { EVICT } else { FORGET });
+        }
+    });
     thread::spawn(move || {
         while let Some(modes) = modes.upgrade() {
             modes.sweep();
@@ -99,6 +116,21 @@ pub fn serve(
         own.detach(true).ok();
         Error::Refused(error)
     })
+}
+
+/// Makes room for directories of filters: what the kernel has forgotten of those that it was `asked` to goes, and it is asked to
+/// forget the names of some more, which were used longest ago. In a thread of its own: the kernel may have to wait for a
+/// look-up in the same directory.
+fn evict(vfs: &Vfs, notifier: &Notifier, asked: &[IdleView]) -> Vec<IdleView> {
+    asked.iter().for_each(|view| vfs.evict(view));
+    let idle = vfs.idle_views();
+    for view in &idle {
+        if let Some((around, name)) = &view.name {
+            // One that it does not know is forgotten already.
+            notifier.inval_entry(INodeNo(*around), OsStr::from_bytes(name)).ok();
+        }
+    }
+    idle
 }
 
 /// Lets the kernel read ahead by its largest request; whoever may not reads at half the speed (2,174 against

@@ -17,6 +17,7 @@ use super::wanted;
 use super::{Desk, Request, Watch};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::name::DatasetName;
+use dcfs_core::render::numbers::counted;
 use dcfs_core::schema::{Layout, Signal, SignalKind};
 use dcfs_core::time::Timestamp;
 use dcfs_data::catalog::{Catalog, Saved, VersionInfo};
@@ -279,7 +280,7 @@ pub const ALLOW_EMPTY: &str = "`--allow-empty` saves a version without rows";
 fn nothing_there(report: &Report) -> Error {
     let skipped = match report.skipped {
         0 => String::new(),
-        n => format!(" ({n} names cannot be recorded)"),
+        n => format!(" ({} cannot be recorded)", counted(n, "name")),
     };
     let message = format!("there are no files in `{}`{skipped}; {ALLOW_EMPTY}", report.of);
     Error::new(Kind::Missing, message)

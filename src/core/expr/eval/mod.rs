@@ -41,6 +41,7 @@ use self::bits::{BLOCK, Bits};
 use self::kernel::Block;
 use super::packed::Packed;
 use super::typed::{Column, Expr, Target};
+use crate::cancel;
 
 pub use self::group::{Fold, Group, Operand, Ungrouped, group};
 pub use self::rank::{Ranked, rank};
@@ -75,6 +76,8 @@ pub enum Fault {
     BadPattern,
     /// What a distance is to has no vector.
     NoTarget,
+    /// Nobody waits for the answer any more.
+    Cancelled,
 }
 
 /// The rows for which `filter` is true, of all or of those `within`.
@@ -151,9 +154,14 @@ fn fold_chunks<S: Send>(
     add: impl Fn(&mut S, usize) -> Result<(), Fault> + Sync,
 ) -> Result<Vec<S>, Fault> {
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let flag = cancel::current();
+    let is_cancelled = || flag.as_ref().is_some_and(cancel::Flag::is_set);
     let take = || -> Result<S, Fault> {
         let mut all = new();
         while !failed.load(Ordering::Relaxed) {
+            if is_cancelled() {
+                return Err(Fault::Cancelled);
+            }
             let chunk = next.fetch_add(1, Ordering::Relaxed);
             if chunk >= rows.div_ceil(CHUNK) {
                 break;
