@@ -135,6 +135,23 @@ def test_kernels_and_sqlite_agree(sql):
     assert by_kernels > 40
 
 
+def test_joins_by_kernels_and_by_sqlite_agree(sql):
+    draw = random.Random(18)
+    of_a, of_b = ["a.info.width", "a.file.parent", "a.file.stem", "a.file.size"], ["b.info.height", "b.mask.path", "b.mask.ext", "b.stem"]
+    for _ in range(25):
+        on = draw.sample(["a.file.path = b.file.path", "b.file.parent = a.file.parent", "a.info.width = b.info.width", "a.file.stem == b.stem"], draw.randint(1, 2))
+        keys = draw.sample(of_a + of_b, draw.randint(0, 2))
+        folds = [f"{of}({draw.choice(['a.info.height', 'b.info.width', 'b.file.size'])})" for of in draw.sample(["sum", "avg", "min", "max", "count"], 2)]
+        text = f"select {', '.join([*keys, *folds, 'count(*) n'])} from pets_sized a join pets_masked b on {' and '.join(on)}"
+        conditions = draw.sample(["a.info.width > 360", "b.file.parent <> 'pug'", "a.info.height between 250 and 290", "b.mask.path like 'p%'"], draw.randint(0, 2))
+        if conditions:
+            text += " where " + " and ".join(conditions)
+        if keys:
+            text += " group by " + ", ".join(keys)
+        assert "kernels join" in sql.ok(text, "--explain"), text
+        assert sql.ok(text, "--json") == sql.ok(text, "--json", "--sqlite"), text
+
+
 def test_more_aggregates(sql):
     (row,) = sql.rows(
         "select median(info.width) m, quantile(info.width, 0.0) q, stddev_pop(info.width) s, count_distinct(file.parent) d, "

@@ -1,4 +1,5 @@
-//! Statements that the kernels of `expr` answer: one table, a filter, groups, and what is added up in them.
+//! Statements that the kernels of `expr` answer: one table or two that are joined where columns are equal, filters, groups, and
+//! what is added up in them.
 //!
 //! The kernels make a small table of the groups; what is left of the statement (expressions over them, HAVING, ORDER BY, LIMIT) is
 //! written over that table and SQLite runs it, so its meaning stays SQLite's. What is not recognised costs speed alone.
@@ -26,13 +27,18 @@ pub enum FoldKind {
     Greatest,
 }
 
+/// A column, and the number of its table.
+pub type Of = (usize, SqlColumn);
+
 /// A statement over groups.
 #[derive(Clone, Debug)]
 pub struct Grouped {
-    pub keys: Vec<SqlColumn>,
-    pub folds: Vec<(FoldKind, Option<SqlColumn>)>,
-    /// In the language of filters.
-    pub filter: Option<String>,
+    pub keys: Vec<Of>,
+    pub folds: Vec<(FoldKind, Option<Of>)>,
+    /// Of each table, in the language of filters.
+    pub filters: Vec<Option<String>>,
+    /// What is equal in the rows of two tables that belong together; empty for one table.
+    pub on: Vec<(SqlColumn, SqlColumn)>,
     /// What is left, over [`GROUPS`].
     pub bound: Bound,
 }
@@ -55,16 +61,22 @@ pub fn grouped(binder: &Binder<'_>, scan: &Scan, bound: &Bound) -> Result<Groupe
     if found.keys.is_empty() && found.folds.is_empty() {
         return Err("nothing is grouped");
     }
-    let filter = clauses.filter.clone().map(|tokens| found.filter(&tokens)).transpose()?;
+    let on = clauses.on.clone().map(|tokens| found.on(&tokens)).transpose()?.unwrap_or_default();
+    let filters = match &clauses.filter {
+        Some(tokens) => found.filters(tokens)?,
+        None => vec![None; scan.tables.len()],
+    };
     let sql = found.write(&clauses)?;
     let bound =
         Bound { sql, columns: Vec::new(), grouped: Err("it is over groups"), ..bound.clone() };
-    Ok(Grouped { keys: found.keys, folds: found.folds, filter, bound })
+    Ok(Grouped { keys: found.keys, folds: found.folds, filters, on, bound })
 }
 
 /// The parts of a plain SELECT, as tokens.
 struct Clauses {
     items: Range<usize>,
+    /// The condition of a join.
+    on: Option<Range<usize>>,
     filter: Option<Range<usize>>,
     keys: Option<Range<usize>>,
     having: Option<Range<usize>>,
@@ -76,8 +88,9 @@ impl Clauses {
     fn of(scan: &Scan) -> Result<Self, Reason> {
         let is_plain =
             scan.scopes.len() == 1 && !scan.is_compound && !scan.has_with && !scan.has_natural;
-        if !is_plain || scan.tables.len() != 1 || scan.scopes[0].tables.len() != 1 {
-            return Err("it is more than one SELECT over one dataset");
+        let tables = scan.tables.len();
+        if !is_plain || !matches!(tables, 1 | 2) || scan.scopes[0].tables.len() != tables {
+            return Err("it is more than one SELECT over one dataset, or two that are joined");
         }
         if !scan.stars.is_empty() {
             return Err("it lists columns by `*`");
@@ -113,15 +126,14 @@ impl Clauses {
                 marks.iter().find(|(known, at)| *known == word && *at > from).map(|(_, at)| *at);
             at.map(|at| at + skip..end(at))
         };
-        if scan.tables[0].tokens != (from + 1..end(from)) {
-            return Err("it has a table that is no dataset");
-        }
+        let on = joined(scan, from + 1..end(from))?;
         let rest = clause("order", 0)
             .or_else(|| clause("limit", 0))
             .map_or(tokens.len(), |order| order.start);
         let first = usize::from(tokens.get(1).is_some_and(|token| token.is("all"))) + 1;
         Ok(Self {
             items: first..from,
+            on,
             filter: clause("where", 1),
             keys: clause("group", 2),
             having: clause("having", 1),
@@ -137,11 +149,28 @@ impl Clauses {
     }
 }
 
+/// The condition of the join that `tables` are; `None` for one table.
+fn joined(scan: &Scan, tables: Range<usize>) -> Result<Option<Range<usize>>, Reason> {
+    const ODD: Reason = "its tables are no datasets that are joined where columns are equal";
+    let is = |at: usize, word: &str| scan.tokens.get(at).is_some_and(|token| token.is(word));
+    let [first, rest @ ..] = scan.tables.as_slice() else { return Err(ODD) };
+    let [second] = rest else {
+        return if first.tokens == tables { Ok(None) } else { Err(ODD) };
+    };
+    let join = first.tokens.end + usize::from(is(first.tokens.end, "inner"));
+    let is_join =
+        first.tokens.start == tables.start && is(join, "join") && second.tokens.start == join + 1;
+    match is_join && is(second.tokens.end, "on") {
+        true => Ok(Some(second.tokens.end + 1..tables.end)),
+        false => Err(ODD),
+    }
+}
+
 struct Finder<'f, 'k> {
     binder: &'f Binder<'k>,
     scan: &'f Scan,
-    keys: Vec<SqlColumn>,
-    folds: Vec<(FoldKind, Option<SqlColumn>)>,
+    keys: Vec<Of>,
+    folds: Vec<(FoldKind, Option<Of>)>,
     /// Calls of aggregates: their tokens, and the number of the fold.
     calls: Vec<(Range<usize>, usize)>,
 }
@@ -152,12 +181,14 @@ impl Finder<'_, '_> {
     }
 
     /// The single value that a name is.
-    fn scalar(&self, chain: &Chain) -> Option<SqlColumn> {
+    fn scalar(&self, chain: &Chain) -> Option<Of> {
         if self.scan.tokens.get(chain.tokens.end).is_some_and(|token| token.is_sign("[")) {
             return None;
         }
         match self.binder.meaning(chain) {
-            Ok(Meaning::Column { column, .. }) if column.value.is_scalar() => Some(column.clone()),
+            Ok(Meaning::Column { table, column, .. }) if column.value.is_scalar() => {
+                Some((table, column.clone()))
+            }
             _ => None,
         }
     }
@@ -183,14 +214,15 @@ impl Finder<'_, '_> {
         Ok(())
     }
 
-    fn fold(&self, name: &str, call: &Call) -> Result<(FoldKind, Option<SqlColumn>), Reason> {
+    fn fold(&self, name: &str, call: &Call) -> Result<(FoldKind, Option<Of>), Reason> {
         let inside = &self.scan.tokens[call.inside.clone()];
         if name == "count" && matches!(inside, [star] if star.is_sign("*")) {
             return Ok((FoldKind::Rows, None));
         }
         let column = self.chain_at(&call.inside).and_then(|chain| self.scalar(chain));
         let column = column.ok_or("it adds up more than plain columns")?;
-        let is_number = matches!(column.value, ValueType::Int | ValueType::Float | ValueType::Bool);
+        let is_number =
+            matches!(column.1.value, ValueType::Int | ValueType::Float | ValueType::Bool);
         let kind = match name {
             "count" => FoldKind::Count,
             "sum" if is_number => FoldKind::Sum,
@@ -247,15 +279,80 @@ impl Finder<'_, '_> {
         Ok(())
     }
 
-    /// The condition in the language of filters.
-    fn filter(&self, tokens: &Range<usize>) -> Result<String, Reason> {
+    /// The pairs of columns that a join compares.
+    fn on(&self, tokens: &Range<usize>) -> Result<Vec<(SqlColumn, SqlColumn)>, Reason> {
+        const ODD: Reason = "its tables are joined by more than equal columns";
+        let pair = |tokens: Range<usize>| {
+            let middle = tokens.clone().find(|at| {
+                self.scan.tokens[*at].is_sign("=") || self.scan.tokens[*at].is_sign("==")
+            })?;
+            let side = |tokens: Range<usize>| self.scalar(self.chain_at(&tokens)?);
+            let (a, b) = (side(tokens.start..middle)?, side(middle + 1..tokens.end)?);
+            let kind = |column: &SqlColumn| match column.value {
+                ValueType::Int | ValueType::Bool => 0,
+                ValueType::Float => 1,
+                _ => 2,
+            };
+            match (a.0, b.0) {
+                _ if kind(&a.1) != kind(&b.1) => None,
+                (0, 1) => Some((a.1, b.1)),
+                (1, 0) => Some((b.1, a.1)),
+                _ => None,
+            }
+        };
+        self.conjuncts(tokens).into_iter().map(|tokens| pair(tokens).ok_or(ODD)).collect()
+    }
+
+    /// The terms of a condition that all have to hold.
+    fn conjuncts(&self, tokens: &Range<usize>) -> Vec<Range<usize>> {
+        let (mut found, mut start, mut depth, mut is_between) =
+            (Vec::new(), tokens.start, 0_usize, false);
+        for at in tokens.clone() {
+            let token = &self.scan.tokens[at];
+            depth += usize::from(token.is_sign("("));
+            depth -= usize::from(token.is_sign(")")).min(depth);
+            if depth > 0 {
+                continue;
+            }
+            if token.is("or") {
+                return vec![tokens.clone()];
+            }
+            if token.is("and") && !is_between {
+                found.push(start..at);
+                start = at + 1;
+            }
+            is_between = token.is("between") || (is_between && !token.is("and"));
+        }
+        found.push(start..tokens.end);
+        found
+    }
+
+    /// The condition, shared out among the tables, in the language of filters.
+    fn filters(&self, tokens: &Range<usize>) -> Result<Vec<Option<String>>, Reason> {
+        let tables = self.scan.tables.len();
+        let mut terms: Vec<Vec<String>> = vec![Vec::new(); tables];
+        let parts = if tables == 1 { vec![tokens.clone()] } else { self.conjuncts(tokens) };
+        for part in parts {
+            let (table, text) = self.filter(&part)?;
+            terms[table].push(if tables == 1 { text } else { format!("({text})") });
+        }
+        let joined = |terms: Vec<String>| (!terms.is_empty()).then(|| terms.join(" and "));
+        Ok(terms.into_iter().map(joined).collect())
+    }
+
+    /// A condition on one table: which, and in the language of filters.
+    fn filter(&self, tokens: &Range<usize>) -> Result<(usize, String), Reason> {
         const ODD: Reason = "its condition is no filter";
         let mut words: Vec<String> = Vec::new();
+        let mut table = None;
         let mut at = tokens.start;
         while at < tokens.end {
             let token = &self.scan.tokens[at];
             if let Some(chain) = self.scan.chains.iter().find(|chain| chain.tokens.start == at) {
-                let column = self.scalar(chain).ok_or(ODD)?;
+                let (of, column) = self.scalar(chain).ok_or(ODD)?;
+                if *table.get_or_insert(of) != of {
+                    return Err("its condition compares columns of both tables");
+                }
                 // Datetimes compare as texts in SQL, and as moments in filters.
                 if column.value == ValueType::Time {
                     return Err("its condition is on a datetime");
@@ -266,17 +363,15 @@ impl Finder<'_, '_> {
             }
             let is_plain = match token.kind {
                 Kind::Word => WORDS.iter().any(|word| token.is(word)),
-                Kind::Number => token.text.bytes().all(|byte| {
-                    byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-')
-                }),
+                Kind::Number => is_plain_number(&token.text),
                 Kind::Text => {
                     !token.text.contains(['\\', '\u{2215}'])
                         && self.binder.slice(at).starts_with('\'')
                 }
-                Kind::Sign => !matches!(
-                    token.text.as_str(),
-                    "[" | "]" | "->" | "->>" | "&" | "|" | "<<" | ">>" | "~"
-                ),
+                Kind::Sign => {
+                    let odd = ["[", "]", "->", "->>", "&", "|", "<<", ">>", "~"];
+                    !odd.contains(&token.text.as_str())
+                }
                 Kind::Name | Kind::Version => false,
             };
             if !is_plain {
@@ -285,7 +380,7 @@ impl Finder<'_, '_> {
             words.push(self.binder.slice(at).to_owned());
             at += 1;
         }
-        Ok(words.join(" "))
+        Ok((table.unwrap_or_default(), words.join(" ")))
     }
 
     /// The rest of the statement, over the groups.
@@ -335,10 +430,15 @@ impl Finder<'_, '_> {
     }
 }
 
-/// A dotted name as filters read it.
+/// A number as filters write it too.
+fn is_plain_number(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-'))
+}
+
+/// A dotted name as filters read it, whatever is in it.
 fn dotted(name: &str) -> String {
-    let part = |part: &str| format!("`{}`", part.replace('`', "``"));
-    name.split('.').map(part).collect::<Vec<_>>().join(".")
+    format!("`{}`", name.replace('`', "``"))
 }
 
 #[cfg(test)]
@@ -347,11 +447,15 @@ mod tests {
     use super::*;
     use crate::schema::Schema;
 
-    fn of(text: &str) -> Result<Grouped, String> {
+    fn schema() -> Schema {
         let table = ["file__source", "file__path", "info__width", "label", "day", "tags"];
         let features = r#"{"file": "File@v1", "info": "Image@v1", "label": "str", "day": "datetime", "tags": "list[str]"}"#;
         let table: Vec<_> = table.iter().map(|name| ((*name).to_owned(), String::new())).collect();
-        let known = Known::of(&Schema::parse(features, "{}", &table).expect("a schema"));
+        Schema::parse(features, "{}", &table).expect("a schema")
+    }
+
+    fn of(text: &str) -> Result<Grouped, String> {
+        let known = Known::of(&schema());
         let statement = Statement::read(text).map_err(|error| error.to_string())?;
         let known = vec![known; statement.tables().len()];
         let bound = statement.bind(&known).map_err(|error| error.to_string())?;
@@ -364,7 +468,7 @@ mod tests {
             (
                 "select label, count(*) n, avg(info.width) from pets where info.width > 4 and label like 'p%' group by label order by n desc limit 3",
                 r#"select "dcfs groups".k0 AS "label", "dcfs groups".a0 AS "n", "dcfs groups".a1 AS "avg(info.width)" from "dcfs groups" order by "n" desc limit 3"#,
-                Some("`info`.`width` > 4 and `label` like 'p%'"),
+                Some("`info.width` > 4 and `label` like 'p%'"),
             ),
             (
                 "select p.file.parent as f, round(sum(info.width) / count(*), 2) r from pets p group by 1 having count(*) > 1",
@@ -380,11 +484,34 @@ mod tests {
         for (text, sql, filter) in cases {
             let found = of(text).unwrap_or_else(|why| panic!("{text}: {why}"));
             assert_eq!(
-                (found.bound.sql.as_str(), found.filter.as_deref()),
+                (found.bound.sql.as_str(), found.filters[0].as_deref()),
                 (sql, filter),
                 "{text}"
             );
+            // The language of filters has to take it: what it does not take is left to SQLite without a word.
+            if let Some(filter) = filter {
+                crate::expr::check(filter, &schema())
+                    .unwrap_or_else(|error| panic!("{filter}: {error}"));
+            }
         }
+    }
+
+    #[test]
+    fn recognises_joins() {
+        let text = "select a.label, avg(b.info.width) from pets a join pets b on a.file.stem = b.file.stem and b.label = a.label \
+                    where a.info.width between 1 and 5 and b.label = 'x' and not a.label = 'y' group by a.label";
+        let found = of(text).expect("a join");
+        let on: Vec<(&str, &str)> =
+            found.on.iter().map(|(a, b)| (a.name.as_str(), b.name.as_str())).collect();
+        assert_eq!(on, [("file.stem", "file.stem"), ("label", "label")]);
+        let filters: Vec<Option<&str>> = found.filters.iter().map(Option::as_deref).collect();
+        assert_eq!(
+            filters,
+            [
+                Some("(`info.width` between 1 and 5) and (not `label` = 'y')"),
+                Some("(`label` = 'x')"),
+            ]
+        );
     }
 
     #[test]
@@ -399,7 +526,9 @@ mod tests {
             "select lower(label), count(*) from pets group by lower(label)",
             "select median(info.width) from pets",
             "select sum(label) from pets",
-            "select count(*) from pets a join pets b on a.label = b.label",
+            "select count(*) from pets a left join pets b on a.label = b.label",
+            "select count(*) from pets a join pets b on a.label = b.info.width",
+            "select count(*) from pets a join pets b on a.label = b.label where a.info.width > b.info.width",
             "select count(*) from (select * from pets)",
             "select tags, count(*) from pets group by tags",
         ] {

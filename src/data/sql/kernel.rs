@@ -2,34 +2,101 @@
 
 use std::sync::Arc;
 
+use super::join::{self, Joined, Side};
 use super::table::{BytesOf, TableColumns};
 use crate::catalog::{Catalog, VersionInfo};
 use crate::pack::{Ordinals, Pack};
 use crate::query::{self, Queries, Version};
 use dcfs_core::error::Result;
-use dcfs_core::expr::{self, Fold, Group, Operand, Query, Ungrouped};
-use dcfs_core::sql::{FoldKind, Grouped, SqlColumn};
+use dcfs_core::expr::{self, Column, Fold, Group, Operand, Query, Ungrouped};
+use dcfs_core::sql::{FoldKind, Grouped, Of, SqlColumn};
 
 /// The most groups that each thread holds in memory: some 100 bytes each, with what is added up in them. More are for
 /// SQLite, which sorts on the disk.
 const MOST: usize = 1 << 20;
 
-/// The groups of a statement over one version. `None` where there are too many, or a sum is too large: SQLite then says
-/// what it says.
+/// A version that takes part, and its filter.
+#[derive(Clone, Copy)]
+pub struct Taking<'t> {
+    pub catalog: &'t Catalog,
+    pub of: &'t VersionInfo,
+    pub pack: &'t Arc<Pack>,
+    pub filter: Option<&'t Query>,
+}
+
+impl Taking<'_> {
+    /// The rows that pass the filter; `None` for all.
+    fn within(&self) -> Result<Option<Arc<Ordinals>>> {
+        let version =
+            Version { catalog: self.catalog, of: self.of, pack: self.pack, each: &|_| {} };
+        let queries = Queries::for_a_command();
+        let selected = self.filter.map(|query| queries.select(version, query, None)).transpose()?;
+        Ok(selected.map(|selected| selected.rows))
+    }
+
+    fn table(&self, columns: Vec<SqlColumn>) -> Result<TableColumns> {
+        let wanted: Vec<_> = columns.iter().map(TableColumns::form).collect();
+        let asked: Vec<_> = wanted.iter().collect();
+        let held =
+            self.pack.packed(self.catalog, self.of, &asked, &|_| {})?.hold(self.pack, &wanted);
+        Ok(TableColumns::new(columns, held, BytesOf(Box::new(|_, _| Ok(None)))))
+    }
+}
+
+/// The groups of a statement over one version, or two that are joined. `None` where there are too many, or a sum is too
+/// large: SQLite then says what it says.
 ///
 /// # Errors
 /// What the filter, the pack and the catalog say.
-pub fn groups(
-    (catalog, of): (&Catalog, &VersionInfo),
-    pack: &Arc<Pack>,
-    filter: Option<&Query>,
-    grouped: &Grouped,
-) -> Result<Option<Vec<Group>>> {
-    let version = Version { catalog, of, pack, each: &|_| {} };
-    let within =
-        filter.map(|query| Queries::for_a_command().select(version, query, None)).transpose()?;
-    let within = within.map(|selected| selected.rows);
-    of_rows((catalog, of), pack, within.as_deref(), &grouped.keys, &grouped.folds)
+pub fn groups(taking: &[Taking<'_>], grouped: &Grouped) -> Result<Option<Vec<Group>>> {
+    match taking {
+        [one] => {
+            let plain = |of: &Of| of.1.clone();
+            let keys: Vec<SqlColumn> = grouped.keys.iter().map(plain).collect();
+            let folds: Vec<(FoldKind, Option<SqlColumn>)> =
+                grouped.folds.iter().map(|(kind, of)| (*kind, of.as_ref().map(plain))).collect();
+            of_rows((one.catalog, one.of), one.pack, one.within()?.as_deref(), &keys, &folds)
+        }
+        [first, second] => joined([first, second], grouped),
+        _ => Ok(None),
+    }
+}
+
+/// The groups of the pairs of two versions.
+fn joined(taking: [&Taking<'_>; 2], grouped: &Grouped) -> Result<Option<Vec<Group>>> {
+    let operands = grouped.folds.iter().filter_map(|(_, of)| of.as_ref());
+    let read: Vec<&Of> = grouped.keys.iter().chain(operands).collect();
+    let mut columns: [Vec<SqlColumn>; 2] = Default::default();
+    let mut add = |side: usize, column: &SqlColumn| {
+        let known = columns[side].iter().position(|own| own == column);
+        known.unwrap_or_else(|| {
+            columns[side].push(column.clone());
+            columns[side].len() - 1
+        })
+    };
+    let on: Vec<(usize, usize)> = grouped.on.iter().map(|(a, b)| (add(0, a), add(1, b))).collect();
+    // Two tables may have columns of one name: each has the number of its table before it.
+    let named = |of: &Of| {
+        let form = TableColumns::form(&of.1);
+        Arc::new(Column { name: format!("{}.{}", of.0, form.name), ..(*form).clone() })
+    };
+    let wanted: Vec<(usize, usize, Arc<Column>)> =
+        read.iter().map(|of| (of.0, add(of.0, &of.1), named(of))).collect();
+    let [first, second] = columns;
+    let tables = [taking[0].table(first)?, taking[1].table(second)?];
+    let within = [taking[0].within()?, taking[1].within()?];
+    let side =
+        |at: usize, on: Vec<usize>| Side { table: &tables[at], within: within[at].as_deref(), on };
+    let (left, right) = on.into_iter().unzip();
+    let Some(pairs) = join::pairs(&side(0, left), &side(1, right)) else { return Ok(None) };
+    let Some(joined) = Joined::new([&tables[0], &tables[1]], &pairs, &wanted) else {
+        return Ok(None);
+    };
+    let operand = |of: &Of| Operand { column: named(of), part: of.1.part };
+    let keys: Vec<Operand> = grouped.keys.iter().map(operand).collect();
+    let folds: Vec<Fold> =
+        grouped.folds.iter().map(|(kind, of)| fold(*kind, of.as_ref().map(operand))).collect();
+    told(expr::group(&joined, None, &keys, &folds, MOST))
 }
 
 /// The groups of some rows of a version, or of all.
@@ -50,16 +117,22 @@ pub fn of_rows(
     let held = pack.packed(catalog, of, &asked, &|_| {})?.hold(pack, &wanted);
     let table = TableColumns::new(columns, held, BytesOf(Box::new(|_, _| Ok(None))));
     let keys: Vec<Operand> = keys.iter().map(TableColumns::operand).collect();
-    let folds: Vec<Fold> = folds.iter().map(fold).collect();
-    match expr::group(&table, within, &keys, &folds, MOST) {
+    let operand = TableColumns::operand;
+    let folds: Vec<Fold> =
+        folds.iter().map(|(kind, of)| fold(*kind, of.as_ref().map(operand))).collect();
+    told(expr::group(&table, within, &keys, &folds, MOST))
+}
+
+fn told(groups: Result<Vec<Group>, Ungrouped>) -> Result<Option<Vec<Group>>> {
+    match groups {
         Ok(groups) => Ok(Some(groups)),
         Err(Ungrouped::TooMany(_) | Ungrouped::Overflow) => Ok(None),
         Err(Ungrouped::Fault(fault)) => Err(query::Error::from(fault).into()),
     }
 }
 
-fn fold((kind, column): &(FoldKind, Option<SqlColumn>)) -> Fold {
-    let Some(of) = column.as_ref().map(TableColumns::operand) else { return Fold::Rows };
+fn fold(kind: FoldKind, of: Option<Operand>) -> Fold {
+    let Some(of) = of else { return Fold::Rows };
     match kind {
         FoldKind::Rows => Fold::Rows,
         FoldKind::Count => Fold::Count(of),

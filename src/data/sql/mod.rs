@@ -8,6 +8,7 @@
 //! | [`engine`] | the connection, its bounds, running a statement |
 //! | [`table`] | a version as a virtual table: whole scans, rows by a bitmap of `expr`, rows by a hash |
 //! | [`index`] | rows by the hash of their value, for joins |
+//! | [`join`] | rows of two versions that belong together |
 //! | [`kernel`] | groups of the rows of a version, by the loops of `expr` |
 //! | [`functions`], [`aggregates`] | what SQLite lacks of the functions of filters, and more |
 //! | [`shape`] | what the rows of an answer look like as a version |
@@ -17,6 +18,7 @@ mod aggregates;
 mod engine;
 mod functions;
 mod index;
+mod join;
 pub mod kernel;
 mod shape;
 mod spool;

@@ -23,7 +23,7 @@ use crate::pack::columns::Held;
 use dcfs_core::error::Result;
 use dcfs_core::expr::packed::Packed;
 use dcfs_core::expr::{
-    self, Column, Columns, Comparison, Expr, Form, Match, Operand, Target, Value,
+    self, Column, Columns, Comparison, Expr, Form, Match, Operand, Part, Target, Value,
 };
 use dcfs_core::id::RowId;
 use dcfs_core::schema::ValueType;
@@ -78,6 +78,11 @@ impl TableColumns {
     /// A column as something to group by or to add up.
     pub fn operand(column: &SqlColumn) -> Operand {
         Operand { column: Self::form(column), part: column.part }
+    }
+
+    /// A column, and the part of a path that is meant in it.
+    pub fn packed_part(&self, column: usize) -> (Packed<'_>, Option<Part>) {
+        (self.held.get(column), self.columns.get(column).and_then(|column| column.part))
     }
 
     fn declaration(&self) -> String {
@@ -210,7 +215,7 @@ fn conditions(plan: &str) -> impl Iterator<Item = (usize, char)> {
 }
 
 /// The text of a row of a column of texts.
-fn text_of<'p>(packed: &Packed<'p>, row: usize) -> Option<&'p [u8]> {
+pub fn text_of<'p>(packed: &Packed<'p>, row: usize) -> Option<&'p [u8]> {
     match packed {
         Packed::Texts(texts, valid) if valid.get(row) => texts.get(row),
         Packed::Words(codes, texts, valid) if valid.get(row) => {
@@ -221,7 +226,7 @@ fn text_of<'p>(packed: &Packed<'p>, row: usize) -> Option<&'p [u8]> {
 }
 
 /// A row's value, for SQLite. `None` for damage.
-fn value_of<'p>(packed: &Packed<'p>, row: usize) -> Option<ValueRef<'p>> {
+pub fn value_of<'p>(packed: &Packed<'p>, row: usize) -> Option<ValueRef<'p>> {
     let valid = match packed {
         Packed::Null | Packed::Vectors(..) | Packed::Presence(_) => false,
         Packed::Sequence(_) => true,

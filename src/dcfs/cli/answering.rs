@@ -32,7 +32,8 @@ use dcfs_core::sql::{
 use dcfs_data::catalog::{Catalog, Publication, VersionInfo, Writer};
 use dcfs_data::pack::{Limits as PackLimits, Pack, Packs};
 use dcfs_data::sql::{
-    self, BytesOf, Engine, Limits, Origin, Seen, Shape, Spool, TableColumns, kernel,
+    self, BytesOf, Engine, Limits, Origin, Seen, Shape, Spool, TableColumns,
+    kernel::{self, Taking},
 };
 use dcfs_work::{answer, author};
 
@@ -279,15 +280,20 @@ fn groups(
     found: &[Found],
     grouped: &Grouped,
 ) -> Result<Option<Vec<Group>>> {
-    let version = found.first().and_then(|found| found.version.as_ref());
-    let Some((of, origin)) = version else { return Ok(None) };
-    let filter = match grouped.filter.as_deref().map(|filter| expr::check(filter, &origin.schema)) {
-        Some(Err(_)) => return Ok(None),
-        Some(Ok(query)) => Some(query),
-        None => None,
-    };
-    let pack = runtime()?.block_on(packs.get(of))?;
-    kernel::groups((catalog, of), &pack, filter.as_ref(), grouped)
+    let mut ready = Vec::new();
+    for (found, filter) in found.iter().zip(&grouped.filters) {
+        let Some((of, origin)) = &found.version else { return Ok(None) };
+        let filter = match filter.as_deref().map(|filter| expr::check(filter, &origin.schema)) {
+            Some(Err(_)) => return Ok(None),
+            Some(Ok(query)) => Some(query),
+            None => None,
+        };
+        ready.push((of, runtime()?.block_on(packs.get(of))?, filter));
+    }
+    let taking = |(of, pack, filter)| Taking { catalog, of, pack, filter };
+    let taking: Vec<Taking<'_>> =
+        ready.iter().map(|(of, pack, filter)| taking((*of, pack, filter.as_ref()))).collect();
+    kernel::groups(&taking, grouped)
 }
 
 /// The columns of the tables, packed where they were not yet.
@@ -341,10 +347,15 @@ fn explain(statement: &Statement, found: &[Found], bound: &Bound, out: &mut Outp
     }
     match &bound.grouped {
         Ok(grouped) => {
-            let keys: Vec<&str> = grouped.keys.iter().map(|key| key.name.as_str()).collect();
+            for (left, right) in &grouped.on {
+                out.line(format_args!("kernels join where {} = {}", left.name, right.name))?;
+            }
+            let keys: Vec<&str> = grouped.keys.iter().map(|(_, key)| key.name.as_str()).collect();
             out.line(format_args!("kernels over packed columns group by ({})", keys.join(", ")))?;
-            if let Some(filter) = &grouped.filter {
-                out.line(format_args!("  where {filter}"))?;
+            for (table, filter) in statement.tables().iter().zip(&grouped.filters) {
+                if let Some(filter) = filter {
+                    out.line(format_args!("  where, of {}, {filter}", table.alias))?;
+                }
             }
             out.line("SQLite over the groups runs")?;
             out.line(format_args!("  {}", grouped.bound.sql))

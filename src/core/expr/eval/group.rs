@@ -9,10 +9,11 @@ use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
+use roaring::bitmap::Iter;
 
 use super::kernel::Block;
 use super::value::Val;
-use super::{Columns, Fault, blocks, fold_chunks, wanted};
+use super::{Columns, Fault, blocks, fold_chunks};
 use crate::expr::packed::{Packed, Texts, Valid};
 use crate::expr::typed::{Column, Part};
 
@@ -87,12 +88,21 @@ pub fn group(
         }
     }
     let seed = Seed(RandomState::new().hash_one(0_u8));
-    let new = || State::new(columns, keys, &operands, seed, most);
+    let new = || State::new(columns, within, keys, &operands, seed, most);
     let states = fold_chunks(columns.rows(), new, |state: &mut State<'_>, chunk| {
-        if within.is_some_and(|within| within.range_cardinality(range_of(chunk)) == 0) {
-            return Ok(());
+        let rows = state.rows_of(chunk);
+        let mut from = 0;
+        for block in blocks(chunk, columns.rows()) {
+            let selected = rows.as_ref().map(|rows| {
+                let end = (block.start + block.length) as u32;
+                let to = from + rows[from..].partition_point(|row| *row < end);
+                let selected = &rows[from..to];
+                from = to;
+                selected
+            });
+            state.add(block, selected)?;
         }
-        blocks(chunk, columns.rows()).try_for_each(|block| state.add(block, within))
+        Ok(())
     })?;
     let mut states = states.into_iter();
     let mut all = states.next().unwrap_or_else(new);
@@ -104,11 +114,6 @@ pub fn group(
         all.grow(1);
     }
     all.finish(folds, &operands)
-}
-
-fn range_of(chunk: usize) -> std::ops::Range<u32> {
-    let start = (chunk * super::CHUNK) as u32;
-    start..start.saturating_add(super::CHUNK as u32)
 }
 
 /// A value to group by.
@@ -402,6 +407,10 @@ struct State<'a> {
     operands: Vec<(Packed<'a>, Option<Part>, Sums<'a>)>,
     most: usize,
     is_full: bool,
+    /// The rows that take part, from where this thread is on: a bitmap is slow to find a place in, and chunks rise.
+    within: Option<Iter<'a>>,
+    /// The first of them that was taken out too early.
+    ahead: Option<u32>,
     /// Of the block that is looked at: rows, and their groups.
     selected: Vec<u32>,
     groups: Vec<u32>,
@@ -411,6 +420,7 @@ struct State<'a> {
 impl<'a> State<'a> {
     fn new(
         columns: &'a dyn Columns,
+        within: Option<&'a RoaringBitmap>,
         keys: &[Operand],
         operands: &[&Operand],
         seed: Seed,
@@ -433,6 +443,8 @@ impl<'a> State<'a> {
             operands: operands.iter().map(operand).collect(),
             most,
             is_full: false,
+            within: within.map(RoaringBitmap::iter),
+            ahead: None,
             selected: Vec::new(),
             groups: Vec::new(),
             beside: Vec::new(),
@@ -459,12 +471,29 @@ impl<'a> State<'a> {
         }
     }
 
-    /// Adds the rows of a block.
-    fn add(&mut self, block: Block, within: Option<&RoaringBitmap>) -> Result<(), Fault> {
+    /// The rows of a chunk that take part; `None` for all.
+    fn rows_of(&mut self, chunk: usize) -> Option<Vec<u32>> {
+        let within = self.within.as_mut()?;
+        let start = (chunk * super::CHUNK) as u32;
+        let end = start.saturating_add(super::CHUNK as u32);
+        if self.ahead.is_none_or(|row| row < start) {
+            within.advance_to(start);
+            self.ahead = within.next();
+        }
+        let mut rows = Vec::new();
+        while let Some(row) = self.ahead.filter(|row| *row < end) {
+            rows.push(row);
+            self.ahead = within.next();
+        }
+        Some(rows)
+    }
+
+    /// Adds the rows of a block, or those of it that are selected.
+    fn add(&mut self, block: Block, selected: Option<&[u32]>) -> Result<(), Fault> {
         self.selected.clear();
-        match within {
+        match selected {
             None => self.selected.extend(0..block.length as u32),
-            Some(_) => self.selected.extend(wanted(within, block).iter().map(|row| row as u32)),
+            Some(rows) => self.selected.extend(rows.iter().map(|row| row - block.start as u32)),
         }
         if self.selected.is_empty() || self.is_full {
             return Ok(());

@@ -1,0 +1,243 @@
+//! Rows of two versions that belong together, and their columns beside each other.
+//!
+//! The smaller side is hashed, the larger looked up row by row on all cores. What is read of the pairs is gathered into buffers
+//! of its own, so that the kernels of `expr` see one table.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use super::index::{Index, hash_of, hash_text, mix};
+use super::table::{TableColumns, text_of, value_of};
+use crate::pack::Ordinals;
+use dcfs_core::expr::packed::{Packed, Texts, Valid, Word};
+use dcfs_core::expr::{Column, Columns, Part, Target};
+use rusqlite::types::ValueRef;
+
+/// The most pairs that are held in memory: 512 MiB of them. More are for SQLite, which holds none.
+const MOST_PAIRS: usize = 1 << 26;
+
+/// Bytes of gathered texts, at most.
+const MOST_TEXT: usize = 1 << 30;
+
+/// Rows that a thread looks up at a time.
+const CHUNK: usize = 1 << 16;
+
+/// The most threads that look up.
+const MOST_THREADS: usize = 8;
+
+/// One side of a join: its columns, the rows that take part, and which columns have to be equal to the other's.
+pub struct Side<'s> {
+    pub table: &'s TableColumns,
+    pub within: Option<&'s Ordinals>,
+    pub on: Vec<usize>,
+}
+
+impl Side<'_> {
+    fn rows(&self) -> usize {
+        self.within.map_or_else(|| Columns::rows(self.table), |within| within.len() as usize)
+    }
+
+    /// The hash of what is compared in a row; `None` where something is NULL, which equals nothing.
+    fn hash(&self, packed: &[(Packed<'_>, Option<Part>)], row: usize) -> Option<u64> {
+        packed.iter().try_fold(0, |all, (packed, part)| {
+            let hash = match part {
+                None => hash_of(packed, row)?,
+                Some(part) => hash_text(part.of(text_of(packed, row)?)),
+            };
+            Some(mix(all ^ hash))
+        })
+    }
+
+    fn packed(&self) -> Vec<(Packed<'_>, Option<Part>)> {
+        self.on.iter().map(|column| self.table.packed_part(*column)).collect()
+    }
+}
+
+/// Pairs of rows whose columns are equal, by the rows of the first side; `None` where there are too many.
+pub fn pairs(first: &Side<'_>, second: &Side<'_>) -> Option<Vec<(u32, u32)>> {
+    // What is hashed is the smaller side.
+    let is_swapped = first.rows() < second.rows();
+    let (hashed, looked) = if is_swapped { (first, second) } else { (second, first) };
+    let (theirs, ours) = (hashed.packed(), looked.packed());
+    let takes = |row: usize| hashed.within.is_none_or(|within| within.contains(row as u32));
+    let total = Columns::rows(hashed.table);
+    let index = Index::new(total, |row| hashed.hash(&theirs, row).filter(|_| takes(row)));
+    let rows = Columns::rows(looked.table);
+    let (next, count, is_over) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+    let take = || {
+        let mut found: Vec<(usize, Vec<(u32, u32)>)> = Vec::new();
+        loop {
+            let chunk = next.fetch_add(1, Ordering::Relaxed);
+            if chunk * CHUNK >= rows || is_over.load(Ordering::Relaxed) {
+                return found;
+            }
+            let mut pairs = Vec::new();
+            for row in chunk * CHUNK..((chunk + 1) * CHUNK).min(rows) {
+                if looked.within.is_some_and(|within| !within.contains(row as u32)) {
+                    continue;
+                }
+                let Some(hash) = looked.hash(&ours, row) else { continue };
+                let mut other = index.first(hash);
+                while let Some(at) = other {
+                    if are_equal(&ours, row, &theirs, at as usize) {
+                        pairs.push((row as u32, at));
+                    }
+                    other = index.after(at);
+                }
+            }
+            if count.fetch_add(pairs.len(), Ordering::Relaxed) + pairs.len() > MOST_PAIRS {
+                is_over.store(true, Ordering::Relaxed);
+                return found;
+            }
+            found.push((chunk, pairs));
+        }
+    };
+    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let threads = cores.min(MOST_THREADS).min(rows.div_ceil(CHUNK)).max(1);
+    let mut found = thread::scope(|scope| {
+        let running: Vec<_> = (1..threads).map(|_| scope.spawn(take)).collect();
+        let mut found = take();
+        for thread in running {
+            found.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        found
+    });
+    if is_over.load(Ordering::Relaxed) {
+        return None;
+    }
+    found.sort_unstable_by_key(|(chunk, _)| *chunk);
+    let pairs = found.into_iter().flat_map(|(_, pairs)| pairs);
+    Some(match is_swapped {
+        true => pairs.map(|(row, other)| (other, row)).collect(),
+        false => pairs.collect(),
+    })
+}
+
+fn are_equal(
+    ours: &[(Packed<'_>, Option<Part>)],
+    row: usize,
+    theirs: &[(Packed<'_>, Option<Part>)],
+    other: usize,
+) -> bool {
+    ours.iter().zip(theirs).all(|((a, a_part), (b, b_part))| {
+        match (value_of(a, row), value_of(b, other)) {
+            (Some(ValueRef::Text(a)), Some(ValueRef::Text(b))) => {
+                let part =
+                    |part: &Option<Part>, text| part.map_or(text, |part: Part| part.of(text));
+                part(a_part, a) == part(b_part, b)
+            }
+            (Some(ValueRef::Integer(a)), Some(ValueRef::Integer(b))) => a == b,
+            (Some(ValueRef::Real(a)), Some(ValueRef::Real(b))) => a == b,
+            _ => false,
+        }
+    })
+}
+
+/// Columns of pairs.
+pub struct Joined {
+    rows: usize,
+    columns: Vec<(Arc<Column>, Gathered)>,
+}
+
+/// A column in the order of the pairs.
+struct Gathered {
+    valid: Option<Vec<Word>>,
+    values: Values,
+}
+
+enum Values {
+    Ints(Vec<[u8; 8]>),
+    Floats(Vec<[u8; 8]>),
+    Words(Vec<[u8; 2]>, Vec<[u8; 8]>, Vec<u8>),
+    Texts(Vec<[u8; 8]>, Vec<u8>),
+}
+
+impl Joined {
+    /// The columns `wanted` of pairs: the side, the number of the column there, and what it is asked for by. `None` where they take
+    /// too much memory.
+    pub fn new(
+        sides: [&TableColumns; 2],
+        pairs: &[(u32, u32)],
+        wanted: &[(usize, usize, Arc<Column>)],
+    ) -> Option<Self> {
+        let gather = |(side, column, name): &(usize, usize, Arc<Column>)| {
+            let (packed, _) = sides[*side].packed_part(*column);
+            let rows = pairs.iter().map(|pair| if *side == 0 { pair.0 } else { pair.1 } as usize);
+            Some((name.clone(), gathered(&packed, rows)?))
+        };
+        let columns = wanted.iter().map(gather).collect::<Option<_>>()?;
+        Some(Self { rows: pairs.len(), columns })
+    }
+}
+
+fn gathered(packed: &Packed<'_>, rows: impl Iterator<Item = usize> + Clone) -> Option<Gathered> {
+    let is_valid = |row: usize| value_of(packed, row).is_some_and(|value| value != ValueRef::Null);
+    let mut valid: Vec<Word> = Vec::new();
+    let (mut word, mut count, mut has_null) = (0_u64, 0, false);
+    for row in rows.clone() {
+        let is = is_valid(row);
+        has_null |= !is;
+        word |= u64::from(is) << (count % 64);
+        count += 1;
+        if count % 64 == 0 {
+            valid.push(word.to_le_bytes());
+            word = 0;
+        }
+    }
+    valid.push(word.to_le_bytes());
+    let values = match packed {
+        Packed::Words(codes, texts, _) => {
+            let code = |row: usize| codes.get(row).copied().unwrap_or_default();
+            Values::Words(rows.map(code).collect(), texts.offsets.to_vec(), texts.bytes.to_vec())
+        }
+        Packed::Texts(..) => {
+            let (mut offsets, mut bytes) = (vec![0_u64.to_le_bytes()], Vec::new());
+            for row in rows {
+                bytes.extend_from_slice(text_of(packed, row).unwrap_or_default());
+                if bytes.len() > MOST_TEXT {
+                    return None;
+                }
+                offsets.push((bytes.len() as u64).to_le_bytes());
+            }
+            Values::Texts(offsets, bytes)
+        }
+        Packed::Floats(values, _) => {
+            Values::Floats(rows.map(|row| values.get(row).copied().unwrap_or_default()).collect())
+        }
+        _ => {
+            let number = |row: usize| match value_of(packed, row) {
+                Some(ValueRef::Integer(n)) => n.to_le_bytes(),
+                _ => [0; 8],
+            };
+            Values::Ints(rows.map(number).collect())
+        }
+    };
+    Some(Gathered { valid: has_null.then_some(valid), values })
+}
+
+impl Columns for Joined {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn packed(&self, column: &Arc<Column>) -> Packed<'_> {
+        let Some((_, found)) = self.columns.iter().find(|(own, _)| own == column) else {
+            return Packed::Null;
+        };
+        let valid = Valid(found.valid.as_deref());
+        match &found.values {
+            Values::Ints(values) => Packed::Ints(values, valid),
+            Values::Floats(values) => Packed::Floats(values, valid),
+            Values::Words(codes, offsets, bytes) => {
+                Packed::Words(codes, Texts { offsets, bytes }, valid)
+            }
+            Values::Texts(offsets, bytes) => Packed::Texts(Texts { offsets, bytes }, valid),
+        }
+    }
+
+    fn target(&self, _: &Column, _: &Target) -> Option<Vec<f64>> {
+        None
+    }
+}
