@@ -124,9 +124,9 @@ fn one<'a>(
     let wanted = || signature::kind(&signal.kind);
     let cell = match &signal.kind {
         SignalKind::Scalar(scalar) => self::scalar(*scalar, text),
-        SignalKind::List(item) => list(item, text).then(|| Held::Text(Cow::Borrowed(text))),
+        SignalKind::List(item) => list(item, text).then_some(Held::Text(Cow::Borrowed(text))),
         SignalKind::Dict | SignalKind::Json => {
-            (text != b"null").then(|| Held::Text(Cow::Borrowed(text)))
+            (text != b"null").then_some(Held::Text(Cow::Borrowed(text)))
         }
         SignalKind::Model(fields) => {
             if signal.optional {

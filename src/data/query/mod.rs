@@ -11,7 +11,7 @@
 //! | [`target`] | what a distance is to: a vector, a row, a file |
 //! | [`disk`] | sets of rows in the cache directory |
 //! | [`alias`] | short names of long filters |
-//! | [`why`] | why a filter selects nothing |
+//! | `why` | why a filter selects nothing |
 
 pub mod alias;
 mod disk;

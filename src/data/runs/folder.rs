@@ -70,8 +70,7 @@ impl Life {
         let path = run.with_extension("lock");
         let mut options = OpenOptions::new();
         options.write(true).create(true).mode(0o600);
-        let file =
-            regular::open_with(&mut options, &path).map_err(|cause| refused(&path, &cause))?;
+        let file = regular::open_with(&options, &path).map_err(|cause| refused(&path, &cause))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(held) => Ok(Some(Self(held))),
             Err((_, Errno::EWOULDBLOCK)) => Ok(None),

@@ -24,7 +24,9 @@ use dcfs_core::name::{DatasetName, DatasetRef};
 use dcfs_core::render::numbers::{count, counted, verb};
 use dcfs_data::runs::Shard;
 use dcfs_work::author;
-use dcfs_work::map::{self, Desk, Edited, Finished, Input, KeepDeleted, Request, Shape, Step, Watch};
+use dcfs_work::map::{
+    self, Desk, Edited, Finished, Input, KeepDeleted, Request, Shape, Step, Watch,
+};
 use dcfs_work::save::Chosen;
 
 /// Run a program over every file of a dataset; its answers become columns of a new version

@@ -36,7 +36,7 @@ pub enum Way {
     /// No program.
     Step(Step),
     /// Workers, of which the first is there already.
-    Stays(Option<Worker>),
+    Stays(Option<Box<Worker>>),
 }
 
 /// What everybody at work on a run knows.
@@ -149,7 +149,8 @@ pub async fn run(
         Way::Stays(mut first) => {
             for _ in 0..jobs {
                 let (shared, first) = (Arc::clone(&shared), first.take());
-                workers.spawn(async move { worker::work(&shared, first).await });
+                workers
+                    .spawn(async move { worker::work(&shared, first.map(|first| *first)).await });
             }
         }
     }

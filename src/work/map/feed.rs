@@ -94,7 +94,6 @@ pub fn feed(
             Ok(if is_over { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         };
         catalog.cells(of, wanted.columns.columns(), &mut next, &mut each)?;
-        drop(next);
         rest = now.take().and_then(|range| {
             let next = last.get()?.key().checked_add(1)?;
             (next <= range.end().key()).then(|| RowId::new(next)..=*range.end())

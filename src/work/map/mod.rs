@@ -602,7 +602,7 @@ impl Work<'_> {
         let way = match &self.program.call {
             Call::Each { stdin } => Way::Each { words: plan.words.clone(), stdin: *stdin },
             Call::Step(step) => Way::Step(*step),
-            _ => Way::Stays(self.first.take()),
+            _ => Way::Stays(self.first.take().map(Box::new)),
         };
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let jobs = request.jobs.unwrap_or(if self.calling.stays { 1 } else { cores });

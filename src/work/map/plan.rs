@@ -117,7 +117,9 @@ fn shaped(request: &Request, program: &Program, hello: &Hello) -> Result<()> {
         )));
     }
     if is_gen && matches!(program.call, Call::Step(_)) {
-        return Err(invalid(format!("the step `{name}` gives one value for a row; run it by `dcfs map`")));
+        return Err(invalid(format!(
+            "the step `{name}` gives one value for a row; run it by `dcfs map`"
+        )));
     }
     if request.out.is_some() && matches!(program.call, Call::Step(_)) {
         return Err(invalid(format!("the step `{name}` has types of its own; leave `--out` out")));

@@ -278,9 +278,8 @@ async fn media(shared: &Shared, path: &Path) -> Result<Value, String> {
     let mut words: Vec<OsString> = words.iter().map(OsString::from).collect();
     words.push(path.into());
     let started = Process::start(&words, &shared.variables, Stdio::null(), &shared.log);
-    let mut process = started.map_err(|error| {
-        format!("{error}; the step `media` needs ffprobe (Debian's `ffmpeg`)")
-    })?;
+    let mut process = started
+        .map_err(|error| format!("{error}; the step `media` needs ffprobe (Debian's `ffmpeg`)"))?;
     let (_, stdout) = process.pipes();
     let read = async {
         let mut printed = Vec::new();
@@ -356,7 +355,8 @@ mod tests {
     #[test]
     fn what_a_camera_noted_is_found() {
         let entry = |value: u8| {
-            let tiff: &[u8] = &[b'M', b'M', 0, 42, 0, 0, 0, 8, 0, 1, 1, 0x12, 0, 3, 0, 0, 0, 1, 0, value, 0, 0];
+            let tiff: &[u8] =
+                &[b'M', b'M', 0, 42, 0, 0, 0, 8, 0, 1, 1, 0x12, 0, 3, 0, 0, 0, 1, 0, value, 0, 0];
             let body = [b"Exif\0\0", tiff].concat();
             let length = u16::try_from(body.len() + 2).expect("short").to_be_bytes();
             [&[0xff, 0xd8, 0xff, 0xe1], &length[..], &body].concat()
@@ -373,7 +373,10 @@ mod tests {
             "streams": [{ "codec_type": "video", "codec_name": "h264", "width": 640, "height": 480, "avg_frame_rate": "30000/1001" }]
         });
         let got = of_probe(&told);
-        assert_eq!((&got["seconds"], &got["video"], &got["audio"]), (&json!(3.5), &json!("h264"), &Value::Null));
+        assert_eq!(
+            (&got["seconds"], &got["video"], &got["audio"]),
+            (&json!(3.5), &json!("h264"), &Value::Null)
+        );
         assert!((got["fps"].as_f64().expect("a number") - 29.97).abs() < 0.01);
     }
 }
