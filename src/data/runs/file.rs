@@ -324,7 +324,7 @@ impl RunFile {
 
     /// The answers, to be asked for in any order.
     pub fn answers(&self) -> Answers<'_> {
-        Answers { file: self, next: Vec::new().into_iter() }
+        Answers { file: self, next: Vec::new().into_iter(), ahead: 1 }
     }
 
     /// Where its program's words are kept.
@@ -388,9 +388,11 @@ impl Write for Log {
 pub struct Answers<'f> {
     file: &'f RunFile,
     next: std::vec::IntoIter<(RowId, Answer)>,
+    /// Answers that are read next: more as long as rows follow each other, one where they do not.
+    ahead: i64,
 }
 
-/// Answers that are read at a time.
+/// Answers that are read at a time, at most.
 const AHEAD: i64 = 256;
 
 impl Answers<'_> {
@@ -404,6 +406,8 @@ impl Answers<'_> {
         {
             return Ok(self.next.next().map(|(_, answer)| answer));
         }
+        let is_random = !self.next.as_slice().is_empty();
+        self.ahead = if is_random { 1 } else { (self.ahead * 2).min(AHEAD) };
         self.next = self.read(row..=*RowId::ALL.end())?.into_iter();
         match self.next.as_slice().first() {
             Some((next, _)) if *next == row => Ok(self.next.next().map(|(_, answer)| answer)),
@@ -415,7 +419,7 @@ impl Answers<'_> {
         self.file.ask(|connection| {
             let sql = "SELECT row, error, value FROM rows WHERE row >= ?1 ORDER BY row LIMIT ?2";
             let mut statement = connection.prepare_cached(sql)?;
-            let rows = statement.query_map([rows.start().key(), AHEAD], |row| {
+            let rows = statement.query_map([rows.start().key(), self.ahead], |row| {
                 let answer = match row.get::<_, Option<String>>(1)? {
                     Some(error) => Answer::Error(error),
                     None => Answer::Value(row.get::<_, Option<Vec<u8>>>(2)?.unwrap_or_default()),

@@ -31,10 +31,10 @@ impl Folder {
     /// # Errors
     /// It cannot be made.
     pub fn new(cache: &Path, id: &str) -> Result<Self> {
-        let path = cache.join("runs").join(id);
-        // One of the same id is of a process that is gone.
-        fs::remove_dir_all(&path).ok();
+        let runs = cache.join("runs");
+        let path = runs.join(format!("{}-{id}", std::process::id()));
         dcfs_disk::private::folder(&path)?;
+        sweep(&runs);
         Ok(Self { path, next: AtomicU64::new(0) })
     }
 
@@ -47,6 +47,17 @@ impl Folder {
         let path = self.path.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
         fs::create_dir(&path)?;
         Ok(Slot(path))
+    }
+}
+
+/// Removes the folders of processes that are gone.
+fn sweep(runs: &Path) {
+    for entry in fs::read_dir(runs).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.split('-').next()?.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            fs::remove_dir_all(entry.path()).ok();
+        }
     }
 }
 

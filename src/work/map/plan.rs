@@ -142,8 +142,9 @@ fn signals(request: &Request, program: &Program, hello: &Hello) -> Result<Vec<Si
         if let Call::Step(step) = program.call {
             return step.signals();
         }
-        return hello.out.clone().ok_or_else(|| match program.call {
-            Call::Function { .. } => invalid(format!(
+        return hello.out.clone().ok_or_else(|| match (&program.call, &hello.why) {
+            (_, Some(why)) => invalid(why.clone()),
+            (Call::Function { .. }, _) => invalid(format!(
                 "what `{name}` returns is not annotated; annotate it (`-> float`), or say `--out '{name}: float'`"
             )),
             _ => invalid("the types of the answers are missing; say e.g. `--out 'seconds: float'`"),

@@ -4,6 +4,7 @@ use dcfs_core::cell::Cell;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::id::RowId;
 use dcfs_core::json;
+use dcfs_core::render::numbers::counted;
 use dcfs_core::schema::answer::{self, Held};
 use dcfs_core::schema::{Layout, Signal, SignalKind};
 use dcfs_data::catalog::{
@@ -64,6 +65,11 @@ pub fn publish(publishing: &Publishing<'_>) -> Result<Saved> {
     match rows {
         Rows::All => {
             let done = run.done(false)?;
+            let missing = input.rows.saturating_sub(done.len());
+            if missing > 0 {
+                let message = format!("{} of `{}` have no answer", counted(missing, "row"), input.of);
+                return Err(Error::new(Kind::Stale, message));
+            }
             for range in rows.ranges(&input.chosen) {
                 if range == RowId::ALL {
                     for number in &done {

@@ -51,6 +51,8 @@ const SHOWN: usize = 200;
 pub struct Hello {
     /// What it answers; `None` where it does not say.
     pub out: Option<Vec<Signal>>,
+    /// Why it does not, where it knows.
+    pub why: Option<String>,
     /// Of a function: the one column, whose name may be changed.
     pub is_named: bool,
     /// Whether it gives many values for a row.
@@ -199,12 +201,17 @@ fn hello(line: &[u8]) -> Result<Hello> {
     };
     let out = match told.get("out") {
         Some(Value::Object(fields)) => Some(signature::of_json(fields)?),
-        // A function whose annotation says nothing of use tells why; where `--out` says it, that is no matter.
         Some(Value::String(text)) if told.get("needs").is_none() => Some(signature::parse(text)?),
+        _ => None,
+    };
+    // A function whose annotation is of no use tells why; where `--out` says the types, that is no matter.
+    let why = match told.get("out") {
+        Some(Value::String(why)) if out.is_none() => Some(why.clone()),
         _ => None,
     };
     Ok(Hello {
         out,
+        why,
         is_named: told.get("needs").is_some(),
         is_many: told.get("gen").and_then(Value::as_bool).unwrap_or(false),
         needs: names("needs"),
