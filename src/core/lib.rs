@@ -15,6 +15,7 @@ pub mod object;
 pub mod cancel;
 pub mod cell;
 pub mod json;
+pub mod answer;
 pub mod kept;
 pub mod provenance;
 pub mod secrets;

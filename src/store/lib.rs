@@ -137,6 +137,11 @@ fn is_for_good(object: &Object) -> bool {
     pin::Held::of(object).is_some_and(pin::Held::is_for_good)
 }
 
+/// Whether an object is a file of this machine.
+pub fn is_file(object: &Object) -> bool {
+    is_local(object)
+}
+
 fn is_local(object: &Object) -> bool {
     matches!(Place::of(object), Ok(Place::File(_)))
 }

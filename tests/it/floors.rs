@@ -22,6 +22,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "object",
             "cell",
             "json",
+            "answer",
             "kept",
             "cancel",
             "provenance",

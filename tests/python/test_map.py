@@ -1,12 +1,14 @@
 """`dcfs map` and `dcfs gen`: programs of every kind over real files; what is kept, gone on with, computed again, refused."""
 
 import hashlib
+import io
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import tarfile
 import textwrap
 import time
 
@@ -328,7 +330,8 @@ def test_why_a_run_begins_anew_is_told(work):
     assert len(work.runs()) == 2
     for run in work.runs():
         work.ok("runs", "rm", run["id"][:8])
-    assert work.runs() == [] and list((work.here / ".datachain" / "dcfs-runs").iterdir()) == []
+    assert work.runs() == []
+    assert [path.name for path in (work.here / ".datachain" / "dcfs-runs").iterdir()] == ["begin.lock"]
 
 
 def test_only_what_changed_is_computed(work, tmp_path):
@@ -742,3 +745,106 @@ def test_steps_need_no_program(work):
     assert "nothing to compute" in work.ok("map", "f", "--as", "h", "--step", "hash")
     assert "has types of its own" in work.refused(2, "map", "f", "--as", "x", "--step", "hash", "--out", "a: int")
     work.refused(2, "map", "f", "--as", "x", "--step", "hash", "--", "wc")
+
+
+def test_members_of_a_tar_become_files(work):
+    names = ["a.txt", "deep/" + "x" * 120 + "/b.txt", "caf\u00e9.txt", "empty"]
+    for kind in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        with tarfile.open(work.here / "files" / f"t{kind}.tar", "w", format=kind) as tar:
+            for n, name in enumerate(names):
+                data = name.encode() * 3 if name != "empty" else b""
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+            link = tarfile.TarInfo("link")
+            link.type, link.linkname = tarfile.SYMTYPE, "a.txt"
+            tar.addfile(link)
+    work.ok("index", "files", "--save", "f")
+    assert "run it by `dcfs gen`" in work.refused(2, "map", "f", "--as", "m", "--step", "tar")
+    work.ok("gen", "f", "--as", "m", "--where", "file.path like '%.tar'", "--step", "tar")
+    rows = work.rows("m", "file__path, file__size")
+    assert sorted(rows) == sorted((f"t{kind}.tar/{name}", 0 if name == "empty" else 3 * len(name.encode())) for kind in (0, 1, 2) for name in names)
+    assert work.ok("cat", "m/t2.tar/a.txt") == "a.txt" * 3
+    script = """
+        import datachain as dc
+        from datachain.lib.tar import process_tar
+        ours = {f.path: (f.read(), f.location[0]["offset"]) for f in dc.read_dataset("m").to_values("file")}
+        chain = dc.read_dataset("f").filter(dc.C("file.path").glob("*.tar"))
+        theirs = {f.path: (f.read(), f.location[0]["offset"]) for f in chain.gen(file=process_tar).to_values("file")}
+        assert ours == theirs, (ours, theirs)
+        print(len(ours))
+    """
+    assert work.python(script).split()[-1] == "12"
+    said = work.refused(5, "gen", "f", "--as", "n", "--where", "file.path = 'f_01.txt'", "--step", "tar")
+    assert "f_01.txt" in said
+
+
+# What a delta may not do.
+
+
+def test_a_delta_keeps_each_row_once(work):
+    work.function(COUNTED)
+    words = ("map", "f", "--as", "s", "--delta", "--keep-deleted", "--", "python", "info.py:size")
+    work.ok(*words)
+    (work.here / "files" / "f_03.txt").write_bytes(b"y" * 100)
+    (work.here / "files" / "f_04.txt").unlink()
+    work.ok("index", "files", "--save", "f", "--delta")
+    work.ok(*words)
+    rows = dict(work.rows("s", "file__path, size"))
+    assert len(rows) == len(work.rows("s", "size")) == 30 and (rows["f_03.txt"], rows["f_04.txt"]) == (100, 5)
+
+
+def test_after_a_delta_of_what_is_gone_nothing_is_left_to_do(work):
+    work.function(COUNTED)
+    words = ("map", "f", "--as", "s", "--delta", "--", "python", "info.py:size")
+    work.ok(*words)
+    (work.here / "files" / "f_04.txt").unlink()
+    work.ok("index", "files", "--save", "f", "--delta")
+    work.reset()
+    assert work.done(*words)["delta"] == {"unchanged": 29, "new": 0, "changed": 0, "gone": 1}
+    assert work.calls() == [] and "nothing to compute" in work.ok(*words)
+    ((recipe,),) = ask(work.here, "SELECT recipe FROM dcfs_provenance WHERE json_extract(recipe, '$.kind') = 'map' ORDER BY saved_at DESC LIMIT 1")
+    assert [program["rows"] for program in json.loads(recipe)["programs"]] == [29]
+
+
+def test_a_delta_compares_all_that_the_program_sees(work):
+    work.function("def f(file, size: int) -> int:\n    return size\n")
+    work.ok("map", "f", "--as", "a", "--out", "size: int", "--no-file", "--with-columns", "file.size", "--", "echo", "{col:file.size}")
+    words = ("map", "a", "--as", "s", "--only", "file", "--delta", "--", "python", "info.py:f")
+    work.ok(*words)
+    work.ok("save", "a", "--where", "size > 3", "--as", "a")
+    assert "the program sees `size`, which they do not keep" in work.refused(2, *words)
+
+
+def test_errors_are_not_published_by_a_run_that_stops_on_them(work):
+    work.function(COUNTED.replace("return", "assert file.size % 10, 'round'\n        return"))
+    words = ("map", "f", "--as", "s", "--jobs", "1")
+    program = ("--", "python", "info.py:size")
+    work.refused(5, *words, "--on-error", "keep", "--max-errors", "1", *program)
+    assert [run["errors"] > 0 for run in work.runs()] == [True]
+    work.function(COUNTED)
+    work.ok(*words, *program)
+    assert [n for (n,) in work.rows("s", "size")] == SIZES
+
+
+def test_steps_that_keep_errors_follow_each_other(work):
+    work.function(COUNTED + "\n    def half(size: int) -> float:\n        assert size != 7\n        return size / 2\n")
+    work.ok("map", "f", "--as", "s", "--on-error", "keep", "--", "python", "info.py:size")
+    assert work.run("map", "s", "--as", "h", "--on-error", "keep", "--", "python", "info.py:half").returncode == 3
+    rows = work.rows("h", "half, error, half_error")
+    assert [half for half, *_ in rows] == [None if n == 7 else n / 2 for n in SIZES]
+    assert rows[6][1] is None and "AssertionError" in rows[6][2]
+
+
+def test_lines_of_a_command_are_rows(work):
+    (work.here / "files" / "lines.txt").write_text("12:TODO\n[b]\n\nend\n")
+    work.ok("index", "files", "--save", "f")
+    work.ok("gen", "f", "--as", "l", "--where", "file.path = 'lines.txt'", "--out", "line: str", "--", "cat", "{}")
+    assert work.rows("l", "line") == [("12:TODO",), ("[b]",), ("end",)]
+
+
+def test_one_bad_row_of_a_batch_is_the_only_one_that_fails(work):
+    work.function("def f(file) -> list[int]:\n    assert all(one.size != 9 for one in file)\n    return [one.size for one in file]\n")
+    words = ("map", "f", "--as", "s", "--batch", "8", "--out", "n: int", "--on-error", "keep", "--", "python", "info.py:f")
+    assert work.run(*words).returncode == 3
+    assert [n for (n,) in work.rows("s", "n")] == [None if n == 9 else n for n in SIZES]

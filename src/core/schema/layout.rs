@@ -94,6 +94,20 @@ impl SignalKind {
     pub fn list_of(item: Scalar) -> Self {
         Self::List(Box::new(Self::Scalar(item)))
     }
+
+    /// The fields of DataChain's own models; none of other kinds.
+    pub fn fields(&self) -> Vec<Signal> {
+        match self {
+            Self::File => {
+                let mut fields = file();
+                // NULL but for a member of an archive.
+                fields.iter_mut().for_each(|field| field.optional = field.name == "location");
+                fields
+            }
+            Self::Image => image(),
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// What a cell holds, or an item of a list.

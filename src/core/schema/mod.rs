@@ -5,7 +5,6 @@
 //! nest, the types say what a cell holds. Older releases lack parts of each; whatever is missing
 //! falls back to flat columns. Pure: texts come in, no catalog is opened.
 
-pub mod answer;
 mod builtin;
 mod layout;
 mod leaf;

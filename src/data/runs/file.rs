@@ -52,6 +52,9 @@ pub struct About {
     /// Of a run that computes a part of the rows.
     #[serde(default)]
     pub shard: Option<Shard>,
+    /// Whether all rows are computed whatever was there before.
+    #[serde(default)]
+    pub is_fresh: bool,
 }
 
 /// A part of the rows: every one is in one of `of` parts, the same on every machine.
@@ -135,7 +138,7 @@ impl RunFile {
     /// # Errors
     /// The disk refuses; the file is damaged.
     pub fn go_on(path: &Path, id: &str) -> Result<Option<Self>> {
-        let Some(life) = Life::take(path)? else { return Ok(None) };
+        let Some(life) = Life::take_patiently(path)? else { return Ok(None) };
         if !path.exists() {
             return Ok(None);
         }
@@ -155,8 +158,7 @@ impl RunFile {
 
     /// Looks at a run without a lock.
     pub(super) fn look(path: &Path) -> Result<Found> {
-        // Locked for a moment, if at all: who begins a run at that moment tries again.
-        let is_alive = path.with_extension("lock").exists() && Life::take(path)?.is_none();
+        let is_alive = Life::is_held(path);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let read = || -> rusqlite::Result<Found> {
             let connection = Connection::open_with_flags(path, flags)?;
@@ -195,6 +197,15 @@ impl RunFile {
         let text: String =
             self.ask(|connection| connection.query_row(sql, [], |row| row.get(0)))?;
         serde_json::from_str(&text).map_err(|error| Error::new(Kind::Broken, error))
+    }
+
+    /// Notes that all rows are computed whatever was there before.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn is_fresh(&self) -> Result<()> {
+        let about = About { is_fresh: true, ..self.about()? };
+        self.set("about", &serde_json::to_string(&about).map_err(|e| Error::new(Kind::Broken, e))?)
     }
 
     /// Says which program makes the rows from here on.

@@ -3,6 +3,8 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_disk::{private, regular};
@@ -62,6 +64,26 @@ impl Found {
 pub struct Life(#[expect(dead_code, reason = "held, not read")] Flock<fs::File>);
 
 impl Life {
+    /// Whether another process works on the run. Others may look at the same time.
+    pub fn is_held(run: &Path) -> bool {
+        let Ok(file) = regular::open(&run.with_extension("lock")) else { return false };
+        matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK)))
+    }
+
+    /// As [`Life::take`]; who only looks is waited for.
+    ///
+    /// # Errors
+    /// As [`Life::take`].
+    pub fn take_patiently(run: &Path) -> Result<Option<Self>> {
+        let began = Instant::now();
+        loop {
+            match Self::take(run)? {
+                None if began.elapsed() < PATIENCE => sleep(PAUSE),
+                taken => return Ok(taken),
+            }
+        }
+    }
+
     /// `None` where another process works on the run.
     ///
     /// # Errors
@@ -77,6 +99,20 @@ impl Life {
             Err((_, error)) => Err(refused(&path, &error.into())),
         }
     }
+}
+
+/// How long a lock is waited for that others hold for a moment only, and how often it is tried.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The right to begin a run: one process at a time has it, for a moment.
+///
+/// # Errors
+/// The folder cannot be made; another process has it for long.
+pub fn turn(database: &Path) -> Result<Life> {
+    let path = made(database)?.join("begin");
+    let busy = || Error::new(Kind::Busy, "another process is about to begin a run; try again");
+    Life::take_patiently(&path)?.ok_or_else(busy)
 }
 
 /// The folder for runs of the catalog at `database`: this user's, whoever the catalog belongs to.
@@ -150,7 +186,9 @@ pub fn bring(database: &Path, file: &Path) -> Result<()> {
         return Err(Error::new(Kind::Invalid, format!("`{}` is no run of dcfs", file.display())));
     }
     let place = made(database)?.join(format!("{id}.db"));
-    if place.exists() {
+    if RunFile::look(&place)
+        .is_ok_and(|there| there.is_done_part() || there.state == State::Running)
+    {
         return Ok(());
     }
     let wal = file.with_extension("db-wal");
@@ -158,8 +196,10 @@ pub fn bring(database: &Path, file: &Path) -> Result<()> {
         let message = format!("`{}` has more in its `-wal`; copy that beside it", file.display());
         return Err(Error::new(Kind::Invalid, message));
     }
-    fs::copy(file, &place).map_err(|cause| refused(&place, &cause))?;
-    Ok(())
+    // Whole, or not there.
+    let draft = place.with_extension("draft");
+    let copied = fs::copy(file, &draft).and_then(|_| fs::rename(&draft, &place));
+    copied.map_err(|cause| refused(&place, &cause))
 }
 
 /// Removes a run and what it computed.

@@ -16,10 +16,12 @@ const MASKED: &str = "***";
 pub fn run(
     words: &[String],
     folder: Option<&str>,
+    catalog: &Path,
     change: &dyn Fn(&mut Vec<String>),
 ) -> Result<()> {
     let mut words = words.to_vec();
     change(&mut words);
+    adapt(&mut words, catalog);
     let shown = Provenance { command: words.clone(), ..Provenance::default() }.script();
     let broken = |message: String| Error::new(Kind::Stopped, message);
     if words.len() < 2 || words.iter().any(|word| word.contains(MASKED)) {
@@ -43,11 +45,56 @@ pub fn run(
     }
 }
 
+/// In the catalog that was asked for, and without what holds for one time only.
+fn adapt(words: &mut Vec<String>, catalog: &Path) {
+    let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
+    let rest = words.split_off(end);
+    let mut kept = Vec::new();
+    let mut own = words.drain(..);
+    while let Some(word) = own.next() {
+        match word.split_once('=').map_or(word.as_str(), |(flag, _)| flag) {
+            "--fresh" => {}
+            "--version" | "--catalog" => {
+                if !word.contains('=') {
+                    own.next();
+                }
+            }
+            _ => kept.push(word),
+        }
+    }
+    drop(own);
+    let at = kept.len().min(2);
+    kept.splice(at..at, ["--catalog".to_owned(), catalog.to_string_lossy().into_owned()]);
+    kept.extend(rest);
+    *words = kept;
+}
+
 fn kind(status: ExitStatus) -> Kind {
     match status.code() {
         Some(130) | None => Kind::Interrupted,
         Some(3) => Kind::Incomplete,
         Some(2) => Kind::Invalid,
         _ => Kind::Stopped,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_holds_once_is_left_out() {
+        let cases = [
+            (
+                "dcfs map a --as b --fresh -- x --fresh",
+                "dcfs map --catalog /db a --as b -- x --fresh",
+            ),
+            ("dcfs save a --version 2.0.0 --catalog=/c --as b", "dcfs save --catalog /db a --as b"),
+        ];
+        for (before, want) in cases {
+            let mut words: Vec<String> = before.split(' ').map(str::to_owned).collect();
+            adapt(&mut words, Path::new("/db"));
+            assert_eq!(words.join(" "), want);
+        }
     }
 }

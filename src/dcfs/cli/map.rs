@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::{Value, json};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio::sync::watch;
 
@@ -65,7 +65,8 @@ Exit codes: 0 done, 2 a decision is needed, 3 done but rows failed, 4 at work al
 
 const GEN: &str = "Examples:
   dcfs gen videos --as frames --only file -- python frames.py:split
-  dcfs gen docs --as lines --out 'line: str' -- grep -n TODO {}";
+  dcfs gen docs --as lines --out 'line: str' -- cat {}
+  dcfs gen archives --as members --step tar";
 
 /// What may be typed.
 #[derive(Clone, Debug, clap::Args)]
@@ -88,7 +89,7 @@ struct MapArgs {
     /// Rows that are worked on at a time [default: cores for a process per file, 1 for what stays]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
-    /// In place of a program: `hash`, `text`, `image`, or `media` by ffprobe (docs/map.md)
+    /// In place of a program: `hash`, `text`, `image`, `media` by ffprobe; `tar` for gen (docs/map.md)
     #[arg(long, value_name = "NAME", value_parser = step(), conflicts_with_all = ["worker", "stdin", "depends"])]
     step: Option<Step>,
     /// The program stays, and answers lines of JSON
@@ -428,7 +429,8 @@ fn told(finished: &Finished) -> Value {
 
 /// The first signal lets rows in flight end; the second ends everything.
 fn listen(stop: &watch::Sender<bool>) -> Result<signal_hook::iterator::Handle> {
-    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|e| Error::new(Kind::Broken, e))?;
+    let mut signals =
+        Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(|e| Error::new(Kind::Broken, e))?;
     let handle = signals.handle();
     let stop = stop.clone();
     let work = move || {

@@ -85,7 +85,13 @@ impl Refresh {
         for step in &steps {
             out.line(format!("{}: {}", step.dataset, step.command))?;
             out.flush()?;
-            again::run(&step.by.command, step.by.folder.as_deref(), &with_delta)?;
+            let done =
+                again::run(&step.by.command, step.by.folder.as_deref(), &database, &with_delta);
+            match done {
+                // Rows that failed are kept: what follows them does, too.
+                Err(error) if error.kind() == Kind::Incomplete => super::warn(error),
+                done => done?,
+            }
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::numbers::count;
 use dcfs_core::render::table::Table;
 use dcfs_data::catalog;
-use dcfs_data::runs::{self, Found};
+use dcfs_data::runs::{self, Found, Shard};
 
 /// Runs of programs that are not versions yet: at work, stopped, or dead
 #[derive(Debug, clap::Args)]
@@ -141,28 +141,30 @@ impl Merge {
         };
         let identity = first.about.identity.clone();
         parts.retain(|found| found.about.identity == identity);
-        let of = parts.iter().filter_map(|found| found.about.shard).map(|shard| shard.of).max();
-        let is_done = |number: &u32| {
-            parts.iter().any(|found| {
-                found.is_done_part()
-                    && found.about.shard.is_some_and(|shard| shard.number == *number)
-            })
+        let left = |of: u32| -> Vec<String> {
+            let is_done = |number: &u32| {
+                let shard = Some(Shard { number: *number, of });
+                parts.iter().any(|found| found.is_done_part() && found.about.shard == shard)
+            };
+            (1..=of).filter(|number| !is_done(number)).map(|number| number.to_string()).collect()
         };
-        let left: Vec<String> = (1..=of.unwrap_or(0))
-            .filter(|number| !is_done(number))
-            .map(|n| n.to_string())
-            .collect();
+        // Of several ways to part the rows one has to be whole.
+        let ways = parts
+            .iter()
+            .filter_map(|found| found.about.shard)
+            .map(|shard| (shard.of, left(shard.of)));
+        let (of, left) = ways.min_by_key(|(_, left)| left.len()).unwrap_or_default();
         if !left.is_empty() {
             let message = format!(
                 "of {} parts of `{}` these are not done: {}",
-                of.unwrap_or(0),
+                of,
                 self.name,
                 left.join(", ")
             );
             return Err(missing(message));
         }
         let about = &parts[parts.len() - 1].about;
-        again::run(&about.words, about.folder.as_deref(), &|words| without_shard(words))
+        again::run(&about.words, about.folder.as_deref(), &database, &|words| without_shard(words))
     }
 }
 

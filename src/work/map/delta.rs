@@ -99,37 +99,61 @@ impl Compared {
                 (Some(one), Some(other)) => one.min(other),
                 (one, other) => one.or(other).unwrap_or_default(),
             };
-            let new = group(&mut input, &key)?;
+            let mut new = group(&mut input, &key)?;
             let mut old = group(&mut last, &key)?;
-            let mut fresh = 0;
-            for item in &new {
-                let same: Vec<RowId> = old
-                    .extract_if(.., |other| other.text(HOLDS) == item.text(HOLDS))
-                    .map(|other| rows::row(&other))
-                    .collect();
-                match same.split_first() {
-                    None => {
-                        fresh += 1;
-                        each(Step::Compute(rows::row(item)))?;
-                    }
-                    Some((first, more)) => {
-                        counts.unchanged += 1;
-                        each(Step::Keep(*first))?;
-                        // Of two equal rows each was answered by itself.
-                        for row in more.iter().filter(|_| self.is_many || self.keeps_deleted) {
-                            each(Step::Keep(*row))?;
-                        }
-                    }
-                }
-            }
-            let replaced = fresh.min(old.len() as u64);
-            counts.changed += replaced;
-            counts.new += fresh - replaced;
-            match self.keeps_deleted {
-                true => old.iter().try_for_each(|other| each(Step::Keep(rows::row(other))))?,
-                false => counts.gone += old.len() as u64 - replaced,
-            }
+            new.sort_by(|one, other| one.text(HOLDS).cmp(other.text(HOLDS)));
+            old.sort_by(|one, other| one.text(HOLDS).cmp(other.text(HOLDS)));
+            self.group((&new, &old), &mut counts, &mut each)?;
         }
+    }
+
+    /// The rows of one address, both in the order of what they hold.
+    fn group(
+        &self,
+        (new, old): (&[Item], &[Item]),
+        counts: &mut Counts,
+        each: &mut impl FnMut(Step) -> Result<()>,
+    ) -> Result<()> {
+        let (mut fresh, mut rest) = (0_usize, Vec::new());
+        let (mut new, mut old) = (new, old);
+        while let Some(held) =
+            new.first().into_iter().chain(old.first()).map(|i| i.text(HOLDS)).min()
+        {
+            let some = new.iter().take_while(|item| item.text(HOLDS) == held).count();
+            let there = old.iter().take_while(|item| item.text(HOLDS) == held).count();
+            // Of equal rows each was answered by itself; what came of many, came of all of them.
+            let kept = match self.is_many {
+                true if some > 0 => there,
+                true => 0,
+                false => some.min(there),
+            };
+            let computed = if self.is_many && there > 0 { 0 } else { some - some.min(there) };
+            for item in &old[..kept] {
+                each(Step::Keep(rows::row(item)))?;
+            }
+            for item in &new[some - computed..some] {
+                each(Step::Compute(rows::row(item)))?;
+            }
+            counts.unchanged += (some - computed) as u64;
+            fresh += computed;
+            rest.extend(&old[kept..there]);
+            (new, old) = (&new[some..], &old[there..]);
+        }
+        // What is computed anew takes the place of what was there: one for one, or all that came of the file.
+        let replaced = match self.is_many && fresh > 0 {
+            true => rest.len(),
+            false => fresh.min(rest.len()),
+        };
+        let changed = replaced.min(fresh);
+        counts.changed += changed as u64;
+        counts.new += (fresh - changed) as u64;
+        match self.keeps_deleted {
+            true => {
+                rest[replaced..].iter().try_for_each(|item| each(Step::Keep(rows::row(item))))?
+            }
+            false => counts.gone += (rest.len() - replaced) as u64,
+        }
+        Ok(())
     }
 }
 
@@ -165,20 +189,24 @@ fn read(catalog: &Arc<Catalog>, side: &Side<'_>) -> rows::Items {
     let error = at(error.as_ref());
     let compared = side.columns.len();
     let is_wanted = Arc::clone(&side.is_wanted);
+    let has_file = side.file.is_some();
     let columns: Vec<&str> = names.iter().map(String::as_str).collect();
     let write = move |row: RowId, cells: &dyn Cells, out: &mut Vec<u8>| {
         if !is_wanted(row) {
             return;
         }
         let text = |at: Option<usize>| at.map_or(Cell::Null, |at| cells.cell(at));
-        let (address, _) = rows::address(rows::text(&text(source)), rows::text(&text(path)));
+        let (source, path) = (text(source), text(path));
+        let (address, _) = rows::address(rows::text(&source), rows::text(&path));
         let has_failed = error.is_some_and(|at| cells.cell(at) != Cell::Null);
         let mut digest = digest(cells, compared);
         if has_failed {
             // Equal to none.
             digest = [0; 16];
         }
-        item::write(out, address.as_bytes(), [0, row.key(), 0, 0], [b"", &digest, b""]);
+        // Rows without an object are told by what they hold.
+        let key = if has_file { address.as_bytes() } else { &digest[..] };
+        item::write(out, key, [0, row.key(), 0, 0], [b"", &digest, b""]);
     };
     debug_assert_eq!(ROW, crate::index::delta::ROW);
     rows::read(catalog, side.of.clone(), &columns, write)

@@ -11,7 +11,7 @@ use dcfs_core::schema::{Scalar, SignalKind};
 use tokio::io::AsyncReadExt;
 
 use super::engine::Shared;
-use super::process::{Process, ending};
+use super::process::{GRACE, Process, ending};
 use super::program::invalid;
 use super::task::{Done, Task, Types};
 
@@ -186,42 +186,51 @@ async fn once(
     };
     let mut process = Process::start(&words, &shared.variables, input, &shared.log)?;
     let (_, stdout) = process.pipes();
-    let read = async {
-        let mut answer = Vec::new();
-        if let Some(stdout) = stdout {
-            let mut stdout = stdout.take(LONGEST as u64 + 1);
-            stdout.read_to_end(&mut answer).await.ok();
-            // The pipe is closed by this: one that writes on ends.
-        }
-        answer
-    };
+    let Some(stdout) = stdout else { return Ok(Err("the program has no output".into())) };
     // What it began may hold the pipe: that ends with it, and so does the answer.
-    let ended = async { tokio::join!(read, process.wait()) };
-    let limit = shared.row_timeout.unwrap_or(std::time::Duration::MAX);
-    let Ok((answer, status)) = tokio::time::timeout(limit, ended).await else {
-        return Ok(Err(format!("took longer than {} s (`--row-timeout`)", limit.as_secs_f64())));
+    let read = tokio::spawn(async move {
+        let mut answer = Vec::new();
+        stdout.take(LONGEST as u64 + 1).read_to_end(&mut answer).await.ok();
+        answer
+    });
+    let ended = process.ended_by(shared.row_timeout).await;
+    let Some(status) = ended else {
+        read.abort();
+        let limit = shared.row_timeout.unwrap_or_default().as_secs_f64();
+        return Ok(Err(format!("took longer than {limit} s (`--row-timeout`)")));
+    };
+    let Ok(Ok(answer)) = tokio::time::timeout(GRACE, read).await else {
+        return Ok(Err("left a process behind that holds its output".into()));
     };
     if answer.len() > LONGEST {
         return Ok(Err(format!("answered more than {} MiB", LONGEST >> 20)));
     }
     match status {
-        Some(status) if status.success() => Ok(value(&shared.types, &answer)),
-        status => Ok(Err(format!("the program ended with {}{}", ending(status), process.said()))),
+        status if status.success() => Ok(value(&shared.types, &answer)),
+        status => {
+            Ok(Err(format!("the program ended with {}{}", ending(Some(status)), process.said())))
+        }
     }
+}
+
+/// Whether a value may itself be a list.
+fn is_listed(types: &Types) -> bool {
+    matches!(&types.signals[..], [only] if matches!(only.kind, SignalKind::List(_) | SignalKind::Json))
 }
 
 /// What a program printed, as JSON.
 fn value(types: &Types, printed: &[u8]) -> Result<Vec<u8>, String> {
     let text = printed.trim_ascii();
     if types.is_many {
-        return Ok(match text.first() {
-            Some(b'[') => text.to_vec(),
-            // A value on each line.
-            _ => {
-                let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-                [b"[", &lines.collect::<Vec<_>>().join(&b","[..])[..], b"]"].concat()
-            }
-        });
+        let is_list = !is_listed(types) && dcfs_core::json::items(text).is_some();
+        if is_list {
+            return Ok(text.to_vec());
+        }
+        // A value on each line.
+        let lines = printed.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let one = Types { is_many: false, ..types.clone() };
+        let values: Vec<Vec<u8>> = lines.map(|line| value(&one, line)).collect::<Result<_, _>>()?;
+        return Ok([b"[", &values.join(&b","[..])[..], b"]"].concat());
     }
     if let [only] = &types.signals[..] {
         if matches!(only.kind, SignalKind::Scalar(Scalar::Text | Scalar::Time)) {
@@ -285,9 +294,19 @@ mod tests {
             let got = value(&types, printed.as_bytes());
             assert_eq!(got, want.map(|text: &str| text.as_bytes().to_vec()), "{printed:?}");
         }
-        let many = Types { signals: signature::parse("a: int").expect("types"), is_many: true };
-        for (printed, want) in [("1\n2\n", "[1,2]"), ("[1, 2]", "[1, 2]"), ("", "[]")] {
-            assert_eq!(value(&many, printed.as_bytes()), Ok(want.as_bytes().to_vec()));
+        let many =
+            |types| Types { signals: signature::parse(types).expect("types"), is_many: true };
+        let cases = [
+            ("a: int", "1\n2\n", "[1,2]"),
+            ("a: int", "[1, 2]", "[1, 2]"),
+            ("a: int", "", "[]"),
+            ("a: str", "12:x\n[y\n", "[\"12:x\",\"[y\"]"),
+            ("a: json", "[1,2]\n", "[[1,2]]"),
+            ("a: list[int]", "[1]\n[2]\n", "[[1],[2]]"),
+        ];
+        for (types, printed, want) in cases {
+            let got = value(&many(types), printed.as_bytes());
+            assert_eq!(got, Ok(want.as_bytes().to_vec()), "{printed:?}");
         }
     }
 }

@@ -64,13 +64,13 @@ impl Shared {
         tokio::select! {
             biased;
             () = self.stopping() => None,
-            task = async { self.ready.lock().await.recv().await } => task,
+            task = async { self.ready.lock().await.recv().await } => task.map(Task::taken),
         }
     }
 
     /// The next row, if it is there.
     pub fn next_now(&self) -> Option<Task> {
-        self.ready.try_lock().ok()?.try_recv().ok()
+        self.ready.try_lock().ok()?.try_recv().ok().map(Task::taken)
     }
 
     /// Hands over what came of a row.
@@ -267,7 +267,9 @@ async fn fetched(row: Row, fetching: Arc<Fetching>, room: Arc<Semaphore>) -> Res
     let Some(object) = &row.object else {
         return Err(task(row, None, None).failed("the row names no file"));
     };
-    let size = object.size.unwrap_or(0).div_ceil(1024).min(AHEAD.into());
+    // What is here already takes no room.
+    let size = if dcfs_store::is_file(object) { 0 } else { object.size.unwrap_or(0) };
+    let size = size.div_ceil(1024).min(AHEAD.into());
     let room = room.acquire_many_owned(u32::try_from(size).unwrap_or(AHEAD)).await.ok();
     match Local::of(&fetching.stores, object, &fetching.folder).await {
         Ok(file) => Ok(task(row, Some(file), room)),

@@ -87,13 +87,33 @@ impl Recipe {
         serde_json::from_value(provenance?.recipe.clone()?).ok()
     }
 
-    /// The program's digest where all rows are of one.
-    pub fn digest(&self) -> Option<&str> {
-        match &self.programs[..] {
-            [only] => Some(&only.digest),
-            _ => None,
+    /// The program that made rows last: that earlier ones made some too was accepted then.
+    pub fn latest(&self) -> Option<&str> {
+        self.programs.last().map(|program| program.digest.as_str())
+    }
+}
+
+/// The programs of a version of which `kept` rows are of the last one: the latest last, and always one.
+pub fn programs(before: Option<&Recipe>, kept: u64, run: Vec<Made>, digest: &str) -> Vec<Made> {
+    let mut all: Vec<Made> = Vec::new();
+    let mut left = kept;
+    // Of the rows that are gone it is not known which made them: the latest ones are counted first.
+    for made in before.iter().flat_map(|made| made.programs.iter().rev()) {
+        let rows = made.rows.min(left);
+        left -= rows;
+        if rows > 0 {
+            all.insert(0, Made { digest: made.digest.clone(), rows });
         }
     }
+    for made in run {
+        let before = all.iter().position(|other| other.digest == made.digest);
+        let rows = made.rows + before.map_or(0, |at| all.remove(at).rows);
+        all.push(Made { digest: made.digest, rows });
+    }
+    if all.is_empty() {
+        all.push(Made { digest: digest.to_owned(), rows: 0 });
+    }
+    all
 }
 
 /// Why a run does not go on with an earlier one of its name.

@@ -11,9 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::object::Object;
 use dcfs_store::{Here, Stores};
+use nix::fcntl::{Flock, FlockArg};
 
 /// Bytes that are copied at a time.
 const PIECE: u32 = 1 << 20;
+
+/// The file in a run's folder that its process holds locked.
+const LOCK: &str = ".lock";
 
 /// Bytes of a file's name: what file systems take.
 const LONGEST: usize = 255;
@@ -23,6 +27,7 @@ const LONGEST: usize = 255;
 pub struct Folder {
     path: PathBuf,
     next: AtomicU64,
+    _held: Flock<fs::File>,
 }
 
 impl Folder {
@@ -32,10 +37,13 @@ impl Folder {
     /// It cannot be made.
     pub fn new(cache: &Path, id: &str) -> Result<Self> {
         let runs = cache.join("runs");
-        let path = runs.join(format!("{}-{id}", std::process::id()));
+        let path = runs.join(id);
         dcfs_disk::private::folder(&path)?;
+        let lock = fs::File::create(path.join(LOCK)).map_err(|error| cannot(&error))?;
+        let held = Flock::lock(lock, FlockArg::LockExclusiveNonblock)
+            .map_err(|(_, error)| cannot(&error.into()))?;
         sweep(&runs);
-        Ok(Self { path, next: AtomicU64::new(0) })
+        Ok(Self { path, next: AtomicU64::new(0), _held: held })
     }
 
     pub fn path(&self) -> &Path {
@@ -50,12 +58,11 @@ impl Folder {
     }
 }
 
-/// Removes the folders of processes that are gone.
+/// Removes the folders of processes that are gone, on whatever machine they were: nobody holds their lock.
 fn sweep(runs: &Path) {
     for entry in fs::read_dir(runs).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let pid = name.to_str().and_then(|name| name.split('-').next()?.parse::<u32>().ok());
-        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+        let Ok(lock) = dcfs_disk::regular::open(&entry.path().join(LOCK)) else { continue };
+        if Flock::lock(lock, FlockArg::LockSharedNonblock).is_ok() {
             fs::remove_dir_all(entry.path()).ok();
         }
     }

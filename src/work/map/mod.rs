@@ -17,7 +17,7 @@
 //! | `engine` | everybody at work: fetching, programs, keeping |
 //! | `each`, `worker`, `process` | how a program is asked |
 //! | `shim.py` | how a Python function is asked |
-//! | `step` | steps that need no program |
+//! | `step`, `tar` | steps that need no program |
 //! | `task` | a row in the hands of a program |
 //! | `keeper` | answers are kept; what failed is counted |
 //! | `publish` | the new version |
@@ -34,6 +34,7 @@ mod process;
 mod program;
 mod publish;
 mod step;
+mod tar;
 mod task;
 mod worker;
 
@@ -242,7 +243,13 @@ pub fn run(desk: &Desk<'_>, input: &Input<'_>, request: &Request) -> Result<Fini
         true => {
             let patience = request.start_timeout;
             let start = Worker::start(&calling.words, &calling.variables, &log, patience);
-            let (worker, hello) = desk.runtime.block_on(start)?;
+            let mut stop = desk.stop.subscribe();
+            let (worker, hello) = desk.runtime.block_on(async {
+                tokio::select! {
+                    started = start => started,
+                    _ = stop.wait_for(|stop| *stop) => Err(Error::new(Kind::Interrupted, "stopped")),
+                }
+            })?;
             (Some(worker), hello)
         }
     };
@@ -421,6 +428,8 @@ impl Work<'_> {
             plan: &self.plan,
             rows: &rows,
             last: last.as_ref(),
+            made: made.as_ref(),
+            digest: &digest,
             run: &run,
             program: self.program.name(),
             query: &query,
@@ -463,7 +472,7 @@ impl Work<'_> {
     ) -> Option<VersionInfo> {
         let request = self.request;
         let made = made.filter(|made| made.identity == self.plan.identity.hash())?;
-        let is_same = made.digest() == Some(digest) || request.edited == Some(Edited::Keep);
+        let is_same = made.latest() == Some(digest) || request.edited == Some(Edited::Keep);
         let is_asked_again =
             request.edited == Some(Edited::Fresh) || request.retry_errors && made.errors > 0;
         last.filter(|_| is_same && !is_asked_again).cloned()
@@ -475,6 +484,8 @@ impl Work<'_> {
         let identity = self.plan.identity.hash();
         let database = self.input.catalog.path();
         let name = whole_name(&request.name);
+        // Of two that begin the same at once the second finds the first at work.
+        let _turn = runs::turn(database)?;
         let parts = if request.shard.is_none() { self.parts(&name) } else { Vec::new() };
         for found in runs::list(database) {
             if found.about.name != name || found.about.shard != request.shard {
@@ -494,12 +505,23 @@ impl Work<'_> {
                 watch.say(&identity::why_anew(&self.plan.identity, &found.about));
                 continue;
             }
-            let Some(mut run) = RunFile::go_on(&found.path, id)? else { continue };
-            if request.edited == Some(Edited::Fresh) {
+            let Some(mut run) = RunFile::go_on(&found.path, id)? else {
+                let message = format!(
+                    "run {} was just taken by another process; try again",
+                    short(&found.about.id)
+                );
+                return Err(Error::new(Kind::Busy, message));
+            };
+            // One that began so goes on where it was.
+            if request.edited == Some(Edited::Fresh) && !found.about.is_fresh {
                 watch.say("`--fresh`: all rows are computed again");
                 run.forget_rows(false)?;
-            } else if request.retry_errors {
+                run.is_fresh()?;
+            } else if request.retry_errors || !request.keeps_errors {
                 run.forget_rows(true)?;
+            }
+            for part in &parts {
+                run.take_over(&part.path)?;
             }
             let before = run.programs()?;
             if let Some(other) = before.iter().find(|made| made.digest != digest) {
@@ -529,6 +551,7 @@ impl Work<'_> {
             words: request.provenance.command.clone(),
             folder: request.provenance.folder.clone(),
             shard: request.shard,
+            is_fresh: request.edited == Some(Edited::Fresh),
         };
         let mut run = RunFile::create(database, &about)?;
         for part in &parts {

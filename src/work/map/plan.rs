@@ -21,8 +21,8 @@ use super::worker::Hello;
 use super::{Edited, Input, Request, Shape, printed, short};
 use crate::save::{self, Chosen};
 
-/// The column that says why a row has no answer.
-pub const ERROR: &str = "error";
+/// How the column is called that says why a row has no answer.
+const ERROR: &str = "error";
 
 /// The part of an identity in which a delta differs.
 const INPUT_VERSION: &str = "the input version";
@@ -39,6 +39,10 @@ pub struct Plan {
     pub words: Words,
     /// The signals that the new version has beside those of its input.
     pub signals: Vec<Signal>,
+    /// The signals of the input that rows keep; `None` for all.
+    pub only: Option<Vec<String>>,
+    /// The column that says why a row failed, where rows that fail are kept.
+    pub error: Option<String>,
     /// The rows of the new version.
     pub layout: Layout,
     pub identity: Identity,
@@ -66,10 +70,11 @@ impl Plan {
         let columns = columns(&input.schema, request, &words, hello)?;
         let file = file(input, request, program, &words, hello)?;
         let mut added = signals.clone();
-        if request.keeps_errors {
+        let error = request.keeps_errors.then(|| error_column(&input.schema, &signals));
+        if let Some(name) = &error {
             // A row that failed has none of them.
             added.iter_mut().for_each(|signal| signal.optional = true);
-            added.push(Signal::optional(ERROR, SignalKind::Scalar(Scalar::Text)));
+            added.push(Signal::optional(name.clone(), SignalKind::Scalar(Scalar::Text)));
         }
         let only = match (&request.only, is_gen) {
             (Some(only), _) => Some(only.clone()),
@@ -95,11 +100,23 @@ impl Plan {
         identity.add("the columns handed over", columns.join(","));
         identity
             .add("the file column", file.as_ref().map_or_else(String::new, ToString::to_string));
-        identity
-            .add("the columns kept (`--only`)", only.map_or_else(|| "*".into(), |o| o.join(",")));
+        let kept = only.as_ref().map_or_else(|| "*".into(), |only| only.join(","));
+        identity.add("the columns kept (`--only`)", kept);
         let types = Types { signals, is_many: is_gen };
-        Ok(Self { types, file, columns, words, signals: added, layout, identity })
+        Ok(Self { types, file, columns, words, signals: added, only, error, layout, identity })
     }
+}
+
+/// `error`, or a name of its own where that is taken: by a step before, or by an answer.
+fn error_column(schema: &Schema, signals: &[Signal]) -> String {
+    let is_taken = |name: &str| {
+        schema.signals.iter().any(|signal| signal.name.eq_ignore_ascii_case(name))
+            || signals.iter().any(|signal| signal.name.eq_ignore_ascii_case(name))
+    };
+    let first = signals.first().map_or("row", |signal| &signal.name);
+    let own = [ERROR.to_owned(), format!("{first}_{ERROR}")];
+    let more = (2..).map(|n| format!("{first}_{ERROR}{n}"));
+    own.into_iter().chain(more).find(|name| !is_taken(name)).unwrap_or_default()
 }
 
 /// Whether the program gives what the command takes.
@@ -116,9 +133,12 @@ fn shaped(request: &Request, program: &Program, hello: &Hello) -> Result<()> {
             "`{name}` returns one value for a row; run it by `dcfs map`, or let it yield"
         )));
     }
-    if is_gen && matches!(program.call, Call::Step(_)) {
+    if let Call::Step(step) = program.call
+        && step.is_many() != is_gen
+    {
+        let (what, how) = if is_gen { ("one value", "map") } else { ("many values", "gen") };
         return Err(invalid(format!(
-            "the step `{name}` gives one value for a row; run it by `dcfs map`"
+            "the step `{name}` gives {what} for a row; run it by `dcfs {how}`"
         )));
     }
     if request.out.is_some() && matches!(program.call, Call::Step(_)) {
@@ -336,7 +356,7 @@ pub fn rows(
         )));
     }
     let mut is_fresh = request.edited == Some(Edited::Fresh);
-    if made.digest() != Some(digest) && request.edited.is_none() {
+    if made.latest() != Some(digest) && request.edited.is_none() {
         let programs: Vec<String> = made
             .programs
             .iter()
@@ -385,6 +405,22 @@ fn compare(
             "`--delta` compares what rows keep of their input, and these keep nothing; say e.g. `--only file` from the first run on",
         ));
     }
+    let root = |name: &str| name.split('.').next().unwrap_or(name).to_owned();
+    let seen = plan
+        .columns
+        .iter()
+        .map(String::as_str)
+        .chain(plan.file.iter().map(|file| file.name.as_str()));
+    if let (Some(only), Some(unkept)) = (
+        &plan.only,
+        seen.map(root).find(|name| plan.only.as_ref().is_some_and(|only| !only.contains(name))),
+    ) {
+        let all = only.iter().chain([&unkept]).cloned().collect::<Vec<_>>().join(",");
+        return Err(invalid(format!(
+            "`--delta` compares what rows keep of their input, and the program sees `{unkept}`, which they do not keep; say \
+             `--only {all}` from the first run on"
+        )));
+    }
     if let Some(missing) = kept.iter().find(|name| !is_in_both(name)) {
         return Err(invalid(format!(
             "`--delta`: `{last}` has no column `{}`, which its input has now; leave `--delta` out to compute all again",
@@ -406,8 +442,7 @@ fn compare(
             Arc::new(move |row| chosen.contains(key(row)))
         }
     };
-    let error = plan.signals.iter().find(|signal| signal.name == ERROR).map(|_| ERROR);
-    let error = error.filter(|_| request.retry_errors);
+    let error = plan.error.as_deref().filter(|_| request.retry_errors);
     let input_side = Side { of: &input.of, columns: &kept, file, error: None, is_wanted: wanted };
     let last_side = Side { of: last, columns: &kept, file, error, is_wanted: Arc::new(|_| true) };
     let is_many = request.shape == Shape::Gen;

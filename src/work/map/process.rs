@@ -6,6 +6,7 @@ use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use dcfs_core::error::{Error, Kind, Result};
 use nix::sys::signal::{Signal, killpg};
@@ -17,6 +18,9 @@ use tokio::task::JoinHandle;
 /// Lines of standard error that a message shows, and bytes of each.
 const LINES: usize = 20;
 const LONGEST: u64 = 2000;
+
+/// How long a program that closed its output may live on, and an output whose program is gone.
+pub const GRACE: Duration = Duration::from_secs(1);
 
 /// Where all that programs say is kept.
 pub type Log = Arc<Mutex<Said>>;
@@ -111,9 +115,32 @@ impl Process {
         self.kill();
         if let Some(listener) = self.listener.take() {
             // What it began may hold the pipe for longer than it lived.
-            tokio::time::timeout(std::time::Duration::from_secs(1), listener).await.ok();
+            tokio::time::timeout(GRACE, listener).await.ok();
         }
         status
+    }
+
+    /// As [`Process::wait`], for `limit` at most; `None` where that is over, and it was ended.
+    pub async fn ended_by(&mut self, limit: Option<Duration>) -> Option<ExitStatus> {
+        let Some(limit) = limit else { return self.wait().await };
+        match tokio::time::timeout(limit, self.wait()).await {
+            Ok(status) => status,
+            Err(_) => {
+                self.kill();
+                None
+            }
+        }
+    }
+
+    /// As [`Process::wait`], for one that has nothing more to say: it is ended where it does not end by itself.
+    pub async fn end(&mut self) -> Option<ExitStatus> {
+        match tokio::time::timeout(GRACE, self.wait()).await {
+            Ok(status) => status,
+            Err(_) => {
+                self.kill();
+                self.wait().await
+            }
+        }
     }
 
     /// Asks the group to end.

@@ -1,11 +1,11 @@
 //! The new version: every row of the input with its answer, or those of the last version that stay.
 
+use dcfs_core::answer::{self, Held};
 use dcfs_core::cell::Cell;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::id::RowId;
 use dcfs_core::json;
 use dcfs_core::render::numbers::counted;
-use dcfs_core::schema::answer::{self, Held};
 use dcfs_core::schema::{Layout, Signal, SignalKind};
 use dcfs_data::catalog::{
     JobCounts, JobDone, Piece, Publication, Saved, Stage, VersionInfo, Writer,
@@ -14,8 +14,8 @@ use dcfs_data::runs::{self, Answer, Answers, RunFile};
 use serde_json::json;
 
 use super::delta::Step;
-use super::identity::Recipe;
-use super::plan::{ERROR, Plan, Rows};
+use super::identity::{self, Recipe};
+use super::plan::{Plan, Rows};
 use super::{Input, Request, Shape, Watch, printed, whole_name};
 
 /// Rows that are handed to the catalog at a time.
@@ -32,6 +32,10 @@ pub struct Publishing<'p> {
     pub plan: &'p Plan,
     pub rows: &'p Rows,
     pub last: Option<&'p VersionInfo>,
+    /// How that was made.
+    pub made: Option<&'p Recipe>,
+    /// The program as it is now.
+    pub digest: &'p str,
     pub run: &'p RunFile,
     /// The program's name.
     pub program: String,
@@ -60,6 +64,7 @@ pub fn publish(publishing: &Publishing<'_>) -> Result<Saved> {
         answers: run.answers(),
         ready: Vec::new(),
         wanted: 0,
+        kept: 0,
         many: request.shape == Shape::Gen,
     };
     match rows {
@@ -67,7 +72,8 @@ pub fn publish(publishing: &Publishing<'_>) -> Result<Saved> {
             let done = run.done(false)?;
             let missing = input.rows.saturating_sub(done.len());
             if missing > 0 {
-                let message = format!("{} of `{}` have no answer", counted(missing, "row"), input.of);
+                let message =
+                    format!("{} of `{}` have no answer", counted(missing, "row"), input.of);
                 return Err(Error::new(Kind::Stale, message));
             }
             for range in rows.ranges(&input.chosen) {
@@ -87,7 +93,7 @@ pub fn publish(publishing: &Publishing<'_>) -> Result<Saved> {
         Rows::Delta(delta) => {
             delta.compared.each(|step| {
                 match step {
-                    Step::Keep(row) => joining.kept(row),
+                    Step::Keep(row) => joining.keep(row),
                     Step::Compute(row) => joining.computed(row)?,
                 }
                 joining.write(&mut stage, &of, &names, BATCH)
@@ -99,8 +105,12 @@ pub fn publish(publishing: &Publishing<'_>) -> Result<Saved> {
         let message = format!("rows of `{}` were removed while they were computed", input.of);
         return Err(Error::new(Kind::Stale, message));
     }
-    let programs = run.programs()?;
-    let errors = run.done(true)?.len();
+    let made = publishing.made.filter(|_| matches!(rows, Rows::Delta(_)));
+    let programs = identity::programs(made, joining.kept, run.programs()?, publishing.digest);
+    // Rows that failed before and were not tried again are still there.
+    let old =
+        made.filter(|_| !request.retry_errors).map_or(0, |made| made.errors.min(joining.kept));
+    let errors = run.done(true)?.len() + old;
     let (computed, reused, seconds) = publishing.done;
     let about = run.about()?;
     let recipe = Recipe {
@@ -167,14 +177,16 @@ struct Joining<'j> {
     plan: &'j Plan,
     answers: Answers<'j>,
     ready: Vec<Ready>,
-    /// Rows that the version is to have.
+    /// Rows that the version is to have, and those of them that are of the last one.
     wanted: u64,
+    kept: u64,
     many: bool,
 }
 
 impl Joining<'_> {
-    fn kept(&mut self, row: RowId) {
+    fn keep(&mut self, row: RowId) {
         self.wanted += 1;
+        self.kept += 1;
         self.ready.push(Ready::Copied(Piece::Rows(LAST, row..=row)));
     }
 
@@ -232,7 +244,7 @@ impl Joining<'_> {
 
     /// The cells of the added columns.
     fn cells<'a>(&self, answer: &'a Answer) -> Result<Cells<'a>> {
-        let has_error = self.plan.signals.len() > self.plan.types.signals.len();
+        let has_error = self.plan.error.is_some();
         let signals = &self.plan.signals[..self.plan.types.signals.len()];
         let (mut cells, error) = match answer {
             Answer::Error(why) => (answer::nothing(signals), Held::Text(why.as_bytes().into())),
@@ -243,7 +255,6 @@ impl Joining<'_> {
             }
         };
         if has_error {
-            debug_assert_eq!(self.plan.signals.last().map(|s| s.name.as_str()), Some(ERROR));
             cells.push(error);
         }
         Ok(cells)
@@ -258,7 +269,9 @@ fn tagged<'a>(signals: &[Signal], declared: &[Signal], cells: Cells<'a>) -> Cell
     let mut all = Vec::new();
     for (signal, was) in signals.iter().zip(declared) {
         let count = answer::nothing(std::slice::from_ref(was)).len();
-        if matches!(signal.kind, SignalKind::Model(_)) && signal.optional && !was.optional {
+        let is_model =
+            matches!(signal.kind, SignalKind::Model(_) | SignalKind::File | SignalKind::Image);
+        if is_model && signal.optional && !was.optional {
             all.push(Held::Integer(0));
         }
         all.extend(cells.by_ref().take(count));

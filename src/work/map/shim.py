@@ -100,8 +100,7 @@ def datachain_file(annotation):
     Local.__name__, Local.__qualname__ = annotation.__name__, annotation.__qualname__
 
     def make(told):
-        source, _, path = told["uri"].rpartition("/")
-        made = Local(source=source, path=path, size=told["size"], etag=told["etag"], version=told["version"])
+        made = Local(source=told["source"], path=told["key"], size=told["size"], etag=told["etag"], version=told["version"])
         made._local = told["path"]
         return made
 
@@ -320,7 +319,7 @@ def main():
     answers = io.TextIOWrapper(os.fdopen(os.dup(1), "wb"), encoding="utf-8", write_through=False)
     os.dup2(2, 1)
     sys.stdout = sys.stderr
-    say = lambda told: answers.write(json.dumps(told, ensure_ascii=False, separators=(",", ":")) + "\n")
+    say = lambda told: answers.write(json.dumps(told, separators=(",", ":")) + "\n")
     try:
         program = Program(sys.argv[1])
         hello = {"dcfs": PROTOCOL, "name": program.name, "python": f"{sys.version_info[0]}.{sys.version_info[1]}"}
@@ -364,11 +363,17 @@ def batch(program, rows, names, say):
         values = list(program.call(**lists, **program.extra))
         if len(values) != len(rows):
             raise ValueError(f"{len(values)} values for {len(rows)} rows")
-        for row, value in zip(rows, values):
-            say({"id": row["id"], "value": shaped(value, names)})
+        answers = [{"id": row["id"], "value": shaped(value, names)} for row, value in zip(rows, values)]
     except Exception as error:
+        if len(rows) == 1:
+            return say(failure(rows[0], error))
+        # One of them fails: which one shows where each is alone.
         for row in rows:
-            say(failure(row, error))
+            batch(program, [row], names, say)
+        return None
+    for said in answers:
+        say(said)
+    return None
 
 
 if __name__ == "__main__":

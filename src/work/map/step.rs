@@ -9,15 +9,17 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 use dcfs_core::error::Result;
-use dcfs_core::schema::{Signal, signature};
+use dcfs_core::object::Object;
+use dcfs_core::schema::{Signal, SignalKind, signature};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
 
 use super::each::LONGEST;
 use super::engine::Shared;
-use super::process::{Process, ending};
+use super::process::{GRACE, Process, ending};
 use super::program::hex;
+use super::tar;
 use crate::image::{self, Answer, Pieces};
 
 /// Bytes that are read at a time.
@@ -33,11 +35,12 @@ pub enum Step {
     Text,
     Image,
     Media,
+    Tar,
 }
 
 impl Step {
     /// All there are.
-    pub const ALL: [Self; 4] = [Self::Hash, Self::Text, Self::Image, Self::Media];
+    pub const ALL: [Self; 5] = [Self::Hash, Self::Text, Self::Image, Self::Media, Self::Tar];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -45,7 +48,13 @@ impl Step {
             Self::Text => "text",
             Self::Image => "image",
             Self::Media => "media",
+            Self::Tar => "tar",
         }
+    }
+
+    /// Whether it gives many rows for one: for `dcfs gen`.
+    pub const fn is_many(self) -> bool {
+        matches!(self, Self::Tar)
     }
 
     /// What it is, for help.
@@ -55,6 +64,7 @@ impl Step {
             Self::Text => "lines, words, characters and encoding",
             Self::Image => "width and height as seen, format, orientation",
             Self::Media => "seconds, codecs, size, rate, by ffprobe",
+            Self::Tar => "members of an archive as files (for `dcfs gen`)",
         }
     }
 
@@ -68,6 +78,7 @@ impl Step {
                 "media: {seconds: float?, format: str, bit_rate: int?, video: str?, audio: str?, \
                  width: int?, height: int?, fps: float?}"
             }
+            Self::Tar => "file",
         }
     }
 
@@ -76,6 +87,9 @@ impl Step {
     /// # Errors
     /// None: they are tested.
     pub fn signals(self) -> Result<Vec<Signal>> {
+        if self == Self::Tar {
+            return Ok(vec![Signal::new("file", SignalKind::File)]);
+        }
         Ok(signature::parse(self.out())?)
     }
 
@@ -104,10 +118,10 @@ pub async fn work(shared: &Shared, step: Step) -> Result<()> {
             shared.done(task.failed("the row names no file")).await;
             continue;
         };
-        let path = file.path.clone();
+        let (path, object) = (file.path.clone(), task.object.clone());
         let answer = match step {
             Step::Media => media(shared, &path).await,
-            _ => tokio::task::spawn_blocking(move || of_file(step, &path))
+            _ => tokio::task::spawn_blocking(move || of_file(step, &path, object.as_ref()))
                 .await
                 .unwrap_or_else(|error| Err(error.to_string())),
         };
@@ -119,8 +133,11 @@ pub async fn work(shared: &Shared, step: Step) -> Result<()> {
     Ok(())
 }
 
-fn of_file(step: Step, path: &Path) -> Result<Value, String> {
+fn of_file(step: Step, path: &Path, object: Option<&Object>) -> Result<Value, String> {
     let mut file = File::open(path).map_err(|error| error.to_string())?;
+    if let (Step::Tar, Some(object)) = (step, object) {
+        return tar::members(&file, object).map(Value::from);
+    }
     let answer = match step {
         Step::Hash => hash(&mut file),
         Step::Text => text(&mut file),
@@ -281,14 +298,17 @@ async fn media(shared: &Shared, path: &Path) -> Result<Value, String> {
     let mut process = started
         .map_err(|error| format!("{error}; the step `media` needs ffprobe (Debian's `ffmpeg`)"))?;
     let (_, stdout) = process.pipes();
-    let read = async {
+    let read = async move {
         let mut printed = Vec::new();
         if let Some(stdout) = stdout {
             stdout.take(LONGEST as u64).read_to_end(&mut printed).await.ok();
         }
         printed
     };
-    let (printed, status) = tokio::join!(read, process.wait());
+    let read = tokio::spawn(read);
+    let status = process.ended_by(shared.row_timeout).await;
+    let printed =
+        tokio::time::timeout(GRACE, read).await.ok().and_then(Result::ok).unwrap_or_default();
     if !status.is_some_and(|status| status.success()) {
         return Err(format!("ffprobe ended with {}{}", ending(status), process.said()));
     }

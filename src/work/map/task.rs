@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 
+use dcfs_core::answer;
 use dcfs_core::error::{Error, Kind};
 use dcfs_core::id::RowId;
 use dcfs_core::json;
 use dcfs_core::object::Object;
 use dcfs_core::render::rows::json::string;
-use dcfs_core::schema::{Signal, answer};
+use dcfs_core::schema::Signal;
 use dcfs_data::runs::Answer;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -39,6 +40,11 @@ pub struct Done {
 }
 
 impl Task {
+    /// In the hands of a program: others may be fetched ahead in its place.
+    pub fn taken(self) -> Self {
+        Self { _room: None, ..self }
+    }
+
     /// The address of its object; `row 7` where it has none.
     pub fn label(&self) -> String {
         match &self.object {
@@ -61,6 +67,8 @@ impl Task {
             put("path", file.path.to_string_lossy().as_bytes());
             put("name", name.to_string_lossy().as_bytes());
             put("uri", object.to_string().as_bytes());
+            put("source", object.source.as_bytes());
+            put("key", &object.path);
             put("etag", object.etag.as_bytes());
             put("version", object.version.as_bytes());
             let at = text.find("\"path\"").unwrap_or(text.len());

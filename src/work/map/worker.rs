@@ -121,7 +121,7 @@ impl Worker {
                 )));
             }
             Ok(None) => {
-                let status = worker.process.wait().await;
+                let status = worker.process.end().await;
                 return Err(stopped(format!(
                     "the worker ended with {} before it said that it is ready{}",
                     ending(status),
@@ -255,6 +255,7 @@ pub async fn work(shared: &Shared, mut first: Option<Worker>) -> Result<()> {
             again: &mut again,
             last: Instant::now(),
             each: SLOW,
+            has_answered: false,
         };
         match desk.attend(shared).await? {
             Ended::Well => {
@@ -264,10 +265,16 @@ pub async fn work(shared: &Shared, mut first: Option<Worker>) -> Result<()> {
             Ended::Died(why) => {
                 desk.worker.process.kill();
                 let held = std::mem::take(&mut desk.in_flight);
+                // One that answers is no hopeless program, whatever some rows do to it.
+                if std::mem::take(&mut desk.has_answered) {
+                    deaths.clear();
+                }
                 drop(desk);
-                lost(shared, held, &why, &mut again).await;
+                let is_blamed = lost(shared, held, &why, &mut again).await;
                 let now = Instant::now();
-                deaths.push_back(now);
+                if !is_blamed {
+                    deaths.push_back(now);
+                }
                 deaths.retain(|death| now.duration_since(*death) < MINUTE);
                 if deaths.len() > DEATHS {
                     let message = format!("workers died {} times in a minute: {why}", deaths.len());
@@ -279,16 +286,25 @@ pub async fn work(shared: &Shared, mut first: Option<Worker>) -> Result<()> {
 }
 
 /// Rows that a dead worker held are tried once more, one by one; one that was alone with it, twice, is what killed it.
-async fn lost(shared: &Shared, held: VecDeque<Held>, why: &str, again: &mut VecDeque<Task>) {
+/// Answers whether one was.
+async fn lost(
+    shared: &Shared,
+    held: VecDeque<Held>,
+    why: &str,
+    again: &mut VecDeque<Task>,
+) -> bool {
     let was_alone = held.len() == 1;
+    let mut is_blamed = false;
     for mut held in held {
         held.task.tries += 1;
         if was_alone && held.task.tries >= shared.tries.max(2) {
             shared.done(held.task.failed(why)).await;
+            is_blamed = true;
         } else {
             again.push_back(held.task);
         }
     }
+    is_blamed
 }
 
 /// A row that waits for its answer.
@@ -309,6 +325,7 @@ struct Desk<'d> {
     last: Instant,
     /// Seconds that a row takes, about.
     each: f64,
+    has_answered: bool,
 }
 
 impl Desk<'_> {
@@ -340,7 +357,7 @@ impl Desk<'_> {
                 biased;
                 line = self.worker.lines.recv() => match line {
                     None => {
-                        let status = self.worker.process.wait().await;
+                        let status = self.worker.process.end().await;
                         let said = self.worker.process.said();
                         self.in_flight.extend(waiting.drain(..).map(held));
                         return Ok(Ended::Died(format!("killed the worker ({}){said}", ending(status))));
@@ -374,9 +391,17 @@ impl Desk<'_> {
                 },
                 () = wait(late), if late.is_some() => {
                     let limit = shared.row_timeout.unwrap_or_default().as_secs_f64();
-                    if let Some(slow) = self.in_flight.pop_front() {
-                        let why = format!("took longer than {limit} s (`--row-timeout`)");
-                        shared.done(slow.task.failed(&why)).await;
+                    let why = format!("took longer than {limit} s (`--row-timeout`)");
+                    // Of a batch it is not known which is slow: each is tried alone, where it is.
+                    if shared.batch == 1 || self.in_flight.len() == 1 {
+                        if let Some(Held { mut task, .. }) = self.in_flight.pop_front() {
+                            task.tries += 1;
+                            match task.tries >= shared.tries {
+                                true => shared.done(task.failed(&why)).await,
+                                false => self.again.push_back(task),
+                            }
+                        }
+                        self.has_answered = true;
                     }
                     self.in_flight.extend(waiting.drain(..).map(held));
                     // The others did nothing wrong.
@@ -479,6 +504,7 @@ impl Desk<'_> {
             _ if shared.types.is_many => return Ok(Err(odd("without `values`"))),
             _ => return Ok(Err(odd("neither `value` nor `error`"))),
         };
+        self.has_answered = true;
         if let Some(held) = self.in_flight.remove(at) {
             shared.done(held.task.answered(&shared.types, value)).await;
         }

@@ -7,10 +7,9 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::layout::{Scalar, Signal, SignalKind};
-use super::signature;
 use crate::cell::Cell;
 use crate::json;
+use crate::schema::{Scalar, Signal, SignalKind, signature};
 use crate::time::Timestamp;
 
 /// Bytes of a wrong value that are shown.
@@ -134,7 +133,13 @@ fn one<'a>(
             }
             return below(cells, fields, column, &wanted(), text);
         }
-        SignalKind::File | SignalKind::Image => None,
+        SignalKind::File | SignalKind::Image => {
+            if signal.optional {
+                cells.push(Held::Integer(0));
+            }
+            let fields = signal.kind.fields();
+            return below(cells, &fields, column, &wanted(), text);
+        }
     };
     cells.push(cell.ok_or_else(|| wrong(column, wanted(), text))?);
     Ok(())
@@ -148,6 +153,12 @@ fn absent(cells: &mut Vec<Held<'_>>, signal: &Signal) {
                 cells.push(Held::Null);
             }
             fields.iter().for_each(|field| absent(cells, field));
+        }
+        SignalKind::File | SignalKind::Image => {
+            if signal.optional {
+                cells.push(Held::Null);
+            }
+            signal.kind.fields().iter().for_each(|field| absent(cells, field));
         }
         _ => cells.push(Held::Null),
     }
