@@ -243,7 +243,7 @@ def told(tmp_path):
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         running.append(server)
-        flags = ["--anon", "--timeout", "20s", "--endpoint-url", f"http://127.0.0.1:{server.server_port}"]
+        flags = ["--anon", "--timeout", "8s", "--endpoint-url", f"http://127.0.0.1:{server.server_port}"]
         return mounts.Dcfs(tmp_path / "home"), flags
 
     yield start
