@@ -34,8 +34,13 @@ def dcfs(tmp_path):
     return mounts.Dcfs(tmp_path / "home")
 
 
+def reached(store, command):
+    """How the store is reached. A plan asks none, so it takes less."""
+    return [word for word in store.access() if word != "--anon" or command != "plan"]
+
+
 def told(dcfs, store, *command):
-    return json.loads(dcfs.ok(*command, "--json", *store.access()))
+    return json.loads(dcfs.ok(*command, "--json", *reached(store, command[0])))
 
 
 def test_a_dataset_is_planned_warmed_and_then_read_without_a_request(store, dcfs, tmp_path, files):
@@ -53,7 +58,7 @@ def test_a_dataset_is_planned_warmed_and_then_read_without_a_request(store, dcfs
     assert (warmed["objects"], warmed["fetched"], warmed["fetched_bytes"]) == (32, 1, 20 << 20)
     planned = told(dcfs, store, "plan", "static")
     assert (planned["cached"], planned["cached_bytes"], planned["requests"]) == (32, total, 0)
-    assert "cached: 32 objects" in dcfs.ok("plan", "static", *store.access())
+    assert "cached: 32 objects" in dcfs.ok("plan", "static", *reached(store, "plan"))
     dcfs.ok("warm", "--check", "static", *store.access())
     before = len(store.asked())
     assert told(dcfs, store, "warm", "static")["fetched"] == 0
@@ -71,7 +76,7 @@ def test_a_plan_counts_what_cannot_be_read_and_verify_says_why(store, dcfs, file
     assert (planned["objects"], planned["unreadable"], planned["missing"]) == (32, 2, 29), planned
     assert planned["local"] == 1, "whether a file of this machine is there is not looked at"
     assert planned["missing_bytes"] == sum(len(data) for name, data in files.items() if name not in away)
-    assert "  cannot be read: 2; `dcfs verify` says why" in dcfs.ok("plan", "static", *store.access())
+    assert "  cannot be read: 2; `dcfs verify` says why" in dcfs.ok("plan", "static", *reached(store, "plan"))
     verified = dcfs.run("verify", "static", "--json", *store.access())
     assert verified.returncode != 0
     said = json.loads(verified.stdout)
