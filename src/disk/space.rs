@@ -1,5 +1,6 @@
 //! How much room a disk has, and how much of it is left alone.
 
+use std::io;
 use std::path::Path;
 
 use nix::sys::statvfs::statvfs;
@@ -11,4 +12,9 @@ pub const LEAST: u64 = 2 << 30;
 pub fn free(folder: &Path) -> Option<u64> {
     let disk = statvfs(folder).ok()?;
     Some(disk.blocks_available().saturating_mul(disk.fragment_size()))
+}
+
+/// Whether a write failed because the disk is full, or the user's share of it.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
 }

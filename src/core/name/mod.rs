@@ -52,6 +52,11 @@ impl DatasetName {
         Self { namespace: "system".into(), project: "listing".into(), name: name.into() }
     }
 
+    /// All three parts: `local.local.pets`, as DataChain names datasets in its events.
+    pub fn whole(&self) -> String {
+        format!("{}.{}.{}", self.namespace, self.project, self.name)
+    }
+
     /// Whether it is a listing, kept where DataChain keeps them.
     pub fn is_listing(&self) -> bool {
         (self.namespace.as_str(), self.project.as_str()) == ("system", "listing")

@@ -148,10 +148,7 @@ impl RunFile {
         // Who works on it now.
         about.id = id.to_owned();
         about.pid = std::process::id();
-        file.set(
-            "about",
-            &serde_json::to_string(&about).map_err(|e| Error::new(Kind::Broken, e))?,
-        )?;
+        file.set_about(&about)?;
         file.forget("ended")?;
         Ok(Some(file))
     }
@@ -205,7 +202,7 @@ impl RunFile {
     /// The disk refuses.
     pub fn is_fresh(&self) -> Result<()> {
         let about = About { is_fresh: true, ..self.about()? };
-        self.set("about", &serde_json::to_string(&about).map_err(|e| Error::new(Kind::Broken, e))?)
+        self.set_about(&about)
     }
 
     /// Says which program makes the rows from here on.
@@ -322,6 +319,11 @@ impl RunFile {
     /// The disk refuses.
     pub fn ended(&self, why: &str) -> Result<()> {
         self.set("ended", why)
+    }
+
+    fn set_about(&self, about: &About) -> Result<()> {
+        let text = serde_json::to_string(about).map_err(|error| Error::new(Kind::Broken, error))?;
+        self.set("about", &text)
     }
 
     fn set(&self, key: &str, value: &str) -> Result<()> {

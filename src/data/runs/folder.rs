@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use dcfs_core::error::{Error, Kind, Result};
-use dcfs_disk::{private, regular};
+use dcfs_disk::{private, regular, space};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
@@ -224,9 +224,6 @@ pub fn removed(run: &Path) {
 }
 
 pub fn refused(path: &Path, cause: &std::io::Error) -> Error {
-    let kind = match cause.raw_os_error() {
-        Some(libc::ENOSPC | libc::EDQUOT) => Kind::Full,
-        _ => Kind::Denied,
-    };
+    let kind = if space::is_full(cause) { Kind::Full } else { Kind::Denied };
     Error::new(kind, format!("cannot write `{}`: {cause}", path.display()))
 }

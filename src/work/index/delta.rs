@@ -80,7 +80,7 @@ where
             if let Some(step) = self.ready.next() {
                 return Ok(Some(step));
             }
-            let Some(first) = self.first()? else { return Ok(None) };
+            let Some(first) = least(&mut self.new, &mut self.old)? else { return Ok(None) };
             let of_key = |item: &Result<Item>| has_key(item, first.key());
             let new = self.new.next_if(of_key).transpose()?;
             let old = self.old.next_if(of_key).transpose()?;
@@ -101,16 +101,6 @@ where
                 }
             }
         }
-    }
-
-    /// A row of the least key that is left.
-    fn first(&mut self) -> Result<Option<Item>> {
-        let new = first(&mut self.new)?;
-        let old = first(&mut self.old)?;
-        Ok(match (new, old) {
-            (Some(new), Some(old)) => Some(if new.key() <= old.key() { new } else { old }),
-            (new, old) => new.or(old),
-        })
     }
 
     /// The rows of one key.
@@ -142,6 +132,18 @@ fn is_same(one: &Item, other: &Item) -> bool {
         && one.text(ETAG) == other.text(ETAG)
 }
 
+/// A row of the least key that is left in two sequences.
+pub fn least(
+    new: &mut Peekable<impl Iterator<Item = Result<Item>>>,
+    old: &mut Peekable<impl Iterator<Item = Result<Item>>>,
+) -> Result<Option<Item>> {
+    let (new, old) = (first(new)?, first(old)?);
+    Ok(match (new, old) {
+        (Some(new), Some(old)) => Some(if new.key() <= old.key() { new } else { old }),
+        (new, old) => new.or(old),
+    })
+}
+
 fn first(items: &mut Peekable<impl Iterator<Item = Result<Item>>>) -> Result<Option<Item>> {
     match items.peek() {
         None => Ok(None),
@@ -150,7 +152,8 @@ fn first(items: &mut Peekable<impl Iterator<Item = Result<Item>>>) -> Result<Opt
     }
 }
 
-fn group(
+/// The rows of a key that a sequence begins with.
+pub fn group(
     items: &mut Peekable<impl Iterator<Item = Result<Item>>>,
     key: &[u8],
 ) -> Result<Vec<Item>> {

@@ -2,7 +2,6 @@
 //!
 //! Both versions are read in the order of their objects' addresses and put side by side; on disk, where they are many.
 
-use std::iter::Peekable;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,32 +10,15 @@ use dcfs_core::error::Result;
 use dcfs_core::id::RowId;
 use dcfs_core::schema::FileColumn;
 use dcfs_data::catalog::{Catalog, VersionInfo};
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::index::delta::{Counts, group, least};
 use crate::index::item::{self, Item};
 use crate::index::rows;
 use crate::index::sort::{Sorted, sorted};
 
-/// How an item of these tells its row, and what the row holds.
-const ROW: usize = 1;
+/// How an item of these tells what its row holds.
 const HOLDS: usize = 1;
-
-/// What became of the rows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Counts {
-    pub unchanged: u64,
-    pub new: u64,
-    pub changed: u64,
-    pub gone: u64,
-}
-
-impl Counts {
-    /// Whether the new version is the last one again.
-    pub fn is_nothing(&self) -> bool {
-        (self.new, self.changed, self.gone) == (0, 0, 0)
-    }
-}
 
 /// A row of the new version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,13 +76,9 @@ impl Compared {
         let mut input = self.input.items()?.peekable();
         let mut last = self.last.items()?.peekable();
         loop {
-            let key = match (key(&mut input)?, key(&mut last)?) {
-                (None, None) => return Ok(counts),
-                (Some(one), Some(other)) => one.min(other),
-                (one, other) => one.or(other).unwrap_or_default(),
-            };
-            let mut new = group(&mut input, &key)?;
-            let mut old = group(&mut last, &key)?;
+            let Some(least) = least(&mut input, &mut last)? else { return Ok(counts) };
+            let mut new = group(&mut input, least.key())?;
+            let mut old = group(&mut last, least.key())?;
             new.sort_by(|one, other| one.text(HOLDS).cmp(other.text(HOLDS)));
             old.sort_by(|one, other| one.text(HOLDS).cmp(other.text(HOLDS)));
             self.group((&new, &old), &mut counts, &mut each)?;
@@ -157,22 +135,6 @@ impl Compared {
     }
 }
 
-fn key(items: &mut Peekable<impl Iterator<Item = Result<Item>>>) -> Result<Option<Vec<u8>>> {
-    match items.peek() {
-        None => Ok(None),
-        Some(Ok(item)) => Ok(Some(item.key().to_vec())),
-        Some(Err(_)) => items.next().transpose().map(|_| None),
-    }
-}
-
-fn group(
-    items: &mut Peekable<impl Iterator<Item = Result<Item>>>,
-    key: &[u8],
-) -> Result<Vec<Item>> {
-    let is_of = |item: &Result<Item>| item.as_ref().map_or(true, |item| item.key() == key);
-    std::iter::from_fn(|| items.next_if(is_of)).collect()
-}
-
 /// The rows of a version as items: the address of the object, the row, and a digest of what it holds.
 fn read(catalog: &Arc<Catalog>, side: &Side<'_>) -> rows::Items {
     let mut names: Vec<String> = side.columns.to_vec();
@@ -208,7 +170,6 @@ fn read(catalog: &Arc<Catalog>, side: &Side<'_>) -> rows::Items {
         let key = if has_file { address.as_bytes() } else { &digest[..] };
         item::write(out, key, [0, row.key(), 0, 0], [b"", &digest, b""]);
     };
-    debug_assert_eq!(ROW, crate::index::delta::ROW);
     rows::read(catalog, side.of.clone(), &columns, write)
 }
 

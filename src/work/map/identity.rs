@@ -12,7 +12,12 @@ use super::program::hex;
 const FORMAT: &str = "dcfs run 1";
 
 /// How many digits of a digest or an id are shown.
-pub const SHOWN: usize = 8;
+const SHOWN: usize = 8;
+
+/// The beginning of an id, which is enough for people.
+pub fn short(id: &str) -> &str {
+    id.get(..SHOWN).unwrap_or(id)
+}
 
 /// The parts of a computation that make it what it is, each with a name for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -119,7 +124,7 @@ pub fn programs(before: Option<&Recipe>, kept: u64, run: Vec<Made>, digest: &str
 /// Why a run does not go on with an earlier one of its name.
 pub fn why_anew(now: &Identity, before: &About) -> String {
     let differs = now.differs(&before.parts);
-    let id = &before.id[..before.id.len().min(SHOWN)];
+    let id = short(&before.id);
     let verb = if differs.len() == 1 { "is another" } else { "are others" };
     format!(
         "beginning anew: {} {verb} than in run {id}, which is kept (`dcfs runs rm {id}` removes it)",

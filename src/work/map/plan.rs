@@ -11,7 +11,8 @@ use dcfs_data::catalog::VersionInfo;
 use dcfs_data::runs::{self, key};
 use roaring::RoaringTreemap;
 
-use super::delta::{Compared, Counts, Side, Step};
+use super::Counts;
+use super::delta::{Compared, Side, Step};
 use super::each::Words;
 use super::identity::{Identity, Recipe, listed};
 use super::local::Folder;
@@ -355,7 +356,6 @@ pub fn rows(
             listed(&differs)
         )));
     }
-    let mut is_fresh = request.edited == Some(Edited::Fresh);
     if made.latest() != Some(digest) && request.edited.is_none() {
         let programs: Vec<String> = made
             .programs
@@ -370,8 +370,7 @@ pub fn rows(
             input.rows
         )));
     }
-    is_fresh &= request.delta.is_some();
-    if is_fresh {
+    if request.delta.is_some() && request.edited == Some(Edited::Fresh) {
         return Ok(Rows::All);
     }
     let delta = compare(input, request, plan, last, folder)?;

@@ -16,7 +16,7 @@ use serde_json::json;
 use super::delta::Step;
 use super::identity::{self, Recipe};
 use super::plan::{Plan, Rows};
-use super::{Input, Request, Shape, Watch, printed, whole_name};
+use super::{Input, Request, Shape, Watch, printed};
 
 /// Rows that are handed to the catalog at a time.
 const BATCH: usize = 1024;
@@ -117,7 +117,7 @@ pub fn publish(publishing: &Publishing<'_>) -> Result<Saved> {
         kind: request.shape.text().to_owned(),
         identity: plan.identity.hash(),
         parts: plan.identity.0.clone(),
-        input: whole_name(&input.of.dataset),
+        input: input.of.dataset.whole(),
         input_version: input.of.version.to_string(),
         input_uuid: input.of.uuid.clone(),
         filter: request.filter.clone(),

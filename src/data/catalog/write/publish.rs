@@ -140,9 +140,7 @@ fn register(
     parents(write, dataset, id, publication.parents)?;
     provenance::write(write, &uuid, &now, publication.provenance)?;
     if let Some(job) = publication.job {
-        let DatasetName { namespace, project, name } = name;
-        let whole = format!("{namespace}.{project}.{name}@{version}");
-        jobs::published(write, id, &whole, job)?;
+        jobs::published(write, id, &format!("{}@{version}", name.whole()), job)?;
     }
     Ok(Saved {
         id: VersionId::from_catalog(id),
