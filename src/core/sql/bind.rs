@@ -903,6 +903,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_end_too_soon_is_no_panic() {
+        for text in [
+            "select x from pets p, with y as",
+            "select * exclude (label.",
+            "select * exclude label.",
+        ] {
+            let _ = bound(text);
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn no_text_makes_it_panic(words in proptest::collection::vec("select|from pets p|\\(|\\)|,|label|p\\.info|info\\.width|\\.|\\*|as|join pets q on|where|group by all|order by|exclude|meta\\.a|tags\\[0\\]|count\\(\\*\\)|x|=|'x'|union|with y as|using", 0..25)) {

@@ -415,9 +415,8 @@ impl Scanner {
             while let Some(token) = self.token(end).filter(|token| token.is_name()) {
                 let mut name = token.text.clone();
                 end += 1;
-                while self.is_sign(end, ".") {
-                    let part = self.token(end + 1).map_or(String::new(), |part| part.text.clone());
-                    name = format!("{name}.{part}");
+                while let (true, Some(part)) = (self.is_sign(end, "."), self.token(end + 1)) {
+                    name = format!("{name}.{}", part.text);
                     end += 2;
                 }
                 exclude.push(name);
@@ -508,7 +507,11 @@ impl Scanner {
         let named =
             |at: usize| self.token(at).filter(|token| token.is_name() && !is_reserved(token));
         match self.is(at, "as") {
-            true => (self.token(at + 1).map(|token| token.text.clone()), at + 2),
+            // AS with no name behind it is for SQLite to point at.
+            true => match self.token(at + 1) {
+                Some(token) => (Some(token.text.clone()), at + 2),
+                None => (None, at + 1),
+            },
             false => match named(at) {
                 Some(token) => (Some(token.text.clone()), at + 1),
                 None => (None, at),
