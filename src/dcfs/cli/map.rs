@@ -1,4 +1,4 @@
-//! `dcfs map` and `dcfs gen`: run a program over every file of a dataset.
+//! `dcfs map`, `dcfs gen` and `dcfs agg`: run a program over every file of a dataset, or over groups of them.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -52,6 +52,26 @@ pub struct Gen {
     #[command(flatten)]
     args: MapArgs,
 }
+
+/// Run a program over groups of rows: it sees the files and columns of all rows that have the same values in some columns
+///
+/// As `dcfs map`, for a Python function whose arguments are lists and that returns one answer for the group or yields many, a
+/// worker that reads `files` and lists, or a command in which `{}` stands for the paths of all files. The new version has the
+/// columns of `--by` beside the answers.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AGG)]
+pub struct Agg {
+    /// Columns whose values the rows of a group have in common, e.g. `label` or `info.format,split`
+    #[arg(long, required = true, value_name = "COLUMN,..", value_delimiter = ',')]
+    by: Vec<String>,
+    #[command(flatten)]
+    args: MapArgs,
+}
+
+const AGG: &str = "Examples:
+  dcfs agg pets --by label --as labels -- python labels.py:summary         def summary(files: list, width: list[int]) -> Summary
+  dcfs agg scans --by patient --as volumes --out 'voxels: int' -- ./count-voxels {}
+  dcfs agg pets --by label --try 2 --out 'n: int' --with-columns file.path --no-file --worker -- ./count";
 
 const MAP: &str = "Examples:
   dcfs map pets --as pets_info -- python get_info.py:get_info
@@ -182,23 +202,31 @@ enum OnError {
 impl Map {
     /// Runs it, and tells what came of it.
     pub fn run(self, out: &mut Output) -> Result<()> {
-        self.args.run(Shape::Map, out)
+        self.args.run(Shape::Map, Vec::new(), out)
     }
 }
 
 impl Gen {
     /// Runs it, and tells what came of it.
     pub fn run(self, out: &mut Output) -> Result<()> {
-        self.args.run(Shape::Gen, out)
+        self.args.run(Shape::Gen, Vec::new(), out)
+    }
+}
+
+impl Agg {
+    /// Runs it, and tells what came of it.
+    pub fn run(self, out: &mut Output) -> Result<()> {
+        self.args.run(Shape::Agg, self.by, out)
     }
 }
 
 impl MapArgs {
-    fn run(self, shape: Shape, out: &mut Output) -> Result<()> {
+    fn run(self, shape: Shape, by: Vec<String>, out: &mut Output) -> Result<()> {
         let (catalog, cache_dir) = (self.access.catalog.clone(), self.access.cache_dir.clone());
         let asked = AskingArgs { catalog, cache_dir }.ask(&self.dataset)?;
         let query = self.filter.as_deref().map(|filter| asked.check(filter)).transpose()?;
-        let request = self.request(shape, query.as_ref().map(ToString::to_string));
+        let filter = query.as_ref().map(ToString::to_string);
+        let request = Request { by, ..self.request(shape, filter) };
         let access = self.access.clone().resolve()?;
         let stores = Arc::new(access.stores(&[])?);
         let pack = query.as_ref().map(|_| asked.pack()).transpose()?;
@@ -255,6 +283,7 @@ impl MapArgs {
             stdin: self.stdin,
             depends: self.depends.clone(),
             out: self.out.clone(),
+            by: Vec::new(),
             columns: self.with_columns.clone(),
             file: self.file.clone(),
             no_file: self.no_file,

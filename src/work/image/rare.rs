@@ -36,15 +36,15 @@ pub fn told(file: &mut File, head: &[u8]) -> io::Result<Option<Image>> {
     if found.is_some() {
         return Ok(found);
     }
-    if head.starts_with(b"\0\0\x02\0") {
-        if let Some(found) = bitmap::cursor(file)? {
-            return Ok(Some(found));
-        }
+    if head.starts_with(b"\0\0\x02\0")
+        && let Some(found) = bitmap::cursor(file)?
+    {
+        return Ok(Some(found));
     }
-    if le32(head, 0).is_some_and(bitmap::is_header) {
-        if let Some(found) = bitmap::told(file, 0, "DIB")? {
-            return Ok(Some(found));
-        }
+    if le32(head, 0).is_some_and(bitmap::is_header)
+        && let Some(found) = bitmap::told(file, 0, "DIB")?
+    {
+        return Ok(Some(found));
     }
     if head.starts_with(b"icns") {
         return icons(file);
@@ -251,7 +251,7 @@ fn icons(file: &mut File) -> io::Result<Option<Image>> {
         at += length(&header).max(8);
     }
     let is_there = |block: &&[u8; 4]| names.contains(block);
-    let largest = ICONS.iter().find(|(blocks, _)| blocks.iter().any(|block| is_there(block)));
+    let largest = ICONS.iter().find(|(blocks, _)| blocks.iter().any(is_there));
     Ok(largest.map(|(_, side)| Image { width: *side, height: *side, format: "ICNS" }))
 }
 
