@@ -19,6 +19,7 @@
 //! | [`refresh`], [`again`] | commands that made versions, run again |
 //! | [`save`], [`rm`], [`mv`], [`describe`], [`naming`] | what is written into the catalog |
 //! | [`cache`] | what is kept of fetched objects |
+//! | [`man`] | the pages of the manual |
 //! | [`complete`] | what a shell completes: datasets, versions, columns, mountpoints |
 //! | [`diff`] | what differs between two versions |
 //! | [`warm`], [`plan`], [`verify`], [`selecting`] | the objects of a dataset as a whole |
@@ -49,6 +50,7 @@ pub mod list;
 pub mod load;
 pub mod log;
 pub mod ls;
+pub mod man;
 pub mod map;
 pub mod merge;
 pub mod mount;
@@ -150,6 +152,8 @@ enum Command {
     Cache(cache::Cache),
     Doctor(doctor::Doctor),
     Completions(Completions),
+    #[command(hide = true)]
+    Man(man::Manual),
 }
 
 /// Print what a shell evaluates to complete commands, flags, datasets, versions and columns
@@ -257,6 +261,7 @@ impl Command {
             Self::Cache(command) => command.run(out),
             Self::Doctor(command) => command.run(out),
             Self::Completions(command) => command.run(out),
+            Self::Man(command) => command.run(Dcfs::command(), out),
         }
     }
 }
