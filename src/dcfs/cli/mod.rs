@@ -19,6 +19,7 @@
 //! | [`refresh`], [`again`] | commands that made versions, run again |
 //! | [`save`], [`rm`], [`mv`], [`describe`], [`naming`] | what is written into the catalog |
 //! | [`cache`] | what is kept of fetched objects |
+//! | [`systemd`], [`metrics`] | what service managers and Prometheus hear of a mount |
 //! | [`man`] | the pages of the manual |
 //! | [`complete`] | what a shell completes: datasets, versions, columns, mountpoints |
 //! | [`diff`] | what differs between two versions |
@@ -53,6 +54,7 @@ pub mod ls;
 pub mod man;
 pub mod map;
 pub mod merge;
+pub mod metrics;
 pub mod mount;
 pub mod mv;
 pub mod naming;
@@ -74,6 +76,7 @@ pub mod show;
 pub mod sql;
 pub mod status;
 pub mod subtract;
+pub mod systemd;
 pub mod terminal;
 pub mod union;
 pub mod unmount;
@@ -176,7 +179,12 @@ impl Completions {
         let mut text = Vec::new();
         let written = shell.write_registration("COMPLETE", "dcfs", "dcfs", "dcfs", &mut text);
         written.map_err(|error| dcfs_core::error::Error::new(Kind::Broken, error))?;
-        out.raw(&text)
+        out.raw(&text)?;
+        match self.shell {
+            // Else `pets@1` is three words to bash, and the last of them no dataset.
+            clap_complete::Shell::Bash => out.raw(b"COMP_WORDBREAKS=${COMP_WORDBREAKS//@/}\n"),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -122,7 +122,7 @@ fn of_command(command: &clap::Command, date: &str) -> io::Result<String> {
     }
     see_also(&mut rest, if is_root { &["dcfs-mount(1)"] } else { &["dcfs(1)"] });
     page += rest.render().trim_start_matches(&preamble);
-    Ok(code_in_bold(&page))
+    Ok(finished(&page))
 }
 
 /// Examples as they are typed; whatever else stands below the help, as it stands there.
@@ -145,7 +145,7 @@ fn of_topic((name, section, about, text): (&str, &str, &str, &str), date: &str) 
     page.control("SH", ["DESCRIPTION"]);
     markdown::append(&mut page, text);
     see_also(&mut page, &["dcfs(1)", "dcfs-mount(1)"]);
-    page.render()
+    finished(&page.render())
 }
 
 fn see_also(page: &mut Roff, first: &[&str]) {
@@ -162,8 +162,9 @@ fn see_also(page: &mut Roff, first: &[&str]) {
     page.text(words);
 }
 
-/// What doc comments have in backquotes, which a terminal would show as curled ones.
-fn code_in_bold(page: &str) -> String {
+/// The page as formatters like it: a backslash by its name, and in bold what doc comments have in backquotes, which a terminal
+/// would show as curled ones.
+fn finished(page: &str) -> String {
     let line = |line: &str| match line.matches('`').count() % 2 {
         0 if !line.starts_with('.') => {
             let mut parts = line.split('`');
@@ -176,7 +177,7 @@ fn code_in_bold(page: &str) -> String {
         }
         _ => line.replace('`', "\\(ga"),
     };
-    page.lines().map(|text| line(text) + "\n").collect()
+    page.lines().map(|text| line(&text.replace("\\\\", "\\(rs")) + "\n").collect()
 }
 
 #[cfg(test)]
@@ -203,14 +204,15 @@ mod tests {
     }
 
     #[test]
-    fn code_is_bold() {
+    fn code_is_bold_and_a_backslash_has_a_name() {
         let cases = [
             ("a `b` c\n", "a \\fBb\\fR c\n"),
             ("a ` c\n", "a \\(ga c\n"),
             (".B `\n", ".B \\(ga\n"),
+            ("\\\\\\-x\n", "\\(rs\\-x\n"),
         ];
         for (text, want) in cases {
-            assert_eq!(code_in_bold(text), want, "{text}");
+            assert_eq!(finished(text), want, "{text}");
         }
     }
 }
