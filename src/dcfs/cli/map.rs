@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::access::{self, AccessArgs};
 use super::asking::AskingArgs;
+use super::complete;
 use super::naming::{self, DescriptionArgs, Numbering};
 use super::options::parse_duration;
 use super::output::Output;
@@ -92,12 +93,13 @@ const GEN: &str = "Examples:
 #[derive(Clone, Debug, clap::Args)]
 struct MapArgs {
     /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
+    #[arg(add = complete::datasets())]
     dataset: DatasetRef,
     /// What to save the result as; a dataset that is there gets its next version
     #[arg(long = "as", value_name = "NAME", value_parser = naming::dataset, required_unless_present = "sample")]
     name: Option<DatasetName>,
     /// Only the rows that pass this filter, in its order, e.g. `info.width > 400 limit 100`
-    #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true)]
+    #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true, add = complete::filters())]
     filter: Option<String>,
     /// Types of the answers, e.g. `seconds: float, info: {w: int, tags: list[str]}?`; @FILE.json; for a function, other names
     /// of its columns

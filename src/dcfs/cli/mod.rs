@@ -19,6 +19,8 @@
 //! | [`refresh`], [`again`] | commands that made versions, run again |
 //! | [`save`], [`rm`], [`mv`], [`describe`], [`naming`] | what is written into the catalog |
 //! | [`cache`] | what is kept of fetched objects |
+//! | [`systemd`], [`metrics`] | what service managers and Prometheus hear of a mount |
+//! | [`man`] | the pages of the manual |
 //! | [`complete`] | what a shell completes: datasets, versions, columns, mountpoints |
 //! | [`diff`] | what differs between two versions |
 //! | [`warm`], [`plan`], [`verify`], [`selecting`] | the objects of a dataset as a whole |
@@ -49,8 +51,10 @@ pub mod list;
 pub mod load;
 pub mod log;
 pub mod ls;
+pub mod man;
 pub mod map;
 pub mod merge;
+pub mod metrics;
 pub mod mount;
 pub mod mv;
 pub mod naming;
@@ -72,6 +76,7 @@ pub mod show;
 pub mod sql;
 pub mod status;
 pub mod subtract;
+pub mod systemd;
 pub mod terminal;
 pub mod union;
 pub mod unmount;
@@ -151,6 +156,8 @@ enum Command {
     Cache(cache::Cache),
     Doctor(doctor::Doctor),
     Completions(Completions),
+    #[command(hide = true)]
+    Man(man::Manual),
 }
 
 /// Print what a shell evaluates to complete commands, flags, datasets, versions and columns
@@ -173,7 +180,12 @@ impl Completions {
         let mut text = Vec::new();
         let written = shell.write_registration("COMPLETE", "dcfs", "dcfs", "dcfs", &mut text);
         written.map_err(|error| dcfs_core::error::Error::new(Kind::Broken, error))?;
-        out.raw(&text)
+        out.raw(&text)?;
+        match self.shell {
+            // Else `pets@1` is three words to bash, and the last of them no dataset.
+            clap_complete::Shell::Bash => out.raw(b"COMP_WORDBREAKS=${COMP_WORDBREAKS//@/}\n"),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -259,6 +271,7 @@ impl Command {
             Self::Cache(command) => command.run(out),
             Self::Doctor(command) => command.run(out),
             Self::Completions(command) => command.run(out),
+            Self::Man(command) => command.run(Dcfs::command(), out),
         }
     }
 }
