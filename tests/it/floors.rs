@@ -39,7 +39,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("store", &[]),
     ("vfs", &[]),
     ("work", &[]),
-    ("dcfs", &["fuse", "cli"]),
+    ("dcfs", &["fuse", "skill", "cli"]),
 ];
 
 /// One source file: where it is, and the text without comments.

@@ -16,7 +16,6 @@ use super::naming::{self, DescriptionArgs, Numbering};
 use super::options::{parse_duration, parse_size};
 use super::output::Output;
 use super::progress::{Progress, Unit};
-use super::whole_file::WholeFile;
 use super::{command_line, places, save, terminal, usage};
 use dcfs_core::cell::Cell;
 use dcfs_core::error::{Error, Kind, Result};
@@ -35,6 +34,7 @@ use dcfs_data::sql::{
     self, BytesOf, Engine, Limits, Origin, Seen, Shape, Spool, TableColumns,
     kernel::{self, Taking},
 };
+use dcfs_disk::whole_file::WholeFile;
 use dcfs_work::{answer, author};
 
 /// Rows of a grid that decide how wide its columns are.

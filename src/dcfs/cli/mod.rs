@@ -22,9 +22,10 @@
 //! | [`complete`] | what a shell completes: datasets, versions, columns, mountpoints |
 //! | [`diff`] | what differs between two versions |
 //! | [`warm`], [`plan`], [`verify`], [`selecting`] | the objects of a dataset as a whole |
+//! | [`skill`] | what coding agents read about dcfs |
 //! | [`doctor`] | what is missing on this machine |
 //! | [`output`], [`progress`], [`interrupt`], [`terminal`] | stdout and JSON; how far long work is, and what Ctrl-C leaves |
-//! | [`places`], [`whole_file`] | folders of the user; files that are there whole or not at all |
+//! | [`places`] | folders of the user |
 
 pub mod access;
 pub mod again;
@@ -69,6 +70,7 @@ pub mod runs;
 pub mod save;
 pub mod selecting;
 pub mod show;
+pub mod skill;
 pub mod sql;
 pub mod status;
 pub mod subtract;
@@ -77,7 +79,6 @@ pub mod union;
 pub mod unmount;
 pub mod verify;
 pub mod warm;
-pub mod whole_file;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -148,6 +149,7 @@ enum Command {
     Plan(plan::Plan),
     Verify(verify::Verify),
     Cache(cache::Cache),
+    Skill(skill::Skill),
     Doctor(doctor::Doctor),
     Completions(Completions),
 }
@@ -255,6 +257,7 @@ impl Command {
             Self::Plan(command) => command.run(out),
             Self::Verify(command) => command.run(out),
             Self::Cache(command) => command.run(out),
+            Self::Skill(command) => command.run(out),
             Self::Doctor(command) => command.run(out),
             Self::Completions(command) => command.run(out),
         }
