@@ -35,11 +35,14 @@ const FLOORS: &[(&str, &[&str])] = &[
         ],
     ),
     ("disk", &[]),
-    ("data", &["catalog", "pack", "query", "diff", "lost", "pages", "runs", "tables", "sql"]),
+    (
+        "data",
+        &["catalog", "pack", "query", "diff", "lost", "memory", "pages", "runs", "tables", "sql"],
+    ),
     ("store", &[]),
     ("vfs", &[]),
     ("work", &[]),
-    ("dcfs", &["fuse", "skill", "cli"]),
+    ("dcfs", &["fuse", "skill", "mcp", "cli"]),
 ];
 
 /// One source file: where it is, and the text without comments.

@@ -22,6 +22,8 @@
 //! | [`complete`] | what a shell completes: datasets, versions, columns, mountpoints |
 //! | [`diff`] | what differs between two versions |
 //! | [`warm`], [`plan`], [`verify`], [`selecting`] | the objects of a dataset as a whole |
+//! | [`mcp`] | the catalog for programs that speak the Model Context Protocol |
+//! | [`remember`] | lines for those who come after |
 //! | [`skill`] | what coding agents read about dcfs |
 //! | [`doctor`] | what is missing on this machine |
 //! | [`output`], [`progress`], [`interrupt`], [`terminal`] | stdout and JSON; how far long work is, and what Ctrl-C leaves |
@@ -51,6 +53,7 @@ pub mod load;
 pub mod log;
 pub mod ls;
 pub mod map;
+pub mod mcp;
 pub mod merge;
 pub mod mount;
 pub mod mv;
@@ -64,6 +67,7 @@ pub mod places;
 pub mod progress;
 pub mod refresh;
 pub mod registry;
+pub mod remember;
 mod remembered;
 pub mod rm;
 pub mod runs;
@@ -149,6 +153,8 @@ enum Command {
     Plan(plan::Plan),
     Verify(verify::Verify),
     Cache(cache::Cache),
+    Mcp(mcp::Mcp),
+    Remember(remember::Remember),
     Skill(skill::Skill),
     Doctor(doctor::Doctor),
     Completions(Completions),
@@ -257,6 +263,8 @@ impl Command {
             Self::Plan(command) => command.run(out),
             Self::Verify(command) => command.run(out),
             Self::Cache(command) => command.run(out),
+            Self::Mcp(command) => command.run(out),
+            Self::Remember(command) => command.run(out),
             Self::Skill(command) => command.run(out),
             Self::Doctor(command) => command.run(out),
             Self::Completions(command) => command.run(out),

@@ -258,7 +258,7 @@ fn bases() -> Result<[(Scope, PathBuf); 2]> {
 }
 
 /// The repository around this folder, or this folder.
-fn project() -> Result<PathBuf> {
+pub fn project() -> Result<PathBuf> {
     let here = env::current_dir()
         .map_err(|error| usage(format!("this folder cannot be told: {error}; go to another")))?;
     let top = here.ancestors().find(|folder| folder.join(".git").exists()).map(Path::to_owned);
@@ -278,7 +278,7 @@ fn relative(link: &Path, to: &Path) -> PathBuf {
 }
 
 /// Changes a page of the project, where `change` has another text for it. A link out of the project is not followed.
-fn change(path: &Path, change: impl Fn(&str) -> Option<String>) -> Result<()> {
+pub fn change(path: &Path, mut change: impl FnMut(&str) -> Option<String>) -> Result<()> {
     let told = |error: &dyn std::fmt::Display| {
         Error::new(Kind::Denied, format!("cannot change `{}`: {error}", path.display()))
     };
