@@ -11,6 +11,7 @@
 //! | [`unmount`], [`status`], [`registry`], [`log`] | mounts that are there, and what they say |
 //! | [`ls`], [`page`], [`show`] | what the catalog holds, without a mount |
 //! | [`asking`], [`count`], [`explain`], [`path`] | filters |
+//! | [`stats`], [`knowledge`] | what is in the columns of a dataset; pages about all of them |
 //! | [`sql`], [`group`], [`merge`], [`union`], [`subtract`], [`answering`] | SELECTs over datasets |
 //! | [`cat`], [`cp`], [`copy`] | files of the mount, without a mount |
 //! | [`list`] | what is in a bucket or a folder; for tests |
@@ -48,6 +49,7 @@ pub mod group;
 pub mod helper;
 pub mod index;
 pub mod interrupt;
+pub mod knowledge;
 pub mod list;
 pub mod load;
 pub mod log;
@@ -76,6 +78,7 @@ pub mod selecting;
 pub mod show;
 pub mod skill;
 pub mod sql;
+pub mod stats;
 pub mod status;
 pub mod subtract;
 pub mod terminal;
@@ -132,6 +135,7 @@ enum Command {
     Union(union::Union),
     Subtract(subtract::Subtract),
     Count(count::Count),
+    Stats(stats::Stats),
     Diff(diff::Diff),
     Explain(explain::Explain),
     Path(path::PathOf),
@@ -141,6 +145,7 @@ enum Command {
     Describe(describe::Describe),
     Schema(page::Schema),
     Lineage(page::Lineage),
+    Knowledge(knowledge::KnowledgeCommand),
     Cat(cat::Cat),
     Cp(cp::Cp),
     Index(index::Index),
@@ -242,6 +247,7 @@ impl Command {
             Self::Union(command) => command.run(out),
             Self::Subtract(command) => command.run(out),
             Self::Count(command) => command.run(out),
+            Self::Stats(command) => command.run(out),
             Self::Diff(command) => command.run(out),
             Self::Explain(command) => command.run(out),
             Self::Path(command) => command.run(out),
@@ -251,6 +257,7 @@ impl Command {
             Self::Describe(command) => command.run(out),
             Self::Schema(command) => command.run(out),
             Self::Lineage(command) => command.run(out),
+            Self::Knowledge(command) => command.run(out),
             Self::Cat(command) => command.run(out),
             Self::Cp(command) => command.run(out),
             Self::Index(command) => command.run(out),
