@@ -13,7 +13,6 @@ use super::asking::{Asked, AskingArgs};
 use super::complete;
 use super::output::Output;
 use super::progress::{Progress, Unit};
-use super::whole_file::WholeFile;
 use super::{terminal, usage, warn};
 use dcfs_core::error::Result;
 use dcfs_core::expr::Query;
@@ -26,6 +25,7 @@ use dcfs_core::schema::{Schema, ValueType};
 use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_data::lost;
 use dcfs_data::tables::{Source, parquet, text};
+use dcfs_disk::whole_file::WholeFile;
 
 /// The number of a row, in a grid.
 const ID: &str = "sys__id";
