@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit e2e test-loaders bench soak build release install setup clean fuzz
+.PHONY: help demo test lint unit e2e test-loaders test-browser bench soak build release install setup clean fuzz
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 PYTHON := .venv/bin/python
@@ -43,6 +43,10 @@ fuzz: setup ## Random texts as filters, for FUZZ_SECONDS
 test-loaders: build ## torchvision and Hugging Face on a mount (installs gigabytes into .venv-loaders)
 	@tests/setup loaders
 	DCFS_BIN=$(TARGET)/debug/dcfs .venv-loaders/bin/python -m pytest -c tests/loaders/pytest.ini tests/loaders $(PYTEST)
+
+test-browser: build ## The page of `dcfs view` in Chromium (installs it, and playwright into .venv-browser)
+	@tests/setup browser
+	DCFS_BIN=$(TARGET)/debug/dcfs .venv-browser/bin/python -m pytest -c tests/browser/pytest.ini tests/browser $(PYTEST)
 
 soak: setup build ## The mount beside a writer for SOAK_SECONDS, under hundreds of SIGKILLs and many readers
 	DCFS_SOAK_SECONDS=$(SOAK_SECONDS) DCFS_KILLS=$(SOAK_KILLS) DCFS_LOAD_FILES=$(SOAK_FILES) DCFS_ROUNDS=$(SOAK_ROUNDS) \

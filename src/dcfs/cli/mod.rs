@@ -90,6 +90,7 @@ pub mod terminal;
 pub mod union;
 pub mod unmount;
 pub mod verify;
+pub mod view;
 pub mod warm;
 
 use std::ffi::OsString;
@@ -158,6 +159,7 @@ enum Command {
     Map(map::Map),
     Gen(map::Gen),
     Agg(map::Agg),
+    View(view::View),
     Runs(runs::Runs),
     Refresh(refresh::Refresh),
     Warm(warm::Warm),
@@ -278,6 +280,7 @@ impl Command {
             Self::Map(command) => command.run(out),
             Self::Gen(command) => command.run(out),
             Self::Agg(command) => command.run(out),
+            Self::View(command) => command.run(out),
             Self::Runs(command) => command.run(out),
             Self::Refresh(command) => command.run(out),
             Self::Warm(command) => command.run(out),
