@@ -4,6 +4,8 @@
 //! `webpki` refuses an authority as a server, where OpenSSL, curl and Go take it. So a certificate that is in the bundle,
 //! byte for byte, is taken without asking who signed it. The host's name and the dates must be right all the same, and the
 //! server must prove that it has the key.
+//!
+//! A container `FROM scratch`, or a bare Debian, has no authorities. There those of Mozilla count, which are compiled in.
 
 use std::sync::Arc;
 
@@ -15,6 +17,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use rustls_platform_verifier::Verifier;
+
+use super::net;
 
 /// The certificates in `pem`.
 ///
@@ -30,12 +34,33 @@ pub fn parse(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, rustls::pki_typ
 /// One of `own` is no certificate.
 pub fn config(own: Vec<CertificateDer<'static>>) -> Result<ClientConfig, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let usual = Verifier::new_with_extra_roots(own.iter().cloned(), Arc::clone(&provider))?;
+    let usual = usual(&own, has_said_whom(), &provider)?;
     Ok(ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Bundled { usual, own, provider }))
         .with_no_client_auth())
+}
+
+/// Trusts the system's authorities and `own`; those of Mozilla where there are none of either, and nobody said whom to trust.
+fn usual(
+    own: &[CertificateDer<'static>],
+    has_said: bool,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Verifier, Error> {
+    match Verifier::new_with_extra_roots(own.iter().cloned(), Arc::clone(provider)) {
+        Err(_) if own.is_empty() && !has_said => Verifier::new_with_extra_roots(
+            webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned(),
+            Arc::clone(provider),
+        ),
+        made => made,
+    }
+}
+
+/// Whether the environment names what to trust in place of the system's: a name that is wrong must not bring others in.
+fn has_said_whom() -> bool {
+    let environment = net::environment();
+    ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|name| net::find(&environment, name).is_some())
 }
 
 /// See the module.
@@ -139,6 +164,13 @@ WgIgcHAmwOGg2RCq+FpZH+J/MnvIcwhbWq+HiJvrl7se4EE=
         let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
         let bundled = Bundled { usual, own, provider };
         bundled.verify_server_cert(&end_entity, &[], &name, &[], now).map(|_| ())
+    }
+
+    #[test]
+    fn those_of_mozilla_are_read() {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let all = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned();
+        assert!(all.len() > 50 && Verifier::new_with_extra_roots(all, provider).is_ok());
     }
 
     #[test]
