@@ -69,14 +69,14 @@ def test_systemd_hears_of_a_mount(dcfs, small_catalog, tmp_path):
     assert not mounts.mounted(point)
 
 
-def test_a_mount_that_hangs_is_not_said_to_be_well(dcfs, small_catalog, tmp_path):
+def test_a_watchdog_of_another_process_is_not_fed(dcfs, small_catalog, tmp_path):
     manager = Manager(tmp_path / "notify")
     environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000", "WATCHDOG_PID": "1"}
     with foreground(dcfs, small_catalog, tmp_path / "mnt", **environment):
         assert manager.hears("").startswith("READY=1")
         manager.socket.settimeout(0.5)
         with pytest.raises(TimeoutError):
-            manager.hears("WATCHDOG=1")  # of another process
+            manager.hears("WATCHDOG=1")
 
 
 def test_hangup_rereads_settings_and_reopens_the_log(dcfs, small_catalog, tmp_path):
