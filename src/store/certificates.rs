@@ -7,7 +7,7 @@
 //!
 //! A container `FROM scratch`, or a bare Debian, has no authorities. There those of Mozilla count, which are compiled in.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_name;
@@ -15,10 +15,15 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
 use rustls_platform_verifier::Verifier;
 
 use super::net;
+
+/// Authorities for where the system has none.
+pub const MOZILLA: &[CertificateDer<'static>] = webpki_root_certs::TLS_SERVER_ROOT_CERTS;
 
 /// The certificates in `pem`.
 ///
@@ -34,7 +39,7 @@ pub fn parse(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, rustls::pki_typ
 /// One of `own` is no certificate.
 pub fn config(own: Vec<CertificateDer<'static>>) -> Result<ClientConfig, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let usual = usual(&own, has_said_whom(), &provider)?;
+    let usual = Verifier::new_with_extra_roots(own.iter().cloned(), Arc::clone(&provider))?;
     Ok(ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?
         .dangerous()
@@ -42,19 +47,28 @@ pub fn config(own: Vec<CertificateDer<'static>>) -> Result<ClientConfig, Error> 
         .with_no_client_auth())
 }
 
-/// Trusts the system's authorities and `own`; those of Mozilla where there are none of either, and nobody said whom to trust.
-fn usual(
-    own: &[CertificateDer<'static>],
-    has_said: bool,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Verifier, Error> {
-    match Verifier::new_with_extra_roots(own.iter().cloned(), Arc::clone(provider)) {
-        Err(_) if own.is_empty() && !has_said => Verifier::new_with_extra_roots(
-            webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned(),
-            Arc::clone(provider),
-        ),
-        made => made,
-    }
+/// Whether the system has no authorities, and nobody said whom to trust in their place. It is looked once: the files of a system
+/// hold some hundred certificates.
+pub fn are_missing() -> bool {
+    static MISSING: OnceLock<bool> = OnceLock::new();
+    *MISSING.get_or_init(|| {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        !has_said_whom() && Verifier::new(provider).is_err()
+    })
+}
+
+/// TLS that trusts the authorities of Mozilla.
+///
+/// # Errors
+/// None of them can be read.
+pub fn of_mozilla() -> Result<ClientConfig, Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(MOZILLA.iter().cloned());
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
 }
 
 /// Whether the environment names what to trust in place of the system's: a name that is wrong must not bring others in.
@@ -168,9 +182,10 @@ WgIgcHAmwOGg2RCq+FpZH+J/MnvIcwhbWq+HiJvrl7se4EE=
 
     #[test]
     fn those_of_mozilla_are_read() {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let all = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned();
-        assert!(all.len() > 50 && Verifier::new_with_extra_roots(all, provider).is_ok());
+        let mut roots = RootCertStore::empty();
+        let (read, left) = roots.add_parsable_certificates(MOZILLA.iter().cloned());
+        assert!(read > 50 && left == 0, "{read} were read, {left} not");
+        assert!(of_mozilla().is_ok());
     }
 
     #[test]
