@@ -74,7 +74,7 @@ release:
 install: release ## Install below PREFIX (/usr/local): the program, the links of mount(8), units, completions, manual; DESTDIR for packages
 	PREFIX=$(PREFIX) SBIN=$(SBIN) UNITS=$(UNITS) packaging/tree $(TARGET)/release/dcfs "$(DESTDIR)"
 
-wheel: packages-setup ## A wheel of the program and the Python package `dcfs`, for any Linux with glibc 2.17, in dist/
+wheel: packages-setup ## A wheel of the program and the Python package `dcfs`, for any Linux with glibc 2.28, in dist/
 	PROFILE=$(PROFILE) packaging/python/build dist
 
 $(PACKAGE_BIN):
