@@ -54,6 +54,7 @@ def epochs(directory):
             part = list(sampler)
             assert len(part) == len(sampler) == 3 and part == list(sampler)
             assert all(path.read_text() for path in part)
+            assert all(str(path).startswith(str(directory)) for path in part)
             parts += part
         assert len(set(parts)) == 6
         orders.append(tuple(parts))
