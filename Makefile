@@ -16,13 +16,7 @@ SOAK_ROUNDS ?= 600
 FUZZ_SECONDS ?= 60
 # PROFILE=dev makes the packages of the debug build: for trying the scripts.
 PROFILE ?= release
-ifeq ($(PROFILE),dev)
-PACKAGE_BIN ?= $(TARGET)/debug/dcfs
-STATIC_BIN ?= $(TARGET)/static/x86_64-unknown-linux-gnu/debug/dcfs
-else
-PACKAGE_BIN ?= $(TARGET)/x86_64-unknown-linux-gnu/release/dcfs
-STATIC_BIN ?= $(TARGET)/static/x86_64-unknown-linux-gnu/release/dcfs
-endif
+PACKAGE_BIN ?= $(TARGET)/$(if $(filter dev,$(PROFILE)),debug/dcfs,x86_64-unknown-linux-gnu/release/dcfs)
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,9 +80,10 @@ deb: packages-setup $(PACKAGE_BIN) ## A Debian package, in dist/
 rpm: packages-setup $(PACKAGE_BIN) ## An rpm of the same files, in dist/
 	packaging/rpm/build $(PACKAGE_BIN) dist
 
+# Only the last link differs from a usual build, so nothing else is compiled for it.
 static: ## One binary that needs no library, in dist/
-	CARGO_ENCODED_RUSTFLAGS=-Ctarget-feature=+crt-static cargo build --profile $(PROFILE) --bin dcfs --target x86_64-unknown-linux-gnu --target-dir $(TARGET)/static
-	install -Dm755 $(STATIC_BIN) dist/dcfs-static
+	cargo rustc --profile $(PROFILE) --bin dcfs -- -C target-feature=+crt-static
+	install -Dm755 -s $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/dcfs dist/dcfs-static
 
 dist: wheel deb rpm static ## Every artifact, with a list of what is in it and checksums, in dist/
 	packaging/dist dist

@@ -122,3 +122,15 @@ def test_the_manual_has_a_page_for_each_command(dcfs, tmp_path):
         files = sorted((tmp_path / "man").iterdir())
         lint = subprocess.run(["mandoc", "-Tlint", "-W", "warning", *files], capture_output=True, text=True)
         assert lint.stdout == ""
+
+
+def test_a_mount_in_use_is_drained(dcfs, small_catalog, tmp_path):
+    with dcfs.mount(small_catalog, tmp_path / "mnt") as mount:
+        with open(mount.datasets / "few" / "a" / "0.txt", "rb") as reader:
+            command = [mounts.DCFS, "unmount", "--when-idle", mount.path]
+            waiting = subprocess.Popen(command, env=dcfs.environment, stdout=subprocess.PIPE, text=True)
+            with pytest.raises(subprocess.TimeoutExpired):
+                waiting.wait(timeout=1.5)
+            assert reader.read() == b"a0\n" * 10
+        assert waiting.communicate(timeout=30)[0] == f"{mount.path} is unmounted\n"
+        assert waiting.returncode == 0 and not mounts.mounted(mount.path)
