@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit e2e test-loaders test-browser bench soak build release install setup clean fuzz
+.PHONY: help demo test lint unit e2e test-loaders test-browser test-packages bench soak build release install setup clean fuzz wheel deb rpm static dist packages-setup
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 PYTHON := .venv/bin/python
@@ -14,6 +14,9 @@ SOAK_KILLS ?= 200
 SOAK_FILES ?= 2000
 SOAK_ROUNDS ?= 600
 FUZZ_SECONDS ?= 60
+# PROFILE=dev makes the packages of the debug build: for trying the scripts.
+PROFILE ?= release
+PACKAGE_BIN ?= $(TARGET)/$(if $(filter dev,$(PROFILE)),debug/dcfs,x86_64-unknown-linux-gnu/release/dcfs)
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,15 +69,35 @@ build:
 release:
 	cargo build --release
 
-install: release ## Install below PREFIX (/usr/local), with the links of mount(8); DESTDIR for packages
-	install -Dsm755 $(TARGET)/release/dcfs $(DESTDIR)$(PREFIX)/bin/dcfs
-	install -d $(DESTDIR)$(SBIN)
-	ln -sf $(PREFIX)/bin/dcfs $(DESTDIR)$(SBIN)/mount.dcfs
-	ln -sf $(PREFIX)/bin/dcfs $(DESTDIR)$(SBIN)/mount.fuse.dcfs
-	install -d $(DESTDIR)$(UNITS)
-	sed 's|@BINDIR@|$(PREFIX)/bin|' packaging/dcfs@.service > $(DESTDIR)$(UNITS)/dcfs@.service
-	packaging/completions $(TARGET)/release/dcfs $(DESTDIR)$(PREFIX)/share
+install: release ## Install below PREFIX (/usr/local): the program, the links of mount(8), units, completions, manual; DESTDIR for packages
+	PREFIX=$(PREFIX) SBIN=$(SBIN) UNITS=$(UNITS) packaging/tree $(TARGET)/release/dcfs "$(DESTDIR)"
+
+wheel: packages-setup ## A wheel of the program and the Python package `dcfs`, for any Linux with glibc 2.28, in dist/
+	PROFILE=$(PROFILE) packaging/python/build dist
+
+$(PACKAGE_BIN):
+	@$(MAKE) wheel
+
+deb: packages-setup $(PACKAGE_BIN) ## A Debian package, in dist/
+	packaging/deb/build $(PACKAGE_BIN) dist
+
+rpm: packages-setup $(PACKAGE_BIN) ## An rpm of the same files, in dist/
+	packaging/rpm/build $(PACKAGE_BIN) dist
+
+# Only the last link differs from a usual build, so nothing else is compiled for it.
+static: ## One binary that needs no library, in dist/
+	cargo rustc --profile $(PROFILE) --bin dcfs -- -C target-feature=+crt-static
+	install -Dm755 -s $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/dcfs dist/dcfs-static
+
+dist: wheel deb rpm static ## Every artifact, with a list of what is in it and checksums, in dist/
+	packaging/dist dist
+
+test-packages: packages-setup ## Every artifact as people get it: in a bare Debian, an empty environment, an empty root (as root)
+	PROFILE=$(PROFILE) PACKAGE_BIN=$(PACKAGE_BIN) tests/packages/run dist
+
+packages-setup:
+	@tests/setup packages
 
 clean: ## Remove what was built, the environment of the tests and the demo
 	cargo clean
-	rm -rf .venv .venv-bench .venv-loaders demo
+	rm -rf .venv .venv-bench .venv-loaders .venv-packages demo dist
