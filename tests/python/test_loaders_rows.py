@@ -2,12 +2,14 @@
 
 import errno
 import hashlib
+import html.parser
 import io
 import json
 import os
 import random
 import subprocess
 import tarfile
+import urllib.parse
 
 import pyarrow.parquet
 import pytest
@@ -335,3 +337,53 @@ def test_metadata_is_there_as_parquet_by_name(version):
             key: value for key, value in want.items() if "modified" not in key
         }
         assert (hub / got["file_name"]).is_file()
+
+
+# Pages.
+
+
+class Page(html.parser.HTMLParser):
+    """What a page links to and shows, and that it runs nothing."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.links, self.pictures, self.text = [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        assert tag != "script" and not any(name.startswith("on") for name in attributes)
+        if tag == "a":
+            self.links.append(urllib.parse.unquote(attributes["href"]))
+        if tag == "img":
+            self.pictures.append(urllib.parse.unquote(attributes["src"]))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_pages_show_every_picture_and_run_nothing(tmp_path):
+    root = tmp_path / "pictures"
+    odd = ["a <b>.png", "x\"onload='y.png", "%41 #?.png", "d/é😀.png", "new\nline.png"]
+    for name in [*odd, *(f"p{number:03}.png" for number in range(400))]:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(root / name)
+    dcfs = mounts.Dcfs(tmp_path / "home")
+    dcfs.ok("index", root, "--save", "pictures", "--with", "image", cwd=tmp_path)
+    with dcfs.mount(tmp_path, tmp_path / "mnt") as mount:
+        version = mount.datasets / "pictures"
+        gallery = version / "_views/gallery"
+        assert sorted(os.listdir(gallery)) == ["index.html", "page-0001.html", "page-0002.html", "page-0003.html"]
+        pages = [Page((gallery / f"page-000{number}.html").read_text()) for number in (1, 2, 3)]
+        assert [len(page.pictures) for page in pages] == [200, 200, 5]
+        found = {os.path.normpath(gallery / link) for page in pages for link in page.pictures}
+        assert found == {str(version / name) for name in [*odd, *(f"p{number:03}.png" for number in range(400))]}
+        for page in pages:
+            assert all((gallery / link).is_file() for link in page.links)
+            assert "info.width" in page.text
+        assert "page-0002.html" in pages[0].links and "page-0001.html" not in pages[0].links
+        assert (gallery / "index.html").read_text() == (gallery / "page-0001.html").read_text()
+        some = Page((version / "order by file.size limit 7" / "_views/gallery/index.html").read_text())
+        folder = version / "order by file.size limit 7" / "_views/gallery"
+        assert len(some.pictures) == 7 and all((folder / link).is_file() for link in some.pictures)
+        assert not (gallery / "page-0004.html").exists() and not (gallery / "page-1.html").exists()

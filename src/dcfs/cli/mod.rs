@@ -41,6 +41,7 @@ pub mod describe;
 pub mod diff;
 pub mod doctor;
 pub mod explain;
+pub mod export;
 pub mod group;
 pub mod helper;
 pub mod index;
@@ -138,6 +139,7 @@ enum Command {
     Lineage(page::Lineage),
     Cat(cat::Cat),
     Cp(cp::Cp),
+    Export(export::Export),
     Index(index::Index),
     Load(load::Load),
     Map(map::Map),
@@ -245,6 +247,7 @@ impl Command {
             Self::Lineage(command) => command.run(out),
             Self::Cat(command) => command.run(out),
             Self::Cp(command) => command.run(out),
+            Self::Export(command) => command.run(out),
             Self::Index(command) => command.run(out),
             Self::Load(command) => command.run(out),
             Self::Map(command) => command.run(out),
