@@ -63,7 +63,7 @@ impl Gallery<'_> {
             pages = count(self.pages),
         );
         let around = self.around();
-        let _ = write!(out, "{around}<main>\n");
+        let _ = writeln!(out, "{around}<main>");
         self.cards.iter().for_each(|card| card.html(&mut out));
         let _ = write!(out, "</main>\n{around}</body>\n</html>\n");
         out
