@@ -1,5 +1,6 @@
 """`yolo/` and `coco/` of a real mount, read by pycocotools and by a parser of YOLO's format, values equal to DataChain's."""
 
+import csv
 import errno
 import json
 import os
@@ -176,3 +177,16 @@ def test_pycocotools_reads_outlines_keypoints_and_captions(boxed):
 def test_class_names_are_one_line_each(boxed):
     text = (boxed / "boxed_many/_views/yolo/data.yaml").read_text()
     assert re.findall(r"^  (\d): ", text, re.M) == ["0", "1", "2"]
+
+
+def test_hugging_face_has_captions_and_a_card_by_name(boxed):
+    hub = boxed / "boxed_bare/_views/hf"
+    assert not {"captions.csv", "README.md"} & set(os.listdir(hub))
+    with open(hub / "captions.csv", newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [(row["file_name"], row["text"]) for row in found] == [
+        (row["path"], row["caption"]) for row in rows(boxed / "boxed_bare")
+    ]
+    card = (hub / "README.md").read_text()
+    assert yaml.safe_load(card.split("---")[1])["configs"][0]["data_files"] == [{"split": "train", "path": "**"}]
+    assert not (boxed / "boxed_one/_views/hf/captions.csv").exists()

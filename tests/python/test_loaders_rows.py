@@ -7,6 +7,7 @@ import io
 import json
 import os
 import random
+import re
 import subprocess
 import tarfile
 import urllib.parse
@@ -15,6 +16,7 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
+import datachain_runs
 import mounts
 
 pytestmark = pytest.mark.mount
@@ -244,6 +246,19 @@ def test_gnu_tar_and_webdataset_read_shards(version, tmp_path):
         assert sample["png"].size == (row["info"]["width"], row["info"]["height"])
         assert sample["json"]["path"] == row["path"]
         assert sample["txt"] == row["litter"]
+
+
+def test_datachain_reads_shards(version, tmp_path):
+    folder = version / "_views/webdataset/shard=40,json=no"
+    process = datachain_runs.start(
+        datachain_runs.SCRIPTS / "tarred.py", tmp_path, f"file://{folder}", stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    # Behind what progress bars leave on the line.
+    (line,) = re.findall(r"found:(\[.*\])", output)
+    found = {os.path.basename(path): bytes.fromhex(data) for path, data in json.loads(line)}
+    assert found == {f"{row['sys__id']:09}.png": (version / row["path"]).read_bytes() for row in rows(version)}
 
 
 def test_a_shard_is_read_anywhere_and_the_same_for_ever(pets, version):
