@@ -196,6 +196,21 @@ def test_an_epoch_is_read_anywhere(version):
             assert os.pread(file.fileno(), length, offset) == whole[offset : offset + length]
 
 
+def test_a_path_of_two_lines_is_no_line(tmp_path):
+    (tmp_path / "odd").mkdir()
+    for name in ("a.png", "new\nline.png"):
+        (tmp_path / "odd" / name).write_bytes(b"x")
+    dcfs = mounts.Dcfs(tmp_path / "home")
+    dcfs.ok("index", tmp_path / "odd", "--save", "odd", cwd=tmp_path)
+    with dcfs.mount(tmp_path, tmp_path / "mnt") as mount:
+        epochs = mount.datasets / "odd/_views/epochs/1"
+        with pytest.raises(OSError) as error:
+            (epochs / "0.txt").read_text()
+        assert error.value.errno == errno.EINVAL
+        found = [json.loads(line)["path"] for line in (epochs / "0.jsonl").read_text().splitlines()]
+        assert sorted(found) == ["a.png", "new\nline.png"]
+
+
 # WebDataset.
 
 
