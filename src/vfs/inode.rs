@@ -254,7 +254,7 @@ mod tests {
             (slot.clone(), 1..=DEEPEST, any::<u32>()).prop_map(|(s, d, e)| Inode::Dir(s, d, e)),
             (slot.clone(), any::<u32>()).prop_map(|(s, e)| Inode::File(s, e)),
             (slot.clone(), 0..3usize).prop_map(|(s, p)| Inode::Page(s, Page::ALL[p])),
-            (slot.clone(), 0..5usize).prop_map(|(s, t)| Inode::Table(s, Table::ALL[t])),
+            (slot.clone(), 0..Table::ALL.len()).prop_map(|(s, t)| Inode::Table(s, Table::ALL[t])),
             slot.clone().prop_map(Inode::Views),
             slot.clone().prop_map(Inode::ViewsPage),
             (slot.clone(), 0..MOST_DIRECTORIES, 0..NODE_KINDS, any::<u32>()).prop_map(

@@ -24,11 +24,19 @@ pub enum Table {
     Parquet,
     /// `metadata.jsonl` of `_views/hf`, where it is listed.
     Metadata,
+    /// The same as Parquet, by name alone: Hugging Face takes one kind of metadata, and refuses two.
+    MetadataParquet,
+    /// Names and texts, where a column has texts for captions. By name alone as well.
+    Captions,
 }
 
 impl Table {
     /// Every table, in the order of their numbers.
-    pub const ALL: [Self; 5] = [Self::Count, Self::Csv, Self::Jsonl, Self::Parquet, Self::Metadata];
+    pub const ALL: [Self; 7] =
+        [Self::Count, Self::Csv, Self::Jsonl, Self::Parquet, Self::Metadata, Self::MetadataParquet, Self::Captions];
+
+    /// Those of `_views/hf`.
+    pub const HUGGING_FACE: [Self; 3] = [Self::Metadata, Self::MetadataParquet, Self::Captions];
 
     /// Those that a version has, unlisted.
     pub const BY_NAME: [Self; 4] = [Self::Count, Self::Csv, Self::Jsonl, Self::Parquet];
@@ -41,6 +49,8 @@ impl Table {
             Self::Jsonl => "_rows.jsonl",
             Self::Parquet => "_rows.parquet",
             Self::Metadata => "metadata.jsonl",
+            Self::MetadataParquet => "metadata.parquet",
+            Self::Captions => "captions.csv",
         }
     }
 }
@@ -166,14 +176,18 @@ impl Vfs {
                     Table::Count => {
                         return Ok(Content::Small(format!("{}\n", source.row_count()).into()));
                     }
-                    Table::Parquet => {
-                        let file = parquet::open(&source)?;
+                    Table::Parquet | Table::MetadataParquet => {
+                        let file = match table {
+                            Table::Parquet => parquet::open(&source)?,
+                            _ => parquet::open_metadata(&source)?,
+                        };
                         let size = file.metadata().map_err(broken)?.len();
                         return Ok(Content::File(file, size));
                     }
                     Table::Csv => Format::Csv,
                     Table::Jsonl => Format::Jsonl,
                     Table::Metadata => Format::Metadata,
+                    Table::Captions => Format::Captions,
                 };
                 let text = TextTable::open(source, format, self.tables.blocks.clone())?;
                 Ok(Content::Text(Box::new(text)))
