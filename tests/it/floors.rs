@@ -30,6 +30,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "expr",
             "sql",
             "glob",
+            "loader",
             "tree",
             "render",
         ],
