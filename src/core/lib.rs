@@ -3,7 +3,7 @@
 //! | floor | modules | contents |
 //! |---|---|---|
 //! | words | [`error`] [`id`] [`time`] [`version`] [`name`] [`schema`] [`object`] [`cell`] [`json`] [`kept`] [`provenance`] [`annotation`] [`secrets`] | the terms of the field, as types; a bounded memory of answers |
-//! | cores | [`expr`] [`glob`] [`tree`] [`render`] | filters; patterns; names and directories from row paths; pages from facts |
+//! | cores | [`expr`] [`glob`] [`loader`] [`tree`] [`render`] | filters; patterns; splits, orders and archives for training; names and directories from row paths; pages from facts |
 
 pub mod error;
 pub mod id;
@@ -24,5 +24,6 @@ pub mod secrets;
 pub mod expr;
 pub mod sql;
 pub mod glob;
+pub mod loader;
 pub mod tree;
 pub mod render;

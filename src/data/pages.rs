@@ -14,7 +14,6 @@ use dcfs_core::render::lineage::{Change, Lineage};
 use dcfs_core::render::readme::{self, Readme};
 use dcfs_core::render::schema_json::schema_json;
 use dcfs_core::render::{Subject, beside, diff};
-use dcfs_core::schema::Schema;
 use dcfs_core::secrets::masked;
 use dcfs_core::version::Version;
 
@@ -87,19 +86,14 @@ pub fn top(catalog: &Catalog) -> Result<String> {
     Ok(readme::top(&catalog.path().to_string_lossy(), datasets, versions.len()))
 }
 
-/// `_views/_README.md`: what the views of a version are.
-pub fn views(of: &VersionInfo, schema: &Schema) -> String {
-    beside::views(&subject(of).name(), schema)
+/// `_views/_README.md`: what the views of a version are, a section for each directory.
+pub fn views(of: &VersionInfo, sections: &[String]) -> String {
+    beside::views(&subject(of).name(), sections)
 }
 
 /// `_views/diff/_README.md`: what differs from other versions.
 pub fn diffs(of: &VersionInfo) -> String {
     diff::readme(&subject(of).name())
-}
-
-/// `_too_many_values.md`, in the folder of a column.
-pub fn too_many_values(column: &str) -> String {
-    beside::too_many_values(column)
 }
 
 /// Lineage as JSON, for `dcfs lineage --format json`.

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::beside::{self, Shape};
 use super::inode::{Inode, Slot};
 use super::place::Place;
 use super::views::View;
@@ -150,26 +151,19 @@ impl Vfs {
             | Inode::Column(slot, _)
             | Inode::Dir(slot, ..)
             | Inode::Views(slot)
-            | Inode::Rows(slot)
-            | Inode::By(slot)
-            | Inode::ByColumn(slot, _)
-            | Inode::Aliases(slot)
             | Inode::Errors(slot)
             | Inode::ColumnErrors(slot, _)
             | Inode::DirErrors(slot, ..)
-            | Inode::Diffs(slot)
-            | Inode::Diff(slot, _)
             | Inode::Value(slot, ..) => Bearer::Directory(view(slot)?),
+            Inode::Beside(slot, node) => match beside::shape(node) {
+                None => return Err(Error::Unknown(number).into()),
+                Some(Shape::Directory | Shape::Changing) => Bearer::Directory(view(slot)?),
+                Some(Shape::File) => view(slot).map(|_| Bearer::Bare)?,
+            },
             Inode::Page(slot, _)
             | Inode::Table(slot, _)
             | Inode::ViewsPage(slot)
-            | Inode::DiffsPage(slot)
-            | Inode::Summary(slot, _)
-            | Inode::SummaryJson(slot, _)
-            | Inode::ErrorNote(slot, _)
-            | Inode::HubCard(slot)
-            | Inode::Row(slot, _)
-            | Inode::TooMany(slot, _) => view(slot).map(|_| Bearer::Bare)?,
+            | Inode::ErrorNote(slot, _) => view(slot).map(|_| Bearer::Bare)?,
         })
     }
 

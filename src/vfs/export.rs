@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
+use super::beside::by;
 use super::inode::{Inode, Slot};
 use super::{Answer, Entry, Error, Vfs};
 
@@ -102,12 +103,8 @@ impl Vfs {
             Inode::Root | Inode::Datasets => Ok(Inode::Root),
             Inode::View(slot) => view(slot).map(|view| view.up),
             Inode::Column(slot, _) | Inode::Views(slot) => view(slot).map(|view| view.own),
-            Inode::Rows(slot) | Inode::By(slot) | Inode::Aliases(slot) | Inode::Diffs(slot) => {
-                Ok(Inode::Views(slot))
-            }
-            Inode::ByColumn(slot, _) => Ok(Inode::By(slot)),
-            Inode::Value(slot, leaf, _) => Ok(Inode::ByColumn(slot, leaf)),
-            Inode::Diff(slot, _) => Ok(Inode::Diffs(slot)),
+            Inode::Beside(slot, node) => self.up_node(number, slot, node),
+            Inode::Value(slot, leaf, _) => Ok(by::column(slot, leaf)),
             _ => Err(Error::Wrong(number, "directory").into()),
         })
     }

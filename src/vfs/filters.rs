@@ -8,16 +8,16 @@
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
-use super::inode::{Inode, Slot};
-use super::listing::Listing;
+use super::beside::narrowing;
+use super::inode::Inode;
 use super::place::{Place, Shown};
 use super::views::{Bounds, Idle, Step};
-use super::{Answer, Entry, Error, FOREVER, SHORT, Vfs, wrong};
+use super::{Entry, Error, FOREVER, Vfs, wrong};
 use dcfs_core::error::Result;
 use dcfs_core::expr::{self, SLASH};
 use dcfs_data::pack::{Dir, Subset};
 use dcfs_data::pages::Narrowed;
-use dcfs_data::query::{Version, alias};
+use dcfs_data::query::Version;
 
 /// Rows that the examples on a page may come from.
 const EXAMPLES: usize = 20;
@@ -44,7 +44,7 @@ impl Filters {
     ///
     /// # Errors
     /// [`Error::Full`].
-    fn number(&self, text: &str) -> std::result::Result<u32, Error> {
+    pub(super) fn number(&self, text: &str) -> std::result::Result<u32, Error> {
         if let Some(number) = self.table.read().unwrap_or_else(|e| e.into_inner()).numbers.get(text)
         {
             return Ok(*number);
@@ -201,8 +201,10 @@ impl Vfs {
         let mut view = place.view.clone();
         let rows = place.set()?.rows();
         while let Some((parent, step)) = view.from {
-            diff = diff.or_else(|| self.difference(step));
-            if let Step::Query(number, _) | Step::Alias(number) = step
+            if let Step::Beside(step) = step {
+                diff = diff.or_else(|| narrowing(step).describe(self, parent, step));
+            }
+            if let Some(number) = step.filter()
                 && let Some(text) = self.filters.text(number)
             {
                 // Of one filter: why several together leave nothing, each of their directories says.
@@ -229,37 +231,5 @@ impl Vfs {
         let schema = place.view.schema(&self.catalog);
         let query = schema.ok().and_then(|schema| expr::check(text, &schema).ok());
         query.map_or_else(|| text.to_owned(), |query| query.to_string())
-    }
-
-    /// A short name in `_views/q/`.
-    pub(super) fn lookup_alias(
-        self: &Arc<Self>,
-        parent: u64,
-        slot: Slot,
-        name: &[u8],
-    ) -> Answer<Entry> {
-        let name = name.to_vec();
-        self.with_place_in_task(parent, slot, move |vfs, place| {
-            // Names may come at any time.
-            let Some(filter) = alias::find(&place.pack, &name) else {
-                return Ok(Entry::Absent(SHORT));
-            };
-            expr::check(&filter, &*place.view.schema(&vfs.catalog)?)?;
-            vfs.query(place, Step::Alias(vfs.filters.number(&filter)?))
-        })
-    }
-
-    /// `_views/q/`: the short names that were asked for.
-    pub(super) fn list_aliases(self: &Arc<Self>, number: u64, slot: Slot) -> Answer<Listing> {
-        self.with_place_in_task(number, slot, move |vfs, place| {
-            let mut heads = Vec::new();
-            for name in alias::names(&place.pack) {
-                let Some(filter) = alias::find(&place.pack, name.as_bytes()) else { continue };
-                let slot = vfs.views.step(place.slot, Step::Alias(vfs.filters.number(&filter)?))?;
-                let attr = vfs.directory(Inode::View(slot), Some(&place.view.of));
-                heads.push((name.into_bytes(), attr));
-            }
-            Ok(Listing::known(vfs, (Inode::Aliases(slot), Inode::Views(slot)), heads))
-        })
     }
 }

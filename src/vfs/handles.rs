@@ -1,6 +1,8 @@
 //! Open files and directories: what a read needs, by the number that the kernel gives back.
 
 use std::collections::HashMap;
+use std::fmt::Debug;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
@@ -8,6 +10,7 @@ use bytes::Bytes;
 
 use super::listing::Listing;
 use super::tables::Content;
+use dcfs_core::error::Result;
 use dcfs_store::Reader;
 
 /// An open file or directory. Cheap to clone: a read takes its own and holds no lock while it waits.
@@ -19,8 +22,35 @@ pub enum Handle {
     Table(Arc<Content>),
     /// An object of a store.
     Object(Arc<Reader>),
+    /// What is made of objects while it is read.
+    Stream(Arc<dyn Stream>),
     /// A directory as it was when opened.
     Directory(Arc<Listing>),
+}
+
+/// A file that is made of objects while it is read.
+pub trait Stream: Debug + Send + Sync {
+    /// Bytes.
+    fn size(&self) -> u64;
+
+    /// The bytes `offset..offset + length`, cut at the end.
+    fn read(self: Arc<Self>, offset: u64, length: u32) -> Reading;
+}
+
+/// Bytes that are on their way.
+pub type Reading = Pin<Box<dyn Future<Output = Result<Bytes>> + Send>>;
+
+impl Handle {
+    /// Bytes; of a directory, none.
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::Text(text) => text.len() as u64,
+            Self::Table(table) => table.size(),
+            Self::Object(reader) => reader.size(),
+            Self::Stream(stream) => stream.size(),
+            Self::Directory(_) => 0,
+        }
+    }
 }
 
 /// Every open file of a mount. Numbers are never used twice.

@@ -24,6 +24,23 @@ pub const ROOT: u64 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(pub u32);
 
+/// A node of a directory below `_views/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ViewNode {
+    /// The number of the directory, below [`MOST_DIRECTORIES`].
+    pub directory: u8,
+    /// One of the directory's kinds of nodes, below [`NODE_KINDS`].
+    pub kind: u8,
+    /// What the directory makes of it.
+    pub number: u32,
+}
+
+/// How many kinds of nodes a directory below `_views/` can have.
+pub const NODE_KINDS: u8 = 16;
+
+/// How many directories there can be below `_views/`.
+pub const MOST_DIRECTORIES: u8 = ((1 << (VIEW - DEPTH)) - NODES) as u8 / NODE_KINDS;
+
 /// What an inode number means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Inode {
@@ -56,30 +73,8 @@ pub enum Inode {
     Views(Slot),
     /// `_views/_README.md`
     ViewsPage(Slot),
-    /// `_views/rows`
-    Rows(Slot),
-    /// `_views/rows/<sys__id>.json`, by ordinal.
-    Row(Slot, u32),
-    /// `_views/by`
-    By(Slot),
-    /// `_views/by/<column>`, by the number of the leaf.
-    ByColumn(Slot, u16),
-    /// `_views/by/<column>/_too_many_values.md`
-    TooMany(Slot, u16),
-    /// `_views/q`
-    Aliases(Slot),
-    /// `_views/diff`
-    Diffs(Slot),
-    /// `_views/diff/_README.md`
-    DiffsPage(Slot),
-    /// `_views/diff/<version>`, by the slot of that version.
-    Diff(Slot, Slot),
-    /// `_views/diff/<version>/_summary.md`
-    Summary(Slot, Slot),
-    /// `_views/diff/<version>/_summary.json`
-    SummaryJson(Slot, Slot),
-    /// `_views/hf/README.md`
-    HubCard(Slot),
+    /// A directory or a file below `_views/` that is of one of its directories ([`super::beside`]).
+    Beside(Slot, ViewNode),
     /// `_error` at the top of a view; below one of its File columns; below a directory of rows' paths, as [`Inode::Dir`] has it.
     Errors(Slot),
     ColumnErrors(Slot, u16),
@@ -111,32 +106,38 @@ const FILE: u64 = 5;
 const BESIDE: u64 = 6;
 const VALUE: u64 = 7;
 
-/// The numbers of what is [`BESIDE`].
+/// Of what is [`BESIDE`], nodes begin here: [`NODE_KINDS`] for each directory.
+const NODES: u32 = 32;
+
+/// The numbers of what else is [`BESIDE`].
 mod beside {
     pub const PAGE: u16 = 0;
     pub const TABLE: u16 = 1;
     pub const VIEWS: u16 = 2;
     pub const VIEWS_PAGE: u16 = 3;
-    pub const ROWS: u16 = 4;
-    pub const ROW: u16 = 5;
-    pub const BY: u16 = 6;
-    pub const BY_COLUMN: u16 = 7;
-    pub const TOO_MANY: u16 = 8;
-    pub const ALIASES: u16 = 9;
-    pub const DIFFS: u16 = 10;
-    pub const DIFFS_PAGE: u16 = 11;
-    pub const DIFF: u16 = 12;
-    pub const SUMMARY: u16 = 13;
-    pub const SUMMARY_JSON: u16 = 14;
-    pub const HUB_CARD: u16 = 15;
-    pub const ERRORS: u16 = 16;
-    pub const COLUMN_ERRORS: u16 = 17;
-    pub const ERROR_NOTE: u16 = 18;
+    pub const ERRORS: u16 = 4;
+    pub const COLUMN_ERRORS: u16 = 5;
+    pub const ERROR_NOTE: u16 = 6;
 }
 
 fn pack(kind: u64, slot: Slot, depth: u16, entry: u32) -> u64 {
     debug_assert!(slot.0 < VIEWS && depth < 1 << (VIEW - DEPTH));
     kind << KIND | u64::from(slot.0) << VIEW | u64::from(depth) << DEPTH | u64::from(entry)
+}
+
+impl ViewNode {
+    /// Which of those [`BESIDE`] a view's files it is.
+    fn which(self) -> u16 {
+        debug_assert!(self.directory < MOST_DIRECTORIES && self.kind < NODE_KINDS);
+        NODES as u16 + u16::from(self.directory) * u16::from(NODE_KINDS) + u16::from(self.kind)
+    }
+
+    fn decode(which: u16, number: u32) -> Option<Self> {
+        let node = which.checked_sub(NODES as u16)?;
+        let directory = u8::try_from(node / u16::from(NODE_KINDS)).ok()?;
+        let kind = (node % u16::from(NODE_KINDS)) as u8;
+        (directory < MOST_DIRECTORIES).then_some(Self { directory, kind, number })
+    }
 }
 
 impl Inode {
@@ -157,18 +158,7 @@ impl Inode {
             Self::Table(slot, table) => pack(BESIDE, slot, beside::TABLE, table as u32),
             Self::Views(slot) => pack(BESIDE, slot, beside::VIEWS, 0),
             Self::ViewsPage(slot) => pack(BESIDE, slot, beside::VIEWS_PAGE, 0),
-            Self::Rows(slot) => pack(BESIDE, slot, beside::ROWS, 0),
-            Self::Row(slot, ordinal) => pack(BESIDE, slot, beside::ROW, ordinal),
-            Self::By(slot) => pack(BESIDE, slot, beside::BY, 0),
-            Self::ByColumn(slot, leaf) => pack(BESIDE, slot, beside::BY_COLUMN, leaf.into()),
-            Self::TooMany(slot, leaf) => pack(BESIDE, slot, beside::TOO_MANY, leaf.into()),
-            Self::Aliases(slot) => pack(BESIDE, slot, beside::ALIASES, 0),
-            Self::Diffs(slot) => pack(BESIDE, slot, beside::DIFFS, 0),
-            Self::DiffsPage(slot) => pack(BESIDE, slot, beside::DIFFS_PAGE, 0),
-            Self::Diff(slot, other) => pack(BESIDE, slot, beside::DIFF, other.0),
-            Self::Summary(slot, other) => pack(BESIDE, slot, beside::SUMMARY, other.0),
-            Self::SummaryJson(slot, other) => pack(BESIDE, slot, beside::SUMMARY_JSON, other.0),
-            Self::HubCard(slot) => pack(BESIDE, slot, beside::HUB_CARD, 0),
+            Self::Beside(slot, node) => pack(BESIDE, slot, node.which(), node.number),
             Self::Errors(slot) => pack(BESIDE, slot, beside::ERRORS, 0),
             Self::ColumnErrors(slot, column) => {
                 pack(BESIDE, slot, beside::COLUMN_ERRORS, column.into())
@@ -196,18 +186,7 @@ impl Inode {
             | Self::Table(slot, _)
             | Self::Views(slot)
             | Self::ViewsPage(slot)
-            | Self::Rows(slot)
-            | Self::Row(slot, _)
-            | Self::By(slot)
-            | Self::ByColumn(slot, _)
-            | Self::TooMany(slot, _)
-            | Self::Aliases(slot)
-            | Self::Diffs(slot)
-            | Self::DiffsPage(slot)
-            | Self::Diff(slot, _)
-            | Self::Summary(slot, _)
-            | Self::SummaryJson(slot, _)
-            | Self::HubCard(slot)
+            | Self::Beside(slot, _)
             | Self::Errors(slot)
             | Self::ColumnErrors(slot, _)
             | Self::DirErrors(slot, ..)
@@ -243,28 +222,15 @@ impl Inode {
 
     fn beside(slot: Slot, what: u16, entry: u32) -> Option<Self> {
         let leaf = u16::try_from(entry).ok().filter(|leaf| usize::from(*leaf) < MOST_LEAVES);
-        let other = || Some(Slot(entry)).filter(|other| other.0 < VIEWS);
         Some(match what {
             beside::PAGE => Self::Page(slot, *Page::ALL.get(entry as usize)?),
             beside::TABLE => Self::Table(slot, *Table::ALL.get(entry as usize)?),
             beside::VIEWS => Self::Views(slot),
             beside::VIEWS_PAGE => Self::ViewsPage(slot),
-            beside::ROWS => Self::Rows(slot),
-            beside::ROW => Self::Row(slot, entry),
-            beside::BY => Self::By(slot),
-            beside::BY_COLUMN => Self::ByColumn(slot, leaf?),
-            beside::TOO_MANY => Self::TooMany(slot, leaf?),
-            beside::ALIASES => Self::Aliases(slot),
-            beside::DIFFS => Self::Diffs(slot),
-            beside::DIFFS_PAGE => Self::DiffsPage(slot),
-            beside::DIFF => Self::Diff(slot, other()?),
-            beside::SUMMARY => Self::Summary(slot, other()?),
-            beside::SUMMARY_JSON => Self::SummaryJson(slot, other()?),
-            beside::HUB_CARD => Self::HubCard(slot),
             beside::ERRORS => Self::Errors(slot),
             beside::COLUMN_ERRORS => Self::ColumnErrors(slot, leaf?),
             beside::ERROR_NOTE => Self::ErrorNote(slot, entry),
-            _ => return None,
+            which => Self::Beside(slot, ViewNode::decode(which, entry)?),
         })
     }
 }
@@ -291,23 +257,16 @@ mod tests {
             (slot.clone(), 0..5usize).prop_map(|(s, t)| Inode::Table(s, Table::ALL[t])),
             slot.clone().prop_map(Inode::Views),
             slot.clone().prop_map(Inode::ViewsPage),
-            slot.clone().prop_map(Inode::Aliases),
-            slot.clone().prop_map(Inode::Rows),
-            slot.clone().prop_map(Inode::HubCard),
+            (slot.clone(), 0..MOST_DIRECTORIES, 0..NODE_KINDS, any::<u32>()).prop_map(
+                |(s, directory, kind, number)| {
+                    Inode::Beside(s, ViewNode { directory, kind, number })
+                }
+            ),
             slot.clone().prop_map(Inode::Errors),
             (slot.clone(), 0..1024u16).prop_map(|(s, c)| Inode::ColumnErrors(s, c)),
             (slot.clone(), 1..=DEEPEST, any::<u32>())
                 .prop_map(|(s, d, e)| Inode::DirErrors(s, d, e)),
             (slot.clone(), any::<u32>()).prop_map(|(s, f)| Inode::ErrorNote(s, f)),
-            slot.clone().prop_map(Inode::Diffs),
-            slot.clone().prop_map(Inode::DiffsPage),
-            (slot.clone(), slot.clone()).prop_map(|(s, o)| Inode::Diff(s, o)),
-            (slot.clone(), slot.clone()).prop_map(|(s, o)| Inode::Summary(s, o)),
-            (slot.clone(), slot.clone()).prop_map(|(s, o)| Inode::SummaryJson(s, o)),
-            (slot.clone(), any::<u32>()).prop_map(|(s, o)| Inode::Row(s, o)),
-            slot.clone().prop_map(Inode::By),
-            (slot.clone(), 0..1024u16).prop_map(|(s, l)| Inode::ByColumn(s, l)),
-            (slot.clone(), 0..1024u16).prop_map(|(s, l)| Inode::TooMany(s, l)),
             (slot, 0..1024u16, any::<u32>()).prop_map(|(s, l, f)| Inode::Value(s, l, f)),
         ]
     }

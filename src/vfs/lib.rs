@@ -9,10 +9,10 @@
 //! |---|---|
 //! | [`lookup`], [`opening`] | what a name is; what an open file or version needs |
 //! | [`asking`], [`place`] | from memory now, or in a task; a view with its pack and its rows |
-//! | [`beside`], [`rows`], [`hugging_face`], [`tables`] | what stands beside the files |
+//! | [`beside`] | `_views/`: one file for each directory below it |
+//! | [`tables`] | the tables of a view's rows |
 //! | [`sets`] | the values of columns and the rows of views |
 //! | [`filters`] | query directories: which names are filters, and what they show |
-//! | [`diffs`] | what differs from other versions |
 //! | [`attributes`] | what rows say of their files, as extended attributes |
 //! | [`inode`] | what the bits of an inode number say |
 //! | [`views`], [`links`] | the two tables that grow: versions seen, links seen |
@@ -30,12 +30,10 @@ mod asking;
 pub mod attributes;
 mod beside;
 pub mod datasets;
-mod diffs;
 mod export;
 mod files;
 mod filters;
 pub mod handles;
-mod hugging_face;
 pub mod inode;
 pub mod links;
 pub mod listing;
@@ -45,7 +43,6 @@ mod opening;
 mod order;
 mod paths;
 mod place;
-mod rows;
 mod sets;
 pub mod siblings;
 pub mod tables;
@@ -219,6 +216,7 @@ pub struct Vfs {
     handles: Handles,
     files: Files,
     siblings: Siblings,
+    memory: beside::Memory,
     /// No request waits longer.
     timeout: Duration,
     /// Rights to find rows: more would take every thread that waits, and catalog and files with them.
@@ -253,6 +251,7 @@ impl Vfs {
             handles: Handles::default(),
             files: Files::default(),
             siblings: Siblings::new(prefetch),
+            memory: beside::memory(),
             timeout,
             finders: Arc::new(Semaphore::new(FINDERS)),
             born: SystemTime::now(),
@@ -287,15 +286,10 @@ impl Vfs {
                 })
             }
             Some(Inode::Views(slot)) => self.lookup_views(parent, slot, name),
-            Some(Inode::Rows(slot)) => self.lookup_row(parent, slot, name),
-            Some(Inode::By(slot)) => self.lookup_by(parent, slot, name),
-            Some(Inode::ByColumn(slot, leaf)) => self.lookup_value(parent, slot, leaf, name),
-            Some(Inode::Aliases(slot)) => self.lookup_alias(parent, slot, name),
+            Some(Inode::Beside(slot, node)) => self.lookup_node(parent, (slot, node), name),
             Some(
                 Inode::Errors(slot) | Inode::ColumnErrors(slot, _) | Inode::DirErrors(slot, ..),
             ) => self.lookup_error(parent, slot, name),
-            Some(Inode::Diffs(slot)) => self.lookup_version(parent, slot, name),
-            Some(Inode::Diff(slot, other)) => self.lookup_diff(parent, (slot, other), name),
             Some(_) => Answer::Now(Err(Error::Wrong(parent, "directory").into())),
             None => Answer::Now(Err(Error::Unknown(parent).into())),
         }
@@ -323,10 +317,6 @@ impl Vfs {
             | Inode::Column(slot, _)
             | Inode::Dir(slot, ..)
             | Inode::Views(slot)
-            | Inode::Rows(slot)
-            | Inode::By(slot)
-            | Inode::ByColumn(slot, _)
-            | Inode::Aliases(slot)
             | Inode::Errors(slot)
             | Inode::ColumnErrors(slot, _)
             | Inode::DirErrors(slot, ..)
@@ -337,20 +327,12 @@ impl Vfs {
             Inode::File(slot, entry) => {
                 self.with_place(number, slot, move |vfs, place| vfs.file(slot, &place.pack, entry))
             }
-            Inode::Diffs(slot) | Inode::Diff(slot, _) => {
-                let view = self.view(number, slot);
-                Answer::Now(view.map(|view| self.diff_attr(inode, &view.of)))
-            }
+            Inode::Beside(slot, node) => self.getattr_node(number, slot, node),
             Inode::Page(slot, page) => self.page_attr(number, slot, page),
             Inode::Table(slot, table) => self.table_attr(number, slot, table),
-            Inode::Row(slot, ordinal) => self.row_attr(number, slot, ordinal),
-            Inode::ViewsPage(slot)
-            | Inode::TooMany(slot, _)
-            | Inode::DiffsPage(slot)
-            | Inode::Summary(slot, _)
-            | Inode::SummaryJson(slot, _)
-            | Inode::ErrorNote(slot, _)
-            | Inode::HubCard(slot) => self.note(number, slot, inode).map(|(attr, _)| attr),
+            Inode::ViewsPage(slot) | Inode::ErrorNote(slot, _) => {
+                self.note(number, slot, inode).map(|(attr, _)| attr)
+            }
         }
     }
 
@@ -417,19 +399,12 @@ impl Vfs {
                 Listing::files(vfs, (inode, up), place, dir, Vec::new())
             }),
             Inode::Views(slot) => self.list_views(number, slot),
-            Inode::Rows(slot) => {
-                self.with_place(number, slot, |vfs, place| Ok(Listing::rows(vfs, place)))
-            }
-            Inode::By(slot) => self.list_by(number, slot),
-            Inode::ByColumn(slot, leaf) => self.list_values(number, slot, leaf),
-            Inode::Aliases(slot) => self.list_aliases(number, slot),
+            Inode::Beside(slot, node) => self.list_node(number, slot, node),
             Inode::Errors(_) | Inode::ColumnErrors(..) | Inode::DirErrors(..) => {
                 let vfs = self.clone();
                 let nothing = move |up| Listing::known(&vfs, (inode, up), Vec::new());
                 self.up(number).map(nothing)
             }
-            Inode::Diffs(slot) => self.list_diffs(number, slot),
-            Inode::Diff(slot, other) => self.list_diff(number, slot, other),
             _ => Answer::Now(Err(Error::Wrong(number, "directory").into())),
         }
     }
@@ -446,16 +421,8 @@ impl Vfs {
             Some(Inode::Page(slot, page)) => self.open_page(number, slot, page),
             Some(Inode::File(slot, entry)) => self.open_file(number, slot, entry, caller),
             Some(Inode::Table(slot, table)) => self.open_table(number, slot, table),
-            Some(Inode::Row(slot, ordinal)) => self.open_row(number, slot, ordinal),
-            Some(
-                inode @ (Inode::ViewsPage(slot)
-                | Inode::TooMany(slot, _)
-                | Inode::DiffsPage(slot)
-                | Inode::Summary(slot, _)
-                | Inode::SummaryJson(slot, _)
-                | Inode::ErrorNote(slot, _)
-                | Inode::HubCard(slot)),
-            ) => {
+            Some(Inode::Beside(slot, node)) => self.open_node(number, slot, node, caller),
+            Some(inode @ (Inode::ViewsPage(slot) | Inode::ErrorNote(slot, _))) => {
                 let vfs = self.clone();
                 self.note(number, slot, inode).map(move |(_, text)| vfs.opened(Handle::Text(text)))
             }
@@ -473,6 +440,7 @@ impl Vfs {
                 None => Answer::later(async move { reader.read(offset, length).await }),
             },
             Some(Handle::Table(table)) => self.in_background(move || table.read(offset, length)),
+            Some(Handle::Stream(stream)) => Answer::Later(stream.read(offset, length)),
             Some(Handle::Directory(_)) => Answer::Now(Err(Error::Wrong(handle, "file").into())),
             None => Answer::Now(Err(Error::Unknown(handle).into())),
         }

@@ -7,7 +7,8 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::inode::Inode;
+use super::beside::{self, At, Shape};
+use super::inode::{Inode, ViewNode};
 use super::place::Place;
 use super::{Attr, Vfs};
 use dcfs_core::error::Result;
@@ -46,8 +47,8 @@ enum Body {
     /// A directory of a pack. A file with the name of a head is not shown: only in `_views/hf` is there
     /// one, for elsewhere recorded names win.
     Files { vfs: Arc<Vfs>, place: Place, dir: Dir },
-    /// `_views/rows`: rendered a few at a time.
-    Rows { vfs: Arc<Vfs>, place: Place },
+    /// What a directory below `_views/` finds while it is listed.
+    Beside { vfs: Arc<Vfs>, place: Place, node: ViewNode },
     /// The files of one File column by rank.
     Ranked { vfs: Arc<Vfs>, place: Place, ranking: Arc<Ranking>, column: u16 },
 }
@@ -113,11 +114,10 @@ impl Listing {
         Ok(Self::of(vfs, own, up, heads, Some(body)))
     }
 
-    /// `_views/rows`.
-    pub(super) fn rows(vfs: &Arc<Vfs>, place: &Place) -> Self {
-        let body = Body::Rows { vfs: vfs.clone(), place: place.clone() };
-        let (own, up) = (Inode::Rows(place.slot), Inode::Views(place.slot));
-        Self::of(vfs, own, up, Vec::new(), Some(body))
+    /// What the directory of a node finds while it is listed.
+    pub(super) fn numbered(at: At<'_>, (own, up): (Inode, Inode)) -> Self {
+        let body = Body::Beside { vfs: at.vfs.clone(), place: at.place.clone(), node: at.node };
+        Self::of(at.vfs, own, up, Vec::new(), Some(body))
     }
 
     /// A directory whose names are all known.
@@ -138,12 +138,16 @@ impl Listing {
 
     /// Whether [`Listing::each`] may wait on the catalog.
     pub fn may_wait(&self) -> bool {
-        matches!(self.body, Some(Body::Rows { .. }))
+        matches!(self.body, Some(Body::Beside { .. }))
     }
 
     /// Whether it is the same for ever, so that the kernel may keep it.
     pub fn is_fixed(&self) -> bool {
-        !matches!(self.own.inode, Inode::Datasets | Inode::Aliases(_) | Inode::Diffs(_))
+        match self.own.inode {
+            Inode::Datasets => false,
+            Inode::Beside(_, node) => beside::shape(node) != Some(Shape::Changing),
+            _ => true,
+        }
     }
 
     /// Calls `each` with every name from `position` on, until it breaks.
@@ -185,7 +189,10 @@ impl Listing {
                 };
                 (vfs, place, list_files(vfs, place, *dir, from, &mut unless_head))
             }
-            Some(Body::Rows { vfs, place }) => (vfs, place, list_rows(vfs, place, from, each)),
+            Some(Body::Beside { vfs, place, node }) => {
+                let at = At::new(vfs, place, *node);
+                (vfs, place, beside::list_from(at, from, each))
+            }
             Some(Body::Ranked { vfs, place, ranking, column }) => {
                 (vfs, place, list_ranked(vfs, place, (ranking, *column), from, each))
             }
@@ -227,11 +234,7 @@ fn list_ranked(
     Ok(())
 }
 
-fn list_rows(vfs: &Vfs, place: &Place, from: u32, each: &mut Each<'_>) -> Result<()> {
-    vfs.each_row(place, from, &mut |ordinal, id, size| {
-        let attr = vfs.fixed(Inode::Row(place.slot, ordinal), &place.view.of, size);
-        let name = format!("{id}.json");
-        let next = BODY + u64::from(ordinal) + 1;
-        each(Item { name: name.as_bytes(), attr, next, dots: false })
-    })
+/// The position of what has this number in the body of a listing.
+pub fn position(number: u32) -> u64 {
+    BODY + u64::from(number)
 }

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use super::asking::blocking;
+use super::beside::narrowing;
 use super::datasets::Found;
 use super::inode::{Inode, Slot};
 use super::place::Place;
@@ -85,11 +86,13 @@ impl Vfs {
                 let attr = self.directory(Inode::Views(slot), Some(&view.of));
                 Answer::Now(Ok(Entry::Found(attr)))
             }
-            None if view.kind() == Kind::HuggingFace => {
-                self.lookup_hugging_face(parent, slot, name)
-            }
             None => {
                 let name = name.to_vec();
+                if let Some(step) = view.made().filter(|step| narrowing(*step).owns(*step, &name)) {
+                    return self.with_place_in_task(parent, slot, move |vfs, place| {
+                        narrowing(step).lookup(vfs, place, &name)
+                    });
+                }
                 self.with_place(parent, slot, move |vfs, place| vfs.lookup_files(place, &name))
             }
         }
@@ -217,6 +220,24 @@ impl Vfs {
             self.in_background(move || ask(&vfs, &Text::Page(slot, page, &view.of, None)))
         })
     }
+
+    /// A page of a view: its attributes and its text, the same for ever.
+    pub(super) fn note(
+        self: &Arc<Self>,
+        number: u64,
+        slot: Slot,
+        inode: Inode,
+    ) -> Answer<(Attr, Bytes)> {
+        self.with_place_in_task(number, slot, move |vfs, place| vfs.note_of(place, inode))
+    }
+
+    pub(super) fn note_of(&self, place: &Place, inode: Inode) -> Result<(Attr, Bytes)> {
+        let text = match inode {
+            Inode::ErrorNote(_, number) => self.error_note(place, number)?,
+            _ => self.views_page(place)?,
+        };
+        Ok((self.fixed(inode, &place.view.of, text.len() as u64), text.into()))
+    }
 }
 
 /// What stands beside the files in the top directory of a view.
@@ -237,10 +258,7 @@ impl Helper {
                 page().map(Self::Page).or_else(|| table().map(Self::Table)).or_else(views)
             }
             Kind::Class => table().map(Self::Table).or_else(views),
-            Kind::Split => {
-                (name == Table::Metadata.name().as_bytes()).then_some(Self::Table(Table::Metadata))
-            }
-            Kind::HuggingFace => None,
+            Kind::Own => None,
         }
     }
 }

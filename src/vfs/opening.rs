@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::asking::blocking;
+use super::beside::narrowing;
 use super::handles::Handle;
 use super::inode::Slot;
 use super::listing::Listing;
@@ -164,7 +165,12 @@ impl Vfs {
             Kind::Version | Kind::Class => self.with_place_in_task(number, slot, |vfs, place| {
                 Listing::top(vfs, place, Vec::new())
             }),
-            Kind::HuggingFace | Kind::Split => self.list_hugging_face(number, slot),
+            Kind::Own => {
+                self.with_place_in_task(number, slot, |vfs, place| match place.view.made() {
+                    Some(step) => narrowing(step).list(vfs, place),
+                    None => Listing::top(vfs, place, Vec::new()),
+                })
+            }
         })
     }
 

@@ -1,11 +1,11 @@
 //! The path of an inode below the mount, for log lines. Asks nothing that could wait: what is not
 //! known at the moment is told by its number.
 
+use super::beside::narrowing;
 use super::inode::{Inode, Slot};
 use super::views::{Step, View};
 use super::{Vfs, filters, sets};
 use dcfs_core::name::escape;
-use dcfs_data::query::alias;
 
 impl Vfs {
     /// The path of an inode; its number where it has none.
@@ -33,22 +33,7 @@ impl Vfs {
             Inode::Table(slot, table) => below(slot, &format!("/{}", table.name())),
             Inode::Views(slot) => below(slot, "/_views"),
             Inode::ViewsPage(slot) => below(slot, "/_views/_README.md"),
-            Inode::Rows(slot) => below(slot, "/_views/rows"),
-            Inode::Row(slot, ordinal) => below(slot, &self.row_path(slot, ordinal)),
-            Inode::By(slot) => below(slot, "/_views/by"),
-            Inode::ByColumn(slot, leaf) => below(slot, &self.leaf_path(slot, leaf)),
-            Inode::TooMany(slot, leaf) => {
-                below(slot, &(self.leaf_path(slot, leaf) + "/_too_many_values.md"))
-            }
-            Inode::Aliases(slot) => below(slot, "/_views/q"),
-            Inode::Diffs(slot) => below(slot, "/_views/diff"),
-            Inode::DiffsPage(slot) => below(slot, "/_views/diff/_README.md"),
-            Inode::Diff(slot, other) => below(slot, &self.diff_path(other)),
-            Inode::Summary(slot, other) => below(slot, &(self.diff_path(other) + "/_summary.md")),
-            Inode::SummaryJson(slot, other) => {
-                below(slot, &(self.diff_path(other) + "/_summary.json"))
-            }
-            Inode::HubCard(slot) => below(slot, "/README.md"),
+            Inode::Beside(slot, node) => below(slot, &self.node_path(slot, node)?),
             Inode::Errors(slot) => below(slot, "/_error"),
             Inode::ColumnErrors(slot, column) => {
                 below(slot, &(self.column_path(slot, column) + "/_error"))
@@ -63,7 +48,7 @@ impl Vfs {
         }
     }
 
-    fn view_path(&self, slot: Slot) -> Option<String> {
+    pub(super) fn view_path(&self, slot: Slot) -> Option<String> {
         let view = self.views.named(slot)?;
         let Some((parent, step)) = view.from else {
             let name = escape::segment(view.of.to_string().as_bytes()).into_owned();
@@ -71,8 +56,6 @@ impl Vfs {
         };
         let rest = match step {
             Step::Value(leaf, first) => self.value_path(parent, leaf, first),
-            Step::HuggingFace => "/_views/hf".into(),
-            Step::Split(leaf, first) => format!("/{}", self.value_name(&view, leaf, first)),
             Step::Query(number, dir) => {
                 let filter = filters::as_name(&self.filters.text(number)?);
                 match dir {
@@ -85,27 +68,12 @@ impl Vfs {
                     None => format!("/{filter}"),
                 }
             }
-            Step::Alias(number) => {
-                format!("/_views/q/{}", alias::name(&self.filters.text(number)?))
-            }
-            Step::Added(other) => self.diff_path(other) + "/added",
-            Step::Changed(other) => self.diff_path(other) + "/changed",
-            Step::Removed(by) => {
-                return Some(self.view_path(by)? + &self.diff_path(parent) + "/removed");
-            }
+            Step::Beside(step) => return narrowing(step).path(self, parent, step),
         };
         Some(self.view_path(parent)? + &rest)
     }
 
-    /// Where a version stands that another is compared with.
-    fn diff_path(&self, other: Slot) -> String {
-        match self.views.named(other) {
-            Some(view) => format!("/_views/diff/{}", view.of.version),
-            None => "/_views/diff/(a version)".into(),
-        }
-    }
-
-    fn row_path(&self, slot: Slot, ordinal: u32) -> String {
+    pub(super) fn row_path(&self, slot: Slot, ordinal: u32) -> String {
         let pack = self.views.named(slot).and_then(|view| view.pack());
         match pack.and_then(|pack| pack.row_id(ordinal)) {
             Some(id) => format!("/_views/rows/{id}.json"),
@@ -113,7 +81,7 @@ impl Vfs {
         }
     }
 
-    fn leaf_path(&self, slot: Slot, leaf: u16) -> String {
+    pub(super) fn leaf_path(&self, slot: Slot, leaf: u16) -> String {
         let schema = self.views.named(slot).and_then(|view| view.known_schema());
         let name = schema.and_then(|schema| Some(sets::scalar(&schema, leaf)?.name));
         match name {
@@ -127,7 +95,7 @@ impl Vfs {
         format!("{}/{}", self.leaf_path(slot, leaf), self.value_name(&view, leaf, first))
     }
 
-    fn value_name(&self, view: &View, leaf: u16, first: u32) -> String {
+    pub(super) fn value_name(&self, view: &View, leaf: u16, first: u32) -> String {
         let values = self.sets.values(view.base, leaf);
         let value = values.as_ref().and_then(|values| values.as_ref().as_ref()?.numbered(first));
         value.map_or_else(|| format!("(the value of row {first})"), |value| shown(&value.name))

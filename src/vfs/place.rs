@@ -4,10 +4,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::inode::{Inode, Slot};
-use super::views::{Kind, View};
-use super::{Error, Vfs};
+use super::views::{Step, View};
+use super::{Error, Vfs, beside};
 use dcfs_core::error::Result;
-use dcfs_core::render::rows::{Beside, is_metadata};
+use dcfs_core::render::rows::Beside;
 use dcfs_core::tree::values::Value;
 use dcfs_data::pack::{Child, Dir, Node, Pack, Subset};
 use dcfs_data::query::Ranking;
@@ -79,10 +79,15 @@ impl Place {
         Ok(found.filter(|node| !self.hides(name, *node)))
     }
 
-    /// Whether a file is not shown for its name: Hugging Face would take it for the metadata of those around it.
+    /// Whether a file is not shown for its name.
     fn hides(&self, name: &[u8], node: Node) -> bool {
-        let is_for_hugging_face = matches!(self.view.kind(), Kind::HuggingFace | Kind::Split);
-        is_for_hugging_face && matches!(node, Node::File(_)) && is_metadata(name)
+        let Some((_, Step::Beside(step))) = self.view.from else { return false };
+        matches!(node, Node::File(_)) && beside::narrowing(step).hides(step, name)
+    }
+
+    /// Whether its rows name files at all.
+    pub fn names_files(&self) -> bool {
+        !self.pack.columns().is_empty()
     }
 
     /// Whether a file that is shown has this name where helper files stand. At the top of a version
@@ -132,6 +137,25 @@ impl Place {
         let Some(row) = ranking.row(place) else { return Ok(None) };
         let Some(entry) = self.pack.entry_of(column, row)? else { return Ok(None) };
         Ok(Some((entry, ranking.name(place, &self.pack.path(entry)?))))
+    }
+
+    /// The path, from its top directory, of the file that a row names in a File column; `None` where it names none.
+    /// `position` is the row's place in [`Place::source`].
+    pub fn path_of(&self, column: u16, position: u32, ordinal: u32) -> Result<Option<Vec<u8>>> {
+        let Some(entry) = self.pack.entry_of(column, ordinal)? else { return Ok(None) };
+        let path = self.pack.path(entry)?;
+        if let Some(ranking) = self.ranking() {
+            return Ok(Some(ranking.name(position, &path)));
+        }
+        if let Some(root) = self.view.root {
+            let above = self.pack.dir_path(root)?;
+            let below = path.strip_prefix(&above[..]).filter(|_| root.column == column);
+            return Ok(below.map(|below| below.strip_prefix(b"/").unwrap_or(below).to_vec()));
+        }
+        Ok(Some(match self.pack.columns() {
+            [_] => path,
+            columns => [&columns[usize::from(column)].directory, &path[..]].join(&b'/'),
+        }))
     }
 
     /// The rows of its tables.

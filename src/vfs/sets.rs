@@ -6,15 +6,18 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::beside::{by, narrowing};
 use super::inode::{Inode, MOST_LEAVES, Slot};
 use super::place::{Place, Shown};
 use super::views::{Step, View};
 use super::{Error, Vfs};
 use dcfs_core::cell::{Cell, Cells};
-use dcfs_core::error::Result;
+use dcfs_core::error::{self, Kind, Result};
+use dcfs_core::expr::SLASH;
 use dcfs_core::kept::Kept;
+use dcfs_core::name::nearest;
 use dcfs_core::schema::Schema;
-use dcfs_core::tree::classes::{Class, class};
+use dcfs_core::tree::classes::{Class, class, classes};
 use dcfs_core::tree::values::{Collector, Key, NULL, Values, wanted_name};
 use dcfs_data::pack::{Ordinals, Pack, Subset};
 use dcfs_data::tables::Source;
@@ -56,13 +59,31 @@ pub fn scalar(schema: &Schema, number: u16) -> Option<Class<'_>> {
     class(schema, number, MOST_LEAVES)
 }
 
+/// The column of this name, one value each, for an option that names it.
+///
+/// # Errors
+/// [`Kind::Invalid`] with the nearest names.
+pub fn named<'s>(schema: &'s Schema, name: &str) -> Result<Class<'s>> {
+    let name = name.replace(SLASH, "/");
+    let mut all = classes(schema, MOST_LEAVES);
+    if let Some(at) = all.iter().position(|class| class.name == name) {
+        return Ok(all.swap_remove(at));
+    }
+    let near = nearest::to_dotted(&name, all.iter().map(|class| &class.name[..]));
+    let hint = nearest::hint(&near, "`ls _views/by` lists what there is");
+    Err(error::Error::new(
+        Kind::Invalid,
+        format!("no column of one value is called `{name}`{hint}"),
+    ))
+}
+
 impl Vfs {
     /// The values of a column over the whole version; `None` where there are too many. Blocks.
     pub(super) fn values(&self, of: &Place, leaf: u16) -> Result<Arc<Option<Values>>> {
         let weigh = |values: &Option<Values>| values.as_ref().map_or(0, Values::weight) + 64;
         self.sets.values.get(&(of.view.base, leaf), weigh, || {
             let source = of.whole(self)?;
-            let unknown = || Error::Unknown(Inode::ByColumn(of.slot, leaf).number());
+            let unknown = || Error::Unknown(by::column(of.slot, leaf).number());
             collect(&source, &scalar(&source.schema, leaf).ok_or_else(unknown)?)
         })
     }
@@ -86,7 +107,9 @@ impl Vfs {
     pub(super) fn known_rows(&self, slot: Slot, view: &View) -> Option<Option<Arc<Shown>>> {
         match view.from {
             None => Some(None),
-            Some((parent, Step::HuggingFace)) => self.known_rows(parent, &*self.views.get(parent)?),
+            Some((parent, Step::Beside(step))) if !narrowing(step).narrows(step) => {
+                self.known_rows(parent, &*self.views.get(parent)?)
+            }
             Some(_) => Some(Some(self.sets.shown.ready(&slot)?)),
         }
     }
@@ -103,29 +126,30 @@ impl Vfs {
     ) -> Result<Option<Arc<Shown>>> {
         let Some((parent, step)) = view.from else { return Ok(None) };
         let around = self.view(Inode::View(parent).number(), parent)?;
-        if step == Step::HuggingFace {
+        if let Step::Beside(step) = step
+            && !narrowing(step).narrows(step)
+        {
             return self.rows_of(parent, &around, pack);
         }
         let found = self.sets.shown.get(&slot, Shown::weight, || {
             let shown = self.rows_of(parent, &around, pack)?;
             let place = Place { slot: parent, view: around, pack: pack.clone(), shown };
             match step {
-                Step::Value(leaf, value) | Step::Split(leaf, value) => {
-                    let mut rows = self.rows_of_value(&place, leaf, value)?;
-                    if let Some(set) = place.set() {
-                        rows &= &**set.rows();
-                    }
-                    Ok(Shown { set: Subset::new(Arc::new(rows)), ranking: None })
-                }
+                Step::Value(leaf, value) => self.shown_of_value(&place, leaf, value),
                 Step::Query(number, dir) => self.selected(&place, number, dir),
-                Step::Alias(number) => self.selected(&place, number, None),
-                Step::Added(_) | Step::Changed(_) | Step::Removed(_) => {
-                    self.differing(&place, step)
-                }
-                Step::HuggingFace => Err(Error::Unknown(Inode::View(slot).number()).into()),
+                Step::Beside(step) => narrowing(step).rows(self, &place, step),
             }
         })?;
         Ok(Some(found))
+    }
+
+    /// The rows of a value among those that a place shows. Blocks.
+    pub(super) fn shown_of_value(&self, place: &Place, leaf: u16, value: u32) -> Result<Shown> {
+        let mut rows = self.rows_of_value(place, leaf, value)?;
+        if let Some(set) = place.set() {
+            rows &= &**set.rows();
+        }
+        Ok(Shown { set: Subset::new(Arc::new(rows)), ranking: None })
     }
 
     /// The rows of a value over the whole version.

@@ -80,6 +80,17 @@ pub enum Content {
     Text(Box<TextTable>),
     /// A file of the cache, and its size.
     File(File, u64),
+    /// What a directory below `_views/` makes.
+    Made(Arc<dyn Made>),
+}
+
+/// A file that is computed where it is read.
+pub trait Made: std::fmt::Debug + Send + Sync {
+    /// Bytes.
+    fn size(&self) -> u64;
+
+    /// The bytes `offset..offset + length`, cut at the end. Blocks.
+    fn read(&self, offset: u64, length: u32) -> Result<Bytes>;
 }
 
 impl Content {
@@ -89,6 +100,7 @@ impl Content {
             Self::Small(text) => text.len() as u64,
             Self::Text(table) => table.size(),
             Self::File(_, size) => *size,
+            Self::Made(made) => made.size(),
         }
     }
 
@@ -98,6 +110,7 @@ impl Content {
             Self::Small(text) => Ok(super::cut(text, offset, length)),
             Self::Text(table) => table.read(offset, length),
             Self::File(file, size) => read_file(file, *size, offset, length),
+            Self::Made(made) => made.read(offset, length),
         }
     }
 }

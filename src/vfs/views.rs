@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
-use super::Error;
 use super::inode::{Inode, Slot, VIEWS};
+use super::{Error, beside};
 use dcfs_core::error::Result;
 use dcfs_core::id::VersionId;
 use dcfs_core::schema::Schema;
@@ -55,30 +55,43 @@ pub enum Step {
     /// The rows of one value, as a class folder: a leaf of the schema, and the ordinal of the value's
     /// first row.
     Value(u16, u32),
-    /// All rows as Hugging Face reads them: `_views/hf`.
-    HuggingFace,
-    /// The rows of one value of the column of splits, below `_views/hf`.
-    Split(u16, u32),
     /// A query directory: a number of [`super::filters`], for each spelling one, and the directory it
     /// stands in, where that is not the top of the view around it.
     Query(u32, Option<Dir>),
-    /// The same by its short name in `_views/q/`.
-    Alias(u32),
-    /// The rows that the version with this slot has not, in `_views/diff/`.
-    Added(Slot),
-    /// The rows that are otherwise there.
-    Changed(Slot),
-    /// The rows that the version with this slot, in whose `_views/diff/` it stands, has not.
-    Removed(Slot),
+    /// A view that a directory below `_views/` makes.
+    Beside(ViewStep),
+}
+
+/// A view of a directory below `_views/` ([`super::beside`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ViewStep {
+    /// The number of the directory.
+    pub directory: u8,
+    /// One of the directory's kinds of views.
+    pub kind: u8,
+    /// What the directory makes of it.
+    pub number: u64,
+    /// The name it was looked up by, where that says which rows it shows: a number of [`super::filters`].
+    pub text: Option<u32>,
 }
 
 impl Step {
-    /// The number of its filter, if it is one.
-    pub const fn filter(self) -> Option<u32> {
+    /// The number of its text in [`super::filters`], if it has one.
+    pub const fn text(self) -> Option<u32> {
         match self {
-            Self::Query(number, _) | Self::Alias(number) => Some(number),
-            _ => None,
+            Self::Query(number, _) => Some(number),
+            Self::Beside(step) => step.text,
+            Self::Value(..) => None,
         }
+    }
+
+    /// The same, if the text is a filter.
+    pub fn filter(self) -> Option<u32> {
+        let is_filter = match self {
+            Self::Beside(step) => beside::narrowing(step).is_filter(),
+            Self::Query(..) | Self::Value(..) => true,
+        };
+        self.text().filter(|_| is_filter)
     }
 }
 
@@ -90,10 +103,8 @@ pub enum Kind {
     Version,
     /// The files of one value; tables and `_views` by name.
     Class,
-    /// What Hugging Face reads of all rows.
-    HuggingFace,
-    /// What it reads of one split.
-    Split,
+    /// What the directory below `_views/` that made it says.
+    Own,
 }
 
 /// A version, or some of its rows, as this mount shows it.
@@ -176,7 +187,7 @@ struct Table {
     rests: HashSet<Slot>,
     /// Views below versions so far.
     serial: u32,
-    /// How many views each filter has.
+    /// How many views each text has.
     filters: HashMap<u32, u32>,
 }
 
@@ -243,19 +254,22 @@ impl View {
     }
 
     /// What its top directory has.
-    pub const fn kind(&self) -> Kind {
+    pub fn kind(&self) -> Kind {
         match self.from {
             None => Kind::Version,
             Some((_, step)) => match step {
                 Step::Value(..) => Kind::Class,
-                Step::HuggingFace => Kind::HuggingFace,
-                Step::Split(..) => Kind::Split,
-                Step::Query(..)
-                | Step::Alias(_)
-                | Step::Added(_)
-                | Step::Changed(_)
-                | Step::Removed(_) => Kind::Version,
+                Step::Query(..) => Kind::Version,
+                Step::Beside(step) => beside::narrowing(step).kind(step),
             },
+        }
+    }
+
+    /// The step that made it, where the directory that did answers for its top.
+    pub fn made(&self) -> Option<ViewStep> {
+        match self.from {
+            Some((_, Step::Beside(step))) if self.kind() == Kind::Own => Some(step),
+            _ => None,
         }
     }
 
@@ -263,17 +277,11 @@ impl View {
     fn below(&self, parent: Slot, step: Step, slot: Slot) -> Self {
         let (own, up) = match step {
             Step::Value(leaf, first) => {
-                (Inode::Value(parent, leaf, first), Inode::ByColumn(parent, leaf))
+                (Inode::Value(parent, leaf, first), beside::by::column(parent, leaf))
             }
-            Step::HuggingFace => (Inode::View(slot), Inode::Views(parent)),
-            Step::Split(..) => (Inode::View(slot), Inode::View(parent)),
             Step::Query(_, None) => (Inode::View(slot), self.own),
             Step::Query(_, Some(dir)) => (Inode::View(slot), self.inode(parent, dir)),
-            Step::Alias(_) => (Inode::View(slot), Inode::Aliases(parent)),
-            Step::Added(other) | Step::Changed(other) => {
-                (Inode::View(slot), Inode::Diff(parent, other))
-            }
-            Step::Removed(by) => (Inode::View(slot), Inode::Diff(by, parent)),
+            Step::Beside(step) => (Inode::View(slot), beside::narrowing(step).above(parent, step)),
         };
         let root = match step {
             Step::Query(_, Some(dir)) => Some(dir),
@@ -412,7 +420,7 @@ impl Views {
         let view = View { serial: table.serial, ..around.below(parent, step, slot) };
         table.slots.insert(slot, Taken::new(Arc::new(view), now));
         table.steps.insert((parent, step), slot);
-        if let Some(number) = step.filter() {
+        if let Some(number) = step.text() {
             *table.filters.entry(number).or_default() += 1;
         }
         Ok(slot)
@@ -475,7 +483,7 @@ impl Views {
         idle
     }
 
-    /// Lets go of a view that the kernel has forgotten and that was not used since. `None` where it stays; else the filter
+    /// Lets go of a view that the kernel has forgotten and that was not used since. `None` where it stays; else the text
     /// that no view has any more.
     pub fn evict(&self, idle: &Idle) -> Option<Option<u32>> {
         let now = self.born.elapsed();
@@ -493,7 +501,7 @@ impl Views {
         if let Some(around) = table.slots.get_mut(&parent) {
             around.below = around.below.saturating_sub(1);
         }
-        Some(step.filter().filter(|number| table.is_last(*number)))
+        Some(step.text().filter(|number| table.is_last(*number)))
     }
 
     /// The view in a slot; `None` for a number that this mount never handed out, or retired.
@@ -534,7 +542,7 @@ impl Views {
 }
 
 impl Table {
-    /// Counts one view less of a filter; whether it was the last.
+    /// Counts one view less of a text; whether it was the last.
     fn is_last(&mut self, number: u32) -> bool {
         let left = self.filters.get(&number).map_or(0, |views| views.saturating_sub(1));
         match left {
@@ -642,7 +650,9 @@ mod tests {
     fn a_view_keeps_its_slot_and_ends_with_its_version() {
         let views = Views::default();
         let base = views.slot(&version("u", 1)).expect("room");
-        let steps = [Step::Value(1, 7), Step::Value(1, 8), Step::HuggingFace, Step::Split(1, 7)];
+        let made = |number| ViewStep { directory: 2, kind: 0, number, text: None };
+        let steps = [0, 1].map(|number| Step::Beside(made(number)));
+        let steps = [Step::Value(1, 7), Step::Value(1, 8), steps[0], steps[1]];
         let slots = steps.map(|step| views.step(base, step).expect("room"));
         assert_eq!(steps.map(|step| views.step(base, step).expect("known")), slots);
         let deeper = views.step(slots[0], Step::Value(2, 7)).expect("room");
@@ -707,7 +717,7 @@ mod tests {
             let went = views.evict(one);
             assert_eq!(went.is_some(), one.slot != slots[0], "{one:?}");
             if let Some(last) = went {
-                assert_eq!(last, one.step.filter(), "its filter goes with it");
+                assert_eq!(last, one.step.text(), "its filter goes with it");
                 assert!(views.get(one.slot).is_none() && !views.hold(Inode::View(one.slot)));
             }
         }

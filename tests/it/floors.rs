@@ -31,6 +31,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "expr",
             "sql",
             "glob",
+            "loader",
             "tree",
             "render",
         ],

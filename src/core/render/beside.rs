@@ -11,14 +11,21 @@ const MOST_COLUMNS: usize = 40;
 const TOO_MANY: &str = "This column has more than 10,000 values (or texts too long to list), so they are not listed. Each has a directory here all the\n\
     same, by name: the value as it reads, `/` in it written `%2F`, an empty one `%`; rows without a value are in `.null`.\n";
 
-/// `_views/_README.md` of the version called `name`.
-pub fn views(name: &str, schema: &Schema) -> String {
+/// `_views/_README.md` of the version called `name`: a section for each directory.
+pub fn views(name: &str, sections: &[String]) -> String {
     format!(
         "# Views of {}\n\n\
          The same rows, as other programs want them. Like all of the version, none of it ever changes.\n\n\
-         ## rows/\n\n\
-         One JSON file per row, `<sys__id>.json`, nested as the models nest.\n\n\
-         ## by/\n\n\
+         {}",
+        text(name),
+        sections.join("\n"),
+    )
+}
+
+/// The section of `by/`.
+pub fn by(schema: &Schema) -> String {
+    format!(
+        "## by/\n\n\
          One directory per column, in it one per value, in it the files of the rows that have it: what class-folder\n\
          loaders read.\n\n\
          {}\n\
@@ -27,22 +34,7 @@ pub fn views(name: &str, schema: &Schema) -> String {
          Every such directory has `_views/` itself, so conditions add up, and `_rows.jsonl`, `_rows.csv`, `_rows.parquet`\n\
          and `_count` by name:\n\n    \
          ls by/<column>/<value>/_views/by/<column>/<value>/\n    \
-         python -c 'from torchvision.datasets import ImageFolder; print(ImageFolder(\"by/<column>\"))'\n\n\
-         ## hf/\n\n\
-         What Hugging Face `datasets` loads, all scalar columns included: the files, and a `metadata.jsonl` that names\n\
-         them. Where a column is called `split`, there is one directory per value, each with its own.\n\n    \
-         python -c 'from datasets import load_dataset; print(load_dataset(\"imagefolder\", data_dir=\"hf\"))'\n\n\
-         Without such a column, Hugging Face still makes splits of directories and files that are called `train`, `test`,\n\
-         `val` and the like, and finds no columns for them. Then say `data_files={{\"train\": \"hf/**\"}}` in place of\n\
-         `data_dir`.\n\n\
-         ## q/\n\n\
-         Query directories by short names, for programs that take `*` or `[` in a path for a pattern. `dcfs path` makes them;\n\
-         the `_README.md` of each says which filter it is. Any filter is a directory by itself, wherever files are.\n\n\
-         ## diff/\n\n\
-         What differs from another version, in `_views` of a whole version: `diff/1.0.0/added/`, `changed/` and `removed/`\n\
-         hold the files of those rows, `diff/1.0.0/_summary.md` (by name) says how many and which columns. This alone\n\
-         changes as versions come and go. See `diff/_README.md`.\n",
-        text(name),
+         python -c 'from torchvision.datasets import ImageFolder; print(ImageFolder(\"by/<column>\"))'\n",
         columns(schema),
     )
 }
@@ -70,7 +62,7 @@ mod tests {
     #[test]
     fn the_columns_of_one_value_are_named() {
         let (of, schema) = pets();
-        let page = views(&of.name(), &schema);
+        let page = views(&of.name(), &[by(&schema)]);
         assert!(page.starts_with("# Views of pets@1.0.1\n\n"), "{page}");
         for column in ["file.path", "info.width", "info.note"] {
             assert!(page.contains(&format!("- `{column}`\n")), "{column}: {page}");

@@ -14,6 +14,7 @@ use super::snapshot::{Dataset, Snapshot, Source, hex};
 use crate::catalog::VersionInfo;
 use crate::stats::facts::Statistics;
 use dcfs_core::annotation::Annotation;
+use dcfs_core::id::RowId;
 use dcfs_core::name::{DatasetName, LOCAL};
 use dcfs_core::render::diff::Counts;
 use dcfs_core::render::markdown::{block, code, text};
@@ -68,6 +69,8 @@ pub struct Preview {
     pub rows: Vec<Vec<String>>,
     /// The first row's file, from the top of a mount.
     pub file: Option<String>,
+    /// A column of vectors, and a row that has one.
+    pub vector: Option<(String, RowId)>,
 }
 
 /// What people wrote.
@@ -316,15 +319,14 @@ fn usage(of: &Dataset, facts: &Facts) -> String {
     let at = format!("{name}@{}", of.latest().version);
     let filter =
         facts.schema.as_ref().and_then(|schema| example(schema, facts.statistics.as_ref()));
-    let vector = facts.schema.as_ref().and_then(vector);
     let mut out = String::new();
     let _ = writeln!(out, "```sh\ndcfs show {at} --limit 5");
     if let Some(filter) = &filter {
         let _ = writeln!(out, "dcfs count {at} --where '{filter}'");
         let _ = writeln!(out, "ls 'datasets/{at}/{filter}/'   # in a mount");
     }
-    if let Some(vector) = vector {
-        let near = format!("order by cosine_distance({vector}, row(1)) limit 5");
+    if let Some((column, row)) = facts.preview.vector.as_ref().filter(|(name, _)| is_plain(name)) {
+        let near = format!("order by cosine_distance({column}, row({row})) limit 5");
         let _ = writeln!(out, "dcfs show {at} --where '{near}'");
     }
     let _ = writeln!(out, "dcfs sql 'select count(*) from \"{at}\"'\n```\n");
@@ -358,15 +360,6 @@ fn example(schema: &Schema, statistics: Option<&Statistics>) -> Option<String> {
         Some(format!("{} >= {}", last.name, middle.map_or(0, |middle| middle.floor() as i64)))
     };
     label.or_else(number)
-}
-
-/// A column of vectors.
-fn vector(schema: &Schema) -> Option<String> {
-    let leaves = schema.leaves();
-    let is_vector =
-        |value: &ValueType| matches!(value, ValueType::List(item) if **item == ValueType::Float);
-    let mut vectors = leaves.iter().filter(|leaf| is_vector(leaf.value) && is_plain(&leaf.name));
-    vectors.next().map(|leaf| leaf.name.clone())
 }
 
 fn freshness(of: &Dataset, all: &Snapshot) -> String {

@@ -39,12 +39,14 @@ use crate::pack::Pack;
 use crate::sql::kernel;
 use crate::stats;
 use crate::tables::{Rows, Source};
+use dcfs_core::cell::{Cell, Cells};
 use dcfs_core::error::Result;
 use dcfs_core::expr::Val;
 use dcfs_core::id::RowId;
 use dcfs_core::name::{DatasetName, escape};
 use dcfs_core::render::grid;
 use dcfs_core::render::rows::Beside;
+use dcfs_core::schema::ValueType;
 use dcfs_core::secrets::masked;
 use dcfs_core::sql::{FoldKind, Known};
 use dcfs_core::time::Timestamp;
@@ -273,8 +275,13 @@ impl Knowledge {
             true => column.signal.clone(),
             false => format!("{}.{}", column.signal, column.field),
         };
-        let mut rows = Vec::new();
-        let mut each = |_: RowId, cells: &dyn dcfs_core::cell::Cells| {
+        let (mut rows, mut vector) = (Vec::new(), None);
+        let mut each = |id: RowId, cells: &dyn Cells| {
+            let found = columns
+                .iter()
+                .enumerate()
+                .find(|(at, column)| is_vector(&column.value) && is_finite_list(cells.cell(*at)));
+            vector = vector.take().or_else(|| found.map(|(_, column)| (dotted(column), id)));
             let texts = columns.iter().enumerate();
             rows.push(texts.map(|(at, column)| short(&column.text(cells.cell(at)))).collect());
             Ok(if rows.len() < PREVIEWED {
@@ -285,7 +292,7 @@ impl Knowledge {
         };
         self.catalog.cells(of, &names, &mut std::iter::once(RowId::ALL), &mut each)?;
         let file = self.first_file(of, pack)?;
-        Ok(Preview { columns: columns.iter().map(dotted).collect(), rows, file })
+        Ok(Preview { columns: columns.iter().map(dotted).collect(), rows, file, vector })
     }
 
     /// The first row's file, from the top of a mount.
@@ -383,6 +390,19 @@ fn folders(
         sums.1 = sums.1.saturating_add(whole(values.get(1)));
     }
     folders
+}
+
+fn is_vector(value: &ValueType) -> bool {
+    matches!(value, ValueType::List(item) if **item == ValueType::Float)
+}
+
+/// Whether a cell is a list of numbers, at least one, all finite.
+fn is_finite_list(cell: Cell<'_>) -> bool {
+    let Cell::Text(text) = cell else { return false };
+    let inside = text.strip_prefix(b"[").and_then(|text| text.strip_suffix(b"]"));
+    inside.is_some_and(|text| {
+        text.iter().any(u8::is_ascii_digit) && !text.iter().any(|b| matches!(b, b'N' | b'I' | b'n'))
+    })
 }
 
 /// A long list as its first items and how many there are.

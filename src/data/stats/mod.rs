@@ -47,6 +47,9 @@ use dcfs_core::expr::packed::Packed;
 use dcfs_core::expr::{Column, Fault, Form};
 use dcfs_core::schema::{FileColumn, Schema, ValueType};
 
+/// Moves with every change of what is said: statistics kept by another dcfs are not read.
+const FORMAT: u32 = 1;
+
 /// Statistics that took longer to find are kept for the next who asks.
 const WORTH_KEEPING: Duration = Duration::from_millis(100);
 
@@ -86,7 +89,7 @@ impl Found {
 /// What the catalog and the pack say; that nobody waits any more.
 pub fn of(source: &Source, each: &(dyn Fn(u64) + Sync)) -> Result<Found> {
     let home = Home::of(&source.pack, "stats");
-    let stem = source.stem("stats");
+    let stem = source.stem(&format!("stats{FORMAT}"));
     if let Some(found) = home.find(&stem).and_then(kept) {
         return Ok(found);
     }

@@ -1,77 +1,91 @@
 //! `_views/rows/`: one file per row, rendered when it is looked at.
 
 use std::ops::{ControlFlow, RangeInclusive};
-use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::handles::Handle;
-use super::inode::{Inode, Slot};
-use super::place::Place;
-use super::{Answer, Attr, Entry, Error, FOREVER, Opened, Vfs};
 use dcfs_core::error::Result;
 use dcfs_core::id::RowId;
 use dcfs_core::render::rows::Format;
+use dcfs_core::schema::Schema;
 use dcfs_data::tables::text::write;
+
+use super::{At, Directory, Shape, entry};
+use crate::Vfs;
+use crate::handles::Handle;
+use crate::inode::{Inode, Slot, ViewNode};
+use crate::listing::{Each, Item, Listing, position};
+use crate::place::Place;
+use crate::{Attr, Entry};
 
 /// How many rows are rendered in one go for a listing that needs their sizes.
 const PAGE: usize = 512;
 
-impl Vfs {
-    /// A row in `_views/rows/`, by `<sys__id>.json`.
-    pub(super) fn lookup_row(
-        self: &Arc<Self>,
-        parent: u64,
-        slot: Slot,
-        name: &[u8],
-    ) -> Answer<Entry> {
-        let id = row_id(name);
-        self.with_place_in_task(parent, slot, move |vfs, place| {
-            let ordinal = id.and_then(|id| place.pack.ordinal(id));
-            match ordinal.filter(|ordinal| place.shows(*ordinal)) {
-                Some(ordinal) => Ok(Entry::Found(vfs.row_attr_of(place, ordinal)?)),
-                None => Ok(Entry::Absent(FOREVER)),
-            }
+/// One file per row.
+pub struct Rows;
+
+/// A row's file, by ordinal; the only other node is the top.
+const ROW: u8 = 1;
+
+impl Directory for Rows {
+    fn number(&self) -> u8 {
+        1
+    }
+
+    fn name(&self) -> &'static str {
+        "rows"
+    }
+
+    fn help(&self, _schema: &Schema) -> String {
+        "## rows/\n\nOne JSON file per row, `<sys__id>.json`, nested as the models nest.\n".into()
+    }
+
+    fn shape(&self, kind: u8) -> Shape {
+        if kind == ROW { Shape::File } else { Shape::Directory }
+    }
+
+    fn lookup(&self, at: At<'_>, name: &[u8]) -> Result<Entry> {
+        let ordinal = row_id(name).and_then(|id| at.place.pack.ordinal(id));
+        let shown = ordinal.filter(|ordinal| at.place.shows(*ordinal));
+        Ok(entry(shown.map(|ordinal| at.file(ROW, ordinal)).transpose()?))
+    }
+
+    fn list(&self, at: At<'_>) -> Result<Listing> {
+        Ok(Listing::numbered(at, (at.own(), self.up(at.place.slot, at.node))))
+    }
+
+    fn list_from(&self, at: At<'_>, from: u32, each: &mut Each<'_>) -> Result<()> {
+        at.vfs.each_row(at.place, from, &mut |ordinal, id, size| {
+            let attr: Attr = at.vfs.fixed(at.inode(ROW, ordinal), &at.place.view.of, size);
+            let name = format!("{id}.json");
+            each(Item { name: name.as_bytes(), attr, next: position(ordinal) + 1, dots: false })
         })
     }
 
-    /// The attributes of a row's file.
-    pub(super) fn row_attr(
-        self: &Arc<Self>,
-        number: u64,
-        slot: Slot,
-        ordinal: u32,
-    ) -> Answer<Attr> {
-        self.with_place_in_task(number, slot, move |vfs, place| vfs.row_attr_of(place, ordinal))
+    fn open(&self, at: At<'_>) -> Result<Handle> {
+        let (mut found, ordinal) = (None, at.node.number);
+        at.vfs.render(at.place, ordinal..=ordinal, &mut |_, text| {
+            found = Some(Bytes::copy_from_slice(text));
+        })?;
+        Ok(Handle::Text(found.ok_or_else(|| at.unknown())?))
     }
 
-    fn row_attr_of(&self, place: &Place, ordinal: u32) -> Result<Attr> {
-        let text = self.row(place, ordinal)?;
-        Ok(self.fixed(Inode::Row(place.slot, ordinal), &place.view.of, text.len() as u64))
+    fn up(&self, slot: Slot, _node: ViewNode) -> Inode {
+        Inode::Views(slot)
     }
 
-    /// Opens a row's file.
-    pub(super) fn open_row(
-        self: &Arc<Self>,
-        number: u64,
-        slot: Slot,
-        ordinal: u32,
-    ) -> Answer<Opened> {
-        let vfs = self.clone();
-        let row = self.with_place_in_task(number, slot, move |vfs, place| vfs.row(place, ordinal));
-        row.map(move |text| vfs.opened(Handle::Text(text)))
+    fn path(&self, vfs: &Vfs, slot: Slot, node: ViewNode) -> String {
+        match node.kind {
+            ROW => vfs.row_path(slot, node.number),
+            _ => "/_views/rows".into(),
+        }
     }
+}
 
-    fn row(&self, place: &Place, ordinal: u32) -> Result<Bytes> {
-        let mut found = None;
-        self.render(place, ordinal..=ordinal, &mut |_, text| found = Some(text.to_vec()))?;
-        let unknown = || Error::Unknown(Inode::Row(place.slot, ordinal).number());
-        Ok(found.ok_or_else(unknown)?.into())
-    }
-
+impl Vfs {
     /// Calls `each` with the ordinal, the id and the size of the file of every row shown, from the
     /// ordinal `from` on, until it breaks. Blocks.
-    pub(super) fn each_row(
+    fn each_row(
         &self,
         place: &Place,
         from: u32,

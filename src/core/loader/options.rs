@@ -1,0 +1,87 @@
+//! `key=value,key=value`: options in the name of a directory, where no program has a flag for them.
+
+use crate::error::{self, Kind};
+
+/// Why a name is not a list of options, or one of them is wrong.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("`{0}` is no option; write `key=value`, with commas between")]
+    NotPair(String),
+    #[error("`{0}` is given twice")]
+    Twice(String),
+    #[error("`{0}` is no option here; there are {1}")]
+    Unknown(String, &'static str),
+    #[error("`{key}={value}`: {wanted}")]
+    Value { key: String, value: String, wanted: &'static str },
+}
+
+impl From<Error> for error::Error {
+    fn from(error: Error) -> Self {
+        Self::new(Kind::Invalid, error)
+    }
+}
+
+/// The options of a name, in order. `-` alone, which is no pair, is none at all.
+///
+/// # Errors
+/// [`Error::NotPair`]; [`Error::Twice`].
+pub fn parse(text: &str) -> Result<Vec<(&str, &str)>, Error> {
+    let mut found: Vec<(&str, &str)> = Vec::new();
+    for pair in text.split(',').filter(|_| text != NONE) {
+        let (key, value) = pair.split_once('=').ok_or_else(|| Error::NotPair(pair.to_owned()))?;
+        if key.is_empty() || value.is_empty() {
+            return Err(Error::NotPair(pair.to_owned()));
+        }
+        if found.iter().any(|(known, _)| *known == key) {
+            return Err(Error::Twice(key.to_owned()));
+        }
+        found.push((key, value));
+    }
+    Ok(found)
+}
+
+/// The name that says no options.
+pub const NONE: &str = "-";
+
+/// The error of an option whose value is not what is `wanted`.
+pub fn wrong(key: &str, value: &str, wanted: &'static str) -> Error {
+    Error::Value { key: key.to_owned(), value: value.to_owned(), wanted }
+}
+
+/// A whole number above zero.
+///
+/// # Errors
+/// [`Error::Value`].
+pub fn count(key: &str, value: &str) -> Result<u64, Error> {
+    let number = digits(value).filter(|number| *number > 0);
+    number.ok_or_else(|| wrong(key, value, "a whole number above 0 is wanted"))
+}
+
+/// A number as it prints: no sign, no leading zeros, so that one directory has one name.
+pub fn digits(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|number: &u64| number.to_string() == text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_in_order() {
+        assert_eq!(parse("a=1,b=x=y"), Ok(vec![("a", "1"), ("b", "x=y")]));
+        assert_eq!(parse("-"), Ok(vec![]));
+        for (text, message) in [
+            ("", "`` is no option; write `key=value`, with commas between"),
+            ("a", "`a` is no option; write `key=value`, with commas between"),
+            ("a=1,", "`` is no option; write `key=value`, with commas between"),
+            ("=1", "`=1` is no option; write `key=value`, with commas between"),
+            ("a=1,a=2", "`a` is given twice"),
+        ] {
+            assert_eq!(parse(text).expect_err(text).to_string(), message);
+        }
+        assert_eq!(count("shard", "10"), Ok(10));
+        for bad in ["0", "-1", "+1", "01", "x", "99999999999999999999"] {
+            assert!(count("shard", bad).is_err(), "{bad}");
+        }
+    }
+}
