@@ -86,7 +86,7 @@ def test_a_group_is_of_several_rows(work):
 
 def test_what_is_not_there_is_said(work):
     for row in ["nothing.jpg", "99999", "-1", "", "../x"]:
-        missing = work.run("why", "best", row, cwd=work.folder)
+        missing = work.run("why", "best", "--", row, cwd=work.folder)
         assert missing.returncode == 1 and "name a path in the version" in missing.stderr, row
     work.ok("save", "pets", "--where", "n < 3", "--as", "gone", cwd=work.folder)
     work.ok("save", "gone", "--where", "n < 2", "--as", "child", cwd=work.folder)
@@ -129,7 +129,7 @@ def test_what_is_said_follows_a_rename_and_leaves_datachain_alone(work):
 
 def test_wrong_descriptions_are_refused(work):
     cases = [
-        (["pets", "info.widht", "x"], 1, "did you mean `info.width`"), (["pest"], 1, "did you mean `pets`"),
+        (["pets", "info.widht", "x"], 2, "did you mean `info.width`"), (["pet"], 1, "did you mean `pets`"),
         (["pets", "label", "x" * 2000], 2, "too many"), (["pets", "label", "--description", "x"], 2, "behind its name"),
     ]  # fmt: skip
     for words, code, message in cases:

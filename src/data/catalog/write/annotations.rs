@@ -78,7 +78,6 @@ pub fn rename(write: &Transaction<'_>, from: &DatasetName, to: &DatasetName) -> 
     Ok(())
 }
 
-fn bounded(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(LONGEST));
-    text
+fn bounded(text: String) -> String {
+    if text.len() > LONGEST { text.chars().take(LONGEST).collect() } else { text }
 }
