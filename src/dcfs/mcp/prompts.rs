@@ -84,7 +84,6 @@ mod tests {
     #[test]
     fn arguments_are_put_in_once() {
         let arguments = json!({ "dataset": "{row}", "row": "a\u{202e}" });
-        let JsonObject { .. } = arguments.as_object().expect("an object");
         let got = get("why-these-rows", arguments.as_object().expect("an object")).expect("there");
         let text = serde_json::to_string(&got.messages).expect("JSON");
         assert!(text.contains("202e") && !text.contains('\u{202e}'), "{text}");
