@@ -20,6 +20,8 @@
 //! | [`refresh`], [`again`] | commands that made versions, run again |
 //! | [`save`], [`rm`], [`mv`], [`describe`], [`naming`] | what is written into the catalog |
 //! | [`cache`] | what is kept of fetched objects |
+//! | [`systemd`], [`metrics`] | what service managers and Prometheus hear of a mount |
+//! | [`man`] | the pages of the manual |
 //! | [`complete`] | what a shell completes: datasets, versions, columns, mountpoints |
 //! | [`diff`] | what differs between two versions |
 //! | [`warm`], [`plan`], [`verify`], [`selecting`] | the objects of a dataset as a whole |
@@ -55,9 +57,11 @@ pub mod list;
 pub mod load;
 pub mod log;
 pub mod ls;
+pub mod man;
 pub mod map;
 pub mod mcp;
 pub mod merge;
+pub mod metrics;
 pub mod mount;
 pub mod mv;
 pub mod naming;
@@ -82,6 +86,7 @@ pub mod sql;
 pub mod stats;
 pub mod status;
 pub mod subtract;
+pub mod systemd;
 pub mod terminal;
 pub mod union;
 pub mod unmount;
@@ -155,6 +160,7 @@ enum Command {
     Load(load::Load),
     Map(map::Map),
     Gen(map::Gen),
+    Agg(map::Agg),
     Runs(runs::Runs),
     Refresh(refresh::Refresh),
     Warm(warm::Warm),
@@ -166,6 +172,8 @@ enum Command {
     Skill(skill::Skill),
     Doctor(doctor::Doctor),
     Completions(Completions),
+    #[command(hide = true)]
+    Man(man::Manual),
 }
 
 /// Print what a shell evaluates to complete commands, flags, datasets, versions and columns
@@ -188,7 +196,12 @@ impl Completions {
         let mut text = Vec::new();
         let written = shell.write_registration("COMPLETE", "dcfs", "dcfs", "dcfs", &mut text);
         written.map_err(|error| dcfs_core::error::Error::new(Kind::Broken, error))?;
-        out.raw(&text)
+        out.raw(&text)?;
+        match self.shell {
+            // Else `pets@1` is three words to bash, and the last of them no dataset.
+            clap_complete::Shell::Bash => out.raw(b"COMP_WORDBREAKS=${COMP_WORDBREAKS//@/}\n"),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -268,6 +281,7 @@ impl Command {
             Self::Load(command) => command.run(out),
             Self::Map(command) => command.run(out),
             Self::Gen(command) => command.run(out),
+            Self::Agg(command) => command.run(out),
             Self::Runs(command) => command.run(out),
             Self::Refresh(command) => command.run(out),
             Self::Warm(command) => command.run(out),
@@ -279,6 +293,7 @@ impl Command {
             Self::Skill(command) => command.run(out),
             Self::Doctor(command) => command.run(out),
             Self::Completions(command) => command.run(out),
+            Self::Man(command) => command.run(Dcfs::command(), out),
         }
     }
 }

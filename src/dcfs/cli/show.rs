@@ -45,7 +45,7 @@ pub struct Show {
     #[command(flatten)]
     asking: AskingArgs,
     /// Only the rows that pass this filter, e.g. `info.width > 400 order by score desc`
-    #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true)]
+    #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true, add = complete::filters())]
     filter: Option<String>,
     /// Columns, e.g. `label,info.width`; a model's name takes all below it
     #[arg(long, value_name = "C,..", value_delimiter = ',', add = complete::columns())]
