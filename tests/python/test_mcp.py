@@ -7,8 +7,11 @@ import random
 import shutil
 import subprocess
 
+import httpx2
 import pytest
 from mcp import Client, MCPError, StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
+from mcp.types import ResourceTemplateReference
 from PIL import Image
 
 import mounts
@@ -297,8 +300,8 @@ def test_resources_prompts_and_completion(work):
         prompt = await client.get_prompt("why-these-rows", {"dataset": "wide", "row": "pug_57.jpg"})
         with pytest.raises(MCPError):
             await client.get_prompt("why-these-rows", {"dataset": "wide"})
-        template = {"type": "ref/resource", "uri": "dcfs://dataset/{name}/schema"}
-        names = await client.complete(templates_reference(template), {"name": "name", "value": "p"})
+        template = ResourceTemplateReference(type="ref/resource", uri="dcfs://dataset/{name}/schema")
+        names = await client.complete(template, {"name": "name", "value": "p"})
         return resources, templates, read, prompt, names
 
     resources, templates, read, prompt, names = ask(work, questions)
@@ -309,12 +312,6 @@ def test_resources_prompts_and_completion(work):
     assert "pets@1.0.0" in read["dcfs://dataset/wide/lineage"] and "pets" in read["dcfs://knowledge/index.md"]
     assert "pug_57.jpg" in prompt.messages[0].content.text
     assert names.completion.values == ["pets"]
-
-
-def templates_reference(template):
-    from mcp.types import ResourceTemplateReference
-
-    return ResourceTemplateReference(**template)
 
 
 def test_stdout_is_the_protocols_alone(work):
@@ -356,3 +353,38 @@ def test_clients_are_told_of_it(work, tmp_path):
     assert (tmp_path / ".mcp.json").read_text() == "{ // mine\n}"
     shown = work.ok("mcp", "install", "--target", "claude", "--print", cwd=tmp_path)
     assert "claude mcp add dcfs -- dcfs mcp" in shown
+
+
+def test_several_clients_are_served_by_http(work):
+    """On this machine alone, with a token, and for no page in a browser."""
+    environment = work.environment | {"DCFS_MCP_TOKEN": "secret"}
+    words = [mounts.DCFS, "mcp", "--http", "127.0.0.1:0"]
+    process = subprocess.Popen(words, env=environment, cwd=work.folder, stdout=subprocess.PIPE, text=True)
+    try:
+        url = process.stdout.readline().strip()
+        shown = {"Authorization": "Bearer secret"}
+
+        async def questions():
+            async def one(mode):
+                transport = streamable_http_client(url, http_client=httpx2.AsyncClient(headers=shown))
+                async with Client(transport, mode=mode) as client:
+                    return text(await client.call_tool("context", {}))
+
+            return await asyncio.gather(*(one(mode) for mode in MODES))
+
+        assert all("pets@1.0.0 | 61 rows" in answer for answer in asyncio.run(questions()))
+        ping = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
+        accept = {"Accept": "application/json, text/event-stream"}
+        for headers, codes in [
+            ({}, [401]), ({"Authorization": "Bearer wrong"}, [401]), (shown | {"Origin": "http://evil.example"}, [403]),
+            (shown | {"Host": "evil.example"}, [403]),
+        ]:  # fmt: skip
+            assert httpx2.post(url, json=ping, headers=accept | headers).status_code in codes, headers
+        assert httpx2.get(url.replace("/mcp", "/"), headers=shown).status_code == 404
+        assert httpx2.post(url, content=b"x" * (2 << 20), headers=accept | shown).status_code in [400, 413, 415]
+    finally:
+        process.kill()
+        process.wait()
+    for address in ["0.0.0.0:0", "192.168.1.1:0", "[::]:0"]:
+        refused = work.run("mcp", "--http", address, cwd=work.folder)
+        assert refused.returncode == 2 and "this machine" in refused.stderr
