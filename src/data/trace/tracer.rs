@@ -26,6 +26,9 @@ use dcfs_core::time::Timestamp;
 /// Versions of one chain: who made more of them made them up.
 const MOST_STEPS: usize = 100;
 
+/// Parents of one version that are looked into.
+const MOST_PARENTS: usize = 20;
+
 /// Bytes of a value that is told, and of a script.
 const LONGEST_VALUE: usize = 200;
 const LONGEST_SCRIPT: usize = 400;
@@ -124,6 +127,10 @@ impl<'t> Tracer<'t> {
             let from = match parent {
                 Source::Known(parent) => self.from(known, row, &objects, parent, by, &mut step)?,
                 Source::Listing(storage, listed) => stored(storage, *listed, &objects),
+                Source::TooMany(more) => {
+                    let dataset = format!("{more} more versions");
+                    Some(From::Lost { dataset, why: "they are too many to look into".into() })
+                }
                 Source::Gone(dataset) => {
                     Some(From::Lost { dataset: dataset.clone(), why: "it was removed".into() })
                 }
@@ -162,7 +169,9 @@ impl<'t> Tracer<'t> {
     /// What a version was made from. A storage stands for its listing.
     fn parents(&self, known: &Known) -> Result<Vec<Source>> {
         let mut sources = Vec::new();
-        for parent in self.catalog.parents(known.of.id)? {
+        let parents = self.catalog.parents(known.of.id)?;
+        let more = parents.len().saturating_sub(MOST_PARENTS);
+        for parent in parents.into_iter().take(MOST_PARENTS) {
             let Some((name, version)) = &parent.dataset else {
                 sources.push(Source::Gone("a version that was deleted for good".into()));
                 continue;
@@ -178,6 +187,9 @@ impl<'t> Tracer<'t> {
                     None => Source::Gone(format!("{name}@{version}")),
                 },
             );
+        }
+        if more > 0 {
+            sources.push(Source::TooMany(more));
         }
         Ok(sources)
     }
@@ -348,6 +360,8 @@ enum Source {
     /// A storage, and when it was last listed.
     Listing(String, Option<Timestamp>),
     Gone(String),
+    /// Versions beyond those that are looked into.
+    TooMany(usize),
 }
 
 /// The object of the row that lies in a storage.
