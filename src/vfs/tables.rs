@@ -13,6 +13,7 @@ use super::{Answer, Attr, Opened, Vfs};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::kept::Kept;
 use dcfs_core::render::rows::Format;
+use dcfs_data::stats;
 use dcfs_data::tables::{Blocks, TextTable, parquet};
 
 /// A table, by its name in the directory of a view.
@@ -24,14 +25,26 @@ pub enum Table {
     Parquet,
     /// `metadata.jsonl` of `_views/hf`, where it is listed.
     Metadata,
+    /// Statistics of the columns: for programs, and for people.
+    Stats,
+    StatsPage,
 }
 
 impl Table {
     /// Every table, in the order of their numbers.
-    pub const ALL: [Self; 5] = [Self::Count, Self::Csv, Self::Jsonl, Self::Parquet, Self::Metadata];
+    pub const ALL: [Self; 7] = [
+        Self::Count,
+        Self::Csv,
+        Self::Jsonl,
+        Self::Parquet,
+        Self::Metadata,
+        Self::Stats,
+        Self::StatsPage,
+    ];
 
     /// Those that a version has, unlisted.
-    pub const BY_NAME: [Self; 4] = [Self::Count, Self::Csv, Self::Jsonl, Self::Parquet];
+    pub const BY_NAME: [Self; 6] =
+        [Self::Count, Self::Csv, Self::Jsonl, Self::Parquet, Self::Stats, Self::StatsPage];
 
     /// The file's name.
     pub const fn name(self) -> &'static str {
@@ -41,6 +54,8 @@ impl Table {
             Self::Jsonl => "_rows.jsonl",
             Self::Parquet => "_rows.parquet",
             Self::Metadata => "metadata.jsonl",
+            Self::Stats => "_stats.json",
+            Self::StatsPage => "_stats.md",
         }
     }
 }
@@ -170,6 +185,14 @@ impl Vfs {
                         let file = parquet::open(&source)?;
                         let size = file.metadata().map_err(broken)?.len();
                         return Ok(Content::File(file, size));
+                    }
+                    Table::Stats => {
+                        return Ok(Content::Small(stats::of(&source, &|_| {})?.json.into()));
+                    }
+                    Table::StatsPage => {
+                        let filters = self.narrowed(place).map_or(Vec::new(), |of| of.filters);
+                        let found = stats::of(&source, &|_| {})?;
+                        return Ok(Content::Small(found.facts.page(&filters).into()));
                     }
                     Table::Csv => Format::Csv,
                     Table::Jsonl => Format::Jsonl,

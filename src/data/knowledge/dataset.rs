@@ -53,6 +53,8 @@ const CELL: usize = 60;
 pub struct Facts {
     pub schema: Option<Schema>,
     pub statistics: Option<Statistics>,
+    /// Whether the version is too large to be looked into.
+    pub is_large: bool,
     pub preview: Preview,
     /// What the latest version changed against the one before, where that was compared.
     pub changed: Option<Counts>,
@@ -103,6 +105,15 @@ pub fn page(of: &Dataset, all: &Snapshot, facts: &Facts, hand: &Hand) -> String 
     }
     if let Some(statistics) = &facts.statistics {
         out += &section("Stats", &stats(statistics));
+    }
+    if facts.is_large {
+        let name = code(&visible(&of.latest().to_string(), 80));
+        out += &section(
+            "Stats",
+            &format!(
+                "It has many rows; `_stats.md` in its directory and `dcfs stats` of {name} look at them."
+            ),
+        );
     }
     out += &section("Use", &usage(of, facts));
     out += &section("Freshness", &freshness(of, all));
