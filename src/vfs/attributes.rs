@@ -308,7 +308,7 @@ impl<'v> Values<'v> {
 }
 
 /// A cell as the text of an attribute; `None` for NULL.
-fn text(cell: Cell<'_>, of: &ValueType) -> Option<Vec<u8>> {
+pub fn text(cell: Cell<'_>, of: &ValueType) -> Option<Vec<u8>> {
     Some(match (cell, of) {
         (Cell::Null, _) => return None,
         (Cell::Integer(0), ValueType::Bool) => b"false".to_vec(),

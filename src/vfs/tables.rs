@@ -25,6 +25,8 @@ pub enum Table {
     Parquet,
     /// `metadata.jsonl` of `_views/hf`, where it is listed.
     Metadata,
+    /// The same as Parquet, by name alone: Hugging Face takes one kind of metadata, and refuses two.
+    MetadataParquet,
     /// Statistics of the columns: for programs, and for people.
     Stats,
     StatsPage,
@@ -32,15 +34,19 @@ pub enum Table {
 
 impl Table {
     /// Every table, in the order of their numbers.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Count,
         Self::Csv,
         Self::Jsonl,
         Self::Parquet,
         Self::Metadata,
+        Self::MetadataParquet,
         Self::Stats,
         Self::StatsPage,
     ];
+
+    /// Those of `_views/hf`.
+    pub const HUGGING_FACE: [Self; 2] = [Self::Metadata, Self::MetadataParquet];
 
     /// Those that a version has, unlisted.
     pub const BY_NAME: [Self; 6] =
@@ -54,6 +60,7 @@ impl Table {
             Self::Jsonl => "_rows.jsonl",
             Self::Parquet => "_rows.parquet",
             Self::Metadata => "metadata.jsonl",
+            Self::MetadataParquet => "metadata.parquet",
             Self::Stats => "_stats.json",
             Self::StatsPage => "_stats.md",
         }
@@ -181,8 +188,11 @@ impl Vfs {
                     Table::Count => {
                         return Ok(Content::Small(format!("{}\n", source.row_count()).into()));
                     }
-                    Table::Parquet => {
-                        let file = parquet::open(&source)?;
+                    Table::Parquet | Table::MetadataParquet => {
+                        let file = match table {
+                            Table::Parquet => parquet::open(&source)?,
+                            _ => parquet::open_metadata(&source)?,
+                        };
                         let size = file.metadata().map_err(broken)?.len();
                         return Ok(Content::File(file, size));
                     }

@@ -359,8 +359,9 @@ fn example(schema: &Schema, statistics: Option<&Statistics>) -> Option<String> {
         fits.then(|| format!("{} = \"{label}\"", leaf.name))
     });
     let number = || {
-        let numbers = plain.filter(|leaf| matches!(leaf.value, ValueType::Int | ValueType::Float));
-        let last = numbers.last()?;
+        let mut numbers =
+            plain.filter(|leaf| matches!(leaf.value, ValueType::Int | ValueType::Float));
+        let last = numbers.next_back()?;
         let middle = of(&last.name).and_then(|of| of.median.as_ref()?.real());
         Some(format!("{} >= {}", last.name, middle.map_or(0, |middle| middle.floor() as i64)))
     };

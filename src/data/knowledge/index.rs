@@ -157,10 +157,15 @@ pub fn front(all: &Snapshot, columns: &dyn Fn(&Dataset) -> Option<usize>) -> Str
     );
     let after = doing(all);
     let mut lines = Fitted::new(FRONT.saturating_sub(out.len() + after.len() + 40));
+    let mut shown = 0;
     for dataset in &all.datasets {
         lines.line(&front_line(dataset, columns));
+        if lines.left_out() > 0 {
+            break;
+        }
+        shown += 1;
     }
-    let left_out = lines.left_out();
+    let left_out = (all.datasets.len() - shown) as u64;
     out += &lines.text();
     if left_out > 0 {
         let _ = writeln!(out, "- {} more: `ls datasets/`", counted(left_out, "dataset"));
