@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | adapters | [`catalog`] [`pack`] | SQLite; one immutable version laid out for looking |
 //! | answers | [`query`] [`diff`] [`lost`] [`pages`] [`tables`] [`stats`] [`sql`] [`knowledge`] | the rows of a filter; the rows in which two versions differ; columns that another version has; the one source of each page and each table; statistics of columns; SQL over packed columns; pages about the catalog |
+//! | what people say | [`memory`] | lines left for those who come after |
 //! | work that lasts | [`runs`] | what programs have answered so far |
 
 pub mod catalog;
@@ -12,6 +13,7 @@ pub mod pack;
 pub mod query;
 pub mod diff;
 pub mod lost;
+pub mod memory;
 pub mod pages;
 pub mod runs;
 pub mod tables;

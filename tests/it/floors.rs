@@ -44,6 +44,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "query",
             "diff",
             "lost",
+            "memory",
             "pages",
             "runs",
             "tables",
@@ -55,7 +56,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("store", &[]),
     ("vfs", &[]),
     ("work", &[]),
-    ("dcfs", &["fuse", "cli"]),
+    ("dcfs", &["fuse", "skill", "mcp", "cli"]),
 ];
 
 /// One source file: where it is, and the text without comments.
