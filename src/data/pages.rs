@@ -50,9 +50,12 @@ impl Page {
         }
     }
 
-    /// Whether the text is the same for ever: it tells of this version alone.
+    /// Whether the text is the same for ever: it tells of this version alone. None of these does, for people describe columns
+    /// whenever they like.
     pub const fn is_fixed(self) -> bool {
-        matches!(self, Self::Schema)
+        match self {
+            Self::Readme | Self::Lineage | Self::Schema => false,
+        }
     }
 }
 
@@ -69,7 +72,10 @@ pub fn text(
     match page {
         Page::Readme => readme(catalog, of, narrowed),
         Page::Lineage => lineage(catalog, of),
-        Page::Schema => Ok(schema_json(&subject(of), &catalog.schema(of)?, narrowed)),
+        Page::Schema => {
+            let said = catalog.annotations(&of.dataset)?;
+            Ok(schema_json(&subject(of), &catalog.schema(of)?, &said, narrowed))
+        }
     }
 }
 
@@ -102,6 +108,7 @@ fn readme(catalog: &Catalog, of: &VersionInfo, narrowed: Option<&Narrowed>) -> R
         of: &subject(of),
         description: details.description.as_deref(),
         schema: &catalog.schema(of)?,
+        said: &catalog.annotations(&of.dataset)?,
         examples: &catalog.examples(
             of,
             narrowed.map(|narrowed| &narrowed.first[..]),

@@ -2,10 +2,12 @@
 
 use std::fmt::Write;
 
+use super::markdown::visible;
 use super::markdown::{code, paragraph, text};
 use super::numbers::{bytes, counted};
 use super::schema_json::unlisted;
 use super::{Narrowed, Subject, directories};
+use crate::annotation::Annotations;
 use crate::schema::{Schema, ValueType};
 
 /// The naming rules that a person meets.
@@ -13,12 +15,17 @@ const NAMES: &str = "Where a column\n\
     has several sources, they come first (`s3/<bucket>/...`). A name that two objects want is given to the\n\
     first; the others have `~<sys__id>` before the extension.";
 
+/// Characters of what is said about a column, in its row of the table.
+const LONGEST_SAID: usize = 300;
+
 /// Everything that the page of a version tells.
 #[derive(Clone, Debug)]
 pub struct Readme<'a> {
     pub of: &'a Subject,
     pub description: Option<&'a str>,
     pub schema: &'a Schema,
+    /// What people say about columns.
+    pub said: &'a Annotations,
     /// `(database column, a value)`.
     pub examples: &'a [(String, String)],
     /// Which rows, in a query directory.
@@ -151,17 +158,29 @@ impl Readme<'_> {
     }
 
     fn columns(&self) -> String {
-        let mut out = "| column | type | example |\n|---|---|---|\n".to_owned();
+        let is_said = self.schema.leaves().iter().any(|leaf| self.said.contains_key(&leaf.name));
+        let mut out = match is_said {
+            true => "| column | type | example | what people say |\n|---|---|---|---|\n".to_owned(),
+            false => "| column | type | example |\n|---|---|---|\n".to_owned(),
+        };
         for leaf in self.schema.leaves() {
             let example = self.examples.iter().find(|(column, _)| column == leaf.column);
             let example =
                 example.map_or(String::new(), |(_, value)| code(shown(value, leaf.value)));
             let hidden = if leaf.hidden { " (hidden)" } else { "" };
             let row = (code(&leaf.name), code(&leaf.field.type_text));
-            let _ = writeln!(out, "| {} | {}{hidden} | {example} |", row.0, row.1);
+            let said = self.said.get(&leaf.name);
+            let said = said.map_or(String::new(), |said| quoted(&said.line()));
+            let said = if is_said { format!(" {said} |") } else { String::new() };
+            let _ = writeln!(out, "| {} | {}{hidden} | {example} |{said}", row.0, row.1);
         }
         out
     }
+}
+
+/// Words of somebody, as a quotation.
+fn quoted(said: &str) -> String {
+    format!("\"{}\"", text(&visible(said, LONGEST_SAID)))
 }
 
 /// An example as a person types it: the database has 0 and 1 for booleans.
@@ -255,6 +274,7 @@ pub(super) mod tests {
             of: &of,
             description: Some("Cats & dogs"),
             schema: &schema,
+            said: &Annotations::new(),
             examples: &examples,
             narrowed: None,
         };
@@ -305,6 +325,7 @@ first; the others have `~<sys__id>` before the extension.
             of: &of,
             description: None,
             schema: &schema,
+            said: &Annotations::new(),
             examples: &examples,
             narrowed: Some(&narrowed),
         };
@@ -318,9 +339,15 @@ first; the others have `~<sys__id>` before the extension.
     fn says_why_there_are_no_files() {
         let (of, mut schema) = pets();
         schema.files[0].source = None;
-        let page =
-            Readme { of: &of, description: None, schema: &schema, examples: &[], narrowed: None }
-                .page();
+        let page = Readme {
+            of: &of,
+            description: None,
+            schema: &schema,
+            said: &Annotations::new(),
+            examples: &[],
+            narrowed: None,
+        }
+        .page();
         assert!(page.contains("name no files that can be read"), "{page}");
         assert!(
             page.contains("`file` has no files here: the version did not save its `source`"),

@@ -13,12 +13,13 @@ use super::place::linked;
 use super::snapshot::{Dataset, Snapshot, Source, hex};
 use crate::catalog::VersionInfo;
 use crate::stats::facts::Statistics;
+use dcfs_core::annotation::Annotation;
 use dcfs_core::id::RowId;
 use dcfs_core::name::{DatasetName, LOCAL};
 use dcfs_core::render::diff::Counts;
 use dcfs_core::render::markdown::{block, code, text};
 use dcfs_core::render::numbers::{bytes, count, counted};
-use dcfs_core::render::schema_tree::tree;
+use dcfs_core::render::schema_tree::described;
 use dcfs_core::render::stranger::{on_page, visible};
 use dcfs_core::schema::{Schema, ValueType};
 use dcfs_core::secrets::masked;
@@ -97,11 +98,14 @@ pub fn page(of: &Dataset, all: &Snapshot, facts: &Facts, hand: &Hand) -> String 
         out += &format!("## Session Context\n\n{}\n\n", context.trim());
     }
     let by_hand = hand.context.as_ref().map_or(0, String::len);
-    out += &section("Notes", &notes(&hand.notes));
+    out += &section("Notes", &notes(of.said.get(""), &hand.notes));
     out += &section("Dependencies", &dependencies(of, all));
     out += &section("Preview", &preview(&facts.preview));
     if let Some(schema) = &facts.schema {
-        out += &section("Schema", &fenced(&tree(schema), SCHEMA, "line", "`dcfs schema`"));
+        out += &section(
+            "Schema",
+            &fenced(&described(schema, &of.said), SCHEMA, "line", "`dcfs schema`"),
+        );
     }
     if let Some(statistics) = &facts.statistics {
         out += &section("Stats", &stats(statistics));
@@ -209,9 +213,11 @@ pub fn quoted(description: Option<&str>) -> Option<String> {
     (!shown.is_empty()).then(|| format!("\u{201c}{}\u{201d}", on_page(&shown)))
 }
 
-fn notes(notes: &[String]) -> String {
+fn notes(said: Option<&Annotation>, notes: &[String]) -> String {
     let mut lines = Fitted::new(NOTES);
-    notes.iter().for_each(|note| lines.line(&format!("- {}", on_page(&visible(note, 200)))));
+    let said = said.map(Annotation::line).into_iter();
+    said.chain(notes.iter().cloned())
+        .for_each(|note| lines.line(&format!("- {}", on_page(&visible(&note, 200)))));
     lines.finish("note")
 }
 

@@ -278,7 +278,7 @@ fn facts(all: &Snapshot, path: &str, folder: &Path) -> String {
     let mut text = String::new();
     if let Some(of) = all.datasets.iter().find(|dataset| dataset.page == path) {
         text += &of.fingerprint();
-        let hand = hand::of_page(Some(folder), path);
+        let hand = hand::of_page(Some(folder), path, of.name());
         text += &format!("{hand:?}");
         for parent in &of.parents {
             let page = all.page_of(parent);

@@ -231,7 +231,7 @@ impl Knowledge {
             return Ok(Some(index::BASE_TEXT.to_owned()));
         }
         if let Some(of) = all.datasets.iter().find(|dataset| dataset.page == path) {
-            let hand = hand::of_page(self.folder.as_deref(), path);
+            let hand = hand::of_page(self.folder.as_deref(), path, of.name());
             return Ok(Some(dataset::page(of, all, &self.facts(of, depth)?, &hand)));
         }
         if let Some(of) = all.listings.iter().find(|listing| listing.page == path) {

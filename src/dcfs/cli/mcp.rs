@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
+use tokio::runtime::Handle;
 
 use super::access::{self, AccessArgs};
 use super::output::Output;
@@ -13,6 +14,7 @@ use crate::mcp::clients::Client;
 use crate::mcp::{self, Setup};
 use dcfs_core::error::Result;
 use dcfs_data::catalog::{self, Catalog};
+use dcfs_data::knowledge::Knowledge;
 use dcfs_data::pack::{Limits, Packs};
 
 /// Serve the catalog to agents by the Model Context Protocol, on standard input and output
@@ -88,6 +90,12 @@ impl Mcp {
         let vfs = access.vfs(access::PATIENT, &[])?;
         let catalog = Arc::new(Catalog::open(&access.catalog)?);
         let packs = Packs::new(catalog.clone(), access.cache.clone(), Limits::default());
+        let packs = Arc::new(packs);
+        let of = packs.clone();
+        // Pages are made where blocking is allowed.
+        let pack = move |version: &_| Handle::current().block_on(of.get(version));
+        let folder = Knowledge::default_folder(&catalog);
+        let knowledge = Knowledge::new(catalog.clone(), pack, folder);
         let mount = self.mount.clone().or_else(|| mounts::of_catalog(&access.catalog));
         let words = [
             ("--catalog", access.catalog.parent().unwrap_or(&access.catalog)),
@@ -98,7 +106,7 @@ impl Mcp {
             .flat_map(|(flag, path)| [(*flag).to_owned(), path.to_string_lossy().into_owned()]);
         let (flags, state) = (flags.collect(), places::state().join("mcp"));
         let may_write = self.allow_write;
-        Ok(Setup { catalog, packs, vfs, mount, may_write, state, flags })
+        Ok(Setup { catalog, packs, knowledge, vfs, mount, may_write, state, flags })
     }
 }
 

@@ -33,13 +33,16 @@ use rmcp::transport::stdio;
 
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_data::catalog::Catalog;
+use dcfs_data::knowledge::Knowledge;
 use dcfs_data::pack::Packs;
 use dcfs_vfs::Vfs;
 
 /// What the server answers from.
 pub struct Setup {
     pub catalog: Arc<Catalog>,
-    pub packs: Packs,
+    pub packs: Arc<Packs>,
+    /// The pages about it.
+    pub knowledge: Knowledge,
     /// The mount's tree, without a mount.
     pub vfs: Arc<Vfs>,
     /// Where files are for the client, if anywhere.
