@@ -142,6 +142,9 @@ impl Vfs {
         Ok(match inode {
             Inode::Root
             | Inode::Top
+            | Inode::Agents
+            | Inode::Knowledge
+            | Inode::Known(_)
             | Inode::Status
             | Inode::Metrics
             | Inode::Datasets
@@ -305,7 +308,7 @@ impl<'v> Values<'v> {
 }
 
 /// A cell as the text of an attribute; `None` for NULL.
-fn text(cell: Cell<'_>, of: &ValueType) -> Option<Vec<u8>> {
+pub fn text(cell: Cell<'_>, of: &ValueType) -> Option<Vec<u8>> {
     Some(match (cell, of) {
         (Cell::Null, _) => return None,
         (Cell::Integer(0), ValueType::Bool) => b"false".to_vec(),

@@ -119,7 +119,7 @@ impl Vfs {
     /// # Errors
     /// What the catalog and the pack say; of a query, what is wrong with it.
     pub(super) fn rows_of(
-        &self,
+        self: &Arc<Self>,
         slot: Slot,
         view: &Arc<View>,
         pack: &Arc<Pack>,

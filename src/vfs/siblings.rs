@@ -134,6 +134,14 @@ impl Vfs {
         }
     }
 
+    /// Files that somebody is about to open, in order. Called within the runtime.
+    pub(super) fn ahead(self: &Arc<Self>, place: &Place, entries: Vec<u32>) {
+        if self.siblings.prefetch != Prefetch::Off && !entries.is_empty() {
+            let place = Place { slot: place.view.base, shown: None, ..place.clone() };
+            tokio::spawn(self.clone().fetch_ahead(place, entries));
+        }
+    }
+
     async fn fetch_ahead(self: Arc<Self>, place: Place, mut entries: Vec<u32>) {
         let number = move |entry| Inode::File(place.slot, entry).number();
         entries.retain(|entry| !self.files.has(number(*entry)));

@@ -13,6 +13,7 @@ use super::{Answer, Attr, Opened, Vfs};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::kept::Kept;
 use dcfs_core::render::rows::Format;
+use dcfs_data::stats;
 use dcfs_data::tables::{Blocks, TextTable, parquet};
 
 /// A table, by its name in the directory of a view.
@@ -24,14 +25,32 @@ pub enum Table {
     Parquet,
     /// `metadata.jsonl` of `_views/hf`, where it is listed.
     Metadata,
+    /// The same as Parquet, by name alone: Hugging Face takes one kind of metadata, and refuses two.
+    MetadataParquet,
+    /// Statistics of the columns: for programs, and for people.
+    Stats,
+    StatsPage,
 }
 
 impl Table {
     /// Every table, in the order of their numbers.
-    pub const ALL: [Self; 5] = [Self::Count, Self::Csv, Self::Jsonl, Self::Parquet, Self::Metadata];
+    pub const ALL: [Self; 8] = [
+        Self::Count,
+        Self::Csv,
+        Self::Jsonl,
+        Self::Parquet,
+        Self::Metadata,
+        Self::MetadataParquet,
+        Self::Stats,
+        Self::StatsPage,
+    ];
+
+    /// Those of `_views/hf`.
+    pub const HUGGING_FACE: [Self; 2] = [Self::Metadata, Self::MetadataParquet];
 
     /// Those that a version has, unlisted.
-    pub const BY_NAME: [Self; 4] = [Self::Count, Self::Csv, Self::Jsonl, Self::Parquet];
+    pub const BY_NAME: [Self; 6] =
+        [Self::Count, Self::Csv, Self::Jsonl, Self::Parquet, Self::Stats, Self::StatsPage];
 
     /// The file's name.
     pub const fn name(self) -> &'static str {
@@ -41,6 +60,9 @@ impl Table {
             Self::Jsonl => "_rows.jsonl",
             Self::Parquet => "_rows.parquet",
             Self::Metadata => "metadata.jsonl",
+            Self::MetadataParquet => "metadata.parquet",
+            Self::Stats => "_stats.json",
+            Self::StatsPage => "_stats.md",
         }
     }
 }
@@ -166,10 +188,21 @@ impl Vfs {
                     Table::Count => {
                         return Ok(Content::Small(format!("{}\n", source.row_count()).into()));
                     }
-                    Table::Parquet => {
-                        let file = parquet::open(&source)?;
+                    Table::Parquet | Table::MetadataParquet => {
+                        let file = match table {
+                            Table::Parquet => parquet::open(&source)?,
+                            _ => parquet::open_metadata(&source)?,
+                        };
                         let size = file.metadata().map_err(broken)?.len();
                         return Ok(Content::File(file, size));
+                    }
+                    Table::Stats => {
+                        return Ok(Content::Small(stats::of(&source, &|_| {})?.json.into()));
+                    }
+                    Table::StatsPage => {
+                        let filters = self.narrowed(place).map_or(Vec::new(), |of| of.filters);
+                        let found = stats::of(&source, &|_| {})?;
+                        return Ok(Content::Small(found.facts.page(&filters).into()));
                     }
                     Table::Csv => Format::Csv,
                     Table::Jsonl => Format::Jsonl,

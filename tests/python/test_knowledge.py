@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -231,3 +232,44 @@ def test_every_line_to_paste_runs(dcfs, catalog):
     for command in commands:
         done = subprocess.run(command, shell=True, cwd=catalog, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, (command, done.stderr)
+
+
+@pytest.mark.mount
+def test_a_mount_has_the_same_pages(dcfs, catalog, tmp_path):
+    dcfs.ok("describe", "typed", "--description", "# Every\n\n[type](http://x) there \u202eis", cwd=catalog)
+    dcfs.ok("knowledge", cwd=catalog)
+    pages = catalog / "dc-knowledge"
+    with dcfs.mount(catalog, tmp_path / "mnt") as mount:
+        top = mount.path / "knowledge"
+        written = sorted(str(path.relative_to(pages)) for path in pages.rglob("*") if path.is_file())
+        written.remove(".dcfs.json")
+        assert sorted(str(path.relative_to(top)) for path in top.rglob("*") if path.is_file()) == written
+        for path in written:
+            text = (pages / path).read_bytes()
+            assert (top / path).read_bytes() == text and (top / path).stat().st_size == len(text), path
+        assert broken_links(top) == []
+        assert not (top / "datasets" / "none.md").exists() and not (top / "index.md" / "x").exists()
+        with pytest.raises(OSError):
+            (top / "mine.md").write_text("x")
+        readme = (mount.path / "README.md").read_text()
+        assert len(readme.encode()) <= 2 << 10 and "`a/b@1.0.0`: 2 rows, 2 columns, from" in readme
+        assert not LINK.findall(readme) and "\u202e" not in readme
+        named = re.findall(r"`datasets/([^`]+)/`", readme)
+        assert named and all((mount.datasets / name).exists() for name in named), "no name that is not there"
+        agents = (mount.path / "AGENTS.md").read_text()
+        assert "knowledge/index.md" in agents and "not instructions" in agents
+        # What is said and saved shows within a second, and so does what a person writes.
+        dcfs.ok("knowledge", "note", "typed", "a new note", cwd=catalog)
+        dcfs.ok("save", "numbers", "--where", "scores > 1", "--as", "more_numbers", cwd=catalog)
+        eventually(lambda: "a new note" in (top / "datasets" / "typed.md").read_text())
+        eventually(lambda: "more_numbers" in (top / "index.md").read_text())
+        lineage = mount.datasets / "numbers@1.0.0" / "_lineage.md"
+        assert "## Used by\n\n- [more\\_numbers@1.0.0](../more_numbers@1.0.0/_lineage.md)\n" in lineage.read_text()
+
+
+def eventually(is_true):
+    """Waits some seconds for what shows within one."""
+    end = time.monotonic() + 8
+    while not is_true():
+        assert time.monotonic() < end
+        time.sleep(0.1)

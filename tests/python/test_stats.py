@@ -173,3 +173,26 @@ def test_differences_tell_what_moved(stats, tmp_path):
     assert "max 99 -> 198" in told[0]["how"] and "pug 50% -> 0%" in told[1]["how"]
     assert "max 99 -> 198" in stats.dcfs.ok("diff", "moving", "--stats", cwd=tmp_path)
     assert "statistics" not in json.loads(stats.dcfs.ok("diff", "moving", "--json", cwd=tmp_path))
+
+
+@pytest.mark.mount
+def test_directories_have_statistics_by_name(stats, shapes_mount, shapes_catalog):
+    version = shapes_mount.datasets / "pets_sized@1.0.0"
+    text = (version / "_stats.json").read_text()
+    assert (version / "_stats.json").stat().st_size == len(text.encode())
+    assert json.loads(text) == json.loads(stats.dcfs.ok("stats", "pets_sized", "--json", cwd=shapes_catalog))
+    narrowed = version / "info.width > 400"
+    found = json.loads((narrowed / "_stats.json").read_text())
+    assert found == json.loads(
+        stats.dcfs.ok("stats", "pets_sized", "--where", "info.width > 400", "--json", cwd=shapes_catalog)
+    )
+    assert found["num_examples"] == int((narrowed / "_count").read_text())
+    page = (narrowed / "_stats.md").read_text()
+    assert "`info.width > 400`" in page and (narrowed / "_stats.md").stat().st_size == len(page.encode())
+    ranked = json.loads((version / "order by info.width desc limit 3" / "_stats.json").read_text())
+    assert ranked["num_examples"] == 3
+    by = version / "_views" / "by" / "info.width" / "440"
+    assert json.loads((by / "_stats.json").read_text())["num_examples"] == 3
+    assert "_stats.json" not in [entry.name for entry in version.iterdir()], "by name alone"
+    with pytest.raises(OSError):
+        (version / "file.size < 0" / "_stats.html").read_text()

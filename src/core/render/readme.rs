@@ -1,4 +1,4 @@
-//! `_README.md` in a version's directory, and `README.md` at the top: where one is, and what to do.
+//! `_README.md` in a version's directory: where one is, and what to do.
 
 use std::fmt::Write;
 
@@ -53,6 +53,7 @@ impl Readme<'_> {
             Some(_) => format!("{by_name}- `_README.md`: this page\n{pages}"),
         };
         page += "- `_rows.parquet`, `_rows.jsonl`, `_rows.csv`: the rows as tables; `_count`: how many\n";
+        page += "- `_stats.md`, `_stats.json`: statistics of the columns, over all of these rows\n";
         page += "- `_views/by/<column>/<value>/`: the files of the rows with that value, as class folders\n";
         page +=
             "- `_views/rows/<sys__id>.json`: one row; `_views/hf/`: for Hugging Face `datasets`\n";
@@ -189,34 +190,6 @@ fn shown<'v>(value: &'v str, kind: &ValueType) -> &'v str {
         (ValueType::Bool, "1") => "true",
         _ => value,
     }
-}
-
-/// `README.md` at the top of a mount.
-pub fn top(catalog: &str, datasets: usize, versions: usize) -> String {
-    format!(
-        "# Datasets as directories\n\n\
-         This is the DataChain catalog {}: {}, {}, mounted read-only by dcfs.\n\n\
-         - `datasets/` holds a directory per saved version, e.g. `datasets/pets@1.0.0/`, and per dataset a link to its\n  \
-           latest version, e.g. `datasets/pets`. By name there are also `pets@latest`, `pets@1` and `pets@1.0`.\n\
-         - `find`, `cp -r`, `du` and `tar` take a link for what it is: end its name with a slash to go where it leads, as in\n  \
-           `find datasets/pets/ -type f` or `cp -r datasets/pets/ copy`. `datasets/pets/` is the version itself.\n\
-         - Copies by `cp -r` are as read-only as what is here: `cp -r --no-preserve=mode`, or `chmod -R u+w` afterwards. A mount\n  \
-           with `--dir-mode 755 --file-mode 644` has copies that are writable.\n\
-         - A version's directory holds its rows' files at their recorded paths, and `_README.md` (start there),\n  \
-           `_schema.json` (the typed columns) and `_lineage.md` (where it came from).\n\
-         - Names, sizes and times are known without the network: `ls -lR`, `find` and `du` are cheap. Bytes are fetched\n  \
-           when they are read.\n\
-         - A version never changes. What is saved or removed shows in `datasets/` within a second.\n\n\
-         | error | what it means | what to do |\n|---|---|---|\n\
-         | ENOENT | there is no such name | `ls` the directory above |\n\
-         | ESTALE | the object is no longer the one recorded, or the version was removed | save a new version |\n\
-         | EACCES | the store refuses | check the credentials that dcfs was started with |\n\
-         | EIO | the store failed after retries, or the catalog cannot be read | see the log: `dcfs status` |\n\
-         | EROFS | everything here is read-only | copy it elsewhere first |\n",
-        code(catalog),
-        counted(datasets as u64, "dataset"),
-        counted(versions as u64, "version"),
-    )
 }
 
 #[cfg(test)]
@@ -380,12 +353,5 @@ first; the others have `~<sys__id>` before the extension.
             page.contains("`file` has no files here: the version did not save its `source`"),
             "{page}"
         );
-    }
-
-    #[test]
-    fn the_top_names_the_catalog() {
-        let page = top("/x/.datachain/db", 3, 1_000);
-        assert!(page.contains("`/x/.datachain/db`: 3 datasets, 1,000 versions"), "{page}");
-        assert!(top("/x", 1, 1).contains("`/x`: 1 dataset, 1 version, mounted"));
     }
 }

@@ -54,6 +54,8 @@ const CELL: usize = 60;
 pub struct Facts {
     pub schema: Option<Schema>,
     pub statistics: Option<Statistics>,
+    /// Whether the version is too large to be looked into.
+    pub is_large: bool,
     pub preview: Preview,
     /// What the latest version changed against the one before, where that was compared.
     pub changed: Option<Counts>,
@@ -107,6 +109,15 @@ pub fn page(of: &Dataset, all: &Snapshot, facts: &Facts, hand: &Hand) -> String 
     }
     if let Some(statistics) = &facts.statistics {
         out += &section("Stats", &stats(statistics));
+    }
+    if facts.is_large {
+        let name = code(&visible(&of.latest().to_string(), 80));
+        out += &section(
+            "Stats",
+            &format!(
+                "It has many rows; `_stats.md` in its directory and `dcfs stats` of {name} look at them."
+            ),
+        );
     }
     out += &section("Use", &usage(of, facts));
     out += &section("Freshness", &freshness(of, all));
@@ -354,8 +365,9 @@ fn example(schema: &Schema, statistics: Option<&Statistics>) -> Option<String> {
         fits.then(|| format!("{} = \"{label}\"", leaf.name))
     });
     let number = || {
-        let numbers = plain.filter(|leaf| matches!(leaf.value, ValueType::Int | ValueType::Float));
-        let last = numbers.last()?;
+        let mut numbers =
+            plain.filter(|leaf| matches!(leaf.value, ValueType::Int | ValueType::Float));
+        let last = numbers.next_back()?;
         let middle = of(&last.name).and_then(|of| of.median.as_ref()?.real());
         Some(format!("{} >= {}", last.name, middle.map_or(0, |middle| middle.floor() as i64)))
     };

@@ -22,6 +22,7 @@ mod search;
 mod snapshot;
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -69,6 +70,8 @@ pub struct Knowledge {
     packs: Box<PackOf>,
     /// Where people's notes are, if anywhere.
     folder: Option<PathBuf>,
+    /// Versions of more rows are not looked into.
+    most_rows: u64,
 }
 
 /// A page that there is.
@@ -108,7 +111,25 @@ impl Knowledge {
         packs: impl Fn(&VersionInfo) -> Result<Arc<Pack>> + Send + Sync + 'static,
         folder: Option<PathBuf>,
     ) -> Self {
-        Self { catalog, packs: Box::new(packs), folder }
+        Self { catalog, packs: Box::new(packs), folder, most_rows: u64::MAX }
+    }
+
+    /// The same; pages about versions of more than `rows` tell nothing that takes reading them.
+    #[must_use]
+    pub fn within(self, rows: u64) -> Self {
+        Self { most_rows: rows, ..self }
+    }
+
+    /// Moves when a person writes something that the page at `path` tells.
+    pub fn stamp(&self, path: &str) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let hand = hand::of_page(self.folder.as_deref(), path);
+        (hand.context, hand.notes).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn is_large(&self, of: &VersionInfo) -> bool {
+        of.rows.is_none_or(|rows| rows > self.most_rows) && self.most_rows != u64::MAX
     }
 
     /// The folder of pages where nothing else is said: `dc-knowledge` beside `.datachain`.
@@ -167,6 +188,14 @@ impl Knowledge {
         Ok(index::front(&Snapshot::take(&self.catalog)?, &columns))
     }
 
+    /// How to work in a mount, for whoever reads `AGENTS.md` first.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub fn agents(&self) -> Result<String> {
+        Ok(index::agents(&Snapshot::take(&self.catalog)?))
+    }
+
     /// Pages, notes, documents and scripts with `words`, best first, at most `most`.
     ///
     /// # Errors
@@ -217,7 +246,8 @@ impl Knowledge {
         let schema = self.catalog.schema(latest).ok();
         let mut facts = dataset::Facts { schema, ..dataset::Facts::default() };
         facts.scripts = self.scripts(of)?;
-        if depth == Depth::Brief {
+        facts.is_large = self.is_large(latest);
+        if depth == Depth::Brief || facts.is_large {
             return Ok(facts);
         }
         let pack = (self.packs)(latest)?;
@@ -313,7 +343,7 @@ impl Knowledge {
     /// Everything about a listing.
     fn listing_facts(&self, of: &Listing, depth: Depth) -> Result<bucket::Facts> {
         let mut facts = bucket::Facts { is_anon: self.is_anon(of)?, ..bucket::Facts::default() };
-        if depth == Depth::Brief {
+        if depth == Depth::Brief || self.is_large(&of.of) {
             return Ok(facts);
         }
         let pack = (self.packs)(&of.of)?;

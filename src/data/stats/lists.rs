@@ -109,8 +109,11 @@ impl Part {
     }
 }
 
-/// The length of a list, and its norm if it is one of numbers; `None` for what is no list.
-fn list_of(text: &[u8], are_vectors: bool) -> Option<(u64, Option<f64>)> {
+/// A list: its length, and its norm if it is one of numbers.
+type List = (u64, Option<f64>);
+
+/// What a text is; `None` for what is no list.
+fn list_of(text: &[u8], are_vectors: bool) -> Option<List> {
     if are_vectors && let Some((length, squares)) = plain_vector(text) {
         return Some((length, Some(squares.sqrt())));
     }
@@ -196,7 +199,7 @@ mod tests {
 
     #[test]
     fn lists_have_lengths_and_vectors_norms() {
-        let cases: [(&[u8], bool, Option<(u64, Option<f64>)>); 9] = [
+        let cases: [(&[u8], bool, Option<List>); 9] = [
             (b"[3.0, 4]", true, Some((2, Some(5.0)))),
             (b"[3.0, 4]", false, Some((2, None))),
             (b"[]", true, Some((0, None))),

@@ -133,7 +133,7 @@ impl Source {
 
     /// The name of a file about these rows: what it is, which rows, and which dcfs wrote it, for
     /// another may write rows otherwise.
-    pub(crate) fn stem(&self, what: &str) -> String {
+    pub fn stem(&self, what: &str) -> String {
         let mut hash = Sha256::new();
         let rows = match &self.rows {
             Rows::All if self.root.is_none() => "all".into(),

@@ -1,21 +1,27 @@
-//! `_views/by/<column>/<value>/`: class folders.
+//! `_views/by/<column>/<value>/`: class folders, by the values of a column or of an expression over columns.
 //!
 //! A value is an [`Inode::Value`] until someone goes below it: a class folder of a million values costs nothing but their
 //! names.
 
-use dcfs_core::error::Result;
+use std::sync::Arc;
+
+use dcfs_core::cell::Cell;
+use dcfs_core::error::{self, Kind as ErrorKind, Result};
+use dcfs_core::expr::{self, Query, Val};
 use dcfs_core::render::beside as text;
 use dcfs_core::schema::Schema;
 use dcfs_core::tree::classes::classes;
-use dcfs_core::tree::values::Value;
+use dcfs_core::tree::values::{Collector, Value, Values};
+use dcfs_data::pack::Subset;
+use dcfs_data::query::Version;
 
-use super::{At, Directory, Shape, entry, inode};
+use super::{At, Directory, Narrowing, Shape, entry, inode, text_of};
 use crate::handles::Handle;
 use crate::inode::{Inode, MOST_LEAVES, Slot, ViewNode};
 use crate::listing::Listing;
-use crate::place::Place;
-use crate::views::Step;
-use crate::{Attr, Entry, Vfs, sets};
+use crate::place::{Place, Shown};
+use crate::views::{Kind, Step, ViewStep};
+use crate::{Attr, Entry, Error, Vfs, filters, sets};
 
 /// The page that stands in place of more values than are listed.
 const TOO_MANY: &[u8] = b"_too_many_values.md";
@@ -30,6 +36,13 @@ const TOP: u8 = 0;
 const COLUMN: u8 = 1;
 /// Its [`TOO_MANY`].
 const PAGE: u8 = 2;
+
+/// In memory alone: the values of an expression.
+const VALUES: u8 = 3;
+
+/// The views: an expression, of all rows; below it one of its values, by the ordinal of the value's first row.
+const EXPRESSION: u8 = 0;
+const VALUE: u8 = 1;
 
 /// The directory of a column's values.
 pub fn column(slot: Slot, leaf: u16) -> Inode {
@@ -93,13 +106,140 @@ impl Directory for By {
             _ => vfs.leaf_path(slot, leaf(node)) + "/_too_many_values.md",
         }
     }
+
+    fn views(&self) -> &dyn Narrowing {
+        self
+    }
+}
+
+impl Narrowing for By {
+    fn kind(&self, step: ViewStep) -> Kind {
+        if step.kind == EXPRESSION { Kind::Own } else { Kind::Class }
+    }
+
+    fn narrows(&self, step: ViewStep) -> bool {
+        step.kind == VALUE
+    }
+
+    fn rows(&self, vfs: &Arc<Vfs>, around: &Place, step: ViewStep) -> Result<Shown> {
+        let values = values_of(vfs, around)?;
+        let value = u32::try_from(step.number).ok().and_then(|first| values.numbered(first));
+        let unknown = || Error::Unknown(Inode::View(around.slot).number());
+        let mut rows = value.ok_or_else(unknown)?.rows.clone();
+        if let Some(set) = around.set() {
+            rows &= &**set.rows();
+        }
+        Ok(Shown { set: Subset::new(Arc::new(rows)), ranking: None })
+    }
+
+    fn above(&self, parent: Slot, step: ViewStep) -> Inode {
+        match step.kind {
+            EXPRESSION => inode(NUMBER, parent, TOP, 0),
+            _ => Inode::View(parent),
+        }
+    }
+
+    fn path(&self, vfs: &Vfs, parent: Slot, step: ViewStep) -> Option<String> {
+        let above = vfs.view_path(parent)?;
+        Some(match step.text {
+            Some(text) => {
+                format!("{above}/_views/by/{}", filters::as_name(&*vfs.filters.text(text)?))
+            }
+            None => format!("{above}/(the value of row {})", step.number),
+        })
+    }
+
+    fn lookup(&self, vfs: &Arc<Vfs>, place: &Place, name: &[u8]) -> Result<Entry> {
+        let values = values_of(vfs, place)?;
+        let value = values.named(name).filter(|value| place.meets(value));
+        Ok(entry(value.map(|value| value_of(vfs, place, value)).transpose()?))
+    }
+
+    fn list(&self, vfs: &Arc<Vfs>, place: &Place) -> Result<Listing> {
+        let values = values_of(vfs, place)?;
+        let shown = values.iter().filter(|value| !value.is_null && place.meets(value));
+        let named = |value: &Value| Ok((value.name.clone(), value_of(vfs, place, value)?));
+        let heads = shown.map(named).collect::<Result<_>>()?;
+        Ok(Listing::known(vfs, (place.view.own, place.view.up), heads))
+    }
+}
+
+/// A name that is no column: an expression, as what follows `order by` in a filter.
+fn lookup_expression(at: At<'_>, name: &[u8]) -> Result<Entry> {
+    // A bare name is a column that is not there; what calls a function or reckons is meant.
+    let is_meant = |text: &&str| text.contains(['(', '+', '-', '*', '%', ' ']);
+    let Some(text) = std::str::from_utf8(name).ok().filter(is_meant) else {
+        return Ok(entry(None));
+    };
+    expression(text, &*at.place.view.schema(&at.vfs.catalog)?)?;
+    let text = Some(at.vfs.filters.number(text)?);
+    Ok(Entry::Found(at.view(ViewStep { directory: NUMBER, kind: EXPRESSION, number: 0, text })?))
+}
+
+/// An expression as a query that orders all rows by it.
+fn expression(text: &str, schema: &Schema) -> Result<Query> {
+    let query = expr::check(&format!("order by {text}"), schema)?;
+    let is_alone = query.order.len() == 1 && !query.order[0].down;
+    if is_alone && query.filter.is_none() && query.limit.is_none() && query.offset == 0 {
+        return Ok(query);
+    }
+    let text = format!("`{text}`: one expression is wanted, without `,`, `desc` and `limit`");
+    Err(error::Error::new(ErrorKind::Invalid, text))
+}
+
+/// The values of the expression that a place is, over the whole version.
+fn values_of(vfs: &Arc<Vfs>, place: &Place) -> Result<Arc<Values>> {
+    let at = At::new(vfs, place, ViewNode { directory: NUMBER, kind: VALUES, number: 0 });
+    at.kept(
+        at.node,
+        |values: &Values| values.weight() + 64,
+        || {
+            let text = text_of(vfs, place)?;
+            let schema = place.view.schema(&vfs.catalog)?;
+            let version = Version {
+                catalog: &vfs.catalog,
+                of: &place.view.of,
+                pack: &place.pack,
+                each: &|_| {},
+            };
+            let selected = vfs.queries.select(version, &expression(&text, &schema)?, None)?;
+            let ranking = selected.ranking.ok_or_else(|| at.unknown())?;
+            let mut rows: Vec<_> =
+                ranking.rows.iter().map(|ranked| (ranked.row, &ranked.key)).collect();
+            rows.sort_unstable_by_key(|(row, _)| *row);
+            let mut collector = Collector::default();
+            for (row, key) in rows {
+                let cell = match key {
+                    Val::Null => Cell::Null,
+                    Val::Int(n) => Cell::Integer(*n),
+                    Val::Real(x) => Cell::Real(*x),
+                    Val::Text(text) => Cell::Text(text),
+                };
+                if !collector.push(row, cell) {
+                    let text = format!("`{text}` has too many values to be class folders");
+                    return Err(error::Error::new(ErrorKind::Invalid, text));
+                }
+            }
+            let id = |ordinal| place.pack.row_id(ordinal).map_or(0, |id| id.key());
+            Ok(collector.finish(&ranking.key, id))
+        },
+    )
+}
+
+/// The directory of a value of an expression.
+fn value_of(vfs: &Vfs, place: &Place, value: &Value) -> Result<Attr> {
+    let step = ViewStep { directory: NUMBER, kind: VALUE, number: value.first.into(), text: None };
+    let slot = vfs.views.step(place.slot, Step::Beside(step))?;
+    Ok(vfs.directory(Inode::View(slot), Some(&place.view.of)))
 }
 
 fn lookup_column(at: At<'_>, name: &[u8]) -> Result<Entry> {
     let schema = at.place.view.schema(&at.vfs.catalog)?;
     let mut found = classes(&schema, MOST_LEAVES).into_iter();
-    let found = found.find(|class| class.folder() == name);
-    Ok(entry(found.map(|class| at.directory(COLUMN, class.number.into()))))
+    match found.find(|class| class.folder() == name) {
+        Some(class) => Ok(Entry::Found(at.directory(COLUMN, class.number.into()))),
+        None => lookup_expression(at, name),
+    }
 }
 
 /// The columns that hold one value each and parts of paths, hidden ones left out.
@@ -134,7 +274,7 @@ fn values(at: At<'_>, leaf: u16) -> Result<Vec<(Vec<u8>, Attr)>> {
 
 impl Vfs {
     /// Whether any row of the value is shown in `place`.
-    fn is_shown(&self, place: &Place, leaf: u16, first: u32) -> Result<bool> {
+    fn is_shown(self: &Arc<Self>, place: &Place, leaf: u16, first: u32) -> Result<bool> {
         let Some(set) = place.set() else { return Ok(true) };
         if let Some(values) = &*self.values(place, leaf)? {
             let value = values.numbered(first);

@@ -134,7 +134,7 @@ impl Directory for Diff {
 }
 
 impl Narrowing for Diff {
-    fn rows(&self, vfs: &Vfs, place: &Place, step: ViewStep) -> Result<Shown> {
+    fn rows(&self, vfs: &Arc<Vfs>, place: &Place, step: ViewStep) -> Result<Shown> {
         let other = slot_of(step);
         let rows = match step.kind {
             ADDED => vfs.diff(place, other)?.added.clone(),

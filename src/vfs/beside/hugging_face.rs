@@ -22,7 +22,7 @@ use crate::listing::Listing;
 use crate::place::{Place, Shown};
 use crate::tables::Table;
 use crate::views::{Kind, Step, ViewStep};
-use crate::{Attr, Entry, Vfs};
+use crate::{Attr, Entry, Vfs, sets};
 
 /// What a column of splits is called.
 const SPLIT: &str = "split";
@@ -54,7 +54,7 @@ impl Directory for HuggingFace {
     fn help(&self, _schema: &Schema) -> String {
         "## hf/\n\n\
          What Hugging Face `datasets` loads, all scalar columns included: the files, and a `metadata.jsonl` that names\n\
-         them. Where a column is called `split`, there is one directory per value, each with its own.\n\n    \
+         them (`metadata.parquet` by name). Where a column is called `split`, there is one directory per value, each with its own.\n\n    \
          python -c 'from datasets import load_dataset; print(load_dataset(\"imagefolder\", data_dir=\"hf\"))'\n\n\
          Without such a column, Hugging Face still makes splits of directories and files that are called `train`, `test`,\n\
          `val` and the like, and finds no columns for them. Then say `data_files={\"train\": \"hf/**\"}` in place of\n\
@@ -102,7 +102,7 @@ impl Narrowing for HuggingFace {
         step.kind == ONE
     }
 
-    fn rows(&self, vfs: &Vfs, around: &Place, step: ViewStep) -> Result<Shown> {
+    fn rows(&self, vfs: &Arc<Vfs>, around: &Place, step: ViewStep) -> Result<Shown> {
         let (leaf, first) = value_of(step);
         vfs.shown_of_value(around, leaf, first)
     }
@@ -124,14 +124,14 @@ impl Narrowing for HuggingFace {
 
     fn owns(&self, step: ViewStep, name: &[u8]) -> bool {
         // Whether all rows have splits takes a look at the values.
-        step.kind == ALL || is_table(name)
+        step.kind == ALL || table(name).is_some()
     }
 
     fn lookup(&self, vfs: &Arc<Vfs>, place: &Place, name: &[u8]) -> Result<Entry> {
         let Some((leaf, values)) = splits(vfs, place)? else {
-            return match is_table(name) {
-                true => vfs.table_of(place, Table::Metadata).map(Entry::Found),
-                false => vfs.lookup_files(place, name),
+            return match table(name) {
+                Some(table) => vfs.table_of(place, table).map(Entry::Found),
+                None => vfs.lookup_files(place, name),
             };
         };
         if name == CARD {
@@ -164,8 +164,8 @@ impl Narrowing for HuggingFace {
     }
 }
 
-fn is_table(name: &[u8]) -> bool {
-    name == Table::Metadata.name().as_bytes()
+fn table(name: &[u8]) -> Option<Table> {
+    Table::HUGGING_FACE.into_iter().find(|table| table.name().as_bytes() == name)
 }
 
 /// The value that a split is of: a leaf, and the ordinal of its first row.
@@ -222,6 +222,11 @@ fn split_attrs(
             Ok((value.name.clone(), attr))
         })
         .collect()
+}
+
+/// The name of the column of splits, if there is one.
+pub fn split_column(schema: &Schema) -> Option<String> {
+    sets::scalar(schema, split_leaf(schema)?).map(|class| class.name)
 }
 
 /// The column called `split`, or the only one whose last part is called so.

@@ -10,6 +10,8 @@
 //!          diff/<version>/              what differs from another version
 //!          split/<shares>/<part>/       rows divided by a hash
 //!          epochs/<seed>/<n>.txt        rows in a random order
+//!          webdataset/<options>/<n>.tar shards for WebDataset
+//!          yolo/, coco/                 pictures with boxes, for Ultralytics and pycocotools
 //! ```
 //!
 //! A directory is made of *nodes*, which have nothing but an inode number ([`ViewNode`]), and of *views*, which show rows,
@@ -31,17 +33,21 @@ use dcfs_core::schema::Schema;
 use dcfs_data::pages;
 use dcfs_store::Caller;
 
+mod boxes;
 pub mod by;
+mod coco;
 mod diff;
 mod epochs;
 mod hugging_face;
 mod queries;
 mod rows;
 mod split;
+mod webdataset;
+mod yolo;
 
 /// Every directory, in the order of listings and pages. Its place is its number, which is part of inode numbers: a new one
 /// goes to the end.
-static ALL: [&dyn Directory; 7] = [
+static ALL: [&dyn Directory; 10] = [
     &by::By,
     &rows::Rows,
     &hugging_face::HuggingFace,
@@ -49,6 +55,9 @@ static ALL: [&dyn Directory; 7] = [
     &diff::Diff,
     &split::Splits,
     &epochs::Epochs,
+    &webdataset::WebDataset,
+    &yolo::Yolo,
+    &coco::Coco,
 ];
 
 const PAGE: &[u8] = b"_README.md";
@@ -86,6 +95,11 @@ pub trait Directory: Sync {
 
     fn stands(&self) -> Stands {
         Stands::Always
+    }
+
+    /// Whether it is listed, rather than there by name alone.
+    fn is_listed(&self, _schema: &Schema) -> bool {
+        true
     }
 
     /// Its top in a view: a node of kind 0, where it is not a view itself.
@@ -147,7 +161,7 @@ pub trait Narrowing: Sync {
     }
 
     /// The rows of a view that narrows. Blocks.
-    fn rows(&self, _vfs: &Vfs, around: &Place, _step: ViewStep) -> Result<Shown> {
+    fn rows(&self, _vfs: &Arc<Vfs>, around: &Place, _step: ViewStep) -> Result<Shown> {
         Err(Error::Unknown(Inode::View(around.slot).number()).into())
     }
 
@@ -296,6 +310,13 @@ pub fn inode(directory: u8, slot: Slot, kind: u8, number: u32) -> Inode {
     Inode::Beside(slot, ViewNode { directory, kind, number })
 }
 
+/// The name that a view was looked up by, where that says what it is ([`ViewStep::text`]).
+pub fn text_of(vfs: &Vfs, place: &Place) -> Result<Arc<str>> {
+    let number = place.view.from.and_then(|(_, step)| step.text());
+    let text = number.and_then(|number| vfs.filters.text(number));
+    Ok(text.ok_or(Error::Unknown(place.view.own.number()))?)
+}
+
 /// What is found, if anything is.
 pub fn entry(found: Option<Attr>) -> Entry {
     found.map_or(Entry::Absent(FOREVER), Entry::Found)
@@ -364,7 +385,8 @@ impl Vfs {
         self.with_place_in_task(number, slot, move |vfs, place| {
             let (page, _) = vfs.note_of(place, Inode::ViewsPage(slot))?;
             let mut heads = vec![(PAGE.to_vec(), page)];
-            for directory in ALL {
+            let schema = place.view.schema(&vfs.catalog)?;
+            for directory in ALL.into_iter().filter(|directory| directory.is_listed(&schema)) {
                 let top = vfs.top_of(directory, &place.view, slot, || place.names_files())?;
                 heads.extend(top.map(|attr| (directory.name().as_bytes().to_vec(), attr)));
             }

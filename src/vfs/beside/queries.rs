@@ -1,5 +1,7 @@
 //! `_views/q/<hash>/`: query directories by short names, for programs that take `*` or `[` in a path for a pattern.
 
+use std::sync::Arc;
+
 use dcfs_core::error::Result;
 use dcfs_core::expr;
 use dcfs_core::schema::Schema;
@@ -69,7 +71,7 @@ impl Directory for Queries {
 }
 
 impl Narrowing for Queries {
-    fn rows(&self, vfs: &Vfs, around: &Place, step: ViewStep) -> Result<Shown> {
+    fn rows(&self, vfs: &Arc<Vfs>, around: &Place, step: ViewStep) -> Result<Shown> {
         let unknown = || Error::Unknown(Inode::View(around.slot).number());
         vfs.selected(around, step.text.ok_or_else(unknown)?, None)
     }

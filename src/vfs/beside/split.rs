@@ -17,12 +17,12 @@ use dcfs_core::tree::values::wanted_name;
 use dcfs_data::pack::{Ordinals, Subset};
 use dcfs_data::tables::Source;
 
-use super::{At, Directory, Narrowing, Shape, entry, inode};
+use super::{At, Directory, Narrowing, Shape, entry, inode, text_of};
 use crate::inode::{Inode, Slot, ViewNode};
 use crate::listing::Listing;
 use crate::place::{Place, Shown};
 use crate::views::{Kind, Step, ViewStep};
-use crate::{Attr, Entry, Error, Vfs, sets};
+use crate::{Attr, Entry, Vfs, sets};
 
 /// Rows divided into parts.
 pub struct Splits;
@@ -92,8 +92,8 @@ impl Narrowing for Splits {
         step.kind == PART
     }
 
-    fn rows(&self, vfs: &Vfs, around: &Place, step: ViewStep) -> Result<Shown> {
-        let text = text(vfs, around)?;
+    fn rows(&self, vfs: &Arc<Vfs>, around: &Place, step: ViewStep) -> Result<Shown> {
+        let text = text_of(vfs, around)?;
         let rows = match Split::parse(&text)? {
             split if split.stratify.is_some() => stratified(vfs, around, &split, step.number)?,
             split => hashed(vfs, around, &split, step.number)?,
@@ -133,13 +133,6 @@ impl Narrowing for Splits {
     }
 }
 
-/// The name of the split that a place is.
-fn text(vfs: &Vfs, place: &Place) -> Result<Arc<str>> {
-    let number = place.view.from.and_then(|(_, step)| step.text());
-    let text = number.and_then(|number| vfs.filters.text(number));
-    Ok(text.ok_or(Error::Unknown(place.view.own.number()))?)
-}
-
 fn part_name(vfs: &Vfs, split: Slot, step: ViewStep) -> Option<String> {
     let (_, made) = vfs.views.named(split)?.from?;
     let text = vfs.filters.text(made.text()?)?;
@@ -149,7 +142,7 @@ fn part_name(vfs: &Vfs, split: Slot, step: ViewStep) -> Option<String> {
 }
 
 fn parts(vfs: &Vfs, place: &Place) -> Result<Vec<(Vec<u8>, Attr)>> {
-    let text = text(vfs, place)?;
+    let text = text_of(vfs, place)?;
     let split = Split::parse(&text)?;
     let part = |(number, name): (u64, &str)| {
         let step = ViewStep { directory: NUMBER, kind: PART, number, text: None };

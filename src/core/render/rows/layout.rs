@@ -266,27 +266,40 @@ impl Layout {
 
     fn metadata(&mut self, schema: &Schema, listed: &[FileColumn]) {
         self.needs_path = (listed.len() == 1).then_some(0);
-        let links = links(listed);
+        let (links, scalars) = metadata_columns(schema, listed);
         self.literal(b"{");
         for (number, link) in links.iter().enumerate() {
             self.key(link, number == 0, None);
             self.steps.push(Step::JsonPath(number));
         }
-        let is_scalar = |leaf: &Leaf<'_>| leaf.value.is_scalar();
-        let made = made(&links);
-        let mut taken: Vec<String> = links;
-        for leaf in schema.leaves().into_iter().filter(is_scalar) {
-            let mut name = leaf.name.clone();
-            while taken.contains(&name) || made.contains(&name) || is_link(&name) {
-                name.push('_');
-            }
-            self.key(&name, taken.is_empty(), None);
-            let number = self.column(leaf.column);
-            self.steps.push(Step::Json(number, leaf.value.clone()));
-            taken.push(name);
+        for (number, (name, leaf)) in scalars.iter().enumerate() {
+            self.key(name, number == 0 && links.is_empty(), None);
+            let column = self.column(leaf.column);
+            self.steps.push(Step::Json(column, leaf.value.clone()));
         }
         self.literal(b"}");
     }
+}
+
+/// The columns of Hugging Face's metadata: the link of each File column, and the scalars of a schema by names that are free.
+pub fn metadata_columns<'s>(
+    schema: &'s Schema,
+    listed: &[FileColumn],
+) -> (Vec<String>, Vec<(String, Leaf<'s>)>) {
+    let links = links(listed);
+    let made = made(&links);
+    let mut taken = links.clone();
+    let scalars = schema.leaves().into_iter().filter(|leaf| leaf.value.is_scalar());
+    let named = scalars.map(|leaf| {
+        let mut name = leaf.name.clone();
+        while taken.contains(&name) || made.contains(&name) || is_link(&name) {
+            name.push('_');
+        }
+        taken.push(name.clone());
+        (name, leaf)
+    });
+    let named = named.collect();
+    (links, named)
 }
 
 /// Whether Hugging Face takes a file of this name for the metadata of those around it; `_views/hf` has its own, and

@@ -25,8 +25,10 @@ use self::fill::Group;
 use self::shape::Plan;
 use super::paths::Paths;
 use super::source::Source;
-use crate::pack::home::Home;
+use crate::pack::home::{Draft, Home};
 use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::render::rows::is_metadata;
+use dcfs_core::schema::FileColumn;
 
 /// Rows of a row group, at most: what pyarrow and DuckDB write, so that readers have groups to share
 /// out.
@@ -59,8 +61,27 @@ fn failed(error: ParquetError) -> Error {
 /// # Errors
 /// As [`write()`].
 pub fn open(source: &Source) -> Result<File> {
+    kept(source, "parquet", |source, out, each| write(source, out, each))
+}
+
+/// Hugging Face's `metadata.parquet` of `source`, as [`open`] has a table.
+///
+/// # Errors
+/// As [`write()`].
+pub fn open_metadata(source: &Source) -> Result<File> {
+    kept(source, "metadata-parquet", |source, out, each| {
+        let plan = Plan::metadata(&source.schema, &listed(source)).map_err(failed)?;
+        write_plan(source, plan, out, each)
+    })
+}
+
+fn kept(
+    source: &Source,
+    what: &str,
+    write: impl FnOnce(&Source, &mut Draft, &dyn Fn(u64)) -> Result<u64>,
+) -> Result<File> {
     let home = Home::of(&source.pack, "tables");
-    let stem = source.stem("parquet");
+    let stem = source.stem(what);
     if let Some(file) = home.find(&stem) {
         return Ok(file);
     }
@@ -69,15 +90,27 @@ pub fn open(source: &Source) -> Result<File> {
     home.keep(draft, &stem)
 }
 
+fn listed(source: &Source) -> Vec<FileColumn> {
+    source.pack.columns().iter().map(|column| column.file.clone()).collect()
+}
+
 /// Writes the rows of `source` and gives their number. `each` is told, now and then, how many are
 /// read.
 ///
 /// # Errors
 /// What the catalog and the pack say; that `out` takes no more.
 pub fn write(source: &Source, out: impl Write + Send, each: &dyn Fn(u64)) -> Result<u64> {
+    let plan = Plan::new(&source.schema, &listed(source), source.beside).map_err(failed)?;
+    write_plan(source, plan, out, each)
+}
+
+fn write_plan(
+    source: &Source,
+    plan: Plan,
+    out: impl Write + Send,
+    each: &dyn Fn(u64),
+) -> Result<u64> {
     let started = Instant::now();
-    let listed: Vec<_> = source.pack.columns().iter().map(|column| column.file.clone()).collect();
-    let plan = Plan::new(&source.schema, &listed, source.beside).map_err(failed)?;
     let written = thread::scope(|scope| {
         let (full, groups) = sync_channel(1);
         let root = plan.root.clone();
@@ -126,7 +159,13 @@ fn read(
         give(group)
     };
     source.scan(&columns, 0..=u32::MAX, &mut |at, id, cells| {
-        group.push(&plan.nodes, id, paths.of(at, cells)?, cells);
+        let files = paths.of(at, cells)?;
+        if plan.needs_file
+            && !files.first().is_some_and(|path| path.as_deref().is_some_and(is_data))
+        {
+            return Ok(ControlFlow::Continue(()));
+        }
+        group.push(&plan.nodes, id, files, cells);
         // Cells of strangers may be megabytes each.
         if !group.rows.is_multiple_of(LOOK) && group.text <= MOST_BYTES {
             return Ok(ControlFlow::Continue(()));
@@ -143,6 +182,11 @@ fn read(
         hand_over(group, &mut total);
     }
     Ok(total)
+}
+
+/// Whether a file is one of those that metadata is about.
+fn is_data(path: &[u8]) -> bool {
+    !is_metadata(path.rsplit(|byte| *byte == b'/').next().unwrap_or_default())
 }
 
 /// Encodes groups as they come.

@@ -18,7 +18,7 @@ use parquet::errors::Result;
 use parquet::schema::types::{Type, TypePtr};
 
 use super::column::{Column, Physical};
-use dcfs_core::render::rows::{Beside, Ours};
+use dcfs_core::render::rows::{Beside, Ours, metadata_columns};
 use dcfs_core::schema::{Field, FileColumn, Schema, Shape, ValueType};
 
 /// What is written for one node of the tree. Levels count what may be absent, from the top down.
@@ -63,6 +63,8 @@ pub struct Plan {
     pub cells: Vec<String>,
     /// Empty, in the order of the file.
     pub columns: Vec<Column>,
+    /// Whether rows are left out that name no file, or one that is metadata itself.
+    pub needs_file: bool,
 }
 
 impl Plan {
@@ -73,6 +75,7 @@ impl Plan {
             nodes: Vec::new(),
             cells: Vec::new(),
             columns: Vec::new(),
+            needs_file: false,
         };
         let ours = Ours::of(schema.signals.iter().map(|signal| signal.name.as_str()));
         let mut fields = Vec::with_capacity(schema.signals.len() + 2);
@@ -90,6 +93,30 @@ impl Plan {
             fields.push(scalar(&ours.id, &ValueType::Int)?);
         }
         plan.root = Arc::new(Type::group_type_builder("schema").with_fields(fields).build()?);
+        Ok(plan)
+    }
+
+    /// The plan of Hugging Face's `metadata.parquet`: links to files, and scalars by their dotted names.
+    pub fn metadata(schema: &Schema, listed: &[FileColumn]) -> Result<Self> {
+        let (links, scalars) = metadata_columns(schema, listed);
+        let fields = scalars.into_iter().map(|(name, leaf)| {
+            let column = leaf.column.to_owned();
+            let shape = Shape::Column { column, value: leaf.value.clone() };
+            Field { name, shape, ..leaf.field.clone() }
+        });
+        let flat = Schema { signals: fields.collect(), files: Vec::new() };
+        let mut plan = Self::new(&flat, &[], Beside { path: false, id: false })?;
+        let mut fields = Vec::new();
+        for (column, link) in links.iter().enumerate() {
+            let leaf = plan.leaf(Physical::Bytes, 1, 0);
+            plan.nodes.push(Node::Path { column, leaf });
+            fields.push(scalar(link, &ValueType::Text)?);
+        }
+        // Columns are written in the order of their leaves.
+        let others = plan.root.get_fields().iter().cloned();
+        let fields = others.chain(fields).collect();
+        plan.root = Arc::new(Type::group_type_builder("schema").with_fields(fields).build()?);
+        plan.needs_file = listed.len() == 1;
         Ok(plan)
     }
 
