@@ -22,6 +22,7 @@ mod search;
 mod snapshot;
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,12 +40,14 @@ use crate::pack::Pack;
 use crate::sql::kernel;
 use crate::stats;
 use crate::tables::{Rows, Source};
+use dcfs_core::cell::{Cell, Cells};
 use dcfs_core::error::Result;
 use dcfs_core::expr::Val;
 use dcfs_core::id::RowId;
 use dcfs_core::name::{DatasetName, escape};
 use dcfs_core::render::grid;
 use dcfs_core::render::rows::Beside;
+use dcfs_core::schema::ValueType;
 use dcfs_core::secrets::masked;
 use dcfs_core::sql::{FoldKind, Known};
 use dcfs_core::time::Timestamp;
@@ -67,6 +70,8 @@ pub struct Knowledge {
     packs: Box<PackOf>,
     /// Where people's notes are, if anywhere.
     folder: Option<PathBuf>,
+    /// Versions of more rows are not looked into.
+    most_rows: u64,
 }
 
 /// A page that there is.
@@ -106,7 +111,25 @@ impl Knowledge {
         packs: impl Fn(&VersionInfo) -> Result<Arc<Pack>> + Send + Sync + 'static,
         folder: Option<PathBuf>,
     ) -> Self {
-        Self { catalog, packs: Box::new(packs), folder }
+        Self { catalog, packs: Box::new(packs), folder, most_rows: u64::MAX }
+    }
+
+    /// The same; pages about versions of more than `rows` tell nothing that takes reading them.
+    #[must_use]
+    pub fn within(self, rows: u64) -> Self {
+        Self { most_rows: rows, ..self }
+    }
+
+    /// Moves when a person writes something that the page at `path` tells.
+    pub fn stamp(&self, path: &str) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let hand = hand::of_page(self.folder.as_deref(), path);
+        (hand.context, hand.notes).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn is_large(&self, of: &VersionInfo) -> bool {
+        of.rows.is_none_or(|rows| rows > self.most_rows) && self.most_rows != u64::MAX
     }
 
     /// The folder of pages where nothing else is said: `dc-knowledge` beside `.datachain`.
@@ -165,6 +188,14 @@ impl Knowledge {
         Ok(index::front(&Snapshot::take(&self.catalog)?, &columns))
     }
 
+    /// How to work in a mount, for whoever reads `AGENTS.md` first.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub fn agents(&self) -> Result<String> {
+        Ok(index::agents(&Snapshot::take(&self.catalog)?))
+    }
+
     /// Pages, notes, documents and scripts with `words`, best first, at most `most`.
     ///
     /// # Errors
@@ -200,7 +231,7 @@ impl Knowledge {
             return Ok(Some(index::BASE_TEXT.to_owned()));
         }
         if let Some(of) = all.datasets.iter().find(|dataset| dataset.page == path) {
-            let hand = hand::of_page(self.folder.as_deref(), path);
+            let hand = hand::of_page(self.folder.as_deref(), path, of.name());
             return Ok(Some(dataset::page(of, all, &self.facts(of, depth)?, &hand)));
         }
         if let Some(of) = all.listings.iter().find(|listing| listing.page == path) {
@@ -215,7 +246,8 @@ impl Knowledge {
         let schema = self.catalog.schema(latest).ok();
         let mut facts = dataset::Facts { schema, ..dataset::Facts::default() };
         facts.scripts = self.scripts(of)?;
-        if depth == Depth::Brief {
+        facts.is_large = self.is_large(latest);
+        if depth == Depth::Brief || facts.is_large {
             return Ok(facts);
         }
         let pack = (self.packs)(latest)?;
@@ -273,8 +305,13 @@ impl Knowledge {
             true => column.signal.clone(),
             false => format!("{}.{}", column.signal, column.field),
         };
-        let mut rows = Vec::new();
-        let mut each = |_: RowId, cells: &dyn dcfs_core::cell::Cells| {
+        let (mut rows, mut vector) = (Vec::new(), None);
+        let mut each = |id: RowId, cells: &dyn Cells| {
+            let found = columns
+                .iter()
+                .enumerate()
+                .find(|(at, column)| is_vector(&column.value) && is_finite_list(cells.cell(*at)));
+            vector = vector.take().or_else(|| found.map(|(_, column)| (dotted(column), id)));
             let texts = columns.iter().enumerate();
             rows.push(texts.map(|(at, column)| short(&column.text(cells.cell(at)))).collect());
             Ok(if rows.len() < PREVIEWED {
@@ -285,7 +322,7 @@ impl Knowledge {
         };
         self.catalog.cells(of, &names, &mut std::iter::once(RowId::ALL), &mut each)?;
         let file = self.first_file(of, pack)?;
-        Ok(Preview { columns: columns.iter().map(dotted).collect(), rows, file })
+        Ok(Preview { columns: columns.iter().map(dotted).collect(), rows, file, vector })
     }
 
     /// The first row's file, from the top of a mount.
@@ -306,7 +343,7 @@ impl Knowledge {
     /// Everything about a listing.
     fn listing_facts(&self, of: &Listing, depth: Depth) -> Result<bucket::Facts> {
         let mut facts = bucket::Facts { is_anon: self.is_anon(of)?, ..bucket::Facts::default() };
-        if depth == Depth::Brief {
+        if depth == Depth::Brief || self.is_large(&of.of) {
             return Ok(facts);
         }
         let pack = (self.packs)(&of.of)?;
@@ -383,6 +420,19 @@ fn folders(
         sums.1 = sums.1.saturating_add(whole(values.get(1)));
     }
     folders
+}
+
+fn is_vector(value: &ValueType) -> bool {
+    matches!(value, ValueType::List(item) if **item == ValueType::Float)
+}
+
+/// Whether a cell is a list of numbers, at least one, all finite.
+fn is_finite_list(cell: Cell<'_>) -> bool {
+    let Cell::Text(text) = cell else { return false };
+    let inside = text.strip_prefix(b"[").and_then(|text| text.strip_suffix(b"]"));
+    inside.is_some_and(|text| {
+        text.iter().any(u8::is_ascii_digit) && !text.iter().any(|b| matches!(b, b'N' | b'I' | b'n'))
+    })
 }
 
 /// A long list as its first items and how many there are.

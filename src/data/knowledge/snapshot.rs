@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::place;
 use crate::catalog::{Catalog, Details, Parent, VersionInfo};
+use dcfs_core::annotation::Annotations;
 use dcfs_core::error::Result;
 use dcfs_core::id::VersionId;
 use dcfs_core::name::DatasetName;
@@ -31,6 +32,8 @@ pub struct Dataset {
     /// Oldest first; never empty.
     pub versions: Vec<VersionInfo>,
     pub details: Details,
+    /// What people say about it and its columns.
+    pub said: Annotations,
     /// What its latest version was made from.
     pub parents: Vec<Source>,
     /// Datasets with a version that was made from one of this, by name.
@@ -81,6 +84,7 @@ impl Dataset {
             ));
         }
         hash.update(format!("{:?} {:?} {:?}", self.details, self.parents, self.children));
+        hash.update(format!("{:?}", self.said));
         hex(&hash.finalize())
     }
 }
@@ -136,6 +140,7 @@ impl Snapshot {
                 page: place::free(place::of_dataset(&latest.dataset), &mut taken),
                 versions: group.to_vec(),
                 details,
+                said: catalog.annotations(&latest.dataset)?,
                 parents,
                 children: others.into_iter().cloned().collect(),
             });
