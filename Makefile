@@ -13,6 +13,7 @@ SOAK_SECONDS ?= 1800
 SOAK_KILLS ?= 200
 SOAK_FILES ?= 2000
 SOAK_ROUNDS ?= 600
+SOAK_CASES ?= 20000
 FUZZ_SECONDS ?= 60
 # PROFILE=dev makes the packages of the debug build: for trying the scripts.
 PROFILE ?= release
@@ -34,8 +35,8 @@ lint: ## Formatting, clippy and rustdoc without a warning; licences and sources 
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --document-private-items
 	tests/audit
 
-unit: ## The tests in Rust
-	cargo test --workspace
+unit: ## The tests in Rust; random cases are the same each time, and new ones in `make soak`
+	PROPTEST_RNG_SEED=$(or $(PROPTEST_RNG_SEED),1) cargo test --workspace
 
 e2e: setup build ## The binary against real DataChain, kernels and servers
 	DCFS_BIN=$(TARGET)/debug/dcfs $(PYTHON) -m pytest -c tests/python/pytest.ini tests/python $(PYTEST)
@@ -51,7 +52,8 @@ test-browser: build ## The page of `dcfs view` in Chromium (installs it, and pla
 	@tests/setup browser
 	DCFS_BIN=$(TARGET)/debug/dcfs .venv-browser/bin/python -m pytest -c tests/browser/pytest.ini tests/browser $(PYTEST)
 
-soak: setup build ## The mount beside a writer for SOAK_SECONDS, under hundreds of SIGKILLs and many readers
+soak: setup build ## Random cases by the ten thousand, the mount beside a writer for SOAK_SECONDS, under hundreds of SIGKILLs and many readers
+	PROPTEST_CASES=$(SOAK_CASES) cargo test --workspace --lib
 	DCFS_SOAK_SECONDS=$(SOAK_SECONDS) DCFS_KILLS=$(SOAK_KILLS) DCFS_LOAD_FILES=$(SOAK_FILES) DCFS_ROUNDS=$(SOAK_ROUNDS) \
 		DCFS_BIN=$(TARGET)/debug/dcfs $(PYTHON) -m pytest -c tests/python/pytest.ini \
 		$(addprefix tests/python/,test_live.py test_crash.py test_kill.py test_load.py test_roundtrip.py test_save.py test_index.py test_map.py)

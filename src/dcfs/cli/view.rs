@@ -68,7 +68,9 @@ impl View {
             let url = listening.url();
             match self.json {
                 true => out.json_line(&json!({ "url": url }))?,
-                false => out.line(format_args!("{} is shown at {url}   (Ctrl-C ends it)", shown.of))?,
+                false => {
+                    out.line(format_args!("{} is shown at {url}   (Ctrl-C ends it)", shown.of))?
+                }
             }
             out.flush()?;
             listening.serve(Arc::new(shown)).await

@@ -37,7 +37,13 @@ const TYPES: [(&[&str], &str); 17] = [
     (&["flac"], "audio/flac"),
     (&["ogg", "oga", "opus"], "audio/ogg"),
     (&["m4a"], "audio/mp4"),
-    (&["txt", "md", "csv", "tsv", "log", "py", "yaml", "yml", "toml", "xml", "html", "htm", "svg"], "text/plain; charset=utf-8"),
+    (
+        &[
+            "txt", "md", "csv", "tsv", "log", "py", "yaml", "yml", "toml", "xml", "html", "htm",
+            "svg",
+        ],
+        "text/plain; charset=utf-8",
+    ),
     (&["json", "jsonl", "ndjson"], "text/plain; charset=utf-8"),
     (&[], ""),
 ];
@@ -65,7 +71,11 @@ impl View {
     ///
     /// # Errors
     /// What the store says; bytes that are not those of the row.
-    pub async fn part(&self, object: &Object, range: impl FnOnce(u64) -> Range<u64>) -> Result<(Bytes, Range<u64>, u64)> {
+    pub async fn part(
+        &self,
+        object: &Object,
+        range: impl FnOnce(u64) -> Range<u64>,
+    ) -> Result<(Bytes, Range<u64>, u64)> {
         let reader = self.stores.open(object).await?;
         let size = reader.size();
         let range = range(size);

@@ -26,7 +26,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// What a file of a row may do: nothing, in an origin of its own.
-const SANDBOX: &str = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; media-src 'self'";
+const SANDBOX: &str =
+    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; media-src 'self'";
 
 const PAGE: &str = include_str!("page/index.html");
 const STYLE: &str = include_str!("page/view.css");
@@ -49,8 +50,9 @@ pub struct Listening {
 /// It is taken.
 pub async fn listen(port: u16) -> Result<Listening> {
     let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let taken =
-        |error| Error::new(Kind::Busy, format!("cannot listen on port {port} of 127.0.0.1: {error}"));
+    let taken = |error| {
+        Error::new(Kind::Busy, format!("cannot listen on port {port} of 127.0.0.1: {error}"))
+    };
     let listener = TcpListener::bind(wanted).await.map_err(taken)?;
     let address = listener.local_addr().map_err(taken)?;
     Ok(Listening { listener, token: uuid::Uuid::new_v4().simple().to_string(), address })
@@ -196,7 +198,11 @@ impl Door {
 }
 
 /// A file of a row; the part of it that is asked for.
-async fn file(view: &View, object: &dcfs_core::object::Object, range: Option<&str>) -> Result<Answer> {
+async fn file(
+    view: &View,
+    object: &dcfs_core::object::Object,
+    range: Option<&str>,
+) -> Result<Answer> {
     let wanted = range.and_then(parse_range);
     let (bytes, part, size) = view
         .part(object, |size| match wanted {

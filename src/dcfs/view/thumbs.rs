@@ -73,8 +73,7 @@ impl Thumbs {
     }
 
     fn place(&self, object: &Object) -> PathBuf {
-        let name: String =
-            object.identity().0.iter().map(|byte| format!("{byte:02x}")).collect();
+        let name: String = object.identity().0.iter().map(|byte| format!("{byte:02x}")).collect();
         self.folder.join(format!("{name}.jpg"))
     }
 }
@@ -88,7 +87,8 @@ fn small(bytes: &[u8]) -> image::ImageResult<Vec<u8>> {
     let mut decoder = reader.into_decoder()?;
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > PIXELS {
-        let error = image::error::LimitError::from_kind(image::error::LimitErrorKind::DimensionError);
+        let error =
+            image::error::LimitError::from_kind(image::error::LimitErrorKind::DimensionError);
         return Err(image::ImageError::Limits(error));
     }
     let turned = decoder.orientation().unwrap_or(Orientation::NoTransforms);
@@ -98,7 +98,8 @@ fn small(bytes: &[u8]) -> image::ImageResult<Vec<u8>> {
     }
     picture.apply_orientation(turned);
     // On white, as a page would show it.
-    let mut ground = image::RgbaImage::from_pixel(picture.width(), picture.height(), image::Rgba([255; 4]));
+    let mut ground =
+        image::RgbaImage::from_pixel(picture.width(), picture.height(), image::Rgba([255; 4]));
     image::imageops::overlay(&mut ground, &picture.to_rgba8(), 0, 0);
     let mut out = Vec::new();
     let encoder = JpegEncoder::new_with_quality(&mut out, QUALITY);
