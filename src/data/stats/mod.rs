@@ -10,7 +10,7 @@
 //! | [`facts`] | what is said, and its JSON |
 //! | [`page`], [`moved`] | the same for people; how two of them differ |
 //! | [`reading`], [`runs`] | rows and their packed values; equal keys together, in bounded memory |
-//! | [`numbers`], [`texts`], [`lists`], [`files`] | what is measured of each |
+//! | [`mod@numbers`], [`mod@texts`], [`mod@lists`], [`mod@files`] | what is measured of each |
 
 pub mod facts;
 mod files;
