@@ -3,7 +3,8 @@
 //! | floor | modules | contents |
 //! |---|---|---|
 //! | adapters | [`catalog`] [`pack`] | SQLite; one immutable version laid out for looking |
-//! | answers | [`query`] [`diff`] [`lost`] [`pages`] [`tables`] [`sql`] | the rows of a filter; the rows in which two versions differ; columns that another version has; the one source of each page and each table; SQL over packed columns |
+//! | answers | [`query`] [`diff`] [`lost`] [`pages`] [`tables`] [`stats`] [`sql`] [`knowledge`] | the rows of a filter; the rows in which two versions differ; columns that another version has; the one source of each page and each table; statistics of columns; SQL over packed columns; pages about the catalog |
+//! | what people say | [`memory`] | lines left for those who come after |
 //! | work that lasts | [`runs`] | what programs have answered so far |
 
 pub mod catalog;
@@ -12,7 +13,10 @@ pub mod pack;
 pub mod query;
 pub mod diff;
 pub mod lost;
+pub mod memory;
 pub mod pages;
 pub mod runs;
 pub mod tables;
+pub mod stats;
 pub mod sql;
+pub mod knowledge;

@@ -10,9 +10,11 @@
 //! | [`private`] | folders that only this user may write to: made so, and checked before they are believed |
 //! | [`owner`] | who owns a file, as a name where there is one |
 //! | [`space`] | how much room a disk has |
+//! | [`whole_file`] | writing a file that is there as a whole or not at all |
 
 pub mod bus;
 pub mod owner;
 pub mod private;
 pub mod regular;
 pub mod space;
+pub mod whole_file;

@@ -75,7 +75,7 @@ use std::future::Future;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use lru::LruCache;
@@ -146,16 +146,42 @@ fn is_local(object: &Object) -> bool {
     matches!(Place::of(object), Ok(Place::File(_)))
 }
 
+/// The ways to what is not a file of this machine: all that settings say something of.
+struct Clouds {
+    s3: s3::S3,
+    gcs: gcs::Gcs,
+    azure: azure::Azure,
+    web: web::Webs,
+}
+
+impl Clouds {
+    fn new(config: &Config, environment: &net::Variables, allowed: &Arc<Allowed>) -> Self {
+        Self {
+            s3: s3::S3::new(config, environment),
+            gcs: gcs::Gcs::new(config, environment),
+            azure: azure::Azure::new(config, environment),
+            web: web::Webs::new(config, environment, allowed),
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        self.s3.check()?;
+        self.gcs.check()?;
+        self.azure.check()?;
+        self.web.check()?;
+        Ok(())
+    }
+}
+
 /// Every store of a mount.
 pub struct Stores {
     timeout: Duration,
     first_answer: Duration,
     guard: Arc<Guard>,
     allowed: Arc<Allowed>,
-    s3: s3::S3,
-    gcs: gcs::Gcs,
-    azure: azure::Azure,
-    web: web::Webs,
+    clouds: RwLock<Arc<Clouds>>,
+    /// What the clouds were made from.
+    config: Config,
     cache: Arc<cache::Cache>,
     memory: Arc<memory::Memory>,
     /// What DataChain fetched.
@@ -183,10 +209,7 @@ impl Stores {
             first_answer: config.first_answer.unwrap_or(config.timeout),
             guard: Arc::new(Guard::new(&config.forbidden)),
             allowed: Arc::clone(&allowed),
-            s3: s3::S3::new(&config, &environment),
-            gcs: gcs::Gcs::new(&config, &environment),
-            azure: azure::Azure::new(&config, &environment),
-            web: web::Webs::new(&config, &environment, &allowed),
+            clouds: RwLock::new(Arc::new(Clouds::new(&config, &environment, &allowed))),
             cache: Arc::new(cache::Cache::new(&config.cache)),
             memory: Arc::new(memory::Memory::new(config.memory)),
             // What is beside a stranger's catalog is a stranger's.
@@ -199,7 +222,24 @@ impl Stores {
             health: Mutex::new(LruCache::new(SERVERS)),
             line: Arc::default(),
             metrics: Arc::default(),
+            config,
         }
+    }
+
+    fn clouds(&self) -> Arc<Clouds> {
+        Arc::clone(&self.clouds.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From here on objects are reached as `settings` say; those that are open go on as they are.
+    ///
+    /// # Errors
+    /// As [`Stores::check`]; then all is as it was.
+    pub fn reset(&self, settings: Settings) -> Result<()> {
+        let config = Config { settings, ..self.config.clone() };
+        let clouds = Clouds::new(&config, &net::environment(), &self.allowed);
+        clouds.check()?;
+        *self.clouds.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(clouds);
+        Ok(())
     }
 
     /// What counts for objects of `source` (`s3://bucket/prefix`), as names and values without secrets, for a person to
@@ -208,14 +248,15 @@ impl Stores {
     /// # Errors
     /// As [`Stores::check`].
     pub fn describe(&self, source: &str) -> Result<Option<Vec<(&'static str, String)>>> {
+        let clouds = self.clouds();
         match source.split_once("://") {
             Some(("s3", rest)) => {
                 let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-                Ok(Some(self.s3.describe(bucket, prefix)?))
+                Ok(Some(clouds.s3.describe(bucket, prefix)?))
             }
-            Some(("gs", _)) => Ok(Some(self.gcs.describe(source))),
-            Some(("az", _)) => Ok(Some(self.azure.describe(source))),
-            Some(("http" | "https" | "hf", _)) => Ok(Some(self.web.describe(source))),
+            Some(("gs", _)) => Ok(Some(clouds.gcs.describe(source))),
+            Some(("az", _)) => Ok(Some(clouds.azure.describe(source))),
+            Some(("http" | "https" | "hf", _)) => Ok(Some(clouds.web.describe(source))),
             _ => Ok(None),
         }
     }
@@ -225,7 +266,7 @@ impl Stores {
     pub fn reached(&self, source: &str) -> Option<Reached> {
         let (bucket, prefix) =
             source.strip_prefix("s3://").map(|rest| rest.split_once('/').unwrap_or((rest, "")))?;
-        self.s3.reached(bucket, prefix).ok()
+        self.clouds().s3.reached(bucket, prefix).ok()
     }
 
     /// Whether the flags, the tables of settings and the environment make sense: for a door to ask before it mounts.
@@ -234,11 +275,7 @@ impl Stores {
     /// `Invalid`, naming the setting that is wrong. What the environment says of the other clouds is told at first use:
     /// what somebody left in a home directory must not stop a mount that does not need it.
     pub fn check(&self) -> Result<()> {
-        self.s3.check()?;
-        self.gcs.check()?;
-        self.azure.check()?;
-        self.web.check()?;
-        Ok(())
+        self.clouds().check()
     }
 
     /// Opens an object for reading. A local file is opened and compared with the row; nothing is
@@ -403,12 +440,13 @@ impl Stores {
     /// How the object at `address` is asked for.
     fn requests(&self, address: Place, place: String) -> Result<Arc<dyn Requests>, Error> {
         self.allowed.check(&address, &place)?;
+        let clouds = self.clouds();
         match address {
-            Place::S3(key) => in_bucket(self.s3.bucket(&key.bucket, &key.key)?, &key, place),
-            Place::Gs(key) => in_bucket(self.gcs.bucket(&key.bucket, &key.key), &key, place),
-            Place::Az(key) => in_bucket(self.azure.container(&key.bucket, &key.key), &key, place),
-            Place::Http(url) => Ok(Arc::new(self.web.object(web::Target::Page(url), place))),
-            Place::Hub(file) => Ok(Arc::new(self.web.object(web::Target::Hub(file), place))),
+            Place::S3(key) => in_bucket(clouds.s3.bucket(&key.bucket, &key.key)?, &key, place),
+            Place::Gs(key) => in_bucket(clouds.gcs.bucket(&key.bucket, &key.key), &key, place),
+            Place::Az(key) => in_bucket(clouds.azure.container(&key.bucket, &key.key), &key, place),
+            Place::Http(url) => Ok(Arc::new(clouds.web.object(web::Target::Page(url), place))),
+            Place::Hub(file) => Ok(Arc::new(clouds.web.object(web::Target::Hub(file), place))),
             other => Err(Error::Scheme { place, scheme: other.scheme().into() }),
         }
     }

@@ -446,6 +446,11 @@ impl Vfs {
         }
     }
 
+    /// The stores that objects are read from.
+    pub const fn stores(&self) -> &Stores {
+        &self.stores
+    }
+
     /// Waits until what was fetched is kept, and large objects that are whole are marked so.
     pub async fn settled(&self) {
         self.stores.settled().await;

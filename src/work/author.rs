@@ -20,7 +20,7 @@ pub fn ask(command: &[OsString], filter: Option<String>) -> Provenance {
     let home = env::var_os("HOME");
     let text = |text: &OsString| masked(&text.to_string_lossy());
     Provenance {
-        user: Some(user()),
+        user: Some(name()),
         host: gethostname().ok().map(|host| host.to_string_lossy().into_owned()),
         git: folder.as_deref().and_then(|folder| git::of(folder, home.as_deref().map(Path::new))),
         folder: folder.map(|folder| folder.to_string_lossy().into_owned()),
@@ -31,8 +31,8 @@ pub fn ask(command: &[OsString], filter: Option<String>) -> Provenance {
     }
 }
 
-/// As the password file names who runs this; the number where it does not.
-fn user() -> String {
+/// Who runs this, as the password file names them; the number where it does not.
+pub fn name() -> String {
     let known = User::from_uid(geteuid()).ok().flatten();
     known.map_or_else(|| geteuid().to_string(), |user| user.name)
 }

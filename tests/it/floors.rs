@@ -36,11 +36,27 @@ const FLOORS: &[(&str, &[&str])] = &[
         ],
     ),
     ("disk", &[]),
-    ("data", &["catalog", "pack", "query", "diff", "lost", "pages", "runs", "tables", "sql"]),
+    (
+        "data",
+        &[
+            "catalog",
+            "pack",
+            "query",
+            "diff",
+            "lost",
+            "memory",
+            "pages",
+            "runs",
+            "tables",
+            "stats",
+            "sql",
+            "knowledge",
+        ],
+    ),
     ("store", &[]),
     ("vfs", &[]),
     ("work", &[]),
-    ("dcfs", &["fuse", "cli"]),
+    ("dcfs", &["fuse", "skill", "mcp", "cli"]),
 ];
 
 /// One source file: where it is, and the text without comments.

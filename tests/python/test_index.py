@@ -715,6 +715,38 @@ def test_pictures_in_a_bucket_are_read_in_part(s3, here, tmp_path):
             assert leftovers(here) == []
 
 
+# Bytes of a picture in a checkpoint.
+RECORD = 29
+
+
+def test_pictures_of_a_killed_run_are_not_read_again(s3, here, tmp_path):
+    """What they said is kept as they say it; a picture that was replaced meanwhile is read."""
+    s3.bucket("index-resumed", False)
+    names = [f"p_{number:02}.png" for number in range(40)]
+    for name in names:
+        Image.new("RGB", (3, 2)).save(tmp_path / name)
+        s3.client.upload_file(str(tmp_path / name), "index-resumed", name)
+    dcfs = mounts.Dcfs(tmp_path / "home", **s3.KEYS)
+    with servers.faulty(tmp_path, s3.url) as faults:
+        words = ["s3://index-resumed", "--save", "x", "--with", "image", "--endpoint-url", faults.url]
+        faults.rules(("p_3", "hold"))
+        process = start(dcfs, here, *words)
+        kept = here / ".datachain" / "dcfs-runs"
+        deadline = time.monotonic() + 60
+        while sum(path.stat().st_size for path in kept.glob("*.pictures")) < 30 * RECORD:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+        process.kill()
+        process.communicate(timeout=60)
+        Image.new("RGB", (5, 7)).save(tmp_path / names[0])
+        s3.client.upload_file(str(tmp_path / names[0]), "index-resumed", names[0])
+        faults.rules(("p_[0-2][1-9]", "status_500"))
+        said = index(dcfs, here, *words, "--update")
+        assert said.startswith("saved x@1.0.0: 40 objects"), said
+        info = {path: tuple(told) for path, *told in cells(here, "x", INFO)}
+        assert info == {name: (0, 3, 2, "PNG") for name in names} | {names[0]: (0, 5, 7, "PNG")}
+        assert list(kept.glob("*.pictures*")) == [], "what became a version is removed"
+
 
 def test_azure_is_saved_as_datachain_saves_it(here, tmp_path):
     keys = ["a b/\u00e9 %20+#.bin", "x/y", "x/z", "top"]

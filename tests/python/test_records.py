@@ -1,5 +1,7 @@
 """`dcfs load` and `dcfs count --by`: records of files as typed datasets, and how many rows have which value."""
 
+import datetime
+import decimal
 import json
 import subprocess
 
@@ -63,6 +65,44 @@ def test_json_becomes_models_that_datachain_reads(load):
     told = json.loads(output.splitlines()[-1])["records"]
     assert told["types"] == {"id": "int", "box": "Optional", "tags": "list", "odd": "str", "a_b_c": "Optional"}
     assert told["rows"] == [["1", "x=1 y=2.5", "['a', 'b']", '[1,"b"]', "x"], ["2", "None", "[]", '{"z":1}', "None"]]
+
+
+def test_parquet_is_read_with_its_types(load):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    day = datetime.datetime(2024, 1, 2, 3, 4, 5, 678901)
+    table = pyarrow.table(
+        {
+            "n": pyarrow.array([1, None, 3], pyarrow.int32()),
+            "x": pyarrow.array([0.1, 2.0, float("nan")], pyarrow.float32()),
+            "t": ["a", "b", None],
+            "ok": [True, False, True],
+            "day": pyarrow.array([day] * 3, pyarrow.timestamp("ns")),
+            "vector": [[1.5, 2.0], [], [3.25, 4.0]],
+            "box": [{"w": 1, "h": 2}, None, {"w": 3, "h": 4}],
+            "price": pyarrow.array([decimal.Decimal("1.25")] * 3, pyarrow.decimal128(10, 2)),
+            "raw": [b"\x00\xff"] * 3,
+        }
+    )
+    parquet.write_table(table, load.folder / "t.parquet", row_group_size=2)
+    told = load("t.parquet", (load.folder / "t.parquet").read_bytes(), "--dry-run").stdout.splitlines()
+    assert "n: Optional[int]" in told and "vector: list[float]" in told and "day: datetime" in told, told
+    assert load("t.parquet", (load.folder / "t.parquet").read_bytes()).stdout == "saved records@1.0.0: 3 rows\n"
+    rows = load.rows()
+    assert rows[0] == {
+        "n": 1, "x": 0.1, "t": "a", "ok": True, "day": "2024-01-02T03:04:05.678901Z", "vector": [1.5, 2.0],
+        "box": {"w": 1, "h": 2}, "price": 1.25, "raw": "AP8=",
+    }  # fmt: skip
+    assert (rows[1]["n"], rows[1]["box"], rows[2]["x"], rows[2]["t"]) == (None, None, None, None)
+    # What is damaged or written otherwise is refused, and nothing is saved.
+    whole = (load.folder / "t.parquet").read_bytes()
+    for number in range(0, len(whole), max(1, len(whole) // 16)):
+        result = load("bad.parquet", whole[:number] + bytes([whole[number] ^ 0x55]) + whole[number + 1 :], "--dry-run")
+        assert result.returncode in (0, 2), result
+    assert load("bad.parquet", whole[:-9]).returncode == 2
+    parquet.write_table(table, load.folder / "z.parquet", compression="zstd")
+    assert "Snappy" in load("z.parquet", (load.folder / "z.parquet").read_bytes()).stderr
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,57 @@ pub enum Numbers<'a> {
     Double(&'a [[u8; 8]]),
 }
 
+impl<'a> Packed<'a> {
+    /// Whether a row has a value.
+    pub fn is_valid(&self, row: usize) -> bool {
+        match self {
+            Self::Null => false,
+            Self::Sequence(_) => true,
+            Self::Ints(_, valid)
+            | Self::Narrow(_, valid)
+            | Self::Floats(_, valid)
+            | Self::Bools(_, valid)
+            | Self::Texts(_, valid)
+            | Self::Words(_, _, valid)
+            | Self::Vectors(_, valid)
+            | Self::Presence(valid) => valid.get(row),
+        }
+    }
+
+    /// The whole number of a row that has a value, of a column of such or of booleans; `None` for damage.
+    pub fn int(&self, row: usize) -> Option<i64> {
+        match self {
+            Self::Sequence(first) => first.checked_add(i64::try_from(row).ok()?),
+            Self::Ints(values, _) => Some(i64::from_le_bytes(*values.get(row)?)),
+            Self::Narrow(values, _) => Some(i32::from_le_bytes(*values.get(row)?).into()),
+            Self::Bools(words, _) => {
+                let word = u64::from_le_bytes(*words.get(row / 64)?);
+                Some(i64::from(word >> (row % 64) & 1 == 1))
+            }
+            _ => None,
+        }
+    }
+
+    /// The same of a column of floats.
+    pub fn real(&self, row: usize) -> Option<f64> {
+        match self {
+            Self::Floats(values, _) => Some(f64::from_le_bytes(*values.get(row)?)),
+            _ => None,
+        }
+    }
+
+    /// The same of a column of texts.
+    pub fn text(&self, row: usize) -> Option<&'a [u8]> {
+        match self {
+            Self::Texts(texts, _) => texts.get(row),
+            Self::Words(codes, texts, _) => {
+                texts.get(usize::from(u16::from_le_bytes(*codes.get(row)?)))
+            }
+            _ => None,
+        }
+    }
+}
+
 impl Valid<'_> {
     /// Every row has a value.
     pub const ALL: Self = Self(None);

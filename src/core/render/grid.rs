@@ -75,6 +75,14 @@ impl Column {
         matches!(self.value, ValueType::Int | ValueType::Float)
     }
 
+    /// Its whole dotted name.
+    pub fn title(&self) -> String {
+        match self.field.as_str() {
+            "" => self.signal.clone(),
+            field => format!("{}.{field}", self.signal),
+        }
+    }
+
     /// What a cell shows, on one line and not yet shortened to its column. NULL is `NULL`.
     pub fn text(&self, cell: Cell<'_>) -> String {
         let text: Cow<'_, str> = match cell {

@@ -118,6 +118,28 @@ pub(super) fn children(connection: &Connection, of: VersionId) -> Result<Vec<Ver
     Ok(shown)
 }
 
+/// Pairs of versions that are told of, at most: a catalog of more is made up.
+const MOST_EDGES: i64 = 100_000;
+
+/// See [`super::Catalog::edges`].
+pub(super) fn edges(connection: &Connection) -> Result<Vec<(VersionId, VersionId)>, Error> {
+    let links = Columns::of(connection, "datasets_dependencies")?;
+    if links.require(&["source_dataset_version_id", "dataset_version_id"]).is_err() {
+        return Ok(Vec::new());
+    }
+    let sql = "SELECT DISTINCT source_dataset_version_id, dataset_version_id FROM datasets_dependencies \
+               WHERE source_dataset_version_id NOT NULL AND dataset_version_id NOT NULL \
+               ORDER BY 1, 2 LIMIT ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([MOST_EDGES])?;
+    let mut edges = Vec::new();
+    while let Some(row) = rows.next()? {
+        let ends = cell::integer(row.get_ref(0)?).zip(cell::integer(row.get_ref(1)?));
+        edges.extend(ends.map(|(a, b)| (VersionId::from_catalog(a), VersionId::from_catalog(b))));
+    }
+    Ok(edges)
+}
+
 fn parent(connection: &Connection, id: Option<i64>) -> Result<Parent, Error> {
     let (Some(id), Some(select)) = (id, versions::select(connection)?) else {
         return Ok(Parent::default());

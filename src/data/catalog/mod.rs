@@ -257,6 +257,22 @@ impl Catalog {
         Ok(self.pool.read(|connection| versions::latest(connection, name))?)
     }
 
+    /// The latest complete version of every listing, by the storage it lists.
+    ///
+    /// # Errors
+    /// As [`Catalog::versions`].
+    pub fn listings(&self) -> Result<Vec<VersionInfo>> {
+        Ok(self.pool.read(versions::listings)?)
+    }
+
+    /// Which versions were computed from which, `(child, parent)`, each pair once; of any number the first 100,000.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn edges(&self) -> Result<Vec<(VersionId, VersionId)>> {
+        Ok(self.pool.read(lineage::edges)?)
+    }
+
     /// Direct parents, in the order recorded. For any version, listings included.
     pub fn parents(&self, of: VersionId) -> Result<Vec<Parent>> {
         Ok(self.pool.read(|connection| lineage::parents(connection, of))?)

@@ -190,6 +190,22 @@ pub(super) fn latest(
     Ok(latest)
 }
 
+/// See [`super::Catalog::listings`].
+pub(super) fn listings(connection: &Connection) -> Result<Vec<VersionInfo>, Error> {
+    let Some(select) = select(connection)? else { return Ok(Vec::new()) };
+    let sql = format!("{select} WHERE v.status = ?1 AND substr(d.name, 1, 5) = 'lst__'");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([COMPLETE])?;
+    let mut latest: Vec<VersionInfo> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let shown = record(row)?.and_then(|record| record.shown().ok());
+        latest.extend(shown.filter(|version| version.dataset.listed_uri().is_some()));
+    }
+    latest.sort_by(|a, b| (&a.dataset, b.version).cmp(&(&b.dataset, a.version)));
+    latest.dedup_by(|later, first| later.dataset == first.dataset);
+    Ok(latest)
+}
+
 /// Why no version of `name` is shown.
 fn why_none(
     connection: &Connection,

@@ -31,7 +31,7 @@ pub struct Home {
 }
 
 /// The folders of packs that hold such files.
-const HOMES: [&str; 2] = ["tables", "diffs"];
+const HOMES: [&str; 3] = ["tables", "diffs", "stats"];
 
 /// A file while it is written: a file without a name.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! Short names of long filters: `_views/q/<hash>/`, for programs that take a path for a pattern.
+//! The directory that a filter is: its own name, or a short one: `_views/q/<hash>/`, for programs that take a path for a pattern.
 //!
 //! The name is a hash of the printed form, and a file of that name in the cache directory holds the form, so
 //! that every mount over the cache knows it.
@@ -14,12 +14,67 @@ use uuid::Uuid;
 use crate::pack::Pack;
 use crate::pack::home::cannot_write;
 use dcfs_core::error::Result;
+use dcfs_core::expr::{self, Query, SLASH};
+use dcfs_core::schema::Schema;
 
 /// Bytes of a filter that a name can have for it.
 const LONGEST: u64 = 128 << 10;
 
 /// Characters of a name.
 const NAME: usize = 16;
+
+/// Bytes of a name that every kernel takes.
+const LONGEST_NAME: usize = 1024;
+
+/// The directory below a version that a filter is.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    /// The name, as typed but for slashes.
+    pub name: String,
+    /// Why the name is better not used as it is.
+    pub trouble: Option<&'static str>,
+}
+
+impl Directory {
+    /// Of a filter that fits the schema.
+    ///
+    /// # Errors
+    /// A damaged pack.
+    pub fn new(pack: &Pack, schema: &Schema, filter: &str) -> Result<Self> {
+        let name = filter.trim().replace('/', SLASH.encode_utf8(&mut [0; 4]));
+        let trouble = match trouble(&name) {
+            None if expr::directory(&name, schema).is_none() => {
+                Some("a directory of this name would be no filter")
+            }
+            None if is_recorded(pack, name.as_bytes())? => {
+                Some("the version records something of this name, which wins")
+            }
+            trouble => trouble,
+        };
+        Ok(Self { name, trouble })
+    }
+}
+
+/// Whether a file, a directory or a File column of the version has this name at its top.
+fn is_recorded(pack: &Pack, name: &[u8]) -> Result<bool> {
+    match (pack.columns(), pack.root(0)) {
+        ([_], Some(top)) => Ok(pack.lookup(top, name, None)?.is_some()),
+        (columns, _) => Ok(columns.iter().any(|column| column.directory == name)),
+    }
+}
+
+/// Why a name is better not used as it is.
+fn trouble(name: &str) -> Option<&'static str> {
+    if name.len() > LONGEST_NAME {
+        return Some("the filter is longer than a name may be");
+    }
+    if name.contains('\0') {
+        return Some("the filter holds a NUL, which no name may");
+    }
+    name.contains(['*', '?', '[']).then_some(
+        "`*`, `?` and `[` are legal in a name, but programs that look for patterns take them for one",
+    )
+}
 
 /// Beside the packs, in a folder with the pack's name: a pack that is built anew finds them.
 fn folder(pack: &Pack) -> PathBuf {
@@ -51,6 +106,14 @@ pub fn remember(pack: &Pack, filter: &str) -> Result<String> {
     };
     write().map_err(|error| cannot_write(&folder, error))?;
     Ok(name)
+}
+
+/// The same of a filter, and its path below the version: `_views/q/<name>`.
+///
+/// # Errors
+/// As [`remember`].
+pub fn remember_below(pack: &Pack, query: &Query) -> Result<String> {
+    Ok(format!("_views/q/{}", remember(pack, &query.to_string())?))
 }
 
 /// The filter of a name, if it was remembered.

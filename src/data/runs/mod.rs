@@ -12,4 +12,4 @@ mod file;
 mod folder;
 
 pub use file::{About, Answer, Answers, PART_DONE, Program, RunFile, Shard, key, row};
-pub use folder::{Found, Life, State, bring, find, folder, list, remove, turn};
+pub use folder::{Found, Life, State, bring, find, folder, list, made, remove, turn};

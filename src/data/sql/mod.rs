@@ -5,6 +5,7 @@
 //!
 //! | file | what lives there |
 //! |---|---|
+//! | [`question`] | a statement, and which version each of its tables is |
 //! | [`engine`] | the connection, its bounds, running a statement |
 //! | [`table`] | a version as a virtual table: whole scans, rows by a bitmap of `expr`, rows by a hash |
 //! | [`index`] | rows by the hash of their value, for joins |
@@ -20,6 +21,7 @@ mod functions;
 mod index;
 mod join;
 pub mod kernel;
+pub mod question;
 mod shape;
 mod spool;
 mod table;

@@ -86,7 +86,8 @@ pub struct AccessArgs {
     /// How addresses in rows must begin, e.g. s3://bucket/prefix or https://host; others are refused. Repeatable
     #[arg(long, value_name = "URI")]
     pub allow_uri: Vec<String>,
-    /// Settings per bucket or prefix [default: DCFS_CONFIG, then $XDG_CONFIG_HOME/dcfs/config.toml]
+    /// Settings per bucket or prefix [default: DCFS_CONFIG, then $XDG_CONFIG_HOME/dcfs/config.toml,
+    /// then /etc/dcfs/config.toml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
@@ -208,23 +209,48 @@ impl AccessArgs {
     }
 }
 
-/// Reads the file of settings: the one that was named, else the user's, which need not be there.
+/// Reads the file of settings: the one that was named, else the user's, else the machine's, which need not be there. One file
+/// counts, alone: whoever has settings of their own has none of the machine's.
 ///
 /// # Errors
 /// It cannot be read, or makes no sense.
 pub fn settings(named: Option<&Path>) -> Result<Settings> {
-    let (path, must) = match (named, std::env::var_os("DCFS_CONFIG")) {
-        (Some(path), _) => (path.to_owned(), true),
-        (None, Some(path)) if path.is_empty() => return Ok(Settings::default()),
-        (None, Some(path)) => (path.into(), true),
-        (None, None) => (places::config().join("config.toml"), false),
-    };
-    let path = std::path::absolute(&path).unwrap_or(path);
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(Settings::parse(&path, &text)?),
-        Err(error) if !must && error.kind() == ErrorKind::NotFound => Ok(Settings::default()),
-        Err(error) => Err(usage(format!("settings in `{}`: {error}", path.display()))),
+    let said =
+        named.map(Path::to_owned).or_else(|| std::env::var_os("DCFS_CONFIG").map(Into::into));
+    match said {
+        Some(path) if named.is_none() && path.as_os_str().is_empty() => Ok(Settings::default()),
+        Some(path) => {
+            let path = std::path::absolute(&path).unwrap_or(path);
+            Ok(settings_in(&path)?.ok_or_else(|| unreadable(&path, ErrorKind::NotFound.into()))?)
+        }
+        None => settings_of(&[&places::config().join("config.toml"), Path::new(OF_THE_MACHINE)]),
     }
+}
+
+/// Settings for users that have none, which an administrator writes.
+const OF_THE_MACHINE: &str = "/etc/dcfs/config.toml";
+
+/// Those in the first of `files` that is there.
+fn settings_of(files: &[&Path]) -> Result<Settings> {
+    for file in files {
+        if let Some(found) = settings_in(file)? {
+            return Ok(found);
+        }
+    }
+    Ok(Settings::default())
+}
+
+/// `None` where there is no such file.
+fn settings_in(file: &Path) -> Result<Option<Settings>> {
+    match std::fs::read_to_string(file) {
+        Ok(text) => Ok(Some(Settings::parse(file, &text)?)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(file, error)),
+    }
+}
+
+fn unreadable(file: &Path, error: std::io::Error) -> Error {
+    usage(format!("settings in `{}`: {error}", file.display()))
 }
 
 impl Access {
@@ -320,5 +346,27 @@ fn raise_descriptors() -> u64 {
     match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
         Ok(()) => hard,
         Err(_) => soft,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_file_of_settings_counts_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [own, machine] = ["own.toml", "machine.toml"].map(|name| folder.path().join(name));
+        let files = [own.as_path(), machine.as_path()];
+        let names = || -> Vec<String> {
+            settings_of(&files).expect("read").names().map(str::to_owned).collect()
+        };
+        assert!(names().is_empty(), "neither has to be there");
+        std::fs::write(&machine, "[\"s3://shared\"]\nanon = true\n").expect("written");
+        assert_eq!(names(), ["s3://shared"]);
+        std::fs::write(&own, "[\"s3://mine\"]\nanon = true\n").expect("written");
+        assert_eq!(names(), ["s3://mine"]);
+        std::fs::write(&own, "anon").expect("written");
+        assert!(settings_of(&files).expect_err("no TOML").to_string().contains("own.toml"));
     }
 }

@@ -1,6 +1,5 @@
 //! Answers to SELECTs over datasets: found, printed, or saved as versions. `dcfs sql` and its kin bring the statement.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -9,32 +8,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use serde_json::Value as Json;
 
 use super::asking::AskingArgs;
 use super::naming::{self, DescriptionArgs, Numbering};
 use super::options::{parse_duration, parse_size};
 use super::output::Output;
 use super::progress::{Progress, Unit};
-use super::whole_file::WholeFile;
 use super::{command_line, places, save, terminal, usage};
 use dcfs_core::cell::Cell;
 use dcfs_core::error::{Error, Kind, Result};
-use dcfs_core::expr::{self, Group};
 use dcfs_core::id::{RowId, VersionId};
 use dcfs_core::name::{DatasetName, DatasetRef};
 use dcfs_core::render::grid;
 use dcfs_core::render::rows::{Beside, Format as RowFormat, Layout};
-use dcfs_core::schema::ValueType;
-use dcfs_core::sql::{
-    Bound, Grouped, Hint, Known, ResultColumn, SqlColumn, Statement, Table, quoted,
-};
-use dcfs_data::catalog::{Catalog, Publication, VersionInfo, Writer};
-use dcfs_data::pack::{Limits as PackLimits, Pack, Packs};
-use dcfs_data::sql::{
-    self, BytesOf, Engine, Limits, Origin, Seen, Shape, Spool, TableColumns,
-    kernel::{self, Taking},
-};
+use dcfs_core::sql::quoted;
+use dcfs_data::catalog::{Catalog, Publication, Writer};
+use dcfs_data::pack::{Limits as PackLimits, Packs};
+use dcfs_data::sql::question::{self, Question, Step};
+use dcfs_data::sql::{self, Limits, Seen, Shape, Spool};
+use dcfs_disk::whole_file::WholeFile;
 use dcfs_work::{answer, author};
 
 /// Rows of a grid that decide how wide its columns are.
@@ -101,57 +93,36 @@ pub fn table(dataset: &DatasetRef) -> String {
     quoted(&dataset.to_string())
 }
 
-/// A table of the statement, found.
-struct Found {
-    known: Known,
-    /// `None` for a table of the catalog itself.
-    version: Option<(VersionInfo, Origin)>,
-}
-
 impl Answering {
     /// Runs a statement, and prints or saves its answer.
     pub fn answer(&self, text: &str, out: &mut Output) -> Result<()> {
         let format = self.format()?;
-        let statement = Statement::read(text)?;
         let catalog = Arc::new(self.asking.catalog.open()?);
-        let found = find_all(&catalog, &statement)?;
-        let known: Vec<Known> = found.iter().map(|found| found.known.clone()).collect();
-        let bound = statement.bind(&known)?;
+        let question = Question::read(&catalog, text)?;
         if self.explain {
-            return explain(&statement, &found, &bound, out);
+            return question.explain().iter().try_for_each(|line| out.line(line));
         }
         let packs = self.packs(&catalog)?;
-        let grouped = match (&bound.grouped, self.sqlite) {
-            (Ok(grouped), false) => groups(&catalog, &packs, &found, grouped)?,
-            _ => None,
-        };
-        let (mut engine, bound) = match (grouped, &bound.grouped) {
-            (Some(groups), Ok(grouped)) => {
-                let engine = Engine::new(self.limits(), Vec::new())?;
-                engine.groups(&groups, grouped.keys.len(), grouped.folds.len())?;
-                (engine, &grouped.bound)
+        let (progress, told) = (Progress::new(Unit::Rows), AtomicU64::new(0));
+        let each = |step: Step| match step {
+            Step::Begins { rows } => {
+                told.store(0, Ordering::Relaxed);
+                progress.set_total(rows);
             }
-            _ => {
-                let tables = tables(&catalog, &packs, &found, &bound.columns)?;
-                (Engine::new(self.limits(), tables)?, &bound)
+            Step::Rows(rows) => {
+                let before = told.swap(rows, Ordering::Relaxed);
+                progress.add(rows.saturating_sub(before));
             }
         };
-        for (number, (table, found)) in statement.tables().iter().zip(&found).enumerate() {
-            if found.version.is_none() {
-                engine.plain(number, &found.known, of_catalog(&catalog, &table.name)?)?;
-            }
-        }
-        let origins: Vec<Option<Origin>> = found
-            .iter()
-            .map(|found| found.version.as_ref().map(|(_, origin)| origin.clone()))
-            .collect();
+        let (mut engine, bound) = question.engine(&packs, self.limits(), !self.sqlite, &each)?;
+        progress.clear();
+        let origins = question.origins();
         let ready = engine.prepare(bound)?;
-        let results = results(&ready.columns(), bound.results.as_deref());
+        let results = question::results(&ready.columns(), bound.results.as_deref());
         let shape = Shape::new(&results, &origins);
         match &self.name {
             Some(name) => {
-                let parents: Vec<VersionId> =
-                    found.iter().filter_map(|found| Some(found.version.as_ref()?.0.id)).collect();
+                let parents: Vec<VersionId> = question.versions().map(|of| of.id).collect();
                 let saved =
                     self.save(name, text, &catalog, ready, &shape, results.len(), &parents)?;
                 save::tell(&saved, self.json, out)
@@ -271,264 +242,6 @@ impl Answering {
         progress.clear();
         saved
     }
-}
-
-/// The groups of a statement that the kernels answer; `None` where they prove too many, or a condition is no filter.
-fn groups(
-    catalog: &Arc<Catalog>,
-    packs: &Packs,
-    found: &[Found],
-    grouped: &Grouped,
-) -> Result<Option<Vec<Group>>> {
-    let mut ready = Vec::new();
-    for (found, filter) in found.iter().zip(&grouped.filters) {
-        let Some((of, origin)) = &found.version else { return Ok(None) };
-        let filter = match filter.as_deref().map(|filter| expr::check(filter, &origin.schema)) {
-            Some(Err(_)) => return Ok(None),
-            Some(Ok(query)) => Some(query),
-            None => None,
-        };
-        ready.push((of, runtime()?.block_on(packs.get(of))?, filter));
-    }
-    let taking = |(of, pack, filter)| Taking { catalog, of, pack, filter };
-    let taking: Vec<Taking<'_>> =
-        ready.iter().map(|(of, pack, filter)| taking((*of, pack, filter.as_ref()))).collect();
-    kernel::groups(&taking, grouped)
-}
-
-/// The columns of the tables, packed where they were not yet.
-fn tables(
-    catalog: &Arc<Catalog>,
-    packs: &Packs,
-    found: &[Found],
-    columns: &[Vec<SqlColumn>],
-) -> Result<Vec<Option<Arc<TableColumns>>>> {
-    let runtime = runtime()?;
-    let (progress, told) = (Progress::new(Unit::Rows), AtomicU64::new(0));
-    let mut tables = Vec::new();
-    for (found, columns) in found.iter().zip(columns) {
-        let Some((of, _)) = &found.version else {
-            tables.push(None);
-            continue;
-        };
-        let pack: Arc<Pack> = runtime.block_on(packs.get(of))?;
-        told.store(0, Ordering::Relaxed);
-        progress.set_total(pack.row_count().into());
-        let each = |rows: u64| {
-            let before = told.swap(rows, Ordering::Relaxed);
-            progress.add(rows.saturating_sub(before));
-        };
-        let wanted: Vec<_> = columns.iter().map(TableColumns::form).collect();
-        let held = pack
-            .packed(catalog, of, &wanted.iter().collect::<Vec<_>>(), &each)?
-            .hold(&pack, &wanted);
-        tables.push(Some(Arc::new(TableColumns::new(
-            columns.clone(),
-            held,
-            bytes_of(catalog, of),
-        ))));
-    }
-    progress.clear();
-    Ok(tables)
-}
-
-fn runtime() -> Result<tokio::runtime::Runtime> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
-    runtime.map_err(|error| Error::new(Kind::Broken, error))
-}
-
-/// Prints what would run.
-fn explain(statement: &Statement, found: &[Found], bound: &Bound, out: &mut Output) -> Result<()> {
-    for (table, found) in statement.tables().iter().zip(found) {
-        match &found.version {
-            Some((of, _)) => out.line(format_args!("{} is {of}", table.name))?,
-            None => out.line(format_args!("{} is a table of the catalog", table.name))?,
-        }
-    }
-    match &bound.grouped {
-        Ok(grouped) => {
-            for (left, right) in &grouped.on {
-                out.line(format_args!("kernels join where {} = {}", left.name, right.name))?;
-            }
-            let keys: Vec<&str> = grouped.keys.iter().map(|(_, key)| key.name.as_str()).collect();
-            out.line(format_args!("kernels over packed columns group by ({})", keys.join(", ")))?;
-            for (table, filter) in statement.tables().iter().zip(&grouped.filters) {
-                if let Some(filter) = filter {
-                    out.line(format_args!("  where, of {}, {filter}", table.alias))?;
-                }
-            }
-            out.line("SQLite over the groups runs")?;
-            out.line(format_args!("  {}", grouped.bound.sql))
-        }
-        Err(why) => {
-            out.line(format_args!("SQLite over packed columns runs, for {why}"))?;
-            out.line(format_args!("  {}", bound.sql))
-        }
-    }
-}
-
-/// Reads what is not packed.
-fn bytes_of(catalog: &Arc<Catalog>, of: &VersionInfo) -> BytesOf {
-    let (catalog, of) = (catalog.clone(), of.clone());
-    BytesOf(Box::new(move |id, column| {
-        let mut found = None;
-        let columns = [column.to_owned()];
-        catalog.cells(&of, &columns, &mut std::iter::once(id..=id), &mut |_, cells| {
-            if let Cell::Blob(bytes) = cells.cell(0) {
-                found = Some(bytes.to_vec());
-            }
-            Ok(ControlFlow::Break(()))
-        })?;
-        Ok(found)
-    }))
-}
-
-/// Every table of the statement.
-fn find_all(catalog: &Catalog, statement: &Statement) -> Result<Vec<Found>> {
-    let mut found = Vec::new();
-    for table in statement.tables() {
-        found.push(match catalog_columns(&table.name) {
-            Some(columns) => Found { known: Known::plain(columns), version: None },
-            None => dataset(catalog, statement, table)?,
-        });
-    }
-    Ok(found)
-}
-
-fn dataset(catalog: &Catalog, statement: &Statement, table: &Table) -> Result<Found> {
-    let wrong = |error: &dyn std::fmt::Display, kind| {
-        let mut message = error.to_string();
-        if table.name.starts_with("catalog.") {
-            message = format!(
-                "`{}` is none of catalog.datasets, .versions, .columns, .dependencies",
-                table.name
-            );
-        }
-        Error::new(kind, statement.wrong_table(table, message))
-    };
-    let wanted: DatasetRef =
-        table.name.parse().map_err(|error: dcfs_core::name::Error| wrong(&error, Kind::Invalid))?;
-    let of = catalog.find(&wanted).map_err(|error| wrong(&error, error.kind()))?;
-    let schema = catalog.schema(&of)?;
-    let known = Known::of(&schema);
-    let layout = catalog.layout(&of)?;
-    let origin = Origin { known: known.clone(), schema, layout, is_outer: table.is_outer };
-    Ok(Found { known, version: Some((of, origin)) })
-}
-
-/// The columns of an answer: as they were bound, else as SQLite tells them.
-fn results(columns: &[sql::AnswerColumn], bound: Option<&[ResultColumn]>) -> Vec<ResultColumn> {
-    let told = columns.iter().enumerate().map(|(at, (name, origin))| {
-        let hint =
-            bound.filter(|bound| bound.len() == columns.len()).map(|bound| bound[at].hint.clone());
-        let hint = match (hint, origin) {
-            (None | Some(Hint::None), Some((table, column))) => {
-                Hint::Column(*table, column.clone())
-            }
-            (hint, _) => hint.unwrap_or(Hint::None),
-        };
-        ResultColumn { name: name.clone(), hint }
-    });
-    told.collect()
-}
-
-const TEXT: ValueType = ValueType::Text;
-const INT: ValueType = ValueType::Int;
-
-/// The columns of a table that tells of the catalog itself.
-fn catalog_columns(name: &str) -> Option<&'static [(&'static str, ValueType)]> {
-    Some(match name {
-        "catalog.datasets" => &[
-            ("name", TEXT),
-            ("latest", TEXT),
-            ("versions", INT),
-            ("rows", INT),
-            ("size", INT),
-            ("finished_at", TEXT),
-        ],
-        "catalog.versions" => &[
-            ("dataset", TEXT),
-            ("version", TEXT),
-            ("rows", INT),
-            ("size", INT),
-            ("created_at", TEXT),
-            ("finished_at", TEXT),
-            ("uuid", TEXT),
-        ],
-        "catalog.columns" => {
-            &[("dataset", TEXT), ("version", TEXT), ("name", TEXT), ("type", TEXT)]
-        }
-        "catalog.dependencies" => {
-            &[("dataset", TEXT), ("version", TEXT), ("parent", TEXT), ("parent_version", TEXT)]
-        }
-        _ => return None,
-    })
-}
-
-/// Its rows.
-fn of_catalog(catalog: &Catalog, name: &str) -> Result<Vec<Vec<Json>>> {
-    let versions = catalog.versions()?;
-    let time = |time: Option<dcfs_core::time::Timestamp>| {
-        time.map_or(Json::Null, |time| time.fixed().into())
-    };
-    let count =
-        |count: Option<u64>| count.map_or(Json::Null, |count| (count.min(i64::MAX as u64)).into());
-    let dataset =
-        |of: &VersionInfo| vec![Json::from(of.dataset.to_string()), of.version.to_string().into()];
-    let mut rows = Vec::new();
-    match name {
-        "catalog.datasets" => {
-            let mut datasets: BTreeMap<String, Vec<&VersionInfo>> = BTreeMap::new();
-            versions
-                .iter()
-                .for_each(|of| datasets.entry(of.dataset.to_string()).or_default().push(of));
-            for (name, of) in datasets {
-                let Some(last) = of.last() else { continue };
-                rows.push(vec![
-                    name.into(),
-                    last.version.to_string().into(),
-                    of.len().into(),
-                    count(last.rows),
-                    count(last.size),
-                    time(last.finished_at),
-                ]);
-            }
-        }
-        "catalog.versions" => {
-            for of in &versions {
-                let mut row = dataset(of);
-                row.extend([
-                    count(of.rows),
-                    count(of.size),
-                    time(of.created_at),
-                    time(of.finished_at),
-                    of.uuid.clone().into(),
-                ]);
-                rows.push(row);
-            }
-        }
-        "catalog.columns" => {
-            for of in &versions {
-                for leaf in catalog.schema(of)?.leaves() {
-                    let mut row = dataset(of);
-                    row.extend([leaf.name.into(), leaf.field.type_text.clone().into()]);
-                    rows.push(row);
-                }
-            }
-        }
-        _ => {
-            for of in &versions {
-                for (parent, version) in
-                    catalog.parents(of.id)?.into_iter().filter_map(|parent| parent.dataset)
-                {
-                    let mut row = dataset(of);
-                    row.extend([parent.to_string().into(), version.to_string().into()]);
-                    rows.push(row);
-                }
-            }
-        }
-    }
-    Ok(rows)
 }
 
 /// Prints an answer.

@@ -46,6 +46,18 @@ impl AskingArgs {
     pub fn ask(&self, dataset: &DatasetRef) -> Result<Asked> {
         let catalog = Arc::new(self.catalog.open()?);
         let of = catalog.find(dataset)?;
+        self.asked(catalog, of)
+    }
+
+    /// The same of a version that is found already.
+    ///
+    /// # Errors
+    /// No catalog; a version that is removed meanwhile.
+    pub fn ask_exactly(&self, of: &VersionInfo) -> Result<Asked> {
+        self.asked(Arc::new(self.catalog.open()?), of.clone())
+    }
+
+    fn asked(&self, catalog: Arc<Catalog>, of: VersionInfo) -> Result<Asked> {
         let schema = Arc::new(catalog.schema(&of)?);
         let cache = self.cache_dir.clone();
         Ok(Asked { catalog, of, schema, cache, queries: Queries::for_a_command() })

@@ -25,10 +25,10 @@ pub struct Count {
     #[command(flatten)]
     asking: AskingArgs,
     /// Only the rows that pass this filter, e.g. `info.width > 400`
-    #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true)]
+    #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true, add = complete::filters())]
     filter: Option<String>,
     /// Count the rows of each value of these columns, most first, e.g. `label` or `file.parent,file.ext`
-    #[arg(long, value_name = "C,..", value_delimiter = ',')]
+    #[arg(long, value_name = "C,..", value_delimiter = ',', add = complete::columns())]
     by: Vec<String>,
     /// Values to print with --by, 0 for all
     #[arg(long, value_name = "N", default_value_t = 0, requires = "by")]

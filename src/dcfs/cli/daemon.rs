@@ -5,18 +5,22 @@
 //! that the mount answers, or why not. Then the child lets go of the pipe and the parent returns.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::log::Log;
 use super::mount::{Mount, Plan};
 use super::registry::{self, Note};
-use super::{access, log, places};
-use crate::fuse::session;
+use super::systemd::Notify;
+use super::{access, log, metrics, places};
+use crate::fuse::session::{self, Watcher};
 use dcfs_core::error::{Error, Kind, Result};
+use dcfs_vfs::Vfs;
 use dcfs_vfs::views::Bounds;
 
 /// What the child tells the parent.
@@ -30,7 +34,9 @@ enum Report {
 pub fn foreground(plan: &Plan) -> Result<()> {
     log::to_stderr();
     let (catalog, mountpoint) = (plan.access.catalog.clone(), plan.mountpoint.clone());
-    serve(plan, None, move || {
+    // A terminal that hangs up takes the mount with it; where there is none, SIGHUP is an administrator's.
+    let hangs_up = std::io::stdin().is_terminal();
+    serve(plan, None, hangs_up, move || {
         tracing::info!("{} is mounted at {}", catalog.display(), mountpoint.display());
     })
 }
@@ -106,10 +112,10 @@ pub fn child(command: Mount) -> Result<()> {
         }
     };
     let path = registry::log_of(&plan.mountpoint);
-    log::to_file(&path);
+    let log = log::to_file(&path);
     // Every path is absolute by now; the folder it was typed in may be unmounted or removed.
     std::env::set_current_dir("/").ok();
-    serve(&plan, Some(&path), || tell(&Report::Mounted)).or_else(failed)
+    serve(&plan, log, false, || tell(&Report::Mounted)).or_else(failed)
 }
 
 /// Files of the caller's shell are none of ours: a lock or a pipe of a script would never end.
@@ -151,14 +157,67 @@ fn kind_of(code: u8) -> Kind {
 /// How long an unmounted daemon waits for the disk, so that the next mount finds what was fetched.
 const SETTLE: Duration = Duration::from_secs(5);
 
+/// The process behind a mount: what it does when the mount answers, ends, or SIGHUP comes.
+struct Behind<F> {
+    plan: Plan,
+    vfs: Arc<Vfs>,
+    note: Note,
+    log: Option<Arc<Log>>,
+    notify: Arc<Notify>,
+    /// Whether SIGHUP means that somebody's terminal is gone.
+    hangs_up: bool,
+    ready: Mutex<Option<F>>,
+}
+
+impl<F: FnOnce() + Send + 'static> Watcher for Behind<F> {
+    fn ready(&self) {
+        self.note.write().ok();
+        let status = format!("{} is mounted at {}", self.note.catalog, self.note.mountpoint);
+        self.notify.ready(&status, self.plan.mountpoint.clone());
+        let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner).take();
+        ready.into_iter().for_each(|ready| ready());
+    }
+
+    fn stopping(&self) {
+        self.notify.stopping();
+    }
+
+    fn goes_on_after_hangup(&self) -> bool {
+        if !self.hangs_up {
+            self.notify.reloading(|| self.reload());
+        }
+        !self.hangs_up
+    }
+}
+
+impl<F> Behind<F> {
+    /// Opens the log again, and reads the settings of stores. Options of `[mount]` are of the next mount.
+    fn reload(&self) {
+        self.log.iter().for_each(|log| log.reopen());
+        let settings = access::settings(self.plan.config.as_deref());
+        match settings.and_then(|settings| self.vfs.stores().reset(settings)) {
+            Ok(()) => tracing::info!("SIGHUP: the log is open again, settings were read"),
+            Err(error) => tracing::error!("SIGHUP: settings stay as they were: {error}"),
+        }
+    }
+}
+
 /// Builds the house and serves until unmounted.
-fn serve(plan: &Plan, log: Option<&Path>, ready: impl FnOnce() + Send + 'static) -> Result<()> {
+fn serve(
+    plan: &Plan,
+    log: Option<Arc<Log>>,
+    hangs_up: bool,
+    ready: impl FnOnce() + Send + 'static,
+) -> Result<()> {
     let runtime = access::runtime()?;
     let vfs = plan.access.vfs(plan.access.timeout, &[&plan.mountpoint])?;
     if let Some(bounds) = std::env::var("DCFS_TEST_VIEWS").ok().and_then(|text| bounds(&text)) {
         vfs.bound_views(bounds);
     }
-    let note = note(plan, log);
+    if let Some(address) = plan.metrics {
+        let vfs = vfs.clone();
+        metrics::listen(address, move || vfs.stores().prometheus())?;
+    }
     let options = session::Options {
         mountpoint: plan.mountpoint.clone(),
         catalog: plan.access.catalog.clone(),
@@ -167,11 +226,17 @@ fn serve(plan: &Plan, log: Option<&Path>, ready: impl FnOnce() + Send + 'static)
         look: plan.look,
         labels: plan.labels.clone(),
     };
-    let ready = move || {
-        note.write().ok();
-        ready();
-    };
-    let served = session::serve(vfs.clone(), runtime.handle().clone(), &options, ready);
+    let behind = Arc::new(Behind {
+        plan: plan.clone(),
+        vfs: vfs.clone(),
+        note: note(plan, log.as_deref().map(Log::path)),
+        log,
+        notify: Notify::from_environment(),
+        hangs_up,
+        ready: Mutex::new(Some(ready)),
+    });
+    let served = session::serve(vfs.clone(), runtime.handle().clone(), &options, behind.clone());
+    behind.stopping();
     Note::remove(&plan.mountpoint, std::process::id());
     // What was fetched just now is written for the next mount.
     let _ = runtime.block_on(async { tokio::time::timeout(SETTLE, vfs.settled()).await });
@@ -191,6 +256,7 @@ fn note(plan: &Plan, log: Option<&Path>) -> Note {
         since: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs()),
     }
 }
+
 /// Of a test: a table of views that is soon full, as `MOST,IDLE,REST`, the times in milliseconds.
 fn bounds(text: &str) -> Option<Bounds> {
     let mut numbers = text.split(',').map(|number| number.parse::<u64>().ok());

@@ -29,6 +29,7 @@ use dcfs_data::diff::first::{self, First, Kept, Owned};
 use dcfs_data::diff::plan::Pair;
 use dcfs_data::diff::sets::Tally;
 use dcfs_data::diff::{Plan, Versions, compare};
+use dcfs_data::stats::{self, moved::Moved};
 
 /// Rows that are shown of each kind where no number is given.
 const SHOWN: usize = 20;
@@ -63,6 +64,9 @@ pub struct Diff {
     /// Rows to print of those changed, added and removed each, 0 for all
     #[arg(long, value_name = "N", default_value_t = SHOWN)]
     limit: usize,
+    /// Tell how the statistics of columns moved, too: NULLs, labels, ends, means
+    #[arg(long)]
+    stats: bool,
     /// Exit with 1 where anything differs
     #[arg(long)]
     exit_code: bool,
@@ -80,6 +84,8 @@ struct Found {
     summary: Summary,
     /// Added, changed and removed.
     first: [Vec<Kept>; 3],
+    /// How statistics moved, where that is asked.
+    moved: Option<Vec<Moved>>,
     /// Whether paths alone do not tell objects apart, for they have several sources.
     has_sources: bool,
 }
@@ -131,9 +137,19 @@ impl Diff {
         })?;
         progress.clear();
         let summary = tally.summary(&left, &right, counts);
+        let moved = self.stats.then(|| self.moved(&left, &right)).transpose()?;
         let (first, has_sources) = (first.finish(), false);
-        let found = Found { catalog, left, right, plan, summary, first, has_sources };
+        let found = Found { catalog, left, right, plan, summary, first, moved, has_sources };
         Ok(Found { has_sources: found.has_sources()?, ..found })
+    }
+
+    /// How the statistics of columns moved.
+    fn moved(&self, left: &VersionInfo, right: &VersionInfo) -> Result<Vec<Moved>> {
+        let find = |of: &VersionInfo| {
+            let asked = self.asking.ask_exactly(of)?;
+            Ok::<_, Error>(stats::of(&asked.source(None, 0, None)?, &|_| {})?.facts)
+        };
+        Ok(stats::moved::moved(&find(left)?, &find(right)?))
     }
 
     /// The two versions: both as named, or one with the next lower of its dataset.
@@ -216,11 +232,25 @@ impl Found {
 
     fn print(&self, out: &mut Output) -> Result<()> {
         out.text(&self.summary.plain(terminal::width(&io::stdout())))?;
+        self.print_moved(out)?;
         let [added, changed, removed] = &self.first;
         let counts = self.summary.rows;
         self.table(out, ("CHANGED", changed, counts.changed))?;
         self.table(out, ("ADDED", added, counts.added))?;
         self.table(out, ("REMOVED", removed, counts.removed))
+    }
+
+    fn print_moved(&self, out: &mut Output) -> Result<()> {
+        let Some(moved) = &self.moved else { return Ok(()) };
+        if moved.is_empty() {
+            return out.line("\nno statistics moved");
+        }
+        let mut table = Table::new(["COLUMN", "STATISTICS"]);
+        for Moved { column, how } in moved {
+            table.row([column.clone(), how.join(", ")]);
+        }
+        out.line("")?;
+        out.text(&table.fitted(terminal::width(&io::stdout())))
     }
 
     fn table(&self, out: &mut Output, (what, kept, all): (&str, &[Kept], u64)) -> Result<()> {
@@ -291,6 +321,10 @@ impl Found {
     fn json(&self, out: &mut Output) -> Result<()> {
         let summary = self.summary.json();
         out.json_text(summary.trim_end().trim_end_matches('}').trim_end())?;
+        if let Some(moved) = &self.moved {
+            let moved = serde_json::to_string(moved).map_err(|e| Error::new(Kind::Broken, e))?;
+            out.json_text(&format!(",\n  \"statistics\": {moved}"))?;
+        }
         let [added, changed, removed] = &self.first;
         for (what, kept) in [("changed", changed), ("added", added), ("removed", removed)] {
             out.json_text(&format!(",\n  \"{what}\": ["))?;

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::access::{self, AccessArgs};
 use super::output::{self, Output};
-use super::{places, remembered};
+use super::{places, remembered, skill};
 use crate::fuse::{mountpoint, mounts};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::object::Object;
@@ -60,6 +60,7 @@ impl Doctor {
     /// Something without which nothing can be mounted is missing; all was printed before.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let mut checks = vec![device(), helper(), others(), self.cache(), self.catalog(), dead()];
+        checks.extend(skills());
         checks.extend(self.settings());
         if self.json {
             out.json(&checks)?;
@@ -256,6 +257,16 @@ fn others() -> Check {
             .into()
     };
     Check::note("--allow-other", allowed, detail)
+}
+
+/// Skills that an older version of this program wrote.
+fn skills() -> Option<Check> {
+    let old: Vec<String> = skill::older()
+        .iter()
+        .map(|(path, version)| format!("`{}` is of version {version}", path.display()))
+        .collect();
+    let told = || format!("{}; bring it up to date: dcfs skill install", old.join("; "));
+    (!old.is_empty()).then(|| Check::note("skill", false, output::sanitized(&told())))
 }
 
 fn dead() -> Check {

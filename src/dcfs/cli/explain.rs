@@ -32,7 +32,7 @@ pub struct Explain {
     #[arg(add = complete::datasets())]
     dataset: DatasetRef,
     /// The filter, e.g. `info.width > 400`
-    #[arg(allow_hyphen_values = true)]
+    #[arg(allow_hyphen_values = true, add = complete::filters())]
     filter: String,
     #[command(flatten)]
     asking: AskingArgs,

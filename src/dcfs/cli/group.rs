@@ -1,6 +1,7 @@
 //! `dcfs group`: groups of the rows of a dataset, without SQL.
 
 use super::answering::{Answering, named, table};
+use super::complete;
 use super::output::Output;
 use super::usage;
 use dcfs_core::error::Result;
@@ -11,9 +12,10 @@ use dcfs_core::name::DatasetRef;
 #[command(after_help = EXAMPLES)]
 pub struct Group {
     /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
+    #[arg(add = complete::datasets())]
     dataset: DatasetRef,
     /// Columns that rows of a group have in common; none for one group of all rows
-    #[arg(long, value_name = "C,..", value_delimiter = ',')]
+    #[arg(long, value_name = "C,..", value_delimiter = ',', add = complete::columns())]
     by: Vec<String>,
     /// Count the rows of each group
     #[arg(long)]

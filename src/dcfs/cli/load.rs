@@ -15,7 +15,7 @@ use dcfs_data::catalog::{self, Publication, Writer};
 use dcfs_work::author;
 use dcfs_work::load::{self, Reading};
 
-/// Save the records of a CSV, TSV, JSON or JSON Lines file as a typed dataset
+/// Save the records of a CSV, TSV, JSON, JSON Lines or Parquet file as a typed dataset
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Load {
@@ -60,6 +60,7 @@ const EXAMPLES: &str = "Examples:
   dcfs load labels.csv --as labels
   dcfs load list.txt --format csv --delimiter ' ' --comment '#' --columns 'name,class:int,species:int' --as breeds
   dcfs load coco.json --path annotations --as boxes
+  dcfs load train-00000.parquet --as train
   dcfs load events.jsonl --types id:str --as events --dry-run
 
 Types hold every record: int, float where one is no whole number, bool, datetime, else str; Optional where one is missing.
@@ -77,6 +78,8 @@ enum Format {
     Jsonl,
     /// A JSON list of objects
     Json,
+    /// Columns of Apache Parquet
+    Parquet,
 }
 
 impl Load {
@@ -123,10 +126,11 @@ impl Load {
             (Some(Format::Tsv), _) => (load::Format::Csv, b'\t'),
             (Some(Format::Jsonl), _) => (load::Format::Jsonl, b','),
             (Some(Format::Json), _) => (load::Format::Json, b','),
+            (Some(Format::Parquet), _) => (load::Format::Parquet, b','),
             (None, Some(known)) => known,
             (None, None) => {
                 return Err(usage(format!(
-                    "cannot tell what `{}` is by its name; say `--format csv`, `tsv`, `jsonl` or `json`",
+                    "cannot tell what `{}` is by its name; say `--format csv`, `tsv`, `jsonl`, `json` or `parquet`",
                     self.file.display()
                 )));
             }

@@ -6,11 +6,10 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use dcfs_disk::regular;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::fmt::MakeWriter;
 
 /// Bytes of a log before a new one is begun.
 const LARGEST: u64 = 8 << 20;
@@ -31,17 +30,20 @@ pub fn to_stderr() {
         .init();
 }
 
-/// Logs to the file at `path`; to stderr where it cannot be written.
-pub fn to_file(path: &Path) {
-    match Log::open(path, LARGEST) {
-        Ok(log) => tracing_subscriber::fmt()
-            .with_max_level(level())
-            .with_target(false)
-            .with_ansi(false)
-            .with_writer(log)
-            .init(),
-        Err(_) => to_stderr(),
-    }
+/// Logs to the file at `path`, which is told; to stderr where it cannot be written.
+pub fn to_file(path: &Path) -> Option<Arc<Log>> {
+    let Ok(log) = Log::open(path, LARGEST) else {
+        to_stderr();
+        return None;
+    };
+    let log = Arc::new(log);
+    tracing_subscriber::fmt()
+        .with_max_level(level())
+        .with_target(false)
+        .with_ansi(false)
+        .with_writer(Arc::clone(&log))
+        .init();
+    Some(log)
 }
 
 /// Opens a log for adding to it; nobody else may read it.
@@ -54,7 +56,7 @@ pub fn open(path: &Path) -> io::Result<File> {
 
 /// A file that is turned over.
 #[derive(Debug)]
-struct Log {
+pub struct Log {
     path: PathBuf,
     largest: u64,
     state: Mutex<State>,
@@ -71,6 +73,19 @@ impl Log {
         let state = State::open(path)?;
         Ok(Self { path: path.to_owned(), largest, state: Mutex::new(state) })
     }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Goes on in a file of the same name, which another program may have moved away. Where none can be opened it goes on
+    /// where it is.
+    pub fn reopen(&self) {
+        if let Ok(new) = State::open(&self.path) {
+            *self.state.lock().unwrap_or_else(PoisonError::into_inner) = new;
+        }
+    }
 }
 
 impl State {
@@ -78,14 +93,6 @@ impl State {
         let file = open(path)?;
         let length = file.metadata()?.len();
         Ok(Self { file, length })
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = &'a Log;
-
-    fn make_writer(&'a self) -> Self::Writer {
-        self
     }
 }
 
@@ -127,5 +134,19 @@ mod tests {
         assert!(text("mnt.log").ends_with("line 0999\n"));
         assert!(text("mnt.log").len() < 1100 && text("mnt.log.old").len() < 1100);
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 2);
+    }
+
+    #[test]
+    fn a_log_that_was_moved_away_goes_on_under_its_name() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, moved) = (folder.path().join("mnt.log"), folder.path().join("mnt.log.1"));
+        let log = Log::open(&path, 1000).expect("a log");
+        writeln!(&log, "one").expect("written");
+        fs::rename(&path, &moved).expect("moved");
+        writeln!(&log, "two").expect("written");
+        log.reopen();
+        writeln!(&log, "three").expect("written");
+        let text = |path: &Path| fs::read_to_string(path).expect("readable");
+        assert_eq!((text(&moved), text(&path)), ("one\ntwo\n".into(), "three\n".into()));
     }
 }

@@ -1,4 +1,4 @@
-//! `dcfs map` and `dcfs gen`: run a program over every file of a dataset.
+//! `dcfs map`, `dcfs gen` and `dcfs agg`: run a program over every file of a dataset, or over groups of them.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::access::{self, AccessArgs};
 use super::asking::AskingArgs;
+use super::complete;
 use super::naming::{self, DescriptionArgs, Numbering};
 use super::options::parse_duration;
 use super::output::Output;
@@ -53,6 +54,26 @@ pub struct Gen {
     args: MapArgs,
 }
 
+/// Run a program over groups of rows: it sees the files and columns of all rows that have the same values in some columns
+///
+/// As `dcfs map`, for a Python function whose arguments are lists and that returns one answer for the group or yields many, a
+/// worker that reads `files` and lists, or a command in which `{}` stands for the paths of all files. The new version has the
+/// columns of `--by` beside the answers.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AGG)]
+pub struct Agg {
+    /// Columns whose values the rows of a group have in common, e.g. `label` or `info.format,split`
+    #[arg(long, required = true, value_name = "COLUMN,..", value_delimiter = ',')]
+    by: Vec<String>,
+    #[command(flatten)]
+    args: MapArgs,
+}
+
+const AGG: &str = "Examples:
+  dcfs agg pets --by label --as labels -- python labels.py:summary         def summary(files: list, width: list[int]) -> Summary
+  dcfs agg scans --by patient --as volumes --out 'voxels: int' -- ./count-voxels {}
+  dcfs agg pets --by label --try 2 --out 'n: int' --with-columns file.path --no-file --worker -- ./count";
+
 const MAP: &str = "Examples:
   dcfs map pets --as pets_info -- python get_info.py:get_info
   dcfs map pets --where 'info.width > 400' --try 5 -- python embed.py:encode     a few rows, shown, nothing saved
@@ -72,12 +93,13 @@ const GEN: &str = "Examples:
 #[derive(Clone, Debug, clap::Args)]
 struct MapArgs {
     /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
+    #[arg(add = complete::datasets())]
     dataset: DatasetRef,
     /// What to save the result as; a dataset that is there gets its next version
     #[arg(long = "as", value_name = "NAME", value_parser = naming::dataset, required_unless_present = "sample")]
     name: Option<DatasetName>,
     /// Only the rows that pass this filter, in its order, e.g. `info.width > 400 limit 100`
-    #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true)]
+    #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true, add = complete::filters())]
     filter: Option<String>,
     /// Types of the answers, e.g. `seconds: float, info: {w: int, tags: list[str]}?`; @FILE.json; for a function, other names
     /// of its columns
@@ -182,23 +204,31 @@ enum OnError {
 impl Map {
     /// Runs it, and tells what came of it.
     pub fn run(self, out: &mut Output) -> Result<()> {
-        self.args.run(Shape::Map, out)
+        self.args.run(Shape::Map, Vec::new(), out)
     }
 }
 
 impl Gen {
     /// Runs it, and tells what came of it.
     pub fn run(self, out: &mut Output) -> Result<()> {
-        self.args.run(Shape::Gen, out)
+        self.args.run(Shape::Gen, Vec::new(), out)
+    }
+}
+
+impl Agg {
+    /// Runs it, and tells what came of it.
+    pub fn run(self, out: &mut Output) -> Result<()> {
+        self.args.run(Shape::Agg, self.by, out)
     }
 }
 
 impl MapArgs {
-    fn run(self, shape: Shape, out: &mut Output) -> Result<()> {
+    fn run(self, shape: Shape, by: Vec<String>, out: &mut Output) -> Result<()> {
         let (catalog, cache_dir) = (self.access.catalog.clone(), self.access.cache_dir.clone());
         let asked = AskingArgs { catalog, cache_dir }.ask(&self.dataset)?;
         let query = self.filter.as_deref().map(|filter| asked.check(filter)).transpose()?;
-        let request = self.request(shape, query.as_ref().map(ToString::to_string));
+        let filter = query.as_ref().map(ToString::to_string);
+        let request = Request { by, ..self.request(shape, filter) };
         let access = self.access.clone().resolve()?;
         let stores = Arc::new(access.stores(&[])?);
         let pack = query.as_ref().map(|_| asked.pack()).transpose()?;
@@ -255,6 +285,7 @@ impl MapArgs {
             stdin: self.stdin,
             depends: self.depends.clone(),
             out: self.out.clone(),
+            by: Vec::new(),
             columns: self.with_columns.clone(),
             file: self.file.clone(),
             no_file: self.no_file,

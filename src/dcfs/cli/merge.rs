@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 
 use super::answering::{Answering, named, table};
+use super::complete;
 use super::output::Output;
 use super::usage;
 use dcfs_core::error::Result;
@@ -13,8 +14,10 @@ use dcfs_core::name::DatasetRef;
 #[command(after_help = EXAMPLES)]
 pub struct Merge {
     /// Dataset whose rows come first
+    #[arg(add = complete::datasets())]
     left: DatasetRef,
     /// Dataset whose rows come beside them; what is called as in the first gets `right_` before it
+    #[arg(add = complete::datasets())]
     right: DatasetRef,
     /// Columns that are equal
     #[arg(long, value_name = "C,..", value_delimiter = ',', required = true)]

@@ -11,6 +11,7 @@
 //! | [`unmount`], [`status`], [`registry`], [`log`] | mounts that are there, and what they say |
 //! | [`ls`], [`page`], [`show`] | what the catalog holds, without a mount |
 //! | [`asking`], [`count`], [`explain`], [`path`] | filters |
+//! | [`stats`], [`knowledge`] | what is in the columns of a dataset; pages about all of them |
 //! | [`sql`], [`group`], [`merge`], [`union`], [`subtract`], [`answering`] | SELECTs over datasets |
 //! | [`cat`], [`cp`], [`copy`] | files of the mount, without a mount |
 //! | [`list`] | what is in a bucket or a folder; for tests |
@@ -19,12 +20,17 @@
 //! | [`refresh`], [`again`] | commands that made versions, run again |
 //! | [`save`], [`rm`], [`mv`], [`describe`], [`naming`] | what is written into the catalog |
 //! | [`cache`] | what is kept of fetched objects |
+//! | [`systemd`], [`metrics`] | what service managers and Prometheus hear of a mount |
+//! | [`man`] | the pages of the manual |
 //! | [`complete`] | what a shell completes: datasets, versions, columns, mountpoints |
 //! | [`diff`] | what differs between two versions |
 //! | [`warm`], [`plan`], [`verify`], [`selecting`] | the objects of a dataset as a whole |
+//! | [`mcp`] | the catalog for programs that speak the Model Context Protocol |
+//! | [`remember`] | lines for those who come after |
+//! | [`skill`] | what coding agents read about dcfs |
 //! | [`doctor`] | what is missing on this machine |
 //! | [`output`], [`progress`], [`interrupt`], [`terminal`] | stdout and JSON; how far long work is, and what Ctrl-C leaves |
-//! | [`places`], [`whole_file`] | folders of the user; files that are there whole or not at all |
+//! | [`places`] | folders of the user |
 
 pub mod access;
 pub mod again;
@@ -46,12 +52,16 @@ pub mod group;
 pub mod helper;
 pub mod index;
 pub mod interrupt;
+pub mod knowledge;
 pub mod list;
 pub mod load;
 pub mod log;
 pub mod ls;
+pub mod man;
 pub mod map;
+pub mod mcp;
 pub mod merge;
+pub mod metrics;
 pub mod mount;
 pub mod mv;
 pub mod naming;
@@ -64,21 +74,24 @@ pub mod places;
 pub mod progress;
 pub mod refresh;
 pub mod registry;
+pub mod remember;
 mod remembered;
 pub mod rm;
 pub mod runs;
 pub mod save;
 pub mod selecting;
 pub mod show;
+pub mod skill;
 pub mod sql;
+pub mod stats;
 pub mod status;
 pub mod subtract;
+pub mod systemd;
 pub mod terminal;
 pub mod union;
 pub mod unmount;
 pub mod verify;
 pub mod warm;
-pub mod whole_file;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -128,6 +141,7 @@ enum Command {
     Union(union::Union),
     Subtract(subtract::Subtract),
     Count(count::Count),
+    Stats(stats::Stats),
     Diff(diff::Diff),
     Explain(explain::Explain),
     Path(path::PathOf),
@@ -137,6 +151,7 @@ enum Command {
     Describe(describe::Describe),
     Schema(page::Schema),
     Lineage(page::Lineage),
+    Knowledge(knowledge::KnowledgeCommand),
     Cat(cat::Cat),
     Cp(cp::Cp),
     Export(export::Export),
@@ -144,14 +159,20 @@ enum Command {
     Load(load::Load),
     Map(map::Map),
     Gen(map::Gen),
+    Agg(map::Agg),
     Runs(runs::Runs),
     Refresh(refresh::Refresh),
     Warm(warm::Warm),
     Plan(plan::Plan),
     Verify(verify::Verify),
     Cache(cache::Cache),
+    Mcp(mcp::Mcp),
+    Remember(remember::Remember),
+    Skill(skill::Skill),
     Doctor(doctor::Doctor),
     Completions(Completions),
+    #[command(hide = true)]
+    Man(man::Manual),
 }
 
 /// Print what a shell evaluates to complete commands, flags, datasets, versions and columns
@@ -174,7 +195,12 @@ impl Completions {
         let mut text = Vec::new();
         let written = shell.write_registration("COMPLETE", "dcfs", "dcfs", "dcfs", &mut text);
         written.map_err(|error| dcfs_core::error::Error::new(Kind::Broken, error))?;
-        out.raw(&text)
+        out.raw(&text)?;
+        match self.shell {
+            // Else `pets@1` is three words to bash, and the last of them no dataset.
+            clap_complete::Shell::Bash => out.raw(b"COMP_WORDBREAKS=${COMP_WORDBREAKS//@/}\n"),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -236,6 +262,7 @@ impl Command {
             Self::Union(command) => command.run(out),
             Self::Subtract(command) => command.run(out),
             Self::Count(command) => command.run(out),
+            Self::Stats(command) => command.run(out),
             Self::Diff(command) => command.run(out),
             Self::Explain(command) => command.run(out),
             Self::Path(command) => command.run(out),
@@ -245,6 +272,7 @@ impl Command {
             Self::Describe(command) => command.run(out),
             Self::Schema(command) => command.run(out),
             Self::Lineage(command) => command.run(out),
+            Self::Knowledge(command) => command.run(out),
             Self::Cat(command) => command.run(out),
             Self::Cp(command) => command.run(out),
             Self::Export(command) => command.run(out),
@@ -252,14 +280,19 @@ impl Command {
             Self::Load(command) => command.run(out),
             Self::Map(command) => command.run(out),
             Self::Gen(command) => command.run(out),
+            Self::Agg(command) => command.run(out),
             Self::Runs(command) => command.run(out),
             Self::Refresh(command) => command.run(out),
             Self::Warm(command) => command.run(out),
             Self::Plan(command) => command.run(out),
             Self::Verify(command) => command.run(out),
             Self::Cache(command) => command.run(out),
+            Self::Mcp(command) => command.run(out),
+            Self::Remember(command) => command.run(out),
+            Self::Skill(command) => command.run(out),
             Self::Doctor(command) => command.run(out),
             Self::Completions(command) => command.run(out),
+            Self::Man(command) => command.run(Dcfs::command(), out),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `dcfs mount`: checks everything while somebody is there to read it, then stays in the background.
 
 use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, FromArgMatches};
@@ -52,6 +53,9 @@ pub struct Mount {
     pub dir_mode: Option<u16>,
     #[command(flatten)]
     pub labels: Labels,
+    /// Answer Prometheus over HTTP, at /metrics of e.g. 127.0.0.1:9464
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics: Option<SocketAddr>,
     /// Tell on stdout how mounting went, then go on alone: how the background process is started
     #[arg(long, hide = true)]
     pub report: bool,
@@ -101,6 +105,9 @@ pub struct Plan {
     pub xattr: bool,
     pub look: Look,
     pub labels: Vec<(&'static str, String)>,
+    pub metrics: Option<SocketAddr>,
+    /// The file of settings that was named.
+    pub config: Option<PathBuf>,
     /// The arguments that make `dcfs` carry out this plan, in the same folder.
     pub arguments: Vec<OsString>,
 }
@@ -174,8 +181,20 @@ impl Mount {
         arguments.extend(self.words.iter().cloned());
         let (allow_other, xattr, look) = (self.allow_other, self.xattr, self.look());
         let mountpoint = place.path;
-        let labels = self.labels.known();
-        Ok(Plan { mountpoint, access, allow_other, xattr, look, labels, arguments })
+        let (labels, metrics) = (self.labels.known(), self.metrics);
+        let named = |file: &PathBuf| std::path::absolute(file).unwrap_or_else(|_| file.clone());
+        let config = self.access.config.as_ref().map(named);
+        Ok(Plan {
+            mountpoint,
+            access,
+            allow_other,
+            xattr,
+            look,
+            labels,
+            metrics,
+            config,
+            arguments,
+        })
     }
 
     fn look(&self) -> Look {

@@ -52,7 +52,8 @@ fn base(variable: &str, fallback: &str) -> PathBuf {
     named.unwrap_or_else(|| home().join(fallback)).join("dcfs")
 }
 
-fn home() -> PathBuf {
+/// The user's home.
+pub fn home() -> PathBuf {
     let named = env::var_os("HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let known = || User::from_uid(geteuid()).ok().flatten().map(|user| user.dir);
     named.or_else(known).unwrap_or_else(|| PathBuf::from("/"))

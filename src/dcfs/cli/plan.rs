@@ -27,7 +27,7 @@ pub struct Plan {
     #[arg(add = complete::datasets())]
     dataset: DatasetRef,
     /// Only the objects of rows that pass this filter, e.g. `info.width > 400`
-    #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true)]
+    #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true, add = complete::filters())]
     filter: Option<String>,
     #[command(flatten)]
     catalog: CatalogArg,

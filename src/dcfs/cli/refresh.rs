@@ -20,7 +20,7 @@ const MOST: usize = 1000;
 
 /// Make a dataset anew, and all that it came from, as far as they are out of date
 ///
-/// Walks from the storage down: what `dcfs index` made is listed anew, and what `map`, `gen` and `save` made of it follows, each
+/// Walks from the storage down: what `dcfs index` made is listed anew, and what `map`, `gen`, `agg` and `save` made of it follows, each
 /// step only for what is new or changed. The commands are those that were recorded, run where they were run.
 #[derive(Debug, clap::Args)]
 pub struct Refresh {
@@ -143,10 +143,10 @@ fn step(
     });
     let why = match (words.get(1).map(String::as_str), &newer, follows) {
         (Some("index"), _, _) => "the storage is listed anew".to_owned(),
-        (Some("map" | "gen" | "save"), Some(newer), _) => {
+        (Some("map" | "gen" | "agg" | "save"), Some(newer), _) => {
             format!("`{newer}` is newer than what it was made of")
         }
-        (Some("map" | "gen" | "save"), None, true) => {
+        (Some("map" | "gen" | "agg" | "save"), None, true) => {
             "what it was made of may change by the steps before".to_owned()
         }
         _ => return Ok(None),

@@ -28,7 +28,7 @@ pub struct Save {
     #[command(flatten)]
     asking: AskingArgs,
     /// Only the rows that pass this filter, in its order, e.g. `info.width > 400 order by score desc limit 100`
-    #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true)]
+    #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true, add = complete::filters())]
     filter: Option<String>,
     /// What to save them as; a dataset that is there gets its next version
     #[arg(long = "as", value_name = "NAME", value_parser = naming::dataset, add = complete::names_alone())]

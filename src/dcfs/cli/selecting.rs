@@ -21,7 +21,7 @@ pub struct SelectingArgs {
     #[arg(add = complete::datasets())]
     dataset: DatasetRef,
     /// Only the objects of rows that pass this filter, e.g. `info.width > 400`
-    #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true)]
+    #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true, add = complete::filters())]
     filter: Option<String>,
     /// Objects at a time: waiting for a store is most of the work
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=512))]

@@ -13,7 +13,6 @@ use super::asking::{Asked, AskingArgs};
 use super::complete;
 use super::output::Output;
 use super::progress::{Progress, Unit};
-use super::whole_file::WholeFile;
 use super::{terminal, usage, warn};
 use dcfs_core::error::Result;
 use dcfs_core::expr::Query;
@@ -26,6 +25,7 @@ use dcfs_core::schema::{Schema, ValueType};
 use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_data::lost;
 use dcfs_data::tables::{Source, parquet, text};
+use dcfs_disk::whole_file::WholeFile;
 
 /// The number of a row, in a grid.
 const ID: &str = "sys__id";
@@ -45,7 +45,7 @@ pub struct Show {
     #[command(flatten)]
     asking: AskingArgs,
     /// Only the rows that pass this filter, e.g. `info.width > 400 order by score desc`
-    #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true)]
+    #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true, add = complete::filters())]
     filter: Option<String>,
     /// Columns, e.g. `label,info.width`; a model's name takes all below it
     #[arg(long, value_name = "C,..", value_delimiter = ',', add = complete::columns())]

@@ -1,6 +1,7 @@
 //! `dcfs subtract`: rows of a dataset that another has not, without SQL.
 
 use super::answering::{Answering, named, table};
+use super::complete;
 use super::output::Output;
 use dcfs_core::error::Result;
 use dcfs_core::name::DatasetRef;
@@ -10,8 +11,10 @@ use dcfs_core::name::DatasetRef;
 #[command(after_help = EXAMPLES)]
 pub struct Subtract {
     /// Dataset whose rows are kept
+    #[arg(add = complete::datasets())]
     from: DatasetRef,
     /// Dataset whose rows are left out
+    #[arg(add = complete::datasets())]
     what: DatasetRef,
     /// Columns that are equal in the same rows; a row that lacks one is kept
     #[arg(long, value_name = "C,..", value_delimiter = ',', required = true)]

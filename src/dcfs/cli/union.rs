@@ -1,6 +1,7 @@
 //! `dcfs union`: the rows of several datasets one after another, without SQL.
 
 use super::answering::{Answering, named, table};
+use super::complete;
 use super::output::Output;
 use dcfs_core::error::Result;
 use dcfs_core::name::DatasetRef;
@@ -10,7 +11,7 @@ use dcfs_core::name::DatasetRef;
 #[command(after_help = EXAMPLES)]
 pub struct Union {
     /// Datasets; the columns are those of the first, which all the others have
-    #[arg(required = true, num_args = 2..)]
+    #[arg(required = true, num_args = 2.., add = complete::datasets())]
     datasets: Vec<DatasetRef>,
     #[command(flatten)]
     answering: Answering,

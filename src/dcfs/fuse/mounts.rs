@@ -65,6 +65,13 @@ pub fn all() -> io::Result<Vec<Mount>> {
     Ok(parse(&fs::read("/proc/self/mountinfo")?))
 }
 
+/// Where a catalog is mounted, if it is: the latest mount.
+pub fn of_catalog(catalog: &Path) -> Option<PathBuf> {
+    let catalog = std::fs::canonicalize(catalog).ok()?;
+    let is_ours = |mount: &Mount| mount.is_dcfs() && mount.catalog() == catalog;
+    all().ok()?.into_iter().rfind(is_ours).map(|mount| mount.mountpoint)
+}
+
 /// What covers `path` itself, if anything is mounted there. `path` is canonical.
 ///
 /// # Errors

@@ -1,4 +1,6 @@
 //! Mounting, and serving until unmounted: by `dcfs unmount`, `fusermount3 -u`, or a signal.
+//!
+//! What else happens to the process, the caller's [`Watcher`] is told.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -66,12 +68,22 @@ impl Options {
     }
 }
 
+/// What a mount tells the process that it is in.
+pub trait Watcher: Send + Sync + 'static {
+    /// The mount answers.
+    fn ready(&self);
+    /// A signal said to unmount.
+    fn stopping(&self);
+    /// SIGHUP came. Whether the mount goes on; else it is unmounted.
+    fn goes_on_after_hangup(&self) -> bool;
+}
+
 /// Whether this kernel knows labels: one without SELinux refuses a mount that has any.
 pub fn has_selinux() -> bool {
     Path::new("/sys/fs/selinux/enforce").exists()
 }
 
-/// Mounts `vfs` and serves it until it is unmounted. `ready` is called once the mount answers.
+/// Mounts `vfs` and serves it until it is unmounted.
 ///
 /// # Errors
 /// The kernel or the helper refuses.
@@ -79,7 +91,7 @@ pub fn serve(
     vfs: Arc<Vfs>,
     runtime: Handle,
     options: &Options,
-    ready: impl FnOnce() + Send + 'static,
+    watcher: Arc<dyn Watcher>,
 ) -> Result<(), Error> {
     let views = Arc::downgrade(&vfs);
     let door = Door::new(vfs, runtime, options.look, options.xattr, options.allow_other);
@@ -103,12 +115,12 @@ pub fn serve(
     });
     let own = Own::of(&options.mountpoint);
     read_ahead(&own);
-    unmount_on_signals(own.clone()).map_err(Error::Refused)?;
+    obey_signals(own.clone(), Arc::clone(&watcher)).map_err(Error::Refused)?;
     let mountpoint = options.mountpoint.clone();
     thread::spawn(move || {
         // The session answers from here on; its first answer is proof.
         if std::fs::metadata(&mountpoint).is_ok() {
-            ready();
+            watcher.ready();
         }
     });
     session.run().map_err(|error| {
@@ -254,11 +266,16 @@ fn refused(cause: std::io::Error) -> Error {
     }
 }
 
-/// SIGHUP, SIGINT, SIGQUIT and SIGTERM unmount; whoever is still inside after [`GRACE`] is left with ENOTCONN.
-fn unmount_on_signals(own: Own) -> std::io::Result<()> {
+/// SIGINT, SIGQUIT and SIGTERM unmount; whoever is still inside after [`GRACE`] is left with ENOTCONN. So does SIGHUP, unless
+/// `watcher` goes on.
+fn obey_signals(own: Own, watcher: Arc<dyn Watcher>) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
     thread::spawn(move || {
         for signal in signals.forever() {
+            if signal == SIGHUP && watcher.goes_on_after_hangup() {
+                continue;
+            }
+            watcher.stopping();
             tracing::info!("signal {signal}: unmounting `{}`", own.mountpoint.display());
             leave(&own);
         }

@@ -204,14 +204,16 @@ impl Stores {
         let prefix = prefix.as_bytes();
         match origin.storage() {
             Storage::S3 => {
-                let bucket = self.s3.bucket(bucket, prefix)?;
+                let bucket = self.clouds().s3.bucket(bucket, prefix)?;
                 Ok(Arc::new(s3::Lister::new(bucket, place, how)?))
             }
-            Storage::Gs => {
-                Ok(Arc::new(gcs::Lister::new(self.gcs.bucket(bucket, prefix), place, how)?))
-            }
+            Storage::Gs => Ok(Arc::new(gcs::Lister::new(
+                self.clouds().gcs.bucket(bucket, prefix),
+                place,
+                how,
+            )?)),
             Storage::Az => {
-                let container = self.azure.container(bucket, prefix);
+                let container = self.clouds().azure.container(bucket, prefix);
                 Ok(Arc::new(azure::Lister::new(container, place, how)?))
             }
             #[allow(unreachable_patterns, reason = "a store may be left out")]

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
+use super::Watch;
+use super::checkpoint::Checkpoint;
 use crate::image::{self, Answer, Image, Pieces};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::object::Object;
@@ -24,7 +26,39 @@ pub enum Seen {
     Unreadable(Arc<Error>),
 }
 
-/// Looks at `objects`, `jobs` at a time; the answers are in their order. `each` is called for every answer.
+/// Looks at those of `objects` that the checkpoint does not know, by `look`, and keeps in it what is seen, at once.
+///
+/// # Errors
+/// Those of `look`.
+pub fn look_anew(
+    objects: Vec<Object>,
+    checkpoint: &mut Checkpoint,
+    watch: &dyn Watch,
+    look: impl FnOnce(Vec<Object>, &mut dyn FnMut(usize, &Seen)) -> Result<Vec<Seen>>,
+) -> Result<Vec<Seen>> {
+    let known: Vec<Option<Seen>> = objects
+        .iter()
+        .map(|object| checkpoint.get(object))
+        .map(|known| known.map(|image| image.map_or(Seen::No, Seen::Image)))
+        .collect();
+    watch.wrote(known.iter().flatten().count() as u64);
+    let others = objects.into_iter().zip(&known).filter(|(_, known)| known.is_none());
+    let others: Vec<Object> = others.map(|(object, _)| object).collect();
+    let seen = look(others.clone(), &mut |number, seen| {
+        match seen {
+            Seen::Image(image) => checkpoint.keep(&others[number], Some(*image)),
+            Seen::No => checkpoint.keep(&others[number], None),
+            // Another time it may be there.
+            Seen::Gone | Seen::Unreadable(_) => {}
+        }
+        watch.wrote(1);
+    })?;
+    let mut seen = seen.into_iter();
+    Ok(known.into_iter().filter_map(|known| known.or_else(|| seen.next())).collect())
+}
+
+/// Looks at `objects`, `jobs` at a time; the answers are in their order. `each` is told of every one, with its place among
+/// them.
 ///
 /// # Errors
 /// A task that dies. That one picture cannot be read is an answer.
@@ -32,31 +66,30 @@ pub async fn look(
     stores: &Arc<Stores>,
     objects: Vec<Object>,
     jobs: usize,
-    each: &dyn Fn(),
+    each: &mut dyn FnMut(usize, &Seen),
 ) -> Result<Vec<Seen>> {
     let mut seen: Vec<Seen> = objects.iter().map(|_| Seen::No).collect();
     let mut running = JoinSet::new();
     for (number, object) in objects.into_iter().enumerate() {
         while running.len() >= jobs.max(1) {
-            ended(running.join_next().await, &mut seen)?;
-            each();
+            ended(running.join_next().await, &mut seen, each)?;
         }
         let stores = Arc::clone(stores);
         running.spawn(async move { (number, one(&stores, &object).await) });
     }
     while !running.is_empty() {
-        ended(running.join_next().await, &mut seen)?;
-        each();
+        ended(running.join_next().await, &mut seen, each)?;
     }
     Ok(seen)
 }
 
 type Ended = Option<std::result::Result<(usize, Seen), tokio::task::JoinError>>;
 
-fn ended(ended: Ended, seen: &mut [Seen]) -> Result<()> {
+fn ended(ended: Ended, seen: &mut [Seen], each: &mut dyn FnMut(usize, &Seen)) -> Result<()> {
     match ended {
         None => Ok(()),
         Some(Ok((number, found))) => {
+            each(number, &found);
             seen[number] = found;
             Ok(())
         }

@@ -18,7 +18,9 @@
 //! | `write`, `lazy_stage` | the new version; a stage only where there is something to write |
 //! | `pattern`, `columns` | columns from paths; all columns asked for |
 //! | `images` | the headers of pictures, many at a time |
+//! | `checkpoint` | what an interrupted run saw of them |
 
+mod checkpoint;
 mod columns;
 pub mod delta;
 mod images;

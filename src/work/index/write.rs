@@ -1,7 +1,9 @@
 //! The rows of the new version: which they are, and how they get there.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
+use super::checkpoint::Checkpoint;
 use super::columns::Columns;
 use super::delta::{Merge, OF, ROW, Step};
 use super::images::{self, Seen};
@@ -37,6 +39,11 @@ pub fn write(
     desk.watch.begins(phase, expected(listings));
     let parents = parents(&catalog, listings, last.as_ref())?;
     let (stores, runtime, watch) = (desk.stores, desk.runtime, desk.watch);
+    let checkpoint = match shape.columns.has_image {
+        true => Checkpoint::open(&desk.path, &request.name),
+        false => Checkpoint::default(),
+    };
+    let checkpoint = RefCell::new(checkpoint);
     let mut writing = Writing {
         stage: LazyStage::new(desk.writer()?, shape.layout.clone()),
         versions,
@@ -48,7 +55,10 @@ pub fn write(
         first_error: None,
         look: &|items| {
             let objects = items.into_iter().map(rows::object).collect();
-            runtime.block_on(images::look(stores, objects, request.jobs, &|| watch.wrote(1)))
+            let mut checkpoint = checkpoint.borrow_mut();
+            images::look_anew(objects, &mut checkpoint, watch, |objects, each| {
+                runtime.block_on(images::look(stores, objects, request.jobs, each))
+            })
         },
         wrote: &|rows| watch.wrote(rows),
     };
@@ -67,6 +77,7 @@ pub fn write(
             Some(writing.publish(request, &parents, upon)?)
         }
     };
+    checkpoint.into_inner().done();
     let is_described = saved.is_none() && describe(desk, request)?;
     // A delta computes the columns of the last version, or none: that need not be told.
     let kept_columns = shape.kept().filter(|_| last.is_none());

@@ -6,8 +6,10 @@
 //! | file | what it does |
 //! |---|---|
 //! | [`records`] | CSV, JSON Lines and JSON as records |
+//! | [`mod@parquet`] | Parquet as records |
 //! | [`types`] | which types hold what was seen |
 
+mod parquet;
 mod records;
 mod types;
 

@@ -1,4 +1,4 @@
-//! CSV, JSON Lines and JSON as records.
+//! CSV, JSON Lines, JSON and Parquet as records.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
-use super::Error;
+use super::{Error, parquet};
 use dcfs_core::error::Result;
 
 /// The longest line, or list of JSON, in bytes: it is held in memory.
@@ -22,6 +22,7 @@ pub enum Format {
     Jsonl,
     /// A list of objects, or one below an object.
     Json,
+    Parquet,
 }
 
 impl Format {
@@ -32,6 +33,7 @@ impl Format {
             "tsv" | "tab" => Some((Self::Csv, b'\t')),
             "jsonl" | "ndjson" => Some((Self::Jsonl, b',')),
             "json" => Some((Self::Json, b',')),
+            "parquet" | "pq" => Some((Self::Parquet, b',')),
             _ => None,
         }
     }
@@ -76,6 +78,7 @@ pub fn each(path: &Path, reading: &Reading, each: &mut EachRecord<'_>) -> Result
         Format::Csv => texts(opened, &file, reading, each),
         Format::Jsonl => lines(opened, &file, each),
         Format::Json => list(opened, &file, reading, each),
+        Format::Parquet => parquet::each(opened, &file, each),
     }
 }
 

@@ -174,7 +174,7 @@ fn read(catalog: &Arc<Catalog>, side: &Side<'_>) -> rows::Items {
 }
 
 /// 128 bits of what the first cells of a row hold.
-fn digest(cells: &dyn Cells, count: usize) -> [u8; 16] {
+pub fn digest(cells: &dyn Cells, count: usize) -> [u8; 16] {
     let mut hash = Sha256::new();
     let mut field = |kind: u8, bytes: &[u8]| {
         hash.update([kind]);

@@ -69,7 +69,18 @@ impl Words {
 
     /// The words for a row.
     fn of(&self, task: &Task) -> Result<Vec<OsString>, String> {
-        self.0.iter().map(|word| filled(word, task)).collect()
+        let mut words = Vec::new();
+        for word in &self.0 {
+            let is_of_file = |piece: &Piece| {
+                matches!(piece, Piece::Path | Piece::Stem | Piece::Name | Piece::Uri)
+            };
+            // A word that names the file stands there for each file of a group.
+            let count = if word.iter().any(is_of_file) { task.objects.len().max(1) } else { 1 };
+            for number in 0..count {
+                words.push(filled(word, task, number)?);
+            }
+        }
+        Ok(words)
     }
 }
 
@@ -119,8 +130,10 @@ fn pieces(word: &OsStr) -> Result<Vec<Piece>> {
     Ok(pieces)
 }
 
-fn filled(word: &[Piece], task: &Task) -> Result<OsString, String> {
-    let path = || task.file.as_ref().map(|file| file.path.as_path()).ok_or("the row has no file");
+/// A word with what is the `number`th file's in it.
+fn filled(word: &[Piece], task: &Task, number: usize) -> Result<OsString, String> {
+    let path =
+        || task.files.get(number).map(|file| file.path.as_path()).ok_or("the row has no file");
     let bytes = |text: &OsStr| text.as_bytes().to_vec();
     let mut all = Vec::new();
     for piece in word {
@@ -129,7 +142,9 @@ fn filled(word: &[Piece], task: &Task) -> Result<OsString, String> {
             Piece::Path => bytes(path()?.as_os_str()),
             Piece::Stem => bytes(path()?.with_extension("").as_os_str()),
             Piece::Name => bytes(path()?.file_name().unwrap_or_default()),
-            Piece::Uri => task.object.as_ref().map_or_else(String::new, ToString::to_string).into(),
+            Piece::Uri => {
+                task.objects.get(number).map_or_else(String::new, ToString::to_string).into()
+            }
             Piece::Id => task.id.key().to_string().into(),
             Piece::Column(name) => {
                 task.column(name).ok_or_else(|| format!("the row has no `{name}`"))?.into()
@@ -177,7 +192,7 @@ async fn once(
         Ok(words) => words,
         Err(why) => return Ok(Err(why)),
     };
-    let input = match (&task.file, stdin) {
+    let input = match (task.files.first(), stdin) {
         (Some(file), true) => match File::open(&file.path) {
             Ok(file) => Stdio::from(file),
             Err(error) => return Ok(Err(error.to_string())),

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dcfs_core::error::{Error, Result};
+use dcfs_core::object::Object;
 use dcfs_store::Stores;
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -241,13 +242,13 @@ pub async fn prepare(
         let (fetching, room) = (Arc::clone(&fetching), Arc::clone(&room));
         async move {
             if !fetching.needs_file {
-                return Ok(task(row, None, None));
+                return Ok(task(row, Vec::new(), None));
             }
             // By tasks of their own: they go on while the programs have enough.
             tokio::spawn(fetched(row, fetching, room)).await.unwrap_or_else(|error| {
-                let object = None;
-                let row = Row { id: dcfs_core::id::RowId::new(0), object, columns: Vec::new() };
-                Err(task(row, None, None).failed(&error.to_string()))
+                let id = dcfs_core::id::RowId::new(0);
+                let row = Row { id, objects: Vec::new(), columns: Vec::new(), group: None };
+                Err(task(row, Vec::new(), None).failed(&error.to_string()))
             })
         }
     });
@@ -264,20 +265,32 @@ pub async fn prepare(
 }
 
 async fn fetched(row: Row, fetching: Arc<Fetching>, room: Arc<Semaphore>) -> Result<Task, Done> {
-    let Some(object) = &row.object else {
-        return Err(task(row, None, None).failed("the row names no file"));
-    };
+    if row.objects.is_empty() {
+        return Err(task(row, Vec::new(), None).failed("the row names no file"));
+    }
     // What is here already takes no room.
-    let size = if dcfs_store::is_file(object) { 0 } else { object.size.unwrap_or(0) };
-    let size = size.div_ceil(1024).min(AHEAD.into());
+    let is_far = |object: &&Object| !dcfs_store::is_file(object);
+    let far = row.objects.iter().filter(is_far).map(|object| object.size.unwrap_or(0));
+    let size = far.fold(0_u64, u64::saturating_add).div_ceil(1024).min(AHEAD.into());
     let room = room.acquire_many_owned(u32::try_from(size).unwrap_or(AHEAD)).await.ok();
-    match Local::of(&fetching.stores, object, &fetching.folder).await {
-        Ok(file) => Ok(task(row, Some(file), room)),
-        Err(error) => Err(task(row, None, room).unread(&error)),
+    let files = stream::iter(row.objects.clone())
+        .map(|object| {
+            let fetching = Arc::clone(&fetching);
+            async move { Local::of(&fetching.stores, &object, &fetching.folder).await }
+        })
+        .buffered(AT_ONCE)
+        .try_collect::<Vec<Local>>()
+        .await;
+    match files {
+        Ok(files) => Ok(task(row, files, room)),
+        Err(error) => Err(task(row, Vec::new(), room).unread(&error)),
     }
 }
 
-fn task(row: Row, file: Option<Local>, room: Option<tokio::sync::OwnedSemaphorePermit>) -> Task {
-    let Row { id, object, columns } = row;
-    Task { id, object, columns, file, tries: 0, _room: room }
+/// Files of one group that are fetched at a time.
+const AT_ONCE: usize = 8;
+
+fn task(row: Row, files: Vec<Local>, room: Option<tokio::sync::OwnedSemaphorePermit>) -> Task {
+    let Row { id, objects, columns, group } = row;
+    Task { id, objects, columns, files, group, tries: 0, _room: room }
 }

@@ -21,18 +21,20 @@ const CHUNK: usize = 256;
 #[derive(Clone, Debug)]
 pub struct Row {
     pub id: RowId,
-    /// `None` where no file is wanted, or the row names none.
-    pub object: Option<Object>,
+    /// One, or those of a group; none where no file is wanted, or the row names none.
+    pub objects: Vec<Object>,
     /// The columns that were asked for, as a JSON object.
     pub columns: Vec<u8>,
+    /// The group that it stands for, by name: its columns are lists then.
+    pub group: Option<String>,
 }
 
 /// What is read of a row.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     pub file: Option<FileColumn>,
-    columns: Layout,
-    shard: Option<Shard>,
+    pub columns: Layout,
+    pub shard: Option<Shard>,
 }
 
 impl Wanted {
@@ -87,7 +89,7 @@ pub fn feed(
                 let mut columns = Vec::new();
                 wanted.columns.write(&mut columns, id, &[], cells);
                 columns.truncate(columns.trim_ascii_end().len());
-                rows.push(Row { id, object: None, columns });
+                rows.push(Row { id, objects: Vec::new(), columns, group: None });
             }
             // What is done is passed over quickly, but not for ever in one transaction.
             is_over = rows.len() < CHUNK && seen < 64 * CHUNK;
@@ -101,7 +103,7 @@ pub fn feed(
         if let Some(file) = &wanted.file {
             let ids: Vec<RowId> = rows.iter().map(|row| row.id).collect();
             let objects = catalog.objects(of, file, &ids)?;
-            rows.iter_mut().zip(objects).for_each(|(row, object)| row.object = object);
+            rows.iter_mut().zip(objects).for_each(|(row, object)| row.objects.extend(object));
         }
         left -= rows.len() as u64;
         let is_taken = rows.is_empty() || to.blocking_send(rows).is_ok();

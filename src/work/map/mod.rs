@@ -1,4 +1,5 @@
-//! `dcfs map` and `dcfs gen`: a program sees every row of a version, and what it answers becomes columns of a new one.
+//! `dcfs map`, `dcfs gen` and `dcfs agg`: a program sees every row of a version, or every group of them, and what it answers
+//! becomes columns of a new one.
 //!
 //! 1. What can be refused is refused before anything runs: the program, the types, the name, columns that clash ([`plan`]).
 //! 2. A run that stopped goes on; a version that is there already is not made again ([`identity`]).
@@ -14,6 +15,7 @@
 //! | `plan` | what of a request makes sense, and which rows are computed |
 //! | `identity` | what tells one computation from another; what a version keeps of it |
 //! | `delta` | which rows of the last version stay |
+//! | `group` | rows that a program sees together |
 //! | `feed`, `local` | rows, and their files as plain paths |
 //! | `engine` | everybody at work: fetching, programs, keeping |
 //! | `each`, `worker`, `process` | how a program is asked |
@@ -27,6 +29,7 @@ mod delta;
 mod each;
 mod engine;
 mod feed;
+mod group;
 mod identity;
 mod keeper;
 mod local;
@@ -63,11 +66,13 @@ pub use self::work::run;
 
 use crate::save::Chosen;
 
-/// One answer for a row, or many.
+/// One answer for a row, or many, or for rows together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     Map,
     Gen,
+    /// One answer, or many, for all rows of a group.
+    Agg,
 }
 
 impl Shape {
@@ -76,6 +81,7 @@ impl Shape {
         match self {
             Self::Map => "map",
             Self::Gen => "gen",
+            Self::Agg => "agg",
         }
     }
 }
@@ -110,6 +116,8 @@ pub struct Request {
     pub depends: Vec<PathBuf>,
     /// The types of the answers; names alone where a function says the types.
     pub out: Option<String>,
+    /// Columns whose values rows of a group have in common; none but for [`Shape::Agg`].
+    pub by: Vec<String>,
     /// Columns that the program is handed beside the file.
     pub columns: Vec<String>,
     /// The File column.

@@ -14,6 +14,7 @@ use roaring::RoaringTreemap;
 use super::Counts;
 use super::delta::{Compared, Side, Step};
 use super::each::Words;
+use super::group::Groups;
 use super::identity::{Identity, Recipe, listed};
 use super::local::Folder;
 use super::program::{Call, Program, invalid};
@@ -61,7 +62,6 @@ impl Plan {
         hello: &Hello,
     ) -> Result<Self> {
         shaped(request, program, hello)?;
-        let is_gen = request.shape == Shape::Gen;
         let signals = signals(request, program, hello)?;
         let adds_path = !request.stdin && !request.no_file;
         let words = match program.call {
@@ -77,10 +77,18 @@ impl Plan {
             added.iter_mut().for_each(|signal| signal.optional = true);
             added.push(Signal::optional(name.clone(), SignalKind::Scalar(Scalar::Text)));
         }
-        let only = match (&request.only, is_gen) {
+        let only = match (&request.only, request.shape) {
+            // What the rows of a group have in common is kept, as far as these are columns of their own.
+            (_, Shape::Agg) => {
+                input.schema.select(&names(&request.by), &[])?;
+                let is_whole = |name: &&String| {
+                    input.schema.signals.iter().any(|signal| signal.name == **name)
+                };
+                Some(request.by.iter().filter(is_whole).cloned().collect())
+            }
             (Some(only), _) => Some(only.clone()),
-            (None, true) => Some(Vec::new()),
-            (None, false) => None,
+            (None, Shape::Gen) => Some(Vec::new()),
+            (None, Shape::Map) => None,
         };
         for name in only.iter().flatten() {
             if !input.schema.signals.iter().any(|signal| signal.name == *name) {
@@ -92,7 +100,10 @@ impl Plan {
         }
         let layout = input.catalog.layout(&input.of)?.with(&added, only.as_deref())?;
         let mut identity = Identity::default();
-        identity.add("the command (`map` or `gen`)", request.shape.text());
+        identity.add("the command (`map`, `gen` or `agg`)", request.shape.text());
+        if request.shape == Shape::Agg {
+            identity.add("the grouping (`--by`)", request.by.join(","));
+        }
         identity.add(INPUT_VERSION, input.of.uuid.clone());
         identity.add("the filter", request.filter.clone().unwrap_or_default());
         // Whether rows that fail are kept may change from one try to the next.
@@ -103,7 +114,12 @@ impl Plan {
             .add("the file column", file.as_ref().map_or_else(String::new, ToString::to_string));
         let kept = only.as_ref().map_or_else(|| "*".into(), |only| only.join(","));
         identity.add("the columns kept (`--only`)", kept);
-        let types = Types { signals, is_many: is_gen };
+        let is_many = match request.shape {
+            Shape::Map => false,
+            Shape::Gen => true,
+            Shape::Agg => hello.is_many,
+        };
+        let types = Types { signals, is_many };
         Ok(Self { types, file, columns, words, signals: added, only, error, layout, identity })
     }
 }
@@ -122,6 +138,9 @@ fn error_column(schema: &Schema, signals: &[Signal]) -> String {
 
 /// Whether the program gives what the command takes.
 fn shaped(request: &Request, program: &Program, hello: &Hello) -> Result<()> {
+    if request.shape == Shape::Agg {
+        return grouped(request, program);
+    }
     let is_gen = request.shape == Shape::Gen;
     let name = program.name();
     if hello.is_many && !is_gen {
@@ -154,6 +173,34 @@ fn shaped(request: &Request, program: &Program, hello: &Hello) -> Result<()> {
         return Err(invalid("`--batch` is for `dcfs map`"));
     }
     Ok(())
+}
+
+/// Whether a program can be handed groups so.
+fn grouped(request: &Request, program: &Program) -> Result<()> {
+    let other = [
+        (
+            matches!(program.call, Call::Step(_)),
+            "`--step`: a step sees one file; `dcfs map` or `dcfs gen` runs it",
+        ),
+        (request.stdin, "`--stdin`: a group has many files; `{}` stands for all their paths"),
+        (request.batch > 1, "`--batch`: the rows of a group are handed over together as it is"),
+        (
+            request.only.is_some(),
+            "`--only`: the columns of `--by` are kept, and no others have one value in a group",
+        ),
+        (
+            request.delta.is_some() || request.retry_errors,
+            "`--delta` and `--retry-errors` are for `dcfs map` and `dcfs gen`; groups are computed anew",
+        ),
+    ];
+    match other.into_iter().find(|(is_so, _)| *is_so) {
+        Some((_, why)) => Err(invalid(why)),
+        None => Ok(()),
+    }
+}
+
+fn names(columns: &[String]) -> Vec<&str> {
+    columns.iter().map(String::as_str).collect()
 }
 
 /// The types of the answers: as typed, else as the program says.
@@ -288,6 +335,8 @@ pub enum Rows {
     All,
     /// What is not in the last version.
     Delta(Delta),
+    /// All that are chosen, in groups.
+    Groups(Groups),
 }
 
 /// A delta.
@@ -299,11 +348,12 @@ pub struct Delta {
 }
 
 impl Rows {
-    /// How many rows are computed, where `all` are chosen.
+    /// How many rows or groups are computed, where `all` rows are chosen.
     pub fn count(&self, all: u64) -> u64 {
         match self {
             Self::All => all,
             Self::Delta(delta) => delta.todo.len(),
+            Self::Groups(groups) => groups.0.len() as u64,
         }
     }
 
@@ -319,6 +369,9 @@ impl Rows {
                 let row = runs::row(number);
                 row..=row
             })),
+            (Self::Groups(groups), _) => {
+                Box::new(groups.0.iter().map(|group| group.id()..=group.id()))
+            }
         }
     }
 }
@@ -334,6 +387,11 @@ pub fn rows(
     (last, made): (Option<&VersionInfo>, Option<&Recipe>),
     (digest, folder): (&str, &Folder),
 ) -> Result<Rows> {
+    if request.shape == Shape::Agg {
+        let mut ranges = Rows::All.ranges(&input.chosen);
+        let of = (&*input.catalog, &input.of, &*input.schema);
+        return Ok(Rows::Groups(Groups::read(of, &request.by, &mut ranges)?));
+    }
     if request.delta.is_none() && !request.retry_errors {
         return Ok(Rows::All);
     }

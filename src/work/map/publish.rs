@@ -65,12 +65,12 @@ pub fn publish(publishing: &Publishing<'_>) -> Result<Saved> {
         ready: Vec::new(),
         wanted: 0,
         kept: 0,
-        many: request.shape == Shape::Gen,
+        many: plan.types.is_many,
     };
     match rows {
-        Rows::All => {
+        Rows::All | Rows::Groups(_) => {
             let done = run.done(false)?;
-            let missing = input.rows.saturating_sub(done.len());
+            let missing = rows.count(input.rows).saturating_sub(done.len());
             if missing > 0 {
                 let message =
                     format!("{} of `{}` have no answer", counted(missing, "row"), input.of);
@@ -137,7 +137,8 @@ pub fn publish(publishing: &Publishing<'_>) -> Result<Saved> {
     let job = JobDone {
         id: &about.id,
         hash: &identity,
-        step: if joining.many { "UDF_GEN" } else { "UDF_MAP" },
+        // What DataChain's `agg` is called there, too.
+        step: if request.shape == Shape::Map { "UDF_MAP" } else { "UDF_GEN" },
         program: &publishing.program,
         counts: JobCounts {
             input: rows.count(input.rows),
@@ -149,7 +150,7 @@ pub fn publish(publishing: &Publishing<'_>) -> Result<Saved> {
     };
     let upon = match rows {
         Rows::Delta(_) => last.map(|last| last.id),
-        Rows::All => None,
+        Rows::All | Rows::Groups(_) => None,
     };
     stage.publish(&Publication {
         name: &request.name,

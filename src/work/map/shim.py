@@ -206,6 +206,11 @@ def loaded(path):
     return module
 
 
+def maker(hint):
+    """What makes an argument of a column's value."""
+    return (lambda value: hint(**value)) if is_model(hint) else (lambda value: value)
+
+
 class Program:
     """The function, what it wants, and what it gives."""
 
@@ -252,14 +257,14 @@ class Program:
             if isinstance(hint, str):
                 hint = None
             hint = without_none(hint)[0] if hint is not inspect.Parameter.empty else None
-            if is_file(hint):
-                self.makers[parameter.name] = ("file", datachain_file(hint))
-            elif parameter.name == "file":
-                self.makers[parameter.name] = ("file", File)
-            elif is_model(hint):
-                self.makers[parameter.name] = ("column", lambda value, hint=hint: hint(**value))
+            # Of a group every argument is a list: what one of its values is made by.
+            item = typing.get_args(hint)[0] if typing.get_origin(hint) is list and typing.get_args(hint) else hint
+            if is_file(hint) or is_file(item):
+                self.makers[parameter.name] = ("file", datachain_file(item), None)
+            elif parameter.name in ("file", "files") or item is File:
+                self.makers[parameter.name] = ("file", File, None)
             else:
-                self.makers[parameter.name] = ("column", lambda value: value)
+                self.makers[parameter.name] = ("column", maker(hint), maker(item))
 
     def out(self):
         told = self.hints.get("return")
@@ -282,12 +287,17 @@ class Program:
     def arguments(self, row):
         arguments = {}
         for parameter in self.parameters:
-            kind, make = self.makers[parameter.name]
-            if kind == "file":
+            kind, make, make_item = self.makers[parameter.name]
+            if kind == "file" and row.get("group"):
+                arguments[parameter.name] = [make(told) for told in row["files"]]
+            elif kind == "file":
                 arguments[parameter.name] = make(row["file"]) if row.get("file") else None
             elif parameter.name in row["row"]:
                 value = row["row"][parameter.name]
-                arguments[parameter.name] = None if value is None else make(value)
+                if row.get("group"):
+                    arguments[parameter.name] = [None if one is None else make_item(one) for one in value]
+                else:
+                    arguments[parameter.name] = None if value is None else make(value)
         return arguments
 
 
@@ -327,7 +337,7 @@ def main():
         hello["gen"] = program.is_generator
         hello["needs"] = [p.name for p in program.parameters if program.makers[p.name][0] == "column" and p.default is p.empty]
         hello["wants"] = [p.name for p in program.parameters if program.makers[p.name][0] == "column" and p.default is not p.empty]
-        hello["file"] = any(kind == "file" for kind, _ in program.makers.values())
+        hello["file"] = any(kind == "file" for kind, *_ in program.makers.values())
     except Refused as error:
         say({"dcfs": PROTOCOL, "refused": str(error)})
         answers.flush()

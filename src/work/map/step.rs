@@ -114,11 +114,11 @@ impl FromStr for Step {
 /// None: what is wrong with a row is that row's.
 pub async fn work(shared: &Shared, step: Step) -> Result<()> {
     while let Some(task) = shared.next().await {
-        let Some(file) = &task.file else {
+        let Some(file) = task.files.first() else {
             shared.done(task.failed("the row names no file")).await;
             continue;
         };
-        let (path, object) = (file.path.clone(), task.object.clone());
+        let (path, object) = (file.path.clone(), task.objects.first().cloned());
         let answer = match step {
             Step::Media => media(shared, &path).await,
             _ => tokio::task::spawn_blocking(move || of_file(step, &path, object.as_ref()))

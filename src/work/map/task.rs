@@ -18,10 +18,14 @@ use super::local::{self, Local};
 #[derive(Debug)]
 pub struct Task {
     pub id: RowId,
-    pub object: Option<Object>,
+    /// One, or those of a group.
+    pub objects: Vec<Object>,
     /// The columns that were asked for, as a JSON object.
     pub columns: Vec<u8>,
-    pub file: Option<Local>,
+    /// The files of the objects, in their order; none where the program wants none.
+    pub files: Vec<Local>,
+    /// The group that it stands for, by name: its columns are lists.
+    pub group: Option<String>,
     /// How often it was tried.
     pub tries: u32,
     /// Its share of what may be fetched ahead.
@@ -45,35 +49,28 @@ impl Task {
         Self { _room: None, ..self }
     }
 
-    /// The address of its object; `row 7` where it has none.
+    /// The address of its object; `row 7` where it has none; the name of a group.
     pub fn label(&self) -> String {
-        match &self.object {
-            Some(object) => dcfs_store::label(object),
-            None => format!("row {}", self.id),
+        match (&self.group, &self.objects[..]) {
+            (Some(name), _) => name.clone(),
+            (None, [object, ..]) => dcfs_store::label(object),
+            (None, []) => format!("row {}", self.id),
         }
     }
 
     /// The row as a worker reads it, without the line's end.
     pub fn request(&self, out: &mut Vec<u8>) {
         let mut text = format!("{{\"id\":{}", self.id.key());
-        if let (Some(object), Some(file)) = (&self.object, &self.file) {
-            let name = local::name(object);
-            let size = object.size.unwrap_or(0);
-            let mut put = |key: &str, value: &[u8]| {
-                let mut quoted = Vec::new();
-                string(&mut quoted, value);
-                let _ = write!(text, "\"{key}\":{},", String::from_utf8_lossy(&quoted));
-            };
-            put("path", file.path.to_string_lossy().as_bytes());
-            put("name", name.to_string_lossy().as_bytes());
-            put("uri", object.to_string().as_bytes());
-            put("source", object.source.as_bytes());
-            put("key", &object.path);
-            put("etag", object.etag.as_bytes());
-            put("version", object.version.as_bytes());
-            let at = text.find("\"path\"").unwrap_or(text.len());
-            text.insert_str(at, ",\"file\":{");
-            let _ = write!(text, "\"size\":{size}}}");
+        let files: Vec<String> =
+            self.objects.iter().zip(&self.files).map(|(object, file)| told(object, file)).collect();
+        match (&self.group, &files[..]) {
+            (Some(_), files) => {
+                let _ = write!(text, ",\"group\":true,\"files\":[{}]", files.join(","));
+            }
+            (None, [file, ..]) => {
+                let _ = write!(text, ",\"file\":{file}");
+            }
+            (None, []) => {}
         }
         out.extend_from_slice(text.as_bytes());
         out.extend_from_slice(b",\"row\":");
@@ -99,7 +96,7 @@ impl Task {
 
     /// It has this answer, if the answer is one: of the types declared, and of bytes that are still those of the row.
     pub fn answered(self, types: &Types, value: Vec<u8>) -> Done {
-        let checked = match self.file.as_ref().map_or(Ok(()), Local::compare) {
+        let checked = match self.files.iter().try_for_each(Local::compare) {
             Err(changed) => Err(changed.to_string()),
             Ok(()) => types.check(&value).map_err(|wrong| wrong.to_string()),
         };
@@ -124,9 +121,29 @@ impl Task {
     }
 
     fn done(self, answer: Answer, store: Option<Kind>) -> Done {
-        let bytes = self.object.as_ref().and_then(|object| object.size).unwrap_or(0);
-        Done { id: self.id, answer, bytes: if self.file.is_some() { bytes } else { 0 }, store }
+        let fetched = self.objects.iter().zip(&self.files);
+        let bytes = fetched.map(|(object, _)| object.size.unwrap_or(0)).sum();
+        Done { id: self.id, answer, bytes, store }
     }
+}
+
+/// A file as a worker reads of it: a JSON object.
+fn told(object: &Object, file: &Local) -> String {
+    let mut text = "{".to_owned();
+    let mut put = |key: &str, value: &[u8]| {
+        let mut quoted = Vec::new();
+        string(&mut quoted, value);
+        let _ = write!(text, "\"{key}\":{},", String::from_utf8_lossy(&quoted));
+    };
+    put("path", file.path.to_string_lossy().as_bytes());
+    put("name", local::name(object).to_string_lossy().as_bytes());
+    put("uri", object.to_string().as_bytes());
+    put("source", object.source.as_bytes());
+    put("key", &object.path);
+    put("etag", object.etag.as_bytes());
+    put("version", object.version.as_bytes());
+    let _ = write!(text, "\"size\":{}}}", object.size.unwrap_or(0));
+    text
 }
 
 /// What a program has to answer.
@@ -161,8 +178,8 @@ mod tests {
 
     fn task(columns: &str) -> Task {
         let columns = columns.as_bytes().to_vec();
-        let (object, file, _room) = (None, None, None);
-        Task { id: RowId::new(-3), object, columns, file, tries: 0, _room }
+        let (objects, files) = (Vec::new(), Vec::new());
+        Task { id: RowId::new(-3), objects, columns, files, group: None, tries: 0, _room: None }
     }
 
     #[test]

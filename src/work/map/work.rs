@@ -22,7 +22,7 @@ use super::process::Log;
 use super::program::{self, Call, Program};
 use super::publish;
 use super::worker::{Hello, Worker};
-use super::{Desk, Edited, Finished, Input, Request};
+use super::{Desk, Edited, Finished, Input, Request, Shape, group};
 
 /// Runs a program over the rows of a version.
 ///
@@ -122,19 +122,29 @@ impl Work<'_> {
     fn sample(&mut self) -> Result<Finished> {
         let most = self.request.sample.unwrap_or(0);
         let mut keeping = Keeping::sample(usize::try_from(most).unwrap_or(usize::MAX));
-        let rows = Rows::All;
+        let rows = match self.request.shape {
+            Shape::Agg => {
+                plan::rows(self.input, self.request, &self.plan, (None, None), ("", &self.folder))?
+            }
+            Shape::Map | Shape::Gen => Rows::All,
+        };
         let began = Instant::now();
         self.compute(&rows, &roaring::RoaringTreemap::new(), most, &mut keeping)?;
         let seconds = began.elapsed().as_secs_f64();
         let errors = keeping.errors;
-        let sample =
-            keeping.into_sample(&self.input.catalog, &self.input.of, self.plan.file.as_ref())?;
+        let file = self.plan.file.as_ref().filter(|_| !matches!(rows, Rows::Groups(_)));
+        let mut sample = keeping.into_sample(&self.input.catalog, &self.input.of, file)?;
+        if let Rows::Groups(groups) = &rows {
+            for sampled in &mut sample {
+                sampled.label = groups.name(sampled.row).unwrap_or_default().to_owned();
+            }
+        }
         Ok(Finished {
             computed: sample.len() as u64,
             errors,
             seconds,
             sample,
-            of_rows: self.input.rows,
+            of_rows: rows.count(self.input.rows),
             ..Finished::default()
         })
     }
@@ -459,6 +469,9 @@ impl Work<'_> {
         thread::scope(|scope| {
             let feeding = scope.spawn(move || {
                 let of = (&*input.catalog, &input.of);
+                if let Rows::Groups(groups) = rows {
+                    return group::feed(of, &wanted, groups, (done, most), &rows_to);
+                }
                 let mut ranges = rows.ranges(&input.chosen);
                 feed::feed(of, &wanted, &mut ranges, (done, most), &rows_to)
             });

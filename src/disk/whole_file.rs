@@ -1,11 +1,11 @@
-//! A file that a command writes: there as a whole, or not at all.
+//! A file that is written: there as a whole, or not at all.
 //!
 //! The bytes go to a file without a name (`O_TMPFILE`), which is gone with the process whatever kills
 //! it, and is linked beside the target and renamed over it at the end. A file system that has no
 //! such files gets one with a name, removed by whatever lets a process clean up.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -104,6 +104,16 @@ impl Drop for WholeFile {
     }
 }
 
+/// Writes all of a file at once.
+///
+/// # Errors
+/// As [`WholeFile::create`] and [`WholeFile::finish`].
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let draft = WholeFile::create(path)?;
+    draft.file().write_all(bytes).map_err(|error| told(path, &error))?;
+    draft.finish()
+}
+
 /// Gives a file without a name one.
 fn link(file: &File, path: &Path) -> io::Result<()> {
     // As open(2) has it for those who may not use AT_EMPTY_PATH.
@@ -132,8 +142,6 @@ fn told(path: &Path, error: &io::Error) -> Error {
 mod tests {
     use super::*;
 
-    use std::io::Write;
-
     fn names(folder: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).expect("readable");
         let mut names: Vec<String> = entries
@@ -153,9 +161,7 @@ mod tests {
         drop(draft);
         assert!(names(folder.path()).is_empty());
         for text in ["one", "two"] {
-            let draft = WholeFile::create(&path).expect("begun");
-            draft.file().write_all(text.as_bytes()).expect("written");
-            draft.finish().expect("placed");
+            write(&path, text.as_bytes()).expect("placed");
             assert_eq!(fs::read_to_string(&path).expect("there"), text);
         }
         assert_eq!(names(folder.path()), ["x"]);

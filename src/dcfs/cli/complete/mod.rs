@@ -1,21 +1,33 @@
-//! What a shell completes beside commands and flags: datasets, versions, columns, mountpoints.
+//! What a shell completes beside commands and flags: datasets, versions, columns, filters, mountpoints.
 //!
 //! The shell asks this program at each tab (`clap_complete`'s `CompleteEnv`: `COMPLETE=bash dcfs -- dcfs show pe`), so the
 //! catalog is read for what is typed. Nothing is ever printed but candidates, and what cannot be read has none.
 
+mod filter;
+
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 
 use super::output::sanitized;
 use crate::fuse::mounts;
+use dcfs_core::cell::Cell;
+use dcfs_core::id::RowId;
 use dcfs_core::name::DatasetRef;
 use dcfs_core::schema::Schema;
 use dcfs_data::catalog::{self, Catalog, VersionInfo};
 
 /// The most candidates: a shell shows no more.
 const MOST: usize = 1000;
+
+/// Rows whose values are offered, the first of a version: they take some milliseconds, and a person waits for a tab.
+const ROWS: usize = 2000;
+
+/// Values of a column that are offered: one with more is no column of classes.
+const VALUES: usize = 100;
 
 /// Datasets; once there is an `@`, the versions of one.
 pub fn datasets() -> ArgValueCompleter {
@@ -52,6 +64,48 @@ pub fn columns() -> ArgValueCompleter {
             all.filter(|name| name.starts_with(last)).map(|name| format!("{before}{name}"));
         candidates(&typed, wanted)
     })
+}
+
+/// Filters of the dataset that was typed before: its columns, and behind `label = ` the values of that column.
+pub fn filters() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| {
+        let typed = typed.to_string_lossy();
+        let place = filter::place(&typed);
+        let Some((catalog, of)) = version() else { return Vec::new() };
+        let Ok(schema) = catalog.schema(&of) else { return Vec::new() };
+        let words = match place.column {
+            Some(column) => values(&catalog, &of, &schema, column),
+            None => column_names(&schema),
+        };
+        let wanted = words.into_iter().filter(|word| word.starts_with(place.word));
+        candidates(&typed, wanted.map(|word| format!("{}{word}", place.before)))
+    })
+}
+
+/// The values of a column of texts in the first rows, as a filter takes them; none of a column with many.
+fn values(catalog: &Catalog, of: &VersionInfo, schema: &Schema, column: &str) -> Vec<String> {
+    let leaves = schema.leaves();
+    let Some(leaf) = leaves.iter().find(|leaf| leaf.name == column) else { return Vec::new() };
+    let (mut found, mut rows) = (BTreeSet::new(), 0);
+    let all = catalog.cells(
+        of,
+        &[leaf.column.to_owned()],
+        &mut [RowId::ALL].into_iter(),
+        &mut |_, cells| {
+            if let Cell::Text(text) = cells.cell(0) {
+                found.extend(std::str::from_utf8(text).map(filter::quoted));
+            }
+            rows += 1;
+            Ok(match rows < ROWS && found.len() <= VALUES {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            })
+        },
+    );
+    match all {
+        Ok(()) if found.len() <= VALUES => found.into_iter().collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// Where dcfs is mounted.
@@ -97,12 +151,18 @@ fn catalog() -> Option<Catalog> {
 
 /// The columns of the first dataset among the words so far.
 fn schema() -> Option<Schema> {
+    let (catalog, of) = version()?;
+    catalog.schema(&of).ok()
+}
+
+/// The first dataset among the words so far.
+fn version() -> Option<(Catalog, VersionInfo)> {
     let catalog = catalog()?;
     let words = words();
     let mut named =
         words.iter().skip(1).filter_map(|word| word.to_str()?.parse::<DatasetRef>().ok());
     let of = named.find_map(|name| catalog.find(&name).ok())?;
-    catalog.schema(&of).ok()
+    Some((catalog, of))
 }
 
 /// The command line so far, from the command on: the shell passes it behind `--`.

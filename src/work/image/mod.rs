@@ -8,15 +8,24 @@
 //! | format | what is mended |
 //! |---|---|
 //! | PNG, GIF, PSD, QOI, WEBP | texts that begin alike are refused |
-//! | BMP | so are these; bitmaps of OS/2, and those of which the top row comes first |
 //! | WEBP | the bits that tell how it is to be scaled are no part of its size |
 //! | AVIF | PIL does not turn it; its plugin for HEIF does |
 //! | ICO | one whose directory is cut is refused |
-//! | PPM | comments and small pictures |
+//! | PPM, PFM | comments and small pictures |
 //! | JPEG2000 | the crate does not know it |
 //! | TIFF | one that is to be turned on its side has its sides exchanged |
 //!
-//! A JPEG that fills up with bytes before its size is refused, which PIL reads.
+//! | file | formats |
+//! |---|---|
+//! | [`jpeg`] | JPEG and MPO |
+//! | [`bitmap`] | BMP, DIB, CUR |
+//! | [`rare`] | DDS, TGA, PCX, SGI, XPM, ... |
+//!
+//! Where this differs from PIL over Pillow's own test images is listed in `docs/compatibility.md`.
+
+mod bitmap;
+mod jpeg;
+mod rare;
 
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
 
@@ -45,6 +54,13 @@ pub struct Image {
     /// As PIL calls it: `JPEG`.
     pub format: &'static str,
 }
+
+/// All the formats that [`Image::format`] may be. Checkpoints hold their places here: add at the end.
+pub const FORMATS: [&str; 33] = [
+    "JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "HEIF", "ICO", "PSD", "QOI", "PPM",
+    "JPEG2000", "MPO", "DIB", "CUR", "DDS", "BLP", "FTEX", "SGI", "SUN", "MSP", "GBR", "PIXAR",
+    "WMF", "FLI", "PCX", "DCX", "XBM", "XPM", "TGA", "ICNS", "PCD",
+];
 
 /// What came of a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,13 +123,35 @@ fn told(file: &mut File) -> Option<Image> {
     if simple.is_some() {
         return simple;
     }
+    let own = match &head[..length] {
+        [0xff, 0xd8, 0xff, ..] => Some(jpeg::told(file)),
+        [b'B', b'M', ..] => Some(bitmap::told(file, FILE_HEADER, "BMP")),
+        _ => None,
+    };
+    if let Some(found) = own {
+        return found.ok()?;
+    }
+    by_crate(file, &head).or_else(|| match file.missing {
+        None if length >= SHORTEST => rare::told(file, &head[..length]).ok()?,
+        _ => None,
+    })
+}
+
+/// Bytes before the header of a BMP.
+const FILE_HEADER: u64 = 14;
+
+/// Bytes of a file that may be of one of the [`rare`] formats.
+const SHORTEST: usize = 18;
+
+/// What `imagesize` tells, mended.
+fn by_crate(file: &mut File, head: &[u8; HEAD]) -> Option<Image> {
     file.rewind().ok()?;
     let kind = imagesize::reader_type(&mut *file).ok()?;
-    let format = format(kind, &head, file.pieces.size)?;
+    let format = format(kind, head, file.size())?;
     file.hides_turns = format == "AVIF";
     let size = kind.reader_size(&mut *file).ok()?;
     let (width, height) =
-        mended(format, &head, size.width.try_into().ok()?, size.height.try_into().ok()?);
+        mended(format, head, size.width.try_into().ok()?, size.height.try_into().ok()?);
     let is_turned = format == "TIFF" && is_turned_tiff(file).unwrap_or(false);
     let (width, height) = if is_turned { (height, width) } else { (width, height) };
     Some(Image { width, height, format })
@@ -159,18 +197,12 @@ fn is_turned_tiff(file: &mut File) -> io::Result<bool> {
 /// In PIL's words, unless the file only begins like one.
 fn format(kind: ImageType, head: &[u8; HEAD], size: u64) -> Option<&'static str> {
     Some(match kind {
-        ImageType::Bmp
-            if matches!(head[14..18], [12 | 16 | 40 | 52 | 56 | 64 | 108 | 124, 0, 0, 0]) =>
-        {
-            "BMP"
-        }
         ImageType::Gif if matches!(&head[..6], b"GIF87a" | b"GIF89a") => "GIF",
         ImageType::Heif(Compression::Av1) => "AVIF",
         ImageType::Heif(Compression::Hevc) => "HEIF",
         ImageType::Ico if 6 + 16 * u64::from(u16::from_le_bytes([head[4], head[5]])) <= size => {
             "ICO"
         }
-        ImageType::Jpeg => "JPEG",
         ImageType::Png if head[4..16] == *b"\r\n\x1a\n\0\0\0\x0dIHDR" => "PNG",
         ImageType::Psd if head[4..6] == [0, 1] => "PSD",
         ImageType::Qoi if matches!(head[12..14], [3 | 4, 0 | 1]) => "QOI",
@@ -191,29 +223,27 @@ fn is_webp(head: &[u8; HEAD]) -> bool {
 /// Width and height, where `imagesize` mistakes them.
 fn mended(format: &str, head: &[u8; HEAD], width: u32, height: u32) -> (u32, u32) {
     match format {
-        // Of OS/2: it took both for one.
-        "BMP" if head[14] == 12 => (width & 0xffff, width >> 16),
-        // Less than nothing: the top row comes first.
-        "BMP" => (width, height.cast_signed().unsigned_abs()),
         "WEBP" if head[15] == b' ' => (width & 0x3fff, height & 0x3fff),
         _ => (width, height),
     }
 }
 
-/// PBM, PGM and PPM, as texts and as bytes: PIL calls all of them PPM.
+/// PBM, PGM and PPM, as texts and as bytes, and PFM of one channel: PIL calls all of them PPM.
 fn ppm(head: &[u8]) -> Option<Image> {
-    let [b'P', kind @ b'1'..=b'6', rest @ ..] = head else { return None };
+    let [b'P', kind @ (b'1'..=b'6' | b'f'), rest @ ..] = head else { return None };
     rest.first().filter(|byte| byte.is_ascii_whitespace())?;
     // What no space follows is cut.
     let rest = &rest[..rest.iter().rposition(u8::is_ascii_whitespace)?];
     let lines = rest.split(|byte| matches!(byte, b'\n' | b'\r'));
     let said = lines.filter_map(|line| line.split(|byte| *byte == b'#').next());
     let words = said.flat_map(|line| line.split(u8::is_ascii_whitespace)).filter(|w| !w.is_empty());
-    let mut numbers = words.map(|word| std::str::from_utf8(word).ok()?.parse().ok());
-    let (width, height) = (numbers.next()??, numbers.next()??);
-    // A greatest value follows, but for two colours.
-    if !matches!(kind, b'1' | b'4') {
-        numbers.next()??;
+    let mut words = words.filter_map(|word| std::str::from_utf8(word).ok());
+    let (width, height) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    match kind {
+        b'1' | b'4' => {}
+        // How bright a value is.
+        b'f' => drop(words.next()?.parse::<f64>().ok().filter(|scale| scale.is_normal())?),
+        _ => drop(words.next()?.parse::<u32>().ok()?),
     }
     Some(Image { width, height, format: "PPM" })
 }
@@ -250,6 +280,13 @@ struct File<'p> {
     missing: Option<u64>,
     /// Whether to keep from the reader that the picture is to be turned.
     hides_turns: bool,
+}
+
+impl File<'_> {
+    /// Bytes of the whole file.
+    fn size(&self) -> u64 {
+        self.pieces.size
+    }
 }
 
 impl Read for File<'_> {
@@ -412,9 +449,9 @@ mod tests {
         let cases: &[(&str, Vec<u8>, Answer)] = &[
             ("png", [b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\x01\0\0\0\0\x07", &[0; 9][..]].concat(), image(256, 7, "PNG")),
             ("gif", b"GIF89a\x05\0\x06\0\0\0\0".to_vec(), image(5, 6, "GIF")),
-            ("bmp", bmp(40, &[4, 0, 0, 0, 5, 0, 0, 0]), image(4, 5, "BMP")),
-            ("bmp, top first", bmp(40, &[4, 0, 0, 0, 0xfb, 0xff, 0xff, 0xff]), image(4, 5, "BMP")),
-            ("bmp of OS/2", bmp(12, &[4, 0, 5, 0]), image(4, 5, "BMP")),
+            ("bmp", bmp(40, &[4, 0, 0, 0, 5, 0, 0, 0, 1, 0, 24, 0]), image(4, 5, "BMP")),
+            ("bmp, top first", bmp(40, &[4, 0, 0, 0, 0xfb, 0xff, 0xff, 0xff, 1, 0, 8, 0]), image(4, 5, "BMP")),
+            ("bmp of OS/2", bmp(12, &[4, 0, 5, 0, 1, 0, 24, 0]), image(4, 5, "BMP")),
             ("a car", b"BMW is a car, and this text goes on for a while. It is no image.".to_vec(), Answer::No),
             ("jpeg", jpeg(10), image(0x304, 0x102, "JPEG")),
             ("webp", b"RIFF\0\0\0\0WEBPVP8 \0\0\0\0\0\0\0\x9d\x01\x2a\x05\x40\x06\x80".to_vec(), image(5, 6, "WEBP")),

@@ -1,0 +1,57 @@
+"""The program: where it is, and how it is run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sysconfig
+from pathlib import Path
+from typing import Union
+
+StrPath = Union[str, "os.PathLike[str]"]
+
+
+class Error(Exception):
+    """What the program says is wrong. `code` is its exit code: 1 no such name, 2 wrong as written, 3 stale, and so on."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def binary() -> Path:
+    """The program: `$DCFS_BIN`, else the one that was installed with this package, else the first on `PATH`."""
+    named = os.environ.get("DCFS_BIN")
+    if named:
+        return Path(named)
+    schemes = [sysconfig.get_default_scheme(), f"{os.name}_user"] if hasattr(sysconfig, "get_default_scheme") else [f"{os.name}_prefix", f"{os.name}_user"]
+    for scheme in schemes:
+        found = Path(sysconfig.get_path("scripts", scheme)) / "dcfs"
+        if found.is_file():
+            return found
+    on_path = shutil.which("dcfs")
+    if on_path is None:
+        raise FileNotFoundError("there is no program `dcfs`: pip install dcfs, or name it by DCFS_BIN")
+    return Path(on_path)
+
+
+def run(*arguments: StrPath) -> str:
+    """What `dcfs ARGUMENTS` prints. Raises `Error` where it fails."""
+    command = [str(binary()), *map(os.fspath, arguments)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace")
+    if done.returncode:
+        raise failure(done.stderr, done.returncode)
+    return done.stdout
+
+
+def failure(stderr: str, code: int) -> Error:
+    """The error that the program told; what it warned of before is left out."""
+    text = stderr.strip()
+    start = text.rfind("\ndcfs: ") + 1
+    return Error(text[start:].removeprefix("dcfs: ") if hasattr(str, "removeprefix") else text[start:], code)
+
+
+def of_catalog(catalog: StrPath | None) -> list[str]:
+    """The flag that names a catalog."""
+    return [] if catalog is None else ["--catalog", os.fspath(catalog)]

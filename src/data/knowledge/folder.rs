@@ -1,0 +1,296 @@
+//! The pages as files: only those that changed are written, and nothing that a person wrote is lost.
+//!
+//! Beside them stands `.dcfs.json`: for every page what it was made from, and what was written. A page whose facts are the same is
+//! not made again. One that is not as it was written was edited: it is kept as `<page>.orig` before it is made anew. A page without
+//! `generator: dcfs` in its head belongs to somebody else (DataChain's own skill), and is left alone.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::hand::{self, LARGEST};
+use super::snapshot::{Snapshot, hex};
+use super::{Depth, Knowledge, PageKind, frontmatter, listed};
+use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::time::Timestamp;
+use dcfs_disk::regular;
+
+/// Moves with every change of what pages say.
+const FORMAT: u32 = 1;
+
+/// What is known of the pages that were written.
+const STATE: &str = ".dcfs.json";
+
+/// Names of kept pages that are tried.
+const MOST_KEPT: u32 = 1000;
+
+/// What may be asked beside a refresh.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct How {
+    /// Only look; nothing is written.
+    pub is_check: bool,
+    /// Make pages anew that somebody else wrote; they are kept as `.orig`.
+    pub takes_over: bool,
+}
+
+/// What became of the pages.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Outcome {
+    /// Written; of a check, those that are missing or stale.
+    pub written: Vec<String>,
+    /// Gone with their datasets.
+    pub removed: Vec<String>,
+    /// Left alone, for somebody else wrote them.
+    pub foreign: Vec<String>,
+    /// Edited by hand: where the edited text is kept.
+    pub kept: Vec<String>,
+    pub unchanged: usize,
+}
+
+/// What was written.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct State {
+    format: u32,
+    dcfs: String,
+    pages: BTreeMap<String, Written>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Written {
+    /// Of what the page was made from.
+    facts: String,
+    /// Of the page without what people wrote into it.
+    text: String,
+}
+
+impl State {
+    fn read(folder: &Path) -> Self {
+        let read = regular::read(&folder.join(STATE), 64 << 20).ok();
+        let state: Option<Self> = read.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let dcfs = env!("CARGO_PKG_VERSION");
+        match state {
+            Some(state) if state.format == FORMAT && state.dcfs == dcfs => state,
+            // What another dcfs wrote is still what it wrote.
+            Some(state) => {
+                let known = state.pages.into_iter();
+                let stale =
+                    known.map(|(path, page)| (path, Written { facts: String::new(), ..page }));
+                Self { format: FORMAT, dcfs: dcfs.to_owned(), pages: stale.collect() }
+            }
+            None => Self { format: FORMAT, dcfs: dcfs.to_owned(), pages: BTreeMap::new() },
+        }
+    }
+}
+
+/// A page as it lies in the folder.
+enum Found {
+    None,
+    Ours(String),
+    Foreign,
+    /// It cannot be read as a page.
+    Odd,
+}
+
+/// The text of a page in the folder.
+pub(super) fn read(folder: &Path, path: &str) -> Option<String> {
+    regular::read_text(&folder.join(path), LARGEST).ok()
+}
+
+fn found(folder: &Path, path: &str) -> Found {
+    match regular::read_text(&folder.join(path), LARGEST) {
+        Ok(text) if path.ends_with(".md") && frontmatter::value(&text, "generator").is_none() => {
+            // Pages by letter have no head.
+            if path.starts_with("datasets/index-") { Found::Ours(text) } else { Found::Foreign }
+        }
+        Ok(text) => Found::Ours(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Found::None,
+        Err(_) => Found::Odd,
+    }
+}
+
+fn sum(text: &str) -> String {
+    hex(&Sha256::digest(text)[..16])
+}
+
+/// Writes the pages of a catalog into `folder`, or looks which are stale. `each` is told of every page before it is looked at.
+///
+/// # Errors
+/// What the catalog says; a folder that cannot be written.
+pub fn refresh(
+    knowledge: &Knowledge,
+    folder: &Path,
+    how: How,
+    each: &dyn Fn(usize, usize),
+) -> Result<Outcome> {
+    let all = Snapshot::take(&knowledge.catalog)?;
+    let mut state = State::read(folder);
+    let mut next = State { pages: BTreeMap::new(), ..State::read(folder) };
+    let mut outcome = Outcome::default();
+    let pages = listed(&all);
+    for (number, page) in pages.iter().enumerate() {
+        each(number, pages.len());
+        let path = &page.path;
+        let before = state.pages.remove(path);
+        let on_disk = found(folder, path);
+        if matches!(on_disk, Found::Foreign) && !how.takes_over {
+            outcome.foreign.push(path.clone());
+            continue;
+        }
+        let facts = facts(&all, path, folder);
+        let is_as_written = match (&on_disk, &before) {
+            (Found::Ours(text), Some(before)) => sum(&hand::without_context(text)) == before.text,
+            _ => false,
+        };
+        // The index costs no more than knowing whether it changed.
+        let is_cheap = !matches!(page.kind, PageKind::Dataset | PageKind::Bucket);
+        if let Some(before) = &before
+            && is_as_written
+            && before.facts == facts
+            && !is_cheap
+        {
+            outcome.unchanged += 1;
+            next.pages.insert(path.clone(), before.clone());
+            continue;
+        }
+        if how.is_check && !is_cheap {
+            outcome.written.push(path.clone());
+            continue;
+        }
+        let Some(text) = knowledge.compiled(&all, path, Depth::Full)? else { continue };
+        let written = Written { facts, text: sum(&hand::without_context(&text)) };
+        if matches!(&on_disk, Found::Ours(there) if *there == text) {
+            outcome.unchanged += 1;
+            next.pages.insert(path.clone(), written);
+            continue;
+        }
+        outcome.written.push(path.clone());
+        if how.is_check {
+            continue;
+        }
+        if !matches!(on_disk, Found::None) && !is_as_written {
+            outcome.kept.push(keep(folder, path)?);
+        }
+        write(folder, path, &text)?;
+        next.pages.insert(path.clone(), written);
+    }
+    // What is left was written, and has no dataset any more.
+    for (path, before) in state.pages {
+        let Found::Ours(text) = found(folder, &path) else { continue };
+        outcome.removed.push(path.clone());
+        if how.is_check {
+            continue;
+        }
+        let is_as_written = sum(&text) == before.text;
+        if is_as_written {
+            fs::remove_file(folder.join(&path)).map_err(|error| told(folder, &path, &error))?;
+        } else {
+            outcome.kept.push(keep(folder, &path)?);
+        }
+    }
+    if !how.is_check {
+        let text = serde_json::to_string_pretty(&next).map_err(|e| Error::new(Kind::Broken, e))?;
+        if read(folder, STATE).as_ref() != Some(&text) {
+            write(folder, STATE, &text)?;
+        }
+    }
+    Ok(outcome)
+}
+
+/// What a page is made from, in short.
+fn facts(all: &Snapshot, path: &str, folder: &Path) -> String {
+    let mut text = String::new();
+    if let Some(of) = all.datasets.iter().find(|dataset| dataset.page == path) {
+        text += &of.fingerprint();
+        let hand = hand::of_page(Some(folder), path);
+        text += &format!("{hand:?}");
+        for parent in &of.parents {
+            let page = all.page_of(parent);
+            let listing = all.listings.iter().find(|listing| Some(&*listing.page) == page);
+            let newest = all.datasets.iter().find(|dataset| Some(&*dataset.page) == page);
+            let newest = newest.map(|dataset| dataset.latest().to_string());
+            let listed = listing.map(|listing| listing.of.finished_at);
+            text += &format!("{page:?} {newest:?} {listed:?}");
+        }
+        let children = of.children.iter().filter_map(|child| all.dataset(child));
+        children.for_each(|child| text += &child.page);
+    } else if let Some(of) = all.listings.iter().find(|listing| listing.page == path) {
+        text += &of.fingerprint();
+        for dataset in &all.datasets {
+            if dataset.parents.iter().any(|parent| all.page_of(parent) == Some(path)) {
+                text += &dataset.page;
+            }
+        }
+    }
+    sum(&text)
+}
+
+/// Keeps an edited page beside the one that takes its place; where its text is then.
+fn keep(folder: &Path, path: &str) -> Result<String> {
+    for number in 1..MOST_KEPT {
+        let name =
+            if number == 1 { format!("{path}.orig") } else { format!("{path}.orig.{number}") };
+        let target = folder.join(&name);
+        if target.symlink_metadata().is_err() {
+            fs::rename(folder.join(path), &target).map_err(|error| told(folder, path, &error))?;
+            return Ok(name);
+        }
+    }
+    let message =
+        format!("`{path}` was edited, and there are {MOST_KEPT} kept copies of it; remove some");
+    Err(Error::new(Kind::Full, message))
+}
+
+/// Writes a file whole, over one that is there.
+fn write(folder: &Path, path: &str, text: &str) -> Result<()> {
+    let target = folder.join(path);
+    let write = || -> io::Result<()> {
+        let parent = target.parent().unwrap_or(folder);
+        fs::create_dir_all(parent)?;
+        let draft = parent.join(format!(".draft-{}", uuid::Uuid::new_v4().simple()));
+        let written = OpenOptions::new().write(true).create_new(true).open(&draft);
+        let done = written
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .and_then(|()| fs::rename(&draft, &target));
+        done.inspect_err(|_| drop(fs::remove_file(&draft)))
+    };
+    write().map_err(|error| told(folder, path, &error))
+}
+
+fn told(folder: &Path, path: &str, error: &io::Error) -> Error {
+    let at = folder.join(path);
+    Error::new(Kind::Broken, format!("cannot write `{}`: {error}", at.display()))
+}
+
+/// Adds a line to the notes about a dataset, or of the catalog as a whole where `page` is `None`; the file, below the folder.
+///
+/// # Errors
+/// An empty note; a folder that cannot be written.
+pub fn note(
+    folder: &Path,
+    page: Option<&str>,
+    text: &str,
+    now: Timestamp,
+    who: &str,
+) -> Result<String> {
+    let line: Vec<&str> = text.split_whitespace().collect();
+    if line.is_empty() {
+        return Err(Error::new(Kind::Invalid, "say what is to be noted"));
+    }
+    let name = page.map_or("notes/general.md".to_owned(), hand::notes_file);
+    let path = folder.join(&name);
+    let append = || -> io::Result<()> {
+        fs::create_dir_all(path.parent().unwrap_or(folder))?;
+        regular::check(&path)?;
+        let mut file = OpenOptions::new().append(true).create(true).open(&path)?;
+        let day = now.catalog();
+        let day = day.get(..10).unwrap_or(&day);
+        let who = if who.is_empty() { String::new() } else { format!(" ({who})") };
+        file.write_all(format!("- {day}: {}{who}\n", line.join(" ")).as_bytes())
+    };
+    append().map_err(|error| told(folder, &name, &error))?;
+    Ok(name)
+}

@@ -1,0 +1,143 @@
+//! Where pages are: the names that DataChain's knowledge skill gives them, and links from one to another.
+//!
+//! A dataset is `datasets/<name>.md`, lower case with `_` for dots; one of a namespace `datasets/<namespace>/<project>/<name>.md`.
+//! A listing is `buckets/<scheme>/<bucket>.md`, one of a prefix `buckets/<scheme>/<bucket>/<a__b>.md`. Of two that want one page the
+//! first by name has it; the others have `~2`, `~3` before their ending.
+
+use std::collections::HashSet;
+
+use dcfs_core::name::{DatasetName, LOCAL, escape};
+use dcfs_core::render::markdown::link;
+
+/// The page of a dataset, before others are looked at.
+pub fn of_dataset(name: &DatasetName) -> String {
+    let slug = segment(&name.name.to_lowercase().replace('.', "_"));
+    if name.namespace == LOCAL && name.project == LOCAL {
+        return format!("datasets/{slug}.md");
+    }
+    format!("datasets/{}/{}/{slug}.md", segment(&name.namespace), segment(&name.project))
+}
+
+/// A name as one segment of a path, whatever it holds; with room for an ending.
+fn segment(name: &str) -> String {
+    let short: String = name.chars().take(60).collect();
+    let name = if short.len() < name.len() {
+        escape::segment(name.as_bytes())
+    } else {
+        escape::segment(short.as_bytes())
+    };
+    let mut text = String::from_utf8_lossy(&name).into_owned();
+    while text.len() > 240 {
+        text.pop();
+    }
+    if text.is_empty() { "%".to_owned() } else { text }
+}
+
+/// The page of a listing, before others are looked at.
+pub fn of_listing(uri: &str) -> String {
+    let (scheme, bucket, prefix) = parts(uri);
+    let (scheme, bucket) = (slug(scheme), slug(bucket));
+    let segments: Vec<String> =
+        prefix.split('/').filter(|segment| !segment.is_empty()).map(slug).collect();
+    let mut file = segments.join("__");
+    file.truncate(200);
+    match (bucket.is_empty(), file.is_empty()) {
+        (true, true) => format!("buckets/{scheme}.md"),
+        (true, false) => format!("buckets/{scheme}/{file}.md"),
+        (false, true) => format!("buckets/{scheme}/{bucket}.md"),
+        (false, false) => format!("buckets/{scheme}/{bucket}/{file}.md"),
+    }
+}
+
+/// Scheme, bucket and prefix of a storage URI.
+pub fn parts(uri: &str) -> (&str, &str, &str) {
+    let (scheme, rest) = uri.split_once("://").unwrap_or(("", uri));
+    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+    (scheme, bucket, prefix.trim_start_matches('/'))
+}
+
+/// Lower case, and `_` for every run of what is no ASCII letter or digit.
+fn slug(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.to_lowercase().chars() {
+        match c.is_ascii_alphanumeric() {
+            true => out.push(c),
+            false if !out.ends_with('_') => out.push('_'),
+            false => {}
+        }
+    }
+    let slug = out.trim_matches('_');
+    slug.chars().take(80).collect()
+}
+
+/// `path`, or a name beside it that is not taken yet.
+pub fn free(path: String, taken: &mut HashSet<String>) -> String {
+    let stem = path.strip_suffix(".md").unwrap_or(&path).to_owned();
+    let mut path = path;
+    for number in 2.. {
+        // On a disk without case two names may be one file.
+        if taken.insert(path.to_lowercase()) {
+            break;
+        }
+        path = format!("{stem}~{number}.md");
+    }
+    path
+}
+
+/// A link from the page at `from` to what is at `to`, both below the folder of pages.
+pub fn linked(label: &str, from: &str, to: &str) -> String {
+    let above: Vec<&str> = from.split('/').rev().skip(1).collect::<Vec<_>>();
+    let above: Vec<&str> = above.into_iter().rev().collect();
+    let target: Vec<&str> = to.split('/').collect();
+    let common = above.iter().zip(&target).take_while(|(a, b)| a == b).count();
+    let up = std::iter::repeat_n("..", above.len() - common);
+    let path: Vec<&[u8]> = up.chain(target[common..].iter().copied()).map(str::as_bytes).collect();
+    link(label, &path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_where_datachain_looks() {
+        let named = |ns: &str, project: &str, name: &str| DatasetName {
+            namespace: ns.into(),
+            project: project.into(),
+            name: name.into(),
+        };
+        assert_eq!(of_dataset(&DatasetName::local("Pets.v2")), "datasets/pets_v2.md");
+        assert_eq!(of_dataset(&named("team", "brain", "EEG")), "datasets/team/brain/eeg.md");
+        assert_eq!(of_dataset(&named("..", ".", "a/b")), "datasets/%2E./%2E/a%2Fb.md");
+        let cases = [
+            ("s3://my-bucket/", "buckets/s3/my_bucket.md"),
+            ("gs://demo/dogs-cats/annotations/", "buckets/gs/demo/dogs_cats__annotations.md"),
+            ("file:///home/x/Data", "buckets/file/home__x__data.md"),
+            ("odd", "buckets//odd.md"),
+        ];
+        for (uri, path) in cases {
+            assert_eq!(of_listing(uri), path, "{uri}");
+        }
+    }
+
+    #[test]
+    fn no_page_has_two_owners() {
+        let mut taken = HashSet::new();
+        let paths = ["datasets/a.md", "datasets/A.md", "datasets/a.md"];
+        let free = paths.map(|path| free(path.into(), &mut taken));
+        assert_eq!(free, ["datasets/a.md", "datasets/A~2.md", "datasets/a~3.md"]);
+    }
+
+    #[test]
+    fn links_are_relative() {
+        let cases = [
+            ("index.md", "datasets/a.md", "[x](datasets/a.md)"),
+            ("datasets/a.md", "datasets/b c.md", "[x](b%20c.md)"),
+            ("datasets/n/p/a.md", "buckets/s3/b.md", "[x](../../../buckets/s3/b.md)"),
+            ("datasets/n/p/a.md", "datasets/b.md", "[x](../../b.md)"),
+        ];
+        for (from, to, want) in cases {
+            assert_eq!(linked("x", from, to), want);
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What a catalog holds, as pages tell of it: datasets with their versions, parents and children, and listings.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use sha2::{Digest, Sha256};
+
+use super::place;
+use crate::catalog::{Catalog, Details, Parent, VersionInfo};
+use dcfs_core::error::Result;
+use dcfs_core::id::VersionId;
+use dcfs_core::name::DatasetName;
+use dcfs_core::secrets::masked;
+
+/// Names of runs that only measure, which DataChain's knowledge base leaves out, and what says so of others.
+const CALIBRATIONS: [&str; 2] = ["calib_", "pilot_"];
+const CALIBRATION_LABELS: [&str; 2] = ["scope:calibration", "scope:pilot"];
+
+/// A catalog at one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// By name.
+    pub datasets: Vec<Dataset>,
+    /// By the storage they list.
+    pub listings: Vec<Listing>,
+}
+
+/// A dataset, and where its page is.
+#[derive(Debug)]
+pub struct Dataset {
+    pub page: String,
+    /// Oldest first; never empty.
+    pub versions: Vec<VersionInfo>,
+    pub details: Details,
+    /// What its latest version was made from.
+    pub parents: Vec<Source>,
+    /// Datasets with a version that was made from one of this, by name.
+    pub children: Vec<DatasetName>,
+}
+
+/// The latest version of a listing, and where its page is.
+#[derive(Debug)]
+pub struct Listing {
+    pub page: String,
+    pub uri: String,
+    pub of: VersionInfo,
+}
+
+/// What a version was made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    Dataset {
+        name: DatasetName,
+        /// `raw@1.0.0`.
+        version: String,
+        /// Whether that version is still there.
+        is_there: bool,
+    },
+    /// Masked.
+    Storage(String),
+    Deleted,
+}
+
+impl Dataset {
+    /// The version that pages tell most of.
+    pub fn latest(&self) -> &VersionInfo {
+        &self.versions[self.versions.len() - 1]
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &DatasetName {
+        &self.latest().dataset
+    }
+
+    /// What its page is made from, in short: another text means another page.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        for of in &self.versions {
+            hash.update(format!(
+                "{of} {} {:?} {:?} {:?}\n",
+                of.uuid, of.rows, of.size, of.finished_at
+            ));
+        }
+        hash.update(format!("{:?} {:?} {:?}", self.details, self.parents, self.children));
+        hex(&hash.finalize())
+    }
+}
+
+impl Listing {
+    /// As [`Dataset::fingerprint`].
+    pub fn fingerprint(&self) -> String {
+        let of = &self.of;
+        let text = format!("{} {of} {} {:?} {:?}", self.uri, of.uuid, of.rows, of.finished_at);
+        hex(&Sha256::digest(text))
+    }
+}
+
+/// A hash in hexadecimal digits.
+pub fn hex(hash: &[u8]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Snapshot {
+    /// Asks the catalog.
+    ///
+    /// # Errors
+    /// What it says.
+    pub fn take(catalog: &Catalog) -> Result<Self> {
+        let versions = catalog.versions()?;
+        let owners: HashMap<VersionId, &DatasetName> =
+            versions.iter().map(|of| (of.id, &of.dataset)).collect();
+        let mut children: HashMap<VersionId, Vec<&DatasetName>> = HashMap::new();
+        for (child, parent) in catalog.edges()? {
+            if let Some(child) = owners.get(&child) {
+                children.entry(parent).or_default().push(child);
+            }
+        }
+        let mut groups: Vec<&[VersionInfo]> =
+            versions.chunk_by(|a, b| a.dataset == b.dataset).collect();
+        groups.sort_by(|a, b| a[0].dataset.cmp(&b[0].dataset));
+        let mut taken = HashSet::new();
+        let mut datasets = Vec::new();
+        for group in groups {
+            let latest = &group[group.len() - 1];
+            // Removed since it was listed: the next look does not see it.
+            let Ok(details) = catalog.details(latest) else { continue };
+            if is_calibration(&latest.dataset, &details) {
+                continue;
+            }
+            let parents = catalog.parents(latest.id)?.into_iter().map(source);
+            let mut parents: Vec<Source> = parents.collect();
+            parents.sort_by_key(Source::text);
+            let of_all = group.iter().filter_map(|of| children.get(&of.id)).flatten();
+            let others: BTreeSet<&DatasetName> =
+                of_all.copied().filter(|name| **name != latest.dataset).collect();
+            datasets.push(Dataset {
+                page: place::free(place::of_dataset(&latest.dataset), &mut taken),
+                versions: group.to_vec(),
+                details,
+                parents,
+                children: others.into_iter().cloned().collect(),
+            });
+        }
+        let mut listings = Vec::new();
+        for of in catalog.listings()? {
+            let Some(uri) = of.dataset.listed_uri() else { continue };
+            let page = place::free(place::of_listing(&uri), &mut taken);
+            listings.push(Listing { page, uri: masked(&uri), of });
+        }
+        Ok(Self { datasets, listings })
+    }
+
+    /// The dataset called so.
+    pub fn dataset(&self, name: &DatasetName) -> Option<&Dataset> {
+        self.datasets.iter().find(|dataset| dataset.name() == name)
+    }
+
+    /// The page of a source, if it has one.
+    pub fn page_of(&self, source: &Source) -> Option<&str> {
+        match source {
+            Source::Dataset { name, .. } => Some(&self.dataset(name)?.page),
+            Source::Storage(uri) => {
+                let plain = |uri: &str| uri.trim_end_matches('/').to_owned();
+                let mut listings = self.listings.iter();
+                Some(&listings.find(|listing| plain(&listing.uri) == plain(uri))?.page)
+            }
+            Source::Deleted => None,
+        }
+    }
+}
+
+impl Source {
+    /// As it is read.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Dataset { version, is_there: true, .. } => version.clone(),
+            Self::Dataset { version, .. } => format!("{version} (removed)"),
+            Self::Storage(uri) => uri.clone(),
+            Self::Deleted => "a dataset that was deleted".to_owned(),
+        }
+    }
+}
+
+fn source(parent: Parent) -> Source {
+    let Some((dataset, version)) = parent.dataset else { return Source::Deleted };
+    match dataset.listed_uri() {
+        Some(uri) => Source::Storage(masked(&uri)),
+        None => Source::Dataset {
+            version: format!("{dataset}@{version}"),
+            name: dataset,
+            is_there: parent.alive,
+        },
+    }
+}
+
+fn is_calibration(name: &DatasetName, details: &Details) -> bool {
+    let whole = name.to_string();
+    let is_named = |word: &str| whole.starts_with(word) || whole.contains(&format!(".{word}"));
+    CALIBRATIONS.iter().any(|word| is_named(word))
+        || details.attrs.iter().any(|label| CALIBRATION_LABELS.contains(&label.as_str()))
+}

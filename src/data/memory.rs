@@ -1,0 +1,313 @@
+//! Memory: dated lines that people and agents leave for those who come after, in `dc-knowledge/memory/YYYY-MM.md`.
+//!
+//! A line is appended and never changed, but for being struck through; it is about one dataset, or about all. The files
+//! are Markdown, for people to read and to keep in a repository. What a line says is a stranger's text to whoever reads it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::name::DatasetName;
+use dcfs_core::render::stranger::is_hidden;
+use dcfs_core::time::Timestamp;
+use dcfs_disk::{regular, whole_file};
+
+/// Bytes of a text that is remembered: a line is a hint, not a document.
+pub const LONGEST: usize = 1024;
+
+/// Bytes of a file that are read: some thousand lines a month.
+const LARGEST: u64 = 4 << 20;
+
+/// Months that are read.
+const MONTHS: usize = 120;
+
+/// What stands for a line that is about no dataset.
+const ALL: &str = "all";
+
+/// The folder of knowledge of the catalog at `database`: beside `.datachain`.
+pub fn knowledge(database: &Path) -> PathBuf {
+    let beside = database.parent().and_then(Path::parent).unwrap_or(Path::new("."));
+    beside.join("dc-knowledge")
+}
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// `2026-11-29 13:02:29`, in UTC.
+    pub when: String,
+    /// `None`: about all of the catalog.
+    pub dataset: Option<DatasetName>,
+    pub text: String,
+    /// Who left it.
+    pub by: String,
+    /// Whether it was struck through.
+    pub is_forgotten: bool,
+}
+
+/// Appends a line, and answers where it is now.
+///
+/// # Errors
+/// The text is empty or too long; the folder cannot be written.
+pub fn remember(
+    knowledge: &Path,
+    dataset: Option<&DatasetName>,
+    text: &str,
+    by: &str,
+    now: Timestamp,
+) -> Result<PathBuf> {
+    let text = one_line(text);
+    let wrong = |message: String| Err(Error::new(Kind::Invalid, message));
+    if text.is_empty() {
+        return wrong("nothing to remember; write a sentence".into());
+    }
+    if text.len() > LONGEST {
+        return wrong(format!(
+            "{} bytes are too many to remember (at most {LONGEST}); write less, or a page in `dc-knowledge/docs`",
+            text.len()
+        ));
+    }
+    let when = now.fixed()[..19].to_owned();
+    let memory =
+        Memory { when, dataset: dataset.cloned(), text, by: one_line(by), is_forgotten: false };
+    let folder = knowledge.join("memory");
+    let _turn = turn(&folder)?;
+    let path = folder.join(format!("{}.md", &memory.when[..7]));
+    let told = |error: io::Error| unwritten(&path, &error);
+    let mut file = append(&path).map_err(told)?;
+    file.write_all(format!("{}\n", memory.line()).as_bytes()).map_err(told)?;
+    Ok(path)
+}
+
+/// The newest lines first, at most `most`: those about `dataset` and about all, or every line.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn recall(knowledge: &Path, dataset: Option<&DatasetName>, most: usize) -> Result<Vec<Memory>> {
+    let mut found = Vec::new();
+    for path in files(&knowledge.join("memory")) {
+        let text = read(&path)?;
+        let lines = text.lines().rev().filter_map(Memory::parse).filter(|line| !line.is_forgotten);
+        let is_about = |line: &Memory| match (&line.dataset, dataset) {
+            (Some(about), Some(wanted)) => about == wanted,
+            _ => true,
+        };
+        found.extend(lines.filter(is_about).take(most - found.len()));
+        if found.len() == most {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// Strikes through every line that holds `words`, and answers them.
+///
+/// # Errors
+/// No line does; a file cannot be written.
+pub fn forget(knowledge: &Path, dataset: Option<&DatasetName>, words: &str) -> Result<Vec<Memory>> {
+    let words = one_line(words);
+    let folder = knowledge.join("memory");
+    let is_meant = |line: &Memory| {
+        !line.is_forgotten
+            && !words.is_empty()
+            && line.text.contains(&words)
+            && dataset.is_none_or(|wanted| line.dataset.as_ref() == Some(wanted))
+    };
+    let mut forgotten = Vec::new();
+    if folder.is_dir() {
+        let _turn = turn(&folder)?;
+        for path in files(&folder) {
+            let text = read(&path)?;
+            let before = forgotten.len();
+            let struck =
+                text.split_inclusive('\n').map(|line| match Memory::parse(line.trim_end()) {
+                    Some(memory) if is_meant(&memory) => {
+                        forgotten.push(memory.clone());
+                        Memory { is_forgotten: true, ..memory }.line() + "\n"
+                    }
+                    _ => line.to_owned(),
+                });
+            let struck: String = struck.collect();
+            if forgotten.len() > before {
+                whole_file::write(&path, struck.as_bytes())?;
+            }
+        }
+    }
+    match forgotten.is_empty() {
+        true => Err(Error::new(Kind::Missing, format!("nothing remembered holds `{words}`"))),
+        false => Ok(forgotten),
+    }
+}
+
+impl Memory {
+    /// As it stands in the file.
+    fn line(&self) -> String {
+        let dataset = self.dataset.as_ref().map_or(ALL.to_owned(), |name| format!("`{name}`"));
+        let line = format!("{} {dataset}: {} (by {})", self.when, self.text, self.by);
+        match self.is_forgotten {
+            true => format!("- ~~{line}~~"),
+            false => format!("- {line}"),
+        }
+    }
+
+    /// Reads a line as it is written; what people wrote between the lines is no memory.
+    fn parse(line: &str) -> Option<Self> {
+        let line = line.strip_prefix("- ")?;
+        let struck = line.strip_prefix("~~").and_then(|line| line.strip_suffix("~~"));
+        let (when, rest) = struck.unwrap_or(line).split_at_checked(19)?;
+        Timestamp::parse(when)?;
+        let (about, rest) = rest.strip_prefix(' ')?.split_once(": ")?;
+        let dataset = match about {
+            ALL => None,
+            quoted => Some(quoted.strip_prefix('`')?.strip_suffix('`')?.parse().ok()?),
+        };
+        let (text, by) = rest.strip_suffix(')')?.rsplit_once(" (by ")?;
+        Some(Self {
+            when: when.into(),
+            dataset,
+            text: text.into(),
+            by: by.into(),
+            is_forgotten: struck.is_some(),
+        })
+    }
+}
+
+/// `text` as one line without characters that nobody sees.
+fn one_line(text: &str) -> String {
+    let seen: String = text
+        .chars()
+        .map(|c| if c.is_whitespace() { ' ' } else { c })
+        .filter(|c| !is_hidden(*c))
+        .collect();
+    seen.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// The files of memory, newest month first.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_month = |name: &str| {
+        let name = name.as_bytes();
+        name.len() == 10
+            && name.ends_with(b".md")
+            && name[4] == b'-'
+            && [&name[..4], &name[5..7]].concat().iter().all(u8::is_ascii_digit)
+    };
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| is_month(name)).collect();
+    names.sort_unstable_by(|a, b| b.cmp(a));
+    names.into_iter().take(MONTHS).map(|name| folder.join(name)).collect()
+}
+
+fn read(path: &Path) -> Result<String> {
+    let told = |error: io::Error| {
+        Error::new(Kind::Denied, format!("cannot read `{}`: {error}", path.display()))
+    };
+    Ok(String::from_utf8_lossy(&regular::read(path, LARGEST).map_err(told)?).into_owned())
+}
+
+/// The folder, held against others who write.
+fn turn(folder: &Path) -> Result<Flock<File>> {
+    let opened = fs::create_dir_all(folder).and_then(|()| File::open(folder));
+    let opened = opened.map_err(|error| unwritten(folder, &error))?;
+    Flock::lock(opened, FlockArg::LockExclusive)
+        .map_err(|(_, error)| unwritten(folder, &error.into()))
+}
+
+/// Opens a file at its end. A new one may be read by those who may read the folder; a link is not followed.
+fn append(path: &Path) -> io::Result<File> {
+    let mut new = OpenOptions::new();
+    new.append(true).create_new(true).mode(0o666).custom_flags(libc::O_NOFOLLOW);
+    match new.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            regular::open_with(OpenOptions::new().append(true), path)
+        }
+        opened => opened,
+    }
+}
+
+fn unwritten(path: &Path, error: &io::Error) -> Error {
+    Error::new(Kind::Denied, format!("cannot write `{}`: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pets() -> DatasetName {
+        DatasetName::local("pets")
+    }
+
+    fn at(day: u8) -> Timestamp {
+        Timestamp::parse(&format!("2026-11-{day:02} 10:00:00")).expect("a moment")
+    }
+
+    fn texts(found: &[Memory]) -> Vec<&str> {
+        found.iter().map(|memory| memory.text.as_str()).collect()
+    }
+
+    #[test]
+    fn lines_come_back_newest_first_and_where_they_belong() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder.path();
+        let (pets, cats) = (pets(), DatasetName::local("cats"));
+        let all = [(Some(&pets), "one: two"), (None, "for (all) `of` them"), (Some(&cats), "no")];
+        for (day, (dataset, text)) in (1..).zip(all) {
+            remember(folder, dataset, text, "ann", at(day)).expect("written");
+        }
+        let december = Timestamp::parse("2026-12-01").expect("a moment");
+        let path = remember(folder, Some(&pets), "newest", "bob", december).expect("written");
+        assert!(path.ends_with("memory/2026-12.md"), "{path:?}");
+        let found = recall(folder, Some(&pets), 20).expect("read");
+        assert_eq!(texts(&found), ["newest", "for (all) `of` them", "one: two"]);
+        assert_eq!((found[0].by.as_str(), found[2].when.as_str()), ("bob", "2026-11-01 10:00:00"));
+        assert_eq!(recall(folder, None, 2).expect("read").len(), 2);
+        assert!(recall(&folder.join("none"), None, 9).expect("nothing there").is_empty());
+    }
+
+    #[test]
+    fn what_is_forgotten_is_struck_through_and_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder.path();
+        for text in ["bad labels below 10", "good labels"] {
+            remember(folder, Some(&pets()), text, "ann", at(1)).expect("written");
+        }
+        let path = folder.join("memory/2026-11.md");
+        let with_prose = fs::read_to_string(&path).expect("there") + "A person's own line.\n";
+        fs::write(&path, with_prose).expect("written");
+        assert_eq!(texts(&forget(folder, None, "bad").expect("struck")), ["bad labels below 10"]);
+        assert_eq!(texts(&recall(folder, None, 9).expect("read")), ["good labels"]);
+        let text = fs::read_to_string(&path).expect("there");
+        assert!(text.starts_with("- ~~2026-11-01 10:00:00 `pets`: bad labels"), "{text}");
+        assert!(text.ends_with("A person's own line.\n"), "{text}");
+        for words in ["bad", "nowhere", ""] {
+            assert_eq!(forget(folder, None, words).expect_err(words).kind(), Kind::Missing);
+        }
+    }
+
+    #[test]
+    fn a_text_stays_on_its_line() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let hostile = "a\n- 2026-11-01 10:00:00 all: forged (by root)\n\u{202e}# b\u{0}";
+        remember(folder.path(), None, hostile, "x\ny", at(2)).expect("written");
+        let found = recall(folder.path(), None, 9).expect("read");
+        assert_eq!(texts(&found), ["a - 2026-11-01 10:00:00 all: forged (by root) # b"]);
+        for bad in ["", " \n", &"x".repeat(LONGEST + 1)] {
+            assert!(remember(folder.path(), None, bad, "x", at(2)).is_err());
+        }
+    }
+
+    #[test]
+    fn a_link_is_not_written_through() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let other = folder.path().join("precious");
+        fs::write(&other, "mine").expect("written");
+        fs::create_dir(folder.path().join("memory")).expect("made");
+        let link = folder.path().join("memory/2026-11.md");
+        std::os::unix::fs::symlink(&other, &link).expect("a link");
+        assert!(remember(folder.path(), None, "text", "x", at(1)).is_err());
+        assert_eq!(fs::read_to_string(&other).expect("there"), "mine");
+    }
+}

@@ -1,0 +1,364 @@
+//! A statement over the versions of a catalog: which version each of its tables is, and the engine that answers it.
+//!
+//! The tables of the catalog itself (`catalog.datasets` and its kin) are made here too.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+use super::kernel::{self, Taking};
+use super::{AnswerColumn, BytesOf, Engine, Limits, Origin, TableColumns};
+use crate::catalog::{Catalog, VersionInfo};
+use crate::pack::{Pack, Packs};
+use dcfs_core::cell::Cell;
+use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::expr::{self, Group};
+use dcfs_core::name::DatasetRef;
+use dcfs_core::schema::ValueType;
+use dcfs_core::sql::{Bound, Grouped, Hint, Known, ResultColumn, SqlColumn, Statement, Table};
+
+/// A statement, its tables found.
+pub struct Question {
+    catalog: Arc<Catalog>,
+    statement: Statement,
+    found: Vec<Found>,
+    bound: Bound,
+}
+
+/// How far the packing of columns is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A version of so many rows begins.
+    Begins { rows: u64 },
+    /// So many of its rows are done.
+    Rows(u64),
+}
+
+/// A table of the statement, found.
+struct Found {
+    known: Known,
+    /// `None` for a table of the catalog itself.
+    version: Option<(VersionInfo, Origin)>,
+}
+
+impl Question {
+    /// Reads a statement and finds its tables.
+    ///
+    /// # Errors
+    /// What is wrong with it, with a caret; a dataset that is not there, with the nearest names.
+    pub fn read(catalog: &Arc<Catalog>, text: &str) -> Result<Self> {
+        let statement = Statement::read(text)?;
+        let found = find_all(catalog, &statement)?;
+        let known: Vec<Known> = found.iter().map(|found| found.known.clone()).collect();
+        let bound = statement.bind(&known)?;
+        Ok(Self { catalog: catalog.clone(), statement, found, bound })
+    }
+
+    /// The versions that it reads, in the order of its tables.
+    pub fn versions(&self) -> impl Iterator<Item = &VersionInfo> {
+        self.found.iter().filter_map(|found| found.version.as_ref().map(|(of, _)| of))
+    }
+
+    /// What each of its tables is, for the shape of the answer.
+    pub fn origins(&self) -> Vec<Option<Origin>> {
+        let origin = |found: &Found| found.version.as_ref().map(|(_, origin)| origin.clone());
+        self.found.iter().map(origin).collect()
+    }
+
+    /// The engine that answers it, and what to prepare on it. Columns are packed where they were not yet, which `each` is
+    /// told of. Kernels group and join where they can, unless `by_kernels` is false.
+    ///
+    /// # Errors
+    /// What the packs and the catalog say.
+    pub fn engine(
+        &self,
+        packs: &Packs,
+        limits: Limits,
+        by_kernels: bool,
+        each: &(dyn Fn(Step) + Sync),
+    ) -> Result<(Engine, &Bound)> {
+        let (catalog, bound) = (&self.catalog, &self.bound);
+        let grouped = match (&bound.grouped, by_kernels) {
+            (Ok(grouped), true) => groups(catalog, packs, &self.found, grouped)?,
+            _ => None,
+        };
+        let (engine, bound) = match (grouped, &bound.grouped) {
+            (Some(groups), Ok(grouped)) => {
+                let engine = Engine::new(limits, Vec::new())?;
+                engine.groups(&groups, grouped.keys.len(), grouped.folds.len())?;
+                (engine, &grouped.bound)
+            }
+            _ => {
+                let tables = tables(catalog, packs, &self.found, &bound.columns, each)?;
+                (Engine::new(limits, tables)?, bound)
+            }
+        };
+        for (number, (table, found)) in self.statement.tables().iter().zip(&self.found).enumerate()
+        {
+            if found.version.is_none() {
+                engine.plain(number, &found.known, of_catalog(catalog, &table.name)?)?;
+            }
+        }
+        Ok((engine, bound))
+    }
+
+    /// What would run, in lines.
+    pub fn explain(&self) -> Vec<String> {
+        let (statement, found, bound) = (&self.statement, &self.found, &self.bound);
+        let mut lines = Vec::new();
+        for (table, found) in statement.tables().iter().zip(found) {
+            match &found.version {
+                Some((of, _)) => lines.push(format!("{} is {of}", table.name)),
+                None => lines.push(format!("{} is a table of the catalog", table.name)),
+            }
+        }
+        match &bound.grouped {
+            Ok(grouped) => {
+                for (left, right) in &grouped.on {
+                    lines.push(format!("kernels join where {} = {}", left.name, right.name));
+                }
+                let keys: Vec<&str> =
+                    grouped.keys.iter().map(|(_, key)| key.name.as_str()).collect();
+                lines.push(format!("kernels over packed columns group by ({})", keys.join(", ")));
+                for (table, filter) in statement.tables().iter().zip(&grouped.filters) {
+                    if let Some(filter) = filter {
+                        lines.push(format!("  where, of {}, {filter}", table.alias));
+                    }
+                }
+                lines.push("SQLite over the groups runs".to_owned());
+                lines.push(format!("  {}", grouped.bound.sql))
+            }
+            Err(why) => {
+                lines.push(format!("SQLite over packed columns runs, for {why}"));
+                lines.push(format!("  {}", bound.sql));
+            }
+        }
+        lines
+    }
+}
+
+/// The groups of a statement that the kernels answer; `None` where they prove too many, or a condition is no filter.
+fn groups(
+    catalog: &Arc<Catalog>,
+    packs: &Packs,
+    found: &[Found],
+    grouped: &Grouped,
+) -> Result<Option<Vec<Group>>> {
+    let mut ready = Vec::new();
+    for (found, filter) in found.iter().zip(&grouped.filters) {
+        let Some((of, origin)) = &found.version else { return Ok(None) };
+        let filter = match filter.as_deref().map(|filter| expr::check(filter, &origin.schema)) {
+            Some(Err(_)) => return Ok(None),
+            Some(Ok(query)) => Some(query),
+            None => None,
+        };
+        ready.push((of, runtime()?.block_on(packs.get(of))?, filter));
+    }
+    let taking = |(of, pack, filter)| Taking { catalog, of, pack, filter };
+    let taking: Vec<Taking<'_>> =
+        ready.iter().map(|(of, pack, filter)| taking((*of, pack, filter.as_ref()))).collect();
+    kernel::groups(&taking, grouped)
+}
+
+/// The columns of the tables, packed where they were not yet.
+fn tables(
+    catalog: &Arc<Catalog>,
+    packs: &Packs,
+    found: &[Found],
+    columns: &[Vec<SqlColumn>],
+    each: &(dyn Fn(Step) + Sync),
+) -> Result<Vec<Option<Arc<TableColumns>>>> {
+    let runtime = runtime()?;
+    let mut tables = Vec::new();
+    for (found, columns) in found.iter().zip(columns) {
+        let Some((of, _)) = &found.version else {
+            tables.push(None);
+            continue;
+        };
+        let pack: Arc<Pack> = runtime.block_on(packs.get(of))?;
+        each(Step::Begins { rows: pack.row_count().into() });
+        let wanted: Vec<_> = columns.iter().map(TableColumns::form).collect();
+        let held = pack
+            .packed(catalog, of, &wanted.iter().collect::<Vec<_>>(), &|rows| {
+                each(Step::Rows(rows))
+            })?
+            .hold(&pack, &wanted);
+        tables.push(Some(Arc::new(TableColumns::new(
+            columns.clone(),
+            held,
+            bytes_of(catalog, of),
+        ))));
+    }
+    Ok(tables)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.map_err(|error| Error::new(Kind::Broken, error))
+}
+
+/// Reads what is not packed.
+fn bytes_of(catalog: &Arc<Catalog>, of: &VersionInfo) -> BytesOf {
+    let (catalog, of) = (catalog.clone(), of.clone());
+    BytesOf(Box::new(move |id, column| {
+        let mut found = None;
+        let columns = [column.to_owned()];
+        catalog.cells(&of, &columns, &mut std::iter::once(id..=id), &mut |_, cells| {
+            if let Cell::Blob(bytes) = cells.cell(0) {
+                found = Some(bytes.to_vec());
+            }
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(found)
+    }))
+}
+
+/// Every table of the statement.
+fn find_all(catalog: &Catalog, statement: &Statement) -> Result<Vec<Found>> {
+    let mut found = Vec::new();
+    for table in statement.tables() {
+        found.push(match catalog_columns(&table.name) {
+            Some(columns) => Found { known: Known::plain(columns), version: None },
+            None => dataset(catalog, statement, table)?,
+        });
+    }
+    Ok(found)
+}
+
+fn dataset(catalog: &Catalog, statement: &Statement, table: &Table) -> Result<Found> {
+    let wrong = |error: &dyn std::fmt::Display, kind| {
+        let mut message = error.to_string();
+        if table.name.starts_with("catalog.") {
+            message = format!(
+                "`{}` is none of catalog.datasets, .versions, .columns, .dependencies",
+                table.name
+            );
+        }
+        Error::new(kind, statement.wrong_table(table, message))
+    };
+    let wanted: DatasetRef =
+        table.name.parse().map_err(|error: dcfs_core::name::Error| wrong(&error, Kind::Invalid))?;
+    let of = catalog.find(&wanted).map_err(|error| wrong(&error, error.kind()))?;
+    let schema = catalog.schema(&of)?;
+    let known = Known::of(&schema);
+    let layout = catalog.layout(&of)?;
+    let origin = Origin { known: known.clone(), schema, layout, is_outer: table.is_outer };
+    Ok(Found { known, version: Some((of, origin)) })
+}
+
+/// The columns of an answer: as they were bound, else as SQLite tells them.
+pub fn results(columns: &[AnswerColumn], bound: Option<&[ResultColumn]>) -> Vec<ResultColumn> {
+    let told = columns.iter().enumerate().map(|(at, (name, origin))| {
+        let hint =
+            bound.filter(|bound| bound.len() == columns.len()).map(|bound| bound[at].hint.clone());
+        let hint = match (hint, origin) {
+            (None | Some(Hint::None), Some((table, column))) => {
+                Hint::Column(*table, column.clone())
+            }
+            (hint, _) => hint.unwrap_or(Hint::None),
+        };
+        ResultColumn { name: name.clone(), hint }
+    });
+    told.collect()
+}
+
+const TEXT: ValueType = ValueType::Text;
+const INT: ValueType = ValueType::Int;
+
+/// The columns of a table that tells of the catalog itself.
+fn catalog_columns(name: &str) -> Option<&'static [(&'static str, ValueType)]> {
+    Some(match name {
+        "catalog.datasets" => &[
+            ("name", TEXT),
+            ("latest", TEXT),
+            ("versions", INT),
+            ("rows", INT),
+            ("size", INT),
+            ("finished_at", TEXT),
+        ],
+        "catalog.versions" => &[
+            ("dataset", TEXT),
+            ("version", TEXT),
+            ("rows", INT),
+            ("size", INT),
+            ("created_at", TEXT),
+            ("finished_at", TEXT),
+            ("uuid", TEXT),
+        ],
+        "catalog.columns" => {
+            &[("dataset", TEXT), ("version", TEXT), ("name", TEXT), ("type", TEXT)]
+        }
+        "catalog.dependencies" => {
+            &[("dataset", TEXT), ("version", TEXT), ("parent", TEXT), ("parent_version", TEXT)]
+        }
+        _ => return None,
+    })
+}
+
+/// Its rows.
+fn of_catalog(catalog: &Catalog, name: &str) -> Result<Vec<Vec<Json>>> {
+    let versions = catalog.versions()?;
+    let time = |time: Option<dcfs_core::time::Timestamp>| {
+        time.map_or(Json::Null, |time| time.fixed().into())
+    };
+    let count =
+        |count: Option<u64>| count.map_or(Json::Null, |count| (count.min(i64::MAX as u64)).into());
+    let dataset =
+        |of: &VersionInfo| vec![Json::from(of.dataset.to_string()), of.version.to_string().into()];
+    let mut rows = Vec::new();
+    match name {
+        "catalog.datasets" => {
+            let mut datasets: BTreeMap<String, Vec<&VersionInfo>> = BTreeMap::new();
+            versions
+                .iter()
+                .for_each(|of| datasets.entry(of.dataset.to_string()).or_default().push(of));
+            for (name, of) in datasets {
+                let Some(last) = of.last() else { continue };
+                rows.push(vec![
+                    name.into(),
+                    last.version.to_string().into(),
+                    of.len().into(),
+                    count(last.rows),
+                    count(last.size),
+                    time(last.finished_at),
+                ]);
+            }
+        }
+        "catalog.versions" => {
+            for of in &versions {
+                let mut row = dataset(of);
+                row.extend([
+                    count(of.rows),
+                    count(of.size),
+                    time(of.created_at),
+                    time(of.finished_at),
+                    of.uuid.clone().into(),
+                ]);
+                rows.push(row);
+            }
+        }
+        "catalog.columns" => {
+            for of in &versions {
+                for leaf in catalog.schema(of)?.leaves() {
+                    let mut row = dataset(of);
+                    row.extend([leaf.name.into(), leaf.field.type_text.clone().into()]);
+                    rows.push(row);
+                }
+            }
+        }
+        _ => {
+            for of in &versions {
+                for (parent, version) in
+                    catalog.parents(of.id)?.into_iter().filter_map(|parent| parent.dataset)
+                {
+                    let mut row = dataset(of);
+                    row.extend([parent.to_string().into(), version.to_string().into()]);
+                    rows.push(row);
+                }
+            }
+        }
+    }
+    Ok(rows)
+}

@@ -1,0 +1,153 @@
+//! `dcfs mcp`: the catalog for programs that speak the Model Context Protocol.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+
+use super::access::{self, AccessArgs};
+use super::output::Output;
+use super::{places, skill, usage};
+use crate::fuse::mounts;
+use crate::mcp::clients::Client;
+use crate::mcp::{self, Setup};
+use dcfs_core::error::Result;
+use dcfs_data::catalog::{self, Catalog};
+use dcfs_data::pack::{Limits, Packs};
+
+/// Serve the catalog to agents by the Model Context Protocol, on standard input and output
+///
+/// Six tools: context, search, query, files, remember, run. Nothing is changed but for `remember`, which appends a line to
+/// dc-knowledge/memory; `run` works with --allow-write only.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+pub struct Mcp {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Let agents make datasets; `map` and `gen` run any program that they name
+    #[arg(long)]
+    allow_write: bool,
+    /// Where the catalog is mounted for the agent [default: its latest mount, if there is one]
+    #[arg(long, value_name = "DIR")]
+    mount: Option<PathBuf>,
+    #[command(flatten)]
+    access: AccessArgs,
+}
+
+const EXAMPLES: &str = "Examples:
+  claude mcp add dcfs -- dcfs mcp              Claude Code; `codex mcp add` is the same
+  dcfs mcp install --target cursor             write .cursor/mcp.json of this project
+  dcfs mcp install --target claude --print     what would be written, and the command that does the same";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Register this server with a client: write the file of the project, or print what to write
+    Install(Install),
+}
+
+#[derive(Debug, Args)]
+struct Install {
+    /// Clients, e.g. `claude,cursor`
+    #[arg(
+        long = "target",
+        value_enum,
+        value_delimiter = ',',
+        value_name = "CLIENT",
+        required = true
+    )]
+    targets: Vec<Client>,
+    /// Folder that holds .datachain [default: found when the server starts, from the client's folder]
+    #[arg(long, value_name = "DIR")]
+    catalog: Option<PathBuf>,
+    /// Let agents make datasets
+    #[arg(long)]
+    allow_write: bool,
+    /// Print what would be written, and write nothing
+    #[arg(long)]
+    print: bool,
+}
+
+impl Mcp {
+    /// Serves until the client goes, or registers.
+    pub fn run(self, out: &mut Output) -> Result<()> {
+        match &self.command {
+            Some(Command::Install(install)) => install.run(out),
+            None => {
+                let setup = self.setup()?;
+                let runtime = access::runtime()?;
+                let served = runtime.block_on(mcp::serve(setup));
+                // A read of standard input may still wait for a client that will not write again.
+                runtime.shutdown_background();
+                served
+            }
+        }
+    }
+
+    fn setup(&self) -> Result<Setup> {
+        let access = self.access.clone().resolve()?;
+        let vfs = access.vfs(access::PATIENT, &[])?;
+        let catalog = Arc::new(Catalog::open(&access.catalog)?);
+        let packs = Packs::new(catalog.clone(), access.cache.clone(), Limits::default());
+        let mount = self.mount.clone().or_else(|| mounts::of_catalog(&access.catalog));
+        let words = [
+            ("--catalog", access.catalog.parent().unwrap_or(&access.catalog)),
+            ("--cache-dir", &access.cache),
+        ];
+        let flags = words
+            .iter()
+            .flat_map(|(flag, path)| [(*flag).to_owned(), path.to_string_lossy().into_owned()]);
+        let (flags, state) = (flags.collect(), places::state().join("mcp"));
+        let may_write = self.allow_write;
+        Ok(Setup { catalog, packs, vfs, mount, may_write, state, flags })
+    }
+}
+
+impl Install {
+    fn run(&self, out: &mut Output) -> Result<()> {
+        let project = skill::project()?;
+        let words = self.words()?;
+        for client in &self.targets {
+            let path = client.file(&project);
+            if self.print {
+                if let Some(command) = client.command(&words) {
+                    out.line(format_args!("for you alone: {command}"))?;
+                }
+                out.line(format_args!("in {}:", path.display()))?;
+                out.text(&client.entered("", &words)?)?;
+                continue;
+            }
+            self.write(*client, &path, &words)?;
+            out.line(format_args!("{}: dcfs is a server of it", path.display()))?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, client: Client, path: &Path, words: &[String]) -> Result<()> {
+        let told = |error: dcfs_core::error::Error| usage(format!("`{}`: {error}", path.display()));
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)
+                .map_err(|error| usage(format!("cannot make `{}`: {error}", folder.display())))?;
+        }
+        let mut wrong = None;
+        skill::change(path, |page| match client.entered(page, words) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                wrong = Some(told(error));
+                None
+            }
+        })?;
+        wrong.map_or(Ok(()), Err)
+    }
+
+    /// The command that a client runs.
+    fn words(&self) -> Result<Vec<String>> {
+        let mut words = vec!["dcfs".to_owned(), "mcp".to_owned()];
+        if let Some(catalog) = &self.catalog {
+            let found = catalog::locate(Some(catalog))?;
+            let folder = found.parent().unwrap_or(&found);
+            words.extend(["--catalog".to_owned(), folder.to_string_lossy().into_owned()]);
+        }
+        words.extend(self.allow_write.then(|| "--allow-write".to_owned()));
+        Ok(words)
+    }
+}

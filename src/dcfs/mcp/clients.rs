@@ -1,0 +1,142 @@
+//! How each client learns of this server: a command of its own, or an entry in a file of a project.
+
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use serde_json::{Map, Value, json};
+
+use dcfs_core::error::{Error, Kind, Result};
+
+/// What the server is called in every client.
+const NAME: &str = "dcfs";
+
+/// A client that speaks MCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Client {
+    /// Claude Code
+    Claude,
+    /// Codex
+    Codex,
+    /// GitHub Copilot in VS Code
+    Copilot,
+    /// Cursor
+    Cursor,
+    /// Gemini CLI
+    Gemini,
+    /// OpenCode
+    Opencode,
+}
+
+impl Client {
+    /// The file of a project that names servers.
+    pub fn file(self, project: &Path) -> PathBuf {
+        project.join(match self {
+            Self::Claude => ".mcp.json",
+            Self::Codex => ".codex/config.toml",
+            Self::Copilot => ".vscode/mcp.json",
+            Self::Cursor => ".cursor/mcp.json",
+            Self::Gemini => ".gemini/settings.json",
+            Self::Opencode => "opencode.json",
+        })
+    }
+
+    /// The command that registers the server for the user, where the client has one.
+    pub fn command(self, words: &[String]) -> Option<String> {
+        let words = words.join(" ");
+        match self {
+            Self::Claude => Some(format!("claude mcp add {NAME} -- {words}")),
+            Self::Codex => Some(format!("codex mcp add {NAME} -- {words}")),
+            Self::Gemini => Some(format!("gemini mcp add {NAME} {words}")),
+            _ => None,
+        }
+    }
+
+    /// The text of the file with an entry for the server, whose command is `words`; the rest of it stays.
+    ///
+    /// # Errors
+    /// The file is there and makes no sense.
+    pub fn entered(self, page: &str, words: &[String]) -> Result<String> {
+        let (program, arguments) = words.split_first().ok_or_else(|| wrong("no command"))?;
+        match self {
+            Self::Codex => toml(page, program, arguments),
+            Self::Copilot => entry(
+                page,
+                "servers",
+                json!({ "type": "stdio", "command": program, "args": arguments }),
+            ),
+            Self::Opencode => entry(page, "mcp", json!({ "type": "local", "command": words })),
+            Self::Claude | Self::Cursor | Self::Gemini => {
+                entry(page, "mcpServers", json!({ "command": program, "args": arguments }))
+            }
+        }
+    }
+}
+
+/// JSON with the server below `key`.
+fn entry(page: &str, key: &str, server: Value) -> Result<String> {
+    let mut all: Value = match page.trim() {
+        "" => json!({}),
+        text => serde_json::from_str(text)
+            .map_err(|error| wrong(&format!("it is no JSON ({error}); add the entry by hand")))?,
+    };
+    let servers =
+        all.as_object_mut().map(|all| all.entry(key).or_insert(Value::Object(Map::new())));
+    let servers = servers.and_then(Value::as_object_mut);
+    servers
+        .ok_or_else(|| wrong("it is no object; add the entry by hand"))?
+        .insert(NAME.into(), server);
+    let text =
+        serde_json::to_string_pretty(&all).map_err(|error| Error::new(Kind::Broken, error))?;
+    Ok(text + "\n")
+}
+
+/// TOML with a table of the server at its end. A table that is there stays: nothing here writes TOML anew.
+fn toml(page: &str, program: &str, arguments: &[String]) -> Result<String> {
+    let head = format!("[mcp_servers.{NAME}]");
+    if page.lines().any(|line| line.trim() == head) {
+        return Ok(page.to_owned());
+    }
+    // Basic strings of TOML are strings of JSON.
+    let text = format!("{head}\ncommand = {}\nargs = {}\n", json!(program), json!(arguments));
+    let gap = if page.is_empty() { "" } else { "\n" };
+    Ok(format!("{page}{gap}{text}"))
+}
+
+fn wrong(message: &str) -> Error {
+    Error::new(Kind::Invalid, message.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words() -> Vec<String> {
+        ["dcfs", "mcp", "--catalog", "/a b"].map(str::to_owned).into()
+    }
+
+    #[test]
+    fn what_is_there_stays() {
+        let page = r#"{"theme": "dark", "mcpServers": {"other": {"command": "x"}}}"#;
+        let text = Client::Cursor.entered(page, &words()).expect("entered");
+        let value: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(value["theme"], "dark");
+        assert_eq!(value["mcpServers"]["other"]["command"], "x");
+        assert_eq!(value["mcpServers"]["dcfs"]["args"], json!(["mcp", "--catalog", "/a b"]));
+        for client in Client::value_variants() {
+            let once = client.entered("", &words()).expect("entered");
+            assert_eq!(client.entered(&once, &words()).expect("again"), once, "{client:?}");
+        }
+        let toml = Client::Codex.entered("model = \"x\"\n", &words()).expect("entered");
+        assert!(
+            toml.starts_with("model = \"x\"\n\n[mcp_servers.dcfs]\ncommand = \"dcfs\"\n"),
+            "{toml}"
+        );
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_left_alone() {
+        for page in ["{", "[]", r#"{"mcpServers": 5}"#, "// a comment\n{}"] {
+            assert!(Client::Claude.entered(page, &words()).is_err(), "{page}");
+        }
+    }
+}

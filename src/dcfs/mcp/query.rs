@@ -1,0 +1,90 @@
+//! `query`: one SELECT, as `dcfs sql` answers it.
+
+use std::ops::ControlFlow;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::answer::{Answer, Fitting};
+use super::server::{Server, blocking};
+use dcfs_core::cell::{Cell, Cells};
+use dcfs_core::error::Result;
+use dcfs_core::id::RowId;
+use dcfs_core::render::grid;
+use dcfs_core::render::rows::{Beside, Format, Layout};
+use dcfs_core::render::stranger::visible;
+use dcfs_data::sql::question::{self, Question};
+use dcfs_data::sql::{Limits, Shape};
+
+/// Rows that come back.
+pub const MOST_ROWS: usize = 100;
+
+/// Characters of a cell in the text; the data has more of it.
+const WIDEST: usize = 120;
+
+const NARROW: &str =
+    "narrow it: aggregate (group by, count), add a condition, or order by ... limit n";
+
+/// What may be asked.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Arguments {
+    sql: String,
+    limit: Option<usize>,
+}
+
+/// The rows of a statement, as many as fit, and how many there are.
+pub async fn answer(server: &Server, arguments: Arguments) -> Result<Answer> {
+    let setup = server.setup();
+    blocking(move || {
+        let question = Question::read(&setup.catalog, &arguments.sql)?;
+        let (mut engine, bound) =
+            question.engine(&setup.packs, Limits::default(), true, &|_| {})?;
+        let origins = question.origins();
+        let ready = engine.prepare(bound)?;
+        let results = question::results(&ready.columns(), bound.results.as_deref());
+        let shape = Shape::new(&results, &origins);
+        let schema = shape.schema();
+        let columns = grid::columns(&schema);
+        let number = |name: &str| name.parse::<usize>().unwrap_or_default();
+        let numbers: Vec<usize> = columns.iter().map(|column| number(&column.column)).collect();
+        let layout = Layout::new(&schema, Format::Jsonl, &[], Beside { path: false, id: false });
+        let nested: Vec<usize> = layout.columns().iter().map(|name| number(name)).collect();
+        let mut rows = Fitting::new(arguments.limit.unwrap_or(MOST_ROWS).clamp(1, MOST_ROWS));
+        let names: Vec<String> =
+            columns.iter().map(|column| visible(&column.title(), WIDEST)).collect();
+        rows.line(&names.join(" | "));
+        ready.rows(&mut |cells| {
+            rows.item(|| {
+                let texts = columns.iter().zip(&numbers).map(|(column, at)| {
+                    visible(&column.text(cells.get(*at).copied().unwrap_or_default()), WIDEST)
+                });
+                let texts: Vec<String> = texts.collect();
+                let mut line = Vec::new();
+                layout.write(&mut line, RowId::new(0), &[], &Numbered { cells, numbers: &nested });
+                // Infinity is none of JSON: then the texts are the values.
+                let value = serde_json::from_slice(&line).unwrap_or_else(|_| {
+                    let named = names.iter().cloned().zip(texts.iter().cloned().map(Value::from));
+                    Value::Object(named.collect())
+                });
+                (texts.join(" | "), value)
+            });
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(rows.answer("rows", "rows", NARROW))
+    })
+    .await
+}
+
+/// Cells by the numbers that the columns of a schema are.
+struct Numbered<'c> {
+    cells: &'c [Cell<'c>],
+    numbers: &'c [usize],
+}
+
+impl Cells for Numbered<'_> {
+    fn cell(&self, index: usize) -> Cell<'_> {
+        let number = self.numbers.get(index);
+        number.and_then(|number| self.cells.get(*number)).copied().unwrap_or_default()
+    }
+}

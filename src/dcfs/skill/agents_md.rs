@@ -1,0 +1,71 @@
+//! The lines that `AGENTS.md` of a project holds about dcfs, between two markers: written once, renewed in place, taken
+//! away without touching what stands around them.
+
+/// Before the lines.
+const BEGIN: &str = "<!-- dcfs: begin -->";
+
+/// After them.
+const END: &str = "<!-- dcfs: end -->";
+
+const LINES: &str = "\
+## Datasets (dcfs)
+
+- Datasets are in the catalog `.datachain`: `dcfs ls`, `dcfs schema NAME`, `dcfs sql 'SELECT ...'`. Read `dc-knowledge/index.md` first where it is there.
+- Reuse a dataset before computing one. Results are datasets (`--as NAME`), not loose files. `--try 5` before a program runs over all files.
+- The skill `dcfs` says more: `dcfs skill show`.
+";
+
+/// A page with the lines in it: in their place, or at its end.
+pub fn with(page: &str) -> String {
+    let block = format!("{BEGIN}\n{LINES}{END}\n");
+    match parted(page) {
+        Some((before, after)) => format!("{before}{block}{after}"),
+        None if page.is_empty() => block,
+        None => format!("{}\n\n{block}", page.trim_end_matches('\n')),
+    }
+}
+
+/// The page without them; `None` where it has none.
+pub fn without(page: &str) -> Option<String> {
+    let (before, after) = parted(page)?;
+    let before = before.trim_end_matches('\n');
+    Some(match (before.is_empty(), after.is_empty()) {
+        (true, _) => after.trim_start_matches('\n').to_owned(),
+        (false, true) => format!("{before}\n"),
+        (false, false) => format!("{before}\n{after}"),
+    })
+}
+
+/// What stands before the first block and after it.
+fn parted(page: &str) -> Option<(&str, &str)> {
+    let (before, rest) = page.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some((before, after.strip_prefix('\n').unwrap_or(after)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_are_put_once_and_taken_away() {
+        let block = with("");
+        for page in ["", "# Rules\n", "# Rules\n\nBe kind.\n\n\n", "no line break"] {
+            let once = with(page);
+            assert!(once.ends_with(&block), "{once}");
+            assert_eq!(with(&once), once, "{page}");
+            let again = without(&once).expect("they are there");
+            assert_eq!(again.trim_end(), page.trim_end(), "{page}");
+        }
+        assert_eq!(without("# Rules\n"), None);
+    }
+
+    #[test]
+    fn what_stands_around_them_stays() {
+        let page = format!("# A\n{BEGIN}\nold\n{END}\n# B\n");
+        assert_eq!(with(&page), format!("# A\n{}# B\n", with("")));
+        assert_eq!(without(&page).as_deref(), Some("# A\n# B\n"));
+        // A marker without its end is somebody's text.
+        assert!(with(&format!("{BEGIN} x")).starts_with(&format!("{BEGIN} x\n\n")));
+    }
+}

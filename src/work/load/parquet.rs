@@ -1,0 +1,132 @@
+//! Parquet as records: its values as JSON has them, so that types are found as for any other file.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use dcfs_core::error::Result;
+use dcfs_core::time::Timestamp;
+use parquet::basic::{LogicalType, TimeUnit};
+use parquet::data_type::Decimal;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::{Field, Row};
+use parquet::schema::types::Type;
+use serde_json::{Map, Value as Json};
+
+use super::Error;
+use super::records::{EachRecord, Record};
+
+/// Microseconds of a day.
+const DAY: i64 = 86_400_000_000;
+
+/// Gives every row of a file in order.
+///
+/// # Errors
+/// What is no Parquet, or is damaged; what `each` returns.
+pub fn each(opened: File, file: &str, each: &mut EachRecord<'_>) -> Result<()> {
+    let wrong = |what: String| Error::File { file: file.to_owned(), what };
+    let reader = SerializedFileReader::new(opened).map_err(|error| wrong(told(&error)))?;
+    let schema = reader.metadata().file_metadata().schema();
+    let nanos: HashSet<String> = schema
+        .get_fields()
+        .iter()
+        .filter(|field| is_nanos(field))
+        .map(|f| f.name().to_owned())
+        .collect();
+    let mut rows = reader.get_row_iter(None).map_err(|error| wrong(told(&error)))?;
+    for number in 1.. {
+        // The crate takes some damage for a fault of its own.
+        let next = catch_unwind(AssertUnwindSafe(|| rows.next()));
+        let next = next.map_err(|_| wrong(format!("it is damaged, at row {number}")))?;
+        let Some(row) = next else { break };
+        let row = row.map_err(|error| wrong(format!("row {number}: {}", told(&error))))?;
+        each(number, Record::Json(&fields(row, &nanos)))?;
+    }
+    Ok(())
+}
+
+/// What the crate says, and what to do about it.
+fn told(error: &parquet::errors::ParquetError) -> String {
+    let said = error.to_string();
+    match said.contains("feature") || said.contains("codec") {
+        true => format!("{said}; only files without compression, or by Snappy, are read"),
+        false => said,
+    }
+}
+
+/// Whether a column holds nanoseconds since 1970, which the crate hands out as numbers.
+fn is_nanos(field: &Type) -> bool {
+    matches!(
+        field.get_basic_info().logical_type_ref(),
+        Some(LogicalType::Timestamp(time)) if time.unit == TimeUnit::NANOS
+    )
+}
+
+fn fields(row: Row, nanos: &HashSet<String>) -> Map<String, Json> {
+    let fields = row.into_columns().into_iter();
+    fields
+        .map(|(name, field)| {
+            let value = match field {
+                Field::Long(n) if nanos.contains(&name) => time(n.div_euclid(1000)),
+                field => json(field),
+            };
+            (name, value)
+        })
+        .collect()
+}
+
+fn json(field: Field) -> Json {
+    match field {
+        Field::Null => Json::Null,
+        Field::Bool(is) => is.into(),
+        Field::Byte(n) => n.into(),
+        Field::Short(n) => n.into(),
+        Field::Int(n) => n.into(),
+        Field::Long(n) => n.into(),
+        Field::UByte(n) => n.into(),
+        Field::UShort(n) => n.into(),
+        Field::UInt(n) => n.into(),
+        Field::ULong(n) => n.into(),
+        Field::Float16(x) => f64::from(x).into(),
+        // As the shortest text that means it: 0.1 stays 0.1.
+        Field::Float(x) => x.to_string().parse::<f64>().unwrap_or(x.into()).into(),
+        Field::Double(x) => x.into(),
+        Field::Decimal(decimal) => decimal_of(&decimal),
+        Field::Str(text) => text.into(),
+        Field::Bytes(bytes) => STANDARD.encode(bytes.data()).into(),
+        Field::Date(days) => time(i64::from(days) * DAY),
+        Field::TimeMillis(n) => n.into(),
+        Field::TimeMicros(n) => n.into(),
+        Field::TimestampMillis(n) => time(n.saturating_mul(1000)),
+        Field::TimestampMicros(n) => time(n),
+        Field::Group(row) => fields(row, &HashSet::new()).into(),
+        Field::ListInternal(list) => list.elements().iter().cloned().map(json).collect(),
+        Field::MapInternal(map) => {
+            let key = |key: &Field| match json(key.clone()) {
+                Json::String(text) => text,
+                other => other.to_string(),
+            };
+            map.entries()
+                .iter()
+                .map(|(k, v)| (key(k), json(v.clone())))
+                .collect::<Map<_, _>>()
+                .into()
+        }
+    }
+}
+
+fn time(micros: i64) -> Json {
+    Timestamp::from_micros(micros).rfc3339().into()
+}
+
+/// A number with a point in a fixed place.
+fn decimal_of(decimal: &Decimal) -> Json {
+    let bytes = decimal.data();
+    let Some(first) = bytes.first().filter(|_| bytes.len() <= 16) else { return Json::Null };
+    let fill = if *first >= 0x80 { 0xff } else { 0 };
+    let mut wide = [fill; 16];
+    wide[16 - bytes.len()..].copy_from_slice(bytes);
+    (i128::from_be_bytes(wide) as f64 / 10_f64.powi(decimal.scale())).into()
+}
