@@ -32,8 +32,15 @@ pub enum Table {
 
 impl Table {
     /// Every table, in the order of their numbers.
-    pub const ALL: [Self; 7] =
-        [Self::Count, Self::Csv, Self::Jsonl, Self::Parquet, Self::Metadata, Self::MetadataParquet, Self::Captions];
+    pub const ALL: [Self; 7] = [
+        Self::Count,
+        Self::Csv,
+        Self::Jsonl,
+        Self::Parquet,
+        Self::Metadata,
+        Self::MetadataParquet,
+        Self::Captions,
+    ];
 
     /// Those of `_views/hf`.
     pub const HUGGING_FACE: [Self; 3] = [Self::Metadata, Self::MetadataParquet, Self::Captions];
