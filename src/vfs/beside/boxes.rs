@@ -104,7 +104,7 @@ pub struct Drawn {
 }
 
 impl Drawn {
-    /// What the row says in another column that was asked for ([`Boxes::also`]), as text.
+    /// What the row says in another column that was asked for ([`Boxes::each`]), as text.
     pub fn text(&self, column: &str) -> Option<String> {
         match dig(&self.row, column)? {
             Value::Null => None,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use dcfs_core::cancel;
 use dcfs_core::error::{self, Kind as ErrorKind, Result};
 use dcfs_core::loader::options::digits;
 use dcfs_core::loader::permutation::Permutation;
@@ -17,6 +18,7 @@ use dcfs_core::schema::Schema;
 use super::{At, Directory, Narrowing, Shape, entry, inode};
 use crate::handles::Handle;
 use crate::inode::{Inode, Slot, ViewNode};
+use crate::listing::Listing;
 use crate::place::Place;
 use crate::tables::{Content, Made};
 use crate::views::{Kind, Step, ViewStep};
@@ -144,9 +146,9 @@ impl Narrowing for Epochs {
         Ok(entry(epoch.map(|epoch| at.file(kind, epoch)).transpose()?))
     }
 
-    fn list(&self, vfs: &Arc<Vfs>, place: &Place) -> Result<crate::listing::Listing> {
+    fn list(&self, vfs: &Arc<Vfs>, place: &Place) -> Result<Listing> {
         // There is no end of epochs: by name alone.
-        Ok(crate::listing::Listing::known(vfs, (place.view.own, place.view.up), Vec::new()))
+        Ok(Listing::known(vfs, (place.view.own, place.view.up), Vec::new()))
     }
 }
 
@@ -201,7 +203,7 @@ impl Files {
         let mut files = Self { positions: Vec::new(), lengths: Vec::new() };
         let mut line = Vec::new();
         for row in source.places(0..=u32::MAX) {
-            dcfs_core::cancel::check()?;
+            cancel::check()?;
             line.clear();
             if write(at.place, at.node.kind, row.position, row.ordinal, &mut line)? {
                 files.positions.push(row.position);

@@ -1,4 +1,4 @@
-//! `_views/split/<train=0.8,val=0.1,test=0.1>/<train|val|test>/`: rows divided by a seeded hash ([`split`]).
+//! `_views/split/<train=0.8,val=0.1,test=0.1>/<train|val|test>/`: rows divided by a seeded hash ([`dcfs_core::loader::split`]).
 //!
 //! A split is a view of all rows around it, with its parts at its top; a part is a view of its rows, which has files,
 //! tables and `_views/` as a query directory has. The identity of a row is the path of its file in the first File

@@ -18,8 +18,8 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::ops::{ControlFlow, RangeInclusive};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ops::{ControlFlow, Range, RangeInclusive};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
@@ -52,6 +52,10 @@ const NUMBER: u8 = 7;
 const TOP: u8 = 0;
 const SHARD: u8 = 1;
 const PLAN: u8 = 2;
+
+/// The most samples of a shard, and the most bytes of its columns: while one is read, its names and texts are in memory.
+const MOST_SAMPLES: u64 = 1 << 16;
+const MOST_TEXT: u64 = 64 << 20;
 
 /// Samples of a shard, where neither `shard=` nor `size=` says otherwise.
 const SAMPLES: u64 = 1000;
@@ -93,7 +97,12 @@ impl<'t> Options<'t> {
         };
         for (key, value) in options::parse(text)? {
             match key {
-                "shard" => found.samples = count(key, value)?,
+                "shard" => {
+                    found.samples = count(key, value)?;
+                    if found.samples > MOST_SAMPLES {
+                        return Err(wrong(key, value, "a shard has at most 65536 samples"));
+                    }
+                }
                 "size" => {
                     let bytes = bytes(value);
                     found.bytes =
@@ -102,17 +111,19 @@ impl<'t> Options<'t> {
                 "cls" => found.cls = Some(value),
                 "txt" => found.txt = Some(value),
                 "json" => {
-                    let choice = [("yes", true), ("no", false)].into_iter();
-                    let choice = choice.clone().find(|(word, _)| *word == value);
-                    found.has_json = choice.ok_or_else(|| wrong(key, value, "it is yes or no"))?.1;
+                    found.has_json = match value {
+                        "yes" => true,
+                        "no" => false,
+                        _ => return Err(wrong(key, value, "it is yes or no")),
+                    }
                 }
                 "files" => found.files = value.split('+').collect(),
                 _ => return Err(options::Error::Unknown(key.to_owned(), WANTED)),
             }
         }
-        let names_samples = options::parse(text)?.iter().any(|(key, _)| *key == "shard");
-        if found.bytes < u64::MAX && !names_samples {
-            found.samples = u64::MAX;
+        let says_samples = options::parse(text)?.iter().any(|(key, _)| *key == "shard");
+        if found.bytes < u64::MAX && !says_samples {
+            found.samples = MOST_SAMPLES;
         }
         Ok(found)
     }
@@ -292,18 +303,21 @@ impl Plan {
     /// One pass over the rows.
     fn new(content: &Content, wanted: &Options<'_>) -> Result<Self> {
         let mut shards: Vec<Shard> = Vec::new();
-        let (mut samples, mut taken) = (u64::MAX, 0_u64);
+        let (mut samples, mut taken, mut texts) = (u64::MAX, 0_u64, 0_u64);
         content.each(0..=u32::MAX, &mut |position, members| {
             let more = tar::taken(members.iter().map(|member| member.size));
-            let is_full =
-                samples >= wanted.samples || tar::size(taken.saturating_add(more)) > wanted.bytes;
+            let text: u64 = members.iter().map(self::text).sum();
+            let is_full = samples >= wanted.samples
+                || tar::size(taken.saturating_add(more)) > wanted.bytes
+                || texts + text > MOST_TEXT;
             match shards.last_mut().filter(|_| !is_full) {
                 Some(shard) => {
-                    (samples, taken) = (samples + 1, taken.saturating_add(more));
+                    (samples, texts) = (samples + 1, texts + text);
+                    taken = taken.saturating_add(more);
                     *shard = Shard { rows: *shard.rows.start()..=position, size: tar::size(taken) };
                 }
                 None => {
-                    (samples, taken) = (1, more);
+                    (samples, taken, texts) = (1, more, text);
                     shards.push(Shard { rows: position..=position, size: tar::size(taken) });
                 }
             }
@@ -356,11 +370,15 @@ fn archive(at: At<'_>, shard: &Shard) -> Result<Archive<Data>> {
 }
 
 fn weight(archive: &Archive<Data>) -> usize {
-    let text = |member: &Member<Data>| match &member.data {
-        Data::Text(text) => text.len() + 128,
-        Data::File(..) => 128,
-    };
-    archive.members().iter().map(text).sum()
+    archive.members().iter().map(|member| text(member) as usize + 128).sum()
+}
+
+/// Bytes of a member that are held in memory.
+fn text(member: &Member<Data>) -> u64 {
+    match &member.data {
+        Data::Text(text) => text.len() as u64,
+        Data::File(..) => 0,
+    }
 }
 
 /// What a member holds.
@@ -591,12 +609,7 @@ impl Stream for Tar {
 
 impl Tar {
     /// Adds bytes of a file, all of them or none.
-    async fn file(
-        &self,
-        entry: u32,
-        range: std::ops::Range<u64>,
-        out: &mut BytesMut,
-    ) -> Result<()> {
+    async fn file(&self, entry: u32, range: Range<u64>, out: &mut BytesMut) -> Result<()> {
         let reader = self.reader(entry).await?;
         let mut at = range.start;
         while at < range.end {
@@ -662,7 +675,7 @@ impl Tar {
         self.vfs.ahead(&self.place, wanted);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, OpenFiles> {
+    fn lock(&self) -> MutexGuard<'_, OpenFiles> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -676,9 +689,11 @@ mod tests {
         let samples = |text| Options::parse(text).map(|found| (found.samples, found.bytes));
         assert_eq!(samples("-"), Ok((SAMPLES, u64::MAX)));
         assert_eq!(samples("shard=7"), Ok((7, u64::MAX)));
-        assert_eq!(samples("size=2M"), Ok((u64::MAX, 2 << 20)));
+        assert_eq!(samples("size=2M"), Ok((MOST_SAMPLES, 2 << 20)));
         assert_eq!(samples("size=1G,shard=9"), Ok((9, 1 << 30)));
-        for bad in ["shard=0", "size=x", "size=0", "json=maybe", "seed=1", "shard", ""] {
+        for bad in
+            ["shard=0", "shard=65537", "size=x", "size=0", "json=maybe", "seed=1", "shard", ""]
+        {
             assert!(Options::parse(bad).is_err(), "{bad}");
         }
     }

@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use dcfs_core::error::{self, Kind as ErrorKind, Result};
+use dcfs_core::id::RowId;
 use dcfs_core::loader::boxes::Outline;
 use dcfs_core::loader::options::{self, NONE};
 use dcfs_core::loader::split::Split;
@@ -23,7 +24,7 @@ use crate::handles::Handle;
 use crate::inode::{Inode, Slot, ViewNode};
 use crate::listing::{Each, Item, Listing, position};
 use crate::place::Place;
-use crate::views::{Kind, ViewStep};
+use crate::views::{Kind, Step, ViewStep};
 use crate::{Entry, Vfs, sets};
 
 /// What Ultralytics trains from.
@@ -118,7 +119,7 @@ impl Directory for Yolo {
 
     fn top(&self, vfs: &Vfs, slot: Slot) -> Result<Inode> {
         let plain = ViewStep { directory: NUMBER, kind: PLAIN, number: 0, text: None };
-        Ok(Inode::View(vfs.views.step(slot, crate::views::Step::Beside(plain))?))
+        Ok(Inode::View(vfs.views.step(slot, Step::Beside(plain))?))
     }
 
     fn shape(&self, kind: u8) -> Shape {
@@ -152,9 +153,9 @@ impl Directory for Yolo {
         match at.node.kind {
             kind @ (IMAGES | LABELS) => {
                 let below = if kind == IMAGES { IMAGES_OF } else { LABELS_OF };
-                let named = (0..).zip(&plan.splits);
-                let heads =
-                    named.map(|(at_, split)| (split.name.clone(), at.directory(below, at_)));
+                let heads = (0..)
+                    .zip(&plan.splits)
+                    .map(|(number, split)| (split.name.clone(), at.directory(below, number)));
                 Ok(at.known(up, heads.collect()))
             }
             _ => Ok(Listing::numbered(at, (at.own(), up))),
@@ -331,7 +332,7 @@ impl Part {
     /// The picture whose label has this stem.
     fn label_named(&self, at: At<'_>, stem: &[u8]) -> Result<Option<u32>> {
         let id = std::str::from_utf8(stem).ok().and_then(|stem| stem.parse().ok());
-        let ordinal = id.map(dcfs_core::id::RowId::new).and_then(|id| at.place.pack.ordinal(id));
+        let ordinal = id.map(RowId::new).and_then(|id| at.place.pack.ordinal(id));
         let Some(ordinal) = ordinal else { return Ok(None) };
         let Some(found) = at.place.pack.entry_of(0, ordinal)? else { return Ok(None) };
         let name = at.vfs.picture_name(at.place, found)?;
