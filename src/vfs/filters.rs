@@ -123,10 +123,14 @@ impl Vfs {
         let idle = self.views.idle(self.filters.is_crowded()).into_iter();
         idle.map(|idle| {
             let name = match idle.step {
-                Step::Query(number, _) => self.filters.text(number),
-                _ => None,
+                Step::Query(number, _) => self.filters.text(number).map(|text| text.to_string()),
+                Step::Beside(step) => self.views.named(idle.slot).and_then(|view| {
+                    let path = narrowing(step).path(self, view.from?.0, step)?;
+                    path.rsplit('/').next().map(str::to_owned)
+                }),
+                Step::Value(..) => None,
             };
-            let name = name.map(|name| (idle.up.number(), name.as_bytes().to_vec()));
+            let name = name.map(|name| (idle.up.number(), name.into_bytes()));
             IdleView { idle, name }
         })
         .collect()

@@ -31,6 +31,35 @@ pub enum Order {
     Some(Arc<RoaringBitmap>),
     /// By rank.
     Ranked(Arc<[u32]>),
+    /// As a list says.
+    Told(Arc<Told>),
+}
+
+/// An order that a list says, of any length.
+#[derive(Debug)]
+pub struct Told {
+    entries: Vec<u32>,
+    /// Places, by rising entry.
+    places: Vec<u32>,
+}
+
+impl Told {
+    pub fn new(entries: Vec<u32>) -> Self {
+        let mut places: Vec<u32> = (0..entries.len() as u32).collect();
+        places.sort_by_key(|place| entries[*place as usize]);
+        Self { entries, places }
+    }
+
+    fn entry_at(&self, place: u32) -> u32 {
+        self.entries[place as usize]
+    }
+
+    /// The first place of an entry.
+    fn place(&self, entry: u32) -> Option<u64> {
+        let at = self.places.partition_point(|place| self.entry_at(*place) < entry);
+        let place = self.places.get(at).copied().filter(|place| self.entry_at(*place) == entry);
+        place.map(u64::from)
+    }
 }
 
 impl Order {
@@ -42,6 +71,7 @@ impl Order {
             Self::Ranked(entries) => {
                 entries.iter().position(|one| *one == entry).map(|place| place as u64)
             }
+            Self::Told(told) => told.place(entry),
         }
     }
 
@@ -54,6 +84,7 @@ impl Order {
             }
             Self::Some(entries) => entries.select(place),
             Self::Ranked(entries) => entries.get(place as usize).copied(),
+            Self::Told(told) => told.entries.get(place as usize).copied(),
         }
     }
 
@@ -63,6 +94,7 @@ impl Order {
             Self::All(entries) => entries.len() as u64,
             Self::Some(entries) => entries.len(),
             Self::Ranked(entries) => entries.len() as u64,
+            Self::Told(told) => told.entries.len() as u64,
         }
     }
 }
@@ -213,5 +245,15 @@ mod tests {
         assert_eq!(wanted(&mut readers, &[900, 200, 700]).concat(), [300, 800]);
         let (order, place) = readers.likely(300, Some(WHOLE)).expect("in both");
         assert_eq!((order.len(), place), (5, 3));
+    }
+
+    #[test]
+    fn a_list_that_was_read_wants_what_it_says() {
+        let mut readers = Readers::default();
+        let told: Vec<u32> = (0..900).map(|n| 100 + n * 337 % 900).collect();
+        readers.listed(1, || Some(Order::Told(Arc::new(Told::new(told.clone())))));
+        let got = wanted(&mut readers, &told[..50]).concat();
+        assert_eq!(got[..AHEAD as usize], told[3..3 + AHEAD as usize]);
+        assert_eq!(Told::new(vec![7, 5, 7]).place(7), Some(0), "a file that rows share");
     }
 }

@@ -10,7 +10,7 @@ use super::Vfs;
 use super::asking::blocking;
 use super::files::Coming;
 use super::inode::{Inode, Slot};
-use super::order::{Order, Readers};
+use super::order::{Order, Readers, Told};
 use super::place::Place;
 use dcfs_core::error::Result;
 use dcfs_store::{Reader, is_fetchable};
@@ -110,6 +110,27 @@ impl Vfs {
         let order = if is_known(&self.siblings.versions()) { None } else { order(place, column) };
         let mut versions = self.siblings.versions();
         versions.entry(base).or_default().readers.listed(key, || order);
+    }
+
+    /// A list was opened that says an order: files may be opened in it. Blocks.
+    pub(super) fn told(
+        &self,
+        place: &Place,
+        key: u64,
+        entries: impl FnOnce() -> Result<Vec<u32>>,
+    ) -> Result<()> {
+        let base = place.view.base;
+        let knows = |version: &Version| version.readers.knows(key);
+        if self.siblings.prefetch == Prefetch::Off
+            || self.siblings.versions().get(&base).is_some_and(knows)
+        {
+            return Ok(());
+        }
+        // A long one takes a while: not under the lock.
+        let order = Order::Told(Arc::new(Told::new(entries()?)));
+        let mut versions = self.siblings.versions();
+        versions.entry(base).or_default().readers.listed(key, || Some(order));
+        Ok(())
     }
 
     /// A file was opened. Called within the runtime.

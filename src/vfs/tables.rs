@@ -27,6 +27,8 @@ pub enum Table {
     Metadata,
     /// The same as Parquet, by name alone: Hugging Face takes one kind of metadata, and refuses two.
     MetadataParquet,
+    /// Names and texts, where a column has texts for captions. By name alone as well.
+    Captions,
     /// Statistics of the columns: for programs, and for people.
     Stats,
     StatsPage,
@@ -34,19 +36,20 @@ pub enum Table {
 
 impl Table {
     /// Every table, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Count,
         Self::Csv,
         Self::Jsonl,
         Self::Parquet,
         Self::Metadata,
         Self::MetadataParquet,
+        Self::Captions,
         Self::Stats,
         Self::StatsPage,
     ];
 
     /// Those of `_views/hf`.
-    pub const HUGGING_FACE: [Self; 2] = [Self::Metadata, Self::MetadataParquet];
+    pub const HUGGING_FACE: [Self; 3] = [Self::Metadata, Self::MetadataParquet, Self::Captions];
 
     /// Those that a version has, unlisted.
     pub const BY_NAME: [Self; 6] =
@@ -61,6 +64,7 @@ impl Table {
             Self::Parquet => "_rows.parquet",
             Self::Metadata => "metadata.jsonl",
             Self::MetadataParquet => "metadata.parquet",
+            Self::Captions => "captions.csv",
             Self::Stats => "_stats.json",
             Self::StatsPage => "_stats.md",
         }
@@ -207,6 +211,7 @@ impl Vfs {
                     Table::Csv => Format::Csv,
                     Table::Jsonl => Format::Jsonl,
                     Table::Metadata => Format::Metadata,
+                    Table::Captions => Format::Captions,
                 };
                 let text = TextTable::open(source, format, self.tables.blocks.clone())?;
                 Ok(Content::Text(Box::new(text)))

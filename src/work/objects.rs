@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::loader::permutation::Permutation;
 use dcfs_core::object::Object;
 use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_data::pack::{Ordinals, Pack, Subset};
@@ -21,6 +22,10 @@ pub struct Selection {
     pack: Arc<Pack>,
     /// Entries of the pack: one for every file of the mount.
     entries: Ordinals,
+    /// The rows they are of, all where it is `None`.
+    rows: Option<Arc<Ordinals>>,
+    /// The order in which they are taken, where it is not that of their paths.
+    order: Option<Vec<u32>>,
 }
 
 /// An object, and where the mount shows it.
@@ -42,11 +47,40 @@ impl Selection {
         pack: Arc<Pack>,
         rows: Option<Arc<Ordinals>>,
     ) -> Result<Self> {
-        let entries = match rows {
+        let entries = match rows.clone() {
             Some(rows) => pack.entries(&Subset::new(rows))?.clone(),
             None => pack.columns().iter().flat_map(|column| column.entries.clone()).collect(),
         };
-        Ok(Self { catalog, of, pack, entries })
+        Ok(Self { catalog, of, pack, entries, rows, order: None })
+    }
+
+    /// The same in the order of an epoch, as `_views/epochs/<seed>/<epoch>.txt` lists the files of the first File column;
+    /// those of others go with them. Blocks.
+    ///
+    /// # Errors
+    /// A damaged pack.
+    pub fn in_epoch(mut self, seed: u64, epoch: u32) -> Result<Self> {
+        let all = || Box::new(0..self.pack.row_count()) as Box<dyn Iterator<Item = u32>>;
+        let ordinals = self.rows.as_ref().map_or_else(all, |rows| Box::new(rows.iter()));
+        let mut rows = Vec::new();
+        for ordinal in ordinals {
+            if self.pack.entry_of(0, ordinal)?.is_some() {
+                rows.push(ordinal);
+            }
+        }
+        let permutation = Permutation::new(seed, epoch, rows.len() as u64);
+        let (mut left, mut order) = (self.entries.clone(), Vec::new());
+        for place in 0..rows.len() as u64 {
+            let ordinal = rows[permutation.at(place) as usize];
+            for column in 0..self.pack.columns().len() as u16 {
+                let entry = self.pack.entry_of(column, ordinal)?;
+                order.extend(entry.filter(|entry| left.remove(*entry)));
+            }
+        }
+        // Rows that name no file in the first column may name one in another.
+        order.extend(left);
+        self.order = Some(order);
+        Ok(self)
     }
 
     /// Files, and the bytes that their rows record.
@@ -61,7 +95,7 @@ impl Selection {
         Ok((self.entries.len(), bytes))
     }
 
-    /// Does `work` with every object, `jobs` at a time, in the order of paths; `done` is told what came of each,
+    /// Does `work` with every object, `jobs` at a time, in order; `done` is told what came of each,
     /// in the order in which they end.
     ///
     /// # Errors
@@ -77,7 +111,10 @@ impl Selection {
         F: Future<Output = T> + Send + 'static,
     {
         let mut running = JoinSet::new();
-        let mut entries = self.entries.iter();
+        let mut entries: Box<dyn Iterator<Item = u32> + Send + '_> = match &self.order {
+            Some(order) => Box::new(order.iter().copied()),
+            None => Box::new(self.entries.iter()),
+        };
         loop {
             let some: Vec<u32> = entries.by_ref().take(ROWS).collect();
             if some.is_empty() {

@@ -218,6 +218,32 @@ def test_a_wide_dataset_with_many_versions_and_a_long_script_fits(dcfs, tmp_path
     assert max(len(line.encode()) for line in index.splitlines()) <= 120
 
 
+def test_one_damaged_dataset_takes_no_page_from_the_others(dcfs, catalog):
+    with sqlite3.connect(catalog / ".datachain" / "db") as db:
+        (table,) = db.execute("select name from sqlite_schema where name like 'ds_local_local_numbers_%'").fetchone()
+        db.execute(f'drop table "{table}"')
+    done = dcfs.run("knowledge", cwd=catalog)
+    assert done.returncode == 0, done.stderr
+    pages = catalog / "dc-knowledge" / "datasets"
+    assert "cannot be read" in (pages / "numbers.md").read_text()
+    assert "## Preview" in (pages / "typed.md").read_text()
+
+
+def test_many_that_are_each_others_parents_end(dcfs, catalog):
+    with sqlite3.connect(catalog / ".datachain" / "db") as db:
+        versions = [id for (id,) in db.execute("select id from datasets_versions")]
+        pairs = [(one, other) for one in versions for other in versions] * 30
+        columns = "source_dataset_version_id, dataset_version_id, source_dataset_id, dataset_id"
+        of = dict(db.execute("select id, dataset_id from datasets_versions"))
+        rows = [(one, other, of[one], of[other]) for one, other in pairs]
+        db.executemany(f"insert into datasets_dependencies ({columns}) values (?, ?, ?, ?)", rows)
+    dcfs.ok("knowledge", cwd=catalog)
+    pages = catalog / "dc-knowledge"
+    assert broken_links(pages) == []
+    assert max(page.stat().st_size for page in pages.rglob("*.md")) <= 6 << 10
+    assert "more" in (pages / "datasets" / "typed.md").read_text()
+
+
 def test_every_line_to_paste_runs(dcfs, catalog):
     (catalog / "x.jsonl").write_text('{"emb": []}\n{"emb": [0.5, 1]}\n')
     dcfs.ok("load", "x.jsonl", "--as", "vectors", cwd=catalog)

@@ -1,9 +1,11 @@
 """`yolo/` and `coco/` of a real mount, read by pycocotools and by a parser of YOLO's format, values equal to DataChain's."""
 
+import csv
 import errno
 import json
 import os
 import re
+import tarfile
 
 import pytest
 import yaml
@@ -176,3 +178,45 @@ def test_pycocotools_reads_outlines_keypoints_and_captions(boxed):
 def test_class_names_are_one_line_each(boxed):
     text = (boxed / "boxed_many/_views/yolo/data.yaml").read_text()
     assert re.findall(r"^  (\d): ", text, re.M) == ["0", "1", "2"]
+
+
+def test_hugging_face_has_captions_and_a_card_by_name(boxed):
+    hub = boxed / "boxed_bare/_views/hf"
+    assert not {"captions.csv", "README.md"} & set(os.listdir(hub))
+    with open(hub / "captions.csv", newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [(row["file_name"], row["text"]) for row in found] == [
+        (row["path"], row["caption"]) for row in rows(boxed / "boxed_bare")
+    ]
+    card = (hub / "README.md").read_text()
+    assert yaml.safe_load(card.split("---")[1])["configs"][0]["data_files"] == [{"split": "train", "path": "**"}]
+    assert not (boxed / "boxed_one/_views/hf/captions.csv").exists()
+
+
+def test_several_files_of_a_row_are_one_sample(boxed):
+    version = boxed / "boxed_masked"
+    (shard,) = os.scandir(version / "_views/webdataset/-")
+    with tarfile.open(shard.path) as tar:
+        found = {member.name: tar.extractfile(member).read() for member in tar}
+    wanted = {}
+    for row in rows(version):
+        key = f"{row['sys__id']:09}"
+        wanted[f"{key}.png"] = (version / row["path"]["file"]).read_bytes()
+        if row["path"]["mask"]:
+            wanted[f"{key}.mask.png"] = (version / row["path"]["mask"]).read_bytes()
+        assert json.loads(found.pop(f"{key}.json")) == row
+    assert found == wanted and sum(".mask." in name for name in wanted) == 5
+    (shard,) = os.scandir(version / "_views/webdataset/files=mask,json=no")
+    with tarfile.open(shard.path) as tar:
+        assert [name.split(".", 1)[1] for name in tar.getnames()] == ["png"] * 5
+
+
+def test_other_layouts_are_of_the_first_column_of_files(boxed):
+    version = boxed / "boxed_masked"
+    lines = (version / "_views/epochs/1/0.txt").read_text().splitlines()
+    assert sorted(lines) == sorted(row["path"]["file"] for row in rows(version))
+    assert all((version / line).is_file() for line in lines)
+    _, found = yolo(version / "_views/yolo")
+    assert len(found) == 9
+    page = (version / "_views/gallery/index.html").read_text()
+    assert page.count("<img") == 9 and "../../file/images/0.png" in page

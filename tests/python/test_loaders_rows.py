@@ -2,17 +2,21 @@
 
 import errno
 import hashlib
+import html.parser
 import io
 import json
 import os
 import random
+import re
 import subprocess
 import tarfile
+import urllib.parse
 
 import pyarrow.parquet
 import pytest
 from PIL import Image
 
+import datachain_runs
 import mounts
 
 pytestmark = pytest.mark.mount
@@ -192,6 +196,21 @@ def test_an_epoch_is_read_anywhere(version):
             assert os.pread(file.fileno(), length, offset) == whole[offset : offset + length]
 
 
+def test_a_path_of_two_lines_is_no_line(tmp_path):
+    (tmp_path / "odd").mkdir()
+    for name in ("a.png", "new\nline.png"):
+        (tmp_path / "odd" / name).write_bytes(b"x")
+    dcfs = mounts.Dcfs(tmp_path / "home")
+    dcfs.ok("index", tmp_path / "odd", "--save", "odd", cwd=tmp_path)
+    with dcfs.mount(tmp_path, tmp_path / "mnt") as mount:
+        epochs = mount.datasets / "odd/_views/epochs/1"
+        with pytest.raises(OSError) as error:
+            (epochs / "0.txt").read_text()
+        assert error.value.errno == errno.EINVAL
+        found = [json.loads(line)["path"] for line in (epochs / "0.jsonl").read_text().splitlines()]
+        assert sorted(found) == ["a.png", "new\nline.png"]
+
+
 # WebDataset.
 
 
@@ -242,6 +261,19 @@ def test_gnu_tar_and_webdataset_read_shards(version, tmp_path):
         assert sample["png"].size == (row["info"]["width"], row["info"]["height"])
         assert sample["json"]["path"] == row["path"]
         assert sample["txt"] == row["litter"]
+
+
+def test_datachain_reads_shards(version, tmp_path):
+    folder = version / "_views/webdataset/shard=40,json=no"
+    process = datachain_runs.start(
+        datachain_runs.SCRIPTS / "tarred.py", tmp_path, f"file://{folder}", stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    # Behind what progress bars leave on the line.
+    (line,) = re.findall(r"found:(\[.*\])", output)
+    found = {os.path.basename(path): bytes.fromhex(data) for path, data in json.loads(line)}
+    assert found == {f"{row['sys__id']:09}.png": (version / row["path"]).read_bytes() for row in rows(version)}
 
 
 def test_a_shard_is_read_anywhere_and_the_same_for_ever(pets, version):
@@ -335,3 +367,53 @@ def test_metadata_is_there_as_parquet_by_name(version):
             key: value for key, value in want.items() if "modified" not in key
         }
         assert (hub / got["file_name"]).is_file()
+
+
+# Pages.
+
+
+class Page(html.parser.HTMLParser):
+    """What a page links to and shows, and that it runs nothing."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.links, self.pictures, self.text = [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        assert tag != "script" and not any(name.startswith("on") for name in attributes)
+        if tag == "a":
+            self.links.append(urllib.parse.unquote(attributes["href"]))
+        if tag == "img":
+            self.pictures.append(urllib.parse.unquote(attributes["src"]))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_pages_show_every_picture_and_run_nothing(tmp_path):
+    root = tmp_path / "pictures"
+    odd = ["a <b>.png", "x\"onload='y.png", "%41 #?.png", "d/é😀.png", "new\nline.png"]
+    for name in [*odd, *(f"p{number:03}.png" for number in range(400))]:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(root / name)
+    dcfs = mounts.Dcfs(tmp_path / "home")
+    dcfs.ok("index", root, "--save", "pictures", "--with", "image", cwd=tmp_path)
+    with dcfs.mount(tmp_path, tmp_path / "mnt") as mount:
+        version = mount.datasets / "pictures"
+        gallery = version / "_views/gallery"
+        assert sorted(os.listdir(gallery)) == ["index.html", "page-0001.html", "page-0002.html", "page-0003.html"]
+        pages = [Page((gallery / f"page-000{number}.html").read_text()) for number in (1, 2, 3)]
+        assert [len(page.pictures) for page in pages] == [200, 200, 5]
+        found = {os.path.normpath(gallery / link) for page in pages for link in page.pictures}
+        assert found == {str(version / name) for name in [*odd, *(f"p{number:03}.png" for number in range(400))]}
+        for page in pages:
+            assert all((gallery / link).is_file() for link in page.links)
+            assert "info.width" in page.text
+        assert "page-0002.html" in pages[0].links and "page-0001.html" not in pages[0].links
+        assert (gallery / "index.html").read_text() == (gallery / "page-0001.html").read_text()
+        some = Page((version / "order by file.size limit 7" / "_views/gallery/index.html").read_text())
+        folder = version / "order by file.size limit 7" / "_views/gallery"
+        assert len(some.pictures) == 7 and all((folder / link).is_file() for link in some.pictures)
+        assert not (gallery / "page-0004.html").exists() and not (gallery / "page-1.html").exists()

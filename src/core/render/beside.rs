@@ -27,7 +27,7 @@ pub fn by(schema: &Schema) -> String {
     format!(
         "## by/\n\n\
          One directory per column, in it one per value, in it the files of the rows that have it: what class-folder\n\
-         loaders read.\n\n\
+         loaders read. An expression of the filter language is a column by name: `by/lower(label)/`.\n\n\
          {}\n\
          A value is named as it reads: `pug`, `7`, `0.5`, `true`, `2024-01-02 03:04:05`. An empty text is `%`, and\n\
          `/` in a text `%2F`. Rows without a value are in no class: they are in `.null`, by name only. Where two values want one name, the second has `~<sys__id of its first row>`.\n\

@@ -58,6 +58,16 @@ pub fn card(name: &str, folders: &[Vec<u8>], without: bool) -> String {
     page
 }
 
+/// The card of a version without splits: every file is of one.
+pub fn whole(name: &str) -> String {
+    format!(
+        "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: \"train\"\n    path: \"**\"\n---\n\n\
+         # {} for Hugging Face\n\nWith this file all rows are loaded as one split, `train`, whatever their directories are called:\n\n    \
+         load_dataset(\".../_views/hf\")\n",
+        text(name)
+    )
+}
+
 fn shown(folder: &[u8]) -> String {
     code(&String::from_utf8_lossy(folder))
 }

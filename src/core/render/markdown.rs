@@ -52,7 +52,7 @@ pub fn link(label: &str, path: &[&[u8]]) -> String {
 }
 
 /// Everything but unreserved characters (RFC 3986) as `%XX`, and `@`, which may stand in a path.
-fn percent(segment: &[u8]) -> String {
+pub fn percent(segment: &[u8]) -> String {
     let mut out = String::new();
     for &byte in segment {
         match byte {

@@ -10,13 +10,14 @@
 //! | [`schema_tree`] | the columns as a tree, for people |
 //! | [`grid`] | rows of a dataset for a terminal |
 //! | [`rows`] | rows as JSON and CSV |
-//! | [`beside`], [`hub`] | the pages of `_views/` |
+//! | [`beside`], [`hub`], [`gallery`] | the pages of `_views/` |
 //! | [`diff`] | what differs between two versions |
 //! | [`markdown`] | escaping for Markdown and Mermaid |
 //! | [`table`], [`numbers`] | plain text tables; sizes and counts for people |
 
 pub mod beside;
 pub mod diff;
+pub mod gallery;
 pub mod graph;
 pub mod grid;
 pub mod hub;

@@ -54,11 +54,13 @@ const CELL: usize = 60;
 pub struct Facts {
     pub schema: Option<Schema>,
     pub statistics: Option<Statistics>,
-    /// Whether the version is too large to be looked into.
-    pub is_large: bool,
+    /// Why the rows were not looked into, where they were not.
+    pub unread: Option<String>,
     pub preview: Preview,
     /// What the latest version changed against the one before, where that was compared.
     pub changed: Option<Counts>,
+    /// The script of the latest version.
+    pub script: String,
     /// The scripts of versions beside the latest: the first, and those whose script differs from the one before.
     pub scripts: Vec<(String, String)>,
 }
@@ -110,14 +112,8 @@ pub fn page(of: &Dataset, all: &Snapshot, facts: &Facts, hand: &Hand) -> String 
     if let Some(statistics) = &facts.statistics {
         out += &section("Stats", &stats(statistics));
     }
-    if facts.is_large {
-        let name = code(&visible(&of.latest().to_string(), 80));
-        out += &section(
-            "Stats",
-            &format!(
-                "It has many rows; `_stats.md` in its directory and `dcfs stats` of {name} look at them."
-            ),
-        );
+    if let Some(why) = &facts.unread {
+        out += &section("Stats", &text(&visible(why, 200)));
     }
     out += &section("Use", &usage(of, facts));
     out += &section("Freshness", &freshness(of, all));
@@ -156,9 +152,9 @@ fn head(of: &Dataset) -> String {
         .raw("size", &latest.size.map_or(String::new(), |size| size.to_string()))
         .texts("parents", &parents)
         .texts("children", &children);
-    match of.details.script.is_empty() {
+    match of.script_sha256.is_empty() {
         true => head.finish(),
-        false => head.raw("script_sha256", &hex(&Sha256::digest(&of.details.script))).finish(),
+        false => head.raw("script_sha256", &of.script_sha256).finish(),
     }
 }
 
@@ -426,7 +422,7 @@ fn versions(of: &Dataset, facts: &Facts, room: usize) -> String {
         out += line;
         let version = of.versions[of.versions.len() - 1 - number].version.to_string();
         let script = match number {
-            0 => Some(&of.details.script),
+            0 => Some(&facts.script),
             _ => facts.scripts.iter().find(|(known, _)| *known == version).map(|(_, text)| text),
         };
         let Some(script) = script.filter(|script| !script.trim().is_empty()) else { continue };

@@ -27,22 +27,34 @@ use dcfs_vfs::Vfs;
 pub struct Cp {
     /// What to copy, e.g. `pets@1.0.0/images/a.jpg`, `pets`, 'pets@latest/_views/by/label/pug'
     #[arg(required = true, value_name = "PATH")]
-    paths: Vec<PathBuf>,
+    pub(super) paths: Vec<PathBuf>,
     /// Directory to copy into, or the name of the copy
-    dest: PathBuf,
+    pub(super) dest: PathBuf,
     /// Copy directories, with everything that they list
     #[arg(short, long)]
-    recursive: bool,
+    pub(super) recursive: bool,
     /// Files to copy at a time: waiting for a bucket is most of the work
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
-    jobs: u16,
+    pub(super) jobs: u16,
     #[command(flatten)]
-    access: AccessArgs,
+    pub(super) access: AccessArgs,
     #[command(flatten)]
-    ahead: ReadAhead,
+    pub(super) ahead: ReadAhead,
     /// Print the summary as JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
+    #[arg(skip)]
+    pub(super) how: How,
+}
+
+/// What becomes of files that are there.
+#[derive(Clone, Debug, Default)]
+pub enum How {
+    /// They are overwritten, as by cp.
+    #[default]
+    Copy,
+    /// Those that are what would be written stay, and checksums of all are written into a folder.
+    Export { sums: PathBuf },
 }
 
 /// How it ended.
@@ -87,6 +99,9 @@ impl Cp {
             tokio::spawn(async move { progress.set_total(measure(&vfs, &paths).await) });
         }
         let mut copier = Copier::new(vfs.clone(), progress.clone(), self.jobs.into());
+        if let How::Export { sums } = &self.how {
+            copier.export(sums)?;
+        }
         let signal = {
             let copied = pin!(copier.copy(&self.paths, &mut to, self.recursive));
             match select(copied, stopped).await {
@@ -94,7 +109,7 @@ impl Cp {
                 Either::Right((signal, _)) => signal.ok(),
             }
         };
-        let Some(signal) = signal else { return Ok(Ended::Done(copier.tally)) };
+        let Some(signal) = signal else { return Ok(Ended::Done(copier.finish()?)) };
         copier.stop().await;
         Ok(Ended::Stopped(signal, copier.tally))
     }

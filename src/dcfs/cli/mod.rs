@@ -48,6 +48,7 @@ pub mod describe;
 pub mod diff;
 pub mod doctor;
 pub mod explain;
+pub mod export;
 pub mod group;
 pub mod helper;
 pub mod index;
@@ -156,6 +157,7 @@ enum Command {
     Knowledge(knowledge::KnowledgeCommand),
     Cat(cat::Cat),
     Cp(cp::Cp),
+    Export(export::Export),
     Index(index::Index),
     Load(load::Load),
     Map(map::Map),
@@ -277,6 +279,7 @@ impl Command {
             Self::Knowledge(command) => command.run(out),
             Self::Cat(command) => command.run(out),
             Self::Cp(command) => command.run(out),
+            Self::Export(command) => command.run(out),
             Self::Index(command) => command.run(out),
             Self::Load(command) => command.run(out),
             Self::Map(command) => command.run(out),

@@ -79,7 +79,7 @@ impl Plan {
             config: self.config,
             ..AccessArgs::default()
         };
-        let selected = Selected::of(&self.dataset, self.filter.as_deref(), &access, None)?;
+        let selected = Selected::of(&self.dataset, self.filter.as_deref(), &access, None, None)?;
         Planned::of(&selected, LOOKS)?.print(self.json, out)
     }
 }

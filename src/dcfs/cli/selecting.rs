@@ -1,5 +1,6 @@
 //! Which objects `warm`, `plan` and `verify` are about, and how they are reached.
 
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use super::asking::AskingArgs;
 use super::complete;
 use super::remembered;
 use dcfs_core::error::Result;
+use dcfs_core::loader::options::digits;
 use dcfs_core::name::DatasetRef;
 use dcfs_store::Stores;
 use dcfs_work::Selection;
@@ -26,6 +28,27 @@ pub struct SelectingArgs {
     pub jobs: u16,
     #[command(flatten)]
     access: AccessArgs,
+}
+
+/// The order of an epoch, as `--order` says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochOrder {
+    seed: u64,
+    epoch: u32,
+}
+
+impl FromStr for EpochOrder {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let numbers = text
+            .strip_prefix("epochs/")
+            .map(|numbers| numbers.split_once('/').unwrap_or((numbers, "0")));
+        let parsed = numbers.and_then(|(seed, epoch)| {
+            Some(Self { seed: digits(seed)?, epoch: digits(epoch)?.try_into().ok()? })
+        });
+        parsed.ok_or("write `epochs/SEED` or `epochs/SEED/N`, as the mount's `_views` has it, e.g. `epochs/42/0`")
+    }
 }
 
 /// Objects of a version, and their stores.
@@ -47,12 +70,20 @@ impl SelectingArgs {
         self.select_within(None)
     }
 
+    /// The same, in the order of an epoch if one is given.
+    ///
+    /// # Errors
+    /// As [`SelectingArgs::select`].
+    pub fn select_ordered(&self, order: Option<EpochOrder>) -> Result<Selected> {
+        Selected::of(&self.dataset, self.filter.as_deref(), &self.access, order, None)
+    }
+
     /// The same; a server that never answered is given up after `first_answer`.
     ///
     /// # Errors
     /// As [`SelectingArgs::select`].
     pub fn select_within(&self, first_answer: Option<Duration>) -> Result<Selected> {
-        Selected::of(&self.dataset, self.filter.as_deref(), &self.access, first_answer)
+        Selected::of(&self.dataset, self.filter.as_deref(), &self.access, None, first_answer)
     }
 }
 
@@ -62,6 +93,7 @@ impl Selected {
         dataset: &DatasetRef,
         filter: Option<&str>,
         access: &AccessArgs,
+        order: Option<EpochOrder>,
         first_answer: Option<Duration>,
     ) -> Result<Self> {
         let access = access.clone();
@@ -74,7 +106,11 @@ impl Selected {
         let dataset = asked.of.to_string();
         let (catalog, of) = (asked.catalog.clone(), asked.of.clone());
         let whose = (asked.catalog.clone(), asked.of.clone());
-        let selection = Arc::new(Selection::new(whose, pack, rows.map(|rows| rows.rows))?);
+        let mut selection = Selection::new(whose, pack, rows.map(|rows| rows.rows))?;
+        if let Some(EpochOrder { seed, epoch }) = order {
+            selection = selection.in_epoch(seed, epoch)?;
+        }
+        let selection = Arc::new(selection);
         let access = Access { first_answer, ..access.resolve()? };
         let (stores, is_cached) = (Arc::new(access.stores(&[])?), access.cache_size > 0);
         remembered::advise(&catalog, &stores, &remembered::sources(&catalog, &of));

@@ -9,7 +9,7 @@ use super::interrupt;
 use super::output::Output;
 use super::plan::Planned;
 use super::progress::{Progress, Unit};
-use super::selecting::{Selected, SelectingArgs};
+use super::selecting::{EpochOrder, Selected, SelectingArgs};
 use super::usage;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::numbers::{self, bytes, counted};
@@ -26,6 +26,10 @@ const TOLD: u64 = 20;
 pub struct Warm {
     #[command(flatten)]
     selecting: SelectingArgs,
+    /// Fetch in the order of an epoch, as a mount lists it in `_views/epochs/<seed>/<n>.txt`: a reader of that order can
+    /// start at once
+    #[arg(long, value_name = "epochs/SEED[/N]")]
+    order: Option<EpochOrder>,
     /// Fetch nothing: print what is missing, and exit with 1 if anything is
     #[arg(long)]
     check: bool,
@@ -63,7 +67,7 @@ struct Ended {
 impl Warm {
     /// Fetches; an object that fails is told, and the others go on.
     pub fn run(self, out: &mut Output) -> Result<()> {
-        let selected = self.selecting.select()?;
+        let selected = self.selecting.select_ordered(self.order)?;
         if !selected.is_cached {
             return Err(usage("`--cache-size 0` keeps nothing; there is nothing to warm"));
         }

@@ -143,7 +143,7 @@ impl Narrowing for By {
         let above = vfs.view_path(parent)?;
         Some(match step.text {
             Some(text) => {
-                format!("{above}/_views/by/{}", filters::as_name(&*vfs.filters.text(text)?))
+                format!("{above}/_views/by/{}", filters::as_name(&vfs.filters.text(text)?))
             }
             None => format!("{above}/(the value of row {})", step.number),
         })

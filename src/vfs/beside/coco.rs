@@ -8,8 +8,6 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
 use dcfs_core::error::{self, Kind as ErrorKind, Result};
 use dcfs_core::loader::boxes::{Mark, Outline};
 use dcfs_core::loader::options::{self, NONE};
@@ -18,6 +16,7 @@ use dcfs_core::schema::Schema;
 use dcfs_data::pack::home::{Draft, Home};
 
 use super::boxes::{self, Boxes, Wanted};
+use super::webdataset::digest;
 use super::{At, Directory, Narrowing, Shape, Stands, entry};
 use crate::handles::Handle;
 use crate::inode::{Inode, Slot, ViewNode};
@@ -230,10 +229,8 @@ fn annotations(at: At<'_>) -> Result<Content> {
     };
     let options = Options::parse(&text)?;
     let boxes = options.found(at.vfs, at.place)?;
-    let digest = Sha256::digest(&*text);
-    let what: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
     let home = Home::of(&at.place.pack, "tables");
-    let stem = at.place.source_by_id(at.vfs)?.stem(&format!("coco-{what}"));
+    let stem = at.place.source_by_id(at.vfs)?.stem(&format!("coco-{}", digest(&text)));
     let file = match home.find(&stem) {
         Some(file) => file,
         None => {

@@ -1,7 +1,8 @@
 //! `_views/epochs/<seed>/<n>.txt` and `.jsonl`: the files of a view in the random order of an epoch, for samplers.
 //!
 //! `<seed>/shard=<rank>/<world>/<n>.txt` has every `<world>`th line, from `<rank>` on. Lines are computed when they are
-//! read: kept is how long each is, once for all epochs, and where every [`BLOCK`]th of an epoch begins.
+//! read: kept is how long each is, once for all epochs, and where every [`BLOCK`]th of an epoch begins. Who opens a list is
+//! likely to open its files: they are fetched before they are asked for, as those of a directory are.
 
 use std::sync::Arc;
 
@@ -67,8 +68,15 @@ impl Directory for Epochs {
         Ok(Entry::Found(at.view(step(SEED, seed))?))
     }
 
+    fn size(&self, at: At<'_>) -> Result<u64> {
+        Ok(lines(at)?.size())
+    }
+
     fn open(&self, at: At<'_>) -> Result<Handle> {
-        let lines = at.kept(at.node, Lines::weight, || Lines::new(at))?;
+        let lines = lines(at)?;
+        if at.place.names_files() {
+            at.vfs.told(at.place, at.own().number(), || lines.entries())?;
+        }
         Ok(Handle::Table(Arc::new(Content::Made(lines))))
     }
 
@@ -144,6 +152,10 @@ impl Narrowing for Epochs {
 
 fn step(kind: u8, number: u64) -> ViewStep {
     ViewStep { directory: NUMBER, kind, number, text: None }
+}
+
+fn lines(at: At<'_>) -> Result<Arc<Lines>> {
+    at.kept(at.node, Lines::weight, || Lines::new(at))
 }
 
 /// Whose lines they are.
@@ -276,6 +288,16 @@ impl Lines {
 
     fn weight(&self) -> usize {
         self.starts.len() * 8 + 256
+    }
+
+    /// The entries of the files, line by line.
+    fn entries(&self) -> Result<Vec<u32>> {
+        let entry = |line| {
+            let position = self.files.positions[self.file(line)];
+            let ordinal = self.place.ranking().map_or(Some(position), |all| all.row(position));
+            ordinal.map_or(Ok(None), |ordinal| self.place.pack.entry_of(0, ordinal))
+        };
+        (0..self.lines).filter_map(|line| entry(line).transpose()).collect()
     }
 
     /// Which of the files a line names.

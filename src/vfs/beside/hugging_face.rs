@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use dcfs_core::error::Result;
 use dcfs_core::render::hub;
-use dcfs_core::render::rows::is_metadata;
+use dcfs_core::render::rows::{caption, is_metadata};
 use dcfs_core::schema::Schema;
 use dcfs_core::tree::classes::{Class, classes};
 use dcfs_core::tree::values::Values;
@@ -54,7 +54,7 @@ impl Directory for HuggingFace {
     fn help(&self, _schema: &Schema) -> String {
         "## hf/\n\n\
          What Hugging Face `datasets` loads, all scalar columns included: the files, and a `metadata.jsonl` that names\n\
-         them (`metadata.parquet` by name). Where a column is called `split`, there is one directory per value, each with its own.\n\n    \
+         them (by name also `metadata.parquet`, `captions.csv` where a column has captions, and a card, `README.md`). Where a column is called `split`, there is one directory per value, each with its own.\n\n    \
          python -c 'from datasets import load_dataset; print(load_dataset(\"imagefolder\", data_dir=\"hf\"))'\n\n\
          Without such a column, Hugging Face still makes splits of directories and files that are called `train`, `test`,\n\
          `val` and the like, and finds no columns for them. Then say `data_files={\"train\": \"hf/**\"}` in place of\n\
@@ -76,8 +76,11 @@ impl Directory for HuggingFace {
     }
 
     fn open(&self, at: At<'_>) -> Result<Handle> {
-        let (leaf, values) = splits(at.vfs, at.place)?.ok_or_else(|| at.unknown())?;
-        Ok(Handle::Text(card(at.vfs, at.place, leaf, &values)?.into()))
+        let text = match splits(at.vfs, at.place)? {
+            Some((leaf, values)) => card(at.vfs, at.place, leaf, &values)?,
+            None => hub::whole(&at.place.view.of.to_string()),
+        };
+        Ok(Handle::Text(text.into()))
     }
 
     fn up(&self, slot: Slot, _node: ViewNode) -> Inode {
@@ -130,8 +133,15 @@ impl Narrowing for HuggingFace {
     fn lookup(&self, vfs: &Arc<Vfs>, place: &Place, name: &[u8]) -> Result<Entry> {
         let Some((leaf, values)) = splits(vfs, place)? else {
             return match table(name) {
+                Some(Table::Captions) if !has_captions(vfs, place)? => Ok(entry(None)),
                 Some(table) => vfs.table_of(place, table).map(Entry::Found),
-                None => vfs.lookup_files(place, name),
+                None => match vfs.lookup_files(place, name)? {
+                    // By name alone, and a recorded one wins: only Hugging Face looks for it.
+                    Entry::Absent(_) if name == CARD && !is_split(place) => {
+                        Ok(Entry::Found(card_attr(vfs, place)?))
+                    }
+                    found => Ok(found),
+                },
             };
         };
         if name == CARD {
@@ -166,6 +176,10 @@ impl Narrowing for HuggingFace {
 
 fn table(name: &[u8]) -> Option<Table> {
     Table::HUGGING_FACE.into_iter().find(|table| table.name().as_bytes() == name)
+}
+
+fn has_captions(vfs: &Vfs, place: &Place) -> Result<bool> {
+    Ok(caption(&*place.view.schema(&vfs.catalog)?).is_some())
 }
 
 /// The value that a split is of: a leaf, and the ordinal of its first row.

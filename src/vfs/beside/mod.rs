@@ -12,6 +12,7 @@
 //!          epochs/<seed>/<n>.txt        rows in a random order
 //!          webdataset/<options>/<n>.tar shards for WebDataset
 //!          yolo/, coco/                 pictures with boxes, for Ultralytics and pycocotools
+//!          gallery/page-0001.html       pages to look at
 //! ```
 //!
 //! A directory is made of *nodes*, which have nothing but an inode number ([`ViewNode`]), and of *views*, which show rows,
@@ -38,6 +39,7 @@ pub mod by;
 mod coco;
 mod diff;
 mod epochs;
+mod gallery;
 mod hugging_face;
 mod queries;
 mod rows;
@@ -47,7 +49,7 @@ mod yolo;
 
 /// Every directory, in the order of listings and pages. Its place is its number, which is part of inode numbers: a new one
 /// goes to the end.
-static ALL: [&dyn Directory; 10] = [
+static ALL: [&dyn Directory; 11] = [
     &by::By,
     &rows::Rows,
     &hugging_face::HuggingFace,
@@ -58,6 +60,7 @@ static ALL: [&dyn Directory; 10] = [
     &webdataset::WebDataset,
     &yolo::Yolo,
     &coco::Coco,
+    &gallery::Gallery,
 ];
 
 const PAGE: &[u8] = b"_README.md";

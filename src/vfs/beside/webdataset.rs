@@ -16,10 +16,13 @@
 //! row records fails as well, for what would follow it is not known.
 
 use std::collections::HashSet;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
+use sha2::{Digest, Sha256};
 
 use dcfs_core::error::{self, Kind as ErrorKind, Result};
 use dcfs_core::loader::options::{self, count, digits, wrong};
@@ -27,6 +30,7 @@ use dcfs_core::loader::tar::{self, Archive, LONGEST_NAME, Member, Piece};
 use dcfs_core::render::rows::Format;
 use dcfs_core::schema::Schema;
 use dcfs_core::tree::classes::Class;
+use dcfs_data::pack::home::Home;
 use dcfs_data::tables::Source;
 use dcfs_data::tables::paths::Paths;
 use dcfs_store::{Caller, Reader};
@@ -58,6 +62,9 @@ const OPEN: usize = 4;
 /// Files that are fetched ahead of who reads a shard in order, and how many must be left when more are.
 const AHEAD: usize = 96;
 const LEFT: usize = 48;
+
+/// Shards whose sizes are kept on disk, for finding them again would take a while.
+const WORTH_KEEPING: usize = 16;
 
 const WANTED: &str = "`shard=`, `size=`, `cls=`, `txt=`, `json=` and `files=`";
 
@@ -258,34 +265,76 @@ struct Shard {
 }
 
 fn plan(at: At<'_>) -> Result<Arc<Plan>> {
-    at.kept(
-        own(PLAN, 0),
-        |plan: &Plan| plan.shards.len() * 24 + 64,
-        || {
-            let text = text_of(at.vfs, at.place)?;
-            let wanted = Options::parse(&text)?;
-            let content = Content::new(at.vfs, at.place, &wanted)?;
-            let mut shards: Vec<Shard> = Vec::new();
-            let (mut samples, mut taken) = (u64::MAX, 0_u64);
-            content.each(0..=u32::MAX, &mut |position, members| {
-                let more = tar::taken(members.iter().map(|member| member.size));
-                let is_full = samples >= wanted.samples
-                    || tar::size(taken.saturating_add(more)) > wanted.bytes;
-                match shards.last_mut().filter(|_| !is_full) {
-                    Some(shard) => {
-                        (samples, taken) = (samples + 1, taken.saturating_add(more));
-                        *shard =
-                            Shard { rows: *shard.rows.start()..=position, size: tar::size(taken) };
-                    }
-                    None => {
-                        (samples, taken) = (1, more);
-                        shards.push(Shard { rows: position..=position, size: tar::size(taken) });
-                    }
+    let weight = |plan: &Plan| plan.shards.len() * 24 + 64;
+    at.kept(own(PLAN, 0), weight, || {
+        let text = text_of(at.vfs, at.place)?;
+        let wanted = Options::parse(&text)?;
+        let content = Content::new(at.vfs, at.place, &wanted)?;
+        let home = Home::of(&at.place.pack, "tables");
+        let stem = content.source.stem(&format!("webdataset-{}", digest(&text)));
+        if let Some(plan) = home.find(&stem).and_then(Plan::read) {
+            return Ok(plan);
+        }
+        let plan = Plan::new(&content, &wanted)?;
+        if plan.shards.len() >= WORTH_KEEPING {
+            plan.keep(&home, &stem);
+        }
+        Ok(plan)
+    })
+}
+
+/// What tells the options of a layout from others, in the name of a file.
+pub fn digest(options: &str) -> String {
+    Sha256::digest(options)[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Plan {
+    /// One pass over the rows.
+    fn new(content: &Content, wanted: &Options<'_>) -> Result<Self> {
+        let mut shards: Vec<Shard> = Vec::new();
+        let (mut samples, mut taken) = (u64::MAX, 0_u64);
+        content.each(0..=u32::MAX, &mut |position, members| {
+            let more = tar::taken(members.iter().map(|member| member.size));
+            let is_full =
+                samples >= wanted.samples || tar::size(taken.saturating_add(more)) > wanted.bytes;
+            match shards.last_mut().filter(|_| !is_full) {
+                Some(shard) => {
+                    (samples, taken) = (samples + 1, taken.saturating_add(more));
+                    *shard = Shard { rows: *shard.rows.start()..=position, size: tar::size(taken) };
                 }
-            })?;
-            Ok(Plan { shards })
-        },
-    )
+                None => {
+                    (samples, taken) = (1, more);
+                    shards.push(Shard { rows: position..=position, size: tar::size(taken) });
+                }
+            }
+        })?;
+        Ok(Self { shards })
+    }
+
+    /// A plan as a line for each shard. Its checksum was compared.
+    fn read(mut file: File) -> Option<Self> {
+        let mut text = String::new();
+        file.read_to_string(&mut text).ok()?;
+        let shard = |line: &str| {
+            let mut numbers = line.split(' ');
+            let (first, last) = (numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?);
+            Some(Shard { rows: first..=last, size: numbers.next()?.parse().ok()? })
+        };
+        Some(Self { shards: text.lines().map(shard).collect::<Option<_>>()? })
+    }
+
+    /// Keeps it for later mounts, where the disk takes it.
+    fn keep(&self, home: &Home, stem: &str) {
+        let kept = home.create().and_then(|mut draft| {
+            for Shard { rows, size } in &self.shards {
+                writeln!(draft, "{} {} {size}", rows.start(), rows.end())
+                    .map_err(|error| error::Error::new(ErrorKind::Broken, error))?;
+            }
+            home.keep(draft, stem)
+        });
+        // What cannot be kept is found again.
+        drop(kept);
+    }
 }
 
 fn shard(at: At<'_>) -> Result<Shard> {

@@ -87,3 +87,11 @@ chain.map(info=info, segment=segment).save("boxed_segment")
 chain.map(info=info, pose=pose).save("boxed_pose")
 chain.map(info=info, found=found).save("boxed_found")
 chain.map(bare=bare, bad=bad, caption=caption).save("boxed_bare")
+
+os.makedirs("masks", exist_ok=True)
+for at in range(0, 9, 2):
+    Image.new("L", SIZE, at).save(f"masks/{at}.png")
+stem = dc.func.path.file_stem
+masks = dc.read_storage("masks", column="mask").mutate(stem=stem("mask.path"))
+both = dc.read_dataset("boxed_many").mutate(stem=stem("file.path")).merge(masks, on="stem")
+both.select_except("stem", "right_stem").save("boxed_masked")

@@ -20,6 +20,8 @@ pub enum Format {
     Csv,
     /// Hugging Face's `metadata.jsonl`: flat, scalars only, `file_name` for the path.
     Metadata,
+    /// `file_name` and one text, for those who train on captions ([`caption`]).
+    Captions,
     /// One JSON object over many lines.
     Pretty,
 }
@@ -74,13 +76,14 @@ impl Layout {
             header: Vec::new(),
             steps: Vec::new(),
             needs_path: None,
-            hides_metadata: format == Format::Metadata,
+            hides_metadata: matches!(format, Format::Metadata | Format::Captions),
         };
         match format {
             Format::Jsonl => layout.object(schema, listed, beside, None),
             Format::Pretty => layout.object(schema, listed, beside, Some(1)),
             Format::Csv => layout.csv(schema, listed, beside),
             Format::Metadata => layout.metadata(schema, listed),
+            Format::Captions => layout.captions(schema),
         }
         layout.literal(b"\n");
         layout
@@ -264,6 +267,17 @@ impl Layout {
         self.header = header;
     }
 
+    fn captions(&mut self, schema: &Schema) {
+        self.needs_path = Some(0);
+        self.header = b"\"file_name\",\"text\"\n".to_vec();
+        self.steps.push(Step::CsvPath(0));
+        self.literal(b",");
+        if let Some(leaf) = caption(schema) {
+            let number = self.column(leaf.column);
+            self.steps.push(Step::Csv(number, leaf.value.clone()));
+        }
+    }
+
     fn metadata(&mut self, schema: &Schema, listed: &[FileColumn]) {
         self.needs_path = (listed.len() == 1).then_some(0);
         let (links, scalars) = metadata_columns(schema, listed);
@@ -279,6 +293,15 @@ impl Layout {
         }
         self.literal(b"}");
     }
+}
+
+/// The column of captions: the first text whose name says so.
+pub fn caption(schema: &Schema) -> Option<Leaf<'_>> {
+    let is_one = |name: &str| matches!(name, "caption" | "captions" | "text" | "description");
+    let mut leaves = schema.leaves().into_iter();
+    leaves.find(|leaf| {
+        *leaf.value == ValueType::Text && is_one(leaf.name.rsplit('.').next().unwrap_or_default())
+    })
 }
 
 /// The columns of Hugging Face's metadata: the link of each File column, and the scalars of a schema by names that are free.
@@ -472,6 +495,18 @@ mod tests {
              \"info.width\":400,\"info.box.x\":0.5,\"label\":\"pug\"}\n"
         );
         assert_eq!(written(&pets(), Format::Metadata, &[None], &cells), "", "no file, no row");
+    }
+
+    #[test]
+    fn captions_are_a_name_and_a_text() {
+        let schema = schema(
+            r#"{"label":"str","info_text":"str","text":"str"}"#,
+            &[("label", ""), ("info_text", ""), ("text", "")],
+        );
+        let paths = [Some(b"a,b.jpg".to_vec())];
+        let got = written(&schema, Format::Captions, &paths, &[Cell::Text(b"a \"cat\"\n")]);
+        assert_eq!(got, "\"file_name\",\"text\"\n\"a,b.jpg\",\"a \"\"cat\"\"\n\"\n");
+        assert!(caption(&pets()).is_none());
     }
 
     #[test]

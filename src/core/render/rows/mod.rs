@@ -13,7 +13,7 @@ mod csv;
 pub mod json;
 mod layout;
 
-pub use layout::{Beside, Format, Layout, Ours, is_metadata, metadata_columns};
+pub use layout::{Beside, Format, Layout, Ours, caption, is_metadata, metadata_columns};
 
 /// The relative path of a row's file in each listed File column; `None` where it names none.
 pub type Paths = [Option<Vec<u8>>];

@@ -9,9 +9,11 @@
 //! |---|---|
 //! | [`destination`] | where each source goes |
 //! | [`part`] | a file until it is whole |
+//! | [`sums`] | the checksums of an export |
 
 pub mod destination;
 pub mod part;
+pub mod sums;
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -23,10 +25,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 use tokio::task::{JoinSet, block_in_place};
 
 use self::destination::Destination;
 use self::part::Part;
+use self::sums::{Sum, Sums};
 use super::progress::Progress;
 use dcfs_core::error::{self, Kind, Result};
 use dcfs_core::render::numbers::{bytes, count};
@@ -54,6 +58,10 @@ pub enum Error {
     Write { path: String, source: io::Error },
     #[error("the work on it was cut off: {0}")]
     Lost(String),
+    #[error(
+        "there is nothing to export: no row passes, or no column holds boxes; name one: `--options boxes=<column>`"
+    )]
+    Nothing,
 }
 
 impl Error {
@@ -71,6 +79,7 @@ impl From<Error> for error::Error {
                 _ => Kind::Broken,
             },
             Error::Lost(_) => Kind::Broken,
+            Error::Nothing => Kind::Missing,
             _ => Kind::Invalid,
         };
         Self::new(kind, error)
@@ -107,8 +116,15 @@ impl fmt::Display for Tally {
     }
 }
 
-/// A file being copied: its path for messages, and how many bytes it had.
-type Copied = (String, Result<u64>);
+/// A file being copied: its path for messages, its place, and what came of it.
+type Copied = (String, PathBuf, Result<Written>);
+
+/// A file that is there.
+struct Written {
+    bytes: u64,
+    /// Where one is wanted.
+    sum: Option<Sum>,
+}
 
 /// One run of `dcfs cp`.
 pub struct Copier {
@@ -117,12 +133,36 @@ pub struct Copier {
     /// Files under way at a time.
     jobs: usize,
     running: JoinSet<Copied>,
+    sums: Option<Sums>,
     pub tally: Tally,
 }
 
 impl Copier {
     pub fn new(vfs: Arc<Vfs>, progress: Arc<Progress>, jobs: usize) -> Self {
-        Self { vfs, progress, jobs, running: JoinSet::new(), tally: Tally::default() }
+        Self { vfs, progress, jobs, running: JoinSet::new(), sums: None, tally: Tally::default() }
+    }
+
+    /// Leaves files that are there as they would be written, and writes checksums of all into a folder.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn export(&mut self, folder: &Path) -> Result<()> {
+        self.sums = Some(Sums::create(folder)?);
+        Ok(())
+    }
+
+    /// What was done. Checksums appear only where nothing failed.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn finish(self) -> Result<Tally> {
+        if self.sums.is_some() && self.tally == Tally::default() {
+            return Err(Error::Nothing.into());
+        }
+        if let Some(sums) = self.sums.filter(|_| self.tally.failed == 0) {
+            sums.finish()?;
+        }
+        Ok(self.tally)
     }
 
     /// Copies every source, and tells of those that fail.
@@ -189,9 +229,13 @@ impl Copier {
     async fn file(&mut self, path: String, file: Attr, target: PathBuf) {
         while self.running.len() >= self.jobs && self.gather().await {}
         let (vfs, progress) = (self.vfs.clone(), self.progress.clone());
+        let is_export = self.sums.is_some();
         self.running.spawn(async move {
-            let copied = file_to(&vfs, &file, &target, &progress).await;
-            (path, copied)
+            let written = match is_export.then(|| kept(&file, &target, &progress)).flatten() {
+                Some(kept) => kept.map_err(Into::into),
+                None => file_to(&vfs, &file, &target, &progress, is_export).await,
+            };
+            (path, target, written)
         });
     }
 
@@ -205,12 +249,17 @@ impl Copier {
     async fn gather(&mut self) -> bool {
         match self.running.join_next().await {
             None => return false,
-            Some(Ok((_, Ok(bytes)))) => {
+            Some(Ok((path, target, Ok(written)))) => {
                 self.tally.files += 1;
-                self.tally.bytes += bytes;
+                self.tally.bytes += written.bytes;
                 self.progress.add_file();
+                let noted = self.sums.as_mut().zip(written.sum);
+                let noted = noted.map_or(Ok(()), |(sums, sum)| sums.add(&target, &sum));
+                if let Err(error) = noted {
+                    self.fail(&path, &error.into());
+                }
             }
-            Some(Ok((path, Err(error)))) => self.fail(&path, &error),
+            Some(Ok((path, _, Err(error)))) => self.fail(&path, &error),
             Some(Err(lost)) => self.fail("a file", &Error::Lost(lost.to_string()).into()),
         }
         true
@@ -223,15 +272,40 @@ impl Copier {
 }
 
 /// Copies one file to its place.
-async fn file_to(vfs: &Arc<Vfs>, file: &Attr, target: &Path, progress: &Progress) -> Result<u64> {
+async fn file_to(
+    vfs: &Arc<Vfs>,
+    file: &Attr,
+    target: &Path,
+    progress: &Progress,
+    is_summed: bool,
+) -> Result<Written> {
     let mut part = block_in_place(|| Part::create(target))?;
+    let mut hash = is_summed.then(Sha256::new);
     let copied = vfs.pour(file, |bytes| {
         progress.add(bytes.len() as u64);
-        Ok(block_in_place(|| part.write(&bytes))?)
+        block_in_place(|| {
+            if let Some(hash) = &mut hash {
+                hash.update(&bytes);
+            }
+            Ok(part.write(&bytes)?)
+        })
     });
-    let length = copied.await?;
+    let bytes = copied.await?;
     block_in_place(|| part.finish(file.mtime))?;
-    Ok(length)
+    Ok(Written { bytes, sum: hash.map(|hash| hash.finalize().into()) })
+}
+
+/// A file that is there with the size and the time that it would get, if it is: an earlier export wrote it, whole.
+fn kept(file: &Attr, target: &Path, progress: &Progress) -> Option<Result<Written, Error>> {
+    let there = fs::symlink_metadata(target).ok()?;
+    let is_same = there.is_file()
+        && there.len() == file.size
+        && there.modified().is_ok_and(|mtime| mtime == file.mtime);
+    is_same.then(|| {
+        let sum = block_in_place(|| sums::of(target))?;
+        progress.add(file.size);
+        Ok(Written { bytes: file.size, sum: Some(sum) })
+    })
 }
 
 /// Makes a directory that is not there.

@@ -56,6 +56,16 @@ impl Part {
     }
 }
 
+impl Write for Part {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
 impl Drop for Part {
     fn drop(&mut self) {
         if !self.is_finished {

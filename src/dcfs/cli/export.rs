@@ -1,0 +1,119 @@
+//! `dcfs export`: real files in a layout of `_views/`, for those who do want a copy.
+//!
+//! It is `dcfs cp -r` of what a mount shows, so a layout is written once; beside that it goes on where it stopped, and
+//! writes the checksums of all files when everything is there.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use super::access::{AccessArgs, ReadAhead};
+use super::complete;
+use super::cp::{Cp, How};
+use super::output::Output;
+use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::expr::SLASH;
+use dcfs_core::loader::options::NONE;
+use dcfs_core::name::DatasetRef;
+
+/// Write the files of a dataset in the layout of a training loader
+///
+/// Each file is there when it is whole. One that is there with the size and the time of its row is not written again, so
+/// the same command goes on after an interruption. `SHA256SUMS` comes last: with it, the copy is complete.
+#[derive(Debug, clap::Args)]
+pub struct Export {
+    /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
+    #[arg(add = complete::datasets())]
+    dataset: DatasetRef,
+    /// Directory to write into; it is made if it is not there
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+    /// The layout
+    #[arg(long, value_enum, default_value_t = Format::Folder)]
+    format: Format,
+    /// Options of the layout, as in `_views/`, e.g. `shard=1000,cls=label` or `val=0.1`
+    #[arg(long, value_name = "KEY=VALUE,...")]
+    options: Option<String>,
+    /// Only rows that pass this filter, e.g. `info.width > 400`
+    #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true)]
+    filter: Option<String>,
+    /// Files to write at a time: waiting for a bucket is most of the work
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
+    #[command(flatten)]
+    access: AccessArgs,
+    #[command(flatten)]
+    ahead: ReadAhead,
+    /// Print the summary as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A layout of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Files at their recorded paths
+    Folder,
+    /// Tar files of samples
+    Webdataset,
+    /// `data.yaml`, `images/` and `labels/` for Ultralytics
+    Yolo,
+    /// `annotations.json` and `images/`
+    Coco,
+    /// The rows without their files, as `rows.parquet`
+    Parquet,
+}
+
+impl Export {
+    /// Writes; a file that fails is told, and the others go on.
+    pub fn run(self, out: &mut Output) -> Result<()> {
+        let path = self.path()?;
+        std::fs::create_dir_all(&self.to).map_err(|error| {
+            Error::new(Kind::Denied, format!("cannot make `{}`: {error}", self.to.display()))
+        })?;
+        let is_table = self.format == Format::Parquet;
+        let dest = if is_table { self.to.join("rows.parquet") } else { self.to.clone() };
+        let how = How::Export { sums: self.to };
+        let (jobs, json) = (self.jobs, self.json);
+        Cp {
+            paths: vec![path],
+            dest,
+            recursive: true,
+            jobs,
+            access: self.access,
+            ahead: self.ahead,
+            json,
+            how,
+        }
+        .run(out)
+    }
+
+    /// What a mount shows in this layout.
+    fn path(&self) -> Result<PathBuf> {
+        let mut path = PathBuf::from(self.dataset.to_string());
+        if let Some(filter) = &self.filter {
+            path.push(filter.trim().replace('/', SLASH.encode_utf8(&mut [0; 4])));
+        }
+        let views = |name: &str| path.join("_views").join(name);
+        let with = |layout: PathBuf| {
+            self.options.as_ref().map_or(layout.clone(), |options| layout.join(options))
+        };
+        let path = match self.format {
+            Format::Folder => path,
+            Format::Webdataset => views("webdataset").join(self.options.as_deref().unwrap_or(NONE)),
+            Format::Yolo => with(views("yolo")),
+            Format::Coco => with(views("coco")),
+            Format::Parquet => return self.without_options(path.join("_rows.parquet")),
+        };
+        // Its contents, not the directory of that name.
+        let contents = path.join(".");
+        if self.format == Format::Folder { self.without_options(contents) } else { Ok(contents) }
+    }
+
+    fn without_options(&self, path: PathBuf) -> Result<PathBuf> {
+        match self.options {
+            None => Ok(path),
+            Some(_) => Err(super::usage("`--options` is for webdataset, yolo and coco")),
+        }
+    }
+}
