@@ -57,7 +57,6 @@ def build(dcfs, folder):
     dcfs.ok("index", "./photos", "--save", "pets", "--delta", cwd=folder)
     dcfs.ok("save", "pets", "--where", "info.width > 500", "--as", "wide", cwd=folder)
     dcfs.ok("map", "wide", "--as", "wide_emb", "--", sys.executable, "embed.py:emb", cwd=folder)
-    dcfs.ok("knowledge", cwd=folder)
     wide = [name for name, width in widths.items() if width > 500]
     vectors = {name: vector(folder / "photos" / name) for name in wide}
     near = sorted(wide, key=lambda name: distance(vectors[QUERY], vectors[name]))[1]
@@ -93,13 +92,13 @@ def questions(facts):
 NEAR = f'order by cosine_distance(emb, "{QUERY}") limit 3'
 
 FILES = [
-    ["cat dc-knowledge/index.md"],
-    ["cat dc-knowledge/datasets/pets.md"],
+    ["cat mnt/knowledge/index.md"],
+    ["cat mnt/knowledge/datasets/pets.md"],
     ["cat mnt/datasets/pets/_README.md"],
     [f"ls 'mnt/datasets/wide_emb/{NEAR}/'"],
-    ["cat dc-knowledge/datasets/wide_emb.md"],
+    ["cat mnt/knowledge/datasets/wide_emb.md"],
     ["cat mnt/datasets/pets/_views/diff/1.0.0/_summary.md"],
-    ["cat dc-knowledge/datasets/wide.md"],
+    ["cat mnt/knowledge/datasets/wide.md"],
     ["sed -n '/Source code/,$p' mnt/datasets/wide/_lineage.md", f"grep -h '\"{QUERY}\"' mnt/datasets/wide/_rows.jsonl"],
     ["cat mnt/datasets/pets/_lineage.md"],
     ["cat mnt/datasets/pets/_README.md"],
@@ -115,7 +114,7 @@ DCFS = [
     ["dcfs sql 'select parent, parent_version, dataset from catalog.dependencies'"],
     [f"dcfs why wide {QUERY}"],
     ["dcfs ls pets"],
-    ["sed -n '/^## Use/,/^## Freshness/p' dc-knowledge/datasets/pets.md"],
+    ["dcfs cat knowledge/datasets/pets.md | sed -n '/^## Use/,/^## Freshness/p'"],
 ]
 
 MCP = [

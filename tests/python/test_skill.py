@@ -158,4 +158,4 @@ def test_its_pages_are_shown(dcfs):
     assert dcfs.ok("skill", "show").startswith("---\nname: dcfs\n")
     assert dcfs.ok("skill", "show", "sql").startswith("# SQL")
     missing = dcfs.run("skill", "show", "../../etc/passwd")
-    assert missing.returncode == 1 and "filters, map, sql, tables" in missing.stderr
+    assert missing.returncode == 1 and "filters, knowledge, map, sql, tables, training" in missing.stderr

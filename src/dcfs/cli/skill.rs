@@ -91,7 +91,7 @@ struct List {
 
 #[derive(Debug, Args)]
 struct Show {
-    /// A page: filters, map, sql, tables
+    /// A page: filters, knowledge, map, sql, tables, training
     page: Option<String>,
 }
 

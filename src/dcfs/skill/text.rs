@@ -17,11 +17,13 @@ pub const REFERENCES: &str = "references";
 const BODY: &str = include_str!("SKILL.md");
 
 /// Pages of `docs/` that a skill without the repository needs.
-const PAGES: [(&str, &str); 4] = [
+const PAGES: [(&str, &str); 6] = [
     ("filters.md", include_str!("../../../docs/filters.md")),
+    ("knowledge.md", include_str!("../../../docs/knowledge.md")),
     ("map.md", include_str!("../../../docs/map.md")),
     ("sql.md", include_str!("../../../docs/sql.md")),
     ("tables.md", include_str!("../../../docs/tables.md")),
+    ("training.md", include_str!("../../../docs/training.md")),
 ];
 
 /// Every file, by its path in the folder, in the order of paths.
