@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit e2e test-loaders bench soak build release install setup clean fuzz
+.PHONY: help demo test lint unit e2e test-loaders test-browser test-packages bench soak build release install setup clean fuzz wheel deb rpm static dist packages-setup
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 PYTHON := .venv/bin/python
@@ -13,7 +13,11 @@ SOAK_SECONDS ?= 1800
 SOAK_KILLS ?= 200
 SOAK_FILES ?= 2000
 SOAK_ROUNDS ?= 600
+SOAK_CASES ?= 20000
 FUZZ_SECONDS ?= 60
+# PROFILE=dev makes the packages of the debug build: for trying the scripts.
+PROFILE ?= release
+PACKAGE_BIN ?= $(TARGET)/$(if $(filter dev,$(PROFILE)),debug/dcfs,x86_64-unknown-linux-gnu/release/dcfs)
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,8 +35,8 @@ lint: ## Formatting, clippy and rustdoc without a warning; licences and sources 
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --document-private-items
 	tests/audit
 
-unit: ## The tests in Rust
-	cargo test --workspace
+unit: ## The tests in Rust; random cases are the same each time, and new ones in `make soak`
+	PROPTEST_RNG_SEED=$(or $(PROPTEST_RNG_SEED),1) cargo test --workspace
 
 e2e: setup build ## The binary against real DataChain, kernels and servers
 	DCFS_BIN=$(TARGET)/debug/dcfs $(PYTHON) -m pytest -c tests/python/pytest.ini tests/python $(PYTEST)
@@ -44,7 +48,12 @@ test-loaders: build ## torchvision and Hugging Face on a mount (installs gigabyt
 	@tests/setup loaders
 	DCFS_BIN=$(TARGET)/debug/dcfs .venv-loaders/bin/python -m pytest -c tests/loaders/pytest.ini tests/loaders $(PYTEST)
 
-soak: setup build ## The mount beside a writer for SOAK_SECONDS, under hundreds of SIGKILLs and many readers
+test-browser: build ## The page of `dcfs view` in Chromium (installs it, and playwright into .venv-browser)
+	@tests/setup browser
+	DCFS_BIN=$(TARGET)/debug/dcfs .venv-browser/bin/python -m pytest -c tests/browser/pytest.ini tests/browser $(PYTEST)
+
+soak: setup build ## Random cases by the ten thousand, the mount beside a writer for SOAK_SECONDS, under hundreds of SIGKILLs and many readers
+	PROPTEST_CASES=$(SOAK_CASES) cargo test --workspace --lib
 	DCFS_SOAK_SECONDS=$(SOAK_SECONDS) DCFS_KILLS=$(SOAK_KILLS) DCFS_LOAD_FILES=$(SOAK_FILES) DCFS_ROUNDS=$(SOAK_ROUNDS) \
 		DCFS_BIN=$(TARGET)/debug/dcfs $(PYTHON) -m pytest -c tests/python/pytest.ini \
 		$(addprefix tests/python/,test_live.py test_crash.py test_kill.py test_load.py test_roundtrip.py test_save.py test_index.py test_map.py)
@@ -62,15 +71,35 @@ build:
 release:
 	cargo build --release
 
-install: release ## Install below PREFIX (/usr/local), with the links of mount(8); DESTDIR for packages
-	install -Dsm755 $(TARGET)/release/dcfs $(DESTDIR)$(PREFIX)/bin/dcfs
-	install -d $(DESTDIR)$(SBIN)
-	ln -sf $(PREFIX)/bin/dcfs $(DESTDIR)$(SBIN)/mount.dcfs
-	ln -sf $(PREFIX)/bin/dcfs $(DESTDIR)$(SBIN)/mount.fuse.dcfs
-	install -d $(DESTDIR)$(UNITS)
-	sed 's|@BINDIR@|$(PREFIX)/bin|' packaging/dcfs@.service > $(DESTDIR)$(UNITS)/dcfs@.service
-	packaging/completions $(TARGET)/release/dcfs $(DESTDIR)$(PREFIX)/share
+install: release ## Install below PREFIX (/usr/local): the program, the links of mount(8), units, completions, manual; DESTDIR for packages
+	PREFIX=$(PREFIX) SBIN=$(SBIN) UNITS=$(UNITS) packaging/tree $(TARGET)/release/dcfs "$(DESTDIR)"
+
+wheel: packages-setup ## A wheel of the program and the Python package `dcfs`, for any Linux with glibc 2.28, in dist/
+	PROFILE=$(PROFILE) packaging/python/build dist
+
+$(PACKAGE_BIN):
+	@$(MAKE) wheel
+
+deb: packages-setup $(PACKAGE_BIN) ## A Debian package, in dist/
+	packaging/deb/build $(PACKAGE_BIN) dist
+
+rpm: packages-setup $(PACKAGE_BIN) ## An rpm of the same files, in dist/
+	packaging/rpm/build $(PACKAGE_BIN) dist
+
+# Only the last link differs from a usual build, so nothing else is compiled for it.
+static: ## One binary that needs no library, in dist/
+	cargo rustc --profile $(PROFILE) --bin dcfs -- -C target-feature=+crt-static
+	install -Dm755 -s $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/dcfs dist/dcfs-static
+
+dist: wheel deb rpm static ## Every artifact, with a list of what is in it and checksums, in dist/
+	packaging/dist dist
+
+test-packages: packages-setup ## Every artifact as people get it: in a bare Debian, an empty environment, an empty root (as root)
+	PROFILE=$(PROFILE) PACKAGE_BIN=$(PACKAGE_BIN) tests/packages/run dist
+
+packages-setup:
+	@tests/setup packages
 
 clean: ## Remove what was built, the environment of the tests and the demo
 	cargo clean
-	rm -rf .venv .venv-bench .venv-loaders demo
+	rm -rf .venv .venv-bench .venv-loaders .venv-packages demo dist

@@ -2,7 +2,7 @@
 //!
 //! | floor | modules | contents |
 //! |---|---|---|
-//! | words | [`error`] [`id`] [`time`] [`version`] [`name`] [`schema`] [`object`] [`cell`] [`json`] [`kept`] [`provenance`] [`secrets`] | the terms of the field, as types; a bounded memory of answers |
+//! | words | [`error`] [`id`] [`time`] [`version`] [`name`] [`schema`] [`object`] [`cell`] [`json`] [`kept`] [`provenance`] [`annotation`] [`secrets`] | the terms of the field, as types; a bounded memory of answers |
 //! | cores | [`expr`] [`glob`] [`loader`] [`tree`] [`render`] | filters; patterns; splits, orders and archives for training; names and directories from row paths; pages from facts |
 
 pub mod error;
@@ -18,6 +18,7 @@ pub mod json;
 pub mod answer;
 pub mod kept;
 pub mod provenance;
+pub mod annotation;
 pub mod secrets;
 
 pub mod expr;

@@ -3,7 +3,7 @@
 //! | floor | modules | contents |
 //! |---|---|---|
 //! | adapters | [`catalog`] [`pack`] | SQLite; one immutable version laid out for looking |
-//! | answers | [`query`] [`diff`] [`lost`] [`pages`] [`tables`] [`stats`] [`sql`] [`knowledge`] | the rows of a filter; the rows in which two versions differ; columns that another version has; the one source of each page and each table; statistics of columns; SQL over packed columns; pages about the catalog |
+//! | answers | [`query`] [`diff`] [`lost`] [`pages`] [`tables`] [`stats`] [`sql`] [`knowledge`] [`trace`] | the rows of a filter; the rows in which two versions differ; columns that another version has; the one source of each page and each table; statistics of columns; SQL over packed columns; pages about the catalog; where a row came from |
 //! | what people say | [`memory`] | lines left for those who come after |
 //! | work that lasts | [`runs`] | what programs have answered so far |
 
@@ -17,6 +17,7 @@ pub mod memory;
 pub mod pages;
 pub mod runs;
 pub mod tables;
+pub mod trace;
 pub mod stats;
 pub mod sql;
 pub mod knowledge;

@@ -11,7 +11,7 @@ use dcfs_core::name::{DatasetName, escape};
 pub use dcfs_core::render::Narrowed;
 use dcfs_core::render::graph::{self, Graph, Kind, Node};
 use dcfs_core::render::lineage::{Change, Lineage};
-use dcfs_core::render::readme::{self, Readme};
+use dcfs_core::render::readme::Readme;
 use dcfs_core::render::schema_json::schema_json;
 use dcfs_core::render::{Subject, beside, diff};
 use dcfs_core::secrets::masked;
@@ -50,9 +50,12 @@ impl Page {
         }
     }
 
-    /// Whether the text is the same for ever: it tells of this version alone.
+    /// Whether the text is the same for ever: it tells of this version alone. None of these does, for people describe columns
+    /// whenever they like.
     pub const fn is_fixed(self) -> bool {
-        matches!(self, Self::Schema)
+        match self {
+            Self::Readme | Self::Lineage | Self::Schema => false,
+        }
     }
 }
 
@@ -69,15 +72,11 @@ pub fn text(
     match page {
         Page::Readme => readme(catalog, of, narrowed),
         Page::Lineage => lineage(catalog, of),
-        Page::Schema => Ok(schema_json(&subject(of), &catalog.schema(of)?, narrowed)),
+        Page::Schema => {
+            let said = catalog.annotations(&of.dataset)?;
+            Ok(schema_json(&subject(of), &catalog.schema(of)?, &said, narrowed))
+        }
     }
-}
-
-/// `README.md` at the top of the mount: how to find one's way.
-pub fn top(catalog: &Catalog) -> Result<String> {
-    let versions = catalog.versions()?;
-    let datasets = versions.chunk_by(|a, b| a.dataset == b.dataset).count();
-    Ok(readme::top(&catalog.path().to_string_lossy(), datasets, versions.len()))
 }
 
 /// `_views/_README.md`: what the views of a version are, a section for each directory.
@@ -109,6 +108,7 @@ fn readme(catalog: &Catalog, of: &VersionInfo, narrowed: Option<&Narrowed>) -> R
         of: &subject(of),
         description: details.description.as_deref(),
         schema: &catalog.schema(of)?,
+        said: &catalog.annotations(&of.dataset)?,
         examples: &catalog.examples(
             of,
             narrowed.map(|narrowed| &narrowed.first[..]),
@@ -131,6 +131,7 @@ fn lineage(catalog: &Catalog, of: &VersionInfo) -> Result<String> {
         job: job.as_ref().map(|job| (job.name.as_str(), job.python_version.as_deref())),
         script: &script,
         graph: &ancestry(catalog, of)?,
+        children: &children(catalog, of)?,
         before: change(catalog, of)?,
     };
     Ok(page.page())
@@ -151,6 +152,14 @@ fn subject(of: &VersionInfo) -> Subject {
 /// The directory of a version, as `datasets/` names it where no other wants the name.
 fn directory(dataset: &DatasetName, version: Version) -> Vec<u8> {
     escape::segment(format!("{dataset}@{version}").as_bytes()).into_owned()
+}
+
+/// The versions that were made from this one, and their directories.
+fn children(catalog: &Catalog, of: &VersionInfo) -> Result<Vec<(String, Vec<u8>)>> {
+    let children = catalog.children(of.id)?.into_iter();
+    Ok(children
+        .map(|child| (child.to_string(), directory(&child.dataset, child.version)))
+        .collect())
 }
 
 /// Against the next lower version that is there; `None` for the first.

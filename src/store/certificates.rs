@@ -4,8 +4,10 @@
 //! `webpki` refuses an authority as a server, where OpenSSL, curl and Go take it. So a certificate that is in the bundle,
 //! byte for byte, is taken without asking who signed it. The host's name and the dates must be right all the same, and the
 //! server must prove that it has the key.
+//!
+//! A container `FROM scratch`, or a bare Debian, has no authorities. There those of Mozilla count, which are compiled in.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_name;
@@ -13,8 +15,15 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
 use rustls_platform_verifier::Verifier;
+
+use super::net;
+
+/// Authorities for where the system has none.
+pub const MOZILLA: &[CertificateDer<'static>] = webpki_root_certs::TLS_SERVER_ROOT_CERTS;
 
 /// The certificates in `pem`.
 ///
@@ -36,6 +45,36 @@ pub fn config(own: Vec<CertificateDer<'static>>) -> Result<ClientConfig, Error> 
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Bundled { usual, own, provider }))
         .with_no_client_auth())
+}
+
+/// Whether the system has no authorities, and nobody said whom to trust in their place. It is looked once: the files of a system
+/// hold some hundred certificates.
+pub fn are_missing() -> bool {
+    static MISSING: OnceLock<bool> = OnceLock::new();
+    *MISSING.get_or_init(|| {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        !has_said_whom() && Verifier::new(provider).is_err()
+    })
+}
+
+/// TLS that trusts the authorities of Mozilla.
+///
+/// # Errors
+/// None of them can be read.
+pub fn of_mozilla() -> Result<ClientConfig, Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(MOZILLA.iter().cloned());
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
+
+/// Whether the environment names what to trust in place of the system's: a name that is wrong must not bring others in.
+fn has_said_whom() -> bool {
+    let environment = net::environment();
+    ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|name| net::find(&environment, name).is_some())
 }
 
 /// See the module.
@@ -139,6 +178,14 @@ WgIgcHAmwOGg2RCq+FpZH+J/MnvIcwhbWq+HiJvrl7se4EE=
         let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
         let bundled = Bundled { usual, own, provider };
         bundled.verify_server_cert(&end_entity, &[], &name, &[], now).map(|_| ())
+    }
+
+    #[test]
+    fn those_of_mozilla_are_read() {
+        let mut roots = RootCertStore::empty();
+        let (read, left) = roots.add_parsable_certificates(MOZILLA.iter().cloned());
+        assert!(read > 50 && left == 0, "{read} were read, {left} not");
+        assert!(of_mozilla().is_ok());
     }
 
     #[test]

@@ -75,7 +75,12 @@ impl Net {
             .with_timeout_disabled()
             .with_connect_timeout(CONNECT.min(self.timeout))
             .with_read_timeout(IDLE);
-        for certificate in self.certificates(object_store::Certificate::from_pem_bundle)? {
+        let mut own = self.certificates(object_store::Certificate::from_pem_bundle)?;
+        if own.is_empty() && certificates::are_missing() {
+            let read = |certificate: &[u8]| object_store::Certificate::from_der(certificate).ok();
+            own.extend(certificates::MOZILLA.iter().filter_map(|certificate| read(certificate)));
+        }
+        for certificate in own {
             options = options.with_root_certificate(certificate);
         }
         Ok(options)
@@ -135,9 +140,12 @@ impl Net {
             Error::Setting(format!("TLS cannot be set up: {}", show(&cause.to_string())))
         };
         let bundle = self.certificates(certificates::parse)?;
-        if !bundle.is_empty() {
-            let tls = certificates::config(bundle).map_err(|error| failed(&error))?;
-            builder = builder.tls_backend_preconfigured(tls);
+        let own = match bundle.is_empty() {
+            false => Some(certificates::config(bundle)),
+            true => certificates::are_missing().then(certificates::of_mozilla),
+        };
+        if let Some(tls) = own {
+            builder = builder.tls_backend_preconfigured(tls.map_err(|error| failed(&error))?);
         }
         builder.build().map_err(|error| failed(&innermost(&error)))
     }

@@ -142,6 +142,9 @@ impl Vfs {
         Ok(match inode {
             Inode::Root
             | Inode::Top
+            | Inode::Agents
+            | Inode::Knowledge
+            | Inode::Known(_)
             | Inode::Status
             | Inode::Metrics
             | Inode::Datasets

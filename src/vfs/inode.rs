@@ -48,6 +48,12 @@ pub enum Inode {
     Root,
     /// `/README.md`
     Top,
+    /// `/AGENTS.md`
+    Agents,
+    /// `/knowledge`
+    Knowledge,
+    /// A page or a directory below `/knowledge`: a number of [`super::knowledge`].
+    Known(u32),
     /// `/_status.json`
     Status,
     /// `/_metrics.prom`
@@ -98,6 +104,8 @@ const _: () = assert!(DEEPEST < 1 << (VIEW - DEPTH), "every depth has a number")
 /// What no version has; and, with a depth, the `_error` of a directory.
 const FIXED: u64 = 0;
 const LINK: u64 = 1;
+/// In place of a view, what tells pages from links.
+const KNOWN: Slot = Slot(1);
 const TOP: u64 = 2;
 const COLUMN: u64 = 3;
 const DIR: u64 = 4;
@@ -149,7 +157,10 @@ impl Inode {
             Self::Datasets => 3,
             Self::Status => 4,
             Self::Metrics => 5,
+            Self::Agents => 6,
+            Self::Knowledge => 7,
             Self::Link(link) => LINK << KIND | u64::from(link),
+            Self::Known(number) => pack(LINK, KNOWN, 0, number),
             Self::View(slot) => pack(TOP, slot, 0, 0),
             Self::Column(slot, column) => pack(COLUMN, slot, column, 0),
             Self::Dir(slot, depth, first) => pack(DIR, slot, depth, first),
@@ -177,6 +188,9 @@ impl Inode {
             | Self::Datasets
             | Self::Status
             | Self::Metrics
+            | Self::Agents
+            | Self::Knowledge
+            | Self::Known(_)
             | Self::Link(_) => None,
             Self::View(slot)
             | Self::Column(slot, _)
@@ -207,6 +221,9 @@ impl Inode {
             (FIXED, 3) => Self::Datasets,
             (FIXED, 4) => Self::Status,
             (FIXED, 5) => Self::Metrics,
+            (FIXED, 6) => Self::Agents,
+            (FIXED, 7) => Self::Knowledge,
+            (LINK, number) if slot == KNOWN => Self::Known(number),
             (LINK, link) => Self::Link(link),
             (TOP, 0) => Self::View(slot),
             (COLUMN, 0) => Self::Column(slot, depth),
@@ -248,6 +265,9 @@ mod tests {
             Just(Inode::Status),
             Just(Inode::Metrics),
             Just(Inode::Datasets),
+            Just(Inode::Agents),
+            Just(Inode::Knowledge),
+            any::<u32>().prop_map(Inode::Known),
             any::<u32>().prop_map(Inode::Link),
             slot.clone().prop_map(Inode::View),
             (slot.clone(), 0..1024u16).prop_map(|(s, c)| Inode::Column(s, c)),

@@ -37,6 +37,7 @@ pub mod handles;
 pub mod inode;
 pub mod links;
 pub mod listing;
+pub mod knowledge;
 mod live;
 mod lookup;
 mod opening;
@@ -65,6 +66,7 @@ use self::filters::Filters;
 pub use self::filters::IdleView;
 use self::handles::{Handle, Handles};
 use self::inode::Inode;
+use self::knowledge::{Front, Pages};
 use self::links::Links;
 use self::listing::Listing;
 use self::sets::Sets;
@@ -207,6 +209,7 @@ pub struct Vfs {
     views: Views,
     links: Links,
     texts: Texts,
+    pages: Pages,
     sets: Sets,
     filters: Filters,
     notes: Notes,
@@ -234,7 +237,8 @@ impl Vfs {
         timeout: Duration,
         prefetch: Prefetch,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new_cyclic(|vfs| Self {
+            pages: Pages::new(&catalog, vfs.clone()),
             datasets: Datasets::new(catalog.clone()),
             catalog,
             packs,
@@ -265,6 +269,9 @@ impl Vfs {
             Some(Inode::Datasets) => {
                 let (vfs, name) = (self.clone(), name.to_vec());
                 self.in_background(move || vfs.lookup_dataset(&name))
+            }
+            Some(inode @ (Inode::Knowledge | Inode::Known(_))) => {
+                self.lookup_knowledge(inode, name)
             }
             Some(Inode::View(slot)) => self.lookup_top(parent, slot, name),
             Some(Inode::Value(slot, leaf, first)) => {
@@ -308,10 +315,12 @@ impl Vfs {
                 let sized = move |target: Vec<u8>| Attr { size: target.len() as u64, ..link };
                 self.readlink(number).map(sized)
             }
-            Inode::Top => {
+            Inode::Top | Inode::Agents => {
+                let front = if inode == Inode::Top { Front::Readme } else { Front::Agents };
                 let vfs = self.clone();
-                self.in_background(move || vfs.top_attr())
+                self.in_background(move || vfs.front_attr(front))
             }
+            Inode::Knowledge | Inode::Known(_) => self.getattr_knowledge(inode),
             Inode::Status | Inode::Metrics => Answer::Now(Ok(self.live(inode))),
             Inode::View(slot)
             | Inode::Column(slot, _)
@@ -382,6 +391,7 @@ impl Vfs {
                 let vfs = self.clone();
                 self.in_background(move || Listing::datasets(&vfs))
             }
+            Inode::Knowledge | Inode::Known(_) => self.list_knowledge(inode),
             Inode::View(slot) => self.list_top(number, slot),
             Inode::Value(slot, leaf, first) => {
                 match self.views.step(slot, Step::Value(leaf, first)) {
@@ -414,7 +424,9 @@ impl Vfs {
     /// `caller`: who asks, where that may be somebody with fewer rights than this process.
     pub fn open(self: &Arc<Self>, number: u64, caller: Option<Caller>) -> Answer<Opened> {
         match Inode::decode(number) {
-            Some(Inode::Top) => self.open_top(),
+            Some(Inode::Top) => self.open_front(Front::Readme),
+            Some(Inode::Agents) => self.open_front(Front::Agents),
+            Some(inode @ Inode::Known(_)) => self.open_knowledge(inode),
             Some(inode @ (Inode::Status | Inode::Metrics)) => {
                 Answer::Now(Ok(self.open_live(inode)))
             }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::beside::{self, At, Shape};
 use super::inode::{Inode, ViewNode};
+use super::knowledge::{self, Front};
 use super::place::Place;
 use super::{Attr, Vfs};
 use dcfs_core::error::Result;
@@ -56,10 +57,10 @@ enum Body {
 impl Listing {
     /// The top of the mount.
     pub(super) fn root(vfs: &Vfs) -> Result<Self> {
-        let heads = vec![
-            (b"README.md".to_vec(), vfs.top_attr()?),
-            (b"datasets".to_vec(), vfs.directory(Inode::Datasets, None)),
-        ];
+        let front = |front: Front| Ok((front.name().as_bytes().to_vec(), vfs.front_attr(front)?));
+        let mut heads: Vec<_> = Front::ALL.into_iter().map(front).collect::<Result<_>>()?;
+        heads.push((b"datasets".to_vec(), vfs.directory(Inode::Datasets, None)));
+        heads.push((knowledge::NAME.to_vec(), vfs.directory(Inode::Knowledge, None)));
         Ok(Self::of(vfs, Inode::Root, Inode::Root, heads, None))
     }
 
@@ -144,7 +145,7 @@ impl Listing {
     /// Whether it is the same for ever, so that the kernel may keep it.
     pub fn is_fixed(&self) -> bool {
         match self.own.inode {
-            Inode::Datasets => false,
+            Inode::Datasets | Inode::Knowledge | Inode::Known(_) => false,
             Inode::Beside(_, node) => beside::shape(node) != Some(Shape::Changing),
             _ => true,
         }

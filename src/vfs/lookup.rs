@@ -9,6 +9,7 @@ use super::asking::blocking;
 use super::beside::narrowing;
 use super::datasets::Found;
 use super::inode::{Inode, Slot};
+use super::knowledge::{self, Front};
 use super::place::Place;
 use super::tables::Table;
 use super::texts::Text;
@@ -25,13 +26,18 @@ impl Vfs {
     pub(super) fn lookup_root(self: &Arc<Self>, name: &[u8]) -> Answer<Entry> {
         match name {
             b"datasets" => Answer::Now(Ok(Entry::Found(self.directory(Inode::Datasets, None)))),
-            b"README.md" => {
-                let vfs = self.clone();
-                self.in_background(move || vfs.top_attr().map(Entry::Found))
+            knowledge::NAME => {
+                Answer::Now(Ok(Entry::Found(self.directory(Inode::Knowledge, None))))
             }
             b"_status.json" => Answer::Now(Ok(Entry::Found(self.live(Inode::Status)))),
             b"_metrics.prom" => Answer::Now(Ok(Entry::Found(self.live(Inode::Metrics)))),
-            _ => Answer::Now(Ok(Entry::Absent(FOREVER))),
+            name => match Front::ALL.into_iter().find(|front| front.name().as_bytes() == name) {
+                Some(front) => {
+                    let vfs = self.clone();
+                    self.in_background(move || vfs.front_attr(front).map(Entry::Found))
+                }
+                None => Answer::Now(Ok(Entry::Absent(FOREVER))),
+            },
         }
     }
 
@@ -183,17 +189,6 @@ impl Vfs {
         Attr { inode, kind: FileKind::Link, size: 0, mtime: self.born, ttl: SHORT }
     }
 
-    pub(super) fn top_attr(&self) -> Result<Attr> {
-        let text = self.texts.fresh(&self.catalog, &Text::Top)?;
-        Ok(Attr {
-            inode: Inode::Top,
-            kind: FileKind::File,
-            size: text.len() as u64,
-            mtime: self.born,
-            ttl: SHORT,
-        })
-    }
-
     pub(super) fn page_attr(self: &Arc<Self>, number: u64, slot: Slot, page: Page) -> Answer<Attr> {
         self.with_view(number, slot, |view| {
             self.with_page(number, slot, page, |vfs, text| vfs.texts.fresh(&vfs.catalog, text))
@@ -213,11 +208,14 @@ impl Vfs {
             if view.from.is_some() {
                 return self.with_place_in_task(number, slot, move |vfs, place| {
                     let narrowed = vfs.narrowed(place);
-                    ask(vfs, &Text::Page(slot, page, &place.view.of, narrowed.as_ref()))
+                    let (of, narrowed) = (&place.view.of, narrowed.as_ref());
+                    ask(vfs, &Text { slot, page, of, narrowed })
                 });
             }
             let vfs = self.clone();
-            self.in_background(move || ask(&vfs, &Text::Page(slot, page, &view.of, None)))
+            self.in_background(move || {
+                ask(&vfs, &Text { slot, page, of: &view.of, narrowed: None })
+            })
         })
     }
 

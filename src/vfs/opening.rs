@@ -26,11 +26,6 @@ impl Vfs {
         Opened { handle: self.handles.insert(handle), keep: true, is_live: false, whole: None }
     }
 
-    /// Opens `README.md` at the top.
-    pub(super) fn open_top(self: &Arc<Self>) -> Answer<Opened> {
-        self.open_text(false, |vfs| vfs.texts.kept(&vfs.catalog, &Text::Top))
-    }
-
     /// Opens a helper file.
     pub(super) fn open_page(
         self: &Arc<Self>,
@@ -178,7 +173,7 @@ impl Vfs {
     fn page_attrs(&self, place: &Place) -> Result<Vec<(Vec<u8>, Attr)>> {
         let (slot, of) = (place.slot, &place.view.of);
         let attr = |page: Page| -> Result<(Vec<u8>, Attr)> {
-            let text = Text::Page(slot, page, of, None);
+            let text = Text { slot, page, of, narrowed: None };
             let text = self.texts.fresh(&self.catalog, &text)?;
             Ok((page.name().as_bytes().to_vec(), page_attr(slot, page, of, &text)))
         };

@@ -19,6 +19,9 @@ impl Vfs {
         match inode {
             Inode::Root => Some("/".into()),
             Inode::Top => Some("README.md".into()),
+            Inode::Agents => Some("AGENTS.md".into()),
+            Inode::Knowledge => Some("knowledge".into()),
+            Inode::Known(number) => self.pages.path(number),
             Inode::Status => Some("_status.json".into()),
             Inode::Metrics => Some("_metrics.prom".into()),
             Inode::Datasets => Some("datasets".into()),

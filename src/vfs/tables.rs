@@ -13,6 +13,7 @@ use super::{Answer, Attr, Opened, Vfs};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::kept::Kept;
 use dcfs_core::render::rows::Format;
+use dcfs_data::stats;
 use dcfs_data::tables::{Blocks, TextTable, parquet};
 
 /// A table, by its name in the directory of a view.
@@ -28,11 +29,14 @@ pub enum Table {
     MetadataParquet,
     /// Names and texts, where a column has texts for captions. By name alone as well.
     Captions,
+    /// Statistics of the columns: for programs, and for people.
+    Stats,
+    StatsPage,
 }
 
 impl Table {
     /// Every table, in the order of their numbers.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Count,
         Self::Csv,
         Self::Jsonl,
@@ -40,13 +44,16 @@ impl Table {
         Self::Metadata,
         Self::MetadataParquet,
         Self::Captions,
+        Self::Stats,
+        Self::StatsPage,
     ];
 
     /// Those of `_views/hf`.
     pub const HUGGING_FACE: [Self; 3] = [Self::Metadata, Self::MetadataParquet, Self::Captions];
 
     /// Those that a version has, unlisted.
-    pub const BY_NAME: [Self; 4] = [Self::Count, Self::Csv, Self::Jsonl, Self::Parquet];
+    pub const BY_NAME: [Self; 6] =
+        [Self::Count, Self::Csv, Self::Jsonl, Self::Parquet, Self::Stats, Self::StatsPage];
 
     /// The file's name.
     pub const fn name(self) -> &'static str {
@@ -58,6 +65,8 @@ impl Table {
             Self::Metadata => "metadata.jsonl",
             Self::MetadataParquet => "metadata.parquet",
             Self::Captions => "captions.csv",
+            Self::Stats => "_stats.json",
+            Self::StatsPage => "_stats.md",
         }
     }
 }
@@ -190,6 +199,14 @@ impl Vfs {
                         };
                         let size = file.metadata().map_err(broken)?.len();
                         return Ok(Content::File(file, size));
+                    }
+                    Table::Stats => {
+                        return Ok(Content::Small(stats::of(&source, &|_| {})?.json.into()));
+                    }
+                    Table::StatsPage => {
+                        let filters = self.narrowed(place).map_or(Vec::new(), |of| of.filters);
+                        let found = stats::of(&source, &|_| {})?;
+                        return Ok(Content::Small(found.facts.page(&filters).into()));
                     }
                     Table::Csv => Format::Csv,
                     Table::Jsonl => Format::Jsonl,

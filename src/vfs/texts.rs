@@ -18,17 +18,17 @@ use dcfs_data::pages::{self, Narrowed, Page};
 /// Some kilobytes each: a few megabytes at most.
 const MOST: NonZeroUsize = NonZeroUsize::new(512).expect("not zero");
 
-/// A text of the mount.
+/// A helper file of a version, or of some of its rows.
 #[derive(Clone, Copy, Debug)]
-pub enum Text<'a> {
-    /// `README.md` at the top.
-    Top,
-    /// A helper file of a version, or of some of its rows.
-    Page(Slot, Page, &'a VersionInfo, Option<&'a Narrowed>),
+pub struct Text<'a> {
+    pub slot: Slot,
+    pub page: Page,
+    pub of: &'a VersionInfo,
+    pub narrowed: Option<&'a Narrowed>,
 }
 
-/// Which [`Text`]; `None` is the one at the top.
-type Key = Option<(Slot, Page)>;
+/// Which [`Text`].
+type Key = (Slot, Page);
 
 /// The texts of a mount.
 #[derive(Debug)]
@@ -44,21 +44,11 @@ impl Default for Texts {
 
 impl Text<'_> {
     fn key(&self) -> Key {
-        match self {
-            Self::Top => None,
-            Self::Page(slot, page, ..) => Some((*slot, *page)),
-        }
-    }
-
-    fn is_fixed(&self) -> bool {
-        matches!(self, Self::Page(_, page, ..) if page.is_fixed())
+        (self.slot, self.page)
     }
 
     fn render(&self, catalog: &Catalog) -> Result<String> {
-        match self {
-            Self::Top => pages::top(catalog),
-            Self::Page(_, page, of, narrowed) => pages::text(catalog, *page, of, *narrowed),
-        }
+        pages::text(catalog, self.page, self.of, self.narrowed)
     }
 }
 
@@ -67,7 +57,7 @@ impl Texts {
     /// the same text, and one is kept.
     pub fn fresh(&self, catalog: &Catalog, text: &Text<'_>) -> Result<Bytes> {
         let known = self.look(text.key());
-        if text.is_fixed()
+        if text.page.is_fixed()
             && let Some((_, bytes)) = known
         {
             return Ok(bytes);
@@ -96,7 +86,7 @@ impl Texts {
     pub fn forget(&self, slot: Slot) {
         let mut kept = self.kept.lock().unwrap_or_else(|e| e.into_inner());
         for page in Page::ALL {
-            kept.pop(&Some((slot, page)));
+            kept.pop(&(slot, page));
         }
     }
 

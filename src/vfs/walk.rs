@@ -81,8 +81,10 @@ impl Vfs {
         let Some(first) = names.first() else { return self.getattr(ROOT).wait().await };
         let top = self.lookup(ROOT, first).wait().await?;
         let from = match top {
-            Entry::Found(_) => ROOT,
-            Entry::Absent(_) => self.datasets_directory().await?,
+            // A dataset that is called so goes before the pages about all of them.
+            Entry::Found(found) if found.inode != Inode::Knowledge => ROOT,
+            Entry::Found(_) if !self.is_dataset(first).await? => ROOT,
+            _ => self.datasets_directory().await?,
         };
         let mut at = self.getattr(from).wait().await?;
         for (depth, name) in names.iter().enumerate() {
@@ -97,6 +99,12 @@ impl Vfs {
             };
         }
         Ok(at)
+    }
+
+    async fn is_dataset(self: &Arc<Self>, name: &[u8]) -> Result<bool> {
+        let (vfs, name) = (self.clone(), name.to_vec());
+        let asked = self.in_background(move || Ok(vfs.datasets.current()?.link(&name).is_some()));
+        asked.wait().await
     }
 
     async fn datasets_directory(self: &Arc<Self>) -> Result<u64> {

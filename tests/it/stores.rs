@@ -7,7 +7,7 @@ use std::time::Duration;
 use dcfs_core::error::{Error, Kind};
 use dcfs_core::object::Object;
 use dcfs_core::time::Timestamp;
-use dcfs_store::{Config, Stores};
+use dcfs_store::{Config, Settings, Stores};
 
 use crate::support::http::{Reply, Request, Served, Server, Then};
 
@@ -561,4 +561,20 @@ fn servers_that_are_not_there_are_said_so() {
             assert!(error.to_string().contains("asking `http://127.0.0.1:1`: "), "{error}");
         }
     });
+}
+
+#[test]
+fn settings_change_without_a_new_mount() {
+    let stores = stores("http://127.0.0.1:9");
+    let settings = |text: &str| Settings::parse("/c.toml".as_ref(), text).expect("settings");
+    let table = |stores: &Stores| {
+        let said = stores.describe("gs://pets/x").expect("known").expect("said");
+        said.into_iter().find(|(name, _)| *name == "settings").expect("the table").1
+    };
+    assert_eq!(table(&stores), "no table");
+    stores.reset(settings("[\"gs://pets\"]\nanon = true")).expect("right");
+    assert_eq!(table(&stores), "[\"gs://pets\"]");
+    let wrong = settings("[\"https://h\"]\nca_bundle = \"/nonexistent\"");
+    assert!(stores.reset(wrong).is_err(), "a bundle that is not there");
+    assert_eq!(table(&stores), "[\"gs://pets\"]", "what is wrong changes nothing");
 }

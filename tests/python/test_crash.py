@@ -138,7 +138,7 @@ def test_killed_while_read(small_catalog, dcfs, tmp_path):
             assert compare.content(mount.datasets / "few" / "b" / "1.txt") == b"b1\n" * 10
 
 
-@pytest.mark.parametrize("polite", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+@pytest.mark.parametrize("polite", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_a_polite_signal_unmounts(small_catalog, dcfs, tmp_path, polite):
     mount = dcfs.mount(small_catalog, tmp_path / "mnt")
     pid = mount.daemon()

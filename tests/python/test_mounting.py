@@ -43,7 +43,7 @@ def test_a_slash_behind_the_latest_version_makes_copies_and_walks_of_it(dcfs, sm
         latest = f"{mount.datasets}/few/"
         found = subprocess.run(["find", latest, "-type", "f"], capture_output=True, text=True, check=True)
         assert len(found.stdout.splitlines()) >= 9
-        assert "`datasets/pets/`" in (mount.path / "README.md").read_text()
+        assert "`datasets/few/`" in (mount.path / "README.md").read_text()
         copy = tmp_path / "copy"
         subprocess.run(["cp", "-r", latest, copy], check=True)
         assert copy.is_dir() and not copy.is_symlink()

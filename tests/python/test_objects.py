@@ -141,7 +141,7 @@ def test_a_mount_says_what_it_did(store, dcfs, tmp_path, files):
         assert ours[0]["live"]["store"]["requests"] == 1
         page = (top / "_metrics.prom").read_text()
         assert "\ndcfs_requests_total 1\n" in page and 'dcfs_request_seconds_bucket{le="+Inf"} 1\n' in page
-        assert sorted(os.listdir(top)) == ["README.md", "datasets"], "found by name alone"
+        assert sorted(os.listdir(top)) == ["AGENTS.md", "README.md", "datasets", "knowledge"], "found by name alone"
 
 
 @pytest.mark.mount

@@ -52,7 +52,7 @@ def test_datasets_lists_every_version_and_a_link_to_each_latest(shapes_mount, ve
 
 
 def test_the_top_holds_a_readme_and_the_datasets(shapes_mount):
-    assert sorted(os.listdir(shapes_mount.path)) == ["README.md", "datasets"]
+    assert sorted(os.listdir(shapes_mount.path)) == ["AGENTS.md", "README.md", "datasets", "knowledge"]
     assert (shapes_mount.path / "README.md").stat().st_size > 100
 
 

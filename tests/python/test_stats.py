@@ -115,7 +115,7 @@ def test_vectors_have_norms(stats, shapes_catalog, tmp_path):
     found = json.loads(stats.dcfs.ok("stats", "vectors", "--json", cwd=tmp_path))
     emb, box = found["statistics"]
     assert emb["column_statistics"]["norm"] == {"min": 5.0, "max": 50.0, "mean": 27.5}
-    assert (emb["column_statistics"]["dimension"], emb["column_statistics"]["nan_count"]) == (2, 1)
+    assert (emb["column_statistics"]["dimension"], emb["column_statistics"]["min"]) == (2, 0), "a missing one is empty"
     assert box["flags"] == ["mixed-lengths"] and box["column_statistics"]["max"] == 2
 
 
@@ -150,7 +150,7 @@ def test_many_rows_are_kept_and_flagged(stats, tmp_path):
     assert [(one["value"], one["count"]) for one in told] == sorted(top, key=lambda one: (-one[1], one[0]))
     assert found["words"]["column_statistics"]["n_unique"] == 40_000
     assert len(found["words"]["column_statistics"]["most_frequent"]) == 10
-    kept = list((stats.dcfs.cache / "packs").glob("*/stats/*"))
+    kept = list(stats.dcfs.cache.glob("dcfs/packs/*/stats/*"))
     assert kept, "what took a moment is kept"
     kept[0].write_bytes(b"{}")
     assert stats.dcfs.ok("stats", "many", "--json", cwd=tmp_path) == first, "and made anew where it is damaged"
@@ -173,3 +173,26 @@ def test_differences_tell_what_moved(stats, tmp_path):
     assert "max 99 -> 198" in told[0]["how"] and "pug 50% -> 0%" in told[1]["how"]
     assert "max 99 -> 198" in stats.dcfs.ok("diff", "moving", "--stats", cwd=tmp_path)
     assert "statistics" not in json.loads(stats.dcfs.ok("diff", "moving", "--json", cwd=tmp_path))
+
+
+@pytest.mark.mount
+def test_directories_have_statistics_by_name(stats, shapes_mount, shapes_catalog):
+    version = shapes_mount.datasets / "pets_sized@1.0.0"
+    text = (version / "_stats.json").read_text()
+    assert (version / "_stats.json").stat().st_size == len(text.encode())
+    assert json.loads(text) == json.loads(stats.dcfs.ok("stats", "pets_sized", "--json", cwd=shapes_catalog))
+    narrowed = version / "info.width > 400"
+    found = json.loads((narrowed / "_stats.json").read_text())
+    assert found == json.loads(
+        stats.dcfs.ok("stats", "pets_sized", "--where", "info.width > 400", "--json", cwd=shapes_catalog)
+    )
+    assert found["num_examples"] == int((narrowed / "_count").read_text())
+    page = (narrowed / "_stats.md").read_text()
+    assert "`info.width > 400`" in page and (narrowed / "_stats.md").stat().st_size == len(page.encode())
+    ranked = json.loads((version / "order by info.width desc limit 3" / "_stats.json").read_text())
+    assert ranked["num_examples"] == 3
+    by = version / "_views" / "by" / "info.width" / "440"
+    assert json.loads((by / "_stats.json").read_text())["num_examples"] == 3
+    assert "_stats.json" not in [entry.name for entry in version.iterdir()], "by name alone"
+    with pytest.raises(OSError):
+        (version / "file.size < 0" / "_stats.html").read_text()

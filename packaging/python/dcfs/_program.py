@@ -25,9 +25,8 @@ def binary() -> Path:
     named = os.environ.get("DCFS_BIN")
     if named:
         return Path(named)
-    schemes = [sysconfig.get_default_scheme(), f"{os.name}_user"] if hasattr(sysconfig, "get_default_scheme") else [f"{os.name}_prefix", f"{os.name}_user"]
-    for scheme in schemes:
-        found = Path(sysconfig.get_path("scripts", scheme)) / "dcfs"
+    for folder in (sysconfig.get_path("scripts"), sysconfig.get_path("scripts", "posix_user")):
+        found = Path(folder) / "dcfs"
         if found.is_file():
             return found
     on_path = shutil.which("dcfs")
@@ -38,7 +37,7 @@ def binary() -> Path:
 
 def run(*arguments: StrPath) -> str:
     """What `dcfs ARGUMENTS` prints. Raises `Error` where it fails."""
-    command = [str(binary()), *map(os.fspath, arguments)]
+    command = [str(binary()), *(os.fspath(argument) for argument in arguments)]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:
         raise failure(done.stderr, done.returncode)
@@ -48,8 +47,8 @@ def run(*arguments: StrPath) -> str:
 def failure(stderr: str, code: int) -> Error:
     """The error that the program told; what it warned of before is left out."""
     text = stderr.strip()
-    start = text.rfind("\ndcfs: ") + 1
-    return Error(text[start:].removeprefix("dcfs: ") if hasattr(str, "removeprefix") else text[start:], code)
+    text = text[text.rfind("\ndcfs: ") + 1 :]
+    return Error(text[len("dcfs: ") :] if text.startswith("dcfs: ") else text, code)
 
 
 def of_catalog(catalog: StrPath | None) -> list[str]:

@@ -1,16 +1,16 @@
-"""The order of an epoch: a permutation of a directory's files that depends on the seed and the epoch alone."""
+"""The order of an epoch: a permutation of the files of a dataset that depends on the seed and the epoch alone."""
 
 from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Iterator, List
+from typing import Iterator, List, Optional
 
 from ._program import StrPath
 
 
 class Sampler:
-    """The files of a directory in a random order, another one each epoch, the same on every machine and for every rank.
+    """The files of a directory in a random order, another one each epoch, the same on every machine.
 
         sampler = dcfs.Sampler(top / "datasets" / "pets@1.0.0", seed=7, rank=rank, world=world)
         for epoch in range(10):
@@ -18,7 +18,9 @@ class Sampler:
             for path in sampler:
                 ...
 
-    Each rank gets the same number of files: the last ones of the order are left out where they do not divide.
+    The order is the one that a mount lists below `_views/epochs/`: whoever reads in it has files fetched before they are asked
+    for. Of a directory that has no such list (a copy, a mount by an older dcfs), the files are shuffled here. Ranks share no file,
+    and the numbers of their files differ by one at most.
     """
 
     def __init__(self, directory: StrPath, *, seed: int = 0, rank: int = 0, world: int = 1) -> None:
@@ -26,24 +28,37 @@ class Sampler:
             raise ValueError(f"rank {rank} is not below world {world}")
         self.directory, self.seed, self.rank, self.world = Path(directory), seed, rank, world
         self.epoch = 0
-        self._files = sorted(path for path in self.directory.rglob("*") if path.is_file() and not _is_helper(path))
+        self._files: Optional[List[Path]] = None
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the order of this epoch, as a sampler of PyTorch does."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self._files) // self.world
+        return sum(1 for _ in self)
 
     def __iter__(self) -> Iterator[Path]:
-        order: List[Path] = list(self._files)
-        # Python keeps what a seed gives over its releases: `random.Random(int).random()` is the same since 3.2, and so is
-        # this shuffle, which is made of it alone.
+        shard = f"shard={self.rank}/{self.world}/" if self.world > 1 else ""
+        listed = self.directory / f"_views/epochs/{self.seed}/{shard}{self.epoch}.txt"
+        try:
+            lines = open(listed, encoding="utf-8", errors="surrogateescape", newline="\n")
+        except (FileNotFoundError, NotADirectoryError):
+            yield from self._shuffled()[self.rank :: self.world]
+            return
+        with lines:
+            for line in lines:
+                yield self.directory / line.rstrip("\n")
+
+    def _shuffled(self) -> List[Path]:
+        if self._files is None:
+            self._files = sorted(path for path in self.directory.rglob("*") if path.is_file() and not _is_helper(path))
+        order = list(self._files)
+        # `Random.random` gives the same numbers for a seed in every release of Python; `shuffle` need not.
         generator = random.Random(f"{self.seed}/{self.epoch}")
         for last in range(len(order) - 1, 0, -1):
             other = int(generator.random() * (last + 1))
             order[last], order[other] = order[other], order[last]
-        return iter(order[self.rank :: self.world][: len(self)])
+        return order
 
 
 def _is_helper(path: Path) -> bool:

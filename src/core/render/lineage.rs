@@ -15,6 +15,9 @@ use serde_json::Value;
 /// What is printed where the catalog has no author.
 const NO_AUTHOR: &str = "not recorded by DataChain";
 
+/// Versions made from one that are named.
+const MOST_CHILDREN: usize = 100;
+
 /// The deepest that the list of parents is indented; deeper ones stay at that depth.
 const DEEPEST: usize = 20;
 
@@ -31,6 +34,8 @@ pub struct Lineage<'a> {
     /// The text of the script; empty where none was recorded.
     pub script: &'a str,
     pub graph: &'a Graph,
+    /// Versions that were made from this one, and their directories.
+    pub children: &'a [(String, Vec<u8>)],
     pub before: Option<Change>,
 }
 
@@ -84,6 +89,7 @@ impl Lineage<'_> {
         page += &self.facts();
         page += "\n## Parents\n\n";
         page += &self.parents();
+        page += &self.used_by();
         page += "\n## Graph\n\n";
         page += &block("mermaid", &mermaid_graph(self.graph));
         page += "\n## Changes\n\n";
@@ -115,6 +121,21 @@ impl Lineage<'_> {
             row("attributes", self.attrs.iter().map(|a| code(a)).collect::<Vec<_>>().join(", "));
         }
         row("uuid", code(&self.of.uuid));
+        out
+    }
+
+    /// What was made from it; nothing where nothing was.
+    fn used_by(&self) -> String {
+        if self.children.is_empty() {
+            return String::new();
+        }
+        let mut out = "\n## Used by\n\n".to_owned();
+        for (name, directory) in self.children.iter().take(MOST_CHILDREN) {
+            let _ = writeln!(out, "- {}", link(name, &[b"..", directory, b"_lineage.md"]));
+        }
+        if let Some(more @ 1..) = self.children.len().checked_sub(MOST_CHILDREN) {
+            let _ = writeln!(out, "\n... and {} more.", count(more as u64));
+        }
         out
     }
 
@@ -314,6 +335,7 @@ mod tests {
             job: Some(("/home/x/save.py", Some("3.11"))),
             script: "import datachain as dc\n",
             graph: &graph,
+            children: &[("big".into(), b"big@1.0.0".to_vec())],
             before: Some(before),
         };
         let want = "\
@@ -338,6 +360,10 @@ mod tests {
 - masks@1.0.0 (removed)
   - storage `s3://bucket/pets/`
 - a version that was deleted for good
+
+## Used by
+
+- [big](../big@1.0.0/_lineage.md)
 
 ## Graph
 
@@ -399,6 +425,7 @@ import datachain as dc
             job: None,
             script: &by.script(),
             graph: &Graph::default(),
+            children: &[],
             before: None,
         };
         let page = page.page();
@@ -433,6 +460,7 @@ import datachain as dc
                 job: None,
                 script: "",
                 graph: &graph,
+                children: &[],
                 before: None,
             };
             let page = page.page();

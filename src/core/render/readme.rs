@@ -1,11 +1,13 @@
-//! `_README.md` in a version's directory, and `README.md` at the top: where one is, and what to do.
+//! `_README.md` in a version's directory: where one is, and what to do.
 
 use std::fmt::Write;
 
+use super::markdown::visible;
 use super::markdown::{code, paragraph, text};
 use super::numbers::{bytes, counted};
 use super::schema_json::unlisted;
 use super::{Narrowed, Subject, directories};
+use crate::annotation::Annotations;
 use crate::schema::{Schema, ValueType};
 
 /// The naming rules that a person meets.
@@ -13,12 +15,17 @@ const NAMES: &str = "Where a column\n\
     has several sources, they come first (`s3/<bucket>/...`). A name that two objects want is given to the\n\
     first; the others have `~<sys__id>` before the extension.";
 
+/// Characters of what is said about a column, in its row of the table.
+const LONGEST_SAID: usize = 300;
+
 /// Everything that the page of a version tells.
 #[derive(Clone, Debug)]
 pub struct Readme<'a> {
     pub of: &'a Subject,
     pub description: Option<&'a str>,
     pub schema: &'a Schema,
+    /// What people say about columns.
+    pub said: &'a Annotations,
     /// `(database column, a value)`.
     pub examples: &'a [(String, String)],
     /// Which rows, in a query directory.
@@ -46,6 +53,7 @@ impl Readme<'_> {
             Some(_) => format!("{by_name}- `_README.md`: this page\n{pages}"),
         };
         page += "- `_rows.parquet`, `_rows.jsonl`, `_rows.csv`: the rows as tables; `_count`: how many\n";
+        page += "- `_stats.md`, `_stats.json`: statistics of the columns, over all of these rows\n";
         page += "- `_views/by/<column>/<value>/`: the files of the rows with that value, as class folders\n";
         page +=
             "- `_views/rows/<sys__id>.json`: one row; `_views/hf/`: for Hugging Face `datasets`\n";
@@ -150,17 +158,29 @@ impl Readme<'_> {
     }
 
     fn columns(&self) -> String {
-        let mut out = "| column | type | example |\n|---|---|---|\n".to_owned();
+        let is_said = self.schema.leaves().iter().any(|leaf| self.said.contains_key(&leaf.name));
+        let mut out = match is_said {
+            true => "| column | type | example | what people say |\n|---|---|---|---|\n".to_owned(),
+            false => "| column | type | example |\n|---|---|---|\n".to_owned(),
+        };
         for leaf in self.schema.leaves() {
             let example = self.examples.iter().find(|(column, _)| column == leaf.column);
             let example =
                 example.map_or(String::new(), |(_, value)| code(shown(value, leaf.value)));
             let hidden = if leaf.hidden { " (hidden)" } else { "" };
             let row = (code(&leaf.name), code(&leaf.field.type_text));
-            let _ = writeln!(out, "| {} | {}{hidden} | {example} |", row.0, row.1);
+            let said = self.said.get(&leaf.name);
+            let said = said.map_or(String::new(), |said| quoted(&said.line()));
+            let said = if is_said { format!(" {said} |") } else { String::new() };
+            let _ = writeln!(out, "| {} | {}{hidden} | {example} |{said}", row.0, row.1);
         }
         out
     }
+}
+
+/// Words of somebody, as a quotation.
+fn quoted(said: &str) -> String {
+    format!("\"{}\"", text(&visible(said, LONGEST_SAID)))
 }
 
 /// An example as a person types it: the database has 0 and 1 for booleans.
@@ -170,34 +190,6 @@ fn shown<'v>(value: &'v str, kind: &ValueType) -> &'v str {
         (ValueType::Bool, "1") => "true",
         _ => value,
     }
-}
-
-/// `README.md` at the top of a mount.
-pub fn top(catalog: &str, datasets: usize, versions: usize) -> String {
-    format!(
-        "# Datasets as directories\n\n\
-         This is the DataChain catalog {}: {}, {}, mounted read-only by dcfs.\n\n\
-         - `datasets/` holds a directory per saved version, e.g. `datasets/pets@1.0.0/`, and per dataset a link to its\n  \
-           latest version, e.g. `datasets/pets`. By name there are also `pets@latest`, `pets@1` and `pets@1.0`.\n\
-         - `find`, `cp -r`, `du` and `tar` take a link for what it is: end its name with a slash to go where it leads, as in\n  \
-           `find datasets/pets/ -type f` or `cp -r datasets/pets/ copy`. `datasets/pets/` is the version itself.\n\
-         - Copies by `cp -r` are as read-only as what is here: `cp -r --no-preserve=mode`, or `chmod -R u+w` afterwards. A mount\n  \
-           with `--dir-mode 755 --file-mode 644` has copies that are writable.\n\
-         - A version's directory holds its rows' files at their recorded paths, and `_README.md` (start there),\n  \
-           `_schema.json` (the typed columns) and `_lineage.md` (where it came from).\n\
-         - Names, sizes and times are known without the network: `ls -lR`, `find` and `du` are cheap. Bytes are fetched\n  \
-           when they are read.\n\
-         - A version never changes. What is saved or removed shows in `datasets/` within a second.\n\n\
-         | error | what it means | what to do |\n|---|---|---|\n\
-         | ENOENT | there is no such name | `ls` the directory above |\n\
-         | ESTALE | the object is no longer the one recorded, or the version was removed | save a new version |\n\
-         | EACCES | the store refuses | check the credentials that dcfs was started with |\n\
-         | EIO | the store failed after retries, or the catalog cannot be read | see the log: `dcfs status` |\n\
-         | EROFS | everything here is read-only | copy it elsewhere first |\n",
-        code(catalog),
-        counted(datasets as u64, "dataset"),
-        counted(versions as u64, "version"),
-    )
 }
 
 #[cfg(test)]
@@ -282,6 +274,7 @@ pub(super) mod tests {
             of: &of,
             description: Some("Cats & dogs"),
             schema: &schema,
+            said: &Annotations::new(),
             examples: &examples,
             narrowed: None,
         };
@@ -332,6 +325,7 @@ first; the others have `~<sys__id>` before the extension.
             of: &of,
             description: None,
             schema: &schema,
+            said: &Annotations::new(),
             examples: &examples,
             narrowed: Some(&narrowed),
         };
@@ -345,20 +339,19 @@ first; the others have `~<sys__id>` before the extension.
     fn says_why_there_are_no_files() {
         let (of, mut schema) = pets();
         schema.files[0].source = None;
-        let page =
-            Readme { of: &of, description: None, schema: &schema, examples: &[], narrowed: None }
-                .page();
+        let page = Readme {
+            of: &of,
+            description: None,
+            schema: &schema,
+            said: &Annotations::new(),
+            examples: &[],
+            narrowed: None,
+        }
+        .page();
         assert!(page.contains("name no files that can be read"), "{page}");
         assert!(
             page.contains("`file` has no files here: the version did not save its `source`"),
             "{page}"
         );
-    }
-
-    #[test]
-    fn the_top_names_the_catalog() {
-        let page = top("/x/.datachain/db", 3, 1_000);
-        assert!(page.contains("`/x/.datachain/db`: 3 datasets, 1,000 versions"), "{page}");
-        assert!(top("/x", 1, 1).contains("`/x`: 1 dataset, 1 version, mounted"));
     }
 }

@@ -1,11 +1,12 @@
 //! `_schema.json`: the columns of a version for programs. The format is in `docs/schema-format.md`.
 //!
-//! Nothing in it can change while the version exists, so the kernel may keep it for ever. The name of
-//! the dataset can (`datachain dataset edit --new-name`), so it is not in it.
+//! All of it but what people say about columns stays the same while the version exists. The name of the dataset can change
+//! (`datachain dataset edit --new-name`), so it is not in it.
 
 use serde::Serialize;
 
 use super::{Narrowed, Subject, directories};
+use crate::annotation::{Annotation, Annotations};
 use crate::schema::{Field, FileColumn, Schema, Shape};
 use crate::time::Timestamp;
 
@@ -33,6 +34,9 @@ struct Node<'a> {
     name: &'a str,
     r#type: &'a str,
     optional: bool,
+    /// What people say about it.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    said: Option<&'a Annotation>,
     #[serde(skip_serializing_if = "Option::is_none")]
     items: Option<&'a str>,
     #[serde(skip_serializing_if = "is_false")]
@@ -67,7 +71,12 @@ fn is_false(value: &bool) -> bool {
 }
 
 /// The page, of a version or of some of its rows.
-pub fn schema_json(of: &Subject, schema: &Schema, narrowed: Option<&Narrowed>) -> String {
+pub fn schema_json(
+    of: &Subject,
+    schema: &Schema,
+    said: &Annotations,
+    narrowed: Option<&Narrowed>,
+) -> String {
     let page = Page {
         format: FORMAT,
         version: &of.version,
@@ -76,7 +85,7 @@ pub fn schema_json(of: &Subject, schema: &Schema, narrowed: Option<&Narrowed>) -
         rows: of.rows,
         size: of.size,
         query: narrowed,
-        columns: schema.signals.iter().map(node).collect(),
+        columns: schema.signals.iter().map(|signal| node(signal, &signal.name, said)).collect(),
         files: schema.files.iter().map(|file| file_of(file, schema)).collect(),
         system_columns: ["sys__id", "sys__rand"],
     };
@@ -84,11 +93,12 @@ pub fn schema_json(of: &Subject, schema: &Schema, narrowed: Option<&Narrowed>) -
     serde_json::to_string_pretty(&page).unwrap_or_default() + "\n"
 }
 
-fn node(field: &Field) -> Node<'_> {
+fn node<'a>(field: &'a Field, path: &str, said: &'a Annotations) -> Node<'a> {
     let mut node = Node {
         name: &field.name,
         r#type: &field.type_text,
         optional: field.optional,
+        said: said.get(path),
         items: items(&field.type_text),
         hidden: field.hidden,
         file: false,
@@ -101,7 +111,9 @@ fn node(field: &Field) -> Node<'_> {
         Shape::Model { model, file, fields, .. } => {
             node.model = Some(model);
             node.file = *file;
-            node.fields = Some(fields.iter().map(self::node).collect());
+            let below =
+                |field: &'a Field| self::node(field, &format!("{path}.{}", field.name), said);
+            node.fields = Some(fields.iter().map(below).collect());
         }
     }
     node
@@ -189,7 +201,7 @@ mod tests {
     fn the_page_is_what_the_document_says() {
         let (of, schema) = pets();
         let documented = include_str!("../../../docs/schema-format.md");
-        let page = schema_json(&of, &schema, None);
+        let page = schema_json(&of, &schema, &Annotations::new(), None);
         let example = documented.split("```json\n").nth(1).and_then(|t| t.split("```").next());
         assert_eq!(Some(page.as_str()), example, "docs/schema-format.md shows the page");
     }

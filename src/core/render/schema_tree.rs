@@ -11,6 +11,7 @@
 use std::fmt::Write as _;
 
 use super::markdown::visible;
+use crate::annotation::Annotations;
 use crate::schema::{Field, Schema, Shape, Type, ValueType};
 
 /// The most characters of a name or a type.
@@ -21,17 +22,26 @@ const INDENT: usize = 2;
 
 /// The tree, a column or a model a line.
 pub fn tree(schema: &Schema) -> String {
+    described(schema, &Annotations::new())
+}
+
+/// The same, each line with what people say about it.
+pub fn described(schema: &Schema, said: &Annotations) -> String {
     let mut out = String::new();
-    schema.signals.iter().for_each(|signal| field(signal, 0, &mut out));
+    schema.signals.iter().for_each(|signal| field(signal, &signal.name, said, 0, &mut out));
     out
 }
 
-fn field(field: &Field, depth: usize, out: &mut String) {
+fn field(field: &Field, path: &str, said: &Annotations, depth: usize, out: &mut String) {
     line(&field.name, &field.type_text, depth, out);
+    if let Some(said) = said.get(path) {
+        out.pop();
+        let _ = writeln!(out, "  # {}", visible(&said.line(), LONGEST));
+    }
     match &field.shape {
-        Shape::Model { fields, .. } => {
-            fields.iter().for_each(|below| self::field(below, depth + 1, out));
-        }
+        Shape::Model { fields, .. } => fields.iter().for_each(|below| {
+            self::field(below, &format!("{path}.{}", below.name), said, depth + 1, out);
+        }),
         Shape::Column { value, .. } => items(value, &field.type_text, depth, out),
     }
 }

@@ -17,7 +17,7 @@ use crate::name::escape;
 use crate::tree::key;
 
 /// Names that a version's directory answers itself.
-pub const RESERVED: [&[u8]; 8] = [
+pub const RESERVED: [&[u8]; 10] = [
     b"_README.md",
     b"_count",
     b"_lineage.md",
@@ -25,6 +25,8 @@ pub const RESERVED: [&[u8]; 8] = [
     b"_rows.jsonl",
     b"_rows.parquet",
     b"_schema.json",
+    b"_stats.json",
+    b"_stats.md",
     b"_views",
 ];
 

@@ -35,6 +35,7 @@ use std::ops::{ControlFlow, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use dcfs_core::annotation::Annotations;
 use dcfs_core::cell::Cells;
 use dcfs_core::error::Result;
 use dcfs_core::id::{DatasetId, RowId, VersionId};
@@ -230,6 +231,14 @@ impl Catalog {
     /// [`dcfs_core::error::Kind::Stale`] where the version is removed.
     pub fn details(&self, of: &VersionInfo) -> Result<Details> {
         Ok(self.pool.read(|connection| lineage::details(connection, of))?)
+    }
+
+    /// What people say about a dataset and its columns.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn annotations(&self, name: &DatasetName) -> Result<Annotations> {
+        Ok(self.pool.read(|connection| write::annotations(connection, name))?)
     }
 
     /// How sources were reached when they were last indexed by dcfs, where it was not by default.

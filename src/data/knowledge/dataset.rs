@@ -13,11 +13,13 @@ use super::place::linked;
 use super::snapshot::{Dataset, Snapshot, Source, hex};
 use crate::catalog::VersionInfo;
 use crate::stats::facts::Statistics;
+use dcfs_core::annotation::Annotation;
+use dcfs_core::id::RowId;
 use dcfs_core::name::{DatasetName, LOCAL};
 use dcfs_core::render::diff::Counts;
 use dcfs_core::render::markdown::{block, code, text};
 use dcfs_core::render::numbers::{bytes, count, counted};
-use dcfs_core::render::schema_tree::tree;
+use dcfs_core::render::schema_tree::described;
 use dcfs_core::render::stranger::{on_page, visible};
 use dcfs_core::schema::{Schema, ValueType};
 use dcfs_core::secrets::masked;
@@ -52,9 +54,13 @@ const CELL: usize = 60;
 pub struct Facts {
     pub schema: Option<Schema>,
     pub statistics: Option<Statistics>,
+    /// Why the rows were not looked into, where they were not.
+    pub unread: Option<String>,
     pub preview: Preview,
     /// What the latest version changed against the one before, where that was compared.
     pub changed: Option<Counts>,
+    /// The script of the latest version.
+    pub script: String,
     /// The scripts of versions beside the latest: the first, and those whose script differs from the one before.
     pub scripts: Vec<(String, String)>,
 }
@@ -67,6 +73,8 @@ pub struct Preview {
     pub rows: Vec<Vec<String>>,
     /// The first row's file, from the top of a mount.
     pub file: Option<String>,
+    /// A column of vectors, and a row that has one.
+    pub vector: Option<(String, RowId)>,
 }
 
 /// What people wrote.
@@ -92,14 +100,20 @@ pub fn page(of: &Dataset, all: &Snapshot, facts: &Facts, hand: &Hand) -> String 
         out += &format!("## Session Context\n\n{}\n\n", context.trim());
     }
     let by_hand = hand.context.as_ref().map_or(0, String::len);
-    out += &section("Notes", &notes(&hand.notes));
+    out += &section("Notes", &notes(of.said.get(""), &hand.notes));
     out += &section("Dependencies", &dependencies(of, all));
     out += &section("Preview", &preview(&facts.preview));
     if let Some(schema) = &facts.schema {
-        out += &section("Schema", &fenced(&tree(schema), SCHEMA, "line", "`dcfs schema`"));
+        out += &section(
+            "Schema",
+            &fenced(&described(schema, &of.said), SCHEMA, "line", "`dcfs schema`"),
+        );
     }
     if let Some(statistics) = &facts.statistics {
         out += &section("Stats", &stats(statistics));
+    }
+    if let Some(why) = &facts.unread {
+        out += &section("Stats", &text(&visible(why, 200)));
     }
     out += &section("Use", &usage(of, facts));
     out += &section("Freshness", &freshness(of, all));
@@ -138,9 +152,9 @@ fn head(of: &Dataset) -> String {
         .raw("size", &latest.size.map_or(String::new(), |size| size.to_string()))
         .texts("parents", &parents)
         .texts("children", &children);
-    match of.details.script.is_empty() {
+    match of.script_sha256.is_empty() {
         true => head.finish(),
-        false => head.raw("script_sha256", &hex(&Sha256::digest(&of.details.script))).finish(),
+        false => head.raw("script_sha256", &of.script_sha256).finish(),
     }
 }
 
@@ -195,9 +209,11 @@ pub fn quoted(description: Option<&str>) -> Option<String> {
     (!shown.is_empty()).then(|| format!("\u{201c}{}\u{201d}", on_page(&shown)))
 }
 
-fn notes(notes: &[String]) -> String {
+fn notes(said: Option<&Annotation>, notes: &[String]) -> String {
     let mut lines = Fitted::new(NOTES);
-    notes.iter().for_each(|note| lines.line(&format!("- {}", on_page(&visible(note, 200)))));
+    let said = said.map(Annotation::line).into_iter();
+    said.chain(notes.iter().cloned())
+        .for_each(|note| lines.line(&format!("- {}", on_page(&visible(&note, 200)))));
     lines.finish("note")
 }
 
@@ -310,15 +326,14 @@ fn usage(of: &Dataset, facts: &Facts) -> String {
     let at = format!("{name}@{}", of.latest().version);
     let filter =
         facts.schema.as_ref().and_then(|schema| example(schema, facts.statistics.as_ref()));
-    let vector = facts.schema.as_ref().and_then(vector);
     let mut out = String::new();
     let _ = writeln!(out, "```sh\ndcfs show {at} --limit 5");
     if let Some(filter) = &filter {
         let _ = writeln!(out, "dcfs count {at} --where '{filter}'");
         let _ = writeln!(out, "ls 'datasets/{at}/{filter}/'   # in a mount");
     }
-    if let Some(vector) = vector {
-        let near = format!("order by cosine_distance({vector}, row(1)) limit 5");
+    if let Some((column, row)) = facts.preview.vector.as_ref().filter(|(name, _)| is_plain(name)) {
+        let near = format!("order by cosine_distance({column}, row({row})) limit 5");
         let _ = writeln!(out, "dcfs show {at} --where '{near}'");
     }
     let _ = writeln!(out, "dcfs sql 'select count(*) from \"{at}\"'\n```\n");
@@ -346,21 +361,13 @@ fn example(schema: &Schema, statistics: Option<&Statistics>) -> Option<String> {
         fits.then(|| format!("{} = \"{label}\"", leaf.name))
     });
     let number = || {
-        let numbers = plain.filter(|leaf| matches!(leaf.value, ValueType::Int | ValueType::Float));
-        let last = numbers.last()?;
+        let mut numbers =
+            plain.filter(|leaf| matches!(leaf.value, ValueType::Int | ValueType::Float));
+        let last = numbers.next_back()?;
         let middle = of(&last.name).and_then(|of| of.median.as_ref()?.real());
         Some(format!("{} >= {}", last.name, middle.map_or(0, |middle| middle.floor() as i64)))
     };
     label.or_else(number)
-}
-
-/// A column of vectors.
-fn vector(schema: &Schema) -> Option<String> {
-    let leaves = schema.leaves();
-    let is_vector =
-        |value: &ValueType| matches!(value, ValueType::List(item) if **item == ValueType::Float);
-    let mut vectors = leaves.iter().filter(|leaf| is_vector(leaf.value) && is_plain(&leaf.name));
-    vectors.next().map(|leaf| leaf.name.clone())
 }
 
 fn freshness(of: &Dataset, all: &Snapshot) -> String {
@@ -415,7 +422,7 @@ fn versions(of: &Dataset, facts: &Facts, room: usize) -> String {
         out += line;
         let version = of.versions[of.versions.len() - 1 - number].version.to_string();
         let script = match number {
-            0 => Some(&of.details.script),
+            0 => Some(&facts.script),
             _ => facts.scripts.iter().find(|(known, _)| *known == version).map(|(_, text)| text),
         };
         let Some(script) = script.filter(|script| !script.trim().is_empty()) else { continue };

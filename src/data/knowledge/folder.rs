@@ -7,14 +7,17 @@
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::hand::{self, LARGEST};
 use super::snapshot::{Snapshot, hex};
-use super::{Depth, Knowledge, PageKind, frontmatter, listed};
+use super::{Depth, Knowledge, PageInfo, PageKind, frontmatter, listed};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::time::Timestamp;
 use dcfs_disk::regular;
@@ -116,7 +119,7 @@ fn sum(text: &str) -> String {
     hex(&Sha256::digest(text)[..16])
 }
 
-/// Writes the pages of a catalog into `folder`, or looks which are stale. `each` is told of every page before it is looked at.
+/// Writes the pages of a catalog into `folder`, or looks which are stale. `each` is told how many pages of how many are made.
 ///
 /// # Errors
 /// What the catalog says; a folder that cannot be written.
@@ -124,75 +127,47 @@ pub fn refresh(
     knowledge: &Knowledge,
     folder: &Path,
     how: How,
-    each: &dyn Fn(usize, usize),
+    each: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Outcome> {
     let all = Snapshot::take(&knowledge.catalog)?;
-    let mut state = State::read(folder);
-    let mut next = State { pages: BTreeMap::new(), ..State::read(folder) };
+    let mut before = State::read(folder);
+    let mut after = State { pages: BTreeMap::new(), ..State::read(folder) };
     let mut outcome = Outcome::default();
-    let pages = listed(&all);
-    for (number, page) in pages.iter().enumerate() {
-        each(number, pages.len());
-        let path = &page.path;
-        let before = state.pages.remove(path);
-        let on_disk = found(folder, path);
-        if matches!(on_disk, Found::Foreign) && !how.takes_over {
-            outcome.foreign.push(path.clone());
-            continue;
+    let mut todo = Vec::new();
+    for page in listed(&all) {
+        match look(&all, folder, how, &page, before.pages.remove(&page.path)) {
+            Look::Foreign => outcome.foreign.push(page.path),
+            Look::Same(written) => {
+                outcome.unchanged += 1;
+                after.pages.insert(page.path, written);
+            }
+            // The index costs no more than knowing whether it changed.
+            Look::Make(_) if how.is_check && !is_cheap(&page) => outcome.written.push(page.path),
+            Look::Make(making) => todo.push((page.path, making)),
         }
-        let facts = facts(&all, path, folder);
-        let is_as_written = match (&on_disk, &before) {
-            (Found::Ours(text), Some(before)) => sum(&hand::without_context(text)) == before.text,
-            _ => false,
-        };
-        // The index costs no more than knowing whether it changed.
-        let is_cheap = !matches!(page.kind, PageKind::Dataset | PageKind::Bucket);
-        if let Some(before) = &before
-            && is_as_written
-            && before.facts == facts
-            && !is_cheap
-        {
-            outcome.unchanged += 1;
-            next.pages.insert(path.clone(), before.clone());
-            continue;
-        }
-        if how.is_check && !is_cheap {
-            outcome.written.push(path.clone());
-            continue;
-        }
-        let Some(text) = knowledge.compiled(&all, path, Depth::Full)? else { continue };
-        let written = Written { facts, text: sum(&hand::without_context(&text)) };
-        if matches!(&on_disk, Found::Ours(there) if *there == text) {
-            outcome.unchanged += 1;
-            next.pages.insert(path.clone(), written);
-            continue;
-        }
-        outcome.written.push(path.clone());
-        if how.is_check {
-            continue;
-        }
-        if !matches!(on_disk, Found::None) && !is_as_written {
-            outcome.kept.push(keep(folder, path)?);
-        }
-        write(folder, path, &text)?;
-        next.pages.insert(path.clone(), written);
     }
-    // What is left was written, and has no dataset any more.
-    for (path, before) in state.pages {
-        let Found::Ours(text) = found(folder, &path) else { continue };
-        outcome.removed.push(path.clone());
-        if how.is_check {
-            continue;
-        }
-        let is_as_written = sum(&text) == before.text;
-        if is_as_written {
-            fs::remove_file(folder.join(&path)).map_err(|error| told(folder, &path, &error))?;
+    let paths: Vec<&str> = todo.iter().map(|(path, _)| path.as_str()).collect();
+    let texts = make(knowledge, &all, &paths, each)?;
+    for ((path, making), text) in todo.into_iter().zip(texts) {
+        let Some(text) = text else { continue };
+        let written = Written { facts: making.facts, text: sum(&hand::without_context(&text)) };
+        if matches!(&making.on_disk, Found::Ours(there) if *there == text) {
+            outcome.unchanged += 1;
         } else {
-            outcome.kept.push(keep(folder, &path)?);
+            outcome.written.push(path.clone());
+            if !how.is_check {
+                let is_there = !matches!(making.on_disk, Found::None);
+                if is_there && !making.is_as_written {
+                    outcome.kept.push(keep(folder, &path)?);
+                }
+                write(folder, &path, &text)?;
+            }
         }
+        after.pages.insert(path, written);
     }
+    remove(folder, how, before.pages, &mut outcome)?;
     if !how.is_check {
-        let text = serde_json::to_string_pretty(&next).map_err(|e| Error::new(Kind::Broken, e))?;
+        let text = serde_json::to_string_pretty(&after).map_err(|e| Error::new(Kind::Broken, e))?;
         if read(folder, STATE).as_ref() != Some(&text) {
             write(folder, STATE, &text)?;
         }
@@ -200,12 +175,110 @@ pub fn refresh(
     Ok(outcome)
 }
 
+/// What is to be done with a page.
+enum Look {
+    /// It is somebody else's.
+    Foreign,
+    /// What it is made from is the same, and it lies there as it was written.
+    Same(Written),
+    Make(Making),
+}
+
+/// A page that may have to be written.
+struct Making {
+    on_disk: Found,
+    facts: String,
+    /// Whether nobody edited what lies there.
+    is_as_written: bool,
+}
+
+/// Whether a page is made of what the catalog says alone.
+fn is_cheap(page: &PageInfo) -> bool {
+    !matches!(page.kind, PageKind::Dataset | PageKind::Bucket)
+}
+
+fn look(all: &Snapshot, folder: &Path, how: How, page: &PageInfo, before: Option<Written>) -> Look {
+    let on_disk = found(folder, &page.path);
+    if matches!(on_disk, Found::Foreign) && !how.takes_over {
+        return Look::Foreign;
+    }
+    let facts = facts(all, &page.path, folder);
+    let is_as_written = match (&on_disk, &before) {
+        (Found::Ours(text), Some(before)) => sum(&hand::without_context(text)) == before.text,
+        _ => false,
+    };
+    match before {
+        Some(before) if is_as_written && before.facts == facts && !is_cheap(page) => {
+            Look::Same(before)
+        }
+        _ => Look::Make(Making { on_disk, facts, is_as_written }),
+    }
+}
+
+/// Pages are made by so many threads at most: much of the time goes to packing columns, which small versions keep one thread
+/// busy with.
+const MOST_THREADS: usize = 4;
+
+/// The texts of pages, in their order.
+fn make(
+    knowledge: &Knowledge,
+    all: &Snapshot,
+    paths: &[&str],
+    each: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Vec<Option<String>>> {
+    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let work = || -> Result<Vec<(usize, Option<String>)>> {
+        let mut made = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Relaxed);
+            let Some(path) = paths.get(number) else { return Ok(made) };
+            made.push((number, knowledge.compiled(all, path, Depth::Full)?));
+            each(done.fetch_add(1, Relaxed) + 1, paths.len());
+        }
+    };
+    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let helpers = cores.min(MOST_THREADS).min(paths.len()).max(1) - 1;
+    let mut made = thread::scope(|scope| {
+        let running: Vec<_> = (0..helpers).map(|_| scope.spawn(work)).collect();
+        let mut made = work()?;
+        for thread in running {
+            let lost = |_| Error::new(Kind::Broken, "a thread that makes pages died");
+            made.extend(thread.join().map_err(lost)??);
+        }
+        Ok::<_, Error>(made)
+    })?;
+    made.sort_by_key(|(number, _)| *number);
+    Ok(made.into_iter().map(|(_, text)| text).collect())
+}
+
+/// Removes pages that were written and have no dataset any more; one that was edited is kept.
+fn remove(
+    folder: &Path,
+    how: How,
+    gone: BTreeMap<String, Written>,
+    outcome: &mut Outcome,
+) -> Result<()> {
+    for (path, before) in gone {
+        let Found::Ours(text) = found(folder, &path) else { continue };
+        outcome.removed.push(path.clone());
+        if how.is_check {
+            continue;
+        }
+        if sum(&text) == before.text {
+            fs::remove_file(folder.join(&path)).map_err(|error| told(folder, &path, &error))?;
+        } else {
+            outcome.kept.push(keep(folder, &path)?);
+        }
+    }
+    Ok(())
+}
+
 /// What a page is made from, in short.
 fn facts(all: &Snapshot, path: &str, folder: &Path) -> String {
     let mut text = String::new();
     if let Some(of) = all.datasets.iter().find(|dataset| dataset.page == path) {
         text += &of.fingerprint();
-        let hand = hand::of_page(Some(folder), path);
+        let hand = hand::of_page(Some(folder), path, of.name());
         text += &format!("{hand:?}");
         for parent in &of.parents {
             let page = all.page_of(parent);

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use super::dataset::Hand;
 use super::search::Document;
+use crate::memory;
+use dcfs_core::name::DatasetName;
 use dcfs_disk::regular;
 
 /// The section of a page that is theirs.
@@ -63,15 +65,19 @@ fn place(page: &str) -> Option<(usize, usize)> {
     from.map(|from| (from, page.len()))
 }
 
-/// What was written about the dataset with a page, in the folder of pages.
-pub fn of_page(folder: Option<&Path>, page: &str) -> Hand {
+/// What was written about the dataset with a page, in the folder of pages: what is remembered first, then notes.
+pub fn of_page(folder: Option<&Path>, page: &str, name: &DatasetName) -> Hand {
     let Some(folder) = folder else { return Hand::default() };
     let read = |path: &str| regular::read_text(&folder.join(path), LARGEST).ok();
     let notes = read(&notes_file(page)).unwrap_or_default();
-    let lines = notes.lines().rev().filter_map(|line| line.strip_prefix("- "));
+    let lines = notes.lines().rev().filter_map(|line| line.strip_prefix("- ")).map(str::to_owned);
+    let remembered = memory::recall(folder, Some(name), MOST_NOTES).unwrap_or_default();
+    let remembered = remembered
+        .into_iter()
+        .map(|memory| format!("{}: {} (by {})", &memory.when[..10], memory.text, memory.by));
     Hand {
         context: read(page).as_deref().and_then(context),
-        notes: lines.take(MOST_NOTES).map(str::to_owned).collect(),
+        notes: remembered.chain(lines).take(MOST_NOTES).collect(),
     }
 }
 

@@ -22,9 +22,10 @@ mod search;
 mod snapshot;
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
@@ -33,18 +34,20 @@ pub use self::hand::notes_file;
 use self::search::Document;
 pub use self::search::Hit;
 use self::snapshot::{Dataset, Listing, Snapshot};
-use crate::catalog::{Catalog, VersionInfo};
+use crate::catalog::{Catalog, Revision, VersionInfo};
 use crate::diff::{Plan, Versions, compare};
 use crate::pack::Pack;
 use crate::sql::kernel;
 use crate::stats;
 use crate::tables::{Rows, Source};
-use dcfs_core::error::Result;
+use dcfs_core::cell::{Cell, Cells};
+use dcfs_core::error::{Kind, Result};
 use dcfs_core::expr::Val;
 use dcfs_core::id::RowId;
 use dcfs_core::name::{DatasetName, escape};
 use dcfs_core::render::grid;
 use dcfs_core::render::rows::Beside;
+use dcfs_core::schema::ValueType;
 use dcfs_core::secrets::masked;
 use dcfs_core::sql::{FoldKind, Known};
 use dcfs_core::time::Timestamp;
@@ -67,6 +70,10 @@ pub struct Knowledge {
     packs: Box<PackOf>,
     /// Where people's notes are, if anywhere.
     folder: Option<PathBuf>,
+    /// Versions of more rows are not looked into.
+    most_rows: u64,
+    /// The catalog when it was last looked at.
+    last: Mutex<Option<(Revision, Arc<Snapshot>)>>,
 }
 
 /// A page that there is.
@@ -106,7 +113,43 @@ impl Knowledge {
         packs: impl Fn(&VersionInfo) -> Result<Arc<Pack>> + Send + Sync + 'static,
         folder: Option<PathBuf>,
     ) -> Self {
-        Self { catalog, packs: Box::new(packs), folder }
+        let (packs, last) = (Box::new(packs), Mutex::default());
+        Self { catalog, packs, folder, most_rows: u64::MAX, last }
+    }
+
+    /// The same; pages about versions of more than `rows` tell nothing that takes reading them.
+    #[must_use]
+    pub fn within(self, rows: u64) -> Self {
+        Self { most_rows: rows, ..self }
+    }
+
+    /// Moves when a person writes something that the page at `path` tells.
+    pub fn stamp(&self, path: &str) -> u64 {
+        let Ok(all) = self.snapshot() else { return 0 };
+        let Some(of) = all.datasets.iter().find(|of| of.page == path) else { return 0 };
+        let hand = hand::of_page(self.folder.as_deref(), path, of.name());
+        let mut hasher = DefaultHasher::new();
+        (hand.context, hand.notes).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// What the catalog holds now.
+    fn snapshot(&self) -> Result<Arc<Snapshot>> {
+        // Asked before it is read, so that a commit in between is seen next time.
+        let revision = self.catalog.revision()?;
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((seen, snapshot)) = &*last
+            && *seen == revision
+        {
+            return Ok(snapshot.clone());
+        }
+        let snapshot = Arc::new(Snapshot::take(&self.catalog)?);
+        *last = Some((revision, snapshot.clone()));
+        Ok(snapshot)
+    }
+
+    fn is_large(&self, of: &VersionInfo) -> bool {
+        of.rows.is_none_or(|rows| rows > self.most_rows) && self.most_rows != u64::MAX
     }
 
     /// The folder of pages where nothing else is said: `dc-knowledge` beside `.datachain`.
@@ -124,7 +167,7 @@ impl Knowledge {
     /// # Errors
     /// What the catalog says.
     pub fn pages(&self) -> Result<Vec<PageInfo>> {
-        Ok(listed(&Snapshot::take(&self.catalog)?))
+        Ok(listed(&*self.snapshot()?))
     }
 
     /// The text of the page at `path`; `None` where there is no such page. Reads the rows of its dataset where their statistics
@@ -133,7 +176,7 @@ impl Knowledge {
     /// # Errors
     /// What the catalog, the pack and the statistics say.
     pub fn page(&self, path: &str) -> Result<Option<String>> {
-        self.compiled(&Snapshot::take(&self.catalog)?, path, Depth::Full)
+        self.compiled(&*self.snapshot()?, path, Depth::Full)
     }
 
     /// The path of the page about a dataset.
@@ -141,7 +184,7 @@ impl Knowledge {
     /// # Errors
     /// What the catalog says.
     pub fn page_of(&self, name: &DatasetName) -> Result<Option<String>> {
-        let all = Snapshot::take(&self.catalog)?;
+        let all = self.snapshot()?;
         Ok(all.dataset(name).map(|dataset| dataset.page.clone()))
     }
 
@@ -150,7 +193,7 @@ impl Knowledge {
     /// # Errors
     /// What the catalog says.
     pub fn index(&self) -> Result<String> {
-        Ok(index::index(&Snapshot::take(&self.catalog)?))
+        Ok(index::index(&*self.snapshot()?))
     }
 
     /// What opens a mount: every dataset in a line, and what can be done; at most 2 KiB.
@@ -162,7 +205,15 @@ impl Knowledge {
             let schema = self.catalog.schema(dataset.latest()).ok()?;
             Some(schema.leaves().iter().filter(|leaf| !leaf.hidden).count())
         };
-        Ok(index::front(&Snapshot::take(&self.catalog)?, &columns))
+        Ok(index::front(&*self.snapshot()?, &columns))
+    }
+
+    /// How to work in a mount, for whoever reads `AGENTS.md` first.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub fn agents(&self) -> Result<String> {
+        Ok(index::agents(&*self.snapshot()?))
     }
 
     /// Pages, notes, documents and scripts with `words`, best first, at most `most`.
@@ -170,14 +221,15 @@ impl Knowledge {
     /// # Errors
     /// No word; what the catalog says.
     pub fn search(&self, words: &str, most: usize) -> Result<Vec<Hit>> {
-        let all = Snapshot::take(&self.catalog)?;
+        let all = self.snapshot()?;
         let mut documents = Vec::new();
         for dataset in &all.datasets {
             let text = self.compiled(&all, &dataset.page, Depth::Brief)?.unwrap_or_default();
             // What lies in the folder has statistics: labels and values can be found.
             let written =
                 self.folder.as_deref().and_then(|folder| folder::read(folder, &dataset.page));
-            let script = masked(&dataset.details.script);
+            let details = self.catalog.details(dataset.latest());
+            let script = masked(&details.map(|details| details.script).unwrap_or_default());
             let title = dataset.name().to_string();
             let text = format!("{}\n{script}", written.unwrap_or(text));
             documents.push(Document { path: dataset.page.clone(), title, text });
@@ -200,7 +252,7 @@ impl Knowledge {
             return Ok(Some(index::BASE_TEXT.to_owned()));
         }
         if let Some(of) = all.datasets.iter().find(|dataset| dataset.page == path) {
-            let hand = hand::of_page(self.folder.as_deref(), path);
+            let hand = hand::of_page(self.folder.as_deref(), path, of.name());
             return Ok(Some(dataset::page(of, all, &self.facts(of, depth)?, &hand)));
         }
         if let Some(of) = all.listings.iter().find(|listing| listing.page == path) {
@@ -213,11 +265,34 @@ impl Knowledge {
     fn facts(&self, of: &Dataset, depth: Depth) -> Result<dataset::Facts> {
         let latest = of.latest();
         let schema = self.catalog.schema(latest).ok();
-        let mut facts = dataset::Facts { schema, ..dataset::Facts::default() };
-        facts.scripts = self.scripts(of)?;
+        let script = self.catalog.details(latest).map(|details| details.script).unwrap_or_default();
+        let scripts = self.scripts(of, &script);
+        let mut facts = dataset::Facts { schema, script, scripts, ..dataset::Facts::default() };
         if depth == Depth::Brief {
             return Ok(facts);
         }
+        if self.is_large(latest) {
+            let why =
+                "There are many rows; `_stats.md` in its directory and `dcfs stats` look at them.";
+            facts.unread = Some(why.to_owned());
+            return Ok(facts);
+        }
+        match self.read_rows(of, &mut facts) {
+            // Who no longer waits wants no page, and who has no room gets none.
+            Err(error) if matches!(error.kind(), Kind::Busy | Kind::Full) => Err(error),
+            // One damaged dataset takes no page from the others.
+            Err(error) => {
+                tracing::warn!(dataset = %latest, %error, "a page without its rows");
+                facts.unread = Some(format!("The rows cannot be read: {error}"));
+                Ok(facts)
+            }
+            Ok(()) => Ok(facts),
+        }
+    }
+
+    /// What takes reading the rows.
+    fn read_rows(&self, of: &Dataset, facts: &mut dataset::Facts) -> Result<()> {
+        let latest = of.latest();
         let pack = (self.packs)(latest)?;
         facts.statistics = Some(self.statistics(latest, &pack)?);
         facts.preview = self.preview(latest, &pack)?;
@@ -230,7 +305,7 @@ impl Knowledge {
             let counts = compare(versions, &plan, pack.folder(), &|_| {}, &mut |_| Ok(()))?;
             facts.changed = Some(counts);
         }
-        Ok(facts)
+        Ok(())
     }
 
     fn statistics(&self, of: &VersionInfo, pack: &Arc<Pack>) -> Result<stats::facts::Statistics> {
@@ -247,21 +322,21 @@ impl Knowledge {
         Ok(stats::of(&source, &|_| {})?.facts)
     }
 
-    /// The scripts of the first version and of those that have another than the one before; not that of the latest.
-    fn scripts(&self, of: &Dataset) -> Result<Vec<(String, String)>> {
+    /// The scripts of the first version and of those that have another than the one before; not that of the latest, which
+    /// is `latest`.
+    fn scripts(&self, of: &Dataset, latest: &str) -> Vec<(String, String)> {
         let newest = of.versions.len().saturating_sub(MOST_SCRIPTS);
-        let earlier = &of.versions[newest..of.versions.len() - 1];
         let mut found = Vec::new();
         let mut before: Option<String> = None;
-        for version in earlier {
+        for version in &of.versions[newest..of.versions.len() - 1] {
             let Ok(details) = self.catalog.details(version) else { continue };
             let script = details.script;
-            if before.as_ref() != Some(&script) && script != of.details.script {
+            if before.as_ref() != Some(&script) && script != latest {
                 found.push((version.version.to_string(), script.clone()));
             }
             before = Some(script);
         }
-        Ok(found)
+        found
     }
 
     /// The first rows, and where the first file is.
@@ -273,8 +348,13 @@ impl Knowledge {
             true => column.signal.clone(),
             false => format!("{}.{}", column.signal, column.field),
         };
-        let mut rows = Vec::new();
-        let mut each = |_: RowId, cells: &dyn dcfs_core::cell::Cells| {
+        let (mut rows, mut vector) = (Vec::new(), None);
+        let mut each = |id: RowId, cells: &dyn Cells| {
+            let found = columns
+                .iter()
+                .enumerate()
+                .find(|(at, column)| is_vector(&column.value) && is_finite_list(cells.cell(*at)));
+            vector = vector.take().or_else(|| found.map(|(_, column)| (dotted(column), id)));
             let texts = columns.iter().enumerate();
             rows.push(texts.map(|(at, column)| short(&column.text(cells.cell(at)))).collect());
             Ok(if rows.len() < PREVIEWED {
@@ -285,7 +365,7 @@ impl Knowledge {
         };
         self.catalog.cells(of, &names, &mut std::iter::once(RowId::ALL), &mut each)?;
         let file = self.first_file(of, pack)?;
-        Ok(Preview { columns: columns.iter().map(dotted).collect(), rows, file })
+        Ok(Preview { columns: columns.iter().map(dotted).collect(), rows, file, vector })
     }
 
     /// The first row's file, from the top of a mount.
@@ -306,14 +386,24 @@ impl Knowledge {
     /// Everything about a listing.
     fn listing_facts(&self, of: &Listing, depth: Depth) -> Result<bucket::Facts> {
         let mut facts = bucket::Facts { is_anon: self.is_anon(of)?, ..bucket::Facts::default() };
-        if depth == Depth::Brief {
+        if depth == Depth::Brief || self.is_large(&of.of) {
             return Ok(facts);
         }
+        match self.read_listing(of, &mut facts) {
+            Err(error) if matches!(error.kind(), Kind::Busy | Kind::Full) => return Err(error),
+            Err(error) => tracing::warn!(listing = %of.uri, %error, "a page without its rows"),
+            Ok(()) => {}
+        }
+        Ok(facts)
+    }
+
+    /// What takes reading the rows of a listing.
+    fn read_listing(&self, of: &Listing, facts: &mut bucket::Facts) -> Result<()> {
         let pack = (self.packs)(&of.of)?;
         facts.statistics = Some(self.statistics(&of.of, &pack)?);
         let known = Known::of(&self.catalog.schema(&of.of)?);
         let files = facts.statistics.as_ref().and_then(|found| found.files.first());
-        let Some(file) = files.map(|files| files.column_name.clone()) else { return Ok(facts) };
+        let Some(file) = files.map(|files| files.column_name.clone()) else { return Ok(()) };
         let column = |part: &str| known.find(&format!("{file}.{part}")).cloned();
         let version = (&*self.catalog, &of.of);
         if let (Some(parent), Some(size)) = (column("parent"), column("size")) {
@@ -336,7 +426,7 @@ impl Knowledge {
                 _ => None,
             });
         }
-        Ok(facts)
+        Ok(())
     }
 
     /// Whether a listing was made without credentials, where dcfs made it.
@@ -383,6 +473,19 @@ fn folders(
         sums.1 = sums.1.saturating_add(whole(values.get(1)));
     }
     folders
+}
+
+fn is_vector(value: &ValueType) -> bool {
+    matches!(value, ValueType::List(item) if **item == ValueType::Float)
+}
+
+/// Whether a cell is a list of numbers, at least one, all finite.
+fn is_finite_list(cell: Cell<'_>) -> bool {
+    let Cell::Text(text) = cell else { return false };
+    let inside = text.strip_prefix(b"[").and_then(|text| text.strip_suffix(b"]"));
+    inside.is_some_and(|text| {
+        text.iter().any(u8::is_ascii_digit) && !text.iter().any(|b| matches!(b, b'N' | b'I' | b'n'))
+    })
 }
 
 /// A long list as its first items and how many there are.

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::place;
 use crate::catalog::{Catalog, Details, Parent, VersionInfo};
+use dcfs_core::annotation::Annotations;
 use dcfs_core::error::Result;
 use dcfs_core::id::VersionId;
 use dcfs_core::name::DatasetName;
@@ -30,7 +31,12 @@ pub struct Dataset {
     pub page: String,
     /// Oldest first; never empty.
     pub versions: Vec<VersionInfo>,
+    /// Without the script, which may be long.
     pub details: Details,
+    /// Of the script; empty where there is none.
+    pub script_sha256: String,
+    /// What people say about it and its columns.
+    pub said: Annotations,
     /// What its latest version was made from.
     pub parents: Vec<Source>,
     /// Datasets with a version that was made from one of this, by name.
@@ -81,6 +87,7 @@ impl Dataset {
             ));
         }
         hash.update(format!("{:?} {:?} {:?}", self.details, self.parents, self.children));
+        hash.update(format!("{} {:?}", self.script_sha256, self.said));
         hex(&hash.finalize())
     }
 }
@@ -122,7 +129,8 @@ impl Snapshot {
         for group in groups {
             let latest = &group[group.len() - 1];
             // Removed since it was listed: the next look does not see it.
-            let Ok(details) = catalog.details(latest) else { continue };
+            let Ok(mut details) = catalog.details(latest) else { continue };
+            let script = std::mem::take(&mut details.script);
             if is_calibration(&latest.dataset, &details) {
                 continue;
             }
@@ -136,6 +144,11 @@ impl Snapshot {
                 page: place::free(place::of_dataset(&latest.dataset), &mut taken),
                 versions: group.to_vec(),
                 details,
+                script_sha256: match script.is_empty() {
+                    true => String::new(),
+                    false => hex(&Sha256::digest(&script)),
+                },
+                said: catalog.annotations(&latest.dataset)?,
                 parents,
                 children: others.into_iter().cloned().collect(),
             });

@@ -15,7 +15,7 @@ use super::output::{Output, Sums};
 use dcfs_core::schema::FileColumn;
 
 /// Moves with every change of what the files hold or of how names are made.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// Its file.
 pub const FILE: &str = "manifest.json";

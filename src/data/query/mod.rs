@@ -33,6 +33,7 @@ use dcfs_core::name::escape;
 use dcfs_core::schema::ValueType;
 
 use self::disk::Saver;
+pub use target::of_file;
 pub use why::why;
 
 /// Memory for sets of rows, in bytes.

@@ -59,13 +59,21 @@ fn vector(
             Ok(vector.ok_or(Error::NoRow(*id))?)
         }
         Target::File(name) => {
-            let row = match by_path(version.pack, name.as_bytes())? {
-                Some(row) => Some(row),
-                None => by_name(version, name)?,
-            };
+            let row = of_file(version, name)?;
             let vector = row.and_then(|row| read(open, column, row));
             Ok(vector.ok_or_else(|| Error::NoFile(name.clone()))?)
         }
+    }
+}
+
+/// The row of a file: by its path, or by its name where only one file has it.
+///
+/// # Errors
+/// Several files have the name; what the pack says.
+pub fn of_file(version: Version<'_>, name: &str) -> Result<Option<u32>> {
+    match by_path(version.pack, name.as_bytes())? {
+        Some(row) => Ok(Some(row)),
+        None => by_name(version, name),
     }
 }
 

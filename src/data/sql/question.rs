@@ -287,9 +287,15 @@ fn catalog_columns(name: &str) -> Option<&'static [(&'static str, ValueType)]> {
             ("finished_at", TEXT),
             ("uuid", TEXT),
         ],
-        "catalog.columns" => {
-            &[("dataset", TEXT), ("version", TEXT), ("name", TEXT), ("type", TEXT)]
-        }
+        "catalog.columns" => &[
+            ("dataset", TEXT),
+            ("version", TEXT),
+            ("name", TEXT),
+            ("type", TEXT),
+            ("description", TEXT),
+            ("owner", TEXT),
+            ("caveat", TEXT),
+        ],
         "catalog.dependencies" => {
             &[("dataset", TEXT), ("version", TEXT), ("parent", TEXT), ("parent_version", TEXT)]
         }
@@ -341,9 +347,12 @@ fn of_catalog(catalog: &Catalog, name: &str) -> Result<Vec<Vec<Json>>> {
         }
         "catalog.columns" => {
             for of in &versions {
+                let mut said = catalog.annotations(&of.dataset)?;
                 for leaf in catalog.schema(of)?.leaves() {
                     let mut row = dataset(of);
+                    let said = said.remove(&leaf.name).unwrap_or_default();
                     row.extend([leaf.name.into(), leaf.field.type_text.clone().into()]);
+                    row.extend([said.description, said.owner, said.caveat].map(Json::from));
                     rows.push(row);
                 }
             }

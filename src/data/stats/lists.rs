@@ -84,10 +84,11 @@ impl Part {
         let walk = |give: &mut dyn FnMut(u64, u64)| {
             self.lengths.iter().for_each(|(length, n)| give(key_of_int(*length as i64), *n));
         };
-        let one = match self.lengths.len() {
-            1 => self.lengths.keys().next().copied().filter(|length| *length > 0),
-            _ => None,
-        };
+        // DataChain writes an empty list for a vector that is missing.
+        let mut filled = self.lengths.keys().copied().filter(|length| *length > 0);
+        let first = filled.next();
+        let is_mixed = lists.are_vectors && filled.next().is_some();
+        let one = first.filter(|_| !is_mixed);
         let Norms { count: norms, sum, min, max } = self.norms;
         let norm = (norms > 0).then(|| Norm { min, max, mean: sum / norms as f64 });
         let measures = Measures {
@@ -103,14 +104,16 @@ impl Part {
             nan_proportion: nulls.nan_proportion,
             ..measures
         };
-        let is_mixed = lists.are_vectors && self.lengths.len() > 1;
         let flags = if is_mixed { vec![Flag::MixedLengths] } else { Vec::new() };
         (ColumnType::List, measures, flags)
     }
 }
 
-/// The length of a list, and its norm if it is one of numbers; `None` for what is no list.
-fn list_of(text: &[u8], are_vectors: bool) -> Option<(u64, Option<f64>)> {
+/// A list: its length, and its norm if it is one of numbers.
+type List = (u64, Option<f64>);
+
+/// What a text is; `None` for what is no list.
+fn list_of(text: &[u8], are_vectors: bool) -> Option<List> {
     if are_vectors && let Some((length, squares)) = plain_vector(text) {
         return Some((length, Some(squares.sqrt())));
     }
@@ -196,7 +199,7 @@ mod tests {
 
     #[test]
     fn lists_have_lengths_and_vectors_norms() {
-        let cases: [(&[u8], bool, Option<(u64, Option<f64>)>); 9] = [
+        let cases: [(&[u8], bool, Option<List>); 9] = [
             (b"[3.0, 4]", true, Some((2, Some(5.0)))),
             (b"[3.0, 4]", false, Some((2, None))),
             (b"[]", true, Some((0, None))),
@@ -222,6 +225,8 @@ mod tests {
         let (_, found, flags) = part.finish(&lists);
         assert_eq!((found.dimension, found.nan_count, flags), (Some(2), 1, vec![]));
         assert_eq!(found.norm, Some(Norm { min: 1.0, max: 5.0, mean: 3.0 }));
+        part.push(Cell::Text(b"[]"), true);
+        assert_eq!(part.finish(&lists).1.dimension, Some(2), "an empty list is a missing vector");
         part.push(Cell::Text(b"[1]"), true);
         let (_, found, flags) = part.finish(&lists);
         assert_eq!((found.dimension, found.norm, flags), (None, None, vec![Flag::MixedLengths]));

@@ -10,7 +10,7 @@
 //! | [`facts`] | what is said, and its JSON |
 //! | [`page`], [`moved`] | the same for people; how two of them differ |
 //! | [`reading`], [`runs`] | rows and their packed values; equal keys together, in bounded memory |
-//! | [`numbers`], [`texts`], [`lists`], [`files`] | what is measured of each |
+//! | [`mod@numbers`], [`mod@texts`], [`mod@lists`], [`mod@files`] | what is measured of each |
 
 pub mod facts;
 mod files;
@@ -32,11 +32,14 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use sha2::{Digest, Sha256};
+
 use self::facts::{ColumnStatistics, ColumnType, Files, Flag, Measures, Pictures, Statistics};
 use self::files::FilePacked;
 use self::lists::Lists;
 use self::numbers::{Kind, measure};
 use self::reading::{Damage, Rows};
+use crate::catalog::VersionInfo;
 use crate::pack::columns::Held;
 use crate::pack::home::Home;
 use crate::query;
@@ -46,6 +49,9 @@ use dcfs_core::error::{Error, Kind as ErrorKind, Result};
 use dcfs_core::expr::packed::Packed;
 use dcfs_core::expr::{Column, Fault, Form};
 use dcfs_core::schema::{FileColumn, Schema, ValueType};
+
+/// Moves with every change of what is said: statistics kept by another dcfs are not read.
+const FORMAT: u32 = 1;
 
 /// Statistics that took longer to find are kept for the next who asks.
 const WORTH_KEEPING: Duration = Duration::from_millis(100);
@@ -86,7 +92,7 @@ impl Found {
 /// What the catalog and the pack say; that nobody waits any more.
 pub fn of(source: &Source, each: &(dyn Fn(u64) + Sync)) -> Result<Found> {
     let home = Home::of(&source.pack, "stats");
-    let stem = source.stem("stats");
+    let stem = source.stem(&format!("stats{FORMAT}-{}", named(&source.of)));
     if let Some(found) = home.find(&stem).and_then(kept) {
         return Ok(found);
     }
@@ -107,6 +113,11 @@ pub fn of(source: &Source, each: &(dyn Fn(u64) + Sync)) -> Result<Found> {
     }
     // From the text, so that what was kept and what was just found are the same to the last bit.
     Found::read(json + "\n")
+}
+
+/// A version's name in a file's: a dataset may get another one, and statistics say it.
+fn named(of: &VersionInfo) -> String {
+    Sha256::digest(of.to_string())[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Statistics that were kept.
@@ -137,7 +148,7 @@ struct FilePlaces {
 
 /// What a piece of work gives.
 enum Piece {
-    Column(ColumnType, Measures),
+    Column(ColumnType, Box<Measures>),
     Files(Files),
     Pictures(Pictures),
 }
@@ -314,7 +325,7 @@ impl Task {
         let column = |kind, packed: &Packed<'_>, measures: Measures| {
             let nulls = Measures::nulls(rows.len() - rows.valid(packed), rows.len());
             let Measures { nan_count, nan_proportion, .. } = nulls;
-            Piece::Column(kind, Measures { nan_count, nan_proportion, ..measures })
+            Piece::Column(kind, Box::new(Measures { nan_count, nan_proportion, ..measures }))
         };
         Ok(match self {
             Self::Numbers(at, kind) => {
@@ -392,7 +403,9 @@ fn told(
         let (column_type, column_statistics, mut flags) = match at {
             At::List(at) => lists.get(*at).cloned().unwrap_or_default(),
             At::Task(at) => match pieces.get(*at) {
-                Some(Some(Piece::Column(kind, measures))) => (*kind, measures.clone(), Vec::new()),
+                Some(Some(Piece::Column(kind, measures))) => {
+                    (*kind, (**measures).clone(), Vec::new())
+                }
                 _ => continue,
             },
         };

@@ -331,7 +331,10 @@ fn spread(histogram: &Histogram) -> String {
     let most = histogram.hist.iter().copied().max().unwrap_or_default();
     let bar = |n: &u64| match *n {
         0 => ' ',
-        n => BARS[((n - 1) as f64 / most as f64 * BARS.len() as f64) as usize % BARS.len()],
+        n => {
+            let eighths = (u128::from(n) * BARS.len() as u128).div_ceil(u128::from(most));
+            BARS[eighths as usize - 1]
+        }
     };
     // Gaps at an edge would be cut from a cell.
     let bars: String = histogram.hist.iter().map(bar).collect();

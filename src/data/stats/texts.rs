@@ -152,7 +152,8 @@ fn hashed<'a>(
         Ok(())
     })?;
     // The most frequent, and all as long as they may be labels: hashes, most first.
-    let (mut all, mut frequent): (Vec<(u128, u64)>, Vec<(u128, u64)>) = Default::default();
+    let mut all: Vec<(u128, u64)> = Vec::new();
+    let mut frequent = all.clone();
     let each = |give: &mut dyn FnMut(u128)| {
         // Every row was just read, so none is damaged.
         let _ = rows.each_valid(packed, |row| {

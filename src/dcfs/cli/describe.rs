@@ -1,22 +1,35 @@
-//! `dcfs describe`: what is said of a dataset.
+//! `dcfs describe`: what is said of a dataset and its columns.
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::CatalogArg;
-use super::complete;
 use super::naming::{self, DescriptionArgs};
 use super::output::Output;
+use super::{CatalogArg, complete, usage};
+use dcfs_core::annotation::{Annotation, Annotations, LONGEST};
 use dcfs_core::error::Result;
 use dcfs_core::name::{DatasetName, DatasetRef};
 use dcfs_core::version::Requirement;
 use dcfs_data::catalog::{Catalog, Description, Writer};
+use dcfs_work::author;
 
-/// Print what is said of a dataset, or say it
+/// Print what is said of a dataset or a column, or say it
+///
+/// What is said of columns holds for all versions. It is shown by `dcfs schema`, `_schema.json`, the pages of a mount and
+/// catalog.columns of `dcfs sql`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Describe {
     /// The dataset, e.g. `pets`
     #[arg(value_name = "NAME", value_parser = naming::dataset, add = complete::names_alone())]
     name: DatasetName,
+    /// A column, or a model, by its dotted name, e.g. `info.width`
+    #[arg(value_name = "COLUMN")]
+    column: Option<String>,
+    /// What the column means; empty to say nothing
+    #[arg(value_name = "TEXT")]
+    text: Option<String>,
     #[command(flatten)]
     catalog: CatalogArg,
     #[command(flatten)]
@@ -24,10 +37,22 @@ pub struct Describe {
     /// Take all labels away
     #[arg(long, conflicts_with = "attrs")]
     no_attrs: bool,
+    /// Who answers for the dataset, or the column; empty for nobody
+    #[arg(long, value_name = "WHO")]
+    owner: Option<String>,
+    /// What to beware of; empty for nothing
+    #[arg(long, value_name = "TEXT")]
+    caveat: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
+
+const EXAMPLES: &str = "Examples:
+  dcfs describe pets --description 'Pictures of pets' --owner ann@example.org
+  dcfs describe pets info.width 'width in pixels, after rotation'
+  dcfs describe pets label --caveat 'labels below row 200 were guessed'
+  dcfs describe pets label ''                     say nothing of it";
 
 /// What is said.
 #[derive(Debug, Serialize)]
@@ -35,42 +60,102 @@ struct Said {
     dataset: String,
     description: Option<String>,
     attrs: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caveat: Option<String>,
+    columns: BTreeMap<String, Annotation>,
 }
 
 impl Describe {
     /// Changes what is to be changed, and prints what is said now.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let catalog = self.catalog.open()?;
+        let wanted = DatasetRef { name: self.name.clone(), requirement: Requirement::Latest };
         // Tells the nearest names.
-        said(&catalog, &self.name)?;
+        let latest = catalog.find(&wanted)?;
+        if let Some(column) = &self.column {
+            catalog.schema(&latest)?.select(&[column], &[])?;
+        }
+        self.change(&catalog)?;
+        let said = self.said(&catalog)?;
+        if self.json { out.json(&said) } else { said.print(self.column.as_deref(), out) }
+    }
+
+    fn change(&self, catalog: &Catalog) -> Result<()> {
         let attrs = self.described.attrs().or(self.no_attrs.then_some(&[]));
         let description = self.described.description.clone();
         let changes = Description { description, attrs: attrs.map(<[_]>::to_vec) };
+        let annotation = Annotation {
+            description: self.text.clone(),
+            owner: self.owner.clone(),
+            caveat: self.caveat.clone(),
+        };
+        if self.column.is_some() && changes != Description::default() {
+            return Err(usage(
+                "--description and labels are of the dataset; write what a column means behind its name",
+            ));
+        }
+        let texts = [&annotation.description, &annotation.owner, &annotation.caveat];
+        if let Some(long) = texts.into_iter().flatten().find(|text| text.len() > LONGEST) {
+            let message = format!("{} bytes are too many; say it in {LONGEST}", long.len());
+            return Err(usage(message));
+        }
         if changes != Description::default() {
             Writer::open(catalog.path())?.describe(&self.name, &changes)?;
         }
-        let said = said(&catalog, &self.name)?;
-        if self.json { out.json(&said) } else { said.print(out) }
+        if !annotation.is_empty() {
+            let column = self.column.as_deref().unwrap_or_default();
+            let mut writer = Writer::open(catalog.path())?;
+            writer.annotate(&self.name, column, &annotation, &author::name())?;
+        }
+        Ok(())
+    }
+
+    fn said(&self, catalog: &Catalog) -> Result<Said> {
+        let wanted = DatasetRef { name: self.name.clone(), requirement: Requirement::Latest };
+        let details = catalog.details(&catalog.find(&wanted)?)?;
+        let mut columns: Annotations = catalog.annotations(&self.name)?;
+        let whole = columns.remove("").unwrap_or_default();
+        if let Some(column) = &self.column {
+            columns.retain(|name, _| name == column);
+        }
+        Ok(Said {
+            dataset: self.name.to_string(),
+            description: details.description,
+            attrs: details.attrs,
+            owner: whole.owner,
+            caveat: whole.caveat,
+            columns,
+        })
     }
 }
 
-fn said(catalog: &Catalog, name: &DatasetName) -> Result<Said> {
-    let wanted = DatasetRef { name: name.clone(), requirement: Requirement::Latest };
-    let details = catalog.details(&catalog.find(&wanted)?)?;
-    let (description, attrs) = (details.description, details.attrs);
-    Ok(Said { dataset: name.to_string(), description, attrs })
-}
-
 impl Said {
-    fn print(&self, out: &mut Output) -> Result<()> {
+    fn print(&self, column: Option<&str>, out: &mut Output) -> Result<()> {
+        if let Some(column) = column {
+            return match self.columns.get(column) {
+                Some(said) => out.line(format_args!("{column}  {}", said.line())),
+                None => out.line(format_args!("{column}  nothing is said of it")),
+            };
+        }
         out.line(&self.dataset)?;
         match &self.description {
             Some(description) => out.line(format_args!("description  {description}"))?,
             None => out.line("no description")?,
         }
         match self.attrs.is_empty() {
-            false => out.line(format_args!("attributes   {}", self.attrs.join(", "))),
-            true => out.line("no labels"),
+            false => out.line(format_args!("attributes   {}", self.attrs.join(", ")))?,
+            true => out.line("no labels")?,
         }
+        let more = [("owner", &self.owner), ("caveat", &self.caveat)];
+        for (what, said) in more.into_iter().filter_map(|(what, said)| Some((what, said.as_ref()?)))
+        {
+            out.line(format_args!("{what:<12} {said}"))?;
+        }
+        let columns = self.columns.iter();
+        columns
+            .map(|(name, said)| (name, said.line()))
+            .try_for_each(|(name, said)| out.line(format_args!("{name}: {said}")))
     }
 }

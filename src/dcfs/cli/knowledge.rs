@@ -74,11 +74,9 @@ struct Search {
 
 #[derive(Debug, clap::Args)]
 struct Note {
-    /// The dataset, e.g. `pets`; none where the note is about all
-    #[arg(value_name = "NAME", value_parser = naming::dataset, add = complete::names_alone())]
-    name: Option<DatasetName>,
-    /// What is to be noted
-    text: String,
+    /// The dataset, e.g. `pets`, and what is to be noted; the text alone where it is about all
+    #[arg(value_names = ["NAME", "TEXT"], num_args = 1..=2, required = true, add = complete::names_alone())]
+    words: Vec<String>,
     #[command(flatten)]
     place: PlaceArgs,
 }
@@ -172,10 +170,15 @@ impl Search {
 impl Note {
     fn run(&self, out: &mut Output) -> Result<()> {
         let (knowledge, folder) = open(&self.place.asking, self.place.folder.as_deref())?;
-        let page = self.name.as_ref().map(|name| self.page(&knowledge, name)).transpose()?;
+        let (name, text) = match &self.words[..] {
+            [name, text] => (Some(naming::dataset(name).map_err(usage)?), text),
+            [text] => (None, text),
+            _ => return Err(usage("say what is to be noted")),
+        };
+        let page = name.map(|name| self.page(&knowledge, &name)).transpose()?;
         let who = std::env::var("USER").unwrap_or_default();
         let now = Timestamp::of_system(SystemTime::now());
-        let file = folder::note(&folder, page.as_deref(), &self.text, now, &who)?;
+        let file = folder::note(&folder, page.as_deref(), text, now, &who)?;
         out.line(folder.join(file).display())
     }
 

@@ -1,18 +1,23 @@
 //! `dcfs mcp`: the catalog for programs that speak the Model Context Protocol.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
+use tokio::runtime::Handle;
+use uuid::Uuid;
 
 use super::access::{self, AccessArgs};
 use super::output::Output;
 use super::{places, skill, usage};
 use crate::fuse::mounts;
 use crate::mcp::clients::Client;
+use crate::mcp::http::Listening;
 use crate::mcp::{self, Setup};
 use dcfs_core::error::Result;
 use dcfs_data::catalog::{self, Catalog};
+use dcfs_data::knowledge::Knowledge;
 use dcfs_data::pack::{Limits, Packs};
 
 /// Serve the catalog to agents by the Model Context Protocol, on standard input and output
@@ -30,6 +35,10 @@ pub struct Mcp {
     /// Where the catalog is mounted for the agent [default: its latest mount, if there is one]
     #[arg(long, value_name = "DIR")]
     mount: Option<PathBuf>,
+    /// Serve several clients by streamable HTTP, on an address of this machine, e.g. 127.0.0.1:8750; port 0
+    /// takes a free one. Clients show a token: DCFS_MCP_TOKEN, or one that is made and printed
+    #[arg(long, value_name = "ADDRESS")]
+    http: Option<SocketAddr>,
     #[command(flatten)]
     access: AccessArgs,
 }
@@ -75,7 +84,10 @@ impl Mcp {
             None => {
                 let setup = self.setup()?;
                 let runtime = access::runtime()?;
-                let served = runtime.block_on(mcp::serve(setup));
+                let served = match self.http {
+                    None => runtime.block_on(mcp::serve(setup)),
+                    Some(address) => runtime.block_on(by_http(address, setup, out)),
+                };
                 // A read of standard input may still wait for a client that will not write again.
                 runtime.shutdown_background();
                 served
@@ -88,6 +100,12 @@ impl Mcp {
         let vfs = access.vfs(access::PATIENT, &[])?;
         let catalog = Arc::new(Catalog::open(&access.catalog)?);
         let packs = Packs::new(catalog.clone(), access.cache.clone(), Limits::default());
+        let packs = Arc::new(packs);
+        let of = packs.clone();
+        // Pages are made where blocking is allowed.
+        let pack = move |version: &_| Handle::current().block_on(of.get(version));
+        let folder = Knowledge::default_folder(&catalog);
+        let knowledge = Knowledge::new(catalog.clone(), pack, folder);
         let mount = self.mount.clone().or_else(|| mounts::of_catalog(&access.catalog));
         let words = [
             ("--catalog", access.catalog.parent().unwrap_or(&access.catalog)),
@@ -98,8 +116,22 @@ impl Mcp {
             .flat_map(|(flag, path)| [(*flag).to_owned(), path.to_string_lossy().into_owned()]);
         let (flags, state) = (flags.collect(), places::state().join("mcp"));
         let may_write = self.allow_write;
-        Ok(Setup { catalog, packs, vfs, mount, may_write, state, flags })
+        Ok(Setup { catalog, packs, knowledge, vfs, mount, may_write, state, flags })
     }
+}
+
+/// Serves by HTTP until the process is ended, after printing where and by which token.
+async fn by_http(address: SocketAddr, setup: Setup, out: &mut Output) -> Result<()> {
+    let given = std::env::var("DCFS_MCP_TOKEN").ok().filter(|token| !token.is_empty());
+    let is_given = given.is_some();
+    let token = given.unwrap_or_else(|| Uuid::new_v4().simple().to_string());
+    let listening = Listening::open(address, token.clone()).await?;
+    out.line(listening.address()?)?;
+    if !is_given {
+        out.line(format_args!("Authorization: Bearer {token}"))?;
+    }
+    out.flush()?;
+    listening.serve(setup).await
 }
 
 impl Install {

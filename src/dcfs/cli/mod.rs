@@ -27,6 +27,7 @@
 //! | [`warm`], [`plan`], [`verify`], [`selecting`] | the objects of a dataset as a whole |
 //! | [`mcp`] | the catalog for programs that speak the Model Context Protocol |
 //! | [`remember`] | lines for those who come after |
+//! | [`why`] | where a row came from |
 //! | [`skill`] | what coding agents read about dcfs |
 //! | [`doctor`] | what is missing on this machine |
 //! | [`output`], [`progress`], [`interrupt`], [`terminal`] | stdout and JSON; how far long work is, and what Ctrl-C leaves |
@@ -91,7 +92,9 @@ pub mod terminal;
 pub mod union;
 pub mod unmount;
 pub mod verify;
+pub mod view;
 pub mod warm;
+pub mod why;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -151,6 +154,7 @@ enum Command {
     Describe(describe::Describe),
     Schema(page::Schema),
     Lineage(page::Lineage),
+    Why(why::Why),
     Knowledge(knowledge::KnowledgeCommand),
     Cat(cat::Cat),
     Cp(cp::Cp),
@@ -160,6 +164,7 @@ enum Command {
     Map(map::Map),
     Gen(map::Gen),
     Agg(map::Agg),
+    View(view::View),
     Runs(runs::Runs),
     Refresh(refresh::Refresh),
     Warm(warm::Warm),
@@ -272,6 +277,7 @@ impl Command {
             Self::Describe(command) => command.run(out),
             Self::Schema(command) => command.run(out),
             Self::Lineage(command) => command.run(out),
+            Self::Why(command) => command.run(out),
             Self::Knowledge(command) => command.run(out),
             Self::Cat(command) => command.run(out),
             Self::Cp(command) => command.run(out),
@@ -281,6 +287,7 @@ impl Command {
             Self::Map(command) => command.run(out),
             Self::Gen(command) => command.run(out),
             Self::Agg(command) => command.run(out),
+            Self::View(command) => command.run(out),
             Self::Runs(command) => command.run(out),
             Self::Refresh(command) => command.run(out),
             Self::Warm(command) => command.run(out),

@@ -5,7 +5,7 @@ use super::complete;
 use super::output::Output;
 use dcfs_core::error::Result;
 use dcfs_core::name::DatasetRef;
-use dcfs_core::render::schema_tree::tree;
+use dcfs_core::render::schema_tree::described;
 use dcfs_data::pages::{self, Page};
 
 /// Print the columns of a dataset as a tree; with --json, as _schema.json has them
@@ -28,7 +28,10 @@ impl Schema {
         let of = catalog.find(&self.dataset)?;
         match self.json {
             true => out.json_text(&pages::text(&catalog, Page::Schema, &of, None)?),
-            false => out.text(&tree(&catalog.schema(&of)?)),
+            false => {
+                let said = catalog.annotations(&of.dataset)?;
+                out.text(&described(&catalog.schema(&of)?, &said))
+            }
         }
     }
 }

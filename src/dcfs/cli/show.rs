@@ -262,10 +262,11 @@ impl Show {
                     offset => format!(", after the first {}", count(offset)),
                 };
                 out.line("")?;
-                out.line(format_args!("[{} of {}{after}]", count(limit), counted(all, "row")))
+                out.line(format_args!("[{} of {}{after}]", count(limit), counted(all, "row")))?;
             }
-            _ => self.why_none(asked, query, selected.as_ref()),
+            _ => self.why_none(asked, query, selected.as_ref())?,
         }
+        said(asked, &columns, out)
     }
 
     /// Says why a filter selects nothing, beside the table.
@@ -298,6 +299,20 @@ impl Show {
         }));
         Ok(columns)
     }
+}
+
+/// What people say about the columns of a grid, below it.
+fn said(asked: &Asked, columns: &[Column], out: &mut Output) -> Result<()> {
+    let said = asked.catalog.annotations(&asked.of.dataset)?;
+    let titles = columns.iter().map(Column::title);
+    let lines = titles.filter_map(|title| Some((said.get(&title)?.line(), title)));
+    for (number, (line, title)) in lines.enumerate() {
+        if number == 0 {
+            out.line("")?;
+        }
+        out.line(format_args!("{title}  # {line}"))?;
+    }
+    Ok(())
 }
 
 /// The rows of a grid, a few at a time.

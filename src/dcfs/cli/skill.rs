@@ -257,7 +257,10 @@ fn bases() -> Result<[(Scope, PathBuf); 2]> {
     Ok([(Scope::User, places::home()), (Scope::Project, project()?)])
 }
 
-/// The repository around this folder, or this folder.
+/// The folder of a project: the repository around this folder, or this folder.
+///
+/// # Errors
+/// This folder is gone.
 pub fn project() -> Result<PathBuf> {
     let here = env::current_dir()
         .map_err(|error| usage(format!("this folder cannot be told: {error}; go to another")))?;
@@ -278,6 +281,9 @@ fn relative(link: &Path, to: &Path) -> PathBuf {
 }
 
 /// Changes a page of the project, where `change` has another text for it. A link out of the project is not followed.
+///
+/// # Errors
+/// The page cannot be read or written; it is a link that leads out of the folder.
 pub fn change(path: &Path, mut change: impl FnMut(&str) -> Option<String>) -> Result<()> {
     let told = |error: &dyn std::fmt::Display| {
         Error::new(Kind::Denied, format!("cannot change `{}`: {error}", path.display()))

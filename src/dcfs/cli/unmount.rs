@@ -13,6 +13,9 @@ use dcfs_core::error::Result;
 /// How long to wait for the process behind the mount to end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How often a mount that is in use is tried: the kernel tells nobody when a file system becomes idle.
+const AGAIN: Duration = Duration::from_millis(500);
+
 /// Unmount a catalog
 #[derive(Debug, clap::Args)]
 pub struct Unmount {
@@ -22,16 +25,24 @@ pub struct Unmount {
     /// Take it out of the tree even while it is in use; what is open stays readable until closed
     #[arg(long)]
     force: bool,
+    /// Wait until nobody uses it: to put a new dcfs in its place without an error for anybody
+    #[arg(long, conflicts_with = "force")]
+    when_idle: bool,
 }
 
 impl Unmount {
     /// Unmounts, and waits until the mount's process has ended, so that a new mount finds no old one.
     ///
     /// # Errors
-    /// Nothing is mounted there, or it is in use and not forced.
+    /// Nothing is mounted there, or it is in use, and neither forced nor waited for.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let note = Note::read(&mountpoint::absolute(&self.mountpoint));
-        let path = mountpoint::unmount(&self.mountpoint, self.force)?;
+        let path = loop {
+            match mountpoint::unmount(&self.mountpoint, self.force) {
+                Err(mountpoint::Error::InUse(_)) if self.when_idle => thread::sleep(AGAIN),
+                told => break told?,
+            }
+        };
         if let Some(Note { pid, .. }) = note {
             // A forced one lives on until those who use it are gone.
             if !self.force {

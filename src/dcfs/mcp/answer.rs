@@ -252,7 +252,7 @@ mod tests {
     fn nothing_is_hidden_in_an_answer() {
         let answer = Answer::text("a\u{202e}b").with("k\u{200b}", json!(["\u{e0041}"]));
         let text = serde_json::to_string(&answer.result()).expect("JSON");
-        assert!(!text.chars().any(|c| is_obeyed(c)), "{text}");
+        assert!(!text.chars().any(is_obeyed), "{text}");
         assert!(text.contains(r"a\\u{202e}b") && text.contains(r"\\u{e0041}"), "{text}");
     }
 }

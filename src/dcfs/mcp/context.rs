@@ -2,32 +2,36 @@
 
 use serde::Deserialize;
 use serde_json::json;
+use tokio::runtime::Handle;
 
 use super::Setup;
 use super::answer::{Answer, Fitting};
 use super::server::{Server, blocking};
-use dcfs_core::error::Result;
+use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::name::DatasetRef;
 use dcfs_core::render::numbers::{bytes, count};
 use dcfs_core::render::stranger::visible;
 use dcfs_data::catalog::VersionInfo;
-use dcfs_data::memory;
 use dcfs_data::pages::{self, Page};
+use dcfs_data::trace::Tracer;
 
 /// Datasets and hits that are listed.
-const MOST: usize = 100;
+const MOST_DATASETS: usize = 100;
+const MOST_HITS: usize = 20;
 
-/// Characters of a description in a list.
+/// Characters of a description, and of the lines around words, in a list.
 const SUMMARY: usize = 120;
+const AROUND: usize = 300;
 
-/// Lines of memory on a page.
-const REMEMBERED: usize = 10;
+/// Parents that a line names.
+const PARENTS: usize = 3;
 
 /// What may be asked.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Arguments {
     name: Option<String>,
+    row: Option<String>,
 }
 
 /// What may be searched.
@@ -40,35 +44,34 @@ pub struct Search {
 /// The index, or the page of a dataset.
 pub async fn answer(server: &Server, arguments: Arguments) -> Result<Answer> {
     let setup = server.setup();
-    blocking(move || match arguments.name {
-        None => index(&setup),
-        Some(name) => page(&setup, &name.parse()?),
+    blocking(move || match (arguments.name, arguments.row) {
+        (None, None) => index(&setup),
+        (Some(name), None) => page(&setup, &name.parse()?),
+        (Some(name), Some(row)) => why(&setup, &name.parse()?, &row),
+        (None, Some(_)) => {
+            Err(Error::new(Kind::Invalid, "say of which dataset the row is: `name`"))
+        }
     })
     .await
 }
 
 fn index(setup: &Setup) -> Result<Answer> {
     let versions = setup.catalog.versions()?;
-    let mut datasets = Fitting::new(MOST);
+    let mut datasets = Fitting::new(MOST_DATASETS);
     for of in versions.chunk_by(|a, b| a.dataset == b.dataset) {
         let Some(last) = of.last() else { continue };
         if !datasets.is_open() {
             datasets.more(1);
             continue;
         }
-        let said = setup.catalog.details(last)?.description.unwrap_or_default();
+        let line = line(setup, last)?;
         datasets.item(|| {
-            let said = visible(&said, SUMMARY);
-            let (rows, size) =
-                (last.rows.map_or("?".into(), count), last.size.map_or("?".into(), bytes));
-            let line = format!("{last} | {rows} rows | {size} | {said}");
             let data = json!({
                 "name": last.dataset.to_string(),
                 "latest": last.version.to_string(),
                 "versions": of.len(),
                 "rows": last.rows,
                 "size": last.size,
-                "description": said,
             });
             (line, data)
         });
@@ -76,59 +79,81 @@ fn index(setup: &Setup) -> Result<Answer> {
     Ok(datasets.answer("datasets", "datasets", "`search`, or query catalog.datasets"))
 }
 
+/// A dataset in a line.
+fn line(setup: &Setup, last: &VersionInfo) -> Result<String> {
+    let rows = last.rows.map_or("?".into(), count);
+    let size = last.size.map_or("?".into(), bytes);
+    let schema = setup.catalog.schema(last)?;
+    let columns: Vec<&str> =
+        schema.signals.iter().filter(|s| !s.hidden).map(|s| s.name.as_str()).collect();
+    let mut line =
+        format!("{last} | {rows} rows | {size} | {}", visible(&columns.join(", "), SUMMARY));
+    let parents = setup.catalog.parents(last.id)?;
+    let parents: Vec<String> = parents
+        .iter()
+        .filter_map(|parent| parent.dataset.as_ref())
+        .map(|(name, version)| name.listed_uri().unwrap_or_else(|| format!("{name}@{version}")))
+        .take(PARENTS)
+        .collect();
+    if !parents.is_empty() {
+        line += &format!(" | from {}", visible(&parents.join(", "), SUMMARY));
+    }
+    if let Some(said) = setup.catalog.details(last)?.description.filter(|said| !said.is_empty()) {
+        line += &format!(" | \"{}\"", visible(&said, SUMMARY));
+    }
+    Ok(line)
+}
+
 fn page(setup: &Setup, wanted: &DatasetRef) -> Result<Answer> {
-    let of: VersionInfo = setup.catalog.find(wanted)?;
-    let mut text = pages::text(&setup.catalog, Page::Readme, &of, None)?;
-    let folder = memory::knowledge(setup.catalog.path());
-    let remembered = memory::recall(&folder, Some(&of.dataset), REMEMBERED)?;
-    if !remembered.is_empty() {
-        text += "\n## Remembered\n\n";
-        for line in &remembered {
-            text += &format!("- {} {} (by {})\n", line.when, visible(&line.text, 400), line.by);
-        }
+    let of = setup.catalog.find(wanted)?;
+    let latest = setup.catalog.latest(&of.dataset)?;
+    let path = setup.knowledge.page_of(&of.dataset)?;
+    let page = path.as_deref().map(|path| setup.knowledge.page(path)).transpose()?.flatten();
+    let mut text = match page {
+        Some(page) => page,
+        // Calibrations have no page.
+        None => pages::text(&setup.catalog, Page::Readme, &of, None)?,
+    };
+    if let Some(latest) = latest.filter(|latest| latest.id != of.id) {
+        text = format!(
+            "This page is about {latest}; of {of} read dcfs://dataset/{of}/schema, /stats or /lineage.\n\n{text}"
+        );
     }
     Ok(Answer::text(text)
         .with("dataset", of.dataset.to_string())
         .with("version", of.version.to_string())
         .with("rows", of.rows)
-        .with("size", of.size))
+        .with("size", of.size)
+        .with("page", path))
 }
 
-/// Where words are: names, descriptions, columns, what is remembered.
+/// Where a row came from.
+fn why(setup: &Setup, wanted: &DatasetRef, row: &str) -> Result<Answer> {
+    let of = setup.catalog.find(wanted)?;
+    let packs = |of: &_| Handle::current().block_on(setup.packs.get(of));
+    let mut tracer = Tracer::new(&setup.catalog, &packs)?;
+    let row = tracer.row(&of, row)?;
+    let step = tracer.trace(&of, row)?;
+    let data = serde_json::to_value(&step).map_err(|error| Error::new(Kind::Broken, error))?;
+    Ok(Answer::text(step.text()).with("why", data))
+}
+
+/// Where words are: pages, notes, documents, scripts, what is remembered.
 pub async fn search(server: &Server, arguments: Search) -> Result<Answer> {
     let setup = server.setup();
     blocking(move || {
-        let words: Vec<String> =
-            arguments.words.split_whitespace().map(str::to_lowercase).collect();
-        let has = |text: &str| {
-            let text = text.to_lowercase();
-            !words.is_empty() && words.iter().all(|word| text.contains(word))
-        };
-        let mut hits = Fitting::new(MOST);
-        let mut hit = |dataset: &str, place: &str, text: &str| {
-            if has(text) {
-                let text = visible(text, SUMMARY);
-                hits.item(|| {
-                    let data = json!({ "dataset": dataset, "where": place, "text": text });
-                    (format!("{dataset} | {place} | {text}"), data)
-                });
-            }
-        };
-        let versions = setup.catalog.versions()?;
-        for of in versions.chunk_by(|a, b| a.dataset == b.dataset).filter_map(<[_]>::last) {
-            let name = of.dataset.to_string();
-            hit(&name, "name", &name);
-            hit(&name, "description", &setup.catalog.details(of)?.description.unwrap_or_default());
-            for leaf in setup.catalog.schema(of)?.leaves() {
-                hit(&name, "column", &leaf.name);
-            }
+        if !arguments.words.chars().any(char::is_alphanumeric) {
+            return Err(Error::new(Kind::Invalid, "say which words to look for"));
         }
-        let folder = memory::knowledge(setup.catalog.path());
-        for line in memory::recall(&folder, None, 1000)? {
-            let about = line.dataset.as_ref().map_or("all".into(), ToString::to_string);
-            hit(&about, "memory", &line.text);
+        let mut hits = Fitting::new(MOST_HITS);
+        for hit in setup.knowledge.search(&arguments.words, MOST_HITS + 1)? {
+            hits.item(|| {
+                let around = visible(&hit.snippet, AROUND);
+                let line = format!("{} | {} | {around}", hit.path, hit.title);
+                (line, json!({ "path": hit.path, "title": hit.title, "text": around }))
+            });
         }
-        Ok(hits.answer("hits", "hits", "more words"))
+        Ok(hits.answer("hits", "pages with these words", "say more of them"))
     })
     .await
 }

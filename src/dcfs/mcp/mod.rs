@@ -1,4 +1,4 @@
-//! The Model Context Protocol: a catalog for programs that speak it, over standard input and output.
+//! The Model Context Protocol: a catalog for programs that speak it, over standard input and output, or HTTP on this machine.
 //!
 //! `rmcp` speaks the protocol, with clients that begin by `initialize` and with those of the revision without; what is
 //! answered is made here. Every answer is bounded ([`answer`]) and says how to narrow what was cut. Errors of tools are
@@ -7,6 +7,7 @@
 //! | file | what lives there |
 //! |---|---|
 //! | [`server`] | requests of the protocol, handed on |
+//! | [`http`] | several clients, by HTTP |
 //! | [`tools`] | the six tools: what they are called, what they take |
 //! | [`context`], [`query`], [`files`], [`remember`], [`run`] | what each does |
 //! | [`resources`], [`prompts`] | pages by address; texts to begin with |
@@ -17,6 +18,7 @@ mod answer;
 pub mod clients;
 mod context;
 mod files;
+pub mod http;
 mod prompts;
 mod query;
 mod remember;
@@ -33,13 +35,16 @@ use rmcp::transport::stdio;
 
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_data::catalog::Catalog;
+use dcfs_data::knowledge::Knowledge;
 use dcfs_data::pack::Packs;
 use dcfs_vfs::Vfs;
 
 /// What the server answers from.
 pub struct Setup {
     pub catalog: Arc<Catalog>,
-    pub packs: Packs,
+    pub packs: Arc<Packs>,
+    /// The pages about it.
+    pub knowledge: Knowledge,
     /// The mount's tree, without a mount.
     pub vfs: Arc<Vfs>,
     /// Where files are for the client, if anywhere.

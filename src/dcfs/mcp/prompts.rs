@@ -42,9 +42,9 @@ const ALL: [Text; 3] = [
             ("dataset", "name or name@version"),
             ("row", "a path, a row number, or a filter"),
         ],
-        text: "Explain why {row} is in the dataset {dataset}. Read the resource dcfs://dataset/{dataset}/lineage for parents, commands and filters, and the page \
-               (`context`). Follow the row back with `query` over each parent (match file.path), say which condition it passed with which values, which \
-               program made which column, when and by whom. Say what you could not find out.",
+        text: "Explain why {row} is in the dataset {dataset}. Call `context` with the name and `row`: it follows a row back to the storage, with the condition that \
+               it passed, its values, the program of each new column, who and when. Where a filter is meant, list its rows with `query` and explain three of \
+               them. Read the page (`context` with the name alone) for notes and caveats. Say what you could not find out.",
     },
 ];
 
@@ -84,7 +84,6 @@ mod tests {
     #[test]
     fn arguments_are_put_in_once() {
         let arguments = json!({ "dataset": "{row}", "row": "a\u{202e}" });
-        let JsonObject { .. } = arguments.as_object().expect("an object");
         let got = get("why-these-rows", arguments.as_object().expect("an object")).expect("there");
         let text = serde_json::to_string(&got.messages).expect("JSON");
         assert!(text.contains("202e") && !text.contains('\u{202e}'), "{text}");

@@ -1,15 +1,25 @@
-//! Resources: pages by address, `dcfs://dataset/{name}/{page}`.
+//! Resources: pages by address, `dcfs://knowledge/{path}` and `dcfs://dataset/{name}/{page}`.
+
+use std::sync::Arc;
 
 use rmcp::model::{
     ArgumentInfo, CompleteResult, CompletionInfo, ListResourcesResult, ReadResourceResult,
     Resource, ResourceContents, ResourceTemplate,
 };
 
+use tokio::runtime::Handle;
+
+use super::Setup;
 use super::server::{Server, blocking};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::name::DatasetRef;
+use dcfs_core::render::rows::Beside;
 use dcfs_core::render::stranger::{on_terminal, visible};
+use dcfs_data::catalog::VersionInfo;
+use dcfs_data::knowledge::PageInfo;
 use dcfs_data::pages::{self, Page};
+use dcfs_data::stats;
+use dcfs_data::tables::{Rows, Source};
 
 /// Resources of one page of a list.
 const PER_PAGE: usize = 100;
@@ -17,26 +27,73 @@ const PER_PAGE: usize = 100;
 /// Bytes of a resource; who wants all of a wide schema asks `query` for catalog.columns.
 const LONGEST: usize = 256 << 10;
 
-const SCHEME: &str = "dcfs://dataset/";
+/// Characters of a title, and of an address in a message.
+const LONGEST_TITLE: usize = 200;
 
-/// Pages of a dataset: the last part of the address, the page, its type, what it is.
-const PAGES: [(&str, Page, &str, &str); 3] = [
-    (
-        "readme",
-        Page::Readme,
-        "text/markdown",
-        "what it is, its columns with examples, how to filter it",
-    ),
-    (
-        "lineage",
-        Page::Lineage,
-        "text/markdown",
-        "parents, code, who made it and when, what changed",
-    ),
-    ("schema", Page::Schema, "application/json", "columns and their types, as a tree"),
-];
+const DATASET: &str = "dcfs://dataset/";
+const KNOWLEDGE: &str = "dcfs://knowledge/";
 
-/// The page of each dataset; the others are there by their templates.
+/// What there is of a dataset.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    Lineage,
+    Schema,
+    Stats,
+}
+
+impl Part {
+    const ALL: [Self; 3] = [Self::Lineage, Self::Schema, Self::Stats];
+
+    /// The last part of the address.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Lineage => "lineage",
+            Self::Schema => "schema",
+            Self::Stats => "stats",
+        }
+    }
+
+    const fn mime(self) -> &'static str {
+        match self {
+            Self::Lineage => "text/markdown",
+            Self::Schema | Self::Stats => "application/json",
+        }
+    }
+
+    const fn description(self) -> &'static str {
+        match self {
+            Self::Lineage => "Parents, code, who made it and when, what changed",
+            Self::Schema => "Columns and their types, as a tree",
+            Self::Stats => "What is in the columns: ends, means, quantiles, labels, NULLs",
+        }
+    }
+
+    fn text(self, setup: &Setup, of: &VersionInfo) -> Result<String> {
+        match self {
+            Self::Lineage => pages::text(&setup.catalog, Page::Lineage, of, None),
+            Self::Schema => pages::text(&setup.catalog, Page::Schema, of, None),
+            Self::Stats => {
+                let (catalog, of) = (setup.catalog.clone(), of.clone());
+                let schema = Arc::new(catalog.schema(&of)?);
+                let pack = Handle::current().block_on(setup.packs.get(&of))?;
+                let (rows, beside) = (Rows::All, Beside::ALL);
+                let source = Source {
+                    catalog,
+                    of,
+                    schema,
+                    pack,
+                    rows,
+                    root: None,
+                    is_ranked: false,
+                    beside,
+                };
+                Ok(stats::of(&source, &|_| {})?.json)
+            }
+        }
+    }
+}
+
+/// The pages of the knowledge base; what there is of a dataset is told by templates.
 pub async fn list(server: &Server, cursor: Option<String>) -> Result<ListResourcesResult> {
     let setup = server.setup();
     let begin = match cursor {
@@ -46,19 +103,17 @@ pub async fn list(server: &Server, cursor: Option<String>) -> Result<ListResourc
         })?,
     };
     blocking(move || {
-        let versions = setup.catalog.versions()?;
-        let datasets = versions.chunk_by(|a, b| a.dataset == b.dataset);
-        let last = datasets.filter_map(<[_]>::last);
-        let mut page: Vec<_> = last.skip(begin).take(PER_PAGE + 1).collect();
-        let next = (page.len() > PER_PAGE).then(|| (begin + PER_PAGE).to_string());
-        page.truncate(PER_PAGE);
-        let resource = |of: &&dcfs_data::catalog::VersionInfo| {
-            let name = of.dataset.to_string();
-            Resource::new(format!("{SCHEME}{}/readme", encoded(&name)), on_terminal(&name))
+        let all = setup.knowledge.pages()?;
+        let resource = |page: &PageInfo| {
+            let uri = format!("{KNOWLEDGE}{}", encoded(&page.path, true));
+            Resource::new(uri, on_terminal(&page.path))
+                .with_title(visible(&page.title, LONGEST_TITLE))
                 .with_mime_type("text/markdown")
         };
-        let mut result = ListResourcesResult::with_all_items(page.iter().map(resource).collect());
-        result.next_cursor = next;
+        let page = all.iter().skip(begin).take(PER_PAGE).map(resource).collect();
+        let mut result = ListResourcesResult::with_all_items(page);
+        let end = begin.saturating_add(PER_PAGE);
+        result.next_cursor = (end < all.len()).then(|| end.to_string());
         Ok(result)
     })
     .await
@@ -66,47 +121,57 @@ pub async fn list(server: &Server, cursor: Option<String>) -> Result<ListResourc
 
 /// The addresses that there are.
 pub fn templates() -> Vec<ResourceTemplate> {
-    let template = |(page, _, mime, what): &(&str, Page, &str, &str)| {
-        ResourceTemplate::new(format!("{SCHEME}{{name}}/{page}"), *page)
-            .with_description(format!("Of a dataset or a version: {what}"))
-            .with_mime_type(*mime)
+    let part = |part: Part| {
+        ResourceTemplate::new(format!("{DATASET}{{name}}/{}", part.name()), part.name())
+            .with_description(part.description())
+            .with_mime_type(part.mime())
     };
-    PAGES.iter().map(template).collect()
+    let page = ResourceTemplate::new(format!("{KNOWLEDGE}{{+path}}"), "knowledge")
+        .with_description("A page of the knowledge base: index.md, datasets/NAME.md")
+        .with_mime_type("text/markdown");
+    std::iter::once(page).chain(Part::ALL.map(part)).collect()
 }
 
 /// What is at an address.
 pub async fn read(server: &Server, uri: String) -> Result<ReadResourceResult> {
     let setup = server.setup();
     blocking(move || {
-        let none = || {
-            let message = format!("no resource `{}`", visible(&uri, 200));
-            Error::new(Kind::Missing, message)
-        };
-        let (name, page) =
-            uri.strip_prefix(SCHEME).and_then(|rest| rest.rsplit_once('/')).ok_or_else(none)?;
-        let (_, page, mime, _) = PAGES.iter().find(|(name, ..)| *name == page).ok_or_else(none)?;
-        let wanted: DatasetRef = decoded(name).ok_or_else(none)?.parse()?;
-        let of = setup.catalog.find(&wanted)?;
-        let text = pages::text(&setup.catalog, *page, &of, None)?;
+        let (text, mime) = found(&setup, &uri)?.ok_or_else(|| {
+            Error::new(Kind::Missing, format!("no resource `{}`", visible(&uri, LONGEST_TITLE)))
+        })?;
         let text = cut(&on_terminal(&text));
-        let contents = ResourceContents::text(text, uri.clone()).with_mime_type(*mime);
+        let contents = ResourceContents::text(text, uri.clone()).with_mime_type(mime);
         Ok(ReadResourceResult::new(vec![contents]))
     })
     .await
 }
 
-/// Names of datasets that begin as typed, for every argument that is one.
+fn found(setup: &Setup, uri: &str) -> Result<Option<(String, &'static str)>> {
+    if let Some(path) = uri.strip_prefix(KNOWLEDGE) {
+        let Some(path) = decoded(path) else { return Ok(None) };
+        return Ok(setup.knowledge.page(&path)?.map(|text| (text, "text/markdown")));
+    }
+    let parts = uri.strip_prefix(DATASET).and_then(|rest| rest.rsplit_once('/'));
+    let Some((name, part)) = parts else { return Ok(None) };
+    let part = Part::ALL.into_iter().find(|known| known.name() == part);
+    let (Some(part), Some(name)) = (part, decoded(name)) else { return Ok(None) };
+    let of = setup.catalog.find(&name.parse::<DatasetRef>()?)?;
+    Ok(Some((part.text(setup, &of)?, part.mime())))
+}
+
+/// Names of datasets and paths of pages that begin as typed, for every argument that is one.
 pub async fn complete(server: &Server, argument: ArgumentInfo) -> Result<CompleteResult> {
     let setup = server.setup();
-    if !matches!(argument.name.as_str(), "name" | "dataset") {
-        return Ok(CompleteResult::default());
-    }
     blocking(move || {
         let typed = argument.value;
-        let versions = setup.catalog.versions()?;
-        let mut names: Vec<String> = match typed.contains('@') {
-            true => versions.iter().map(ToString::to_string).collect(),
-            false => versions.iter().map(|of| of.dataset.to_string()).collect(),
+        let versions = || setup.catalog.versions();
+        let mut names: Vec<String> = match argument.name.as_str() {
+            "path" => setup.knowledge.pages()?.into_iter().map(|page| page.path).collect(),
+            "name" | "dataset" if typed.contains('@') => {
+                versions()?.iter().map(ToString::to_string).collect()
+            }
+            "name" | "dataset" => versions()?.iter().map(|of| of.dataset.to_string()).collect(),
+            _ => Vec::new(),
         };
         names.dedup();
         names.retain(|name| name.starts_with(&typed));
@@ -126,11 +191,12 @@ fn cut(text: &str) -> String {
     }
 }
 
-/// A name as a segment of an address.
-fn encoded(name: &str) -> String {
+/// A name as a segment of an address; a path keeps its slashes.
+fn encoded(name: &str, is_path: bool) -> String {
     let mut out = String::new();
     for byte in name.bytes() {
-        match byte.is_ascii_alphanumeric() || b"-._~@".contains(&byte) {
+        let is_kept = byte.is_ascii_alphanumeric() || b"-._~@".contains(&byte);
+        match is_kept || is_path && byte == b'/' {
             true => out.push(byte.into()),
             false => out += &format!("%{byte:02X}"),
         }
@@ -161,8 +227,8 @@ mod tests {
     #[test]
     fn names_come_back_from_addresses() {
         for name in ["pets", "a/b", "50%", "caf\u{e9}", "x@1.0.0", "..", "a b|`"] {
-            assert_eq!(decoded(&encoded(name)).as_deref(), Some(name));
-            assert!(!encoded(name).contains('/'), "{name}");
+            assert_eq!(decoded(&encoded(name, false)).as_deref(), Some(name));
+            assert!(!encoded(name, false).contains('/'), "{name}");
         }
         for wrong in ["%", "%4", "%zz", "%ff"] {
             assert_eq!(decoded(wrong), None, "{wrong}");

@@ -45,6 +45,9 @@ const PATIENCE: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)
 /// Bytes of a run's output that are shown, its last.
 const SHOWN: u64 = 4 << 10;
 
+/// How long the output of a run is kept.
+const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// Runs of one server that are remembered.
 const MOST_RUNS: usize = 1000;
 
@@ -134,6 +137,7 @@ impl Runs {
             Error::new(Kind::Broken, format!("cannot begin a run: {error}"))
         };
         private::folder(&setup.state)?;
+        clear(&setup.state);
         let id = uuid::Uuid::new_v4().simple().to_string()[..12].to_owned();
         let output = setup.state.join(format!("{id}.log"));
         let log = File::create_new(&output).map_err(told)?;
@@ -203,6 +207,20 @@ impl Run {
             .with("exit_code", code)
             .with("seconds", seconds.as_secs_f64())
             .with("output", output))
+    }
+}
+
+/// Removes outputs of runs that ended long ago. One that is still written to is young.
+fn clear(folder: &Path) {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_old = |entry: &std::fs::DirEntry| {
+        let changed = entry.metadata().ok().and_then(|found| found.modified().ok());
+        changed.and_then(|changed| changed.elapsed().ok()).is_some_and(|age| age > KEPT)
+    };
+    for entry in entries.filter(|entry| entry.path().extension().is_some_and(|end| end == "log")) {
+        if is_old(&entry) {
+            std::fs::remove_file(entry.path()).ok();
+        }
     }
 }
 

@@ -40,6 +40,11 @@ impl Server {
         Self { setup: Arc::new(setup), runs: Arc::new(Runs::default()), client }
     }
 
+    /// The same for another client, which shares the runs.
+    pub fn for_another(&self) -> Self {
+        Self { client: Arc::default(), ..self.clone() }
+    }
+
     pub fn setup(&self) -> Arc<Setup> {
         self.setup.clone()
     }

@@ -40,7 +40,7 @@ impl Kit {
         match self {
             Self::Context => {
                 "Start here. Without a name: every dataset of the catalog, a line each. With one (`pets`, `pets@1.0.0`): its page: \
-                 columns, statistics, parents, notes, how to use it."
+                 columns, statistics, parents, notes, how to use it. With `row` too (a file's path or a sys__id): why that row is there."
             }
             Self::Search => {
                 "Find datasets by words: names, descriptions, columns, notes, scripts. Returns where the words are."
@@ -68,7 +68,7 @@ impl Kit {
     fn schema(self) -> Value {
         let dataset = json!({ "type": "string", "description": "name or name@version" });
         match self {
-            Self::Context => object(json!({ "name": dataset }), &[]),
+            Self::Context => object(json!({ "name": dataset, "row": { "type": "string" } }), &[]),
             Self::Search => object(json!({ "words": { "type": "string" } }), &["words"]),
             Self::Query => object(
                 json!({ "sql": { "type": "string" }, "limit": { "type": "integer", "minimum": 1, "maximum": 100 } }),

@@ -25,6 +25,9 @@ PROTOCOL = 1
 PLAIN = {int: "int", float: "float", str: "str", bool: "bool", bytes: "bytes", dict: "json", datetime.datetime: "datetime"}
 
 
+NUMBERS = {int, float}
+
+
 class Refused(Exception):
     """What makes the function one that cannot be called for rows."""
 
@@ -168,6 +171,8 @@ def plain(value):
     """A value as JSON can hold it."""
     if value is None or isinstance(value, (str, bool, int, float)) and not isinstance(value, enum.Enum):
         return value
+    if isinstance(value, list) and NUMBERS.issuperset(map(type, value)):
+        return value  # A vector: as it is, for it may be long.
     if isinstance(value, (list, set, frozenset)):
         return [plain(item) for item in value]
     if isinstance(value, dict):

@@ -8,12 +8,13 @@ use super::error::Refused;
 use super::lock::Lock;
 use super::naming::{self, now};
 use super::stage::PREFIX;
-use super::{Description, publish, sweep};
+use super::{Description, annotations, publish, sweep};
 use crate::catalog::VersionInfo;
 use crate::catalog::columns::identifier;
 use crate::catalog::error::Error;
 use crate::catalog::rows::{Table, table_name};
 use crate::catalog::versions::{REMOVED, REMOVING};
+use dcfs_core::annotation::Annotation;
 use dcfs_core::name::DatasetName;
 
 /// See [`super::Writer::refresh`].
@@ -71,7 +72,7 @@ pub fn rename(writing: &mut Writing, from: &DatasetName, to: &DatasetName) -> Re
             move_table(write, &table_name(from, &version), &table_name(to, &version))?;
         }
         write.execute("UPDATE datasets SET name = ?2 WHERE id = ?1", params![id, to.name])?;
-        Ok(())
+        annotations::rename(write, from, to)
     })
 }
 
@@ -112,6 +113,20 @@ pub fn describe(
     writing.brief(|write| {
         let id = dataset(write, name)?;
         publish::say(write, id, said.description.as_deref(), said.attrs.as_deref())
+    })
+}
+
+/// See [`super::Writer::annotate`].
+pub fn annotate(
+    writing: &mut Writing,
+    name: &DatasetName,
+    column: &str,
+    said: &Annotation,
+    by: &str,
+) -> Result<(), Error> {
+    writing.brief(|write| {
+        dataset(write, name)?;
+        annotations::say(write, name, column, said, by)
     })
 }
 

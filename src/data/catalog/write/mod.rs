@@ -20,8 +20,10 @@
 //! | `publish`, `preview` | a stage becomes a version |
 //! | `jobs` | the programs that make versions, as DataChain notes them |
 //! | `change` | removing, renaming, describing |
+//! | `annotations` | what people say about columns: a table of dcfs's own |
 //! | `provenance` | who saved a version, and how: a table of dcfs's own |
 
+mod annotations;
 mod change;
 mod connection;
 mod create;
@@ -40,6 +42,7 @@ mod sweep;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub(super) use annotations::read as annotations;
 pub(super) use error::Refused;
 pub use jobs::{JobCounts, JobDone, JobEnd, NewJob};
 pub use mix::Piece;
@@ -51,6 +54,7 @@ pub use stage::Stage;
 use super::VersionInfo;
 use super::error::Error;
 use connection::Writing;
+use dcfs_core::annotation::Annotation;
 use dcfs_core::error::Result;
 use dcfs_core::name::DatasetName;
 use dcfs_core::schema::Layout;
@@ -197,6 +201,21 @@ impl Writer {
         Ok(self
             .writing
             .placed(|writing| writing.brief(|write| jobs::noted(write, of.id.key(), job, false)))?)
+    }
+
+    /// Says something about a column of a dataset, by its dotted name; about the dataset as a whole with an empty one. What
+    /// is `None` of it stays as it was.
+    ///
+    /// # Errors
+    /// No such dataset.
+    pub fn annotate(
+        &mut self,
+        dataset: &DatasetName,
+        column: &str,
+        said: &Annotation,
+        by: &str,
+    ) -> Result<()> {
+        Ok(self.writing.placed(|writing| change::annotate(writing, dataset, column, said, by))?)
     }
 
     /// Changes what is said of a dataset.

@@ -70,7 +70,9 @@ pub fn columns() -> ArgValueCompleter {
 pub fn filters() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         let typed = typed.to_string_lossy();
-        let place = filter::place(&typed);
+        // zsh and fish hand over the quote that opens the word, and want what is inside.
+        let typed = typed.strip_prefix(['\'', '"']).unwrap_or(&typed);
+        let place = filter::place(typed);
         let Some((catalog, of)) = version() else { return Vec::new() };
         let Ok(schema) = catalog.schema(&of) else { return Vec::new() };
         let words = match place.column {
@@ -78,7 +80,7 @@ pub fn filters() -> ArgValueCompleter {
             None => column_names(&schema),
         };
         let wanted = words.into_iter().filter(|word| word.starts_with(place.word));
-        candidates(&typed, wanted.map(|word| format!("{}{word}", place.before)))
+        candidates(typed, wanted.map(|word| format!("{}{word}", place.before)))
     })
 }
 

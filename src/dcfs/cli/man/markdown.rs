@@ -5,6 +5,9 @@
 
 use clap_mangen::roff::{Inline, Roff, bold, roman};
 
+/// What stands before each line of code.
+const INDENT: &str = "    ";
+
 /// Appends `text` to a page. Its title, the line that begins with `# `, is left out.
 pub fn append(page: &mut Roff, text: &str) {
     let mut lines = text.lines().peekable();
@@ -20,10 +23,11 @@ pub fn append(page: &mut Roff, text: &str) {
         } else if line.starts_with("```") {
             let inside: Vec<&str> = lines.by_ref().take_while(|l| !l.starts_with("```")).collect();
             code(page, &inside, is_below_heading);
-        } else if line.starts_with("    ") {
-            let mut inside = vec![&line[4..]];
-            while let Some(next) = lines.next_if(|l| l.starts_with("    ")) {
-                inside.push(&next[4..]);
+        } else if let Some(first) = line.strip_prefix(INDENT) {
+            let mut inside = vec![first];
+            while let Some(next) = lines.peek().and_then(|line| line.strip_prefix(INDENT)) {
+                inside.push(next);
+                lines.next();
             }
             code(page, &inside, is_below_heading);
         } else if line.starts_with('|') {
@@ -52,7 +56,7 @@ pub fn append(page: &mut Roff, text: &str) {
 
 /// Whether a line belongs to the paragraph or the item before it.
 fn goes_on(line: &str) -> bool {
-    const STARTS: [&str; 7] = ["# ", "## ", "### ", "- ", "|", "    ", "```"];
+    const STARTS: [&str; 7] = ["# ", "## ", "### ", "- ", "|", INDENT, "```"];
     !line.is_empty() && !STARTS.iter().any(|start| line.starts_with(start))
 }
 

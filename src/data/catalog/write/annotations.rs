@@ -1,0 +1,83 @@
+//! What people say about columns: `dcfs_annotations`, a table of dcfs's own, for DataChain has no column for it.
+//!
+//! DataChain leaves tables alone that it does not know. Rows are found by the dataset's whole name and the dotted name of the
+//! column, so that they hold for every version; a rename by dcfs takes them along.
+
+use rusqlite::{Connection, Transaction, params};
+
+use super::naming::now;
+use crate::catalog::cell;
+use crate::catalog::columns::Columns;
+use crate::catalog::error::Error;
+use dcfs_core::annotation::{Annotation, Annotations, LONGEST};
+use dcfs_core::name::DatasetName;
+
+const TABLE: &str = "dcfs_annotations";
+
+const CREATE: &str = "CREATE TABLE IF NOT EXISTS dcfs_annotations (\
+    dataset TEXT NOT NULL, name TEXT NOT NULL, description TEXT, owner TEXT, caveat TEXT, \
+    said_at DATETIME, said_by TEXT, PRIMARY KEY (dataset, name))";
+
+/// Columns of one dataset that are read: more than any schema has that a person described.
+const MOST: i64 = 10_000;
+
+/// Says something about a column; `by` is who does.
+pub fn say(
+    write: &Transaction<'_>,
+    dataset: &DatasetName,
+    column: &str,
+    said: &Annotation,
+    by: &str,
+) -> Result<(), Error> {
+    write.execute_batch(CREATE)?;
+    let was = read(write, dataset)?.remove(column).unwrap_or_default();
+    let annotation = was.with(said);
+    let dataset = dataset.whole();
+    if annotation.is_empty() {
+        let sql = "DELETE FROM dcfs_annotations WHERE dataset = ?1 AND name = ?2";
+        write.execute(sql, params![dataset, column])?;
+        return Ok(());
+    }
+    let Annotation { description, owner, caveat } = annotation;
+    write.execute(
+        "INSERT OR REPLACE INTO dcfs_annotations (dataset, name, description, owner, caveat, said_at, said_by) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![dataset, column, description, owner, caveat, now(), by],
+    )?;
+    Ok(())
+}
+
+/// Everything that is said about a dataset. Whoever wrote the table may have written anything.
+pub fn read(connection: &Connection, dataset: &DatasetName) -> Result<Annotations, Error> {
+    let columns = Columns::of(connection, TABLE)?;
+    if columns.require(&["dataset", "name"]).is_err() {
+        return Ok(Annotations::new());
+    }
+    let list = ["name", "description", "owner", "caveat"].map(|name| columns.or_null("t", name));
+    let sql = format!(
+        "SELECT {} FROM {TABLE} t WHERE t.dataset = ?1 ORDER BY t.name LIMIT {MOST}",
+        list.join(", ")
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([dataset.whole()])?;
+    let mut found = Annotations::new();
+    while let Some(row) = rows.next()? {
+        let text = |at: usize| Ok::<_, rusqlite::Error>(cell::text(row.get_ref(at)?).map(bounded));
+        let name = text(0)?.unwrap_or_default();
+        found.insert(name, Annotation { description: text(1)?, owner: text(2)?, caveat: text(3)? });
+    }
+    Ok(found)
+}
+
+/// Takes what is said along with a dataset's name.
+pub fn rename(write: &Transaction<'_>, from: &DatasetName, to: &DatasetName) -> Result<(), Error> {
+    if Columns::of(write, TABLE)?.has("dataset") {
+        let sql = "UPDATE OR REPLACE dcfs_annotations SET dataset = ?2 WHERE dataset = ?1";
+        write.execute(sql, params![from.whole(), to.whole()])?;
+    }
+    Ok(())
+}
+
+fn bounded(text: String) -> String {
+    if text.len() > LONGEST { text.chars().take(LONGEST).collect() } else { text }
+}

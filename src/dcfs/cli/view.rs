@@ -1,0 +1,83 @@
+//! `dcfs view`: look at a dataset in a browser.
+
+use std::sync::{Arc, Mutex};
+
+use lru::LruCache;
+use serde_json::json;
+
+use super::access::{self, AccessArgs};
+use super::asking::AskingArgs;
+use super::complete;
+use super::output::Output;
+use crate::view::{self, HELD, Thumbs, View as Shown};
+use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::name::DatasetRef;
+use dcfs_data::query::Queries;
+
+/// Look at a dataset in a browser: its pictures, filters, what is in its columns, rows one by one
+///
+/// Serves a page to this machine alone (127.0.0.1, a token in the address, read-only) until it is stopped. The page asks no other
+/// host.
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub struct View {
+    /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
+    #[arg(add = complete::datasets())]
+    dataset: DatasetRef,
+    /// The filter that the page begins with, e.g. `info.width > 400`
+    #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true, add = complete::filters())]
+    filter: Option<String>,
+    /// Port to listen on; 0 for any that is free
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    port: u16,
+    /// Print the address as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    access: AccessArgs,
+}
+
+const HELP: &str = "Examples:
+  dcfs view pets
+  dcfs view pets --where 'label = pug order by score desc'
+  ssh -L 8000:127.0.0.1:8000 host dcfs view pets --port 8000     from another machine";
+
+impl View {
+    /// Serves the page until the process is ended.
+    pub fn run(self, out: &mut Output) -> Result<()> {
+        let (catalog, cache_dir) = (self.access.catalog.clone(), self.access.cache_dir.clone());
+        let asked = AskingArgs { catalog, cache_dir }.ask(&self.dataset)?;
+        if let Some(filter) = &self.filter {
+            asked.check(filter)?;
+        }
+        let pack = asked.pack()?;
+        let access = self.access.resolve()?;
+        let shown = Shown {
+            catalog: asked.catalog.clone(),
+            of: asked.of.clone(),
+            schema: asked.schema.clone(),
+            pack,
+            queries: Queries::for_a_command(),
+            stores: Arc::new(access.stores(&[])?),
+            filter: self.filter,
+            thumbs: Thumbs::new(&access.cache)?,
+            held: Mutex::new(LruCache::new(HELD.try_into().map_err(broken)?)),
+        };
+        access::runtime()?.block_on(async {
+            let listening = view::listen(self.port).await?;
+            let url = listening.url();
+            match self.json {
+                true => out.json_line(&json!({ "url": url }))?,
+                false => {
+                    out.line(format_args!("{} is shown at {url}   (Ctrl-C ends it)", shown.of))?
+                }
+            }
+            out.flush()?;
+            listening.serve(Arc::new(shown)).await
+        })
+    }
+}
+
+fn broken(error: impl std::fmt::Display) -> Error {
+    Error::new(Kind::Broken, error.to_string())
+}

@@ -1,0 +1,75 @@
+//! `dcfs view`: a page that shows what a dataset holds, served to this machine alone.
+//!
+//! One dataset, or the rows of a filter, read-only. The page is a file of the binary; it asks no other host and runs no script but
+//! its own. What rows name is shown by types that cannot run anything, in an origin of its own.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | [`server`] | HTTP: who may ask, which headers every answer has |
+//! | [`answers`] | what the page asks: rows, counts, statistics, one row |
+//! | [`bytes`] | files of rows, whole and in parts |
+//! | [`thumbs`] | small pictures, kept on disk |
+//! | `page/` | the page, its style and its script |
+
+mod answers;
+mod bytes;
+mod server;
+mod thumbs;
+
+use std::sync::{Arc, Mutex};
+
+use dcfs_core::error::Result;
+use dcfs_core::expr::Query;
+use dcfs_data::catalog::{Catalog, VersionInfo};
+use dcfs_data::pack::Pack;
+use dcfs_data::query::{Queries, Selected, Version};
+use dcfs_store::Stores;
+use lru::LruCache;
+
+pub use server::{Listening, listen};
+pub use thumbs::Thumbs;
+
+use dcfs_core::schema::Schema;
+
+/// Filters whose rows are held: what a person goes back and forth between.
+pub const HELD: usize = 16;
+
+/// What is shown.
+pub struct View {
+    pub catalog: Arc<Catalog>,
+    pub of: VersionInfo,
+    pub schema: Arc<Schema>,
+    pub pack: Arc<Pack>,
+    pub queries: Queries,
+    pub stores: Arc<Stores>,
+    /// The filter that the page begins with.
+    pub filter: Option<String>,
+    pub thumbs: Thumbs,
+    pub held: Mutex<LruCache<String, Selected>>,
+}
+
+impl View {
+    /// What a filter selects; all rows where it is empty.
+    ///
+    /// # Errors
+    /// What is wrong with it, with a caret; what the catalog says.
+    pub fn select(&self, filter: &str) -> Result<Selected> {
+        let filter = filter.trim();
+        if let Some(selected) = self.lock().get(filter) {
+            return Ok(selected.clone());
+        }
+        let query = match filter.is_empty() {
+            true => Query::default(),
+            false => dcfs_data::lost::check(&self.catalog, &self.of, &self.schema, filter)?,
+        };
+        let version =
+            Version { catalog: &self.catalog, of: &self.of, pack: &self.pack, each: &|_| {} };
+        let selected = self.queries.select(version, &query, None)?;
+        self.lock().put(filter.to_owned(), selected.clone());
+        Ok(selected)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, LruCache<String, Selected>> {
+        self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,355 @@
+//! HTTP on this machine alone: who asks must know the token, which is part of the address.
+
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::id::RowId;
+use http_body_util::Full;
+use hyper::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN, RANGE,
+};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+
+use super::View;
+use super::bytes::{PART, type_of};
+
+/// What the page may do: run its own script, ask its own server.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; \
+                      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// What a file of a row may do: nothing, in an origin of its own.
+const SANDBOX: &str =
+    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; media-src 'self'";
+
+const PAGE: &str = include_str!("page/index.html");
+const STYLE: &str = include_str!("page/view.css");
+const ICON: &str = include_str!("page/icon.svg");
+const SCRIPT: &str = include_str!("page/view.js");
+
+/// Bytes of a question, at most: a filter stands in its address.
+const LONGEST: usize = 64 << 10;
+
+/// A server that is about to answer.
+pub struct Listening {
+    listener: TcpListener,
+    token: String,
+    address: SocketAddr,
+}
+
+/// Takes a port of this machine; 0 for any that is free.
+///
+/// # Errors
+/// It is taken.
+pub async fn listen(port: u16) -> Result<Listening> {
+    let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let taken = |error| {
+        Error::new(Kind::Busy, format!("cannot listen on port {port} of 127.0.0.1: {error}"))
+    };
+    let listener = TcpListener::bind(wanted).await.map_err(taken)?;
+    let address = listener.local_addr().map_err(taken)?;
+    Ok(Listening { listener, token: uuid::Uuid::new_v4().simple().to_string(), address })
+}
+
+impl Listening {
+    /// Where the page is.
+    pub fn url(&self) -> String {
+        format!("http://{}/{}/", self.address, self.token)
+    }
+
+    /// Answers until it is dropped.
+    ///
+    /// # Errors
+    /// No connection can be taken any more.
+    pub async fn serve(self, view: Arc<View>) -> Result<()> {
+        let door = Arc::new(Door { view, token: self.token, port: self.address.port() });
+        loop {
+            let (stream, _) = match self.listener.accept().await {
+                Ok(accepted) => accepted,
+                // Too many descriptors: those of others are closed in a moment.
+                Err(error) => {
+                    tracing::debug!(%error, "a connection is not taken");
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let door = Arc::clone(&door);
+            tokio::spawn(async move {
+                let service = service_fn(move |request| {
+                    let door = Arc::clone(&door);
+                    async move { Ok::<_, Infallible>(door.answer(request).await) }
+                });
+                let mut server = hyper::server::conn::http1::Builder::new();
+                server.timer(TokioTimer::new()).max_buf_size(LONGEST);
+                let served = server.serve_connection(TokioIo::new(stream), service).await;
+                if let Err(error) = served {
+                    tracing::debug!(%error, "a connection of the page ended");
+                }
+            });
+        }
+    }
+}
+
+type Answer = Response<Full<Bytes>>;
+
+/// Who may come in.
+struct Door {
+    view: Arc<View>,
+    token: String,
+    port: u16,
+}
+
+impl Door {
+    async fn answer<B>(&self, request: Request<B>) -> Answer {
+        let is_head = request.method() == Method::HEAD;
+        let mut answer = match self.check(&request) {
+            Err(status) => plain(status, status.canonical_reason().unwrap_or_default()),
+            Ok(path) => {
+                let query = Asked::new(request.uri().query().unwrap_or_default());
+                let range = request.headers().get(RANGE).and_then(|range| range.to_str().ok());
+                self.route(&path, query, range).await.unwrap_or_else(|error| refused(&error))
+            }
+        };
+        let headers = answer.headers_mut();
+        let mut always = |name: HeaderName, value: &'static str| {
+            headers.entry(name).or_insert(HeaderValue::from_static(value));
+        };
+        always(CONTENT_SECURITY_POLICY, POLICY);
+        always(CACHE_CONTROL, "no-store");
+        always(HeaderName::from_static("x-content-type-options"), "nosniff");
+        always(HeaderName::from_static("referrer-policy"), "no-referrer");
+        always(HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
+        always(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
+        if is_head {
+            *answer.body_mut() = Full::default();
+        }
+        answer
+    }
+
+    /// The path below the token.
+    fn check<B>(&self, request: &Request<B>) -> Result<String, StatusCode> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return Err(StatusCode::METHOD_NOT_ALLOWED);
+        }
+        // A page of another host whose name was made to mean this machine.
+        let own = [format!("127.0.0.1:{}", self.port), format!("localhost:{}", self.port)];
+        let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+        if !text(HOST).is_some_and(|host| own.iter().any(|own| own == host)) {
+            return Err(StatusCode::MISDIRECTED_REQUEST);
+        }
+        let is_foreign = |origin: &str| !own.iter().any(|own| origin == format!("http://{own}"));
+        if text(ORIGIN).is_some_and(is_foreign) {
+            return Err(StatusCode::FORBIDDEN);
+        }
+        let path = request.uri().path().strip_prefix('/').unwrap_or_default();
+        let (token, rest) = path.split_once('/').ok_or(StatusCode::NOT_FOUND)?;
+        match is_same(token.as_bytes(), self.token.as_bytes()) {
+            true => Ok(rest.to_owned()),
+            false => Err(StatusCode::NOT_FOUND),
+        }
+    }
+
+    async fn route(&self, path: &str, asked: Asked, range: Option<&str>) -> Result<Answer> {
+        let view = Arc::clone(&self.view);
+        let filter = asked.text("where");
+        match path {
+            "" => Ok(typed("text/html; charset=utf-8", PAGE)),
+            "view.css" => Ok(typed("text/css; charset=utf-8", STYLE)),
+            "view.js" => Ok(typed("text/javascript; charset=utf-8", SCRIPT)),
+            "icon.svg" => Ok(typed("image/svg+xml", ICON)),
+            "about" => blocking(move || Ok(view.about()?.to_string().into_bytes())).await,
+            "count" => blocking(move || Ok(view.count(&filter).to_string().into_bytes())).await,
+            "stats" => blocking(move || Ok(view.stats(&filter)?.into_bytes())).await,
+            "rows" => {
+                let (from, most) = (asked.number("from"), asked.number("most"));
+                blocking(move || view.rows(&filter, from, most)).await
+            }
+            "row" => {
+                let id = asked.row()?;
+                blocking(move || Ok(view.row(id)?.to_string().into_bytes())).await
+            }
+            "thumb" | "file" => {
+                let (row, column) = (asked.row()?, asked.number("column"));
+                let column = usize::try_from(column).unwrap_or(usize::MAX);
+                let own = Arc::clone(&view);
+                let object = tokio::task::spawn_blocking(move || own.object(row, column));
+                let object = object.await.unwrap_or_else(|error| Err(died(&error)))?;
+                match path {
+                    "thumb" => {
+                        let mut answer = typed("image/jpeg", view.thumb(object).await?);
+                        // A version never changes, and the token is another one next time.
+                        let lasting = HeaderValue::from_static("private, max-age=86400, immutable");
+                        answer.headers_mut().insert(CACHE_CONTROL, lasting);
+                        Ok(answer)
+                    }
+                    _ => file(&view, &object, range).await,
+                }
+            }
+            _ => Ok(plain(StatusCode::NOT_FOUND, "nothing is here")),
+        }
+    }
+}
+
+/// A file of a row; the part of it that is asked for.
+async fn file(
+    view: &View,
+    object: &dcfs_core::object::Object,
+    range: Option<&str>,
+) -> Result<Answer> {
+    let wanted = range.and_then(parse_range);
+    let (bytes, part, size) = view
+        .part(object, |size| match wanted {
+            None if size <= PART => 0..size,
+            None => 0..PART,
+            Some((Some(from), to)) => {
+                let end = to.map_or(size, |to| to.saturating_add(1)).min(size);
+                from..end.min(from.saturating_add(PART))
+            }
+            Some((None, last)) => size.saturating_sub(last.unwrap_or(0))..size,
+        })
+        .await?;
+    let is_part = part != (0..size);
+    if part.is_empty() && size > 0 {
+        let mut answer = plain(StatusCode::RANGE_NOT_SATISFIABLE, "there are no such bytes");
+        put(&mut answer, CONTENT_RANGE, &format!("bytes */{size}"));
+        return Ok(answer);
+    }
+    let kind = type_of(object);
+    let mut answer = typed(kind.unwrap_or("application/octet-stream"), bytes);
+    put(&mut answer, CONTENT_SECURITY_POLICY, SANDBOX);
+    put(&mut answer, ACCEPT_RANGES, "bytes");
+    if kind.is_none() {
+        put(&mut answer, CONTENT_DISPOSITION, "attachment");
+    }
+    if is_part {
+        *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
+        put(&mut answer, CONTENT_RANGE, &told(&part, size));
+    }
+    Ok(answer)
+}
+
+fn told(part: &Range<u64>, size: u64) -> String {
+    format!("bytes {}-{}/{size}", part.start, part.end.saturating_sub(1))
+}
+
+/// `bytes=5-9`, `bytes=5-`, `bytes=-9`: one range; more are answered as if none was asked for.
+fn parse_range(text: &str) -> Option<(Option<u64>, Option<u64>)> {
+    let (from, to) = text.strip_prefix("bytes=")?.split_once('-')?;
+    let number = |text: &str| match text.is_empty() {
+        true => Some(None),
+        false => text.parse().ok().map(Some),
+    };
+    match (number(from)?, number(to)?) {
+        (None, None) => None,
+        found => Some(found),
+    }
+}
+
+/// What was asked: `where=a%20%3E%201&from=200`.
+struct Asked(Vec<(String, String)>);
+
+impl Asked {
+    fn new(query: &str) -> Self {
+        let decoded = |text: &str| {
+            percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+        };
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        Self(pairs.map(|(name, value)| (decoded(name), decoded(value))).collect())
+    }
+
+    fn text(&self, name: &str) -> String {
+        let found = self.0.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.clone()).unwrap_or_default()
+    }
+
+    fn number(&self, name: &str) -> u64 {
+        self.text(name).parse().unwrap_or(0)
+    }
+
+    fn row(&self) -> Result<RowId> {
+        let id = self.text("id");
+        let wrong = || Error::new(Kind::Invalid, format!("`{id}` is no row"));
+        id.parse().map(RowId::new).map_err(|_| wrong())
+    }
+}
+
+/// Equal, in a time that does not tell how far.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).fold(0, |all, (a, b)| all | (a ^ b)) == 0
+}
+
+async fn blocking(work: impl FnOnce() -> Result<Vec<u8>> + Send + 'static) -> Result<Answer> {
+    let done = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(died(&error)));
+    Ok(typed("application/json", done?))
+}
+
+fn died(error: &tokio::task::JoinError) -> Error {
+    Error::new(Kind::Broken, format!("an answer was cut off: {error}"))
+}
+
+fn refused(error: &Error) -> Answer {
+    let status = match error.kind() {
+        Kind::Missing => StatusCode::NOT_FOUND,
+        Kind::Invalid => StatusCode::BAD_REQUEST,
+        Kind::Denied => StatusCode::FORBIDDEN,
+        Kind::Stale => StatusCode::GONE,
+        _ => StatusCode::BAD_GATEWAY,
+    };
+    plain(status, &error.to_string())
+}
+
+fn plain(status: StatusCode, text: &str) -> Answer {
+    let mut answer = typed("text/plain; charset=utf-8", text.to_owned());
+    *answer.status_mut() = status;
+    answer
+}
+
+fn typed(kind: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
+}
+
+fn put(answer: &mut Answer, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        answer.headers_mut().insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read() {
+        let cases = [
+            ("bytes=5-9", Some((Some(5), Some(9)))),
+            ("bytes=5-", Some((Some(5), None))),
+            ("bytes=-9", Some((None, Some(9)))),
+            ("bytes=-", None),
+            ("bytes=a-b", None),
+            ("bytes=1-2,5-6", None),
+            ("items=1-2", None),
+        ];
+        for (text, want) in cases {
+            assert_eq!(parse_range(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_is_decoded() {
+        let asked = Asked::new("where=a%20%3E%201%20and%20b%3D%27%26%27&from=7&id=-3&x");
+        assert_eq!(asked.text("where"), "a > 1 and b='&'");
+        assert_eq!((asked.number("from"), asked.number("most")), (7, 0));
+        assert_eq!(asked.row().expect("a row"), RowId::new(-3));
+        assert!(Asked::new("id=x").row().is_err());
+        assert!(is_same(b"abc", b"abc") && !is_same(b"abc", b"abd") && !is_same(b"abc", b"ab"));
+    }
+}

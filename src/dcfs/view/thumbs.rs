@@ -1,0 +1,150 @@
+//! Small pictures of large ones, made once and kept on disk by the identity of their object.
+
+use std::fs;
+use std::io::{Cursor, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::object::Object;
+use dcfs_disk::{private, regular};
+use image::codecs::jpeg::JpegEncoder;
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
+
+/// Pixels of the longer side.
+const SIDE: u32 = 256;
+
+/// Quality of the JPEG, of 100.
+const QUALITY: u8 = 82;
+
+/// Bytes of a file that is made small, at most, and pixels: what is said in a header is not believed to be worth gigabytes.
+pub const LARGEST: u64 = 128 << 20;
+const PIXELS: u64 = 200_000_000;
+
+/// Bytes that a decoder may take.
+const MEMORY: u64 = 1 << 30;
+
+/// Bytes that are kept, and how often room is made.
+const KEPT: u64 = 512 << 20;
+
+/// The folder of small pictures.
+#[derive(Debug)]
+pub struct Thumbs {
+    folder: PathBuf,
+}
+
+impl Thumbs {
+    /// Below the folder of the cache; the oldest are removed where there are too many.
+    ///
+    /// # Errors
+    /// The folder cannot be made, or is another user's.
+    pub fn new(cache: &Path) -> Result<Self> {
+        let folder = cache.join("thumbs");
+        private::folder(&folder)?;
+        make_room(&folder);
+        Ok(Self { folder })
+    }
+
+    /// That of an object, where it was made before.
+    pub fn find(&self, object: &Object) -> Option<Vec<u8>> {
+        regular::read(&self.place(object), 1 << 20).ok()
+    }
+
+    /// Makes that of an object whose bytes are `bytes`, and keeps it. Blocks.
+    ///
+    /// # Errors
+    /// `Invalid` where they are no picture of a kind that is known, or too large a one.
+    pub fn make(&self, object: &Object, bytes: &[u8]) -> Result<Vec<u8>> {
+        let thumb = small(bytes).map_err(|error| Error::new(Kind::Invalid, error))?;
+        // Whole, or not there; a full disk keeps none.
+        let place = self.place(object);
+        let draft = place.with_extension(format!("{}", std::process::id()));
+        let mut options = fs::File::options();
+        options.write(true).create(true).truncate(true);
+        let kept = regular::open_with(&options, &draft)
+            .and_then(|mut file| file.write_all(&thumb))
+            .and_then(|()| fs::rename(&draft, &place));
+        if let Err(error) = kept {
+            tracing::debug!(%error, "a small picture is not kept");
+            fs::remove_file(&draft).ok();
+        }
+        Ok(thumb)
+    }
+
+    fn place(&self, object: &Object) -> PathBuf {
+        let name: String = object.identity().0.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.folder.join(format!("{name}.jpg"))
+    }
+}
+
+/// A JPEG of at most [`SIDE`] pixels on each side, turned as the camera noted.
+fn small(bytes: &[u8]) -> image::ImageResult<Vec<u8>> {
+    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MEMORY);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder()?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > PIXELS {
+        let error =
+            image::error::LimitError::from_kind(image::error::LimitErrorKind::DimensionError);
+        return Err(image::ImageError::Limits(error));
+    }
+    let turned = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut picture = DynamicImage::from_decoder(decoder)?;
+    if width.max(height) > SIDE {
+        picture = picture.thumbnail(SIDE, SIDE);
+    }
+    picture.apply_orientation(turned);
+    // On white, as a page would show it.
+    let mut ground =
+        image::RgbaImage::from_pixel(picture.width(), picture.height(), image::Rgba([255; 4]));
+    image::imageops::overlay(&mut ground, &picture.to_rgba8(), 0, 0);
+    let mut out = Vec::new();
+    let encoder = JpegEncoder::new_with_quality(&mut out, QUALITY);
+    DynamicImage::ImageRgba8(ground).to_rgb8().write_with_encoder(encoder)?;
+    Ok(out)
+}
+
+/// Removes the oldest until what is left is not more than is kept.
+fn make_room(folder: &Path) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<(SystemTime, u64, PathBuf)> = entries
+        .filter_map(|entry| {
+            let found = entry.metadata().ok()?;
+            Some((found.modified().ok()?, found.len(), entry.path()))
+        })
+        .collect();
+    let mut total: u64 = files.iter().map(|(_, size, _)| size).sum();
+    files.sort();
+    for (_, size, path) in files {
+        if total <= KEPT {
+            return;
+        }
+        fs::remove_file(path).ok();
+        total -= size;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_is_made_small_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let thumbs = Thumbs::new(folder.path()).expect("thumbs");
+        let object = Object { path: b"a.png".to_vec(), etag: "1".into(), ..Object::default() };
+        assert_eq!(thumbs.find(&object), None);
+        let mut png = Vec::new();
+        let picture = DynamicImage::ImageRgb8(image::RgbImage::new(1000, 500));
+        picture.write_to(&mut Cursor::new(&mut png), image::ImageFormat::Png).expect("written");
+        let made = thumbs.make(&object, &png).expect("made");
+        let seen = image::load_from_memory(&made).expect("a picture");
+        assert_eq!((seen.width(), seen.height()), (256, 128));
+        assert_eq!(thumbs.find(&object), Some(made));
+        assert!(thumbs.make(&object, b"no picture").is_err());
+        assert!(thumbs.make(&object, &png[..60]).is_err(), "cut short");
+    }
+}

@@ -1,0 +1,286 @@
+//! `/README.md`, `/AGENTS.md` and `/knowledge/`: what opens a mount, and a page about every dataset.
+//!
+//! Pages are made when somebody looks at one, and kept until the catalog moves or a person writes a note: the size that is given is
+//! the size that is read. A directory of pages is listed without making them; what it tells of their sizes is good for no time, so
+//! that whoever wants to know asks for the page. Of a large version there are no statistics on its page: they are
+//! asked for by name, in its own directory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use lru::LruCache;
+use tokio::runtime::Handle as Runtime;
+
+use super::inode::Inode;
+use super::links::Links;
+use super::listing::Listing;
+use super::{Answer, Attr, Entry, Error, FOREVER, FileKind, Opened, SHORT, Vfs};
+use dcfs_core::error::{Kind, Result};
+use dcfs_data::catalog::{Catalog, Revision};
+use dcfs_data::knowledge::Knowledge;
+
+/// Its name at the top of the mount.
+pub const NAME: &[u8] = b"knowledge";
+
+/// Texts that are kept, of some kilobytes each.
+const MOST: NonZeroUsize = NonZeroUsize::new(512).expect("not zero");
+
+/// Rows of a version up to which its page has statistics: those of more are not found while somebody lists a folder.
+const MOST_ROWS: u64 = 200_000;
+
+/// What stands beside the pages at the top of the mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Front {
+    Readme,
+    Agents,
+}
+
+impl Front {
+    pub const ALL: [Self; 2] = [Self::Agents, Self::Readme];
+
+    /// The file's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Readme => "README.md",
+            Self::Agents => "AGENTS.md",
+        }
+    }
+
+    pub const fn inode(self) -> Inode {
+        match self {
+            Self::Readme => Inode::Top,
+            Self::Agents => Inode::Agents,
+        }
+    }
+}
+
+/// Which text.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    Front(&'static str),
+    /// By its path below `knowledge/`.
+    Page(String),
+}
+
+/// A text, and what it was made from: the catalog then, and what people had written.
+type Made = (Revision, u64, Bytes);
+
+/// The pages of a mount.
+#[derive(Debug)]
+pub struct Pages {
+    knowledge: Knowledge,
+    tree: Mutex<Option<(Revision, Arc<Tree>)>>,
+    /// Numbers of paths.
+    numbers: Links,
+    texts: Mutex<LruCache<Key, Made>>,
+}
+
+/// The directories of pages, each with its names and whether they are directories.
+type Tree = BTreeMap<String, BTreeSet<(String, bool)>>;
+
+impl Pages {
+    /// Those of the catalog of `vfs`.
+    pub fn new(catalog: &Arc<Catalog>, vfs: Weak<Vfs>) -> Self {
+        let packs = move |of: &_| {
+            let gone = || dcfs_core::error::Error::new(Kind::Broken, "the mount has ended");
+            let vfs = vfs.upgrade().ok_or_else(gone)?;
+            // Pages are made in a task that may block.
+            Runtime::current().block_on(vfs.packs.get(of))
+        };
+        let folder = Knowledge::default_folder(catalog);
+        Self {
+            knowledge: Knowledge::new(catalog.clone(), packs, folder).within(MOST_ROWS),
+            tree: Mutex::default(),
+            numbers: Links::default(),
+            texts: Mutex::new(LruCache::new(MOST)),
+        }
+    }
+
+    /// The directories as the catalog stands now.
+    fn tree(&self, catalog: &Catalog) -> Result<Arc<Tree>> {
+        let revision = catalog.revision()?;
+        let mut kept = self.tree.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((seen, tree)) = &*kept
+            && *seen == revision
+        {
+            return Ok(tree.clone());
+        }
+        let mut tree = Tree::from([(String::new(), BTreeSet::new())]);
+        for page in self.knowledge.pages()? {
+            let mut path = page.path.as_str();
+            let mut is_directory = false;
+            // Its directories, from the inside out.
+            while !path.is_empty() {
+                let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
+                tree.entry(above.to_owned()).or_default().insert((name.to_owned(), is_directory));
+                (path, is_directory) = (above, true);
+            }
+        }
+        let tree = Arc::new(tree);
+        *kept = Some((revision, tree.clone()));
+        Ok(tree)
+    }
+
+    /// A text as it is now; `None` for a page that there is not.
+    fn fresh(&self, catalog: &Catalog, key: &Key) -> Result<Option<Bytes>> {
+        let revision = catalog.revision()?;
+        let stamp = match key {
+            Key::Front(_) => 0,
+            Key::Page(path) => self.knowledge.stamp(path),
+        };
+        if let Some((seen, written, text)) = self.look(key)
+            && (seen, written) == (revision, stamp)
+        {
+            return Ok(Some(text));
+        }
+        let text = match key {
+            Key::Front("AGENTS.md") => Some(self.knowledge.agents()?),
+            Key::Front(_) => Some(self.knowledge.front()?),
+            Key::Page(path) => self.knowledge.page(path)?,
+        };
+        let Some(text) = text.map(Bytes::from) else { return Ok(None) };
+        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        texts.put(key.clone(), (revision, stamp, text.clone()));
+        Ok(Some(text))
+    }
+
+    /// A text as it was last shown; made where it never was, or long ago.
+    fn kept(&self, catalog: &Catalog, key: &Key) -> Result<Option<Bytes>> {
+        match self.look(key) {
+            Some((.., text)) => Ok(Some(text)),
+            None => self.fresh(catalog, key),
+        }
+    }
+
+    fn look(&self, key: &Key) -> Option<Made> {
+        self.texts.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    /// The path of a node, from the top of the mount.
+    pub fn path(&self, number: u32) -> Option<String> {
+        Some(format!("knowledge/{}", self.below(number)?))
+    }
+
+    fn below(&self, number: u32) -> Option<String> {
+        String::from_utf8(self.numbers.name(number)?.to_vec()).ok()
+    }
+}
+
+impl Vfs {
+    /// The attributes of what stands at the top of the mount.
+    pub(super) fn front_attr(&self, front: Front) -> Result<Attr> {
+        let key = Key::Front(front.name());
+        let text = self.pages.fresh(&self.catalog, &key)?.unwrap_or_default();
+        Ok(self.text_attr(front.inode(), &text))
+    }
+
+    fn text_attr(&self, inode: Inode, text: &Bytes) -> Attr {
+        let (kind, size, mtime) = (FileKind::File, text.len() as u64, self.born);
+        Attr { inode, kind, size, mtime, ttl: SHORT }
+    }
+
+    /// Opens what stands at the top of the mount.
+    pub(super) fn open_front(self: &Arc<Self>, front: Front) -> Answer<Opened> {
+        self.open_text(false, move |vfs| {
+            Ok(vfs.pages.kept(&vfs.catalog, &Key::Front(front.name()))?.unwrap_or_default())
+        })
+    }
+
+    /// Below `knowledge/`, the path of what a number of the kernel means; empty for that itself.
+    fn known_below(&self, inode: Inode) -> Result<String> {
+        match inode {
+            Inode::Known(number) => {
+                Ok(self.pages.below(number).ok_or(Error::Unknown(inode.number()))?)
+            }
+            _ => Ok(String::new()),
+        }
+    }
+
+    fn known_inode(&self, path: &str) -> Result<Inode> {
+        match path {
+            "" => Ok(Inode::Knowledge),
+            path => Ok(Inode::Known(self.pages.numbers.number(path.as_bytes())?)),
+        }
+    }
+
+    /// A name in a directory of pages.
+    pub(super) fn lookup_knowledge(self: &Arc<Self>, inode: Inode, name: &[u8]) -> Answer<Entry> {
+        let (vfs, name) = (self.clone(), String::from_utf8(name.to_vec()));
+        self.in_background(move || {
+            let Ok(name) = name else { return Ok(Entry::Absent(FOREVER)) };
+            let above = vfs.known_below(inode)?;
+            let path = if above.is_empty() { name } else { format!("{above}/{name}") };
+            Ok(vfs.known_attr(&path)?.map_or(Entry::Absent(SHORT), Entry::Found))
+        })
+    }
+
+    /// The attributes of a page or of a directory of pages.
+    pub(super) fn getattr_knowledge(self: &Arc<Self>, inode: Inode) -> Answer<Attr> {
+        let vfs = self.clone();
+        self.in_background(move || {
+            let path = vfs.known_below(inode)?;
+            Ok(vfs.known_attr(&path)?.ok_or(Error::Unknown(inode.number()))?)
+        })
+    }
+
+    fn known_attr(&self, path: &str) -> Result<Option<Attr>> {
+        let tree = self.pages.tree(&self.catalog)?;
+        if tree.contains_key(path) {
+            return Ok(Some(self.folder_attr(self.known_inode(path)?)));
+        }
+        let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
+        if !tree.get(above).is_some_and(|names| names.contains(&(name.to_owned(), false))) {
+            return Ok(None);
+        }
+        let text = self.pages.fresh(&self.catalog, &Key::Page(path.to_owned()))?;
+        let inode = self.known_inode(path)?;
+        Ok(text.map(|text| self.text_attr(inode, &text)))
+    }
+
+    fn folder_attr(&self, inode: Inode) -> Attr {
+        Attr { ttl: SHORT, ..self.directory(inode, None) }
+    }
+
+    /// A directory of pages, as the catalog stands now.
+    pub(super) fn list_knowledge(self: &Arc<Self>, inode: Inode) -> Answer<Listing> {
+        let vfs = self.clone();
+        self.in_background(move || {
+            let path = vfs.known_below(inode)?;
+            let tree = vfs.pages.tree(&vfs.catalog)?;
+            let names = tree.get(&path).ok_or(Error::Wrong(inode.number(), "directory"))?;
+            let mut heads = Vec::new();
+            for (name, is_directory) in names {
+                let below = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
+                let own = vfs.known_inode(&below)?;
+                let attr = match is_directory {
+                    true => vfs.folder_attr(own),
+                    false => Attr { ttl: Duration::ZERO, ..vfs.text_attr(own, &Bytes::new()) },
+                };
+                heads.push((name.clone().into_bytes(), attr));
+            }
+            Ok(Listing::known(&vfs, (inode, vfs.known_up(inode)?), heads))
+        })
+    }
+
+    /// The directory around one of pages.
+    pub(super) fn known_up(&self, inode: Inode) -> Result<Inode> {
+        let path = self.known_below(inode)?;
+        match path.rsplit_once('/') {
+            Some((above, _)) => self.known_inode(above),
+            None if path.is_empty() => Ok(Inode::Root),
+            None => Ok(Inode::Knowledge),
+        }
+    }
+
+    /// Opens a page.
+    pub(super) fn open_knowledge(self: &Arc<Self>, inode: Inode) -> Answer<Opened> {
+        self.open_text(false, move |vfs| {
+            let path = vfs.known_below(inode)?;
+            let text = vfs.pages.kept(&vfs.catalog, &Key::Page(path))?;
+            Ok(text.ok_or(Error::Wrong(inode.number(), "file"))?)
+        })
+    }
+}

@@ -1,0 +1,301 @@
+"""`dcfs knowledge`: pages of facts that DataChain's own knowledge skill takes for up to date, and that lose nothing of people's."""
+
+import json
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+import datachain
+import datachain_runs
+import mounts
+
+SKILL = Path(datachain.__file__).parent / "skill" / "knowledge" / "scripts"
+
+LINK = re.compile(r"(?<!\\)\]\(([^)\s]+)\)")
+
+
+@pytest.fixture
+def catalog(shapes_catalog, tmp_path):
+    """A copy of the catalog of shapes, to write beside."""
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    shutil.copytree(shapes_catalog / ".datachain", folder / ".datachain")
+    return folder
+
+
+def change(folder, *statement):
+    """Runs SQL on the catalog, as a stranger might."""
+    with sqlite3.connect(folder / ".datachain" / "db") as db:
+        db.execute(*statement)
+
+
+def head(page):
+    """The frontmatter of a page by DataChain's own reader."""
+    sys.path.insert(0, str(SKILL))
+    try:
+        import utils
+    finally:
+        sys.path.remove(str(SKILL))
+    return utils.read_frontmatter(str(page))
+
+
+def prose(text):
+    """A page without its blocks of code."""
+    return re.sub(r"(?ms)^(`{3,}).*?^\1\s*$", "", text)
+
+
+def broken_links(pages):
+    """Relative links below a folder that lead nowhere."""
+    broken = []
+    for page in sorted(pages.rglob("*.md")):
+        for target in LINK.findall(prose(page.read_text())):
+            if "://" not in target and not (page.parent / unquote(target)).exists():
+                broken.append((page.name, target))
+    return broken
+
+
+def test_only_what_changed_is_written(dcfs, catalog):
+    first = json.loads(dcfs.ok("knowledge", "--json", cwd=catalog))
+    pages = catalog / "dc-knowledge"
+    files = {path: path.read_bytes() for path in pages.rglob("*") if path.is_file()}
+    assert {str(path.relative_to(pages)) for path in files} == {*first["written"], ".dcfs.json"}
+    before = {path: path.stat().st_mtime_ns for path in files}
+    again = json.loads(dcfs.ok("knowledge", "--json", cwd=catalog))
+    assert again["written"] == [] and again["unchanged"] == len(first["written"])
+    assert {path: path.stat().st_mtime_ns for path in files} == before
+    assert dcfs.run("knowledge", "--check", cwd=catalog).returncode == 0
+    dcfs.ok("describe", "typed", "--description", "Every type there is", cwd=catalog)
+    check = dcfs.run("knowledge", "--check", cwd=catalog)
+    assert check.returncode == 3 and "datasets/typed.md" in check.stdout, check
+    assert {path: path.stat().st_mtime_ns for path in files} == before, "a check writes nothing"
+    assert json.loads(dcfs.ok("knowledge", "--json", cwd=catalog))["written"] == ["index.md", "datasets/typed.md"]
+    # Another folder, the same catalog, the same bytes.
+    dcfs.ok("knowledge", "elsewhere", cwd=catalog)
+    for path in pages.rglob("*"):
+        if path.is_file():
+            assert (catalog / "elsewhere" / path.relative_to(pages)).read_bytes() == path.read_bytes()
+
+
+def test_every_link_leads_somewhere_and_every_page_is_small(dcfs, catalog):
+    dcfs.ok("knowledge", cwd=catalog)
+    pages = catalog / "dc-knowledge"
+    assert broken_links(pages) == []
+    datasets = list((pages / "datasets").rglob("*.md"))
+    assert len(datasets) > 20
+    for page in datasets:
+        assert page.stat().st_size <= 6 << 10, page
+    for page in (pages / "buckets").rglob("*.md"):
+        assert page.stat().st_size <= 4 << 10, page
+
+
+def test_datachain_takes_the_pages_for_up_to_date(dcfs, tmp_path):
+    datachain_runs.run("few", tmp_path)
+    dcfs.ok("save", "few", "--where", "file.size > 1", "--as", "some", cwd=tmp_path)
+    dcfs.ok("knowledge", cwd=tmp_path)
+
+    def script(name, *arguments):
+        process = datachain_runs.start(
+            SKILL / name, tmp_path, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        output, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+        return output
+
+    plan = tmp_path / "dc-knowledge" / ".plan.json"
+    script("plan.py", "--output", str(plan))
+    told = json.loads(plan.read_text())
+    assert told["up_to_date"], told
+    assert {one["status"] for one in told["datasets"] + told["buckets"]} == {"ok"}
+    assert {one["name"] for one in told["datasets"]} == {"few", "some"}
+    index = script("render_index.py", "--plan", str(plan))
+    assert "[few](datasets/few.md)" in index and "9 rows" in index and "[few@1.0.0](few.md)" in index
+
+
+def test_what_people_wrote_stays(dcfs, catalog):
+    dcfs.ok("knowledge", cwd=catalog)
+    page = catalog / "dc-knowledge" / "datasets" / "typed.md"
+    told = dcfs.ok("knowledge", "note", "typed", "boxes are *wrong*\n# x", cwd=catalog)
+    assert told.strip().endswith("dc-knowledge/notes/typed.md")
+    said = "## Session Context\n\nWe made it to see **every** type.\n\n- one\n\n"
+    text = page.read_text().replace("## Dependencies", said + "## Dependencies", 1)
+    page.write_text(text)
+    outcome = json.loads(dcfs.ok("knowledge", "--json", cwd=catalog))
+    assert outcome["written"] == ["datasets/typed.md"] and outcome["kept"] == []
+    text = page.read_text()
+    assert said in text and "boxes are \\*wrong\\* \\# x" in text
+    dcfs.ok("describe", "typed", "--description", "new words", cwd=catalog)
+    dcfs.ok("knowledge", cwd=catalog)
+    assert said in page.read_text() and "new words" in page.read_text()
+    # An edit elsewhere is kept beside the page.
+    edited = page.read_text().replace("## Stats", "## My statistics")
+    page.write_text(edited)
+    outcome = json.loads(dcfs.ok("knowledge", "--json", cwd=catalog))
+    assert outcome["kept"] == ["datasets/typed.md.orig"]
+    assert page.with_name("typed.md.orig").read_text() == edited and said in page.read_text()
+    assert "## My statistics" not in page.read_text()
+    page.write_text(edited)
+    assert json.loads(dcfs.ok("knowledge", "--json", cwd=catalog))["kept"] == ["datasets/typed.md.orig.2"]
+    # A page of DataChain's own skill is somebody else's.
+    page.write_text("---\nname: typed\n---\n\n# typed\n\nby a model\n")
+    outcome = json.loads(dcfs.ok("knowledge", "--json", cwd=catalog))
+    assert outcome["foreign"] == ["datasets/typed.md"] and "by a model" in page.read_text()
+    outcome = json.loads(dcfs.ok("knowledge", "--take-over", "--json", cwd=catalog))
+    assert outcome["kept"] == ["datasets/typed.md.orig.3"] and head(page)["generator"] == "dcfs"
+
+
+def test_pages_go_with_their_datasets(dcfs, catalog):
+    dcfs.ok("knowledge", cwd=catalog)
+    pages = catalog / "dc-knowledge" / "datasets"
+    numbers, partial = pages / "numbers.md", pages / "partial.md"
+    partial.write_text(partial.read_text() + "\nmine\n")
+    for name in ("numbers", "partial"):
+        dcfs.ok("rm", f"{name}@1.0.0", "--yes", cwd=catalog)
+    outcome = json.loads(dcfs.ok("knowledge", "--json", cwd=catalog))
+    assert outcome["removed"] == ["datasets/numbers.md", "datasets/partial.md"]
+    assert not numbers.exists() and not partial.exists()
+    assert partial.with_name("partial.md.orig").read_text().endswith("\nmine\n")
+    assert broken_links(catalog / "dc-knowledge") == []
+
+
+def test_strangers_make_no_mark_up(dcfs, catalog):
+    evil = "# Head\n\n- list [x](http://evil.example) \u202e<b> ```\n![i](x) `code` | cell | \u200b{{t}}"
+    change(catalog, "update datasets set description = ? where name = 'typed'", [evil])
+    change(catalog, "update datasets set attrs = ? where name = 'typed'", [json.dumps(["a]b: - c", "---"])])
+    change(catalog, "update datasets_versions set query_script = '```\n# not a heading\n````\n'")
+    dcfs.ok("knowledge", cwd=catalog)
+    pages = catalog / "dc-knowledge"
+    for path in [pages / "index.md", pages / "datasets" / "typed.md"]:
+        text = path.read_text()
+        assert "\u202e" not in text and "\u200b" not in text
+        outside = prose(text)
+        assert not [target for target in LINK.findall(outside) if "://" in target or target == "x"], outside
+        headings = [line for line in outside.splitlines() if re.match(r"#+ ", line)]
+        assert not any("Head" in line or "not a heading" in line for line in headings), headings
+        assert not any(line.startswith("- list") for line in outside.splitlines())
+    assert head(pages / "datasets" / "typed.md")["name"] == "typed"
+    found = json.loads(dcfs.ok("knowledge", "search", "evil", "--json", cwd=catalog))
+    assert found[0]["path"] == "datasets/typed.md"
+
+
+def test_words_are_found(dcfs, catalog):
+    dcfs.ok("knowledge", cwd=catalog)
+    docs = catalog / "dc-knowledge" / "docs" / "team"
+    docs.mkdir(parents=True)
+    (docs / "glossary.md").write_text("# Glossary\n\nA zorgle is a mislabelled pug.\n")
+    paths = lambda *words: [  # noqa: E731
+        hit["path"] for hit in json.loads(dcfs.ok("knowledge", "search", *words, "--json", cwd=catalog))
+    ]
+    assert paths("zorgle") == ["docs/team/glossary.md"]
+    assert paths("pets_sized")[0] == "datasets/pets_sized.md"
+    assert "datasets/pets_large.md" in paths("info.width"), "columns"
+    nothing = dcfs.run("knowledge", "search", "qqqqqq", cwd=catalog)
+    assert nothing.returncode == 1 and "no page has any of these words" in nothing.stderr
+    wrong = dcfs.run("knowledge", "note", "type", "x", cwd=catalog)
+    assert wrong.returncode == 1 and "typed" in wrong.stderr
+
+
+def test_a_wide_dataset_with_many_versions_and_a_long_script_fits(dcfs, tmp_path):
+    columns = [f"column_with_a_long_name_{n}" for n in range(300)]
+    (tmp_path / "x.csv").write_text(",".join(columns) + "\n" + ",".join(["1.5"] * 300) + "\n")
+    for _ in range(25):
+        dcfs.ok("load", "x.csv", "--as", "wide", cwd=tmp_path)
+    change(tmp_path, "update datasets_versions set query_script = ?", ["print('x')  # ``` é\n" * 50_000])
+    dcfs.ok("describe", "wide", "--description", "long " * 2000, cwd=tmp_path)
+    dcfs.ok("knowledge", cwd=tmp_path)
+    page = tmp_path / "dc-knowledge" / "datasets" / "wide.md"
+    assert page.stat().st_size <= 6 << 10
+    text = page.read_text()
+    assert "5 versions before." in text and "columns more" in text and "sha256" in text
+    assert head(page)["known_versions"].count(",") == 24
+    index = (tmp_path / "dc-knowledge" / "index.md").read_text()
+    assert max(len(line.encode()) for line in index.splitlines()) <= 120
+
+
+def test_one_damaged_dataset_takes_no_page_from_the_others(dcfs, catalog):
+    with sqlite3.connect(catalog / ".datachain" / "db") as db:
+        (table,) = db.execute("select name from sqlite_schema where name like 'ds_local_local_numbers_%'").fetchone()
+        db.execute(f'drop table "{table}"')
+    done = dcfs.run("knowledge", cwd=catalog)
+    assert done.returncode == 0, done.stderr
+    pages = catalog / "dc-knowledge" / "datasets"
+    assert "cannot be read" in (pages / "numbers.md").read_text()
+    assert "## Preview" in (pages / "typed.md").read_text()
+
+
+def test_many_that_are_each_others_parents_end(dcfs, catalog):
+    with sqlite3.connect(catalog / ".datachain" / "db") as db:
+        versions = [id for (id,) in db.execute("select id from datasets_versions")]
+        pairs = [(one, other) for one in versions for other in versions] * 30
+        columns = "source_dataset_version_id, dataset_version_id, source_dataset_id, dataset_id"
+        of = dict(db.execute("select id, dataset_id from datasets_versions"))
+        rows = [(one, other, of[one], of[other]) for one, other in pairs]
+        db.executemany(f"insert into datasets_dependencies ({columns}) values (?, ?, ?, ?)", rows)
+    dcfs.ok("knowledge", cwd=catalog)
+    pages = catalog / "dc-knowledge"
+    assert broken_links(pages) == []
+    assert max(page.stat().st_size for page in pages.rglob("*.md")) <= 6 << 10
+    assert "more" in (pages / "datasets" / "typed.md").read_text()
+
+
+def test_every_line_to_paste_runs(dcfs, catalog):
+    (catalog / "x.jsonl").write_text('{"emb": []}\n{"emb": [0.5, 1]}\n')
+    dcfs.ok("load", "x.jsonl", "--as", "vectors", cwd=catalog)
+    dcfs.ok("knowledge", cwd=catalog)
+    pages = catalog / "dc-knowledge" / "datasets"
+    page = (pages / "typed.md").read_text() + (pages / "vectors.md").read_text()
+    assert "cosine_distance(emb, row(2))" in page
+    (lines, more) = re.findall(r"(?ms)^## Use\n\n```sh\n(.*?)^```", page)
+    commands = [line for line in (lines + more).splitlines() if line.startswith("dcfs ")]
+    assert len(commands) >= 6
+    environment = dcfs.environment | {"PATH": f"{mounts.DCFS.parent}:{dcfs.environment['PATH']}"}
+    for command in commands:
+        done = subprocess.run(command, shell=True, cwd=catalog, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, (command, done.stderr)
+
+
+@pytest.mark.mount
+def test_a_mount_has_the_same_pages(dcfs, catalog, tmp_path):
+    dcfs.ok("describe", "typed", "--description", "# Every\n\n[type](http://x) there \u202eis", cwd=catalog)
+    dcfs.ok("knowledge", cwd=catalog)
+    pages = catalog / "dc-knowledge"
+    with dcfs.mount(catalog, tmp_path / "mnt") as mount:
+        top = mount.path / "knowledge"
+        written = sorted(str(path.relative_to(pages)) for path in pages.rglob("*") if path.is_file())
+        written.remove(".dcfs.json")
+        assert sorted(str(path.relative_to(top)) for path in top.rglob("*") if path.is_file()) == written
+        for path in written:
+            text = (pages / path).read_bytes()
+            assert (top / path).read_bytes() == text and (top / path).stat().st_size == len(text), path
+        assert broken_links(top) == []
+        assert not (top / "datasets" / "none.md").exists() and not (top / "index.md" / "x").exists()
+        with pytest.raises(OSError):
+            (top / "mine.md").write_text("x")
+        readme = (mount.path / "README.md").read_text()
+        assert len(readme.encode()) <= 2 << 10 and "`a/b@1.0.0`: 2 rows, 2 columns, from" in readme
+        assert not LINK.findall(readme) and "\u202e" not in readme
+        named = re.findall(r"`datasets/([^`]+)/`", readme)
+        assert named and all((mount.datasets / name).exists() for name in named), "no name that is not there"
+        agents = (mount.path / "AGENTS.md").read_text()
+        assert "knowledge/index.md" in agents and "not instructions" in agents
+        # What is said and saved shows within a second, and so does what a person writes.
+        dcfs.ok("knowledge", "note", "typed", "a new note", cwd=catalog)
+        dcfs.ok("save", "numbers", "--where", "scores > 1", "--as", "more_numbers", cwd=catalog)
+        eventually(lambda: "a new note" in (top / "datasets" / "typed.md").read_text())
+        eventually(lambda: "more_numbers" in (top / "index.md").read_text())
+        lineage = mount.datasets / "numbers@1.0.0" / "_lineage.md"
+        assert "## Used by\n\n- [more\\_numbers@1.0.0](../more_numbers@1.0.0/_lineage.md)\n" in lineage.read_text()
+
+
+def eventually(is_true):
+    """Waits some seconds for what shows within one."""
+    end = time.monotonic() + 8
+    while not is_true():
+        assert time.monotonic() < end
+        time.sleep(0.1)

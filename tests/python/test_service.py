@@ -1,0 +1,136 @@
+"""A mount as a service: what systemd hears of it, SIGHUP, a question of Prometheus, the pages of the manual."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from contextlib import contextmanager
+
+import pytest
+
+import mounts
+
+pytestmark = pytest.mark.mount
+
+
+@contextmanager
+def foreground(dcfs, catalog, point, *options, **environment):
+    """`dcfs mount --foreground` without a terminal."""
+    point.mkdir()
+    command = [mounts.DCFS, "mount", "--foreground", "--catalog", catalog, *options, point]
+    environment = {**dcfs.environment, **environment}
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.communicate(timeout=30)
+        if mounts.mounted(point):
+            mounts.force_unmount(point)
+
+
+class Manager:
+    """A socket as systemd has one."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(str(path))
+        self.socket.settimeout(20)
+
+    def hears(self, wanted):
+        """The next message that is about something else than the watchdog, or that is the one wanted."""
+        while True:
+            text = self.socket.recv(4096).decode()
+            if text == wanted or text != "WATCHDOG=1":
+                return text
+
+
+def test_systemd_hears_of_a_mount(dcfs, small_catalog, tmp_path):
+    manager = Manager(tmp_path / "notify")
+    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}
+    point = tmp_path / "mnt"
+    with foreground(dcfs, small_catalog, point, **environment) as process:
+        ready = manager.hears("")
+        assert re.fullmatch(rf"READY=1\nSTATUS=.*/\.datachain/db is mounted at {point}", ready), ready
+        assert "few" in os.listdir(point / "datasets"), "it answers when it says so"
+        assert manager.hears("WATCHDOG=1") == "WATCHDOG=1"
+        process.send_signal(signal.SIGHUP)
+        assert manager.hears("").startswith("RELOADING=1\nMONOTONIC_USEC=")
+        assert manager.hears("") == "READY=1"
+        assert "few" in os.listdir(point / "datasets"), "it goes on"
+        process.send_signal(signal.SIGTERM)
+        assert manager.hears("") == "STOPPING=1\nSTATUS=unmounting"
+        assert process.wait(timeout=30) == 0
+    assert not mounts.mounted(point)
+
+
+def test_a_watchdog_of_another_process_is_not_fed(dcfs, small_catalog, tmp_path):
+    manager = Manager(tmp_path / "notify")
+    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000", "WATCHDOG_PID": "1"}
+    with foreground(dcfs, small_catalog, tmp_path / "mnt", **environment):
+        assert manager.hears("").startswith("READY=1")
+        manager.socket.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            manager.hears("WATCHDOG=1")
+
+
+def test_hangup_rereads_settings_and_reopens_the_log(dcfs, small_catalog, tmp_path):
+    config = tmp_path / "config.toml"
+    config.write_text("")
+    with dcfs.mount(small_catalog, tmp_path / "mnt", "--config", config) as mount:
+        (log,) = (dcfs.home / "state").rglob("*.log")
+        moved = log.rename(log.with_suffix(".log.1"))
+
+        def hangup(text, said):
+            config.write_text(text)
+            os.kill(mount.daemon(), signal.SIGHUP)
+            end = time.monotonic() + 20
+            while not (log.exists() and said in log.read_text()):
+                assert time.monotonic() < end, log.read_text()
+                time.sleep(0.05)
+
+        hangup('["s3://pets"]\nanon = true\n', "settings were read")
+        assert "settings were read" not in moved.read_text()
+        hangup('["s3://pets"]\nanom = true\n', "settings stay as they were")
+        assert "few" in os.listdir(mount.datasets)
+
+
+def test_metrics_are_answered_over_http(dcfs, small_catalog, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with dcfs.mount(small_catalog, tmp_path / "mnt", "-o", f"metrics={address}") as mount:
+        (mount.datasets / "few" / "a" / "0.txt").read_bytes()
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
+            assert answer.headers["Content-Type"] == "text/plain; version=0.0.4"
+            assert re.search(r"^dcfs_opened_total [1-9]", answer.read().decode(), re.M)
+        other = dcfs.run("mount", "--catalog", small_catalog, "--metrics", address, tmp_path / "other")
+        assert other.returncode == 2 and f"cannot listen at `--metrics {address}`" in other.stderr
+
+
+def test_the_manual_has_a_page_for_each_command(dcfs, tmp_path):
+    dcfs.ok("man", tmp_path / "man")
+    pages = {page.name: page.read_text() for page in (tmp_path / "man").iterdir()}
+    assert {"dcfs.1", "dcfs-mount.1", "dcfs-cache-clear.1", "dcfs-filters.7", "dcfs-config.5"} <= set(pages)
+    assert "\\-\\-metrics" in pages["dcfs-mount.1"] and "dcfs-list.1" not in pages
+    if shutil.which("mandoc"):
+        files = sorted((tmp_path / "man").iterdir())
+        lint = subprocess.run(["mandoc", "-Tlint", "-W", "warning", *files], capture_output=True, text=True)
+        assert lint.stdout == ""
+
+
+def test_a_mount_in_use_is_drained(dcfs, small_catalog, tmp_path):
+    with dcfs.mount(small_catalog, tmp_path / "mnt") as mount:
+        with open(mount.datasets / "few" / "a" / "0.txt", "rb") as reader:
+            command = [mounts.DCFS, "unmount", "--when-idle", mount.path]
+            waiting = subprocess.Popen(command, env=dcfs.environment, stdout=subprocess.PIPE, text=True)
+            with pytest.raises(subprocess.TimeoutExpired):
+                waiting.wait(timeout=1.5)
+            assert reader.read() == b"a0\n" * 10
+        assert waiting.communicate(timeout=30)[0] == f"{mount.path} is unmounted\n"
+        assert waiting.returncode == 0 and not mounts.mounted(mount.path)

@@ -1,0 +1,154 @@
+"""`dcfs view`: the page and what it asks, over HTTP; who is let in; what files of strangers may do. In a browser: `make test-browser`."""
+
+import contextlib
+import http.client
+import io
+import json
+import subprocess
+from urllib.parse import quote, urlsplit
+
+import pytest
+from PIL import Image
+
+import mounts
+
+
+class Page:
+    """A page that is served."""
+
+    def __init__(self, url):
+        self.url, self.split = url, urlsplit(url)
+
+    def get(self, path="", method="GET", host=None, token=None, **headers):
+        """Status, headers and body of an answer."""
+        connection = http.client.HTTPConnection(self.split.hostname, self.split.port, timeout=60)
+        base = self.split.path if token is None else f"/{token}/"
+        connection.putrequest(method, base + path, skip_host=True)
+        connection.putheader("Host", host or self.split.netloc)
+        for name, value in headers.items():
+            connection.putheader(name.replace("_", "-"), value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read()
+
+    def json(self, path, **query):
+        words = "&".join(f"{name}={quote(str(value))}" for name, value in query.items())
+        status, headers, body = self.get(f"{path}?{words}")
+        assert (status, headers["Content-Type"]) == (200, "application/json"), (status, body)
+        return json.loads(body)
+
+
+@contextlib.contextmanager
+def viewing(dcfs, here, *words):
+    process = subprocess.Popen(
+        [mounts.DCFS, "view", *map(str, words), "--json"],
+        cwd=here,
+        env=dcfs.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        line = process.stdout.readline()
+        assert line, process.stderr.read()
+        yield Page(json.loads(line)["url"])
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+@pytest.fixture
+def here(dcfs, tmp_path):
+    """A catalog of 30 pictures in three folders, and of files that a browser would run."""
+    folder = tmp_path / "here"
+    for n in range(30):
+        place = folder / "files" / "abc"[n % 3]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (300 + n, 200), (n * 8, 0, 0)).save(place / f"{n:02}.png")
+    hostile = folder / "files" / "<img src=x onerror=alert(1)>"
+    hostile.mkdir()
+    (hostile / "x.html").write_text("<script>document.title='run'</script>")
+    (hostile / "x.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>")
+    (hostile / "x.bin").write_bytes(bytes(range(256)) * 100)
+    (hostile / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    dcfs.ok("index", "files", "--save", "pets", "--with", "image", "--with", "path:{kind}/{name}", cwd=folder)
+    return folder
+
+
+def rows(page, **query):
+    return page.json("rows", **{"where": "", "from": 0, "most": 500, **query})
+
+
+def test_the_page_asks_for_rows_counts_and_statistics(dcfs, here):
+    with viewing(dcfs, here, "pets", "--where", "kind = a") as page:
+        status, headers, body = page.get()
+        assert status == 200 and b'<script src="view.js">' in body
+        assert "default-src 'none'" in headers["Content-Security-Policy"] and "unsafe" not in headers["Content-Security-Policy"]
+        assert page.get("view.js")[1]["Content-Type"].startswith("text/javascript")
+        about = page.json("about")
+        assert (about["name"], about["version"], about["rows"], about["filter"]) == ("pets", "1.0.0", 34, "kind = a")
+        assert page.json("count", where="") == {"rows": 34}
+        assert page.json("count", where="kind = a") == {"rows": 10}
+        wrong = page.json("count", where="knd = a")["error"]
+        assert "^" in wrong and "did you mean `kind`" in wrong, "the caret of a filter"
+        some = rows(page, where="kind = a order by info.width desc", most=3)
+        assert [row["info"]["width"] for row in some] == [327, 324, 321]
+        paged = [row["path"] for start in range(0, 34, 7) for row in rows(page, **{"from": start, "most": 7})]
+        assert paged == [row["path"] for row in rows(page)] and len(paged) == 34
+        stats = {column["column_name"]: column for column in page.json("stats", where="kind != b")["statistics"]}
+        assert stats["kind"]["column_statistics"]["frequencies"]["a"] == 10 and "b" not in stats["kind"]["column_statistics"]["frequencies"]
+        one = page.json("row", id=some[0]["sys__id"])
+        assert one["row"]["info"]["width"] == 327 and one["files"][0]["uri"].endswith("/a/27.png")
+        for path, status in {"row?id=999": 404, "row?id=x": 400, "rows?where=(": 400, "file?id=1&column=9": 404, "nothing": 404}.items():
+            assert page.get(path)[0] == status, path
+
+
+def test_small_pictures_are_made_once_and_what_is_none_is_told(dcfs, here):
+    with viewing(dcfs, here, "pets") as page:
+        first = rows(page, where="kind = b limit 1")[0]
+        status, headers, body = page.get(f"thumb?id={first['sys__id']}&column=0")
+        assert (status, headers["Content-Type"]) == (200, "image/jpeg") and "immutable" in headers["Cache-Control"]
+        with Image.open(io.BytesIO(body)) as small:
+            assert max(small.size) == 256
+        kept = list(dcfs.cache.rglob("thumbs/*.jpg"))
+        assert len(kept) == 1
+        kept[0].write_bytes(b"kept")
+        assert page.get(f"thumb?id={first['sys__id']}&column=0")[2] == b"kept"
+        broken = rows(page, where="file.path glob '*broken.jpg'")[0]
+        assert page.get(f"thumb?id={broken['sys__id']}&column=0")[0] == 400
+
+
+def test_files_of_strangers_run_nothing(dcfs, here):
+    with viewing(dcfs, here, "pets") as page:
+        ids = {row["path"].rsplit("/", 1)[1]: row["sys__id"] for row in rows(page, where="file.path glob '*/x.*'")}
+        for name, kind in {"x.html": "text/plain; charset=utf-8", "x.svg": "text/plain; charset=utf-8", "x.bin": "application/octet-stream"}.items():
+            status, headers, _ = page.get(f"file?id={ids[name]}&column=0")
+            assert (status, headers["Content-Type"]) == (200, kind)
+            assert headers["Content-Security-Policy"].startswith("sandbox") and headers["X-Content-Type-Options"] == "nosniff"
+        assert page.get(f"file?id={ids['x.bin']}&column=0")[1]["Content-Disposition"] == "attachment"
+        whole = bytes(range(256)) * 100
+        for asked, status, want in [
+            ("bytes=5-9", 206, whole[5:10]),
+            ("bytes=25590-", 206, whole[25590:]),
+            ("bytes=-3", 206, whole[-3:]),
+            ("bytes=99999-", 416, None),
+            ("bytes=9-5", 416, None),
+            ("nonsense", 200, whole),
+        ]:
+            got = page.get(f"file?id={ids['x.bin']}&column=0", Range=asked)
+            assert got[0] == status and (want is None or got[2] == want), asked
+        assert page.get(f"file?id={ids['x.bin']}&column=0", "HEAD")[2] == b""
+
+
+def test_nobody_else_is_let_in(dcfs, here):
+    with viewing(dcfs, here, "pets") as page:
+        assert page.get(token="0" * 32)[0] == 404
+        assert page.get(host="evil.example")[0] == 421, "a name that was made to mean this machine"
+        assert page.get(Origin="http://evil.example")[0] == 403
+        assert page.get(method="POST")[0] == 405
+        assert page.get("rows?where=" + "a" * 100_000)[0] in (400, 414, 431)
+        port = page.split.port
+        message = dcfs.run("view", "pets", "--port", str(port), cwd=here)
+        assert message.returncode != 0 and f"port {port}" in message.stderr
+    assert "no dataset `nothing`" in dcfs.run("view", "nothing", cwd=here).stderr
+    assert "^" in dcfs.run("view", "pets", "--where", "kind ==", cwd=here).stderr
