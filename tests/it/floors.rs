@@ -58,7 +58,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("store", &[]),
     ("vfs", &[]),
     ("work", &[]),
-    ("dcfs", &["fuse", "skill", "mcp", "cli"]),
+    ("dcfs", &["fuse", "skill", "mcp", "view", "cli"]),
 ];
 
 /// One source file: where it is, and the text without comments.
