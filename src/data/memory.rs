@@ -3,6 +3,7 @@
 //! A line is appended and never changed, but for being struck through; it is about one dataset, or about all. The files
 //! are Markdown, for people to read and to keep in a repository. What a line says is a stranger's text to whoever reads it.
 
+use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -12,15 +13,18 @@ use nix::fcntl::{Flock, FlockArg};
 
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::name::DatasetName;
-use dcfs_core::render::stranger::is_hidden;
+use dcfs_core::render::stranger::{is_hidden, visible};
 use dcfs_core::time::Timestamp;
 use dcfs_disk::{regular, whole_file};
 
 /// Bytes of a text that is remembered: a line is a hint, not a document.
 pub const LONGEST: usize = 1024;
 
-/// Bytes of a file that are read: some thousand lines a month.
-const LARGEST: u64 = 4 << 20;
+/// Bytes of a file of people that are read, and so of one that grows: some thousand lines a month.
+pub const LARGEST: u64 = 1 << 20;
+
+/// Characters of who left a line.
+const LONGEST_NAME: usize = 200;
 
 /// Months that are read.
 const MONTHS: usize = 120;
@@ -51,7 +55,8 @@ pub struct Memory {
 /// Appends a line, and answers where it is now.
 ///
 /// # Errors
-/// The text is empty or too long; the folder cannot be written.
+/// The text is empty or too long; the dataset's name does not stay on a line; the month's file is full; the folder
+/// cannot be written, or is a link out of `knowledge`.
 pub fn remember(
     knowledge: &Path,
     dataset: Option<&DatasetName>,
@@ -71,14 +76,30 @@ pub fn remember(
         ));
     }
     let when = now.fixed()[..19].to_owned();
-    let memory =
-        Memory { when, dataset: dataset.cloned(), text, by: one_line(by), is_forgotten: false };
+    let (dataset, by) = (dataset.cloned(), signature(by));
+    let memory = Memory { when, dataset, text, by, is_forgotten: false };
+    // A name that ends the line, or its own part of it, would forge what follows.
+    let line = memory.line();
+    let is_broken = line.contains(|c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'));
+    if is_broken || Memory::parse(&line).as_ref() != Some(&memory) {
+        let name = memory.dataset.as_ref().map_or(ALL.to_owned(), ToString::to_string);
+        return wrong(format!(
+            "a line about `{}` could not be read back, for its name is not plain; remember it about all datasets",
+            visible(&name, 100)
+        ));
+    }
     let folder = knowledge.join("memory");
+    check_inside(knowledge, &folder)?;
     let _turn = turn(&folder)?;
     let path = folder.join(format!("{}.md", &memory.when[..7]));
     let told = |error: io::Error| unwritten(&path, &error);
     let mut file = append(&path).map_err(told)?;
-    file.write_all(format!("{}\n", memory.line()).as_bytes()).map_err(told)?;
+    let line = line + "\n";
+    let size = file.metadata().map_err(told)?.len();
+    if size.saturating_add(line.len() as u64) > LARGEST {
+        return Err(full(&path));
+    }
+    file.write_all(line.as_bytes()).map_err(told)?;
     Ok(path)
 }
 
@@ -106,7 +127,7 @@ pub fn recall(knowledge: &Path, dataset: Option<&DatasetName>, most: usize) -> R
 /// Strikes through every line that holds `words`, and answers them.
 ///
 /// # Errors
-/// No line does; a file cannot be written.
+/// No line does; a file cannot be written, is not UTF-8, or would be too large.
 pub fn forget(knowledge: &Path, dataset: Option<&DatasetName>, words: &str) -> Result<Vec<Memory>> {
     let words = one_line(words);
     let folder = knowledge.join("memory");
@@ -118,9 +139,11 @@ pub fn forget(knowledge: &Path, dataset: Option<&DatasetName>, words: &str) -> R
     };
     let mut forgotten = Vec::new();
     if folder.is_dir() {
+        check_inside(knowledge, &folder)?;
         let _turn = turn(&folder)?;
         for path in files(&folder) {
-            let text = read(&path)?;
+            let raw = raw(&path)?;
+            let text = String::from_utf8_lossy(&raw);
             let before = forgotten.len();
             let struck =
                 text.split_inclusive('\n').map(|line| match Memory::parse(line.trim_end()) {
@@ -132,6 +155,14 @@ pub fn forget(knowledge: &Path, dataset: Option<&DatasetName>, words: &str) -> R
                 });
             let struck: String = struck.collect();
             if forgotten.len() > before {
+                if matches!(text, Cow::Owned(_)) {
+                    let path = path.display();
+                    let message = format!("`{path}` is not UTF-8; mend it, then forget again");
+                    return Err(Error::new(Kind::Broken, message));
+                }
+                if struck.len() as u64 > LARGEST {
+                    return Err(full(&path));
+                }
                 whole_file::write(&path, struck.as_bytes())?;
             }
         }
@@ -158,7 +189,7 @@ impl Memory {
         let line = line.strip_prefix("- ")?;
         let struck = line.strip_prefix("~~").and_then(|line| line.strip_suffix("~~"));
         let (when, rest) = struck.unwrap_or(line).split_at_checked(19)?;
-        Timestamp::parse(when)?;
+        Timestamp::parse(when).filter(|_| is_moment(when))?;
         let (about, rest) = rest.strip_prefix(' ')?.split_once(": ")?;
         let dataset = match about {
             ALL => None,
@@ -173,6 +204,22 @@ impl Memory {
             is_forgotten: struck.is_some(),
         })
     }
+}
+
+/// Whether a text is `2026-11-29 13:02:29`, digit by digit.
+fn is_moment(when: &str) -> bool {
+    const FORM: &[u8] = b"0000-00-00 00:00:00";
+    let is_there = |(c, form): (u8, &u8)| match *form {
+        b'0' => c.is_ascii_digit(),
+        mark => c == mark,
+    };
+    when.is_ascii() && when.len() == FORM.len() && when.bytes().zip(FORM).all(is_there)
+}
+
+/// Who left a line, as it stands between brackets.
+pub(crate) fn signature(by: &str) -> String {
+    let plain: String = one_line(by).chars().filter(|c| !matches!(c, '(' | ')')).collect();
+    one_line(&plain.chars().take(LONGEST_NAME).collect::<String>())
 }
 
 /// `text` as one line without characters that nobody sees.
@@ -202,10 +249,44 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn read(path: &Path) -> Result<String> {
+    Ok(String::from_utf8_lossy(&raw(path)?).into_owned())
+}
+
+fn raw(path: &Path) -> Result<Vec<u8>> {
     let told = |error: io::Error| {
         Error::new(Kind::Denied, format!("cannot read `{}`: {error}", path.display()))
     };
-    Ok(String::from_utf8_lossy(&regular::read(path, LARGEST).map_err(told)?).into_owned())
+    regular::read(path, LARGEST).map_err(told)
+}
+
+/// Refuses a folder below `base` that a link leads out of it. What is not there yet passes.
+///
+/// # Errors
+/// It is such a link, or stands behind one.
+pub(crate) fn check_inside(base: &Path, folder: &Path) -> Result<()> {
+    let Ok(home) = base.canonicalize() else { return Ok(()) };
+    // A link that leads nowhere is there, too.
+    let there = folder.ancestors().find(|part| part.symlink_metadata().is_ok());
+    let Some(there) = there else { return Ok(()) };
+    match there.canonicalize() {
+        Ok(real) if real.starts_with(&home) => Ok(()),
+        _ => {
+            let (there, base) = (there.display(), base.display());
+            let message = format!(
+                "`{there}` is a link out of `{base}`, and nothing is written there; put a folder in its place"
+            );
+            Err(Error::new(Kind::Denied, message))
+        }
+    }
+}
+
+/// That nothing more fits into a file of lines.
+pub(crate) fn full(path: &Path) -> Error {
+    let path = path.display();
+    let message = format!(
+        "`{path}` is full: at most {LARGEST} bytes of it are read; move older lines to a page in `dc-knowledge/docs`"
+    );
+    Error::new(Kind::Full, message)
 }
 
 /// The folder, held against others who write.
@@ -297,6 +378,80 @@ mod tests {
         for bad in ["", " \n", &"x".repeat(LONGEST + 1)] {
             assert!(remember(folder.path(), None, bad, "x", at(2)).is_err());
         }
+    }
+
+    #[test]
+    fn a_name_forges_no_line() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder.path();
+        for name in ["a\n- b", "pets`: forged (by root)", "a\r", "a: b`"] {
+            let name = DatasetName::local(name);
+            let refused = remember(folder, Some(&name), "text", "x", at(1)).expect_err("odd");
+            assert_eq!(refused.kind(), Kind::Invalid, "{name:?}");
+        }
+        assert!(recall(folder, None, 9).expect("read").is_empty());
+        let by = "ann) (by\u{1b} root";
+        remember(folder, Some(&pets()), "text", by, at(1)).expect("written");
+        let found = recall(folder, Some(&pets()), 9).expect("read");
+        assert_eq!((texts(&found), found[0].by.as_str()), (vec!["text"], "ann by root"));
+    }
+
+    #[test]
+    fn a_moment_has_one_form() {
+        let line = |when: &str| format!("- {when} all: text (by x)");
+        assert!(Memory::parse(&line("2026-11-01 10:00:00")).is_some());
+        for when in
+            ["2026-1-1\u{2003}\u{2003}\u{2003}  ", "2026-11-01T10:00:00", "+026-11-01 10:00:00"]
+        {
+            assert_eq!(when.len(), 19);
+            assert_eq!(Memory::parse(&line(when)), None, "{when}");
+        }
+    }
+
+    #[test]
+    fn a_full_month_takes_no_more() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder.path();
+        remember(folder, None, "first", "x", at(1)).expect("written");
+        let path = folder.join("memory/2026-11.md");
+        let mut text = fs::read_to_string(&path).expect("there");
+        let room = LARGEST as usize - text.len() - 1;
+        text.push_str(&" ".repeat(room));
+        text.push('\n');
+        fs::write(&path, &text).expect("written");
+        let refused = remember(folder, None, "more", "x", at(2)).expect_err("full");
+        assert_eq!(refused.kind(), Kind::Full);
+        assert_eq!(texts(&recall(folder, None, 9).expect("read")), ["first"]);
+        assert_eq!(forget(folder, None, "first").expect_err("full").kind(), Kind::Full);
+        assert_eq!(fs::read_to_string(&path).expect("there"), text);
+    }
+
+    #[test]
+    fn a_file_that_is_not_utf8_is_not_rewritten() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder.path();
+        remember(folder, None, "text", "x", at(1)).expect("written");
+        let path = folder.join("memory/2026-11.md");
+        let mut raw = fs::read(&path).expect("there");
+        raw.extend(b"caf\xe9\n");
+        fs::write(&path, &raw).expect("written");
+        assert_eq!(forget(folder, None, "text").expect_err("odd").kind(), Kind::Broken);
+        assert_eq!(fs::read(&path).expect("there"), raw);
+        assert_eq!(texts(&recall(folder, None, 9).expect("read")), ["text"]);
+    }
+
+    #[test]
+    fn a_folder_that_is_a_link_is_not_written_through() {
+        let base = tempfile::tempdir().expect("a folder");
+        let (home, other) = (base.path().join("home"), base.path().join("other"));
+        fs::create_dir(&home).expect("made");
+        fs::create_dir(&other).expect("made");
+        std::os::unix::fs::symlink(&other, home.join("memory")).expect("a link");
+        let refused = remember(&home, None, "text", "x", at(1)).expect_err("a link");
+        assert_eq!(refused.kind(), Kind::Denied);
+        assert_eq!(fs::read_dir(&other).expect("there").count(), 0);
+        assert!(check_inside(&home, &home.join("none/at/all")).is_ok());
+        assert!(check_inside(&home, &home.join("memory/below")).is_err());
     }
 
     #[test]

@@ -47,7 +47,7 @@ impl WholeFile {
         if known.as_ref().is_some_and(fs::Metadata::is_dir) {
             return Err(io::ErrorKind::IsADirectory.into());
         }
-        if known.is_some_and(|known| !known.is_file()) {
+        if known.as_ref().is_some_and(|known| !known.is_file()) {
             let file = OpenOptions::new().write(true).open(&target)?;
             return Ok(Self { file, target, draft: Draft::Straight });
         }
@@ -55,14 +55,22 @@ impl WholeFile {
         let folder = folder.unwrap_or(Path::new("."));
         let beside = folder.join(format!(".dcfs-{}", std::process::id()));
         let mut options = OpenOptions::new();
-        match options.write(true).custom_flags(libc::O_TMPFILE).mode(0o666).open(folder) {
-            Ok(file) => Ok(Self { file, target, draft: Draft::Nameless(beside) }),
+        let draft = match options.write(true).custom_flags(libc::O_TMPFILE).mode(0o666).open(folder)
+        {
+            Ok(file) => Self { file, target, draft: Draft::Nameless(beside) },
             Err(error) if is_unsupported(&error) => {
                 let file = OpenOptions::new().write(true).create_new(true).open(&beside)?;
-                Ok(Self { file, target, draft: Draft::Named(beside) })
+                Self { file, target, draft: Draft::Named(beside) }
             }
-            Err(error) => Err(error),
+            Err(error) => return Err(error),
+        };
+        // Before there is a byte in it: who may not read what is replaced may not read what replaces it.
+        if let Some(known) = known
+            && draft.file.metadata()?.permissions() != known.permissions()
+        {
+            draft.file.set_permissions(known.permissions())?;
         }
+        Ok(draft)
     }
 
     /// Where to write.
@@ -180,6 +188,21 @@ mod tests {
         assert_eq!(fs::read_to_string(&file).expect("there"), "new");
         WholeFile::create(Path::new("/dev/null")).expect("begun").finish().expect("placed");
         assert!(!fs::metadata("/dev/null").expect("there").is_file());
+    }
+
+    #[test]
+    fn who_may_read_it_stays() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x");
+        for mode in [0o600, 0o640, 0o400] {
+            write(&path, b"old").expect("placed");
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("changed");
+            write(&path, b"new").expect("placed");
+            let now = fs::metadata(&path).expect("there").permissions().mode();
+            assert_eq!(now & 0o7777, mode, "{now:o}");
+        }
     }
 
     #[test]

@@ -903,6 +903,13 @@ def test_a_group_may_have_many_answers_and_rows_of_a_filter(kinds):
 def test_a_command_sees_all_paths_of_a_group(kinds):
     kinds.ok("agg", "k", "--by", "kind", "--out", "bytes: int", "--as", "b", "--", "sh", "-c", 'cat "$@" | wc -c', "sh", "{}")
     assert dict(kinds.rows("b", "kind, bytes")) == {kind: sum(sizes) for kind, sizes in grouped().items()}
+    # An address needs no bytes; fields of models are lists.
+    kinds.ok("agg", "k", "--by", "kind", "--out", "n: int", "--as", "u", "--", "sh", "-c", 'echo $#', "sh", "{uri}")
+    assert kinds.rows("u", "n") == [(10,)] * 3
+    kinds.ok("map", "f", "--out", "u: str", "--as", "addresses", "--", "echo", "{uri}")
+    assert all(uri.startswith("file://") for (uri,) in kinds.rows("addresses", "u"))
+    kinds.ok("agg", "k", "--by", "kind", "--out", "sizes: json", "--as", "sizes", "--", "echo", "{col:file.size}")
+    assert sorted(json.loads(sizes) for (sizes,) in kinds.rows("sizes", "sizes")) == sorted(map(list, grouped().values()))
     told = kinds.ok("agg", "k", "--by", "kind", "--try", "2", "--out", "n: int", "--", "sh", "-c", "echo $#", "sh", "{/}")
     assert "kind=" in told and "10" in told
     # A worker reads lists.

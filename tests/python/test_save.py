@@ -289,6 +289,7 @@ def test_a_dataset_is_renamed_and_described(catalog, dcfs):
         "dataset": "dogs",
         "description": None,
         "attrs": [],
+        "columns": {},
     }
 
 

@@ -70,6 +70,7 @@ def here(dcfs, tmp_path):
     (hostile / "x.html").write_text("<script>document.title='run'</script>")
     (hostile / "x.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>")
     (hostile / "x.bin").write_bytes(bytes(range(256)) * 100)
+    (hostile / "large.bin").write_bytes(bytes(range(256)) * (9 << 12))
     (hostile / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
     dcfs.ok("index", "files", "--save", "pets", "--with", "image", "--with", "path:{kind}/{name}", cwd=folder)
     return folder
@@ -86,15 +87,17 @@ def test_the_page_asks_for_rows_counts_and_statistics(dcfs, here):
         assert "default-src 'none'" in headers["Content-Security-Policy"] and "unsafe" not in headers["Content-Security-Policy"]
         assert page.get("view.js")[1]["Content-Type"].startswith("text/javascript")
         about = page.json("about")
-        assert (about["name"], about["version"], about["rows"], about["filter"]) == ("pets", "1.0.0", 34, "kind = a")
-        assert page.json("count", where="") == {"rows": 34}
+        assert (about["name"], about["version"], about["rows"], about["filter"]) == ("pets", "1.0.0", 35, "kind = a")
+        assert page.json("count", where="") == {"rows": 35}
         assert page.json("count", where="kind = a") == {"rows": 10}
         wrong = page.json("count", where="knd = a")["error"]
         assert "^" in wrong and "did you mean `kind`" in wrong, "the caret of a filter"
         some = rows(page, where="kind = a order by info.width desc", most=3)
-        assert [row["info"]["width"] for row in some] == [327, 324, 321]
-        paged = [row["path"] for start in range(0, 34, 7) for row in rows(page, **{"from": start, "most": 7})]
-        assert paged == [row["path"] for row in rows(page)] and len(paged) == 34
+        assert [sorted(row) for row in some] == [["path", "sys__id"]] * 3, "no column is asked for, which may be megabytes"
+        widths = [page.json("row", id=row["sys__id"])["row"]["info"]["width"] for row in some]
+        assert widths == [327, 324, 321]
+        paged = [row["path"] for start in range(0, 35, 7) for row in rows(page, **{"from": start, "most": 7})]
+        assert paged == [row["path"] for row in rows(page)] and len(paged) == 35
         stats = {column["column_name"]: column for column in page.json("stats", where="kind != b")["statistics"]}
         assert stats["kind"]["column_statistics"]["frequencies"]["a"] == 10 and "b" not in stats["kind"]["column_statistics"]["frequencies"]
         one = page.json("row", id=some[0]["sys__id"])
@@ -138,6 +141,23 @@ def test_files_of_strangers_run_nothing(dcfs, here):
             got = page.get(f"file?id={ids['x.bin']}&column=0", Range=asked)
             assert got[0] == status and (want is None or got[2] == want), asked
         assert page.get(f"file?id={ids['x.bin']}&column=0", "HEAD")[2] == b""
+        large = bytes(range(256)) * (9 << 12)
+        (id,) = [row["sys__id"] for row in rows(page, where="file.path glob '*large.bin'")]
+        status, headers, body = page.get(f"file?id={id}&column=0")
+        assert (status, headers["Content-Length"]) == (200, str(len(large))) and body == large, "all of it, where no part is asked for"
+        for asked in ("bytes=0-", "bytes=-99999999"):
+            status, headers, body = page.get(f"file?id={id}&column=0", Range=asked)
+            assert status == 206 and body == large[: 8 << 20] and headers["Content-Range"].endswith(f"/{len(large)}")
+
+
+def test_values_that_browsers_do_not_read_are_texts(dcfs, here):
+    (here / "odd.csv").write_text("x,n,t\ninf,9007199254740993,NaN\n1.5,2,b\n")
+    dcfs.ok("load", "odd.csv", "--as", "odd", cwd=here)
+    with viewing(dcfs, here, "odd") as page:
+        listed = rows(page)
+        told = [page.json("row", id=row["sys__id"])["row"] for row in listed]
+        assert [row["n"] for row in told] == ["9007199254740993", 2]
+        assert [row["x"] for row in told] == ["Infinity", 1.5] and told[0]["t"] == "NaN"
 
 
 def test_nobody_else_is_let_in(dcfs, here):

@@ -144,8 +144,7 @@ fn tree(uri: &str, folders: &BTreeMap<String, (u64, u64)>) -> String {
     for (path, (files, size)) in folders {
         let first = path.split('/').next().unwrap_or_default();
         let sum = top.entry(first).or_default();
-        sum.0 += files;
-        sum.1 += size;
+        *sum = (sum.0.saturating_add(*files), sum.1.saturating_add(*size));
     }
     let mut order: Vec<(&str, (u64, u64))> = top.into_iter().collect();
     order.sort_by_key(|(name, (files, _))| (std::cmp::Reverse(*files), *name));
@@ -167,7 +166,8 @@ fn tree(uri: &str, folders: &BTreeMap<String, (u64, u64)>) -> String {
     }
     let mut fitted = Fitted::new(TREE);
     lines.iter().take(MOST_FOLDERS).for_each(|line| fitted.line(line));
-    let more = fitted.left_out() + lines.len().saturating_sub(MOST_FOLDERS) as u64;
+    let cut = lines.len().saturating_sub(MOST_FOLDERS) as u64;
+    let more = fitted.left_out().saturating_add(cut);
     let mut out = block("", &fitted.text());
     if more > 0 {
         let _ = writeln!(out, "\n({} not shown)", counted(more, "folder"));
@@ -194,7 +194,7 @@ fn types(files: &Files) -> String {
             bytes(one.bytes),
         ));
     }
-    let more = files.more_extensions + lines.left_out();
+    let more = files.more_extensions.saturating_add(lines.left_out());
     let mut out = lines.text();
     if more > 0 {
         let _ = writeln!(out, "\n{} more.", counted(more, "extension"));
@@ -225,4 +225,15 @@ fn users(of: &Listing, all: &Snapshot) -> String {
         }
     }
     lines.finish("dataset")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_of_strangers_do_not_overflow() {
+        let folders = ["a/b", "a/c"].map(|path| (path.to_owned(), (u64::MAX, u64::MAX)));
+        assert!(tree("s3://bucket", &folders.into()).contains("a/"));
+    }
 }

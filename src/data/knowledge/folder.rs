@@ -5,19 +5,20 @@
 //! `generator: dcfs` in its head belongs to somebody else (DataChain's own skill), and is left alone.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Component, Path};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::hand::{self, LARGEST};
+use super::hand;
 use super::snapshot::{Snapshot, hex};
-use super::{Depth, Knowledge, PageInfo, PageKind, frontmatter, listed};
+use super::{Depth, Knowledge, PageInfo, PageKind, frontmatter, index, listed};
+use crate::memory::{self, LARGEST};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::time::Timestamp;
 use dcfs_disk::regular;
@@ -73,7 +74,11 @@ struct Written {
 impl State {
     fn read(folder: &Path) -> Self {
         let read = regular::read(&folder.join(STATE), 64 << 20).ok();
-        let state: Option<Self> = read.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let mut state: Option<Self> = read.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        if let Some(state) = &mut state {
+            // The file may be a stranger's, and a page that it names may be removed.
+            state.pages.retain(|path, _| is_ours(path));
+        }
         let dcfs = env!("CARGO_PKG_VERSION");
         match state {
             Some(state) if state.format == FORMAT && state.dcfs == dcfs => state,
@@ -89,7 +94,15 @@ impl State {
     }
 }
 
+/// Whether a path is one that pages of dcfs have, below their folder.
+fn is_ours(path: &str) -> bool {
+    let is_plain = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+    let is_in = ["datasets/", "buckets/"].iter().any(|folder| path.starts_with(folder));
+    path == index::INDEX || path == index::BASE || is_in && is_plain && path.ends_with(".md")
+}
+
 /// A page as it lies in the folder.
+#[derive(PartialEq, Eq)]
 enum Found {
     None,
     Ours(String),
@@ -129,6 +142,11 @@ pub fn refresh(
     how: How,
     each: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Outcome> {
+    if !how.is_check {
+        for name in ["datasets", "buckets"] {
+            memory::check_inside(folder, &folder.join(name))?;
+        }
+    }
     let all = Snapshot::take(&knowledge.catalog)?;
     let mut before = State::read(folder);
     let mut after = State { pages: BTreeMap::new(), ..State::read(folder) };
@@ -150,19 +168,15 @@ pub fn refresh(
     let texts = make(knowledge, &all, &paths, each)?;
     for ((path, making), text) in todo.into_iter().zip(texts) {
         let Some(text) = text else { continue };
-        let written = Written { facts: making.facts, text: sum(&hand::without_context(&text)) };
         if matches!(&making.on_disk, Found::Ours(there) if *there == text) {
             outcome.unchanged += 1;
         } else {
             outcome.written.push(path.clone());
             if !how.is_check {
-                let is_there = !matches!(making.on_disk, Found::None);
-                if is_there && !making.is_as_written {
-                    outcome.kept.push(keep(folder, &path)?);
-                }
-                write(folder, &path, &text)?;
+                outcome.kept.extend(replace(folder, &path, &text, &making)?);
             }
         }
+        let written = Written { facts: making.facts, text: sum(&hand::without_context(&text)) };
         after.pages.insert(path, written);
     }
     remove(folder, how, before.pages, &mut outcome)?;
@@ -190,6 +204,23 @@ struct Making {
     facts: String,
     /// Whether nobody edited what lies there.
     is_as_written: bool,
+}
+
+/// Writes a page in the place of what was looked at. What was edited before that or since is kept; where it is then.
+fn replace(folder: &Path, path: &str, text: &str, making: &Making) -> Result<Option<String>> {
+    // Making pages takes time, and an editor may have saved meanwhile.
+    let now = found(folder, path);
+    if matches!(&now, Found::Ours(there) if there == text) {
+        return Ok(None);
+    }
+    let is_edited = !making.is_as_written || now != making.on_disk;
+    let kept = match now {
+        Found::None => None,
+        _ if is_edited => Some(keep(folder, path)?),
+        _ => None,
+    };
+    write(folder, path, text)?;
+    Ok(kept)
 }
 
 /// Whether a page is made of what the catalog says alone.
@@ -265,6 +296,7 @@ fn remove(
             continue;
         }
         if sum(&text) == before.text {
+            check_inside(folder, &path)?;
             fs::remove_file(folder.join(&path)).map_err(|error| told(folder, &path, &error))?;
         } else {
             outcome.kept.push(keep(folder, &path)?);
@@ -301,8 +333,14 @@ fn facts(all: &Snapshot, path: &str, folder: &Path) -> String {
     sum(&text)
 }
 
+/// Refuses a page whose folder is a link out of that of the pages.
+fn check_inside(folder: &Path, path: &str) -> Result<()> {
+    memory::check_inside(folder, folder.join(path).parent().unwrap_or(folder))
+}
+
 /// Keeps an edited page beside the one that takes its place; where its text is then.
 fn keep(folder: &Path, path: &str) -> Result<String> {
+    check_inside(folder, path)?;
     for number in 1..MOST_KEPT {
         let name =
             if number == 1 { format!("{path}.orig") } else { format!("{path}.orig.{number}") };
@@ -319,6 +357,7 @@ fn keep(folder: &Path, path: &str) -> Result<String> {
 
 /// Writes a file whole, over one that is there.
 fn write(folder: &Path, path: &str, text: &str) -> Result<()> {
+    check_inside(folder, path)?;
     let target = folder.join(path);
     let write = || -> io::Result<()> {
         let parent = target.parent().unwrap_or(folder);
@@ -341,7 +380,7 @@ fn told(folder: &Path, path: &str, error: &io::Error) -> Error {
 /// Adds a line to the notes about a dataset, or of the catalog as a whole where `page` is `None`; the file, below the folder.
 ///
 /// # Errors
-/// An empty note; a folder that cannot be written.
+/// An empty note; a file that is full; a folder that cannot be written, or is a link out of `folder`.
 pub fn note(
     folder: &Path,
     page: Option<&str>,
@@ -354,16 +393,107 @@ pub fn note(
         return Err(Error::new(Kind::Invalid, "say what is to be noted"));
     }
     let name = page.map_or("notes/general.md".to_owned(), hand::notes_file);
+    check_inside(folder, &name)?;
     let path = folder.join(&name);
-    let append = || -> io::Result<()> {
+    let day = now.catalog();
+    let day = day.get(..10).unwrap_or(&day);
+    let who = memory::signature(who);
+    let who = if who.is_empty() { String::new() } else { format!(" ({who})") };
+    let line = format!("- {day}: {}{who}\n", line.join(" "));
+    let open = || -> io::Result<(File, u64)> {
         fs::create_dir_all(path.parent().unwrap_or(folder))?;
         regular::check(&path)?;
-        let mut file = OpenOptions::new().append(true).create(true).open(&path)?;
-        let day = now.catalog();
-        let day = day.get(..10).unwrap_or(&day);
-        let who = if who.is_empty() { String::new() } else { format!(" ({who})") };
-        file.write_all(format!("- {day}: {}{who}\n", line.join(" ")).as_bytes())
+        let file = OpenOptions::new().append(true).create(true).open(&path)?;
+        let size = file.metadata()?.len();
+        Ok((file, size))
     };
-    append().map_err(|error| told(folder, &name, &error))?;
+    let (mut file, size) = open().map_err(|error| told(folder, &name, &error))?;
+    if size.saturating_add(line.len() as u64) > LARGEST {
+        return Err(memory::full(&path));
+    }
+    file.write_all(line.as_bytes()).map_err(|error| told(folder, &name, &error))?;
     Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::os::unix::fs::symlink;
+
+    const PAGE: &str = "---\ngenerator: dcfs\n---\nold\n";
+
+    fn read_back(folder: &Path, path: &str) -> String {
+        fs::read_to_string(folder.join(path)).expect("there")
+    }
+
+    #[test]
+    fn only_pages_are_taken_from_the_state() {
+        let good = ["index.md", "datasets.base", "datasets/n/p/a.md", "buckets//odd.md"];
+        let bad = [
+            "notes/a.md",
+            "/etc/a.md",
+            "datasets/../../a.md",
+            "datasets/a.txt",
+            "../index.md",
+            "datasets",
+            "",
+        ];
+        good.iter().for_each(|path| assert!(is_ours(path), "{path}"));
+        bad.iter().for_each(|path| assert!(!is_ours(path), "{path}"));
+        let base = tempfile::tempdir().expect("a folder");
+        let page = Written { facts: String::new(), text: sum(PAGE) };
+        let paths = ["../out.md", "datasets/a.md"].map(|path| (path.to_owned(), page.clone()));
+        let state = State { format: FORMAT, dcfs: String::new(), pages: paths.into() };
+        let json = serde_json::to_vec(&state).expect("JSON");
+        fs::write(base.path().join(STATE), json).expect("written");
+        let pages = State::read(base.path()).pages;
+        assert_eq!(pages.keys().collect::<Vec<_>>(), ["datasets/a.md"]);
+    }
+
+    #[test]
+    fn what_was_edited_meanwhile_is_kept() {
+        let base = tempfile::tempdir().expect("a folder");
+        let (folder, path) = (base.path(), "datasets/a.md");
+        write(folder, path, PAGE).expect("written");
+        let looked =
+            || Making { on_disk: found(folder, path), facts: String::new(), is_as_written: true };
+        let making = looked();
+        assert_eq!(replace(folder, path, PAGE, &making).expect("same"), None);
+        let edited = format!("{PAGE}mine\n");
+        fs::write(folder.join(path), &edited).expect("edited");
+        let new = format!("{PAGE}new\n");
+        let kept = replace(folder, path, &new, &making).expect("replaced");
+        assert_eq!(kept.as_deref(), Some("datasets/a.md.orig"));
+        assert_eq!(read_back(folder, "datasets/a.md.orig"), edited);
+        assert_eq!(read_back(folder, path), new);
+        assert_eq!(replace(folder, path, PAGE, &looked()).expect("replaced"), None);
+        assert_eq!(read_back(folder, path), PAGE);
+    }
+
+    #[test]
+    fn nothing_is_written_behind_a_link() {
+        let base = tempfile::tempdir().expect("a folder");
+        let (folder, other) = (base.path().join("home"), base.path().join("other"));
+        fs::create_dir(&folder).expect("made");
+        fs::create_dir(&other).expect("made");
+        for name in ["datasets", "notes"] {
+            symlink(&other, folder.join(name)).expect("a link");
+        }
+        let now = Timestamp::parse("2026-11-01").expect("a moment");
+        assert_eq!(write(&folder, "datasets/a.md", PAGE).expect_err("a link").kind(), Kind::Denied);
+        assert_eq!(note(&folder, None, "x", now, "").expect_err("a link").kind(), Kind::Denied);
+        assert_eq!(fs::read_dir(&other).expect("there").count(), 0);
+    }
+
+    #[test]
+    fn a_full_file_takes_no_note() {
+        let base = tempfile::tempdir().expect("a folder");
+        let now = Timestamp::parse("2026-11-01").expect("a moment");
+        let name = note(base.path(), None, "a\nb", now, "x)\n- y").expect("noted");
+        assert_eq!(read_back(base.path(), &name), "- 2026-11-01: a b (x - y)\n");
+        fs::write(base.path().join(&name), vec![b'\n'; LARGEST as usize]).expect("written");
+        let refused = note(base.path(), None, "more", now, "").expect_err("full");
+        assert_eq!(refused.kind(), Kind::Full);
+    }
 }

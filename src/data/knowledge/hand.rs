@@ -5,15 +5,24 @@ use std::path::Path;
 
 use super::dataset::Hand;
 use super::search::Document;
-use crate::memory;
+use crate::memory::{self, LARGEST};
 use dcfs_core::name::DatasetName;
 use dcfs_disk::regular;
 
 /// The section of a page that is theirs.
 const CONTEXT: &str = "## Session Context";
 
-/// Bytes of a file of theirs that are read.
-pub const LARGEST: u64 = 1 << 20;
+/// Headings that dcfs itself writes behind it.
+const OWN: [&str; 8] = [
+    "## Notes",
+    "## Dependencies",
+    "## Preview",
+    "## Schema",
+    "## Stats",
+    "## Use",
+    "## Freshness",
+    "# Versions",
+];
 
 /// Notes that a page tells.
 const MOST_NOTES: usize = 20;
@@ -45,24 +54,46 @@ pub fn without_context(page: &str) -> String {
     }
 }
 
-/// Where the section is: up to the next heading of its level or above, blocks of code left aside.
+/// Where the section is: up to the next heading of its level or above, blocks of code left aside. Where a block is never
+/// closed, a heading that dcfs writes ends the section in it, too.
 fn place(page: &str) -> Option<(usize, usize)> {
     let mut at = 0;
     let mut from = None;
-    let mut is_code = false;
+    let (mut next, mut own) = (None, None);
+    let mut code: Option<usize> = None;
     for line in page.split_inclusive('\n') {
-        if line.trim_start().starts_with("```") {
-            is_code = !is_code;
-        }
-        let is_heading = !is_code && (line.starts_with("## ") || line.starts_with("# "));
-        match from {
-            Some(from) if is_heading => return Some((from, at)),
-            None if is_heading && line.trim_end() == CONTEXT => from = Some(at),
-            _ => {}
+        code = match (fence(line), code) {
+            (Some(ticks), None) => Some(ticks),
+            (Some(ticks), Some(open)) if ticks >= open => None,
+            (_, same) => same,
+        };
+        let is_heading = code.is_none() && (line.starts_with("## ") || line.starts_with("# "));
+        let heading = line.trim_end();
+        if from.is_none() {
+            if is_heading && heading == CONTEXT {
+                from = Some(at);
+            }
+        } else {
+            if is_heading && next.is_none() {
+                next = Some(at);
+            }
+            if OWN.contains(&heading) && own.is_none() {
+                own = Some(at);
+            }
         }
         at += line.len();
     }
-    from.map(|from| (from, page.len()))
+    // The blocks of dcfs are closed: one that is open at the end is theirs.
+    let end = if code.is_some() { next.into_iter().chain(own).min() } else { next };
+    from.map(|from| (from, end.unwrap_or(page.len())))
+}
+
+/// The backticks of a line that opens or closes a block of code. With one behind them they are code within a line.
+fn fence(line: &str) -> Option<usize> {
+    let line = line.trim_start();
+    let info = line.trim_start_matches('`');
+    let ticks = line.len() - info.len();
+    (ticks >= 3 && !info.contains('`')).then_some(ticks)
 }
 
 /// What was written about the dataset with a page, in the folder of pages: what is remembered first, then notes.
@@ -72,9 +103,10 @@ pub fn of_page(folder: Option<&Path>, page: &str, name: &DatasetName) -> Hand {
     let notes = read(&notes_file(page)).unwrap_or_default();
     let lines = notes.lines().rev().filter_map(|line| line.strip_prefix("- ")).map(str::to_owned);
     let remembered = memory::recall(folder, Some(name), MOST_NOTES).unwrap_or_default();
-    let remembered = remembered
-        .into_iter()
-        .map(|memory| format!("{}: {} (by {})", &memory.when[..10], memory.text, memory.by));
+    let remembered = remembered.into_iter().map(|memory| {
+        let day = memory.when.get(..10).unwrap_or(&memory.when);
+        format!("{day}: {} (by {})", memory.text, memory.by)
+    });
     Hand {
         context: read(page).as_deref().and_then(context),
         notes: remembered.chain(lines).take(MOST_NOTES).collect(),
@@ -123,5 +155,17 @@ mod tests {
         assert_eq!(context("## Session Context\n\n"), None);
         assert_eq!(context("## Session Context\nx").as_deref(), Some("x"));
         assert_eq!(notes_file("datasets/n/p/a.md"), "notes/n/p/a.md");
+    }
+
+    #[test]
+    fn a_block_that_is_never_closed_takes_nothing_of_the_page() {
+        let rest = "## Notes\n\n- x\n\n## Use\n\n```python\n# y\n```\n\n# Versions\n";
+        let page = format!("# a\n\n## Session Context\n\nwhy\n\n```sh\nls\n\n{rest}");
+        assert_eq!(context(&page).as_deref(), Some("why\n\n```sh\nls"));
+        assert_eq!(without_context(&page), format!("# a\n\n{rest}"));
+        let closed = format!("## Session Context\n\n```\n## Notes\n```\n\nb\n\n{rest}");
+        assert_eq!(context(&closed).as_deref(), Some("```\n## Notes\n```\n\nb"));
+        let inline = "## Session Context\n\n```a``` is code\n\n## Mine\n\nb\n";
+        assert_eq!(context(inline).as_deref(), Some("```a``` is code"));
     }
 }

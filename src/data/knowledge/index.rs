@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use super::dataset::{quoted, second};
 use super::fitted::Fitted;
-use super::place::linked;
+use super::place::{self, linked};
 use super::snapshot::{Dataset, Snapshot};
 use dcfs_core::render::markdown::{code, text};
 use dcfs_core::render::numbers::{bytes, counted};
@@ -30,7 +30,7 @@ pub const BASE_TEXT: &str = "filters:\n  and:\n    - generator == \"dcfs\"\n    
 fn letter(dataset: &Dataset) -> String {
     let first = dataset.name().name.chars().next().unwrap_or('_').to_ascii_lowercase();
     let first = if first.is_ascii_alphanumeric() { first } else { '_' };
-    format!("datasets/index-{first}.md")
+    place::of_letter(first)
 }
 
 /// Pages by letter; none of a catalog that is not large.

@@ -469,7 +469,7 @@ fn folders(
         let inside = path.strip_prefix(prefix).map_or(&*path, |rest| rest.trim_start_matches('/'));
         let levels: Vec<&str> = inside.split('/').take(2).collect();
         let sums = folders.entry(levels.join("/")).or_default();
-        sums.0 += whole(values.first());
+        sums.0 = sums.0.saturating_add(whole(values.first()));
         sums.1 = sums.1.saturating_add(whole(values.get(1)));
     }
     folders

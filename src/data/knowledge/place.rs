@@ -4,7 +4,7 @@
 //! A listing is `buckets/<scheme>/<bucket>.md`, one of a prefix `buckets/<scheme>/<bucket>/<a__b>.md`. Of two that want one page the
 //! first by name has it; the others have `~2`, `~3` before their ending.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use dcfs_core::name::{DatasetName, LOCAL, escape};
 use dcfs_core::render::markdown::link;
@@ -70,18 +70,41 @@ fn slug(text: &str) -> String {
     slug.chars().take(80).collect()
 }
 
-/// `path`, or a name beside it that is not taken yet.
-pub fn free(path: String, taken: &mut HashSet<String>) -> String {
-    let stem = path.strip_suffix(".md").unwrap_or(&path).to_owned();
-    let mut path = path;
-    for number in 2.. {
-        // On a disk without case two names may be one file.
-        if taken.insert(path.to_lowercase()) {
-            break;
-        }
-        path = format!("{stem}~{number}.md");
+/// The page by letter of datasets whose names begin with `first`, a lower case letter, a digit or `_`.
+pub fn of_letter(first: char) -> String {
+    format!("datasets/index-{first}.md")
+}
+
+/// Pages that have an owner. On a disk without case two names may be one file: all are in lower case.
+#[derive(Debug)]
+pub struct Taken {
+    paths: HashSet<String>,
+    /// By the name without its ending, the number to try next.
+    next: HashMap<String, u64>,
+}
+
+impl Taken {
+    /// Pages by letter have theirs before any dataset, also while a catalog is too small to have them.
+    pub fn by_letters() -> Self {
+        let letters = ('a'..='z').chain('0'..='9').chain(['_']);
+        Self { paths: letters.map(of_letter).collect(), next: HashMap::new() }
     }
-    path
+}
+
+/// `path`, or a name beside it that is not taken yet.
+pub fn free(path: String, taken: &mut Taken) -> String {
+    if taken.paths.insert(path.to_lowercase()) {
+        return path;
+    }
+    let stem = path.strip_suffix(".md").unwrap_or(&path);
+    let next = taken.next.entry(stem.to_lowercase()).or_insert(2);
+    loop {
+        let beside = format!("{stem}~{next}.md");
+        *next += 1;
+        if taken.paths.insert(beside.to_lowercase()) {
+            return beside;
+        }
+    }
 }
 
 /// A link from the page at `from` to what is at `to`, both below the folder of pages.
@@ -122,10 +145,13 @@ mod tests {
 
     #[test]
     fn no_page_has_two_owners() {
-        let mut taken = HashSet::new();
-        let paths = ["datasets/a.md", "datasets/A.md", "datasets/a.md"];
-        let free = paths.map(|path| free(path.into(), &mut taken));
-        assert_eq!(free, ["datasets/a.md", "datasets/A~2.md", "datasets/a~3.md"]);
+        let mut taken = Taken::by_letters();
+        let paths = ["datasets/a~2.md", "datasets/a.md", "datasets/A.md", "datasets/a.md"];
+        let named = paths.map(|path| free(path.into(), &mut taken));
+        let want = ["datasets/a~2.md", "datasets/a.md", "datasets/A~3.md", "datasets/a~4.md"];
+        assert_eq!(named, want);
+        let letter = free(of_dataset(&DatasetName::local("index-P")), &mut taken);
+        assert_eq!(letter, "datasets/index-p~2.md");
     }
 
     #[test]

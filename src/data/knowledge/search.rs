@@ -3,6 +3,7 @@
 use rusqlite::Connection;
 
 use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::render::stranger::visible;
 use serde::Serialize;
 
 /// Words of a question that are looked for.
@@ -10,6 +11,9 @@ const MOST_WORDS: usize = 16;
 
 /// Words around a hit.
 const AROUND: u32 = 16;
+
+/// Characters of them: a word of a stranger may be as long as its text.
+const LONGEST: usize = 300;
 
 /// A text to be found.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +29,7 @@ pub struct Document {
 pub struct Hit {
     pub path: String,
     pub title: String,
-    /// Where the words stand, with `**` around them. A stranger's text, not escaped.
+    /// Where the words stand, with `**` around them: one visible line of a stranger's text, not escaped for a page.
     pub snippet: String,
 }
 
@@ -72,7 +76,7 @@ fn find(documents: &[Document], query: &str, most: usize) -> rusqlite::Result<Ve
     let found = select.query_map((query, most, AROUND), |row| {
         let snippet: String = row.get(2)?;
         let snippet = snippet.split_whitespace().collect::<Vec<_>>().join(" ");
-        Ok(Hit { path: row.get(0)?, title: row.get(1)?, snippet })
+        Ok(Hit { path: row.get(0)?, title: row.get(1)?, snippet: visible(&snippet, LONGEST) })
     })?;
     found.collect()
 }
@@ -103,5 +107,15 @@ mod tests {
         assert_eq!(paths("near\" OR title:*"), ["c.md"]);
         assert!(paths("zebra").is_empty());
         assert!(search(&documents, " *\" ", 1).is_err());
+    }
+
+    #[test]
+    fn a_snippet_is_a_short_visible_line() {
+        let text = format!("pets\n\u{1b}[2J {}", "x".repeat(5000));
+        let documents = [Document { path: "a.md".into(), title: "a".into(), text }];
+        let found = search(&documents, "pets", 1).expect("searched");
+        let snippet = &found[0].snippet;
+        assert!(snippet.contains("**pets**") && snippet.chars().count() <= LONGEST, "{snippet}");
+        assert!(!snippet.chars().any(char::is_control), "{snippet}");
     }
 }

@@ -1,6 +1,6 @@
 //! What a catalog holds, as pages tell of it: datasets with their versions, parents and children, and listings.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use sha2::{Digest, Sha256};
 
@@ -124,7 +124,7 @@ impl Snapshot {
         let mut groups: Vec<&[VersionInfo]> =
             versions.chunk_by(|a, b| a.dataset == b.dataset).collect();
         groups.sort_by(|a, b| a[0].dataset.cmp(&b[0].dataset));
-        let mut taken = HashSet::new();
+        let mut taken = place::Taken::by_letters();
         let mut datasets = Vec::new();
         for group in groups {
             let latest = &group[group.len() - 1];

@@ -27,7 +27,7 @@ fn tell(step: &Step, depth: usize, out: &mut String) {
     };
     let from = if depth == 0 { "" } else { "from " };
     let uri = step.uri.as_ref().map_or(String::new(), |uri| format!("  {}", visible(uri, LONGEST)));
-    line(format!("{from}{} row {}{uri}", step.dataset, step.row));
+    line(format!("{from}{} row {}{uri}", visible(&step.dataset, LONGEST), step.row));
     if step.rows > 1 {
         line(format!("  the first of {} that it may be", counted(step.rows, "row")));
     }
@@ -57,7 +57,8 @@ fn tell(step: &Step, depth: usize, out: &mut String) {
             }
             From::Lost { dataset, why } => {
                 let indent = depth * 2 + 2;
-                *out += &format!("{:indent$}from {}: {why}\n", "", visible(dataset, LONGEST));
+                let (dataset, why) = (visible(dataset, LONGEST), visible(why, LONGEST));
+                *out += &format!("{:indent$}from {dataset}: {why}\n", "");
             }
         }
     }
@@ -75,6 +76,7 @@ fn of_program(computed: &Computed) -> String {
     let by = by.map_or(String::new(), |program| format!(" by {}", visible(program, LONGEST)));
     let digests = computed.digests.iter().map(|made| {
         let digest: String = made.digest.chars().take(DIGITS).collect();
+        let digest = visible(&digest, LONGEST);
         format!(", digest {digest} made {}", counted(made.rows, "row"))
     });
     let digests: String = digests.collect();
@@ -84,9 +86,11 @@ fn of_program(computed: &Computed) -> String {
 fn of_storage(stored: &Stored) -> String {
     let size = stored.size.map_or(String::new(), |size| format!(", {}", bytes(size)));
     let changed = stored.last_modified.as_ref();
-    let changed = changed.map_or(String::new(), |time| format!(", changed {time}"));
+    let changed =
+        changed.map_or(String::new(), |time| format!(", changed {}", visible(time, LONGEST)));
     let listed = stored.listed_at.as_ref();
-    let listed = listed.map_or(String::new(), |time| format!("; listed {time}"));
+    let listed =
+        listed.map_or(String::new(), |time| format!("; listed {}", visible(time, LONGEST)));
     format!(
         "from storage {}: {}{size}{changed}{listed}",
         visible(&stored.storage, LONGEST),
@@ -99,4 +103,32 @@ fn values<'v>(values: impl Iterator<Item = (&'v String, &'v Value)>) -> String {
         format!("{} = {}", visible(name, LONGEST), visible(&value.to_string(), LONGEST))
     };
     values.map(one).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_strangers_stay_on_their_lines() {
+        let lost = From::Lost { dataset: "c\nd".into(), why: "e\nf".into() };
+        let step = Step {
+            dataset: "a\n\u{1b}[2Jb@1.0.0".into(),
+            row: 1,
+            rows: 1,
+            uri: None,
+            saved_at: None,
+            by: None,
+            at: None,
+            commit: None,
+            command: None,
+            passed: None,
+            computed: None,
+            from: vec![lost],
+        };
+        let text = step.text();
+        assert_eq!(text.lines().count(), 3, "{text}");
+        assert!(text.starts_with("a\\n\\u{1b}[2Jb@1.0.0 row 1\n"), "{text}");
+        assert!(text.ends_with("  from c\\nd: e\\nf\n"), "{text}");
+    }
 }

@@ -221,7 +221,8 @@ pub fn settings(named: Option<&Path>) -> Result<Settings> {
         Some(path) if named.is_none() && path.as_os_str().is_empty() => Ok(Settings::default()),
         Some(path) => {
             let path = std::path::absolute(&path).unwrap_or(path);
-            Ok(settings_in(&path)?.ok_or_else(|| unreadable(&path, ErrorKind::NotFound.into()))?)
+            Ok(settings_in(&path)?
+                .ok_or_else(|| unreadable(&path, nix::errno::Errno::ENOENT.into()))?)
         }
         None => settings_of(&[&places::config().join("config.toml"), Path::new(OF_THE_MACHINE)]),
     }

@@ -1,5 +1,6 @@
 //! `dcfs cp`: files and directories of the mount, without a mount.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
@@ -99,19 +100,36 @@ impl Cp {
             tokio::spawn(async move { progress.set_total(measure(&vfs, &paths).await) });
         }
         let mut copier = Copier::new(vfs.clone(), progress.clone(), self.jobs.into());
-        if let How::Export { sums } = &self.how {
-            copier.export(sums)?;
-        }
         let signal = {
-            let copied = pin!(copier.copy(&self.paths, &mut to, self.recursive));
+            let copied = pin!(self.copied(vfs, &mut copier, &mut to));
             match select(copied, stopped).await {
-                Either::Left(_) => None,
+                Either::Left((copied, _)) => {
+                    copied?;
+                    None
+                }
                 Either::Right((signal, _)) => signal.ok(),
             }
         };
         let Some(signal) = signal else { return Ok(Ended::Done(copier.finish()?)) };
         copier.stop().await;
         Ok(Ended::Stopped(signal, copier.tally))
+    }
+
+    /// Copies everything. The checksums of an earlier export stay where what is asked for is not there.
+    async fn copied(
+        &self,
+        vfs: &Arc<Vfs>,
+        copier: &mut Copier,
+        to: &mut Destination,
+    ) -> Result<()> {
+        if let How::Export { sums } = &self.how {
+            for path in &self.paths {
+                vfs.find(path.as_os_str().as_bytes()).await?;
+            }
+            copier.export(sums)?;
+        }
+        copier.copy(&self.paths, to, self.recursive).await;
+        Ok(())
     }
 
     fn tell(&self, tally: &Tally, out: &mut Output) -> Result<()> {

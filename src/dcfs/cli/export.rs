@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 use super::access::{AccessArgs, ReadAhead};
+use super::asking::AskingArgs;
 use super::complete;
 use super::cp::{Cp, How};
 use super::output::Output;
@@ -68,12 +69,15 @@ impl Export {
     /// Writes; a file that fails is told, and the others go on.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let path = self.path()?;
-        std::fs::create_dir_all(&self.to).map_err(|error| {
+        self.check()?;
+        // One path for files and checksums, whatever links lead there.
+        let made = std::fs::create_dir_all(&self.to).and_then(|()| std::fs::canonicalize(&self.to));
+        let to = made.map_err(|error| {
             Error::new(Kind::Denied, format!("cannot make `{}`: {error}", self.to.display()))
         })?;
         let is_table = self.format == Format::Parquet;
-        let dest = if is_table { self.to.join("rows.parquet") } else { self.to.clone() };
-        let how = How::Export { sums: self.to };
+        let dest = if is_table { to.join("rows.parquet") } else { to.clone() };
+        let how = How::Export { sums: to };
         let (jobs, json) = (self.jobs, self.json);
         Cp {
             paths: vec![path],
@@ -86,6 +90,16 @@ impl Export {
             how,
         }
         .run(out)
+    }
+
+    /// Refuses what is no filter for the columns, which as a path would be something else or nothing.
+    fn check(&self) -> Result<()> {
+        let Some(filter) = &self.filter else { return Ok(()) };
+        if filter.trim().is_empty() {
+            return Err(super::usage("`--where` is empty; leave it out to export every row"));
+        }
+        let (catalog, cache_dir) = (self.access.catalog.clone(), self.access.cache_dir.clone());
+        AskingArgs { catalog, cache_dir }.ask(&self.dataset)?.check(filter).map(drop)
     }
 
     /// What a mount shows in this layout.
@@ -115,5 +129,29 @@ impl Export {
             None => Ok(path),
             Some(_) => Err(super::usage("`--options` is for webdataset, yolo and coco")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        export: Export,
+    }
+
+    #[test]
+    fn an_empty_filter_is_not_all_rows() {
+        for filter in ["", " "] {
+            let line = Line::parse_from(["dcfs", "pets", "--to", "out", "--where", filter]);
+            let error = line.export.check().expect_err("nothing is asked").to_string();
+            assert!(error.contains("--where"), "{error}");
+        }
+        let all = Line::parse_from(["dcfs", "pets", "--to", "out"]);
+        all.export.check().expect("no filter");
     }
 }

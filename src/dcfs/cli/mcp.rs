@@ -14,7 +14,7 @@ use super::{places, skill, usage};
 use crate::fuse::mounts;
 use crate::mcp::clients::Client;
 use crate::mcp::http::Listening;
-use crate::mcp::{self, Setup};
+use crate::mcp::{self, Flags, Setup};
 use dcfs_core::error::Result;
 use dcfs_data::catalog::{self, Catalog};
 use dcfs_data::knowledge::Knowledge;
@@ -42,6 +42,9 @@ pub struct Mcp {
     #[command(flatten)]
     access: AccessArgs,
 }
+
+/// Rows of a version up to which its page has statistics, as on a mount: a client does not wait for those of more.
+const MOST_ROWS: u64 = 200_000;
 
 const EXAMPLES: &str = "Examples:
   claude mcp add dcfs -- dcfs mcp              Claude Code; `codex mcp add` is the same
@@ -105,19 +108,58 @@ impl Mcp {
         // Pages are made where blocking is allowed.
         let pack = move |version: &_| Handle::current().block_on(of.get(version));
         let folder = Knowledge::default_folder(&catalog);
-        let knowledge = Knowledge::new(catalog.clone(), pack, folder);
+        let knowledge = Knowledge::new(catalog.clone(), pack, folder).within(MOST_ROWS);
         let mount = self.mount.clone().or_else(|| mounts::of_catalog(&access.catalog));
-        let words = [
-            ("--catalog", access.catalog.parent().unwrap_or(&access.catalog)),
-            ("--cache-dir", &access.cache),
-        ];
-        let flags = words
-            .iter()
-            .flat_map(|(flag, path)| [(*flag).to_owned(), path.to_string_lossy().into_owned()]);
-        let (flags, state) = (flags.collect(), places::state().join("mcp"));
+        let words =
+            |flag: &str, path: &Path| vec![flag.to_owned(), path.to_string_lossy().into_owned()];
+        let flags = Flags {
+            catalog: words("--catalog", access.catalog.parent().unwrap_or(&access.catalog)),
+            cache: words("--cache-dir", &access.cache),
+            ..handed(&self.access)
+        };
+        let state = places::state().join("mcp");
         let may_write = self.allow_write;
         Ok(Setup { catalog, packs, knowledge, vfs, mount, may_write, state, flags })
     }
+}
+
+/// The flags that were given about stores, for commands that reach them too.
+fn handed(given: &AccessArgs) -> Flags {
+    // All of them by name, so that none that is added is forgotten here.
+    let AccessArgs {
+        catalog: _,
+        cache_dir: _,
+        cache_size,
+        timeout,
+        memory,
+        anon,
+        endpoint_url,
+        region,
+        profile,
+        request_payer,
+        local_root,
+        no_local_files,
+        allow_uri,
+        config,
+    } = given;
+    let path = |path: &PathBuf| {
+        std::path::absolute(path).unwrap_or_else(|_| path.clone()).to_string_lossy().into_owned()
+    };
+    let mut limits = Vec::new();
+    limits.extend(anon.then(|| "--anon".to_owned()));
+    limits.extend(request_payer.then(|| "--request-payer".to_owned()));
+    limits.extend(no_local_files.then(|| "--no-local-files".to_owned()));
+    limits.extend(endpoint_url.iter().map(|url| format!("--endpoint-url={url}")));
+    limits.extend(region.iter().map(|region| format!("--region={region}")));
+    limits.extend(profile.iter().map(|profile| format!("--profile={profile}")));
+    limits.extend(config.iter().map(|file| format!("--config={}", path(file))));
+    limits.extend(local_root.iter().map(|root| format!("--local-root={}", path(root))));
+    limits.extend(allow_uri.iter().map(|uri| format!("--allow-uri={uri}")));
+    let mut sizes = Vec::new();
+    sizes.extend(cache_size.map(|bytes| format!("--cache-size={bytes}")));
+    sizes.extend(memory.map(|bytes| format!("--memory={bytes}")));
+    sizes.extend(timeout.map(|time| format!("--timeout={}ms", time.as_millis())));
+    Flags { limits, sizes, ..Flags::default() }
 }
 
 /// Serves by HTTP until the process is ended, after printing where and by which token.
@@ -181,5 +223,27 @@ impl Install {
         }
         words.extend(self.allow_write.then(|| "--allow-write".to_owned()));
         Ok(words)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::time::Duration;
+
+    #[test]
+    fn what_was_given_about_stores_is_handed_on() {
+        let given = AccessArgs {
+            anon: true,
+            region: Some("eu".into()),
+            local_root: vec!["/a".into(), "/b".into()],
+            timeout: Some(Duration::from_millis(1500)),
+            ..AccessArgs::default()
+        };
+        let flags = handed(&given);
+        assert_eq!(flags.limits, ["--anon", "--region=eu", "--local-root=/a", "--local-root=/b"]);
+        assert_eq!(flags.sizes, ["--timeout=1500ms"]);
+        assert!(handed(&AccessArgs::default()).limits.is_empty());
     }
 }

@@ -12,6 +12,9 @@ use dcfs_core::error::{Error, Kind, Result};
 /// How long one who asks may be silent.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long nothing is taken after a connection could not be.
+const REST: Duration = Duration::from_millis(100);
+
 /// Bytes of a request that are read: Prometheus sends a few hundred.
 const LONGEST: usize = 4096;
 
@@ -28,9 +31,16 @@ pub fn listen(address: SocketAddr, page: impl Fn() -> String + Send + 'static) -
         Error::new(kind, format!("cannot listen at `--metrics {address}`: {error}"))
     })?;
     thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            if let Err(error) = answer(stream, &page) {
-                tracing::debug!("a question for metrics: {error}");
+        for stream in listener.incoming() {
+            let answered = stream.map(|stream| answer(stream, &page));
+            match answered {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!("a question for metrics: {error}"),
+                // Without descriptors it fails at once, again and again.
+                Err(error) => {
+                    tracing::debug!("a question for metrics was not taken: {error}");
+                    thread::sleep(REST);
+                }
             }
         }
     });

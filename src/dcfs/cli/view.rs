@@ -1,16 +1,15 @@
 //! `dcfs view`: look at a dataset in a browser.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use lru::LruCache;
 use serde_json::json;
 
 use super::access::{self, AccessArgs};
 use super::asking::AskingArgs;
 use super::complete;
 use super::output::Output;
-use crate::view::{self, HELD, Thumbs, View as Shown};
-use dcfs_core::error::{Error, Kind, Result};
+use crate::view::{self, Thumbs, View as Shown};
+use dcfs_core::error::Result;
 use dcfs_core::name::DatasetRef;
 use dcfs_data::query::Queries;
 
@@ -61,7 +60,6 @@ impl View {
             stores: Arc::new(access.stores(&[])?),
             filter: self.filter,
             thumbs: Thumbs::new(&access.cache)?,
-            held: Mutex::new(LruCache::new(HELD.try_into().map_err(broken)?)),
         };
         access::runtime()?.block_on(async {
             let listening = view::listen(self.port).await?;
@@ -73,11 +71,8 @@ impl View {
                 }
             }
             out.flush()?;
-            listening.serve(Arc::new(shown)).await
+            listening.serve(Arc::new(shown)).await;
+            Ok(())
         })
     }
-}
-
-fn broken(error: impl std::fmt::Display) -> Error {
-    Error::new(Kind::Broken, error.to_string())
 }

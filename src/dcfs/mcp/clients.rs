@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 
 use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::provenance::Provenance;
 
 /// What the server is called in every client.
 const NAME: &str = "dcfs";
@@ -42,7 +43,7 @@ impl Client {
 
     /// The command that registers the server for the user, where the client has one.
     pub fn command(self, words: &[String]) -> Option<String> {
-        let words = words.join(" ");
+        let words = Provenance { command: words.to_vec(), ..Provenance::default() }.script();
         match self {
             Self::Claude => Some(format!("claude mcp add {NAME} -- {words}")),
             Self::Codex => Some(format!("codex mcp add {NAME} -- {words}")),
@@ -90,14 +91,24 @@ fn entry(page: &str, key: &str, server: Value) -> Result<String> {
     Ok(text + "\n")
 }
 
-/// TOML with a table of the server at its end. A table that is there stays: nothing here writes TOML anew.
+/// TOML with a table of the server at its end. A table that is there and says the same stays; one that says something else is
+/// an error: nothing here writes TOML anew.
 fn toml(page: &str, program: &str, arguments: &[String]) -> Result<String> {
     let head = format!("[mcp_servers.{NAME}]");
-    if page.lines().any(|line| line.trim() == head) {
-        return Ok(page.to_owned());
-    }
     // Basic strings of TOML are strings of JSON.
-    let text = format!("{head}\ncommand = {}\nargs = {}\n", json!(program), json!(arguments));
+    let wanted = [format!("command = {}", json!(program)), format!("args = {}", json!(arguments))];
+    let mut lines = page.lines().map(str::trim);
+    if lines.any(|line| line == head) {
+        let table: Vec<&str> = lines.take_while(|line| !line.starts_with('[')).collect();
+        if wanted.iter().all(|line| table.contains(&line.as_str())) {
+            return Ok(page.to_owned());
+        }
+        return Err(wrong(&format!(
+            "the table `{head}` is there with other lines; change it by hand to `{}` and `{}`",
+            wanted[0], wanted[1]
+        )));
+    }
+    let text = format!("{head}\n{}\n{}\n", wanted[0], wanted[1]);
     let gap = if page.is_empty() { "" } else { "\n" };
     Ok(format!("{page}{gap}{text}"))
 }
@@ -131,6 +142,20 @@ mod tests {
             toml.starts_with("model = \"x\"\n\n[mcp_servers.dcfs]\ncommand = \"dcfs\"\n"),
             "{toml}"
         );
+    }
+
+    #[test]
+    fn a_table_with_other_lines_is_told() {
+        let once = Client::Codex.entered("", &words()).expect("entered");
+        let other = [words(), vec!["--allow-write".into()]].concat();
+        let error = Client::Codex.entered(&once, &other).expect_err("other arguments").to_string();
+        assert!(error.contains("by hand") && error.contains("--allow-write"), "{error}");
+    }
+
+    #[test]
+    fn a_command_can_be_pasted() {
+        let command = Client::Claude.command(&words()).expect("it has one");
+        assert_eq!(command, "claude mcp add dcfs -- dcfs mcp --catalog '/a b'");
     }
 
     #[test]

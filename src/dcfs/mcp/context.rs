@@ -11,6 +11,7 @@ use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::name::DatasetRef;
 use dcfs_core::render::numbers::{bytes, count};
 use dcfs_core::render::stranger::visible;
+use dcfs_core::secrets::masked;
 use dcfs_data::catalog::VersionInfo;
 use dcfs_data::pages::{self, Page};
 use dcfs_data::trace::Tracer;
@@ -22,6 +23,9 @@ const MOST_HITS: usize = 20;
 /// Characters of a description, and of the lines around words, in a list.
 const SUMMARY: usize = 120;
 const AROUND: usize = 300;
+
+/// Characters of a name or a path in a line.
+const LONGEST_NAME: usize = 1000;
 
 /// Parents that a line names.
 const PARENTS: usize = 3;
@@ -86,13 +90,17 @@ fn line(setup: &Setup, last: &VersionInfo) -> Result<String> {
     let schema = setup.catalog.schema(last)?;
     let columns: Vec<&str> =
         schema.signals.iter().filter(|s| !s.hidden).map(|s| s.name.as_str()).collect();
+    let name = visible(&last.to_string(), LONGEST_NAME);
     let mut line =
-        format!("{last} | {rows} rows | {size} | {}", visible(&columns.join(", "), SUMMARY));
+        format!("{name} | {rows} rows | {size} | {}", visible(&columns.join(", "), SUMMARY));
     let parents = setup.catalog.parents(last.id)?;
     let parents: Vec<String> = parents
         .iter()
         .filter_map(|parent| parent.dataset.as_ref())
-        .map(|(name, version)| name.listed_uri().unwrap_or_else(|| format!("{name}@{version}")))
+        .map(|(name, version)| {
+            let uri = name.listed_uri().map(|uri| masked(&uri));
+            uri.unwrap_or_else(|| format!("{name}@{version}"))
+        })
         .take(PARENTS)
         .collect();
     if !parents.is_empty() {
@@ -116,7 +124,9 @@ fn page(setup: &Setup, wanted: &DatasetRef) -> Result<Answer> {
     };
     if let Some(latest) = latest.filter(|latest| latest.id != of.id) {
         text = format!(
-            "This page is about {latest}; of {of} read dcfs://dataset/{of}/schema, /stats or /lineage.\n\n{text}"
+            "This page is about {latest}; of {of} read dcfs://dataset/{of}/schema, /stats or /lineage.\n\n{text}",
+            latest = visible(&latest.to_string(), LONGEST_NAME),
+            of = visible(&of.to_string(), LONGEST_NAME),
         );
     }
     Ok(Answer::text(text)
@@ -149,7 +159,9 @@ pub async fn search(server: &Server, arguments: Search) -> Result<Answer> {
         for hit in setup.knowledge.search(&arguments.words, MOST_HITS + 1)? {
             hits.item(|| {
                 let around = visible(&hit.snippet, AROUND);
-                let line = format!("{} | {} | {around}", hit.path, hit.title);
+                let (path, title) =
+                    (visible(&hit.path, LONGEST_NAME), visible(&hit.title, SUMMARY));
+                let line = format!("{path} | {title} | {around}");
                 (line, json!({ "path": hit.path, "title": hit.title, "text": around }))
             });
         }

@@ -14,7 +14,9 @@ use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::expr::Query;
 use dcfs_core::name::{DatasetRef, escape};
 use dcfs_core::render::numbers::bytes;
+use dcfs_core::render::stranger::visible;
 use dcfs_core::schema::Schema;
+use dcfs_core::secrets::masked;
 use dcfs_data::catalog::VersionInfo;
 use dcfs_data::lost;
 use dcfs_data::pack::{Pack, Subset};
@@ -28,6 +30,9 @@ const MOST_FILES: usize = 100;
 
 /// Bytes of a picture that is handed over: base64 makes a third more of it, and clients refuse megabytes.
 const LARGEST_PICTURE: u64 = 512 << 10;
+
+/// Characters of a path or an address in a line: what a path of the kernel may have.
+const LONGEST_PATH: usize = 4096;
 
 const NARROW: &str = "narrow it: a filter, or `limit`";
 
@@ -118,7 +123,7 @@ async fn list(setup: &Setup, chosen: &Chosen, limit: usize) -> Result<Answer> {
         }
         None => chosen.directory.clone(),
     };
-    files.line(&format!("{place}/"));
+    files.line(&format!("{}/", visible(&place, LONGEST_PATH)));
     let top = setup.vfs.find(chosen.directory.as_bytes()).await?;
     let mut tree = setup.vfs.tree(&top).await?;
     let mut seen = 0_u64;
@@ -134,7 +139,8 @@ async fn list(setup: &Setup, chosen: &Chosen, limit: usize) -> Result<Answer> {
         let size = node.attr.size;
         seen += 1;
         files.item(|| {
-            let line = format!("{path} | {} | {uri}", bytes(size));
+            let (place, at) = (visible(&path, LONGEST_PATH), visible(&uri, LONGEST_PATH));
+            let line = format!("{place} | {} | {at}", bytes(size));
             (line, json!({ "path": path, "size": size, "uri": uri }))
         });
     }
@@ -147,10 +153,10 @@ async fn list(setup: &Setup, chosen: &Chosen, limit: usize) -> Result<Answer> {
         .with("mounted", setup.mount.is_some()))
 }
 
-/// The address of a row's file; `None` for a file that dcfs makes.
+/// The address of a row's file, without what is secret in it; `None` for a file that dcfs makes.
 async fn uri(vfs: &Arc<Vfs>, file: &Attr) -> Result<Option<String>> {
     match vfs.attribute(file.inode.number(), b"user.dcfs.uri").wait().await? {
-        Attribute::Value(uri) => Ok(Some(String::from_utf8_lossy(&uri).into_owned())),
+        Attribute::Value(uri) => Ok(Some(masked(&String::from_utf8_lossy(&uri)))),
         Attribute::TooLong => Ok(Some("(too long)".into())),
         Attribute::Absent => Ok(None),
     }
@@ -171,15 +177,16 @@ async fn read(vfs: &Arc<Vfs>, chosen: &Chosen, path: &str) -> Result<Answer> {
     }
     let start = start(vfs, &found, LONGEST as u64).await?;
     let answer = |answer: Answer| answer.with("path", inside).with("size", found.size);
+    let told = visible(inside, LONGEST_PATH);
     if let Some(mime) = picture(&start) {
         if found.size > LARGEST_PICTURE {
             return Ok(answer(Answer::text(format!(
-                "{inside}: {mime}, {}, too large to hand over; make it smaller with a program, by `dcfs cat` or on a mount",
+                "{told}: {mime}, {}, too large to hand over; make it smaller with a program, by `dcfs cat` or on a mount",
                 bytes(found.size)
             ))));
         }
         let whole = self::start(vfs, &found, found.size).await?;
-        let text = format!("{inside}: {mime}, {}", bytes(found.size));
+        let text = format!("{told}: {mime}, {}", bytes(found.size));
         return Ok(answer(Answer::text(text).with_picture(STANDARD.encode(whole), mime)));
     }
     Ok(answer(match text(&start) {
@@ -190,7 +197,7 @@ async fn read(vfs: &Arc<Vfs>, chosen: &Chosen, path: &str) -> Result<Answer> {
         )),
         Some(text) => Answer::text(text),
         None => Answer::text(format!(
-            "{inside}: {}, neither text nor a picture; `dcfs cat` prints it, `dcfs cp` copies it",
+            "{told}: {}, neither text nor a picture; `dcfs cat` prints it, `dcfs cp` copies it",
             bytes(found.size)
         )),
     }))

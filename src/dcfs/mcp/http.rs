@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
@@ -27,6 +28,9 @@ use dcfs_core::error::{Error, Kind, Result};
 
 /// Connections at a time; more wait.
 const MOST_CONNECTIONS: usize = 64;
+
+/// How long nothing is taken after a connection could not be.
+const REST: Duration = Duration::from_millis(100);
 
 /// Bytes of a request: a statement has at most 64 KiB.
 const LARGEST_REQUEST: usize = 1 << 20;
@@ -89,7 +93,15 @@ impl Listening {
             let turn = door.clone().acquire_owned().await;
             let turn = turn.map_err(|error| Error::new(Kind::Broken, error))?;
             // A client that went before it was taken is no reason to end.
-            let Ok((stream, _)) = self.listener.accept().await else { continue };
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::debug!(%error, "a connection was not taken");
+                    // Without descriptors it fails at once, again and again.
+                    tokio::time::sleep(REST).await;
+                    continue;
+                }
+            };
             let service = service.clone();
             tokio::spawn(async move {
                 let answer = service_fn(move |request| answer(service.clone(), token, request));

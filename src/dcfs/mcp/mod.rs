@@ -53,8 +53,21 @@ pub struct Setup {
     pub may_write: bool,
     /// For the output of runs.
     pub state: PathBuf,
-    /// Flags that commands of `run` get, so that they reach what this server reaches.
-    pub flags: Vec<String>,
+    /// Flags that commands of `run` get, so that they reach what this server reaches, and no more.
+    pub flags: Flags,
+}
+
+/// Flags for commands, by which of them take those.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// For every command.
+    pub catalog: Vec<String>,
+    /// For those that have a cache.
+    pub cache: Vec<String>,
+    /// For those that reach stores: how, and what they may reach. A word each.
+    pub limits: Vec<String>,
+    /// For the same: how much they may take, unless the command says it. A word each.
+    pub sizes: Vec<String>,
 }
 
 /// Serves one client on standard input and output, until it goes.

@@ -106,7 +106,7 @@ pub async fn list(server: &Server, cursor: Option<String>) -> Result<ListResourc
         let all = setup.knowledge.pages()?;
         let resource = |page: &PageInfo| {
             let uri = format!("{KNOWLEDGE}{}", encoded(&page.path, true));
-            Resource::new(uri, on_terminal(&page.path))
+            Resource::new(uri, visible(&page.path, LONGEST_TITLE))
                 .with_title(visible(&page.title, LONGEST_TITLE))
                 .with_mime_type("text/markdown")
         };

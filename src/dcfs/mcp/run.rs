@@ -14,30 +14,59 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use tokio::process::{Child, Command};
 
-use super::Setup;
 use super::answer::Answer;
 use super::server::Server;
+use super::{Flags, Setup};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::provenance::Provenance;
+use dcfs_core::secrets::masked;
 use dcfs_disk::private;
 
-/// Commands that make datasets, and the flag by which each is told to.
-const COMMANDS: [(&str, &str); 11] = [
-    ("index", "--save"),
-    ("load", "--as"),
-    ("save", "--as"),
-    ("map", "--as"),
-    ("gen", "--as"),
-    ("sql", "--as"),
-    ("group", "--as"),
-    ("merge", "--as"),
-    ("union", "--as"),
-    ("subtract", "--as"),
-    ("refresh", ""),
+/// What a command reaches, which decides which flags of the server it gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// Stores, through the cache.
+    Stores,
+    /// The catalog and its packs.
+    Catalog,
+    /// Files or other commands, by flags of nobody: not where the server was given limits.
+    Unbound,
+}
+
+/// Commands that make datasets, the flag by which each is told to, and what it reaches.
+const COMMANDS: [(&str, &str, Reach); 11] = [
+    ("index", "--save", Reach::Stores),
+    ("load", "--as", Reach::Unbound),
+    ("save", "--as", Reach::Catalog),
+    ("map", "--as", Reach::Stores),
+    ("gen", "--as", Reach::Stores),
+    ("sql", "--as", Reach::Catalog),
+    ("group", "--as", Reach::Catalog),
+    ("merge", "--as", Reach::Catalog),
+    ("union", "--as", Reach::Catalog),
+    ("subtract", "--as", Reach::Catalog),
+    ("refresh", "", Reach::Unbound),
 ];
 
-/// Flags that lead away from the catalog that is served.
-const REFUSED: [&str; 5] = ["--catalog", "--cache-dir", "--config", "--output", "-o"];
+/// Flags that lead away from the catalog that is served, or past what the server may reach.
+const REFUSED: [&str; 13] = [
+    "--catalog",
+    "--cache-dir",
+    "--config",
+    "--output",
+    "-o",
+    "--anon",
+    "--profile",
+    "--endpoint-url",
+    "--region",
+    "--request-payer",
+    "--local-root",
+    "--no-local-files",
+    "--allow-uri",
+];
+
+/// Rows that a program is tried on, at most.
+const MOST_TRIED: u32 = 100;
 
 /// How long a new run is waited for, so that a short one is one call, and one that is asked for by its id.
 const PATIENCE: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
@@ -85,7 +114,7 @@ pub async fn answer(server: &Server, arguments: Arguments) -> Result<Answer> {
     }
     let (run, patience) = match (arguments.command, arguments.id) {
         (Some(command), None) => {
-            let words = words(&setup, &command, arguments.tried)?;
+            let words = words(&setup.flags, &command, arguments.tried)?;
             (server.runs().begin(&setup, words)?, PATIENCE[0])
         }
         (None, Some(id)) => (server.runs().find(&id)?, PATIENCE[1]),
@@ -95,37 +124,58 @@ pub async fn answer(server: &Server, arguments: Arguments) -> Result<Answer> {
 }
 
 /// The command as it is run.
-fn words(setup: &Setup, command: &[String], tried: Option<u32>) -> Result<Vec<String>> {
+fn words(flags: &Flags, command: &[String], tried: Option<u32>) -> Result<Vec<String>> {
+    // `["dcfs", "save", ...]` means what it says.
+    let command = match command {
+        [first, rest @ ..] if first == "dcfs" && !rest.is_empty() => rest,
+        command => command,
+    };
     let Some((name, rest)) = command.split_first() else {
         return Err(wrong("`command` is empty"));
     };
-    // `["dcfs", "save", ...]` means what it says.
-    if name == "dcfs" && !rest.is_empty() {
-        return words(setup, rest, tried);
-    }
-    let Some((_, saves)) = COMMANDS.iter().find(|(known, _)| known == name) else {
-        let known: Vec<&str> = COMMANDS.iter().map(|(name, _)| *name).collect();
+    let Some((_, saves, reach)) = COMMANDS.iter().find(|(known, ..)| known == name) else {
+        let known: Vec<&str> = COMMANDS.iter().map(|(name, ..)| *name).collect();
         return Err(wrong(&format!("`{name}` is none of {}", known.join(", "))));
     };
     // What follows `--` belongs to the program.
     let own = rest.split(|word| word == "--").next().unwrap_or_default();
     let has =
         |flag: &str| own.iter().any(|word| *word == flag || word.starts_with(&format!("{flag}=")));
-    if let Some(flag) = REFUSED.iter().find(|flag| has(flag)) {
+    // `-oFILE` is `-o FILE`.
+    let is_glued = |flag: &str| flag == "-o" && own.iter().any(|word| word.starts_with(flag));
+    if let Some(flag) = REFUSED.iter().find(|flag| has(flag) || is_glued(flag)) {
         return Err(wrong(&format!(
-            "`{flag}` is not for runs: they work on the catalog that is served"
+            "`{flag}` is not for runs: they work on the catalog that is served, and reach what its server may reach"
         )));
+    }
+    if *reach == Reach::Unbound && !flags.limits.is_empty() {
+        let message = format!(
+            "`{name}` cannot be held to what this server was started with ({}); a person runs it",
+            masked(&flags.limits.join(" "))
+        );
+        return Err(Error::new(Kind::Denied, message));
     }
     let is_program = matches!(name.as_str(), "map" | "gen");
     if tried.is_some() && !is_program {
         return Err(wrong("`try` is for map and gen"));
+    }
+    if tried.is_some_and(|rows| !(1..=MOST_TRIED).contains(&rows)) {
+        return Err(wrong(&format!("`try` is from 1 to {MOST_TRIED}")));
     }
     let is_tried = tried.is_some() || has("--try");
     if !saves.is_empty() && !has(saves) && !is_tried {
         return Err(wrong(&format!("a run makes a dataset: name it with `{saves} NAME`")));
     }
     let mut words = vec![name.clone()];
-    words.extend(setup.flags.iter().cloned());
+    words.extend(flags.catalog.iter().cloned());
+    if *reach != Reach::Unbound {
+        words.extend(flags.cache.iter().cloned());
+    }
+    if *reach == Reach::Stores {
+        words.extend(flags.limits.iter().cloned());
+        let is_said = |word: &String| has(word.split('=').next().unwrap_or_default());
+        words.extend(flags.sizes.iter().filter(|word| !is_said(word)).cloned());
+    }
     words.extend(tried.map(|rows| format!("--try={rows}")));
     words.extend(rest.iter().cloned());
     Ok(words)
@@ -138,11 +188,20 @@ impl Runs {
         };
         private::folder(&setup.state)?;
         clear(&setup.state);
+        // Held until the run is in: none is begun beyond the last that may be.
+        let mut runs = self.0.lock().unwrap_or_else(|error| error.into_inner());
+        if runs.len() >= MOST_RUNS {
+            runs.retain(|_, run| run.try_lock().map_or(true, |mut run| !run.is_over()));
+        }
+        if runs.len() >= MOST_RUNS {
+            return Err(Error::new(Kind::Full, "too many runs; wait for some to end"));
+        }
         let id = uuid::Uuid::new_v4().simple().to_string()[..12].to_owned();
         let output = setup.state.join(format!("{id}.log"));
         let log = File::create_new(&output).map_err(told)?;
         let shown = std::iter::once("dcfs".to_owned()).chain(words.iter().cloned());
         let command = Provenance { command: shown.collect(), ..Provenance::default() }.script();
+        let command = masked(&command);
         let child = Command::new(std::env::current_exe().map_err(told)?)
             .args(&words)
             .stdin(Stdio::null())
@@ -155,10 +214,6 @@ impl Runs {
         let run =
             Run { id: id.clone(), command, child, output, began: Instant::now(), ended: None };
         let run = Arc::new(tokio::sync::Mutex::new(run));
-        let mut runs = self.0.lock().unwrap_or_else(|error| error.into_inner());
-        if runs.len() >= MOST_RUNS {
-            return Err(Error::new(Kind::Full, "too many runs; start another server"));
-        }
         runs.insert(id, run.clone());
         Ok(run)
     }
@@ -175,6 +230,11 @@ impl Runs {
 }
 
 impl Run {
+    /// Whether it has ended.
+    fn is_over(&mut self) -> bool {
+        self.ended.is_some() || !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// How it stands, after waiting for its end for a while.
     async fn told(&mut self, patience: Duration) -> Result<Answer> {
         if self.ended.is_none() {
@@ -238,4 +298,62 @@ fn last(path: &Path) -> std::io::Result<String> {
 
 fn wrong(message: &str) -> Error {
     Error::new(Kind::Invalid, message.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(limits: &[&str]) -> Flags {
+        let own = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        Flags {
+            catalog: own(&["--catalog", "/c"]),
+            cache: own(&["--cache-dir", "/x"]),
+            limits: own(limits),
+            sizes: own(&["--timeout=5000ms"]),
+        }
+    }
+
+    fn run(limits: &[&str], command: &str, tried: Option<u32>) -> Result<String> {
+        let command: Vec<String> = command.split(' ').map(str::to_owned).collect();
+        words(&flags(limits), &command, tried).map(|words| words.join(" "))
+    }
+
+    #[test]
+    fn a_run_reaches_what_the_server_may_reach() {
+        let cases = [
+            (
+                "index /d --save d",
+                "index --catalog /c --cache-dir /x --anon --timeout=5000ms /d --save d",
+            ),
+            (
+                "map d --as e --timeout 9s -- x --anon",
+                "map --catalog /c --cache-dir /x --anon d --as e --timeout 9s -- x --anon",
+            ),
+            ("dcfs save d --as e", "save --catalog /c --cache-dir /x d --as e"),
+        ];
+        for (command, want) in cases {
+            assert_eq!(run(&["--anon"], command, None).expect(command), want);
+        }
+        assert_eq!(
+            run(&[], "refresh d", None).expect("bound by nothing"),
+            "refresh --catalog /c d"
+        );
+        for command in ["refresh d", "load f --as d"] {
+            assert!(run(&["--no-local-files"], command, None).is_err(), "{command}");
+        }
+        for flag in ["--region=x", "--local-root /", "--allow-uri s3://b", "-o f", "-of"] {
+            assert!(run(&[], &format!("map d --as e {flag} -- x"), None).is_err(), "{flag}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for command in ["", "dcfs", "dcfs dcfs save d --as e", "save d", "rm d"] {
+            assert!(run(&[], command, None).is_err(), "{command}");
+        }
+        for (tried, is_right) in [(0, false), (1, true), (100, true), (101, false)] {
+            assert_eq!(run(&[], "map d -- x", Some(tried)).is_ok(), is_right, "{tried}");
+        }
+    }
 }

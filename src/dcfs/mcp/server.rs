@@ -1,6 +1,7 @@
 //! Requests of the protocol, handed to who answers them.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CompleteRequestParams, CompleteResult, ErrorCode,
@@ -15,11 +16,15 @@ use rmcp::{ErrorData, RoleServer, ServerHandler};
 use super::run::Runs;
 use super::tools::Kit;
 use super::{Setup, prompts, resources};
+use dcfs_core::cancel::{self, Flag};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::stranger::visible;
 
 /// Characters of a client's name that are kept.
 const LONGEST_NAME: usize = 40;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 const INSTRUCTIONS: &str = "\
 A catalog of versioned, typed datasets of files. Begin with `context`; reuse a dataset before making one; `query` and `files` read without \
@@ -59,12 +64,24 @@ impl Server {
     }
 }
 
-/// Does what waits on the disk or computes, where no request of the protocol waits behind it.
+/// Does what waits on the disk or computes, where no request of the protocol waits behind it. What takes too long is told to
+/// end, and keeps no thread.
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|error| Err(Error::new(Kind::Broken, format!("a bug: {error}"))))
+    let flag = Flag::default();
+    let own = flag.clone();
+    let task = tokio::task::spawn_blocking(move || cancel::within(Some(own), work));
+    match tokio::time::timeout(PATIENCE, task).await {
+        Ok(done) => {
+            done.unwrap_or_else(|error| Err(Error::new(Kind::Broken, format!("a bug: {error}"))))
+        }
+        Err(_) => {
+            flag.cancel();
+            let message = format!("no answer within {} s; ask for less", PATIENCE.as_secs());
+            Err(Error::new(Kind::Busy, message))
+        }
+    }
 }
 
 /// What was asked is not there, or makes no sense.

@@ -36,11 +36,20 @@ pub fn without(page: &str) -> Option<String> {
     })
 }
 
-/// What stands before the first block and after it.
+/// What stands before the first block and after it. Markers are lines of their own: in a sentence they are somebody's words,
+/// and of several beginnings the last counts, so that nothing between them is taken away.
 fn parted(page: &str) -> Option<(&str, &str)> {
-    let (before, rest) = page.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some((before, after.strip_prefix('\n').unwrap_or(after)))
+    let (mut at, mut begin) = (0, None);
+    for line in page.split_inclusive('\n') {
+        let end = at + line.len();
+        match (line.trim_end(), begin) {
+            (BEGIN, _) => begin = Some(at),
+            (END, Some(begin)) => return Some((&page[..begin], &page[end..])),
+            _ => {}
+        }
+        at = end;
+    }
+    None
 }
 
 #[cfg(test)]
@@ -65,6 +74,10 @@ mod tests {
         let page = format!("# A\n{BEGIN}\nold\n{END}\n# B\n");
         assert_eq!(with(&page), format!("# A\n{}# B\n", with("")));
         assert_eq!(without(&page).as_deref(), Some("# A\n# B\n"));
+        let twice = format!("{BEGIN}\nmine\n{BEGIN}\nold\n{END}\n");
+        assert_eq!(with(&twice), format!("{BEGIN}\nmine\n{}", with("")));
+        let said = format!("Write {BEGIN} and {END} around it.\n");
+        assert_eq!(without(&said), None);
         // A marker without its end is somebody's text.
         assert!(with(&format!("{BEGIN} x")).starts_with(&format!("{BEGIN} x\n\n")));
     }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::text::{self, MAIN, REFERENCES, VERSION};
+use super::text::{self, MAIN, NAME, REFERENCES, VERSION};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_disk::{regular, whole_file};
 
@@ -153,7 +153,16 @@ pub fn link(folder: &Path, to: &Path, force: bool) -> Result<()> {
     match state(folder)? {
         State::Link(now) if now == to => return Ok(()),
         State::Absent => {}
-        State::Link(_) => fs::remove_file(folder).map_err(|error| unwritten(folder, &error))?,
+        State::Link(now) if force || leads_to_a_skill(folder, &now) => {
+            fs::remove_file(folder).map_err(|error| unwritten(folder, &error))?;
+        }
+        State::Link(now) => {
+            return Err(refused(format!(
+                "`{}` is a link to `{}`, which dcfs did not make; replace it: --force",
+                folder.display(),
+                now.display()
+            )));
+        }
         State::Installed { edited, .. } if force || edited.is_empty() => {
             uninstall(folder, force)?;
         }
@@ -169,8 +178,8 @@ pub fn link(folder: &Path, to: &Path, force: bool) -> Result<()> {
     made.map_err(|error| unwritten(folder, &error))
 }
 
-/// Takes the skill away: a link, or the files that dcfs wrote. Files that somebody edited stay, unless `force`; what dcfs
-/// did not write stays in any case.
+/// Takes the skill away: a link to one, or the files that dcfs wrote. Files that somebody edited and links to something else
+/// stay, unless `force`; other files that dcfs did not write stay in any case.
 ///
 /// # Errors
 /// The system refuses.
@@ -179,6 +188,10 @@ pub fn uninstall(folder: &Path, force: bool) -> Result<Outcome> {
     match state(folder)? {
         State::Absent => return Ok(outcome),
         State::Foreign => {
+            outcome.kept.push(MAIN.to_owned());
+            return Ok(outcome);
+        }
+        State::Link(to) if !force && !leads_to_a_skill(folder, &to) => {
             outcome.kept.push(MAIN.to_owned());
             return Ok(outcome);
         }
@@ -199,6 +212,16 @@ pub fn uninstall(folder: &Path, force: bool) -> Result<Outcome> {
     fs::remove_dir(folder.join(REFERENCES)).ok();
     fs::remove_dir(folder).ok();
     Ok(outcome)
+}
+
+/// Whether a link in place of `folder` is one of ours: to a skill that dcfs wrote, or to where one was.
+fn leads_to_a_skill(folder: &Path, to: &Path) -> bool {
+    let skill = folder.parent().unwrap_or(Path::new("")).join(to);
+    match state(&skill) {
+        Ok(State::Installed { .. }) => true,
+        Ok(State::Absent) => to.is_relative() && to.ends_with(NAME),
+        _ => false,
+    }
 }
 
 fn drop_unless_edited(
@@ -369,5 +392,13 @@ mod tests {
         install(&folder, false).expect("written");
         fs::write(folder.join(MAIN), "mine").expect("edited");
         assert!(link(&folder, Path::new("../dcfs"), false).is_err(), "it was edited");
+        let foreign = base.path().join("x/mine");
+        symlink(base.path(), &foreign).expect("a link");
+        assert!(link(&foreign, Path::new("../dcfs"), false).is_err(), "it is somebody's");
+        assert_eq!(uninstall(&foreign, false).expect("kept").kept, [MAIN]);
+        assert!(foreign.is_symlink());
+        link(&foreign, Path::new("../dcfs"), true).expect("insisted");
+        symlink(base.path(), base.path().join("y")).expect("a link");
+        assert_eq!(uninstall(&base.path().join("y"), true).expect("gone").removed, [MAIN]);
     }
 }

@@ -54,13 +54,16 @@ impl View {
         }
     }
 
-    /// Rows of a filter in its order, after the first `from`: a list of objects with their paths and ids.
+    /// Rows of a filter in its order, after the first `from`: a list of objects of their path and id alone, which is what a
+    /// grid shows; columns may be megabytes a row.
     ///
     /// # Errors
     /// What is wrong with the filter; what the catalog says.
     pub fn rows(&self, filter: &str, from: u64, most: u64) -> Result<Vec<u8>> {
         let selected = self.select(filter)?.slice(from, most.min(MOST_ROWS));
-        self.list(&self.source(selected))
+        let source = self.source(selected);
+        let schema = Arc::new(self.schema.select(&[], &[])?);
+        self.list(&Source { schema, ..source })
     }
 
     /// One row with all its values.
@@ -134,12 +137,43 @@ impl View {
             if list.len() > 1 {
                 list.push(b',');
             }
-            list.extend_from_slice(line.trim_ascii_end());
+            for_browsers(line.trim_ascii_end(), &mut list);
             line.clear();
             list.len() < MOST_BYTES
         })?;
+        if list.len() >= MOST_BYTES {
+            let message = format!("a row has more than {} MiB", MOST_BYTES >> 20);
+            return Err(Error::new(Kind::Invalid, message));
+        }
         list.push(b']');
         Ok(list)
+    }
+}
+
+/// JSON as browsers read it: `NaN`, the infinities and whole numbers of more than 15 digits, which they would round, as texts.
+fn for_browsers(json: &[u8], out: &mut Vec<u8>) {
+    let (mut is_text, mut is_escaped) = (false, false);
+    let mut at = 0;
+    while let Some(&byte) = json.get(at) {
+        let is_word = !is_text && (byte.is_ascii_alphanumeric() || byte == b'-');
+        if !is_word {
+            is_text ^= byte == b'"' && !is_escaped;
+            is_escaped = is_text && byte == b'\\' && !is_escaped;
+            out.push(byte);
+            at += 1;
+            continue;
+        }
+        let is_inside =
+            |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.');
+        let length = json[at..].iter().take_while(|byte| is_inside(byte)).count();
+        let word = &json[at..at + length];
+        let is_long = word.len() > 15 && word.iter().all(|b| b.is_ascii_digit() || *b == b'-');
+        let is_odd = word.ends_with(b"NaN") || word.ends_with(b"Infinity");
+        match is_long || is_odd {
+            true => out.extend([b"\"", word, b"\""].concat()),
+            false => out.extend_from_slice(word),
+        }
+        at += length;
     }
 }
 
@@ -147,5 +181,33 @@ fn count(selected: &Selected) -> u64 {
     match &selected.ranking {
         Some(ranking) => ranking.rows.len() as u64,
         None => selected.rows.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn browsers_read_every_value() {
+        let cases = [
+            (
+                r#"{"a":Infinity,"b":[-Infinity,NaN,1.5]}"#,
+                r#"{"a":"Infinity","b":["-Infinity","NaN",1.5]}"#,
+            ),
+            (
+                r#"{"id":9007199254740993,"n":-12,"x":1e+20}"#,
+                r#"{"id":"9007199254740993","n":-12,"x":1e+20}"#,
+            ),
+            (
+                r#"{"t":"NaN \" 9007199254740993","ok":true,"no":null}"#,
+                r#"{"t":"NaN \" 9007199254740993","ok":true,"no":null}"#,
+            ),
+        ];
+        for (json, want) in cases {
+            let mut out = Vec::new();
+            for_browsers(json.as_bytes(), &mut out);
+            assert_eq!(String::from_utf8_lossy(&out), want);
+        }
     }
 }

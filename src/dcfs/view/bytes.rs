@@ -13,7 +13,7 @@ use super::View;
 use super::thumbs;
 
 /// Bytes that are read at a time.
-const PIECE: u32 = 1 << 20;
+pub const PIECE: u32 = 1 << 20;
 
 /// Bytes of one answer to a question for a part: a player asks again for more.
 pub const PART: u64 = 8 << 20;
@@ -105,10 +105,19 @@ impl View {
         if object.size.is_some_and(|size| size > thumbs::LARGEST) {
             return Err(Error::new(Kind::Invalid, "too large to be made small"));
         }
-        let _turn = AT_WORK.acquire().await.map_err(|error| Error::new(Kind::Broken, error))?;
+        let turn = AT_WORK.acquire().await.map_err(|error| Error::new(Kind::Broken, error))?;
+        // Many rows may name one picture.
+        if let Some(found) = self.thumbs.find(&object) {
+            return Ok(found);
+        }
         let (bytes, ..) = self.part(&object, |size| 0..size.min(thumbs::LARGEST)).await?;
         let view = Arc::clone(self);
-        let made = tokio::task::spawn_blocking(move || view.thumbs.make(&object, &bytes)).await;
+        // Who asked may be gone; the turn ends with the work.
+        let make = move || {
+            let _turn = turn;
+            view.thumbs.make(&object, &bytes)
+        };
+        let made = tokio::task::spawn_blocking(make).await;
         made.unwrap_or_else(|_| Err(Error::new(Kind::Invalid, "a picture that cannot be decoded")))
     }
 }

@@ -16,7 +16,7 @@ mod bytes;
 mod server;
 mod thumbs;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use dcfs_core::error::Result;
 use dcfs_core::expr::Query;
@@ -24,15 +24,11 @@ use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_data::pack::Pack;
 use dcfs_data::query::{Queries, Selected, Version};
 use dcfs_store::Stores;
-use lru::LruCache;
 
 pub use server::{Listening, listen};
 pub use thumbs::Thumbs;
 
 use dcfs_core::schema::Schema;
-
-/// Filters whose rows are held: what a person goes back and forth between.
-pub const HELD: usize = 16;
 
 /// What is shown.
 pub struct View {
@@ -45,7 +41,6 @@ pub struct View {
     /// The filter that the page begins with.
     pub filter: Option<String>,
     pub thumbs: Thumbs,
-    pub held: Mutex<LruCache<String, Selected>>,
 }
 
 impl View {
@@ -54,22 +49,12 @@ impl View {
     /// # Errors
     /// What is wrong with it, with a caret; what the catalog says.
     pub fn select(&self, filter: &str) -> Result<Selected> {
-        let filter = filter.trim();
-        if let Some(selected) = self.lock().get(filter) {
-            return Ok(selected.clone());
-        }
-        let query = match filter.is_empty() {
-            true => Query::default(),
-            false => dcfs_data::lost::check(&self.catalog, &self.of, &self.schema, filter)?,
+        let query = match filter.trim() {
+            "" => Query::default(),
+            filter => dcfs_data::lost::check(&self.catalog, &self.of, &self.schema, filter)?,
         };
         let version =
             Version { catalog: &self.catalog, of: &self.of, pack: &self.pack, each: &|_| {} };
-        let selected = self.queries.select(version, &query, None)?;
-        self.lock().put(filter.to_owned(), selected.clone());
-        Ok(selected)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, LruCache<String, Selected>> {
-        self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.queries.select(version, &query, None)
     }
 }

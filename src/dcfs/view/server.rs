@@ -8,10 +8,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::id::RowId;
-use http_body_util::Full;
+use futures_util::stream;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
 use hyper::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_SECURITY_POLICY,
-    CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN, RANGE,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN, RANGE,
 };
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -19,15 +22,15 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
 use super::View;
-use super::bytes::{PART, type_of};
+use super::bytes::{PART, PIECE, type_of};
 
-/// What the page may do: run its own script, ask its own server.
+/// Content-Security-Policy of the page: its own script, its own server.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// What a file of a row may do: nothing, in an origin of its own.
-const SANDBOX: &str =
-    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; media-src 'self'";
+/// Content-Security-Policy of files of rows: nothing runs, in an origin of its own.
+const SANDBOX: &str = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; media-src 'self'; \
+                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 const PAGE: &str = include_str!("page/index.html");
 const STYLE: &str = include_str!("page/view.css");
@@ -65,10 +68,7 @@ impl Listening {
     }
 
     /// Answers until it is dropped.
-    ///
-    /// # Errors
-    /// No connection can be taken any more.
-    pub async fn serve(self, view: Arc<View>) -> Result<()> {
+    pub async fn serve(self, view: Arc<View>) {
         let door = Arc::new(Door { view, token: self.token, port: self.address.port() });
         loop {
             let (stream, _) = match self.listener.accept().await {
@@ -97,9 +97,9 @@ impl Listening {
     }
 }
 
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<UnsyncBoxBody<Bytes, Error>>;
 
-/// Who may come in.
+/// Access check.
 struct Door {
     view: Arc<View>,
     token: String,
@@ -128,7 +128,7 @@ impl Door {
         always(HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
         always(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
         if is_head {
-            *answer.body_mut() = Full::default();
+            *answer.body_mut() = whole(Bytes::new());
         }
         answer
     }
@@ -203,36 +203,59 @@ async fn file(
     object: &dcfs_core::object::Object,
     range: Option<&str>,
 ) -> Result<Answer> {
-    let wanted = range.and_then(parse_range);
+    let Some(wanted) = range.and_then(parse_range) else { return all_of(view, object).await };
     let (bytes, part, size) = view
-        .part(object, |size| match wanted {
-            None if size <= PART => 0..size,
-            None => 0..PART,
-            Some((Some(from), to)) => {
-                let end = to.map_or(size, |to| to.saturating_add(1)).min(size);
-                from..end.min(from.saturating_add(PART))
-            }
-            Some((None, last)) => size.saturating_sub(last.unwrap_or(0))..size,
+        .part(object, |size| {
+            let (from, end) = match wanted {
+                (Some(from), to) => (from, to.map_or(size, |to| to.saturating_add(1)).min(size)),
+                (None, last) => (size.saturating_sub(last.unwrap_or(0)), size),
+            };
+            from..end.min(from.saturating_add(PART))
         })
         .await?;
-    let is_part = part != (0..size);
-    if part.is_empty() && size > 0 {
+    if part.is_empty() {
         let mut answer = plain(StatusCode::RANGE_NOT_SATISFIABLE, "there are no such bytes");
         put(&mut answer, CONTENT_RANGE, &format!("bytes */{size}"));
         return Ok(answer);
     }
+    let mut answer = shown(object, whole(bytes));
+    *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
+    put(&mut answer, CONTENT_RANGE, &told(&part, size));
+    Ok(answer)
+}
+
+/// All bytes of an object, a piece at a time as the browser takes them.
+async fn all_of(view: &View, object: &dcfs_core::object::Object) -> Result<Answer> {
+    let reader = view.stores.open(object).await?;
+    let size = reader.size();
+    let pieces = stream::try_unfold((reader, 0), move |(reader, at)| async move {
+        if at >= size {
+            return Ok::<_, Error>(None);
+        }
+        let most = u32::try_from(size - at).unwrap_or(PIECE).min(PIECE);
+        let piece = reader.read(at, most).await?;
+        if piece.is_empty() {
+            return Err(Error::new(Kind::Stale, "its bytes end before its size"));
+        }
+        let next = at + piece.len() as u64;
+        Ok(Some((Frame::data(piece), (reader, next))))
+    });
+    let mut answer = shown(object, BodyExt::boxed_unsync(StreamBody::new(pieces)));
+    put(&mut answer, CONTENT_LENGTH, &size.to_string());
+    Ok(answer)
+}
+
+/// An object by a type that runs nothing, or to be saved.
+fn shown(object: &dcfs_core::object::Object, body: UnsyncBoxBody<Bytes, Error>) -> Answer {
     let kind = type_of(object);
-    let mut answer = typed(kind.unwrap_or("application/octet-stream"), bytes);
+    let mut answer = typed(kind.unwrap_or("application/octet-stream"), Bytes::new());
+    *answer.body_mut() = body;
     put(&mut answer, CONTENT_SECURITY_POLICY, SANDBOX);
     put(&mut answer, ACCEPT_RANGES, "bytes");
     if kind.is_none() {
         put(&mut answer, CONTENT_DISPOSITION, "attachment");
     }
-    if is_part {
-        *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
-        put(&mut answer, CONTENT_RANGE, &told(&part, size));
-    }
-    Ok(answer)
+    answer
 }
 
 fn told(part: &Range<u64>, size: u64) -> String {
@@ -312,9 +335,13 @@ fn plain(status: StatusCode, text: &str) -> Answer {
 }
 
 fn typed(kind: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+    let mut answer = Response::new(whole(body.into()));
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     answer
+}
+
+fn whole(body: Bytes) -> UnsyncBoxBody<Bytes, Error> {
+    Full::new(body).map_err(|never| match never {}).boxed_unsync()
 }
 
 fn put(answer: &mut Answer, name: HeaderName, value: &str) {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use dcfs_core::error::{Error, Kind, Result};
@@ -18,20 +19,24 @@ const SIDE: u32 = 256;
 /// Quality of the JPEG, of 100.
 const QUALITY: u8 = 82;
 
-/// Bytes of a file that is made small, at most, and pixels: what is said in a header is not believed to be worth gigabytes.
+/// Bytes of a file that is made small, at most, and pixels: a header may claim gigabytes.
 pub const LARGEST: u64 = 128 << 20;
-const PIXELS: u64 = 200_000_000;
+const PIXELS: u64 = 100_000_000;
 
-/// Bytes that a decoder may take.
-const MEMORY: u64 = 1 << 30;
+/// Bytes that a decoder and its pixels may take.
+const MEMORY: u64 = 512 << 20;
 
-/// Bytes that are kept, and how often room is made.
+/// Bytes that are kept, and after how many room is made.
 const KEPT: u64 = 512 << 20;
+const OFTEN: u64 = 32 << 20;
 
 /// The folder of small pictures.
 #[derive(Debug)]
 pub struct Thumbs {
     folder: PathBuf,
+    /// Bytes that were written, and files.
+    written: AtomicU64,
+    drafts: AtomicU64,
 }
 
 impl Thumbs {
@@ -43,7 +48,7 @@ impl Thumbs {
         let folder = cache.join("thumbs");
         private::folder(&folder)?;
         make_room(&folder);
-        Ok(Self { folder })
+        Ok(Self { folder, written: AtomicU64::new(0), drafts: AtomicU64::new(0) })
     }
 
     /// That of an object, where it was made before.
@@ -59,7 +64,8 @@ impl Thumbs {
         let thumb = small(bytes).map_err(|error| Error::new(Kind::Invalid, error))?;
         // Whole, or not there; a full disk keeps none.
         let place = self.place(object);
-        let draft = place.with_extension(format!("{}", std::process::id()));
+        let number = self.drafts.fetch_add(1, Ordering::Relaxed);
+        let draft = place.with_extension(format!("{}-{number}", std::process::id()));
         let mut options = fs::File::options();
         options.write(true).create(true).truncate(true);
         let kept = regular::open_with(&options, &draft)
@@ -68,6 +74,11 @@ impl Thumbs {
         if let Err(error) = kept {
             tracing::debug!(%error, "a small picture is not kept");
             fs::remove_file(&draft).ok();
+        }
+        let size = thumb.len() as u64;
+        let before = self.written.fetch_add(size, Ordering::Relaxed);
+        if before / OFTEN != (before + size) / OFTEN {
+            make_room(&self.folder);
         }
         Ok(thumb)
     }
@@ -86,13 +97,13 @@ fn small(bytes: &[u8]) -> image::ImageResult<Vec<u8>> {
     reader.limits(limits);
     let mut decoder = reader.into_decoder()?;
     let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > PIXELS {
+    if u64::from(width) * u64::from(height) > PIXELS || decoder.total_bytes() > MEMORY {
         let error =
             image::error::LimitError::from_kind(image::error::LimitErrorKind::DimensionError);
         return Err(image::ImageError::Limits(error));
     }
     let turned = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut picture = DynamicImage::from_decoder(decoder)?;
+    let mut picture = DynamicImage::ImageRgba8(DynamicImage::from_decoder(decoder)?.into_rgba8());
     if width.max(height) > SIDE {
         picture = picture.thumbnail(SIDE, SIDE);
     }

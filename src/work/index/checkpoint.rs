@@ -24,8 +24,8 @@ const RECORD: usize = 16 + 4 + 4 + 1 + 4;
 /// The format of what is no picture.
 const NONE: u8 = u8::MAX;
 
-/// Records that are read, at most: some 200 MB of memory. Pictures beyond are looked at again.
-const MOST: u64 = 4_000_000;
+/// Pictures that are known, at most: some 200 MB of memory, as a table that doubles. Those beyond are looked at again.
+const MOST: usize = 3_600_000;
 
 /// The pictures that were looked at.
 #[derive(Debug, Default)]
@@ -52,16 +52,18 @@ impl Checkpoint {
         options.read(true).append(true).create(true).mode(0o600);
         let mut file = regular::open_with(&options, &path).ok()?;
         let mut known = HashMap::new();
-        let mut records = 0;
+        let mut whole = 0_u64;
         let mut reader = BufReader::new(&mut file);
         let mut record = [0; RECORD];
-        while records < MOST && reader.read_exact(&mut record).is_ok() {
+        while known.len() < MOST && reader.read_exact(&mut record).is_ok() {
             let Some((identity, image)) = read(&record) else { break };
             known.insert(identity, image);
-            records += 1;
+            whole += RECORD as u64;
         }
         // What follows a record that was cut off would never be read.
-        file.set_len(records * RECORD as u64).ok()?;
+        if known.len() < MOST {
+            file.set_len(whole).ok()?;
+        }
         Some(Self { known, file: Some((file, path, life)) })
     }
 
@@ -73,6 +75,9 @@ impl Checkpoint {
     /// Keeps what an object said.
     pub fn keep(&mut self, object: &Object, image: Option<Image>) {
         let identity = object.identity();
+        if self.known.len() >= MOST {
+            return;
+        }
         if self.known.insert(identity, image).is_some() {
             return;
         }

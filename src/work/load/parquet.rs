@@ -10,6 +10,7 @@ use dcfs_core::error::Result;
 use dcfs_core::time::Timestamp;
 use parquet::basic::{LogicalType, TimeUnit};
 use parquet::data_type::Decimal;
+use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 use parquet::schema::types::Type;
@@ -27,7 +28,18 @@ const DAY: i64 = 86_400_000_000;
 /// What is no Parquet, or is damaged; what `each` returns.
 pub fn each(opened: File, file: &str, each: &mut EachRecord<'_>) -> Result<()> {
     let wrong = |what: String| Error::File { file: file.to_owned(), what };
-    let reader = SerializedFileReader::new(opened).map_err(|error| wrong(told(&error)))?;
+    let damaged = || wrong("it is damaged".into());
+    let opened = catch_unwind(AssertUnwindSafe(|| SerializedFileReader::new(opened)));
+    let reader = opened.map_err(|_| damaged())?.map_err(|error| wrong(told(&error)))?;
+    // The crate gives as many rows as a group says, of nothing where there are no more.
+    let is_true = |group: &RowGroupMetaData| {
+        let is_flat = |column: &&ColumnChunkMetaData| column.column_descr().max_rep_level() == 0;
+        group.num_rows() >= 0
+            && group.columns().iter().filter(is_flat).all(|c| c.num_values() == group.num_rows())
+    };
+    if !reader.metadata().row_groups().iter().all(is_true) {
+        return Err(wrong("it is damaged: its columns are not as long as it says".into()).into());
+    }
     let schema = reader.metadata().file_metadata().schema();
     let nanos: HashSet<String> = schema
         .get_fields()
@@ -35,7 +47,8 @@ pub fn each(opened: File, file: &str, each: &mut EachRecord<'_>) -> Result<()> {
         .filter(|field| is_nanos(field))
         .map(|f| f.name().to_owned())
         .collect();
-    let mut rows = reader.get_row_iter(None).map_err(|error| wrong(told(&error)))?;
+    let rows = catch_unwind(AssertUnwindSafe(|| reader.get_row_iter(None)));
+    let mut rows = rows.map_err(|_| damaged())?.map_err(|error| wrong(told(&error)))?;
     for number in 1.. {
         // The crate takes some damage for a fault of its own.
         let next = catch_unwind(AssertUnwindSafe(|| rows.next()));
@@ -96,7 +109,7 @@ fn json(field: Field) -> Json {
         Field::Decimal(decimal) => decimal_of(&decimal),
         Field::Str(text) => text.into(),
         Field::Bytes(bytes) => STANDARD.encode(bytes.data()).into(),
-        Field::Date(days) => time(i64::from(days) * DAY),
+        Field::Date(days) => time(i64::from(days).saturating_mul(DAY)),
         Field::TimeMillis(n) => n.into(),
         Field::TimeMicros(n) => n.into(),
         Field::TimestampMillis(n) => time(n.saturating_mul(1000)),

@@ -11,7 +11,7 @@ use dcfs_core::schema::{Scalar, SignalKind};
 use tokio::io::AsyncReadExt;
 
 use super::engine::Shared;
-use super::process::{GRACE, Process, ending};
+use super::process::{GRACE, Process, Started, ending};
 use super::program::invalid;
 use super::task::{Done, Task, Types};
 
@@ -56,6 +56,11 @@ impl Words {
     pub fn need_file(&self) -> bool {
         let needs = |piece: &Piece| matches!(piece, Piece::Path | Piece::Stem | Piece::Name);
         self.0.iter().flatten().any(needs)
+    }
+
+    /// Whether the object is named, whatever of it.
+    pub fn name_object(&self) -> bool {
+        self.need_file() || self.0.iter().flatten().any(|piece| *piece == Piece::Uri)
     }
 
     /// The columns that are named.
@@ -199,7 +204,13 @@ async fn once(
         },
         _ => Stdio::null(),
     };
-    let mut process = Process::start(&words, &shared.variables, input, &shared.log)?;
+    let mut process = match Process::start(&words, &shared.variables, input, &shared.log)? {
+        Started::Well(process) => process,
+        Started::TooLong => {
+            let why = "it has too many files for one command line; a worker takes any number (`--worker`)";
+            return Ok(Err(why.into()));
+        }
+    };
     let (_, stdout) = process.pipes();
     let Some(stdout) = stdout else { return Ok(Err("the program has no output".into())) };
     // What it began may hold the pipe: that ends with it, and so does the answer.

@@ -98,7 +98,7 @@ pub struct Fetching {
     pub stores: Arc<Stores>,
     pub folder: Arc<Folder>,
     pub ahead: usize,
-    /// Whether rows without a file are wrong.
+    /// Whether files are fetched: rows without one are wrong then.
     pub needs_file: bool,
 }
 
@@ -245,8 +245,8 @@ pub async fn prepare(
                 return Ok(task(row, Vec::new(), None));
             }
             // By tasks of their own: they go on while the programs have enough.
+            let id = row.id;
             tokio::spawn(fetched(row, fetching, room)).await.unwrap_or_else(|error| {
-                let id = dcfs_core::id::RowId::new(0);
                 let row = Row { id, objects: Vec::new(), columns: Vec::new(), group: None };
                 Err(task(row, Vec::new(), None).failed(&error.to_string()))
             })
@@ -271,7 +271,9 @@ async fn fetched(row: Row, fetching: Arc<Fetching>, room: Arc<Semaphore>) -> Res
     // What is here already takes no room.
     let is_far = |object: &&Object| !dcfs_store::is_file(object);
     let far = row.objects.iter().filter(is_far).map(|object| object.size.unwrap_or(0));
-    let size = far.fold(0_u64, u64::saturating_add).div_ceil(1024).min(AHEAD.into());
+    // The columns of a group may be many, too.
+    let size = far.fold(row.columns.len() as u64, u64::saturating_add);
+    let size = size.div_ceil(1024).min(AHEAD.into());
     let room = room.acquire_many_owned(u32::try_from(size).unwrap_or(AHEAD)).await.ok();
     let files = stream::iter(row.objects.clone())
         .map(|object| {

@@ -1,7 +1,7 @@
 //! Rows that a program sees together: those that have the same values in some columns.
 //!
-//! A group is known by its first row, which is what answers are kept under. Which rows are in which group is held in memory,
-//! eight bytes for each; what the rows hold is read when their group's turn comes.
+//! A group is known by its first row, which is what answers are kept under. Which rows are in which group is held in memory:
+//! eight bytes for each row, and some two hundred for each group. What the rows hold is read when their group's turn comes.
 
 use std::collections::HashMap;
 use std::ops::{ControlFlow, RangeInclusive};
@@ -69,7 +69,7 @@ impl Groups {
         let mut too_large = None;
         catalog.cells(of, &columns, ranges, &mut |id: RowId, cells: &dyn Cells| {
             let place = *places.entry(digest(cells, columns.len())).or_insert_with(|| {
-                groups.push(Group { name: named(by, cells), rows: Vec::new() });
+                groups.push(Group { name: named(&columns, cells), rows: Vec::new() });
                 groups.len() - 1
             });
             let group = &mut groups[place];
@@ -98,7 +98,7 @@ impl Groups {
 }
 
 /// What the rows of a group have in common.
-fn named(by: &[String], cells: &dyn Cells) -> String {
+fn named(columns: &[String], cells: &dyn Cells) -> String {
     let text = |(at, name): (usize, &String)| {
         let value = match cells.cell(at) {
             Cell::Null => "null".to_owned(),
@@ -107,9 +107,9 @@ fn named(by: &[String], cells: &dyn Cells) -> String {
             Cell::Text(text) => String::from_utf8_lossy(text).chars().take(SHOWN).collect(),
             Cell::Blob(bytes) => format!("{} bytes", bytes.len()),
         };
-        format!("{name}={value}")
+        format!("{}={value}", name.replace("__", "."))
     };
-    by.iter().enumerate().map(text).collect::<Vec<_>>().join(", ")
+    columns.iter().enumerate().map(text).collect::<Vec<_>>().join(", ")
 }
 
 /// Reads the rows of groups that are not `done`, until `most` of them or nobody takes them any more.

@@ -33,8 +33,10 @@ const INPUT_VERSION: &str = "the input version";
 #[derive(Debug)]
 pub struct Plan {
     pub types: Types,
-    /// The file that the program sees.
+    /// The file that the program sees, or that its words name.
     pub file: Option<FileColumn>,
+    /// Whether its bytes are fetched: an address alone takes none.
+    pub needs_bytes: bool,
     /// The columns that it is handed: leaves or models, by dotted names.
     pub columns: Vec<String>,
     /// Of a process for each row.
@@ -120,7 +122,22 @@ impl Plan {
             Shape::Agg => hello.is_many,
         };
         let types = Types { signals, is_many };
-        Ok(Self { types, file, columns, words, signals: added, only, error, layout, identity })
+        let needs_bytes = match program.call {
+            Call::Each { stdin } => stdin || words.need_file(),
+            _ => file.is_some(),
+        };
+        Ok(Self {
+            types,
+            file,
+            needs_bytes,
+            columns,
+            words,
+            signals: added,
+            only,
+            error,
+            layout,
+            identity,
+        })
     }
 }
 
@@ -291,7 +308,7 @@ fn file(
     hello: &Hello,
 ) -> Result<Option<FileColumn>> {
     let is_wanted = match program.call {
-        Call::Each { stdin } => stdin || words.need_file(),
+        Call::Each { stdin } => stdin || words.name_object(),
         Call::Stays => hello.wants_file.unwrap_or(true),
         Call::Step(_) => true,
         Call::Function { .. } => hello.wants_file.unwrap_or(false),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -73,6 +73,14 @@ pub struct Process {
     listener: Option<JoinHandle<()>>,
 }
 
+/// Whether a program was started.
+#[derive(Debug)]
+pub enum Started {
+    Well(Box<Process>),
+    /// Its arguments are longer than the system takes.
+    TooLong,
+}
+
 impl Process {
     /// Starts a program. Its standard input is a pipe where `stdin` says so, else empty.
     ///
@@ -83,16 +91,22 @@ impl Process {
         variables: &[(&str, String)],
         stdin: Stdio,
         log: &Log,
-    ) -> Result<Self> {
+    ) -> Result<Started> {
         let (first, rest) = words.split_first().expect("a program has a name");
         let mut command = Command::new(first);
         command.args(rest).envs(variables.iter().map(|(name, value)| (name, value)));
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
-        let mut child = command.spawn().map_err(|error| {
-            let message = format!("cannot start `{}`: {error}", first.to_string_lossy());
-            Error::new(Kind::Stopped, message)
-        })?;
+        let mut child = match command.spawn() {
+            Ok(child) => child,
+            Err(error) if error.kind() == ErrorKind::ArgumentListTooLong => {
+                return Ok(Started::TooLong);
+            }
+            Err(error) => {
+                let message = format!("cannot start `{}`: {error}", first.to_string_lossy());
+                return Err(Error::new(Kind::Stopped, message));
+            }
+        };
         let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
         if let Some(group) = group {
             GROUPS.lock().unwrap_or_else(PoisonError::into_inner).insert(group.as_raw());
@@ -101,7 +115,7 @@ impl Process {
         let stderr = child.stderr.take();
         let listener =
             stderr.map(|stderr| tokio::spawn(listen(stderr, Arc::clone(&tail), Arc::clone(log))));
-        Ok(Self { child, group, tail, listener })
+        Ok(Started::Well(Box::new(Self { child, group, tail, listener })))
     }
 
     /// The pipes, once.

@@ -266,7 +266,7 @@ class Program:
             item = typing.get_args(hint)[0] if typing.get_origin(hint) is list and typing.get_args(hint) else hint
             if is_file(hint) or is_file(item):
                 self.makers[parameter.name] = ("file", datachain_file(item), None)
-            elif parameter.name in ("file", "files") or item is File:
+            elif parameter.name == "file" or parameter.name == "files" and hint in (None, list):
                 self.makers[parameter.name] = ("file", File, None)
             else:
                 self.makers[parameter.name] = ("column", maker(hint), maker(item))

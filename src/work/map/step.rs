@@ -17,7 +17,7 @@ use tokio::io::AsyncReadExt;
 
 use super::each::LONGEST;
 use super::engine::Shared;
-use super::process::{GRACE, Process, ending};
+use super::process::{GRACE, Process, Started, ending};
 use super::program::hex;
 use super::tar;
 use crate::image::{self, Answer, Pieces};
@@ -295,8 +295,9 @@ async fn media(shared: &Shared, path: &Path) -> Result<Value, String> {
     let mut words: Vec<OsString> = words.iter().map(OsString::from).collect();
     words.push(path.into());
     let started = Process::start(&words, &shared.variables, Stdio::null(), &shared.log);
-    let mut process = started
+    let started = started
         .map_err(|error| format!("{error}; the step `media` needs ffprobe (Debian's `ffmpeg`)"))?;
+    let Started::Well(mut process) = started else { return Err("its path is too long".into()) };
     let (_, stdout) = process.pipes();
     let read = async move {
         let mut printed = Vec::new();

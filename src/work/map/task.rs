@@ -80,18 +80,8 @@ impl Task {
 
     /// A column of the row by its dotted name, as text.
     pub fn column(&self, name: &str) -> Option<String> {
-        let mut text: &[u8] = &self.columns;
-        let mut rest = name;
-        while !rest.is_empty() {
-            let fields = json::fields(text)?;
-            let (key, value) = fields.into_iter().find(|(key, _)| {
-                rest == key
-                    || rest.strip_prefix(key.as_str()).is_some_and(|more| more.starts_with('.'))
-            })?;
-            rest = rest[key.len()..].trim_start_matches('.');
-            text = value;
-        }
-        json::text(text).or_else(|| Some(String::from_utf8_lossy(text).into_owned()))
+        let found = field(&self.columns, name, self.group.is_some())?;
+        json::text(&found).or_else(|| Some(String::from_utf8_lossy(&found).into_owned()))
     }
 
     /// It has this answer, if the answer is one: of the types declared, and of bytes that are still those of the row.
@@ -125,6 +115,24 @@ impl Task {
         let bytes = fetched.map(|(object, _)| object.size.unwrap_or(0)).sum();
         Done { id: self.id, answer, bytes, store }
     }
+}
+
+/// What `name`, dotted, is in an object of JSON; of a group, whose columns are lists, in each item of them.
+fn field(text: &[u8], name: &str, is_group: bool) -> Option<Vec<u8>> {
+    if name.is_empty() {
+        return Some(text.to_vec());
+    }
+    if let Some(items) = json::items(text).filter(|_| is_group) {
+        let each = items.into_iter().map(|item| field(item, name, false));
+        // A model that is not there has no fields.
+        let each: Vec<Vec<u8>> =
+            each.map(|value| value.unwrap_or_else(|| b"null".into())).collect();
+        return Some([b"[", &each.join(&b","[..])[..], b"]"].concat());
+    }
+    let (key, value) = json::fields(text)?.into_iter().find(|(key, _)| {
+        name == key || name.strip_prefix(key.as_str()).is_some_and(|more| more.starts_with('.'))
+    })?;
+    field(value, name[key.len()..].trim_start_matches('.'), is_group)
 }
 
 /// A file as a worker reads of it: a JSON object.
@@ -197,5 +205,11 @@ mod tests {
         for (name, want) in cases {
             assert_eq!(task.column(name).as_deref(), want, "{name}");
         }
+        let group = Task {
+            group: Some("x".into()),
+            ..self::task("{\"a\":[{\"b\":1},null,{\"b\":2}],\"e\":[[1],[2]]}")
+        };
+        assert_eq!(group.column("a.b").as_deref(), Some("[1,null,2]"));
+        assert_eq!(group.column("e").as_deref(), Some("[[1],[2]]"));
     }
 }

@@ -461,7 +461,7 @@ impl Work<'_> {
             stores: Arc::clone(&self.desk.stores),
             folder: Arc::clone(&self.folder),
             ahead: request.prefetch,
-            needs_file: plan.file.is_some(),
+            needs_file: plan.needs_bytes,
         });
         let wanted =
             Wanted::new(&self.input.schema, plan.file.clone(), &plan.columns, request.shard)?;

@@ -16,7 +16,7 @@ use tokio::time::{sleep_until, timeout};
 
 use super::each::LONGEST;
 use super::engine::Shared;
-use super::process::{Log, Process, ending};
+use super::process::{Log, Process, Started, ending};
 use super::program::invalid;
 use super::task::Task;
 
@@ -93,7 +93,10 @@ impl Worker {
         log: &Log,
         patience: Duration,
     ) -> Result<(Self, Hello)> {
-        let mut process = Process::start(words, variables, Stdio::piped(), log)?;
+        let Started::Well(mut process) = Process::start(words, variables, Stdio::piped(), log)?
+        else {
+            return Err(invalid("the words of the worker are longer than the system takes"));
+        };
         let (stdin, stdout) = process.pipes();
         let (to, mut requests) = mpsc::unbounded_channel::<Vec<u8>>();
         tokio::spawn(async move {
@@ -109,7 +112,7 @@ impl Worker {
         if let Some(stdout) = stdout {
             tokio::spawn(read(stdout, give));
         }
-        let mut worker = Self { process, to, lines };
+        let mut worker = Self { process: *process, to, lines };
         let stopped = |message: String| Error::new(Kind::Stopped, message);
         let first = match timeout(patience, worker.lines.recv()).await {
             Err(_) => {
@@ -500,7 +503,11 @@ impl Desk<'_> {
                 }
                 [b"[", &held.values[..], b"]"].concat()
             }
-            (_, Some(_)) => return Ok(Err(odd("many values for a row; `dcfs gen` takes them"))),
+            (_, Some(_)) => {
+                return Ok(Err(odd(
+                    "many values for a row; `dcfs gen` takes them, and `dcfs agg` of a worker that says `\"gen\":true`",
+                )));
+            }
             _ if shared.types.is_many => return Ok(Err(odd("without `values`"))),
             _ => return Ok(Err(odd("neither `value` nor `error`"))),
         };

@@ -34,6 +34,7 @@ use self::sums::{Sum, Sums};
 use super::progress::Progress;
 use dcfs_core::error::{self, Kind, Result};
 use dcfs_core::render::numbers::{bytes, count};
+use dcfs_vfs::inode::Inode;
 use dcfs_vfs::walk::Node;
 use dcfs_vfs::{Attr, FileKind, Vfs};
 
@@ -54,6 +55,10 @@ pub enum Error {
     Dangling(String),
     #[error("`{0}` was just written from another path; copy them into different directories")]
     Twice(String),
+    #[error(
+        "an export writes checksums there, so no row may have this path; leave it out with `--where`"
+    )]
+    OfChecksums,
     #[error("cannot write `{path}`")]
     Write { path: String, source: io::Error },
     #[error("the work on it was cut off: {0}")]
@@ -207,6 +212,10 @@ impl Copier {
             };
             let below = OsStr::from_bytes(&node.path);
             let (from, to) = (path.join(below), target.join(below));
+            if self.sums.as_ref().is_some_and(|sums| sums.is_at(&to)) {
+                self.fail(&from.to_string_lossy(), &Error::OfChecksums.into());
+                continue;
+            }
             let done = match node.attr.kind {
                 FileKind::File => {
                     self.file(from.to_string_lossy().into_owned(), node.attr, to).await;
@@ -295,8 +304,14 @@ async fn file_to(
     Ok(Written { bytes, sum: hash.map(|hash| hash.finalize().into()) })
 }
 
-/// A file that is there with the size and the time that it would get, if it is: an earlier export wrote it, whole.
+/// A row's own object that is there with the size and the time that it would get: an earlier export wrote it, whole.
+///
+/// What dcfs makes (shards, labels, annotations, tables) has the time of its version, whatever the filter and the options
+/// were, so it is written again.
 fn kept(file: &Attr, target: &Path, progress: &Progress) -> Option<Result<Written, Error>> {
+    if !is_object(file.inode) {
+        return None;
+    }
     let there = fs::symlink_metadata(target).ok()?;
     let is_same = there.is_file()
         && there.len() == file.size
@@ -306,6 +321,11 @@ fn kept(file: &Attr, target: &Path, progress: &Progress) -> Option<Result<Writte
         progress.add(file.size);
         Ok(Written { bytes: file.size, sum: Some(sum) })
     })
+}
+
+/// Whether the bytes are those of a row's object, and not made by dcfs.
+fn is_object(inode: Inode) -> bool {
+    matches!(inode, Inode::File(..))
 }
 
 /// Makes a directory that is not there.
@@ -360,6 +380,15 @@ mod tests {
         assert_eq!(json, r#"{"files":7390,"bytes":811597824,"failed":3}"#);
         let one = Tally { files: 1, bytes: 5, ..Tally::default() };
         assert_eq!(one.to_string(), "copied 1 file (5 B)");
+    }
+
+    #[test]
+    fn what_dcfs_makes_is_never_taken_for_what_is_there() {
+        use dcfs_vfs::inode::Slot;
+
+        assert!(is_object(Inode::File(Slot(0), 1)));
+        assert!(!is_object(Inode::ViewsPage(Slot(0))));
+        assert!(!is_object(Inode::Status));
     }
 
     #[test]

@@ -38,6 +38,11 @@ impl Sums {
         Ok(Self { folder: folder.to_path_buf(), part: BufWriter::new(Part::create(&target)?) })
     }
 
+    /// Whether a file there would be taken for the checksums.
+    pub fn is_at(&self, path: &Path) -> bool {
+        path == self.folder.join(NAME)
+    }
+
     /// Adds a file of the folder.
     ///
     /// # Errors
@@ -116,6 +121,7 @@ mod tests {
         fs::write(home.path().join("a"), "x").expect("written");
         let mut sums = Sums::create(home.path()).expect("begun");
         assert!(!target.exists());
+        assert!(sums.is_at(&target) && !sums.is_at(&home.path().join("a").join(NAME)));
         let path = home.path().join("a");
         sums.add(&path, &of(&path).expect("read")).expect("added");
         sums.finish().expect("finished");

@@ -17,7 +17,8 @@ let columns = []; // As the statistics of all rows tell them.
 let total = 0;
 let where = "";
 let pages = new Map(); // Of the filter that is shown: number of a page -> its rows, or a promise.
-let serial = 0; // Answers to older questions are dropped.
+let serial = 0; // Number of the last filter that was asked for: answers to older ones are dropped.
+let asked = null; // That filter, right or wrong.
 
 const made = (tag, props = {}, ...inside) => {
   const node = Object.assign(document.createElement(tag), props);
@@ -35,7 +36,8 @@ const ask = async (path, query = {}) => {
 
 const RESERVED = /^(and|or|not|in|between|like|ilike|glob|regexp|is|null|true|false|order|by|limit|offset)$/i;
 const quoted = (name) => name.split(".").map((part) => (/^[A-Za-z_]\w*$/.test(part) && !RESERVED.test(part) ? part : "`" + part.replaceAll("`", "``") + "`")).join(".");
-const literal = (value) => (typeof value === "number" || typeof value === "boolean" ? String(value) : "'" + String(value).replaceAll("'", "''") + "'");
+// A `\\u0041` in a filter is a character: a backslash before a `u` is written as one.
+const literal = (value) => (typeof value === "number" || typeof value === "boolean" ? String(value) : "'" + String(value).replaceAll("'", "''").replaceAll("\\u", "\\u005cu") + "'");
 
 // The condition and the order of a filter, so that a click can narrow the one and keep the other.
 const parted = (filter) => {
@@ -44,7 +46,7 @@ const parted = (filter) => {
 };
 const narrowed = (condition) => {
   const [before, order] = parted(where);
-  const both = before ? `${/\sor\s/i.test(before) ? `(${before})` : before} and ${condition}` : condition;
+  const both = before ? `${/\bor\b/i.test(before) ? `(${before})` : before} and ${condition}` : condition;
   return `${both} ${order}`.trim();
 };
 
@@ -58,19 +60,28 @@ const go = (changes) => {
 };
 
 const show = async () => {
-  const asked = state();
-  const filter = asked.get("where") ?? "";
-  if (filter !== where || pages.size === 0) await filtered(filter);
-  asked.has("row") ? opened(asked.get("row")) : $("row").open && $("row").close();
+  const now = state();
+  const filter = now.get("where") ?? "";
+  try {
+    if (filter !== asked) await filtered(filter);
+  } catch (error) {
+    wrong(error.message);
+  }
+  now.has("row") ? opened(now.get("row")) : $("row").open && $("row").close();
+};
+
+const wrong = (text) => {
+  $("wrong").hidden = !text;
+  $("wrong").textContent = text ?? "";
 };
 
 const filtered = async (filter) => {
   const own = ++serial;
+  asked = filter;
   $("where").value = filter;
   const told = await ask("count", { where: filter });
   if (own !== serial) return;
-  $("wrong").hidden = !told.error;
-  $("wrong").textContent = told.error ?? "";
+  wrong(told.error);
   if (told.error) return;
   where = filter;
   total = told.rows;
@@ -78,7 +89,7 @@ const filtered = async (filter) => {
   $("count").textContent = `${total.toLocaleString("en")} of ${about.rows.toLocaleString("en")} rows`;
   $("grid").scrollTop = 0;
   laid();
-  facets(own);
+  facets(own).catch((error) => wrong(error.message));
 };
 
 // ---- Grid
@@ -128,8 +139,8 @@ const cellOf = (place) => {
   cell.dataset.place = place;
   drawn.set(place, cell);
   $("canvas").append(cell);
-  const own = serial;
-  rowAt(place).then((row) => own === serial && row && fill(cell, row)).catch((error) => { cell.lastChild.textContent = error.message; });
+  const own = pages;
+  rowAt(place).then((row) => own === pages && row && fill(cell, row)).catch((error) => { cell.lastChild.textContent = error.message; });
   return cell;
 };
 
@@ -137,7 +148,8 @@ const rowAt = async (place) => {
   const page = Math.floor(place / PAGE);
   if (!pages.has(page)) {
     if (pages.size > 60) pages.delete(pages.keys().next().value);
-    pages.set(page, ask("rows", { where, from: page * PAGE, most: PAGE }));
+    const own = pages;
+    pages.set(page, ask("rows", { where, from: page * PAGE, most: PAGE }).catch((error) => { own.delete(page); throw error; }));
   }
   return (await pages.get(page))[place % PAGE];
 };
@@ -168,7 +180,7 @@ const fill = (cell, row) => {
 const facets = async (own) => {
   const stats = await ask("stats", { where });
   if (own !== serial) return;
-  if (columns.length === 0 || where === "") columns = stats.statistics;
+  if (where === "") columns = stats.statistics;
   const isOpen = new Set([...$("facets").querySelectorAll("details[open]")].map((node) => node.dataset.name));
   $("facets").replaceChildren(...stats.statistics.map((column) => facet(column, isOpen)));
 };
@@ -199,8 +211,9 @@ const facet = ({ column_name: name, column_type: type, column_statistics: told }
 // Labels, and histograms of numbers; of texts and lists it is their lengths that are counted.
 const barsOf = (name, type, told) => {
   if (told.frequencies) {
-    return Object.entries(told.frequencies).slice(0, 30).map(([label, count]) => {
-      const value = told.is_bool || label === "True" || label === "False" ? label.toLowerCase() : literal(label);
+    const most = Object.entries(told.frequencies).sort((one, other) => other[1] - one[1]);
+    return most.slice(0, 30).map(([label, count]) => {
+      const value = type === "bool" ? label.toLowerCase() : literal(label);
       return { label, count, condition: `${quoted(name)} = ${value}` };
     });
   }
@@ -235,6 +248,7 @@ const opened = async (id) => {
   } catch (error) {
     told = { row: {}, files: [], error: error.message };
   }
+  if (state().get("row") !== String(id)) return; // Another one was opened meanwhile, or none.
   const dialog = $("row");
   const files = told.files.map((file, number) => media(file, `file?id=${id}&column=${number}`, boxesOf(told.row)));
   const table = made("table", {}, ...leaves(told.row).map(([name, value]) => {
@@ -256,7 +270,7 @@ const opened = async (id) => {
 
 // Boxes of four numbers, as DataChain's BBox has them: `coords` of a model, or a list of such.
 const boxesOf = (row) => leaves(row).filter(([name, value]) => /(^|\.)(coords|bbox|box)$/.test(name) && Array.isArray(value))
-  .flatMap(([, value]) => (Array.isArray(value[0]) ? value : [value])).filter((box) => box.length === 4 && box.every((x) => typeof x === "number"));
+  .flatMap(([, value]) => (Array.isArray(value[0]) ? value : [value])).filter((box) => Array.isArray(box) && box.length === 4 && box.every((x) => typeof x === "number"));
 
 const media = (file, src, boxes) => {
   const name = file.uri ?? "";
@@ -270,10 +284,10 @@ const media = (file, src, boxes) => {
   if (SOUNDS.test(name)) return made("audio", { src, controls: true });
   if (TEXTS.test(name) && (file.size ?? 0) < 1 << 20) {
     const text = made("pre");
-    fetch(src).then((answer) => answer.text()).then((told) => { text.textContent = told.slice(0, 100_000); });
+    fetch(src).then((answer) => answer.text()).catch((error) => error.message).then((told) => { text.textContent = told.slice(0, 100_000); });
     return text;
   }
-  return made("a", { href: src, download: "", textContent: "Download" });
+  return made("a", { href: src, download: name.split("/").pop(), textContent: "Download" });
 };
 
 const drawnBoxes = (boxes, width, height) => {
@@ -386,6 +400,6 @@ const begin = async () => {
     history.replaceState(null, "", `#${new URLSearchParams({ where: about.filter })}`);
   }
   await show();
-  if (columns.length > 0 && where !== "") columns = (await ask("stats", { where: "" })).statistics;
+  if (where !== "") columns = (await ask("stats", { where: "" })).statistics;
 };
-begin().catch((error) => { $("wrong").hidden = false; $("wrong").textContent = error.message; });
+begin().catch((error) => wrong(error.message));
