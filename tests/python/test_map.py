@@ -455,12 +455,14 @@ def test_killed_at_any_moment_no_row_is_lost_or_there_twice(work):
     """The driver, and its workers with it or alone."""
     random.seed(16)
     files = work.here / "files"
-    for n in range(30, 400):
-        (files / f"f_{n:03}.txt").write_bytes(b"x" * (n + 1))
+    # Some twenty rows between two kills.
+    for n in range(30, 20 * KILLS):
+        (files / f"f_{n:03}.txt").write_bytes(b"x" * (n % 1000 + 1))
     work.ok("index", "files", "--save", "f", "--update")
     work.function(COUNTED)
-    work.dcfs.environment["SLOW"] = "0.002"
+    work.dcfs.environment["SLOW"] = "0.04"
     words = ("map", "f", "--as", "s", "--jobs", "2", "--commit", "5", "--", "python", "info.py:size")
+    kills = 0
     for number in range(KILLS):
         process = work.start(*words)
         time.sleep(0.3 + random.random() * 0.6)
@@ -473,9 +475,12 @@ def test_killed_at_any_moment_no_row_is_lost_or_there_twice(work):
         process.communicate(timeout=60)
         if versions(work.here, "s"):
             break
+        kills += 1
         for run in work.runs():
             assert run["state"] == "dead"
-    said = work.run(*words, timeout=120)
+    assert kills > KILLS // 2, "it was done before it was killed often enough"
+    work.dcfs.environment["SLOW"] = "0"
+    said = work.run(*words, timeout=600)
     assert said.returncode == 0, said.stderr
     got = sorted(work.rows("s", "file__path, size"))
     assert got == sorted((path.name, path.stat().st_size) for path in files.iterdir())
