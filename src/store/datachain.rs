@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use dcfs_core::hex::hex;
 use dcfs_core::object::Object;
 
 /// Where DataChain keeps what it fetched for the catalog at `database`.
@@ -23,7 +24,7 @@ pub fn place(folder: &Path, object: &Object) -> Option<PathBuf> {
     let path = std::str::from_utf8(&object.path).ok()?;
     let Object { source, version, etag, .. } = object;
     let hash = Sha256::digest(format!("{source}/{path}/{version}/{etag}"));
-    let name: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let name = hex(&hash);
     Some(folder.join(&name[..2]).join(&name[2..]))
 }
 

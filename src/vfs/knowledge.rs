@@ -20,16 +20,13 @@ use super::listing::Listing;
 use super::{Answer, Attr, Entry, Error, FOREVER, FileKind, Opened, SHORT, Vfs};
 use dcfs_core::error::{Kind, Result};
 use dcfs_data::catalog::{Catalog, Revision};
-use dcfs_data::knowledge::Knowledge;
+use dcfs_data::knowledge::{AT_ONCE, Knowledge};
 
 /// Its name at the top of the mount.
 pub const NAME: &[u8] = b"knowledge";
 
 /// Texts that are kept, of some kilobytes each.
 const MOST: NonZeroUsize = NonZeroUsize::new(512).expect("not zero");
-
-/// Rows of a version up to which its page has statistics: those of more are not found while somebody lists a folder.
-const MOST_ROWS: u64 = 200_000;
 
 /// What stands beside the pages at the top of the mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +89,7 @@ impl Pages {
         };
         let folder = Knowledge::default_folder(catalog);
         Self {
-            knowledge: Knowledge::new(catalog.clone(), packs, folder).within(MOST_ROWS),
+            knowledge: Knowledge::new(catalog.clone(), packs, folder).within(AT_ONCE),
             tree: Mutex::default(),
             numbers: Links::default(),
             texts: Mutex::new(LruCache::new(MOST)),

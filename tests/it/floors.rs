@@ -21,6 +21,8 @@ const FLOORS: &[(&str, &[&str])] = &[
             "schema",
             "object",
             "cell",
+            "hex",
+            "sum",
             "json",
             "answer",
             "kept",

@@ -3,6 +3,7 @@
 import contextlib
 import re
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,13 @@ class Store:
         """The names that were asked for, in order."""
         log = (self.folder / "access.log").read_text()
         return [match[1] for match in re.finditer(r'"GET /b/(\S+) HTTP', log)]
+
+    def asked_after(self, before, wanted, seconds=30):
+        """What was asked for after the first `before`, once it holds `wanted` names or the time is up."""
+        deadline = time.monotonic() + seconds
+        while len(self.asked()) - before < wanted and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return self.asked()[before:]
 
 
 @contextlib.contextmanager

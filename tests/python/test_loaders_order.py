@@ -3,7 +3,6 @@
 import os
 import random
 import tarfile
-import time
 
 import pytest
 
@@ -23,14 +22,6 @@ def store(tmp_path_factory):
         yield store
 
 
-def asked_after(store, before, wanted, seconds=30):
-    """What was asked for since, once it holds `wanted` names."""
-    deadline = time.monotonic() + seconds
-    while len(store.asked()) - before < wanted and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return store.asked()[before:]
-
-
 def test_an_epoch_that_was_opened_is_fetched_ahead(store, tmp_path):
     with store.mounted(mounts.Dcfs(tmp_path / "home"), tmp_path / "mnt") as root:
         before = len(store.asked())
@@ -39,7 +30,7 @@ def test_an_epoch_that_was_opened_is_fetched_ahead(store, tmp_path):
         assert not store.asked()[before:], "a list asks nothing of the store"
         for name in order[:3]:
             assert (root / name).read_bytes() == store.files[name]
-        assert sorted(asked_after(store, before, 99)) == sorted(order[:99]), "the 96 that come next"
+        assert sorted(store.asked_after(before, 99)) == sorted(order[:99]), "the 96 that come next"
         for name in order[3:]:
             assert (root / name).read_bytes() == store.files[name]
         assert sorted(store.asked()[before:]) == sorted(order), "each once"
@@ -65,7 +56,7 @@ def test_a_shard_is_fetched_ahead(store, tmp_path):
         assert not store.asked()[before:], "sizes ask nothing of the store"
         with open(path, "rb", buffering=0) as file:
             os.pread(file.fileno(), 4096, 0)
-            assert len(asked_after(store, before, 90)) >= 90
+            assert len(store.asked_after(before, 90)) >= 90
         with tarfile.open(path) as tar:
             found = [tar.extractfile(member).read() for member in tar]
         assert found == [store.files[name] for name in sorted(store.files)[:200]]

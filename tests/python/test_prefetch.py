@@ -24,14 +24,6 @@ def store(tmp_path_factory):
         yield store
 
 
-def asked_after(store, before, wanted, seconds=30):
-    """What was asked for since, once it holds `wanted` names or nothing new comes."""
-    deadline = time.monotonic() + seconds
-    while len(store.asked()) - before < wanted and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return store.asked()[before:]
-
-
 def read(root, names, store):
     for name in names:
         assert (root / name).read_bytes() == store.files[name]
@@ -42,9 +34,9 @@ def test_three_opens_in_order_fetch_what_comes_next(store, tmp_path):
     before = len(store.asked())
     with store.mounted(mounts.Dcfs(tmp_path / "home"), tmp_path / "mnt") as root:
         read(root, names[:2], store)
-        assert asked_after(store, before, 2) == names[:2], "two are a chance"
+        assert store.asked_after(before, 2) == names[:2], "two are a chance"
         read(root, names[2:3], store)
-        assert sorted(asked_after(store, before, 99)) == names[:99], "96 ahead, not all of them"
+        assert sorted(store.asked_after(before, 99)) == names[:99], "96 ahead, not all of them"
         read(root, names[3:], store)
     asked = store.asked()[before:]
     assert sorted(asked) == names, "each once"
@@ -57,7 +49,7 @@ def test_a_query_directory_fetches_its_own(store, tmp_path):
         names = [name for name in sorted(os.listdir(query)) if name.endswith(".bin")]
         assert names == sorted(store.files)[::3]
         read(query, names[:3], store)
-        asked = asked_after(store, before, 40)
+        asked = store.asked_after(before, 40)
         assert len(asked) >= 40 and set(asked) <= set(names)
         read(query, names, store)
     assert sorted(store.asked()[before:]) == names
@@ -80,7 +72,7 @@ def test_all_are_fetched_once_one_is_opened(store, tmp_path):
     before = len(store.asked())
     with store.mounted(mounts.Dcfs(tmp_path / "home"), tmp_path / "mnt", "--prefetch", "all") as root:
         read(root, sorted(store.files)[:1], store)
-        assert sorted(asked_after(store, before, FILES)) == sorted(store.files)
+        assert sorted(store.asked_after(before, FILES)) == sorted(store.files)
         read(root, store.files, store)
     assert len(store.asked()) - before == FILES
 

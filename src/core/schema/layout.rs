@@ -4,6 +4,7 @@
 //! from it; or made of signals. A model made here is called after a hash of its fields, for DataChain takes
 //! a model that it knows by name in place of what a version says of it.
 
+use crate::hex::hex;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -503,8 +504,7 @@ fn model_name(kind: &SignalKind, texts: &Map<String, Value>) -> String {
         SignalKind::Image => "Image@v1".to_owned(),
         _ => {
             let digest = Sha256::digest(serde_json::to_vec(texts).unwrap_or_default());
-            let hex: String = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("Dcfs_{hex}")
+            format!("Dcfs_{}", hex(&digest[..6]))
         }
     }
 }

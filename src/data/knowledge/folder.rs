@@ -16,10 +16,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::hand;
-use super::snapshot::{Snapshot, hex};
+use super::snapshot::Snapshot;
 use super::{Depth, Knowledge, PageInfo, PageKind, frontmatter, index, listed};
 use crate::memory::{self, LARGEST};
 use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::hex::hex;
 use dcfs_core::time::Timestamp;
 use dcfs_disk::regular;
 

@@ -55,6 +55,9 @@ use dcfs_core::time::Timestamp;
 /// Rows of a preview.
 const PREVIEWED: usize = 5;
 
+/// Rows of a version up to which a page that somebody waits for has statistics ([`Knowledge::within`]): those of more take long.
+pub const AT_ONCE: u64 = 200_000;
+
 /// Versions are compared row by row up to so many rows each; of larger ones only the numbers of rows are told.
 const MOST_COMPARED: u64 = 200_000;
 

@@ -8,6 +8,7 @@ use super::place;
 use crate::catalog::{Catalog, Details, Parent, VersionInfo};
 use dcfs_core::annotation::Annotations;
 use dcfs_core::error::Result;
+use dcfs_core::hex::hex;
 use dcfs_core::id::VersionId;
 use dcfs_core::name::DatasetName;
 use dcfs_core::secrets::masked;
@@ -99,11 +100,6 @@ impl Listing {
         let text = format!("{} {of} {} {:?} {:?}", self.uri, of.uuid, of.rows, of.finished_at);
         hex(&Sha256::digest(text))
     }
-}
-
-/// A hash in hexadecimal digits.
-pub fn hex(hash: &[u8]) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Snapshot {

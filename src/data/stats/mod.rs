@@ -48,6 +48,7 @@ use dcfs_core::cancel;
 use dcfs_core::error::{Error, Kind as ErrorKind, Result};
 use dcfs_core::expr::packed::Packed;
 use dcfs_core::expr::{Column, Fault, Form};
+use dcfs_core::hex::hex;
 use dcfs_core::schema::{FileColumn, Schema, ValueType};
 
 /// Moves with every change of what is said: statistics kept by another dcfs are not read.
@@ -117,7 +118,7 @@ pub fn of(source: &Source, each: &(dyn Fn(u64) + Sync)) -> Result<Found> {
 
 /// A version's name in a file's: a dataset may get another one, and statistics say it.
 fn named(of: &VersionInfo) -> String {
-    Sha256::digest(of.to_string())[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(of.to_string())[..8])
 }
 
 /// Statistics that were kept.

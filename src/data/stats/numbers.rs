@@ -4,6 +4,7 @@
 //! is lost in rounding (Neumaier), so the mean does not depend on how many threads there are; the rising order makes the rest exact.
 
 use super::facts::{Frequent, Histogram, Measures, Number};
+use dcfs_core::sum::RealSum;
 use dcfs_core::time::Timestamp;
 
 /// Bars of a histogram, as Hugging Face has them.
@@ -141,14 +142,13 @@ struct Ends {
     /// The same of those that are finite.
     finite: Option<(u64, u64)>,
     whole: i128,
-    sum: f64,
-    lost: f64,
+    sum: RealSum,
 }
 
 impl Ends {
     const fn new(kind: Kind) -> Self {
         let (first, last) = (u64::MAX, 0);
-        Self { kind, count: 0, first, last, finite: None, whole: 0, sum: 0.0, lost: 0.0 }
+        Self { kind, count: 0, first, last, finite: None, whole: 0, sum: RealSum::ZERO }
     }
 
     fn add(&mut self, key: u64, times: u64) {
@@ -165,21 +165,13 @@ impl Ends {
             let (first, last) = self.finite.unwrap_or((key, key));
             self.finite = Some((first.min(key), last.max(key)));
         }
-        let value = value * times as f64;
-        let sum = self.sum + value;
-        if sum.is_finite() {
-            let is_larger = self.sum.abs() >= value.abs();
-            self.lost +=
-                if is_larger { (self.sum - sum) + value } else { (value - sum) + self.sum };
-        }
-        self.sum = sum;
+        self.sum.add(value * times as f64);
     }
 
     fn mean(&self) -> f64 {
         let count = self.count as f64;
         match self.kind {
-            Kind::Float if self.sum.is_finite() => (self.sum + self.lost) / count,
-            Kind::Float => self.sum / count,
+            Kind::Float => self.sum.total() / count,
             // As exact as one division allows: the whole part apart from the rest.
             Kind::Int | Kind::Time => {
                 let (whole, rest) =

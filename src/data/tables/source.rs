@@ -12,6 +12,7 @@ use dcfs_core::cancel;
 use dcfs_core::cell::{Cell, Cells};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::expr::Val;
+use dcfs_core::hex::hex;
 use dcfs_core::id::RowId;
 use dcfs_core::render::rows::{Beside, Format, Layout};
 use dcfs_core::schema::{Field, Schema, Shape, ValueType};
@@ -145,7 +146,7 @@ impl Source {
                 if self.is_ranked {
                     hash.update([1]);
                 }
-                hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+                hex(&hash.finalize()[..16])
             }
         };
         format!("{what}-{rows}-{FORMAT}-{}", env!("CARGO_PKG_VERSION").replace('.', "_"))

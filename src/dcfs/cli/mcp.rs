@@ -17,7 +17,7 @@ use crate::mcp::http::Listening;
 use crate::mcp::{self, Flags, Setup};
 use dcfs_core::error::Result;
 use dcfs_data::catalog::{self, Catalog};
-use dcfs_data::knowledge::Knowledge;
+use dcfs_data::knowledge::{AT_ONCE, Knowledge};
 use dcfs_data::pack::{Limits, Packs};
 
 /// Serve the catalog to agents by the Model Context Protocol, on standard input and output
@@ -42,9 +42,6 @@ pub struct Mcp {
     #[command(flatten)]
     access: AccessArgs,
 }
-
-/// Rows of a version up to which its page has statistics, as on a mount: a client does not wait for those of more.
-const MOST_ROWS: u64 = 200_000;
 
 const EXAMPLES: &str = "Examples:
   claude mcp add dcfs -- dcfs mcp              Claude Code; `codex mcp add` is the same
@@ -108,7 +105,7 @@ impl Mcp {
         // Pages are made where blocking is allowed.
         let pack = move |version: &_| Handle::current().block_on(of.get(version));
         let folder = Knowledge::default_folder(&catalog);
-        let knowledge = Knowledge::new(catalog.clone(), pack, folder).within(MOST_ROWS);
+        let knowledge = Knowledge::new(catalog.clone(), pack, folder).within(AT_ONCE);
         let mount = self.mount.clone().or_else(|| mounts::of_catalog(&access.catalog));
         let words =
             |flag: &str, path: &Path| vec![flag.to_owned(), path.to_string_lossy().into_owned()];

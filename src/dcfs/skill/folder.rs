@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::text::{self, MAIN, NAME, REFERENCES, VERSION};
 use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::hex::hex;
 use dcfs_disk::{regular, whole_file};
 
 /// The note about what was written.
@@ -246,7 +247,7 @@ fn drop_unless_edited(
 /// Every file of the skill, with its digest.
 fn wanted() -> Vec<(String, String, String)> {
     let digested = |(file, text): (String, String)| {
-        let digest = hex(text.as_bytes());
+        let digest = sum(text.as_bytes());
         (file, text, digest)
     };
     text::files().into_iter().map(digested).collect()
@@ -271,14 +272,14 @@ fn note(folder: &Path) -> Result<Option<Note>> {
 /// The digest of a file that is there. A link or a pipe in its place is an error, never followed.
 fn digest(path: &Path) -> Result<Option<String>> {
     match regular::read(path, LARGEST) {
-        Ok(bytes) => Ok(Some(hex(&bytes))),
+        Ok(bytes) => Ok(Some(sum(&bytes))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(unread(path, &error)),
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+fn sum(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
 }
 
 fn refused(message: String) -> Error {
@@ -345,8 +346,8 @@ mod tests {
         fs::write(folder.join("references/gone.md"), "old").expect("written");
         let mut note = note(&folder).expect("read").expect("there");
         note.version = "0.0.1".into();
-        note.files.insert(MAIN.into(), hex(b"old"));
-        note.files.insert("references/gone.md".into(), hex(b"old"));
+        note.files.insert(MAIN.into(), sum(b"old"));
+        note.files.insert("references/gone.md".into(), sum(b"old"));
         fs::write(folder.join(NOTE), serde_json::to_vec(&note).expect("JSON")).expect("written");
         let old = State::Installed { version: "0.0.1".into(), is_current: false, edited: vec![] };
         assert_eq!(state(&folder).expect("read"), old);
@@ -363,7 +364,7 @@ mod tests {
         fs::create_dir(&folder).expect("made");
         assert!(install(&folder, false).is_err(), "somebody made it");
         for path in ["../precious.md", "references/../../precious.md", "/etc/x.md", ".hidden.md"] {
-            let note = Note { version: "1".into(), files: [(path.into(), hex(b"mine"))].into() };
+            let note = Note { version: "1".into(), files: [(path.into(), sum(b"mine"))].into() };
             fs::write(folder.join(NOTE), serde_json::to_vec(&note).expect("JSON")).expect("w");
             assert_eq!(state(&folder).expect("read"), State::Foreign, "{path}");
             uninstall(&folder, true).expect("nothing to do");

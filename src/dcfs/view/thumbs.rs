@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::hex::hex;
 use dcfs_core::object::Object;
 use dcfs_disk::{private, regular};
 use image::codecs::jpeg::JpegEncoder;
@@ -84,8 +85,7 @@ impl Thumbs {
     }
 
     fn place(&self, object: &Object) -> PathBuf {
-        let name: String = object.identity().0.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.folder.join(format!("{name}.jpg"))
+        self.folder.join(format!("{}.jpg", hex(&object.identity().0)))
     }
 }
 

@@ -16,6 +16,7 @@ use dcfs_core::schema::Schema;
 use dcfs_data::pack::home::{Draft, Home};
 
 use super::boxes::{self, Boxes, Wanted};
+use super::layout;
 use super::webdataset::digest;
 use super::{At, Directory, Narrowing, Shape, Stands, entry};
 use crate::handles::Handle;
@@ -36,10 +37,6 @@ const IMAGES: u8 = 1;
 const ANNOTATIONS: u8 = 2;
 /// In memory alone: the pictures, and the classes.
 const PICTURES: u8 = 3;
-
-/// The views: the layout as it is without options, and with those that its name says.
-const PLAIN: u8 = 0;
-const WITH: u8 = 1;
 
 const FILE: &[u8] = b"annotations.json";
 
@@ -104,7 +101,7 @@ impl Directory for Coco {
     }
 
     fn top(&self, vfs: &Vfs, slot: Slot) -> Result<Inode> {
-        let plain = ViewStep { directory: NUMBER, kind: PLAIN, number: 0, text: None };
+        let plain = ViewStep { directory: NUMBER, kind: layout::PLAIN, number: 0, text: None };
         Ok(Inode::View(vfs.views.step(slot, Step::Beside(plain))?))
     }
 
@@ -153,15 +150,11 @@ impl Narrowing for Coco {
     }
 
     fn above(&self, parent: Slot, step: ViewStep) -> Inode {
-        if step.kind == WITH { Inode::View(parent) } else { Inode::Views(parent) }
+        layout::above(parent, step)
     }
 
     fn path(&self, vfs: &Vfs, parent: Slot, step: ViewStep) -> Option<String> {
-        let above = vfs.view_path(parent)?;
-        match step.text {
-            Some(text) => Some(format!("{above}/{}", vfs.filters.text(text)?)),
-            None => Some(above + "/_views/coco"),
-        }
+        layout::path(vfs, (parent, step), self.name())
     }
 
     fn lookup(&self, vfs: &Arc<Vfs>, place: &Place, name: &[u8]) -> Result<Entry> {
@@ -170,25 +163,16 @@ impl Narrowing for Coco {
             b"images" => Ok(Entry::Found(at.directory(IMAGES, 0))),
             FILE => Ok(Entry::Found(at.file(ANNOTATIONS, 0)?)),
             _ => {
-                let is_plain = place.view.made().is_some_and(|made| made.kind == PLAIN);
-                let text =
-                    std::str::from_utf8(name).ok().filter(|text| is_plain && text.contains('='));
-                let Some(text) = text else { return Ok(entry(None)) };
+                let Some(text) = layout::options(place, name) else { return Ok(entry(None)) };
                 Options::parse(text)?.found(vfs, place)?;
-                let text = Some(vfs.filters.number(text)?);
-                Ok(Entry::Found(at.view(ViewStep {
-                    directory: NUMBER,
-                    kind: WITH,
-                    number: 0,
-                    text,
-                })?))
+                layout::with(at, text)
             }
         }
     }
 
     fn list(&self, vfs: &Arc<Vfs>, place: &Place) -> Result<Listing> {
         let at = own(vfs, place);
-        if place.view.made().is_some_and(|made| made.kind == PLAIN)
+        if layout::is_plain(place)
             && boxes::recognised(&*place.view.schema(&vfs.catalog)?).is_none()
         {
             // Only with options that name the boxes or the captions.

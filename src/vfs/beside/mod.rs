@@ -41,6 +41,7 @@ mod diff;
 mod epochs;
 mod gallery;
 mod hugging_face;
+mod layout;
 mod queries;
 mod rows;
 mod split;

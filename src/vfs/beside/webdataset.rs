@@ -25,6 +25,7 @@ use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 
 use dcfs_core::error::{self, Kind as ErrorKind, Result};
+use dcfs_core::hex::hex;
 use dcfs_core::loader::options::{self, count, digits, wrong};
 use dcfs_core::loader::tar::{self, Archive, LONGEST_NAME, Member, Piece};
 use dcfs_core::render::rows::Format;
@@ -296,7 +297,7 @@ fn plan(at: At<'_>) -> Result<Arc<Plan>> {
 
 /// What tells the options of a layout from others, in the name of a file.
 pub fn digest(options: &str) -> String {
-    Sha256::digest(options)[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(options)[..8])
 }
 
 impl Plan {

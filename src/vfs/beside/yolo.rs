@@ -19,6 +19,7 @@ use dcfs_core::render::rows::json;
 use dcfs_core::schema::Schema;
 
 use super::boxes::{self, Boxes, Wanted};
+use super::layout;
 use super::{At, Directory, Narrowing, Shape, Stands, entry, inode};
 use crate::handles::Handle;
 use crate::inode::{Inode, Slot, ViewNode};
@@ -43,10 +44,6 @@ const YAML: u8 = 6;
 /// In memory alone.
 const PLAN: u8 = 7;
 const CLASSES: u8 = 8;
-
-/// The views: the layout as it is without options, and with those that its name says.
-const PLAIN: u8 = 0;
-const WITH: u8 = 1;
 
 const DATA: &[u8] = b"data.yaml";
 
@@ -118,7 +115,7 @@ impl Directory for Yolo {
     }
 
     fn top(&self, vfs: &Vfs, slot: Slot) -> Result<Inode> {
-        let plain = ViewStep { directory: NUMBER, kind: PLAIN, number: 0, text: None };
+        let plain = ViewStep { directory: NUMBER, kind: layout::PLAIN, number: 0, text: None };
         Ok(Inode::View(vfs.views.step(slot, Step::Beside(plain))?))
     }
 
@@ -223,15 +220,11 @@ impl Narrowing for Yolo {
     }
 
     fn above(&self, parent: Slot, step: ViewStep) -> Inode {
-        if step.kind == WITH { Inode::View(parent) } else { Inode::Views(parent) }
+        layout::above(parent, step)
     }
 
     fn path(&self, vfs: &Vfs, parent: Slot, step: ViewStep) -> Option<String> {
-        let above = vfs.view_path(parent)?;
-        match step.text {
-            Some(text) => Some(format!("{above}/{}", vfs.filters.text(text)?)),
-            None => Some(above + "/_views/yolo"),
-        }
+        layout::path(vfs, (parent, step), self.name())
     }
 
     fn lookup(&self, vfs: &Arc<Vfs>, place: &Place, name: &[u8]) -> Result<Entry> {
@@ -241,26 +234,17 @@ impl Narrowing for Yolo {
             b"labels" => Ok(Entry::Found(at.directory(LABELS, 0))),
             DATA => Ok(Entry::Found(at.file(YAML, 0)?)),
             _ => {
-                let is_plain = place.view.made().is_some_and(|made| made.kind == PLAIN);
-                let text =
-                    std::str::from_utf8(name).ok().filter(|text| is_plain && text.contains('='));
-                let Some(text) = text else { return Ok(entry(None)) };
+                let Some(text) = layout::options(place, name) else { return Ok(entry(None)) };
                 let options = Options::parse(text)?;
                 found(vfs, place, &options)?;
-                let text = Some(vfs.filters.number(text)?);
-                Ok(Entry::Found(at.view(ViewStep {
-                    directory: NUMBER,
-                    kind: WITH,
-                    number: 0,
-                    text,
-                })?))
+                layout::with(at, text)
             }
         }
     }
 
     fn list(&self, vfs: &Arc<Vfs>, place: &Place) -> Result<Listing> {
         let at = own(vfs, place);
-        if place.view.made().is_some_and(|made| made.kind == PLAIN)
+        if layout::is_plain(place)
             && boxes::recognised(&*place.view.schema(&vfs.catalog)?).is_none()
         {
             // Only with options that name the boxes.

@@ -10,6 +10,7 @@ use std::io::{BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use dcfs_core::hex::hex;
 use dcfs_core::name::DatasetName;
 use dcfs_core::object::{Identity, Object};
 use dcfs_data::runs::{self, Life};
@@ -45,8 +46,7 @@ impl Checkpoint {
         let folder = runs::made(database).ok()?;
         // Names are of any characters and any length.
         let digest = Sha256::digest(name.whole());
-        let name: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        let path = folder.join(format!("{name}.pictures"));
+        let path = folder.join(format!("{}.pictures", hex(&digest[..8])));
         let life = Life::take(&path).ok()??;
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true).mode(0o600);

@@ -1,12 +1,11 @@
 //! What tells one computation from another: the same command on the same rows goes on where it was, any other begins anew
 //! and says why.
 
+use dcfs_core::hex::hex;
 use dcfs_core::provenance::Provenance;
 use dcfs_data::runs::{About, Program as Made};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-
-use super::program::hex;
 
 /// Changes with what a run file or an identity means.
 const FORMAT: &str = "dcfs run 1";

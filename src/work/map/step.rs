@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 use dcfs_core::error::Result;
+use dcfs_core::hex::hex;
 use dcfs_core::object::Object;
 use dcfs_core::schema::{Signal, SignalKind, signature};
 use serde_json::{Value, json};
@@ -18,7 +19,6 @@ use tokio::io::AsyncReadExt;
 use super::each::LONGEST;
 use super::engine::Shared;
 use super::process::{GRACE, Process, Started, ending};
-use super::program::hex;
 use super::tar;
 use crate::image::{self, Answer, Pieces};
 

@@ -7,11 +7,10 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use dcfs_core::hex::hex;
 use dcfs_core::object::Object;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-
-use super::program::hex;
 
 /// Bytes of a header, and what everything is padded to.
 const BLOCK: u64 = 512;

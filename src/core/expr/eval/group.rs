@@ -16,6 +16,7 @@ use super::value::Val;
 use super::{Columns, Fault, blocks, fold_chunks};
 use crate::expr::packed::{Packed, Texts, Valid};
 use crate::expr::typed::{Column, Part};
+use crate::sum::RealSum;
 
 /// A value that rows are grouped by, or that is added up: a column, or a part of the path in it.
 #[derive(Clone, Debug, PartialEq)]
@@ -318,7 +319,7 @@ fn plain<'a>(packed: &Packed<'a>, row: usize) -> Result<Value<'a>, Fault> {
 /// What is added up of one column, for every group.
 enum Sums<'a> {
     Ints(Vec<IntSum>),
-    Reals(Vec<RealSum>),
+    Reals(Vec<Reals>),
     Texts(Vec<TextSum<'a>>),
 }
 
@@ -330,11 +331,9 @@ struct IntSum {
     greatest: i64,
 }
 
-/// With what was lost in rounding (Neumaier), as SQLite has it.
 #[derive(Clone, Copy)]
-struct RealSum {
-    sum: f64,
-    lost: f64,
+struct Reals {
+    sum: RealSum,
     count: u64,
     least: f64,
     greatest: f64,
@@ -349,8 +348,8 @@ struct TextSum<'a> {
 
 const NO_INT: IntSum = IntSum { sum: 0, count: 0, least: i64::MAX, greatest: i64::MIN };
 
-const NO_REAL: RealSum =
-    RealSum { sum: 0.0, lost: 0.0, count: 0, least: f64::INFINITY, greatest: f64::NEG_INFINITY };
+const NO_REAL: Reals =
+    Reals { sum: RealSum::ZERO, count: 0, least: f64::INFINITY, greatest: f64::NEG_INFINITY };
 
 impl IntSum {
     #[inline]
@@ -362,28 +361,13 @@ impl IntSum {
     }
 }
 
-impl RealSum {
+impl Reals {
     #[inline]
     fn add(&mut self, value: f64) {
-        self.plus(value);
+        self.sum.add(value);
         self.count += 1;
         self.least = self.least.min(value);
         self.greatest = self.greatest.max(value);
-    }
-
-    #[inline]
-    fn plus(&mut self, value: f64) {
-        let sum = self.sum + value;
-        if sum.is_finite() {
-            let is_larger = self.sum.abs() >= value.abs();
-            self.lost +=
-                if is_larger { (self.sum - sum) + value } else { (value - sum) + self.sum };
-        }
-        self.sum = sum;
-    }
-
-    fn total(&self) -> f64 {
-        if self.sum.is_finite() { self.sum + self.lost } else { self.sum }
     }
 }
 
@@ -592,8 +576,7 @@ impl<'a> State<'a> {
                     }
                     (Sums::Reals(into), Sums::Reals(from)) => {
                         let (into, from) = (&mut into[own], from[group]);
-                        into.plus(from.sum);
-                        into.plus(from.lost);
+                        into.sum.merge(from.sum);
                         into.count += from.count;
                         into.least = into.least.min(from.least);
                         into.greatest = into.greatest.max(from.greatest);
@@ -653,8 +636,8 @@ fn folded(fold: &Fold, sums: &Sums<'_>, group: usize) -> Result<Val<'static>, Un
         (Fold::Mean(_), Sums::Ints(sums)) => Val::Real(sums[group].sum as f64 / count as f64),
         (Fold::Least(_), Sums::Ints(sums)) => Val::Int(sums[group].least),
         (Fold::Greatest(_), Sums::Ints(sums)) => Val::Int(sums[group].greatest),
-        (Fold::Sum(_), Sums::Reals(sums)) => real(sums[group].total()),
-        (Fold::Mean(_), Sums::Reals(sums)) => real(sums[group].total() / count as f64),
+        (Fold::Sum(_), Sums::Reals(sums)) => real(sums[group].sum.total()),
+        (Fold::Mean(_), Sums::Reals(sums)) => real(sums[group].sum.total() / count as f64),
         (Fold::Least(_), Sums::Reals(sums)) => Val::Real(sums[group].least),
         (Fold::Greatest(_), Sums::Reals(sums)) => Val::Real(sums[group].greatest),
         (Fold::Least(_), Sums::Texts(sums)) => text(sums[group].least),

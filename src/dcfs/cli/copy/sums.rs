@@ -5,6 +5,7 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use dcfs_core::hex::hex;
 use sha2::{Digest, Sha256};
 
 use super::Error;
@@ -71,7 +72,7 @@ fn line(name: &[u8], sum: &Sum) -> Vec<u8> {
     if name.iter().any(|byte| matches!(byte, b'\\' | b'\n' | b'\r')) {
         out.push(b'\\');
     }
-    out.extend(sum.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()));
+    out.extend_from_slice(hex(sum).as_bytes());
     out.extend_from_slice(b"  ");
     for byte in name {
         match byte {
