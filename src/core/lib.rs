@@ -2,9 +2,11 @@
 //!
 //! | floor | modules | contents |
 //! |---|---|---|
-//! | words | [`error`] [`id`] [`time`] [`version`] [`name`] [`schema`] [`object`] [`cell`] [`hex`] [`json`] [`sum`] [`kept`] [`provenance`] [`annotation`] [`secrets`] | the terms of the field, as types; a bounded memory of answers |
+//! | words | [`hex`] [`sum`] [`error`] [`id`] [`time`] [`version`] [`name`] [`schema`] [`object`] [`cell`] [`json`] [`kept`] [`provenance`] [`annotation`] [`secrets`] | the terms of the field, as types; a bounded memory of answers |
 //! | cores | [`expr`] [`glob`] [`loader`] [`tree`] [`render`] | filters; patterns; splits, orders and archives for training; names and directories from row paths; pages from facts |
 
+pub mod hex;
+pub mod sum;
 pub mod error;
 pub mod id;
 pub mod time;
@@ -14,9 +16,7 @@ pub mod schema;
 pub mod object;
 pub mod cancel;
 pub mod cell;
-pub mod hex;
 pub mod json;
-pub mod sum;
 pub mod answer;
 pub mod kept;
 pub mod provenance;

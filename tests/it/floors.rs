@@ -13,6 +13,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "core",
         &[
+            "hex",
+            "sum",
             "error",
             "id",
             "time",
@@ -21,8 +23,6 @@ const FLOORS: &[(&str, &[&str])] = &[
             "schema",
             "object",
             "cell",
-            "hex",
-            "sum",
             "json",
             "answer",
             "kept",
