@@ -30,7 +30,6 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
@@ -54,8 +53,8 @@ use dcfs_core::schema::{FileColumn, Schema, ValueType};
 /// Moves with every change of what is said: statistics kept by another dcfs are not read.
 const FORMAT: u32 = 1;
 
-/// Statistics that took longer to find are kept for the next who asks.
-const WORTH_KEEPING: Duration = Duration::from_millis(100);
+/// Statistics of more cells are kept for the next who asks: finding them takes some tenth of a second.
+const WORTH_KEEPING: u64 = 200_000;
 
 /// Bytes of statistics that are read back, at most.
 const LARGEST: u64 = 64 << 20;
@@ -97,11 +96,11 @@ pub fn of(source: &Source, each: &(dyn Fn(u64) + Sync)) -> Result<Found> {
     if let Some(found) = home.find(&stem).and_then(kept) {
         return Ok(found);
     }
-    let began = Instant::now();
     let facts = gather(source, each)?;
     let json =
         serde_json::to_string_pretty(&facts).map_err(|e| Error::new(ErrorKind::Broken, e))?;
-    if began.elapsed() > WORTH_KEEPING {
+    let cells = facts.num_examples.saturating_mul(facts.statistics.len() as u64);
+    if cells > WORTH_KEEPING {
         // Who cannot keep them finds them again.
         let keep = |json: &str| -> Result<File> {
             let mut draft = home.create()?;
