@@ -11,5 +11,6 @@ mod store;
 mod stores;
 mod support;
 mod tables;
+mod vfs;
 mod views;
 mod write;

@@ -7,3 +7,4 @@ pub mod catalog;
 pub mod http;
 pub mod model;
 pub mod mounted;
+pub mod unmounted;
