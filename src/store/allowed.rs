@@ -11,7 +11,6 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 
 use super::error::{Error, show};
-use super::place::Place;
 
 /// The rules of a mount.
 #[derive(Debug, Default)]
@@ -49,18 +48,8 @@ impl Allowed {
         self.roots.is_none()
     }
 
-    /// Refuses an address that is none of those allowed. Files are judged as they are opened.
-    ///
-    /// # Errors
-    /// `Denied`.
-    pub fn check(&self, address: &Place, place: &str) -> Result<(), Error> {
-        match address {
-            Place::File(_) => Ok(()),
-            other => self.check_url(&other.address(), place),
-        }
-    }
-
-    /// The same of an address as text, such as the one a server sends on to.
+    /// Refuses an address that is none of those allowed: a row's, or one that a server sends on to. Files are judged as
+    /// they are opened.
     ///
     /// # Errors
     /// `Denied`.

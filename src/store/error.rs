@@ -116,6 +116,18 @@ impl From<Error> for dcfs_core::error::Error {
     }
 }
 
+impl Error {
+    /// An object whose address has no exact meaning, and why.
+    pub fn unaskable(object: &Object, reason: &'static str) -> Self {
+        Self::Unaskable { place: place(object), reason }
+    }
+
+    /// An object of a store that dcfs does not read.
+    pub fn scheme(object: &Object, scheme: &str) -> Self {
+        Self::Scheme { place: place(object), scheme: show(scheme) }
+    }
+}
+
 /// `source/path` of `object` for a message: of a URL, without a login and without a query, which may hold
 /// a signature.
 pub fn place(object: &Object) -> String {

@@ -15,11 +15,10 @@
 //! | `local` | files of this machine |
 //! | `remote` | what every answer of a store is held to, and how a store is asked |
 //! | `cloud` | what `object_store` speaks: its clients, its failures |
-//! | `s3`, `gcs`, `azure` | the settings of each cloud |
-//! | `web` | `http(s)://` and the Hugging Face hub |
+//! | `backend` | every kind of store: a folder each, behind one trait, and their registry |
 //! | `net`, `certificates`, `refusal` | trust and proxies; what a server says in place of an object |
 //! | `budget`, `health` | how long one question is asked again; which servers are away |
-//! | [`Settings`], `ways` | what the user says of one bucket or prefix, and what comes of it |
+//! | [`Settings`] | what the user says of one bucket or prefix |
 //! | `line` | how many requests are under way where nobody waits for one |
 //! | `raced`, [`metrics`], `prometheus` | slow requests asked twice; what was done, counted |
 //! | `stream` | one open remote object: pieces, look-ahead, one fetch per byte |
@@ -27,10 +26,10 @@
 //! | `reader` | one open object, wherever its bytes are |
 //! | `whole` | what is done with an object as a whole: its cost, fetching it, comparing it |
 //!
-//! A new store is one more [`place::Place`] and one more `Requests`; the cache is a `Ranges` over another.
+//! A new store is one more folder of `backend` and one line of its registry; the cache is a `Ranges` over another.
 
 mod allowed;
-mod azure;
+mod backend;
 mod budget;
 mod buffers;
 mod cache;
@@ -42,7 +41,6 @@ mod datachain;
 mod error;
 #[cfg(test)]
 mod fake;
-mod gcs;
 mod guard;
 mod health;
 mod key;
@@ -60,12 +58,9 @@ mod raced;
 mod reader;
 mod refusal;
 mod remote;
-mod s3;
 mod settings;
 mod stream;
 mod wanted;
-mod ways;
-mod web;
 mod whole;
 mod window;
 
@@ -90,6 +85,7 @@ pub use settings::Settings;
 pub use whole::{Cost, Here, Warmed};
 
 use allowed::Allowed;
+use backend::{Backends, Setup, StoreKind};
 use dcfs_core::object::Object;
 use dcfs_core::provenance::Reached;
 use guard::Guard;
@@ -146,41 +142,14 @@ fn is_local(object: &Object) -> bool {
     matches!(Place::of(object), Ok(Place::File(_)))
 }
 
-/// The ways to what is not a file of this machine: all that settings say something of.
-struct Clouds {
-    s3: s3::S3,
-    gcs: gcs::Gcs,
-    azure: azure::Azure,
-    web: web::Webs,
-}
-
-impl Clouds {
-    fn new(config: &Config, environment: &net::Variables, allowed: &Arc<Allowed>) -> Self {
-        Self {
-            s3: s3::S3::new(config, environment),
-            gcs: gcs::Gcs::new(config, environment),
-            azure: azure::Azure::new(config, environment),
-            web: web::Webs::new(config, environment, allowed),
-        }
-    }
-
-    fn check(&self) -> Result<()> {
-        self.s3.check()?;
-        self.gcs.check()?;
-        self.azure.check()?;
-        self.web.check()?;
-        Ok(())
-    }
-}
-
 /// Every store of a mount.
 pub struct Stores {
     timeout: Duration,
     first_answer: Duration,
     guard: Arc<Guard>,
     allowed: Arc<Allowed>,
-    clouds: RwLock<Arc<Clouds>>,
-    /// What the clouds were made from.
+    backends: RwLock<Arc<Backends>>,
+    /// What the backends were made from.
     config: Config,
     cache: Arc<cache::Cache>,
     memory: Arc<memory::Memory>,
@@ -209,7 +178,11 @@ impl Stores {
             first_answer: config.first_answer.unwrap_or(config.timeout),
             guard: Arc::new(Guard::new(&config.forbidden)),
             allowed: Arc::clone(&allowed),
-            clouds: RwLock::new(Arc::new(Clouds::new(&config, &environment, &allowed))),
+            backends: RwLock::new(Arc::new(Backends::open(&Setup {
+                config: &config,
+                environment: &environment,
+                allowed: &allowed,
+            }))),
             cache: Arc::new(cache::Cache::new(&config.cache)),
             memory: Arc::new(memory::Memory::new(config.memory)),
             // What is beside a stranger's catalog is a stranger's.
@@ -226,8 +199,8 @@ impl Stores {
         }
     }
 
-    fn clouds(&self) -> Arc<Clouds> {
-        Arc::clone(&self.clouds.read().unwrap_or_else(PoisonError::into_inner))
+    fn backends(&self) -> Arc<Backends> {
+        Arc::clone(&self.backends.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// From here on objects are reached as `settings` say; those that are open go on as they are.
@@ -236,9 +209,10 @@ impl Stores {
     /// As [`Stores::check`]; then all is as it was.
     pub fn reset(&self, settings: Settings) -> Result<()> {
         let config = Config { settings, ..self.config.clone() };
-        let clouds = Clouds::new(&config, &net::environment(), &self.allowed);
-        clouds.check()?;
-        *self.clouds.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(clouds);
+        let (environment, allowed) = (&net::environment(), &self.allowed);
+        let backends = Backends::open(&Setup { config: &config, environment, allowed });
+        backends.check()?;
+        *self.backends.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(backends);
         Ok(())
     }
 
@@ -248,25 +222,15 @@ impl Stores {
     /// # Errors
     /// As [`Stores::check`].
     pub fn describe(&self, source: &str) -> Result<Option<Vec<(&'static str, String)>>> {
-        let clouds = self.clouds();
-        match source.split_once("://") {
-            Some(("s3", rest)) => {
-                let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-                Ok(Some(clouds.s3.describe(bucket, prefix)?))
-            }
-            Some(("gs", _)) => Ok(Some(clouds.gcs.describe(source))),
-            Some(("az", _)) => Ok(Some(clouds.azure.describe(source))),
-            Some(("http" | "https" | "hf", _)) => Ok(Some(clouds.web.describe(source))),
-            _ => Ok(None),
-        }
+        let backends = self.backends();
+        let said = backends.of_source(source).map(|backend| backend.describe(source));
+        Ok(said.transpose()?)
     }
 
     /// How objects of `source` (`s3://bucket/prefix`) are reached, where it is not by default; `None` where that cannot be
     /// said by flags.
     pub fn reached(&self, source: &str) -> Option<Reached> {
-        let (bucket, prefix) =
-            source.strip_prefix("s3://").map(|rest| rest.split_once('/').unwrap_or((rest, "")))?;
-        self.clouds().s3.reached(bucket, prefix).ok()
+        self.backends().of_source(source)?.reached(source)
     }
 
     /// Whether the flags, the tables of settings and the environment make sense: for a door to ask before it mounts.
@@ -275,7 +239,7 @@ impl Stores {
     /// `Invalid`, naming the setting that is wrong. What the environment says of the other clouds is told at first use:
     /// what somebody left in a home directory must not stop a mount that does not need it.
     pub fn check(&self) -> Result<()> {
-        self.clouds().check()
+        Ok(self.backends().check()?)
     }
 
     /// Opens an object for reading. A local file is opened and compared with the row; nothing is
@@ -298,7 +262,7 @@ impl Stores {
         let size = wanted.size;
         let source = match Place::of(&wanted.object)? {
             Place::File(path) => self.local(wanted, path, caller).await?,
-            place => self.remote(wanted, place).await?,
+            Place::Store(kind, url) => self.remote(wanted, kind, &url).await?,
         };
         Ok(self.reader(label.into(), size, source, is_lasting(object)))
     }
@@ -331,11 +295,14 @@ impl Stores {
     /// As [`Stores::open`].
     pub fn open_ahead(&self, object: &Object) -> Result<Reader> {
         let wanted = Wanted::of(object)?;
-        let (size, address) = (wanted.size, Place::of(&wanted.object)?);
+        let size = wanted.size;
+        let Place::Store(kind, url) = Place::of(&wanted.object)? else {
+            return Err(Error::scheme(object, "file://").into());
+        };
         let source = match self.look_for_fetched(&wanted).and_then(|look| look().ok()) {
             Some(file) => Source::Local(Arc::new(file)),
             None => {
-                let store = self.requests(address, wanted.place.clone())?;
+                let store = self.requests(kind, &url, &wanted)?;
                 let open = self.look_for_entry(store.server(), &wanted.object);
                 let held = open.and_then(|open| open());
                 self.source(wanted, store, held)
@@ -364,11 +331,11 @@ impl Stores {
         })
     }
 
-    async fn remote(&self, wanted: Wanted, address: Place) -> Result<Source, Error> {
+    async fn remote(&self, wanted: Wanted, kind: &StoreKind, url: &str) -> Result<Source, Error> {
         if let Some(file) = self.fetched(&wanted).await {
             return Ok(Source::Local(Arc::new(file)));
         }
-        let store = self.requests(address, wanted.place.clone())?;
+        let store = self.requests(kind, url, &wanted)?;
         let held = self.entry(store.server(), &wanted.object).await?;
         Ok(self.source(wanted, store, held))
     }
@@ -437,18 +404,15 @@ impl Stores {
         prometheus::page(&self.metrics(), &self.metrics.histogram())
     }
 
-    /// How the object at `address` is asked for.
-    fn requests(&self, address: Place, place: String) -> Result<Arc<dyn Requests>, Error> {
-        self.allowed.check(&address, &place)?;
-        let clouds = self.clouds();
-        match address {
-            Place::S3(key) => in_bucket(clouds.s3.bucket(&key.bucket, &key.key)?, &key, place),
-            Place::Gs(key) => in_bucket(clouds.gcs.bucket(&key.bucket, &key.key), &key, place),
-            Place::Az(key) => in_bucket(clouds.azure.container(&key.bucket, &key.key), &key, place),
-            Place::Http(url) => Ok(Arc::new(clouds.web.object(web::Target::Page(url), place))),
-            Place::Hub(file) => Ok(Arc::new(clouds.web.object(web::Target::Hub(file), place))),
-            other => Err(Error::Scheme { place, scheme: other.scheme().into() }),
-        }
+    /// How an object of `kind` is asked for, and where it may be.
+    fn requests(
+        &self,
+        kind: &StoreKind,
+        url: &str,
+        wanted: &Wanted,
+    ) -> Result<Arc<dyn Requests>, Error> {
+        self.allowed.check_url(url, &wanted.place)?;
+        self.backends().of(kind).object(&wanted.object, wanted.place.clone())
     }
 
     /// Where an object is kept; `None` where it cannot be.
@@ -476,18 +440,6 @@ impl Stores {
             }
             held
         })
-    }
-}
-
-/// An object of a cloud, by its exact key.
-fn in_bucket(
-    bucket: Arc<impl cloud::Bucket>,
-    key: &place::Key,
-    place: String,
-) -> Result<Arc<dyn Requests>, Error> {
-    match key::exact(&key.key) {
-        Ok(key) => Ok(Arc::new(cloud::CloudObject::new(bucket, key, place))),
-        Err(reason) => Err(Error::Unaskable { place, reason }),
     }
 }
 

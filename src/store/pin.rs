@@ -17,6 +17,7 @@
 
 use std::sync::OnceLock;
 
+use super::backend;
 use super::error::quoted;
 use super::mtime;
 use dcfs_core::object::Object;
@@ -47,12 +48,10 @@ pub enum Rules {
 impl Rules {
     /// Those of the store that `source` names.
     pub fn of(source: &str) -> Self {
-        match source.split_once(':').map_or("", |(scheme, _)| scheme) {
-            "file" => Self::File,
-            "gs" => Self::Google,
-            "http" | "https" => Self::Http,
-            "hf" => Self::Hub,
-            _ => Self::Bucket,
+        match source.split_once(':') {
+            Some(("file", _)) => Self::File,
+            Some((scheme, _)) => backend::kind(scheme).map_or(Self::Bucket, |kind| kind.rules),
+            None => Self::Bucket,
         }
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::backend::StoreKind;
 use super::place::Place;
 use super::wanted::Wanted;
 use super::{AT_FILES, Reader, Result, Stores, blocking, bounded, local};
@@ -102,15 +103,15 @@ impl Stores {
         let wanted = Wanted::of(object)?;
         match Place::of(&wanted.object)? {
             Place::File(_) => Ok(Cost::Local),
-            place => self.remote_cost(wanted, place).await,
+            Place::Store(kind, url) => self.remote_cost(wanted, kind, &url).await,
         }
     }
 
-    async fn remote_cost(&self, wanted: Wanted, place: Place) -> Result<Cost> {
+    async fn remote_cost(&self, wanted: Wanted, kind: &StoreKind, url: &str) -> Result<Cost> {
         if self.fetched(&wanted).await.is_some() {
             return Ok(Cost::Local);
         }
-        let store = self.requests(place, wanted.place.clone())?;
+        let store = self.requests(kind, url, &wanted)?;
         let key = super::cache::Key::of(store.server(), &wanted.object);
         let Some((key, size)) = key.zip(wanted.object.size) else {
             return Ok(Cost::missing((0, false), wanted.size));
@@ -176,7 +177,7 @@ impl Stores {
         }
         match Place::of(&wanted.object)? {
             Place::File(path) => Ok(self.local_part(wanted, path, range).await?),
-            place => self.remote_part(wanted, place, range).await,
+            Place::Store(kind, url) => self.remote_part(wanted, kind, &url, range).await,
         }
     }
 
@@ -196,8 +197,14 @@ impl Stores {
         bounded(&label, self.timeout, blocking(&AT_FILES, &label, read)).await
     }
 
-    async fn remote_part(&self, wanted: Wanted, place: Place, range: Range<u64>) -> Result<Bytes> {
-        let store = self.requests(place, wanted.place)?;
+    async fn remote_part(
+        &self,
+        wanted: Wanted,
+        kind: &StoreKind,
+        url: &str,
+        range: Range<u64>,
+    ) -> Result<Bytes> {
+        let store = self.requests(kind, url, &wanted)?;
         let range = wanted.base + range.start..wanted.base + range.end;
         Ok(self.object(store, wanted.recorded).get(range).await?)
     }
@@ -210,7 +217,7 @@ impl Stores {
         let wanted = Wanted::of(object)?;
         match Place::of(&wanted.object)? {
             Place::File(path) => self.local(wanted, path, None).await.map(|_| ())?,
-            place => self.compare_remote(wanted, place).await?,
+            Place::Store(kind, url) => self.compare_remote(wanted, kind, &url).await?,
         }
         Ok(())
     }
@@ -218,10 +225,11 @@ impl Stores {
     async fn compare_remote(
         &self,
         wanted: Wanted,
-        place: Place,
+        kind: &StoreKind,
+        url: &str,
     ) -> std::result::Result<(), super::Error> {
         let byte = 0..wanted.recorded.size.min(1);
-        let store = self.requests(place, wanted.place)?;
+        let store = self.requests(kind, url, &wanted)?;
         self.object(store, wanted.recorded).get(byte).await.map(|_| ())
     }
 

@@ -7,21 +7,17 @@
 //! | `page` | one answer of a store: its rows, its order, where it goes on |
 //! | `ranges`, `halves` | many requests at a time: which part of the keys each reads |
 //! | `ask`, `xml` | one request with its retries; the answers of S3 and Azure |
-//! | `s3`, `gcs`, `azure` | how each cloud is asked |
 //!
 //! What is held is a page for each request that is under way, however much there is to list; whoever takes batches
-//! slowly slows the listing. Keys that DataChain leaves out (`/` at an end, `//`) are left out and counted.
+//! slowly slows the listing. How each store is asked for a page is its own (`backend`). Keys that DataChain leaves out (`/` at an end, `//`) are left out and counted.
 
-mod ask;
-mod azure;
-mod gcs;
+pub mod ask;
 mod halves;
 pub mod origin;
-mod page;
+pub mod page;
 mod ranges;
-mod s3;
 mod walk;
-mod xml;
+pub mod xml;
 
 use std::sync::Arc;
 
@@ -30,6 +26,7 @@ use tokio::sync::mpsc::Sender;
 
 pub use origin::{End, Origin, Storage};
 
+use super::backend::{Folder, StoreKind};
 use super::error::Error;
 use super::{Result, Stores};
 use dcfs_core::time::Timestamp;
@@ -135,7 +132,7 @@ impl Stores {
         }
         let is_object = match origin.storage() {
             Storage::File => origin.local_path().is_file(),
-            _ => self.single(&origin, How::default()).await?.is_some(),
+            Storage::Store(kind) => self.single(kind, &origin, How::default()).await?.is_some(),
         };
         Ok(origin.settled(if is_object { End::Object } else { End::Folder }))
     }
@@ -155,7 +152,7 @@ impl Stores {
         let totals = match (origin.storage(), origin.end()) {
             (_, End::Object) => self.list_one(origin, how, to).await?,
             (Storage::File, _) => walked(origin, to).await?,
-            _ => self.list_folder(origin, how, to).await?,
+            (Storage::Store(kind), _) => self.list_folder(kind, origin, how, to).await?,
         };
         Ok(totals)
     }
@@ -169,7 +166,7 @@ impl Stores {
         let gone = || Error::Missing { place: origin.label(), answer: "no such object".into() };
         let row = match origin.storage() {
             Storage::File => walk::single(&origin.local_path(), origin.name()).ok(),
-            _ => self.single(origin, how).await?,
+            Storage::Store(kind) => self.single(kind, origin, how).await?,
         };
         let rows = vec![row.ok_or_else(gone)?];
         let mut totals = Totals::default();
@@ -178,17 +175,23 @@ impl Stores {
         Ok(totals)
     }
 
-    async fn single(&self, origin: &Origin, how: How) -> Result<Option<Listed>, Error> {
-        ranges::single(&*self.pages(origin, how)?, origin.path()).await
+    async fn single(
+        &self,
+        kind: &StoreKind,
+        origin: &Origin,
+        how: How,
+    ) -> Result<Option<Listed>, Error> {
+        ranges::single(&*self.pages(kind, origin, how)?, origin.path()).await
     }
 
     async fn list_folder(
         &self,
+        kind: &StoreKind,
         origin: &Origin,
         how: How,
         to: &Sender<Vec<Listed>>,
     ) -> Result<Totals, Error> {
-        let pages = self.pages(origin, how)?;
+        let pages = self.pages(kind, origin, how)?;
         let may_split = !how.is_sequential;
         let mut totals = ranges::list(Arc::clone(&pages), &origin.prefix(), may_split, to).await?;
         totals.is_current = pages.is_current();
@@ -199,26 +202,9 @@ impl Stores {
         Ok(totals)
     }
 
-    fn pages(&self, origin: &Origin, how: How) -> Result<Arc<dyn Pages>, Error> {
+    fn pages(&self, kind: &StoreKind, origin: &Origin, how: How) -> Result<Arc<dyn Pages>, Error> {
         let (place, bucket, prefix) = (origin.label(), origin.bucket(), origin.prefix());
-        let prefix = prefix.as_bytes();
-        match origin.storage() {
-            Storage::S3 => {
-                let bucket = self.clouds().s3.bucket(bucket, prefix)?;
-                Ok(Arc::new(s3::Lister::new(bucket, place, how)?))
-            }
-            Storage::Gs => Ok(Arc::new(gcs::Lister::new(
-                self.clouds().gcs.bucket(bucket, prefix),
-                place,
-                how,
-            )?)),
-            Storage::Az => {
-                let container = self.clouds().azure.container(bucket, prefix);
-                Ok(Arc::new(azure::Lister::new(container, place, how)?))
-            }
-            #[allow(unreachable_patterns, reason = "a store may be left out")]
-            other => Err(Error::Scheme { place, scheme: other.scheme().into() }),
-        }
+        self.backends().of(kind).pages(Folder { bucket, prefix: &prefix, place, how })
     }
 }
 

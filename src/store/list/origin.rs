@@ -9,37 +9,24 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::backend::{self, StoreKind};
 use crate::error::{Error, show};
-use crate::place::is_bucket;
 use dcfs_core::glob::{self, Glob};
 
 /// Where a listing begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
-    S3,
-    Gs,
-    Az,
+    /// Files of this machine.
     File,
+    Store(&'static StoreKind),
 }
 
 impl Storage {
-    fn of(scheme: &str) -> Option<Self> {
-        match scheme {
-            "s3" => Some(Self::S3),
-            "gs" => Some(Self::Gs),
-            "az" => Some(Self::Az),
-            "file" => Some(Self::File),
-            _ => None,
-        }
-    }
-
     /// What its sources begin with.
-    pub fn scheme(self) -> &'static str {
+    pub fn scheme(self) -> String {
         match self {
-            Self::S3 => "s3://",
-            Self::Gs => "gs://",
-            Self::Az => "az://",
-            Self::File => "file://",
+            Self::File => "file://".into(),
+            Self::Store(kind) => format!("{}://", kind.schemes[0]),
         }
     }
 }
@@ -94,29 +81,32 @@ impl Origin {
                 Err(wrong(text, "is no absolute folder; write `file:///folder`"))
             }
             Some(("file", rest)) => Self::local(rest, current_folder),
-            Some((scheme, rest)) => match Storage::of(scheme) {
-                Some(storage) => Self::cloud(text, storage, rest),
-                None => Err(wrong(
-                    text,
-                    "cannot be listed; dcfs lists s3://, gs://, az:// and local folders",
-                )),
-            },
+            Some((scheme, rest)) => {
+                let kind = backend::kind(scheme).and_then(|kind| Some((kind, kind.is_bucket?)));
+                let (kind, is_bucket) = kind.ok_or_else(|| unlisted(text))?;
+                Self::cloud(text, kind, is_bucket, rest)
+            }
         }
     }
 
-    fn cloud(text: &str, storage: Storage, rest: &str) -> Result<Self, Error> {
+    fn cloud(
+        text: &str,
+        kind: &'static StoreKind,
+        is_bucket: fn(&str) -> bool,
+        rest: &str,
+    ) -> Result<Self, Error> {
         let (bucket, path) = rest.split_once('/').unwrap_or((rest, ""));
         if bucket.contains(['*', '?', '[', ']', '{', '}']) {
             return Err(wrong(text, "has a pattern for a bucket; name the bucket"));
         }
-        if !is_bucket(bucket, storage == Storage::Az) {
+        if !is_bucket(bucket) {
             return Err(wrong(text, "names no bucket"));
         }
         let (path, pattern) = glob::split(path);
         let end = end(path, pattern);
         let path = path.trim_start_matches('/').trim_end_matches('/').to_owned();
         let end = if path.is_empty() { End::Folder } else { end };
-        let (bucket, besides) = (bucket.to_owned(), Vec::new());
+        let (storage, bucket, besides) = (Storage::Store(kind), bucket.to_owned(), Vec::new());
         Ok(Self { storage, bucket, path, end, globs: globs(pattern), besides })
     }
 
@@ -256,6 +246,14 @@ impl Origin {
 
 fn wrong(text: &str, what: &str) -> Error {
     Error::Setting(format!("`{}` {what}", show(text)))
+}
+
+/// An address of something that has no listing.
+fn unlisted(text: &str) -> Error {
+    let listed = backend::kinds().filter(|kind| kind.is_bucket.is_some());
+    let schemes: Vec<_> = listed.map(|kind| format!("{}://", kind.schemes[0])).collect();
+    let what = format!("cannot be listed; dcfs lists {} and local folders", schemes.join(", "));
+    wrong(text, &what)
 }
 
 fn globs(pattern: Option<&str>) -> Vec<Glob> {

@@ -15,28 +15,42 @@
 //! 3. What a table leaves out is as if there were no file.
 //! 4. Tables hold no secrets: they name a profile, a file or a variable that does.
 //!
-//! What a table may say depends on its scheme, and is the matter of [`said`]. A new scheme is one more [`Said`], and one
-//! more arm in [`Said::read`].
+//! What a table may be called and say is the matter of its store ([`Tables`], one of each
+//! [`StoreKind`](super::backend::StoreKind)).
 
-mod said;
+mod entry;
 
+use std::any::Any;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
+use super::backend;
 use super::error::show;
-use super::place;
 use dcfs_core::error::Kind;
 use dcfs_core::name::nearest;
-use said::Said;
-pub use said::{Az, Gs, Hf, Http, S3, Says, Secret};
+pub use entry::{Secret, Vocabulary, entries, exclude};
 
-/// Schemes that have settings.
-const SCHEMES: [&str; 6] = ["s3://", "gs://", "az://", "https://", "http://", "hf://"];
+/// What a table says: a type of its store.
+pub type Said = Arc<dyn Any + Send + Sync>;
+
+/// What tables of one kind of store may be called and say.
+pub struct Tables {
+    /// Why a name is none, if it is none: of the scheme with `://`, and what follows up to the first slash and behind it.
+    pub wrong_name: fn(&str, &str, &str) -> Option<String>,
+    /// What follows the scheme, as addresses have it.
+    pub address: fn(&str) -> String,
+    /// Reads a table, which begins at a byte of the file.
+    ///
+    /// # Errors
+    /// A name that nobody knows, or a value that is none.
+    pub read: fn(usize, &DeTable<'_>) -> Result<Said, Wrong>,
+}
 
 /// What the file says; empty where there is none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     file: Option<PathBuf>,
     tables: Vec<Table>,
@@ -45,7 +59,7 @@ pub struct Settings {
 }
 
 /// One table of the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct Table {
     name: Name,
     said: Said,
@@ -116,7 +130,7 @@ impl From<Error> for dcfs_core::error::Error {
 }
 
 /// A message, and the byte of the text it is about.
-type Wrong = (usize, String);
+pub type Wrong = (usize, String);
 
 impl Settings {
     /// Reads the text of `file`.
@@ -150,15 +164,9 @@ impl Settings {
         self.tables.iter().map(|table| table.name.text())
     }
 
-    /// What counts for an object of S3, and the name of the table that says it.
-    pub fn s3(&self, bucket: &str, key: &[u8]) -> Option<(&str, &S3)> {
-        let (name, said) = longest(self.all(), &address("s3", bucket, key))?;
-        Some((name.text(), said))
-    }
-
-    /// Each table of one kind.
-    pub fn all<S: Says>(&self) -> impl Iterator<Item = (&Name, &S)> {
-        self.tables.iter().filter_map(|table| Some((&table.name, S::of(&table.said)?)))
+    /// Each table of one kind, by the type of what it says.
+    pub fn all<S: 'static>(&self) -> impl Iterator<Item = (&Name, &S)> {
+        self.tables.iter().filter_map(|table| Some((&table.name, table.said.downcast_ref()?)))
     }
 }
 
@@ -180,14 +188,14 @@ fn tables(text: &str) -> Result<(Vec<Table>, Options), Wrong> {
             continue;
         }
         let wrong = |message| (at, message);
-        let table = named(name.get_ref()).map_err(wrong)?;
+        let (table, kind) = named(name.get_ref()).map_err(wrong)?;
         if tables.iter().any(|other| other.name.start == table.start) {
             return Err((at, format!("there are two tables for `{}`", show(table.text()))));
         }
         let DeValue::Table(entries) = value.get_ref() else {
             return Err((at, format!("`{}` is a table: write `[\"{0}\"]`", show(name.get_ref()))));
         };
-        tables.push(Table { said: Said::read(at, table.text(), entries)?, name: table });
+        tables.push(Table { said: (kind.read)(at, entries)?, name: table });
     }
     Ok((tables, mount))
 }
@@ -218,60 +226,31 @@ fn options(entries: &DeTable<'_>) -> Result<Options, Wrong> {
     Ok(options)
 }
 
-/// The name of a table, without slashes at its end.
-fn named(name: &str) -> Result<Name, String> {
+/// The name of a table, without slashes at its end, and what it may say.
+fn named(name: &str) -> Result<(Name, &'static Tables), String> {
+    let schemes = || backend::kinds().flat_map(|kind| kind.schemes);
+    let known: Vec<_> = schemes().map(|scheme| format!("{scheme}://")).collect();
+    let near = |text| nearest::to(text, known.iter().map(String::as_str));
     let Some((scheme, rest)) = name.split_once("://") else {
-        let near = nearest::to(name, SCHEMES.into_iter());
-        let hint = nearest::hint(&near, "tables are called as `[\"s3://bucket/prefix\"]`");
+        let hint = nearest::hint(&near(name), "tables are called as `[\"s3://bucket/prefix\"]`");
         return Err(format!("`{}` is no bucket{hint}", show(name)));
     };
+    let kind = backend::kind(scheme);
     let scheme = format!("{scheme}://");
-    if !SCHEMES.contains(&scheme.as_str()) {
-        let hint =
-            format!("there are for {}", SCHEMES.map(|known| format!("`{known}`")).join(", "));
-        let hint = nearest::hint(&nearest::to(&scheme, SCHEMES.into_iter()), &hint);
+    let Some(kind) = kind else {
+        let all: Vec<_> = known.iter().map(|known| format!("`{known}`")).collect();
+        let hint = nearest::hint(&near(&scheme), &format!("there are for {}", all.join(", ")));
         return Err(format!("there are no settings for `{}`{hint}", show(&scheme)));
-    }
+    };
     let rest = rest.trim_end_matches('/');
     let (first, below) = rest.split_once('/').unwrap_or((rest, ""));
-    if !(rest.is_empty() || is_plain(&scheme, first, below)) {
-        return Err(not_plain(&scheme, first));
+    if !rest.is_empty()
+        && let Some(wrong) = (kind.tables.wrong_name)(&scheme, first, below)
+    {
+        return Err(wrong);
     }
-    let is_url = scheme.starts_with("http");
-    let start = if is_url { place::url_path(rest, b":[]") } else { rest.to_owned() };
-    Ok(Name { shown: format!("{scheme}{rest}"), start: format!("{scheme}{start}") })
-}
-
-/// Whether `first` may be a bucket, a container, a server, or the hub's kind of repositories.
-fn is_plain(scheme: &str, first: &str, below: &str) -> bool {
-    let of = |more: &[u8]| {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b) || more.contains(&b);
-        !first.is_empty() && first.bytes().all(plain)
-    };
-    match scheme {
-        "hf://" => first == "datasets" && !below.contains('@'),
-        "az://" => of(b"$"),
-        "http://" | "https://" => of(b":[]") && !below.contains(['?', '#']),
-        _ => of(b""),
-    }
-}
-
-/// What may follow `@` or `?` may be a secret, and is not repeated.
-fn not_plain(scheme: &str, first: &str) -> String {
-    match scheme {
-        "hf://" => "write `hf://datasets/OWNER/NAME`, without a revision".into(),
-        "http://" | "https://" => {
-            format!("write `{scheme}host/prefix`, without a login and a query")
-        }
-        "az://" => {
-            format!("`{}` is no container's name; write `az://container/prefix`", show(first))
-        }
-        _ => {
-            let text =
-                format!("is no bucket's name; write `{scheme}bucket/prefix`, without patterns");
-            format!("`{}` {text}", show(first))
-        }
-    }
+    let start = format!("{scheme}{}", (kind.tables.address)(rest));
+    Ok((Name { shown: format!("{scheme}{rest}"), start }, &kind.tables))
 }
 
 #[cfg(test)]

@@ -3,6 +3,13 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::backend::tables::{Az, Gs, Hf, Http, S3};
+
+/// What counts for an object of S3, and the name of the table that says it.
+fn s3<'a>(settings: &'a Settings, bucket: &str, key: &[u8]) -> Option<(&'a str, &'a S3)> {
+    let (name, said) = longest(settings.all(), &address("s3", bucket, key))?;
+    Some((name.text(), said))
+}
 
 fn parse(text: &str) -> Result<Settings, String> {
     Settings::parse(Path::new("/c.toml"), text).map_err(|error| error.to_string())
@@ -39,13 +46,13 @@ fn the_longest_table_counts_alone() {
         ("b", b"in/side", "s3://b/in/side"),
     ];
     for (bucket, key, table) in cases {
-        let (name, _) = settings.s3(bucket, key).unwrap();
+        let (name, _) = s3(&settings, bucket, key).unwrap();
         assert_eq!(name, table, "{bucket} {}", key.escape_ascii());
     }
-    let (_, said) = settings.s3("b", b"in/side/x").unwrap();
+    let (_, said) = s3(&settings, "b", b"in/side/x").unwrap();
     assert_eq!(*said, S3 { anon: true, ..S3::default() }, "nothing of the others");
-    assert_eq!(parse("").unwrap().s3("b", b"k"), None);
-    assert_eq!(parse("[\"s3://b\"]").unwrap().s3("c", b"b"), None);
+    assert_eq!(s3(&parse("").unwrap(), "b", b"k"), None);
+    assert_eq!(s3(&parse("[\"s3://b\"]").unwrap(), "c", b"b"), None);
 }
 
 #[test]
@@ -165,7 +172,7 @@ fn tables_of_other_stores_are_found_by_their_addresses() {
          token_env = 'T'\n[\"hf://\"]\ntoken_file = '/t'",
     )
     .unwrap();
-    fn over<S: Says>(settings: &Settings, address: &str) -> String {
+    fn over<S: 'static>(settings: &Settings, address: &str) -> String {
         let found = longest(settings.all::<S>(), address.as_bytes());
         found.map_or("-".into(), |(name, _)| name.text().to_owned())
     }
@@ -202,7 +209,7 @@ fn reads_everything() {
         request_payer: true,
         addressing_style: own("virtual"),
     };
-    assert_eq!(parse(text).unwrap().s3("b", b"k"), Some(("s3://b", &want)));
+    assert_eq!(s3(&parse(text).unwrap(), "b", b"k"), Some(("s3://b", &want)));
 }
 
 proptest! {

@@ -7,12 +7,12 @@ use futures_util::future::BoxFuture;
 use object_store::client::{HttpConnector, HttpRequest};
 use serde::Deserialize;
 
-use super::ask::{Asker, query};
-use super::page::{Ask, Building, Page, Pages, Token};
-use super::{How, Listed};
+use super::{Bucket, HINTS};
 use crate::cloud::{self, wire};
 use crate::error::Error;
-use crate::gcs::{Bucket, HINTS};
+use crate::list::ask::{Asker, query};
+use crate::list::page::{Ask, Building, Page, Pages, Token};
+use crate::list::{How, Listed};
 use dcfs_core::time::Timestamp;
 
 /// The most that Google gives at a time.

@@ -14,6 +14,9 @@
 //!
 //! Files of the type `external_account` (workload identity federation) are not understood yet.
 
+mod list;
+pub mod settings;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,15 +27,41 @@ use object_store::gcp::{GoogleCloudStorage, GoogleCloudStorageBuilder, GoogleCon
 use reqwest::header::HeaderValue;
 use tokio::sync::OnceCell;
 
-use super::Config;
-use super::cloud::fault::Hints;
-use super::cloud::{self, Buckets, Client, METADATA};
-use super::error::Error;
-use super::net::{self, Net, Variables, is_yes};
-use super::settings;
+use super::bucket::{self, Naming, is_bucket, wrong_bucket};
 use super::ways::Ways;
+use super::{Backend, Folder, StoreKind};
+use crate::Config;
+use crate::cloud::fault::Hints;
+use crate::cloud::{self, Buckets, Client, METADATA};
+use crate::error::Error;
+use crate::list::page::Pages;
+use crate::net::{self, Net, Variables, is_yes};
+use crate::pin::Rules;
+use crate::remote::Requests;
+use crate::settings::{Tables, address};
+use dcfs_core::object::Object;
 
 const CLOUD: &str = "Google Cloud Storage";
+
+const NAMING: Naming = Naming {
+    scheme: "gs",
+    is_bucket: is_bucket,
+    no_bucket: "its source names no bucket; write `gs://bucket`",
+};
+
+/// `gs://bucket/key`.
+pub static KIND: StoreKind = StoreKind {
+    schemes: &[NAMING.scheme],
+    rules: Rules::Google,
+    url: |object| NAMING.url(object),
+    is_bucket: Some(NAMING.is_bucket),
+    tables: Tables {
+        wrong_name: wrong_bucket,
+        address: str::to_owned,
+        read: |at, table| Ok(Arc::new(settings::Gs::read(at, table)?)),
+    },
+    open: |setup| Box::new(Gcs::new(setup.config, setup.environment)),
+};
 
 pub const HINTS: Hints = Hints {
     signed: "they do not allow it; for a public bucket pass `--anon`",
@@ -102,26 +131,34 @@ impl Gcs {
 
     /// The bucket called `name`, which holds what a bucket's name may hold, as it is reached for `key`.
     pub fn bucket(&self, name: &str, key: &[u8]) -> Arc<Bucket> {
-        let (table, way) = self.ways.of(&settings::address("gs", name, key));
+        let (table, way) = self.ways.of(&address(NAMING.scheme, name, key));
         let way = Arc::clone(way);
         let new = || Bucket { name: name.to_owned(), way, client: OnceCell::new() };
         self.buckets.get((table.map(|table| table.text().to_owned()), name.to_owned()), new)
     }
+}
 
-    /// Whether every table makes sense.
-    ///
-    /// # Errors
-    /// `Setting`, naming the one that does not.
-    pub fn check(&self) -> Result<(), Error> {
+impl Backend for Gcs {
+    fn check(&self) -> Result<(), Error> {
         self.ways.check(Way::check)
     }
 
-    /// What counts for objects of `source`, as names and values without secrets.
-    pub fn describe(&self, source: &str) -> Vec<(&'static str, String)> {
+    fn describe(&self, source: &str) -> Result<Vec<(&'static str, String)>, Error> {
         let say = |way: &Way| [("endpoint", way.server().to_owned()), ("signed with", way.whose())];
         let payer = self.ways.of(source.as_bytes()).1.payer.clone();
         let payer = payer.map(|project| ("payer", format!("the project `{project}`")));
-        self.ways.describe(source.as_bytes(), say).into_iter().chain(payer).collect()
+        Ok(self.ways.describe(source.as_bytes(), say).into_iter().chain(payer).collect())
+    }
+
+    fn object(&self, object: &Object, place: String) -> Result<Arc<dyn Requests>, Error> {
+        let key = NAMING.key(object)?;
+        bucket::object(self.bucket(&key.bucket, &key.key), &key, place)
+    }
+
+    fn pages(&self, folder: Folder<'_>) -> Result<Arc<dyn Pages>, Error> {
+        let Folder { bucket, prefix, place, how } = folder;
+        let bucket = self.bucket(bucket, prefix.as_bytes());
+        Ok(Arc::new(list::Lister::new(bucket, place, how)?))
     }
 }
 
@@ -382,5 +419,4 @@ fn with_scheme(given: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "gcs_tests.rs"]
 mod tests;

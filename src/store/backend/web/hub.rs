@@ -13,16 +13,75 @@ use std::path::PathBuf;
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderValue};
 
+use super::address::is_dots;
 use super::encode;
 use super::headers::text;
+use super::settings;
+use crate::backend::ways;
 use crate::error::Error;
 use crate::net::{self, Variables};
 use crate::pin::Ask;
-use crate::place::HubFile;
-use crate::{settings, ways};
 
 /// The hub itself.
 const HUB: &str = "https://huggingface.co";
+
+/// A file of a data set of the Hugging Face hub.
+#[derive(Debug, PartialEq, Eq)]
+pub struct HubFile {
+    /// `OWNER/NAME`, of letters, digits, `.`, `-` and `_` only.
+    pub repository: String,
+    /// What `@` names; where the row records a commit, that goes before it.
+    pub revision: Option<String>,
+    /// Below the repository; no segment is empty, `.` or `..`.
+    pub path: String,
+}
+
+impl HubFile {
+    /// What tables of settings are compared with: of any revision.
+    pub fn address(&self) -> String {
+        format!("hf://datasets/{}/{}", self.repository, self.path)
+    }
+
+    /// `OWNER/NAME[@REVISION]/PATH`, as `huggingface_hub` writes it: a revision has its slashes encoded, but
+    /// for `refs/convert/...` and `refs/pr/...`.
+    ///
+    /// # Errors
+    /// Why it has no exact meaning.
+    pub fn of(path: &[u8]) -> Result<Self, &'static str> {
+        const NO_FILE: &str = "its path names no file of a data set; write `OWNER/NAME/PATH`";
+        let text = std::str::from_utf8(path).map_err(|_| "its path is not UTF-8")?;
+        if text.chars().any(char::is_control) {
+            return Err("its path holds a control character");
+        }
+        let (owner, rest) = text.split_once('/').ok_or(NO_FILE)?;
+        let end = rest.find(['/', '@']).ok_or(NO_FILE)?;
+        let (name, rest) = rest.split_at(end);
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+        let is_name = |name: &str| !name.is_empty() && name.bytes().all(plain) && !is_dots(name);
+        if !is_name(owner) || !is_name(name) {
+            return Err(NO_FILE);
+        }
+        let (revision, file) = match rest.strip_prefix('@') {
+            Some(rest) => revision(rest).map(|(revision, file)| (Some(revision), file)),
+            None => rest.strip_prefix('/').map(|file| (None, file)),
+        }
+        .ok_or(NO_FILE)?;
+        if file.split('/').any(|segment| segment.is_empty() || segment == "." || segment == "..") {
+            return Err("its path holds an empty, `.` or `..` segment");
+        }
+        let repository = format!("{owner}/{name}");
+        Ok(Self { repository, revision, path: file.to_owned() })
+    }
+}
+
+/// The revision at the start of what follows `@`, decoded, and the path after it.
+fn revision(rest: &str) -> Option<(String, &str)> {
+    let special = ["refs/convert/", "refs/pr/"].into_iter().find(|refs| rest.starts_with(refs));
+    let start = special.map_or(0, str::len);
+    let end = start + rest[start..].find('/')?;
+    let revision = rest[..end].replace("%2F", "/").replace("%2f", "/");
+    (end > start).then(|| (revision, &rest[end + 1..]))
+}
 
 /// Where the hub is, and who asks.
 pub struct Hub {
@@ -160,7 +219,7 @@ mod tests {
     fn told(table: &str, anon: bool, variables: Pairs<'_>) -> Hub {
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let text = format!("[\"hf://\"]\n{table}");
-        let settings = settings::Settings::parse("/c".as_ref(), &text).unwrap();
+        let settings = crate::Settings::parse("/c".as_ref(), &text).unwrap();
         let (_, table) = settings.all::<settings::Hf>().next().unwrap();
         Hub::new(anon, &variables.iter().map(own).collect(), Some(table))
     }
@@ -262,6 +321,28 @@ mod tests {
         }
         let error = hub(true, &[("HF_ENDPOINT", "h")]).url(&file(None), &Ask::Any).unwrap_err();
         assert_eq!(error.to_string(), "`h` is not an endpoint; write `http[s]://host[:port]`");
+    }
+
+    #[test]
+    fn files_are_named_as_huggingface_hub_names_them() {
+        let of = |path: &str| {
+            let file = HubFile::of(path.as_bytes()).unwrap();
+            (file.repository, file.revision, file.path)
+        };
+        let file = |revision: Option<&str>, path: &str| {
+            ("o-1/n_2.x".to_owned(), revision.map(str::to_owned), path.to_owned())
+        };
+        let cases = [
+            ("o-1/n_2.x/a b/c%20#?", file(None, "a b/c%20#?")),
+            ("o-1/n_2.x@v1/a@b", file(Some("v1"), "a@b")),
+            ("o-1/n_2.x@a%2Fb/c", file(Some("a/b"), "c")),
+            ("o-1/n_2.x@refs/convert/parquet/c", file(Some("refs/convert/parquet"), "c")),
+            ("o-1/n_2.x@refs/pr/7/c/d", file(Some("refs/pr/7"), "c/d")),
+            ("o-1/n_2.x@refs/other", file(Some("refs"), "other")),
+        ];
+        for (path, want) in cases {
+            assert_eq!(of(path), want, "{path}");
+        }
     }
 
     #[test]

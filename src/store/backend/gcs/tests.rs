@@ -16,7 +16,7 @@ fn gcs(anon: bool, variables: Pairs<'_>) -> Gcs {
 fn told(table: &str, anon: bool, variables: Pairs<'_>) -> Gcs {
     let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     let text = if table.is_empty() { String::new() } else { format!("[\"gs://b\"]\n{table}") };
-    let settings = settings::Settings::parse("/c".as_ref(), &text).unwrap();
+    let settings = crate::Settings::parse("/c".as_ref(), &text).unwrap();
     let config = Config { settings, ..config(anon) };
     Gcs::new(&config, &variables.iter().map(own).collect())
 }
@@ -95,7 +95,7 @@ fn a_table_wins_over_the_environment() {
         gcs.check().unwrap();
         assert_eq!(decided(&gcs), Ok(signed), "{table} {variables:?}");
         assert_eq!(cloud::Bucket::server(&*gcs.bucket("b", b"k")), server, "{table}");
-        let said = gcs.describe("gs://b/in");
+        let said = gcs.describe("gs://b/in").unwrap();
         assert_eq!((said[0].1.as_str(), said[1].1.as_str()), ("[\"gs://b\"]", server));
         assert_eq!(said[2].1 != "anonymous", signed, "{said:?}");
         let other = cloud::Bucket::server(&*gcs.bucket("c", b"k")).to_owned();

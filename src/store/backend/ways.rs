@@ -8,9 +8,9 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::error::{Error, show};
-use super::net::{self, Variables};
-use super::settings::{self, Name, Says, Secret, Settings};
+use crate::error::{Error, show};
+use crate::net::{self, Variables};
+use crate::settings::{self, Name, Secret, Settings};
 
 /// Bytes of a file that holds a secret.
 const LONGEST: u64 = 64 << 10;
@@ -23,7 +23,7 @@ pub struct Ways<W> {
 
 impl<W> Ways<W> {
     /// `new` makes the way of a table, and the usual one.
-    pub fn new<S: Says>(settings: &Settings, new: impl Fn(Option<&S>) -> W) -> Self {
+    pub fn new<S: 'static>(settings: &Settings, new: impl Fn(Option<&S>) -> W) -> Self {
         let tables = settings.all::<S>();
         let tables = tables.map(|(name, said)| (name.clone(), Arc::new(new(Some(said)))));
         Self { usual: Arc::new(new(None)), tables: tables.collect() }

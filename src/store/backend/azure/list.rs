@@ -12,12 +12,12 @@ use object_store::azure::AzureAuthorizer;
 use object_store::client::HttpConnector;
 use percent_encoding::percent_decode_str;
 
-use super::ask::{Asker, Failure, query};
-use super::page::{Ask, Building, Page, Pages, Token};
-use super::{How, Listed, xml};
-use crate::azure::{Container, HINTS};
+use super::{Container, HINTS};
 use crate::cloud::{self, wire};
 use crate::error::Error;
+use crate::list::ask::{Asker, Failure, query};
+use crate::list::page::{Ask, Building, Page, Pages, Token};
+use crate::list::{How, Listed, xml};
 use crate::refusal::Refusal;
 use dcfs_core::time::Timestamp;
 

@@ -25,10 +25,10 @@ use object_store::client::{HttpClient, HttpConnector};
 
 use super::credentials::{Environment, Error as CredentialError, Files, Identity, Wanted};
 use super::credentials::{profile::Profile, source};
+use super::settings;
 use crate::cloud::{self, wire};
 use crate::error::{Error, show};
 use crate::net::{self, Net, is_yes};
-use crate::settings;
 use dcfs_core::provenance::Reached;
 
 /// Where nobody names a region.
@@ -408,8 +408,8 @@ mod tests {
         let environment = Arc::new(Environment::of(&variables));
         let files = Files::read(&environment).unwrap();
         let text = format!("[\"s3://b\"]\n{table}");
-        let settings = settings::Settings::parse("/c".as_ref(), &text).unwrap();
-        let table = settings.s3("b", b"k").map(|(_, table)| table);
+        let settings = crate::Settings::parse("/c".as_ref(), &text).unwrap();
+        let table = settings.all::<settings::S3>().next().map(|(_, table)| table);
         match Reach::of(flags, &net, table, &environment, &files) {
             Ok(reach) => {
                 reach.builder("b", &reach.site("b")).build().unwrap();
@@ -490,8 +490,8 @@ mod tests {
         let environment = Arc::new(Environment::of(&variables));
         let files = Files::read(&environment).unwrap();
         let text = format!("[\"s3://b\"]\n{table}");
-        let settings = settings::Settings::parse("/c".as_ref(), &text).unwrap();
-        let table = settings.s3("b", b"k").map(|(_, table)| table);
+        let settings = crate::Settings::parse("/c".as_ref(), &text).unwrap();
+        let table = settings.all::<settings::S3>().next().map(|(_, table)| table);
         let reach = Reach::of(&Flags::default(), &net, table, &environment, &files);
         reach.map_or_else(|error| error.to_string(), |reach| reach.url("b", &reach.site("b")))
     }

@@ -16,11 +16,11 @@ use tokio::sync::Mutex;
 
 use super::Sso;
 use super::token::{Refresh, Token};
+use crate::backend::s3::credentials::error::Error;
+use crate::backend::s3::credentials::keys::Keys;
+use crate::backend::s3::credentials::web::{self, Web};
 use crate::error::show;
 use crate::net;
-use crate::s3::credentials::error::Error;
-use crate::s3::credentials::keys::Keys;
-use crate::s3::credentials::web::{self, Web};
 
 /// Tokens that could not be written, by their files. Whoever has it exchanges.
 static UNWRITTEN: Mutex<BTreeMap<PathBuf, Token>> = Mutex::const_new(BTreeMap::new());

@@ -12,13 +12,13 @@ use futures_util::future::BoxFuture;
 use object_store::aws::AwsAuthorizer;
 use percent_encoding::percent_decode_str;
 
-use super::ask::{Asker, Failure, query};
-use super::page::{Ask, Building, Page, Pages, Token};
-use super::{How, Listed, xml};
+use super::{Answer, Bucket, HINTS};
 use crate::cloud::fault::{is_about_credentials, is_region};
 use crate::error::Error;
+use crate::list::ask::{Asker, Failure, query};
+use crate::list::page::{Ask, Building, Page, Pages, Token};
+use crate::list::{How, Listed, xml};
 use crate::refusal::Refusal;
-use crate::s3::{Answer, Bucket, HINTS};
 use dcfs_core::time::Timestamp;
 
 /// As large as S3 makes them.

@@ -7,13 +7,16 @@
 //!
 //! | file | what it decides |
 //! |---|---|
-//! | `encode` | texts of rows in URLs |
+//! | `address`, `encode` | texts of rows in URLs |
 //! | `headers` | what an answer says of its body |
-//! | `hf` | where the hub is, its token, what it says of an object |
+//! | `hub` | which file of a data set a row means; where the hub is, its token, what it says of an object |
+//! | `settings` | what tables of `config.toml` may say |
 
+mod address;
 mod encode;
 mod headers;
-mod hf;
+mod hub;
+pub mod settings;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,47 +30,110 @@ use reqwest::{Method, Response, Url};
 use tokio::sync::OnceCell;
 
 use self::headers::{Head, text};
-use self::hf::{Hub, Told};
-use super::Config;
-use super::allowed::Allowed;
-use super::budget::{Passing, retry_after};
-use super::cloud::fault;
-use super::error::{Error, show};
-use super::metrics::SENT;
-use super::net::{self, Net, Variables, innermost};
-use super::pin::{Answer, Ask};
-use super::place::HubFile;
-use super::refusal::Refusal;
-use super::remote::{Failure, Got, Question, Requests};
-use super::settings;
+use self::hub::{Hub, HubFile, Told};
 use super::ways::Ways;
+use super::{Backend, Folder, Setup, StoreKind};
+use crate::allowed::Allowed;
+use crate::budget::{Passing, retry_after};
+use crate::cloud::fault;
+use crate::error::{Error, show};
+use crate::list::page::Pages;
+use crate::metrics::SENT;
+use crate::net::{self, Net, innermost};
+use crate::pin::{Answer, Ask, Rules};
+use crate::refusal::Refusal;
+use crate::remote::{Failure, Got, Question, Requests};
+use crate::settings::Tables;
+use dcfs_core::object::Object;
 
 /// Redirects followed for one request.
 const HOPS: usize = 10;
 
-/// Every web server of a mount, and every hub.
-pub struct Webs {
-    pages: Ways<Web>,
-    hubs: Ways<Web>,
+/// `https://host/path`, and plain `http://`.
+pub static PAGES: StoreKind = StoreKind {
+    schemes: &["https", "http"],
+    rules: Rules::Http,
+    url: page,
+    is_bucket: None,
+    tables: Tables {
+        wrong_name: |scheme, server, below| {
+            let is_server = is_plain(server, b":[]") && !below.contains(['?', '#']);
+            (!is_server)
+                .then(|| format!("write `{scheme}host/prefix`, without a login and a query"))
+        },
+        address: |rest| address::url_path(rest, b":[]"),
+        read: |_, table| Ok(Arc::new(settings::Http::read(table)?)),
+    },
+    open: |setup| Box::new(Servers::new(setup)),
+};
+
+/// `hf://datasets/OWNER/NAME[@REVISION]/PATH`: data sets of the Hugging Face hub.
+pub static HUB: StoreKind = StoreKind {
+    schemes: &["hf"],
+    rules: Rules::Hub,
+    url: |object| Ok(hub_file(object)?.address()),
+    is_bucket: None,
+    tables: Tables {
+        wrong_name: |_, kind, below| {
+            let text = "write `hf://datasets/OWNER/NAME`, without a revision";
+            (kind != "datasets" || below.contains('@')).then(|| text.to_owned())
+        },
+        address: str::to_owned,
+        read: |at, table| Ok(Arc::new(settings::Hf::read(at, table)?)),
+    },
+    open: |setup| Box::new(Hubs::new(setup)),
+};
+
+fn page(object: &Object) -> Result<String, Error> {
+    let url = address::url(&object.source, &object.path);
+    url.map_err(|reason| Error::unaskable(object, reason))
+}
+
+fn hub_file(object: &Object) -> Result<HubFile, Error> {
+    match object.source.strip_prefix("hf://") {
+        Some("datasets") => {
+            HubFile::of(&object.path).map_err(|reason| Error::unaskable(object, reason))
+        }
+        rest => {
+            let kind = rest.and_then(|rest| rest.split('/').next()).unwrap_or_default();
+            Err(Error::scheme(object, &format!("hf://{kind}")))
+        }
+    }
+}
+
+/// Letters, digits, `.`, `-`, `_` and `more`.
+fn is_plain(name: &str, more: &[u8]) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b) || more.contains(&b);
+    !name.is_empty() && name.bytes().all(plain)
+}
+
+/// Every web server of a mount.
+struct Servers {
+    ways: Ways<Web>,
+    allowed: Arc<Allowed>,
+}
+
+/// Every hub of a mount.
+struct Hubs {
+    ways: Ways<(Arc<Web>, Arc<Hub>)>,
     allowed: Arc<Allowed>,
 }
 
 /// How servers, or hubs, of one table are asked, or of none.
-pub struct Web {
+struct Web {
     net: Net,
-    hub: Arc<Hub>,
     client: OnceCell<reqwest::Client>,
 }
 
 /// What is asked for.
-pub enum Target {
-    /// A URL that `place` made.
+enum Target {
+    /// A URL that `address` made.
     Page(String),
-    Hub(HubFile),
+    Hub(Arc<Hub>, HubFile),
 }
 
 /// One object of the web.
-pub struct WebObject {
+struct WebObject {
     web: Arc<Web>,
     target: Target,
     place: String,
@@ -81,65 +147,85 @@ struct Reply {
     answer: Answer,
 }
 
-impl Webs {
-    /// Nothing is asked of a network yet.
-    pub fn new(config: &Config, environment: &Variables, allowed: &Arc<Allowed>) -> Self {
+impl Servers {
+    fn new(setup: &Setup<'_>) -> Self {
+        let Setup { config, environment, allowed } = setup;
         let net = Net::new(config.timeout, environment);
-        let hub = |table: Option<&_>| Arc::new(Hub::new(config.anon, environment, table));
-        let usual = hub(None);
-        let page = |table: Option<&settings::Http>| {
+        let way = |table: Option<&settings::Http>| {
             let bundle = table.and_then(|table| table.ca_bundle.as_ref());
             let bundle = bundle.map(|path| net::expand(environment, path));
-            let net = net.clone();
-            Web::new(bundle.map_or(net.clone(), |bundle| net.with_bundle(bundle)), &usual)
+            Web::new(bundle.map_or(net.clone(), |bundle| net.clone().with_bundle(bundle)))
         };
-        let hubs = |table: Option<&_>| match table {
-            Some(table) => Web::new(net.clone(), &hub(Some(table))),
-            None => Web::new(net.clone(), &usual),
-        };
-        let settings = &config.settings;
-        Self {
-            pages: Ways::new(settings, page),
-            hubs: Ways::new(settings, hubs),
-            allowed: Arc::clone(allowed),
-        }
-    }
-
-    /// How `target` is asked for; `place` is `source/path` for messages.
-    pub fn object(&self, target: Target, place: String) -> WebObject {
-        let (_, web) = match &target {
-            Target::Page(url) => {
-                self.pages.of(url.split('?').next().unwrap_or_default().as_bytes())
-            }
-            Target::Hub(file) => self.hubs.of(file.address().as_bytes()),
-        };
-        WebObject { web: Arc::clone(web), target, place, allowed: Arc::clone(&self.allowed) }
-    }
-
-    /// Whether every table makes sense.
-    ///
-    /// # Errors
-    /// `Setting`, naming the one that does not.
-    pub fn check(&self) -> Result<(), Error> {
-        self.pages.check(|page| page.net.client().map(drop))?;
-        self.hubs.check(|hub| hub.hub.check())
-    }
-
-    /// What counts for objects of `source`, as names and values without secrets.
-    pub fn describe(&self, source: &str) -> Vec<(&'static str, String)> {
-        if source.starts_with("hf://") {
-            let say = |web: &Web| {
-                [("endpoint", web.hub.server().to_owned()), ("asked with", web.hub.whose())]
-            };
-            return self.hubs.describe(source.as_bytes(), say);
-        }
-        self.pages.describe(source.as_bytes(), |web| [("trusted", web.net.trusted())])
+        Self { ways: Ways::new(&config.settings, way), allowed: Arc::clone(allowed) }
     }
 }
 
+impl Backend for Servers {
+    fn check(&self) -> Result<(), Error> {
+        self.ways.check(|web| web.net.client().map(drop))
+    }
+
+    fn describe(&self, source: &str) -> Result<Vec<(&'static str, String)>, Error> {
+        Ok(self.ways.describe(source.as_bytes(), |web| [("trusted", web.net.trusted())]))
+    }
+
+    fn object(&self, object: &Object, place: String) -> Result<Arc<dyn Requests>, Error> {
+        let url = page(object)?;
+        let (_, web) = self.ways.of(url.split('?').next().unwrap_or_default().as_bytes());
+        let (web, allowed) = (Arc::clone(web), Arc::clone(&self.allowed));
+        Ok(Arc::new(WebObject { web, target: Target::Page(url), place, allowed }))
+    }
+
+    fn pages(&self, folder: Folder<'_>) -> Result<Arc<dyn Pages>, Error> {
+        Err(unlisted(&PAGES, folder))
+    }
+}
+
+impl Hubs {
+    fn new(setup: &Setup<'_>) -> Self {
+        let Setup { config, environment, allowed } = setup;
+        let net = Net::new(config.timeout, environment);
+        let way = |table: Option<&_>| {
+            let hub = Hub::new(config.anon, environment, table);
+            (Arc::new(Web::new(net.clone())), Arc::new(hub))
+        };
+        Self { ways: Ways::new(&config.settings, way), allowed: Arc::clone(allowed) }
+    }
+}
+
+impl Backend for Hubs {
+    fn check(&self) -> Result<(), Error> {
+        self.ways.check(|(_, hub)| hub.check())
+    }
+
+    fn describe(&self, source: &str) -> Result<Vec<(&'static str, String)>, Error> {
+        let say = |(_, hub): &(Arc<Web>, Arc<Hub>)| {
+            [("endpoint", hub.server().to_owned()), ("asked with", hub.whose())]
+        };
+        Ok(self.ways.describe(source.as_bytes(), say))
+    }
+
+    fn object(&self, object: &Object, place: String) -> Result<Arc<dyn Requests>, Error> {
+        let file = hub_file(object)?;
+        let (_, way) = self.ways.of(file.address().as_bytes());
+        let (web, hub) = (Arc::clone(&way.0), Arc::clone(&way.1));
+        let allowed = Arc::clone(&self.allowed);
+        Ok(Arc::new(WebObject { web, target: Target::Hub(hub, file), place, allowed }))
+    }
+
+    fn pages(&self, folder: Folder<'_>) -> Result<Arc<dyn Pages>, Error> {
+        Err(unlisted(&HUB, folder))
+    }
+}
+
+/// The web has no folders.
+fn unlisted(kind: &StoreKind, folder: Folder<'_>) -> Error {
+    Error::Scheme { place: folder.place, scheme: format!("{}://", kind.schemes[0]) }
+}
+
 impl Web {
-    fn new(net: Net, hub: &Arc<Hub>) -> Self {
-        Self { net, hub: Arc::clone(hub), client: OnceCell::new() }
+    fn new(net: Net) -> Self {
+        Self { net, client: OnceCell::new() }
     }
 
     async fn client(&self) -> Result<&reqwest::Client, Error> {
@@ -241,15 +327,15 @@ impl WebObject {
         if let Ask::IfMatch(etag) = ask {
             request = request.header(IF_MATCH, etag);
         }
-        match self.web.hub.token() {
-            Some(token) if at_home && self.is_hub() => Ok(request.header(AUTHORIZATION, token)),
+        match self.hub().and_then(Hub::token) {
+            Some(token) if at_home => Ok(request.header(AUTHORIZATION, token)),
             _ => Ok(request),
         }
     }
 
     fn url(&self, ask: &Ask) -> Result<Url, Error> {
         match &self.target {
-            Target::Hub(file) => self.web.hub.url(file, ask).map_err(|error| self.setting(error)),
+            Target::Hub(hub, file) => hub.url(file, ask).map_err(|error| self.setting(error)),
             Target::Page(text) => {
                 let reason = "its URL cannot be sent as it is";
                 let url = Url::parse(text).ok().filter(|url| is_exact(url, text));
@@ -286,8 +372,15 @@ impl WebObject {
         Answer { size, version: None, etag, last_modified }
     }
 
+    fn hub(&self) -> Option<&Hub> {
+        match &self.target {
+            Target::Page(_) => None,
+            Target::Hub(hub, _) => Some(hub),
+        }
+    }
+
     fn is_hub(&self) -> bool {
-        matches!(self.target, Target::Hub(_))
+        self.hub().is_some()
     }
 
     /// The meaning of any other status.
@@ -315,12 +408,12 @@ impl WebObject {
     }
 
     fn hint(&self) -> &'static str {
-        match (self.is_hub(), self.web.hub.token()) {
-            (false, _) => "dcfs sends no login to web servers",
-            (true, None) => {
+        match self.hub().map(Hub::token) {
+            None => "dcfs sends no login to web servers",
+            Some(None) => {
                 "it was asked for without a token: `hf auth login`, or set `HF_TOKEN`, and do not pass `--anon`"
             }
-            (true, Some(_)) => {
+            Some(Some(_)) => {
                 "the token does not allow it; a gated data set wants its terms accepted on its page"
             }
         }
@@ -367,13 +460,13 @@ impl Requests for WebObject {
 
     /// Of a page the row says it.
     fn server(&self) -> &str {
-        if self.is_hub() { self.web.hub.server() } else { "" }
+        self.hub().map_or("", Hub::server)
     }
 
     fn origin(&self) -> String {
         match &self.target {
             Target::Page(url) => url.split('/').take(3).collect::<Vec<_>>().join("/"),
-            Target::Hub(_) => self.web.hub.server().to_owned(),
+            Target::Hub(hub, _) => hub.server().to_owned(),
         }
     }
 

@@ -17,6 +17,8 @@
 //! names.
 
 mod connection;
+mod list;
+pub mod settings;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,15 +30,41 @@ use object_store::azure::{AzureConfigKey, AzureCredential, MicrosoftAzure, Micro
 use tokio::sync::OnceCell;
 
 use self::connection::Connection;
-use super::Config;
-use super::cloud::fault::Hints;
-use super::cloud::{self, Buckets, Client, METADATA};
-use super::error::Error;
-use super::net::{self, Net, Variables, is_yes};
-use super::settings;
+use super::bucket::{self, Naming, is_container};
 use super::ways::{self, Ways};
+use super::{Backend, Folder, StoreKind};
+use crate::Config;
+use crate::cloud::fault::Hints;
+use crate::cloud::{self, Buckets, Client, METADATA};
+use crate::error::{Error, show};
+use crate::list::page::Pages;
+use crate::net::{self, Net, Variables, is_yes};
+use crate::pin::Rules;
+use crate::remote::Requests;
+use crate::settings::{Secret, Tables, address};
+use dcfs_core::object::Object;
 
 const CLOUD: &str = "Azure";
+
+const NAMING: Naming = Naming {
+    scheme: "az",
+    is_bucket: is_container,
+    no_bucket: "its source names no container; write `az://container`",
+};
+
+/// `az://container/key`, of the account that settings or the environment name.
+pub static KIND: StoreKind = StoreKind {
+    schemes: &[NAMING.scheme],
+    rules: Rules::Bucket,
+    url: |object| NAMING.url(object),
+    is_bucket: Some(NAMING.is_bucket),
+    tables: Tables {
+        wrong_name: wrong_container,
+        address: str::to_owned,
+        read: |at, table| Ok(Arc::new(settings::Az::read(at, table)?)),
+    },
+    open: |setup| Box::new(Azure::new(setup.config, setup.environment)),
+};
 
 pub const HINTS: Hints = Hints {
     signed: "they do not allow it; for a public container pass `--anon`",
@@ -122,25 +150,39 @@ impl Azure {
 
     /// The container called `name`, which holds what a container's name may hold, as it is reached for `key`.
     pub fn container(&self, name: &str, key: &[u8]) -> Arc<Container> {
-        let (table, way) = self.ways.of(&settings::address("az", name, key));
+        let (table, way) = self.ways.of(&address(NAMING.scheme, name, key));
         let way = Arc::clone(way);
         let new = || Container { name: name.to_owned(), way, client: OnceCell::new() };
         self.containers.get((table.map(|table| table.text().to_owned()), name.to_owned()), new)
     }
+}
 
-    /// Whether every table makes sense.
-    ///
-    /// # Errors
-    /// `Setting`, naming the one that does not.
-    pub fn check(&self) -> Result<(), Error> {
+impl Backend for Azure {
+    fn check(&self) -> Result<(), Error> {
         self.ways.check(|way| way.builder("container", Credentials::None).map(drop))
     }
 
-    /// What counts for objects of `source`, as names and values without secrets.
-    pub fn describe(&self, source: &str) -> Vec<(&'static str, String)> {
+    fn describe(&self, source: &str) -> Result<Vec<(&'static str, String)>, Error> {
         let say = |way: &Way| [("endpoint", way.server.clone()), ("signed with", way.whose())];
-        self.ways.describe(source.as_bytes(), say)
+        Ok(self.ways.describe(source.as_bytes(), say))
     }
+
+    fn object(&self, object: &Object, place: String) -> Result<Arc<dyn Requests>, Error> {
+        let key = NAMING.key(object)?;
+        bucket::object(self.container(&key.bucket, &key.key), &key, place)
+    }
+
+    fn pages(&self, folder: Folder<'_>) -> Result<Arc<dyn Pages>, Error> {
+        let Folder { bucket, prefix, place, how } = folder;
+        let bucket = self.container(bucket, prefix.as_bytes());
+        Ok(Arc::new(list::Lister::new(bucket, place, how)?))
+    }
+}
+
+/// Why a table of settings is not called after a container, if it is not.
+fn wrong_container(_scheme: &str, container: &str, _prefix: &str) -> Option<String> {
+    let text = "is no container's name; write `az://container/prefix`";
+    (!is_container(container)).then(|| format!("`{}` {text}", show(container)))
 }
 
 impl Container {
@@ -408,7 +450,7 @@ fn is_of_account(key: &AzureConfigKey) -> bool {
 }
 
 /// The connection string that a table names.
-fn connection(named: &settings::Secret, environment: &Variables) -> Result<Connection, String> {
+fn connection(named: &Secret, environment: &Variables) -> Result<Connection, String> {
     let text = ways::secret(named, environment)?;
     Connection::parse(&text)
         .map_err(|reason| format!("the connection string is not usable: {reason}"))

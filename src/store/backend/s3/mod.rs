@@ -11,7 +11,9 @@
 //! | [`credentials`] | where credentials come from, and how long they are good |
 
 mod credentials;
+mod list;
 mod reach;
+pub mod settings;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -27,16 +29,42 @@ use reach::Flags;
 pub use reach::Reach;
 use reach::Site;
 
-use super::Config;
-use super::cloud::fault::Hints;
-use super::cloud::wire::Note;
-use super::cloud::{self, Buckets};
-use super::error::Error;
-use super::net::{Net, Variables};
-use super::settings::{self, Settings};
+use super::bucket::{self, Naming, is_bucket, wrong_bucket};
+use super::{Backend, Folder, StoreKind};
+use crate::cloud::fault::Hints;
+use crate::cloud::wire::Note;
+use crate::cloud::{self, Buckets};
+use crate::error::Error;
+use crate::list::page::Pages;
+use crate::net::{Net, Variables};
+use crate::pin::Rules;
+use crate::remote::Requests;
+use crate::settings::{Tables, address, longest, wrong};
+use crate::{Config, Settings};
+use dcfs_core::object::Object;
 use dcfs_core::provenance::Reached;
 
 const CLOUD: &str = "S3";
+
+const NAMING: Naming = Naming {
+    scheme: "s3",
+    is_bucket: is_bucket,
+    no_bucket: "its source names no bucket; write `s3://bucket`",
+};
+
+/// `s3://bucket/key`.
+pub static KIND: StoreKind = StoreKind {
+    schemes: &[NAMING.scheme],
+    rules: Rules::Bucket,
+    url: |object| NAMING.url(object),
+    is_bucket: Some(NAMING.is_bucket),
+    tables: Tables {
+        wrong_name: wrong_bucket,
+        address: str::to_owned,
+        read: |at, table| Ok(Arc::new(settings::S3::read(at, table)?)),
+    },
+    open: |setup| Box::new(S3::new(setup.config, setup.environment)),
+};
 
 pub const HINTS: Hints = Hints {
     signed: "they do not allow it; name others by `--profile`, or for a public bucket pass `--anon`",
@@ -115,7 +143,7 @@ impl S3 {
     /// # Errors
     /// `Setting`: what is said of it makes no sense.
     pub fn bucket(&self, name: &str, key: &[u8]) -> Result<Arc<Bucket>, Error> {
-        let table = self.settings.s3(name, key).map(|(table, _)| table.to_owned());
+        let table = self.table(name, key);
         let reach = self.reach(table.clone())?;
         let new = || {
             let first = Clients::new(reach.site(name));
@@ -124,43 +152,11 @@ impl S3 {
         Ok(self.buckets.get((table, name.to_owned()), new))
     }
 
-    /// Whether the flags, the environment, the files of `~/.aws` and every table make sense.
-    ///
-    /// # Errors
-    /// `Setting`, naming the one that does not.
-    pub fn check(&self) -> Result<(), Error> {
-        self.reach(None)?.check()?;
-        for (name, _) in self.settings.all::<settings::S3>() {
-            let checked = self.reach(Some(name.text().to_owned())).and_then(|reach| reach.check());
-            checked.map_err(|error| settings::wrong(name, error))?;
-        }
-        Ok(())
-    }
-
-    /// What counts for objects of `bucket` below `prefix`, as names and values without secrets.
-    pub fn describe(
-        &self,
-        bucket: &str,
-        prefix: &str,
-    ) -> Result<Vec<(&'static str, String)>, Error> {
-        let table = self.settings.s3(bucket, prefix.as_bytes()).map(|(name, _)| name.to_owned());
-        let reach = self.reach(table.clone())?;
-        let mut said = vec![
-            ("settings", table.map_or("no table".into(), |table| format!("[\"{table}\"]"))),
-            ("endpoint", reach.server().to_owned()),
-            ("region", reach.region.clone()),
-            ("signed with", reach.whose()),
-        ];
-        if reach.request_payer {
-            said.push(("payer", "the requester".into()));
-        }
-        Ok(said)
-    }
-
-    /// How objects of `bucket` below `prefix` are reached, where it is not by default.
-    pub fn reached(&self, bucket: &str, prefix: &str) -> Result<Reached, Error> {
-        let table = self.settings.s3(bucket, prefix.as_bytes()).map(|(name, _)| name.to_owned());
-        Ok(self.reach(table)?.reached())
+    /// The table of settings that counts for a key.
+    fn table(&self, bucket: &str, key: &[u8]) -> Table {
+        let address = address(NAMING.scheme, bucket, key);
+        let (name, _) = longest(self.settings.all::<settings::S3>(), &address)?;
+        Some(name.text().to_owned())
     }
 
     /// How buckets of a table are reached.
@@ -175,6 +171,49 @@ impl S3 {
         let reach = Arc::new(Reach::of(&self.flags, &self.net, said, &self.environment, files)?);
         // Whoever was first: an identity is shared by all of a table.
         Ok(Arc::clone(lock(&self.reaches).entry(table).or_insert(reach)))
+    }
+}
+
+impl Backend for S3 {
+    fn check(&self) -> Result<(), Error> {
+        self.reach(None)?.check()?;
+        for (name, _) in self.settings.all::<settings::S3>() {
+            let checked = self.reach(Some(name.text().to_owned())).and_then(|reach| reach.check());
+            checked.map_err(|error| wrong(name, error))?;
+        }
+        Ok(())
+    }
+
+    fn describe(&self, source: &str) -> Result<Vec<(&'static str, String)>, Error> {
+        let (bucket, prefix) = bucket::split(source);
+        let table = self.table(bucket, prefix.as_bytes());
+        let reach = self.reach(table.clone())?;
+        let mut said = vec![
+            ("settings", table.map_or("no table".into(), |table| format!("[\"{table}\"]"))),
+            ("endpoint", reach.server().to_owned()),
+            ("region", reach.region.clone()),
+            ("signed with", reach.whose()),
+        ];
+        if reach.request_payer {
+            said.push(("payer", "the requester".into()));
+        }
+        Ok(said)
+    }
+
+    fn reached(&self, source: &str) -> Option<Reached> {
+        let (bucket, prefix) = bucket::split(source);
+        Some(self.reach(self.table(bucket, prefix.as_bytes())).ok()?.reached())
+    }
+
+    fn object(&self, object: &Object, place: String) -> Result<Arc<dyn Requests>, Error> {
+        let key = NAMING.key(object)?;
+        bucket::object(self.bucket(&key.bucket, &key.key)?, &key, place)
+    }
+
+    fn pages(&self, folder: Folder<'_>) -> Result<Arc<dyn Pages>, Error> {
+        let Folder { bucket, prefix, place, how } = folder;
+        let bucket = self.bucket(bucket, prefix.as_bytes())?;
+        Ok(Arc::new(list::Lister::new(bucket, place, how)?))
     }
 }
 
@@ -402,7 +441,7 @@ mod tests {
         assert_eq!((server(b"in/x"), server(b"inn")), ("http://h:1".into(), "AWS".into()));
         let [a, b] = [b"in/x", b"in/y"].map(|key| s3.bucket("b", key).unwrap());
         assert!(Arc::ptr_eq(&a, &b));
-        let said = s3.describe("b", "in/x").unwrap();
+        let said = s3.describe("s3://b/in/x").unwrap();
         assert_eq!(said[0], ("settings", "[\"s3://b/in\"]".to_owned()));
         assert_eq!(said[3], ("signed with", "anonymous".to_owned()));
     }

@@ -15,7 +15,7 @@ fn azure(anon: bool, variables: Pairs<'_>) -> Azure {
 fn told(table: &str, anon: bool, variables: Pairs<'_>) -> Azure {
     let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     let text = if table.is_empty() { String::new() } else { format!("[\"az://c\"]\n{table}") };
-    let settings = settings::Settings::parse("/c".as_ref(), &text).unwrap();
+    let settings = crate::Settings::parse("/c".as_ref(), &text).unwrap();
     let config = Config { anon, settings, ..Config::new(Duration::from_secs(1)) };
     Azure::new(&config, &variables.iter().map(own).collect())
 }
@@ -101,7 +101,7 @@ fn a_table_wins_over_the_environment() {
         azure.check().unwrap();
         assert_eq!(made(&azure), Ok(credentials), "{table} {variables:?}");
         assert_eq!(cloud::Bucket::server(&*azure.container("c", b"k")), server, "{table}");
-        let said = azure.describe("az://c/in");
+        let said = azure.describe("az://c/in").unwrap();
         assert_eq!((said[0].1.as_str(), said[1].1.as_str()), ("[\"az://c\"]", server));
         assert_eq!(said[2].1 == "anonymous", credentials == none, "{said:?}");
     }

@@ -1,0 +1,117 @@
+//! Entries of a table of settings, and how each is read. Pure.
+//!
+//! What a table may say is the matter of its store (`backend`). No table holds a secret: it names a profile, a file or
+//! a variable of the environment that does.
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::Wrong;
+use crate::error::show;
+use dcfs_core::name::nearest;
+
+/// The names that tables of one kind know, and where its secrets belong.
+pub struct Vocabulary {
+    pub names: &'static [&'static str],
+    pub secrets: &'static str,
+}
+
+/// Where a secret is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Secret {
+    /// An absolute path, or one that begins with `~/`.
+    File(String),
+    /// A variable of the environment.
+    Variable(String),
+}
+
+/// At most one of `both` is said.
+pub fn exclude(at: usize, both: [(&str, bool); 2]) -> Result<(), Wrong> {
+    let [(one, is), (other, too)] = both;
+    match is && too {
+        true => Err((at, format!("`{one}` and `{other}` exclude each other"))),
+        false => Ok(()),
+    }
+}
+
+/// The entries of a table.
+pub fn entries<'a>(table: &'a DeTable<'a>) -> impl Iterator<Item = Entry<'a>> {
+    table.iter().map(|(name, value)| Entry { name, value })
+}
+
+/// A name and its value.
+pub struct Entry<'a> {
+    name: &'a Spanned<std::borrow::Cow<'a, str>>,
+    value: &'a Spanned<DeValue<'a>>,
+}
+
+impl Entry<'_> {
+    pub fn name(&self) -> &str {
+        self.name.get_ref()
+    }
+
+    pub fn text(&self) -> Result<String, Wrong> {
+        match self.value.get_ref() {
+            DeValue::String(text) if !text.is_empty() => Ok(text.to_string()),
+            _ => Err(self.wrong(|name| format!("`{name}` is a text, such as `{name} = \"...\"`"))),
+        }
+    }
+
+    pub fn flag(&self) -> Result<bool, Wrong> {
+        match self.value.get_ref() {
+            DeValue::Boolean(flag) => Ok(*flag),
+            _ => Err(self.wrong(|name| format!("`{name}` is `true` or `false`, without quotes"))),
+        }
+    }
+
+    /// A path that means the same wherever dcfs is started.
+    pub fn path(&self) -> Result<String, Wrong> {
+        let text = self.text()?;
+        if text.starts_with('/') || text.starts_with("~/") {
+            return Ok(text);
+        }
+        Err(self.wrong(|name| format!("`{name}` is a path that begins with `/` or `~/`")))
+    }
+
+    /// Sets `secret`, which is called `what`, to a file or a variable, as the name of the entry ends.
+    pub fn secret(&self, at: usize, what: &str, secret: &mut Option<Secret>) -> Result<(), Wrong> {
+        let said = match self.name().ends_with("_file") {
+            true => Secret::File(self.path()?),
+            false => Secret::Variable(self.variable()?),
+        };
+        if secret.replace(said).is_some() {
+            return Err((at, format!("`{what}_file` and `{what}_env` exclude each other")));
+        }
+        Ok(())
+    }
+
+    /// What is no name of a variable may be the secret itself: it is not repeated.
+    fn variable(&self) -> Result<String, Wrong> {
+        let text = self.text()?;
+        let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+        if text.bytes().all(plain) {
+            return Ok(text);
+        }
+        let cause = "is the name of a variable, of capitals, digits and `_`";
+        Err(self.wrong(|name| format!("`{name}` {cause}")))
+    }
+
+    fn wrong(&self, cause: impl FnOnce(&str) -> String) -> Wrong {
+        (self.value.span().start, cause(self.name()))
+    }
+
+    pub fn unknown(&self, vocabulary: &Vocabulary) -> Wrong {
+        const SECRETS: [&str; 7] =
+            ["key", "secret", "token", "password", "sas", "connection_string", "authorization"];
+        let (at, name) = (self.name.span().start, self.name());
+        let shown = show(name);
+        let lower = name.to_ascii_lowercase();
+        if SECRETS.iter().any(|word| lower.contains(word)) {
+            let text = format!("keys do not stand here: {}", vocabulary.secrets);
+            return (at, format!("no setting is called `{shown}`; {text}"));
+        }
+        let near = nearest::to(name, vocabulary.names.iter().copied());
+        let all = format!("there are {}", vocabulary.names.join(", "));
+        (at, format!("no setting is called `{shown}`{}", nearest::hint(&near, &all)))
+    }
+}
