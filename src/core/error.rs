@@ -23,8 +23,10 @@ pub enum Kind {
     Busy,
     /// Credentials or permissions do not allow it.
     Denied,
-    /// A table of the mount is full: unmount and mount again.
+    /// A table or a list holds as much as it may: unmount and mount again, or remove something of it.
     Full,
+    /// A disk, a quota or the cache has no room: make some and try again.
+    NoSpace,
     /// A bug, a broken catalog or a failing network.
     Broken,
     /// A program failed, and what is done is kept: mend it and go on.
@@ -46,6 +48,7 @@ impl Kind {
             Self::Denied => (libc::EACCES, 5),
             Self::Broken => (libc::EIO, 6),
             Self::Full => (libc::ENFILE, 7),
+            Self::NoSpace => (libc::ENOSPC, 7),
             Self::Incomplete => (libc::EIO, 3),
             Self::Stopped => (libc::EIO, 5),
             // As a shell tells of a program that SIGINT ended.

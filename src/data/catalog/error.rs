@@ -245,7 +245,7 @@ impl From<Error> for dcfs_core::error::Error {
             | Error::Unreadable(_) => Kind::Denied,
             Error::Refused(refused) => refused.kind(),
             Error::NotWritable(_) => Kind::Denied,
-            Error::DiskFull(_) => Kind::Full,
+            Error::DiskFull(_) => Kind::NoSpace,
             Error::Locked { .. } | Error::Changed(_) => Kind::Busy,
             Error::Removed(_) | Error::RowGone { .. } => Kind::Stale,
         };
@@ -306,7 +306,7 @@ mod tests {
             ),
             (
                 ffi::SQLITE_FULL,
-                Kind::Full,
+                Kind::NoSpace,
                 "the disk of the catalog `/db` is full; nothing was changed: make room and try again",
             ),
             (

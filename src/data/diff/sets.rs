@@ -164,7 +164,7 @@ fn retyped(pair: &Pair) -> Option<Retyped> {
 /// Keeps sets for later mounts. That they cannot be kept is not worth failing for.
 fn keep(home: &Home, stem: &str, sets: &Sets) {
     let kept = home.create().and_then(|mut draft| {
-        sets.write(&mut draft).map_err(|error| Error::new(Kind::Full, error))?;
+        sets.write(&mut draft).map_err(|error| Error::new(Kind::NoSpace, error))?;
         home.keep(draft, stem)
     });
     if let Err(error) = kept {

@@ -282,7 +282,9 @@ impl Knowledge {
         }
         match self.read_rows(of, &mut facts) {
             // Who no longer waits wants no page, and who has no room gets none.
-            Err(error) if matches!(error.kind(), Kind::Busy | Kind::Full) => Err(error),
+            Err(error) if matches!(error.kind(), Kind::Busy | Kind::Full | Kind::NoSpace) => {
+                Err(error)
+            }
             // One damaged dataset takes no page from the others.
             Err(error) => {
                 tracing::warn!(dataset = %latest, %error, "a page without its rows");
@@ -393,7 +395,9 @@ impl Knowledge {
             return Ok(facts);
         }
         match self.read_listing(of, &mut facts) {
-            Err(error) if matches!(error.kind(), Kind::Busy | Kind::Full) => return Err(error),
+            Err(error) if matches!(error.kind(), Kind::Busy | Kind::Full | Kind::NoSpace) => {
+                return Err(error);
+            }
             Err(error) => tracing::warn!(listing = %of.uri, %error, "a page without its rows"),
             Ok(()) => {}
         }

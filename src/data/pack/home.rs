@@ -75,7 +75,7 @@ impl Home {
     /// A new file, to be written and then kept.
     ///
     /// # Errors
-    /// [`Kind::Full`] or [`Kind::Broken`]: the cache directory cannot be written.
+    /// [`Kind::NoSpace`] or [`Kind::Broken`]: the cache directory cannot be written.
     pub fn create(&self) -> Result<Draft> {
         private::folder(&self.folder)?;
         let file = nameless(&self.folder).map_err(|error| cannot_write(&self.folder, error))?;
@@ -181,7 +181,7 @@ pub fn nameless(folder: &Path) -> io::Result<File> {
 /// That a folder of the cache cannot be written, and why.
 pub fn cannot_write(folder: &Path, error: io::Error) -> Error {
     let kind = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::Full,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::NoSpace,
         _ => Kind::Broken,
     };
     let folder = folder.display();

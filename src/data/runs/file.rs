@@ -457,7 +457,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 
 fn at(path: &Path, error: &rusqlite::Error) -> Error {
     let kind = match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => Kind::Full,
+        Some(ErrorCode::DiskFull) => Kind::NoSpace,
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Kind::Busy,
         _ => Kind::Broken,
     };

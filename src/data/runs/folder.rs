@@ -224,6 +224,6 @@ pub fn removed(run: &Path) {
 }
 
 pub fn refused(path: &Path, cause: &std::io::Error) -> Error {
-    let kind = if space::is_full(cause) { Kind::Full } else { Kind::Denied };
+    let kind = if space::is_full(cause) { Kind::NoSpace } else { Kind::Denied };
     Error::new(kind, format!("cannot write `{}`: {cause}", path.display()))
 }

@@ -69,7 +69,7 @@ pub enum Error {
 impl From<Error> for error::Error {
     fn from(error: Error) -> Self {
         let kind = match error {
-            Error::Full => Kind::Full,
+            Error::Full => Kind::NoSpace,
             _ => Kind::Invalid,
         };
         Self::new(kind, error)

@@ -231,7 +231,7 @@ fn measure_chunk(source: &Source, layout: &Layout, chunk: u32) -> Result<Vec<Blo
 /// Keeps an index for later mounts. That it cannot be kept is not worth failing a read.
 fn keep(home: &Home, stem: &str, index: &Index) {
     let kept = home.create().and_then(|mut draft| {
-        draft.write_all(&index.to_bytes()).map_err(|error| Error::new(Kind::Full, error))?;
+        draft.write_all(&index.to_bytes()).map_err(|error| Error::new(Kind::NoSpace, error))?;
         home.keep(draft, stem)
     });
     if let Err(error) = kept {

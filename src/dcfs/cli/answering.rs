@@ -209,7 +209,7 @@ impl Answering {
         let cache = self.asking.cache_dir.clone().unwrap_or_else(places::cache);
         let file = dcfs_data::pack::home::nameless(&cache);
         let unwritten = |error: io::Error| {
-            Error::new(Kind::Full, format!("cannot write a temporary file: {error}"))
+            Error::new(Kind::NoSpace, format!("cannot write a temporary file: {error}"))
         };
         let mut spool = Spool::new(file.map_err(unwritten)?);
         let mut seen = vec![Seen::default(); columns];

@@ -182,7 +182,7 @@ impl Tally {
             let lost = counted(self.lost, "object");
             let message =
                 format!("{lost} did not stay: the cache (`--cache-size`) or its disk is too small");
-            return Err(Error::new(self.worst.unwrap_or(Kind::Full), message));
+            return Err(Error::new(self.worst.unwrap_or(Kind::NoSpace), message));
         }
         match self.worst {
             None => Ok(()),

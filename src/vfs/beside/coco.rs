@@ -230,7 +230,7 @@ fn annotations(at: At<'_>) -> Result<Content> {
 
 fn failed(error: std::io::Error) -> error::Error {
     let kind = match error.kind() {
-        std::io::ErrorKind::StorageFull => ErrorKind::Full,
+        std::io::ErrorKind::StorageFull => ErrorKind::NoSpace,
         _ => ErrorKind::Broken,
     };
     error::Error::new(kind, format!("cannot write annotations into the cache: {error}"))

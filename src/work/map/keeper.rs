@@ -152,7 +152,7 @@ impl Keeper for Keeping<'_> {
             match run.commit(&self.ready) {
                 Ok(()) => break,
                 Err(error)
-                    if matches!(error.kind(), Kind::Full | Kind::Busy)
+                    if matches!(error.kind(), Kind::NoSpace | Kind::Busy)
                         && began.elapsed() < PATIENCE =>
                 {
                     if !std::mem::replace(&mut is_told, true) {

@@ -173,7 +173,7 @@ fn shortened(name: String) -> String {
 }
 
 fn cannot(error: &std::io::Error) -> Error {
-    let kind = if dcfs_disk::space::is_full(error) { Kind::Full } else { Kind::Broken };
+    let kind = if dcfs_disk::space::is_full(error) { Kind::NoSpace } else { Kind::Broken };
     Error::new(kind, format!("cannot make a file for the program: {error}"))
 }
 

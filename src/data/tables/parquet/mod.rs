@@ -51,7 +51,7 @@ fn failed(error: ParquetError) -> Error {
         other => other.to_string(),
     };
     let is_full = cause.contains("No space left") || cause.contains("os error 28");
-    let kind = if is_full { Kind::Full } else { Kind::Broken };
+    let kind = if is_full { Kind::NoSpace } else { Kind::Broken };
     Error::new(kind, format!("cannot write Parquet: {cause}"))
 }
 
