@@ -206,6 +206,24 @@ mod tests {
         }
     }
 
+    /// A new flag is an option by itself; only its row in the document is written by hand.
+    #[test]
+    fn every_option_has_its_row_in_the_document() {
+        let page = include_str!("../../../docs/configuration.md");
+        let table = page.split("\n## ").find(|part| part.starts_with("The table `[mount]`"));
+        let keys =
+            table.expect("there is such a table").lines().filter(|line| line.starts_with("| `"));
+        let keys: Vec<&str> = keys.flat_map(|line| line.split(" | ").next()).collect();
+        let mount = super::super::mount::command();
+        // `config` names the file that would hold it.
+        let options =
+            known(&mount).filter_map(clap::Arg::get_long).filter(|long| *long != "config");
+        for option in options {
+            let key = format!("`{}`", option.replace('-', "_"));
+            assert!(keys.iter().any(|line| line.contains(&key)), "{key} has no row");
+        }
+    }
+
     #[test]
     fn an_unknown_option_is_named() {
         for given in ["alow_other", "region", "anon=1", "catalog=/x", "report", "foreground"] {
