@@ -25,6 +25,15 @@ pub struct Provenance {
     pub settings: BTreeMap<String, Reached>,
 }
 
+impl Provenance {
+    /// The command that made it (`index`, `map`, `save`): the kind of its recipe, or, of a version without one, the word
+    /// behind the program.
+    pub fn operation(&self) -> Option<&str> {
+        let told = self.recipe.as_ref().and_then(|recipe| recipe["kind"].as_str());
+        told.or_else(|| self.command.get(1).map(String::as_str))
+    }
+}
+
 /// How a source is reached, as far as that is not by default. Holds no secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -117,6 +126,16 @@ mod tests {
         assert_eq!(was.flags_missing_in(&reached(own("http://other"), None, true)), flags[1..2]);
         assert!(was.flags_missing_in(&was).is_empty());
         assert!(Reached::default().flags_missing_in(&was).is_empty());
+    }
+
+    #[test]
+    fn a_recipe_tells_the_operation_and_an_older_version_its_command() {
+        let command = ["dcfs", "index", "a"].map(str::to_owned).to_vec();
+        let by = Provenance { command, ..Provenance::default() };
+        assert_eq!(by.operation(), Some("index"));
+        let recipe = Some(serde_json::json!({ "kind": "map" }));
+        assert_eq!(Provenance { recipe, ..by }.operation(), Some("map"));
+        assert_eq!(Provenance::default().operation(), None);
     }
 
     fn text(text: &str) -> Option<String> {

@@ -141,7 +141,7 @@ fn step(
         let latest = catalog.latest(&name).ok()??;
         (latest.version != version && !name.is_internal()).then_some(latest)
     });
-    let why = match (words.get(1).map(String::as_str), &newer, follows) {
+    let why = match (by.operation(), &newer, follows) {
         (Some("index"), _, _) => "the storage is listed anew".to_owned(),
         (Some("map" | "gen" | "agg" | "save"), Some(newer), _) => {
             format!("`{newer}` is newer than what it was made of")

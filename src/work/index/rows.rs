@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use super::delta::{ETAG, MODIFIED, ROW, SIZE, SOURCE, VERSION};
 use super::item::{self, Item};
+use super::shape::INDEX;
 use super::sort::sorted;
 use dcfs_core::cell::{Cell, Cells};
 use dcfs_core::error::{Error, Kind, Result};
@@ -151,8 +152,8 @@ pub fn first(
 
 /// Whether `dcfs index` saved a version: its rows are in order.
 pub fn is_indexed(catalog: &Catalog, of: &VersionInfo) -> Result<bool> {
-    let command = catalog.details(of)?.provenance.map(|by| by.command).unwrap_or_default();
-    Ok(command.get(1).is_some_and(|word| word == "index"))
+    let by = catalog.details(of)?.provenance;
+    Ok(by.is_some_and(|by| by.operation() == Some(INDEX)))
 }
 
 /// Whether the rows of a version lie in the order of their addresses.

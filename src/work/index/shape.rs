@@ -108,7 +108,7 @@ impl Shape {
 }
 
 /// The kind of what `dcfs index` made.
-const INDEX: &str = "index";
+pub const INDEX: &str = "index";
 
 /// How a version was made, for the next index of the same name.
 #[derive(Debug, Serialize, Deserialize)]
@@ -190,8 +190,8 @@ impl Made {
             if by.filter.is_some() && made.selection.is_none() {
                 made.selection = Some(of.clone());
             }
-            match by.command.get(1).map(String::as_str) {
-                Some("index") => {
+            match by.operation() {
+                Some(INDEX) => {
                     made.by = Some(by);
                     break;
                 }
