@@ -9,17 +9,8 @@ use std::iter::Peekable;
 use serde::Serialize;
 
 use super::item::Item;
+use super::rows::{From, StoredRow};
 use dcfs_core::error::Result;
-
-/// How an [`Item`] of a stored row tells things; see the rows of versions in `rows`.
-pub const OF: usize = 0;
-pub const ROW: usize = 1;
-pub const SIZE: usize = 2;
-/// Bytes of the key that are the source, and the slash after it where there is one.
-pub const SOURCE: usize = 3;
-pub const VERSION: usize = 0;
-pub const ETAG: usize = 1;
-pub const MODIFIED: usize = 2;
 
 /// Objects counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -121,15 +112,16 @@ where
         } else {
             self.counts.gone += (old.len() - changed) as u64;
         }
-        kept.sort_by_key(|item| item.number(ROW));
+        kept.sort_by_key(|item| match StoredRow::of(item).from {
+            From::Row(_, row) => row.key(),
+            From::Single(_) => 0,
+        });
         kept.into_iter().map(Step::Keep).chain(fresh.into_iter().map(Step::Fresh)).collect()
     }
 }
 
 fn is_same(one: &Item, other: &Item) -> bool {
-    one.number(SIZE) == other.number(SIZE)
-        && one.text(VERSION) == other.text(VERSION)
-        && one.text(ETAG) == other.text(ETAG)
+    StoredRow::of(one).is_same(&StoredRow::of(other))
 }
 
 /// A row of the least key that is left in two sequences.
@@ -168,6 +160,7 @@ fn has_key(item: &Result<Item>, key: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dcfs_core::id::RowId;
 
     use proptest::prelude::*;
 
@@ -176,7 +169,11 @@ mod tests {
 
     fn items(rows: &Rows) -> Vec<Result<Item>> {
         let item = |(row, (key, etag)): (usize, &(u8, u8))| {
-            Ok(Item::new(&[*key], [0, row as i64, 0, 0], [b"", &[*etag], b""]))
+            let (address, etag) = (&[*key][..], &[*etag][..]);
+            let (from, none) = (From::Row(0, RowId::new(row as i64)), &b""[..]);
+            let row =
+                StoredRow { address, path: 0, from, size: 0, version: none, etag, modified: none };
+            Ok(Item::new(|out| row.write(out)))
         };
         rows.iter().enumerate().map(item).collect()
     }
@@ -189,7 +186,7 @@ mod tests {
                 Step::Keep(item) => (false, item),
                 Step::Fresh(item) => (true, item),
             };
-            steps.push((is_fresh, item.key()[0], item.text(ETAG)[0]));
+            steps.push((is_fresh, item.key()[0], StoredRow::of(&item).etag[0]));
         }
         (steps, merge.counts())
     }

@@ -1,4 +1,7 @@
 //! What is sorted and compared: one row of a listing or of a version, in one piece of memory.
+//!
+//! An item has a key, numbers and texts, and does not know what they mean: [`StoredRow`](super::rows::StoredRow),
+//! [`ListedRow`](super::relist::ListedRow) and [`map`'s rows](crate::map) each write them and read them, in one place.
 
 use std::cmp::Ordering;
 
@@ -18,10 +21,10 @@ const HEAD: usize = NUMBERS * 8 + TEXTS * 4;
 pub struct Item(Bytes);
 
 impl Item {
-    pub fn new(key: &[u8], numbers: [i64; NUMBERS], texts: [&[u8]; TEXTS - 1]) -> Self {
-        let mut bytes =
-            Vec::with_capacity(HEAD + key.len() + texts.iter().map(|t| t.len()).sum::<usize>());
-        write(&mut bytes, key, numbers, texts);
+    /// The item that `write` appends, by [`write()`].
+    pub fn new(write: impl FnOnce(&mut Vec<u8>)) -> Self {
+        let mut bytes = Vec::new();
+        write(&mut bytes);
         Self(bytes.into())
     }
 
@@ -50,19 +53,19 @@ impl Item {
         text(&self.0, 0)
     }
 
-    /// The number of that index.
-    pub fn number(&self, index: usize) -> i64 {
-        number(&self.0, index)
+    /// All numbers.
+    pub fn numbers(&self) -> [i64; NUMBERS] {
+        numbers(&self.0)
     }
 
-    /// All numbers, and all texts.
-    pub fn parts(&self) -> ([i64; NUMBERS], [&[u8]; TEXTS - 1]) {
-        ([0, 1, 2, 3].map(|n| self.number(n)), [0, 1, 2].map(|n| self.text(n)))
+    /// All texts; the key is not one of them.
+    pub fn texts(&self) -> [&[u8]; TEXTS - 1] {
+        texts(&self.0)
     }
 
-    /// The text of that index; the key is not one of them.
-    pub fn text(&self, index: usize) -> &[u8] {
-        text(&self.0, index + 1)
+    /// As [`write()`] wrote it.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -102,11 +105,16 @@ pub fn length(bytes: &[u8]) -> Option<usize> {
 
 /// The order of two items as they were written.
 pub fn order(one: &[u8], other: &[u8]) -> Ordering {
-    text(one, 0).cmp(text(other, 0)).then_with(|| {
-        let numbers = |bytes| [0, 1, 2, 3].map(|index| number(bytes, index));
-        let texts = |bytes| [text(bytes, 1), text(bytes, 2), text(bytes, 3)];
-        numbers(one).cmp(&numbers(other)).then_with(|| texts(one).cmp(&texts(other)))
-    })
+    let key = text(one, 0).cmp(text(other, 0));
+    key.then_with(|| numbers(one).cmp(&numbers(other))).then_with(|| texts(one).cmp(&texts(other)))
+}
+
+fn numbers(bytes: &[u8]) -> [i64; NUMBERS] {
+    [0, 1, 2, 3].map(|index| number(bytes, index))
+}
+
+fn texts(bytes: &[u8]) -> [&[u8]; TEXTS - 1] {
+    [1, 2, 3].map(|index| text(bytes, index))
 }
 
 fn number(bytes: &[u8], index: usize) -> i64 {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::item::Item;
 use super::lazy_stage::LazyStage;
 use super::listing::{file_layout, is_plain, version};
-use super::relist::{self, ETAG, IS_OLD, MODIFIED, MergeJoin, SIZE, Step, VERSION};
+use super::relist::{self, ListedRow, MergeJoin, Step};
 use super::rows::{self, Items};
 use super::sort::Sorted;
 use super::{Desk, Phase, Request};
@@ -184,20 +184,21 @@ fn batches(sorted: &Sorted) -> Result<Items> {
 /// The time of a new row, as the catalog writes it.
 fn modified(piece: &Piece<Item>) -> String {
     match piece {
-        Piece::New(item) => Timestamp::from_micros(item.number(MODIFIED).wrapping_neg()).catalog(),
+        Piece::New(item) => Timestamp::from_micros(ListedRow::of(item).modified).catalog(),
         Piece::Rows(..) | Piece::Row(..) => String::new(),
     }
 }
 
 /// The cells of a row of a listing.
 fn cells<'c>(source: &'c str, item: &'c Item, modified: &'c str) -> [Cell<'c>; 8] {
+    let row = ListedRow::of(item);
     [
         Cell::Text(source.as_bytes()),
-        Cell::Text(item.key()),
-        Cell::Integer(item.number(SIZE)),
-        Cell::Text(item.text(VERSION)),
-        Cell::Text(item.text(ETAG)),
-        Cell::Integer(i64::from(item.number(IS_OLD) == 0)),
+        Cell::Text(row.path),
+        Cell::Integer(row.size),
+        Cell::Text(row.version),
+        Cell::Text(row.etag),
+        Cell::Integer(i64::from(!row.is_old)),
         Cell::Text(modified.as_bytes()),
         Cell::Null,
     ]

@@ -12,6 +12,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::keep;
+use super::relist::ListedRow;
 use super::sort::Sorter;
 use super::wanted;
 use super::{Desk, Request, Watch};
@@ -240,11 +241,16 @@ fn anew(
     let how = How { may_be_empty, ..How::default() };
     let totals = list(desk, (&origin, how), &mut |rows| {
         for row in &rows {
-            let micros = row.last_modified.micros();
-            let size = i64::try_from(row.size).unwrap_or(i64::MAX);
-            let texts = [row.version.as_str(), &row.etag, ""].map(str::as_bytes);
-            let numbers = [i64::from(!row.is_latest), micros.wrapping_neg(), size, 0];
-            sorter.push(row.path.as_bytes(), numbers, texts)?;
+            let listed = ListedRow {
+                path: row.path.as_bytes(),
+                is_old: !row.is_latest,
+                modified: row.last_modified.micros(),
+                size: i64::try_from(row.size).unwrap_or(i64::MAX),
+                version: row.version.as_bytes(),
+                etag: row.etag.as_bytes(),
+                row: None,
+            };
+            sorter.push(|out| listed.write(out))?;
         }
         Ok(())
     })?;

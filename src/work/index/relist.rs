@@ -17,16 +17,39 @@ use dcfs_core::id::RowId;
 use dcfs_core::time::Timestamp;
 use dcfs_data::catalog::{Catalog, VersionInfo};
 
-/// How an [`Item`] of a listing tells things. Its key is the path; the order of items is that of rows, which are the latest
-/// and the newest of a path first.
-pub const IS_OLD: usize = 0;
-/// Microseconds, negated.
-pub const MODIFIED: usize = 1;
-pub const SIZE: usize = 2;
-pub const VERSION: usize = 0;
-pub const ETAG: usize = 1;
-/// Of a row of the listing before: its id.
-const ROW: usize = 2;
+/// A row of a listing, as an [`Item`]: by path, the latest and the newest of a path first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListedRow<'a> {
+    pub path: &'a [u8],
+    /// Replaced or deleted.
+    pub is_old: bool,
+    /// Microseconds.
+    pub modified: i64,
+    /// Bytes; -1 of a row of the listing before that is not as it would be written.
+    pub size: i64,
+    pub version: &'a [u8],
+    pub etag: &'a [u8],
+    /// Of a row of the listing before.
+    pub row: Option<RowId>,
+}
+
+impl<'a> ListedRow<'a> {
+    pub fn of(item: &'a Item) -> Self {
+        let [is_old, newest, size, _] = item.numbers();
+        let [version, etag, row] = item.texts();
+        let row = row.try_into().ok().map(|row| RowId::new(i64::from_be_bytes(row)));
+        let (is_old, modified) = (is_old != 0, newest.wrapping_neg());
+        Self { path: item.key(), is_old, modified, size, version, etag, row }
+    }
+
+    /// Appends it as an item.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let numbers = [i64::from(self.is_old), self.modified.wrapping_neg(), self.size, 0];
+        let row = self.row.map(|row| row.key().to_be_bytes());
+        let row = row.as_ref().map_or(&[][..], |row| row);
+        item::write(out, self.path, numbers, [self.version, self.etag, row]);
+    }
+}
 
 /// What is read of a row.
 const COLUMNS: [&str; 8] = [
@@ -84,7 +107,8 @@ impl MergeJoin {
                 Ordering::Greater => drop(self.old.next().transpose()?),
                 Ordering::Equal => {
                     self.new.next();
-                    return Ok(self.old.next().transpose()?.map(|old| Step::Same(row(&old))));
+                    let old = self.old.next().transpose()?;
+                    return Ok(old.and_then(|old| ListedRow::of(&old).row).map(Step::Same));
                 }
             }
         }
@@ -93,15 +117,13 @@ impl MergeJoin {
 
 /// The order of items but for their row ids.
 fn order(one: &Item, other: &Item) -> Ordering {
-    let numbers = |item: &Item| [IS_OLD, MODIFIED, SIZE].map(|index| item.number(index));
-    let (key, numbers) = (one.key().cmp(other.key()), || numbers(one).cmp(&numbers(other)));
-    let text = |index| one.text(index).cmp(other.text(index));
-    key.then_with(numbers).then_with(|| text(VERSION)).then_with(|| text(ETAG))
-}
-
-fn row(item: &Item) -> RowId {
-    let bytes = item.text(ROW).try_into();
-    RowId::new(bytes.map_or(0, i64::from_be_bytes))
+    one.key().cmp(other.key()).then_with(|| one.numbers().cmp(&other.numbers())).then_with(|| {
+        let what = |item| {
+            let ListedRow { version, etag, .. } = ListedRow::of(item);
+            (version, etag)
+        };
+        what(one).cmp(&what(other))
+    })
 }
 
 /// The rows of a listing of `source` that dcfs made, as they lie: in order.
@@ -158,10 +180,9 @@ fn write(source: &str, how: Strictness, row: RowId, cells: &dyn Cells, out: &mut
     };
     let is_fit = of == source && (how == Strictness::Compared || is_exact());
     let size = number(1).filter(|size| is_fit && *size >= 0).unwrap_or(-1);
-    let micros = time.map_or(i64::MAX, Timestamp::micros);
-    let numbers = [i64::from(is_latest == Some(0)), micros.wrapping_neg(), size, 0];
-    let row = row.key().to_be_bytes();
-    item::write(out, path.as_bytes(), numbers, [version.as_bytes(), etag.as_bytes(), &row]);
+    let (is_old, modified) = (is_latest == Some(0), time.map_or(i64::MAX, Timestamp::micros));
+    let [path, version, etag] = [path, version, etag].map(str::as_bytes);
+    ListedRow { path, is_old, modified, size, version, etag, row: Some(row) }.write(out);
 }
 
 #[cfg(test)]
@@ -183,9 +204,17 @@ mod tests {
             .iter()
             .enumerate()
             .map(|(number, (path, is_old, (time, size), (version, etag)))| {
-                let row = if numbered { &(number as i64).to_be_bytes()[..] } else { b"" };
-                let numbers = [i64::from(*is_old), *time, *size, 0];
-                Item::new(&[*path], numbers, [&[*version], &[*etag], row])
+                let row = ListedRow {
+                    path: &[*path],
+                    is_old: *is_old,
+                    // Rows rise where times fall.
+                    modified: -*time,
+                    size: *size,
+                    version: &[*version],
+                    etag: &[*etag],
+                    row: numbered.then(|| RowId::new(number as i64)),
+                };
+                Item::new(|out| row.write(out))
             })
             .collect();
         all.sort();
@@ -205,9 +234,9 @@ mod tests {
                     }
                     Step::New(item) => {
                         fresh += 1;
-                        let numbers = (item.number(MODIFIED), item.number(SIZE));
-                        let texts = (item.text(VERSION)[0], item.text(ETAG)[0]);
-                        (item.key()[0], item.number(IS_OLD) == 1, numbers, texts)
+                        let row = ListedRow::of(&item);
+                        let texts = (row.version[0], row.etag[0]);
+                        (row.path[0], row.is_old, (-row.modified, row.size), texts)
                     }
                 });
             }
@@ -271,7 +300,7 @@ mod tests {
             row[at] = cell;
             let mut out = Vec::new();
             write("s3://b", how, RowId::new(7), &Row8(row), &mut out);
-            Item::of(&out).number(SIZE)
+            ListedRow::of(&Item::of(&out)).size
         };
         for how in [Strictness::Copied, Strictness::Compared] {
             assert_eq!(size(how, 0, text("a")), 5);

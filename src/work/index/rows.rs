@@ -8,7 +8,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use super::delta::{ETAG, MODIFIED, ROW, SIZE, SOURCE, VERSION};
 use super::item::{self, Item};
 use super::shape::INDEX;
 use super::sort::sorted;
@@ -41,6 +40,102 @@ type Batch = Result<Option<Vec<Item>>>;
 
 /// Items on their way.
 pub type Items = Box<dyn Iterator<Item = Result<Item>>>;
+
+/// A row of a version, or an object that is in no listing, as an [`Item`]: in the order of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredRow<'a> {
+    /// The source and the path.
+    pub address: &'a [u8],
+    /// Where the path begins in the address.
+    pub path: usize,
+    pub from: From,
+    /// Bytes; -1 where the row has none.
+    pub size: i64,
+    pub version: &'a [u8],
+    pub etag: &'a [u8],
+    /// As the catalog writes times.
+    pub modified: &'a [u8],
+}
+
+/// Where a row is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// A row of one of the versions that are read.
+    Row(usize, RowId),
+    /// An object that was asked for by itself: which of the listings it is.
+    Single(usize),
+}
+
+/// In the place of a version's number.
+const SINGLE: i64 = -1;
+
+impl<'a> StoredRow<'a> {
+    pub fn of(item: &'a Item) -> Self {
+        let [of, row, size, path] = item.numbers();
+        let [version, etag, modified] = item.texts();
+        let index = |number: i64| usize::try_from(number).unwrap_or(usize::MAX);
+        let from = match of {
+            SINGLE => From::Single(index(row)),
+            of => From::Row(index(of), RowId::new(row)),
+        };
+        let address = item.key();
+        Self { address, path: index(path).min(address.len()), from, size, version, etag, modified }
+    }
+
+    /// Appends it as an item.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let (of, row) = match self.from {
+            From::Row(of, row) => (of as i64, row.key()),
+            From::Single(listing) => (SINGLE, listing as i64),
+        };
+        let texts = [self.version, self.etag, self.modified];
+        item::write(out, self.address, [of, row, self.size, self.path as i64], texts);
+    }
+
+    /// Whether both are one object that did not change.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.size, self.version, self.etag) == (other.size, other.version, other.etag)
+    }
+
+    /// The path below the source.
+    pub fn path(&self) -> &'a str {
+        std::str::from_utf8(&self.address[self.path..]).unwrap_or_default()
+    }
+
+    pub fn object(&self) -> Object {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let source = match text(&self.address[..self.path]) {
+            root if root == "file:///" => "file:////".to_owned(),
+            source => source.trim_end_matches('/').to_owned(),
+        };
+        Object {
+            source,
+            path: self.address[self.path..].to_vec(),
+            size: u64::try_from(self.size).ok(),
+            version: text(self.version),
+            etag: text(self.etag),
+            last_modified: Timestamp::parse(&text(self.modified)),
+            location: None,
+        }
+    }
+
+    /// The cells of a `File`, of an object that is in no listing.
+    pub fn file_cells<'c>(&self, source: &'c str) -> [Cell<'c>; 8]
+    where
+        'a: 'c,
+    {
+        [
+            Cell::Text(source.as_bytes()),
+            Cell::Text(self.path().as_bytes()),
+            Cell::Integer(self.size),
+            Cell::Text(self.version),
+            Cell::Text(self.etag),
+            Cell::Integer(1),
+            Cell::Text(self.modified),
+            Cell::Null,
+        ]
+    }
+}
 
 /// Which rows are wanted: by address, and whether they are the latest.
 pub type Wanted = Arc<dyn Fn(&str, bool) -> bool + Send + Sync>;
@@ -117,9 +212,7 @@ pub fn once(items: Items) -> Items {
     Box::new(items.filter(move |item| {
         let Ok(item) = item else { return true };
         let same = |other: &Item| {
-            other.key() == item.key()
-                && (0..2).all(|index| other.text(index) == item.text(index))
-                && other.number(SIZE) == item.number(SIZE)
+            other.key() == item.key() && StoredRow::of(other).is_same(&StoredRow::of(item))
         };
         let is_new = !last.as_ref().is_some_and(same);
         last = Some(item.clone());
@@ -259,10 +352,10 @@ fn write(source: &Source, row: RowId, cells: &dyn Cells, out: &mut Vec<u8>) {
         return;
     }
     let size = if let Cell::Integer(size) = cells.cell(2) { size } else { -1 };
-    let numbers = [source.number as i64, row.key(), size, path as i64];
-    let (version, etag, modified) = (cells.cell(3), cells.cell(4), cells.cell(5));
-    let texts = [text(&version), text(&etag), text(&modified)].map(str::as_bytes);
-    item::write(out, address.as_bytes(), numbers, texts);
+    let texts = [3, 4, 5].map(|index| cells.cell(index));
+    let [version, etag, modified] = texts.each_ref().map(|cell| text(cell).as_bytes());
+    let (address, from) = (address.as_bytes(), From::Row(source.number, row));
+    StoredRow { address, path, from, size, version, etag, modified }.write(out);
 }
 
 /// A text; of what is none, nothing.
@@ -273,53 +366,31 @@ pub fn text<'c>(cell: &Cell<'c>) -> &'c str {
     }
 }
 
-/// The path of a row below its source.
-pub fn path(item: &Item) -> &str {
-    let start = usize::try_from(item.number(SOURCE)).unwrap_or(usize::MAX);
-    std::str::from_utf8(item.key().get(start..).unwrap_or_default()).unwrap_or_default()
-}
-
-/// The object of a row.
-pub fn object(item: &Item) -> Object {
-    let start = usize::try_from(item.number(SOURCE)).unwrap_or(0).min(item.key().len());
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let source = match text(&item.key()[..start]) {
-        root if root == "file:///" => "file:////".to_owned(),
-        source => source.trim_end_matches('/').to_owned(),
-    };
-    Object {
-        source,
-        path: item.key()[start..].to_vec(),
-        size: u64::try_from(item.number(SIZE)).ok(),
-        version: text(item.text(VERSION)),
-        etag: text(item.text(ETAG)),
-        last_modified: Timestamp::parse(&text(item.text(MODIFIED))),
-        location: None,
-    }
-}
-
-/// The cells of a `File`, of an object that is in no listing.
-pub fn file_cells<'i>(item: &'i Item, source: &'i str) -> [Cell<'i>; 8] {
-    [
-        Cell::Text(source.as_bytes()),
-        Cell::Text(path(item).as_bytes()),
-        Cell::Integer(item.number(SIZE)),
-        Cell::Text(item.text(VERSION)),
-        Cell::Text(item.text(ETAG)),
-        Cell::Integer(1),
-        Cell::Text(item.text(MODIFIED)),
-        Cell::Null,
-    ]
-}
-
-/// The row of its version.
-pub fn row(item: &Item) -> RowId {
-    RowId::new(item.number(ROW))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn row(address: &[u8]) -> StoredRow<'_> {
+        StoredRow {
+            address,
+            path: 0,
+            from: From::Row(0, RowId::new(1)),
+            size: 2,
+            version: b"v",
+            etag: b"e",
+            modified: b"1970-01-01 00:00:00",
+        }
+    }
+
+    fn item(address: &str) -> Item {
+        Item::new(|out| row(address.as_bytes()).write(out))
+    }
+
+    #[test]
+    fn a_single_object_comes_back() {
+        let single = StoredRow { from: From::Single(7), ..row(b"s3://b/a") };
+        assert_eq!(StoredRow::of(&Item::new(|out| single.write(out))), single);
+    }
 
     #[test]
     fn an_address_is_the_same_from_any_folder() {
@@ -332,21 +403,18 @@ mod tests {
         for (source, path, want) in cases {
             let (address, start) = address(source, path);
             assert_eq!((address.as_str(), &address[start..]), (want, path));
-            let item = Item::new(
-                address.as_bytes(),
-                [0, 1, 2, start as i64],
-                [b"v", b"e", b"1970-01-01 00:00:00"],
-            );
-            let object = object(&item);
+            let row = StoredRow { path: start, ..row(address.as_bytes()) };
+            let item = Item::new(|out| row.write(out));
+            assert_eq!(StoredRow::of(&item), row);
+            let object = StoredRow::of(&item).object();
             assert_eq!((object.source.as_str(), object.path.as_slice()), (source, path.as_bytes()));
         }
     }
 
     #[test]
     fn what_lies_in_no_order_is_told() {
-        let item = |key: &str| Ok(Item::new(key.as_bytes(), [0; 4], [b"", b"", b""]));
         let told = |keys: &[&str]| {
-            let items: Vec<Result<Item>> = keys.iter().map(|key| item(key)).collect();
+            let items: Vec<Result<Item>> = keys.iter().map(|key| Ok(item(key))).collect();
             guarded(Box::new(items.into_iter()), "x@1.0.0".into()).filter(Result::is_err).count()
         };
         assert_eq!((told(&["a", "a", "b"]), told(&["a", "b", "a"])), (0, 1));
@@ -354,7 +422,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_dies_is_no_end() {
-        let item = || Item::new(b"a", [0; 4], [b"", b"", b""]);
+        let item = || item("a");
         let told = |items: Items| items.map(|item| item.is_ok()).collect::<Vec<_>>();
         let whole = ahead("dcfs-test", move |give| {
             // A batch of nothing is no end either.
@@ -376,13 +444,15 @@ mod tests {
 
     #[test]
     fn what_two_ask_for_is_there_once() {
-        let item = |key: &str, row, etag: &str| {
-            Ok(Item::new(key.as_bytes(), [0, row, 5, 0], [b"", etag.as_bytes(), b""]))
+        let item = |key: &str, id, etag: &str| {
+            let from = From::Row(0, RowId::new(id));
+            let row = StoredRow { from, etag: etag.as_bytes(), ..row(key.as_bytes()) };
+            Ok(Item::new(|out| row.write(out)))
         };
         let all = vec![item("a", 1, "x"), item("a", 2, "x"), item("a", 3, "y"), item("b", 4, "y")];
-        let rows: Vec<i64> = once(Box::new(all.into_iter()))
-            .map(|item| item.expect("an item").number(ROW))
+        let rows: Vec<From> = once(Box::new(all.into_iter()))
+            .map(|item| StoredRow::of(&item.expect("an item")).from)
             .collect();
-        assert_eq!(rows, [1, 3, 4]);
+        assert_eq!(rows, [1, 3, 4].map(|id| From::Row(0, RowId::new(id))));
     }
 }

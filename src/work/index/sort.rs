@@ -46,13 +46,13 @@ impl Sorter {
         Self { folder, limit, arena: Arena::default(), spilling: None }
     }
 
-    /// Adds an item; see [`item::write`].
+    /// Adds the item that `write` appends, by [`item::write`].
     ///
     /// # Errors
     /// A folder that cannot be written, a full disk.
-    pub fn push(&mut self, key: &[u8], numbers: [i64; 4], texts: [&[u8]; 3]) -> Result<()> {
+    pub fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
         self.arena.starts.push(self.arena.bytes.len());
-        item::write(&mut self.arena.bytes, key, numbers, texts);
+        write(&mut self.arena.bytes);
         match self.arena.bytes.len() < self.limit {
             true => Ok(()),
             false => self.hand_over(),
@@ -109,8 +109,7 @@ pub fn sorted(items: impl Iterator<Item = Result<Item>>, folder: &Path) -> Resul
     let mut sorter = Sorter::new(folder);
     for item in items {
         let item = item?;
-        let (numbers, texts) = item.parts();
-        sorter.push(item.key(), numbers, texts)?;
+        sorter.push(|out| out.extend_from_slice(item.bytes()))?;
     }
     sorter.finish()
 }
@@ -295,18 +294,16 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let mut sorter = Sorter::with_limit(folder.path(), limit);
         for (number, key) in keys.iter().enumerate() {
-            sorter
-                .push(key.as_bytes(), [number as i64, 0, 0, 0], [b"x", b"", b"yz"])
-                .expect("pushed");
+            let numbers = [number as i64, 0, 0, 0];
+            let write =
+                |out: &mut Vec<u8>| item::write(out, key.as_bytes(), numbers, [b"x", b"", b"yz"]);
+            sorter.push(write).expect("pushed");
         }
         let sorted = sorter.finish().expect("sorted");
         assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
         let shown = |item: Item| {
-            assert_eq!(
-                (item.text(0), item.text(1), item.text(2)),
-                (&b"x"[..], &b""[..], &b"yz"[..])
-            );
-            format!("{}#{}", String::from_utf8_lossy(item.key()), item.number(0))
+            assert_eq!(item.texts(), [&b"x"[..], b"", b"yz"]);
+            format!("{}#{}", String::from_utf8_lossy(item.key()), item.numbers()[0])
         };
         let all = || -> Vec<String> {
             let items = sorted.items().expect("items");
@@ -336,7 +333,9 @@ mod tests {
     #[test]
     fn a_folder_that_cannot_be_written_is_told() {
         let mut sorter = Sorter::with_limit(Path::new("/nonexistent"), 1);
-        let error = sorter.push(b"a", [0; 4], [b"", b"", b""]).expect_err("nowhere to write");
+        let error = sorter
+            .push(|out| item::write(out, b"a", [0; 4], [b""; 3]))
+            .expect_err("nowhere to write");
         assert!(error.to_string().contains("`/nonexistent`"), "{error}");
     }
 }

@@ -9,16 +9,13 @@ use std::sync::Arc;
 use super::item::Item;
 use super::listing::Listing;
 use super::pattern::Pattern;
-use super::rows::{self, Items, Source};
+use super::rows::{self, From, Items, Source, StoredRow};
 use super::shape::Shape;
 use super::{Desk, Request};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::numbers::counted;
 use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_store::list::Origin;
-
-/// What [`super::delta::OF`] says of a row that is in no version.
-pub const SINGLE: i64 = -1;
 
 /// The rows that are wanted of all listings, in order, each object once.
 ///
@@ -49,8 +46,11 @@ fn single(at: usize, listing: &Listing) -> Option<Item> {
     let (address, path) = rows::address(&listing.origin.source(), &listed.path);
     let size = i64::try_from(listed.size).unwrap_or(i64::MAX);
     let modified = listed.last_modified.catalog();
-    let texts = [listed.version.as_str(), &listed.etag, &modified].map(str::as_bytes);
-    Some(Item::new(address.as_bytes(), [SINGLE, at as i64, size, path as i64], texts))
+    let texts = [&listed.version, &listed.etag, &modified];
+    let [version, etag, modified] = texts.map(|text| text.as_bytes());
+    let (address, from) = (address.as_bytes(), From::Single(at));
+    let row = StoredRow { address, path, from, size, version, etag, modified };
+    Some(Item::new(|out| row.write(out)))
 }
 
 /// Which rows of a listing, which may be one of a folder around it, an origin means.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::checkpoint::Checkpoint;
 use super::columns::Columns;
-use super::delta::{Merge, OF, ROW, Step};
+use super::delta::{Merge, Step};
 use super::images::{self, Seen};
 use super::item::Item;
 use super::lazy_stage::LazyStage;
 use super::listing::{ALLOW_EMPTY, Listing};
-use super::rows::{self, Items, Source};
-use super::wanted::{self, SINGLE};
+use super::rows::{self, From, Items, Source, StoredRow};
+use super::wanted;
 use super::{Computed, Desk, Indexed, Phase, Request, Shape};
 use dcfs_core::cell::Cell;
 use dcfs_core::error::{Error, Kind, Result};
@@ -54,7 +54,7 @@ pub fn write(
         computed: Computed::default(),
         first_error: None,
         look: &|items| {
-            let objects = items.into_iter().map(rows::object).collect();
+            let objects = items.into_iter().map(|item| StoredRow::of(item).object()).collect();
             let mut checkpoint = checkpoint.borrow_mut();
             images::look_anew(objects, &mut checkpoint, watch, |objects, each| {
                 runtime.block_on(images::look(stores, objects, request.jobs, each))
@@ -187,10 +187,8 @@ impl Writing<'_, '_> {
             // A picture is told when it was looked at.
             untold += u64::from(!self.columns.has_image || matches!(step, Step::Keep(_)));
             match step {
-                Step::Keep(item) => self.copied(&item),
-                Step::Fresh(item) if self.columns.is_empty() && item.number(OF) != SINGLE => {
-                    self.copied(&item)
-                }
+                Step::Keep(item) => self.unchanged(&item),
+                Step::Fresh(item) if self.columns.is_empty() => self.unchanged(&item),
                 Step::Fresh(item) => self.ready.push(computed(&item)),
             }
             rows += 1;
@@ -212,8 +210,12 @@ impl Writing<'_, '_> {
         Ok((counts, rows))
     }
 
-    fn copied(&mut self, item: &Item) {
-        Piece::copied(&mut self.ready, number(item), rows::row(item));
+    /// A row of a listing has all its cells there; an object that is in none has them made.
+    fn unchanged(&mut self, item: &Item) {
+        match StoredRow::of(item).from {
+            From::Row(of, row) => Piece::copied(&mut self.ready, of, row),
+            From::Single(_) => self.ready.push(computed(item)),
+        }
     }
 
     /// Writes what is ready.
@@ -231,11 +233,12 @@ impl Writing<'_, '_> {
                 }
                 Piece::New(item) => {
                     let cells = self.cells(item, images.next());
-                    let at = usize::try_from(item.number(ROW)).ok();
-                    let source = at.and_then(|at| sources.get(at));
-                    source.map(|source| {
-                        Piece::New([&rows::file_cells(item, source)[..], &cells].concat())
-                    })
+                    let row = StoredRow::of(item);
+                    let source = match row.from {
+                        From::Single(listing) => sources.get(listing),
+                        From::Row(..) => None,
+                    };
+                    source.map(|source| Piece::New([&row.file_cells(source)[..], &cells].concat()))
                 }
             });
         }
@@ -246,7 +249,7 @@ impl Writing<'_, '_> {
     /// The cells of a row's computed columns.
     fn cells<'i>(&mut self, item: &'i Item, seen: Option<Seen>) -> Vec<Cell<'i>> {
         let image = if let Some(Seen::Image(image)) = seen { Some(image) } else { None };
-        let path = rows::path(item);
+        let path = StoredRow::of(item).path();
         let (cells, is_matched) = self.columns.cells(path, image);
         if !is_matched {
             self.computed.unmatched += 1;
@@ -324,15 +327,10 @@ const HOPELESS: u64 = 100;
 
 /// A row whose columns are computed.
 fn computed(item: &Item) -> Piece<Item> {
-    match item.number(OF) {
-        SINGLE => Piece::New(item.copy()),
-        _ => Piece::Row(number(item), rows::row(item), item.copy()),
+    match StoredRow::of(item).from {
+        From::Single(_) => Piece::New(item.copy()),
+        From::Row(of, row) => Piece::Row(of, row, item.copy()),
     }
-}
-
-/// The version that a row is of.
-fn number(item: &Item) -> usize {
-    usize::try_from(item.number(OF)).unwrap_or(0)
 }
 
 /// The row whose columns are computed.

@@ -17,8 +17,33 @@ use crate::index::item::{self, Item};
 use crate::index::rows;
 use crate::index::sort::{Sorted, sorted};
 
-/// How an item of these tells what its row holds.
-const HOLDS: usize = 1;
+/// A row as an [`Item`]: by the address of its object, or by what it holds where it has none.
+struct HeldRow<'a> {
+    key: &'a [u8],
+    row: RowId,
+    /// A digest of its cells.
+    holds: &'a [u8],
+}
+
+impl<'a> HeldRow<'a> {
+    fn of(item: &'a Item) -> Self {
+        let ([_, row, ..], [_, holds, _]) = (item.numbers(), item.texts());
+        Self { key: item.key(), row: RowId::new(row), holds }
+    }
+
+    /// Appends it as an item.
+    fn write(&self, out: &mut Vec<u8>) {
+        item::write(out, self.key, [0, self.row.key(), 0, 0], [b"", self.holds, b""]);
+    }
+}
+
+fn holds(item: &Item) -> &[u8] {
+    HeldRow::of(item).holds
+}
+
+fn row(item: &Item) -> RowId {
+    HeldRow::of(item).row
+}
 
 /// A row of the new version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +104,8 @@ impl Compared {
             let Some(least) = least(&mut input, &mut last)? else { return Ok(counts) };
             let mut new = group(&mut input, least.key())?;
             let mut old = group(&mut last, least.key())?;
-            new.sort_by(|one, other| one.text(HOLDS).cmp(other.text(HOLDS)));
-            old.sort_by(|one, other| one.text(HOLDS).cmp(other.text(HOLDS)));
+            new.sort_by(|one, other| holds(one).cmp(holds(other)));
+            old.sort_by(|one, other| holds(one).cmp(holds(other)));
             self.group((&new, &old), &mut counts, &mut each)?;
         }
     }
@@ -94,11 +119,9 @@ impl Compared {
     ) -> Result<()> {
         let (mut fresh, mut rest) = (0_usize, Vec::new());
         let (mut new, mut old) = (new, old);
-        while let Some(held) =
-            new.first().into_iter().chain(old.first()).map(|i| i.text(HOLDS)).min()
-        {
-            let some = new.iter().take_while(|item| item.text(HOLDS) == held).count();
-            let there = old.iter().take_while(|item| item.text(HOLDS) == held).count();
+        while let Some(held) = new.first().into_iter().chain(old.first()).map(holds).min() {
+            let some = new.iter().take_while(|item| holds(item) == held).count();
+            let there = old.iter().take_while(|item| holds(item) == held).count();
             // Of equal rows each was answered by itself; what came of many, came of all of them.
             let kept = match self.is_many {
                 true if some > 0 => there,
@@ -107,10 +130,10 @@ impl Compared {
             };
             let computed = if self.is_many && there > 0 { 0 } else { some - some.min(there) };
             for item in &old[..kept] {
-                each(Step::Keep(rows::row(item)))?;
+                each(Step::Keep(row(item)))?;
             }
             for item in &new[some - computed..some] {
-                each(Step::Compute(rows::row(item)))?;
+                each(Step::Compute(row(item)))?;
             }
             counts.unchanged += (some - computed) as u64;
             fresh += computed;
@@ -126,9 +149,7 @@ impl Compared {
         counts.changed += changed as u64;
         counts.new += (fresh - changed) as u64;
         match self.keeps_deleted {
-            true => {
-                rest[replaced..].iter().try_for_each(|item| each(Step::Keep(rows::row(item))))?
-            }
+            true => rest[replaced..].iter().try_for_each(|item| each(Step::Keep(row(item))))?,
             false => counts.gone += (rest.len() - replaced) as u64,
         }
         Ok(())
@@ -168,7 +189,7 @@ fn read(catalog: &Arc<Catalog>, side: &Side<'_>) -> rows::Items {
         }
         // Rows without an object are told by what they hold.
         let key = if has_file { address.as_bytes() } else { &digest[..] };
-        item::write(out, key, [0, row.key(), 0, 0], [b"", &digest, b""]);
+        HeldRow { key, row, holds: &digest }.write(out);
     };
     rows::read(catalog, side.of.clone(), &columns, write)
 }
