@@ -3,7 +3,7 @@
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 
-use nix::unistd::{Uid, User, geteuid};
+use nix::unistd::{Gid, Group, Uid, User, geteuid};
 
 /// `ann`, or `the user 1234` where the password file does not know the number.
 pub fn name(uid: u32) -> String {
@@ -11,9 +11,56 @@ pub fn name(uid: u32) -> String {
     known.map_or_else(|| format!("the user {uid}"), |user| user.name)
 }
 
-/// Whether a file belongs to this process's user, or to root, whom everybody trusts anyway.
+/// Whether a file belongs to this process's user, or to root, whom everybody trusts anyway. In a user namespace that knows not all users
+/// of the machine, files of the others belong to nobody: who they are cannot be told, root most often.
 pub fn is_trusted(found: &Metadata) -> bool {
-    found.uid() == 0 || found.uid() == geteuid().as_raw()
+    let uid = found.uid();
+    uid == 0 || uid == geteuid().as_raw() || (uid == OVERFLOW && is_unmapped(OVERFLOW))
+}
+
+/// The user that files of unknown users belong to.
+const OVERFLOW: u32 = 65534;
+
+/// Whether this process's user namespace does not know a user.
+fn is_unmapped(uid: u32) -> bool {
+    std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !knows(&map, uid))
+}
+
+/// Whether `map`, lines of a first user inside, a first user outside and a count, has a user.
+fn knows(map: &str, uid: u32) -> bool {
+    map.lines().any(|line| {
+        let mut numbers = line.split_whitespace().map(|number| number.parse::<u64>().ok());
+        let (Some(Some(first)), _, Some(Some(count))) =
+            (numbers.next(), numbers.next(), numbers.next())
+        else {
+            return false;
+        };
+        (first..first.saturating_add(count)).contains(&u64::from(uid))
+    })
+}
+
+/// Whether users other than the owner could have written to it, by its mode: everybody, or members of a group that is not the
+/// owner's alone. Where each user has a group of their own (Debian, Fedora), files that the group may write are nothing unusual.
+pub fn open_to(found: &Metadata) -> Option<String> {
+    if found.mode() & 0o002 != 0 {
+        return Some("everybody".to_owned());
+    }
+    if found.mode() & 0o020 == 0 || is_own_group(found.uid(), found.gid()) {
+        return None;
+    }
+    let group = Group::from_gid(Gid::from_raw(found.gid())).ok().flatten();
+    Some(group.map_or_else(
+        || format!("the group {}", found.gid()),
+        |group| format!("the group `{}`", group.name),
+    ))
+}
+
+/// Whether a group is of one user alone: root's, or one of the user's name that has no other members.
+fn is_own_group(uid: u32, gid: u32) -> bool {
+    let Ok(Some(group)) = Group::from_gid(Gid::from_raw(gid)) else { return false };
+    let Ok(Some(user)) = User::from_uid(Uid::from_raw(uid)) else { return false };
+    let is_of_name = gid == 0 || group.name == user.name;
+    is_of_name && group.mem.iter().all(|member| *member == user.name || member == "root")
 }
 
 /// Whether users other than the owner may write to it.
@@ -24,6 +71,39 @@ pub fn is_open_to_others(found: &Metadata) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_of_several_is_told() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let set = |mode, gid| {
+            let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+            std::fs::set_permissions(file.path(), permissions).expect("a mode");
+            std::os::unix::fs::chown(file.path(), None, Some(gid)).expect("a group");
+            open_to(&file.path().metadata().expect("there"))
+        };
+        assert_eq!(set(0o644, 65534), None);
+        assert_eq!(set(0o664, 0), None, "root's own");
+        assert_eq!(set(0o664, 4_000_000_000).as_deref(), Some("the group 4000000000"));
+        assert!(set(0o664, 65534).is_some_and(|who| who.starts_with("the group `")));
+        assert_eq!(set(0o666, 0).as_deref(), Some("everybody"));
+    }
+
+    #[test]
+    fn a_namespace_knows_the_users_that_it_maps() {
+        let usual = "         0          0 4294967295\n";
+        for (map, uid, want) in [
+            (usual, 65534, true),
+            ("0 1000 1\n", 0, true),
+            ("0 1000 1\n", 65534, false),
+            ("0 1000 1\n1 100000 65536\n", 65534, true),
+            ("", 0, false),
+        ] {
+            assert_eq!(knows(map, uid), want, "{map:?} {uid}");
+        }
+    }
 
     #[test]
     fn a_number_without_a_name_is_shown_as_one() {

@@ -99,8 +99,26 @@ pub fn check(path: &Path) -> Result<(), Error> {
     }
     match owner::is_open_to_others(&found) {
         true => Err(Error::OpenToOthers { path: path.to_owned() }),
-        false => Ok(()),
+        false => above(path),
     }
+}
+
+/// Whether nobody else could put another folder in the place of this one: whoever may write to a folder above it may, but where
+/// that is sticky.
+fn above(path: &Path) -> Result<(), Error> {
+    let Ok(real) = fs::canonicalize(path) else { return Ok(()) };
+    for folder in real.ancestors().skip(1) {
+        let cannot = |cause| Error::CannotMake { path: folder.to_owned(), cause };
+        let found = fs::metadata(folder).map_err(cannot)?;
+        if !owner::is_trusted(&found) {
+            let owner = owner::name(found.uid());
+            return Err(Error::Foreign { path: folder.to_owned(), owner });
+        }
+        if found.mode() & 0o1000 == 0 && owner::open_to(&found).is_some() {
+            return Err(Error::OpenToOthers { path: folder.to_owned() });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -138,6 +156,29 @@ mod tests {
         if geteuid().is_root() {
             chown(path.join("a"), Some(65534), None).expect("given away");
             assert!(matches!(cache(&path, &["a"]), Err(Error::Foreign { .. })));
+        }
+    }
+
+    #[test]
+    fn what_others_could_replace_is_refused() {
+        let base = tempfile::tempdir().expect("a folder");
+        let shared = base.path().join("shared");
+        fs::create_dir(&shared).expect("a folder");
+        let set =
+            |mode| fs::set_permissions(&shared, fs::Permissions::from_mode(mode)).expect("a mode");
+        let path = shared.join("a/b");
+        set(0o777);
+        assert!(
+            matches!(folder(&path), Err(Error::OpenToOthers { path }) if path.ends_with("shared"))
+        );
+        set(0o1777);
+        folder(&path).expect("sticky");
+        if geteuid().is_root() {
+            set(0o755);
+            chown(&shared, Some(65534), None).expect("given away");
+            assert!(
+                matches!(folder(&path), Err(Error::Foreign { path, .. }) if path.ends_with("shared"))
+            );
         }
     }
 

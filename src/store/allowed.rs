@@ -32,6 +32,7 @@ struct Root {
 const NO_ROOT: &str = "this mount serves local files only below folders that it was given; name one: `--local-root DIR`";
 const LEAVES: &str = "a link on its way leads out of the folder that `--local-root` names";
 const NO_ADDRESS: &str = "it begins with none of the addresses that `--allow-uri` names";
+const NONE_NAMED: &str = "others could have written this catalog, so its rows use the network and the credentials of this process only for addresses that were named: `--allow-uri s3://BUCKET`, or `--allow-uri s3://` for all of a kind";
 
 impl Allowed {
     /// `roots` and `addresses`, where they are restricted at all.
@@ -60,6 +61,9 @@ impl Allowed {
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         match &self.addresses {
+            Some(addresses) if addresses.is_empty() => {
+                Err(denied(place, "no address is allowed", NONE_NAMED))
+            }
             Some(addresses) if !addresses.iter().any(begins) => {
                 Err(denied(place, "the address is not allowed", NO_ADDRESS))
             }

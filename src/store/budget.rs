@@ -29,6 +29,9 @@ const LAST_TRY: Duration = Duration::from_secs(1);
 /// A name that nobody knows is looked up again for so long: resolvers fail briefly, a typing error for ever.
 const NAMES: Duration = Duration::from_secs(3);
 
+/// The target of what is logged for people who wait.
+pub const WAITS: &str = "dcfs_store::waits";
+
 /// A person hears after so long why nothing comes.
 const TOLD_AFTER: Duration = Duration::from_secs(5);
 
@@ -101,7 +104,7 @@ impl Budget {
         };
         if !self.is_told && self.began.elapsed() + pause >= TOLD_AFTER.min(self.limit / 2) {
             let left = (self.end - Instant::now()).as_secs_f64();
-            tracing::info!("{}; trying for another {left:.0} s", failed.error);
+            tracing::info!(target: WAITS, "{}; trying for another {left:.0} s", failed.error);
             self.is_told = true;
         }
         self.last = Some(failed.error);

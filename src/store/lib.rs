@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `config` | what is said of stores before the first is asked |
 //! | `place`, `key` | where a row's object is, and whether it can be asked for exactly |
+//! | `plain` | members of archives that are not compressed |
 //! | `pin`, `mtime` | what to ask for, and whether the answer is the object recorded |
 //! | `window` | which bytes to fetch for one read |
 //! | `memory`, `buffers` | how much is held in memory, for all files; memory used again |
@@ -53,6 +54,7 @@ mod mtime;
 mod net;
 mod pin;
 mod place;
+mod plain;
 mod prometheus;
 mod raced;
 mod reader;
@@ -76,6 +78,7 @@ use std::time::Duration;
 use lru::LruCache;
 use tokio::sync::Semaphore;
 
+pub use budget::WAITS;
 pub use cache::upkeep;
 pub use caller::Caller;
 pub use config::{CacheConfig, Config};
@@ -158,6 +161,7 @@ pub struct Stores {
     usual: Mutex<HashMap<String, Arc<raced::Usual>>>,
     /// Of the servers asked lately.
     health: Mutex<LruCache<String, Arc<Health>>>,
+    archives: plain::Archives,
     /// For what is fetched while nobody waits.
     line: Arc<line::Line>,
     metrics: Arc<Metrics>,
@@ -193,6 +197,7 @@ impl Stores {
                 .and_then(datachain::folder),
             usual: Mutex::default(),
             health: Mutex::new(LruCache::new(SERVERS)),
+            archives: plain::Archives::default(),
             line: Arc::default(),
             metrics: Arc::default(),
             config,
@@ -342,13 +347,16 @@ impl Stores {
 
     fn source(&self, wanted: Wanted, store: Arc<dyn Requests>, held: Option<Held>) -> Source {
         let (base, size, whole) = (wanted.base, wanted.size, wanted.recorded.size);
+        let archive = wanted.is_member().then(|| wanted.identity(store.server()));
         let label = wanted.place.into();
         let object = self.object(store, wanted.recorded);
         let Some((entry, hold)) = held else {
             let memory = Arc::clone(&self.memory);
+            let object = self.of_archive(object, archive.as_ref(), whole);
             return Source::Remote(stream::Stream::new(object, base, size, memory));
         };
-        let known = Kept { label, size, base, whole, object, entry: Arc::downgrade(&entry) };
+        let known =
+            Kept { label, size, base, whole, archive, object, entry: Arc::downgrade(&entry) };
         self.cached(Arc::new(known), (entry, hold))
     }
 
@@ -372,8 +380,22 @@ impl Stores {
     fn cached(&self, known: Arc<Kept>, held: Held) -> Source {
         let (entry, whole) = (Arc::clone(&held.0), Arc::clone(&known.object));
         let object = Arc::new(cache::Cached::new(&self.cache, held, whole));
+        let object = self.of_archive(object, known.archive.as_ref(), known.whole);
         let stream = stream::Stream::new(object, known.base, known.size, Arc::clone(&self.memory));
         Source::Cached { known, entry, stream }
+    }
+
+    /// What a member is read of: its archive, if that is not compressed.
+    fn of_archive(
+        &self,
+        object: Arc<dyn stream::Ranges>,
+        archive: Option<&String>,
+        size: u64,
+    ) -> Arc<dyn stream::Ranges> {
+        match archive {
+            Some(archive) => Arc::new(self.archives.checked(object, archive.clone(), size)),
+            None => object,
+        }
     }
 
     /// Opens again what was opened before, without waiting for anything but system calls. `None` where the

@@ -20,7 +20,7 @@ use super::error::{Error, show};
 use super::guard::Guard;
 use super::mtime;
 use super::pin::Recorded;
-use super::wanted;
+use super::plain;
 use dcfs_core::time::Timestamp;
 
 /// One open file, or a stretch of it. Blocking: callers keep it off the reactor.
@@ -69,9 +69,9 @@ impl File {
         })?;
         let seen = seen.expect("a file that was opened was judged");
         if (base, size) != (0, seen.size) {
-            let mut beginning = [0; 6];
+            let mut beginning = [0; plain::BLOCK];
             let read = file.read_at(&mut beginning, 0).unwrap_or(0);
-            if wanted::is_compressed(&beginning[..read]) {
+            if plain::is_compressed(&beginning[..read]) {
                 return Err(Error::Compressed { place });
             }
         }

@@ -66,6 +66,8 @@ pub(super) struct Kept {
     pub(super) base: u64,
     /// The size of the object.
     pub(super) whole: u64,
+    /// Of a member: the identity of its archive, which is the object.
+    pub(super) archive: Option<String>,
     pub(super) object: Arc<dyn stream::Ranges>,
     /// While somebody has its files open.
     pub(super) entry: Weak<cache::Entry>,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::inode::Slot;
 use super::place::Place;
+use super::turns::{self, Turn, Turns};
 use super::views::View;
 use super::{Answer, Error, Vfs};
 use dcfs_core::cancel::{self, Flag};
@@ -39,8 +40,8 @@ impl Vfs {
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Answer<T> {
-        let timeout = self.timeout;
-        Answer::later(async move { blocking(timeout, work).await })
+        let (timeout, turns) = (self.timeout, self.turns.clone());
+        Answer::later(async move { in_turn(&turns, Turn::Any, timeout, work).await })
     }
 
     /// Asks a view's place: at once where its pack is open and its rows are known, else in a task.
@@ -75,7 +76,7 @@ impl Vfs {
             Answer::later(async move {
                 let place = vfs.place(number, slot, &view).await?;
                 let (asked, asker) = (place.clone(), vfs.clone());
-                let answer = blocking(vfs.timeout, move || ask(&asker, &asked)).await;
+                let answer = vfs.blocking(move || ask(&asker, &asked)).await;
                 vfs.sound(number, &place, answer)
             })
         })
@@ -99,26 +100,32 @@ impl Vfs {
                     of.schema(&vfs.catalog)?;
                     vfs.rows_of(slot, &of, &over)
                 };
-                self.find_rows(find).await?
+                let turn = self.turn_of(view);
+                in_turn(&self.turns, turn, self.timeout, find).await?
             }
         };
         Ok(Place { slot, view: view.clone(), pack, shown })
     }
 
-    /// Finds the rows of a view, not too many at a time: each may take a thread for long, whether or not
-    /// anybody still waits.
-    async fn find_rows<T: Send + 'static>(
+    /// The turn that finding the rows of a view takes: a filter anywhere on the way to it may take long.
+    fn turn_of(&self, view: &View) -> Turn {
+        let mut from = view.from;
+        while let Some((parent, step)) = from {
+            let text = step.text().and_then(|number| self.filters.text(number));
+            if text.is_some_and(|text| turns::of_filter(&text) == Turn::Long) {
+                return Turn::Long;
+            }
+            from = self.views.get(parent).and_then(|view| view.from);
+        }
+        Turn::Rows
+    }
+
+    /// Runs blocking work for who asks, no longer than the timeout.
+    pub(super) async fn blocking<T: Send + 'static>(
         &self,
-        find: impl FnOnce() -> Result<T> + Send + 'static,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let right = tokio::time::timeout(self.timeout, self.finders.clone().acquire_owned()).await;
-        let right = right.map_err(|_| Error::Timeout(self.timeout.as_secs()))?;
-        let work = move || {
-            let found = find();
-            drop(right);
-            found
-        };
-        blocking(self.timeout, work).await
+        in_turn(&self.turns, Turn::Any, self.timeout, work).await
     }
 
     /// The pack of a view, opened or built by one however many wait, each no longer than the timeout.
@@ -135,7 +142,16 @@ impl Vfs {
         let (vfs, wanted) = (self.clone(), view.clone());
         // In a task of its own: who stops waiting must not stop the build.
         let build = tokio::spawn(async move { vfs.packs.get(&wanted.of).await });
-        let pack = bounded(self.timeout, build).await?;
+        let built = bounded(self.timeout, build).await;
+        if built.as_ref().is_err_and(|error| error.kind() == Kind::Busy) {
+            let (vfs, wanted) = (self.clone(), view.clone());
+            let patience = self.timeout.saturating_mul(PATIENCE);
+            tokio::spawn(async move {
+                tokio::time::sleep(patience).await;
+                vfs.packs.give_up(&wanted.of, patience);
+            });
+        }
+        let pack = built?;
         view.keep(&pack);
         Ok(pack)
     }
@@ -157,9 +173,26 @@ impl Vfs {
     }
 }
 
+/// [`blocking`], in a turn of who asks: that is waited for no longer than the timeout either.
+async fn in_turn<T: Send + 'static>(
+    turns: &Turns,
+    turn: Turn,
+    timeout: Duration,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let right = tokio::time::timeout(timeout, turns.take(turn)).await;
+    let right = right.map_err(|_| Error::Timeout(timeout.as_secs()))?;
+    let work = move || {
+        let done = work();
+        drop(right);
+        done
+    };
+    blocking(timeout, work).await
+}
+
 /// [`bounded`], of work that blocks. It goes on for [`PATIENCE`] times the timeout, for whoever asks again; then it is told to
 /// end: one that nobody will ever see the end of must not take a thread for ever.
-pub(super) async fn blocking<T: Send + 'static>(
+async fn blocking<T: Send + 'static>(
     timeout: Duration,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`lookup`], [`opening`] | what a name is; what an open file or version needs |
 //! | [`asking`], [`place`] | from memory now, or in a task; a view with its pack and its rows |
+//! | [`turns`] | how much one user has done at a time |
 //! | [`beside`] | `_views/`: one file for each directory below it |
 //! | [`tables`] | the tables of a view's rows |
 //! | [`sets`] | the values of columns and the rows of views |
@@ -48,6 +49,7 @@ mod sets;
 pub mod siblings;
 pub mod tables;
 pub mod texts;
+mod turns;
 pub mod views;
 pub mod walk;
 mod wrong;
@@ -58,7 +60,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
 
 use self::datasets::Datasets;
 use self::files::Files;
@@ -73,6 +74,8 @@ use self::sets::Sets;
 use self::siblings::{Prefetch, Siblings};
 use self::tables::Tables;
 use self::texts::Texts;
+use self::turns::Turns;
+pub use self::turns::as_user;
 use self::views::{Step, Views};
 use self::wrong::Notes;
 use dcfs_core::error::{self, Kind, Result};
@@ -84,9 +87,6 @@ use dcfs_store::{Caller, Stores};
 
 /// How long the kernel may keep what can never change: as long as it takes.
 pub const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
-
-/// How many may find the rows of a view at a time.
-const FINDERS: usize = 16;
 
 /// How long the kernel may keep what other versions can change.
 pub const SHORT: Duration = Duration::from_secs(1);
@@ -222,8 +222,8 @@ pub struct Vfs {
     memory: beside::Memory,
     /// No request waits longer.
     timeout: Duration,
-    /// Rights to find rows: more would take every thread that waits, and catalog and files with them.
-    finders: Arc<Semaphore>,
+    /// Who has how much under way.
+    turns: Arc<Turns>,
     /// The moment of the mount: the time of what has no other.
     born: SystemTime,
 }
@@ -257,7 +257,7 @@ impl Vfs {
             siblings: Siblings::new(prefetch),
             memory: beside::memory(),
             timeout,
-            finders: Arc::new(Semaphore::new(FINDERS)),
+            turns: Arc::default(),
             born: SystemTime::now(),
         })
     }

@@ -5,7 +5,6 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use super::asking::blocking;
 use super::beside::narrowing;
 use super::datasets::Found;
 use super::inode::{Inode, Slot};
@@ -72,7 +71,7 @@ impl Vfs {
             let view = vfs.view(parent, slot)?;
             let place = vfs.place(parent, slot, &view).await?;
             let wanted = name.clone();
-            let is_recorded = blocking(vfs.timeout, move || place.records(&wanted)).await?;
+            let is_recorded = vfs.blocking(move || place.records(&wanted)).await?;
             let helper = (!is_recorded).then(|| Helper::named(&view, &name)).flatten();
             vfs.lookup_named(parent, slot, (&view, helper), &name).wait().await
         })

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::asking::blocking;
 use super::beside::narrowing;
 use super::handles::Handle;
 use super::inode::Slot;
@@ -48,7 +47,7 @@ impl Vfs {
         let vfs = self.clone();
         Answer::later(async move {
             let reader = vfs.clone();
-            let text = blocking(vfs.timeout, move || read(&reader)).await?;
+            let text = vfs.blocking(move || read(&reader)).await?;
             Ok(Opened { keep, ..vfs.opened(Handle::Text(text)) })
         })
     }
@@ -106,7 +105,7 @@ impl Vfs {
         caller: Option<Caller>,
     ) -> Result<Reader> {
         let (vfs, asked) = (self.clone(), place.clone());
-        let object = blocking(self.timeout, move || vfs.object(number, &asked, entry)).await;
+        let object = self.blocking(move || vfs.object(number, &asked, entry)).await;
         self.stores.open_for(&self.sound(number, place, object)?, caller).await
     }
 

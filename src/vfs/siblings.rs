@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Vfs;
-use super::asking::blocking;
 use super::files::Coming;
 use super::inode::{Inode, Slot};
 use super::order::{Order, Readers, Told};
@@ -174,7 +173,7 @@ impl Vfs {
                 drop(looker);
                 opened
             };
-            let Ok(begun) = blocking(self.timeout, open).await else { return };
+            let Ok(begun) = self.blocking(open).await else { return };
             let mut waiting = Vec::new();
             for (coming, reader) in begun {
                 match self.siblings.rights.clone().try_acquire_owned() {

@@ -60,7 +60,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("store", &[]),
     ("vfs", &[]),
     ("work", &[]),
-    ("dcfs", &["fuse", "skill", "mcp", "view", "cli"]),
+    ("dcfs", &["fuse", "skill", "mcp", "view", "csi", "cli"]),
 ];
 
 /// One source file: where it is, and the text without comments.

@@ -647,7 +647,9 @@ fn members_of_archives_are_pinned_as_their_archive() {
         };
         let bytes = read_all(&server, &member((512, 9))).await.expect("served");
         assert_eq!(bytes, served(10_240).body[512..521]);
-        let request = &server.requests()[0];
+        // The first is for its beginning: whether it is compressed.
+        assert_eq!(server.requests()[0].range(), Some((0, 512)));
+        let request = &server.requests()[1];
         assert_eq!((request.target.as_str(), request.range()), ("/bkt/a.tar", Some((512, 521))));
         assert_eq!(request.header("if-match"), Some("\"0123abcd\""));
         assert!(read_all(&server, &member((10_240, 0))).await.expect("empty").is_empty());
@@ -663,7 +665,30 @@ fn members_of_archives_are_pinned_as_their_archive() {
             let error = open(&server, &other).await.expect_err(message);
             assert!(error.to_string().contains(message), "{error}");
         }
-        assert_eq!(server.requests().len(), 1);
+        assert_eq!(server.requests().len(), 2);
+    });
+}
+
+#[test]
+fn members_of_compressed_archives_are_refused_whatever_their_name() {
+    run(async {
+        for magic in [&b"\x1f\x8b\x08"[..], b"\x28\xb5\x2f\xfd", b"BZh91AY&SY", b"\xfd7zXZ\0"] {
+            let server = Server::start(move |request, _| {
+                let mut served = served(10_240);
+                served.body[..magic.len()].copy_from_slice(magic);
+                served.answer(request)
+            });
+            let member = |part: (u64, u64)| Object {
+                path: b"a.tar/x".to_vec(),
+                size: Some(part.1),
+                location: Some(location("s3://bkt", "a.tar", 10_240, part)),
+                ..row(9)
+            };
+            for part in [(512, 9), (2048, 100)] {
+                let error = read_all(&server, &member(part)).await.expect_err("compressed");
+                assert!(error.to_string().contains("is compressed"), "{error}");
+            }
+        }
     });
 }
 

@@ -69,6 +69,16 @@ def test_a_store_that_wants_rest_is_left_alone_and_read_then(away):
     assert away.dcfs.ok("cat", "d/d/001", *away.flags) == "x" * 10
 
 
+@pytest.mark.parametrize("command", [["index", "--save", "x"], ["list"]])
+def test_who_waits_for_a_store_that_is_away_hears_of_it(dcfs, tmp_path, command):
+    flags = ("--catalog", tmp_path) if command[0] == "index" else ()
+    result = dcfs.run(*command, "s3://box/", "--endpoint-url", "http://127.0.0.1:1", "--anon", "--timeout", "5s", *flags, cwd=tmp_path)
+    assert result.returncode == 6
+    told, *_, end = result.stderr.splitlines()
+    assert "asking `http://127.0.0.1:1`: Connection refused" in told and "; trying for another " in told and told.endswith(" s")
+    assert "Connection refused" in end and "trying" not in end
+
+
 @pytest.mark.parametrize("command", ["warm", "verify"])
 def test_a_store_that_is_away_is_not_waited_for_by_each_file(away, tmp_path, command):
     began = time.monotonic()

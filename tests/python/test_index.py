@@ -399,6 +399,18 @@ def test_what_becomes_of_links_is_told(dcfs, here, tmp_path):
         assert (mount.path / "datasets/photos/a/3").read_bytes() == b"xxx"
 
 
+def test_a_link_has_a_time_of_its_own_in_both(dcfs, here):
+    """DataChain records when a link was made and reads through it, and so does dcfs: a delta across both finds nothing new."""
+    write(here, ["data/a", "photos/b"])
+    link = here / "photos" / "link"
+    link.symlink_to("../data/a")
+    os.utime(link, (1_000_000_000, 1_000_000_000), follow_symlinks=False)
+    assert reads_storage(here, here / "photos", "theirs") == 2
+    assert dcfs.ok("cat", "theirs/link", cwd=here) == "xxx"
+    assert dcfs.run("verify", "theirs", cwd=here).returncode == 0
+    assert index(dcfs, here, "photos", "--save", "theirs", "--delta").startswith("2 unchanged, 0 new, 0 changed, 0 gone")
+
+
 def test_a_listing_that_shares_a_table_is_refused_at_once(dcfs, here):
     write(here, ["photos/a.jpg", "Photos/b.jpg"])
     index(dcfs, here, "photos", "--save", "lower")

@@ -1,5 +1,6 @@
 """A mount as a service: what systemd hears of it, SIGHUP, a question of Prometheus, the pages of the manual."""
 
+import json
 import os
 import re
 import shutil
@@ -111,6 +112,50 @@ def test_metrics_are_answered_over_http(dcfs, small_catalog, tmp_path):
             assert re.search(r"^dcfs_opened_total [1-9]", answer.read().decode(), re.M)
         other = dcfs.run("mount", "--catalog", small_catalog, "--metrics", address, tmp_path / "other")
         assert other.returncode == 2 and f"cannot listen at `--metrics {address}`" in other.stderr
+
+
+def test_the_board_asks_for_metrics_that_there_are(dcfs, small_catalog, tmp_path):
+    board = json.loads((mounts.ROOT / "packaging" / "grafana" / "dcfs.json").read_text())
+    asked = re.findall(r"\bdcfs_[a-z_]+", json.dumps(board))
+    with dcfs.mount(small_catalog, tmp_path / "mnt") as mount:
+        page = (mount.path / "_metrics.prom").read_text()
+    there = set(re.findall(r"^dcfs_[a-z_]+", page, re.M))
+    assert set(asked) <= there and len(board["panels"]) > 5
+    assert all(target["expr"].count("(") == target["expr"].count(")") for panel in board["panels"] for target in panel["targets"])
+
+
+ENDS = [signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGABRT, signal.SIGXCPU]
+
+CRASHES = [signal.SIGKILL, signal.SIGSTOP, signal.SIGILL, signal.SIGFPE, signal.SIGSEGV, signal.SIGBUS, signal.SIGTRAP, signal.SIGSYS]
+
+UNHEARD = sorted(signal.valid_signals() - {*ENDS, *CRASHES, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
+"""All others that can be caught: of SIGHUP a background mount rereads its settings."""
+
+
+def test_a_signal_that_means_nothing_does_nothing(dcfs, small_catalog, tmp_path):
+    with dcfs.mount(small_catalog, tmp_path / "mnt") as mount:
+        pid = mount.daemon()
+        for number in UNHEARD:
+            os.kill(pid, number)
+        assert "few" in os.listdir(mount.datasets)
+        for number in UNHEARD:
+            os.kill(pid, number)
+            assert (mount.datasets / "few" / "a" / "0.txt").read_bytes(), number
+        assert mount.daemon() == pid
+
+
+@pytest.mark.parametrize("number", ENDS)
+def test_a_signal_that_ends_a_mount_leaves_no_dead_one(dcfs, small_catalog, tmp_path, number):
+    point = tmp_path / "mnt"
+    mount = dcfs.mount(small_catalog, point)
+    with open(mount.datasets / "few" / "a" / "0.txt") as held:
+        os.kill(mount.daemon(), number)
+        until = time.monotonic() + 30
+        while mounts.mounted(point):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        assert os.listdir(point) == [], "an empty directory, not one where every access fails"
+        held.close()
 
 
 def test_the_manual_has_a_page_for_each_command(dcfs, tmp_path):

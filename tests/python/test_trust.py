@@ -1,11 +1,16 @@
 """Who is trusted with what: rows of a stranger's catalog, the rights of who asks, programs of a repository, names in
 folders that others write to."""
 
+import errno
+import http.server
 import os
+import resource
 import shutil
 import sqlite3
 import subprocess
-from contextlib import closing
+import sys
+import threading
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -93,6 +98,117 @@ def test_a_catalog_of_another_user_is_told_and_reads_no_local_file(dcfs, theirs,
         told = dcfs.run("mount", "--catalog", catalog, "--local-root", files, "--allow-uri", "s3://b", mount.path)
         assert (told.returncode, told.stderr) == (0, "")
         assert (mount.datasets / "few" / "a" / "0.txt").read_bytes() == (files / "a" / "0.txt").read_bytes()
+
+
+@contextmanager
+def server():
+    """A web server that notes what it is asked."""
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Length", "3")
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(b"abc")
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}", asked
+        running.shutdown()
+
+
+@pytest.mark.mount
+@pytest.mark.root
+def test_root_asks_no_address_that_a_catalog_of_others_names(dcfs, theirs, place):
+    catalog, _ = theirs
+    with server() as (url, asked):
+        with closing(sqlite3.connect(catalog / ".datachain" / "db")) as db, db:
+            change = f"UPDATE {sql.table_of('few')} SET file__source = ?, file__path = 'x' || sys__id, file__size = 3, file__etag = '', file__version = ''"
+            db.execute(change, [url])
+        give_away(catalog)
+        with dcfs.mount(catalog, place / "mnt") as mount:
+            (path, *_) = sorted((mount.datasets / "few").glob("x*"))
+            with pytest.raises(PermissionError):
+                path.read_bytes()
+            assert asked == [] and any("--allow-uri" in line for line in dcfs.worries())
+        refused = dcfs.run("cat", "--catalog", catalog, f"few/{path.name}")
+        assert refused.returncode == 5 and "--allow-uri" in refused.stderr and asked == []
+        with dcfs.mount(catalog, place / "mnt", "--allow-uri", url) as mount:
+            assert (mount.datasets / "few" / path.name).read_bytes() == b"abc" and asked
+
+
+@pytest.mark.root
+def test_a_catalog_that_a_group_may_write_is_one_of_others(dcfs, small_catalog, place):
+    catalog = sql.copy_catalog(small_catalog, place / "shared")
+    folder = catalog / ".datachain"
+    os.chown(folder, 0, NOBODY)
+    os.chmod(folder, 0o775)
+    refused = dcfs.run("ls", cwd=catalog)
+    assert refused.returncode == 5 and "the group `" in refused.stderr and "may write" in refused.stderr
+    assert "few" in dcfs.ok("ls", "--catalog", catalog)
+    refused = dcfs.run("cat", "--catalog", catalog, "few/a/0.txt")
+    assert refused.returncode == 5 and "--local-root" in refused.stderr
+    # A group of root alone is nobody else's.
+    os.chown(folder, 0, 0)
+    assert "few" in dcfs.ok("ls", cwd=catalog)
+
+
+@pytest.mark.mount
+@pytest.mark.root
+def test_one_users_open_files_leave_room_for_others(dcfs, small_catalog, place):
+    """With few descriptors, a user who keeps all he can get open is refused at a share; others read on."""
+    few = (resource.RLIMIT_NOFILE, (200, 200))
+    point = place / "mnt"
+    point.mkdir()
+    command = [mounts.DCFS, "mount", "--catalog", small_catalog, "--allow-other", "--local-root", small_catalog, point]
+    environment = dcfs.environment
+    subprocess.run(command, env=environment, check=True, preexec_fn=lambda: resource.setrlimit(*few), capture_output=True)
+    try:
+        script = "import os, sys, time\nopen_ = []\ntry:\n    while True: open_.append(os.open(sys.argv[1], os.O_RDONLY))\n"
+        script += "except OSError as error: print(len(open_), error.errno, flush=True)\ntime.sleep(60)"
+        become = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"]
+        path = point / "datasets" / "few" / "_README.md"
+        hog = subprocess.Popen([*become, sys.executable, "-c", script, path], stdout=subprocess.PIPE, text=True)
+        try:
+            count, number = map(int, hog.stdout.readline().split())
+            assert 16 <= count < 100 and number == errno.EMFILE
+            assert path.read_text()
+            assert (point / "datasets" / "few" / "a" / "0.txt").read_bytes()
+        finally:
+            hog.kill()
+            hog.wait()
+    finally:
+        dcfs.ok("unmount", "--force", point)
+
+
+@pytest.mark.mount
+def test_sixty_heavy_filters_leave_room_for_others(dcfs, small_catalog, tmp_path):
+    """Filters that look back and forth at long texts take few turns: a light one is answered while most of them wait."""
+    catalog = sql.copy_catalog(small_catalog, tmp_path / "catalog")
+    sql.multiply(catalog, "few", 60_000)
+    with closing(sqlite3.connect(catalog / ".datachain" / "db")) as db, db:
+        db.execute(f"UPDATE {sql.table_of('few')} SET file__etag = printf('%.*c', 12, 'a') || sys__id")
+    with dcfs.mount(catalog, tmp_path / "mnt", "--timeout", "30s") as mount:
+        few = mount.datasets / "few"
+        os.listdir(few)
+        heavy = [f"file.etag regexp '^(a|aa)+(?!a)b{{{n}}}$'" for n in range(1, 61)]
+        asking = [subprocess.Popen(["ls", few / name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for name in heavy]
+        try:
+            assert (few / "sys.id < 10" / "_count").read_text()
+            left = sum(process.poll() is None for process in asking)
+            assert left > 30, f"only {left} of the heavy ones were still at it: they are not heavy enough"
+        finally:
+            for process in asking:
+                process.kill()
+                process.wait()
 
 
 @pytest.mark.mount

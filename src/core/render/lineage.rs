@@ -21,6 +21,9 @@ const MOST_CHILDREN: usize = 100;
 /// The deepest that the list of parents is indented; deeper ones stay at that depth.
 const DEEPEST: usize = 20;
 
+/// Bytes of a script that a page shows: more than people write.
+const LONGEST_SCRIPT: usize = 64 << 10;
+
 /// Everything that the page tells.
 #[derive(Clone, Debug)]
 pub struct Lineage<'a> {
@@ -202,8 +205,25 @@ impl Lineage<'_> {
                     notebooks and the REPL.\n"
                 .into();
         }
-        block(if self.by.is_some() { "sh" } else { "python" }, self.script)
+        let shown = beginning(self.script, LONGEST_SCRIPT);
+        let page = block(if self.by.is_some() { "sh" } else { "python" }, shown);
+        match self.script.len() - shown.len() {
+            0 => page,
+            more => format!(
+                "{page}\n{} more are left out; `dcfs lineage --format json` has all.\n",
+                bytes(more as u64)
+            ),
+        }
     }
+}
+
+/// As much of a text as `most` bytes hold.
+fn beginning(text: &str, most: usize) -> &str {
+    let mut end = most.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 /// The rows of the table that tell who saved a version, and how.
@@ -440,6 +460,12 @@ import datachain as dc
         assert!(page.contains(want), "{page}");
         let code = "## Source code\n\n```sh\ndcfs save raw --where 'a > 1 or b = \"`x|\n\"' --as pets\n```\n";
         assert!(page.ends_with(code), "{page}");
+    }
+
+    #[test]
+    fn a_long_script_is_cut_and_counted() {
+        assert_eq!(beginning("a\u{e9}b", 2), "a");
+        assert_eq!(beginning("ab", 9), "ab");
     }
 
     #[test]

@@ -25,8 +25,8 @@ const HEAP: i64 = 512 << 20;
 /// Steps of SQLite's machine after which the count is looked at.
 const STEPS: i32 = 100_000;
 
-/// Steps that any transaction may take: some seconds.
-const FREE_STEPS: u64 = 200_000_000;
+/// Steps that any transaction may take: about a second.
+const FREE_STEPS: u64 = 40_000_000;
 
 /// Steps for each byte of the file beyond that: a row takes at least two bytes, and a question some 100 steps for one.
 const STEPS_A_BYTE: u64 = 100;

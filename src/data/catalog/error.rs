@@ -41,10 +41,10 @@ pub(super) enum Error {
     )]
     Foreign { db: PathBuf, owner: String },
     #[error(
-        "the catalog {} was found, not named, and everybody may write to {}; `chmod o-w` that, or, if you trust it, name \
+        "the catalog {} was found, not named, and {who} may write to {}; `chmod go-w` that, or, if you trust it, name \
          it: `--catalog {}`", show(.db), show(.path), .db.display()
     )]
-    OpenToAll { path: PathBuf, db: PathBuf },
+    OpenToOthers { path: PathBuf, who: String, db: PathBuf },
     #[error("the current folder is gone: {0}; say `--catalog DIR`")]
     NoCurrentFolder(std::io::Error),
 
@@ -241,7 +241,7 @@ impl From<Error> for dcfs_core::error::Error {
             Error::InTheWay(_) => Kind::Invalid,
             Error::NotReachable { .. }
             | Error::Foreign { .. }
-            | Error::OpenToAll { .. }
+            | Error::OpenToOthers { .. }
             | Error::Unreadable(_) => Kind::Denied,
             Error::Refused(refused) => refused.kind(),
             Error::NotWritable(_) => Kind::Denied,

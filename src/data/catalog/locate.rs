@@ -112,8 +112,7 @@ fn above(current: PathBuf) -> Result<PathBuf, Error> {
     Err(Error::NowhereAbove(current, denied))
 }
 
-/// A catalog that nobody else could have planted: its file and its folder are ours or root's, and not everybody's to
-/// write.
+/// A catalog that nobody else could have planted: its file and its folder are ours or root's, and nobody else's to write.
 fn own(db: PathBuf) -> Result<PathBuf, Error> {
     let folder = db.parent().unwrap_or(&db).to_owned();
     for path in [&folder, &db] {
@@ -122,8 +121,8 @@ fn own(db: PathBuf) -> Result<PathBuf, Error> {
         if !owner::is_trusted(&found) && !is_of_sudo(&found) {
             return Err(Error::Foreign { owner: owner::name(found.uid()), db: db.clone() });
         }
-        if !found.is_symlink() && found.mode() & 0o002 != 0 {
-            return Err(Error::OpenToAll { path: path.clone(), db: db.clone() });
+        if let Some(who) = owner::open_to(&found).filter(|_| !found.is_symlink()) {
+            return Err(Error::OpenToOthers { path: path.clone(), who, db: db.clone() });
         }
     }
     Ok(db)
@@ -136,10 +135,9 @@ pub(super) fn foreign(path: &Path) -> Option<String> {
         let is_sticky = found.mode() & 0o1000 != 0;
         if !owner::is_trusted(&found) {
             Some(format!("`{}` belongs to {}", part.display(), owner::name(found.uid())))
-        } else if found.mode() & 0o002 != 0 && !is_sticky {
-            Some(format!("everybody may write to `{}`", part.display()))
         } else {
-            None
+            let who = owner::open_to(&found).filter(|_| !is_sticky)?;
+            Some(format!("{who} may write to `{}`", part.display()))
         }
     })
 }
@@ -289,7 +287,7 @@ mod tests {
         assert_eq!(search(None).expect("our own"), db);
         let set = |mode| fs::set_permissions(&folder, fs::Permissions::from_mode(mode));
         set(0o777).expect("a mode");
-        assert!(matches!(search(None), Err(Error::OpenToAll { .. })));
+        assert!(matches!(search(None), Err(Error::OpenToOthers { .. })));
         set(0o775).expect("a mode");
         if nix::unistd::geteuid().is_root() {
             for path in [&db, &folder] {

@@ -163,7 +163,7 @@ pub fn locate_or_new(given: Option<&Path>) -> Result<(PathBuf, bool)> {
 }
 
 /// Who else could have written what is in the catalog at `path`, in words: the owner of the file, or of a folder on the
-/// way to it, or everybody. `None` where it is this user's (or root's) alone.
+/// way to it, a group, or everybody. `None` where it is this user's (or root's) alone.
 pub fn foreign(path: &Path) -> Option<String> {
     locate::foreign(path)
 }

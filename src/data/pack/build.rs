@@ -15,6 +15,7 @@ use super::record::Record;
 use super::settle::Task;
 use super::sort::{Sorted, Sorters};
 use crate::catalog::{Catalog, Row, VersionInfo};
+use dcfs_core::cancel;
 use dcfs_core::id::RowId;
 use dcfs_core::schema::FileColumn;
 use dcfs_core::tree::place;
@@ -103,8 +104,7 @@ fn sort_rows(
             place::write_key(object, *many, &mut key);
             sorters.push(column, &Record::new(&key, ordinal, object))?;
         }
-        progress.row();
-        Ok(())
+        progress.row()
     })?;
     let (ids, sum) = ids.finish()?;
     progress.check()?;
@@ -137,13 +137,20 @@ impl Progress {
         Ok(Self { label: rows.label(), expected, rows: 0, started: now, told })
     }
 
-    fn row(&mut self) {
+    /// # Errors
+    /// Nobody waits for the pack any more.
+    fn row(&mut self) -> Result<()> {
         self.rows += 1;
-        if self.rows.is_multiple_of(4096) && self.told.elapsed() > Self::PAUSE {
+        if !self.rows.is_multiple_of(4096) {
+            return Ok(());
+        }
+        cancel::check()?;
+        if self.told.elapsed() > Self::PAUSE {
             self.told = Instant::now();
             let (version, rows, of) = (&self.label, self.rows, self.expected);
             tracing::info!(version, rows, of, "packing");
         }
+        Ok(())
     }
 
     /// A version is complete when it is shown, so its rows cannot come and go.

@@ -31,7 +31,7 @@ pub struct Home {
 }
 
 /// The folders of packs that hold such files.
-const HOMES: [&str; 3] = ["tables", "diffs", "stats"];
+const HOMES: [&str; 4] = ["tables", "diffs", "stats", "filters"];
 
 /// A file while it is written: a file without a name.
 #[derive(Debug)]
@@ -109,15 +109,22 @@ impl Home {
 
     /// Removes the files that were used longest ago, of all packs beside this one, until the rest fits.
     fn prune(&self) {
-        let packs = self.folder.parent().and_then(Path::parent);
-        let mut files = packs.map(kept).unwrap_or_default();
-        files.sort_by_key(|file| std::cmp::Reverse(file.used));
-        let mut bytes = 0_u64;
-        for file in files {
-            bytes = bytes.saturating_add(file.bytes);
-            if bytes > self.most {
-                let _ = fs::remove_file(&file.path);
-            }
+        if let Some(packs) = self.folder.parent().and_then(Path::parent) {
+            prune(packs, self.most);
+        }
+    }
+}
+
+/// Removes the files that were used longest ago of all that are kept beside the packs in `packs`, until the rest takes at most `most`
+/// bytes.
+pub fn prune(packs: &Path, most: u64) {
+    let mut files = kept(packs);
+    files.sort_by_key(|file| std::cmp::Reverse(file.used));
+    let mut bytes = 0_u64;
+    for file in files {
+        bytes = bytes.saturating_add(file.bytes);
+        if bytes > most {
+            let _ = fs::remove_file(&file.path);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use lru::LruCache;
 use tokio::sync::OnceCell;
@@ -11,6 +12,7 @@ use tokio::sync::OnceCell;
 use super::error::Result;
 use super::{Limits, Pack, obtain};
 use crate::catalog::{Catalog, VersionInfo};
+use dcfs_core::cancel::{self, Flag};
 use dcfs_core::error::{Error, Kind};
 use dcfs_core::id::VersionId;
 use dcfs_core::schema::FileColumn;
@@ -18,6 +20,9 @@ use dcfs_core::schema::FileColumn;
 /// How many packs stay open. Each holds some seven maps per column, of the 65,530 that Linux gives a
 /// process; one that is dropped here stays valid for whoever uses it.
 const MOST_OPEN: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
+
+/// Whoever asked for a pack within this time, while its build was being ended, gets another build.
+const JUST_ASKED: Duration = Duration::from_secs(1);
 
 /// Finds or makes one pack; runs where it may block.
 type Opener = dyn Fn(&VersionInfo) -> Result<Pack> + Send + Sync;
@@ -39,14 +44,32 @@ impl Key {
     }
 }
 
-#[derive(Default)]
 struct Slot {
     pack: OnceCell<Result<Arc<Pack>, Failure>>,
+    /// When the pack was last asked for.
+    asked: Mutex<Instant>,
+    /// Ends its build.
+    ended: Flag,
     /// The damaged one that this slot replaces, to be removed from the disk first.
     stale: Option<Arc<Pack>>,
 }
 
+impl Default for Slot {
+    fn default() -> Self {
+        Self::replacing(None)
+    }
+}
+
 impl Slot {
+    fn replacing(stale: Option<Arc<Pack>>) -> Self {
+        let asked = Mutex::new(Instant::now());
+        Self { pack: OnceCell::new(), asked, ended: Flag::default(), stale }
+    }
+
+    fn asked(&self) -> MutexGuard<'_, Instant> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn ready(&self) -> Option<&Arc<Pack>> {
         self.pack.get()?.as_ref().ok()
     }
@@ -93,13 +116,30 @@ impl Packs {
     /// # Errors
     /// What went wrong, to everyone who waited for it; who asks after that tries again.
     pub async fn get(&self, of: &VersionInfo) -> Result<Arc<Pack>> {
-        let slot = self.slot(of);
-        match slot.pack.get_or_init(|| self.open(of, slot.stale.clone())).await {
-            Ok(pack) => Ok(pack.clone()),
-            Err(failure) => {
-                self.forget(of, &slot);
-                Err(Error::new(failure.kind, failure.text.clone()))
+        loop {
+            let slot = self.slot(of);
+            *slot.asked() = Instant::now();
+            match slot.pack.get_or_init(|| self.open(of, &slot)).await {
+                Ok(pack) => return Ok(pack.clone()),
+                Err(failure) => {
+                    self.forget(of, &slot);
+                    let was_ended = slot.ended.is_set() && failure.kind == Kind::Busy;
+                    // Nobody was there to wait for that build; now somebody is.
+                    if !was_ended || slot.asked().elapsed() > JUST_ASKED {
+                        return Err(Error::new(failure.kind, failure.text.clone()));
+                    }
+                }
             }
+        }
+    }
+
+    /// Ends the build of a pack that nobody has asked for since so long ago.
+    pub fn give_up(&self, of: &VersionInfo, patience: Duration) {
+        let slot = self.slots().peek(&Key::of(of)).cloned();
+        if let Some(slot) = slot.filter(|slot| slot.pack.get().is_none())
+            && slot.asked().elapsed() >= patience
+        {
+            slot.ended.cancel();
         }
     }
 
@@ -111,15 +151,16 @@ impl Packs {
         }
     }
 
-    async fn open(&self, of: &VersionInfo, stale: Option<Arc<Pack>>) -> Result<Arc<Pack>, Failure> {
+    async fn open(&self, of: &VersionInfo, slot: &Slot) -> Result<Arc<Pack>, Failure> {
         let (opener, of) = (self.opener.clone(), of.clone());
+        let (stale, ended) = (slot.stale.clone(), slot.ended.clone());
         let work = move || {
             if let Some(stale) = stale {
                 stale.remove()?;
             }
             opener(&of).map(Arc::new)
         };
-        match tokio::task::spawn_blocking(work).await {
+        match tokio::task::spawn_blocking(|| cancel::within(Some(ended), work)).await {
             Ok(done) => Ok(done?),
             Err(died) => Err(Error::new(Kind::Broken, died).into()),
         }
@@ -130,8 +171,7 @@ impl Packs {
         let mut slots = self.slots();
         let slot = slots.get_or_insert_mut(Key::of(of), Arc::default);
         if let Some(pack) = slot.ready().filter(|pack| pack.is_damaged()) {
-            let stale = Some(pack.clone());
-            *slot = Arc::new(Slot { pack: OnceCell::new(), stale });
+            *slot = Arc::new(Slot::replacing(Some(pack.clone())));
         }
         slot.clone()
     }
@@ -252,6 +292,35 @@ mod tests {
         assert!(packs.ready(&of).is_none());
         run(packs.get(&of)).expect("the second does not");
         assert_eq!(count.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn a_build_that_nobody_waits_for_ends_and_is_begun_again_by_who_asks() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (began, begun) = std::sync::mpsc::channel();
+        let count = AtomicUsize::new(0);
+        let home = folder.path().to_path_buf();
+        let packs = Arc::new(Packs::with(move |of| {
+            if count.fetch_add(1, Ordering::Relaxed) == 0 {
+                began.send(()).expect("heard");
+                while cancel::check().is_ok() {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                cancel::check()?;
+            }
+            let columns = [FileColumn { name: "file".into(), ..FileColumn::default() }];
+            obtain(&One, &of.uuid, &columns, &home, Limits::default())
+        }));
+        let of = version(1);
+        run(async {
+            let (asked, wanted) = (packs.clone(), of.clone());
+            let build = tokio::spawn(async move { asked.get(&wanted).await });
+            tokio::task::spawn_blocking(move || begun.recv()).await.expect("ran").expect("begun");
+            packs.give_up(&of, Duration::from_secs(3600));
+            assert!(!build.is_finished(), "somebody asked just now");
+            packs.give_up(&of, Duration::ZERO);
+            build.await.expect("no panic").expect("built by who still asked");
+        });
     }
 
     #[test]

@@ -18,13 +18,13 @@ use roaring::RoaringBitmap;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::pack::{Ordinals, Pack};
+use crate::pack::{Ordinals, Pack, home};
 
 /// Moves with every change of what a filter means, as does the release: a set kept by another dcfs is not
 /// believed.
 const FORMAT: u32 = 3;
 
-/// Files, and bytes, that are kept of one version.
+/// Files, and bytes, that are kept of one version; all that is kept of all of them is bounded by [`Pack::kept`].
 const MOST: usize = 512;
 const MOST_BYTES: u64 = 256 << 20;
 
@@ -177,10 +177,14 @@ fn start(is_over: Arc<AtomicBool>, is_hurried: bool) -> Option<Running> {
     let (jobs, waiting) = sync_channel::<Job>(WAITING);
     let work = move || {
         for (number, job) in (0..).zip(waiting) {
-            let folder = job.file.parent().map(Path::to_path_buf);
+            let (folder, most) = (job.file.parent().map(Path::to_path_buf), job.pack.kept());
             job.run(&is_over, patience);
             if let Some(folder) = folder.filter(|_| u32::is_multiple_of(number, OFTEN)) {
                 prune(&folder);
+                // Those of other versions count too, and tables.
+                if let Some(packs) = folder.parent().and_then(Path::parent) {
+                    home::prune(packs, most);
+                }
             }
         }
     };

@@ -83,7 +83,8 @@ pub struct AccessArgs {
     /// Read no local file, whatever rows name
     #[arg(long, conflicts_with = "local_root")]
     pub no_local_files: bool,
-    /// How addresses in rows must begin, e.g. s3://bucket/prefix or https://host; others are refused. Repeatable
+    /// How addresses in rows must begin, e.g. s3://bucket/prefix or https://host; others are refused. Repeatable [default: any,
+    /// or none where root reads a catalog that others could have written]
     #[arg(long, value_name = "URI")]
     pub allow_uri: Vec<String>,
     /// Settings per bucket or prefix [default: DCFS_CONFIG, then $XDG_CONFIG_HOME/dcfs/config.toml,
@@ -143,9 +144,11 @@ impl AccessArgs {
     pub fn resolve(self) -> Result<Access> {
         let catalog = catalog::locate(self.catalog.catalog.as_deref())?;
         let mut local_roots = self.local_roots()?;
-        // What root can read, whoever wrote the catalog could have it read.
+        let mut addresses = (!self.allow_uri.is_empty()).then_some(self.allow_uri);
+        // What root can read, and ask, whoever wrote the catalog could have it read and ask.
         if nix::unistd::geteuid().is_root() && catalog::foreign(&catalog).is_some() {
             local_roots.get_or_insert_default();
+            addresses.get_or_insert_default();
         }
         let settings = settings(self.config.as_deref())?;
         let cache = self.cache_dir.unwrap_or_else(places::cache);
@@ -164,7 +167,7 @@ impl AccessArgs {
             request_payer: self.request_payer,
             first_answer: None,
             local_roots,
-            addresses: (!self.allow_uri.is_empty()).then_some(self.allow_uri),
+            addresses,
             settings,
         })
     }

@@ -25,12 +25,13 @@
 //! | [`complete`] | what a shell completes: datasets, versions, columns, mountpoints |
 //! | [`diff`] | what differs between two versions |
 //! | [`warm`], [`plan`], [`verify`], [`selecting`] | the objects of a dataset as a whole |
+//! | [`csi`] | volumes of Kubernetes |
 //! | [`mcp`] | the catalog for programs that speak the Model Context Protocol |
 //! | [`remember`] | lines for those who come after |
 //! | [`why`] | where a row came from |
 //! | [`skill`] | what coding agents read about dcfs |
 //! | [`doctor`] | what is missing on this machine |
-//! | [`output`], [`progress`], [`interrupt`], [`terminal`] | stdout and JSON; how far long work is, and what Ctrl-C leaves |
+//! | [`output`], [`progress`], [`interrupt`], [`terminal`], `waits` | stdout and JSON; how far long work is, what it waits for, and what Ctrl-C leaves |
 //! | [`places`] | folders of the user |
 
 pub mod access;
@@ -43,6 +44,7 @@ pub mod complete;
 pub mod copy;
 pub mod count;
 pub mod cp;
+pub mod csi;
 pub mod daemon;
 pub mod describe;
 pub mod diff;
@@ -93,6 +95,7 @@ pub mod union;
 pub mod unmount;
 pub mod verify;
 pub mod view;
+mod waits;
 pub mod warm;
 pub mod why;
 
@@ -171,6 +174,7 @@ enum Command {
     Plan(plan::Plan),
     Verify(verify::Verify),
     Cache(cache::Cache),
+    Csi(csi::Csi),
     Mcp(mcp::Mcp),
     Remember(remember::Remember),
     Skill(skill::Skill),
@@ -247,7 +251,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Mount(_) => {
             mount::Mount::parse(args[2..].to_vec()).and_then(|mount| mount.run(&mut out))
         }
-        command => command.run(&mut out),
+        // It logs.
+        Command::Csi(command) => command.run(&mut out),
+        command => {
+            waits::tell();
+            command.run(&mut out)
+        }
     };
     finish(ran, &mut out)
 }
@@ -294,6 +303,7 @@ impl Command {
             Self::Plan(command) => command.run(out),
             Self::Verify(command) => command.run(out),
             Self::Cache(command) => command.run(out),
+            Self::Csi(command) => command.run(out),
             Self::Mcp(command) => command.run(out),
             Self::Remember(command) => command.run(out),
             Self::Skill(command) => command.run(out),

@@ -167,8 +167,13 @@ impl Mount {
         // Opened to see that it can be: the mount itself opens its own.
         let catalog = Catalog::open(&access.catalog)?;
         remembered::advise_all(&catalog, &self.access.stores(access.settings.clone()));
-        if self.allow_other || catalog::foreign(&access.catalog).is_some() {
+        let is_foreign = catalog::foreign(&access.catalog).is_some();
+        if self.allow_other || is_foreign {
             access.local_roots.get_or_insert_default();
+        }
+        // Others would have what the credentials of this user open.
+        if self.allow_other && is_foreign {
+            access.addresses.get_or_insert_default();
         }
         let place = mountpoint::prepare(&self.mountpoint, self.allow_other)?;
         if place.made {
@@ -220,11 +225,14 @@ impl Mount {
             }
             return;
         };
-        let addresses = match self.access.allow_uri.is_empty() {
-            true => {
+        let addresses = match &plan.access.addresses {
+            None => {
                 "; its rows may make this process ask any bucket or host it can reach: `--allow-uri URI` limits them"
             }
-            false => "",
+            Some(named) if named.is_empty() => {
+                "; no bucket or host that its rows name is asked unless `--allow-uri URI` allows it"
+            }
+            Some(_) => "",
         };
         let files = match was_told {
             true => "",

@@ -9,12 +9,14 @@
 //! | [`modes`] | which open files the kernel reads by itself |
 //! | [`mountpoint`] | is this a place to mount, and may we: each "no" with its mend |
 //! | [`mounts`] | what is mounted now, from `/proc/self/mountinfo` |
+//! | [`opens`] | how many files and directories each user keeps open |
 //! | [`session`] | mounting, serving until unmounted, signals |
 //! | [`told`] | what is told in the log, and how often |
 
 mod modes;
 pub mod mountpoint;
 pub mod mounts;
+mod opens;
 pub mod session;
 mod told;
 
@@ -32,15 +34,17 @@ use fuser::{
     ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
     ReplyStatfs, ReplyXattr, Request,
 };
+use nix::sys::resource::{Resource, getrlimit};
 use tokio::runtime::Handle;
 
 use self::modes::Modes;
+use self::opens::Opens;
 use self::told::{Call, Told};
 use dcfs_core::error::Result;
 use dcfs_store::Caller;
 use dcfs_vfs::attributes::{self, Attribute};
 use dcfs_vfs::listing::Listing;
-use dcfs_vfs::{Answer, Attr, Entry, FileKind, Opened, Totals, Vfs};
+use dcfs_vfs::{Answer, Attr, Entry, FileKind, Opened, Totals, Vfs, as_user};
 
 /// Requests that the kernel may have under way for readahead; its own default is 12
 /// (mountpoint-s3 asks for 64).
@@ -52,6 +56,9 @@ const STACK_DEPTH: u32 = 1;
 
 /// What `st_blksize` says: programs that heed it read a megabyte at a time.
 const BLOCK_SIZE: u32 = 1 << 20;
+
+/// Descriptors that any process may have.
+const FEW_DESCRIPTORS: u64 = 1024;
 
 /// The unit that `statfs` counts in.
 const FRAGMENT: u64 = 4096;
@@ -69,13 +76,20 @@ pub struct Door {
     told: Arc<Told>,
     /// How each open file is read.
     modes: Arc<Modes<BackingId>>,
+    files: Arc<Opens>,
+    directories: Arc<Opens>,
 }
 
 impl Door {
     /// Serves `vfs`; every file looks as `look` says. Without `xattr` the kernel is told once that there are no
     /// attributes, and asks for none again.
     pub fn new(vfs: Arc<Vfs>, runtime: Handle, look: Look, xattr: bool, is_shared: bool) -> Self {
-        Self { vfs, runtime, look, xattr, is_shared, told: Arc::default(), modes: Arc::default() }
+        let (told, modes) = (Arc::default(), Arc::default());
+        let descriptors =
+            getrlimit(Resource::RLIMIT_NOFILE).map_or(FEW_DESCRIPTORS, |(soft, _)| soft);
+        let files = Arc::new(Opens::of_files(descriptors, is_shared));
+        let directories = Arc::new(Opens::of_directories());
+        Self { vfs, runtime, look, xattr, is_shared, told, modes, files, directories }
     }
 
     /// How open files are read.
@@ -86,7 +100,7 @@ impl Door {
     fn call(&self, op: &'static str, req: &Request, ino: INodeNo, name: Option<&OsStr>) -> Call {
         let name = name.map(Box::from);
         let (vfs, told) = (self.vfs.clone(), self.told.clone());
-        Call { vfs, op, ino: ino.0, name, pid: req.pid(), told }
+        Call { vfs, op, ino: ino.0, name, pid: req.pid(), uid: req.uid(), told }
     }
 
     /// Gives the answer now, or in a task that takes the reply along.
@@ -99,7 +113,8 @@ impl Door {
         match answer {
             Answer::Now(result) => reply(call.report(result)),
             Answer::Later(work) => {
-                self.runtime.spawn(async move { reply(call.report(work.await)) });
+                let user = call.uid;
+                self.runtime.spawn(as_user(user, async move { reply(call.report(work.await)) }));
             }
         }
     }
@@ -333,11 +348,18 @@ impl Filesystem for Door {
     fn open(&self, req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         // What is to be fetched next is fetched in tasks, even where the answer is known.
         let _within = self.runtime.enter();
+        let (user, files) = (req.uid(), self.files.clone());
+        if let Err(errno) = files.check(user) {
+            return reply.error(errno);
+        }
         let (call, modes) = (self.call("open", req, ino, None), self.modes.clone());
         let caller =
             self.is_shared.then(|| Caller { uid: req.uid(), gid: req.gid(), pid: req.pid() });
         self.answer(call, self.vfs.open(ino.0, caller), move |opened| match opened {
-            Ok(opened) => reply_open(reply, &modes, ino, &opened),
+            Ok(opened) => {
+                files.opened(user, opened.handle);
+                reply_open(reply, &modes, ino, &opened);
+            }
             Err(errno) => reply.error(errno),
         });
     }
@@ -372,16 +394,22 @@ impl Filesystem for Door {
         reply: ReplyEmpty,
     ) {
         self.vfs.release(fh.0);
+        self.files.released(fh.0);
         self.modes.release(ino.0);
         reply.ok();
     }
 
     fn opendir(&self, req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let (user, directories) = (req.uid(), self.directories.clone());
+        if let Err(errno) = directories.check(user) {
+            return reply.error(errno);
+        }
         let call = self.call("opendir", req, ino, None);
-        self.answer(call, self.vfs.opendir(ino.0), |opened| match opened {
+        self.answer(call, self.vfs.opendir(ino.0), move |opened| match opened {
             Ok(Opened { handle, keep, .. }) => {
                 let cached = FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE;
                 let flags = if keep { cached } else { FopenFlags::empty() };
+                directories.opened(user, handle);
                 reply.opened(FileHandle(handle), flags);
             }
             Err(errno) => reply.error(errno),
@@ -433,6 +461,7 @@ impl Filesystem for Door {
         reply: ReplyEmpty,
     ) {
         self.vfs.release(fh.0);
+        self.directories.released(fh.0);
         reply.ok();
     }
 

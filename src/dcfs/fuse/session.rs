@@ -16,7 +16,7 @@ use nix::fcntl::OFlag;
 use nix::mount::MsFlags;
 use nix::sys::stat::Mode;
 use nix::unistd::{getegid, geteuid};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGABRT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXCPU};
 use signal_hook::iterator::Signals;
 use tokio::runtime::Handle;
 
@@ -96,6 +96,8 @@ pub fn serve(
     let views = Arc::downgrade(&vfs);
     let door = Door::new(vfs, runtime, options.look, options.xattr, options.allow_other);
     let modes = Arc::downgrade(&door.modes());
+    // Before there is a mount to leave behind.
+    let signals = catch_signals().map_err(Error::Refused)?;
     let session = mount(door, options)?;
     let notifier = session.notifier();
     thread::spawn(move || {
@@ -115,7 +117,7 @@ pub fn serve(
     });
     let own = Own::of(&options.mountpoint);
     read_ahead(&own);
-    obey_signals(own.clone(), Arc::clone(&watcher)).map_err(Error::Refused)?;
+    obey_signals(signals, own.clone(), Arc::clone(&watcher));
     let mountpoint = options.mountpoint.clone();
     thread::spawn(move || {
         // The session answers from here on; its first answer is proof.
@@ -266,21 +268,44 @@ fn refused(cause: std::io::Error) -> Error {
     }
 }
 
-/// SIGINT, SIGQUIT and SIGTERM unmount; whoever is still inside after [`GRACE`] is left with ENOTCONN. So does SIGHUP, unless
-/// `watcher` goes on.
-fn obey_signals(own: Own, watcher: Arc<dyn Watcher>) -> std::io::Result<()> {
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
+/// Signals that would end this process without a word, and that mean nothing to it: nobody may leave a dead mount behind by
+/// `kill -USR1`, and a log that reached a limit of file sizes is an error of writing.
+const UNHEARD: [i32; 8] = [
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGALRM,
+    libc::SIGVTALRM,
+    libc::SIGPROF,
+    libc::SIGIO,
+    libc::SIGPWR,
+    libc::SIGXFSZ,
+];
+
+/// Catches all signals that can be caught, but those of a crash. They have handlers, and are not ignored: programs that are run from
+/// here would inherit that.
+fn catch_signals() -> std::io::Result<Signals> {
+    let mut all = vec![SIGABRT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXCPU, libc::SIGSTKFLT];
+    all.extend(UNHEARD);
+    all.extend(libc::SIGRTMIN()..=libc::SIGRTMAX());
+    Signals::new(all)
+}
+
+/// SIGINT, SIGQUIT, SIGTERM and their like unmount; whoever is still inside after [`GRACE`] is left with ENOTCONN. So does SIGHUP,
+/// unless `watcher` goes on. All others are told to nobody.
+fn obey_signals(mut signals: Signals, own: Own, watcher: Arc<dyn Watcher>) {
     thread::spawn(move || {
         for signal in signals.forever() {
-            if signal == SIGHUP && watcher.goes_on_after_hangup() {
-                continue;
+            match signal {
+                SIGHUP if watcher.goes_on_after_hangup() => {}
+                SIGABRT | SIGHUP | SIGINT | SIGQUIT | SIGTERM | SIGXCPU => {
+                    watcher.stopping();
+                    tracing::info!("signal {signal}: unmounting `{}`", own.mountpoint.display());
+                    leave(&own);
+                }
+                other => tracing::debug!("signal {other} means nothing here"),
             }
-            watcher.stopping();
-            tracing::info!("signal {signal}: unmounting `{}`", own.mountpoint.display());
-            leave(&own);
         }
     });
-    Ok(())
 }
 
 /// Unmounts and ends: at once where nobody is inside, else after [`GRACE`].

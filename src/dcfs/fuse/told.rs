@@ -34,6 +34,7 @@ pub struct Call {
     pub ino: u64,
     pub name: Option<Box<OsStr>>,
     pub pid: u32,
+    pub uid: u32,
     pub told: Arc<Told>,
 }
 

@@ -14,6 +14,7 @@ use super::kernel::{Block, Searcher};
 use super::number::Number;
 use super::value::Val;
 use super::{Columns, Fault};
+use crate::cancel;
 use crate::expr::function::Function;
 use crate::expr::packed::{Packed, Texts, Valid, Vectors};
 use crate::expr::regexp::{Regexp, Stuck};
@@ -117,6 +118,10 @@ impl Matcher {
         match self {
             Self::Never => Ok(None),
             Self::Wild(wild) => Ok(Some(wild.is_match(text))),
+            // A text may take a million steps, and rows are many.
+            Self::Regexp(regexp) if regexp.is_counted() && cancel::is_cancelled() => {
+                Err(Fault::Cancelled)
+            }
             Self::Regexp(regexp) => match regexp.is_match(text) {
                 Ok(found) => Ok(Some(found)),
                 Err(Stuck::TooManySteps) => Err(Fault::TooManySteps),

@@ -97,6 +97,9 @@ pub fn rows(
             if wanted.is_empty() {
                 continue;
             }
+            if cancel::is_cancelled() {
+                return Err(Fault::Cancelled);
+            }
             let yes = test.truth(block, &wanted)?.yes.and(&wanted);
             let place = &mut bytes[number * BLOCK / 8..(number + 1) * BLOCK / 8];
             for (bytes, word) in place.chunks_exact_mut(8).zip(yes.0) {
@@ -156,7 +159,7 @@ fn fold_chunks<S: Send>(
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
     let flag = cancel::current();
     let is_cancelled = || flag.as_ref().is_some_and(cancel::Flag::is_set);
-    let take = || -> Result<S, Fault> {
+    let take_all = || -> Result<S, Fault> {
         let mut all = new();
         while !failed.load(Ordering::Relaxed) {
             if is_cancelled() {
@@ -170,6 +173,7 @@ fn fold_chunks<S: Send>(
         }
         Ok(all)
     };
+    let take = || cancel::within(flag.clone(), take_all);
     let helpers = threads_for(rows) - 1;
     thread::scope(|scope| {
         let running: Vec<_> = (0..helpers).map(|_| scope.spawn(take)).collect();

@@ -51,6 +51,11 @@ impl Regexp {
         }
     }
 
+    /// Whether a search may take many steps, which are counted.
+    pub const fn is_counted(&self) -> bool {
+        !matches!(self, Self::Linear(_))
+    }
+
     /// Whether it is found anywhere in `text`.
     pub fn is_match(&self, text: &[u8]) -> Result<bool, Stuck> {
         match self {

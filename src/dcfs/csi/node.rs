@@ -1,0 +1,300 @@
+//! Volumes on this node: mounted where the kubelet says, and unmounted.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError, RwLock};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use sha2::{Digest, Sha256};
+
+use super::grpc::{Code, Status};
+use super::messages::{NodePublishVolumeRequest, NodeUnpublishVolumeRequest};
+use super::volume::{CREDENTIALS, Volume};
+use crate::fuse::mounts::{self, Health};
+use dcfs_core::error::Kind;
+use dcfs_core::expr::SLASH;
+use dcfs_core::hex::hex;
+use dcfs_disk::private;
+
+/// How much of what `dcfs mount` says is passed on.
+const LONGEST: usize = 2000;
+
+/// What the administrator says.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The node's name in Kubernetes.
+    pub id: String,
+    /// Volumes name catalogs below this folder.
+    pub catalogs: PathBuf,
+    /// Mounts of the plugin's own are made in this folder.
+    pub folder: PathBuf,
+    /// The program that mounts.
+    pub program: PathBuf,
+    /// Words behind its `mount`, for every volume.
+    pub options: Vec<OsString>,
+}
+
+/// The volumes of this node.
+#[derive(Debug)]
+pub struct Node {
+    settings: Settings,
+    /// Places at which something is being done.
+    busy: Mutex<HashSet<PathBuf>>,
+    /// Held for reading while a program that was started is waited for.
+    waiting: RwLock<()>,
+}
+
+impl Node {
+    /// # Errors
+    /// The folder for mounts is somebody else's, or cannot be made.
+    pub fn new(settings: Settings) -> Result<Self, private::Error> {
+        private::folder(&settings.folder)?;
+        Ok(Self { settings, busy: Mutex::default(), waiting: RwLock::default() })
+    }
+
+    /// The node's name.
+    pub fn id(&self) -> &str {
+        &self.settings.id
+    }
+
+    /// Mounts a volume at a place; nothing is done where it is mounted already.
+    ///
+    /// # Errors
+    /// The request makes no sense, there is no such catalog or dataset, or mounting fails: then nothing is left.
+    pub fn publish(&self, request: NodePublishVolumeRequest) -> Result<(), Status> {
+        let target = place(&request.volume_id, &request.target_path)?;
+        match request.volume_capability {
+            None => return Err(invalid("volume_capability is missing")),
+            Some(capability) if capability.block.is_some() => {
+                return Err(invalid("a catalog is no block device"));
+            }
+            Some(_) => {}
+        }
+        let volume = Volume::parse(&request.volume_context, &request.secrets)?;
+        let _only = self.begin(&target)?;
+        if mounted(&target)? {
+            if mounts::health(&target) == Health::Alive {
+                return Ok(());
+            }
+            detach(&target)?;
+        }
+        let own = self.own(&request.volume_id, &target);
+        self.remove(&own)?;
+        let done = self.mount(&volume, &own).and_then(|()| bind(&volume, &own, &target));
+        if done.is_err() {
+            self.remove(&own).ok();
+        }
+        done
+    }
+
+    /// Unmounts a volume from a place; nothing is done where it is not mounted.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn unpublish(&self, request: &NodeUnpublishVolumeRequest) -> Result<(), Status> {
+        let target = place(&request.volume_id, &request.target_path)?;
+        let _only = self.begin(&target)?;
+        while mounted(&target)? {
+            detach(&target)?;
+        }
+        match fs::remove_dir(&target) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed(&target, &error));
+            }
+            _ => {}
+        }
+        self.remove(&self.own(&request.volume_id, &target))?;
+        self.reap();
+        Ok(())
+    }
+
+    /// The folder of a volume's own mount: it says by its name which volume it is for.
+    fn own(&self, id: &str, target: &Path) -> PathBuf {
+        let mut hash = Sha256::new();
+        hash.update((id.len() as u64).to_le_bytes());
+        hash.update(id);
+        hash.update(target.as_os_str().as_bytes());
+        self.settings.folder.join(hex(&hash.finalize()[..16]))
+    }
+
+    /// One call at a time for each place.
+    fn begin(&self, target: &Path) -> Result<Busy<'_>, Status> {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        match busy.insert(target.to_owned()) {
+            true => Ok(Busy { node: self, target: target.to_owned() }),
+            false => Err(Status::new(Code::Aborted, "another call for this place is under way")),
+        }
+    }
+
+    /// Starts the process that serves a volume on a folder of its own.
+    fn mount(&self, volume: &Volume, own: &Path) -> Result<(), Status> {
+        let catalog = beneath(&self.settings.catalogs, &volume.catalog)?;
+        private::folder(own).map_err(|error| Status::new(Code::Internal, error.to_string()))?;
+        let mut command = Command::new(&self.settings.program);
+        command.args(["mount", "--allow-other", "--no-local-files"]);
+        command.args(&self.settings.options).args(&volume.flags);
+        command.arg("--catalog").arg(&catalog).arg(own);
+        if !volume.secrets.is_empty() {
+            let is_credential =
+                |name: &str| CREDENTIALS.iter().any(|beginning| name.starts_with(beginning));
+            let own = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+            own.filter(|name| is_credential(name)).for_each(|name| {
+                command.env_remove(name);
+            });
+        }
+        command.envs(volume.secrets.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let done = {
+            let _waiting = self.waiting.read().unwrap_or_else(PoisonError::into_inner);
+            command.output().map_err(|error| failed(&self.settings.program, &error))?
+        };
+        if done.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&done.stderr);
+        let said: String = said.trim().chars().take(LONGEST).collect();
+        let code = match done.status.code().and_then(|code| u8::try_from(code).ok()) {
+            Some(code) if code == Kind::Missing.codes().1 => Code::NotFound,
+            Some(code) if code == Kind::Invalid.codes().1 => Code::InvalidArgument,
+            Some(code) if code == Kind::Denied.codes().1 => Code::PermissionDenied,
+            Some(code) if code == Kind::Busy.codes().1 => Code::Unavailable,
+            _ => Code::Internal,
+        };
+        Err(Status::new(code, said))
+    }
+
+    /// Takes a volume's own mount away, with its folder.
+    fn remove(&self, own: &Path) -> Result<(), Status> {
+        while mounted(own)? {
+            detach(own)?;
+        }
+        match fs::remove_dir(own) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(own, &error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The first process of a container inherits those whose parents ended, such as a mount's, and has to ask how they ended.
+    fn reap(&self) {
+        if std::process::id() != 1 {
+            return;
+        }
+        // A program that is waited for would be lost to who waits.
+        let Ok(_nobody) = self.waiting.try_write() else { return };
+        while let Ok(ended) = waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
+            if ended == WaitStatus::StillAlive {
+                break;
+            }
+        }
+    }
+}
+
+/// A place at which something is being done, until it is dropped.
+struct Busy<'n> {
+    node: &'n Node,
+    target: PathBuf,
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        let mut busy = self.node.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.remove(&self.target);
+    }
+}
+
+/// The place that a request names.
+fn place(id: &str, target: &str) -> Result<PathBuf, Status> {
+    if id.is_empty() {
+        return Err(invalid("volume_id is missing"));
+    }
+    let path = Path::new(target);
+    let parts = (path.parent(), path.file_name());
+    match parts {
+        // As the table of mounts knows it, where folders on the way are links.
+        (Some(folder), Some(name)) if path.is_absolute() && !target.contains('\0') => {
+            Ok(fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned()).join(name))
+        }
+        _ => Err(invalid("target_path is no absolute path")),
+    }
+}
+
+/// The folder of a catalog, found below `root` without leaving it.
+fn beneath(root: &Path, way: &Path) -> Result<PathBuf, Status> {
+    let top = File::open(root).map_err(|error| failed(root, &error))?;
+    let way = if way.as_os_str().is_empty() { Path::new(".") } else { way };
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let found = openat2(&top, way, how).map_err(|errno| match errno {
+        Errno::ENOENT | Errno::ENOTDIR => {
+            Status::new(Code::NotFound, format!("there is no catalog `{}`", way.display()))
+        }
+        Errno::EXDEV => invalid("`catalog` leads out of the folder of catalogs"),
+        errno => failed(&root.join(way), &errno.into()),
+    })?;
+    let real = fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd()));
+    real.map_err(|error| failed(root, &error))
+}
+
+/// Shows what a volume names of its own mount at the place.
+fn bind(volume: &Volume, own: &Path, target: &Path) -> Result<(), Status> {
+    let source = shown(volume, own)?;
+    fs::create_dir_all(target).map_err(|error| failed(target, &error))?;
+    let none = None::<&str>;
+    let bound = mount(Some(&source), target, none, MsFlags::MS_BIND, none);
+    bound.map_err(|errno| failed(target, &errno.into()))
+}
+
+/// The directory of a volume in its own mount.
+fn shown(volume: &Volume, own: &Path) -> Result<PathBuf, Status> {
+    let Some(dataset) = &volume.dataset else { return Ok(own.to_owned()) };
+    // A name without a version leads to the latest of now.
+    let named = own.join("datasets").join(dataset);
+    let found = fs::canonicalize(&named).ok().filter(|found| found.starts_with(own));
+    let missing = || Status::new(Code::NotFound, format!("the catalog has no dataset `{dataset}`"));
+    let mut found = found.filter(|found| found.is_dir()).ok_or_else(missing)?;
+    if let Some(filter) = &volume.filter {
+        found.push(filter.replace('/', SLASH.encode_utf8(&mut [0; 4])));
+        let wrong = |error: io::Error| {
+            invalid(&format!(
+                "`{filter}` is no filter of `{dataset}` ({error}); `dcfs explain` says why"
+            ))
+        };
+        if !fs::metadata(&found).map_err(wrong)?.is_dir() {
+            return Err(invalid(&format!("`{filter}` is a file of `{dataset}`, and no filter")));
+        }
+    }
+    // What is wrong with its rows is told now, not to the program in the pod.
+    let rows = fs::read_dir(&found).and_then(|mut names| names.next().transpose());
+    rows.map_err(|error| failed(&found, &error))?;
+    Ok(found)
+}
+
+fn mounted(path: &Path) -> Result<bool, Status> {
+    mounts::at(path).map(|mount| mount.is_some()).map_err(|error| failed(path, &error))
+}
+
+/// Unmounts; where somebody is inside, the name goes at once and the rest when they leave.
+fn detach(path: &Path) -> Result<(), Status> {
+    let flags = MntFlags::UMOUNT_NOFOLLOW;
+    let done = umount2(path, flags).or_else(|_| umount2(path, flags | MntFlags::MNT_DETACH));
+    done.map_err(|errno| failed(path, &errno.into()))
+}
+
+fn invalid(text: &str) -> Status {
+    Status::new(Code::InvalidArgument, text)
+}
+
+fn failed(path: &Path, error: &io::Error) -> Status {
+    Status::new(Code::Internal, format!("`{}`: {error}", path.display()))
+}

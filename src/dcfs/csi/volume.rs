@@ -1,0 +1,161 @@
+//! What a volume is, by its attributes and its secret, which whoever writes a pod chooses.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::{Component, Path, PathBuf};
+
+use super::grpc::{Code, Status};
+
+/// What Kubernetes adds by itself.
+const OF_KUBERNETES: &str = "csi.storage.k8s.io/";
+
+/// Keys of a secret: variables that are credentials themselves. One that names a file or a program would be opened or run on the
+/// node.
+const SECRETS: [&str; 11] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AZURE_STORAGE_ACCOUNT",
+    "AZURE_STORAGE_KEY",
+    "AZURE_STORAGE_SAS_TOKEN",
+    "AZURE_STORAGE_CONNECTION_STRING",
+    "GOOGLE_SERVICE_ACCOUNT_KEY",
+    "HF_TOKEN",
+];
+
+/// Beginnings of variables that are credentials of the plugin: a volume with a secret of its own has none of them.
+pub const CREDENTIALS: [&str; 5] = ["AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "HF_"];
+
+/// A volume that was asked for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Volume {
+    /// Below the folder of catalogs; empty for that folder itself.
+    pub catalog: PathBuf,
+    /// `pets` or `pets@1.0.0`; all of the catalog without.
+    pub dataset: Option<String>,
+    /// Of the dataset.
+    pub filter: Option<String>,
+    /// More words behind `dcfs mount`.
+    pub flags: Vec<OsString>,
+    /// Variables of its process.
+    pub secrets: Vec<(String, String)>,
+}
+
+impl Volume {
+    /// Reads what was asked for.
+    ///
+    /// # Errors
+    /// `InvalidArgument` with the keys that there are.
+    pub fn parse(
+        attributes: &HashMap<String, String>,
+        secrets: &HashMap<String, String>,
+    ) -> Result<Self, Status> {
+        let mut volume = Self::default();
+        let mut given: Vec<_> = attributes.iter().collect();
+        given.sort();
+        for (key, value) in given {
+            let mut flag = |name: &str| volume.flags.push(format!("--{name}={value}").into());
+            match key.as_str() {
+                "catalog" => volume.catalog = below(value)?,
+                "dataset" => volume.dataset = Some(name(value)?.to_owned()),
+                "filter" if value.len() < 4096 => volume.filter = Some(value.clone()),
+                "region" => flag("region"),
+                "endpointUrl" => flag("endpoint-url"),
+                "prefetch" => flag("prefetch"),
+                "anon" if value == "true" => volume.flags.push("--anon".into()),
+                "anon" if value == "false" => {}
+                key if key.starts_with(OF_KUBERNETES) => {}
+                key => {
+                    return Err(invalid(format!(
+                        "the attribute `{key}` is unknown or makes no sense; there are catalog, dataset, filter, region, endpointUrl, anon (true or false), prefetch"
+                    )));
+                }
+            }
+        }
+        if volume.filter.is_some() && volume.dataset.is_none() {
+            return Err(invalid("`filter` needs a `dataset`".into()));
+        }
+        for (key, value) in secrets {
+            if !SECRETS.contains(&key.as_str()) || value.contains('\0') {
+                let known = SECRETS.join(", ");
+                return Err(invalid(format!("the key `{key}` of the secret is none of {known}")));
+            }
+            volume.secrets.push((key.clone(), value.clone()));
+        }
+        Ok(volume)
+    }
+}
+
+/// A way down from a folder.
+fn below(text: &str) -> Result<PathBuf, Status> {
+    let path = Path::new(text);
+    let is_down =
+        path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    match is_down && !text.contains('\0') {
+        true => Ok(path.to_owned()),
+        false => Err(invalid(format!(
+            "`catalog` is a path below the folder of catalogs, and not `{text}`"
+        ))),
+    }
+}
+
+/// The name of one directory.
+fn name(text: &str) -> Result<&str, Status> {
+    let is_one = !text.is_empty() && text.len() < 256 && !text.contains(['/', '\0']);
+    match is_one && text != "." && text != ".." {
+        true => Ok(text),
+        false => Err(invalid("`dataset` is a name as `ls datasets` of a mount shows it".into())),
+    }
+}
+
+fn invalid(text: String) -> Status {
+    Status::new(Code::InvalidArgument, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(attributes: &[(&str, &str)], secrets: &[(&str, &str)]) -> Result<Volume, Code> {
+        let map = |all: &[(&str, &str)]| {
+            all.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        Volume::parse(&map(attributes), &map(secrets)).map_err(|status| status.code)
+    }
+
+    #[test]
+    fn attributes_choose_and_nothing_more() {
+        let volume = parse(
+            &[
+                ("catalog", "teams/vision"),
+                ("dataset", "pets"),
+                ("filter", "label = \"a/b\""),
+                ("region", "eu-west-1"),
+                ("anon", "true"),
+                ("csi.storage.k8s.io/ephemeral", "true"),
+            ],
+            &[("AWS_ACCESS_KEY_ID", "k")],
+        );
+        let volume = volume.expect("all are known");
+        assert_eq!(volume.flags, ["--anon", "--region=eu-west-1"]);
+        assert_eq!((volume.catalog, volume.dataset), ("teams/vision".into(), Some("pets".into())));
+        for (key, value) in [
+            ("catalog", "/etc"),
+            ("catalog", "a/../../b"),
+            ("dataset", ".."),
+            ("dataset", "a/b"),
+            ("dataset", ""),
+            ("filter", "a = 1"),
+            ("anon", "yes"),
+            ("local_root", "/"),
+            ("allowUri", "s3://"),
+        ] {
+            assert_eq!(parse(&[(key, value)], &[]), Err(Code::InvalidArgument), "{key}={value}");
+        }
+        for key in ["LD_PRELOAD", "AWS_CONFIG_FILE", "AWS_CA_BUNDLE", "DCFS_CONFIG", "PATH"] {
+            assert_eq!(parse(&[], &[(key, "x")]), Err(Code::InvalidArgument), "{key}");
+        }
+    }
+}
