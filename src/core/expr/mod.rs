@@ -12,6 +12,7 @@
 //! | [`mod@print`] | the one printed form of a meaning |
 //! | [`packed`], [`eval`] | columns as buffers; the rows that a meaning holds for |
 //! | [`wild`], [`regexp`] | LIKE and GLOB; Python's regular expressions |
+//! | [`sql`] | a filter as SQL of a server, and what is left of it |
 //! | [`mod@directory`] | which names of a directory are filters |
 //! | [`error`] | messages with a caret |
 //!
@@ -28,6 +29,7 @@ pub mod packed;
 mod parse;
 mod print;
 mod regexp;
+pub mod sql;
 mod syntax;
 mod typed;
 mod wild;
