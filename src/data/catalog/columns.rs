@@ -3,8 +3,7 @@
 //! Older releases of DataChain lack columns that a newer one adds on its first visit. Questions are
 //! written for the full shape, with NULL in place of what is missing.
 
-use rusqlite::Connection;
-
+use super::ask::Ask;
 use super::error::Error;
 
 /// One column of a table.
@@ -18,29 +17,21 @@ pub(super) struct Column {
 }
 
 /// The columns of one table, in order; none where there is no such table.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Columns {
     table: String,
     columns: Vec<Column>,
 }
 
 impl Columns {
-    /// Asks for the columns of `table`. Hidden and computed ones are left out, and those whose name
-    /// is no text: SQL cannot speak of them.
-    pub fn of(connection: &Connection, table: &str) -> Result<Self, Error> {
-        let mut statement =
-            connection.prepare_cached("SELECT name, type, pk FROM pragma_table_info(?1)")?;
-        let mut rows = statement.query([table])?;
-        let mut columns = Vec::new();
-        while let Some(row) = rows.next()? {
-            let Ok(name) = row.get_ref(0)?.as_str() else { continue };
-            if name.contains('\0') {
-                continue;
-            }
-            let declared = super::cell::text(row.get_ref(1)?).unwrap_or_default();
-            columns.push(Column { name: name.to_owned(), declared, key: row.get(2)? });
-        }
-        Ok(Self { table: table.to_owned(), columns })
+    /// The columns that `table` was found to have.
+    pub fn new(table: &str, columns: Vec<Column>) -> Self {
+        Self { table: table.to_owned(), columns }
+    }
+
+    /// Asks for the columns of `table`.
+    pub fn of(tables: &dyn Ask, table: &str) -> Result<Self, Error> {
+        tables.columns(table)
     }
 
     /// Whether there is such a table.
@@ -83,6 +74,8 @@ pub(super) fn identifier(name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use rusqlite::Connection;
 
     #[test]
     fn a_name_stays_a_name() {

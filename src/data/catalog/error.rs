@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 
+use super::split::ServerError;
 use super::write::Refused;
 use dcfs_core::error::Kind;
 use dcfs_core::name::{DatasetName, nearest};
@@ -155,6 +156,9 @@ pub(super) enum Error {
     DiskFull(PathBuf),
     #[error("the catalog {} may not be written; ask its owner for permission", show(.0))]
     NotWritable(PathBuf),
+    /// A catalog on servers.
+    #[error(transparent)]
+    Server(#[from] ServerError),
     /// What the caller of a scan returned.
     #[error(transparent)]
     Caller(dcfs_core::error::Error),
@@ -179,7 +183,7 @@ impl Error {
                 let cause = said(&error);
                 match error.sqlite_error_code() {
                     Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                        Self::Locked { path, seconds: super::connect::PATIENCE.as_secs() }
+                        Self::Locked { path, seconds: super::sqlite::connect::PATIENCE.as_secs() }
                     }
                     Some(ErrorCode::NotADatabase) => Self::NotADatabase(path),
                     Some(ErrorCode::OperationInterrupted) => Self::Endless(path),
@@ -244,6 +248,7 @@ impl From<Error> for dcfs_core::error::Error {
             | Error::OpenToOthers { .. }
             | Error::Unreadable(_) => Kind::Denied,
             Error::Refused(refused) => refused.kind(),
+            Error::Server(error) => error.kind(),
             Error::NotWritable(_) => Kind::Denied,
             Error::DiskFull(_) => Kind::NoSpace,
             Error::Locked { .. } | Error::Changed(_) => Kind::Busy,

@@ -2,20 +2,19 @@
 
 use std::collections::HashSet;
 
-use rusqlite::{Connection, OptionalExtension};
 use serde_json::Value;
 
-use super::cell;
+use super::ask::{Ask, Bound};
 use super::columns::Columns;
 use super::error::Error;
 use super::{Details, Job, Parent, VersionInfo, versions, write};
 use dcfs_core::id::VersionId;
 
 /// See [`super::Catalog::details`].
-pub(super) fn details(connection: &Connection, of: &VersionInfo) -> Result<Details, Error> {
-    versions::alive(connection, of)?;
-    let version = Columns::of(connection, "datasets_versions")?;
-    let dataset = Columns::of(connection, "datasets")?;
+pub(super) fn details(tables: &dyn Ask, of: &VersionInfo) -> Result<Details, Error> {
+    versions::alive(tables, of)?;
+    let version = Columns::of(tables, "datasets_versions")?;
+    let dataset = Columns::of(tables, "datasets")?;
     let sql = format!(
         "SELECT {}, {}, {}, {} FROM datasets_versions v JOIN datasets d ON d.id = v.dataset_id \
          WHERE v.id = ?1",
@@ -24,17 +23,15 @@ pub(super) fn details(connection: &Connection, of: &VersionInfo) -> Result<Detai
         version.or_null("v", "query_script"),
         version.or_null("v", "job_id"),
     );
-    let mut statement = connection.prepare_cached(&sql)?;
-    let [description, attrs, script, job_id] = statement.query_row([of.id.key()], |row| {
-        let text = |at| Ok::<_, rusqlite::Error>(cell::text(row.get_ref(at)?));
-        Ok([text(0)?, text(1)?, text(2)?, text(3)?])
-    })?;
+    let row = tables.first(&sql, &[Bound::Int(of.id.key())])?;
+    let mut row = row.ok_or_else(|| Error::Removed(of.to_string()))?;
+    let [description, attrs, script, job_id] = [0, 1, 2, 3].map(|at| row.take(at));
     Ok(Details {
         description: description.filter(|text| !text.is_empty()),
         attrs: attrs.map(|text| strings(&text)).unwrap_or_default(),
         script: script.unwrap_or_default(),
-        job: job(connection, of.id, job_id)?,
-        provenance: write::provenance(connection, &of.uuid)?,
+        job: job(tables, of.id, job_id)?,
+        provenance: write::provenance(tables, &of.uuid)?,
     })
 }
 
@@ -49,41 +46,34 @@ fn strings(json: &str) -> Vec<String> {
 }
 
 /// The job that made the version: as `dataset_version_jobs` tells, else by the version's own `job_id`.
-fn job(
-    connection: &Connection,
-    of: VersionId,
-    job_id: Option<String>,
-) -> Result<Option<Job>, Error> {
-    let jobs = Columns::of(connection, "jobs")?;
-    let id = creator(connection, of)?.or(job_id);
+fn job(tables: &dyn Ask, of: VersionId, job_id: Option<String>) -> Result<Option<Job>, Error> {
+    let jobs = Columns::of(tables, "jobs")?;
+    let id = creator(tables, of)?.or(job_id);
     let (Some(id), true, true) = (id, jobs.has("id"), jobs.has("name")) else { return Ok(None) };
     let python = jobs.or_null("j", "python_version");
     let sql = format!("SELECT j.name, {python} FROM jobs j WHERE j.id = ?1");
-    let found = connection.prepare_cached(&sql)?.query_row([id], |row| {
-        let name = cell::text(row.get_ref(0)?).unwrap_or_default();
-        Ok(Job { name, python_version: cell::text(row.get_ref(1)?) })
-    });
-    Ok(found.optional()?)
+    let found = tables.first(&sql, &[Bound::Text(&id)])?;
+    Ok(found
+        .map(|mut row| Job { name: row.take(0).unwrap_or_default(), python_version: row.take(1) }))
 }
 
-fn creator(connection: &Connection, of: VersionId) -> Result<Option<String>, Error> {
-    let links = Columns::of(connection, "dataset_version_jobs")?;
+fn creator(tables: &dyn Ask, of: VersionId) -> Result<Option<String>, Error> {
+    let links = Columns::of(tables, "dataset_version_jobs")?;
     if links.require(&["id", "dataset_version_id", "job_id", "is_creator"]).is_err() {
         return Ok(None);
     }
     let sql = "SELECT job_id FROM dataset_version_jobs \
-               WHERE dataset_version_id = ?1 AND is_creator = 1 ORDER BY id LIMIT 1";
-    let mut statement = connection.prepare_cached(sql)?;
-    let found = statement.query_row([of.key()], |row| Ok(cell::text(row.get_ref(0)?)));
-    Ok(found.optional()?.flatten())
+               WHERE dataset_version_id = ?1 AND is_creator = ?2 ORDER BY id LIMIT 1";
+    let found = tables.first(sql, &[Bound::Int(of.key()), Bound::Int(1)])?;
+    Ok(found.and_then(|mut row| row.take(0)))
 }
 
 /// Direct parents of one version that are told of, at most. A version that is made from more is made up.
 const MOST_PARENTS: i64 = 2000;
 
 /// See [`super::Catalog::parents`]. In `datasets_dependencies`, the *source* is the child.
-pub(super) fn parents(connection: &Connection, of: VersionId) -> Result<Vec<Parent>, Error> {
-    let links = Columns::of(connection, "datasets_dependencies")?;
+pub(super) fn parents(tables: &dyn Ask, of: VersionId) -> Result<Vec<Parent>, Error> {
+    let links = Columns::of(tables, "datasets_dependencies")?;
     let needed = ["id", "source_dataset_version_id", "dataset_version_id"];
     if links.require(&needed).is_err() {
         return Ok(Vec::new());
@@ -91,28 +81,22 @@ pub(super) fn parents(connection: &Connection, of: VersionId) -> Result<Vec<Pare
     // An edge may be recorded any number of times; one to a parent that was deleted names nothing.
     let sql = "SELECT dataset_version_id FROM datasets_dependencies \
                WHERE source_dataset_version_id = ?1 \
-               GROUP BY ifnull(dataset_version_id, -id) ORDER BY min(id) LIMIT ?2";
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query([of.key(), MOST_PARENTS])?;
-    let mut parents = Vec::new();
-    while let Some(row) = rows.next()? {
-        parents.push(parent(connection, cell::integer(row.get_ref(0)?))?);
-    }
-    Ok(parents)
+               GROUP BY dataset_version_id, CASE WHEN dataset_version_id IS NULL THEN id END ORDER BY min(id) LIMIT ?2";
+    let found = tables.ask(sql, &[Bound::Int(of.key()), Bound::Int(MOST_PARENTS)])?;
+    found.iter().map(|row| parent(tables, row.integer(0))).collect()
 }
 
 /// See [`super::Catalog::children`].
-pub(super) fn children(connection: &Connection, of: VersionId) -> Result<Vec<VersionInfo>, Error> {
-    let links = Columns::of(connection, "datasets_dependencies")?;
+pub(super) fn children(tables: &dyn Ask, of: VersionId) -> Result<Vec<VersionInfo>, Error> {
+    let links = Columns::of(tables, "datasets_dependencies")?;
     if links.require(&["source_dataset_version_id", "dataset_version_id"]).is_err() {
         return Ok(Vec::new());
     }
     let sql = "SELECT DISTINCT source_dataset_version_id FROM datasets_dependencies \
                WHERE dataset_version_id = ?1";
-    let mut statement = connection.prepare_cached(sql)?;
-    let found = statement.query_map([of.key()], |row| Ok(cell::integer(row.get_ref(0)?)))?;
-    let found: HashSet<Option<i64>> = found.collect::<rusqlite::Result<_>>()?;
-    let mut shown = versions::all(connection)?.versions;
+    let found = tables.ask(sql, &[Bound::Int(of.key())])?;
+    let found: HashSet<Option<i64>> = found.iter().map(|row| row.integer(0)).collect();
+    let mut shown = versions::all(tables)?.versions;
     shown.retain(|version| found.contains(&Some(version.id.key())));
     shown.sort_by(|a, b| (&a.dataset, a.version).cmp(&(&b.dataset, b.version)));
     Ok(shown)
@@ -122,31 +106,25 @@ pub(super) fn children(connection: &Connection, of: VersionId) -> Result<Vec<Ver
 const MOST_EDGES: i64 = 100_000;
 
 /// See [`super::Catalog::edges`].
-pub(super) fn edges(connection: &Connection) -> Result<Vec<(VersionId, VersionId)>, Error> {
-    let links = Columns::of(connection, "datasets_dependencies")?;
+pub(super) fn edges(tables: &dyn Ask) -> Result<Vec<(VersionId, VersionId)>, Error> {
+    let links = Columns::of(tables, "datasets_dependencies")?;
     if links.require(&["source_dataset_version_id", "dataset_version_id"]).is_err() {
         return Ok(Vec::new());
     }
     let sql = "SELECT DISTINCT source_dataset_version_id, dataset_version_id FROM datasets_dependencies \
-               WHERE source_dataset_version_id NOT NULL AND dataset_version_id NOT NULL \
+               WHERE source_dataset_version_id IS NOT NULL AND dataset_version_id IS NOT NULL \
                ORDER BY 1, 2 LIMIT ?1";
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query([MOST_EDGES])?;
-    let mut edges = Vec::new();
-    while let Some(row) = rows.next()? {
-        let ends = cell::integer(row.get_ref(0)?).zip(cell::integer(row.get_ref(1)?));
-        edges.extend(ends.map(|(a, b)| (VersionId::from_catalog(a), VersionId::from_catalog(b))));
-    }
-    Ok(edges)
+    let found = tables.ask(sql, &[Bound::Int(MOST_EDGES)])?;
+    let ends = found.iter().filter_map(|row| row.integer(0).zip(row.integer(1)));
+    Ok(ends.map(|(a, b)| (VersionId::from_catalog(a), VersionId::from_catalog(b))).collect())
 }
 
-fn parent(connection: &Connection, id: Option<i64>) -> Result<Parent, Error> {
-    let (Some(id), Some(select)) = (id, versions::select(connection)?) else {
+fn parent(tables: &dyn Ask, id: Option<i64>) -> Result<Parent, Error> {
+    let (Some(id), Some(select)) = (id, versions::select(tables)?) else {
         return Ok(Parent::default());
     };
-    let mut statement = connection.prepare_cached(&format!("{select} WHERE v.id = ?1"))?;
-    let mut rows = statement.query([id])?;
-    let Some(record) = rows.next()?.map(versions::record).transpose()?.flatten() else {
+    let found = tables.first(&format!("{select} WHERE v.id = ?1"), &[Bound::Int(id)])?;
+    let Some(record) = found.and_then(versions::record) else {
         return Ok(Parent::default());
     };
     Ok(Parent {

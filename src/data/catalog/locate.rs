@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use dcfs_disk::owner;
 
 use super::error::Error;
+use super::split::address::is_address;
 
 /// The variables that lead DataChain to its catalog, first to last, and the way from there.
 const VARIABLES: [(&str, &str); 2] =
@@ -32,6 +33,8 @@ pub(super) fn find(
     current: impl FnOnce() -> std::io::Result<PathBuf>,
 ) -> Result<PathBuf, Error> {
     let found = match given {
+        // An address stands for itself.
+        Some(given) if is_address(given) => return Ok(given.to_owned()),
         Some(given) => in_given(given)?,
         None => match in_environment(variable)? {
             Some(found) => found,
@@ -66,7 +69,7 @@ fn new_in(given: PathBuf, looked: Vec<PathBuf>) -> PathBuf {
     looked.into_iter().next().unwrap_or_else(|| given.join(".datachain/db"))
 }
 
-fn in_given(given: &Path) -> Result<PathBuf, Error> {
+pub(super) fn in_given(given: &Path) -> Result<PathBuf, Error> {
     if is_file(given)? {
         return Ok(given.to_owned());
     }
@@ -130,6 +133,9 @@ fn own(db: PathBuf) -> Result<PathBuf, Error> {
 
 /// See [`super::foreign`].
 pub(super) fn foreign(path: &Path) -> Option<String> {
+    if is_address(path) {
+        return Some("others may write to its server".into());
+    }
     path.ancestors().find_map(|part| {
         let found = part.metadata().ok()?;
         let is_sticky = found.mode() & 0o1000 != 0;

@@ -1,31 +1,34 @@
 //! The catalog that DataChain writes: read, and written, beside its living writers.
 //!
+//! DataChain keeps two halves apart: a metastore of names and a warehouse of rows. SQLite is both, in one file; or they are
+//! PostgreSQL and ClickHouse.
+//!
 //! Rules: [`Catalog`] never creates or writes anything, only a [`Writer`] does; one short transaction per
 //! operation, never one per mount; tables are told by the schema they have, not the one they should have; only COMPLETE
-//! versions exist; no SQLite type leaves this module.
+//! versions exist; no type of a database leaves this module.
 //!
 //! | file | what it answers |
 //! |---|---|
 //! | `locate` | where the catalog is |
-//! | `connect` | connections, and whether the file is still the same |
+//! | `metastore`, `ask` | the half that holds names, and questions to it |
 //! | `versions` | which versions there are |
-//! | `rows` | which objects the rows of a version name |
-//! | `cells` | what the rows hold, column by column |
 //! | `lineage` | where a version came from |
-//! | `bounds` | what a question may take |
-//! | `columns`, `cell` | tables and cells of any shape |
+//! | `warehouse` | the half that holds rows |
+//! | `columns` | tables by the columns they have |
+//! | `sqlite` | both halves in one file |
+//! | `split` | names and rows on servers: PostgreSQL and ClickHouse |
 //! | `write` | new versions, and changes to those there are |
 
-mod bounds;
-mod cell;
-mod cells;
+mod ask;
 mod columns;
-mod connect;
 mod error;
 mod lineage;
 mod locate;
-mod rows;
+mod metastore;
+mod split;
+mod sqlite;
 mod versions;
+mod warehouse;
 mod write;
 
 use std::collections::BTreeMap;
@@ -33,11 +36,13 @@ use std::collections::HashSet;
 use std::fmt;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use dcfs_core::annotation::Annotations;
 use dcfs_core::cell::Cells;
 use dcfs_core::error::Result;
+use dcfs_core::expr::sql::{Split, Sql};
+use dcfs_core::expr::{self, Expr};
 use dcfs_core::id::{DatasetId, RowId, VersionId};
 use dcfs_core::name::{DatasetName, DatasetRef};
 use dcfs_core::object::Object;
@@ -46,6 +51,10 @@ use dcfs_core::schema::{FileColumn, Layout, Schema};
 use dcfs_core::time::Timestamp;
 use dcfs_core::version::Version;
 use error::Error;
+use metastore::Metastore;
+use sqlite::connect::Pool;
+pub use warehouse::Matching;
+use warehouse::{Found, Warehouse};
 pub use write::{
     Description, JobCounts, JobDone, JobEnd, NewJob, Number, Piece, Publication, Saved, Stage,
     Writer,
@@ -136,7 +145,10 @@ pub type EachRow<'e> = dyn FnMut(RowId, &dyn Cells) -> Result<ControlFlow<()>> +
 /// An open catalog. Cheap to share: connections are pooled inside.
 #[derive(Debug)]
 pub struct Catalog {
-    pool: connect::Pool,
+    /// The database file, or the address.
+    path: PathBuf,
+    metastore: Metastore,
+    warehouse: Box<dyn Warehouse>,
     /// Versions already warned of as impossible to show, so that each is told once.
     told: Mutex<HashSet<VersionId>>,
 }
@@ -145,7 +157,7 @@ pub struct Catalog {
 const MOST_TOLD: usize = 1000;
 
 /// Finds the database file: `--catalog` (a `.datachain` folder, the folder that holds one, or the
-/// file), else `DATACHAIN_DIR`, `DATACHAIN_ROOT_DIR`, the current folder, then its parents.
+/// file; an address of servers stands for itself), else `DATACHAIN_DIR`, `DATACHAIN_ROOT_DIR`, the current folder, then its parents.
 ///
 /// # Errors
 /// None found, with the places looked at.
@@ -157,8 +169,9 @@ pub fn locate(given: Option<&Path>) -> Result<PathBuf> {
 /// named, else in the current folder. Whether it is there.
 ///
 /// # Errors
-/// A place that may not be looked into.
+/// A place that may not be looked into; a catalog on servers, which is not written.
 pub fn locate_or_new(given: Option<&Path>) -> Result<(PathBuf, bool)> {
+    given.map_or(Ok(()), split::check_writable).map_err(Error::from)?;
     Ok(locate::find_or_new(given, |name| std::env::var_os(name), std::env::current_dir)?)
 }
 
@@ -169,32 +182,52 @@ pub fn foreign(path: &Path) -> Option<String> {
 }
 
 impl Catalog {
-    /// Opens the database file `path` for reading.
+    /// Opens the database file `path` for reading, or the catalog on servers that it is the address of.
     ///
     /// # Errors
-    /// Missing, not SQLite, not DataChain's, damaged, of an unknown schema version, or locked for
+    /// A server that is away, refuses us, or holds no catalog. Of a file: missing, not SQLite, not DataChain's, damaged, of an unknown schema version, or locked for
     /// long; each says what to do.
     pub fn open(path: &Path) -> Result<Self> {
+        if split::address::is_address(path) {
+            let (metastore, warehouse) = split::open(path)?;
+            let path = path.to_owned();
+            return Ok(Self { path, metastore, warehouse, told: Mutex::default() });
+        }
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        Ok(Self { pool: connect::Pool::open(path)?, told: Mutex::default() })
+        let pool = Arc::new(Pool::open(path.clone())?);
+        let metastore = Metastore::Sqlite(pool.clone());
+        Ok(Self {
+            path,
+            metastore,
+            warehouse: Box::new(sqlite::Rows(pool)),
+            told: Mutex::default(),
+        })
     }
 
-    /// The database file.
+    /// The database file, or the address of a catalog on servers.
     pub fn path(&self) -> &Path {
-        self.pool.path()
+        &self.path
     }
 
-    /// Where the catalog stands now; compare with an earlier answer. Costs microseconds.
+    /// Whether dcfs writes such a catalog at all.
+    ///
+    /// # Errors
+    /// It is on servers.
+    pub fn check_writable(&self) -> Result<()> {
+        Ok(split::check_writable(&self.path).map_err(Error::from)?)
+    }
+
+    /// Where the catalog stands now; compare with an earlier answer. Costs microseconds; on servers, a question a second.
     ///
     /// # Errors
     /// The file is gone, or what stands in its place is no catalog; and as [`Catalog::open`].
     pub fn revision(&self) -> Result<Revision> {
-        Ok(self.pool.revision()?)
+        Ok(self.metastore.revision()?)
     }
 
     /// Every version a mount shows: by dataset id, then version. Internal datasets are left out.
     pub fn versions(&self) -> Result<Vec<VersionInfo>> {
-        let shown = self.pool.read(versions::all)?;
+        let shown = self.metastore.read(versions::all)?;
         for (id, why) in shown.odd {
             self.warn_once(id, &why);
         }
@@ -213,7 +246,7 @@ impl Catalog {
     /// # Errors
     /// No such dataset (with the nearest names), no such version (with the latest), all removed.
     pub fn find(&self, wanted: &DatasetRef) -> Result<VersionInfo> {
-        Ok(self.pool.read(|connection| versions::find(connection, wanted))?)
+        Ok(self.metastore.read(|tables| versions::find(tables, wanted))?)
     }
 
     /// The version's columns.
@@ -221,7 +254,7 @@ impl Catalog {
     /// # Errors
     /// [`dcfs_core::error::Kind::Stale`] where the version is removed; [`dcfs_core::schema::Error`].
     pub fn schema(&self, of: &VersionInfo) -> Result<Schema> {
-        let (features, types, table) = rows::read(&self.pool, of, |table| table.schema_texts())?;
+        let (features, types, table) = self.warehouse.schema_texts(of)?;
         Ok(Schema::parse(&features, &types, &table)?)
     }
 
@@ -230,7 +263,7 @@ impl Catalog {
     /// # Errors
     /// [`dcfs_core::error::Kind::Stale`] where the version is removed.
     pub fn details(&self, of: &VersionInfo) -> Result<Details> {
-        Ok(self.pool.read(|connection| lineage::details(connection, of))?)
+        Ok(self.metastore.read(|tables| lineage::details(tables, of))?)
     }
 
     /// What people say about a dataset and its columns.
@@ -238,7 +271,7 @@ impl Catalog {
     /// # Errors
     /// What the database says.
     pub fn annotations(&self, name: &DatasetName) -> Result<Annotations> {
-        Ok(self.pool.read(|connection| write::annotations(connection, name))?)
+        Ok(self.metastore.read(|tables| write::annotations(tables, name))?)
     }
 
     /// How sources were reached when they were last indexed by dcfs, where it was not by default.
@@ -246,7 +279,7 @@ impl Catalog {
     /// # Errors
     /// What the database says.
     pub fn settings(&self) -> Result<BTreeMap<String, Reached>> {
-        Ok(self.pool.read(write::settings)?)
+        Ok(self.metastore.read(write::settings)?)
     }
 
     /// The shape of the version's rows, for another that is made of them.
@@ -254,7 +287,7 @@ impl Catalog {
     /// # Errors
     /// As [`Catalog::schema`].
     pub fn layout(&self, of: &VersionInfo) -> Result<Layout> {
-        let (features, types, table) = rows::read(&self.pool, of, |table| table.schema_texts())?;
+        let (features, types, table) = self.warehouse.schema_texts(of)?;
         Ok(Layout::of_version(&features, &types, &table)?)
     }
 
@@ -263,7 +296,7 @@ impl Catalog {
     /// # Errors
     /// As [`Catalog::versions`].
     pub fn latest(&self, name: &DatasetName) -> Result<Option<VersionInfo>> {
-        Ok(self.pool.read(|connection| versions::latest(connection, name))?)
+        Ok(self.metastore.read(|tables| versions::latest(tables, name))?)
     }
 
     /// The latest complete version of every listing, by the storage it lists.
@@ -271,7 +304,7 @@ impl Catalog {
     /// # Errors
     /// As [`Catalog::versions`].
     pub fn listings(&self) -> Result<Vec<VersionInfo>> {
-        Ok(self.pool.read(versions::listings)?)
+        Ok(self.metastore.read(versions::listings)?)
     }
 
     /// Which versions were computed from which, `(child, parent)`, each pair once; of any number the first 100,000.
@@ -279,17 +312,17 @@ impl Catalog {
     /// # Errors
     /// What the database says.
     pub fn edges(&self) -> Result<Vec<(VersionId, VersionId)>> {
-        Ok(self.pool.read(lineage::edges)?)
+        Ok(self.metastore.read(lineage::edges)?)
     }
 
     /// Direct parents, in the order recorded. For any version, listings included.
     pub fn parents(&self, of: VersionId) -> Result<Vec<Parent>> {
-        Ok(self.pool.read(|connection| lineage::parents(connection, of))?)
+        Ok(self.metastore.read(|tables| lineage::parents(tables, of))?)
     }
 
     /// Versions that are there and were computed from `of`, by name.
     pub fn children(&self, of: VersionId) -> Result<Vec<VersionInfo>> {
-        Ok(self.pool.read(|connection| lineage::children(connection, of))?)
+        Ok(self.metastore.read(|tables| lineage::children(tables, of))?)
     }
 
     /// One example of each database column of `of`: the first non-NULL cell of its first 20 rows, or of the first of
@@ -303,7 +336,7 @@ impl Catalog {
         rows: Option<&[RowId]>,
         most: usize,
     ) -> Result<Vec<(String, String)>> {
-        Ok(rows::read(&self.pool, of, |table| table.examples(rows, most))?)
+        Ok(self.warehouse.examples(of, rows, most)?)
     }
 
     /// Every row in `sys__id` order, in slices of one short transaction each. `each` is called within
@@ -317,7 +350,7 @@ impl Catalog {
         columns: &[FileColumn],
         each: &mut dyn FnMut(Row<'_>) -> Result<()>,
     ) -> Result<()> {
-        Ok(rows::scan(&self.pool, of, columns, each)?)
+        Ok(self.warehouse.scan(of, columns, each)?)
     }
 
     /// The cells of the database columns `columns` in the rows of `ranges`, one range after another, each by rising
@@ -336,7 +369,38 @@ impl Catalog {
         ranges: &mut dyn Iterator<Item = RangeInclusive<RowId>>,
         each: &mut EachRow<'_>,
     ) -> Result<()> {
-        Ok(cells::scan(&self.pool, of, columns, ranges, each)?)
+        Ok(self.warehouse.cells(of, columns, ranges, each)?)
+    }
+
+    /// What of a filter an engine beside the rows is told, and what is left of it; `None` where that is nothing, as in a
+    /// catalog that is a file. `stays` tells terms that are better evaluated here.
+    pub fn split(
+        &self,
+        of: &VersionInfo,
+        filter: &Expr,
+        stays: &dyn Fn(&Expr) -> bool,
+    ) -> Option<Split> {
+        expr::sql::split(filter, &|column| self.warehouse.remote(of, column), stays)
+    }
+
+    /// Bytes that fetching some database columns of a version takes, about; `None` where nothing is fetched: the catalog is
+    /// a file.
+    pub fn fetched(&self, of: &VersionInfo, columns: &[&str]) -> Option<u64> {
+        self.warehouse.fetched(of, columns)
+    }
+
+    /// The rows for which the part of a filter that is told the engine is true. `first` is the first id, where ids have no
+    /// gaps; then the answer is of ordinals.
+    ///
+    /// # Errors
+    /// What the server says; [`dcfs_core::error::Kind::Stale`] where the version is removed meanwhile.
+    pub fn matching(
+        &self,
+        of: &VersionInfo,
+        filter: &Sql,
+        first: Option<RowId>,
+    ) -> Result<Option<Matching>> {
+        Ok(self.warehouse.matching(of, filter, first)?)
     }
 
     /// Whether a File column holds more than one source over the whole version. Rows that name no
@@ -345,7 +409,7 @@ impl Catalog {
     /// # Errors
     /// [`dcfs_core::error::Kind::Stale`] where the version is removed.
     pub fn has_many_sources(&self, of: &VersionInfo, column: &FileColumn) -> Result<bool> {
-        Ok(rows::read(&self.pool, of, |table| table.has_many_sources(column))?)
+        Ok(self.warehouse.has_many_sources(of, column)?)
     }
 
     /// The number of rows and the first and last `sys__id`; `(0, 0, 0)` for none.
@@ -356,15 +420,8 @@ impl Catalog {
     /// # Errors
     /// [`dcfs_core::error::Kind::Stale`] where the version is removed.
     pub fn extent(&self, of: &VersionInfo) -> Result<(u64, RowId, RowId)> {
-        Ok(rows::read(&self.pool, of, |table| {
-            let Some((first, last)) = table.ends()? else {
-                return Ok((0, RowId::new(0), RowId::new(0)));
-            };
-            let dense = last.abs_diff(first).checked_add(1).filter(|_| of.rows.is_some());
-            let count = if dense == of.rows { dense } else { None };
-            let count = count.map_or_else(|| table.count(), Ok)?;
-            Ok((count, RowId::new(first), RowId::new(last)))
-        })?)
+        let extent = self.warehouse.extent(of)?;
+        Ok((extent.rows, RowId::new(extent.first), RowId::new(extent.last)))
     }
 
     /// The object that one row names in one File column.
@@ -377,10 +434,10 @@ impl Catalog {
         column: &FileColumn,
         row: RowId,
     ) -> Result<Option<Object>> {
-        Ok(match rows::read(&self.pool, of, |table| table.object(column, row))? {
-            rows::Found::Object(object) => Some(object),
-            rows::Found::Nothing => None,
-            rows::Found::NoRow => Err(Error::RowGone { row: row.key(), of: of.to_string() })?,
+        Ok(match self.warehouse.object(of, column, row)? {
+            Found::Object(object) => Some(object),
+            Found::Nothing => None,
+            Found::NoRow => Err(Error::RowGone { row: row.key(), of: of.to_string() })?,
         })
     }
 
@@ -395,11 +452,6 @@ impl Catalog {
         column: &FileColumn,
         rows: &[RowId],
     ) -> Result<Vec<Option<Object>>> {
-        let object = |table: &rows::Table<'_>, row: &RowId| match table.object(column, *row)? {
-            rows::Found::Object(object) => Ok(Some(object)),
-            rows::Found::Nothing | rows::Found::NoRow => Ok(None),
-        };
-        let all = |table: &rows::Table<'_>| rows.iter().map(|row| object(table, row)).collect();
-        Ok(rows::read(&self.pool, of, all)?)
+        Ok(self.warehouse.objects(of, column, rows)?)
     }
 }

@@ -3,10 +3,8 @@
 //! A version is shown if it is COMPLETE, has a uuid and a version number, and is no listing and no
 //! temporary dataset of a running script.
 
-use rusqlite::{Connection, Row, params};
-
 use super::VersionInfo;
-use super::cell;
+use super::ask::{Answer, Ask, Bound};
 use super::columns::Columns;
 use super::error::Error;
 use dcfs_core::id::{DatasetId, VersionId};
@@ -61,10 +59,10 @@ pub(super) struct Shown {
 
 /// The beginning of every question about versions: the columns of a [`Record`] and where they come
 /// from. `None` while DataChain is still making the tables.
-pub(super) fn select(connection: &Connection) -> Result<Option<String>, Error> {
+pub(super) fn select(tables: &dyn Ask) -> Result<Option<String>, Error> {
     let mut versions = None;
     for (table, needed) in NEEDED {
-        let columns = Columns::of(connection, table)?;
+        let columns = Columns::of(tables, table)?;
         if !columns.exist() {
             return Ok(None);
         }
@@ -82,30 +80,23 @@ pub(super) fn select(connection: &Connection) -> Result<Option<String>, Error> {
 }
 
 /// One row of what [`select`] begins; `None` where it has no key or no name.
-pub(super) fn record(row: &Row<'_>) -> Result<Option<Record>, Error> {
-    let text = |at: usize| Ok::<_, rusqlite::Error>(cell::text(row.get_ref(at)?));
-    let (Some(id), Some(dataset_id)) =
-        (cell::integer(row.get_ref(0)?), cell::integer(row.get_ref(4)?))
-    else {
-        return Ok(None);
-    };
-    let (Some(namespace), Some(project), Some(name)) = (text(5)?, text(6)?, text(7)?) else {
-        return Ok(None);
-    };
-    let version_text = text(2)?.unwrap_or_default();
-    Ok(Some(Record {
+pub(super) fn record(mut row: Answer) -> Option<Record> {
+    let (id, dataset_id) = (row.integer(0)?, row.integer(4)?);
+    let (namespace, project, name) = (row.take(5)?, row.take(6)?, row.take(7)?);
+    let version_text = row.take(2).unwrap_or_default();
+    Some(Record {
         id: VersionId::from_catalog(id),
-        uuid: text(1)?.unwrap_or_default(),
+        uuid: row.take(1).unwrap_or_default(),
         version: version_text.parse().ok(),
         version_text,
         dataset_id: DatasetId::from_catalog(dataset_id),
         dataset: DatasetName { namespace, project, name },
-        complete: cell::integer(row.get_ref(3)?) == Some(COMPLETE),
-        rows: cell::unsigned(row.get_ref(8)?),
-        size: cell::unsigned(row.get_ref(9)?),
-        created_at: cell::time(row.get_ref(10)?),
-        finished_at: cell::time(row.get_ref(11)?),
-    }))
+        complete: row.integer(3) == Some(COMPLETE),
+        rows: row.unsigned(8),
+        size: row.unsigned(9),
+        created_at: row.time(10),
+        finished_at: row.time(11),
+    })
 }
 
 impl Record {
@@ -137,15 +128,12 @@ fn is_internal(name: &DatasetName) -> bool {
 }
 
 /// Every version that is shown.
-pub(super) fn all(connection: &Connection) -> Result<Shown, Error> {
+pub(super) fn all(tables: &dyn Ask) -> Result<Shown, Error> {
     let mut shown = Shown::default();
-    let Some(select) = select(connection)? else { return Ok(shown) };
-    let mut statement = connection.prepare_cached(&format!("{select} WHERE v.status = ?1"))?;
-    let mut rows = statement.query([COMPLETE])?;
-    while let Some(row) = rows.next()? {
-        let Some(record) = record(row)?.filter(|r| r.complete && !is_internal(&r.dataset)) else {
-            continue;
-        };
+    let Some(select) = select(tables)? else { return Ok(shown) };
+    let complete = tables.ask(&format!("{select} WHERE v.status = ?1"), &[Bound::Int(COMPLETE)])?;
+    let records = complete.into_iter().filter_map(record);
+    for record in records.filter(|r| r.complete && !is_internal(&r.dataset)) {
         let (id, name) = (record.id, record.dataset.to_string());
         match record.shown() {
             Ok(version) => shown.versions.push(version),
@@ -157,9 +145,9 @@ pub(super) fn all(connection: &Connection) -> Result<Shown, Error> {
 }
 
 /// The highest version that `wanted` admits.
-pub(super) fn find(connection: &Connection, wanted: &DatasetRef) -> Result<VersionInfo, Error> {
+pub(super) fn find(tables: &dyn Ask, wanted: &DatasetRef) -> Result<VersionInfo, Error> {
     let (of_name, others): (Vec<_>, Vec<_>) =
-        all(connection)?.versions.into_iter().partition(|v| v.dataset == wanted.name);
+        all(tables)?.versions.into_iter().partition(|v| v.dataset == wanted.name);
     let latest = of_name.iter().map(|v| v.version).max();
     let admitted = of_name.into_iter().filter(|v| wanted.requirement.admits(v.version));
     match (admitted.max_by_key(|v| v.version), latest) {
@@ -168,51 +156,37 @@ pub(super) fn find(connection: &Connection, wanted: &DatasetRef) -> Result<Versi
             let (name, wanted) = (wanted.name.clone(), wanted.requirement);
             Err(Error::NoVersion { name, wanted, latest })
         }
-        (None, None) => Err(why_none(connection, &wanted.name, &others)?),
+        (None, None) => Err(why_none(tables, &wanted.name, &others)?),
     }
 }
 
 /// See [`super::Catalog::latest`].
-pub(super) fn latest(
-    connection: &Connection,
-    name: &DatasetName,
-) -> Result<Option<VersionInfo>, Error> {
-    let Some(select) = select(connection)? else { return Ok(None) };
+pub(super) fn latest(tables: &dyn Ask, name: &DatasetName) -> Result<Option<VersionInfo>, Error> {
+    let Some(select) = select(tables)? else { return Ok(None) };
     let sql =
         format!("{select} WHERE v.status = ?1 AND n.name = ?2 AND p.name = ?3 AND d.name = ?4");
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query(params![COMPLETE, name.namespace, name.project, name.name])?;
-    let mut latest: Option<VersionInfo> = None;
-    while let Some(row) = rows.next()? {
-        let shown = record(row)?.and_then(|record| record.shown().ok());
-        latest = latest.into_iter().chain(shown).max_by_key(|version| version.version);
-    }
-    Ok(latest)
+    let [namespace, project, name] = texts(name);
+    let found = tables.ask(&sql, &[Bound::Int(COMPLETE), namespace, project, name])?;
+    let shown = found.into_iter().filter_map(record).filter_map(|record| record.shown().ok());
+    Ok(shown.max_by_key(|version| version.version))
 }
 
 /// See [`super::Catalog::listings`].
-pub(super) fn listings(connection: &Connection) -> Result<Vec<VersionInfo>, Error> {
-    let Some(select) = select(connection)? else { return Ok(Vec::new()) };
+pub(super) fn listings(tables: &dyn Ask) -> Result<Vec<VersionInfo>, Error> {
+    let Some(select) = select(tables)? else { return Ok(Vec::new()) };
     let sql = format!("{select} WHERE v.status = ?1 AND substr(d.name, 1, 5) = 'lst__'");
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query([COMPLETE])?;
-    let mut latest: Vec<VersionInfo> = Vec::new();
-    while let Some(row) = rows.next()? {
-        let shown = record(row)?.and_then(|record| record.shown().ok());
-        latest.extend(shown.filter(|version| version.dataset.listed_uri().is_some()));
-    }
+    let found = tables.ask(&sql, &[Bound::Int(COMPLETE)])?;
+    let shown = found.into_iter().filter_map(record).filter_map(|record| record.shown().ok());
+    let mut latest: Vec<VersionInfo> =
+        shown.filter(|version| version.dataset.listed_uri().is_some()).collect();
     latest.sort_by(|a, b| (&a.dataset, b.version).cmp(&(&b.dataset, a.version)));
     latest.dedup_by(|later, first| later.dataset == first.dataset);
     Ok(latest)
 }
 
 /// Why no version of `name` is shown.
-fn why_none(
-    connection: &Connection,
-    name: &DatasetName,
-    others: &[VersionInfo],
-) -> Result<Error, Error> {
-    let statuses = if is_internal(name) { Vec::new() } else { statuses(connection, name)? };
+fn why_none(tables: &dyn Ask, name: &DatasetName, others: &[VersionInfo]) -> Result<Error, Error> {
+    let statuses = if is_internal(name) { Vec::new() } else { statuses(tables, name)? };
     if statuses.iter().any(|status| [REMOVING, REMOVED].contains(status)) {
         return Ok(Error::AllRemoved(name.clone()));
     }
@@ -225,36 +199,47 @@ fn why_none(
 }
 
 /// The status of every version of `name`.
-fn statuses(connection: &Connection, name: &DatasetName) -> Result<Vec<i64>, Error> {
-    let Some(select) = select(connection)? else { return Ok(Vec::new()) };
+fn statuses(tables: &dyn Ask, name: &DatasetName) -> Result<Vec<i64>, Error> {
+    let Some(select) = select(tables)? else { return Ok(Vec::new()) };
     let sql = format!("{select} WHERE n.name = ?1 AND p.name = ?2 AND d.name = ?3");
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query(params![name.namespace, name.project, name.name])?;
-    let mut statuses = Vec::new();
-    while let Some(row) = rows.next()? {
-        statuses.extend(cell::integer(row.get_ref(3)?));
-    }
-    Ok(statuses)
+    let found = tables.ask(&sql, &texts(name))?;
+    Ok(found.iter().filter_map(|row| row.integer(3)).collect())
+}
+
+/// The parts of a name, to be bound.
+fn texts(name: &DatasetName) -> [Bound<'_>; 3] {
+    [Bound::Text(&name.namespace), Bound::Text(&name.project), Bound::Text(&name.name)]
 }
 
 /// The version as it is now, if it is still the one that `of` tells.
 ///
 /// # Errors
 /// [`Error::Removed`] where it is not.
-pub(super) fn alive(connection: &Connection, of: &VersionInfo) -> Result<DatasetName, Error> {
+pub(super) fn alive(tables: &dyn Ask, of: &VersionInfo) -> Result<DatasetName, Error> {
     let sql = "SELECT v.uuid, v.version, n.name, p.name, d.name FROM datasets_versions v";
     let sql = format!("{sql} {TO_NAMES} WHERE v.id = ?1 AND v.status = ?2");
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query([of.id.key(), COMPLETE])?;
+    let found = tables.first(&sql, &[Bound::Int(of.id.key()), Bound::Int(COMPLETE)])?;
     let removed = || Error::Removed(of.to_string());
-    let row = rows.next()?.ok_or_else(removed)?;
-    let text = |at: usize| Ok::<_, rusqlite::Error>(cell::text(row.get_ref(at)?));
-    let same = text(0)?.as_deref() == Some(&of.uuid)
-        && text(1)?.and_then(|text| text.parse().ok()) == Some(of.version);
-    match (text(2)?, text(3)?, text(4)?) {
+    let mut row = found.ok_or_else(removed)?;
+    let same = row.text(0) == Some(&of.uuid)
+        && row.text(1).and_then(|text| text.parse().ok()) == Some(of.version);
+    match (row.take(2), row.take(3), row.take(4)) {
         (Some(namespace), Some(project), Some(name)) if same => {
             Ok(DatasetName { namespace, project, name })
         }
         _ => Err(removed()),
     }
+}
+
+/// `feature_schema` and `schema` of a version, as they are written.
+pub(super) fn schema_texts(tables: &dyn Ask, of: VersionId) -> Result<(String, String), Error> {
+    let version = Columns::of(tables, "datasets_versions")?;
+    let sql = format!(
+        "SELECT {}, {} FROM datasets_versions v WHERE v.id = ?1",
+        version.or_null("v", "feature_schema"),
+        version.or_null("v", "schema"),
+    );
+    let row = tables.first(&sql, &[Bound::Int(of.key())])?;
+    let text = |row: &mut Answer, at| row.take(at).unwrap_or_default();
+    Ok(row.map(|mut row| (text(&mut row, 0), text(&mut row, 1))).unwrap_or_default())
 }

@@ -157,6 +157,8 @@ impl Knowledge {
 
     /// The folder of pages where nothing else is said: `dc-knowledge` beside `.datachain`.
     pub fn default_folder(catalog: &Catalog) -> Option<PathBuf> {
+        // Nothing lies beside a catalog on servers.
+        catalog.check_writable().ok()?;
         Some(catalog.path().parent()?.parent()?.join("dc-knowledge"))
     }
 

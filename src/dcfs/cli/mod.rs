@@ -216,8 +216,9 @@ impl Completions {
 /// Which catalog a command reads.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct CatalogArg {
-    /// Folder that holds .datachain, or the .datachain folder itself [default: DATACHAIN_DIR,
-    /// DATACHAIN_ROOT_DIR, this folder, then its parents]
+    /// Folder that holds .datachain, or the .datachain folder itself, or the address of a catalog on servers,
+    /// clickhouse://HOST/DATABASE?metastore=postgresql://HOST/DATABASE [default: DATACHAIN_DIR, DATACHAIN_ROOT_DIR, this
+    /// folder, then its parents]
     #[arg(long, value_name = "DIR")]
     pub catalog: Option<PathBuf>,
 }

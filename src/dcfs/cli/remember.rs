@@ -46,6 +46,7 @@ impl Remember {
     /// Remembers, forgets or prints.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let catalog = self.catalog.open()?;
+        catalog.check_writable()?;
         if let Some(name) = &self.dataset {
             // Tells the nearest names.
             catalog.find(&DatasetRef { name: name.clone(), requirement: Requirement::Latest })?;

@@ -3,10 +3,10 @@
 //! DataChain leaves tables alone that it does not know. Rows are found by the dataset's whole name and the dotted name of the
 //! column, so that they hold for every version; a rename by dcfs takes them along.
 
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Transaction, params};
 
 use super::naming::now;
-use crate::catalog::cell;
+use crate::catalog::ask::{Ask, Bound};
 use crate::catalog::columns::Columns;
 use crate::catalog::error::Error;
 use dcfs_core::annotation::{Annotation, Annotations, LONGEST};
@@ -48,8 +48,8 @@ pub fn say(
 }
 
 /// Everything that is said about a dataset. Whoever wrote the table may have written anything.
-pub fn read(connection: &Connection, dataset: &DatasetName) -> Result<Annotations, Error> {
-    let columns = Columns::of(connection, TABLE)?;
+pub fn read(tables: &dyn Ask, dataset: &DatasetName) -> Result<Annotations, Error> {
+    let columns = Columns::of(tables, TABLE)?;
     if columns.require(&["dataset", "name"]).is_err() {
         return Ok(Annotations::new());
     }
@@ -58,13 +58,10 @@ pub fn read(connection: &Connection, dataset: &DatasetName) -> Result<Annotation
         "SELECT {} FROM {TABLE} t WHERE t.dataset = ?1 ORDER BY t.name LIMIT {MOST}",
         list.join(", ")
     );
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query([dataset.whole()])?;
     let mut found = Annotations::new();
-    while let Some(row) = rows.next()? {
-        let text = |at: usize| Ok::<_, rusqlite::Error>(cell::text(row.get_ref(at)?).map(bounded));
-        let name = text(0)?.unwrap_or_default();
-        found.insert(name, Annotation { description: text(1)?, owner: text(2)?, caveat: text(3)? });
+    for mut row in tables.ask(&sql, &[Bound::Text(&dataset.whole())])? {
+        let [name, description, owner, caveat] = [0, 1, 2, 3].map(|at| row.take(at).map(bounded));
+        found.insert(name.unwrap_or_default(), Annotation { description, owner, caveat });
     }
     Ok(found)
 }

@@ -12,7 +12,7 @@ use super::{Description, annotations, publish, sweep};
 use crate::catalog::VersionInfo;
 use crate::catalog::columns::identifier;
 use crate::catalog::error::Error;
-use crate::catalog::rows::{Table, table_name};
+use crate::catalog::sqlite::rows::{Table, table_name};
 use crate::catalog::versions::{REMOVED, REMOVING};
 use dcfs_core::annotation::Annotation;
 use dcfs_core::name::DatasetName;

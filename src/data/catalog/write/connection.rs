@@ -9,9 +9,9 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::create;
-use crate::catalog::bounds;
-use crate::catalog::connect::{self, Access};
 use crate::catalog::error::Error;
+use crate::catalog::sqlite::bounds;
+use crate::catalog::sqlite::connect::{self, Access};
 
 /// How long a writer waits for its turn: as long as DataChain itself.
 const PATIENCE: Duration = Duration::from_secs(60);

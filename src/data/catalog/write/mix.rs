@@ -13,7 +13,7 @@ use super::stage::Stage;
 use crate::catalog::VersionInfo;
 use crate::catalog::columns::{Columns, identifier};
 use crate::catalog::error::Error;
-use crate::catalog::rows::{Table, patiently};
+use crate::catalog::sqlite::rows::{Table, patiently};
 use dcfs_core::cell::Cell;
 use dcfs_core::error::Result;
 use dcfs_core::id::RowId;

@@ -53,6 +53,7 @@ pub use stage::Stage;
 
 use super::VersionInfo;
 use super::error::Error;
+use super::split;
 use connection::Writing;
 use dcfs_core::annotation::Annotation;
 use dcfs_core::error::Result;
@@ -96,6 +97,7 @@ impl Writer {
     }
 
     fn start(path: PathBuf, may_create: bool) -> Result<Self, Error> {
+        split::check_writable(&path)?;
         let mut writing = Writing::open(path, may_create)?;
         writing.placed(sweep::all)?;
         Ok(Self { writing })

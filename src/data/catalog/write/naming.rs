@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::error::Refused;
 use super::publish::Number;
 use crate::catalog::error::Error;
-use crate::catalog::rows::table_name;
+use crate::catalog::sqlite::rows::table_name;
 use dcfs_core::name::{DatasetName, LOCAL};
 use dcfs_core::time::Timestamp;
 use dcfs_core::version::{Bump, Version};

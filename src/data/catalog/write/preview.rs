@@ -4,9 +4,9 @@ use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 use serde_json::{Map, Value};
 
-use crate::catalog::cell;
 use crate::catalog::columns::identifier;
 use crate::catalog::error::Error;
+use crate::catalog::sqlite::cell;
 use dcfs_core::schema::{Layout, NewColumn};
 
 /// Rows of a preview.

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Transaction, params};
 
-use crate::catalog::cell;
+use crate::catalog::ask::{Answer, Ask, Bound};
 use crate::catalog::columns::Columns;
 use crate::catalog::error::Error;
 use crate::catalog::{Git, Provenance};
@@ -61,8 +61,8 @@ pub fn write(write: &Transaction<'_>, uuid: &str, now: &str, by: &Provenance) ->
 }
 
 /// Who saved the version `uuid`; `None` where DataChain did.
-pub fn read(connection: &Connection, uuid: &str) -> Result<Option<Provenance>, Error> {
-    let columns = Columns::of(connection, TABLE)?;
+pub fn read(tables: &dyn Ask, uuid: &str) -> Result<Option<Provenance>, Error> {
+    let columns = Columns::of(tables, TABLE)?;
     if !columns.has("uuid") {
         return Ok(None);
     }
@@ -81,31 +81,30 @@ pub fn read(connection: &Connection, uuid: &str) -> Result<Option<Provenance>, E
     ];
     let list = wanted.map(|name| columns.or_null("t", name)).join(", ");
     let sql = format!("SELECT {list} FROM {TABLE} t WHERE t.uuid = ?1");
-    Ok(connection.prepare_cached(&sql)?.query_row([uuid], by).optional()?)
+    Ok(tables.first(&sql, &[Bound::Text(uuid)])?.map(by))
 }
 
-fn by(row: &Row<'_>) -> rusqlite::Result<Provenance> {
-    let text = |at: usize| Ok::<_, rusqlite::Error>(cell::text(row.get_ref(at)?));
-    let (name, email, commit) = (text(3)?, text(4)?, text(5)?);
-    let is_dirty = commit.as_ref().and(cell::integer(row.get_ref(6)?)).map(|dirty| dirty == 1);
+fn by(mut row: Answer) -> Provenance {
+    let [name, email, commit] = [3, 4, 5].map(|at| row.take(at));
+    let is_dirty = commit.as_ref().and(row.integer(6)).map(|dirty| dirty == 1);
     let git = Git { name, email, commit, is_dirty };
-    let command = text(7)?.and_then(|json| serde_json::from_str(&json).ok());
-    Ok(Provenance {
-        user: text(0)?,
-        host: text(1)?,
-        folder: text(2)?,
+    let command = row.text(7).and_then(|json| serde_json::from_str(json).ok());
+    Provenance {
+        user: row.take(0),
+        host: row.take(1),
+        folder: row.take(2),
         git: (git != Git::default()).then_some(git),
         command: command.unwrap_or_default(),
-        filter: text(8)?,
-        recipe: text(9)?.and_then(|json| serde_json::from_str(&json).ok()),
+        filter: row.take(8),
+        recipe: row.text(9).and_then(|json| serde_json::from_str(json).ok()),
         // Whoever wrote nonsense there told nothing.
-        settings: text(10)?.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default(),
-    })
+        settings: row.text(10).and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default(),
+    }
 }
 
 /// How sources were reached when they were last indexed.
-pub fn settings(connection: &Connection) -> Result<BTreeMap<String, Reached>, Error> {
-    let columns = Columns::of(connection, TABLE)?;
+pub fn settings(tables: &dyn Ask) -> Result<BTreeMap<String, Reached>, Error> {
+    let columns = Columns::of(tables, TABLE)?;
     if !columns.has("settings") {
         return Ok(BTreeMap::new());
     }
@@ -113,12 +112,10 @@ pub fn settings(connection: &Connection) -> Result<BTreeMap<String, Reached>, Er
     let sql = format!(
         "SELECT t.settings FROM {TABLE} t WHERE t.settings IS NOT NULL ORDER BY {order} DESC LIMIT {MOST_SETTINGS}"
     );
-    let mut statement = connection.prepare(&sql)?;
-    let mut rows = statement.query([])?;
     let mut all = BTreeMap::new();
-    while let Some(row) = rows.next()? {
-        let text = cell::text(row.get_ref(0)?).unwrap_or_default();
-        let said: BTreeMap<String, Reached> = serde_json::from_str(&text).unwrap_or_default();
+    for row in tables.ask(&sql, &[])? {
+        let text = row.text(0).unwrap_or_default();
+        let said: BTreeMap<String, Reached> = serde_json::from_str(text).unwrap_or_default();
         for (source, reached) in said {
             all.entry(source).or_insert(reached);
         }

@@ -25,13 +25,13 @@ use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, ffi,
 };
 
-use super::Revision;
 use super::bounds::{self, Steps};
-use super::columns::Columns;
-use super::error::Error;
+use crate::catalog::Revision;
+use crate::catalog::columns::Columns;
+use crate::catalog::error::Error;
 
 /// How long SQLite waits for another program's lock. DataChain's own patience is a minute.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(in crate::catalog) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Connections kept for the next operation; more are opened when more threads ask at once.
 const KEPT: usize = 8;
@@ -44,7 +44,7 @@ const AGAIN: usize = 3;
 
 /// Every connection to one catalog. Shared by all threads; the lock is held for microseconds.
 #[derive(Debug)]
-pub(super) struct Pool {
+pub(in crate::catalog) struct Pool {
     path: PathBuf,
     state: Mutex<State>,
     /// Whether a Still catalog has been warned of.
@@ -74,7 +74,7 @@ enum Mode {
 
 /// What a connection may do with the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Access {
+pub(in crate::catalog) enum Access {
     Read,
     /// Without locks, of a file that stands still.
     ReadStill,
@@ -106,10 +106,6 @@ impl Pool {
         let pool = Self { path, state: Mutex::new(state), warned: AtomicBool::new(false) };
         pool.warn_if_still(mode);
         Ok(pool)
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Runs `work` in one read transaction on a connection of its own. Where a Still file changed
@@ -229,7 +225,7 @@ fn look(path: &Path) -> Result<Metadata, Error> {
 const BESIDE: [&str; 3] = ["-journal", "-wal", "-shm"];
 
 /// Makes sure that what stands beside the database, if anything, are files.
-pub(super) fn check_beside(path: &Path) -> Result<(), Error> {
+pub(in crate::catalog) fn check_beside(path: &Path) -> Result<(), Error> {
     for ending in BESIDE {
         let mut beside = path.as_os_str().to_owned();
         beside.push(ending);
@@ -345,7 +341,7 @@ fn connect(path: &Path, mode: Mode) -> Result<Bounded, Error> {
 }
 
 /// The URI of the file: every byte but the harmless ones in its percent form.
-pub(super) fn uri(path: &Path, access: Access) -> String {
+pub(in crate::catalog) fn uri(path: &Path, access: Access) -> String {
     let mut uri = String::from("file:");
     for &byte in path.as_os_str().as_bytes() {
         match byte {
@@ -373,7 +369,7 @@ fn virtual_table(connection: &Connection) -> rusqlite::Result<Option<String>> {
 }
 
 /// Makes sure that the database is DataChain's, and of the one schema version there has been.
-pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), Error> {
+pub(in crate::catalog) fn check(connection: &Connection, path: &Path) -> Result<(), Error> {
     let place = |error: rusqlite::Error| Error::from(error).at(path);
     if let Some(name) = virtual_table(connection).map_err(place)? {
         return Err(Error::Virtual { path: path.to_owned(), name });

@@ -10,7 +10,7 @@ use dcfs_core::time::Timestamp;
 
 /// The cell's text as bytes, put in place of what `out` holds; numbers as SQLite prints them, NULL
 /// as nothing.
-pub(super) fn bytes_into(cell: ValueRef<'_>, out: &mut Vec<u8>) {
+pub(in crate::catalog) fn bytes_into(cell: ValueRef<'_>, out: &mut Vec<u8>) {
     out.clear();
     match cell {
         ValueRef::Null => {}
@@ -21,7 +21,7 @@ pub(super) fn bytes_into(cell: ValueRef<'_>, out: &mut Vec<u8>) {
 }
 
 /// The cell's text, put in place of what `out` holds; NULL as nothing.
-pub(super) fn text_into(cell: ValueRef<'_>, out: &mut String) {
+pub(in crate::catalog) fn text_into(cell: ValueRef<'_>, out: &mut String) {
     let mut bytes = std::mem::take(out).into_bytes();
     bytes_into(cell, &mut bytes);
     *out = match String::from_utf8(bytes) {
@@ -31,14 +31,14 @@ pub(super) fn text_into(cell: ValueRef<'_>, out: &mut String) {
 }
 
 /// The cell's text; `None` for NULL.
-pub(super) fn text(cell: ValueRef<'_>) -> Option<String> {
+pub(in crate::catalog) fn text(cell: ValueRef<'_>) -> Option<String> {
     let mut out = String::new();
     text_into(cell, &mut out);
     (cell != ValueRef::Null).then_some(out)
 }
 
 /// A whole number; `None` for anything that is not one.
-pub(super) fn integer(cell: ValueRef<'_>) -> Option<i64> {
+pub(in crate::catalog) fn integer(cell: ValueRef<'_>) -> Option<i64> {
     match cell {
         ValueRef::Integer(n) => Some(n),
         // Above 2^53 not every whole number is a float's.
@@ -51,12 +51,12 @@ pub(super) fn integer(cell: ValueRef<'_>) -> Option<i64> {
 }
 
 /// A count or a length; `None` for anything that is neither.
-pub(super) fn unsigned(cell: ValueRef<'_>) -> Option<u64> {
+pub(in crate::catalog) fn unsigned(cell: ValueRef<'_>) -> Option<u64> {
     integer(cell).and_then(|n| n.try_into().ok())
 }
 
 /// A moment as DataChain writes it; `None` for anything else.
-pub(super) fn time(cell: ValueRef<'_>) -> Option<Timestamp> {
+pub(in crate::catalog) fn time(cell: ValueRef<'_>) -> Option<Timestamp> {
     match cell {
         ValueRef::Text(text) => Timestamp::parse(std::str::from_utf8(text).ok()?),
         _ => None,

@@ -6,14 +6,14 @@ use rusqlite::Row as SqlRow;
 use rusqlite::types::ValueRef;
 
 use super::connect::Pool;
-use super::error::Error;
 use super::rows::{SLICE, Table, patiently};
-use super::{EachRow, VersionInfo};
+use crate::catalog::error::Error;
+use crate::catalog::{EachRow, VersionInfo};
 use dcfs_core::cell::{Cell, Cells};
 use dcfs_core::id::RowId;
 
-/// See [`super::Catalog::cells`].
-pub(super) fn scan(
+/// See [`crate::catalog::Catalog::cells`].
+pub(in crate::catalog) fn scan(
     pool: &Pool,
     of: &VersionInfo,
     columns: &[String],

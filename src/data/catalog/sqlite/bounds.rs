@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rusqlite::Connection;
 use rusqlite::limits::Limit;
 
-use super::error::Error;
+use crate::catalog::error::Error;
 use dcfs_core::cancel;
 
 /// The longest text or blob, in bytes.

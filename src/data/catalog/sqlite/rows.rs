@@ -9,17 +9,19 @@ use std::time::Duration;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row as SqlRow};
 
-use super::columns::{Columns, identifier};
+use super::cell;
 use super::connect::Pool;
-use super::error::Error;
-use super::{Row, VersionInfo, cell, versions};
+use crate::catalog::columns::{Columns, identifier};
+use crate::catalog::error::Error;
+use crate::catalog::warehouse::{Each, Found, SchemaTexts};
+use crate::catalog::{Row, VersionInfo, versions};
 use dcfs_core::id::RowId;
 use dcfs_core::name::DatasetName;
 use dcfs_core::object::Object;
 use dcfs_core::schema::FileColumn;
 
 /// Rows per transaction of a scan: a tenth of a second or so.
-pub(super) const SLICE: usize = 65_536;
+pub(in crate::catalog) const SLICE: usize = 65_536;
 
 /// Rows that examples are taken from.
 pub const EXAMPLES: usize = 20;
@@ -33,7 +35,7 @@ const WAITS: [Duration; 4] = [
 ];
 
 /// The rows of one version, for the length of one transaction. In SQL it is known as `t`.
-pub(super) struct Table<'c> {
+pub(in crate::catalog) struct Table<'c> {
     connection: &'c Connection,
     of: &'c VersionInfo,
     name: String,
@@ -41,7 +43,7 @@ pub(super) struct Table<'c> {
 }
 
 /// Runs `work` over the rows of `of`, in one transaction; maybe more than once.
-pub(super) fn read<T>(
+pub(in crate::catalog) fn read<T>(
     pool: &Pool,
     of: &VersionInfo,
     mut work: impl FnMut(&Table<'_>) -> Result<T, Error>,
@@ -50,7 +52,9 @@ pub(super) fn read<T>(
 }
 
 /// Asks again while the table is missing.
-pub(super) fn patiently<T>(mut ask: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+pub(in crate::catalog) fn patiently<T>(
+    mut ask: impl FnMut() -> Result<T, Error>,
+) -> Result<T, Error> {
     for wait in WAITS {
         match ask() {
             Err(Error::NoTable { .. }) => sleep(wait),
@@ -61,7 +65,7 @@ pub(super) fn patiently<T>(mut ask: impl FnMut() -> Result<T, Error>) -> Result<
 }
 
 /// `ds_<namespace>_<project>_<name>_<version>`, as DataChain names it; `src_` for names like `s3://`.
-pub(super) fn table_name(dataset: &DatasetName, version: &str) -> String {
+pub(in crate::catalog) fn table_name(dataset: &DatasetName, version: &str) -> String {
     let DatasetName { namespace, project, name } = dataset;
     let scheme = name.split_once("://").map(|(scheme, _)| scheme);
     let is_uri = scheme.is_some_and(|scheme| {
@@ -158,17 +162,7 @@ impl<'c> Table<'c> {
     /// `feature_schema`, `schema` and the table's columns, as [`dcfs_core::schema::Schema::parse`] takes
     /// them.
     pub fn schema_texts(&self) -> Result<SchemaTexts, Error> {
-        let version = Columns::of(self.connection, "datasets_versions")?;
-        let sql = format!(
-            "SELECT {}, {} FROM datasets_versions v WHERE v.id = ?1",
-            version.or_null("v", "feature_schema"),
-            version.or_null("v", "schema"),
-        );
-        let mut statement = self.connection.prepare_cached(&sql)?;
-        let (features, types) = statement.query_row([self.of.id.key()], |row| {
-            let text = |at| Ok::<_, rusqlite::Error>(cell::text(row.get_ref(at)?));
-            Ok((text(0)?.unwrap_or_default(), text(1)?.unwrap_or_default()))
-        })?;
+        let (features, types) = versions::schema_texts(self.connection, self.of.id)?;
         let columns = self.columns()?;
         let columns = columns.iter().map(|c| (c.name.clone(), c.declared.clone()));
         Ok((features, types, columns.collect()))
@@ -214,7 +208,7 @@ impl<'c> Table<'c> {
         })
     }
 
-    /// See [`super::Catalog::has_many_sources`]. SQLite reads until it meets another source.
+    /// See [`crate::catalog::Catalog::has_many_sources`]. SQLite reads until it meets another source.
     pub fn has_many_sources(&self, file: &FileColumn) -> Result<bool, Error> {
         let columns = self.columns()?;
         let part = |name: &Option<String>| {
@@ -235,7 +229,7 @@ impl<'c> Table<'c> {
         Ok(count.unsigned_abs())
     }
 
-    /// See [`super::Catalog::examples`].
+    /// See [`crate::catalog::Catalog::examples`].
     pub fn examples(
         &self,
         rows: Option<&[RowId]>,
@@ -268,22 +262,8 @@ impl<'c> Table<'c> {
     }
 }
 
-/// What [`Table::schema_texts`] answers.
-type SchemaTexts = (String, String, Vec<(String, String)>);
-
-/// What a row names in one File column.
-pub(super) enum Found {
-    Object(Object),
-    /// The row is there and names no object.
-    Nothing,
-    NoRow,
-}
-
-/// What a scan calls for every row.
-pub(super) type Each<'e> = dyn FnMut(Row<'_>) -> dcfs_core::error::Result<()> + 'e;
-
-/// See [`super::Catalog::scan`].
-pub(super) fn scan(
+/// See [`crate::catalog::Catalog::scan`].
+pub(in crate::catalog) fn scan(
     pool: &Pool,
     of: &VersionInfo,
     files: &[FileColumn],

@@ -1,0 +1,34 @@
+//! The half of a catalog that holds names: versions, lineage, what people say.
+
+use std::sync::Arc;
+
+use super::Revision;
+use super::ask::Ask;
+use super::error::Error;
+use super::split::postgres::Postgres;
+use super::sqlite::connect::Pool;
+
+/// Where names are.
+#[derive(Clone, Debug)]
+pub(super) enum Metastore {
+    Sqlite(Arc<Pool>),
+    Postgres(Arc<Postgres>),
+}
+
+impl Metastore {
+    /// Runs `work`, in SQLite in one read transaction; maybe more than once.
+    pub fn read<T>(&self, mut work: impl FnMut(&dyn Ask) -> Result<T, Error>) -> Result<T, Error> {
+        match self {
+            Self::Sqlite(pool) => pool.read(|connection| work(connection)),
+            Self::Postgres(server) => work(&**server),
+        }
+    }
+
+    /// See [`Revision`].
+    pub fn revision(&self) -> Result<Revision, Error> {
+        match self {
+            Self::Sqlite(pool) => pool.revision(),
+            Self::Postgres(server) => server.revision(),
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The address of a catalog on servers: `clickhouse://HOST:PORT/DATABASE?metastore=postgresql://HOST:PORT/DATABASE`.
+//!
+//! A metastore may also be a SQLite catalog: `?metastore=/path/to/.datachain`. `secure=true` asks ClickHouse over TLS, as
+//! its usual ports for that, 8443 and 443, do by themselves. A name stands before the host (`reader@host`); a password never
+//! does: it comes from the environment or a file.
+
+use std::path::{Path, PathBuf};
+
+use percent_encoding::percent_decode_str;
+
+use super::error::ServerError;
+
+/// How an address begins.
+const SCHEME: &str = "clickhouse://";
+
+/// Where rows and names of a catalog are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    pub warehouse: Server,
+    pub metastore: Names,
+}
+
+/// Where names are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Names {
+    Postgres(Server),
+    Sqlite(PathBuf),
+}
+
+/// One server and a database of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    pub host: String,
+    pub port: u16,
+    pub database: String,
+    /// As the address has it.
+    pub user: Option<String>,
+    /// Whether it is asked over TLS.
+    pub secure: bool,
+}
+
+/// Whether a catalog that was named is an address.
+pub fn is_address(given: &Path) -> bool {
+    given.to_str().is_some_and(|given| given.starts_with(SCHEME))
+}
+
+impl Address {
+    /// Reads an address.
+    ///
+    /// # Errors
+    /// What is wrong with it. A password in it is not repeated.
+    pub fn parse(given: &str) -> Result<Self, ServerError> {
+        let wrong =
+            |why: &str| ServerError::Address { given: without_password(given), why: why.into() };
+        let rest = given
+            .strip_prefix(SCHEME)
+            .ok_or_else(|| wrong("it does not begin with `clickhouse://`"))?;
+        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let mut warehouse = server(place, (8123, "default"), "`clickhouse://`", &wrong)?;
+        let (mut metastore, mut secure) = (None, None);
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match name {
+                "metastore" => metastore = Some(decoded(value, &wrong)?),
+                "secure" => secure = Some(truth(value, &wrong)?),
+                _ => {
+                    return Err(wrong(&format!("it knows `metastore` and `secure`, not `{name}`")));
+                }
+            }
+        }
+        warehouse.secure = secure.unwrap_or(matches!(warehouse.port, 443 | 8443));
+        let metastore = metastore
+            .ok_or_else(|| wrong("it does not say where the names are (`?metastore=`)"))?;
+        Ok(Self { warehouse, metastore: names(&metastore, &wrong)? })
+    }
+}
+
+fn names(given: &str, wrong: &dyn Fn(&str) -> ServerError) -> Result<Names, ServerError> {
+    let rest = given.strip_prefix("postgresql://").or_else(|| given.strip_prefix("postgres://"));
+    let Some(rest) = rest else {
+        return match given.contains("://") {
+            true => Err(wrong("its metastore is neither `postgresql://...` nor a folder")),
+            false if given.is_empty() => Err(wrong("its metastore is empty")),
+            false => Ok(Names::Sqlite(given.into())),
+        };
+    };
+    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let mut server = server(place, (5432, "datachain"), "`postgresql://`", wrong)?;
+    server.secure = !is_loopback(&server.host);
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        server.secure = match pair {
+            "sslmode=disable" => false,
+            "sslmode=require" | "sslmode=verify-ca" | "sslmode=verify-full" => true,
+            _ => {
+                return Err(wrong(&format!(
+                    "of its metastore it knows `sslmode=disable` and `sslmode=require`, not `{pair}`"
+                )));
+            }
+        };
+    }
+    Ok(Names::Postgres(server))
+}
+
+fn server(
+    place: &str,
+    (port, database): (u16, &str),
+    scheme: &'static str,
+    wrong: &dyn Fn(&str) -> ServerError,
+) -> Result<Server, ServerError> {
+    let (authority, path) = place.split_once('/').unwrap_or((place, ""));
+    let (user, at) = match authority.rsplit_once('@') {
+        Some((user, at)) => (Some(user), at),
+        None => (None, authority),
+    };
+    if user.is_some_and(|user| user.contains(':')) {
+        return Err(ServerError::Password(scheme));
+    }
+    let (host, said) = match at.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, rest)) => (host, rest.strip_prefix(':')),
+        None => at.split_once(':').map_or((at, None), |(host, port)| (host, Some(port))),
+    };
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
+    if host.is_empty() || !host.chars().all(is_plain) {
+        return Err(wrong("it names no host"));
+    }
+    let port = match said {
+        Some(said) => said.parse().map_err(|_| wrong("its port is no number"))?,
+        None => port,
+    };
+    let path = path.trim_end_matches('/');
+    if path.contains('/') {
+        return Err(wrong("a database is one name"));
+    }
+    let path = decoded(path, wrong)?;
+    Ok(Server {
+        host: host.to_owned(),
+        port,
+        database: if path.is_empty() { database.to_owned() } else { path },
+        user: user.map(|user| decoded(user, wrong)).transpose()?,
+        secure: false,
+    })
+}
+
+/// Whether a host is this machine.
+pub fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn decoded(text: &str, wrong: &dyn Fn(&str) -> ServerError) -> Result<String, ServerError> {
+    let text = percent_decode_str(text).decode_utf8().map_err(|_| wrong("it is not UTF-8"))?;
+    if text.contains(char::is_control) {
+        Err(wrong("it has control characters"))
+    } else {
+        Ok(text.into_owned())
+    }
+}
+
+fn truth(value: &str, wrong: &dyn Fn(&str) -> ServerError) -> Result<bool, ServerError> {
+    match value {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err(wrong("`secure` is `true` or `false`")),
+    }
+}
+
+/// An address for a message: what stands between `:` and `@` is left out, wherever it stands.
+fn without_password(given: &str) -> String {
+    let mut parts = given.split("://").map(|part| match part.rsplit_once('@') {
+        Some((user, host)) if user.contains(':') => {
+            format!("{}:...@{host}", user.split(':').next().unwrap_or_default())
+        }
+        _ => part.to_owned(),
+    });
+    let first = parts.next().unwrap_or_default();
+    parts.fold(first, |text, part| format!("{text}://{part}")).escape_debug().to_string()
+}
+
+impl Server {
+    /// `HOST:PORT`.
+    pub fn authority(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]:{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_says_where_both_halves_are() {
+        let server = |host: &str, port, database: &str, user: Option<&str>, secure| Server {
+            host: host.into(),
+            port,
+            database: database.into(),
+            user: user.map(Into::into),
+            secure,
+        };
+        let cases = [
+            (
+                "clickhouse://ch:8443/dc?metastore=postgresql://pg/meta",
+                server("ch", 8443, "dc", None, true),
+                Names::Postgres(server("pg", 5432, "meta", None, true)),
+            ),
+            (
+                "clickhouse://reader@127.0.0.1?metastore=postgresql%3A%2F%2Fa%40b@localhost:5433/x",
+                server("127.0.0.1", 8123, "default", Some("reader"), false),
+                Names::Postgres(server("localhost", 5433, "x", Some("a@b"), false)),
+            ),
+            (
+                "clickhouse://[::1]:9000/dc?secure=true&metastore=/data/a%20b/.datachain",
+                server("::1", 9000, "dc", None, true),
+                Names::Sqlite("/data/a b/.datachain".into()),
+            ),
+        ];
+        for (given, warehouse, metastore) in cases {
+            let found = Address::parse(given).unwrap_or_else(|error| panic!("{given}: {error}"));
+            assert_eq!(found, Address { warehouse, metastore }, "{given}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_address_is_told_without_its_password() {
+        let cases = [
+            ("clickhouse://u:secret@h/d?metastore=postgresql://h/d", "password"),
+            ("clickhouse://h/d?metastore=postgresql://u:secret@h/d", "password"),
+            ("clickhouse://u:secret@h/d?metastor=x", "password"),
+            ("clickhouse://h:x/d?metastore=m", "its port is no number"),
+            ("clickhouse://h/d", "where the names are"),
+            ("clickhouse:///d?metastore=m", "names no host"),
+            ("clickhouse://h/d?metastore=mysql://u:secret@h", "neither"),
+            ("clickhouse://h/d?metastore=postgresql://h/d?sslmode=maybe", "sslmode"),
+            ("clickhouse://h/a/b?metastore=m", "a database is one name"),
+        ];
+        for (given, want) in cases {
+            let error = Address::parse(given).expect_err(given).to_string();
+            assert!(error.contains(want) && !error.contains("secret"), "{given}: {error}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What servers of a catalog answer instead of rows, each with what to do.
+
+use dcfs_core::error::Kind;
+
+/// Why a catalog on servers did not answer. `server` names one without a password.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    #[error(
+        "`{given}` is no address of a catalog: {why}; write `clickhouse://HOST[:PORT]/DATABASE?metastore=postgresql://HOST[:PORT]/DATABASE`"
+    )]
+    Address { given: String, why: String },
+    #[error(
+        "a password in the address of a catalog is seen by every process of this machine; leave it out of {0}, and put it \
+         into `CLICKHOUSE_PASSWORD` or `PGPASSWORD`, or into a file that `CLICKHOUSE_PASSWORD_FILE` or `PGPASSFILE` names"
+    )]
+    Password(&'static str),
+    #[error("the file of a password, `{file}`: {cause}")]
+    PasswordFile { file: String, cause: std::io::Error },
+    #[error("{server} cannot be reached: {cause}; see that it runs and that the address is right")]
+    Unreachable { server: String, cause: String },
+    #[error(
+        "{server} does not let `{user}` in: a wrong name or password; the name is in the address (`USER@HOST`), the \
+         password in {where_to}"
+    )]
+    Refused { server: String, user: String, where_to: &'static str },
+    #[error("{server} does not allow this to `{user}`: {said}; ask who runs it for the right")]
+    Forbidden { server: String, user: String, said: String },
+    #[error("{server} is of version {version}, and dcfs needs {needed} or later; update it")]
+    TooOld { server: String, version: String, needed: &'static str },
+    #[error("{server} has no database `{database}`, or `{user}` may not see it")]
+    NoDatabase { server: String, database: String, user: String },
+    #[error("{server} holds no catalog of DataChain: it has no table `{lacks}`")]
+    NoCatalog { server: String, lacks: &'static str },
+    #[error("{server} stopped in the middle of an answer: {cause}; try again when it is well")]
+    Cut { server: String, cause: String },
+    #[error("{server} is busy: {said}; try again")]
+    Busy { server: String, said: String },
+    #[error("{server} cannot answer: {said}")]
+    Said { server: String, said: String },
+    #[error("{server} answered what dcfs does not understand: {why}")]
+    Odd { server: String, why: String },
+    #[error(
+        "the catalog `{0}` is on servers, and dcfs only reads such catalogs today; save with DataChain, or into a catalog of \
+         your own: `dcfs ... --catalog DIR`"
+    )]
+    ReadOnly(String),
+}
+
+impl ServerError {
+    /// What the caller can do next.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Address { .. } | Self::Password(_) | Self::ReadOnly(_) => Kind::Invalid,
+            Self::PasswordFile { .. } | Self::Refused { .. } | Self::Forbidden { .. } => {
+                Kind::Denied
+            }
+            Self::NoDatabase { .. } => Kind::Missing,
+            Self::Busy { .. } => Kind::Busy,
+            Self::Unreachable { .. }
+            | Self::TooOld { .. }
+            | Self::NoCatalog { .. }
+            | Self::Cut { .. }
+            | Self::Said { .. }
+            | Self::Odd { .. } => Kind::Broken,
+        }
+    }
+}
+
+/// What a server said, fit for one line: without control characters, and not endless.
+pub fn line(said: &str) -> String {
+    const MOST: usize = 300;
+    let plain: String = said.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    match plain.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}...", &plain[..end]),
+        None => plain,
+    }
+}

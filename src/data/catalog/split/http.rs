@@ -1,0 +1,354 @@
+//! ClickHouse over HTTP: one statement a request, values as parameters, answers whole or as they come.
+//!
+//! An error may come after the first bytes, behind status 200: the server then writes `__exception__` and its text, and
+//! breaks off without the last chunk. A body without that is an error, whatever was read of it. No setting is changed, for
+//! a user who may only read may not change one.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use bytes::Bytes;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::{Client, Response};
+use tokio::sync::Semaphore;
+
+use super::address::Server;
+use super::error::{ServerError, line};
+use super::secret;
+use super::tasks::{self, Tasks};
+
+/// How long a connection may take.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// How long a server may think before it says the next thing.
+const SILENCE: Duration = Duration::from_secs(600);
+
+/// How long a connection is kept for the next question: less than the server keeps it.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// Chunks that a server may be ahead of who reads.
+const AHEAD: usize = 32;
+
+/// The longest answer that is taken whole: the bitmap of some billions of rows.
+const MOST: usize = 1 << 30;
+
+/// What stands before the text of an error in the middle of an answer.
+const EXCEPTION: &str = "__exception__";
+
+/// Bytes at the end of an answer in which the text of an error is looked for.
+const TAIL: usize = 32 << 10;
+
+/// The oldest version that is asked.
+const OLDEST: (u32, &str) = (23, "23.3");
+
+/// A server, as one user.
+#[derive(Debug)]
+pub struct ClickHouse {
+    tasks: Arc<Tasks>,
+    client: Client,
+    url: String,
+    user: String,
+    /// For messages.
+    name: String,
+    pub database: String,
+}
+
+/// A statement and its values, `{p0:Type}` and on.
+pub struct Ask<'a> {
+    pub sql: &'a str,
+    pub parameters: &'a [String],
+}
+
+impl ClickHouse {
+    /// Reaches a server, and sees that it lets us in and has the database.
+    ///
+    /// # Errors
+    /// [`ServerError`].
+    pub fn open(tasks: Arc<Tasks>, server: &Server) -> Result<Self, ServerError> {
+        let scheme = if server.secure { "https" } else { "http" };
+        let name = format!("ClickHouse at {scheme}://{}", server.authority());
+        let (user, password) = secret::clickhouse(server)?;
+        let mut headers = HeaderMap::new();
+        let value = |text: &str| {
+            let mut value = HeaderValue::from_str(text).map_err(|_| ServerError::Refused {
+                server: name.clone(),
+                user: line(&user),
+                where_to: WHERE,
+            })?;
+            value.set_sensitive(true);
+            Ok::<_, ServerError>(value)
+        };
+        headers.insert("x-clickhouse-user", value(&user)?);
+        if let Some(password) = &password.0 {
+            headers.insert("x-clickhouse-key", value(password)?);
+        }
+        // Twice is once.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder()
+            .default_headers(headers)
+            .connect_timeout(CONNECT)
+            .read_timeout(SILENCE)
+            .tcp_keepalive(Duration::from_secs(15))
+            .pool_idle_timeout(IDLE)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .user_agent(concat!("dcfs/", env!("CARGO_PKG_VERSION")))
+            .build();
+        let failed = |cause: reqwest::Error| ServerError::Unreachable {
+            server: name.clone(),
+            cause: causes(&cause),
+        };
+        let opened = Self {
+            tasks,
+            client: client.map_err(failed)?,
+            url: format!("{scheme}://{}/", server.authority()),
+            user,
+            name: name.clone(),
+            database: server.database.clone(),
+        };
+        opened.check()?;
+        Ok(opened)
+    }
+
+    fn check(&self) -> Result<(), ServerError> {
+        let version = self.text("SELECT version() FORMAT TSV", &[])?;
+        let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+        if major.is_none_or(|major| major < OLDEST.0) {
+            let (server, version) = (self.name.clone(), line(&version));
+            return Err(ServerError::TooOld { server, version, needed: OLDEST.1 });
+        }
+        let sql = "SELECT count() FROM system.databases WHERE name = {p0:String} FORMAT TSV";
+        match self.text(sql, std::slice::from_ref(&self.database))?.trim() {
+            "1" => Ok(()),
+            _ => Err(ServerError::NoDatabase {
+                server: self.name.clone(),
+                database: self.database.clone(),
+                user: self.user.clone(),
+            }),
+        }
+    }
+
+    /// The whole answer, which is text.
+    pub fn text(&self, sql: &str, parameters: &[String]) -> Result<String, ServerError> {
+        let body = self.whole(&Ask { sql, parameters })?;
+        String::from_utf8(body).map_err(|_| self.odd("an answer that is no text"))
+    }
+
+    /// The whole answer.
+    pub fn whole(&self, ask: &Ask<'_>) -> Result<Vec<u8>, ServerError> {
+        let mut stream = self.stream(ask);
+        let mut body = Vec::new();
+        while let Some(chunk) = stream.next()? {
+            if body.len() + chunk.len() > MOST {
+                return Err(self.odd("an answer without end"));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    /// The answer as it comes.
+    pub fn stream(&self, ask: &Ask<'_>) -> Stream {
+        let mut url = self.url.clone();
+        for (index, value) in ask.parameters.iter().enumerate() {
+            url.push(if index == 0 { '?' } else { '&' });
+            let value = escaped(value);
+            url.push_str(&format!(
+                "param_p{index}={}",
+                utf8_percent_encode(&value, NON_ALPHANUMERIC)
+            ));
+        }
+        let request = self.client.post(url).body(ask.sql.to_owned());
+        let (send, receive) = channel();
+        let permits = Arc::new(Semaphore::new(AHEAD));
+        let (server, user, ahead) = (self.name.clone(), self.user.clone(), permits.clone());
+        self.tasks.start(async move {
+            let mut answer = match request.send().await {
+                Ok(response) => match checked(response, &server, &user).await {
+                    Ok(response) => response,
+                    Err(error) => return drop(send.send(Err(error))),
+                },
+                Err(error) => return drop(send.send(Err(unreachable(&server, &error)))),
+            };
+            let mut tail = Vec::new();
+            loop {
+                let Ok(permit) = ahead.acquire().await else { return };
+                permit.forget();
+                let said = match answer.chunk().await {
+                    Ok(Some(chunk)) => {
+                        keep_tail(&mut tail, &chunk);
+                        Ok(Some(chunk))
+                    }
+                    Ok(None) => Ok(None),
+                    Err(error) => Err(cut(&tail, &server, &user, &error)),
+                };
+                let is_last = !matches!(said, Ok(Some(_)));
+                if send.send(said).is_err() || is_last {
+                    return;
+                }
+            }
+        });
+        Stream { receive, permits, is_done: false, server: self.name.clone() }
+    }
+
+    /// An answer that makes no sense.
+    pub fn odd(&self, why: impl Into<String>) -> ServerError {
+        ServerError::Odd { server: self.name.clone(), why: why.into() }
+    }
+}
+
+/// Where a password for ClickHouse comes from.
+const WHERE: &str = "`CLICKHOUSE_PASSWORD`";
+
+/// An answer that comes in chunks. Dropping it ends the question.
+pub struct Stream {
+    receive: Receiver<Result<Option<Bytes>, ServerError>>,
+    permits: Arc<Semaphore>,
+    is_done: bool,
+    server: String,
+}
+
+impl Stream {
+    /// The next chunk; `None` at the end of a whole answer.
+    ///
+    /// # Errors
+    /// What the server says, also in the middle; a connection that broke.
+    pub fn next(&mut self) -> Result<Option<Bytes>, ServerError> {
+        if self.is_done {
+            return Ok(None);
+        }
+        let Some(said) = tasks::next(&self.receive) else {
+            let cause = "nobody waited for it any more".into();
+            return Err(ServerError::Cut { server: self.server.clone(), cause });
+        };
+        self.permits.add_permits(1);
+        self.is_done = !matches!(said, Ok(Some(_)));
+        said
+    }
+
+    /// What the server says at the end of an answer that made no sense; `None` where it thinks that all is well.
+    pub fn error_at_end(mut self) -> Option<ServerError> {
+        loop {
+            match self.next() {
+                Ok(Some(_)) => {}
+                Ok(None) => return None,
+                Err(error) => return Some(error),
+            }
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.permits.close();
+    }
+}
+
+/// A value as ClickHouse reads parameters: escaped as in its own tables of text.
+fn escaped(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    for c in value.chars() {
+        match c {
+            '\\' => text.push_str("\\\\"),
+            '\t' => text.push_str("\\t"),
+            '\n' => text.push_str("\\n"),
+            '\r' => text.push_str("\\r"),
+            '\0' => text.push_str("\\0"),
+            c => text.push(c),
+        }
+    }
+    text
+}
+
+fn keep_tail(tail: &mut Vec<u8>, chunk: &[u8]) {
+    tail.extend_from_slice(&chunk[chunk.len().saturating_sub(TAIL)..]);
+    if tail.len() > 2 * TAIL {
+        tail.drain(..tail.len() - TAIL);
+    }
+}
+
+async fn checked(response: Response, server: &str, user: &str) -> Result<Response, ServerError> {
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    let status = response.status();
+    let code = response.headers().get("x-clickhouse-exception-code");
+    let code = code.and_then(|code| code.to_str().ok()?.parse().ok());
+    let mut body = Vec::new();
+    let mut response = response;
+    while let Ok(Some(chunk)) = response.chunk().await {
+        body.extend_from_slice(&chunk);
+        if body.len() > TAIL {
+            break;
+        }
+    }
+    let said = String::from_utf8_lossy(&body).into_owned();
+    if code.is_none() && said.trim().is_empty() {
+        let why = format!("status {status}, so it may be no ClickHouse");
+        return Err(ServerError::Odd { server: server.to_owned(), why });
+    }
+    Err(error_of(code.or_else(|| code_in(&said)), &said, server, user))
+}
+
+/// `Code: 60. DB::Exception: ...`.
+fn code_in(said: &str) -> Option<u32> {
+    let rest = &said[said.find("Code: ")? + 6..];
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// What the code of an error means.
+fn error_of(code: Option<u32>, said: &str, server: &str, user: &str) -> ServerError {
+    let (server, user, said) = (server.to_owned(), user.to_owned(), line(said));
+    match code {
+        // REQUIRED_PASSWORD, WRONG_PASSWORD, UNKNOWN_USER, IP_ADDRESS_NOT_ALLOWED, AUTHENTICATION_FAILED
+        Some(192 | 193 | 194 | 195 | 516) => ServerError::Refused { server, user, where_to: WHERE },
+        // READONLY, DATABASE_ACCESS_DENIED, ACCESS_DENIED
+        Some(164 | 291 | 497) => ServerError::Forbidden { server, user, said },
+        // TOO_MANY_SIMULTANEOUS_QUERIES, MEMORY_LIMIT_EXCEEDED
+        Some(202 | 241) => ServerError::Busy { server, said },
+        _ => ServerError::Said { server, said },
+    }
+}
+
+/// Whether an error says that a table is not there.
+pub fn is_unknown_table(error: &ServerError) -> bool {
+    matches!(error, ServerError::Said { said, .. } if code_in(said) == Some(60))
+}
+
+fn unreachable(server: &str, error: &reqwest::Error) -> ServerError {
+    ServerError::Unreachable { server: server.to_owned(), cause: causes(error) }
+}
+
+/// An answer that broke off: the server's own words, where it had some.
+fn cut(tail: &[u8], server: &str, user: &str, error: &reqwest::Error) -> ServerError {
+    let text = String::from_utf8_lossy(tail);
+    let said = text.rfind(EXCEPTION).map(|at| &text[at..]);
+    match said.and_then(|said| said.find("Code: ").map(|at| &said[at..])) {
+        Some(said) => error_of(code_in(said), said, server, user),
+        None => ServerError::Cut { server: server.to_owned(), cause: causes(error) },
+    }
+}
+
+/// An error and what it came of, without the address that was asked: it holds values.
+fn causes(error: &reqwest::Error) -> String {
+    let mut text = String::new();
+    let mut next: Option<&dyn std::error::Error> = std::error::Error::source(error);
+    while let Some(cause) = next {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text.push_str(if text.is_empty() { "" } else { ": " });
+            text.push_str(&said);
+        }
+        next = cause.source();
+    }
+    if text.is_empty() {
+        text = if error.is_timeout() {
+            "it took too long".into()
+        } else {
+            "it closed the connection".into()
+        };
+    }
+    line(&text)
+}

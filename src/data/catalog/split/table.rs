@@ -1,0 +1,114 @@
+//! The table of one version in ClickHouse: its columns, by the types that the server tells.
+
+use serde_json::Value;
+
+use super::http::{Ask, ClickHouse};
+use super::types::{self, Kind, Reader};
+use crate::catalog::error::Error;
+
+/// The table of one version.
+#[derive(Debug)]
+pub struct Table {
+    /// For SQL.
+    pub name: String,
+    /// For people.
+    pub plain: String,
+    pub columns: Vec<Known>,
+}
+
+/// A column, as the server tells of it.
+#[derive(Debug)]
+pub struct Known {
+    pub name: String,
+    /// For SQL.
+    pub quoted: String,
+    /// The name of its type.
+    pub kind: String,
+    /// Whether DataChain keeps bytes in it.
+    pub is_blob: bool,
+    /// Whether it keeps JSON there, as text: an empty one is what stands for none.
+    pub is_json: bool,
+    /// Bytes of its values.
+    pub bytes: u64,
+}
+
+impl Table {
+    pub fn column(&self, name: &str) -> Option<&Known> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// SQL for the values of a column; NULL for one that is not there.
+    pub fn readable(&self, name: &str) -> String {
+        let Some(known) = self.column(name) else { return "NULL".into() };
+        let text = types::readable(&known.quoted, &known.kind);
+        match known.is_json
+            && Kind::parse(&known.kind).is_some_and(|kind| *kind.inner() == Kind::String)
+        {
+            true => format!("nullIf({text}, '')"),
+            false => text,
+        }
+    }
+
+    /// The same as a text without NULL.
+    pub fn text(&self, name: Option<&str>) -> String {
+        match name.and_then(|name| self.column(name)) {
+            Some(known) => format!("ifNull(toString({}), '')", known.quoted),
+            None => "''".into(),
+        }
+    }
+}
+
+/// A stranger's name as an identifier of ClickHouse.
+pub fn identifier(name: &str) -> String {
+    let mut quoted = String::with_capacity(name.len() + 2);
+    quoted.push('`');
+    for c in name.chars() {
+        match c {
+            '\\' => quoted.push_str("\\\\"),
+            '`' => quoted.push_str("\\`"),
+            '\0' => quoted.push_str("\\0"),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('`');
+    quoted
+}
+
+/// The columns of a table and their types; none where there is no such table.
+pub fn describe(server: &ClickHouse, table: &str, schema: &str) -> Result<Vec<Known>, Error> {
+    let sql = "SELECT name, type, data_uncompressed_bytes FROM system.columns WHERE database = {p0:String} AND table = {p1:String} \
+               AND default_kind != 'EPHEMERAL' ORDER BY position FORMAT RowBinary";
+    let parameters = [server.database.clone(), table.to_owned()];
+    let answer = server.whole(&Ask { sql, parameters: &parameters })?;
+    let schema: Value = serde_json::from_str(schema).unwrap_or_default();
+    let is_of = |name: &str, kind| schema[name]["type"].as_str() == Some(kind);
+    let mut reader = Reader(&answer);
+    let mut columns = Vec::new();
+    while !reader.0.is_empty() {
+        let (Ok(name), Ok(kind), Ok(bytes)) = (reader.text(), reader.text(), reader.number())
+        else {
+            return Err(server.odd("columns that cannot be read").into());
+        };
+        // A name that is no text cannot be spoken of.
+        let Ok(name) = std::str::from_utf8(name) else { continue };
+        columns.push(Known {
+            name: name.to_owned(),
+            quoted: identifier(name),
+            kind: String::from_utf8_lossy(kind).into_owned(),
+            is_blob: is_of(name, "Binary"),
+            is_json: is_of(name, "JSON"),
+            bytes: u64::from_le_bytes(bytes),
+        });
+    }
+    Ok(columns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stays_a_name() {
+        assert_eq!(identifier("a`; DROP TABLE b \\"), "`a\\`; DROP TABLE b \\\\`");
+    }
+}

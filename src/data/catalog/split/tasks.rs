@@ -1,0 +1,81 @@
+//! Conversations with servers, on threads of their own: whoever asks may be in a task or not, and waits as for a disk.
+
+use std::future::Future;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use dcfs_core::cancel;
+use tokio::runtime::{Builder, Runtime};
+
+use super::error::ServerError;
+
+/// Between two looks whether anybody still waits.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Threads that talk to servers.
+#[derive(Debug)]
+pub struct Tasks {
+    /// Always there until this is dropped.
+    runtime: Option<Runtime>,
+}
+
+impl Tasks {
+    /// # Errors
+    /// No thread can be started.
+    pub fn new() -> Result<Self, ServerError> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("dcfs-catalog")
+            .enable_all()
+            .build();
+        let failed = |cause: std::io::Error| ServerError::Unreachable {
+            server: "a server".into(),
+            cause: cause.to_string(),
+        };
+        Ok(Self { runtime: Some(runtime.map_err(failed)?) })
+    }
+
+    /// Starts `work`, which sends its answers by itself.
+    pub fn start(&self, work: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = &self.runtime {
+            runtime.spawn(work);
+        }
+    }
+
+    /// Waits for `work`; `None` where nobody waits for the caller any more, or the work died.
+    pub fn wait<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        let (send, receive) = channel();
+        let task = self.runtime.as_ref()?.spawn(async move {
+            // Nobody who listens is nobody who waits.
+            let _ = send.send(work.await);
+        });
+        let answer = next(&receive);
+        if answer.is_none() {
+            task.abort();
+        }
+        answer
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        // Not from within a task, where waiting for the threads would be a panic.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// The next of what a task sends; `None` at its end, or where nobody waits any more.
+pub fn next<T>(receive: &Receiver<T>) -> Option<T> {
+    loop {
+        match receive.recv_timeout(LOOK) {
+            Ok(answer) => return Some(answer),
+            Err(RecvTimeoutError::Timeout) if !cancel::is_cancelled() => {}
+            Err(_) => return None,
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! A catalog in one SQLite file: metastore and warehouse at once, as DataChain keeps it on one machine.
+//!
+//! | file | what it answers |
+//! |---|---|
+//! | `connect` | connections, and whether the file is still the same |
+//! | `ask` | questions to the tables of names |
+//! | `rows` | which objects the rows of a version name |
+//! | `cells` | what the rows hold, column by column |
+//! | `bounds` | what a question may take |
+//! | `cell` | cells of any type |
+
+mod ask;
+pub(super) mod bounds;
+pub(super) mod cell;
+mod cells;
+pub(super) mod connect;
+pub(super) mod rows;
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use connect::Pool;
+
+use super::error::Error;
+use super::warehouse::{Each, Extent, Found, SchemaTexts, Warehouse};
+use super::{EachRow, VersionInfo};
+use dcfs_core::id::RowId;
+use dcfs_core::object::Object;
+use dcfs_core::schema::FileColumn;
+
+/// The row tables of a SQLite file. Each answer is of one short transaction.
+#[derive(Debug)]
+pub(super) struct Rows(pub Arc<Pool>);
+
+impl Warehouse for Rows {
+    fn schema_texts(&self, of: &VersionInfo) -> Result<SchemaTexts, Error> {
+        rows::read(&self.0, of, |table| table.schema_texts())
+    }
+
+    fn examples(
+        &self,
+        of: &VersionInfo,
+        rows: Option<&[RowId]>,
+        most: usize,
+    ) -> Result<Vec<(String, String)>, Error> {
+        rows::read(&self.0, of, |table| table.examples(rows, most))
+    }
+
+    fn scan(
+        &self,
+        of: &VersionInfo,
+        columns: &[FileColumn],
+        each: &mut Each<'_>,
+    ) -> Result<(), Error> {
+        rows::scan(&self.0, of, columns, each)
+    }
+
+    fn cells(
+        &self,
+        of: &VersionInfo,
+        columns: &[String],
+        ranges: &mut dyn Iterator<Item = RangeInclusive<RowId>>,
+        each: &mut EachRow<'_>,
+    ) -> Result<(), Error> {
+        cells::scan(&self.0, of, columns, ranges, each)
+    }
+
+    fn has_many_sources(&self, of: &VersionInfo, column: &FileColumn) -> Result<bool, Error> {
+        rows::read(&self.0, of, |table| table.has_many_sources(column))
+    }
+
+    fn extent(&self, of: &VersionInfo) -> Result<Extent, Error> {
+        rows::read(&self.0, of, |table| {
+            let Some((first, last)) = table.ends()? else { return Ok(Extent::default()) };
+            let rows = match Extent::dense(of, first, last) {
+                Some(rows) => rows,
+                None => table.count()?,
+            };
+            Ok(Extent { rows, first, last })
+        })
+    }
+
+    fn object(&self, of: &VersionInfo, column: &FileColumn, row: RowId) -> Result<Found, Error> {
+        rows::read(&self.0, of, |table| table.object(column, row))
+    }
+
+    fn objects(
+        &self,
+        of: &VersionInfo,
+        column: &FileColumn,
+        rows: &[RowId],
+    ) -> Result<Vec<Option<Object>>, Error> {
+        let object = |table: &rows::Table<'_>, row: &RowId| match table.object(column, *row)? {
+            Found::Object(object) => Ok(Some(object)),
+            Found::Nothing | Found::NoRow => Ok(None),
+        };
+        let all = |table: &rows::Table<'_>| rows.iter().map(|row| object(table, row)).collect();
+        rows::read(&self.0, of, all)
+    }
+}
