@@ -188,6 +188,11 @@ impl Pack {
         self.ids.find(id)
     }
 
+    /// The first `sys__id`, where the others follow without gaps.
+    pub fn first_of_all(&self) -> Option<RowId> {
+        (self.ids.map.is_none() && self.ids.count > 0).then(|| RowId::new(self.ids.first))
+    }
+
     /// The root directory of a column's tree.
     pub fn root(&self, column: u16) -> Option<Dir> {
         let first = self.columns.get(usize::from(column))?.entries.start;

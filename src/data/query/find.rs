@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::prefix::{self, Split};
 use super::target::{self, Targets};
-use super::{Error, Ranking, Version, type_of};
+use super::{Error, Ranking, Version, told, type_of};
 use crate::pack::columns::Open;
 use crate::pack::{Ordinals, Pack};
 use dcfs_core::error::Result;
@@ -61,8 +61,21 @@ pub fn rows(version: Version<'_>, filter: &Expr) -> Result<Ordinals> {
     }
 }
 
-/// The same over packed columns, of all rows or of those `within`.
+/// The same of all rows or of those `within`, by an engine beside the rows as far as that goes.
 fn evaluate(version: Version<'_>, filter: &Expr, within: Option<&Ordinals>) -> Result<Ordinals> {
+    let Some(split) = told::split(version, filter) else { return here(version, filter, within) };
+    let Some(mut rows) = told::rows(version, &split)? else { return here(version, filter, within) };
+    if let Some(within) = within {
+        rows &= within;
+    }
+    match &split.rest {
+        Some(rest) if !rows.is_empty() => here(version, rest, Some(&rows)),
+        _ => Ok(rows),
+    }
+}
+
+/// The same over packed columns.
+fn here(version: Version<'_>, filter: &Expr, within: Option<&Ordinals>) -> Result<Ordinals> {
     let mut columns = Vec::new();
     filter.each_column(&mut |column| columns.push(column));
     let bound = bind(version, &columns, &[filter])?;

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`find`] | the rows of a condition, and rows in order |
 //! | [`prefix`] | conditions that the index of names answers |
+//! | [`told`] | conditions that a server answers, where the rows are on one |
 //! | [`target`] | what a distance is to: a vector, a row, a file |
 //! | [`disk`] | sets of rows in the cache directory |
 //! | [`alias`] | short names of long filters |
@@ -18,6 +19,7 @@ mod disk;
 mod find;
 mod prefix;
 mod target;
+pub mod told;
 mod why;
 
 use std::sync::Arc;

@@ -1,14 +1,18 @@
 //! `dcfs explain`: what a filter means, or what is wrong with it.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
-use super::asking::AskingArgs;
+use super::asking::{Asked, AskingArgs};
 use super::complete;
 use super::output::Output;
 use dcfs_core::error::Result;
 use dcfs_core::expr::{Query, Type};
 use dcfs_core::name::DatasetRef;
-use dcfs_core::render::numbers::{count, counted};
+use dcfs_core::render::numbers::{bytes, count, counted};
+use dcfs_data::pack::Pack;
+use dcfs_data::query::{Version, told};
 
 /// The language, for those who ask for help.
 pub const LANGUAGE: &str = "Filters read as what follows WHERE in SQL, over dotted columns (docs/filters.md):
@@ -47,6 +51,15 @@ struct Explained {
     dataset: String,
     filter: String,
     columns: Vec<Read>,
+    /// What a server of the catalog is asked, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent: Option<String>,
+    /// What is evaluated here then, over columns that are fetched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    here: Option<String>,
+    /// Bytes of those columns that are not here yet, about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fetched: Option<u64>,
     rows: u64,
     of: u64,
     /// Why there are none, where that is known.
@@ -67,16 +80,49 @@ impl Explain {
         let asked = self.asking.ask(&self.dataset)?;
         let query = asked.check(&self.filter)?;
         let pack = asked.pack()?;
+        let Division { sent, here, fetched } = division(&asked, &pack, &query);
         let rows = asked.select(&pack, &query)?.rows.len();
         let explained = Explained {
             dataset: asked.of.to_string(),
             filter: query.to_string(),
             columns: columns(&query),
+            sent,
+            here,
+            fetched,
             rows,
             of: pack.row_count().into(),
             why: if rows == 0 { asked.why_empty(&pack, &query) } else { None },
         };
         if self.json { out.json(&explained) } else { explained.print(out) }
+    }
+}
+
+/// Who evaluates what of a filter; nothing where the catalog is a file.
+#[derive(Default)]
+struct Division {
+    sent: Option<String>,
+    here: Option<String>,
+    fetched: Option<u64>,
+}
+
+fn division(asked: &Asked, pack: &Arc<Pack>, query: &Query) -> Division {
+    let version = Version { catalog: &asked.catalog, of: &asked.of, pack, each: &|_| {} };
+    if asked.catalog.fetched(&asked.of, &[]).is_none() {
+        return Division::default();
+    }
+    let split = query.filter.as_ref().and_then(|filter| told::split(version, filter));
+    let rest = match &split {
+        Some(split) => split.rest.clone(),
+        None => query.filter.clone(),
+    };
+    let read = Query { filter: rest.clone(), order: query.order.clone(), ..Query::default() };
+    let missing = read.columns().into_iter().filter(|column| !pack.is_packed(column));
+    let missing: Vec<&str> = missing.map(|column| column.column.as_str()).collect();
+    Division {
+        sent: split.map(|split| split.sent.to_string()),
+        here: rest.map(|rest| rest.to_string()),
+        // Small tables keep no count of it.
+        fetched: asked.catalog.fetched(&asked.of, &missing).filter(|bytes| *bytes > 0),
     }
 }
 
@@ -98,6 +144,15 @@ impl Explained {
         let columns: Vec<String> = self.columns.iter().map(of).collect();
         let columns = if columns.is_empty() { "none".into() } else { columns.join(", ") };
         out.line(format_args!("reads    {columns}"))?;
+        if let Some(sent) = &self.sent {
+            out.line(format_args!("server   {sent}"))?;
+        }
+        if let Some(here) = &self.here {
+            out.line(format_args!("here     {here}"))?;
+        }
+        if let Some(fetched) = self.fetched {
+            out.line(format_args!("fetches  {}", bytes(fetched)))?;
+        }
         let (rows, of) = (count(self.rows), counted(self.of, "row"));
         out.line(format_args!("matches  {rows} of {of} of {}", self.dataset))?;
         match &self.why {

@@ -138,6 +138,12 @@ impl Pack {
         Ok(Open { pack: self, columns })
     }
 
+    /// Whether a column is here already.
+    pub fn is_packed(&self, column: &Column) -> bool {
+        self.knows(column)
+            || matches!(self.find(&(column.column.clone(), column.form), false), Ok(Some(_)))
+    }
+
     /// Whether a column needs no file.
     fn knows(&self, column: &Column) -> bool {
         column.column == ID
