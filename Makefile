@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit e2e test-loaders test-browser test-packages bench soak build release install setup clean fuzz wheel deb rpm static dist packages-setup
+.PHONY: help demo test lint unit e2e test-loaders test-browser test-cluster cluster-up cluster-down test-packages bench soak build release install setup clean fuzz wheel deb rpm static dist packages-setup
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 PYTHON := .venv/bin/python
@@ -51,6 +51,17 @@ test-loaders: build ## torchvision and Hugging Face on a mount (installs gigabyt
 test-browser: build ## The page of `dcfs view` in Chromium (installs it, and playwright into .venv-browser)
 	@tests/setup browser
 	DCFS_BIN=$(TARGET)/debug/dcfs .venv-browser/bin/python -m pytest -c tests/browser/pytest.ini tests/browser $(PYTEST)
+
+test-cluster: build ## A catalog on real ClickHouse and PostgreSQL (installs them, ClickHouse into .venv-cluster)
+	@tests/setup cluster
+	DCFS_BIN=$(TARGET)/debug/dcfs $(PYTHON) -m pytest -c tests/cluster/pytest.ini tests/cluster $(PYTEST)
+
+cluster-up: ## Start ClickHouse and PostgreSQL in ./cluster with a small catalog, or a copy of CATALOG=DIR; print how to mount it
+	@tests/setup cluster
+	@tests/cluster/up cluster $(CATALOG)
+
+cluster-down: ## End them and remove ./cluster
+	@.venv-cluster/bin/python tests/cluster/servers.py down cluster
 
 soak: setup build ## Random cases by the ten thousand, the mount beside a writer for SOAK_SECONDS, under hundreds of SIGKILLs and many readers
 	PROPTEST_CASES=$(SOAK_CASES) cargo test --workspace --lib
@@ -102,4 +113,4 @@ packages-setup:
 
 clean: ## Remove what was built, the environment of the tests and the demo
 	cargo clean
-	rm -rf .venv .venv-bench .venv-loaders .venv-packages demo dist
+	rm -rf .venv .venv-bench .venv-cluster .venv-loaders .venv-packages demo dist

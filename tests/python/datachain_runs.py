@@ -8,7 +8,7 @@ from pathlib import Path
 SCRIPTS = Path(__file__).parent / "scripts"
 
 
-MOVING = ("AWS_", "AZURE_", "DATACHAIN_", "GOOGLE_", "HF_", "SSL_", "STORAGE_", "XDG_")
+MOVING = ("AWS_", "AZURE_", "CLICKHOUSE_", "DATACHAIN_", "GOOGLE_", "HF_", "PG", "SSL_", "STORAGE_", "XDG_")
 """Variables begin so that move a catalog, a cache or a bucket."""
 
 
