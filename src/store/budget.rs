@@ -72,7 +72,12 @@ impl Budget {
 
     /// Something came: all of the time begins again.
     pub fn renew(&mut self) {
-        self.began = Instant::now();
+        self.renew_from(Instant::now());
+    }
+
+    /// Something came at `moment`: all of the time began again then.
+    pub fn renew_from(&mut self, moment: Instant) {
+        self.began = moment;
         self.end = end(self.began, self.limit);
         self.pauses = 0;
         self.last = None;

@@ -61,6 +61,11 @@ impl Buffer {
 }
 
 impl Piece {
+    /// To be filled, as far as it is empty.
+    pub fn memory(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+
     fn new() -> Self {
         let mut stock = stock();
         stock.used += 1;

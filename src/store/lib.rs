@@ -17,6 +17,7 @@
 //! | `remote` | what every answer of a store is held to, and how a store is asked |
 //! | `cloud` | what `object_store` speaks: its clients, its failures |
 //! | `backend` | every kind of store: a folder each, behind one trait, and their registry |
+//! | `http1` | requests and answers of the clouds on their connections |
 //! | `net`, `certificates`, `refusal` | trust and proxies; what a server says in place of an object |
 //! | `budget`, `health` | how long one question is asked again; which servers are away |
 //! | [`Settings`] | what the user says of one bucket or prefix |
@@ -44,6 +45,7 @@ mod error;
 mod fake;
 mod guard;
 mod health;
+mod http1;
 mod key;
 mod line;
 pub mod list;
@@ -76,7 +78,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use lru::LruCache;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use budget::WAITS;
 pub use cache::upkeep;
@@ -293,8 +295,13 @@ impl Stores {
         Ok(Source::Local(Arc::new(file)))
     }
 
-    /// Opens an object that is fetched before anyone asks, as [`Stores::open`]. Waits for disks: the caller sees to it
-    /// that nobody is kept waiting by that.
+    /// The right to wait for the cache's disk by [`Stores::open_ahead`], on a thread that may.
+    pub async fn looker(&self) -> Option<SemaphorePermit<'static>> {
+        AT_CACHE.acquire().await.ok()
+    }
+
+    /// Opens an object of a store that is fetched before anyone asks, or whose row was just looked up, as [`Stores::open`]. Waits
+    /// for disks: the caller sees to it that nobody is kept waiting by that.
     ///
     /// # Errors
     /// As [`Stores::open`].

@@ -16,10 +16,10 @@ use super::certificates;
 use super::error::{Error, show};
 
 /// Connecting to a server on the same planet takes less.
-const CONNECT: Duration = Duration::from_secs(5);
+pub const CONNECT: Duration = Duration::from_secs(5);
 
 /// No byte for so long: the connection is dead; ask again.
-const IDLE: Duration = Duration::from_secs(15);
+pub const IDLE: Duration = Duration::from_secs(15);
 
 /// Redirects that are followed, on one server.
 const HOPS: usize = 5;
@@ -131,23 +131,36 @@ impl Net {
         &self,
         more: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
     ) -> Result<reqwest::Client, Error> {
-        choose_tls();
         let mut builder = more(reqwest::Client::builder())
             .user_agent(concat!("dcfs/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT.min(self.timeout))
             .read_timeout(IDLE);
-        let failed = |cause: &dyn std::fmt::Display| {
-            Error::Setting(format!("TLS cannot be set up: {}", show(&cause.to_string())))
-        };
+        if let Some(tls) = self.own_tls()? {
+            builder = builder.tls_backend_preconfigured(tls);
+        }
+        builder.build().map_err(|error| no_tls(&innermost(&error)))
+    }
+
+    /// Trust as said here, for a client of our own.
+    ///
+    /// # Errors
+    /// As [`Net::client`].
+    pub fn tls(&self) -> Result<rustls::ClientConfig, Error> {
+        match self.own_tls()? {
+            Some(tls) => Ok(tls),
+            None => certificates::config(Vec::new()).map_err(|error| no_tls(&error)),
+        }
+    }
+
+    /// The same; `None` where the system's certificates are all that is trusted.
+    fn own_tls(&self) -> Result<Option<rustls::ClientConfig>, Error> {
+        choose_tls();
         let bundle = self.certificates(certificates::parse)?;
         let own = match bundle.is_empty() {
             false => Some(certificates::config(bundle)),
             true => certificates::are_missing().then(certificates::of_mozilla),
         };
-        if let Some(tls) = own {
-            builder = builder.tls_backend_preconfigured(tls.map_err(|error| failed(&error))?);
-        }
-        builder.build().map_err(|error| failed(&innermost(&error)))
+        own.transpose().map_err(|error| no_tls(&error))
     }
 
     /// Those of the bundle, as `parse` reads them.
@@ -166,6 +179,17 @@ impl Net {
             parsed => parsed.map_err(|error| wrong(&innermost(&error))),
         }
     }
+}
+
+fn no_tls(cause: &dyn std::fmt::Display) -> Error {
+    Error::Setting(format!("TLS cannot be set up: {}", show(&cause.to_string())))
+}
+
+/// Whether requests may go through a proxy, by the variables that `reqwest` reads.
+pub fn has_proxy(environment: &Variables) -> bool {
+    let names = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
+    let is_one = |name: &str| names.contains(&name.to_ascii_uppercase().as_str());
+    environment.iter().any(|(name, value)| is_one(name) && !value.is_empty())
 }
 
 /// For questions that are asked again here, within their budget, and not by `object_store`, which knows no `Retry-After`.

@@ -4,7 +4,8 @@
 //! recorded is decided here, and when it is asked again, the same for all of them.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -45,7 +46,7 @@ pub trait Requests: Send + Sync + 'static {
 }
 
 /// What to ask for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Question {
     pub ask: Ask,
     /// In bytes of the object.
@@ -53,6 +54,42 @@ pub struct Question {
     /// The range is all of the object, and is not to be named: an empty object has none, and servers that
     /// ignore ranges can still give it.
     pub is_whole: bool,
+    /// For who hands a body on in large pieces, to say how far one is.
+    pub arriving: Arriving,
+}
+
+/// How far an answer is that is handed on once it is whole: bytes that come are no silence.
+#[derive(Clone, Debug, Default)]
+pub struct Arriving {
+    bytes: Arc<AtomicU64>,
+    /// When bytes last came in numbers ([`PROGRESS`]): of this request, and of the object.
+    last: Arc<Mutex<Option<Instant>>>,
+    of_object: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Arriving {
+    fn of(of_object: &Arc<Mutex<Option<Instant>>>) -> Self {
+        Self { of_object: Arc::clone(of_object), ..Self::default() }
+    }
+
+    /// So many bytes came.
+    pub fn note(&self, bytes: u64) {
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before / PROGRESS < (before + bytes) / PROGRESS {
+            let now = Some(Instant::now());
+            *lock(&self.last) = now;
+            *lock(&self.of_object) = now;
+        }
+    }
+
+    /// When bytes last came in numbers, if that was after `since`.
+    fn since(&self, since: Instant) -> Option<Instant> {
+        lock(&self.last).filter(|last| *last > since)
+    }
+}
+
+fn lock(moment: &Mutex<Option<Instant>>) -> MutexGuard<'_, Option<Instant>> {
+    moment.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An answer, not compared with anything yet but its own form.
@@ -84,8 +121,8 @@ pub struct Remote {
     health: Arc<Health>,
     /// For a server that never answered.
     first: Duration,
-    /// When a budget was last renewed.
-    progressed: Mutex<Option<Instant>>,
+    /// When bytes last came in numbers.
+    progressed: Arc<Mutex<Option<Instant>>>,
 }
 
 /// One range on its way, however many requests it takes.
@@ -123,7 +160,7 @@ impl Arrived {
 impl Remote {
     pub fn new(store: Arc<dyn Requests>, recorded: Recorded, health: Arc<Health>) -> Self {
         let first = store.timeout();
-        Self { store, recorded, seen: Seen::new(), health, first, progressed: Mutex::default() }
+        Self { store, recorded, seen: Seen::new(), health, first, progressed: Arc::default() }
     }
 
     /// The same, which gives up a server that never answered after `first`.
@@ -136,7 +173,8 @@ impl Remote {
         let ask = self.recorded.ask(&self.seen);
         let ask = ask.map_err(|reason| Error::Unaskable { place: self.place(), reason })?;
         let is_whole = range == (0..self.recorded.size) && range.end <= window::FIRST;
-        let question = Question { ask, range, is_whole };
+        let arriving = Arriving::of(&self.progressed);
+        let question = Question { ask, range, is_whole, arriving };
         let pass = self.health.admit(self.store.place()).await?;
         let is_known = self.health.has_answered();
         let budget = Budget::new(if is_known { self.store.timeout() } else { self.first });
@@ -200,6 +238,24 @@ impl Remote {
         came.ok_or_else(|| self.silent(asking))
     }
 
+    /// The same, for as long as bytes come, whether or not they are handed on yet.
+    async fn unless_silent<T>(
+        &self,
+        asking: &mut Asking<'_>,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Failure> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            if let Some(came) = asking.budget.within(&mut work).await {
+                return Ok(came);
+            }
+            let last = asking.question.arriving.since(asking.budget.began());
+            let Some(last) = last else { return Err(self.silent(asking)) };
+            asking.budget.renew_from(last);
+            self.health.answers();
+        }
+    }
+
     /// Nothing comes, and the time is up.
     fn silent(&self, asking: &mut Asking<'_>) -> Failure {
         let error = asking.budget.over(self.store.place());
@@ -223,7 +279,7 @@ impl Remote {
         let want = asking.arrived.length + asking.question.range.end - asking.question.range.start;
         let mut renewed = asking.arrived.length;
         loop {
-            let chunk = match self.bounded(asking, stream.next()).await? {
+            let chunk = match self.unless_silent(asking, stream.next()).await? {
                 None => break,
                 Some(Ok(chunk)) => chunk,
                 // All of it is here, however it ended.
@@ -242,8 +298,7 @@ impl Remote {
             if length >= renewed + PROGRESS {
                 renewed = length;
                 asking.budget.renew();
-                *self.progressed.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some(Instant::now());
+                *lock(&self.progressed) = Some(Instant::now());
                 self.health.answers();
             }
             asking.question.range.start += chunk.len() as u64;
@@ -334,12 +389,14 @@ impl Ranges for Remote {
     }
 
     fn progressed(&self) -> Option<Instant> {
-        *self.progressed.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.progressed)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::{Stream, TryStreamExt};
+
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(2);
@@ -349,6 +406,8 @@ mod tests {
         pieces: u64,
         length: u64,
         apart: Duration,
+        /// Hands all of it on at once, when it is whole.
+        is_joined: bool,
     }
 
     impl Slow {
@@ -370,11 +429,20 @@ mod tests {
                     }));
                 }
                 let (length, apart) = (self.length as usize, self.apart);
-                let body = futures_util::stream::iter(0..self.pieces).then(move |_| async move {
-                    tokio::time::sleep(apart).await;
-                    Ok(Bytes::from(vec![7; length]))
+                let arriving = question.arriving;
+                let body = futures_util::stream::iter(0..self.pieces).then(move |_| {
+                    let arriving = arriving.clone();
+                    async move {
+                        tokio::time::sleep(apart).await;
+                        arriving.note(length as u64);
+                        Ok(Bytes::from(vec![7; length]))
+                    }
                 });
-                Ok(Got { answer: self.answer(), range: question.range, body: body.boxed() })
+                let body = match self.is_joined {
+                    false => body.boxed(),
+                    true => joined(body).into_stream().boxed(),
+                };
+                Ok(Got { answer: self.answer(), range: question.range, body })
             }
             .boxed()
         }
@@ -400,6 +468,11 @@ mod tests {
         }
     }
 
+    async fn joined(body: impl Stream<Item = Result<Bytes, Error>>) -> Result<Bytes, Error> {
+        let pieces: Vec<Bytes> = body.try_collect().await?;
+        Ok(pieces.concat().into())
+    }
+
     fn fetched(slow: Slow, etag: &str) -> Result<usize, Error> {
         let size = slow.pieces * slow.length;
         let recorded = Recorded { size, etag: etag.into(), ..Recorded::default() };
@@ -411,15 +484,18 @@ mod tests {
     #[test]
     fn a_slow_answer_is_waited_for_while_it_goes_on() {
         // Half as long again as the limit, and each piece well within it.
-        let slow = Slow { pieces: 6, length: PROGRESS, apart: LIMIT / 4 };
-        assert_eq!(fetched(slow, "e").ok(), Some(6 * PROGRESS as usize));
-        let silent = Slow { pieces: 6, length: 1, apart: LIMIT / 2 };
-        assert!(matches!(fetched(silent, "e"), Err(Error::Timeout { .. })), "a byte now and then");
+        for is_joined in [false, true] {
+            let slow = Slow { pieces: 6, length: PROGRESS, apart: LIMIT / 4, is_joined };
+            assert_eq!(fetched(slow, "e").ok(), Some(6 * PROGRESS as usize));
+            let silent = Slow { pieces: 6, length: 1, apart: LIMIT / 2, is_joined };
+            let told = fetched(silent, "e");
+            assert!(matches!(told, Err(Error::Timeout { .. })), "a byte now and then");
+        }
     }
 
     #[test]
     fn a_condition_that_is_refused_is_left_out_where_nothing_changed() {
-        let plain = || Slow { pieces: 1, length: 5, apart: Duration::ZERO };
+        let plain = || Slow { pieces: 1, length: 5, apart: Duration::ZERO, is_joined: false };
         assert_eq!(fetched(plain(), "e").ok(), Some(5));
         assert!(matches!(fetched(plain(), "other"), Err(Error::Changed { .. })));
     }

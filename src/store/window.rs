@@ -32,7 +32,8 @@ const FIRM: u64 = 4 * 1024 * 1024;
 /// How far past the last fetch a read still continues it: one kernel request (1 MiB).
 pub const NEAR: u64 = 1024 * 1024;
 
-/// Pieces end where blocks of the cache do.
+/// Pieces end where blocks of the cache do, and large ones where a request of the kernel does: one that needs two pieces is
+/// copied.
 const STEP: u64 = 64 * 1024;
 
 /// What to fetch, in bytes of the object.
@@ -101,7 +102,8 @@ impl Window {
         // As much again as all before it: few requests, soon large ones.
         let length = (self.next - self.from).clamp(FIRST, MOST);
         let start = self.next;
-        self.next = ((start + length) / STEP * STEP).min(size);
+        let step = if length < MOST { STEP } else { NEAR };
+        self.next = ((start + length) / step * step).min(size);
         start..self.next
     }
 }

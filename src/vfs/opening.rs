@@ -17,7 +17,7 @@ use super::{Answer, Attr, Error, Opened, Vfs};
 use dcfs_core::error::{self, Result};
 use dcfs_core::object::Object;
 use dcfs_data::pages::Page;
-use dcfs_store::{Caller, Reader};
+use dcfs_store::{Caller, Reader, is_file};
 
 impl Vfs {
     /// An open file or directory, of which the kernel may keep everything.
@@ -105,8 +105,22 @@ impl Vfs {
         caller: Option<Caller>,
     ) -> Result<Reader> {
         let (vfs, asked) = (self.clone(), place.clone());
-        let object = self.blocking(move || vfs.object(number, &asked, entry)).await;
-        self.stores.open_for(&self.sound(number, place, object)?, caller).await
+        let looker = self.stores.looker().await;
+        // One change of thread for the catalog and the cache.
+        let look = move || {
+            let object = vfs.object(number, &asked, entry)?;
+            let opened = match is_file(&object) {
+                true => None,
+                false => Some(vfs.stores.open_ahead(&object)?),
+            };
+            drop(looker);
+            Ok((object, opened))
+        };
+        let found = self.blocking(look).await;
+        match self.sound(number, place, found)? {
+            (_, Some(reader)) => Ok(reader),
+            (object, None) => self.stores.open_for(&object, caller).await,
+        }
     }
 
     /// Remembers an open file, and looks which others come next.

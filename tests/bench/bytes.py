@@ -5,6 +5,7 @@ kept nothing; *again* is the second of the same mount, when the kernel may hold 
 new mount over what the last one kept: the kernel holds nothing, the disk all. Names are listed before, outside the clock.
 """
 
+import first
 import store
 from contenders import Dcfs, Local
 from lab import FULL, MIB, QUICK, Story, Table, check, in_turn, laboratory
@@ -282,7 +283,7 @@ def memory(lab):
         lab.bench.row(name, *told)
 
 
-PARTS = {"sequential": sequential, "files": files, "random": randomly}
+PARTS = {"sequential": sequential, "files": files, "random": randomly, "first": first.measure}
 
 
 def reading(bench, quick, verdict, parts=PARTS):

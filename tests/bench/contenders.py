@@ -29,6 +29,7 @@ class Programs:
     nullfs: Path
     reader: Path
     direct: Path
+    keeper: Path
     delay: Path
     list: Path
     lister: Path

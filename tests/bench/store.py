@@ -32,6 +32,7 @@ http {{
   uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
   server {{
     listen 127.0.0.1:{port}; root {root};
+    listen 127.0.0.1:{secure} ssl; ssl_certificate {folder}/server.pem; ssl_certificate_key {folder}/server.key;
     location ~ ^/{bucket}/. {{ if (-d $request_filename) {{ return 404; }} }}
     location / {{ proxy_pass http://127.0.0.1:{lister}; }}
   }}
@@ -100,11 +101,12 @@ class Store:
 
     def __init__(self, data, delay, rclone):
         self.data, self.delay, self.rclone = data, delay, rclone
-        self.near, self.far, self.lister = free_port(), free_port(), free_port()
+        self.near, self.far, self.lister, self.secure = (free_port() for _ in range(4))
 
     @contextlib.contextmanager
-    def serving(self, distant, pinned):
-        """Runs until the block ends; its address. `pinned`: not on the CPU of those who read."""
+    def serving(self, distant, pinned, secure=False):
+        """Runs until the block ends; its address. `pinned`: not on the CPU of those who read. `secure`: over TLS, with a
+        certificate of an authority that programs find in the environment meanwhile."""
         prefix = OTHER if pinned else []
         with contextlib.ExitStack() as stack:
             if self.rclone:
@@ -113,20 +115,53 @@ class Store:
             if distant:
                 command = [*prefix, self.delay, self.far, self.near, DELAY]
                 stack.enter_context(running(command, self.far))
-            yield f"http://127.0.0.1:{self.far if distant else self.near}"
+            if secure:
+                stack.enter_context(trusting(self.data.folder / "nginx" / "ca.pem"))
+                yield f"https://127.0.0.1:{self.secure}"
+            else:
+                yield f"http://127.0.0.1:{self.far if distant else self.near}"
 
     def _nginx(self):
         folder = self.data.folder / "nginx"
         folder.mkdir(exist_ok=True)
+        certify(folder)
         user = "user root;" if os.geteuid() == 0 else ""
         names = dict(folder=folder, root=self.data.root, bucket=BUCKET, user=user)
-        text = NGINX.format(port=self.near, lister=self.lister, **names)
+        text = NGINX.format(port=self.near, secure=self.secure, lister=self.lister, **names)
         (folder / "nginx.conf").write_text(text)
         return ["nginx", "-c", folder / "nginx.conf", "-e", folder / "error.log"]
 
     def _lister(self):
         address = f"127.0.0.1:{self.lister}"
         return [self.rclone, "serve", "s3", "--config", "", "--etag-hash", "", "--addr", address, self.data.root]
+
+
+def certify(folder):
+    """An authority of our own, `ca.pem`, and a certificate of it for 127.0.0.1, `server.pem`."""
+    if (folder / "server.pem").exists():
+        return
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
+    new = ["openssl", "req", "-newkey", "rsa:2048", "-nodes"]
+    for command in (
+        [*new, "-x509", "-days", "30", "-subj", "/CN=bench", "-keyout", "ca.key", "-out", "ca.pem"],
+        [*new, "-subj", "/CN=127.0.0.1", "-keyout", "server.key", "-out", "server.csr"],
+        ["openssl", "x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+         "-days", "30", "-extfile", "names", "-out", "server.pem"],
+    ):
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@contextlib.contextmanager
+def trusting(bundle):
+    """Programs that start in the block trust an authority, by the variables that they know it by."""
+    names = ("SSL_CERT_FILE", "AWS_CA_BUNDLE", "CURL_CA_BUNDLE")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, str(bundle)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 @contextlib.contextmanager

@@ -20,6 +20,9 @@ use super::trust::{Seal, Stamp, Verified};
 /// Objects up to this size are compared with their checksums as they are opened.
 pub const CHECKED_AT_OPEN: u64 = 2 << 20;
 
+/// Bytes that are summed and then written at a time: a whole number of blocks.
+const STEP: usize = 256 << 10;
+
 /// A cached object, both its files open.
 #[derive(Debug)]
 pub struct Blocks {
@@ -242,14 +245,28 @@ impl Blocks {
 
     /// Keeps whole blocks that begin at `start`.
     pub fn write(&self, start: u64, bytes: &[u8]) -> io::Result<()> {
-        let sums: Vec<_> = blocks(bytes).map(|block| Some(Sum::of(block))).collect();
         let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         self.verified().write(&self.data);
-        let written = self.data.write_all_at(bytes, start);
-        let noted = written.and_then(|()| self.map.set(start / BLOCK, &sums));
+        let written = self.sum_and_write(start, bytes);
+        let noted = written.and_then(|sums| self.map.set(start / BLOCK, &sums));
         let blocks = numbers(&(start..start + bytes.len() as u64));
         self.verified().wrote(noted.is_ok().then_some(&blocks), &self.data);
         noted
+    }
+
+    /// Some bytes at a time, so that they are still in the processor's cache when they are written.
+    fn sum_and_write(&self, start: u64, bytes: &[u8]) -> io::Result<Vec<Option<Sum>>> {
+        if bytes.is_empty() {
+            return Ok(vec![Some(Sum::of(bytes))]);
+        }
+        let mut sums = Vec::with_capacity(bytes.len() / BLOCK as usize + 1);
+        let mut at = start;
+        for some in bytes.chunks(STEP) {
+            sums.extend(blocks(some).map(|block| Some(Sum::of(block))));
+            self.data.write_all_at(some, at)?;
+            at += some.len() as u64;
+        }
+        Ok(sums)
     }
 
     /// The bytes of whole blocks, if all are here and their checksums hold. What is damaged is forgotten.

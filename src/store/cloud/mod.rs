@@ -122,7 +122,8 @@ impl<B: Bucket> CloudObject<B> {
 
     async fn ask(self: Arc<Self>, question: Question) -> Result<Got, Failure> {
         let range = (!question.is_whole).then_some(GetRange::Bounded(question.range));
-        let options = GetOptions { range, ..options(question.ask) };
+        let mut options = GetOptions { range, ..options(question.ask) };
+        options.extensions.insert(question.arriving);
         let (got, whose) = self.send(options).await?;
         let (answer, range) = (answer(&got.meta), got.range.clone());
         let failed = move |error| fault::meaning(&self.asked(whose.clone()), &error);

@@ -21,6 +21,7 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use super::fault::element;
 use crate::budget::retry_after;
 use crate::error::Error;
+use crate::http1;
 use crate::metrics::SENT;
 use crate::net::Net;
 
@@ -104,7 +105,7 @@ impl Connector {
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let plain = options.get_config_value(&ClientConfigKey::AllowHttp);
-        let client = self.net.cloud_client(plain.as_deref() == Some("true"));
+        let client = http1::Client::new(&self.net, plain.as_deref() == Some("true"));
         let failed =
             |error: Error| object_store::Error::Generic { store: "HTTP", source: error.into() };
         let client = HttpClient::new(client.map_err(failed)?);

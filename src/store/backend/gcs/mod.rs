@@ -45,7 +45,7 @@ const CLOUD: &str = "Google Cloud Storage";
 
 const NAMING: Naming = Naming {
     scheme: "gs",
-    is_bucket: is_bucket,
+    is_bucket,
     no_bucket: "its source names no bucket; write `gs://bucket`",
 };
 

@@ -48,7 +48,7 @@ const CLOUD: &str = "S3";
 
 const NAMING: Naming = Naming {
     scheme: "s3",
-    is_bucket: is_bucket,
+    is_bucket,
     no_bucket: "its source names no bucket; write `s3://bucket`",
 };
 

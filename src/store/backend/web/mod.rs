@@ -235,7 +235,7 @@ impl Web {
 
 impl WebObject {
     async fn ask(self: Arc<Self>, question: Question) -> Result<Got, Failure> {
-        let Question { ask, range, is_whole } = question;
+        let Question { ask, range, is_whole, .. } = question;
         let named = (!is_whole).then(|| range.clone());
         let mut reply = self.reply(&ask, named.as_ref()).await?;
         if reply.head.size.is_some() {

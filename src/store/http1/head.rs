@@ -1,0 +1,275 @@
+//! The head of a request as it is sent, and that of an answer as it is read. Pure.
+
+use std::fmt::Write;
+
+use object_store::client::HttpRequest;
+use reqwest::StatusCode;
+use reqwest::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{LOCATION, TRANSFER_ENCODING};
+
+/// Bytes of a head that are read, at most.
+pub const LONGEST: usize = 64 << 10;
+
+/// Lines of a head that are read, at most.
+const LINES: usize = 128;
+
+/// Where a request goes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    pub is_secure: bool,
+    /// As in a URL: an address of IPv6 is in brackets.
+    pub host: String,
+    pub port: u16,
+}
+
+impl Origin {
+    /// `None` where a request is not for `http` or `https`, or names no host.
+    pub fn of(request: &HttpRequest) -> Option<Self> {
+        let uri = request.uri();
+        let (is_secure, usual) = match uri.scheme_str()? {
+            "https" => (true, 443),
+            "http" => (false, 80),
+            _ => return None,
+        };
+        let host = uri.host().filter(|host| !host.is_empty())?.to_owned();
+        Some(Self { is_secure, host, port: uri.port_u16().unwrap_or(usual) })
+    }
+
+    /// The host without brackets.
+    pub fn name(&self) -> &str {
+        self.host.trim_start_matches('[').trim_end_matches(']')
+    }
+
+    /// Whether a `Location` is on this server.
+    fn has(&self, location: &str) -> bool {
+        let Ok(url) = reqwest::Url::parse(location) else { return !location.starts_with("//") };
+        let scheme = if self.is_secure { "https" } else { "http" };
+        let host = url.host_str().unwrap_or_default();
+        url.scheme() == scheme
+            && host.eq_ignore_ascii_case(&self.host)
+            && url.port_or_known_default() == Some(self.port)
+    }
+}
+
+/// A request without a body, as it is sent.
+pub fn written(request: &HttpRequest, origin: &Origin) -> Vec<u8> {
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let mut head = String::with_capacity(512);
+    let usual = if origin.is_secure { 443 } else { 80 };
+    let _ = write!(head, "{} {path} HTTP/1.1\r\nhost: {}", request.method(), origin.host);
+    if origin.port != usual {
+        let _ = write!(head, ":{}", origin.port);
+    }
+    let _ = write!(head, "\r\nuser-agent: dcfs/{}\r\naccept: */*\r\n", env!("CARGO_PKG_VERSION"));
+    let mut head = head.into_bytes();
+    let ours = ["host", "user-agent", "accept", "content-length", "connection"];
+    for (name, value) in request.headers() {
+        if !ours.contains(&name.as_str()) {
+            head.extend_from_slice(name.as_str().as_bytes());
+            head.extend_from_slice(b": ");
+            head.extend_from_slice(value.as_bytes());
+            head.extend_from_slice(b"\r\n");
+        }
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+/// How the end of a body is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    Length(u64),
+    Chunked,
+    /// Where the connection ends.
+    Close,
+}
+
+/// The head of an answer.
+#[derive(Debug)]
+pub struct Head {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub framing: Framing,
+    /// The connection can be asked again.
+    pub is_kept: bool,
+    /// Its bytes.
+    pub length: usize,
+}
+
+/// An answer that is not HTTP/1, or says two things at once.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("its answer is no HTTP/1.1: {0}")]
+pub struct Unreadable(&'static str);
+
+impl Head {
+    /// Reads a head that is all in `bytes`; `None` where more is to come. `has_body`: not the answer to a HEAD.
+    ///
+    /// # Errors
+    /// It cannot be read, or is longer than [`LONGEST`].
+    pub fn read(bytes: &[u8], has_body: bool) -> Result<Option<Self>, Unreadable> {
+        let mut lines = [httparse::EMPTY_HEADER; LINES];
+        let mut answer = httparse::Response::new(&mut lines);
+        let length = match answer.parse(bytes) {
+            Ok(httparse::Status::Complete(length)) => length,
+            Ok(httparse::Status::Partial) if bytes.len() < LONGEST => return Ok(None),
+            Ok(httparse::Status::Partial) => return Err(Unreadable("its head has no end")),
+            Err(_) => return Err(Unreadable("its head is malformed")),
+        };
+        let status = answer.code.and_then(|code| StatusCode::from_u16(code).ok());
+        let status = status.ok_or(Unreadable("it has no status"))?;
+        let mut headers = HeaderMap::with_capacity(answer.headers.len());
+        for line in answer.headers.iter() {
+            let name = HeaderName::from_bytes(line.name.as_bytes());
+            let value = HeaderValue::from_bytes(line.value);
+            let (Ok(name), Ok(value)) = (name, value) else {
+                return Err(Unreadable("a line of its head is malformed"));
+            };
+            headers.append(name, value);
+        }
+        let framing = match has_body && !is_bare(status) {
+            true => framing(&headers)?,
+            false => Framing::Length(0),
+        };
+        let is_kept = answer.version == Some(1) && framing != Framing::Close && !closes(&headers);
+        Ok(Some(Self { status, headers, framing, is_kept, length }))
+    }
+
+    /// Whether it is not the answer yet.
+    pub fn is_interim(&self) -> bool {
+        self.status.is_informational()
+    }
+
+    /// Whether it sends to another place on the same server.
+    pub fn leads_on(&self, origin: &Origin) -> bool {
+        let location = self.headers.get(LOCATION).and_then(|value| value.to_str().ok());
+        self.status.is_redirection() && location.is_some_and(|location| origin.has(location))
+    }
+}
+
+/// Whether an answer of this status never has a body.
+fn is_bare(status: StatusCode) -> bool {
+    status.is_informational() || [204, 304].contains(&status.as_u16())
+}
+
+fn closes(headers: &HeaderMap) -> bool {
+    let has = |value: &HeaderValue| {
+        let words = value.to_str().unwrap_or("close").split(',');
+        words.map(str::trim).any(|word| word.eq_ignore_ascii_case("close"))
+    };
+    // Both ways to end a body: whoever believes the other one reads another answer.
+    let is_double = headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH);
+    is_double || headers.get_all(CONNECTION).iter().any(has)
+}
+
+fn framing(headers: &HeaderMap) -> Result<Framing, Unreadable> {
+    if let Some(coding) = headers.get_all(TRANSFER_ENCODING).iter().next_back() {
+        let is_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+        return if is_chunked {
+            Ok(Framing::Chunked)
+        } else {
+            Err(Unreadable("an unknown coding"))
+        };
+    }
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter().map(length);
+    let Some(first) = lengths.next() else { return Ok(Framing::Close) };
+    let first = first.ok_or(Unreadable("its length is no number"))?;
+    match lengths.all(|other| other == Some(first)) {
+        true => Ok(Framing::Length(first)),
+        false => Err(Unreadable("it has two lengths")),
+    }
+}
+
+fn length(value: &HeaderValue) -> Option<u64> {
+    let digits = value.to_str().ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()))?;
+    digits.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::client::HttpRequestBody;
+
+    use super::*;
+
+    fn request(uri: &str) -> HttpRequest {
+        let mut request = HttpRequest::new(HttpRequestBody::empty());
+        *request.uri_mut() = uri.parse().expect("an address");
+        request
+    }
+
+    #[test]
+    fn a_request_is_sent_as_it_is() {
+        let mut asked = request("http://[::1]:9000/b/a%2Fb?x=1");
+        asked.headers_mut().insert("range", HeaderValue::from_static("bytes=0-3"));
+        let origin = Origin::of(&asked).expect("an origin");
+        assert_eq!((origin.name(), origin.port), ("::1", 9000));
+        let text = String::from_utf8(written(&asked, &origin)).expect("text");
+        assert!(text.starts_with("GET /b/a%2Fb?x=1 HTTP/1.1\r\nhost: [::1]:9000\r\n"), "{text}");
+        assert!(text.ends_with("\r\nrange: bytes=0-3\r\n\r\n"), "{text}");
+        let usual = request("https://h/");
+        let origin = Origin::of(&usual).expect("an origin");
+        let text = String::from_utf8(written(&usual, &origin)).expect("text");
+        assert!(text.contains("\r\nhost: h\r\n"), "{text}");
+        assert_eq!(Origin::of(&request("ftp://h/")), None);
+    }
+
+    #[test]
+    fn a_body_ends_in_one_way() {
+        let cases: [(&str, Option<(Framing, bool)>); 13] = [
+            ("content-length: 5\r\n", Some((Framing::Length(5), true))),
+            ("content-length: 5\r\nContent-Length: 5\r\n", Some((Framing::Length(5), true))),
+            ("content-length: 5\r\ncontent-length: 6\r\n", None),
+            ("content-length: +5\r\n", None),
+            ("content-length: 99999999999999999999\r\n", None),
+            ("content-length:\r\n", None),
+            ("transfer-encoding: Chunked\r\n", Some((Framing::Chunked, true))),
+            (
+                "transfer-encoding: chunked\r\ncontent-length: 5\r\n",
+                Some((Framing::Chunked, false)),
+            ),
+            ("transfer-encoding: gzip\r\n", None),
+            ("", Some((Framing::Close, false))),
+            ("content-length: 0\r\nconnection: x, Close\r\n", Some((Framing::Length(0), false))),
+            ("content-length: 0\r\nconnection: keep-alive\r\n", Some((Framing::Length(0), true))),
+            ("content length: 0\r\n", None),
+        ];
+        for (lines, want) in cases {
+            let bytes = format!("HTTP/1.1 200 OK\r\n{lines}\r\n");
+            let head = Head::read(bytes.as_bytes(), true);
+            let found = head.ok().flatten().map(|head| (head.framing, head.is_kept));
+            assert_eq!(found, want, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_head_is_an_error_and_half_of_one_is_waited_for() {
+        let read = |bytes: &[u8]| Head::read(bytes, true).map(|head| head.map(|head| head.status));
+        assert_eq!(read(b""), Ok(None));
+        assert_eq!(read(b"HTTP/1.1 200 OK\r\ncontent-le"), Ok(None));
+        assert_eq!(read(b"HTTP/1.1 204 \r\n\r\n"), Ok(Some(StatusCode::NO_CONTENT)));
+        for wrong in [&b"HTTP/2 200\r\n\r\n"[..], b"220 smtp\r\n", b"HTTP/1.1 abc\r\n\r\n", b"\0"] {
+            assert!(read(wrong).is_err(), "{wrong:?}");
+        }
+        let endless = [b"HTTP/1.1 200 OK\r\nx: ".to_vec(), vec![b'y'; LONGEST]].concat();
+        assert!(read(&endless).is_err());
+        let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: y\r\n".repeat(LINES + 1));
+        assert!(read(many.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn redirects_stay_on_their_server() {
+        let origin = Origin::of(&request("http://h:81/")).expect("an origin");
+        let cases = [
+            ("/there", true),
+            ("http://h:81/there", true),
+            ("http://h/there", false),
+            ("https://h:81/there", false),
+            ("http://other:81/", false),
+            ("//other/", false),
+        ];
+        for (location, want) in cases {
+            let bytes = format!("HTTP/1.1 302 Found\r\nlocation: {location}\r\n\r\n");
+            let head = Head::read(bytes.as_bytes(), true).expect("a head").expect("whole");
+            assert_eq!(head.leads_on(&origin), want, "{location}");
+        }
+    }
+}

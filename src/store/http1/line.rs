@@ -1,0 +1,204 @@
+//! Connections: made, kept for the next request, checked before they are used again.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::head::Origin;
+
+/// How long a connection is kept that nobody uses: servers close theirs after a minute or so.
+const KEPT: Duration = Duration::from_secs(60);
+
+/// Connections of one origin that are kept and not used, at most.
+const MOST: usize = 128;
+
+/// A connection, and what came on it and was not used yet.
+#[derive(Debug)]
+pub struct Line {
+    transport: Transport,
+    pub rest: BytesMut,
+}
+
+#[derive(Debug)]
+enum Transport {
+    Plain(TcpStream),
+    Secure(Box<TlsStream<TcpStream>>),
+}
+
+impl Line {
+    /// Connects, to whichever address of the host answers first in order.
+    ///
+    /// # Errors
+    /// None does within `limit` each; nobody knows the name; the server's certificate is not trusted.
+    pub async fn open(
+        origin: &Origin,
+        tls: Option<TlsConnector>,
+        limit: Duration,
+    ) -> io::Result<Self> {
+        let socket = reach(origin, limit).await?;
+        // A request is one write, and is not to wait for the acknowledgement of the last one.
+        socket.set_nodelay(true)?;
+        let transport = match tls {
+            None => Transport::Plain(socket),
+            Some(tls) => {
+                let name = ServerName::try_from(origin.name().to_owned());
+                let name = name.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error));
+                Transport::Secure(Box::new(within(limit, tls.connect(name?, socket)).await?))
+            }
+        };
+        Ok(Self { transport, rest: BytesMut::new() })
+    }
+
+    /// Whether nothing came on it since it was last used: neither its end nor bytes that nobody asked for.
+    fn is_quiet(&self) -> bool {
+        let socket = match &self.transport {
+            Transport::Plain(socket) => socket,
+            Transport::Secure(tls) => tls.get_ref().0,
+        };
+        let found = socket.try_read(&mut [0]);
+        self.rest.is_empty() && found.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+async fn reach(origin: &Origin, limit: Duration) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
+    for address in tokio::net::lookup_host((origin.name(), origin.port)).await? {
+        match within(limit, TcpStream::connect(address)).await {
+            Ok(socket) => return Ok(socket),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// `work`, for so long at most.
+pub async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    let late = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "operation timed out"));
+    tokio::time::timeout(limit, work).await.unwrap_or_else(late)
+}
+
+impl AsyncRead for Line {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.transport {
+            Transport::Plain(socket) => Pin::new(socket).poll_read(cx, into),
+            Transport::Secure(tls) => Pin::new(tls).poll_read(cx, into),
+        }
+    }
+}
+
+impl AsyncWrite for Line {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.transport {
+            Transport::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Transport::Secure(tls) => Pin::new(tls).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.transport {
+            Transport::Plain(socket) => Pin::new(socket).poll_flush(cx),
+            Transport::Secure(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.transport {
+            Transport::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Transport::Secure(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+}
+
+/// Connections that wait for the next request, by origin; the latest is used first.
+#[derive(Debug, Default)]
+pub struct Pool(Mutex<Idle>);
+
+#[derive(Debug, Default)]
+struct Idle {
+    lines: HashMap<Origin, VecDeque<(Instant, Line)>>,
+    /// A task closes what nobody uses.
+    is_swept: bool,
+}
+
+impl Pool {
+    pub fn take(&self, origin: &Origin) -> Option<Line> {
+        let mut idle = self.idle();
+        let lines = idle.lines.get_mut(origin)?;
+        while let Some((since, line)) = lines.pop_back() {
+            if since.elapsed() < KEPT && line.is_quiet() {
+                return Some(line);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection whose last answer was read to its end. Called within the runtime.
+    pub fn put(self: &Arc<Self>, origin: &Origin, line: Line) {
+        if !line.rest.is_empty() {
+            return;
+        }
+        let mut idle = self.idle();
+        match idle.lines.get_mut(origin) {
+            Some(lines) if lines.len() < MOST => lines.push_back((Instant::now(), line)),
+            Some(_) => {}
+            None => {
+                idle.lines.insert(origin.clone(), VecDeque::from([(Instant::now(), line)]));
+            }
+        }
+        if !std::mem::replace(&mut idle.is_swept, true) {
+            tokio::spawn(sweep(Arc::downgrade(self)));
+        }
+    }
+
+    /// Forgets all of one origin: one of them was closed, and those that were used before it will be too.
+    pub fn clear(&self, origin: &Origin) {
+        self.idle().lines.remove(origin);
+    }
+
+    /// Closes what nobody used for long; whether there is more.
+    fn sweep(&self) -> bool {
+        let mut idle = self.idle();
+        for lines in idle.lines.values_mut() {
+            lines.retain(|(since, _)| since.elapsed() < KEPT);
+        }
+        idle.lines.retain(|_, lines| !lines.is_empty());
+        idle.is_swept = !idle.lines.is_empty();
+        idle.is_swept
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        // Every change under this lock is one step.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn sweep(pool: Weak<Pool>) {
+    loop {
+        tokio::time::sleep(KEPT).await;
+        match pool.upgrade() {
+            Some(pool) if pool.sweep() => {}
+            _ => return,
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! HTTP/1.1 as objects need it: one task asks, receives and hands on, and a body lands in the memory that it stays in.
+//!
+//! `reqwest` gives a connection a task of its own, and a body in pieces that somebody has to join: two changes of thread
+//! and a copy more for each request. It still answers what is rare: whatever goes through a proxy, redirects on one
+//! server, requests that are no GET or HEAD or have a body.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | `head` | requests as they are sent, heads of answers as they are read |
+//! | `line` | connections: made, kept, checked |
+//! | `body` | bodies: of known length, in chunks, until the end |
+
+mod body;
+mod head;
+mod line;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use bytes::Buf;
+use object_store::client::{
+    HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
+};
+use reqwest::Method;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
+
+use self::body::{Answered, Answering};
+use self::head::{Head, Origin, Unreadable};
+use self::line::{Line, Pool};
+use super::error::Error;
+use super::net::{self, CONNECT, IDLE as SILENCE, Net};
+use super::remote::Arriving;
+
+/// Bytes that are read at first: a head, and a small answer with it.
+const FIRST: usize = 8 << 10;
+
+/// A client of one cloud's servers.
+pub struct Client {
+    net: Net,
+    /// Requests without TLS are allowed.
+    is_plain: bool,
+    /// Requests go through a proxy, or some do.
+    has_proxy: bool,
+    usual: reqwest::Client,
+    tls: OnceLock<TlsConnector>,
+    pool: Arc<Pool>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("is_plain", &self.is_plain).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// `is_plain` allows requests without TLS.
+    ///
+    /// # Errors
+    /// As [`Net::client`].
+    pub fn new(net: &Net, is_plain: bool) -> Result<Self, Error> {
+        let usual = net.cloud_client(is_plain)?;
+        let (has_proxy, net) = (net::has_proxy(&net::environment()), net.clone());
+        let (tls, pool) = Default::default();
+        Ok(Self { net, is_plain, has_proxy, usual, tls, pool })
+    }
+
+    /// Where a request goes, if it is answered here.
+    fn origin(&self, request: &HttpRequest) -> Option<Origin> {
+        let is_simple = [Method::GET, Method::HEAD].contains(request.method())
+            && request.body().is_empty()
+            && !self.has_proxy;
+        Origin::of(request).filter(|origin| is_simple && (origin.is_secure || self.is_plain))
+    }
+
+    fn tls(&self, origin: &Origin) -> Result<Option<TlsConnector>, HttpError> {
+        if !origin.is_secure {
+            return Ok(None);
+        }
+        if let Some(tls) = self.tls.get() {
+            return Ok(Some(tls.clone()));
+        }
+        let failed = |error| HttpError::new(HttpErrorKind::Connect, error);
+        let mut tls = self.net.tls().map_err(failed)?;
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Some(self.tls.get_or_init(|| Arc::new(tls).into()).clone()))
+    }
+
+    async fn open(&self, origin: &Origin) -> Result<Line, HttpError> {
+        let limit = CONNECT.min(self.net.timeout);
+        let opened = Line::open(origin, self.tls(origin)?, limit).await;
+        opened.map_err(|error| HttpError::new(HttpErrorKind::Connect, error))
+    }
+
+    /// Sends a request and reads the head of its answer. A connection that was kept may be closed by the server just then: the
+    /// request goes over a new one.
+    async fn ask(&self, origin: &Origin, sent: &[u8], is_get: bool) -> Result<Talk, HttpError> {
+        if let Some(line) = self.pool.take(origin) {
+            match talk(line, sent, is_get).await {
+                Err(Lost { is_silent: true, .. }) => self.pool.clear(origin),
+                told => return told.map_err(|lost| failed(lost.error)),
+            }
+        }
+        let line = self.open(origin).await?;
+        talk(line, sent, is_get).await.map_err(|lost| failed(lost.error))
+    }
+}
+
+#[async_trait]
+impl HttpService for Client {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let Some(origin) = self.origin(&request) else { return self.usual.call(request).await };
+        let sent = head::written(&request, &origin);
+        let is_get = request.method() == Method::GET;
+        let (head, mut line) = self.ask(&origin, &sent, is_get).await?;
+        if head.leads_on(&origin) {
+            return self.usual.call(request).await;
+        }
+        line.rest.advance(head.length);
+        let going = Answering {
+            line,
+            framing: head.framing,
+            is_kept: head.is_kept,
+            piece: body::piece(head.status.is_success()),
+            origin,
+            pool: Arc::clone(&self.pool),
+            arriving: request.extensions().get::<Arriving>().cloned(),
+        };
+        let mut answer = HttpResponse::new(HttpResponseBody::new(Answered::new(going)));
+        *answer.status_mut() = head.status;
+        *answer.headers_mut() = head.headers;
+        Ok(answer)
+    }
+}
+
+/// The head of an answer, and the connection that the rest comes on; the head is still in what was read.
+type Talk = (Head, Line);
+
+/// A connection that ended before there was an answer.
+struct Lost {
+    error: io::Error,
+    /// Not a byte of an answer came.
+    is_silent: bool,
+}
+
+async fn talk(mut line: Line, sent: &[u8], is_get: bool) -> Result<Talk, Lost> {
+    let silent = |error| Lost { error, is_silent: true };
+    line::within(SILENCE, send(&mut line, sent)).await.map_err(silent)?;
+    let mut rest = std::mem::take(&mut line.rest);
+    loop {
+        rest.reserve(FIRST);
+        let read = line::within(SILENCE, line.read_buf(&mut rest)).await;
+        let is_silent = rest.is_empty();
+        let lost = |error: io::Error| {
+            // Who waited in vain has waited long enough.
+            Lost { is_silent: is_silent && error.kind() != io::ErrorKind::TimedOut, error }
+        };
+        if read.map_err(lost)? == 0 {
+            return Err(lost(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "connection closed before message completed",
+            )));
+        }
+        while let Some(head) = Head::read(&rest, is_get).map_err(|error| lost(unreadable(error)))? {
+            if !head.is_interim() {
+                line.rest = rest;
+                return Ok((head, line));
+            }
+            rest.advance(head.length);
+        }
+    }
+}
+
+async fn send(line: &mut Line, sent: &[u8]) -> io::Result<()> {
+    line.write_all(sent).await?;
+    line.flush().await
+}
+
+fn unreadable(error: Unreadable) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+/// A failure of a connection, as `object_store` knows it.
+fn failed(error: io::Error) -> HttpError {
+    let kind = match error.kind() {
+        io::ErrorKind::TimedOut => HttpErrorKind::Timeout,
+        io::ErrorKind::InvalidData => HttpErrorKind::Decode,
+        _ => HttpErrorKind::Interrupted,
+    };
+    HttpError::new(kind, error)
+}

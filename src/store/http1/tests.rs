@@ -1,0 +1,147 @@
+//! The client against servers that do as they like: real sockets, answers as bytes.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use object_store::client::HttpRequestBody;
+
+use super::*;
+
+/// A server that gives each connection one of `talks`: answers, one for each request on it; then it hangs up.
+fn server(talks: Vec<Vec<Vec<u8>>>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for talk in talks {
+            let Ok((mut peer, _)) = listener.accept() else { return };
+            for answer in talk {
+                if !has_asked(&mut peer) || peer.write_all(&answer).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    port
+}
+
+fn has_asked(peer: &mut TcpStream) -> bool {
+    let (mut asked, mut byte) = (Vec::new(), [0]);
+    while !asked.ends_with(b"\r\n\r\n") {
+        if !matches!(peer.read(&mut byte), Ok(1)) {
+            return false;
+        }
+        asked.push(byte[0]);
+    }
+    true
+}
+
+fn run<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(test)
+}
+
+fn client() -> Client {
+    Client::new(&Net::new(Duration::from_secs(5), &Vec::new()), true).expect("a client")
+}
+
+/// The status and the body of an answer; the error in words.
+async fn get(client: &Client, port: u16) -> Result<(u16, Vec<u8>), String> {
+    let mut request = HttpRequest::new(HttpRequestBody::empty());
+    *request.uri_mut() = format!("http://127.0.0.1:{port}/b/k").parse().expect("an address");
+    let said = |error: HttpError| net::innermost(&error);
+    let answer = client.call(request).await.map_err(said)?;
+    let status = answer.status().as_u16();
+    let (mut body, mut bytes) = (answer.into_body().bytes_stream(), Vec::new());
+    while let Some(some) = body.next().await {
+        bytes.extend_from_slice(&some.map_err(said)?);
+    }
+    Ok((status, bytes))
+}
+
+fn answer(head: &str, body: &[u8]) -> Vec<u8> {
+    [format!("HTTP/1.1 {head}\r\n\r\n").as_bytes(), body].concat()
+}
+
+#[test]
+fn bodies_of_every_framing_come_whole_over_one_connection() {
+    let large: Vec<u8> = (0..3_000_000_u32).map(|at| (at / 7) as u8).collect();
+    let chunks = b"5;x=\"y\"\r\nhello\r\n0A\r\n0123456789\r\n0\r\nx-sum: 1\r\n\r\n";
+    let talk = vec![
+        answer("200 OK\r\ncontent-length: 0", b""),
+        answer("206 Partial\r\ncontent-length: 3000000", &large),
+        answer("200 OK\r\ntransfer-encoding: chunked", chunks),
+        answer("100 Continue\r\n\r\nHTTP/1.1 404 Not Found\r\ncontent-length: 2", b"no"),
+        answer("200 OK", b"until the end"),
+    ];
+    let port = server(vec![talk]);
+    run(async {
+        let client = client();
+        assert_eq!(get(&client, port).await, Ok((200, Vec::new())));
+        assert!(get(&client, port).await == Ok((206, large)));
+        assert_eq!(get(&client, port).await, Ok((200, b"hello0123456789".to_vec())));
+        assert_eq!(get(&client, port).await, Ok((404, b"no".to_vec())));
+        assert_eq!(get(&client, port).await, Ok((200, b"until the end".to_vec())));
+    });
+}
+
+#[test]
+fn a_connection_that_was_closed_while_idle_is_made_anew() {
+    let short = || vec![answer("200 OK\r\ncontent-length: 2", b"ab")];
+    let port = server(vec![short(), short(), short()]);
+    run(async {
+        let client = client();
+        for _ in 0..3 {
+            assert_eq!(get(&client, port).await, Ok((200, b"ab".to_vec())));
+        }
+    });
+}
+
+#[test]
+fn what_was_cut_is_an_error_after_what_came() {
+    let port = server(vec![vec![answer("200 OK\r\ncontent-length: 9", b"abc")]]);
+    run(async {
+        let mut request = HttpRequest::new(HttpRequestBody::empty());
+        *request.uri_mut() = format!("http://127.0.0.1:{port}/").parse().expect("an address");
+        let answer = client().call(request).await.expect("a head");
+        let mut body = answer.into_body().bytes_stream();
+        assert_eq!(body.next().await.expect("some").expect("bytes"), &b"abc"[..]);
+        let error = body.next().await.expect("an end").expect_err("cut");
+        assert_eq!(error.kind(), HttpErrorKind::Interrupted);
+        assert!(body.next().await.is_none());
+    });
+}
+
+#[test]
+fn what_is_no_answer_is_an_error_and_never_a_hang() {
+    let wrong: [&[u8]; 8] = [
+        b"",
+        b"HTTP/1.1 200 OK\r\n",
+        b"SSH-2.0-x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nab",
+    ];
+    run(async {
+        for wrong in wrong {
+            let port = server(vec![vec![wrong.to_vec()]]);
+            let told = get(&client(), port).await;
+            assert!(told.is_err(), "{:?}: {told:?}", String::from_utf8_lossy(wrong));
+        }
+    });
+}
+
+#[test]
+fn bytes_that_nobody_asked_for_are_no_answer_to_the_next_request() {
+    let talk = vec![answer("200 OK\r\ncontent-length: 2", b"abHTTP/1.1 200 OK\r\n\r\nforged")];
+    let honest = vec![answer("200 OK\r\ncontent-length: 2", b"cd")];
+    let port = server(vec![talk, honest]);
+    run(async {
+        let client = client();
+        assert_eq!(get(&client, port).await, Ok((200, b"ab".to_vec())));
+        assert_eq!(get(&client, port).await, Ok((200, b"cd".to_vec())));
+    });
+}
