@@ -15,7 +15,7 @@ use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::name::DatasetName;
 use dcfs_core::render::stranger::{is_hidden, visible};
 use dcfs_core::time::Timestamp;
-use dcfs_disk::{regular, whole_file};
+use dcfs_disk::{owner, regular, whole_file};
 
 /// Bytes of a text that is remembered: a line is a hint, not a document.
 pub const LONGEST: usize = 1024;
@@ -259,11 +259,19 @@ fn raw(path: &Path) -> Result<Vec<u8>> {
     regular::read(path, LARGEST).map_err(told)
 }
 
-/// Refuses a folder below `base` that a link leads out of it. What is not there yet passes.
+/// Refuses a folder below `base` that a link leads out of it, and a `base` that is a link of somebody else. What is not there yet
+/// passes.
 ///
 /// # Errors
 /// It is such a link, or stands behind one.
 pub(crate) fn check_inside(base: &Path, folder: &Path) -> Result<()> {
+    if let Some(owner) = owner::of_strangers_link(base) {
+        let base = base.display();
+        let message = format!(
+            "`{base}` is a link that {owner} made, and nothing is written there; name the folder that it leads to"
+        );
+        return Err(Error::new(Kind::Denied, message));
+    }
     let Ok(home) = base.canonicalize() else { return Ok(()) };
     // A link that leads nowhere is there, too.
     let there = folder.ancestors().find(|part| part.symlink_metadata().is_ok());

@@ -2,6 +2,7 @@
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use nix::unistd::{Gid, Group, Uid, User, geteuid};
 
@@ -16,6 +17,12 @@ pub fn name(uid: u32) -> String {
 pub fn is_trusted(found: &Metadata) -> bool {
     let uid = found.uid();
     uid == 0 || uid == geteuid().as_raw() || (uid == OVERFLOW && is_unmapped(OVERFLOW))
+}
+
+/// The owner of a link at `path` who is none that is trusted: whoever made it chose where what is written there goes.
+pub fn of_strangers_link(path: &Path) -> Option<String> {
+    let found = path.symlink_metadata().ok()?;
+    (found.is_symlink() && !is_trusted(&found)).then(|| name(found.uid()))
 }
 
 /// The user that files of unknown users belong to.
@@ -102,6 +109,19 @@ mod tests {
             ("", 0, false),
         ] {
             assert_eq!(knows(map, uid), want, "{map:?} {uid}");
+        }
+    }
+
+    #[test]
+    fn a_link_of_somebody_else_is_told() {
+        let base = tempfile::tempdir().expect("a folder");
+        let link = base.path().join("link");
+        std::os::unix::fs::symlink(base.path(), &link).expect("a link");
+        assert_eq!(of_strangers_link(&link), None, "our own");
+        assert_eq!(of_strangers_link(base.path()), None, "no link");
+        if geteuid().is_root() {
+            std::os::unix::fs::lchown(&link, Some(3_999_999_999), None).expect("given away");
+            assert_eq!(of_strangers_link(&link).as_deref(), Some("the user 3999999999"));
         }
     }
 

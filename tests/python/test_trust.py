@@ -272,6 +272,24 @@ def test_no_program_of_a_repository_runs(dcfs, small_catalog, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.root
+def test_folders_that_a_stranger_made_a_link_are_not_written_to(dcfs, small_catalog, tmp_path):
+    catalog, victim = sql.copy_catalog(small_catalog, tmp_path / "catalog"), tmp_path / "victim"
+    victim.mkdir()
+    for name, command in {
+        "dc-knowledge": ["remember", "a line"],
+        ".claude": ["skill", "install", "--project", "--target", "claude"],
+        ".cursor": ["mcp", "install", "--target", "cursor"],
+    }.items():
+        link = catalog / name
+        link.symlink_to(victim)
+        os.lchown(link, NOBODY, NOBODY)
+        refused = dcfs.run(*command, cwd=catalog)
+        assert refused.returncode == 5 and "is a link that nobody made" in refused.stderr, (command, refused)
+        assert os.listdir(victim) == []
+        link.unlink()
+
+
 def test_names_beside_a_catalog_are_not_followed(dcfs, small_catalog, tmp_path):
     catalog = sql.copy_catalog(small_catalog, tmp_path / "shared")
     folder = catalog / ".datachain"

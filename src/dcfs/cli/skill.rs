@@ -285,6 +285,7 @@ fn relative(link: &Path, to: &Path) -> PathBuf {
 /// # Errors
 /// The page cannot be read or written; it is a link that leads out of the folder.
 pub fn change(path: &Path, mut change: impl FnMut(&str) -> Option<String>) -> Result<()> {
+    folder::no_strangers_link(path)?;
     let told = |error: &dyn std::fmt::Display| {
         Error::new(Kind::Denied, format!("cannot change `{}`: {error}", path.display()))
     };

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::text::{self, MAIN, NAME, REFERENCES, VERSION};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::hex::hex;
-use dcfs_disk::{regular, whole_file};
+use dcfs_disk::{owner, regular, whole_file};
 
 /// The note about what was written.
 const NOTE: &str = ".dcfs.json";
@@ -95,6 +95,7 @@ pub fn state(folder: &Path) -> Result<State> {
 /// # Errors
 /// The folder is a link or somebody else's, unless `force`; the system refuses.
 pub fn install(folder: &Path, force: bool) -> Result<Outcome> {
+    no_strangers_link(folder)?;
     match state(folder)? {
         State::Link(to) if !force => {
             return Err(refused(format!(
@@ -280,6 +281,26 @@ fn digest(path: &Path) -> Result<Option<String>> {
 
 fn sum(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
+}
+
+/// Refuses a place in a project, such as `.claude/skills/dcfs`, that is or stands behind a link of somebody else: it may have come with
+/// the project.
+///
+/// # Errors
+/// `Denied`, with the owner.
+pub fn no_strangers_link(path: &Path) -> Result<()> {
+    let found = path.ancestors().take(3).find_map(|part| {
+        owner::of_strangers_link(part).map(|owner| (part.display().to_string(), owner))
+    });
+    match found {
+        None => Ok(()),
+        Some((part, owner)) => {
+            let message = format!(
+                "`{part}` is a link that {owner} made, and nothing is written there; put a folder in its place"
+            );
+            Err(Error::new(Kind::Denied, message))
+        }
+    }
 }
 
 fn refused(message: String) -> Error {
