@@ -74,7 +74,12 @@ impl Unmounted {
         let mut bytes = Vec::new();
         self.runtime.block_on(async {
             let file = self.vfs.find(path.as_bytes()).await?;
-            self.vfs.pour(&file, |chunk| Ok(bytes.extend_from_slice(&chunk))).await
+            self.vfs
+                .pour(&file, |chunk| {
+                    bytes.extend_from_slice(&chunk);
+                    Ok(())
+                })
+                .await
         })?;
         Ok(bytes)
     }
