@@ -649,6 +649,141 @@ def test_the_story_of_a_night(work):
     assert work.done(*words)["is_new"] is False
 
 
+# The README of DataChain 0.62, word for word; its arrows in ASCII.
+CREATE_DATASET = '''
+from PIL import Image
+import io
+from pydantic import BaseModel
+import datachain as dc
+
+
+class ImageInfo(BaseModel):
+    width: int
+    height: int
+
+
+def get_info(file: dc.File) -> ImageInfo:
+    img = Image.open(io.BytesIO(file.read()))
+    return ImageInfo(width=img.width, height=img.height)
+
+
+ds = (
+    dc.read_storage(
+        "s3://dc-readme/oxford-pets-micro/images/**/*.jpg",
+        anon=True,
+        update=True,
+        delta=True,  # re-runs skip unchanged files
+    )
+    .settings(prefetch=64)
+    .map(info=get_info)
+    .save("pets_images")
+)
+ds.show(5)
+'''
+
+EMBED = '''
+import open_clip, torch, io
+from PIL import Image
+import datachain as dc
+
+model, _, preprocess = open_clip.create_model_and_transforms(
+    "ViT-B-32", "laion2b_s34b_b79k"
+)
+model.eval()
+
+counter = 0
+
+
+def encode(file: dc.File, model, preprocess) -> list[float]:
+    global counter
+    counter += 1
+    if counter > 236:  # <- bug: remove these two lines
+        raise Exception("some bug")  # <-
+    img = Image.open(io.BytesIO(file.read())).convert("RGB")
+    with torch.no_grad():
+        return model.encode_image(preprocess(img).unsqueeze(0))[0].tolist()
+
+
+(
+    dc.read_dataset("pets_images")
+    .settings(batch_size=100)
+    .setup(model=lambda: model, preprocess=lambda: preprocess)
+    .map(emb=encode)
+    .save("pets_embeddings")
+)
+'''
+
+CLIP = '''
+"""In place of the model, which is half a gigabyte: means of the colours."""
+
+class Vector(list):
+    def unsqueeze(self, _):
+        return Vector([self])
+
+    def tolist(self):
+        return list(self)
+
+
+class Model:
+    def eval(self):
+        pass
+
+    def encode_image(self, pictures):
+        return pictures
+
+
+def create_model_and_transforms(name, weights):
+    def preprocess(picture):
+        return Vector(channel / 255 for channel in picture.resize((1, 1)).getpixel((0, 0)))
+    return Model(), None, preprocess
+'''
+
+
+def test_the_walk_of_the_readme_of_datachain(work):
+    """Its two scripts as they are: the chains in them are what dcfs does, and what they give to functions is given."""
+    pictures = work.here / "pictures"
+    pictures.mkdir()
+    for n in range(300):
+        Image.new("RGB", (20 + n % 7, 30), (n % 256, 0, 255)).save(pictures / f"pug_{n:03}.jpg")
+    work.write("create_dataset.py", CREATE_DATASET)
+    work.write("embed.py", EMBED)
+    work.write("open_clip.py", CLIP)
+    work.write("torch.py", "import contextlib\nno_grad = contextlib.nullcontext\n")
+    work.ok("index", "pictures", "--save", "pets")
+    made = work.done("map", "pets", "--as", "pets_images", "--out", "info", "--delta", "--", "python", "create_dataset.py:get_info")
+    assert (made["computed"], versions(work.here, "pets_images")) == (300, ["1.0.0"])
+    embed = ("map", "pets_images", "--as", "pets_embeddings", "--out", "emb", "--", "python", "embed.py:encode")
+    said = work.refused(5, *embed)
+    assert "Exception: some bug" in said and versions(work.here, "pets_embeddings") == []
+    (run,) = work.runs()
+    assert run["rows"] == 236, "no row that was computed is lost; DataChain goes on from 201"
+    bug = EMBED.index("    if counter > 236"), EMBED.index("    img = ")
+    work.write("embed.py", EMBED[: bug[0]] + EMBED[bug[1] :])
+    result = work.run("map", "--json", *embed[1:])
+    assert "236 of 300 rows were computed by another one" in result.stderr, result.stderr
+    done = json.loads(result.stdout.splitlines()[-1])
+    assert (done["computed"], done["reused"]) == (64, 236)
+    told = work.python(
+        """
+        import datachain as dc
+        chain = dc.read_dataset("pets_embeddings")
+        first = next(iter(chain.filter(dc.C("file.path").glob("*pug_002.jpg")).to_iter("info", "emb")))
+        print(chain.count(), type(first[0]).__name__, first[0].width, [round(x) for x in first[1]])
+        """
+    )
+    assert told.split("\n")[0] == "300 ImageInfo 22 [0, 0, 1]"
+    assert versions(work.here, "pets_images") == ["1.0.0"], "no chain of a script ran"
+
+
+def test_without_datachain_its_scripts_are_understood_and_their_chains_have_no_answers(work):
+    work.write("datachain.py", "raise ImportError('not installed')\n")
+    work.write("info.py", CREATE_DATASET.replace("from PIL import Image\n", "") + "\n\ndef size(file: dc.File) -> int:\n    return len(file.read())\n"
+               "\n\ndef lost(file: dc.TextFile) -> int:\n    return len(file.read()) + ds.count()\n")
+    work.ok("map", "f", "--as", "s", "--", "python", "info.py:size")
+    assert [n for (n,) in work.rows("s", "size")] == SIZES
+    assert "is not run by dcfs" in work.refused(5, "map", "f", "--as", "l", "--", "python", "info.py:lost")
+
+
 def test_python_and_a_run_side_by_side(work):
     work.function(COUNTED)
     work.dcfs.environment["SLOW"] = "0.05"

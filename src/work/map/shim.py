@@ -26,6 +26,7 @@ PLAIN = {int: "int", float: "float", str: "str", bool: "bool", bytes: "bytes", d
 
 
 NUMBERS = {int, float}
+OPTIONS = {"buffering", "encoding", "errors", "newline"}
 
 
 class Refused(Exception):
@@ -53,7 +54,7 @@ class File:
         return open(self.path, mode, **options)
 
     def read(self):
-        with open(self.path, "rb") as file:
+        with open(self.path, "rb", buffering=0) as file:  # All at once: a buffer would only be another copy.
             return file.read()
 
     def read_bytes(self):
@@ -72,6 +73,124 @@ class File:
         return os.path.splitext(self.name)[1]
 
 
+class TextFile(File):
+    """As DataChain's: reads text."""
+
+    def read(self):
+        return self.read_text()
+
+
+class ImageFile(File):
+    """As DataChain's: reads a picture."""
+
+    def read(self):
+        import PIL.Image
+
+        return PIL.Image.open(self.path)
+
+
+SETUP = {}
+"""What the script's chains give to functions: names, and functions that make their values."""
+
+
+class Unrun:
+    """A chain of the script. It is not run: dcfs does what it would do. Whatever is asked of it while the script is loaded is no
+    matter; a function that needs an answer for a row is told that there is none."""
+
+    is_loading = True
+
+    def _more(self, *_, **__):
+        if not Unrun.is_loading:
+            raise RuntimeError("the script's chain of DataChain is not run by dcfs, so the function cannot use what it gives")
+        return self
+
+    __call__ = __getitem__ = __add__ = __radd__ = __sub__ = __mul__ = __truediv__ = __and__ = __or__ = __invert__ = _more
+    __lt__ = __le__ = __gt__ = __ge__ = __enter__ = _more
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if name == "setup":
+            return lambda *_, **given: SETUP.update(given) or self
+        return self._more()
+
+    def __exit__(self, *_):
+        return False
+
+    def __iter__(self):
+        self._more()
+        return iter(())
+
+    def __len__(self):
+        self._more()
+        return 0
+
+    def __bool__(self):
+        self._more()
+        return False
+
+    __int__ = __index__ = __len__
+
+
+def stand_in():
+    """A module in place of DataChain, where that is not installed."""
+    module = types.ModuleType("datachain")
+    module.File, module.TextFile, module.ImageFile, module.__path__ = File, TextFile, ImageFile, []
+
+    def missing(name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if name == "DataModel":
+            from pydantic import BaseModel
+
+            return BaseModel
+        return Unrun()
+
+    module.__getattr__ = missing
+    return module
+
+
+@contextlib.contextmanager
+def unrun_chains(path):
+    """While a script is loaded that uses DataChain: its chains are not run, and a bucket is not listed."""
+    with open(path, "rb") as file:
+        is_used = b"datachain" in file.read()
+    if not is_used:
+        yield
+        return
+    was = []
+
+    def put(owner, name, value):
+        was.append((owner, name, getattr(owner, name)))
+        setattr(owner, name, value)
+
+    try:
+        import datachain
+    except ImportError:
+        sys.modules["datachain"] = stand_in()
+    else:
+        chain, read, setup = datachain.DataChain, datachain.read_dataset, datachain.DataChain.setup
+
+        def read_dataset(*words, **named):
+            try:
+                return read(*words, **named)
+            except Exception:  # One that the script would have made.
+                return Unrun()
+
+        put(datachain, "read_storage", lambda *_, **__: Unrun())
+        put(datachain, "read_dataset", read_dataset)
+        put(chain, "setup", lambda self, **given: SETUP.update(given) or setup(self, **given))
+        for name in ("save", "persist", "exec", "show"):
+            if hasattr(chain, name):
+                put(chain, name, lambda *_, **__: Unrun())
+    try:
+        yield
+    finally:
+        for owner, name, value in was:
+            setattr(owner, name, value)
+        Unrun.is_loading = False
+
+
 def is_file(annotation):
     """Whether an annotation is the File of DataChain, or a class of it."""
     return isinstance(annotation, type) and any(
@@ -88,6 +207,8 @@ def datachain_file(annotation):
 
         @contextlib.contextmanager
         def open(self, mode="rb", **options):
+            # Others, such as `block_size`, are for a store.
+            options = {name: value for name, value in options.items() if name in OPTIONS}
             with open(self._local, mode, **options) as file:
                 yield file
 
@@ -207,7 +328,8 @@ def loaded(path):
         raise Refused(f"`{path}` is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    with unrun_chains(path):
+        spec.loader.exec_module(module)
     return module
 
 
@@ -245,6 +367,10 @@ class Program:
         if not callable(self.call):
             raise Refused(f"`{name}` of `{path}` is no function")
         self.is_generator = inspect.isgeneratorfunction(self.call)
+        for name in inspect.signature(self.call).parameters if isinstance(self.extra, dict) else ():
+            if name in SETUP:
+                made = SETUP[name]
+                self.extra.setdefault(name, made() if callable(made) else made)
         try:
             self.hints = typing.get_type_hints(self.call, include_extras=True)
         except NameError as error:
@@ -266,6 +392,8 @@ class Program:
             item = typing.get_args(hint)[0] if typing.get_origin(hint) is list and typing.get_args(hint) else hint
             if is_file(hint) or is_file(item):
                 self.makers[parameter.name] = ("file", datachain_file(item), None)
+            elif isinstance(item, type) and issubclass(item, File):
+                self.makers[parameter.name] = ("file", item, None)
             elif parameter.name == "file" or parameter.name == "files" and hint in (None, list):
                 self.makers[parameter.name] = ("file", File, None)
             else:
@@ -334,7 +462,8 @@ def main():
     answers = io.TextIOWrapper(os.fdopen(os.dup(1), "wb"), encoding="utf-8", write_through=False)
     os.dup2(2, 1)
     sys.stdout = sys.stderr
-    say = lambda told: answers.write(json.dumps(told, separators=(",", ":")) + "\n")
+    encode = json.JSONEncoder(separators=(",", ":")).encode
+    say = lambda told: answers.write(encode(told) + "\n")
     try:
         program = Program(sys.argv[1])
         hello = {"dcfs": PROTOCOL, "name": program.name, "python": f"{sys.version_info[0]}.{sys.version_info[1]}"}
