@@ -13,6 +13,7 @@ pub mod time;
 pub mod version;
 pub mod name;
 pub mod schema;
+pub mod shared;
 pub mod object;
 pub mod cancel;
 pub mod cell;

@@ -73,22 +73,21 @@ impl Object {
     /// What two rows must share to name the same object: source, path, version, etag, size and
     /// location, and the time of change where neither version nor etag tells.
     pub fn identity(&self) -> Identity {
-        let mut hash = Sha256::new();
-        let mut field = |bytes: &[u8]| {
-            hash.update((bytes.len() as u64).to_le_bytes());
-            hash.update(bytes);
-        };
-        field(self.source.as_bytes());
-        field(&self.path);
-        field(self.version.as_bytes());
-        field(self.etag.as_bytes());
-        field(&self.size.unwrap_or(u64::MAX).to_le_bytes());
-        field(self.location.as_deref().unwrap_or_default().as_bytes());
-        if self.version.is_empty() && self.etag.is_empty() {
-            field(&self.last_modified.map_or(i64::MIN, Timestamp::micros).to_le_bytes());
-        }
+        let size = self.size.unwrap_or(u64::MAX).to_le_bytes();
+        let changed = self.last_modified.map_or(i64::MIN, Timestamp::micros).to_le_bytes();
+        let is_bare = self.version.is_empty() && self.etag.is_empty();
+        let fields: [&[u8]; 7] = [
+            self.source.as_bytes(),
+            &self.path,
+            self.version.as_bytes(),
+            self.etag.as_bytes(),
+            &size,
+            self.location.as_deref().unwrap_or_default().as_bytes(),
+            &changed,
+        ];
+        let fields = &fields[..if is_bare { 7 } else { 6 }];
         let mut half = [0; 16];
-        half.copy_from_slice(&hash.finalize()[..16]);
+        half.copy_from_slice(&hashed(fields)[..16]);
         Identity(half)
     }
 
@@ -118,6 +117,30 @@ impl Object {
             }
         }
     }
+}
+
+/// SHA-256 over fields, each behind its length. Taken once for every row of every version, so short ones are put
+/// together first: a hash that is fed bit by bit takes half as long again.
+fn hashed(fields: &[&[u8]]) -> [u8; 32] {
+    let mut whole = [0; 512];
+    let length: usize = fields.iter().map(|field| size_of::<u64>() + field.len()).sum();
+    if length > whole.len() {
+        let mut hash = Sha256::new();
+        for field in fields {
+            hash.update((field.len() as u64).to_le_bytes());
+            hash.update(field);
+        }
+        return hash.finalize().into();
+    }
+    let mut at = 0;
+    for field in fields {
+        let length = (field.len() as u64).to_le_bytes();
+        for part in [&length[..], field] {
+            whole[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
+        }
+    }
+    Sha256::digest(&whole[..at]).into()
 }
 
 /// `source/path`, for messages and pages. Not for opening: a path may hold anything.

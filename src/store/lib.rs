@@ -24,6 +24,7 @@
 //! | `line` | how many requests are under way where nobody waits for one |
 //! | `raced`, [`metrics`], `prometheus` | slow requests asked twice; what was done, counted |
 //! | `stream` | one open remote object: pieces, look-ahead, one fetch per byte |
+//! | [`shared`] | objects that many hosts read and one of them writes |
 //! | [`cache`], `datachain` | objects on disk: those fetched here, those that DataChain fetched |
 //! | `reader` | one open object, wherever its bytes are |
 //! | `whole` | what is done with an object as a whole: its cost, fetching it, comparing it |
@@ -63,6 +64,7 @@ mod reader;
 mod refusal;
 mod remote;
 mod settings;
+pub mod shared;
 mod stream;
 mod wanted;
 mod whole;
@@ -86,7 +88,7 @@ pub use caller::Caller;
 pub use config::{CacheConfig, Config};
 pub use error::Error;
 pub use reader::{Known, Reader};
-pub use settings::Settings;
+pub use settings::{Settings, Shared};
 pub use whole::{Cost, Here, Warmed};
 
 use allowed::Allowed;

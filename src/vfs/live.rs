@@ -10,6 +10,8 @@ use serde::Serialize;
 use super::handles::Handle;
 use super::inode::Inode;
 use super::{Attr, FileKind, Opened, Vfs};
+use dcfs_data::pack::progress::{self, UnderWay};
+use dcfs_data::pack::shared::Told;
 use dcfs_store::metrics::Snapshot;
 
 /// What `_status.json` holds.
@@ -21,6 +23,10 @@ struct Status {
     uptime: u64,
     /// Files and directories that are open now.
     open: usize,
+    /// Versions that are laid out for looking just now, and how far that is.
+    packing: Vec<UnderWay>,
+    /// What was done with what hosts share; null where `[shared]` names nothing.
+    shared: Option<Told>,
     store: Snapshot,
 }
 
@@ -47,6 +53,8 @@ impl Vfs {
             pid: std::process::id(),
             uptime: SystemTime::now().duration_since(self.born).map_or(0, |time| time.as_secs()),
             open: self.handles.count(),
+            packing: progress::under_way(),
+            shared: self.packs.told(),
             store: self.stores.metrics(),
         };
         serde_json::to_string_pretty(&status).unwrap_or_default() + "\n"

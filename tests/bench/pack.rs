@@ -8,7 +8,7 @@
 //!
 //! `clash` makes every thousandth row claim the name of the row before it: the second pass runs.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -83,12 +83,14 @@ impl Rows for Synthetic<'_> {
         Ok((self.rows, RowId::new(1), RowId::new(self.rows as i64)))
     }
 
-    fn has_many_sources(&self, _: &FileColumn) -> Result<bool> {
-        Ok(false)
-    }
-
-    fn scan(&self, _: &[FileColumn], each: &mut dyn FnMut(Row<'_>) -> Result<()>) -> Result<()> {
-        for n in 0..self.rows {
+    fn scan(
+        &self,
+        _: &[FileColumn],
+        within: RangeInclusive<RowId>,
+        each: &mut dyn FnMut(Row<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let last = self.rows.min(within.end().key().max(0) as u64);
+        for n in within.start().key().max(1) as u64 - 1..last {
             let object = Object {
                 source: "s3://bucket".into(),
                 path: self.path(n).into_bytes(),
@@ -116,7 +118,7 @@ fn bench(shape: &str, rows: u64, clash: bool) {
     let million = rows as f64 / 1e6;
 
     let started = Instant::now();
-    let made = source.scan(&[], &mut |row| {
+    let made = source.scan(&[], RowId::ALL, &mut |row| {
         row.objects[0].iter().try_for_each(|o| {
             std::hint::black_box(o.identity());
             Ok(())

@@ -18,6 +18,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "error",
             "id",
             "time",
+            "shared",
             "version",
             "name",
             "schema",

@@ -7,6 +7,7 @@ mod filters;
 mod floors;
 mod mount;
 mod pack;
+mod shared;
 mod store;
 mod stores;
 mod support;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
@@ -47,18 +47,14 @@ impl Rows for List<'_> {
         Ok((self.rows.len() as u64, id(self.rows.first()), id(self.rows.last())))
     }
 
-    fn has_many_sources(&self, column: &FileColumn) -> Result<bool> {
-        let number = self.number(column);
-        let objects = self.rows.iter().filter_map(|row| row.objects[number].as_ref());
-        Ok(objects.map(|object| &object.source).collect::<BTreeSet<_>>().len() > 1)
-    }
-
     fn scan(
         &self,
         columns: &[FileColumn],
+        within: RangeInclusive<RowId>,
         each: &mut dyn FnMut(Row<'_>) -> Result<()>,
     ) -> Result<()> {
-        for (index, row) in self.rows.iter().enumerate() {
+        let wanted = |(_, row): &(usize, &ModelRow)| within.contains(&RowId::new(row.id));
+        for (index, row) in self.rows.iter().enumerate().filter(wanted) {
             if self.fails_at == Some(index) {
                 return Err(dcfs_core::error::Error::new(Kind::Stale, "the version is gone"));
             }
@@ -439,15 +435,13 @@ fn rows_must_be_those_announced() {
         fn extent(&self) -> Result<(u64, RowId, RowId)> {
             Ok((7, RowId::new(1), RowId::new(7)))
         }
-        fn has_many_sources(&self, column: &FileColumn) -> Result<bool> {
-            self.0.has_many_sources(column)
-        }
         fn scan(
             &self,
             columns: &[FileColumn],
+            within: RangeInclusive<RowId>,
             each: &mut dyn FnMut(Row<'_>) -> Result<()>,
         ) -> Result<()> {
-            self.0.scan(columns, each)
+            self.0.scan(columns, within, each)
         }
     }
     let cache = tempfile::tempdir().expect("a folder");

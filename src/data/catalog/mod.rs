@@ -139,6 +139,18 @@ pub struct Row<'a> {
     pub objects: &'a [Option<Object>],
 }
 
+/// SHA-256 of what hosts share.
+pub type Digest = [u8; 32];
+
+/// What hosts share of a version, and the digest that makes it believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedName {
+    /// Of the version; a stranger's text.
+    pub uuid: String,
+    pub name: String,
+    pub digest: Digest,
+}
+
 /// What [`Catalog::cells`] calls for every row: its id, and its cells in the order asked for.
 pub type EachRow<'e> = dyn FnMut(RowId, &dyn Cells) -> Result<ControlFlow<()>> + 'e;
 
@@ -282,6 +294,22 @@ impl Catalog {
         Ok(self.metastore.read(write::settings)?)
     }
 
+    /// The digest of what hosts share of the version `uuid` under `name`.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn shared(&self, uuid: &str, name: &str) -> Result<Option<Digest>> {
+        Ok(self.metastore.read(|tables| write::shared(tables, uuid, name))?)
+    }
+
+    /// All that hosts share, by version.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn all_shared(&self) -> Result<Vec<SharedName>> {
+        Ok(self.metastore.read(write::all_shared)?)
+    }
+
     /// The shape of the version's rows, for another that is made of them.
     ///
     /// # Errors
@@ -339,8 +367,8 @@ impl Catalog {
         Ok(self.warehouse.examples(of, rows, most)?)
     }
 
-    /// Every row in `sys__id` order, in slices of one short transaction each. `each` is called within
-    /// them, and should not wait on anything.
+    /// The rows `within` a range, by rising `sys__id`, in slices of one short transaction each. `each` is called
+    /// within them, and should not wait on anything. A whole version is [`RowId::ALL`].
     ///
     /// # Errors
     /// [`dcfs_core::error::Kind::Stale`] where the version is removed meanwhile; what `each` returns.
@@ -348,9 +376,10 @@ impl Catalog {
         &self,
         of: &VersionInfo,
         columns: &[FileColumn],
+        within: RangeInclusive<RowId>,
         each: &mut dyn FnMut(Row<'_>) -> Result<()>,
     ) -> Result<()> {
-        Ok(self.warehouse.scan(of, columns, each)?)
+        Ok(self.warehouse.scan(of, columns, within, each)?)
     }
 
     /// The cells of the database columns `columns` in the rows of `ranges`, one range after another, each by rising
@@ -401,15 +430,6 @@ impl Catalog {
         first: Option<RowId>,
     ) -> Result<Option<Matching>> {
         Ok(self.warehouse.matching(of, filter, first)?)
-    }
-
-    /// Whether a File column holds more than one source over the whole version. Rows that name no
-    /// object do not count.
-    ///
-    /// # Errors
-    /// [`dcfs_core::error::Kind::Stale`] where the version is removed.
-    pub fn has_many_sources(&self, of: &VersionInfo, column: &FileColumn) -> Result<bool> {
-        Ok(self.warehouse.has_many_sources(of, column)?)
     }
 
     /// The number of rows and the first and last `sys__id`; `(0, 0, 0)` for none.

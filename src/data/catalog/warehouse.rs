@@ -28,6 +28,7 @@ pub(super) trait Warehouse: Debug + Send + Sync {
         &self,
         of: &VersionInfo,
         columns: &[FileColumn],
+        within: RangeInclusive<RowId>,
         each: &mut Each<'_>,
     ) -> Result<(), Error>;
 
@@ -38,8 +39,6 @@ pub(super) trait Warehouse: Debug + Send + Sync {
         ranges: &mut dyn Iterator<Item = RangeInclusive<RowId>>,
         each: &mut EachRow<'_>,
     ) -> Result<(), Error>;
-
-    fn has_many_sources(&self, of: &VersionInfo, column: &FileColumn) -> Result<bool, Error>;
 
     fn extent(&self, of: &VersionInfo) -> Result<Extent, Error>;
 

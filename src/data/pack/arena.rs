@@ -66,8 +66,8 @@ impl Arena {
     }
 
     /// Every record: as they came, or in order after [`Arena::sort`].
-    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        self.items.iter().map(|item| self.at(*item))
+    pub fn records(&self) -> Records<'_> {
+        Records { bytes: &self.bytes, items: self.items.iter() }
     }
 
     /// The bytes of every record, as [`Record::write`] made them.
@@ -88,6 +88,21 @@ impl Arena {
             sort(&self.bytes, &mut self.items);
             self.is_sorted = true;
         }
+    }
+}
+
+/// The records of an arena, one after another.
+#[derive(Debug)]
+pub struct Records<'a> {
+    bytes: &'a [u8],
+    items: std::slice::Iter<'a, Item>,
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Record<'a>;
+
+    fn next(&mut self) -> Option<Record<'a>> {
+        self.items.next().map(|item| record_at(self.bytes, *item))
     }
 }
 

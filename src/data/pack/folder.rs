@@ -17,6 +17,7 @@ use dcfs_disk::regular;
 use sha2::{Digest, Sha256};
 
 use super::error::Error;
+use dcfs_core::hex::hex;
 use dcfs_core::id::RowId;
 
 /// In a folder in the making.
@@ -34,13 +35,19 @@ static COUNTER: AtomicU64 = AtomicU64::new(0);
 /// The folder name of a version: its uuid where that is one, else a hash of what the catalog says; how
 /// many rows it has; and a hash of its name, for a strange catalog may give one uuid twice.
 pub fn pack_name(uuid: &str, label: &str, rows: u64, last: RowId) -> String {
+    format!("{}-{rows}-{last}-{}", plain_name(uuid), hash(label, 4))
+}
+
+/// A uuid where it is one, else a hash of what the catalog says.
+pub fn plain_name(uuid: &str) -> String {
     let is_plain = (1..=64).contains(&uuid.len())
         && uuid.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'-'));
-    let hash = |text: &str, bytes: usize| -> String {
-        Sha256::digest(text)[..bytes].iter().map(|b| format!("{b:02x}")).collect()
-    };
-    let plain = if is_plain { uuid.into() } else { hash(uuid, 32) };
-    format!("{plain}-{rows}-{last}-{}", hash(label, 4))
+    if is_plain { uuid.into() } else { hash(uuid, 32) }
+}
+
+/// The first `bytes` of a hash.
+fn hash(text: &str, bytes: usize) -> String {
+    hex(&Sha256::digest(text)[..bytes])
 }
 
 /// `<path>.<what>-<pid>-<n>`, with an `n` not given before.

@@ -84,9 +84,12 @@ pub struct FstWriter {
     /// Transitions of all open nodes; only the last of them grows.
     transitions: Vec<Transition>,
     cells: Vec<Cell>,
-    /// Of one node.
+    /// Nodes that are not handed to `out` yet.
     bytes: Vec<u8>,
 }
+
+/// Bytes of nodes that are gathered: one is a few bytes.
+const GATHERED: usize = 1 << 16;
 
 impl FstWriter {
     pub fn new(mut out: Output) -> Result<Self, Error> {
@@ -133,12 +136,24 @@ impl FstWriter {
     fn close(&mut self, depth: usize) -> Result<(), Error> {
         while self.open.len() > depth + 1 {
             let Some(node) = self.open.pop() else { break };
-            let (target, is_shared) = self.compile(node)?;
+            let (target, is_shared) = match &self.transitions[node.start..] {
+                // Most nodes: one way on, to a node that is new.
+                [only] if !only.is_shared && !node.is_final => {
+                    let (only, start) = (*only, self.length());
+                    one(&mut self.bytes, start, only);
+                    (self.length() - 1, false)
+                }
+                _ => self.compile(node),
+            };
             self.transitions.truncate(node.start);
             let above = self.open.len() - 1;
             let output = node.least - self.open[above].least;
             let input = self.key[above];
             self.transitions.push(Transition { input, is_shared, output, target });
+        }
+        if self.bytes.len() >= GATHERED {
+            self.out.put(&self.bytes)?;
+            self.bytes.clear();
         }
         Ok(())
     }
@@ -147,45 +162,49 @@ impl FstWriter {
     pub fn finish(mut self) -> Result<Output, Error> {
         self.close(0)?;
         let root = self.open[0];
-        let address = self.write(root)?;
+        let address = self.write(root);
+        self.out.put(&self.bytes)?;
         self.out.put(&self.count.to_le_bytes())?;
         self.out.put(&address.to_le_bytes())?;
         Ok(self.out)
     }
 
     /// The address of a node, and whether it was there before.
-    fn compile(&mut self, node: Open) -> Result<(u64, bool), Error> {
+    fn compile(&mut self, node: Open) -> (u64, bool) {
         let transitions = &self.transitions[node.start..];
         if transitions.is_empty() {
-            return Ok((EMPTY, true)); // a leaf, which is always final
+            return (EMPTY, true); // a leaf, which is always final
         }
         if !transitions.iter().all(|t| t.is_shared) {
-            return Ok((self.write(node)?, false));
+            return (self.write(node), false);
         }
         let hash = hash(node.is_final, transitions);
         let slot = hash as usize % self.cells.len();
         let cell = &self.cells[slot];
         if cell.hash == hash && cell.is_final == node.is_final && cell.transitions == transitions {
-            return Ok((cell.address, true));
+            return (cell.address, true);
         }
-        let address = self.write(node)?;
+        let address = self.write(node);
         let cell = &mut self.cells[slot];
         (cell.hash, cell.address, cell.is_final) = (hash, address, node.is_final);
         cell.transitions.clear();
         cell.transitions.extend_from_slice(&self.transitions[node.start..]);
-        Ok((address, false))
+        (address, false)
     }
 
     /// Appends a node; its address is that of its last byte.
-    fn write(&mut self, node: Open) -> Result<u64, Error> {
-        let start = self.out.length();
-        self.bytes.clear();
+    fn write(&mut self, node: Open) -> u64 {
+        let start = self.length();
         match &self.transitions[node.start..] {
             [only] if !node.is_final => one(&mut self.bytes, start, *only),
             many => several(&mut self.bytes, start, node.is_final, many),
         }
-        self.out.put(&self.bytes)?;
-        Ok(self.out.length() - 1)
+        self.length() - 1
+    }
+
+    /// Bytes written so far, those that are gathered included.
+    fn length(&self) -> u64 {
+        self.out.length() + self.bytes.len() as u64
     }
 }
 

@@ -17,6 +17,9 @@ use dcfs_core::schema::FileColumn;
 /// Moves with every change of what the files hold or of how names are made.
 pub const FORMAT: u32 = 3;
 
+/// Rows, and entries, are numbered with 32 bits: there are fewer than this.
+pub const MOST: u64 = u32::MAX as u64;
+
 /// Its file.
 pub const FILE: &str = "manifest.json";
 

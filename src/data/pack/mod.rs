@@ -27,8 +27,11 @@ mod open;
 mod output;
 mod packs;
 mod paths;
+pub mod progress;
+mod read;
 mod record;
 mod settle;
+pub mod shared;
 mod sort;
 mod subset;
 
@@ -48,6 +51,7 @@ use self::columns::Columns;
 use self::error::Result;
 use self::ids::RowIds;
 use self::paths::{Found, Place};
+use self::shared::{Shared, Written};
 use dcfs_core::id::RowId;
 use dcfs_core::schema::FileColumn;
 use dcfs_core::time::Timestamp;
@@ -55,7 +59,7 @@ use dcfs_core::tree::key;
 
 pub use self::build::Rows;
 pub use self::error::Error;
-pub use self::open::obtain;
+pub use self::open::{name_of, obtain, obtain_shared};
 pub use self::packs::Packs;
 pub use self::subset::Subset;
 pub use dcfs_core::tree::DEEPEST;
@@ -162,6 +166,8 @@ pub struct Pack {
     packed: Columns,
     /// See [`Limits::kept`].
     kept: u64,
+    /// What hosts share of the version, where they share anything.
+    shared: Option<Shared>,
 }
 
 /// One column's reader, and the number of its first entry.
@@ -357,6 +363,31 @@ impl Pack {
     /// Where its buffers are; what else is kept there goes with them.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// What hosts share of the version, where they share anything.
+    pub fn shared(&self) -> Option<&Shared> {
+        self.shared.as_ref()
+    }
+
+    /// The name of its folder, which tells it from packs of other versions on every host.
+    pub fn name(&self) -> String {
+        self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// Shares it and its packed columns with other hosts, as far as they are not shared already.
+    ///
+    /// # Errors
+    /// What the shared folder and the catalog say; a pack that is damaged.
+    pub fn share(&self, with: &Shared) -> Result<Written> {
+        let sums = manifest::Manifest::read(&self.folder)?.files;
+        let mut kept =
+            with.share_if_missing(&shared::of_pack(&self.name()), &self.folder, &sums)?;
+        for (stem, folder) in columns::folders(&self.folder) {
+            let name = shared::of_column(&self.name(), &stem);
+            kept += with.share_if_missing(&name, &folder, &columns::files(&folder)?)?;
+        }
+        Ok(kept)
     }
 
     /// Bytes that all files kept beside packs may take; see [`Limits::kept`].

@@ -6,16 +6,18 @@ use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::build::{self, Rows};
 use super::check::{Checksums, Damage};
 use super::column::{ColumnReader, file_name};
 use super::columns::Columns;
 use super::error::{Error, Result};
-use super::folder::{self, Staging, Turn};
+use super::folder::{self, Staging, Turn as BuildTurn};
 use super::ids::{self, RowIds};
 use super::manifest::Manifest;
 use super::map::Map;
+use super::shared::{self, Lease, Shared, Turn};
 use super::{Column, Limits, Pack};
 use dcfs_core::schema::FileColumn;
 use dcfs_core::tree::place;
@@ -34,24 +36,114 @@ pub fn obtain(
     packs: &Path,
     limits: Limits,
 ) -> Result<Pack> {
+    obtain_shared(rows, uuid, columns, packs, limits, None)
+}
+
+/// The same; where hosts share packs, one that is shared is fetched in place of building it, and one that is built is
+/// shared.
+///
+/// # Errors
+/// As [`obtain`]. What is wrong with what is shared is logged, and the pack built.
+pub fn obtain_shared(
+    rows: &dyn Rows,
+    uuid: &str,
+    columns: &[FileColumn],
+    packs: &Path,
+    limits: Limits,
+    shared: Option<&Shared>,
+) -> Result<Pack> {
+    let pack = obtain_from(rows, uuid, columns, packs, limits, shared)?;
+    Ok(Pack { shared: shared.cloned(), ..pack })
+}
+
+/// The name of the folder of a version's pack.
+///
+/// # Errors
+/// What the catalog says.
+pub fn name_of(rows: &dyn Rows, uuid: &str) -> Result<String> {
     let (count, _, last) = rows.extent()?;
+    Ok(folder::pack_name(uuid, &rows.label(), count, last))
+}
+
+fn obtain_from(
+    rows: &dyn Rows,
+    uuid: &str,
+    columns: &[FileColumn],
+    packs: &Path,
+    limits: Limits,
+    shared: Option<&Shared>,
+) -> Result<Pack> {
+    let count = rows.extent()?.0;
     // What somebody else could have put there is not believed.
     private::folder(packs).map_err(Error::from)?;
-    let folder = packs.join(folder::pack_name(uuid, &rows.label(), count, last));
+    let folder = packs.join(name_of(rows, uuid)?);
     if let Some(pack) = open_if_good(&folder, columns, limits)? {
         return Ok(pack);
     }
     folder::clean(packs);
-    let _turn = Turn::wait(&folder, || folder.exists())?;
+    let _turn = BuildTurn::wait(&folder, || folder.exists())?;
     if let Some(pack) = open_if_good(&folder, columns, limits)? {
+        return Ok(pack);
+    }
+    let (fetched, lease) = match shared {
+        Some(shared) => fetch(shared, count, &folder, columns, limits)?,
+        None => (None, None),
+    };
+    if let Some(pack) = fetched {
         return Ok(pack);
     }
     let staging = Staging::create(&folder)?;
     build::build(rows, columns, staging.path(), limits)?;
     // Where another process was first, its pack is as good; one that is not goes next time.
     staging.publish(&folder)?;
-    Ok(open(&folder, columns, limits)?)
+    let pack = open(&folder, columns, limits)?;
+    if let (Some(shared), Some(lease)) = (shared, lease) {
+        let name = shared::of_pack(&pack.name());
+        let files = |folder: &Path| Ok(Manifest::read(folder)?.files);
+        shared.share_under(lease, vec![(name, folder)], files);
+    }
+    Ok(pack)
 }
+
+/// The pack in `folder` as other hosts share it, after waiting for one that builds it; else the right to build it for
+/// them, where it is ours.
+fn fetch(
+    shared: &Shared,
+    rows: u64,
+    folder: &Path,
+    columns: &[FileColumn],
+    limits: Limits,
+) -> Result<(Option<Pack>, Option<Lease>)> {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let name = shared::of_pack(&name);
+    let fetched = || {
+        let staging = Staging::create(folder)?;
+        if !shared.fetch(&name, staging.path())? {
+            return Ok(None);
+        }
+        staging.publish(folder)?;
+        open_if_good(folder, columns, limits)
+    };
+    let was_there = shared.has(&name);
+    if let Some(pack) = fetched()? {
+        return Ok((Some(pack), None));
+    }
+    // What is there and cannot be used is made again by whoever may; nobody waits for that.
+    if was_there {
+        return Ok((None, shared.take(&name)));
+    }
+    // Who waits longer than building takes has nothing from waiting.
+    let patience = PATIENCE + PATIENCE_A_ROW * u32::try_from(rows).unwrap_or(u32::MAX);
+    match shared.turn(&name, patience) {
+        Turn::Ours(lease) => Ok((None, Some(lease))),
+        Turn::There => Ok((fetched()?, None)),
+        Turn::Nobody => Ok((None, None)),
+    }
+}
+
+/// How long a pack of no rows is waited for that another host builds, and how much longer for each row.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE_A_ROW: Duration = Duration::from_micros(10);
 
 /// The pack in `folder`. One that cannot be used is removed, with one line in the log.
 fn open_if_good(
@@ -98,6 +190,7 @@ pub(super) fn open(folder: &Path, columns: &[FileColumn], limits: Limits) -> Res
         serial: OPENED.fetch_add(1, Ordering::Relaxed),
         damage,
         packed: Columns::default(),
+        shared: None,
     })
 }
 

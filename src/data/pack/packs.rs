@@ -10,7 +10,8 @@ use lru::LruCache;
 use tokio::sync::OnceCell;
 
 use super::error::Result;
-use super::{Limits, Pack, obtain};
+use super::shared::{Tier, Told};
+use super::{Limits, Pack, obtain_shared};
 use crate::catalog::{Catalog, VersionInfo};
 use dcfs_core::cancel::{self, Flag};
 use dcfs_core::error::{Error, Kind};
@@ -24,12 +25,14 @@ const MOST_OPEN: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 /// Whoever asked for a pack within this time, while its build was being ended, gets another build.
 const JUST_ASKED: Duration = Duration::from_secs(1);
 
-/// Finds or makes one pack; runs where it may block.
-type Opener = dyn Fn(&VersionInfo) -> Result<Pack> + Send + Sync;
+/// Finds or makes one pack, maybe in place of a damaged one; runs where it may block.
+type Opener = dyn Fn(&VersionInfo, bool) -> Result<Pack> + Send + Sync;
 
 /// Every pack of a mount: one builder per version however many readers.
 pub struct Packs {
     opener: Arc<Opener>,
+    /// What hosts share.
+    tier: Option<Arc<Tier>>,
     /// A *std* mutex: held for a look into the map, never while waiting.
     slots: Mutex<LruCache<Key, Arc<Slot>>>,
 }
@@ -91,17 +94,43 @@ impl From<Error> for Failure {
 impl Packs {
     /// Keeps packs below `cache/packs`, as `limits` say.
     pub fn new(catalog: Arc<Catalog>, cache: PathBuf, limits: Limits) -> Self {
+        Self::shared(catalog, cache, limits, None)
+    }
+
+    /// The same, with what hosts share.
+    pub fn shared(
+        catalog: Arc<Catalog>,
+        cache: PathBuf,
+        limits: Limits,
+        tier: Option<Arc<Tier>>,
+    ) -> Self {
         let packs = cache.join("packs");
-        Self::with(move |of| {
+        let shared = tier.clone();
+        let opener = move |of: &VersionInfo, is_again: bool| {
             let schema = catalog.schema(of)?;
             let columns: Vec<FileColumn> = schema.listed_files().cloned().collect();
-            obtain(&(&*catalog, of), &of.uuid, &columns, &packs, limits)
-        })
+            // What was found damaged may be what others share: it is made here.
+            let shared = shared.as_ref().filter(|_| !is_again).map(|tier| tier.of(of));
+            obtain_shared(&(&*catalog, of), &of.uuid, &columns, &packs, limits, shared.as_ref())
+        };
+        Self { tier, ..Self::opening(opener) }
+    }
+
+    /// What was done with what hosts share; `None` where they share nothing.
+    pub fn told(&self) -> Option<Told> {
+        self.tier.as_ref().map(|tier| tier.told())
     }
 
     /// The same over any way to find a pack.
     pub fn with(opener: impl Fn(&VersionInfo) -> Result<Pack> + Send + Sync + 'static) -> Self {
-        Self { opener: Arc::new(opener), slots: Mutex::new(LruCache::new(MOST_OPEN)) }
+        Self::opening(move |of, _| opener(of))
+    }
+
+    fn opening(
+        opener: impl Fn(&VersionInfo, bool) -> Result<Pack> + Send + Sync + 'static,
+    ) -> Self {
+        let slots = Mutex::new(LruCache::new(MOST_OPEN));
+        Self { opener: Arc::new(opener), tier: None, slots }
     }
 
     /// The pack, if it is open already: an answer from memory.
@@ -155,10 +184,11 @@ impl Packs {
         let (opener, of) = (self.opener.clone(), of.clone());
         let (stale, ended) = (slot.stale.clone(), slot.ended.clone());
         let work = move || {
+            let is_again = stale.is_some();
             if let Some(stale) = stale {
                 stale.remove()?;
             }
-            opener(&of).map(Arc::new)
+            opener(&of, is_again).map(Arc::new)
         };
         match tokio::task::spawn_blocking(|| cancel::within(Some(ended), work)).await {
             Ok(done) => Ok(done?),
@@ -199,6 +229,7 @@ impl fmt::Debug for Packs {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::ops::RangeInclusive;
     use std::path::Path;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -206,7 +237,7 @@ mod tests {
 
     use super::*;
     use crate::catalog::Row;
-    use crate::pack::Rows;
+    use crate::pack::{Rows, obtain};
     use dcfs_core::id::{DatasetId, RowId};
     use dcfs_core::name::DatasetName;
     use dcfs_core::object::Object;
@@ -224,13 +255,10 @@ mod tests {
             Ok((1, RowId::new(1), RowId::new(1)))
         }
 
-        fn has_many_sources(&self, _: &FileColumn) -> Result<bool> {
-            Ok(false)
-        }
-
         fn scan(
             &self,
             _: &[FileColumn],
+            _: RangeInclusive<RowId>,
             each: &mut dyn FnMut(Row<'_>) -> Result<()>,
         ) -> Result<()> {
             let object = Object { path: b"a".to_vec(), ..Object::default() };

@@ -17,6 +17,7 @@ use super::error::Error;
 use super::ids::RowIds;
 use super::merge;
 use super::output::Sums;
+use super::progress::Progress;
 use super::record::{Entry, Record, entries};
 use super::sort::{Aside, Sorted, Sorters};
 use dcfs_core::tree::{key, settle};
@@ -32,6 +33,7 @@ pub struct Task<'a> {
     pub ids: &'a RowIds,
     /// Bytes for sorting what moves.
     pub budget: usize,
+    pub progress: &'a Progress,
 }
 
 /// A column that is written.
@@ -48,6 +50,7 @@ impl Task<'_> {
         let mut first = FirstPass::new(self)?;
         for entry in entries(records.records()) {
             first.push(entry?)?;
+            self.progress.row();
         }
         let (sums, count, moves) = first.finish()?;
         drop(records);
@@ -94,7 +97,7 @@ impl Task<'_> {
                 sorters.push(0, &Record { key: &key, ordinal, ..entry.row })?;
             }
         }
-        let sorted = sorters.finish()?.pop();
+        let sorted = Sorters::finish(vec![sorters])?.pop();
         Ok((directories, sorted.expect("one sorter was made")))
     }
 }

@@ -1,9 +1,10 @@
 //! Sorting more records than memory should hold: full arenas become sorted runs in a file, and runs
 //! are merged while they are read.
 //!
-//! A second thread sorts and writes one arena while the scan fills the next, so there is one arena
-//! per column and one spare. What fits one arena never touches the disk. Run files are unlinked as
-//! soon as they are mapped: a crash leaves none behind, and their pages are the system's to drop.
+//! Who reads alone has a second thread that sorts and writes one arena while the scan fills the next, so there is one
+//! arena per column and one spare; threads that read side by side sort for themselves. What fits in the arenas never
+//! touches the disk. Run files are unlinked as soon as they are mapped: a crash leaves none behind, and their pages are
+//! the system's to drop.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
-use super::arena::Arena;
+use super::arena::{Arena, Records};
 use super::error::Error;
 use super::map::Map;
 use super::output::Output;
@@ -25,19 +26,42 @@ pub struct Sorters {
     /// Where runs are written.
     folder: PathBuf,
     /// Told apart from other sorters' files by this.
-    prefix: &'static str,
+    prefix: String,
     /// Of one arena.
     limit: usize,
     arenas: Vec<Arena>,
-    spiller: Option<Spiller>,
+    spilling: Spilling,
+}
+
+/// Who sorts and writes full arenas.
+enum Spilling {
+    /// Another thread, once there is one.
+    Beside(Option<Spiller>),
+    /// The one that fills them; the runs of each column.
+    Here(Vec<Option<Runs>>),
 }
 
 impl Sorters {
     /// `budget` is in bytes, over all columns.
-    pub fn new(folder: &Path, prefix: &'static str, columns: usize, budget: usize) -> Self {
-        let limit = budget / (columns + 1);
+    pub fn new(folder: &Path, prefix: &str, columns: usize, budget: usize) -> Self {
+        Self::with(folder, prefix.into(), columns, budget / (columns + 1), Spilling::Beside(None))
+    }
+
+    /// The same without a thread beside it: for one of several that fill sorters.
+    pub fn alone(folder: &Path, prefix: String, columns: usize, budget: usize) -> Self {
+        let spilling = Spilling::Here((0..columns).map(|_| None).collect());
+        Self::with(folder, prefix, columns, budget / columns.max(1), spilling)
+    }
+
+    fn with(
+        folder: &Path,
+        prefix: String,
+        columns: usize,
+        limit: usize,
+        spilling: Spilling,
+    ) -> Self {
         let arenas = (0..columns).map(|_| Arena::new(limit)).collect();
-        Self { folder: folder.to_path_buf(), prefix, limit, arenas, spiller: None }
+        Self { folder: folder.to_path_buf(), prefix, limit, arenas, spilling }
     }
 
     /// Adds a record of one column.
@@ -49,14 +73,21 @@ impl Sorters {
         Ok(())
     }
 
-    /// Hands a full arena to the other thread and goes on with the spare one, waiting for it if the
-    /// disk is slower than the scan.
+    /// Sorts and writes a full arena, or hands it to the other thread and goes on with the spare one, waiting for
+    /// it if the disk is slower than the scan.
     fn spill(&mut self, column: usize) -> Result<(), Error> {
-        let spiller = match &mut self.spiller {
-            Some(spiller) => spiller,
-            none => none.insert(Spiller::start(
+        let spiller = match &mut self.spilling {
+            Spilling::Here(runs) => {
+                let runs = runs_of(runs, column, &self.folder, &self.prefix)?;
+                self.arenas[column].sort();
+                runs.write(&self.arenas[column])?;
+                self.arenas[column].clear();
+                return Ok(());
+            }
+            Spilling::Beside(Some(spiller)) => spiller,
+            Spilling::Beside(none) => none.insert(Spiller::start(
                 &self.folder,
-                self.prefix,
+                &self.prefix,
                 self.arenas.len(),
                 Arena::new(self.limit),
             )?),
@@ -69,20 +100,60 @@ impl Sorters {
 
     /// Why the other thread ended before its time.
     fn failure(&mut self) -> Error {
-        match self.spiller.take().map(Spiller::finish) {
-            Some(Err(error)) => error,
-            _ => Error::Thread("the sorting thread ended early".into()),
+        let ended = || Error::Thread("the sorting thread ended early".into());
+        match &mut self.spilling {
+            Spilling::Here(_) => ended(),
+            Spilling::Beside(spiller) => match spiller.take().map(Spiller::finish) {
+                Some(Err(error)) => error,
+                _ => ended(),
+            },
         }
     }
 
-    /// Every column's records in order.
-    pub fn finish(mut self) -> Result<Vec<Sorted>, Error> {
-        let spilled = match self.spiller.take() {
-            Some(spiller) => spiller.finish()?,
-            None => self.arenas.iter().map(|_| None).collect(),
+    /// Ends the other thread, which else would go on writing runs.
+    pub fn abandon(mut self) {
+        if let Spilling::Beside(spiller) = &mut self.spilling
+            && let Some(spiller) = spiller.take()
+        {
+            let _ = spiller.finish();
+        }
+    }
+
+    /// What was never full of each column, and its runs.
+    fn parts(self) -> Result<Vec<(Arena, Option<Runs>)>, Error> {
+        let spilled = match self.spilling {
+            Spilling::Here(runs) => runs,
+            Spilling::Beside(Some(spiller)) => spiller.finish()?,
+            Spilling::Beside(None) => self.arenas.iter().map(|_| None).collect(),
         };
-        let arenas = self.arenas.into_iter().zip(spilled);
-        arenas.map(|(arena, runs)| Sorted::new(arena, runs)).collect()
+        Ok(self.arenas.into_iter().zip(spilled).collect())
+    }
+
+    /// Every column's records in order, of sorters that have the same columns.
+    pub fn finish(all: Vec<Self>) -> Result<Vec<Sorted>, Error> {
+        let mut columns: Vec<Vec<(Arena, Option<Runs>)>> = Vec::new();
+        for sorters in all {
+            for (column, part) in sorters.parts()?.into_iter().enumerate() {
+                match columns.get_mut(column) {
+                    Some(parts) => parts.push(part),
+                    None => columns.push(vec![part]),
+                }
+            }
+        }
+        columns.into_iter().map(Sorted::new).collect()
+    }
+}
+
+/// The runs of a column, which begin with the first.
+fn runs_of<'r>(
+    runs: &'r mut [Option<Runs>],
+    column: usize,
+    folder: &Path,
+    prefix: &str,
+) -> Result<&'r mut Runs, Error> {
+    match &mut runs[column] {
+        Some(runs) => Ok(runs),
+        none => Ok(none.insert(Runs::create(folder.join(format!("{prefix}{column}.runs")))?)),
     }
 }
 
@@ -94,17 +165,12 @@ struct Spiller {
 }
 
 impl Spiller {
-    fn start(
-        folder: &Path,
-        prefix: &'static str,
-        columns: usize,
-        spare: Arena,
-    ) -> Result<Self, Error> {
+    fn start(folder: &Path, prefix: &str, columns: usize, spare: Arena) -> Result<Self, Error> {
         let (full, to_sort) = sync_channel(1);
         let (sorted, emptied) = channel();
         sorted.send(spare).map_err(|e| Error::Thread(e.to_string()))?;
-        let folder = folder.to_path_buf();
-        let work = move || spill_all(&folder, prefix, columns, &to_sort, &sorted);
+        let (folder, prefix) = (folder.to_path_buf(), prefix.to_owned());
+        let work = move || spill_all(&folder, &prefix, columns, &to_sort, &sorted);
         let thread = std::thread::Builder::new().name("dcfs-sort".into()).spawn(work);
         let thread = thread.map_err(|e| Error::Thread(e.to_string()))?;
         Ok(Self { full, spare: emptied, thread })
@@ -127,17 +193,14 @@ impl Spiller {
 /// The life of the sorting thread.
 fn spill_all(
     folder: &Path,
-    prefix: &'static str,
+    prefix: &str,
     columns: usize,
     full: &Receiver<(usize, Arena)>,
     spare: &Sender<Arena>,
 ) -> Result<Vec<Option<Runs>>, Error> {
     let mut runs: Vec<Option<Runs>> = (0..columns).map(|_| None).collect();
     for (column, mut arena) in full {
-        let runs = match &mut runs[column] {
-            Some(runs) => runs,
-            none => none.insert(Runs::create(folder.join(format!("{prefix}{column}.runs")))?),
-        };
+        let runs = runs_of(&mut runs, column, folder, prefix)?;
         arena.sort();
         runs.write(&arena)?;
         arena.clear();
@@ -168,40 +231,53 @@ impl Runs {
     }
 
     /// The runs for reading; their file has no name any more.
-    fn map(self) -> Result<Sorted, Error> {
+    fn map(self) -> Result<(Map, Vec<Range<usize>>), Error> {
         let path = self.file.path().to_path_buf();
         let (file, _) = self.file.finish()?;
         let map = Map::of(&file, &path)?;
         fs::remove_file(&path).map_err(Error::write(&path))?;
-        Ok(Sorted::Runs { map, ranges: self.ranges })
+        Ok((map, self.ranges))
     }
 }
 
 /// All records of one column in order, to be gone through once or more.
 pub enum Sorted {
-    Memory(Arena),
-    Runs { map: Map, ranges: Vec<Range<usize>> },
+    Memory(Vec<Arena>),
+    /// Files, and where runs are in each.
+    Runs(Vec<(Map, Vec<Range<usize>>)>),
 }
 
 impl Sorted {
-    /// `rest` is what was never full.
-    fn new(mut rest: Arena, runs: Option<Runs>) -> Result<Self, Error> {
-        rest.sort();
-        let Some(mut runs) = runs else { return Ok(Self::Memory(rest)) };
-        if !rest.is_empty() {
-            runs.write(&rest)?;
+    /// Of each part, what was never full, and runs. Where any is on the disk, all go there: memory is wanted for
+    /// what comes next.
+    fn new(mut parts: Vec<(Arena, Option<Runs>)>) -> Result<Self, Error> {
+        parts.iter_mut().for_each(|(rest, _)| rest.sort());
+        let Some(first) = parts.iter().position(|(_, runs)| runs.is_some()) else {
+            return Ok(Self::Memory(parts.into_iter().map(|(rest, _)| rest).collect()));
+        };
+        let mut files: Vec<Runs> = Vec::new();
+        // The first has runs, so that one without any finds a file.
+        parts.swap(0, first);
+        for (rest, runs) in parts {
+            files.extend(runs);
+            if let Some(runs) = files.last_mut().filter(|_| !rest.is_empty()) {
+                runs.write(&rest)?;
+            }
         }
-        drop(rest);
-        runs.map()
+        files.into_iter().map(Runs::map).collect::<Result<_, _>>().map(Self::Runs)
     }
 
     pub fn records(&self) -> Box<dyn Iterator<Item = Result<Record<'_>, Error>> + '_> {
         match self {
-            Self::Memory(arena) => Box::new(arena.records().map(Ok)),
-            Self::Runs { map, ranges } => {
-                let runs = ranges.iter().map(|range| map.as_ref().get(range.clone()));
-                let heads = runs.filter_map(|run| Head::of(run.unwrap_or_default()));
-                Box::new(Merge(heads.collect()))
+            Self::Memory(arenas) => match &arenas[..] {
+                [only] => Box::new(only.records().map(Ok)),
+                many => Box::new(Merge(many.iter().filter_map(Head::first_of).collect())),
+            },
+            Self::Runs(files) => {
+                let runs = files.iter().flat_map(|(map, ranges)| {
+                    ranges.iter().map(|range| map.as_ref().get(range.clone()).unwrap_or_default())
+                });
+                Box::new(Merge(runs.filter_map(Head::of).collect()))
             }
         }
     }
@@ -210,13 +286,44 @@ impl Sorted {
 /// The next record of a run, and the run after it.
 struct Head<'a> {
     record: Record<'a>,
-    rest: &'a [u8],
+    rest: Rest<'a>,
+}
+
+/// What follows in a run.
+enum Rest<'a> {
+    Bytes(&'a [u8]),
+    Arena(Records<'a>),
 }
 
 impl<'a> Head<'a> {
     fn of(run: &'a [u8]) -> Option<Self> {
         let (record, rest) = Record::split(run)?;
-        Some(Self { record, rest })
+        Some(Self { record, rest: Rest::Bytes(rest) })
+    }
+
+    fn first_of(arena: &'a Arena) -> Option<Self> {
+        let mut records = arena.records();
+        Some(Self { record: records.next()?, rest: Rest::Arena(records) })
+    }
+
+    /// Goes on to the next record; `None` at the end.
+    ///
+    /// # Errors
+    /// A run that ends in the middle of a record.
+    fn advance(&mut self) -> Result<Option<Record<'a>>, Error> {
+        let next = match &mut self.rest {
+            Rest::Arena(records) => records.next(),
+            Rest::Bytes([]) => None,
+            Rest::Bytes(bytes) => {
+                let split = Record::split(bytes);
+                let whole = || Error::damaged("a run ends in the middle of a record");
+                let (record, rest) = split.ok_or_else(whole)?;
+                *bytes = rest;
+                Some(record)
+            }
+        };
+        let Some(next) = next else { return Ok(None) };
+        Ok(Some(std::mem::replace(&mut self.record, next)))
     }
 }
 
@@ -248,16 +355,14 @@ impl<'a> Iterator for Merge<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut top = self.0.peek_mut()?;
-        let record = top.record;
-        match Head::of(top.rest) {
-            Some(next) => *top = next,
-            None if top.rest.is_empty() => drop(PeekMut::pop(top)),
-            None => {
+        match top.advance() {
+            Ok(Some(record)) => Some(Ok(record)),
+            Ok(None) => Some(Ok(PeekMut::pop(top).record)),
+            Err(error) => {
                 PeekMut::pop(top);
-                return Some(Err(Error::damaged("a run ends in the middle of a record")));
+                Some(Err(error))
             }
         }
-        Some(Ok(record))
     }
 }
 
@@ -279,7 +384,7 @@ impl Aside {
     pub fn finish(mut self) -> Result<Sorted, Error> {
         let length = self.0.file.length() as usize;
         self.0.ranges.push(0..length);
-        self.0.map()
+        Ok(Sorted::Runs(vec![self.0.map()?]))
     }
 }
 
@@ -304,7 +409,7 @@ mod tests {
                     sorters.push(column, &record).expect("pushed");
                 }
             }
-            let sorted = sorters.finish().expect("sorted");
+            let sorted = Sorters::finish(vec![sorters]).expect("sorted");
             assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 0, "no file stays");
             for (column, sorted) in sorted.iter().enumerate() {
                 let records = sorted.records().map(|r| r.expect("whole"));

@@ -18,7 +18,9 @@ use roaring::RoaringBitmap;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::pack::shared::{self, Shared, Written};
 use crate::pack::{Ordinals, Pack, home};
+use dcfs_core::error::{Error, Kind, Result};
 
 /// Moves with every change of what a filter means, as does the release: a set kept by another dcfs is not
 /// believed.
@@ -49,14 +51,50 @@ pub fn place(pack: &Pack, filter: &str) -> Option<PathBuf> {
 
 /// The set of a filter, if it was kept and is whole.
 pub fn find(place: &Path, filter: &str) -> Option<Ordinals> {
-    let bytes = regular::read(place, u64::MAX - 1).ok()?;
+    read(&regular::read(place, u64::MAX - 1).ok()?, filter).or_else(|| {
+        tracing::warn!(file = %place.display(), "damaged; made anew");
+        None
+    })
+}
+
+/// The set in the bytes of a file, if they are whole and of this filter.
+fn read(bytes: &[u8], filter: &str) -> Option<Ordinals> {
     let (sum, rest) = bytes.split_at_checked(SUM)?;
     if crc32fast::hash(rest).to_le_bytes() != *sum {
-        tracing::warn!(file = %place.display(), "damaged; made anew");
         return None;
     }
     let rows = rest.strip_prefix(filter.as_bytes())?.strip_prefix(b"\n")?;
     RoaringBitmap::deserialize_from(rows).ok()
+}
+
+/// The most bytes of a set that hosts share: of 4 billion rows.
+const MOST_SHARED: u64 = 1 << 30;
+
+/// The set of a filter as other hosts share it; kept here as well.
+pub fn find_shared(pack: &Pack, place: &Path, filter: &str) -> Option<Ordinals> {
+    let bytes = pack.shared()?.find(&shared_name(pack, place), MOST_SHARED)?;
+    let rows = read(&bytes, filter)?;
+    if let Err(error) = write(place, &bytes) {
+        tracing::debug!(%error, "the rows of a filter are not kept");
+    }
+    Some(rows)
+}
+
+/// Shares a set with other hosts, if it is worth keeping.
+///
+/// # Errors
+/// What the shared folder and the catalog say.
+pub fn share(pack: &Pack, filter: &str, rows: &Ordinals, with: &Shared) -> Result<Written> {
+    let Some(place) = place(pack, filter) else { return Ok(Written::default()) };
+    let bytes = contents(filter, rows).map_err(|error| Error::new(Kind::Broken, error))?;
+    let kept = Written { objects: 1, bytes: bytes.len() as u64 };
+    with.keep(&shared_name(pack, &place), bytes)?;
+    Ok(kept)
+}
+
+fn shared_name(pack: &Pack, place: &Path) -> String {
+    let file = place.file_name().unwrap_or_default().to_string_lossy();
+    shared::of_set(&pack.name(), &file)
 }
 
 /// What a file holds.
@@ -124,6 +162,12 @@ impl Job {
             if self.pack.is_proven() {
                 if let Err(error) = write(&self.file, &self.bytes) {
                     tracing::debug!(%error, "the rows of a filter are not kept");
+                }
+                if let Some(shared) = self.pack.shared().filter(|shared| shared.may_write()) {
+                    let name = shared_name(&self.pack, &self.file);
+                    if let Err(error) = shared.keep(&name, self.bytes) {
+                        tracing::debug!(%error, "the rows of a filter are not shared");
+                    }
                 }
                 return;
             }

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::catalog::{Catalog, VersionInfo};
+use crate::pack::shared::{Shared, Written};
 use crate::pack::{Ordinals, Pack, hash_ordinals};
 use dcfs_core::error::{self, Kind, Result};
 use dcfs_core::expr::{Expr, Fault, Query, Ranked, Type, Val};
@@ -252,13 +253,25 @@ impl Queries {
             let Some(place) = disk::place(version.pack, &canonical) else {
                 return found(version, find::rows(version, filter)?);
             };
-            if let Some(rows) = disk::find(&place, &canonical) {
+            let kept = disk::find(&place, &canonical)
+                .or_else(|| disk::find_shared(version.pack, &place, &canonical));
+            if let Some(rows) = kept {
                 return Ok(rows);
             }
             let rows = found(version, find::rows(version, filter)?)?;
             self.saver.save(place, &canonical, &rows, version.pack);
             Ok(rows)
         })
+    }
+
+    /// Shares the rows of a query's filter with other hosts, where they are worth it.
+    ///
+    /// # Errors
+    /// As [`Queries::select`]; what the shared folder and the catalog say.
+    pub fn share(&self, version: Version<'_>, query: &Query, with: &Shared) -> Result<Written> {
+        let Some(filter) = &query.filter else { return Ok(Written::default()) };
+        let rows = self.rows(version, filter)?;
+        disk::share(version.pack, &filter.to_string(), &rows, with)
     }
 
     fn ranking(

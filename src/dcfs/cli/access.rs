@@ -10,6 +10,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 
 use super::options::{parse_duration, parse_size};
+use super::sharing::Who;
 use super::{CatalogArg, places, usage};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use dcfs_core::error::{Error, Kind, Result};
@@ -22,7 +23,7 @@ use dcfs_vfs::Vfs;
 use dcfs_vfs::siblings::Prefetch;
 
 /// No request of a program waits longer, unless `--timeout` says so.
-const TIMEOUT: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Who asks whether a server answers does not wait for one that has not for so long: one that is well takes less than a
 /// second, one that starts is worth a second try.
@@ -270,9 +271,18 @@ impl Access {
     /// # Errors
     /// The catalog cannot be opened; as [`Access::stores`].
     pub fn vfs(&self, patience: Duration, own: &[&Path]) -> Result<Arc<Vfs>> {
+        self.vfs_for(patience, own, Who::Reader)
+    }
+
+    /// The same for one who may share what it builds.
+    ///
+    /// # Errors
+    /// As [`Access::vfs`].
+    pub fn vfs_for(&self, patience: Duration, own: &[&Path], who: Who) -> Result<Arc<Vfs>> {
         let catalog = Arc::new(Catalog::open(&self.catalog)?);
         let stores = self.stores(own)?;
-        let packs = Packs::new(catalog.clone(), self.cache.clone(), self.limits());
+        let tier = self.tier(&catalog, who)?;
+        let packs = Packs::shared(catalog.clone(), self.cache.clone(), self.limits(), tier);
         Ok(Vfs::new(catalog, packs, stores, patience, self.prefetch))
     }
 

@@ -14,7 +14,7 @@ use super::naming::{self, DescriptionArgs, Numbering};
 use super::options::{parse_duration, parse_size};
 use super::output::Output;
 use super::progress::{Progress, Unit};
-use super::{command_line, places, save, terminal, usage};
+use super::{command_line, places, save, sharing, terminal, usage};
 use dcfs_core::cell::Cell;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::id::{RowId, VersionId};
@@ -187,7 +187,8 @@ impl Answering {
     fn packs(&self, catalog: &Arc<Catalog>) -> Result<Packs> {
         let cache = self.asking.cache_dir.clone().unwrap_or_else(places::cache);
         places::private_cache(&cache)?;
-        Ok(Packs::new(catalog.clone(), cache, PackLimits::default()))
+        let tier = sharing::of_settings(catalog)?;
+        Ok(Packs::shared(catalog.clone(), cache, PackLimits::default(), tier))
     }
 
     /// Saves the answer as a version.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::progress::{Progress, Unit};
-use super::{CatalogArg, places};
+use super::{CatalogArg, places, sharing};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::expr::Query;
 use dcfs_core::name::DatasetRef;
@@ -88,7 +88,9 @@ impl Asked {
         let runtime = runtime.map_err(|error| Error::new(Kind::Broken, error))?;
         let cache = self.cache.clone().unwrap_or_else(places::cache);
         places::private_cache(&cache)?;
-        runtime.block_on(Packs::new(self.catalog.clone(), cache, Limits::default()).get(&self.of))
+        let tier = sharing::of_settings(&self.catalog)?;
+        let packs = Packs::shared(self.catalog.clone(), cache, Limits::default(), tier);
+        runtime.block_on(packs.get(&self.of))
     }
 
     /// What a filter selects, with a progress bar where columns have to be packed first.

@@ -1,18 +1,26 @@
 //! `dcfs cache`: what is kept of fetched objects.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+use super::access;
+use super::options::parse_duration;
 use super::output::Output;
-use super::places;
 use super::progress::{Progress, Unit};
+use super::sharing::{self, Who};
+use super::{CatalogArg, places};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::numbers::{self, count, counted};
+use dcfs_core::time::Timestamp;
 use dcfs_data::pack::home;
+use dcfs_data::pack::shared::{self, Tier};
+use dcfs_store as store;
 use dcfs_store::upkeep::{self, Usage};
 
-/// See, check or remove what is kept of fetched objects
+/// See, check or remove what is kept of fetched objects, and what hosts share
 #[derive(Debug, clap::Args)]
 pub struct Cache {
     #[command(subcommand)]
@@ -25,7 +33,7 @@ pub struct Cache {
     json: bool,
 }
 
-#[derive(Clone, Copy, Debug, clap::Subcommand)]
+#[derive(Clone, Debug, clap::Subcommand)]
 enum Work {
     /// How many objects, and tables and differences that were made, are kept, and how much room they take
     Status,
@@ -33,6 +41,91 @@ enum Work {
     Clear,
     /// Read everything and compare it with its checksums; what is damaged is fetched again later
     Verify,
+    /// See and clean the folder that hosts share, `[shared]` of config.toml
+    #[command(subcommand)]
+    Shared(SharedWork),
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum SharedWork {
+    /// What is shared of which version, and how much room it takes
+    Status(SharedPlace),
+    /// Remove what is of no use any more: of versions that were removed, and what no version needs
+    Gc {
+        #[command(flatten)]
+        place: SharedPlace,
+        /// Leave what was written since, for a host may be writing it: e.g. 30m
+        #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1440m")]
+        older_than: Duration,
+        /// Also remove what is of versions that this catalog does not know, if no other catalog shares there
+        #[arg(long)]
+        unknown: bool,
+    },
+}
+
+/// Which catalog and which folder.
+#[derive(Clone, Debug, clap::Args)]
+struct SharedPlace {
+    #[command(flatten)]
+    catalog: CatalogArg,
+    /// Settings [default: DCFS_CONFIG, then $XDG_CONFIG_HOME/dcfs/config.toml, then /etc/dcfs/config.toml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl SharedPlace {
+    fn tier(&self) -> Result<Arc<Tier>> {
+        let catalog = Arc::new(self.catalog.open()?);
+        let settings = access::settings(self.config.as_deref())?;
+        let config = store::Config { settings, ..store::Config::new(access::TIMEOUT) };
+        sharing::tier(config, &catalog, Who::Reader)?.ok_or_else(sharing::none_named)
+    }
+}
+
+impl SharedWork {
+    fn run(&self, json: bool, out: &mut Output) -> Result<()> {
+        match self {
+            Self::Status(place) => {
+                let status = shared::status(&place.tier()?)?;
+                if json {
+                    return out.json(&status);
+                }
+                out.line(format!("`{}`:", status.prefix))?;
+                for (version, of) in &status.versions {
+                    let held = numbers::objects(of.held.objects, of.held.bytes);
+                    let names = counted(of.names.len() as u64, "name");
+                    out.line(format!("{version}: {held}; {names} in the catalog"))?;
+                }
+                let rest =
+                    [("removed versions", status.removed), ("unknown versions", status.unknown)];
+                for (whose, held) in rest.iter().filter(|(_, held)| held.objects > 0) {
+                    let held = numbers::objects(held.objects, held.bytes);
+                    out.line(format!("of {whose}: {held}; see `dcfs cache shared gc`"))?;
+                }
+                Ok(())
+            }
+            Self::Gc { place, older_than, unknown } => {
+                let before = SystemTime::now().checked_sub(*older_than);
+                let before = Timestamp::of_system(before.unwrap_or(SystemTime::UNIX_EPOCH));
+                let swept = shared::sweep(&place.tier()?, before, *unknown)?;
+                if json {
+                    return out.json(&swept);
+                }
+                let removed = numbers::objects(swept.removed.objects, swept.removed.bytes);
+                let stays = numbers::objects(swept.stays.objects, swept.stays.bytes);
+                out.line(format!("removed {removed}; {stays} are needed or new"))?;
+                match swept.unknown.objects {
+                    0 => Ok(()),
+                    _ => {
+                        let held = numbers::objects(swept.unknown.objects, swept.unknown.bytes);
+                        out.line(format!(
+                            "{held} of versions that this catalog does not know stay; `--unknown` removes them"
+                        ))
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -69,6 +162,7 @@ impl Cache {
             Error::new(Kind::Broken, message)
         };
         match self.work {
+            Work::Shared(work) => work.run(self.json, out),
             Work::Status => {
                 let Usage { objects, bytes } = upkeep::usage(&folder);
                 let made = home::kept(&folder.join("packs"));

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::log::Log;
 use super::mount::{Mount, Plan};
 use super::registry::{self, Note};
+use super::sharing::Who;
 use super::systemd::Notify;
 use super::{access, log, metrics, places};
 use crate::fuse::session::{self, Watcher};
@@ -210,7 +211,7 @@ fn serve(
     ready: impl FnOnce() + Send + 'static,
 ) -> Result<()> {
     let runtime = access::runtime()?;
-    let vfs = plan.access.vfs(plan.access.timeout, &[&plan.mountpoint])?;
+    let vfs = plan.access.vfs_for(plan.access.timeout, &[&plan.mountpoint], Who::Mount)?;
     if let Some(bounds) = std::env::var("DCFS_TEST_VIEWS").ok().and_then(|text| bounds(&text)) {
         vfs.bound_views(bounds);
     }

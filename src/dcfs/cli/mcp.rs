@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::access::{self, AccessArgs};
 use super::output::Output;
+use super::sharing::Who;
 use super::{places, skill, usage};
 use crate::fuse::mounts;
 use crate::mcp::clients::Client;
@@ -99,7 +100,8 @@ impl Mcp {
         let access = self.access.clone().resolve()?;
         let vfs = access.vfs(access::PATIENT, &[])?;
         let catalog = Arc::new(Catalog::open(&access.catalog)?);
-        let packs = Packs::new(catalog.clone(), access.cache.clone(), Limits::default());
+        let tier = access.tier(&catalog, Who::Reader)?;
+        let packs = Packs::shared(catalog.clone(), access.cache.clone(), Limits::default(), tier);
         let packs = Arc::new(packs);
         let of = packs.clone();
         // Pages are made where blocking is allowed.

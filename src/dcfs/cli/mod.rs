@@ -19,7 +19,7 @@
 //! | [`map`], [`runs`] | programs over the files of a dataset |
 //! | [`refresh`], [`again`] | commands that made versions, run again |
 //! | [`save`], [`rm`], [`mv`], [`describe`], [`naming`] | what is written into the catalog |
-//! | [`cache`] | what is kept of fetched objects |
+//! | [`cache`], [`sharing`] | what is kept of fetched objects; what hosts share |
 //! | [`systemd`], [`metrics`] | what service managers and Prometheus hear of a mount |
 //! | [`man`] | the pages of the manual |
 //! | [`complete`] | what a shell completes: datasets, versions, columns, mountpoints |
@@ -83,6 +83,7 @@ pub mod rm;
 pub mod runs;
 pub mod save;
 pub mod selecting;
+pub mod sharing;
 pub mod show;
 pub mod skill;
 pub mod sql;

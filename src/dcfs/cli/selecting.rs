@@ -4,13 +4,19 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::access::{Access, AccessArgs};
+use super::access::{self, Access, AccessArgs};
 use super::asking::AskingArgs;
 use super::complete;
 use super::remembered;
+use super::sharing::{self, Who};
 use dcfs_core::error::Result;
 use dcfs_core::loader::options::digits;
 use dcfs_core::name::DatasetRef;
+use dcfs_data::catalog::Catalog;
+use dcfs_data::lost;
+use dcfs_data::pack::shared::{self, Turn, Written};
+use dcfs_data::pack::{self, Limits, Packs};
+use dcfs_data::query::{Queries, Version};
 use dcfs_store::Stores;
 use dcfs_work::Selection;
 
@@ -68,6 +74,33 @@ impl SelectingArgs {
     /// No catalog, no such version; what the filter and the pack say; settings that make no sense.
     pub fn select(&self) -> Result<Selected> {
         self.select_within(None)
+    }
+
+    /// Shares the pack and the packed columns of the version with other hosts; with a filter its columns and its rows
+    /// too. Where it is, and what was written just now.
+    ///
+    /// # Errors
+    /// No folder that is shared; what it, the catalog and the filter say.
+    pub fn share(&self) -> Result<(String, String, Written)> {
+        let access = self.access.clone().resolve()?;
+        let catalog = Arc::new(Catalog::open(&access.catalog)?);
+        let of = catalog.find(&self.dataset)?;
+        let tier = access.tier(&catalog, Who::Told)?.ok_or_else(sharing::none_named)?;
+        let shared = tier.of(&of);
+        let name = shared::of_pack(&pack::name_of(&(&*catalog, &of), &of.uuid)?);
+        let turn = shared.turn(&name, access::PATIENT);
+        // Who has the turn builds; else another host has built it.
+        let from = matches!(turn, Turn::There).then(|| tier.clone());
+        let packs = Packs::shared(catalog.clone(), access.cache.clone(), Limits::default(), from);
+        let pack = access::runtime()?.block_on(packs.get(&of))?;
+        let mut kept = Written::default();
+        if let Some(filter) = &self.filter {
+            let query = lost::check(&catalog, &of, &catalog.schema(&of)?, filter)?;
+            let version = Version { catalog: &catalog, of: &of, pack: &pack, each: &|_| {} };
+            kept += Queries::for_a_command().share(version, &query, &shared)?;
+        }
+        kept += pack.share(&shared)?;
+        Ok((of.to_string(), tier.told().prefix, kept))
     }
 
     /// The same, in the order of an epoch if one is given.

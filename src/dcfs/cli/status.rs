@@ -54,6 +54,7 @@ impl Status {
         }
         let mut table = Table::new(["MOUNTPOINT", "STATE", "PID", "SINCE", "CATALOG", "LOG"]);
         table.cut_in_the_middle();
+        let packing: Vec<String> = lines.iter().flat_map(Line::packing).collect();
         for line in lines {
             let since = line.since.and_then(|s| i64::try_from(s).ok()?.checked_mul(1_000_000));
             let log = match (line.log, line.is_noted) {
@@ -70,7 +71,8 @@ impl Status {
                 log,
             ]);
         }
-        out.text(&table.fitted(terminal::width(&io::stdout())))
+        out.text(&table.fitted(terminal::width(&io::stdout())))?;
+        packing.into_iter().try_for_each(|line| out.line(line))
     }
 }
 
@@ -99,6 +101,22 @@ impl Line {
             cache: note.map(|n| text(n.cache)),
             live,
         }
+    }
+}
+
+impl Line {
+    /// A line for each version that the mount lays out for looking just now.
+    fn packing(&self) -> Vec<String> {
+        let builds = self.live.as_ref().and_then(|live| live["packing"].as_array());
+        let line = |build: &serde_json::Value| {
+            let number = |name: &str| build[name].as_u64().unwrap_or(0);
+            let percent = number("done").saturating_mul(100) / number("of").max(1);
+            let text = |name: &str| build[name].as_str().unwrap_or("-").to_owned();
+            let seconds = build["seconds"].as_f64().unwrap_or(0.0);
+            let (at, version, doing) = (&self.mountpoint, text("version"), text("doing"));
+            format!("{at}: packing {version}: {doing}, {percent}%, for {seconds:.0} s")
+        };
+        builds.into_iter().flatten().map(line).collect()
     }
 }
 

@@ -13,6 +13,7 @@ use super::selecting::{EpochOrder, Selected, SelectingArgs};
 use super::usage;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::numbers::{self, bytes, counted};
+use dcfs_data::pack::shared::Written;
 use dcfs_store::Warmed;
 use dcfs_work::Found;
 
@@ -33,9 +34,23 @@ pub struct Warm {
     /// Fetch nothing: print what is missing, and exit with 1 if anything is
     #[arg(long)]
     check: bool,
+    /// Fetch nothing: put the packed version, its packed columns and with `--where` the rows of the filter where
+    /// `[shared]` of config.toml says, so that no other host has to make them
+    #[arg(long, conflicts_with_all = ["order", "check"])]
+    to_shared: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// What was shared.
+#[derive(Debug, Serialize)]
+struct SharedNow {
+    dataset: String,
+    prefix: String,
+    /// Objects that were written just now, and their bytes; what was there is left.
+    #[serde(flatten)]
+    kept: Written,
 }
 
 /// What was done.
@@ -67,6 +82,14 @@ struct Ended {
 impl Warm {
     /// Fetches; an object that fails is told, and the others go on.
     pub fn run(self, out: &mut Output) -> Result<()> {
+        if self.to_shared {
+            let (dataset, prefix, kept) = self.selecting.share()?;
+            if self.json {
+                return out.json(&SharedNow { dataset, prefix, kept });
+            }
+            let written = numbers::objects(kept.objects, kept.bytes);
+            return out.line(format!("{dataset}: {written} written to `{prefix}`"));
+        }
         let selected = self.selecting.select_ordered(self.order)?;
         if !selected.is_cached {
             return Err(usage("`--cache-size 0` keeps nothing; there is nothing to warm"));

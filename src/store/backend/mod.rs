@@ -20,6 +20,7 @@ mod web;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Config;
 use super::allowed::Allowed;
@@ -32,6 +33,7 @@ use super::remote::Requests;
 use super::settings::Tables;
 use dcfs_core::object::Object;
 use dcfs_core::provenance::Reached;
+use dcfs_core::shared::Objects;
 
 /// Every kind of store, in the order in which messages name them.
 static KINDS: [&StoreKind; 5] = [&s3::KIND, &gcs::KIND, &azure::KIND, &web::PAGES, &web::HUB];
@@ -109,6 +111,19 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// As [`StoreKind::url`]; `Setting` where its bucket cannot be reached.
     fn object(&self, object: &Object, place: String) -> Result<Arc<dyn Requests>, Error>;
+
+    /// The folder of an object, as one that hosts share; `place` is its name for messages. `None` where dcfs cannot write.
+    ///
+    /// # Errors
+    /// As [`Backend::object`].
+    fn shared(
+        &self,
+        _object: &Object,
+        _place: &str,
+        _timeout: Duration,
+    ) -> Result<Option<Arc<dyn Objects>>, Error> {
+        Ok(None)
+    }
 
     /// How a folder is listed.
     ///

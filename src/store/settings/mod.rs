@@ -13,12 +13,14 @@
 //!    segments. Of the hub it is `hf://datasets/OWNER/NAME/PREFIX`, whatever the revision.
 //! 2. Of all tables that an object is under, the longest counts, alone: tables do not add up.
 //! 3. What a table leaves out is as if there were no file.
-//! 4. Tables hold no secrets: they name a profile, a file or a variable that does.
+//! 4. `[mount]` and `[shared]` are about no bucket: options of every mount, and the folder that hosts share.
+//! 5. Tables hold no secrets: they name a profile, a file or a variable that does.
 //!
 //! What a table may be called and say is the matter of its store ([`Tables`], one of each
 //! [`StoreKind`](super::backend::StoreKind)).
 
 mod entry;
+mod shared;
 
 use std::any::Any;
 use std::fmt;
@@ -32,6 +34,7 @@ use super::error::show;
 use dcfs_core::error::Kind;
 use dcfs_core::name::nearest;
 pub use entry::{Secret, Vocabulary, entries, exclude};
+pub use shared::Shared;
 
 /// What a table says: a type of its store.
 pub type Said = Arc<dyn Any + Send + Sync>;
@@ -56,6 +59,7 @@ pub struct Settings {
     tables: Vec<Table>,
     /// Entries of `[mount]`: a name, and a value unless that is only `true`.
     mount: Vec<(String, Option<String>)>,
+    shared: Option<Shared>,
 }
 
 /// One table of the file.
@@ -138,12 +142,12 @@ impl Settings {
     /// # Errors
     /// No TOML, a table or a name that nobody knows, or a value that is none; with the line.
     pub fn parse(file: &Path, text: &str) -> Result<Self, Error> {
-        let (tables, mount) = tables(text).map_err(|(at, message)| Error {
+        let (tables, mount, shared) = tables(text).map_err(|(at, message)| Error {
             file: file.to_owned(),
             line: text.as_bytes()[..at.min(text.len())].split(|b| *b == b'\n').count(),
             message,
         })?;
-        Ok(Self { file: Some(file.to_owned()), tables, mount })
+        Ok(Self { file: Some(file.to_owned()), tables, mount, shared })
     }
 
     /// The file that was read.
@@ -157,6 +161,11 @@ impl Settings {
             Some(value) => format!("{name}={}", value.replace('\\', "\\\\").replace(',', "\\,")),
             None => name.clone(),
         })
+    }
+
+    /// What `[shared]` says.
+    pub fn shared(&self) -> Option<&Shared> {
+        self.shared.as_ref()
     }
 
     /// The name of every table.
@@ -173,18 +182,26 @@ impl Settings {
 /// The table of options of every mount.
 const MOUNT: &str = "mount";
 
+/// The table of the folder that hosts share.
+const SHARED: &str = "shared";
+
 /// Options, as [`Settings::mount`] has them.
 type Options = Vec<(String, Option<String>)>;
 
-fn tables(text: &str) -> Result<(Vec<Table>, Options), Wrong> {
+fn tables(text: &str) -> Result<(Vec<Table>, Options, Option<Shared>), Wrong> {
     let document = DeTable::parse(text)
         .map_err(|error| (error.span().map_or(0, |span| span.start), show(error.message())))?;
     let mut tables: Vec<Table> = Vec::new();
     let mut mount = Options::new();
+    let mut shared = None;
     for (name, value) in document.get_ref() {
         let at = name.span().start;
         if let (MOUNT, DeValue::Table(entries)) = (name.get_ref().as_ref(), value.get_ref()) {
             mount = options(entries)?;
+            continue;
+        }
+        if let (SHARED, DeValue::Table(entries)) = (name.get_ref().as_ref(), value.get_ref()) {
+            shared = Some(Shared::read(at, entries)?);
             continue;
         }
         let wrong = |message| (at, message);
@@ -197,7 +214,7 @@ fn tables(text: &str) -> Result<(Vec<Table>, Options), Wrong> {
         };
         tables.push(Table { said: (kind.read)(at, entries)?, name: table });
     }
-    Ok((tables, mount))
+    Ok((tables, mount, shared))
 }
 
 /// Entries of `[mount]`: texts, numbers, `true`, and lists of texts for options that are repeated.

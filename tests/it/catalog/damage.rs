@@ -3,6 +3,7 @@
 use std::fs;
 
 use dcfs_core::error::{Kind, Result};
+use dcfs_core::id::RowId;
 use dcfs_data::catalog::Catalog;
 use proptest::prelude::*;
 
@@ -33,7 +34,7 @@ fn ask(bytes: &[u8]) -> Result<u64> {
         catalog.parents(version.id)?;
         catalog.examples(&version, None, 20)?;
         catalog.extent(&version)?;
-        catalog.scan(&version, &schema.files, &mut |_| {
+        catalog.scan(&version, &schema.files, RowId::ALL, &mut |_| {
             rows += 1;
             Ok(())
         })?;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use dcfs_core::error::Kind;
+use dcfs_core::id::RowId;
 use dcfs_data::catalog::Catalog;
 use rusqlite::Connection;
 
@@ -122,7 +123,7 @@ fn the_catalog_is_only_read() {
     let catalog = open(&writer);
     let a = find(&catalog, "a");
     catalog.schema(&a).expect("a schema");
-    catalog.scan(&a, &[], &mut |_| Ok(())).expect("a scan");
+    catalog.scan(&a, &[], RowId::ALL, &mut |_| Ok(())).expect("a scan");
     drop(catalog);
     assert_eq!(fs::read(writer.path()).expect("a file"), before);
 }
@@ -235,7 +236,7 @@ fn many_threads_read_beside_a_writer() {
                             seen += 1;
                             Ok(())
                         };
-                        match catalog.scan(&version, &[], each) {
+                        match catalog.scan(&version, &[], RowId::ALL, each) {
                             Ok(()) => assert_eq!(seen, 100, "{version} is whole"),
                             Err(error) => assert_eq!(error.kind(), Kind::Stale, "{error}"),
                         }

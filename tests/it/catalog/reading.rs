@@ -6,6 +6,7 @@ use dcfs_core::object::Object;
 use dcfs_core::schema::FileColumn;
 use dcfs_core::time::Timestamp;
 use dcfs_data::catalog::{Catalog, Row, VersionInfo};
+use dcfs_data::pack::{Limits, obtain};
 
 use super::{failure, find, new, open};
 use crate::support::catalog::{Cell, FileCells, file, row};
@@ -23,7 +24,7 @@ fn scan(
         rows.push((row.id.key(), row.objects.to_vec()));
         Ok(())
     };
-    catalog.scan(of, files, each).expect("a scan");
+    catalog.scan(of, files, RowId::ALL, each).expect("a scan");
     rows
 }
 
@@ -161,7 +162,8 @@ fn a_scan_ends_where_its_caller_says() {
     let catalog = open(&writer);
     let stop = dcfs_core::error::Error::new(Kind::Full, "enough");
     let mut stop = Some(stop);
-    let result = catalog.scan(&find(&catalog, "a"), &[], &mut |_| stop.take().map_or(Ok(()), Err));
+    let result = catalog
+        .scan(&find(&catalog, "a"), &[], RowId::ALL, &mut |_| stop.take().map_or(Ok(()), Err));
     assert_eq!(failure(result, dir.path()), (Kind::Full, "enough".into()));
 }
 
@@ -190,10 +192,13 @@ fn several_sources_are_told_from_one() {
     late.push("s3://b".into());
     save("late", &late);
     let catalog = open(&writer);
+    let cache = tempfile::tempdir().expect("a folder");
     let many = |name: &str| {
         let of = find(&catalog, name);
-        let file = catalog.schema(&of).expect("a schema").files.remove(0);
-        catalog.has_many_sources(&of, &file).expect(name)
+        let files = catalog.schema(&of).expect("a schema").files;
+        let rows = (&catalog, &of);
+        let pack = obtain(&rows, &of.uuid, &files, cache.path(), Limits::default());
+        pack.expect(name).columns()[0].many_sources
     };
     for (name, _, want) in cases {
         assert_eq!(many(name), want, "{name}");
@@ -227,7 +232,7 @@ fn a_version_removed_while_it_is_read_is_stale() {
     let catalog = open(&writer);
     let a = find(&catalog, "a");
     let mut seen = 0;
-    let result = catalog.scan(&a, &[], &mut |_| {
+    let result = catalog.scan(&a, &[], RowId::ALL, &mut |_| {
         if seen == 0 {
             writer.remove(key);
         }
@@ -243,7 +248,6 @@ fn a_version_removed_while_it_is_read_is_stale() {
     assert_eq!(failure(catalog.extent(&a), dir.path()), gone);
     assert_eq!(failure(catalog.examples(&a, None, 9), dir.path()), gone);
     assert_eq!(failure(catalog.object(&a, &file, RowId::new(1)), dir.path()), gone);
-    assert_eq!(failure(catalog.has_many_sources(&a, &file), dir.path()), gone);
 }
 
 #[test]
@@ -291,7 +295,7 @@ fn a_dataset_may_be_renamed_while_it_is_read() {
         seen += 1;
         Ok(())
     };
-    catalog.scan(&a, &[], each).expect("the rows are the same");
+    catalog.scan(&a, &[], RowId::ALL, each).expect("the rows are the same");
     assert_eq!(seen, MANY);
 }
 

@@ -1,6 +1,7 @@
 //! Which versions are shown, how they are asked for, and what is told of them.
 
 use dcfs_core::error::Kind;
+use dcfs_core::id::RowId;
 use dcfs_data::catalog::Job;
 
 use super::{failure, find, names, new, open};
@@ -103,7 +104,7 @@ fn names_of_any_characters_are_read() {
             paths.extend(row.objects[0].as_ref().map(|object| object.path.clone()));
             Ok(())
         };
-        catalog.scan(version, &schema.files, each).expect(name);
+        catalog.scan(version, &schema.files, RowId::ALL, each).expect(name);
         assert_eq!(paths, [name.as_bytes()]);
     }
 }

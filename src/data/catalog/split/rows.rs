@@ -369,12 +369,13 @@ impl Warehouse for Rows {
         &self,
         of: &VersionInfo,
         files: &[FileColumn],
+        range: RangeInclusive<RowId>,
         each: &mut Each<'_>,
     ) -> Result<(), Error> {
         let table = self.table(of)?;
         let columns: Vec<_> = files.iter().flat_map(|file| parts(&table, file)).collect();
         let mut objects: Vec<Option<Object>> = vec![None; files.len()];
-        self.select(of, &table, &columns, "", &mut |id, row| {
+        self.select(of, &table, &columns, &within(&[range]), &mut |id, row| {
             for (index, object) in objects.iter_mut().enumerate() {
                 let mut next = object.take().unwrap_or_default();
                 fill(&mut next, row, 1 + index * PARTS);
@@ -424,18 +425,6 @@ impl Warehouse for Rows {
             }
         }
         Ok(())
-    }
-
-    fn has_many_sources(&self, of: &VersionInfo, file: &FileColumn) -> Result<bool, Error> {
-        let table = self.table(of)?;
-        let (source, path) = (table.text(file.source.as_deref()), table.text(file.path.as_deref()));
-        let sql = format!(
-            "SELECT count() FROM (SELECT DISTINCT {source} AS s FROM {} WHERE NOT ({source} = '' AND {path} = '') LIMIT 2) \
-             FORMAT TSV",
-            table.name
-        );
-        let count = self.server.text(&sql, &[]).map_err(|error| gone(error, of, &table))?;
-        Ok(count.trim() == "2")
     }
 
     fn extent(&self, of: &VersionInfo) -> Result<Extent, Error> {

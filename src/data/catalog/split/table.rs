@@ -48,14 +48,6 @@ impl Table {
             false => text,
         }
     }
-
-    /// The same as a text without NULL.
-    pub fn text(&self, name: Option<&str>) -> String {
-        match name.and_then(|name| self.column(name)) {
-            Some(known) => format!("ifNull(toString({}), '')", known.quoted),
-            None => "''".into(),
-        }
-    }
 }
 
 /// A stranger's name as an identifier of ClickHouse.

@@ -50,9 +50,10 @@ impl Warehouse for Rows {
         &self,
         of: &VersionInfo,
         columns: &[FileColumn],
+        within: RangeInclusive<RowId>,
         each: &mut Each<'_>,
     ) -> Result<(), Error> {
-        rows::scan(&self.0, of, columns, each)
+        rows::scan(&self.0, of, columns, within, each)
     }
 
     fn cells(
@@ -63,10 +64,6 @@ impl Warehouse for Rows {
         each: &mut EachRow<'_>,
     ) -> Result<(), Error> {
         cells::scan(&self.0, of, columns, ranges, each)
-    }
-
-    fn has_many_sources(&self, of: &VersionInfo, column: &FileColumn) -> Result<bool, Error> {
-        rows::read(&self.0, of, |table| table.has_many_sources(column))
     }
 
     fn extent(&self, of: &VersionInfo) -> Result<Extent, Error> {

@@ -4,6 +4,7 @@
 //! outlives the transaction. DataChain renames the dataset first and the tables right after: for that
 //! moment a table is missing, and it is looked for a few times before that counts as an error.
 
+use std::ops::RangeInclusive;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -136,19 +137,19 @@ impl<'c> Table<'c> {
         format!("SELECT {} FROM {} t", list.join(", "), self.quoted)
     }
 
-    /// One slice of a scan, from the row `from` on. Answers where the next one begins.
+    /// One slice of a scan, of the rows `from..=to`. Answers where the next one begins.
     fn slice(
         &self,
         files: &[FileColumn],
-        from: i64,
+        (from, to): (i64, i64),
         scratch: &mut Scratch,
         each: &mut Each<'_>,
     ) -> Result<Option<i64>, Error> {
         let columns = self.columns()?;
         let select = self.select(files, |name| columns.or_null("t", name));
-        let sql = format!("{select} WHERE t.sys__id >= ?1 ORDER BY t.sys__id LIMIT ?2");
+        let sql = format!("{select} WHERE t.sys__id BETWEEN ?1 AND ?2 ORDER BY t.sys__id LIMIT ?3");
         let mut statement = self.connection.prepare_cached(&sql)?;
-        let mut rows = statement.query([from, SLICE as i64])?;
+        let mut rows = statement.query([from, to, SLICE as i64])?;
         let (mut count, mut last) = (0, from);
         while let Some(row) = rows.next()? {
             count += 1;
@@ -156,7 +157,7 @@ impl<'c> Table<'c> {
             let objects = scratch.read(row)?;
             each(Row { id: RowId::new(last), objects }).map_err(Error::Caller)?;
         }
-        Ok(last.checked_add(1).filter(|_| count == SLICE))
+        Ok(last.checked_add(1).filter(|next| count == SLICE && *next <= to))
     }
 
     /// `feature_schema`, `schema` and the table's columns, as [`dcfs_core::schema::Schema::parse`] takes
@@ -208,20 +209,6 @@ impl<'c> Table<'c> {
         })
     }
 
-    /// See [`crate::catalog::Catalog::has_many_sources`]. SQLite reads until it meets another source.
-    pub fn has_many_sources(&self, file: &FileColumn) -> Result<bool, Error> {
-        let columns = self.columns()?;
-        let part = |name: &Option<String>| {
-            let column = name.as_ref().map_or("NULL".into(), |name| columns.or_null("t", name));
-            format!("ifnull({column}, '')")
-        };
-        let (source, path) = (part(&file.source), part(&file.path));
-        let named = format!("FROM {} t WHERE NOT ({source} = '' AND {path} = '')", self.quoted);
-        let first = format!("SELECT {source} {named} LIMIT 1");
-        let sql = format!("SELECT EXISTS (SELECT 1 {named} AND {source} IS NOT ({first}))");
-        Ok(self.connection.query_row(&sql, [], |row| row.get(0))?)
-    }
-
     /// Counts the rows: reads the whole table.
     pub fn count(&self) -> Result<u64, Error> {
         let sql = format!("SELECT count(*) FROM {}", self.quoted);
@@ -267,12 +254,13 @@ pub(in crate::catalog) fn scan(
     pool: &Pool,
     of: &VersionInfo,
     files: &[FileColumn],
+    within: RangeInclusive<RowId>,
     each: &mut Each<'_>,
 ) -> Result<(), Error> {
     let mut scratch = Scratch::new(files.len());
-    let mut next = Some(i64::MIN);
+    let mut next = Some(within.start().key());
     while let Some(from) = next {
-        next = slice(pool, of, files, from, &mut scratch, each)?;
+        next = slice(pool, of, files, (from, within.end().key()), &mut scratch, each)?;
     }
     Ok(())
 }
@@ -282,12 +270,12 @@ fn slice(
     pool: &Pool,
     of: &VersionInfo,
     files: &[FileColumn],
-    from: i64,
+    ends: (i64, i64),
     scratch: &mut Scratch,
     each: &mut Each<'_>,
 ) -> Result<Option<i64>, Error> {
     patiently(|| {
-        pool.read_once(|connection| Table::of(connection, of)?.slice(files, from, scratch, each))
+        pool.read_once(|connection| Table::of(connection, of)?.slice(files, ends, scratch, each))
     })
 }
 

@@ -22,6 +22,7 @@
 //! | `change` | removing, renaming, describing |
 //! | `annotations` | what people say about columns: a table of dcfs's own |
 //! | `provenance` | who saved a version, and how: a table of dcfs's own |
+//! | `shared` | what hosts share of a version: a table of dcfs's own |
 
 mod annotations;
 mod change;
@@ -36,6 +37,7 @@ mod pace;
 mod preview;
 mod provenance;
 mod publish;
+mod shared;
 mod stage;
 mod sweep;
 
@@ -49,11 +51,11 @@ pub use mix::Piece;
 pub(super) use provenance::read as provenance;
 pub(super) use provenance::settings;
 pub use publish::{Number, Publication, Saved};
+pub(super) use shared::{all as all_shared, find as shared};
 pub use stage::Stage;
 
-use super::VersionInfo;
 use super::error::Error;
-use super::split;
+use super::{Digest, VersionInfo, split};
 use connection::Writing;
 use dcfs_core::annotation::Annotation;
 use dcfs_core::error::Result;
@@ -218,6 +220,24 @@ impl Writer {
         by: &str,
     ) -> Result<()> {
         Ok(self.writing.placed(|writing| change::annotate(writing, dataset, column, said, by))?)
+    }
+
+    /// Keeps the digest of what is shared of the version `uuid` under `name`.
+    ///
+    /// # Errors
+    /// A catalog that cannot be written.
+    pub fn share(&mut self, uuid: &str, name: &str, digest: &Digest) -> Result<()> {
+        Ok(self
+            .writing
+            .placed(|writing| writing.brief(|write| shared::note(write, uuid, name, digest)))?)
+    }
+
+    /// Forgets all that is shared of the version `uuid`.
+    ///
+    /// # Errors
+    /// A catalog that cannot be written.
+    pub fn unshare(&mut self, uuid: &str) -> Result<()> {
+        Ok(self.writing.placed(|writing| writing.brief(|write| shared::forget(write, uuid)))?)
     }
 
     /// Changes what is said of a dataset.

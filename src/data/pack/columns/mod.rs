@@ -19,13 +19,17 @@ mod stored;
 
 use dcfs_disk::private;
 use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
 
 use self::stored::Stored;
+pub use self::stored::{FORMAT, files};
 use super::error::Error;
-use super::folder::{self, Turn};
+use super::folder::{self, Staging, Turn};
+use super::shared::{self, Shared};
 use super::{Pack, Result};
 use crate::catalog::{Catalog, VersionInfo};
 use dcfs_core::expr::packed::{Packed, Valid};
@@ -164,6 +168,16 @@ impl Pack {
         Ok(Some(stored))
     }
 
+    /// Puts a column that another host shared into `folder`; `false` where none is.
+    fn fetch_column(&self, shared: &Shared, folder: &Path, stem: &str) -> Result<bool> {
+        let staging = Staging::create(folder)?;
+        if !shared.fetch(&shared::of_column(&self.name(), stem), staging.path())? {
+            return Ok(false);
+        }
+        staging.publish(folder)?;
+        Ok(true)
+    }
+
     /// Packs what nobody else packs meanwhile, and says what that was.
     fn pack_missing(
         &self,
@@ -180,10 +194,23 @@ impl Pack {
             columns.join(stem(&(column.column.clone(), column.form))).exists()
         };
         let _turn = Turn::wait(&columns, || missing.iter().all(|column| is_there(&column)))?;
-        let missing: Vec<&Arc<Column>> =
-            missing.iter().filter(|column| !is_there(column)).copied().collect();
+        let mut absent = Vec::new();
+        for column in missing.iter().filter(|column| !is_there(column)) {
+            let stem = stem(&(column.column.clone(), column.form));
+            match self.shared.as_ref() {
+                Some(shared) if self.fetch_column(shared, &columns.join(&stem), &stem)? => {}
+                _ => absent.push(*column),
+            }
+        }
+        let missing = absent;
         if !missing.is_empty() {
             pass::pack(self, catalog, of, &missing, &columns, each)?;
+            if let Some(shared) = self.shared.as_ref().filter(|shared| shared.may_write()) {
+                let stems = missing.iter().map(|c| stem(&(c.column.clone(), c.form)));
+                let name = self.name();
+                let new = stems.map(|stem| (shared::of_column(&name, &stem), columns.join(&stem)));
+                shared.share_later(new.collect(), stored::files);
+            }
         }
         Ok(missing.iter().map(|column| (column.column.clone(), column.form)).collect())
     }
@@ -217,6 +244,15 @@ impl Open<'_> {
     pub fn distrust(&self) {
         self.pack.damage.mark("a packed column cannot be read");
     }
+}
+
+/// The packed columns of the pack in `folder`, by the names of their folders.
+pub fn folders(folder: &Path) -> Vec<(String, PathBuf)> {
+    let entries = fs::read_dir(folder.join("columns")).into_iter().flatten().flatten();
+    let named =
+        entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())));
+    // What is in the making has a dot in its name, as locks have.
+    named.filter(|(name, path)| !name.contains('.') && path.is_dir()).collect()
 }
 
 /// The name of a column's folder: a stranger's name is not in it.

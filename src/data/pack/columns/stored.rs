@@ -16,7 +16,7 @@ use crate::pack::output::{Output, Sums};
 use dcfs_core::expr::packed::{Numbers, Packed, Texts, Valid, Vectors, Word};
 
 /// Moves with every change of what the files hold.
-const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 2;
 
 /// Its file.
 const FILE: &str = "manifest.json";
@@ -163,6 +163,11 @@ fn bytes(map: &Option<Map>) -> &[u8] {
 
 /// Bytes of a manifest, at most: it names a few files and their sums.
 const LARGEST: u64 = 1 << 20;
+
+/// The files of the column in `folder`.
+pub fn files(folder: &Path) -> Result<Sums, Error> {
+    manifest(folder).map(|manifest| manifest.files)
+}
 
 fn manifest(folder: &Path) -> Result<Manifest, Error> {
     let path = folder.join(FILE);

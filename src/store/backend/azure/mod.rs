@@ -42,7 +42,9 @@ use crate::net::{self, Net, Variables, is_yes};
 use crate::pin::Rules;
 use crate::remote::Requests;
 use crate::settings::{Secret, Tables, address};
+use crate::shared;
 use dcfs_core::object::Object;
+use dcfs_core::shared::Objects;
 
 const CLOUD: &str = "Azure";
 
@@ -170,6 +172,16 @@ impl Backend for Azure {
     fn object(&self, object: &Object, place: String) -> Result<Arc<dyn Requests>, Error> {
         let key = NAMING.key(object)?;
         bucket::object(self.container(&key.bucket, &key.key), &key, place)
+    }
+
+    fn shared(
+        &self,
+        object: &Object,
+        place: &str,
+        timeout: Duration,
+    ) -> Result<Option<Arc<dyn Objects>>, Error> {
+        let key = NAMING.key(object)?;
+        shared::in_bucket(self.container(&key.bucket, &key.key), &key.key, place, timeout).map(Some)
     }
 
     fn pages(&self, folder: Folder<'_>) -> Result<Arc<dyn Pages>, Error> {

@@ -39,7 +39,9 @@ use crate::net::{self, Net, Variables, is_yes};
 use crate::pin::Rules;
 use crate::remote::Requests;
 use crate::settings::{Tables, address};
+use crate::shared;
 use dcfs_core::object::Object;
+use dcfs_core::shared::Objects;
 
 const CLOUD: &str = "Google Cloud Storage";
 
@@ -153,6 +155,16 @@ impl Backend for Gcs {
     fn object(&self, object: &Object, place: String) -> Result<Arc<dyn Requests>, Error> {
         let key = NAMING.key(object)?;
         bucket::object(self.bucket(&key.bucket, &key.key), &key, place)
+    }
+
+    fn shared(
+        &self,
+        object: &Object,
+        place: &str,
+        timeout: Duration,
+    ) -> Result<Option<Arc<dyn Objects>>, Error> {
+        let key = NAMING.key(object)?;
+        shared::in_bucket(self.bucket(&key.bucket, &key.key), &key.key, place, timeout).map(Some)
     }
 
     fn pages(&self, folder: Folder<'_>) -> Result<Arc<dyn Pages>, Error> {

@@ -40,9 +40,11 @@ use crate::net::{Net, Variables};
 use crate::pin::Rules;
 use crate::remote::Requests;
 use crate::settings::{Tables, address, longest, wrong};
+use crate::shared;
 use crate::{Config, Settings};
 use dcfs_core::object::Object;
 use dcfs_core::provenance::Reached;
+use dcfs_core::shared::Objects;
 
 const CLOUD: &str = "S3";
 
@@ -208,6 +210,16 @@ impl Backend for S3 {
     fn object(&self, object: &Object, place: String) -> Result<Arc<dyn Requests>, Error> {
         let key = NAMING.key(object)?;
         bucket::object(self.bucket(&key.bucket, &key.key)?, &key, place)
+    }
+
+    fn shared(
+        &self,
+        object: &Object,
+        place: &str,
+        timeout: Duration,
+    ) -> Result<Option<Arc<dyn Objects>>, Error> {
+        let key = NAMING.key(object)?;
+        shared::in_bucket(self.bucket(&key.bucket, &key.key)?, &key.key, place, timeout).map(Some)
     }
 
     fn pages(&self, folder: Folder<'_>) -> Result<Arc<dyn Pages>, Error> {

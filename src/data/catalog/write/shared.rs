@@ -1,0 +1,90 @@
+//! What is shared between hosts of a version: `dcfs_shared`, a table of dcfs's own.
+//!
+//! A digest here is why shared bytes are believed: whoever can write to the bucket but not to the catalog can forge
+//! nothing. Rows are found by the version's uuid, so they outlive a rename and go along with a copy.
+
+use rusqlite::{Transaction, params};
+
+use super::naming::now;
+use crate::catalog::ask::{Answer, Ask, Bound};
+use crate::catalog::columns::Columns;
+use crate::catalog::error::Error;
+use crate::catalog::{Digest, SharedName};
+
+const TABLE: &str = "dcfs_shared";
+
+const CREATE: &str = "CREATE TABLE IF NOT EXISTS dcfs_shared (\
+    uuid TEXT NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL, made_at DATETIME, \
+    PRIMARY KEY (uuid, name))";
+
+/// Rows that are read at a time: a few for every version, and one for every filter that is kept.
+const MOST: usize = 1_000_000;
+
+/// Notes the digest of what is shared under `name`.
+pub fn note(write: &Transaction<'_>, uuid: &str, name: &str, of: &Digest) -> Result<(), Error> {
+    write.execute_batch(CREATE)?;
+    let sql =
+        "INSERT OR REPLACE INTO dcfs_shared (uuid, name, digest, made_at) VALUES (?1, ?2, ?3, ?4)";
+    write.execute(sql, params![uuid, name, dcfs_core::hex::hex(of), now()])?;
+    Ok(())
+}
+
+/// Forgets all that is shared of a version.
+pub fn forget(write: &Transaction<'_>, uuid: &str) -> Result<(), Error> {
+    if Columns::of(write, TABLE)?.has("uuid") {
+        write.execute("DELETE FROM dcfs_shared WHERE uuid = ?1", [uuid])?;
+    }
+    Ok(())
+}
+
+/// The digest of what is shared under `name`; `None` where nothing is, or what stands there is no digest.
+pub fn find(tables: &dyn Ask, uuid: &str, name: &str) -> Result<Option<Digest>, Error> {
+    if Columns::of(tables, TABLE)?.require(&["uuid", "name", "digest"]).is_err() {
+        return Ok(None);
+    }
+    let sql = "SELECT t.digest FROM dcfs_shared t WHERE t.uuid = ?1 AND t.name = ?2";
+    let found = tables.first(sql, &[Bound::Text(uuid), Bound::Text(name)])?;
+    Ok(found.and_then(|row| digest(row.text(0)?)))
+}
+
+/// All that is shared, by version.
+pub fn all(tables: &dyn Ask) -> Result<Vec<SharedName>, Error> {
+    if Columns::of(tables, TABLE)?.require(&["uuid", "name", "digest"]).is_err() {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "SELECT t.uuid, t.name, t.digest FROM dcfs_shared t ORDER BY t.uuid, t.name LIMIT {MOST}"
+    );
+    let shared = |mut row: Answer| {
+        let digest = digest(row.text(2)?)?;
+        Some(SharedName { uuid: row.take(0)?, name: row.take(1)?, digest })
+    };
+    Ok(tables.ask(&sql, &[])?.into_iter().filter_map(shared).collect())
+}
+
+fn digest(text: &str) -> Option<Digest> {
+    let bytes = text.as_bytes();
+    if bytes.len() != 64 {
+        return None;
+    }
+    let mut digest = [0; 32];
+    for (byte, digits) in digest.iter_mut().zip(bytes.as_chunks::<2>().0) {
+        let digits = std::str::from_utf8(digits).ok()?;
+        *byte = u8::from_str_radix(digits, 16).ok()?;
+    }
+    Some(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_digests_are_digests() {
+        let text = "00ff".repeat(16);
+        assert_eq!(digest(&text).map(|d| (d[0], d[1])), Some((0, 255)));
+        for bad in ["", "00", &"zz".repeat(32), &"\u{e9}".repeat(32), &format!("{text}0")] {
+            assert_eq!(digest(bad), None, "{bad}");
+        }
+    }
+}

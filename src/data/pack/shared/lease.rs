@@ -1,0 +1,167 @@
+//! One host builds while others wait: an object that the builder makes where none is, renews, and removes at the end.
+//!
+//! No clock is compared with another host's. Who waits looks again and again: a lease that did not change for as long as
+//! settings say belongs to somebody who died, and is taken over by a write that holds only if it is still the one that
+//! was seen. Two who build all the same do no harm: what they share is named by what it holds.
+
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::Shared;
+use dcfs_core::cancel;
+use dcfs_core::error::Result;
+use dcfs_core::shared::Seen;
+
+/// Between two looks at somebody else's lease, at most.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// No lease of ours is longer.
+const LONGEST: u64 = 4096;
+
+/// Whose turn it is.
+#[derive(Debug)]
+pub enum Turn {
+    /// Ours: build and share.
+    Ours(Lease),
+    /// What is wanted is there by now.
+    There,
+    /// Nobody's: build without sharing.
+    Nobody,
+}
+
+/// The right to build something, held until dropped. Keeps saying so from a thread of its own.
+#[derive(Debug)]
+pub struct Lease {
+    end: Option<Sender<()>>,
+    renewing: Option<JoinHandle<()>>,
+}
+
+impl Shared {
+    /// Takes the turn to build `name`, or waits until who has it is done, for `patience` at most.
+    pub fn turn(&self, name: &str, patience: Duration) -> Turn {
+        self.wait(name, patience).unwrap_or_else(|error| {
+            tracing::debug!(%error, name, "no turn at building what is shared");
+            Turn::Nobody
+        })
+    }
+
+    /// The turn to build `name`, if nobody has it.
+    pub fn take(&self, name: &str) -> Option<Lease> {
+        if !self.may_write() {
+            return None;
+        }
+        let (key, own) = (self.lease_key(name), Own::new());
+        match self.tier.write(|objects| objects.create(&key, own.text())) {
+            Ok(true) => Some(self.hold(key, own)),
+            Ok(false) | Err(_) => None,
+        }
+    }
+
+    fn wait(&self, name: &str, patience: Duration) -> Result<Turn> {
+        let (key, began) = (self.lease_key(name), Instant::now());
+        let mut last: Option<(Seen, Instant)> = None;
+        loop {
+            cancel::check()?;
+            let may_write = self.may_write();
+            let own = Own::new();
+            if may_write && self.tier.write(|objects| objects.create(&key, own.text()))? {
+                let lease = self.hold(key, own);
+                // Who had it may have been done just before.
+                return Ok(if self.has(name) { Turn::There } else { Turn::Ours(lease) });
+            }
+            let seen = self.tier.ask(|objects| objects.get(&key, LONGEST))?;
+            if self.has(name) {
+                return Ok(Turn::There);
+            }
+            let since = match (last.take(), &seen) {
+                (Some((before, since)), Some(seen)) if before == *seen => since,
+                _ => Instant::now(),
+            };
+            match seen {
+                None if !may_write => return Ok(Turn::Nobody),
+                // Gone just now: somebody may take it, and why not us.
+                None => {}
+                Some(seen) if since.elapsed() < self.tier.rules.lease => last = Some((seen, since)),
+                Some(_) if !may_write => return Ok(Turn::Nobody),
+                Some(seen)
+                    if self.tier.write(|objects| objects.replace(&key, own.text(), &seen))? =>
+                {
+                    tracing::info!(name, "its builder says nothing any more; building it");
+                    return Ok(Turn::Ours(self.hold(key, own)));
+                }
+                // Somebody else was first.
+                Some(_) => {}
+            }
+            if began.elapsed() >= patience {
+                return Ok(Turn::Nobody);
+            }
+            tracing::debug!(name, "another host builds it; waiting");
+            std::thread::sleep(PAUSE.min(self.tier.rules.lease / 4));
+        }
+    }
+
+    fn lease_key(&self, name: &str) -> String {
+        format!("{}/lease-{}", self.home, dcfs_core::hex::hex(&Sha256::digest(name)[..16]))
+    }
+
+    /// Renews a lease until it is dropped, and removes it then. One that is somebody else's by now is left.
+    fn hold(&self, key: String, own: Own) -> Lease {
+        let (end, ended) = channel::<()>();
+        let (shared, pause) = (self.clone(), self.tier.rules.lease / 4);
+        let work = move || {
+            let mut own = own;
+            while ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+                let seen = shared.tier.objects.get(&key, LONGEST).ok().flatten();
+                // One that cannot be looked at just now may be there in a moment.
+                let Some(seen) = seen else { continue };
+                if seen.bytes != own.text() {
+                    return;
+                }
+                let next = own.next();
+                let renewed = shared.tier.objects.replace(&key, next.text(), &seen);
+                if matches!(renewed, Ok(true)) {
+                    own = next;
+                }
+            }
+            let seen = shared.tier.objects.get(&key, LONGEST).ok().flatten();
+            if seen.is_some_and(|seen| seen.bytes == own.text()) {
+                let _ = shared.tier.objects.remove(&key);
+            }
+        };
+        let renewing = std::thread::Builder::new().name("dcfs-lease".into()).spawn(work).ok();
+        Lease { end: Some(end), renewing }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(renewing) = self.renewing.take() {
+            let _ = renewing.join();
+        }
+    }
+}
+
+/// A lease of ours: a number nobody else has, and how often it was renewed.
+struct Own {
+    id: Uuid,
+    times: u64,
+}
+
+impl Own {
+    fn new() -> Self {
+        Self { id: Uuid::new_v4(), times: 0 }
+    }
+
+    fn next(&self) -> Self {
+        Self { id: self.id, times: self.times + 1 }
+    }
+
+    fn text(&self) -> Vec<u8> {
+        format!("{} {}\n", self.id.simple(), self.times).into_bytes()
+    }
+}

@@ -1,0 +1,363 @@
+//! What one host built, for all: packs, packed columns and sets of rows in a folder that every host reads.
+//!
+//! 1. Everything is an object named by the SHA-256 of its bytes, below the version's uuid. A pack, or a column, is a
+//!    [`bundle`]: a list of files, each of them a list of pieces.
+//! 2. The digest of a bundle is kept in the catalog. From there each byte is compared before it is believed, so a forger
+//!    or a failing disk in the bucket costs time and nothing else.
+//! 3. One host builds while others wait, by a [`lease`]. Two that build all the same do no harm.
+//! 4. Readers need `GET` alone and write nothing into the catalog. Where the folder does not answer, a host goes on by
+//!    itself.
+
+mod bundle;
+mod lease;
+mod sweep;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use super::error::Error as PackError;
+use super::output::Sums;
+use crate::catalog::{Catalog, Digest, VersionInfo, Writer};
+use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::shared::Objects;
+
+pub use bundle::Written;
+pub use lease::{Lease, Turn};
+pub use sweep::{Held, Of, Status, Swept, status, sweep};
+
+/// Moves with every change of how objects are laid out.
+const LAYOUT: &str = "v1";
+
+/// What a pack is shared as.
+pub fn of_pack(pack: &str) -> String {
+    format!("pack/{}/{pack}", super::manifest::FORMAT)
+}
+
+/// What a packed column is shared as, by its pack and the folder it has there.
+pub fn of_column(pack: &str, stem: &str) -> String {
+    format!("column/{}/{pack}/{stem}", super::columns::FORMAT)
+}
+
+/// What a set of rows is shared as, by its pack and the file it has there.
+pub fn of_set(pack: &str, file: &str) -> String {
+    format!("{SET}{pack}/{file}")
+}
+
+const SET: &str = "set/";
+
+/// Whether what has this name is bytes, not a folder of files.
+fn is_plain(name: &str) -> bool {
+    name.starts_with(SET)
+}
+
+/// How long a folder that did not answer is left alone.
+const AWAY: Duration = Duration::from_secs(30);
+
+/// What settings say of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Whether what is built here goes there.
+    pub may_write: bool,
+    /// A builder that has said nothing for so long is taken for dead.
+    pub lease: Duration,
+}
+
+/// The folder that hosts share, for the versions of one catalog.
+pub struct Tier {
+    objects: Arc<dyn Objects>,
+    catalog: Arc<Catalog>,
+    rules: Rules,
+    /// Since when it does not answer, and why.
+    away: Mutex<Option<(Instant, String)>>,
+    /// Whether it cannot be written, found out.
+    is_closed: AtomicBool,
+    /// Whether the catalog takes digests; asked once.
+    takes_digests: OnceLock<bool>,
+    counts: Counts,
+}
+
+/// What was done.
+#[derive(Debug, Default)]
+struct Counts {
+    fetched: AtomicU64,
+    fetched_bytes: AtomicU64,
+    put: AtomicU64,
+    put_bytes: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// What a tier has done, for `_status.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Told {
+    pub prefix: String,
+    /// Whether it answered when it was last asked.
+    pub is_there: bool,
+    pub fetched: u64,
+    pub fetched_bytes: u64,
+    pub put: u64,
+    pub put_bytes: u64,
+    /// Objects that were not what the catalog says.
+    pub refused: u64,
+}
+
+impl Tier {
+    /// Over a folder. Nothing is asked of it yet.
+    pub fn new(objects: Arc<dyn Objects>, catalog: Arc<Catalog>, rules: Rules) -> Arc<Self> {
+        Arc::new(Self {
+            objects,
+            catalog,
+            rules,
+            away: Mutex::default(),
+            is_closed: AtomicBool::new(false),
+            takes_digests: OnceLock::new(),
+            counts: Counts::default(),
+        })
+    }
+
+    /// What of it is about one version.
+    pub fn of(self: &Arc<Self>, version: &VersionInfo) -> Shared {
+        Shared {
+            tier: self.clone(),
+            uuid: version.uuid.clone(),
+            home: format!("{LAYOUT}/{}", super::folder::plain_name(&version.uuid)),
+        }
+    }
+
+    /// What was done so far.
+    pub fn told(&self) -> Told {
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Told {
+            prefix: self.objects.place().to_owned(),
+            is_there: !self.is_away(),
+            fetched: count(&self.counts.fetched),
+            fetched_bytes: count(&self.counts.fetched_bytes),
+            put: count(&self.counts.put),
+            put_bytes: count(&self.counts.put_bytes),
+            refused: count(&self.counts.refused),
+        }
+    }
+
+    fn is_away(&self) -> bool {
+        let away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        away.as_ref().is_some_and(|(since, _)| since.elapsed() < AWAY)
+    }
+
+    /// Whether what is built here can be shared: settings say so, the catalog takes digests, and no write was refused.
+    fn may_write(&self) -> bool {
+        self.rules.may_write && !self.is_closed.load(Ordering::Relaxed) && self.takes_digests()
+    }
+
+    fn takes_digests(&self) -> bool {
+        *self.takes_digests.get_or_init(|| match Writer::open(self.catalog.path()) {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::warn!(
+                    %error,
+                    "the catalog takes no digests from this user, so what is built here is not shared"
+                );
+                false
+            }
+        })
+    }
+
+    /// Asks the folder, unless it is away. What goes wrong is told once, and it is left alone for a while.
+    fn ask<T>(&self, question: impl FnOnce(&dyn Objects) -> Result<T>) -> Result<T> {
+        if self.is_away() {
+            let away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+            let why = away.as_ref().map_or("", |(_, why)| why);
+            return Err(Error::new(Kind::Busy, format!("the shared folder is left alone: {why}")));
+        }
+        let answer = question(&*self.objects);
+        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        match &answer {
+            Ok(_) => *away = None,
+            // It answers; what it says is another matter.
+            Err(error) if matches!(error.kind(), Kind::Denied | Kind::Full) => {}
+            Err(error) => {
+                *away = Some((Instant::now(), error.to_string()));
+                tracing::warn!(
+                    prefix = self.objects.place(), %error,
+                    "the shared folder does not answer; this host goes on by itself"
+                );
+            }
+        }
+        answer
+    }
+
+    /// Asks the folder to write. One that may not be written is read only from then on.
+    fn write<T>(&self, question: impl FnOnce(&dyn Objects) -> Result<T>) -> Result<T> {
+        let answer = self.ask(question);
+        if let Err(error) = &answer
+            && error.kind() == Kind::Denied
+            && !self.is_closed.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(
+                prefix = self.objects.place(), %error,
+                "the shared folder may not be written, so what is built here is not shared"
+            );
+        }
+        answer
+    }
+}
+
+impl fmt::Debug for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tier").field("prefix", &self.objects.place()).finish_non_exhaustive()
+    }
+}
+
+/// What hosts share of one version.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    tier: Arc<Tier>,
+    uuid: String,
+    /// Where its objects are.
+    home: String,
+}
+
+impl Shared {
+    /// Whether what is built here can be shared.
+    pub fn may_write(&self) -> bool {
+        self.tier.may_write()
+    }
+
+    /// Whether something is shared as `name`.
+    pub fn has(&self, name: &str) -> bool {
+        self.digest(name).is_some()
+    }
+
+    /// The digest that the catalog keeps of what is called `name`.
+    fn digest(&self, name: &str) -> Option<Digest> {
+        self.tier.catalog.shared(&self.uuid, name).unwrap_or_else(|error| {
+            tracing::debug!(%error, name, "no digest of what is shared");
+            None
+        })
+    }
+
+    fn key(&self, digest: &Digest) -> String {
+        format!("{}/{}", self.home, dcfs_core::hex::hex(digest))
+    }
+
+    /// The bytes of a digest, at most `most`.
+    ///
+    /// # Errors
+    /// None are there, or others; what the folder says.
+    fn get(&self, digest: &Digest, most: u64) -> Result<Vec<u8>> {
+        let key = self.key(digest);
+        let found = self.tier.ask(|objects| objects.get(&key, most));
+        let counts = &self.tier.counts;
+        let refused = |why: &str| {
+            counts.refused.fetch_add(1, Ordering::Relaxed);
+            let place = self.tier.objects.place();
+            Error::new(Kind::Broken, format!("`{place}/{key}` {why}"))
+        };
+        let Some(seen) = found? else { return Err(refused("is gone")) };
+        if Digest::from(Sha256::digest(&seen.bytes)) != *digest {
+            return Err(refused("is not what the catalog says"));
+        }
+        counts.fetched.fetch_add(1, Ordering::Relaxed);
+        counts.fetched_bytes.fetch_add(seen.bytes.len() as u64, Ordering::Relaxed);
+        Ok(seen.bytes)
+    }
+
+    /// Makes sure that a digest can be kept: without one nobody believes what is written.
+    fn check_writable(&self) -> Result<()> {
+        match self.tier.takes_digests() {
+            true => Ok(()),
+            false => Err(Error::new(
+                Kind::Denied,
+                "this user cannot write the catalog, which keeps the digests that hosts believe; share as one who can",
+            )),
+        }
+    }
+
+    /// Writes bytes under their digest.
+    fn put(&self, bytes: Vec<u8>) -> Result<Digest> {
+        let digest = Digest::from(Sha256::digest(&bytes));
+        let (key, length) = (self.key(&digest), bytes.len() as u64);
+        // Over one that is there: it may be damaged.
+        self.tier.write(|objects| objects.put(&key, bytes))?;
+        let counts = &self.tier.counts;
+        counts.put.fetch_add(1, Ordering::Relaxed);
+        counts.put_bytes.fetch_add(length, Ordering::Relaxed);
+        Ok(digest)
+    }
+
+    /// Keeps a digest in the catalog: from here on hosts find what is called `name`.
+    fn note(&self, name: &str, digest: &Digest) -> Result<()> {
+        Writer::open(self.tier.catalog.path())?.share(&self.uuid, name, digest)
+    }
+
+    /// The bytes called `name`, at most `most`; `None` where none are shared, or none that can be believed.
+    pub fn find(&self, name: &str, most: u64) -> Option<Vec<u8>> {
+        let digest = self.digest(name)?;
+        match self.get(&digest, most) {
+            Ok(bytes) => Some(bytes),
+            Err(error) => {
+                tracing::warn!(name, %error, "what is shared cannot be used");
+                None
+            }
+        }
+    }
+
+    /// Shares folders of files by name on a thread of its own. What is not shared in the end is logged: it is here all
+    /// the same.
+    pub fn share_later(
+        &self,
+        folders: Vec<(String, PathBuf)>,
+        files: impl Fn(&Path) -> Result<Sums, PackError> + Send + 'static,
+    ) {
+        self.share_on_thread(None, folders, files);
+    }
+
+    /// The same under a lease, which ends with it.
+    pub fn share_under(
+        &self,
+        lease: Lease,
+        folders: Vec<(String, PathBuf)>,
+        files: impl Fn(&Path) -> Result<Sums, PackError> + Send + 'static,
+    ) {
+        self.share_on_thread(Some(lease), folders, files);
+    }
+
+    fn share_on_thread(
+        &self,
+        lease: Option<Lease>,
+        folders: Vec<(String, PathBuf)>,
+        files: impl Fn(&Path) -> Result<Sums, PackError> + Send + 'static,
+    ) {
+        let shared = self.clone();
+        let work = move || {
+            let _lease = lease;
+            for (name, folder) in folders {
+                let sums = files(&folder).map_err(Error::from);
+                match sums.and_then(|sums| shared.share(&name, &folder, &sums)) {
+                    Ok(Written { objects, bytes }) => {
+                        tracing::info!(name, objects, bytes, "shared")
+                    }
+                    Err(error) => tracing::warn!(name, %error, "not shared"),
+                }
+            }
+        };
+        let started = std::thread::Builder::new().name("dcfs-share".into()).spawn(work);
+        if let Err(error) = started {
+            tracing::warn!(%error, "not shared");
+        }
+    }
+
+    /// Shares bytes as `name`.
+    ///
+    /// # Errors
+    /// What the folder and the catalog say.
+    pub fn keep(&self, name: &str, bytes: Vec<u8>) -> Result<()> {
+        self.check_writable()?;
+        let digest = self.put(bytes)?;
+        self.note(name, &digest)
+    }
+}

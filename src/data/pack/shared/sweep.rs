@@ -1,0 +1,170 @@
+//! What is in the shared folder, and what of it nobody needs any more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::bundle;
+use super::{LAYOUT, Shared, Tier, is_plain};
+use crate::catalog::{SharedName, Writer};
+use crate::pack::folder::plain_name;
+use dcfs_core::error::Result;
+use dcfs_core::shared::Listed;
+use dcfs_core::time::Timestamp;
+
+/// Objects, and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Held {
+    pub objects: u64,
+    pub bytes: u64,
+}
+
+impl Held {
+    fn add(&mut self, object: &Listed) {
+        self.objects += 1;
+        self.bytes += object.size;
+    }
+}
+
+/// What is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Status {
+    pub prefix: String,
+    /// Of each version that this catalog shows, what is shared of it.
+    pub versions: BTreeMap<String, Of>,
+    /// Of versions that this catalog has removed.
+    pub removed: Held,
+    /// Of versions that this catalog does not know.
+    pub unknown: Held,
+}
+
+/// What is shared of a version.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Of {
+    pub names: Vec<String>,
+    #[serde(flatten)]
+    pub held: Held,
+}
+
+/// What was removed, and what stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Swept {
+    pub removed: Held,
+    pub stays: Held,
+    /// Of versions that this catalog does not know: another one may.
+    pub unknown: Held,
+}
+
+/// The versions of a catalog, by the folders of their objects.
+struct Known {
+    /// Names to show, of those that are there.
+    shown: BTreeMap<String, String>,
+    /// What the catalog says is shared, by folder.
+    shared: BTreeMap<String, Vec<SharedName>>,
+}
+
+impl Tier {
+    fn known(&self) -> Result<Known> {
+        let versions = self.catalog.versions()?;
+        let name = |uuid: &str| plain_name(uuid);
+        let mut shared: BTreeMap<String, Vec<SharedName>> = BTreeMap::new();
+        for each in self.catalog.all_shared()? {
+            shared.entry(name(&each.uuid)).or_default().push(each);
+        }
+        let shown = versions.iter().map(|of| (name(&of.uuid), of.to_string())).collect();
+        Ok(Known { shown, shared })
+    }
+
+    /// Every object, by folder.
+    fn folders(&self) -> Result<BTreeMap<String, Vec<Listed>>> {
+        let mut folders: BTreeMap<String, Vec<Listed>> = BTreeMap::new();
+        for object in self.objects.list(&format!("{LAYOUT}/"))? {
+            let below = object.key.strip_prefix(LAYOUT).and_then(|rest| rest.strip_prefix('/'));
+            // What is not ours is neither counted nor touched.
+            let Some((folder, _)) = below.and_then(|below| below.split_once('/')) else { continue };
+            folders.entry(folder.to_owned()).or_default().push(object);
+        }
+        Ok(folders)
+    }
+}
+
+/// What is in the folder.
+///
+/// # Errors
+/// What the folder and the catalog say.
+pub fn status(tier: &Arc<Tier>) -> Result<Status> {
+    let known = tier.known()?;
+    let mut status = Status { prefix: tier.objects.place().to_owned(), ..Status::default() };
+    for (folder, objects) in tier.folders()? {
+        let names = known.shared.get(&folder).into_iter().flatten();
+        let held = match known.shown.get(&folder) {
+            Some(version) => {
+                let of = status.versions.entry(version.clone()).or_default();
+                of.names = names.map(|each| each.name.clone()).collect();
+                &mut of.held
+            }
+            None if known.shared.contains_key(&folder) => &mut status.removed,
+            None => &mut status.unknown,
+        };
+        objects.iter().for_each(|object| held.add(object));
+    }
+    Ok(status)
+}
+
+/// Removes what no digest leads to: of versions that are removed all, of others what was written before `before`, for
+/// somebody may be writing it now. With `unknown` also all of versions that this catalog does not know, written before
+/// then.
+///
+/// # Errors
+/// What the folder and the catalog say.
+pub fn sweep(tier: &Arc<Tier>, before: Timestamp, unknown: bool) -> Result<Swept> {
+    // Listed first: what is shared meanwhile is in the catalog when that is read.
+    let folders = tier.folders()?;
+    let known = tier.known()?;
+    let mut swept = Swept::default();
+    for (folder, objects) in folders {
+        let is_shown = known.shown.contains_key(&folder);
+        let shared = known.shared.get(&folder).map_or(&[][..], Vec::as_slice);
+        let is_unknown = !is_shown && shared.is_empty();
+        let needed = if is_shown { tier.needed(&folder, shared)? } else { BTreeSet::new() };
+        let mut failed = false;
+        for object in objects {
+            let is_old = object.written < before || (!is_shown && !is_unknown);
+            if is_unknown && !(unknown && is_old) {
+                swept.unknown.add(&object);
+            } else if needed.contains(&object.key) || !is_old {
+                swept.stays.add(&object);
+            } else {
+                failed |= tier.objects.remove(&object.key).is_err();
+                swept.removed.add(&object);
+            }
+        }
+        if !is_shown
+            && !failed
+            && let Some(first) = shared.first()
+        {
+            Writer::open(tier.catalog.path())?.unshare(&first.uuid)?;
+        }
+    }
+    Ok(swept)
+}
+
+impl Tier {
+    /// The keys that digests lead to.
+    fn needed(self: &Arc<Self>, folder: &str, shared: &[SharedName]) -> Result<BTreeSet<String>> {
+        let mut needed = BTreeSet::new();
+        for each in shared {
+            let of = Shared {
+                tier: self.clone(),
+                uuid: each.uuid.clone(),
+                home: format!("{LAYOUT}/{folder}"),
+            };
+            needed.insert(of.key(&each.digest));
+            if !is_plain(&each.name) {
+                needed.extend(bundle::pieces_of(&of, each)?);
+            }
+        }
+        Ok(needed)
+    }
+}

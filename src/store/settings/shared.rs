@@ -1,0 +1,106 @@
+//! `[shared]`: the folder of objects that hosts share.
+
+use std::time::Duration;
+
+use toml::de::{DeTable, DeValue};
+
+use super::Wrong;
+use crate::error::show;
+use dcfs_core::name::nearest;
+
+/// What `[shared]` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shared {
+    /// `s3://bucket/prefix`, `file:///folder`.
+    pub prefix: String,
+    /// Whether mounts share what they build.
+    pub write: bool,
+    /// A builder that says nothing for so long is taken for dead.
+    pub lease: Duration,
+}
+
+const NAMES: [&str; 3] = ["prefix", "write", "lease"];
+
+/// Long enough for a builder that waits for a slow bucket, short enough for those who wait for a dead one.
+const LEASE: Duration = Duration::from_secs(30);
+
+/// Seconds that a lease may be.
+const LEASES: std::ops::RangeInclusive<i64> = 1..=3600;
+
+impl Shared {
+    /// Reads the table, which begins at byte `at`.
+    pub fn read(at: usize, entries: &DeTable<'_>) -> Result<Self, Wrong> {
+        let (mut prefix, mut write, mut lease) = (None, false, LEASE);
+        for (name, value) in entries {
+            let wrong = |text: String| (value.span().start, text);
+            match (name.get_ref().as_ref(), value.get_ref()) {
+                ("prefix", DeValue::String(text)) if !text.is_empty() => {
+                    prefix = Some(text.to_string());
+                }
+                ("prefix", _) => {
+                    return Err(wrong(
+                        "`prefix` is a text, such as `prefix = \"s3://bucket/dcfs\"`".into(),
+                    ));
+                }
+                ("write", DeValue::Boolean(flag)) => write = *flag,
+                ("write", _) => {
+                    return Err(wrong("`write` is `true` or `false`, without quotes".into()));
+                }
+                ("lease", DeValue::Integer(number)) => {
+                    let seconds = number.to_string().parse().ok().filter(|n| LEASES.contains(n));
+                    let seconds = seconds.ok_or_else(|| {
+                        wrong("`lease` is 1 to 3600 seconds, such as `lease = 30`".into())
+                    })?;
+                    lease = Duration::from_secs(seconds.unsigned_abs());
+                }
+                ("lease", _) => {
+                    return Err(wrong(
+                        "`lease` is a number of seconds, such as `lease = 30`".into(),
+                    ));
+                }
+                (other, _) => {
+                    let near = nearest::to(other, NAMES.into_iter());
+                    let hint = nearest::hint(&near, &format!("there are {}", NAMES.join(", ")));
+                    let text =
+                        format!("no setting of `[shared]` is called `{}`{hint}", show(other));
+                    return Err((name.span().start, text));
+                }
+            }
+        }
+        let missing =
+            || (at, "`[shared]` names no `prefix`, such as `prefix = \"s3://bucket/dcfs\"`".into());
+        Ok(Self { prefix: prefix.ok_or_else(missing)?, write, lease })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Settings;
+    use super::*;
+
+    fn read(text: &str) -> Result<Option<Shared>, String> {
+        let settings = Settings::parse(std::path::Path::new("/c"), text);
+        settings.map(|settings| settings.shared().cloned()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn says_where_and_how() {
+        assert_eq!(read(""), Ok(None));
+        let bare = Shared { prefix: "s3://b/p".into(), write: false, lease: LEASE };
+        assert_eq!(read("[shared]\nprefix = 's3://b/p'"), Ok(Some(bare.clone())));
+        let all = Shared { write: true, lease: Duration::from_secs(2), ..bare };
+        assert_eq!(read("[shared]\nprefix = 's3://b/p'\nwrite = true\nlease = 2"), Ok(Some(all)));
+        let cases = [
+            ("[shared]", "names no `prefix`"),
+            ("[shared]\nprefix = 1", "is a text"),
+            ("[shared]\nprefx = 's3://b'", "did you mean `prefix`"),
+            ("[shared]\nprefix = 's3://b'\nwrite = 'yes'", "`true` or `false`"),
+            ("[shared]\nprefix = 's3://b'\nlease = 0", "1 to 3600 seconds"),
+            ("[shared]\nprefix = 's3://b'\nlease = '1m'", "a number of seconds"),
+        ];
+        for (text, message) in cases {
+            let error = read(text).expect_err(text);
+            assert!(error.contains(message) && error.contains("line "), "{error}");
+        }
+    }
+}

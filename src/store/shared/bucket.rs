@@ -1,0 +1,289 @@
+//! Shared objects in a bucket, through `object_store`.
+//!
+//! Requests run on a thread of their own: who asks may be anywhere, in a task, between tasks, or without a runtime.
+
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{
+    Error as StoreError, GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
+    UpdateVersion,
+};
+use tokio::runtime::Runtime;
+
+use crate::budget::{Budget, Passing};
+use crate::cloud::Bucket;
+use crate::cloud::fault::{self, Asked};
+use crate::cloud::wire::Notes;
+use crate::error::Error;
+use dcfs_core::error::Result;
+use dcfs_core::shared::{Listed, Objects, Seen};
+use dcfs_core::time::Timestamp;
+
+/// No question about a shared object takes longer, unless `--timeout` is less: whoever waits can do without.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A prefix of a bucket.
+pub struct Folder<B> {
+    inner: Arc<Inner<B>>,
+    /// Taken when it is dropped.
+    runtime: Option<Runtime>,
+}
+
+struct Inner<B> {
+    bucket: Arc<B>,
+    /// Without a slash at its end; may be empty.
+    prefix: String,
+    place: String,
+    timeout: Duration,
+}
+
+/// What became of a conditional write.
+enum Put {
+    Done,
+    /// The condition does not hold.
+    Lost,
+}
+
+impl<B: Bucket> Folder<B> {
+    /// `below` is the key of something just below the folder; `place` is for messages.
+    ///
+    /// # Errors
+    /// No thread can be started; a prefix that is not UTF-8.
+    pub fn new(
+        bucket: Arc<B>,
+        below: &[u8],
+        place: &str,
+        timeout: Duration,
+    ) -> Result<Self, Error> {
+        let failed = |cause: String| Error::Failed { place: place.to_owned(), cause };
+        let below = std::str::from_utf8(below).map_err(|error| failed(error.to_string()))?;
+        let prefix = below.rsplit_once('/').map_or("", |(prefix, _)| prefix).to_owned();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("dcfs-shared")
+            .enable_all()
+            .build()
+            .map_err(|error| failed(error.to_string()))?;
+        let timeout = timeout.min(PATIENCE);
+        let inner = Inner { bucket, prefix, place: place.to_owned(), timeout };
+        Ok(Self { inner: Arc::new(inner), runtime: Some(runtime) })
+    }
+
+    /// Runs `work` on the thread of this folder and waits for it.
+    fn wait<T, F>(&self, work: impl FnOnce(Arc<Inner<B>>) -> F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let (send, receive) = sync_channel(1);
+        let work = work(Arc::clone(&self.inner));
+        if let Some(runtime) = &self.runtime {
+            runtime.spawn(async move {
+                let _ = send.send(work.await);
+            });
+        }
+        let place = &self.inner.place;
+        let died = |_| Error::Failed { place: place.clone(), cause: "its thread died".into() };
+        Ok(receive.recv().map_err(died)??)
+    }
+
+    fn put_as(&self, key: &str, bytes: Vec<u8>, mode: PutMode) -> Result<bool> {
+        let key = key.to_owned();
+        self.wait(|inner| async move {
+            let bytes = bytes::Bytes::from(bytes);
+            let put = inner
+                .ask(&key, |store, path, notes| {
+                    let mut options = PutOptions { mode: mode.clone(), ..PutOptions::default() };
+                    options.extensions.insert(notes);
+                    let payload = bytes.clone().into();
+                    let put = async move { lost_or(store.put_opts(path, payload, options).await) };
+                    put.boxed()
+                })
+                .await?;
+            Ok(matches!(put, Put::Done))
+        })
+    }
+}
+
+/// A condition that does not hold is an answer. 409: two conditional writes at once.
+fn lost_or<T>(put: Result<T, StoreError>) -> Result<Put, StoreError> {
+    match put {
+        Ok(_) => Ok(Put::Done),
+        Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => Ok(Put::Lost),
+        Err(error) => match fault::refusal(&error).map(|refusal| refusal.status) {
+            Some(409 | 412) => Ok(Put::Lost),
+            _ => Err(error),
+        },
+    }
+}
+
+impl<B: Bucket> Inner<B> {
+    fn key(&self, key: &str) -> Path {
+        Path::from(format!("{}/{key}", self.prefix))
+    }
+
+    /// Asks until there is an answer that does not pass, or for as long as may be.
+    async fn ask<T>(
+        &self,
+        key: &str,
+        question: impl for<'a> Fn(
+            &'a dyn ObjectStore,
+            &'a Path,
+            Notes,
+        ) -> BoxFuture<'a, Result<T, StoreError>>,
+    ) -> Result<T, Error> {
+        let place = format!("{}/{key}", self.place);
+        let path = self.key(key);
+        let mut budget = Budget::new(self.timeout);
+        let mut was_moved = self.bucket.is_moved();
+        let mut is_renewed = false;
+        loop {
+            let client = self.bucket.client(&place).await?;
+            let asked = Asked {
+                place: &place,
+                server: self.bucket.server(),
+                whose: client.whose.clone(),
+                hints: self.bucket.hints(),
+            };
+            let notes = Notes::default();
+            let answer = budget.within(question(client.store, &path, notes.clone())).await;
+            let Some(answer) = answer else {
+                return Err(budget.over(&place));
+            };
+            let error = match answer {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let refusal = fault::refusal(&error);
+            if let Some(refusal) = &refusal {
+                if !was_moved && self.bucket.go_on(&notes.take(), was_moved) {
+                    was_moved = true;
+                    continue;
+                }
+                if !is_renewed
+                    && fault::is_about_credentials(refusal)
+                    && self.bucket.other(&client.signer).await.is_some()
+                {
+                    is_renewed = true;
+                    continue;
+                }
+            }
+            let meaning = fault::meaning(&asked, &error);
+            match fault::may_pass(&error) {
+                true => budget.again(Passing::new(meaning)).await?,
+                false => return Err(meaning),
+            }
+        }
+    }
+}
+
+/// An object; `None` where it is longer than `most`.
+async fn read(
+    store: &dyn ObjectStore,
+    path: &Path,
+    notes: Notes,
+    most: u64,
+) -> Result<Option<Option<Seen>>, StoreError> {
+    let mut options = GetOptions::default();
+    options.extensions.insert(notes);
+    let got = match store.get_opts(path, options).await {
+        Err(StoreError::NotFound { .. }) => return Ok(Some(None)),
+        got => got?,
+    };
+    let tag = got.meta.e_tag.clone().unwrap_or_default();
+    let mut stream = got.into_stream();
+    let mut bytes = Vec::new();
+    while let Some(part) = stream.try_next().await? {
+        if (bytes.len() + part.len()) as u64 > most {
+            return Ok(None);
+        }
+        bytes.extend_from_slice(&part);
+    }
+    Ok(Some(Some(Seen { bytes, tag })))
+}
+
+/// Removes an object.
+async fn delete(store: &dyn ObjectStore, path: &Path) -> Result<(), StoreError> {
+    match store.delete(path).await {
+        Err(StoreError::NotFound { .. }) => Ok(()),
+        done => done,
+    }
+}
+
+/// Everything below a folder; `start` is where keys begin.
+async fn listed(
+    store: &dyn ObjectStore,
+    path: &Path,
+    start: usize,
+) -> Result<Vec<Listed>, StoreError> {
+    let below = (!path.as_ref().is_empty()).then_some(path);
+    let found = store.list(below).map_ok(|meta| Listed {
+        key: meta.location.as_ref().get(start..).unwrap_or_default().to_owned(),
+        size: meta.size,
+        written: Timestamp::from_micros(meta.last_modified.timestamp_micros()),
+    });
+    found.try_collect().await
+}
+
+impl<B: Bucket> Objects for Folder<B> {
+    fn place(&self) -> &str {
+        &self.inner.place
+    }
+
+    fn get(&self, key: &str, most: u64) -> Result<Option<Seen>> {
+        let key = key.to_owned();
+        self.wait(|inner| async move {
+            let long = || Error::Answer {
+                place: format!("{}/{key}", inner.place),
+                answer: "it is longer than it can be".into(),
+            };
+            let got = inner
+                .ask(&key, |store, path, notes| read(store, path, notes, most).boxed())
+                .await?;
+            got.ok_or_else(long)
+        })
+    }
+
+    fn put(&self, key: &str, bytes: Vec<u8>) -> Result<()> {
+        self.put_as(key, bytes, PutMode::Overwrite).map(drop)
+    }
+
+    fn create(&self, key: &str, bytes: Vec<u8>) -> Result<bool> {
+        self.put_as(key, bytes, PutMode::Create)
+    }
+
+    fn replace(&self, key: &str, bytes: Vec<u8>, seen: &Seen) -> Result<bool> {
+        let tag = Some(seen.tag.clone()).filter(|tag| !tag.is_empty());
+        let version = UpdateVersion { e_tag: tag, version: None };
+        self.put_as(key, bytes, PutMode::Update(version))
+    }
+
+    fn remove(&self, key: &str) -> Result<()> {
+        let key = key.to_owned();
+        self.wait(|inner| async move {
+            inner.ask(&key, |store, path, _| delete(store, path).boxed()).await
+        })
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<Listed>> {
+        let folder = folder.trim_end_matches('/').to_owned();
+        self.wait(|inner| async move {
+            let start = inner.prefix.len() + usize::from(!inner.prefix.is_empty());
+            inner.ask(&folder, |store, path, _| listed(store, path, start).boxed()).await
+        })
+    }
+}
+
+/// Waits for nothing that is still asked: who drops it has no more questions, and may be inside another runtime.
+impl<B> Drop for Folder<B> {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

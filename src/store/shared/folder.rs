@@ -1,0 +1,189 @@
+//! Shared objects as files of a folder.
+//!
+//! A file is written under another name and renamed, or linked where it must not be there: nobody sees half of one, and
+//! of many writers one wins.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::shared::{Listed, Objects, Seen};
+use dcfs_core::time::Timestamp;
+use dcfs_disk::regular;
+
+/// A folder of this machine.
+pub struct Folder {
+    root: PathBuf,
+    place: String,
+}
+
+impl Folder {
+    /// `place` is for messages.
+    pub fn new(root: PathBuf, place: String) -> Self {
+        Self { root, place }
+    }
+
+    fn failed(&self, key: &str) -> impl Fn(io::Error) -> Error {
+        let at = format!("{}/{key}", self.place);
+        move |error| {
+            let kind = match error.kind() {
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Kind::Denied,
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::Full,
+                _ => Kind::Broken,
+            };
+            Error::new(kind, format!("`{at}`: {error}"))
+        }
+    }
+
+    /// A whole file beside the one at `path`, which is given its name by `finish`; it is gone afterwards.
+    fn draft<T>(
+        &self,
+        path: &Path,
+        bytes: &[u8],
+        finish: impl FnOnce(&Path) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let folder = path.parent().unwrap_or(&self.root);
+        fs::create_dir_all(folder)?;
+        let draft = folder.join(format!(".draft-{}-{}", std::process::id(), DRAFTS.next()));
+        let write = || {
+            let mut options = File::options();
+            let mut file = regular::open_with(options.write(true).create_new(true), &draft)?;
+            file.write_all(bytes)?;
+            file.sync_data()
+        };
+        let done = write().and_then(|()| finish(&draft));
+        let _ = fs::remove_file(&draft);
+        done
+    }
+}
+
+/// Drafts of this process.
+static DRAFTS: Counter = Counter(std::sync::atomic::AtomicU64::new(0));
+
+struct Counter(std::sync::atomic::AtomicU64);
+
+impl Counter {
+    fn next(&self) -> u64 {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+impl Objects for Folder {
+    fn place(&self) -> &str {
+        &self.place
+    }
+
+    fn get(&self, key: &str, most: u64) -> Result<Option<Seen>> {
+        let read = || -> io::Result<Vec<u8>> {
+            let file = regular::open(&self.root.join(key))?;
+            let mut bytes = Vec::new();
+            file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+            match bytes.len() as u64 > most {
+                true => Err(io::Error::other("it is longer than it can be")),
+                false => Ok(bytes),
+            }
+        };
+        match read() {
+            Ok(bytes) => Ok(Some(Seen { bytes, tag: String::new() })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // A folder that is not there at all may be a network's that is not mounted.
+                match self.root.is_dir() {
+                    true => Ok(None),
+                    false => Err(self.failed(key)(error)),
+                }
+            }
+            Err(error) => Err(self.failed(key)(error)),
+        }
+    }
+
+    fn put(&self, key: &str, bytes: Vec<u8>) -> Result<()> {
+        let path = self.root.join(key);
+        self.draft(&path, &bytes, |draft| fs::rename(draft, &path)).map_err(self.failed(key))
+    }
+
+    fn create(&self, key: &str, bytes: Vec<u8>) -> Result<bool> {
+        let path = self.root.join(key);
+        let linked = self.draft(&path, &bytes, |draft| match fs::hard_link(draft, &path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error),
+        });
+        linked.map_err(self.failed(key))
+    }
+
+    fn replace(&self, key: &str, bytes: Vec<u8>, seen: &Seen) -> Result<bool> {
+        // Between the look and the rename another may come: two who hold a lease only waste work.
+        match self.get(key, seen.bytes.len() as u64) {
+            Ok(Some(now)) if now == *seen => self.put(key, bytes).map(|()| true),
+            _ => Ok(false),
+        }
+    }
+
+    fn remove(&self, key: &str) -> Result<()> {
+        match fs::remove_file(self.root.join(key)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.failed(key)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<Listed>> {
+        let mut found = Vec::new();
+        let mut open = vec![folder.trim_end_matches('/').to_owned()];
+        while let Some(at) = open.pop() {
+            let entries = match fs::read_dir(self.root.join(&at)) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(self.failed(&at)(error)),
+            };
+            for entry in entries {
+                let entry = entry.map_err(self.failed(&at))?;
+                let Ok(name) = entry.file_name().into_string() else { continue };
+                let key = if at.is_empty() { name } else { format!("{at}/{name}") };
+                let known = entry.metadata().map_err(self.failed(&key))?;
+                if known.is_dir() {
+                    open.push(key);
+                } else if known.is_file() {
+                    let since =
+                        known.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+                    let micros = since.and_then(|since| i64::try_from(since.as_micros()).ok());
+                    let written = Timestamp::from_micros(micros.unwrap_or(0));
+                    found.push(Listed { key, size: known.len(), written });
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_of_many_creates_and_what_was_seen_is_replaced() {
+        let home = tempfile::tempdir().expect("a folder");
+        let folder = Folder::new(home.path().to_path_buf(), "file:///x".into());
+        assert_eq!(folder.get("a/b", 9).expect("none"), None);
+        assert!(folder.create("a/b", b"one".to_vec()).expect("written"));
+        assert!(!folder.create("a/b", b"two".to_vec()).expect("there is one"));
+        let seen = folder.get("a/b", 9).expect("read").expect("there");
+        assert_eq!(seen.bytes, b"one");
+        assert!(folder.replace("a/b", b"two".to_vec(), &seen).expect("written"));
+        assert!(!folder.replace("a/b", b"three".to_vec(), &seen).expect("another by now"));
+        assert!(folder.get("a/b", 2).is_err(), "longer than it can be");
+        let listed: Vec<_> = folder.list("").expect("listed").into_iter().map(|o| o.key).collect();
+        assert_eq!(listed, ["a/b"], "no draft is left");
+        folder.remove("a/b").expect("removed");
+        folder.remove("a/b").expect("gone already");
+        assert_eq!(folder.list("").expect("listed"), []);
+    }
+
+    #[test]
+    fn a_folder_that_is_gone_is_an_error() {
+        let folder = Folder::new("/nonexistent/shared".into(), "file:///nonexistent/shared".into());
+        let error = folder.get("a", 9).expect_err("gone").to_string();
+        assert!(error.contains("`file:///nonexistent/shared/a`"), "{error}");
+    }
+}

@@ -1,0 +1,265 @@
+"""What hosts share: two hosts as two homes, one catalog, one bucket of a real S3 server."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+import mounts
+import servers
+
+sys.path.append(str(mounts.ROOT / "tests" / "bench"))
+import catalog as made  # noqa: E402
+
+pytestmark = pytest.mark.mount
+
+ROWS = 60_000
+"""Enough that the rows of a filter are worth sharing, and that a builder can be killed in the middle."""
+
+KILLS = int(os.environ.get("DCFS_KILLS", "20")) // 4
+FILTER = "width > 500"
+
+
+@pytest.fixture
+def team(s3, tmp_path):
+    """A catalog, an empty bucket, and hosts that know it."""
+    bucket = f"team-{random.randrange(1 << 32):08x}"
+    s3.bucket(bucket, versioned=False)
+    folder = tmp_path / "catalog"
+    made.make(folder, "class/hash", ROWS, made.TYPED)
+
+    def host(name, write=False, prefix=f"s3://{bucket}/dcfs", url=s3.url, lease=1):
+        config = tmp_path / f"{name}.toml"
+        config.write_text(f'[shared]\nprefix = "{prefix}"\nwrite = {str(write).lower()}\nlease = {lease}\n')
+        keys = servers.S3.KEYS | {"AWS_ENDPOINT_URL": url, "DCFS_CONFIG": str(config)}
+        return mounts.Dcfs(tmp_path / name, **keys)
+
+    def keys():
+        found = s3.client.list_objects_v2(Bucket=bucket).get("Contents", [])
+        return sorted(entry["Key"] for entry in found)
+
+    return SimpleNamespace(
+        s3=s3, bucket=bucket, catalog=folder, host=host, keys=keys,
+        objects=lambda: [key for key in keys() if "/lease-" not in key],
+    )  # fmt: skip
+
+
+def warm(team, host, *more):
+    return json.loads(host.ok("warm", "--to-shared", "--json", "bench", "--catalog", team.catalog, *more))
+
+
+def names(mount):
+    """Every path of the version, from a walk of one directory in each hundred."""
+    root = mount.datasets / "bench@1.0.0"
+    classes = sorted(os.listdir(root))
+    return {name: sorted(os.listdir(root / name)) for name in classes if not name.startswith("_")}
+
+
+def count(mount):
+    return int((mount.datasets / "bench@1.0.0" / FILTER / "_count").read_text())
+
+
+def told(mount):
+    return json.loads((mount.path / "_status.json").read_text())
+
+
+def test_a_second_host_reads_what_the_first_built(team, tmp_path):
+    """Pack, columns and rows of a filter come from the bucket; the reader writes neither there nor into the catalog."""
+    first, second, alone = team.host("first"), team.host("second"), mounts.Dcfs(tmp_path / "alone")
+    written = warm(team, first, "--where", FILTER)
+    assert written["objects"] > 8 and written["prefix"] == f"s3://{team.bucket}/dcfs"
+    assert warm(team, first)["objects"] == 0, "what is there is left"
+    before, database = team.keys(), team.catalog / ".datachain" / "db"
+    held = database.read_bytes()
+    with alone.mount(team.catalog, tmp_path / "a") as truth, second.mount(team.catalog, tmp_path / "b") as mount:
+        assert names(mount) == names(truth)
+        assert count(mount) == count(truth)
+        shared = told(mount)["shared"]
+    assert shared["fetched"] > 8 and shared["put"] == 0 and shared["refused"] == 0 and shared["is_there"]
+    assert "packed" not in second.log() and second.worries() == []
+    assert team.keys() == before and database.read_bytes() == held
+
+
+def test_a_mount_that_may_write_shares_what_it_builds(team, tmp_path):
+    """`write = true`: the pack and the columns of a filter are there for others once they are made."""
+    first, second = team.host("first", write=True), team.host("second")
+    with first.mount(team.catalog, tmp_path / "a") as mount:
+        want = names(mount), count(mount)
+        # What is made is written behind.
+        for _ in range(600):
+            if first.log().count(" shared ") >= 2:
+                break
+            time.sleep(0.1)
+    with second.mount(team.catalog, tmp_path / "b") as mount:
+        assert (names(mount), count(mount)) == want
+        assert told(mount)["shared"]["fetched"] > 4
+    assert [key for key in team.keys() if "/lease-" in key] == []
+
+
+def test_a_builder_killed_at_any_moment_leaves_nothing_wrong(team, tmp_path):
+    """`kill -9` while it builds, writes or keeps the digest: others see all or nothing, and the lease is taken over."""
+    random.seed(22)
+    with mounts.Dcfs(tmp_path / "alone").mount(team.catalog, tmp_path / "t") as truth:
+        want = names(truth)
+    for number in range(KILLS):
+        builder = team.host(f"builder{number}")
+        words = [mounts.DCFS, "warm", "--to-shared", "bench", "--catalog", team.catalog]
+        process = subprocess.Popen(words, env=builder.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(random.random() * 2)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        with team.host(f"reader{number}").mount(team.catalog, tmp_path / f"r{number}") as mount:
+            assert names(mount) == want
+    warm(team, team.host("last"))
+    assert [key for key in team.keys() if "/lease-" in key] == []
+    with team.host("reader").mount(team.catalog, tmp_path / "r") as mount:
+        assert names(mount) == want and told(mount)["shared"]["fetched"] > 0
+
+
+def test_damaged_objects_are_never_believed(team, tmp_path):
+    """Any object of the bucket changed, cut, swapped or gone: the host builds by itself and says so; a writer mends."""
+    random.seed(7)
+    first = team.host("first")
+    warm(team, first)
+    with mounts.Dcfs(tmp_path / "alone").mount(team.catalog, tmp_path / "t") as truth:
+        want = names(truth)
+    for number, key in enumerate(random.sample(team.objects(), min(4, len(team.objects())))):
+        body = bytearray(team.s3.client.get_object(Bucket=team.bucket, Key=key)["Body"].read())
+        body[random.randrange(len(body))] ^= 1 << random.randrange(8)
+        team.s3.put(team.bucket, key, bytes(body[: len(body) - number % 2]))
+        reader = team.host(f"reader{number}")
+        with reader.mount(team.catalog, tmp_path / f"r{number}") as mount:
+            assert names(mount) == want
+            if told(mount)["shared"]["refused"]:
+                assert any("cannot be used" in line for line in reader.worries())
+        with team.host(f"writer{number}", write=True).mount(team.catalog, tmp_path / f"w{number}") as mount:
+            assert names(mount) == want
+        team.s3.client.delete_object(Bucket=team.bucket, Key=key)
+        warm(team, first)
+    last = team.host("last")
+    with last.mount(team.catalog, tmp_path / "l") as mount:
+        assert names(mount) == want
+        assert told(mount)["shared"]["refused"] == 0 and told(mount)["shared"]["fetched"] > 0
+
+
+def test_a_bucket_that_is_gone_is_done_without(team, tmp_path):
+    """No server, no bucket: the mount works on by itself and says so."""
+    warm(team, team.host("first"))
+    nobody = f"http://127.0.0.1:{servers.free_port()}"
+    for name, options in {"away": {"url": nobody}, "none": {"prefix": "s3://nonexistent-bucket/dcfs"}}.items():
+        host = team.host(name, **options)
+        with host.mount(team.catalog, tmp_path / f"m-{name}") as mount:
+            assert len(names(mount)) > 900
+        assert any("shared" in line for line in host.worries()), host.log()
+        result = host.run("warm", "--to-shared", "bench", "--catalog", team.catalog)
+        assert result.returncode != 0 and "dcfs:" in result.stderr, result.stderr
+
+
+def test_readers_need_get_alone(team, tmp_path):
+    """A server that takes no writes: a reader reads; who was told to share hears why it cannot."""
+    root = tmp_path / "root"
+    warm(team, team.host("first"))
+    for key in team.keys():
+        path = root / team.bucket / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(team.s3.client.get_object(Bucket=team.bucket, Key=key)["Body"].read())
+    (tmp_path / "nginx").mkdir()
+    with servers.nginx(tmp_path / "nginx", root) as url:
+        reader = team.host("reader", url=url, write=True)
+        with reader.mount(team.catalog, tmp_path / "r") as mount:
+            assert len(names(mount)) > 900 and told(mount)["shared"]["fetched"] > 4
+        shutil.rmtree(root / team.bucket)
+        result = team.host("writer", url=url).run("warm", "--to-shared", "bench", "--catalog", team.catalog)
+        assert result.returncode != 0 and "405" in result.stderr, result.stderr
+
+
+@pytest.mark.root
+def test_a_catalog_that_cannot_be_written_is_read_and_shared_by_nobody(team, shared_folder, tmp_path):
+    """Its user reads what is shared; what they build stays on their host, for nobody could believe it."""
+    result = team.host("first").run("warm", "bench", "--catalog", team.catalog, "--to-shared", "--json")
+    assert result.returncode == 0, result.stderr
+    folder = shared_folder / "catalog"
+    shutil.copytree(team.catalog, folder)
+    subprocess.run(["chown", "-R", "root:root", folder], check=True)
+    subprocess.run(["chmod", "-R", "a+rX,go-w", folder], check=True)
+    home = shared_folder / "home"
+    host = team.host("reader")
+    home.mkdir()
+    os.chown(home, 65534, 65534)
+    config = shared_folder / "config.toml"
+    config.write_text((tmp_path / "reader.toml").read_text())
+    os.chmod(config, 0o644)
+    environment = host.environment | {
+        "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "XDG_STATE_HOME": str(home / "state"),
+        "DCFS_CONFIG": str(config),
+    }  # fmt: skip
+    binary = shared_folder / "dcfs"
+    shutil.copy(mounts.DCFS, binary)
+    before = team.keys()
+
+    def run(*words):
+        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", binary, *words]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+    counted = run("count", "bench", "--where", FILTER, "--catalog", folder)
+    assert counted.returncode == 0, counted.stderr
+    shared = run("warm", "--to-shared", "bench", "--catalog", folder)
+    assert shared.returncode != 0 or '0 objects' in shared.stdout, shared.stdout
+    assert team.keys() == before
+
+
+def test_what_nobody_needs_is_removed(team, tmp_path):
+    """`dcfs cache shared status` tells what is there; `gc` removes what no digest leads to, and removed versions."""
+    host = team.host("first")
+    warm(team, host, "--where", FILTER)
+    shared = ["--catalog", team.catalog, "--json"]
+    status = json.loads(host.ok("cache", "shared", "status", *shared))
+    (of,) = status["versions"].values()
+    assert of["objects"] == len(team.objects()) and len(of["names"]) >= 3 and status["unknown"]["objects"] == 0
+    assert host.ok("cache", "shared", "status", "--catalog", team.catalog).startswith("`s3://")
+    folder = team.objects()[0].rsplit("/", 1)[0]
+    team.s3.put(team.bucket, f"{folder}/{'0' * 64}", b"left over")
+    team.s3.put(team.bucket, "dcfs/v1/abc/left", b"of another catalog")
+    team.s3.put(team.bucket, "elsewhere", b"nobody's business")
+    swept = json.loads(host.ok("cache", "shared", "gc", *shared))
+    assert swept["removed"]["objects"] == 0 and swept["unknown"]["objects"] == 1, "all is new"
+    time.sleep(2)
+    swept = json.loads(host.ok("cache", "shared", "gc", "--older-than", "1s", *shared))
+    assert swept["removed"]["objects"] == 1 and "dcfs/v1/abc/left" in team.keys()
+    with team.host("second").mount(team.catalog, tmp_path / "b") as mount:
+        assert len(names(mount)) > 900 and told(mount)["shared"]["refused"] == 0
+    host.ok("rm", "bench@1.0.0", "--yes", "--catalog", team.catalog)
+    host.ok("cache", "shared", "gc", *shared)
+    assert team.keys() == ["dcfs/v1/abc/left", "elsewhere"]
+
+
+def test_settings_that_make_no_sense_are_told(team, tmp_path):
+    for prefix in ["s3://", "ftp://x/y", "https://example.org/x", "file://relative/x"]:
+        host = team.host("wrong", prefix=prefix)
+        result = host.run("warm", "--to-shared", "bench", "--catalog", team.catalog)
+        assert result.returncode != 0 and "`prefix` of `[shared]`" in result.stderr, (prefix, result.stderr)
+    bare = mounts.Dcfs(tmp_path / "bare")
+    result = bare.run("warm", "--to-shared", "bench", "--catalog", team.catalog)
+    assert result.returncode == 2 and "no folder is shared" in result.stderr
+
+
+def test_a_long_build_says_how_far_it_is(team, tmp_path):
+    """`_status.json` and `dcfs status` tell of a version that is packed just now."""
+    host = mounts.Dcfs(tmp_path / "slow")
+    big = tmp_path / "big"
+    made.make(big, "uuid", 400_000)
+    with host.mount(big, tmp_path / "m") as mount:
+        asked = subprocess.Popen(["ls", mount.datasets / "bench@1.0.0"], stdout=subprocess.DEVNULL)
+        seen = []
+        while asked.poll() is None:
+            seen += told(mount)["packing"]
+        assert seen and seen[0]["version"] == "bench@1.0.0" and seen[-1]["of"] == 400_000
+        assert {build["doing"] for build in seen} <= {"reading", "writing"}
+        assert told(mount)["packing"] == []
