@@ -46,6 +46,9 @@ pub enum Error {
          index it again and save a new version"
     )]
     Changed { place: String, what: &'static str, recorded: String, found: String },
+    /// The name of an open file leads to another one.
+    #[error("`{place}` was replaced while it was read")]
+    Replaced { place: String },
     /// No object at all.
     #[error("`{place}` is gone, or that version of it: {answer}; index it again")]
     Gone { place: String, answer: String },
@@ -93,7 +96,7 @@ pub enum Error {
 impl From<Error> for dcfs_core::error::Error {
     fn from(error: Error) -> Self {
         let kind = match error {
-            Error::Changed { .. } | Error::Gone { .. } => Kind::Stale,
+            Error::Changed { .. } | Error::Replaced { .. } | Error::Gone { .. } => Kind::Stale,
             Error::Denied { .. } | Error::Forbidden { .. } => Kind::Denied,
             Error::Busy { .. } => Kind::Busy,
             Error::Missing { .. } => Kind::Missing,

@@ -39,10 +39,23 @@ impl Guard {
     /// Whether the file at `path` (absolute, links resolved) with that device and inode number is
     /// forbidden: it lies at or below a forbidden path, or is a hard link to a forbidden file.
     pub fn forbids(&self, path: &Path, device: u64, inode: u64) -> bool {
-        let is = |there: fs::Metadata| (there.dev(), there.ino()) == (device, inode);
-        self.forbidden.iter().any(|(forbidden, folder)| {
-            path.starts_with(forbidden) || (!folder && fs::metadata(forbidden).is_ok_and(is))
-        })
+        self.is_below(path) || self.files().any(|file| file == (device, inode))
+    }
+
+    /// The same, where the forbidden files were just listed: many files are judged by one look.
+    pub fn forbids_now(&self, listed: &[(u64, u64)], path: &Path, file: (u64, u64)) -> bool {
+        self.is_below(path) || listed.contains(&file)
+    }
+
+    /// Device and inode numbers of the forbidden files that exist.
+    pub fn files(&self) -> impl Iterator<Item = (u64, u64)> {
+        let files = self.forbidden.iter().filter(|(_, is_folder)| !is_folder);
+        files
+            .filter_map(|(path, _)| fs::metadata(path).ok().map(|there| (there.dev(), there.ino())))
+    }
+
+    fn is_below(&self, path: &Path) -> bool {
+        self.forbidden.iter().any(|(forbidden, _)| path.starts_with(forbidden))
     }
 }
 

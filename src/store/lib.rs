@@ -35,6 +35,7 @@ mod allowed;
 mod backend;
 mod budget;
 mod buffers;
+mod bundle;
 mod cache;
 mod caller;
 mod certificates;
@@ -278,7 +279,7 @@ impl Stores {
 
     fn rules(&self, caller: Option<Caller>) -> local::Rules {
         let (guard, allowed) = (Arc::clone(&self.guard), Arc::clone(&self.allowed));
-        local::Rules { guard, allowed, caller }
+        local::Rules { guard, allowed, caller, listed: None }
     }
 
     async fn local(

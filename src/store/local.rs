@@ -40,11 +40,15 @@ pub struct Rules {
     pub allowed: Arc<Allowed>,
     /// Whose rights count beside this process's.
     pub caller: Option<Caller>,
+    /// The forbidden files as they were just listed, where many files are opened at once.
+    pub listed: Option<Arc<[(u64, u64)]>>,
 }
 
 /// What must not change while a file is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct State {
+    /// Device and inode number.
+    id: (u64, u64),
     size: u64,
     modified: (i64, i64),
 }
@@ -106,6 +110,19 @@ impl File {
         }
     }
 
+    /// Whether `path` still leads to this file, and the file is as it was: one question of the system.
+    ///
+    /// # Errors
+    /// `Changed` where it is not.
+    pub fn compare_at(&self, path: &Path) -> Result<(), Error> {
+        match fs::metadata(path).map(|meta| State::of(&meta)) {
+            Ok(now) if now == self.seen => Ok(()),
+            Ok(now) if now.id == self.seen.id => Err(self.changed(now)),
+            // Bytes that were changed before the file was replaced are the better reason.
+            _ => self.compare().and(Err(Error::Replaced { place: self.place.clone() })),
+        }
+    }
+
     fn changed(&self, now: State) -> Error {
         let place = self.place.clone();
         if now.size != self.seen.size {
@@ -119,7 +136,8 @@ impl File {
 
 impl State {
     fn of(meta: &fs::Metadata) -> Self {
-        Self { size: meta.len(), modified: (meta.mtime(), meta.mtime_nsec()) }
+        let (id, modified) = ((meta.dev(), meta.ino()), (meta.mtime(), meta.mtime_nsec()));
+        Self { id, size: meta.len(), modified }
     }
 }
 
@@ -135,7 +153,11 @@ fn judged(
     let link = allowed::link(&found);
     let real = fs::read_link(&link).map_err(|error| no_proc(place, &error))?;
     let place_of = || place.to_owned();
-    if rules.guard.forbids(&real, meta.dev(), meta.ino()) {
+    let is_forbidden = match &rules.listed {
+        Some(listed) => rules.guard.forbids_now(listed, &real, (meta.dev(), meta.ino())),
+        None => rules.guard.forbids(&real, meta.dev(), meta.ino()),
+    };
+    if is_forbidden {
         return Err(Error::Forbidden { place: place_of() });
     }
     if !meta.is_file() {
@@ -239,7 +261,7 @@ mod tests {
             let temporary = tempfile::tempdir().unwrap();
             let path = temporary.path().canonicalize().unwrap();
             let guard = Arc::new(Guard::new(&[path.join("db"), path.join("cache")]));
-            let rules = Rules { guard, allowed: Arc::default(), caller: None };
+            let rules = Rules { guard, allowed: Arc::default(), caller: None, listed: None };
             let folder = Self { _temporary: temporary, path, rules };
             folder.write("a", b"hello");
             folder.write("db", b"hello");

@@ -1,10 +1,9 @@
 //! What is done with an object as a whole: what it costs to read, fetching it, comparing it with its row.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::File;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,9 +11,9 @@ use bytes::Bytes;
 
 use super::backend::StoreKind;
 use super::place::Place;
+use super::reader::Source;
 use super::wanted::Wanted;
 use super::{AT_FILES, Reader, Result, Stores, blocking, bounded, local};
-use dcfs_core::error::Kind;
 use dcfs_core::object::Object;
 
 /// What reading an object takes.
@@ -41,10 +40,18 @@ pub enum Warmed {
 pub struct Here {
     reader: Reader,
     path: Option<PathBuf>,
-    whole: Option<Arc<File>>,
+    /// The descriptor that the path names.
+    _whole: Option<Arc<File>>,
 }
 
 impl Here {
+    /// An open local file at `path`.
+    pub(super) fn local(reader: Reader, path: PathBuf) -> Self {
+        let whole = reader.whole_file();
+        let path = whole.is_some().then_some(path);
+        Self { reader, path, _whole: whole }
+    }
+
     /// A path that gives the object's bytes as long as this is held; `None` where they are to be read: a member of an
     /// archive, or what the cache cannot keep.
     pub fn path(&self) -> Option<&Path> {
@@ -61,17 +68,9 @@ impl Here {
     /// # Errors
     /// `Stale` where it is not.
     pub fn compare(&self) -> Result<()> {
-        self.reader.compare()?;
-        let (Some(path), Some(whole)) = (&self.path, &self.whole) else { return Ok(()) };
-        let is_same = fs::metadata(path)
-            .and_then(|now| Ok((now, whole.metadata()?)))
-            .is_ok_and(|(now, was)| (now.dev(), now.ino()) == (was.dev(), was.ino()));
-        match is_same {
-            true => Ok(()),
-            false => Err(dcfs_core::error::Error::new(
-                Kind::Stale,
-                format!("`{}` was replaced while it was read", self.reader.label),
-            )),
+        match (&self.reader.source, &self.path) {
+            (Source::Local(file), Some(path)) => Ok(file.compare_at(path)?),
+            _ => self.reader.compare(),
         }
     }
 }
@@ -148,9 +147,7 @@ impl Stores {
     pub async fn here(&self, object: &Object) -> Result<Here> {
         let reader = self.open(object).await?;
         if let Place::File(path) = Place::of(object)? {
-            let whole = reader.whole_file();
-            let path = whole.is_some().then_some(path);
-            return Ok(Here { reader, path, whole });
+            return Ok(Here::local(reader, path));
         }
         if reader.known().is_some() && reader.whole_file().is_none() {
             reader.fill().await?;
@@ -161,7 +158,7 @@ impl Stores {
         let path = whole.as_ref().map(|file| {
             PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()))
         });
-        Ok(Here { reader, path, whole })
+        Ok(Here { reader, path, _whole: whole })
     }
 
     /// The bytes `range` of an object, cut at its end: past the cache and without reading ahead, for who wants a little of

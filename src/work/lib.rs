@@ -15,7 +15,7 @@
 pub mod answer;
 pub mod author;
 mod git;
-mod image;
+pub mod image;
 pub mod index;
 pub mod load;
 pub mod map;

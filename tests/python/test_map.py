@@ -1,11 +1,14 @@
 """`dcfs map` and `dcfs gen`: programs of every kind over real files; what is kept, gone on with, computed again, refused."""
 
+import contextlib
 import hashlib
 import io
 import json
 import os
 import random
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tarfile
@@ -383,6 +386,34 @@ def test_a_delta_of_many_rows_a_file(work):
     assert len(work.rows("p", "parts")) == 29 * 3
 
 
+def test_files_that_gave_no_rows_are_not_computed_again(work):
+    work.function(
+        "from typing import Iterator\ndef parts(file) -> Iterator[int]:\n    open('calls', 'a').write(file.name + '\\n')\n"
+        "    yield from range(len(file.read()) % 2)\n"
+    )
+    words = ("gen", "f", "--as", "p", "--only", "file", "--delta", "--", "python", "info.py:parts")
+    work.ok(*words)
+    assert len(work.calls()) == 30 and len(work.rows("p", "parts")) == 15
+    work.reset()
+    files = work.here / "files"
+    (files / "f_00.txt").write_bytes(b"xx")  # gave a row, and gives none now
+    (files / "f_01.txt").write_bytes(b"x")  # the other way round
+    (files / "f_03.txt").unlink()
+    (files / "new.txt").write_bytes(b"")
+    work.ok("index", "files", "--save", "f", "--delta")
+    work.ok(*words)
+    assert sorted(work.calls()) == ["f_00.txt", "f_01.txt", "new.txt"]
+    assert len(work.rows("p", "parts")) == 15
+    work.reset()
+    work.ok("index", "files", "--save", "f", "--delta")
+    work.ok(*words)
+    assert work.calls() == []
+    (files / "later.txt").write_bytes(b"x")
+    work.ok("index", "files", "--save", "f", "--delta")
+    work.ok(*words)
+    assert work.calls() == ["later.txt"], "those of both runs before are remembered"
+
+
 def test_rows_that_fail_are_kept_and_tried_again(work):
     work.function(COUNTED.replace("return", "assert file.size % 10, 'round'\n        return"))
     words = ("map", "f", "--as", "s", "--on-error", "keep", "--", "python", "info.py:size")
@@ -565,6 +596,95 @@ def test_a_wrong_program_is_told(work, name):
     assert "panicked" not in result.stderr and time.monotonic() - began < 60
     assert len(result.stderr) < 5000, "a message is a few lines"
     assert versions(work.here, "s") == ([] if code else ["1.0.0"])
+
+
+def test_workers_that_die_again_and_again_end_the_run(work):
+    work.write("dies", "#!/usr/bin/env python3\nimport sys\nprint('{\"dcfs\":1}', flush=True)\nsys.stdin.readline()\nsys.exit(3)\n")
+    said = work.refused(5, "map", "f", "--as", "s", "--out", "n: int", "--worker", "--jobs", "1", "--tries", "9", "--", "./dies")
+    assert "workers died 6 times in a minute" in said and "exit code 3" in said
+
+
+def test_an_answer_that_comes_twice_is_told(work):
+    work.write(
+        "twice",
+        "#!/usr/bin/env python3\nimport json, sys\nprint('{\"dcfs\":1}', flush=True)\n"
+        "for line in sys.stdin:\n    answer = json.dumps({'id': json.loads(line)['id'], 'value': 1})\n    print(answer + '\\n' + answer, flush=True)\n",
+    )
+    said = work.refused(5, "map", "f", "--as", "s", "--out", "n: int", "--worker", "--jobs", "1", "--", "./twice")
+    assert "for a row that it does not have" in said
+
+
+def test_a_store_that_is_away_ends_the_run_whatever_is_kept(work):
+    files = work.here / "files"
+    for n in range(700):
+        (files / f"gone_{n:03}").write_bytes(b"x")
+    work.ok("index", "files", "--save", "f")
+    for path in files.glob("gone_*"):
+        path.unlink()
+    work.function(COUNTED)
+    said = work.refused(5, "map", "f", "--as", "s", "--on-error", "keep", "--max-errors", "1000", "--", "python", "info.py:size")
+    assert "100 files in a row could not be had" in said and "is gone" in said
+
+
+def test_a_version_that_is_removed_meanwhile_stops_the_run(work):
+    files = work.here / "files"
+    for n in range(600):
+        (files / f"more_{n:03}").write_bytes(b"x")
+    work.ok("index", "files", "--save", "g")
+    work.function(COUNTED)
+    work.dcfs.environment["SLOW"] = "0.01"
+    process = work.start("map", "g", "--as", "s", "--prefetch", "1", "--", "python", "info.py:size")
+    wait_until(lambda: len(work.calls()) > 3)
+    work.ok("rm", "g@1.0.0", "--yes")
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 5 and "was removed" in said, said
+    (run,) = work.runs()
+    assert run["rows"] > 0 and versions(work.here, "s") == []
+
+
+@pytest.mark.root
+def test_a_full_disk_is_waited_for(work, tmp_path):
+    """What was computed is held meanwhile, and nothing is lost."""
+    work.function("def text(file) -> str:\n    return str(file.size) * 20_000\n")
+    words = ("map", "f", "--as", "s", "--commit", "5", "--jobs", "1", "--", "python", "info.py:text")
+    with mounts.small_disk(tmp_path / "disk", "4m") as disk:
+        shutil.copytree(work.here / ".datachain", disk / ".datachain")
+        (disk / "filler").write_bytes(b"x" * (disk_left(disk) - 200_000))
+        process = work.start(*words[:2], "--catalog", disk, *words[2:])
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if "waiting: " in line and "full" in line:
+                break
+        assert process.poll() is None, said
+        (disk / "filler").unlink()
+        said.append(process.communicate(timeout=60)[1])
+        assert process.returncode == 0, said
+        with contextlib.closing(sqlite3.connect(disk / ".datachain" / "db")) as db:
+            lengths = db.execute("SELECT length(text) FROM ds_local_local_s_1_0_0 ORDER BY sys__id").fetchall()
+    assert [n for (n,) in lengths] == [len(str(size)) * 20_000 for size in SIZES]
+
+
+def disk_left(folder):
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
+
+
+def test_a_locked_catalog_is_waited_for(work):
+    work.function(COUNTED)
+    work.ok("map", "f", "--as", "before", "--", "python", "info.py:size")
+    work.dcfs.environment["SLOW"] = "0.02"
+    process = work.start("map", "f", "--as", "s", "--", "python", "info.py:size")
+    wait_until(lambda: len(work.calls()) > 32)
+    with contextlib.closing(sqlite3.connect(work.here / ".datachain" / "db", isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        wait_until(lambda: len(work.calls()) == 60)
+        time.sleep(1)
+        assert process.poll() is None and versions(work.here, "s") == []
+        db.execute("ROLLBACK")
+    said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert [n for (n,) in work.rows("s", "size")] == SIZES
 
 
 def test_wrong_words_are_told(work):
@@ -885,6 +1005,28 @@ def test_steps_need_no_program(work):
     assert "nothing to compute" in work.ok("map", "f", "--as", "h", "--step", "hash")
     assert "has types of its own" in work.refused(2, "map", "f", "--as", "x", "--step", "hash", "--out", "a: int")
     work.refused(2, "map", "f", "--as", "x", "--step", "hash", "--", "wc")
+
+
+def test_what_the_pixels_of_a_picture_say(work):
+    files = work.here / "files"
+    wave = Image.new("L", (90, 60))
+    wave.putdata([(x * x // 7 + y * 3) % 200 for y in range(60) for x in range(90)])
+    pictures = {"wave.png": wave, "small.png": wave.resize((45, 30)), "flip.png": wave.transpose(Image.Transpose.FLIP_LEFT_RIGHT)}
+    pictures |= {"rgb.webp": wave.convert("RGB"), "alpha.png": wave.convert("RGBA"), "grey.jpg": wave, "icon.ico": wave}
+    for name, picture in pictures.items():
+        picture.save(files / name)
+    (files / "cut.png").write_bytes((files / "wave.png").read_bytes()[:200])
+    work.ok("index", "files", "--save", "f")
+    work.ok("map", "f", "--as", "i", "--step", "image:all")
+    columns = "file__path, image__width, image__mode, image__dhash"
+    found = {path: rest for path, *rest in work.rows("i", columns)}
+    modes = {"wave.png": "L", "rgb.webp": "RGB", "alpha.png": "RGBA", "grey.jpg": "L"}
+    assert {name: found[name][1] for name in modes} == modes
+    differ = lambda one, other: ((found[one][2] ^ found[other][2]) & (1 << 64) - 1).bit_count()
+    assert max(differ("wave.png", other) for other in ("small.png", "rgb.webp", "alpha.png", "grey.jpg")) <= 8
+    assert differ("wave.png", "flip.png") > 16
+    assert found["cut.png"] == [90, None, None] and found["icon.ico"][1:] == [None, None], "the size is told by the header"
+    assert found["f_00.txt"] == [None, None, None]
 
 
 def test_members_of_a_tar_become_files(work):

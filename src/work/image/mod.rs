@@ -25,6 +25,7 @@
 
 mod bitmap;
 mod jpeg;
+pub mod pixels;
 mod rare;
 
 use std::io::{self, BufRead, Read, Seek, SeekFrom};

@@ -2,6 +2,7 @@
 //!
 //! Both versions are read in the order of their objects' addresses and put side by side; on disk, where they are many.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,8 +11,9 @@ use dcfs_core::error::Result;
 use dcfs_core::id::RowId;
 use dcfs_core::schema::FileColumn;
 use dcfs_data::catalog::{Catalog, VersionInfo};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
+use super::silent::Digest;
 use crate::index::delta::{Counts, group, least};
 use crate::index::item::{self, Item};
 use crate::index::rows;
@@ -52,14 +54,17 @@ pub enum Step {
     Keep(RowId),
     /// A row of the input that is to be computed.
     Compute(RowId),
+    /// A row of the input that gives nothing, as is known.
+    Nothing(Digest),
 }
 
 /// What is compared of two versions.
 pub struct Compared {
     input: Sorted,
     last: Sorted,
-    /// Many rows come of one input.
+    /// Many rows come of one input, or none: of those that hold this, as is known.
     is_many: bool,
+    silent: HashSet<Digest>,
     keeps_deleted: bool,
 }
 
@@ -85,11 +90,12 @@ impl Compared {
         catalog: &Arc<Catalog>,
         (input, last): (&Side<'_>, &Side<'_>),
         (is_many, keeps_deleted): (bool, bool),
+        silent: HashSet<Digest>,
         folder: &Path,
     ) -> Result<Self> {
         let input = sorted(read(catalog, input), folder)?;
         let last = sorted(read(catalog, last), folder)?;
-        Ok(Self { input, last, is_many, keeps_deleted })
+        Ok(Self { input, last, is_many, silent, keeps_deleted })
     }
 
     /// Goes through the rows of the new version; `each` may stop it by an error.
@@ -128,7 +134,16 @@ impl Compared {
                 true => 0,
                 false => some.min(there),
             };
-            let computed = if self.is_many && there > 0 { 0 } else { some - some.min(there) };
+            let silent = <&Digest>::try_from(held)
+                .ok()
+                .filter(|held| some > 0 && there == 0 && self.silent.contains(*held));
+            if let Some(held) = silent {
+                each(Step::Nothing(*held))?;
+            }
+            let computed = match self.is_many && (there > 0 || silent.is_some()) {
+                true => 0,
+                false => some - some.min(there),
+            };
             for item in &old[..kept] {
                 each(Step::Keep(row(item)))?;
             }
@@ -195,7 +210,7 @@ fn read(catalog: &Arc<Catalog>, side: &Side<'_>) -> rows::Items {
 }
 
 /// 128 bits of what the first cells of a row hold.
-pub fn digest(cells: &dyn Cells, count: usize) -> [u8; 16] {
+pub fn digest(cells: &dyn Cells, count: usize) -> Digest {
     let mut hash = Sha256::new();
     let mut field = |kind: u8, bytes: &[u8]| {
         hash.update([kind]);

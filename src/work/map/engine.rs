@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dcfs_core::error::{Error, Result};
+use dcfs_core::id::RowId;
 use dcfs_core::object::Object;
 use dcfs_store::Stores;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -120,6 +121,9 @@ pub trait Keeper {
 /// A second between commits, at most.
 const COMMIT: Duration = Duration::from_secs(1);
 
+/// How long answers may pile up before the next are taken; far fewer than [`WAITING`] do.
+const PAUSE: Duration = Duration::from_millis(2);
+
 /// Runs a program over `rows` until there are no more, the keeper has enough, or `stop` is said.
 ///
 /// # Errors
@@ -158,25 +162,35 @@ pub async fn run(
     let mut failed: Option<Error> = None;
     let mut grace: Option<Instant> = None;
     let mut due = Instant::now() + COMMIT;
+    let mut some = Vec::with_capacity(WAITING);
+    // Answers that come fast are taken several at a time: waking up for each costs more than the answer.
+    let mut pause: Option<Instant> = None;
     loop {
         if *stop.borrow() && grace.is_none() {
             grace = Some(Instant::now() + GRACE);
         }
         tokio::select! {
             biased;
-            Some(done) = results.recv() => {
-                match keeper.take(done) {
-                    Ok(ControlFlow::Continue(())) => {}
-                    Ok(ControlFlow::Break(())) => drop(stop.send_replace(true)),
-                    Err(error) => {
-                        failed.get_or_insert(error);
-                        stop.send_replace(true);
+            () = tokio::time::sleep_until(pause.unwrap_or(due).into()), if pause.is_some() => {
+                pause = None;
+            }
+            1.. = results.recv_many(&mut some, WAITING), if pause.is_none() => {
+                for done in some.drain(..) {
+                    match keeper.take(done) {
+                        Ok(ControlFlow::Continue(())) => {}
+                        Ok(ControlFlow::Break(())) => drop(stop.send_replace(true)),
+                        Err(error) => {
+                            failed.get_or_insert(error);
+                            stop.send_replace(true);
+                        }
                     }
                 }
-                if due <= Instant::now() {
-                    due = Instant::now() + COMMIT;
+                let now = Instant::now();
+                if due <= now {
+                    due = now + COMMIT;
                     kept(keeper, stop, &mut failed);
                 }
+                pause = Some(now + PAUSE);
             }
             worker = workers.join_next() => match worker {
                 None => break,
@@ -227,41 +241,99 @@ pub fn channels(ahead: usize) -> (Sender<Task>, Receiver<Task>, Sender<Done>, Re
 
 /// Gives every row its file, several at a time, and hands it on.
 pub async fn prepare(
-    rows: Receiver<Vec<Row>>,
+    mut rows: Receiver<Vec<Row>>,
     fetching: Arc<Fetching>,
     ready: Sender<Task>,
     results: Sender<Done>,
 ) {
     let room = Arc::new(Semaphore::new(AHEAD as usize));
-    let rows = stream::unfold(rows, async |mut rows| {
-        let some = rows.recv().await?;
-        Some((stream::iter(some), rows))
-    });
-    let ahead = fetching.ahead.max(1);
-    let tasks = rows.flatten().map(|row| {
+    let most = fetching.ahead.max(1);
+    let under_way = Arc::new(Semaphore::new(most));
+    let bundles = stream::poll_fn(move |context| rows.poll_recv(context));
+    let bundles = bundles.flat_map(|rows| stream::iter(bundles_of(rows, most)));
+    let tasks = bundles.map(|bundle| {
         let (fetching, room) = (Arc::clone(&fetching), Arc::clone(&room));
+        let under_way = Arc::clone(&under_way);
         async move {
             if !fetching.needs_file {
-                return Ok(task(row, Vec::new(), None));
+                return bundle.into_iter().map(|row| Ok(task(row, Vec::new(), None))).collect();
             }
+            let ids: Vec<RowId> = bundle.iter().map(|row| row.id).collect();
+            let right = under_way.acquire_many_owned(u32::try_from(ids.len()).unwrap_or(1)).await;
             // By tasks of their own: they go on while the programs have enough.
-            let id = row.id;
-            tokio::spawn(fetched(row, fetching, room)).await.unwrap_or_else(|error| {
-                let row = Row { id, objects: Vec::new(), columns: Vec::new(), group: None };
-                Err(task(row, Vec::new(), None).failed(&error.to_string()))
+            let fetched = tokio::spawn(async move {
+                let _right = right;
+                fetched_all(bundle, fetching, room).await
+            });
+            fetched.await.unwrap_or_else(|error| {
+                let lost = |id| Row { id, objects: Vec::new(), columns: Vec::new(), group: None };
+                let why = error.to_string();
+                ids.into_iter()
+                    .map(|id| Err(task(lost(id), Vec::new(), None).failed(&why)))
+                    .collect()
             })
         }
     });
-    let mut tasks = std::pin::pin!(tasks.buffer_unordered(ahead));
-    while let Some(task) = tasks.next().await {
-        let is_taken = match task {
-            Ok(task) => ready.send(task).await.is_ok(),
-            Err(done) => results.send(done).await.is_ok(),
-        };
-        if !is_taken {
-            return;
+    let mut tasks = std::pin::pin!(tasks.buffer_unordered(most));
+    while let Some(some) = tasks.next().await {
+        for task in some {
+            let is_taken = match task {
+                Ok(task) => ready.send(task).await.is_ok(),
+                Err(done) => results.send(done).await.is_ok(),
+            };
+            if !is_taken {
+                return;
+            }
         }
     }
+}
+
+/// Local files that are opened at a time.
+const BUNDLE: usize = 8;
+
+/// Rows that are fetched together: neighbours with one local file each; any other is alone.
+fn bundles_of(rows: Vec<Row>, most: usize) -> Vec<Vec<Row>> {
+    let most = (most / 2).clamp(1, BUNDLE);
+    let mut bundles: Vec<Vec<Row>> = Vec::new();
+    let mut is_open = false;
+    for row in rows {
+        let is_near = matches!(&row.objects[..], [object] if dcfs_store::is_file(object));
+        match bundles.last_mut().filter(|last| is_open && is_near && last.len() < most) {
+            Some(last) => last.push(row),
+            None => bundles.push(vec![row]),
+        }
+        is_open = is_near;
+    }
+    bundles
+}
+
+async fn fetched_all(
+    mut rows: Vec<Row>,
+    fetching: Arc<Fetching>,
+    room: Arc<Semaphore>,
+) -> Vec<Result<Task, Done>> {
+    if rows.len() < 2 {
+        let row = rows.pop();
+        return match row {
+            Some(row) => vec![fetched(row, fetching, room).await],
+            None => Vec::new(),
+        };
+    }
+    let objects: Vec<&Object> = rows.iter().flat_map(|row| &row.objects).collect();
+    let opened = fetching.stores.all_here(&objects).await;
+    let mut tasks = Vec::with_capacity(rows.len());
+    for (row, here) in rows.into_iter().zip(opened) {
+        let file = match (here, row.objects.first()) {
+            (Ok(here), Some(object)) => Local::at(here, object, &fetching.folder).await,
+            (Err(error), _) => Err(error),
+            (Ok(_), None) => continue,
+        };
+        tasks.push(match file {
+            Ok(file) => Ok(task(row, vec![file], None)),
+            Err(error) => Err(task(row, Vec::new(), None).unread(&error)),
+        });
+    }
+    tasks
 }
 
 async fn fetched(row: Row, fetching: Arc<Fetching>, room: Arc<Semaphore>) -> Result<Task, Done> {

@@ -83,6 +83,9 @@ pub struct Recipe {
     pub words: Vec<String>,
     /// Where it was run.
     pub folder: Option<String>,
+    /// Of many rows for one: the rows of the input that gave none ([`super::silent`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent: Option<String>,
 }
 
 impl Recipe {

@@ -98,7 +98,14 @@ impl Local {
     /// # Errors
     /// As [`Stores::here`]; a full disk.
     pub async fn of(stores: &Stores, object: &Object, folder: &Folder) -> Result<Self> {
-        let here = stores.here(object).await?;
+        Self::at(stores.here(object).await?, object, folder).await
+    }
+
+    /// Gives an object that was fetched a path.
+    ///
+    /// # Errors
+    /// A full disk.
+    pub async fn at(here: Here, object: &Object, folder: &Folder) -> Result<Self> {
         let is_plain = |path: &Path| path.to_str().is_some() && path.file_name().is_some();
         match here.path() {
             // A local file has its own name already.

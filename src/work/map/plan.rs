@@ -18,6 +18,7 @@ use super::group::Groups;
 use super::identity::{Identity, Recipe, listed};
 use super::local::Folder;
 use super::program::{Call, Program, invalid};
+use super::silent::{self, Digest};
 use super::task::Types;
 use super::worker::Hello;
 use super::{Edited, Input, Request, Shape, printed, short};
@@ -362,6 +363,8 @@ pub struct Delta {
     pub counts: Counts,
     /// Rows of the input that are computed.
     todo: RoaringTreemap,
+    /// What rows of the input hold that give nothing, as is known.
+    pub silent: Vec<Digest>,
 }
 
 impl Rows {
@@ -448,28 +451,30 @@ pub fn rows(
     if request.delta.is_some() && request.edited == Some(Edited::Fresh) {
         return Ok(Rows::All);
     }
-    let delta = compare(input, request, plan, last, folder)?;
+    let delta = compare(input, request, plan, (last, made), folder)?;
     Ok(Rows::Delta(delta))
+}
+
+impl Plan {
+    /// The database columns of the input that rows of the new version keep.
+    pub fn kept(&self) -> Vec<String> {
+        let added = Layout::of_signals(&self.signals);
+        let is_added = |name: &String| added.columns.iter().any(|column| column.name == *name);
+        let names = self.layout.columns.iter().map(|column| column.name.clone());
+        names.filter(|name| !is_added(name)).collect()
+    }
 }
 
 fn compare(
     input: &Input<'_>,
     request: &Request,
     plan: &Plan,
-    last: &VersionInfo,
+    (last, made): (&VersionInfo, &Recipe),
     folder: &Folder,
 ) -> Result<Delta> {
     let own = input.catalog.layout(&input.of)?;
     let theirs = input.catalog.layout(last)?;
-    let added = Layout::of_signals(&plan.signals);
-    let is_added = |name: &String| added.columns.iter().any(|column| column.name == *name);
-    let kept: Vec<String> = plan
-        .layout
-        .columns
-        .iter()
-        .map(|column| column.name.clone())
-        .filter(|name| !is_added(name))
-        .collect();
+    let kept = plan.kept();
     let is_in_both = |name: &String| {
         own.columns.iter().any(|column| column.name == *name)
             && theirs.columns.iter().any(|column| column.name == *name)
@@ -525,14 +530,17 @@ fn compare(
         &input.catalog,
         (&input_side, &last_side),
         (is_many, keeps_deleted),
+        silent::read(made.silent.as_deref()),
         folder.path(),
     )?;
-    let mut todo = RoaringTreemap::new();
+    let (mut todo, mut silent) = (RoaringTreemap::new(), Vec::new());
     let counts = compared.each(|step| {
-        if let Step::Compute(row) = step {
-            todo.insert(key(row));
+        match step {
+            Step::Compute(row) => drop(todo.insert(key(row))),
+            Step::Nothing(held) => silent.push(held),
+            Step::Keep(_) => {}
         }
         Ok(())
     })?;
-    Ok(Delta { compared, counts, todo })
+    Ok(Delta { compared, counts, todo, silent })
 }

@@ -16,6 +16,7 @@ use serde_json::json;
 use super::delta::Step;
 use super::identity::{self, Recipe};
 use super::plan::{Plan, Rows};
+use super::silent;
 use super::{Input, Request, Shape, Watch, printed};
 
 /// Rows that are handed to the catalog at a time.
@@ -66,6 +67,7 @@ pub fn publish(publishing: &Publishing<'_>) -> Result<Saved> {
         wanted: 0,
         kept: 0,
         many: plan.types.is_many,
+        silent: Vec::new(),
     };
     match rows {
         Rows::All | Rows::Groups(_) => {
@@ -95,6 +97,7 @@ pub fn publish(publishing: &Publishing<'_>) -> Result<Saved> {
                 match step {
                     Step::Keep(row) => joining.keep(row),
                     Step::Compute(row) => joining.computed(row)?,
+                    Step::Nothing(_) => {}
                 }
                 joining.write(&mut stage, &of, &names, BATCH)
             })?;
@@ -105,6 +108,10 @@ pub fn publish(publishing: &Publishing<'_>) -> Result<Saved> {
         let message = format!("rows of `{}` were removed while they were computed", input.of);
         return Err(Error::new(Kind::Stale, message));
     }
+    let silent = match request.shape {
+        Shape::Gen => silent(publishing, &mut joining.silent)?,
+        Shape::Map | Shape::Agg => None,
+    };
     let made = publishing.made.filter(|_| matches!(rows, Rows::Delta(_)));
     let programs = identity::programs(made, joining.kept, run.programs()?, publishing.digest);
     // Rows that failed before and were not tried again are still there.
@@ -129,6 +136,7 @@ pub fn publish(publishing: &Publishing<'_>) -> Result<Saved> {
         seconds: (seconds * 1000.0).round() / 1000.0,
         words: request.provenance.command.clone(),
         folder: request.provenance.folder.clone(),
+        silent,
     };
     let mut provenance = request.provenance.clone();
     provenance.recipe = serde_json::to_value(&recipe).ok();
@@ -165,6 +173,21 @@ pub fn publish(publishing: &Publishing<'_>) -> Result<Saved> {
     })
 }
 
+/// What is remembered of rows of the input that gave none: those of this run, and those known before.
+fn silent(publishing: &Publishing<'_>, rows: &mut [RowId]) -> Result<Option<String>> {
+    let Publishing { input, plan, .. } = *publishing;
+    let kept = plan.kept();
+    if kept.is_empty() {
+        return Ok(None);
+    }
+    rows.sort_unstable();
+    let mut digests = silent::of_rows((&input.catalog, &input.of), &kept, rows)?;
+    if let Rows::Delta(delta) = publishing.rows {
+        digests.extend_from_slice(&delta.silent);
+    }
+    Ok(silent::written(digests))
+}
+
 /// A row of the new version before its cells are made.
 enum Ready {
     /// As it is in a version.
@@ -182,6 +205,8 @@ struct Joining<'j> {
     wanted: u64,
     kept: u64,
     many: bool,
+    /// Rows of the input that gave none.
+    silent: Vec<RowId>,
 }
 
 impl Joining<'_> {
@@ -202,9 +227,13 @@ impl Joining<'_> {
         })?;
         match answer {
             Answer::Value(values) if self.many => {
+                let before = self.wanted;
                 for value in json::items(&values).into_iter().flatten() {
                     self.wanted += 1;
                     self.ready.push(Ready::Answered(row, Answer::Value(value.to_vec())));
+                }
+                if self.wanted == before {
+                    self.silent.push(row);
                 }
             }
             answer => {

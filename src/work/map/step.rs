@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read};
-use std::path::Path;
+use std::io::{self, BufReader, Read, Seek};
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::str::FromStr;
 
@@ -20,7 +20,8 @@ use super::each::LONGEST;
 use super::engine::Shared;
 use super::process::{GRACE, Process, Started, ending};
 use super::tar;
-use crate::image::{self, Answer, Pieces};
+use super::task::Task;
+use crate::image::{self, Answer, Pieces, pixels};
 
 /// Bytes that are read at a time.
 const PIECE: usize = 1 << 20;
@@ -34,19 +35,22 @@ pub enum Step {
     Hash,
     Text,
     Image,
+    ImageAll,
     Media,
     Tar,
 }
 
 impl Step {
     /// All there are.
-    pub const ALL: [Self; 5] = [Self::Hash, Self::Text, Self::Image, Self::Media, Self::Tar];
+    pub const ALL: [Self; 6] =
+        [Self::Hash, Self::Text, Self::Image, Self::ImageAll, Self::Media, Self::Tar];
 
     pub const fn name(self) -> &'static str {
         match self {
             Self::Hash => "hash",
             Self::Text => "text",
             Self::Image => "image",
+            Self::ImageAll => "image:all",
             Self::Media => "media",
             Self::Tar => "tar",
         }
@@ -63,6 +67,7 @@ impl Step {
             Self::Hash => "sha256 of the bytes",
             Self::Text => "lines, words, characters and encoding",
             Self::Image => "width and height as seen, format, orientation",
+            Self::ImageAll => "the same, and of the pixels: mode, perceptual hash",
             Self::Media => "seconds, codecs, size, rate, by ffprobe",
             Self::Tar => "members of an archive as files (for `dcfs gen`)",
         }
@@ -74,6 +79,9 @@ impl Step {
             Self::Hash => "sha256: str",
             Self::Text => "text: {lines: int, words: int, characters: int, encoding: str}",
             Self::Image => "image: {width: int, height: int, format: str, orientation: int}?",
+            Self::ImageAll => {
+                "image: {width: int, height: int, format: str, orientation: int, mode: str?, dhash: int?}?"
+            }
             Self::Media => {
                 "media: {seconds: float?, format: str, bit_rate: int?, video: str?, audio: str?, \
                  width: int?, height: int?, fps: float?}"
@@ -108,29 +116,62 @@ impl FromStr for Step {
     }
 }
 
+/// Small files that are read by one hand-over to a thread that may wait for the disk, and their bytes together.
+const BUNDLE: usize = 8;
+const SMALL: u64 = 1 << 20;
+
 /// Takes rows until there are none.
 ///
 /// # Errors
 /// None: what is wrong with a row is that row's.
 pub async fn work(shared: &Shared, step: Step) -> Result<()> {
-    while let Some(task) = shared.next().await {
-        let Some(file) = task.files.first() else {
-            shared.done(task.failed("the row names no file")).await;
+    while let Some(first) = shared.next().await {
+        if step == Step::Media {
+            let answer = match first.files.first() {
+                Some(file) => media(shared, &file.path).await,
+                None => Err(NO_FILE.into()),
+            };
+            finish(shared, first, answer).await;
             continue;
+        }
+        let size = |task: &Task| task.objects.first().and_then(|object| object.size).unwrap_or(0);
+        let mut bytes = size(&first);
+        let mut tasks = vec![first];
+        while tasks.len() < BUNDLE
+            && bytes < SMALL
+            && let Some(task) = shared.next_now()
+        {
+            bytes = bytes.saturating_add(size(&task));
+            tasks.push(task);
+        }
+        let of = |task: &Task| {
+            (task.files.first().map(|f| f.path.clone()), task.objects.first().cloned())
         };
-        let (path, object) = (file.path.clone(), task.objects.first().cloned());
-        let answer = match step {
-            Step::Media => media(shared, &path).await,
-            _ => tokio::task::spawn_blocking(move || of_file(step, &path, object.as_ref()))
-                .await
-                .unwrap_or_else(|error| Err(error.to_string())),
-        };
-        match answer {
-            Ok(value) => shared.done(task.answered(&shared.types, value.to_string().into())).await,
-            Err(why) => shared.done(task.failed(&why)).await,
+        let files: Vec<_> = tasks.iter().map(of).collect();
+        let answers = tokio::task::spawn_blocking(move || {
+            let answer = |(path, object): (Option<PathBuf>, Option<Object>)| match path {
+                Some(path) => of_file(step, &path, object.as_ref()),
+                None => Err(NO_FILE.to_owned()),
+            };
+            files.into_iter().map(answer).collect::<Vec<_>>()
+        });
+        let count = tasks.len();
+        let answers = answers.await.unwrap_or_else(|error| vec![Err(error.to_string()); count]);
+        for (task, answer) in tasks.into_iter().zip(answers) {
+            finish(shared, task, answer).await;
         }
     }
     Ok(())
+}
+
+const NO_FILE: &str = "the row names no file";
+
+async fn finish(shared: &Shared, task: Task, answer: Result<Value, String>) {
+    let done = match answer {
+        Ok(value) => task.answered(&shared.types, value.to_string().into()),
+        Err(why) => task.failed(&why),
+    };
+    shared.done(done).await;
 }
 
 fn of_file(step: Step, path: &Path, object: Option<&Object>) -> Result<Value, String> {
@@ -141,6 +182,7 @@ fn of_file(step: Step, path: &Path, object: Option<&Object>) -> Result<Value, St
     let answer = match step {
         Step::Hash => hash(&mut file),
         Step::Text => text(&mut file),
+        Step::ImageAll => picture(&mut file).and_then(|said| looked_through(said, file)),
         _ => picture(&mut file),
     };
     answer.map_err(|error| error.to_string())
@@ -241,6 +283,18 @@ fn picture(file: &mut File) -> io::Result<Value> {
         }
     }
     Ok(Value::Null)
+}
+
+/// What a picture says of itself, and what its pixels say; null where they cannot be decoded.
+fn looked_through(mut said: Value, mut file: File) -> io::Result<Value> {
+    if let Some(fields) = said.as_object_mut() {
+        file.rewind()?;
+        let decoded = pixels::decode(BufReader::with_capacity(PIECE, file)).ok();
+        fields.insert("mode".into(), decoded.as_ref().and_then(|pixels| pixels.mode).into());
+        let hash = decoded.map(|pixels| pixels::difference_hash(pixels).cast_signed());
+        fields.insert("dhash".into(), hash.into());
+    }
+    Ok(said)
 }
 
 /// The orientation that a camera noted in a JPEG (Exif 2.32, tag 0x0112): 1 where it is not turned.

@@ -42,7 +42,7 @@ pub fn run(desk: &Desk<'_>, input: &Input<'_>, request: &Request) -> Result<Fini
     let calling = Calling::new(&program, &folder, &id)?;
     // A worker tells its types, so the first one is there before anything is decided.
     let log = Log::default();
-    let (first, hello) = match calling.stays {
+    let (mut first, hello) = match calling.stays {
         false => (None, Hello::default()),
         true => {
             let patience = request.start_timeout;
@@ -58,7 +58,7 @@ pub fn run(desk: &Desk<'_>, input: &Input<'_>, request: &Request) -> Result<Fini
         }
     };
     let plan = Plan::new(input, request, &program, &hello)?;
-    if let Some(worker) = first.as_ref().filter(|_| calling.is_function) {
+    if let Some(worker) = first.as_mut().filter(|_| calling.is_function) {
         worker.name(&plan.types.signals);
     }
     let mut work = Work { desk, input, request, program, calling, plan, folder, first, log, began };

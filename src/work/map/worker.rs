@@ -9,13 +9,11 @@ use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::json;
 use dcfs_core::schema::{Signal, signature};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::ChildStdout;
-use tokio::sync::mpsc::{self, Receiver, UnboundedSender};
 use tokio::time::{sleep_until, timeout};
 
 use super::each::LONGEST;
 use super::engine::Shared;
+use super::lines::Lines;
 use super::process::{Log, Process, Started, ending};
 use super::program::invalid;
 use super::task::Task;
@@ -70,8 +68,7 @@ pub struct Hello {
 #[derive(Debug)]
 pub struct Worker {
     process: Process,
-    to: UnboundedSender<Vec<u8>>,
-    lines: Receiver<Result<Vec<u8>, String>>,
+    lines: Lines,
 }
 
 /// How a worker's time ended.
@@ -98,23 +95,9 @@ impl Worker {
             return Err(invalid("the words of the worker are longer than the system takes"));
         };
         let (stdin, stdout) = process.pipes();
-        let (to, mut requests) = mpsc::unbounded_channel::<Vec<u8>>();
-        tokio::spawn(async move {
-            let Some(mut stdin) = stdin else { return };
-            while let Some(request) = requests.recv().await {
-                // One that reads no more is told by what it answers no more.
-                if stdin.write_all(&request).await.is_err() {
-                    return;
-                }
-            }
-        });
-        let (give, lines) = mpsc::channel(WINDOW);
-        if let Some(stdout) = stdout {
-            tokio::spawn(read(stdout, give));
-        }
-        let mut worker = Self { process: *process, to, lines };
+        let mut worker = Self { process: *process, lines: Lines::new(stdin, stdout) };
         let stopped = |message: String| Error::new(Kind::Stopped, message);
-        let first = match timeout(patience, worker.lines.recv()).await {
+        let first = match timeout(patience, worker.lines.next()).await {
             Err(_) => {
                 let seconds = patience.as_secs_f64();
                 let said = worker.process.said();
@@ -138,41 +121,25 @@ impl Worker {
     }
 
     /// Tells a Python function the names of its columns.
-    pub fn name(&self, signals: &[Signal]) {
+    pub fn name(&mut self, signals: &[Signal]) {
         let names: Vec<&str> = signals.iter().map(|signal| signal.name.as_str()).collect();
         let line = serde_json::json!({ "names": names }).to_string() + "\n";
-        self.to.send(line.into_bytes()).ok();
+        self.lines.say(line.as_bytes());
     }
 
     /// Lets it end: there is nothing more to do.
     async fn farewell(mut self) {
-        drop(self.to);
-        if timeout(FAREWELL, self.process.wait()).await.is_err() {
+        self.lines.close();
+        let ends = async {
+            tokio::select! {
+                _ = self.process.wait() => {}
+                // It may have more to print than a pipe holds.
+                () = self.lines.drain() => drop(self.process.wait().await),
+            }
+        };
+        if timeout(FAREWELL, ends).await.is_err() {
             self.process.terminate();
             timeout(LAST_WORDS, self.process.wait()).await.ok();
-        }
-    }
-}
-
-/// Reads lines until there are none.
-async fn read(stdout: ChildStdout, give: mpsc::Sender<Result<Vec<u8>, String>>) {
-    let mut stdout = BufReader::with_capacity(64 << 10, stdout);
-    loop {
-        let mut line = Vec::new();
-        let most = LONGEST as u64 + 1024;
-        let read = (&mut stdout).take(most).read_until(b'\n', &mut line).await;
-        let told = match read {
-            Ok(0) | Err(_) => return,
-            Ok(_) if line.last() == Some(&b'\n') => Ok(line),
-            Ok(read) if read as u64 == most => {
-                Err(format!("answered more than {} MiB in one line", LONGEST >> 20))
-            }
-            // The last line of one that died while it wrote.
-            Ok(_) => return,
-        };
-        let is_over = told.is_err();
-        if give.send(told).await.is_err() || is_over {
-            return;
         }
     }
 }
@@ -244,7 +211,7 @@ pub async fn work(shared: &Shared, mut first: Option<Worker>) -> Result<()> {
                     again.push_back(task);
                 }
                 let patience = shared.start_timeout;
-                let (worker, _) =
+                let (mut worker, _) =
                     Worker::start(&shared.words, &shared.variables, &shared.log, patience).await?;
                 if shared.is_function {
                     worker.name(&shared.types.signals);
@@ -347,9 +314,11 @@ impl Desk<'_> {
             if shared.is_stopping() && self.in_flight.is_empty() {
                 return Ok(Ended::Well);
             }
+            // Half of the window at once: a row alone costs as many system calls.
             let has_room = self.again.is_empty()
                 && !is_over
                 && !shared.is_stopping()
+                && self.in_flight.len() <= window / 2
                 && self.in_flight.len() + waiting.len() < window;
             let is_idle = self.in_flight.is_empty() && !waiting.is_empty();
             let late = shared
@@ -358,7 +327,7 @@ impl Desk<'_> {
                 .map(|(limit, held)| held.since.max(self.last) + limit);
             tokio::select! {
                 biased;
-                line = self.worker.lines.recv() => match line {
+                line = self.worker.lines.next() => match line {
                     None => {
                         let status = self.worker.process.end().await;
                         let said = self.worker.process.said();
@@ -366,14 +335,18 @@ impl Desk<'_> {
                         return Ok(Ended::Died(format!("killed the worker ({}){said}", ending(status))));
                     }
                     Some(line) => {
-                        self.note();
-                        let told = match line {
-                            Ok(line) => self.answer(shared, &line).await?,
-                            Err(why) => Err(why),
-                        };
-                        if let Err(why) = told {
-                            self.in_flight.extend(waiting.drain(..).map(held));
-                            return Ok(Ended::Died(why));
+                        let mut line = Some(line);
+                        while let Some(told) = line {
+                            self.note();
+                            let told = match told {
+                                Ok(line) => self.answer(shared, &line).await?,
+                                Err(why) => Err(why),
+                            };
+                            if let Err(why) = told {
+                                self.in_flight.extend(waiting.drain(..).map(held));
+                                return Ok(Ended::Died(why));
+                            }
+                            line = self.worker.lines.ready().map(Ok);
                         }
                     }
                 },
@@ -452,7 +425,7 @@ impl Desk<'_> {
             task.request(&mut request);
         }
         request.extend_from_slice(if is_batch { b"]}\n" } else { b"\n" });
-        self.worker.to.send(request).ok();
+        self.worker.lines.say(&request);
         self.in_flight.extend(tasks.into_iter().map(held));
     }
 

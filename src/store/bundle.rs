@@ -1,0 +1,111 @@
+//! Local files that are opened several at a time: one hand-over to a thread that may wait for the disk, and one look at
+//! what is forbidden, for all of them. Each is still bounded by itself: one that hangs takes none of the others along.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dcfs_core::object::Object;
+use tokio::time::timeout;
+
+use super::place::Place;
+use super::reader::Source;
+use super::wanted::Wanted;
+use super::whole::Here;
+use super::{AT_FILES, Error, Result, Stores, error, is_lasting, local};
+
+/// A file to open: which of the bundle, and where it is.
+type Ask = (usize, Wanted, PathBuf);
+
+/// What became of the files of a bundle so far, in the order they were asked for.
+type Opened = Mutex<Vec<Result<local::File, Error>>>;
+
+impl Stores {
+    /// As [`Stores::here`] of each object, in their order; those that are local files are opened together.
+    pub async fn all_here(&self, objects: &[&Object]) -> Vec<Result<Here>> {
+        let mut answers: Vec<Option<Result<Here>>> = Vec::with_capacity(objects.len());
+        let mut asks: Vec<Ask> = Vec::with_capacity(objects.len());
+        for (at, object) in objects.iter().enumerate() {
+            let ask = match Place::of(object) {
+                Ok(Place::File(path)) => Wanted::of(object).map(|wanted| (at, wanted, path)),
+                _ => {
+                    answers.push(Some(self.here(object).await));
+                    continue;
+                }
+            };
+            match ask {
+                Ok(ask) => {
+                    asks.push(ask);
+                    answers.push(None);
+                }
+                Err(error) => answers.push(Some(Err(error.into()))),
+            }
+        }
+        while !asks.is_empty() {
+            let opened = self.open_all(&asks).await;
+            for ((at, wanted, path), file) in asks.drain(..opened.len()).zip(opened) {
+                let label = error::place(objects[at]).into();
+                let here = file.map(|file| {
+                    let source = Source::Local(Arc::new(file));
+                    let reader = self.reader(label, wanted.size, source, is_lasting(objects[at]));
+                    Here::local(reader, path)
+                });
+                answers[at] = Some(here.map_err(Into::into));
+            }
+        }
+        answers.into_iter().flatten().collect()
+    }
+
+    /// Opens files one after another, until one takes too long: that one is the last that is answered for. At least one
+    /// is.
+    async fn open_all(&self, asks: &[Ask]) -> Vec<Result<local::File, Error>> {
+        let place = |at: usize| asks[at].1.place.clone();
+        let mut rules = self.rules(None);
+        let opens: Vec<_> = asks
+            .iter()
+            .map(|(_, wanted, path)| {
+                let part = (wanted.base, wanted.size);
+                (wanted.place.clone(), path.clone(), wanted.recorded.clone(), part)
+            })
+            .collect();
+        let opened = Arc::new(Opened::default());
+        let is_given_up = Arc::new(AtomicBool::new(false));
+        let right = AT_FILES.acquire().await;
+        let (to, stop) = (Arc::clone(&opened), Arc::clone(&is_given_up));
+        let mut work = tokio::task::spawn_blocking(move || {
+            let _right = right;
+            rules.listed = Some(rules.guard.files().collect());
+            for (place, path, recorded, part) in opens {
+                let file = local::File::open(place, &path, &recorded, part, &rules);
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                to.lock().unwrap_or_else(PoisonError::into_inner).push(file);
+            }
+        });
+        let mut before = 0;
+        loop {
+            let ended = timeout(self.timeout, &mut work).await;
+            let mut opened = opened.lock().unwrap_or_else(PoisonError::into_inner);
+            match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(cause)) => {
+                    let (place, cause) = (place(opened.len()), cause.to_string());
+                    opened.push(Err(Error::Failed { place, cause }));
+                }
+                // Slow, but none of them alone took so long.
+                Err(_) if opened.len() > before => {
+                    before = opened.len();
+                    continue;
+                }
+                Err(_) => {
+                    is_given_up.store(true, Ordering::Relaxed);
+                    let seconds = self.timeout.as_secs_f64();
+                    let place = place(opened.len());
+                    opened.push(Err(Error::Timeout { place, seconds }));
+                }
+            }
+            return std::mem::take(&mut *opened);
+        }
+    }
+}
