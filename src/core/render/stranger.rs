@@ -80,9 +80,13 @@ pub fn on_page(text: &str) -> String {
                     || next.is_some_and(char::is_alphabetic) && is_host(&chars, at)
             }
             ':' => next == Some('/') || ends_with(&chars[..at], "mailto"),
-            '@' => next.is_some_and(char::is_alphabetic),
+            '@' => next.is_some_and(char::is_alphabetic) || is_mail(&chars, at),
             _ => false,
         };
+        // GitHub makes a link of an address of mail whatever is escaped in it, but not of two words.
+        if c == '@' && means_something && at > 0 && !chars[at - 1].is_whitespace() {
+            out.push(' ');
+        }
         if means_something {
             out.push('\\');
         }
@@ -98,6 +102,15 @@ fn ends_with(chars: &[char], word: &str) -> bool {
             .iter()
             .zip(word.chars())
             .all(|(c, w)| c.to_ascii_lowercase() == w)
+}
+
+/// Whether the `@` at `at` may be that of an address of mail: a word behind it that has a dot and ends in a letter. A version, as in
+/// `pets@1.0.0`, ends in a digit.
+fn is_mail(chars: &[char], at: usize) -> bool {
+    let is_part = |c: &&char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let word: Vec<&char> = chars[at + 1..].iter().take_while(is_part).collect();
+    let last = word.iter().rev().find(|c| c.is_alphanumeric());
+    word.contains(&&'.') && last.is_some_and(|c| c.is_alphabetic())
 }
 
 /// Whether the dot at `at` may be that of a host such as `evil.example`: the word ends there, or a path begins.
@@ -126,8 +139,9 @@ mod tests {
             ("# x", "\\# x"),
             ("see https://evil.example/?q=1", "see https\\://evil\\.example/?q=1"),
             ("www.evil.example", "www\\.evil.example"),
-            ("mail me@evil.example", "mail me\\@evil.example"),
-            ("mailto:me@evil", "mailto\\:me\\@evil"),
+            ("mail me@evil.example", "mail me \\@evil.example"),
+            ("me@1evil.example", "me \\@1evil.example"),
+            ("mailto:me@evil", "mailto\\:me \\@evil"),
             ("pets@1.0.0", "pets@1.0.0"),
             ("<b onclick=x>&amp;", "\\<b onclick=x\\>\\&amp;"),
         ];
