@@ -11,8 +11,9 @@
 //! | [`dcfs_store`] | objects: local files, buckets and web servers, cached and checked |
 //! | [`dcfs_vfs`] | the file system, without a kernel |
 //! | [`dcfs_work`] | operations on whole datasets: index, save, warm, verify |
-//! | `dcfs` | the doors: [`fuse`] for the kernel, [`cli`] for the person typing, [`skill`] and [`mcp`] for coding agents, [`view`] for browsers, [`csi`] for Kubernetes |
+//! | `dcfs` | the doors: [`fuse`] for the kernel, [`cli`] for the person typing, [`skill`] and [`mcp`] for coding agents, [`view`] for browsers, [`csi`] for Kubernetes; [`picture`] makes pictures small |
 
+pub mod picture;
 pub mod fuse;
 pub mod skill;
 pub mod mcp;

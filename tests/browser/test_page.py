@@ -3,11 +3,13 @@
 import json
 import os
 import sqlite3
-import subprocess
+import tarfile
 import time
+import wave
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from test_view import viewing
 
@@ -89,6 +91,139 @@ def test_a_row_shows_all_of_itself_and_the_address_keeps_it(page):
     page.click("#save")
     assert "dcfs save 'pets@1.0.0'" in page.text_content("dialog")
     assert not page.wrong, page.wrong
+
+
+def test_versions_are_compared_side_by_side_and_lineage_is_clicked(page, dcfs, here):
+    page.click("#graph")
+    page.wait_for_selector("dialog[open] svg .node")
+    assert page.locator("dialog .node.storage").count() == 1
+    page.keyboard.press("Escape")
+    dcfs.ok("save", "pets", "--where", "label = pug", "--as", "pugs", cwd=here)
+    Image.new("RGB", (500, 220), (10, 10, 200)).save(here / "files" / "pug" / "01.png")
+    dcfs.ok("index", "files", "--save", "pets", cwd=here)
+    with viewing(dcfs, here, "pets") as served:
+        page.hosts.clear()
+        page.goto(served.url)
+        page.wait_for_selector(".cell img")
+        assert page.locator("#version option").count() == 2
+        page.select_option("#with", "1.0.0")
+        page.wait_for_selector("#pairs figure img")
+        assert page.locator("#pairs figure").count() == 1 and "1 changed" in page.text_content("#pairs")
+        assert "info.width" in page.text_content("#pairs figcaption")
+        shot(page, "pairs")
+        page.click("#pairs .side >> nth=1")
+        page.wait_for_selector("dialog[open] table")
+        page.keyboard.press("Escape")
+        page.select_option("#version", "1.0.0")
+        count(page, "61 of 61")
+        assert "of=pets%401.0.0" in page.url
+        page.keyboard.press("g")
+        page.wait_for_selector("dialog[open] .node.here")
+        shot(page, "lineage")
+        page.click("dialog .node:has-text('pugs@1.0.0')")
+        count(page, "20 of 20")
+        assert page.text_content("#name") == "pugs@1.0.0"
+        page.go_back()
+        page.wait_for_selector("dialog[open] .node.here")
+        assert page.hosts <= {served.split.netloc}
+        page.hosts.clear()
+    page.wrong = [one for one in page.wrong if "410" not in one and "502" not in one]  # The picture of the old version is gone.
+    assert not page.wrong, page.wrong
+
+
+def test_masks_and_boxes_are_over_the_picture(browser, dcfs, tmp_path):
+    folder = tmp_path / "masked"
+    (folder / "files").mkdir(parents=True)
+    Image.new("RGB", (300, 200), (200, 220, 240)).save(folder / "files" / "a.jpg")
+    mask = Image.new("L", (300, 200))
+    mask.paste(1, (50, 50, 150, 150))
+    mask.paste(2, (160, 60, 280, 190))
+    mask.save(folder / "files" / "a_mask.png")
+    (folder / "notes.json").write_text('{"a":[1,2,{"b":null}]}')
+    dcfs.ok("index", "files/*.jpg", "--save", "pictures", cwd=folder)
+    dcfs.ok("index", "files/*.png", "--save", "masks", cwd=folder)
+    boxes = "json('[[20, 30, 120, 160]]')"
+    dcfs.ok("sql", f"select p.file, m.file as mask, {boxes} as bbox from pictures p join masks m on p.file.stem || '_mask' = m.file.stem", "--as", "both", cwd=folder)
+    with viewing(dcfs, folder, "both") as served:
+        page = browser.new_page()
+        page.goto(served.url)
+        page.click(".cell")
+        page.wait_for_selector("dialog canvas[data-painted='1']")
+        page.wait_for_function("""() => {
+            const canvas = document.querySelector('dialog .stage canvas');
+            const at = (x, y) => [...canvas.getContext('2d').getImageData(x, y, 1, 1).data];
+            return canvas.width === 300 && at(5, 5)[3] === 0 && at(100, 100)[3] === 128 && at(200, 100)[3] === 128 && String(at(100, 100)) !== String(at(200, 100));
+        }""")
+        if SHOTS:
+            page.screenshot(path=Path(SHOTS) / "mask.png")
+        page.uncheck("dialog .over input")
+        assert page.is_hidden("dialog .stage canvas")
+        page.close()
+
+
+def test_keys_lead_everywhere(page):
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "where"
+    page.keyboard.type("label = pug")
+    page.keyboard.press("Enter")
+    count(page, "20 of 61")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("?")
+    page.wait_for_selector("dialog[open] table")
+    page.keyboard.press("Escape")
+    page.focus(".cell >> nth=0")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("dialog[open] .files img")
+    first = page.url
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("(first) => location.href !== first", arg=first)
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_function("(first) => location.href === first", arg=first)
+    page.keyboard.press("Escape")
+    page.wait_for_function("() => !document.querySelector('dialog').open")
+    page.keyboard.press("s")
+    page.wait_for_selector("dialog[open] pre")
+    assert not page.wrong, page.wrong
+
+
+def test_a_filter_is_saved(browser, dcfs, here):
+    with viewing(dcfs, here, "pets", "--where", "label = pug", "--write") as served:
+        page = browser.new_page()
+        page.goto(served.url)
+        count(page, "20 of 61")
+        page.click("#save")
+        page.fill("dialog input", "a..b")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("dialog .bad")
+        page.fill("dialog input", "pugs")
+        page.keyboard.press("Enter")
+        page.wait_for_function("() => document.querySelector('dialog [role=status]').textContent === 'saved pugs@1.0.0: 20 rows'")
+        page.close()
+    assert "20" in dcfs.ok("count", "pugs", cwd=here)
+
+
+def test_texts_and_sounds_are_shown(browser, dcfs, tmp_path):
+    folder = tmp_path / "mixed"
+    (folder / "files").mkdir(parents=True)
+    (folder / "files" / "a.json").write_text('{"a":[1,{"b":null}]}')
+    (folder / "files" / "b.txt").write_text("first line\nsecond")
+    with wave.open(str(folder / "files" / "c.wav"), "wb") as sound:
+        sound.setnchannels(1), sound.setsampwidth(2), sound.setframerate(8000), sound.writeframes(bytes(16000))
+    with tarfile.open(folder / "files" / "d.tar", "w") as tar:
+        tar.add(folder / "files" / "b.txt", "inside/b.txt")
+    dcfs.ok("index", "files", "--save", "mixed", cwd=folder)
+    with viewing(dcfs, folder, "mixed", "--where", "order by file.path") as served:
+        page = browser.new_page()
+        page.goto(served.url)
+        page.wait_for_function("() => [...document.querySelectorAll('.beginning')].some((one) => one.textContent.startsWith('first line'))")
+        page.click(".cell >> nth=0")
+        page.wait_for_function("() => document.querySelector('dialog .files pre')?.textContent.includes('\\n  \"a\": [')")
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function("() => document.querySelector('dialog .files pre')?.textContent === 'first line\\nsecond'")
+        page.keyboard.press("ArrowRight")
+        page.wait_for_selector("dialog audio")
+        page.wait_for_function("() => document.querySelector('dialog audio').duration === 1")
+        page.close()
 
 
 def test_names_of_strangers_are_texts(page):

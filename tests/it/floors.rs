@@ -49,6 +49,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "diff",
             "lost",
             "memory",
+            "usage",
             "pages",
             "runs",
             "tables",
@@ -61,7 +62,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("store", &[]),
     ("vfs", &[]),
     ("work", &[]),
-    ("dcfs", &["fuse", "skill", "mcp", "view", "csi", "cli"]),
+    ("dcfs", &["picture", "fuse", "skill", "mcp", "view", "csi", "cli"]),
 ];
 
 /// One source file: where it is, and the text without comments.

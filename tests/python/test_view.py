@@ -19,7 +19,7 @@ class Page:
     def __init__(self, url):
         self.url, self.split = url, urlsplit(url)
 
-    def get(self, path="", method="GET", host=None, token=None, **headers):
+    def get(self, path="", method="GET", host=None, token=None, body=None, **headers):
         """Status, headers and body of an answer."""
         connection = http.client.HTTPConnection(self.split.hostname, self.split.port, timeout=60)
         base = self.split.path if token is None else f"/{token}/"
@@ -27,7 +27,9 @@ class Page:
         connection.putheader("Host", host or self.split.netloc)
         for name, value in headers.items():
             connection.putheader(name.replace("_", "-"), value)
-        connection.endheaders()
+        if body is not None:
+            connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body)
         answer = connection.getresponse()
         return answer.status, answer.headers, answer.read()
 
@@ -158,6 +160,65 @@ def test_values_that_browsers_do_not_read_are_texts(dcfs, here):
         told = [page.json("row", id=row["sys__id"])["row"] for row in listed]
         assert [row["n"] for row in told] == ["9007199254740993", 2]
         assert [row["x"] for row in told] == ["Infinity", 1.5] and told[0]["t"] == "NaN"
+
+
+def test_versions_differences_and_lineage_are_near(dcfs, here):
+    dcfs.ok("save", "pets", "--where", "kind = a", "--as", "child", cwd=here)
+    Image.new("RGB", (310, 200), (9, 9, 9)).save(here / "files" / "a" / "00.png")
+    Image.new("RGB", (300, 200)).save(here / "files" / "a" / "new.png")
+    (here / "files" / "b" / "01.png").unlink()
+    dcfs.ok("index", "files", "--save", "pets", cwd=here)
+    dcfs.ok("index", "files", "--save", "apart", cwd=here)
+    with viewing(dcfs, here, "pets") as page:
+        about = page.json("about")
+        assert [one["version"] for one in about["versions"]] == ["1.0.0", about["version"]] and about["write"] is False
+        assert page.json("about", of="pets@1.0.0")["rows"] == 35
+        old = page.json("rows", of="pets@1.0.0", where="file.path = 'a/00.png'", **{"from": 0, "most": 1})[0]
+        assert page.json("row", of="pets@1.0.0", id=old["sys__id"])["row"]["info"]["width"] == 300
+        assert page.get(f"thumb?of=pets%401.0.0&id={old['sys__id']}&column=0")[0] in (200, 410, 502), "its object is another one now"
+        found = page.json("diff", **{"with": "pets@1.0.0", "part": "changed", "from": 0})
+        assert found["counts"] == {"added": 1, "changed": 1, "removed": 1, "same": 33}
+        (pair,) = found["rows"]
+        assert pair["before"]["path"] == pair["after"]["path"] == "a/00.png" and "info.width" in pair["columns"]
+        assert pair["before"]["id"] == str(old["sys__id"])
+        (added,) = page.json("diff", **{"with": "pets@1.0.0", "part": "added", "from": 0})["rows"]
+        (removed,) = page.json("diff", **{"with": "pets@1.0.0", "part": "removed", "from": 0})["rows"]
+        assert added["after"]["path"] == "a/new.png" and added["before"] is None
+        assert removed["before"]["path"] == "b/01.png" and removed["after"] is None
+        assert page.json("diff", **{"with": "pets@1.0.0", "part": "added", "from": 1})["rows"] == []
+        graph = page.json("graph", of="pets@1.0.0")
+        levels = {node["name"]: node["level"] for node in graph["nodes"]}
+        assert levels["pets@1.0.0"] == 0 and levels["child@1.0.0"] == 1 and min(levels.values()) == -1
+        names = [node["name"] for node in graph["nodes"]]
+        edges = {(names[child], names[parent]) for child, parent in graph["edges"]}
+        assert ("child@1.0.0", "pets@1.0.0") in edges and len(edges) == len(graph["edges"])
+        assert page.json("about", of="child@1.0.0")["rows"] == 10, "what was made from it is shown too"
+        assert page.get("about?of=apart%401.0.0")[0] == 404, "and nothing else"
+        assert page.get("about?of=..%2F..%2Fetc")[0] == 404
+        assert page.get("diff?with=apart%401.0.0")[0] == 404
+
+
+def test_a_filter_is_saved_where_that_was_allowed(dcfs, here):
+    wanted = json.dumps({"where": "kind = a order by info.width desc limit 3", "name": "best"}).encode()
+    with viewing(dcfs, here, "pets") as page:
+        origin = f"http://{page.split.netloc}"
+        assert page.get("save", "POST", body=wanted, Origin=origin)[0] == 405
+    with viewing(dcfs, here, "pets", "--write") as page:
+        origin = f"http://{page.split.netloc}"
+        assert page.json("about")["write"] is True
+        assert page.get("save", "POST", body=wanted)[0] == 403, "no browser leaves the origin out"
+        assert page.get("save", "POST", body=wanted, Origin="http://evil.example")[0] == 403
+        assert page.get("save", "POST", body=wanted, token="0" * 32, Origin=origin)[0] == 404
+        assert page.get("rows", "POST", body=wanted, Origin=origin)[0] == 404
+        assert page.get("save", "POST", body=b"x" * 100_000, Origin=origin)[0] == 400
+        status, _, body = page.get("save", "POST", body=wanted, Origin=origin)
+        assert (status, json.loads(body)) == (200, {"saved": "best@1.0.0", "rows": 3})
+        for name, where, why in [("a..b", "", "is not a dataset"), ("x", "knd = a", "did you mean"), ("x", "kind = zzz", "no row passes")]:
+            status, _, body = page.get("save", "POST", body=json.dumps({"where": where, "name": name}).encode(), Origin=origin)
+            assert status == 400 and why in body.decode(), body
+    widths = [json.loads(line)["info"]["width"] for line in dcfs.ok("show", "best", "--json", cwd=here).splitlines()]
+    assert widths == [327, 324, 321]
+    assert "dcfs save pets@1.0.0 --where" in dcfs.ok("lineage", "best", cwd=here)
 
 
 def test_nobody_else_is_let_in(dcfs, here):

@@ -8,15 +8,16 @@ use super::access::{self, AccessArgs};
 use super::asking::AskingArgs;
 use super::complete;
 use super::output::Output;
-use crate::view::{self, Thumbs, View as Shown};
+use crate::view::{self, Near, Thumbs, View as Shown};
 use dcfs_core::error::Result;
 use dcfs_core::name::DatasetRef;
+use dcfs_data::pack::{Limits, Packs};
 use dcfs_data::query::Queries;
 
 /// Look at a dataset in a browser: its pictures, filters, what is in its columns, rows one by one
 ///
-/// Serves a page to this machine alone (127.0.0.1, a token in the address, read-only) until it is stopped. The page asks no other
-/// host.
+/// Serves a page to this machine alone (127.0.0.1, a token in the address) until it is stopped. The page asks no other host, and
+/// changes nothing without `--write`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub struct View {
@@ -29,6 +30,9 @@ pub struct View {
     /// Port to listen on; 0 for any that is free
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     port: u16,
+    /// Let the page save a filter as a dataset
+    #[arg(long)]
+    write: bool,
     /// Print the address as JSON
     #[arg(long)]
     json: bool,
@@ -59,19 +63,20 @@ impl View {
             queries: Queries::for_a_command(),
             stores: Arc::new(access.stores(&[])?),
             filter: self.filter,
-            thumbs: Thumbs::new(&access.cache)?,
+            thumbs: Arc::new(Thumbs::new(&access.cache)?),
         };
+        let packs = Packs::new(asked.catalog.clone(), access.cache.clone(), Limits::default());
+        let title = shown.of.to_string();
+        let near = Arc::new(Near::new(Arc::new(shown), Arc::new(packs), self.write));
         access::runtime()?.block_on(async {
             let listening = view::listen(self.port).await?;
             let url = listening.url();
             match self.json {
                 true => out.json_line(&json!({ "url": url }))?,
-                false => {
-                    out.line(format_args!("{} is shown at {url}   (Ctrl-C ends it)", shown.of))?
-                }
+                false => out.line(format_args!("{title} is shown at {url}   (Ctrl-C ends it)"))?,
             }
             out.flush()?;
-            listening.serve(Arc::new(shown)).await;
+            listening.serve(near).await;
             Ok(())
         })
     }

@@ -1,6 +1,7 @@
 //! `files`: where the files of some rows are, and what one of them holds.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,6 +11,7 @@ use serde_json::json;
 use super::Setup;
 use super::answer::{Answer, Fitting, LONGEST};
 use super::server::{Server, blocking};
+use crate::picture;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::expr::Query;
 use dcfs_core::name::{DatasetRef, escape};
@@ -17,19 +19,25 @@ use dcfs_core::render::numbers::bytes;
 use dcfs_core::render::stranger::visible;
 use dcfs_core::schema::Schema;
 use dcfs_core::secrets::masked;
+use dcfs_core::time::Timestamp;
 use dcfs_data::catalog::VersionInfo;
 use dcfs_data::lost;
 use dcfs_data::pack::{Pack, Subset};
 use dcfs_data::query::alias::{self, Directory};
 use dcfs_data::query::{Queries, Version};
+use dcfs_data::usage::Use;
 use dcfs_vfs::attributes::Attribute;
 use dcfs_vfs::{Attr, FileKind, Vfs};
 
 /// Files that are listed.
 const MOST_FILES: usize = 100;
 
-/// Bytes of a picture that is handed over: base64 makes a third more of it, and clients refuse megabytes.
+/// Bytes of a picture that is handed over as it is: base64 makes a third more of it, and clients refuse megabytes. A larger one is
+/// scaled to [`SIDE`] pixels.
 const LARGEST_PICTURE: u64 = 512 << 10;
+
+/// Pixels of the longer side of a picture that was scaled.
+const SIDE: u32 = 1024;
 
 /// Characters of a path or an address in a line: what a path of the kernel may have.
 const LONGEST_PATH: usize = 4096;
@@ -107,6 +115,7 @@ fn below(pack: &Pack, schema: &Schema, filter: &str, query: &Query) -> Result<St
 
 /// Files of the rows that pass.
 fn count(setup: &Setup, of: &VersionInfo, pack: &Arc<Pack>, query: &Query) -> Result<u64> {
+    setup.usage.note(Use::filtered(of, query), Timestamp::of_system(SystemTime::now()));
     let version = Version { catalog: &setup.catalog, of, pack, each: &|_| {} };
     let selected = Queries::for_a_command().select(version, query, None)?;
     match selected.ranking {
@@ -178,15 +187,20 @@ async fn read(vfs: &Arc<Vfs>, chosen: &Chosen, path: &str) -> Result<Answer> {
     let start = start(vfs, &found, LONGEST as u64).await?;
     let answer = |answer: Answer| answer.with("path", inside).with("size", found.size);
     let told = visible(inside, LONGEST_PATH);
-    if let Some(mime) = picture(&start) {
+    if let Some(mime) = picture_type(&start) {
+        let text = format!("{told}: {mime}, {}", bytes(found.size));
         if found.size > LARGEST_PICTURE {
-            return Ok(answer(Answer::text(format!(
-                "{told}: {mime}, {}, too large to hand over; make it smaller with a program, by `dcfs cat` or on a mount",
-                bytes(found.size)
-            ))));
+            return Ok(answer(match scaled(vfs, &found).await {
+                Ok(small) => {
+                    Answer::text(format!("{text}, here at most {SIDE} pixels wide and high"))
+                        .with_picture(STANDARD.encode(small), "image/jpeg")
+                }
+                Err(error) => Answer::text(format!(
+                    "{text}, too large to hand over, and it cannot be made smaller: {error}"
+                )),
+            }));
         }
         let whole = self::start(vfs, &found, found.size).await?;
-        let text = format!("{told}: {mime}, {}", bytes(found.size));
         return Ok(answer(Answer::text(text).with_picture(STANDARD.encode(whole), mime)));
     }
     Ok(answer(match text(&start) {
@@ -201,6 +215,19 @@ async fn read(vfs: &Arc<Vfs>, chosen: &Chosen, path: &str) -> Result<Answer> {
             bytes(found.size)
         )),
     }))
+}
+
+/// A picture as a JPEG of at most [`SIDE`] pixels.
+async fn scaled(vfs: &Arc<Vfs>, file: &Attr) -> Result<Vec<u8>> {
+    if file.size > picture::LARGEST {
+        let most = bytes(picture::LARGEST);
+        return Err(Error::new(Kind::Invalid, format!("at most {most} are decoded")));
+    }
+    let whole = start(vfs, file, file.size).await?;
+    blocking(move || {
+        picture::scaled(&whole, SIDE).map_err(|error| Error::new(Kind::Invalid, error))
+    })
+    .await
 }
 
 /// The first `most` bytes of a file.
@@ -220,7 +247,7 @@ async fn start(vfs: &Arc<Vfs>, file: &Attr, most: u64) -> Result<Vec<u8>> {
 }
 
 /// The type of a picture that clients show, by its first bytes.
-fn picture(start: &[u8]) -> Option<&'static str> {
+fn picture_type(start: &[u8]) -> Option<&'static str> {
     match start {
         [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
         [0x89, b'P', b'N', b'G', ..] => Some("image/png"),
@@ -248,9 +275,9 @@ mod tests {
 
     #[test]
     fn files_are_told_by_their_first_bytes() {
-        assert_eq!(picture(b"\x89PNG\r\n"), Some("image/png"));
-        assert_eq!(picture(b"RIFF\0\0\0\0WEBPVP8 "), Some("image/webp"));
-        assert_eq!(picture(b"RIFF\0\0\0\0WAVE"), None);
+        assert_eq!(picture_type(b"\x89PNG\r\n"), Some("image/png"));
+        assert_eq!(picture_type(b"RIFF\0\0\0\0WEBPVP8 "), Some("image/webp"));
+        assert_eq!(picture_type(b"RIFF\0\0\0\0WAVE"), None);
         let cut = "caf\u{e9}".as_bytes();
         assert_eq!(text(cut), Some("caf\u{e9}"));
         assert_eq!(text(&cut[..4]), Some("caf"));

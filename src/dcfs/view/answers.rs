@@ -1,5 +1,6 @@
 //! What the page asks, as JSON.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use dcfs_core::error::{Error, Kind, Result};
@@ -88,6 +89,30 @@ impl View {
             }));
         }
         Ok(json!({ "row": row, "files": places }))
+    }
+
+    /// The paths of some rows, by their ids: as [`View::rows`] tells them, which is a text or one for each File column.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub fn paths(&self, ids: &[RowId]) -> Result<HashMap<i64, Value>> {
+        let rows = ids.iter().filter_map(|id| self.pack.ordinal(*id)).collect();
+        let source = self.source(Selected { rows: Arc::new(rows), ranking: None });
+        let schema = Arc::new(self.schema.select(&[], &[])?);
+        let list = self.list(&Source { schema, ..source })?;
+        let rows: Vec<Value> =
+            serde_json::from_slice(&list).map_err(|error| Error::new(Kind::Broken, error))?;
+        let named = |row: Value| {
+            // A column that is called so gives way.
+            let find = |name: &str| {
+                let row = row.as_object()?.iter().rev();
+                row.clone().find(|(key, _)| key.trim_start_matches('_') == name).map(|(_, of)| of)
+            };
+            let id = find("sys__id")?;
+            let id = id.as_i64().or_else(|| id.as_str()?.parse().ok())?;
+            Some((id, find("path").cloned().unwrap_or_default()))
+        };
+        Ok(rows.into_iter().filter_map(named).collect())
     }
 
     /// The statistics of the rows of a filter, as `_stats.json` has them.

@@ -10,7 +10,7 @@ use dcfs_core::object::Object;
 use tokio::sync::Semaphore;
 
 use super::View;
-use super::thumbs;
+use crate::picture;
 
 /// Bytes that are read at a time.
 pub const PIECE: u32 = 1 << 20;
@@ -102,7 +102,7 @@ impl View {
         if let Some(found) = self.thumbs.find(&object) {
             return Ok(found);
         }
-        if object.size.is_some_and(|size| size > thumbs::LARGEST) {
+        if object.size.is_some_and(|size| size > picture::LARGEST) {
             return Err(Error::new(Kind::Invalid, "too large to be made small"));
         }
         let turn = AT_WORK.acquire().await.map_err(|error| Error::new(Kind::Broken, error))?;
@@ -110,7 +110,7 @@ impl View {
         if let Some(found) = self.thumbs.find(&object) {
             return Ok(found);
         }
-        let (bytes, ..) = self.part(&object, |size| 0..size.min(thumbs::LARGEST)).await?;
+        let (bytes, ..) = self.part(&object, |size| 0..size.min(picture::LARGEST)).await?;
         let view = Arc::clone(self);
         // Who asked may be gone; the turn ends with the work.
         let make = move || {

@@ -10,8 +10,8 @@ use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::id::RowId;
 use futures_util::stream;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::Frame;
+use http_body_util::{BodyExt, Full, Limited, StreamBody};
+use hyper::body::{Body, Frame};
 use hyper::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE,
     CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN, RANGE,
@@ -21,8 +21,9 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
-use super::View;
 use super::bytes::{PART, PIECE, type_of};
+use super::saving::Saving;
+use super::{Near, View};
 
 /// Content-Security-Policy of the page: its own script, its own server.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; \
@@ -35,7 +36,14 @@ const SANDBOX: &str = "sandbox; default-src 'none'; style-src 'unsafe-inline'; i
 const PAGE: &str = include_str!("page/index.html");
 const STYLE: &str = include_str!("page/view.css");
 const ICON: &str = include_str!("page/icon.svg");
-const SCRIPT: &str = include_str!("page/view.js");
+
+/// The scripts, in the order in which the page names them.
+const SCRIPTS: [(&str, &str); 4] = [
+    ("view.js", include_str!("page/view.js")),
+    ("row.js", include_str!("page/row.js")),
+    ("near.js", include_str!("page/near.js")),
+    ("filter.js", include_str!("page/filter.js")),
+];
 
 /// Bytes of a question, at most: a filter stands in its address.
 const LONGEST: usize = 64 << 10;
@@ -68,8 +76,8 @@ impl Listening {
     }
 
     /// Answers until it is dropped.
-    pub async fn serve(self, view: Arc<View>) {
-        let door = Arc::new(Door { view, token: self.token, port: self.address.port() });
+    pub async fn serve(self, near: Arc<Near>) {
+        let door = Arc::new(Door { near, token: self.token, port: self.address.port() });
         loop {
             let (stream, _) = match self.listener.accept().await {
                 Ok(accepted) => accepted,
@@ -97,20 +105,28 @@ impl Listening {
     }
 }
 
+/// What a request may bring.
+trait Asking: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> {}
+
+impl<B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>> Asking for B {}
+
 type Answer = Response<UnsyncBoxBody<Bytes, Error>>;
 
 /// Access check.
 struct Door {
-    view: Arc<View>,
+    near: Arc<Near>,
     token: String,
     port: u16,
 }
 
 impl Door {
-    async fn answer<B>(&self, request: Request<B>) -> Answer {
+    async fn answer<B: Asking>(&self, request: Request<B>) -> Answer {
         let is_head = request.method() == Method::HEAD;
         let mut answer = match self.check(&request) {
             Err(status) => plain(status, status.canonical_reason().unwrap_or_default()),
+            Ok(path) if request.method() == Method::POST => {
+                self.write(&path, request).await.unwrap_or_else(|error| refused(&error))
+            }
             Ok(path) => {
                 let query = Asked::new(request.uri().query().unwrap_or_default());
                 let range = request.headers().get(RANGE).and_then(|range| range.to_str().ok());
@@ -135,7 +151,12 @@ impl Door {
 
     /// The path below the token.
     fn check<B>(&self, request: &Request<B>) -> Result<String, StatusCode> {
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let may = match *request.method() {
+            Method::GET | Method::HEAD => true,
+            Method::POST => self.near.may_write,
+            _ => false,
+        };
+        if !may {
             return Err(StatusCode::METHOD_NOT_ALLOWED);
         }
         // A page of another host whose name was made to mean this machine.
@@ -144,8 +165,13 @@ impl Door {
         if !text(HOST).is_some_and(|host| own.iter().any(|own| own == host)) {
             return Err(StatusCode::MISDIRECTED_REQUEST);
         }
-        let is_foreign = |origin: &str| !own.iter().any(|own| origin == format!("http://{own}"));
-        if text(ORIGIN).is_some_and(is_foreign) {
+        let is_own = |origin: &str| own.iter().any(|own| origin == format!("http://{own}"));
+        // A browser names the origin of whoever writes, always.
+        let is_known = match text(ORIGIN) {
+            Some(origin) => is_own(origin),
+            None => *request.method() != Method::POST,
+        };
+        if !is_known {
             return Err(StatusCode::FORBIDDEN);
         }
         let path = request.uri().path().strip_prefix('/').unwrap_or_default();
@@ -157,15 +183,28 @@ impl Door {
     }
 
     async fn route(&self, path: &str, asked: Asked, range: Option<&str>) -> Result<Answer> {
-        let view = Arc::clone(&self.view);
+        let near = Arc::clone(&self.near);
         let filter = asked.text("where");
+        if let Some((_, script)) = SCRIPTS.iter().find(|(name, _)| *name == path) {
+            return Ok(typed("text/javascript; charset=utf-8", *script));
+        }
         match path {
-            "" => Ok(typed("text/html; charset=utf-8", PAGE)),
-            "view.css" => Ok(typed("text/css; charset=utf-8", STYLE)),
-            "view.js" => Ok(typed("text/javascript; charset=utf-8", SCRIPT)),
-            "icon.svg" => Ok(typed("image/svg+xml", ICON)),
-            "about" => blocking(move || Ok(view.about()?.to_string().into_bytes())).await,
-            "count" => blocking(move || Ok(view.count(&filter).to_string().into_bytes())).await,
+            "" => return Ok(typed("text/html; charset=utf-8", PAGE)),
+            "view.css" => return Ok(typed("text/css; charset=utf-8", STYLE)),
+            "icon.svg" => return Ok(typed("image/svg+xml", ICON)),
+            _ => {}
+        }
+        let view = self.version(asked.text("of")).await?;
+        let json = |value: serde_json::Value| value.to_string().into_bytes();
+        match path {
+            "about" => blocking(move || Ok(json(near.about(&view)?))).await,
+            "graph" => blocking(move || Ok(json(near.graph(&view.of)?))).await,
+            "diff" => {
+                let (with, part) = (asked.text("with"), asked.text("part"));
+                let from = asked.number("from");
+                blocking(move || Ok(json(near.diff(&view, &with, &part, from)?))).await
+            }
+            "count" => blocking(move || Ok(json(view.count(&filter)))).await,
             "stats" => blocking(move || Ok(view.stats(&filter)?.into_bytes())).await,
             "rows" => {
                 let (from, most) = (asked.number("from"), asked.number("most"));
@@ -173,7 +212,7 @@ impl Door {
             }
             "row" => {
                 let id = asked.row()?;
-                blocking(move || Ok(view.row(id)?.to_string().into_bytes())).await
+                blocking(move || Ok(json(view.row(id)?))).await
             }
             "thumb" | "file" => {
                 let (row, column) = (asked.row()?, asked.number("column"));
@@ -194,6 +233,26 @@ impl Door {
             }
             _ => Ok(plain(StatusCode::NOT_FOUND, "nothing is here")),
         }
+    }
+
+    /// The version that is asked about.
+    async fn version(&self, name: String) -> Result<Arc<View>> {
+        let near = Arc::clone(&self.near);
+        let found = tokio::task::spawn_blocking(move || near.version(&name)).await;
+        found.unwrap_or_else(|error| Err(died(&error)))
+    }
+
+    /// What the page asks to be written.
+    async fn write<B: Asking>(&self, path: &str, request: Request<B>) -> Result<Answer> {
+        if path != "save" {
+            return Ok(plain(StatusCode::NOT_FOUND, "nothing is here"));
+        }
+        let asked = Asked::new(request.uri().query().unwrap_or_default());
+        let view = self.version(asked.text("of")).await?;
+        let body = Limited::new(request.into_body(), LONGEST).collect().await;
+        let body = body.map_err(|_| Error::new(Kind::Invalid, "too much is to be saved"))?;
+        let saving = Saving::read(&body.to_bytes())?;
+        blocking(move || Ok(saving.save(&view)?.to_string().into_bytes())).await
     }
 }
 

@@ -1,31 +1,19 @@
 //! Small pictures of large ones, made once and kept on disk by the identity of their object.
 
 use std::fs;
-use std::io::{Cursor, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use crate::picture;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::hex::hex;
 use dcfs_core::object::Object;
 use dcfs_disk::{private, regular};
-use image::codecs::jpeg::JpegEncoder;
-use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
 
 /// Pixels of the longer side.
 const SIDE: u32 = 256;
-
-/// Quality of the JPEG, of 100.
-const QUALITY: u8 = 82;
-
-/// Bytes of a file that is made small, at most, and pixels: a header may claim gigabytes.
-pub const LARGEST: u64 = 128 << 20;
-const PIXELS: u64 = 100_000_000;
-
-/// Bytes that a decoder and its pixels may take.
-const MEMORY: u64 = 512 << 20;
 
 /// Bytes that are kept, and after how many room is made.
 const KEPT: u64 = 512 << 20;
@@ -62,7 +50,8 @@ impl Thumbs {
     /// # Errors
     /// `Invalid` where they are no picture of a kind that is known, or too large a one.
     pub fn make(&self, object: &Object, bytes: &[u8]) -> Result<Vec<u8>> {
-        let thumb = small(bytes).map_err(|error| Error::new(Kind::Invalid, error))?;
+        let thumb =
+            picture::scaled(bytes, SIDE).map_err(|error| Error::new(Kind::Invalid, error))?;
         // Whole, or not there; a full disk keeps none.
         let place = self.place(object);
         let number = self.drafts.fetch_add(1, Ordering::Relaxed);
@@ -89,35 +78,6 @@ impl Thumbs {
     }
 }
 
-/// A JPEG of at most [`SIDE`] pixels on each side, turned as the camera noted.
-fn small(bytes: &[u8]) -> image::ImageResult<Vec<u8>> {
-    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(MEMORY);
-    reader.limits(limits);
-    let mut decoder = reader.into_decoder()?;
-    let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > PIXELS || decoder.total_bytes() > MEMORY {
-        let error =
-            image::error::LimitError::from_kind(image::error::LimitErrorKind::DimensionError);
-        return Err(image::ImageError::Limits(error));
-    }
-    let turned = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut picture = DynamicImage::ImageRgba8(DynamicImage::from_decoder(decoder)?.into_rgba8());
-    if width.max(height) > SIDE {
-        picture = picture.thumbnail(SIDE, SIDE);
-    }
-    picture.apply_orientation(turned);
-    // On white, as a page would show it.
-    let mut ground =
-        image::RgbaImage::from_pixel(picture.width(), picture.height(), image::Rgba([255; 4]));
-    image::imageops::overlay(&mut ground, &picture.to_rgba8(), 0, 0);
-    let mut out = Vec::new();
-    let encoder = JpegEncoder::new_with_quality(&mut out, QUALITY);
-    DynamicImage::ImageRgba8(ground).to_rgb8().write_with_encoder(encoder)?;
-    Ok(out)
-}
-
 /// Removes the oldest until what is left is not more than is kept.
 fn make_room(folder: &Path) {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -141,6 +101,10 @@ fn make_room(folder: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use std::io::Cursor;
+
+    use image::DynamicImage;
 
     #[test]
     fn a_picture_is_made_small_once() {

@@ -1,0 +1,308 @@
+//! The versions around the one that is shown: those of its dataset, what they were made from and what was made from them. They alone are
+//! shown beside it, and what differs between two of them.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+
+use super::View;
+use dcfs_core::error::{Error, Kind, Result};
+use dcfs_core::id::{RowId, VersionId};
+use dcfs_core::secrets::masked;
+use dcfs_core::time::Timestamp;
+use dcfs_data::catalog::VersionInfo;
+use dcfs_data::diff::first::{First, Kept};
+use dcfs_data::diff::{Counts, Plan, Versions, compare};
+use dcfs_data::pack::Packs;
+use dcfs_data::query::Queries;
+
+/// Versions of a graph, and how far it goes up and down.
+const MOST_NODES: usize = 80;
+const DEEPEST: i64 = 12;
+
+/// Versions that stay open, and differences that are remembered, each of so many rows of a kind.
+const MOST_OPEN: usize = 16;
+const MOST_COMPARED: usize = 8;
+const MOST_DIFFERENCES: usize = 10_000;
+
+/// Rows of one answer.
+const MOST_ROWS: usize = 200;
+
+/// The version that is shown first, and those around it.
+pub struct Near {
+    first: Arc<View>,
+    packs: Arc<Packs>,
+    /// Whether the page may save.
+    pub may_write: bool,
+    open: Mutex<HashMap<VersionId, Arc<View>>>,
+    compared: Mutex<HashMap<(VersionId, VersionId), Arc<Compared>>>,
+}
+
+/// What differs between two versions.
+struct Compared {
+    counts: Counts,
+    /// Those added, changed and removed, by rising ids.
+    rows: [Vec<Kept>; 3],
+    /// Names of compared columns.
+    columns: Vec<String>,
+}
+
+/// A version or a storage of the graph.
+struct Node {
+    name: String,
+    kind: &'static str,
+    rows: Option<u64>,
+    saved: Option<Timestamp>,
+    /// Below 0 for what the version came from, above for what came from it.
+    level: i64,
+    of: Option<VersionInfo>,
+}
+
+impl Near {
+    /// Around a version.
+    pub fn new(first: Arc<View>, packs: Arc<Packs>, may_write: bool) -> Self {
+        Self { first, packs, may_write, open: Mutex::default(), compared: Mutex::default() }
+    }
+
+    /// The version called so (`pets@1.0.0`); the first where nothing is named. Blocks.
+    ///
+    /// # Errors
+    /// It is none of those around the first.
+    pub fn version(&self, name: &str) -> Result<Arc<View>> {
+        if name.is_empty() || name == self.first.of.to_string() {
+            return Ok(self.first.clone());
+        }
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(view) = open.values().find(|view| view.of.to_string() == name) {
+            return Ok(view.clone());
+        }
+        let of = self.siblings()?.into_iter().find(|of| of.to_string() == name);
+        let of = match of {
+            Some(of) => Some(of),
+            None => {
+                let (nodes, _) = self.nodes(&self.first.of)?;
+                nodes.into_iter().filter_map(|node| node.of).find(|of| of.to_string() == name)
+            }
+        };
+        let of = of.ok_or_else(|| {
+            let message = format!("`{name}` is not shown here; `dcfs view {name}` shows it");
+            Error::new(Kind::Missing, message)
+        })?;
+        let pack = Handle::current().block_on(self.packs.get(&of))?;
+        let first = &self.first;
+        let view = Arc::new(View {
+            catalog: first.catalog.clone(),
+            schema: Arc::new(first.catalog.schema(&of)?),
+            pack,
+            queries: Queries::for_a_command(),
+            stores: first.stores.clone(),
+            filter: None,
+            thumbs: first.thumbs.clone(),
+            of,
+        });
+        if open.len() >= MOST_OPEN {
+            open.clear();
+        }
+        open.insert(view.of.id, view.clone());
+        Ok(view)
+    }
+
+    /// Versions of the first one's dataset, oldest first.
+    fn siblings(&self) -> Result<Vec<VersionInfo>> {
+        let mut versions = self.first.catalog.versions()?;
+        versions.retain(|of| of.dataset == self.first.of.dataset);
+        versions.sort_by_key(|of| of.version);
+        Ok(versions)
+    }
+
+    /// What the page says of a version beside its rows.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub fn about(&self, view: &View) -> Result<Value> {
+        let mut about = view.about()?;
+        let mut versions = view.catalog.versions()?;
+        versions.retain(|of| of.dataset == view.of.dataset);
+        versions.sort_by_key(|of| of.version);
+        about["versions"] = versions
+            .iter()
+            .map(|of| {
+                let saved = of.finished_at.or(of.created_at).map(Timestamp::rfc3339);
+                json!({ "version": of.version.to_string(), "rows": of.rows, "saved": saved })
+            })
+            .collect();
+        about["write"] = self.may_write.into();
+        Ok(about)
+    }
+
+    /// The graph of what a version came from and what came from it: nodes with levels, and pairs of child and parent.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub fn graph(&self, of: &VersionInfo) -> Result<Value> {
+        let (nodes, edges) = self.nodes(of)?;
+        let nodes = nodes.iter().map(|node| {
+            json!({
+                "name": node.name,
+                "kind": node.kind,
+                "rows": node.rows,
+                "saved": node.saved.map(Timestamp::rfc3339),
+                "level": node.level,
+            })
+        });
+        Ok(json!({ "nodes": nodes.collect::<Vec<_>>(), "edges": edges }))
+    }
+
+    fn nodes(&self, of: &VersionInfo) -> Result<(Vec<Node>, Vec<(usize, usize)>)> {
+        let catalog = &self.first.catalog;
+        let versions = catalog.versions()?;
+        let known: HashMap<VersionId, &VersionInfo> =
+            versions.iter().map(|version| (version.id, version)).collect();
+        let mut children: BTreeMap<VersionId, Vec<VersionId>> = BTreeMap::new();
+        for (child, parent) in catalog.edges()? {
+            children.entry(parent).or_default().push(child);
+        }
+        let mut graph = Growing::default();
+        graph.add(version_node(of, 0));
+        let mut open = VecDeque::from([0]);
+        while let Some(at) = open.pop_front() {
+            let (level, own) = (graph.nodes[at].level, graph.nodes[at].of.clone());
+            let Some(own) = own else { continue };
+            if level <= 0 && level > -DEEPEST {
+                for parent in catalog.parents(own.id)? {
+                    let version = parent.id.and_then(|id| known.get(&id).copied());
+                    let node = match (version, &parent.dataset) {
+                        (Some(version), _) => version_node(version, level - 1),
+                        (None, Some((name, version))) => {
+                            let storage = name.listed_uri().map(|uri| masked(&uri));
+                            let kind = if storage.is_some() { "storage" } else { "removed" };
+                            let name = storage.unwrap_or_else(|| format!("{name}@{version}"));
+                            Node { rows: parent.rows, ..plain_node(name, kind, level - 1) }
+                        }
+                        (None, None) => plain_node("(deleted)".to_owned(), "removed", level - 1),
+                    };
+                    let Some((number, is_new)) = graph.add(node) else { continue };
+                    graph.edge(at, number);
+                    open.extend(is_new.then_some(number));
+                }
+            }
+            if (0..DEEPEST).contains(&level) {
+                for child in children.get(&own.id).into_iter().flatten() {
+                    let Some(version) = known.get(child) else { continue };
+                    let Some((number, is_new)) = graph.add(version_node(version, level + 1)) else {
+                        continue;
+                    };
+                    graph.edge(number, at);
+                    open.extend(is_new.then_some(number));
+                }
+            }
+        }
+        Ok((graph.nodes, graph.edges))
+    }
+
+    /// What differs in a version against another of those around: how many rows, and `most` of one kind after the first `from`,
+    /// each as one row or the two.
+    ///
+    /// # Errors
+    /// The other is none of those around; what the catalog says.
+    pub fn diff(&self, view: &View, with: &str, part: &str, from: u64) -> Result<Value> {
+        let other = self.version(with)?;
+        let compared = self.compared(&other, view)?;
+        let number = match part {
+            "added" => 0,
+            "removed" => 2,
+            _ => 1,
+        };
+        let rows = &compared.rows[number];
+        let start = usize::try_from(from).unwrap_or(usize::MAX).min(rows.len());
+        let rows = &rows[start..(start + MOST_ROWS).min(rows.len())];
+        let of = |id: &dyn Fn(&Kept) -> Option<RowId>| rows.iter().filter_map(id).collect();
+        let (left, right): (Vec<RowId>, Vec<RowId>) = (of(&|row| row.left), of(&|row| row.right));
+        let (left, right) = (other.paths(&left)?, view.paths(&right)?);
+        let side = |paths: &HashMap<i64, Value>, id: Option<RowId>| {
+            id.map(|id| json!({ "id": id.to_string(), "path": paths.get(&id.key()) }))
+        };
+        let rows = rows.iter().map(|row| {
+            let columns =
+                row.columns.iter().filter_map(|at| compared.columns.get(usize::from(*at)));
+            json!({
+                "before": side(&left, row.left),
+                "after": side(&right, row.right),
+                "columns": columns.collect::<Vec<_>>(),
+            })
+        });
+        let rows: Vec<Value> = rows.collect();
+        let Counts { added, changed, removed, same } = compared.counts;
+        Ok(json!({
+            "before": other.of.to_string(),
+            "after": view.of.to_string(),
+            "counts": { "added": added, "changed": changed, "removed": removed, "same": same },
+            "most": MOST_DIFFERENCES,
+            "rows": rows,
+        }))
+    }
+
+    fn compared(&self, left: &View, right: &View) -> Result<Arc<Compared>> {
+        let key = (left.of.id, right.of.id);
+        let lock = || self.compared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = lock().get(&key) {
+            return Ok(found.clone());
+        }
+        let plan = Plan::new((&left.of, &right.of), (&left.schema, &right.schema), &[])?;
+        let mut first = First::new(MOST_DIFFERENCES);
+        let versions = Versions { catalog: &right.catalog, left: &left.of, right: &right.of };
+        let counts = compare(versions, &plan, right.pack.folder(), &|_| {}, &mut |difference| {
+            first.push(difference);
+            Ok(())
+        })?;
+        let columns = plan.compared.iter().map(|pair| pair.name.clone()).collect();
+        let found = Arc::new(Compared { counts, rows: first.finish(), columns });
+        let mut compared = lock();
+        if compared.len() >= MOST_COMPARED {
+            compared.clear();
+        }
+        compared.insert(key, found.clone());
+        Ok(found)
+    }
+}
+
+/// A graph while versions are added.
+#[derive(Default)]
+struct Growing {
+    nodes: Vec<Node>,
+    numbers: HashMap<String, usize>,
+    edges: Vec<(usize, usize)>,
+}
+
+impl Growing {
+    /// The number of a node, and whether it is new; `None` where there are too many.
+    fn add(&mut self, node: Node) -> Option<(usize, bool)> {
+        if let Some(number) = self.numbers.get(&node.name) {
+            return Some((*number, false));
+        }
+        if self.nodes.len() >= MOST_NODES {
+            return None;
+        }
+        let number = self.nodes.len();
+        self.numbers.insert(node.name.clone(), number);
+        self.nodes.push(node);
+        Some((number, true))
+    }
+
+    fn edge(&mut self, child: usize, parent: usize) {
+        if !self.edges.contains(&(child, parent)) {
+            self.edges.push((child, parent));
+        }
+    }
+}
+
+fn version_node(of: &VersionInfo, level: i64) -> Node {
+    let (rows, saved) = (of.rows, of.finished_at.or(of.created_at));
+    Node { rows, saved, of: Some(of.clone()), ..plain_node(of.to_string(), "version", level) }
+}
+
+fn plain_node(name: String, kind: &'static str, level: i64) -> Node {
+    Node { name, kind, rows: None, saved: None, level, of: None }
+}
