@@ -60,6 +60,7 @@ mod pin;
 mod place;
 mod plain;
 mod prometheus;
+pub mod put;
 mod raced;
 mod reader;
 mod refusal;

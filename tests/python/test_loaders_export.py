@@ -1,5 +1,7 @@
 """`dcfs export`: real files in every layout, resumed and checksummed."""
 
+import hashlib
+import io
 import json
 import os
 import subprocess
@@ -103,3 +105,60 @@ def test_wrong_options_say_so(pets):
     for options in (["--options", "a=1"], ["--format", "webdataset", "--options", "colour=red"], ["--format", "yolo"]):
         result = dcfs.run("export", "pets", *options, "--to", folder / "out", "--catalog", folder)
         assert result.returncode != 0 and result.stderr.strip(), options
+
+
+def test_an_export_into_a_bucket_is_whole_resumed_and_checksummed(pets, s3):
+    dcfs, folder = pets
+    (folder / "pets/dog/new\nline\\.png").unlink()
+    noise = os.urandom(17 << 20)
+    (folder / "pets/cat/large.bin").write_bytes(noise)
+    dcfs.ok("index", folder / "pets", "--save", "plain", cwd=folder)
+    s3.bucket("exports", versioned=True)
+    command = ("export", "plain", "--to", "s3://exports/a/b/", "--catalog", folder, "--endpoint-url", s3.url)
+    keys = dcfs.environment | s3.KEYS
+
+    def export(*words):
+        done = subprocess.run([mounts.DCFS, *map(str, words)], env=keys, capture_output=True, text=True)
+        return done
+
+    def objects():
+        listed = s3.client.list_objects_v2(Bucket="exports").get("Contents", [])
+        return {found["Key"]: s3.client.get_object(Bucket="exports", Key=found["Key"])["Body"].read() for found in listed}
+
+    done = export(*command)
+    assert done.returncode == 0, done.stderr
+    found = objects()
+    sums = found.pop("a/b/SHA256SUMS").decode()
+    own = {name: data for name, data in found.items() if not name.startswith("a/b/_")}
+    assert own == {f"a/b/{name}": data for name, data in files(folder / "pets").items()}
+    lines = {line[66:]: line[:64] for line in sums.splitlines()}
+    assert lines == {name.removeprefix("a/b/"): hashlib.sha256(data).hexdigest() for name, data in found.items()}
+
+    def versions():
+        listed = s3.client.list_object_versions(Bucket="exports", MaxKeys=1000)["Versions"]
+        return {(one["Key"], one["VersionId"]) for one in listed if not one["Key"].endswith("SHA256SUMS")}
+
+    before = versions()
+    s3.client.delete_object(Bucket="exports", Key="a/b/dog/p000.png")
+    s3.client.put_object(Bucket="exports", Key="a/b/cat/p001.png", Body=b"half")
+    again = export(*command)
+    assert again.returncode == 0, again.stderr
+    assert objects()["a/b/dog/p000.png"] == found["a/b/dog/p000.png"] and objects()["a/b/cat/p001.png"] == found["a/b/cat/p001.png"]
+    new = {key for key, _ in versions() - before}
+    assert new == {"a/b/dog/p000.png", "a/b/cat/p001.png"}, "nothing else was written again"
+    # Shards too: what dcfs makes is read, and not written where it is there.
+    shards = ("export", "plain", "--format", "webdataset", "--options", "shard=10", "--to", "s3://exports/tars", "--catalog", folder, "--endpoint-url", s3.url)
+    assert export(*shards).returncode == 0
+    before = versions()
+    assert export(*shards).returncode == 0 and versions() == before
+    with tarfile.open(fileobj=io.BytesIO(objects()["tars/000000.tar"])) as tar:
+        assert len(tar.getnames()) == 20
+    # One that fails leaves no checksums.
+    (folder / "pets/cat/p004.png").unlink()
+    s3.client.delete_object(Bucket="exports", Key="a/b/cat/p004.png")
+    failed = export(*command)
+    assert failed.returncode != 0 and "p004.png" in failed.stderr
+    assert "a/b/SHA256SUMS" not in objects()
+    for wrong, why in [("s3://", "names no bucket"), ("s3://exports/a//b", "cannot be written"), ("s3://nothing-there/x", "nothing-there")]:
+        refused = export("export", "plain", "--to", wrong, "--catalog", folder, "--endpoint-url", s3.url)
+        assert refused.returncode != 0 and why in refused.stderr, refused.stderr

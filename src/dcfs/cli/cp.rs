@@ -1,7 +1,7 @@
 //! `dcfs cp`: files and directories of the mount, without a mount.
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::thread;
@@ -18,6 +18,7 @@ use super::output::Output;
 use super::progress::{Progress, Unit};
 use super::warn;
 use dcfs_core::error::{Error, Kind, Result};
+use dcfs_store::put::Target;
 use dcfs_vfs::Vfs;
 
 /// Copy files of datasets out of the catalog, without a mount
@@ -56,6 +57,8 @@ pub enum How {
     Copy,
     /// Those that are what would be written stay, and checksums of all are written into a folder.
     Export { sums: PathBuf },
+    /// The same below an address of S3, which the paths of copies begin with.
+    Upload { uri: String },
 }
 
 /// How it ended.
@@ -69,11 +72,15 @@ impl Cp {
     /// Copies; a file that fails is told, and the others go on.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let to = Destination::new(&self.dest, self.paths.len())?;
-        let vfs =
-            self.access.clone().resolve()?.reading_ahead(&self.ahead).vfs(access::PATIENT, &[])?;
+        let access = self.access.clone().resolve()?.reading_ahead(&self.ahead);
+        let vfs = access.vfs(access::PATIENT, &[])?;
+        let target = match &self.how {
+            How::Upload { uri } => Some(Arc::new(access.stores(&[])?.target(uri)?)),
+            How::Copy | How::Export { .. } => None,
+        };
         let runtime = access::runtime()?;
         let progress = Arc::new(Progress::new(Unit::Bytes).labelled("copying"));
-        let ended = runtime.block_on(self.copy(&vfs, to, &progress));
+        let ended = runtime.block_on(self.copy(&vfs, to, target, &progress));
         progress.clear();
         // What measures or checks in the background has nobody to tell.
         runtime.shutdown_background();
@@ -92,6 +99,7 @@ impl Cp {
         &self,
         vfs: &Arc<Vfs>,
         mut to: Destination,
+        target: Option<Arc<Target>>,
         progress: &Arc<Progress>,
     ) -> Result<Ended> {
         let stopped = first_signal()?;
@@ -101,7 +109,7 @@ impl Cp {
         }
         let mut copier = Copier::new(vfs.clone(), progress.clone(), self.jobs.into());
         let signal = {
-            let copied = pin!(self.copied(vfs, &mut copier, &mut to));
+            let copied = pin!(self.copied(vfs, &mut copier, &mut to, target));
             match select(copied, stopped).await {
                 Either::Left((copied, _)) => {
                     copied?;
@@ -110,7 +118,7 @@ impl Cp {
                 Either::Right((signal, _)) => signal.ok(),
             }
         };
-        let Some(signal) = signal else { return Ok(Ended::Done(copier.finish()?)) };
+        let Some(signal) = signal else { return Ok(Ended::Done(copier.finish().await?)) };
         copier.stop().await;
         Ok(Ended::Stopped(signal, copier.tally))
     }
@@ -121,12 +129,19 @@ impl Cp {
         vfs: &Arc<Vfs>,
         copier: &mut Copier,
         to: &mut Destination,
+        target: Option<Arc<Target>>,
     ) -> Result<()> {
-        if let How::Export { sums } = &self.how {
+        if !matches!(self.how, How::Copy) {
             for path in &self.paths {
                 vfs.find(path.as_os_str().as_bytes()).await?;
             }
-            copier.export(sums)?;
+        }
+        match (&self.how, target) {
+            (How::Export { sums }, _) => copier.export(sums)?,
+            (How::Upload { uri }, Some(target)) => {
+                copier.export_to(target, Path::new(uri)).await?;
+            }
+            _ => {}
         }
         copier.copy(&self.paths, to, self.recursive).await;
         Ok(())

@@ -26,8 +26,8 @@ pub struct Export {
     /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
     #[arg(add = complete::datasets())]
     dataset: DatasetRef,
-    /// Directory to write into; it is made if it is not there
-    #[arg(long, value_name = "DIR")]
+    /// Directory to write into, which is made if it is not there; or a prefix of a bucket, `s3://bucket/prefix`
+    #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
     to: PathBuf,
     /// The layout
     #[arg(long, value_enum, default_value_t = Format::Folder)]
@@ -70,14 +70,23 @@ impl Export {
     pub fn run(self, out: &mut Output) -> Result<()> {
         let path = self.path()?;
         self.check()?;
+        let is_table = self.format == Format::Parquet;
+        if let Some(uri) = self.to.to_str().filter(|to| to.starts_with("s3://")) {
+            let uri = uri.trim_end_matches('/').to_owned();
+            let dest = PathBuf::from(&uri);
+            let dest = if is_table { dest.join("rows.parquet") } else { dest };
+            return self.write(path, dest, How::Upload { uri }, out);
+        }
         // One path for files and checksums, whatever links lead there.
         let made = std::fs::create_dir_all(&self.to).and_then(|()| std::fs::canonicalize(&self.to));
         let to = made.map_err(|error| {
             Error::new(Kind::Denied, format!("cannot make `{}`: {error}", self.to.display()))
         })?;
-        let is_table = self.format == Format::Parquet;
         let dest = if is_table { to.join("rows.parquet") } else { to.clone() };
-        let how = How::Export { sums: to };
+        self.write(path, dest, How::Export { sums: to }, out)
+    }
+
+    fn write(self, path: PathBuf, dest: PathBuf, how: How, out: &mut Output) -> Result<()> {
         let (jobs, json) = (self.jobs, self.json);
         Cp {
             paths: vec![path],

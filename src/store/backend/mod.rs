@@ -29,6 +29,7 @@ use super::list::How;
 use super::list::page::Pages;
 use super::net::Variables;
 use super::pin::Rules;
+use super::put::Writes;
 use super::remote::Requests;
 use super::settings::Tables;
 use dcfs_core::object::Object;
@@ -123,6 +124,14 @@ pub trait Backend: Send + Sync {
         _timeout: Duration,
     ) -> Result<Option<Arc<dyn Objects>>, Error> {
         Ok(None)
+    }
+
+    /// How objects of a bucket below a prefix are written.
+    ///
+    /// # Errors
+    /// `Setting` where its bucket cannot be reached, or nothing is written to this kind of store.
+    fn writes(&self, _bucket: &str, _prefix: &str) -> Result<Arc<dyn Writes>, Error> {
+        Err(Error::Setting("nothing is written to stores of this kind; name an `s3://` one".into()))
     }
 
     /// How a folder is listed.

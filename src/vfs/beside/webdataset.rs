@@ -11,6 +11,8 @@
 //! | `json` | the row, as in `_rows.jsonl`; not with `json=no` |
 //! | `cls`, `txt` | the value of the column that `cls=` or `txt=` names, where there is one |
 //!
+//! `index.json`, by name, lists the shards with their samples, as `wids` reads it for random access.
+//!
 //! Sizes come from the rows, so headers and places are arithmetic and any byte is read without those before it. Where a
 //! file is no longer the one that was recorded, reads of its bytes fail and no others; the header of a file whose size no
 //! row records fails as well, for what would follow it is not known.
@@ -22,6 +24,7 @@ use std::ops::{ControlFlow, Range, RangeInclusive};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use dcfs_core::error::{self, Kind as ErrorKind, Result};
@@ -49,10 +52,14 @@ pub struct WebDataset;
 
 const NUMBER: u8 = 7;
 
-/// The nodes: the top; a shard, by its number; and, in memory alone, how rows are divided.
+/// The nodes: the top; a shard, by its number; in memory alone, how rows are divided; and the index.
 const TOP: u8 = 0;
 const SHARD: u8 = 1;
 const PLAN: u8 = 2;
+const INDEX: u8 = 3;
+
+/// The index's name.
+const INDEX_NAME: &[u8] = b"index.json";
 
 /// The most samples of a shard, and the most bytes of its columns: while one is read, its names and texts are in memory.
 const MOST_SAMPLES: u64 = 1 << 16;
@@ -156,6 +163,7 @@ impl Directory for WebDataset {
          its columns as `.json`, those that `cls=` and `txt=` name as `.cls` and `.txt`. `-` stands for no options:\n\n    \
          ls 'webdataset/shard=1000,cls=label/'\n    \
          tar tf webdataset/-/000000.tar\n    \
+         cat webdataset/-/index.json   # for wids, by name\n    \
          python -c 'import webdataset; print(next(iter(webdataset.WebDataset(\"webdataset/-/000000.tar\"))))'\n"
             .into()
     }
@@ -165,7 +173,7 @@ impl Directory for WebDataset {
     }
 
     fn shape(&self, kind: u8) -> Shape {
-        if kind == SHARD { Shape::File } else { Shape::Directory }
+        if matches!(kind, SHARD | INDEX) { Shape::File } else { Shape::Directory }
     }
 
     fn lookup(&self, at: At<'_>, name: &[u8]) -> Result<Entry> {
@@ -192,10 +200,16 @@ impl Directory for WebDataset {
     }
 
     fn size(&self, at: At<'_>) -> Result<u64> {
+        if at.node.kind == INDEX {
+            return Ok(index(at)?.len() as u64);
+        }
         Ok(shard(at)?.size)
     }
 
     fn open(&self, at: At<'_>) -> Result<Handle> {
+        if at.node.kind == INDEX {
+            return Ok(Handle::Text(index(at)?));
+        }
         let shard = shard(at)?;
         let archive = at.kept(at.node, weight, || archive(at, &shard))?;
         Ok(Handle::Stream(Arc::new(Tar {
@@ -214,6 +228,7 @@ impl Directory for WebDataset {
     fn path(&self, _vfs: &Vfs, _slot: Slot, node: ViewNode) -> String {
         match node.kind {
             SHARD => format!("/{:06}.tar", node.number),
+            INDEX => "/index.json".into(),
             _ => "/_views/webdataset".into(),
         }
     }
@@ -242,6 +257,9 @@ impl Narrowing for WebDataset {
     }
 
     fn lookup(&self, vfs: &Arc<Vfs>, place: &Place, name: &[u8]) -> Result<Entry> {
+        if name == INDEX_NAME {
+            return Ok(Entry::Found(At::new(vfs, place, own(INDEX, 0)).file(INDEX, 0)?));
+        }
         let number = std::str::from_utf8(name).ok().and_then(|name| name.strip_suffix(".tar"));
         let number = number.and_then(|number| number.parse().ok());
         let number = number.filter(|number: &u32| format!("{number:06}.tar").as_bytes() == name);
@@ -269,21 +287,42 @@ struct Plan {
     shards: Vec<Shard>,
 }
 
-/// The positions of the first and the last row of a shard, and its bytes.
+/// The positions of the first and the last row of a shard, how many of them are samples, and its bytes.
 #[derive(Clone, Debug)]
 struct Shard {
     rows: RangeInclusive<u32>,
+    samples: u64,
     size: u64,
 }
 
+/// The shards for `wids`: their names beside it, and how many samples each has.
+fn index(at: At<'_>) -> Result<Bytes> {
+    let plan = plan(at)?;
+    let shards = (0..).zip(&plan.shards).map(|(number, shard): (u32, _)| {
+        json!({
+            "url": format!("{number:06}.tar"),
+            "nsamples": shard.samples,
+            "filesize": shard.size,
+        })
+    });
+    let shards: Vec<Value> = shards.collect();
+    let index = json!({
+        "__kind__": "wids-shard-index-v1",
+        "wids_version": 1,
+        "name": at.place.view.of.to_string(),
+        "shardlist": shards,
+    });
+    Ok(format!("{index:#}\n").into())
+}
+
 fn plan(at: At<'_>) -> Result<Arc<Plan>> {
-    let weight = |plan: &Plan| plan.shards.len() * 24 + 64;
+    let weight = |plan: &Plan| plan.shards.len() * 32 + 64;
     at.kept(own(PLAN, 0), weight, || {
         let text = text_of(at.vfs, at.place)?;
         let wanted = Options::parse(&text)?;
         let content = Content::new(at.vfs, at.place, &wanted)?;
         let home = Home::of(&at.place.pack, "tables");
-        let stem = content.source.stem(&format!("webdataset-{}", digest(&text)));
+        let stem = content.source.stem(&format!("webdataset2-{}", digest(&text)));
         if let Some(plan) = home.find(&stem).and_then(Plan::read) {
             return Ok(plan);
         }
@@ -308,6 +347,7 @@ impl Plan {
         content.each(0..=u32::MAX, &mut |position, members| {
             let more = tar::taken(members.iter().map(|member| member.size));
             let text: u64 = members.iter().map(self::text).sum();
+            let is_sample = u64::from(!members.is_empty());
             let is_full = samples >= wanted.samples
                 || tar::size(taken.saturating_add(more)) > wanted.bytes
                 || texts + text > MOST_TEXT;
@@ -315,11 +355,16 @@ impl Plan {
                 Some(shard) => {
                     (samples, texts) = (samples + 1, texts + text);
                     taken = taken.saturating_add(more);
-                    *shard = Shard { rows: *shard.rows.start()..=position, size: tar::size(taken) };
+                    *shard = Shard {
+                        rows: *shard.rows.start()..=position,
+                        samples: shard.samples + is_sample,
+                        size: tar::size(taken),
+                    };
                 }
                 None => {
                     (samples, taken, texts) = (1, more, text);
-                    shards.push(Shard { rows: position..=position, size: tar::size(taken) });
+                    let (rows, size) = (position..=position, tar::size(taken));
+                    shards.push(Shard { rows, samples: is_sample, size });
                 }
             }
         })?;
@@ -333,7 +378,8 @@ impl Plan {
         let shard = |line: &str| {
             let mut numbers = line.split(' ');
             let (first, last) = (numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?);
-            Some(Shard { rows: first..=last, size: numbers.next()?.parse().ok()? })
+            let (samples, size) = (numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?);
+            Some(Shard { rows: first..=last, samples, size })
         };
         Some(Self { shards: text.lines().map(shard).collect::<Option<_>>()? })
     }
@@ -341,8 +387,8 @@ impl Plan {
     /// Keeps it for later mounts, where the disk takes it.
     fn keep(&self, home: &Home, stem: &str) {
         let kept = home.create().and_then(|mut draft| {
-            for Shard { rows, size } in &self.shards {
-                writeln!(draft, "{} {} {size}", rows.start(), rows.end())
+            for Shard { rows, samples, size } in &self.shards {
+                writeln!(draft, "{} {} {samples} {size}", rows.start(), rows.end())
                     .map_err(|error| error::Error::new(ErrorKind::Broken, error))?;
             }
             home.keep(draft, stem)

@@ -10,7 +10,9 @@
 //! | [`destination`] | where each source goes |
 //! | [`part`] | a file until it is whole |
 //! | [`sums`] | the checksums of an export |
+//! | [`bucket`] | files as objects of a bucket |
 
+mod bucket;
 pub mod destination;
 pub mod part;
 pub mod sums;
@@ -34,6 +36,7 @@ use self::sums::{Sum, Sums};
 use super::progress::Progress;
 use dcfs_core::error::{self, Kind, Result};
 use dcfs_core::render::numbers::{bytes, count};
+use dcfs_store::put::Target;
 use dcfs_vfs::inode::Inode;
 use dcfs_vfs::walk::Node;
 use dcfs_vfs::{Attr, FileKind, Vfs};
@@ -59,6 +62,8 @@ pub enum Error {
         "an export writes checksums there, so no row may have this path; leave it out with `--where`"
     )]
     OfChecksums,
+    #[error("its name is not UTF-8, as keys of a bucket are; leave it out with `--where`")]
+    NotUtf8,
     #[error("cannot write `{path}`")]
     Write { path: String, source: io::Error },
     #[error("the work on it was cut off: {0}")]
@@ -139,12 +144,22 @@ pub struct Copier {
     jobs: usize,
     running: JoinSet<Copied>,
     sums: Option<Sums>,
+    /// The bucket that is written to, and what its prefix is called in paths.
+    target: Option<(Arc<Target>, PathBuf)>,
     pub tally: Tally,
 }
 
 impl Copier {
     pub fn new(vfs: Arc<Vfs>, progress: Arc<Progress>, jobs: usize) -> Self {
-        Self { vfs, progress, jobs, running: JoinSet::new(), sums: None, tally: Tally::default() }
+        Self {
+            vfs,
+            progress,
+            jobs,
+            running: JoinSet::new(),
+            sums: None,
+            target: None,
+            tally: Tally::default(),
+        }
     }
 
     /// Leaves files that are there as they would be written, and writes checksums of all into a folder.
@@ -156,16 +171,30 @@ impl Copier {
         Ok(())
     }
 
+    /// The same into a bucket, whose prefix is `folder` in the paths of copies.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn export_to(&mut self, target: Arc<Target>, folder: &Path) -> Result<()> {
+        target.remove(sums::NAME).await?;
+        self.sums = Some(Sums::of_bucket(folder));
+        self.target = Some((target, folder.to_owned()));
+        Ok(())
+    }
+
     /// What was done. Checksums appear only where nothing failed.
     ///
     /// # Errors
     /// They cannot be written.
-    pub fn finish(self) -> Result<Tally> {
+    pub async fn finish(self) -> Result<Tally> {
         if self.sums.is_some() && self.tally == Tally::default() {
             return Err(Error::Nothing.into());
         }
         if let Some(sums) = self.sums.filter(|_| self.tally.failed == 0) {
-            sums.finish()?;
+            let text = sums.finish()?;
+            if let Some((target, _)) = &self.target {
+                target.put(sums::NAME, text.into(), &[]).await?;
+            }
         }
         Ok(self.tally)
     }
@@ -200,7 +229,9 @@ impl Copier {
     }
 
     async fn tree(&mut self, path: &Path, top: &Attr, target: &Path) -> Result<()> {
-        make_directory(target)?;
+        if self.target.is_none() {
+            make_directory(target)?;
+        }
         let mut tree = self.vfs.tree(top).await?;
         while let Some(node) = tree.next().await {
             let node = match node {
@@ -222,6 +253,9 @@ impl Copier {
                     Ok(())
                 }
                 FileKind::Link => self.link(&node, &to).await,
+                FileKind::Directory if self.target.is_some() => {
+                    tree.enter(node.path, &node.attr).await
+                }
                 FileKind::Directory => match make_directory(&to) {
                     Ok(()) => tree.enter(node.path, &node.attr).await,
                     Err(error) => Err(error.into()),
@@ -239,6 +273,18 @@ impl Copier {
         while self.running.len() >= self.jobs && self.gather().await {}
         let (vfs, progress) = (self.vfs.clone(), self.progress.clone());
         let is_export = self.sums.is_some();
+        if let Some((bucket, folder)) = &self.target {
+            let bucket = bucket.clone();
+            let key = target.strip_prefix(folder).unwrap_or(&target).to_str().map(str::to_owned);
+            self.running.spawn(async move {
+                let written = match key {
+                    Some(key) => bucket::file_to(&vfs, &file, &bucket, &key, &progress).await,
+                    None => Err(Error::NotUtf8.into()),
+                };
+                (path, target, written)
+            });
+            return;
+        }
         self.running.spawn(async move {
             let written = match is_export.then(|| kept(&file, &target, &progress)).flatten() {
                 Some(kept) => kept.map_err(Into::into),

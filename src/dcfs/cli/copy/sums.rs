@@ -20,7 +20,14 @@ pub type Sum = [u8; 32];
 /// Checksums of what was written so far.
 pub struct Sums {
     folder: PathBuf,
-    part: BufWriter<Part>,
+    out: Out,
+}
+
+/// Where lines go.
+enum Out {
+    Disk(BufWriter<Part>),
+    /// Memory, for a bucket: a hundred bytes a file.
+    Memory(Vec<u8>),
 }
 
 impl Sums {
@@ -36,7 +43,13 @@ impl Sums {
             }
             _ => {}
         }
-        Ok(Self { folder: folder.to_path_buf(), part: BufWriter::new(Part::create(&target)?) })
+        let out = Out::Disk(BufWriter::new(Part::create(&target)?));
+        Ok(Self { folder: folder.to_path_buf(), out })
+    }
+
+    /// Begins those of a bucket, whose prefix is `folder` in the paths of copies.
+    pub fn of_bucket(folder: &Path) -> Self {
+        Self { folder: folder.to_path_buf(), out: Out::Memory(Vec::new()) }
     }
 
     /// Whether a file there would be taken for the checksums.
@@ -51,18 +64,25 @@ impl Sums {
     pub fn add(&mut self, path: &Path, sum: &Sum) -> Result<(), Error> {
         let line =
             line(path.strip_prefix(&self.folder).unwrap_or(path).as_os_str().as_bytes(), sum);
-        self.part.write_all(&line).map_err(|error| Error::write(&self.folder.join(NAME), error))
+        let written = match &mut self.out {
+            Out::Disk(part) => part.write_all(&line),
+            Out::Memory(lines) => lines.write_all(&line),
+        };
+        written.map_err(|error| Error::write(&self.folder.join(NAME), error))
     }
 
-    /// Gives the file its name.
+    /// Gives the file its name; the lines, where they are for a bucket.
     ///
     /// # Errors
     /// The disk does not take it.
-    pub fn finish(self) -> Result<(), Error> {
+    pub fn finish(self) -> Result<Vec<u8>, Error> {
         let target = self.folder.join(NAME);
-        let part = self.part.into_inner();
+        let part = match self.out {
+            Out::Memory(lines) => return Ok(lines),
+            Out::Disk(part) => part.into_inner(),
+        };
         let part = part.map_err(|error| Error::write(&target, error.into_error()))?;
-        part.finish(std::time::SystemTime::now())
+        part.finish(std::time::SystemTime::now()).map(|()| Vec::new())
     }
 }
 

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use object_store::ObjectStore;
 use object_store::aws::AmazonS3;
 
 pub use credentials::Answer;
@@ -38,6 +39,7 @@ use crate::error::Error;
 use crate::list::page::Pages;
 use crate::net::{Net, Variables};
 use crate::pin::Rules;
+use crate::put::Writes;
 use crate::remote::Requests;
 use crate::settings::{Tables, address, longest, wrong};
 use crate::shared;
@@ -222,6 +224,10 @@ impl Backend for S3 {
         shared::in_bucket(self.bucket(&key.bucket, &key.key)?, &key.key, place, timeout).map(Some)
     }
 
+    fn writes(&self, bucket: &str, prefix: &str) -> Result<Arc<dyn Writes>, Error> {
+        Ok(self.bucket(bucket, prefix.as_bytes())?)
+    }
+
     fn pages(&self, folder: Folder<'_>) -> Result<Arc<dyn Pages>, Error> {
         let Folder { bucket, prefix, place, how } = folder;
         let bucket = self.bucket(bucket, prefix.as_bytes())?;
@@ -323,6 +329,20 @@ impl Bucket {
             None => builder,
         };
         builder.build().map_err(|error| cloud::setting(CLOUD, &error))
+    }
+}
+
+impl Writes for Bucket {
+    fn writer<'a>(&'a self, place: &'a str) -> BoxFuture<'a, Result<Arc<dyn ObjectStore>, Error>> {
+        async move {
+            let client = self.ready(place).await?;
+            let clients = self.clients();
+            let made = if client.whose.is_some() { &clients.signed } else { &clients.anonymous };
+            let made = made.get().cloned();
+            let made = made.ok_or_else(|| Error::Setting("there is no client of S3".into()))?;
+            Ok(Arc::new(made) as Arc<dyn ObjectStore>)
+        }
+        .boxed()
     }
 }
 
