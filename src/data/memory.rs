@@ -4,7 +4,7 @@
 //! are Markdown, for people to read and to keep in a repository. What a line says is a stranger's text to whoever reads it.
 
 use std::borrow::Cow;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::name::DatasetName;
 use dcfs_core::render::stranger::{is_hidden, visible};
 use dcfs_core::time::Timestamp;
-use dcfs_disk::{owner, regular, whole_file};
+use dcfs_disk::{inside, owner, regular, whole_file};
 
 /// Bytes of a text that is remembered: a line is a hint, not a document.
 pub const LONGEST: usize = 1024;
@@ -26,8 +26,13 @@ pub const LARGEST: u64 = 1 << 20;
 /// Characters of who left a line.
 const LONGEST_NAME: usize = 200;
 
-/// Months that are read.
+/// Months that are read, bytes of them in all, and names that are looked at for them.
 const MONTHS: usize = 120;
+const MOST_READ: u64 = 16 << 20;
+const MOST_NAMES: usize = 10_000;
+
+/// Their folder.
+const FOLDER: &str = "memory";
 
 /// What stands for a line that is about no dataset.
 const ALL: &str = "all";
@@ -88,7 +93,7 @@ pub fn remember(
             visible(&name, 100)
         ));
     }
-    let folder = knowledge.join("memory");
+    let folder = knowledge.join(FOLDER);
     check_inside(knowledge, &folder)?;
     let _turn = turn(&folder)?;
     let path = folder.join(format!("{}.md", &memory.when[..7]));
@@ -108,16 +113,17 @@ pub fn remember(
 /// # Errors
 /// A file cannot be read.
 pub fn recall(knowledge: &Path, dataset: Option<&DatasetName>, most: usize) -> Result<Vec<Memory>> {
-    let mut found = Vec::new();
-    for path in files(&knowledge.join("memory")) {
-        let text = read(&path)?;
+    let (mut found, mut left) = (Vec::new(), MOST_READ);
+    for path in files(knowledge) {
+        let text = String::from_utf8_lossy(&raw(knowledge, &path)?).into_owned();
+        left = left.saturating_sub(text.len() as u64);
         let lines = text.lines().rev().filter_map(Memory::parse).filter(|line| !line.is_forgotten);
         let is_about = |line: &Memory| match (&line.dataset, dataset) {
             (Some(about), Some(wanted)) => about == wanted,
             _ => true,
         };
         found.extend(lines.filter(is_about).take(most - found.len()));
-        if found.len() == most {
+        if found.len() == most || left == 0 {
             break;
         }
     }
@@ -130,7 +136,7 @@ pub fn recall(knowledge: &Path, dataset: Option<&DatasetName>, most: usize) -> R
 /// No line does; a file cannot be written, is not UTF-8, or would be too large.
 pub fn forget(knowledge: &Path, dataset: Option<&DatasetName>, words: &str) -> Result<Vec<Memory>> {
     let words = one_line(words);
-    let folder = knowledge.join("memory");
+    let folder = knowledge.join(FOLDER);
     let is_meant = |line: &Memory| {
         !line.is_forgotten
             && !words.is_empty()
@@ -141,8 +147,9 @@ pub fn forget(knowledge: &Path, dataset: Option<&DatasetName>, words: &str) -> R
     if folder.is_dir() {
         check_inside(knowledge, &folder)?;
         let _turn = turn(&folder)?;
-        for path in files(&folder) {
-            let raw = raw(&path)?;
+        for path in files(knowledge) {
+            let raw = raw(knowledge, &path)?;
+            let path = knowledge.join(path);
             let text = String::from_utf8_lossy(&raw);
             let before = forgotten.len();
             let struck =
@@ -232,9 +239,17 @@ fn one_line(text: &str) -> String {
     seen.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// The files of memory, newest month first.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+/// Moves when somebody writes into memory: times and sizes of its files, which are not read.
+pub(crate) fn stamp(knowledge: &Path, each: &mut dyn FnMut(&Metadata)) {
+    files(knowledge)
+        .iter()
+        .filter_map(|path| inside::look(knowledge, path))
+        .for_each(|of| each(&of));
+}
+
+/// The files of memory below `knowledge`, newest month first.
+fn files(knowledge: &Path) -> Vec<String> {
+    let entries = inside::list(knowledge, FOLDER, MOST_NAMES).unwrap_or_default();
     let is_month = |name: &str| {
         let name = name.as_bytes();
         name.len() == 10
@@ -242,21 +257,18 @@ fn files(folder: &Path) -> Vec<PathBuf> {
             && name[4] == b'-'
             && [&name[..4], &name[5..7]].concat().iter().all(u8::is_ascii_digit)
     };
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let names = entries.into_iter().filter_map(|(name, _)| name.into_string().ok());
     let mut names: Vec<String> = names.filter(|name| is_month(name)).collect();
     names.sort_unstable_by(|a, b| b.cmp(a));
-    names.into_iter().take(MONTHS).map(|name| folder.join(name)).collect()
+    names.into_iter().take(MONTHS).map(|name| format!("{FOLDER}/{name}")).collect()
 }
 
-fn read(path: &Path) -> Result<String> {
-    Ok(String::from_utf8_lossy(&raw(path)?).into_owned())
-}
-
-fn raw(path: &Path) -> Result<Vec<u8>> {
+fn raw(knowledge: &Path, path: &str) -> Result<Vec<u8>> {
     let told = |error: io::Error| {
+        let path = knowledge.join(path);
         Error::new(Kind::Denied, format!("cannot read `{}`: {error}", path.display()))
     };
-    regular::read(path, LARGEST).map_err(told)
+    inside::read(knowledge, path, LARGEST).map_err(told)
 }
 
 /// Refuses a folder below `base` that a link leads out of it, and a `base` that is a link of somebody else. What is not there yet

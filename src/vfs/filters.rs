@@ -180,6 +180,7 @@ impl Vfs {
         let unknown = || Error::Unknown(Inode::View(place.slot).number());
         let text = self.filters.text(number).ok_or_else(unknown)?;
         let query = expr::check(&text, &*place.view.schema(&self.catalog)?)?;
+        self.note_filtered(&place.view.of, &query);
         let mut within = place.set().map(|set| set.rows().clone());
         if let Some(dir) = dir {
             let mut below = place.pack.rows_below(dir)?;

@@ -4,6 +4,8 @@
 //! the size that is read. A directory of pages is listed without making them; what it tells of their sizes is good for no time, so
 //! that whoever wants to know asks for the page. Of a large version there are no statistics on its page: they are
 //! asked for by name, in its own directory.
+//!
+//! `usage.md` and `runs.md` are of this machine and this moment: pages of the mount alone, made anew each time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -21,9 +23,14 @@ use super::{Answer, Attr, Entry, Error, FOREVER, FileKind, Opened, SHORT, Vfs};
 use dcfs_core::error::{Kind, Result};
 use dcfs_data::catalog::{Catalog, Revision};
 use dcfs_data::knowledge::{AT_ONCE, Knowledge};
+use dcfs_data::runs;
 
 /// Its name at the top of the mount.
 pub const NAME: &[u8] = b"knowledge";
+
+/// What was used, and which programs run.
+const USAGE: &str = "usage.md";
+const RUNS: &str = "runs.md";
 
 /// Texts that are kept, of some kilobytes each.
 const MOST: NonZeroUsize = NonZeroUsize::new(512).expect("not zero");
@@ -68,6 +75,7 @@ type Made = (Revision, u64, Bytes);
 /// The pages of a mount.
 #[derive(Debug)]
 pub struct Pages {
+    vfs: Weak<Vfs>,
     knowledge: Knowledge,
     tree: Mutex<Option<(Revision, Arc<Tree>)>>,
     /// Numbers of paths.
@@ -81,6 +89,7 @@ type Tree = BTreeMap<String, BTreeSet<(String, bool)>>;
 impl Pages {
     /// Those of the catalog of `vfs`.
     pub fn new(catalog: &Arc<Catalog>, vfs: Weak<Vfs>) -> Self {
+        let own = vfs.clone();
         let packs = move |of: &_| {
             let gone = || dcfs_core::error::Error::new(Kind::Broken, "the mount has ended");
             let vfs = vfs.upgrade().ok_or_else(gone)?;
@@ -89,6 +98,7 @@ impl Pages {
         };
         let folder = Knowledge::default_folder(catalog);
         Self {
+            vfs: own,
             knowledge: Knowledge::new(catalog.clone(), packs, folder).within(AT_ONCE),
             tree: Mutex::default(),
             numbers: Links::default(),
@@ -105,7 +115,8 @@ impl Pages {
         {
             return Ok(tree.clone());
         }
-        let mut tree = Tree::from([(String::new(), BTreeSet::new())]);
+        let own = [USAGE, RUNS].map(|name| (name.to_owned(), false));
+        let mut tree = Tree::from([(String::new(), BTreeSet::from(own))]);
         for page in self.knowledge.pages()? {
             let mut path = page.path.as_str();
             let mut is_directory = false;
@@ -124,6 +135,15 @@ impl Pages {
     /// A text as it is now; `None` for a page that there is not.
     fn fresh(&self, catalog: &Catalog, key: &Key) -> Result<Option<Bytes>> {
         let revision = catalog.revision()?;
+        // What moves with no commit is always looked at anew.
+        if let Key::Page(path) = key
+            && let Some(text) = self.of_now(catalog, path)
+        {
+            let text = Bytes::from(text);
+            let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+            texts.put(key.clone(), (revision, 0, text.clone()));
+            return Ok(Some(text));
+        }
         let stamp = match key {
             Key::Front(_) => 0,
             Key::Page(path) => self.knowledge.stamp(path),
@@ -142,6 +162,15 @@ impl Pages {
         let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
         texts.put(key.clone(), (revision, stamp, text.clone()));
         Ok(Some(text))
+    }
+
+    /// A page of this machine and this moment, if `path` is one.
+    fn of_now(&self, catalog: &Catalog, path: &str) -> Option<String> {
+        match path {
+            USAGE => Some(self.vfs.upgrade()?.usage().page()),
+            RUNS => Some(runs::page(&runs::list(catalog.path()))),
+            _ => None,
+        }
     }
 
     /// A text as it was last shown; made where it never was, or long ago.

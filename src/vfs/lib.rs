@@ -25,6 +25,7 @@
 //! | [`siblings`], [`order`] | files fetched before anyone asks |
 //! | [`handles`], [`files`] | open files; those that were opened lately |
 //! | [`live`] | what the mount says of itself |
+//! | [`used`] | what is noted of how versions are used |
 //! | [`walk`] | paths, trees and bytes, for commands that need no kernel |
 
 mod asking;
@@ -50,6 +51,7 @@ pub mod siblings;
 pub mod tables;
 pub mod texts;
 mod turns;
+mod used;
 pub mod views;
 pub mod walk;
 mod wrong;
@@ -76,6 +78,7 @@ use self::tables::Tables;
 use self::texts::Texts;
 use self::turns::Turns;
 pub use self::turns::as_user;
+use self::used::Used;
 use self::views::{Step, Views};
 use self::wrong::Notes;
 use dcfs_core::error::{self, Kind, Result};
@@ -220,6 +223,7 @@ pub struct Vfs {
     files: Files,
     siblings: Siblings,
     memory: beside::Memory,
+    used: Used,
     /// No request waits longer.
     timeout: Duration,
     /// Who has how much under way.
@@ -256,6 +260,7 @@ impl Vfs {
             files: Files::default(),
             siblings: Siblings::new(prefetch),
             memory: beside::memory(),
+            used: Used::default(),
             timeout,
             turns: Arc::default(),
             born: SystemTime::now(),

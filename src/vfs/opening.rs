@@ -108,6 +108,7 @@ impl Vfs {
         let looker = self.stores.looker().await;
         // One change of thread for the catalog and the cache.
         let look = move || {
+            vfs.note_opened(&asked.view.of);
             let object = vfs.object(number, &asked, entry)?;
             let opened = match is_file(&object) {
                 true => None,

@@ -76,10 +76,10 @@ impl Vfs {
         Some(self.view_path(parent)? + &rest)
     }
 
-    pub(super) fn row_path(&self, slot: Slot, ordinal: u32) -> String {
+    pub(super) fn row_path(&self, slot: Slot, ordinal: u32, ending: &str) -> String {
         let pack = self.views.named(slot).and_then(|view| view.pack());
         match pack.and_then(|pack| pack.row_id(ordinal)) {
-            Some(id) => format!("/_views/rows/{id}.json"),
+            Some(id) => format!("/_views/rows/{id}{ending}"),
             None => format!("/_views/rows/(row number {ordinal})"),
         }
     }

@@ -5,6 +5,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `objects` | every object that some rows name |
+//! | [`image`] | the size of a picture by its first bytes |
 //! | [`index`] | a version made of what is in storage |
 //! | [`load`] | a version made of the records of a file |
 //! | [`map`] | a version made by a program that sees every row of another |

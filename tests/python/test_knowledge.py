@@ -1,16 +1,20 @@
 """`dcfs knowledge`: pages of facts that DataChain's own knowledge skill takes for up to date, and that lose nothing of people's."""
 
 import json
+import os
 import re
 import shutil
 import sqlite3
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 from urllib.parse import unquote
 
+import cmarkgfm
 import pytest
+from PIL import Image
 
 import datachain
 import datachain_runs
@@ -184,6 +188,112 @@ def test_strangers_make_no_mark_up(dcfs, catalog):
     assert found[0]["path"] == "datasets/typed.md"
 
 
+def test_github_renders_what_is_meant(dcfs, catalog):
+    """By cmark-gfm, with which GitHub renders."""
+    evil = "# Head\n\n- list [x](http://evil.example) <img src=x> ```\n| cell | ~~gone~~ www.evil.example a@evil.example"
+    change(catalog, "update datasets set description = ? where name = 'typed'", [evil])
+    change(catalog, "update datasets_versions set query_script = '```\n# not a heading\n````\n<script>x</script>'")
+    dcfs.ok("knowledge", cwd=catalog)
+    pages = catalog / "dc-knowledge"
+    for path in pages.rglob("*.md"):
+        body = re.sub(r"(?s)\A---\n.*?\n---\n", "", path.read_text())
+        html = cmarkgfm.github_flavored_markdown_to_html(body)
+        assert not re.search(r"<(img|script|del)\b", html), path
+        for address in re.findall(r'(?:href|src)="([^"]*)"', html):
+            assert "://" not in address and not address.startswith("mailto:"), (path, address)
+            assert (path.parent / unquote(address)).exists(), (path, address)
+        headings = re.findall(r"<h\d>(.*?)</h\d>", html)
+        assert headings and not any("Head" in one or "not a heading" in one for one in headings), (path, headings)
+    index = cmarkgfm.github_flavored_markdown_to_html((pages / "index.md").read_text().split("---\n", 2)[2])
+    assert index.count("<table>") == 2 and index.count("<tr>") > 20
+    page = cmarkgfm.github_flavored_markdown_to_html((pages / "datasets" / "typed.md").read_text().split("---\n", 2)[2])
+    assert "<table>" in page and page.count("<pre>") >= 3
+
+
+def test_obsidian_finds_properties_and_links(dcfs, catalog):
+    """By obsidiantools, which reads a vault as Obsidian does."""
+    from obsidiantools.api import Vault
+
+    dcfs.ok("knowledge", cwd=catalog)
+    (catalog / "dc-knowledge" / "docs").mkdir()
+    (catalog / "dc-knowledge" / "docs" / "mine.md").write_text("See [[typed]].\n")
+    vault = Vault(catalog / "dc-knowledge").connect().gather()
+    assert vault.get_backlinks("typed"), "a link by name finds the page"
+    properties = vault.get_front_matter("typed")
+    assert properties["generator"] == "dcfs" and properties["aliases"] == ["typed"] and properties["tags"][0] == "dataset"
+    linked = 0
+    for name in vault.md_file_index:
+        links = vault.get_md_links(name)
+        for link in links:
+            page = catalog / "dc-knowledge" / vault.md_file_index[name]
+            assert (page.parent / unquote(link)).exists(), (name, link)
+            linked += 1
+        for other in [*(vault.get_front_matter(name) or {}).get("parents", []), *(vault.get_front_matter(name) or {}).get("children", [])]:
+            target = re.fullmatch(r"\[\[(.+)\]\]", other)
+            assert target, other
+    assert linked > 20
+
+
+def test_a_listing_tells_how_files_begin(dcfs, tmp_path):
+    files = tmp_path / "files" / "a b"
+    files.mkdir(parents=True)
+    (files / "t.csv").write_text("id,`name`\n1,x\n")
+    (files / "t.jsonl").write_text('{"a": 1}\n')
+    (files / "bare").write_bytes(b"\0\1")
+    Image.new("RGB", (31, 17)).save(files / "p.png")
+    dcfs.ok("index", "files", "--save", "some", cwd=tmp_path)
+    dcfs.ok("knowledge", cwd=tmp_path)
+    (page,) = (tmp_path / "dc-knowledge" / "buckets").rglob("*.md")
+    text = page.read_text()
+    assert "`a b/p.png`" in text and ": `PNG, 31 x 17`" in text and ": `{\"a\": 1}`" in text and "id,`name`" in text
+    assert "4 files with a space in the path" in text and "1 file without an extension" in text and "p10" in text
+    assert page.stat().st_size <= 4 << 10
+    (files / "t.csv").unlink()
+    assert dcfs.run("knowledge", "--check", cwd=tmp_path).returncode == 0, "nothing is read for a check"
+    dcfs.ok("knowledge", "bare", "--no-samples", cwd=tmp_path)
+    assert "PNG" not in next((tmp_path / "bare" / "buckets").rglob("*.md")).read_text()
+
+
+def test_what_is_behind_a_link_is_not_read(dcfs, catalog, tmp_path):
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (secret / "typed.md").write_text("- zorgle\n\n## Session Context\n\nzorgle\n")
+    (secret / "2026-11.md").write_text("- 2026-11-01 10:00:00 all: zorgle (by x)\n")
+    pages = catalog / "dc-knowledge"
+    pages.mkdir()
+    for name in ["notes", "docs", "memory"]:
+        (pages / name).symlink_to(secret)
+    dcfs.ok("knowledge", cwd=catalog)
+    assert "zorgle" not in (pages / "datasets" / "typed.md").read_text()
+    assert dcfs.run("knowledge", "search", "zorgle", cwd=catalog).returncode == 1
+    assert "zorgle" not in dcfs.run("remember", cwd=catalog).stdout
+
+
+@pytest.mark.mount
+def test_usage_and_runs_are_told_in_a_mount_and_in_sql(dcfs, catalog, tmp_path):
+    asked = lambda: json.loads(dcfs.ok("sql", "select * from catalog.usage order by dataset, how", "--format", "json", cwd=catalog))  # noqa: E731
+    off = dcfs.environment | {"DCFS_USAGE": "off"}
+    command = [mounts.DCFS, "count", "typed", "--where", "i > 1"]
+    done = subprocess.run(command, cwd=catalog, env=off, capture_output=True, text=True)
+    assert asked() == [], done.stderr
+    dcfs.run("count", "pets_sized", "--where", "info.width > 12345", cwd=catalog)
+    statement = "select count(*) from pets_sized p join pets_large l on p.file.path = l.file.path where p.info.width > 54321"
+    dcfs.ok("sql", statement, cwd=catalog)
+    found = {(row["dataset"], row["how"]): row for row in asked()}
+    assert found["pets_sized", "filtered"]["columns"] == "info.width" and found["pets_sized", "filtered"]["times"] == 1
+    assert found["pets_sized", "sql"]["joined"] == "pets_large" and found["pets_large", "sql"]["joined_on"] == "file.path"
+    runs = json.loads(dcfs.ok("sql", "select * from catalog.runs", "--format", "json", cwd=catalog))
+    assert runs == []
+    with dcfs.mount(catalog, tmp_path / "mnt") as mount:
+        os.listdir(mount.datasets / "pets_sized@1.0.0" / "info.height > 98765")
+        page = mount.path / "knowledge" / "usage.md"
+        text = page.read_text()
+        assert "`pets_sized@1.0.0` filtered by `info.height`: 1 time" in text and page.stat().st_size == len(text.encode())
+        assert not re.search("12345|54321|98765", text), "no value is noted"
+        assert "No runs" in (mount.path / "knowledge" / "runs.md").read_text()
+    assert not [path for path in (catalog / ".datachain").rglob("*usage*")], "it is not in the catalog"
+
+
 def test_words_are_found(dcfs, catalog):
     dcfs.ok("knowledge", cwd=catalog)
     docs = catalog / "dc-knowledge" / "docs" / "team"
@@ -202,18 +312,22 @@ def test_words_are_found(dcfs, catalog):
 
 
 def test_a_wide_dataset_with_many_versions_and_a_long_script_fits(dcfs, tmp_path):
-    columns = [f"column_with_a_long_name_{n}" for n in range(300)]
-    (tmp_path / "x.csv").write_text(",".join(columns) + "\n" + ",".join(["1.5"] * 300) + "\n")
-    for _ in range(25):
-        dcfs.ok("load", "x.csv", "--as", "wide", cwd=tmp_path)
-    change(tmp_path, "update datasets_versions set query_script = ?", ["print('x')  # ``` é\n" * 50_000])
+    columns = [f"column_with_a_long_name_{n}" for n in range(1000)]
+    (tmp_path / "x.csv").write_text(",".join(columns) + "\n" + ",".join(["1.5"] * 1000) + "\n")
+    dcfs.ok("load", "x.csv", "--as", "wide", cwd=tmp_path)
+    for _ in range(49):
+        dcfs.ok("save", "wide", "--as", "wide", cwd=tmp_path)
+    script = "print('x')  # ``` é\n" * 50_000
+    with sqlite3.connect(tmp_path / ".datachain" / "db") as db:
+        for number, (version,) in enumerate(db.execute("select id from datasets_versions").fetchall()):
+            db.execute("update datasets_versions set query_script = ? where id = ?", [f"# {number}\n{script}", version])
     dcfs.ok("describe", "wide", "--description", "long " * 2000, cwd=tmp_path)
     dcfs.ok("knowledge", cwd=tmp_path)
     page = tmp_path / "dc-knowledge" / "datasets" / "wide.md"
     assert page.stat().st_size <= 6 << 10
     text = page.read_text()
-    assert "5 versions before." in text and "columns more" in text and "sha256" in text
-    assert head(page)["known_versions"].count(",") == 24
+    assert "30 versions before." in text and "columns more" in text and "sha256" in text
+    assert head(page)["known_versions"].count(",") == 49
     index = (tmp_path / "dc-knowledge" / "index.md").read_text()
     assert max(len(line.encode()) for line in index.splitlines()) <= 120
 
@@ -227,6 +341,57 @@ def test_one_damaged_dataset_takes_no_page_from_the_others(dcfs, catalog):
     pages = catalog / "dc-knowledge" / "datasets"
     assert "cannot be read" in (pages / "numbers.md").read_text()
     assert "## Preview" in (pages / "typed.md").read_text()
+
+
+@pytest.mark.parametrize("script", ["`" * (1 << 20), "``` \n" * 200_000, "[" * (1 << 20), "a" * (1 << 20), "\n" * (1 << 20), "\u202e" * (1 << 19)])
+def test_a_script_that_is_made_to_take_long_does_not(dcfs, catalog, script):
+    before = cpu(dcfs, catalog)
+    change(catalog, "update datasets_versions set query_script = ?", [script])
+    assert cpu(dcfs, catalog) < 20 * before + 20, "work that grows by the square of a script would take minutes"
+    for page in (catalog / "dc-knowledge" / "datasets").rglob("*.md"):
+        assert page.stat().st_size <= 6 << 10, page
+
+
+def cpu(dcfs, catalog):
+    """Seconds of processor that pages of the whole catalog take."""
+    before = os.times()
+    shutil.rmtree(catalog / "dc-knowledge", ignore_errors=True)
+    dcfs.ok("knowledge", cwd=catalog)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
+
+
+def test_hundreds_that_are_each_others_parents_and_equal_edges_end(dcfs, tmp_path):
+    (tmp_path / "x.csv").write_text("a\n1\n")
+    dcfs.ok("load", "x.csv", "--as", "d0", cwd=tmp_path)
+    with sqlite3.connect(tmp_path / ".datachain" / "db") as db:
+        names = lambda table: [row[1] for row in db.execute(f"pragma table_info({table})")]  # noqa: E731
+        ((dataset,), (version,)) = (db.execute(f"select id from {table}").fetchone() for table in ("datasets", "datasets_versions"))
+        ((table,),) = db.execute("select name from sqlite_schema where name like 'ds_local_local_d0_%' and type = 'table'").fetchall()
+        for n in range(1, 300):
+            db.execute(f'create table "ds_local_local_d{n}_1_0_0" as select * from "{table}"')
+            for of, old, change_of in [
+                ("datasets", dataset, {"id": dataset + n, "name": f"'d{n}'", "uuid": f"'{uuid.uuid4()}'"}),
+                ("datasets_versions", version, {"id": version + n, "dataset_id": dataset + n, "uuid": f"'{uuid.uuid4()}'"}),
+            ]:
+                columns = names(of)
+                taken = ", ".join(str(change_of.get(name, f'"{name}"')) for name in columns)
+                db.execute(f"insert into {of} ({', '.join(columns)}) select {taken} from {of} where id = ?", [old])
+        every = [(version + a, version + b, dataset + a, dataset + b) for a in range(300) for b in range(300) if a != b]
+        equal = [(version, version + 1, dataset, dataset + 1)] * 300_000
+        db.executemany(
+            "insert into datasets_dependencies (source_dataset_version_id, dataset_version_id, source_dataset_id, dataset_id) values (?, ?, ?, ?)",
+            every + equal,
+        )
+    dcfs.ok("knowledge", cwd=tmp_path)
+    pages = tmp_path / "dc-knowledge"
+    datasets = list((pages / "datasets").glob("d*.md"))
+    assert len(datasets) == 300 and broken_links(pages) == []
+    assert max(page.stat().st_size for page in datasets) <= 6 << 10
+    lines = (pages / "index.md").read_text().splitlines()
+    assert max(len(line.encode()) for line in lines) <= 120 and "datasets: 300" in lines
+    text = (pages / "datasets" / "d0.md").read_text()
+    assert "more" in text and head(pages / "datasets" / "d0.md")["parents"].count("[[") == 10
 
 
 def test_many_that_are_each_others_parents_end(dcfs, catalog):
@@ -263,13 +428,14 @@ def test_every_line_to_paste_runs(dcfs, catalog):
 @pytest.mark.mount
 def test_a_mount_has_the_same_pages(dcfs, catalog, tmp_path):
     dcfs.ok("describe", "typed", "--description", "# Every\n\n[type](http://x) there \u202eis", cwd=catalog)
-    dcfs.ok("knowledge", cwd=catalog)
+    dcfs.ok("knowledge", "--no-samples", cwd=catalog)
     pages = catalog / "dc-knowledge"
     with dcfs.mount(catalog, tmp_path / "mnt") as mount:
         top = mount.path / "knowledge"
         written = sorted(str(path.relative_to(pages)) for path in pages.rglob("*") if path.is_file())
         written.remove(".dcfs.json")
-        assert sorted(str(path.relative_to(top)) for path in top.rglob("*") if path.is_file()) == written
+        here = sorted(str(path.relative_to(top)) for path in top.rglob("*") if path.is_file())
+        assert here == sorted([*written, "runs.md", "usage.md"]), "and two of this machine alone"
         for path in written:
             text = (pages / path).read_bytes()
             assert (top / path).read_bytes() == text and (top / path).stat().st_size == len(text), path

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import io
 import json
 import random
 import shutil
@@ -204,6 +205,22 @@ def test_a_file_is_read(work):
     assert "## Columns" in text(call(work, "files", dataset="pets", read="_README.md"))
 
 
+def test_a_large_picture_is_handed_over_smaller(work):
+    large = work.folder / "large"
+    large.mkdir()
+    noise = random.Random(1).randbytes(3 * 1600 * 900)
+    Image.frombytes("RGB", (1600, 900), noise).save(large / "noise.png")
+    (large / "cut.png").write_bytes((large / "noise.png").read_bytes()[:700_000])
+    work.ok("index", "./large", "--save", "large", cwd=work.folder)
+    told = call(work, "files", dataset="large", read="noise.png")
+    (image,) = [block for block in told.content if block.type == "image"]
+    with Image.open(io.BytesIO(base64.b64decode(image.data))) as small:
+        assert small.size == (1024, 576) and image.mime_type == "image/jpeg"
+    assert "at most 1024 pixels" in text(told)
+    cut = call(work, "files", dataset="large", read="cut.png")
+    assert "cannot be made smaller" in text(cut) and not [block for block in cut.content if block.type == "image"]
+
+
 def test_strangers_words_stay_words(work):
     answer = call(work, "context")
     raw = answer.model_dump_json(by_alias=True)
@@ -388,3 +405,28 @@ def test_several_clients_are_served_by_http(work):
     for address in ["0.0.0.0:0", "192.168.1.1:0", "[::]:0"]:
         refused = work.run("mcp", "--http", address, cwd=work.folder)
         assert refused.returncode == 2 and "this machine" in refused.stderr
+
+
+@pytest.fixture(scope="session")
+def inspector(tmp_path_factory):
+    """The inspector of the protocol's own project, from npm."""
+    folder = tmp_path_factory.mktemp("inspector")
+    command = ["npm", "install", "--silent", "--no-fund", "--no-audit", "--ignore-scripts", "@modelcontextprotocol/inspector@2.12.0"]
+    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, timeout=600)
+    return folder / "node_modules" / ".bin" / "mcp-inspector"
+
+
+def test_the_inspector_asks_for_tools_rows_and_resources(work, inspector):
+    def inspected(*words):
+        command = [inspector, "--cli", mounts.DCFS, "mcp", *map(str, words)]
+        done = subprocess.run(command, cwd=work.folder, env=work.environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    tools = inspected("--method", "tools/list")["tools"]
+    assert sorted(tool["name"] for tool in tools) == ["context", "files", "query", "remember", "run", "search"]
+    asked = ("--tool-name", "query", "--tool-arg", "sql=select count(*) as n from pets")
+    answer = inspected("--method", "tools/call", *asked)
+    assert answer["structuredContent"]["rows"] == [{"n": 61}] and not answer.get("isError")
+    assert any("knowledge/index.md" in one["uri"] for one in inspected("--method", "resources/list")["resources"])
+    assert {one["name"] for one in inspected("--method", "prompts/list")["prompts"]} >= {"why-these-rows"}

@@ -46,6 +46,7 @@ def expect_numbers(said, values):
     values = sorted(values)
     mean = math.fsum(values) / len(values)
     near = {"mean": mean, "median": quantile(values, 0.5), "q25": quantile(values, 0.25), "q75": quantile(values, 0.75)}
+    near |= {"q10": quantile(values, 0.1), "q90": quantile(values, 0.9)}
     if len(values) > 1:
         near["std"] = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
     assert {name: said[name] for name in near} == pytest.approx(near)

@@ -1,6 +1,7 @@
 """What people say of columns and leave for each other, and `dcfs why`: where a row came from."""
 
 import json
+import os
 import random
 import sys
 import time
@@ -135,6 +136,23 @@ def test_wrong_descriptions_are_refused(work):
     for words, code, message in cases:
         result = work.run("describe", *words, cwd=work.folder)
         assert (result.returncode, message in result.stderr) == (code, True), (words, result.stderr)
+
+
+@pytest.mark.mount
+def test_a_mount_says_why_by_name(work, tmp_path):
+    with work.mount(work.folder, tmp_path / "mnt") as mount:
+        best = mount.datasets / "best@1.0.0"
+        ids = [json.loads(line)["sys__id"] for line in open(best / "_rows.jsonl")]
+        page = best / "_views" / "rows" / f"{ids[0]}.why.md"
+        text = page.read_text()
+        assert page.stat().st_size == len(text.encode()) and page.name not in os.listdir(page.parent)
+        told = work.ok("why", "best", str(ids[0]), cwd=work.folder)
+        assert text == f"# Row {ids[0]} of `best@1.0.0`\n\n```\n{told.rstrip()}\n```\n"
+        filtered = mount.datasets / "wide@1.0.0" / "label = pug" / "_views" / "rows"
+        assert not (filtered / "0.why.md").exists() and not (filtered / f"0{ids[0]}.why.md").exists()
+        shown = {int(name.removesuffix(".json")) for name in os.listdir(filtered)}
+        for number in range(1, 8):
+            assert (filtered / f"{number}.why.md").exists() == (number in shown)
 
 
 @pytest.mark.mount

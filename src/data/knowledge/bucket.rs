@@ -1,4 +1,5 @@
-//! The page of a listing: what is in a bucket, a prefix or a folder, by its latest listing. No object is read.
+//! The page of a listing: what is in a bucket, a prefix or a folder, by its latest listing. Of some files it tells how they begin, where
+//! somebody reads objects for it ([`super::Knowledge::looking`]).
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,9 +16,14 @@ use dcfs_core::render::stranger::visible;
 use dcfs_core::time::Timestamp;
 
 /// Bytes of its parts; 4 KiB together.
-const TREE: usize = 1_400;
-const TYPES: usize = 900;
-const USERS: usize = 500;
+const TREE: usize = 1_200;
+const TYPES: usize = 600;
+const SAMPLES: usize = 700;
+const USERS: usize = 400;
+
+/// Characters of how a file begins, and of its path.
+const BEGINNING: usize = 100;
+const PATH: usize = 80;
 
 /// Folders of a tree, and levels.
 const MOST_FOLDERS: usize = 24;
@@ -30,8 +36,21 @@ pub struct Facts {
     pub folders: BTreeMap<String, (u64, u64)>,
     /// The oldest and the newest file.
     pub times: Option<(Timestamp, Timestamp)>,
+    /// The first file of each of some extensions.
+    pub samples: Vec<Sample>,
+    /// Files whose path has a space, which shells and some tools divide.
+    pub spaced: u64,
     /// How it was reached: without credentials, with some, or not known.
     pub is_anon: Option<bool>,
+}
+
+/// A file that stands for others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sample {
+    pub path: String,
+    pub size: Option<u64>,
+    /// A picture's format and size, a table's header, a text's first line; `None` where nobody looked.
+    pub beginning: Option<String>,
 }
 
 /// The page.
@@ -71,8 +90,9 @@ pub fn page(of: &Listing, all: &Snapshot, facts: &Facts) -> String {
     out += &section("Directory Structure", &tree(&of.uri, &facts.folders));
     if let Some(files) = files {
         out += &section("File Types", &types(files));
-        out += &section("Data Quality", &quality(files));
+        out += &section("Data Quality", &quality(files, facts));
     }
+    out += &section("Samples", &samples(&facts.samples));
     out + &section("Used by", &users(of, all))
 }
 
@@ -109,12 +129,12 @@ fn quick(
         };
         let _ = writeln!(
             out,
-            "- **Sizes:** {} to {}; p25 {}, p50 {}, p75 {}",
+            "- **Sizes:** {} to {}; p10 {}, p50 {}, p90 {}",
             shown(&sizes.min),
             shown(&sizes.max),
-            shown(&sizes.q25),
+            shown(&sizes.q10),
             shown(&sizes.median),
-            shown(&sizes.q75),
+            shown(&sizes.q90),
         );
     }
     if let Some((oldest, newest)) = facts.times {
@@ -202,7 +222,18 @@ fn types(files: &Files) -> String {
     out
 }
 
-fn quality(files: &Files) -> String {
+fn samples(samples: &[Sample]) -> String {
+    let mut lines = Fitted::new(SAMPLES);
+    for sample in samples {
+        let size = sample.size.map_or(String::new(), |size| format!(", {}", bytes(size)));
+        let beginning = sample.beginning.as_deref().map(|said| visible(said, BEGINNING));
+        let beginning = beginning.map_or(String::new(), |said| format!(": {}", code(&said)));
+        lines.line(&format!("- {}{size}{beginning}", code(&visible(&sample.path, PATH))));
+    }
+    lines.finish("sample")
+}
+
+fn quality(files: &Files, facts: &Facts) -> String {
     let mut out = String::new();
     if files.empty > 0 {
         let _ = writeln!(out, "- {} of no byte", counted(files.empty, "file"));
@@ -210,6 +241,9 @@ fn quality(files: &Files) -> String {
     let bare = files.extensions.iter().find(|one| one.extension.is_empty());
     if let Some(bare) = bare {
         let _ = writeln!(out, "- {} without an extension", counted(bare.count, "file"));
+    }
+    if facts.spaced > 0 {
+        let _ = writeln!(out, "- {} with a space in the path", counted(facts.spaced, "file"));
     }
     out
 }
@@ -235,5 +269,15 @@ mod tests {
     fn sizes_of_strangers_do_not_overflow() {
         let folders = ["a/b", "a/c"].map(|path| (path.to_owned(), (u64::MAX, u64::MAX)));
         assert!(tree("s3://bucket", &folders.into()).contains("a/"));
+    }
+
+    #[test]
+    fn samples_of_strangers_stay_on_their_lines_and_within_bytes() {
+        let hostile = "a`\n# b|[c](d)\u{202e}".repeat(40);
+        let one = Sample { path: hostile.clone(), size: Some(u64::MAX), beginning: Some(hostile) };
+        let told = samples(&vec![one; 9]);
+        assert!(told.len() <= SAMPLES && told.contains("more"), "{told}");
+        assert!(told.lines().all(|line| line.starts_with("- ")), "{told}");
+        assert_eq!(samples(&[]), "");
     }
 }

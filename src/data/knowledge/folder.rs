@@ -22,7 +22,7 @@ use crate::memory::{self, LARGEST};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::hex::hex;
 use dcfs_core::time::Timestamp;
-use dcfs_disk::regular;
+use dcfs_disk::{inside, regular};
 
 /// Moves with every change of what pages say.
 const FORMAT: u32 = 1;
@@ -74,7 +74,7 @@ struct Written {
 
 impl State {
     fn read(folder: &Path) -> Self {
-        let read = regular::read(&folder.join(STATE), 64 << 20).ok();
+        let read = inside::read(folder, STATE, 64 << 20).ok();
         let mut state: Option<Self> = read.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         if let Some(state) = &mut state {
             // The file may be a stranger's, and a page that it names may be removed.
@@ -114,11 +114,11 @@ enum Found {
 
 /// The text of a page in the folder.
 pub(super) fn read(folder: &Path, path: &str) -> Option<String> {
-    regular::read_text(&folder.join(path), LARGEST).ok()
+    inside::read_text(folder, path, LARGEST).ok()
 }
 
 fn found(folder: &Path, path: &str) -> Found {
-    match regular::read_text(&folder.join(path), LARGEST) {
+    match inside::read_text(folder, path, LARGEST) {
         Ok(text) if path.ends_with(".md") && frontmatter::value(&text, "generator").is_none() => {
             // Pages by letter have no head.
             if path.starts_with("datasets/index-") { Found::Ours(text) } else { Found::Foreign }

@@ -1,13 +1,15 @@
 //! What people and agents write: a section of a page, lines of notes, documents of a team. Read, and never changed.
 
-use std::fs;
+use std::fs::Metadata;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::dataset::Hand;
 use super::search::Document;
 use crate::memory::{self, LARGEST};
 use dcfs_core::name::DatasetName;
-use dcfs_disk::regular;
+use dcfs_disk::inside;
 
 /// The section of a page that is theirs.
 const CONTEXT: &str = "## Session Context";
@@ -27,9 +29,11 @@ const OWN: [&str; 8] = [
 /// Notes that a page tells.
 const MOST_NOTES: usize = 20;
 
-/// Documents that are searched, and folders below each other.
+/// Documents that are searched, their bytes in all, folders below each other, and names that are looked at.
 const MOST_DOCUMENTS: usize = 500;
+const MOST_READ: usize = 64 << 20;
 const DEEPEST: usize = 6;
+const MOST_NAMES: usize = 10_000;
 
 /// Folders of theirs.
 const FOLDERS: [&str; 3] = ["notes", "docs", "memory"];
@@ -99,7 +103,7 @@ fn fence(line: &str) -> Option<usize> {
 /// What was written about the dataset with a page, in the folder of pages: what is remembered first, then notes.
 pub fn of_page(folder: Option<&Path>, page: &str, name: &DatasetName) -> Hand {
     let Some(folder) = folder else { return Hand::default() };
-    let read = |path: &str| regular::read_text(&folder.join(path), LARGEST).ok();
+    let read = |path: &str| inside::read_text(folder, path, LARGEST).ok();
     let notes = read(&notes_file(page)).unwrap_or_default();
     let lines = notes.lines().rev().filter_map(|line| line.strip_prefix("- ")).map(str::to_owned);
     let remembered = memory::recall(folder, Some(name), MOST_NOTES).unwrap_or_default();
@@ -113,37 +117,67 @@ pub fn of_page(folder: Option<&Path>, page: &str, name: &DatasetName) -> Hand {
     }
 }
 
-/// Every Markdown file of theirs, by name.
-pub fn documents(folder: &Path) -> Vec<Document> {
-    let mut found = Vec::new();
-    for name in FOLDERS {
-        collect(folder, name, DEEPEST, &mut found);
-    }
-    found
+/// Moves when somebody writes what [`of_page`] reads, which is not read for it: a `stat` of a page asks.
+pub fn stamp(folder: Option<&Path>, page: &str) -> u64 {
+    let Some(folder) = folder else { return 0 };
+    let mut hasher = DefaultHasher::new();
+    let mut add =
+        |of: &Metadata| (of.ino(), of.size(), of.mtime(), of.mtime_nsec()).hash(&mut hasher);
+    let own = [page.to_owned(), notes_file(page)];
+    own.iter().filter_map(|path| inside::look(folder, path)).for_each(|of| add(&of));
+    memory::stamp(folder, &mut add);
+    hasher.finish()
 }
 
-fn collect(folder: &Path, below: &str, depth: usize, found: &mut Vec<Document>) {
-    let Ok(entries) = fs::read_dir(folder.join(below)) else { return };
-    let mut names: Vec<_> = entries.flatten().collect();
-    names.sort_by_key(fs::DirEntry::file_name);
-    for entry in names {
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        let path = format!("{below}/{name}");
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() && depth > 0 => collect(folder, &path, depth - 1, found),
-            Ok(kind) if kind.is_file() && name.ends_with(".md") && found.len() < MOST_DOCUMENTS => {
-                let Ok(text) = regular::read_text(&folder.join(&path), LARGEST) else { continue };
-                let title = name.trim_end_matches(".md").to_owned();
-                found.push(Document { path, title, text });
+/// Every Markdown file of theirs, by name. Links are left out.
+pub fn documents(folder: &Path) -> Vec<Document> {
+    let mut walk = Walk { folder, names: MOST_NAMES, bytes: MOST_READ, found: Vec::new() };
+    for name in FOLDERS {
+        walk.collect(name, DEEPEST);
+    }
+    walk.found
+}
+
+/// A walk through the folder, which may be a stranger's: it ends.
+struct Walk<'f> {
+    folder: &'f Path,
+    /// What may still be looked at.
+    names: usize,
+    bytes: usize,
+    found: Vec<Document>,
+}
+
+impl Walk<'_> {
+    fn collect(&mut self, below: &str, depth: usize) {
+        let Ok(names) = inside::list(self.folder, below, self.names) else { return };
+        self.names -= names.len();
+        for (name, kind) in names {
+            let Ok(name) = name.into_string() else { continue };
+            let path = format!("{below}/{name}");
+            if kind.is_dir() && depth > 0 {
+                self.collect(&path, depth - 1);
+            } else if kind.is_file() && name.ends_with(".md") {
+                self.add(path, name.trim_end_matches(".md").to_owned());
             }
-            _ => {}
         }
+    }
+
+    fn add(&mut self, path: String, title: String) {
+        if self.found.len() >= MOST_DOCUMENTS || self.bytes == 0 {
+            return;
+        }
+        let Ok(text) = inside::read_text(self.folder, &path, LARGEST) else { return };
+        self.bytes = self.bytes.saturating_sub(text.len());
+        self.found.push(Document { path, title, text });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use std::fs;
+    use std::os::unix::fs::symlink;
 
     #[test]
     fn a_section_of_people_ends_at_the_next_heading() {
@@ -167,5 +201,44 @@ mod tests {
         assert_eq!(context(&closed).as_deref(), Some("```\n## Notes\n```\n\nb"));
         let inline = "## Session Context\n\n```a``` is code\n\n## Mine\n\nb\n";
         assert_eq!(context(inline).as_deref(), Some("```a``` is code"));
+    }
+
+    #[test]
+    fn nothing_is_read_behind_a_link() {
+        let base = tempfile::tempdir().expect("a folder");
+        let (home, other) = (base.path().join("home"), base.path().join("other"));
+        for folder in [&home.join("docs"), &other] {
+            fs::create_dir_all(folder).expect("made");
+        }
+        fs::write(other.join("2026-11.md"), "- 2026-11-01 10:00:00 all: secret (by x)\n")
+            .expect("written");
+        fs::write(other.join("pets.md"), "## Session Context\n\nsecret\n- secret\n")
+            .expect("written");
+        fs::write(home.join("docs/mine.md"), "mine").expect("written");
+        for name in ["memory", "notes", "datasets"] {
+            symlink(&other, home.join(name)).expect("a link");
+        }
+        symlink(&other, home.join("docs/linked")).expect("a link");
+        let pets = DatasetName::local("pets");
+        assert_eq!(of_page(Some(&home), "datasets/pets.md", &pets), Hand::default());
+        let found: Vec<String> = documents(&home).into_iter().map(|found| found.path).collect();
+        assert_eq!(found, ["docs/mine.md"]);
+    }
+
+    #[test]
+    fn a_stamp_moves_with_what_is_written() {
+        let base = tempfile::tempdir().expect("a folder");
+        let (home, page) = (base.path(), "datasets/pets.md");
+        let mut seen = vec![stamp(Some(home), page)];
+        for path in ["notes/pets.md", "memory/2026-11.md", "datasets/pets.md"] {
+            let path = home.join(path);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            fs::write(path, "- x\n").expect("written");
+            seen.push(stamp(Some(home), page));
+        }
+        assert_eq!(stamp(Some(home), page), seen[3]);
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 4);
     }
 }

@@ -22,7 +22,6 @@ mod search;
 mod snapshot;
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,14 +36,16 @@ use self::snapshot::{Dataset, Listing, Snapshot};
 use crate::catalog::{Catalog, Revision, VersionInfo};
 use crate::diff::{Plan, Versions, compare};
 use crate::pack::Pack;
+use crate::query::{Queries, Version};
 use crate::sql::kernel;
 use crate::stats;
 use crate::tables::{Rows, Source};
 use dcfs_core::cell::{Cell, Cells};
 use dcfs_core::error::{Kind, Result};
-use dcfs_core::expr::Val;
+use dcfs_core::expr::{self, Part, Val};
 use dcfs_core::id::RowId;
 use dcfs_core::name::{DatasetName, escape};
+use dcfs_core::object::Object;
 use dcfs_core::render::grid;
 use dcfs_core::render::rows::Beside;
 use dcfs_core::schema::ValueType;
@@ -61,16 +62,24 @@ pub const AT_ONCE: u64 = 200_000;
 /// Versions are compared row by row up to so many rows each; of larger ones only the numbers of rows are told.
 const MOST_COMPARED: u64 = 200_000;
 
+/// Files of a listing that stand for others, and rows that they are sought in.
+const MOST_SAMPLES: usize = 6;
+const MOST_LOOKED_AT: usize = 10_000;
+
 /// Scripts of earlier versions that are looked at.
 const MOST_SCRIPTS: usize = 20;
 
 /// Opens or builds the pack of a version. May block.
 pub type PackOf = dyn Fn(&VersionInfo) -> Result<Arc<Pack>> + Send + Sync;
 
+/// Says how a file begins: its header, its first line. May block; `None` where it cannot.
+pub type LookInto = dyn Fn(&Object) -> Option<String> + Send + Sync;
+
 /// The pages of one catalog.
 pub struct Knowledge {
     catalog: Arc<Catalog>,
     packs: Box<PackOf>,
+    look_into: Option<Box<LookInto>>,
     /// Where people's notes are, if anywhere.
     folder: Option<PathBuf>,
     /// Versions of more rows are not looked into.
@@ -117,7 +126,16 @@ impl Knowledge {
         folder: Option<PathBuf>,
     ) -> Self {
         let (packs, last) = (Box::new(packs), Mutex::default());
-        Self { catalog, packs, folder, most_rows: u64::MAX, last }
+        Self { catalog, packs, look_into: None, folder, most_rows: u64::MAX, last }
+    }
+
+    /// The same; pages of listings tell how some files begin.
+    #[must_use]
+    pub fn looking(
+        self,
+        look_into: impl Fn(&Object) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        Self { look_into: Some(Box::new(look_into)), ..self }
     }
 
     /// The same; pages about versions of more than `rows` tell nothing that takes reading them.
@@ -126,14 +144,12 @@ impl Knowledge {
         Self { most_rows: rows, ..self }
     }
 
-    /// Moves when a person writes something that the page at `path` tells.
+    /// Moves when a person writes something that the page at `path` tells. Nothing is read for it.
     pub fn stamp(&self, path: &str) -> u64 {
-        let Ok(all) = self.snapshot() else { return 0 };
-        let Some(of) = all.datasets.iter().find(|of| of.page == path) else { return 0 };
-        let hand = hand::of_page(self.folder.as_deref(), path, of.name());
-        let mut hasher = DefaultHasher::new();
-        (hand.context, hand.notes).hash(&mut hasher);
-        hasher.finish()
+        match path.starts_with("datasets/") {
+            true => hand::stamp(self.folder.as_deref(), path),
+            false => 0,
+        }
     }
 
     /// What the catalog holds now.
@@ -422,6 +438,10 @@ impl Knowledge {
             let prefix = place::parts(&of.uri).2.trim_end_matches('/').to_owned();
             facts.folders = folders(groups.unwrap_or_default(), &prefix);
         }
+        self.sample(of, &file, facts)?;
+        if let Some(path) = column("path") {
+            facts.spaced = spaced((&self.catalog, &of.of), &pack, &path.name)?;
+        }
         if let Some(time) = column("last_modified") {
             let folds =
                 [FoldKind::Least, FoldKind::Greatest].map(|kind| (kind, Some(time.clone())));
@@ -434,6 +454,43 @@ impl Knowledge {
                 [first, last] => moment(first).zip(moment(last)),
                 _ => None,
             });
+        }
+        Ok(())
+    }
+
+    /// The first file of each of the most frequent extensions, among the first rows.
+    fn sample(&self, of: &Listing, file: &str, facts: &mut bucket::Facts) -> Result<()> {
+        let schema = self.catalog.schema(&of.of)?;
+        let Some(file) = schema.files.iter().find(|known| known.name == file) else {
+            return Ok(());
+        };
+        let Some(path) = file.path.clone() else { return Ok(()) };
+        let told = facts.statistics.as_ref().and_then(|found| found.files.first());
+        let told = told.map(|files| &files.extensions[..]).unwrap_or_default();
+        let mut wanted: Vec<&str> =
+            told.iter().take(MOST_SAMPLES).map(|one| one.extension.as_str()).collect();
+        let (mut found, mut seen) = (Vec::new(), 0);
+        let mut each = |id: RowId, cells: &dyn Cells| {
+            seen += 1;
+            if let Cell::Text(path) = cells.cell(0) {
+                let path = String::from_utf8_lossy(path);
+                let extension = Part::Ext.of(path.as_bytes());
+                if let Some(at) = wanted.iter().position(|own| own.as_bytes() == extension) {
+                    wanted.remove(at);
+                    found.push((id, path.into_owned()));
+                }
+            }
+            Ok(match wanted.is_empty() || seen >= MOST_LOOKED_AT {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            })
+        };
+        self.catalog.cells(&of.of, &[path], &mut std::iter::once(RowId::ALL), &mut each)?;
+        for (id, path) in found {
+            let object = self.catalog.objects(&of.of, file, &[id])?.pop().flatten();
+            let size = object.as_ref().and_then(|object| object.size);
+            let beginning = object.and_then(|object| self.look_into.as_ref()?(&object));
+            facts.samples.push(bucket::Sample { path, size, beginning });
         }
         Ok(())
     }
@@ -460,6 +517,18 @@ fn listed(all: &Snapshot) -> Vec<PageInfo> {
     pages.extend(all.listings.iter().map(|of| page(&of.page, &of.uri, PageKind::Bucket)));
     pages.push(page(index::BASE, "datasets", PageKind::Base));
     pages
+}
+
+/// Files with a space in their path.
+fn spaced(
+    (catalog, of): (&Arc<Catalog>, &VersionInfo),
+    pack: &Arc<Pack>,
+    path: &str,
+) -> Result<u64> {
+    let filter = format!("`{}` like '% %'", path.replace('`', "``"));
+    let Ok(query) = expr::check(&filter, &catalog.schema(of)?) else { return Ok(0) };
+    let version = Version { catalog, of, pack, each: &|_| {} };
+    Ok(Queries::for_a_command().select(version, &query, None)?.rows.len())
 }
 
 /// Groups by folder as sums over the first two levels below `prefix`.

@@ -7,9 +7,12 @@
 //! |---|---|
 //! | `file` | the rows that are done |
 //! | `folder` | which runs there are, who is alive, what is removed |
+//! | `page` | all of them, for people |
 
 mod file;
 mod folder;
+mod page;
 
 pub use file::{About, Answer, Answers, PART_DONE, Program, RunFile, Shard, key, row};
 pub use folder::{Found, Life, State, bring, find, folder, list, made, remove, turn};
+pub use page::page;

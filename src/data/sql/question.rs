@@ -12,12 +12,15 @@ use super::kernel::{self, Taking};
 use super::{AnswerColumn, BytesOf, Engine, Limits, Origin, TableColumns};
 use crate::catalog::{Catalog, VersionInfo};
 use crate::pack::{Pack, Packs};
+use crate::runs;
+use crate::usage::{self, How, Usage, Use};
 use dcfs_core::cell::Cell;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::expr::{self, Group};
 use dcfs_core::name::DatasetRef;
 use dcfs_core::schema::ValueType;
 use dcfs_core::sql::{Bound, Grouped, Hint, Known, ResultColumn, SqlColumn, Statement, Table};
+use dcfs_core::time::Timestamp;
 
 /// A statement, its tables found.
 pub struct Question {
@@ -25,6 +28,7 @@ pub struct Question {
     statement: Statement,
     found: Vec<Found>,
     bound: Bound,
+    usage: Usage,
 }
 
 /// How far the packing of columns is.
@@ -48,12 +52,31 @@ impl Question {
     ///
     /// # Errors
     /// What is wrong with it, with a caret; a dataset that is not there, with the nearest names.
-    pub fn read(catalog: &Arc<Catalog>, text: &str) -> Result<Self> {
+    pub fn read(catalog: &Arc<Catalog>, usage: Usage, text: &str) -> Result<Self> {
         let statement = Statement::read(text)?;
         let found = find_all(catalog, &statement)?;
         let known: Vec<Known> = found.iter().map(|found| found.known.clone()).collect();
         let bound = statement.bind(&known)?;
-        Ok(Self { catalog: catalog.clone(), statement, found, bound })
+        Ok(Self { catalog: catalog.clone(), statement, found, bound, usage })
+    }
+
+    /// Notes that the statement was asked.
+    pub fn note(&self, now: Timestamp) {
+        let names: Vec<String> = self.versions().map(|of| of.dataset.to_string()).collect();
+        let grouped = self.bound.grouped.as_ref().ok();
+        let on = || grouped.iter().flat_map(|grouped| &grouped.on);
+        let on: Vec<String> =
+            on().flat_map(|(left, right)| [left.name.clone(), right.name.clone()]).collect();
+        for (number, found) in self.found.iter().enumerate() {
+            let Some((of, origin)) = &found.version else { continue };
+            let own = of.dataset.to_string();
+            let with = names.iter().filter(|name| **name != own).cloned().collect();
+            let filter = grouped.and_then(|grouped| grouped.filters.get(number)?.as_deref());
+            let query = filter.and_then(|filter| expr::check(filter, &origin.schema).ok());
+            let columns = query.map(|query| usage::named(&query)).unwrap_or_default();
+            let used = Use { columns, with, on: on.clone(), ..Use::new(How::Sql, own, of.version) };
+            self.usage.note(used, now);
+        }
     }
 
     /// The versions that it reads, in the order of its tables.
@@ -98,7 +121,8 @@ impl Question {
         for (number, (table, found)) in self.statement.tables().iter().zip(&self.found).enumerate()
         {
             if found.version.is_none() {
-                engine.plain(number, &found.known, of_catalog(catalog, &table.name)?)?;
+                let rows = of_catalog(catalog, &self.usage, &table.name)?;
+                engine.plain(number, &found.known, rows)?;
             }
         }
         Ok((engine, bound))
@@ -232,7 +256,7 @@ fn dataset(catalog: &Catalog, statement: &Statement, table: &Table) -> Result<Fo
         let mut message = error.to_string();
         if table.name.starts_with("catalog.") {
             message = format!(
-                "`{}` is none of catalog.datasets, .versions, .columns, .dependencies",
+                "`{}` is none of catalog.datasets, .versions, .columns, .dependencies, .usage, .runs",
                 table.name
             );
         }
@@ -299,12 +323,40 @@ fn catalog_columns(name: &str) -> Option<&'static [(&'static str, ValueType)]> {
         "catalog.dependencies" => {
             &[("dataset", TEXT), ("version", TEXT), ("parent", TEXT), ("parent_version", TEXT)]
         }
+        "catalog.usage" => &[
+            ("dataset", TEXT),
+            ("version", TEXT),
+            ("how", TEXT),
+            ("day", TEXT),
+            ("times", INT),
+            ("columns", TEXT),
+            ("joined", TEXT),
+            ("joined_on", TEXT),
+        ],
+        "catalog.runs" => &[
+            ("id", TEXT),
+            ("kind", TEXT),
+            ("dataset", TEXT),
+            ("input", TEXT),
+            ("state", TEXT),
+            ("rows_done", INT),
+            ("rows", INT),
+            ("errors", INT),
+            ("started_at", TEXT),
+            ("host", TEXT),
+            ("ended", TEXT),
+        ],
         _ => return None,
     })
 }
 
 /// Its rows.
-fn of_catalog(catalog: &Catalog, name: &str) -> Result<Vec<Vec<Json>>> {
+fn of_catalog(catalog: &Catalog, usage: &Usage, name: &str) -> Result<Vec<Vec<Json>>> {
+    match name {
+        "catalog.usage" => return Ok(of_usage(usage)),
+        "catalog.runs" => return Ok(of_runs(catalog)),
+        _ => {}
+    }
     let versions = catalog.versions()?;
     let time = |time: Option<dcfs_core::time::Timestamp>| {
         time.map_or(Json::Null, |time| time.fixed().into())
@@ -370,4 +422,46 @@ fn of_catalog(catalog: &Catalog, name: &str) -> Result<Vec<Vec<Json>>> {
         }
     }
     Ok(rows)
+}
+
+fn of_usage(usage: &Usage) -> Vec<Vec<Json>> {
+    let list = |names: &[String]| Json::from(names.join(", "));
+    let all = usage.all().into_iter();
+    all.map(|(used, times)| {
+        let Use { day, how, dataset, version, columns, with, on } = used;
+        vec![
+            dataset.into(),
+            version.into(),
+            how.word().into(),
+            day.into(),
+            times.min(i64::MAX as u64).into(),
+            list(&columns),
+            list(&with),
+            list(&on),
+        ]
+    })
+    .collect()
+}
+
+/// Runs of programs that are no versions yet.
+fn of_runs(catalog: &Catalog) -> Vec<Vec<Json>> {
+    let found = runs::list(catalog.path()).into_iter();
+    found
+        .map(|found| {
+            let runs::Found { about, state, rows, errors, ended, .. } = found;
+            vec![
+                about.id.into(),
+                about.kind.into(),
+                about.name.into(),
+                about.input.into(),
+                state.text().into(),
+                rows.into(),
+                about.rows.into(),
+                errors.into(),
+                about.started.into(),
+                about.host.into(),
+                ended.map_or(Json::Null, Json::from),
+            ]
+        })
+        .collect()
 }

@@ -106,9 +106,13 @@ pub struct Measures {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub std: Option<Number>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub q10: Option<Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub q25: Option<Number>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub q75: Option<Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub q90: Option<Number>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub histogram: Option<Histogram>,
     /// Rows of each label, most first.

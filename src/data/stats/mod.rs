@@ -51,7 +51,7 @@ use dcfs_core::hex::hex;
 use dcfs_core::schema::{FileColumn, Schema, ValueType};
 
 /// Moves with every change of what is said: statistics kept by another dcfs are not read.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Statistics of more cells are kept for the next who asks: finding them takes some tenth of a second.
 const WORTH_KEEPING: u64 = 200_000;

@@ -103,7 +103,7 @@ pub fn measure(kind: Kind, any: &Walk<'_>, rising: &Walk<'_>) -> Measures {
     }
     let mean = ends.mean();
     let mut bars = Bars::new(kind, &ends);
-    let mut quantiles = [0.25, 0.5, 0.75].map(|share| Quantile::new(share, count));
+    let mut quantiles = [0.1, 0.25, 0.5, 0.75, 0.9].map(|share| Quantile::new(share, count));
     let (mut different, mut before, mut squares) = (0, 0, 0.0);
     let mut frequent = Frequents::default();
     rising(&mut |key, times| {
@@ -116,7 +116,7 @@ pub fn measure(kind: Kind, any: &Walk<'_>, rising: &Walk<'_>) -> Measures {
         before += times;
     });
     let std = (count > 1).then(|| (squares / (count - 1) as f64).sqrt());
-    let [q25, median, q75] = quantiles.map(|quantile| kind.between(quantile.value()));
+    let [q10, q25, median, q75, q90] = quantiles.map(|quantile| kind.between(quantile.value()));
     let named = |(key, count)| Some(Frequent { value: kind.number(key)?, count });
     Measures {
         n_unique: Some(different),
@@ -125,8 +125,10 @@ pub fn measure(kind: Kind, any: &Walk<'_>, rising: &Walk<'_>) -> Measures {
         mean: kind.between(mean),
         median,
         std: std.and_then(|std| kind.distance(std)),
+        q10,
         q25,
         q75,
+        q90,
         histogram: bars.finish(),
         most_frequent: frequent.0.into_iter().filter_map(named).collect(),
         ..Measures::default()

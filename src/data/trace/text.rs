@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{Computed, From, Passed, Step, Stored};
+use dcfs_core::render::markdown::{block, code};
 use dcfs_core::render::numbers::{bytes, counted};
 use dcfs_core::render::stranger::visible;
 
@@ -18,6 +19,12 @@ impl Step {
         let mut out = String::new();
         tell(self, 0, &mut out);
         out
+    }
+
+    /// The chain as a page in Markdown. Texts of strangers stand in a block of code that nothing in them closes.
+    pub fn page(&self) -> String {
+        let dataset = code(&visible(&self.dataset, LONGEST));
+        format!("# Row {} of {dataset}\n\n{}", self.row, block("", &self.text()))
     }
 }
 

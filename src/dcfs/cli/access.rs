@@ -283,7 +283,10 @@ impl Access {
         let stores = self.stores(own)?;
         let tier = self.tier(&catalog, who)?;
         let packs = Packs::shared(catalog.clone(), self.cache.clone(), self.limits(), tier);
-        Ok(Vfs::new(catalog, packs, stores, patience, self.prefetch))
+        let usage = places::usage(&self.cache, catalog.path());
+        let vfs = Vfs::new(catalog, packs, stores, patience, self.prefetch);
+        vfs.note_usage(usage);
+        Ok(vfs)
     }
 
     /// Tables that were made may take a quarter of what objects may.

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::ValueEnum;
 
@@ -22,6 +22,7 @@ use dcfs_core::name::{DatasetName, DatasetRef};
 use dcfs_core::render::grid;
 use dcfs_core::render::rows::{Beside, Format as RowFormat, Layout};
 use dcfs_core::sql::quoted;
+use dcfs_core::time::Timestamp;
 use dcfs_data::catalog::{Catalog, Publication, Writer};
 use dcfs_data::pack::{Limits as PackLimits, Packs};
 use dcfs_data::sql::question::{self, Question, Step};
@@ -98,11 +99,14 @@ impl Answering {
     pub fn answer(&self, text: &str, out: &mut Output) -> Result<()> {
         let format = self.format()?;
         let catalog = Arc::new(self.asking.catalog.open()?);
-        let question = Question::read(&catalog, text)?;
+        let cache = self.asking.cache_dir.clone().unwrap_or_else(places::cache);
+        let noted = places::usage(&cache, catalog.path());
+        let question = Question::read(&catalog, noted, text)?;
         if self.explain {
             return question.explain().iter().try_for_each(|line| out.line(line));
         }
         let packs = self.packs(&catalog)?;
+        question.note(Timestamp::of_system(SystemTime::now()));
         let (progress, told) = (Progress::new(Unit::Rows), AtomicU64::new(0));
         let each = |step: Step| match step {
             Step::Begins { rows } => {

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use super::progress::{Progress, Unit};
 use super::{CatalogArg, places, sharing};
@@ -12,12 +13,14 @@ use dcfs_core::expr::Query;
 use dcfs_core::name::DatasetRef;
 use dcfs_core::render::rows::Beside;
 use dcfs_core::schema::Schema;
+use dcfs_core::time::Timestamp;
 use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_data::lost;
 use dcfs_data::pack::{Limits, Pack, Packs};
 use dcfs_data::query::{self, Queries, Selected, Version};
 use dcfs_data::tables::source::with_keys;
 use dcfs_data::tables::{Rows, Source};
+use dcfs_data::usage::Use;
 
 /// What may be typed.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -106,6 +109,11 @@ impl Asked {
             progress.add(rows.saturating_sub(before));
         };
         let version = Version { catalog: &self.catalog, of: &self.of, pack, each: &each };
+        if query.filter.is_some() || !query.order.is_empty() {
+            let cache = self.cache.clone().unwrap_or_else(places::cache);
+            let now = Timestamp::of_system(SystemTime::now());
+            places::usage(&cache, self.catalog.path()).note(Use::filtered(&self.of, query), now);
+        }
         let selected = self.queries.select(version, query, None);
         progress.clear();
         selected

@@ -1,27 +1,34 @@
 //! `dcfs knowledge`: pages about the catalog as files, words in them, and notes.
 
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
 
 use clap::Subcommand;
 
+use super::access::{self, AccessArgs};
 use super::asking::AskingArgs;
 use super::complete;
 use super::output::Output;
 use super::progress::{Progress, Unit};
-use super::{naming, usage, warn};
+use super::{naming, sample, usage, warn};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::name::{DatasetName, DatasetRef};
 use dcfs_core::time::Timestamp;
 use dcfs_core::version::Requirement;
 use dcfs_data::knowledge::folder::{self, How, Outcome};
 use dcfs_data::knowledge::{Hit, Knowledge};
+use dcfs_store::Stores;
+
+/// How long a page waits for the beginning of one file.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Write pages about the datasets: an index, what each holds and where it came from, its statistics and code
 ///
 /// In the layout of DataChain's knowledge base, from facts alone. Only pages that changed are written. `## Session Context` of a page
 /// and all of notes/, docs/ and memory/ are yours: they are kept word for word. A page that was edited elsewhere is kept as
-/// PAGE.orig; one that another program wrote is left alone. In a mount the same pages are in knowledge/.
+/// PAGE.orig; one that another program wrote is left alone. In a mount the same pages are in knowledge/. Of a listing, a few files are
+/// opened to tell how they begin.
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP, args_conflicts_with_subcommands = true)]
 pub struct KnowledgeCommand {
@@ -31,7 +38,10 @@ pub struct KnowledgeCommand {
     #[arg(value_name = "DIR")]
     folder: Option<PathBuf>,
     #[command(flatten)]
-    asking: AskingArgs,
+    access: AccessArgs,
+    /// Read no object: pages about listings then tell no headers and first lines
+    #[arg(long)]
+    no_samples: bool,
     /// Write nothing; exit with 3 where a page is missing or stale
     #[arg(long)]
     check: bool,
@@ -101,7 +111,9 @@ impl KnowledgeCommand {
     }
 
     fn refresh(&self, out: &mut Output) -> Result<()> {
-        let (knowledge, folder) = open(&self.asking, self.folder.as_deref())?;
+        let (catalog, cache_dir) = (self.access.catalog.clone(), self.access.cache_dir.clone());
+        let (knowledge, folder) = open(&AskingArgs { catalog, cache_dir }, self.folder.as_deref())?;
+        let knowledge = if self.no_samples { knowledge } else { self.looking(knowledge)? };
         let how = How { is_check: self.check, takes_over: self.take_over };
         let progress = Progress::new(Unit::Objects).labelled("pages");
         let told = |done, all| {
@@ -125,6 +137,20 @@ impl KnowledgeCommand {
             folder.display()
         );
         Err(Error::new(Kind::Stale, message))
+    }
+
+    /// The same pages with how some files begin. Stores are reached at the first of them.
+    fn looking(&self, knowledge: Knowledge) -> Result<Knowledge> {
+        let access = self.access.clone().resolve()?;
+        let runtime = access::runtime()?;
+        let stores: OnceLock<Option<Stores>> = OnceLock::new();
+        Ok(knowledge.looking(move |object| {
+            let stores = stores.get_or_init(|| access.stores(&[]).ok()).as_ref()?;
+            runtime.block_on(async {
+                let look = sample::beginning(stores, object);
+                tokio::time::timeout(PATIENCE, look).await.ok().flatten()
+            })
+        }))
     }
 
     fn print(&self, outcome: &Outcome, folder: &Path, out: &mut Output) -> Result<()> {

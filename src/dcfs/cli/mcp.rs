@@ -118,7 +118,8 @@ impl Mcp {
         };
         let state = places::state().join("mcp");
         let may_write = self.allow_write;
-        Ok(Setup { catalog, packs, knowledge, vfs, mount, may_write, state, flags })
+        let usage = places::usage(&access.cache, &access.catalog);
+        Ok(Setup { catalog, packs, knowledge, vfs, usage, mount, may_write, state, flags })
     }
 }
 

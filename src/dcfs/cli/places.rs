@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{User, geteuid};
 
 use dcfs_core::error::{Error, Result};
+use dcfs_data::usage::Usage;
 
 /// `$XDG_CACHE_HOME/dcfs`: packs, and what was fetched.
 pub fn cache() -> PathBuf {
@@ -44,6 +45,13 @@ pub fn private_cache(folder: &Path) -> Result<()> {
         let message = format!("{error}; name another: `--cache-dir DIR`, or `XDG_CACHE_HOME`");
         Error::new(error.kind(), message)
     })
+}
+
+/// What is noted of how the catalog at `database` is used; nothing with `DCFS_USAGE=off`.
+pub fn usage(cache: &Path, database: &Path) -> Usage {
+    let is_off =
+        env::var("DCFS_USAGE").is_ok_and(|said| matches!(said.as_str(), "off" | "0" | "no"));
+    if is_off { Usage::off() } else { Usage::new(cache, database) }
 }
 
 fn base(variable: &str, fallback: &str) -> PathBuf {

@@ -24,7 +24,7 @@ const EXAMPLES: &str = "Examples:
   dcfs sql 'select name, versions, rows from catalog.datasets'
 
 Tables:    a dataset (pets, pets@1.0.0, pets@latest, team.prod.pets; odd names in double quotes),
-           catalog.datasets, catalog.versions, catalog.columns, catalog.dependencies
+           catalog.datasets, .versions, .columns, .dependencies, .usage, .runs
 Columns:   dotted, without quotes: info.width, p.info.width; a model as a whole: p.file; file.name .stem .ext .parent;
            inside lists and JSON: boxes[0].x, meta.key
 Functions: those of filters (dcfs explain --help) and of SQLite; median quantile stddev variance mode count_distinct

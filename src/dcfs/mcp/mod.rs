@@ -37,6 +37,7 @@ use dcfs_core::error::{Error, Kind, Result};
 use dcfs_data::catalog::Catalog;
 use dcfs_data::knowledge::Knowledge;
 use dcfs_data::pack::Packs;
+use dcfs_data::usage::Usage;
 use dcfs_vfs::Vfs;
 
 /// What the server answers from.
@@ -47,6 +48,8 @@ pub struct Setup {
     pub knowledge: Knowledge,
     /// The mount's tree, without a mount.
     pub vfs: Arc<Vfs>,
+    /// What is noted of how the catalog is used.
+    pub usage: Usage,
     /// Where files are for the client, if anywhere.
     pub mount: Option<PathBuf>,
     /// Whether `run` runs anything.

@@ -1,6 +1,7 @@
 //! `query`: one SELECT, as `dcfs sql` answers it.
 
 use std::ops::ControlFlow;
+use std::time::SystemTime;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -13,6 +14,7 @@ use dcfs_core::id::RowId;
 use dcfs_core::render::grid;
 use dcfs_core::render::rows::{Beside, Format, Layout};
 use dcfs_core::render::stranger::visible;
+use dcfs_core::time::Timestamp;
 use dcfs_data::sql::question::{self, Question};
 use dcfs_data::sql::{Limits, Shape};
 
@@ -37,7 +39,8 @@ pub struct Arguments {
 pub async fn answer(server: &Server, arguments: Arguments) -> Result<Answer> {
     let setup = server.setup();
     blocking(move || {
-        let question = Question::read(&setup.catalog, &arguments.sql)?;
+        let question = Question::read(&setup.catalog, setup.usage.clone(), &arguments.sql)?;
+        question.note(Timestamp::of_system(SystemTime::now()));
         let (mut engine, bound) =
             question.engine(&setup.packs, Limits::default(), true, &|_| {})?;
         let origins = question.origins();

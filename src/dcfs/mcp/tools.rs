@@ -47,7 +47,7 @@ impl Kit {
             }
             Self::Query => {
                 "One read-only SELECT over datasets as tables (SQLite, dotted columns): select label, count(*) n from pets where \
-                 info.width > 400 group by label. Also catalog.datasets, .versions, .columns, .dependencies. Aggregate rather than list; \
+                 info.width > 400 group by label. Also catalog.datasets, .versions, .columns, .dependencies, .usage, .runs. Aggregate rather than list; \
                  at most 100 rows come back."
             }
             Self::Files => {

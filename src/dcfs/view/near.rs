@@ -78,14 +78,16 @@ impl Near {
         if let Some(view) = open.values().find(|view| view.of.to_string() == name) {
             return Ok(view.clone());
         }
-        let of = self.siblings()?.into_iter().find(|of| of.to_string() == name);
-        let of = match of {
-            Some(of) => Some(of),
-            None => {
-                let (nodes, _) = self.nodes(&self.first.of)?;
-                nodes.into_iter().filter_map(|node| node.of).find(|of| of.to_string() == name)
+        let siblings = self.siblings()?;
+        let mut of = siblings.iter().find(|of| of.to_string() == name).cloned();
+        // What is in the graph of one of them can be clicked there.
+        for sibling in siblings.iter().rev() {
+            if of.is_some() {
+                break;
             }
-        };
+            let mut near = self.nodes(sibling)?.0.into_iter().filter_map(|node| node.of);
+            of = near.find(|of| of.to_string() == name);
+        }
         let of = of.ok_or_else(|| {
             let message = format!("`{name}` is not shown here; `dcfs view {name}` shows it");
             Error::new(Kind::Missing, message)

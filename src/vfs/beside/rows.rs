@@ -1,14 +1,17 @@
-//! `_views/rows/`: one file per row, rendered when it is looked at.
+//! `_views/rows/`: one file per row, rendered when it is looked at. By name alone, `<sys__id>.why.md` says where the row came
+//! from and why it is there, as `dcfs why` does.
 
 use std::ops::{ControlFlow, RangeInclusive};
 
 use bytes::Bytes;
+use tokio::runtime::Handle as Runtime;
 
 use dcfs_core::error::Result;
 use dcfs_core::id::RowId;
 use dcfs_core::render::rows::Format;
 use dcfs_core::schema::Schema;
 use dcfs_data::tables::text::write;
+use dcfs_data::trace::Tracer;
 
 use super::{At, Directory, Shape, entry};
 use crate::Vfs;
@@ -24,8 +27,13 @@ const PAGE: usize = 512;
 /// One file per row.
 pub struct Rows;
 
-/// A row's file, by ordinal; the only other node is the top.
+/// A row's file and its page, by ordinal; the only other node is the top.
 const ROW: u8 = 1;
+const WHY: u8 = 2;
+
+/// Endings of names.
+const JSON: &[u8] = b".json";
+const PAGE_OF_ROW: &[u8] = b".why.md";
 
 impl Directory for Rows {
     fn number(&self) -> u8 {
@@ -37,17 +45,20 @@ impl Directory for Rows {
     }
 
     fn help(&self, _schema: &Schema) -> String {
-        "## rows/\n\nOne JSON file per row, `<sys__id>.json`, nested as the models nest.\n".into()
+        "## rows/\n\nOne JSON file per row, `<sys__id>.json`, nested as the models nest. By name, `<sys__id>.why.md` follows\nthe row back to the storage: which rows of which parents, the filter that it passed, the program that computed it.\n"
+            .into()
     }
 
     fn shape(&self, kind: u8) -> Shape {
-        if kind == ROW { Shape::File } else { Shape::Directory }
+        if matches!(kind, ROW | WHY) { Shape::File } else { Shape::Directory }
     }
 
     fn lookup(&self, at: At<'_>, name: &[u8]) -> Result<Entry> {
-        let ordinal = row_id(name).and_then(|id| at.place.pack.ordinal(id));
-        let shown = ordinal.filter(|ordinal| at.place.shows(*ordinal));
-        Ok(entry(shown.map(|ordinal| at.file(ROW, ordinal)).transpose()?))
+        let kinds = [(ROW, JSON), (WHY, PAGE_OF_ROW)];
+        let named = kinds.iter().find_map(|(kind, ending)| Some((*kind, row_id(name, ending)?)));
+        let shown = named.and_then(|(kind, id)| Some((kind, at.place.pack.ordinal(id)?)));
+        let shown = shown.filter(|(_, ordinal)| at.place.shows(*ordinal));
+        Ok(entry(shown.map(|(kind, ordinal)| at.file(kind, ordinal)).transpose()?))
     }
 
     fn list(&self, at: At<'_>) -> Result<Listing> {
@@ -63,6 +74,11 @@ impl Directory for Rows {
     }
 
     fn open(&self, at: At<'_>) -> Result<Handle> {
+        if at.node.kind == WHY {
+            // Kept, so that the size that was told is the size that is read.
+            let page = at.kept(at.node, Bytes::len, || why(at))?;
+            return Ok(Handle::Text(Bytes::clone(&page)));
+        }
         let (mut found, ordinal) = (None, at.node.number);
         at.vfs.render(at.place, ordinal..=ordinal, &mut |_, text| {
             found = Some(Bytes::copy_from_slice(text));
@@ -76,10 +92,20 @@ impl Directory for Rows {
 
     fn path(&self, vfs: &Vfs, slot: Slot, node: ViewNode) -> String {
         match node.kind {
-            ROW => vfs.row_path(slot, node.number),
+            ROW => vfs.row_path(slot, node.number, ".json"),
+            WHY => vfs.row_path(slot, node.number, ".why.md"),
             _ => "/_views/rows".into(),
         }
     }
+}
+
+/// Where a row came from, as a page.
+fn why(at: At<'_>) -> Result<Bytes> {
+    let row = at.place.pack.row_id(at.node.number).ok_or_else(|| at.unknown())?;
+    // Asked in a task that may block.
+    let packs = |of: &_| Runtime::current().block_on(at.vfs.packs.get(of));
+    let step = Tracer::new(&at.vfs.catalog, &packs)?.trace(&at.place.view.of, row)?;
+    Ok(step.page().into())
 }
 
 impl Vfs {
@@ -128,8 +154,8 @@ impl Vfs {
 }
 
 /// The row that a name means: digits as `sys__id`s print, and nothing else.
-fn row_id(name: &[u8]) -> Option<RowId> {
-    let digits = std::str::from_utf8(name.strip_suffix(b".json")?).ok()?;
+fn row_id(name: &[u8], ending: &[u8]) -> Option<RowId> {
+    let digits = std::str::from_utf8(name.strip_suffix(ending)?).ok()?;
     let id: i64 = digits.parse().ok()?;
     (id.to_string() == digits).then(|| RowId::new(id))
 }
@@ -152,7 +178,7 @@ mod tests {
             ("9223372036854775808.json", None),
         ];
         for (name, want) in cases {
-            assert_eq!(row_id(name.as_bytes()).map(RowId::key), want, "{name}");
+            assert_eq!(row_id(name.as_bytes(), JSON).map(RowId::key), want, "{name}");
         }
     }
 }

@@ -1,0 +1,58 @@
+//! What is noted of how versions are used through the file system: each thing once a day.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::SystemTime;
+
+use super::Vfs;
+use dcfs_core::expr::Query;
+use dcfs_core::time::Timestamp;
+use dcfs_data::catalog::VersionInfo;
+use dcfs_data::usage::{How, Usage, Use};
+
+/// Uses that are remembered as noted; beyond, some are noted twice.
+const MOST: usize = 10_000;
+
+/// Where use is noted, and what was.
+#[derive(Debug, Default)]
+pub struct Used {
+    usage: OnceLock<Usage>,
+    noted: Mutex<HashSet<Use>>,
+}
+
+impl Vfs {
+    /// Notes from now on how versions are used. Nobody does before, nor where it was said already.
+    pub fn note_usage(&self, usage: Usage) {
+        self.used.usage.set(usage).ok();
+    }
+
+    /// What is noted, if anything is.
+    pub(super) fn usage(&self) -> Usage {
+        self.used.usage.get().cloned().unwrap_or_default()
+    }
+
+    /// A file of a version was opened. Blocks for a moment, once a day.
+    pub(super) fn note_opened(&self, of: &VersionInfo) {
+        self.note_use(Use::new(How::Opened, &of.dataset, of.version));
+    }
+
+    /// Rows of a version were filtered. As [`Vfs::note_opened`].
+    pub(super) fn note_filtered(&self, of: &VersionInfo, query: &Query) {
+        self.note_use(Use::filtered(of, query));
+    }
+
+    fn note_use(&self, used: Use) {
+        let Some(usage) = self.used.usage.get() else { return };
+        let now = Timestamp::of_system(SystemTime::now());
+        let used = Use { day: now.fixed().get(..10).unwrap_or_default().to_owned(), ..used };
+        let mut noted = self.used.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted.len() >= MOST {
+            noted.clear();
+        }
+        let is_new = noted.insert(used.clone());
+        drop(noted);
+        if is_new {
+            usage.note(used, now);
+        }
+    }
+}
