@@ -35,8 +35,13 @@ const compared = async (other, part) => {
   pairing = own;
   pairs.replaceChildren(made("p", { textContent: "comparing…" }));
   const before = `${about.name}@${other}`;
-  const told = await ask("diff", { with: before, part, from: 0 });
-  if (own !== pairing) return;
+  let told;
+  try {
+    told = await ask("diff", { with: before, part, from: 0 }, waiting?.signal);
+  } catch (error) {
+    pairing = "";
+    throw error;
+  }
   const parts = ["changed", "added", "removed"].map((name) => {
     const button = made("button", { type: "button", textContent: `${told.counts[name].toLocaleString("en")} ${name}` });
     button.setAttribute("aria-pressed", name === part);

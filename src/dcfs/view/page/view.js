@@ -31,12 +31,15 @@ const made = (tag, props = {}, ...inside) => {
 
 // Where the server answers, about the version that is shown unless `of` says another.
 const at = (path, query = {}) => {
-  const all = version ? { of: version, ...query } : query;
+  const all = version ? { of: version, ...query } : { ...query };
+  if (all.of === "") delete all.of;
   return `${path}?${new URLSearchParams(all).toString().replaceAll("+", "%20")}`;
 };
 
-const ask = async (path, query = {}) => {
-  const answer = await fetch(at(path, query));
+let waiting = null; // What ends the questions of a state that is no longer shown.
+
+const ask = async (path, query = {}, signal = undefined) => {
+  const answer = await fetch(at(path, query), { signal });
   if (!answer.ok) throw new Error(await answer.text());
   return answer.json();
 };
@@ -50,16 +53,32 @@ const go = (changes) => {
   location.hash = next.toString();
 };
 
+// One state after the other, the last one last; what is asked for one that is past is given up.
+let isShowing = false;
+let isStale = false;
 const show = async () => {
-  const now = state();
+  isStale = true;
+  waiting?.abort();
+  if (isShowing) return;
+  isShowing = true;
+  while (isStale) {
+    isStale = false;
+    waiting = new AbortController();
+    await once(state());
+  }
+  isShowing = false;
+};
+
+const once = async (now) => {
   const filter = now.get("where") ?? "";
   try {
     if ((now.get("of") ?? "") !== version) await turned(now.get("of") ?? "");
     if (filter !== asked) await filtered(filter);
     await compared(now.get("with"), now.get("part") ?? "changed");
   } catch (error) {
-    wrong(error.message);
+    if (!isStale) wrong(error.message);
   }
+  if (isStale) return;
   const dialog = $("row");
   if (now.has("graph")) lineage();
   else if (now.has("row")) opened(now.get("row"));
@@ -68,10 +87,11 @@ const show = async () => {
 
 // To another version, or to the first at the beginning.
 const turned = async (name) => {
+  const told = await ask("about", { of: name }, waiting?.signal);
   version = name;
+  about = told;
   asked = null;
   columns = [];
-  about = await ask("about");
   const title = `${about.name}@${about.version}`;
   document.title = `${title} – dcfs`;
   $("name").textContent = title;
@@ -85,10 +105,9 @@ const wrong = (text) => {
 
 const filtered = async (filter) => {
   const own = ++serial;
-  asked = filter;
   $("where").value = filter;
-  const told = await ask("count", { where: filter });
-  if (own !== serial) return;
+  const told = await ask("count", { where: filter }, waiting?.signal);
+  asked = filter;
   wrong(told.error);
   if (told.error) return;
   where = filter;
@@ -98,7 +117,7 @@ const filtered = async (filter) => {
   $("count").textContent = `${total.toLocaleString("en")} of ${about.rows.toLocaleString("en")} rows`;
   $("grid").scrollTop = 0;
   laid();
-  facets(own).catch((error) => wrong(error.message));
+  facets(own).catch((error) => own === serial && wrong(error.message));
 };
 
 // ---- Grid
@@ -146,6 +165,7 @@ const cellOf = (place) => {
   picture.style.height = `${SIDE}px`;
   const cell = made("button", { type: "button", className: "cell" }, picture, made("span", { className: "name" }));
   cell.dataset.place = place;
+  cell.onclick = () => rowAt(place).then((row) => { places.set(String(idOf(row)), place); go({ row: idOf(row) }); }).catch((error) => wrong(error.message));
   drawn.set(place, cell);
   $("canvas").append(cell);
   const own = pages;
@@ -175,7 +195,6 @@ const fill = (cell, row) => {
   places.set(String(id), Number(cell.dataset.place));
   cell.title = path;
   cell.lastChild.textContent = path.split("/").pop();
-  cell.onclick = () => go({ row: id });
   cell.firstChild.replaceChildren(small(path, id));
 };
 
