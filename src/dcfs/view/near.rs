@@ -60,6 +60,9 @@ struct Node {
     of: Option<VersionInfo>,
 }
 
+/// Versions, and pairs of child and parent by their places.
+type Graph = (Vec<Node>, Vec<(usize, usize)>);
+
 impl Near {
     /// Around a version.
     pub fn new(first: Arc<View>, packs: Arc<Packs>, may_write: bool) -> Self {
@@ -157,7 +160,7 @@ impl Near {
         Ok(json!({ "nodes": nodes.collect::<Vec<_>>(), "edges": edges }))
     }
 
-    fn nodes(&self, of: &VersionInfo) -> Result<(Vec<Node>, Vec<(usize, usize)>)> {
+    fn nodes(&self, of: &VersionInfo) -> Result<Graph> {
         let catalog = &self.first.catalog;
         let versions = catalog.versions()?;
         let known: HashMap<VersionId, &VersionInfo> =
