@@ -4,6 +4,7 @@
 //! `usage/<catalog>.jsonl` of the cache directory, so the catalog itself is not touched and no other user reads it; lines of one day
 //! that say the same become one when the file is made small again. Kept are [`DAYS`] days and [`MOST`] lines.
 //!
+//! Counts are approximate: what others append in the moment in which the file is made small is lost, for nobody waits for a lock here.
 //! Nothing fails because usage cannot be noted or read: then there is none.
 
 use std::collections::BTreeMap;

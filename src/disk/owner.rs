@@ -12,11 +12,19 @@ pub fn name(uid: u32) -> String {
     known.map_or_else(|| format!("the user {uid}"), |user| user.name)
 }
 
-/// Whether a file belongs to this process's user, or to root, whom everybody trusts anyway. In a user namespace that knows not all users
-/// of the machine, files of the others belong to nobody: who they are cannot be told, root most often.
+/// Whether a file belongs to this process's user, or to root, whom everybody trusts anyway.
 pub fn is_trusted(found: &Metadata) -> bool {
-    let uid = found.uid();
-    uid == 0 || uid == geteuid().as_raw() || (uid == OVERFLOW && is_unmapped(OVERFLOW))
+    is_trusted_user(found.uid(), geteuid().as_raw())
+}
+
+fn is_trusted_user(uid: u32, own: u32) -> bool {
+    uid == 0 || uid == own
+}
+
+/// Whether it cannot be told who a file belongs to. In a user namespace that knows not all users of the machine, files of the
+/// others, root's most often, belong to one of no name.
+pub fn is_unknown(found: &Metadata) -> bool {
+    found.uid() == OVERFLOW && is_unmapped(OVERFLOW)
 }
 
 /// The owner of a link at `path` who is none that is trusted: whoever made it chose where what is written there goes.
@@ -96,6 +104,13 @@ mod tests {
         assert_eq!(set(0o664, 4_000_000_000).as_deref(), Some("the group 4000000000"));
         assert!(set(0o664, 65534).is_some_and(|who| who.starts_with("the group `")));
         assert_eq!(set(0o666, 0).as_deref(), Some("everybody"));
+    }
+
+    #[test]
+    fn root_and_oneself_are_trusted_alone() {
+        for (uid, want) in [(0, true), (1000, true), (1001, false), (OVERFLOW, false)] {
+            assert_eq!(is_trusted_user(uid, 1000), want, "{uid}");
+        }
     }
 
     #[test]

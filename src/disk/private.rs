@@ -46,12 +46,26 @@ impl From<Error> for dcfs_core::error::Error {
 /// # Errors
 /// The system refuses; the folder is somebody else's, or others may write to it.
 pub fn folder(path: &Path) -> Result<(), Error> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    match made {
+    make(path)?;
+    check(path)
+}
+
+/// The same for a folder that stands beside what may be somebody else's, as runs beside a catalog: the folders above it are not
+/// looked at.
+///
+/// # Errors
+/// As [`folder`], of it alone.
+pub fn folder_beside(path: &Path) -> Result<(), Error> {
+    make(path)?;
+    check_beside(path)
+}
+
+fn make(path: &Path) -> Result<(), Error> {
+    match DirBuilder::new().recursive(true).mode(0o700).create(path) {
         // It is there, as something else; the check says as what.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check(path),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(cause) => Err(Error::CannotMake { path: path.to_owned(), cause }),
-        Ok(()) => check(path),
+        Ok(()) => Ok(()),
     }
 }
 
@@ -83,6 +97,15 @@ fn is_sticky(path: &Path) -> bool {
 /// # Errors
 /// As [`folder`].
 pub fn check(path: &Path) -> Result<(), Error> {
+    check_beside(path)?;
+    above(path)
+}
+
+/// Whether a folder that is there, beside what may be somebody else's, may be believed.
+///
+/// # Errors
+/// As [`folder_beside`].
+pub fn check_beside(path: &Path) -> Result<(), Error> {
     let cannot = |cause| Error::CannotMake { path: path.to_owned(), cause };
     let found = fs::symlink_metadata(path).map_err(cannot)?;
     // A link of one's own is a way to put the cache on another disk; the folder it leads to is what counts.
@@ -99,7 +122,7 @@ pub fn check(path: &Path) -> Result<(), Error> {
     }
     match owner::is_open_to_others(&found) {
         true => Err(Error::OpenToOthers { path: path.to_owned() }),
-        false => above(path),
+        false => Ok(()),
     }
 }
 
@@ -110,7 +133,7 @@ fn above(path: &Path) -> Result<(), Error> {
     for folder in real.ancestors().skip(1) {
         let cannot = |cause| Error::CannotMake { path: folder.to_owned(), cause };
         let found = fs::metadata(folder).map_err(cannot)?;
-        if !owner::is_trusted(&found) {
+        if !owner::is_trusted(&found) && !owner::is_unknown(&found) {
             let owner = owner::name(found.uid());
             return Err(Error::Foreign { path: folder.to_owned(), owner });
         }
@@ -179,6 +202,11 @@ mod tests {
             assert!(
                 matches!(folder(&path), Err(Error::Foreign { path, .. }) if path.ends_with("shared"))
             );
+            folder_beside(&path).expect("beside what is somebody else's");
+            let runs = shared.join("runs");
+            folder_beside(&runs).expect("made there");
+            chown(&runs, Some(65534), None).expect("given away");
+            assert!(matches!(folder_beside(&runs), Err(Error::Foreign { .. })));
         }
     }
 

@@ -26,19 +26,20 @@ impl Stores {
         let mut answers: Vec<Option<Result<Here>>> = Vec::with_capacity(objects.len());
         let mut asks: Vec<Ask> = Vec::with_capacity(objects.len());
         for (at, object) in objects.iter().enumerate() {
-            let ask = match Place::of(object) {
-                Ok(Place::File(path)) => Wanted::of(object).map(|wanted| (at, wanted, path)),
-                _ => {
-                    answers.push(Some(self.here(object).await));
+            let wanted = match Wanted::of(object) {
+                Ok(wanted) => wanted,
+                Err(error) => {
+                    answers.push(Some(Err(error.into())));
                     continue;
                 }
             };
-            match ask {
-                Ok(ask) => {
-                    asks.push(ask);
+            // Of a member: where its archive is.
+            match Place::of(&wanted.object) {
+                Ok(Place::File(path)) => {
+                    asks.push((at, wanted, path));
                     answers.push(None);
                 }
-                Err(error) => answers.push(Some(Err(error.into()))),
+                _ => answers.push(Some(self.here(object).await)),
             }
         }
         while !asks.is_empty() {
@@ -70,7 +71,10 @@ impl Stores {
             .collect();
         let opened = Arc::new(Opened::default());
         let is_given_up = Arc::new(AtomicBool::new(false));
-        let right = AT_FILES.acquire().await;
+        let Ok(right) = timeout(self.timeout, AT_FILES.acquire()).await else {
+            let seconds = self.timeout.as_secs_f64();
+            return vec![Err(Error::Timeout { place: place(0), seconds })];
+        };
         let (to, stop) = (Arc::clone(&opened), Arc::clone(&is_given_up));
         let mut work = tokio::task::spawn_blocking(move || {
             let _right = right;

@@ -142,13 +142,16 @@ fn is_for_good(object: &Object) -> bool {
     pin::Held::of(object).is_some_and(pin::Held::is_for_good)
 }
 
-/// Whether an object is a file of this machine.
+/// Whether an object is a file of this machine, or a member of one.
 pub fn is_file(object: &Object) -> bool {
     is_local(object)
 }
 
 fn is_local(object: &Object) -> bool {
-    matches!(Place::of(object), Ok(Place::File(_)))
+    // What is opened for a member is its archive; the member's own path may be none of this machine.
+    let member = object.member().ok().flatten();
+    let opened = member.as_ref().map_or(object, |member| &member.container);
+    matches!(Place::of(opened), Ok(Place::File(_)))
 }
 
 /// Every store of a mount.

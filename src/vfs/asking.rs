@@ -128,6 +128,32 @@ impl Vfs {
         in_turn(&self.turns, Turn::Any, self.timeout, work).await
     }
 
+    /// The same for work that waits for the cache's disk. One's own turn comes first: the places there are for all users, and nobody
+    /// holds one while they wait for themselves.
+    pub(super) async fn blocking_at_cache<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let wait = async {
+            let turn = self.turns.take(Turn::Any).await;
+            (turn, self.stores.looker().await)
+        };
+        let rights = tokio::time::timeout(self.timeout, wait).await;
+        let rights = rights.map_err(|_| Error::Timeout(self.timeout.as_secs()))?;
+        let work = move || {
+            let done = work();
+            drop(rights);
+            done
+        };
+        blocking(self.timeout, work).await
+    }
+
+    /// Runs blocking work that replies by itself, in a turn of who asks; where none comes within the timeout, it is given that error. It
+    /// may take [`PATIENCE`] times the timeout longer; then it is told to end.
+    pub async fn replying(&self, work: impl FnOnce(Result<()>) + Send + 'static) {
+        replying(&self.turns, self.timeout, work).await;
+    }
+
     /// The pack of a view, opened or built by one however many wait, each no longer than the timeout.
     async fn pack(
         self: &Arc<Self>,
@@ -190,6 +216,27 @@ async fn in_turn<T: Send + 'static>(
     blocking(timeout, work).await
 }
 
+/// See [`Vfs::replying`].
+async fn replying(
+    turns: &Turns,
+    timeout: Duration,
+    work: impl FnOnce(Result<()>) + Send + 'static,
+) {
+    let Ok(right) = tokio::time::timeout(timeout, turns.take(Turn::Any)).await else {
+        return work(Err(Error::Timeout(timeout.as_secs()).into()));
+    };
+    let flag = Flag::default();
+    let own = flag.clone();
+    let task = tokio::task::spawn_blocking(move || {
+        cancel::within(Some(own), || work(Ok(())));
+        drop(right);
+    });
+    let longest = timeout.saturating_mul(1 + PATIENCE);
+    if tokio::time::timeout(longest, task).await.is_err() {
+        flag.cancel();
+    }
+}
+
 /// [`bounded`], of work that blocks. It goes on for [`PATIENCE`] times the timeout, for whoever asks again; then it is told to
 /// end: one that nobody will ever see the end of must not take a thread for ever.
 async fn blocking<T: Send + 'static>(
@@ -223,6 +270,26 @@ mod tests {
     use super::*;
 
     use std::sync::mpsc;
+
+    #[tokio::test]
+    async fn who_gets_no_turn_is_told_so() {
+        let (turns, soon) = (Turns::default(), Duration::from_millis(20));
+        let mut taken = Vec::new();
+        while let Ok(turn) = tokio::time::timeout(soon, turns.take(Turn::Any)).await {
+            taken.push(turn);
+        }
+        let (tell, told) = mpsc::channel();
+        for want in [Some(Kind::Busy), None] {
+            let tell = tell.clone();
+            let work = move |turn: Result<()>| {
+                tell.send(turn.err().map(|error| error.kind())).expect("heard");
+            };
+            replying(&turns, soon, work).await;
+            let answer = told.recv_timeout(Duration::from_secs(20)).expect("it replied");
+            assert_eq!(answer, want);
+            taken.pop();
+        }
+    }
 
     #[tokio::test]
     async fn work_that_nobody_waits_for_ends() {

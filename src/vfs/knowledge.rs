@@ -5,7 +5,8 @@
 //! that whoever wants to know asks for the page. Of a large version there are no statistics on its page: they are
 //! asked for by name, in its own directory.
 //!
-//! `usage.md` and `runs.md` are of this machine and this moment: pages of the mount alone, made anew each time.
+//! `usage.md` and `runs.md` are of this machine and this moment: pages of the mount alone, made anew each time. A mount that other users
+//! share has neither.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -115,8 +116,9 @@ impl Pages {
         {
             return Ok(tree.clone());
         }
-        let own = [USAGE, RUNS].map(|name| (name.to_owned(), false));
-        let mut tree = Tree::from([(String::new(), BTreeSet::from(own))]);
+        let own: &[&str] = if self.is_private() { &[USAGE, RUNS] } else { &[] };
+        let own = own.iter().map(|name| ((*name).to_owned(), false)).collect();
+        let mut tree = Tree::from([(String::new(), own)]);
         for page in self.knowledge.pages()? {
             let mut path = page.path.as_str();
             let mut is_directory = false;
@@ -167,10 +169,16 @@ impl Pages {
     /// A page of this machine and this moment, if `path` is one.
     fn of_now(&self, catalog: &Catalog, path: &str) -> Option<String> {
         match path {
+            USAGE | RUNS if !self.is_private() => None,
             USAGE => Some(self.vfs.upgrade()?.usage().page()),
             RUNS => Some(runs::page(&runs::list(catalog.path()))),
             _ => None,
         }
+    }
+
+    /// Whether nobody but the mount's owner may ask.
+    fn is_private(&self) -> bool {
+        self.vfs.upgrade().is_some_and(|vfs| !vfs.is_shared())
     }
 
     /// A text as it was last shown; made where it never was, or long ago.

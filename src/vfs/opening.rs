@@ -105,7 +105,6 @@ impl Vfs {
         caller: Option<Caller>,
     ) -> Result<Reader> {
         let (vfs, asked) = (self.clone(), place.clone());
-        let looker = self.stores.looker().await;
         // One change of thread for the catalog and the cache.
         let look = move || {
             vfs.note_opened(&asked.view.of);
@@ -114,10 +113,9 @@ impl Vfs {
                 true => None,
                 false => Some(vfs.stores.open_ahead(&object)?),
             };
-            drop(looker);
             Ok((object, opened))
         };
-        let found = self.blocking(look).await;
+        let found = self.blocking_at_cache(look).await;
         match self.sound(number, place, found)? {
             (_, Some(reader)) => Ok(reader),
             (object, None) => self.stores.open_for(&object, caller).await,

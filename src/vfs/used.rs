@@ -1,6 +1,7 @@
 //! What is noted of how versions are used through the file system: each thing once a day.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
@@ -18,12 +19,24 @@ const MOST: usize = 10_000;
 pub struct Used {
     usage: OnceLock<Usage>,
     noted: Mutex<HashSet<Use>>,
+    is_shared: AtomicBool,
 }
 
 impl Vfs {
     /// Notes from now on how versions are used. Nobody does before, nor where it was said already.
     pub fn note_usage(&self, usage: Usage) {
         self.used.usage.set(usage).ok();
+    }
+
+    /// Says that other users may ask: what each of them does is nobody else's to read, so from now on nothing is noted, and no
+    /// page tells what was, nor which programs run.
+    pub fn share(&self) {
+        self.used.is_shared.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether other users may ask.
+    pub(super) fn is_shared(&self) -> bool {
+        self.used.is_shared.load(Ordering::Relaxed)
     }
 
     /// What is noted, if anything is.
@@ -42,7 +55,7 @@ impl Vfs {
     }
 
     fn note_use(&self, used: Use) {
-        let Some(usage) = self.used.usage.get() else { return };
+        let Some(usage) = self.used.usage.get().filter(|_| !self.is_shared()) else { return };
         let now = Timestamp::of_system(SystemTime::now());
         let used = Use { day: now.fixed().get(..10).unwrap_or_default().to_owned(), ..used };
         let mut noted = self.used.noted.lock().unwrap_or_else(PoisonError::into_inner);

@@ -24,8 +24,8 @@ PYTHON = Path(os.environ.get("DCFS_CLUSTER_PYTHON", ROOT / ".venv-cluster/bin/py
 PASSWORD = "pa:ss@word"
 """Of every user; one that no address could hold."""
 
-USERS = {"dcfs": "default", "reader": "reader", "nobody": "nobody"}
-"""Users of ClickHouse and their profiles; `nobody` may read no table."""
+USERS = {"dcfs": "default", "reader": "reader", "nobody": "nobody", "short": "short"}
+"""Users of ClickHouse and their profiles; `nobody` may read no table, answers to `short` may end early."""
 
 CONFIG = """<clickhouse>
   <logger><level>warning</level></logger>
@@ -133,7 +133,8 @@ def _users():
     )
     # The user that the library itself logs in as.
     own = "<default><password/><networks><ip>127.0.0.1</ip></networks><profile>default</profile><quota>default</quota></default>"
-    profiles = "<default/><reader><readonly>1</readonly></reader><nobody><readonly>1</readonly></nobody>"
+    short = "<short><readonly>1</readonly><result_overflow_mode>break</result_overflow_mode></short>"
+    profiles = f"<default/><reader><readonly>1</readonly></reader><nobody><readonly>1</readonly></nobody>{short}"
     return f"<clickhouse><profiles>{profiles}</profiles><quotas><default/></quotas><users>{own}{users}</users></clickhouse>"
 
 

@@ -51,6 +51,10 @@ def test_a_user_without_rights(cluster, there, dcfs):
     assert "does not allow this to `stranger`" in failed(dcfs, "ls", "--catalog", cluster.address(names="stranger"))
 
 
+def test_a_user_whose_answers_may_end_early(cluster, there, dcfs):
+    assert "cut answers off" in failed(dcfs, "ls", "--catalog", cluster.address(user="short"))
+
+
 def test_servers_that_hold_no_catalog(cluster, there, dcfs):
     cluster.postgres.sql("DROP DATABASE IF EXISTS empty", database="postgres")
     cluster.postgres.sql("CREATE DATABASE empty", database="postgres")

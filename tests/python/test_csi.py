@@ -169,6 +169,8 @@ def test_what_makes_no_sense_is_refused_and_leaves_nothing(dcfs, catalogs, tmp_p
             (publishing(target, catalog="none"), "NOT_FOUND", "no catalog"),
             (publishing(target, catalog="../small"), "INVALID_ARGUMENT", "below the folder"),
             (publishing(target, catalog="out"), "INVALID_ARGUMENT", "leads out"),
+            (publishing(target, catalog="a", endpointUrl="http://minio:9000"), "INVALID_ARGUMENT", "needs a secret"),
+            (publishing(target, catalog="a", endpointUrl="http://169.254.169.254", anon="true"), "INVALID_ARGUMENT", "the node itself"),
             (publishing(target, catalog="a", dataset="none"), "NOT_FOUND", "no dataset"),
             (publishing(target, catalog="a", dataset="few", filter="wrong >"), "INVALID_ARGUMENT", "no filter"),
             (publishing(target, catalog="a", local_root="/"), "INVALID_ARGUMENT", "local_root"),
@@ -216,7 +218,7 @@ def test_a_secret_is_of_its_volume_alone(dcfs, catalogs, tmp_path):
     targets = {"with": {"AWS_ACCESS_KEY_ID": "theirs", "AWS_SECRET_ACCESS_KEY": "s"}, "without": {}}
     mine = {"AWS_ACCESS_KEY_ID": "mine", "AWS_SECRET_ACCESS_KEY": "m", "AWS_SESSION_TOKEN": "t"}
     with plugin(dcfs, catalogs, tmp_path / "plugin", **mine) as node:
-        seen = {}
+        seen, caches = {}, set()
         for name, secrets in targets.items():
             before = set(os.listdir("/proc"))
             node.publish(tmp_path / name, name, secrets, catalog="a")
@@ -225,7 +227,11 @@ def test_a_secret_is_of_its_volume_alone(dcfs, catalogs, tmp_path):
             (pid,) = [pid for pid in new if any(served_by(pid, str(own / folder)) for folder in os.listdir(own))]
             variables = dict(line.split(b"=", 1) for line in open(f"/proc/{pid}/environ", "rb").read().split(b"\0") if b"=" in line)
             seen[name] = [variables.get(key.encode(), b"").decode() for key in mine]
+            assert (b"AWS_EC2_METADATA_DISABLED" in variables) == (name == "with" or "AWS_EC2_METADATA_DISABLED" in dcfs.environment)
+            words = open(f"/proc/{pid}/cmdline", "rb").read().split(b"\0")
+            caches.add([word for word in words if word.startswith(b"--cache-dir=")][-1])
         assert seen == {"with": ["theirs", "s", ""], "without": ["mine", "m", "t"]}
+        assert len(caches) == 2, "what one may read is not the other's to find"
         for name in targets:
             node.unpublish(tmp_path / name, name)
 

@@ -898,9 +898,12 @@ def test_the_walk_of_the_readme_of_datachain(work):
 def test_without_datachain_its_scripts_are_understood_and_their_chains_have_no_answers(work):
     work.write("datachain.py", "raise ImportError('not installed')\n")
     work.write("info.py", CREATE_DATASET.replace("from PIL import Image\n", "") + "\n\ndef size(file: dc.File) -> int:\n    return len(file.read())\n"
-               "\n\ndef lost(file: dc.TextFile) -> int:\n    return len(file.read()) + ds.count()\n")
+               "\n\ndef lost(file: dc.TextFile) -> int:\n    return len(file.read()) + ds.count()\n"
+               "\n\ndef parts(file: dc.TextFile) -> int:\n    with file.open() as text:\n        return len(text.read().split('x'))\n")
     work.ok("map", "f", "--as", "s", "--", "python", "info.py:size")
     assert [n for (n,) in work.rows("s", "size")] == SIZES
+    work.ok("map", "f", "--as", "p", "--", "python", "info.py:parts")
+    assert [n for (n,) in work.rows("p", "parts")] == [n + 1 for n in SIZES]
     assert "is not run by dcfs" in work.refused(5, "map", "f", "--as", "l", "--", "python", "info.py:lost")
 
 
@@ -1047,6 +1050,9 @@ def test_members_of_a_tar_become_files(work):
     rows = work.rows("m", "file__path, file__size")
     assert sorted(rows) == sorted((f"t{kind}.tar/{name}", 0 if name == "empty" else 3 * len(name.encode())) for kind in (0, 1, 2) for name in names)
     assert work.ok("cat", "m/t2.tar/a.txt") == "a.txt" * 3
+    work.ok("map", "m", "--as", "sums", "--step", "hash")
+    sums = dict(work.rows("sums", "file__path, sha256"))
+    assert sums["t2.tar/a.txt"] == hashlib.sha256(b"a.txt" * 3).hexdigest() and len(sums) == 12
     script = """
         import datachain as dc
         from datachain.lib.tar import process_tar

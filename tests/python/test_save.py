@@ -321,7 +321,7 @@ def test_lineage_tells_who_saved_it(catalog, dcfs):
     assert "ann:secret" not in json.dumps(told) and "sig=abc" not in json.dumps(told)
     assert "http://ann:***@host/x?sig=***" in told["script"]
     page = dcfs.ok("lineage", "few", cwd=catalog)
-    assert "| author | Ann \\| Lee \\<ann\\@example.org\\> |" in page
+    assert "| author | Ann \\| Lee \\<ann \\@example.org\\> |" in page
     assert "```sh\ndcfs save few@1.0.0 --as few" in page
     assert "saved by Ann | Lee" in dcfs.ok("lineage", "few", "--format", "dot", cwd=catalog)
     assert not (catalog / "ran").exists(), "no hook runs"

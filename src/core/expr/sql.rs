@@ -8,6 +8,7 @@
 //! - `in` with NULL in its list is NULL here, and false there: each item is compared;
 //! - `like` takes no escapes here and sees the bytes of a text up to its first NUL; `ilike` folds A to Z alone;
 //! - datetimes are compared as microseconds, for their texts depend on the version of the server;
+//! - a text that is made is NULL here where it is longer than a mebibyte: so it is there;
 //! - sums wrap there at 64 bits, `round` goes to the even digit, `%` raises: these stay.
 //!
 //! Values of the filter are parameters; nothing of them is in the text.
@@ -16,6 +17,17 @@ use super::function::Function;
 use super::syntax::{Arithmetic, Comparison, Match};
 use super::typed::{Column, Expr, Value};
 use crate::schema::ValueType;
+
+/// The longest text that a function makes, as in `eval/node.rs`: what is longer is NULL.
+const LONGEST: usize = 1 << 20;
+
+/// The longest SQL for a text that is made: it is written twice, and so would grow without end where one is made of another.
+const LONGEST_SQL: usize = 1024;
+
+/// SQL for a text that is made, NULL where the text is too long; `None` where the SQL would be.
+fn made(sql: &str) -> Option<String> {
+    (sql.len() <= LONGEST_SQL).then(|| format!("if(length({sql}) > {LONGEST}, NULL, {sql})"))
+}
 
 /// How a server keeps a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,13 +238,13 @@ impl Writer<'_> {
             },
             Expr::Arithmetic(Arithmetic::Concat, a, b) => match (self.value(a)?, self.value(b)?) {
                 ((Class::Text, a), (Class::Text, b)) => {
-                    Some((Class::Text, format!("({a} || {b})")))
+                    Some((Class::Text, made(&format!("({a} || {b})"))?))
                 }
                 _ => None,
             },
             Expr::Call(function @ (Function::Lower | Function::Upper), arguments) => {
                 let (Class::Text, of) = self.value(arguments.first()?)? else { return None };
-                Some((Class::Text, format!("{}({of})", function.word())))
+                Some((Class::Text, made(&format!("{}({of})", function.word()))?))
             }
             Expr::Call(Function::Coalesce, arguments) => {
                 let values: Option<Vec<_>> = arguments.iter().map(|of| self.value(of)).collect();
@@ -332,7 +344,11 @@ mod tests {
                 &["4602678819172646912"],
             ),
             ("not (b or n = 1)", "(NOT ((`b` = true) OR (`n` = {p0:Int64})))", &["1"]),
-            ("lower(s) = a", "(lower(`s`) = {p0:String})", &["a"]),
+            (
+                "lower(s) = a",
+                "(if(length(lower(`s`)) > 1048576, NULL, lower(`s`)) = {p0:String})",
+                &["a"],
+            ),
             ("s is null", "isNull(`s`)", &[]),
             ("n between 1 and 2", "((`n` >= {p0:Int64}) AND (`n` <= {p1:Int64}))", &["1", "2"]),
             (
@@ -360,6 +376,7 @@ mod tests {
             "n / 2 > 1",
             "contains(l, 1)",
             "length(s) > 1",
+            "s || s || s || s || s || s || s || s || s || s = a",
         ];
         for text in cases {
             assert_eq!(taken(text), None, "{text}");

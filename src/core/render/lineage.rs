@@ -450,7 +450,7 @@ import datachain as dc
         };
         let page = page.page();
         let want = "\
-| author | Ann\\|Lee \\<ann\\@example.org\\> |
+| author | Ann\\|Lee \\<ann \\@example.org\\> |
 | saved at | `ann@laptop:/work/\\u{1b}pets` |
 | commit | `0d3b3f5e1c5a4f659a531f3f3d1c9b10aabbccdd`, with changes that are not committed |
 | command | ``dcfs save raw --where 'a > 1 or b = \"`x\\|\\n\"' --as pets`` |
@@ -491,7 +491,7 @@ import datachain as dc
             };
             let page = page.page();
             assert!(page.contains("first version") && page.contains("None was recorded"), "{page}");
-            assert!(page.contains("ann \\<ann\\@host\\>"), "{page}");
+            assert!(page.contains("ann \\<ann \\@host\\>"), "{page}");
         }
     }
 }

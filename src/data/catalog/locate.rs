@@ -136,10 +136,12 @@ pub(super) fn foreign(path: &Path) -> Option<String> {
     if is_address(path) {
         return Some("others may write to its server".into());
     }
-    path.ancestors().find_map(|part| {
+    path.ancestors().enumerate().find_map(|(up, part)| {
         let found = part.metadata().ok()?;
         let is_sticky = found.mode() & 0o1000 != 0;
-        if !owner::is_trusted(&found) {
+        // In a user namespace `/` belongs to nobody that is known; the database, its folder and the one around it must.
+        let is_root_maybe = up > 2 && owner::is_unknown(&found);
+        if !owner::is_trusted(&found) && !is_root_maybe {
             Some(format!("`{}` belongs to {}", part.display(), owner::name(found.uid())))
         } else {
             let who = owner::open_to(&found).filter(|_| !is_sticky)?;

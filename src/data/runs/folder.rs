@@ -132,14 +132,14 @@ pub fn folder(database: &Path) -> PathBuf {
 /// It cannot be made, or others may write to it.
 pub fn made(database: &Path) -> Result<PathBuf> {
     let folder = folder(database);
-    private::folder(&folder)?;
+    private::folder_beside(&folder)?;
     Ok(folder)
 }
 
 /// All runs, the oldest first. What cannot be read is left out.
 pub fn list(database: &Path) -> Vec<Found> {
     let folder = folder(database);
-    if private::check(&folder).is_err() {
+    if private::check_beside(&folder).is_err() {
         return Vec::new();
     }
     let entries = fs::read_dir(&folder).into_iter().flatten().flatten();

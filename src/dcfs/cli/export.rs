@@ -72,7 +72,8 @@ impl Export {
         self.check()?;
         let is_table = self.format == Format::Parquet;
         if let Some(uri) = self.to.to_str().filter(|to| to.starts_with("s3://")) {
-            let uri = uri.trim_end_matches('/').to_owned();
+            // The slashes of the scheme are no end.
+            let uri = if uri == "s3://" { uri } else { uri.trim_end_matches('/') }.to_owned();
             let dest = PathBuf::from(&uri);
             let dest = if is_table { dest.join("rows.parquet") } else { dest };
             return self.write(path, dest, How::Upload { uri }, out);

@@ -3,7 +3,7 @@
 //! Whatever else is told to the log of a mount is not for who typed a command: results and errors say it.
 
 use std::fmt;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -49,7 +49,9 @@ impl Subscriber for Waits {
         if !message.0.is_empty() && self.is_due() {
             // A line of progress may stand there.
             let clear = if io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
-            eprintln!("{clear}dcfs: {}", sanitized(&masked(&message.0)));
+            let text = sanitized(&masked(&message.0));
+            // Whoever read it may have gone.
+            writeln!(io::stderr(), "{clear}dcfs: {text}").ok();
         }
     }
 

@@ -1,20 +1,22 @@
 //! Volumes on this node: mounted where the kubelet says, and unmounted.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError, RwLock, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, User, geteuid};
 use sha2::{Digest, Sha256};
 
 use super::grpc::{Code, Status};
@@ -28,6 +30,23 @@ use dcfs_disk::private;
 
 /// How much of what `dcfs mount` says is passed on.
 const LONGEST: usize = 2000;
+
+/// How long `dcfs mount` may take: the kubelet gives a call two minutes.
+const PATIENCE: Duration = Duration::from_secs(110);
+
+/// Between two looks whether it has ended.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What keeps a volume with a secret of its own from files and machines that hold the plugin's credentials.
+const WITHOUT_OURS: [(&str, &str); 7] = [
+    ("AWS_CONFIG_FILE", "/dev/null"),
+    ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
+    ("AWS_EC2_METADATA_DISABLED", "true"),
+    ("AZURE_CONFIG_DIR", "/nonexistent"),
+    ("CLOUDSDK_CONFIG", "/nonexistent"),
+    ("NO_GCE_CHECK", "true"),
+    ("HF_HOME", "/nonexistent"),
+];
 
 /// What the administrator says.
 #[derive(Clone, Debug)]
@@ -139,10 +158,16 @@ impl Node {
     /// Starts the process that serves a volume on a folder of its own.
     fn mount(&self, volume: &Volume, own: &Path) -> Result<(), Status> {
         let catalog = beneath(&self.settings.catalogs, &volume.catalog)?;
-        private::folder(own).map_err(|error| Status::new(Code::Internal, error.to_string()))?;
+        let internal = |error: private::Error| Status::new(Code::Internal, error.to_string());
+        private::folder(own).map_err(internal)?;
+        let cache = self.cache();
+        private::cache(&cache, &[CACHES]).map_err(internal)?;
+        let mut of_volume = OsString::from("--cache-dir=");
+        of_volume.push(cache.join(CACHES).join(kept_apart(&catalog, volume)));
         let mut command = Command::new(&self.settings.program);
         command.args(["mount", "--allow-other", "--no-local-files"]);
-        command.args(&self.settings.options).args(&volume.flags);
+        // Of two that differ the last counts: the administrator's.
+        command.args(&volume.flags).args(&self.settings.options).arg(of_volume);
         command.arg("--catalog").arg(&catalog).arg(own);
         if !volume.secrets.is_empty() {
             let is_credential =
@@ -151,19 +176,24 @@ impl Node {
             own.filter(|name| is_credential(name)).for_each(|name| {
                 command.env_remove(name);
             });
+            command.envs(WITHOUT_OURS);
         }
         command.envs(volume.secrets.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let done = {
             let _waiting = self.waiting.read().unwrap_or_else(PoisonError::into_inner);
-            command.output().map_err(|error| failed(&self.settings.program, &error))?
+            ended(&mut command).map_err(|error| failed(&self.settings.program, &error))?
         };
-        if done.status.success() {
+        let Some((status, said)) = done else {
+            let said = format!("mounting took more than {} seconds", PATIENCE.as_secs());
+            return Err(Status::new(Code::Unavailable, said));
+        };
+        if status.success() {
             return Ok(());
         }
-        let said = String::from_utf8_lossy(&done.stderr);
+        let said = String::from_utf8_lossy(&said);
         let said: String = said.trim().chars().take(LONGEST).collect();
-        let code = match done.status.code().and_then(|code| u8::try_from(code).ok()) {
+        let code = match status.code().and_then(|code| u8::try_from(code).ok()) {
             Some(code) if code == Kind::Missing.codes().1 => Code::NotFound,
             Some(code) if code == Kind::Invalid.codes().1 => Code::InvalidArgument,
             Some(code) if code == Kind::Denied.codes().1 => Code::PermissionDenied,
@@ -171,6 +201,23 @@ impl Node {
             _ => Code::Internal,
         };
         Err(Status::new(code, said))
+    }
+
+    /// The cache that the administrator's `--cache-dir` names, else the usual one.
+    fn cache(&self) -> PathBuf {
+        const FLAG: &str = "--cache-dir";
+        let mut found = None;
+        let mut words = self.settings.options.iter();
+        while let Some(word) = words.next() {
+            if word == FLAG {
+                found = words.next().map(PathBuf::from);
+            } else if let Some(rest) = word.as_bytes().strip_prefix(FLAG.as_bytes())
+                && let Some(folder) = rest.strip_prefix(b"=")
+            {
+                found = Some(PathBuf::from(OsStr::from_bytes(folder)));
+            }
+        }
+        found.unwrap_or_else(usual_cache)
     }
 
     /// Takes a volume's own mount away, with its folder.
@@ -228,22 +275,89 @@ fn place(id: &str, target: &str) -> Result<PathBuf, Status> {
     }
 }
 
-/// The folder of a catalog, found below `root` without leaving it.
+/// The folder in the plugin's cache that holds those of volumes.
+const CACHES: &str = "csi";
+
+/// Where `dcfs mount` keeps a cache that nobody names.
+fn usual_cache() -> PathBuf {
+    let named =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let known = || User::from_uid(geteuid()).ok().flatten().map(|user| user.dir);
+    let home = || named("HOME").or_else(known).unwrap_or_else(|| PathBuf::from("/"));
+    named("XDG_CACHE_HOME").unwrap_or_else(|| home().join(".cache")).join("dcfs")
+}
+
+/// The name of the cache of a volume: volumes of one catalog, one secret and the same flags share it, and no others. What one pod
+/// may read with its secret is no other's to find, and a catalog that somebody wrote is believed by its own volumes alone.
+fn kept_apart(catalog: &Path, volume: &Volume) -> String {
+    let mut secrets: Vec<&(String, String)> = volume.secrets.iter().collect();
+    secrets.sort();
+    let secrets = secrets.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
+    let flags = volume.flags.iter().map(|flag| flag.as_bytes());
+    let mut hash = Sha256::new();
+    hash.update((volume.secrets.len() as u64).to_le_bytes());
+    for part in std::iter::once(catalog.as_os_str().as_bytes()).chain(secrets).chain(flags) {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hex(&hash.finalize()[..16])
+}
+
+/// How a program ended and what it said; `None` for one that took too long, and was ended.
+fn ended(command: &mut Command) -> io::Result<Option<(ExitStatus, Vec<u8>)>> {
+    let mut child = command.stderr(Stdio::piped()).spawn()?;
+    let (send, said) = mpsc::channel();
+    if let Some(mut pipe) = child.stderr.take() {
+        thread::spawn(move || {
+            let mut bytes = Vec::new();
+            // What was read before an error is what it said.
+            let _ = pipe.read_to_end(&mut bytes);
+            let _ = send.send(bytes);
+        });
+    }
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            // A process that it left behind may hold the other end.
+            let said = said.recv_timeout(Duration::from_secs(1)).unwrap_or_default();
+            return Ok(Some((status, said)));
+        }
+        if Instant::now() >= until {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+/// The file of a catalog, found below `root` without leaving it, whatever is a link on the way.
 fn beneath(root: &Path, way: &Path) -> Result<PathBuf, Status> {
     let top = File::open(root).map_err(|error| failed(root, &error))?;
-    let way = if way.as_os_str().is_empty() { Path::new(".") } else { way };
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let found = openat2(&top, way, how).map_err(|errno| match errno {
-        Errno::ENOENT | Errno::ENOTDIR => {
-            Status::new(Code::NotFound, format!("there is no catalog `{}`", way.display()))
+    let missing =
+        || Status::new(Code::NotFound, format!("there is no catalog `{}`", way.display()));
+    let here = if way.as_os_str().is_empty() { Path::new(".") } else { way };
+    let find = |way: &Path| -> Result<Option<File>, Status> {
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        match openat2(&top, way, how) {
+            Ok(found) => Ok(Some(File::from(found))),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+            Err(Errno::EXDEV) => Err(invalid("`catalog` leads out of the folder of catalogs")),
+            Err(errno) => Err(failed(&root.join(way), &errno.into())),
         }
-        Errno::EXDEV => invalid("`catalog` leads out of the folder of catalogs"),
-        errno => failed(&root.join(way), &errno.into()),
-    })?;
-    let real = fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd()));
-    real.map_err(|error| failed(root, &error))
+    };
+    // The catalog itself, or where it is in a folder.
+    for way in [here.to_owned(), here.join(".datachain/db"), here.join("db")] {
+        let Some(found) = find(&way)? else { continue };
+        let is_file = found.metadata().map_err(|error| failed(&root.join(&way), &error))?.is_file();
+        if is_file {
+            let real = fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd()));
+            return real.map_err(|error| failed(root, &error));
+        }
+    }
+    Err(missing())
 }
 
 /// Shows what a volume names of its own mount at the place.
@@ -297,4 +411,48 @@ fn invalid(text: &str) -> Status {
 
 fn failed(path: &Path, error: &io::Error) -> Status {
     Status::new(Code::Internal, format!("`{}`: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_catalog_is_a_file_beneath_the_root() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = fs::canonicalize(folder.path()).expect("it is there").join("catalogs");
+        let outside = root.with_file_name("outside");
+        fs::create_dir_all(root.join("a/.datachain")).expect("a folder");
+        fs::write(root.join("a/.datachain/db"), "").expect("a file");
+        fs::create_dir_all(root.join("out")).expect("a folder");
+        fs::create_dir_all(&outside).expect("a folder");
+        fs::write(outside.join("db"), "").expect("a file");
+        std::os::unix::fs::symlink(&outside, root.join("out/.datachain")).expect("a link");
+        let found = |way: &str| beneath(&root, Path::new(way)).map_err(|status| status.code);
+        assert_eq!(found("a"), Ok(root.join("a/.datachain/db")));
+        assert_eq!(found("a/.datachain"), Ok(root.join("a/.datachain/db")));
+        assert_eq!(found("a/.datachain/db"), Ok(root.join("a/.datachain/db")));
+        assert_eq!(found("out"), Err(Code::InvalidArgument));
+        assert_eq!(found("none"), Err(Code::NotFound));
+    }
+
+    #[test]
+    fn volumes_share_a_cache_only_where_all_is_alike() {
+        let volume = |flags: &[&str], secrets: &[(&str, &str)]| Volume {
+            flags: flags.iter().map(OsString::from).collect(),
+            secrets: secrets.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect(),
+            ..Volume::default()
+        };
+        let name = |catalog: &str, volume: Volume| kept_apart(Path::new(catalog), &volume);
+        let one = name("/c/db", volume(&[], &[("a", "1"), ("b", "2")]));
+        assert_eq!(one, name("/c/db", volume(&[], &[("b", "2"), ("a", "1")])));
+        for other in [
+            name("/d/db", volume(&[], &[("a", "1"), ("b", "2")])),
+            name("/c/db", volume(&["--anon"], &[("a", "1"), ("b", "2")])),
+            name("/c/db", volume(&[], &[("a", "1"), ("b", "3")])),
+            name("/c/db", volume(&["a", "1"], &[("b", "2")])),
+        ] {
+            assert_ne!(one, other);
+        }
+    }
 }

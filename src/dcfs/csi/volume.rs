@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::{Component, Path, PathBuf};
 
 use super::grpc::{Code, Status};
@@ -62,7 +63,10 @@ impl Volume {
                 "dataset" => volume.dataset = Some(name(value)?.to_owned()),
                 "filter" if value.len() < 4096 => volume.filter = Some(value.clone()),
                 "region" => flag("region"),
-                "endpointUrl" => flag("endpoint-url"),
+                "endpointUrl" => {
+                    flag("endpoint-url");
+                    check_endpoint(value)?;
+                }
                 "prefetch" => flag("prefetch"),
                 "anon" if value == "true" => volume.flags.push("--anon".into()),
                 "anon" if value == "false" => {}
@@ -84,7 +88,50 @@ impl Volume {
             }
             volume.secrets.push((key.clone(), value.clone()));
         }
+        let is_anonymous = volume.flags.iter().any(|flag| flag == "--anon");
+        if attributes.contains_key("endpointUrl") && volume.secrets.is_empty() && !is_anonymous {
+            return Err(invalid(
+                "`endpointUrl` needs a secret or `anon`: the plugin's own credentials are sent to no server that a pod names".into(),
+            ));
+        }
         Ok(volume)
+    }
+}
+
+/// Refuses a server that is this node itself or its metadata: the plugin asks as the node, and not as the pod.
+fn check_endpoint(url: &str) -> Result<(), Status> {
+    let wrong = |why: &str| {
+        Err(invalid(format!(
+            "`endpointUrl` {why}; such a one is named by the administrator, as a flag of the plugin"
+        )))
+    };
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    let Some(rest) = rest else { return wrong("is no http://HOST or https://HOST") };
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+    if authority.is_empty() || !authority.chars().all(is_plain) {
+        return wrong("names no plain host");
+    }
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    if let Ok(address) = host.parse::<IpAddr>() {
+        let is_near = match address.to_canonical() {
+            IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || v4.is_unspecified(),
+            IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified(),
+        };
+        return if is_near { wrong("is an address of the node itself") } else { Ok(()) };
+    }
+    // What ends in a number is an address in another way of writing, such as 127.1 or 0x7f000001.
+    let last = host.rsplit('.').next().unwrap_or_default();
+    if last.is_empty() || last.starts_with(|c: char| c.is_ascii_digit()) || host.contains(':') {
+        return wrong("names no plain host");
+    }
+    match host == "localhost" || host.ends_with(".localhost") {
+        true => wrong("is an address of the node itself"),
+        false => Ok(()),
     }
 }
 
@@ -157,5 +204,36 @@ mod tests {
         for key in ["LD_PRELOAD", "AWS_CONFIG_FILE", "AWS_CA_BUNDLE", "DCFS_CONFIG", "PATH"] {
             assert_eq!(parse(&[], &[(key, "x")]), Err(Code::InvalidArgument), "{key}");
         }
+    }
+
+    #[test]
+    fn an_endpoint_is_another_machine_and_needs_its_own_credentials() {
+        let with = |url: &str| parse(&[("endpointUrl", url), ("anon", "true")], &[]).map(drop);
+        for url in [
+            "http://minio:9000",
+            "https://s3.example.org/",
+            "http://10.0.0.1",
+            "http://[fd00::1]:9000",
+        ] {
+            assert_eq!(with(url), Ok(()), "{url}");
+        }
+        for url in [
+            "http://127.0.0.1:9000",
+            "http://127.1",
+            "http://0x7f000001",
+            "http://169.254.169.254/latest",
+            "http://[::1]",
+            "http://[::ffff:127.0.0.1]",
+            "http://[fe80::1]",
+            "http://localhost.:1",
+            "http://a@127.0.0.1",
+            "http:///127.0.0.1",
+            "127.0.0.1:9000",
+        ] {
+            assert_eq!(with(url), Err(Code::InvalidArgument), "{url}");
+        }
+        let url = ("endpointUrl", "http://minio:9000");
+        assert_eq!(parse(&[url], &[]), Err(Code::InvalidArgument));
+        assert!(parse(&[url], &[("AWS_ACCESS_KEY_ID", "k")]).is_ok());
     }
 }

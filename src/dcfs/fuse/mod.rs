@@ -84,6 +84,9 @@ impl Door {
     /// Serves `vfs`; every file looks as `look` says. Without `xattr` the kernel is told once that there are no
     /// attributes, and asks for none again.
     pub fn new(vfs: Arc<Vfs>, runtime: Handle, look: Look, xattr: bool, is_shared: bool) -> Self {
+        if is_shared {
+            vfs.share();
+        }
         let (told, modes) = (Arc::default(), Arc::default());
         let descriptors =
             getrlimit(Resource::RLIMIT_NOFILE).map_or(FEW_DESCRIPTORS, |(soft, _)| soft);
@@ -119,7 +122,7 @@ impl Door {
         }
     }
 
-    /// Lists an open directory: now, or in a task where its names are not all known.
+    /// Lists an open directory: now, or in a turn of who asks where its names are not all known.
     fn list(
         &self,
         call: Call,
@@ -128,7 +131,11 @@ impl Door {
     ) {
         let listing = self.vfs.listing(handle.0);
         if listing.as_ref().is_ok_and(|listing| listing.may_wait()) {
-            self.runtime.spawn_blocking(move || fill(&call, listing));
+            let (user, vfs) = (call.uid, self.vfs.clone());
+            let work = async move {
+                vfs.replying(move |turn| fill(&call, turn.and(listing))).await;
+            };
+            self.runtime.spawn(as_user(user, work));
         } else {
             fill(&call, listing);
         }
@@ -348,16 +355,16 @@ impl Filesystem for Door {
     fn open(&self, req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         // What is to be fetched next is fetched in tasks, even where the answer is known.
         let _within = self.runtime.enter();
-        let (user, files) = (req.uid(), self.files.clone());
-        if let Err(errno) = files.check(user) {
-            return reply.error(errno);
-        }
+        let reserved = match self.files.reserve(req.uid()) {
+            Ok(reserved) => reserved,
+            Err(errno) => return reply.error(errno),
+        };
         let (call, modes) = (self.call("open", req, ino, None), self.modes.clone());
         let caller =
             self.is_shared.then(|| Caller { uid: req.uid(), gid: req.gid(), pid: req.pid() });
         self.answer(call, self.vfs.open(ino.0, caller), move |opened| match opened {
             Ok(opened) => {
-                files.opened(user, opened.handle);
+                reserved.keep(opened.handle);
                 reply_open(reply, &modes, ino, &opened);
             }
             Err(errno) => reply.error(errno),
@@ -400,16 +407,16 @@ impl Filesystem for Door {
     }
 
     fn opendir(&self, req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        let (user, directories) = (req.uid(), self.directories.clone());
-        if let Err(errno) = directories.check(user) {
-            return reply.error(errno);
-        }
+        let reserved = match self.directories.reserve(req.uid()) {
+            Ok(reserved) => reserved,
+            Err(errno) => return reply.error(errno),
+        };
         let call = self.call("opendir", req, ino, None);
         self.answer(call, self.vfs.opendir(ino.0), move |opened| match opened {
             Ok(Opened { handle, keep, .. }) => {
                 let cached = FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE;
                 let flags = if keep { cached } else { FopenFlags::empty() };
-                directories.opened(user, handle);
+                reserved.keep(handle);
                 reply.opened(FileHandle(handle), flags);
             }
             Err(errno) => reply.error(errno),

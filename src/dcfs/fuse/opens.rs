@@ -3,9 +3,10 @@
 //! Each may take a descriptor of this process, of which there are only so many; the catalog, packs and the cache need some too.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fuser::Errno;
+use nix::unistd::geteuid;
 
 /// Every user may keep so many open, however few descriptors there are.
 const FEWEST: usize = 16;
@@ -17,6 +18,8 @@ const DIRECTORIES: usize = 1 << 16;
 #[derive(Debug)]
 pub struct Opens {
     most: Most,
+    /// Whose mount it is.
+    owner: u32,
     table: Mutex<Table>,
 }
 
@@ -31,7 +34,18 @@ struct Most {
 struct Table {
     /// Users by handle.
     users: HashMap<u64, u32>,
+    /// What each has open or is about to open.
     counts: HashMap<u32, usize>,
+    /// The sum of these.
+    all: usize,
+}
+
+/// The right to open one more, given back when it is dropped.
+#[derive(Debug)]
+pub struct Reserved {
+    opens: Arc<Opens>,
+    user: u32,
+    is_kept: bool,
 }
 
 impl Opens {
@@ -48,36 +62,38 @@ impl Opens {
     }
 
     fn bounded(of_user: usize, of_all: usize) -> Self {
-        Self { most: Most { of_user, of_all }, table: Mutex::default() }
+        let owner = geteuid().as_raw();
+        Self { most: Most { of_user, of_all }, owner, table: Mutex::default() }
     }
 
-    /// Refuses one more to who has too many open. What many open in one moment may exceed the bound by as many.
+    /// Counts one that is about to be opened.
     ///
     /// # Errors
-    /// EMFILE for who has their share, ENFILE where all together have.
-    pub fn check(&self, user: u32) -> Result<(), Errno> {
-        let table = self.table();
+    /// EMFILE for who has their share, ENFILE where all together have. Beyond what all may have, root and the mount's owner
+    /// find half as much again: others cannot lock them out.
+    pub fn reserve(self: &Arc<Self>, user: u32) -> Result<Reserved, Errno> {
+        let of_all = match user == 0 || user == self.owner {
+            true => self.most.of_all.saturating_add(self.most.of_all / 2),
+            false => self.most.of_all,
+        };
+        let mut table = self.table();
         if table.counts.get(&user).is_some_and(|count| *count >= self.most.of_user) {
             return Err(Errno::EMFILE);
         }
-        if table.users.len() >= self.most.of_all { Err(Errno::ENFILE) } else { Ok(()) }
-    }
-
-    /// Counts a handle that was given out.
-    pub fn opened(&self, user: u32, handle: u64) {
-        let mut table = self.table();
-        table.users.insert(handle, user);
+        if table.all >= of_all {
+            return Err(Errno::ENFILE);
+        }
+        table.all += 1;
         *table.counts.entry(user).or_default() += 1;
+        drop(table);
+        Ok(Reserved { opens: self.clone(), user, is_kept: false })
     }
 
-    /// Forgets it.
+    /// Forgets a handle.
     pub fn released(&self, handle: u64) {
         let mut table = self.table();
-        let Some(user) = table.users.remove(&handle) else { return };
-        let count = table.counts.entry(user).or_default();
-        *count = count.saturating_sub(1);
-        if *count == 0 {
-            table.counts.remove(&user);
+        if let Some(user) = table.users.remove(&handle) {
+            table.leave(user);
         }
     }
 
@@ -86,21 +102,76 @@ impl Opens {
     }
 }
 
+impl Table {
+    /// One less.
+    fn leave(&mut self, user: u32) {
+        self.all = self.all.saturating_sub(1);
+        let count = self.counts.entry(user).or_default();
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            self.counts.remove(&user);
+        }
+    }
+}
+
+impl Reserved {
+    /// It was opened: it counts until the handle is released.
+    pub fn keep(mut self, handle: u64) {
+        self.opens.table().users.insert(handle, self.user);
+        self.is_kept = true;
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            self.opens.table().leave(self.user);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn opens() -> Arc<Opens> {
+        let owner = 1000;
+        Arc::new(Opens { owner, ..Opens::of_files(400, true) })
+    }
+
+    fn refused(opens: &Arc<Opens>, user: u32) -> Option<Errno> {
+        opens.reserve(user).err()
+    }
+
+    fn open(opens: &Arc<Opens>, user: u32, handle: u64) {
+        opens.reserve(user).expect("room").keep(handle);
+    }
+
     #[test]
     fn a_user_with_their_share_leaves_room_for_others() {
-        let opens = Opens::of_files(400, true);
-        (0..100).for_each(|handle| opens.opened(1, handle));
-        assert_eq!(opens.check(1), Err(Errno::EMFILE));
-        assert_eq!(opens.check(2), Ok(()));
-        (100..200).for_each(|handle| opens.opened(2, handle));
-        assert_eq!(opens.check(3), Err(Errno::ENFILE), "the rest is for this process itself");
+        let opens = opens();
+        (0..100).for_each(|handle| open(&opens, 1, handle));
+        assert_eq!(refused(&opens, 1), Some(Errno::EMFILE));
+        assert_eq!(refused(&opens, 2), None);
+        (100..200).for_each(|handle| open(&opens, 2, handle));
+        assert_eq!(refused(&opens, 3), Some(Errno::ENFILE), "the rest is for this process itself");
+        assert_eq!((refused(&opens, 0), refused(&opens, 1000)), (None, None));
         (0..10).for_each(|handle| opens.released(handle));
-        assert_eq!((opens.check(1), opens.check(3)), (Ok(()), Ok(())));
+        assert_eq!((refused(&opens, 1), refused(&opens, 3)), (None, None));
         (0..300).for_each(|handle| opens.released(handle));
         assert!(opens.table().users.is_empty() && opens.table().counts.is_empty());
+        assert_eq!(opens.table().all, 0);
+    }
+
+    #[test]
+    fn what_is_being_opened_counts() {
+        let opens = opens();
+        let mut reserved: Vec<Reserved> =
+            (0..100).map(|_| opens.reserve(1).expect("room")).collect();
+        assert_eq!(refused(&opens, 1), Some(Errno::EMFILE));
+        reserved.pop();
+        assert_eq!(refused(&opens, 1), None, "one failed");
+        drop(reserved);
+        assert!(opens.table().counts.is_empty());
     }
 }

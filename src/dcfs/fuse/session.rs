@@ -281,7 +281,7 @@ const UNHEARD: [i32; 8] = [
     libc::SIGXFSZ,
 ];
 
-/// Catches all signals that can be caught, but those of a crash. They have handlers, and are not ignored: programs that are run from
+/// Catches all signals that would end this process and can be caught, but those of a crash; a terminal may still stop it (Ctrl-Z). They have handlers, and are not ignored: programs that are run from
 /// here would inherit that.
 fn catch_signals() -> std::io::Result<Signals> {
     let mut all = vec![SIGABRT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXCPU, libc::SIGSTKFLT];

@@ -2,7 +2,7 @@
 //! shown beside it, and what differs between two of them.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
@@ -77,8 +77,8 @@ impl Near {
         if name.is_empty() || name == self.first.of.to_string() {
             return Ok(self.first.clone());
         }
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(view) = open.values().find(|view| view.of.to_string() == name) {
+        let is_open = |view: &&Arc<View>| view.of.to_string() == name;
+        if let Some(view) = self.open().values().find(is_open) {
             return Ok(view.clone());
         }
         let siblings = self.siblings()?;
@@ -107,11 +107,17 @@ impl Near {
             thumbs: first.thumbs.clone(),
             of,
         });
+        let mut open = self.open();
         if open.len() >= MOST_OPEN {
             open.clear();
         }
-        open.insert(view.of.id, view.clone());
-        Ok(view)
+        // Another may have opened it meanwhile.
+        Ok(open.entry(view.of.id).or_insert(view).clone())
+    }
+
+    /// Versions that are open. Held for a moment alone: nothing is looked up or built meanwhile.
+    fn open(&self) -> MutexGuard<'_, HashMap<VersionId, Arc<View>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Versions of the first one's dataset, oldest first.

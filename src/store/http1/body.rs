@@ -22,7 +22,7 @@ use crate::window;
 /// Bytes that are read at a time where the length is not known.
 const STEP: usize = 64 << 10;
 
-/// The longest line between chunks, and the longest trailer.
+/// The longest line between chunks, and all lines after the last one together.
 const LINE: usize = 16 << 10;
 
 /// How an answer goes on.
@@ -43,6 +43,8 @@ pub struct Answered {
     /// Until the body is at its end.
     going: Option<Answering>,
     left: Left,
+    /// Bytes of lines after the last chunk that were read.
+    trailer: usize,
     landing: Option<Landing>,
     /// What comes after what is handed on first.
     then: VecDeque<io::Error>,
@@ -79,8 +81,8 @@ impl Answered {
             Framing::Chunked => Left::Size,
             Framing::Close => Left::All,
         };
-        let mut body =
-            Self { going: Some(going), left, landing: None, then: VecDeque::new(), silence: None };
+        let (going, then) = (Some(going), VecDeque::new());
+        let mut body = Self { going, left, trailer: 0, landing: None, then, silence: None };
         if body.left == Left::Bytes(0) {
             body.end();
         }
@@ -222,7 +224,13 @@ impl Answered {
                 self.end();
                 return Ok(true);
             }
-            Left::Trailer => Left::Trailer,
+            Left::Trailer => {
+                self.trailer += line.len();
+                if self.trailer > LINE {
+                    return Err(malformed());
+                }
+                Left::Trailer
+            }
             _ => return Err(malformed()),
         };
         Ok(true)

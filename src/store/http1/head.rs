@@ -162,7 +162,11 @@ fn closes(headers: &HeaderMap) -> bool {
 }
 
 fn framing(headers: &HeaderMap) -> Result<Framing, Unreadable> {
-    if let Some(coding) = headers.get_all(TRANSFER_ENCODING).iter().next_back() {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next() {
+        if codings.next().is_some() {
+            return Err(Unreadable("it has two codings"));
+        }
         let is_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
         return if is_chunked {
             Ok(Framing::Chunked)
@@ -214,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_body_ends_in_one_way() {
-        let cases: [(&str, Option<(Framing, bool)>); 13] = [
+        let cases: [(&str, Option<(Framing, bool)>); 15] = [
             ("content-length: 5\r\n", Some((Framing::Length(5), true))),
             ("content-length: 5\r\nContent-Length: 5\r\n", Some((Framing::Length(5), true))),
             ("content-length: 5\r\ncontent-length: 6\r\n", None),
@@ -227,6 +231,8 @@ mod tests {
                 Some((Framing::Chunked, false)),
             ),
             ("transfer-encoding: gzip\r\n", None),
+            ("transfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n", None),
+            ("transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n", None),
             ("", Some((Framing::Close, false))),
             ("content-length: 0\r\nconnection: x, Close\r\n", Some((Framing::Length(0), false))),
             ("content-length: 0\r\nconnection: keep-alive\r\n", Some((Framing::Length(0), true))),

@@ -39,7 +39,7 @@ impl Line {
     /// Connects, to whichever address of the host answers first in order.
     ///
     /// # Errors
-    /// None does within `limit` each; nobody knows the name; the server's certificate is not trusted.
+    /// None does within `limit` each; nobody says within it what the name means; the server's certificate is not trusted.
     pub async fn open(
         origin: &Origin,
         tls: Option<TlsConnector>,
@@ -63,7 +63,14 @@ impl Line {
     fn is_quiet(&self) -> bool {
         let socket = match &self.transport {
             Transport::Plain(socket) => socket,
-            Transport::Secure(tls) => tls.get_ref().0,
+            Transport::Secure(tls) => {
+                let (socket, session) = tls.get_ref();
+                // Bytes that are decrypted already, or the other side's word that it ends.
+                if !session.wants_read() {
+                    return false;
+                }
+                socket
+            }
         };
         let found = socket.try_read(&mut [0]);
         self.rest.is_empty() && found.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
@@ -72,7 +79,8 @@ impl Line {
 
 async fn reach(origin: &Origin, limit: Duration) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
-    for address in tokio::net::lookup_host((origin.name(), origin.port)).await? {
+    let found = within(limit, tokio::net::lookup_host((origin.name(), origin.port))).await?;
+    for address in found {
         match within(limit, TcpStream::connect(address)).await {
             Ok(socket) => return Ok(socket),
             Err(error) => last = error,

@@ -38,6 +38,9 @@ use super::remote::Arriving;
 /// Bytes that are read at first: a head, and a small answer with it.
 const FIRST: usize = 8 << 10;
 
+/// Answers that only say that the answer is to come, at most.
+const INTERIM: usize = 16;
+
 /// A client of one cloud's servers.
 pub struct Client {
     net: Net,
@@ -150,6 +153,7 @@ async fn talk(mut line: Line, sent: &[u8], is_get: bool) -> Result<Talk, Lost> {
     let silent = |error| Lost { error, is_silent: true };
     line::within(SILENCE, send(&mut line, sent)).await.map_err(silent)?;
     let mut rest = std::mem::take(&mut line.rest);
+    let mut interim = 0;
     loop {
         rest.reserve(FIRST);
         let read = line::within(SILENCE, line.read_buf(&mut rest)).await;
@@ -168,6 +172,11 @@ async fn talk(mut line: Line, sent: &[u8], is_get: bool) -> Result<Talk, Lost> {
             if !head.is_interim() {
                 line.rest = rest;
                 return Ok((head, line));
+            }
+            interim += 1;
+            if interim > INTERIM {
+                let error = io::Error::new(io::ErrorKind::InvalidData, "its answer never comes");
+                return Err(Lost { error, is_silent: false });
             }
             rest.advance(head.length);
         }

@@ -125,8 +125,13 @@ fn what_is_no_answer_is_an_error_and_never_a_hang() {
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nab",
     ];
+    let interim = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(INTERIM + 1);
+    let whole = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec();
+    let chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n".to_vec();
+    let trailer = b"x: y\r\n".repeat(8 << 10);
+    let endless = [[interim, whole].concat(), [chunked, trailer, b"\r\n".to_vec()].concat()];
     run(async {
-        for wrong in wrong {
+        for wrong in wrong.into_iter().chain(endless.iter().map(Vec::as_slice)) {
             let port = server(vec![vec![wrong.to_vec()]]);
             let told = get(&client(), port).await;
             assert!(told.is_err(), "{:?}: {told:?}", String::from_utf8_lossy(wrong));

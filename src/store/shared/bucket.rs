@@ -3,6 +3,7 @@
 //! Requests run on a thread of their own: who asks may be anywhere, in a task, between tasks, or without a runtime.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
@@ -20,12 +21,19 @@ use crate::cloud::Bucket;
 use crate::cloud::fault::{self, Asked};
 use crate::cloud::wire::Notes;
 use crate::error::Error;
+use crate::key;
 use dcfs_core::error::Result;
 use dcfs_core::shared::{Listed, Objects, Seen};
 use dcfs_core::time::Timestamp;
 
-/// No question about a shared object takes longer, unless `--timeout` is less: whoever waits can do without.
+/// No answer about a shared object begins later, unless `--timeout` is less: whoever waits can do without.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The same between two parts of an answer that has begun, and for an object that is sent: a piece is 8 MiB.
+const PART: Duration = Duration::from_secs(60);
+
+/// Objects of more bytes have [`PART`] to be sent.
+const SMALL: usize = 64 << 10;
 
 /// A prefix of a bucket.
 pub struct Folder<B> {
@@ -42,6 +50,21 @@ struct Inner<B> {
     timeout: Duration,
 }
 
+/// Whether a part of an answer came.
+#[derive(Clone, Default)]
+struct Came(Arc<AtomicBool>);
+
+impl Came {
+    fn note(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one came since this was asked last.
+    fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
 /// What became of a conditional write.
 enum Put {
     Done,
@@ -53,7 +76,7 @@ impl<B: Bucket> Folder<B> {
     /// `below` is the key of something just below the folder; `place` is for messages.
     ///
     /// # Errors
-    /// No thread can be started; a prefix that is not UTF-8.
+    /// No thread can be started; a prefix that cannot be asked for exactly.
     pub fn new(
         bucket: Arc<B>,
         below: &[u8],
@@ -63,13 +86,13 @@ impl<B: Bucket> Folder<B> {
         let failed = |cause: String| Error::Failed { place: place.to_owned(), cause };
         let below = std::str::from_utf8(below).map_err(|error| failed(error.to_string()))?;
         let prefix = below.rsplit_once('/').map_or("", |(prefix, _)| prefix).to_owned();
+        exact(&prefix, place)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("dcfs-shared")
             .enable_all()
             .build()
             .map_err(|error| failed(error.to_string()))?;
-        let timeout = timeout.min(PATIENCE);
         let inner = Inner { bucket, prefix, place: place.to_owned(), timeout };
         Ok(Self { inner: Arc::new(inner), runtime: Some(runtime) })
     }
@@ -96,8 +119,9 @@ impl<B: Bucket> Folder<B> {
         let key = key.to_owned();
         self.wait(|inner| async move {
             let bytes = bytes::Bytes::from(bytes);
+            let patience = if bytes.len() > SMALL { PART } else { PATIENCE };
             let put = inner
-                .ask(&key, |store, path, notes| {
+                .ask(&key, patience, &Came::default(), |store, path, notes| {
                     let mut options = PutOptions { mode: mode.clone(), ..PutOptions::default() };
                     options.extensions.insert(notes);
                     let payload = bytes.clone().into();
@@ -122,15 +146,30 @@ fn lost_or<T>(put: Result<T, StoreError>) -> Result<Put, StoreError> {
     }
 }
 
+/// The path that asks for the very `key`, which may be empty: then for all of the bucket.
+fn exact(key: &str, place: &str) -> Result<Path, Error> {
+    if key.is_empty() {
+        return Ok(Path::default());
+    }
+    key::exact(key.as_bytes())
+        .map_err(|reason| Error::Unaskable { place: place.to_owned(), reason })
+}
+
 impl<B: Bucket> Inner<B> {
-    fn key(&self, key: &str) -> Path {
-        Path::from(format!("{}/{key}", self.prefix))
+    fn path(&self, key: &str, place: &str) -> Result<Path, Error> {
+        match (self.prefix.as_str(), key) {
+            ("", key) => exact(key, place),
+            (prefix, "") => exact(prefix, place),
+            (prefix, key) => exact(&format!("{prefix}/{key}"), place),
+        }
     }
 
-    /// Asks until there is an answer that does not pass, or for as long as may be.
+    /// Asks until there is an answer that does not pass, or for `patience`; longer where parts of an answer come.
     async fn ask<T>(
         &self,
         key: &str,
+        patience: Duration,
+        came: &Came,
         question: impl for<'a> Fn(
             &'a dyn ObjectStore,
             &'a Path,
@@ -138,8 +177,8 @@ impl<B: Bucket> Inner<B> {
         ) -> BoxFuture<'a, Result<T, StoreError>>,
     ) -> Result<T, Error> {
         let place = format!("{}/{key}", self.place);
-        let path = self.key(key);
-        let mut budget = Budget::new(self.timeout);
+        let path = self.path(key, &place)?;
+        let mut budget = Budget::new(self.timeout.min(patience));
         let mut was_moved = self.bucket.is_moved();
         let mut is_renewed = false;
         loop {
@@ -151,9 +190,14 @@ impl<B: Bucket> Inner<B> {
                 hints: self.bucket.hints(),
             };
             let notes = Notes::default();
-            let answer = budget.within(question(client.store, &path, notes.clone())).await;
-            let Some(answer) = answer else {
-                return Err(budget.over(&place));
+            let mut question = question(client.store, &path, notes.clone());
+            let answer = loop {
+                let answer = budget.within(&mut question).await;
+                match answer {
+                    Some(answer) => break answer,
+                    None if came.take() => budget = Budget::new(self.timeout.min(PART)),
+                    None => return Err(budget.over(&place)),
+                }
             };
             let error = match answer {
                 Ok(answer) => return Ok(answer),
@@ -188,6 +232,7 @@ async fn read(
     path: &Path,
     notes: Notes,
     most: u64,
+    came: Came,
 ) -> Result<Option<Option<Seen>>, StoreError> {
     let mut options = GetOptions::default();
     options.extensions.insert(notes);
@@ -195,16 +240,34 @@ async fn read(
         Err(StoreError::NotFound { .. }) => return Ok(Some(None)),
         got => got?,
     };
-    let tag = got.meta.e_tag.clone().unwrap_or_default();
+    came.note();
+    let tag = tag(got.meta.e_tag.as_deref(), got.meta.version.as_deref());
     let mut stream = got.into_stream();
     let mut bytes = Vec::new();
     while let Some(part) = stream.try_next().await? {
+        came.note();
         if (bytes.len() + part.len()) as u64 > most {
             return Ok(None);
         }
         bytes.extend_from_slice(&part);
     }
     Ok(Some(Some(Seen { bytes, tag })))
+}
+
+/// What tells an object from others of its name: S3 and Azure compare the etag before it is written over, Google the
+/// version.
+fn tag(etag: Option<&str>, version: Option<&str>) -> String {
+    match (etag.unwrap_or_default(), version.unwrap_or_default()) {
+        (etag, "") => etag.to_owned(),
+        (etag, version) => format!("{etag}\n{version}"),
+    }
+}
+
+/// What [`tag`] was made of.
+fn seen_as(tag: &str) -> UpdateVersion {
+    let (etag, version) = tag.split_once('\n').unwrap_or((tag, ""));
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    UpdateVersion { e_tag: some(etag), version: some(version) }
 }
 
 /// Removes an object.
@@ -220,12 +283,16 @@ async fn listed(
     store: &dyn ObjectStore,
     path: &Path,
     start: usize,
+    came: Came,
 ) -> Result<Vec<Listed>, StoreError> {
     let below = (!path.as_ref().is_empty()).then_some(path);
-    let found = store.list(below).map_ok(|meta| Listed {
-        key: meta.location.as_ref().get(start..).unwrap_or_default().to_owned(),
-        size: meta.size,
-        written: Timestamp::from_micros(meta.last_modified.timestamp_micros()),
+    let found = store.list(below).map_ok(|meta| {
+        came.note();
+        Listed {
+            key: meta.location.as_ref().get(start..).unwrap_or_default().to_owned(),
+            size: meta.size,
+            written: Timestamp::from_micros(meta.last_modified.timestamp_micros()),
+        }
     });
     found.try_collect().await
 }
@@ -242,8 +309,11 @@ impl<B: Bucket> Objects for Folder<B> {
                 place: format!("{}/{key}", inner.place),
                 answer: "it is longer than it can be".into(),
             };
+            let came = Came::default();
             let got = inner
-                .ask(&key, |store, path, notes| read(store, path, notes, most).boxed())
+                .ask(&key, PATIENCE, &came, |store, path, notes| {
+                    read(store, path, notes, most, came.clone()).boxed()
+                })
                 .await?;
             got.ok_or_else(long)
         })
@@ -258,23 +328,28 @@ impl<B: Bucket> Objects for Folder<B> {
     }
 
     fn replace(&self, key: &str, bytes: Vec<u8>, seen: &Seen) -> Result<bool> {
-        let tag = Some(seen.tag.clone()).filter(|tag| !tag.is_empty());
-        let version = UpdateVersion { e_tag: tag, version: None };
-        self.put_as(key, bytes, PutMode::Update(version))
+        self.put_as(key, bytes, PutMode::Update(seen_as(&seen.tag)))
     }
 
     fn remove(&self, key: &str) -> Result<()> {
         let key = key.to_owned();
         self.wait(|inner| async move {
-            inner.ask(&key, |store, path, _| delete(store, path).boxed()).await
+            let came = Came::default();
+            inner.ask(&key, PATIENCE, &came, |store, path, _| delete(store, path).boxed()).await
         })
     }
 
     fn list(&self, folder: &str) -> Result<Vec<Listed>> {
         let folder = folder.trim_end_matches('/').to_owned();
         self.wait(|inner| async move {
+            // The prefix is in keys as it is written: its path is exact.
             let start = inner.prefix.len() + usize::from(!inner.prefix.is_empty());
-            inner.ask(&folder, |store, path, _| listed(store, path, start).boxed()).await
+            let came = Came::default();
+            inner
+                .ask(&folder, PATIENCE, &came, |store, path, _| {
+                    listed(store, path, start, came.clone()).boxed()
+                })
+                .await
         })
     }
 }
@@ -285,5 +360,28 @@ impl<B> Drop for Folder<B> {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_written_over_by_etag_and_by_version() {
+        let cases =
+            [(None, None), (Some("e"), None), (None, Some("7")), (Some("\"e\""), Some("7"))];
+        for (etag, version) in cases {
+            let seen = seen_as(&tag(etag, version));
+            assert_eq!((seen.e_tag.as_deref(), seen.version.as_deref()), (etag, version));
+        }
+    }
+
+    #[test]
+    fn keys_are_asked_for_as_they_are_written() {
+        let path = exact("team a/100%/x", "p").expect("a key");
+        assert_eq!(path.as_ref(), "team a/100%/x");
+        assert_eq!(exact("", "p").expect("all").as_ref(), "");
+        assert!(exact("a//b", "p").is_err());
     }
 }

@@ -4,8 +4,10 @@
 //! of many writers one wins.
 
 use std::fs::{self, File};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::UNIX_EPOCH;
 
 use dcfs_core::error::{Error, Kind, Result};
@@ -30,34 +32,42 @@ impl Folder {
         move |error| {
             let kind = match error.kind() {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Kind::Denied,
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::Full,
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::NoSpace,
                 _ => Kind::Broken,
             };
             Error::new(kind, format!("`{at}`: {error}"))
         }
     }
 
-    /// A whole file beside the one at `path`, which is given its name by `finish`; it is gone afterwards.
+    /// A whole file beside the one at `path`, which is given its name by `finish`; it is gone afterwards. The folder itself
+    /// is never made: one that is not there may be a network's that is not mounted.
     fn draft<T>(
         &self,
         path: &Path,
         bytes: &[u8],
         finish: impl FnOnce(&Path) -> io::Result<T>,
     ) -> io::Result<T> {
+        if !self.root.is_dir() {
+            let why = "the shared folder is not there; make it, or mount what it is on";
+            return Err(io::Error::new(io::ErrorKind::NotFound, why));
+        }
         let folder = path.parent().unwrap_or(&self.root);
         fs::create_dir_all(folder)?;
-        let draft = folder.join(format!(".draft-{}-{}", std::process::id(), DRAFTS.next()));
-        let write = || {
-            let mut options = File::options();
-            let mut file = regular::open_with(options.write(true).create_new(true), &draft)?;
-            file.write_all(bytes)?;
-            file.sync_data()
-        };
-        let done = write().and_then(|()| finish(&draft));
+        let (process, number) = (std::process::id(), DRAFTS.next());
+        let draft = folder.join(format!(".draft-{:016x}-{process}-{number}", *WHO));
+        let mut options = File::options();
+        // One that is there already is another's, and stays.
+        let mut file = regular::open_with(options.write(true).create_new(true), &draft)?;
+        let written = file.write_all(bytes).and_then(|()| file.sync_data());
+        drop(file);
+        let done = written.and_then(|()| finish(&draft));
         let _ = fs::remove_file(&draft);
         done
     }
 }
+
+/// Tells this process from those of other hosts and containers, whose numbers may be the same.
+static WHO: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
 
 /// Drafts of this process.
 static DRAFTS: Counter = Counter(std::sync::atomic::AtomicU64::new(0));
@@ -185,5 +195,15 @@ mod tests {
         let folder = Folder::new("/nonexistent/shared".into(), "file:///nonexistent/shared".into());
         let error = folder.get("a", 9).expect_err("gone").to_string();
         assert!(error.contains("`file:///nonexistent/shared/a`"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_that_is_gone_is_not_made() {
+        let home = tempfile::tempdir().expect("a folder");
+        let root = home.path().join("unmounted");
+        let folder = Folder::new(root.clone(), "file:///x".into());
+        assert!(folder.put("a/b", b"one".to_vec()).is_err());
+        assert!(folder.create("a/b", b"one".to_vec()).is_err());
+        assert!(!root.exists());
     }
 }

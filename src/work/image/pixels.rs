@@ -46,13 +46,11 @@ pub fn decode(from: impl BufRead + Seek) -> ImageResult<Pixels> {
 
 fn mode(of: ExtendedColorType) -> Option<&'static str> {
     Some(match of {
-        ExtendedColorType::L1 => "1",
-        ExtendedColorType::L2 | ExtendedColorType::L4 | ExtendedColorType::L8 => "L",
+        ExtendedColorType::L8 => "L",
         ExtendedColorType::La8 => "LA",
         ExtendedColorType::L16 => "I;16",
         ExtendedColorType::Rgb8 | ExtendedColorType::Rgb16 => "RGB",
         ExtendedColorType::Rgba8 | ExtendedColorType::Rgba16 => "RGBA",
-        ExtendedColorType::Cmyk8 => "CMYK",
         _ => return None,
     })
 }
@@ -63,9 +61,11 @@ const SIDE: u32 = 8;
 /// The difference hash of a picture as it is seen (dHash, 64 bits): whether each of nine means of a row of grey is darker than
 /// the next one, in eight rows, the first bit highest. Pictures that look alike differ in few bits.
 pub fn difference_hash(pixels: Pixels) -> u64 {
-    let Pixels { mut picture, turned, .. } = pixels;
-    picture.apply_orientation(turned);
-    let small = imageops::thumbnail(&picture.into_luma8(), SIDE + 1, SIDE);
+    let Pixels { picture, turned, .. } = pixels;
+    // Grey first: what is turned is a copy.
+    let mut seen = DynamicImage::ImageLuma8(picture.into_luma8());
+    seen.apply_orientation(turned);
+    let small = imageops::thumbnail(&seen.into_luma8(), SIDE + 1, SIDE);
     let grey = |x, y| small.get_pixel(x, y).0[0];
     let bits = (0..SIDE).flat_map(|y| (0..SIDE).map(move |x| (x, y)));
     bits.fold(0, |hash, (x, y)| hash << 1 | u64::from(grey(x, y) < grey(x + 1, y)))

@@ -62,8 +62,9 @@ pub enum Step {
 pub struct Compared {
     input: Sorted,
     last: Sorted,
-    /// Many rows come of one input, or none: of those that hold this, as is known.
+    /// Many rows come of one input, or none.
     is_many: bool,
+    /// Digests of input rows known to give no row.
     silent: HashSet<Digest>,
     keeps_deleted: bool,
 }
@@ -199,7 +200,7 @@ fn read(catalog: &Arc<Catalog>, side: &Side<'_>) -> rows::Items {
         let has_failed = error.is_some_and(|at| cells.cell(at) != Cell::Null);
         let mut digest = digest(cells, compared);
         if has_failed {
-            // Equal to none.
+            // A failed row matches no row, so it is computed again.
             digest = [0; 16];
         }
         // Rows without an object are told by what they hold.

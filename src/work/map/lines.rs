@@ -1,5 +1,5 @@
-//! Lines to a program that stays, and lines from it, through its pipes: who waits for a line writes what is to be said
-//! meanwhile, so neither side blocks the other, and no other task is woken for a row.
+//! Lines to a program that stays, and lines from it, through its pipes: waiting for a line also writes pending input, so
+//! neither side can block the other, and no other task is woken for a row.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStdin, ChildStdout};

@@ -76,6 +76,9 @@ class File:
 class TextFile(File):
     """As DataChain's: reads text."""
 
+    def open(self, mode="r", **options):
+        return super().open(mode, **options)
+
     def read(self):
         return self.read_text()
 
@@ -105,6 +108,7 @@ class Unrun:
         return self
 
     __call__ = __getitem__ = __add__ = __radd__ = __sub__ = __mul__ = __truediv__ = __and__ = __or__ = __invert__ = _more
+    __mod__ = __neg__ = __pow__ = __rmul__ = __rsub__ = __rtruediv__ = __setitem__ = _more
     __lt__ = __le__ = __gt__ = __ge__ = __enter__ = _more
 
     def __getattr__(self, name):
@@ -131,6 +135,24 @@ class Unrun:
 
     __int__ = __index__ = __len__
 
+    def __float__(self):
+        self._more()
+        return 0.0
+
+    def __format__(self, _):
+        self._more()
+        return ""
+
+
+BASES = {"Mapper", "Generator", "Aggregator"}
+"""Classes of DataChain that a script's own are made from."""
+
+WORK = ("read_", "delete_", "move_")
+"""How functions of DataChain begin that read or change a catalog or a store."""
+
+RESULTS = {"save", "persist", "exec", "show", "count", "collect", "results", "sum", "avg", "min", "max", "__iter__"}
+"""What runs a chain, beside all that begins with `to_` and `from_`."""
+
 
 def stand_in():
     """A module in place of DataChain, where that is not installed."""
@@ -144,6 +166,8 @@ def stand_in():
             from pydantic import BaseModel
 
             return BaseModel
+        if name in BASES:
+            return type(name, (), {})
         return Unrun()
 
     module.__getattr__ = missing
@@ -159,9 +183,10 @@ def unrun_chains(path):
         yield
         return
     was = []
+    nothing = object()
 
     def put(owner, name, value):
-        was.append((owner, name, getattr(owner, name)))
+        was.append((owner, name, vars(owner).get(name, nothing)))
         setattr(owner, name, value)
 
     try:
@@ -169,25 +194,22 @@ def unrun_chains(path):
     except ImportError:
         sys.modules["datachain"] = stand_in()
     else:
-        chain, read, setup = datachain.DataChain, datachain.read_dataset, datachain.DataChain.setup
-
-        def read_dataset(*words, **named):
-            try:
-                return read(*words, **named)
-            except Exception:  # One that the script would have made.
-                return Unrun()
-
-        put(datachain, "read_storage", lambda *_, **__: Unrun())
-        put(datachain, "read_dataset", read_dataset)
+        chain, setup = datachain.DataChain, datachain.DataChain.setup
+        for name in dir(datachain):
+            if name.startswith(WORK) and inspect.isroutine(getattr(datachain, name)):
+                put(datachain, name, lambda *_, **__: Unrun())
         put(chain, "setup", lambda self, **given: SETUP.update(given) or setup(self, **given))
-        for name in ("save", "persist", "exec", "show"):
-            if hasattr(chain, name):
-                put(chain, name, lambda *_, **__: Unrun())
+        for name in dir(chain):
+            if (name in RESULTS or name.startswith(("to_", "from_"))) and inspect.isroutine(getattr(chain, name)):
+                put(chain, name, (lambda *_, **__: iter(())) if name == "__iter__" else (lambda *_, **__: Unrun()))
     try:
         yield
     finally:
         for owner, name, value in was:
-            setattr(owner, name, value)
+            if value is nothing:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, value)
         Unrun.is_loading = False
 
 
@@ -198,15 +220,26 @@ def is_file(annotation):
     )
 
 
+def usual_mode(annotation):
+    """How a class of DataChain's File opens where no mode is said: TextFile as text."""
+    try:
+        mode = inspect.signature(annotation.open).parameters["mode"].default
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return "rb"
+    return mode if isinstance(mode, str) else "rb"
+
+
 def datachain_file(annotation):
     """A class like `annotation` whose bytes are those of a path: no catalog is asked."""
     from pydantic import PrivateAttr
+
+    usual = usual_mode(annotation)
 
     class Local(annotation):
         _local: str = PrivateAttr(default="")
 
         @contextlib.contextmanager
-        def open(self, mode="rb", **options):
+        def open(self, mode=usual, **options):
             # Others, such as `block_size`, are for a store.
             options = {name: value for name, value in options.items() if name in OPTIONS}
             with open(self._local, mode, **options) as file:
@@ -367,10 +400,10 @@ class Program:
         if not callable(self.call):
             raise Refused(f"`{name}` of `{path}` is no function")
         self.is_generator = inspect.isgeneratorfunction(self.call)
-        for name in inspect.signature(self.call).parameters if isinstance(self.extra, dict) else ():
-            if name in SETUP:
-                made = SETUP[name]
-                self.extra.setdefault(name, made() if callable(made) else made)
+        for parameter in inspect.signature(self.call).parameters if isinstance(self.extra, dict) else ():
+            if parameter in SETUP:
+                made = SETUP[parameter]
+                self.extra.setdefault(parameter, made() if callable(made) else made)
         try:
             self.hints = typing.get_type_hints(self.call, include_extras=True)
         except NameError as error:

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::str::FromStr;
@@ -149,10 +150,13 @@ pub async fn work(shared: &Shared, step: Step) -> Result<()> {
         };
         let files: Vec<_> = tasks.iter().map(of).collect();
         let answers = tokio::task::spawn_blocking(move || {
-            let answer = |(path, object): (Option<PathBuf>, Option<Object>)| match path {
-                Some(path) => of_file(step, &path, object.as_ref()),
-                None => Err(NO_FILE.to_owned()),
-            };
+            let answer =
+                |(path, object): (Option<PathBuf>, Option<Object>)| -> Result<Value, String> {
+                    let path = path.ok_or_else(|| NO_FILE.to_owned())?;
+                    // Decoders are others' code: where one panics, the other files of the bundle have their answers.
+                    let read = AssertUnwindSafe(|| of_file(step, &path, object.as_ref()));
+                    catch_unwind(read).unwrap_or_else(|_| Err(PANICKED.to_owned()))
+                };
             files.into_iter().map(answer).collect::<Vec<_>>()
         });
         let count = tasks.len();
@@ -165,6 +169,7 @@ pub async fn work(shared: &Shared, step: Step) -> Result<()> {
 }
 
 const NO_FILE: &str = "the row names no file";
+const PANICKED: &str = "the file could not be read: a decoder failed";
 
 async fn finish(shared: &Shared, task: Task, answer: Result<Value, String>) {
     let done = match answer {

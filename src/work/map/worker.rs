@@ -92,7 +92,7 @@ impl Worker {
     ) -> Result<(Self, Hello)> {
         let Started::Well(mut process) = Process::start(words, variables, Stdio::piped(), log)?
         else {
-            return Err(invalid("the words of the worker are longer than the system takes"));
+            return Err(invalid("the worker's command line is longer than the system allows"));
         };
         let (stdin, stdout) = process.pipes();
         let mut worker = Self { process: *process, lines: Lines::new(stdin, stdout) };

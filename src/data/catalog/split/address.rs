@@ -1,7 +1,8 @@
 //! The address of a catalog on servers: `clickhouse://HOST:PORT/DATABASE?metastore=postgresql://HOST:PORT/DATABASE`.
 //!
-//! A metastore may also be a SQLite catalog: `?metastore=/path/to/.datachain`. `secure=true` asks ClickHouse over TLS, as
-//! its usual ports for that, 8443 and 443, do by themselves. A name stands before the host (`reader@host`); a password never
+//! A metastore may also be a SQLite catalog: `?metastore=/path/to/.datachain`. ClickHouse on another machine is
+//! asked over TLS unless `secure=false` says that a password may travel in plain; on this machine by its usual ports for
+//! that, 8443 and 443, or with `secure=true`. A name stands before the host (`reader@host`); a password never
 //! does: it comes from the environment or a file.
 
 use std::path::{Path, PathBuf};
@@ -56,7 +57,8 @@ impl Address {
             .strip_prefix(SCHEME)
             .ok_or_else(|| wrong("it does not begin with `clickhouse://`"))?;
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let mut warehouse = server(place, (8123, "default"), "`clickhouse://`", &wrong)?;
+        // The usual port depends on whether it is asked over TLS.
+        let mut warehouse = server(place, (0, "default"), "`clickhouse://`", &wrong)?;
         let (mut metastore, mut secure) = (None, None);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -68,10 +70,19 @@ impl Address {
                 }
             }
         }
-        warehouse.secure = secure.unwrap_or(matches!(warehouse.port, 443 | 8443));
+        let is_elsewhere = !is_loopback(&warehouse.host);
+        warehouse.secure = secure.unwrap_or(is_elsewhere || matches!(warehouse.port, 443 | 8443));
+        if warehouse.port == 0 {
+            warehouse.port = if warehouse.secure { 8443 } else { 8123 };
+        }
         let metastore = metastore
             .ok_or_else(|| wrong("it does not say where the names are (`?metastore=`)"))?;
         Ok(Self { warehouse, metastore: names(&metastore, &wrong)? })
+    }
+
+    /// For a message: the server and the database of its rows.
+    pub fn shown(&self) -> String {
+        format!("{SCHEME}{}/{}", self.warehouse.authority(), self.warehouse.database)
     }
 }
 
@@ -92,8 +103,10 @@ fn names(given: &str, wrong: &dyn Fn(&str) -> ServerError) -> Result<Names, Serv
             "sslmode=disable" => false,
             "sslmode=require" | "sslmode=verify-ca" | "sslmode=verify-full" => true,
             _ => {
+                // What is behind `=` may be a password.
+                let name = pair.split('=').next().unwrap_or_default();
                 return Err(wrong(&format!(
-                    "of its metastore it knows `sslmode=disable` and `sslmode=require`, not `{pair}`"
+                    "of its metastore it knows `sslmode=disable` and `sslmode=require`, not this `{name}`"
                 )));
             }
         };
@@ -163,16 +176,19 @@ fn truth(value: &str, wrong: &dyn Fn(&str) -> ServerError) -> Result<bool, Serve
     }
 }
 
-/// An address for a message: what stands between `:` and `@` is left out, wherever it stands.
+/// An address for a message, without what may be a password: nothing that stands before the last `@`, or behind a `?`.
 fn without_password(given: &str) -> String {
-    let mut parts = given.split("://").map(|part| match part.rsplit_once('@') {
-        Some((user, host)) if user.contains(':') => {
-            format!("{}:...@{host}", user.split(':').next().unwrap_or_default())
-        }
-        _ => part.to_owned(),
-    });
-    let first = parts.next().unwrap_or_default();
-    parts.fold(first, |text, part| format!("{text}://{part}")).escape_debug().to_string()
+    let (scheme, rest) = given.split_once("://").unwrap_or(("", given));
+    let rest = match rest.rsplit_once('@') {
+        Some((_, rest)) => format!("...@{rest}"),
+        None => rest.to_owned(),
+    };
+    let shown = match rest.split_once('?') {
+        Some((place, _)) => format!("{place}?..."),
+        None => rest,
+    };
+    let scheme = if scheme.is_empty() { String::new() } else { format!("{scheme}://") };
+    format!("{scheme}{shown}").escape_debug().to_string()
 }
 
 impl Server {
@@ -215,6 +231,19 @@ mod tests {
                 Names::Sqlite("/data/a b/.datachain".into()),
             ),
         ];
+        for (place, port, secure) in [
+            ("h", 8443, true),
+            ("h:8123", 8123, true),
+            ("localhost", 8123, false),
+            ("127.0.0.1:8443", 8443, true),
+        ] {
+            let found = Address::parse(&format!("clickhouse://{place}/d?metastore=/m"));
+            let found = found.unwrap_or_else(|error| panic!("{place}: {error}")).warehouse;
+            assert_eq!((found.port, found.secure), (port, secure), "{place}");
+        }
+        let plain =
+            Address::parse("clickhouse://h/d?secure=false&metastore=/m").expect("it is one");
+        assert_eq!((plain.warehouse.port, plain.warehouse.secure), (8123, false));
         for (given, warehouse, metastore) in cases {
             let found = Address::parse(given).unwrap_or_else(|error| panic!("{given}: {error}"));
             assert_eq!(found, Address { warehouse, metastore }, "{given}");
@@ -233,6 +262,10 @@ mod tests {
             ("clickhouse://h/d?metastore=mysql://u:secret@h", "neither"),
             ("clickhouse://h/d?metastore=postgresql://h/d?sslmode=maybe", "sslmode"),
             ("clickhouse://h/a/b?metastore=m", "a database is one name"),
+            ("clickhouse://u:s@secret@h:x/d?metastore=m", "password"),
+            ("clickhouse://u:secret/more@h:x/d?metastore=m", "its port is no number"),
+            ("clickhouse://h:x/d?password=secret", "its port is no number"),
+            ("clickhouse://h/d?metastore=postgresql://h/d?password=secret", "sslmode"),
         ];
         for (given, want) in cases {
             let error = Address::parse(given).expect_err(given).to_string();

@@ -8,24 +8,41 @@ use super::types::Reader;
 pub fn bitmap(state: &[u8]) -> Option<RoaringBitmap> {
     match state.split_first()? {
         (0, rest) => {
-            let values = rest.get(1..)?.as_chunks::<4>();
-            (values.1.is_empty())
+            let (count, rest) = rest.split_first()?;
+            let values = rest.as_chunks::<4>();
+            (values.1.is_empty() && values.0.len() == usize::from(*count))
                 .then(|| values.0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect())
         }
-        (1, rest) => RoaringBitmap::deserialize_from(Reader(rest).long().ok()?).ok(),
+        (1, rest) => {
+            let mut left = large(rest)?;
+            let set = RoaringBitmap::deserialize_from(&mut left).ok()?;
+            left.is_empty().then_some(set)
+        }
         _ => None,
     }
+}
+
+/// The bytes of a large set, whose length stands before them; `None` where others follow.
+fn large(state: &[u8]) -> Option<&[u8]> {
+    let mut reader = Reader(state);
+    let bytes = reader.long().ok()?;
+    reader.0.is_empty().then_some(bytes)
 }
 
 /// The same of 64 bits.
 pub fn treemap(state: &[u8]) -> Option<RoaringTreemap> {
     match state.split_first()? {
         (0, rest) => {
-            let values = rest.get(1..)?.as_chunks::<8>();
-            (values.1.is_empty())
+            let (count, rest) = rest.split_first()?;
+            let values = rest.as_chunks::<8>();
+            (values.1.is_empty() && values.0.len() == usize::from(*count))
                 .then(|| values.0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect())
         }
-        (1, rest) => RoaringTreemap::deserialize_from(Reader(rest).long().ok()?).ok(),
+        (1, rest) => {
+            let mut left = large(rest)?;
+            let set = RoaringTreemap::deserialize_from(&mut left).ok()?;
+            left.is_empty().then_some(set)
+        }
         _ => None,
     }
 }
@@ -44,7 +61,9 @@ mod tests {
         state.extend([(size & 0x7f) as u8 | 0x80, (size >> 7) as u8]);
         many.serialize_into(&mut state).expect("a vector takes any bytes");
         assert_eq!(bitmap(&state), Some(many));
-        for bad in [&[][..], &[2], &[1, 200], &[0, 1, 7]] {
+        state.push(0);
+        assert_eq!(bitmap(&state), None, "a byte behind it");
+        for bad in [&[][..], &[2], &[1, 200], &[0, 1, 7], &[0, 3, 7, 0, 0, 0, 0, 0, 0, 0]] {
             assert_eq!((bitmap(bad), treemap(bad)), (None, None), "{bad:?}");
         }
     }

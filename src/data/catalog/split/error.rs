@@ -35,6 +35,8 @@ pub enum ServerError {
     Cut { server: String, cause: String },
     #[error("{server} is busy: {said}; try again")]
     Busy { server: String, said: String },
+    #[error("a question to {server} was cancelled")]
+    Cancelled { server: String },
     #[error("{server} cannot answer: {said}")]
     Said { server: String, said: String },
     #[error("{server} answered what dcfs does not understand: {why}")]
@@ -55,7 +57,7 @@ impl ServerError {
                 Kind::Denied
             }
             Self::NoDatabase { .. } => Kind::Missing,
-            Self::Busy { .. } => Kind::Busy,
+            Self::Busy { .. } | Self::Cancelled { .. } => Kind::Busy,
             Self::Unreachable { .. }
             | Self::TooOld { .. }
             | Self::NoCatalog { .. }

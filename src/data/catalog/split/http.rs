@@ -23,7 +23,7 @@ use super::tasks::{self, Tasks};
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// How long a server may think before it says the next thing.
-const SILENCE: Duration = Duration::from_secs(600);
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// How long a connection is kept for the next question: less than the server keeps it.
 const IDLE: Duration = Duration::from_secs(2);
@@ -33,6 +33,9 @@ const AHEAD: usize = 32;
 
 /// The longest answer that is taken whole: the bitmap of some billions of rows.
 const MOST: usize = 1 << 30;
+
+/// The longest answer that is text.
+const MOST_TEXT: usize = 1 << 20;
 
 /// What stands before the text of an error in the middle of an answer.
 const EXCEPTION: &str = "__exception__";
@@ -84,7 +87,7 @@ impl ClickHouse {
         if let Some(password) = &password.0 {
             headers.insert("x-clickhouse-key", value(password)?);
         }
-        // Twice is once.
+        // Installing the provider again has no effect.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
             .default_headers(headers)
@@ -120,28 +123,45 @@ impl ClickHouse {
             return Err(ServerError::TooOld { server, version, needed: OLDEST.1 });
         }
         let sql = "SELECT count() FROM system.databases WHERE name = {p0:String} FORMAT TSV";
-        match self.text(sql, std::slice::from_ref(&self.database))?.trim() {
-            "1" => Ok(()),
-            _ => Err(ServerError::NoDatabase {
+        if self.text(sql, std::slice::from_ref(&self.database))?.trim() != "1" {
+            return Err(ServerError::NoDatabase {
                 server: self.name.clone(),
                 database: self.database.clone(),
                 user: self.user.clone(),
+            });
+        }
+        // With such a setting an answer ends early, and nothing tells.
+        let sql = "SELECT count() FROM system.settings WHERE (name LIKE '%overflow_mode%' AND value = 'break') \
+                   OR (name IN ('limit', 'offset') AND value != '0') FORMAT TSV";
+        match self.text(sql, &[])?.trim() {
+            "0" => Ok(()),
+            _ => Err(ServerError::Said {
+                server: self.name.clone(),
+                said: format!(
+                    "settings of `{}` cut answers off (`..._overflow_mode = 'break'`, `limit` or `offset`); take them out of its profile",
+                    line(&self.user)
+                ),
             }),
         }
     }
 
     /// The whole answer, which is text.
     pub fn text(&self, sql: &str, parameters: &[String]) -> Result<String, ServerError> {
-        let body = self.whole(&Ask { sql, parameters })?;
+        let body = self.limited(&Ask { sql, parameters }, MOST_TEXT)?;
         String::from_utf8(body).map_err(|_| self.odd("an answer that is no text"))
     }
 
     /// The whole answer.
     pub fn whole(&self, ask: &Ask<'_>) -> Result<Vec<u8>, ServerError> {
+        self.limited(ask, MOST)
+    }
+
+    /// The whole answer, of `most` bytes.
+    fn limited(&self, ask: &Ask<'_>, most: usize) -> Result<Vec<u8>, ServerError> {
         let mut stream = self.stream(ask);
         let mut body = Vec::new();
         while let Some(chunk) = stream.next()? {
-            if body.len() + chunk.len() > MOST {
+            if body.len() + chunk.len() > most {
                 return Err(self.odd("an answer without end"));
             }
             body.extend_from_slice(&chunk);
@@ -220,19 +240,24 @@ impl Stream {
             return Ok(None);
         }
         let Some(said) = tasks::next(&self.receive) else {
-            let cause = "nobody waited for it any more".into();
-            return Err(ServerError::Cut { server: self.server.clone(), cause });
+            return Err(tasks::unanswered(&self.server));
         };
         self.permits.add_permits(1);
         self.is_done = !matches!(said, Ok(Some(_)));
         said
     }
 
-    /// What the server says at the end of an answer that made no sense; `None` where it thinks that all is well.
+    /// What the server says at the end of an answer that made no sense; `None` where it thinks that all is well, or goes on and on.
     pub fn error_at_end(mut self) -> Option<ServerError> {
+        let mut passed = 0;
         loop {
             match self.next() {
-                Ok(Some(_)) => {}
+                Ok(Some(chunk)) => {
+                    passed += chunk.len();
+                    if passed > 2 * TAIL {
+                        return None;
+                    }
+                }
                 Ok(None) => return None,
                 Err(error) => return Some(error),
             }

@@ -37,7 +37,11 @@ use address::{Address, Names};
 /// Refuses to write a catalog on servers.
 pub(super) fn check_writable(catalog: &Path) -> Result<(), ServerError> {
     match address::is_address(catalog) {
-        true => Err(ServerError::ReadOnly(catalog.display().to_string())),
+        true => {
+            // A password that somebody wrote into it is not repeated.
+            let address = Address::parse(&catalog.to_string_lossy())?;
+            Err(ServerError::ReadOnly(address.shown()))
+        }
         false => Ok(()),
     }
 }

@@ -17,7 +17,7 @@ use tokio_postgres::{Client, Config, NoTls, Statement};
 use super::address::Server;
 use super::error::{ServerError, line};
 use super::secret;
-use super::tasks::Tasks;
+use super::tasks::{self, Tasks};
 use super::tls::Tls;
 use crate::catalog::Revision;
 use crate::catalog::ask::{Answer, Ask, Bound};
@@ -27,6 +27,9 @@ use dcfs_core::time::Timestamp;
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
+
+/// How long it may take until a session is open: the connection, who asks, and its settings.
+const OPEN: Duration = Duration::from_secs(20);
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -41,9 +44,10 @@ const WHERE: &str = "`PGPASSWORD` or `~/.pgpass`";
 const SESSION: &str =
     "SET default_transaction_read_only = on; SET statement_timeout = '60s'; SET TimeZone = 'UTC'";
 
-/// A token that moves with every row that is added, changed or removed: the newest transaction that wrote one that is
-/// there, and how many there are.
-const FOLLOWED: [&str; 3] = ["datasets", "datasets_versions", "datasets_dependencies"];
+/// Tables of names. A token moves with every row that is added, changed or removed: the sum of the transactions that wrote
+/// those that are there, and how many there are. (The newest alone would miss one that began earlier and ended later.)
+const FOLLOWED: [&str; 5] =
+    ["datasets", "datasets_versions", "datasets_dependencies", "projects", "namespaces"];
 
 /// A server with DataChain's tables.
 #[derive(Debug)]
@@ -173,9 +177,9 @@ impl Postgres {
     fn token(&self) -> Result<String, Error> {
         let mut parts = Vec::new();
         for table in FOLLOWED {
-            let newest = "max(xmin::text::bigint)";
+            let written = "sum(xmin::text::bigint)";
             if self.columns(table)?.exist() {
-                parts.push(format!("(SELECT concat(count(*), '/', {newest}) FROM {table})"));
+                parts.push(format!("(SELECT concat(count(*), '/', {written}) FROM {table})"));
             }
         }
         let sql = format!("SELECT concat_ws(' ', {})", parts.join(", "));
@@ -197,7 +201,7 @@ impl Postgres {
             cause: cause.to_string(),
         };
         let tls = self.secure.then(Tls::new).transpose().map_err(wrong)?;
-        let opened = self.tasks.wait(async move {
+        let open = async move {
             let client = match tls {
                 Some(tls) => {
                     let (client, connection) = config.connect(tls).await?;
@@ -211,9 +215,17 @@ impl Postgres {
                 }
             };
             client.batch_execute(SESSION).await?;
-            Ok(client)
-        });
-        let client = self.answered(opened)?;
+            Ok::<_, tokio_postgres::Error>(client)
+        };
+        let limited = async { tokio::time::timeout(OPEN, open).await };
+        let client = match self.tasks.wait(limited) {
+            Some(Ok(opened)) => self.answered(Some(opened))?,
+            Some(Err(_)) => {
+                let cause = format!("it let nobody in for {} seconds", OPEN.as_secs());
+                return Err(ServerError::Unreachable { server: self.name.clone(), cause }.into());
+            }
+            None => self.answered(None)?,
+        };
         let new = Session { client, statements: Mutex::default(), columns: Mutex::default() };
         Ok(session.insert(Arc::new(new)).clone())
     }
@@ -224,8 +236,7 @@ impl Postgres {
 
     fn answered<T>(&self, answer: Option<Result<T, tokio_postgres::Error>>) -> Result<T, Error> {
         let Some(answer) = answer else {
-            let cause = "nobody waited for it any more".into();
-            return Err(ServerError::Cut { server: self.name.clone(), cause }.into());
+            return Err(tasks::unanswered(&self.name).into());
         };
         answer.map_err(|error| self.error(&error).into())
     }

@@ -32,6 +32,9 @@ const RANGES: usize = 1024;
 /// Rows that are held to be handed out in another order than that of their ids.
 const HELD: u64 = 65_536;
 
+/// The longest row, in bytes.
+const LONGEST: usize = 256 << 20;
+
 /// Rows whose objects are fetched together, by their ids: files that are opened in order are one question.
 const BLOCK: i64 = 256;
 
@@ -47,8 +50,8 @@ pub struct Rows {
     objects: Mutex<LruCache<BlockKey, Arc<Block>>>,
 }
 
-/// A version's uuid, the File column's path, and the block's number.
-type BlockKey = (String, Option<String>, i64);
+/// A version and its uuid, the File column, and the block's number: two versions may have one uuid.
+type BlockKey = (VersionId, String, String, i64);
 
 /// Objects of some rows by their ids; `None` for a row that names none.
 type Block = HashMap<i64, Option<Object>>;
@@ -96,22 +99,23 @@ impl Rows {
     }
 
     /// Asks for rows in the order of their ids, and hands each to `each`: its id, and the cells after it. `false` ends it.
+    /// `only` is the condition, and `last` stands behind the order.
     fn select(
         &self,
         of: &VersionInfo,
         table: &Table,
         columns: &[(String, bool)],
-        only: &str,
+        (only, last): (&str, &str),
         each: &mut dyn FnMut(i64, &RowBuffer) -> Result<bool, Error>,
     ) -> Result<(), Error> {
         let list: String = columns.iter().map(|(sql, _)| format!(", {sql}")).collect();
         let sql = format!(
-            "SELECT sys__id{list} FROM {} {only} ORDER BY sys__id FORMAT RowBinaryWithNamesAndTypes",
+            "SELECT sys__id{list} FROM {} {only} ORDER BY sys__id {last} FORMAT RowBinaryWithNamesAndTypes",
             table.name
         );
         let mut stream = self.server.stream(&Ask { sql: &sql, parameters: &[] });
         let mut bytes: Vec<u8> = Vec::new();
-        let (mut kinds, mut last) = (None, None);
+        let (mut kinds, mut before) = (None, None);
         let mut row = RowBuffer::default();
         row.blobs =
             std::iter::once(false).chain(columns.iter().map(|(_, is_blob)| *is_blob)).collect();
@@ -123,7 +127,7 @@ impl Rows {
             if kinds.is_none() {
                 match header(&bytes, columns.len() + 1) {
                     Ok((found, taken)) => (kinds, done) = (Some(found), taken),
-                    Err(Short::More) if !is_end => continue,
+                    Err(Short::More) if !is_end && bytes.len() <= LONGEST => continue,
                     Err(_) => return Err(self.senseless(stream, "no types of columns")),
                 }
             }
@@ -138,7 +142,7 @@ impl Rows {
                     let why = "an id is larger than 63 bits";
                     return Err(Error::BadTable { of: of.to_string(), why });
                 };
-                if last.is_some_and(|last| id <= last) {
+                if before.is_some_and(|before| id <= before) {
                     // Or the text of an error was taken for rows.
                     if let Some(error) = stream.error_at_end() {
                         return Err(error.into());
@@ -146,7 +150,7 @@ impl Rows {
                     let why = "two of them have one `sys__id`";
                     return Err(Error::BadTable { of: of.to_string(), why });
                 }
-                last = Some(id);
+                before = Some(id);
                 if !each(id, &row)? {
                     return Ok(());
                 }
@@ -154,6 +158,9 @@ impl Rows {
             bytes.drain(..done);
             if is_end {
                 return Ok(());
+            }
+            if bytes.len() > LONGEST {
+                return Err(self.server.odd("a row without end").into());
             }
         }
     }
@@ -167,7 +174,7 @@ impl Rows {
     fn fetch(&self, of: &VersionInfo, file: &FileColumn, only: &str) -> Result<Block, Error> {
         let table = self.table(of)?;
         let mut block = Block::new();
-        self.select(of, &table, &parts(&table, file), only, &mut |id, row| {
+        self.select(of, &table, &parts(&table, file), (only, ""), &mut |id, row| {
             let mut object = Object::default();
             fill(&mut object, row, 1);
             block.insert(id, Some(object).filter(Object::is_named));
@@ -190,7 +197,7 @@ impl Rows {
     ) -> Result<bool, Error> {
         let table = self.table(of)?;
         let mut goes_on = true;
-        self.select(of, &table, columns, &within(ranges), &mut |id, row| {
+        self.select(of, &table, columns, (&*within(ranges), ""), &mut |id, row| {
             goes_on = each(RowId::new(id), &After(row)).map_err(Error::Caller)?.is_continue();
             Ok(goes_on)
         })?;
@@ -207,7 +214,7 @@ impl Rows {
     ) -> Result<bool, Error> {
         let table = self.table(of)?;
         let mut held: HashMap<i64, RowBuffer> = HashMap::new();
-        self.select(of, &table, columns, &within(ranges), &mut |id, row| {
+        self.select(of, &table, columns, (&*within(ranges), ""), &mut |id, row| {
             held.insert(id, row.clone());
             Ok(true)
         })?;
@@ -352,9 +359,11 @@ impl Warehouse for Rows {
             Some(ids) => within(ids),
             None => String::new(),
         };
+        // Behind the order of the whole statement: the server sends no more than is read.
+        let last = format!("LIMIT {}", crate::catalog::sqlite::rows::EXAMPLES);
         let mut found: Vec<Option<String>> = vec![None; shown.len()];
         let mut left = crate::catalog::sqlite::rows::EXAMPLES;
-        self.select(of, &table, &columns, &only, &mut |_, row| {
+        self.select(of, &table, &columns, (only.as_str(), last.as_str()), &mut |_, row| {
             for (at, example) in found.iter_mut().enumerate().filter(|(_, found)| found.is_none()) {
                 *example = printed(row.cell(at + 1)).map(|text| text.chars().take(most).collect());
             }
@@ -375,7 +384,7 @@ impl Warehouse for Rows {
         let table = self.table(of)?;
         let columns: Vec<_> = files.iter().flat_map(|file| parts(&table, file)).collect();
         let mut objects: Vec<Option<Object>> = vec![None; files.len()];
-        self.select(of, &table, &columns, &within(&[range]), &mut |id, row| {
+        self.select(of, &table, &columns, (&*within(&[range]), ""), &mut |id, row| {
             for (index, object) in objects.iter_mut().enumerate() {
                 let mut next = object.take().unwrap_or_default();
                 fill(&mut next, row, 1 + index * PARTS);
@@ -447,7 +456,7 @@ impl Warehouse for Rows {
         // What is removed is refused, whatever is kept of it.
         let _table = self.table(of)?;
         let number = row.key().div_euclid(BLOCK);
-        let key = (of.uuid.clone(), file.path.clone(), number);
+        let key = (of.id, of.uuid.clone(), file.name.clone(), number);
         let kept = self.kept().get(&key).cloned();
         let block = match kept {
             Some(block) => block,

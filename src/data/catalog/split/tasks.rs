@@ -49,7 +49,7 @@ impl Tasks {
     ) -> Option<T> {
         let (send, receive) = channel();
         let task = self.runtime.as_ref()?.spawn(async move {
-            // Nobody who listens is nobody who waits.
+            // The caller may have given up.
             let _ = send.send(work.await);
         });
         let answer = next(&receive);
@@ -66,6 +66,15 @@ impl Drop for Tasks {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+/// Why there is no answer: the question was cancelled, or else the work died.
+pub fn unanswered(server: &str) -> ServerError {
+    let server = server.to_owned();
+    match cancel::is_cancelled() {
+        true => ServerError::Cancelled { server },
+        false => ServerError::Cut { server, cause: "its answer was lost".into() },
     }
 }
 

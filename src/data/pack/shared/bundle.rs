@@ -99,7 +99,7 @@ impl Shared {
     }
 
     /// Puts the files shared as `name` into the folder `into`; `false` where none are, or none that can be believed:
-    /// then what is in the folder is of no use.
+    /// then discard the folder.
     ///
     /// # Errors
     /// The folder cannot be written.

@@ -178,7 +178,7 @@ impl Tier {
         match &answer {
             Ok(_) => *away = None,
             // It answers; what it says is another matter.
-            Err(error) if matches!(error.kind(), Kind::Denied | Kind::Full) => {}
+            Err(error) if matches!(error.kind(), Kind::Denied | Kind::NoSpace) => {}
             Err(error) => {
                 *away = Some((Instant::now(), error.to_string()));
                 tracing::warn!(

@@ -117,12 +117,12 @@ pub fn status(tier: &Arc<Tier>) -> Result<Status> {
 /// then.
 ///
 /// # Errors
-/// What the folder and the catalog say.
+/// What the folder and the catalog say; the first of what could not be removed, after all else was.
 pub fn sweep(tier: &Arc<Tier>, before: Timestamp, unknown: bool) -> Result<Swept> {
     // Listed first: what is shared meanwhile is in the catalog when that is read.
     let folders = tier.folders()?;
     let known = tier.known()?;
-    let mut swept = Swept::default();
+    let (mut swept, mut first) = (Swept::default(), None);
     for (folder, objects) in folders {
         let is_shown = known.shown.contains_key(&folder);
         let shared = known.shared.get(&folder).map_or(&[][..], Vec::as_slice);
@@ -136,18 +136,24 @@ pub fn sweep(tier: &Arc<Tier>, before: Timestamp, unknown: bool) -> Result<Swept
             } else if needed.contains(&object.key) || !is_old {
                 swept.stays.add(&object);
             } else {
-                failed |= tier.objects.remove(&object.key).is_err();
-                swept.removed.add(&object);
+                match tier.objects.remove(&object.key) {
+                    Ok(()) => swept.removed.add(&object),
+                    Err(error) => {
+                        failed = true;
+                        swept.stays.add(&object);
+                        first.get_or_insert(error);
+                    }
+                }
             }
         }
         if !is_shown
             && !failed
-            && let Some(first) = shared.first()
+            && let Some(each) = shared.first()
         {
-            Writer::open(tier.catalog.path())?.unshare(&first.uuid)?;
+            Writer::open(tier.catalog.path())?.unshare(&each.uuid)?;
         }
     }
-    Ok(swept)
+    first.map_or(Ok(swept), Err)
 }
 
 impl Tier {

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 
 use super::sums::Sum;
-use super::{Written, is_object};
+use super::{Written, tells_its_version};
 use crate::cli::progress::Progress;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::hex::hex;
@@ -25,8 +25,8 @@ const SHA256: &str = "dcfs-sha256";
 
 /// Writes one file, unless it is there.
 ///
-/// A row's own object that is there with the size and the time of its row stays, unread; what dcfs makes is read, and stays where the
-/// checksum is the same.
+/// A row's own object that is there with the size and the time of its row stays, unread; what dcfs makes, and what has no time, is read,
+/// and stays where the checksum is the same.
 pub async fn file_to(
     vfs: &Arc<Vfs>,
     file: &Attr,
@@ -39,7 +39,7 @@ pub async fn file_to(
     let noted = there.as_ref().and_then(|there| unhex(there.note(SHA256)?));
     let is_same_time =
         there.as_ref().is_some_and(|there| there.note(MTIME) == Some(&time.to_string()));
-    if let Some(sum) = noted.filter(|_| is_same_time && is_object(file.inode)) {
+    if let Some(sum) = noted.filter(|_| is_same_time && tells_its_version(file)) {
         progress.add(file.size);
         return Ok(Written { bytes: file.size, sum: Some(sum) });
     }

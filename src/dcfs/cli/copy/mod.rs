@@ -25,6 +25,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -350,12 +351,13 @@ async fn file_to(
     Ok(Written { bytes, sum: hash.map(|hash| hash.finalize().into()) })
 }
 
-/// A row's own object that is there with the size and the time that it would get: an earlier export wrote it, whole.
+/// A row's own object that is there with the size and the time that it would get: an earlier export wrote it, whole. A row without a
+/// time may be of another version, and is written again.
 ///
 /// What dcfs makes (shards, labels, annotations, tables) has the time of its version, whatever the filter and the options
 /// were, so it is written again.
 fn kept(file: &Attr, target: &Path, progress: &Progress) -> Option<Result<Written, Error>> {
-    if !is_object(file.inode) {
+    if !tells_its_version(file) {
         return None;
     }
     let there = fs::symlink_metadata(target).ok()?;
@@ -367,6 +369,11 @@ fn kept(file: &Attr, target: &Path, progress: &Progress) -> Option<Result<Writte
         progress.add(file.size);
         Ok(Written { bytes: file.size, sum: Some(sum) })
     })
+}
+
+/// Whether the time of a file tells which bytes it has: that of a row's own object does, where the row has one.
+fn tells_its_version(file: &Attr) -> bool {
+    is_object(file.inode) && file.mtime != UNIX_EPOCH
 }
 
 /// Whether the bytes are those of a row's object, and not made by dcfs.
@@ -435,6 +442,24 @@ mod tests {
         assert!(is_object(Inode::File(Slot(0), 1)));
         assert!(!is_object(Inode::ViewsPage(Slot(0))));
         assert!(!is_object(Inode::Status));
+    }
+
+    #[test]
+    fn a_row_without_a_time_is_copied_again() {
+        use dcfs_vfs::inode::Slot;
+        use std::time::Duration;
+
+        let attr = |inode, mtime| Attr {
+            inode,
+            kind: FileKind::File,
+            size: 1,
+            mtime,
+            ttl: Duration::ZERO,
+        };
+        let (row, later) = (Inode::File(Slot(0), 1), UNIX_EPOCH + Duration::from_secs(1));
+        assert!(!tells_its_version(&attr(row, UNIX_EPOCH)));
+        assert!(tells_its_version(&attr(row, later)));
+        assert!(!tells_its_version(&attr(Inode::Status, later)));
     }
 
     #[test]
