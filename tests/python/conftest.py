@@ -43,11 +43,7 @@ def pytest_collection_modifyitems(items):
 def no_mount_is_left(tmp_path_factory):
     """Whatever happens, nothing below the temporary folder stays mounted."""
     yield
-    base = str(tmp_path_factory.getbasetemp())
-    with open("/proc/self/mountinfo") as table:
-        points = [line.split(" ")[4] for line in table]
-    for point in reversed([point for point in points if point.startswith(base + "/")]):
-        mounts.force_unmount(point)
+    mounts.force_unmount_below(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="session")

@@ -143,6 +143,14 @@ def force_unmount(path):
     subprocess.run([*tool, path], stderr=subprocess.DEVNULL)
 
 
+def force_unmount_below(folder):
+    """The same for all mounts below a folder, the innermost first."""
+    with open("/proc/self/mountinfo") as table:
+        points = [line.split(" ")[4] for line in table]
+    for point in reversed([point for point in points if point.startswith(f"{folder}/")]):
+        force_unmount(point)
+
+
 @contextlib.contextmanager
 def small_disk(folder, size):
     """A disk of its own at `folder`, of `size` as mount(8) takes it."""

@@ -35,6 +35,13 @@ class Store:
         log = (self.folder / "access.log").read_text()
         return [match[1] for match in re.finditer(r'"GET /b/(\S+) HTTP', log)]
 
+    def asked_twice(self, before, root):
+        """How many names were asked for again after the first `before`, but those that the mount raced for they were slow."""
+        page = (root.parent.parent / "_metrics.prom").read_text()
+        raced = int(re.search(r"^dcfs_requests_raced_total (\d+)$", page, re.MULTILINE)[1])
+        asked = self.asked()[before:]
+        return max(0, len(asked) - len(set(asked)) - raced)
+
     def asked_after(self, before, wanted, seconds=30):
         """What was asked for after the first `before`, once it holds `wanted` names or the time is up."""
         deadline = time.monotonic() + seconds

@@ -119,7 +119,9 @@ def test_work_on_an_endless_table_ends(dcfs, small_catalog, tmp_path):
             if used() - before < 10:
                 break
             assert time.monotonic() < until, "still at it a minute later"
-        # It ended by the bound on steps, or because nobody waits for it any more.
+    # Rows are read in order, and refused as soon as their ids fall.
+    refused = dcfs.run("count", "few", "--where", "file.size > 3", "--catalog", catalog)
+    assert refused.returncode != 0 and "must rise" in refused.stderr
 
 
 def test_a_script_of_a_megabyte_makes_no_large_page(dcfs, small_catalog, tmp_path):

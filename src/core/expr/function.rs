@@ -2,6 +2,10 @@
 
 use super::typed::{Expr, Type};
 
+/// The longest text that a function makes of a row's, in bytes: what is longer is NULL. SQLite fails there, at a
+/// billion bytes; here thousands of rows are held at a time.
+pub const LONGEST: usize = 1 << 20;
+
 /// A function of one row's values. Distances and `rand` are no functions: they name a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Function {

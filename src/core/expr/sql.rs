@@ -13,13 +13,10 @@
 //!
 //! Values of the filter are parameters; nothing of them is in the text.
 
-use super::function::Function;
+use super::function::{Function, LONGEST};
 use super::syntax::{Arithmetic, Comparison, Match};
 use super::typed::{Column, Expr, Value};
 use crate::schema::ValueType;
-
-/// The longest text that a function makes, as in `eval/node.rs`: what is longer is NULL.
-const LONGEST: usize = 1 << 20;
 
 /// The longest SQL for a text that is made: it is written twice, and so would grow without end where one is made of another.
 const LONGEST_SQL: usize = 1024;

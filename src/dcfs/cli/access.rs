@@ -302,13 +302,6 @@ impl Access {
     pub fn stores(&self, own: &[&Path]) -> Result<Stores> {
         let own = own.iter().map(|path| path.to_path_buf());
         let stores = Stores::new(store::Config {
-            endpoint_url: self.endpoint_url.clone(),
-            region: self.region.clone(),
-            profile: self.profile.clone(),
-            anon: self.anon,
-            request_payer: self.request_payer,
-            settings: self.settings.clone(),
-            timeout: self.timeout,
             first_answer: self.first_answer,
             memory: self.memory,
             local_roots: self.local_roots.clone(),
@@ -321,9 +314,23 @@ impl Access {
                 open: usize::try_from(raise_descriptors() / 4).unwrap_or(usize::MAX).min(MOST_OPEN),
             },
             forbidden: [self.catalog.clone(), self.cache.clone()].into_iter().chain(own).collect(),
+            ..self.reach()
         });
         stores.check()?;
         Ok(stores)
+    }
+
+    /// How servers are reached, and as whom.
+    pub fn reach(&self) -> store::Config {
+        store::Config {
+            endpoint_url: self.endpoint_url.clone(),
+            region: self.region.clone(),
+            profile: self.profile.clone(),
+            anon: self.anon,
+            request_payer: self.request_payer,
+            settings: self.settings.clone(),
+            ..store::Config::new(self.timeout)
+        }
     }
 }
 

@@ -58,15 +58,6 @@ impl Access {
     /// # Errors
     /// As [`tier`].
     pub fn tier(&self, catalog: &Arc<Catalog>, who: Who) -> Result<Option<Arc<Tier>>> {
-        let config = store::Config {
-            endpoint_url: self.endpoint_url.clone(),
-            region: self.region.clone(),
-            profile: self.profile.clone(),
-            anon: self.anon,
-            request_payer: self.request_payer,
-            settings: self.settings.clone(),
-            ..store::Config::new(self.timeout)
-        };
-        tier(config, catalog, who)
+        tier(self.reach(), catalog, who)
     }
 }

@@ -10,14 +10,10 @@ use super::distance;
 use super::kernel::Block;
 use super::number::{Number, arithmetic};
 use super::value::Val;
-use crate::expr::function::Function;
+use crate::expr::function::{Function, LONGEST};
 use crate::expr::packed::{Packed, Texts, Valid};
 use crate::expr::syntax::Arithmetic;
 use crate::schema::ValueType;
-
-/// The longest text that a function makes of a row's: what is longer is NULL. SQLite fails there, at a
-/// billion bytes; here thousands of rows are held at a time.
-const LONGEST: usize = 1 << 20;
 
 /// The values of a block's rows, NULL where they are not wanted.
 pub type Values<'v> = Vec<Val<'v>>;

@@ -68,6 +68,21 @@ impl ServerError {
     }
 }
 
+/// An error and what it came of, each thing said once.
+pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text.push_str(if text.is_empty() { "" } else { ": " });
+            text.push_str(&said);
+        }
+        next = cause.source();
+    }
+    line(&text)
+}
+
 /// What a server said, fit for one line: without control characters, and not endless.
 pub fn line(said: &str) -> String {
     const MOST: usize = 300;

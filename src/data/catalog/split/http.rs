@@ -15,7 +15,7 @@ use reqwest::{Client, Response};
 use tokio::sync::Semaphore;
 
 use super::address::Server;
-use super::error::{ServerError, line};
+use super::error::{ServerError, causes, line};
 use super::secret;
 use super::tasks::{self, Tasks};
 
@@ -101,7 +101,7 @@ impl ClickHouse {
             .build();
         let failed = |cause: reqwest::Error| ServerError::Unreachable {
             server: name.clone(),
-            cause: causes(&cause),
+            cause: self::cause(&cause),
         };
         let opened = Self {
             tasks,
@@ -343,7 +343,7 @@ pub fn is_unknown_table(error: &ServerError) -> bool {
 }
 
 fn unreachable(server: &str, error: &reqwest::Error) -> ServerError {
-    ServerError::Unreachable { server: server.to_owned(), cause: causes(error) }
+    ServerError::Unreachable { server: server.to_owned(), cause: cause(error) }
 }
 
 /// An answer that broke off: the server's own words, where it had some.
@@ -352,28 +352,16 @@ fn cut(tail: &[u8], server: &str, user: &str, error: &reqwest::Error) -> ServerE
     let said = text.rfind(EXCEPTION).map(|at| &text[at..]);
     match said.and_then(|said| said.find("Code: ").map(|at| &said[at..])) {
         Some(said) => error_of(code_in(said), said, server, user),
-        None => ServerError::Cut { server: server.to_owned(), cause: causes(error) },
+        None => ServerError::Cut { server: server.to_owned(), cause: cause(error) },
     }
 }
 
-/// An error and what it came of, without the address that was asked: it holds values.
-fn causes(error: &reqwest::Error) -> String {
-    let mut text = String::new();
-    let mut next: Option<&dyn std::error::Error> = std::error::Error::source(error);
-    while let Some(cause) = next {
-        let said = cause.to_string();
-        if !text.contains(&said) {
-            text.push_str(if text.is_empty() { "" } else { ": " });
-            text.push_str(&said);
-        }
-        next = cause.source();
+/// What an error came of, without the address that was asked: it holds values.
+fn cause(error: &reqwest::Error) -> String {
+    let text = std::error::Error::source(error).map(causes).unwrap_or_default();
+    match text.is_empty() {
+        false => text,
+        true if error.is_timeout() => "it took too long".into(),
+        true => "it closed the connection".into(),
     }
-    if text.is_empty() {
-        text = if error.is_timeout() {
-            "it took too long".into()
-        } else {
-            "it closed the connection".into()
-        };
-    }
-    line(&text)
 }

@@ -15,7 +15,7 @@ use tokio_postgres::types::{Format, FromSql, IsNull, ToSql, Type, to_sql_checked
 use tokio_postgres::{Client, Config, NoTls, Statement};
 
 use super::address::Server;
-use super::error::{ServerError, line};
+use super::error::{ServerError, causes, line};
 use super::secret;
 use super::tasks::{self, Tasks};
 use super::tls::Tls;
@@ -423,19 +423,4 @@ impl<'a> FromSql<'a> for Text {
     fn accepts(_: &Type) -> bool {
         true
     }
-}
-
-/// An error and what it came of.
-fn causes(error: &tokio_postgres::Error) -> String {
-    let mut text = String::new();
-    let mut next: Option<&dyn StdError> = Some(error);
-    while let Some(cause) = next {
-        let said = cause.to_string();
-        if !text.contains(&said) {
-            text.push_str(if text.is_empty() { "" } else { ": " });
-            text.push_str(&said);
-        }
-        next = cause.source();
-    }
-    line(&text)
 }
