@@ -1,22 +1,22 @@
-//! The models that DataChain brings along: schemas may name them without telling their fields.
+//! DataChain's built-in models: schemas may name them without listing their fields.
 //!
-//! As of DataChain 0.62. A model that is not here and not told either leaves its columns flat.
+//! As of DataChain 0.62. A model that is neither here nor in the schema leaves its columns flat.
 
 /// A model's `(field, type text)` in order.
 type Fields = &'static [(&'static str, &'static str)];
 
-/// One model of DataChain's own.
+/// One of DataChain's built-in models.
 #[derive(Debug)]
 pub(super) struct Builtin {
     pub fields: Fields,
-    /// Whether it is a File; then all but [`SHOWN`] is hidden.
+    /// Whether it is a File; if so, all fields but [`SHOWN`] are hidden.
     pub file: bool,
 }
 
 /// The only fields of a File that DataChain prints.
 pub(super) const SHOWN: [&str; 2] = ["path", "size"];
 
-/// The Files of every kind. A partial one is named `<kind>Partial_<hash>`.
+/// The names of all File models. A partial one is named `<kind>Partial_<hash>`.
 pub(super) const FILES: [&str; 5] = ["File", "TextFile", "ImageFile", "VideoFile", "AudioFile"];
 
 const FILE: Fields = &[

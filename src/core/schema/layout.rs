@@ -1,8 +1,8 @@
-//! The shape of a version that is about to be written: its row table, and the two texts beside it.
+//! The shape of a version to be written: its row table, and the two JSON texts that describe it.
 //!
-//! Either that of another version, word for word, so that Python finds the same types in what was selected
-//! from it; or made of signals. A model made here is called after a hash of its fields, for DataChain takes
-//! a model that it knows by name in place of what a version says of it.
+//! It is copied from another version word for word, so that Python finds the same types in a
+//! selection of it, or built from signals. A model built here is named after a hash of its fields,
+//! because DataChain prefers a model it already knows by name over the description in the version.
 
 use crate::hex::hex;
 use serde_json::{Map, Value, json};
@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Error, Schema};
 
-/// How DataChain declares columns, and the type that `schema` gives each.
+/// The column types that DataChain declares, and the type that `schema` gives each.
 const DECLARED: [(&str, &str); 8] = [
     ("VARCHAR", "String"),
     ("INTEGER", "Int64"),
@@ -22,7 +22,7 @@ const DECLARED: [(&str, &str); 8] = [
     ("ARRAY", "Array"),
 ];
 
-/// The columns of a row table, and what `datasets_versions` says of them.
+/// The columns of a row table, and the texts that `datasets_versions` holds for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
     /// Without `sys__id` and `sys__rand`.
@@ -31,11 +31,11 @@ pub struct Layout {
     pub features: String,
     /// `schema`, JSON.
     pub types: String,
-    /// The columns whose sum is the size of a version.
+    /// The columns that add up to the size of a version.
     pub sizes: Vec<String>,
 }
 
-/// A signal that is there already.
+/// A signal that exists already.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the dataset has a column `{0}` already; name the new one otherwise (`--out`), or keep fewer (`--only`)"
@@ -48,7 +48,8 @@ impl From<Clash> for crate::error::Error {
     }
 }
 
-/// Whether a database column is that of a signal, or of a field of it. SQLite takes names without regard to case.
+/// Whether a database column belongs to a signal or to a field of it. SQLite ignores the case of
+/// names.
 fn is_of(column: &str, signal: &str) -> bool {
     let begins = column.get(..signal.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(signal));
     begins && (column.len() == signal.len() || column[signal.len()..].starts_with("__"))
@@ -58,35 +59,36 @@ fn is_of(column: &str, signal: &str) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewColumn {
     pub name: String,
-    /// One of DataChain's; empty, which changes no value, for one that a stranger declared otherwise.
+    /// A type that DataChain declares; empty, which converts no value, if the column was declared
+    /// differently.
     pub declared: &'static str,
 }
 
 /// A top-level column of a new version, or a field of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signal {
-    /// Without `__` and dots; where it has fields, or is one, without `_` at either end: DataChain takes column names
-    /// apart at `__`, and types of such models come out wrong.
+    /// No `__` and no dots; if it has fields, or is a field, no `_` at either end: DataChain splits
+    /// column names at `__`, and would get the types of such models wrong.
     pub name: String,
     pub kind: SignalKind,
     pub optional: bool,
 }
 
-/// What a signal holds.
+/// The type of a signal's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SignalKind {
-    /// DataChain's own `File`.
+    /// DataChain's built-in `File`.
     File,
-    /// DataChain's own `Image`: width, height, format.
+    /// DataChain's built-in `Image`: width, height, format.
     Image,
     Scalar(Scalar),
-    /// Of scalars, lists or JSON.
+    /// A list of scalars, lists or JSON.
     List(Box<SignalKind>),
-    /// A dictionary of texts.
+    /// A dictionary with text keys.
     Dict,
     /// Any JSON.
     Json,
-    /// A model of one's own.
+    /// A custom model.
     Model(Vec<Signal>),
 }
 
@@ -96,12 +98,12 @@ impl SignalKind {
         Self::List(Box::new(Self::Scalar(item)))
     }
 
-    /// The fields of DataChain's own models; none of other kinds.
+    /// The fields of DataChain's built-in models; empty for other kinds.
     pub fn fields(&self) -> Vec<Signal> {
         match self {
             Self::File => {
                 let mut fields = file();
-                // NULL but for a member of an archive.
+                // NULL except for members of an archive.
                 fields.iter_mut().for_each(|field| field.optional = field.name == "location");
                 fields
             }
@@ -111,7 +113,7 @@ impl SignalKind {
     }
 }
 
-/// What a cell holds, or an item of a list.
+/// The type of a cell, or of a list item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scalar {
     Text,
@@ -123,7 +125,7 @@ pub enum Scalar {
 }
 
 impl Scalar {
-    /// The type's name in Python, as declared, in `schema`.
+    /// The type's name in Python, as a declared column type, and in `schema`.
     const fn texts(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Text => ("str", "VARCHAR", "String"),
@@ -137,19 +139,19 @@ impl Scalar {
 }
 
 impl Signal {
-    /// One that is always there.
+    /// A signal that is never NULL.
     pub fn new(name: impl Into<String>, kind: SignalKind) -> Self {
         Self { name: name.into(), kind, optional: false }
     }
 
-    /// One that may be missing.
+    /// A signal that may be NULL.
     pub fn optional(name: impl Into<String>, kind: SignalKind) -> Self {
         Self { name: name.into(), kind, optional: true }
     }
 }
 
 impl Layout {
-    /// The shape of a version, as its own texts and its table tell it; see [`Schema::parse`].
+    /// The shape of a version, read from its own texts and its table; see [`Schema::parse`].
     ///
     /// # Errors
     /// As [`Schema::parse`].
@@ -169,10 +171,10 @@ impl Layout {
         Ok(Self { columns, features, types, sizes })
     }
 
-    /// The shape of rows of this one that get `signals` beside what they have, or of their columns `only` and `signals`.
+    /// This shape with `signals` added; if `only` is given, reduced to those columns first.
     ///
     /// # Errors
-    /// A signal that is there already, or would share a column with one.
+    /// A signal that exists already, or would share a column with an existing one.
     pub fn with(&self, signals: &[Signal], only: Option<&[String]>) -> Result<Self, Clash> {
         let added = Self::of_signals(signals);
         let object =
@@ -220,7 +222,7 @@ impl Layout {
         })
     }
 
-    /// The shape made of `signals`, in their order.
+    /// The shape made of `signals`, in order.
     pub fn of_signals(signals: &[Signal]) -> Self {
         let mut building = Building::default();
         let mut features = Map::new();
@@ -242,24 +244,24 @@ impl Layout {
     }
 }
 
-/// A part of a version that is made of others' columns.
+/// A part of a version that is assembled from others' columns.
 #[derive(Clone, Debug)]
 pub enum NewPart<'a> {
-    /// A signal of a version, or what lies below one: all of its columns, under another name.
+    /// A signal of a version, or a part of one: all of its columns, renamed.
     Taken {
         from: &'a Layout,
-        /// The database column, or the common beginning of several.
+        /// The database column, or the common prefix of several.
         column: String,
         type_text: String,
         name: String,
-        /// Whether rows may lack it that had it where it comes from.
+        /// Whether the value may be absent in the new rows though it never is in the source.
         may_be_null: bool,
     },
     New(Signal),
 }
 
 impl Layout {
-    /// The columns of a signal: the one called `column`, and those below it.
+    /// The columns of a signal: the one called `column`, and those nested below it.
     pub fn below(&self, column: &str) -> Vec<&NewColumn> {
         let is_below = |name: &str| {
             name.strip_prefix(column).is_some_and(|rest| rest.is_empty() || rest.starts_with("__"))
@@ -267,7 +269,7 @@ impl Layout {
         self.columns.iter().filter(|own| is_below(&own.name)).collect()
     }
 
-    /// The shape made of `parts`, in their order. Models keep their names and their classes.
+    /// The shape made of `parts`, in order. Models keep their names and classes.
     pub fn of_parts(parts: &[NewPart<'_>]) -> Self {
         let mut building = Building::default();
         let mut features = Map::new();
@@ -278,8 +280,8 @@ impl Layout {
                     let is_value = building.take(from, column, name, *may_be_null);
                     let is_optional =
                         type_text.starts_with("Optional[") || type_text.starts_with("Union[");
-                    // A float that may be NaN is NULL there too, and stays a float, unless it lay in a model that
-                    // may be absent.
+                    // A float that may be NaN is stored as NULL there too, and stays a float,
+                    // unless it was inside a model that may be absent.
                     let was_inside = column.contains("__") && building.is_nullable(name);
                     let becomes = is_value && !is_optional && (*may_be_null || was_inside);
                     let type_text =
@@ -304,7 +306,7 @@ impl Layout {
     }
 }
 
-/// A name for a signal made of any text: DataChain takes names apart at `__` and points.
+/// A signal name made from any text: DataChain splits names at `__` and dots.
 pub fn plain_name(text: &str) -> String {
     let mut plain = String::new();
     for c in text.chars() {
@@ -322,7 +324,7 @@ pub fn plain_name(text: &str) -> String {
     }
 }
 
-/// What becomes of signals.
+/// The columns and JSON texts under construction.
 #[derive(Default)]
 struct Building {
     columns: Vec<NewColumn>,
@@ -332,7 +334,8 @@ struct Building {
 }
 
 impl Building {
-    /// Adds the columns of `signal` below `prefix`; answers its type text. `inside`: below an optional model.
+    /// Adds the columns of `signal` below `prefix`; returns its type text. `inside`: below an
+    /// optional model.
     fn add(&mut self, prefix: &str, signal: &Signal, inside: bool) -> String {
         let column = format!("{prefix}{}", signal.name);
         let type_text = match &signal.kind {
@@ -359,7 +362,7 @@ impl Building {
             SignalKind::Image => self.model(&column, signal, &image(), inside),
             SignalKind::Model(fields) => self.model(&column, signal, fields, inside),
         };
-        // NaN is stored as NULL, and below an optional model DataChain reads that as None.
+        // NaN is stored as NULL, which DataChain reads as None below an optional model.
         let is_lossy = inside && signal.kind == SignalKind::Scalar(Scalar::Float);
         if signal.optional || is_lossy { format!("Optional[{type_text}]") } else { type_text }
     }
@@ -390,7 +393,8 @@ impl Building {
         name
     }
 
-    /// Adds the columns of a signal of another version, and the models it speaks of; whether it is a single value.
+    /// Adds the columns of another version's signal, and the models it refers to; returns whether
+    /// it is a single value.
     fn take(&mut self, from: &Layout, column: &str, name: &str, may_be_null: bool) -> bool {
         let types: Value = serde_json::from_str(&from.types).unwrap_or_default();
         let below = from.below(column);
@@ -425,7 +429,7 @@ impl Building {
     }
 }
 
-/// The type of a list's items in Python, and in `schema`.
+/// The type of a list's items, in Python and in `schema`.
 fn item_texts(item: &SignalKind) -> (String, Value) {
     match item {
         SignalKind::Scalar(scalar) => {
@@ -451,7 +455,7 @@ fn system_types() -> Map<String, Value> {
         .collect()
 }
 
-/// The fields of DataChain's `File`, in its order. `location` is of a type of its own.
+/// The fields of DataChain's `File`, in its order. `location` has a type of its own.
 fn file() -> Vec<Signal> {
     let text = |name| Signal::new(name, SignalKind::Scalar(Scalar::Text));
     vec![
@@ -475,7 +479,7 @@ fn image() -> Vec<Signal> {
     ]
 }
 
-/// An entry of `_custom_types`, as DataChain writes its own models.
+/// An entry of `_custom_types`, in the form DataChain writes for its own models.
 fn custom_type(name: &str, kind: &SignalKind, fields: Map<String, Value>) -> Value {
     let base = [
         json!(["DataModel", "datachain.lib.data_model", "DataModel@v1"]),
@@ -497,7 +501,7 @@ fn custom_type(name: &str, kind: &SignalKind, fields: Map<String, Value>) -> Val
     json!({"schema_version": 2, "name": name, "fields": fields, "bases": bases, "hidden_fields": hidden})
 }
 
-/// Of a model of one's own `Dcfs_<hash of its fields and their types>`.
+/// The name of a custom model: `Dcfs_<hash of its fields and their types>`.
 fn model_name(kind: &SignalKind, texts: &Map<String, Value>) -> String {
     match kind {
         SignalKind::File => "File@v1".to_owned(),
@@ -509,13 +513,13 @@ fn model_name(kind: &SignalKind, texts: &Map<String, Value>) -> String {
     }
 }
 
-/// The declared type if it is one of DataChain's.
+/// The declared type if DataChain declares it too.
 fn known(declared: &str) -> &'static str {
     let found = DECLARED.iter().find(|(own, _)| own.eq_ignore_ascii_case(declared));
     found.map_or("", |(own, _)| own)
 }
 
-/// `schema` for a table of which none is told.
+/// The `schema` text of a table that has none.
 fn types_of(columns: &[NewColumn]) -> String {
     let mut types = system_types();
     for column in columns {

@@ -1,17 +1,17 @@
-//! The values of a schema one by one: what a column of a table, a filter or a folder is.
+//! The scalar values of a schema, flattened: each is a column of a table, a filter or a folder.
 
 use super::{Field, Schema, Shape, ValueType};
 
 /// One value of the schema, by its dotted name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leaf<'a> {
-    /// `info.width`. Not unique in a stranger's schema.
+    /// `info.width`. Not necessarily unique in a foreign schema.
     pub name: String,
     pub field: &'a Field,
     /// The database column. No two leaves share one.
     pub column: &'a str,
     pub value: &'a ValueType,
-    /// Whether it or a model around it is hidden.
+    /// Whether it or an enclosing model is hidden.
     pub hidden: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What the columns of a version are: a tree of typed fields over flat database columns.
+//! The columns of a version: a tree of typed fields over flat database columns.
 //!
 //! DataChain keeps two JSON texts per version (`feature_schema`, the models; `schema`, the column
 //! types) and the row table itself. The table says which columns exist, the models say how they
@@ -42,11 +42,11 @@ pub struct Field {
     /// The type as DataChain wrote it: `int`, `Optional[BBox@v1]`, `list[float]`. For a column that
     /// the models do not know, the type in `schema`, else the one declared in the table.
     pub type_text: String,
-    /// What is below it.
+    /// The column, or the fields of the model.
     pub shape: Shape,
-    /// Whether it may be NULL: by its type, or (a column) by what `schema` says of it.
+    /// Whether it may be NULL: by its type or, for a column, by its entry in `schema`.
     pub optional: bool,
-    /// Whether DataChain leaves it out of what it prints.
+    /// Whether DataChain omits it when printing.
     pub hidden: bool,
 }
 
@@ -57,7 +57,7 @@ pub enum Shape {
     Column {
         /// The database column, e.g. `info__width`.
         column: String,
-        /// What its cells hold.
+        /// The type of its cells.
         value: ValueType,
     },
     /// A model: its fields are columns of their own.
@@ -68,7 +68,7 @@ pub enum Shape {
         file: bool,
         /// In the order of the model.
         fields: Vec<Field>,
-        /// The `..___type_tag` column of an Optional model: 0 is present, all else absent.
+        /// The `..___type_tag` column of an Optional model: 0 means present, anything else absent.
         tag: Option<String>,
     },
 }
@@ -79,7 +79,7 @@ pub enum Shape {
 pub struct FileColumn {
     /// Dotted: `file`, `frag.audio`.
     pub name: String,
-    /// Each the name of a database column.
+    /// The database column of each part.
     pub source: Option<String>,
     /// See [`crate::object::Object`] for what the parts mean.
     pub path: Option<String>,
@@ -91,7 +91,7 @@ pub struct FileColumn {
 }
 
 impl FileColumn {
-    /// Whether its rows name objects that can be listed and read: source, path and size are there.
+    /// Whether its rows name objects that can be listed and read: it has source, path and size.
     pub fn is_listed(&self) -> bool {
         self.source.is_some() && self.path.is_some() && self.size.is_some()
     }
@@ -104,8 +104,8 @@ impl Schema {
     /// `table` is `(name, declared type)` of every column of the row table, in table order.
     ///
     /// # Errors
-    /// Texts that are not JSON objects, and columns deeper in models than people go. A model or a
-    /// column that is only missing is no error, nor is a model that contains itself.
+    /// Texts that are not JSON objects, and models nested too deep. A missing model or column is
+    /// not an error, nor is a model that contains itself.
     pub fn parse(
         feature_schema: &str,
         schema: &str,

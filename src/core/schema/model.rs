@@ -1,4 +1,4 @@
-//! The models that a schema may speak of: those it tells itself, then DataChain's own.
+//! The models that a schema may refer to: its own, then DataChain's.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -22,21 +22,21 @@ pub(super) struct ModelField {
     pub hidden: bool,
 }
 
-/// Every model by the name that type texts use.
+/// All models, by the name that type texts use.
 #[derive(Debug, Default)]
 pub(super) struct Models {
     told: HashMap<String, Rc<Model>>,
 }
 
 impl Models {
-    /// Reads `_custom_types`. Entries that are no models are passed over.
+    /// Reads `_custom_types`. Entries that are not models are skipped.
     pub fn read(custom: Option<&Value>) -> Self {
         let entries = custom.and_then(Value::as_object).into_iter().flatten();
         let told = entries.filter_map(|(name, text)| Some((name.clone(), told(name, text)?)));
         Self { told: told.collect() }
     }
 
-    /// The model that a type text calls `name`, with or without `@v1`.
+    /// The model that a type text calls `name`, with or without a version (`@v1`).
     pub fn get(&self, name: &str) -> Option<Rc<Model>> {
         self.told.get(name).cloned().or_else(|| own(bare(name)))
     }
@@ -60,7 +60,8 @@ fn own(name: &str) -> Option<Rc<Model>> {
     Some(Rc::new(Model { fields: fields.collect(), file: builtin.file }))
 }
 
-/// A custom type of either form: with `schema_version` and `fields`, or the bare fields of old.
+/// A custom model in either form: with `schema_version` and `fields`, or the bare fields of older
+/// releases.
 fn told(name: &str, text: &Value) -> Option<Rc<Model>> {
     let text = text.as_object()?;
     let fields = match text.get("fields").and_then(Value::as_object) {
@@ -80,7 +81,7 @@ fn strings(list: Option<&Value>) -> impl Iterator<Item = &str> {
     list.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// By descent, by the name of a partial one, or by what it holds.
+/// Whether a model is a File: by its bases, by the name of a partial one, or by its fields.
 fn is_file(name: &str, text: &Map<String, Value>, fields: &Map<String, Value>) -> bool {
     let bases = text.get("bases").and_then(Value::as_array).into_iter().flatten();
     let descends = bases.into_iter().any(|base| {

@@ -1,11 +1,11 @@
-//! From the two JSON texts and the table's columns to the tree.
+//! Builds the tree from the two JSON texts and the table's columns.
 //!
 //! 1. Signals stand in the order of `feature_schema`; a model is unfolded while the table has columns
 //!    below it, so a model that contains itself ends where the columns end.
 //! 2. A column belongs to the first field that reaches it; a field without a column is left out.
-//! 3. What no field reaches follows flat, in table order; there, too, `x__source` beside `x__path`
-//!    is a File.
-//! 4. Names are compared exactly. `sys__id` and `sys__rand` are no columns of the tree.
+//! 3. Columns that no field reaches follow flat, in table order; there, too, `x__source` beside
+//!    `x__path` is a File.
+//! 4. Names are compared exactly. `sys__id` and `sys__rand` are not in the tree.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -15,13 +15,13 @@ use super::model::{self, Models};
 use super::types::Type;
 use super::{Field, FileColumn, Schema, Shape, ValueType};
 
-/// The deepest a model may lie in others.
+/// The deepest nesting of models.
 const DEEPEST: usize = 64;
 
-/// The most fields looked at: some twenty for each column that a SQLite table can have.
+/// The most fields examined: some twenty for each column that a SQLite table can have.
 const MOST: usize = 50_000;
 
-/// Types that no model may take the name of.
+/// Types that no model may be named after.
 const PLAIN: [&str; 12] = [
     "int", "str", "float", "bool", "bytes", "datetime", "list", "dict", "tuple", "Any", "Literal",
     "NoneType",
@@ -33,10 +33,10 @@ pub enum Error {
     /// Not a JSON object.
     #[error("the version's `{text}` is not a JSON object: {cause}")]
     Json { text: &'static str, cause: String },
-    /// Deeper than any model of people.
+    /// Nested deeper than any real model.
     #[error("the models of the version nest deeper than {0} levels")]
     TooDeep(usize),
-    /// Models made to unfold without end.
+    /// Models that unfold endlessly.
     #[error("the models of the version have more than {0} fields")]
     TooLarge(usize),
 }
@@ -64,7 +64,7 @@ pub(super) fn schema(
     Ok(Schema { signals, files })
 }
 
-/// A JSON object; empty where the text is empty or `null`.
+/// A JSON object; empty if the text is empty or `null`.
 fn object(text: &'static str, json: &str) -> Result<Map<String, Value>, Error> {
     if json.trim().is_empty() {
         return Ok(Map::new());
@@ -79,25 +79,25 @@ fn object(text: &'static str, json: &str) -> Result<Map<String, Value>, Error> {
     }
 }
 
-/// The tree while it grows.
+/// The tree under construction.
 struct Tree<'a> {
     models: Models,
-    /// `schema`: what each column holds.
+    /// `schema`: the type of each column.
     types: &'a Map<String, Value>,
-    /// Every column of the table but the two of the system.
+    /// Every column of the table except the two system columns.
     columns: BTreeSet<&'a str>,
     /// Columns that a field has reached.
     taken: HashSet<String>,
-    /// How many more fields may be looked at.
+    /// How many more fields may be examined.
     left: usize,
 }
 
-/// A field on its way into the tree.
+/// A field that may enter the tree.
 struct Candidate<'a> {
     name: &'a str,
     type_text: &'a str,
     hidden: bool,
-    /// The database column, or the common beginning of several.
+    /// The database column, or the common prefix of several.
     column: String,
     depth: usize,
 }
@@ -122,7 +122,8 @@ impl<'a> Tree<'a> {
         let mut signals = Vec::new();
         for (name, type_text) in features.iter().filter(|(name, _)| *name != "_custom_types") {
             let Some(type_text) = type_text.as_str() else { continue };
-            // A signal's own name may hold a dot, which DataChain writes as it writes the way into a model.
+            // A signal's own name may hold a dot, which DataChain writes like the path into a
+            // model.
             let is_plain =
                 self.columns.contains(name.as_str()) || self.has_below(&format!("{name}__"));
             let column = if is_plain { name.clone() } else { name.replace('.', "__") };
@@ -155,7 +156,7 @@ impl<'a> Tree<'a> {
         }))
     }
 
-    /// The model `name` unfolded, if there is one and the table has columns for it.
+    /// The model `name` unfolded, if it exists and the table has columns for it.
     fn model(&mut self, of: &Candidate<'_>, name: &str) -> Result<Option<Shape>, Error> {
         let below = format!("{}__", of.column);
         let Some(model) = self.models.get(name).filter(|_| self.has_below(&below)) else {
@@ -191,7 +192,7 @@ impl<'a> Tree<'a> {
         free.then_some(column)
     }
 
-    /// Whether the table has columns that begin so.
+    /// Whether the table has columns with this prefix.
     fn has_below(&self, prefix: &str) -> bool {
         self.columns.range(prefix..).next().is_some_and(|column| column.starts_with(prefix))
     }
@@ -200,7 +201,7 @@ impl<'a> Tree<'a> {
         self.types.get(column).and_then(|t| t.get("dc_nullable")) == Some(&Value::Bool(true))
     }
 
-    /// What no field has reached, flat, in table order.
+    /// The columns that no field has reached, flat, in table order.
     fn leftovers(&self, table: &[(String, String)]) -> Vec<Field> {
         let free = table.iter().filter(|(name, _)| !is_system(name) && !self.taken.contains(name));
         let flat = free.map(|(name, declared)| {
@@ -219,7 +220,7 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// A tag alone is no model.
+/// Whether a model has no fields: a tag alone is not a model.
 fn is_empty(shape: &Shape) -> bool {
     matches!(shape, Shape::Model { fields, tag: None, .. } if fields.is_empty())
 }
@@ -261,7 +262,7 @@ fn file_column(name: String, fields: &[Field]) -> FileColumn {
     file
 }
 
-/// Where a File keeps the column of its field `name`.
+/// The slot of a File for the column of its field `name`.
 fn part<'f>(file: &'f mut FileColumn, name: &str) -> Option<&'f mut Option<String>> {
     match name {
         "source" => Some(&mut file.source),
@@ -275,7 +276,7 @@ fn part<'f>(file: &'f mut FileColumn, name: &str) -> Option<&'f mut Option<Strin
     }
 }
 
-/// Files among columns without models: `x__source` beside `x__path`, where `x__path` stands.
+/// Files among columns without models: `x__source` beside `x__path`, at the position of `x__path`.
 fn flat_files(flat: &[Field]) -> Vec<FileColumn> {
     let names: HashSet<&str> = flat.iter().map(|field| field.name.as_str()).collect();
     let prefixes = flat.iter().filter_map(|field| field.name.strip_suffix("__path"));

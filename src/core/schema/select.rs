@@ -1,4 +1,4 @@
-//! A schema of fewer columns, by the dotted names that a person types.
+//! A schema reduced to some columns, by the dotted names that a person types.
 
 use super::{Field, Schema, Shape};
 use crate::error::Kind;
@@ -9,7 +9,7 @@ use crate::name::nearest;
 #[error("no column `{wanted}`{}", nearest::hint(.near, "`dcfs schema` lists what there is"))]
 pub struct UnknownColumn {
     pub wanted: String,
-    /// Names that few changes of letters make of it.
+    /// Names within a small edit distance.
     pub near: Vec<String>,
 }
 
@@ -20,11 +20,13 @@ impl From<UnknownColumn> for crate::error::Error {
 }
 
 impl Schema {
-    /// Only the columns named, in the order in which they are first named; a model's name takes all
-    /// below it. What is named by itself is not hidden. [`Schema::files`] stay as they are.
+    /// Keeps the named columns, in the order in which they are first named; a model's name takes
+    /// every column below it. A column named itself is not hidden. [`Schema::files`] stay as they
+    /// are.
     ///
     /// # Errors
-    /// A name that no column has, with the nearest ones and those of `others`, which the caller knows.
+    /// A name that no column has, with the nearest ones among the columns and `others`, names the
+    /// caller knows.
     pub fn select(&self, names: &[&str], others: &[&str]) -> Result<Self, UnknownColumn> {
         let mut signals = Vec::new();
         for name in names {
@@ -49,7 +51,7 @@ impl Schema {
     }
 }
 
-/// Adds what `name` means among `from` to `chosen`; whether it means anything.
+/// Adds the fields of `from` that `name` means to `chosen`; returns whether there are any.
 fn add(chosen: &mut Vec<Field>, from: &[Field], name: &str) -> bool {
     if let Some(field) = from.iter().find(|field| field.name == name) {
         let whole = Field { hidden: false, ..field.clone() };
@@ -62,7 +64,7 @@ fn add(chosen: &mut Vec<Field>, from: &[Field], name: &str) -> bool {
     from.iter().any(|field| add_below(chosen, field, name))
 }
 
-/// The same where `name` begins with the name of a model.
+/// The same for names that begin with the name of a model.
 fn add_below(chosen: &mut Vec<Field>, of: &Field, name: &str) -> bool {
     let below = name.strip_prefix(of.name.as_str()).and_then(|rest| rest.strip_prefix('.'));
     let (Some(below), Shape::Model { model, file, fields, tag }) = (below, &of.shape) else {

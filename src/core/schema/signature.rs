@@ -1,12 +1,14 @@
-//! The types of what a program answers, as they are typed: `seconds: float, info: {width: int, tags: list[str]}?`.
+//! The types of a program's answer, as typed: `seconds: float, info: {width: int, tags:
+//! list[str]}?`.
 //!
 //! ```text
 //! signature  name ':' type {',' name ':' type}
 //! type       ('int' | 'float' | 'str' | 'bool' | 'datetime' | 'bytes' | 'json' | 'list' '[' type ']' | '{' signature '}') ['?']
 //! ```
 //!
-//! The same as JSON, from a file or from a program itself: `{"seconds": "float", "info": {"width": "int"}}`, where a list
-//! of one type is a list, and `"Optional[int]"` and `"dict"` are read too.
+//! Also read as JSON, from a file or from the program itself: `{"seconds": "float", "info":
+//! {"width": "int"}}`. There `["float"]` is a list of floats, and `"Optional[int]"` and `"dict"`
+//! are accepted too.
 
 use std::fmt::{self, Write as _};
 
@@ -14,11 +16,11 @@ use serde_json::{Map, Value};
 
 use super::layout::{Scalar, Signal, SignalKind};
 
-/// The deepest models and lists may nest, and the most fields there may be: a table has 2,000 columns at most.
+/// The deepest nesting of models and lists, and the most fields: a table has 2,000 columns at most.
 const DEEPEST: usize = 8;
 const MOST: usize = 1000;
 
-/// What is wrong with a signature.
+/// Why a signature is invalid.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Wrong {
     #[error("expected {wanted} at `{}` of the types `{text}`; e.g. `seconds: float, tags: list[str]`", left(text, *at))]
@@ -55,7 +57,7 @@ fn left(text: &str, at: usize) -> &str {
 /// Reads a signature.
 ///
 /// # Errors
-/// What is wrong with it.
+/// An invalid signature.
 pub fn parse(text: &str) -> Result<Vec<Signal>, Wrong> {
     let mut parsing = Parsing { text, at: 0, fields: 0 };
     let signals = parsing.signature(0)?;
@@ -69,7 +71,7 @@ pub fn parse(text: &str) -> Result<Vec<Signal>, Wrong> {
 /// Reads a signature from JSON.
 ///
 /// # Errors
-/// What is wrong with it.
+/// An invalid signature.
 pub fn of_json(value: &Map<String, Value>) -> Result<Vec<Signal>, Wrong> {
     fields(value, 0, &mut 0)
 }
@@ -114,7 +116,7 @@ fn fields(
     Ok(signals)
 }
 
-/// Whether a name may stand beside others: DataChain takes the names of columns apart at `__`.
+/// Checks a name against those beside it: DataChain splits column names at `__`.
 fn named(others: &[Signal], signal: &Signal) -> Result<(), Wrong> {
     let name = &signal.name;
     let refused = |why| Err(Wrong::Name(name.clone(), why));
@@ -210,7 +212,7 @@ impl<'t> Parsing<'t> {
         }
     }
 
-    /// A type, and whether it may be missing.
+    /// A type, and whether it is optional.
     fn typed(&mut self, depth: usize) -> Result<(SignalKind, bool), Wrong> {
         if depth >= DEEPEST {
             return Err(Wrong::TooMuch);
@@ -259,7 +261,7 @@ impl<'t> Parsing<'t> {
     }
 }
 
-/// Signals as they are typed, which is what tells one signature from another.
+/// Prints signals as they are typed: equal signatures print equally.
 #[derive(Clone, Copy, Debug)]
 pub struct Printed<'s>(pub &'s [Signal]);
 
@@ -276,7 +278,7 @@ impl fmt::Display for Printed<'_> {
     }
 }
 
-/// A type as it is typed, without `?`.
+/// A type as typed, without `?`.
 pub fn kind(kind: &SignalKind) -> String {
     match kind {
         SignalKind::Scalar(scalar) => match scalar {

@@ -5,29 +5,29 @@
 //! name := any characters but "[", "]" and ","
 //! ```
 //!
-//! What does not fit is no type: callers then keep the text as it is.
+//! A text that does not fit is not a type: callers keep it as it is.
 
-/// The deepest brackets that are read; DataChain's own texts stay below five.
+/// The deepest brackets read; DataChain's own texts stay below five.
 const DEEPEST: usize = 64;
 
-/// One type text, taken apart. Borrowed from the text.
+/// A parsed type text. Borrows from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Type<'a> {
     /// `int`, `BBox@v1`, `...`.
     Name(&'a str),
-    /// `list[T]`, `dict[K, V]`, `Union[A, B]`: the name and what stands in brackets, at least one.
+    /// `list[T]`, `dict[K, V]`, `Union[A, B]`: the name and its arguments, at least one.
     Of(&'a str, Vec<Type<'a>>),
 }
 
 impl<'a> Type<'a> {
-    /// Reads a type text; `None` where it does not fit the grammar.
+    /// Parses a type text; `None` if it does not fit the grammar.
     pub fn parse(text: &'a str) -> Option<Self> {
         let (found, rest) = parse(text, DEEPEST)?;
         rest.trim().is_empty().then_some(found)
     }
 
-    /// The one type that a value has when it is not NULL, and whether it may be NULL:
-    /// `Optional[T]` and `Union[T, NoneType]` are `T` and `true`.
+    /// The type of a value that is not NULL, and whether it may be NULL: `Optional[T]` and
+    /// `Union[T, NoneType]` are `T` and `true`.
     pub fn unwrap_optional(&self) -> (&Self, bool) {
         let inner = match self {
             Self::Of("Optional", of) => &of[..],
@@ -47,7 +47,7 @@ impl<'a> Type<'a> {
     }
 }
 
-/// One type at the start of `text`, and what follows it.
+/// Parses one type at the start of `text`; returns it and the rest.
 fn parse(text: &str, depth: usize) -> Option<(Type<'_>, &str)> {
     let end = text.find(['[', ']', ',']).unwrap_or(text.len());
     let (name, rest) = (text[..end].trim(), &text[end..]);

@@ -1,15 +1,15 @@
-//! What a cell holds when it is not NULL, read from a type text: the ground for tables, filters and
+//! The type of a cell that is not NULL, read from a type text: the base of tables, filters and
 //! folders by value.
 
 use super::model::Models;
 use super::types::Type;
 
-/// The most types that are told apart in one text, and how deep; models may contain each other. What
-/// is beyond is JSON.
+/// The most types read from one text, and the deepest nesting; models may contain each other.
+/// Anything beyond is JSON.
 const MOST: usize = 1000;
 const DEEPEST: usize = 16;
 
-/// The type of a value. A stranger's cell may hold anything else all the same.
+/// The declared type of a value. Cells of a foreign catalog may hold anything else.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ValueType {
     /// 0 or 1.
@@ -22,27 +22,27 @@ pub enum ValueType {
     /// UTC, as text: `2024-01-02 03:04:05[.123456]`.
     Time,
     Bytes,
-    /// A JSON list as text. May hold bare `NaN` and `Infinity`, which are no JSON.
+    /// A JSON list as text. May hold bare `NaN` and `Infinity`, which are not valid JSON.
     List(Box<ValueType>),
-    /// A model inside a list, by its fields in order: a JSON object, or (in a list that is a signal
-    /// of its own) a JSON string with the text of one.
+    /// A model inside a list, by its fields in order: a JSON object or, in a list that is a signal
+    /// of its own, a JSON string that contains one.
     Model(Vec<(String, ValueType)>),
     /// Any JSON, as text: a dict, a union.
     Json,
 }
 
 impl ValueType {
-    /// Whether a cell holds one value that can be compared and named: no list, no JSON, no bytes.
+    /// Whether a cell holds one value that can be compared and named: not a list, JSON or bytes.
     pub fn is_scalar(&self) -> bool {
         matches!(self, Self::Bool | Self::Int | Self::Float | Self::Text | Self::Time)
     }
 
     /// Reads a type text of `feature_schema` (`list[float]`), of `schema` (`Array[Float]`) or of a
-    /// table (`VARCHAR`). What no one knows is [`ValueType::Text`].
+    /// table (`VARCHAR`). Unknown types are [`ValueType::Text`].
     pub(super) fn read(text: &str, models: &Models) -> Self {
         let mut left = MOST;
         match Type::parse(text).map(|parsed| of(&parsed, models, DEEPEST, &mut left)) {
-            // A column of its own cannot be unfolded any more.
+            // A column of its own cannot be unfolded further.
             Some(Self::Model(_)) => Self::Json,
             Some(value) => value,
             None => Self::Text,

@@ -1,4 +1,4 @@
-//! Names looked up, and the statement written for SQLite.
+//! Resolves the names of a statement and writes the statement that SQLite runs.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ use crate::expr::Error;
 use crate::name::nearest;
 use crate::schema::ValueType;
 
-/// Aggregates that give one value for many rows: what GROUP BY ALL does not group by.
+/// Aggregate functions: GROUP BY ALL does not group by an item that calls one.
 const AGGREGATES: [&str; 24] = [
     "any_value",
     "avg",
@@ -41,7 +41,7 @@ const AGGREGATES: [&str; 24] = [
     "variance",
 ];
 
-/// Whether a function gives one value for many rows.
+/// Whether a function is an aggregate: one value for many rows.
 pub fn is_aggregate(name: &str) -> bool {
     AGGREGATES.contains(&name)
 }
@@ -50,13 +50,13 @@ pub fn is_aggregate(name: &str) -> bool {
 #[derive(Clone, Debug)]
 pub struct Bound {
     pub sql: String,
-    /// The columns that it reads, table by table, each declared in this order.
+    /// The columns it reads, table by table, declared in this order.
     pub columns: Vec<Vec<SqlColumn>>,
-    /// The statement over groups, where the kernels answer it; else why they do not.
+    /// The statement over groups if the kernels can answer it, otherwise the reason why not.
     pub grouped: Result<Box<Grouped>, Reason>,
-    /// What its answer looks like; `None` where only SQLite knows how many columns that has.
+    /// The columns of its answer; `None` if only SQLite knows how many there are.
     pub results: Option<Vec<ResultColumn>>,
-    /// Where parts of `sql` were in the text: rising.
+    /// Positions of parts of `sql` in the text as typed, ascending.
     pub(super) places: Vec<(usize, Range<usize>)>,
     pub(super) text: String,
 }
@@ -68,10 +68,10 @@ pub struct ResultColumn {
     pub hint: Hint,
 }
 
-/// What is known of a column of an answer.
+/// How to type a column of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hint {
-    /// Nothing; its values tell.
+    /// Unknown: the values decide.
     None,
     /// It is this column of this table.
     Column(usize, String),
@@ -80,7 +80,7 @@ pub enum Hint {
 }
 
 impl Bound {
-    /// What SQLite says of the statement, with the place as it was typed.
+    /// SQLite's error for the statement, with the position in the text as typed.
     pub fn error(&self, message: &str, offset: Option<usize>) -> Error {
         let place = offset.and_then(|offset| {
             let at = self.places.partition_point(|(start, _)| *start <= offset);
@@ -93,14 +93,14 @@ impl Bound {
     }
 }
 
-/// What a name stands for.
+/// The meaning of a name.
 pub enum Meaning<'k> {
     Column {
         table: usize,
         alias: &'k str,
         column: &'k SqlColumn,
     },
-    /// A column of JSON, and the keys below it.
+    /// A key path inside a JSON column.
     Inside {
         table: usize,
         alias: &'k str,
@@ -112,18 +112,18 @@ pub enum Meaning<'k> {
         alias: &'k str,
         columns: Vec<&'k SqlColumn>,
     },
-    /// For SQLite to find out.
+    /// Left to SQLite.
     Other(String),
 }
 
-/// Columns in place of one item.
+/// The columns that replace one item.
 type Expanded = Vec<(usize, String, SqlColumn)>;
 
 pub struct Binder<'k> {
     text: &'k str,
     scan: &'k Scan,
     known: &'k [Known],
-    /// What is written for each token.
+    /// The text written for each token.
     out: Vec<String>,
     used: Vec<Vec<SqlColumn>>,
     aliases: HashSet<&'k str>,
@@ -173,7 +173,7 @@ pub fn bind(text: &str, scan: &Scan, known: &[Known]) -> Result<Bound, Error> {
 }
 
 impl<'k> Binder<'k> {
-    /// Tables by the names of their virtual tables.
+    /// Replaces table names by those of their virtual tables.
     fn tables(&mut self) {
         for (number, table) in self.scan.tables.iter().enumerate() {
             let text = format!("{} AS {}", quoted(&table_name(number)), quoted(&table.alias));
@@ -181,7 +181,7 @@ impl<'k> Binder<'k> {
         }
     }
 
-    /// `/` divides as in filters; ILIKE is an operator that SQLite leaves to whoever wants it.
+    /// Replaces operators: `/` divides as in filters, and ILIKE has no implementation in SQLite.
     fn signs(&mut self) {
         for at in 0..self.out.len() {
             if self.scan.tokens[at].is_sign("/") || self.scan.tokens[at].is("ilike") {
@@ -195,7 +195,8 @@ impl<'k> Binder<'k> {
         self.out[tokens.start] = text;
     }
 
-    /// Writes what a name means; tells what a column of the answer would be by it.
+    /// Writes the meaning of a name, and returns the type hint for a column of the answer made of
+    /// it.
     fn chain(&mut self, chain: &Chain) -> Result<Hint, Error> {
         if chain.has_star {
             return Ok(Hint::None); // An item of its own.
@@ -250,7 +251,7 @@ impl<'k> Binder<'k> {
         }
     }
 
-    /// `[0].x` behind a column, as arguments; and the token after.
+    /// Writes `[0].x` after a column as arguments; returns them and the index of the next token.
     fn indices(&self, from: usize) -> (String, usize) {
         let tokens = &self.scan.tokens;
         let (mut path, mut at) = (String::new(), from);
@@ -283,7 +284,7 @@ impl<'k> Binder<'k> {
         (path, at)
     }
 
-    /// A column that both sides of a join have.
+    /// A column named without its table because USING or NATURAL joins on it.
     fn using(&mut self, chain: &Chain) -> Result<Hint, Error> {
         let name = chain.parts.join(".");
         let mut found = false;
@@ -343,7 +344,7 @@ impl<'k> Binder<'k> {
         }
     }
 
-    /// What a name is among the tables of one select.
+    /// Resolves a name among the tables of one select.
     fn in_scope(
         &self,
         scope: usize,
@@ -395,7 +396,7 @@ impl<'k> Binder<'k> {
         if !columns.is_empty() {
             return Some(Meaning::Model { table, alias, columns });
         }
-        // The longest beginning that is a column of JSON.
+        // The longest prefix that is a column of JSON.
         (1..parts.len()).rev().find_map(|length| {
             let column = known.find(&parts[..length].join("."))?;
             let keys = parts[length..].to_vec();
@@ -423,7 +424,7 @@ impl<'k> Binder<'k> {
         names.retain(|name| !name.ends_with(TAG));
         let mut near = nearest::to(name, names.iter().copied());
         if near.is_empty() {
-            // `width` where `info.width` is meant.
+            // `width` as a short name of `info.width`.
             let ending = format!(".{name}");
             near = names
                 .iter()
@@ -442,12 +443,12 @@ impl<'k> Binder<'k> {
         )
     }
 
-    /// A token as it was typed.
+    /// A token as typed.
     pub fn slice(&self, at: usize) -> &str {
         &self.text[self.scan.tokens[at].span.clone()]
     }
 
-    /// A token as it is written for SQLite, where it is no name.
+    /// A token as written for SQLite, for tokens that are not names.
     pub fn written(&self, at: usize) -> String {
         match &self.scan.tokens[at] {
             token if token.is_sign("/") => "* 1.0 /".to_owned(),
@@ -456,7 +457,7 @@ impl<'k> Binder<'k> {
         }
     }
 
-    /// What a column of the answer is called.
+    /// The name of a column of the answer.
     pub fn item_name(&self, item: &Item) -> String {
         let chain = self.scan.chains.iter().find(|chain| chain.tokens == item.tokens);
         item.alias.clone().unwrap_or_else(|| match chain {
@@ -476,7 +477,8 @@ impl<'k> Binder<'k> {
         self.scan.scopes[chain.scope].items.iter().any(|item| item.tokens == chain.tokens)
     }
 
-    /// Writes an item that stands for several columns. What it gives; `None` where only SQLite knows.
+    /// Writes an item that stands for several columns. Returns them; `None` if only SQLite knows
+    /// them.
     fn item(
         &mut self,
         scope: usize,
@@ -524,7 +526,7 @@ impl<'k> Binder<'k> {
         Ok(Some(vec![ResultColumn { name, hint: hint.unwrap_or(Hint::None) }]))
     }
 
-    /// What a column is called by its own name: without its table.
+    /// The last part of a column's name, without its table.
     fn name_of(&self, chain: &Chain) -> String {
         let entries = &self.scan.scopes[chain.scope].tables;
         match chain.parts.as_slice() {
@@ -540,7 +542,8 @@ impl<'k> Binder<'k> {
         }
     }
 
-    /// What a call gives by its name alone, where the item is nothing else.
+    /// The type that a call returns, judged by the function's name, if the item is nothing but the
+    /// call.
     fn call_hint(&self, item: &Item, hints: &[(usize, Hint)]) -> Option<Hint> {
         let call = self.scan.calls.iter().find(|call| {
             call.token == item.tokens.start && call.inside.end + 1 == item.tokens.end
@@ -580,7 +583,7 @@ impl<'k> Binder<'k> {
                 );
                 return Err(Error::new(self.span(&star.tokens), message));
             }
-            // Columns of datasets are listed, for only those are declared that are named.
+            // Columns of datasets are listed one by one: only columns that are named are declared.
             let written: Vec<String> =
                 entries.iter().map(|entry| self.written_star(entry.table, &entry.alias)).collect();
             for table in entries.iter().filter_map(|entry| entry.table) {
@@ -691,7 +694,7 @@ impl<'k> Binder<'k> {
         }
     }
 
-    /// Gives items that have no name the one they are typed by.
+    /// Names items without an alias after their own text.
     fn name_items(&mut self, scope: usize) {
         for item in self.scan.scopes[scope].items.iter().filter(|item| item.alias.is_none()) {
             let is_star = self.scan.stars.iter().any(|star| star.tokens == item.tokens);
@@ -728,18 +731,18 @@ impl<'k> Binder<'k> {
         })
     }
 
-    /// GROUP BY ALL: by every item that is no aggregate.
+    /// GROUP BY ALL: groups by every item that is not an aggregate.
     fn group_all(&mut self, at: usize, groups: &[String]) {
         let plain: Vec<String> = groups.iter().flat_map(|group| without_names(group)).collect();
         if plain.is_empty() {
-            // `group by` with nothing to group by is one group.
+            // With no item to group by, all rows are one group.
             self.out[at] = "NULL".to_owned();
             return;
         }
         self.out[at] = plain.join(", ");
     }
 
-    /// NATURAL JOIN sees every column.
+    /// NATURAL JOIN compares every column, so all are declared.
     fn natural(&mut self) {
         if !self.scan.has_natural {
             return;
@@ -766,9 +769,9 @@ impl<'k> Binder<'k> {
     }
 }
 
-/// Items as they are grouped by: columns without what they are called.
+/// Items for GROUP BY: columns without their aliases.
 fn without_names(item: &str) -> Vec<String> {
-    // Written by `expand`: `"a"."b" AS "c", ...`. Any other item has no name yet.
+    // Written by `expand`: `"a"."b" AS "c", ...`. Other items have no alias yet.
     if !item.contains(" AS \"") {
         return vec![item.to_owned()];
     }
@@ -781,7 +784,7 @@ fn without_names(item: &str) -> Vec<String> {
         .collect()
 }
 
-/// Names that stand twice: the second is `right_` and the name, as DataChain's merge has it.
+/// Resolves duplicate names: the second is prefixed with `right_`, as in DataChain's merge.
 fn distinct(columns: &mut Expanded) {
     let mut roots: Vec<(usize, String)> = Vec::new();
     for (table, name, _) in columns.iter_mut() {

@@ -1,8 +1,9 @@
-//! Statements that the kernels of `expr` answer: one table or two that are joined where columns are equal, filters, groups, and
-//! what is added up in them.
+//! Statements that the kernels of `expr` answer: one table, or two joined on equal columns, with
+//! filters, groups and aggregates.
 //!
-//! The kernels make a small table of the groups; what is left of the statement (expressions over them, HAVING, ORDER BY, LIMIT) is
-//! written over that table and SQLite runs it, so its meaning stays SQLite's. What is not recognised costs speed alone.
+//! The kernels make a small table of the groups. The rest of the statement (expressions over
+//! groups, HAVING, ORDER BY, LIMIT) is rewritten over that table and run by SQLite, so its meaning
+//! stays SQLite's. A statement that is not recognised here is only slower.
 
 use std::ops::Range;
 
@@ -13,10 +14,10 @@ use super::quoted;
 use super::scan::{Call, Chain, Scan};
 use crate::schema::ValueType;
 
-/// The table of the groups: its columns are `k0`, `k1`, for the keys, and `a0`, `a1` for the folds.
+/// The table of the groups: columns `k0`, `k1`, ... are the keys, `a0`, `a1`, ... the aggregates.
 pub const GROUPS: &str = "dcfs groups";
 
-/// What a fold makes of the rows of a group.
+/// The aggregate that a fold computes over the rows of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FoldKind {
     Rows,
@@ -27,7 +28,7 @@ pub enum FoldKind {
     Greatest,
 }
 
-/// A column, and the number of its table.
+/// The index of a table, and one of its columns.
 pub type Of = (usize, SqlColumn);
 
 /// A statement over groups.
@@ -35,24 +36,24 @@ pub type Of = (usize, SqlColumn);
 pub struct Grouped {
     pub keys: Vec<Of>,
     pub folds: Vec<(FoldKind, Option<Of>)>,
-    /// Of each table, in the language of filters.
+    /// One filter per table, in the language of filters.
     pub filters: Vec<Option<String>>,
-    /// What is equal in the rows of two tables that belong together; empty for one table.
+    /// Pairs of columns that the join compares for equality; empty for one table.
     pub on: Vec<(SqlColumn, SqlColumn)>,
-    /// What is left, over [`GROUPS`].
+    /// The rest of the statement, over [`GROUPS`].
     pub bound: Bound,
 }
 
-/// Why a statement is for SQLite.
+/// Why a statement is left to SQLite.
 pub type Reason = &'static str;
 
-/// Words that a condition may have besides names.
+/// Keywords allowed in a condition besides names.
 const WORDS: [&str; 13] = [
     "and", "or", "not", "in", "between", "like", "ilike", "glob", "regexp", "is", "null", "true",
     "false",
 ];
 
-/// The statement over groups; else why it is none.
+/// The statement over groups, or the reason why it is not one.
 pub fn grouped(binder: &Binder<'_>, scan: &Scan, bound: &Bound) -> Result<Grouped, Reason> {
     let clauses = Clauses::of(scan)?;
     let mut found = Finder { binder, scan, keys: Vec::new(), folds: Vec::new(), calls: Vec::new() };
@@ -80,7 +81,7 @@ struct Clauses {
     filter: Option<Range<usize>>,
     keys: Option<Range<usize>>,
     having: Option<Range<usize>>,
-    /// ORDER BY and what follows.
+    /// ORDER BY and everything after it.
     rest: Range<usize>,
 }
 
@@ -141,7 +142,7 @@ impl Clauses {
         })
     }
 
-    /// Whether a token is where groups are spoken of.
+    /// Whether a token is in a clause that refers to groups.
     fn speaks_of_groups(&self, at: usize) -> bool {
         self.items.contains(&at)
             || self.rest.contains(&at)
@@ -149,7 +150,7 @@ impl Clauses {
     }
 }
 
-/// The condition of the join that `tables` are; `None` for one table.
+/// The condition of the join in `tables`; `None` for one table.
 fn joined(scan: &Scan, tables: Range<usize>) -> Result<Option<Range<usize>>, Reason> {
     const ODD: Reason = "its tables are no datasets that are joined where columns are equal";
     let is = |at: usize, word: &str| scan.tokens.get(at).is_some_and(|token| token.is(word));
@@ -171,7 +172,7 @@ struct Finder<'f, 'k> {
     scan: &'f Scan,
     keys: Vec<Of>,
     folds: Vec<(FoldKind, Option<Of>)>,
-    /// Calls of aggregates: their tokens, and the number of the fold.
+    /// Calls of aggregates: their tokens, and the index of the fold.
     calls: Vec<(Range<usize>, usize)>,
 }
 
@@ -180,7 +181,7 @@ impl Finder<'_, '_> {
         self.scan.chains.iter().find(|chain| chain.tokens == *tokens)
     }
 
-    /// The single value that a name is.
+    /// The single column that a name resolves to.
     fn scalar(&self, chain: &Chain) -> Option<Of> {
         if self.scan.tokens.get(chain.tokens.end).is_some_and(|token| token.is_sign("[")) {
             return None;
@@ -279,7 +280,7 @@ impl Finder<'_, '_> {
         Ok(())
     }
 
-    /// The pairs of columns that a join compares.
+    /// The pairs of columns that a join compares for equality.
     fn on(&self, tokens: &Range<usize>) -> Result<Vec<(SqlColumn, SqlColumn)>, Reason> {
         const ODD: Reason = "its tables are joined by more than equal columns";
         let pair = |tokens: Range<usize>| {
@@ -303,7 +304,7 @@ impl Finder<'_, '_> {
         self.conjuncts(tokens).into_iter().map(|tokens| pair(tokens).ok_or(ODD)).collect()
     }
 
-    /// The terms of a condition that all have to hold.
+    /// The terms of a condition joined by AND.
     fn conjuncts(&self, tokens: &Range<usize>) -> Vec<Range<usize>> {
         let (mut found, mut start, mut depth, mut is_between) =
             (Vec::new(), tokens.start, 0_usize, false);
@@ -327,7 +328,7 @@ impl Finder<'_, '_> {
         found
     }
 
-    /// The condition, shared out among the tables, in the language of filters.
+    /// The condition split by table, in the language of filters.
     fn filters(&self, tokens: &Range<usize>) -> Result<Vec<Option<String>>, Reason> {
         let tables = self.scan.tables.len();
         let mut terms: Vec<Vec<String>> = vec![Vec::new(); tables];
@@ -340,7 +341,7 @@ impl Finder<'_, '_> {
         Ok(terms.into_iter().map(joined).collect())
     }
 
-    /// A condition on one table: which, and in the language of filters.
+    /// A condition on one table: the table's index, and the condition in the language of filters.
     fn filter(&self, tokens: &Range<usize>) -> Result<(usize, String), Reason> {
         const ODD: Reason = "its condition is no filter";
         let mut words: Vec<String> = Vec::new();
@@ -353,7 +354,7 @@ impl Finder<'_, '_> {
                 if *table.get_or_insert(of) != of {
                     return Err("its condition compares columns of both tables");
                 }
-                // Datetimes compare as texts in SQL, and as moments in filters.
+                // SQL compares datetimes as texts, filters compare them as points in time.
                 if column.value == ValueType::Time {
                     return Err("its condition is on a datetime");
                 }
@@ -383,7 +384,7 @@ impl Finder<'_, '_> {
         Ok((table.unwrap_or_default(), words.join(" ")))
     }
 
-    /// The rest of the statement, over the groups.
+    /// Writes the rest of the statement over the table of groups.
     fn write(&self, clauses: &Clauses) -> Result<String, Reason> {
         let mut sql = String::from("select ");
         for item in &self.scan.scopes[0].items {
@@ -430,13 +431,13 @@ impl Finder<'_, '_> {
     }
 }
 
-/// A number as filters write it too.
+/// Whether filters write the number the same way.
 fn is_plain_number(text: &str) -> bool {
     text.bytes()
         .all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-'))
 }
 
-/// A dotted name as filters read it, whatever is in it.
+/// A dotted name quoted for filters, whatever characters it holds.
 fn dotted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
@@ -488,7 +489,7 @@ mod tests {
                 (sql, filter),
                 "{text}"
             );
-            // The language of filters has to take it: what it does not take is left to SQLite without a word.
+            // A condition that filters cannot parse is silently left to SQLite.
             if let Some(filter) = filter {
                 crate::expr::check(filter, &schema())
                     .unwrap_or_else(|error| panic!("{filter}: {error}"));

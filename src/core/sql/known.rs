@@ -1,33 +1,34 @@
-//! The columns that a statement may speak of.
+//! The columns that a statement may refer to.
 
 use crate::expr::Part;
 use crate::schema::{Field, Schema, Shape, ValueType};
 
-/// The ending of a column that says whether an Optional model is there.
+/// The suffix of the column that says whether an Optional model is present.
 pub const TAG: &str = "___type_tag";
 
 /// A column of a table in SQL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SqlColumn {
-    /// Dotted.
+    /// The dotted name.
     pub name: String,
     /// The database column.
     pub column: String,
     pub value: ValueType,
-    /// Where it is a part of the path that the column holds.
+    /// The path component this column holds, if it is derived from a path.
     pub part: Option<Part>,
-    /// Whether `*` leaves it out: a part, or a column of every row.
+    /// Whether `*` leaves it out: a path component, or a column that every table has.
     pub is_derived: bool,
 }
 
-/// The columns of one table, those of models together.
+/// The columns of one table, columns of one model side by side.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     pub columns: Vec<SqlColumn>,
 }
 
 impl Known {
-    /// The columns of a version: its values, the tags of models, then parts of paths and `sys__id`, `sys__rand`.
+    /// The columns of a version: its values, the tags of models, then path components, `sys__id`
+    /// and `sys__rand`.
     pub fn of(schema: &Schema) -> Self {
         let mut columns = Vec::new();
         schema.signals.iter().for_each(|signal| collect(signal, "", &mut columns));
@@ -52,7 +53,7 @@ impl Known {
         Self { columns }
     }
 
-    /// The columns of a table that is no dataset.
+    /// The columns of a table that is not a dataset.
     pub fn plain(columns: &[(&str, ValueType)]) -> Self {
         let column = |(name, value): &(&str, ValueType)| SqlColumn {
             name: (*name).to_owned(),
@@ -64,7 +65,7 @@ impl Known {
         Self { columns: columns.iter().map(column).collect() }
     }
 
-    /// The column called `name`; however it is cased, where only one is called so.
+    /// The column called `name`. Case is ignored if that leaves a single match.
     pub fn find(&self, name: &str) -> Option<&SqlColumn> {
         self.columns.iter().find(|column| column.name == name).or_else(|| {
             let mut alike =
@@ -73,7 +74,7 @@ impl Known {
         })
     }
 
-    /// The columns of the model called `name`; empty where there is none.
+    /// The columns of the model called `name`; empty if there is none.
     pub fn model(&self, name: &str) -> Vec<&SqlColumn> {
         let is_below = |column: &&SqlColumn| {
             let rest = column.name.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
@@ -82,7 +83,7 @@ impl Known {
         self.columns.iter().filter(is_below).collect()
     }
 
-    /// What `*` stands for.
+    /// The columns that `*` expands to.
     pub fn all(&self) -> Vec<&SqlColumn> {
         self.columns.iter().filter(|column| !column.is_derived).collect()
     }

@@ -1,16 +1,17 @@
-//! SQL as words and signs, with their places. What each means is not decided here.
+//! Splits SQL into tokens with their positions; gives them no meaning.
 
 use std::ops::Range;
 
 use crate::expr::Error;
 
-/// The longest statement, in bytes: people write a few thousand, and the work grows with it.
+/// The longest statement, in bytes: people write a few thousand, and the work grows with the
+/// length.
 pub const LONGEST: usize = 64 << 10;
 
-/// The most words and signs of a statement.
+/// The most tokens of a statement.
 const MOST: usize = 16_384;
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A bare word: a keyword, or a name.
@@ -20,12 +21,12 @@ pub enum Kind {
     /// A string in single quotes, or a blob: `x'00'`.
     Text,
     Number,
-    /// `@1.0.0` behind the name of a dataset.
+    /// `@1.0.0` after the name of a dataset.
     Version,
     Sign,
 }
 
-/// A word or a sign, and where it stands.
+/// A word or a sign, and its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
     pub kind: Kind,
@@ -35,7 +36,7 @@ pub struct Token {
 }
 
 impl Token {
-    /// Whether it is this keyword, however it is cased.
+    /// Whether it is this keyword, in any case.
     pub fn is(&self, word: &str) -> bool {
         self.kind == Kind::Word && self.text.eq_ignore_ascii_case(word)
     }
@@ -44,16 +45,16 @@ impl Token {
         self.kind == Kind::Sign && self.text == sign
     }
 
-    /// Whether it may name something.
+    /// Whether it may be a name.
     pub fn is_name(&self) -> bool {
         matches!(self.kind, Kind::Word | Kind::Name)
     }
 }
 
-/// The tokens of a statement; comments and white space are left out.
+/// The tokens of a statement, without comments and white space.
 ///
 /// # Errors
-/// A string that does not end, a parameter, a statement that is too long.
+/// An unterminated string, a parameter, or a statement that is too long.
 pub fn tokens(text: &str) -> Result<Vec<Token>, Error> {
     if text.len() > LONGEST {
         return Err(Error::new(0..0, format!("the statement is longer than {LONGEST} bytes")));
@@ -78,7 +79,7 @@ pub fn tokens(text: &str) -> Result<Vec<Token>, Error> {
     Ok(found)
 }
 
-/// Bytes of white space, or of a comment, at the start.
+/// The length in bytes of white space, or of one comment, at the start.
 fn blank(rest: &str, at: usize) -> Result<usize, Error> {
     if rest.starts_with("--") {
         return Ok(rest.find('\n').unwrap_or(rest.len()));
@@ -131,7 +132,7 @@ fn is_word(c: char) -> bool {
     c == '_' || c.is_alphanumeric()
 }
 
-/// Length of a number: digits, a point, an exponent with its sign, hexadecimal digits.
+/// The length in bytes of a number: digits, a point, an exponent with its sign, hexadecimal digits.
 fn number(rest: &str) -> usize {
     let bytes = rest.as_bytes();
     let mut end = 0;
@@ -147,7 +148,7 @@ fn number(rest: &str) -> usize {
     end
 }
 
-/// What stands in quotes, which are doubled inside: its length with them, and the text.
+/// A quoted text, whose quotes are doubled inside: its length in bytes with them, and the text.
 fn quoted(rest: &str, at: usize) -> Result<(usize, String), Error> {
     let quote = &rest[..1];
     let mut from = 1;

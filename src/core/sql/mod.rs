@@ -1,11 +1,12 @@
-//! SQL over datasets: which tables and columns a statement means, and the statement that SQLite runs in its place.
+//! SQL over datasets: finds the tables and columns a statement refers to, and rewrites it for
+//! SQLite.
 //!
-//! SQLite knows no dotted columns, versions, models or items of lists. So the names of a statement are found ([`mod@scan`]),
-//! looked up in the schemas of its tables ([`mod@bind`]), and written anew; everything else reaches SQLite as it was typed,
-//! but for `/`, which divides as in filters, and ILIKE.
+//! SQLite has no dotted columns, versions, models or list items. So the names of a statement are
+//! found ([`mod@scan`]), looked up in the schemas of its tables ([`mod@bind`]) and rewritten.
+//! Everything else reaches SQLite as typed, except `/`, which divides as in filters, and ILIKE.
 //!
-//! Pure: no catalog, no database. Nothing here decides what may be run: that the connection does, which holds no table of
-//! a catalog and lets nothing but SELECT pass.
+//! Pure: no catalog, no database. Nothing here decides what may run: the connection does. It holds
+//! no table of a catalog and allows only SELECT.
 
 mod bind;
 mod grouped;
@@ -20,7 +21,7 @@ pub use scan::Table;
 
 use crate::expr::Error;
 
-/// A statement whose tables are known by name.
+/// A parsed statement; its tables are known by name only.
 #[derive(Clone, Debug)]
 pub struct Statement {
     text: String,
@@ -28,45 +29,46 @@ pub struct Statement {
 }
 
 impl Statement {
-    /// Reads a statement.
+    /// Parses a statement.
     ///
     /// # Errors
-    /// What is no SELECT; with the place.
+    /// Text that is not one SELECT, with the position.
     pub fn read(text: &str) -> Result<Self, Error> {
         let scan = scan::scan(text).map_err(|error| error.in_text(text))?;
         Ok(Self { text: text.to_owned(), scan })
     }
 
-    /// The tables that it names, each as often as it stands there.
+    /// The tables it names, once per mention.
     pub fn tables(&self) -> &[Table] {
         &self.scan.tables
     }
 
-    /// As it was typed.
+    /// The statement as typed.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// An error at the name of a table.
+    /// An error at the position of a table's name.
     pub fn wrong_table(&self, table: &Table, message: impl Into<String>) -> Error {
         Error::new(table.span.clone(), message).in_text(&self.text)
     }
 
-    /// The statement over the columns of its tables, of which `known` are as many as [`Statement::tables`].
+    /// Rewrites the statement over the columns of its tables: `known` holds one entry per table of
+    /// [`Statement::tables`].
     ///
     /// # Errors
-    /// A column that is not there, with the nearest names; a name that two tables have.
+    /// A column that does not exist, with the nearest names; a name that two tables have.
     pub fn bind(&self, known: &[Known]) -> Result<Bound, Error> {
         bind::bind(&self.text, &self.scan, known).map_err(|error| error.in_text(&self.text))
     }
 }
 
-/// A name in double quotes, for SQLite.
+/// A name in double quotes, escaped for SQLite.
 pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// What the virtual table of a statement's table is called: no statement can say it by chance.
+/// The name of the virtual table for table `number` of a statement; unlikely to be typed by chance.
 pub fn table_name(number: usize) -> String {
     format!("dcfs table {number}")
 }

@@ -1,17 +1,18 @@
-//! The shape of a statement: its selects, the tables each reads, the names it speaks of.
+//! The shape of a statement: its selects, the tables each reads, the names it refers to.
 //!
-//! No grammar of SQL: SQLite has one, and reads the statement after its names were settled. Here brackets are counted,
-//! and words that begin a clause are known, which is enough to tell tables from columns and aliases.
+//! This is not a grammar of SQL: SQLite has one, and parses the statement after the names are
+//! resolved. Counting brackets and knowing the words that begin a clause is enough to tell tables
+//! from columns and aliases.
 
 use std::ops::Range;
 
 use super::lex::{self, Kind, Token};
 use crate::expr::Error;
 
-/// The deepest brackets.
+/// The deepest nesting of brackets.
 const DEEPEST: usize = 64;
 
-/// Words that end the name of a table or a column, or stand for something of their own.
+/// Words that end the name of a table or a column, or have a meaning of their own.
 const RESERVED: [&str; 75] = [
     "all",
     "and",
@@ -90,7 +91,7 @@ const RESERVED: [&str; 75] = [
     "row",
 ];
 
-/// Those of them that are also good names of columns.
+/// Reserved words that are also common names of columns.
 const SOFT: [&str; 12] = [
     "current",
     "exclude",
@@ -106,24 +107,24 @@ const SOFT: [&str; 12] = [
     "rows",
 ];
 
-/// One SELECT: which select it stands in, and the tables of its FROM.
+/// One SELECT: the select around it, and the tables of its FROM.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
     pub parent: Option<usize>,
     pub tables: Vec<Entry>,
     pub items: Vec<Item>,
-    /// What columns of its answer are called by AS, or without.
+    /// Names of the columns of its answer, with or without AS.
     pub aliases: Vec<String>,
-    /// Whether its answer is that of the statement.
+    /// Whether its answer is the statement's answer.
     pub is_top: bool,
 }
 
-/// A table of a FROM.
+/// One table of a FROM clause.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// What it is called in the statement.
+    /// The name it has in the statement.
     pub alias: String,
-    /// Its number in [`Scan::tables`]; `None` for a subquery, a WITH or a function.
+    /// Its index in [`Scan::tables`]; `None` for a subquery, a WITH or a function.
     pub table: Option<usize>,
 }
 
@@ -133,14 +134,14 @@ pub struct Table {
     /// `pets`, `pets@1.0.0`, `catalog.versions`.
     pub name: String,
     pub span: Range<usize>,
-    /// The tokens of the name, and of the alias where one follows.
+    /// The tokens of the name, and of the alias if there is one.
     pub tokens: Range<usize>,
     pub alias: String,
-    /// Whether a join may find no row of it.
+    /// Whether an outer join may leave its columns NULL.
     pub is_outer: bool,
 }
 
-/// Something that SELECT lists.
+/// One item of a SELECT list.
 #[derive(Clone, Debug)]
 pub struct Item {
     /// Its tokens, without the alias.
@@ -148,7 +149,7 @@ pub struct Item {
     pub alias: Option<String>,
 }
 
-/// The clause in which a name stands.
+/// The clause that a name is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clause {
     None,
@@ -167,15 +168,15 @@ pub struct Chain {
     pub parts: Vec<String>,
     pub scope: usize,
     pub clause: Clause,
-    /// Whether it is in quotes, all of it one name.
+    /// Whether all of it is one quoted name.
     pub is_quoted: bool,
     /// `p.*`
     pub has_star: bool,
-    /// Whether the word means something else where no column has it as its name.
+    /// Whether the word has another meaning if no column is called so.
     pub is_soft: bool,
 }
 
-/// `*`, with the names that EXCLUDE lists.
+/// `*`, and the names in its EXCLUDE.
 #[derive(Clone, Debug)]
 pub struct Star {
     pub tokens: Range<usize>,
@@ -190,7 +191,7 @@ pub struct Call {
     pub inside: Range<usize>,
 }
 
-/// What was found in a statement.
+/// The result of scanning a statement.
 #[derive(Clone, Debug, Default)]
 pub struct Scan {
     pub tokens: Vec<Token>,
@@ -199,20 +200,20 @@ pub struct Scan {
     pub chains: Vec<Chain>,
     pub stars: Vec<Star>,
     pub calls: Vec<Call>,
-    /// `group by all`: the scope, and the token ALL.
+    /// `group by all`: the index of the scope, and of the token ALL.
     pub group_all: Vec<(usize, usize)>,
-    /// Whether it is more than one SELECT.
+    /// Whether it combines several SELECTs (UNION and the like).
     pub is_compound: bool,
     pub has_with: bool,
     pub has_natural: bool,
 }
 
-/// What a bracket opened.
+/// The kind of thing that a bracket opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Opens {
     /// The statement, or a select in brackets.
     Select,
-    /// A select in brackets that stands as a table.
+    /// A select in brackets, used as a table.
     Table,
     /// Tables in brackets.
     Join,
@@ -227,17 +228,17 @@ struct Frame {
     scope: Option<usize>,
     clause: Clause,
     expects_table: bool,
-    /// Whether the table that comes may be missing in a row.
+    /// Whether the next table may be NULL in a row.
     outer: bool,
-    /// The call that it belongs to.
+    /// The call whose arguments it holds.
     call: Option<usize>,
     item: Option<usize>,
 }
 
-/// Reads the shape of `text`.
+/// Scans `text`.
 ///
 /// # Errors
-/// What is no SELECT, or several; brackets that do not fit.
+/// Anything but one SELECT; unbalanced brackets.
 pub fn scan(text: &str) -> Result<Scan, Error> {
     let mut tokens = lex::tokens(text)?;
     while tokens.last().is_some_and(|token| token.is_sign(";")) {
@@ -267,7 +268,7 @@ pub fn scan(text: &str) -> Result<Scan, Error> {
     Ok(scanner.found)
 }
 
-/// The names that WITH gives.
+/// The names that WITH defines.
 fn common_tables(tokens: &[Token]) -> Vec<String> {
     let mut names = Vec::new();
     for at in 0..tokens.len() {
@@ -297,7 +298,7 @@ fn common_tables(tokens: &[Token]) -> Vec<String> {
     names
 }
 
-/// Whether a bare word is no name.
+/// Whether a bare word cannot be a name.
 pub fn is_reserved(token: &Token) -> bool {
     token.kind == Kind::Word && RESERVED.iter().any(|word| token.text.eq_ignore_ascii_case(word))
 }
@@ -360,7 +361,7 @@ impl Scanner {
         self.found.tokens.last().map_or(0..0, |token| token.span.end..token.span.end)
     }
 
-    /// Looks at the token `at`; the one to go on with.
+    /// Handles the token `at`; returns the index of the next one to handle.
     fn step(&mut self, at: usize) -> Result<usize, Error> {
         let token = self.found.tokens[at].clone();
         match token.kind {
@@ -398,7 +399,7 @@ impl Scanner {
         }
     }
 
-    /// Whether the token is the first of something that SELECT lists.
+    /// Whether the token begins an item of a SELECT list.
     fn begins_item(&self, at: usize) -> bool {
         self.frames.last().is_some_and(|frame| {
             frame.item == Some(at) && frame.clause == Clause::Select && frame.opens != Opens::Inside
@@ -494,7 +495,7 @@ impl Scanner {
         Ok(next)
     }
 
-    /// Adds a table to the select around.
+    /// Adds a table to the enclosing select.
     fn enter(&mut self, entry: Entry) {
         let scope = self.scope();
         if let Some(scope) = self.found.scopes.get_mut(scope) {
@@ -502,12 +503,12 @@ impl Scanner {
         }
     }
 
-    /// `as p`, or `p` alone; the token after it.
+    /// Reads `as p`, or `p` alone; returns the alias and the index of the token after it.
     fn alias(&self, at: usize) -> (Option<String>, usize) {
         let named =
             |at: usize| self.token(at).filter(|token| token.is_name() && !is_reserved(token));
         match self.is(at, "as") {
-            // AS with no name behind it is for SQLite to point at.
+            // AS without a name: SQLite reports it.
             true => match self.token(at + 1) {
                 Some(token) => (Some(token.text.clone()), at + 2),
                 None => (None, at + 1),
@@ -526,12 +527,12 @@ impl Scanner {
         if self.frame().expects_table {
             return self.table(at);
         }
-        // A word behind a value is what the value is called.
+        // A word after a value is its alias.
         let is_alias = at > 0 && self.names_item(at);
         if is_alias {
             return Ok(at + 1);
         }
-        // The type in `cast(x as int)`, a collation, a window.
+        // Except for the type in `cast(x as int)`, a collation, a window.
         let is_other =
             ["as", "collate", "over", "nulls"].iter().any(|word| at > 0 && self.is(at - 1, word));
         let is_window = self.frame().clause == Clause::Where && self.is(at + 1, "as");
@@ -545,7 +546,7 @@ impl Scanner {
         Ok(self.chain(at))
     }
 
-    /// Words that begin a clause. `None` for any other.
+    /// Handles words that begin a clause; `None` for any other word.
     fn keyword(&mut self, at: usize, token: &Token) -> Option<usize> {
         if token.kind != Kind::Word {
             return None;
@@ -617,7 +618,7 @@ impl Scanner {
         (frame.scope, frame.clause, frame.expects_table) = (Some(scope), Clause::Select, false);
     }
 
-    /// LEFT makes what follows outer, RIGHT what came before, FULL both.
+    /// LEFT makes the tables after it outer, RIGHT the ones before it, FULL both.
     fn join(&mut self, at: usize) {
         let mut before = at;
         let (mut left, mut right) = (false, false);
@@ -643,7 +644,7 @@ impl Scanner {
         (frame.expects_table, frame.outer) = (true, left);
     }
 
-    /// The name of a table, and what it is called.
+    /// Reads the name of a table and its alias.
     fn table(&mut self, at: usize) -> Result<usize, Error> {
         let mut name = self.found.tokens[at].text.clone();
         let mut end = at + 1;
@@ -654,7 +655,7 @@ impl Scanner {
         let last = self.found.tokens[end - 1].text.clone();
         self.frame().expects_table = false;
         if self.is_sign(end, "(") {
-            // A function as a table: SQLite knows it.
+            // A function used as a table: left to SQLite.
             let close = self.closing(end);
             let (alias, next) = self.alias(close + 1);
             self.enter(Entry { alias: alias.unwrap_or(last), table: None });
@@ -687,7 +688,7 @@ impl Scanner {
         Ok(next)
     }
 
-    /// Reads the arguments of a table that is a function.
+    /// Reads the arguments of a table function.
     fn inside_of_function(&mut self, open: usize, close: usize) -> Result<(), Error> {
         let clause = std::mem::replace(&mut self.frame().clause, Clause::Where);
         let mut at = open + 1;
@@ -698,7 +699,7 @@ impl Scanner {
         Ok(())
     }
 
-    /// The bracket that closes the one at `open`; the end where there is none.
+    /// The bracket that closes the one at `open`, or the end of the statement.
     fn closing(&self, open: usize) -> usize {
         let mut depth = 0_usize;
         for at in open..self.found.tokens.len() {
@@ -713,7 +714,7 @@ impl Scanner {
         self.found.tokens.len()
     }
 
-    /// Whether the token is what an item of SELECT is called; it is noted then.
+    /// Whether the token is the alias of a SELECT item; records it if so.
     fn names_item(&mut self, at: usize) -> bool {
         let frame = self.frame();
         let (clause, opens, item) = (frame.clause, frame.opens, frame.item);
@@ -745,7 +746,7 @@ impl Scanner {
         true
     }
 
-    /// The item that is open ends before the token `at`.
+    /// Closes the open item before the token `at`.
     fn end_item(&mut self, at: usize) {
         let Some(start) = self.frame().item.take() else { return };
         let scope = self.scope();
@@ -775,7 +776,7 @@ impl Scanner {
             end += 2;
         }
         if self.is_sign(end, "(") && parts.len() == 1 {
-            return end; // A function.
+            return end; // A function call.
         }
         let is_quoted = self.found.tokens[at].kind == Kind::Name && parts.len() == 1;
         let (scope, clause) = (self.scope(), self.frame().clause);

@@ -10,8 +10,8 @@ fn table(columns: &str) -> Vec<(String, String)> {
     parts.map(|(name, declared)| (name.into(), declared.into())).collect()
 }
 
-/// `name:type`, `?` where it may be NULL, `-` where hidden, `=column` of a leaf; of a model `{..}`,
-/// `*` where it is a File, `!tag`.
+/// `name:type`, `?` if it may be NULL, `-` if hidden, `=column` of a leaf; for a model `{..}`, `*`
+/// if it is a File, `!tag`.
 fn show(fields: &[Field]) -> String {
     let texts = fields.iter().map(|field| {
         let marks = [(field.optional, "?"), (field.hidden, "-")];
@@ -214,7 +214,7 @@ fn unfolding_is_bounded() {
     assert_eq!(schema(&wide, "", &table(&format!("{}__b", deep(40)))), Err(Error::TooLarge(MOST)));
 }
 
-/// Type texts, signals and columns over few names, so that they meet.
+/// Type texts, signals and columns over few names, so that they collide.
 fn hostile() -> impl Strategy<Value = (Value, Vec<(String, String)>)> {
     let name = "(a|b|_|_type_tag|path|source|){1,2}";
     let types = "(Optional\\[)?(A|B|int|File@v1|list\\[A\\])\\]?";
