@@ -1,9 +1,9 @@
-//! Which names of a directory are filters.
+//! Decides which directory names are filters.
 //!
-//! A name is one if all of it parses and its root is a predicate: a comparison, `in`, `between`, `like`
-//! and its kin, `is null`, `and`, `or`, `not`, a boolean column or function; or if it has an `order by`,
-//! `limit` or `offset`. All else is a name that is not there, told without a look at any row: `.git`,
-//! `a-b.jpg`, `2024-01-01`, `node_modules`.
+//! A name is a filter if all of it parses and its root is a predicate (a comparison, `in`,
+//! `between`, `like` and its variants, `is null`, `and`, `or`, `not`, a boolean column or
+//! function), or if it has an `order by`, `limit` or `offset`. Any other name does not exist,
+//! decided without reading a row: `.git`, `a-b.jpg`, `2024-01-01`, `node_modules`.
 
 use super::check::checked;
 use super::error::Result;
@@ -15,7 +15,7 @@ use super::syntax::{self, Comparison, Kind, Node};
 use super::typed::Query;
 use crate::schema::Schema;
 
-/// The filter that `name` is; `None` where it is none, an error where it is a wrong one.
+/// Parses `name` as a filter; `None` if it is not one, an error if it is a wrong one.
 pub fn directory(name: &str, schema: &Schema) -> Option<Result<Query>> {
     let parsed = parse(name).ok()?;
     if parsed.is_predicate() {
@@ -28,7 +28,7 @@ pub fn directory(name: &str, schema: &Schema) -> Option<Result<Query>> {
             Some(Ok(query))
         }
         Kind::Call(function, _) if *function == "contains" => Some(checked(&parsed, name, schema)),
-        // `coalesce(a, b)` may be one, and `photo(1)` is none.
+        // `coalesce(a, b)` may be one, `photo(1)` is not.
         Kind::Call(function, _) if Function::named(function).is_some() => {
             let query = checked(&parsed, name, schema).ok()?;
             Some(Ok(query))
@@ -37,7 +37,7 @@ pub fn directory(name: &str, schema: &Schema) -> Option<Result<Query>> {
     }
 }
 
-/// `word=word` without spaces whose left side is no column: what many programs look for.
+/// `word=word` without spaces whose left side is not a column: many programs look up such names.
 fn is_assignment(parsed: &syntax::Query, name: &str, schema: &Schema) -> bool {
     let is_word = |text: &str| text.chars().all(|c| lex::continues_word(c) || ".-".contains(c));
     let Some((left, right)) = name.split_once('=') else { return false };

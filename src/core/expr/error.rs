@@ -1,4 +1,4 @@
-//! What is wrong with a filter, and where.
+//! Errors in a filter, with their position.
 
 use std::fmt;
 use std::ops::Range;
@@ -7,26 +7,26 @@ use unicode_width::UnicodeWidthChar;
 
 use crate::error::Kind;
 
-/// Columns of a line that shows the text of a filter.
+/// The width, in columns, of the line that shows the text of a filter.
 const WIDTH: usize = 100;
 
-/// A place in the text of a filter, in bytes.
+/// A range in the text of a filter, in bytes.
 pub type Span = Range<usize>;
 
-/// Why a text is no filter, or none for these columns.
+/// Why a text is not a filter, or not one over these columns.
 ///
-/// Printed with the line it is about, and a caret below the place.
+/// Prints with the line it concerns, and carets below the span.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     pub message: String,
     pub span: Span,
-    /// The name that is no column of the version, where that is what is wrong.
+    /// The name that is not a column of the version, if that is the error.
     pub unknown: Option<String>,
     /// The whole filter; empty until [`Error::in_text`].
     text: String,
 }
 
-/// Most of what this module returns.
+/// The result type of this module.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
@@ -34,19 +34,19 @@ impl Error {
         Self { message: message.into(), span, unknown: None, text: String::new() }
     }
 
-    /// That `name` is no column.
+    /// Marks `name` as an unknown column.
     #[must_use]
     pub fn of_unknown(self, name: &str) -> Self {
         Self { unknown: Some(name.to_owned()), ..self }
     }
 
-    /// The same, with more at the end of its message.
+    /// Appends `hint` to the message.
     #[must_use]
     pub fn with_hint(self, hint: &str) -> Self {
         Self { message: self.message + hint, ..self }
     }
 
-    /// The same, with the text that its span is of.
+    /// Attaches the text that the span refers to.
     #[must_use]
     pub fn in_text(self, text: &str) -> Self {
         Self { text: text.to_owned(), ..self }
@@ -61,10 +61,10 @@ impl From<Error> for crate::error::Error {
     }
 }
 
-/// The message; where the text is known, two more lines: some of it, and carets.
+/// The message; if the text is known, followed by two lines: an excerpt, and carets.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Names in it are a stranger's, and a line of its own would look like ours.
+        // Names come from strangers, and a line break in one could forge a line of ours.
         let shown = |c: char| if c.is_control() { ' ' } else { c };
         f.write_str(&self.message.chars().map(shown).collect::<String>())?;
         if self.text.is_empty() {
@@ -75,12 +75,12 @@ impl fmt::Display for Error {
     }
 }
 
-/// As much of the text as a line takes, the columns before the place, and those of the place.
+/// An excerpt that fits one line, the columns before the span, and the columns of the span.
 fn excerpt(text: &str, span: &Span) -> (String, usize, usize) {
     let start = boundary(text, span.start);
     let end = boundary(text, span.end).max(start);
     let widths = |part: &str| part.chars().map(width).sum::<usize>();
-    // Where all does not fit, the place begins a third into the line.
+    // If the text does not fit, the span begins a third into the line.
     let mut from = 0;
     if widths(text) > WIDTH {
         let mut room = WIDTH / 3;
@@ -97,7 +97,7 @@ fn excerpt(text: &str, span: &Span) -> (String, usize, usize) {
         if used > WIDTH {
             break;
         }
-        // One that takes no column of its own could turn the line round.
+        // A zero-width character could reverse the direction of the line.
         line.push(if c.is_control() { ' ' } else { c });
     }
     let before = widths(&text[from..start]);
@@ -105,7 +105,7 @@ fn excerpt(text: &str, span: &Span) -> (String, usize, usize) {
     (line, before, marked)
 }
 
-/// The last place between two characters that is not past `at`.
+/// The last character boundary at or before `at`.
 fn boundary(text: &str, at: usize) -> usize {
     (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }

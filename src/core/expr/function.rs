@@ -1,34 +1,35 @@
-//! The functions of the language: their names, what they take and what they give.
+//! The functions of the language: their names, arguments and result types.
 
 use super::typed::{Expr, Type};
 
-/// The longest text that a function makes of a row's, in bytes: what is longer is NULL. SQLite fails there, at a
-/// billion bytes; here thousands of rows are held at a time.
+/// The longest text that a function may make of a row's, in bytes: a longer one is NULL. SQLite
+/// fails at a billion bytes; here thousands of rows are held at a time.
 pub const LONGEST: usize = 1 << 20;
 
-/// A function of one row's values. Distances and `rand` are no functions: they name a column.
+/// A function of one row's values. Distances and `rand` are not functions: they name a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Function {
-    /// Letters A to Z alone, as in SQLite.
+    /// Folds only A to Z, as SQLite does.
     Lower,
     Upper,
-    /// Characters of a text up to the first NUL, as in SQLite; bytes; items of a list or an object.
+    /// Characters of a text up to the first NUL, as in SQLite; bytes of a blob; items of a list or
+    /// an object.
     Length,
     Replace,
-    /// A text at every separator, at most so many times: a list.
+    /// Splits a text at every separator, or at the first few: gives a list.
     Split,
     Abs,
     Round,
-    /// NULL if any is.
+    /// NULL if any argument is.
     Greatest,
     Least,
-    /// The first that is not NULL.
+    /// The first argument that is not NULL.
     Coalesce,
     /// Whether a list has an item.
     Contains,
 }
 
-/// The items of what [`Function::Split`] gives.
+/// The type of the items that [`Function::Split`] gives.
 static PIECE: crate::schema::ValueType = crate::schema::ValueType::Text;
 
 impl Function {
@@ -62,7 +63,7 @@ impl Function {
         }
     }
 
-    /// How it is called, for a message.
+    /// The signature, for a message.
     pub const fn usage(self) -> &'static str {
         match self {
             Self::Lower => "lower(text)",
@@ -83,7 +84,7 @@ impl Function {
         Self::ALL.into_iter().find(|function| function.word().eq_ignore_ascii_case(name))
     }
 
-    /// How many arguments it takes.
+    /// The least and the most arguments it takes.
     pub const fn takes(self) -> (usize, usize) {
         match self {
             Self::Lower | Self::Upper | Self::Length | Self::Abs => (1, 1),
@@ -95,7 +96,7 @@ impl Function {
         }
     }
 
-    /// The type of what it gives for arguments that were checked.
+    /// The type of its result for checked arguments.
     pub fn gives(self, arguments: &[Expr]) -> Type<'_> {
         match self {
             Self::Lower | Self::Upper | Self::Replace => Type::Text,
@@ -108,7 +109,7 @@ impl Function {
     }
 }
 
-/// The type that holds all of these, which are of one kind: a float where any number is one.
+/// The type that holds all arguments, which are of one kind: float if any number is a float.
 pub fn common(arguments: &[Expr]) -> Type<'_> {
     let kinds = arguments.iter().map(Expr::kind).filter(|kind| *kind != Type::Null);
     kinds

@@ -1,22 +1,22 @@
-//! From text to tokens with their places.
+//! Splits text into tokens with their positions.
 //!
-//! U+2215, the division slash, is `/` everywhere, for a directory name cannot hold that. In a string,
-//! doubling a quote writes it, and `\u` with four hexadecimal digits writes that character: so
-//! `\u2215` is U+2215 itself. No other backslash means anything, for regular expressions are full
+//! U+2215, the division slash, means `/` everywhere, because a directory name cannot hold `/`. In a
+//! string, a doubled quote is one quote, and `\u` with four hexadecimal digits is that character:
+//! `\u2215` is U+2215 itself. No other backslash is special, because regular expressions are full
 //! of them.
 
 use super::error::{Error, Result, Span};
 
-/// Bytes of text, at most.
+/// The longest text, in bytes.
 pub const LONGEST: usize = 64 << 10;
 
-/// Tokens, at most.
+/// The most tokens.
 pub const MOST_TOKENS: usize = 4096;
 
-/// The character that stands for `/` in a name.
+/// The character that replaces `/` in a name.
 pub const SLASH: char = '\u{2215}';
 
-/// A piece of text that means something.
+/// A token.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Token {
     /// A bare dotted name, or a keyword.
@@ -29,26 +29,26 @@ pub enum Token {
     Real(f64),
     /// Punctuation.
     Sign(&'static str),
-    /// Letters, digits and points that mean something only as part of a bare word: `3abc`, `a.`.
+    /// Letters, digits and points that are valid only as part of a bare word: `3abc`, `a.`.
     Scrap,
-    /// After the last.
+    /// Follows the last token.
     End,
 }
 
-/// A token and its place.
+/// A token and its position.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lexeme {
     pub token: Token,
     pub span: Span,
 }
 
-/// Signs, the longer ones first.
+/// Operators and punctuation, longer ones first.
 const SIGNS: [&str; 20] = [
     "==", "!=", "<>", "<=", ">=", "||", "=", "<", ">", "+", "-", "*", "/", "%", "(", ")", "[", "]",
     ",", ".",
 ];
 
-/// The tokens of `text`, an [`Token::End`] after them.
+/// The tokens of `text`, with [`Token::End`] at the end.
 pub fn tokens(text: &str) -> Result<Vec<Lexeme>> {
     if text.len() > LONGEST {
         let message = format!("a filter has at most {LONGEST} bytes; this one has {}", text.len());
@@ -73,19 +73,19 @@ pub fn tokens(text: &str) -> Result<Vec<Lexeme>> {
     }
 }
 
-/// Whether a name may begin with it.
+/// Whether a name may begin with the character.
 pub fn begins_word(c: char) -> bool {
     c.is_alphabetic() || c == '_'
 }
 
-/// Whether a name may go on with it.
+/// Whether a name may continue with the character.
 pub fn continues_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
 struct Lexer<'t> {
     text: &'t str,
-    /// The next byte.
+    /// The offset of the next byte.
     at: usize,
 }
 
@@ -177,7 +177,7 @@ impl<'t> Lexer<'t> {
         text.parse().map_or(Token::Scrap, Token::Real)
     }
 
-    /// What stands between two of `quote`, each inside doubled.
+    /// The text between two of `quote`; a doubled quote inside is one quote.
     fn between(&mut self, quote: char) -> Result<&'t str> {
         let start = self.at;
         self.at += 1;
@@ -211,7 +211,7 @@ impl<'t> Lexer<'t> {
     }
 }
 
-/// Replaces `\uXXXX`. What names no character stays as it is.
+/// Replaces `\uXXXX`. A code that is not a character stays as it is.
 fn unescape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -234,7 +234,7 @@ fn unescape(text: &str) -> String {
     out + rest
 }
 
-/// What is written in place of a sign of other languages.
+/// The spelling here of an operator of other languages, for a message.
 const fn instead(c: char) -> &'static str {
     match c {
         '&' => "; write `and`",

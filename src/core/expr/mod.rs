@@ -1,19 +1,19 @@
 //! The language of filters: one for query directories and `--where` alike.
 //!
-//! A text becomes tokens, a tree with places, a meaning over the columns of one version, and a set of
-//! rows. Everything is bounded before it is looked at: 64 KiB of text, 4,096 words and signs, 64 levels.
-//! What each operator means is in `docs/filters.md`: what SQLite means by it, for DataChain's filters
-//! are SQL.
+//! A text becomes tokens, a syntax tree with positions, a typed tree over the columns of one
+//! version, and a set of rows. Everything is bounded before it is processed: 64 KiB of text, 4,096
+//! tokens, 64 levels. `docs/filters.md` defines each operator: they mean what they mean in SQLite,
+//! because DataChain's filters are SQL.
 //!
 //! | file | what lives there |
 //! |---|---|
-//! | [`lex`], [`parse`], [`syntax`] | from text to a tree |
-//! | [`names`], [`mod@check`], [`function`], [`typed`] | from a tree to a meaning |
-//! | [`mod@print`] | the one printed form of a meaning |
-//! | [`packed`], [`eval`] | columns as buffers; the rows that a meaning holds for |
+//! | [`lex`], [`parse`], [`syntax`] | from text to a syntax tree |
+//! | [`names`], [`mod@check`], [`function`], [`typed`] | from a syntax tree to a typed one |
+//! | [`mod@print`] | the canonical form of a filter |
+//! | [`packed`], [`eval`] | columns as buffers; the rows that a filter selects |
 //! | [`wild`], [`regexp`] | LIKE and GLOB; Python's regular expressions |
-//! | [`sql`] | a filter as SQL of a server, and what is left of it |
-//! | [`mod@directory`] | which names of a directory are filters |
+//! | [`sql`] | the part of a filter that a server can evaluate, as SQL |
+//! | [`mod@directory`] | which directory names are filters |
 //! | [`error`] | messages with a caret |
 //!
 //! Pure: no catalog, no disk, no clock.

@@ -1,4 +1,5 @@
-//! What a name in a filter means: a column, a part of a path, a key inside JSON, an Optional model.
+//! Resolves the names of a filter: a column, a path component, a key inside JSON, an Optional
+//! model.
 
 use std::sync::Arc;
 
@@ -6,7 +7,7 @@ use super::typed::{Column, Expr, Form, Part};
 use crate::name::nearest;
 use crate::schema::{Field, Leaf, Schema, Shape, ValueType};
 
-/// The columns that DataChain adds to every row: how they are typed here, and in the database.
+/// The columns that DataChain adds to every row: their names in filters, and in the database.
 const OWN: [(&str, &str); 4] = [
     ("sys__id", "sys__id"),
     ("sys__rand", "sys__rand"),
@@ -23,12 +24,12 @@ pub struct Names<'s> {
     leaves: Vec<Leaf<'s>>,
 }
 
-/// What a name is.
+/// The meaning of a name.
 pub enum Meaning {
     Value(Expr),
-    /// A model that may be absent, by its tag.
+    /// A model that may be absent, by its tag column.
     Optional(Arc<Column>),
-    /// A model that is always there; one of its fields, for a hint.
+    /// A model that is always present; one of its fields, for a hint.
     Model(Option<String>),
     Unknown,
 }
@@ -38,7 +39,7 @@ impl<'s> Names<'s> {
         Self { schema, leaves: schema.leaves() }
     }
 
-    /// What `name` is.
+    /// Resolves `name`.
     pub fn find(&self, name: &str) -> Meaning {
         let value = self.column(name).or_else(|| self.part(name)).or_else(|| self.inside(name));
         match value {
@@ -62,7 +63,7 @@ impl<'s> Names<'s> {
         self.leaves.iter().find(|leaf| leaf.name == name)
     }
 
-    /// `file.ext` and its kin.
+    /// `file.ext` and the other path components.
     fn part(&self, name: &str) -> Option<Expr> {
         let (file, part) = name.rsplit_once('.')?;
         let part = Part::ALL.into_iter().find(|known| known.word() == part)?;
@@ -77,14 +78,14 @@ impl<'s> Names<'s> {
         Some(Expr::Part(file.to_owned(), part, column.into()))
     }
 
-    /// `meta.camera.iso`, where `meta` is JSON.
+    /// A key path such as `meta.camera.iso`, where `meta` is JSON.
     fn inside(&self, name: &str) -> Option<Expr> {
         let ends = name.rmatch_indices('.').map(|(at, _)| at);
         let (leaf, keys) = ends
             .filter_map(|at| Some((self.leaf(&name[..at])?, &name[at + 1..])))
             .find(|(leaf, _)| *leaf.value == ValueType::Json)?;
         if keys.split('.').any(str::is_empty) {
-            return None; // An empty key is typed in brackets.
+            return None; // An empty key must be written in brackets.
         }
         let dig = |of: Expr, key: &str| Expr::Field(of.into(), key.to_owned(), ValueType::Json);
         Some(keys.split('.').fold(Expr::Column(column(leaf)), dig))
@@ -104,7 +105,7 @@ impl<'s> Names<'s> {
         }
     }
 
-    /// What follows a message that there is no such name.
+    /// The end of the message that a name does not exist.
     pub fn hint(&self, wanted: &str) -> String {
         let parts = self.schema.files.iter().filter(|file| file.path.is_some()).flat_map(|file| {
             Part::ALL.into_iter().map(|part| format!("{}.{}", file.name, part.word()))
@@ -116,7 +117,7 @@ impl<'s> Names<'s> {
     }
 }
 
-/// The field with a dotted name; a signal's own name may have points.
+/// The field with a dotted name; a signal's own name may contain dots.
 fn find<'f>(fields: &'f [Field], name: &str) -> Option<&'f Field> {
     fields.iter().find_map(|field| {
         let rest = name.strip_prefix(field.name.as_str())?;

@@ -1,52 +1,52 @@
-//! Columns as a filter reads them: plain little-endian buffers in row order, wherever they lie.
+//! Columns in the form that filters read: plain little-endian buffers in row order.
 //!
-//! Whoever maps them from a disk may hand over damaged bytes: every access is checked, and what cannot
-//! be read is `None`, never another row's value.
+//! Buffers may be mapped from a damaged file: every access is checked, and a value that cannot be
+//! read is `None`, never another row's value.
 
 /// 64 rows of a bitmap, the first in the lowest bit.
 pub type Word = [u8; 8];
 
-/// A column, packed.
+/// A packed column.
 #[derive(Clone, Copy, Debug)]
 pub enum Packed<'a> {
     /// NULL in every row.
     Null,
-    /// The ordinal plus this.
+    /// The ordinal plus this number.
     Sequence(i64),
     Ints(&'a [[u8; 8]], Valid<'a>),
-    /// The same where all of them fit into 32 bits: half to read, and twice as many at once.
+    /// Integers that all fit 32 bits: half the bytes to read, and twice as many at once.
     Narrow(&'a [[u8; 4]], Valid<'a>),
     Floats(&'a [[u8; 8]], Valid<'a>),
     Bools(&'a [Word], Valid<'a>),
     Texts(Texts<'a>, Valid<'a>),
-    /// Few different texts: the number of its text in every row.
+    /// A dictionary of few distinct texts: the index of its text for every row.
     Words(&'a [[u8; 2]], Texts<'a>, Valid<'a>),
     Vectors(Vectors<'a>, Valid<'a>),
-    /// Only whether there is a value.
+    /// Only whether a row has a value.
     Presence(Valid<'a>),
 }
 
-/// Which rows have a value: a bitmap, or all of them.
+/// The rows that have a value: a bitmap, or all of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Valid<'a>(pub Option<&'a [Word]>);
 
-/// Texts one after another.
+/// Texts stored one after another.
 #[derive(Clone, Copy, Debug)]
 pub struct Texts<'a> {
-    /// Where each begins, and where the last ends.
+    /// The start of each text, and the end of the last one.
     pub offsets: &'a [[u8; 8]],
     pub bytes: &'a [u8],
 }
 
-/// Lists of numbers of one length.
+/// Lists of numbers, all of one length.
 #[derive(Clone, Copy, Debug)]
 pub struct Vectors<'a> {
-    /// Numbers in each.
+    /// The length of each list.
     pub width: usize,
     pub numbers: Numbers<'a>,
 }
 
-/// Numbers in the least precision that loses nothing.
+/// Numbers in the lowest precision that loses nothing.
 #[derive(Clone, Copy, Debug)]
 pub enum Numbers<'a> {
     Single(&'a [[u8; 4]]),
@@ -70,7 +70,8 @@ impl<'a> Packed<'a> {
         }
     }
 
-    /// The whole number of a row that has a value, of a column of such or of booleans; `None` for damage.
+    /// The integer of a row that has a value, for columns of integers or booleans; `None` if
+    /// damaged.
     pub fn int(&self, row: usize) -> Option<i64> {
         match self {
             Self::Sequence(first) => first.checked_add(i64::try_from(row).ok()?),
@@ -84,7 +85,7 @@ impl<'a> Packed<'a> {
         }
     }
 
-    /// The same of a column of floats.
+    /// The float of a row that has a value; `None` if damaged.
     pub fn real(&self, row: usize) -> Option<f64> {
         match self {
             Self::Floats(values, _) => Some(f64::from_le_bytes(*values.get(row)?)),
@@ -92,7 +93,7 @@ impl<'a> Packed<'a> {
         }
     }
 
-    /// The same of a column of texts.
+    /// The text of a row that has a value; `None` if damaged.
     pub fn text(&self, row: usize) -> Option<&'a [u8]> {
         match self {
             Self::Texts(texts, _) => texts.get(row),
@@ -108,7 +109,7 @@ impl Valid<'_> {
     /// Every row has a value.
     pub const ALL: Self = Self(None);
 
-    /// The bits of 64 rows; none where the bitmap ends too early.
+    /// The bits of 64 rows; zeros past the end of the bitmap.
     pub fn word(&self, index: usize) -> u64 {
         match self.0 {
             None => u64::MAX,
@@ -122,29 +123,29 @@ impl Valid<'_> {
 }
 
 impl<'a> Texts<'a> {
-    /// The text of a row; `None` for damage.
+    /// The text of a row; `None` if damaged.
     pub fn get(&self, row: usize) -> Option<&'a [u8]> {
         self.bytes.get(self.offset(row)?..self.offset(row + 1)?)
     }
 
-    /// Where the text of a row begins.
+    /// The offset at which the text of a row begins.
     pub fn offset(&self, row: usize) -> Option<usize> {
         usize::try_from(u64::from_le_bytes(*self.offsets.get(row)?)).ok()
     }
 
-    /// How many there are.
+    /// The number of texts.
     pub fn len(&self) -> usize {
         self.offsets.len().saturating_sub(1)
     }
 
-    /// Whether there are none.
+    /// Whether there are no texts.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
 impl Vectors<'_> {
-    /// The numbers of a row; `None` for damage.
+    /// The numbers of a row; `None` if damaged.
     pub fn get(&self, row: usize) -> Option<Vec<f64>> {
         let range = row.checked_mul(self.width)?..(row + 1).checked_mul(self.width)?;
         match self.numbers {

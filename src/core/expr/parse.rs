@@ -1,23 +1,23 @@
-//! From tokens to a tree: a Pratt parser with SQLite's precedence.
+//! Builds a tree from tokens: a Pratt parser with SQLite's precedence.
 //!
-//! Loosest first: `or`, `and`, `not`, then `= != in like between is`, `< <= > >=`, `+ -`, `* / %`, `||`,
-//! the sign of a number, `[0]` and `.x`. `and` and `or` are flat lists, so that a chain of thousands
-//! is no deeper than one of two; everything else is at most [`DEEPEST`] deep.
+//! Loosest first: `or`, `and`, `not`, then `= != in like between is`, `< <= > >=`, `+ -`, `* / %`,
+//! `||`, unary minus, `[0]` and `.x`. `and` and `or` are flat lists, so that a chain of thousands
+//! of terms is as deep as one of two; everything else is at most [`DEEPEST`] deep.
 
 use super::error::{Error, Result, Span};
 use super::lex::{self, Lexeme, Token};
 use super::syntax::{Arithmetic, Comparison, Kind, Literal, Match, Node, Query};
 
-/// How deep a filter nests, at most.
+/// The deepest nesting of a filter.
 pub const DEEPEST: usize = 64;
 
-/// Words that are no column unless they stand in backquotes.
+/// Words that name a column only in backquotes.
 const RESERVED: [&str; 17] = [
     "and", "between", "false", "glob", "ilike", "in", "is", "like", "limit", "not", "null",
     "offset", "or", "order", "regexp", "true", "by",
 ];
 
-/// How tightly each kind of operator binds.
+/// The binding power of each kind of operator.
 mod binds {
     pub const OR: u8 = 1;
     pub const AND: u8 = 2;
@@ -30,15 +30,15 @@ mod binds {
     pub const SIGN: u8 = 9;
 }
 
-/// Whether a bare word means something else than a column.
+/// Whether a bare word is a keyword instead of a column.
 pub fn is_reserved(word: &str) -> bool {
     RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(word))
 }
 
-/// Reads a filter and what may follow it.
+/// Parses a filter and its `order by`, `limit` and `offset`.
 ///
 /// # Errors
-/// What is no filter, with the place; its text is in the error.
+/// Anything that is not a filter, with the position; the error holds the text.
 pub fn parse(text: &str) -> Result<Query> {
     let read = || {
         let lexemes = lex::tokens(text)?;
@@ -56,14 +56,14 @@ struct Parser<'t> {
     depth: usize,
 }
 
-/// What an operator between two parts is.
+/// An operator between two operands.
 #[derive(Clone, Copy)]
 enum Infix {
     Or,
     And,
     Compare(Comparison),
     Arithmetic(Arithmetic),
-    /// `in`, `between`, `like` and its kin; whether `not` stands before it.
+    /// `in`, `between`, `like` and its variants; whether `not` precedes it.
     In(bool),
     Between(bool),
     Match(Match, bool),
@@ -137,7 +137,7 @@ impl Parser<'_> {
         }
     }
 
-    /// A part whose operators all bind tighter than `above`.
+    /// Parses an expression whose operators all bind tighter than `above`.
     fn expression(&mut self, above: u8) -> Result<Node> {
         self.depth += 1;
         if self.depth > DEEPEST {
@@ -158,7 +158,7 @@ impl Parser<'_> {
         Ok(left)
     }
 
-    /// The operator that comes next, and how many tokens it is.
+    /// The next infix operator, and the number of its tokens.
     fn infix(&self) -> Option<(Infix, usize)> {
         if let Token::Sign(sign) = self.peek() {
             let compare = Comparison::of_sign(sign).map(Infix::Compare);
@@ -182,7 +182,7 @@ impl Parser<'_> {
         Some((found, 1 + usize::from(negated)))
     }
 
-    /// What stands right of an operator, joined with what stands left.
+    /// Parses the right side of an operator and joins it with the left side.
     fn follow(&mut self, left: Node, infix: Infix) -> Result<Node> {
         let start = left.span.start;
         let (kind, negated) = match infix {
@@ -233,7 +233,7 @@ impl Parser<'_> {
         Ok(Kind::Between(left.into(), low.into(), high.into()))
     }
 
-    /// Items between two signs, separated by commas; may be none.
+    /// A comma-separated list between two signs; may be empty.
     fn list(&mut self, open: &'static str, close: &'static str) -> Result<Vec<Node>> {
         if !self.take(open) {
             return Err(self.expected(&format!("`{open}`")));
@@ -253,7 +253,7 @@ impl Parser<'_> {
         }
     }
 
-    /// A part that may be a bare word: `golden-retriever`.
+    /// An operand that may be a bare word: `golden-retriever`.
     fn operand(&mut self, above: u8) -> Result<Node> {
         let (start, end) = (self.at, self.bare_end());
         if end < start + 2 && !matches!(self.peek(), Token::Scrap) {
@@ -271,8 +271,8 @@ impl Parser<'_> {
         Ok(Node::new(Kind::Bare(word, meant.map(Box::new)), span))
     }
 
-    /// Where the run of tokens ends that begins here, with nothing between them, and is made of
-    /// letters, digits, `_`, `.` and `-`.
+    /// The end of the run of adjacent tokens that begins here and consists of letters, digits, `_`,
+    /// `.` and `-`.
     fn bare_end(&self) -> usize {
         let is_bare = |text: &str| text.chars().all(|c| lex::continues_word(c) || ".-".contains(c));
         let mut end = self.at;
@@ -292,7 +292,7 @@ impl Parser<'_> {
             Kind::Not(self.expression(binds::NOT - 1)?.into())
         } else if self.take("-") {
             match self.peek() {
-                // The least integer has no positive counterpart.
+                // `i64::MIN` has no positive counterpart.
                 Token::Int(number) if *number == 1 << 63 => {
                     self.at += 1;
                     Kind::Literal(Literal::Int(i64::MIN))
@@ -333,7 +333,7 @@ impl Parser<'_> {
         Ok(Node::new(Kind::Index(of.into(), index.into()), span))
     }
 
-    /// The names after a point: several come as one word.
+    /// The names after a point: `.y.z` is one token.
     fn member(&mut self, of: Node) -> Result<Node> {
         let names: Vec<String> = match self.peek() {
             Token::Word(word) => word.split('.').map(str::to_owned).collect(),
@@ -410,7 +410,7 @@ impl Parser<'_> {
         self.lexemes[self.at].span.clone()
     }
 
-    /// Where the token before this one ends.
+    /// The end of the previous token.
     fn end(&self) -> usize {
         self.lexemes[self.at - 1].span.end
     }
@@ -440,7 +440,8 @@ impl Parser<'_> {
     }
 }
 
-/// Whether SQL's `where` stands before a filter; a column of that name is followed by a sign.
+/// Whether the filter begins with SQL's `where`; a column of that name would be followed by an
+/// operator.
 fn begins_with_where(lexemes: &[Lexeme]) -> bool {
     matches!(lexemes, [Lexeme { token: Token::Word(word), .. }, Lexeme { token: next, .. }, ..]
         if word.eq_ignore_ascii_case("where") && matches!(next, Token::Word(_) | Token::Quoted(_)))

@@ -1,4 +1,5 @@
-//! The one printed form of a filter: what was checked, in few parentheses, and read back as the same.
+//! The canonical form of a filter: printed from the typed tree with few parentheses; parses back to
+//! the same filter.
 
 use std::fmt::{self, Display, Formatter, Write};
 
@@ -8,7 +9,7 @@ use super::syntax::{Arithmetic, Comparison};
 use super::typed::{Expr, Key, Query, Target, Value};
 use crate::time::Timestamp;
 
-/// How tightly a part binds, as the parser has it.
+/// The binding power of each form, as in the parser.
 mod level {
     pub const OR: u8 = 1;
     pub const AND: u8 = 2;
@@ -122,13 +123,13 @@ fn level_of(expr: &Expr) -> u8 {
     }
 }
 
-/// Whether `not` stands inside it when it is denied: `a not in (...)`.
+/// Whether its negation puts `not` inside: `a not in (...)`.
 fn is_condition(expr: &Expr) -> bool {
     use Expr::{Between, In, IsAbsent, IsNull, Match};
     matches!(expr, In(..) | Between(..) | Match(..) | IsNull(_) | IsAbsent(_))
 }
 
-/// A part that stands where only what binds as tightly as `least` may stand bare.
+/// Prints an operand, in parentheses if it binds looser than `least`.
 fn part(f: &mut Formatter<'_>, expr: &Expr, least: u8) -> fmt::Result {
     if level_of(expr) < least { write!(f, "({expr})") } else { write!(f, "{expr}") }
 }
@@ -155,7 +156,7 @@ fn not(f: &mut Formatter<'_>, of: &Expr) -> fmt::Result {
     part(f, of, level::NOT)
 }
 
-/// `a in (...)` and its kin, `not ` inside where it is denied.
+/// Prints `a in (...)` and the like; `not` is `not ` if it is negated.
 fn condition(f: &mut Formatter<'_>, expr: &Expr, not: &str) -> fmt::Result {
     let above = level::EQUALITY + 1;
     match expr {
@@ -213,7 +214,7 @@ fn name(f: &mut Formatter<'_>, name: &str) -> fmt::Result {
     write!(f, "`{}`", name.replace('`', "``"))
 }
 
-/// In double quotes, so that it reads back as the same.
+/// Prints a string in double quotes, so that it parses back to the same.
 fn string(f: &mut Formatter<'_>, text: &str) -> fmt::Result {
     f.write_char('"')?;
     for (at, c) in text.char_indices() {

@@ -1,35 +1,40 @@
-//! A filter as SQL for ClickHouse, as far as it means the same there, and what is left of it.
+//! Translates the part of a filter that ClickHouse evaluates identically into its SQL, and returns
+//! the rest.
 //!
-//! A filter is taken apart at its `and`. A term is sent if each construct in it means in ClickHouse exactly what it means
-//! here, for every value that a column of the type that it has there can hold; any other stays. So the rows of a filter
-//! never depend on who evaluates it. Differences that decide what is sent, and how:
+//! A filter is split at its `and`. A term is sent if each construct in it means exactly the same in
+//! ClickHouse, for every value that a column of its type there can hold; otherwise it stays. So the
+//! rows of a filter never depend on who evaluates it. Differences that decide what is sent, and
+//! how:
 //!
-//! - NaN is NULL here, and a value there: a column of floats is wrapped;
-//! - `in` with NULL in its list is NULL here, and false there: each item is compared;
-//! - `like` takes no escapes here and sees the bytes of a text up to its first NUL; `ilike` folds A to Z alone;
-//! - datetimes are compared as microseconds, for their texts depend on the version of the server;
-//! - a text that is made is NULL here where it is longer than a mebibyte: so it is there;
-//! - sums wrap there at 64 bits, `round` goes to the even digit, `%` raises: these stay.
+//! - NaN is NULL here and a value there: columns of floats are wrapped;
+//! - `in` with NULL in its list is NULL here and false there: each item is compared;
+//! - `like` has no escapes here and sees the bytes of a text up to its first NUL; `ilike` folds
+//!   only A to Z;
+//! - datetimes are compared as microseconds, because their text form depends on the server's
+//!   version;
+//! - a computed text longer than 1 MiB is NULL here: so it is there;
+//! - sums wrap there at 64 bits, `round` rounds half to even, `%` raises: these stay.
 //!
-//! Values of the filter are parameters; nothing of them is in the text.
+//! Values of the filter are sent as parameters; the SQL text holds none of them.
 
 use super::function::{Function, LONGEST};
 use super::syntax::{Arithmetic, Comparison, Match};
 use super::typed::{Column, Expr, Value};
 use crate::schema::ValueType;
 
-/// The longest SQL for a text that is made: it is written twice, and so would grow without end where one is made of another.
+/// The longest SQL of a computed text, in bytes: it is written twice, so nested ones would grow
+/// exponentially.
 const LONGEST_SQL: usize = 1024;
 
-/// SQL for a text that is made, NULL where the text is too long; `None` where the SQL would be.
+/// SQL of a computed text that is NULL if the text is too long; `None` if the SQL itself would be.
 fn made(sql: &str) -> Option<String> {
     (sql.len() <= LONGEST_SQL).then(|| format!("if(length({sql}) > {LONGEST}, NULL, {sql})"))
 }
 
-/// How a server keeps a column.
+/// The type in which a server stores a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stored {
-    /// A whole number that fits 64 bits with a sign.
+    /// An integer that fits a signed 64-bit one.
     Int,
     /// 64 bits.
     Float,
@@ -37,16 +42,16 @@ pub enum Stored {
     Single,
     Bool,
     Text,
-    /// A moment, to the microsecond or coarser.
+    /// A point in time, to the microsecond or coarser.
     Ticks,
-    /// A moment, to the second.
+    /// A point in time, to the second.
     Seconds,
 }
 
 /// A column of a server's table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remote {
-    /// Quoted, for SQL.
+    /// The quoted name.
     pub name: String,
     pub stored: Stored,
 }
@@ -54,25 +59,25 @@ pub struct Remote {
 /// A condition in ClickHouse's SQL.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sql {
-    /// With `{p0:Type}`, `{p1:Type}` for values.
+    /// The text, with `{p0:Type}`, `{p1:Type}` for values.
     pub text: String,
     /// The values, in order.
     pub parameters: Vec<String>,
 }
 
-/// A filter, taken apart.
+/// A filter, split.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Split {
-    /// The terms that are sent.
+    /// The terms that are sent, as an expression.
     pub sent: Expr,
-    /// The same, as they are sent.
+    /// The terms that are sent, as SQL.
     pub sql: Sql,
-    /// What is left to evaluate here; `None` where that is nothing.
+    /// The rest, to be evaluated here; `None` if there is none.
     pub rest: Option<Expr>,
 }
 
-/// Takes `filter` apart; `None` where nothing of it is sent. `columns` knows how the server keeps a column; `stays` tells
-/// terms that are better evaluated here.
+/// Splits `filter`; `None` if no term can be sent. `columns` knows how the server stores a column;
+/// `stays` says which terms are better evaluated here.
 pub fn split(
     filter: &Expr,
     columns: &dyn Fn(&Column) -> Option<Remote>,
@@ -101,12 +106,12 @@ pub fn split(
     Some(Split { sent: joined(sent)?, sql, rest: joined(rest) })
 }
 
-/// Terms that all hold; `None` for none.
+/// The conjunction of terms; `None` for none.
 fn joined(mut terms: Vec<Expr>) -> Option<Expr> {
     if terms.len() > 1 { Some(Expr::And(terms)) } else { terms.pop() }
 }
 
-/// What a value is, as far as comparing goes.
+/// The class of a value in comparisons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
     Int,
@@ -121,7 +126,7 @@ impl Class {
         matches!(self, Self::Int | Self::Float)
     }
 
-    /// Whether values of both mean the same in a comparison here and there.
+    /// Whether comparing values of the two classes means the same here and there.
     fn compares_with(self, other: Self) -> bool {
         self == other || (self.is_number() && other.is_number())
     }
@@ -138,7 +143,7 @@ impl Writer<'_> {
         format!("{{p{}:{kind}}}", self.parameters.len() - 1)
     }
 
-    /// A condition, true, false or NULL as here; `None` where it cannot be said.
+    /// A condition that is true, false or NULL exactly as here; `None` if SQL cannot express it.
     fn condition(&mut self, expr: &Expr) -> Option<String> {
         Some(match expr {
             Expr::And(terms) => format!("({})", self.all(terms)?.join(" AND ")),
@@ -186,8 +191,9 @@ impl Writer<'_> {
         (!terms.is_empty()).then(|| format!("({})", terms.join(" OR ")))
     }
 
-    /// `like` and `ilike` of a beginning, an end, both, or a part: those are bytes to both. Anything else is characters there,
-    /// and a text that is not UTF-8 matches none.
+    /// `like` and `ilike` with a prefix, a suffix, both, or a substring: these compare bytes on
+    /// both sides. Other patterns match characters there, and a text that is not UTF-8 matches none
+    /// of them.
     fn matches(&mut self, kind: Match, of: &Expr, pattern: &str) -> Option<String> {
         let (Class::Text, of) = self.value(of)? else { return None };
         let pattern = pattern.split('\0').next().unwrap_or_default();
@@ -282,7 +288,7 @@ impl Writer<'_> {
             Value::Null => return None,
             Value::Bool(is) => (Class::Bool, self.parameter("Bool", is.to_string())),
             Value::Int(n) => (Class::Int, self.parameter("Int64", n.to_string())),
-            // As its bits: no text of a float is read alike by all.
+            // Sent as its bits: not every reader parses the text of a float alike.
             Value::Real(x) => {
                 let bits = self.parameter("UInt64", x.to_bits().to_string());
                 (Class::Float, format!("reinterpretAsFloat64({bits})"))

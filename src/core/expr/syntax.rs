@@ -1,27 +1,28 @@
-//! What a filter says, before anyone knows the columns: a tree with places.
+//! The syntax tree of a filter, before its columns are known.
 
 use super::error::Span;
 
-/// A filter, and what may follow it.
+/// A filter, and its `order by`, `limit` and `offset`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Query {
     pub filter: Option<Node>,
-    /// Each with whether it goes down.
+    /// The keys, each with whether it is descending.
     pub order: Vec<(Node, bool)>,
     pub limit: Option<u64>,
     pub offset: u64,
 }
 
-/// A part of a filter.
+/// A node of the tree.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     pub kind: Kind,
     pub span: Span,
-    /// Nodes on the longest way down, itself included; a name is one for each of its parts.
+    /// The nodes on the longest path down, including itself; a name counts one for each of its
+    /// parts.
     pub height: usize,
 }
 
-/// What a part is.
+/// The kind of a node.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kind {
     /// A bare dotted name.
@@ -29,8 +30,8 @@ pub enum Kind {
     /// A name in backquotes.
     Quoted(String),
     Literal(Literal),
-    /// Letters, digits, `_`, `.`, `-` right of a comparison: a string where the other side is one; else
-    /// what they say as an expression, if that is one.
+    /// Letters, digits, `_`, `.`, `-` right of a comparison: a string if the other side is one,
+    /// otherwise the expression they form, if they do.
     Bare(String, Option<Box<Node>>),
     Not(Box<Node>),
     Minus(Box<Node>),
@@ -53,7 +54,7 @@ pub enum Kind {
     Member(Box<Node>, String),
 }
 
-/// A value as written.
+/// A literal value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Literal {
     Null,
@@ -64,7 +65,7 @@ pub enum Literal {
     Text(String),
 }
 
-/// `=` and its kin.
+/// `=` and the other comparisons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Comparison {
     Equal,
@@ -75,7 +76,7 @@ pub enum Comparison {
     AtLeast,
 }
 
-/// What makes a value of two.
+/// An operator that computes a value of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Arithmetic {
     Add,
@@ -86,7 +87,7 @@ pub enum Arithmetic {
     Concat,
 }
 
-/// What a text is held against.
+/// The kind of pattern that a text is matched with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Match {
     Like,
@@ -113,7 +114,7 @@ impl Kind {
 }
 
 impl Comparison {
-    /// As it is written.
+    /// The operator as written.
     pub const fn sign(self) -> &'static str {
         match self {
             Self::Equal => "=",
@@ -137,7 +138,7 @@ impl Comparison {
         })
     }
 
-    /// Whether it holds between two values in that order.
+    /// Whether the comparison holds for values in this order.
     pub fn holds(self, order: std::cmp::Ordering) -> bool {
         match self {
             Self::Equal => order.is_eq(),
@@ -149,7 +150,7 @@ impl Comparison {
         }
     }
 
-    /// The one that holds of the two sides exchanged.
+    /// The comparison that holds with the two sides exchanged.
     pub const fn mirrored(self) -> Self {
         match self {
             Self::Equal | Self::NotEqual => self,
@@ -162,7 +163,7 @@ impl Comparison {
 }
 
 impl Arithmetic {
-    /// As it is written.
+    /// The operator as written.
     pub const fn sign(self) -> &'static str {
         match self {
             Self::Add => "+",
@@ -190,7 +191,7 @@ impl Arithmetic {
 impl Match {
     pub const ALL: [Self; 4] = [Self::Like, Self::Ilike, Self::Glob, Self::Regexp];
 
-    /// As it is written.
+    /// The operator as written.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Like => "like",
@@ -202,8 +203,8 @@ impl Match {
 }
 
 impl Query {
-    /// Whether its root is a predicate by its form alone, or it has a tail. A name or a call may still
-    /// be one: that is for the columns to say.
+    /// Whether its root is a predicate by form alone, or it has an `order by`, `limit` or `offset`.
+    /// A name or a call may still be a predicate: that depends on the columns.
     pub fn is_predicate(&self) -> bool {
         let tail = !self.order.is_empty() || self.limit.is_some() || self.offset > 0;
         tail || self.filter.as_ref().is_some_and(Node::is_predicate)
@@ -213,7 +214,7 @@ impl Query {
 impl Node {
     pub fn new(kind: Kind, span: Span) -> Self {
         let below = match &kind {
-            // Each point may lead into JSON.
+            // Each dot may lead into JSON.
             Kind::Name(name) | Kind::Quoted(name) => name.matches('.').count(),
             kind => kind.children().into_iter().map(|child| child.height).max().unwrap_or(0),
         };

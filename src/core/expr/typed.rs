@@ -1,4 +1,4 @@
-//! What a filter means: columns that are there, types that fit, and one printed form.
+//! The typed tree of a filter: columns that exist, types that fit, and a canonical form.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use super::syntax::{Arithmetic, Comparison, Match};
 use crate::schema::ValueType;
 use crate::time::Timestamp;
 
-/// A filter that was checked, and what may follow it. Prints as its canonical form: texts that mean the
-/// same by their words print the same.
+/// A checked filter, and its `order by`, `limit` and `offset`. Prints in canonical form: texts that
+/// differ only in spelling print alike.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Query {
     /// `None` for all rows.
@@ -28,11 +28,11 @@ pub struct Key {
 /// A column that a filter reads.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Column {
-    /// Dotted, as a person types it.
+    /// The dotted name, as typed.
     pub name: String,
     /// The database column.
     pub column: String,
-    /// What its cells hold.
+    /// The type of its cells.
     pub value: ValueType,
     pub form: Form,
 }
@@ -43,17 +43,17 @@ pub enum Form {
     Bool,
     Int,
     Float,
-    /// Also lists and JSON, as they are stored.
+    /// Also lists and JSON, in their stored form.
     Text,
     /// Microseconds since 1970.
     Time,
-    /// Lists of numbers, all of one length.
+    /// Lists of numbers, all of the same length.
     Vector,
     /// Only which cells are NULL.
     Presence,
 }
 
-/// What a part of a path is called, and means as `datachain.func.path` has it.
+/// A component of a path; defined as in `datachain.func.path`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Part {
     Name,
@@ -62,28 +62,28 @@ pub enum Part {
     Parent,
 }
 
-/// How far two vectors are from each other.
+/// The metric of a distance between two vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Metric {
-    /// `1 - u.v / sqrt(u.u * v.v)`, within 0 and 2.
+    /// `1 - u.v / sqrt(u.u * v.v)`, between 0 and 2.
     Cosine,
     Euclidean,
 }
 
-/// What a distance is to.
+/// What a distance is measured to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Target {
     Vector(Vec<f64>),
     /// The row with this `sys__id`.
     Row(i64),
-    /// The row whose file has this path, or alone this name.
+    /// The row whose file has this path, or just this name.
     File(String),
 }
 
-/// The type of a part.
+/// The type of an expression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type<'e> {
-    /// The word `null`, which fits everywhere.
+    /// The literal `null`, which is comparable with everything.
     Null,
     Bool,
     Int,
@@ -94,11 +94,11 @@ pub enum Type<'e> {
     List(&'e ValueType),
     /// A model inside a list, by its fields.
     Model(&'e [(String, ValueType)]),
-    /// Known only when it is read.
+    /// Known only when the value is read.
     Json,
 }
 
-/// A value as written, of its type.
+/// A literal value of known type.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     Null,
@@ -110,18 +110,18 @@ pub enum Value {
     Time(Timestamp),
 }
 
-/// A part of a filter whose columns and types are known.
+/// An expression whose columns and types are known.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expr {
     Column(Arc<Column>),
-    /// A part of the path in this column; the name of its File comes first.
+    /// A component of the path in this column; the name of its File comes first.
     Part(String, Part, Arc<Column>),
     Value(Value),
-    /// `sys__rand` as a number from 0 to 1.
+    /// `sys__rand` scaled to 0 to 1.
     Rand(Arc<Column>),
     Not(Box<Expr>),
     Minus(Box<Expr>),
-    /// Two or more, none of them the same.
+    /// Two or more terms, none of them an [`Expr::And`].
     And(Vec<Expr>),
     Or(Vec<Expr>),
     Compare(Comparison, Box<Expr>, Box<Expr>),
@@ -131,11 +131,11 @@ pub enum Expr {
     /// `None` for the pattern `null`.
     Match(Match, Box<Expr>, Option<String>),
     IsNull(Box<Expr>),
-    /// An Optional model is absent: by its tag.
+    /// Whether an Optional model is absent, by its tag.
     IsAbsent(Arc<Column>),
     Call(Function, Vec<Expr>),
     Distance(Metric, Arc<Column>, Target),
-    /// `list[0]`, with the type of its items; from the end where negative.
+    /// `list[0]`, with the item type; counts from the end if negative.
     Item(Box<Expr>, i64, ValueType),
     /// `model.field`, with the field's type.
     Field(Box<Expr>, String, ValueType),
@@ -153,7 +153,7 @@ impl Part {
         }
     }
 
-    /// The part of a path.
+    /// This component of a path.
     pub fn of(self, path: &[u8]) -> &[u8] {
         let slash = path.iter().rposition(|b| *b == b'/');
         let name = slash.map_or(path, |at| &path[at + 1..]);
@@ -167,7 +167,7 @@ impl Part {
     }
 }
 
-/// A text without the `byte`s at its end: DataChain cuts all of them, so that `a//b` is in `a`.
+/// A text without trailing `byte`s: DataChain strips all of them, so that `a//b` is in `a`.
 fn without_end(text: &[u8], byte: u8) -> &[u8] {
     let end = text.iter().rposition(|b| *b != byte).map_or(0, |at| at + 1);
     &text[..end]
@@ -197,7 +197,7 @@ impl<'e> Type<'e> {
         }
     }
 
-    /// For a sentence: `an int`.
+    /// The type with its article, for a message: `an int`.
     pub const fn words(self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -232,7 +232,7 @@ impl Value {
 }
 
 impl Expr {
-    /// The type of what it gives.
+    /// The type of the value.
     pub fn kind(&self) -> Type<'_> {
         match self {
             Self::Column(column) => Type::of(&column.value),
@@ -258,14 +258,14 @@ impl Expr {
         }
     }
 
-    /// That the file of this path is called `name`.
+    /// The condition that the file of this path is called `name`.
     pub fn is_named(file: &str, path: Arc<Column>, name: &str) -> Self {
         let part = Self::Part(file.to_owned(), Part::Name, path);
         let name = Self::Value(Value::Text(name.to_owned()));
         Self::Compare(Comparison::Equal, part.into(), name.into())
     }
 
-    /// Calls `each` with every column that it reads.
+    /// Calls `each` with every column it reads.
     pub fn each_column<'e>(&'e self, each: &mut impl FnMut(&'e Arc<Column>)) {
         match self {
             Self::Column(column)
@@ -277,7 +277,7 @@ impl Expr {
         }
     }
 
-    /// The parts right below it.
+    /// The direct children.
     pub fn children(&self) -> Vec<&Self> {
         match self {
             Self::Column(_) | Self::Part(..) | Self::Value(_) | Self::Rand(_) => Vec::new(),
@@ -303,7 +303,7 @@ fn arithmetic(operation: Arithmetic, left: &Expr, right: &Expr) -> Type<'static>
 }
 
 impl Query {
-    /// Every column that it reads, each once, in the order of the text.
+    /// The columns it reads, each once, in order of appearance.
     pub fn columns(&self) -> Vec<&Arc<Column>> {
         let mut found: Vec<&Arc<Column>> = Vec::new();
         let mut add = |column| {
@@ -316,7 +316,7 @@ impl Query {
         found
     }
 
-    /// Whether it is only a set of rows: a condition, without order and number.
+    /// Whether it is only a condition, without order, limit and offset.
     pub fn is_plain(&self) -> bool {
         self.order.is_empty() && self.limit.is_none() && self.offset == 0
     }

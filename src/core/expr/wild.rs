@@ -2,15 +2,15 @@
 
 use std::borrow::Cow;
 
-/// A pattern, ready.
+/// A compiled pattern.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wild {
     steps: Vec<Step>,
-    /// Whether letters A to Z match whatever their case: the pattern is in lower case then.
+    /// Whether letters A to Z match in either case: the pattern is in lower case then.
     folds: bool,
 }
 
-/// What a part of a pattern matches.
+/// A part of a pattern.
 #[derive(Clone, Debug, PartialEq)]
 enum Step {
     Byte(u8),
@@ -18,32 +18,34 @@ enum Step {
     One,
     /// Any number of characters.
     Many,
-    /// One character of a set, or none of it.
+    /// One character in a set, or outside of it.
     Set {
         ranges: Vec<(char, char)>,
         negated: bool,
     },
-    /// A set that is never closed matches nothing.
+    /// An unclosed set matches nothing.
     Never,
 }
 
 impl Wild {
-    /// `%` is any text, `_` one character.
+    /// Compiles a LIKE pattern: `%` is any text, `_` one character.
     pub fn like(pattern: &str) -> Self {
         Self { steps: like(until_nul(pattern)), folds: false }
     }
 
-    /// The same whatever the case of the letters A to Z, as `lower(text) LIKE lower(pattern)`.
+    /// Compiles a LIKE pattern that ignores the case of A to Z, as `lower(text) LIKE
+    /// lower(pattern)`.
     pub fn ilike(pattern: &str) -> Self {
         Self { steps: like(until_nul(&pattern.to_ascii_lowercase())), folds: true }
     }
 
-    /// `*` is any text, `?` one character, `[a-z]` one of these and `[^a-z]` one of the others.
+    /// Compiles a GLOB pattern: `*` is any text, `?` one character, `[a-z]` one in the set,
+    /// `[^a-z]` one outside it.
     pub fn glob(pattern: &str) -> Self {
         Self { steps: glob(until_nul(pattern)), folds: false }
     }
 
-    /// Whether all of `text` is matched.
+    /// Whether the pattern matches all of `text`.
     pub fn is_match(&self, text: &[u8]) -> bool {
         let text = memchr::memchr(0, text).map_or(text, |end| &text[..end]);
         let text = match self.folds && text.iter().any(u8::is_ascii_uppercase) {
@@ -53,8 +55,8 @@ impl Wild {
         walk(&self.steps, &text)
     }
 
-    /// The longest text that every match holds, in lower case where case does not count; empty where
-    /// there is none.
+    /// The longest text that every match contains, in lower case if case is ignored; empty if there
+    /// is none.
     pub fn literal(&self) -> Vec<u8> {
         let runs = self.steps.split(|step| !matches!(step, Step::Byte(_)));
         let longest = runs.max_by_key(|run| run.len()).unwrap_or_default();
@@ -65,12 +67,12 @@ impl Wild {
         bytes.collect()
     }
 
-    /// Whether case does not count.
+    /// Whether case is ignored.
     pub fn folds(&self) -> bool {
         self.folds
     }
 
-    /// Whether a text that holds [`Wild::literal`] before any NUL matches, and no other does.
+    /// Whether the pattern is equivalent to containing [`Wild::literal`] before any NUL.
     pub fn is_contains(&self) -> bool {
         let [Step::Many, inside @ .., Step::Many] = &self.steps[..] else { return false };
         !inside.is_empty() && inside.iter().all(|step| matches!(step, Step::Byte(_)))
@@ -104,7 +106,7 @@ fn glob(pattern: &str) -> Vec<Step> {
     squeezed(steps.into_iter())
 }
 
-/// What stands between brackets, as SQLite's `patternCompare` reads it.
+/// The set in brackets, parsed as in SQLite's `patternCompare`.
 fn set(rest: &mut std::str::Chars<'_>) -> Step {
     let mut ranges = Vec::new();
     let mut next = rest.next();
@@ -134,7 +136,7 @@ fn set(rest: &mut std::str::Chars<'_>) -> Step {
     }
 }
 
-/// Steps with each run of [`Step::Many`] as one.
+/// Merges each run of [`Step::Many`] into one.
 fn squeezed(steps: impl Iterator<Item = Step>) -> Vec<Step> {
     let mut out: Vec<Step> = Vec::new();
     for step in steps {
@@ -145,8 +147,8 @@ fn squeezed(steps: impl Iterator<Item = Step>) -> Vec<Step> {
     out
 }
 
-/// Takes the shortest text for every [`Step::Many`], and a longer one for the last where it fails: an
-/// earlier one never has to change.
+/// Lets every [`Step::Many`] take the shortest text, and extends the last one on failure: earlier
+/// ones never have to change.
 fn walk(steps: &[Step], text: &[u8]) -> bool {
     let (mut step, mut at) = (0, 0);
     let mut last: Option<(usize, usize)> = None;
@@ -173,7 +175,7 @@ fn walk(steps: &[Step], text: &[u8]) -> bool {
         if *from >= text.len() {
             return false;
         }
-        // A literal after it shows where to go on.
+        // A literal after it shows where to continue.
         *from += match steps[*again] {
             Step::Byte(byte) => match memchr::memchr(byte, &text[*from + 1..]) {
                 Some(found) => found + 1,
@@ -185,7 +187,7 @@ fn walk(steps: &[Step], text: &[u8]) -> bool {
     }
 }
 
-/// How many bytes at the start of `text` a step takes; `None` where it does not match.
+/// The bytes at the start of `text` that a step takes; `None` if it does not match.
 fn matches_one(step: &Step, text: &[u8]) -> Option<usize> {
     let first = *text.first()?;
     match step {
@@ -200,9 +202,9 @@ fn matches_one(step: &Step, text: &[u8]) -> Option<usize> {
     }
 }
 
-/// The first character of a text that is not empty, and its bytes.
+/// The first character of a text that is not empty, and its length in bytes.
 fn character(text: &[u8]) -> (char, usize) {
-    // SQLite takes a byte from 0xC0 on with all continuation bytes after it.
+    // SQLite reads a byte from 0xC0 up and all continuation bytes after it as one character.
     let more = text[1..].iter().take_while(|byte| **byte & 0xc0 == 0x80);
     let length = if text[0] >= 0xc0 { 1 + more.count() } else { 1 };
     let c = std::str::from_utf8(&text[..length]).ok().and_then(|text| text.chars().next());
@@ -214,7 +216,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What SQLite answers, with case-sensitive LIKE as DataChain sets it.
+    /// SQLite's answer, with case-sensitive LIKE, which DataChain turns on.
     fn sqlite(operator: &str, text: &str, pattern: &str) -> bool {
         let db = rusqlite::Connection::open_in_memory().expect("a database");
         db.pragma_update(None, "case_sensitive_like", true).expect("a pragma");

@@ -1,4 +1,4 @@
-//! Functions and distances: what they are called with.
+//! Checks the arguments of functions and distances.
 
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ impl Checker<'_> {
         }
     }
 
-    /// What has a length.
+    /// An argument that has a length.
     fn measured(&self, node: &Node) -> Result<Expr> {
         let expr = self.value(node)?;
         match expr.kind() {
@@ -68,7 +68,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Values of one type.
+    /// Arguments of one common type.
     fn alike(&self, nodes: &[Node]) -> Result<Vec<Expr>> {
         let mut found = vec![self.value(&nodes[0])?];
         for node in &nodes[1..] {
@@ -102,9 +102,9 @@ impl Checker<'_> {
         Ok(vec![list, item])
     }
 
-    /// A value that may be an item of a list of `item`.
+    /// A value comparable with the items of a list of `item`.
     fn item(&self, item: &ValueType, node: &Node) -> Result<Expr> {
-        // Only its type counts.
+        // Only its type matters.
         let name = "an item".to_owned();
         let column =
             Column { name, column: String::new(), value: item.clone(), form: Form::Presence };
@@ -170,7 +170,7 @@ impl Checker<'_> {
     }
 }
 
-/// A whole number as written, perhaps with a sign.
+/// An integer literal, perhaps with a sign.
 pub(super) fn whole(node: &Node) -> Result<Expr> {
     let number = match &node.kind {
         Kind::Literal(Literal::Int(number)) => Some(*number),

@@ -1,4 +1,4 @@
-//! What is inside a value: items of lists, fields of models, keys of JSON.
+//! Access to parts of a value: items of lists, fields of models, keys of JSON.
 
 use super::calls::whole;
 use super::{Checker, shown};
@@ -33,7 +33,7 @@ impl Checker<'_> {
     }
 
     pub(super) fn member(&self, of: &Node, key: &str, span: Span) -> Result<Expr> {
-        // A name in backquotes may be the end of a column's.
+        // A name in backquotes may be the last part of a column's name.
         if let Kind::Name(name) = &of.kind
             && let Meaning::Value(expr) = self.names.find(&format!("{name}.{key}"))
         {

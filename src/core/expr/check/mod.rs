@@ -1,8 +1,8 @@
-//! From what a filter says to what it means: every name found, every type fitting.
+//! Type-checks a syntax tree: resolves every name and checks every type.
 //!
 //! Numbers compare with numbers, strings with strings, booleans with booleans and datetimes with
-//! quoted dates, nothing else; what JSON holds is known only when it is read, and compares as SQLite
-//! compares. A bare word beside a string that is no column is a string.
+//! quoted dates, nothing else; the type of a JSON value is known only when it is read, and it
+//! compares as in SQLite. A bare word beside a string that is not a column is a string.
 //!
 //! | file | what lives there |
 //! |---|---|
@@ -22,24 +22,24 @@ use crate::expr::typed::{Column, Expr, Form, Key, Query, Type, Value};
 use crate::schema::Schema;
 use crate::time::Timestamp;
 
-/// Bytes of a pattern, at most: matching takes up to that many steps for a byte of text.
+/// The longest pattern, in bytes: matching takes up to that many steps per byte of text.
 const LONGEST_PATTERN: usize = 4096;
 
-/// Regular expressions of a filter, at most: each may take megabytes.
+/// The most regular expressions in a filter: each may take megabytes.
 const MOST_PATTERNS: usize = 32;
 
-/// Characters of a part in a message.
+/// The most characters of an expression shown in a message.
 const SHOWN: usize = 60;
 
-/// Reads a filter for the columns of `schema`.
+/// Parses a filter and checks it against the columns of `schema`.
 ///
 /// # Errors
-/// What is no filter, and what does not fit the columns; with the text and the place.
+/// A text that is not a filter, or does not fit the columns; with the text and the position.
 pub fn check(text: &str, schema: &Schema) -> Result<Query> {
     checked(&parse::parse(text)?, text, schema)
 }
 
-/// The meaning of a filter that was parsed from `text`.
+/// Checks a filter that was parsed from `text`.
 ///
 /// # Errors
 /// As [`check`].
@@ -51,7 +51,7 @@ pub fn checked(parsed: &syntax::Query, text: &str, schema: &Schema) -> Result<Qu
 struct Checker<'s> {
     text: &'s str,
     names: Names<'s>,
-    /// Regular expressions so far.
+    /// The regular expressions so far.
     patterns: Cell<usize>,
 }
 
@@ -72,7 +72,7 @@ impl Checker<'_> {
         Ok(Query { filter, order, limit: parsed.limit, offset: parsed.offset })
     }
 
-    /// A part that must be true or false.
+    /// A node that must be a boolean.
     fn condition(&self, node: &Node) -> Result<Expr> {
         let expr = self.value(node)?;
         match expr.kind() {
@@ -161,7 +161,7 @@ impl Checker<'_> {
     fn minus(&self, of: &Node) -> Result<Expr> {
         let expr = self.number(of)?;
         Ok(match expr {
-            // As SQLite has it, `-x` is `0 - x`: there is no -0.0.
+            // As in SQLite, `-x` is `0 - x`: there is no -0.0.
             Expr::Value(Value::Real(x)) => Expr::Value(Value::Real(0.0 - x)),
             Expr::Value(Value::Int(n)) if n != i64::MIN => Expr::Value(Value::Int(-n)),
             other => Expr::Minus(other.into()),
@@ -198,7 +198,7 @@ impl Checker<'_> {
         span: Span,
     ) -> Result<Expr> {
         let a = match &left.kind {
-            // `"2024-01-01" < t`: what stands right tells what the text is.
+            // `"2024-01-01" < t`: the right side determines the type of the text.
             Kind::Literal(Literal::Text(_)) => match self.value(right) {
                 Ok(b) => self.beside(&b, left)?,
                 Err(_) => self.value(left)?,
@@ -217,8 +217,8 @@ impl Checker<'_> {
         Ok(Expr::Compare(comparison, a.into(), b.into()))
     }
 
-    /// A part that is compared with `other`: a bare word or a number beside a string is a string, a
-    /// string beside a datetime is a datetime.
+    /// A node compared with `other`: a bare word or a number beside a string is a string, a string
+    /// beside a datetime is a datetime.
     fn beside(&self, other: &Expr, node: &Node) -> Result<Expr> {
         let expr = match (other.kind(), &node.kind) {
             (Type::Text, Kind::Name(word)) => match self.names.find(word) {
@@ -230,7 +230,7 @@ impl Checker<'_> {
                 _ => Expr::Value(Value::Text(word.clone())),
             },
             (Type::Text, Kind::Literal(Literal::Int(_) | Literal::Real(_))) => {
-                // The span may hold parentheses around it.
+                // The span may include parentheses around it.
                 let is_around = |c: char| c == '(' || c == ')' || c.is_whitespace();
                 let text = self.text[node.span.clone()].trim_matches(is_around);
                 Expr::Value(Value::Text(text.to_owned()))
@@ -332,7 +332,7 @@ fn value(literal: &Literal) -> Value {
     }
 }
 
-/// The terms of a list, those of lists inside it in their place.
+/// Flattens nested lists of the same operator.
 fn flat(terms: Vec<Expr>, inner: impl Fn(Expr) -> Result<Vec<Expr>, Expr>) -> Vec<Expr> {
     let mut found = Vec::with_capacity(terms.len());
     for term in terms {
@@ -383,7 +383,7 @@ fn misfit(a: &Expr, b: &Expr) -> String {
     )
 }
 
-/// A part as it prints, cut where it is long.
+/// A node as printed, truncated if long.
 fn shown(expr: &Expr) -> String {
     let text = expr.to_string();
     match text.char_indices().nth(SHOWN) {

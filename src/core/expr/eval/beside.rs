@@ -1,4 +1,5 @@
-//! A column beside a constant: which range of its values, or which one of them, a comparison means.
+//! Comparisons of a column with a constant: the range of values, or the single value, that
+//! satisfies one.
 
 use std::cmp::Ordering;
 
@@ -8,7 +9,7 @@ use super::value::Val;
 use crate::expr::packed::Packed;
 use crate::expr::syntax::Comparison;
 
-/// The loop for a column beside a constant, if there is one.
+/// The loop for a comparison with a constant, if there is one.
 pub fn beside<'a>(
     column: Packed<'a>,
     comparison: Comparison,
@@ -40,7 +41,7 @@ pub fn beside<'a>(
     }
 }
 
-/// Whole numbers beside any number.
+/// Integers compared with any number.
 fn whole<'a>(
     comparison: Comparison,
     constant: &Val<'_>,
@@ -54,7 +55,7 @@ fn whole<'a>(
 }
 
 fn ints<'a>(comparison: Comparison, n: i64, range: impl Fn(i64, i64) -> Test<'a>) -> Test<'a> {
-    // An empty range is from more to less.
+    // An empty range is written from high to low.
     let below = |n: i64| n.checked_sub(1).map_or((1, 0), |high| (i64::MIN, high));
     let above = |n: i64| n.checked_add(1).map_or((1, 0), |low| (low, i64::MAX));
     let (low, high) = match comparison {
@@ -70,7 +71,7 @@ fn ints<'a>(comparison: Comparison, n: i64, range: impl Fn(i64, i64) -> Test<'a>
     }
 }
 
-/// Whole numbers beside a float: those up to the last one that is less, or from the first that is more.
+/// Integers compared with a float: those up to the last one below it, or from the first one above.
 fn between_ints<'a>(
     comparison: Comparison,
     x: f64,
@@ -81,7 +82,7 @@ fn between_ints<'a>(
     if order(nearest).is_eq() {
         return ints(comparison, nearest, range);
     }
-    // No whole number is `x`. The cast goes towards zero, or to an end.
+    // `x` is not an integer. The cast truncates, or saturates.
     let (last_below, first_above) = match order(nearest).is_lt() {
         true => (Some(nearest), nearest.checked_add(1)),
         false => (nearest.checked_sub(1), Some(nearest)),
@@ -103,14 +104,14 @@ fn between_ints<'a>(
     }
 }
 
-/// A whole number as a float that floats compare with alike; `None` where equality would have to be with
-/// no float.
+/// An integer as a float that gives the same result for every float; `None` if equality would need
+/// a value that is not a float.
 fn as_float(comparison: Comparison, n: i64) -> Option<(Comparison, f64)> {
     let x = n as f64;
     Some(match (Number::Real(x).order(Number::Int(n)), comparison) {
         (Ordering::Equal, comparison) => (comparison, x),
         (_, Comparison::Equal | Comparison::NotEqual) => return None,
-        // `x` is the first float above `n`: more than `n` is `x` or more.
+        // `x` is the first float above `n`: greater than `n` means `x` or greater.
         (Ordering::Greater, Comparison::Greater | Comparison::AtLeast) => (Comparison::AtLeast, x),
         (Ordering::Greater, _) => (Comparison::Less, x),
         (Ordering::Less, Comparison::Greater | Comparison::AtLeast) => (Comparison::Greater, x),

@@ -1,9 +1,9 @@
-//! From a checked filter and packed columns to what is done with a block of rows.
+//! Compiles a checked filter over packed columns into operations on blocks of rows.
 //!
-//! A condition on one column becomes a loop over it where there is one for it. Where it reads one column
-//! of few different texts and nothing else, it is asked once of every text, and of NULL: then it is a
-//! look into a table, whatever it says. All else is worked out value by value. What is cheap comes
-//! first among the terms of `and` and `or`, whose order means nothing.
+//! A condition on one column becomes a loop over the column if one exists for it. If it reads only
+//! one dictionary-encoded column of texts, it is evaluated once per text, and for NULL, and becomes
+//! a table look-up whatever it says. Everything else is computed value by value. Cheap terms of
+//! `and` and `or` go first, since their order has no meaning.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::expr::typed::{Column, Expr, Metric, Part, Type, Value};
 use crate::expr::wild::Wild;
 use crate::schema::ValueType;
 
-/// A condition, ready.
+/// A compiled condition.
 pub enum Test<'a> {
     Constant(Option<bool>),
     And(Vec<Test<'a>>),
@@ -31,11 +31,11 @@ pub enum Test<'a> {
     Not(Box<Test<'a>>),
     Valid(Valid<'a>),
     Bools(&'a [[u8; 8]], Valid<'a>),
-    /// Whole numbers from one to another, both included.
+    /// Integers in a range, inclusive.
     Range(&'a [[u8; 8]], Valid<'a>, i64, i64),
     Narrow(&'a [[u8; 4]], Valid<'a>, i64, i64),
     Floats(&'a [[u8; 8]], Valid<'a>, Comparison, f64),
-    /// The answer for every word: 1 is yes, 2 NULL; and for NULL.
+    /// The answer for each dictionary index, 1 for yes and 2 for NULL; and the answer for NULL.
     Words(&'a [[u8; 2]], Valid<'a>, Vec<u8>, Option<bool>),
     Equal(Texts<'a>, Valid<'a>, Vec<u8>),
     Search(Texts<'a>, Valid<'a>, Box<Searcher>, Wild),
@@ -47,7 +47,7 @@ pub enum Test<'a> {
     Value(Node<'a>),
 }
 
-/// A value, ready.
+/// A compiled value.
 pub enum Node<'a> {
     Column(Packed<'a>),
     Part(Part, Packed<'a>),
@@ -62,23 +62,23 @@ pub enum Node<'a> {
     Field(Box<Node<'a>>, String, ValueType),
 }
 
-/// What `in` looks for.
+/// The list of an `in`.
 pub enum Items<'a> {
-    /// Constants; and whether NULL is among them.
+    /// Constants, and whether NULL is one of them.
     Known(HashSet<Thing>, bool),
     Any(Vec<Node<'a>>),
 }
 
-/// A constant that equals another exactly where SQL says so.
+/// A constant whose equality is SQL's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Thing {
     Int(i64),
-    /// The bits of a float that is no whole number.
+    /// The bits of a float that is not integral.
     Real(u64),
     Text(Box<[u8]>),
 }
 
-/// What a text is held against.
+/// A compiled pattern.
 pub enum Matcher {
     /// The pattern `null`.
     Never,
@@ -108,7 +108,7 @@ impl Matcher {
             Match::Like => Self::Wild(Wild::like(pattern)),
             Match::Ilike => Self::Wild(Wild::ilike(pattern)),
             Match::Glob => Self::Wild(Wild::glob(pattern)),
-            // It was read once when the filter was checked.
+            // It compiled when the filter was checked.
             Match::Regexp => Regexp::new(pattern).map_or(Self::Never, Self::Regexp),
         }
     }
@@ -118,7 +118,7 @@ impl Matcher {
         match self {
             Self::Never => Ok(None),
             Self::Wild(wild) => Ok(Some(wild.is_match(text))),
-            // A text may take a million steps, and rows are many.
+            // A text may take a million steps, and there are many rows.
             Self::Regexp(regexp) if regexp.is_counted() && cancel::is_cancelled() => {
                 Err(Fault::Cancelled)
             }
@@ -131,28 +131,28 @@ impl Matcher {
     }
 }
 
-/// Binds filters to columns.
+/// Compiles filters over columns.
 pub struct Binder<'a> {
     pub columns: &'a dyn Columns,
 }
 
-/// What stands in the place of a column of few texts: its texts, or NULL.
+/// The substitute for a dictionary-encoded column: its texts, or NULL.
 #[derive(Clone, Copy)]
 enum Place<'a> {
     Texts(Texts<'a>),
     Null,
 }
 
-/// One column and what stands in its place.
+/// A column and its substitute.
 type Instead<'a> = Option<(&'a Arc<Column>, Place<'a>)>;
 
 impl<'a> Binder<'a> {
-    /// A condition, ready.
+    /// Compiles a condition.
     pub fn test(&self, expr: &'a Expr) -> Result<Test<'a>, Fault> {
         self.test_of(expr, None)
     }
 
-    /// A value, ready.
+    /// Compiles a value.
     pub fn node(&self, expr: &'a Expr) -> Result<Node<'a>, Fault> {
         self.node_of(expr, None)
     }
@@ -229,7 +229,7 @@ impl<'a> Binder<'a> {
         Ok(tests)
     }
 
-    /// The table of answers, where a condition reads one column of few texts and nothing else.
+    /// The table of answers, if a condition reads only one dictionary-encoded column.
     fn table(&self, expr: &'a Expr) -> Result<Option<Test<'a>>, Fault> {
         let mut columns: Vec<&'a Arc<Column>> = Vec::new();
         expr.each_column(&mut |column| {
@@ -258,7 +258,7 @@ impl<'a> Binder<'a> {
         Ok(Some(Test::Words(codes, valid, table, of_null)))
     }
 
-    /// A column beside a constant.
+    /// A column compared with a constant.
     fn against_constant(
         &self,
         comparison: Comparison,
@@ -356,7 +356,7 @@ impl<'a> Binder<'a> {
 }
 
 impl Test<'_> {
-    /// About how long a row takes, in units of one look at a number.
+    /// The approximate cost per row, in units of reading one number.
     fn cost(&self) -> u32 {
         match self {
             Self::Constant(_) => 0,
@@ -374,7 +374,7 @@ impl Test<'_> {
     }
 }
 
-/// That an Optional model is not there: its tag is NULL or not 0.
+/// The test for an absent Optional model: its tag is NULL or not 0.
 fn absent<'a>(valid: Valid<'a>, is_zero: Test<'a>) -> Test<'a> {
     Test::Not(Test::And(vec![Test::Valid(valid), is_zero]).into())
 }

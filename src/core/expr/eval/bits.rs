@@ -1,6 +1,6 @@
-//! Sets of the rows of one block, and truth with its three values.
+//! Sets of rows of one block, and three-valued logic.
 
-/// Rows that are looked at together: their values fit the nearest cache.
+/// Rows processed together: their values fit the L1 cache.
 pub const BLOCK: usize = 4096;
 
 const WORDS: usize = BLOCK / 64;
@@ -9,7 +9,7 @@ const WORDS: usize = BLOCK / 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bits(pub [u64; WORDS]);
 
-/// Where a condition holds and where it is NULL; no row is in both.
+/// The rows where a condition is true, and where it is NULL; disjoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Truth {
     pub yes: Bits,
@@ -28,7 +28,7 @@ impl Bits {
         })
     }
 
-    /// From words by their number.
+    /// From a function that gives each 64-bit word by its index.
     pub fn of(word: impl FnMut(usize) -> u64) -> Self {
         Self(std::array::from_fn(word))
     }
@@ -61,7 +61,7 @@ impl Bits {
         self.0[row / 64] |= 1 << (row % 64);
     }
 
-    /// The rows, rising.
+    /// The rows, ascending.
     pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
         self.0.iter().enumerate().flat_map(|(number, word)| {
             let mut left = *word;
@@ -77,12 +77,12 @@ impl Bits {
 impl Truth {
     pub const NO: Self = Self { yes: Bits::NONE, null: Bits::NONE };
 
-    /// Yes in `yes` but for the rows without a value, which are NULL; of the rows in `all`.
+    /// True in `yes`, except that rows without a value are NULL; limited to the rows in `all`.
     pub fn of(yes: &Bits, valid: &Bits, all: &Bits) -> Self {
         Self { yes: yes.and(valid).and(all), null: all.without(valid) }
     }
 
-    /// The same answer for all.
+    /// The same answer for all rows.
     pub fn constant(answer: Option<bool>, all: &Bits) -> Self {
         match answer {
             Some(true) => Self { yes: *all, null: Bits::NONE },
@@ -106,7 +106,7 @@ impl Truth {
         Self { yes, null: self.null.or(&other.null).without(&yes) }
     }
 
-    /// Enters one row's answer.
+    /// Sets one row's answer.
     pub fn put(&mut self, row: usize, answer: Option<bool>) {
         match answer {
             Some(true) => self.yes.insert(row),
@@ -122,7 +122,7 @@ mod tests {
 
     const VALUES: [Option<bool>; 3] = [Some(false), Some(true), None];
 
-    /// Every pair of truths, a row each.
+    /// Every pair of truth values, one per row.
     fn pairs() -> (Truth, Truth) {
         let (mut a, mut b) = (Truth::NO, Truth::NO);
         for row in 0..9 {

@@ -1,4 +1,4 @@
-//! Values inside lists and JSON, taken out of their text.
+//! Extracts values inside lists and JSON from their text.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 /// A JSON text.
 pub type Raw<'a> = Cow<'a, [u8]>;
 
-/// The item of a list at `index`, from the end where that is negative; `None` for what is no list, and
+/// The item of a list at `index`, counted from the end if negative; `None` if it is not a list, or
 /// past its ends.
 pub fn item<'a>(list: Raw<'a>, index: i64) -> Option<Raw<'a>> {
     let items = json::items(&list)?;
@@ -19,7 +19,7 @@ pub fn item<'a>(list: Raw<'a>, index: i64) -> Option<Raw<'a>> {
     Some(narrowed(&list, found))
 }
 
-/// The value of a key; `None` for what is no object, and where there is none.
+/// The value of a key; `None` if it is not an object, or has no such key.
 pub fn field<'a>(object: Raw<'a>, key: &str) -> Option<Raw<'a>> {
     let object = unfolded(object)?;
     let fields = json::fields(&object)?;
@@ -27,7 +27,7 @@ pub fn field<'a>(object: Raw<'a>, key: &str) -> Option<Raw<'a>> {
     Some(narrowed(&object, found))
 }
 
-/// A model in a list that is a signal of its own is a JSON text in a JSON string.
+/// Unwraps a model in a list that is a signal of its own: a JSON text in a JSON string.
 fn unfolded(object: Raw<'_>) -> Option<Raw<'_>> {
     match object.first() {
         Some(b'"') => Some(json::text(&object)?.into_bytes().into()),
@@ -35,7 +35,7 @@ fn unfolded(object: Raw<'_>) -> Option<Raw<'_>> {
     }
 }
 
-/// A part of a text, borrowed as the whole is.
+/// A part of a text, borrowed if the whole is.
 fn narrowed<'a>(whole: &Raw<'a>, part: &[u8]) -> Raw<'a> {
     match whole {
         Cow::Borrowed(whole) => {
@@ -46,7 +46,7 @@ fn narrowed<'a>(whole: &Raw<'a>, part: &[u8]) -> Raw<'a> {
     }
 }
 
-/// The value that a JSON text says, where one of type `value` should be; NULL for any other.
+/// Parses a JSON text as a value of type `value`; NULL if it is of any other.
 pub fn value<'a>(raw: Raw<'a>, value: &ValueType) -> Val<'a> {
     let found = match value {
         ValueType::Bool => boolean(&raw),
@@ -61,7 +61,7 @@ pub fn value<'a>(raw: Raw<'a>, value: &ValueType) -> Val<'a> {
     found.unwrap_or_default()
 }
 
-/// What SQLite's `json_extract` gives: a value of SQL, or the text of a list or an object.
+/// The result of SQLite's `json_extract`: an SQL value, or the text of a list or an object.
 fn any(raw: Raw<'_>) -> Val<'_> {
     match raw.first() {
         Some(b'[' | b'{') => Val::Text(raw),
@@ -101,7 +101,7 @@ fn time(raw: &[u8]) -> Option<Val<'static>> {
     Some(Val::Int(Timestamp::parse(&json::text(raw)?)?.micros()))
 }
 
-/// How many items a list has, or keys an object; `None` for what is neither.
+/// The number of items of a list, or keys of an object; `None` for anything else.
 pub fn length(raw: &[u8]) -> Option<i64> {
     let count = match raw.first()? {
         b'{' => json::fields(raw)?.len(),
@@ -110,7 +110,7 @@ pub fn length(raw: &[u8]) -> Option<i64> {
     i64::try_from(count).ok()
 }
 
-/// Whether a list has an item equal to `wanted`; `None` for what is no list.
+/// Whether a list has an item equal to `wanted`; `None` if it is not a list.
 pub fn contains(list: &[u8], item: &ValueType, wanted: &Val<'_>) -> Option<bool> {
     let items = json::items(list)?;
     let is_wanted = |raw: &&[u8]| {
@@ -119,8 +119,8 @@ pub fn contains(list: &[u8], item: &ValueType, wanted: &Val<'_>) -> Option<bool>
     Some(items.iter().any(is_wanted))
 }
 
-/// The pieces of a text as a JSON list, cut at the separator, at most `times` times where that is not
-/// negative.
+/// Splits a text at the separator, at most `times` times unless negative; the pieces as a JSON
+/// list.
 pub fn split(text: &[u8], separator: &[u8], times: i64) -> Option<Vec<u8>> {
     if separator.is_empty() {
         return None;

@@ -1,15 +1,15 @@
-//! How far vectors are from each other: sums in double precision, whatever they are stored in.
+//! Distances between vectors: sums in double precision, whatever the stored precision.
 
 use super::Fault;
 use super::value::Val;
 use crate::expr::packed::{Numbers, Vectors};
 use crate::expr::typed::Metric;
 
-/// Sums that are added up side by side, so that several numbers are multiplied at once.
+/// Partial sums kept side by side, so that the compiler can vectorise.
 const LANES: usize = 8;
 
-/// The distance of the vector in `row` from `to`; NULL where their lengths differ, and the angle with
-/// a vector of zeros.
+/// The distance of the vector in `row` from `to`; NULL if their lengths differ, and for the angle
+/// with a zero vector.
 pub fn of<'v>(
     metric: Metric,
     vectors: &Vectors<'_>,
@@ -59,7 +59,7 @@ fn between<const N: usize>(
     }
 }
 
-/// The sums of what `terms` gives for every pair.
+/// The sums of the results of `terms` over all pairs.
 fn sums<const N: usize, const S: usize>(
     numbers: &[[u8; N]],
     to: &[f64],

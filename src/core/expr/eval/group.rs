@@ -1,8 +1,9 @@
-//! Groups of rows, and what is counted and added up in each.
+//! Groups of rows, and their aggregates.
 //!
-//! Rows are looked at in blocks. The values that a block is grouped by become numbers first: those of a column of numbered
-//! texts by a table, others by a hash, several columns by pairs of numbers. Then every column that is added up is gone
-//! through once, whatever is asked of it. Each thread has groups of its own, which are put together at the end.
+//! Rows are processed in blocks. First the key values of a block become numbers: those of a
+//! dictionary-encoded column through a table, others through a hash, several columns through pairs
+//! of numbers. Then every aggregated column is read once, whatever is asked of it. Each thread has
+//! its own groups, which are merged at the end.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
@@ -18,19 +19,19 @@ use crate::expr::packed::{Packed, Texts, Valid};
 use crate::expr::typed::{Column, Part};
 use crate::sum::RealSum;
 
-/// A value that rows are grouped by, or that is added up: a column, or a part of the path in it.
+/// An operand of a key or an aggregate: a column, or a path component in it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Operand {
     pub column: Arc<Column>,
     pub part: Option<Part>,
 }
 
-/// What is made of the rows of a group.
+/// An aggregate over the rows of a group.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fold {
-    /// How many rows.
+    /// The number of rows.
     Rows,
-    /// How many values.
+    /// The number of values.
     Count(Operand),
     Sum(Operand),
     Mean(Operand),
@@ -38,16 +39,16 @@ pub enum Fold {
     Greatest(Operand),
 }
 
-/// A group: the values of its keys, and one of each fold.
+/// A group: the values of its keys, and one value per aggregate.
 pub type Group = (Vec<Val<'static>>, Vec<Val<'static>>);
 
 /// Why rows were not grouped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ungrouped {
     Fault(Fault),
-    /// There are more than so many groups.
+    /// There are more groups than this limit.
     TooMany(usize),
-    /// A sum of whole numbers has more than 64 bits.
+    /// A sum of integers exceeds 64 bits.
     Overflow,
 }
 
@@ -70,8 +71,8 @@ impl Fold {
     }
 }
 
-/// The groups of all rows, or of those `within`, in the order of their keys. Without keys there is one group, even of no
-/// row. At most `most` groups in each thread.
+/// Groups all rows, or those `within`, in the order of their keys. Without keys there is one group,
+/// even if there is no row. At most `most` groups per thread.
 ///
 /// # Errors
 /// [`Ungrouped`].
@@ -117,12 +118,12 @@ pub fn group(
     all.finish(folds, &operands)
 }
 
-/// A value to group by.
+/// A key value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Value<'a> {
     Null,
     Int(i64),
-    /// Bits of a float that order as it does.
+    /// A float as bits that sort like the float.
     Real(i64),
     Text(&'a [u8]),
 }
@@ -137,7 +138,7 @@ impl Hash for Value<'_> {
     }
 }
 
-/// The bits of a float, ordered as it is; one for both zeros.
+/// The bits of a float, in its order; both zeros are one.
 fn ordered(x: f64) -> i64 {
     let bits = (x + 0.0).to_bits() as i64;
     bits ^ (((bits >> 63) as u64) >> 1) as i64
@@ -158,11 +159,11 @@ impl Value<'_> {
     }
 }
 
-/// Begins a hash where no stranger can know it.
+/// Seeds the hash unpredictably, against crafted collisions.
 #[derive(Clone, Copy)]
 struct Seed(u64);
 
-/// Eight bytes at a time, folded by a multiplication.
+/// A hash that takes eight bytes at a time and folds by multiplication.
 struct Quick(u64);
 
 impl BuildHasher for Seed {
@@ -192,11 +193,11 @@ impl Hasher for Quick {
     }
 }
 
-/// Numbers for values, in the order in which they are first seen.
+/// Numbers values in the order in which they first appear.
 struct Numbers<'a> {
     known: HashMap<Value<'a>, u32, Seed>,
     values: Vec<Value<'a>>,
-    /// The last one: rows beside each other are often alike.
+    /// The last one: adjacent rows often have equal values.
     last: Option<(Value<'a>, u32)>,
 }
 
@@ -221,12 +222,13 @@ impl<'a> Numbers<'a> {
     }
 }
 
-/// A column that is grouped by.
+/// A key column.
 struct KeyColumn<'a> {
     packed: Packed<'a>,
     part: Option<Part>,
     numbers: Numbers<'a>,
-    /// Of numbered texts: the number of each, all ones where it was not seen yet; the last is NULL's.
+    /// For dictionary-encoded texts: the number of each, `u32::MAX` if not seen yet; the last entry
+    /// is NULL's.
     table: Vec<u32>,
 }
 
@@ -241,7 +243,7 @@ impl<'a> KeyColumn<'a> {
         Self { packed, part, numbers: Numbers::new(seed), table }
     }
 
-    /// The numbers of some rows of a block.
+    /// Numbers the values of some rows of a block.
     fn number(&mut self, block: Block, rows: &[u32], out: &mut [u32]) -> Result<(), Fault> {
         let packed = self.packed;
         let part = self.part;
@@ -291,7 +293,7 @@ fn part_of(part: Option<Part>, text: &[u8]) -> &[u8] {
     part.map_or(text, |part| part.of(text))
 }
 
-/// A value that is no text.
+/// A value that is not a text.
 fn plain<'a>(packed: &Packed<'a>, row: usize) -> Result<Value<'a>, Fault> {
     let when = |valid: &Valid<'_>, value: Option<Value<'a>>| match valid.get(row) {
         true => value.ok_or(Fault::Damaged),
@@ -316,7 +318,7 @@ fn plain<'a>(packed: &Packed<'a>, row: usize) -> Result<Value<'a>, Fault> {
     }
 }
 
-/// What is added up of one column, for every group.
+/// The running aggregates of one column, for every group.
 enum Sums<'a> {
     Ints(Vec<IntSum>),
     Reals(Vec<Reals>),
@@ -379,23 +381,24 @@ impl<'a> TextSum<'a> {
     }
 }
 
-/// Numbers for pairs of numbers, in the order in which they are first seen.
+/// Numbers pairs of numbers in the order in which they first appear.
 type Pairs = (HashMap<(u32, u32), u32, Seed>, Vec<(u32, u32)>);
 
 /// The groups of one thread.
 struct State<'a> {
     keys: Vec<KeyColumn<'a>>,
-    /// Of the second column of keys on: numbers of pairs, of the group so far and the next value.
+    /// For the second key column and later: numbers pairs of the group so far and the next value.
     pairs: Vec<Pairs>,
     rows: Vec<u64>,
     operands: Vec<(Packed<'a>, Option<Part>, Sums<'a>)>,
     most: usize,
     is_full: bool,
-    /// The rows that take part, from where this thread is on: a bitmap is slow to find a place in, and chunks rise.
+    /// The rows that take part, from this thread's position on: seeking in a bitmap is slow, and
+    /// chunks ascend.
     within: Option<Iter<'a>>,
-    /// The first of them that was taken out too early.
+    /// A row that was taken from the iterator too early.
     ahead: Option<u32>,
-    /// Of the block that is looked at: rows, and their groups.
+    /// For the current block: rows, and their groups.
     selected: Vec<u32>,
     groups: Vec<u32>,
     beside: Vec<u32>,
@@ -435,7 +438,7 @@ impl<'a> State<'a> {
         }
     }
 
-    /// How many groups there are.
+    /// The number of groups.
     fn count(&self) -> usize {
         match (self.pairs.last(), self.keys.first()) {
             (Some((_, pairs)), _) => pairs.len(),
@@ -472,7 +475,7 @@ impl<'a> State<'a> {
         Some(rows)
     }
 
-    /// Adds the rows of a block, or those of it that are selected.
+    /// Adds the rows of a block, or the selected ones.
     fn add(&mut self, block: Block, selected: Option<&[u32]>) -> Result<(), Fault> {
         self.selected.clear();
         match selected {
@@ -516,7 +519,7 @@ impl<'a> State<'a> {
         Ok(())
     }
 
-    /// The values of the keys of a group.
+    /// The key values of a group.
     fn values(&self, group: usize) -> Vec<Value<'a>> {
         let mut found = vec![Value::Null; self.keys.len()];
         let mut group = group as u32;
@@ -531,7 +534,7 @@ impl<'a> State<'a> {
         found
     }
 
-    /// The group of these values.
+    /// The group with these key values.
     fn group_of(&mut self, values: &[Value<'a>]) -> usize {
         let mut group = 0;
         for (at, (key, value)) in self.keys.iter_mut().zip(values).enumerate() {
@@ -552,7 +555,7 @@ impl<'a> State<'a> {
         group as usize
     }
 
-    /// Adds the groups of another thread.
+    /// Merges the groups of another thread.
     fn merge(&mut self, other: &State<'a>) {
         self.is_full |= other.is_full;
         if self.is_full {
@@ -615,7 +618,7 @@ impl<'a> State<'a> {
     }
 }
 
-/// The value of a fold. Nothing is made of no value, but a count.
+/// The result of an aggregate. Without a value it is NULL, except for a count.
 fn folded(fold: &Fold, sums: &Sums<'_>, group: usize) -> Result<Val<'static>, Ungrouped> {
     let count = match sums {
         Sums::Ints(sums) => sums[group].count,
@@ -646,7 +649,7 @@ fn folded(fold: &Fold, sums: &Sums<'_>, group: usize) -> Result<Val<'static>, Un
     })
 }
 
-/// NaN, as of infinities of both signs, is NULL.
+/// NaN, the result of adding infinities of both signs, is NULL.
 fn real(x: f64) -> Val<'static> {
     if x.is_nan() { Val::Null } else { Val::Real(x) }
 }

@@ -1,6 +1,6 @@
-//! The loops over whole columns: one condition, one block of rows, a bit for each.
+//! Loops over whole columns: one condition, one block of rows, one bit per row.
 //!
-//! Written so that the compiler can do several rows at once: no branch, no call, no check inside.
+//! Written to be vectorised: no branch, no call, no check inside.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use super::bits::Bits;
 use crate::expr::packed::{Texts, Valid};
 use crate::expr::syntax::Comparison;
 
-/// A block of rows: the first one, and how many.
+/// A block of rows: the first row, and the number of rows.
 #[derive(Clone, Copy, Debug)]
 pub struct Block {
     pub start: usize,
@@ -19,12 +19,12 @@ pub struct Block {
 }
 
 impl Block {
-    /// Every row of it.
+    /// All of its rows.
     pub fn all(self) -> Bits {
         Bits::first(self.length)
     }
 
-    /// The rows with a value. Blocks begin at multiples of 64.
+    /// The rows that have a value. Blocks begin at multiples of 64.
     pub fn valid(self, valid: &Valid<'_>) -> Bits {
         match valid.0 {
             None => self.all(),
@@ -32,7 +32,7 @@ impl Block {
         }
     }
 
-    /// Its part of a column.
+    /// The block's part of a column.
     pub fn of<T>(self, column: &[T]) -> Result<&[T], Fault> {
         column.get(self.start..self.start + self.length).ok_or(Fault::Damaged)
     }
@@ -55,17 +55,18 @@ fn each<const N: usize>(values: &[[u8; N]], is: impl Fn([u8; N]) -> bool) -> Bit
     bits
 }
 
-/// The lowest bits of 64 bytes, in order.
+/// Packs the lowest bits of 64 bytes, in order.
 #[inline]
 fn gathered(flags: &[u8; 64]) -> u64 {
-    /// Moves the lowest bit of byte `n` of a word to bit `56 + n`: the partial products never meet.
+    /// Moves the lowest bit of byte `n` of a word to bit `56 + n`: the partial products do not
+    /// overlap.
     const SPREAD: u64 = 0x0102_0408_1020_4080;
     let (eights, _) = flags.as_chunks::<8>();
     let byte = |eight: &[u8; 8]| u64::from_le_bytes(*eight).wrapping_mul(SPREAD) >> 56;
     eights.iter().enumerate().fold(0, |word, (number, eight)| word | byte(eight) << (8 * number))
 }
 
-/// Whole numbers from `low` to `high`, both included.
+/// Integers from `low` to `high`, inclusive.
 pub fn in_range(values: &[[u8; 8]], low: i64, high: i64) -> Bits {
     if low > high {
         return Bits::NONE;
@@ -74,7 +75,7 @@ pub fn in_range(values: &[[u8; 8]], low: i64, high: i64) -> Bits {
     each(values, |value| i64::from_le_bytes(value).wrapping_sub(low) as u64 <= span)
 }
 
-/// The same of 32 bits.
+/// The same for 32 bits.
 pub fn in_narrow_range(values: &[[u8; 4]], low: i64, high: i64) -> Bits {
     let clamped = |end: i64| i32::try_from(end.clamp(i32::MIN.into(), i32::MAX.into())).ok();
     let (Some(from), Some(to)) = (clamped(low), clamped(high)) else { return Bits::NONE };
@@ -85,7 +86,7 @@ pub fn in_narrow_range(values: &[[u8; 4]], low: i64, high: i64) -> Bits {
     each(values, |value| i32::from_le_bytes(value).wrapping_sub(from) as u32 <= span)
 }
 
-/// Floats beside a constant.
+/// Floats compared with a constant.
 pub fn floats(values: &[[u8; 8]], comparison: Comparison, than: f64) -> Bits {
     let value = f64::from_le_bytes;
     match comparison {
@@ -98,9 +99,9 @@ pub fn floats(values: &[[u8; 8]], comparison: Comparison, than: f64) -> Bits {
     }
 }
 
-/// Words by a table of answers: (yes, NULL).
+/// Dictionary indices through a table of answers: (yes, NULL).
 pub fn words(codes: &[[u8; 2]], table: &[u8]) -> (Bits, Bits) {
-    // Two bits of each answer; a code that is not in the table answers no.
+    // Two bits per answer; an index outside the table answers no.
     let answer =
         |code: [u8; 2]| table.get(usize::from(u16::from_le_bytes(code))).copied().unwrap_or(0);
     (each(codes, |code| answer(code) & 1 == 1), each(codes, |code| answer(code) & 2 == 2))
@@ -127,18 +128,19 @@ pub fn equal(texts: &Texts<'_>, block: Block, wanted: &[u8]) -> Result<Bits, Fau
 #[derive(Clone, Debug)]
 pub struct Searcher {
     finder: Finder<'static>,
-    /// Whether case does not count: rows are searched in lower case.
+    /// Whether case is ignored: rows are searched in lower case.
     folds: bool,
 }
 
 impl Searcher {
-    /// For a text that is not empty, in lower case where case does not count.
+    /// `None` for an empty text. `wanted` is in lower case if case is ignored.
     pub fn new(wanted: &[u8], folds: bool) -> Option<Self> {
         let folds = folds && wanted.iter().any(u8::is_ascii_alphabetic);
         (!wanted.is_empty()).then(|| Self { finder: Finder::new(wanted).into_owned(), folds })
     }
 
-    /// The rows in which it is found and `is_match` agrees, told the row's text and where in it.
+    /// The rows that contain it and for which `is_match` agrees, given the row's text and the
+    /// position in it.
     pub fn rows(
         &self,
         texts: &Texts<'_>,
@@ -152,7 +154,7 @@ impl Searcher {
         };
         let all = texts.bytes.get(base..).and_then(|rest| rest.get(..offset(block.length).ok()?));
         let all = all.ok_or(Fault::Damaged)?;
-        // A block fits the cache, so lower case costs less than a search that knows both.
+        // A block fits the cache, so lowering its case is cheaper than a case-insensitive search.
         let searched = match self.folds {
             true => Cow::Owned(all.to_ascii_lowercase()),
             false => Cow::Borrowed(all),
@@ -166,7 +168,7 @@ impl Searcher {
             }
             let (first, last) = (offset(row)?, offset(row + 1)?);
             if end > last {
-                // It runs into the next row.
+                // The match crosses into the next row.
                 from = start + 1;
                 continue;
             }

@@ -1,20 +1,20 @@
-//! Which rows a filter is true for, and in what order they come.
+//! Evaluates filters: the rows for which one is true, and their order.
 //!
-//! Rows are looked at in blocks of some thousands, whose values stay in the nearest cache. A condition
-//! gives two bits for each row of a block: where it holds, and where it is NULL. Threads take blocks of
-//! 65,536 rows, which is what one part of a roaring bitmap holds.
+//! Rows are processed in blocks of some thousands, whose values stay in the L1 cache. A condition
+//! gives two bits per row of a block: whether it is true, and whether it is NULL. Threads take
+//! chunks of 65,536 rows, the size of one container of a roaring bitmap.
 //!
 //! | file | what lives there |
 //! |---|---|
 //! | [`bits`] | the rows of one block; three-valued logic |
-//! | [`bind`] | from a filter and its columns to loops and look-ups |
-//! | [`mod@beside`] | a column beside a constant |
+//! | [`bind`] | compiles a filter and its columns into loops and look-ups |
+//! | [`mod@beside`] | comparisons with a constant |
 //! | [`kernel`] | the loops over whole columns |
 //! | [`mod@test`], [`node`] | conditions and values of one block |
-//! | [`value`], [`number`], [`dig`] | one value, numbers as SQLite counts, values inside JSON |
+//! | [`value`], [`number`], [`dig`] | one value, SQLite's arithmetic, values inside JSON |
 //! | [`distance`] | vectors |
 //! | [`mod@rank`] | rows in order |
-//! | [`mod@group`] | groups of rows, and what is added up in each |
+//! | [`mod@group`] | groups of rows, and their aggregates |
 
 mod beside;
 mod bind;
@@ -53,37 +53,37 @@ const CHUNK: usize = 1 << 16;
 /// The most threads that evaluate one filter.
 const MOST_THREADS: usize = 8;
 
-/// Where a filter finds its columns.
+/// Gives a filter its columns.
 pub trait Columns: Sync {
-    /// How many rows there are.
+    /// The number of rows.
     fn rows(&self) -> usize;
 
-    /// A column in the form it asks for; [`Packed::Null`] for one that is not there.
+    /// A column in the requested form; [`Packed::Null`] if it does not exist.
     fn packed(&self, column: &Arc<Column>) -> Packed<'_>;
 
-    /// What a distance in `column` is to; `None` where there is no such vector.
+    /// The vector that a distance in `column` is measured to; `None` if there is none.
     fn target(&self, column: &Column, target: &Target) -> Option<Vec<f64>>;
 }
 
-/// Why a filter has no answer.
+/// Why a filter could not be evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// A packed column holds what no one packed.
+    /// A packed column is damaged.
     Damaged,
-    /// A regular expression goes back and forth without end.
+    /// A regular expression backtracks too much.
     TooManySteps,
-    /// A regular expression that the library gives up on.
+    /// The library gave up on a regular expression.
     BadPattern,
-    /// What a distance is to has no vector.
+    /// The target of a distance has no vector.
     NoTarget,
-    /// Nobody waits for the answer any more.
+    /// The query was cancelled.
     Cancelled,
 }
 
-/// The rows for which `filter` is true, of all or of those `within`.
+/// The rows for which `filter` is true, out of all or of those `within`.
 ///
 /// # Errors
-/// [`Fault`]; what was found until then is lost.
+/// [`Fault`]; partial results are dropped.
 pub fn rows(
     filter: &Expr,
     columns: &dyn Columns,
@@ -129,7 +129,7 @@ fn blocks(chunk: usize, rows: usize) -> impl Iterator<Item = Block> {
     starts.map(move |start| Block { start, length: BLOCK.min(end - start) })
 }
 
-/// What `work` makes of every chunk of `rows`, on all cores, in order.
+/// Runs `work` on every chunk of `rows`, on all cores; results in order.
 fn each_chunk<T: Send>(
     rows: usize,
     work: impl Fn(usize) -> Result<T, Fault> + Sync,
@@ -143,14 +143,14 @@ fn each_chunk<T: Send>(
     Ok(made.into_iter().map(|(_, made)| made).collect())
 }
 
-/// How many threads look at so many rows.
+/// The number of threads for so many rows.
 fn threads_for(rows: usize) -> usize {
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     cores.min(MOST_THREADS).min(rows.div_ceil(CHUNK)).max(1)
 }
 
-/// Shares the chunks of `rows` out among threads, each of which adds those it takes to a `new` of its
-/// own. Ends early on a fault.
+/// Shares the chunks of `rows` out among threads, each of which folds those it takes into its own
+/// `new`. Stops early on a fault.
 fn fold_chunks<S: Send>(
     rows: usize,
     new: impl Fn() -> S + Sync,

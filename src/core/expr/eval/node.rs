@@ -1,4 +1,4 @@
-//! Values: those of one block of rows.
+//! Evaluates values for one block of rows.
 
 use std::borrow::Cow;
 
@@ -15,11 +15,11 @@ use crate::expr::packed::{Packed, Texts, Valid};
 use crate::expr::syntax::Arithmetic;
 use crate::schema::ValueType;
 
-/// The values of a block's rows, NULL where they are not wanted.
+/// The values of a block's rows, NULL for rows that are not wanted.
 pub type Values<'v> = Vec<Val<'v>>;
 
 impl<'a> Node<'a> {
-    /// The values of the rows `wanted`.
+    /// Evaluates the rows `wanted`.
     pub fn values(&self, block: Block, wanted: &Bits) -> Result<Values<'_>, Fault> {
         match self {
             Self::Column(column) => read(column, block, wanted),
@@ -70,7 +70,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The JSON texts of the rows `wanted`, where they have any.
+    /// The JSON texts of the rows `wanted`, if they have any.
     fn raw(&self, block: Block, wanted: &Bits) -> Result<Vec<Option<Raw<'_>>>, Fault> {
         match self {
             Self::Item(of, index, _) => {
@@ -89,7 +89,7 @@ impl<'a> Node<'a> {
     }
 }
 
-/// A value for every row of the block, NULL where it is not wanted.
+/// A value for every row of the block, NULL if not wanted.
 fn each<'v>(
     block: Block,
     wanted: &Bits,
@@ -134,7 +134,7 @@ fn read<'a>(column: &Packed<'a>, block: Block, wanted: &Bits) -> Result<Values<'
             let codes = block.of(codes)?;
             each(block, &there(valid), |row| text(texts, u16::from_le_bytes(codes[row]).into()))
         }
-        // No value is read of these; whether there is one, by `is null`.
+        // These are only tested with `is null`; their values are never read.
         Packed::Vectors(_, valid) | Packed::Presence(valid) => {
             each(block, &there(valid), |_| Ok(Val::Int(1)))
         }
@@ -170,7 +170,7 @@ fn combined<'v>(operation: Arithmetic, a: Val<'v>, b: Val<'v>) -> Val<'v> {
     numbers.and_then(|(a, b)| arithmetic(operation, a, b)).map_or(Val::Null, Val::from)
 }
 
-/// A text that was made, if it is not too long.
+/// A computed text; NULL if too long.
 fn made<'v>(text: Vec<u8>) -> Val<'v> {
     if text.len() > LONGEST { Val::Null } else { Val::Text(text.into()) }
 }
@@ -193,7 +193,7 @@ fn call<'v>(
     })
 }
 
-/// A function of values of which none may be NULL; `None` is NULL.
+/// Applies a function whose arguments are not NULL; `None` is NULL.
 fn apply<'v>(function: Function, arguments: Vec<Val<'v>>, of: &ValueType) -> Option<Val<'v>> {
     if arguments.iter().any(Val::is_null) {
         return None;
@@ -224,29 +224,29 @@ fn apply<'v>(function: Function, arguments: Vec<Val<'v>>, of: &ValueType) -> Opt
     })
 }
 
-/// The one of two that `max` or `min` of SQLite gives: of equals, which may be an integer and a real and
-/// go on to other results, the first for `max` and the last for `min`.
+/// The one that SQLite's `max` or `min` returns: among equals (which may be an integer and a real,
+/// and give different results later) the first for `max` and the last for `min`.
 fn pick<'v>(a: Val<'v>, b: Val<'v>, greatest: bool) -> Val<'v> {
     let second =
         a.order(&b).is_some_and(|order| if greatest { order.is_lt() } else { order.is_ge() });
     if second { b } else { a }
 }
 
-/// Items of a list, or characters up to the first NUL.
+/// The number of items of a list, or of characters up to the first NUL.
 fn length(value: &Val<'_>, of: &ValueType) -> Option<i64> {
     let text = value.text()?;
     match (of, dig::length(text)) {
         (ValueType::List(_), items) => return items,
-        // What JSON holds may be a string as well.
+        // A JSON value may be a string as well.
         (ValueType::Json, Some(items)) => return Some(items),
         _ => {}
     }
     let seen = memchr::memchr(0, text).map_or(text, |end| &text[..end]);
-    // Bytes that go on with a character are not counted.
+    // Continuation bytes are not counted.
     i64::try_from(seen.iter().filter(|byte| **byte & 0xc0 != 0x80).count()).ok()
 }
 
-/// SQLite takes what begins with NUL for an empty text, which nothing replaces.
+/// SQLite treats a text that begins with NUL as empty, and leaves it alone.
 fn replaced<'v>(text: &[u8], from: &[u8], to: &[u8]) -> Val<'v> {
     if from.is_empty() || from[0] == 0 {
         return made(text.to_vec());

@@ -1,11 +1,11 @@
-//! Numbers as SQLite counts with them: whole ones exact, and real where they get too large.
+//! Numbers with SQLite's arithmetic: exact integers that become reals on overflow.
 
 use std::cmp::Ordering;
 
 use super::value::Val;
 use crate::expr::syntax::Arithmetic;
 
-/// The largest whole number up to which every one is a double.
+/// The largest integer up to which all integers are doubles.
 const EXACT: u64 = 1 << 53;
 
 /// A number; never NaN, which is NULL.
@@ -30,7 +30,7 @@ impl Number {
         }
     }
 
-    /// As SQLite casts: towards zero, within 64 bits.
+    /// Casts as SQLite: truncates, saturates at 64 bits.
     fn to_int(self) -> i64 {
         match self {
             Int(n) => n,
@@ -38,7 +38,7 @@ impl Number {
         }
     }
 
-    /// As SQLite prints: at most 15 digits, and always a point in what is not whole.
+    /// Prints as SQLite: at most 15 digits, always with a point if real.
     pub fn to_text(self) -> String {
         match self {
             Int(n) => n.to_string(),
@@ -46,7 +46,7 @@ impl Number {
         }
     }
 
-    /// The order of two numbers, exactly: 2^53 + 1 is more than 2^53 as a float.
+    /// Compares two numbers exactly: 2^53 + 1 is greater than 2^53 as a float.
     pub fn order(self, other: Self) -> Ordering {
         match (self, other) {
             (Int(a), Int(b)) => a.cmp(&b),
@@ -63,13 +63,13 @@ impl Number {
 
     pub fn abs(self) -> Self {
         match self {
-            // SQLite gives up on the least integer.
+            // SQLite's `abs` fails for `i64::MIN`.
             Int(n) => n.checked_abs().map_or(Real(-(n as f64)), Int),
             Real(x) => Real(x.abs()),
         }
     }
 
-    /// To so many digits after the point (0 to 30), halves away from zero; always real.
+    /// Rounds to `digits` after the point (0 to 30), halves away from zero; always real.
     pub fn round(self, digits: i64) -> Self {
         let x = self.to_real();
         let digits = digits.clamp(0, 30) as usize;
@@ -93,7 +93,7 @@ impl From<Number> for Val<'_> {
 }
 
 fn int_and_real(a: i64, b: f64) -> Ordering {
-    // Both ends of the whole numbers are powers of two: as floats they are exact.
+    // Both ends of the integer range are powers of two: exact as floats.
     if b < i64::MIN as f64 {
         return Ordering::Greater;
     }
@@ -104,8 +104,7 @@ fn int_and_real(a: i64, b: f64) -> Ordering {
     a.cmp(&whole).then_with(|| 0.0_f64.partial_cmp(&(b - whole as f64)).unwrap_or(Ordering::Equal))
 }
 
-/// What an operator makes of two numbers; `None` is NULL: for division by zero, and for what is no
-/// number.
+/// The result of an operator; `None` is NULL: division by zero, and results that are not numbers.
 pub fn arithmetic(operation: Arithmetic, a: Number, b: Number) -> Option<Number> {
     match operation {
         Arithmetic::Add => whole(a, b, i64::checked_add).or_else(|| real(a, b, |a, b| a + b)),
@@ -128,7 +127,7 @@ fn real(a: Number, b: Number, of: fn(f64, f64) -> f64) -> Option<Number> {
     Number::real(of(a.to_real(), b.to_real()))
 }
 
-/// As Python divides: the double nearest to the true quotient.
+/// Divides as Python does: the double nearest to the true quotient.
 fn divide(a: Number, b: Number) -> Option<Number> {
     if b.to_real() == 0.0 {
         return None;
@@ -141,22 +140,23 @@ fn divide(a: Number, b: Number) -> Option<Number> {
     }
 }
 
-/// The double nearest to `a / b`, ties to even, where a division of doubles would round twice.
+/// The double nearest to `a / b`, ties to even; dividing doubles would round twice.
 fn quotient(a: i64, b: i64) -> f64 {
     let (n, d) = (u128::from(a.unsigned_abs()), u128::from(b.unsigned_abs()));
     if n == 0 {
         return 0.0;
     }
-    // The first bit at the very top, so that the quotient has 64 bits or more: 55 are needed to round.
+    // Shift the first bit to the very top, so that the quotient has 64 bits or more: rounding needs
+    // 55.
     let shift = n.leading_zeros();
     let (mut q, rest) = ((n << shift) / d, (n << shift) % d);
-    // A last bit that tells that something is left decides ties; the conversion rounds once.
+    // A sticky last bit for the remainder decides ties; the conversion rounds once.
     q |= u128::from(rest != 0);
     let magnitude = q as f64 / 2.0_f64.powi(shift as i32);
     if (a < 0) == (b < 0) { magnitude } else { -magnitude }
 }
 
-/// Of both cut to whole numbers, with the sign of the first.
+/// The remainder of both truncated to integers, with the sign of the first.
 fn remainder(a: Number, b: Number) -> Option<Number> {
     let (x, y) = (a.to_int(), b.to_int());
     let rest = if y == -1 { 0 } else { x.checked_rem(y)? };
@@ -166,7 +166,7 @@ fn remainder(a: Number, b: Number) -> Option<Number> {
     })
 }
 
-/// By the decimal digits of the double itself, of which there may be more than a thousand.
+/// Rounds the exact decimal digits of the double, of which there may be more than a thousand.
 fn round_decimal(x: f64, digits: usize) -> f64 {
     let exact = format!("{:.1100}", x.abs());
     let point = exact.find('.').unwrap_or(exact.len());
@@ -176,7 +176,7 @@ fn round_decimal(x: f64, digits: usize) -> f64 {
     rounded.parse::<f64>().unwrap_or(x).copysign(x)
 }
 
-/// The next decimal number of as many digits after the point.
+/// The next decimal number with the same number of digits after the point.
 fn increment(decimal: &str) -> String {
     let mut digits: Vec<u8> = decimal.bytes().collect();
     for digit in digits.iter_mut().rev() {
@@ -192,12 +192,12 @@ fn increment(decimal: &str) -> String {
     format!("1{}", String::from_utf8_lossy(&digits))
 }
 
-/// `%!.15g` of SQLite.
+/// SQLite's `%!.15g`.
 fn real_text(x: f64) -> String {
     if x.is_infinite() {
         return if x > 0.0 { "Inf" } else { "-Inf" }.to_owned();
     }
-    // The zero below 0 prints as the other.
+    // Negative zero prints as zero.
     let x = if x == 0.0 { 0.0 } else { x };
     let written = format!("{x:.14e}");
     let (digits, exponent) = written.split_once('e').unwrap_or((&written, "0"));
@@ -210,7 +210,7 @@ fn real_text(x: f64) -> String {
     pointed(&format!("{x:.places$}"))
 }
 
-/// Digits after the point but for the zeros that end them, and at least one.
+/// The number without trailing zeros after the point, but at least one digit there.
 fn pointed(number: &str) -> String {
     let Some((whole, rest)) = number.split_once('.') else { return format!("{number}.0") };
     match rest.trim_end_matches('0') {
@@ -241,7 +241,7 @@ mod tests {
         .expect("an answer")
     }
 
-    /// What SQLite 3.40 answers to `SELECT ? || ''`; some later releases print more than 15 digits.
+    /// The answers of SQLite 3.40 to `SELECT ? ''`; some later releases print more than 15 digits.
     #[test]
     fn prints_as_sqlite_does() {
         let cases = [

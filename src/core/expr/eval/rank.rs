@@ -1,4 +1,4 @@
-//! Rows in order: all of them, or the first of them by a bounded heap.
+//! Sorts rows: all of them, or the first ones with a bounded heap.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -12,7 +12,7 @@ use super::value::Val;
 use super::{Columns, Fault, blocks, fold_chunks, threads_for, wanted};
 use crate::expr::typed::Key;
 
-/// Bytes that the keys of a ranking may take.
+/// The most bytes that the keys of a ranking may take.
 const MOST: usize = 256 << 20;
 
 /// One row of a ranking.
@@ -23,7 +23,7 @@ pub struct Ranked {
     pub key: Val<'static>,
 }
 
-/// A row with its keys, ordered as it comes in the ranking.
+/// A row with its keys, ordered by rank.
 struct Entry<'k> {
     keys: Vec<Val<'static>>,
     row: u32,
@@ -59,7 +59,7 @@ impl PartialEq for Entry<'_> {
 
 impl Eq for Entry<'_> {}
 
-/// NULL last, whichever way.
+/// NULL is last in both directions.
 fn order(a: &Val<'_>, b: &Val<'_>, down: bool) -> Ordering {
     match (a.is_null(), b.is_null()) {
         (false, false) => {
@@ -70,7 +70,7 @@ fn order(a: &Val<'_>, b: &Val<'_>, down: bool) -> Ordering {
     }
 }
 
-/// The rows of `within` in the order of `keys`, then by number: the first `most` of them. `None` where
+/// The rows of `within` sorted by `keys`, then by row number: the first `most` of them. `None` if
 /// that would take too much memory.
 ///
 /// # Errors
@@ -106,7 +106,7 @@ pub fn rank(
     Ok(Some(all.into_iter().map(ranked).collect()))
 }
 
-/// The first `most` of the rows that were added, the last of them on top.
+/// The first `most` of the rows added so far, the last of them on top.
 struct Top<'k> {
     order: &'k [Key],
     heap: BinaryHeap<Entry<'k>>,
@@ -146,7 +146,7 @@ impl<'k> Top<'k> {
     }
 }
 
-/// Whether a row comes before an entry, told without a copy of its keys.
+/// Whether a row comes before an entry, without copying its keys.
 fn comes_before(values: &[Vec<Val<'_>>], row: usize, number: u32, entry: &Entry<'_>) -> bool {
     let keys = entry.order.iter().zip(values.iter().zip(&entry.keys));
     let by_key = keys.map(|(key, (values, last))| order(&values[row], last, key.down));

@@ -1,4 +1,4 @@
-//! Conditions: the answers of one block of rows.
+//! Evaluates conditions for one block of rows.
 
 use super::Fault;
 use super::bind::{Items, Matcher, Node, Test, Thing};
@@ -8,12 +8,11 @@ use super::value::Val;
 use crate::expr::packed::Texts;
 use crate::expr::wild::Wild;
 
-/// Where fewer than one in so many rows are wanted, they are looked at one by one.
+/// If fewer than one in this many rows are wanted, they are tested one by one.
 const FEW: usize = 16;
 
 impl Test<'_> {
-    /// Where it holds and where it is NULL. Only the rows `wanted` count; what is said of others may be
-    /// anything.
+    /// The rows where it is true and where it is NULL. Only the rows `wanted` are defined.
     pub fn truth(&self, block: Block, wanted: &Bits) -> Result<Truth, Fault> {
         Ok(match self {
             Self::Constant(answer) => Truth::constant(*answer, wanted),
@@ -56,7 +55,7 @@ impl Test<'_> {
                 let yes = match wanted.count() * FEW < block.length {
                     true => one_by_one(texts, wild, block, &wanted.and(&valid))?,
                     false if wild.is_contains() => {
-                        // What stands behind a NUL is not seen.
+                        // Text after a NUL is not seen.
                         let is_seen =
                             |text: &[u8], at: usize| memchr::memchr(0, &text[..at]).is_none();
                         searcher.rows(texts, block, is_seen)?
@@ -98,7 +97,7 @@ fn each(
 fn all(terms: &[Test<'_>], block: Block, wanted: &Bits) -> Result<Truth, Fault> {
     let mut truth = Truth::constant(Some(true), wanted);
     for term in terms {
-        // What is false stays false.
+        // False rows stay false.
         let open = truth.yes.or(&truth.null);
         if open.is_empty() {
             break;
@@ -111,7 +110,7 @@ fn all(terms: &[Test<'_>], block: Block, wanted: &Bits) -> Result<Truth, Fault> 
 fn any(terms: &[Test<'_>], block: Block, wanted: &Bits) -> Result<Truth, Fault> {
     let mut truth = Truth::NO;
     for term in terms {
-        // What is true stays true.
+        // True rows stay true.
         let open = wanted.without(&truth.yes);
         if open.is_empty() {
             break;

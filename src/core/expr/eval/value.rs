@@ -1,4 +1,4 @@
-//! One value of one row, where no column is read as a whole.
+//! One value of one row, for evaluation value by value.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -18,7 +18,7 @@ pub enum Val<'a> {
 }
 
 impl<'a> Val<'a> {
-    /// `None` for what is no number.
+    /// As a number; `None` if it is not one.
     pub fn number(&self) -> Option<Number> {
         match self {
             Self::Int(n) => Some(Number::Int(*n)),
@@ -27,7 +27,7 @@ impl<'a> Val<'a> {
         }
     }
 
-    /// `None` for what is no text.
+    /// As a text; `None` if it is not one.
     pub fn text(&self) -> Option<&[u8]> {
         match self {
             Self::Text(text) => Some(text),
@@ -48,7 +48,7 @@ impl<'a> Val<'a> {
         *self == Self::Null
     }
 
-    /// As SQLite orders: any number before any text. `None` where one is NULL.
+    /// SQLite's order: any number before any text. `None` if one is NULL.
     pub fn order(&self, other: &Self) -> Option<Ordering> {
         match (self, other) {
             (Self::Null, _) | (_, Self::Null) => None,
@@ -59,7 +59,7 @@ impl<'a> Val<'a> {
         }
     }
 
-    /// Whether it is true, as a condition.
+    /// Its truth as a condition.
     pub fn truth(&self) -> Option<bool> {
         match self {
             Self::Null => None,
@@ -73,7 +73,7 @@ impl<'a> Val<'a> {
         answer.map_or(Self::Null, |is| Self::Int(is.into()))
     }
 
-    /// The same, independent of the columns.
+    /// An owned copy.
     pub fn into_owned(self) -> Val<'static> {
         match self {
             Self::Null => Val::Null,
@@ -84,7 +84,7 @@ impl<'a> Val<'a> {
     }
 }
 
-/// As it stands in a table; datetimes are numbers here, and texts there.
+/// As in a table of results, except that datetimes are numbers here, and texts there.
 impl<'v> From<&'v Val<'_>> for Cell<'v> {
     fn from(value: &'v Val<'_>) -> Self {
         match value {

@@ -1,9 +1,9 @@
-//! Regular expressions as Python's `re.search` reads them.
+//! Regular expressions with the meaning of Python's `re.search`.
 //!
-//! A pattern is first written as the crate `regex` reads it, which matches in linear time; what that
-//! cannot say (looking around, references back) goes to `fancy-regex`, whose steps are counted. The
-//! differences that are made good: `$` also stands before a last newline, `\Z` is the very end, `\w`,
-//! `\s` and `\b` know Python's characters, braces and brackets that repeat or open nothing are literal.
+//! A pattern is rewritten for the crate `regex`, which matches in linear time; look-around and
+//! back-references go to `fancy-regex`, whose steps are counted. Differences that are bridged: `$`
+//! also matches before a final newline, `\Z` is the very end, `\w`, `\s` and `\b` know Python's
+//! characters, braces that repeat nothing and brackets that open nothing are literal.
 
 mod python;
 
@@ -11,22 +11,22 @@ use regex::bytes::{Regex, RegexBuilder};
 
 use self::python::Writer;
 
-/// Steps of a search that has to go back and forth, in one text.
+/// The most steps of a backtracking search, per text.
 const STEPS: usize = 1_000_000;
 
-/// Bytes of a compiled pattern.
+/// The most bytes of a compiled pattern.
 const SIZE: usize = 4 << 20;
 
-/// A pattern, ready.
+/// A compiled pattern.
 #[derive(Clone, Debug)]
 pub enum Regexp {
     Linear(Regex),
     Counted(Box<fancy_regex::Regex>),
-    /// For ASCII, and for other texts: one that asks where words begin or end.
+    /// One for ASCII and one for other texts: a pattern with word boundaries.
     Either(Regex, Box<fancy_regex::Regex>),
 }
 
-/// Why a search did not end well.
+/// Why a search failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stuck {
     /// It took [`STEPS`].
@@ -37,7 +37,7 @@ pub enum Stuck {
 
 impl Regexp {
     /// # Errors
-    /// What is wrong with the pattern, in words.
+    /// A message that says why the pattern is invalid.
     pub fn new(pattern: &str) -> Result<Self, String> {
         let plain = Writer::of(pattern, false).write()?;
         let linear = match plain.is_possessive {
@@ -51,19 +51,19 @@ impl Regexp {
         }
     }
 
-    /// Whether a search may take many steps, which are counted.
+    /// Whether a search backtracks, with a limit on its steps.
     pub const fn is_counted(&self) -> bool {
         !matches!(self, Self::Linear(_))
     }
 
-    /// Whether it is found anywhere in `text`.
+    /// Whether `text` contains a match.
     pub fn is_match(&self, text: &[u8]) -> Result<bool, Stuck> {
         match self {
             Self::Linear(regex) => Ok(regex.is_match(text)),
             Self::Either(regex, _) if text.is_ascii() => Ok(regex.is_match(text)),
             Self::Counted(regex) | Self::Either(_, regex) => {
                 let text = String::from_utf8_lossy(text);
-                // Patterns are of strangers, and the library has panicked on some.
+                // Patterns come from strangers, and the library has panicked on some.
                 match std::panic::catch_unwind(|| regex.is_match(&*text)) {
                     Ok(Ok(found)) => Ok(found),
                     Ok(Err(_)) => Err(Stuck::TooManySteps),
@@ -74,7 +74,7 @@ impl Regexp {
     }
 }
 
-/// The pattern with steps that are counted.
+/// Compiles for the backtracking engine, whose steps are counted.
 fn counted(pattern: &str) -> Result<Box<fancy_regex::Regex>, String> {
     let written = Writer::of(pattern, true).write()?;
     let built = fancy_regex::RegexBuilder::new(&written.pattern)
@@ -100,7 +100,7 @@ mod tests {
         regexp.is_match(text.as_bytes()).expect("few steps")
     }
 
-    /// What Python 3.13 answers to `re.search(pattern, text) is not None`.
+    /// Python 3.13's answers to `re.search(pattern, text) is not None`.
     #[test]
     fn finds_what_python_finds() {
         let cases = [

@@ -1,40 +1,40 @@
-//! A pattern of Python as the crates `regex` and `fancy-regex` read it.
+//! Rewrites Python patterns for the crates `regex` and `fancy-regex`.
 
-/// Python's word characters, for the inside of a class.
+/// Python's word characters, for use inside a class.
 const WORD: &str = r"\p{L}\p{N}_";
 
-/// Python's white space, for the inside of a class: four separators more than Unicode's.
+/// Python's white space, for use inside a class: four separators more than Unicode's.
 const SPACE: &str = r"\s\x1c-\x1f";
 
-/// A pattern, written anew.
+/// A rewritten pattern.
 pub struct Written {
     pub pattern: String,
-    /// Whether something repeats without giving back, as in `a*+`, which `regex` takes for `(a*)+`.
+    /// Whether it has a possessive quantifier such as `a*+`, which `regex` reads as `(a*)+`.
     pub is_possessive: bool,
-    /// Whether it asks where words begin or end.
+    /// Whether it has word boundaries.
     pub has_edges: bool,
 }
 
-/// Writes a pattern of Python anew.
+/// Rewrites a Python pattern.
 pub struct Writer<'p> {
     rest: std::iter::Peekable<std::str::Chars<'p>>,
     out: String,
-    /// Whether `^` and `$` stand at lines, anywhere in the pattern.
+    /// Whether `^` and `$` match at lines anywhere in the pattern.
     lines: bool,
-    /// Whether the last thing written says how often the one before it comes.
+    /// Whether the last thing written is a quantifier.
     is_repeated: bool,
     is_possessive: bool,
     has_edges: bool,
-    /// Groups that capture so far, the largest that a condition asks for, and their names.
+    /// Capturing groups so far, the highest one that a condition refers to, and their names.
     groups: u32,
     asked: u32,
     names: Vec<String>,
-    /// Whether what `regex` cannot say may be written.
+    /// Whether constructs that `regex` lacks may be written.
     looks_around: bool,
 }
 
 impl<'p> Writer<'p> {
-    /// `looks_around`: for `fancy-regex`, which reads more than `regex`.
+    /// `looks_around`: writes for `fancy-regex`, which has more constructs than `regex`.
     pub fn of(pattern: &'p str, looks_around: bool) -> Self {
         Self {
             rest: pattern.chars().peekable(),
@@ -51,7 +51,8 @@ impl<'p> Writer<'p> {
     }
 
     /// # Errors
-    /// What is wrong with the pattern, in words; what only the crates see is told by them.
+    /// A message that says why the pattern is invalid; the crates report the errors that only they
+    /// detect.
     pub fn write(mut self) -> Result<Written, String> {
         while let Some(c) = self.rest.next() {
             let was_repeated = std::mem::take(&mut self.is_repeated);
@@ -86,7 +87,7 @@ impl<'p> Writer<'p> {
         Ok(Written { pattern, is_possessive, has_edges })
     }
 
-    /// After what says how often: whether it gives back, and how.
+    /// The suffix of a quantifier: lazy or possessive.
     fn repeated(&mut self, was_repeated: bool) -> Result<(), String> {
         if was_repeated {
             return Err(
@@ -116,7 +117,7 @@ impl<'p> Writer<'p> {
         }
     }
 
-    /// `$`: the end, or before a newline that ends the text.
+    /// `$`: the end, or before a final newline.
     fn end(&mut self) {
         let is_last = matches!(self.rest.peek(), None | Some('|' | ')'));
         self.out.push_str(if is_last { r"(?:\n?\z)" } else { r"(?=\n?\z)" });
@@ -171,7 +172,7 @@ impl<'p> Writer<'p> {
 
     fn literal(&mut self, c: char) {
         if c.is_whitespace() {
-            // Under the flag `x` only a code is no mere layout, in a class too.
+            // Under the flag `x` only an escape is not ignored as layout, even in a class.
             self.out += &format!(r"\x{{{:x}}}", u32::from(c));
             return;
         }
@@ -181,7 +182,7 @@ impl<'p> Writer<'p> {
         self.out.push(c);
     }
 
-    /// `[...]`, in which Python knows neither classes in classes nor `&&`.
+    /// `[...]`, in which Python has neither nested classes nor `&&`.
     fn class(&mut self) -> Result<(), String> {
         self.out.push('[');
         if self.rest.next_if_eq(&'^').is_some() {
@@ -204,7 +205,7 @@ impl<'p> Writer<'p> {
         Ok(())
     }
 
-    /// What begins with `(`: flags must be known.
+    /// A construct that begins with `(`: its flags must be known.
     fn group(&mut self) -> Result<(), String> {
         self.out.push('(');
         if self.rest.next_if_eq(&'?').is_none() {
@@ -249,7 +250,7 @@ impl<'p> Writer<'p> {
         }
     }
 
-    /// Those that are known here.
+    /// Checks that the flags are supported.
     fn flags(&self) -> Result<(), String> {
         let is_flag = |c: &char| c.is_ascii_alphabetic() || *c == '-';
         let flags: String = self.rest.clone().take_while(is_flag).collect();
@@ -262,7 +263,7 @@ impl<'p> Writer<'p> {
         }
     }
 
-    /// `{2,3}` after its brace, if it is that; any other brace is itself.
+    /// `{2,3}` after its brace; any other brace is literal.
     fn times(&mut self) -> Option<String> {
         let inside: String = self.rest.clone().take_while(|c| *c != '}').collect();
         let is_closed = self.rest.clone().nth(inside.chars().count()) == Some('}');
@@ -280,7 +281,7 @@ impl<'p> Writer<'p> {
     }
 }
 
-/// Whether a group of flags asks for lines.
+/// Whether a group of flags turns on multi-line mode.
 fn has_lines(pattern: &str) -> bool {
     pattern.match_indices("(?").any(|(at, _)| {
         let flags = pattern[at + 2..].chars().take_while(char::is_ascii_alphabetic);
@@ -288,8 +289,8 @@ fn has_lines(pattern: &str) -> bool {
     })
 }
 
-/// Where a word begins or ends, by Python's word characters, or where not. `regex` has marks among them:
-/// the accent of a letter that is written as two characters.
+/// A word boundary by Python's word characters, or its negation. `regex` counts marks as word
+/// characters: the accent of a letter written as two characters.
 fn edge(is_one: bool) -> String {
     let (one, other) = if is_one { ("?!", "?=") } else { ("?=", "?!") };
     format!("(?:(?<=[{WORD}])({one}[{WORD}])|(?<![{WORD}])({other}[{WORD}]))")
