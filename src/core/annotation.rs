@@ -1,37 +1,39 @@
-//! Annotations: what people say about the columns of a dataset, and who answers for it. DataChain's database has a place
-//! for a description of the dataset alone.
+//! Annotations: descriptions, owners and caveats that people give to the columns of a dataset.
+//! DataChain's database can only hold a description of the whole dataset.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// Bytes of each text: a sentence or two, not a document.
+/// The longest text, in bytes: a sentence or two, not a document.
 pub const LONGEST: usize = 1024;
 
-/// What is said about one column, or about a dataset as a whole. A stranger's words to whoever shows them.
+/// The annotation of one column, or of a dataset as a whole. Written by strangers: escape it before
+/// showing it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Annotation {
-    /// What it means.
+    /// The meaning of the column.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Who answers for it.
+    /// Who is responsible for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
-    /// What to beware of.
+    /// What to be careful about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caveat: Option<String>,
 }
 
-/// What is said about a dataset, by the dotted names of its columns; about the whole of it under the empty name.
+/// The annotations of a dataset by the dotted names of its columns; the empty name is the dataset
+/// itself.
 pub type Annotations = BTreeMap<String, Annotation>;
 
 impl Annotation {
-    /// Whether nothing is said.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// The same with `said` in place of what it was: what is `None` stays, and what is empty goes.
+    /// Applies `said`: `None` leaves a text as it is, an empty text removes it.
     #[must_use]
     pub fn with(self, said: &Self) -> Self {
         let changed = |was: Option<String>, now: &Option<String>| match now {
@@ -45,7 +47,7 @@ impl Annotation {
         }
     }
 
-    /// All of it in a line.
+    /// All of it on one line.
     pub fn line(&self) -> String {
         let parts = [
             self.description.clone(),

@@ -1,6 +1,7 @@
-//! What a program answers for a row, held against the types that were declared: JSON becomes cells.
+//! Checks a program's answer for a row against the declared types, and turns its JSON into cells.
 //!
-//! Nothing is guessed: a number in a string is no number. Lists are kept as their own text, digit by digit.
+//! Nothing is coerced: a number in a string is not a number. Lists keep their own text, digit by
+//! digit.
 
 use std::borrow::Cow;
 
@@ -12,10 +13,10 @@ use crate::json;
 use crate::schema::{Scalar, Signal, SignalKind, signature};
 use crate::time::Timestamp;
 
-/// Bytes of a wrong value that are shown.
+/// The most bytes of a wrong value shown in a message.
 const SHOWN: usize = 80;
 
-/// A cell that is on its way into a table.
+/// An owned or borrowed cell on its way into a table.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Held<'a> {
     Null,
@@ -26,7 +27,7 @@ pub enum Held<'a> {
 }
 
 impl Held<'_> {
-    /// The cell, for as long as it is held.
+    /// The cell, borrowed.
     pub fn cell(&self) -> Cell<'_> {
         match self {
             Self::Null => Cell::Null,
@@ -38,7 +39,7 @@ impl Held<'_> {
     }
 }
 
-/// An answer that is not what was declared.
+/// An answer that does not match its declaration.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Wrong {
     #[error("the answer is no JSON: `{0}`")]
@@ -49,11 +50,11 @@ pub enum Wrong {
     Lacks(String),
 }
 
-/// The cells of `signals`, in the order of their columns, out of the JSON `text`: an object by their names, or, where there
-/// is one signal, its value alone.
+/// The cells of `signals`, in the order of their columns, from the JSON `text`: an object with
+/// their names or, if there is only one signal, its bare value.
 ///
 /// # Errors
-/// What of it is not as declared.
+/// The first value that does not match its declaration.
 pub fn cells<'a>(signals: &[Signal], text: &'a [u8]) -> Result<Vec<Held<'a>>, Wrong> {
     let text = text.trim_ascii();
     if !json::is_valid(text) {
@@ -78,7 +79,7 @@ pub fn cells<'a>(signals: &[Signal], text: &'a [u8]) -> Result<Vec<Held<'a>>, Wr
     Ok(cells)
 }
 
-/// The cells of a row without an answer.
+/// The cells of a row without an answer: all NULL.
 pub fn nothing(signals: &[Signal]) -> Vec<Held<'static>> {
     let mut cells = Vec::new();
     signals.iter().for_each(|signal| absent(&mut cells, signal));
@@ -145,7 +146,7 @@ fn one<'a>(
     Ok(())
 }
 
-/// As many cells as a signal has columns.
+/// One NULL for each column of a signal.
 fn absent(cells: &mut Vec<Held<'_>>, signal: &Signal) {
     match &signal.kind {
         SignalKind::Model(fields) => {
@@ -183,13 +184,13 @@ fn scalar(scalar: Scalar, text: &[u8]) -> Option<Held<'_>> {
     }
 }
 
-/// NaN is NULL in SQLite, and DataChain stores it so.
+/// NaN is NULL in SQLite, and DataChain stores it as NULL.
 fn float<'a>(word: &str) -> Option<Held<'a>> {
     match word {
         "NaN" => Some(Held::Null),
         "Infinity" => Some(Held::Real(f64::INFINITY)),
         "-Infinity" => Some(Held::Real(f64::NEG_INFINITY)),
-        // What Rust reads beside JSON's numbers begins otherwise.
+        // Rust also parses words such as `inf`, which begin differently from JSON's numbers.
         _ if word.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => {
             Some(Held::Real(word.parse().ok()?))
         }
@@ -197,7 +198,7 @@ fn float<'a>(word: &str) -> Option<Held<'a>> {
     }
 }
 
-/// Whether a text is a list of such items; one that may be missing is null.
+/// Whether a text is a list of such items; optional items may be null.
 fn list(item: &SignalKind, text: &[u8]) -> bool {
     let Some(items) = json::items(text) else { return false };
     items.into_iter().all(|text| match item {

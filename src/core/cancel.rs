@@ -1,7 +1,9 @@
-//! Work that nobody waits for any more: it is told so, and ends at the next place where it asks.
+//! Cooperative cancellation: long work checks a flag, and stops at its next check once nobody waits
+//! for the result.
 //!
-//! A thread that does long work is given a [`Flag`] for as long as it does; work asks [`is_cancelled`] every few thousand rows. Work
-//! that hands some of it to threads of its own gives them the flag ([`current`], [`within`]).
+//! A thread that does long work runs it under a [`Flag`]; the work calls [`is_cancelled`] every few
+//! thousand rows. Work that starts threads of its own passes the flag on to them ([`current`],
+//! [`within`]).
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -9,17 +11,17 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::error::{Error, Kind, Result};
 
-/// Whether some work is to end. Clones are the same flag.
+/// A cancellation flag. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Flag(Arc<AtomicBool>);
 
 impl Flag {
-    /// Ends the work at the next place where it asks.
+    /// Stops the work at its next check.
     pub fn cancel(&self) {
         self.0.store(true, Relaxed);
     }
 
-    /// Whether it is to end.
+    /// Whether it was cancelled.
     pub fn is_set(&self) -> bool {
         self.0.load(Relaxed)
     }
@@ -29,14 +31,14 @@ thread_local! {
     static CURRENT: RefCell<Option<Flag>> = const { RefCell::new(None) };
 }
 
-/// The flag of this thread's work, for threads that do some of it.
+/// The flag of this thread's work, to be passed on to its own threads.
 pub fn current() -> Option<Flag> {
     CURRENT.with_borrow(Clone::clone)
 }
 
-/// Does `work` under a flag; the one before it counts again afterwards.
+/// Runs `work` under a flag; restores the previous one afterwards.
 pub fn within<T>(flag: Option<Flag>, work: impl FnOnce() -> T) -> T {
-    /// Puts a flag back, however the work ends.
+    /// Restores the previous flag, also on a panic.
     struct Before(Option<Flag>);
     impl Drop for Before {
         fn drop(&mut self) {
@@ -47,15 +49,15 @@ pub fn within<T>(flag: Option<Flag>, work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// Whether this thread's work is to end.
+/// Whether this thread's work was cancelled.
 pub fn is_cancelled() -> bool {
     CURRENT.with_borrow(|flag| flag.as_ref().is_some_and(Flag::is_set))
 }
 
-/// Refuses to go on with work that is to end.
+/// Fails if this thread's work was cancelled.
 ///
 /// # Errors
-/// [`Kind::Busy`], which nobody is there to read.
+/// [`Kind::Busy`]; nobody is left to read it.
 pub fn check() -> Result<()> {
     match is_cancelled() {
         true => Err(Error::new(Kind::Busy, "nobody waited for this any more, so it was ended")),

@@ -1,4 +1,5 @@
-//! The one error that crosses floors: what the caller can do next, and the cause for people.
+//! The error type that crosses modules and crates: a kind that says what the caller can do next,
+//! and the cause for people.
 //!
 //! Each module has a small `thiserror` enum of its own and owns the conversion into [`Error`]; this
 //! file imports none of them. Context enters once, on the floor that knows the name the user typed.
@@ -7,7 +8,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-/// What every fallible function above the words returns.
+/// The result type of every fallible function above the basic types.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What the caller can do next; the message says the rest.
@@ -23,17 +24,17 @@ pub enum Kind {
     Busy,
     /// Credentials or permissions do not allow it.
     Denied,
-    /// A table or a list holds as much as it may: unmount and mount again, or remove something of it.
+    /// A table or a list reached its limit: unmount and mount again, or remove something from it.
     Full,
     /// A disk, a quota or the cache has no room: make some and try again.
     NoSpace,
     /// A bug, a broken catalog or a failing network.
     Broken,
-    /// A program failed, and what is done is kept: mend it and go on.
+    /// A program failed, and finished work is kept: fix it and resume.
     Stopped,
-    /// It is done, but for some rows.
+    /// Done, except for some rows.
     Incomplete,
-    /// A person said to stop, and what is done is kept.
+    /// A person stopped it, and finished work is kept.
     Interrupted,
 }
 
@@ -51,7 +52,7 @@ impl Kind {
             Self::NoSpace => (libc::ENOSPC, 7),
             Self::Incomplete => (libc::EIO, 3),
             Self::Stopped => (libc::EIO, 5),
-            // As a shell tells of a program that SIGINT ended.
+            // The status a shell gives a program killed by SIGINT.
             Self::Interrupted => (libc::EINTR, 130),
         }
     }

@@ -1,27 +1,28 @@
-//! Patterns in the addresses of storage, as DataChain 0.62 reads them (`lib/dc/storage_pattern.py`).
+//! Patterns in storage addresses, as DataChain 0.62 interprets them (`lib/dc/storage_pattern.py`).
 //!
-//! Braces are expanded first, over the whole text: `{a,b}` is a list whose parts lose the spaces around them, `{1..9}`
-//! and `{a..f}` are ranges, `{01..10}` keeps its zeros. What comes out is split at the first segment that holds `*`, `?`,
-//! `[` or `{`: before it is the folder that is listed, from it on the pattern, which is matched against the path below the
-//! folder:
+//! Braces are expanded first, over the whole text: `{a,b}` is a list whose items are trimmed of
+//! spaces, `{1..9}` and `{a..f}` are ranges, `{01..10}` keeps its zeros. Each result is split
+//! before the first segment that holds `*`, `?`, `[` or `{`: the first part is the folder to list,
+//! the rest is the pattern, which is matched against the path below that folder:
 //!
-//! - A pattern of one segment without `**` is for files of the folder itself, any other for all below it.
-//! - `**` becomes `*` by the rules of [`without_globstars`], and the rest is SQLite's GLOB: `*` is any text, slashes too.
-//!   So `a/*.jpg` finds `a/b/c.jpg`, and `**/x.jpg` does not find `x.jpg`.
+//! - A pattern of one segment without `**` matches files in the folder itself, any other matches
+//!   files at any depth.
+//! - `**` becomes `*` by the rules of [`without_globstars`], and the rest is SQLite's GLOB: `*`
+//!   matches slashes too. So `a/*.jpg` finds `a/b/c.jpg`, and `**/x.jpg` does not find `x.jpg`.
 //!
-//! Other than in DataChain, braces within braces are refused (it cuts them at the wrong comma), and so are more than
-//! [`MOST`] alternatives.
+//! Unlike DataChain, nested braces are refused (it splits them at the wrong comma), and so are more
+//! than [`MOST`] alternatives.
 
 use crate::error::Kind;
 use crate::expr::Wild;
 
-/// Alternatives of one text.
+/// The most alternatives of one text.
 pub const MOST: usize = 1000;
 
-/// The longest text.
+/// The longest text, in bytes.
 const LONGEST: usize = 8192;
 
-/// Why a pattern cannot be used.
+/// Why a pattern is invalid.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     #[error(
@@ -42,12 +43,12 @@ impl From<Error> for crate::error::Error {
     }
 }
 
-/// A pattern without lists, ready to match paths below its folder.
+/// A pattern without braces, compiled to match paths below its folder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Glob {
     text: String,
     wild: Wild,
-    /// Also files of folders below.
+    /// Whether it also matches files in subfolders.
     is_deep: bool,
 }
 
@@ -58,18 +59,19 @@ impl Glob {
         Self { text: pattern.to_owned(), wild, is_deep }
     }
 
-    /// As it was written.
+    /// The pattern as written.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Whether a file is meant, by its path below the folder.
+    /// Whether it matches a file, by its path below the folder.
     pub fn is_match(&self, path: &str) -> bool {
         (self.is_deep || !path.contains('/')) && self.wild.is_match(path.as_bytes())
     }
 }
 
-/// `text` cut before the first segment that is a pattern: the folder, without its slash, and the pattern.
+/// Splits `text` before the first segment with a wildcard: the folder, without its slash, and the
+/// pattern.
 pub fn split(text: &str) -> (&str, Option<&str>) {
     let mut start = 0;
     for segment in text.split('/') {
@@ -84,10 +86,10 @@ pub fn split(text: &str) -> (&str, Option<&str>) {
     (text, None)
 }
 
-/// Every text that the braces of `text` stand for, in order, repeated ones too.
+/// All texts that the braces of `text` expand to, in order, with duplicates.
 ///
 /// # Errors
-/// Braces within braces; more than [`MOST`] texts.
+/// Nested braces; more than [`MOST`] texts.
 pub fn expand(text: &str) -> Result<Vec<String>, Error> {
     if text.len() > LONGEST {
         return Err(Error::TooLong);
@@ -112,7 +114,7 @@ pub fn expand(text: &str) -> Result<Vec<String>, Error> {
     Ok(done)
 }
 
-/// What is before, in and after the first braces; a brace that is never closed is a letter.
+/// The text before, in and after the first braces; a brace that is never closed is literal.
 fn braces(text: &str) -> Option<(&str, &str, &str)> {
     let start = text.find('{')?;
     let mut depth = 0_u32;
@@ -129,7 +131,7 @@ fn braces(text: &str) -> Option<(&str, &str, &str)> {
     None
 }
 
-/// What braces stand for; `None` where it is too much.
+/// The alternatives in braces; `None` if there are too many.
 fn options(inside: &str) -> Option<Vec<String>> {
     if inside.contains("..") {
         return match range(inside) {
@@ -140,7 +142,8 @@ fn options(inside: &str) -> Option<Vec<String>> {
     Some(inside.split(',').map(|option| option.trim().to_owned()).collect())
 }
 
-/// `1..9`, `01..10`, `a..f`, upwards or downwards; `None` where it is none. Inside, `None` is a range that is too long.
+/// `1..9`, `01..10`, `a..f`, ascending or descending; `None` if it is not a range, `Some(None)` if
+/// the range is too long.
 #[expect(clippy::option_option, reason = "no range, and one that is too long")]
 fn range(inside: &str) -> Option<Option<Vec<String>>> {
     let (first, last) = inside.split_once("..").filter(|(_, last)| !last.contains(".."))?;
@@ -164,7 +167,7 @@ fn range(inside: &str) -> Option<Option<Vec<String>>> {
     Some(letters.map(|letters| letters.filter_map(letter).collect()))
 }
 
-/// The numbers from one to the other; `None` where they are too many.
+/// The numbers from `first` to `last`; `None` if there are too many.
 fn steps(first: u64, last: u64) -> Option<Box<dyn Iterator<Item = u64>>> {
     if first.abs_diff(last) >= MOST as u64 {
         return None;
@@ -203,7 +206,7 @@ mod tests {
 
     use super::*;
 
-    /// As DataChain 0.62's `convert_globstar_to_glob` and `should_use_recursion` answer.
+    /// The answers of DataChain 0.62's `convert_globstar_to_glob` and `should_use_recursion`.
     #[test]
     fn globstars_become_stars_as_in_datachain() {
         let cases = [
@@ -235,7 +238,7 @@ mod tests {
         }
     }
 
-    /// As DataChain 0.62's `expand_brace_pattern` answers.
+    /// The answers of DataChain 0.62's `expand_brace_pattern`.
     #[test]
     fn braces_are_expanded_as_in_datachain() {
         let cases: [(&str, &[&str]); 20] = [

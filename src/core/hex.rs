@@ -1,4 +1,4 @@
-//! Bytes as text: two digits each, small letters.
+//! Bytes as lower-case hexadecimal text.
 
 /// `[0xde, 0xad]` as `dead`.
 pub fn hex(bytes: &[u8]) -> String {

@@ -1,12 +1,12 @@
-//! Keys of the catalog, one type each, so that none is taken for another.
+//! Keys of the catalog, one type each, so that they cannot be confused.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 
 /// One saved version of one dataset: the key of `datasets_versions` in the catalog.
 ///
-/// Not the number a person types: `1.0.0` of two datasets are two `VersionId`s. Not lasting either:
-/// a catalog that is deleted and made anew gives the same keys to other versions.
+/// Not the number a person types: `1.0.0` of two datasets are two `VersionId`s. Not stable either:
+/// a catalog that is deleted and recreated reuses the same keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct VersionId(i64);
 
@@ -22,9 +22,9 @@ impl VersionId {
     }
 }
 
-/// One dataset, whatever its name and however many versions: the key of `datasets` in the catalog.
+/// One dataset, over all its names and versions: the key of `datasets` in the catalog.
 ///
-/// As lasting as a [`VersionId`]. Kept by a rename, and never equal for two datasets at one time.
+/// As stable as a [`VersionId`]. Unchanged by a rename, and never equal for two datasets at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct DatasetId(i64);
 
@@ -42,12 +42,12 @@ impl DatasetId {
 
 /// One row of one version: its `sys__id`, which DataChain numbers from 1 in saved order.
 ///
-/// Not its ordinal: ids may have gaps, be negative, or start anywhere in a catalog of strangers.
+/// Not its ordinal: ids may have gaps, be negative, or start anywhere in a foreign catalog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RowId(i64);
 
 impl RowId {
-    /// Every row there can be.
+    /// The range of all possible ids.
     pub const ALL: RangeInclusive<Self> = Self(i64::MIN)..=Self(i64::MAX);
 
     /// Wraps a `sys__id` read from a row table or a pack.

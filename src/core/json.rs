@@ -1,11 +1,12 @@
-//! JSON as DataChain stores it in cells: checked, and taken apart without being built.
+//! JSON as DataChain stores it in cells: validated and split without building a tree.
 //!
-//! Bare `NaN`, `Infinity` and `-Infinity` are values here. Everything is one pass over the bytes.
+//! Bare `NaN`, `Infinity` and `-Infinity` are accepted as values. Everything is one pass over the
+//! bytes.
 
-/// The deepest lists and objects may nest; what is deeper is no JSON here.
+/// The deepest nesting of lists and objects; deeper JSON is rejected.
 const DEEPEST: usize = 128;
 
-/// Whether `text` is one JSON value, `NaN` and infinities allowed.
+/// Whether `text` is one JSON value; `NaN` and infinities are allowed.
 pub fn is_valid(text: &[u8]) -> bool {
     let mut scan = Scan { text, at: 0 };
     scan.space();
@@ -15,7 +16,7 @@ pub fn is_valid(text: &[u8]) -> bool {
     }
 }
 
-/// The items of a JSON list, each a text of its own; `None` for what is no list.
+/// The items of a JSON list, each as JSON text; `None` if it is not a list.
 pub fn items(text: &[u8]) -> Option<Vec<&[u8]>> {
     let mut items = Vec::new();
     whole(text, b'[', b']', |scan| {
@@ -27,7 +28,7 @@ pub fn items(text: &[u8]) -> Option<Vec<&[u8]>> {
     Some(items)
 }
 
-/// The fields of a JSON object in order, each value a text of its own; `None` for what is none.
+/// The fields of a JSON object in order, each value as JSON text; `None` if it is not an object.
 pub fn fields(text: &[u8]) -> Option<Vec<(String, &[u8])>> {
     let mut fields = Vec::new();
     whole(text, b'{', b'}', |scan| {
@@ -45,12 +46,12 @@ pub fn fields(text: &[u8]) -> Option<Vec<(String, &[u8])>> {
     Some(fields)
 }
 
-/// What a JSON string says; `None` for what is none.
+/// The contents of a JSON string; `None` if it is not one.
 pub fn text(string: &[u8]) -> Option<String> {
     serde_json::from_slice(string).ok()
 }
 
-/// Goes through one list or object and nothing after it.
+/// Scans one list or object with nothing after it.
 fn whole<'t>(
     text: &'t [u8],
     begin: u8,
@@ -67,7 +68,7 @@ fn whole<'t>(
     (scan.at == text.len()).then_some(())
 }
 
-/// A place in a JSON text. Every step answers `None` where the text is not what it should be.
+/// A position in a JSON text. Every step returns `None` if the text is malformed.
 struct Scan<'t> {
     text: &'t [u8],
     at: usize,
@@ -114,7 +115,7 @@ impl Scan<'_> {
         self.value(depth)
     }
 
-    /// What stands between brackets, separated by commas.
+    /// Scans the comma-separated contents of brackets.
     fn many(
         &mut self,
         depth: usize,

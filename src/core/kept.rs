@@ -1,5 +1,5 @@
-//! What takes long to find and is the same for ever: found once however many ask, and kept while there
-//! is room.
+//! A weighted LRU of values that are costly to compute and never change; concurrent callers share
+//! one computation.
 
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,41 +8,42 @@ use lru::LruCache;
 
 use crate::error::Result;
 
-/// Values by key, the least recently used out first.
+/// Values by key; the least recently used is evicted first.
 #[derive(Debug)]
 pub struct Kept<K: Hash + Eq, V> {
     slots: Mutex<Slots<K, V>>,
-    /// How much the values may weigh together. One that is heavier alone is kept until the next.
+    /// The most the values may weigh together. One that is heavier alone is kept until the next.
     most: usize,
 }
 
 #[derive(Debug)]
 struct Slots<K: Hash + Eq, V> {
-    /// With what each weighs: nothing, as long as its value is being found.
+    /// Each slot with its weight, which is 0 while its value is being computed.
     by_key: LruCache<K, (Arc<Slot<V>>, usize)>,
     weight: usize,
 }
 
-/// Held while the value is being found, so that others wait for it rather than find it too.
+/// Locked while the value is being computed, so that others wait for it instead of computing it
+/// too.
 type Slot<V> = Mutex<Option<Arc<V>>>;
 
 impl<K: Hash + Eq + Clone, V> Kept<K, V> {
-    /// Keeps values of together `most` bytes, or of whatever their weights count.
+    /// A cache of at most `most` bytes, or whatever unit the weights have.
     pub fn new(most: usize) -> Self {
         Self { slots: Mutex::new(Slots { by_key: LruCache::unbounded(), weight: 0 }), most }
     }
 
-    /// The value, if it is there: never waits for one that is being found.
+    /// The value if it is there; does not wait for one that is being computed.
     pub fn ready(&self, key: &K) -> Option<Arc<V>> {
         let slot = self.lock().by_key.get(key)?.0.clone();
         let value = slot.try_lock().ok()?;
         value.clone()
     }
 
-    /// The value, found by `find` where it is not there; `weigh` tells how heavy it is. Blocks.
+    /// The value, computed by `find` if it is not there and weighed by `weigh`. Blocks.
     ///
     /// # Errors
-    /// What `find` says, to its caller; the next one tries again.
+    /// The error of `find`, for its caller only; the next caller tries again.
     pub fn get(
         &self,
         key: &K,
@@ -68,7 +69,7 @@ impl<K: Hash + Eq + Clone, V> Kept<K, V> {
         Ok(value)
     }
 
-    /// Drops a value; one that is being found is not kept when it is there.
+    /// Removes a value; one that is being computed is not kept when it is done.
     pub fn remove(&self, key: &K) {
         let mut slots = self.lock();
         if let Some((_, counted)) = slots.by_key.pop(key) {
@@ -76,12 +77,12 @@ impl<K: Hash + Eq + Clone, V> Kept<K, V> {
         }
     }
 
-    /// Counts a new value, and drops old ones.
+    /// Counts a new value, and evicts old ones.
     fn make_room(&self, key: &K, slot: &Arc<Slot<V>>, weight: usize) {
         let mut slots = self.lock();
         match slots.by_key.get_mut(key) {
             Some((there, counted)) if Arc::ptr_eq(there, slot) => *counted = weight,
-            // Gone meanwhile: nobody will find it, so it does not count.
+            // Removed meanwhile: it cannot be looked up, so it does not count.
             _ => return,
         }
         slots.weight += weight;
@@ -91,7 +92,7 @@ impl<K: Hash + Eq + Clone, V> Kept<K, V> {
         }
     }
 
-    /// Drops the place of a value that could not be found, unless another has it by now.
+    /// Removes the slot of a value that could not be computed, unless it was replaced meanwhile.
     fn forget(&self, key: &K, slot: &Arc<Slot<V>>) {
         let mut slots = self.lock();
         if let Some((there, 0)) = slots.by_key.peek(key)

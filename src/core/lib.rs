@@ -1,8 +1,11 @@
-//! The terms of the field, as types, and the pure cores over them: nothing here reads a file, a clock or a network.
+//! The basic types of the project, and the pure modules over them: nothing here reads a file, a
+//! clock or a network.
 //!
 //! | floor | modules | contents |
 //! |---|---|---|
-//! | words | [`hex`] [`sum`] [`error`] [`id`] [`time`] [`version`] [`name`] [`schema`] [`object`] [`cell`] [`json`] [`kept`] [`provenance`] [`annotation`] [`secrets`] | the terms of the field, as types; a bounded memory of answers |
+//! | words | [`hex`] [`sum`] [`error`] [`id`] [`time`] [`version`] [`name`] [`schema`] [`object`]
+//! [`cell`] [`json`] [`kept`] [`provenance`] [`annotation`] [`secrets`] | the terms of the field,
+//! as types; a bounded cache |
 //! | cores | [`expr`] [`glob`] [`loader`] [`tree`] [`render`] | filters; patterns; splits, orders and archives for training; names and directories from row paths; pages from facts |
 
 pub mod hex;

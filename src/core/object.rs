@@ -1,4 +1,4 @@
-//! One object of a store as a row of a dataset records it, and what makes two rows name the same.
+//! One object of a store as recorded in a row of a dataset, and what identifies it.
 
 use std::fmt;
 
@@ -14,26 +14,26 @@ use crate::time::Timestamp;
 pub struct Object {
     /// `s3://bucket`, `file:///abs/dir`, ...: what `path` is relative to. Empty in hand-made rows.
     pub source: String,
-    /// The key, or the path below `source`. Bytes, for a stranger's catalog may hold any.
+    /// The key, or the path below `source`. Bytes: a foreign catalog may hold any.
     pub path: Vec<u8>,
-    /// Length in bytes; `None` where the row does not say.
+    /// Length in bytes; `None` if not recorded.
     pub size: Option<u64>,
     /// The store's own version id, or empty.
     pub version: String,
     /// Without quotes. For `file://` it is Python's `float(mtime).hex()`. May be empty.
     pub etag: String,
-    /// When the store last saw it change; `None` where the row does not say.
+    /// When the store last saw it change; `None` if not recorded.
     pub last_modified: Option<Timestamp>,
     /// The `location` of a virtual file as the row's JSON text; `None` for an ordinary object.
     pub location: Option<String>,
 }
 
-/// The first 128 bits of a SHA-256 over everything that tells two objects apart.
+/// The first 128 bits of a SHA-256 over everything that distinguishes objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity(pub [u8; 16]);
 
 impl Identity {
-    /// Half of it, which a pack keeps beside each entry to prove that it belongs to its row.
+    /// The first half, which a pack stores with each entry to check that it belongs to its row.
     pub fn short(self) -> u64 {
         let mut half = [0; 8];
         half.copy_from_slice(&self.0[..8]);
@@ -41,18 +41,18 @@ impl Identity {
     }
 }
 
-/// A stretch of another object: a member of a tar.
+/// A byte range of another object: a member of a tar.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     /// The archive.
     pub container: Object,
-    /// Where the member's bytes begin in it.
+    /// The offset of the member's bytes in it.
     pub offset: u64,
-    /// How many they are.
+    /// The number of bytes.
     pub size: u64,
 }
 
-/// Why a `location` cannot be followed.
+/// Why a `location` is unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Not the JSON that DataChain writes.
@@ -70,8 +70,8 @@ impl From<Error> for crate::error::Error {
 }
 
 impl Object {
-    /// What two rows must share to name the same object: source, path, version, etag, size and
-    /// location, and the time of change where neither version nor etag tells.
+    /// The identity that two rows share if they name the same object: over source, path, version,
+    /// etag, size and location, and the modification time if there is neither version nor etag.
     pub fn identity(&self) -> Identity {
         let size = self.size.unwrap_or(u64::MAX).to_le_bytes();
         let changed = self.last_modified.map_or(i64::MIN, Timestamp::micros).to_le_bytes();
@@ -91,12 +91,12 @@ impl Object {
         Identity(half)
     }
 
-    /// Whether a row names an object at all: an absent `Optional[File]` has neither source nor path.
+    /// Whether a row names an object: an absent `Optional[File]` has neither source nor path.
     pub fn is_named(&self) -> bool {
         !(self.source.is_empty() && self.path.is_empty())
     }
 
-    /// The stretch of its container that a virtual file is; `None` for an ordinary object.
+    /// The range of its container that a virtual file consists of; `None` for an ordinary object.
     pub fn member(&self) -> Result<Option<Member>, Error> {
         let Some(text) = &self.location else { return Ok(None) };
         let mut layers: Vec<Layer> = match serde_json::from_str(text)? {
@@ -119,8 +119,9 @@ impl Object {
     }
 }
 
-/// SHA-256 over fields, each behind its length. Taken once for every row of every version, so short ones are put
-/// together first: a hash that is fed bit by bit takes half as long again.
+/// SHA-256 over fields, each prefixed with its length. Computed for every row of every version, so
+/// short fields are concatenated first: feeding them to the hash one by one takes half as long
+/// again.
 fn hashed(fields: &[&[u8]]) -> [u8; 32] {
     let mut whole = [0; 512];
     let length: usize = fields.iter().map(|field| size_of::<u64>() + field.len()).sum();
@@ -143,14 +144,14 @@ fn hashed(fields: &[&[u8]]) -> [u8; 32] {
     Sha256::digest(&whole[..at]).into()
 }
 
-/// `source/path`, for messages and pages. Not for opening: a path may hold anything.
+/// `source/path`, for messages and pages. Not for opening: a path may contain anything.
 impl fmt::Display for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.source, String::from_utf8_lossy(&self.path))
     }
 }
 
-/// The JSON of a `location` column: a list of one, but null, `""` and `{}` mean none.
+/// The JSON of a `location` column: a list of one; null, `""` and `{}` mean none.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Location {

@@ -1,40 +1,40 @@
-//! Who saved a version, and how: for which DataChain's database has no place.
+//! Who saved a version, and how: facts that DataChain's database has no place for.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Who saved a version with dcfs, and how. Whatever is not known is left out.
+/// Who saved a version with dcfs, and how. Unknown facts are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Provenance {
     pub user: Option<String>,
     pub host: Option<String>,
-    /// Where the command ran.
+    /// The folder in which the command ran.
     pub folder: Option<String>,
     pub git: Option<Git>,
     /// The command and its arguments.
     pub command: Vec<String>,
-    /// The filter, in its printed form.
+    /// The filter, in canonical form.
     pub filter: Option<String>,
     /// How to make the next version, for the command that made this one: an object with a `kind`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recipe: Option<Value>,
-    /// How each source was reached (`s3://bucket`), where it was not by default.
+    /// How each source was accessed (`s3://bucket`), if not by default.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, Reached>,
 }
 
 impl Provenance {
-    /// The command that made it (`index`, `map`, `save`): the kind of its recipe, or, of a version without one, the word
-    /// behind the program.
+    /// The command that made it (`index`, `map`, `save`): the kind of its recipe or, for a version
+    /// without a recipe, the first argument of the recorded command.
     pub fn operation(&self) -> Option<&str> {
         let told = self.recipe.as_ref().and_then(|recipe| recipe["kind"].as_str());
         told.or_else(|| self.command.get(1).map(String::as_str))
     }
 }
 
-/// How a source is reached, as far as that is not by default. Holds no secret.
+/// How a source is accessed, as far as it differs from the default. Holds no secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Reached {
@@ -42,13 +42,13 @@ pub struct Reached {
     pub endpoint_url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// Without credentials, as somebody said.
+    /// Whether it was accessed without credentials on request.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub anon: bool,
 }
 
 impl Reached {
-    /// The flags that make `self` of `now`, where that leaves something unset; empty where nothing is.
+    /// The flags that add to `now` the settings of `self` that it lacks; empty if it lacks none.
     pub fn flags_missing_in(&self, now: &Self) -> Vec<String> {
         let unset = |flag: &str, was: &Option<String>, now: &Option<String>| {
             let value = was.as_ref().filter(|_| now.is_none())?;
@@ -61,19 +61,19 @@ impl Reached {
     }
 }
 
-/// What git says of the folder in which a version was saved.
+/// The state of git in the folder in which a version was saved.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Git {
     pub name: Option<String>,
     pub email: Option<String>,
     pub commit: Option<String>,
-    /// Whether files differed from that commit; `None` where git did not say.
+    /// Whether files differed from that commit; `None` if unknown.
     #[serde(rename = "dirty")]
     pub is_dirty: Option<bool>,
 }
 
 impl Provenance {
-    /// The person: `Ann Lee <ann@example.org>` as git knows them, else the user.
+    /// The author: `Ann Lee <ann@example.org>` as git knows them, else the user.
     pub fn author(&self) -> Option<String> {
         let git = self.git.as_ref();
         let (name, email) =
@@ -84,7 +84,7 @@ impl Provenance {
         }
     }
 
-    /// Where: `ann@laptop:/work/pets`, as much of it as is known.
+    /// The place: `ann@laptop:/work/pets`, as far as it is known.
     pub fn place(&self) -> Option<String> {
         let who = match (&self.user, &self.host) {
             (Some(user), Some(host)) => Some(format!("{user}@{host}")),
@@ -96,14 +96,14 @@ impl Provenance {
         }
     }
 
-    /// The command as a shell takes it; empty where none is known.
+    /// The command quoted for a shell; empty if unknown.
     pub fn script(&self) -> String {
         let words: Vec<String> = self.command.iter().map(|word| quoted(word)).collect();
         words.join(" ")
     }
 }
 
-/// A word that a shell takes for what it is.
+/// A word quoted for a shell if it needs to be.
 fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
     match !word.is_empty() && word.chars().all(is_plain) {

@@ -1,11 +1,14 @@
-//! Secrets in texts that others get to see: recorded commands and scripts, addresses in a log or on a page.
+//! Masks secrets in texts that others get to see: recorded commands and scripts, addresses in a log
+//! or on a page.
 //!
-//! What is called like a secret, or stands where a URL has its password or signature, is shown as `***`.
+//! Values that are named like a secret, and the passwords and signatures of URLs, are shown as
+//! `***`.
 
-/// Characters of one text that are kept.
+/// The most characters of a text that are kept.
 const LONGEST: usize = 1 << 20;
 
-/// A text without the passwords of its URLs, the signatures of signed ones, and the values of what is called like a secret.
+/// Masks the passwords of URLs, the signatures of signed URLs, and values that are named like a
+/// secret.
 pub fn masked(text: &str) -> String {
     let text: String = text.chars().take(LONGEST).collect();
     let mut out = String::with_capacity(text.len());
@@ -21,11 +24,11 @@ pub fn masked(text: &str) -> String {
     without_named(&(out + rest))
 }
 
-/// `user:***@host/...` of what stands after `://`.
+/// Masks the password in the text after `://`: `user:***@host/...`.
 fn without_password(url: &str) -> String {
     let Some((who, rest)) = url.rsplit_once('@') else { return url.to_owned() };
     let Some((user, password)) = who.split_once(':') else { return url.to_owned() };
-    // `host:8080/a@b` has a port, and `bucket/a:b@c` a path.
+    // `host:8080/a@b` has a port, and `bucket/a:b@c` is a path.
     let port =
         password.split_once('/').is_some_and(|(port, _)| port.bytes().all(|b| b.is_ascii_digit()));
     match user.contains('/') || port {
@@ -34,7 +37,8 @@ fn without_password(url: &str) -> String {
     }
 }
 
-/// Names whose values open something to whoever has them: parameters of URLs, options, settings of a script.
+/// Names whose values grant access to whoever has them: URL parameters, options, settings of a
+/// script.
 const SECRETS: [&str; 20] = [
     "sig",
     "signature",
@@ -77,7 +81,7 @@ fn without_signature(url: &str) -> String {
     format!("{path}?{}", parts.collect::<Vec<_>>().join("&"))
 }
 
-/// `password=x`, `access_token='x'` and their like, outside URLs.
+/// Masks `password=x`, `access_token='x'` and the like, outside URLs.
 fn without_named(text: &str) -> String {
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let mut out = String::with_capacity(text.len());

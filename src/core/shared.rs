@@ -1,68 +1,70 @@
-//! Objects that many hosts share, as whoever builds and reads caches asks for them: names and bytes, nothing else.
+//! Objects that many hosts share, as the code that builds and reads caches needs them: names and
+//! bytes, nothing else.
 //!
-//! What comes back may have been written by anybody: whoever asks believes only what it can check.
+//! Anybody may have written an object: callers trust only what they can verify.
 
 use crate::error::Result;
 use crate::time::Timestamp;
 
-/// One object, as a listing has it.
+/// One object of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     pub key: String,
     /// Bytes.
     pub size: u64,
-    /// When it was written, by the clock of whoever keeps it.
+    /// When it was written, by the clock of the store.
     pub written: Timestamp,
 }
 
-/// What an object was when it was seen: compared before it is written over.
+/// An object as last read: compared before it is overwritten.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// Its bytes.
     pub bytes: Vec<u8>,
-    /// Tells it from others of its name; empty where the store does not say.
+    /// Its ETag or the like, which distinguishes it from other objects of that name; empty if the
+    /// store has none.
     pub tag: String,
 }
 
-/// A folder of objects. Keys are of lower-case letters, digits, `-`, `.` and `/`. Calls wait, and may be made on any
-/// thread.
+/// A folder of objects. Keys consist of lower-case letters, digits, `-`, `.` and `/`. Calls block,
+/// and are allowed on any thread.
 pub trait Objects: Send + Sync {
-    /// Where it is, for messages.
+    /// Its address, for messages.
     fn place(&self) -> &str;
 
-    /// An object of at most `most` bytes; `None` where there is none.
+    /// Reads an object of at most `most` bytes; `None` if there is none.
     ///
     /// # Errors
-    /// One that is longer; what the store says.
+    /// A longer object; errors of the store.
     fn get(&self, key: &str, most: u64) -> Result<Option<Seen>>;
 
-    /// Writes an object over any that is there.
+    /// Writes an object, replacing any that exists.
     ///
     /// # Errors
-    /// What the store says.
+    /// Errors of the store.
     fn put(&self, key: &str, bytes: Vec<u8>) -> Result<()>;
 
-    /// Writes an object that must not be there; `false` where one is.
+    /// Writes an object that must not exist; `false` if it does.
     ///
     /// # Errors
-    /// What the store says.
+    /// Errors of the store.
     fn create(&self, key: &str, bytes: Vec<u8>) -> Result<bool>;
 
-    /// Writes an object over the one that was `seen`; `false` where it is another by now.
+    /// Replaces the object that was `seen`; `false` if it has changed since.
     ///
     /// # Errors
-    /// What the store says.
+    /// Errors of the store.
     fn replace(&self, key: &str, bytes: Vec<u8>, seen: &Seen) -> Result<bool>;
 
-    /// Removes an object; one that is gone is no error.
+    /// Removes an object; succeeds if it is already gone.
     ///
     /// # Errors
-    /// What the store says.
+    /// Errors of the store.
     fn remove(&self, key: &str) -> Result<()>;
 
     /// The objects below `folder`, which is empty or ends with `/`.
     ///
     /// # Errors
-    /// What the store says.
+    /// Errors of the store.
     fn list(&self, folder: &str) -> Result<Vec<Listed>>;
 }

@@ -1,6 +1,6 @@
-//! Sums of floats with what was lost in rounding (Neumaier, 1974), as SQLite has them.
+//! Compensated sums of floats (Neumaier, 1974), as SQLite computes them.
 
-/// A sum on its way.
+/// A running sum.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealSum {
     sum: f64,
@@ -8,7 +8,7 @@ pub struct RealSum {
 }
 
 impl RealSum {
-    /// Of nothing.
+    /// The empty sum.
     pub const ZERO: Self = Self { sum: 0.0, lost: 0.0 };
 
     /// Adds a value, infinities and NaN too.
@@ -30,7 +30,7 @@ impl RealSum {
         self.add(other.lost);
     }
 
-    /// What came of it.
+    /// The rounded result.
     pub fn total(self) -> f64 {
         if self.sum.is_finite() { self.sum + self.lost } else { self.sum }
     }

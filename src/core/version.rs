@@ -1,4 +1,4 @@
-//! Version numbers as DataChain counts them, and what a person may ask for.
+//! Version numbers as DataChain counts them, and the version requirements that a person may type.
 
 use std::fmt;
 use std::str::FromStr;
@@ -34,7 +34,7 @@ impl From<Error> for crate::error::Error {
     }
 }
 
-/// One place of a version: ASCII digits, no leading zero, at most [`LARGEST`].
+/// One part of a version: ASCII digits, no leading zero, at most [`LARGEST`].
 fn number(text: &str) -> Option<u32> {
     let plain =
         text.bytes().all(|b| b.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'));
@@ -58,7 +58,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// Which place of a version is raised by saving again.
+/// The part of a version that a new save increments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Bump {
     #[default]
@@ -68,11 +68,11 @@ pub enum Bump {
 }
 
 impl Version {
-    /// That of the first save.
+    /// The version of the first save.
     pub const FIRST: Self = Self { major: 1, minor: 0, patch: 0 };
 
-    /// The next version, as DataChain counts: the places after the one raised begin at 0. `None` where that place
-    /// is at its largest.
+    /// The next version, as DataChain counts: the parts after the incremented one become 0. `None`
+    /// if that part is at its largest.
     pub fn next(self, bump: Bump) -> Option<Self> {
         let Self { major, minor, patch } = self;
         let next = match bump {
@@ -84,7 +84,7 @@ impl Version {
     }
 }
 
-/// What may follow `@` in a name. The highest version that it admits is meant.
+/// A requirement after `@` in a name. It selects the highest version that it admits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Requirement {
     /// `latest`, or nothing at all.
@@ -98,7 +98,7 @@ pub enum Requirement {
 }
 
 impl Requirement {
-    /// Whether `version` is one of those asked for.
+    /// Whether `version` satisfies it.
     pub fn admits(self, version: Version) -> bool {
         match self {
             Self::Latest => true,

@@ -1,11 +1,12 @@
-//! Boxes, outlines and keypoints of objects in a picture, out of what a column says: DataChain's `BBox`, `OBBox`, `Pose`,
-//! `Pose3D` and `Segment`, what its `Yolo...` models make of them, lists of any, and bare lists of four numbers.
+//! Boxes, outlines and keypoints of objects in an image, parsed from a column: DataChain's `BBox`,
+//! `OBBox`, `Pose`, `Pose3D` and `Segment`, the results of its `Yolo...` models, lists of these,
+//! and bare lists of four numbers.
 
 use serde_json::Value;
 
 use super::options::{Error, wrong};
 
-/// What four numbers mean.
+/// The meaning of four numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Corners {
     /// Left, top, right, bottom: DataChain's own, and Pascal VOC's.
@@ -18,7 +19,7 @@ pub enum Corners {
 }
 
 impl Corners {
-    /// As an option says it.
+    /// Parses the value of an option.
     ///
     /// # Errors
     /// [`Error::Value`].
@@ -41,26 +42,26 @@ impl Corners {
     }
 }
 
-/// Where an object is.
+/// The outline of an object.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outline {
     /// Left, top, right, bottom.
     Box([f64; 4]),
-    /// Corner by corner.
+    /// The corners in order.
     Polygon(Vec<(f64, f64)>),
-    /// Keypoints, and how visible each is, from 0 to 2.
+    /// Keypoints, each with its visibility from 0 to 2.
     Points(Vec<(f64, f64, f64)>),
 }
 
-/// An object in a picture.
+/// An object in an image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mark {
-    /// What it is, where the column says so.
+    /// Its class, if the column names one.
     pub class: Option<String>,
     pub outline: Outline,
 }
 
-/// The names of DataChain's models that this module reads.
+/// The names of the DataChain models that this module reads.
 pub const MODELS: [&str; 13] = [
     "BBox",
     "OBBox",
@@ -77,7 +78,7 @@ pub const MODELS: [&str; 13] = [
     "YoloSegments",
 ];
 
-/// The objects that a value of such a column names; `None` where it is no such value.
+/// The objects in a value of such a column; `None` if the value is not of a known form.
 pub fn marks(value: &Value, corners: Corners) -> Option<Vec<Mark>> {
     let mut found = Vec::new();
     collect(value, None, corners, &mut found)?;
@@ -103,7 +104,7 @@ fn collect(
                 .into_iter()
                 .find_map(|key| of.get(key)?.as_str());
             let class = said.filter(|said| !said.is_empty()).or(class);
-            // The more exact outline goes first: models have the box beside it.
+            // The more exact outline comes first: models store the box beside it.
             let inner =
                 ["segment", "segments", "pose", "poses", "obox", "oboxes", "box", "bbox", "boxes"];
             if let Some(below) = inner.into_iter().find_map(|key| of.get(key)) {
@@ -128,7 +129,7 @@ fn collect(
     }
 }
 
-/// Four numbers are a box, eight the corners of a turned one; none is an empty model.
+/// Four numbers are a box, eight the corners of a rotated one; none is an empty model.
 fn flat(
     numbers: &[f64],
     class: Option<&str>,
@@ -147,7 +148,7 @@ fn flat(
     Some(())
 }
 
-/// `x` and `y`: an outline where it has a title, else keypoints.
+/// `x` and `y`: an outline if there is a title, else keypoints.
 fn points(
     of: &serde_json::Map<String, Value>,
     class: Option<&str>,
@@ -179,7 +180,8 @@ fn numbers(value: &Value) -> Option<Vec<f64>> {
 }
 
 impl Mark {
-    /// With every coordinate times a number of its axis and within a picture of this size; `None` where nothing is left.
+    /// Scales each coordinate by its axis and clips to an image of this size; `None` if nothing is
+    /// left.
     pub fn fitted(
         &self,
         (scale_x, scale_y): (f64, f64),
@@ -200,7 +202,7 @@ impl Mark {
         };
         let fitted = Self { class: self.class.clone(), outline };
         let [left, top, right, bottom] = fitted.edges();
-        // What is no number at all is not greater either.
+        // Also false for NaN.
         (right > left && bottom > top).then_some(fitted)
     }
 
@@ -215,14 +217,15 @@ impl Mark {
         match &self.outline {
             Outline::Box(edges) => *edges,
             Outline::Polygon(points) => around(&mut points.iter().copied()),
-            // Those that are not there are at the origin.
+            // Absent keypoints are at the origin.
             Outline::Points(points) => {
                 around(&mut points.iter().filter(|point| point.2 > 0.0).map(|(x, y, _)| (*x, *y)))
             }
         }
     }
 
-    /// The line of a YOLO label file, for coordinates from 0 to 1, with the number of the class.
+    /// The line of a YOLO label file, for coordinates from 0 to 1; `class` is the index of the
+    /// class.
     pub fn yolo(&self, class: usize) -> String {
         let mut line = class.to_string();
         let mut put = |number: f64| line += &format!(" {number:.6}");
@@ -251,7 +254,7 @@ impl Mark {
         line
     }
 
-    /// The square of its outline.
+    /// The area of its outline.
     pub fn area(&self) -> f64 {
         let [left, top, right, bottom] = self.edges();
         match &self.outline {

@@ -1,8 +1,9 @@
-//! `key=value,key=value`: options in the name of a directory, where no program has a flag for them.
+//! `key=value,key=value`: options in the name of a directory, for programs that have no flag for
+//! them.
 
 use crate::error::{self, Kind};
 
-/// Why a name is not a list of options, or one of them is wrong.
+/// Why a name is not a list of options, or an option is wrong.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     #[error("`{0}` is no option; write `key=value`, with commas between")]
@@ -21,7 +22,7 @@ impl From<Error> for error::Error {
     }
 }
 
-/// The options of a name, in order. `-` alone, which is no pair, is none at all.
+/// Parses the options of a name, in order. `-` alone means no options.
 ///
 /// # Errors
 /// [`Error::NotPair`]; [`Error::Twice`].
@@ -40,15 +41,15 @@ pub fn parse(text: &str) -> Result<Vec<(&str, &str)>, Error> {
     Ok(found)
 }
 
-/// The name that says no options.
+/// The name of a directory without options.
 pub const NONE: &str = "-";
 
-/// The error of an option whose value is not what is `wanted`.
+/// The error of an option whose value is not the `wanted` kind.
 pub fn wrong(key: &str, value: &str, wanted: &'static str) -> Error {
     Error::Value { key: key.to_owned(), value: value.to_owned(), wanted }
 }
 
-/// A whole number above zero.
+/// Parses a whole number above zero.
 ///
 /// # Errors
 /// [`Error::Value`].
@@ -57,7 +58,8 @@ pub fn count(key: &str, value: &str) -> Result<u64, Error> {
     number.ok_or_else(|| wrong(key, value, "a whole number above 0 is wanted"))
 }
 
-/// A number as it prints: no sign, no leading zeros, so that one directory has one name.
+/// Parses a number in canonical form: no sign, no leading zeros, so that a directory has only one
+/// name.
 pub fn digits(text: &str) -> Option<u64> {
     text.parse().ok().filter(|number: &u64| number.to_string() == text)
 }

@@ -1,15 +1,17 @@
-//! The order of an epoch: a permutation of `0..count` that is computed for each place and held nowhere.
+//! The order of an epoch: a permutation of `0..count` that is computed per position and stored
+//! nowhere.
 //!
-//! A balanced Feistel network over the smallest power of four that holds `count`; what it maps outside is mapped again
-//! until it falls inside (cycle walking: fewer than four steps on average). The keys of its rounds come from
-//! `SHA-256("dcfs epoch <seed> <epoch>")`, so the order is the same on every machine and in every language.
+//! A balanced Feistel network over the smallest power of four that is at least `count`; a result
+//! outside the range is mapped again until it is inside (cycle walking: fewer than four steps on
+//! average). The round keys come from `SHA-256("dcfs epoch <seed> <epoch>")`, so the order is the
+//! same on every machine and in every language.
 
 use sha2::{Digest, Sha256};
 
 /// Four give a pseudorandom permutation (Luby and Rackoff); the others are for domains of a few bits.
 const ROUNDS: usize = 8;
 
-/// An order of `0..count`.
+/// A permutation of `0..count`.
 #[derive(Clone, Debug)]
 pub struct Permutation {
     count: u64,
@@ -30,7 +32,7 @@ impl Permutation {
         Self { count, half: bits.div_ceil(2).max(1), keys }
     }
 
-    /// What stands at a place, which is less than the count.
+    /// The row at a position; `place` is less than the count.
     pub fn at(&self, place: u64) -> u64 {
         debug_assert!(place < self.count);
         let mut at = self.walk(place);
@@ -50,7 +52,7 @@ impl Permutation {
     }
 }
 
-/// The finalizer of MurmurHash3, of 32 bits.
+/// The 32-bit finalizer of MurmurHash3.
 fn mix(mut x: u32) -> u32 {
     x = (x ^ x >> 16).wrapping_mul(0x85eb_ca6b);
     x = (x ^ x >> 13).wrapping_mul(0xc2b2_ae35);
@@ -88,7 +90,8 @@ mod tests {
     #[test]
     fn places_far_apart_are_as_good_as_neighbours() {
         let order = Permutation::new(42, 3, 1_000_000);
-        // Halves of the places meet halves of the rows: 250,000 each, by chance within 1,500 (six sigma).
+        // Half of the positions hit half of the rows: 250,000 each, within 1,500 by chance (six
+        // sigma).
         let low = (0..500_000).filter(|place| order.at(*place) < 500_000).count();
         assert!(low.abs_diff(250_000) < 1_500, "{low}");
     }

@@ -1,9 +1,9 @@
 //! Splits by a seeded hash: `train=0.8,val=0.1,test=0.1,seed=7,by=file.parent`.
 //!
-//! A row is in the part in whose share of `[0, 1)` the hash of its identity falls: the first eight bytes of
-//! `SHA-256("<seed>\0<identity>")`, read as a big-endian number, divided by 2^64. So a row stays where it is as others
-//! come and go, on every machine, and what has one identity is never divided. Shares are counted in billionths, so that
-//! 0.1 three times is 0.3.
+//! A row is in the part whose share of `[0, 1)` contains the hash of its identity: the first eight
+//! bytes of `SHA-256("<seed>\0<identity>")`, read as a big-endian number, divided by 2^64. So a row
+//! stays in its part as others come and go, on every machine, and rows of one identity are never
+//! separated. Shares are counted in billionths, so that 0.1 three times is 0.3.
 
 use sha2::{Digest, Sha256};
 
@@ -12,7 +12,7 @@ use super::options::{self, Error, wrong};
 /// Billionths of the whole.
 const WHOLE: u64 = 1_000_000_000;
 
-/// More than anybody splits into.
+/// The most parts; more than anybody splits into.
 const MOST_PARTS: usize = 64;
 
 const OPTIONS: &str = "`seed=`, `by=`, `stratify=`, and a share for each part";
@@ -22,17 +22,17 @@ const OPTIONS: &str = "`seed=`, `by=`, `stratify=`, and a share for each part";
 pub struct Split<'t> {
     parts: Vec<(&'t str, u64)>,
     pub seed: u64,
-    /// The column whose value is the identity, so that rows of one value stay together.
+    /// The column whose value is the identity, so that rows with equal values stay together.
     pub by: Option<&'t str>,
-    /// The column within whose every value the shares are kept.
+    /// The column for stratification: shares hold within each of its values.
     pub stratify: Option<&'t str>,
 }
 
 impl<'t> Split<'t> {
-    /// Reads the name of a directory.
+    /// Parses the name of a directory.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// An invalid split.
     pub fn parse(text: &'t str) -> Result<Self, Error> {
         let mut split = Self { parts: Vec::new(), seed: 0, by: None, stratify: None };
         let mut end = 0;
@@ -77,21 +77,21 @@ impl<'t> Split<'t> {
         self.parts.iter().map(|(name, _)| *name)
     }
 
-    /// Where a row falls, by its identity.
+    /// The hash of a row's identity, which decides its part.
     pub fn hash(&self, identity: &[u8]) -> u64 {
         let hash = Sha256::new_with_prefix(format!("{}\0", self.seed)).chain_update(identity);
         let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = hash.finalize().into();
         u64::from_be_bytes([a, b, c, d, e, f, g, h])
     }
 
-    /// The part that a hash falls in; none where the shares are less than the whole.
+    /// The part that a hash falls into; none if the shares add up to less than the whole.
     pub fn part(&self, hash: u64) -> Option<usize> {
         let is_below =
             |(_, end): &(&str, u64)| u128::from(hash) * u128::from(WHOLE) < u128::from(*end) << 64;
         self.parts.iter().position(is_below)
     }
 
-    /// The same by rank: of `count` rows, the one that `rank` others hash below.
+    /// The part of a row by rank: of `count` rows, `rank` have a lower hash.
     pub fn part_of_rank(&self, rank: u64, count: u64) -> Option<usize> {
         let end = |end: u64| {
             (u128::from(count) * u128::from(end) + u128::from(WHOLE / 2)) / u128::from(WHOLE)
@@ -100,7 +100,7 @@ impl<'t> Split<'t> {
     }
 }
 
-/// A decimal of at most nine places, between 0 and 1, in billionths.
+/// Parses a decimal of at most nine places, between 0 and 1, in billionths.
 fn billionths(text: &str) -> Option<u64> {
     let (whole, places) = text.split_once('.').unwrap_or((text, "0"));
     let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
@@ -154,7 +154,7 @@ mod tests {
         }
     }
 
-    /// Taken from Python's `hashlib`, as `docs/training.md` has it.
+    /// Computed with Python's `hashlib`, as `docs/training.md` shows.
     #[test]
     fn a_hash_is_that_of_the_page() {
         assert_eq!(of("a=1,seed=7").hash(b"cats/1.jpg"), 0x381c_2dee_b171_02d9);

@@ -1,53 +1,55 @@
-//! A tar archive that is nowhere: sizes of its members give the place of every byte.
+//! A virtual tar archive: the sizes of its members give the position of every byte.
 //!
-//! A member is a header of 512 bytes, its data and zeros up to the next 512; two blocks of zeros end the archive and
-//! further ones fill it to [`RECORD`], as GNU tar does. Headers are POSIX `ustar` with the owner 0:0 and mode 0444, so
-//! equal members give equal bytes. Names are at most 100 bytes: whoever makes them up keeps them short.
+//! A member is a header of 512 bytes, its data, and zeros up to a multiple of 512; two blocks of
+//! zeros end the archive and further ones fill it up to [`RECORD`], as in GNU tar. Headers are
+//! POSIX `ustar` with the owner 0:0 and mode 0444, so equal members give equal bytes. Names are at
+//! most 100 bytes: callers generate short ones.
 
 use std::ops::Range;
 
 const BLOCK: u64 = 512;
 
-/// Archives are a multiple of this, as GNU tar and Python's `tarfile` write them.
+/// Archives are a multiple of this size, as GNU tar and Python's `tarfile` write them.
 const RECORD: u64 = 20 * BLOCK;
 
 /// The longest name of a member.
 pub const LONGEST_NAME: usize = 100;
 
-/// The largest size that eleven octal digits hold: 8 GiB less one. Larger ones are binary, as GNU tar has them.
+/// The largest size that eleven octal digits hold: 8 GiB less one. Larger ones are binary, as in
+/// GNU tar.
 const MOST_OCTAL: u64 = (1 << 33) - 1;
 
 /// A file in an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member<D> {
     pub name: String,
-    /// Bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// Seconds since 1970; earlier is 1970.
+    /// Seconds since 1970; earlier times become 1970.
     pub mtime: i64,
     pub data: D,
 }
 
-/// Members with their places.
+/// Members with their offsets.
 #[derive(Clone, Debug)]
 pub struct Archive<D> {
     members: Vec<Member<D>>,
-    /// Where each begins, and where the last ends.
+    /// The offset of each member, and the end of the last one.
     starts: Vec<u64>,
 }
 
 /// A piece of an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece<'a, D> {
-    /// Bytes of a header, of the member that it announces.
+    /// Bytes of the header of a member.
     Header(Vec<u8>, &'a Member<D>),
     /// Bytes of a member.
     Data(&'a Member<D>, Range<u64>),
-    /// So many zeros.
+    /// This many zeros.
     Zeros(u64),
 }
 
-/// How much of an archive members of these sizes take, without its end.
+/// The bytes that members of these sizes take, without the end of the archive.
 pub fn taken(sizes: impl IntoIterator<Item = u64>) -> u64 {
     sizes.into_iter().fold(0, |sum, size| sum.saturating_add(member(size)))
 }
@@ -56,7 +58,7 @@ fn member(size: u64) -> u64 {
     BLOCK.saturating_add(size.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX))
 }
 
-/// The size of an archive whose members take so much.
+/// The size in bytes of an archive whose members take this many bytes.
 pub fn size(taken: u64) -> u64 {
     let ended = taken.saturating_add(2 * BLOCK);
     ended.checked_next_multiple_of(RECORD).unwrap_or(u64::MAX)
@@ -75,7 +77,7 @@ impl<D> Archive<D> {
         Self { members, starts }
     }
 
-    /// Bytes.
+    /// The size in bytes.
     pub fn size(&self) -> u64 {
         size(self.end())
     }
@@ -85,7 +87,7 @@ impl<D> Archive<D> {
         &self.members
     }
 
-    /// The pieces of `offset..offset + length` in order, cut at the end of the archive.
+    /// The pieces of `offset..offset + length` in order, clipped at the end of the archive.
     pub fn pieces(&self, offset: u64, length: u64) -> Vec<Piece<'_, D>> {
         let end = offset.saturating_add(length).min(self.size());
         let mut pieces = Vec::new();
@@ -116,7 +118,7 @@ impl<D> Archive<D> {
     }
 }
 
-/// What of `whole` is in `at..end`, from its beginning; moves `at` behind it.
+/// The part of `whole` within `at..end`, relative to the start of `whole`; moves `at` past it.
 fn part(at: &mut u64, end: u64, whole: Range<u64>) -> Option<Range<u64>> {
     if *at >= end || *at < whole.start || *at >= whole.end {
         return None;
@@ -127,7 +129,7 @@ fn part(at: &mut u64, end: u64, whole: Range<u64>) -> Option<Range<u64>> {
     Some(found)
 }
 
-/// The header of a member, field by field as POSIX has them.
+/// The header of a member, in the order of POSIX's fields.
 fn header<D>(of: &Member<D>) -> [u8; BLOCK as usize] {
     let mut block = [0; BLOCK as usize];
     let name = &of.name.as_bytes()[..of.name.len().min(LONGEST_NAME)];
@@ -170,7 +172,7 @@ mod tests {
         Archive::new(sizes.iter().enumerate().map(member).collect())
     }
 
-    /// The bytes of a piece, where the bytes of member `n` are all `n + 1`.
+    /// The bytes of a piece if all bytes of member `n` are `n + 1`.
     fn bytes(archive: &Archive<usize>, offset: u64, length: u64) -> Vec<u8> {
         let mut out = Vec::new();
         for piece in archive.pieces(offset, length) {

@@ -1,11 +1,12 @@
-//! From any text of a stranger to one legal Linux name, never dropped, never leaving its directory.
+//! Turns any text of a stranger into one legal Linux file name; nothing is dropped, and no name
+//! leaves its directory.
 //!
 //! 1. `/`, NUL, and the first `.` of `.` and `..` become `%2F`, `%00` and `%2E`.
 //! 2. An empty segment is `%`.
 //! 3. Over 255 bytes: the first 200 at a character boundary, `~`, 16 hex digits of the SHA-256 of
 //!    the whole, and the extension.
 //!
-//! Two texts may escape to one name (`.` and `%2E`); who keeps it is decided by [`crate::tree`].
+//! Two texts may escape to one name (`.` and `%2E`); [`crate::tree`] decides which keeps it.
 
 use std::borrow::Cow;
 
@@ -14,13 +15,13 @@ use sha2::{Digest, Sha256};
 /// The most bytes that Linux allows in a name.
 pub const LONGEST: usize = 255;
 
-/// How much of an overlong name is kept.
+/// The bytes of an overlong name that are kept.
 pub const KEPT: usize = 200;
 
 /// The longest extension, with its dot, that an overlong name keeps: 200 + 17 + 32 < 255.
 const LONGEST_EXTENSION: usize = 32;
 
-/// The legal name of one segment. Borrowed where nothing had to change, which is nearly always.
+/// The legal name of one segment. Borrowed if nothing had to change, which is nearly always.
 pub fn segment(raw: &[u8]) -> Cow<'_, [u8]> {
     let escaped = match raw {
         b"" => Cow::Borrowed(&b"%"[..]),
@@ -60,7 +61,7 @@ fn shorten(name: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Bytes in the middle of a UTF-8 character.
+/// Whether a byte continues a UTF-8 character.
 fn is_continuation(byte: u8) -> bool {
     byte & 0xC0 == 0x80
 }
@@ -71,7 +72,7 @@ fn hex(byte: u8) -> [u8; 2] {
 }
 
 /// `(stem, extension with its dot)`: `a.tar.gz` is `a.tar` and `.gz`; `.hidden`, `a` and `a.` have
-/// none. Neither part holds what the other does, so joining them gives the name back.
+/// no extension. Concatenating the parts gives the name back.
 pub fn split_extension(name: &[u8]) -> (&[u8], &[u8]) {
     match name.iter().rposition(|b| *b == b'.') {
         Some(dot) if dot > 0 && dot + 1 < name.len() => name.split_at(dot),
@@ -86,7 +87,7 @@ pub fn marked(name: &[u8], mark: &str) -> Vec<u8> {
     if joined.len() <= LONGEST {
         return joined;
     }
-    // The hash tells long names apart, so the stem may lose its end to make room.
+    // The hash distinguishes long names, so the stem may lose its end to make room.
     let room = LONGEST - mark.len() - 1 - 17 - extension.len().min(LONGEST_EXTENSION);
     let mut end = room.min(stem.len());
     while end > 0 && stem.get(end).is_some_and(|b| is_continuation(*b)) {
@@ -97,8 +98,9 @@ pub fn marked(name: &[u8], mark: &str) -> Vec<u8> {
     [&stem[..end], b"~", &hash, b"~", mark.as_bytes(), extension].concat()
 }
 
-/// One escape of DataChain's listing names at the start of `text`: the character that it stands for
-/// and how many bytes it takes. `_x_x` stands for the two letters `_x`, told by `('_', 4)`.
+/// Decodes one escape of DataChain's listing names at the start of `text`: returns the character
+/// and the length of the escape in bytes. `_x_x` stands for the two letters `_x` and gives `('_',
+/// 4)`.
 pub(super) fn desanitize(text: &str) -> Option<(char, usize)> {
     let digits = match text.as_bytes() {
         [b'_', b'x', ..] => 2,

@@ -1,4 +1,4 @@
-//! Dataset names: what the catalog calls a dataset, what a person types, what a directory shows.
+//! Dataset names: in the catalog, as a person types them, and as a directory shows them.
 
 pub mod escape;
 pub mod nearest;
@@ -13,18 +13,19 @@ pub const LOCAL: &str = "local";
 
 /// The name of one dataset: unique in a catalog.
 ///
-/// `name` is any text of a stranger. DataChain refuses `.` and `@` in it, a hand-made catalog may not.
+/// `name` is any text of a stranger. DataChain refuses `.` and `@` in it, but a hand-made catalog
+/// may hold them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct DatasetName {
     /// `local` for datasets saved on this machine.
     pub namespace: String,
     /// `local` for datasets saved on this machine.
     pub project: String,
-    /// What `.save(...)` was given.
+    /// The name given to `.save(...)`.
     pub name: String,
 }
 
-/// Why a text is not a dataset.
+/// Why a text is not the name of a dataset.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Empty, or more than two dots.
@@ -57,13 +58,13 @@ impl DatasetName {
         format!("{}.{}.{}", self.namespace, self.project, self.name)
     }
 
-    /// Whether it is a listing, kept where DataChain keeps them.
+    /// Whether it is a listing in the namespace where DataChain keeps them.
     pub fn is_listing(&self) -> bool {
         (self.namespace.as_str(), self.project.as_str()) == ("system", "listing")
             && self.name.starts_with("lst__")
     }
 
-    /// Listings and the temporary datasets of a running script: never shown.
+    /// Whether it is a listing or a temporary dataset of a running script: never shown.
     pub fn is_internal(&self) -> bool {
         self.name.starts_with("lst__") || self.name.starts_with("session_")
     }
@@ -71,7 +72,7 @@ impl DatasetName {
     /// The storage URI that a listing lists: `lst__s3://my_x2ebucket/a/` is `s3://my.bucket/a/`.
     ///
     /// Undoes DataChain's `sanitize`: `_xHH`, `_yHHHH` and `_zHHHHHH` are characters, and `_x_x`,
-    /// `_y_y`, `_z_z` the two letters themselves. `None` for anything but a listing.
+    /// `_y_y`, `_z_z` the two letters themselves. `None` if it is not a listing.
     pub fn listed_uri(&self) -> Option<String> {
         let rest = self.name.strip_prefix("lst__")?;
         let mut rest = rest.strip_prefix("current__").unwrap_or(rest);
@@ -89,7 +90,7 @@ impl DatasetName {
     }
 }
 
-/// `name`, or `namespace.project.name` where they are not the defaults.
+/// `name`, or `namespace.project.name` if they are not the defaults.
 impl fmt::Display for DatasetName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.namespace != LOCAL || self.project != LOCAL {
@@ -117,12 +118,12 @@ impl FromStr for DatasetName {
     }
 }
 
-/// What a command takes as `DATASET`: `name`, `name@1.0.0`, `name@latest`, `ns.project.name@1`.
+/// The argument `DATASET` of a command: `name`, `name@1.0.0`, `name@latest`, `ns.project.name@1`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatasetRef {
     /// The dataset.
     pub name: DatasetName,
-    /// Which of its versions; [`Requirement::Latest`] where nothing was said.
+    /// Which of its versions; [`Requirement::Latest`] by default.
     pub requirement: Requirement,
 }
 
@@ -130,7 +131,7 @@ impl FromStr for DatasetRef {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        // A namespace of Studio begins with one: `@ann.default.pets`.
+        // A namespace of Studio may begin with `@`: `@ann.default.pets`.
         let is_version = |(name, rest): &(&str, &str)| {
             !(name.is_empty() && rest.starts_with(char::is_alphabetic))
         };

@@ -1,12 +1,12 @@
-//! "Did you mean": the names nearest to one that was mistyped.
+//! "Did you mean": the names nearest to a mistyped one.
 
 /// The most names suggested.
 const MOST: usize = 3;
 
-/// Names longer than this are not compared: the work grows with the square.
+/// Names longer than this are not compared: the work grows quadratically.
 const LONGEST: usize = 100;
 
-/// Up to three of `names` that few changes of letters make of `wanted`, nearest first.
+/// Up to three of `names` within a small edit distance of `wanted`, nearest first.
 pub fn to<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let wanted: Vec<char> = wanted.chars().take(LONGEST + 1).collect();
     let allowed = (wanted.len() / 3).max(1);
@@ -20,8 +20,9 @@ pub fn to<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<String>
     near.into_iter().take(MOST).map(|(_, name)| name.to_owned()).collect()
 }
 
-/// The same of dotted names: those that end with all of `wanted` come first, for people type `width` for `info.width`; else,
-/// where it has no dot, those whose last part is near to it.
+/// The same for dotted names: those that end with all of `wanted` come first, because people type
+/// `width` for `info.width`; if there are none and `wanted` has no dot, those whose last part is
+/// near it.
 pub fn to_dotted<'a>(wanted: &str, names: impl Iterator<Item = &'a str> + Clone) -> Vec<String> {
     let ends = |name: &&str| {
         let above = name.len().checked_sub(wanted.len()).filter(|above| *above > 0);
@@ -42,12 +43,12 @@ pub fn to_dotted<'a>(wanted: &str, names: impl Iterator<Item = &'a str> + Clone)
     first(names.filter(of_near))
 }
 
-/// The part of a dotted name behind its last dot.
+/// The part of a dotted name after its last dot.
 fn last(name: &str) -> &str {
     name.rsplit('.').next().unwrap_or(name)
 }
 
-/// The first few names, each once.
+/// The first few names, without duplicates.
 fn first<'n>(names: impl Iterator<Item = &'n str>) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for name in names {
@@ -58,7 +59,8 @@ fn first<'n>(names: impl Iterator<Item = &'n str>) -> Vec<String> {
     found
 }
 
-/// What follows a message of a name that is not there: the names near to it, else `otherwise`.
+/// The end of the message that a name does not exist: the nearest names, or `otherwise` if there
+/// are none.
 pub fn hint(near: &[String], otherwise: &str) -> String {
     match near {
         [] => format!("; {otherwise}"),
@@ -69,7 +71,7 @@ pub fn hint(near: &[String], otherwise: &str) -> String {
     }
 }
 
-/// How many letters to change, add, drop, regardless of case.
+/// The edit distance, ignoring case.
 fn distance(a: &[char], b: &[char]) -> usize {
     let mut above: Vec<usize> = (0..=b.len()).collect();
     for (row, x) in a.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! The pages of `_views/`: what stands beside the files, and how to use it.
+//! The pages of `_views/`: what is there besides the files, and how to use it.
 
 use super::markdown::{code, text};
 use crate::schema::Schema;
@@ -7,7 +7,7 @@ use crate::tree::classes::classes;
 /// How many columns the page names.
 const MOST_COLUMNS: usize = 40;
 
-/// What a listing of a few thousand names would say, had it room.
+/// The text shown instead of a listing of a column with too many values.
 const TOO_MANY: &str = "This column has more than 10,000 values (or texts too long to list), so they are not listed. Each has a directory here all the\n\
     same, by name: the value as it reads, `/` in it written `%2F`, an empty one `%`; rows without a value are in `.null`.\n";
 

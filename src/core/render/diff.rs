@@ -1,4 +1,4 @@
-//! What differs between two versions, in numbers: for `dcfs diff` and for `_views/diff/`.
+//! The differences between two versions, in numbers: for `dcfs diff` and for `_views/diff/`.
 
 use std::fmt::Write as _;
 
@@ -8,10 +8,10 @@ use super::markdown::{code, text};
 use super::numbers::{count, counted};
 use super::table::Table;
 
-/// How many columns a page names.
+/// The most columns that a page names.
 const MOST_COLUMNS: usize = 100;
 
-/// Rows by what became of them.
+/// Row counts by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     pub same: u64,
@@ -20,26 +20,26 @@ pub struct Counts {
     pub removed: u64,
 }
 
-/// A column, and in how many rows it changed.
+/// A column, and the number of rows in which it changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changed {
     pub column: String,
     pub rows: u64,
 }
 
-/// Columns by what became of them, by dotted names.
+/// Dotted names of columns by outcome.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Columns {
     pub added: Vec<String>,
     pub removed: Vec<String>,
-    /// Those in which any row changed, in the order of the schema.
+    /// Those that changed in any row, in the order of the schema.
     pub changed: Vec<Changed>,
-    /// Those that hold another type, though every value may be equal: 1 is true where it was a boolean.
+    /// Those whose type changed, even if every value is equal: 1 becomes true if it was a boolean.
     #[serde(default)]
     pub retyped: Vec<Retyped>,
 }
 
-/// A column whose type changed, by the types as DataChain writes them.
+/// A column whose type changed, with both types as DataChain writes them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retyped {
     pub column: String,
@@ -47,14 +47,14 @@ pub struct Retyped {
     pub to: String,
 }
 
-/// Two versions, compared.
+/// The comparison of two versions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// The version before, e.g. `pets@1.0.0`.
     pub from: String,
     /// The version after.
     pub to: String,
-    /// The columns that matched rows.
+    /// The columns that rows were matched by.
     pub on: Vec<String>,
     pub rows: Counts,
     pub columns: Columns,
@@ -85,7 +85,7 @@ impl Summary {
         self.rows.differ() || !added.is_empty() || !removed.is_empty() || !retyped.is_empty()
     }
 
-    /// For a terminal of that width.
+    /// The text for a terminal of that width.
     pub fn plain(&self, width: Option<usize>) -> String {
         let mut out = format!("{} -> {}, rows matched by {}\n", self.from, self.to, self.matched());
         let _ = writeln!(out, "{}", self.rows.line());
@@ -141,7 +141,7 @@ impl Summary {
 
     /// `_summary.json`.
     pub fn json(&self) -> String {
-        // Strings and numbers alone: nothing that serialising could refuse.
+        // Only strings and numbers: serialising cannot fail.
         serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
     }
 

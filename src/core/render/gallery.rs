@@ -1,7 +1,8 @@
-//! A page of pictures as plain HTML: no script, no request to any other host, links that are relative.
+//! A page of images as plain HTML: no script, no request to any other host, only relative links.
 //!
-//! Names and values come from strangers: they are text in the place they were put, and a policy in the page forbids scripts
-//! and everything from elsewhere, whatever slips through.
+//! Names and values come from strangers: they are escaped where they are put, and a content
+//! security policy in the page forbids scripts and everything from elsewhere if something slips
+//! through.
 
 use std::fmt::Write;
 
@@ -9,13 +10,13 @@ use super::markdown::percent;
 use super::numbers::{count, counted};
 use super::stranger::visible;
 
-/// Letters of a value that are shown.
+/// The most characters of a value that are shown.
 const LONGEST: usize = 120;
 
 /// A row on a page.
 #[derive(Debug)]
 pub struct Card {
-    /// The path of its file from the directory that the page is about.
+    /// The path of its file, relative to the directory that the page is about.
     pub path: Vec<u8>,
     /// Its `sys__id`.
     pub id: i64,
@@ -94,7 +95,7 @@ pub fn page_name(page: u64) -> String {
 impl Card {
     fn html(&self, out: &mut String) {
         let segments: Vec<String> = self.path.split(|byte| *byte == b'/').map(percent).collect();
-        // Out of `_views/gallery/`.
+        // Relative to `_views/gallery/`.
         let link = format!("../../{}", segments.join("/"));
         let name = escaped(&String::from_utf8_lossy(&self.path));
         let body = match shown(&self.path) {
@@ -127,7 +128,7 @@ fn shown(path: &[u8]) -> Show {
     }
 }
 
-/// Text of a stranger, in an element or in quotes.
+/// Escapes a stranger's text for an element or an attribute in quotes.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in visible(text, LONGEST).chars() {

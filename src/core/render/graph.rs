@@ -1,4 +1,4 @@
-//! The graph of what a version was computed from, and its JSON and Graphviz forms.
+//! The lineage graph of a version, as JSON and for Graphviz.
 
 use serde::Serialize;
 
@@ -7,16 +7,16 @@ use super::markdown::visible;
 use crate::provenance::Provenance;
 use crate::time::Timestamp;
 
-/// What a node of the graph is.
+/// The kind of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A version that is there: a directory of this name.
+    /// A version that exists: a directory of this name.
     Dataset { directory: Vec<u8> },
     /// Storage that was listed.
     Storage,
     /// A version that was removed; its number stays taken.
     Removed,
-    /// A version of which nothing but the fact is left.
+    /// A deleted version of which no details are left.
     Deleted,
 }
 
@@ -30,13 +30,13 @@ pub struct Node {
     pub size: Option<u64>,
 }
 
-/// A version and all that it came from. Node 0 is the version itself.
+/// A version and all its ancestors. Node 0 is the version itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Graph {
     pub nodes: Vec<Node>,
-    /// `(child, parent)`, each once.
+    /// `(child, parent)`, without duplicates.
     pub edges: Vec<(usize, usize)>,
-    /// Parents that were left out, for there are too many.
+    /// The number of parents left out because there are too many.
     pub more: usize,
 }
 
@@ -57,7 +57,7 @@ struct Page<'a> {
     created_at: Option<String>,
     finished_at: Option<String>,
     author: Option<String>,
-    /// Null where DataChain saved it.
+    /// Null if DataChain saved it.
     saved: Option<&'a Provenance>,
     script: &'a str,
     nodes: Vec<JsonNode>,
@@ -116,7 +116,8 @@ fn kind(node: &Node) -> &'static str {
     }
 }
 
-/// The graph for Graphviz, parents above. Who saved the version, and how, shows where a pointer is over it.
+/// The graph for Graphviz, parents at the top. Who saved the version, and how, is shown as a
+/// tooltip.
 pub fn dot(graph: &Graph, by: Option<&Provenance>) -> String {
     let mut out = "digraph lineage {\n  node [shape=box];\n".to_owned();
     for (id, node) in graph.nodes.iter().enumerate() {
@@ -140,7 +141,7 @@ fn tooltip(by: &Provenance) -> String {
     format!(", tooltip=\"{}\"", quoted(&told.join(": ")))
 }
 
-/// Inside the quotes of dot, where a backslash begins an escape of its own.
+/// Escapes a text for a quoted string of dot, where a backslash begins an escape.
 fn quoted(name: &str) -> String {
     visible(name, 200).replace('\\', "\\\\").replace('"', "\\\"")
 }

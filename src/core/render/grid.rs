@@ -1,13 +1,13 @@
-//! Rows of a dataset for a terminal: the signal on one line, the field below it on the next, fitted to
-//! the width there is.
+//! Rows of a dataset for a terminal: the signal on one line of the header, the field on the next,
+//! fitted to the available width.
 //!
-//! 1. What DataChain hides is left out.
-//! 2. Numbers stand to the right and are shown whole; texts, lists and JSON are shortened first, all
-//!    to one width, the widest that fits.
-//! 3. Where even [`NARROWEST`] does not fit, columns are dropped from the middle.
-//! 4. A line is never wider than asked, and holds nothing that a terminal obeys.
+//! 1. Columns that DataChain hides are left out.
+//! 2. Numbers are right-aligned and shown whole; texts, lists and JSON are shortened first, all to
+//!    the same width, the widest that fits.
+//! 3. If even [`NARROWEST`] does not fit, columns are dropped from the middle.
+//! 4. A line is never wider than asked, and holds no control characters that a terminal obeys.
 //!
-//! The layout is decided by the first rows, so that the others can be printed as they come.
+//! The first rows decide the layout, so that the others can be printed as they come.
 
 use std::borrow::Cow;
 
@@ -23,13 +23,13 @@ const WIDEST: usize = 60;
 /// The least width that a text is shortened to before a column is dropped.
 const NARROWEST: usize = 10;
 
-/// Between columns.
+/// The gap between columns.
 const GAP: usize = 2;
 
-/// In place of what is not shown.
+/// Replaces text that is not shown.
 const DOTS: &str = "...";
 
-/// The most bytes of a value that are looked at.
+/// The most bytes of a value that are read.
 const LONGEST: usize = 1024;
 
 /// One column of the grid.
@@ -37,7 +37,7 @@ const LONGEST: usize = 1024;
 pub struct Column {
     /// The first line of its header.
     pub signal: String,
-    /// The second: the rest of its dotted name; empty for a signal that is a value itself.
+    /// The second line: the rest of its dotted name; empty for a signal that is a value itself.
     pub field: String,
     /// The database column.
     pub column: String,
@@ -83,7 +83,7 @@ impl Column {
         }
     }
 
-    /// What a cell shows, on one line and not yet shortened to its column. NULL is `NULL`.
+    /// The text of a cell, on one line and not yet shortened to its column. NULL is `NULL`.
     pub fn text(&self, cell: Cell<'_>) -> String {
         let text: Cow<'_, str> = match cell {
             Cell::Null => "NULL".into(),
@@ -97,7 +97,7 @@ impl Column {
         visible(&text, LONGEST)
     }
 
-    /// JSON without what DataChain escapes in it for no reader: `\/`, and models that are strings.
+    /// JSON without DataChain's needless escapes: `\/`, and models inside strings.
     fn plain<'t>(&self, text: Cow<'t, str>) -> Cow<'t, str> {
         match &self.value {
             ValueType::List(item) if matches!(**item, ValueType::Model(_)) => {
@@ -115,13 +115,13 @@ fn start(bytes: &[u8]) -> &[u8] {
     &bytes[..bytes.len().min(LONGEST)]
 }
 
-/// Which columns are shown, and how wide.
+/// The columns that are shown, and their widths.
 #[derive(Clone, Debug)]
 pub struct Layout {
     places: Vec<Place>,
 }
 
-/// A column of the screen.
+/// A column on the screen.
 #[derive(Clone, Debug)]
 enum Place {
     Column {
@@ -129,13 +129,13 @@ enum Place {
         width: usize,
         right: bool,
     },
-    /// Columns that do not fit.
+    /// Replaces columns that do not fit.
     Dots,
 }
 
 impl Layout {
-    /// Fits `columns` into `width` terminal cells (`None`: as wide as they are) by the texts of the
-    /// first `rows`.
+    /// Fits `columns` into `width` terminal cells (`None`: unlimited) by the texts of the first
+    /// `rows`.
     pub fn fit(columns: &[Column], rows: &[Vec<String>], width: Option<usize>) -> Self {
         let wanted = wanted(columns, rows);
         let most = width.unwrap_or(usize::MAX);
@@ -166,7 +166,7 @@ impl Layout {
         Self { places }
     }
 
-    /// The lines above the rows: one where no column is below a signal.
+    /// The header: one line if no column is below a signal, else two.
     pub fn header(&self, columns: &[Column]) -> String {
         let signals: Vec<String> = columns.iter().map(|c| visible(&c.signal, LONGEST)).collect();
         let fields: Vec<String> = columns.iter().map(|c| visible(&c.field, LONGEST)).collect();
@@ -177,7 +177,7 @@ impl Layout {
         header
     }
 
-    /// One row, by the texts of its columns, with its line break.
+    /// One row with its line break, from the texts of its columns.
     pub fn line(&self, texts: &[String]) -> String {
         let mut line = String::new();
         for place in &self.places {
@@ -198,7 +198,7 @@ impl Layout {
     }
 }
 
-/// The width that each column would take.
+/// The preferred width of each column.
 fn wanted(columns: &[Column], rows: &[Vec<String>]) -> Vec<usize> {
     let header = |column: &Column| {
         let lines = [&column.signal, &column.field];
@@ -214,7 +214,7 @@ fn wanted(columns: &[Column], rows: &[Vec<String>]) -> Vec<usize> {
 }
 
 fn capped(column: &Column, wanted: usize, cap: usize) -> usize {
-    // No number is wider than this; a stranger's text in its column may be.
+    // Numbers are not wider than this, but a stranger's text in their column may be.
     const NUMBER: usize = 24;
     let cap = if column.is_number() { cap.max(NUMBER) } else { cap };
     wanted.min(cap)

@@ -1,13 +1,14 @@
-//! `README.md` of `_views/hf`: which directory is which split, as Hugging Face reads it from a data set's card.
+//! `README.md` of `_views/hf`: which directory is which split, in the format of a Hugging Face
+//! dataset card.
 //!
-//! Without it `load_dataset("imagefolder", ...)` knows splits by the names of directories alone, and where it knows any, the
-//! rows of all others are left out without a word.
+//! Without it `load_dataset("imagefolder", ...)` recognises splits by directory names only, and if
+//! it recognises any, it silently leaves out the rows of all other directories.
 
 use std::fmt::Write;
 
 use super::markdown::{code, text};
 
-/// Parts of a directory's name by which Hugging Face knows a split (`datasets/data_files.py`).
+/// Parts of directory names that Hugging Face recognises as a split (`datasets/data_files.py`).
 const KNOWN: [&str; 10] = [
     "train",
     "training",
@@ -21,9 +22,10 @@ const KNOWN: [&str; 10] = [
     "evaluation",
 ];
 
-/// The card of the version called `name`, whose splits are in the directories `folders`. `without`: whether there are
-/// rows without a split, which are told and not loaded: Hugging Face takes the type of a column from each metadata file
-/// alone, and that of theirs holds nothing but null, so all others would fail with it.
+/// The card of the version called `name`, whose splits are in the directories `folders`. `without`
+/// says whether there are rows without a split, which the card mentions but does not load: Hugging
+/// Face infers the type of a column from each metadata file separately, and theirs would hold only
+/// nulls, so that loading all others would fail as well.
 pub fn card(name: &str, folders: &[Vec<u8>], without: bool) -> String {
     let mut page = "---\nconfigs:\n- config_name: default\n  data_files:\n".to_owned();
     let splits = splits(folders);
@@ -58,7 +60,7 @@ pub fn card(name: &str, folders: &[Vec<u8>], without: bool) -> String {
     page
 }
 
-/// The card of a version without splits: every file is of one.
+/// The card of a version without splits: all files are in one.
 pub fn whole(name: &str) -> String {
     format!(
         "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: \"train\"\n    path: \"**\"\n---\n\n\
@@ -72,14 +74,15 @@ fn shown(folder: &[u8]) -> String {
     code(&String::from_utf8_lossy(folder))
 }
 
-/// Whether Hugging Face takes a directory of this name for a split by itself.
+/// Whether Hugging Face recognises a directory of this name as a split by itself.
 fn is_known(folder: &[u8]) -> bool {
     let name = String::from_utf8_lossy(folder);
     let is_between = |c: char| "-._ ".contains(c) || c.is_ascii_digit();
     !name.starts_with('.') && name.split(is_between).any(|word| KNOWN.contains(&word))
 }
 
-/// The names of the splits: words, each another. `all` means all splits.
+/// The names of the splits: valid words, all different. `all` is avoided because it means all
+/// splits.
 fn splits(folders: &[Vec<u8>]) -> Vec<String> {
     let mut given: Vec<String> = Vec::new();
     for folder in folders {
@@ -98,7 +101,7 @@ fn splits(folders: &[Vec<u8>]) -> Vec<String> {
     given
 }
 
-/// A name as a pattern that matches it alone; bytes that are no text match anything.
+/// A glob that matches only this name; bytes that are not UTF-8 match anything.
 fn pattern(name: &[u8]) -> String {
     let mut out = String::new();
     for c in String::from_utf8_lossy(name).chars() {
@@ -111,7 +114,7 @@ fn pattern(name: &[u8]) -> String {
     out
 }
 
-/// A text in quotes, which YAML reads as JSON does.
+/// A quoted text; YAML reads it like JSON.
 fn quoted(text: &str) -> String {
     let mut out = Vec::new();
     super::rows::json::string(&mut out, text.as_bytes());

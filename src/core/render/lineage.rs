@@ -12,37 +12,37 @@ use crate::schema::Schema;
 use crate::time::Timestamp;
 use serde_json::Value;
 
-/// What is printed where the catalog has no author.
+/// Printed if the catalog has no author.
 const NO_AUTHOR: &str = "not recorded by DataChain";
 
-/// Versions made from one that are named.
+/// The most derived versions that are named.
 const MOST_CHILDREN: usize = 100;
 
-/// The deepest that the list of parents is indented; deeper ones stay at that depth.
+/// The deepest indentation in the list of parents.
 const DEEPEST: usize = 20;
 
-/// Bytes of a script that a page shows: more than people write.
+/// The most bytes of a script that a page shows: more than people write.
 const LONGEST_SCRIPT: usize = 64 << 10;
 
-/// Everything that the page tells.
+/// The contents of the page.
 #[derive(Clone, Debug)]
 pub struct Lineage<'a> {
     pub of: &'a Subject,
     pub description: Option<&'a str>,
     pub attrs: &'a [String],
-    /// Who saved it, and how; `None` where DataChain did.
+    /// Who saved it, and how; `None` if DataChain did.
     pub by: Option<&'a Provenance>,
     /// The script's path, and Python's version.
     pub job: Option<(&'a str, Option<&'a str>)>,
     /// The text of the script; empty where none was recorded.
     pub script: &'a str,
     pub graph: &'a Graph,
-    /// Versions that were made from this one, and their directories.
+    /// Versions made from this one, and their directories.
     pub children: &'a [(String, Vec<u8>)],
     pub before: Option<Change>,
 }
 
-/// A version against the one before it.
+/// The changes of a version since the one before it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Change {
     /// The version before, e.g. `1.0.0`.
@@ -59,7 +59,7 @@ pub struct Change {
 }
 
 impl Change {
-    /// What differs between two schemas, by dotted names.
+    /// Adds the differences between two schemas, by dotted names.
     pub fn columns(&mut self, before: &Schema, now: &Schema) {
         let table = |schema: &Schema| -> Vec<(String, String)> {
             let leaves = schema.leaves().into_iter();
@@ -127,7 +127,7 @@ impl Lineage<'_> {
         out
     }
 
-    /// What was made from it; nothing where nothing was.
+    /// The versions made from it; empty if there are none.
     fn used_by(&self) -> String {
         if self.children.is_empty() {
             return String::new();
@@ -142,7 +142,8 @@ impl Lineage<'_> {
         out
     }
 
-    /// The parents as a list, each version's own below it. What was told above is not told again.
+    /// The parents as a list, each version's own parents nested below it. A version already listed
+    /// is not expanded again.
     fn parents(&self) -> String {
         let mut out = String::new();
         let mut told = HashSet::from([0]);
@@ -217,7 +218,7 @@ impl Lineage<'_> {
     }
 }
 
-/// As much of a text as `most` bytes hold.
+/// The beginning of a text, at most `most` bytes.
 fn beginning(text: &str, most: usize) -> &str {
     let mut end = most.min(text.len());
     while !text.is_char_boundary(end) {
@@ -226,7 +227,7 @@ fn beginning(text: &str, most: usize) -> &str {
     &text[..end]
 }
 
-/// The rows of the table that tell who saved a version, and how.
+/// Adds the rows of the table that say who saved a version, and how.
 fn saved(by: &Provenance, row: &mut impl FnMut(&str, String)) {
     row("author", by.author().map_or("not recorded".into(), |author| text(&author)));
     if let Some(place) = by.place() {
@@ -251,7 +252,7 @@ fn saved(by: &Provenance, row: &mut impl FnMut(&str, String)) {
     }
 }
 
-/// What a program made of the rows: which states of it, and how many rows it failed for.
+/// Adds the outcome of a `map`: the states of its program, and how many rows it failed for.
 fn computed(recipe: &Value, row: &mut impl FnMut(&str, String)) {
     let Some(program) = recipe["program"].as_str() else { return };
     row("program", code(program));

@@ -1,4 +1,4 @@
-//! Markdown and Mermaid around texts of strangers: nothing they hold ends what they stand in.
+//! Markdown and Mermaid around text of strangers: their text cannot break out of its place.
 
 pub use super::stranger::visible;
 use super::stranger::{on_page, shown};
@@ -9,12 +9,12 @@ const LONGEST: usize = 500;
 /// The longest description that a page shows whole.
 const LONGEST_PARAGRAPH: usize = 10_000;
 
-/// Text between other text, in a heading or in a cell of a table.
+/// Escapes text for use inside other text, in a heading or in a table cell.
 pub fn text(raw: &str) -> String {
     on_page(&visible(raw, LONGEST))
 }
 
-/// A text of a person as paragraphs of its own, line breaks kept.
+/// A person's text as paragraphs of its own, with its line breaks.
 pub fn paragraph(raw: &str) -> String {
     let cut: String = raw.chars().take(LONGEST_PARAGRAPH).collect();
     let lines: Vec<String> =
@@ -22,7 +22,7 @@ pub fn paragraph(raw: &str) -> String {
     lines.join("\n")
 }
 
-/// Code between other text or in a cell of a table: a fence longer than any run of backticks inside.
+/// Inline code, also in a table cell: its fence is longer than any run of backticks inside.
 pub fn code(raw: &str) -> String {
     let shown = visible(raw, LONGEST).replace('|', "\\|");
     let fence = "`".repeat(longest_run(&shown) + 1);
@@ -31,8 +31,8 @@ pub fn code(raw: &str) -> String {
     format!("{fence}{pad}{shown}{pad}{fence}")
 }
 
-/// A block of code, whole, with a fence that nothing in it can close. What a terminal would obey is
-/// shown as escapes; line breaks and tabs stay.
+/// A code block whose fence cannot be closed from inside. Control characters are shown as escapes,
+/// except line breaks and tabs.
 pub fn block(language: &str, raw: &str) -> String {
     let keep = |c: char| if matches!(c, '\n' | '\t') { c.into() } else { shown(c) };
     let raw: String = raw.replace("\r\n", "\n").chars().map(keep).collect();
@@ -45,13 +45,14 @@ fn longest_run(text: &str) -> usize {
     text.split(|c| c != '`').map(str::len).max().unwrap_or(0)
 }
 
-/// A link to a file beside or above, each segment of `path` encoded.
+/// A link to a file beside or above the page, each segment of `path` encoded.
 pub fn link(label: &str, path: &[&[u8]]) -> String {
     let encoded: Vec<String> = path.iter().map(|segment| percent(segment)).collect();
     format!("[{}]({})", text(label), encoded.join("/"))
 }
 
-/// Everything but unreserved characters (RFC 3986) as `%XX`, and `@`, which may stand in a path.
+/// Percent-encodes everything except unreserved characters (RFC 3986) and `@`, which is allowed in
+/// a path.
 pub fn percent(segment: &[u8]) -> String {
     let mut out = String::new();
     for &byte in segment {
@@ -65,7 +66,7 @@ pub fn percent(segment: &[u8]) -> String {
     out
 }
 
-/// A label of a Mermaid node, without its quotes. `#35;` is how Mermaid writes `#`.
+/// A label of a Mermaid node, without its quotes. `#35;` is Mermaid's escape for `#`.
 pub fn mermaid(raw: &str) -> String {
     let mut out = String::new();
     for c in visible(raw, 80).chars() {

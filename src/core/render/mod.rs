@@ -1,8 +1,8 @@
-//! Pages from facts: `_schema.json`, `_lineage.md`, `_README.md`, the README at the top, and the
-//! tables of the command line.
+//! Renders pages from facts: `_schema.json`, `_lineage.md`, `_README.md`, the README at the top,
+//! and the tables of the command line.
 //!
-//! Pure: equal facts give equal bytes. Every text of a stranger is escaped here: pages are read by
-//! people and agents, tables by terminals.
+//! Pure: equal facts give equal bytes. All text of strangers is escaped here: people and agents
+//! read the pages, terminals show the tables.
 //!
 //! | file | what lives there |
 //! |---|---|
@@ -11,7 +11,7 @@
 //! | [`grid`] | rows of a dataset for a terminal |
 //! | [`rows`] | rows as JSON and CSV |
 //! | [`beside`], [`hub`], [`gallery`] | the pages of `_views/` |
-//! | [`diff`] | what differs between two versions |
+//! | [`diff`] | the differences between two versions |
 //! | [`markdown`] | escaping for Markdown and Mermaid |
 //! | [`table`], [`numbers`] | plain text tables; sizes and counts for people |
 
@@ -46,7 +46,7 @@ pub struct Subject {
     pub version: String,
     pub uuid: String,
     pub rows: Option<u64>,
-    /// Bytes of all File columns.
+    /// The total size of all File columns, in bytes.
     pub size: Option<u64>,
     pub created_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
@@ -62,25 +62,25 @@ impl Subject {
 /// The rows of a query directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Narrowed {
-    /// Of the rows that differ from another version: which, e.g. `added since 1.0.0`.
+    /// For rows that differ from another version: which, e.g. `added since 1.0.0`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub diff: Option<String>,
-    /// The printed form of each filter, outermost first.
+    /// The canonical form of each filter, outermost first.
     pub filters: Vec<String>,
-    /// How many rows are left.
+    /// The number of rows that pass.
     pub rows: u64,
-    /// Whether they have an order of their own.
+    /// Whether `order by` gives them an order.
     #[serde(rename = "ranked")]
     pub is_ranked: bool,
     /// A few rows of it, for examples.
     #[serde(skip)]
     pub first: Vec<RowId>,
-    /// Why there is none, where that is known.
+    /// Why there are no rows, if known.
     #[serde(skip)]
     pub why_empty: Option<String>,
 }
 
-/// The listed File columns and where their files are, relative to the version's directory.
+/// The listed File columns and the directories of their files, relative to the version's directory.
 fn directories(schema: &Schema) -> Vec<(&FileColumn, String)> {
     let listed: Vec<&FileColumn> = schema.listed_files().collect();
     if let [only] = listed[..] {

@@ -13,13 +13,13 @@ pub fn count(n: u64) -> String {
     out
 }
 
-/// `4.2 MiB`; whole bytes below a kibibyte.
+/// `4.2 MiB`; whole bytes below 1 KiB.
 pub fn bytes(n: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if n < 1024 {
         return format!("{n} B");
     }
-    // The unit in which it is below 1,000 as printed, so that there is no `1023.9 KiB`.
+    // The unit in which the printed number is below 1,000, so that `1023.9 KiB` cannot occur.
     let mut value = n as f64 / 1024.0;
     let mut unit = 0;
     while value >= 999.95 && unit + 1 < UNITS.len() {
@@ -29,7 +29,7 @@ pub fn bytes(n: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// `1 row`, `1,200 rows`, `2 entries`; `noun` is of one.
+/// `1 row`, `1,200 rows`, `2 entries`; `noun` is the singular.
 pub fn counted(n: u64, noun: &str) -> String {
     match (n, noun.strip_suffix('y')) {
         (1, _) => format!("1 {noun}"),
@@ -38,7 +38,7 @@ pub fn counted(n: u64, noun: &str) -> String {
     }
 }
 
-/// `one` where a sentence is of one thing, else `more`: `is` and `are`.
+/// `one` if `n` is 1, else `more`: `is` and `are`.
 pub fn verb<'w>(n: u64, one: &'w str, more: &'w str) -> &'w str {
     if n == 1 { one } else { more }
 }

@@ -1,4 +1,4 @@
-//! `_README.md` in a version's directory: where one is, and what to do.
+//! `_README.md` in a version's directory: an introduction to the directory and how to use it.
 
 use std::fmt::Write;
 
@@ -10,25 +10,25 @@ use super::{Narrowed, Subject, directories};
 use crate::annotation::Annotations;
 use crate::schema::{Schema, ValueType};
 
-/// The naming rules that a person meets.
+/// The naming rules that users come across.
 const NAMES: &str = "Where a column\n\
     has several sources, they come first (`s3/<bucket>/...`). A name that two objects want is given to the\n\
     first; the others have `~<sys__id>` before the extension.";
 
-/// Characters of what is said about a column, in its row of the table.
+/// The most characters of an annotation in the table of columns.
 const LONGEST_SAID: usize = 300;
 
-/// Everything that the page of a version tells.
+/// The contents of the page of a version.
 #[derive(Clone, Debug)]
 pub struct Readme<'a> {
     pub of: &'a Subject,
     pub description: Option<&'a str>,
     pub schema: &'a Schema,
-    /// What people say about columns.
+    /// People's annotations of columns.
     pub said: &'a Annotations,
     /// `(database column, a value)`.
     pub examples: &'a [(String, String)],
-    /// Which rows, in a query directory.
+    /// The rows shown, in a query directory.
     pub narrowed: Option<&'a Narrowed>,
 }
 
@@ -79,7 +79,7 @@ impl Readme<'_> {
         )
     }
 
-    /// What a query directory is.
+    /// The section that describes a query directory.
     fn query(&self, narrowed: &Narrowed) -> String {
         let mut out = format!(
             "This directory is {} of {}: those that pass\n\n",
@@ -130,7 +130,7 @@ impl Readme<'_> {
         out
     }
 
-    /// How to filter, with columns of this version.
+    /// The section on filters, with columns of this version.
     fn filters(&self) -> String {
         let leaves = self.schema.leaves();
         let find = |value: ValueType| {
@@ -178,12 +178,12 @@ impl Readme<'_> {
     }
 }
 
-/// Words of somebody, as a quotation.
+/// A person's words, as a quotation.
 fn quoted(said: &str) -> String {
     format!("\"{}\"", text(&visible(said, LONGEST_SAID)))
 }
 
-/// An example as a person types it: the database has 0 and 1 for booleans.
+/// An example as a person would type it: the database stores booleans as 0 and 1.
 fn shown<'v>(value: &'v str, kind: &ValueType) -> &'v str {
     match (kind, value) {
         (ValueType::Bool, "0") => "false",

@@ -1,7 +1,7 @@
 //! `_schema.json`: the columns of a version for programs. The format is in `docs/schema-format.md`.
 //!
-//! All of it but what people say about columns stays the same while the version exists. The name of the dataset can change
-//! (`datachain dataset edit --new-name`), so it is not in it.
+//! Everything except people's annotations stays the same while the version exists. The name of the
+//! dataset can change (`datachain dataset edit --new-name`), so it is not included.
 
 use serde::Serialize;
 
@@ -10,7 +10,7 @@ use crate::annotation::{Annotation, Annotations};
 use crate::schema::{Field, FileColumn, Schema, Shape};
 use crate::time::Timestamp;
 
-/// The number of the format; raised when a reader of the old one would be misled.
+/// The version of the format; incremented when readers of the old one would be misled.
 const FORMAT: u32 = 1;
 
 #[derive(Serialize)]
@@ -34,7 +34,7 @@ struct Node<'a> {
     name: &'a str,
     r#type: &'a str,
     optional: bool,
-    /// What people say about it.
+    /// People's annotations of it.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     said: Option<&'a Annotation>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,14 +51,14 @@ struct Node<'a> {
     fields: Option<Vec<Node<'a>>>,
 }
 
-/// One File column and where its rows' files are.
+/// One File column and the directory of its rows' files.
 #[derive(Serialize)]
 struct File<'a> {
     column: &'a str,
     listed: bool,
     /// Relative to the version's directory.
     directory: Option<String>,
-    /// By what its rows may be told from objects that take their place, strongest first.
+    /// The recorded properties that identify the object of a row, strongest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pin: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,7 +89,7 @@ pub fn schema_json(
         files: schema.files.iter().map(|file| file_of(file, schema)).collect(),
         system_columns: ["sys__id", "sys__rand"],
     };
-    // Strings and numbers alone: nothing that serialising could refuse.
+    // Only strings and numbers: serialising cannot fail.
     serde_json::to_string_pretty(&page).unwrap_or_default() + "\n"
 }
 
@@ -119,7 +119,7 @@ fn node<'a>(field: &'a Field, path: &str, said: &'a Annotations) -> Node<'a> {
     node
 }
 
-/// What a list holds: `float` of `list[float]` and of `Optional[list[float]]`.
+/// The item type of a list: `float` of `list[float]` and of `Optional[list[float]]`.
 fn items(type_text: &str) -> Option<&str> {
     let inner = |text: &'_ str, outer: &str| -> Option<(usize, usize)> {
         let start = text.strip_prefix(outer)?.strip_prefix('[')?;
@@ -136,7 +136,8 @@ fn file_of<'a>(file: &'a FileColumn, schema: &Schema) -> File<'a> {
     File { column: &file.name, listed, directory, pin: pin(file), reason }
 }
 
-/// What the version saved that can pin an object: the values of `user.dcfs.pin` that its files may have.
+/// The recorded properties that can pin an object: the possible values of `user.dcfs.pin` on its
+/// files.
 fn pin(file: &FileColumn) -> Vec<&'static str> {
     if !file.is_listed() {
         return Vec::new();

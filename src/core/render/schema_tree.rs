@@ -1,4 +1,5 @@
-//! The columns of a version for people: the tree that DataChain's `print(chain.schema)` prints, models inside lists too.
+//! The columns of a version for people: the tree that DataChain's `print(chain.schema)` prints,
+//! also for models inside lists.
 //!
 //! ```text
 //! file: File@v1
@@ -17,15 +18,15 @@ use crate::schema::{Field, Schema, Shape, Type, ValueType};
 /// The most characters of a name or a type.
 const LONGEST: usize = 200;
 
-/// Columns by which a level stands to the right.
+/// The indent per level, in columns.
 const INDENT: usize = 2;
 
-/// The tree, a column or a model a line.
+/// The tree, one line for each column or model.
 pub fn tree(schema: &Schema) -> String {
     described(schema, &Annotations::new())
 }
 
-/// The same, each line with what people say about it.
+/// The tree with people's annotations on each line.
 pub fn described(schema: &Schema, said: &Annotations) -> String {
     let mut out = String::new();
     schema.signals.iter().for_each(|signal| field(signal, &signal.name, said, 0, &mut out));
@@ -46,7 +47,7 @@ fn field(field: &Field, path: &str, said: &Annotations, depth: usize, out: &mut 
     }
 }
 
-/// What a list holds, where that is models.
+/// Adds the models that a list holds.
 fn items(value: &ValueType, type_text: &str, depth: usize, out: &mut String) {
     let ValueType::List(item) = value else { return };
     let ValueType::Model(fields) = &**item else { return };
@@ -75,7 +76,7 @@ fn item_of(type_text: &str) -> Option<String> {
     }
 }
 
-/// The type of a value inside a model inside a list, which DataChain keeps with the model alone.
+/// The type of a value inside a model inside a list, which DataChain stores only with the model.
 fn written(value: &ValueType) -> String {
     match value {
         ValueType::Bool => "bool".into(),

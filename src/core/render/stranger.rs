@@ -1,12 +1,13 @@
-//! Text of strangers, made safe for where it goes: one function for a page, one for a terminal.
+//! Makes text of strangers safe for its destination: one function for pages, one for terminals.
 //!
-//! A page is read by people, by programs that render Markdown, and by language models. A stranger's text on it stays
-//! plain words in the place it was put: it makes no heading, list, rule, code, table, link or HTML, and holds no
-//! character that a person does not see. A terminal obeys control characters and turns text around at some marks; there
-//! they are shown as escapes.
+//! People, programs that render Markdown, and language models read a page. A stranger's text on it
+//! stays plain words in its place: it makes no heading, list, rule, code, table, link or HTML, and
+//! contains no invisible character. A terminal obeys control characters, and some marks reverse the
+//! direction of text; for terminals they are shown as escapes.
 
-/// Whether a person does not see `c`: control characters, marks that turn text around, and what Unicode calls ignorable
-/// by default (zero width, fillers, tags, variation selectors), in which a text can be hidden from whoever looks at it.
+/// Whether `c` is invisible: control characters, bidirectional marks, and what Unicode calls
+/// default ignorable (zero width, fillers, tags, variation selectors), in which text can be hidden
+/// from readers.
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -17,14 +18,14 @@ pub fn is_hidden(c: char) -> bool {
             | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Whether a terminal, or a person in front of one, is misled by `c`. What joins letters and chooses the form of an emoji
-/// is left alone, and so are line breaks and tabs.
+/// Whether `c` misleads a terminal or its reader. Joiners and emoji variation selectors are left
+/// alone, and so are line breaks and tabs.
 pub fn is_obeyed(c: char) -> bool {
     is_hidden(c)
         && !matches!(c, '\n' | '\t' | '\u{ad}' | '\u{200c}' | '\u{200d}' | '\u{fe00}'..='\u{fe0f}')
 }
 
-/// `text` for a terminal: what it would obey is shown as escapes.
+/// `text` for a terminal: characters that it would obey are shown as escapes.
 pub fn on_terminal(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -33,9 +34,10 @@ pub fn on_terminal(text: &str) -> String {
     out
 }
 
-/// `text` as one line of at most `most` characters: what a person does not see, and line breaks, are shown as escapes.
+/// `text` as one line of at most `most` characters: invisible characters and line breaks are shown
+/// as escapes.
 pub fn visible(text: &str, most: usize) -> String {
-    // A text of strangers may be megabytes: what cannot be shown is not looked at.
+    // A stranger's text may be megabytes: only the part that can be shown is read.
     cut(text.chars().take(most + 1).map(shown).collect(), most)
 }
 
@@ -47,7 +49,7 @@ fn cut(text: String, most: usize) -> String {
     kept + "..."
 }
 
-/// One character, made visible where it is none.
+/// One character, as an escape if it is invisible.
 pub fn shown(c: char) -> String {
     match c {
         '\n' => "\\n".into(),
@@ -58,10 +60,11 @@ pub fn shown(c: char) -> String {
     }
 }
 
-/// `text`, which is one line and visible, as words of a Markdown page.
+/// Escapes `text`, which is one visible line, for a Markdown page.
 ///
-/// Escaped are the characters that mean something anywhere, and others where they would: `-`, `+`, `=`, and `.` or `)`
-/// behind a number at the beginning of a line; and what makes a link of an address without any mark-up.
+/// Escapes the characters that are special everywhere, and others where they are: `-`, `+`, `=`,
+/// and `.` or `)` after a number at the beginning of a line; also those that turn an address into a
+/// link without any mark-up.
 pub fn on_page(text: &str) -> String {
     let chars: Vec<char> = text.trim().chars().collect();
     let first_word = chars.iter().take_while(|c| c.is_ascii_digit()).count();
@@ -83,7 +86,7 @@ pub fn on_page(text: &str) -> String {
             '@' => next.is_some_and(char::is_alphabetic) || is_mail(&chars, at),
             _ => false,
         };
-        // GitHub makes a link of an address of mail whatever is escaped in it, but not of two words.
+        // GitHub turns an email address into a link whatever is escaped in it, but not two words.
         if c == '@' && means_something && at > 0 && !chars[at - 1].is_whitespace() {
             out.push(' ');
         }
@@ -104,8 +107,8 @@ fn ends_with(chars: &[char], word: &str) -> bool {
             .all(|(c, w)| c.to_ascii_lowercase() == w)
 }
 
-/// Whether the `@` at `at` may be that of an address of mail: a word behind it that has a dot and ends in a letter. A version, as in
-/// `pets@1.0.0`, ends in a digit.
+/// Whether the `@` at `at` may be that of an email address: the word after it has a dot and ends in
+/// a letter. A version, as in `pets@1.0.0`, ends in a digit.
 fn is_mail(chars: &[char], at: usize) -> bool {
     let is_part = |c: &&char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
     let word: Vec<&char> = chars[at + 1..].iter().take_while(is_part).collect();
@@ -113,7 +116,8 @@ fn is_mail(chars: &[char], at: usize) -> bool {
     word.contains(&&'.') && last.is_some_and(|c| c.is_alphabetic())
 }
 
-/// Whether the dot at `at` may be that of a host such as `evil.example`: the word ends there, or a path begins.
+/// Whether the dot at `at` may be that of a host such as `evil.example`: the word ends after it, or
+/// a path begins.
 fn is_host(chars: &[char], at: usize) -> bool {
     let rest = &chars[at + 1..];
     let letters = rest.iter().take_while(|c| c.is_alphanumeric() || **c == '-').count();

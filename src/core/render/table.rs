@@ -1,4 +1,5 @@
-//! Plain text tables: columns as wide as they need to be, two spaces apart, nothing a terminal obeys.
+//! Plain text tables: columns as wide as needed, two spaces apart, no control characters that a
+//! terminal obeys.
 
 use std::fmt;
 
@@ -12,27 +13,27 @@ const WIDEST: usize = 120;
 /// The least width that a column is shortened to.
 const NARROWEST: usize = 8;
 
-/// Between columns.
+/// The gap between columns.
 const GAP: usize = 2;
 
-/// In place of what is not shown.
+/// Replaces text that is not shown.
 const DOTS: &str = "...";
 
 /// A table with a line of headers.
 #[derive(Clone, Debug)]
 pub struct Table {
     rows: Vec<Vec<String>>,
-    /// Whether long cells lose their middle and not their end, as paths should.
+    /// Whether long cells lose their middle instead of their end, as paths should.
     is_cut_in_the_middle: bool,
 }
 
 impl Table {
-    /// A table with its headers.
+    /// A table with these headers.
     pub fn new<const N: usize>(headers: [&str; N]) -> Self {
         Self { rows: vec![headers.map(str::to_owned).into()], is_cut_in_the_middle: false }
     }
 
-    /// Long cells keep their beginning and their end: they are paths.
+    /// Shortens long cells in the middle, as suits paths.
     pub fn cut_in_the_middle(&mut self) {
         self.is_cut_in_the_middle = true;
     }
@@ -42,7 +43,8 @@ impl Table {
         self.rows.push(cells.iter().map(|cell| visible(cell, WIDEST)).collect());
     }
 
-    /// The table in lines of at most `width` terminal cells, or as wide as it is: the widest columns are shortened first.
+    /// The table in lines of at most `width` terminal cells, or at its full width: the widest
+    /// columns are shortened first.
     pub fn fitted(&self, width: Option<usize>) -> String {
         let mut widths = self.widths();
         let most = width.unwrap_or(usize::MAX);
@@ -80,7 +82,7 @@ impl Table {
     }
 }
 
-/// `text` in at most `width` terminal cells: its beginning, or its beginning and its end.
+/// `text` in at most `width` terminal cells: its beginning, or its beginning and end.
 fn shortened(text: &str, width: usize, in_the_middle: bool) -> String {
     if text.width() <= width {
         return text.to_owned();

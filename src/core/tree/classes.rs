@@ -1,8 +1,10 @@
-//! The columns whose values are folders in `_views/by/`: those of the schema that hold one value each, and the parts of
-//! the path of every File column, by the names that filters have for them (`file.parent`, `file.ext`).
+//! The columns whose values are folders in `_views/by/`: those of the schema that hold one value
+//! each, and the path components of every File column, by the names that filters use
+//! (`file.parent`, `file.ext`).
 //!
-//! A column is known by its number, which is part of inode numbers: that of its leaf, and after the leaves four for each
-//! File column. Of several with one name the first counts: a recorded column goes before a part of a path.
+//! A column is identified by its number, which is part of inode numbers: the index of its leaf and,
+//! after the leaves, four for each File column. Among columns of one name the first wins: a
+//! recorded column goes before a path component.
 
 use std::collections::HashSet;
 
@@ -20,9 +22,9 @@ pub struct Class<'s> {
     /// The database column that its values come from.
     pub column: &'s str,
     pub value: &'s ValueType,
-    /// What of the cell is the value, where that is not all.
+    /// The path component that is the value, if it is not the whole cell.
     pub part: Option<Part>,
-    /// Found by name and not listed.
+    /// Whether it is found by name but not listed.
     pub is_hidden: bool,
 }
 
@@ -32,7 +34,7 @@ impl Class<'_> {
         escape::segment(self.name.as_bytes()).into_owned()
     }
 
-    /// The value that a cell of its database column is.
+    /// The value of a cell of its database column.
     pub fn of<'c>(&self, cell: Cell<'c>) -> Cell<'c> {
         match (self.part, cell) {
             (None, cell) => cell,
@@ -42,7 +44,7 @@ impl Class<'_> {
     }
 }
 
-/// The columns with a folder, of which there are at most `most`; every number is below that.
+/// The columns that have a folder, at most `most`; every number is below `most`.
 pub fn classes(schema: &Schema, most: usize) -> Vec<Class<'_>> {
     let leaves = schema.leaves();
     let parts_begin = leaves.len();
@@ -70,7 +72,7 @@ pub fn classes(schema: &Schema, most: usize) -> Vec<Class<'_>> {
                 column: path?,
                 value: &ValueType::Text,
                 part: Some(part),
-                // Most files have a name of their own.
+                // File names are mostly unique.
                 is_hidden: matches!(part, Part::Name | Part::Stem),
             };
             Some((parts_begin + file * Part::ALL.len() + number, class))

@@ -2,10 +2,11 @@
 //!
 //! 1. `<dataset>@<version>` is a directory; `<dataset>` is a link to the highest version.
 //! 2. A catalog of a stranger may hold names with dots, `@` and slashes, so that two want one name
+//! 2. A foreign catalog may hold names with dots, `@` and slashes, so that two want the same name
 //!    (the dataset `a@1.0.0` and version 1.0.0 of `a`). Directories are named before links, each by
-//!    rising key; who comes later gets `~<key of its (first) version>`, then `~<key>~2`, ...
-//! 3. By name and unlisted, `<link>@latest`, `<link>@1` and `<link>@1.0` lead to the highest version
-//!    that they admit; a listed name of that spelling wins.
+//!    ascending key; a later one gets `~<key of its (first) version>`, then `~<key>~2`, ...
+//! 3. Unlisted, but found by name: `<link>@latest`, `<link>@1` and `<link>@1.0` lead to the highest
+//!    version that they admit; a listed name spelled like that wins.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use crate::id::VersionId;
 use crate::name::{DatasetName, escape};
 use crate::version::{Requirement, Version};
 
-/// What a name in `datasets/` is.
+/// The meaning of a name in `datasets/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// The directory of a version.
@@ -22,11 +23,12 @@ pub enum Entry {
     Link(Vec<u8>),
 }
 
-/// The listed names of `datasets/`, and what leads to them by name.
+/// The listed names of `datasets/`, and the links found by name only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Datasets {
     entries: BTreeMap<Vec<u8>, Entry>,
-    /// By the name of a dataset's link: its versions and their directories, lowest first.
+    /// The versions of each dataset and their directories, lowest first, by the name of the
+    /// dataset's link.
     versions: BTreeMap<Vec<u8>, Vec<(Version, Vec<u8>)>>,
 }
 
@@ -58,13 +60,13 @@ impl Datasets {
         &self.entries
     }
 
-    /// What `name` is: listed, or a link by requirement such as `pets@latest`.
+    /// Looks up a listed name, or a link with a requirement such as `pets@latest`.
     pub fn lookup(&self, name: &[u8]) -> Option<Entry> {
         let listed = self.entries.get(name).cloned();
         listed.or_else(|| self.resolve(name).map(|target| Entry::Link(target.to_vec())))
     }
 
-    /// The directory that `<link>@<requirement>` means.
+    /// The directory that `<link>@<requirement>` leads to.
     fn resolve(&self, name: &[u8]) -> Option<&[u8]> {
         let at = name.iter().rposition(|b| *b == b'@')?;
         let wanted: Requirement = std::str::from_utf8(&name[at + 1..]).ok()?.parse().ok()?;
@@ -73,7 +75,7 @@ impl Datasets {
         Some(&highest.1)
     }
 
-    /// Adds an entry under `wanted`, or the next free name, and tells which.
+    /// Adds an entry as `wanted`, or under the next free name; returns the name.
     fn add(&mut self, wanted: &str, id: VersionId, entry: Entry) -> Vec<u8> {
         let plain = escape::segment(wanted.as_bytes()).into_owned();
         let marks = (1_u64..).map(|again| match again {
@@ -88,14 +90,14 @@ impl Datasets {
     }
 }
 
-/// `pets@1.0.0~17`: at the end, for the `.0` of a version is no extension; before it where the
-/// name is too long to grow.
+/// `pets@1.0.0~17`: the mark goes at the end, because the `.0` of a version is not an extension;
+/// before it if the name is too long to grow.
 fn with_mark(name: &[u8], mark: &str) -> Vec<u8> {
     let joined = [name, b"~", mark.as_bytes()].concat();
     if joined.len() <= escape::LONGEST { joined } else { escape::marked(name, mark) }
 }
 
-/// A dataset while its versions are gathered.
+/// A dataset whose versions are being gathered.
 struct Dataset {
     /// The lowest key of its versions.
     first: VersionId,
@@ -214,7 +216,7 @@ mod tests {
             ("pets@latest", Some("pets@2.0.0")),
             ("pets@1.0", Some("pets@1.0.10")),
             ("pets@2", Some("pets@2.0.0")),
-            // A dataset of that very name wins.
+            // A dataset of exactly that name wins.
             ("pets@1", Some("pets@1@7.0.0")),
             ("pets@1@latest", Some("pets@1@7.0.0")),
             ("pets@3", None),

@@ -1,14 +1,14 @@
-//! Sort keys: the names of a path joined by the byte 0, which no name holds.
+//! Sort keys: the names of a path joined by the byte 0, which no name contains.
 //!
-//! Byte order of keys is then order by names, level by level: what is below a directory follows
-//! right after a file of the same name, and a directory is one contiguous range.
+//! Byte order of keys is order by names, level by level: the contents of a directory directly
+//! follow a file of the same name, and a directory is one contiguous range.
 
 use crate::name::escape;
 
-/// Between the names of a key.
+/// Separates the names of a key.
 pub const SEPARATOR: u8 = 0;
 
-/// The most bytes of a key: names of at most 255 bytes, and what joins them.
+/// The longest key in bytes: names of at most 255 bytes, and the separators.
 pub const LONGEST: usize = super::DEEPEST as usize * (escape::LONGEST + 1);
 
 /// The names of `key`, first level first.
@@ -21,7 +21,7 @@ pub fn is_below(key: &[u8], directory: &[u8]) -> bool {
     key.strip_prefix(directory).is_some_and(|rest| rest.first() == Some(&SEPARATOR))
 }
 
-/// `(the directory with the separator after it, the last name)`; the first is empty at the top.
+/// `(the directory with the separator after it, the last name)`; the directory is empty at the top.
 pub fn split_last(key: &[u8]) -> (&[u8], &[u8]) {
     let start = key.iter().rposition(|b| *b == SEPARATOR).map_or(0, |at| at + 1);
     key.split_at(start)
@@ -35,7 +35,7 @@ pub fn top(key: &[u8]) -> (&[u8], bool) {
     }
 }
 
-/// The path as a person writes it.
+/// The path with slashes, for people.
 pub fn to_path(key: &[u8]) -> Vec<u8> {
     key.iter().map(|b| if *b == SEPARATOR { b'/' } else { *b }).collect()
 }

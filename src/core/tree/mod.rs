@@ -1,8 +1,8 @@
-//! How row paths become names and directories. Pure: no catalog, no disk, no clock.
+//! Derives names and directories from row paths. Pure: no catalog, no disk, no clock.
 //!
-//! - [`place`]: where a row's object would be, if it were alone.
-//! - [`key`]: such a path as bytes that sort the way directories list.
-//! - [`settle`]: who keeps a name that several want, and what the others are called.
+//! - [`mod@place`]: where a row's object would be if it were alone.
+//! - [`mod@key`]: such a path as bytes that sort the way directories list.
+//! - [`mod@settle`]: which object keeps a name that several want, and how the others are named.
 //! - [`values`]: the same for the values of a column.
 //! - [`classes`]: the columns whose values are folders.
 //! - [`datasets`]: the same for the names in `datasets/`.

@@ -1,15 +1,16 @@
-//! Where a row's object would be, if nothing else wanted its name.
+//! Where a row's object would be if no other object wanted its name.
 //!
 //! 1. The recorded path is split on `/`; each segment becomes one legal name, none is dropped.
-//! 2. Where a column holds several sources, the source's segments come first: `s3://bucket` is
-//!    `s3/bucket`, `file:///a/b` is `file/a/b`, a source without `://` is its own segments.
-//! 3. Of more than [`DEEPEST`] segments, all from the last level on become one name.
+//! 2. If a column holds several sources, the source's segments come first: `s3://bucket` is
+//!    `s3/bucket`, `file:///a/b` is `file/a/b`, a source without `://` is split into its own
+//!    segments.
+//! 3. Beyond [`DEEPEST`] segments, everything from the last level on becomes one name.
 
 use crate::name::escape;
 use crate::object::Object;
 use crate::tree::key::SEPARATOR;
 
-/// The most segments of a path; what is deeper becomes one escaped name.
+/// The most segments of a path; anything deeper becomes one escaped name.
 pub const DEEPEST: u16 = 1000;
 
 /// Writes the key (see [`crate::tree::key`]) of `object` over `key`.
@@ -27,7 +28,7 @@ pub fn write_key(object: &Object, many_sources: bool, key: &mut Vec<u8>) {
     }
 }
 
-/// `(scheme, the rest without its first slash)`: `file:///a` is `file` and `a`.
+/// `(scheme, the rest without its first slash)`: `file:///a` gives `file` and `a`.
 fn source_parts(source: &str) -> (Option<&[u8]>, &[u8]) {
     match source.split_once("://") {
         Some((scheme, rest)) => {
@@ -58,8 +59,8 @@ fn write_name(raw: &[u8], key: &mut Vec<u8>) {
     key.extend_from_slice(&escape::segment(raw));
 }
 
-/// The directory of each column where a version has several, in their order: the escaped column
-/// name; one that is reserved or taken by an earlier column gets `~<index>`.
+/// The directory of each column of a version with several, in order: the escaped column name; one
+/// that is reserved or taken by an earlier column gets `~<index>`.
 pub fn column_directories(columns: &[&str]) -> Vec<Vec<u8>> {
     let wanted: Vec<_> = columns.iter().map(|name| escape::segment(name.as_bytes())).collect();
     let mut given: Vec<Vec<u8>> = Vec::with_capacity(columns.len());

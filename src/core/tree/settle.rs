@@ -1,22 +1,22 @@
-//! Who keeps a name that several objects want, and what the others are called.
+//! Resolves names that several objects want.
 //!
-//! Judged over the whole version, per File column, so that a filter never renames a file:
+//! Decided over the whole version, per File column, so that a filter never renames a file:
 //!
-//! 1. At one key, the object of the lowest row keeps it; every other is marked: `~<sys__id of its
-//!    first row>` goes before the extension.
-//! 2. A key that is also a directory, or (in the top directory of a version with one File column) a
-//!    reserved name, is kept by none.
-//! 3. A directory at the top with a reserved name is marked by the `sys__id` of the first row below
-//!    it in key order; all below moves along.
-//! 4. A mark that gives a name already there (real or given before, or reserved) counts on: `~17`,
-//!    `~17~2`, `~17~3`. Directories are named before files, each in key order.
+//! 1. Of the objects at one key, that of the lowest row keeps it; the others are marked: `~<sys__id
+//!    of the first row>` goes before the extension.
+//! 2. If a key is also a directory or (in the top directory of a version with one File column) a
+//!    reserved name, no object keeps it.
+//! 3. A top-level directory with a reserved name is marked with the `sys__id` of the first row
+//!    below it in key order; everything below it moves along.
+//! 4. If a marked name is taken (by a real or an earlier name, or reserved), the mark counts up:
+//!    `~17`, `~17~2`, `~17~3`. Directories are named before files, each in key order.
 
 use std::fmt::Display;
 
 use crate::name::escape;
 use crate::tree::key;
 
-/// Names that a version's directory answers itself.
+/// Reserved names of a version's directory.
 pub const RESERVED: [&[u8]; 10] = [
     b"_README.md",
     b"_count",
@@ -30,7 +30,7 @@ pub const RESERVED: [&[u8]; 10] = [
     b"_views",
 ];
 
-/// Whether rows may not have this name in a version's directory.
+/// Whether rows may not use this name in a version's directory.
 pub fn is_reserved(name: &[u8]) -> bool {
     RESERVED.contains(&name)
 }
@@ -51,10 +51,10 @@ pub fn reserved_directory(key: &[u8], is_root: bool) -> Option<&'static [u8]> {
     found.copied().filter(|_| is_root && is_below)
 }
 
-/// The first marked form of `name` in `directory` (a key with its separator, or empty) that is free.
+/// The first free marked form of `name` in `directory` (a key with its separator, or empty).
 ///
-/// Ends because the marks differ and what is taken is finite: one call asks at most once more than
-/// there are taken names that bear its own mark.
+/// Terminates because all marks differ and the taken names are finite: a call asks at most once
+/// more than there are taken names with its own mark.
 pub fn free_name(
     directory: &[u8],
     name: &[u8],

@@ -1,13 +1,15 @@
-//! The distinct values of a column as names of directories: what `_views/by/<column>/` holds.
+//! The distinct values of a column as directory names: the contents of `_views/by/<column>/`.
 //!
-//! 1. A value is named as it reads: text as it is, `7`, `0.5`, `true`, `2024-01-02 03:04:05`; escaped
-//!    as any name ([`escape`]), so an empty text is `%`. NULL is `.null`: it is no class, and loaders that list hidden
-//!    directories do not meet it either, for it is there by name alone.
-//! 2. Where two values want one name (the text `.null`, say), the one whose first row comes first
-//!    keeps it; NULL always does. Every other is marked by the `sys__id` of its first row.
-//! 3. A value is known by the ordinal of its first row: that never changes and needs no table.
+//! 1. A value is named by its text: text as it is, `7`, `0.5`, `true`, `2024-01-02 03:04:05`;
+//!    escaped like any name ([`escape`]), so an empty text is `%`. NULL is `.null`: it is not a
+//!    class, so it is found by name only, and loaders that list hidden directories do not see it
+//!    either.
+//! 2. If two values want one name (the text `.null`, say), the one whose first row comes first
+//!    keeps it; NULL always does. The others are marked with the `sys__id` of their first row.
+//! 3. A value is identified by the ordinal of its first row, which never changes and needs no
+//!    table.
 //!
-//! Judged over the whole version, so that a set of rows never renames a value.
+//! Decided over the whole version, so that a set of rows never renames a value.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -22,26 +24,26 @@ use crate::schema::ValueType;
 /// The name of NULL.
 pub const NULL: &[u8] = b".null";
 
-/// The most values that are told apart; columns with more are not listed.
+/// The most distinct values; columns with more are not listed.
 pub const MOST: usize = 10_000;
 
-/// The most bytes of text that they may have together: texts may be whole documents.
+/// The most bytes of text in all values: texts may be whole documents.
 const MOST_BYTES: usize = 16 << 20;
 
 /// One distinct value of a column.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Value {
-    /// Unique among the values of its column, and legal.
+    /// The name: legal, and unique among the values of its column.
     pub name: Vec<u8>,
-    /// The ordinal of its first row, which is its number.
+    /// The ordinal of its first row, which identifies it.
     pub first: u32,
     /// The ordinals of all its rows.
     pub rows: RoaringBitmap,
-    /// Whether it is NULL, which is no value to have a folder that is listed.
+    /// Whether it is NULL, whose folder is not listed.
     pub is_null: bool,
 }
 
-/// The values of a column, by rising value: NULL, numbers, text.
+/// The values of a column, ascending: NULL, numbers, text.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Values {
     sorted: Vec<Value>,
@@ -72,12 +74,13 @@ fn real(x: f64) -> String {
     }
 }
 
-/// A cell that can be kept and compared: equal where SQLite's `IS` says so for values of one class.
+/// A cell that can be stored and compared; equality is that of SQLite's `IS` among values of one
+/// type.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     Null,
     Integer(i64),
-    /// The bits of the float, in an order that rises with it. -0.0 is 0.0.
+    /// The bits of the float, in its order. -0.0 is 0.0.
     Real(u64),
     Text(Box<[u8]>),
     Blob(Box<[u8]>),
@@ -108,7 +111,7 @@ impl Key {
     }
 }
 
-/// Bits that compare as numbers the way the floats do.
+/// The bits of a float, sorted like the float.
 fn rising_bits(x: f64) -> u64 {
     let bits = x.to_bits();
     if bits >> 63 == 0 { bits | 1 << 63 } else { !bits }
@@ -123,8 +126,8 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Adds the cell of a row; ordinals must rise. `false` where there are more than [`MOST`] values,
-    /// or too long ones: then nothing more needs to come.
+    /// Adds the cell of a row; ordinals must ascend. `false` once there are more than [`MOST`]
+    /// values, or too long ones: then no more cells are needed.
     pub fn push(&mut self, ordinal: u32, cell: Cell<'_>) -> bool {
         let rows = self.rows.entry(cell.into()).or_default();
         if rows.is_empty()
@@ -136,7 +139,7 @@ impl Collector {
         self.rows.len() <= MOST && self.bytes <= MOST_BYTES
     }
 
-    /// The values, named. `id` gives the `sys__id` of an ordinal.
+    /// The values with their names. `id` gives the `sys__id` of an ordinal.
     pub fn finish(self, value: &ValueType, id: impl Fn(u32) -> i64) -> Values {
         let mut found: Vec<(Key, RoaringBitmap)> = self.rows.into_iter().collect();
         found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
@@ -166,12 +169,12 @@ fn wanted(key: &Key, value: &ValueType) -> Vec<u8> {
     wanted_name(cell, value).into_owned()
 }
 
-/// Rule 2, for values in order of value. A real name goes before a mark that equals it.
+/// Rule 2, for values in ascending order. A real name goes before an equal marked one.
 fn names(found: &[(Vec<u8>, u32, RoaringBitmap)], id: impl Fn(u32) -> i64) -> Vec<Vec<u8>> {
     let mut keepers: HashMap<&[u8], usize> = HashMap::with_capacity(found.len());
     for (index, (name, first, _)) in found.iter().enumerate() {
         let keeper = keepers.entry(name).or_insert(index);
-        // NULL is the first of all, and keeps its name whatever its first row.
+        // NULL comes first, and keeps its name whatever its first row is.
         let is_null = *keeper == 0 && name == NULL;
         if *first < found[*keeper].1 && !is_null {
             *keeper = index;
@@ -196,7 +199,7 @@ impl Values {
         Self { by_name: by_name.collect(), by_first: by_first.collect(), sorted }
     }
 
-    /// By rising value.
+    /// In ascending order.
     pub fn iter(&self) -> impl Iterator<Item = &Value> {
         self.sorted.iter()
     }
@@ -211,7 +214,7 @@ impl Values {
         self.by_first.get(&first).map(|at| &self.sorted[*at])
     }
 
-    /// Bytes of memory, about.
+    /// The approximate size in memory, in bytes.
     pub fn weight(&self) -> usize {
         let each = |value: &Value| 2 * value.name.len() + value.rows.serialized_size() + 200;
         self.sorted.iter().map(each).sum()

@@ -1,10 +1,11 @@
-//! Cells as CSV (RFC 4180, with `\n` at the end of lines): NULL is nothing, an empty text `""`.
+//! Cells as CSV (RFC 4180, with `\n` at the end of lines): NULL is an empty field, an empty text is
+//! `""`.
 //!
-//! The header is in quotes throughout: DuckDB looks for a quote in its first 20,480 lines only, and takes one that comes
-//! later for a letter.
+//! Every header field is quoted: DuckDB looks for a quote only in its first 20,480 lines, and takes
+//! one that comes later for a literal character.
 //!
-//! Infinity is `1e999`, which is one to every reader that reads floats; DuckDB takes a column of `inf`
-//! alone for dates.
+//! Infinity is `1e999`, which every reader of floats parses as infinity; DuckDB takes a column of
+//! only `inf` for dates.
 
 use super::json;
 use crate::cell::Cell;
@@ -25,13 +26,14 @@ pub fn cell(out: &mut Vec<u8>, cell: Cell<'_>, value: &ValueType) {
         }
         (Cell::Text(text), _) => field(out, text),
         (Cell::Blob(_), _) => {
-            // Base64 in quotes: nothing in it has to be escaped.
+            // Base64 in quotes: nothing in it needs escaping.
             json::cell(out, cell, value);
         }
     }
 }
 
-/// As DataChain stores it, which every reader takes for a time: no zone, UTC; always six digits.
+/// The format DataChain stores, which every reader recognises as a time: no zone, UTC; always six
+/// digits.
 fn time(out: &mut Vec<u8>, text: &[u8]) {
     match json::fixed_time(text) {
         Some(time) => out.extend_from_slice(&time),
@@ -39,8 +41,8 @@ fn time(out: &mut Vec<u8>, text: &[u8]) {
     }
 }
 
-/// A text, in quotes where it needs them. Bytes that are no UTF-8, and NUL, become U+FFFD: readers
-/// end a line or a file at NUL.
+/// A text, quoted if needed. Invalid UTF-8 and NUL become U+FFFD: readers end a line or a file at
+/// NUL.
 pub fn field(out: &mut Vec<u8>, text: &[u8]) {
     let needs_quotes = |b: &u8| matches!(b, b'"' | b',' | b'\n' | b'\r');
     let is_odd = text.contains(&0) || std::str::from_utf8(text).is_err();

@@ -1,7 +1,7 @@
 //! Cells as JSON.
 //!
-//! Infinities are the tokens `Infinity` and `-Infinity`, and a `NaN` inside a stored list stays one:
-//! Python's `json`, pandas, pyarrow and DuckDB all read them, and no other spelling is read by all four.
+//! Infinities are the tokens `Infinity` and `-Infinity`, and a `NaN` inside a stored list stays
+//! one: Python's `json`, pandas, pyarrow and DuckDB all read them; all four read no other spelling.
 
 use std::borrow::Cow;
 use std::io::Write as _;
@@ -43,7 +43,8 @@ fn real(out: &mut Vec<u8>, x: f64) {
     }
 }
 
-/// RFC 3339 in UTC with six digits, `2024-01-02T03:04:05.000000Z`; what is no time stays as it is.
+/// RFC 3339 in UTC with six digits, `2024-01-02T03:04:05.000000Z`; a text that is not a time stays
+/// as it is.
 fn time(out: &mut Vec<u8>, text: &[u8]) {
     let start = out.len() + 1;
     match fixed_time(text) {
@@ -57,7 +58,7 @@ fn time(out: &mut Vec<u8>, text: &[u8]) {
     }
 }
 
-/// A time as DataChain stores it, always with six digits; `None` for what is no time.
+/// A time as DataChain stores it, always with six digits; `None` if it is not a time.
 pub fn fixed_time(text: &[u8]) -> Option<Cow<'_, [u8]>> {
     let time = Timestamp::parse(std::str::from_utf8(text).ok()?)?;
     let is_stored = text.get(10) == Some(&b' ');
@@ -69,7 +70,7 @@ pub fn fixed_time(text: &[u8]) -> Option<Cow<'_, [u8]>> {
     (fixed.len() == 26).then_some(fixed)
 }
 
-/// A string. Bytes that are no UTF-8 become U+FFFD.
+/// A string. Invalid UTF-8 becomes U+FFFD.
 pub fn string(out: &mut Vec<u8>, text: &[u8]) {
     let lossy;
     let text = match std::str::from_utf8(text) {
@@ -100,8 +101,8 @@ pub fn string(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
 }
 
-/// A stored list. The items of a list of models that is a signal of its own are JSON texts in
-/// strings; here they become objects.
+/// A stored list. In a list of models that is a signal of its own, items are JSON texts in strings;
+/// here they become objects.
 fn list(out: &mut Vec<u8>, text: &[u8], item: &ValueType) {
     let is_model = matches!(item, ValueType::Model(_));
     if !is_model
@@ -128,7 +129,7 @@ fn list(out: &mut Vec<u8>, text: &[u8], item: &ValueType) {
     out.push(b']');
 }
 
-/// A stored JSON text as it is, on one line; as a string where it is none.
+/// A stored JSON text, on one line; as a string if it is not valid JSON.
 pub fn stored(out: &mut Vec<u8>, text: &[u8]) {
     let is_json = std::str::from_utf8(text).is_ok() && crate::json::is_valid(text);
     if !is_json {
@@ -137,7 +138,7 @@ pub fn stored(out: &mut Vec<u8>, text: &[u8]) {
     let text = text.trim_ascii();
     let start = out.len();
     out.extend_from_slice(text);
-    // Outside strings they are only white space; inside, they would not be valid.
+    // Outside strings line breaks are only white space; inside, they would not be valid.
     out[start..].iter_mut().filter(|b| matches!(b, b'\n' | b'\r')).for_each(|b| *b = b' ');
 }
 

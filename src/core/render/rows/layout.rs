@@ -1,8 +1,8 @@
-//! From a schema to the steps that write a row.
+//! Compiles a schema into the steps that write a row.
 //!
-//! Beside the columns of the schema every row has `path`, where its file is from the directory that
-//! the table stands in (an object by File column, where there are several), and `sys__id`, which names
-//! it in `_views/rows/`. A signal of that name keeps it, and ours gets a `_` before it.
+//! Besides the columns of the schema every row has `path`, its file relative to the directory of
+//! the table (an object by File column if there are several), and `sys__id`, its name in
+//! `_views/rows/`. A signal of that name keeps it, and ours is prefixed with `_`.
 
 use std::io::Write as _;
 
@@ -11,18 +11,18 @@ use crate::cell::{Cell, Cells};
 use crate::id::RowId;
 use crate::schema::{Field, FileColumn, Leaf, Schema, Shape, ValueType};
 
-/// How rows are written.
+/// The format of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     /// One JSON object per line, nested as the models nest.
     Jsonl,
     /// Dotted columns, a header.
     Csv,
-    /// Hugging Face's `metadata.jsonl`: flat, scalars only, `file_name` for the path.
+    /// Hugging Face's `metadata.jsonl`: flat, only scalars, `file_name` for the path.
     Metadata,
-    /// `file_name` and one text, for those who train on captions ([`caption`]).
+    /// `file_name` and one text, for training on captions ([`caption`]).
     Captions,
-    /// One JSON object over many lines.
+    /// One JSON object, indented over many lines.
     Pretty,
 }
 
@@ -34,7 +34,7 @@ pub struct Layout {
     steps: Vec<Step>,
     /// Rows without a file in this File column are left out.
     needs_path: Option<usize>,
-    /// Files that Hugging Face would take for metadata are none.
+    /// Whether files that Hugging Face would take for metadata are treated as absent.
     hides_metadata: bool,
 }
 
@@ -42,7 +42,7 @@ pub struct Layout {
 enum Step {
     /// Bytes that are the same in every row.
     Literal(Vec<u8>),
-    /// A cell, by its number among the columns.
+    /// A cell, by its index among the columns.
     Json(usize, ValueType),
     Csv(usize, ValueType),
     /// The path in a File column.
@@ -50,14 +50,14 @@ enum Step {
     CsvPath(usize),
     /// The row's `sys__id`.
     Id,
-    /// An optional model: where the cell is not 0 it is `null`, and this many steps are passed over.
+    /// An optional model: if the cell is not 0, writes `null` and skips this many steps.
     Optional(usize, usize),
 }
 
-/// Which columns a table has beside those of its schema.
+/// The columns of a table besides those of its schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Beside {
-    /// Where the row's file is.
+    /// The path of the row's file.
     pub path: bool,
     /// The row's `sys__id`.
     pub id: bool,
@@ -69,7 +69,7 @@ impl Beside {
 }
 
 impl Layout {
-    /// The layout of `format` for rows of `schema`, whose files are in the columns `listed`.
+    /// The layout of `format` for rows of `schema`, whose listed File columns are `listed`.
     pub fn new(schema: &Schema, format: Format, listed: &[FileColumn], beside: Beside) -> Self {
         let mut layout = Self {
             columns: Vec::new(),
@@ -89,17 +89,17 @@ impl Layout {
         layout
     }
 
-    /// The database columns whose cells [`Layout::write`] takes, in order.
+    /// The database columns that [`Layout::write`] takes, in order.
     pub fn columns(&self) -> &[String] {
         &self.columns
     }
 
-    /// What stands before the first row.
+    /// The bytes before the first row.
     pub fn header(&self) -> &[u8] {
         &self.header
     }
 
-    /// Writes one row, if it has one in this format; `paths` are its files in the listed columns.
+    /// Writes one row if this format includes it; `paths` are its files in the listed columns.
     pub fn write(&self, out: &mut Vec<u8>, id: RowId, paths: &Paths, cells: &dyn Cells) {
         if self.needs_path.is_some_and(|at| self.path(paths, at).is_none()) {
             return;
@@ -131,7 +131,7 @@ impl Layout {
         }
     }
 
-    /// The path of a row's file, where this format shows that.
+    /// The path of a row's file, if this format shows it.
     fn path<'p>(&self, paths: &'p Paths, column: usize) -> Option<&'p [u8]> {
         let path = paths.get(column)?.as_deref()?;
         let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
@@ -145,13 +145,14 @@ impl Layout {
         }
     }
 
-    /// The number of a database column.
+    /// The index of a database column.
     fn column(&mut self, name: &str) -> usize {
         self.columns.push(name.to_owned());
         self.columns.len() - 1
     }
 
-    /// `,` but for the first, a line of its own at `depth` where there is one, and `"name":`.
+    /// Writes a comma unless first, a line break with the indent of `depth` if given, and
+    /// `"name":`.
     fn key(&mut self, name: &str, is_first: bool, depth: Option<usize>) {
         let mut text = Vec::new();
         if !is_first {
@@ -216,7 +217,8 @@ impl Layout {
                 let begin = self.steps.len();
                 if let Some(tag) = tag {
                     self.steps.push(Step::Optional(tag, 0));
-                    // The literals after it must not run into those before it.
+                    // Keeps the literals after it apart from those before it, so that it can be
+                    // skipped.
                     self.steps.push(Step::Literal(Vec::new()));
                 }
                 self.literal(b"{");
@@ -295,7 +297,7 @@ impl Layout {
     }
 }
 
-/// The column of captions: the first text whose name says so.
+/// The column of captions: the first text column with a name that suggests it.
 pub fn caption(schema: &Schema) -> Option<Leaf<'_>> {
     let is_one = |name: &str| matches!(name, "caption" | "captions" | "text" | "description");
     let mut leaves = schema.leaves().into_iter();
@@ -304,7 +306,8 @@ pub fn caption(schema: &Schema) -> Option<Leaf<'_>> {
     })
 }
 
-/// The columns of Hugging Face's metadata: the link of each File column, and the scalars of a schema by names that are free.
+/// The columns of Hugging Face's metadata: the link of each File column, and the scalars of a
+/// schema whose names are free.
 pub fn metadata_columns<'s>(
     schema: &'s Schema,
     listed: &[FileColumn],
@@ -325,18 +328,18 @@ pub fn metadata_columns<'s>(
     (links, named)
 }
 
-/// Whether Hugging Face takes a file of this name for the metadata of those around it; `_views/hf` has its own, and
-/// shows no recorded one.
+/// Whether Hugging Face takes a file of this name for the metadata of the files beside it;
+/// `_views/hf` generates its own, and hides recorded ones.
 pub fn is_metadata(name: &[u8]) -> bool {
     matches!(name, b"metadata.csv" | b"metadata.jsonl" | b"metadata.parquet")
 }
 
-/// A line break and the indent of `depth`; nothing on a line of rows.
+/// A line break and the indent of `depth`; empty in a table with one line per row.
 fn new_line(depth: Option<usize>) -> Vec<u8> {
     depth.map_or(Vec::new(), |depth| format!("\n{}", "  ".repeat(depth)).into_bytes())
 }
 
-/// What `path` and `sys__id` are called beside the names of a schema.
+/// The names of `path` and `sys__id` beside the names of a schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ours {
     pub path: String,
@@ -344,7 +347,7 @@ pub struct Ours {
 }
 
 impl Ours {
-    /// Free of the names of signals, or of dotted names.
+    /// Names that differ from the given ones: those of signals, or dotted names.
     pub fn of<'a>(names: impl Iterator<Item = &'a str>) -> Self {
         let taken: Vec<&str> = names.collect();
         let below = |ours: &str, name: &str| {
@@ -361,7 +364,7 @@ impl Ours {
     }
 }
 
-/// The names that Hugging Face takes for links to files, one per File column.
+/// The columns that Hugging Face reads as links to files, one per File column.
 fn links(listed: &[FileColumn]) -> Vec<String> {
     if listed.len() == 1 {
         return vec!["file_name".into()];
@@ -377,8 +380,9 @@ fn links(listed: &[FileColumn]) -> Vec<String> {
     given
 }
 
-/// The columns that Hugging Face makes of links: of `mask_file_name` it is `mask`, of `file_name` what the loader is for
-/// (`imagefolder`, `audiofolder`, ...). A column of that name would be the same one twice.
+/// The columns that Hugging Face derives from links: `mask` from `mask_file_name`, and from
+/// `file_name` the one named after the loader (`imagefolder`, `audiofolder`, ...). A column of that
+/// name would be a duplicate.
 fn made(links: &[String]) -> Vec<String> {
     let of = |link: &String| match link.strip_suffix("_file_name") {
         Some(name) => vec![name.to_owned()],
@@ -387,8 +391,7 @@ fn made(links: &[String]) -> Vec<String> {
     links.iter().flat_map(of).collect()
 }
 
-/// Whether Hugging Face takes a column of this name for links to files
-/// (`folder_based_builder.py`).
+/// Whether Hugging Face reads a column of this name as links to files (`folder_based_builder.py`).
 fn is_link(name: &str) -> bool {
     let is = |suffix: &str| name == suffix || name.ends_with(&format!("_{suffix}"));
     is("file_name") || is("file_names")
