@@ -5,19 +5,23 @@
 //! of numbers. Then every aggregated column is read once, whatever is asked of it. Each thread has
 //! its own groups, which are merged at the end.
 
+mod keys;
+mod sums;
+
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 use roaring::bitmap::Iter;
 
+use self::keys::{KeyColumn, Seed, Value};
+use self::sums::{NO_INT, NO_REAL, Sums, TextSum, add_up, folded};
 use super::kernel::Block;
 use super::value::Val;
 use super::{Columns, Fault, blocks, fold_chunks};
-use crate::expr::packed::{Packed, Texts, Valid};
+use crate::expr::packed::Packed;
 use crate::expr::typed::{Column, Part};
-use crate::sum::RealSum;
 
 /// An operand of a key or an aggregate: a column, or a path component in it.
 #[derive(Clone, Debug, PartialEq)]
@@ -116,269 +120,6 @@ pub fn group(
         all.grow(1);
     }
     all.finish(folds, &operands)
-}
-
-/// A key value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Value<'a> {
-    Null,
-    Int(i64),
-    /// A float as bits that sort like the float.
-    Real(i64),
-    Text(&'a [u8]),
-}
-
-impl Hash for Value<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        match self {
-            Self::Null => state.write_u64(0),
-            Self::Int(n) | Self::Real(n) => state.write_u64(*n as u64),
-            Self::Text(text) => state.write(text),
-        }
-    }
-}
-
-/// The bits of a float, in its order; both zeros are one.
-fn ordered(x: f64) -> i64 {
-    let bits = (x + 0.0).to_bits() as i64;
-    bits ^ (((bits >> 63) as u64) >> 1) as i64
-}
-
-fn unordered(bits: i64) -> f64 {
-    f64::from_bits((bits ^ (((bits >> 63) as u64) >> 1) as i64) as u64)
-}
-
-impl Value<'_> {
-    fn val(self) -> Val<'static> {
-        match self {
-            Self::Null => Val::Null,
-            Self::Int(n) => Val::Int(n),
-            Self::Real(bits) => Val::Real(unordered(bits)),
-            Self::Text(text) => Val::Text(text.to_vec().into()),
-        }
-    }
-}
-
-/// Seeds the hash unpredictably, against crafted collisions.
-#[derive(Clone, Copy)]
-struct Seed(u64);
-
-/// A hash that takes eight bytes at a time and folds by multiplication.
-struct Quick(u64);
-
-impl BuildHasher for Seed {
-    type Hasher = Quick;
-
-    fn build_hasher(&self) -> Quick {
-        Quick(self.0)
-    }
-}
-
-impl Hasher for Quick {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        let (eights, rest) = bytes.as_chunks::<8>();
-        eights.iter().for_each(|eight| self.write_u64(u64::from_le_bytes(*eight)));
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        self.write_u64(u64::from_le_bytes(last) ^ bytes.len() as u64);
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        let folded = u128::from(self.0 ^ value) * 0x9e37_79b9_7f4a_7c15_u128;
-        self.0 = folded as u64 ^ (folded >> 64) as u64;
-    }
-}
-
-/// Numbers values in the order in which they first appear.
-struct Numbers<'a> {
-    known: HashMap<Value<'a>, u32, Seed>,
-    values: Vec<Value<'a>>,
-    /// The last one: adjacent rows often have equal values.
-    last: Option<(Value<'a>, u32)>,
-}
-
-impl<'a> Numbers<'a> {
-    fn new(seed: Seed) -> Self {
-        Self { known: HashMap::with_hasher(seed), values: Vec::new(), last: None }
-    }
-
-    fn of(&mut self, value: Value<'a>) -> u32 {
-        if let Some((last, number)) = self.last
-            && last == value
-        {
-            return number;
-        }
-        let next = self.values.len() as u32;
-        let number = *self.known.entry(value).or_insert(next);
-        if number == next {
-            self.values.push(value);
-        }
-        self.last = Some((value, number));
-        number
-    }
-}
-
-/// A key column.
-struct KeyColumn<'a> {
-    packed: Packed<'a>,
-    part: Option<Part>,
-    numbers: Numbers<'a>,
-    /// For dictionary-encoded texts: the number of each, `u32::MAX` if not seen yet; the last entry
-    /// is NULL's.
-    table: Vec<u32>,
-}
-
-const UNSEEN: u32 = u32::MAX;
-
-impl<'a> KeyColumn<'a> {
-    fn new(packed: Packed<'a>, part: Option<Part>, seed: Seed) -> Self {
-        let table = match &packed {
-            Packed::Words(_, texts, _) => vec![UNSEEN; texts.len() + 1],
-            _ => Vec::new(),
-        };
-        Self { packed, part, numbers: Numbers::new(seed), table }
-    }
-
-    /// Numbers the values of some rows of a block.
-    fn number(&mut self, block: Block, rows: &[u32], out: &mut [u32]) -> Result<(), Fault> {
-        let packed = self.packed;
-        let part = self.part;
-        let numbers = &mut self.numbers;
-        match packed {
-            Packed::Words(codes, texts, valid) => {
-                let codes = block.of(codes)?;
-                for (out, row) in out.iter_mut().zip(rows) {
-                    let row = *row as usize;
-                    let code = match valid.0.is_none() || valid.get(block.start + row) {
-                        true => usize::from(u16::from_le_bytes(codes[row])),
-                        false => texts.len(),
-                    };
-                    let slot = self.table.get_mut(code).ok_or(Fault::Damaged)?;
-                    if *slot == UNSEEN {
-                        *slot = match code == texts.len() {
-                            true => numbers.of(Value::Null),
-                            false => numbers.of(Value::Text(part_of(
-                                part,
-                                texts.get(code).ok_or(Fault::Damaged)?,
-                            ))),
-                        };
-                    }
-                    *out = *slot;
-                }
-            }
-            Packed::Texts(texts, valid) => {
-                for (out, row) in out.iter_mut().zip(rows) {
-                    let row = block.start + *row as usize;
-                    *out = numbers.of(match valid.get(row) {
-                        true => Value::Text(part_of(part, texts.get(row).ok_or(Fault::Damaged)?)),
-                        false => Value::Null,
-                    });
-                }
-            }
-            _ => {
-                for (out, row) in out.iter_mut().zip(rows) {
-                    *out = numbers.of(plain(&packed, block.start + *row as usize)?);
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-fn part_of(part: Option<Part>, text: &[u8]) -> &[u8] {
-    part.map_or(text, |part| part.of(text))
-}
-
-/// A value that is not a text.
-fn plain<'a>(packed: &Packed<'a>, row: usize) -> Result<Value<'a>, Fault> {
-    let when = |valid: &Valid<'_>, value: Option<Value<'a>>| match valid.get(row) {
-        true => value.ok_or(Fault::Damaged),
-        false => Ok(Value::Null),
-    };
-    match packed {
-        Packed::Sequence(first) => Ok(Value::Int(first.wrapping_add(row as i64))),
-        Packed::Ints(values, valid) => {
-            when(valid, values.get(row).map(|v| Value::Int(i64::from_le_bytes(*v))))
-        }
-        Packed::Narrow(values, valid) => {
-            when(valid, values.get(row).map(|v| Value::Int(i32::from_le_bytes(*v).into())))
-        }
-        Packed::Floats(values, valid) => {
-            when(valid, values.get(row).map(|v| Value::Real(ordered(f64::from_le_bytes(*v)))))
-        }
-        Packed::Bools(words, valid) => {
-            let bit = |word: &[u8; 8]| u64::from_le_bytes(*word) >> (row % 64) & 1;
-            when(valid, words.get(row / 64).map(|word| Value::Int(bit(word) as i64)))
-        }
-        _ => Ok(Value::Null),
-    }
-}
-
-/// The running aggregates of one column, for every group.
-enum Sums<'a> {
-    Ints(Vec<IntSum>),
-    Reals(Vec<Reals>),
-    Texts(Vec<TextSum<'a>>),
-}
-
-#[derive(Clone, Copy)]
-struct IntSum {
-    sum: i128,
-    count: u64,
-    least: i64,
-    greatest: i64,
-}
-
-#[derive(Clone, Copy)]
-struct Reals {
-    sum: RealSum,
-    count: u64,
-    least: f64,
-    greatest: f64,
-}
-
-#[derive(Clone, Copy, Default)]
-struct TextSum<'a> {
-    count: u64,
-    least: Option<&'a [u8]>,
-    greatest: Option<&'a [u8]>,
-}
-
-const NO_INT: IntSum = IntSum { sum: 0, count: 0, least: i64::MAX, greatest: i64::MIN };
-
-const NO_REAL: Reals =
-    Reals { sum: RealSum::ZERO, count: 0, least: f64::INFINITY, greatest: f64::NEG_INFINITY };
-
-impl IntSum {
-    #[inline]
-    fn add(&mut self, value: i64) {
-        self.sum += i128::from(value);
-        self.count += 1;
-        self.least = self.least.min(value);
-        self.greatest = self.greatest.max(value);
-    }
-}
-
-impl Reals {
-    #[inline]
-    fn add(&mut self, value: f64) {
-        self.sum.add(value);
-        self.count += 1;
-        self.least = self.least.min(value);
-        self.greatest = self.greatest.max(value);
-    }
-}
-
-impl<'a> TextSum<'a> {
-    fn add(&mut self, text: &'a [u8]) {
-        self.count += 1;
-        self.least = Some(self.least.map_or(text, |least| least.min(text)));
-        self.greatest = Some(self.greatest.map_or(text, |greatest| greatest.max(text)));
-    }
 }
 
 /// Numbers pairs of numbers in the order in which they first appear.
@@ -618,108 +359,11 @@ impl<'a> State<'a> {
     }
 }
 
-/// The result of an aggregate. Without a value it is NULL, except for a count.
-fn folded(fold: &Fold, sums: &Sums<'_>, group: usize) -> Result<Val<'static>, Ungrouped> {
-    let count = match sums {
-        Sums::Ints(sums) => sums[group].count,
-        Sums::Reals(sums) => sums[group].count,
-        Sums::Texts(sums) => sums[group].count,
-    };
-    if let Fold::Count(_) = fold {
-        return Ok(Val::Int(count as i64));
-    }
-    if count == 0 {
-        return Ok(Val::Null);
-    }
-    let text = |text: Option<&[u8]>| text.map_or(Val::Null, |text| Val::Text(text.to_vec().into()));
-    Ok(match (fold, sums) {
-        (Fold::Sum(_), Sums::Ints(sums)) => {
-            Val::Int(i64::try_from(sums[group].sum).map_err(|_| Ungrouped::Overflow)?)
-        }
-        (Fold::Mean(_), Sums::Ints(sums)) => Val::Real(sums[group].sum as f64 / count as f64),
-        (Fold::Least(_), Sums::Ints(sums)) => Val::Int(sums[group].least),
-        (Fold::Greatest(_), Sums::Ints(sums)) => Val::Int(sums[group].greatest),
-        (Fold::Sum(_), Sums::Reals(sums)) => real(sums[group].sum.total()),
-        (Fold::Mean(_), Sums::Reals(sums)) => real(sums[group].sum.total() / count as f64),
-        (Fold::Least(_), Sums::Reals(sums)) => Val::Real(sums[group].least),
-        (Fold::Greatest(_), Sums::Reals(sums)) => Val::Real(sums[group].greatest),
-        (Fold::Least(_), Sums::Texts(sums)) => text(sums[group].least),
-        (Fold::Greatest(_), Sums::Texts(sums)) => text(sums[group].greatest),
-        _ => Val::Null,
-    })
-}
-
-/// NaN, the result of adding infinities of both signs, is NULL.
-fn real(x: f64) -> Val<'static> {
-    if x.is_nan() { Val::Null } else { Val::Real(x) }
-}
-
-/// Adds the values of some rows of a block to their groups.
-fn add_up<'a>(
-    packed: &Packed<'a>,
-    part: Option<Part>,
-    sums: &mut Sums<'a>,
-    block: Block,
-    rows: &[u32],
-    groups: &[u32],
-) -> Result<(), Fault> {
-    let pairs =
-        || rows.iter().map(|row| *row as usize).zip(groups.iter().map(|group| *group as usize));
-    let is_valid =
-        |valid: &Valid<'_>, row: usize| valid.0.is_none() || valid.get(block.start + row);
-    match (packed, sums) {
-        (Packed::Narrow(values, valid), Sums::Ints(sums)) => {
-            let values = block.of(values)?;
-            for (row, group) in pairs().filter(|(row, _)| is_valid(valid, *row)) {
-                sums[group].add(i32::from_le_bytes(values[row]).into());
-            }
-        }
-        (Packed::Ints(values, valid), Sums::Ints(sums)) => {
-            let values = block.of(values)?;
-            for (row, group) in pairs().filter(|(row, _)| is_valid(valid, *row)) {
-                sums[group].add(i64::from_le_bytes(values[row]));
-            }
-        }
-        (Packed::Floats(values, valid), Sums::Reals(sums)) => {
-            let values = block.of(values)?;
-            for (row, group) in pairs().filter(|(row, _)| is_valid(valid, *row)) {
-                sums[group].add(f64::from_le_bytes(values[row]));
-            }
-        }
-        (Packed::Texts(..) | Packed::Words(..), Sums::Texts(sums)) => {
-            for (row, group) in pairs() {
-                if let Some(text) = text(packed, block.start + row)? {
-                    sums[group].add(part_of(part, text));
-                }
-            }
-        }
-        (_, Sums::Ints(sums)) => {
-            for (row, group) in pairs() {
-                if let Value::Int(n) = plain(packed, block.start + row)? {
-                    sums[group].add(n);
-                }
-            }
-        }
-        _ => {}
-    }
-    Ok(())
-}
-
-fn text<'a>(packed: &Packed<'a>, row: usize) -> Result<Option<&'a [u8]>, Fault> {
-    let of = |texts: &Texts<'a>, at: usize| texts.get(at).map(Some).ok_or(Fault::Damaged);
-    match packed {
-        Packed::Texts(texts, valid) if valid.get(row) => of(texts, row),
-        Packed::Words(codes, texts, valid) if valid.get(row) => {
-            let code = codes.get(row).ok_or(Fault::Damaged)?;
-            of(texts, u16::from_le_bytes(*code).into())
-        }
-        _ => Ok(None),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::keys::{ordered, unordered};
     use super::*;
+    use crate::expr::packed::{Texts, Valid};
     use crate::expr::typed::{Form, Target};
     use crate::schema::ValueType;
 
