@@ -1,7 +1,9 @@
-//! Which places rows may name: local files below some folders, addresses that begin in some ways.
+//! Restrictions on the places that rows may name: local files below given folders, addresses with given
+//! prefixes.
 //!
-//! A catalog is data, and may come from somebody who may do less than the process that reads it. So who mounts can say
-//! where its rows may lead; without a word, anywhere that the process itself may go.
+//! A catalog is data, and may be written by somebody with fewer rights than the process that reads it. So the
+//! user who mounts can restrict where its rows may lead; by default, to anything that the process itself may
+//! read.
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -12,19 +14,19 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 
 use super::error::{Error, show};
 
-/// The rules of a mount.
+/// The restrictions of one mount.
 #[derive(Debug, Default)]
 pub struct Allowed {
-    /// `None`: any file of this machine.
+    /// `None`: any local file.
     roots: Option<Vec<Root>>,
-    /// `None`: any address that is not a file.
+    /// `None`: any address that is not a local file.
     addresses: Option<Vec<String>>,
 }
 
-/// A folder that files may be read below, opened once: its name may lead elsewhere later.
+/// A folder whose files may be read. Opened once, because its name may point elsewhere later.
 #[derive(Debug)]
 struct Root {
-    /// As it was named, and with links resolved: rows may record either.
+    /// The folder as given, and with symbolic links resolved: rows may record either.
     names: Vec<PathBuf>,
     folder: Result<OwnedFd, Errno>,
 }
@@ -35,7 +37,7 @@ const NO_ADDRESS: &str = "it begins with none of the addresses that `--allow-uri
 const NONE_NAMED: &str = "others could have written this catalog, so its rows use the network and the credentials of this process only for addresses that were named: `--allow-uri s3://BUCKET`, or `--allow-uri s3://` for all of a kind";
 
 impl Allowed {
-    /// `roots` and `addresses`, where they are restricted at all.
+    /// Restricts files to `roots` and addresses to `addresses`; `None` means no restriction.
     pub fn new(roots: Option<&[PathBuf]>, addresses: Option<&[String]>) -> Self {
         let roots = roots.map(|roots| roots.iter().map(|root| Root::new(root)).collect());
         let addresses = addresses.map(|all| {
@@ -44,20 +46,20 @@ impl Allowed {
         Self { roots, addresses }
     }
 
-    /// Whether every file may be read that the process may read.
+    /// Whether every file that the process may read is allowed.
     pub fn is_any_file(&self) -> bool {
         self.roots.is_none()
     }
 
-    /// Refuses an address that is none of those allowed: a row's, or one that a server sends on to. Files are judged as
-    /// they are opened.
+    /// Refuses an address outside the allowed ones, whether from a row or from a redirect. Files are checked
+    /// when they are opened.
     ///
     /// # Errors
     /// `Denied`.
     pub fn check_url(&self, address: &str, place: &str) -> Result<(), Error> {
         let begins = |allowed: &String| {
             let rest = address.strip_prefix(allowed.as_str());
-            // `s3:` is what is left of `s3://`.
+            // `s3:` is left of `s3://` after trailing slashes are trimmed.
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         match &self.addresses {
@@ -71,10 +73,10 @@ impl Allowed {
         }
     }
 
-    /// A descriptor that names the file at `path` without opening it, found below a root without leaving it.
+    /// Returns an `O_PATH`-style descriptor of the file at `path`, resolved below a root without leaving it.
     ///
     /// # Errors
-    /// `Denied` where no root holds it or a link leads out; what the system says.
+    /// `Denied` if no root contains it or a link leads out of it; otherwise the system's error.
     pub fn find(&self, path: &Path, place: &str) -> Result<File, Error> {
         let failed = |errno: Errno| super::local::io_error(place, &errno.into());
         let Some(roots) = &self.roots else {
@@ -106,7 +108,7 @@ impl Root {
         Self { names: vec![named, real], folder }
     }
 
-    /// The root itself, with the way from it to `path`.
+    /// The root that contains `path`, and the path relative to it.
     fn rest<'p>(&self, path: &'p Path) -> Option<(&Self, &'p Path)> {
         self.names.iter().find_map(|name| path.strip_prefix(name).ok()).map(|rest| (self, rest))
     }
@@ -116,7 +118,7 @@ fn denied(place: &str, answer: &str, hint: &'static str) -> Error {
     Error::Denied { place: show(place), answer: answer.into(), hint }
 }
 
-/// The path that names an open file.
+/// The `/proc` path that names an open file.
 pub fn link(file: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }

@@ -1,13 +1,13 @@
-//! One retry budget for everything that is asked of a server: object reads, listings, web pages.
+//! One retry budget for every kind of request: object reads, listings, web pages.
 //!
-//! - The budget is the time-out. While it lasts, a failure that may pass is tried again; a fixed number of tries would give
-//!   up after a second on a server that needs three to restart.
-//! - Pauses grow exponentially, with jitter: readers that failed together must not come back together. A server that says
-//!   `Retry-After` is left alone for so long. A pause that is longer than what is left is cut, so that the last try is still
-//!   made.
+//! - The budget is the time-out. While it lasts, transient failures are retried; a fixed number of tries would
+//!   give up after a second on a server that needs three to restart.
+//! - Pauses grow exponentially, with jitter: readers that failed together must not come back together. A
+//!   `Retry-After` of the server is respected. A pause that is longer than the remaining time is cut, so that
+//!   the last try is still made.
 //! - Progress renews the budget: it bounds silence, not duration.
 //!
-//! The clock is tokio's. Nothing here knows a store.
+//! The clock is tokio's. Independent of any store.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, SystemTime};
@@ -20,26 +20,27 @@ use super::error::Error;
 /// The pause before the second try; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// The longest pause between two tries that a server did not ask for: one that is back is noticed within it.
+/// The longest pause between two tries unless the server asks for more: a server that is back is noticed within
+/// it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
-/// Time that is kept for a last try: a server that is well answers within a second.
+/// Time reserved for a last try: a healthy server answers within a second.
 const LAST_TRY: Duration = Duration::from_secs(1);
 
-/// A name that nobody knows is looked up again for so long: resolvers fail briefly, a typing error for ever.
+/// How long an unknown host name is looked up again: resolvers fail briefly, a typo for ever.
 const NAMES: Duration = Duration::from_secs(3);
 
-/// The target of what is logged for people who wait.
+/// Log target of messages for people who wait.
 pub const WAITS: &str = "dcfs_store::waits";
 
-/// A person hears after so long why nothing comes.
+/// Time after which a waiting user is told the reason.
 const TOLD_AFTER: Duration = Duration::from_secs(5);
 
-/// A failure that may pass.
+/// A transient failure.
 #[derive(Debug)]
 pub struct Passing {
     pub error: Error,
-    /// How long the server wants to be left alone.
+    /// The pause that the server asks for.
     pub after: Option<Duration>,
     /// It passes soon or never.
     pub is_brief: bool,
@@ -57,10 +58,10 @@ pub struct Budget {
     limit: Duration,
     began: Instant,
     end: Instant,
-    /// Pauses since it was new, or renewed.
+    /// Number of pauses since the start or the last renewal.
     pauses: u32,
     is_told: bool,
-    /// Why the last try failed.
+    /// The reason the last try failed.
     last: Option<Error>,
 }
 
@@ -70,12 +71,12 @@ impl Budget {
         Self { limit, began, end: end(began, limit), pauses: 0, is_told: false, last: None }
     }
 
-    /// Something came: all of the time begins again.
+    /// Restarts the time, because there was progress.
     pub fn renew(&mut self) {
         self.renew_from(Instant::now());
     }
 
-    /// Something came at `moment`: all of the time began again then.
+    /// Restarts the time as of `moment`, when there was progress.
     pub fn renew_from(&mut self, moment: Instant) {
         self.began = moment;
         self.end = end(self.began, self.limit);
@@ -83,17 +84,17 @@ impl Budget {
         self.last = None;
     }
 
-    /// When it was new, or renewed.
+    /// The time of the start or the last renewal.
     pub fn began(&self) -> Instant {
         self.began
     }
 
-    /// Runs `work` for the time that is left; `None` where that is not enough.
+    /// Runs `work` for at most the remaining time; `None` if that is not enough.
     pub async fn within<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::time::timeout_at(self.end, work).await.ok()
     }
 
-    /// The error where the time is up during a try: why the one before failed, if there was one, else that nothing came.
+    /// The error when time runs out during a try: that of the previous try if there was one, else a time-out.
     pub fn over(&mut self, place: &str) -> Error {
         let silent = || Error::Timeout { place: place.into(), seconds: self.limit.as_secs_f64() };
         self.last.take().unwrap_or_else(silent)
@@ -102,7 +103,7 @@ impl Budget {
     /// Pauses before the next try.
     ///
     /// # Errors
-    /// That of `failed`, where no try is left.
+    /// The error of `failed`, if no try is left.
     pub async fn again(&mut self, failed: Passing) -> Result<(), Error> {
         let Some(pause) = self.pause(&failed, Instant::now(), jitter()) else {
             return Err(failed.error);
@@ -117,7 +118,7 @@ impl Budget {
         Ok(())
     }
 
-    /// How long to wait before the next try at `now`; `None` where none is left. `jitter` is between 0 and 1.
+    /// The pause before the next try at `now`; `None` if no try is left. `jitter` is between 0 and 1.
     fn pause(&mut self, failed: &Passing, now: Instant, jitter: f64) -> Option<Duration> {
         let limit = if failed.is_brief { self.limit.min(NAMES) } else { self.limit };
         let left = end(self.began, limit).saturating_duration_since(now);
@@ -129,20 +130,21 @@ impl Budget {
     }
 }
 
-/// When `limit` is over; a time-out may be as good as endless.
+/// The end of `limit`, which may be practically infinite.
 pub fn end(began: Instant, limit: Duration) -> Instant {
-    // A clock may end before it does.
+    // The clock may overflow before that.
     const LONG: Duration = Duration::from_secs(365 * 24 * 3600);
     began + limit.min(LONG)
 }
 
-/// Between 0 and 1; no two calls alike.
+/// A number between 0 and 1, different in each call.
 fn jitter() -> f64 {
     let random = RandomState::new().hash_one(0_u8);
     f64::from(u32::try_from(random >> 32).unwrap_or(0)) / f64::from(u32::MAX)
 }
 
-/// Reads `Retry-After`: seconds, or a date. Dates are compared with the server's own clock, `date`, where it tells it.
+/// Parses `Retry-After`: seconds, or a date. Dates are compared with the server's own clock, `date`, if it
+/// sends one.
 pub fn retry_after(value: &str, date: Option<&str>) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse() {

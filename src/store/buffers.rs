@@ -1,8 +1,8 @@
-//! Memory for large answers, used again while answers come one after another.
+//! Memory for large answers, reused while answers follow one another.
 //!
-//! A large piece of memory is given back to the system as soon as it is free, and the next one costs a fault for each
-//! of its pages: a seventh of all the daemon did for a large file. So it is kept while others like it are in use;
-//! with the last of them everything goes.
+//! The allocator returns a large block to the system as soon as it is freed, and the next one costs a page
+//! fault for each of its pages: a seventh of the daemon's time for a large file. So blocks are kept while
+//! others like them are in use; with the last of them all are freed.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,24 +10,24 @@ use bytes::{Bytes, BytesMut};
 
 use super::window::MOST;
 
-/// Answers from this size on are kept in such memory: smaller ones come from the allocator's own stock.
+/// Answers of at least this size use such memory: smaller ones are recycled by the allocator itself.
 const LARGE: u64 = 1 << 20;
 
-/// Pieces that are free and kept, at most. In order, one is free when the next is wanted.
+/// Maximum of free blocks that are kept. In sequential reads, one is free when the next is needed.
 const FREE: usize = 4;
 
-/// An answer that is being put together.
+/// A buffer for an answer in progress.
 #[derive(Debug)]
 pub enum Buffer {
     Small(BytesMut),
     Large(Piece),
 }
 
-/// As much memory as the largest request takes; it goes back to the stock when it is dropped.
+/// As much memory as the largest request needs; it returns to the stock when dropped.
 #[derive(Debug)]
 pub struct Piece(Vec<u8>);
 
-/// What is free, and how many are in use.
+/// The free blocks, and the number in use.
 #[derive(Debug)]
 struct Stock {
     free: Vec<Vec<u8>>,
@@ -37,7 +37,7 @@ struct Stock {
 static STOCK: Mutex<Stock> = Mutex::new(Stock { free: Vec::new(), used: 0 });
 
 impl Buffer {
-    /// Room for `want` bytes.
+    /// Allocates room for `want` bytes.
     pub fn new(want: u64) -> Self {
         match usize::try_from(want) {
             Ok(_) if (LARGE..=MOST).contains(&want) => Self::Large(Piece::new()),
@@ -61,7 +61,7 @@ impl Buffer {
 }
 
 impl Piece {
-    /// To be filled, as far as it is empty.
+    /// The memory, to append to.
     pub fn memory(&mut self) -> &mut Vec<u8> {
         &mut self.0
     }
@@ -91,7 +91,7 @@ impl Drop for Piece {
 }
 
 impl Stock {
-    /// What is not kept.
+    /// Takes back a block; returns the blocks that are to be freed.
     fn take_back(&mut self, memory: Vec<u8>) -> Vec<Vec<u8>> {
         self.used -= 1;
         if self.free.len() < FREE {
@@ -102,7 +102,7 @@ impl Stock {
 }
 
 fn stock() -> MutexGuard<'static, Stock> {
-    // Every change under this lock is one step.
+    // Every change under this lock is a single step.
     STOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

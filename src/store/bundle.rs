@@ -1,5 +1,5 @@
-//! Local files that are opened several at a time: one hand-over to a thread that may wait for the disk, and one look at
-//! what is forbidden, for all of them. Each is still bounded by itself: one that hangs takes none of the others along.
+//! Opening several local files at once: one hand-over to a blocking thread, and one listing of the forbidden
+//! files, for all of them. Each still has its own time limit: one that hangs does not fail the others.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,14 +14,14 @@ use super::wanted::Wanted;
 use super::whole::Here;
 use super::{AT_FILES, Error, Result, Stores, error, is_lasting, local};
 
-/// A file to open: which of the bundle, and where it is.
+/// A file to open: its index in the bundle, and its path.
 type Ask = (usize, Wanted, PathBuf);
 
-/// What became of the files of a bundle so far, in the order they were asked for.
+/// The results of a bundle so far, in the order of the request.
 type Opened = Mutex<Vec<Result<local::File, Error>>>;
 
 impl Stores {
-    /// As [`Stores::here`] of each object, in their order; those that are local files are opened together.
+    /// Does what [`Stores::here`] does for each object, in order; local files are opened together.
     pub async fn all_here(&self, objects: &[&Object]) -> Vec<Result<Here>> {
         let mut answers: Vec<Option<Result<Here>>> = Vec::with_capacity(objects.len());
         let mut asks: Vec<Ask> = Vec::with_capacity(objects.len());
@@ -33,7 +33,7 @@ impl Stores {
                     continue;
                 }
             };
-            // Of a member: where its archive is.
+            // For a member, the place of its archive.
             match Place::of(&wanted.object) {
                 Ok(Place::File(path)) => {
                     asks.push((at, wanted, path));
@@ -57,8 +57,8 @@ impl Stores {
         answers.into_iter().flatten().collect()
     }
 
-    /// Opens files one after another, until one takes too long: that one is the last that is answered for. At least one
-    /// is.
+    /// Opens files one after another, until one takes too long; results after that one are missing. At least
+    /// one is returned.
     async fn open_all(&self, asks: &[Ask]) -> Vec<Result<local::File, Error>> {
         let place = |at: usize| asks[at].1.place.clone();
         let mut rules = self.rules(None);
@@ -97,7 +97,7 @@ impl Stores {
                     let (place, cause) = (place(opened.len()), cause.to_string());
                     opened.push(Err(Error::Failed { place, cause }));
                 }
-                // Slow, but none of them alone took so long.
+                // Slow in total, but no single file took too long.
                 Err(_) if opened.len() > before => {
                     before = opened.len();
                     continue;

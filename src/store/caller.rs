@@ -1,9 +1,9 @@
-//! Opening a file of this machine with no more rights than the program that asked for it.
+//! Opening a local file with no more rights than the program that asked for it.
 //!
-//! A mount that lets other users in reads for all of them. A file may be served to whoever could have opened it without
-//! the mount, and to nobody else. As root the thread takes on the caller's identity for file system checks (`setfsuid(2)`),
-//! so that the kernel judges every folder on the way, lists of access rights included. Who is not root cannot do that; then the
-//! file's own mode decides, and folders on the way do not.
+//! A mount that other users can access reads for all of them. A file is served to whoever could have opened it
+//! without the mount, and to nobody else. As root the thread takes on the caller's identity for file system
+//! checks (`setfsuid(2)`), so that the kernel checks every folder on the path, including access control lists.
+//! Other users cannot do that; then the file's own mode decides, and folders on the path are not checked.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -12,28 +12,28 @@ use nix::unistd::{Gid, Uid, geteuid, getgroups, setfsgid, setfsuid};
 
 use super::error::Error;
 
-/// A program that asks for something.
+/// The user, group and process behind a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller {
     pub uid: u32,
     pub gid: u32,
-    /// Its process, whose groups count; 0 where it is not known here.
+    /// Its process, whose groups count; 0 if unknown here.
     pub pid: u32,
 }
 
 impl Caller {
-    /// Groups beside its own one.
+    /// Its supplementary groups.
     fn groups(self) -> Vec<u32> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
         let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
-        // The number of a process that ended may be another's by now.
+        // The pid may have been reused after the process ended.
         let is_same = line("Uid:")
             .is_some_and(|uids| uids.split_whitespace().any(|uid| uid.parse() == Ok(self.uid)));
         let groups = line("Groups:").filter(|_| is_same).unwrap_or_default();
         groups.split_whitespace().filter_map(|group| group.parse().ok()).collect()
     }
 
-    /// Whether the mode of a file lets it be read.
+    /// Whether the mode of a file allows reading it.
     fn may_read(self, found: &fs::Metadata) -> bool {
         let bit = if found.uid() == self.uid {
             0o400
@@ -49,7 +49,7 @@ impl Caller {
 /// Runs `open` as `caller`, on this thread alone.
 ///
 /// # Errors
-/// Those of `open`; `Denied` where the caller may not read the file.
+/// Those of `open`; `Denied` if the caller may not read the file.
 pub fn as_caller(
     caller: Option<Caller>,
     place: &str,
@@ -73,7 +73,7 @@ pub fn as_caller(
     }
 }
 
-/// The rights of another user, until dropped.
+/// The identity of another user, until dropped.
 struct Identity {
     groups: Vec<u32>,
     uid: Uid,
@@ -87,7 +87,7 @@ impl Identity {
         let gid = setfsgid(Gid::from_raw(caller.gid));
         let uid = setfsuid(Uid::from_raw(caller.uid));
         let taken = Self { groups, uid, gid };
-        // Neither call says that it failed, but asking for a number that is none tells who one is.
+        // Neither call reports failure, but called with an invalid id it returns the current one.
         let is_now = (setfsuid(Uid::from_raw(u32::MAX)), setfsgid(Gid::from_raw(u32::MAX)));
         match is_now == (Uid::from_raw(caller.uid), Gid::from_raw(caller.gid)) {
             true => Ok(taken),
@@ -100,16 +100,16 @@ impl Drop for Identity {
     fn drop(&mut self) {
         setfsuid(self.uid);
         setfsgid(self.gid);
-        // Root may always; a thread that kept somebody else's groups would serve the wrong files.
+        // Root may always do this; a thread that kept somebody else's groups would serve the wrong files.
         if set_groups(&self.groups).is_err() {
             std::process::abort();
         }
     }
 }
 
-/// The groups of this thread. The C library's function sets those of all threads.
+/// Sets the groups of this thread. The C library's function sets those of all threads.
 fn set_groups(groups: &[u32]) -> Result<(), nix::errno::Errno> {
-    // SAFETY: the pointer is valid for as many numbers as are said, which the kernel only reads.
+    // SAFETY: the pointer is valid for the given number of ids, which the kernel only reads.
     let done = unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) };
     nix::errno::Errno::result(done).map(drop)
 }

@@ -1,11 +1,12 @@
-//! Whose certificate a server may show: one that an authority signed, or one that the user's own bundle holds.
+//! Trusted server certificates: those that an authority signed, or that the user's own bundle contains.
 //!
-//! `openssl req -x509` makes a certificate that is an authority and a server's at once, and people name it by `AWS_CA_BUNDLE`.
-//! `webpki` refuses an authority as a server, where OpenSSL, curl and Go take it. So a certificate that is in the bundle,
-//! byte for byte, is taken without asking who signed it. The host's name and the dates must be right all the same, and the
-//! server must prove that it has the key.
+//! `openssl req -x509` makes a certificate that is an authority and a server's at once, and people name it by
+//! `AWS_CA_BUNDLE`. `webpki` refuses an authority as a server, but OpenSSL, curl and Go accept it. So a
+//! certificate that is in the bundle, byte for byte, is accepted whoever signed it. The host name and the dates
+//! must be valid all the same, and the server must prove that it has the key.
 //!
-//! A container `FROM scratch`, or a bare Debian, has no authorities. There those of Mozilla count, which are compiled in.
+//! A container `FROM scratch`, or a bare Debian, has no authorities. There Mozilla's, which are compiled in,
+//! are used.
 
 use std::sync::{Arc, OnceLock};
 
@@ -22,21 +23,22 @@ use rustls_platform_verifier::Verifier;
 
 use super::net;
 
-/// Authorities for where the system has none.
+/// Authorities to use if the system has none.
 pub const MOZILLA: &[CertificateDer<'static>] = webpki_root_certs::TLS_SERVER_ROOT_CERTS;
 
-/// The certificates in `pem`.
+/// Parses the certificates in `pem`.
 ///
 /// # Errors
-/// One cannot be read.
+/// One is malformed.
 pub fn parse(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, rustls::pki_types::pem::Error> {
     CertificateDer::pem_slice_iter(pem).collect()
 }
 
-/// TLS that trusts the system's authorities, those in `own`, and servers that show one of `own`.
+/// A TLS configuration that trusts the system's authorities, those in `own`, and servers that present one of
+/// `own`.
 ///
 /// # Errors
-/// One of `own` is no certificate.
+/// One of `own` is not a certificate.
 pub fn config(own: Vec<CertificateDer<'static>>) -> Result<ClientConfig, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let usual = Verifier::new_with_extra_roots(own.iter().cloned(), Arc::clone(&provider))?;
@@ -47,8 +49,8 @@ pub fn config(own: Vec<CertificateDer<'static>>) -> Result<ClientConfig, Error> 
         .with_no_client_auth())
 }
 
-/// Whether the system has no authorities, and nobody said whom to trust in their place. It is looked once: the files of a system
-/// hold some hundred certificates.
+/// Whether the system has no authorities, and the environment names no others. Checked once: a system has some
+/// hundred certificates in files.
 pub fn are_missing() -> bool {
     static MISSING: OnceLock<bool> = OnceLock::new();
     *MISSING.get_or_init(|| {
@@ -57,10 +59,10 @@ pub fn are_missing() -> bool {
     })
 }
 
-/// TLS that trusts the authorities of Mozilla.
+/// A TLS configuration that trusts Mozilla's authorities.
 ///
 /// # Errors
-/// None of them can be read.
+/// None of them can be parsed.
 pub fn of_mozilla() -> Result<ClientConfig, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
@@ -71,7 +73,8 @@ pub fn of_mozilla() -> Result<ClientConfig, Error> {
         .with_no_client_auth())
 }
 
-/// Whether the environment names what to trust in place of the system's: a name that is wrong must not bring others in.
+/// Whether the environment names a replacement for the system's authorities: a wrong name must not make us
+/// trust others.
 fn has_said_whom() -> bool {
     let environment = net::environment();
     ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|name| net::find(&environment, name).is_some())
@@ -135,7 +138,8 @@ impl ServerCertVerifier for Bundled {
     }
 }
 
-/// Whether a certificate is refused for who signed it, or for being an authority. `webpki` looks at the dates before either.
+/// Whether a certificate is refused because of its signer, or for being an authority. `webpki` checks the dates
+/// before either.
 fn is_about_signer(error: &Error) -> bool {
     match error {
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => true,
@@ -152,8 +156,8 @@ mod tests {
 
     use super::*;
 
-    /// As `openssl req -x509 -subj /CN=localhost -addext subjectAltName=DNS:localhost` makes it, an authority; good from
-    /// 2024 to 2034.
+    /// Made by `openssl req -x509 -subj /CN=localhost -addext subjectAltName=DNS:localhost`: an authority,
+    /// valid from 2024 to 2034.
     const OWN: &[u8] = b"-----BEGIN CERTIFICATE-----
 MIIBPzCB5qADAgECAgEHMAoGCCqGSM49BAMCMBQxEjAQBgNVBAMMCWxvY2FsaG9z
 dDAeFw0yNDAxMDEwMDAwMDBaFw0zNDAxMDEwMDAwMDBaMBQxEjAQBgNVBAMMCWxv

@@ -1,18 +1,18 @@
-//! What is said of stores before the first is asked.
+//! The configuration of stores.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::settings::Settings;
 
-/// Bytes of objects that are held in memory where nobody says how many.
+/// Default limit of object bytes in memory.
 const MEMORY: u64 = 64 << 20;
 
-/// How to reach stores; what the command line says, and the user's file of settings. Stores read what else their own
-/// command lines read.
+/// How to reach stores, from the command line and the user's settings file. Stores read further configuration
+/// of their own, as their command lines do.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// For S3-compatible servers; wins over all else that names one.
+    /// For S3-compatible servers; overrides every other setting of the endpoint.
     pub endpoint_url: Option<String>,
     pub region: Option<String>,
     /// A profile of `~/.aws`.
@@ -21,29 +21,30 @@ pub struct Config {
     pub anon: bool,
     /// Agree to pay for requests.
     pub request_payer: bool,
-    /// Settings per bucket or prefix, which flags win over.
+    /// Settings per bucket or prefix, which flags override.
     pub settings: Settings,
-    /// No question waits longer without progress, retries included.
+    /// Longest wait without progress, including retries.
     pub timeout: Duration,
-    /// A server that never answered is given up after so long, where that is less: for who asks whether it does.
+    /// A shorter limit for a server that has never answered; used by callers that only want to know whether it
+    /// does.
     pub first_answer: Option<Duration>,
     /// Folders below which local files may be read; `None`: anywhere.
     pub local_roots: Option<Vec<PathBuf>>,
-    /// How addresses other than files must begin; `None`: in any way.
+    /// Allowed prefixes of addresses other than files; `None`: any.
     pub addresses: Option<Vec<String>>,
-    /// Folders and files never served, whatever a row says: the open catalog, the cache and the
-    /// mount point (reading which would wait for ourselves).
+    /// Folders and files that are never served, whatever a row says: the open catalog, the cache and the mount
+    /// point (reading which would deadlock).
     pub forbidden: Vec<PathBuf>,
-    /// What was fetched is kept here.
+    /// The cache on disk.
     pub cache: CacheConfig,
-    /// Bytes of objects that are held in memory, at most.
+    /// Limit of object bytes in memory.
     pub memory: u64,
-    /// The catalog's database: DataChain keeps beside it what it fetched.
+    /// The catalog's database: DataChain keeps its own cache beside it.
     pub database: Option<PathBuf>,
 }
 
 impl Config {
-    /// Nothing is said, nothing kept on disk.
+    /// The default configuration, without a cache on disk.
     pub fn new(timeout: Duration) -> Self {
         Self {
             endpoint_url: None,
@@ -64,21 +65,21 @@ impl Config {
     }
 }
 
-/// Where objects are kept on disk, and how much of them.
+/// The place and the size limits of the cache on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheConfig {
-    /// A directory of dcfs, which is there.
+    /// An existing directory of dcfs.
     pub folder: PathBuf,
-    /// Bytes of all objects; 0 keeps none.
+    /// Limit of bytes of all objects; 0 disables the cache.
     pub size: u64,
     /// Bytes that stay free on the disk.
     pub free: u64,
-    /// Objects whose files stay open for who opens them again; each takes two descriptors.
+    /// Number of unused objects whose files stay open for reuse; each takes two descriptors.
     pub open: usize,
 }
 
 impl CacheConfig {
-    /// Keeps nothing.
+    /// A disabled cache.
     pub fn none() -> Self {
         Self { folder: PathBuf::new(), size: 0, free: 0, open: 0 }
     }

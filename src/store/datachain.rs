@@ -1,8 +1,8 @@
 //! Objects that DataChain itself has fetched: `.datachain/cache`, beside the catalog.
 //!
-//! A file there is called by the SHA-256 of `source/path/version/etag`, and DataChain believes it as it is. Here
-//! its size must be the recorded one too, and an object of which neither version nor etag is known is asked for
-//! at its store.
+//! A file there is named by the SHA-256 of `source/path/version/etag`, and DataChain trusts it as it is. Here
+//! its size must also match the recorded one, and an object without a recorded version or etag is requested
+//! from its store.
 
 use std::path::{Path, PathBuf};
 
@@ -11,12 +11,12 @@ use sha2::{Digest, Sha256};
 use dcfs_core::hex::hex;
 use dcfs_core::object::Object;
 
-/// Where DataChain keeps what it fetched for the catalog at `database`.
+/// The folder where DataChain caches objects of the catalog at `database`.
 pub fn folder(database: &Path) -> Option<PathBuf> {
     Some(database.parent()?.join("cache"))
 }
 
-/// Where DataChain would keep an object; `None` where its name says too little.
+/// The path where DataChain would cache an object; `None` if the object has neither version nor etag.
 pub fn place(folder: &Path, object: &Object) -> Option<PathBuf> {
     if object.version.is_empty() && object.etag.is_empty() {
         return None;

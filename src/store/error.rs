@@ -1,5 +1,5 @@
-//! Why bytes could not be had. One line each: the object, what was recorded, what is there, what to
-//! do. Nothing in a message is raw: keys, etags and answers come from strangers.
+//! Errors of reading bytes. One line each: the object, the recorded state, the current state, and what to do.
+//! Nothing in a message is raw: keys, etags and answers come from strangers.
 
 use std::fmt::Write as _;
 
@@ -12,10 +12,10 @@ const LONGEST: usize = 600;
 /// Why an object cannot be read. `place` is `source/path`, safe to print.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A store that dcfs knows nothing of, or was built without.
+    /// A store that dcfs does not support, or was built without.
     #[error("dcfs does not read `{scheme}` yet, which `{place}` asks for")]
     Scheme { place: String, scheme: String },
-    /// The source or the path cannot be asked for exactly as recorded.
+    /// The source or the path has no exact address.
     #[error("`{place}` cannot be asked for exactly as recorded: {reason}")]
     Unaskable { place: String, reason: &'static str },
     /// A hand-made row.
@@ -24,71 +24,71 @@ pub enum Error {
     /// A `location` that cannot be followed.
     #[error("`{place}`: {cause}")]
     Location { place: String, cause: dcfs_core::object::Error },
-    /// A member whose two sizes differ: what `stat` says would not be what is read.
+    /// A member with two different sizes: `stat` would report another size than a read returns.
     #[error(
         "`{place}` is {row} bytes long by its row and {location} by its `location`; index it again"
     )]
     MemberSize { place: String, row: u64, location: u64 },
-    /// Offsets of what an archive unpacks to say nothing of the archive's own bytes.
+    /// Offsets in decompressed data say nothing about the archive's own bytes.
     #[error(
         "`{place}` is compressed, and the row's member is recorded by its place in what that unpacks to; unpack the archive and \
          index it again"
     )]
     Compressed { place: String },
-    /// A member that is not inside its archive.
+    /// A member outside its archive.
     #[error(
         "`{place}` ends at byte {size}, but the row's member is {length} bytes from byte {offset}"
     )]
     Outside { place: String, size: u64, offset: u64, length: u64 },
-    /// Another object than the one recorded.
+    /// An object other than the recorded one.
     #[error(
         "`{place}` is no longer the object recorded: its {what} was {recorded} and is {found}; \
          index it again and save a new version"
     )]
     Changed { place: String, what: &'static str, recorded: String, found: String },
-    /// The name of an open file leads to another one.
+    /// The name of an open file now leads to another file.
     #[error("`{place}` was replaced while it was read")]
     Replaced { place: String },
-    /// No object at all.
+    /// No such object.
     #[error("`{place}` is gone, or that version of it: {answer}; index it again")]
     Gone { place: String, answer: String },
-    /// The answer carries nothing to tell the object recorded from another one.
+    /// The answer carries nothing to tell the recorded object from another one.
     #[error(
         "the store does not say the {what} of `{place}`, recorded as {recorded}, so it may be \
          another object"
     )]
     Unproven { place: String, what: &'static str, recorded: String },
-    /// The store or the system forbids it.
+    /// The store or the system denies it.
     #[error("`{place}` may not be read: {answer}; {hint}")]
     Denied { place: String, answer: String, hint: &'static str },
     /// The catalog, the cache, or the mount itself.
     #[error("`{place}` is never served: it belongs to the catalog, the cache or the mount")]
     Forbidden { place: String },
-    /// Still so after all retries.
+    /// Still busy after all retries.
     #[error("the store is busy and did not give `{place}`: {answer}; try again later")]
     Busy { place: String, answer: String },
-    /// Nothing came, or not enough of it.
+    /// No answer, or an incomplete one.
     #[error("no whole answer for `{place}` within {seconds} s; see `--timeout`")]
     Timeout { place: String, seconds: f64 },
-    /// The store sent a whole object where a part was asked for.
+    /// The store sent a whole object when asked for a part.
     #[error(
         "the server ignores ranges: asked for a part of `{place}`, it sent all of it; large \
          objects cannot be read from it"
     )]
     RangeIgnored { place: String },
-    /// Bytes that are not what was asked for.
+    /// Bytes other than the requested ones.
     #[error("the store's answer for `{place}` is not what was asked for: {answer}")]
     Answer { place: String, answer: String },
     /// No bucket, folder or prefix of that name.
     #[error("there is no `{place}`: {answer}")]
     Missing { place: String, answer: String },
-    /// Rows that nobody takes.
+    /// The receiver of the rows is gone.
     #[error("nobody takes the rows of the listing any more")]
     Unheard,
     /// Any other failure of the store, the network or the disk.
     #[error("`{place}` could not be read: {cause}")]
     Failed { place: String, cause: String },
-    /// A flag or a variable of the environment.
+    /// An invalid flag or environment variable.
     #[error("{0}")]
     Setting(String),
 }
@@ -120,18 +120,18 @@ impl From<Error> for dcfs_core::error::Error {
 }
 
 impl Error {
-    /// An object whose address has no exact meaning, and why.
+    /// The error for an object whose address has no exact meaning.
     pub fn unaskable(object: &Object, reason: &'static str) -> Self {
         Self::Unaskable { place: place(object), reason }
     }
 
-    /// An object of a store that dcfs does not read.
+    /// The error for an object of a store that dcfs does not read.
     pub fn scheme(object: &Object, scheme: &str) -> Self {
         Self::Scheme { place: place(object), scheme: show(scheme) }
     }
 }
 
-/// `source/path` of `object` for a message: of a URL, without a login and without a query, which may hold
+/// `source/path` of `object` for a message: for a URL, without user name, password and query, which may contain
 /// a signature.
 pub fn place(object: &Object) -> String {
     let text = object.to_string();
@@ -146,7 +146,7 @@ pub fn place(object: &Object) -> String {
     }
 }
 
-/// `text` on one line, without control or invisible characters, cut at [`LONGEST`].
+/// `text` on one line, without control or invisible characters, cut at [`LONGEST`] characters.
 pub fn show(text: &str) -> String {
     let mut shown = String::new();
     for (n, c) in text.chars().enumerate() {

@@ -1,4 +1,4 @@
-//! An object for tests, whose bytes tell their place.
+//! An object for tests, whose bytes depend on their offset.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,27 +11,27 @@ use futures_util::future::BoxFuture;
 use super::error::Error;
 use super::stream::Ranges;
 
-/// The object, and the ranges that were asked of it.
+/// The object, and the ranges that were requested from it.
 #[derive(Default)]
 pub struct Fake {
     pub asked: Mutex<Vec<Range<u64>>>,
-    /// So many of the next requests fail.
+    /// Number of further requests that fail.
     pub failures: AtomicUsize,
     pub panics: bool,
 }
 
-/// The byte at a place.
+/// The byte at an offset.
 pub fn byte(at: u64) -> u8 {
     (at % 251) as u8
 }
 
-/// The bytes of a read, cut at the end of an object of `size`.
+/// The expected bytes of a read, cut at the end of an object of `size`.
 pub fn expect(offset: u64, length: u64, size: u64) -> Vec<u8> {
     (offset..(offset + length).min(size)).map(byte).collect()
 }
 
 impl Fake {
-    /// How many requests there were, and their bytes.
+    /// The number of requests, and of bytes.
     pub fn requests(&self) -> (usize, u64) {
         let asked = self.asked.lock().unwrap();
         (asked.len(), asked.iter().map(|r| r.end - r.start).sum())

@@ -1,27 +1,27 @@
 //! Files that are never served, whatever a row says: the open catalog, the cache, the mount.
 //!
-//! Beyond manners this keeps data safe: closing any descriptor of the database in this process
-//! would drop the locks that SQLite holds on it (POSIX locks belong to the process). So callers ask
-//! here with a descriptor opened by `O_PATH`, which holds no locks, before they open anything.
+//! This also protects data: closing any descriptor of the database in this process would drop the locks that
+//! SQLite holds on it (POSIX locks belong to the process). So callers check here with a descriptor opened by
+//! `O_PATH`, which has no locks, before they open anything.
 
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// What SQLite keeps beside a database.
+/// Suffixes of the files that SQLite keeps beside a database.
 const BESIDE: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 
 /// The forbidden folders and files, with symbolic links resolved.
 #[derive(Debug)]
 pub struct Guard {
-    /// Each with whether it was a folder at first: a folder is never asked about again, for it may
-    /// have become our own mount.
+    /// Each with whether it was a folder at first: a folder is never examined again, because our own mount may
+    /// be there by now.
     forbidden: Vec<(PathBuf, bool)>,
 }
 
 impl Guard {
-    /// Each of `paths` is a folder, with all below it, or a file. They need not exist yet.
+    /// Each of `paths` is a folder, with everything below it, or a file. They need not exist yet.
     pub fn new(paths: &[PathBuf]) -> Self {
         let beside = |path: &PathBuf| {
             let path = canonical(path);
@@ -42,7 +42,7 @@ impl Guard {
         self.is_below(path) || self.files().any(|file| file == (device, inode))
     }
 
-    /// The same, where the forbidden files were just listed: many files are judged by one look.
+    /// The same, given a fresh listing of the forbidden files, so that many files are checked with one listing.
     pub fn forbids_now(&self, listed: &[(u64, u64)], path: &Path, file: (u64, u64)) -> bool {
         self.is_below(path) || listed.contains(&file)
     }

@@ -1,14 +1,16 @@
-//! The health of servers: whether they answer at all, as found out by every request.
+//! The health of servers: whether they answer at all, as observed by every request.
 //!
-//! A question has all of `--timeout` before it fails ([`super::budget`]). Ten thousand files of a server that is away must not
-//! take that each. So once a whole budget failed and nobody else got an answer meanwhile, the server counts as away:
+//! A request has all of `--timeout` before it fails ([`super::budget`]). Ten thousand files of an unreachable
+//! server must not take that long each. So once a whole budget failed and no other request was answered
+//! meanwhile, the server counts as away:
 //!
-//! - One question at a time asks, once; all others wait for what comes of it and share it.
-//! - Where asking took longer than [`QUICK`], nobody asks for as long again, [`REST`] at most, and all fail at once with the
-//!   cause.
-//! - The first answer, whatever it says, makes all well again.
+//! - One request at a time tries, once; all others wait for its result and share it.
+//! - If the try took longer than [`QUICK`], nobody tries again for as long, [`REST`] at most, and all requests
+//!   fail at once with the cause.
+//! - The first answer, of whatever status, makes the server healthy again.
 //!
-//! A server that refuses connections is so asked by each question, at no cost, and found as soon as it is back.
+//! A server that refuses connections is thus tried by every request, at no cost, and noticed as soon as it is
+//! back.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,10 +20,10 @@ use tokio::time::Instant;
 
 use super::error::Error;
 
-/// The longest time in which nobody asks a server that is away. A reader sees it back within this.
+/// The longest time without a try. A reader notices a recovery within it.
 const REST: Duration = Duration::from_secs(2);
 
-/// A refused connection, or a 503, comes sooner even from far away: asking costs nobody anything.
+/// A refused connection or a 503 arrives faster than this even from far away: trying costs nothing.
 const QUICK: Duration = Duration::from_millis(500);
 
 /// The health of one server.
@@ -33,7 +35,7 @@ pub struct Health {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// When it last answered.
+    /// The time of its last answer.
     answered: Option<Instant>,
     away: Option<Away>,
 }
@@ -42,11 +44,11 @@ struct Known {
 struct Away {
     cause: String,
     is_busy: bool,
-    /// Nobody asks until then.
+    /// No tries before this time.
     until: Instant,
 }
 
-/// The right to ask.
+/// The right to send a request.
 #[derive(Debug)]
 pub enum Pass<'a> {
     /// As often as the budget allows.
@@ -56,10 +58,10 @@ pub enum Pass<'a> {
 }
 
 impl Health {
-    /// Waits for the right to ask for `place`.
+    /// Waits for the right to send a request for `place`.
     ///
     /// # Errors
-    /// The server is away: why, as others found out.
+    /// The server is away: the cause, as others observed it.
     pub async fn admit(&self, place: &str) -> Result<Pass<'_>, Error> {
         if self.away(place)?.is_none() {
             return Ok(Pass::Free);
@@ -68,21 +70,21 @@ impl Health {
         let turn = self.probe.lock().await;
         match self.away(place)? {
             None => Ok(Pass::Free),
-            // Somebody asked since, in vain.
+            // Somebody tried since, in vain.
             Some(away) if away.until >= began => Err(away.error(place)),
             Some(_) => Ok(Pass::Once(turn)),
         }
     }
 
-    /// It answered, whatever it said.
+    /// Records an answer of any status.
     pub fn answers(&self) {
         let mut known = self.known();
         known.answered = Some(Instant::now());
         known.away = None;
     }
 
-    /// A question with this right, that began at `since`, got no answer in all the time it had, for `error`. Nothing is
-    /// concluded where others got one.
+    /// Records that a request with this right, begun at `since`, got no answer within its budget, because of
+    /// `error`. If others got one, nothing is concluded.
     pub fn failed(&self, pass: &Pass<'_>, since: Instant, error: &Error) {
         let (cause, is_busy) = match error {
             Error::Busy { answer, .. } => (answer.clone(), true),
@@ -97,24 +99,24 @@ impl Health {
         let now = Instant::now();
         let took = match pass {
             Pass::Once(_) => now - since,
-            // All of a budget says nothing of how long one try takes.
+            // A whole budget does not tell how long one try takes.
             Pass::Free => Duration::ZERO,
         };
         let rest = if took > QUICK { took.min(REST) } else { Duration::ZERO };
         known.away = Some(Away { cause, is_busy, until: now + rest });
     }
 
-    /// Whether it ever answered.
+    /// Whether it has ever answered.
     pub fn has_answered(&self) -> bool {
         self.known().answered.is_some()
     }
 
-    /// Whether somebody found it away.
+    /// Whether it counts as away.
     pub fn is_away(&self) -> bool {
         self.known().away.is_some()
     }
 
-    /// Whether it is away and may be asked once; an error where it may not.
+    /// Whether it is away and may be tried once; an error if it may not.
     fn away(&self, place: &str) -> Result<Option<Away>, Error> {
         match &self.known().away {
             Some(away) if Instant::now() < away.until => Err(away.error(place)),
@@ -123,7 +125,7 @@ impl Health {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        // Every change under this lock is one step.
+        // Every change under this lock is a single step.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

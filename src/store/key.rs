@@ -1,4 +1,4 @@
-//! Keys exactly as recorded.
+//! Object keys exactly as recorded.
 //!
 //! `object_store` names objects by its own `Path`, which strips a slash from either end and has no
 //! empty, `.` or `..` segment and no control character. Its S3 client then percent-encodes every
@@ -11,7 +11,7 @@ use object_store::path::Path;
 /// Longer than S3's 1,024 bytes, for servers over a file system, and short enough for any URL.
 const LONGEST: usize = 4096;
 
-/// The path that asks for the very `key`.
+/// The path that requests exactly `key`.
 ///
 /// # Errors
 /// The reason, for a message.

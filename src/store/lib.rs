@@ -1,33 +1,33 @@
-//! The bytes of recorded objects: pinned when asked for, checked when they come.
+//! The bytes of recorded objects: requests are pinned to the recorded object, and answers are verified.
 //!
-//! Everything a store may do wrong ends here: the bytes that come out are those of the object that
-//! the row recorded, or an error. `object_store` types stay inside.
+//! Every misbehaviour of a store is caught here: the bytes that come out are those of the object that the row
+//! recorded, or an error. `object_store` types stay inside.
 //!
-//! | file | what it decides |
+//! | file | contents |
 //! |---|---|
-//! | `config` | what is said of stores before the first is asked |
-//! | `place`, `key` | where a row's object is, and whether it can be asked for exactly |
+//! | `config` | the configuration of stores |
+//! | `place`, `key` | the address of a row's object, if it can be requested exactly |
 //! | `plain` | members of archives that are not compressed |
-//! | `pin`, `mtime` | what to ask for, and whether the answer is the object recorded |
-//! | `window` | which bytes to fetch for one read |
-//! | `memory`, `buffers` | how much is held in memory, for all files; memory used again |
-//! | [`list`] | what is in a bucket or a folder |
-//! | `guard` | which files are never served |
-//! | `local` | files of this machine |
-//! | `remote` | what every answer of a store is held to, and how a store is asked |
-//! | `cloud` | what `object_store` speaks: its clients, its failures |
+//! | `pin`, `mtime` | request conditions, and the check that an answer is the recorded object |
+//! | `window` | the byte ranges to fetch for a read |
+//! | `memory`, `buffers` | the memory limit for all files; reuse of memory |
+//! | [`list`] | listings of buckets and folders |
+//! | `guard` | files that are never served |
+//! | `local` | local files |
+//! | `remote` | checks that every answer of a store must pass, and retries |
+//! | `cloud` | the clients and errors of `object_store` |
 //! | `backend` | every kind of store: a folder each, behind one trait, and their registry |
-//! | `http1` | requests and answers of the clouds on their connections |
-//! | `net`, `certificates`, `refusal` | trust and proxies; what a server says in place of an object |
-//! | `budget`, `health` | how long one question is asked again; which servers are away |
-//! | [`Settings`] | what the user says of one bucket or prefix |
-//! | `line` | how many requests are under way where nobody waits for one |
-//! | `raced`, [`metrics`], `prometheus` | slow requests asked twice; what was done, counted |
+//! | `http1` | the HTTP client for the clouds |
+//! | `net`, `certificates`, `refusal` | TLS trust and proxies; error answers of servers |
+//! | `budget`, `health` | retries of one question; servers that are away |
+//! | [`Settings`] | the user's settings for one bucket or prefix |
+//! | `line` | the number of concurrent requests in the background |
+//! | `raced`, [`metrics`], `prometheus` | slow requests sent a second time; counters |
 //! | `stream` | one open remote object: pieces, look-ahead, one fetch per byte |
 //! | [`shared`] | objects that many hosts read and one of them writes |
-//! | [`cache`], `datachain` | objects on disk: those fetched here, those that DataChain fetched |
+//! | [`cache`], `datachain` | objects on disk: dcfs's own cache, and DataChain's |
 //! | `reader` | one open object, wherever its bytes are |
-//! | `whole` | what is done with an object as a whole: its cost, fetching it, comparing it |
+//! | `whole` | whole objects: their cost, fetching them, comparing them |
 //!
 //! A new store is one more folder of `backend` and one line of its registry; the cache is a `Ranges` over another.
 
@@ -107,33 +107,33 @@ use reader::Source;
 use remote::Requests;
 use wanted::Wanted;
 
-/// Servers whose health is known at a time. A catalog names few, or is hostile.
+/// Number of servers whose health is tracked. A catalog names few, or is hostile.
 const SERVERS: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 
-/// An object of the cache, and what keeps it there.
+/// A cached object, and the hold that keeps it in the cache.
 type Held = (Arc<cache::Entry>, cache::Hold);
 
-/// What callers get has a kind; inside, errors are [`Error`].
+/// The result for callers, whose error has a kind; inside the crate, errors are [`Error`].
 type Result<T, E = dcfs_core::error::Error> = std::result::Result<T, E>;
 
-/// How far the row of `object` tells it from another one that takes its place: `version`, `etag`,
-/// `weak etag`, `size and time` or `size only`. `None` where nothing can be read.
+/// How well the row of `object` identifies it: `version`, `etag`, `weak etag`, `size and time` or `size only`.
+/// `None` if it cannot be read at all.
 pub fn held_by(object: &Object) -> Option<&'static str> {
     pin::Held::of(object).map(pin::Held::text)
 }
 
-/// Whether two opens of `object` are of the same bytes: it is pinned for good, or a file of this machine, which is
+/// Whether two opens of `object` return the same bytes: it is pinned for good, or a local file, which is
 /// compared at each open.
 pub fn is_lasting(object: &Object) -> bool {
     is_for_good(object) || is_local(object) && pin::Held::of(object) == Some(pin::Held::SizeAndTime)
 }
 
-/// An object's address, for messages: without what may be secret of a URL.
+/// An object's address, for messages: without the parts of a URL that may be secret.
 pub fn label(object: &Object) -> String {
     error::place(object)
 }
 
-/// Whether an object may be fetched before anybody asks for it, and be right then.
+/// Whether an object fetched in advance is still the right one when it is opened.
 pub fn is_fetchable(object: &Object) -> bool {
     is_for_good(object) && !is_local(object)
 }
@@ -142,47 +142,47 @@ fn is_for_good(object: &Object) -> bool {
     pin::Held::of(object).is_some_and(pin::Held::is_for_good)
 }
 
-/// Whether an object is a file of this machine, or a member of one.
+/// Whether an object is a local file, or a member of one.
 pub fn is_file(object: &Object) -> bool {
     is_local(object)
 }
 
 fn is_local(object: &Object) -> bool {
-    // What is opened for a member is its archive; the member's own path may be none of this machine.
+    // For a member, the archive is opened; the member's own path may not be a local path.
     let member = object.member().ok().flatten();
     let opened = member.as_ref().map_or(object, |member| &member.container);
     matches!(Place::of(opened), Ok(Place::File(_)))
 }
 
-/// Every store of a mount.
+/// All stores of a mount.
 pub struct Stores {
     timeout: Duration,
     first_answer: Duration,
     guard: Arc<Guard>,
     allowed: Arc<Allowed>,
     backends: RwLock<Arc<Backends>>,
-    /// What the backends were made from.
+    /// The configuration of the backends.
     config: Config,
     cache: Arc<cache::Cache>,
     memory: Arc<memory::Memory>,
-    /// What DataChain fetched.
+    /// DataChain's own cache.
     fetched: Option<PathBuf>,
     usual: Mutex<HashMap<String, Arc<raced::Usual>>>,
-    /// Of the servers asked lately.
+    /// The most recently used servers.
     health: Mutex<LruCache<String, Arc<Health>>>,
     archives: plain::Archives,
-    /// For what is fetched while nobody waits.
+    /// Limits the requests of background work.
     line: Arc<line::Line>,
     metrics: Arc<Metrics>,
 }
 
 impl Stores {
-    /// Asks nothing of a network. Wrong settings are told by [`Stores::check`], or at first use.
+    /// Sends no request. Invalid settings are reported by [`Stores::check`], or at first use.
     pub fn new(config: Config) -> Self {
         Self::with_environment(config, net::environment())
     }
 
-    /// As [`Stores::new`], with other variables than this process's: names and values.
+    /// The same as [`Stores::new`], with other environment variables than this process's: names and values.
     pub fn with_environment(config: Config, environment: Vec<(String, String)>) -> Self {
         let allowed = Allowed::new(config.local_roots.as_deref(), config.addresses.as_deref());
         let allowed = Arc::new(allowed);
@@ -198,7 +198,7 @@ impl Stores {
             }))),
             cache: Arc::new(cache::Cache::new(&config.cache)),
             memory: Arc::new(memory::Memory::new(config.memory)),
-            // What is beside a stranger's catalog is a stranger's.
+            // The cache beside a stranger's catalog is a stranger's too.
             fetched: config
                 .database
                 .as_deref()
@@ -217,10 +217,10 @@ impl Stores {
         Arc::clone(&self.backends.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// From here on objects are reached as `settings` say; those that are open go on as they are.
+    /// Applies new `settings` to objects from now on; open ones are not affected.
     ///
     /// # Errors
-    /// As [`Stores::check`]; then all is as it was.
+    /// As [`Stores::check`]; then nothing has changed.
     pub fn reset(&self, settings: Settings) -> Result<()> {
         let config = Config { settings, ..self.config.clone() };
         let (environment, allowed) = (&net::environment(), &self.allowed);
@@ -230,8 +230,8 @@ impl Stores {
         Ok(())
     }
 
-    /// What counts for objects of `source` (`s3://bucket/prefix`), as names and values without secrets, for a person to
-    /// read; `None` where the source has no settings.
+    /// The settings that apply to objects of `source` (`s3://bucket/prefix`), as names and values without
+    /// secrets, for display; `None` if the source has no settings.
     ///
     /// # Errors
     /// As [`Stores::check`].
@@ -241,32 +241,33 @@ impl Stores {
         Ok(said.transpose()?)
     }
 
-    /// How objects of `source` (`s3://bucket/prefix`) are reached, where it is not by default; `None` where that cannot be
-    /// said by flags.
+    /// The non-default settings for objects of `source` (`s3://bucket/prefix`), as flags; `None` if flags
+    /// cannot express them.
     pub fn reached(&self, source: &str) -> Option<Reached> {
         self.backends().of_source(source)?.reached(source)
     }
 
-    /// Whether the flags, the tables of settings and the environment make sense: for a door to ask before it mounts.
+    /// Checks the flags, the tables of settings and the environment, before a mount.
     ///
     /// # Errors
-    /// `Invalid`, naming the setting that is wrong. What the environment says of the other clouds is told at first use:
-    /// what somebody left in a home directory must not stop a mount that does not need it.
+    /// `Invalid`, naming the invalid setting. Errors in the environment of the other clouds are reported at
+    /// first use: leftovers in a home directory must not prevent a mount that does not need them.
     pub fn check(&self) -> Result<()> {
         Ok(self.backends().check()?)
     }
 
-    /// Opens an object for reading. A local file is opened and compared with the row; nothing is
-    /// asked of a network yet.
+    /// Opens an object for reading. A local file is opened and compared with the row; for others no request is
+    /// sent yet.
     ///
     /// # Errors
-    /// `Stale` where it is not the object recorded, `Denied` where the system or the row's place
-    /// forbids it, `Broken` for a store that dcfs does not know or a key it cannot ask for exactly.
+    /// `Stale` if it is not the recorded object, `Denied` if the system or the mount's restrictions forbid it,
+    /// `Broken` for a store that dcfs does not support or a key that it cannot request exactly.
     pub async fn open(&self, object: &Object) -> Result<Reader> {
         self.open_for(object, None).await
     }
 
-    /// The same for a program that may do less than this process: a local file is opened with its rights.
+    /// The same on behalf of a program with fewer rights than this process: a local file is opened with its
+    /// rights.
     ///
     /// # Errors
     /// As [`Stores::open`].
@@ -302,13 +303,13 @@ impl Stores {
         Ok(Source::Local(Arc::new(file)))
     }
 
-    /// The right to wait for the cache's disk by [`Stores::open_ahead`], on a thread that may.
+    /// A permit to block on the cache's disk in [`Stores::open_ahead`], on a blocking thread.
     pub async fn looker(&self) -> Option<SemaphorePermit<'static>> {
         AT_CACHE.acquire().await.ok()
     }
 
-    /// Opens an object of a store that is fetched before anyone asks, or whose row was just looked up, as [`Stores::open`]. Waits
-    /// for disks: the caller sees to it that nobody is kept waiting by that.
+    /// Opens an object of a store that is fetched in advance, or whose row was just looked up, as
+    /// [`Stores::open`] does. Blocks on disks: the caller makes sure that nobody has to wait for that.
     ///
     /// # Errors
     /// As [`Stores::open`].
@@ -330,13 +331,13 @@ impl Stores {
         Ok(self.reader(error::place(object).into(), size, source, is_lasting(object)))
     }
 
-    /// A file that DataChain fetched, of the right size.
+    /// A file in DataChain's own cache, if it has the right size.
     async fn fetched(&self, wanted: &Wanted) -> Option<local::File> {
         let open = self.look_for_fetched(wanted)?;
         bounded(&wanted.place, self.timeout, blocking(&AT_FILES, &wanted.place, open)).await.ok()
     }
 
-    /// The work that finds it.
+    /// The blocking work that looks for it.
     fn look_for_fetched(
         &self,
         wanted: &Wanted,
@@ -374,7 +375,7 @@ impl Stores {
         self.cached(Arc::new(known), (entry, hold))
     }
 
-    /// A recorded object, whole and past the cache: every answer checked, slow requests raced.
+    /// The whole recorded object, bypassing the cache: every answer checked, slow requests raced.
     fn object(&self, store: Arc<dyn Requests>, recorded: Recorded) -> Arc<dyn stream::Ranges> {
         let usual = {
             let mut usual = self.usual.lock().unwrap_or_else(PoisonError::into_inner);
@@ -399,7 +400,7 @@ impl Stores {
         Source::Cached { known, entry, stream }
     }
 
-    /// What a member is read of: its archive, if that is not compressed.
+    /// The object that a member is read from: its archive, if that is not compressed.
     fn of_archive(
         &self,
         object: Arc<dyn stream::Ranges>,
@@ -412,8 +413,7 @@ impl Stores {
         }
     }
 
-    /// Opens again what was opened before, without waiting for anything but system calls. `None` where the
-    /// cache let go of it.
+    /// Reopens an object without blocking on anything but system calls. `None` if the cache evicted it.
     pub fn open_again(&self, known: &Known) -> Option<Reader> {
         let Known(known) = known;
         let entry = known.entry.upgrade()?;
@@ -429,18 +429,18 @@ impl Stores {
         Reader { label, size, timeout, source, is_lasting, line: Arc::clone(&self.line), metrics }
     }
 
-    /// What was done so far.
+    /// The counters so far.
     pub fn metrics(&self) -> metrics::Snapshot {
         let memory = self.memory.used();
         self.metrics.snapshot(memory)
     }
 
-    /// The same as a page of Prometheus.
+    /// The same in the text format of Prometheus.
     pub fn prometheus(&self) -> String {
         prometheus::page(&self.metrics(), &self.metrics.histogram())
     }
 
-    /// How an object of `kind` is asked for, and where it may be.
+    /// The requests for an object of `kind`, and its caches.
     fn requests(
         &self,
         kind: &StoreKind,
@@ -451,14 +451,14 @@ impl Stores {
         self.backends().of(kind).object(&wanted.object, wanted.place.clone())
     }
 
-    /// Where an object is kept; `None` where it cannot be.
+    /// The cache entry of an object; `None` if it cannot be cached.
     async fn entry(&self, server: &str, object: &Object) -> Result<Option<Held>, Error> {
         let Some(open) = self.look_for_entry(server, object) else { return Ok(None) };
         let label = error::place(object);
         bounded(&label, self.timeout, blocking(&AT_CACHE, &label, move || Ok(open()))).await
     }
 
-    /// The work that opens it there.
+    /// The blocking work that opens it.
     fn look_for_entry(
         &self,
         server: &str,
@@ -468,7 +468,7 @@ impl Stores {
         let cache = Arc::clone(&self.cache);
         Some(move || {
             let held = cache.entry(key, size);
-            // A small file that is there is checked while it is opened: then the kernel may read it by itself.
+            // A small cached file is verified when it is opened: then the kernel may read it directly.
             if let Some((entry, _)) = &held
                 && size <= cache::CHECKED_AT_OPEN
             {
@@ -486,12 +486,12 @@ impl fmt::Debug for Stores {
     }
 }
 
-/// Who may wait at a time for files of this machine, and for the cache. A disk that is stuck must not take every
-/// thread that waits, and catalog and listings with them; nor the other disk.
+/// Limits of threads that block on local files, and on the cache. A disk that is stuck must not take every
+/// blocking thread, and with them the catalog and listings; nor those of the other disk.
 static AT_FILES: Semaphore = Semaphore::const_new(128);
 static AT_CACHE: Semaphore = Semaphore::const_new(128);
 
-/// `work`, which waits for a disk, off the threads that answer.
+/// Runs `work`, which blocks on a disk, on a blocking thread.
 async fn blocking<T: Send + 'static>(
     disk: &'static Semaphore,
     label: &str,

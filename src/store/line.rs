@@ -1,14 +1,14 @@
-//! How many requests are under way where nobody waits for one of them: as many as the line carries.
+//! Limits concurrent requests in the background to the number that the network connection carries.
 //!
-//! `dcfs warm` has 32 objects under way, and several pieces of each. On a line of 3 MB/s a hundred pieces of 8 MiB at a time
-//! take minutes each, some of them are silent for long, and whoever interrupts it has little of any. So a piece is started
-//! only where those before it come soon:
+//! `dcfs warm` fetches 32 objects at a time, and several pieces of each. On a connection of 3 MB/s a hundred
+//! concurrent pieces of 8 MiB take minutes each, some of them are silent for long, and an interruption leaves
+//! little of any. So a piece is started only if those before it arrive soon:
 //!
-//! - One that came within [`QUICK`] makes room for one more.
-//! - One that took longer than [`SLOW`] takes room away, in proportion, but at most half, and only once for all that were
-//!   under way then.
+//! - One that arrives within [`QUICK`] raises the limit by one.
+//! - One that takes longer than [`SLOW`] lowers it, in proportion, but at most by half, and only once for all
+//!   requests that were in progress then.
 //!
-//! A store that asks to slow down is spared in the same way: what is asked again takes long.
+//! A store that asks clients to slow down is spared in the same way, because retries take long.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,19 +16,20 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// At first: enough for a line of 100 Mbit/s, and few enough for one of a tenth of it.
+/// The initial limit: enough for a connection of 100 Mbit/s, and few enough for a tenth of it.
 const FIRST: usize = 8;
 
-/// As many as several pieces each of as many objects as `--jobs` says by default.
+/// The highest limit: several pieces each of as many objects as the default of `--jobs`.
 const MOST: usize = 128;
 
-/// A piece of 8 MiB comes within it at 4 MiB/s.
+/// A piece of 8 MiB arrives within it at 4 MiB/s.
 const QUICK: Duration = Duration::from_secs(2);
 
-/// A piece of 8 MiB takes as long at 0.8 MiB/s. Well below the 15 s after which a silent connection counts as dead.
+/// A piece of 8 MiB takes this long at 0.8 MiB/s. Well below the 15 s after which a silent connection counts as
+/// dead.
 const SLOW: Duration = Duration::from_secs(10);
 
-/// The line to all stores.
+/// The limit for all stores.
 #[derive(Debug)]
 pub struct Line {
     state: Mutex<State>,
@@ -39,11 +40,11 @@ pub struct Line {
 struct State {
     under_way: usize,
     limit: usize,
-    /// When room was last taken away.
+    /// When the limit was last lowered.
     cut: Option<Instant>,
 }
 
-/// A request that is under way.
+/// A request in progress.
 #[derive(Debug)]
 pub struct Turn<'a> {
     line: &'a Line,
@@ -58,7 +59,7 @@ impl Default for Line {
 }
 
 impl Line {
-    /// Waits until there is room for one more.
+    /// Waits until one more request may start.
     pub async fn enter(&self) -> Turn<'_> {
         loop {
             let room = self.room.notified();
@@ -72,7 +73,7 @@ impl Line {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every change under this lock is one step.
+        // Every change under this lock is a single step.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -84,7 +85,7 @@ impl State {
         has_room
     }
 
-    /// A request that began at `began` ended at `now`.
+    /// Adjusts the limit after a request that began at `began` and ended at `now`.
     fn leave(&mut self, began: Instant, now: Instant) {
         let (took, was_full) = (now - began, self.under_way >= self.limit);
         self.under_way -= 1;
@@ -97,7 +98,7 @@ impl State {
     }
 }
 
-/// How many of `limit` would have taken [`SLOW`], where all took `took`.
+/// How many of `limit` requests would have taken [`SLOW`], if all of them took `took`.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -121,7 +122,8 @@ mod tests {
 
     use super::*;
 
-    /// The limit after so many rounds on a line that carries `rate` bytes a second, each request a piece of 8 MiB.
+    /// The limit after this many rounds on a connection that carries `rate` bytes per second, each request a
+    /// piece of 8 MiB.
     fn settles(rate: f64, rounds: usize) -> usize {
         let mut state = State { under_way: 0, limit: FIRST, cut: None };
         let mut now = Instant::now();

@@ -1,10 +1,10 @@
-//! Files of this machine.
+//! Local files.
 //!
-//! A file is looked up with `O_PATH`, which neither waits on a fifo nor disturbs a lock, then
-//! judged (guard, kind, size, time of change), and only then opened, through the descriptor: what
-//! was judged is what is read. Symbolic links are followed, as DataChain follows them. After each
-//! read the descriptor is asked again: a file whose size or time of change is another gives no bytes.
-//! One that was replaced or removed meanwhile is read on through the descriptor, as any open file is.
+//! A file is looked up with `O_PATH`, which neither blocks on a FIFO nor disturbs a lock, then checked (guard,
+//! kind, size, mtime), and only then opened, through the descriptor: the checked file is the one that is read.
+//! Symbolic links are followed, as DataChain follows them. After each read the descriptor is checked again: if
+//! size or mtime changed, no bytes are returned. A file that was replaced or removed meanwhile is still read
+//! through the descriptor, like any open file.
 
 use std::fs;
 use std::io;
@@ -23,7 +23,7 @@ use super::pin::Recorded;
 use super::plain;
 use dcfs_core::time::Timestamp;
 
-/// One open file, or a stretch of it. Blocking: callers keep it off the reactor.
+/// One open file, or a part of it. Blocking: callers keep it off the reactor.
 #[derive(Debug)]
 pub struct File {
     place: String,
@@ -33,18 +33,18 @@ pub struct File {
     size: u64,
 }
 
-/// What is asked before a file is opened.
+/// The checks before a file is opened.
 #[derive(Clone, Debug)]
 pub struct Rules {
     pub guard: Arc<Guard>,
     pub allowed: Arc<Allowed>,
-    /// Whose rights count beside this process's.
+    /// The caller, whose rights are checked in addition to this process's.
     pub caller: Option<Caller>,
-    /// The forbidden files as they were just listed, where many files are opened at once.
+    /// A fresh listing of the forbidden files, if many files are opened at once.
     pub listed: Option<Arc<[(u64, u64)]>>,
 }
 
-/// What must not change while a file is open.
+/// The metadata that must not change while a file is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct State {
     /// Device and inode number.
@@ -54,10 +54,10 @@ struct State {
 }
 
 impl File {
-    /// Opens `path` and compares it with `recorded`; reads will be of `size` bytes from `base`.
+    /// Opens `path` and compares it with `recorded`; reads are relative to `base` and limited to `size` bytes.
     ///
     /// # Errors
-    /// `Gone` and `Changed` where it is not the file recorded, `Denied` and `Forbidden`.
+    /// `Gone` and `Changed` if it is not the recorded file, `Denied` and `Forbidden`.
     pub fn open(
         place: String,
         path: &Path,
@@ -82,7 +82,7 @@ impl File {
         Ok(Self { place, file: Arc::new(file), seen, base, size })
     }
 
-    /// The file, if all of it is what is read.
+    /// The file, if it is read as a whole.
     pub fn whole(&self) -> Option<Arc<fs::File>> {
         (self.base == 0 && self.size == self.seen.size).then(|| Arc::clone(&self.file))
     }
@@ -90,7 +90,7 @@ impl File {
     /// The bytes `offset..offset + length`, cut at the end.
     ///
     /// # Errors
-    /// `Changed` where the file is not as it was when it was opened.
+    /// `Changed` if the file has changed since it was opened.
     pub fn read(&self, offset: u64, length: u32) -> Result<Bytes, Error> {
         let length = u64::from(length).min(self.size.saturating_sub(offset));
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
@@ -101,7 +101,7 @@ impl File {
     }
 
     /// # Errors
-    /// `Changed` where the file is not as it was when it was opened.
+    /// `Changed` if the file has changed since it was opened.
     pub fn compare(&self) -> Result<(), Error> {
         let meta = self.file.metadata().map_err(|error| io_error(&self.place, &error))?;
         match State::of(&meta) {
@@ -110,15 +110,15 @@ impl File {
         }
     }
 
-    /// Whether `path` still leads to this file, and the file is as it was: one question of the system.
+    /// Checks that `path` still leads to this file, and the file is unchanged, with one system call.
     ///
     /// # Errors
-    /// `Changed` where it is not.
+    /// `Changed` or `Replaced` if not.
     pub fn compare_at(&self, path: &Path) -> Result<(), Error> {
         match fs::metadata(path).map(|meta| State::of(&meta)) {
             Ok(now) if now == self.seen => Ok(()),
             Ok(now) if now.id == self.seen.id => Err(self.changed(now)),
-            // Bytes that were changed before the file was replaced are the better reason.
+            // A change before the replacement is the better explanation.
             _ => self.compare().and(Err(Error::Replaced { place: self.place.clone() })),
         }
     }
@@ -141,7 +141,7 @@ impl State {
     }
 }
 
-/// Finds a file, judges it by what it is, and only then opens it.
+/// Finds a file, checks its metadata, and only then opens it.
 fn judged(
     place: &str,
     path: &Path,
@@ -173,14 +173,14 @@ fn judged(
     Ok((file.map_err(|error| io_error(place, &error))?, seen))
 }
 
-/// What DataChain records of a link to a file: the file's size, and the time of the link itself.
+/// The state that DataChain records for a link to a file: the file's size, and the mtime of the link itself.
 fn link_of(path: &Path, file: &State) -> Option<State> {
     let link = path.symlink_metadata().ok().filter(fs::Metadata::is_symlink)?;
     Some(State { size: file.size, ..State::of(&link) })
 }
 
-/// Whether a file in `state` is the one recorded: the size, and the time of change as DataChain
-/// writes it, as a hexadecimal float in the etag, else as a date rounded to the microsecond.
+/// Whether a file in `state` is the recorded one: compares the size, and the mtime as DataChain writes it: a
+/// hexadecimal float in the etag, else a date rounded to the microsecond.
 fn check(place: &str, recorded: &Recorded, state: &State) -> Result<(), Error> {
     if state.size != recorded.size {
         return Err(size_changed(place.to_owned(), recorded.size, state.size));
@@ -202,14 +202,14 @@ fn check(place: &str, recorded: &Recorded, state: &State) -> Result<(), Error> {
     Err(Error::Changed { place: place.to_owned(), what: "time of change", recorded, found })
 }
 
-/// A time of change as recorded, and for people.
+/// An mtime as recorded, and in readable form.
 #[expect(clippy::cast_possible_truncation, reason = "saturates; for messages")]
 fn both(seconds: f64) -> String {
     let date = Timestamp::from_micros((seconds * 1e6) as i64);
     format!("`{}` ({date})", mtime::hex(seconds))
 }
 
-/// For comparing with a date of microseconds, and for messages.
+/// For comparison with a date in microseconds, and for messages.
 fn time((seconds, nanoseconds): (i64, i64)) -> Timestamp {
     Timestamp::from_micros(seconds.saturating_mul(1_000_000).saturating_add(nanoseconds / 1000))
 }
@@ -235,7 +235,7 @@ pub(super) fn io_error(place: &str, error: &io::Error) -> Error {
     }
 }
 
-/// `/proc` is how a descriptor is named and opened again.
+/// The error if `/proc`, through which descriptors are reopened, is not available.
 fn no_proc(place: &str, error: &io::Error) -> Error {
     let cause = format!("/proc is not mounted or not readable ({error})");
     Error::Failed { place: place.to_owned(), cause }
@@ -256,7 +256,7 @@ mod tests {
     }
 
     impl Folder {
-        /// With a file `a` of 5 bytes, changed at 1,500,000,000.25 s, and a forbidden file `db`.
+        /// Has a file `a` of 5 bytes, changed at 1,500,000,000.25 s, and a forbidden file `db`.
         fn new() -> Self {
             let temporary = tempfile::tempdir().unwrap();
             let path = temporary.path().canonicalize().unwrap();

@@ -1,8 +1,7 @@
-//! One bound for what a mount holds of objects in memory: windows of open files, and what is fetched before
-//! anyone asks.
+//! One memory limit for a mount's object data: windows of open files, and data fetched in advance.
 //!
-//! Who gets no grant goes without: a reader then fetches exactly what it was asked for and holds nothing. So
-//! the bound never makes anybody wait. Files that are open and not read let go of what they hold first.
+//! Without a grant, a reader fetches exactly what it was asked for and keeps nothing, so the limit never makes
+//! anybody wait. Files that are open but idle release their memory first.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -12,30 +11,30 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// The unit of counting, in bytes.
 const UNIT: u64 = 4096;
 
-/// What was not read for so long may be taken: longer than a training step, shorter than a coffee.
+/// Data not read for this long may be released: longer than a training step, shorter than a coffee.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// The memory of a mount.
+/// The memory limit of a mount.
 #[derive(Debug)]
 pub struct Memory {
     limit: u64,
     free: Arc<Semaphore>,
-    /// The half of it that work has which nobody waits for.
+    /// The half of it that background work may use.
     behind: Arc<Semaphore>,
     holders: Mutex<Vec<Weak<dyn Holder>>>,
-    /// When holders were last asked to let go.
+    /// When holders were last asked to release memory.
     asked: Mutex<Option<Instant>>,
 }
 
-/// When work that nobody waits for asks again.
+/// Time after which background work asks for memory again.
 const LATER: Duration = Duration::from_millis(100);
 
-/// Between two questions to all holders.
+/// Minimum time between two requests to all holders.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Who holds memory that it can do without.
+/// A holder of memory that it can do without.
 pub trait Holder: Send + Sync + std::fmt::Debug {
-    /// Lets go of what was not read since `moment`.
+    /// Releases data not read since `moment`.
     fn let_go(&self, moment: Instant);
 }
 
@@ -55,7 +54,7 @@ impl Memory {
         Self { limit, free: Arc::new(free), behind: Arc::new(behind), holders, asked }
     }
 
-    /// A grant of `bytes`; `None` where even idle files leave no room.
+    /// A grant of `bytes`; `None` if there is no room even after idle files released theirs.
     pub fn take(&self, bytes: u64) -> Option<Grant> {
         self.try_take(bytes).or_else(|| {
             self.ask_back();
@@ -63,8 +62,8 @@ impl Memory {
         })
     }
 
-    /// A grant of `bytes`, or of a quarter of all where they are more, once there is room: for work that nobody
-    /// waits for, which never has more than half of all, and never stands in the way of who asks for some now.
+    /// Waits for a grant of `bytes`, or of a quarter of the limit if that is less: for background work, which
+    /// never has more than half of the limit, and never competes with readers.
     pub async fn wait(&self, bytes: u64) -> Option<Grant> {
         let units = u32::try_from(bytes.div_ceil(UNIT).min(self.limit / UNIT / 4)).ok()?;
         let behind = Arc::clone(&self.behind).acquire_many_owned(units).await.ok()?;
@@ -76,7 +75,7 @@ impl Memory {
         }
     }
 
-    /// Has idle files let go of what they hold; at most once in a [`PAUSE`], for it looks at all.
+    /// Makes idle files release their memory; at most once per [`PAUSE`], because it visits all of them.
     fn ask_back(&self) {
         let now = Instant::now();
         {
@@ -97,7 +96,7 @@ impl Memory {
         Some(Grant { _permit: permit, _behind: None })
     }
 
-    /// Somebody who holds memory from now on.
+    /// Registers a holder of memory.
     pub fn register(&self, holder: Weak<dyn Holder>) {
         let mut holders = self.holders();
         if holders.len().is_power_of_two() {
@@ -106,7 +105,7 @@ impl Memory {
         holders.push(holder);
     }
 
-    /// Bytes held now, and at most.
+    /// Bytes held now, and the limit.
     pub fn used(&self) -> (u64, u64) {
         let free = self.free.available_permits() as u64 * UNIT;
         (self.limit.saturating_sub(free), self.limit)

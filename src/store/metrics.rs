@@ -1,40 +1,41 @@
-//! What a mount did: requests, bytes, waits. Counting costs an addition; nothing here is ever reset.
+//! Counters of a mount: requests, bytes, waits. Counting costs an addition; nothing here is ever reset.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
 
-/// Buckets of latency: each ends at twice the one before it, the first at 1/8 ms, the last at 70 minutes.
+/// Number of latency buckets: each ends at twice the one before it, the first at 1/8 ms, the last at 70
+/// minutes.
 const BUCKETS: usize = 26;
 
-/// Where the first bucket ends, in microseconds.
+/// The end of the first bucket, in microseconds.
 const FIRST: u64 = 125;
 
 /// Counters of one mount.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    /// Ranges that were asked of stores, those that were raced by a second request too.
+    /// Ranges requested from stores, including raced ones.
     pub requests: Counter,
-    /// Of these, those that brought an error.
+    /// Requests that ended in an error.
     pub errors: Counter,
-    /// Second requests, for a first one that took too long.
+    /// Second requests, sent because the first took too long.
     pub raced: Counter,
-    /// Bytes that stores gave.
+    /// Bytes received from stores.
     pub fetched: Counter,
-    /// Bytes that were read from the cache on disk, and from memory.
+    /// Bytes read from the cache on disk, and from memory.
     pub from_disk: Counter,
     pub from_memory: Counter,
-    /// Objects that were opened, each time they were.
+    /// Opens of objects.
     pub opened: Counter,
     pub latency: Latency,
 }
 
-/// HTTP requests for objects that this process sent, those that were sent again among them. One number for all
-/// mounts of a process, for libraries that retry say nothing of it.
+/// HTTP requests for objects sent by this process, including retries. One number for all mounts of a process,
+/// because libraries do not report retries per request.
 pub static SENT: Counter = Counter(AtomicU64::new(0));
 
-/// A number that only grows.
+/// A monotonic counter.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
@@ -48,7 +49,7 @@ impl Counter {
     }
 }
 
-/// How long requests took.
+/// A histogram of request durations.
 #[derive(Debug, Default)]
 pub struct Latency {
     buckets: [AtomicU64; BUCKETS],
@@ -62,7 +63,7 @@ impl Latency {
         self.sum.fetch_add(micros, Ordering::Relaxed);
     }
 
-    /// Where the bucket ends that so many of a hundred requests do not exceed; `None` before the first request.
+    /// The end of the bucket that contains this percentile; `None` before the first request.
     pub fn percentile(&self, percent: u64) -> Option<Duration> {
         let counts = self.counts();
         let total: u64 = counts.iter().sum();
@@ -74,7 +75,7 @@ impl Latency {
         Some(Duration::from_micros(end(at)))
     }
 
-    /// How many there were.
+    /// The number of requests.
     pub fn count(&self) -> u64 {
         self.counts().iter().sum()
     }
@@ -88,33 +89,33 @@ fn bucket(micros: u64) -> usize {
     (0..BUCKETS - 1).find(|at| micros <= end(*at)).unwrap_or(BUCKETS - 1)
 }
 
-/// Microseconds.
+/// The end of a bucket in microseconds.
 fn end(bucket: usize) -> u64 {
     FIRST << bucket
 }
 
-/// What `dcfs status --json` and the mount's `_status.json` say of stores.
+/// The part about stores in `dcfs status --json` and the mount's `_status.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Snapshot {
     pub requests: u64,
     pub errors: u64,
     pub raced: u64,
-    /// HTTP requests that were sent again, or to ask what is there after a refusal.
+    /// HTTP requests beyond the first for a range: retries, and checks after a refusal.
     pub retries: u64,
     pub bytes_fetched: u64,
     pub bytes_from_disk: u64,
     pub bytes_from_memory: u64,
     pub opened: u64,
-    /// Milliseconds; null before the first request.
+    /// In milliseconds; null before the first request.
     pub latency_p50_ms: Option<f64>,
     pub latency_p99_ms: Option<f64>,
-    /// Bytes of objects in memory, and at most.
+    /// Bytes of objects in memory, and the limit.
     pub memory: u64,
     pub memory_limit: u64,
 }
 
 impl Metrics {
-    /// All of it now.
+    /// The current values.
     pub fn snapshot(&self, (memory, memory_limit): (u64, u64)) -> Snapshot {
         let percentile =
             |percent| self.latency.percentile(percent).map(|took| took.as_secs_f64() * 1000.0);
@@ -134,7 +135,7 @@ impl Metrics {
         }
     }
 
-    /// The buckets of latency as Prometheus has them: seconds, and how many took at most as long; then the sum
+    /// The latency buckets for Prometheus: seconds, and how many requests took at most that long; then the sum
     /// in seconds.
     pub fn histogram(&self) -> (Vec<(f64, u64)>, f64) {
         let mut before = 0;

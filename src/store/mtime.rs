@@ -1,8 +1,8 @@
-//! Times of change as Python's DataChain records them for local files.
+//! Modification times as DataChain (Python) records them for local files.
 //!
-//! The etag of a local file is `os.stat(path).st_mtime.hex()`: seconds as a 64-bit float, written
-//! as a C99 hexadecimal. The float keeps about 0.2 microseconds of the kernel's nanoseconds, so two
-//! times are compared as the floats that Python makes of them.
+//! The etag of a local file is `os.stat(path).st_mtime.hex()`: seconds as a 64-bit float, written as a C99
+//! hexadecimal. The float keeps about 0.2 microseconds of the kernel's nanoseconds, so two times are compared
+//! after conversion to that float.
 
 /// `st_mtime` as CPython computes it (`fill_time` in `posixmodule.c`); tried on 20,000 times.
 #[expect(clippy::cast_precision_loss, reason = "Python loses the same")]
@@ -10,8 +10,8 @@ pub fn python(seconds: i64, nanoseconds: i64) -> f64 {
     seconds as f64 + 1e-9 * nanoseconds as f64
 }
 
-/// Reads what `float.hex` writes: `[-]0x1.<13 digits>p<exponent>`, `0x0.0p+0`, and subnormals.
-/// Fewer digits are padded; anything else (infinities among it) is `None`.
+/// Parses the output of `float.hex`: `[-]0x1.<13 digits>p<exponent>`, `0x0.0p+0`, and subnormals. Missing
+/// digits are padded; anything else (infinities among it) is `None`.
 pub fn parse(text: &str) -> Option<f64> {
     let (sign, text) = text.strip_prefix('-').map_or((1.0, text), |rest| (-1.0, rest));
     let (mantissa, exponent) = text.strip_prefix("0x")?.split_once('p')?;

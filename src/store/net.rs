@@ -1,12 +1,12 @@
-//! What every request of a mount has in common: how long it waits, and whom it trusts.
+//! Time-outs and TLS trust of every request of a mount.
 //!
-//! Waits: connecting 5 s, silence 15 s. How often a question is asked again is decided by [`super::budget`]. A body has no
-//! total timeout of its own: a slow line is no error while bytes come.
+//! Time-outs: connecting 5 s, silence 15 s. Retries are decided by [`super::budget`]. A body has no total
+//! time-out of its own: a slow connection is no error while bytes arrive.
 //!
-//! Trusted are the certificates of the system, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name in
-//! their place (`rustls-native-certs` reads them), and those of `AWS_CA_BUNDLE` (for S3 else of the profile's
-//! `ca_bundle`) beside them ([`certificates`] says how). Proxies are those of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`
-//! (`reqwest` reads them).
+//! Trusted are the certificates of the system, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name instead
+//! (`rustls-native-certs` reads them), and in addition those of `AWS_CA_BUNDLE` (for S3 else of the profile's
+//! `ca_bundle`), as described in [`certificates`]. Proxies are those of `HTTPS_PROXY`, `HTTP_PROXY`,
+//! `ALL_PROXY` and `NO_PROXY` (`reqwest` reads them).
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,28 +15,28 @@ use std::time::Duration;
 use super::certificates;
 use super::error::{Error, show};
 
-/// Connecting to a server on the same planet takes less.
+/// Connecting to any server on this planet takes less.
 pub const CONNECT: Duration = Duration::from_secs(5);
 
-/// No byte for so long: the connection is dead; ask again.
+/// A connection without a byte for this long is dead; the request is retried.
 pub const IDLE: Duration = Duration::from_secs(15);
 
-/// Redirects that are followed, on one server.
+/// Limit of redirects, all on one server.
 const HOPS: usize = 5;
 
-/// How often credentials of the machine are asked for again.
+/// Number of retries for credentials of the machine.
 const RETRIES: u32 = 5;
 
-/// The pauses between: the first, and the longest.
+/// The pauses between them: the first, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
-/// The bounds and the trust of every request.
+/// The limits and the TLS trust of every request.
 #[derive(Clone, Debug)]
 pub struct Net {
-    /// No question waits longer without progress, retries included.
+    /// The longest wait without progress, including retries.
     pub timeout: Duration,
-    /// Certificates to trust beside the system's, as PEM.
+    /// Certificates to trust in addition to the system's, as PEM.
     bundle: Option<PathBuf>,
 }
 
@@ -46,17 +46,17 @@ impl Net {
         Self { timeout, bundle: bundle.map(PathBuf::from) }
     }
 
-    /// Trusts the certificates in `bundle` too, where the environment names none.
+    /// Also trusts the certificates in `bundle`, unless the environment names others.
     pub fn or_bundle(self, bundle: Option<PathBuf>) -> Self {
         Self { bundle: self.bundle.or(bundle), ..self }
     }
 
-    /// Trusts the certificates in `bundle`, whatever the environment names.
+    /// Also trusts the certificates in `bundle`, whatever the environment names.
     pub fn with_bundle(self, bundle: PathBuf) -> Self {
         Self { bundle: Some(bundle), ..self }
     }
 
-    /// Whose certificates are trusted, in words.
+    /// A description of the trusted certificates.
     pub fn trusted(&self) -> String {
         match &self.bundle {
             Some(path) => format!("the system's certificates and `{}`", path.display()),
@@ -64,10 +64,10 @@ impl Net {
         }
     }
 
-    /// A client of `object_store`. `http` allows requests without TLS.
+    /// Options for a client of `object_store`. `http` allows requests without TLS.
     ///
     /// # Errors
-    /// `Setting`, where the bundle holds no certificates.
+    /// `Setting` if the bundle contains no certificates.
     pub fn options(&self, http: bool) -> Result<object_store::ClientOptions, Error> {
         choose_tls();
         let mut options = object_store::ClientOptions::new()
@@ -86,8 +86,8 @@ impl Net {
         Ok(options)
     }
 
-    /// A client for a cloud's requests, which carry signatures and tokens: a redirect is followed on the same server alone.
-    /// `http` allows requests without TLS.
+    /// A client for a cloud's requests, which carry signatures and tokens: redirects are followed on the same
+    /// server only. `http` allows requests without TLS.
     ///
     /// # Errors
     /// As [`Net::client`].
@@ -104,8 +104,8 @@ impl Net {
         self.built(|builder| builder.redirect(stays).referer(false).https_only(!http).http1_only())
     }
 
-    /// For credentials that the machine gives, which `object_store` asks for by itself. All pauses together are shorter than
-    /// the time there is, so that a refusal is told as one.
+    /// For credentials of the machine, which `object_store` requests by itself. All pauses together are shorter
+    /// than the available time, so that a refusal is reported as such.
     pub fn retry(&self) -> object_store::RetryConfig {
         let longest = LONGEST_PAUSE.min(self.timeout / (RETRIES + 3));
         object_store::RetryConfig {
@@ -119,10 +119,10 @@ impl Net {
         }
     }
 
-    /// A client that follows no redirect by itself.
+    /// A client that does not follow redirects.
     ///
     /// # Errors
-    /// As [`Net::options`], and `Setting` where TLS cannot be set up.
+    /// As [`Net::options`], and `Setting` if TLS cannot be set up.
     pub fn client(&self) -> Result<reqwest::Client, Error> {
         self.built(|builder| builder.redirect(reqwest::redirect::Policy::none()))
     }
@@ -141,7 +141,7 @@ impl Net {
         builder.build().map_err(|error| no_tls(&innermost(&error)))
     }
 
-    /// Trust as said here, for a client of our own.
+    /// The same TLS trust for a client of our own.
     ///
     /// # Errors
     /// As [`Net::client`].
@@ -152,7 +152,7 @@ impl Net {
         }
     }
 
-    /// The same; `None` where the system's certificates are all that is trusted.
+    /// The same; `None` if only the system's certificates are trusted.
     fn own_tls(&self) -> Result<Option<rustls::ClientConfig>, Error> {
         choose_tls();
         let bundle = self.certificates(certificates::parse)?;
@@ -163,7 +163,7 @@ impl Net {
         own.transpose().map_err(|error| no_tls(&error))
     }
 
-    /// Those of the bundle, as `parse` reads them.
+    /// The certificates of the bundle, parsed by `parse`.
     fn certificates<C, E: std::error::Error + 'static>(
         &self,
         parse: fn(&[u8]) -> Result<Vec<C>, E>,
@@ -192,20 +192,21 @@ pub fn has_proxy(environment: &Variables) -> bool {
     environment.iter().any(|(name, value)| is_one(name) && !value.is_empty())
 }
 
-/// For questions that are asked again here, within their budget, and not by `object_store`, which knows no `Retry-After`.
+/// No retries by `object_store`, which ignores `Retry-After`: such requests are retried here, within their
+/// budget.
 pub fn once() -> object_store::RetryConfig {
     object_store::RetryConfig { max_retries: 0, ..object_store::RetryConfig::default() }
 }
 
-/// `ring`. A second install is refused, which is as good: someone chose before us.
+/// Selects `ring`. If a provider is installed already, that one is kept.
 fn choose_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// Variables of the environment: name and value. They may hold secrets, and are never printed.
+/// Environment variables: name and value. They may be secrets, and are never printed.
 pub type Variables = Vec<(String, String)>;
 
-/// Those of this process that can be read.
+/// Those of this process that are UTF-8.
 pub fn environment() -> Variables {
     let readable = |(name, value): (OsString, OsString)| {
         Some((name.into_string().ok()?, value.into_string().ok()?))
@@ -213,7 +214,7 @@ pub fn environment() -> Variables {
     std::env::vars_os().filter_map(readable).collect()
 }
 
-/// Those that begin with one of `prefixes` and are not empty.
+/// Those with one of `prefixes` that are not empty.
 pub fn only(variables: &Variables, prefixes: &[&str]) -> Variables {
     let is_ours = |name: &str| prefixes.iter().any(|prefix| name.starts_with(prefix));
     let ours = variables.iter().filter(|(name, value)| is_ours(name) && !value.is_empty());
@@ -225,7 +226,7 @@ pub fn find<'v>(variables: &'v Variables, name: &str) -> Option<&'v str> {
     variables.iter().find(|variable| variable.0 == name).map(|variable| variable.1.as_str())
 }
 
-/// `text` as a path; `~/` is the home.
+/// `text` as a path, with `~/` expanded.
 pub fn expand(variables: &Variables, text: &str) -> PathBuf {
     match (text.strip_prefix("~/"), find(variables, "HOME")) {
         (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
@@ -233,13 +234,13 @@ pub fn expand(variables: &Variables, text: &str) -> PathBuf {
     }
 }
 
-/// Whether a variable says yes, as other tools read it.
+/// Whether a variable has a true value, as other tools define it.
 pub fn is_yes(value: Option<&str>) -> bool {
     let yes = ["1", "true", "on", "yes", "y"];
     value.is_some_and(|value| yes.contains(&value.to_ascii_lowercase().as_str()))
 }
 
-/// An endpoint as a prefix of URLs: no slash at its end.
+/// Validates an endpoint for use as a URL prefix: removes a trailing slash.
 ///
 /// # Errors
 /// Anything but `http[s]://host[:port][/path]`. Credentials in it would be logged one day.
@@ -261,7 +262,7 @@ pub fn endpoint(given: &str) -> Result<String, Error> {
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
-/// Whether what is sent to an endpoint stays secret: by TLS, or because it does not leave the machine.
+/// Whether traffic to an endpoint is private: by TLS, or because it does not leave the machine.
 pub fn is_private(endpoint: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(endpoint) else { return false };
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
@@ -270,13 +271,13 @@ pub fn is_private(endpoint: &str) -> bool {
     url.scheme() == "https" || is_here
 }
 
-/// What may be shown of an endpoint that is wrong: neither a password nor a signature.
+/// The part of an invalid endpoint that may be shown: without password and signature.
 pub fn without_secrets(given: &str) -> &str {
     let given = given.split(['?', '#']).next().unwrap_or(given);
     given.rsplit_once('@').map_or(given, |(_, host)| host)
 }
 
-/// The last error of a chain: the one that says what happened, without repeating the others.
+/// The innermost error of a chain: the one that says what happened, without repeating the others.
 pub fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let chain = std::iter::successors(Some(error), |e| (*e).source());
     chain.last().map(|error| show(&error.to_string())).unwrap_or_default()

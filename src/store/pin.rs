@@ -1,19 +1,19 @@
-//! Pinning: what to ask a store for so that it can answer with the recorded object only, and
-//! whether the answer is that object. Pure.
+//! Pinning: request conditions that only the recorded object can satisfy, and the check that an answer is that
+//! object. Pure.
 //!
-//! | the row has | asked | proof in the answer |
+//! | the row has | the request | proof in the answer |
 //! |---|---|---|
-//! | a version | for it: `versionId` of S3, `generation` of Google, `versionid` of Azure, the commit in the URL of the hub | the same version, or else as below |
-//! | an etag | `If-Match`, if it is strong; not of Google and the hub | the same etag |
-//! | neither | nothing | the same size and, to the second, the same time of change |
+//! | a version | that version: `versionId` of S3, `generation` of Google, `versionid` of Azure, the commit in the URL of the hub | the same version, or else as below |
+//! | an etag | `If-Match`, if it is strong; not for Google and the hub | the same etag |
+//! | neither | no condition | the same size and, to the second, the same mtime |
 //!
-//! Whatever was asked, everything that both the row and the answer tell must agree: servers exist
-//! that ignore `If-Match` and `versionId`. An answer that proves nothing is refused. DataChain
-//! writes 1970-01-01 for a time that it does not know; of a row with no version, no etag and no
-//! time only the size can be held, and the first answer then pins those that follow ([`Seen`]).
+//! Whatever was requested, everything that both the row and the answer contain must agree: some servers ignore
+//! `If-Match` and `versionId`. An answer that proves nothing is refused. DataChain writes 1970-01-01 for an
+//! unknown time; for a row with no version, no etag and no time only the size can be checked, and the first
+//! answer then pins those that follow ([`Seen`]).
 //!
-//! What DataChain records differs by store ([`Rules`]): Google's etags are those of another API than the one
-//! that is read; of a URL it records the time of indexing for that of change.
+//! DataChain records different properties per store ([`Rules`]): Google's etags come from another API than the
+//! one used for reading; for a URL it records the time of indexing as the mtime.
 
 use std::sync::OnceLock;
 
@@ -26,27 +26,27 @@ use dcfs_core::time::Timestamp;
 /// In microseconds.
 const SECOND: i64 = 1_000_000;
 
-/// The longest version or etag that is put into a request.
+/// Limit of a version or etag in a request, in bytes.
 const LONGEST: usize = 1024;
 
-/// By which store's habits a row is read.
+/// The store's conventions by which a row is interpreted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Rules {
-    /// The etag is a time of change.
+    /// The etag is an mtime.
     File,
-    /// Whatever is recorded is what answers say.
+    /// Answers contain what is recorded.
     #[default]
     Bucket,
-    /// The etag is that of the JSON API, and answers tell another.
+    /// The etag is that of the JSON API; answers have another.
     Google,
-    /// There are no versions, and a time with a fraction of a second is that of indexing.
+    /// There are no versions, and a time with a fraction of a second is the time of indexing.
     Http,
-    /// The version is a commit, the etag the id of a blob, and answers tell no time.
+    /// The version is a commit, the etag a blob id, and answers have no time.
     Hub,
 }
 
 impl Rules {
-    /// Those of the store that `source` names.
+    /// The rules of the store that `source` names.
     pub fn of(source: &str) -> Self {
         match source.split_once(':') {
             Some(("file", _)) => Self::File,
@@ -56,19 +56,19 @@ impl Rules {
     }
 }
 
-/// How far a row tells its object from another one that takes its place, strongest first.
+/// How well a row identifies its object, strongest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held {
     Version,
     Etag,
-    /// One that allows other bytes of the same meaning.
+    /// An etag that allows different bytes with the same meaning.
     WeakEtag,
     SizeAndTime,
     SizeOnly,
 }
 
 impl Held {
-    /// `None` where nothing can be read at all.
+    /// `None` if it cannot be read at all.
     pub fn of(object: &Object) -> Option<Self> {
         let container = object.member().ok()?.map(|member| member.container);
         let recorded = Recorded::of(container.as_ref().unwrap_or(object))?;
@@ -84,12 +84,12 @@ impl Held {
         })
     }
 
-    /// Whether what was once fetched is right for good; else it may be another object at the next look.
+    /// Whether fetched bytes stay right for good; otherwise the object may be another one next time.
     pub const fn is_for_good(self) -> bool {
         matches!(self, Self::Version | Self::Etag)
     }
 
-    /// In words.
+    /// A short description.
     pub const fn text(self) -> &'static str {
         match self {
             Self::Version => "version",
@@ -101,23 +101,23 @@ impl Held {
     }
 }
 
-/// Which object a row means.
+/// The identity of the object that a row records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recorded {
     pub rules: Rules,
     /// Length in bytes.
     pub size: u64,
-    /// Empty where the bucket is not versioned.
+    /// Empty if the bucket is not versioned.
     pub version: String,
     /// As recorded, usually without quotes; may be empty.
     pub etag: String,
     /// `None` where unknown.
     pub last_modified: Option<Timestamp>,
-    /// It cannot have changed later; `None` where unknown.
+    /// The object has not changed after this time; `None` if unknown.
     pub unchanged_since: Option<Timestamp>,
 }
 
-/// What an answer of a store says of the object it belongs to.
+/// The identity of the object in a store's answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     /// Length of the whole object in bytes.
@@ -128,23 +128,23 @@ pub struct Answer {
     pub last_modified: Option<Timestamp>,
 }
 
-/// What to add to a request.
+/// The condition to add to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// Only this version.
     Version(String),
     /// Only while the etag is this one; quoted.
     IfMatch(String),
-    /// The store cannot be held to anything.
+    /// No condition: the store supports none.
     Any,
 }
 
-/// Why an answer is not, or may not be, the object recorded.
+/// Why an answer is not, or may not be, the recorded object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mismatch {
     /// Another object.
     Changed { what: &'static str, recorded: String, found: String },
-    /// The answer lacks what would tell.
+    /// The answer lacks the property that would prove it.
     Unproven { what: &'static str, recorded: String },
 }
 
@@ -152,11 +152,11 @@ pub enum Mismatch {
 pub type Seen = OnceLock<Answer>;
 
 impl Recorded {
-    /// `None` where the row has no size: nothing could be checked, and no file shown.
+    /// `None` if the row has no size: nothing could be checked, and no file shown.
     pub fn of(object: &Object) -> Option<Self> {
         let rules = Rules::of(&object.source);
         let time = object.last_modified.filter(|t| t.micros() != 0);
-        // DataChain sees no time of change of a URL, and writes its clock's in its place.
+        // DataChain gets no mtime for a URL, and records its own clock instead.
         let (indexed, changed) = match rules {
             Rules::Http => time.map_or((None, None), |t| {
                 if is_whole(t) { (None, Some(t)) } else { (Some(t), None) }
@@ -181,11 +181,10 @@ impl Recorded {
         if self.last_modified.is_some() { Held::SizeAndTime } else { Held::SizeOnly }
     }
 
-    /// What to ask for. A weak etag cannot be asked for: `If-Match` never holds for one.
+    /// The condition of a request. A weak etag cannot be used: `If-Match` never holds for one.
     ///
     /// # Errors
-    /// The reason, where the version could not stand in a request: asking without it would mean
-    /// another object.
+    /// The reason, if the version is not valid in a request: a request without it would mean another object.
     pub fn ask(&self, seen: &Seen) -> Result<Ask, &'static str> {
         if !self.version.is_empty() {
             let plain = is_plain(&self.version);
@@ -201,7 +200,7 @@ impl Recorded {
         Ok(if strong { Ask::IfMatch(format!("\"{bare}\"")) } else { Ask::Any })
     }
 
-    /// Whether `answer` is the object recorded.
+    /// Whether `answer` is the recorded object.
     pub fn check(&self, answer: &Answer) -> Result<(), Mismatch> {
         if answer.size != self.size {
             let bytes = |n: u64| format!("{n} bytes");
@@ -213,7 +212,7 @@ impl Recorded {
             return Ok(());
         }
         match (self.last_modified, answer.last_modified) {
-            // A row with an etag is held to it; a time alone is weaker than what was recorded.
+            // A row with an etag must match it; a time alone is weaker than what was recorded.
             _ if etag == Proof::Lacking => Err(unproven("etag", &self.etag)),
             (Some(recorded), Some(found)) if apart(recorded, found) => {
                 Err(changed("time of change", recorded.to_string(), found.to_string()))
@@ -240,7 +239,7 @@ impl Recorded {
 }
 
 impl Answer {
-    /// Whether two answers may be of one object: whatever both say is equal.
+    /// Whether two answers may be of one object: properties that both contain are equal.
     pub fn agrees(&self, later: &Self) -> Result<(), Mismatch> {
         let first = Recorded {
             size: self.size,
@@ -255,11 +254,11 @@ impl Answer {
 
 const BAD_VERSION: &str = "its version is not one that a store gives";
 
-/// What comparing one property told.
+/// Result of comparing one property.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Proof {
     Same,
-    /// Recorded, but the answer does not say.
+    /// Recorded, but missing in the answer.
     Lacking,
     /// Not recorded.
     Unasked,
@@ -282,17 +281,17 @@ fn unproven(what: &'static str, recorded: &str) -> Mismatch {
     Mismatch::Unproven { what, recorded: quoted(recorded) }
 }
 
-/// A second or more apart: headers tell whole seconds, rows more.
+/// Whether they differ by a second or more: headers have whole seconds, rows are more precise.
 fn apart(a: Timestamp, b: Timestamp) -> bool {
     a.micros().abs_diff(b.micros()) >= SECOND.unsigned_abs()
 }
 
-/// Whether a time has no fraction of a second, as headers tell it.
+/// Whether a time has no fraction of a second, as in headers.
 fn is_whole(time: Timestamp) -> bool {
     time.micros() % SECOND == 0
 }
 
-/// The etag without `W/` and quotes. DataChain takes quotes off both ends, so that `W/"e"` is recorded as
+/// The etag without `W/` and quotes. DataChain strips quotes at both ends, so that `W/"e"` is recorded as
 /// `W/"e`.
 fn opaque(etag: &str) -> &str {
     let etag = etag.strip_prefix("W/").unwrap_or(etag);
@@ -300,7 +299,7 @@ fn opaque(etag: &str) -> &str {
     etag.strip_suffix('"').unwrap_or(etag)
 }
 
-/// Whether `text` may stand in a header and a URL.
+/// Whether `text` is valid in a header and a URL.
 fn is_plain(text: &str) -> bool {
     text.len() <= LONGEST && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"')
 }

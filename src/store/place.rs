@@ -1,4 +1,4 @@
-//! Where a row says its object is: a file of this machine, or in a store.
+//! The address that a row gives its object: a local file, or an object in a store.
 //!
 //! Nothing is decoded or normalised: DataChain writes neither percent-encoding nor `.` segments, so
 //! a path that holds them means those very characters, and one that could leave its source, or be
@@ -15,18 +15,18 @@ use dcfs_core::object::Object;
 /// An object's address.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Place {
-    /// An absolute path of this machine.
+    /// An absolute local path.
     File(PathBuf),
     /// An object of a store, and its address as a URL.
     Store(&'static StoreKind, String),
 }
 
 impl Place {
-    /// Reads the address of `object`.
+    /// Parses the address of `object`.
     ///
     /// # Errors
-    /// `Scheme` for a store that dcfs does not read, `Unaskable` for a source or a path with no
-    /// exact meaning.
+    /// `Scheme` for a store that dcfs does not support, `Unaskable` for a source or a path with no exact
+    /// meaning.
     pub fn of(object: &Object) -> Result<Self, Error> {
         let local = |folder| {
             let path = file(folder, &object.path).map_err(|why| Error::unaskable(object, why))?;
@@ -49,7 +49,7 @@ impl Place {
     }
 }
 
-/// `/abs/dir` (of `file:///abs/dir`) and a path below it. Of a bare `file://`, below the root.
+/// Joins `/abs/dir` (of `file:///abs/dir`) and a path below it. A bare `file://` means the root.
 fn file(dir: &str, path: &[u8]) -> Result<PathBuf, &'static str> {
     if !dir.is_empty() && !dir.starts_with('/') {
         return Err("its source is no absolute folder; write `file:///folder`");

@@ -1,7 +1,8 @@
-//! Members of archives, read only where the archive is not compressed.
+//! Members of archives, read only if the archive is not compressed.
 //!
-//! A row records a member by its place in what the archive unpacks to, so in a compressed archive that place holds other
-//! bytes. Names say that often, and not always: the first block of the archive is looked at, once for all of its members.
+//! A row records a member by its offset in the decompressed archive, so in a compressed archive that offset
+//! holds other bytes. Names show compression often, but not always: the first block of the archive is examined,
+//! once for all of its members.
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -19,10 +20,11 @@ use super::stream::Ranges;
 /// A block of a tar: a member's header is one.
 pub const BLOCK: usize = 512;
 
-/// Archives that are remembered.
+/// Number of archives that are remembered.
 const ARCHIVES: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
-/// How compressed files begin: gzip, compress, bzip2, xz, lzma, zstd, lz4 (and its old form), lzip, lzop, snappy, 7z, zip.
+/// Magic numbers of compressed files: gzip, compress, bzip2, xz, lzma, zstd, lz4 (and its old form), lzip,
+/// lzop, snappy, 7z, zip.
 const MAGICS: [&[u8]; 13] = [
     b"\x1f\x8b",
     b"\x1f\x9d",
@@ -39,17 +41,17 @@ const MAGICS: [&[u8]; 13] = [
     b"PK\x03\x04",
 ];
 
-/// Whether an archive that begins so is compressed, whatever its name. A plain tar begins with the name of its first member, which may
-/// look like anything; its checksum tells.
+/// Whether an archive with this beginning is compressed, whatever its name. A plain tar begins with the name of
+/// its first member, which may look like anything; its header checksum tells.
 pub fn is_compressed(beginning: &[u8]) -> bool {
-    // zstd may begin with a frame to be skipped: any of sixteen.
+    // zstd may begin with a skippable frame: any of sixteen magic numbers.
     let is_skippable = |bytes: &[u8]| matches!(bytes, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);
     let is_magic =
         MAGICS.iter().any(|magic| beginning.starts_with(magic)) || is_skippable(beginning);
     is_magic && !is_header(beginning)
 }
 
-/// Whether a block is the header of a member of a tar, by its checksum.
+/// Whether a block is a tar header, by its checksum.
 fn is_header(block: &[u8]) -> bool {
     const SUM: Range<usize> = 148..156;
     let Some(block) = block.get(..BLOCK) else { return false };
@@ -59,10 +61,10 @@ fn is_header(block: &[u8]) -> bool {
     recorded == Ok(block.iter().enumerate().map(of).sum())
 }
 
-/// Whether an archive is plain, once that is known.
+/// Whether an archive is plain, once known.
 pub type Verdict = OnceCell<bool>;
 
-/// The archives whose members were asked for lately.
+/// The archives whose members were read recently.
 pub struct Archives(Mutex<LruCache<String, Arc<Verdict>>>);
 
 impl Default for Archives {
@@ -72,7 +74,7 @@ impl Default for Archives {
 }
 
 impl Archives {
-    /// What is known of the archive `object`. `identity`: what its bytes are known by.
+    /// Wraps the archive `object`. `identity` is its cache key.
     pub fn checked(&self, object: Arc<dyn Ranges>, identity: String, size: u64) -> Plain {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let verdict = Arc::clone(all.get_or_insert(identity, Arc::default));
@@ -80,11 +82,11 @@ impl Archives {
     }
 }
 
-/// An archive that gives bytes of its members if it is not compressed.
+/// An archive that returns bytes of its members only if it is not compressed.
 pub struct Plain {
     object: Arc<dyn Ranges>,
     verdict: Arc<Verdict>,
-    /// Of the archive.
+    /// Of the archive, in bytes.
     size: u64,
 }
 

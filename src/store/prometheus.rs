@@ -1,10 +1,11 @@
-//! What was done, as a page that Prometheus reads (its text format, version 0.0.4).
+//! The counters in Prometheus's text format, version 0.0.4.
 
 use std::fmt::Write;
 
 use super::metrics::Snapshot;
 
-/// The page. `histogram` is of requests: seconds, how many took at most as long; and the sum.
+/// Formats the page. `histogram` is of request durations: seconds, and how many took at most that long; and
+/// their sum.
 pub fn page(now: &Snapshot, histogram: &(Vec<(f64, u64)>, f64)) -> String {
     let counters = [
         ("requests_total", "Requests to stores", now.requests),

@@ -1,6 +1,8 @@
-//! Writing objects of S3, for exports: small ones at once, large ones in parts, so that an object is there whole or not at all.
+//! Writing objects to S3, for exports: small ones with one request, large ones as multipart uploads, so that an
+//! object exists completely or not at all.
 //!
-//! What is noted with an object (`x-amz-meta-...`) says what it was made from, so that the same command finds what it has written before.
+//! The metadata of an object (`x-amz-meta-...`) records what it was made from, so that the same command
+//! recognises what it has written before.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -19,37 +21,37 @@ use super::{Stores, key};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::secrets::masked;
 
-/// How often a request is sent, and how long is waited before it is sent again: each time twice as long.
+/// Number of tries, with a pause before each repeat that doubles each time.
 const TRIES: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Bytes of a part, at least, and parts of one object, at most.
+/// Minimum size of a part in bytes, and maximum number of parts of one object.
 const PART: u64 = 8 << 20;
 const MOST_PARTS: u64 = 9_000;
 
-/// Parts of one object that are under way.
+/// Concurrent uploads of parts of one object.
 const UNDER_WAY: usize = 2;
 
-/// How a bucket is written to.
+/// Write access to a bucket.
 pub trait Writes: Send + Sync {
-    /// The client, with credentials at hand; `place` is for messages.
+    /// The client, with its credentials fetched; `place` is for messages.
     fn writer<'a>(
         &'a self,
         place: &'a str,
     ) -> BoxFuture<'a, Result<Arc<dyn ObjectStore>, StoreError>>;
 }
 
-/// A prefix of a bucket that is written below.
+/// A prefix of a bucket to write below.
 pub struct Target {
     bucket: Arc<dyn Writes>,
     name: String,
     prefix: String,
 }
 
-/// What is noted with an object: names of lower-case letters, and values of printable ASCII.
+/// Metadata of an object: names in lower-case letters, and values in printable ASCII.
 pub type Notes = [(&'static str, String)];
 
-/// An object that is there.
+/// An existing object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct There {
     pub size: u64,
@@ -57,23 +59,23 @@ pub struct There {
 }
 
 impl There {
-    /// What was noted with it.
+    /// The metadata recorded with it.
     pub fn note(&self, name: &'static str) -> Option<&str> {
         self.notes.get(&Attribute::Metadata(Cow::Borrowed(name))).map(AsRef::as_ref)
     }
 }
 
-/// An object on its way. One that is not finished never shows.
+/// An upload in progress. One that is not finished never becomes visible.
 pub struct Writing {
     parts: WriteMultipart,
     place: String,
 }
 
 impl Stores {
-    /// A prefix of a bucket, `s3://bucket/prefix`, to write below. Nothing is asked of a network yet.
+    /// A prefix of a bucket, `s3://bucket/prefix`, to write below. Sends no request yet.
     ///
     /// # Errors
-    /// It is none of S3, or not among what may be reached; the settings make no sense.
+    /// It is not on S3, or not among the allowed addresses; the settings are invalid.
     pub fn target(&self, uri: &str) -> Result<Target> {
         let wrong = |why: &str| Error::new(Kind::Invalid, format!("`{}` {why}", masked(uri)));
         let rest = uri.strip_prefix("s3://").ok_or_else(|| wrong("is no `s3://BUCKET/PREFIX`"))?;
@@ -96,7 +98,7 @@ impl Stores {
 }
 
 impl Target {
-    /// Where an object is: `s3://bucket/prefix/key`.
+    /// The address of an object: `s3://bucket/prefix/key`.
     pub fn place(&self, key: &str) -> String {
         match self.prefix.as_str() {
             "" => format!("s3://{}/{key}", self.name),
@@ -118,10 +120,10 @@ impl Target {
         Ok(self.bucket.writer(&self.place(key)).await?)
     }
 
-    /// What is there under a key; `None` for nothing.
+    /// The existing object with this key; `None` if there is none.
     ///
     /// # Errors
-    /// What the store says.
+    /// The store's.
     pub async fn look(&self, key: &str) -> Result<Option<There>> {
         let (path, store) = (self.path(key)?, self.client(key).await?);
         let head = || GetOptions { head: true, ..GetOptions::default() };
@@ -133,10 +135,10 @@ impl Target {
         }
     }
 
-    /// Writes an object at once.
+    /// Writes an object with one request.
     ///
     /// # Errors
-    /// What the store says.
+    /// The store's.
     pub async fn put(&self, key: &str, bytes: Bytes, notes: &Notes) -> Result<()> {
         let (path, store) = (self.path(key)?, self.client(key).await?);
         let options = || PutOptions { attributes: attributes(notes), ..PutOptions::default() };
@@ -144,10 +146,10 @@ impl Target {
         again(put).await.map(drop).map_err(|error| told(&self.place(key), &error))
     }
 
-    /// Begins an object of about `size` bytes.
+    /// Begins an upload of about `size` bytes.
     ///
     /// # Errors
-    /// What the store says.
+    /// The store's.
     pub async fn begin(&self, key: &str, size: u64, notes: &Notes) -> Result<Writing> {
         let (path, store) = (self.path(key)?, self.client(key).await?);
         let options = || PutMultipartOptions {
@@ -161,10 +163,10 @@ impl Target {
         Ok(Writing { parts: WriteMultipart::new_with_chunk_size(upload, part), place })
     }
 
-    /// Removes an object, if it is there.
+    /// Removes an object, if it exists.
     ///
     /// # Errors
-    /// What the store says.
+    /// The store's.
     pub async fn remove(&self, key: &str) -> Result<()> {
         let (path, store) = (self.path(key)?, self.client(key).await?);
         match again(|| store.delete(&path)).await {
@@ -175,7 +177,7 @@ impl Target {
 }
 
 impl Writing {
-    /// Adds bytes, once there is room for them.
+    /// Adds bytes, waiting while too many parts are in progress.
     ///
     /// # Errors
     /// A part cannot be written.
@@ -186,16 +188,16 @@ impl Writing {
         Ok(())
     }
 
-    /// The object is whole, and there.
+    /// Completes the upload; the object exists from then on.
     ///
     /// # Errors
-    /// What the store says; then it is not there.
+    /// The store's; the object does not exist then.
     pub async fn finish(self) -> Result<()> {
         let Self { parts, place } = self;
         parts.finish().await.map(drop).map_err(|error| told(&place, &error))
     }
 
-    /// Gives it up.
+    /// Aborts the upload.
     pub async fn abort(self) {
         if let Err(error) = self.parts.abort().await {
             tracing::debug!(%error, place = self.place, "parts of an object are left in the store");
@@ -210,7 +212,7 @@ fn attributes(notes: &Notes) -> Attributes {
     notes.iter().map(named).collect()
 }
 
-/// Sends a request again where that may help.
+/// Repeats a request if that may help.
 async fn again<T, F: Future<Output = object_store::Result<T>>>(
     mut send: impl FnMut() -> F,
 ) -> object_store::Result<T> {

@@ -1,8 +1,8 @@
-//! A request that takes far longer than usual is raced by a second one: an epoch of small files is as slow as the
-//! slowest of them, and a second request seldom meets the same trouble.
+//! A request that takes far longer than usual is raced by a second one: an epoch of small files is as slow as
+//! the slowest of them, and a second request seldom meets the same trouble.
 //!
-//! Usual is what other requests of about this size took lately ([`FAR`] times what 95 of 100 took). At most one
-//! request in [`SHARE`] is raced, so that a store that is slow as a whole gets no second load.
+//! The usual time is that of recent requests of about this size ([`FAR`] times their 95th percentile). At most
+//! one request in [`SHARE`] is raced, so that a store that is slow as a whole gets no additional load.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,22 +16,22 @@ use super::error::Error;
 use super::metrics::{Counter, Latency, Metrics};
 use super::stream::Ranges;
 
-/// How far over the usual time.
+/// How many times the usual time counts as slow.
 const FAR: u32 = 4;
 
-/// Nothing is slow before so long.
+/// Requests faster than this are never slow.
 const FLOOR: Duration = Duration::from_millis(200);
 
-/// Requests of a kind before anything is usual.
+/// Minimum of requests of a size before the usual time is known.
 const ENOUGH: u64 = 32;
 
-/// One request in so many may be raced.
+/// At most one request in this many is raced.
 const SHARE: u64 = 10;
 
-/// Sizes that are compared with each other end here, in bytes.
+/// Upper bounds of the size classes, in bytes.
 const SIZES: [u64; 2] = [256 << 10, 2 << 20];
 
-/// How long requests to one server usually take, by size.
+/// The usual duration of requests to one server, by size.
 #[derive(Debug, Default)]
 pub struct Usual {
     by_size: [Latency; SIZES.len() + 1],
@@ -44,7 +44,7 @@ impl Usual {
         &self.by_size[SIZES.iter().filter(|size| bytes > **size).count()]
     }
 
-    /// When a request for so many bytes is to be raced.
+    /// The time after which a request for this many bytes is raced.
     fn patience(&self, bytes: u64) -> Option<Duration> {
         let latency = self.of(bytes);
         let usual = latency.percentile(95).filter(|_| latency.count() >= ENOUGH)?;
@@ -56,7 +56,7 @@ impl Usual {
     }
 }
 
-/// An object whose slow requests are raced, and all are counted.
+/// An object whose slow requests are raced; all requests are counted.
 pub struct Raced {
     object: Arc<dyn Ranges>,
     usual: Arc<Usual>,
@@ -125,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers at once, but for some requests, which never end.
+    /// Answers at once, except for some requests, which never end.
     struct Stuck {
         asked: AtomicUsize,
         stuck: Range<usize>,

@@ -1,4 +1,4 @@
-//! One open object, wherever its bytes are: a file of this machine, the cache, a store.
+//! One open object, wherever its bytes are: a local file, the cache, a store.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,32 +13,32 @@ use super::metrics::Metrics;
 use super::{AT_CACHE, budget, cache, stream};
 use super::{AT_FILES, Result, blocking, bounded, local};
 
-/// Bytes of a first read: fewer than any object that is fetched whole.
+/// Length of a first read in bytes: fewer than any object that is fetched whole.
 const BEGINNING: u32 = 4096;
 
-/// How long an open waits for what has arrived to be written: 32 MiB take a tenth of it.
+/// How long an open waits for received bytes to be written: 32 MiB take a tenth of it.
 const ARRIVAL: Duration = Duration::from_millis(200);
 
 /// One open object; reads may overlap and come in any order.
 ///
-/// A remote object of up to 1.1 MiB is held while it is open; of a larger one what is read in order, as far as
-/// [`super::Config::memory`] goes.
+/// A remote object of up to 1.1 MiB is held in memory while it is open; for a larger one sequentially read data
+/// is held, within the limit of [`super::Config::memory`].
 pub struct Reader {
     pub(super) label: Arc<str>,
     pub(super) size: u64,
     pub(super) timeout: Duration,
     pub(super) source: Source,
-    /// Whether an earlier open was of the very same bytes.
+    /// Whether an earlier open returned the very same bytes.
     pub(super) is_lasting: bool,
     pub(super) line: Arc<Line>,
     pub(super) metrics: Arc<Metrics>,
 }
 
-/// Where the bytes are.
+/// The source of the bytes.
 pub(super) enum Source {
     Local(Arc<local::File>),
     Remote(stream::Stream),
-    /// The stream goes through the cache; what is on disk already is read from there.
+    /// The stream reads through the cache; blocks on disk are read from there.
     Cached {
         known: Arc<Kept>,
         entry: Arc<cache::Entry>,
@@ -46,30 +46,30 @@ pub(super) enum Source {
     },
 }
 
-/// An object that was opened, to be opened again at little cost: what pins it has been checked, and its files
-/// in the cache are open.
+/// An object that was opened before, and can be reopened cheaply: its identity has been checked, and its cache
+/// files are open.
 #[derive(Clone, Debug)]
 pub struct Known(pub(super) Arc<Kept>);
 
 impl Known {
-    /// Whether its files are open, and so on disk.
+    /// Whether its cache files are open, and thus on disk.
     pub fn is_here(&self) -> bool {
         self.0.entry.upgrade().is_some_and(|entry| entry.is_here())
     }
 }
 
-/// What [`Known`] holds.
+/// The contents of [`Known`].
 pub(super) struct Kept {
     pub(super) label: Arc<str>,
-    /// Of what is read; it begins at `base` of the object.
+    /// Size of the part that is read; it begins at `base` of the object.
     pub(super) size: u64,
     pub(super) base: u64,
     /// The size of the object.
     pub(super) whole: u64,
-    /// Of a member: the identity of its archive, which is the object.
+    /// For a member: the identity of its archive, which is the object.
     pub(super) archive: Option<String>,
     pub(super) object: Arc<dyn stream::Ranges>,
-    /// While somebody has its files open.
+    /// Alive while somebody has its files open.
     pub(super) entry: Weak<cache::Entry>,
 }
 
@@ -85,12 +85,12 @@ impl Reader {
         self.size
     }
 
-    /// Whether what the kernel kept of an earlier open is still right.
+    /// Whether the kernel's page cache from an earlier open is still valid.
     pub fn is_lasting(&self) -> bool {
         self.is_lasting
     }
 
-    /// For [`super::Stores::open_again`]; `None` for what must be looked at again each time.
+    /// For [`super::Stores::open_again`]; `None` for objects that must be checked at each open.
     pub fn known(&self) -> Option<Known> {
         match &self.source {
             Source::Cached { known, .. } => Some(Known(Arc::clone(known))),
@@ -98,7 +98,7 @@ impl Reader {
         }
     }
 
-    /// A file of this machine that holds exactly this object, checked: the kernel may read it by itself.
+    /// A local file that contains exactly this object, verified: the kernel may read it directly.
     pub fn whole_file(&self) -> Option<Arc<std::fs::File>> {
         match &self.source {
             Source::Local(file) => file.whole(),
@@ -109,10 +109,10 @@ impl Reader {
         }
     }
 
-    /// Whether a file of this machine is still as it was when it was opened.
+    /// Checks that a local file is unchanged since it was opened.
     ///
     /// # Errors
-    /// `Stale` where it is not.
+    /// `Stale` if it has changed.
     pub fn compare(&self) -> Result<()> {
         match &self.source {
             Source::Local(file) => Ok(file.compare()?),
@@ -120,7 +120,8 @@ impl Reader {
         }
     }
 
-    /// Whether all of it is here, but some of it not yet on the disk: the kernel may read it by itself in a moment.
+    /// Whether it has been received completely, but not yet written to disk: the kernel may read it directly in
+    /// a moment.
     pub fn is_arriving(&self) -> bool {
         match &self.source {
             Source::Cached { entry, .. } => entry.is_arriving(),
@@ -128,7 +129,7 @@ impl Reader {
         }
     }
 
-    /// Waits for that moment, for [`ARRIVAL`] at most.
+    /// Waits for that moment, for at most [`ARRIVAL`].
     pub async fn arrived(&self) {
         if let Source::Cached { entry, .. } = &self.source
             && self.is_arriving()
@@ -137,7 +138,8 @@ impl Reader {
         }
     }
 
-    /// The bytes `offset..offset + length`, cut at the end of the object, if they can be had without waiting.
+    /// The bytes `offset..offset + length`, cut at the end of the object, if they are available without
+    /// waiting.
     pub fn read_now(&self, offset: u64, length: u32) -> Option<Bytes> {
         match &self.source {
             Source::Remote(stream) => self.in_memory(stream, offset, length),
@@ -152,12 +154,13 @@ impl Reader {
         }
     }
 
-    /// The bytes `offset..offset + length`, cut at the end of the object and nowhere else. For what
-    /// [`Reader::read_now`] has not.
+    /// The bytes `offset..offset + length`, cut only at the end of the object. For reads that
+    /// [`Reader::read_now`] cannot answer.
     ///
     /// # Errors
-    /// As [`super::Stores::open`]; `Busy` and `Broken` where the store fails for all of [`super::Config::timeout`], or is
-    /// silent for so long. A line that is slow and never silent is waited for.
+    /// As [`super::Stores::open`]; `Busy` and `Broken` if the store fails for all of
+    /// [`super::Config::timeout`], or is silent for that long. A connection that is slow but never silent does
+    /// not time out.
     pub async fn read(&self, offset: u64, length: u32) -> Result<Bytes> {
         let bytes = match &self.source {
             Source::Local(file) => {
@@ -176,7 +179,7 @@ impl Reader {
         Ok(bytes)
     }
 
-    /// Reads, as long as bytes of the object come: however many readers wait for others, none waits longer for nothing.
+    /// Reads as long as bytes of the object arrive: a reader does not time out while others' bytes come first.
     async fn unless_silent(
         &self,
         stream: &stream::Stream,
@@ -199,7 +202,7 @@ impl Reader {
         }
     }
 
-    /// What the cache holds of `range`, if that is all of it.
+    /// The bytes of `range`, if the cache has all of them.
     async fn read_kept(
         &self,
         entry: &Arc<cache::Entry>,
@@ -231,10 +234,10 @@ impl Reader {
         Ok(())
     }
 
-    /// Fetches everything that the cache lacks, into the cache. Where nothing is cached, nothing is done.
+    /// Fetches everything that the cache lacks into the cache. Does nothing without a cache.
     ///
     /// # Errors
-    /// As [`Reader::read`]; what was fetched until then stays.
+    /// As [`Reader::read`]; bytes fetched until then stay.
     pub async fn fill(&self) -> Result<()> {
         if let Source::Cached { stream, .. } = &self.source
             && self.whole_file().is_none()
@@ -250,7 +253,7 @@ impl Reader {
         Some(bytes)
     }
 
-    /// A read as a range of the object, cut at the end.
+    /// A read as a range of the object, cut at its end.
     fn range(&self, base: u64, offset: u64, length: u32) -> std::ops::Range<u64> {
         let start = offset.min(self.size);
         base + start..base + offset.saturating_add(length.into()).min(self.size)

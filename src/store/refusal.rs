@@ -1,19 +1,18 @@
-//! A refusal of a server, as it told it.
+//! An error answer of a server.
 
 use std::fmt;
 
-/// What a server said in place of an object.
+/// The server's answer in place of an object.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The HTTP status.
     pub status: u16,
-    /// The server's own code, such as `NoSuchKey`; empty where it does not say. Fit to print, as is
-    /// the message.
+    /// The server's own code, such as `NoSuchKey`; empty if it gives none. Safe to print, as is the message.
     pub code: String,
     pub message: String,
 }
 
-/// `404 NoSuchKey (The specified key does not exist.)`
+/// Formats as `404 NoSuchKey (The specified key does not exist.)`.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the store answers {}", self.status)?;

@@ -1,7 +1,7 @@
 //! One object of a remote store: every request pinned, every answer checked.
 //!
-//! A store is what can send one request and say what came back ([`Requests`]); whether that is the object
-//! recorded is decided here, and when it is asked again, the same for all of them.
+//! A store only sends one request and returns the answer ([`Requests`]); the checks and the retries are here,
+//! the same for all stores.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,46 +23,46 @@ use super::refusal::Refusal;
 use super::stream::Ranges;
 use super::window;
 
-/// How a store is asked for one object: one request at a time, which [`Remote`] sends again. The messages of its failures are
-/// its own.
+/// The requests for one object of a store. Each call sends one request; [`Remote`] retries. The messages of its
+/// failures are its own.
 pub trait Requests: Send + Sync + 'static {
-    /// Asks for bytes.
+    /// Requests bytes.
     fn get(self: Arc<Self>, question: Question) -> BoxFuture<'static, Result<Got, Failure>>;
 
-    /// Asks what is there now, without its bytes.
+    /// Requests the object's current identity, without its bytes.
     fn head(self: Arc<Self>, ask: Ask) -> BoxFuture<'static, Result<Answer, Failure>>;
 
     /// `source/path`, for messages.
     fn place(&self) -> &str;
 
-    /// Who is asked, where the row does not say it: a part of what tells two objects apart.
+    /// The server, if the row does not name it: part of an object's identity.
     fn server(&self) -> &str;
 
-    /// The server, or the bucket of it, that answers or is away as a whole.
+    /// The unit that is up or down as a whole: the server, or a bucket of it.
     fn origin(&self) -> String;
 
-    /// No question waits longer without progress, retries included.
+    /// The longest wait without progress, including retries.
     fn timeout(&self) -> Duration;
 }
 
-/// What to ask for.
+/// The parameters of a request.
 #[derive(Clone, Debug)]
 pub struct Question {
     pub ask: Ask,
     /// In bytes of the object.
     pub range: Range<u64>,
-    /// The range is all of the object, and is not to be named: an empty object has none, and servers that
-    /// ignore ranges can still give it.
+    /// Whether the range is all of the object. The request then has no range: an empty object has none, and
+    /// servers that ignore ranges still work.
     pub is_whole: bool,
-    /// For who hands a body on in large pieces, to say how far one is.
+    /// For clients that return a body in large pieces, to report the progress of a piece.
     pub arriving: Arriving,
 }
 
-/// How far an answer is that is handed on once it is whole: bytes that come are no silence.
+/// The progress of a piece that is returned only when complete: arriving bytes are not silence.
 #[derive(Clone, Debug, Default)]
 pub struct Arriving {
     bytes: Arc<AtomicU64>,
-    /// When bytes last came in numbers ([`PROGRESS`]): of this request, and of the object.
+    /// When [`PROGRESS`] bytes last arrived: for this request, and for the object.
     last: Arc<Mutex<Option<Instant>>>,
     of_object: Arc<Mutex<Option<Instant>>>,
 }
@@ -72,7 +72,7 @@ impl Arriving {
         Self { of_object: Arc::clone(of_object), ..Self::default() }
     }
 
-    /// So many bytes came.
+    /// Records that this many bytes arrived.
     pub fn note(&self, bytes: u64) {
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         if before / PROGRESS < (before + bytes) / PROGRESS {
@@ -82,7 +82,7 @@ impl Arriving {
         }
     }
 
-    /// When bytes last came in numbers, if that was after `since`.
+    /// The time of the last progress, if after `since`.
     fn since(&self, since: Instant) -> Option<Instant> {
         lock(&self.last).filter(|last| *last > since)
     }
@@ -92,10 +92,10 @@ fn lock(moment: &Mutex<Option<Instant>>) -> MutexGuard<'_, Option<Instant>> {
     moment.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An answer, not compared with anything yet but its own form.
+/// An answer whose form is valid, but which has not been compared with anything yet.
 pub struct Got {
     pub answer: Answer,
-    /// Which bytes the body is said to be.
+    /// The range of the body, as the server states it.
     pub range: Range<u64>,
     pub body: BoxStream<'static, Result<Bytes, Error>>,
 }
@@ -103,14 +103,14 @@ pub struct Got {
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum Failure {
-    /// 412 and 416: the object is not what it was asked for as; 501: the store takes no such condition.
+    /// 412 and 416: the object does not satisfy the condition; 501: the store does not support it.
     Condition(Refusal),
-    /// It may be better the next time.
+    /// A retry may succeed.
     Passing(Passing),
     Told(Error),
 }
 
-/// Bytes of an answer that renew the time it has. One that brings less in all of that time is as good as silent.
+/// Number of bytes that renew the time-out. An answer that brings fewer in that time counts as silent.
 const PROGRESS: u64 = 64 << 10;
 
 /// A recorded object.
@@ -119,22 +119,22 @@ pub struct Remote {
     recorded: Recorded,
     seen: Seen,
     health: Arc<Health>,
-    /// For a server that never answered.
+    /// The time limit for a server that has never answered.
     first: Duration,
-    /// When bytes last came in numbers.
+    /// The time of the last progress.
     progressed: Arc<Mutex<Option<Instant>>>,
 }
 
-/// One range on its way, however many requests it takes.
+/// One range in progress, however many requests it takes.
 struct Asking<'a> {
     question: Question,
     budget: Budget,
     pass: Pass<'a>,
-    /// What came of it.
+    /// The bytes received so far.
     arrived: Arrived,
 }
 
-/// Bytes in order. A single chunk is not copied.
+/// Consecutive bytes. A single chunk is not copied.
 #[derive(Default)]
 struct Arrived {
     first: Bytes,
@@ -163,12 +163,12 @@ impl Remote {
         Self { store, recorded, seen: Seen::new(), health, first, progressed: Arc::default() }
     }
 
-    /// The same, which gives up a server that never answered after `first`.
+    /// Gives up a server that has never answered after `first`.
     pub fn within(self, first: Duration) -> Self {
         Self { first: first.min(self.first), ..self }
     }
 
-    /// Asks until all of `range` is here, as long as the budget lasts.
+    /// Sends requests until all of `range` has arrived, while the budget lasts.
     async fn fetch(&self, range: Range<u64>) -> Result<Bytes, Error> {
         let ask = self.recorded.ask(&self.seen);
         let ask = ask.map_err(|reason| Error::Unaskable { place: self.place(), reason })?;
@@ -195,12 +195,12 @@ impl Remote {
         }
     }
 
-    /// Whether a try that failed was the last: the server is away by what others found out.
+    /// Whether a failed try was the last: others found the server away.
     fn is_last(&self, pass: &Pass<'_>) -> bool {
         matches!(pass, Pass::Once(_)) || self.health.is_away()
     }
 
-    /// Asks once for what is missing; where a condition is refused, the store is asked what is there.
+    /// Requests the missing part once; if a condition is refused, requests the object's current identity.
     async fn attempt(&self, asking: &mut Asking<'_>) -> Result<(), Failure> {
         let asked = Arc::clone(&self.store).get(asking.question.clone());
         let got = match self.bounded(asking, asked).await? {
@@ -208,7 +208,8 @@ impl Remote {
                 let is_free = matches!(asking.question.ask, Ask::Any);
                 self.health.answers();
                 self.bounded(asking, self.agreed(&refusal, is_free)).await??;
-                // Some servers take no condition, or want it written in another way; the answer is checked anyway.
+                // Some servers do not support conditions, or want them in another form; the answer is checked
+                // anyway.
                 asking.question.ask = Ask::Any;
                 let asked = Arc::clone(&self.store).get(asking.question.clone());
                 self.bounded(asking, asked).await?
@@ -228,7 +229,7 @@ impl Remote {
         self.body(got.body, asking).await
     }
 
-    /// Waits for `work`, for the time that is left.
+    /// Waits for `work`, for the remaining time.
     async fn bounded<T>(
         &self,
         asking: &mut Asking<'_>,
@@ -238,7 +239,7 @@ impl Remote {
         came.ok_or_else(|| self.silent(asking))
     }
 
-    /// The same, for as long as bytes come, whether or not they are handed on yet.
+    /// The same, for as long as bytes arrive, whether or not they have been returned yet.
     async fn unless_silent<T>(
         &self,
         asking: &mut Asking<'_>,
@@ -256,21 +257,21 @@ impl Remote {
         }
     }
 
-    /// Nothing comes, and the time is up.
+    /// The failure for silence until the time is up.
     fn silent(&self, asking: &mut Asking<'_>) -> Failure {
         let error = asking.budget.over(self.store.place());
         self.health.failed(&asking.pass, asking.budget.began(), &error);
         Failure::Told(error)
     }
 
-    /// Whether an answer is the object recorded, and the same as the first answer.
+    /// Checks that an answer is the recorded object, and the same as the first answer.
     fn check(&self, answer: &Answer) -> Result<(), Error> {
         self.recorded.check(answer).map_err(|mismatch| self.mismatch(mismatch))?;
         let first = self.seen.get_or_init(|| answer.clone());
         first.agrees(answer).map_err(|mismatch| self.mismatch(mismatch))
     }
 
-    /// Takes in a body, as far as it comes: of one that breaks off, the rest is asked for.
+    /// Receives a body; if it breaks off, the rest is requested again.
     async fn body(
         &self,
         mut stream: BoxStream<'static, Result<Bytes, Error>>,
@@ -282,7 +283,7 @@ impl Remote {
             let chunk = match self.unless_silent(asking, stream.next()).await? {
                 None => break,
                 Some(Ok(chunk)) => chunk,
-                // All of it is here, however it ended.
+                // All of it has arrived, however it ended.
                 Some(Err(_)) if asking.arrived.length == want => break,
                 Some(Err(error)) => {
                     self.go_on(asking);
@@ -294,7 +295,7 @@ impl Remote {
                 let answer = format!("more than the {want} bytes asked for");
                 return Err(Failure::Told(self.answer(answer)));
             }
-            // A slow line is no error while bytes come.
+            // A slow connection is no error while bytes arrive.
             if length >= renewed + PROGRESS {
                 renewed = length;
                 asking.budget.renew();
@@ -312,7 +313,7 @@ impl Remote {
         Ok(())
     }
 
-    /// Makes the question one for the rest. Of an object that nothing tells from another one, all is asked for again.
+    /// Narrows the question to the rest. If nothing identifies the object, all of it is requested again.
     fn go_on(&self, asking: &mut Asking<'_>) {
         let is_known = self.seen.get().is_some_and(|first| {
             first.version.is_some() || first.etag.is_some() || first.last_modified.is_some()
@@ -326,11 +327,11 @@ impl Remote {
         asking.arrived = Arrived::default();
     }
 
-    /// Where a condition is refused, the store is asked what is there now: nothing is wrong if that is the object recorded,
-    /// by its etag, and it was refused for the condition alone.
+    /// After a refused condition, requests the object's current identity: if that is the recorded object by its
+    /// etag, only the condition was refused, and all is well.
     ///
     /// # Errors
-    /// What is there now; the refusal, if the store does not tell.
+    /// The current object; the refusal, if the store does not tell.
     async fn agreed(&self, refusal: &Refusal, is_free: bool) -> Result<(), Failure> {
         let version = Some(self.recorded.version.clone()).filter(|v| !v.is_empty());
         let ask = version.map_or(Ask::Any, Ask::Version);
@@ -346,7 +347,7 @@ impl Remote {
         }
     }
 
-    /// Another object, of which only `refusal` is known.
+    /// The error for another object, of which only `refusal` is known.
     fn other(&self, refusal: &Refusal) -> Error {
         let place = self.place();
         if refusal.status == 416 {
@@ -401,12 +402,12 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(2);
 
-    /// Sends `pieces` of `length` bytes each, so long apart; takes no condition.
+    /// Sends `pieces` of `length` bytes each, with pauses between them; supports no conditions.
     struct Slow {
         pieces: u64,
         length: u64,
         apart: Duration,
-        /// Hands all of it on at once, when it is whole.
+        /// Whether all of it is returned at once, when complete.
         is_joined: bool,
     }
 

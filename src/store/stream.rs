@@ -1,13 +1,13 @@
 //! One open object of a remote store: reads become few requests, each byte is fetched once while
 //! reading is sequential, and no byte waits for another reader's exact read.
 //!
-//! - Bytes already here are answered under a short lock.
-//! - Otherwise one reader at a time (`turn`) plans and fetches what is to be kept; the others find
-//!   it here when their turn comes. Exact reads leave the turn before they fetch.
-//! - The further a reader got in order, the more pieces are on their way ahead of it, in tasks.
+//! - Bytes already here are returned under a short lock.
+//! - Otherwise one reader at a time (`turn`) plans and fetches the bytes that are kept; the others find them
+//!   here when their turn comes. Exact reads leave the turn before they fetch.
+//! - The longer a reader has read sequentially, the more pieces are fetched ahead of it, in tasks.
 //!
-//! What is here or coming is granted by [`Memory`]; without a grant, nothing is kept or fetched ahead. All of
-//! it goes with the `Stream`, which also ends what is still coming.
+//! Memory for pieces present or in progress is granted by [`Memory`]; without a grant, nothing is kept or
+//! fetched ahead. Dropping the `Stream` frees all of it and cancels what is in progress.
 //!
 //! Lock order: `turn`, then `held`. `held` is never kept across an await.
 
@@ -28,52 +28,52 @@ use super::line::Line;
 use super::memory::{Grant, Holder, Memory};
 use super::window::{MOST, Plan, Window};
 
-/// Pieces stay for so many bytes after they were read: the kernel's requests overtake each other.
+/// Pieces are kept until this many bytes after them were read: the kernel's requests overtake each other.
 const BACK: u64 = 2 << 20;
 
-/// Pieces held at a time, at most: what was read in order is let go of long before.
+/// Limit of pieces held: sequentially read ones are dropped long before.
 const PIECES: usize = 12;
 
-/// Pieces of one object that are fetched at a time where nobody waits for them.
+/// Concurrent fetches of pieces of one object in the background.
 const PASSING: usize = 4;
 
-/// What a stream asks of a store: some bytes of one object, pinned, checked, bounded in time.
+/// The requests of a stream: byte ranges of one object, pinned, checked, bounded in time.
 pub trait Ranges: Send + Sync + 'static {
-    /// Exactly the bytes of `range`, which lies within the object. An empty `range` is asked only
-    /// of an empty object: to check that it is.
+    /// Returns exactly the bytes of `range`, which lies within the object. `range` is empty only for an empty
+    /// object: to check that it is empty.
     fn get(self: Arc<Self>, range: Range<u64>) -> BoxFuture<'static, Result<Bytes, Error>>;
 
     /// `source/path`, for messages.
     fn place(&self) -> &str;
 
-    /// When bytes of it last came in numbers.
+    /// The time of the last progress.
     fn progressed(&self) -> Option<tokio::time::Instant> {
         None
     }
 }
 
-/// One open object, or a stretch of one.
+/// One open object, or a part of one.
 pub struct Stream {
     object: Arc<dyn Ranges>,
-    /// Where the stretch begins.
+    /// Where the part begins.
     base: u64,
     size: u64,
     memory: Arc<Memory>,
     shared: Arc<Shared>,
 }
 
-/// What all readers of a stream share, and what [`Memory`] may ask back.
+/// State shared by all readers of a stream, from which [`Memory`] may reclaim.
 #[derive(Default)]
 struct Shared {
     held: Mutex<Held>,
     turn: sync::Mutex<Turn>,
 }
 
-/// The pieces that are here, oldest first.
+/// The pieces in memory, oldest first.
 #[derive(Debug, Default)]
 struct Held {
     pieces: VecDeque<Piece>,
-    /// When somebody last read.
+    /// The time of the last read.
     touched: Option<Instant>,
 }
 
@@ -84,13 +84,13 @@ struct Piece {
     _grant: Grant,
 }
 
-/// What only one reader at a time may decide.
+/// State that only one reader at a time may change.
 #[derive(Default)]
 struct Turn {
     window: Window,
-    /// What was started before anyone asked, in order and without gaps.
+    /// Fetches in advance, in order and without gaps.
     ahead: VecDeque<Ahead>,
-    /// Of an empty object: that it is known to be empty.
+    /// For an empty object: whether it is known to be empty.
     empty: bool,
 }
 
@@ -101,7 +101,7 @@ struct Ahead {
 }
 
 impl Stream {
-    /// Nothing is asked for yet. `size` bytes from `base` on are what is read.
+    /// Sends no request yet. The stream covers `size` bytes from `base`.
     pub fn new(object: Arc<dyn Ranges>, base: u64, size: u64, memory: Arc<Memory>) -> Self {
         Self { object, base, size, memory, shared: Arc::default() }
     }
@@ -129,8 +129,8 @@ impl Stream {
         Ok(whole.freeze())
     }
 
-    /// The bytes `offset..offset + length` if all of them are in memory, in at most two pieces: what has arrived of
-    /// what was started before anyone asked is taken in.
+    /// The bytes `offset..offset + length` if all of them are in memory, in at most two pieces. Finished
+    /// fetches are taken in first.
     pub fn here(&self, offset: u64, length: u32) -> Option<Bytes> {
         let wanted = offset..offset.saturating_add(u64::from(length)).min(self.size);
         let mut turn = self.shared.turn.try_lock().ok();
@@ -155,7 +155,7 @@ impl Stream {
         Some([first, second].concat().into())
     }
 
-    /// Takes in what was started before anyone asked and has arrived, as far as a read that ends at `end` goes.
+    /// Takes in finished fetches, as far as a read that ends at `end` goes.
     fn take_arrived(&self, turn: &mut Turn, end: u64) {
         let has_come = |ahead: &Ahead| ahead.range.start < end && ahead.task.handle.is_finished();
         while turn.ahead.front().is_some_and(has_come) {
@@ -171,13 +171,13 @@ impl Stream {
         }
     }
 
-    /// When bytes of the object last came in numbers.
+    /// The time of the last progress.
     pub fn progressed(&self) -> Option<tokio::time::Instant> {
         self.object.progressed()
     }
 
-    /// Fetches everything once, several pieces at a time as far as `line` has room, and holds none of it: for the cache
-    /// below.
+    /// Fetches everything once, several pieces at a time within the limit of `line`, and keeps none of it: for
+    /// the cache below.
     pub async fn pass(&self, line: &Line) -> Result<(), Error> {
         if self.size == 0 {
             let _turn = line.enter().await;
@@ -194,7 +194,7 @@ impl Stream {
         pieces.try_for_each(|_| ready(Ok(()))).await
     }
 
-    /// Some bytes from the start of `wanted`; at least one.
+    /// Returns some bytes from the start of `wanted`; at least one.
     async fn piece(&self, wanted: Range<u64>) -> Result<Bytes, Error> {
         if let Some(bytes) = self.some(&wanted) {
             if let Ok(mut turn) = self.shared.turn.try_lock() {
@@ -230,8 +230,8 @@ impl Stream {
         self.fetch_here(range).await
     }
 
-    /// Takes in what was started before anyone asked, up to the piece that `at` is in. Where one failed, all
-    /// after it are forgotten: the reader asks again itself.
+    /// Takes in fetches, up to the piece that contains `at`. If one failed, all after it are dropped: the
+    /// reader requests them itself.
     async fn take_ahead(&self, turn: &mut Turn, at: u64) {
         if !turn.ahead.iter().any(|ahead| ahead.range.contains(&at)) {
             return;
@@ -248,7 +248,7 @@ impl Stream {
         }
     }
 
-    /// Starts what is due for a reader that is at `at`, and lets go of what it has left behind.
+    /// Starts the fetches that are due for a reader at `at`, and drops the pieces that it has left behind.
     fn look_ahead(&self, turn: &mut Turn, at: u64) {
         if self.size <= super::window::FIRST {
             return;
@@ -263,7 +263,7 @@ impl Stream {
         }
     }
 
-    /// Fetches for who waits: a hop between threads less than [`Stream::fetch`].
+    /// Fetches within the reader's own task: one thread switch fewer than [`Stream::fetch`].
     async fn fetch_here(&self, range: Range<u64>) -> Result<Bytes, Error> {
         let want = range.end - range.start;
         let get = Arc::clone(&self.object).get(self.base + range.start..self.base + range.end);
@@ -282,7 +282,7 @@ impl Stream {
 
     async fn check_empty(&self) -> Result<Bytes, Error> {
         if self.base > 0 {
-            // Of a member of an archive nothing is read, and nothing can be asked for.
+            // An empty member of an archive: there is nothing to request.
             return Ok(Bytes::new());
         }
         let mut turn = self.shared.turn.lock().await;
@@ -301,7 +301,7 @@ impl Stream {
         }
     }
 
-    /// Some of `wanted` from its start on, if they are in memory.
+    /// Some of `wanted` from its start on, if in memory.
     fn some(&self, wanted: &Range<u64>) -> Option<Bytes> {
         self.held().slice(wanted)
     }
@@ -317,13 +317,13 @@ impl Stream {
 
 impl Shared {
     fn held(&self) -> MutexGuard<'_, Held> {
-        // Every change under this lock is one step, so a panic elsewhere leaves it whole.
+        // Every change under this lock is a single step, so a panic elsewhere leaves it whole.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Held {
-    /// Whether this is the first piece ever.
+    /// Returns whether this is the first piece ever.
     fn keep(&mut self, piece: Piece) -> bool {
         self.pieces.push_back(piece);
         if self.pieces.len() > PIECES {
@@ -332,12 +332,12 @@ impl Held {
         self.touched.replace(Instant::now()).is_none()
     }
 
-    /// Lets go of what a reader at `at` has left behind.
+    /// Drops the pieces that a reader at `at` has left behind.
     fn leave(&mut self, at: u64) {
         self.pieces.retain(|piece| piece.start + len(&piece.bytes) + BACK > at);
     }
 
-    /// What is here from the start of `wanted` on.
+    /// The bytes in memory from the start of `wanted` on.
     fn slice(&mut self, wanted: &Range<u64>) -> Option<Bytes> {
         let found = self.pieces.iter().rev().find_map(|Piece { start, bytes, .. }| {
             let from = usize::try_from(wanted.start.checked_sub(*start)?).ok()?;
@@ -371,7 +371,7 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-/// A request under way in a task of its own; dropping it ends it.
+/// A request in a task of its own; dropping it cancels it.
 struct Task {
     place: String,
     want: u64,
@@ -385,7 +385,8 @@ impl Task {
     }
 }
 
-/// An answer, if it came and is as long as it should be. A panic of a library on a hostile answer is an error here.
+/// Checks that an answer arrived and has the right length. A panic of a library on a hostile answer becomes an
+/// error here.
 fn checked(place: &str, want: u64, answer: Option<Result<Bytes, Error>>) -> Result<Bytes, Error> {
     let bytes = answer.unwrap_or_else(|| Err(failed(place, "the request ended in a panic")))?;
     if len(&bytes) != want {

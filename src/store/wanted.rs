@@ -1,27 +1,27 @@
-//! Which stretch of which object a row means.
+//! The part of an object that a row refers to.
 
 use super::error::{self, Error};
 use super::pin::Recorded;
 use dcfs_core::object::Object;
 
-/// The stretch of an object that a row means: all of it, or a member of a tar.
+/// The byte range of an object that a row refers to: all of it, or a member of a tar.
 pub struct Wanted {
-    /// What is in the store: for a member its archive.
+    /// The object in the store: for a member its archive.
     pub object: Object,
     pub place: String,
     pub recorded: Recorded,
-    /// Where it begins, and how long it is.
+    /// Start and length of the range.
     pub base: u64,
     pub size: u64,
 }
 
-/// Endings of archives that are compressed as a whole.
+/// Extensions of archives that are compressed as a whole.
 const COMPRESSED: [&str; 13] = [
     ".gz", ".tgz", ".taz", ".bz2", ".tbz", ".tbz2", ".xz", ".txz", ".zst", ".tzst", ".lz4",
     ".lzma", ".br",
 ];
 
-/// Whether a name says that it is a compressed archive.
+/// Whether the name is that of a compressed archive.
 fn is_named_compressed(path: &[u8]) -> bool {
     let end = path.len().saturating_sub(5);
     let end = String::from_utf8_lossy(&path[end..]).to_ascii_lowercase();
@@ -34,7 +34,7 @@ impl Wanted {
         (self.base, self.size) != (0, self.recorded.size)
     }
 
-    /// What the bytes of the object on `server` are known by.
+    /// The cache key of the object on `server`.
     pub fn identity(&self, server: &str) -> String {
         let Recorded { size, version, etag, last_modified, .. } = &self.recorded;
         format!("{server}\0{}\0{size}\0{version}\0{etag}\0{last_modified:?}", self.place)

@@ -1,4 +1,4 @@
-//! What is done with an object as a whole: what it costs to read, fetching it, comparing it with its row.
+//! Operations on whole objects: estimating the cost of reading, fetching, comparing with the row.
 
 use std::fmt;
 use std::fs::File;
@@ -16,27 +16,27 @@ use super::wanted::Wanted;
 use super::{AT_FILES, Reader, Result, Stores, blocking, bounded, local};
 use dcfs_core::object::Object;
 
-/// What reading an object takes.
+/// The cost of reading an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cost {
-    /// It is a file of this machine.
+    /// A local file.
     Local,
-    /// Bytes that are cached, bytes that are not, and the requests for these.
+    /// Bytes that are cached, bytes that are not, and the number of requests for the latter.
     Remote { cached: u64, missing: u64, requests: u64 },
 }
 
-/// What came of fetching an object into the cache.
+/// The result of fetching an object into the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Warmed {
-    /// It was there.
+    /// It was cached already.
     Here,
-    /// So many bytes were not.
+    /// This many bytes were fetched.
     Fetched(u64),
-    /// The cache cannot keep it: neither a version nor an etag tells it apart, or there is no room.
+    /// The cache cannot keep it: it has neither a version nor an etag, or there is no room.
     NotKept,
 }
 
-/// An object as a file of this machine, for a program to open.
+/// An object as a local file, for a program to open.
 pub struct Here {
     reader: Reader,
     path: Option<PathBuf>,
@@ -52,8 +52,8 @@ impl Here {
         Self { reader, path, _whole: whole }
     }
 
-    /// A path that gives the object's bytes as long as this is held; `None` where they are to be read: a member of an
-    /// archive, or what the cache cannot keep.
+    /// A path whose file has the object's bytes as long as this is held; `None` if they must be read through
+    /// [`Here::reader`]: a member of an archive, or an object that cannot be cached.
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
@@ -63,10 +63,10 @@ impl Here {
         &self.reader
     }
 
-    /// Whether a local file is still what it was when it was found: neither changed nor another in its place.
+    /// Checks that a local file has been neither changed nor replaced since it was opened.
     ///
     /// # Errors
-    /// `Stale` where it is not.
+    /// `Stale` if it has.
     pub fn compare(&self) -> Result<()> {
         match (&self.reader.source, &self.path) {
             (Source::Local(file), Some(path)) => Ok(file.compare_at(path)?),
@@ -87,17 +87,17 @@ impl Cost {
             return Self::Remote { cached: size, missing: 0, requests: 0 };
         }
         let missing = size - cached;
-        // An empty object is asked for too, to see that it is empty.
+        // An empty object takes a request too, to check that it is empty.
         let requests = missing.div_ceil(super::window::MOST).max(1);
         Self::Remote { cached, missing, requests }
     }
 }
 
 impl Stores {
-    /// What reading an object takes. Asks nothing of a network.
+    /// Estimates the cost of reading an object. Sends no request.
     ///
     /// # Errors
-    /// What cannot be asked for, whatever the store says.
+    /// An object that cannot be requested, whatever the store says.
     pub async fn cost(&self, object: &Object) -> Result<Cost> {
         let wanted = Wanted::of(object)?;
         match Place::of(&wanted.object)? {
@@ -117,7 +117,7 @@ impl Stores {
         };
         let cache = Arc::clone(&self.cache);
         if wanted.size == 0 && wanted.base > 0 {
-            // An empty member of an archive: nothing of it is read.
+            // An empty member of an archive: nothing is read.
             return Ok(Cost::Remote { cached: 0, missing: 0, requests: 0 });
         }
         let part = wanted.base..wanted.base + wanted.size;
@@ -126,7 +126,7 @@ impl Stores {
         Ok(Cost::missing(kept, wanted.size))
     }
 
-    /// Fetches what the cache lacks of an object.
+    /// Fetches the part of an object that the cache lacks.
     ///
     /// # Errors
     /// As [`Stores::open`] and [`super::Reader::read`].
@@ -140,7 +140,7 @@ impl Stores {
         }
     }
 
-    /// An object as a file: a local one where it is, compared with its row; any other fetched and checked.
+    /// An object as a file: a local file in place, compared with its row; any other is fetched and checked.
     ///
     /// # Errors
     /// As [`Stores::open`] and [`super::Reader::read`].
@@ -153,7 +153,7 @@ impl Stores {
             reader.fill().await?;
             reader.arrived().await;
         }
-        // By the descriptor: whatever is removed from the cache meanwhile, these bytes stay.
+        // By the descriptor: if the file is evicted from the cache meanwhile, these bytes stay.
         let whole = reader.whole_file();
         let path = whole.as_ref().map(|file| {
             PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()))
@@ -161,8 +161,8 @@ impl Stores {
         Ok(Here { reader, path, _whole: whole })
     }
 
-    /// The bytes `range` of an object, cut at its end: past the cache and without reading ahead, for who wants a little of
-    /// many.
+    /// The bytes `range` of an object, cut at its end: bypasses the cache and does not read ahead; for callers
+    /// that want a little of many objects.
     ///
     /// # Errors
     /// As [`Stores::open`] and [`super::Reader::read`].
@@ -206,10 +206,10 @@ impl Stores {
         Ok(self.object(store, wanted.recorded).get(range).await?)
     }
 
-    /// Whether an object is the one recorded: asks its store for a byte of it, past the cache.
+    /// Checks that an object is the recorded one: requests a byte of it from its store, bypassing the cache.
     ///
     /// # Errors
-    /// `Stale` where it is not; else as [`super::Reader::read`].
+    /// `Stale` if it is not; else as [`super::Reader::read`].
     pub async fn compare(&self, object: &Object) -> Result<()> {
         let wanted = Wanted::of(object)?;
         match Place::of(&wanted.object)? {
@@ -230,8 +230,8 @@ impl Stores {
         self.object(store, wanted.recorded).get(byte).await.map(|_| ())
     }
 
-    /// Waits until everything that was fetched is in the cache, and large objects that are whole are on the disk and
-    /// marked so.
+    /// Waits until everything that was fetched is in the cache, and complete large objects are synced and
+    /// marked.
     pub async fn settled(&self) {
         self.cache.settled().await;
     }

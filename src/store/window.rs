@@ -1,67 +1,66 @@
-//! Which bytes to fetch for one read: policy, decided apart from I/O.
+//! Chooses the bytes to fetch for a read: policy, separate from I/O.
 //!
 //! | the object or the read | fetched | kept |
 //! |---|---|---|
 //! | up to [`FIRST`] bytes | all of it, with one request | while open |
-//! | continues the last fetch, or the first read at 0 | pieces, further ahead the longer it goes on | until read |
-//! | anywhere else | exactly what was asked | not at all |
+//! | continues the last fetch, or the first read at 0 | pieces, further ahead the longer it continues | until read |
+//! | anywhere else | exactly the requested bytes | not at all |
 //!
-//! How far ahead: twice what was read in order so far (four times after [`FIRM`]), up to [`REACH`]; each piece is as large as all before it,
-//! up to [`MOST`]. So a reader that stops early has had fetched a few times what it read, and one that goes on has
-//! many large requests in flight. The kernel sends
-//! the reads of one readahead at the same time and they arrive in any order, so a read a little past the end of
-//! the last fetch continues it too ([`NEAR`]).
+//! Look-ahead: twice what was read sequentially so far (four times after [`FIRM`]), up to [`REACH`]; each piece
+//! is as large as all before it, up to [`MOST`]. So a reader that stops early has fetched a few times what it
+//! read, and one that continues has many large requests in flight. The kernel sends the reads of one readahead
+//! at the same time and they arrive in any order, so a read a little past the end of the last fetch continues
+//! it too ([`NEAR`]).
 
 use std::ops::Range;
 
-/// The first piece, and the size up to which an object is fetched whole: 1 MiB, and 128 KiB more
-/// so that Linux's readahead rides along with a read of 1 MiB (reasoned in mountpoint-s3,
-/// `prefetch.rs`).
+/// The first piece, and the size up to which an object is fetched whole: 1 MiB, and 128 KiB more so that
+/// Linux's readahead rides along with a read of 1 MiB (reasoned in mountpoint-s3, `prefetch.rs`).
 pub const FIRST: u64 = 1024 * 1024 + 128 * 1024;
 
 /// The largest request: at 8 MiB a round trip of 20 ms is a small part of a transfer.
 pub const MOST: u64 = 8 * 1024 * 1024;
 
-/// How far ahead of a reader pieces are fetched, at most: 20 ms at 1.5 GB/s are 30 MB, and as much again
-/// arrives meanwhile.
+/// Maximum distance between a reader and the pieces fetched ahead: 20 ms at 1.5 GB/s are 30 MB, and as much
+/// again arrives meanwhile.
 pub const REACH: u64 = 64 * 1024 * 1024;
 
-/// Who has read so much in order will most likely go on.
+/// A reader that has read this many bytes sequentially will most likely continue.
 const FIRM: u64 = 4 * 1024 * 1024;
 
 /// How far past the last fetch a read still continues it: one kernel request (1 MiB).
 pub const NEAR: u64 = 1024 * 1024;
 
-/// Pieces end where blocks of the cache do, and large ones where a request of the kernel does: one that needs two pieces is
-/// copied.
+/// Pieces end at block boundaries of the cache, and large ones at those of the kernel's requests: a read that
+/// needs two pieces is copied.
 const STEP: u64 = 64 * 1024;
 
-/// What to fetch, in bytes of the object.
+/// The bytes to fetch, as a range of the object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// To be kept: others will ask for the rest of it.
+    /// Keep it: other reads will want the rest.
     Keep(Range<u64>),
     /// For this read alone.
     Once(Range<u64>),
 }
 
-/// How one open object is being read.
+/// The access pattern of one open object.
 #[derive(Debug, Default)]
 pub struct Window {
-    /// Where reading in order began.
+    /// Where sequential reading began.
     from: u64,
     /// Where the last fetch ended.
     next: u64,
-    /// Whether reading is in order: not after a read elsewhere.
+    /// Whether reading is sequential: not after a read elsewhere.
     is_in_order: bool,
 }
 
 impl Window {
-    /// Decides what to fetch for a read of `wanted`, which is not empty and ends at `size` at most;
-    /// `size` is the length of the object.
+    /// Chooses the bytes to fetch for a read of `wanted`, which is not empty and ends at `size` at most; `size`
+    /// is the length of the object.
     ///
-    /// The plan is not empty, holds `wanted.start` and at most [`MOST`] bytes: a long read may take
-    /// several plans.
+    /// The plan is not empty, contains `wanted.start` and at most [`MOST`] bytes: a long read may take several
+    /// plans.
     pub fn plan(&mut self, wanted: Range<u64>, size: u64) -> Plan {
         if size <= FIRST {
             return Plan::Keep(0..size);
@@ -76,19 +75,19 @@ impl Window {
         Plan::Once(range)
     }
 
-    /// The piece after the last, to be fetched before anyone asks, for a reader that is at `at`. `None` where
-    /// enough is on its way, at the end of the object, and where reading is not in order.
+    /// The piece after the last, to be fetched in advance, for a reader at `at`. `None` if enough is in
+    /// progress, at the end of the object, and if reading is not sequential.
     pub fn further(&mut self, at: u64, size: u64) -> Option<Range<u64>> {
         let is_due = self.is_in_order && self.next < size && self.next < at + self.reach(at);
         is_due.then(|| self.piece(size))
     }
 
-    /// A piece that [`Window::further`] gave is not fetched after all.
+    /// Reverts a piece that [`Window::further`] returned and that is not fetched after all.
     pub fn undo(&mut self, piece: &Range<u64>) {
         self.next = piece.start;
     }
 
-    /// What was planned beyond `at` does not come.
+    /// Drops everything planned beyond `at`, which will not arrive.
     pub fn lost(&mut self, at: u64) {
         (self.next, self.is_in_order) = (at, false);
     }

@@ -1,4 +1,4 @@
-//! Addresses in buckets: what the clouds have in common.
+//! Addresses in buckets: the part that all clouds share.
 
 use std::sync::Arc;
 
@@ -8,26 +8,26 @@ use crate::key;
 use crate::remote::Requests;
 use dcfs_core::object::Object;
 
-/// A key of a bucket.
+/// An object's bucket and its key in it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Key {
-    /// Letters, digits, `.`, `-`, `_`, and of containers `$`, only: it becomes part of a URL.
+    /// Only letters, digits, `.`, `-` and `_`, and `$` in containers, because it becomes part of a URL.
     pub bucket: String,
-    /// The key, with the source's own prefix in front.
+    /// The key, including the prefix from the source.
     pub key: Vec<u8>,
 }
 
-/// How one cloud names its buckets.
+/// The naming rules of one cloud's buckets.
 pub struct Naming {
     /// Without `://`.
     pub scheme: &'static str,
     pub is_bucket: fn(&str) -> bool,
-    /// Why a source without such a name is refused.
+    /// The reason why a source without a valid bucket name is refused.
     pub no_bucket: &'static str,
 }
 
 impl Naming {
-    /// Reads the address of `object`: `bucket` or `bucket/prefix` of its source, and a key below it.
+    /// Parses the address of `object`: a source of the form `bucket` or `bucket/prefix`, and a key below it.
     ///
     /// # Errors
     /// `Unaskable`.
@@ -48,7 +48,7 @@ impl Naming {
         Ok(Key { bucket: bucket.to_owned(), key })
     }
 
-    /// The same as a URL, for comparing with those that are allowed.
+    /// The address of `object` as a URL, to compare with the allowed prefixes.
     ///
     /// # Errors
     /// `Unaskable`.
@@ -58,18 +58,18 @@ impl Naming {
     }
 }
 
-/// The bucket and the prefix of a source; both may be empty.
+/// Splits a source into bucket and prefix; both may be empty.
 pub fn split(source: &str) -> (&str, &str) {
     let rest = source.split_once("://").map_or(source, |(_, rest)| rest);
     rest.split_once('/').unwrap_or((rest, ""))
 }
 
-/// Whether `name` may stand in a URL as that of a bucket.
+/// Whether `name` is a valid bucket name in a URL.
 pub fn is_bucket(name: &str) -> bool {
     is_named(name, b"")
 }
 
-/// Whether `name` may stand in a URL as that of a container.
+/// Whether `name` is a valid container name in a URL.
 pub fn is_container(name: &str) -> bool {
     is_named(name, b"$")
 }
@@ -79,16 +79,16 @@ fn is_named(name: &str, more: &[u8]) -> bool {
     name.len() <= 255 && name.bytes().all(plain) && !["", ".", ".."].contains(&name)
 }
 
-/// Why a table of settings is not called after a bucket, if it is not.
+/// Why a table of settings has no valid bucket name, if it has none.
 pub fn wrong_bucket(scheme: &str, bucket: &str, _prefix: &str) -> Option<String> {
     let text = format!("is no bucket's name; write `{scheme}bucket/prefix`, without patterns");
     (!is_bucket(bucket)).then(|| format!("`{}` {text}", show(bucket)))
 }
 
-/// An object of a cloud, by its exact key.
+/// The object of a cloud with exactly this key.
 ///
 /// # Errors
-/// `Unaskable` where `object_store` would ask for another one.
+/// `Unaskable` if `object_store` would normalise the key to another one.
 pub fn object(
     bucket: Arc<impl Bucket>,
     key: &Key,

@@ -1,15 +1,16 @@
-//! Every kind of store, one folder each: which addresses are its own, what may be said of it, how it is asked and listed.
+//! Every kind of store, one folder each: its addresses, its settings, its requests and its listings.
 //!
-//! A kind is known before any store is asked ([`StoreKind`]: schemes, addresses, tables of settings); a [`Backend`] is that
-//! kind with the settings of one mount. A new store is a folder here with a `StoreKind`, and one line of [`KINDS`]. Files of this
-//! machine are none of them: they have no settings, and are opened rather than asked for (`local`).
+//! A [`StoreKind`] is what is known before any request: schemes, addresses, tables of settings. A [`Backend`]
+//! is that kind with the settings of one mount. A new store is a folder here with a `StoreKind`, and one line
+//! of [`KINDS`]. Local files are not among them: they have no settings, and are opened rather than requested
+//! (`local`).
 //!
-//! | file | what it decides |
+//! | file | contents |
 //! |---|---|
-//! | `s3`, `gcs`, `azure` | each cloud: its settings, credentials, clients and listings |
+//! | `s3`, `gcs`, `azure` | one cloud each: its settings, credentials, clients and listings |
 //! | `web` | web servers and the Hugging Face hub |
-//! | `bucket` | addresses in buckets, which the clouds share |
-//! | `ways` | how settings of one table lead to one client |
+//! | `bucket` | addresses in buckets, shared by the clouds |
+//! | `ways` | from the settings of one table to one client |
 
 mod azure;
 mod bucket;
@@ -39,21 +40,24 @@ use dcfs_core::shared::Objects;
 /// Every kind of store, in the order in which messages name them.
 static KINDS: [&StoreKind; 5] = [&s3::KIND, &gcs::KIND, &azure::KIND, &web::PAGES, &web::HUB];
 
-/// A kind of store, before any is asked.
+/// A kind of store, independent of settings.
 pub struct StoreKind {
-    /// Without `://`. Sources of rows and tables of settings begin with one of them.
+    /// Schemes without `://`, with which sources of rows and tables of settings begin.
     pub schemes: &'static [&'static str],
-    /// How rows tell an object from another one in its place.
+    /// How rows identify an object's exact bytes.
     pub rules: Rules,
-    /// The address that a row names, as a URL: to see that it has an exact meaning, and whether it is allowed.
+    /// The address of a row as a URL. Checks that it has an exact meaning; also compared with the allowed
+    /// prefixes.
     ///
     /// # Errors
-    /// `Unaskable` for a source or a path with no exact meaning, `Scheme` for a part of the store that dcfs does not read.
+    /// `Unaskable` for a source or a path with no exact meaning, `Scheme` for a part of the store that dcfs
+    /// does not read.
     pub url: fn(&Object) -> Result<String, Error>,
-    /// Which names a bucket may have, where folders of buckets can be listed.
+    /// Checks a bucket name, if folders of buckets can be listed.
     pub is_bucket: Option<fn(&str) -> bool>,
     pub tables: Tables,
-    /// Makes the stores of a mount. Asks nothing of a network; wrong settings are told by [`Backend::check`], or at first use.
+    /// Makes the stores of a mount. Sends no request; invalid settings are reported by [`Backend::check`], or
+    /// at first use.
     pub open: fn(&Setup<'_>) -> Box<dyn Backend>,
 }
 
@@ -71,49 +75,51 @@ impl fmt::Debug for StoreKind {
     }
 }
 
-/// What stores are made from.
+/// The inputs that stores are made from.
 pub struct Setup<'a> {
     pub config: &'a Config,
     pub environment: &'a Variables,
     pub allowed: &'a Arc<Allowed>,
 }
 
-/// A folder of a bucket that is to be listed.
+/// A folder of a bucket to list.
 pub struct Folder<'a> {
     pub bucket: &'a str,
-    /// What keys begin with; empty or with a slash at its end, or a key.
+    /// Prefix of the keys: empty, ending with a slash, or a whole key.
     pub prefix: &'a str,
     /// For messages.
     pub place: String,
     pub how: How,
 }
 
-/// The stores of one kind, as one mount reaches them.
+/// The stores of one kind, with the settings of one mount.
 pub trait Backend: Send + Sync {
-    /// Whether flags and tables of settings make sense.
+    /// Checks flags and tables of settings.
     ///
     /// # Errors
-    /// `Setting`, naming the one that does not.
+    /// `Setting`, naming the invalid one.
     fn check(&self) -> Result<(), Error>;
 
-    /// The settings that count for objects of `source` (`s3://bucket/prefix`), as names and values without secrets.
+    /// The settings that apply to objects of `source` (`s3://bucket/prefix`), as names and values without
+    /// secrets.
     ///
     /// # Errors
     /// As [`Backend::check`].
     fn describe(&self, source: &str) -> Result<Vec<(&'static str, String)>, Error>;
 
-    /// How objects of `source` are reached, where it is not by default; `None` where flags cannot say it.
+    /// The non-default settings for objects of `source`, as flags; `None` if flags cannot express them.
     fn reached(&self, _source: &str) -> Option<Reached> {
         None
     }
 
-    /// How an object of this kind is asked for; `place` is its name for messages.
+    /// The requests for an object of this kind; `place` is its name for messages.
     ///
     /// # Errors
-    /// As [`StoreKind::url`]; `Setting` where its bucket cannot be reached.
+    /// As [`StoreKind::url`]; `Setting` if its bucket cannot be reached.
     fn object(&self, object: &Object, place: String) -> Result<Arc<dyn Requests>, Error>;
 
-    /// The folder of an object, as one that hosts share; `place` is its name for messages. `None` where dcfs cannot write.
+    /// The folder of an object, for use as a cache that hosts share; `place` is its name for messages. `None`
+    /// if dcfs cannot write to this kind of store.
     ///
     /// # Errors
     /// As [`Backend::object`].
@@ -126,18 +132,18 @@ pub trait Backend: Send + Sync {
         Ok(None)
     }
 
-    /// How objects of a bucket below a prefix are written.
+    /// The writer for objects of a bucket below a prefix.
     ///
     /// # Errors
-    /// `Setting` where its bucket cannot be reached, or nothing is written to this kind of store.
+    /// `Setting` if its bucket cannot be reached, or this kind of store is read-only.
     fn writes(&self, _bucket: &str, _prefix: &str) -> Result<Arc<dyn Writes>, Error> {
         Err(Error::Setting("nothing is written to stores of this kind; name an `s3://` one".into()))
     }
 
-    /// How a folder is listed.
+    /// The listing of a folder.
     ///
     /// # Errors
-    /// `Setting` where its bucket cannot be reached, `Scheme` where this kind of store is not listed.
+    /// `Setting` if its bucket cannot be reached, `Scheme` if this kind of store has no listings.
     fn pages(&self, folder: Folder<'_>) -> Result<Arc<dyn Pages>, Error>;
 }
 
@@ -151,7 +157,7 @@ pub fn kinds() -> impl Iterator<Item = &'static StoreKind> {
     KINDS.iter().copied()
 }
 
-/// The stores of a mount.
+/// All stores of a mount.
 pub struct Backends(Vec<(&'static StoreKind, Box<dyn Backend>)>);
 
 impl Backends {
@@ -160,24 +166,24 @@ impl Backends {
     }
 
     /// # Errors
-    /// `Setting`, naming the one that makes no sense.
+    /// `Setting`, naming the invalid one.
     pub fn check(&self) -> Result<(), Error> {
         self.0.iter().try_for_each(|(_, backend)| backend.check())
     }
 
-    /// Those of `kind`.
+    /// The stores of `kind`.
     pub fn of(&self, kind: &StoreKind) -> &dyn Backend {
         let known = self.0.iter().find(|(known, _)| *known == kind);
         &*known.expect("every kind is opened").1
     }
 
-    /// Those that `source` belongs to; `None` for files of this machine, and for what dcfs does not read.
+    /// The stores that `source` belongs to; `None` for local files, and for schemes that dcfs does not read.
     pub fn of_source(&self, source: &str) -> Option<&dyn Backend> {
         Some(self.of(kind(source.split_once("://")?.0)?))
     }
 }
 
-/// The types of what tables say, for the tests of tables.
+/// Types of the tables of settings, for tests.
 #[cfg(test)]
 pub mod tables {
     pub use super::azure::settings::Az;
@@ -190,7 +196,7 @@ pub mod tables {
 mod tests {
     use super::*;
 
-    /// A scheme of two kinds would be read by the first alone.
+    /// If two kinds had the same scheme, only the first would be used.
     #[test]
     fn each_scheme_belongs_to_one_kind() {
         let all: Vec<_> = kinds().flat_map(|kind| kind.schemes).collect();

@@ -1,7 +1,8 @@
-//! Ways to reach buckets, servers and hubs: the usual one, and one for each table of the user's `config.toml`.
+//! Settings to reach buckets, servers and hubs: the default ones, and one set for each table of the user's
+//! `config.toml`.
 //!
-//! A way is made when the mount begins, and asks nobody. What is wrong with a table's is told by [`Ways::check`], before
-//! a mount; what is wrong with the usual one at first use.
+//! They are built when the mount begins, without requests. Errors in a table are reported by [`Ways::check`],
+//! before a mount; errors in the default ones at first use.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,31 +13,31 @@ use crate::error::{Error, show};
 use crate::net::{self, Variables};
 use crate::settings::{self, Name, Secret, Settings};
 
-/// Bytes of a file that holds a secret.
+/// Limit of a file that holds a secret, in bytes.
 const LONGEST: u64 = 64 << 10;
 
-/// All ways of one kind.
+/// All settings of one kind of store.
 pub struct Ways<W> {
     usual: Arc<W>,
     tables: Vec<(Name, Arc<W>)>,
 }
 
 impl<W> Ways<W> {
-    /// `new` makes the way of a table, and the usual one.
+    /// `new` builds the settings of a table, or the default ones (`None`).
     pub fn new<S: 'static>(settings: &Settings, new: impl Fn(Option<&S>) -> W) -> Self {
         let tables = settings.all::<S>();
         let tables = tables.map(|(name, said)| (name.clone(), Arc::new(new(Some(said)))));
         Self { usual: Arc::new(new(None)), tables: tables.collect() }
     }
 
-    /// The way to `address`, and the table that says it.
+    /// The settings that apply to `address`, and the name of their table.
     pub fn of(&self, address: &[u8]) -> (Option<&Name>, &Arc<W>) {
         let tables = self.tables.iter().map(|(name, way)| (name, way));
         settings::longest(tables, address)
             .map_or((None, &self.usual), |(name, way)| (Some(name), way))
     }
 
-    /// Whether the way of every table can be gone.
+    /// Checks the settings of every table.
     ///
     /// # Errors
     /// `Setting`, naming the table.
@@ -47,7 +48,8 @@ impl<W> Ways<W> {
             .try_for_each(|(name, way)| check(way).map_err(|error| wrong(name, error)))
     }
 
-    /// What counts for `address`, as names and values without secrets: the table, and what `say` says of its way.
+    /// The settings that apply to `address`, as names and values without secrets: the table, and the pairs that
+    /// `say` returns.
     pub fn describe<const N: usize>(
         &self,
         address: &[u8],
@@ -59,7 +61,7 @@ impl<W> Ways<W> {
     }
 }
 
-/// The secret that a table names.
+/// Reads the secret that a table names.
 ///
 /// # Errors
 /// The file cannot be read, or the variable is not set. Nothing of it is repeated.
@@ -78,7 +80,7 @@ pub fn secret(named: &Secret, variables: &Variables) -> Result<String, String> {
 fn read(path: &Path) -> Result<String, String> {
     let wrong =
         |cause: &str| format!("`{}` cannot be used: {cause}", show(&path.display().to_string()));
-    // A fifo would never end.
+    // A FIFO would block for ever.
     if !path.is_file() {
         return Err(wrong("there is no such file"));
     }

@@ -1,4 +1,4 @@
-//! A cached object in blocks: a sparse file of them, each checked before it is believed.
+//! A cached object in blocks: a sparse file, whose blocks are checked before they are trusted.
 
 use std::fs::File;
 use std::io;
@@ -17,27 +17,27 @@ use super::map::{self, BLOCK, Map, Sum};
 use super::nowait;
 use super::trust::{Seal, Stamp, Verified};
 
-/// Objects up to this size are compared with their checksums as they are opened.
+/// Objects up to this size are compared with their checksums when they are opened.
 pub const CHECKED_AT_OPEN: u64 = 2 << 20;
 
-/// Bytes that are summed and then written at a time: a whole number of blocks.
+/// Bytes that are checksummed and then written at a time: a whole number of blocks.
 const STEP: usize = 256 << 10;
 
-/// A cached object, both its files open.
+/// A cached object, with both its files open.
 #[derive(Debug)]
 pub struct Blocks {
     folder: PathBuf,
     size: u64,
     data: Arc<File>,
     map: Map,
-    /// The map is locked against removal.
+    /// Whether the map is locked against removal.
     is_locked: AtomicBool,
     verified: Mutex<Verified>,
-    /// One writes at a time; who reads does not wait for that.
+    /// One writer at a time; readers do not wait for it.
     writing: Mutex<()>,
 }
 
-/// Some blocks in a row, and whether they are here.
+/// A run of consecutive blocks, and whether they are present.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
     /// In bytes of the object.
@@ -46,16 +46,16 @@ pub struct Run {
 }
 
 impl Blocks {
-    /// As [`files::open_or_make`].
+    /// Opens or creates the files, as [`files::open_or_make`].
     ///
     /// # Errors
-    /// The disk is full, the folder cannot be written, the object is too large for the disk.
+    /// The disk is full, the folder is not writable, the object is too large for the disk.
     pub fn open(folder: &Path, key: Key, size: u64) -> io::Result<Option<Self>> {
         let found = files::open_or_make(folder, key, size)?;
         Ok(found.map(|found| Self::of(folder, size, found)))
     }
 
-    /// What is there, if it is of the object; nothing is made or removed.
+    /// The existing files, if they belong to the object; creates and removes nothing.
     pub fn existing(folder: &Path, key: Key, size: u64) -> Option<Self> {
         files::existing(folder, key, size).map(|found| Self::of(folder, size, found))
     }
@@ -71,13 +71,14 @@ impl Blocks {
         Stamp::of(&self.data).is_none_or(Stamp::is_gone)
     }
 
-    /// Whether none of these blocks is here. `false` where that cannot be told without a wait.
+    /// Whether none of these blocks is present. `false` if that cannot be determined without waiting.
     pub fn lacks_now(&self, aligned: &Range<u64>) -> bool {
         let sums = self.map.sums_now(&numbers(aligned));
         sums.is_some_and(|sums| sums.iter().all(Option::is_none))
     }
 
-    /// Keeps the files from being removed; `false` where they were, or are being. Called by one at a time.
+    /// Locks the files against removal; `false` if they have been removed, or are being. Not called
+    /// concurrently.
     pub fn lock(&self) -> bool {
         if !self.is_locked.load(Ordering::Relaxed) {
             let is_ours = files::lock(self.map.file()).is_ok_and(|is_ours| is_ours);
@@ -86,47 +87,47 @@ impl Blocks {
         self.is_locked.load(Ordering::Relaxed)
     }
 
-    /// Called by one at a time.
+    /// Not called concurrently.
     pub fn unlock(&self) {
         self.is_locked.store(false, Ordering::Relaxed);
         let _ = self.map.file().unlock();
     }
 
-    /// Notes that the object is wanted, for whoever makes room.
+    /// Marks the object as recently used, for eviction.
     pub fn note(&self) {
         let _ = self.map.file().set_modified(SystemTime::now());
     }
 
-    /// `data`, if all of it is there and every checksum held, or it is as it was when it was sealed. Asked at every
-    /// open: what somebody else wrote since is believed no more.
+    /// The data file, if it is complete and every checksum matched, or it is unchanged since it was sealed.
+    /// Checked at every open: changes by others invalidate it.
     pub fn whole(&self) -> Option<Arc<File>> {
         let is_whole = self.is_checked() || self.is_sealed();
         is_whole.then(|| Arc::clone(&self.data))
     }
 
-    /// Whether all of it is there and every checksum held in this process.
+    /// Whether it is complete and every checksum was verified in this process.
     pub fn is_checked(&self) -> bool {
         let mut verified = self.verified();
         verified.follow(&self.data);
         verified.is_quiet() && verified.has(&(0..map::blocks(self.size)))
     }
 
-    /// Whether it was whole and on the disk once, by whatever process, and nobody wrote it since.
+    /// Whether it was once complete and synced, by any process, and has not been written since.
     pub fn is_sealed(&self) -> bool {
         self.is_large() && self.map.seal().is_some_and(|seal| Seal::of(&self.data) == Some(seal))
     }
 
-    /// Whether it is both checked here and sealed, or there is not all of it: nothing is to be done for later.
+    /// Whether no work is left for later: it is both verified and sealed, or it is incomplete.
     pub fn is_settled(&self) -> bool {
         self.is_checked() == self.is_sealed()
     }
 
-    /// Small ones are compared as they are opened, and not worth a sync.
+    /// Small objects are compared when they are opened, and not worth an fsync.
     pub fn is_large(&self) -> bool {
         self.size > CHECKED_AT_OPEN
     }
 
-    /// Has the disk keep what is whole, and notes what it is like then. Waits for the disk.
+    /// Syncs a complete object to disk, and records its state then. Blocks on the disk.
     ///
     /// # Errors
     /// The disk fails.
@@ -137,7 +138,7 @@ impl Blocks {
         }
         self.data.sync_all()?;
         let seal = before.filter(|seal| Seal::of(&self.data) == Some(*seal));
-        // Nobody forgets a block in between: then it would be marked whole without it.
+        // No block may be dropped in between: the object would be marked complete without it.
         let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         match seal.filter(|_| self.is_checked()) {
             Some(seal) => self.map.set_seal(Some(seal)),
@@ -145,18 +146,18 @@ impl Blocks {
         }
     }
 
-    /// Whether `behind` blocks that wait to be written are all that it lacks.
+    /// Whether it lacks only the `behind` blocks that are waiting to be written.
     pub fn is_arriving(&self, behind: u64) -> bool {
         behind > 0 && self.verified().count() + behind >= map::blocks(self.size)
     }
 
-    /// The smallest range of whole blocks that holds `range`.
+    /// The smallest range of whole blocks that contains `range`.
     pub fn aligned(&self, range: &Range<u64>) -> Range<u64> {
         let end = range.end.div_ceil(BLOCK).saturating_mul(BLOCK).min(self.size);
         range.start / BLOCK * BLOCK..end.max(range.end)
     }
 
-    /// The bytes of `range`, if all of them are here and right. Waits for the disk.
+    /// The bytes of `range`, if all are present and valid. Blocks on the disk.
     pub fn read(&self, range: &Range<u64>) -> Option<Bytes> {
         let aligned = self.aligned(range);
         if self.is_verified(&aligned) {
@@ -168,8 +169,7 @@ impl Blocks {
         self.part(&self.checked(&aligned)?, &aligned, range)
     }
 
-    /// The bytes of `range`, if all of them are here, right, and in the system's memory: never waits for the
-    /// disk.
+    /// The bytes of `range`, if all are present, valid and in the page cache: never blocks on the disk.
     pub fn read_now(&self, range: &Range<u64>) -> Option<Bytes> {
         let aligned = self.aligned(range);
         if self.is_verified(&aligned) {
@@ -179,7 +179,7 @@ impl Blocks {
         let sums = self.map.sums_now(&numbers(&aligned))?;
         let bytes = self.bytes_now(&aligned)?;
         let same = blocks(&bytes).map(|block| Some(Sum::of(block))).eq(sums);
-        // What is damaged is looked into by who may wait.
+        // Damage is handled by callers that may block.
         same.then(|| self.believe(&aligned, before))?;
         self.part(&bytes, &aligned, range)
     }
@@ -190,14 +190,14 @@ impl Blocks {
         (found == bytes.len()).then(|| bytes.into())
     }
 
-    /// The bytes of `range` out of those of whole blocks.
+    /// Cuts `range` out of the bytes of whole blocks.
     fn part(&self, bytes: &Bytes, aligned: &Range<u64>, range: &Range<u64>) -> Option<Bytes> {
         let start = usize::try_from(range.start - aligned.start).ok()?;
         let end = start + usize::try_from(range.end - range.start).ok()?;
         Some(bytes.slice(start..end))
     }
 
-    /// Which blocks of `aligned` are here, and which are not.
+    /// The runs of present and missing blocks in `aligned`.
     pub fn runs(&self, aligned: &Range<u64>) -> Vec<Run> {
         let mut runs: Vec<Run> = Vec::new();
         for block in numbers(aligned) {
@@ -211,7 +211,7 @@ impl Blocks {
         runs
     }
 
-    /// Compares all of it with its checksums, if all is there.
+    /// Verifies all checksums, if the object is complete.
     pub fn check(&self) {
         let all = 0..self.size;
         if !self.is_verified(&all) {
@@ -219,18 +219,18 @@ impl Blocks {
         }
     }
 
-    /// Bytes that are compared at a time by [`Blocks::compare`].
+    /// Bytes that [`Blocks::compare`] verifies at a time.
     pub const SLICE: u64 = 4 << 20;
 
-    /// Compares a [`Blocks::SLICE`] from `start` on with its checksums; where the next one begins, if there is one and
-    /// this one holds. What is damaged is forgotten.
+    /// Verifies the [`Blocks::SLICE`] at `start`; returns the start of the next one, if there is one and this
+    /// one is valid. Damaged blocks are dropped.
     pub fn compare(&self, start: u64) -> Option<u64> {
         let slice = start..start.saturating_add(Self::SLICE).min(self.size);
         let holds = self.is_verified(&slice) || self.checked(&slice).is_some();
         (holds && slice.end < self.size).then_some(slice.end)
     }
 
-    /// Compares every block with its checksum: how many there are, and how many do not hold.
+    /// Verifies every block: the number of blocks, and of damaged ones.
     pub fn verify(&self) -> (u64, u64) {
         let (mut found, mut damaged) = (0, 0);
         for number in 0..map::blocks(self.size) {
@@ -243,7 +243,7 @@ impl Blocks {
         (found, damaged)
     }
 
-    /// Keeps whole blocks that begin at `start`.
+    /// Stores whole blocks that begin at `start`.
     pub fn write(&self, start: u64, bytes: &[u8]) -> io::Result<()> {
         let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         self.verified().write(&self.data);
@@ -254,7 +254,7 @@ impl Blocks {
         noted
     }
 
-    /// Some bytes at a time, so that they are still in the processor's cache when they are written.
+    /// Works in small steps, so that the bytes are still in the processor's cache when they are written.
     fn sum_and_write(&self, start: u64, bytes: &[u8]) -> io::Result<Vec<Option<Sum>>> {
         if bytes.is_empty() {
             return Ok(vec![Some(Sum::of(bytes))]);
@@ -269,7 +269,7 @@ impl Blocks {
         Ok(sums)
     }
 
-    /// The bytes of whole blocks, if all are here and their checksums hold. What is damaged is forgotten.
+    /// The bytes of whole blocks, if all are present and their checksums match. Damaged blocks are dropped.
     fn checked(&self, aligned: &Range<u64>) -> Option<Bytes> {
         let (numbers, before) = (numbers(aligned), Stamp::of(&self.data));
         let sums = self.map.sums(&numbers).ok()?;
@@ -277,7 +277,7 @@ impl Blocks {
             return None;
         }
         let bytes = self.bytes(aligned);
-        // `data` may be shorter than it was.
+        // `data` may have been truncated.
         let blocks: Vec<&[u8]> = bytes.as_deref().map(blocks).into_iter().flatten().collect();
         let mut all_hold = true;
         for (at, (number, sum)) in numbers.zip(sums).enumerate() {
@@ -293,7 +293,7 @@ impl Blocks {
         bytes
     }
 
-    /// A damaged block is fetched again.
+    /// Drops a damaged block, which is then fetched again.
     fn forget(&self, block: u64) {
         tracing::warn!(folder = %self.folder.display(), block, "a cached block is damaged; fetched again");
         let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -311,12 +311,12 @@ impl Blocks {
         self.verified().has(&numbers(aligned))
     }
 
-    /// Believes what was read and compared after `before`.
+    /// Trusts blocks that were read and verified after `before`.
     fn believe(&self, aligned: &Range<u64>, before: Option<Stamp>) {
         self.verified().believe(&numbers(aligned), &self.data, before);
     }
 
-    /// `data` lost what it had.
+    /// Stops trusting blocks: `data` lost them.
     fn distrust(&self, aligned: &Range<u64>) {
         self.verified().forget(&numbers(aligned));
     }
@@ -330,13 +330,14 @@ impl Blocks {
     }
 }
 
-/// The blocks of some bytes that begin with one; an empty object has an empty one.
+/// Splits bytes that begin at a block boundary into blocks; an empty object has one empty block.
 fn blocks(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let none: &[&[u8]] = if bytes.is_empty() { &[&[]] } else { &[] };
     none.iter().copied().chain(bytes.chunks(BLOCK as usize))
 }
 
-/// The numbers of the blocks of a range that begins with one; an empty range is the one of an empty object.
+/// The block numbers of a range that begins at a block boundary; an empty range is the block of an empty
+/// object.
 fn numbers(aligned: &Range<u64>) -> Range<u64> {
     aligned.start / BLOCK..aligned.end.div_ceil(BLOCK).max(aligned.start / BLOCK + 1)
 }

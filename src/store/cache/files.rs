@@ -1,7 +1,8 @@
-//! The files of cached objects: opened, made, removed. Of small ones there is one, of others two in a folder.
+//! The files of cached objects: opening, creation, removal. A small object has one file, others two in a
+//! folder.
 //!
-//! Of many who make the same files one wins; who removes them takes away their folder's name first, so that nobody
-//! opens half of them. A shared lock on the map keeps an object; its owner holds it alone to remove it.
+//! If many processes create the same files, one wins. Removal renames the folder first, so that nobody opens
+//! half of it. A shared lock on the map protects an object; removal takes the lock exclusively.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -14,7 +15,7 @@ use super::Key;
 use super::map::{self, BLOCK, Map};
 use super::small::Small;
 
-/// What a folder holds.
+/// Names of the files in a folder.
 const DATA: &str = "data";
 pub const MAP: &str = "map";
 
@@ -24,21 +25,21 @@ const SOME: u64 = 1 << 16;
 /// Both files, data first.
 pub type Files = (File, Map);
 
-/// Opens the files of an object, or makes them. `None` where another process is removing them right now.
+/// Opens the files of an object, or creates them. `None` if another process is removing them right now.
 ///
 /// # Errors
-/// The disk is full, the folder cannot be written, the object is too large for the disk.
+/// The disk is full, the folder is not writable, the object is too large for the disk.
 pub fn open_or_make(folder: &Path, key: Key, size: u64) -> io::Result<Option<Files>> {
     for _ in 0..3 {
         let found = match open(folder, key, size) {
-            // Nothing is there, most often; else a part of it, or another is at it.
+            // Usually nothing is there; otherwise a part of it, or another process is creating it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => make(folder, key, size),
             found => found,
         };
         match found {
             Ok(Some(files)) => return Ok(Some(files)),
             Ok(None) => {}
-            // Another removes it meanwhile.
+            // Another process removed it meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) if is_foreign(&error) => remove(folder)?,
             Err(error) => return Err(error),
@@ -47,14 +48,15 @@ pub fn open_or_make(folder: &Path, key: Key, size: u64) -> io::Result<Option<Fil
     Ok(None)
 }
 
-/// The files that are there, if they are those of the object.
+/// The existing files, if they belong to the object.
 pub fn existing(folder: &Path, key: Key, size: u64) -> Option<Files> {
     let map = Map::of(rewritable(&folder.join(MAP)).ok()?, key, size).ok()??;
     let data = rewritable(&folder.join(DATA)).ok()?;
     (data.metadata().ok()?.len() == size).then_some((data, map))
 }
 
-/// Bytes that the file or the folder at `folder` has of a stretch of an object, and whether that is all of it.
+/// The number of bytes that the file or folder at `folder` holds of a range of an object, and whether that is
+/// all of it.
 pub fn kept(folder: &Path, key: Key, size: u64, part: &Range<u64>) -> (u64, bool) {
     if Small::existing(folder, key, size).is_some() {
         return (part.end - part.start, true);
@@ -91,34 +93,34 @@ fn open(folder: &Path, key: Key, size: u64) -> io::Result<Option<Files>> {
     }
 }
 
-/// Whether something else stands where a file should.
+/// Whether something other than a file has the file's name.
 fn is_foreign(error: &io::Error) -> bool {
     let code = error.raw_os_error();
     is_in_the_way(error) || code.is_some_and(|code| [libc::EISDIR, libc::ENOTDIR].contains(&code))
 }
 
-/// Whether neither a file nor a folder stands there, but a link, a pipe, a socket.
+/// Whether the name belongs to a link, a FIFO or a socket rather than to a file or folder.
 pub fn is_in_the_way(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| [libc::ELOOP, libc::ENXIO].contains(&code))
 }
 
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
-    // A pipe must not keep anybody waiting.
+    // Opening a FIFO must not block.
     options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
     options
 }
 
-/// A file to be read and written, and nothing else of that name.
+/// Opens a regular file for reading and writing.
 ///
 /// # Errors
-/// There is none.
+/// There is no regular file of that name.
 pub fn rewritable(path: &Path) -> io::Result<File> {
     options().open(path)
 }
 
-/// New files. The map comes last and whole: who has it has all. `None` where another was first, and where what is
-/// there is not of this object, and away now.
+/// Creates the files. The map is written last and atomically: an existing map means a complete set. `None` if
+/// another process was first, and if the existing files belonged to another object and have been removed now.
 fn make(folder: &Path, key: Key, size: u64) -> io::Result<Option<Files>> {
     make_folder(folder)?;
     let data = options().create(true).truncate(false).open(folder.join(DATA))?;
@@ -139,7 +141,7 @@ fn make(folder: &Path, key: Key, size: u64) -> io::Result<Option<Files>> {
     }
 }
 
-/// Fills a new map and gives it its name, unless another has it.
+/// Fills a new map and links it to its name, unless the name is taken.
 fn name(map: &File, draft: &Path, folder: &Path, key: Key, size: u64) -> io::Result<bool> {
     let (header, length) = map::header(key, size);
     map.write_all_at(&header, 0)?;
@@ -147,15 +149,15 @@ fn name(map: &File, draft: &Path, folder: &Path, key: Key, size: u64) -> io::Res
     match fs::hard_link(draft, folder.join(MAP)) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Ok(()) => fs::remove_file(draft).map(|()| true),
-        // A disk without links.
+        // The file system has no hard links.
         Err(_) => fs::rename(draft, folder.join(MAP)).map(|()| true),
     }
 }
 
-/// A new file for a small object; the folders around it are made if need be.
+/// Creates the file of a small object, and the folders above it.
 ///
 /// # Errors
-/// Another is there; the folder cannot be written.
+/// It exists already; the folder is not writable.
 pub fn made(path: &Path) -> io::Result<File> {
     let mut how = options();
     how.create_new(true).mode(0o600);
@@ -180,7 +182,7 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// A name that nobody else gives.
+/// A unique temporary name.
 fn unique(what: &str) -> String {
     static GIVEN: AtomicU64 = AtomicU64::new(0);
     let (number, process) = (GIVEN.fetch_add(1, Ordering::Relaxed), std::process::id());
@@ -189,27 +191,28 @@ fn unique(what: &str) -> String {
 
 /// Locks a map, or the file of a small object, against removal, if it still has its name.
 pub fn lock(file: &File) -> io::Result<bool> {
-    // Whoever holds it alone is about to remove it. If that is over, the lock is on a file without a name.
+    // Whoever holds the exclusive lock is about to remove it. After a removal, the lock is on a file without a
+    // name.
     Ok(file.try_lock_shared().is_ok() && file.metadata()?.nlink() > 0)
 }
 
-/// Whether a file is the one that has this name.
+/// Whether `path` still names this file.
 pub fn is_named(file: &File, path: &Path) -> io::Result<bool> {
     let (held, named) = (file.metadata()?, fs::symlink_metadata(path)?);
     Ok((held.dev(), held.ino()) == (named.dev(), named.ino()))
 }
 
-/// Takes an object's files away: by their folder's name first, so that nobody opens half of them.
+/// Removes an object's files: renames the folder first, so that nobody opens half of it.
 ///
 /// # Errors
-/// The folder around it cannot be written.
+/// The parent folder is not writable.
 pub fn remove(folder: &Path) -> io::Result<()> {
     let shelf = folder.parent().unwrap_or(folder);
     loop {
         let trash = shelf.join(unique(".gone"));
         match fs::rename(folder, &trash) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            // Left over of another process of this number.
+            // A leftover of another process with this pid.
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
             Err(error) => return Err(error),
             Ok(()) if trash.is_dir() => return fs::remove_dir_all(trash),
@@ -218,10 +221,11 @@ pub fn remove(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes an object that nobody has open; whether it is gone. A folder without a map is being made, or left over.
+/// Removes an object that nobody has open; returns whether it is gone. A folder without a map is being created,
+/// or a leftover.
 ///
 /// # Errors
-/// The folder cannot be written.
+/// The folder is not writable.
 pub fn remove_unused(path: &Path) -> io::Result<bool> {
     let Ok(known) = fs::symlink_metadata(path) else { return Ok(false) };
     let is_folder = known.is_dir();

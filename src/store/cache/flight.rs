@@ -1,4 +1,4 @@
-//! Which parts of an object are being fetched: nobody fetches them twice.
+//! The parts of an object that are being fetched, so that none is fetched twice.
 
 use std::ops::Range;
 use std::sync::{Arc, MutexGuard};
@@ -6,14 +6,14 @@ use std::sync::{Mutex, PoisonError, Weak};
 
 use tokio::sync::watch;
 
-/// The fetches under way for one object.
+/// The fetches in progress for one object.
 #[derive(Debug, Default)]
 pub struct Flights(Arc<Mutex<Vec<Flight>>>);
 
 #[derive(Debug)]
 struct Flight {
     range: Range<u64>,
-    /// Closed when it is over.
+    /// Closed when the fetch ends.
     over: watch::Receiver<()>,
 }
 
@@ -25,19 +25,19 @@ pub struct Claim {
     _over: watch::Sender<()>,
 }
 
-/// Somebody else's fetch.
+/// A fetch by another task.
 #[derive(Debug)]
 pub struct Busy(watch::Receiver<()>);
 
 impl Busy {
-    /// Until it is over, however it ends.
+    /// Waits until the fetch ends, successfully or not.
     pub async fn over(mut self) {
         while self.0.changed().await.is_ok() {}
     }
 }
 
 impl Flights {
-    /// Claims all of `ranges`, or none where another fetch overlaps one of them.
+    /// Claims all of `ranges`, or none if another fetch overlaps one of them.
     pub fn claim(&self, ranges: &[Range<u64>]) -> Result<Vec<Claim>, Busy> {
         let mut flights = lock(&self.0);
         let overlaps = |flight: &&Flight| {

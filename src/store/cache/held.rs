@@ -1,4 +1,4 @@
-//! One cached object, in whichever form the disk has it, and who keeps it there.
+//! One cached object, in either form on disk, and the holds that protect it from eviction.
 
 use std::fs::File;
 use std::io;
@@ -16,42 +16,42 @@ use super::linger::Linger;
 use super::seal::Behind;
 use super::small::Small;
 
-/// How often an object that is opened again and again is noted as wanted.
+/// Minimum time between two notes that an object is in use.
 const WANTED: Duration = Duration::from_secs(60);
 
-/// A cached object, its files open. While somebody has a [`Hold`] nobody removes them.
+/// A cached object with its files open. They are not removed while a [`Hold`] exists.
 #[derive(Debug)]
 pub struct Entry {
     size: u64,
     form: Form,
     users: Mutex<Users>,
     linger: Arc<Linger>,
-    /// Parts that are being fetched.
+    /// Ranges that are being fetched.
     pub flights: Flights,
-    /// Blocks that arrived and are being written.
+    /// Blocks that have arrived and are being written.
     pub behind: Behind,
 }
 
-/// How an object is kept.
+/// The form on disk.
 #[derive(Debug)]
 pub enum Form {
-    /// In blocks, some of which are here: a folder.
+    /// In blocks, possibly incomplete: a folder.
     Blocks(Blocks),
-    /// As a whole: a file.
+    /// As a whole: one file.
     Small(Small),
 }
 
-/// Who has an entry open.
+/// The users of an entry.
 #[derive(Debug, Default)]
 struct Users {
     count: usize,
-    /// Its lock is kept, or about to be given up.
+    /// Whether its lock is kept after the last use, or about to be released.
     is_lingering: bool,
-    /// When it was last noted as wanted.
+    /// When it was last noted as in use.
     noted: Option<Instant>,
 }
 
-/// Keeps an entry's files from being removed, until dropped.
+/// Protects an entry's files from removal, until dropped.
 #[derive(Debug)]
 pub struct Hold(Arc<Entry>);
 
@@ -67,10 +67,11 @@ impl Drop for Hold {
 }
 
 impl Form {
-    /// What is there of an object, made if need be. `None` where another process is removing it right now.
+    /// Opens the cached files of an object, or creates them. `None` if another process is removing them right
+    /// now.
     ///
     /// # Errors
-    /// The disk is full, the folder cannot be written, the object is too large for the disk.
+    /// The disk is full, the folder is not writable, the object is too large for the disk.
     pub fn open(path: &Path, key: Key, size: u64, is_small: bool) -> io::Result<Option<Self>> {
         if is_small && let Some(small) = Small::open(path, key, size)? {
             return Ok(Some(Self::Small(small)));
@@ -85,7 +86,7 @@ impl Entry {
         Self { size, form, users, linger: Arc::clone(linger), flights, behind }
     }
 
-    /// Looks whether another mount has fetched meanwhile what was not here. Waits for the disk.
+    /// Checks whether another mount has fetched the object meanwhile. Blocks on the disk.
     pub fn look(&self) {
         if let Form::Small(small) = &self.form {
             let _ = small.look();
@@ -108,8 +109,8 @@ impl Entry {
         }
     }
 
-    /// Keeps the files from being removed, and notes that they are wanted, for whoever makes room. `None` where they
-    /// were, or are being, removed: the entry is to be opened anew.
+    /// Protects the files from removal, and notes that they are in use, for eviction. `None` if they have been
+    /// removed, or are being: the entry has to be opened anew.
     pub fn hold(self: &Arc<Self>) -> Option<Hold> {
         let mut users = self.users();
         if !self.lock() {
@@ -123,7 +124,7 @@ impl Entry {
         Some(Hold(Arc::clone(self)))
     }
 
-    /// Gives up the lock, if nobody uses the entry.
+    /// Releases the lock, if the entry has no users.
     pub fn leave(self: &Arc<Self>) {
         let mut users = self.users();
         users.is_lingering = false;
@@ -149,8 +150,8 @@ impl Entry {
         }
     }
 
-    /// A file of the whole object, if all of it is there and every checksum held. Asked at every open: what somebody
-    /// else wrote since is believed no more.
+    /// A file of the complete object, if every checksum matched. Checked at every open: changes by others
+    /// invalidate it.
     pub fn whole(&self) -> Option<Arc<File>> {
         match &self.form {
             Form::Blocks(blocks) => blocks.whole(),
@@ -158,8 +159,8 @@ impl Entry {
         }
     }
 
-    /// Its blocks, where it is large enough for a mark: small ones are compared as they are opened, and not worth a
-    /// sync.
+    /// Its blocks, if it is large enough to be sealed: small objects are compared when they are opened, and not
+    /// worth an fsync.
     pub fn large(&self) -> Option<&Blocks> {
         match &self.form {
             Form::Blocks(blocks) => Some(blocks).filter(|blocks| blocks.is_large()),
@@ -167,12 +168,12 @@ impl Entry {
         }
     }
 
-    /// Whether what waits to be written is all that it lacks.
+    /// Whether it lacks only blocks that are waiting to be written.
     pub fn is_arriving(&self) -> bool {
         self.large().is_some_and(|blocks| blocks.is_arriving(self.behind.count()))
     }
 
-    /// Whether none of this range is here. `false` where that cannot be told without a wait.
+    /// Whether none of this range is present. `false` if that cannot be determined without waiting.
     pub fn lacks_now(&self, aligned: &Range<u64>) -> bool {
         match &self.form {
             Form::Blocks(blocks) => blocks.lacks_now(aligned),
@@ -180,7 +181,7 @@ impl Entry {
         }
     }
 
-    /// The smallest range that is kept together and holds `range`.
+    /// The smallest storage unit that contains `range`.
     pub fn aligned(&self, range: &Range<u64>) -> Range<u64> {
         match &self.form {
             Form::Blocks(blocks) => blocks.aligned(range),
@@ -188,7 +189,7 @@ impl Entry {
         }
     }
 
-    /// The bytes of `range`, if all of them are here and right. Waits for the disk.
+    /// The bytes of `range`, if all are present and valid. Blocks on the disk.
     pub fn read(&self, range: &Range<u64>) -> Option<Bytes> {
         match &self.form {
             Form::Blocks(blocks) => blocks.read(range),
@@ -196,8 +197,7 @@ impl Entry {
         }
     }
 
-    /// The bytes of `range`, if all of them are here, right, and in the system's memory: never waits for the
-    /// disk.
+    /// The bytes of `range`, if all are present, valid and in the page cache: never blocks on the disk.
     pub fn read_now(&self, range: &Range<u64>) -> Option<Bytes> {
         match &self.form {
             Form::Blocks(blocks) => blocks.read_now(range),
@@ -205,7 +205,7 @@ impl Entry {
         }
     }
 
-    /// Which parts of `aligned` are here, and which are not.
+    /// The present and missing parts of `aligned`.
     pub fn runs(&self, aligned: &Range<u64>) -> Vec<Run> {
         match &self.form {
             Form::Blocks(blocks) => blocks.runs(aligned),
@@ -216,7 +216,7 @@ impl Entry {
         }
     }
 
-    /// Compares all of it with its checksums, if all is there.
+    /// Verifies all checksums, if the object is complete.
     pub fn check(&self) {
         match &self.form {
             Form::Blocks(blocks) => blocks.check(),
@@ -226,10 +226,10 @@ impl Entry {
         }
     }
 
-    /// Keeps what is [`Entry::aligned`] and begins at `start`.
+    /// Stores bytes that are [`Entry::aligned`] and begin at `start`.
     ///
     /// # Errors
-    /// The disk is full, the folder cannot be written.
+    /// The disk is full, the folder is not writable.
     pub fn write(&self, start: u64, bytes: &[u8]) -> io::Result<()> {
         match &self.form {
             Form::Blocks(blocks) => blocks.write(start, bytes),

@@ -1,7 +1,7 @@
-//! Locks of what nobody uses just now, kept a moment for whoever opens it again.
+//! Locks of unused entries, kept for a moment in case they are opened again.
 //!
-//! Who reads the same small files over and over would else lock and unlock each of them at every open. Another process
-//! that makes room passes over what is locked, and finds it free a moment later ([`WHILE`]).
+//! Otherwise repeated reads of the same small files would lock and unlock at every open. Eviction by another
+//! process skips locked objects, and finds them unlocked a moment later ([`WHILE`]).
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::held::Entry;
 
-/// How long a lock is kept after the last use, at least; twice that at most.
+/// How long a lock is kept after the last use: at least this long, at most twice as long.
 pub const WHILE: Duration = Duration::from_millis(500);
 
 /// Entries whose locks are kept.
@@ -19,7 +19,7 @@ pub struct Linger(Mutex<Queue>);
 #[derive(Debug, Default)]
 struct Queue {
     entries: VecDeque<(Instant, Weak<Entry>)>,
-    /// A thread goes over them.
+    /// Whether a thread is releasing them.
     is_watched: bool,
 }
 
@@ -39,13 +39,13 @@ impl Linger {
         }
     }
 
-    /// Gives up all locks that nobody uses.
+    /// Releases all locks of unused entries.
     pub fn let_go(&self) {
         let entries = std::mem::take(&mut self.queue().entries);
         entries.into_iter().for_each(|(_, entry)| leave(&entry));
     }
 
-    /// Until there are none.
+    /// Releases locks until none is left.
     fn watch(&self) {
         loop {
             std::thread::sleep(WHILE);

@@ -1,4 +1,4 @@
-//! The `map` of a cached object: which of its blocks are in `data`, and the checksum of each.
+//! The `map` of a cached object: the blocks that are present in `data`, and the checksum of each.
 //!
 //! ```text
 //! 0   magic "dcfs-map", format u32, bytes of a block u32, bytes of the object u64, key [u8; 16]
@@ -8,9 +8,9 @@
 //! 128 for every block: CRC-32 u32, its length + 1 u32; all zero where the block is not there
 //! ```
 //!
-//! Little-endian. An entry is written after its block. Where a machine stops between the two, or keeps one
-//! and loses the other, the checksum does not hold, and the block counts as absent. The mark is written after
-//! `data` was synced, and wiped before an entry is.
+//! Little-endian. A map entry is written after its block. If the machine stops between the two, or keeps one
+//! and loses the other, the checksum does not match, and the block counts as absent. The mark is written after
+//! `data` was synced, and cleared before an entry is written.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -22,8 +22,8 @@ use super::Key;
 use super::nowait;
 use super::trust::{SEAL, Seal};
 
-/// Bytes of a block: what is fetched for a read of one byte. Four of the kernel's pages: a footer of Parquet or a
-/// directory of zip files costs little more than itself, and checksums half a byte in a thousand.
+/// Block size: the least that is fetched for a read of one byte. Four of the kernel's pages: a Parquet footer
+/// or a zip directory costs little more than itself, and checksums take a 2,000th of the space.
 pub const BLOCK: u64 = 16 << 10;
 
 const MAGIC: [u8; 8] = *b"dcfs-map";
@@ -33,7 +33,7 @@ const MARK: usize = 64;
 const SUMMED: usize = 40;
 const ENTRY: usize = 8;
 
-/// The map of one object, open.
+/// The open map of one object.
 #[derive(Debug)]
 pub struct Map {
     file: File,
@@ -41,7 +41,7 @@ pub struct Map {
     blocks: u64,
 }
 
-/// What is known of a block that is there.
+/// The length and checksum of a block that is present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sum {
     crc: u32,
@@ -55,12 +55,12 @@ impl Sum {
     }
 }
 
-/// Blocks of an object; an empty one has one block, which tells that it was looked at.
+/// Number of blocks of an object; an empty one has one block, which records that it was fetched.
 pub fn blocks(size: u64) -> u64 {
     size.div_ceil(BLOCK).max(1)
 }
 
-/// What a new map begins with, and how long it is.
+/// The header of a new map, and the map's length.
 pub fn header(key: Key, size: u64) -> ([u8; HEADER], u64) {
     let mut header = [0; HEADER];
     header[..8].copy_from_slice(&MAGIC);
@@ -74,7 +74,7 @@ pub fn header(key: Key, size: u64) -> ([u8; HEADER], u64) {
 }
 
 impl Map {
-    /// A map that was opened; `None` where it is not that of this object, or not whole.
+    /// An opened map; `None` if it belongs to another object, or is damaged.
     pub fn of(file: File, key: Key, size: u64) -> io::Result<Option<Self>> {
         let (wanted, length) = header(key, size);
         let mut found = [0; HEADER];
@@ -84,7 +84,7 @@ impl Map {
         Ok(is_it.then_some(Self { file, key, blocks: blocks(size) }))
     }
 
-    /// The length of the object that the map at `path` is of, if its header is whole.
+    /// The length of the object of the map at `path`, if its header is valid.
     pub fn size_in(path: &Path) -> Option<u64> {
         let mut found = [0; HEADER];
         let mut how = OpenOptions::new();
@@ -99,7 +99,7 @@ impl Map {
         &self.file
     }
 
-    /// What is known of some blocks.
+    /// The checksums of some blocks; `None` for absent ones.
     pub fn sums(&self, range: &Range<u64>) -> io::Result<Vec<Option<Sum>>> {
         let count = range.end.min(self.blocks).saturating_sub(range.start);
         let mut bytes = vec![0; usize::try_from(count).unwrap_or(0) * ENTRY];
@@ -108,7 +108,7 @@ impl Map {
         Ok(entries.iter().map(read).collect())
     }
 
-    /// As [`Map::sums`], from the system's memory; `None` where that cannot be told without a wait.
+    /// The same as [`Map::sums`], from the page cache; `None` if that would block.
     pub fn sums_now(&self, range: &Range<u64>) -> Option<Vec<Option<Sum>>> {
         let count = range.end.min(self.blocks).saturating_sub(range.start);
         let mut bytes = vec![0; usize::try_from(count).unwrap_or(0) * ENTRY];
@@ -117,7 +117,7 @@ impl Map {
         (found == bytes.len()).then(|| entries.iter().map(read).collect())
     }
 
-    /// What `data` was like when all of it was on the disk; `None` where that was never so, or is no longer.
+    /// The state of `data` when it was complete and synced; `None` if it never was, or no longer is.
     pub fn seal(&self) -> Option<Seal> {
         let mut found = [0; MARK];
         self.file.read_exact_at(&mut found, HEADER as u64).ok()?;
@@ -125,7 +125,7 @@ impl Map {
         (found == self.mark(seal)).then(|| Seal::read(seal))
     }
 
-    /// Notes that `data` is whole and synced, or that nobody knows.
+    /// Records that `data` is complete and synced, or removes that record.
     pub fn set_seal(&self, seal: Option<Seal>) -> io::Result<()> {
         let mark = seal.map_or([0; MARK], |seal| self.mark(&seal.written()));
         self.file.write_all_at(&mark, HEADER as u64)
@@ -141,7 +141,7 @@ impl Map {
         mark
     }
 
-    /// Notes blocks from `first` on.
+    /// Records blocks from `first` on.
     pub fn set(&self, first: u64, sums: &[Option<Sum>]) -> io::Result<()> {
         let bytes: Vec<u8> = sums.iter().flat_map(|sum| written(*sum)).collect();
         self.file.write_all_at(&bytes, place(first))

@@ -1,6 +1,7 @@
-//! The mark of a small object's file: an attribute that says that it is whole, and what it must be.
+//! The mark of a small object's file: an extended attribute that says that the file is complete, with its
+//! checksum.
 //!
-//! It is short enough to be kept in the file's inode, which is read and written with the file anyway.
+//! It is short enough to be stored in the inode, which is read and written with the file anyway.
 
 use std::fs::File;
 use std::io;
@@ -10,15 +11,15 @@ use super::Key;
 
 const NAME: &std::ffi::CStr = c"user.dcfs";
 
-/// Tells this form from later ones.
+/// Distinguishes this format from later ones.
 const FORM: [u8; 4] = *b"dc01";
 const LENGTH: usize = 8;
 
-/// What the bytes of an object are summed with: the same bytes under another key are another object.
+/// The checksum of an object's key and bytes: the same bytes under another key are another object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark(u32);
 
-/// Sums up an object, piece by piece.
+/// Computes the mark of an object, piece by piece.
 pub struct Summing(crc32fast::Hasher);
 
 impl Summing {
@@ -38,10 +39,10 @@ impl Summing {
 }
 
 impl Mark {
-    /// The mark of a file; `None` where it has none.
+    /// The mark of a file; `None` if it has none.
     pub fn read(file: &File) -> Option<Self> {
         let mut value = [0_u8; LENGTH];
-        // SAFETY: the name ends with NUL, and `value` has as many bytes as are said.
+        // SAFETY: the name ends with NUL, and `value` has as many bytes as its length says.
         let length = unsafe {
             libc::fgetxattr(file.as_raw_fd(), NAME.as_ptr(), value.as_mut_ptr().cast(), LENGTH)
         };
@@ -50,15 +51,15 @@ impl Mark {
         Some(Self(u32::from_le_bytes(sum.try_into().ok()?))).filter(|_| is_mark)
     }
 
-    /// Marks a file, once all of it is written.
+    /// Marks a file, once it is completely written.
     ///
     /// # Errors
-    /// The file system keeps no such attributes ([`is_lacking`]); the disk is full.
+    /// The file system has no extended attributes ([`is_lacking`]); the disk is full.
     pub fn write(self, file: &File) -> io::Result<()> {
         let mut value = [0_u8; LENGTH];
         value[..FORM.len()].copy_from_slice(&FORM);
         value[FORM.len()..].copy_from_slice(&self.0.to_le_bytes());
-        // SAFETY: the name ends with NUL, and `value` has as many bytes as are said.
+        // SAFETY: the name ends with NUL, and `value` has as many bytes as its length says.
         let done = unsafe {
             libc::fsetxattr(file.as_raw_fd(), NAME.as_ptr(), value.as_ptr().cast(), LENGTH, 0)
         };
@@ -66,7 +67,7 @@ impl Mark {
     }
 }
 
-/// Whether the file system keeps no attributes.
+/// Whether the file system has no extended attributes.
 pub fn is_lacking(error: &io::Error) -> bool {
     let code = error.raw_os_error();
     code.is_some_and(|code| [libc::EOPNOTSUPP, libc::ENOSYS].contains(&code))

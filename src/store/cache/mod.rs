@@ -1,24 +1,24 @@
-//! Objects on disk: what was fetched once is not fetched again, by this mount or the next.
+//! The cache on disk: fetched objects are not fetched again, by this mount or the next.
 //!
-//! Every object has a place below `objects/`, called by a hash of what pins it. A small one is a file there, made
-//! once its bytes are here; any other a folder: `data`, a sparse file, and `map`, which says what of it is there.
-//! Files are only ever made whole and removed whole, never cut: a reader holds a shared lock on the file or the map, who
-//! makes room takes only what nobody holds. Nothing is believed before its checksum held. Where the disk is full,
-//! reading goes on without.
+//! Every object has a place below `objects/`, named by a hash of its identity. A small one is a file there,
+//! created once its bytes have arrived; any other is a folder: `data`, a sparse file, and `map`, which records
+//! the blocks that are present. Files are created whole and removed whole, never truncated: a reader holds a
+//! shared lock on the file or the map, and eviction skips locked objects. Nothing is trusted before its
+//! checksum matched. If the disk is full, reads bypass the cache.
 //!
-//! | file | what lives there |
+//! | file | contents |
 //! |---|---|
-//! | [`held`] | one object, and who keeps it on disk |
-//! | [`small`], [`mark`] | a small one: its file, and what says that it is whole |
-//! | [`mod@entry`], [`trust`] | any other: blocks read, checked, written; which of them are believed |
-//! | [`mod@map`] | which blocks are there, on disk |
-//! | [`files`] | files opened, made, removed |
-//! | [`opened`], [`linger`] | the objects whose files are open, and locked for a moment more |
-//! | [`nowait`] | reading what the system has in memory |
+//! | [`held`] | one object, and the holds that protect it |
+//! | [`small`], [`mark`] | a small object: its file, and the mark of a complete one |
+//! | [`mod@entry`], [`trust`] | any other object: blocks read, verified, written; the set of trusted blocks |
+//! | [`mod@map`] | the blocks that are present, on disk |
+//! | [`files`] | opening, creation and removal of files |
+//! | [`opened`], [`linger`] | objects with open files, and locks kept for a moment more |
+//! | [`nowait`] | reads from the page cache |
 //! | [`flight`] | one fetch per block |
-//! | [`room`] | how much is kept, and what goes first |
-//! | [`seal`] | large objects that are whole: synced and marked for later mounts |
-//! | [`upkeep`] | what a person may ask of it |
+//! | [`room`] | size limits and eviction |
+//! | [`seal`] | complete large objects: synced and marked for later mounts |
+//! | [`upkeep`] | the operations of `dcfs cache` |
 
 mod entry;
 mod files;
@@ -67,22 +67,22 @@ use dcfs_core::object::Object;
 /// The folder of objects in a cache directory.
 const OBJECTS: &str = "objects";
 
-/// The largest object that is kept as one file: what is fetched whole ([`window`]).
+/// The largest object that is stored as one file: anything that is fetched whole ([`window`]).
 const SMALL: u64 = window::FIRST;
 
-/// Bytes that wait to be written, at most; a reader whose bytes would be more waits for the disk.
+/// Limit of bytes that wait to be written; a reader that would exceed it waits for the disk.
 const WAITING: usize = 32 << 20;
 
-/// What a write counts for at least: so many take a thread each at a time ([`WAITING`] of these).
+/// The least that a write counts for: this bounds the number of threads ([`WAITING`] divided by this).
 const LEAST: usize = 512 << 10;
 
-/// What pins an object: where it is asked for, and everything of its row that tells it from others.
+/// The identity of an object: its server, and every part of its row that distinguishes it from other objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key(pub [u8; 16]);
 
 impl Key {
-    /// `None` where neither a version nor an etag tells the object from one that takes its place: such
-    /// an object must be asked for again.
+    /// `None` if neither a version nor an etag tells the object from a replacement: such an object must be
+    /// requested again.
     pub fn of(server: &str, object: &Object) -> Option<Self> {
         Held::of(object).filter(|held| held.is_for_good())?;
         let mut hash = Sha256::new();
@@ -101,22 +101,22 @@ impl fmt::Display for Key {
     }
 }
 
-/// All cached objects of a cache directory.
+/// The cached objects of one cache directory.
 #[derive(Debug)]
 pub struct Cache {
     root: PathBuf,
     opened: Arc<Opened>,
     room: Arc<Room>,
     waiting: Arc<Semaphore>,
-    /// The largest object that is kept as one file.
+    /// The largest object that is stored as one file.
     small: u64,
-    /// The disk cannot mark files.
+    /// Whether the disk has no extended attributes.
     lacks_marks: Arc<AtomicBool>,
     sealer: Arc<Sealer>,
 }
 
 impl Cache {
-    /// Nothing is made before something is kept.
+    /// Creates nothing on disk before something is stored.
     pub fn new(config: &CacheConfig) -> Self {
         let root = config.folder.join(OBJECTS);
         let opened = Arc::new(Opened::new(config.open));
@@ -127,13 +127,13 @@ impl Cache {
         Self { root, opened, room, waiting, small: SMALL, lacks_marks, sealer }
     }
 
-    /// The files of an object, the same for all that have it open, held. `None` where nothing can be kept.
-    /// Waits for the disk.
+    /// The files of an object, shared by all that have it open, with a hold. `None` if nothing can be stored.
+    /// Blocks on the disk.
     pub fn entry(&self, key: Key, size: u64) -> Option<(Arc<Entry>, Hold)> {
         if !self.room.is_wanted() {
             return None;
         }
-        // One that was removed meanwhile is made anew.
+        // An entry that was removed meanwhile is created anew.
         (0..3).find_map(|_| {
             let entry = match self.opened.get(key) {
                 Some(entry) if self.is_kept(&entry) => entry,
@@ -157,14 +157,14 @@ impl Cache {
         Some(self.opened.entry(size, form))
     }
 
-    /// Looks again for what was not here; whether the disk can keep an object in its form.
+    /// Checks again for absent data; returns whether the disk can store an object in this form.
     fn is_kept(&self, entry: &Entry) -> bool {
         entry.look();
         entry.is_here() || !self.lacks_marks.load(Ordering::Relaxed)
     }
 
-    /// Bytes of a stretch of an object that are kept, as its map says, and whether that is all of it; nothing is made
-    /// or compared. Waits for the disk.
+    /// The number of bytes of a range of an object that are cached, by its map, and whether that is all of it;
+    /// creates and verifies nothing. Blocks on the disk.
     pub fn kept(&self, key: Key, size: u64, part: &Range<u64>) -> (u64, bool) {
         match self.room.is_wanted() {
             true => files::kept(&self.folder(key), key, size, part),
@@ -172,7 +172,7 @@ impl Cache {
         }
     }
 
-    /// All that waits to be written is written, and what is whole is marked as such.
+    /// Waits until all pending writes are done, and complete objects are marked as such.
     pub async fn settled(&self) {
         let _ = self.waiting.acquire_many(u32::try_from(WAITING).unwrap_or(u32::MAX)).await;
         self.sealer.settled().await;
@@ -184,7 +184,7 @@ impl Cache {
     }
 }
 
-/// An object of a store, by way of the cache.
+/// An object of a store, read through the cache.
 pub struct Cached {
     entry: Arc<Entry>,
     _hold: Hold,
@@ -201,7 +201,7 @@ impl Cached {
         let (room, waiting) = (Arc::clone(&cache.room), Arc::clone(&cache.waiting));
         let lacks_marks = Arc::clone(&cache.lacks_marks);
         let sealer = Arc::clone(&cache.sealer);
-        // Where an earlier mount marked it as whole, it is compared while it is read.
+        // If an earlier mount marked it as complete, it is verified in the background while it is read.
         sealer.take(&entry);
         Self { entry, _hold: hold, object, room, waiting, lacks_marks, sealer }
     }
@@ -219,7 +219,7 @@ impl Cached {
             }
             match self.entry.flights.claim(&missing) {
                 Err(busy) => busy.over().await,
-                // What was fetched in between is here.
+                // Others fetched some of it in between.
                 Ok(_) if self.runs(&aligned).await? != runs => {}
                 Ok(claims) => {
                     let whole = self.fill(&aligned, &runs, claims).await?;
@@ -231,7 +231,8 @@ impl Cached {
         }
     }
 
-    /// All of `aligned`: what is here from the disk, what is missing from the store, which is then kept.
+    /// Returns all of `aligned`: present blocks from the disk, missing ones from the store, which are then
+    /// cached.
     async fn fill(
         &self,
         aligned: &Range<u64>,
@@ -269,13 +270,13 @@ impl Cached {
         Ok(bytes)
     }
 
-    /// Writes bytes behind the reader's back. The claim ends with it: then they are here, or anybody may
+    /// Writes bytes in the background. The claim ends with the write: then they are present, or anybody may
     /// fetch them again.
     async fn keep(&self, start: u64, bytes: Bytes, claim: Claim) {
         if !self.room.has_room() {
             return;
         }
-        // Small ones count for more: each takes a thread.
+        // Small writes count for more: each takes a thread.
         let permits = u32::try_from(bytes.len().clamp(LEAST, WAITING)).unwrap_or(u32::MAX);
         let Ok(permit) = Arc::clone(&self.waiting).acquire_many_owned(permits).await else {
             return;
@@ -324,7 +325,7 @@ impl Cached {
     }
 }
 
-/// What was read to its end has been checked by now.
+/// An object that was read to its end has been verified by then.
 impl Drop for Cached {
     fn drop(&mut self) {
         self.sealer.take(&self.entry);

@@ -1,14 +1,14 @@
-//! Reading what the system has in memory, without ever waiting for a disk.
+//! Reads from the page cache that never block on a disk.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
 
-/// Reads at `offset` as `pread` does: how many bytes, fewer where the rest would have to be waited for. `None`
-/// where nothing comes without a wait, and on file systems that cannot tell.
+/// Reads at `offset` like `pread`: returns the number of bytes, fewer if the rest would block. `None` if
+/// nothing is available without blocking, and on file systems that cannot tell.
 pub fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> Option<usize> {
     let offset = libc::off_t::try_from(offset).ok()?;
     let part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
-    // SAFETY: `part` is one valid stretch of memory that is ours to write, and the descriptor is open.
+    // SAFETY: `part` is one valid region of memory that we may write, and the descriptor is open.
     let read = unsafe { libc::preadv2(file.as_raw_fd(), &part, 1, offset, libc::RWF_NOWAIT) };
     usize::try_from(read).ok()
 }

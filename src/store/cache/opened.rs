@@ -1,7 +1,7 @@
-//! The objects whose files are open: one [`Entry`] each, and the latest kept for whoever opens them again.
+//! The objects whose files are open: one [`Entry`] each, and the most recent ones kept for reuse.
 //!
-//! A file that is open takes its room on the disk even after it was removed, by this mount or by another: such
-//! entries are let go of as soon as room is made, and every [`TICK`].
+//! An open file takes disk space even after its removal, by this mount or by another: such entries are closed
+//! as soon as space is needed, and every [`TICK`].
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -14,10 +14,10 @@ use super::Key;
 use super::held::{Entry, Form};
 use super::linger::Linger;
 
-/// How often removed files are looked for.
+/// How often to check for removed files.
 const TICK: Duration = Duration::from_secs(30);
 
-/// Open entries of one cache directory.
+/// The open entries of one cache directory.
 #[derive(Debug)]
 pub struct Opened {
     table: Mutex<Table>,
@@ -32,14 +32,14 @@ struct Table {
 }
 
 impl Opened {
-    /// Keeps at most `most` that nobody uses.
+    /// Keeps at most `most` unused entries.
     pub fn new(most: usize) -> Self {
         let latest = LruCache::new(NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN));
         let table = Mutex::new(Table { all: HashMap::new(), latest });
         Self { table, ticking: Once::new(), linger: Arc::default() }
     }
 
-    /// An entry that nobody has yet.
+    /// A new entry, not shared yet.
     pub fn entry(&self, size: u64, form: Form) -> Entry {
         Entry::new(size, form, &self.linger)
     }
@@ -52,7 +52,7 @@ impl Opened {
         Some(entry)
     }
 
-    /// Adds an entry, unless another was first: that one then.
+    /// Adds an entry, unless another thread was first: returns that one then.
     pub fn add(self: &Arc<Self>, key: Key, entry: Entry) -> Arc<Entry> {
         self.ticking.call_once(|| self.tick());
         let mut table = self.lock();
@@ -60,7 +60,7 @@ impl Opened {
             Some(first) => first,
             None => Arc::new(entry),
         };
-        // Those that nobody has go now and then.
+        // Dropped entries are cleaned up now and then.
         if table.all.len().is_power_of_two() {
             table.all.retain(|_, entry| entry.strong_count() > 0);
         }
@@ -78,7 +78,7 @@ impl Opened {
         }
     }
 
-    /// Gives up locks that nobody uses, and closes files that were removed.
+    /// Releases unused locks, and closes removed files.
     pub fn let_go(&self) {
         self.linger.let_go();
         let latest: Vec<_> =
@@ -99,7 +99,7 @@ impl Opened {
                 std::thread::sleep(TICK);
             }
         };
-        // Without it, files are let go of when room is made.
+        // Without the thread, files are closed when space is needed.
         let _ = std::thread::Builder::new().name("dcfs-opened".into()).spawn(work);
     }
 

@@ -1,6 +1,6 @@
-//! How much is kept, and what goes first: what was opened longest ago.
+//! The size limits of the cache, and eviction: least recently opened first.
 //!
-//! Sizes are counted by looking, after every so many bytes written: other mounts write here too.
+//! The size is measured on disk after a certain number of bytes written: other mounts write here too.
 
 use std::fs;
 use std::io;
@@ -15,13 +15,13 @@ use dcfs_disk::space;
 use super::files;
 use crate::CacheConfig;
 
-/// Bytes between two looks, at most.
+/// Maximum of bytes written between two measurements.
 const STEP: u64 = 256 << 20;
 
-/// Between two tries to make room.
+/// Time between two attempts to free space.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// What is left over of an interrupted run is removed after this time.
+/// Leftovers of interrupted runs are removed after this time.
 const STALE: Duration = Duration::from_secs(3600);
 
 #[derive(Clone, Copy, Debug)]
@@ -30,22 +30,22 @@ struct Limits {
     free: u64,
 }
 
-/// The room of one cache directory.
+/// The size limits of one cache directory.
 pub struct Room {
     root: PathBuf,
-    /// Bytes of all objects, and those that stay free on the disk.
+    /// Maximum of bytes for all objects, and minimum of free bytes on the disk.
     limits: Limits,
-    /// Bytes written since somebody looked.
+    /// Bytes written since the last measurement.
     written: AtomicU64,
     state: Mutex<State>,
-    /// Gives up locks that nobody uses, and files that were removed: until then they take room.
+    /// Releases unused locks and removed files: until then they take space.
     let_go: Box<dyn Fn() + Send + Sync>,
     was_told: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// A thread makes room, or is about to.
+    /// Whether a thread is freeing space, or about to.
     is_looking: bool,
     is_full: bool,
 }
@@ -57,20 +57,20 @@ impl std::fmt::Debug for Room {
 }
 
 impl Room {
-    /// `let_go` closes files that were removed.
+    /// `let_go` closes removed files.
     pub fn new(
         root: PathBuf,
         config: &CacheConfig,
         let_go: impl Fn() + Send + Sync + 'static,
     ) -> Self {
         let limits = Limits { size: config.size, free: config.free };
-        // The first bytes written make somebody look.
+        // The first write triggers a measurement.
         let written = AtomicU64::new(STEP);
         let (state, was_told) = Default::default();
         Self { root, limits, written, state, let_go: Box::new(let_go), was_told }
     }
 
-    /// Whether anything is to be kept.
+    /// Whether caching is enabled.
     pub fn is_wanted(&self) -> bool {
         self.limits.size > 0
     }
@@ -80,7 +80,7 @@ impl Room {
         !self.state().is_full
     }
 
-    /// Counts, and makes room on a thread of its own now and then.
+    /// Counts written bytes; now and then a thread of its own frees space.
     pub fn wrote(self: &Arc<Self>, bytes: u64) {
         let step = STEP.min(self.limits.size / 16);
         let written = self.written.fetch_add(bytes, Ordering::Relaxed) + bytes;
@@ -90,8 +90,7 @@ impl Room {
         }
     }
 
-    /// Something could not be written. Where it is the disk, and not the object, reading goes on without for a
-    /// while.
+    /// Handles a failed write. If the disk is the cause, and not the object, caching is suspended for a while.
     pub fn failed(self: &Arc<Self>, error: &io::Error) {
         let of_disk =
             [libc::ENOSPC, libc::EDQUOT, libc::EROFS, libc::EACCES, libc::EPERM, libc::EIO];
@@ -107,7 +106,7 @@ impl Room {
         self.look(true);
     }
 
-    /// Has a thread make room: at once, or where it `failed`, after a while.
+    /// Starts a thread that frees space: at once, or after a while if a write `failed`.
     fn look(self: &Arc<Self>, failed: bool) {
         let mut state = self.state();
         state.is_full |= failed;
@@ -130,10 +129,10 @@ impl Room {
         }
     }
 
-    /// Makes room; whether there is enough, and the thread may end.
+    /// Frees space; returns whether there is enough, and the thread may end.
     fn make(&self) -> bool {
         let Limits { size, free: least } = self.limits;
-        // Before: locks that nobody uses. After: what was removed.
+        // Before: unused locks. After: removed files.
         (self.let_go)();
         let bytes = make_room(&self.root, size, least);
         (self.let_go)();
@@ -148,7 +147,7 @@ impl Room {
     }
 }
 
-/// One object as the disk has it.
+/// One object on disk.
 #[derive(Debug)]
 pub struct Kept {
     /// A folder, or a small object's file.
@@ -157,7 +156,7 @@ pub struct Kept {
     pub opened: SystemTime,
 }
 
-/// Every object below a folder; what was left over of interrupted work is removed.
+/// All objects below a folder; removes leftovers of interrupted runs.
 pub fn kept(root: &Path) -> Vec<Kept> {
     let mut kept = Vec::new();
     let shelves = fs::read_dir(root).into_iter().flatten().flatten();
@@ -182,7 +181,7 @@ fn look(folder: &Path) -> Option<Kept> {
             (fs::metadata(folder.join("map")).ok()?, data.blocks())
         }
     };
-    // Blocks of 512 bytes, whatever the file system has.
+    // In units of 512 bytes, on every file system.
     let bytes = (locked.blocks() + rest) * 512;
     Some(Kept { opened: locked.modified().ok()?, bytes, folder: folder.to_owned() })
 }
@@ -194,8 +193,8 @@ fn clean(leftover: &Path) {
     }
 }
 
-/// Removes what was opened longest ago, until objects take at most `most` bytes and `least` stay free on
-/// the disk, as far as nobody has them open; the bytes that objects take then.
+/// Removes the least recently opened objects that nobody has open, until all objects together take at most
+/// `most` bytes and `least` bytes are free on the disk; returns the bytes that objects take then.
 pub fn make_room(root: &Path, most: u64, least: u64) -> u64 {
     let mut kept = kept(root);
     let mut bytes: u64 = kept.iter().map(|one| one.bytes).sum();
@@ -205,7 +204,7 @@ pub fn make_room(root: &Path, most: u64, least: u64) -> u64 {
     }
     kept.sort_by_key(|one| one.opened);
     for one in kept {
-        // Some more than needed, so that the next write is not the next time.
+        // Frees some more than needed, so that the next write does not trigger it again.
         if bytes <= most / 10 * 9 && free >= least {
             break;
         }
@@ -218,7 +217,7 @@ pub fn make_room(root: &Path, most: u64, least: u64) -> u64 {
     bytes
 }
 
-/// Bytes that are free on the disk of a folder; more than any limit where nobody knows.
+/// Free bytes on the disk of a folder; more than any limit if unknown.
 fn free(root: &Path) -> u64 {
     space::free(root).unwrap_or(u64::MAX)
 }

@@ -1,8 +1,8 @@
-//! What is done with a large object once it is whole, behind everybody's back: it is synced and marked, so that the next
-//! mount need not read it before the kernel may; and what an earlier mount marked is compared with its checksums.
+//! Background work on complete large objects: they are synced and marked, so that the next mount can hand them
+//! to the kernel without reading them first; objects that an earlier mount marked are verified.
 //!
-//! One thread does both, one object at a time, so that a disk is asked by one. It waits a while ([`LATER`]), and comparing
-//! takes half of the time at most: whoever reads the object now, or again at once, comes first.
+//! One thread does both, one object at a time, so that it is the only background reader of the disk. It waits a
+//! while ([`LATER`]), and verification takes half of the time at most: readers come first.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,13 +15,13 @@ use tokio::sync::Notify;
 use super::entry::Blocks;
 use super::held::Entry;
 
-/// Before anything is done with an object.
+/// Delay before an object is worked on.
 const LATER: Duration = Duration::from_secs(1);
 
-/// A thread that has had nothing to do for so long ends.
+/// The thread ends after being idle for this long.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Objects that are whole, on their way to be marked or compared.
+/// Complete objects that wait to be marked or verified.
 #[derive(Debug, Default)]
 pub struct Sealer {
     thread: Mutex<Option<Sender<Ask>>>,
@@ -31,17 +31,17 @@ pub struct Sealer {
 
 type Job = Weak<Entry>;
 
-/// Takes an object, or looks at those that it has at once.
+/// Adds an object, or handles the queued ones at once.
 enum Ask {
     Take(Job),
     Hurry,
 }
 
-/// An object that is to be looked at, or to be compared from a byte on.
+/// An object to check, or to verify from a byte on.
 type Todo = (Job, Option<u64>);
 
 impl Sealer {
-    /// An object is whole, or may be.
+    /// Takes an object that is complete, or may be.
     pub fn take(&self, entry: &Arc<Entry>) {
         if entry.large().is_none_or(Blocks::is_settled) {
             return;
@@ -58,12 +58,12 @@ impl Sealer {
         let coming = Arc::clone(&self.coming);
         let work = move || work(&jobs, &coming);
         let made = std::thread::Builder::new().name("dcfs-seal".into()).spawn(work);
-        // Without a thread the object is compared by its next reader.
+        // Without a thread, the next reader verifies the object.
         made.is_err().then(|| self.coming.done(1));
         *thread = Some(sender);
     }
 
-    /// What is whole is marked: now.
+    /// Marks complete objects now.
     pub async fn settled(&self) {
         if let Some(thread) = &*self.thread.lock().unwrap_or_else(PoisonError::into_inner) {
             let _ = thread.send(Ask::Hurry);
@@ -94,7 +94,7 @@ fn work(asked: &Receiver<Ask>, coming: &Behind) {
     }
 }
 
-/// Does something for an object; what is left to do, and when.
+/// Does the next step for an object; returns what is left to do, and when.
 fn go_on((job, start): Todo, coming: &Behind) -> Option<(Instant, Todo)> {
     let since = Instant::now();
     let next = match start {
@@ -108,16 +108,16 @@ fn go_on((job, start): Todo, coming: &Behind) -> Option<(Instant, Todo)> {
     Some((Instant::now() + since.elapsed(), (job, Some(next))))
 }
 
-/// Compares some of an object that is marked, while nobody lets go of it; where to go on.
+/// Verifies a part of a marked object, while a hold exists; returns where to continue.
 fn compare(job: &Job, start: u64) -> Option<u64> {
     job.upgrade()?.large().filter(|blocks| blocks.is_sealed())?.compare(start)
 }
 
-/// Whether nothing is left to do later.
+/// Returns whether no work is left for later.
 fn seal(job: &Job) -> bool {
     let Some(entry) = job.upgrade() else { return true };
     let Some(blocks) = entry.large() else { return true };
-    // Somebody may have asked twice.
+    // It may have been queued twice.
     if blocks.is_settled() {
         return true;
     }
@@ -130,8 +130,8 @@ fn seal(job: &Job) -> bool {
     true
 }
 
-/// Work behind somebody's back that may be waited for, counted: blocks of one object that arrived and are being
-/// written, objects that are being marked.
+/// A counter of background work that can be waited for: blocks of one object that are being written, or objects
+/// that are being marked.
 #[derive(Debug, Default)]
 pub struct Behind {
     blocks: AtomicU64,
@@ -147,13 +147,13 @@ impl Behind {
         self.blocks.fetch_add(blocks, Ordering::Relaxed);
     }
 
-    /// They are written, or will not be.
+    /// Counts blocks as done, whether they were written or not.
     pub fn done(&self, blocks: u64) {
         self.blocks.fetch_sub(blocks, Ordering::Relaxed);
         self.written.notify_waiters();
     }
 
-    /// Until all of it is written.
+    /// Waits until the count is zero.
     pub async fn over(&self) {
         loop {
             let mut written = std::pin::pin!(self.written.notified());

@@ -1,8 +1,9 @@
-//! A small object: one file, that is whole or not there.
+//! A small object: one file that is complete or absent.
 //!
-//! It has the name that another object's folder has, is written once, by whoever could make it, and marked last
-//! ([`Mark`]). A file without a mark is being written while its lock is held, and left over of a kill else. Nothing is
-//! made before the bytes are here, so opening what was never fetched costs one look.
+//! It has the name that another object's folder would have, is written once, by whichever process could create
+//! it, and marked last ([`Mark`]). A file without a mark is being written if it is locked, otherwise a leftover
+//! of a killed process. Nothing is created before the bytes have arrived, so opening an object that is not
+//! cached costs one lookup.
 
 use std::fs::{self, File};
 use std::io;
@@ -20,7 +21,7 @@ use super::mark::{Mark, Summing};
 use super::nowait;
 use super::trust::Stamp;
 
-/// How old the time of a file gets before it is noted as wanted again: to the file system that is a write.
+/// Minimum age of a file's mtime before it is touched again: for the file system that is a write.
 const NOTED: Duration = Duration::from_secs(600);
 
 /// Bytes that are read and compared at a time: few enough to stay in the processor's cache.
@@ -41,17 +42,17 @@ struct State {
     is_locked: bool,
 }
 
-/// A file that is whole, as far as it says.
+/// A file whose mark says that it is complete.
 #[derive(Debug)]
 struct Found {
     file: Arc<File>,
     mark: Mark,
-    /// What the file was like when its bytes were compared with its mark.
+    /// The state of the file when its bytes were compared with its mark.
     believed: Option<Stamp>,
 }
 
 impl Small {
-    /// Looks for the file of an object. `None` where its folder is there instead.
+    /// Looks for the file of an object. `None` if there is a folder instead.
     ///
     /// # Errors
     /// The folder cannot be read.
@@ -64,7 +65,7 @@ impl Small {
         }
     }
 
-    /// The file that is there, if it is whole as far as it says; nothing is made or removed.
+    /// The existing file, if its mark says that it is complete; creates and removes nothing.
     pub fn existing(path: &Path, key: Key, size: u64) -> Option<Self> {
         let file = files::rewritable(path).ok()?;
         let mark = Mark::read(&file).filter(|_| is_of(&file, size))?;
@@ -73,7 +74,7 @@ impl Small {
         Some(Self { path: path.to_owned(), key, size, state })
     }
 
-    /// Looks for the file, unless it is known: another mount may have made it.
+    /// Looks for the file, unless it is open already: another mount may have created it.
     ///
     /// # Errors
     /// As [`Small::open`].
@@ -102,7 +103,7 @@ impl Small {
         }
     }
 
-    /// Removes what nobody is writing.
+    /// Removes a file that nobody is writing.
     fn leftover(&self, file: &File) -> io::Result<()> {
         if file.try_lock().is_err() {
             return Ok(());
@@ -118,7 +119,7 @@ impl Small {
         }
     }
 
-    /// Keeps the file from being removed, if there is one. `false` where it was, or is being, removed.
+    /// Protects the file from removal, if there is one. `false` if it has been removed, or is being.
     pub fn lock(&self) -> bool {
         let mut state = self.state();
         if let Some(found) = &state.found
@@ -138,7 +139,7 @@ impl Small {
         state.is_locked = false;
     }
 
-    /// Notes that the object is wanted, for whoever makes room.
+    /// Marks the object as recently used, for eviction.
     pub fn note(&self) {
         let mut state = self.state();
         let Some(found) = &mut state.found else { return };
@@ -162,14 +163,14 @@ impl Small {
         self.state().found.is_some()
     }
 
-    /// The file, if its bytes were compared with its mark, and nobody wrote it since.
+    /// The file, if its bytes matched its mark, and it has not been written since.
     pub fn whole(&self) -> Option<Arc<File>> {
         let mut state = self.state();
         let found = state.found.as_mut()?;
         found.is_believed().then(|| Arc::clone(&found.file))
     }
 
-    /// The bytes of `range`, if they are here and right. Waits for the disk.
+    /// The bytes of `range`, if present and valid. Blocks on the disk.
     pub fn read(&self, range: &Range<u64>) -> Option<Bytes> {
         if !self.is_believed() && !self.check() {
             return None;
@@ -184,7 +185,7 @@ impl Small {
         }
     }
 
-    /// The same, if they are in the system's memory: never waits for the disk.
+    /// The same, if they are in the page cache: never blocks on the disk.
     pub fn read_now(&self, range: &Range<u64>) -> Option<Bytes> {
         if self.is_believed() {
             return self.bytes_now(range);
@@ -194,7 +195,7 @@ impl Small {
         let bytes = self.bytes_now(&(0..self.size))?;
         let mut summing = Summing::of(self.key);
         summing.add(&bytes);
-        // What is damaged is looked into by who may wait.
+        // Damage is handled by callers that may block.
         self.believe(&file, summing.mark(), before)?;
         let at = |place: u64| usize::try_from(place).unwrap_or(usize::MAX);
         Some(bytes.slice(at(range.start)..at(range.end)))
@@ -206,7 +207,8 @@ impl Small {
         (found == bytes.len()).then(|| bytes.into())
     }
 
-    /// Compares all of it with its mark; whether it is here and right. What is damaged is removed.
+    /// Compares the whole file with its mark; returns whether it is present and valid. A damaged file is
+    /// removed.
     pub fn check(&self) -> bool {
         let Some(file) = self.file() else { return false };
         let before = Stamp::of(&file);
@@ -218,7 +220,7 @@ impl Small {
         is_right
     }
 
-    /// Believes what was read since `before`, if that is what the file is said to be.
+    /// Trusts the bytes read since `before`, if they match the file's mark.
     fn believe(&self, file: &Arc<File>, mark: Mark, before: Option<Stamp>) -> Option<()> {
         let mut state = self.state();
         let found = state.found.as_mut().filter(|found| Arc::ptr_eq(&found.file, file))?;
@@ -232,7 +234,7 @@ impl Small {
         }
     }
 
-    /// A damaged file is fetched again.
+    /// Drops a damaged file, which is then fetched again.
     fn forget(&self, file: &Arc<File>) {
         tracing::warn!(file = %self.path.display(), "a cached object is damaged; fetched again");
         let _ = self.remove(file);
@@ -242,10 +244,10 @@ impl Small {
         }
     }
 
-    /// Keeps all bytes of the object, unless another is at it.
+    /// Stores all bytes of the object, unless another process is writing it.
     ///
     /// # Errors
-    /// The disk is full, the folder cannot be written, the file system lacks attributes.
+    /// The disk is full, the folder is not writable, the file system has no extended attributes.
     pub fn write(&self, bytes: &[u8]) -> io::Result<()> {
         if bytes.len() as u64 != self.size || self.is_here() {
             return Ok(());
@@ -254,7 +256,7 @@ impl Small {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return self.look(),
             made => made?,
         };
-        // One that is looked at before it is locked is taken for a leftover: then it loses its name.
+        // A process that looks at it before it is locked takes it for a leftover and removes its name.
         let _ = file.try_lock_shared();
         match self.fill(&file, bytes) {
             Ok(mark) => {
@@ -292,19 +294,19 @@ impl Small {
 }
 
 impl Found {
-    /// Whether nobody wrote the file since it was believed.
+    /// Whether the file is unchanged since it was verified.
     fn is_believed(&mut self) -> bool {
         self.believed = self.believed.filter(|believed| Stamp::of(&self.file) == Some(*believed));
         self.believed.is_some()
     }
 }
 
-/// Whether a file is a file, and as long as the object.
+/// Whether this is a regular file, as long as the object.
 fn is_of(file: &File, size: u64) -> bool {
     file.metadata().is_ok_and(|meta| meta.is_file() && meta.size() == size)
 }
 
-/// The mark that a file should have.
+/// Computes the mark that a file should have.
 fn sum(file: &File, key: Key, size: u64) -> io::Result<Mark> {
     let mut summing = Summing::of(key);
     let mut some = vec![0; STEP.min(usize::try_from(size).unwrap_or(STEP))];

@@ -1,4 +1,4 @@
-//! The cache over a fake store: what is asked for once, what is kept, what is found damaged.
+//! The cache over a fake store: what is requested once, what is stored, what is detected as damaged.
 
 use std::fs::{self, OpenOptions};
 use std::future::Future;
@@ -19,12 +19,12 @@ fn run<T>(test: impl Future<Output = T>) -> T {
     runtime.unwrap().block_on(test)
 }
 
-/// One that keeps all in blocks, so that few bytes are many.
+/// A cache that stores everything in blocks, so that a few bytes are many blocks.
 fn cache(folder: &Path, size: u64) -> Cache {
     Cache { small: 0, ..with_files(folder, size) }
 }
 
-/// One that keeps small objects as files.
+/// A cache that stores small objects as files.
 fn with_files(folder: &Path, size: u64) -> Cache {
     Cache::new(&CacheConfig { folder: folder.to_owned(), size, free: 0, open: 16 })
 }
@@ -263,7 +263,7 @@ fn a_small_object_that_is_damaged_or_left_over_is_fetched_again() {
         |file| OpenOptions::new().write(true).open(file).unwrap().set_len(7).unwrap(),
         |file| OpenOptions::new().write(true).open(file).unwrap().set_len(1 << 40).unwrap(),
         |file| fs::remove_file(file).unwrap(),
-        // As a kill leaves it: without a mark.
+        // The state after a kill: no mark.
         |file| {
             let whole = fs::read(file).unwrap();
             fs::remove_file(file).unwrap();

@@ -1,8 +1,8 @@
-//! Which blocks of a file are believed: those whose checksum held, for as long as nobody else wrote the file.
+//! The trusted blocks of a file: those whose checksum matched, until somebody else writes the file.
 //!
-//! A file that was synced whole is *sealed*: what it was like then stands in its map. While it is like that it may be
-//! read past the checksums by a later mount too, for whoever writes it moves its time of change, which no program can
-//! set back.
+//! A file that was synced as a whole is *sealed*: its map records its state at that time. While it is
+//! unchanged, later mounts too may read it without verifying checksums, because any write moves its change time
+//! (ctime), which no program can set back.
 
 use std::fs::File;
 use std::ops::Range;
@@ -10,18 +10,18 @@ use std::os::unix::fs::MetadataExt;
 
 use roaring::RoaringBitmap;
 
-/// What changes when anybody writes a file.
+/// The metadata that changes when anybody writes a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     size: u64,
     modified: (i64, i64),
     changed: (i64, i64),
-    /// Names it has: none once it was removed.
+    /// Number of links: 0 once it was removed.
     names: u64,
 }
 
 impl Stamp {
-    /// `None` where the file cannot even be looked at.
+    /// `None` if the file's metadata cannot be read.
     pub fn of(file: &File) -> Option<Self> {
         let meta = file.metadata().ok()?;
         let modified = (meta.mtime(), meta.mtime_nsec());
@@ -35,10 +35,10 @@ impl Stamp {
     }
 }
 
-/// Bytes of a [`Seal`].
+/// Length of a [`Seal`] in bytes.
 pub const SEAL: usize = 48;
 
-/// What a file was like that was whole and on the disk.
+/// The state of a file when it was complete and synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seal {
     inode: u64,
@@ -46,14 +46,14 @@ pub struct Seal {
 }
 
 impl Seal {
-    /// `None` where the file cannot even be looked at, or was removed.
+    /// `None` if the file's metadata cannot be read, or it was removed.
     pub fn of(file: &File) -> Option<Self> {
         let stamp = Stamp::of(file).filter(|stamp| stamp.names > 0)?;
-        // Whoever links it elsewhere moves its time of change.
+        // A hard link to it elsewhere would move its change time.
         Some(Self { inode: file.metadata().ok()?.ino(), stamp: Stamp { names: 1, ..stamp } })
     }
 
-    /// Little-endian: inode, size, seconds and nanoseconds of both times.
+    /// Serialises it, little-endian: inode, size, seconds and nanoseconds of both times.
     pub fn written(self) -> [u8; SEAL] {
         let Stamp { size, modified, changed, .. } = self.stamp;
         let times = [modified.0, modified.1, changed.0, changed.1].map(i64::cast_unsigned);
@@ -74,13 +74,13 @@ impl Seal {
     }
 }
 
-/// Blocks that are believed, by number. Objects beyond 256 TiB are compared at every read.
+/// The trusted blocks, by number. Objects beyond 256 TiB are compared at every read.
 #[derive(Debug, Default)]
 pub struct Verified {
     blocks: RoaringBitmap,
-    /// What the file was like when this process last looked or wrote.
+    /// The state of the file when this process last looked or wrote.
     stamp: Option<Stamp>,
-    /// This process is writing: what the file is like says nothing.
+    /// Whether this process is writing: the file's state then says nothing about others.
     is_writing: bool,
 }
 
@@ -96,12 +96,12 @@ impl Verified {
         }
     }
 
-    /// Whether this process is not writing: else nobody can tell whether another is.
+    /// Whether this process is not writing: otherwise nobody can tell whether another is.
     pub fn is_quiet(&self) -> bool {
         !self.is_writing
     }
 
-    /// How many are believed.
+    /// The number of trusted blocks.
     pub fn count(&self) -> u64 {
         self.blocks.len()
     }
@@ -110,7 +110,7 @@ impl Verified {
         small(blocks).is_some_and(|blocks| self.blocks.contains_range(blocks))
     }
 
-    /// Believes blocks that were read and compared, if nobody wrote the file since `before`.
+    /// Trusts blocks that were read and verified, if the file has not been written since `before`.
     pub fn believe(&mut self, blocks: &Range<u64>, file: &File, before: Option<Stamp>) {
         self.follow(file);
         if !self.is_writing && before.is_some() && self.stamp == before {
@@ -118,13 +118,13 @@ impl Verified {
         }
     }
 
-    /// This process begins to write.
+    /// Called when this process begins to write.
     pub fn write(&mut self, file: &File) {
         self.follow(file);
         self.is_writing = true;
     }
 
-    /// It has written blocks, which are believed; or none, for writing failed.
+    /// Called when it has written blocks, which are trusted; `None` if the write failed.
     pub fn wrote(&mut self, blocks: Option<&Range<u64>>, file: &File) {
         (self.is_writing, self.stamp) = (false, Stamp::of(file));
         match blocks {
@@ -146,7 +146,7 @@ impl Verified {
     }
 }
 
-/// As a roaring bitmap counts.
+/// The range in the integer type of a roaring bitmap.
 fn small(blocks: &Range<u64>) -> Option<Range<u32>> {
     Some(u32::try_from(blocks.start).ok()?..u32::try_from(blocks.end).ok()?)
 }

@@ -1,4 +1,4 @@
-//! What a person may ask of the cache: how much is there, whether it is whole, and to be rid of it.
+//! The operations of `dcfs cache`: its size, verification, removal.
 
 use std::io;
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::room::{self, Kept};
 use super::small::Small;
 use super::{Key, OBJECTS, SMALL};
 
-/// What is kept.
+/// Number and size of cached objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     pub objects: u64,
@@ -19,19 +19,19 @@ pub struct Usage {
     pub bytes: u64,
 }
 
-/// What was removed, and what stays because a mount has it open.
+/// The objects that were removed, and those that stay because a mount has them open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cleared {
     pub removed: Usage,
     pub in_use: Usage,
 }
 
-/// What was compared with its checksums.
+/// The result of a verification.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Verified {
     pub objects: u64,
     pub blocks: u64,
-    /// Blocks that are forgotten now, and fetched again when somebody reads them.
+    /// Damaged blocks. They have been dropped, and are fetched again when somebody reads them.
     pub damaged: u64,
 }
 
@@ -42,7 +42,7 @@ impl Usage {
     }
 }
 
-/// How much is kept below `folder`.
+/// The size of the cache below `folder`.
 pub fn usage(folder: &Path) -> Usage {
     let mut usage = Usage::default();
     room::kept(&folder.join(OBJECTS)).iter().for_each(|one| usage.add(one));
@@ -52,12 +52,12 @@ pub fn usage(folder: &Path) -> Usage {
 /// Removes every object that nobody has open.
 ///
 /// # Errors
-/// The last object that could not be removed; all others were.
+/// The error of the last object that could not be removed; all others were.
 pub fn clear(folder: &Path) -> io::Result<Cleared> {
     let (mut cleared, mut failed) = (Cleared::default(), None);
     let mut in_use = remove(room::kept(&folder.join(OBJECTS)), &mut cleared.removed, &mut failed);
     if !in_use.is_empty() {
-        // A mount keeps the locks of what was closed just now.
+        // A mount keeps the locks of recently closed objects for a moment.
         std::thread::sleep(linger::WHILE * 3);
         in_use = remove(in_use, &mut cleared.removed, &mut failed);
     }
@@ -65,7 +65,7 @@ pub fn clear(folder: &Path) -> io::Result<Cleared> {
     failed.map_or(Ok(cleared), Err)
 }
 
-/// Removes what nobody has open; what somebody has.
+/// Removes objects that nobody has open; returns the others.
 fn remove(all: Vec<Kept>, removed: &mut Usage, failed: &mut Option<io::Error>) -> Vec<Kept> {
     let is_in_use = |one: &Kept| match files::remove_unused(&one.folder) {
         Ok(true) => {
@@ -83,11 +83,11 @@ fn remove(all: Vec<Kept>, removed: &mut Usage, failed: &mut Option<io::Error>) -
     all
 }
 
-/// Reads every block and compares it with its checksum; `each` is told the bytes of each object. What is not of
-/// the object that its folder is called by is removed.
+/// Reads every block and compares it with its checksum; `each` is called with the size of each object in bytes.
+/// Folders whose contents belong to another object than their name says are removed.
 ///
 /// # Errors
-/// The last object that could not be removed.
+/// The error of the last object that could not be removed.
 pub fn verify(folder: &Path, each: &mut dyn FnMut(u64)) -> io::Result<Verified> {
     let (mut verified, mut failed) = (Verified::default(), None);
     for Kept { folder, bytes, .. } in room::kept(&folder.join(OBJECTS)) {
@@ -104,8 +104,8 @@ pub fn verify(folder: &Path, each: &mut dyn FnMut(u64)) -> io::Result<Verified> 
     failed.map_or(Ok(verified), Err)
 }
 
-/// Compares an object with its checksums: blocks that are there, and those that do not hold. `None` for what is not of
-/// the object that it is called by.
+/// Compares an object with its checksums: the number of blocks, and of damaged ones. `None` if the contents
+/// belong to another object than the name says.
 fn compare(path: &Path) -> Option<(u64, u64)> {
     let key = key_of(path)?;
     if path.is_dir() {
@@ -119,7 +119,7 @@ fn compare(path: &Path) -> Option<(u64, u64)> {
     Some((1, u64::from(!Small::existing(path, key, size)?.check())))
 }
 
-/// The key that a folder is called by.
+/// The key in a folder's name.
 fn key_of(folder: &Path) -> Option<Key> {
     let name = folder.file_name()?.to_str()?;
     let shelf = folder.parent()?.file_name()?.to_str()?;

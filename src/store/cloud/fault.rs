@@ -1,8 +1,8 @@
-//! What a failure of `object_store` means for the object that was asked for.
+//! Maps failures of `object_store` to errors about the requested object.
 //!
-//! Its `Error` hides the status and the body of an answer behind a type that cannot be named from
-//! outside, so both are read from the one sentence that carries them; `tests/it/store.rs` holds
-//! that they still are, against a server that refuses in every way.
+//! Its `Error` hides the status and the body of an answer behind a private type, so both are parsed from the
+//! one sentence that contains them; `tests/it/store.rs` checks that this still works, against a server that
+//! refuses in every way.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ const STATUS: &str = "Server returned non-2xx status code: ";
 const REDIRECT: &str = "Received redirect without LOCATION";
 /// The sentence of its `GetResultError::NotPartial`.
 const NOT_PARTIAL: &str = "Received non-partial response";
-/// Codes of credentials that come with other statuses than 401 and 403.
+/// Codes about credentials that come with statuses other than 401 and 403.
 const CREDENTIALS: [&str; 3] = ["ExpiredToken", "InvalidToken", "TokenRefreshRequired"];
 
 /// The refusal in `error`, if a server answered at all.
@@ -27,7 +27,7 @@ pub fn refusal(error: &object_store::Error) -> Option<Refusal> {
     chain(error).find_map(|text| parse(text.strip_prefix(STATUS)?))
 }
 
-/// Reads `404 Not Found: <Error><Code>NoSuchKey</Code>...`, which all three clouds write.
+/// Parses `404 Not Found: <Error><Code>NoSuchKey</Code>...`, which all three clouds write.
 fn parse(text: &str) -> Option<Refusal> {
     let (status, rest) = text.split_at_checked(3)?;
     let body = rest.split_once(": ").map_or("", |(_, body)| body);
@@ -35,7 +35,7 @@ fn parse(text: &str) -> Option<Refusal> {
     Some(Refusal { status: status.parse().ok()?, code, message })
 }
 
-/// What is between `<name>` and `</name>` in `xml`, fit to print.
+/// The text between `<name>` and `</name>` in `xml`, safe to print.
 pub fn element(xml: &str, name: &str) -> String {
     let inside = || {
         let (_, rest) = xml.split_once(&format!("<{name}>"))?;
@@ -50,38 +50,38 @@ pub fn is_about_credentials(refusal: &Refusal) -> bool {
     CREDENTIALS.contains(&code) || ([401, 403].contains(&status) && !is_archived(code))
 }
 
-/// The owner of the bucket does not pay for requests.
+/// The bucket's owner does not pay for requests.
 const UNPAID: &str = "who reads it pays: pass `--request-payer`; for Google name the project too, by `user_project` in \
                       `config.toml` or by `GOOGLE_CLOUD_PROJECT`";
 
-/// What was asked, for messages.
+/// The context of a request, for messages.
 #[derive(Clone, Debug)]
 pub struct Asked<'a> {
     /// `source/path`.
     pub place: &'a str,
     /// The endpoint.
     pub server: &'a str,
-    /// With whose credentials, in words; `None` where the request was not signed.
+    /// A description of the identity that signed it; `None` if the request was not signed.
     pub whose: Option<Arc<str>>,
     pub hints: &'static Hints,
 }
 
-/// What a cloud's user can do.
+/// Hints for the user of a cloud.
 #[derive(Debug)]
 pub struct Hints {
     /// The credentials do not suffice.
     pub signed: &'static str,
-    /// The credentials are no longer good.
+    /// The credentials have expired.
     pub expired: &'static str,
-    /// There were none.
+    /// There were no credentials.
     pub anonymous: &'static str,
-    /// The server sends elsewhere.
+    /// The server redirects.
     pub elsewhere: &'static str,
-    /// Nobody knows the server's name.
+    /// The server's name is unknown.
     pub unknown: &'static str,
 }
 
-/// Why a server gave no answer: `cause` in the words of the network, and what to do where its name is not known.
+/// Describes why a server gave no answer: `cause` as the network reports it, and a hint if its name is unknown.
 pub fn unreached(server: &str, cause: &str, hints: &Hints) -> String {
     match cause.contains("lookup address") {
         true => format!("asking `{server}`: {cause}; {}", hints.unknown),
@@ -89,8 +89,7 @@ pub fn unreached(server: &str, cause: &str, hints: &Hints) -> String {
     }
 }
 
-/// The meaning of `error`, but for conditions that do not hold (412, 416), which
-/// [`crate::remote`] looks into.
+/// The error that `error` means, except for failed preconditions (412, 416), which [`crate::remote`] handles.
 pub fn meaning(asked: &Asked, error: &object_store::Error) -> Error {
     match refusal(error) {
         Some(refusal) => refused(asked, &refusal),
@@ -98,7 +97,7 @@ pub fn meaning(asked: &Asked, error: &object_store::Error) -> Error {
     }
 }
 
-/// The meaning of a refusal.
+/// The error that a refusal means.
 pub fn refused(asked: &Asked, refusal: &Refusal) -> Error {
     let place = asked.place.to_owned();
     let answer = refusal.to_string();
@@ -109,7 +108,7 @@ pub fn refused(asked: &Asked, refusal: &Refusal) -> Error {
         _ if is_archived(code) => {
             Error::Denied { place, answer, hint: "it is archived: restore it first" }
         }
-        // Azure, of a container or an account that is not public.
+        // Azure's answer for a container or an account that is not public.
         404 | 409 if is_private(code) && asked.whose.is_none() => denied(refusal, asked),
         404 => Error::Gone { place, answer },
         429 | 503 => Error::Busy { place, answer },
@@ -118,7 +117,7 @@ pub fn refused(asked: &Asked, refusal: &Refusal) -> Error {
     }
 }
 
-/// Google says it by a code in XML and by words in JSON.
+/// Google uses a code in XML, and prose in JSON.
 fn is_unpaid(refusal: &Refusal) -> bool {
     refusal.code == "UserProjectMissing"
         || refusal.message.to_lowercase().contains("requester pays")
@@ -132,14 +131,14 @@ fn is_private(code: &str) -> bool {
     ["ResourceNotFound", "PublicAccessNotPermitted"].contains(&code)
 }
 
-/// Whether a refusal of status 301, 307 or 400 is about the region.
+/// Whether a refusal with status 301, 307 or 400 is about the region.
 pub fn is_region(status: u16, code: &str) -> bool {
     let codes =
         ["AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"];
     status != 400 || codes.contains(&code)
 }
 
-/// Others may be allowed what these credentials, or none, are not.
+/// The error if other credentials may be allowed more than these, or none.
 fn denied(refusal: &Refusal, asked: &Asked) -> Error {
     let answer = match &asked.whose {
         Some(whose) => format!("{refusal}, asked with {whose}"),
@@ -154,7 +153,7 @@ fn denied(refusal: &Refusal, asked: &Asked) -> Error {
     Error::Denied { place: asked.place.to_owned(), answer, hint }
 }
 
-/// No refusal: the answer cannot be used, or none came.
+/// The error if there is no refusal: the answer cannot be used, or none came.
 fn unanswered(asked: &Asked, error: &object_store::Error) -> Error {
     let place = asked.place.to_owned();
     let says = |sentence| chain(error).any(|text| text.starts_with(sentence));
@@ -168,7 +167,7 @@ fn unanswered(asked: &Asked, error: &object_store::Error) -> Error {
         let cause = unreached(asked.server, &innermost(error), asked.hints);
         return Error::Failed { place, cause };
     }
-    // The source of `Generic`, whose text holds those of its own sources.
+    // The source of `Generic`, whose text contains those of its own sources.
     let answer = show(&chain(error).nth(1).unwrap_or_default());
     Error::Answer { place, answer }
 }
@@ -178,7 +177,7 @@ fn elsewhere(asked: &Asked, answer: &str) -> Error {
     Error::Failed { place: asked.place.to_owned(), cause }
 }
 
-/// Whether the same question may be answered a little later: the server is busy or fails, or nothing came of it.
+/// Whether a retry may succeed: the server is busy or failing, or there was no answer.
 pub fn may_pass(error: &object_store::Error) -> bool {
     match refusal(error) {
         Some(refusal) => is_passing(refusal.status),
@@ -190,18 +189,18 @@ pub fn may_pass(error: &object_store::Error) -> bool {
     }
 }
 
-/// Whether a refusal of this status may pass. That something is not implemented does not.
+/// Whether a refusal with this status is transient. "Not implemented" is not.
 pub fn is_passing(status: u16) -> bool {
     matches!(status, 408 | 429 | 500 | 502..=599)
 }
 
-/// Whether the cause of a failed connection is a certificate: the next one shows the same.
+/// Whether a connection failed because of a certificate: the next attempt would see the same one.
 pub fn is_distrust(cause: &str) -> bool {
     cause.starts_with("invalid peer certificate")
 }
 
-/// Whether the cause of a failed connection is that nobody knows the server's name. That its name server does not answer is
-/// said in other words.
+/// Whether a connection failed because the server's name does not exist. Errors of the name server itself have
+/// other texts.
 pub fn is_unknown_name(cause: &str) -> bool {
     cause.contains("lookup address") && !cause.contains("Temporary failure")
 }

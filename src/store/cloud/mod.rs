@@ -1,5 +1,5 @@
-//! What the clouds that `object_store` speaks with have in common: one client per bucket, made at first
-//! use, and how it is asked for an object. What a cloud's settings are is its own file's.
+//! The part shared by the clouds of `object_store`: one client per bucket, made at first use, and the requests
+//! for an object. The settings of a cloud are in its own file.
 
 pub mod fault;
 pub mod wire;
@@ -28,23 +28,22 @@ use dcfs_core::time::Timestamp;
 /// How long to wait for the machine's own credentials, once per mount.
 pub const METADATA: Duration = Duration::from_secs(2);
 
-/// Clients kept at a time: each holds a pool of connections. A catalog names few buckets, or is
-/// hostile.
+/// Clients kept at a time: each has a connection pool. A catalog names few buckets, or is hostile.
 const BUCKETS: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
 
-/// A bucket of a cloud, and how to ask it.
+/// A bucket of a cloud, and how to reach it.
 pub trait Bucket: Send + Sync + 'static {
-    /// What requests are signed with, where credentials may be others the next time.
+    /// The identity that requests are signed with, if credentials may change between requests.
     type Signer: Send + Sync;
 
-    /// The client, made at first use, with credentials at hand if requests are signed. `place` is for
+    /// The client, made at first use, with its credentials fetched if requests are signed. `place` is for
     /// messages.
     fn client<'a>(
         &'a self,
         place: &'a str,
     ) -> BoxFuture<'a, Result<Client<'a, Self::Signer>, Error>>;
 
-    /// A client with other credentials than those that the store `refused`, if there are any by now.
+    /// A client with credentials other than those that the store `refused`, if there are any by now.
     fn other<'a>(
         &'a self,
         _refused: &'a Self::Signer,
@@ -52,19 +51,19 @@ pub trait Bucket: Send + Sync + 'static {
         std::future::ready(None).boxed()
     }
 
-    /// Whether it was found elsewhere than where it was taken to be.
+    /// Whether the store redirected to another site.
     fn is_moved(&self) -> bool {
         false
     }
 
-    /// Whether a refusal says where the bucket is, and it is asked there from now on.
+    /// Whether a refusal names the bucket's site; later requests go there.
     fn go_on(&self, _note: &Note, _was_moved: bool) -> bool {
         false
     }
 
     fn name(&self) -> &str;
 
-    /// Who is asked, for messages and for telling objects apart. Holds no secret.
+    /// The server, for messages and to tell objects apart. Contains no secret.
     fn server(&self) -> &str;
 
     fn timeout(&self) -> Duration;
@@ -72,15 +71,15 @@ pub trait Bucket: Send + Sync + 'static {
     fn hints(&self) -> &'static Hints;
 }
 
-/// How a bucket is asked, and as whom.
+/// A bucket's client, and whose credentials it uses.
 pub struct Client<'a, S> {
     pub store: &'a dyn ObjectStore,
-    /// Whose credentials sign, in words; `None` where requests are not signed.
+    /// A description of the identity that signs; `None` if requests are not signed.
     pub whose: Option<Arc<str>>,
     pub signer: S,
 }
 
-/// The buckets asked lately, by name, or by what else tells them apart.
+/// The most recently used buckets, by name, or by a key that distinguishes more.
 pub struct Buckets<B, K: Hash + Eq = String>(Mutex<LruCache<K, Arc<B>>>);
 
 impl<B, K: Hash + Eq> Buckets<B, K> {
@@ -102,18 +101,18 @@ pub struct CloudObject<B> {
     place: String,
 }
 
-/// An answer, and whose credentials it was asked with.
+/// An answer, and whose credentials signed the request.
 type Answered = (GetResult, Option<Arc<str>>);
 
 impl<B: Bucket> CloudObject<B> {
-    /// `place` is `source/path` for messages.
+    /// `place` is `source/path`, for messages.
     pub fn new(bucket: Arc<B>, key: Path, place: String) -> Self {
         Self { bucket, key, place }
     }
 
     async fn client(&self) -> Result<Client<'_, B::Signer>, Failure> {
         let told = |error| match error {
-            // What is wrong with a setting is asked for by a read here, not by a command line.
+            // A read found the setting, not the command line.
             Error::Setting(cause) => Error::Failed { place: self.place.clone(), cause },
             error => error,
         };
@@ -135,8 +134,8 @@ impl<B: Bucket> CloudObject<B> {
         Ok(answer(&self.send(options).await?.0.meta))
     }
 
-    /// Asks, and where it is refused, once more: where the bucket is by that answer, or with other credentials, if there are
-    /// others by now.
+    /// Sends a request, and repeats it once if it is refused: to the site that the answer names, or with other
+    /// credentials, if there are others by now.
     async fn send(&self, mut options: GetOptions) -> Result<Answered, Failure> {
         let was_moved = self.bucket.is_moved();
         let notes = Notes::default();
@@ -224,7 +223,7 @@ fn options(ask: Ask) -> GetOptions {
     GetOptions { version, if_match, ..GetOptions::default() }
 }
 
-/// What an answer says of its object. `object_store` gives 1970 where the header is missing.
+/// The identity of the object in an answer. `object_store` reports 1970 if the header is missing.
 fn answer(meta: &ObjectMeta) -> Answer {
     let micros = meta.last_modified.timestamp_micros();
     Answer {
@@ -235,16 +234,17 @@ fn answer(meta: &ObjectMeta) -> Answer {
     }
 }
 
-/// Settings that a cloud's client does not take.
+/// The error for settings that a cloud's client rejects.
 pub fn setting(cloud: &str, error: &object_store::Error) -> Error {
     let error = without_values(&innermost(error));
     Error::Setting(format!("the settings for {cloud} are wrong: {error}"))
 }
 
-/// A client of `store`, once its credentials are at hand, for which it asks until `limit`; of one without any at once.
+/// A client of `store` once its credentials are available, for which it waits until `limit`; at once if it has
+/// none.
 ///
 /// # Errors
-/// `Denied` where they were promised and do not come, with `hint`; `place` is for the message.
+/// `Denied` if credentials are configured but not available, with `hint`; `place` is for the message.
 pub async fn ready<'a, P: CredentialProvider + ?Sized>(
     store: &'a dyn ObjectStore,
     credentials: Option<(&'static str, &P)>,
@@ -266,14 +266,14 @@ pub async fn ready<'a, P: CredentialProvider + ?Sized>(
     Ok(Client { store, whose: Some(whose.into()), signer: () })
 }
 
-/// Credentials that were promised do not come.
+/// The error for credentials that are configured but not available.
 pub fn no_credentials(place: &str, error: &object_store::Error, hint: &'static str) -> Error {
     let answer = format!("no credentials: {}", without_values(&innermost(error)));
     Error::Denied { place: place.to_owned(), answer, hint }
 }
 
-/// `text` without what stands in it between double quotes: parsers repeat there what they found, which in a
-/// file of credentials may be one.
+/// `text` without the contents of double quotes: parsers repeat the input there, which in a credentials file
+/// may be a secret.
 fn without_values(text: &str) -> String {
     let parts = text.split('"').enumerate();
     let kept = parts.map(|(n, part)| if n % 2 == 0 { part } else { "\"...\"" });

@@ -1,9 +1,10 @@
-//! What `object_store` gets to see of an answer, where it would believe or keep too much.
+//! An HTTP layer below `object_store`, which would otherwise accept or discard too much.
 //!
-//! - It reads a refusal to its end, to put it into a message. A server may send one without end, so it is
-//!   cut at [`REFUSAL`]; bytes that are no text are replaced, or it would lose the status.
-//! - Where it asked for all of an object, it takes a part (206) for all. That is an error here.
-//! - It forgets the headers of a refusal. Those that say what to do next are noted for whoever asked ([`Notes`]).
+//! - It reads a refusal to its end, to put it into a message. A server may send an endless one, so it is cut at
+//!   [`REFUSAL`]; bytes that are not UTF-8 are replaced, or it would lose the status.
+//! - If it asked for a whole object, it takes a part (206) for the whole. That is an error here.
+//! - It discards the headers of a refusal. Those that say what to do next are recorded for the caller
+//!   ([`Notes`]).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -28,13 +29,14 @@ use crate::net::Net;
 /// Bytes of a refusal that are read: S3's are below one KiB.
 const REFUSAL: usize = 64 << 10;
 
-/// Names the project that pays for a request to Google.
+/// The header that names the project that pays for a request to Google.
 const PAYER: &str = "x-goog-user-project";
 
-/// The status of a part.
+/// The status of a partial answer.
 const PARTIAL: u16 = 206;
 
-/// Notes on a refusal, of which `object_store` keeps the body alone: put into the extensions of a request, and filled in while it is answered.
+/// Notes on a refusal, of which `object_store` keeps only the body. Put into the extensions of a request, and
+/// filled in while it is answered.
 #[derive(Clone, Debug, Default)]
 pub struct Notes(Arc<Mutex<Note>>);
 
@@ -42,11 +44,11 @@ pub struct Notes(Arc<Mutex<Note>>);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Note {
     pub status: u16,
-    /// S3's own code.
+    /// S3's error code.
     pub code: String,
-    /// How long the server wants to be left alone.
+    /// The pause that the server asks for.
     pub after: Option<Duration>,
-    /// Where S3 says that the bucket is.
+    /// The bucket's region, as S3 reports it.
     pub region: Option<String>,
 }
 
@@ -70,17 +72,17 @@ impl Notes {
     }
 }
 
-/// A part in place of all.
+/// A part instead of the whole.
 #[derive(Debug, thiserror::Error)]
 #[error("it sent a part where all was asked for")]
 struct Unasked;
 
-/// Clients whose answers are fit for `object_store`, and which carry nothing to another host.
+/// Makes HTTP clients whose answers are safe for `object_store`, and which send no credentials to another host.
 #[derive(Debug)]
 pub struct Connector {
     net: Net,
-    /// Objects are asked for as they are stored: Google unpacks those stored with gzip for whoever does not say that it takes
-    /// them packed, and the length and the checksum are those of the packed one.
+    /// Whether to request objects as stored: Google decompresses gzip objects for clients that do not accept
+    /// gzip, but the length and the checksum are those of the compressed object.
     as_stored: bool,
     /// The project that pays, for Google.
     payer: Option<HeaderValue>,
@@ -91,12 +93,12 @@ impl Connector {
         Self { net: net.clone(), as_stored: false, payer: None }
     }
 
-    /// For objects as they are stored.
+    /// A connector for objects as stored.
     pub fn as_stored(net: &Net) -> Self {
         Self { as_stored: true, ..Self::new(net) }
     }
 
-    /// The same, with a project of Google that pays.
+    /// The same, with a Google project that pays.
     pub fn paid_by(self, payer: Option<HeaderValue>) -> Self {
         Self { payer, ..self }
     }
@@ -114,7 +116,8 @@ impl HttpConnector for Connector {
     }
 }
 
-/// Whether an answer is the part asked for, though its status says that it is all: some servers know one status.
+/// Whether an answer is the requested part although its status says that it is the whole: some servers use one
+/// status for everything.
 fn is_part(range: &str, answer: &HttpResponse) -> bool {
     let asked = range.strip_prefix("bytes=").and_then(|range| range.split_once('-'));
     let sent = answer.headers().get("content-range").and_then(|value| value.to_str().ok());
@@ -167,7 +170,7 @@ impl HttpService for Fit {
     }
 }
 
-/// What came of a refusal before its end, its limit or a failure.
+/// The body of a refusal, up to its end, its limit or a failure.
 async fn beginning(body: HttpResponseBody) -> String {
     let (mut body, mut kept) = (body.bytes_stream(), Vec::new());
     while kept.len() < REFUSAL
@@ -185,7 +188,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers every request the same.
+    /// Answers every request with the same response.
     #[derive(Debug)]
     struct Server(u16, Vec<u8>);
 
@@ -198,7 +201,7 @@ mod tests {
         }
     }
 
-    /// The status and the body that come of an answer; `None` for an error.
+    /// The status and the body that `object_store` receives; `None` for an error.
     fn seen(range: Option<&str>, status: u16, body: &[u8]) -> Option<(u16, Vec<u8>)> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let mut request = HttpRequest::new(HttpRequestBody::empty());

@@ -1,4 +1,4 @@
-//! The body of an answer: one whose length is known lands, piece by piece, in the memory that it stays in.
+//! The body of an answer: if its length is known, it is read directly into the memory in which it is handed on.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,19 +19,19 @@ use crate::buffers::Buffer;
 use crate::remote::Arriving;
 use crate::window;
 
-/// Bytes that are read at a time where the length is not known.
+/// Bytes that are read at a time if the length is unknown.
 const STEP: usize = 64 << 10;
 
-/// The longest line between chunks, and all lines after the last one together.
+/// Limit of a line between chunks, and of all trailer lines together.
 const LINE: usize = 16 << 10;
 
-/// How an answer goes on.
+/// The state of a body that is being read.
 pub struct Answering {
     pub line: Line,
     pub framing: Framing,
-    /// The connection can be asked again.
+    /// Whether the connection can be reused.
     pub is_kept: bool,
-    /// Bytes of a piece: so many are handed on at a time, or what is left.
+    /// Size of a piece in bytes: this many are handed on at a time, or the rest.
     pub piece: u64,
     pub origin: Origin,
     pub pool: Arc<Pool>,
@@ -40,35 +40,35 @@ pub struct Answering {
 
 /// See the module.
 pub struct Answered {
-    /// Until the body is at its end.
+    /// `None` once the body is complete.
     going: Option<Answering>,
     left: Left,
-    /// Bytes of lines after the last chunk that were read.
+    /// Bytes of trailer lines that were read.
     trailer: usize,
     landing: Option<Landing>,
-    /// What comes after what is handed on first.
+    /// Errors to report after the bytes that precede them.
     then: VecDeque<io::Error>,
-    /// When nothing came for too long; made when there is something to wait for.
+    /// The timer of the silence limit; created when there is something to wait for.
     silence: Option<Pin<Box<Sleep>>>,
 }
 
-/// What is still to come.
+/// The state of the framing: the part that is expected next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Left {
     Bytes(u64),
-    /// Of a chunk; then its end.
+    /// The bytes left in a chunk; then its end.
     Chunk(u64),
-    /// The line that says how long the next chunk is.
+    /// The line with the size of the next chunk.
     Size,
     /// The empty line after a chunk.
     End,
-    /// Lines after the last chunk.
+    /// Trailer lines after the last chunk.
     Trailer,
-    /// Until the connection ends.
+    /// Everything until the connection ends.
     All,
 }
 
-/// A piece that is filled.
+/// A piece that is being filled.
 struct Landing {
     buffer: Buffer,
     room: usize,
@@ -89,7 +89,7 @@ impl Answered {
         body
     }
 
-    /// All of it is here: the connection is free.
+    /// The body is complete: releases the connection.
     fn end(&mut self) {
         self.silence = None;
         if let Some(Answering { line, is_kept: true, origin, pool, .. }) = self.going.take() {
@@ -115,7 +115,7 @@ impl Answered {
         Poll::Ready(None)
     }
 
-    /// Bytes; `None` where something else was done, or the body is at its end.
+    /// Takes one step: returns bytes, or `None` if something else was done or the body is complete.
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
         let has_rest = self.going.as_ref().is_some_and(|going| !going.line.rest.is_empty());
         match self.left {
@@ -140,7 +140,7 @@ impl Answered {
         Poll::Ready(Ok(None))
     }
 
-    /// Fills a piece: it, once it is whole or nothing more comes.
+    /// Fills a piece: returns it once it is full or nothing more comes.
     fn poll_landing(&mut self, cx: &mut Context<'_>, left: u64) -> Poll<io::Result<Option<Bytes>>> {
         let Some(going) = &mut self.going else { return Poll::Ready(Ok(None)) };
         let want = left.min(going.piece);
@@ -188,7 +188,7 @@ impl Answered {
         Poll::Ready(Ok(whole))
     }
 
-    /// Some bytes of a chunk, or of a body without a length, that were read.
+    /// Buffered bytes of a chunk, or of a body without a length.
     fn some(&mut self) -> Option<Bytes> {
         let rest = &mut self.going.as_mut()?.line.rest;
         let some = match &mut self.left {
@@ -202,7 +202,7 @@ impl Answered {
         Some(rest.split_to(some).freeze())
     }
 
-    /// Goes over a line between chunks, if all of it was read.
+    /// Consumes a line between chunks, if it is completely buffered.
     fn advance(&mut self) -> io::Result<bool> {
         let (Some(going), Left::Size | Left::End | Left::Trailer) = (&mut self.going, self.left)
         else {
@@ -279,7 +279,7 @@ impl Landing {
     }
 }
 
-/// Reads once. The future holds nothing between two polls, so a new one goes on where the last one was.
+/// Reads once. The future has no state between two polls, so a new one continues where the last one was.
 fn poll_read(
     line: &mut Line,
     cx: &mut Context<'_>,
@@ -294,13 +294,13 @@ fn note(going: &Answering, came: u64) {
     }
 }
 
-/// Until nothing came for too long.
+/// Ready when nothing has come for too long.
 fn poll_silence(silence: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> Poll<()> {
     let until = || Box::pin(tokio::time::sleep_until(Instant::now() + SILENCE));
     silence.get_or_insert_with(until).as_mut().poll(cx)
 }
 
-/// The number of bytes of a chunk: digits, and extensions that mean nothing here.
+/// The size of a chunk: hexadecimal digits, and extensions that are ignored.
 fn size(line: &[u8]) -> Option<u64> {
     let digits = line.split(|byte| *byte == b';').next()?.trim_ascii();
     let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_hexdigit);
@@ -336,7 +336,7 @@ impl Body for Answered {
     }
 }
 
-/// Bytes of a piece of an answer of this status: a refusal is short, or wrong.
+/// The piece size for an answer of this status: a refusal is short, or wrong.
 pub fn piece(is_success: bool) -> u64 {
     if is_success { window::MOST } else { STEP as u64 }
 }

@@ -1,4 +1,4 @@
-//! The head of a request as it is sent, and that of an answer as it is read. Pure.
+//! Serialises the head of a request, and parses the head of an answer. Pure.
 
 use std::fmt::Write;
 
@@ -7,23 +7,23 @@ use reqwest::StatusCode;
 use reqwest::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use reqwest::header::{LOCATION, TRANSFER_ENCODING};
 
-/// Bytes of a head that are read, at most.
+/// Limit of a head in bytes.
 pub const LONGEST: usize = 64 << 10;
 
-/// Lines of a head that are read, at most.
+/// Limit of a head in lines.
 const LINES: usize = 128;
 
-/// Where a request goes.
+/// The server that a request goes to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
     pub is_secure: bool,
-    /// As in a URL: an address of IPv6 is in brackets.
+    /// As in a URL: an IPv6 address is in brackets.
     pub host: String,
     pub port: u16,
 }
 
 impl Origin {
-    /// `None` where a request is not for `http` or `https`, or names no host.
+    /// `None` if a request is not for `http` or `https`, or names no host.
     pub fn of(request: &HttpRequest) -> Option<Self> {
         let uri = request.uri();
         let (is_secure, usual) = match uri.scheme_str()? {
@@ -51,7 +51,7 @@ impl Origin {
     }
 }
 
-/// A request without a body, as it is sent.
+/// Serialises a request without a body.
 pub fn written(request: &HttpRequest, origin: &Origin) -> Vec<u8> {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let mut head = String::with_capacity(512);
@@ -75,12 +75,12 @@ pub fn written(request: &HttpRequest, origin: &Origin) -> Vec<u8> {
     head
 }
 
-/// How the end of a body is found.
+/// How the length of a body is determined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     Length(u64),
     Chunked,
-    /// Where the connection ends.
+    /// It ends with the connection.
     Close,
 }
 
@@ -90,22 +90,23 @@ pub struct Head {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub framing: Framing,
-    /// The connection can be asked again.
+    /// Whether the connection can be reused.
     pub is_kept: bool,
-    /// Its bytes.
+    /// Its length in bytes.
     pub length: usize,
 }
 
-/// An answer that is not HTTP/1, or says two things at once.
+/// An answer that is not HTTP/1, or contradicts itself.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("its answer is no HTTP/1.1: {0}")]
 pub struct Unreadable(&'static str);
 
 impl Head {
-    /// Reads a head that is all in `bytes`; `None` where more is to come. `has_body`: not the answer to a HEAD.
+    /// Parses a head that is complete in `bytes`; `None` if it is incomplete. `has_body`: not the answer to a
+    /// HEAD.
     ///
     /// # Errors
-    /// It cannot be read, or is longer than [`LONGEST`].
+    /// It is malformed, or longer than [`LONGEST`].
     pub fn read(bytes: &[u8], has_body: bool) -> Result<Option<Self>, Unreadable> {
         let mut lines = [httparse::EMPTY_HEADER; LINES];
         let mut answer = httparse::Response::new(&mut lines);
@@ -134,12 +135,12 @@ impl Head {
         Ok(Some(Self { status, headers, framing, is_kept, length }))
     }
 
-    /// Whether it is not the answer yet.
+    /// Whether it is an interim answer (1xx).
     pub fn is_interim(&self) -> bool {
         self.status.is_informational()
     }
 
-    /// Whether it sends to another place on the same server.
+    /// Whether it redirects to another URL on the same server.
     pub fn leads_on(&self, origin: &Origin) -> bool {
         let location = self.headers.get(LOCATION).and_then(|value| value.to_str().ok());
         self.status.is_redirection() && location.is_some_and(|location| origin.has(location))
@@ -156,7 +157,7 @@ fn closes(headers: &HeaderMap) -> bool {
         let words = value.to_str().unwrap_or("close").split(',');
         words.map(str::trim).any(|word| word.eq_ignore_ascii_case("close"))
     };
-    // Both ways to end a body: whoever believes the other one reads another answer.
+    // Both kinds of framing at once: two parsers could see two different answers (request smuggling).
     let is_double = headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH);
     is_double || headers.get_all(CONNECTION).iter().any(has)
 }

@@ -1,4 +1,4 @@
-//! Connections: made, kept for the next request, checked before they are used again.
+//! Connections: opened, pooled, checked before they are reused.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -16,13 +16,13 @@ use tokio_rustls::client::TlsStream;
 
 use super::head::Origin;
 
-/// How long a connection is kept that nobody uses: servers close theirs after a minute or so.
+/// How long an idle connection is kept: servers close theirs after a minute or so.
 const KEPT: Duration = Duration::from_secs(60);
 
-/// Connections of one origin that are kept and not used, at most.
+/// Maximum of idle connections of one origin.
 const MOST: usize = 128;
 
-/// A connection, and what came on it and was not used yet.
+/// A connection, and the bytes received on it but not consumed yet.
 #[derive(Debug)]
 pub struct Line {
     transport: Transport,
@@ -36,17 +36,18 @@ enum Transport {
 }
 
 impl Line {
-    /// Connects, to whichever address of the host answers first in order.
+    /// Connects to the first address of the host that accepts, in order.
     ///
     /// # Errors
-    /// None does within `limit` each; nobody says within it what the name means; the server's certificate is not trusted.
+    /// No address accepts within `limit` each; the name is not resolved within it; the server's certificate is
+    /// not trusted.
     pub async fn open(
         origin: &Origin,
         tls: Option<TlsConnector>,
         limit: Duration,
     ) -> io::Result<Self> {
         let socket = reach(origin, limit).await?;
-        // A request is one write, and is not to wait for the acknowledgement of the last one.
+        // A request is one write, and must not wait for the acknowledgement of the last one.
         socket.set_nodelay(true)?;
         let transport = match tls {
             None => Transport::Plain(socket),
@@ -59,13 +60,13 @@ impl Line {
         Ok(Self { transport, rest: BytesMut::new() })
     }
 
-    /// Whether nothing came on it since it was last used: neither its end nor bytes that nobody asked for.
+    /// Whether nothing has arrived since its last use: neither its end nor unsolicited bytes.
     fn is_quiet(&self) -> bool {
         let socket = match &self.transport {
             Transport::Plain(socket) => socket,
             Transport::Secure(tls) => {
                 let (socket, session) = tls.get_ref();
-                // Bytes that are decrypted already, or the other side's word that it ends.
+                // Bytes that are decrypted already, or a close notification.
                 if !session.wants_read() {
                     return false;
                 }
@@ -89,7 +90,7 @@ async fn reach(origin: &Origin, limit: Duration) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// `work`, for so long at most.
+/// Runs `work` for at most this long.
 pub async fn within<T>(
     limit: Duration,
     work: impl Future<Output = io::Result<T>>,
@@ -138,14 +139,14 @@ impl AsyncWrite for Line {
     }
 }
 
-/// Connections that wait for the next request, by origin; the latest is used first.
+/// Idle connections, by origin; the most recently used goes first.
 #[derive(Debug, Default)]
 pub struct Pool(Mutex<Idle>);
 
 #[derive(Debug, Default)]
 struct Idle {
     lines: HashMap<Origin, VecDeque<(Instant, Line)>>,
-    /// A task closes what nobody uses.
+    /// Whether a task closes expired connections.
     is_swept: bool,
 }
 
@@ -161,7 +162,7 @@ impl Pool {
         None
     }
 
-    /// Keeps a connection whose last answer was read to its end. Called within the runtime.
+    /// Returns a connection whose last answer was read to its end. Must be called within the runtime.
     pub fn put(self: &Arc<Self>, origin: &Origin, line: Line) {
         if !line.rest.is_empty() {
             return;
@@ -179,12 +180,12 @@ impl Pool {
         }
     }
 
-    /// Forgets all of one origin: one of them was closed, and those that were used before it will be too.
+    /// Drops all connections of one origin: one of them was closed, so older ones will be too.
     pub fn clear(&self, origin: &Origin) {
         self.idle().lines.remove(origin);
     }
 
-    /// Closes what nobody used for long; whether there is more.
+    /// Closes expired connections; returns whether any are left.
     fn sweep(&self) -> bool {
         let mut idle = self.idle();
         for lines in idle.lines.values_mut() {
@@ -196,7 +197,7 @@ impl Pool {
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {
-        // Every change under this lock is one step.
+        // Every change under this lock is a single step.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

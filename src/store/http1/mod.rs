@@ -1,14 +1,15 @@
-//! HTTP/1.1 as objects need it: one task asks, receives and hands on, and a body lands in the memory that it stays in.
+//! An HTTP/1.1 client for objects: one task sends, receives and hands on, and a body is read directly into the
+//! memory in which it stays.
 //!
-//! `reqwest` gives a connection a task of its own, and a body in pieces that somebody has to join: two changes of thread
-//! and a copy more for each request. It still answers what is rare: whatever goes through a proxy, redirects on one
-//! server, requests that are no GET or HEAD or have a body.
+//! `reqwest` runs each connection in a task of its own, and returns a body in pieces that have to be joined:
+//! two thread switches and one more copy per request. It still handles the rare cases: proxies, redirects on
+//! one server, requests other than GET or HEAD or with a body.
 //!
-//! | file | what lives there |
+//! | file | contents |
 //! |---|---|
-//! | `head` | requests as they are sent, heads of answers as they are read |
-//! | `line` | connections: made, kept, checked |
-//! | `body` | bodies: of known length, in chunks, until the end |
+//! | `head` | serialised requests, parsed heads of answers |
+//! | `line` | connections: opened, pooled, checked |
+//! | `body` | bodies: of known length, chunked, or until the connection ends |
 
 mod body;
 mod head;
@@ -35,18 +36,18 @@ use super::error::Error;
 use super::net::{self, CONNECT, IDLE as SILENCE, Net};
 use super::remote::Arriving;
 
-/// Bytes that are read at first: a head, and a small answer with it.
+/// Bytes of the first read: a head, and a small body with it.
 const FIRST: usize = 8 << 10;
 
-/// Answers that only say that the answer is to come, at most.
+/// Maximum of interim answers (1xx).
 const INTERIM: usize = 16;
 
 /// A client of one cloud's servers.
 pub struct Client {
     net: Net,
-    /// Requests without TLS are allowed.
+    /// Whether requests without TLS are allowed.
     is_plain: bool,
-    /// Requests go through a proxy, or some do.
+    /// Whether any requests go through a proxy.
     has_proxy: bool,
     usual: reqwest::Client,
     tls: OnceLock<TlsConnector>,
@@ -60,7 +61,7 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    /// `is_plain` allows requests without TLS.
+    /// Makes a client; `is_plain` allows requests without TLS.
     ///
     /// # Errors
     /// As [`Net::client`].
@@ -71,7 +72,7 @@ impl Client {
         Ok(Self { net, is_plain, has_proxy, usual, tls, pool })
     }
 
-    /// Where a request goes, if it is answered here.
+    /// The origin of a request, if this client handles it.
     fn origin(&self, request: &HttpRequest) -> Option<Origin> {
         let is_simple = [Method::GET, Method::HEAD].contains(request.method())
             && request.body().is_empty()
@@ -98,8 +99,8 @@ impl Client {
         opened.map_err(|error| HttpError::new(HttpErrorKind::Connect, error))
     }
 
-    /// Sends a request and reads the head of its answer. A connection that was kept may be closed by the server just then: the
-    /// request goes over a new one.
+    /// Sends a request and reads the head of its answer. The server may close a pooled connection at that very
+    /// moment: then the request is sent over a new one.
     async fn ask(&self, origin: &Origin, sent: &[u8], is_get: bool) -> Result<Talk, HttpError> {
         if let Some(line) = self.pool.take(origin) {
             match talk(line, sent, is_get).await {
@@ -139,13 +140,13 @@ impl HttpService for Client {
     }
 }
 
-/// The head of an answer, and the connection that the rest comes on; the head is still in what was read.
+/// The head of an answer, and its connection, whose buffer still contains the head.
 type Talk = (Head, Line);
 
 /// A connection that ended before there was an answer.
 struct Lost {
     error: io::Error,
-    /// Not a byte of an answer came.
+    /// Whether not a single byte of an answer came.
     is_silent: bool,
 }
 
@@ -159,7 +160,7 @@ async fn talk(mut line: Line, sent: &[u8], is_get: bool) -> Result<Talk, Lost> {
         let read = line::within(SILENCE, line.read_buf(&mut rest)).await;
         let is_silent = rest.is_empty();
         let lost = |error: io::Error| {
-            // Who waited in vain has waited long enough.
+            // After a time-out, another try would double the wait.
             Lost { is_silent: is_silent && error.kind() != io::ErrorKind::TimedOut, error }
         };
         if read.map_err(lost)? == 0 {
@@ -192,7 +193,7 @@ fn unreadable(error: Unreadable) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-/// A failure of a connection, as `object_store` knows it.
+/// A connection error in the type of `object_store`.
 fn failed(error: io::Error) -> HttpError {
     let kind = match error.kind() {
         io::ErrorKind::TimedOut => HttpErrorKind::Timeout,

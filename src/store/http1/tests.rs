@@ -1,4 +1,4 @@
-//! The client against servers that do as they like: real sockets, answers as bytes.
+//! The client against misbehaving servers: real sockets, raw answers.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use object_store::client::HttpRequestBody;
 
 use super::*;
 
-/// A server that gives each connection one of `talks`: answers, one for each request on it; then it hangs up.
+/// A server that plays one of `talks` on each connection: one answer per request; then it hangs up.
 fn server(talks: Vec<Vec<Vec<u8>>>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
@@ -46,7 +46,7 @@ fn client() -> Client {
     Client::new(&Net::new(Duration::from_secs(5), &Vec::new()), true).expect("a client")
 }
 
-/// The status and the body of an answer; the error in words.
+/// The status and the body of an answer; or the error as text.
 async fn get(client: &Client, port: u16) -> Result<(u16, Vec<u8>), String> {
     let mut request = HttpRequest::new(HttpRequestBody::empty());
     *request.uri_mut() = format!("http://127.0.0.1:{port}/b/k").parse().expect("an address");

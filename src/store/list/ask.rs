@@ -1,7 +1,7 @@
-//! One request for a page: sent, tried again as the store's other requests are, and read.
+//! One request for a page: sent, retried like the store's other requests, and parsed.
 //!
-//! What may be better the next time is tried again, as long as its budget lasts: no answer, a busy or failing server, an
-//! answer that breaks off or cannot be read.
+//! Transient failures are retried while the budget lasts: no answer, a busy or failing server, an answer that
+//! breaks off or cannot be parsed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,21 +18,21 @@ use crate::error::{Error, show};
 use crate::net::innermost;
 use crate::refusal::Refusal;
 
-/// The longest page: 5,000 blobs with long names, and their metadata, are below it.
+/// Limit of a page in bytes: 5,000 blobs with long names, and their metadata, are below it.
 const LONGEST: usize = 64 << 20;
 
-/// Bytes of a page that renew the time it has.
+/// Number of received bytes that renew the time-out of a page.
 const PROGRESS: usize = 64 << 10;
 
-/// What stays in a query: letters, digits and `-._~`.
+/// Characters that are kept in a query: letters, digits and `-._~`.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// How a bucket is asked.
+/// The context in which a bucket's pages are requested.
 pub struct Asker {
     pub http: HttpClient,
-    /// What is listed, for messages.
+    /// The listed place, for messages.
     pub place: String,
-    /// The bucket, for those about it.
+    /// The bucket, for messages about it.
     pub bucket: String,
     pub server: String,
     pub timeout: Duration,
@@ -51,7 +51,7 @@ enum Attempt {
     Told(Error),
 }
 
-/// `?name=value&...`.
+/// Formats `?name=value&...`.
 pub fn query(pairs: &[(&str, &str)]) -> String {
     let pair =
         |(name, value): &(&str, &str)| format!("{name}={}", utf8_percent_encode(value, PLAIN));
@@ -59,10 +59,10 @@ pub fn query(pairs: &[(&str, &str)]) -> String {
 }
 
 impl Asker {
-    /// A GET of `url`.
+    /// A GET request for `url`.
     ///
     /// # Errors
-    /// `Setting`: it is none.
+    /// `Setting` if the URL is invalid.
     pub fn request(&self, url: &str) -> Result<HttpRequest, Error> {
         let mut request = HttpRequest::new(HttpRequestBody::empty());
         let wrong = |_| Error::Setting(format!("`{}` is no address that can be asked", show(url)));
@@ -70,7 +70,7 @@ impl Asker {
         Ok(request)
     }
 
-    /// Sends `request` until an answer can be read, as long as the budget lasts.
+    /// Sends `request` until an answer can be parsed, while the budget lasts.
     pub async fn get<T>(
         &self,
         request: &HttpRequest,
@@ -120,7 +120,7 @@ impl Asker {
         })
     }
 
-    /// All of an answer, up to the longest; what comes renews the budget.
+    /// Reads a whole answer, up to the limit; progress renews the budget.
     async fn body(&self, answer: HttpResponse, budget: &mut Budget) -> Result<BytesMut, Attempt> {
         let (mut body, mut whole) = (answer.into_body().bytes_stream(), BytesMut::new());
         loop {
@@ -138,7 +138,7 @@ impl Asker {
         }
     }
 
-    /// No answer, or not all of one.
+    /// The failure for no answer, or an incomplete one.
     fn lost(&self, cause: &str) -> Attempt {
         let told = fault::unreached(&show(&self.server), cause, self.hints);
         let error = Error::Failed { place: self.place.clone(), cause: told };
@@ -151,7 +151,7 @@ impl Asker {
         }
     }
 
-    /// What a refusal means. `whose` credentials it was asked with, if any.
+    /// The error that a refusal means. `whose` describes the credentials of the request, if any.
     pub fn meaning(&self, refusal: &Refusal, whose: Option<Arc<str>>) -> Error {
         let asked = Asked { place: &self.place, server: &self.server, whose, hints: self.hints };
         match fault::refused(&asked, refusal) {
@@ -160,7 +160,7 @@ impl Asker {
         }
     }
 
-    /// The same for a request of which only that can be told.
+    /// The error for a failed request about which nothing else is known.
     pub fn told(&self, failure: Failure, whose: Option<Arc<str>>) -> Error {
         match failure {
             Failure::Refused(refusal, _) => self.meaning(&refusal, whose),
@@ -174,7 +174,7 @@ fn refused_text(status: u16, body: &[u8]) -> &str {
     if status == 200 { "" } else { std::str::from_utf8(body).unwrap_or_default() }
 }
 
-/// S3 and Azure refuse in XML, Google in JSON.
+/// Parses a refusal: S3 and Azure use XML, Google uses JSON.
 fn refusal(status: u16, body: &[u8]) -> Refusal {
     let text = String::from_utf8_lossy(body);
     if let Ok(json) = serde_json::from_slice::<serde_json::Value>(body) {

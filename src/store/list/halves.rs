@@ -1,30 +1,31 @@
-//! Where to cut a range of keys nobody has seen, from the keys that were: keys as numbers, whose digits are the characters
-//! met so far. Pure.
+//! Chooses keys at which to split an unread range, based on the keys read so far: keys are treated as numbers,
+//! whose digits are the characters seen so far. Pure.
 //!
-//! After DataChain's `client/ranges.py`, which has the same task: a young range is cut a few pages ahead, so that a small
-//! listing stays a few requests; an old one far ahead, and once more nearer, in case the data ends or clusters. A cut that
-//! is badly placed costs a request, never a row.
+//! After DataChain's `client/ranges.py`, which has the same task: a young range is split a few pages ahead, so
+//! that a small listing stays a few requests; an old one far ahead, and once more nearer, in case the data ends
+//! or clusters. A badly placed split costs a request, never a row.
 
 use std::collections::BTreeSet;
 
-/// A range is young until this many pages were read in it and in those it was cut from.
+/// A range is young until this many pages were read in it and in those it was split from.
 const YOUNG: u64 = 4;
 
-/// Pages ahead that a young range is cut at.
+/// How many pages ahead a young range is split.
 const AHEAD: u64 = 4;
 
-/// Distances are measured so many characters above the first that differs: a page may end where a count carries.
+/// Distances are measured this many characters above the first difference: a page may end where a count
+/// carries.
 const ABOVE: usize = 6;
 
 /// Numbers stay below this many bits, so that a few of them can be added.
 const BITS: u32 = 120;
 
-/// What is known of a range.
+/// The state of a range.
 #[derive(Debug)]
 pub struct Known<'a> {
-    /// All keys begin with it.
+    /// The prefix of all keys.
     pub prefix: &'a str,
-    /// The range is after this key, which may be empty...
+    /// The range begins after this key, which may be empty...
     pub after: &'a str,
     /// ... and up to this one.
     pub until: Option<&'a str>,
@@ -32,13 +33,13 @@ pub struct Known<'a> {
     pub read_to: &'a str,
     /// The first key of the page that ended there.
     pub page_start: &'a str,
-    /// Pages read in it and in those it was cut from.
+    /// Pages read in it and in those it was split from.
     pub age: u64,
     pub letters: &'a BTreeSet<char>,
 }
 
 impl Known<'_> {
-    /// Where to cut what is after `read_to`, farthest first; each key is inside the range.
+    /// The keys at which to split the part after `read_to`, farthest first; each is inside the range.
     pub fn cuts(&self) -> Vec<String> {
         let steps: [Option<(&str, u64)>; 2] = match self.age {
             ..=YOUNG => [Some((self.page_start, AHEAD)), None],
@@ -64,7 +65,7 @@ impl Known<'_> {
             None => (self.prefix.len(), None),
         };
         let stem = &self.read_to[..stem.max(self.prefix.len())];
-        // What is beyond the stem is not measured in the stem's digits.
+        // A limit beyond the stem cannot be measured in the stem's digits.
         let limit = limit.filter(|limit| limit.starts_with(stem));
         let scale = Scale::new(self.letters, &[self.read_to, first, until.unwrap_or_default()]);
         let below = |key: &str| scale.number(&key[stem.len()..]);
@@ -91,18 +92,18 @@ impl Known<'_> {
     }
 }
 
-/// The end of `text` without its last [`ABOVE`] characters.
+/// The position [`ABOVE`] characters before `end`.
 fn above(text: &str, end: usize) -> usize {
     text[..end].char_indices().rev().take(ABOVE).last().map_or(end, |(at, _)| at)
 }
 
-/// How many bytes of both are the same, in whole characters.
+/// The length in bytes of the common prefix, in whole characters.
 fn common(a: &str, b: &str) -> usize {
     let same = a.chars().zip(b.chars()).take_while(|(a, b)| a == b);
     same.map(|(c, _)| c.len_utf8()).sum()
 }
 
-/// Characters as digits; 0 is that there is none.
+/// Characters as digits; 0 means no character.
 struct Scale {
     letters: Vec<char>,
     base: u128,
@@ -129,7 +130,7 @@ impl Scale {
         })
     }
 
-    /// After every text.
+    /// The number after every text.
     fn end(&self) -> u128 {
         self.base.pow(self.digits)
     }
@@ -140,7 +141,7 @@ impl Scale {
             digits.push(usize::try_from(number % self.base).unwrap_or_default());
             number /= self.base;
         }
-        // A digit of a text that is longer than this one: the first letter stands for none.
+        // A digit of a longer text: the first letter stands for none.
         let letter = |digit: &usize| self.letters.get(digit.saturating_sub(1));
         digits.iter().rev().filter_map(letter).collect()
     }

@@ -1,15 +1,16 @@
-//! What is in a bucket or a folder: rows as DataChain records them, one batch after another, each object once.
+//! Listings of buckets and folders: rows as DataChain records them, in batches, each object once.
 //!
-//! | file | what it decides |
+//! | file | contents |
 //! |---|---|
-//! | [`origin`] | what a text means: storage, prefix, patterns, the name of the listing |
-//! | `walk` | files of this machine |
-//! | `page` | one answer of a store: its rows, its order, where it goes on |
-//! | `ranges`, `halves` | many requests at a time: which part of the keys each reads |
+//! | [`origin`] | parsing of an address: storage, prefix, patterns, the name of the listing |
+//! | `walk` | local files |
+//! | `page` | one answer of a store: its rows, its order, its continuation |
+//! | `ranges`, `halves` | concurrent requests, and the range of keys that each reads |
 //! | `ask`, `xml` | one request with its retries; the answers of S3 and Azure |
 //!
-//! What is held is a page for each request that is under way, however much there is to list; whoever takes batches
-//! slowly slows the listing. How each store is asked for a page is its own (`backend`). Keys that DataChain leaves out (`/` at an end, `//`) are left out and counted.
+//! Memory use is one page per request in progress, however long the listing is; a slow receiver of batches
+//! slows the listing. The request for a page belongs to each store (`backend`). Keys that DataChain skips (`/`
+//! at an end, `//`) are skipped and counted.
 
 pub mod ask;
 mod halves;
@@ -32,68 +33,68 @@ use super::{Result, Stores};
 use dcfs_core::time::Timestamp;
 use page::{Ask, Page, Pages};
 
-/// Rows of one batch, about.
+/// Approximate number of rows in a batch.
 pub const BATCH: usize = 1000;
 
 /// One object, as DataChain's `File` without its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// The whole key; of local files, below the source.
+    /// The whole key; for local files, the path below the source.
     pub path: String,
-    /// Bytes.
+    /// In bytes.
     pub size: u64,
-    /// The version's id; empty where the store keeps none.
+    /// The version's id; empty if the store has no versions.
     pub version: String,
-    /// Without quotes; of local files `float(mtime).hex()`.
+    /// Without quotes; for local files `float(mtime).hex()`.
     pub etag: String,
-    /// Neither replaced nor deleted.
+    /// Whether it is neither replaced nor deleted.
     pub is_latest: bool,
     pub last_modified: Timestamp,
 }
 
-/// How to list.
+/// Options of a listing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct How {
     /// Leave out old versions; DataChain's `versions=False`.
     pub is_current: bool,
     /// One request after another, for servers whose keys come in no order.
     pub is_sequential: bool,
-    /// That nothing begins with the prefix is no error, as long as the bucket is there.
+    /// An empty prefix is no error, as long as the bucket exists.
     pub may_be_empty: bool,
 }
 
-/// What a listing came to.
+/// The totals of a listing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
     /// Rows, and the bytes of their objects.
     pub objects: u64,
     pub bytes: u64,
-    /// Of the rows, those that are neither replaced nor deleted.
+    /// Rows that are neither replaced nor deleted.
     pub latest: u64,
     /// Keys with `/` at an end, or `//`.
     pub keys: u64,
-    /// Names that are not UTF-8.
+    /// Skipped: names that are not UTF-8.
     pub not_utf8: u64,
-    /// Links to folders: they may go round.
+    /// Skipped: links to folders, which may form cycles.
     pub folder_links: u64,
-    /// Links to nothing, in a circle, or to where nobody may look.
+    /// Skipped: links to nothing, in a circle, or to a place that may not be read.
     pub broken_links: u64,
-    /// Pipes, sockets, devices; on Azure, folders that are listed as blobs.
+    /// Skipped: FIFOs, sockets, devices; on Azure, folders that are listed as blobs.
     pub special: u64,
-    /// Of the rows, links to files outside of the folder.
+    /// Rows that are links to files outside of the folder.
     pub outside_links: u64,
-    /// Folders called `.datachain`, and those that the caller named.
+    /// Skipped: folders called `.datachain`, and those that the caller named.
     pub own: u64,
-    /// Old versions are not among the rows, for they were not asked for, or the store does not list them: the listing is
-    /// one of current objects. Never of local files.
+    /// Whether old versions are missing, because they were not requested or the store does not list them: the
+    /// listing then has current objects only. Never for local files.
     pub is_current: bool,
-    /// Entries looked at.
+    /// Number of entries examined.
     #[serde(skip)]
     seen: u64,
 }
 
 impl Totals {
-    /// What was left out and is somebody's; a catalog is not.
+    /// The number of skipped objects of the user; a catalog is not counted.
     pub fn skipped(&self) -> u64 {
         self.keys + self.not_utf8 + self.folder_links + self.broken_links + self.special
     }
@@ -121,11 +122,11 @@ impl Totals {
 }
 
 impl Stores {
-    /// Finds out whether `origin` is a single object. Like DataChain, an object of that very name counts before a folder
-    /// of it.
+    /// Finds out whether `origin` is a single object. As in DataChain, an object of exactly that name takes
+    /// precedence over a folder.
     ///
     /// # Errors
-    /// As [`Stores::list`]. That nothing is there is told by the listing.
+    /// As [`Stores::list`]. If nothing exists there, the listing reports it.
     pub async fn settle(&self, origin: Origin) -> Result<Origin> {
         if origin.end() != End::Unknown {
             return Ok(origin);
@@ -137,12 +138,12 @@ impl Stores {
         Ok(origin.settled(if is_object { End::Object } else { End::Folder }))
     }
 
-    /// Sends all rows of `origin`, whatever its patterns ([`Origin::selects`] knows them), in no order. An origin that is
-    /// not settled is a folder.
+    /// Sends all rows of `origin`, whatever its patterns ([`Origin::selects`] applies them), in no order. An
+    /// origin that is not settled is a folder.
     ///
     /// # Errors
-    /// `Missing`: no such bucket, or nothing below the prefix. `Denied`, `Busy`, `Broken`: the store's, or the system's. Rows
-    /// that were sent before an error are not all. That nobody takes them is `Broken`.
+    /// `Missing`: no such bucket, or nothing below the prefix. `Denied`, `Busy`, `Broken`: from the store or
+    /// the system. Rows sent before an error are incomplete. If the receiver is gone, the error is `Broken`.
     pub async fn list(
         &self,
         origin: &Origin,

@@ -1,11 +1,11 @@
-//! What is to be listed: the text that a person types, read as DataChain's `read_storage` reads it. Asks nobody.
+//! The address to list: the user's text, parsed as DataChain's `read_storage` parses it. Sends no request.
 //!
-//! `s3://bucket/prefix`, `gs://`, `az://`, `file:///folder` or a path, each with patterns ([`dcfs_core::glob`]). A text
-//! without patterns and without a slash at its end may name one object: [`Stores::settle`](super::super::Stores::settle)
-//! asks.
+//! `s3://bucket/prefix`, `gs://`, `az://`, `file:///folder` or a path, each with patterns
+//! ([`dcfs_core::glob`]). A text without patterns and without a trailing slash may name one object:
+//! [`Stores::settle`](super::super::Stores::settle) finds out.
 //!
-//! Other than DataChain, a pattern alone (`*.jpg`) is about the current folder (there it is about `/`), and `~` is left to
-//! the shell.
+//! Unlike in DataChain, a pattern alone (`*.jpg`) applies to the current folder (there it applies to `/`), and
+//! `~` is left to the shell.
 
 use std::path::{Path, PathBuf};
 
@@ -13,16 +13,16 @@ use crate::backend::{self, StoreKind};
 use crate::error::{Error, show};
 use dcfs_core::glob::{self, Glob};
 
-/// Where a listing begins.
+/// The kind of storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
-    /// Files of this machine.
+    /// Local files.
     File,
     Store(&'static StoreKind),
 }
 
 impl Storage {
-    /// What its sources begin with.
+    /// The prefix of its sources.
     pub fn scheme(self) -> String {
         match self {
             Self::File => "file://".into(),
@@ -31,22 +31,22 @@ impl Storage {
     }
 }
 
-/// What the last segment of a text without patterns is.
+/// The meaning of the last segment of a text without patterns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     Folder,
     Object,
-    /// Nobody was asked yet.
+    /// Not known yet.
     Unknown,
 }
 
-/// One listing, and what is wanted of it.
+/// One listing, and the patterns to apply to it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Origin {
     storage: Storage,
-    /// The bucket; of local files empty.
+    /// The bucket; empty for local files.
     bucket: String,
-    /// The key or the absolute path, without slashes at its end; of a bucket, at its beginning neither.
+    /// The key or the absolute path, without trailing slashes; a key without leading slashes either.
     path: String,
     end: End,
     globs: Vec<Glob>,
@@ -54,10 +54,11 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Reads `text`; several where its braces name several folders. Those of one folder are one.
+    /// Parses `text`; returns several origins if its braces name several folders. Patterns in one folder share
+    /// an origin.
     ///
     /// # Errors
-    /// `Invalid`: another scheme, no bucket, braces that make no sense.
+    /// `Invalid`: another scheme, no bucket, malformed braces.
     pub fn parse(text: &str, current_folder: &Path) -> dcfs_core::error::Result<Vec<Self>> {
         let mut all: Vec<Self> = Vec::new();
         for one in glob::expand(text)? {
@@ -143,7 +144,7 @@ impl Origin {
         self.storage
     }
 
-    /// The bucket or container; of local files empty.
+    /// The bucket or container; empty for local files.
     pub fn bucket(&self) -> &str {
         &self.bucket
     }
@@ -153,27 +154,28 @@ impl Origin {
         self.end
     }
 
-    /// The same, with what was found out.
+    /// The same origin, with `end` known.
     pub fn settled(self, end: End) -> Self {
         Self { end, ..self }
     }
 
-    /// The same without what lies below some folders of this machine, such as mounts of dcfs; they are canonical.
+    /// The same without everything below some local folders, such as mounts of dcfs; they are canonical.
     pub fn without(self, besides: Vec<PathBuf>) -> Self {
         Self { besides, ..self }
     }
 
-    /// Folders of this machine that are left out.
+    /// The local folders that are left out.
     pub fn besides(&self) -> &[PathBuf] {
         &self.besides
     }
 
-    /// What of it is wanted; empty where all is.
+    /// The patterns; empty if everything is wanted.
     pub fn globs(&self) -> &[Glob] {
         &self.globs
     }
 
-    /// What rows record as `source`: the bucket; of local files the folder that is listed, of a single one its folder.
+    /// The `source` that rows record: the bucket; for local files the listed folder, for a single file its
+    /// folder.
     pub fn source(&self) -> String {
         match self.storage {
             Storage::File => {
@@ -183,8 +185,8 @@ impl Origin {
         }
     }
 
-    /// What every key begins with: empty or with a slash at its end; of a single object, its key. Of local files empty,
-    /// for it is part of the source.
+    /// The prefix of every key: empty or with a trailing slash; for a single object, its key. Empty for local
+    /// files, because it is part of the source.
     pub fn prefix(&self) -> String {
         match (self.storage, self.end) {
             (Storage::File, _) => String::new(),
@@ -194,12 +196,12 @@ impl Origin {
         }
     }
 
-    /// The key, or the absolute path of this machine, without a slash at its end.
+    /// The key, or the absolute local path, without a trailing slash.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// The folder or file of this machine.
+    /// The local folder or file.
     pub fn local_path(&self) -> PathBuf {
         PathBuf::from(&self.path)
     }
@@ -211,13 +213,13 @@ impl Origin {
         }
     }
 
-    /// The last segment: what a single file of this machine is recorded as.
+    /// The last segment: the recorded path of a single local file.
     pub fn name(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or_default()
     }
 
-    /// The dataset that DataChain keeps this listing in (`parse_listing_uri`); `None` for a single object, which it does
-    /// not list. `is_current`: without old versions, which only a bucket may have.
+    /// The dataset in which DataChain stores this listing (`parse_listing_uri`); `None` for a single object,
+    /// which it does not list. `is_current`: without old versions, which only a bucket may have.
     pub fn listing_name(&self, is_current: bool) -> Option<String> {
         let is_cloud = self.storage != Storage::File;
         let start = if is_current && is_cloud { "lst__current__" } else { "lst__" };
@@ -225,7 +227,7 @@ impl Origin {
         (self.end != End::Object).then(|| format!("{start}{}", sanitized(&folder)))
     }
 
-    /// Whether a row of the listing, by its recorded path, is wanted.
+    /// Whether the patterns match the recorded path of a row.
     pub fn selects(&self, path: &str) -> bool {
         if self.end == End::Object || self.globs.is_empty() {
             return true;
@@ -248,7 +250,7 @@ fn wrong(text: &str, what: &str) -> Error {
     Error::Setting(format!("`{}` {what}", show(text)))
 }
 
-/// An address of something that has no listing.
+/// The error for an address without listings.
 fn unlisted(text: &str) -> Error {
     let listed = backend::kinds().filter(|kind| kind.is_bucket.is_some());
     let schemes: Vec<_> = listed.map(|kind| format!("{}://", kind.schemes[0])).collect();
@@ -257,7 +259,7 @@ fn unlisted(text: &str) -> Error {
 }
 
 fn globs(pattern: Option<&str>) -> Vec<Glob> {
-    // As nothing can be below a pattern that is empty, it means the folder.
+    // Nothing can be below an empty pattern, so it means the folder itself.
     pattern.filter(|pattern| !pattern.is_empty()).map(Glob::new).into_iter().collect()
 }
 
@@ -361,7 +363,7 @@ mod tests {
             ("/", &["lst__file://///"]),
             ("/abs/a/**", &["lst__file:///abs/a/"]),
             ("/abs/with space/#%/", &["lst__file:///abs/with_x20space/_x23_x25/"]),
-            // Here DataChain means `/`.
+            // In DataChain this means `/`.
             ("*.jpg", &["lst__file:///here/now/"]),
             ("/*", &["lst__file://///"]),
         ];

@@ -1,13 +1,13 @@
-//! One answer of a store: its rows, in which order its keys came, and where it goes on.
+//! One answer of a store: its rows, the order of its keys, and its continuation.
 
 use futures_util::future::BoxFuture;
 
 use super::Listed;
 use crate::error::Error;
 
-/// A store that lists.
+/// A store with listings.
 pub trait Pages: Send + Sync + 'static {
-    /// One page. Retries are its own.
+    /// Fetches one page, with retries.
     fn page(&self, ask: Ask) -> BoxFuture<'_, Result<Page, Error>>;
 
     /// Whether a page can begin after any key, and keys come in the order of their bytes.
@@ -16,24 +16,24 @@ pub trait Pages: Send + Sync + 'static {
     /// Whether old versions are left out; known after the first page.
     fn is_current(&self) -> bool;
 
-    /// What is listed, for messages.
+    /// The listed place, for messages.
     fn place(&self) -> &str;
 }
 
-/// What to ask for.
+/// The parameters of a page.
 #[derive(Clone, Debug, Default)]
 pub struct Ask {
-    /// What every key begins with.
+    /// The prefix of every key.
     pub prefix: String,
-    /// The page begins after this key, where `token` does not say where; empty is the beginning.
+    /// The page begins after this key, unless `token` names a position; empty means the beginning.
     pub after: String,
-    /// No key after this one is of interest.
+    /// Keys after this one are not needed.
     pub until: Option<String>,
-    /// Where the last page ended.
+    /// The continuation of the last page.
     pub token: Option<Token>,
 }
 
-/// Where a page goes on: a store's own word, and where it is a key, its version.
+/// A continuation: the store's token, and if that is a key, its version.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Token(pub String, pub Option<String>);
 
@@ -41,27 +41,27 @@ pub struct Token(pub String, pub Option<String>);
 #[derive(Debug, Default)]
 pub struct Page {
     pub rows: Vec<Listed>,
-    /// The least and the greatest key, of entries that are no rows too.
+    /// The least and the greatest key, including entries that are not rows.
     pub first: Option<String>,
     pub last: Option<String>,
-    /// Entries, rows or not.
+    /// Number of entries, rows or not.
     pub seen: u64,
-    /// Keys that DataChain leaves out.
+    /// Keys that DataChain skips.
     pub unfit: Vec<String>,
     /// Keys of delete markers.
     pub markers: Vec<String>,
-    /// Folders listed as objects.
+    /// Number of folders listed as objects.
     pub special: u64,
     pub not_utf8: u64,
-    /// A key came after a greater one.
+    /// Whether a key came after a greater one.
     pub is_disordered: bool,
-    /// A key that does not begin as asked for.
+    /// A key without the requested prefix.
     pub stray: Option<String>,
     pub token: Option<Token>,
 }
 
 impl Page {
-    /// The least key for which `is_wanted`.
+    /// The least key for which `is_wanted` holds.
     pub fn least(&self, is_wanted: impl Fn(&str) -> bool) -> Option<&str> {
         let rows = self.rows.iter().map(|row| row.path.as_str());
         let others = self.unfit.iter().chain(&self.markers).map(String::as_str);
@@ -69,7 +69,7 @@ impl Page {
     }
 }
 
-/// Puts a page together.
+/// Builds a page.
 #[derive(Debug)]
 pub struct Building<'a> {
     prefix: &'a str,
@@ -81,7 +81,7 @@ impl<'a> Building<'a> {
         Self { prefix, page: Page::default() }
     }
 
-    /// Notes an entry; whether its key may be a row's.
+    /// Records an entry; returns whether its key may be a row's.
     pub fn key(&mut self, key: &str) -> bool {
         self.page.is_disordered |= self.page.last.as_deref().is_some_and(|last| key < last);
         self.note(key);
@@ -92,7 +92,8 @@ impl<'a> Building<'a> {
         is_fit
     }
 
-    /// Notes a delete marker, after all that [`Building::key`] noted: it comes in no order with the others.
+    /// Records a delete marker, after all calls of [`Building::key`]: markers are not in order with the other
+    /// entries.
     pub fn marker(&mut self, key: String) {
         self.note(&key);
         self.page.markers.push(key);
@@ -123,7 +124,7 @@ impl<'a> Building<'a> {
         self.page.rows.push(row);
     }
 
-    /// An entry that is no object of its own.
+    /// Records an entry that is not an object.
     pub fn special(&mut self) {
         self.page.special += 1;
     }

@@ -1,18 +1,18 @@
-//! Many requests at a time over one listing: each reads a range of keys, and what is left of a range is cut where a
-//! request is free (`halves` says where).
+//! Concurrent requests over one listing: each reads a range of keys, and the rest of a range is split when a
+//! request is free (`halves` chooses the keys).
 //!
 //! Rules:
 //!
-//! 1. Ranges `(after, until]` cover the listing and do not overlap; a row outside of its range is dropped, so each object
-//!    is sent once, whatever the server does with the key it was told to begin at.
-//! 2. `until` only shrinks, and only before the range's next page is asked for.
-//! 3. A first page is followed by the second; only then is a range cut, so that small listings stay small.
-//! 4. A server whose keys come in no order, or that ignores where to begin, is read in one range. Where that shows after a
-//!    cut, what was listed may not be all, and that is an error.
-//! 5. Where ranges meet, the lower one reads to the first key that the upper one was given, and no less: a server that
-//!    skips keys after the one it was told to begin at (moto does) loses none.
-//! 6. No server can keep this going: a token that was seen before is an error, and so are [`EMPTY`] pages without an
-//!    entry.
+//! 1. Ranges `(after, until]` cover the listing and do not overlap; a row outside of its range is dropped, so
+//!    each object is sent once, however the server treats the start key.
+//! 2. `until` only shrinks, and only before the range's next page is requested.
+//! 3. A first page is followed by the second; only then is a range split, so that small listings stay small.
+//! 4. A server whose keys are unordered, or that ignores the start key, is read in one range. If that becomes
+//!    apparent after a split, the listing may be incomplete, and that is an error.
+//! 5. Where ranges meet, the lower one reads up to the first key that the upper one received, and no less: a
+//!    server that skips keys after the start key (moto does) loses none.
+//! 6. No server can keep this going for ever: a repeated token is an error, and so are [`EMPTY`] pages without
+//!    an entry.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -25,13 +25,13 @@ use super::halves::Known;
 use super::{Ask, Listed, Page, Pages, Totals};
 use crate::error::{Error, quoted};
 
-/// Requests under way.
+/// Maximum of concurrent requests.
 const MOST: usize = 32;
 
-/// Pages in a row with a token and nothing else.
+/// Maximum of consecutive pages with a token and nothing else.
 const EMPTY: u32 = 1000;
 
-/// Different characters of keys that are remembered; others count as their neighbours.
+/// Limit of distinct characters of keys that are remembered; others count as their neighbours.
 const LETTERS: usize = 4096;
 
 /// A part of the keys.
@@ -42,37 +42,37 @@ struct Range {
     read_to: String,
     /// The greatest key of the page before.
     before: Option<String>,
-    /// Pages read, by this range and by those it was cut from.
+    /// Pages read by this range and by those it was split from.
     age: u64,
     /// Pages read by this range.
     own: u64,
-    /// In a row, without an entry.
+    /// Consecutive pages without an entry.
     empty: u32,
     /// Hashes of its tokens.
     tokens: HashSet<u64>,
-    /// Its first key is known to the range below.
+    /// Whether its first key is known to the range below.
     is_met: bool,
-    /// `until` is not in it: it goes on to the first key of the range above.
+    /// Whether it continues past `until`, to the first key of the range above.
     is_short: bool,
 }
 
-/// What the range below must know.
+/// State of a range that the range below needs.
 struct Above {
-    /// The first key that the server gave; `None` where it gave none at all.
+    /// The first key that the server returned; `None` if it returned none at all.
     first: Option<String>,
     until: Option<String>,
 }
 
-/// A page, and the range it is of.
+/// A page, and its range.
 type Answered = (Range, Page);
 
-/// A listing under way.
+/// A listing in progress.
 struct Listing {
     pages: Arc<dyn Pages>,
     under_way: JoinSet<(Range, Result<Page, Error>)>,
-    /// By the key where it begins: ranges whose lower neighbour has not come there yet.
+    /// By start key: ranges whose lower neighbour has not reached them yet.
     above: HashMap<String, Above>,
-    /// By the key where it ends: pages that went past it, while the range above has no page yet.
+    /// By end key: pages that went past it while the range above has no page yet.
     parked: HashMap<String, Answered>,
     letters: BTreeSet<char>,
     may_cut: bool,
@@ -83,7 +83,7 @@ struct Listing {
 /// Sends every row below `prefix`.
 ///
 /// # Errors
-/// The store's; `Answer`, where the server lists in a way that could lose or repeat rows.
+/// The store's; `Answer` if the server lists in a way that could lose or repeat rows.
 pub async fn list(
     pages: Arc<dyn Pages>,
     prefix: &str,
@@ -117,7 +117,7 @@ pub async fn list(
 /// # Errors
 /// As [`list`].
 pub async fn single(pages: &dyn Pages, key: &str) -> Result<Option<Listed>, Error> {
-    // Of all keys that begin so, it is the first.
+    // It sorts first among all keys with this prefix.
     let mut ask = Ask { prefix: key.to_owned(), until: Some(key.to_owned()), ..Ask::default() };
     let mut tokens = HashSet::new();
     loop {
@@ -182,7 +182,8 @@ impl Listing {
         });
     }
 
-    /// Checks a page, and tells its first key to the range below; that range's page, where it waited for it.
+    /// Checks a page, and passes its first key to the range below; returns that range's page if it was waiting
+    /// for it.
     fn arrived(
         &mut self,
         (mut range, page): Answered,
@@ -203,7 +204,7 @@ impl Listing {
         Ok(((range, page), woken))
     }
 
-    /// Asks for what comes after a page, and gives its rows.
+    /// Requests what follows a page, and returns its rows.
     fn take(&mut self, (mut range, mut page): Answered) -> Result<Vec<Listed>, Error> {
         let Some(is_over) = self.meet(&mut range, &page) else {
             let until = range.ask.until.clone().unwrap_or_default();
@@ -232,7 +233,7 @@ impl Listing {
         Ok(page.rows)
     }
 
-    /// Whether a range is read to its end: to the first key of the range above. `None` where that is not known yet.
+    /// Whether a range is complete: read up to the first key of the range above. `None` if not known yet.
     fn meet(&mut self, range: &mut Range, page: &Page) -> Option<bool> {
         while let Some(past) = page.least(|key| range.is_past(key)) {
             let until =
@@ -251,7 +252,7 @@ impl Listing {
         Some(false)
     }
 
-    /// What a page says of its server.
+    /// Checks the page for misbehaviour of the server.
     fn check(&mut self, range: &Range, page: &Page) -> Result<(), Error> {
         if let Some(stray) = &page.stray {
             let what = format!(
@@ -267,7 +268,7 @@ impl Listing {
                 "its keys come in no order, so some may be missing; see `--sequential`".into(),
             ));
         }
-        // A server may begin where it likes; its rows count from `after` on.
+        // A server may begin at any key; only rows after `after` count.
         let is_early = page.first.as_deref().is_some_and(|first| first < range.ask.after.as_str());
         self.may_cut &= !is_unordered && !is_early;
         Ok(())
@@ -291,9 +292,9 @@ impl Listing {
         }
     }
 
-    /// Gives the end of a range to requests that are free.
+    /// Splits off the end of a range for free requests.
     fn cut(&mut self, range: &mut Range, page_start: &str) {
-        // The range's own next request comes on top.
+        // The range's own next request counts too.
         let free = MOST.saturating_sub(self.under_way.len() + 1);
         if !self.may_cut || free == 0 || range.is_short {
             return;

@@ -1,15 +1,17 @@
-//! Files of this machine, below a folder.
+//! Local files below a folder.
 //!
-//! - Names that are not UTF-8 cannot be recorded, folders called `.datachain` are DataChain's own, pipes, sockets and
-//!   devices have no bytes to record: all are left out and counted. So are folders that the caller names: what dcfs itself
-//!   shows is no storage.
-//! - A link to a file is a row, wherever it leads, with the file's size and the link's own time, as DataChain records it. One
-//!   that leads out of the folder is counted: its bytes are not of what was listed, and not every mount may open them. A
-//!   link to a folder, or to nothing, is left out and counted: links may go round.
-//! - What vanishes while it is listed was not there. A folder that cannot be read ends the listing: rows would be missing.
+//! - Names that are not UTF-8 cannot be recorded, folders called `.datachain` belong to DataChain, FIFOs,
+//!   sockets and devices have no bytes to record: all are skipped and counted. So are folders that the caller
+//!   names: mounts of dcfs are not storage.
+//! - A link to a file is a row, wherever it leads, with the file's size and the link's own mtime, as DataChain
+//!   records it. Links that lead out of the folder are counted: their bytes are outside of the listed folder,
+//!   and some mounts may not open them. A link to a folder, or to nothing, is skipped and counted: links may
+//!   form cycles.
+//! - A file that vanishes during the listing counts as absent. A folder that cannot be read ends the listing:
+//!   rows would be missing.
 //!
-//! Threads walk: each goes down by itself, and gives folders to others only where they have nothing to do, so what is held
-//! is a few open folders, however large the tree.
+//! Several threads walk depth first, and hand folders to idle threads only, so memory use is a few open
+//! folders, however large the tree.
 
 use std::collections::{HashSet, VecDeque};
 use std::ffi::OsString;
@@ -27,16 +29,16 @@ use crate::error::{Error, show};
 use crate::mtime;
 use dcfs_core::time::Timestamp;
 
-/// Of DataChain: a catalog.
+/// DataChain's folder, which may contain a catalog.
 const OWN: &str = ".datachain";
 
-/// Folders that one thread has open, one below the other. Below that they wait, closed.
+/// Limit of nested folders that one thread has open. Deeper ones wait, closed.
 const DEEPEST: usize = 32;
 
-/// Threads: more than processors, for a disk that answers late answers many at a time.
+/// Number of threads: more than processors, because a slow disk answers many requests at a time.
 const THREADS: usize = 4;
 
-/// A folder to read: its path, and what the paths of its files begin with.
+/// A folder to read: its path, and the prefix of its files' recorded paths.
 #[derive(Debug)]
 struct Folder {
     path: PathBuf,
@@ -49,30 +51,30 @@ struct Open {
     entries: ReadDir,
 }
 
-/// What the threads share.
+/// State shared by the threads.
 struct Shared<'a> {
     state: Mutex<State>,
     changed: Condvar,
     to: &'a Sender<Vec<Listed>>,
-    /// Folders to leave out, as prefixes of paths.
+    /// Folders to skip, as prefixes of paths.
     besides: HashSet<String>,
-    /// The folder that is listed, without links; none where the system does not say.
+    /// The listed folder with links resolved; `None` if the system cannot tell.
     root: Option<PathBuf>,
 }
 
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Folder>,
-    /// Threads that have a folder.
+    /// Number of threads with a folder.
     busy: usize,
-    /// Threads that have none.
+    /// Number of idle threads.
     idle: usize,
     failed: Option<Error>,
     is_over: bool,
     totals: Totals,
 }
 
-/// Lists all files below `root` but those below `besides`, which are canonical. Blocking.
+/// Lists all files below `root` except those below `besides`, which are canonical. Blocking.
 ///
 /// # Errors
 /// `Missing`: there is no such folder. `Denied`, `Failed`: one cannot be read.
@@ -97,14 +99,14 @@ pub fn walk(root: PathBuf, besides: &[PathBuf], to: &Sender<Vec<Listed>>) -> Res
     state.failed.map_or(Ok(state.totals), Err)
 }
 
-/// What paths below some folders begin with; of the root itself, which is what is asked for, none.
+/// The prefixes of paths below some folders; none for the root itself, which was explicitly requested.
 fn prefixes(root: &Path, folders: &[PathBuf]) -> HashSet<String> {
     let Ok(root) = root.canonicalize() else { return HashSet::new() };
     let below = folders.iter().filter_map(|folder| folder.strip_prefix(&root).ok()?.to_str());
     below.filter(|path| !path.is_empty()).map(|path| format!("{path}/")).collect()
 }
 
-/// The file at `path`, as its own row, called `name`.
+/// The file at `path`, as a row called `name`.
 ///
 /// # Errors
 /// The system's.
@@ -113,12 +115,12 @@ pub fn single(path: &Path, name: &str) -> io::Result<Listed> {
 }
 
 impl Shared<'_> {
-    /// Every change under the lock is one step, so a panic elsewhere leaves it whole.
+    /// Every change under the lock is a single step, so a panic elsewhere leaves it whole.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A folder to read, once there is one; `None` where there will be none.
+    /// Waits for a folder to read; `None` if there will be none.
     fn take(&self) -> Option<Folder> {
         let mut state = self.lock();
         state.idle += 1;
@@ -135,7 +137,7 @@ impl Shared<'_> {
         }
     }
 
-    /// Gives a folder to a thread that has none, or back.
+    /// Hands a folder to an idle thread, or returns it.
     fn give(&self, folder: Folder, must: bool) -> Option<Folder> {
         let mut state = self.lock();
         if !must && state.idle <= state.waiting.len() {
@@ -181,7 +183,7 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Reads folders until there are none.
+    /// Reads folders until none is left.
     fn run(&mut self) {
         while let Some(folder) = self.shared.take() {
             self.enter(folder);
@@ -191,7 +193,7 @@ impl<'a> Walker<'a> {
         self.shared.lock().totals.add(&self.totals);
     }
 
-    /// Reads the open folders to their ends, and all below them.
+    /// Reads the open folders to their ends, and everything below them.
     fn down(&mut self) {
         while let Some(top) = self.open.last_mut() {
             match top.entries.next() {
@@ -233,7 +235,7 @@ impl<'a> Walker<'a> {
         let meta = if kind.is_symlink() {
             match fs::metadata(entry.path()) {
                 Ok(meta) => meta,
-                // It leads nowhere, or in a circle, or where nobody may look.
+                // A dangling link, a cycle, or a target that may not be read.
                 Err(_) => return self.totals.broken_links += 1,
             }
         } else if kind.is_file() {
@@ -244,7 +246,7 @@ impl<'a> Walker<'a> {
         } else {
             return self.totals.special += 1;
         };
-        // Of a link its own time, as DataChain records it.
+        // For a link its own mtime, as DataChain records it.
         let own = if kind.is_symlink() { entry.metadata().ok() } else { None };
         match () {
             () if meta.is_file() => {
@@ -258,7 +260,7 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Whether a link leads to a file that is not below the folder that is listed.
+    /// Whether a link leads to a file outside of the listed folder.
     fn leads_out(&self, link: &Path) -> bool {
         let root = self.shared.root.as_deref();
         root.zip(link.canonicalize().ok()).is_some_and(|(root, file)| !file.starts_with(root))
@@ -305,7 +307,7 @@ impl<'a> Walker<'a> {
         self.open.last().map_or("", |open| &open.folder.prefix)
     }
 
-    /// One warning for all of them.
+    /// Warns once for all such names.
     fn unspeakable(&mut self, name: &OsString) {
         self.totals.not_utf8 += 1;
         let mut state = self.shared.lock();
@@ -328,7 +330,7 @@ impl<'a> Walker<'a> {
     }
 }
 
-/// `dated` has the time of change.
+/// `dated` has the mtime.
 fn row(path: String, size: u64, dated: &Metadata) -> Listed {
     let seconds = mtime::python(dated.mtime(), dated.mtime_nsec());
     Listed {
@@ -341,7 +343,7 @@ fn row(path: String, size: u64, dated: &Metadata) -> Listed {
     }
 }
 
-/// `datetime.fromtimestamp`: to the nearest microsecond, of two as near the even one.
+/// Like `datetime.fromtimestamp`: to the nearest microsecond, half to even.
 #[expect(clippy::cast_possible_truncation, reason = "saturates; no file system holds such times")]
 fn moment(seconds: f64) -> Timestamp {
     let (whole, part) = (seconds.trunc(), seconds.fract());
@@ -353,7 +355,7 @@ fn has_vanished(error: &io::Error) -> bool {
     [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind())
 }
 
-/// A folder that cannot be read; `is_root` is the one that was named.
+/// The error for a folder that cannot be read; `is_root` is the one that was named.
 fn unreadable(folder: &Folder, error: &io::Error, is_root: bool) -> Error {
     let place = show(&folder.path.display().to_string());
     let answer = error.to_string();

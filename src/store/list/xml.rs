@@ -1,13 +1,13 @@
-//! The XML of listings, element by element, without a tree of it. Pure.
+//! A streaming parser for the XML of listings. Pure.
 
 use quick_xml::Reader;
 use quick_xml::escape::resolve_xml_entity;
 use quick_xml::events::{BytesRef, Event};
 
-/// Elements inside one another.
+/// Limit of nested elements.
 const DEEPEST: usize = 64;
 
-/// An element that ended.
+/// A complete element.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Element<'a> {
     /// The names of the elements around it below the outermost, and its own: `Version/Key`.
@@ -18,10 +18,10 @@ pub struct Element<'a> {
     pub is_encoded: bool,
 }
 
-/// Calls `each` for every element inside the outermost one as it ends, and gives the name of that.
+/// Calls `each` for every element inside the outermost one as it ends, and returns the name of the outermost.
 ///
 /// # Errors
-/// In words: it is no XML, or not all of it.
+/// A description: not XML, or incomplete.
 pub fn read(
     xml: &[u8],
     mut each: impl FnMut(Element<'_>) -> Result<(), String>,

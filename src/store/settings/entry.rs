@@ -1,7 +1,7 @@
-//! Entries of a table of settings, and how each is read. Pure.
+//! Parsing of the entries of a settings table. Pure.
 //!
-//! What a table may say is the matter of its store (`backend`). No table holds a secret: it names a profile, a file or
-//! a variable of the environment that does.
+//! The keys of a table are defined by its store (`backend`). No table contains a secret: it names a profile, a
+//! file or an environment variable that does.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -10,22 +10,22 @@ use super::Wrong;
 use crate::error::show;
 use dcfs_core::name::nearest;
 
-/// The names that tables of one kind know, and where its secrets belong.
+/// The keys of one kind of table, and a hint where its secrets belong.
 pub struct Vocabulary {
     pub names: &'static [&'static str],
     pub secrets: &'static str,
 }
 
-/// Where a secret is.
+/// The place of a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Secret {
     /// An absolute path, or one that begins with `~/`.
     File(String),
-    /// A variable of the environment.
+    /// An environment variable.
     Variable(String),
 }
 
-/// At most one of `both` is said.
+/// Checks that at most one of `both` is set.
 pub fn exclude(at: usize, both: [(&str, bool); 2]) -> Result<(), Wrong> {
     let [(one, is), (other, too)] = both;
     match is && too {
@@ -39,7 +39,7 @@ pub fn entries<'a>(table: &'a DeTable<'a>) -> impl Iterator<Item = Entry<'a>> {
     table.iter().map(|(name, value)| Entry { name, value })
 }
 
-/// A name and its value.
+/// A key and its value.
 pub struct Entry<'a> {
     name: &'a Spanned<std::borrow::Cow<'a, str>>,
     value: &'a Spanned<DeValue<'a>>,
@@ -73,7 +73,7 @@ impl Entry<'_> {
         Err(self.wrong(|name| format!("`{name}` is a path that begins with `/` or `~/`")))
     }
 
-    /// Sets `secret`, which is called `what`, to a file or a variable, as the name of the entry ends.
+    /// Sets `secret`, described as `what`, to a file or a variable, depending on the suffix of the key.
     pub fn secret(&self, at: usize, what: &str, secret: &mut Option<Secret>) -> Result<(), Wrong> {
         let said = match self.name().ends_with("_file") {
             true => Secret::File(self.path()?),
@@ -85,7 +85,7 @@ impl Entry<'_> {
         Ok(())
     }
 
-    /// What is no name of a variable may be the secret itself: it is not repeated.
+    /// An invalid variable name may be the secret itself: it is not repeated.
     fn variable(&self) -> Result<String, Wrong> {
         let text = self.text()?;
         let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';

@@ -1,4 +1,4 @@
-//! Settings per bucket or prefix, as the user's `config.toml` has them. Pure.
+//! Settings per bucket or prefix, from the user's `config.toml`. Pure.
 //!
 //! ```toml
 //! ["s3://training-data"]
@@ -9,14 +9,14 @@
 //! ca_bundle = "/etc/ssl/intranet.pem"
 //! ```
 //!
-//! 1. A table is named by a scheme (`s3://`), a bucket, a container or a server, or one of these and a prefix of whole
-//!    segments. Of the hub it is `hf://datasets/OWNER/NAME/PREFIX`, whatever the revision.
-//! 2. Of all tables that an object is under, the longest counts, alone: tables do not add up.
-//! 3. What a table leaves out is as if there were no file.
-//! 4. `[mount]` and `[shared]` are about no bucket: options of every mount, and the folder that hosts share.
-//! 5. Tables hold no secrets: they name a profile, a file or a variable that does.
+//! 1. A table is named by a scheme (`s3://`), a bucket, a container or a server, or one of these and a prefix
+//!    of whole segments. For the hub it is `hf://datasets/OWNER/NAME/PREFIX`, whatever the revision.
+//! 2. Of all tables that match an object, only the longest applies: tables are not merged.
+//! 3. A key that a table leaves out has its default.
+//! 4. `[mount]` and `[shared]` concern no bucket: options of every mount, and the folder that hosts share.
+//! 5. Tables contain no secrets: they name a profile, a file or a variable that does.
 //!
-//! What a table may be called and say is the matter of its store ([`Tables`], one of each
+//! The names and keys of tables are defined by their store ([`Tables`], one for each
 //! [`StoreKind`](super::backend::StoreKind)).
 
 mod entry;
@@ -36,28 +36,29 @@ use dcfs_core::name::nearest;
 pub use entry::{Secret, Vocabulary, entries, exclude};
 pub use shared::Shared;
 
-/// What a table says: a type of its store.
+/// The contents of a table: a type of its store.
 pub type Said = Arc<dyn Any + Send + Sync>;
 
-/// What tables of one kind of store may be called and say.
+/// The tables of one kind of store.
 pub struct Tables {
-    /// Why a name is none, if it is none: of the scheme with `://`, and what follows up to the first slash and behind it.
+    /// Why a table name is invalid, if it is. Arguments: the scheme with `://`, the part up to the first slash,
+    /// the part after it.
     pub wrong_name: fn(&str, &str, &str) -> Option<String>,
-    /// What follows the scheme, as addresses have it.
+    /// Converts the part after the scheme into the form that addresses have.
     pub address: fn(&str) -> String,
-    /// Reads a table, which begins at a byte of the file.
+    /// Parses a table that begins at a byte of the file.
     ///
     /// # Errors
-    /// A name that nobody knows, or a value that is none.
+    /// An unknown key, or a value of the wrong type.
     pub read: fn(usize, &DeTable<'_>) -> Result<Said, Wrong>,
 }
 
-/// What the file says; empty where there is none.
+/// The contents of the file; empty if there is none.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     file: Option<PathBuf>,
     tables: Vec<Table>,
-    /// Entries of `[mount]`: a name, and a value unless that is only `true`.
+    /// Entries of `[mount]`: a name, and a value unless that is just `true`.
     mount: Vec<(String, Option<String>)>,
     shared: Option<Shared>,
 }
@@ -72,19 +73,19 @@ struct Table {
 /// The name of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name {
-    /// `s3://bucket/prefix`, without a slash at its end but those of the scheme.
+    /// `s3://bucket/prefix`, without a trailing slash except those of the scheme.
     shown: String,
-    /// What addresses below it begin with: the same, as a URL has it.
+    /// The prefix of matching addresses: the same, in the form of a URL.
     start: String,
 }
 
 impl Name {
-    /// As the file has it.
+    /// The name as written in the file.
     pub fn text(&self) -> &str {
         &self.shown
     }
 
-    /// Whether it is `address`, or ends where a segment of it does.
+    /// Whether it equals `address`, or a whole-segment prefix of it.
     fn is_over(&self, address: &[u8]) -> bool {
         address
             .strip_prefix(self.start.as_bytes())
@@ -92,7 +93,7 @@ impl Name {
     }
 }
 
-/// The longest name over `address`, with what belongs to it.
+/// The longest name that matches `address`, with its value.
 pub fn longest<'a, T>(
     tables: impl Iterator<Item = (&'a Name, T)>,
     address: &[u8],
@@ -100,12 +101,12 @@ pub fn longest<'a, T>(
     tables.filter(|(name, _)| name.is_over(address)).max_by_key(|(name, _)| name.start.len())
 }
 
-/// What tables are compared with, of a key of a bucket.
+/// The address of a key of a bucket that table names are matched against.
 pub fn address(scheme: &str, bucket: &str, key: &[u8]) -> Vec<u8> {
     [scheme.as_bytes(), b"://", bucket.as_bytes(), b"/", key].concat()
 }
 
-/// What is wrong with what the table called `name` says.
+/// Adds the name of the table to an error in its contents.
 pub fn wrong(name: &Name, error: super::Error) -> super::Error {
     super::Error::Setting(format!("settings of `{}`: {error}", show(name.text())))
 }
@@ -114,7 +115,7 @@ pub fn wrong(name: &Name, error: super::Error) -> super::Error {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Error {
     file: PathBuf,
-    /// From 1.
+    /// Counted from 1.
     line: usize,
     message: String,
 }
@@ -133,14 +134,14 @@ impl From<Error> for dcfs_core::error::Error {
     }
 }
 
-/// A message, and the byte of the text it is about.
+/// A message, and the byte offset that it refers to.
 pub type Wrong = (usize, String);
 
 impl Settings {
-    /// Reads the text of `file`.
+    /// Parses the text of `file`.
     ///
     /// # Errors
-    /// No TOML, a table or a name that nobody knows, or a value that is none; with the line.
+    /// Invalid TOML, an unknown table or key, or a value of the wrong type; with the line.
     pub fn parse(file: &Path, text: &str) -> Result<Self, Error> {
         let (tables, mount, shared) = tables(text).map_err(|(at, message)| Error {
             file: file.to_owned(),
@@ -155,7 +156,7 @@ impl Settings {
         self.file.as_deref()
     }
 
-    /// What `[mount]` says: options as `-o` takes them.
+    /// The options of `[mount]`, in the form of `-o`.
     pub fn mount(&self) -> impl Iterator<Item = String> {
         self.mount.iter().map(|(name, value)| match value {
             Some(value) => format!("{name}={}", value.replace('\\', "\\\\").replace(',', "\\,")),
@@ -163,17 +164,17 @@ impl Settings {
         })
     }
 
-    /// What `[shared]` says.
+    /// The contents of `[shared]`.
     pub fn shared(&self) -> Option<&Shared> {
         self.shared.as_ref()
     }
 
-    /// The name of every table.
+    /// The names of all tables.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tables.iter().map(|table| table.name.text())
     }
 
-    /// Each table of one kind, by the type of what it says.
+    /// All tables of one kind of store, by the type of their contents.
     pub fn all<S: 'static>(&self) -> impl Iterator<Item = (&Name, &S)> {
         self.tables.iter().filter_map(|table| Some((&table.name, table.said.downcast_ref()?)))
     }
@@ -185,7 +186,7 @@ const MOUNT: &str = "mount";
 /// The table of the folder that hosts share.
 const SHARED: &str = "shared";
 
-/// Options, as [`Settings::mount`] has them.
+/// The options, as returned by [`Settings::mount`].
 type Options = Vec<(String, Option<String>)>;
 
 fn tables(text: &str) -> Result<(Vec<Table>, Options, Option<Shared>), Wrong> {
@@ -217,7 +218,7 @@ fn tables(text: &str) -> Result<(Vec<Table>, Options, Option<Shared>), Wrong> {
     Ok((tables, mount, shared))
 }
 
-/// Entries of `[mount]`: texts, numbers, `true`, and lists of texts for options that are repeated.
+/// Parses the entries of `[mount]`: strings, numbers, `true`, and lists of strings for repeatable options.
 fn options(entries: &DeTable<'_>) -> Result<Options, Wrong> {
     let mut options = Options::new();
     for (name, value) in entries {
@@ -243,7 +244,7 @@ fn options(entries: &DeTable<'_>) -> Result<Options, Wrong> {
     Ok(options)
 }
 
-/// The name of a table, without slashes at its end, and what it may say.
+/// Parses the name of a table, without trailing slashes; returns the tables of its store.
 fn named(name: &str) -> Result<(Name, &'static Tables), String> {
     let schemes = || backend::kinds().flat_map(|kind| kind.schemes);
     let known: Vec<_> = schemes().map(|scheme| format!("{scheme}://")).collect();

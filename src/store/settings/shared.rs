@@ -8,27 +8,28 @@ use super::Wrong;
 use crate::error::show;
 use dcfs_core::name::nearest;
 
-/// What `[shared]` says.
+/// The contents of `[shared]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shared {
     /// `s3://bucket/prefix`, `file:///folder`.
     pub prefix: String,
     /// Whether mounts share what they build.
     pub write: bool,
-    /// A builder that says nothing for so long is taken for dead.
+    /// A builder that is silent for this long is presumed dead.
     pub lease: Duration,
 }
 
 const NAMES: [&str; 3] = ["prefix", "write", "lease"];
 
-/// Long enough for a builder that waits for a slow bucket, short enough for those who wait for a dead one.
+/// The default: long enough for a builder that waits for a slow bucket, short enough for those who wait for a
+/// dead one.
 const LEASE: Duration = Duration::from_secs(30);
 
-/// Seconds that a lease may be.
+/// Allowed leases in seconds.
 const LEASES: std::ops::RangeInclusive<i64> = 1..=3600;
 
 impl Shared {
-    /// Reads the table, which begins at byte `at`.
+    /// Parses the table, which begins at byte `at`.
     pub fn read(at: usize, entries: &DeTable<'_>) -> Result<Self, Wrong> {
         let (mut prefix, mut write, mut lease) = (None, false, LEASE);
         for (name, value) in entries {

@@ -1,11 +1,11 @@
-//! Texts of the file, and what they mean.
+//! Texts of the file, and their meaning.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::backend::tables::{Az, Gs, Hf, Http, S3};
 
-/// What counts for an object of S3, and the name of the table that says it.
+/// The table that applies to an object of S3, and its name.
 fn s3<'a>(settings: &'a Settings, bucket: &str, key: &[u8]) -> Option<(&'a str, &'a S3)> {
     let (name, said) = longest(settings.all(), &address("s3", bucket, key))?;
     Some((name.text(), said))

@@ -1,6 +1,6 @@
 //! Shared objects in a bucket, through `object_store`.
 //!
-//! Requests run on a thread of their own: who asks may be anywhere, in a task, between tasks, or without a runtime.
+//! Requests run on a thread of their own: callers may be in a task, between tasks, or without a runtime.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,13 +26,14 @@ use dcfs_core::error::Result;
 use dcfs_core::shared::{Listed, Objects, Seen};
 use dcfs_core::time::Timestamp;
 
-/// No answer about a shared object begins later, unless `--timeout` is less: whoever waits can do without.
+/// Time limit for an answer about a shared object to begin, unless `--timeout` is less: callers can do without
+/// it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The same between two parts of an answer that has begun, and for an object that is sent: a piece is 8 MiB.
+/// Time limit between two parts of an answer, and for an upload: a piece is 8 MiB.
 const PART: Duration = Duration::from_secs(60);
 
-/// Objects of more bytes have [`PART`] to be sent.
+/// Uploads larger than this have the limit [`PART`].
 const SMALL: usize = 64 << 10;
 
 /// A prefix of a bucket.
@@ -44,13 +45,13 @@ pub struct Folder<B> {
 
 struct Inner<B> {
     bucket: Arc<B>,
-    /// Without a slash at its end; may be empty.
+    /// Without a trailing slash; may be empty.
     prefix: String,
     place: String,
     timeout: Duration,
 }
 
-/// Whether a part of an answer came.
+/// Whether a part of an answer has arrived.
 #[derive(Clone, Default)]
 struct Came(Arc<AtomicBool>);
 
@@ -59,13 +60,13 @@ impl Came {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether one came since this was asked last.
+    /// Whether one has arrived since the last call.
     fn take(&self) -> bool {
         self.0.swap(false, Ordering::Relaxed)
     }
 }
 
-/// What became of a conditional write.
+/// The result of a conditional write.
 enum Put {
     Done,
     /// The condition does not hold.
@@ -76,7 +77,7 @@ impl<B: Bucket> Folder<B> {
     /// `below` is the key of something just below the folder; `place` is for messages.
     ///
     /// # Errors
-    /// No thread can be started; a prefix that cannot be asked for exactly.
+    /// No thread can be started; a prefix that cannot be requested exactly.
     pub fn new(
         bucket: Arc<B>,
         below: &[u8],
@@ -134,7 +135,7 @@ impl<B: Bucket> Folder<B> {
     }
 }
 
-/// A condition that does not hold is an answer. 409: two conditional writes at once.
+/// A failed condition is an answer. 409: two conditional writes at once.
 fn lost_or<T>(put: Result<T, StoreError>) -> Result<Put, StoreError> {
     match put {
         Ok(_) => Ok(Put::Done),
@@ -146,7 +147,7 @@ fn lost_or<T>(put: Result<T, StoreError>) -> Result<Put, StoreError> {
     }
 }
 
-/// The path that asks for the very `key`, which may be empty: then for all of the bucket.
+/// The path that requests exactly `key`, which may be empty: that means the whole bucket.
 fn exact(key: &str, place: &str) -> Result<Path, Error> {
     if key.is_empty() {
         return Ok(Path::default());
@@ -164,7 +165,8 @@ impl<B: Bucket> Inner<B> {
         }
     }
 
-    /// Asks until there is an answer that does not pass, or for `patience`; longer where parts of an answer come.
+    /// Retries until there is an answer or a permanent failure, for at most `patience`; longer while parts of
+    /// an answer arrive.
     async fn ask<T>(
         &self,
         key: &str,
@@ -226,7 +228,7 @@ impl<B: Bucket> Inner<B> {
     }
 }
 
-/// An object; `None` where it is longer than `most`.
+/// Reads an object; `None` if it is longer than `most`.
 async fn read(
     store: &dyn ObjectStore,
     path: &Path,
@@ -254,8 +256,8 @@ async fn read(
     Ok(Some(Some(Seen { bytes, tag })))
 }
 
-/// What tells an object from others of its name: S3 and Azure compare the etag before it is written over, Google the
-/// version.
+/// The tag that distinguishes versions of an object: S3 and Azure compare the etag before an overwrite, Google
+/// the version.
 fn tag(etag: Option<&str>, version: Option<&str>) -> String {
     match (etag.unwrap_or_default(), version.unwrap_or_default()) {
         (etag, "") => etag.to_owned(),
@@ -263,7 +265,7 @@ fn tag(etag: Option<&str>, version: Option<&str>) -> String {
     }
 }
 
-/// What [`tag`] was made of.
+/// The inverse of [`tag`].
 fn seen_as(tag: &str) -> UpdateVersion {
     let (etag, version) = tag.split_once('\n').unwrap_or((tag, ""));
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
@@ -278,7 +280,7 @@ async fn delete(store: &dyn ObjectStore, path: &Path) -> Result<(), StoreError> 
     }
 }
 
-/// Everything below a folder; `start` is where keys begin.
+/// Everything below a folder; `start` is the length of the prefix of keys.
 async fn listed(
     store: &dyn ObjectStore,
     path: &Path,
@@ -342,7 +344,7 @@ impl<B: Bucket> Objects for Folder<B> {
     fn list(&self, folder: &str) -> Result<Vec<Listed>> {
         let folder = folder.trim_end_matches('/').to_owned();
         self.wait(|inner| async move {
-            // The prefix is in keys as it is written: its path is exact.
+            // The prefix is literally part of the keys: its path is exact.
             let start = inner.prefix.len() + usize::from(!inner.prefix.is_empty());
             let came = Came::default();
             inner
@@ -354,7 +356,7 @@ impl<B: Bucket> Objects for Folder<B> {
     }
 }
 
-/// Waits for nothing that is still asked: who drops it has no more questions, and may be inside another runtime.
+/// Does not wait for pending requests: the caller has no more questions, and may be inside another runtime.
 impl<B> Drop for Folder<B> {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {

@@ -1,7 +1,7 @@
-//! Shared objects as files of a folder.
+//! Shared objects as files in a folder.
 //!
-//! A file is written under another name and renamed, or linked where it must not be there: nobody sees half of one, and
-//! of many writers one wins.
+//! A file is written under a temporary name and renamed, or hard linked if it must not exist yet: nobody sees a
+//! partial file, and of several writers one wins.
 
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
@@ -15,7 +15,7 @@ use dcfs_core::shared::{Listed, Objects, Seen};
 use dcfs_core::time::Timestamp;
 use dcfs_disk::regular;
 
-/// A folder of this machine.
+/// A local folder.
 pub struct Folder {
     root: PathBuf,
     place: String,
@@ -39,8 +39,8 @@ impl Folder {
         }
     }
 
-    /// A whole file beside the one at `path`, which is given its name by `finish`; it is gone afterwards. The folder itself
-    /// is never made: one that is not there may be a network's that is not mounted.
+    /// Writes a complete temporary file beside `path`, which `finish` gives its name; it is removed afterwards.
+    /// The folder itself is never created: if missing, it may be a network file system that is not mounted.
     fn draft<T>(
         &self,
         path: &Path,
@@ -56,7 +56,7 @@ impl Folder {
         let (process, number) = (std::process::id(), DRAFTS.next());
         let draft = folder.join(format!(".draft-{:016x}-{process}-{number}", *WHO));
         let mut options = File::options();
-        // One that is there already is another's, and stays.
+        // An existing one belongs to another process, and stays.
         let mut file = regular::open_with(options.write(true).create_new(true), &draft)?;
         let written = file.write_all(bytes).and_then(|()| file.sync_data());
         drop(file);
@@ -66,10 +66,10 @@ impl Folder {
     }
 }
 
-/// Tells this process from those of other hosts and containers, whose numbers may be the same.
+/// Distinguishes this process from those on other hosts and in containers, whose pids may be the same.
 static WHO: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
 
-/// Drafts of this process.
+/// Counter for temporary names.
 static DRAFTS: Counter = Counter(std::sync::atomic::AtomicU64::new(0));
 
 struct Counter(std::sync::atomic::AtomicU64);
@@ -98,7 +98,7 @@ impl Objects for Folder {
         match read() {
             Ok(bytes) => Ok(Some(Seen { bytes, tag: String::new() })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // A folder that is not there at all may be a network's that is not mounted.
+                // A missing folder may be a network file system that is not mounted.
                 match self.root.is_dir() {
                     true => Ok(None),
                     false => Err(self.failed(key)(error)),
@@ -124,7 +124,7 @@ impl Objects for Folder {
     }
 
     fn replace(&self, key: &str, bytes: Vec<u8>, seen: &Seen) -> Result<bool> {
-        // Between the look and the rename another may come: two who hold a lease only waste work.
+        // Another writer may come between the check and the rename: two holders of a lease only waste work.
         match self.get(key, seen.bytes.len() as u64) {
             Ok(Some(now)) if now == *seen => self.put(key, bytes).map(|()| true),
             _ => Ok(false),

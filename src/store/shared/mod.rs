@@ -1,12 +1,13 @@
-//! The folder of objects that many hosts share: below a prefix of a bucket, or in a folder that all of them mount.
+//! The folder of objects that many hosts share: below a prefix of a bucket, or in a folder that all of them
+//! mount.
 //!
-//! Unlike the objects of rows these are written too. Answers are not believed here: who asks compares them with what the
-//! catalog says.
+//! Unlike the objects of rows these are written too. Their contents are not trusted here: callers compare them
+//! with the catalog.
 //!
-//! | file | where |
+//! | file | storage |
 //! |---|---|
 //! | [`bucket`] | S3, Google, Azure |
-//! | [`folder`] | a folder of this machine, which may be a network's |
+//! | [`folder`] | a local folder, which may be a network file system |
 
 mod bucket;
 mod folder;
@@ -25,10 +26,11 @@ use super::error::Error;
 use super::place::Place;
 use super::{Config, net};
 
-/// The folder at `prefix`, e.g. `s3://bucket/dcfs`, reached as objects there are. Nothing is asked of a network yet.
+/// Opens the folder at `prefix`, e.g. `s3://bucket/dcfs`, with the settings for objects there. Sends no request
+/// yet.
 ///
 /// # Errors
-/// `Invalid`: it is no place that can be written to.
+/// `Invalid`: it is not a writable place.
 pub fn open(config: &Config, prefix: &str) -> Result<Arc<dyn Objects>> {
     let wrong = |why: &str| {
         Error::Setting(format!(
@@ -37,7 +39,7 @@ pub fn open(config: &Config, prefix: &str) -> Result<Arc<dyn Objects>> {
         ))
     };
     let named = prefix.trim_end_matches('/');
-    // As a row would name an object just below it.
+    // Addressed as a row would name an object just below it.
     let object = Object { source: named.to_owned(), path: b"x".to_vec(), ..Object::default() };
     match Place::of(&object).map_err(|error| wrong(&error.to_string()))? {
         Place::File(path) => {

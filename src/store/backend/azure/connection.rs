@@ -1,14 +1,13 @@
-//! `AZURE_STORAGE_CONNECTION_STRING`: `Name=value;Name=value`, as the portal gives it. Pure.
+//! `AZURE_STORAGE_CONNECTION_STRING`: `Name=value;Name=value`, as the portal shows it. Pure.
 //!
-//! Names are compared without case, as Microsoft's libraries do; a value may hold `=`. What is not known
-//! is left alone.
+//! Names are case-insensitive, as in Microsoft's libraries; a value may contain `=`. Unknown names are ignored.
 
-/// What a connection string says of blobs. Holds secrets, so it is not printed.
+/// The parts of a connection string that concern blobs. Holds secrets, so it has no `Debug`.
 #[derive(Default, PartialEq, Eq)]
 pub struct Connection {
     pub account: Option<String>,
     pub key: Option<String>,
-    /// A shared access signature, without `?`.
+    /// A shared access signature, without the leading `?`.
     pub sas: Option<String>,
     pub endpoint: Option<String>,
     /// Azurite on this machine.
@@ -17,7 +16,7 @@ pub struct Connection {
 
 impl Connection {
     /// # Errors
-    /// The reason, where it says neither an account nor an endpoint. It holds nothing of the text.
+    /// The reason, if it names neither an account nor an endpoint. It repeats nothing of the text.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let parts: Vec<_> =
             text.split(';').filter_map(|part| part.trim().split_once('=')).collect();
@@ -47,7 +46,7 @@ impl Connection {
     }
 }
 
-/// The account that an endpoint of Azure's own belongs to: `acc` of `https://acc.blob.core.windows.net`.
+/// The account in one of Azure's own endpoints: `acc` of `https://acc.blob.core.windows.net`.
 fn first_label(endpoint: &str) -> Option<String> {
     let host = endpoint.split_once("://")?.1.split(['/', ':', '?']).next()?;
     let label = host.split('.').next().filter(|label| !label.is_empty());

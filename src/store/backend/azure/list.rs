@@ -1,6 +1,8 @@
-//! Listings of Azure containers: all versions, else the current blobs, where an account or a signature has no versions.
+//! Listings of Azure containers: all versions, or the current blobs if the account or the signature does not
+//! allow versions.
 //!
-//! One page after another: the service that `object_store` signs for knows no place to begin at.
+//! Pages are requested one after another: the API version that `object_store` signs for has no start-after
+//! parameter.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,13 +23,13 @@ use crate::list::{How, Listed, xml};
 use crate::refusal::Refusal;
 use dcfs_core::time::Timestamp;
 
-/// The most that Azure gives at a time.
+/// The largest page that Azure returns.
 const PAGE: &str = "5000";
 
-/// As `object_store` signs; for requests that are not signed.
+/// The API version that `object_store` signs for, sent with unsigned requests too.
 const API: &str = "2023-11-03";
 
-/// A container, or a part of it.
+/// Lists a container, or a prefix of it.
 pub struct Lister {
     container: Arc<Container>,
     asker: Asker,
@@ -35,10 +37,10 @@ pub struct Lister {
 }
 
 impl Lister {
-    /// Nothing is asked yet.
+    /// Sends no request yet.
     ///
     /// # Errors
-    /// `Setting`: what is said of the store makes no sense.
+    /// `Setting` if the store's settings are invalid.
     pub fn new(container: Arc<Container>, place: String, how: How) -> Result<Self, Error> {
         let server = cloud::Bucket::server(&*container).to_owned();
         let (net, is_plain) = container.wire();
@@ -123,7 +125,7 @@ impl Pages for Lister {
     }
 }
 
-/// Whether current blobs may be listed where versions are not.
+/// Whether current blobs can be listed instead, because versions are not available.
 fn has_no_versions(refusal: &Refusal) -> bool {
     const CODES: [&str; 4] = [
         "AuthorizationPermissionMismatch",
@@ -134,7 +136,7 @@ fn has_no_versions(refusal: &Refusal) -> bool {
     [400, 403, 409].contains(&refusal.status) && CODES.contains(&refusal.code.as_str())
 }
 
-/// One blob, raw.
+/// One blob as listed, not decoded.
 #[derive(Default)]
 struct Blob {
     name: Option<String>,
@@ -143,11 +145,11 @@ struct Blob {
     size: u64,
     etag: String,
     last_modified: Option<Timestamp>,
-    /// A folder, of an account with folders, or of Hadoop.
+    /// A folder: of an account with hierarchical namespaces, or a marker written by Hadoop.
     is_folder: bool,
 }
 
-/// Reads a page.
+/// Parses a page.
 fn read(body: &[u8], prefix: &str, versions: bool) -> Result<Page, String> {
     let (mut blob, mut next) = (Blob::default(), None);
     let mut building = Building::new(prefix);
@@ -214,7 +216,7 @@ impl Blob {
     }
 }
 
-/// `Fri, 20 Nov 2026 10:31:23 GMT`.
+/// Parses `Fri, 20 Nov 2026 10:31:23 GMT`.
 fn date(text: &str) -> Option<Timestamp> {
     let date = DateTime::parse_from_rfc2822(text.trim()).ok()?;
     Some(Timestamp::from_micros(date.timestamp_micros()))

@@ -3,18 +3,18 @@
 //! Settings come from the environment, as `az`, Microsoft's libraries and `adlfs` read it:
 //!
 //! - account and endpoint: `AZURE_STORAGE_CONNECTION_STRING`, else `AZURE_STORAGE_ACCOUNT` or
-//!   `AZURE_STORAGE_ACCOUNT_NAME`, with `AZURE_STORAGE_ENDPOINT` or `AZURE_STORAGE_SERVICE_ENDPOINT` where it
-//!   is not Azure's own. `UseDevelopmentStorage=true` and `AZURE_STORAGE_USE_EMULATOR` mean azurite on
-//!   this machine (`AZURITE_BLOB_STORAGE_URL`).
-//! - credentials: none with `--anon`; else those of the connection string; else the first of a token, a key
-//!   (`AZURE_STORAGE_KEY`, `_ACCOUNT_KEY`), a workload identity (`AZURE_FEDERATED_TOKEN_FILE`), a client's secret
-//!   (`AZURE_CLIENT_ID`, `_SECRET`, `AZURE_TENANT_ID`), a signature (`AZURE_STORAGE_SAS_TOKEN`) that is
-//!   there; else those of `az login`; else those of the machine, if they come within [`METADATA`]; else none.
+//!   `AZURE_STORAGE_ACCOUNT_NAME`, with `AZURE_STORAGE_ENDPOINT` or `AZURE_STORAGE_SERVICE_ENDPOINT` if it is
+//!   not Azure's own. `UseDevelopmentStorage=true` and `AZURE_STORAGE_USE_EMULATOR` mean azurite on this
+//!   machine (`AZURITE_BLOB_STORAGE_URL`).
+//! - credentials: none with `--anon`; else those of the connection string; else the first that is set of a
+//!   token, a key (`AZURE_STORAGE_KEY`, `_ACCOUNT_KEY`), a workload identity (`AZURE_FEDERATED_TOKEN_FILE`), a
+//!   client secret (`AZURE_CLIENT_ID`, `_SECRET`, `AZURE_TENANT_ID`), a signature (`AZURE_STORAGE_SAS_TOKEN`);
+//!   else those of `az login`; else those of the machine, if they arrive within [`METADATA`]; else none.
 //!
 //! A table of `config.toml` names an account, an endpoint, a connection string or none, and wins over the
-//! environment. Where it names another account, what the environment says of its own does not count: neither its connection
-//! string, key and signature, nor its endpoint. Credentials of the environment are never sent to an endpoint that a table
-//! names.
+//! environment. If it names another account, the environment's account settings are ignored: its connection
+//! string, key, signature and endpoint. Credentials of the environment are never sent to an endpoint that a
+//! table names.
 
 mod connection;
 mod list;
@@ -54,7 +54,7 @@ const NAMING: Naming = Naming {
     no_bucket: "its source names no container; write `az://container`",
 };
 
-/// `az://container/key`, of the account that settings or the environment name.
+/// `az://container/key`, in the account that the settings or the environment name.
 pub static KIND: StoreKind = StoreKind {
     schemes: &[NAMING.scheme],
     rules: Rules::Bucket,
@@ -77,17 +77,17 @@ pub const HINTS: Hints = Hints {
     unknown: "look at the network, at the account's name, and at `AZURE_STORAGE_ENDPOINT`",
 };
 
-/// Credentials that do not come.
+/// Hint when credentials are not available.
 const HINT: &str = "see what the `AZURE_*` variables say of them, or pass `--anon`";
 
-/// Azurite's, and its account.
+/// The endpoint of azurite, and its account.
 const EMULATOR: &str = "http://127.0.0.1:10000";
 const EMULATED: &str = "devstoreaccount1";
 
-/// How long `az` may take to start.
+/// Time limit for `az` to start.
 const AZ: Duration = Duration::from_secs(20);
 
-/// Names that `object_store` does not know, and those it does.
+/// Variables that `object_store` does not know, and its own names for them.
 const ALIASES: [(&str, AzureConfigKey); 4] = [
     ("AZURE_STORAGE_ACCOUNT", AzureConfigKey::AccountName),
     ("AZURE_STORAGE_KEY", AzureConfigKey::AccessKey),
@@ -95,48 +95,48 @@ const ALIASES: [(&str, AzureConfigKey); 4] = [
     ("AZURE_STORAGE_BLOB_ENDPOINT", AzureConfigKey::Endpoint),
 ];
 
-/// Every container of a mount.
+/// All containers of a mount.
 pub struct Azure {
     ways: Ways<Way>,
     containers: Buckets<Container, (Option<String>, String)>,
 }
 
-/// One container and how to ask it.
+/// One container and how to reach it.
 pub struct Container {
     name: String,
     way: Arc<Way>,
     client: OnceCell<MicrosoftAzure>,
 }
 
-/// Where credentials come from.
+/// The origin of credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Credentials {
     None,
-    /// The environment says.
+    /// The environment names them.
     Told,
     /// `az login`.
     Cli,
-    /// Of the machine.
+    /// The machine's metadata service.
     Machine,
 }
 
-/// What counts for containers of one table, or of none.
+/// The settings of one table of `config.toml`, or the default ones.
 struct Way {
     anon: bool,
     net: Net,
     /// Never printed.
     variables: Variables,
-    /// Its error is told at first use.
+    /// An error is reported at first use.
     connection: Result<Option<Connection>, String>,
     table: settings::Az,
-    /// For messages, and for telling objects of two accounts apart.
+    /// For messages, and to tell objects of two accounts apart.
     server: String,
-    /// Known after the first client is made.
+    /// Known once the first client has been made.
     credentials: OnceCell<Credentials>,
 }
 
 impl Azure {
-    /// Nothing is asked of a network yet.
+    /// Sends no request yet.
     pub fn new(config: &Config, environment: &Variables) -> Self {
         let names = ["AZURE_", "AZURITE_", "HOME", "PATH", "AWS_CA_BUNDLE"];
         let variables = net::only(environment, &names);
@@ -150,7 +150,8 @@ impl Azure {
         Self { ways: Ways::new(&config.settings, way), containers: Buckets::new() }
     }
 
-    /// The container called `name`, which holds what a container's name may hold, as it is reached for `key`.
+    /// The container called `name`, with the settings that apply to `key`. `name` must already be a valid
+    /// container name.
     pub fn container(&self, name: &str, key: &[u8]) -> Arc<Container> {
         let (table, way) = self.ways.of(&address(NAMING.scheme, name, key));
         let way = Arc::clone(way);
@@ -191,7 +192,7 @@ impl Backend for Azure {
     }
 }
 
-/// Why a table of settings is not called after a container, if it is not.
+/// Why a table of settings has no valid container name, if it has none.
 fn wrong_container(_scheme: &str, container: &str, _prefix: &str) -> Option<String> {
     let text = "is no container's name; write `az://container/prefix`";
     (!is_container(container)).then(|| format!("`{}` {text}", show(container)))
@@ -202,16 +203,16 @@ impl Container {
         &self.name
     }
 
-    /// How requests of our own are sent, and whether without TLS.
+    /// The HTTP settings of our own requests, and whether plain HTTP is allowed.
     pub fn wire(&self) -> (&Net, bool) {
         let is_plain = self.endpoint().is_ok_and(|(endpoint, _)| endpoint.starts_with("http://"));
         (&self.way.net, is_plain)
     }
 
-    /// Where the account's containers are, and the account.
+    /// The endpoint of the account, and the account.
     ///
     /// # Errors
-    /// `Setting`: what the environment says makes no sense.
+    /// `Setting` if the environment is invalid.
     pub fn endpoint(&self) -> Result<(String, String), Error> {
         let builder = self.way.told()?;
         let account = builder.get_config_value(&AzureConfigKey::AccountName);
@@ -223,10 +224,10 @@ impl Container {
         Ok((net::endpoint(&self.way.server)?, account.unwrap_or_default()))
     }
 
-    /// What requests of our own are signed with; `None` where they are not.
+    /// The credential that our own requests are signed with; `None` if they are not signed.
     ///
     /// # Errors
-    /// `Denied` where there should be credentials, but they do not come; `place` is for the message.
+    /// `Denied` if credentials are configured but not available; `place` is for the message.
     pub async fn credential(&self, place: &str) -> Result<Option<Arc<AzureCredential>>, Error> {
         self.ready(place).await?;
         let Some(client) = self.client.get().filter(|_| self.is_signed()) else { return Ok(None) };
@@ -271,7 +272,7 @@ impl cloud::Bucket for Container {
 }
 
 impl Way {
-    /// What the environment says.
+    /// The settings of the environment.
     fn new(config: &Config, variables: Variables) -> Self {
         let find = |name: &str| net::find(&variables, name);
         let connection = find("AZURE_STORAGE_CONNECTION_STRING").map(Connection::parse).transpose();
@@ -287,7 +288,7 @@ impl Way {
         }
     }
 
-    /// With what a table says.
+    /// Overrides them with those of a table.
     fn told_by(mut self, table: &settings::Az, environment: &Variables) -> Self {
         let connection =
             table.connection_string.as_ref().map(|named| connection(named, environment));
@@ -295,25 +296,26 @@ impl Way {
             self.variables.retain(|(name, _)| !key(name).is_some_and(|key| is_of_account(&key)));
             self.connection = connection.transpose();
         }
-        // Another server is asked as the table says; what the environment holds is for the account's own.
+        // Another server is reached by the table's settings alone; the environment's credentials belong to its
+        // own account.
         self.anon |=
             table.anon || table.endpoint_url.is_some() && table.connection_string.is_none();
         self.table = table.clone();
         self
     }
 
-    /// With its server.
+    /// Fills in the server.
     fn known(self) -> Self {
         Self { server: self.find_server(), ..self }
     }
 
-    /// Whether the environment is about another account than `name`.
+    /// Whether the environment is about an account other than `name`.
     fn is_other(&self, name: &str) -> bool {
         let known = self.told().map(|told| told.get_config_value(&AzureConfigKey::AccountName));
         known.is_ok_and(|known| known.is_some_and(|known| known != name))
     }
 
-    /// Whom requests are signed as, in words; asks nobody.
+    /// A description of the identity that signs requests; sends no request.
     fn whose(&self) -> String {
         match self.has_credentials() {
             _ if self.is_anonymous() => "anonymous".into(),
@@ -332,7 +334,7 @@ impl Way {
         self.anon || may_skip && is_yes(self.get("AZURE_SKIP_SIGNATURE"))
     }
 
-    /// The endpoint, or Azure's own of the account.
+    /// The configured endpoint, or Azure's own for the account.
     fn find_server(&self) -> String {
         let Ok(builder) = self.told() else { return CLOUD.to_owned() };
         let get = |key| builder.get_config_value(&key);
@@ -344,7 +346,7 @@ impl Way {
             .unwrap_or_else(|| format!("https://{account}.blob.core.windows.net"))
     }
 
-    /// A client for `container`, after deciding once per mount where credentials come from.
+    /// A client for `container`. The first call of a mount decides where credentials come from.
     async fn client(&self, container: &str) -> Result<MicrosoftAzure, Error> {
         let credentials = self.credentials.get_or_try_init(|| self.decide(container)).await?;
         build(self.builder(container, *credentials)?)
@@ -372,7 +374,7 @@ impl Way {
         Ok(Credentials::None)
     }
 
-    /// Whether the environment holds credentials, or says where they are.
+    /// Whether the environment contains credentials, or names where they are.
     fn has_credentials(&self) -> Result<bool, Error> {
         let builder = self.told()?;
         let is = |key| builder.get_config_value(&key).is_some_and(|value| !value.is_empty());
@@ -385,7 +387,7 @@ impl Way {
             || is_yes(builder.get_config_value(&AzureConfigKey::UseAzureCli).as_deref()))
     }
 
-    /// Whether `az` is there and somebody used it.
+    /// Whether `az` is installed and has been used.
     fn has_az(&self) -> bool {
         let path = self.get("PATH").unwrap_or_default();
         let home = self.get("HOME").map(|home| PathBuf::from(home).join(".azure"));
@@ -398,7 +400,7 @@ impl Way {
         net::find(&self.variables, name)
     }
 
-    /// What the environment says, its connection string over the rest, and the table over that.
+    /// A builder from the environment, overridden by its connection string, overridden by the table.
     fn told(&self) -> Result<MicrosoftAzureBuilder, Error> {
         let mut builder = MicrosoftAzureBuilder::new();
         for (name, value) in &self.variables {
@@ -449,19 +451,19 @@ impl Way {
     }
 }
 
-/// What a variable is to `object_store`.
+/// The setting of `object_store` that a variable sets.
 fn key(name: &str) -> Option<AzureConfigKey> {
     let alias = ALIASES.iter().find(|alias| alias.0 == name).map(|alias| alias.1);
     alias.or_else(|| name.to_ascii_lowercase().parse().ok())
 }
 
-/// Whether a setting is of one account, and means nothing to others.
+/// Whether a setting belongs to one account, and means nothing to others.
 fn is_of_account(key: &AzureConfigKey) -> bool {
     use AzureConfigKey::{AccessKey, AccountName, Endpoint, SasKey, UseEmulator};
     matches!(key, AccountName | AccessKey | SasKey | Endpoint | UseEmulator)
 }
 
-/// The connection string that a table names.
+/// Parses the connection string that a table names.
 fn connection(named: &Secret, environment: &Variables) -> Result<Connection, String> {
     let text = ways::secret(named, environment)?;
     Connection::parse(&text)

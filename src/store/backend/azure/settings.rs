@@ -1,17 +1,17 @@
-//! What tables of settings may say of Azure. Pure.
+//! The keys that tables of settings may have for Azure. Pure.
 
 use toml::de::DeTable;
 
 use crate::settings::{Secret, Vocabulary, Wrong, entries, exclude};
 
-/// What may be said of Azure.
+/// A table of settings of Azure.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Az {
     pub account: Option<String>,
     pub endpoint_url: Option<String>,
-    /// What the portal gives: an account, its key or a signature.
+    /// As the portal shows it: an account, with its key or a signature.
     pub connection_string: Option<Secret>,
-    /// Do not sign.
+    /// Do not sign requests.
     pub anon: bool,
 }
 
@@ -22,10 +22,10 @@ const VOCABULARY: Vocabulary = Vocabulary {
 };
 
 impl Az {
-    /// Reads a table, which begins at byte `at`.
+    /// Reads a table that begins at byte `at`.
     ///
     /// # Errors
-    /// A name that nobody knows, or a value that is none.
+    /// An unknown key, or a value of the wrong type.
     pub fn read(at: usize, table: &DeTable<'_>) -> Result<Self, Wrong> {
         const SECRET: &str = "connection_string";
         let mut said = Self::default();

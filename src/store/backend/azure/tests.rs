@@ -1,4 +1,4 @@
-//! Tables of environments and settings, and what they lead to.
+//! Tables of environments and settings, and the result of each.
 
 use super::*;
 
@@ -11,7 +11,7 @@ fn azure(anon: bool, variables: Pairs<'_>) -> Azure {
     told("", anon, variables)
 }
 
-/// With a table of the container `c`.
+/// Azure with a table for the container `c`.
 fn told(table: &str, anon: bool, variables: Pairs<'_>) -> Azure {
     let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     let text = if table.is_empty() { String::new() } else { format!("[\"az://c\"]\n{table}") };
@@ -92,7 +92,7 @@ fn a_table_wins_over_the_environment() {
             Credentials::Told,
             "https://acc.blob.core.windows.net",
         ),
-        // Another server gets nothing of what the environment holds.
+        // Another server receives no credentials of the environment.
         ("endpoint_url = 'http://h:3/theirs'", &[theirs], none, "http://h:3/theirs"),
         ("account = 'acc'\nendpoint_url = 'http://h:3'", &[emulator, bearer], none, "http://h:3"),
     ];

@@ -1,4 +1,4 @@
-//! Listings of Google Cloud Storage, by its JSON API: the XML one tells no generations.
+//! Listings of Google Cloud Storage, through its JSON API: the XML API does not list generations.
 
 use std::sync::Arc;
 
@@ -15,16 +15,16 @@ use crate::list::page::{Ask, Building, Page, Pages, Token};
 use crate::list::{How, Listed};
 use dcfs_core::time::Timestamp;
 
-/// The most that Google gives at a time.
+/// The largest page that Google returns.
 const PAGE: &str = "5000";
 
-/// The fields that are read; Google sends all otherwise.
+/// The fields to return; by default Google sends all of them.
 const FIELDS: &str = "items(name,size,generation,etag,timeDeleted,updated),nextPageToken";
 
-/// Google itself.
+/// Google's own endpoint.
 const GOOGLE: &str = "https://storage.googleapis.com";
 
-/// A bucket, or a part of it.
+/// Lists a bucket, or a prefix of it.
 pub struct Lister {
     bucket: Arc<Bucket>,
     asker: Asker,
@@ -54,10 +54,10 @@ struct Item {
 }
 
 impl Lister {
-    /// Nothing is asked yet.
+    /// Sends no request yet.
     ///
     /// # Errors
-    /// `Setting`: what is said of the store makes no sense.
+    /// `Setting` if the store's settings are invalid.
     pub fn new(bucket: Arc<Bucket>, place: String, how: How) -> Result<Self, Error> {
         let (net, is_plain) = bucket.wire()?;
         let options = net.options(is_plain)?;
@@ -94,7 +94,7 @@ impl Lister {
             ("fields", FIELDS),
             ("versions", versions),
         ];
-        // Unlike S3's, this start is part of the listing; the caller drops it.
+        // Unlike S3's `start-after`, `startOffset` is inclusive; the caller drops the first key.
         pairs.extend(Some(("startOffset", ask.after.as_str())).filter(|start| !start.1.is_empty()));
         pairs.extend(end.as_deref().map(|end| ("endOffset", end)));
         pairs.extend(ask.token.as_ref().map(|token| ("pageToken", token.0.as_str())));
@@ -129,7 +129,7 @@ impl Pages for Lister {
     }
 }
 
-/// Reads a page.
+/// Parses a page.
 fn read(body: &[u8], prefix: &str) -> Result<Page, String> {
     let answer: Answer = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     let mut building = Building::new(prefix);

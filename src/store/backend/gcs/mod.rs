@@ -4,15 +4,15 @@
 //!
 //! - endpoint: `STORAGE_EMULATOR_HOST` (with or without `http://`), `GOOGLE_BASE_URL`, else Google itself.
 //! - credentials: none with `--anon`; else `DATACHAIN_GCP_CREDENTIALS` (a service account as JSON),
-//!   `GOOGLE_APPLICATION_CREDENTIALS`, and what else `object_store` knows as `GOOGLE_*`; else what
-//!   `gcloud auth application-default login` left, below `CLOUDSDK_CONFIG` or `~/.config/gcloud`; else those
-//!   of the machine, if they come within [`METADATA`] and `NO_GCE_CHECK` does not forbid to ask; else
-//!   none. An emulator is asked without any, unless the environment names some.
+//!   `GOOGLE_APPLICATION_CREDENTIALS`, and the other `GOOGLE_*` variables that `object_store` knows; else the
+//!   file that `gcloud auth application-default login` wrote, below `CLOUDSDK_CONFIG` or `~/.config/gcloud`;
+//!   else those of the machine, if they arrive within [`METADATA`] and `NO_GCE_CHECK` does not forbid the
+//!   request; else none. Requests to an emulator are unsigned, unless the environment names credentials.
 //!
-//! A table of `config.toml` names an endpoint, a file of credentials or none, and wins over the environment. Credentials of
-//! the environment are never sent to an endpoint that a table names.
+//! A table of `config.toml` names an endpoint, a file of credentials or none, and wins over the environment.
+//! Credentials of the environment are never sent to an endpoint that a table names.
 //!
-//! Files of the type `external_account` (workload identity federation) are not understood yet.
+//! Files of the type `external_account` (workload identity federation) are not supported yet.
 
 mod list;
 pub mod settings;
@@ -74,46 +74,46 @@ pub const HINTS: Hints = Hints {
     unknown: "look at the network, and at `STORAGE_EMULATOR_HOST`",
 };
 
-/// Credentials that do not come.
+/// Hint when credentials are not available.
 const HINT: &str = "see what `GOOGLE_APPLICATION_CREDENTIALS` names, or pass `--anon`";
 
-/// Below a folder of configuration of `gcloud`.
+/// Below the configuration folder of `gcloud`.
 const DEFAULT: &str = "application_default_credentials.json";
 
-/// Every bucket of a mount.
+/// All buckets of a mount.
 pub struct Gcs {
     ways: Ways<Way>,
     buckets: Buckets<Bucket, (Option<String>, String)>,
 }
 
-/// One bucket and how to ask it.
+/// One bucket and how to reach it.
 pub struct Bucket {
     name: String,
     way: Arc<Way>,
     client: OnceCell<GoogleCloudStorage>,
 }
 
-/// What counts for buckets of one table, or of none.
+/// The settings of one table of `config.toml`, or the default ones.
 struct Way {
-    /// Whose errors are told at first use.
+    /// An error is reported at first use.
     endpoint: Result<Option<String>, String>,
     is_emulator: bool,
     anon: bool,
     net: Net,
     /// Never printed.
     variables: Variables,
-    /// A file of credentials that a table names; nothing else counts then.
+    /// The credentials file that a table names; it overrides everything else.
     file: Option<PathBuf>,
-    /// What `gcloud` left.
+    /// The file that `gcloud auth application-default login` wrote.
     left: Option<PathBuf>,
     /// The project that pays for requests.
     payer: Option<String>,
-    /// Whether requests are signed; known after the first client is made.
+    /// Whether requests are signed; known once the first client has been made.
     signed: OnceCell<bool>,
 }
 
 impl Gcs {
-    /// Nothing is asked of a network yet.
+    /// Sends no request yet.
     pub fn new(config: &Config, environment: &Variables) -> Self {
         let names = [
             "GOOGLE_",
@@ -131,7 +131,8 @@ impl Gcs {
         Self { ways: Ways::new(&config.settings, way), buckets: Buckets::new() }
     }
 
-    /// The bucket called `name`, which holds what a bucket's name may hold, as it is reached for `key`.
+    /// The bucket called `name`, with the settings that apply to `key`. `name` must already be a valid bucket
+    /// name.
     pub fn bucket(&self, name: &str, key: &[u8]) -> Arc<Bucket> {
         let (table, way) = self.ways.of(&address(NAMING.scheme, name, key));
         let way = Arc::clone(way);
@@ -179,7 +180,7 @@ impl Bucket {
         &self.name
     }
 
-    /// Where it is not Google itself.
+    /// The endpoint, if it is not Google's own.
     pub fn endpoint(&self) -> Option<&str> {
         self.way.endpoint.as_ref().ok()?.as_deref()
     }
@@ -189,10 +190,10 @@ impl Bucket {
         self.way.payer.as_deref()
     }
 
-    /// How requests of our own are sent, and whether without TLS.
+    /// The HTTP settings of our own requests, and whether plain HTTP is allowed.
     ///
     /// # Errors
-    /// `Setting`: the endpoint makes no sense.
+    /// `Setting` if the endpoint is invalid.
     pub fn wire(&self) -> Result<(&Net, bool), Error> {
         let endpoint = self.way.endpoint.as_ref();
         let endpoint = endpoint.map_err(|error| Error::Setting(error.clone()))?;
@@ -200,10 +201,10 @@ impl Bucket {
         Ok((&self.way.net, is_plain))
     }
 
-    /// The token of requests of our own; `None` where they are not signed.
+    /// The token of our own requests; `None` if they are not signed.
     ///
     /// # Errors
-    /// `Denied` where there should be one, but it does not come; `place` is for the message.
+    /// `Denied` if a token is configured but not available; `place` is for the message.
     pub async fn bearer(&self, place: &str) -> Result<Option<String>, Error> {
         self.ready(place).await?;
         let Some(client) = self.client.get().filter(|_| self.is_signed()) else { return Ok(None) };
@@ -261,7 +262,7 @@ impl Way {
         Self {
             endpoint: endpoint.map_err(|error| error.to_string()),
             is_emulator: emulator.is_some(),
-            // A table about another server says as whom it is asked; what the environment holds is for Google.
+            // A table about another server names its own credentials; those of the environment are for Google.
             anon: config.anon
                 || table.is_some_and(|table| {
                     table.anon || table.endpoint_url.is_some() && table.credentials_file.is_none()
@@ -278,7 +279,7 @@ impl Way {
         }
     }
 
-    /// A client for `bucket`, after deciding once per mount whether requests are signed.
+    /// A client for `bucket`. The first call of a mount decides whether requests are signed.
     async fn client(&self, bucket: &str) -> Result<GoogleCloudStorage, Error> {
         let signed = *self.signed.get_or_try_init(|| self.decide(bucket)).await?;
         build(self.builder(bucket, signed)?)
@@ -311,7 +312,7 @@ impl Way {
         Ok(found)
     }
 
-    /// Whether the environment holds credentials, or says where they are.
+    /// Whether the environment contains credentials, or names where they are.
     fn has_credentials(&self) -> bool {
         let any = [
             "DATACHAIN_GCP_CREDENTIALS",
@@ -324,7 +325,7 @@ impl Way {
         any.iter().any(|name| self.get(name).is_some())
     }
 
-    /// Whether a client can be made, where a table says how.
+    /// Whether a client can be built from the table's settings.
     fn check(&self) -> Result<(), Error> {
         let is_signed = self.file.is_some() && !self.anon;
         build(self.builder("bucket", is_signed)?).map(drop)
@@ -334,7 +335,7 @@ impl Way {
         self.endpoint.as_ref().ok().and_then(Option::as_deref).unwrap_or("Google Cloud")
     }
 
-    /// Whom requests are signed as, in words; asks nobody.
+    /// A description of the identity that signs requests; sends no request.
     fn whose(&self) -> String {
         match &self.file {
             _ if self.anon => "anonymous".into(),
@@ -356,7 +357,7 @@ impl Way {
         if signed {
             builder = self.with_credentials(builder);
         } else {
-            // Else the file that `gcloud` left is read, though it is not needed.
+            // Otherwise the file that `gcloud` wrote is read although it is not needed.
             builder = builder.with_bearer_token("none");
         }
         let endpoint = self.endpoint.as_ref().map_err(|error| Error::Setting(error.clone()))?;
@@ -378,7 +379,7 @@ impl Way {
             .with_retry(net::once()))
     }
 
-    /// The project that pays, as a header.
+    /// The `x-goog-user-project` header.
     fn payer(&self) -> Result<Option<HeaderValue>, Error> {
         let header = |project: &String| HeaderValue::from_str(project);
         self.payer.as_ref().map(header).transpose().map_err(|_| {
@@ -410,7 +411,7 @@ impl Way {
     }
 }
 
-/// The project of the environment, in the order of Google's own libraries.
+/// The project that the environment names, in the order of Google's own libraries.
 fn project(variables: &Variables) -> Option<String> {
     let names = [
         "GOOGLE_CLOUD_QUOTA_PROJECT",
@@ -425,7 +426,7 @@ fn build(builder: GoogleCloudStorageBuilder) -> Result<GoogleCloudStorage, Error
     builder.build().map_err(|error| cloud::setting(CLOUD, &error))
 }
 
-/// `STORAGE_EMULATOR_HOST` may be `host:port`.
+/// Adds `http://` to a bare `host:port` of `STORAGE_EMULATOR_HOST`.
 fn with_scheme(given: &str) -> String {
     if given.contains("://") { given.to_owned() } else { format!("http://{given}") }
 }

@@ -1,16 +1,16 @@
-//! What tables of settings may say of Google Cloud Storage. Pure.
+//! The keys that tables of settings may have for Google Cloud Storage. Pure.
 
 use toml::de::DeTable;
 
 use crate::settings::{Vocabulary, Wrong, entries, exclude};
 
-/// What may be said of Google Cloud Storage.
+/// A table of settings of Google Cloud Storage.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gs {
     pub endpoint_url: Option<String>,
-    /// A service account, or what `gcloud auth application-default login` left.
+    /// The file of a service account, or the one that `gcloud auth application-default login` wrote.
     pub credentials_file: Option<String>,
-    /// Do not sign.
+    /// Do not sign requests.
     pub anon: bool,
     /// The project that pays for requests.
     pub user_project: Option<String>,
@@ -22,10 +22,10 @@ const VOCABULARY: Vocabulary = Vocabulary {
 };
 
 impl Gs {
-    /// Reads a table, which begins at byte `at`.
+    /// Reads a table that begins at byte `at`.
     ///
     /// # Errors
-    /// A name that nobody knows, or a value that is none.
+    /// An unknown key, or a value of the wrong type.
     pub fn read(at: usize, table: &DeTable<'_>) -> Result<Self, Wrong> {
         let mut said = Self::default();
         for entry in entries(table) {

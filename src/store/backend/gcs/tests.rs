@@ -1,4 +1,4 @@
-//! Tables of environments and settings, and what they lead to.
+//! Tables of environments and settings, and the result of each.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn gcs(anon: bool, variables: Pairs<'_>) -> Gcs {
     told("", anon, variables)
 }
 
-/// With a table of the bucket `b`.
+/// Google Cloud Storage with a table for the bucket `b`.
 fn told(table: &str, anon: bool, variables: Pairs<'_>) -> Gcs {
     let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     let text = if table.is_empty() { String::new() } else { format!("[\"gs://b\"]\n{table}") };
@@ -21,7 +21,7 @@ fn told(table: &str, anon: bool, variables: Pairs<'_>) -> Gcs {
     Gcs::new(&config, &variables.iter().map(own).collect())
 }
 
-/// Whether requests are signed, or why there is no client.
+/// Whether requests are signed, or why no client could be made.
 fn decided(gcs: &Gcs) -> Result<bool, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let bucket = gcs.bucket("b", b"k");
@@ -86,7 +86,7 @@ fn a_table_wins_over_the_environment() {
         (file, false, &[home, skip], true, "Google Cloud"),
         (file, false, &[home, emulator], true, "http://localhost:1"),
         (file, true, &[home], false, "Google Cloud"),
-        // Another server gets nothing of what the environment holds.
+        // Another server receives no credentials of the environment.
         ("endpoint_url = 'https://t/'", false, &[token, emulator], false, "https://t"),
         ("endpoint_url = 'http://t'\nanon = true", false, &[emulator], false, "http://t"),
     ];

@@ -1,8 +1,8 @@
 //! Listings of S3: all versions (ListObjectVersions), else the current objects (ListObjectsV2, else ListObjects).
 //!
-//! Versions are DataChain's default. Where the store does not list them (R2, rclone, nginx) or does not allow it, the first
-//! request is asked again for current objects, and the listing says that it is one of these. Where it does not know the
-//! second version of that question, or answers it as the first, the first is asked.
+//! Versions are DataChain's default. If the store does not list them (R2, rclone, nginx) or does not allow it,
+//! the first request is repeated for current objects, and the listing is marked as such. If the store does not
+//! know ListObjectsV2, or answers it as ListObjects, ListObjects is used.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -21,23 +21,23 @@ use crate::list::{How, Listed, xml};
 use crate::refusal::Refusal;
 use dcfs_core::time::Timestamp;
 
-/// As large as S3 makes them.
+/// The largest page that S3 returns.
 const PAGE: &str = "1000";
 
-/// A bucket, or a part of it.
+/// Lists a bucket, or a prefix of it.
 pub struct Lister {
     bucket: Arc<Bucket>,
     asker: Asker,
     question: AtomicU8,
 }
 
-/// The question that is asked; each is tried where the one before is refused.
+/// The API call; each is tried after the one before was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Question {
     Versions,
     Current,
-    /// The first version of that.
+    /// ListObjects, the first version.
     Old,
 }
 
@@ -45,20 +45,20 @@ enum Question {
 #[derive(Debug)]
 enum Told {
     Page(Page),
-    /// As the first version of the question is answered: it goes on after a key.
+    /// An answer to ListObjects: it continues after a key.
     OldPage(Page),
-    /// Of current objects in place of versions, or the other way.
+    /// Current objects in place of versions, or the other way round.
     OtherKind,
 }
 
-/// A refusal, and whose credentials it was asked with.
+/// A refusal, and whose credentials signed the request.
 type Refused = (Refusal, Option<Arc<str>>);
 
 impl Lister {
-    /// Nothing is asked yet.
+    /// Sends no request yet.
     ///
     /// # Errors
-    /// `Setting`: what is said of the store makes no sense.
+    /// `Setting` if the store's settings are invalid.
     pub fn new(bucket: Arc<Bucket>, place: String, how: How) -> Result<Self, Error> {
         let reach = bucket.reach();
         let asker = Asker {
@@ -87,7 +87,7 @@ impl Lister {
             let question = self.question();
             let other = match (self.send(&ask, question).await?, question) {
                 (Ok(Told::Page(page)), _) => return Ok(page),
-                // The next page is asked for as this one was answered.
+                // The next page is requested with the call that was answered.
                 (Ok(Told::OldPage(page)), _) => {
                     self.question.store(Question::Old as u8, Ordering::Relaxed);
                     return Ok(page);
@@ -114,8 +114,8 @@ impl Lister {
         }
     }
 
-    /// Asks, and where it is refused, once more: where the bucket is by that answer, and with other credentials, if there are
-    /// others by now.
+    /// Sends a request, and repeats it once if it is refused: to the region that the refusal names, and with
+    /// other credentials, if there are others by now.
     async fn send(&self, ask: &Ask, question: Question) -> Result<Result<Told, Refused>, Error> {
         let mut signer = self.bucket.signer(&self.asker.place).await?;
         loop {
@@ -165,7 +165,7 @@ impl Lister {
 
     fn url(&self, ask: &Ask, question: Question) -> String {
         let mut pairs = vec![("encoding-type", "url"), ("max-keys", PAGE), ("prefix", &ask.prefix)];
-        // Where there is no token, a page begins after a key.
+        // Without a token, a page begins after a key.
         let (token, after) = match question {
             Question::Versions => {
                 pairs.push(("versions", ""));
@@ -186,7 +186,7 @@ impl Lister {
             None => pairs.push((after, &ask.after)),
         }
         let base = self.bucket.url();
-        // With its name in the host's there is no path.
+        // With virtual-hosted addresses the path is empty.
         let slash = if self.bucket.is_virtual() { "/" } else { "" };
         format!("{base}{slash}{}", query(&pairs))
     }
@@ -216,7 +216,7 @@ impl Pages for Lister {
     }
 }
 
-/// Refusals of the signature itself: another question is refused as well.
+/// Refusals of the signature itself: another call would be refused as well.
 const KEYS: [&str; 5] = [
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
@@ -225,17 +225,17 @@ const KEYS: [&str; 5] = [
     "ExpiredToken",
 ];
 
-/// Whether a refusal says that the store knows no second version of listing current objects.
+/// Whether a refusal means that the store does not know ListObjectsV2.
 fn is_unknown(refusal: &Refusal) -> bool {
     [405, 501].contains(&refusal.status)
         || [400, 404].contains(&refusal.status) && is_about_question(refusal)
 }
 
-/// Whether a refusal may be about the question, so that current objects may be listed where versions are not.
+/// Whether a refusal may concern the call itself, so that current objects may be listed where versions are not.
 fn is_about_question(refusal: &Refusal) -> bool {
     let code = refusal.code.as_str();
-    // Servers say in many ways that they know no versions. What is wrong with the bucket, the region or the credentials comes
-    // again with the other question, which is then told.
+    // Servers refuse ListObjectVersions in many ways. If the bucket, the region or the credentials are wrong,
+    // the next call fails too, and that error is reported.
     match refusal.status {
         403 => !KEYS.contains(&code),
         404 => code != "NoSuchBucket",
@@ -245,7 +245,7 @@ fn is_about_question(refusal: &Refusal) -> bool {
     }
 }
 
-/// One entry, raw.
+/// One entry, not decoded.
 #[derive(Default)]
 struct Entry {
     key: String,
@@ -258,7 +258,7 @@ struct Entry {
     is_marker: bool,
 }
 
-/// What surrounds the entries, raw.
+/// The fields around the entries, not decoded.
 #[derive(Default)]
 struct Frame {
     is_encoded: bool,
@@ -266,11 +266,11 @@ struct Frame {
     key_marker: Option<String>,
     version_marker: Option<String>,
     continuation: Option<String>,
-    /// Of the first version of listing current objects.
+    /// `NextMarker` of ListObjects.
     marker: Option<String>,
 }
 
-/// Reads a page. What it lists is told by the name of its outermost element.
+/// Parses a page. The name of its outermost element tells which call it answers.
 fn read(body: &[u8], prefix: &str, question: Question) -> Result<Told, String> {
     let versions = question == Question::Versions;
     let (mut frame, mut entry, mut entries) = (Frame::default(), Entry::default(), Vec::new());
@@ -295,11 +295,11 @@ fn read(body: &[u8], prefix: &str, question: Question) -> Result<Told, String> {
     match (root.as_str(), versions) {
         ("ListVersionsResult", true) | ("ListBucketResult", false) => {}
         ("ListVersionsResult" | "ListBucketResult", _) => return Ok(Told::OtherKind),
-        // S3 may begin an answer well, and fail later.
+        // S3 may begin an answer with status 200, and fail later.
         (other, _) => return Err(format!("a page of `{other}`")),
     }
     let mut building = Building::new(prefix);
-    // Some servers list delete markers apart.
+    // Some servers list delete markers separately.
     entries.sort_by_key(|entry| entry.is_marker);
     for entry in entries {
         entry.put(frame.is_encoded, versions, &mut building)?;
@@ -310,7 +310,7 @@ fn read(body: &[u8], prefix: &str, question: Question) -> Result<Told, String> {
     match (frame.is_truncated, frame.continuation.take()) {
         (true, Some(token)) => Ok(Told::Page(building.done(Some(Token(token, None))))),
         (true, None) => {
-            // Servers of the first version name no key where it is the last of the page.
+            // Servers with ListObjects name no marker if it is the last key of the page.
             let marker = frame.old_token()?.or_else(|| building.last().map(str::to_owned));
             let marker = marker.ok_or_else(lost)?;
             Ok(Told::OldPage(building.done(Some(Token(marker, None)))))
@@ -393,7 +393,7 @@ fn lost() -> String {
     "there is more, but it does not say where".to_owned()
 }
 
-/// `encoding-type=url` is that of forms: `+` is a space. `None` where it is no text.
+/// Decodes `encoding-type=url`, which is form encoding: `+` is a space. `None` if it is not UTF-8.
 fn decoded(text: String, is_encoded: bool) -> Option<String> {
     if !is_encoded {
         return Some(text);

@@ -1,14 +1,14 @@
 //! S3, and every server that speaks its protocol, through `object_store`.
 //!
-//! Bucket names go into the path, where nobody says otherwise: one endpoint serves every bucket of a catalog. Where a store
-//! answers that a bucket is in another region, or that it wants the name in the host's, it is asked there from then on. An
-//! `http://` endpoint is taken as meant. Where there are no credentials, requests are not signed, as DataChain falls back to
-//! anonymous; a mount finds out when there are some after all.
+//! Addresses are path-style by default: one endpoint serves every bucket of a catalog. If a store answers that
+//! a bucket is in another region, or requires virtual-hosted addresses, requests go there from then on. An
+//! `http://` endpoint is used as given. Without credentials, requests are not signed, as DataChain falls back
+//! to anonymous access; a mount notices when credentials appear.
 //!
-//! | file | what it decides |
+//! | file | contents |
 //! |---|---|
-//! | [`reach`] | endpoint, region and identity of a bucket, from all that may name them |
-//! | [`credentials`] | where credentials come from, and how long they are good |
+//! | [`reach`] | endpoint, region and identity of a bucket, from all settings |
+//! | [`credentials`] | source and lifetime of credentials |
 
 mod credentials;
 mod list;
@@ -79,32 +79,32 @@ pub const HINTS: Hints = Hints {
     unknown: "look at the network, and name a server that is not AWS by `--endpoint-url`",
 };
 
-/// The name of the table of settings that counts, if there is one.
+/// Name of the table of settings that applies, if any.
 type Table = Option<String>;
 
-/// Every bucket of a mount.
+/// All buckets of a mount.
 pub struct S3 {
     flags: Flags,
     net: Net,
     settings: Settings,
     environment: Arc<Environment>,
-    /// As they were when the mount began; credentials look at them again.
+    /// The AWS files as they were when the mount began; credentials read them again.
     files: Result<Files, CredentialError>,
-    /// As many as there are tables.
+    /// One per table.
     reaches: Mutex<HashMap<Table, Arc<Reach>>>,
     buckets: Buckets<Bucket, (Table, String)>,
 }
 
-/// One bucket and how to ask it.
+/// One bucket and how to reach it.
 pub struct Bucket {
     name: String,
     reach: Arc<Reach>,
     first: Clients,
-    /// Where the store said that it is.
+    /// The site that the store named.
     found: OnceLock<Clients>,
 }
 
-/// A bucket where it is, or is taken to be.
+/// The clients of a bucket at one site.
 struct Clients {
     site: Site,
     signed: OnceLock<AmazonS3>,
@@ -117,11 +117,11 @@ impl Clients {
     }
 }
 
-/// A client, and the credentials that it asks with.
+/// A client, and the credentials that it signs with.
 type Client<'a> = cloud::Client<'a, Answer>;
 
 impl S3 {
-    /// Nothing is asked of a network yet.
+    /// Sends no request yet.
     pub fn new(config: &Config, variables: &Variables) -> Self {
         let environment = Environment::of(variables);
         let flags = Flags {
@@ -142,10 +142,11 @@ impl S3 {
         }
     }
 
-    /// The bucket called `name`, which holds what a bucket's name may hold, as it is reached for `key`.
+    /// The bucket called `name`, with the settings that apply to `key`. `name` must already be a valid bucket
+    /// name.
     ///
     /// # Errors
-    /// `Setting`: what is said of it makes no sense.
+    /// `Setting` if its settings are invalid.
     pub fn bucket(&self, name: &str, key: &[u8]) -> Result<Arc<Bucket>, Error> {
         let table = self.table(name, key);
         let reach = self.reach(table.clone())?;
@@ -156,14 +157,14 @@ impl S3 {
         Ok(self.buckets.get((table, name.to_owned()), new))
     }
 
-    /// The table of settings that counts for a key.
+    /// The table of settings that applies to a key.
     fn table(&self, bucket: &str, key: &[u8]) -> Table {
         let address = address(NAMING.scheme, bucket, key);
         let (name, _) = longest(self.settings.all::<settings::S3>(), &address)?;
         Some(name.text().to_owned())
     }
 
-    /// How buckets of a table are reached.
+    /// The settings for the buckets of a table.
     fn reach(&self, table: Table) -> Result<Arc<Reach>, Error> {
         if let Some(known) = lock(&self.reaches).get(&table) {
             return Ok(Arc::clone(known));
@@ -173,7 +174,7 @@ impl S3 {
         let said = table.as_ref().and_then(|name| all.find(|(n, _)| n.text() == name));
         let said = said.map(|(_, said)| said);
         let reach = Arc::new(Reach::of(&self.flags, &self.net, said, &self.environment, files)?);
-        // Whoever was first: an identity is shared by all of a table.
+        // If two threads made one, the first wins: all buckets of a table share an identity.
         Ok(Arc::clone(lock(&self.reaches).entry(table).or_insert(reach)))
     }
 }
@@ -244,12 +245,12 @@ impl Bucket {
         &self.reach
     }
 
-    /// Its address, without a slash at its end.
+    /// Its URL, without a trailing slash.
     pub fn url(&self) -> String {
         self.reach.url(&self.name, &self.clients().site)
     }
 
-    /// Whether its name stands in the host's.
+    /// Whether addresses are virtual-hosted.
     pub fn is_virtual(&self) -> bool {
         self.clients().site.is_virtual
     }
@@ -263,13 +264,14 @@ impl Bucket {
         self.found.get().unwrap_or(&self.first)
     }
 
-    /// Whether it was found elsewhere than where it was taken to be.
+    /// Whether the store redirected to another site.
     pub fn is_moved(&self) -> bool {
         self.found.get().is_some()
     }
 
-    /// Whether a refusal says where the bucket is: it may be asked again, and is asked there from now on. A question that was
-    /// asked there already (`was_moved`) is sent nowhere else: a store could send around without end.
+    /// Whether a refusal names the bucket's site: the request may be repeated, and all later ones go there. A
+    /// request that already went there (`was_moved`) is not redirected again: a store could redirect without
+    /// end.
     pub fn go_on(&self, note: &Note, was_moved: bool) -> bool {
         if was_moved || self.is_moved() {
             return !was_moved;
@@ -278,15 +280,15 @@ impl Bucket {
         let is_askable = |site: &Site| !site.is_virtual || self.reach.can_be_host(&self.name);
         let Some(site) = site.filter(is_askable) else { return false };
         tracing::info!("`s3://{}` is asked in {} from now on", self.name, site.region);
-        // Whoever was first was told the same.
+        // If another thread was first, it was given the same site.
         let _ = self.found.set(Clients::new(site));
         true
     }
 
-    /// Credentials to sign with now; without keys where requests are not signed.
+    /// The credentials to sign with now; without keys if requests are not signed.
     ///
     /// # Errors
-    /// `Denied` where there should be credentials, but they do not come; `place` is for the message.
+    /// `Denied` if credentials are configured but not available; `place` is for the message.
     pub async fn signer(&self, place: &str) -> Result<Answer, Error> {
         let Some(identity) = &self.reach.identity else {
             return Ok(Answer { keys: None, whose: "".into() });
@@ -298,10 +300,10 @@ impl Bucket {
         })
     }
 
-    /// The client, with credentials at hand if requests are signed.
+    /// The client, with its credentials fetched if requests are signed.
     ///
     /// # Errors
-    /// `Denied` where there should be credentials, but they do not come; `place` is for the message.
+    /// `Denied` if credentials are configured but not available; `place` is for the message.
     async fn ready(&self, place: &str) -> Result<Client<'_>, Error> {
         let answer = self.signer(place).await?;
         self.asking(answer)
@@ -386,7 +388,7 @@ impl cloud::Bucket for Bucket {
     }
 }
 
-/// Where a refusal says that a bucket is, if that is not where it was asked.
+/// The site that a refusal names, if it is not the one asked.
 fn elsewhere(asked: &Site, note: &Note) -> Option<Site> {
     if !asked.is_virtual && note.code == "SecondLevelDomainForbidden" {
         return Some(Site { is_virtual: true, ..asked.clone() });
@@ -396,7 +398,7 @@ fn elsewhere(asked: &Site, note: &Note) -> Option<Site> {
     is_other.then(|| Site { region: region.clone(), ..asked.clone() })
 }
 
-/// Every change under these locks is one step, so a panic elsewhere leaves it whole.
+/// Every change under these locks is a single step, so a panic elsewhere leaves it whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,7 @@
-//! How a bucket is reached: flags, the user's `config.toml`, the environment and `~/.aws` made into one answer.
+//! How a bucket is reached: flags, the user's `config.toml`, the environment and `~/.aws` resolved into one
+//! result.
 //!
-//! Each of these is decided by the first that names it:
+//! For each of these, the first that sets it wins:
 //!
 //! | | flag | table of `config.toml` | environment | profile |
 //! |---|---|---|---|---|
@@ -12,10 +13,10 @@
 //! | addresses | | `addressing_style` | | `addressing_style` of its `s3` |
 //! | FIPS, dual stack | | | `AWS_USE_FIPS_ENDPOINT`, `AWS_USE_DUALSTACK_ENDPOINT` | `use_fips_endpoint`, `use_dualstack_endpoint`, its own or of its `s3` |
 //!
-//! A profile that a table names stands before the environment, for endpoint and region too: the table is about one
-//! bucket, the environment about all.
+//! A profile that a table names takes precedence over the environment, for endpoint and region too: the table
+//! concerns one bucket, the environment all.
 //!
-//! Waits, retries, certificates and proxies are those of every store ([`crate::net`]).
+//! Timeouts, retries, certificates and proxies are those of every store ([`crate::net`]).
 
 use std::sync::Arc;
 
@@ -31,10 +32,10 @@ use crate::error::{Error, show};
 use crate::net::{self, Net, is_yes};
 use dcfs_core::provenance::Reached;
 
-/// Where nobody names a region.
+/// The default region.
 const REGION: &str = "us-east-1";
 
-/// What the command line says.
+/// The flags of the command line.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
     pub endpoint_url: Option<String>,
@@ -44,30 +45,30 @@ pub struct Flags {
     pub request_payer: bool,
 }
 
-/// A way to reach buckets.
+/// The settings to reach buckets with.
 #[derive(Debug)]
 pub struct Reach {
-    /// Checked; `None` is AWS.
+    /// Validated; `None` is AWS.
     pub endpoint: Option<String>,
     pub region: String,
-    /// Whether somebody named it.
+    /// Whether the region was configured.
     is_region_said: bool,
     /// `None`: requests are not signed.
     pub identity: Option<Identity>,
     pub request_payer: bool,
     pub net: Net,
-    /// Buckets stand in the name of the host, not in the path.
+    /// Whether addresses are virtual-hosted rather than path-style.
     pub is_virtual: bool,
-    /// Which of its endpoints AWS is asked at.
+    /// Which of AWS's endpoints to use.
     pub kind: Kind,
     options: ClientOptions,
 }
 
 impl Reach {
-    /// Decides. Nothing is asked of a network.
+    /// Resolves the settings. Sends no request.
     ///
     /// # Errors
-    /// `Setting`, naming what is wrong.
+    /// `Setting`, naming the invalid one.
     pub fn of(
         flags: &Flags,
         net: &Net,
@@ -105,11 +106,11 @@ impl Reach {
         })
     }
 
-    /// Whether credentials can be found at all. That somebody has to sign in first is no error: they may do so later.
-    /// Nor is a profile that cannot be used, where nobody named it to dcfs: the catalog may hold local files alone.
+    /// Checks that credentials can be found at all. A missing sign-in is no error: it may happen later. Nor is
+    /// an unusable profile that was not named to dcfs: the catalog may hold local files alone.
     ///
     /// # Errors
-    /// `Setting`, naming what is wrong.
+    /// `Setting`, naming the invalid one.
     pub fn check(&self) -> Result<(), Error> {
         let built = self.builder("bucket", &self.site("bucket")).build();
         built.map_err(|error| cloud::setting(super::CLOUD, &error))?;
@@ -134,9 +135,9 @@ impl Reach {
         }
     }
 
-    /// A client of `bucket` at `site`, but for its credentials.
+    /// A client builder for `bucket` at `site`, without credentials.
     pub fn builder(&self, bucket: &str, site: &Site) -> AmazonS3Builder {
-        // With its name in the path `object_store` adds it.
+        // With path-style addresses `object_store` adds the bucket.
         let endpoint = match site.is_virtual {
             true => self.url(bucket, site),
             false => self.base(&site.region),
@@ -152,17 +153,17 @@ impl Reach {
             .with_retry(net::once())
     }
 
-    /// A client for requests of our own.
+    /// A client for our own requests.
     ///
     /// # Errors
-    /// `Setting`: TLS cannot be set up.
+    /// `Setting` if TLS cannot be set up.
     pub fn http(&self) -> Result<HttpClient, Error> {
         wire::Connector::new(&self.net)
             .connect(&self.options)
             .map_err(|error| cloud::setting(super::CLOUD, &error))
     }
 
-    /// Where `bucket` is taken to be, before a store says otherwise.
+    /// The site assumed for `bucket`, until a store names another.
     pub fn site(&self, bucket: &str) -> Site {
         Site {
             region: self.region.clone(),
@@ -170,7 +171,7 @@ impl Reach {
         }
     }
 
-    /// Whether the name may stand in that of a host. A certificate for all names of a domain holds for one label.
+    /// Whether the name is valid as part of a host name. A wildcard certificate covers one label only.
     pub fn can_be_host(&self, bucket: &str) -> bool {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         let dotted = |b: u8| plain(b) || b == b'.';
@@ -178,7 +179,7 @@ impl Reach {
         !bucket.is_empty() && bucket.bytes().all(|b| if is_tls { plain(b) } else { dotted(b) })
     }
 
-    /// The address of `bucket`, without a slash at its end.
+    /// The URL of `bucket`, without a trailing slash.
     pub fn url(&self, bucket: &str, site: &Site) -> String {
         let base = self.base(&site.region);
         match base.split_once("://").filter(|_| site.is_virtual) {
@@ -187,12 +188,12 @@ impl Reach {
         }
     }
 
-    /// The server of buckets in `region`.
+    /// The host that serves buckets in `region`.
     fn base(&self, region: &str) -> String {
         self.endpoint.clone().unwrap_or_else(|| self.kind.endpoint(region))
     }
 
-    /// The settings that are not by default.
+    /// The non-default settings, as flags.
     pub fn reached(&self) -> Reached {
         Reached {
             endpoint_url: self.endpoint.clone(),
@@ -201,12 +202,12 @@ impl Reach {
         }
     }
 
-    /// Who is asked, for messages. An endpoint that was checked holds no password.
+    /// The server, for messages. A validated endpoint contains no password.
     pub fn server(&self) -> &str {
         self.endpoint.as_deref().unwrap_or("AWS")
     }
 
-    /// Whom requests are signed as, in words.
+    /// A description of the identity that signs requests.
     pub fn whose(&self) -> String {
         match &self.identity {
             None => "anonymous".into(),
@@ -221,23 +222,23 @@ impl Reach {
     }
 }
 
-/// Where a bucket is.
+/// The place of a bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
     pub region: String,
-    /// Its name stands in that of the host.
+    /// Whether addresses are virtual-hosted.
     pub is_virtual: bool,
 }
 
-/// Which of its endpoints AWS is asked at.
+/// The variant of AWS's endpoints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kind {
     pub is_fips: bool,
     pub is_dual_stack: bool,
 }
 
-/// Regions begin so in partitions whose names end otherwise than in `amazonaws.com` (`partitions.json` of botocore). The
-/// government's of the United States, `us-gov-`, do not.
+/// Prefixes of regions in partitions with a domain other than `amazonaws.com` (`partitions.json` of botocore).
+/// `us-gov-`, of the United States government, uses `amazonaws.com`.
 const PARTITIONS: [(&str, &str); 6] = [
     ("cn-", "amazonaws.com.cn"),
     ("eusc-", "amazonaws.eu"),
@@ -257,12 +258,12 @@ impl Kind {
     }
 }
 
-/// Whom requests are signed as.
+/// The identity that was chosen to sign requests.
 struct Chosen {
     anon: bool,
     /// A profile that was named to dcfs itself.
     named: Option<String>,
-    /// It was a table that named it.
+    /// Whether a table named it.
     by_table: bool,
 }
 
@@ -280,14 +281,14 @@ impl Chosen {
     }
 }
 
-/// Everything that may name a setting.
+/// All sources of settings.
 struct Given<'a> {
     flags: &'a Flags,
     table: Option<&'a settings::S3>,
     environment: &'a Environment,
     files: &'a Files,
     profile: Option<&'a Profile>,
-    /// The profile stands before the environment.
+    /// Whether the profile takes precedence over the environment.
     first: bool,
 }
 
@@ -335,7 +336,7 @@ impl Given<'_> {
         named.or(one).or(other)
     }
 
-    /// Whether buckets stand in the name of the host. `auto` means the path here, which every server but a few takes.
+    /// Whether addresses are virtual-hosted. `auto` means path-style here, which all but a few servers accept.
     fn is_virtual(&self) -> Result<bool, Error> {
         let by_profile =
             self.profile.and_then(|profile| profile.get_nested("s3", "addressing_style"));
@@ -366,7 +367,7 @@ impl Given<'_> {
     }
 }
 
-/// A region becomes part of a host name and of signatures.
+/// Validates a region, which becomes part of a host name and of signatures.
 fn region(given: &str) -> Result<String, Error> {
     if !is_region(given) {
         let text = "is not a region; write one such as `us-east-1`";
@@ -375,7 +376,7 @@ fn region(given: &str) -> Result<String, Error> {
     Ok(given.to_owned())
 }
 
-/// Whether `text` may be a region's name.
+/// Whether `text` is a valid region name.
 pub fn is_region(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     !text.is_empty() && text.len() <= 64 && text.bytes().all(plain)
@@ -398,7 +399,7 @@ mod tests {
 
     type Variables<'a> = &'a [(&'a str, &'a str)];
 
-    /// Region, endpoint, and the profile that was named, or why not.
+    /// Region, endpoint and the named profile, or the error.
     fn reach(flags: &Flags, table: &str, variables: Variables) -> String {
         let home = tempfile::tempdir().unwrap();
         fs::create_dir(home.path().join(".aws")).unwrap();
@@ -480,7 +481,7 @@ mod tests {
         }
     }
 
-    /// Where the bucket `b` is asked, by a profile of `~/.aws/config` and the environment.
+    /// The URL of the bucket `b`, given a profile of `~/.aws/config` and the environment.
     fn address(profile: &str, table: &str, variables: Variables) -> String {
         let home = tempfile::tempdir().unwrap();
         fs::create_dir(home.path().join(".aws")).unwrap();

@@ -1,21 +1,21 @@
-//! What tables of settings may say of S3 and its kin. Pure.
+//! The keys that tables of settings may have for S3 and compatible stores. Pure.
 
 use toml::de::DeTable;
 
 use crate::settings::{Vocabulary, Wrong, entries, exclude};
 
-/// What may be said of S3 and its kin.
+/// A table of settings of S3 and compatible stores.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct S3 {
-    /// A profile of `~/.aws`, whatever the environment says of keys.
+    /// A profile of `~/.aws`; it overrides keys of the environment.
     pub profile: Option<String>,
     pub region: Option<String>,
     pub endpoint_url: Option<String>,
-    /// Do not sign.
+    /// Do not sign requests.
     pub anon: bool,
     /// Agree to pay for requests.
     pub request_payer: bool,
-    /// `virtual`: buckets stand in the name of the host.
+    /// `virtual` for virtual-hosted addresses.
     pub addressing_style: Option<String>,
 }
 
@@ -25,10 +25,10 @@ const VOCABULARY: Vocabulary = Vocabulary {
 };
 
 impl S3 {
-    /// Reads a table, which begins at byte `at`.
+    /// Reads a table that begins at byte `at`.
     ///
     /// # Errors
-    /// A name that nobody knows, or a value that is none.
+    /// An unknown key, or a value of the wrong type.
     pub fn read(at: usize, table: &DeTable<'_>) -> Result<Self, Wrong> {
         let mut said = Self::default();
         for entry in entries(table) {

@@ -1,9 +1,10 @@
-//! Texts of rows as URLs. Nothing is decoded or normalised, and a path that could leave its source is refused.
+//! Sources and paths of rows as URLs. Nothing is decoded or normalised, and a path that could leave its source
+//! is refused.
 
 use std::fmt::Write as _;
 
-/// The URL that DataChain asks for (`HTTPClient.get_uri`): what is percent-encoded already stays, `?` begins
-/// a query, and what follows `#` is not sent.
+/// The URL that DataChain requests (`HTTPClient.get_uri`): existing percent-encoding stays, `?` begins a query,
+/// and a `#` fragment is not sent.
 ///
 /// # Errors
 /// Why it has no exact meaning.
@@ -40,7 +41,7 @@ pub fn url(source: &str, path: &[u8]) -> Result<String, &'static str> {
     Ok(url)
 }
 
-/// A path as a URL has it; `more` stays as it is too.
+/// Percent-encodes a path; bytes in `more` are kept as well.
 pub fn url_path(path: &str, more: &[u8]) -> String {
     let kept = [b"-._~/%", more].concat();
     let mut url = String::with_capacity(path.len());
@@ -48,17 +49,17 @@ pub fn url_path(path: &str, more: &[u8]) -> String {
     url
 }
 
-/// Appends `byte` as it is, if it is a letter, a digit or one of `kept`, else percent-encoded.
+/// Appends `byte` verbatim if it is a letter, a digit or one of `kept`, else percent-encoded.
 fn encode(url: &mut String, byte: u8, kept: &[u8]) {
     if byte.is_ascii_alphanumeric() || kept.contains(&byte) {
         url.push(char::from(byte));
     } else {
-        // A `String` takes anything.
+        // Writing to a `String` cannot fail.
         let _ = write!(url, "%{byte:02X}");
     }
 }
 
-/// Whether a client would take a segment for `.` or `..`, also encoded.
+/// Whether a client would treat a segment as `.` or `..`, percent-encoded or not.
 pub fn is_dots(segment: &str) -> bool {
     let text = segment.to_ascii_lowercase().replace("%2e", ".");
     text == "." || text == ".."

@@ -1,4 +1,4 @@
-//! What the headers of an answer say. Pure; every byte of them comes from a stranger.
+//! Parsing of response headers. Pure; every byte comes from a stranger.
 
 use std::ops::Range;
 
@@ -8,14 +8,15 @@ use reqwest::header::HeaderMap;
 use crate::error::show;
 use dcfs_core::time::Timestamp;
 
-/// What an answer of status 200 or 206 says of its body.
+/// The headers of an answer with status 200 or 206.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// Whether the body is said to be a part, by its status or by `Content-Range`: some servers know one status for all.
+    /// Whether the body is a part, by its status or by `Content-Range`: some servers use one status for
+    /// everything.
     pub is_part: bool,
-    /// Which bytes of the object the body is; `None` where the length is not said.
+    /// The byte range of the body in the object; `None` if no length is given.
     pub range: Option<Range<u64>>,
-    /// Length of the whole object; `None` where it is not said.
+    /// Length of the whole object; `None` if it is not given.
     pub size: Option<u64>,
     /// As sent.
     pub etag: Option<String>,
@@ -23,11 +24,12 @@ pub struct Head {
 }
 
 impl Head {
+    /// Reads the headers. `Content-Encoding` is ignored: the request accepts none, so the object is stored
+    /// encoded, and its length and etag are those of the encoded bytes. An answer encoded in transit has a
+    /// different length, which is detected.
+    ///
     /// # Errors
     /// What makes the answer unusable, for a message.
-    ///
-    /// An encoding is none of our business: it was asked for without, so the object is stored so, and its length and etag are
-    /// those of what comes. One that is encoded on the way has another length, which is found out.
     pub fn of(status: StatusCode, headers: &HeaderMap) -> Result<Self, String> {
         let is_part =
             status == StatusCode::PARTIAL_CONTENT || headers.contains_key("content-range");
@@ -46,12 +48,12 @@ impl Head {
     }
 }
 
-/// A header as text, if it is there and readable.
+/// A header as text, if present and readable.
 pub fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     Some(headers.get(name)?.to_str().ok()?.trim().to_owned())
 }
 
-/// Reads `bytes 0-9/100`, end excluded.
+/// Parses `bytes 0-9/100` into a range with an exclusive end, and the size.
 fn content_range(value: &str) -> Option<(Range<u64>, u64)> {
     let (range, size) = value.strip_prefix("bytes ")?.split_once('/')?;
     let (start, last) = range.split_once('-')?;
@@ -60,7 +62,7 @@ fn content_range(value: &str) -> Option<(Range<u64>, u64)> {
     (start < end && end <= size).then_some((start..end, size))
 }
 
-/// Reads `Tue, 02 Jan 2024 03:04:05 GMT`.
+/// Parses `Tue, 02 Jan 2024 03:04:05 GMT`.
 fn date(text: &str) -> Option<Timestamp> {
     let date = chrono::DateTime::parse_from_rfc2822(text).ok()?;
     Some(Timestamp::from_micros(date.timestamp_micros()))

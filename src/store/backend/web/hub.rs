@@ -1,12 +1,13 @@
-//! Data sets of the Hugging Face hub: where one is asked for, with which token, and what an answer says.
+//! Datasets of the Hugging Face hub: URLs, tokens, and the headers of its answers.
 //!
-//! The hub serves a file of any commit at `/datasets/OWNER/NAME/resolve/COMMIT/PATH`. It answers small ones
-//! itself, with the git id of the blob as etag, and sends elsewhere for large ones, whose own etag is
-//! another. Either way its answer names the commit, `X-Repo-Commit`, which is the recorded version.
+//! The hub serves a file of any commit at `/datasets/OWNER/NAME/resolve/COMMIT/PATH`. It answers small files
+//! itself, with the git id of the blob as etag, and redirects to another host for large ones, whose etag is
+//! unrelated. Either way its own answer names the commit in `X-Repo-Commit`, which is the recorded version.
 //!
-//! The token is `HF_TOKEN`, else what `hf auth login` left: `HF_TOKEN_PATH`, or `token` below `HF_HOME`,
-//! `XDG_CACHE_HOME/huggingface` or `~/.cache/huggingface`. It is sent to the hub (`HF_ENDPOINT`) alone. A table of
-//! `config.toml` wins over all of it; where it names another hub, the token that is not its own is not sent there.
+//! The token is `HF_TOKEN`, else the one that `hf auth login` stored: `HF_TOKEN_PATH`, or `token` below
+//! `HF_HOME`, `XDG_CACHE_HOME/huggingface` or `~/.cache/huggingface`. It is sent only to the hub
+//! (`HF_ENDPOINT`). A table of `config.toml` wins over all of these; if it names another hub, only the table's
+//! own token is sent there.
 
 use std::path::PathBuf;
 
@@ -22,28 +23,28 @@ use crate::error::Error;
 use crate::net::{self, Variables};
 use crate::pin::Ask;
 
-/// The hub itself.
+/// The hub's own endpoint.
 const HUB: &str = "https://huggingface.co";
 
-/// A file of a data set of the Hugging Face hub.
+/// A file of a dataset of the Hugging Face hub.
 #[derive(Debug, PartialEq, Eq)]
 pub struct HubFile {
     /// `OWNER/NAME`, of letters, digits, `.`, `-` and `_` only.
     pub repository: String,
-    /// What `@` names; where the row records a commit, that goes before it.
+    /// The revision after `@`; a commit recorded in the row takes precedence.
     pub revision: Option<String>,
-    /// Below the repository; no segment is empty, `.` or `..`.
+    /// The path in the repository; no segment is empty, `.` or `..`.
     pub path: String,
 }
 
 impl HubFile {
-    /// What tables of settings are compared with: of any revision.
+    /// The address that tables of settings are matched against, without a revision.
     pub fn address(&self) -> String {
         format!("hf://datasets/{}/{}", self.repository, self.path)
     }
 
-    /// `OWNER/NAME[@REVISION]/PATH`, as `huggingface_hub` writes it: a revision has its slashes encoded, but
-    /// for `refs/convert/...` and `refs/pr/...`.
+    /// Parses `OWNER/NAME[@REVISION]/PATH`, as `huggingface_hub` writes it: slashes in a revision are encoded,
+    /// except in `refs/convert/...` and `refs/pr/...`.
     ///
     /// # Errors
     /// Why it has no exact meaning.
@@ -74,7 +75,7 @@ impl HubFile {
     }
 }
 
-/// The revision at the start of what follows `@`, decoded, and the path after it.
+/// Splits the text after `@` into a decoded revision and a path.
 fn revision(rest: &str) -> Option<(String, &str)> {
     let special = ["refs/convert/", "refs/pr/"].into_iter().find(|refs| rest.starts_with(refs));
     let start = special.map_or(0, str::len);
@@ -83,7 +84,7 @@ fn revision(rest: &str) -> Option<(String, &str)> {
     (end > start).then(|| (revision, &rest[end + 1..]))
 }
 
-/// Where the hub is, and who asks.
+/// The hub's endpoint, and the token.
 pub struct Hub {
     endpoint: Result<String, String>,
     /// Marked sensitive, so that it is not printed.
@@ -91,7 +92,7 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Reads the token's file, where it takes one.
+    /// Reads the token's file, if the token comes from one.
     pub fn new(anon: bool, environment: &Variables, table: Option<&settings::Hf>) -> Self {
         let find = |name: &str| net::find(environment, name).filter(|value| !value.is_empty());
         let said = |given: &str| net::endpoint(given).map_err(|error| error.to_string());
@@ -117,16 +118,16 @@ impl Hub {
         Self { endpoint: own.unwrap_or(usual), token }
     }
 
-    /// Whether it can be asked.
+    /// Checks the settings.
     ///
     /// # Errors
-    /// `Setting` for an endpoint that is none, and for a token that is not where it was said to be.
+    /// `Setting` for an invalid endpoint, and for a token that is not where it should be.
     pub fn check(&self) -> Result<(), Error> {
         let wrong = self.endpoint.as_ref().err().or(self.token.as_ref().err());
         wrong.map_or(Ok(()), |wrong| Err(Error::Setting(wrong.clone())))
     }
 
-    /// Who asks, in words.
+    /// A description of the identity.
     pub fn whose(&self) -> String {
         match &self.token {
             Ok(Some(_)) => "a token".into(),
@@ -135,7 +136,7 @@ impl Hub {
         }
     }
 
-    /// For telling the objects of two hubs apart, and for messages.
+    /// The server, to tell objects of two hubs apart, and for messages.
     pub fn server(&self) -> &str {
         self.endpoint.as_deref().unwrap_or(HUB)
     }
@@ -144,10 +145,10 @@ impl Hub {
         self.token.as_ref().ok()?.as_ref()
     }
 
-    /// Where `file` is asked for.
+    /// The URL of `file`.
     ///
     /// # Errors
-    /// `Setting` for an endpoint that is none.
+    /// `Setting` for an invalid endpoint.
     pub fn url(&self, file: &HubFile, ask: &Ask) -> Result<Url, Error> {
         self.check()?;
         let endpoint = self.endpoint.as_deref().unwrap_or(HUB);
@@ -162,7 +163,7 @@ impl Hub {
     }
 }
 
-/// Where `hf auth login` leaves the token.
+/// The file where `hf auth login` stores the token.
 fn file<'a>(find: &impl Fn(&str) -> Option<&'a str>) -> Option<PathBuf> {
     if let Some(path) = find("HF_TOKEN_PATH") {
         return Some(path.into());
@@ -180,17 +181,17 @@ fn bearer(token: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// What the hub's own answer says of an object, whoever sends the bytes.
+/// The headers of the hub's own answer about an object, whoever sends the bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Told {
-    /// The commit that was resolved.
+    /// The resolved commit.
     pub commit: Option<String>,
-    /// The id of the blob in git; not there for large files.
+    /// The git id of the blob; absent for large files.
     pub blob: Option<String>,
 }
 
 impl Told {
-    /// Reads an answer of the hub, be it a redirect.
+    /// Reads an answer of the hub, which may be a redirect.
     pub fn of(headers: &HeaderMap) -> Self {
         let is_large = headers.contains_key("x-linked-etag");
         let etag = text(headers, "etag").filter(|_| !is_large);
@@ -199,7 +200,7 @@ impl Told {
     }
 }
 
-/// Whether an etag, quoted or weak, is an id of git: others belong to whoever sends the bytes.
+/// Whether an etag, quoted or weak, is a git id: others belong to the host that sends the bytes.
 fn is_git_id(etag: &str) -> bool {
     let id = etag.trim_start_matches("W/").trim_matches('"');
     id.len() == 40 && id.bytes().all(|b| b.is_ascii_hexdigit())
@@ -215,7 +216,7 @@ mod tests {
         told("", anon, variables)
     }
 
-    /// With a table.
+    /// A hub with a table.
     fn told(table: &str, anon: bool, variables: Pairs<'_>) -> Hub {
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let text = format!("[\"hf://\"]\n{table}");

@@ -1,16 +1,17 @@
-//! `http(s)://` and `hf://`: objects asked for by a URL, directly with `reqwest`, for a URL of a row must
-//! reach its server as it is (a query, an escape), and the hub's answers tell more than an object store's.
+//! `http(s)://` and `hf://`: objects requested by URL, directly with `reqwest`, because a row's URL must reach
+//! its server unchanged (queries, escapes), and the hub's answers carry more than an object store's.
 //!
-//! - Redirects are followed here, at most [`HOPS`], never from TLS to none. The token is for the hub alone.
-//! - Connections that fail, 408, 429 and 5xx may pass, as with the other stores.
-//! - No message holds a URL: redirects lead to signed ones.
+//! - Redirects are followed here, at most [`HOPS`], never from TLS to plain HTTP. The token is sent to the hub
+//!   only.
+//! - Failed connections, 408, 429 and 5xx are retried, as with the other stores.
+//! - No message contains a URL: redirects lead to signed ones.
 //!
-//! | file | what it decides |
+//! | file | contents |
 //! |---|---|
-//! | `address`, `encode` | texts of rows in URLs |
-//! | `headers` | what an answer says of its body |
-//! | `hub` | which file of a data set a row means; where the hub is, its token, what it says of an object |
-//! | `settings` | what tables of `config.toml` may say |
+//! | `address`, `encode` | text of rows in URLs |
+//! | `headers` | response headers |
+//! | `hub` | the file of a dataset that a row means; the hub's endpoint, token and headers |
+//! | `settings` | keys of the tables of `config.toml` |
 
 mod address;
 mod encode;
@@ -67,7 +68,7 @@ pub static PAGES: StoreKind = StoreKind {
     open: |setup| Box::new(Servers::new(setup)),
 };
 
-/// `hf://datasets/OWNER/NAME[@REVISION]/PATH`: data sets of the Hugging Face hub.
+/// `hf://datasets/OWNER/NAME[@REVISION]/PATH`: datasets of the Hugging Face hub.
 pub static HUB: StoreKind = StoreKind {
     schemes: &["hf"],
     rules: Rules::Hub,
@@ -101,38 +102,38 @@ fn hub_file(object: &Object) -> Result<HubFile, Error> {
     }
 }
 
-/// Letters, digits, `.`, `-`, `_` and `more`.
+/// Whether `name` consists of letters, digits, `.`, `-`, `_` and bytes of `more`.
 fn is_plain(name: &str, more: &[u8]) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b) || more.contains(&b);
     !name.is_empty() && name.bytes().all(plain)
 }
 
-/// Every web server of a mount.
+/// All web servers of a mount.
 struct Servers {
     ways: Ways<Web>,
     allowed: Arc<Allowed>,
 }
 
-/// Every hub of a mount.
+/// All hubs of a mount.
 struct Hubs {
     ways: Ways<(Arc<Web>, Arc<Hub>)>,
     allowed: Arc<Allowed>,
 }
 
-/// How servers, or hubs, of one table are asked, or of none.
+/// The settings for servers, or hubs, of one table of `config.toml`, or the default ones.
 struct Web {
     net: Net,
     client: OnceCell<reqwest::Client>,
 }
 
-/// What is asked for.
+/// The target of a request.
 enum Target {
     /// A URL that `address` made.
     Page(String),
     Hub(Arc<Hub>, HubFile),
 }
 
-/// One object of the web.
+/// One object behind a URL.
 struct WebObject {
     web: Arc<Web>,
     target: Target,
@@ -218,7 +219,7 @@ impl Backend for Hubs {
     }
 }
 
-/// The web has no folders.
+/// The error for listing: the web has no folders.
 fn unlisted(kind: &StoreKind, folder: Folder<'_>) -> Error {
     Error::Scheme { place: folder.place, scheme: format!("{}://", kind.schemes[0]) }
 }
@@ -245,7 +246,7 @@ impl WebObject {
             let body = response.bytes_stream().map_err(broken).boxed();
             return Ok(Got { answer, range, body });
         }
-        // Without a length only the end tells it.
+        // Without a length, only the end of the body shows it.
         let bytes = collect(&mut reply.response, range.end).await;
         let bytes = bytes.map_err(|error| Failure::Passing(Passing::new(self.broken(&error))))?;
         let size = bytes.len() as u64;
@@ -280,7 +281,7 @@ impl WebObject {
         }
     }
 
-    /// Sends one request, wherever it is sent on to; the answer is of status 200 or 206.
+    /// Sends one request and follows redirects; the answer has status 200 or 206.
     async fn send(
         &self,
         method: &Method,
@@ -294,7 +295,7 @@ impl WebObject {
             let request = self.request(method, &url, ask, range, at_home).await.map_err(failed)?;
             SENT.add(1);
             let response = request.send().await.map_err(|error| self.unsent(&url, &error))?;
-            // Whoever sends the bytes may be at home too, and says less.
+            // The host that sends the bytes may be the hub too, and its answer carries less.
             if at_home && self.is_hub() && told.commit.is_none() {
                 told = Told::of(response.headers());
             }
@@ -344,7 +345,7 @@ impl WebObject {
         }
     }
 
-    /// Where `response` sends on to.
+    /// The target of the redirect in `response`.
     fn onward(&self, from: &Url, response: &Response) -> Result<Url, Error> {
         let told = response.headers().get(LOCATION);
         let told = told.and_then(|to| std::str::from_utf8(to.as_bytes()).ok());
@@ -430,7 +431,7 @@ impl WebObject {
         }
     }
 
-    /// A body that ended before its end.
+    /// The error of a body that broke off.
     fn broken(&self, error: &reqwest::Error) -> Error {
         Error::Failed { place: self.place.clone(), cause: innermost(error) }
     }
@@ -439,7 +440,7 @@ impl WebObject {
         Error::Answer { place: self.place.clone(), answer }
     }
 
-    /// What is wrong with a setting is asked for by a read here, not by a command line.
+    /// The error of a setting, as a failed read: a read found it, not the command line.
     fn setting(&self, error: Error) -> Error {
         Error::Failed { place: self.place.clone(), cause: error.to_string() }
     }
@@ -458,7 +459,7 @@ impl Requests for WebObject {
         &self.place
     }
 
-    /// Of a page the row says it.
+    /// For a web page, the row itself names the server.
     fn server(&self) -> &str {
         self.hub().map_or("", Hub::server)
     }
@@ -479,13 +480,13 @@ fn failed(error: Error) -> Failure {
     Failure::Told(error)
 }
 
-/// Whether reading `text` as a URL changed nothing that a server sees: a dot segment, a slash.
+/// Whether parsing `text` as a URL changed nothing that a server sees, such as a dot segment or a slash.
 fn is_exact(url: &Url, text: &str) -> bool {
     let after = text.split_once("://").and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]));
     after.and_then(|rest| rest.split('?').next()) == Some(url.path())
 }
 
-/// A body whose length is not said, up to a byte more than is wanted.
+/// Reads a body of unknown length, up to one byte more than wanted.
 async fn collect(response: &mut Response, want: u64) -> Result<Bytes, reqwest::Error> {
     let mut whole = Vec::new();
     while let Some(chunk) = response.chunk().await? {

@@ -1,13 +1,13 @@
-//! What tables of settings may say of web servers and of the hub. Pure.
+//! The keys that tables of settings may have for web servers and the hub. Pure.
 
 use toml::de::DeTable;
 
 use crate::settings::{Secret, Vocabulary, Wrong, entries, exclude};
 
-/// What may be said of a web server.
+/// A table of settings of a web server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Http {
-    /// Certificates to trust beside the system's, as PEM.
+    /// Certificates to trust in addition to the system's, as PEM.
     pub ca_bundle: Option<String>,
 }
 
@@ -18,7 +18,7 @@ impl Http {
     /// Reads a table.
     ///
     /// # Errors
-    /// A name that nobody knows, or a value that is none.
+    /// An unknown key, or a value of the wrong type.
     pub fn read(table: &DeTable<'_>) -> Result<Self, Wrong> {
         let mut said = Self::default();
         for entry in entries(table) {
@@ -31,7 +31,7 @@ impl Http {
     }
 }
 
-/// What may be said of data sets of the Hugging Face hub.
+/// A table of settings of the Hugging Face hub.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hf {
     pub endpoint_url: Option<String>,
@@ -46,10 +46,10 @@ const OF_HF: Vocabulary = Vocabulary {
 };
 
 impl Hf {
-    /// Reads a table, which begins at byte `at`.
+    /// Reads a table that begins at byte `at`.
     ///
     /// # Errors
-    /// A name that nobody knows, or a value that is none.
+    /// An unknown key, or a value of the wrong type.
     pub fn read(at: usize, table: &DeTable<'_>) -> Result<Self, Wrong> {
         let mut said = Self::default();
         for entry in entries(table) {

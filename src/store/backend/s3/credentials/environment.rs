@@ -1,5 +1,4 @@
-//! The variables of the environment that the AWS command line reads. They may be secrets, so none is
-//! printed.
+//! The environment variables that the AWS command line reads. They may be secrets, so none is printed.
 
 use std::path::PathBuf;
 
@@ -7,7 +6,7 @@ use nix::unistd::{User, geteuid};
 
 use crate::net::{self, Variables, is_yes};
 
-/// `AWS_*`, and the home of the user.
+/// `AWS_*`, and the user's home.
 #[derive(Clone, Default)]
 pub struct Environment {
     variables: Variables,
@@ -21,7 +20,7 @@ impl std::fmt::Debug for Environment {
 }
 
 impl Environment {
-    /// What of `variables` is for us. Where they name no home, it is that of the user.
+    /// Takes the relevant ones of `variables`. If they name no home, the user's own is used.
     pub fn of(variables: &Variables) -> Self {
         let known = || User::from_uid(geteuid()).ok().flatten().map(|user| user.dir);
         let home = net::find(variables, "HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
@@ -29,13 +28,13 @@ impl Environment {
         Self { variables: net::only(variables, &["AWS_"]), home }
     }
 
-    /// For tests: nothing of the process.
+    /// For tests: nothing from the process environment.
     #[cfg(test)]
     pub fn made_of(home: &std::path::Path, variables: &[(&str, &str)]) -> Self {
         Self::of(&Self::variables_of(home, variables))
     }
 
-    /// For tests: the same as variables.
+    /// For tests: the same, as `Variables`.
     #[cfg(test)]
     pub fn variables_of(home: &std::path::Path, variables: &[(&str, &str)]) -> Variables {
         let home = ("HOME", home.to_str().expect("a plain path"));
@@ -43,7 +42,7 @@ impl Environment {
         all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
-    /// What `name` is set to, if it is and is not empty.
+    /// The value of `name`, if set and not empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         net::find(&self.variables, name)
     }
@@ -53,17 +52,17 @@ impl Environment {
         names.iter().find_map(|name| self.get(name))
     }
 
-    /// Whether `name` says yes, in one of the ways to say it.
+    /// Whether `name` is set to one of the true values.
     pub fn is_true(&self, name: &str) -> bool {
         is_yes(self.get(name))
     }
 
-    /// The path in the variable `name`, else `default` below the home; `~/` is the home.
+    /// The path in the variable `name`, or `default` below the home; `~/` is expanded.
     pub fn path(&self, name: &str, default: &str) -> PathBuf {
         self.expand(self.get(name).unwrap_or(default))
     }
 
-    /// `text` as a path; `~/` is the home.
+    /// `text` as a path, with `~/` expanded.
     pub fn expand(&self, text: &str) -> PathBuf {
         match text.strip_prefix("~/") {
             Some(rest) => self.home.join(rest),

@@ -1,28 +1,28 @@
-//! Why there are no credentials. Nothing in a message is a secret, or raw.
+//! Why there are no credentials. Messages hold neither secrets nor raw text from files.
 
 use crate::error::show;
 
-/// Kept and told again for a while, so it can be cloned.
+/// Cached and reported again for a while, so it can be cloned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A file of `~/.aws` that cannot be read.
+    /// A file of `~/.aws` could not be read.
     #[error("`{path}` cannot be read: {cause}")]
     Unreadable { path: String, cause: String },
-    /// A file of `~/.aws` that makes no sense.
+    /// A file of `~/.aws` has a syntax error.
     #[error("`{path}`, line {line}: {cause}")]
     Malformed { path: String, line: usize, cause: &'static str },
-    /// A profile was named that is nowhere.
+    /// The named profile does not exist.
     #[error("there is no profile `{profile}` in `{config}` or `{credentials}`{hint}")]
     NoProfile { profile: String, config: String, credentials: String, hint: String },
-    /// A profile was named that says nothing of credentials.
+    /// The named profile configures no credentials.
     #[error(
         "profile `{profile}` leads to no credentials; see `aws configure list --profile {profile}`"
     )]
     Nothing { profile: String },
-    /// A profile or the environment is wrong.
+    /// A profile or the environment is invalid.
     #[error("{who}: {cause}")]
     Wrong { who: String, cause: String },
-    /// A person has to sign in, by a browser.
+    /// The user has to sign in with a browser.
     #[error(
         "profile `{profile}` is not signed in by SSO: {cause}; run `aws sso login --profile {profile}`"
     )]
@@ -35,13 +35,13 @@ pub enum Error {
          `credential_process = aws configure export-credentials --profile {profile}`"
     )]
     SignIn { profile: String },
-    /// Nobody is there to type the code.
+    /// Nobody is there to type the MFA code.
     #[error(
         "profile `{profile}` asks for an MFA code, which nobody can type at a mount; run \
          `aws configure export-credentials --profile {profile} --format env` and mount with what it prints"
     )]
     Mfa { profile: String },
-    /// A command, a service or a file did not give credentials.
+    /// A command, a service or a file returned no credentials.
     #[error("{from} gave no credentials: {cause}")]
     Failed { from: String, cause: String },
 }
@@ -52,7 +52,7 @@ impl Error {
         Self::Wrong { who: who.to_owned(), cause: cause.into() }
     }
 
-    /// `cause` may come from a stranger.
+    /// `cause` may be text from a stranger.
     pub fn failed(from: &str, cause: impl AsRef<str>) -> Self {
         Self::Failed { from: from.to_owned(), cause: show(cause.as_ref()) }
     }

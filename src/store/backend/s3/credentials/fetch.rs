@@ -1,4 +1,4 @@
-//! Carrying out what [`super::source`] decided: the questions to files, commands, services and the machine.
+//! Fetches credentials from the source that [`super::source`] chose: files, commands, services or the machine.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -12,13 +12,13 @@ use super::keys::Keys;
 use super::source::Source;
 use super::{Error, Inner, generic, process, sso, web};
 
-/// Credentials that end are found again so long before, or at half of their time.
+/// Expiring credentials are renewed this long before their end, or at half of their lifetime if that is sooner.
 const EARLY: Duration = Duration::from_secs(300);
 
-/// Credentials that do not end, and cost something to find: until the store refuses them.
+/// Lifetime of credentials that do not expire and are costly to find: until the store refuses them.
 const LONG: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Fetched credentials, and how long they are good.
+/// Fetched credentials, and how long they are valid.
 pub struct Found {
     pub keys: Option<Arc<AwsCredential>>,
     pub fresh: Duration,
@@ -26,10 +26,10 @@ pub struct Found {
 }
 
 impl Inner {
-    /// Credentials, and whose they are, in words.
+    /// The credentials, and a description of whose they are.
     ///
     /// # Errors
-    /// There should be some, and they do not come.
+    /// Credentials are configured but not available.
     pub async fn find(&self) -> Result<(Found, String), Error> {
         let wanted = self.wanted.clone();
         let source = tokio::task::spawn_blocking(move || wanted.find()).await;
@@ -71,7 +71,7 @@ impl Inner {
         .boxed()
     }
 
-    /// EC2 metadata. The question goes on where the answer is late.
+    /// EC2 instance metadata. The request continues in the background if the answer is late.
     async fn machine(&self, named: Option<&str>) -> Result<Found, Error> {
         let provider = match self.machine.get() {
             Some(provider) => Arc::clone(provider),
@@ -111,12 +111,12 @@ impl Inner {
     }
 }
 
-/// How long credentials that end after `left` are kept before others are sought.
+/// How long to keep credentials that end after `left` before renewing them.
 fn fresh(left: Option<Duration>) -> Duration {
     left.map_or(LONG, |left| left - EARLY.min(left / 2)).min(LONG)
 }
 
-/// A metadata service that cannot be asked.
+/// A metadata service that cannot be reached.
 #[derive(Debug)]
 struct Never(String);
 

@@ -1,16 +1,15 @@
 //! The dialect of `~/.aws/config` and `~/.aws/credentials`: Python's `configparser`, as the AWS
 //! command line uses it, with its one level of nesting. Pure.
 //!
-//! 1. `[section]` begins a section, `name = value` or `name: value` sets a name, in lower case.
-//! 2. A line whose first character is `#` or `;` is a comment, however deep it stands; after a value there are
-//!    none.
-//! 3. A line that stands deeper than the name above it goes on with that name's value.
-//! 4. Where a value is empty and lines go on with it, they are names and values of their own
-//!    (`s3 =`), set apart by `=` alone.
+//! 1. `[section]` begins a section; `name = value` or `name: value` sets a name, which is lowercased.
+//! 2. A line whose first character is `#` or `;` is a comment, at any indentation; there are no comments after
+//!    a value.
+//! 3. A line indented deeper than the name above it continues that name's value.
+//! 4. If a value is empty and continued, its lines are names and values of their own (`s3 =`), separated by `=`
+//!    only.
 //!
-//! One difference: a section or a name that is there twice is an error in Python; here, as in AWS's
-//! other tools, sections are joined and the last value counts. `tests/python/test_aws.py` holds the rest against
-//! `botocore` itself.
+//! One difference: a duplicate section or name is an error in Python; here, as in AWS's other tools, sections
+//! are merged and the last value wins. `tests/python/test_aws.py` checks the rest against `botocore` itself.
 
 use std::collections::BTreeMap;
 
@@ -20,10 +19,10 @@ pub type Sections = Vec<(String, Section)>;
 /// The names of a section.
 pub type Section = BTreeMap<String, Value>;
 
-/// What a name stands for.
+/// The value of a name.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Value {
-    /// Trimmed; lines that go on are joined by `\n`.
+    /// Trimmed; continuation lines are joined by `\n`.
     Text(String),
     Nested(BTreeMap<String, String>),
 }
@@ -35,24 +34,24 @@ impl std::fmt::Debug for Value {
     }
 }
 
-/// What is wrong, and in which line, from 1. Never repeats a value.
+/// A syntax error, and its line, counted from 1. Never repeats a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wrong {
     pub line: usize,
     pub cause: &'static str,
 }
 
-/// Reads a file.
+/// Parses a file.
 ///
 /// # Errors
-/// What Python's parser refuses too: text before the first section, a line that is neither a name nor a section,
-/// bytes that are not UTF-8.
+/// Anything that Python's parser refuses too: text before the first section, a line that is neither a name nor
+/// a section, bytes that are not UTF-8.
 pub fn parse(bytes: &[u8]) -> Result<Sections, Wrong> {
     let text = std::str::from_utf8(bytes).map_err(|error| Wrong {
         line: bytes[..error.valid_up_to()].split(|b| *b == b'\n').count(),
         cause: "it is not UTF-8",
     })?;
-    // A mark of byte order, which Windows writes.
+    // A byte order mark, as written on Windows.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n");
     let mut reader = Reader::default();
     for (number, line) in text.split(['\n', '\r']).enumerate() {
@@ -67,13 +66,13 @@ struct Reader {
     open: Option<Open>,
 }
 
-/// The name that lines may go on with.
+/// The name that following lines may continue.
 struct Open {
     name: String,
-    /// How deep it stands, in characters.
+    /// Its indentation, in characters.
     depth: usize,
     lines: Vec<String>,
-    /// Where it stands.
+    /// Its line number.
     number: usize,
 }
 
@@ -92,7 +91,7 @@ impl Reader {
         Ok(())
     }
 
-    /// A line that goes on with nothing.
+    /// Handles a line that is not a continuation.
     fn begin(&mut self, number: usize, depth: usize, text: &str) -> Result<(), Wrong> {
         let wrong = |cause| Wrong { line: number, cause };
         self.close()?;
@@ -114,7 +113,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Makes `name` the last section: names that follow are its own.
+    /// Makes `name` the current section.
     fn section(&mut self, name: &str) {
         let known = self.sections.iter().position(|(other, _)| other == name);
         let section = match known {
@@ -124,7 +123,7 @@ impl Reader {
         self.sections.push(section);
     }
 
-    /// Keeps the value of the name that is open.
+    /// Stores the value of the open name.
     fn close(&mut self) -> Result<(), Wrong> {
         let Some(open) = self.open.take() else { return Ok(()) };
         let text = open.lines.join("\n");
@@ -145,13 +144,13 @@ impl Reader {
     }
 }
 
-/// `name` of `[name]`; what follows the last bracket is left out, as Python does.
+/// `name` of `[name]`; text after the last bracket is ignored, as in Python.
 fn header(text: &str) -> Option<&str> {
     let name = text.strip_prefix('[')?.rsplit_once(']')?.0;
     (!name.is_empty()).then_some(name)
 }
 
-/// The lines below the name in line `number`.
+/// The nested lines below the name in line `number`.
 fn nested(number: usize, text: &str) -> Result<BTreeMap<String, String>, Wrong> {
     let pair = |line: &str| {
         let (name, value) = line

@@ -1,4 +1,4 @@
-//! Keys that requests are signed with, once they have been looked at.
+//! Validated keys that requests are signed with.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use serde::Deserialize;
 use super::error::Error;
 use dcfs_core::time::Timestamp;
 
-/// The longest of the three, in bytes. Session tokens have a few kilobytes.
+/// Limit for each of the three, in bytes. Session tokens have a few kilobytes.
 const LONGEST: usize = 64 << 10;
 
-/// Keys that may stand in a request. Never printed.
+/// Keys that are valid in a request. Never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Keys {
     id: String,
@@ -29,7 +29,8 @@ impl fmt::Debug for Keys {
     }
 }
 
-/// What a `credential_process` prints, and a container's service answers, which says `Token`.
+/// The output of a `credential_process`, or the answer of a container's service, which calls the session token
+/// `Token`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Answer {
@@ -42,10 +43,10 @@ struct Answer {
 }
 
 impl Keys {
-    /// Looks at keys that came `from` somewhere.
+    /// Validates keys; `from` names their origin.
     ///
     /// # Errors
-    /// They are empty, or hold what cannot stand in a request: the library that signs would panic.
+    /// They are empty, or contain bytes that are not allowed in a request: the signing library would panic.
     pub fn new(from: &str, id: &str, secret: &str, token: Option<&str>) -> Result<Self, Error> {
         let token = token.filter(|token| !token.is_empty());
         for (name, text) in
@@ -60,27 +61,27 @@ impl Keys {
         Ok(Self { id: id.to_owned(), secret: secret.to_owned(), token, ends: None })
     }
 
-    /// They end at `text`, a time with an offset.
+    /// Sets the expiry to `text`, a time with an offset.
     pub fn until(self, from: &str, text: &str) -> Result<Self, Error> {
         let ends = Timestamp::parse(text)
             .ok_or_else(|| Error::failed(from, format!("`{text}` is no time of expiration")))?;
         Ok(Self { ends: Some(ends.to_system()), ..self })
     }
 
-    /// They end at a time in milliseconds since 1970.
+    /// Sets the expiry, in milliseconds since 1970.
     pub fn until_millis(self, millis: i64) -> Self {
         let ends = Timestamp::from_micros(millis.saturating_mul(1000)).to_system();
         Self { ends: Some(ends), ..self }
     }
 
-    /// Reads JSON: a `credential_process` has to say `"Version": 1`.
+    /// Parses JSON; if `versioned`, `"Version": 1` is required, as for a `credential_process`.
     ///
     /// # Errors
-    /// It is none, or of another version. What was read is not repeated.
+    /// Not JSON, or another version. Nothing of the input is repeated.
     pub fn from_json(from: &str, json: &[u8], versioned: bool) -> Result<Self, Error> {
         let failed = |cause: String| Error::failed(from, cause);
         let answer: Answer = serde_json::from_slice(json).map_err(|error| {
-            // serde's own text may repeat a value.
+            // serde's own message may repeat a value.
             let (line, column) = (error.line(), error.column());
             failed(format!(
                 "its answer is not JSON with `AccessKeyId` and `SecretAccessKey` \
@@ -98,10 +99,10 @@ impl Keys {
         }
     }
 
-    /// How long they last from `now` on; `None`: for good.
+    /// The remaining lifetime from `now`; `None` if they do not expire.
     ///
     /// # Errors
-    /// They have ended already: keys that came in that state would be asked for again without end.
+    /// They have already expired: expired keys would be requested again without end.
     pub fn left(&self, from: &str, now: SystemTime) -> Result<Option<Duration>, Error> {
         let Some(ends) = self.ends else { return Ok(None) };
         match ends.duration_since(now) {
@@ -110,7 +111,7 @@ impl Keys {
         }
     }
 
-    /// As the library that signs wants them.
+    /// The keys in the signing library's type.
     pub fn credential(&self) -> Arc<AwsCredential> {
         let (key_id, secret_key) = (self.id.clone(), self.secret.clone());
         Arc::new(AwsCredential { key_id, secret_key, token: self.token.clone() })

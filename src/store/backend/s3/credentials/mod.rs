@@ -1,24 +1,24 @@
-//! Credentials, found as the AWS command line finds them, held, and found again before they end.
+//! Credentials, found as the AWS command line finds them, cached, and renewed before they expire.
 //!
-//! | file | what it decides |
+//! | file | contents |
 //! |---|---|
-//! | [`environment`], [`ini`], [`profile`] | what the variables and the files of `~/.aws` say |
-//! | [`source`] | where credentials come from; asks nobody |
-//! | [`fetch`] | the questions that a source means |
+//! | [`environment`], [`ini`], [`profile`] | parsing of the variables and of the files of `~/.aws` |
+//! | [`source`] | choice of the source of credentials; sends no request |
+//! | [`fetch`] | fetching from that source |
 //! | [`process`], [`words`] | `credential_process` |
 //! | [`web`] | STS, and the service of a container |
-//! | [`sso`] | what `aws sso login` left, and the portal it is for |
-//! | [`keys`] | which keys may stand in a request, and until when |
+//! | [`sso`] | the token of `aws sso login`, and its portal |
+//! | [`keys`] | validation and lifetime of keys |
 //!
-//! The files are read again whenever credentials are found again, so keys that another tool refreshes there are picked
-//! up. Rules of an [`Identity`]:
+//! The files are read again whenever credentials are renewed, so keys that another tool refreshes there are
+//! picked up. Rules of an [`Identity`]:
 //!
-//! 1. Answers are kept for their time ([`Pace`]). After it the old one is given once more while the
-//!    new one is fetched, so that nobody waits, but for one that has ended.
-//! 2. One fetch at a time, in a task of its own: it goes on where its reader stops waiting.
-//! 3. A fetch that fails leaves credentials that have not ended; else the failure is told, and kept
-//!    for seconds.
-//! 4. "None" is never for good: it is asked about again after minutes, and when a store refuses.
+//! 1. Answers are kept for a while ([`Pace`]). After that the old one is returned once more while a new one is
+//!    fetched, so that nobody waits, unless the old one has expired.
+//! 2. One fetch at a time, in a task of its own, which continues if its reader stops waiting.
+//! 3. If a fetch fails, unexpired credentials stay in use; otherwise the error is reported, and cached for
+//!    seconds.
+//! 4. "No credentials" is never final: it is checked again after minutes, and when a store refuses.
 
 pub mod environment;
 pub mod error;
@@ -49,18 +49,18 @@ use fetch::Found;
 pub use profile::Files;
 use source::{Finder, Source};
 
-/// How long what is kept.
+/// How long each kind of answer is kept.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
-    /// Keys of files and of the machine, which may change at any time and cost little to look up.
+    /// Keys from files and from the machine, which may change at any time and are cheap to look up.
     files: Duration,
-    /// That there are none.
+    /// That there are no credentials.
     nothing: Duration,
-    /// A failure.
+    /// An error.
     failure: Duration,
-    /// After a refusal of the store, the time since credentials were last found that they are not asked for again.
+    /// Minimum time between two searches that are caused by refusals of the store.
     again: Duration,
-    /// How long a reader waits for the machine. The machine may answer later: the next one sees it.
+    /// How long a reader waits for the metadata service. A later answer is seen by the next reader.
     machine: Duration,
 }
 
@@ -72,19 +72,19 @@ const PACE: Pace = Pace {
     machine: Duration::from_secs(2),
 };
 
-/// What to find credentials with.
+/// The inputs of a search for credentials.
 #[derive(Clone)]
 pub struct Wanted {
     pub environment: Arc<Environment>,
-    /// A profile that was named to dcfs itself: keys of the environment do not count.
+    /// A profile named in a flag or in `config.toml`: keys of the environment do not count.
     pub named: Option<String>,
-    /// For STS, where the profile says none.
+    /// For STS, if the profile names none.
     pub region: String,
     pub options: ClientOptions,
     pub retry: RetryConfig,
 }
 
-/// Whom requests are signed as. Clones share what is held.
+/// The identity that signs requests. Clones share its state.
 #[derive(Clone)]
 pub struct Identity(Arc<Inner>);
 
@@ -92,18 +92,18 @@ struct Inner {
     wanted: Wanted,
     pace: Pace,
     held: Mutex<Option<Held>>,
-    /// Whoever has it finds credentials.
+    /// Held by the task that fetches credentials.
     turn: Arc<tokio::sync::Mutex<()>>,
-    /// The metadata service, which keeps its own answers.
+    /// The metadata service's client, which caches its own answers.
     machine: OnceLock<AwsCredentialProvider>,
 }
 
-/// What was found.
+/// The result of a search.
 #[derive(Clone)]
 pub struct Answer {
     /// `None`: requests are not signed.
     pub keys: Option<Arc<AwsCredential>>,
-    /// Whose they are, in words.
+    /// A description of whose they are.
     pub whose: Arc<str>,
 }
 
@@ -112,7 +112,7 @@ struct Held {
     outcome: Result<Answer, Error>,
     asked: Instant,
     fresh: Instant,
-    /// `None`: not at a time that is known.
+    /// `None`: no known expiry.
     ends: Option<Instant>,
 }
 
@@ -123,10 +123,10 @@ impl fmt::Debug for Identity {
 }
 
 impl Wanted {
-    /// Where credentials come from, as things stand.
+    /// The source of credentials, given the current files.
     ///
     /// # Errors
-    /// The files, the profile or the environment make no sense.
+    /// The files, the profile or the environment are invalid.
     pub fn find(&self) -> Result<Source, Error> {
         let files = Files::read(&self.environment)?;
         let (environment, region) = (&*self.environment, self.region.as_str());
@@ -135,7 +135,7 @@ impl Wanted {
 }
 
 impl Identity {
-    /// Asks nobody yet.
+    /// Sends no request yet.
     pub fn new(wanted: Wanted) -> Self {
         Self::with_pace(wanted, PACE)
     }
@@ -145,15 +145,15 @@ impl Identity {
         Self(Arc::new(Inner { wanted, pace, held, turn, machine }))
     }
 
-    /// What to find them with.
+    /// The inputs of its searches.
     pub fn wanted(&self) -> &Wanted {
         &self.0.wanted
     }
 
-    /// Credentials to sign with now.
+    /// The credentials to sign with now.
     ///
     /// # Errors
-    /// There should be some, and they do not come.
+    /// Credentials are configured but not available.
     pub async fn now(&self) -> Result<Answer, Error> {
         let held = self.held();
         match &held {
@@ -169,7 +169,7 @@ impl Identity {
         self.ask(held.map(|held| held.asked)).await
     }
 
-    /// Others than `used`, which the store refused; `None` where there are no others.
+    /// Credentials other than `used`, which the store refused; `None` if there are no others.
     pub async fn others(&self, used: &Answer) -> Option<Answer> {
         let differ = |answer: &Answer| answer.keys != used.keys;
         let held = self.held();
@@ -184,7 +184,7 @@ impl Identity {
         self.ask(asked).await.ok().filter(differ)
     }
 
-    /// Finds credentials, unless somebody did since `seen`.
+    /// Fetches credentials, unless another task has done so since `seen`.
     async fn ask(&self, seen: Option<Instant>) -> Result<Answer, Error> {
         let turn = Arc::clone(&self.0.turn).lock_owned().await;
         if let Some(held) = self.held().filter(|held| Some(held.asked) != seen) {
@@ -231,13 +231,13 @@ impl Identity {
 }
 
 impl Held {
-    /// Whether it may be given while a better one is sought.
+    /// Whether it may be used while a new one is being fetched.
     fn is_usable(&self) -> bool {
         self.outcome.is_ok() && self.ends.is_none_or(|ends| Instant::now() < ends)
     }
 }
 
-/// For the library that signs: it asks for each request.
+/// For the signing library, which asks before each request.
 impl CredentialProvider for Identity {
     type Credential = AwsCredential;
 
@@ -262,7 +262,7 @@ mod tests {
 
     use super::*;
 
-    /// Nothing is kept.
+    /// Keeps nothing.
     const IMPATIENT: Pace = Pace {
         files: Duration::ZERO,
         nothing: Duration::ZERO,
@@ -289,7 +289,7 @@ mod tests {
         runtime.unwrap().block_on(test)
     }
 
-    /// A home whose `credential_process` prints what is in the file `json`, and writes down each run.
+    /// A home whose `credential_process` prints the file `json`, and records each run.
     fn home() -> tempfile::TempDir {
         let home = tempfile::tempdir().unwrap();
         let at = home.path().display();

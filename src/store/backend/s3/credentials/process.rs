@@ -1,7 +1,7 @@
 //! `credential_process`: a command of the user that prints keys as JSON.
 //!
-//! Run without a shell, its words taken apart as the AWS command line does, with nothing on stdin. What it prints on
-//! stdout is never repeated; the first line of stderr is, as AWS's documents announce.
+//! Run without a shell, its words split as the AWS command line does, with an empty stdin. Its stdout is never
+//! repeated; the first line of its stderr is, as AWS documents.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -13,16 +13,16 @@ use super::error::Error;
 use super::keys::Keys;
 use super::words::words;
 
-/// Longer than a person needs to touch a security key.
+/// Longer than a user needs to touch a security key.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Bytes of either stream.
+/// Limit for each stream, in bytes.
 const LONGEST: u64 = 256 << 10;
 
 /// Runs `command` of the profile `from`.
 ///
 /// # Errors
-/// It cannot be started, fails, takes longer than [`LIMIT`], or prints something else.
+/// It cannot be started, fails, runs longer than [`LIMIT`], or prints something else.
 pub async fn keys(from: &str, command: &str) -> Result<Keys, Error> {
     let from = format!("`credential_process` of {from}");
     let failed = |cause: &str| Error::failed(&from, cause);
@@ -33,7 +33,7 @@ pub async fn keys(from: &str, command: &str) -> Result<Keys, Error> {
     Keys::from_json(&from, &json, true)
 }
 
-/// What it prints on stdout. It is killed where nobody waits for it any more.
+/// Returns its stdout. The process is killed if the caller stops waiting.
 async fn run(from: &str, program: &str, arguments: &[String]) -> Result<Vec<u8>, Error> {
     let failed = |cause: String| Error::failed(from, cause);
     let mut child = Command::new(program)
@@ -55,7 +55,8 @@ async fn run(from: &str, program: &str, arguments: &[String]) -> Result<Vec<u8>,
     Ok(stdout)
 }
 
-/// All of a stream, up to [`LONGEST`]; what is beyond it is dropped, so that the child goes on.
+/// Reads a stream to its end and returns up to [`LONGEST`] bytes; the rest is discarded, so that the child does
+/// not block.
 async fn all(stream: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
     let mut bytes = Vec::new();
     if let Some(mut stream) = stream {

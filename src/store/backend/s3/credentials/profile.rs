@@ -1,7 +1,7 @@
-//! `~/.aws/config` and `~/.aws/credentials`: profiles, and what they say.
+//! Profiles in `~/.aws/config` and `~/.aws/credentials`.
 //!
-//! A profile is `[default]` or `[profile NAME]` of the first file joined with `[NAME]` of the second, whose
-//! values win. A file that is not there, or is no file, says nothing.
+//! A profile is `[default]` or `[profile NAME]` of the first file merged with `[NAME]` of the second, whose
+//! values win. A path that does not exist, or is not a regular file, counts as empty.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,30 +15,30 @@ use super::words::words;
 use crate::error::show;
 use dcfs_core::name::nearest;
 
-/// Longer files are none that a person or a tool wrote.
+/// Files that people or tools write are shorter.
 const LONGEST: u64 = 4 << 20;
 
-/// Where no profile is named.
+/// The profile if none is named.
 const DEFAULT: &str = "default";
 
-/// Both files, read.
+/// Both files, parsed.
 #[derive(Debug, Default)]
 pub struct Files {
     config: PathBuf,
     credentials: PathBuf,
     profiles: BTreeMap<String, Profile>,
     services: BTreeMap<String, Section>,
-    /// Where one signs in by SSO.
+    /// The `sso-session` sections.
     sessions: BTreeMap<String, Section>,
 }
 
-/// What both files say of one profile.
+/// The settings of one profile in both files.
 #[derive(Debug, Default)]
 pub struct Profile {
     pub name: String,
-    /// Of both files.
+    /// From both files.
     all: Section,
-    /// Of the second alone: its keys win over a command of the first.
+    /// From the second alone: its keys win over a `credential_process` of the first.
     own: Section,
 }
 
@@ -46,7 +46,7 @@ impl Files {
     /// Reads the files that the environment names.
     ///
     /// # Errors
-    /// One is there and cannot be read or makes no sense.
+    /// A file exists and cannot be read or parsed.
     pub fn read(environment: &Environment) -> Result<Self, Error> {
         let config = environment.path("AWS_CONFIG_FILE", "~/.aws/config");
         let credentials = environment.path("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials");
@@ -63,7 +63,7 @@ impl Files {
         Ok(files)
     }
 
-    /// Keeps a section of the first file, if it is one of those that matter.
+    /// Keeps a section of the first file, if it is relevant.
     fn take(&mut self, section: &str, names: Section) {
         let parts = words(section).unwrap_or_default();
         let (kind, name) = match (section, parts.as_slice()) {
@@ -82,10 +82,10 @@ impl Files {
         }
     }
 
-    /// The profile called `named`; without a name the default one, if it is there.
+    /// The profile called `named`; without a name, the default one if it exists.
     ///
     /// # Errors
-    /// The one that was named is nowhere.
+    /// The named profile does not exist.
     pub fn profile(&self, named: Option<&str>) -> Result<Option<&Profile>, Error> {
         let name = named.unwrap_or(DEFAULT);
         match self.profiles.get(name) {
@@ -107,15 +107,15 @@ impl Files {
         }
     }
 
-    /// What the section `[sso-session {session}]` says of `name`; an error where there is none.
+    /// The value of `name` in the section `[sso-session {session}]`; an error if there is no such section.
     pub fn session(&self, session: &str, name: &str) -> Result<Option<&str>, ()> {
         Ok(text(self.sessions.get(session).ok_or(())?, name))
     }
 
-    /// The endpoint that `profile` gives a service: in its `services` section, else its own.
+    /// The endpoint that `profile` sets for a service: from its `services` section, else its own.
     ///
     /// # Errors
-    /// It names a `services` section that is not there.
+    /// It names a `services` section that does not exist.
     pub fn endpoint(&self, profile: &Profile, service: &str) -> Result<Option<String>, Error> {
         if let Some(section) = profile.get("services") {
             let Some(services) = self.services.get(section) else {
@@ -133,12 +133,12 @@ impl Files {
 }
 
 impl Profile {
-    /// What `name` is set to, if it is and is not empty.
+    /// The value of `name`, if set and not empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         text(&self.all, name)
     }
 
-    /// What `name` is set to below `section`, as `s3 =` has lines of its own.
+    /// The value of `name` nested below `section`, as in `s3 =`.
     pub fn get_nested(&self, section: &str, name: &str) -> Option<&str> {
         match self.all.get(section) {
             Some(Value::Nested(of)) => of.get(name).map(String::as_str).filter(|v| !v.is_empty()),
@@ -146,7 +146,7 @@ impl Profile {
         }
     }
 
-    /// The same, in `~/.aws/credentials` alone.
+    /// The value of `name` in `~/.aws/credentials` alone.
     pub fn get_own(&self, name: &str) -> Option<&str> {
         text(&self.own, name)
     }
@@ -167,7 +167,7 @@ fn text<'a>(section: &'a Section, name: &str) -> Option<&'a str> {
 fn sections(path: &Path) -> Result<Sections, Error> {
     let shown = || show(&path.display().to_string());
     let unreadable = |cause: String| Error::Unreadable { path: shown(), cause };
-    // A fifo would never end, and is not what the AWS command line reads.
+    // A FIFO would block for ever, and the AWS command line does not read one.
     if !path.is_file() {
         return Ok(Sections::new());
     }

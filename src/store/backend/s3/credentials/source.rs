@@ -1,14 +1,14 @@
-//! Where credentials come from: decided from the environment and the files of `~/.aws` alone, in the order of
-//! the AWS command line (`botocore/credentials.py`). Nothing is asked of anybody here.
+//! The source of credentials, chosen from the environment and the files of `~/.aws` alone, in the order of the
+//! AWS command line (`botocore/credentials.py`). Sends no request.
 //!
 //! 1. Keys of the environment, unless a profile was named to dcfs itself.
-//! 2. The profile's `role_arn`, by way of its `source_profile` or `credential_source`.
-//! 3. A web identity, of the environment (as 1) or of the profile.
+//! 2. The profile's `role_arn`, through its `source_profile` or `credential_source`.
+//! 3. A web identity, of the environment (with the same exception as 1) or of the profile.
 //! 4. SSO.
 //! 5. The profile's keys in `~/.aws/credentials`, its `credential_process`, its keys in `~/.aws/config`.
 //! 6. The container, then the machine.
 //!
-//! `AWS_PROFILE` names a profile, but keys of the environment win over it.
+//! `AWS_PROFILE` names a profile too, but keys of the environment win over it.
 
 use super::environment::Environment;
 use super::error::Error;
@@ -17,51 +17,51 @@ use super::profile::{Files, Profile};
 use super::sso::Sso;
 use crate::error::show;
 
-/// Roles that lead to roles; more are a mistake.
+/// Limit of chained roles; more are a mistake.
 const DEEPEST: usize = 8;
 
-/// A way to credentials.
+/// A source of credentials.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Keys, with where they stand.
+    /// Keys, and where they were found.
     Keys { from: String, keys: Keys },
     /// `credential_process`.
     Process { from: String, command: String },
-    /// A role, and who takes it on.
+    /// A role, and the source of the keys that assume it.
     Role { role: Role, by: Box<Source> },
-    /// A role of whoever signed in by `aws sso login`.
+    /// A role, with the token of `aws sso login`.
     Sso(Sso),
-    /// A role for whoever has the token in a file.
+    /// A role, with a web identity token in a file.
     WebIdentity { role: Role, token_file: String },
-    /// A container's service.
+    /// A container's credential service.
     Container(Container),
-    /// EC2 metadata, if it answers. Without a profile that was named, there may be none.
+    /// EC2 metadata, if it answers. If no profile was named, no answer means no credentials.
     Machine { named: Option<String> },
-    /// There are none.
+    /// No credentials.
     Nothing,
 }
 
-/// What STS is asked for.
+/// The parameters of an AssumeRole request to STS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role {
     pub arn: String,
     pub session: Option<String>,
     pub external_id: Option<String>,
-    /// Seconds.
+    /// In seconds.
     pub duration: Option<u32>,
-    /// STS of AWS, if there is none.
+    /// `None`: the STS of AWS.
     pub endpoint: Option<String>,
     pub region: String,
 }
 
-/// Where a container is told its credentials.
+/// The credential service of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container {
     pub url: String,
     pub token: Token,
 }
 
-/// What a container has to show.
+/// The authorization token of a container.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Token {
     None,
@@ -75,7 +75,7 @@ impl std::fmt::Debug for Token {
     }
 }
 
-/// For messages and `dcfs doctor`: no secret.
+/// For messages and `dcfs doctor`: no secrets.
 impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -98,24 +98,24 @@ impl std::fmt::Display for Source {
     }
 }
 
-/// What [`Source::find`] looks at.
+/// The inputs of [`Source::find`].
 #[derive(Clone, Copy)]
 pub struct Finder<'a> {
     pub environment: &'a Environment,
     pub files: &'a Files,
     /// The profile that was named to dcfs itself.
     pub named: Option<&'a str>,
-    /// Where the profile and the environment name none.
+    /// Used if the profile and the environment name none.
     pub region: &'a str,
 }
 
 const ENVIRONMENT: &str = "the environment";
 
 impl Source {
-    /// Decides.
+    /// Chooses the source.
     ///
     /// # Errors
-    /// A profile that is not there, or one that makes no sense.
+    /// A profile that does not exist, or is invalid.
     pub fn find(of: Finder) -> Result<Self, Error> {
         let profile = of.files.profile(of.named.or_else(|| profile_of(of.environment)))?;
         if of.named.is_none()
@@ -139,10 +139,10 @@ impl Source {
 }
 
 impl Source {
-    /// Whether there is what it needs of a person. Asks nobody.
+    /// Checks that the user has signed in, where that is needed. Sends no request.
     ///
     /// # Errors
-    /// Somebody has to sign in first.
+    /// The user has to sign in first.
     pub fn ready(&self) -> Result<(), Error> {
         match self {
             Self::Sso(sso) => sso.ready(),
@@ -158,7 +158,7 @@ pub fn profile_of(environment: &Environment) -> Option<&str> {
 }
 
 impl Finder<'_> {
-    /// What `profile` says, and where the environment may speak, a web identity of it.
+    /// The source that `profile` names, or a web identity of the environment, if that counts.
     fn of_profile(
         self,
         profile: Option<&Profile>,
@@ -182,7 +182,7 @@ impl Finder<'_> {
         profile.map_or(Ok(None), |profile| self.keys_of(profile))
     }
 
-    /// Keys of a profile, or a way to them that is in it.
+    /// Keys of a profile, or the source of them that it names.
     fn keys_of(self, profile: &Profile) -> Result<Option<Source>, Error> {
         match Sso::of(self, profile)? {
             Some(sso) => Ok(Some(Source::Sso(sso))),
@@ -232,7 +232,7 @@ impl Finder<'_> {
         let wrong = |cause: &str| Error::wrong(&of.title(), format!("`source_profile`: {cause}"));
         let source = self.files.profile(Some(name)).map_err(|error| wrong(&error.to_string()))?;
         let Some(source) = source else { return Err(wrong("it is nowhere")) };
-        // A profile with keys may be its own source; one without would go round for ever.
+        // A profile with keys may be its own source; without keys this would be a cycle.
         if visited.iter().any(|seen| seen == name) {
             let keys = if name == of.name { self.keys_of(source)? } else { None };
             return keys.ok_or_else(|| wrong("it leads back to itself"));
@@ -284,7 +284,7 @@ impl Finder<'_> {
         Ok(Source::WebIdentity { role: self.asked(profile, arn, session)?, token_file })
     }
 
-    /// What STS is asked for on behalf of `profile`.
+    /// The AssumeRole parameters of `profile`.
     fn asked(
         self,
         profile: Option<&Profile>,
@@ -303,10 +303,11 @@ impl Finder<'_> {
         })
     }
 
-    /// Where a service is asked, by the `variable` of its own, or by what is said of all of them; `None` is AWS.
+    /// The endpoint of a service: from the `variable` of its own, or from the settings for all services; `None`
+    /// means AWS's own.
     ///
     /// # Errors
-    /// The profile names a `services` section that is not there.
+    /// The profile names a `services` section that does not exist.
     pub fn endpoint(
         self,
         profile: Option<&Profile>,
@@ -329,7 +330,7 @@ fn environment_keys(environment: &Environment) -> Result<Option<Source>, Error> 
     keys(ENVIRONMENT, (id, environment.get(id)), (secret, environment.get(secret)), token)
 }
 
-/// Keys of a profile, or a command of it for them.
+/// The keys of a profile, or its `credential_process`.
 fn keys_of_profile(profile: &Profile) -> Result<Option<Source>, Error> {
     if profile.get_own("aws_access_key_id").is_some() {
         return static_keys(profile);
@@ -388,7 +389,7 @@ fn container(environment: &Environment) -> Result<Option<Container>, Error> {
     Ok(Some(Container { url, token }))
 }
 
-/// Without TLS only this machine and the addresses of container services are believed, as AWS's tools have it.
+/// Without TLS only this machine and the addresses of container services are trusted, as in AWS's tools.
 fn checked(url: &str) -> Result<&str, Error> {
     const HOSTS: [&str; 6] =
         ["localhost", "127.0.0.1", "[::1]", "169.254.170.2", "169.254.170.23", "[fd00:ec2::23]"];

@@ -1,4 +1,4 @@
-//! Tables of environments and files, and what they lead to.
+//! Tables of environments and files, and the result of each.
 
 use std::fs;
 
@@ -139,7 +139,7 @@ aws_secret_access_key = hush
 
 type Variables<'a> = Vec<(&'a str, &'a str)>;
 
-/// What is found, or why not, in words.
+/// The source found, or the error, as text.
 fn find(named: Option<&str>, variables: &[(&str, &str)]) -> String {
     let home = tempfile::tempdir().unwrap();
     fs::create_dir(home.path().join(".aws")).unwrap();

@@ -1,4 +1,5 @@
-//! Requests for credentials: STS, and the service of a container. Answers are bounded, and their bodies never repeated.
+//! HTTP requests for credentials: STS, and the service of a container. Answers are bounded, and their bodies
+//! never repeated.
 
 use std::time::Duration;
 
@@ -17,22 +18,22 @@ use super::source::{Container, Role, Token};
 use crate::error::show;
 use crate::net::{innermost, without_secrets};
 
-/// One request and its answer.
+/// Time limit of one request and its answer.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Bytes of an answer.
+/// Limit of an answer, in bytes.
 const LONGEST: usize = 256 << 10;
 
-/// How a session is called that nobody named.
+/// Name of a role session, if none is configured.
 const SESSION: &str = "dcfs";
 
-/// Asks for credentials.
+/// The HTTP client for credentials.
 #[derive(Clone, Debug)]
 pub struct Web(HttpClient);
 
 impl Web {
     /// # Errors
-    /// The options make no client, such as a bundle of no certificates.
+    /// The options make no client, such as a bundle without certificates.
     pub fn new(options: &ClientOptions) -> Result<Self, Error> {
         let options = options.clone().with_allow_http(true);
         let client = ReqwestConnector::default().connect(&options);
@@ -41,7 +42,7 @@ impl Web {
         Ok(Self(client.map_err(failed)?))
     }
 
-    /// AssumeRole, signed with the keys of whoever takes the role on.
+    /// Calls AssumeRole, signed with the keys `by`.
     pub async fn role(&self, role: &Role, by: &AwsCredential) -> Result<Keys, Error> {
         let from = title(role);
         let mut request = form(&from, role, "AssumeRole", None)?;
@@ -51,7 +52,7 @@ impl Web {
         session(&from, &self.ask(&from, request).await?)
     }
 
-    /// AssumeRoleWithWebIdentity, by the token in a file, which is read anew each time: it is short-lived.
+    /// Calls AssumeRoleWithWebIdentity. The token's file is read each time, because tokens are short-lived.
     pub async fn web_identity(&self, role: &Role, token_file: &str) -> Result<Keys, Error> {
         let from = title(role);
         let token = secret_of(&from, token_file)?;
@@ -59,7 +60,7 @@ impl Web {
         session(&from, &self.ask(&from, request).await?)
     }
 
-    /// The credentials that a container's service gives out.
+    /// Fetches the credentials of a container's service.
     pub async fn container(&self, container: &Container) -> Result<Keys, Error> {
         let from = "the container's service";
         let mut request = HttpRequest::new(HttpRequestBody::empty());
@@ -77,7 +78,7 @@ impl Web {
         Keys::from_json(from, &self.ask(from, request).await?, false)
     }
 
-    /// The body of a good answer.
+    /// The body of a successful answer.
     async fn ask(&self, from: &str, request: HttpRequest) -> Result<Bytes, Error> {
         let host = request.uri().host().unwrap_or_default().to_owned();
         let (status, body) = self.answer(from, request).await?;
@@ -85,7 +86,7 @@ impl Web {
         if status.is_success() { Ok(body) } else { Err(Error::failed(from, cause())) }
     }
 
-    /// An answer, whatever it says.
+    /// An answer of any status.
     pub async fn answer(
         &self,
         from: &str,
@@ -140,17 +141,17 @@ fn form(from: &str, role: &Role, action: &str, token: Option<&str>) -> Result<Ht
     Ok(request)
 }
 
-/// Names and values as a form or a query.
+/// Names and values, form-encoded.
 pub fn pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let mut url = Url::parse("http://form").expect("it is an address");
     url.query_pairs_mut().extend_pairs(pairs);
     url.query().unwrap_or_default().to_owned()
 }
 
-/// Where AWS has a service.
+/// The endpoint of an AWS service.
 ///
 /// # Errors
-/// The region is none. It stands in signatures, where the library would panic, and in a host's name.
+/// The region is invalid. It becomes part of signatures, where the library would panic, and of a host name.
 pub fn aws(from: &str, service: &str, region: &str) -> Result<String, Error> {
     if region.is_empty() || !region.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
         return Err(Error::failed(from, format!("`{}` is no region of AWS", show(region))));
@@ -159,7 +160,7 @@ pub fn aws(from: &str, service: &str, region: &str) -> Result<String, Error> {
     Ok(format!("https://{service}.{region}.amazonaws.com{suffix}"))
 }
 
-/// Sets where a request goes, in the one form that both libraries read.
+/// Sets the URL of a request, in the form that both libraries parse alike.
 pub fn address(from: &str, request: &mut HttpRequest, url: &str) -> Result<(), Error> {
     let wrong = || Error::failed(from, format!("`{}` is no address", show(without_secrets(url))));
     let parsed = Url::parse(url).ok().filter(|url| {
@@ -170,7 +171,7 @@ pub fn address(from: &str, request: &mut HttpRequest, url: &str) -> Result<(), E
     Ok(())
 }
 
-/// A token in a file of a few kilobytes.
+/// Reads a token of a few kilobytes from a file.
 fn secret_of(from: &str, path: &str) -> Result<String, Error> {
     let failed = |cause: String| Error::failed(from, format!("the token in `{path}`: {cause}"));
     let there = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?;
@@ -181,7 +182,7 @@ fn secret_of(from: &str, path: &str) -> Result<String, Error> {
     Ok(text.trim().to_owned())
 }
 
-/// The keys of a session in the XML of STS.
+/// Reads the keys of a session from the XML of STS.
 fn session(from: &str, body: &[u8]) -> Result<Keys, Error> {
     let text = String::from_utf8_lossy(body);
     let get = |name| {
@@ -192,7 +193,7 @@ fn session(from: &str, body: &[u8]) -> Result<Keys, Error> {
     Keys::new(from, id, secret, Some(get("SessionToken")?))?.until(from, get("Expiration")?)
 }
 
-/// ` Code (Message)` of the XML of a refusal.
+/// ` Code (Message)` from the XML of a refusal.
 fn reason(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let code = between(&text, "Code").map(|code| format!(" {code}"));

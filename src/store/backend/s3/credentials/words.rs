@@ -1,7 +1,7 @@
-//! A command line as Python's `shlex.split` takes it apart, which is how the AWS command line runs
+//! A command line split as by Python's `shlex.split`, which is how the AWS command line runs
 //! `credential_process`: no shell, no variables, no patterns, and no comments (where crates for this differ).
 
-/// The words of `text`; `None` where a quote is not closed, or a backslash is the last character.
+/// Splits `text` into words; `None` if a quote is not closed, or a backslash is the last character.
 pub fn words(text: &str) -> Option<Vec<String>> {
     let (mut words, mut word) = (Vec::new(), None);
     let mut rest = text.chars();
@@ -18,7 +18,7 @@ pub fn words(text: &str) -> Option<Vec<String>> {
     Some(words)
 }
 
-/// Up to the next `'`, as it stands.
+/// Reads up to the next `'`, verbatim.
 fn single(rest: &mut std::str::Chars, word: &mut String) -> Option<()> {
     loop {
         match rest.next()? {
@@ -28,7 +28,7 @@ fn single(rest: &mut std::str::Chars, word: &mut String) -> Option<()> {
     }
 }
 
-/// Up to the next `"`; a backslash keeps itself but before `"` and `\`.
+/// Reads up to the next `"`; a backslash is literal except before `"` and `\`.
 fn double(rest: &mut std::str::Chars, word: &mut String) -> Option<()> {
     loop {
         match rest.next()? {

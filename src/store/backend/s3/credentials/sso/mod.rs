@@ -1,20 +1,20 @@
-//! Sign-in by SSO (IAM Identity Center): what a profile says of it, and the way from a token to keys.
+//! Sign-in by SSO (IAM Identity Center): its settings in a profile, and the way from a token to keys.
 //!
-//! `aws sso login` opens the browser and leaves a token below `~/.aws/sso/cache`; dcfs opens none, and uses the token
-//! as the AWS command line does (`botocore/credentials.py`, `tokens.py`):
+//! `aws sso login` opens the browser and stores a token below `~/.aws/sso/cache`; dcfs opens no browser, and
+//! uses the token as the AWS command line does (`botocore/credentials.py`, `tokens.py`):
 //!
 //! 1. A profile names an account and a role, and where to sign in: by `sso_session`, the name of a section
-//!    `[sso-session NAME]`, or itself (the older form).
-//! 2. A token of a session that ends within minutes is exchanged for a new one, once for all who wait, and written back.
-//! 3. With the token the portal gives keys of the role, which end.
+//!    `[sso-session NAME]`, or in the profile itself (the legacy form).
+//! 2. A session's token that expires within minutes is refreshed, once for all who wait, and written back.
+//! 3. With the token the portal returns keys of the role, which expire.
 //!
-//! No token is ever in a message.
+//! Messages never contain a token.
 //!
-//! | file | what it decides |
+//! | file | contents |
 //! |---|---|
-//! | this one | where a profile signs in; asks nobody |
-//! | [`token`] | the file that a token is in, and whether it is good |
-//! | [`portal`] | the questions to the portal and to the service of tokens |
+//! | this one | the sign-in settings of a profile; sends no request |
+//! | [`token`] | the token's file, and its validity |
+//! | [`portal`] | requests to the portal and to the OIDC service |
 
 mod portal;
 mod token;
@@ -27,7 +27,7 @@ use super::source::Finder;
 use crate::error::show;
 pub use portal::keys;
 
-/// What keys are asked for with.
+/// The parameters of a request for keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sso {
     /// The profile's name.
@@ -36,21 +36,21 @@ pub struct Sso {
     pub role: String,
     pub start_url: String,
     pub region: String,
-    /// Where the token is; named as the AWS command line names it.
+    /// The token's file, named as the AWS command line names it.
     file: PathBuf,
-    /// Whether it is of a session: others are never exchanged.
+    /// Whether it belongs to an `sso-session`: other tokens are never refreshed.
     is_session: bool,
-    /// The portal of AWS, if there is none.
+    /// `None`: AWS's own portal.
     portal: Option<String>,
-    /// The service of tokens of AWS, if there is none.
+    /// `None`: AWS's own OIDC service.
     oidc: Option<String>,
 }
 
 impl Sso {
-    /// What `profile` says, if it signs in by SSO.
+    /// The SSO settings of `profile`, if it has any.
     ///
     /// # Errors
-    /// It says too little, or names a session that is not there or says something else.
+    /// They are incomplete, or name a session that does not exist or contradicts them.
     pub fn of(finder: Finder, profile: &Profile) -> Result<Option<Self>, Error> {
         if profile.get("sso_account_id").or_else(|| profile.get("sso_role_name")).is_none() {
             return Ok(None);
@@ -72,7 +72,7 @@ impl Sso {
         }))
     }
 
-    /// Whether there is a token that is good, or may be exchanged for one. Asks nobody.
+    /// Checks that there is a valid token, or one that can be refreshed. Sends no request.
     ///
     /// # Errors
     /// `SignedOut`, saying how to sign in.
@@ -98,7 +98,7 @@ impl Sso {
     }
 }
 
-/// What `profile` or its session says of `name`; where both do, they have to say the same.
+/// The value of `name` in `profile` or its session; if both set it, they have to agree.
 fn said(
     files: &Files,
     profile: &Profile,

@@ -1,7 +1,7 @@
-//! The questions of SSO: a new token from its service of tokens (OIDC), and keys of a role from its portal.
+//! The requests of SSO: a new token from the OIDC service, and keys of a role from the portal.
 //!
-//! One token is exchanged at a time, for what it is exchanged by may be good for once. Where a new one cannot be written
-//! (a home that is only read), it is kept in memory, and counts as long as the file has no later one.
+//! One token is refreshed at a time, because a refresh token may be valid only once. If the new token cannot be
+//! written (a read-only home), it is kept in memory, and used until the file has a later one.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,10 +22,10 @@ use crate::backend::s3::credentials::web::{self, Web};
 use crate::error::show;
 use crate::net;
 
-/// Tokens that could not be written, by their files. Whoever has it exchanges.
+/// Tokens that could not be written, by file. The lock is held during a refresh.
 static UNWRITTEN: Mutex<BTreeMap<PathBuf, Token>> = Mutex::const_new(BTreeMap::new());
 
-/// What the portal answers.
+/// The portal's answer.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Answer {
@@ -42,20 +42,20 @@ struct RoleCredentials {
     expiration: i64,
 }
 
-/// What the service of tokens answers.
+/// The OIDC service's answer.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct NewToken {
     access_token: String,
-    /// Seconds.
+    /// In seconds.
     expires_in: u32,
     refresh_token: Option<String>,
 }
 
-/// Keys of the role that `sso` names.
+/// Fetches keys of the role that `sso` names.
 ///
 /// # Errors
-/// `SignedOut` where a person has to sign in again, `Failed` where the portal has no keys or does not answer.
+/// `SignedOut` if the user has to sign in again, `Failed` if the portal has no keys or does not answer.
 pub async fn keys(web: &Web, sso: &Sso) -> Result<Keys, Error> {
     let from = sso.title();
     let token = good(web, sso).await?;
@@ -70,7 +70,7 @@ pub async fn keys(web: &Web, sso: &Sso) -> Result<Keys, Error> {
     }
 }
 
-/// A token that the portal may take.
+/// A token that the portal accepts.
 async fn good(web: &Web, sso: &Sso) -> Result<Token, Error> {
     let expired = || sso.signed_out("its token has expired");
     if !sso.is_session {
@@ -90,7 +90,7 @@ async fn good(web: &Web, sso: &Sso) -> Result<Token, Error> {
             Ok(new)
         }
         Err(_) if token.is_good() => Ok(token),
-        // Another process may have been first.
+        // Another process may have refreshed it first.
         Err(error) => sso.token().ok().filter(Token::is_good).ok_or(error),
     }
 }
@@ -109,7 +109,7 @@ async fn exchange(web: &Web, sso: &Sso, old: &Token, by: Refresh<'_>) -> Result<
     Ok(old.renewed(new.access_token, ends, new.refresh_token))
 }
 
-/// Writes a token down for all who use it.
+/// Stores a token for all who use it.
 fn keep(sso: &Sso, new: &Token, unwritten: &mut BTreeMap<PathBuf, Token>) {
     let Err(error) = new.write(&sso.file) else { return drop(unwritten.remove(&sso.file)) };
     tracing::warn!("the new token of SSO cannot be written to `{}`: {error}", sso.file.display());
@@ -144,7 +144,7 @@ fn oidc(sso: &Sso, by: &Refresh) -> Result<HttpRequest, Error> {
     Ok(request)
 }
 
-/// The endpoint that was named, else that of AWS.
+/// The configured endpoint, else that of AWS.
 fn base(sso: &Sso, named: Option<&str>, service: &str) -> Result<String, Error> {
     let from = sso.title();
     match named {
@@ -154,7 +154,7 @@ fn base(sso: &Sso, named: Option<&str>, service: &str) -> Result<String, Error> 
 }
 
 fn keys_of(from: &str, body: &[u8]) -> Result<Keys, Error> {
-    // serde's own text may repeat a value.
+    // serde's own message may repeat a value.
     let cause = "the answer of the portal is not JSON with `roleCredentials`";
     let answer: Answer = serde_json::from_slice(body).map_err(|_| Error::failed(from, cause))?;
     let given = answer.role_credentials;
@@ -162,7 +162,7 @@ fn keys_of(from: &str, body: &[u8]) -> Result<Keys, Error> {
     Ok(Keys::new(from, id, secret, Some(&given.session_token))?.until_millis(given.expiration))
 }
 
-/// ` (why)` of the JSON of a refusal, unless it repeats `secret`.
+/// ` (why)` from the JSON of a refusal, unless it repeats `secret`.
 fn reason(body: &[u8], secret: &str) -> String {
     let said: Value = serde_json::from_slice(body).unwrap_or_default();
     let text = said["error"].as_str().or_else(|| said["message"].as_str());

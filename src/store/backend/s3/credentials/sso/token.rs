@@ -1,7 +1,8 @@
-//! Tokens of SSO, in files as `aws sso login` writes them: JSON, named by the SHA-1 of the session or of its start URL.
+//! SSO tokens, in files as `aws sso login` writes them: JSON, named by the SHA-1 of the session name or of its
+//! start URL.
 //!
-//! A file is changed as the AWS command line changes it: whole, by a rename, for its owner alone. What else stands in
-//! it stays.
+//! A file is updated as the AWS command line does: by a rename, readable by its owner alone. Other fields are
+//! kept.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -14,29 +15,29 @@ use sha1::{Digest, Sha1};
 
 use dcfs_core::time::Timestamp;
 
-/// Bytes of a file.
+/// Limit of a file, in bytes.
 const LONGEST: u64 = 256 << 10;
 
-/// A token is exchanged so long before it ends, as the AWS command line does.
+/// A token is refreshed this long before it expires, as the AWS command line does.
 const EARLY: Duration = Duration::from_secs(15 * 60);
 
-/// What a file says. Never printed.
+/// The contents of a file. Never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {
     all: Map<String, Value>,
-    /// What the portal is shown.
+    /// The access token, sent to the portal.
     pub access: String,
     pub ends: SystemTime,
 }
 
-/// What a new token is asked for with. Never printed.
+/// The parameters of a token refresh. Never printed.
 pub struct Refresh<'a> {
     pub id: &'a str,
     pub secret: &'a str,
     pub refresh: &'a str,
 }
 
-/// Where the token of a session (or of a start URL) called `name` is, below the home.
+/// The path, below the home, of the token of a session (or of a start URL) called `name`.
 pub fn file(name: &str) -> String {
     let hash: String = Sha1::digest(name).iter().map(|b| format!("{b:02x}")).collect();
     format!("~/.aws/sso/cache/{hash}.json")
@@ -46,9 +47,9 @@ impl Token {
     /// Reads a file.
     ///
     /// # Errors
-    /// Why there is no token, for a person; nothing of the file is repeated.
+    /// Why there is no token, for the user; nothing of the file is repeated.
     pub fn read(path: &Path) -> Result<Self, String> {
-        // A fifo would never end.
+        // A FIFO would block for ever.
         if !path.is_file() {
             return Err("it has no token".into());
         }
@@ -66,12 +67,12 @@ impl Token {
         Some(Self { access, ends, all })
     }
 
-    /// Whether the portal may take it.
+    /// Whether it has not expired.
     pub fn is_good(&self) -> bool {
         self.lasts(Duration::ZERO)
     }
 
-    /// Whether it lasts for minutes yet.
+    /// Whether it stays valid for some minutes yet.
     pub fn is_fresh(&self) -> bool {
         self.lasts(EARLY)
     }
@@ -80,12 +81,12 @@ impl Token {
         self.ends.duration_since(SystemTime::now()).is_ok_and(|left| left > least)
     }
 
-    /// Whether it may be exchanged for a new one.
+    /// Whether it can be refreshed.
     pub fn is_refreshable(&self) -> bool {
         self.refresh().is_some()
     }
 
-    /// What a new one is asked for with; `None` where it is not all there, or its registration has ended.
+    /// The parameters of its refresh; `None` if they are incomplete, or the client registration has expired.
     pub fn refresh(&self) -> Option<Refresh<'_>> {
         let get = |name| self.all.get(name)?.as_str();
         let ends = time(self.all.get("registrationExpiresAt")?)?;
@@ -94,7 +95,7 @@ impl Token {
         Some(Refresh { id, secret, refresh: get("refreshToken")? })
     }
 
-    /// The token that took the place of this one. Without a new one to refresh it by, there is none any more.
+    /// The token that replaces this one. Without a new refresh token, it cannot be refreshed again.
     pub fn renewed(&self, access: String, ends: SystemTime, refresh: Option<String>) -> Self {
         let mut all = self.all.clone();
         all.insert("accessToken".into(), access.clone().into());
@@ -109,7 +110,7 @@ impl Token {
     /// Writes the file.
     ///
     /// # Errors
-    /// The folder cannot be written; the file is as it was.
+    /// The folder is not writable; the file is unchanged.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let draft = path.with_extension(format!("{}.tmp", std::process::id()));
         let written = self.write_draft(&draft).and_then(|()| fs::rename(&draft, path));
@@ -120,7 +121,7 @@ impl Token {
     }
 
     fn write_draft(&self, draft: &Path) -> io::Result<()> {
-        // One that is there was left by a process of this number that died.
+        // An existing draft was left by a process with this pid that died.
         let _ = fs::remove_file(draft);
         let mut file =
             fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
@@ -129,12 +130,12 @@ impl Token {
     }
 }
 
-/// A time with an offset, or with `UTC`, as older releases of the AWS command line wrote.
+/// Parses a time with an offset, or with `UTC`, as older releases of the AWS command line wrote.
 fn time(value: &Value) -> Option<SystemTime> {
     Some(Timestamp::parse(value.as_str()?.trim_end_matches("UTC"))?.to_system())
 }
 
-/// `2030-01-02T03:04:05Z`.
+/// Formats as `2030-01-02T03:04:05Z`.
 fn written(time: SystemTime) -> String {
     let seconds = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let micros = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000);
