@@ -1,18 +1,19 @@
-//! Surviving a mapped file that somebody cuts short: `SIGBUS` would end the process.
+//! Surviving the truncation of a mapped file, whose `SIGBUS` would end the process.
 //!
-//! Reading a page of a map that the file no longer has raises `SIGBUS`. Ranges that are [`watch`]ed are known to a
-//! handler, which puts pages of zeros in the place of the missing ones and counts the event. Who reads maps compares
-//! [`cuts`] before and after: an answer given across a change is not to be believed. A `SIGBUS` anywhere else goes to
-//! whoever handled it before.
+//! Reading a page of a mapping beyond the end of its file raises `SIGBUS`. A handler knows the
+//! ranges that are [`watch`]ed: it maps pages of zeros in place of the missing ones and counts the
+//! event. Readers of mappings compare [`cuts`] before and after: a result computed while it changed
+//! is invalid. Any other `SIGBUS` goes to the previous handler.
 
 use std::mem::MaybeUninit;
 use std::sync::Once;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
-/// Ranges that can be watched at a time; Linux gives a process some 65,530 maps. Further ones are not watched.
+/// The most ranges watched at a time; Linux allows a process some 65,530 mappings. Further ranges
+/// are not watched.
 const SLOTS: usize = 1 << 16;
 
-/// The first and the last address of a range, the last one excluded; `(0, 0)` where a slot is free.
+/// The start and the end (exclusive) of a range; `(0, 0)` if the slot is free.
 struct Slot {
     start: AtomicUsize,
     end: AtomicUsize,
@@ -26,19 +27,19 @@ static USED: AtomicUsize = AtomicUsize::new(0);
 
 static CUTS: AtomicU64 = AtomicU64::new(0);
 
-/// Whoever handled `SIGBUS` before.
+/// The previous handler of `SIGBUS`.
 static BEFORE: AtomicPtr<libc::sigaction> = AtomicPtr::new(std::ptr::null_mut());
 
-/// How often a watched range lost pages, in this process.
+/// The number of times a watched range lost pages, in this process.
 pub fn cuts() -> u64 {
     CUTS.load(Ordering::Acquire)
 }
 
-/// A range that is watched until this is dropped, which must be before the range is unmapped.
+/// Watches a range until dropped, which must happen before the range is unmapped.
 #[derive(Debug)]
 pub struct Watch(Option<usize>);
 
-/// Watches the memory of `map`, a whole map of a file.
+/// Watches the memory of `map`, a mapping of a whole file.
 pub fn watch(map: &[u8]) -> Watch {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(install);
@@ -72,8 +73,8 @@ impl Drop for Watch {
 fn install() {
     let mut before = MaybeUninit::<libc::sigaction>::uninit();
     let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = handle;
-    // SAFETY: both structures are valid for the call, and the handler does only what a signal handler may: it reads
-    // atomics and asks the kernel for pages.
+    // SAFETY: both structures are valid for the call, and the handler does only what is allowed in
+    // a signal handler: it reads atomics and calls the kernel.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = handler as usize;
@@ -98,13 +99,13 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut li
     give_back(signal);
 }
 
-/// Zeros from the page of `address` up to `end`.
+/// Maps zeros from the page of `address` up to `end`.
 fn fill(address: usize, end: usize) {
-    // SAFETY: asks for a number.
+    // SAFETY: only returns a number.
     let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
     let start = address / page * page;
-    // SAFETY: the pages lie in a map that is watched, and so is alive; nothing but the map's owner reads them, who
-    // expects any bytes.
+    // SAFETY: the pages are in a watched mapping, which is therefore alive; only the owner of the
+    // mapping reads them, and expects any bytes.
     let filled = unsafe {
         libc::mmap(
             start as *mut libc::c_void,
@@ -121,7 +122,7 @@ fn fill(address: usize, end: usize) {
     CUTS.fetch_add(1, Ordering::AcqRel);
 }
 
-/// The handler of before takes over: the instruction runs again, and raises the signal again.
+/// Restores the previous handler: the instruction runs again, and raises the signal again.
 fn give_back(signal: libc::c_int) {
     let before = BEFORE.load(Ordering::Acquire);
     // SAFETY: `before` is null or was leaked by `install`; with null, the default action ends the process, as it should.

@@ -1,7 +1,8 @@
-//! Reading below a folder that strangers may have filled, such as one that came with a repository: no part of a path below it is
-//! followed where it is a link, nothing but regular files is opened, and listings end after so many names.
+//! Reads below a folder that strangers may have filled, such as one that came with a repository: no
+//! link in a path below it is followed, only regular files are opened, and listings are limited in
+//! length.
 //!
-//! The folder itself may be a link: whoever names it decides that.
+//! The folder itself may be a link: that is the choice of whoever names it.
 
 use std::ffi::OsString;
 use std::fs::{self, File, FileType, Metadata, OpenOptions};
@@ -13,7 +14,7 @@ use std::path::{Component, Path, PathBuf};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
-/// Opens the folder `path` below `folder`; `folder` itself where `path` is empty.
+/// Opens the folder `path` below `folder`; `folder` itself if `path` is empty.
 fn enter(folder: &Path, path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let mut at = options.read(true).custom_flags(libc::O_DIRECTORY).open(folder)?;
@@ -28,8 +29,8 @@ fn enter(folder: &Path, path: &Path) -> io::Result<File> {
 /// Opens the file `path` below `folder` for reading.
 ///
 /// # Errors
-/// As the system says; `ELOOP` or `ENOTDIR` where a part is a link; `InvalidInput` for what is no regular file, or a path that
-/// leads elsewhere.
+/// The system's errors; `ELOOP` or `ENOTDIR` if a part of the path is a link; `InvalidInput` if it
+/// is not a regular file, or the path leads outside.
 pub fn open(folder: &Path, path: impl AsRef<Path>) -> io::Result<File> {
     let path = path.as_ref();
     let name = match path.components().next_back() {
@@ -49,10 +50,10 @@ pub fn open(folder: &Path, path: impl AsRef<Path>) -> io::Result<File> {
     }
 }
 
-/// The whole of a file.
+/// Reads a whole file.
 ///
 /// # Errors
-/// As [`open`]; `FileTooLarge` where it holds more than `most` bytes.
+/// As [`open`]; `FileTooLarge` if it holds more than `most` bytes.
 pub fn read(folder: &Path, path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(folder, path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
@@ -62,22 +63,22 @@ pub fn read(folder: &Path, path: impl AsRef<Path>, most: u64) -> io::Result<Vec<
     }
 }
 
-/// The same as text.
+/// Reads a whole file as text.
 ///
 /// # Errors
-/// As [`read`]; `InvalidData` where it is not UTF-8.
+/// As [`read`]; `InvalidData` if it is not UTF-8.
 pub fn read_text(folder: &Path, path: impl AsRef<Path>, most: u64) -> io::Result<String> {
     String::from_utf8(read(folder, path, most)?)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// What the system says of a file; `None` where [`open`] would fail.
+/// The metadata of a file; `None` if [`open`] would fail.
 pub fn look(folder: &Path, path: impl AsRef<Path>) -> Option<Metadata> {
     open(folder, path).ok()?.metadata().ok()
 }
 
-/// The names in the folder `path` below `folder`, sorted, with what each is: of the first `most` that the system gives. Links are
-/// told as links.
+/// The names in the folder `path` below `folder`, sorted, with the type of each: of the first
+/// `most` that the system returns. Links are reported as links.
 ///
 /// # Errors
 /// As [`open`], for a folder.

@@ -1,4 +1,4 @@
-//! Who owns a file, as a name where there is one.
+//! The owner of a file, by name if there is one.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -6,13 +6,13 @@ use std::path::Path;
 
 use nix::unistd::{Gid, Group, Uid, User, geteuid};
 
-/// `ann`, or `the user 1234` where the password file does not know the number.
+/// `ann`, or `the user 1234` if the password file does not list the number.
 pub fn name(uid: u32) -> String {
     let known = User::from_uid(Uid::from_raw(uid)).ok().flatten();
     known.map_or_else(|| format!("the user {uid}"), |user| user.name)
 }
 
-/// Whether a file belongs to this process's user, or to root, whom everybody trusts anyway.
+/// Whether a file belongs to this process's user, or to root, who is always trusted.
 pub fn is_trusted(found: &Metadata) -> bool {
     is_trusted_user(found.uid(), geteuid().as_raw())
 }
@@ -21,27 +21,28 @@ fn is_trusted_user(uid: u32, own: u32) -> bool {
     uid == 0 || uid == own
 }
 
-/// Whether it cannot be told who a file belongs to. In a user namespace that knows not all users of the machine, files of the
-/// others, root's most often, belong to one of no name.
+/// Whether the owner of a file cannot be determined. In a user namespace that does not map all
+/// users of the machine, files of the others, mostly root's, belong to a nameless user.
 pub fn is_unknown(found: &Metadata) -> bool {
     found.uid() == OVERFLOW && is_unmapped(OVERFLOW)
 }
 
-/// The owner of a link at `path` who is none that is trusted: whoever made it chose where what is written there goes.
+/// The owner of a link at `path`, if not trusted: the owner decides where anything written through
+/// it goes.
 pub fn of_strangers_link(path: &Path) -> Option<String> {
     let found = path.symlink_metadata().ok()?;
     (found.is_symlink() && !is_trusted(&found)).then(|| name(found.uid()))
 }
 
-/// The user that files of unknown users belong to.
+/// The user that owns files of unmapped users.
 const OVERFLOW: u32 = 65534;
 
-/// Whether this process's user namespace does not know a user.
+/// Whether this process's user namespace does not map a user.
 fn is_unmapped(uid: u32) -> bool {
     std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !knows(&map, uid))
 }
 
-/// Whether `map`, lines of a first user inside, a first user outside and a count, has a user.
+/// Whether `map` includes a user. Its lines are: first user inside, first user outside, count.
 fn knows(map: &str, uid: u32) -> bool {
     map.lines().any(|line| {
         let mut numbers = line.split_whitespace().map(|number| number.parse::<u64>().ok());
@@ -54,8 +55,9 @@ fn knows(map: &str, uid: u32) -> bool {
     })
 }
 
-/// Whether users other than the owner could have written to it, by its mode: everybody, or members of a group that is not the
-/// owner's alone. Where each user has a group of their own (Debian, Fedora), files that the group may write are nothing unusual.
+/// The users other than the owner who could have written to it, by its mode: everybody, or members
+/// of a group that is not the owner's alone. If each user has a group of their own (Debian,
+/// Fedora), group-writable files are nothing unusual.
 pub fn open_to(found: &Metadata) -> Option<String> {
     if found.mode() & 0o002 != 0 {
         return Some("everybody".to_owned());
@@ -70,7 +72,8 @@ pub fn open_to(found: &Metadata) -> Option<String> {
     ))
 }
 
-/// Whether a group is of one user alone: root's, or one of the user's name that has no other members.
+/// Whether a group has only one user: root's, or the group of the user's name without other
+/// members.
 fn is_own_group(uid: u32, gid: u32) -> bool {
     let Ok(Some(group)) = Group::from_gid(Gid::from_raw(gid)) else { return false };
     let Ok(Some(user)) = User::from_uid(Uid::from_raw(uid)) else { return false };

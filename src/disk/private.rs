@@ -1,8 +1,10 @@
-//! Folders that only this user may write to: made so, and checked before what they hold is believed.
+//! Folders that only this user may write to: created so, and checked before their contents are
+//! trusted.
 //!
-//! Cached bytes, packs and notes are served, mapped and acted upon as they are found; checksums guard against decay, not
-//! against somebody who writes files with checksums of their own. So the folder must be ours: a real folder, not a link
-//! somebody put in the way, owned by this user, writable by nobody else.
+//! Cached bytes, packs and notes are served, mapped and acted upon as they are found; checksums
+//! protect against decay, not against somebody who writes files with matching checksums. So the
+//! folder must be ours: a real folder, not a link that somebody planted, owned by this user, and
+//! writable by nobody else.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -14,7 +16,7 @@ use nix::unistd::geteuid;
 use super::owner;
 use dcfs_core::error::Kind;
 
-/// Why a folder is not used.
+/// Why a folder is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot make the folder `{}`: {cause}", path.display())]
@@ -41,20 +43,20 @@ impl From<Error> for dcfs_core::error::Error {
     }
 }
 
-/// Makes a folder that only the user may enter, with the folders above it; one that is there already is checked.
+/// Creates a folder that only the user may enter, with its parents; an existing one is checked.
 ///
 /// # Errors
-/// The system refuses; the folder is somebody else's, or others may write to it.
+/// Errors of the system; the folder is somebody else's, or others may write to it.
 pub fn folder(path: &Path) -> Result<(), Error> {
     make(path)?;
     check(path)
 }
 
-/// The same for a folder that stands beside what may be somebody else's, as runs beside a catalog: the folders above it are not
-/// looked at.
+/// The same for a folder beside a possibly foreign one, such as runs beside a catalog: its parents
+/// are not checked.
 ///
 /// # Errors
-/// As [`folder`], of it alone.
+/// As [`folder`], without the parents.
 pub fn folder_beside(path: &Path) -> Result<(), Error> {
     make(path)?;
     check_beside(path)
@@ -62,18 +64,19 @@ pub fn folder_beside(path: &Path) -> Result<(), Error> {
 
 fn make(path: &Path) -> Result<(), Error> {
     match DirBuilder::new().recursive(true).mode(0o700).create(path) {
-        // It is there, as something else; the check says as what.
+        // Something else exists there; the check reports it.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(cause) => Err(Error::CannotMake { path: path.to_owned(), cause }),
         Ok(()) => Ok(()),
     }
 }
 
-/// The same for a cache, which may be the top of a disk of its own: there others may make names (a sticky folder), but
-/// not change ours. What is kept is in the folders `inside`, which are made now, so that nobody else makes them.
-///
+/// The same for a cache, which may be the top of a disk of its own: others may then create names
+/// there (a sticky folder), but not change ours. The contents go to the folders `inside`, which are
+/// created now, so that nobody else creates them.
 /// # Errors
-/// As [`folder`], of it and of each folder inside. A name inside that is none of a folder is left to who meets it.
+/// As [`folder`], for it and for each folder inside. A name inside that is not a folder is left to
+/// its user.
 pub fn cache(path: &Path, inside: &[&str]) -> Result<(), Error> {
     match folder(path) {
         Err(Error::OpenToOthers { .. }) if is_sticky(path) => {}
@@ -92,7 +95,7 @@ fn is_sticky(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| found.mode() & 0o1000 != 0)
 }
 
-/// Whether a folder that is there may be believed.
+/// Checks whether an existing folder may be trusted.
 ///
 /// # Errors
 /// As [`folder`].
@@ -101,14 +104,14 @@ pub fn check(path: &Path) -> Result<(), Error> {
     above(path)
 }
 
-/// Whether a folder that is there, beside what may be somebody else's, may be believed.
+/// Checks whether an existing folder beside a possibly foreign one may be trusted.
 ///
 /// # Errors
 /// As [`folder_beside`].
 pub fn check_beside(path: &Path) -> Result<(), Error> {
     let cannot = |cause| Error::CannotMake { path: path.to_owned(), cause };
     let found = fs::symlink_metadata(path).map_err(cannot)?;
-    // A link of one's own is a way to put the cache on another disk; the folder it leads to is what counts.
+    // A user's own link may put the cache on another disk; the target is what counts.
     let found = match found.is_symlink() {
         true if found.uid() != geteuid().as_raw() => return Err(Error::Link(path.to_owned())),
         true => fs::metadata(path).map_err(cannot)?,
@@ -126,8 +129,8 @@ pub fn check_beside(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Whether nobody else could put another folder in the place of this one: whoever may write to a folder above it may, but where
-/// that is sticky.
+/// Checks that nobody else could replace this folder: whoever may write to a parent could, unless
+/// the parent is sticky.
 fn above(path: &Path) -> Result<(), Error> {
     let Ok(real) = fs::canonicalize(path) else { return Ok(()) };
     for folder in real.ancestors().skip(1) {

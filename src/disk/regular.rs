@@ -1,6 +1,8 @@
-//! Opening a name in a folder that others may write to: regular files only, no link followed, no wait for a pipe.
+//! Opens names in a folder that others may write to: only regular files, without following links or
+//! waiting for a pipe.
 //!
-//! `O_NOFOLLOW` concerns the last part of a path alone; the folder itself is trusted or checked by [`super::private`].
+//! `O_NOFOLLOW` covers only the last part of a path; the folder itself is trusted or checked by
+//! [`super::private`].
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -10,12 +12,13 @@ use std::path::Path;
 /// Opens `path` for reading.
 ///
 /// # Errors
-/// As the system says; `InvalidInput` where it is a pipe, a device, a folder or a socket, `ELOOP` where it is a link.
+/// The system's errors; `InvalidInput` if it is a pipe, a device, a folder or a socket, `ELOOP` if
+/// it is a link.
 pub fn open(path: &Path) -> io::Result<File> {
     open_with(OpenOptions::new().read(true), path)
 }
 
-/// Opens `path` as `options` say. A new file is private to its maker.
+/// Opens `path` with `options`. A new file is accessible only to its owner.
 ///
 /// # Errors
 /// As [`open`].
@@ -29,10 +32,10 @@ pub fn open_with(options: &OpenOptions, path: &Path) -> io::Result<File> {
     }
 }
 
-/// The whole of a file that is expected to be small.
+/// Reads a whole file that should be small.
 ///
 /// # Errors
-/// As [`open`]; `FileTooLarge` where it holds more than `most` bytes.
+/// As [`open`]; `FileTooLarge` if it holds more than `most` bytes.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
@@ -42,17 +45,17 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     }
 }
 
-/// The same as text.
+/// Reads a whole file as text.
 ///
 /// # Errors
-/// As [`read`]; `InvalidData` where it is not UTF-8.
+/// As [`read`]; `InvalidData` if it is not UTF-8.
 pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
     String::from_utf8(read(path, most)?)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// Refuses a link, a pipe, a socket or a device, for a library that opens the name by itself. What is not there passes,
-/// and so does a folder: opening one fails at once.
+/// Rejects a link, a pipe, a socket or a device, for a library that opens the name itself. A
+/// missing name passes, and so does a folder, which fails to open at once.
 ///
 /// # Errors
 /// As [`open`].

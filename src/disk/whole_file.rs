@@ -1,8 +1,8 @@
-//! A file that is written: there as a whole, or not at all.
+//! Writes a file completely or not at all.
 //!
-//! The bytes go to a file without a name (`O_TMPFILE`), which is gone with the process whatever kills
-//! it, and is linked beside the target and renamed over it at the end. A file system that has no
-//! such files gets one with a name, removed by whatever lets a process clean up.
+//! The bytes go to an unnamed file (`O_TMPFILE`), which disappears with the process however it
+//! dies; at the end it is linked beside the target and renamed over it. On a file system without
+//! `O_TMPFILE` the file has a name, and is removed by any exit that lets a process clean up.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -12,36 +12,36 @@ use std::path::{Path, PathBuf};
 
 use dcfs_core::error::{Error, Kind, Result};
 
-/// A file on its way.
+/// A file being written.
 #[derive(Debug)]
 pub struct WholeFile {
     file: File,
-    /// What it shall be.
+    /// The path that it will have.
     target: PathBuf,
-    /// The name it has until then, to be removed.
+    /// Its temporary name, to be removed.
     draft: Draft,
 }
 
 #[derive(Debug)]
 enum Draft {
-    /// Has no name yet; this is the one it passes through.
+    /// Unnamed; the path is the temporary name it will pass through.
     Nameless(PathBuf),
     Named(PathBuf),
-    /// A device or a pipe is written to as it is: nothing may take its place.
+    /// A device or a pipe is written to directly, because it must not be replaced.
     Straight,
 }
 
 impl WholeFile {
-    /// Begins to write `path`; what it is now stays until [`WholeFile::finish`].
+    /// Starts writing `path`; its present contents stay until [`WholeFile::finish`].
     ///
     /// # Errors
-    /// A directory, or one that may not be written; the message names the file.
+    /// A directory, or a folder that may not be written to; the message names the file.
     pub fn create(path: &Path) -> Result<Self> {
         Self::open(path).map_err(|error| told(path, &error))
     }
 
     fn open(path: &Path) -> io::Result<Self> {
-        // The file that a symbolic link names is replaced, not the link.
+        // If it is a symbolic link, its target is replaced, not the link.
         let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let known = fs::metadata(&target).ok();
         if known.as_ref().is_some_and(fs::Metadata::is_dir) {
@@ -64,7 +64,8 @@ impl WholeFile {
             }
             Err(error) => return Err(error),
         };
-        // Before there is a byte in it: who may not read what is replaced may not read what replaces it.
+        // Before any byte is written: users who may not read the old file must not be able to read
+        // the new one.
         if let Some(known) = known
             && draft.file.metadata()?.permissions() != known.permissions()
         {
@@ -73,15 +74,15 @@ impl WholeFile {
         Ok(draft)
     }
 
-    /// Where to write.
+    /// The file to write to.
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// Puts it in its place.
+    /// Moves it to its path.
     ///
     /// # Errors
-    /// The disk is full or gone; the target is what it was before.
+    /// The disk is full or gone; the target is unchanged.
     pub fn finish(mut self) -> Result<()> {
         let placed = self.place();
         placed.map_err(|error| told(&self.target, &error))
@@ -112,7 +113,7 @@ impl Drop for WholeFile {
     }
 }
 
-/// Writes all of a file at once.
+/// Writes a whole file at once.
 ///
 /// # Errors
 /// As [`WholeFile::create`] and [`WholeFile::finish`].
@@ -122,16 +123,16 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     draft.finish()
 }
 
-/// Gives a file without a name one.
+/// Gives an unnamed file a name.
 fn link(file: &File, path: &Path) -> io::Result<()> {
-    // As open(2) has it for those who may not use AT_EMPTY_PATH.
+    // The way described in open(2) for processes that may not use AT_EMPTY_PATH.
     let open = format!("/proc/self/fd/{}", file.as_raw_fd());
     let follow = nix::fcntl::AtFlags::AT_SYMLINK_FOLLOW;
     let here = nix::fcntl::AT_FDCWD;
     Ok(nix::unistd::linkat(here, Path::new(&open), here, path, follow)?)
 }
 
-/// Whether the file system has no files without a name.
+/// Whether the file system does not support unnamed files.
 fn is_unsupported(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL))
 }

@@ -1,22 +1,22 @@
-//! Questions to a metastore, the tables of names, versions and lineage: in SQLite, or in PostgreSQL.
+//! Queries to a metastore, the tables of names, versions and lineage: in SQLite, or in PostgreSQL.
 //!
-//! One text of SQL serves both: bound values are `?1`, `?2`, identifiers are in double quotes, and only what the two mean
-//! alike is used. Every value comes back as its text, so that types that differ (whole numbers, booleans, JSON, times)
-//! are read by one hand.
+//! One SQL text serves both: bound values are `?1`, `?2`, identifiers are in double quotes, and
+//! only constructs with the same meaning in both are used. Every value comes back as text, so that
+//! types that differ (integers, booleans, JSON, times) are parsed in one place.
 
 use dcfs_core::time::Timestamp;
 
 use super::columns::Columns;
 use super::error::Error;
 
-/// A value in place of `?N`.
+/// A value for `?N`.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Bound<'b> {
     Int(i64),
     Text(&'b str),
 }
 
-/// One row of an answer.
+/// One row of a result.
 #[derive(Debug)]
 pub(super) struct Answer(Vec<Option<String>>);
 
@@ -35,40 +35,40 @@ impl Answer {
         self.0.get(index)?.as_deref()
     }
 
-    /// A whole number; `None` for anything that is not one.
+    /// An integer; `None` for anything else.
     pub fn integer(&self, index: usize) -> Option<i64> {
         self.text(index)?.trim().parse().ok()
     }
 
-    /// A count or a length; `None` for anything that is neither.
+    /// A count or a length; `None` for anything else.
     pub fn unsigned(&self, index: usize) -> Option<u64> {
         self.integer(index).and_then(|n| n.try_into().ok())
     }
 
-    /// A moment; `None` for anything else.
+    /// A time; `None` for anything else.
     pub fn time(&self, index: usize) -> Option<Timestamp> {
         Timestamp::parse(self.text(index)?)
     }
 }
 
-/// Tables that can be asked.
+/// Tables that can be queried.
 pub(super) trait Ask {
-    /// The columns of `table`; none where there is no such table.
+    /// The columns of `table`; empty if there is no such table.
     ///
     /// # Errors
-    /// What the database says.
+    /// Errors of the database.
     fn columns(&self, table: &str) -> Result<Columns, Error>;
 
-    /// The rows of `sql`, whose text is ours alone.
+    /// The rows of `sql`, a text without any foreign part.
     ///
     /// # Errors
-    /// What the database says.
+    /// Errors of the database.
     fn ask(&self, sql: &str, bound: &[Bound<'_>]) -> Result<Vec<Answer>, Error>;
 
     /// The first row of `sql`.
     ///
     /// # Errors
-    /// What the database says.
+    /// Errors of the database.
     fn first(&self, sql: &str, bound: &[Bound<'_>]) -> Result<Option<Answer>, Error> {
         Ok(self.ask(sql, bound)?.into_iter().next())
     }

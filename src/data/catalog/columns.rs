@@ -1,7 +1,7 @@
-//! Tables by the columns they have, not those they should have; and names as SQL takes them.
+//! The columns that tables actually have, and SQL identifiers.
 //!
-//! Older releases of DataChain lack columns that a newer one adds on its first visit. Questions are
-//! written for the full shape, with NULL in place of what is missing.
+//! Tables of older DataChain releases lack columns that a newer one adds on its first use. Queries
+//! are written for the full shape, with NULL in place of missing columns.
 
 use super::ask::Ask;
 use super::error::Error;
@@ -16,7 +16,7 @@ pub(super) struct Column {
     pub key: bool,
 }
 
-/// The columns of one table, in order; none where there is no such table.
+/// The columns of one table, in order; empty if there is no such table.
 #[derive(Clone, Debug)]
 pub(super) struct Columns {
     table: String,
@@ -24,17 +24,17 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    /// The columns that `table` was found to have.
+    /// The columns found in `table`.
     pub fn new(table: &str, columns: Vec<Column>) -> Self {
         Self { table: table.to_owned(), columns }
     }
 
-    /// Asks for the columns of `table`.
+    /// Queries the columns of `table`.
     pub fn of(tables: &dyn Ask, table: &str) -> Result<Self, Error> {
         tables.columns(table)
     }
 
-    /// Whether there is such a table.
+    /// Whether the table exists.
     pub fn exist(&self) -> bool {
         !self.columns.is_empty()
     }
@@ -56,7 +56,7 @@ impl Columns {
         }
     }
 
-    /// SQL for the column `name` of this table, known as `alias` in the question; NULL where the
+    /// SQL for the column `name` of this table, whose alias in the query is `alias`; NULL if the
     /// table has no such column.
     pub fn or_null(&self, alias: &str, name: &str) -> String {
         match identifier(name) {
@@ -66,7 +66,7 @@ impl Columns {
     }
 }
 
-/// A stranger's name as a SQL identifier; `None` where it holds NUL, which no SQL can.
+/// A stranger's name as an SQL identifier; `None` if it contains NUL, which SQL cannot express.
 pub(super) fn identifier(name: &str) -> Option<String> {
     (!name.contains('\0')).then(|| format!("\"{}\"", name.replace('"', "\"\"")))
 }

@@ -1,7 +1,7 @@
-//! What can be wrong with a catalog, each with its mend.
+//! Errors of a catalog, each with its remedy.
 //!
-//! Inside the module SQLite's own errors travel as [`Error::Sqlite`]; the pool, which knows the file,
-//! turns them into what they mean before anything leaves (see [`Error::at`]).
+//! Inside the module, SQLite's own errors are passed as [`Error::Sqlite`]; the pool, which knows
+//! the file, translates them before they leave (see [`Error::at`]).
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use dcfs_core::error::Kind;
 use dcfs_core::name::{DatasetName, nearest};
 use dcfs_core::version::{Requirement, Version};
 
-/// Why the catalog did not answer.
+/// Why the catalog could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     // Finding the file.
@@ -123,10 +123,10 @@ pub(super) enum Error {
     Endless(PathBuf),
     #[error("the catalog {} cannot be read: {cause}", show(.path))]
     Failed { path: PathBuf, cause: String },
-    /// Not placed yet: see [`Error::at`].
+    /// Not translated yet: see [`Error::at`].
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
-    /// A table of the catalog lacks a column that nothing can be done without.
+    /// A table of the catalog lacks a required column.
     #[error("`{0}` is not in the catalog")]
     Lacks(String),
 
@@ -159,13 +159,13 @@ pub(super) enum Error {
     /// A catalog on servers.
     #[error(transparent)]
     Server(#[from] ServerError),
-    /// What the caller of a scan returned.
+    /// The error that the caller of a scan returned.
     #[error(transparent)]
     Caller(dcfs_core::error::Error),
 }
 
 impl Error {
-    /// Whether another program has the file, or a part of it, to itself.
+    /// Whether another program holds an exclusive lock on the file or a part of it.
     pub fn is_locked(&self) -> bool {
         let Self::Sqlite(error) = self else { return matches!(self, Self::Locked { .. }) };
         matches!(
@@ -174,7 +174,7 @@ impl Error {
         )
     }
 
-    /// What SQLite's error means for the catalog at `path`; any other error stays as it is.
+    /// Translates SQLite's error for the catalog at `path`; any other error stays as it is.
     pub fn at(self, path: &Path) -> Self {
         let path = path.to_owned();
         match self {
@@ -201,7 +201,7 @@ impl Error {
     }
 }
 
-/// SQLite's own words, without the statement that it was given.
+/// SQLite's message, without the statement.
 fn said(error: &rusqlite::Error) -> String {
     match error {
         rusqlite::Error::SqliteFailure(code, said) => {
@@ -261,7 +261,7 @@ impl From<Error> for dcfs_core::error::Error {
     }
 }
 
-/// A path in backquotes; what is not UTF-8 or not printable is escaped.
+/// A path in backquotes; bytes that are not UTF-8 or not printable are escaped.
 fn show(path: &Path) -> String {
     let text = path.to_string_lossy();
     let plain = text.chars().all(|c| !c.is_control());

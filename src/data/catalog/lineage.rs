@@ -1,4 +1,4 @@
-//! Where a version came from: its script, its job, and the versions it was computed from.
+//! The lineage of a version: its script, its job, and the versions it was computed from.
 
 use std::collections::HashSet;
 
@@ -35,7 +35,8 @@ pub(super) fn details(tables: &dyn Ask, of: &VersionInfo) -> Result<Details, Err
     })
 }
 
-/// The strings of a JSON list; what is no string as its JSON, and no list as nothing.
+/// The strings of a JSON list; an item that is not a string as its JSON, and anything but a list as
+/// nothing.
 fn strings(json: &str) -> Vec<String> {
     let Ok(Value::Array(items)) = serde_json::from_str(json) else { return Vec::new() };
     let text = |item| match item {
@@ -45,7 +46,8 @@ fn strings(json: &str) -> Vec<String> {
     items.into_iter().map(text).collect()
 }
 
-/// The job that made the version: as `dataset_version_jobs` tells, else by the version's own `job_id`.
+/// The job that made the version: from `dataset_version_jobs`, else from the version's own
+/// `job_id`.
 fn job(tables: &dyn Ask, of: VersionId, job_id: Option<String>) -> Result<Option<Job>, Error> {
     let jobs = Columns::of(tables, "jobs")?;
     let id = creator(tables, of)?.or(job_id);
@@ -68,7 +70,7 @@ fn creator(tables: &dyn Ask, of: VersionId) -> Result<Option<String>, Error> {
     Ok(found.and_then(|mut row| row.take(0)))
 }
 
-/// Direct parents of one version that are told of, at most. A version that is made from more is made up.
+/// The most direct parents of a version that are returned. A version with more is not a real one.
 const MOST_PARENTS: i64 = 2000;
 
 /// See [`super::Catalog::parents`]. In `datasets_dependencies`, the *source* is the child.
@@ -78,7 +80,7 @@ pub(super) fn parents(tables: &dyn Ask, of: VersionId) -> Result<Vec<Parent>, Er
     if links.require(&needed).is_err() {
         return Ok(Vec::new());
     }
-    // An edge may be recorded any number of times; one to a parent that was deleted names nothing.
+    // An edge may be recorded several times; one to a deleted parent names nothing.
     let sql = "SELECT dataset_version_id FROM datasets_dependencies \
                WHERE source_dataset_version_id = ?1 \
                GROUP BY dataset_version_id, CASE WHEN dataset_version_id IS NULL THEN id END ORDER BY min(id) LIMIT ?2";
@@ -102,7 +104,7 @@ pub(super) fn children(tables: &dyn Ask, of: VersionId) -> Result<Vec<VersionInf
     Ok(shown)
 }
 
-/// Pairs of versions that are told of, at most: a catalog of more is made up.
+/// The most pairs of versions that are returned: a catalog with more is not a real one.
 const MOST_EDGES: i64 = 100_000;
 
 /// See [`super::Catalog::edges`].

@@ -1,15 +1,16 @@
-//! Where the catalog is: as the user says, else as DataChain finds its own, else in a parent.
+//! Finds the catalog: where the user says, else where DataChain finds its own, else in a parent
+//! folder.
 //!
 //! 1. `--catalog`: the folder that holds `.datachain`, a `.datachain` folder, or the file itself.
-//! 2. `DATACHAIN_DIR`, then `DATACHAIN_ROOT_DIR`. One that is set and leads nowhere is an error: the
-//!    next place would be another catalog.
-//! 3. `.datachain/db` in the current folder, then in each parent. (DataChain itself looks into no
-//!    parent and makes an empty catalog instead.)
+//! 2. `DATACHAIN_DIR`, then `DATACHAIN_ROOT_DIR`. One that is set but leads nowhere is an error:
+//!    falling back would silently use another catalog.
+//! 3. `.datachain/db` in the current folder, then in each parent. (DataChain itself does not search
+//!    parents and creates an empty catalog instead.)
 //!
-//! A catalog that was only found, not named, must be this user's own or root's: anybody may make `/tmp/.datachain`, and
-//! whoever indexes below `/tmp` would write into it (git's CVE-2022-24765).
+//! A catalog that was found rather than named must belong to this user or root: anybody may create
+//! `/tmp/.datachain`, and an `index` below `/tmp` would write into it (git's CVE-2022-24765).
 //!
-//! Only looks: nothing is opened and nothing is created.
+//! Only searches: nothing is opened and nothing is created.
 
 use std::ffi::OsString;
 use std::fs::Metadata;
@@ -22,18 +23,18 @@ use dcfs_disk::owner;
 use super::error::Error;
 use super::split::address::is_address;
 
-/// The variables that lead DataChain to its catalog, first to last, and the way from there.
+/// The variables that lead DataChain to its catalog, in order, and the path from their value to it.
 const VARIABLES: [(&str, &str); 2] =
     [("DATACHAIN_DIR", "db"), ("DATACHAIN_ROOT_DIR", ".datachain/db")];
 
-/// [`super::locate()`], with the world as arguments.
+/// [`super::locate()`], with the environment as arguments.
 pub(super) fn find(
     given: Option<&Path>,
     variable: impl Fn(&str) -> Option<OsString>,
     current: impl FnOnce() -> std::io::Result<PathBuf>,
 ) -> Result<PathBuf, Error> {
     let found = match given {
-        // An address stands for itself.
+        // An address is used as it is.
         Some(given) if is_address(given) => return Ok(given.to_owned()),
         Some(given) => in_given(given)?,
         None => match in_environment(variable)? {
@@ -44,7 +45,7 @@ pub(super) fn find(
     found.canonicalize().map_err(|cause| Error::NotReachable { path: found, cause })
 }
 
-/// [`super::locate_or_new`], with the world as arguments.
+/// [`super::locate_or_new`], with the environment as arguments.
 pub(super) fn find_or_new(
     given: Option<&Path>,
     variable: impl Fn(&str) -> Option<OsString>,
@@ -64,7 +65,7 @@ pub(super) fn find_or_new(
     Ok((new, false))
 }
 
-/// The first place that was looked at; a folder that was named wrongly by its file is not meant.
+/// The first place searched; not a folder that was misnamed by its file.
 fn new_in(given: PathBuf, looked: Vec<PathBuf>) -> PathBuf {
     looked.into_iter().next().unwrap_or_else(|| given.join(".datachain/db"))
 }
@@ -85,7 +86,7 @@ pub(super) fn in_given(given: &Path) -> Result<PathBuf, Error> {
     Err(Error::NotThere { given: given.to_owned(), looked })
 }
 
-/// An empty variable is as good as none, to DataChain too.
+/// An empty variable counts as unset, in DataChain too.
 fn in_environment(variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<PathBuf>, Error> {
     for (name, way) in VARIABLES {
         let Some(folder) = variable(name).filter(|value| !value.is_empty()) else { continue };
@@ -98,7 +99,7 @@ fn in_environment(variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<
     Ok(None)
 }
 
-/// A folder that may not be looked into is passed by, and told if nothing is found further up.
+/// A folder that may not be searched is skipped, and reported if nothing is found further up.
 fn above(current: PathBuf) -> Result<PathBuf, Error> {
     let mut denied = None;
     for folder in current.ancestors() {
@@ -115,7 +116,8 @@ fn above(current: PathBuf) -> Result<PathBuf, Error> {
     Err(Error::NowhereAbove(current, denied))
 }
 
-/// A catalog that nobody else could have planted: its file and its folder are ours or root's, and nobody else's to write.
+/// Accepts a catalog that nobody else could have planted: its file and its folder are ours or
+/// root's, and only writable by the owner.
 fn own(db: PathBuf) -> Result<PathBuf, Error> {
     let folder = db.parent().unwrap_or(&db).to_owned();
     for path in [&folder, &db] {
@@ -139,7 +141,8 @@ pub(super) fn foreign(path: &Path) -> Option<String> {
     path.ancestors().enumerate().find_map(|(up, part)| {
         let found = part.metadata().ok()?;
         let is_sticky = found.mode() & 0o1000 != 0;
-        // In a user namespace `/` belongs to nobody that is known; the database, its folder and the one around it must.
+        // In a user namespace `/` may belong to an unknown user; the database, its folder and the
+        // parent of that may not.
         let is_root_maybe = up > 2 && owner::is_unknown(&found);
         if !owner::is_trusted(&found) && !is_root_maybe {
             Some(format!("`{}` belongs to {}", part.display(), owner::name(found.uid())))
@@ -150,7 +153,7 @@ pub(super) fn foreign(path: &Path) -> Option<String> {
     })
 }
 
-/// Whether it belongs to who runs this through `sudo`.
+/// Whether it belongs to the user who runs this through `sudo`.
 fn is_of_sudo(found: &Metadata) -> bool {
     let caller = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
     nix::unistd::geteuid().is_root() && caller == Some(found.uid())
@@ -167,7 +170,7 @@ fn is_file(path: &Path) -> Result<bool, Error> {
     }
 }
 
-/// A pipe, a socket or a device: no catalog, and none can be made where it is.
+/// Whether it is a pipe, a socket or a device: not a catalog, and none can be created in its place.
 fn is_in_the_way(found: &Metadata) -> bool {
     !found.is_file() && !found.is_dir()
 }
@@ -181,7 +184,7 @@ mod tests {
 
     type Variables<'a> = &'a [(&'a str, &'a str)];
 
-    /// A folder with catalogs at `places`, and what a search from `current` finds, below it.
+    /// A folder with catalogs at `places`, and the result of a search from `current` below it.
     fn search(
         places: &[&str],
         given: Option<&str>,

@@ -1,4 +1,4 @@
-//! The half of a catalog that holds names: versions, lineage, what people say.
+//! The half of a catalog that holds names: versions, lineage, annotations.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::error::Error;
 use super::split::postgres::Postgres;
 use super::sqlite::connect::Pool;
 
-/// Where names are.
+/// The database of names.
 #[derive(Clone, Debug)]
 pub(super) enum Metastore {
     Sqlite(Arc<Pool>),
@@ -16,7 +16,7 @@ pub(super) enum Metastore {
 }
 
 impl Metastore {
-    /// Runs `work`, in SQLite in one read transaction; maybe more than once.
+    /// Runs `work`, for SQLite in one read transaction; may run it more than once.
     pub fn read<T>(&self, mut work: impl FnMut(&dyn Ask) -> Result<T, Error>) -> Result<T, Error> {
         match self {
             Self::Sqlite(pool) => pool.read(|connection| work(connection)),

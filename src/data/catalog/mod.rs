@@ -1,23 +1,23 @@
-//! The catalog that DataChain writes: read, and written, beside its living writers.
+//! The catalog that DataChain writes: read, and written, while other processes write to it.
 //!
-//! DataChain keeps two halves apart: a metastore of names and a warehouse of rows. SQLite is both, in one file; or they are
-//! PostgreSQL and ClickHouse.
+//! DataChain separates a metastore of names from a warehouse of rows. SQLite is both, in one file;
+//! or they are PostgreSQL and ClickHouse.
 //!
-//! Rules: [`Catalog`] never creates or writes anything, only a [`Writer`] does; one short transaction per
-//! operation, never one per mount; tables are told by the schema they have, not the one they should have; only COMPLETE
-//! versions exist; no type of a database leaves this module.
+//! Rules: [`Catalog`] never creates or writes anything, only a [`Writer`] does; one short
+//! transaction per operation, never one per mount; tables are read by the columns they have, not
+//! those they should have; only COMPLETE versions exist; no type of a database leaves this module.
 //!
-//! | file | what it answers |
+//! | file | contents |
 //! |---|---|
-//! | `locate` | where the catalog is |
-//! | `metastore`, `ask` | the half that holds names, and questions to it |
-//! | `versions` | which versions there are |
-//! | `lineage` | where a version came from |
+//! | `locate` | finding the catalog |
+//! | `metastore`, `ask` | the half that holds names, and queries to it |
+//! | `versions` | the versions that exist |
+//! | `lineage` | the lineage of a version |
 //! | `warehouse` | the half that holds rows |
-//! | `columns` | tables by the columns they have |
+//! | `columns` | the columns that tables actually have |
 //! | `sqlite` | both halves in one file |
 //! | `split` | names and rows on servers: PostgreSQL and ClickHouse |
-//! | `write` | new versions, and changes to those there are |
+//! | `write` | new versions, and changes to existing ones |
 
 mod ask;
 mod columns;
@@ -60,30 +60,31 @@ pub use write::{
     Writer,
 };
 
-/// Moves when another process commits, and when the file is deleted and made anew.
+/// Changes when another process commits, and when the file is deleted and recreated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Revision {
     /// `PRAGMA data_version` of the watching connection.
     pub data_version: i64,
     /// Device and inode of the database file.
     pub file: (u64, u64),
-    /// How often the file has been opened anew; `data_version` is comparable within one only.
+    /// How often the file was reopened; `data_version` is comparable only within one opening.
     pub opened: u64,
 }
 
-/// One complete, unremoved version: everything a directory listing needs.
+/// One complete version that was not removed: everything a directory listing needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VersionInfo {
     pub id: VersionId,
-    /// Names this immutable content for ever; a stranger's text, to be checked before use in a path.
+    /// Identifies this immutable content for ever; a stranger's text, to be checked before use in a
+    /// path.
     pub uuid: String,
-    /// Settles which of two datasets goes first where their names do not.
+    /// Orders datasets whose names do not decide.
     pub dataset_id: DatasetId,
     pub dataset: DatasetName,
     pub version: Version,
-    /// `num_objects`: rows. `None` where an old release left it NULL.
+    /// `num_objects`: rows. `None` if an old release left it NULL.
     pub rows: Option<u64>,
-    /// Bytes of all File columns, as DataChain added them up.
+    /// Bytes of all File columns, as DataChain summed them up.
     pub size: Option<u64>,
     pub created_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
@@ -96,18 +97,18 @@ impl fmt::Display for VersionInfo {
     }
 }
 
-/// What `_lineage.md` tells of a version beside its parents.
+/// The contents of `_lineage.md` besides the parents of a version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Details {
-    /// Of the name, not the version.
+    /// Of the dataset, not the version.
     pub description: Option<String>,
-    /// Of the name: `NLP`, `location=US`.
+    /// Of the dataset: `NLP`, `location=US`.
     pub attrs: Vec<String>,
     /// The script's full text; empty for `python -c`, the REPL and notebooks.
     pub script: String,
-    /// The creating job: the script's path, and Python's version, where recorded.
+    /// The job that made it: the script's path, and Python's version, if recorded.
     pub job: Option<Job>,
-    /// Who saved it; `None` where DataChain did, which does not record it.
+    /// Who saved it; `None` if DataChain did, which does not record it.
     pub provenance: Option<Provenance>,
 }
 
@@ -118,10 +119,10 @@ pub struct Job {
     pub python_version: Option<String>,
 }
 
-/// What a version was computed from.
+/// A version or a storage that a version was computed from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parent {
-    /// `None` where the parent was deleted for good and only the fact is left.
+    /// `None` if the parent was deleted and no details are left.
     pub dataset: Option<(DatasetName, Version)>,
     /// The parent's key, to follow its own parents.
     pub id: Option<VersionId>,
@@ -132,17 +133,17 @@ pub struct Parent {
     pub size: Option<u64>,
 }
 
-/// One row as [`Catalog::scan`] hands it out: an object per File column asked for.
+/// One row as [`Catalog::scan`] passes it on: an object per requested File column.
 pub struct Row<'a> {
     pub id: RowId,
-    /// In the order of the columns asked for; `None` where the row names no object.
+    /// In the order of the requested columns; `None` if the row names no object.
     pub objects: &'a [Option<Object>],
 }
 
-/// SHA-256 of what hosts share.
+/// SHA-256 of something that hosts share.
 pub type Digest = [u8; 32];
 
-/// What hosts share of a version, and the digest that makes it believed.
+/// The name of something that hosts share for a version, and the digest to verify it with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedName {
     /// Of the version; a stranger's text.
@@ -151,7 +152,7 @@ pub struct SharedName {
     pub digest: Digest,
 }
 
-/// What [`Catalog::cells`] calls for every row: its id, and its cells in the order asked for.
+/// The callback of [`Catalog::cells`] for every row: its id, and its cells in the requested order.
 pub type EachRow<'e> = dyn FnMut(RowId, &dyn Cells) -> Result<ControlFlow<()>> + 'e;
 
 /// An open catalog. Cheap to share: connections are pooled inside.
@@ -161,44 +162,45 @@ pub struct Catalog {
     path: PathBuf,
     metastore: Metastore,
     warehouse: Box<dyn Warehouse>,
-    /// Versions already warned of as impossible to show, so that each is told once.
+    /// Versions already warned about as impossible to show, so that each is reported once.
     told: Mutex<HashSet<VersionId>>,
 }
 
-/// The most versions that are ever warned of.
+/// The most versions that are ever warned about.
 const MOST_TOLD: usize = 1000;
 
 /// Finds the database file: `--catalog` (a `.datachain` folder, the folder that holds one, or the
-/// file; an address of servers stands for itself), else `DATACHAIN_DIR`, `DATACHAIN_ROOT_DIR`, the current folder, then its parents.
+/// file; an address of servers is returned as it is), else `DATACHAIN_DIR`, `DATACHAIN_ROOT_DIR`,
+/// the current folder, then its parents.
 ///
 /// # Errors
-/// None found, with the places looked at.
+/// None found, with the places searched.
 pub fn locate(given: Option<&Path>) -> Result<PathBuf> {
     Ok(locate::find(given, |name| std::env::var_os(name), std::env::current_dir)?)
 }
 
-/// Finds the database file as [`locate()`] does; where none is there, the place for a new one: below the folder that was
-/// named, else in the current folder. Whether it is there.
+/// Finds the database file as [`locate()`] does; if there is none, the path for a new one: below
+/// the named folder, else in the current folder. Also returns whether it exists.
 ///
 /// # Errors
-/// A place that may not be looked into; a catalog on servers, which is not written.
+/// A place that may not be searched; a catalog on servers, which cannot be written.
 pub fn locate_or_new(given: Option<&Path>) -> Result<(PathBuf, bool)> {
     given.map_or(Ok(()), split::check_writable).map_err(Error::from)?;
     Ok(locate::find_or_new(given, |name| std::env::var_os(name), std::env::current_dir)?)
 }
 
-/// Who else could have written what is in the catalog at `path`, in words: the owner of the file, or of a folder on the
-/// way to it, a group, or everybody. `None` where it is this user's (or root's) alone.
+/// The users who could have written to the catalog at `path`, in words: the owner of the file, or
+/// of a folder on the way to it, a group, or everybody. `None` if only this user (or root) could.
 pub fn foreign(path: &Path) -> Option<String> {
     locate::foreign(path)
 }
 
 impl Catalog {
-    /// Opens the database file `path` for reading, or the catalog on servers that it is the address of.
+    /// Opens the database file `path` for reading, or the catalog on servers if it is an address.
     ///
-    /// # Errors
-    /// A server that is away, refuses us, or holds no catalog. Of a file: missing, not SQLite, not DataChain's, damaged, of an unknown schema version, or locked for
-    /// long; each says what to do.
+    /// For servers: unreachable, access refused, or no catalog there. For a file: missing, not
+    /// SQLite, not DataChain's, damaged, of an unknown schema version, or locked for long; each
+    /// message says what to do.
     pub fn open(path: &Path) -> Result<Self> {
         if split::address::is_address(path) {
             let (metastore, warehouse) = split::open(path)?;
@@ -221,7 +223,7 @@ impl Catalog {
         &self.path
     }
 
-    /// Whether dcfs writes such a catalog at all.
+    /// Checks that dcfs can write such a catalog.
     ///
     /// # Errors
     /// It is on servers.
@@ -229,15 +231,17 @@ impl Catalog {
         Ok(split::check_writable(&self.path).map_err(Error::from)?)
     }
 
-    /// Where the catalog stands now; compare with an earlier answer. Costs microseconds; on servers, a question a second.
+    /// The current revision; compare it with an earlier one. Costs microseconds; on servers, one
+    /// query a second.
     ///
     /// # Errors
-    /// The file is gone, or what stands in its place is no catalog; and as [`Catalog::open`].
+    /// The file is gone, or was replaced by something else; and as [`Catalog::open`].
     pub fn revision(&self) -> Result<Revision> {
         Ok(self.metastore.revision()?)
     }
 
-    /// Every version a mount shows: by dataset id, then version. Internal datasets are left out.
+    /// Every version that a mount shows: by dataset id, then version. Internal datasets are left
+    /// out.
     pub fn versions(&self) -> Result<Vec<VersionInfo>> {
         let shown = self.metastore.read(versions::all)?;
         for (id, why) in shown.odd {
@@ -264,53 +268,53 @@ impl Catalog {
     /// The version's columns.
     ///
     /// # Errors
-    /// [`dcfs_core::error::Kind::Stale`] where the version is removed; [`dcfs_core::schema::Error`].
+    /// [`dcfs_core::error::Kind::Stale`] if the version was removed; [`dcfs_core::schema::Error`].
     pub fn schema(&self, of: &VersionInfo) -> Result<Schema> {
         let (features, types, table) = self.warehouse.schema_texts(of)?;
         Ok(Schema::parse(&features, &types, &table)?)
     }
 
-    /// The script, the job and what is said of the name.
+    /// The script, the job and the description of the dataset.
     ///
     /// # Errors
-    /// [`dcfs_core::error::Kind::Stale`] where the version is removed.
+    /// [`dcfs_core::error::Kind::Stale`] if the version was removed.
     pub fn details(&self, of: &VersionInfo) -> Result<Details> {
         Ok(self.metastore.read(|tables| lineage::details(tables, of))?)
     }
 
-    /// What people say about a dataset and its columns.
+    /// People's annotations of a dataset and its columns.
     ///
     /// # Errors
-    /// What the database says.
+    /// Errors of the database.
     pub fn annotations(&self, name: &DatasetName) -> Result<Annotations> {
         Ok(self.metastore.read(|tables| write::annotations(tables, name))?)
     }
 
-    /// How sources were reached when they were last indexed by dcfs, where it was not by default.
+    /// How sources were accessed when dcfs last indexed them, if not by default.
     ///
     /// # Errors
-    /// What the database says.
+    /// Errors of the database.
     pub fn settings(&self) -> Result<BTreeMap<String, Reached>> {
         Ok(self.metastore.read(write::settings)?)
     }
 
-    /// The digest of what hosts share of the version `uuid` under `name`.
+    /// The digest of what hosts share as `name` for the version `uuid`.
     ///
     /// # Errors
-    /// What the database says.
+    /// Errors of the database.
     pub fn shared(&self, uuid: &str, name: &str) -> Result<Option<Digest>> {
         Ok(self.metastore.read(|tables| write::shared(tables, uuid, name))?)
     }
 
-    /// All that hosts share, by version.
+    /// Everything that hosts share, by version.
     ///
     /// # Errors
-    /// What the database says.
+    /// Errors of the database.
     pub fn all_shared(&self) -> Result<Vec<SharedName>> {
         Ok(self.metastore.read(write::all_shared)?)
     }
 
-    /// The shape of the version's rows, for another that is made of them.
+    /// The shape of the version's rows, for a new version made of them.
     ///
     /// # Errors
     /// As [`Catalog::schema`].
@@ -319,7 +323,7 @@ impl Catalog {
         Ok(Layout::of_version(&features, &types, &table)?)
     }
 
-    /// The latest complete version of a listing, or of any other dataset; `None` where there is none.
+    /// The latest complete version of a listing, or of any other dataset; `None` if there is none.
     ///
     /// # Errors
     /// As [`Catalog::versions`].
@@ -335,29 +339,31 @@ impl Catalog {
         Ok(self.metastore.read(versions::listings)?)
     }
 
-    /// Which versions were computed from which, `(child, parent)`, each pair once; of any number the first 100,000.
+    /// Pairs of versions `(child, parent)` where the child was computed from the parent, without
+    /// duplicates; the first 100,000.
     ///
     /// # Errors
-    /// What the database says.
+    /// Errors of the database.
     pub fn edges(&self) -> Result<Vec<(VersionId, VersionId)>> {
         Ok(self.metastore.read(lineage::edges)?)
     }
 
-    /// Direct parents, in the order recorded. For any version, listings included.
+    /// Direct parents, in the recorded order. For any version, including listings.
     pub fn parents(&self, of: VersionId) -> Result<Vec<Parent>> {
         Ok(self.metastore.read(|tables| lineage::parents(tables, of))?)
     }
 
-    /// Versions that are there and were computed from `of`, by name.
+    /// Existing versions that were computed from `of`, by name.
     pub fn children(&self, of: VersionId) -> Result<Vec<VersionInfo>> {
         Ok(self.metastore.read(|tables| lineage::children(tables, of))?)
     }
 
-    /// One example of each database column of `of`: the first non-NULL cell of its first 20 rows, or of the first of
-    /// `rows`, as SQLite prints it, cut to `most` characters. Columns with none are left out.
+    /// One example for each database column of `of`: the first non-NULL cell of its first 20 rows,
+    /// or of the first of `rows`, as SQLite prints it, truncated to `most` characters. Columns
+    /// without an example are left out.
     ///
     /// # Errors
-    /// [`dcfs_core::error::Kind::Stale`] where the version is removed.
+    /// [`dcfs_core::error::Kind::Stale`] if the version was removed.
     pub fn examples(
         &self,
         of: &VersionInfo,
@@ -367,11 +373,12 @@ impl Catalog {
         Ok(self.warehouse.examples(of, rows, most)?)
     }
 
-    /// The rows `within` a range, by rising `sys__id`, in slices of one short transaction each. `each` is called
-    /// within them, and should not wait on anything. A whole version is [`RowId::ALL`].
+    /// Reads the rows `within` a range, by ascending `sys__id`, in slices of one short transaction
+    /// each. `each` is called inside the transaction, and should not block. A whole version is
+    /// [`RowId::ALL`].
     ///
     /// # Errors
-    /// [`dcfs_core::error::Kind::Stale`] where the version is removed meanwhile; what `each` returns.
+    /// [`dcfs_core::error::Kind::Stale`] if the version is removed meanwhile; errors of `each`.
     pub fn scan(
         &self,
         of: &VersionInfo,
@@ -382,15 +389,15 @@ impl Catalog {
         Ok(self.warehouse.scan(of, columns, within, each)?)
     }
 
-    /// The cells of the database columns `columns` in the rows of `ranges`, one range after another, each by rising
-    /// `sys__id`.
+    /// Reads the cells of the database columns `columns` in the rows of `ranges`, one range after
+    /// another, each by ascending `sys__id`.
     ///
-    /// A whole version is [`RowId::ALL`]. A column that the table
-    /// lacks is NULL. Works in slices of one short transaction each: `each` is called within them, and
-    /// should not wait on anything. A row is handed out once. Breaking ends it early.
+    /// A whole version is [`RowId::ALL`]. A column that the table lacks is NULL. Works in slices of
+    /// one short transaction each: `each` is called inside the transaction, and should not block.
+    /// Every row is passed once. Breaking ends the scan early.
     ///
     /// # Errors
-    /// [`dcfs_core::error::Kind::Stale`] where the version is removed meanwhile; what `each` returns.
+    /// [`dcfs_core::error::Kind::Stale`] if the version is removed meanwhile; errors of `each`.
     pub fn cells(
         &self,
         of: &VersionInfo,
@@ -401,8 +408,9 @@ impl Catalog {
         Ok(self.warehouse.cells(of, columns, ranges, each)?)
     }
 
-    /// What of a filter an engine beside the rows is told, and what is left of it; `None` where that is nothing, as in a
-    /// catalog that is a file. `stays` tells terms that are better evaluated here.
+    /// Splits a filter into the part that the database engine evaluates and the rest; `None` if it
+    /// can evaluate nothing, as for a catalog in a file. `stays` says which terms are better
+    /// evaluated here.
     pub fn split(
         &self,
         of: &VersionInfo,
@@ -412,17 +420,17 @@ impl Catalog {
         expr::sql::split(filter, &|column| self.warehouse.remote(of, column), stays)
     }
 
-    /// Bytes that fetching some database columns of a version takes, about; `None` where nothing is fetched: the catalog is
-    /// a file.
+    /// The approximate bytes to fetch for some database columns of a version; `None` if nothing is
+    /// fetched because the catalog is a file.
     pub fn fetched(&self, of: &VersionInfo, columns: &[&str]) -> Option<u64> {
         self.warehouse.fetched(of, columns)
     }
 
-    /// The rows for which the part of a filter that is told the engine is true. `first` is the first id, where ids have no
-    /// gaps; then the answer is of ordinals.
+    /// The rows for which the engine's part of a filter is true. `first` is the first id if ids
+    /// have no gaps; then the result holds ordinals.
     ///
     /// # Errors
-    /// What the server says; [`dcfs_core::error::Kind::Stale`] where the version is removed meanwhile.
+    /// Errors of the server; [`dcfs_core::error::Kind::Stale`] if the version is removed meanwhile.
     pub fn matching(
         &self,
         of: &VersionInfo,
@@ -434,11 +442,11 @@ impl Catalog {
 
     /// The number of rows and the first and last `sys__id`; `(0, 0, 0)` for none.
     ///
-    /// Rows are counted only where the ids have gaps, or are as many as the version does not say:
-    /// counting reads the whole table.
+    /// Rows are counted only if the ids have gaps, or no count is recorded: counting reads the
+    /// whole table.
     ///
     /// # Errors
-    /// [`dcfs_core::error::Kind::Stale`] where the version is removed.
+    /// [`dcfs_core::error::Kind::Stale`] if the version was removed.
     pub fn extent(&self, of: &VersionInfo) -> Result<(u64, RowId, RowId)> {
         let extent = self.warehouse.extent(of)?;
         Ok((extent.rows, RowId::new(extent.first), RowId::new(extent.last)))
@@ -447,7 +455,7 @@ impl Catalog {
     /// The object that one row names in one File column.
     ///
     /// # Errors
-    /// [`dcfs_core::error::Kind::Stale`] where the version or the row is gone.
+    /// [`dcfs_core::error::Kind::Stale`] if the version or the row is gone.
     pub fn object(
         &self,
         of: &VersionInfo,
@@ -461,11 +469,11 @@ impl Catalog {
         })
     }
 
-    /// The objects that some rows name in one File column, in one transaction; `None` for those that name none or are
-    /// gone.
+    /// The objects that some rows name in one File column, in one transaction; `None` for rows that
+    /// name none or are gone.
     ///
     /// # Errors
-    /// [`dcfs_core::error::Kind::Stale`] where the version is gone.
+    /// [`dcfs_core::error::Kind::Stale`] if the version is gone.
     pub fn objects(
         &self,
         of: &VersionInfo,

@@ -1,7 +1,7 @@
-//! Which versions there are: the rows of `datasets_versions`, with the names they belong to.
+//! The versions that exist: the rows of `datasets_versions`, with the names of their datasets.
 //!
-//! A version is shown if it is COMPLETE, has a uuid and a version number, and is no listing and no
-//! temporary dataset of a running script.
+//! A version is shown if it is COMPLETE, has a uuid and a version number, and is neither a listing
+//! nor a temporary dataset of a running script.
 
 use super::VersionInfo;
 use super::ask::{Answer, Ask, Bound};
@@ -12,18 +12,18 @@ use dcfs_core::name::{DatasetName, DatasetRef, nearest};
 use dcfs_core::time::Timestamp;
 use dcfs_core::version::Version;
 
-/// `datasets_versions.status` of a version that is whole and not removed.
+/// `datasets_versions.status` of a complete version that was not removed.
 pub(super) const COMPLETE: i64 = 4;
-/// Of one whose rows are being dropped.
+/// The status of a version whose rows are being dropped.
 pub(super) const REMOVING: i64 = 7;
-/// Of one whose rows are gone and whose number stays taken.
+/// The status of a version whose rows are gone and whose number stays taken.
 pub(super) const REMOVED: i64 = 8;
 
-/// From a version to its name; `v`, `d`, `p`, `n` are the tables.
+/// Joins a version with its name; `v`, `d`, `p`, `n` are the tables.
 const TO_NAMES: &str = "JOIN datasets d ON d.id = v.dataset_id \
     JOIN projects p ON p.id = d.project_id JOIN namespaces n ON n.id = p.namespace_id";
 
-/// The columns that no question can do without.
+/// The columns that queries require.
 const NEEDED: [(&str, &[&str]); 4] = [
     ("datasets_versions", &["id", "uuid", "dataset_id", "version", "status"]),
     ("datasets", &["id", "project_id", "name"]),
@@ -31,12 +31,12 @@ const NEEDED: [(&str, &[&str]); 4] = [
     ("namespaces", &["id", "name"]),
 ];
 
-/// A version as the catalog has it, whatever its status.
+/// A version as recorded, whatever its status.
 #[derive(Debug)]
 pub(super) struct Record {
     pub id: VersionId,
     pub uuid: String,
-    /// `None` where the text is no version number.
+    /// `None` if the text is not a version number.
     pub version: Option<Version>,
     pub version_text: String,
     pub dataset_id: DatasetId,
@@ -48,7 +48,7 @@ pub(super) struct Record {
     pub finished_at: Option<Timestamp>,
 }
 
-/// What [`all`] answers.
+/// The result of [`all`].
 #[derive(Debug, Default)]
 pub(super) struct Shown {
     /// By dataset id, then version.
@@ -57,8 +57,8 @@ pub(super) struct Shown {
     pub odd: Vec<(VersionId, String)>,
 }
 
-/// The beginning of every question about versions: the columns of a [`Record`] and where they come
-/// from. `None` while DataChain is still making the tables.
+/// The beginning of every query for versions: the columns of a [`Record`] and their tables. `None`
+/// while DataChain is still creating the tables.
 pub(super) fn select(tables: &dyn Ask) -> Result<Option<String>, Error> {
     let mut versions = None;
     for (table, needed) in NEEDED {
@@ -79,7 +79,7 @@ pub(super) fn select(tables: &dyn Ask) -> Result<Option<String>, Error> {
     )))
 }
 
-/// One row of what [`select`] begins; `None` where it has no key or no name.
+/// Parses one row of a [`select`]; `None` if it has no key or no name.
 pub(super) fn record(mut row: Answer) -> Option<Record> {
     let (id, dataset_id) = (row.integer(0)?, row.integer(4)?);
     let (namespace, project, name) = (row.take(5)?, row.take(6)?, row.take(7)?);
@@ -100,7 +100,7 @@ pub(super) fn record(mut row: Answer) -> Option<Record> {
 }
 
 impl Record {
-    /// The version as it is shown, or why it is not.
+    /// The version as shown, or the reason why it is not.
     fn shown(self) -> Result<VersionInfo, String> {
         let Some(version) = self.version else {
             return Err(format!("`{}` is not a version number", self.version_text));
@@ -122,7 +122,7 @@ impl Record {
     }
 }
 
-/// Listings and what running scripts keep aside.
+/// Whether a dataset is a listing or a temporary one of a running script.
 fn is_internal(name: &DatasetName) -> bool {
     name.is_internal() || (name.namespace == "system" && name.project == "listing")
 }
@@ -184,7 +184,7 @@ pub(super) fn listings(tables: &dyn Ask) -> Result<Vec<VersionInfo>, Error> {
     Ok(latest)
 }
 
-/// Why no version of `name` is shown.
+/// The reason why no version of `name` is shown.
 fn why_none(tables: &dyn Ask, name: &DatasetName, others: &[VersionInfo]) -> Result<Error, Error> {
     let statuses = if is_internal(name) { Vec::new() } else { statuses(tables, name)? };
     if statuses.iter().any(|status| [REMOVING, REMOVED].contains(status)) {
@@ -206,15 +206,15 @@ fn statuses(tables: &dyn Ask, name: &DatasetName) -> Result<Vec<i64>, Error> {
     Ok(found.iter().filter_map(|row| row.integer(3)).collect())
 }
 
-/// The parts of a name, to be bound.
+/// The parts of a name, for binding.
 fn texts(name: &DatasetName) -> [Bound<'_>; 3] {
     [Bound::Text(&name.namespace), Bound::Text(&name.project), Bound::Text(&name.name)]
 }
 
-/// The version as it is now, if it is still the one that `of` tells.
+/// The version's present state, if it is still the one described by `of`.
 ///
 /// # Errors
-/// [`Error::Removed`] where it is not.
+/// [`Error::Removed`] if it is not.
 pub(super) fn alive(tables: &dyn Ask, of: &VersionInfo) -> Result<DatasetName, Error> {
     let sql = "SELECT v.uuid, v.version, n.name, p.name, d.name FROM datasets_versions v";
     let sql = format!("{sql} {TO_NAMES} WHERE v.id = ?1 AND v.status = ?2");
@@ -231,7 +231,7 @@ pub(super) fn alive(tables: &dyn Ask, of: &VersionInfo) -> Result<DatasetName, E
     }
 }
 
-/// `feature_schema` and `schema` of a version, as they are written.
+/// `feature_schema` and `schema` of a version, as recorded.
 pub(super) fn schema_texts(tables: &dyn Ask, of: VersionId) -> Result<(String, String), Error> {
     let version = Columns::of(tables, "datasets_versions")?;
     let sql = format!(

@@ -13,7 +13,7 @@ use dcfs_core::id::RowId;
 use dcfs_core::object::Object;
 use dcfs_core::schema::FileColumn;
 
-/// What the rows of versions answer. Each method is described where [`super::Catalog`] has it.
+/// Reads the rows of versions. Each method is described in [`super::Catalog`].
 pub(super) trait Warehouse: Debug + Send + Sync {
     fn schema_texts(&self, of: &VersionInfo) -> Result<SchemaTexts, Error>;
 
@@ -51,17 +51,17 @@ pub(super) trait Warehouse: Debug + Send + Sync {
         rows: &[RowId],
     ) -> Result<Vec<Option<Object>>, Error>;
 
-    /// How an engine beside the rows keeps a column, if it can be told filters about it.
+    /// How a database engine stores a column, if it can evaluate filters on it.
     fn remote(&self, _of: &VersionInfo, _column: &Column) -> Option<Remote> {
         None
     }
 
-    /// Bytes of some columns, as they travel; `None` where they do not.
+    /// Bytes to transfer for some columns; `None` if the rows are local.
     fn fetched(&self, _of: &VersionInfo, _columns: &[&str]) -> Option<u64> {
         None
     }
 
-    /// The rows for which such a filter is true; `first` is the first id where ids have no gaps.
+    /// The rows for which such a filter is true; `first` is the first id if ids have no gaps.
     fn matching(
         &self,
         _of: &VersionInfo,
@@ -72,32 +72,32 @@ pub(super) trait Warehouse: Debug + Send + Sync {
     }
 }
 
-/// Rows that an engine beside them found.
+/// Rows that a database engine found.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Matching {
-    /// By their place in the order of ids, counted from 0.
+    /// By their position in the order of ids, counted from 0.
     Ordinals(RoaringBitmap),
     /// By their ids.
     Ids(RoaringTreemap),
 }
 
-/// `feature_schema`, `schema`, and the columns of the table with their types, as [`dcfs_core::schema::Schema::parse`]
-/// takes them.
+/// `feature_schema`, `schema`, and the columns of the table with their types: the arguments of
+/// [`dcfs_core::schema::Schema::parse`].
 pub(super) type SchemaTexts = (String, String, Vec<(String, String)>);
 
-/// What a scan calls for every row.
+/// The callback of a scan for every row.
 pub(super) type Each<'e> = dyn FnMut(Row<'_>) -> dcfs_core::error::Result<()> + 'e;
 
-/// What a row names in one File column.
+/// The object that a row names in one File column.
 #[derive(Debug)]
 pub(super) enum Found {
     Object(Object),
-    /// The row is there and names no object.
+    /// The row exists and names no object.
     Nothing,
     NoRow,
 }
 
-/// How many rows there are, and between which ids; all zero for none.
+/// The number of rows, and the first and last id; all zero if there are none.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Extent {
     pub rows: u64,
@@ -106,7 +106,7 @@ pub(super) struct Extent {
 }
 
 impl Extent {
-    /// The number of rows where ids from `first` to `last` without gaps are as many as the version says.
+    /// The number of rows, if ids from `first` to `last` without gaps match the recorded count.
     pub fn dense(of: &VersionInfo, first: i64, last: i64) -> Option<u64> {
         let dense = last.abs_diff(first).checked_add(1)?;
         of.rows.filter(|rows| *rows == dense)

@@ -1,9 +1,10 @@
 //! The address of a catalog on servers: `clickhouse://HOST:PORT/DATABASE?metastore=postgresql://HOST:PORT/DATABASE`.
 //!
-//! A metastore may also be a SQLite catalog: `?metastore=/path/to/.datachain`. ClickHouse on another machine is
-//! asked over TLS unless `secure=false` says that a password may travel in plain; on this machine by its usual ports for
-//! that, 8443 and 443, or with `secure=true`. A name stands before the host (`reader@host`); a password never
-//! does: it comes from the environment or a file.
+//! The metastore may also be a SQLite catalog: `?metastore=/path/to/.datachain`. ClickHouse on
+//! another machine is reached over TLS unless `secure=false` allows sending the password in plain
+//! text; on this machine only through its usual TLS ports, 8443 and 443, or with `secure=true`. A
+//! user name may precede the host (`reader@host`); a password never does: it comes from the
+//! environment or a file.
 
 use std::path::{Path, PathBuf};
 
@@ -11,45 +12,45 @@ use percent_encoding::percent_decode_str;
 
 use super::error::ServerError;
 
-/// How an address begins.
+/// The scheme of an address.
 const SCHEME: &str = "clickhouse://";
 
-/// Where rows and names of a catalog are.
+/// The locations of rows and names of a catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     pub warehouse: Server,
     pub metastore: Names,
 }
 
-/// Where names are.
+/// The location of names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Names {
     Postgres(Server),
     Sqlite(PathBuf),
 }
 
-/// One server and a database of it.
+/// One server and one of its databases.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     pub host: String,
     pub port: u16,
     pub database: String,
-    /// As the address has it.
+    /// As given in the address.
     pub user: Option<String>,
-    /// Whether it is asked over TLS.
+    /// Whether it is reached over TLS.
     pub secure: bool,
 }
 
-/// Whether a catalog that was named is an address.
+/// Whether the named catalog is an address.
 pub fn is_address(given: &Path) -> bool {
     given.to_str().is_some_and(|given| given.starts_with(SCHEME))
 }
 
 impl Address {
-    /// Reads an address.
+    /// Parses an address.
     ///
     /// # Errors
-    /// What is wrong with it. A password in it is not repeated.
+    /// An invalid address. A password in it is not repeated.
     pub fn parse(given: &str) -> Result<Self, ServerError> {
         let wrong =
             |why: &str| ServerError::Address { given: without_password(given), why: why.into() };
@@ -57,7 +58,7 @@ impl Address {
             .strip_prefix(SCHEME)
             .ok_or_else(|| wrong("it does not begin with `clickhouse://`"))?;
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
-        // The usual port depends on whether it is asked over TLS.
+        // The usual port depends on whether it is reached over TLS.
         let mut warehouse = server(place, (0, "default"), "`clickhouse://`", &wrong)?;
         let (mut metastore, mut secure) = (None, None);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -80,7 +81,7 @@ impl Address {
         Ok(Self { warehouse, metastore: names(&metastore, &wrong)? })
     }
 
-    /// For a message: the server and the database of its rows.
+    /// The server and the database of its rows, for a message.
     pub fn shown(&self) -> String {
         format!("{SCHEME}{}/{}", self.warehouse.authority(), self.warehouse.database)
     }
@@ -103,7 +104,7 @@ fn names(given: &str, wrong: &dyn Fn(&str) -> ServerError) -> Result<Names, Serv
             "sslmode=disable" => false,
             "sslmode=require" | "sslmode=verify-ca" | "sslmode=verify-full" => true,
             _ => {
-                // What is behind `=` may be a password.
+                // The text after `=` may be a password.
                 let name = pair.split('=').next().unwrap_or_default();
                 return Err(wrong(&format!(
                     "of its metastore it knows `sslmode=disable` and `sslmode=require`, not this `{name}`"
@@ -176,7 +177,8 @@ fn truth(value: &str, wrong: &dyn Fn(&str) -> ServerError) -> Result<bool, Serve
     }
 }
 
-/// An address for a message, without what may be a password: nothing that stands before the last `@`, or behind a `?`.
+/// An address for a message, without anything that may be a password: nothing before the last `@`
+/// or after a `?`.
 fn without_password(given: &str) -> String {
     let (scheme, rest) = given.split_once("://").unwrap_or(("", given));
     let rest = match rest.rsplit_once('@') {

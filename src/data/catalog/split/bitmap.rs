@@ -1,10 +1,11 @@
-//! Sets of rows as ClickHouse gives them: the state of its function `groupBitmap`.
+//! Parses sets of rows from ClickHouse: the state of its function `groupBitmap`.
 
 use roaring::{RoaringBitmap, RoaringTreemap};
 
 use super::types::Reader;
 
-/// A set of 32 bits as `groupBitmapState` writes it: a few values as they are, or the portable form of roaring bitmaps.
+/// A set of 32-bit values as `groupBitmapState` writes it: a few plain values, or the portable
+/// format of roaring bitmaps.
 pub fn bitmap(state: &[u8]) -> Option<RoaringBitmap> {
     match state.split_first()? {
         (0, rest) => {
@@ -22,14 +23,14 @@ pub fn bitmap(state: &[u8]) -> Option<RoaringBitmap> {
     }
 }
 
-/// The bytes of a large set, whose length stands before them; `None` where others follow.
+/// The bytes of a large set after its length prefix; `None` if more bytes follow.
 fn large(state: &[u8]) -> Option<&[u8]> {
     let mut reader = Reader(state);
     let bytes = reader.long().ok()?;
     reader.0.is_empty().then_some(bytes)
 }
 
-/// The same of 64 bits.
+/// A set of 64-bit values.
 pub fn treemap(state: &[u8]) -> Option<RoaringTreemap> {
     match state.split_first()? {
         (0, rest) => {

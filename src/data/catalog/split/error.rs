@@ -1,8 +1,8 @@
-//! What servers of a catalog answer instead of rows, each with what to do.
+//! Errors of a catalog on servers, each with its remedy.
 
 use dcfs_core::error::Kind;
 
-/// Why a catalog on servers did not answer. `server` names one without a password.
+/// Why a catalog on servers could not be read. `server` is its address without a password.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     #[error(
@@ -68,7 +68,7 @@ impl ServerError {
     }
 }
 
-/// An error and what it came of, each thing said once.
+/// An error and its causes, without repetition.
 pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = String::new();
     let mut next = Some(error);
@@ -83,7 +83,7 @@ pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     line(&text)
 }
 
-/// What a server said, fit for one line: without control characters, and not endless.
+/// A server's message on one line: without control characters, and limited in length.
 pub fn line(said: &str) -> String {
     const MOST: usize = 300;
     let plain: String = said.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();

@@ -1,8 +1,10 @@
-//! ClickHouse over HTTP: one statement a request, values as parameters, answers whole or as they come.
+//! ClickHouse over HTTP: one statement per request, values as parameters, results read whole or
+//! streamed.
 //!
-//! An error may come after the first bytes, behind status 200: the server then writes `__exception__` and its text, and
-//! breaks off without the last chunk. A body without that is an error, whatever was read of it. No setting is changed, for
-//! a user who may only read may not change one.
+//! An error may come after the first bytes, despite status 200: the server then writes
+//! `__exception__` and its text, and breaks off without the last chunk. A body without its last
+//! chunk is an error, whatever was read of it. No setting is changed, because a read-only user may
+//! not change settings.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -19,53 +21,53 @@ use super::error::{ServerError, causes, line};
 use super::secret;
 use super::tasks::{self, Tasks};
 
-/// How long a connection may take.
+/// The timeout for connecting.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// How long a server may think before it says the next thing.
+/// The longest silence of a server before it counts as an error.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// How long a connection is kept for the next question: less than the server keeps it.
+/// How long a connection is kept for the next query: less than the server keeps it.
 const IDLE: Duration = Duration::from_secs(2);
 
-/// Chunks that a server may be ahead of who reads.
+/// The most chunks buffered ahead of the reader.
 const AHEAD: usize = 32;
 
-/// The longest answer that is taken whole: the bitmap of some billions of rows.
+/// The longest result read whole: the bitmap of some billions of rows.
 const MOST: usize = 1 << 30;
 
-/// The longest answer that is text.
+/// The longest text result.
 const MOST_TEXT: usize = 1 << 20;
 
-/// What stands before the text of an error in the middle of an answer.
+/// Precedes the text of an error in the middle of a result.
 const EXCEPTION: &str = "__exception__";
 
-/// Bytes at the end of an answer in which the text of an error is looked for.
+/// The bytes at the end of a result that are searched for the text of an error.
 const TAIL: usize = 32 << 10;
 
-/// The oldest version that is asked.
+/// The oldest supported version.
 const OLDEST: (u32, &str) = (23, "23.3");
 
-/// A server, as one user.
+/// A server, accessed as one user.
 #[derive(Debug)]
 pub struct ClickHouse {
     tasks: Arc<Tasks>,
     client: Client,
     url: String,
     user: String,
-    /// For messages.
+    /// The name shown in messages.
     name: String,
     pub database: String,
 }
 
-/// A statement and its values, `{p0:Type}` and on.
+/// A statement and its values, `{p0:Type}`, `{p1:Type}`, ...
 pub struct Ask<'a> {
     pub sql: &'a str,
     pub parameters: &'a [String],
 }
 
 impl ClickHouse {
-    /// Reaches a server, and sees that it lets us in and has the database.
+    /// Connects to a server, and checks that it accepts us and has the database.
     ///
     /// # Errors
     /// [`ServerError`].
@@ -130,7 +132,7 @@ impl ClickHouse {
                 user: self.user.clone(),
             });
         }
-        // With such a setting an answer ends early, and nothing tells.
+        // With such a setting, results are silently truncated.
         let sql = "SELECT count() FROM system.settings WHERE (name LIKE '%overflow_mode%' AND value = 'break') \
                    OR (name IN ('limit', 'offset') AND value != '0') FORMAT TSV";
         match self.text(sql, &[])?.trim() {
@@ -145,18 +147,18 @@ impl ClickHouse {
         }
     }
 
-    /// The whole answer, which is text.
+    /// The whole result as text.
     pub fn text(&self, sql: &str, parameters: &[String]) -> Result<String, ServerError> {
         let body = self.limited(&Ask { sql, parameters }, MOST_TEXT)?;
         String::from_utf8(body).map_err(|_| self.odd("an answer that is no text"))
     }
 
-    /// The whole answer.
+    /// The whole result.
     pub fn whole(&self, ask: &Ask<'_>) -> Result<Vec<u8>, ServerError> {
         self.limited(ask, MOST)
     }
 
-    /// The whole answer, of `most` bytes.
+    /// The whole result, at most `most` bytes.
     fn limited(&self, ask: &Ask<'_>, most: usize) -> Result<Vec<u8>, ServerError> {
         let mut stream = self.stream(ask);
         let mut body = Vec::new();
@@ -169,7 +171,7 @@ impl ClickHouse {
         Ok(body)
     }
 
-    /// The answer as it comes.
+    /// Streams the result.
     pub fn stream(&self, ask: &Ask<'_>) -> Stream {
         let mut url = self.url.clone();
         for (index, value) in ask.parameters.iter().enumerate() {
@@ -213,16 +215,16 @@ impl ClickHouse {
         Stream { receive, permits, is_done: false, server: self.name.clone() }
     }
 
-    /// An answer that makes no sense.
+    /// The error for a result that makes no sense.
     pub fn odd(&self, why: impl Into<String>) -> ServerError {
         ServerError::Odd { server: self.name.clone(), why: why.into() }
     }
 }
 
-/// Where a password for ClickHouse comes from.
+/// The source of the password for ClickHouse.
 const WHERE: &str = "`CLICKHOUSE_PASSWORD`";
 
-/// An answer that comes in chunks. Dropping it ends the question.
+/// A result that arrives in chunks. Dropping it cancels the query.
 pub struct Stream {
     receive: Receiver<Result<Option<Bytes>, ServerError>>,
     permits: Arc<Semaphore>,
@@ -231,10 +233,10 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// The next chunk; `None` at the end of a whole answer.
+    /// The next chunk; `None` at the end of a complete result.
     ///
     /// # Errors
-    /// What the server says, also in the middle; a connection that broke.
+    /// Errors of the server, also in the middle; a broken connection.
     pub fn next(&mut self) -> Result<Option<Bytes>, ServerError> {
         if self.is_done {
             return Ok(None);
@@ -247,7 +249,8 @@ impl Stream {
         said
     }
 
-    /// What the server says at the end of an answer that made no sense; `None` where it thinks that all is well, or goes on and on.
+    /// The server's error at the end of a result that made no sense; `None` if it reports none, or
+    /// does not end.
     pub fn error_at_end(mut self) -> Option<ServerError> {
         let mut passed = 0;
         loop {
@@ -271,7 +274,7 @@ impl Drop for Stream {
     }
 }
 
-/// A value as ClickHouse reads parameters: escaped as in its own tables of text.
+/// A value escaped for parameters, as in ClickHouse's TSV format.
 fn escaped(value: &str) -> String {
     let mut text = String::with_capacity(value.len());
     for c in value.chars() {
@@ -323,7 +326,7 @@ fn code_in(said: &str) -> Option<u32> {
     rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// What the code of an error means.
+/// Translates the code of an error.
 fn error_of(code: Option<u32>, said: &str, server: &str, user: &str) -> ServerError {
     let (server, user, said) = (server.to_owned(), user.to_owned(), line(said));
     match code {
@@ -337,7 +340,7 @@ fn error_of(code: Option<u32>, said: &str, server: &str, user: &str) -> ServerEr
     }
 }
 
-/// Whether an error says that a table is not there.
+/// Whether an error says that a table does not exist.
 pub fn is_unknown_table(error: &ServerError) -> bool {
     matches!(error, ServerError::Said { said, .. } if code_in(said) == Some(60))
 }
@@ -346,7 +349,7 @@ fn unreachable(server: &str, error: &reqwest::Error) -> ServerError {
     ServerError::Unreachable { server: server.to_owned(), cause: cause(error) }
 }
 
-/// An answer that broke off: the server's own words, where it had some.
+/// The error of a result that broke off: with the server's message, if there is one.
 fn cut(tail: &[u8], server: &str, user: &str, error: &reqwest::Error) -> ServerError {
     let text = String::from_utf8_lossy(tail);
     let said = text.rfind(EXCEPTION).map(|at| &text[at..]);
@@ -356,7 +359,7 @@ fn cut(tail: &[u8], server: &str, user: &str, error: &reqwest::Error) -> ServerE
     }
 }
 
-/// What an error came of, without the address that was asked: it holds values.
+/// The causes of an error, without the request URL, which contains values.
 fn cause(error: &reqwest::Error) -> String {
     let text = std::error::Error::source(error).map(causes).unwrap_or_default();
     match text.is_empty() {

@@ -1,15 +1,15 @@
 //! A catalog on servers: names in PostgreSQL (or a SQLite file), rows in ClickHouse. Read only.
 //!
-//! | file | what it does |
+//! | file | contents |
 //! |---|---|
-//! | `address`, `secret` | where they are, and who asks |
-//! | `tasks` | conversations on threads of their own |
+//! | `address`, `secret` | the servers, and the credentials |
+//! | `tasks` | network requests on threads of their own |
 //! | `postgres`, `tls` | the metastore |
-//! | `http` | statements to ClickHouse, and their answers |
-//! | `types` | types and values of ClickHouse as cells |
-//! | `table`, `bitmap` | tables as the server tells of them; sets of rows |
+//! | `http` | statements to ClickHouse, and their results |
+//! | `types` | types and values of ClickHouse, converted to cells |
+//! | `table`, `bitmap` | descriptions of tables; sets of rows |
 //! | `rows` | the warehouse |
-//! | `error` | what servers say instead of an answer |
+//! | `error` | errors of servers |
 
 pub(super) mod address;
 mod bitmap;
@@ -34,7 +34,7 @@ use super::sqlite::connect::Pool;
 use super::warehouse::Warehouse;
 use address::{Address, Names};
 
-/// Refuses to write a catalog on servers.
+/// Fails for a catalog on servers, which cannot be written.
 pub(super) fn check_writable(catalog: &Path) -> Result<(), ServerError> {
     match address::is_address(catalog) {
         true => {
@@ -49,7 +49,7 @@ pub(super) fn check_writable(catalog: &Path) -> Result<(), ServerError> {
 /// Opens a catalog by its address.
 ///
 /// # Errors
-/// The address is wrong; a server does not answer as one of a catalog does.
+/// An invalid address; a server that does not answer like one of a catalog.
 pub(super) fn open(given: &Path) -> Result<(Metastore, Box<dyn Warehouse>), Error> {
     let address = Address::parse(&given.to_string_lossy())?;
     let tasks = Arc::new(tasks::Tasks::new()?);

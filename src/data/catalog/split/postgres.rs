@@ -1,7 +1,8 @@
-//! A metastore in PostgreSQL: DataChain's tables of names, asked and never changed.
+//! A metastore in PostgreSQL: DataChain's tables of names, only read.
 //!
-//! One connection, opened again where it was lost. Nothing is presumed of the types of the tables: values are bound as
-//! text, which the server reads as what the column is, and come back as text whatever they are.
+//! One connection, reopened when lost. Nothing is assumed about the types of columns: values are
+//! bound as text, which the server parses as the type of the column, and come back as text whatever
+//! their type.
 
 use std::collections::HashMap;
 use std::error::Error as StdError;
@@ -25,27 +26,28 @@ use crate::catalog::columns::{Column, Columns};
 use crate::catalog::error::Error;
 use dcfs_core::time::Timestamp;
 
-/// How long a connection may take.
+/// The timeout for connecting.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// How long it may take until a session is open: the connection, who asks, and its settings.
+/// The timeout for opening a session: connecting, authenticating, and its settings.
 const OPEN: Duration = Duration::from_secs(20);
 
-/// How long an answer may take.
+/// The timeout for a result.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// How often other writers are looked for.
+/// How often to check for other writers' changes.
 const FOLLOW: Duration = Duration::from_secs(1);
 
-/// Where a password for PostgreSQL comes from.
+/// The source of the password for PostgreSQL.
 const WHERE: &str = "`PGPASSWORD` or `~/.pgpass`";
 
-/// What every session begins with: it can change nothing, and prints times alike everywhere.
+/// Starts every session: makes it read-only, and prints times in one format.
 const SESSION: &str =
     "SET default_transaction_read_only = on; SET statement_timeout = '60s'; SET TimeZone = 'UTC'";
 
-/// Tables of names. A token moves with every row that is added, changed or removed: the sum of the transactions that wrote
-/// those that are there, and how many there are. (The newest alone would miss one that began earlier and ended later.)
+/// Tables of names, whose token changes with every row that is added, changed or removed: the sum
+/// of the transaction ids that wrote the present rows, and their count. (The highest id alone would
+/// miss a transaction that began earlier and ended later.)
 const FOLLOWED: [&str; 5] =
     ["datasets", "datasets_versions", "datasets_dependencies", "projects", "namespaces"];
 
@@ -57,13 +59,13 @@ pub struct Postgres {
     secure: bool,
     user: String,
     database: String,
-    /// For messages.
+    /// The name shown in messages.
     name: String,
     session: Mutex<Option<Arc<Session>>>,
     watch: Mutex<Watch>,
 }
 
-/// A connection, and what is known of the tables there.
+/// A connection, and what is cached about the tables there.
 struct Session {
     client: Client,
     statements: Mutex<HashMap<String, Statement>>,
@@ -76,24 +78,24 @@ impl std::fmt::Debug for Session {
     }
 }
 
-/// The last look at what others wrote.
+/// The last check for others' changes.
 #[derive(Debug, Default)]
 struct Watch {
     at: Option<Instant>,
     token: String,
-    /// Counts from 1, one more each time that the token is another.
+    /// Starts at 1 and increments whenever the token changes.
     number: i64,
-    /// Whether somebody is asking.
+    /// Whether a query is running.
     is_asked: bool,
-    /// Whether a server that is away has been told of.
+    /// Whether the log already says that the server is unreachable.
     told: bool,
 }
 
-/// Statements that are kept prepared: those there are, some dozen.
+/// The most prepared statements kept; there are some dozen.
 const STATEMENTS: usize = 200;
 
 impl Postgres {
-    /// Reaches a server, and sees that it lets us in and has DataChain's tables.
+    /// Connects to a server, and checks that it accepts us and has DataChain's tables.
     ///
     /// # Errors
     /// [`ServerError`].
@@ -131,7 +133,8 @@ impl Postgres {
         Ok(postgres)
     }
 
-    /// Where the names stand now, as of a second ago at most. While the server is away, they stand where they stood.
+    /// The current revision, at most a second old. While the server is unreachable, the last known
+    /// one.
     ///
     /// # Errors
     /// The server does not answer, and never did.
@@ -141,7 +144,8 @@ impl Postgres {
             let mut watch = self.watch();
             let is_known = watch.number > 0;
             let is_fresh = watch.at.is_some_and(|at| at.elapsed() < FOLLOW);
-            // One asks, at most, and the others go on with what is known: a server may hang.
+            // At most one thread asks; the others use the last known revision, because a server may
+            // hang.
             if is_known && (is_fresh || watch.is_asked) {
                 return Ok(now(&watch));
             }
@@ -187,7 +191,7 @@ impl Postgres {
         Ok(row.and_then(|mut row| row.take(0)).unwrap_or_default())
     }
 
-    /// The session, opened where there is none.
+    /// The session, opened if there is none.
     fn session(&self) -> Result<Arc<Session>, Error> {
         let mut session = self.lock();
         if let Some(open) = &*session
@@ -241,12 +245,12 @@ impl Postgres {
         answer.map_err(|error| self.error(&error).into())
     }
 
-    /// What an error of the server means.
+    /// Translates an error of the server.
     fn error(&self, error: &tokio_postgres::Error) -> ServerError {
         let (server, user) = (self.name.clone(), self.user.clone());
         let Some(said) = error.as_db_error() else {
             let cause = causes(error);
-            // The library says so where the server wants a password and there is none.
+            // The library reports this if the server wants a password and there is none.
             if cause.contains("password missing") {
                 return ServerError::Refused { server, user, where_to: WHERE };
             }
@@ -273,7 +277,7 @@ impl Postgres {
         }
     }
 
-    /// The rows of `sql`, asked once more where the connection was lost meanwhile.
+    /// The rows of `sql`, retried once if the connection was lost meanwhile.
     fn rows(&self, sql: &str, bound: &[Bound<'_>]) -> Result<Vec<Answer>, Error> {
         let session = self.session()?;
         match self.rows_in(&session, sql, bound) {
@@ -330,7 +334,7 @@ impl Postgres {
 }
 
 impl Ask for Postgres {
-    /// Of the first table of that name where the server looks for it.
+    /// Of the first table of that name in the server's search path.
     fn columns(&self, table: &str) -> Result<Columns, Error> {
         let session = self.session()?;
         let kept = || session.columns.lock().unwrap_or_else(PoisonError::into_inner);
@@ -357,7 +361,7 @@ impl Ask for Postgres {
     }
 }
 
-/// A value that is sent as text, whatever the server takes it for.
+/// A value sent as text, whatever type the server infers.
 #[derive(Debug)]
 struct Value(String);
 
@@ -391,7 +395,7 @@ impl ToSql for Value {
     to_sql_checked!();
 }
 
-/// A value of any type that the tables may have, as text.
+/// A value of any type that the tables may have, converted to text.
 struct Text(Option<String>);
 
 impl<'a> FromSql<'a> for Text {

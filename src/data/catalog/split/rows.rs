@@ -1,7 +1,8 @@
-//! The rows of versions in ClickHouse: a table for each, asked by `sys__id`.
+//! The rows of versions in ClickHouse: a table for each, queried by `sys__id`.
 //!
-//! Nothing is presumed of a table but its name and its column `sys__id`: its types are asked for, its order is not
-//! trusted. Ids must rise from row to row, or rows could not be told apart: ClickHouse has no keys that are unique.
+//! Only a table's name and its column `sys__id` are assumed: its types are queried, its order is
+//! not trusted. Ids must ascend strictly, or rows could not be told apart: ClickHouse has no unique
+//! keys.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -26,19 +27,19 @@ use dcfs_core::schema::FileColumn;
 use dcfs_core::time::Timestamp;
 use lru::LruCache;
 
-/// Ranges of ids that are asked for at once.
+/// The most ranges of ids in one query.
 const RANGES: usize = 1024;
 
-/// Rows that are held to be handed out in another order than that of their ids.
+/// The most rows buffered to be passed on in a different order from that of their ids.
 const HELD: u64 = 65_536;
 
 /// The longest row, in bytes.
 const LONGEST: usize = 256 << 20;
 
-/// Rows whose objects are fetched together, by their ids: files that are opened in order are one question.
+/// Rows whose objects are fetched together, by their ids: files opened in order take one query.
 const BLOCK: i64 = 256;
 
-/// Blocks of objects that are kept.
+/// The most blocks of objects that are cached.
 const BLOCKS: usize = 64;
 
 /// The row tables of a database.
@@ -50,7 +51,8 @@ pub struct Rows {
     objects: Mutex<LruCache<BlockKey, Arc<Block>>>,
 }
 
-/// A version and its uuid, the File column, and the block's number: two versions may have one uuid.
+/// A version and its uuid, the File column, and the block's number: two versions may have the same
+/// uuid.
 type BlockKey = (VersionId, String, String, i64);
 
 /// Objects of some rows by their ids; `None` for a row that names none.
@@ -67,7 +69,7 @@ impl Rows {
         }
     }
 
-    /// The table of a version that is there.
+    /// The table of a version that exists.
     fn table(&self, of: &VersionInfo) -> Result<Arc<Table>, Error> {
         let revision = self.metastore.revision()?;
         let kept = || self.tables.lock().unwrap_or_else(PoisonError::into_inner);
@@ -98,8 +100,8 @@ impl Rows {
         Ok(table)
     }
 
-    /// Asks for rows in the order of their ids, and hands each to `each`: its id, and the cells after it. `false` ends it.
-    /// `only` is the condition, and `last` stands behind the order.
+    /// Queries rows in the order of their ids, and passes each to `each`: its id, and the cells
+    /// after it. `false` ends it. `only` is the condition; `last` is appended after the order.
     fn select(
         &self,
         of: &VersionInfo,
@@ -143,7 +145,7 @@ impl Rows {
                     return Err(Error::BadTable { of: of.to_string(), why });
                 };
                 if before.is_some_and(|before| id <= before) {
-                    // Or the text of an error was taken for rows.
+                    // Or the text of an error was parsed as rows.
                     if let Some(error) = stream.error_at_end() {
                         return Err(error.into());
                     }
@@ -165,7 +167,7 @@ impl Rows {
         }
     }
 
-    /// Bytes that make no sense: the server's own error, where one follows.
+    /// The error for bytes that make no sense: the server's own error, if one follows.
     fn senseless(&self, stream: http::Stream, why: &str) -> Error {
         stream.error_at_end().unwrap_or_else(|| self.server.odd(why)).into()
     }
@@ -187,7 +189,7 @@ impl Rows {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands out the rows of some ranges that rise.
+    /// Passes on the rows of ranges in ascending order.
     fn in_order(
         &self,
         of: &VersionInfo,
@@ -204,7 +206,7 @@ impl Rows {
         Ok(goes_on)
     }
 
-    /// Hands out the rows of some ranges that do not rise: they are held until all are there.
+    /// Passes on the rows of ranges in another order: buffered until all have arrived.
     fn out_of_order(
         &self,
         of: &VersionInfo,
@@ -237,7 +239,7 @@ impl Cells for After<'_> {
     }
 }
 
-/// A table that vanished between two questions is the version's that was removed.
+/// A table that vanished between two queries means that the version was removed.
 fn gone(error: ServerError, of: &VersionInfo, table: &Table) -> Error {
     match http::is_unknown_table(&error) {
         true => Error::NoTable { of: of.to_string(), table: table.plain.clone() },
@@ -245,7 +247,7 @@ fn gone(error: ServerError, of: &VersionInfo, table: &Table) -> Error {
     }
 }
 
-/// The condition of some ranges of ids: numbers alone.
+/// The condition for some ranges of ids; contains only numbers.
 fn within(ranges: &[RangeInclusive<RowId>]) -> String {
     if ranges.contains(&RowId::ALL) {
         return String::new();
@@ -265,7 +267,7 @@ fn within(ranges: &[RangeInclusive<RowId>]) -> String {
     format!("WHERE {}", terms.join(" OR "))
 }
 
-/// The names and types at the beginning of an answer: the types, and how many bytes it was.
+/// Parses the names and types at the beginning of a result: the types, and the length in bytes.
 fn header(bytes: &[u8], columns: usize) -> Result<(Vec<Kind>, usize), Short> {
     let mut reader = Reader(bytes);
     if reader.length()? != columns {
@@ -278,7 +280,7 @@ fn header(bytes: &[u8], columns: usize) -> Result<(Vec<Kind>, usize), Short> {
     for _ in 0..columns {
         let text = std::str::from_utf8(reader.text()?).map_err(|_| Short::Never)?;
         kinds.push(match text {
-            // Of a column that is not there.
+            // The type of a column that does not exist.
             "Nullable(Nothing)" => Kind::Nullable(Kind::Bool.into()),
             text => Kind::parse(text).ok_or(Short::Never)?,
         });
@@ -286,7 +288,7 @@ fn header(bytes: &[u8], columns: usize) -> Result<(Vec<Kind>, usize), Short> {
     Ok((kinds, bytes.len() - reader.0.len()))
 }
 
-/// How many columns [`fill`] reads.
+/// The number of columns that [`fill`] reads.
 const PARTS: usize = 7;
 
 /// SQL for the parts of a File, in the order of [`fill`].
@@ -305,7 +307,7 @@ fn parts(table: &Table, file: &FileColumn) -> Vec<(String, bool)> {
     parts.map(|name| (sql(name), false)).into()
 }
 
-/// Puts the cells from `at` on in place of what `object` holds.
+/// Fills `object` from the cells at `at` and after.
 fn fill(object: &mut Object, row: &RowBuffer, at: usize) {
     let text = |index: usize| match row.cell(at + index) {
         Cell::Text(text) | Cell::Blob(text) => String::from_utf8_lossy(text).into_owned(),
@@ -323,7 +325,7 @@ fn fill(object: &mut Object, row: &RowBuffer, at: usize) {
     object.version = text(3);
     object.etag = text(4);
     object.last_modified = Timestamp::parse(&text(5));
-    // What stands there for none, in a table that knows no NULL.
+    // The table may have no NULL; this stands for none.
     let location = text(6);
     let is_none = matches!(location.trim(), "" | "{}" | "[]" | "null");
     object.location = (!is_none).then_some(location);
@@ -359,7 +361,7 @@ impl Warehouse for Rows {
             Some(ids) => within(ids),
             None => String::new(),
         };
-        // Behind the order of the whole statement: the server sends no more than is read.
+        // After the order of the whole statement: the server sends no more than is read.
         let last = format!("LIMIT {}", crate::catalog::sqlite::rows::EXAMPLES);
         let mut found: Vec<Option<String>> = vec![None; shown.len()];
         let mut left = crate::catalog::sqlite::rows::EXAMPLES;
@@ -453,7 +455,7 @@ impl Warehouse for Rows {
     }
 
     fn object(&self, of: &VersionInfo, file: &FileColumn, row: RowId) -> Result<Found, Error> {
-        // What is removed is refused, whatever is kept of it.
+        // A removed version is refused, whatever is cached of it.
         let _table = self.table(of)?;
         let number = row.key().div_euclid(BLOCK);
         let key = (of.id, of.uuid.clone(), file.name.clone(), number);

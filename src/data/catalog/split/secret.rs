@@ -1,11 +1,11 @@
-//! Names and passwords for servers, from the environment and from files that it names.
+//! User names and passwords for servers, from the environment and from files that it names.
 
 use std::path::PathBuf;
 
 use super::address::Server;
 use super::error::ServerError;
 
-/// A password. It is never printed.
+/// A password. Its `Debug` form hides it.
 #[derive(Clone, Default)]
 pub struct Password(pub Option<String>);
 
@@ -24,8 +24,8 @@ fn read(file: &str) -> Result<String, ServerError> {
     std::fs::read_to_string(file).map_err(cause)
 }
 
-/// The user and the password for ClickHouse: `CLICKHOUSE_USER`, `CLICKHOUSE_PASSWORD`, and the first line of
-/// `CLICKHOUSE_PASSWORD_FILE`.
+/// The user and the password for ClickHouse: `CLICKHOUSE_USER`, `CLICKHOUSE_PASSWORD`, or the first
+/// line of `CLICKHOUSE_PASSWORD_FILE`.
 pub fn clickhouse(server: &Server) -> Result<(String, Password), ServerError> {
     let user = server.user.clone().or_else(|| variable("CLICKHOUSE_USER"));
     let password = match (variable("CLICKHOUSE_PASSWORD"), variable("CLICKHOUSE_PASSWORD_FILE")) {
@@ -36,7 +36,8 @@ pub fn clickhouse(server: &Server) -> Result<(String, Password), ServerError> {
     Ok((user.unwrap_or_else(|| "default".into()), Password(password)))
 }
 
-/// The same for PostgreSQL, by the variables of its own programs: `PGUSER`, `PGPASSWORD`, `PGPASSFILE` or `~/.pgpass`.
+/// The same for PostgreSQL, from the variables of its own programs: `PGUSER`, `PGPASSWORD`,
+/// `PGPASSFILE` or `~/.pgpass`.
 pub fn postgres(server: &Server) -> Result<(String, Password), ServerError> {
     let user = server.user.clone().or_else(|| variable("PGUSER")).or_else(|| variable("USER"));
     let user = user.unwrap_or_else(|| "postgres".into());
@@ -56,7 +57,8 @@ pub fn postgres(server: &Server) -> Result<(String, Password), ServerError> {
     Ok((user, Password(password)))
 }
 
-/// The password of a line `host:port:database:user:password`, where `*` stands for any and `\` before `:` and `\`.
+/// The password of a line `host:port:database:user:password`, where `*` matches anything and `\`
+/// escapes `:` and `\`.
 fn of_line(line: &str, wanted: [&str; 4]) -> Option<String> {
     if line.starts_with('#') {
         return None;

@@ -1,4 +1,5 @@
-//! The table of one version in ClickHouse: its columns, by the types that the server tells.
+//! The table of one version in ClickHouse: its columns and their types, as the server describes
+//! them.
 
 use serde_json::Value;
 
@@ -9,26 +10,26 @@ use crate::catalog::error::Error;
 /// The table of one version.
 #[derive(Debug)]
 pub struct Table {
-    /// For SQL.
+    /// The name, quoted for SQL.
     pub name: String,
-    /// For people.
+    /// The name, for messages.
     pub plain: String,
     pub columns: Vec<Known>,
 }
 
-/// A column, as the server tells of it.
+/// A column, as the server describes it.
 #[derive(Debug)]
 pub struct Known {
     pub name: String,
-    /// For SQL.
+    /// The name, quoted for SQL.
     pub quoted: String,
     /// The name of its type.
     pub kind: String,
-    /// Whether DataChain keeps bytes in it.
+    /// Whether DataChain stores bytes in it.
     pub is_blob: bool,
-    /// Whether it keeps JSON there, as text: an empty one is what stands for none.
+    /// Whether DataChain stores JSON in it, as text: an empty text means none.
     pub is_json: bool,
-    /// Bytes of its values.
+    /// The size of its values, in bytes.
     pub bytes: u64,
 }
 
@@ -37,7 +38,7 @@ impl Table {
         self.columns.iter().find(|column| column.name == name)
     }
 
-    /// SQL for the values of a column; NULL for one that is not there.
+    /// SQL for the values of a column; NULL if it does not exist.
     pub fn readable(&self, name: &str) -> String {
         let Some(known) = self.column(name) else { return "NULL".into() };
         let text = types::readable(&known.quoted, &known.kind);
@@ -66,7 +67,7 @@ pub fn identifier(name: &str) -> String {
     quoted
 }
 
-/// The columns of a table and their types; none where there is no such table.
+/// The columns of a table and their types; empty if there is no such table.
 pub fn describe(server: &ClickHouse, table: &str, schema: &str) -> Result<Vec<Known>, Error> {
     let sql = "SELECT name, type, data_uncompressed_bytes FROM system.columns WHERE database = {p0:String} AND table = {p1:String} \
                AND default_kind != 'EPHEMERAL' ORDER BY position FORMAT RowBinary";
@@ -81,7 +82,7 @@ pub fn describe(server: &ClickHouse, table: &str, schema: &str) -> Result<Vec<Kn
         else {
             return Err(server.odd("columns that cannot be read").into());
         };
-        // A name that is no text cannot be spoken of.
+        // A name that is not UTF-8 cannot be used in SQL.
         let Ok(name) = std::str::from_utf8(name) else { continue };
         columns.push(Known {
             name: name.to_owned(),

@@ -1,4 +1,5 @@
-//! Conversations with servers, on threads of their own: whoever asks may be in a task or not, and waits as for a disk.
+//! Requests to servers, on threads of their own: callers may be inside a task or not, and block as
+//! for a disk.
 
 use std::future::Future;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -9,13 +10,13 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::error::ServerError;
 
-/// Between two looks whether anybody still waits.
+/// How often to check whether anybody still waits.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Threads that talk to servers.
 #[derive(Debug)]
 pub struct Tasks {
-    /// Always there until this is dropped.
+    /// `Some` until dropped.
     runtime: Option<Runtime>,
 }
 
@@ -35,14 +36,14 @@ impl Tasks {
         Ok(Self { runtime: Some(runtime.map_err(failed)?) })
     }
 
-    /// Starts `work`, which sends its answers by itself.
+    /// Starts `work`, which sends its results itself.
     pub fn start(&self, work: impl Future<Output = ()> + Send + 'static) {
         if let Some(runtime) = &self.runtime {
             runtime.spawn(work);
         }
     }
 
-    /// Waits for `work`; `None` where nobody waits for the caller any more, or the work died.
+    /// Waits for `work`; `None` if the caller was cancelled, or the work died.
     pub fn wait<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -62,14 +63,14 @@ impl Tasks {
 
 impl Drop for Tasks {
     fn drop(&mut self) {
-        // Not from within a task, where waiting for the threads would be a panic.
+        // Not inside a task, where waiting for the threads would panic.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
 }
 
-/// Why there is no answer: the question was cancelled, or else the work died.
+/// Why there is no result: the query was cancelled, or the work died.
 pub fn unanswered(server: &str) -> ServerError {
     let server = server.to_owned();
     match cancel::is_cancelled() {
@@ -78,7 +79,7 @@ pub fn unanswered(server: &str) -> ServerError {
     }
 }
 
-/// The next of what a task sends; `None` at its end, or where nobody waits any more.
+/// The next item that a task sends; `None` at its end, or if nobody waits any more.
 pub fn next<T>(receive: &Receiver<T>) -> Option<T> {
     loop {
         match receive.recv_timeout(LOOK) {

@@ -1,4 +1,5 @@
-//! TLS to PostgreSQL by rustls. A certificate is always checked, by what the system trusts.
+//! TLS to PostgreSQL with rustls. Certificates are always verified against the system's trust
+//! store.
 
 use std::future::Future;
 use std::io;
@@ -15,7 +16,7 @@ use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream}
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream as RustlsStream;
 
-/// Makes connections of TLS.
+/// Creates TLS connections.
 #[derive(Clone)]
 pub struct Tls(TlsConnector);
 
@@ -45,7 +46,7 @@ impl MakeTlsConnect<Socket> for Tls {
     }
 }
 
-/// A connection that is to be made.
+/// A TLS handshake to be made.
 pub struct Connect {
     connector: TlsConnector,
     name: ServerName<'static>,
@@ -64,7 +65,7 @@ impl TlsConnect<Socket> for Connect {
     }
 }
 
-/// A connection that was made.
+/// An established TLS connection.
 pub struct Encrypted(Box<RustlsStream<Socket>>);
 
 impl TlsStream for Encrypted {

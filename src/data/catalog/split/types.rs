@@ -1,4 +1,5 @@
-//! Types of ClickHouse, and values in its `RowBinary`, as cells of a catalog: what a SQLite table would hold for them.
+//! Types of ClickHouse and values in its `RowBinary` format, converted to the cells that a SQLite
+//! table would hold.
 
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -7,31 +8,31 @@ use dcfs_core::cell::{Cell, Cells};
 use dcfs_core::expr::sql::Stored;
 use dcfs_core::time::Timestamp;
 
-/// The deepest type that is read.
+/// The deepest nesting of types.
 const DEEPEST: usize = 16;
 
-/// A type whose values are read from `RowBinary`.
+/// A type whose values can be read from `RowBinary`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// So many bytes, and whether with a sign.
+    /// The size in bytes, and whether it is signed.
     Int(usize, bool),
     Single,
     Float,
     Bool,
     String,
     Fixed(usize),
-    /// Days, in 2 bytes or 4.
+    /// Days, in 4 bytes if true, else 2.
     Date(bool),
     /// Seconds in 4 bytes.
     Seconds,
-    /// Ticks in 8 bytes, each ten to the minus so many seconds.
+    /// Ticks in 8 bytes; a tick is 10^-n seconds.
     Ticks(u32),
     Nullable(Box<Kind>),
     Array(Box<Kind>),
 }
 
 impl Kind {
-    /// Reads the name of a type; `None` for one that is asked for as text.
+    /// Parses the name of a type; `None` for one that is queried as text.
     pub fn parse(text: &str) -> Option<Self> {
         parse(text.trim(), DEEPEST)
     }
@@ -44,7 +45,7 @@ impl Kind {
         }
     }
 
-    /// How filters may be told of the column; `None` where they are evaluated here.
+    /// The class of the column for filters; `None` if they are evaluated here.
     pub fn stored(&self) -> Option<Stored> {
         Some(match self.inner() {
             Self::Int(8, false) => return None,
@@ -60,7 +61,7 @@ impl Kind {
     }
 }
 
-/// What SQLite's table would declare for a type, as [`dcfs_core::schema::Schema::parse`] takes it.
+/// The SQLite type for a type, as [`dcfs_core::schema::Schema::parse`] takes it.
 pub fn declared(text: &str) -> &'static str {
     match Kind::parse(text).as_ref().map(Kind::inner) {
         Some(Kind::Int(..)) => "INTEGER",
@@ -73,7 +74,7 @@ pub fn declared(text: &str) -> &'static str {
     }
 }
 
-/// SQL for a column, quoted as `name`, so that its values are of a [`Kind`].
+/// SQL for a column, quoted as `name`, that gives values of a [`Kind`].
 pub fn readable(name: &str, text: &str) -> String {
     match Kind::parse(text) {
         Some(_) => name.to_owned(),
@@ -115,7 +116,7 @@ fn parse(text: &str, depth: usize) -> Option<Kind> {
             let scale = inside.split(',').next()?.trim().parse().ok()?;
             if scale > 9 { None } else { Some(Kind::Ticks(scale)) }?
         }
-        // In rows it is as the type inside.
+        // Rows hold the inner type.
         "LowCardinality" => parse(inside, depth)?,
         "Nullable" => Kind::Nullable(parse(inside, depth)?.into()),
         "Array" => Kind::Array(parse(inside, depth)?.into()),
@@ -123,13 +124,13 @@ fn parse(text: &str, depth: usize) -> Option<Kind> {
     })
 }
 
-/// One row, read.
+/// One parsed row.
 #[derive(Clone, Debug, Default)]
 pub struct RowBuffer {
     cells: Vec<Slot>,
-    /// Texts that cells are parts of.
+    /// Texts that cells refer to.
     texts: Vec<u8>,
-    /// Which cells are bytes, and no text.
+    /// Which cells are bytes instead of text.
     pub blobs: Vec<bool>,
 }
 
@@ -158,12 +159,12 @@ impl Cells for RowBuffer {
     }
 }
 
-/// Why bytes are no row.
+/// Why bytes are not a row.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Short {
-    /// The rest is still to come.
+    /// The rest has not arrived yet.
     More,
-    /// They never will be one.
+    /// They are malformed.
     Never,
 }
 
@@ -177,14 +178,14 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
-    /// So many bytes.
+    /// The next `N` bytes.
     pub fn number<const N: usize>(&mut self) -> Result<[u8; N], Short> {
         let mut bytes = [0; N];
         bytes.copy_from_slice(self.take(N)?);
         Ok(bytes)
     }
 
-    /// A length in LEB128, 7 bits a byte.
+    /// A length in LEB128, 7 bits per byte.
     pub fn length(&mut self) -> Result<usize, Short> {
         let mut value = 0u64;
         for shift in (0..63).step_by(7) {
@@ -206,7 +207,7 @@ impl<'a> Reader<'a> {
         self.take(length)
     }
 
-    /// The same, however long.
+    /// The same without the limit on its length.
     pub fn long(&mut self) -> Result<&'a [u8], Short> {
         let length = self.length()?;
         self.take(length)
@@ -220,7 +221,7 @@ const LONGEST: usize = 64 << 20;
 const MOST_ITEMS: usize = 16 << 20;
 
 impl RowBuffer {
-    /// Reads one row of `kinds` from the front of `bytes`; how many bytes it took.
+    /// Reads one row of `kinds` from the front of `bytes`; returns its length in bytes.
     pub fn read(&mut self, kinds: &[Kind], bytes: &[u8]) -> Result<usize, Short> {
         self.cells.clear();
         self.texts.clear();
@@ -273,12 +274,12 @@ impl RowBuffer {
     }
 }
 
-/// NaN is NULL, as SQLite keeps it.
+/// NaN is NULL, as in SQLite.
 fn real(x: f64) -> Slot {
     if x.is_nan() { Slot::Null } else { Slot::Real(x) }
 }
 
-/// A whole number; one above 63 bits as what it is.
+/// An integer; above 63 bits as itself.
 fn integer(reader: &mut Reader<'_>, size: usize, signed: bool) -> Result<Result<i64, u64>, Short> {
     let bytes = reader.take(size)?;
     let is_negative = signed && bytes.last().is_some_and(|byte| byte & 0x80 != 0);

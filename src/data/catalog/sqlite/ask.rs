@@ -18,7 +18,8 @@ impl ToSql for Bound<'_> {
 }
 
 impl Ask for Connection {
-    /// Hidden and computed columns are left out, and those whose name is no text: SQL cannot speak of them.
+    /// Leaves out hidden and computed columns, and those whose name is not UTF-8, which SQL cannot
+    /// name.
     fn columns(&self, table: &str) -> Result<Columns, Error> {
         let mut statement =
             self.prepare_cached("SELECT name, type, pk FROM pragma_table_info(?1)")?;

@@ -1,6 +1,6 @@
-//! Cells as SQLite holds them, read as what they should be: any type may stand in any column.
+//! Reads cells of SQLite as the expected type: any type may be stored in any column.
 //!
-//! Text that is not UTF-8 keeps its bytes in a path and loses them elsewhere (U+FFFD).
+//! Text that is not UTF-8 keeps its bytes in a path; elsewhere they become U+FFFD.
 
 use std::io::Write as _;
 
@@ -8,8 +8,7 @@ use rusqlite::types::ValueRef;
 
 use dcfs_core::time::Timestamp;
 
-/// The cell's text as bytes, put in place of what `out` holds; numbers as SQLite prints them, NULL
-/// as nothing.
+/// Replaces `out` with the cell's text as bytes; numbers as SQLite prints them, NULL as nothing.
 pub(in crate::catalog) fn bytes_into(cell: ValueRef<'_>, out: &mut Vec<u8>) {
     out.clear();
     match cell {
@@ -20,7 +19,7 @@ pub(in crate::catalog) fn bytes_into(cell: ValueRef<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// The cell's text, put in place of what `out` holds; NULL as nothing.
+/// Replaces `out` with the cell's text; NULL as nothing.
 pub(in crate::catalog) fn text_into(cell: ValueRef<'_>, out: &mut String) {
     let mut bytes = std::mem::take(out).into_bytes();
     bytes_into(cell, &mut bytes);
@@ -37,11 +36,11 @@ pub(in crate::catalog) fn text(cell: ValueRef<'_>) -> Option<String> {
     (cell != ValueRef::Null).then_some(out)
 }
 
-/// A whole number; `None` for anything that is not one.
+/// An integer; `None` for anything else.
 pub(in crate::catalog) fn integer(cell: ValueRef<'_>) -> Option<i64> {
     match cell {
         ValueRef::Integer(n) => Some(n),
-        // Above 2^53 not every whole number is a float's.
+        // Above 2^53 not every integer is a float.
         ValueRef::Real(x) if x.fract() == 0.0 && x.abs() <= 9_007_199_254_740_992.0 => {
             Some(x as i64)
         }
@@ -50,12 +49,12 @@ pub(in crate::catalog) fn integer(cell: ValueRef<'_>) -> Option<i64> {
     }
 }
 
-/// A count or a length; `None` for anything that is neither.
+/// A count or a length; `None` for anything else.
 pub(in crate::catalog) fn unsigned(cell: ValueRef<'_>) -> Option<u64> {
     integer(cell).and_then(|n| n.try_into().ok())
 }
 
-/// A moment as DataChain writes it; `None` for anything else.
+/// A time as DataChain writes it; `None` for anything else.
 pub(in crate::catalog) fn time(cell: ValueRef<'_>) -> Option<Timestamp> {
     match cell {
         ValueRef::Text(text) => Timestamp::parse(std::str::from_utf8(text).ok()?),

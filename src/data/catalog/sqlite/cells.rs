@@ -1,4 +1,4 @@
-//! What rows hold: the cells of any columns, for the rows of any ranges, in short transactions.
+//! Reads the cells of any columns for the rows of any ranges, in short transactions.
 
 use std::ops::RangeInclusive;
 
@@ -31,14 +31,14 @@ pub(in crate::catalog) fn scan(
     Ok(())
 }
 
-/// What a scan has not handed out yet; nothing is left where `current` is `None`.
+/// The rest of a scan; nothing is left if `current` is `None`.
 struct Left<'r> {
     current: Option<RangeInclusive<RowId>>,
     more: &'r mut dyn Iterator<Item = RangeInclusive<RowId>>,
 }
 
 impl Left<'_> {
-    /// Takes the row `id` off the current range.
+    /// Removes the row `id` from the current range.
     fn take(&mut self, id: i64) {
         self.current = self.current.take().and_then(|range| {
             let next = id.checked_add(1).filter(|next| *next <= range.end().key())?;
@@ -47,7 +47,7 @@ impl Left<'_> {
     }
 }
 
-/// Hands out rows until [`SLICE`] of them, or as many ranges, are done.
+/// Passes on rows until [`SLICE`] rows, or as many ranges, are done.
 fn slice(
     table: &Table<'_>,
     columns: &[String],
@@ -77,14 +77,14 @@ fn slice(
         }
         if room > 0 || left.current.is_none() {
             left.current = left.more.next();
-            // A range costs about what a row does, and may hold none.
+            // A range costs about as much as a row, and may contain none.
             room = room.saturating_sub(1);
         }
     }
     Ok(())
 }
 
-/// A row of the question: its id, then the cells.
+/// A row of the result: its id, then the cells.
 struct Found<'a, 'r>(&'a SqlRow<'r>);
 
 impl Cells for Found<'_, '_> {

@@ -1,13 +1,14 @@
-//! Connections to the catalog's file: opened read-only, pooled, and let go when the file is another.
+//! Connections to the catalog's file: opened read-only, pooled, and closed when the file is
+//! replaced.
 //!
-//! 1. The file is only ever opened by SQLite: closing it by any other hand in this process would drop
-//!    the locks that SQLite holds on it (POSIX locks belong to the process). Elsewhere it is `stat`ed.
-//! 2. Before each operation the file's device and inode are compared with those that are open.
-//! 3. *Live*: as any reader beside a writer. Reading a WAL database needs its `-wal` and `-shm` files
-//!    and may make them.
+//! 1. Only SQLite ever opens the file: closing it through any other handle in this process would
+//!    drop SQLite's locks on it (POSIX locks belong to the process). Elsewhere it is only `stat`ed.
+//! 2. Before each operation the file's device and inode are compared with the open ones.
+//! 3. *Live*: like any reader beside a writer. Reading a WAL database needs its `-wal` and `-shm`
+//!    files and may create them.
 //! 4. *Still*: `immutable=1`, without locks and without those files; for a folder where they cannot
-//!    be made, or where making them would shut the owner out (they would be ours). Only while the
-//!    `-wal` is empty. Every operation ends by making sure that the file stood still meanwhile.
+//!    be created, or where creating them would lock the owner out (they would be ours). Only while
+//!    the `-wal` is empty. Every operation ends by checking that the file did not change meanwhile.
 
 use std::fmt::Write as _;
 use std::fs::{self, Metadata};
@@ -30,16 +31,16 @@ use crate::catalog::Revision;
 use crate::catalog::columns::Columns;
 use crate::catalog::error::Error;
 
-/// How long SQLite waits for another program's lock. DataChain's own patience is a minute.
+/// How long SQLite waits for another program's lock. DataChain waits a minute.
 pub(in crate::catalog) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Connections kept for the next operation; more are opened when more threads ask at once.
+/// Connections kept for the next operation; more are opened when more threads query at once.
 const KEPT: usize = 8;
 
-/// Statements that each connection keeps prepared: a few per version that is being read.
+/// Prepared statements kept per connection: a few per version that is being read.
 const STATEMENTS: usize = 64;
 
-/// How often work is run again because a Still file changed under it.
+/// How often work is retried because a Still file changed meanwhile.
 const AGAIN: usize = 3;
 
 /// Every connection to one catalog. Shared by all threads; the lock is held for microseconds.
@@ -47,23 +48,23 @@ const AGAIN: usize = 3;
 pub(in crate::catalog) struct Pool {
     path: PathBuf,
     state: Mutex<State>,
-    /// Whether a Still catalog has been warned of.
+    /// Whether a warning about a Still catalog was logged.
     warned: AtomicBool,
 }
 
-/// What is open now.
+/// The open connections.
 #[derive(Debug)]
 struct State {
-    /// Counts from 1, one more each time that the file is opened anew.
+    /// Starts at 1 and increments whenever the file is reopened.
     opened: u64,
     mode: Mode,
     stamp: Stamp,
-    /// Set apart: `data_version` is comparable on one connection only.
+    /// A separate connection: `data_version` is comparable on one connection only.
     watch: Connection,
     idle: Vec<Bounded>,
 }
 
-/// A connection, and what bounds its transactions.
+/// A connection, and the limit on its transactions.
 type Bounded = (Connection, Steps);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,27 +73,28 @@ enum Mode {
     Still,
 }
 
-/// What a connection may do with the file.
+/// The access to the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::catalog) enum Access {
     Read,
-    /// Without locks, of a file that stands still.
+    /// Without locks, of a file that does not change.
     ReadStill,
     Write,
-    /// And make it.
+    /// May also create it.
     Create,
 }
 
-/// What tells one state of the file from another without opening it.
+/// Identifies a state of the file without opening it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     /// Device and inode.
     file: (u64, u64),
-    /// Zero where [`Mode::Live`]: SQLite itself follows the content.
+    /// Zero if [`Mode::Live`]: SQLite itself follows the content.
     content: Content,
 }
 
-/// What a change of the content moves: size, seconds and nanoseconds of change, length of the `-wal`.
+/// Values that change with the content: size, seconds and nanoseconds of modification, length of
+/// the `-wal`.
 type Content = (u64, i64, i64, u64);
 
 impl Pool {
@@ -108,8 +110,8 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Runs `work` in one read transaction on a connection of its own. Where a Still file changed
-    /// meanwhile, it runs again.
+    /// Runs `work` in one read transaction on a connection of its own. If a Still file changed
+    /// meanwhile, runs it again.
     pub fn read<T>(
         &self,
         mut work: impl FnMut(&Connection) -> Result<T, Error>,
@@ -123,7 +125,7 @@ impl Pool {
         self.read_once(work)
     }
 
-    /// The same for work that may not be run again.
+    /// The same for work that must not run twice.
     pub fn read_once<T>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Error>,
@@ -148,9 +150,10 @@ impl Pool {
         Ok(Revision { data_version, file: state.stamp.file, opened: state.opened })
     }
 
-    /// What is open, after opening it anew where the file is another.
+    /// The open connections, reopened if the file was replaced.
     fn current(&self) -> Result<MutexGuard<'_, State>, Error> {
-        // The state is whole whenever the lock is free, even after a panic: it is replaced in one go.
+        // The state is consistent whenever the lock is free, even after a panic: it is replaced in
+        // one step.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if stamp(&self.path, state.mode)? != state.stamp {
             let (mode, stamp, watch) = open(&self.path, &look(&self.path)?)?;
@@ -191,7 +194,7 @@ impl Pool {
     }
 }
 
-/// A connection on loan, and what was open when it was taken.
+/// A borrowed connection, and the state it was taken from.
 struct Lease {
     connection: Bounded,
     opened: u64,
@@ -199,7 +202,7 @@ struct Lease {
     stamp: Stamp,
 }
 
-/// `work` in a deferred transaction, which ends without a trace.
+/// Runs `work` in a deferred transaction, which is rolled back.
 fn in_transaction<T>(
     connection: &Connection,
     work: impl FnOnce(&Connection) -> Result<T, Error>,
@@ -210,7 +213,7 @@ fn in_transaction<T>(
     answer
 }
 
-/// The file as `stat` tells it.
+/// The metadata of the file.
 fn look(path: &Path) -> Result<Metadata, Error> {
     let found = fs::metadata(path).map_err(|cause| match cause.kind() {
         std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
@@ -224,14 +227,14 @@ fn look(path: &Path) -> Result<Metadata, Error> {
 /// Files that SQLite opens beside the database, following links and waiting for pipes.
 const BESIDE: [&str; 3] = ["-journal", "-wal", "-shm"];
 
-/// Makes sure that what stands beside the database, if anything, are files.
+/// Checks that the names beside the database, if they exist, are files.
 pub(in crate::catalog) fn check_beside(path: &Path) -> Result<(), Error> {
     for ending in BESIDE {
         let mut beside = path.as_os_str().to_owned();
         beside.push(ending);
         let beside = PathBuf::from(beside);
         match regular::check(&beside) {
-            // SQLite follows no link of this name, and reads without it.
+            // SQLite does not follow a link of this name, and reads without it.
             Err(cause) if ending == "-shm" && cause.raw_os_error() == Some(Errno::ELOOP as i32) => {
             }
             checked => checked.map_err(|cause| Error::Blocked { path: beside, cause })?,
@@ -252,21 +255,21 @@ fn stamp_of(path: &Path, found: &Metadata, mode: Mode) -> Stamp {
     Stamp { file: (found.dev(), found.ino()), content }
 }
 
-/// Bytes of the database and its `-wal`.
+/// The size of the database and its `-wal`, in bytes.
 fn size_of(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |found| found.size()).saturating_add(wal_length(path))
 }
 
-/// Bytes in the `-wal` beside the file; 0 where there is none.
+/// The size of the `-wal` beside the file in bytes; 0 if there is none.
 fn wal_length(path: &Path) -> u64 {
     let mut wal = path.as_os_str().to_owned();
     wal.push("-wal");
     fs::metadata(wal).map_or(0, |found| found.size())
 }
 
-/// Opens the file in the mode that fits, and makes sure that it is a catalog.
+/// Opens the file in the mode that fits, and checks that it is a catalog.
 ///
-/// The stamp is taken before, so that a change meanwhile is seen by the next operation.
+/// The stamp is taken before, so that the next operation sees a change meanwhile.
 fn open(path: &Path, found: &Metadata) -> Result<(Mode, Stamp, Connection), Error> {
     let (mode, (connection, _)) = open_somehow(path, found).map_err(|e| e.at(path))?;
     check(&connection, path)?;
@@ -282,7 +285,7 @@ fn open_somehow(path: &Path, found: &Metadata) -> Result<(Mode, Bounded), Error>
         Ok(connection) => Ok((Mode::Live, connection)),
         Err(error) if !may_lack_files(&error) => Err(error),
         Err(_) if !has_commits => Ok((Mode::Still, connect(path, Mode::Still)?)),
-        // Tells a file that may not be read at all from one whose `-wal` may not.
+        // Distinguishes a file that cannot be read at all from one whose `-wal` cannot.
         Err(_) => match connect(path, Mode::Still) {
             Ok(_) => Err(Error::NeedsWal(path.to_owned())),
             Err(error) => Err(error),
@@ -290,14 +293,14 @@ fn open_somehow(path: &Path, found: &Metadata) -> Result<(Mode, Bounded), Error>
     }
 }
 
-/// Whether files made beside the database by this process shut nobody out: SQLite as root gives them
-/// to the database's owner.
+/// Whether files created beside the database by this process lock nobody out: SQLite running as
+/// root gives them to the database's owner.
 fn is_ours(found: &Metadata) -> bool {
     let us = fs::metadata("/proc/self").map_or(0, |process| process.uid());
     us == 0 || us == found.uid()
 }
 
-/// Whether SQLite may have failed because it could not make or open the `-wal` or `-shm`.
+/// Whether SQLite may have failed because it could not create or open the `-wal` or `-shm`.
 fn may_lack_files(error: &Error) -> bool {
     let Error::Sqlite(rusqlite::Error::SqliteFailure(error, _)) = error else { return false };
     match error.code {
@@ -307,7 +310,7 @@ fn may_lack_files(error: &Error) -> bool {
     }
 }
 
-/// What SQLite says of a `-shm` that it cannot use.
+/// SQLite's errors for a `-shm` that it cannot use.
 const SHM_FAILURES: [i32; 4] = [
     ffi::SQLITE_IOERR_SHMOPEN,
     ffi::SQLITE_IOERR_SHMSIZE,
@@ -315,8 +318,8 @@ const SHM_FAILURES: [i32; 4] = [
     ffi::SQLITE_IOERR_SHMMAP,
 ];
 
-/// One connection, proven by reading the schema. Nothing in the file is trusted to be harmless:
-/// views and triggers are off, and a name in quotes is never taken for a string.
+/// Opens one connection and verifies it by reading the schema. Nothing in the file is trusted to be
+/// harmless: views and triggers are off, and a quoted name is never taken for a string.
 fn connect(path: &Path, mode: Mode) -> Result<Bounded, Error> {
     check_beside(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
@@ -333,14 +336,14 @@ fn connect(path: &Path, mode: Mode) -> Result<Bounded, Error> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
-    // Else a statement may be planned anew for each value that is bound to it: a twelfth of opening a file.
+    // Otherwise a statement may be planned anew for each bound value: a twelfth of opening a file.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.execute_batch("PRAGMA query_only = 1; PRAGMA cell_size_check = 1;")?;
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok((connection, steps))
 }
 
-/// The URI of the file: every byte but the harmless ones in its percent form.
+/// The URI of the file: every byte percent-encoded, except harmless ones.
 pub(in crate::catalog) fn uri(path: &Path, access: Access) -> String {
     let mut uri = String::from("file:");
     for &byte in path.as_os_str().as_bytes() {
@@ -359,7 +362,8 @@ pub(in crate::catalog) fn uri(path: &Path, access: Access) -> String {
     uri
 }
 
-/// A table whose rows are made by code inside SQLite, from whatever the file holds. DataChain makes none.
+/// A table whose rows come from code inside SQLite, whatever the file holds. DataChain creates
+/// none.
 fn virtual_table(connection: &Connection) -> rusqlite::Result<Option<String>> {
     let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage = 0 LIMIT 1";
     connection
@@ -368,13 +372,13 @@ fn virtual_table(connection: &Connection) -> rusqlite::Result<Option<String>> {
         .map(Option::flatten)
 }
 
-/// Makes sure that the database is DataChain's, and of the one schema version there has been.
+/// Checks that the database is DataChain's, and of the only schema version so far.
 pub(in crate::catalog) fn check(connection: &Connection, path: &Path) -> Result<(), Error> {
     let place = |error: rusqlite::Error| Error::from(error).at(path);
     if let Some(name) = virtual_table(connection).map_err(place)? {
         return Err(Error::Virtual { path: path.to_owned(), name });
     }
-    // Not one that computes its columns.
+    // Refuses one with computed columns.
     let meta = Columns::of(connection, "meta")?;
     if !meta.exist()
         && Columns::of(connection, "datasets")?.exist()
@@ -387,7 +391,7 @@ pub(in crate::catalog) fn check(connection: &Connection, path: &Path) -> Result<
     }
     let mut statement = connection.prepare("SELECT schema_version FROM meta").map_err(place)?;
     let mut rows = statement.query([]).map_err(place)?;
-    // No row: DataChain is making the catalog at this moment.
+    // No row: DataChain is just creating the catalog.
     let Some(row) = rows.next().map_err(place)? else { return Ok(()) };
     let found = super::cell::text(row.get_ref(0).map_err(place)?);
     match found.as_deref() {

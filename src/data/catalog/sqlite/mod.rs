@@ -1,12 +1,13 @@
-//! A catalog in one SQLite file: metastore and warehouse at once, as DataChain keeps it on one machine.
+//! A catalog in one SQLite file: metastore and warehouse in one, as DataChain keeps it on a single
+//! machine.
 //!
-//! | file | what it answers |
+//! | file | contents |
 //! |---|---|
 //! | `connect` | connections, and whether the file is still the same |
-//! | `ask` | questions to the tables of names |
-//! | `rows` | which objects the rows of a version name |
-//! | `cells` | what the rows hold, column by column |
-//! | `bounds` | what a question may take |
+//! | `ask` | queries to the tables of names |
+//! | `rows` | the objects that rows name |
+//! | `cells` | the cells of rows, column by column |
+//! | `bounds` | limits for a query |
 //! | `cell` | cells of any type |
 
 mod ask;
@@ -28,7 +29,7 @@ use dcfs_core::id::RowId;
 use dcfs_core::object::Object;
 use dcfs_core::schema::FileColumn;
 
-/// The row tables of a SQLite file. Each answer is of one short transaction.
+/// The row tables of a SQLite file. Each method is one short transaction.
 #[derive(Debug)]
 pub(super) struct Rows(pub Arc<Pool>);
 

@@ -1,8 +1,8 @@
-//! The rows of a version: its table found anew in each transaction, then read by `sys__id`.
+//! The rows of a version: its table is looked up in each transaction, then read by `sys__id`.
 //!
 //! A table is named after its dataset, which a person may rename at any time, so nothing about it
-//! outlives the transaction. DataChain renames the dataset first and the tables right after: for that
-//! moment a table is missing, and it is looked for a few times before that counts as an error.
+//! is kept beyond the transaction. DataChain renames the dataset first and the tables right after:
+//! meanwhile a table is missing, so it is looked up a few times before that counts as an error.
 
 use std::ops::RangeInclusive;
 use std::thread::sleep;
@@ -21,13 +21,13 @@ use dcfs_core::name::DatasetName;
 use dcfs_core::object::Object;
 use dcfs_core::schema::FileColumn;
 
-/// Rows per transaction of a scan: a tenth of a second or so.
+/// Rows per transaction of a scan: about a tenth of a second.
 pub(in crate::catalog) const SLICE: usize = 65_536;
 
-/// Rows that examples are taken from.
+/// The rows that examples are taken from.
 pub const EXAMPLES: usize = 20;
 
-/// Waits between looks for a missing table.
+/// Waits between look-ups of a missing table.
 const WAITS: [Duration; 4] = [
     Duration::from_millis(20),
     Duration::from_millis(40),
@@ -35,7 +35,7 @@ const WAITS: [Duration; 4] = [
     Duration::from_millis(160),
 ];
 
-/// The rows of one version, for the length of one transaction. In SQL it is known as `t`.
+/// The rows of one version, during one transaction. Its alias in SQL is `t`.
 pub(in crate::catalog) struct Table<'c> {
     connection: &'c Connection,
     of: &'c VersionInfo,
@@ -43,7 +43,7 @@ pub(in crate::catalog) struct Table<'c> {
     quoted: String,
 }
 
-/// Runs `work` over the rows of `of`, in one transaction; maybe more than once.
+/// Runs `work` over the rows of `of`, in one transaction; may run it more than once.
 pub(in crate::catalog) fn read<T>(
     pool: &Pool,
     of: &VersionInfo,
@@ -52,7 +52,7 @@ pub(in crate::catalog) fn read<T>(
     patiently(|| pool.read(|connection| work(&Table::of(connection, of)?)))
 }
 
-/// Asks again while the table is missing.
+/// Retries while the table is missing.
 pub(in crate::catalog) fn patiently<T>(
     mut ask: impl FnMut() -> Result<T, Error>,
 ) -> Result<T, Error> {
@@ -102,17 +102,18 @@ impl<'c> Table<'c> {
         }
     }
 
-    /// Its name, for SQL.
+    /// The quoted name.
     pub fn quoted(&self) -> &str {
         &self.quoted
     }
 
-    /// Its name, for SQL, if it exists.
+    /// The quoted name, if the table exists.
     pub fn quoted_if_there(&self) -> Result<Option<&str>, Error> {
         Ok(self.connection.table_exists(None, &*self.name)?.then_some(&*self.quoted))
     }
 
-    /// The `sys__id` of the `count`th row from the row `first` on, counted from 1; `None` where there are fewer.
+    /// The `sys__id` of the `count`th row from the row `first` on, counted from 1; `None` if there
+    /// are fewer.
     pub fn nth(&self, first: i64, count: i64) -> Result<Option<i64>, Error> {
         let sql = format!(
             "SELECT sys__id FROM {} WHERE sys__id >= ?1 ORDER BY sys__id LIMIT 1 OFFSET ?2",
@@ -122,14 +123,14 @@ impl<'c> Table<'c> {
         Ok(statement.query_row([first, count - 1], |row| row.get(0)).optional()?)
     }
 
-    /// A question over the rows, known as `t` in it.
+    /// Prepares a query over the rows, whose alias is `t`.
     pub fn prepare(&self, list: &[String], rest: &str) -> Result<CachedStatement<'_>, Error> {
         let sql = format!("SELECT {} FROM {} t {rest}", list.join(", "), self.quoted);
         Ok(self.connection.prepare_cached(&sql)?)
     }
 
-    /// `SELECT sys__id` and the seven parts of each File column, for [`fill`]; `column` gives the SQL
-    /// of each part.
+    /// `SELECT sys__id` and the seven parts of each File column, for [`fill`]; `column` returns the
+    /// SQL of each part.
     fn select(&self, files: &[FileColumn], column: impl Fn(&str) -> String) -> String {
         let parts = files.iter().flat_map(parts);
         let parts = parts.map(|name| name.map_or_else(|| "NULL".into(), &column));
@@ -137,7 +138,7 @@ impl<'c> Table<'c> {
         format!("SELECT {} FROM {} t", list.join(", "), self.quoted)
     }
 
-    /// One slice of a scan, of the rows `from..=to`. Answers where the next one begins.
+    /// Reads one slice of a scan, of the rows `from..=to`. Returns where the next one begins.
     fn slice(
         &self,
         files: &[FileColumn],
@@ -160,8 +161,8 @@ impl<'c> Table<'c> {
         Ok(last.checked_add(1).filter(|next| count == SLICE && *next <= to))
     }
 
-    /// `feature_schema`, `schema` and the table's columns, as [`dcfs_core::schema::Schema::parse`] takes
-    /// them.
+    /// `feature_schema`, `schema` and the table's columns: the arguments of
+    /// [`dcfs_core::schema::Schema::parse`].
     pub fn schema_texts(&self) -> Result<SchemaTexts, Error> {
         let (features, types) = versions::schema_texts(self.connection, self.of.id)?;
         let columns = self.columns()?;
@@ -171,8 +172,8 @@ impl<'c> Table<'c> {
 
     /// The row `row`.
     ///
-    /// Every open of a file asks this, so the columns are believed to be there, as they were when the
-    /// schema was read; only if SQLite knows better is the table asked what it has.
+    /// Runs for every open of a file, so the columns are assumed to exist, as they did when the
+    /// schema was read; the table's columns are queried only if SQLite disagrees.
     pub fn object(&self, file: &FileColumn, row: RowId) -> Result<Found, Error> {
         let files = std::slice::from_ref(file);
         let sql = |select: String| format!("{select} WHERE t.sys__id = ?1");
@@ -196,10 +197,10 @@ impl<'c> Table<'c> {
         Ok(if object.is_named() { Found::Object(object) } else { Found::Nothing })
     }
 
-    /// First and last `sys__id`; `None` for no rows.
+    /// First and last `sys__id`; `None` if there are no rows.
     pub fn ends(&self) -> Result<Option<(i64, i64)>, Error> {
         self.columns()?;
-        // Two questions: SQLite looks up one end by the key, but scans for both at once.
+        // Two subqueries: SQLite looks up one end by the key, but scans for both at once.
         let end = |which: &str| format!("(SELECT {which}(sys__id) FROM {})", self.quoted);
         let sql = format!("SELECT {}, {}", end("min"), end("max"));
         let ends = self.connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -265,7 +266,7 @@ pub(in crate::catalog) fn scan(
     Ok(())
 }
 
-/// [`Table::slice`] in a transaction of its own. A row that was handed out is not handed out again.
+/// [`Table::slice`] in a transaction of its own. A row is never passed on twice.
 fn slice(
     pool: &Pool,
     of: &VersionInfo,
@@ -279,10 +280,10 @@ fn slice(
     })
 }
 
-/// One object per File column, used again for every row so that its buffers are.
+/// One object per File column, reused for every row, with its buffers.
 struct Scratch {
     objects: Vec<Option<Object>>,
-    /// Where an object waits while its row names none.
+    /// Holds an object while its row names none.
     spare: Vec<Object>,
 }
 
@@ -305,7 +306,7 @@ impl Scratch {
     }
 }
 
-/// How many columns [`fill`] reads.
+/// The number of columns that [`fill`] reads.
 const PARTS: usize = 7;
 
 /// The database columns of a File, in the order of [`fill`].
@@ -322,7 +323,7 @@ fn parts(file: &FileColumn) -> [Option<&str>; PARTS] {
     .map(|part| part.as_deref())
 }
 
-/// Puts the cells from `at` on in place of what `object` holds.
+/// Fills `object` from the cells at `at` and after.
 fn fill(object: &mut Object, row: &SqlRow<'_>, at: usize) -> Result<(), Error> {
     cell::text_into(row.get_ref(at)?, &mut object.source);
     cell::bytes_into(row.get_ref(at + 1)?, &mut object.path);

@@ -1,7 +1,9 @@
-//! What people say about columns: `dcfs_annotations`, a table of dcfs's own, for DataChain has no column for it.
+//! Annotations of columns: `dcfs_annotations`, a table of dcfs's own, because DataChain has no
+//! column for them.
 //!
-//! DataChain leaves tables alone that it does not know. Rows are found by the dataset's whole name and the dotted name of the
-//! column, so that they hold for every version; a rename by dcfs takes them along.
+//! DataChain leaves tables alone that it does not know. Rows are found by the dataset's full name
+//! and the dotted name of the column, so that they apply to every version; a rename by dcfs moves
+//! them along.
 
 use rusqlite::{Transaction, params};
 
@@ -18,10 +20,10 @@ const CREATE: &str = "CREATE TABLE IF NOT EXISTS dcfs_annotations (\
     dataset TEXT NOT NULL, name TEXT NOT NULL, description TEXT, owner TEXT, caveat TEXT, \
     said_at DATETIME, said_by TEXT, PRIMARY KEY (dataset, name))";
 
-/// Columns of one dataset that are read: more than any schema has that a person described.
+/// The most columns of one dataset that are read: more than people describe in any schema.
 const MOST: i64 = 10_000;
 
-/// Says something about a column; `by` is who does.
+/// Annotates a column; `by` is the author.
 pub fn say(
     write: &Transaction<'_>,
     dataset: &DatasetName,
@@ -47,7 +49,7 @@ pub fn say(
     Ok(())
 }
 
-/// Everything that is said about a dataset. Whoever wrote the table may have written anything.
+/// All annotations of a dataset. Anybody may have written anything into the table.
 pub fn read(tables: &dyn Ask, dataset: &DatasetName) -> Result<Annotations, Error> {
     let columns = Columns::of(tables, TABLE)?;
     if columns.require(&["dataset", "name"]).is_err() {
@@ -66,7 +68,7 @@ pub fn read(tables: &dyn Ask, dataset: &DatasetName) -> Result<Annotations, Erro
     Ok(found)
 }
 
-/// Takes what is said along with a dataset's name.
+/// Moves the annotations along with a dataset's name.
 pub fn rename(write: &Transaction<'_>, from: &DatasetName, to: &DatasetName) -> Result<(), Error> {
     if Columns::of(write, TABLE)?.has("dataset") {
         let sql = "UPDATE OR REPLACE dcfs_annotations SET dataset = ?2 WHERE dataset = ?1";

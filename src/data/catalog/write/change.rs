@@ -1,4 +1,4 @@
-//! Changes to versions that are there: removed, renamed, described, refreshed.
+//! Changes to existing versions: removed, renamed, described, refreshed.
 
 use rusqlite::{Connection, Transaction, params};
 use uuid::Uuid;
@@ -27,8 +27,8 @@ pub fn refresh(writing: &mut Writing, listing: &VersionInfo) -> Result<(), Error
     })
 }
 
-/// See [`super::Writer::remove`]. The rows become a stage that nobody fills, which is then emptied as a dead one's is:
-/// a kill in between leaves it to the next writer.
+/// See [`super::Writer::remove`]. The table becomes an abandoned stage, which is then emptied like
+/// that of a dead process: if killed in between, the next writer finishes.
 pub fn remove(writing: &mut Writing, of: &VersionInfo) -> Result<(), Error> {
     let lock = Lock::new(writing.path())?;
     let stage = format!("{PREFIX}{}", lock.id());
@@ -76,19 +76,19 @@ pub fn rename(writing: &mut Writing, from: &DatasetName, to: &DatasetName) -> Re
     })
 }
 
-/// Whether a dataset had versions, and all of them were removed: nothing lists it.
+/// Whether a dataset had versions, and all were removed: nothing lists it.
 fn is_removed(connection: &Connection, dataset: i64) -> Result<bool, Error> {
     let sql = "SELECT count(*) > 0 AND min(status IN (?2, ?3)) FROM datasets_versions WHERE dataset_id = ?1";
     let key = params![dataset, REMOVING, REMOVED];
     Ok(connection.query_row(sql, key, |row| row.get::<_, Option<bool>>(0))?.unwrap_or(false))
 }
 
-/// Whether a name is refused only because it is that of the dataset itself, in other case.
+/// Whether a name is refused only because it is that of the dataset itself in different case.
 fn is_own_name(error: &Error, own: &DatasetName) -> bool {
     matches!(error, Error::Refused(Refused::OtherCase { there, .. }) if *there == own.name)
 }
 
-/// Versions without rows (removed ones) have no table.
+/// Removed versions have no table.
 fn move_table(write: &Transaction<'_>, from: &str, to: &str) -> Result<(), Error> {
     let (Some(old), Some(new)) = (identifier(from), identifier(to)) else { return Ok(()) };
     if !write.table_exists(None, from)? {
@@ -97,7 +97,7 @@ fn move_table(write: &Transaction<'_>, from: &str, to: &str) -> Result<(), Error
     if !from.eq_ignore_ascii_case(to) && naming::has_table(write, to)? {
         return Err(Refused::TableInTheWay(to.to_owned()).into());
     }
-    // By way of a third name: to SQLite two that differ in case only are one.
+    // Via a third name: to SQLite, two names that differ only in case are the same.
     let between = identifier(&format!("{PREFIX}{}", Uuid::new_v4().simple())).unwrap_or_default();
     let sql =
         format!("ALTER TABLE {old} RENAME TO {between}; ALTER TABLE {between} RENAME TO {new}");
@@ -130,7 +130,7 @@ pub fn annotate(
     })
 }
 
-/// The key of a dataset that is there.
+/// The key of an existing dataset.
 fn dataset(connection: &Connection, name: &DatasetName) -> Result<i64, Error> {
     naming::dataset(connection, name)?.ok_or_else(|| Refused::NoDataset(name.clone()).into())
 }

@@ -1,4 +1,4 @@
-//! The connection that writes, and its transactions.
+//! The write connection and its transactions.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,13 +16,14 @@ use crate::catalog::sqlite::connect::{self, Access};
 /// How long a writer waits for its turn: as long as DataChain itself.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Between two tries to open a file that others have to themselves.
+/// The pause between attempts to open a file that others hold exclusively.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Pages of the `-wal` after which a commit moves them into the database: 64 MiB. More often would sync more often.
+/// Pages in the `-wal` after which a commit checkpoints them into the database: 64 MiB.
+/// Checkpointing more often would sync more often.
 const CHECKPOINT: u32 = 16_384;
 
-/// One connection that writes.
+/// A write connection.
 #[derive(Debug)]
 pub struct Writing {
     path: PathBuf,
@@ -35,7 +36,8 @@ impl Writing {
         let connection = patiently(open).map_err(|error| at(error, &path))?;
         connect::check(&connection, &path)?;
         create::check(&connection).map_err(|error| at(error, &path))?;
-        // Locks lie beside the file itself: by whatever links it is reached, all writers find the same ones.
+        // Lock files are beside the real file: all writers find the same ones, through whatever
+        // links they come.
         let path = path.canonicalize().unwrap_or(path);
         Ok(Self { path, connection })
     }
@@ -48,7 +50,7 @@ impl Writing {
         &self.connection
     }
 
-    /// Work whose errors are told with the file they are about.
+    /// Runs work whose errors are reported with the file they concern.
     pub fn placed<T>(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, Error>,
@@ -56,7 +58,8 @@ impl Writing {
         work(self).map_err(|error| at(error, &self.path))
     }
 
-    /// `work` in a transaction that holds the write lock from its beginning: all of it or nothing.
+    /// Runs `work` in a transaction that holds the write lock from its beginning: all of it or
+    /// nothing.
     pub fn brief<T>(
         &mut self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, Error>,
@@ -68,7 +71,8 @@ impl Writing {
     }
 }
 
-/// What SQLite's error means to who writes; see [`Error::at`]. What cannot be opened is there, for it was read before.
+/// Translates SQLite's error for a writer; see [`Error::at`]. A file that cannot be opened exists,
+/// since it was read before.
 pub fn at(error: Error, path: &Path) -> Error {
     match error.at(path) {
         Error::Locked { path, .. } => Error::Locked { path, seconds: PATIENCE.as_secs() },
@@ -77,8 +81,8 @@ pub fn at(error: Error, path: &Path) -> Error {
     }
 }
 
-/// Opens again while others have the file to themselves: for the change to WAL, and for what the last one to close does,
-/// SQLite waits for nobody, whatever its timeout is.
+/// Retries while others hold the file exclusively: for the change to WAL, and for the clean-up of
+/// the last connection to close, SQLite does not wait, whatever its timeout is.
 fn patiently<T>(mut open: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
     let began = Instant::now();
     loop {
@@ -89,7 +93,7 @@ fn patiently<T>(mut open: impl FnMut() -> Result<T, Error>) -> Result<T, Error> 
     }
 }
 
-/// Opens a catalog, making what is missing of it.
+/// Opens a catalog and creates what it lacks.
 fn made(path: &Path) -> Result<Connection, Error> {
     if let Some(folder) = path.parent() {
         let cause = |cause| Error::NotReachable { path: folder.to_owned(), cause };
@@ -102,8 +106,8 @@ fn made(path: &Path) -> Result<Connection, Error> {
     Ok(connection)
 }
 
-/// One connection, with DataChain's own settings where they are kept in the file, and nothing in the file trusted to
-/// be harmless.
+/// Opens one connection, with those of DataChain's settings that the file stores, and trusts
+/// nothing in the file to be harmless.
 fn connect(path: &Path, access: Access) -> Result<Connection, Error> {
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_URI
@@ -111,7 +115,7 @@ fn connect(path: &Path, access: Access) -> Result<Connection, Error> {
     connect::check_beside(path)?;
     flags.set(OpenFlags::SQLITE_OPEN_CREATE, access == Access::Create);
     let connection = Connection::open_with_flags(connect::uri(path, access), flags)?;
-    // SQLite opens for reading what it may not write.
+    // SQLite opens a file read-only if it may not write it.
     if connection.is_readonly(rusqlite::MAIN_DB)? {
         return Err(Error::NotWritable(path.to_owned()));
     }

@@ -1,4 +1,4 @@
-//! The tables of a new catalog, as DataChain 0.62 makes them.
+//! The tables of a new catalog, as DataChain 0.62 creates them.
 
 use rusqlite::{Connection, Transaction};
 
@@ -6,7 +6,8 @@ use super::naming::now;
 use crate::catalog::columns::Columns;
 use crate::catalog::error::Error;
 
-/// Makes the tables where there are none. Tables of somebody else are left alone: the check that follows tells of them.
+/// Creates the tables if there are none. Foreign tables are left alone: the check that follows
+/// reports them.
 pub fn tables(transaction: &Transaction<'_>) -> Result<(), Error> {
     let tables: i64 =
         transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
@@ -19,7 +20,7 @@ pub fn tables(transaction: &Transaction<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// What of a catalog is written, beside what every reader needs.
+/// Columns of a catalog that are written, besides those that every reader needs.
 const WRITTEN: [(&str, &[&str]); 5] = [
     ("namespaces", &["uuid", "description", "created_at"]),
     ("projects", &["uuid", "description", "created_at"]),
@@ -68,7 +69,7 @@ const WRITTEN: [(&str, &[&str]); 5] = [
     ),
 ];
 
-/// Refuses a catalog of an older DataChain, which a newer one completes on its first visit.
+/// Refuses a catalog of an older DataChain, which a newer one completes on its first use.
 pub fn check(connection: &Connection) -> Result<(), Error> {
     for (table, columns) in WRITTEN {
         Columns::of(connection, table)?.require(columns)?;

@@ -1,4 +1,4 @@
-//! What is refused to who writes, each with what to do instead.
+//! Refused writes, each with what to do instead.
 
 use dcfs_core::error::Kind;
 use dcfs_core::name::DatasetName;

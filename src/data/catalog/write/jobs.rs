@@ -1,6 +1,7 @@
-//! Jobs: what DataChain notes of a program that makes a version, so that its own commands find it.
+//! Jobs: what DataChain records about a program that makes a version, so that its own commands find
+//! it.
 //!
-//! A catalog of an older DataChain lacks some of these tables; then that much is left out.
+//! A catalog of an older DataChain lacks some of these tables; their part is then left out.
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde_json::Value;
@@ -11,7 +12,7 @@ use super::naming::now;
 use crate::catalog::columns::Columns;
 use crate::catalog::error::Error;
 
-/// `status` of a job: at work, done, failed, stopped by a person.
+/// `status` of a job: running, done, failed, cancelled by a person.
 const RUNNING: i64 = 4;
 const COMPLETE: i64 = 5;
 const FAILED: i64 = 6;
@@ -21,20 +22,20 @@ const CANCELED: i64 = 8;
 const PYTHON: i64 = 1;
 const SHELL: i64 = 2;
 
-/// A job that begins.
+/// A job that starts.
 #[derive(Clone, Copy, Debug)]
 pub struct NewJob<'a> {
     /// A uuid.
     pub id: &'a str,
-    /// Jobs of one name follow each other.
+    /// Jobs of one name form a sequence.
     pub name: &'a str,
-    /// The command, and the text of its program.
+    /// The command, or the text of its program.
     pub query: &'a str,
-    /// Of the Python that runs it, where one does.
+    /// The version of the Python that runs it, if one does.
     pub python: Option<&'a str>,
 }
 
-/// How a job ends.
+/// The outcome of a job.
 #[derive(Clone, Copy, Debug)]
 pub enum JobEnd<'a> {
     Complete,
@@ -42,35 +43,35 @@ pub enum JobEnd<'a> {
     Canceled,
 }
 
-/// What a job made, noted beside the version itself.
+/// The result of a job, recorded beside the version itself.
 #[derive(Clone, Copy, Debug)]
 pub struct JobDone<'a> {
     pub id: &'a str,
-    /// What tells this computation from others: 64 hex digits.
+    /// Identifies the computation: 64 hex digits.
     pub hash: &'a str,
-    /// What was computed: `UDF_MAP` or `UDF_GEN`.
+    /// The kind of computation: `UDF_MAP` or `UDF_GEN`.
     pub step: &'static str,
     /// The program.
     pub program: &'a str,
     pub counts: JobCounts,
-    /// An object of dcfs's own.
+    /// An object in dcfs's own format.
     pub details: &'a Value,
 }
 
-/// Rows of a job.
+/// Row counts of a job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct JobCounts {
-    /// Rows that were to be computed.
+    /// Rows to be computed.
     pub input: u64,
-    /// Of these, rows that this job computed.
+    /// Rows that this job computed.
     pub processed: u64,
-    /// Rows that came of them.
+    /// Rows in the result.
     pub output: u64,
-    /// Rows that were there from an earlier job.
+    /// Rows reused from an earlier job.
     pub reused: u64,
 }
 
-/// Notes that a job begins: it follows the last one of its name.
+/// Records that a job starts: it follows the last one of its name.
 pub fn begin(writing: &mut Writing, job: &NewJob<'_>) -> Result<(), Error> {
     writing.brief(|write| {
         if !Columns::of(write, "jobs")?.has("run_group_id") {
@@ -92,7 +93,7 @@ pub fn begin(writing: &mut Writing, job: &NewJob<'_>) -> Result<(), Error> {
     })
 }
 
-/// Notes how a job ended; one that ended already stays as it is.
+/// Records how a job ended; one that has already ended stays as it is.
 pub fn end(writing: &mut Writing, id: &str, how: JobEnd<'_>) -> Result<(), Error> {
     writing.brief(|write| ended(write, id, how))
 }
@@ -112,7 +113,7 @@ fn ended(write: &Connection, id: &str, how: JobEnd<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Notes what a job made, in the transaction in which the version appears.
+/// Records the result of a job, in the transaction in which the version appears.
 pub fn published(
     write: &Transaction<'_>,
     version: i64,
@@ -138,7 +139,7 @@ pub fn published(
     ended(write, job.id, JobEnd::Complete)
 }
 
-/// Notes that a job needed this version: made it, or found it made.
+/// Records that a job used this version: made it, or found it made.
 pub fn noted(write: &Connection, version: i64, job: &str, is_creator: bool) -> Result<(), Error> {
     if Columns::of(write, "dataset_version_jobs")?.exist() {
         let sql = "INSERT OR IGNORE INTO dataset_version_jobs \

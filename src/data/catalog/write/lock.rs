@@ -1,8 +1,8 @@
-//! Who is alive: a locked file beside the database for every stage.
+//! Liveness of stages: a locked file beside the database for each.
 //!
-//! The file is made and locked before the table is, and removed after the table is gone, so a table whose file
-//! is missing or free is a dead process's. A file may be removed between its making and its locking by who
-//! clears away; its maker looks again and takes another.
+//! The file is created and locked before the table is created, and removed after the table is gone,
+//! so a table whose file is missing or unlocked belongs to a dead process. A sweep may remove a
+//! file between its creation and its locking; its creator checks and creates another.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::AsFd;
@@ -17,11 +17,11 @@ use uuid::Uuid;
 use super::error::Refused;
 use crate::catalog::error::Error;
 
-/// How the files are called: `db-dcfs-<32 hex digits>.lock`.
+/// Part of the file names: `db-dcfs-<32 hex digits>.lock`.
 const MARK: &str = "-dcfs-";
 const END: &str = ".lock";
 
-/// A stage's life. Dropping it ends the life and leaves the file.
+/// Keeps a stage alive. Dropping it releases the lock and leaves the file.
 #[derive(Debug)]
 pub struct Lock {
     id: String,
@@ -30,10 +30,10 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// A new life, of a new id.
+    /// Creates and locks a file with a new id.
     ///
     /// # Errors
-    /// A folder that may not be written, a full disk, a file system without locks.
+    /// A folder that may not be written to, a full disk, a file system without locks.
     pub fn new(database: &Path) -> Result<Self, Error> {
         loop {
             let id = Uuid::new_v4().simple().to_string();
@@ -46,7 +46,7 @@ impl Lock {
             let file = file.map_err(|error| refused(error.to_string()))?;
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(held) if is_there(&held) => return Ok(Self { id, path, _held: held }),
-                // Somebody clears away: another one.
+                // A sweep holds or removed it: try another.
                 Ok(_) | Err((_, Errno::EWOULDBLOCK)) => {}
                 // A file system without locks would refuse the next one, too.
                 Err((_, error)) => {
@@ -57,11 +57,11 @@ impl Lock {
         }
     }
 
-    /// Takes over the life of the dead stage `id`; `None` while it is alive.
+    /// Takes over the dead stage `id`; `None` while it is alive.
     pub fn take_over(database: &Path, id: &str) -> Option<Self> {
         let path = path(database, id);
         let mut options = OpenOptions::new();
-        // The folder may be shared: what is no file of that name is nobody's life.
+        // The folder may be shared: a file of another kind is not a lock.
         let file = regular::open_with(options.write(true).create(true), &path).ok()?;
         let held = Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?;
         is_there(&held).then(|| Self { id: id.to_owned(), path, _held: held })
@@ -89,7 +89,7 @@ fn is_there(file: &Flock<File>) -> bool {
     nix::sys::stat::fstat(file.as_fd()).is_ok_and(|found| found.st_nlink > 0)
 }
 
-/// The ids of all files there are.
+/// The ids of all lock files.
 pub fn all(database: &Path) -> Vec<String> {
     let (Some(folder), Some(name)) = (database.parent(), database.file_name()) else {
         return Vec::new();

@@ -1,4 +1,5 @@
-//! Rows on their way into a stage: new ones, those of versions as they are, and those with other values, in one order.
+//! Adds rows to a stage in a given order: new rows, rows of versions as they are, and rows of
+//! versions with other values.
 
 use std::ops::RangeInclusive;
 use std::thread::sleep;
@@ -18,22 +19,24 @@ use dcfs_core::cell::Cell;
 use dcfs_core::error::Result;
 use dcfs_core::id::RowId;
 
-/// Rows between looks at the clock.
+/// Rows between checks of the clock.
 const LOOK: usize = 128;
 
-/// Some rows of a new version. Versions are told by their place in the list given to [`Stage::mix`].
+/// Some rows of a new version. Versions are identified by their index in the list given to
+/// [`Stage::mix`].
 #[derive(Clone, Debug)]
 pub enum Piece<R> {
     /// Rows of a version, with their `sys__rand`.
     Rows(usize, RangeInclusive<RowId>),
     /// A row of a version, with other values in the columns given to [`Stage::mix`].
     Row(usize, RowId, R),
-    /// A row of no version: cells for the columns that were not given to [`Stage::mix`], then for those that were.
+    /// A new row: cells for the columns that were not given to [`Stage::mix`], then for those that
+    /// were.
     New(R),
 }
 
 impl<R> Piece<R> {
-    /// Adds a row that is copied as it is to `pieces`: where it goes on from the last of them, to that one.
+    /// Adds an unchanged row to `pieces`: extends the last piece if the row follows it.
     pub fn copied(pieces: &mut Vec<Self>, of: usize, row: RowId) {
         if let Some(Self::Rows(last, range)) = pieces.last_mut()
             && *last == of
@@ -59,8 +62,8 @@ impl<R, I: Iterator<Item = Piece<R>>> Left<R, I> {
 }
 
 impl Stage<'_> {
-    /// Adds rows in the order given, some of them from the versions `of`, in transactions that end in time. `pieces`
-    /// should not wait on anything.
+    /// Adds rows in the given order, some of them from the versions `of`, in transactions limited
+    /// in time. `pieces` should not block.
     ///
     /// # Errors
     /// As [`Stage::copy`].
@@ -95,14 +98,14 @@ impl Stage<'_> {
             self.commit()?;
             if is_more {
                 self.tell();
-                // Others come to their turn.
+                // Gives others their turn.
                 sleep(REST);
             }
         }
     }
 
-    /// Begins a transaction in which the rows of `of` are there. DataChain renames a dataset first and its tables right
-    /// after: between the two it is waited, without the lock.
+    /// Begins a transaction in which the tables of `of` exist. DataChain renames a dataset first
+    /// and its tables right after: in between we wait, without the lock.
     fn start_on(&mut self, of: &[VersionInfo]) -> Result<(), Error> {
         patiently(|| {
             self.start()?;
@@ -116,7 +119,8 @@ impl Stage<'_> {
         })
     }
 
-    /// As many pieces as [`super::HELD`] allows: how many rows they were, and whether time was up.
+    /// Adds as many pieces as [`super::HELD`] allows; returns the number of rows, and whether time
+    /// was up.
     fn some<'r, R: AsRef<[Cell<'r>]>>(
         &self,
         of: &[VersionInfo],
@@ -157,7 +161,7 @@ impl Stage<'_> {
         Ok((added, false))
     }
 
-    /// SQL that adds a row of no version, and how many cells it takes.
+    /// SQL that adds a new row, and the number of its cells.
     fn addition(&self, columns: &[&str]) -> (String, usize) {
         let own = self.layout().columns.iter().map(|column| column.name.as_str());
         let names: Vec<&str> =
@@ -177,7 +181,8 @@ impl Stage<'_> {
         Ok(Source { table, ranges, single })
     }
 
-    /// SQL that copies the rows for which `condition` holds, with the values of `columns` from ?2 on.
+    /// SQL that copies the rows for which `condition` is true, with the values of `columns` from ?2
+    /// on.
     fn copy_sql(
         &self,
         (source, there): (&Table<'_>, &Columns),
@@ -212,7 +217,7 @@ impl Stage<'_> {
     }
 }
 
-/// A version's table, and how it is copied from.
+/// A version's table, and the statements that copy from it.
 struct Source<'t> {
     table: &'t Table<'t>,
     ranges: CachedStatement<'t>,
@@ -220,7 +225,7 @@ struct Source<'t> {
 }
 
 impl Source<'_> {
-    /// Copies the beginning of a range: how many rows, and what is left of it.
+    /// Copies the beginning of a range; returns the number of rows, and the rest of the range.
     fn copy(
         &mut self,
         range: &RangeInclusive<RowId>,

@@ -1,28 +1,29 @@
-//! Writing into a catalog beside its living readers and writers: rows are staged, then published.
+//! Writes into a catalog while others read and write it: rows are staged, then published.
 //!
-//! 1. Rows go into a table that nobody knows of (`stage`), in transactions that hold the write lock for
-//!    [`HELD`] at most, with a rest after each so that others come to their turn.
-//! 2. One short transaction gives that table its name and registers the version (`publish`): before it nothing
-//!    is to be seen, after it everything.
-//! 3. Nothing is ever overwritten: a version's number is chosen inside that transaction, above every number
-//!    ever used.
-//! 4. A stage is alive while the lock on its file is held. What a killed process left is emptied in slices and
-//!    dropped by the next writer (`sweep`). Removing a version makes its table such a stage.
-//! 5. Values are bound; names are quoted; types are of DataChain's own list.
+//! 1. Rows go into a table that no version refers to (`stage`), in transactions that hold the write
+//!    lock for [`HELD`] at most, with a rest after each so that others get their turn.
+//! 2. One short transaction gives that table its name and registers the version (`publish`): before
+//!    it nothing is visible, after it everything.
+//! 3. Nothing is ever overwritten: a version's number is chosen inside that transaction, above
+//!    every number ever used.
+//! 4. A stage is alive while the lock on its file is held. The stage of a killed process is emptied
+//!    in slices and dropped by the next writer (`sweep`). Removing a version turns its table into
+//!    such a stage.
+//! 5. Values are bound; names are quoted; types come from DataChain's own list.
 //!
-//! | file | what it does |
+//! | file | contents |
 //! |---|---|
-//! | `connection` | the one connection that writes, and its short transactions |
+//! | `connection` | the write connection, and its short transactions |
 //! | `create` | the tables of a new catalog |
-//! | `naming` | which names and numbers may be given |
-//! | `stage`, `mix`, `pace`, `lock` | rows on their way in, and who is alive |
-//! | `sweep` | what the dead left |
+//! | `naming` | names and numbers that are allowed |
+//! | `stage`, `mix`, `pace`, `lock` | adding rows, and liveness of stages |
+//! | `sweep` | removing the stages of dead processes |
 //! | `publish`, `preview` | a stage becomes a version |
-//! | `jobs` | the programs that make versions, as DataChain notes them |
+//! | `jobs` | the programs that make versions, as DataChain records them |
 //! | `change` | removing, renaming, describing |
-//! | `annotations` | what people say about columns: a table of dcfs's own |
+//! | `annotations` | annotations of columns: a table of dcfs's own |
 //! | `provenance` | who saved a version, and how: a table of dcfs's own |
-//! | `shared` | what hosts share of a version: a table of dcfs's own |
+//! | `shared` | digests of what hosts share for a version: a table of dcfs's own |
 
 mod annotations;
 mod change;
@@ -62,19 +63,21 @@ use dcfs_core::error::Result;
 use dcfs_core::name::DatasetName;
 use dcfs_core::schema::Layout;
 
-/// How long the write lock is held at a time. DataChain waits for a minute; people and mounts should not notice.
+/// How long the write lock is held at a time. DataChain waits for a minute; people and mounts
+/// should not notice.
 const HELD: Duration = Duration::from_millis(40);
 
-/// The rest after a full [`HELD`]: who waits for the lock asks for it every 100 ms at most.
+/// The rest after a full [`HELD`]: processes waiting for the lock retry every 100 ms at most.
 const REST: Duration = Duration::from_millis(3);
 
-/// A catalog open for writing. One thread writes; many may read beside it through [`super::Catalog`].
+/// A catalog open for writing. One thread writes; many may read through [`super::Catalog`] at the
+/// same time.
 #[derive(Debug)]
 pub struct Writer {
     writing: Writing,
 }
 
-/// What of a dataset's name is changed; `None` leaves it.
+/// Changes to the description of a dataset; `None` leaves a field as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Description {
     pub description: Option<String>,
@@ -82,15 +85,15 @@ pub struct Description {
 }
 
 impl Writer {
-    /// Opens the catalog at `path`, and clears away what killed writers left.
+    /// Opens the catalog at `path`, and removes the stages of killed writers.
     ///
     /// # Errors
-    /// As [`super::Catalog::open`]; a file or folder that may not be written.
+    /// As [`super::Catalog::open`]; a file or folder that may not be written to.
     pub fn open(path: &Path) -> Result<Self> {
         Ok(Self::start(path.to_owned(), false)?)
     }
 
-    /// The same; where there is no file yet, or an empty one, a catalog is made, and its folder.
+    /// The same; if the file is missing or empty, creates a catalog, and its folder.
     ///
     /// # Errors
     /// As [`Writer::open`].
@@ -110,23 +113,26 @@ impl Writer {
         self.writing.path()
     }
 
-    /// Whether a dataset may be called `name`; asked before long work, and again as it is published.
+    /// Checks that a dataset may be called `name`; called before long work, and again when it is
+    /// published.
     ///
     /// # Errors
-    /// What is wrong with the name: its form, a reserved beginning, another dataset's name in other case.
+    /// The fault of the name: its form, a reserved beginning, another dataset's name in different
+    /// case.
     pub fn check_name(&mut self, name: &DatasetName) -> Result<()> {
         Ok(self.writing.placed(|writing| naming::check(writing.connection(), name))?)
     }
 
-    /// Whether a listing may be kept under `name`; asked before long work, and again as it is published.
+    /// Checks that a listing may be kept under `name`; called before long work, and again when it
+    /// is published.
     ///
     /// # Errors
-    /// Another listing has the name in other case.
+    /// Another listing has the name in different case.
     pub fn check_listing(&mut self, name: &DatasetName) -> Result<()> {
         Ok(self.writing.placed(|writing| naming::neighbours(writing.connection(), name))?)
     }
 
-    /// The same as [`Writer::check_name`] where there is no catalog yet: the form of the name.
+    /// The part of [`Writer::check_name`] that needs no catalog: the form of the name.
     ///
     /// # Errors
     /// As [`Writer::check_name`].
@@ -134,10 +140,11 @@ impl Writer {
         Ok(naming::form(name)?)
     }
 
-    /// Whether a version may get `number`; asked before long work, and again as it is published.
+    /// Checks that a version may get `number`; called before long work, and again when it is
+    /// published.
     ///
     /// # Errors
-    /// A number that is not above all there ever were, or whose place is taken.
+    /// A number that is not above all that ever existed, or whose table is taken.
     pub fn check_number(&mut self, name: &DatasetName, number: Number) -> Result<()> {
         Ok(self.writing.placed(|writing| {
             let connection = writing.connection();
@@ -148,19 +155,19 @@ impl Writer {
         })?)
     }
 
-    /// A place for rows, which nobody sees.
+    /// Creates a stage for rows, which nobody sees.
     ///
     /// # Errors
-    /// A catalog that cannot be written; a column's name that SQL cannot speak of.
+    /// A catalog that cannot be written; a column name that SQL cannot express.
     pub fn stage(&mut self, layout: Layout) -> Result<Stage<'_>> {
         Ok(Stage::begin(&mut self.writing, layout)?)
     }
 
-    /// Says that a listing was made again just now and was found the same: DataChain counts its age from
-    /// `finished_at`.
+    /// Records that a listing was made again just now with the same result: DataChain computes its
+    /// age from `finished_at`.
     ///
     /// # Errors
-    /// `Stale` where it is gone.
+    /// `Stale` if it is gone.
     pub fn refresh(&mut self, listing: &VersionInfo) -> Result<()> {
         Ok(self.writing.placed(|writing| change::refresh(writing, listing))?)
     }
@@ -168,12 +175,12 @@ impl Writer {
     /// Removes a version, as DataChain does: its rows are dropped, its number stays taken.
     ///
     /// # Errors
-    /// `Stale` where it is gone already.
+    /// `Stale` if it is already gone.
     pub fn remove(&mut self, of: &VersionInfo) -> Result<()> {
         Ok(self.writing.placed(|writing| change::remove(writing, of))?)
     }
 
-    /// Gives all versions of a dataset another name.
+    /// Renames a dataset with all its versions.
     ///
     /// # Errors
     /// As [`Writer::check_name`]; no such dataset.
@@ -181,7 +188,7 @@ impl Writer {
         Ok(self.writing.placed(|writing| change::rename(writing, from, to))?)
     }
 
-    /// Notes that a job begins.
+    /// Records that a job starts.
     ///
     /// # Errors
     /// As [`Stage::publish`].
@@ -189,7 +196,7 @@ impl Writer {
         Ok(self.writing.placed(|writing| jobs::begin(writing, job))?)
     }
 
-    /// Notes how a job ended that made no version.
+    /// Records how a job ended that made no version.
     ///
     /// # Errors
     /// As [`Stage::publish`].
@@ -197,7 +204,7 @@ impl Writer {
         Ok(self.writing.placed(|writing| jobs::end(writing, id, how))?)
     }
 
-    /// Notes that a job found its version made already.
+    /// Records that a job found its version already made.
     ///
     /// # Errors
     /// As [`Stage::publish`].
@@ -207,8 +214,8 @@ impl Writer {
             .placed(|writing| writing.brief(|write| jobs::noted(write, of.id.key(), job, false)))?)
     }
 
-    /// Says something about a column of a dataset, by its dotted name; about the dataset as a whole with an empty one. What
-    /// is `None` of it stays as it was.
+    /// Annotates a column of a dataset, by its dotted name, or the dataset as a whole if the name
+    /// is empty. `None` leaves a text as it was.
     ///
     /// # Errors
     /// No such dataset.
@@ -222,7 +229,7 @@ impl Writer {
         Ok(self.writing.placed(|writing| change::annotate(writing, dataset, column, said, by))?)
     }
 
-    /// Keeps the digest of what is shared of the version `uuid` under `name`.
+    /// Stores the digest of what is shared as `name` for the version `uuid`.
     ///
     /// # Errors
     /// A catalog that cannot be written.
@@ -232,7 +239,7 @@ impl Writer {
             .placed(|writing| writing.brief(|write| shared::note(write, uuid, name, digest)))?)
     }
 
-    /// Forgets all that is shared of the version `uuid`.
+    /// Deletes all digests of the version `uuid`.
     ///
     /// # Errors
     /// A catalog that cannot be written.
@@ -240,7 +247,7 @@ impl Writer {
         Ok(self.writing.placed(|writing| writing.brief(|write| shared::forget(write, uuid)))?)
     }
 
-    /// Changes what is said of a dataset.
+    /// Changes the description of a dataset.
     ///
     /// # Errors
     /// No such dataset.

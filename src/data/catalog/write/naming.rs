@@ -1,8 +1,8 @@
-//! Which names and numbers may be given, and where the rows of a version are kept.
+//! Rules for names and numbers, and the tables for the rows of versions.
 //!
-//! SQLite takes the names of tables without regard to the case of ASCII letters, and DataChain does not: two
-//! datasets whose names differ in case only share a table, and cleaning up after one loses the other. So such
-//! a name is refused.
+//! SQLite ignores the case of ASCII letters in table names, and DataChain does not: two datasets
+//! whose names differ only in case share a table, and cleaning up after one loses the other. So
+//! such a name is refused.
 
 use std::time::SystemTime;
 
@@ -20,18 +20,18 @@ use dcfs_core::version::{Bump, Version};
 const FROM: &str = "FROM datasets d JOIN projects p ON p.id = d.project_id \
     JOIN namespaces n ON n.id = p.namespace_id";
 
-/// Now, as the catalog writes times.
+/// The current time, as the catalog writes times.
 pub fn now() -> String {
     Timestamp::of_system(SystemTime::now()).catalog()
 }
 
-/// Whether a dataset may be called `name`: its form, and its neighbours.
+/// Checks that a dataset may be called `name`: its form, and names that differ in case.
 pub fn check(connection: &Connection, name: &DatasetName) -> Result<(), Error> {
     form(name)?;
     neighbours(connection, name)
 }
 
-/// Whether the form of a name is one that datasets are saved under.
+/// Checks that the form of a name is allowed for saved datasets.
 pub fn form(name: &DatasetName) -> Result<(), Error> {
     if name.namespace != LOCAL || name.project != LOCAL {
         return Err(Refused::Elsewhere(name.clone()).into());
@@ -42,7 +42,7 @@ pub fn form(name: &DatasetName) -> Result<(), Error> {
     Ok(())
 }
 
-/// What is wrong with the form of a name.
+/// The fault in the form of a name.
 fn fault(name: &str) -> Option<&'static str> {
     if name.is_empty() {
         Some("it is empty")
@@ -61,7 +61,7 @@ fn fault(name: &str) -> Option<&'static str> {
     }
 }
 
-/// Refuses a name that another dataset has in other case.
+/// Refuses a name that another dataset has in different case.
 pub fn neighbours(connection: &Connection, name: &DatasetName) -> Result<(), Error> {
     let sql = format!(
         "SELECT d.name {FROM} WHERE n.name = ?1 COLLATE NOCASE AND p.name = ?2 COLLATE NOCASE \
@@ -80,7 +80,7 @@ pub fn neighbours(connection: &Connection, name: &DatasetName) -> Result<(), Err
     .into())
 }
 
-/// Whether there is a table of the name, in whatever case.
+/// Whether there is a table of the name, in any case.
 pub fn has_table(connection: &Connection, table: &str) -> Result<bool, Error> {
     let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE)";
     Ok(connection.prepare_cached(sql)?.query_row([table], |row| row.get(0))?)
@@ -93,7 +93,7 @@ pub fn dataset(connection: &Connection, name: &DatasetName) -> Result<Option<i64
     Ok(connection.query_row(&sql, key, |row| row.get(0)).optional()?)
 }
 
-/// The highest version of a dataset, whatever became of it; texts that are no numbers do not count.
+/// The highest version of a dataset, whatever its status; texts that are not versions do not count.
 pub fn highest(connection: &Connection, dataset: i64) -> Result<Option<Version>, Error> {
     let sql = "SELECT version FROM datasets_versions WHERE dataset_id = ?1";
     let mut statement = connection.prepare_cached(sql)?;
@@ -106,7 +106,7 @@ pub fn highest(connection: &Connection, dataset: i64) -> Result<Option<Version>,
     Ok(highest)
 }
 
-/// The number that a version gets, and the table of its rows.
+/// The number of the new version, and the table for its rows.
 pub fn numbered(
     connection: &Connection,
     name: &DatasetName,
@@ -119,8 +119,8 @@ pub fn numbered(
     }
 }
 
-/// The first number above `highest` whose table is free, and that table. A table may be left of a version that never
-/// came to be.
+/// The first number above `highest` whose table is free, and that table. A table may be left over
+/// from a version that was never completed.
 fn next(
     connection: &Connection,
     name: &DatasetName,
@@ -141,7 +141,7 @@ fn next(
     Err(Refused::NumbersUsedUp(name.clone(), highest.unwrap_or_default()).into())
 }
 
-/// A version that somebody chose: above all there ever were.
+/// A version number chosen by the user: above all that ever existed.
 fn chosen(
     connection: &Connection,
     name: &DatasetName,

@@ -1,17 +1,18 @@
-//! How many rows one statement takes: the write lock is not given back within one, and rows may be large.
+//! Adapts the number of rows per statement: the write lock cannot be released within one, and rows
+//! may be large.
 
 use std::time::{Duration, Instant};
 
-/// Rows of the first statement.
+/// Rows in the first statement.
 const FIRST: i64 = 16;
 
-/// The most: no statement gets faster by more.
+/// The most rows: more do not make a statement faster.
 const MOST: i64 = 4096;
 
 /// How long a statement should take.
 const LONG: Duration = Duration::from_millis(10);
 
-/// Rows of the next statement.
+/// The number of rows for the next statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pace(i64);
 
@@ -24,7 +25,8 @@ impl Pace {
         self.0
     }
 
-    /// Runs a statement of so many rows at most, and learns from how long it takes; it answers how many they were.
+    /// Runs a statement of at most so many rows, and adapts to the time it takes; it returns the
+    /// number of rows.
     pub fn run<E>(&mut self, statement: impl FnOnce() -> Result<usize, E>) -> Result<usize, E> {
         let began = Instant::now();
         let rows = statement()?;
@@ -32,7 +34,7 @@ impl Pace {
         Ok(rows)
     }
 
-    /// That few rows were fast says nothing of many.
+    /// A fast statement with few rows says nothing about many.
     fn took(&mut self, rows: i64, time: Duration) {
         let next = match () {
             () if time > 2 * LONG => self.0.min(rows) / 4,
@@ -48,7 +50,7 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// The rows that are taken in the end where each takes so long.
+    /// The number of rows that it converges to if each takes that long.
     fn settled(each: Duration) -> i64 {
         let mut pace = Pace::new();
         for _ in 0..20 {

@@ -1,4 +1,4 @@
-//! `preview`: the first rows of a version as JSON, as DataChain keeps them for its pages.
+//! `preview`: the first rows of a version as JSON, which DataChain stores for its pages.
 
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
@@ -12,7 +12,7 @@ use dcfs_core::schema::{Layout, NewColumn};
 /// Rows of a preview.
 const ROWS: u32 = 20;
 
-/// Bytes of a blob that are shown.
+/// The most bytes of a blob that are shown.
 const BYTES: usize = 1024;
 
 /// The first rows of a stage.
@@ -39,7 +39,8 @@ pub fn of(connection: &Connection, stage: &str, layout: &Layout) -> Result<Strin
     Ok(Value::Array(preview).to_string())
 }
 
-/// One cell. What JSON has no word for (an infinity, a blob where none belongs) is null.
+/// One cell. A value that JSON cannot express (an infinity, a blob in a column of another type) is
+/// null.
 fn value(cell: ValueRef<'_>, declared: &str) -> Value {
     match (cell, declared) {
         (ValueRef::Null, _) => Value::Null,

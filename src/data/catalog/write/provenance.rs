@@ -1,7 +1,8 @@
-//! Who saved a version, and how: `dcfs_provenance`, a table of dcfs's own, for DataChain has no column for it.
+//! Who saved a version, and how: `dcfs_provenance`, a table of dcfs's own, because DataChain has no
+//! column for it.
 //!
-//! DataChain leaves tables alone that it does not know. Rows are found by the version's uuid, so they outlive a rename,
-//! and a catalog that is copied keeps them.
+//! DataChain leaves tables alone that it does not know. Rows are found by the version's uuid, so
+//! they survive a rename, and are part of a copied catalog.
 
 use std::collections::BTreeMap;
 
@@ -20,13 +21,13 @@ const CREATE: &str = "CREATE TABLE IF NOT EXISTS dcfs_provenance (\
     git_name TEXT, git_email TEXT, git_commit TEXT, git_dirty BOOLEAN, \
     command JSON, filter TEXT, dcfs TEXT, recipe JSON, settings JSON)";
 
-/// Columns that tables of older releases lack.
+/// Columns that tables written by older releases lack.
 const LATER: [(&str, &str); 2] = [("recipe", "JSON"), ("settings", "JSON")];
 
-/// Saves that are looked at for how sources were reached: those of long ago say little.
+/// The most saves that are searched for how sources were accessed: old ones say little.
 const MOST_SETTINGS: usize = 200;
 
-/// Notes who saved the version `uuid`.
+/// Records who saved the version `uuid`.
 pub fn write(write: &Transaction<'_>, uuid: &str, now: &str, by: &Provenance) -> Result<(), Error> {
     write.execute_batch(CREATE)?;
     let there = Columns::of(write, TABLE)?;
@@ -60,7 +61,7 @@ pub fn write(write: &Transaction<'_>, uuid: &str, now: &str, by: &Provenance) ->
     Ok(())
 }
 
-/// Who saved the version `uuid`; `None` where DataChain did.
+/// Who saved the version `uuid`; `None` if DataChain did.
 pub fn read(tables: &dyn Ask, uuid: &str) -> Result<Option<Provenance>, Error> {
     let columns = Columns::of(tables, TABLE)?;
     if !columns.has("uuid") {
@@ -97,12 +98,12 @@ fn by(mut row: Answer) -> Provenance {
         command: command.unwrap_or_default(),
         filter: row.take(8),
         recipe: row.text(9).and_then(|json| serde_json::from_str(json).ok()),
-        // Whoever wrote nonsense there told nothing.
+        // Malformed settings are ignored.
         settings: row.text(10).and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default(),
     }
 }
 
-/// How sources were reached when they were last indexed.
+/// How sources were accessed when they were last indexed.
 pub fn settings(tables: &dyn Ask) -> Result<BTreeMap<String, Reached>, Error> {
     let columns = Columns::of(tables, TABLE)?;
     if !columns.has("settings") {

@@ -1,4 +1,4 @@
-//! A stage becomes a version: one short transaction, before which nothing is to be seen.
+//! Publishes a stage as a version: one short transaction, before which nothing is visible.
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use uuid::Uuid;
@@ -17,35 +17,36 @@ use dcfs_core::name::DatasetName;
 use dcfs_core::schema::Layout;
 use dcfs_core::version::{Bump, Version};
 
-/// What is said of a new version.
+/// The metadata of a new version.
 #[derive(Clone, Debug)]
 pub struct Publication<'a> {
     pub name: &'a DatasetName,
     pub number: Number,
-    /// The version that rows were compared with, which still has to be the latest; `None` where it does not matter.
+    /// The version that rows were compared with, which must still be the latest; `None` if it does
+    /// not matter.
     pub upon: Option<VersionId>,
-    /// What it was computed from.
+    /// The versions it was computed from.
     pub parents: &'a [VersionId],
-    /// What `datachain show --script` prints: the command, with its filter.
+    /// The text that `datachain show --script` prints: the command, with its filter.
     pub script: &'a str,
-    /// Of the dataset; `None` leaves what is there.
+    /// The description of the dataset; `None` keeps the present one.
     pub description: Option<&'a str>,
-    /// Of the dataset; `None` leaves what is there.
+    /// The attributes of the dataset; `None` keeps the present ones.
     pub attrs: Option<&'a [String]>,
     pub provenance: &'a Provenance,
-    /// The job that made it, where one did.
+    /// The job that made it, if one did.
     pub job: Option<&'a JobDone<'a>>,
 }
 
-/// Which number a version gets.
+/// The choice of a version's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Number {
-    /// The next above every number ever used; 1.0.0 for the first.
+    /// The next above every number ever used; 1.0.0 for the first version.
     Next(Bump),
     Exactly(Version),
 }
 
-/// A version as it was saved.
+/// A saved version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Saved {
     pub id: VersionId,
@@ -53,11 +54,11 @@ pub struct Saved {
     pub version: Version,
     pub uuid: String,
     pub rows: u64,
-    /// Bytes of all its files, as DataChain adds them up; `None` for no rows.
+    /// Bytes of all its files, as DataChain sums them up; `None` if there are no rows.
     pub size: Option<u64>,
 }
 
-/// What is known of the rows before the lock is taken.
+/// Facts about the rows, computed before the lock is taken.
 struct Counted {
     rows: u64,
     size: Option<i64>,
@@ -78,7 +79,7 @@ pub fn publish(
 fn count(connection: &Connection, stage: &str, layout: &Layout) -> Result<Counted, Error> {
     let sizes: Vec<String> = layout.sizes.iter().filter_map(|name| identifier(name)).collect();
     let sum = if sizes.is_empty() { "0".to_owned() } else { sizes.join(" + ") };
-    // In halves: SQLite's `sum` ends with an error where sizes, which may be a stranger's, leave 64 bits.
+    // In halves: SQLite's `sum` fails if sizes, which may be a stranger's, overflow 64 bits.
     let sql =
         format!("SELECT count(*), sum(({sum}) >> 32), sum(({sum}) & 4294967295) FROM \"{stage}\"");
     let (rows, high, low): (i64, Option<i64>, Option<i64>) =
@@ -88,12 +89,13 @@ fn count(connection: &Connection, stage: &str, layout: &Layout) -> Result<Counte
     Ok(Counted { rows: rows.unsigned_abs(), size, preview })
 }
 
-/// A sum out of its halves; `None` where it is beyond 64 bits.
+/// A sum from its halves; `None` if it exceeds 64 bits.
 fn whole(high: i64, low: i64) -> Option<i64> {
     i64::try_from((i128::from(high) << 32) + i128::from(low)).ok()
 }
 
-/// All of it: the dataset, the number, the table's name, the version, its parents, who saved it.
+/// Registers everything: the dataset, the number, the table's name, the version, its parents, who
+/// saved it.
 fn register(
     write: &Transaction<'_>,
     stage: &str,
@@ -152,7 +154,7 @@ fn register(
     })
 }
 
-/// Refuses where another version was saved, or this one was removed, since it was looked at.
+/// Fails if another version was saved, or this one was removed, since it was read.
 fn still_latest(write: &Transaction<'_>, name: &DatasetName, upon: VersionId) -> Result<(), Error> {
     match versions::latest(write, name)? {
         Some(latest) if latest.id == upon => Ok(()),
@@ -160,7 +162,7 @@ fn still_latest(write: &Transaction<'_>, name: &DatasetName, upon: VersionId) ->
     }
 }
 
-/// The key of the dataset, which is made where there is none.
+/// The key of the dataset, which is created if it does not exist.
 fn dataset(
     write: &Transaction<'_>,
     layout: &Layout,
@@ -196,7 +198,7 @@ fn dataset(
     Ok(id)
 }
 
-/// Changes what is said of a dataset.
+/// Changes the description of a dataset.
 pub fn say(
     write: &Transaction<'_>,
     dataset: i64,
@@ -214,7 +216,7 @@ pub fn say(
     Ok(())
 }
 
-/// The key of a project, which is made where there is none.
+/// The key of a project, which is created if it does not exist.
 pub fn project(
     write: &Transaction<'_>,
     namespace: &str,
@@ -250,7 +252,7 @@ pub fn project(
     Ok(write.query_row(sql, params![within, project], |row| row.get(0))?)
 }
 
-/// In `datasets_dependencies`, the *source* is the child. A parent that is gone for good is left out.
+/// In `datasets_dependencies`, the *source* is the child. A parent that was deleted is left out.
 fn parents(
     write: &Transaction<'_>,
     dataset: i64,

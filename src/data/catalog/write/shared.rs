@@ -1,7 +1,8 @@
-//! What is shared between hosts of a version: `dcfs_shared`, a table of dcfs's own.
+//! Digests of what hosts share for a version: `dcfs_shared`, a table of dcfs's own.
 //!
-//! A digest here is why shared bytes are believed: whoever can write to the bucket but not to the catalog can forge
-//! nothing. Rows are found by the version's uuid, so they outlive a rename and go along with a copy.
+//! A digest here is the reason to trust shared bytes: whoever can write to the bucket but not to
+//! the catalog can forge nothing. Rows are found by the version's uuid, so they survive a rename
+//! and are part of a copied catalog.
 
 use rusqlite::{Transaction, params};
 
@@ -17,10 +18,10 @@ const CREATE: &str = "CREATE TABLE IF NOT EXISTS dcfs_shared (\
     uuid TEXT NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL, made_at DATETIME, \
     PRIMARY KEY (uuid, name))";
 
-/// Rows that are read at a time: a few for every version, and one for every filter that is kept.
+/// The most rows that are read: a few for every version, and one for every stored filter.
 const MOST: usize = 1_000_000;
 
-/// Notes the digest of what is shared under `name`.
+/// Records the digest of what is shared under `name`.
 pub fn note(write: &Transaction<'_>, uuid: &str, name: &str, of: &Digest) -> Result<(), Error> {
     write.execute_batch(CREATE)?;
     let sql =
@@ -29,7 +30,7 @@ pub fn note(write: &Transaction<'_>, uuid: &str, name: &str, of: &Digest) -> Res
     Ok(())
 }
 
-/// Forgets all that is shared of a version.
+/// Deletes all digests of a version.
 pub fn forget(write: &Transaction<'_>, uuid: &str) -> Result<(), Error> {
     if Columns::of(write, TABLE)?.has("uuid") {
         write.execute("DELETE FROM dcfs_shared WHERE uuid = ?1", [uuid])?;
@@ -37,7 +38,7 @@ pub fn forget(write: &Transaction<'_>, uuid: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// The digest of what is shared under `name`; `None` where nothing is, or what stands there is no digest.
+/// The digest of what is shared under `name`; `None` if there is none or it is malformed.
 pub fn find(tables: &dyn Ask, uuid: &str, name: &str) -> Result<Option<Digest>, Error> {
     if Columns::of(tables, TABLE)?.require(&["uuid", "name", "digest"]).is_err() {
         return Ok(None);
@@ -47,7 +48,7 @@ pub fn find(tables: &dyn Ask, uuid: &str, name: &str) -> Result<Option<Digest>, 
     Ok(found.and_then(|row| digest(row.text(0)?)))
 }
 
-/// All that is shared, by version.
+/// All digests, by version.
 pub fn all(tables: &dyn Ask) -> Result<Vec<SharedName>, Error> {
     if Columns::of(tables, TABLE)?.require(&["uuid", "name", "digest"]).is_err() {
         return Ok(Vec::new());

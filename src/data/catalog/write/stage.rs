@@ -1,4 +1,4 @@
-//! Rows on their way in: a table without a version, filled in short transactions.
+//! Stages: tables without a version, filled with rows in short transactions.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -20,10 +20,11 @@ use dcfs_core::error::Result;
 use dcfs_core::id::RowId;
 use dcfs_core::schema::Layout;
 
-/// How the tables of stages are called; not `tmp_`, which DataChain's clearing drops while they are in use.
+/// The prefix of stage tables; not `tmp_`, because DataChain's clean-up drops such tables while
+/// they are in use.
 pub const PREFIX: &str = "dcfs_stage_";
 
-/// A new version's rows. Dropped without [`Stage::publish`], nothing is left.
+/// The rows of a new version. If dropped without [`Stage::publish`], nothing is left.
 #[derive(Debug)]
 pub struct Stage<'w> {
     pub(super) writing: &'w mut Writing,
@@ -35,7 +36,7 @@ pub struct Stage<'w> {
     watch: Watch<'w>,
 }
 
-/// Who is told how many rows there are, between two transactions.
+/// A callback for the number of rows, called between transactions.
 struct Watch<'w>(Box<dyn Fn(u64) + 'w>);
 
 impl fmt::Debug for Watch<'_> {
@@ -59,7 +60,7 @@ impl<'w> Stage<'w> {
             quoted(lock.id())
         );
         let watch = Watch(Box::new(|_| ()));
-        // From here on a failure drops the stage, and with it the table if it was made.
+        // From here on a failure drops the stage, and with it the table if it was created.
         let stage = Self {
             writing,
             layout,
@@ -73,12 +74,13 @@ impl<'w> Stage<'w> {
         Ok(stage)
     }
 
-    /// What the rows look like.
+    /// The shape of the rows.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// Tells `each` the rows so far, now and then, while the write lock is free: it may wait.
+    /// Calls `each` with the number of rows so far, now and then, while the write lock is free: it
+    /// may block.
     pub fn watch(&mut self, each: impl Fn(u64) + 'w) {
         self.watch = Watch(Box::new(each));
     }
@@ -88,11 +90,12 @@ impl<'w> Stage<'w> {
         self.rows
     }
 
-    /// Adds rows, each with a cell for every column of the layout; missing ones are NULL. `rows` should not wait
-    /// on anything: the write lock may be held meanwhile.
+    /// Adds rows, each with a cell for every column of the layout; missing ones are NULL. `rows`
+    /// should not block: the write lock may be held meanwhile.
     ///
     /// # Errors
-    /// A full disk, a catalog locked for long. The rows of the batch may be there in part: the stage is to be dropped.
+    /// A full disk, a catalog locked for long. Part of the batch may have been added: drop the
+    /// stage.
     pub fn insert<'r, R: AsRef<[Cell<'r>]>>(
         &mut self,
         rows: impl IntoIterator<Item = R>,
@@ -100,11 +103,11 @@ impl<'w> Stage<'w> {
         self.mix(&[], &[], rows.into_iter().map(Piece::New))
     }
 
-    /// Copies rows of a version, in the order given, with their `sys__rand`. A column that the version's table lacks is
-    /// NULL. `ranges` should not wait on anything.
+    /// Copies rows of a version, in the given order, with their `sys__rand`. A column that the
+    /// version's table lacks is NULL. `ranges` should not block.
     ///
     /// # Errors
-    /// As [`Stage::insert`]; [`dcfs_core::error::Kind::Stale`] where the version is removed meanwhile.
+    /// As [`Stage::insert`]; [`dcfs_core::error::Kind::Stale`] if the version is removed meanwhile.
     pub fn copy(
         &mut self,
         of: &VersionInfo,
@@ -114,10 +117,10 @@ impl<'w> Stage<'w> {
         self.mix(slice::from_ref(of), &[], pieces)
     }
 
-    /// Makes the rows a version, in one short transaction.
+    /// Publishes the rows as a version, in one short transaction.
     ///
     /// # Errors
-    /// A name or a number that is refused; as [`Stage::insert`]. Then nothing was changed.
+    /// A refused name or number; as [`Stage::insert`]. Nothing was changed then.
     pub fn publish(mut self, publication: &Publication<'_>) -> Result<Saved> {
         let table = self.lock.as_ref().map(Lock::id).unwrap_or_default().to_owned();
         let layout = std::mem::take(&mut self.layout);
@@ -130,12 +133,12 @@ impl<'w> Stage<'w> {
         Ok(saved)
     }
 
-    /// The stage's table, for SQL.
+    /// The stage's table, quoted for SQL.
     pub(super) fn table(&self) -> String {
         quoted(self.lock.as_ref().map(Lock::id).unwrap_or_default())
     }
 
-    /// Begins a transaction where none is open.
+    /// Begins a transaction if none is open.
     pub(super) fn start(&mut self) -> Result<(), Error> {
         if self.turn.is_none() {
             self.writing.connection().execute_batch("BEGIN IMMEDIATE")?;
@@ -144,12 +147,12 @@ impl<'w> Stage<'w> {
         Ok(())
     }
 
-    /// Whether the lock has been held for as long as it may be.
+    /// Whether the lock has been held for as long as allowed.
     pub(super) fn is_over(&self) -> bool {
         self.turn.is_some_and(|since| since.elapsed() >= HELD)
     }
 
-    /// Tells the rows so far.
+    /// Reports the number of rows so far.
     pub(super) fn tell(&self) {
         (self.watch.0)(self.rows);
     }
@@ -169,7 +172,7 @@ impl<'w> Stage<'w> {
     }
 }
 
-/// Gives up what was not published. What cannot be dropped now is left to the next writer.
+/// Gives up an unpublished stage. A table that cannot be dropped now is left to the next writer.
 impl Drop for Stage<'_> {
     fn drop(&mut self) {
         let Some(lock) = self.lock.take() else { return };
@@ -180,7 +183,7 @@ impl Drop for Stage<'_> {
     }
 }
 
-/// The table of a stage, for SQL.
+/// The table of a stage, quoted for SQL.
 pub fn quoted(id: &str) -> String {
     format!("\"{PREFIX}{id}\"")
 }

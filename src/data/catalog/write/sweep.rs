@@ -1,4 +1,4 @@
-//! What the dead left: tables of stages that nobody fills any more.
+//! Removes the stages of dead processes.
 
 use rusqlite::params;
 
@@ -12,7 +12,7 @@ use crate::catalog::error::Error;
 use std::thread::sleep;
 use std::time::Instant;
 
-/// Drops every stage whose maker is gone.
+/// Drops every stage whose process is gone.
 pub fn all(writing: &mut Writing) -> Result<(), Error> {
     let mut ids = tables(writing)?;
     ids.extend(lock::all(writing.path()));
@@ -40,7 +40,8 @@ fn tables(writing: &Writing) -> Result<Vec<String>, Error> {
     Ok(ids)
 }
 
-/// Drops one stage, after emptying it: dropping a full table holds the write lock for as long as it is large.
+/// Empties one stage and drops it: dropping a full table holds the write lock for longer the larger
+/// it is.
 pub fn one(writing: &mut Writing, lock: Lock) -> Result<(), Error> {
     let table = quoted(lock.id());
     let there = writing.connection().table_exists(None, &*format!("{PREFIX}{}", lock.id()))?;
