@@ -3,9 +3,7 @@
 //!
 //! | floor | modules | contents |
 //! |---|---|---|
-//! | words | [`hex`] [`sum`] [`error`] [`id`] [`time`] [`version`] [`name`] [`schema`] [`object`]
-//! [`cell`] [`json`] [`kept`] [`provenance`] [`annotation`] [`secrets`] | the terms of the field,
-//! as types; a bounded cache |
+//! | words | [`hex`] [`sum`] [`error`] [`id`] [`time`] [`version`] [`name`] [`schema`] [`object`] [`cell`] [`json`] [`kept`] [`provenance`] [`annotation`] [`secrets`] | the terms of the field, as types; a bounded cache |
 //! | cores | [`expr`] [`glob`] [`loader`] [`tree`] [`render`] | filters; patterns; splits, orders and archives for training; names and directories from row paths; pages from facts |
 
 pub mod hex;

@@ -1,11 +1,12 @@
-//! Catalogs and the answers over them: SQLite, memory maps, filters, differences, tables and pages. No network.
+//! Catalogs and the answers over them: SQLite, memory maps, filters, differences, tables and pages.
+//! No network, except to a catalog on servers.
 //!
 //! | floor | modules | contents |
 //! |---|---|---|
-//! | adapters | [`catalog`] [`pack`] | SQLite; one immutable version laid out for looking |
-//! | answers | [`query`] [`diff`] [`lost`] [`pages`] [`tables`] [`stats`] [`sql`] [`knowledge`] [`trace`] | the rows of a filter; the rows in which two versions differ; columns that another version has; the one source of each page and each table; statistics of columns; SQL over packed columns; pages about the catalog; where a row came from |
-//! | what people say and do | [`memory`] [`usage`] | lines left for those who come after; what was opened, filtered and joined |
-//! | work that lasts | [`runs`] | what programs have answered so far |
+//! | adapters | [`catalog`] [`pack`] | the database; one immutable version, indexed for look-ups |
+//! | answers | [`query`] [`diff`] [`lost`] [`pages`] [`tables`] [`stats`] [`sql`] [`knowledge`] [`trace`] | the rows of a filter; the rows in which two versions differ; columns that another version has; the single source of each page and each table; statistics of columns; SQL over packed columns; pages about the catalog; the origin of a row |
+//! | people | [`memory`] [`usage`] | notes left for later readers; counts of what was opened, filtered and joined |
+//! | work that lasts | [`runs`] | the answers of programs so far |
 
 pub mod catalog;
 pub mod pack;

@@ -1,21 +1,22 @@
-//! Filters and columns that this version lost: a message that names another version of the dataset that has the column.
+//! Filters and columns that a version lost: the message names another version of the dataset that
+//! has the column.
 //!
-//! A column goes where a version is saved without it, and a filter that worked yesterday is told today that there is no such
-//! column. The newest version that has it is what the person wants to know.
+//! A column disappears when a version is saved without it, and a filter that worked yesterday now
+//! fails with an unknown column. The newest version that has it is what the user needs to know.
 
 use crate::catalog::{Catalog, VersionInfo};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::expr::{self, Query};
 use dcfs_core::schema::Schema;
 
-/// Versions whose columns are read, newest first: a dataset may have thousands.
+/// The most versions whose columns are read, newest first: a dataset may have thousands.
 const MOST: usize = 50;
 
-/// [`expr::check`], whose message names a version that has a column which `of` lacks. Asks the catalog only where the filter is
-/// wrong.
+/// [`expr::check`], whose message also names a version that has the column that `of` lacks. Queries
+/// the catalog only if the filter is wrong.
 ///
 /// # Errors
-/// What is wrong with the filter.
+/// A wrong filter.
 pub fn check(catalog: &Catalog, of: &VersionInfo, schema: &Schema, filter: &str) -> Result<Query> {
     expr::check(filter, schema).map_err(|error| match &error.unknown {
         Some(column) => {
@@ -26,7 +27,7 @@ pub fn check(catalog: &Catalog, of: &VersionInfo, schema: &Schema, filter: &str)
     })
 }
 
-/// [`Schema::select`], with the same in its message.
+/// [`Schema::select`], with the same addition to its message.
 ///
 /// # Errors
 /// A name that no column has.
@@ -41,12 +42,12 @@ pub fn select(
     })
 }
 
-/// That another version has the column; `None` where none has, or the catalog does not say.
+/// A hint that another version has the column; `None` if none has, or the catalog cannot be read.
 fn hint(catalog: &Catalog, of: &VersionInfo, column: &str) -> Option<String> {
     let mut others = catalog.versions().ok()?;
     others.retain(|other| other.dataset == of.dataset && other.version != of.version);
     others.sort_by_key(|other| std::cmp::Reverse(other.version));
-    // A part of a path is no column of its own, and no version lacks it that has the path.
+    // A path component is not a column of its own: every version with the path has it.
     let has = |other: &&VersionInfo| catalog.schema(other).is_ok_and(|schema| schema.has(column));
     let found = others.iter().take(MOST).find(has)?;
     Some(format!(" (`{found}` has it, `{of}` has not)"))

@@ -1,7 +1,9 @@
-//! Memory: dated lines that people and agents leave for those who come after, in `dc-knowledge/memory/YYYY-MM.md`.
+//! Memory: dated lines that people and agents leave for later readers, in
+//! `dc-knowledge/memory/YYYY-MM.md`.
 //!
-//! A line is appended and never changed, but for being struck through; it is about one dataset, or about all. The files
-//! are Markdown, for people to read and to keep in a repository. What a line says is a stranger's text to whoever reads it.
+//! A line is appended and never changed, except when struck through; it is about one dataset, or
+//! about all. The files are Markdown, for people to read and to keep in a repository. To its
+//! readers, a line is a stranger's text.
 
 use std::borrow::Cow;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -17,24 +19,25 @@ use dcfs_core::render::stranger::{is_hidden, visible};
 use dcfs_core::time::Timestamp;
 use dcfs_disk::{inside, owner, regular, whole_file};
 
-/// Bytes of a text that is remembered: a line is a hint, not a document.
+/// The longest text of a line, in bytes: a line is a hint, not a document.
 pub const LONGEST: usize = 1024;
 
-/// Bytes of a file of people that are read, and so of one that grows: some thousand lines a month.
+/// The most bytes read of a file that people may edit, and the limit for its growth: some thousand
+/// lines a month.
 pub const LARGEST: u64 = 1 << 20;
 
-/// Characters of who left a line.
+/// The most characters of an author's name.
 const LONGEST_NAME: usize = 200;
 
-/// Months that are read, bytes of them in all, and names that are looked at for them.
+/// The most months that are read, their total bytes, and the most names searched for them.
 const MONTHS: usize = 120;
 const MOST_READ: u64 = 16 << 20;
 const MOST_NAMES: usize = 10_000;
 
-/// Their folder.
+/// The folder's name.
 const FOLDER: &str = "memory";
 
-/// What stands for a line that is about no dataset.
+/// Marks a line that is about no particular dataset.
 const ALL: &str = "all";
 
 /// The folder of knowledge of the catalog at `database`: beside `.datachain`.
@@ -48,20 +51,20 @@ pub fn knowledge(database: &Path) -> PathBuf {
 pub struct Memory {
     /// `2026-11-29 13:02:29`, in UTC.
     pub when: String,
-    /// `None`: about all of the catalog.
+    /// `None`: about the whole catalog.
     pub dataset: Option<DatasetName>,
     pub text: String,
-    /// Who left it.
+    /// The author.
     pub by: String,
     /// Whether it was struck through.
     pub is_forgotten: bool,
 }
 
-/// Appends a line, and answers where it is now.
+/// Appends a line, and returns it as stored.
 ///
 /// # Errors
-/// The text is empty or too long; the dataset's name does not stay on a line; the month's file is full; the folder
-/// cannot be written, or is a link out of `knowledge`.
+/// The text is empty or too long; the dataset's name does not fit on a line; the month's file is
+/// full; the folder cannot be written to, or is a link out of `knowledge`.
 pub fn remember(
     knowledge: &Path,
     dataset: Option<&DatasetName>,
@@ -83,7 +86,7 @@ pub fn remember(
     let when = now.fixed()[..19].to_owned();
     let (dataset, by) = (dataset.cloned(), signature(by));
     let memory = Memory { when, dataset, text, by, is_forgotten: false };
-    // A name that ends the line, or its own part of it, would forge what follows.
+    // A name that breaks the line, or its own part of it, would forge what follows.
     let line = memory.line();
     let is_broken = line.contains(|c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'));
     if is_broken || Memory::parse(&line).as_ref() != Some(&memory) {
@@ -108,7 +111,8 @@ pub fn remember(
     Ok(path)
 }
 
-/// The newest lines first, at most `most`: those about `dataset` and about all, or every line.
+/// The newest lines first, at most `most`: those about `dataset` and those about all datasets, or
+/// every line.
 ///
 /// # Errors
 /// A file cannot be read.
@@ -130,10 +134,10 @@ pub fn recall(knowledge: &Path, dataset: Option<&DatasetName>, most: usize) -> R
     Ok(found)
 }
 
-/// Strikes through every line that holds `words`, and answers them.
+/// Strikes through every line that contains `words`, and returns those lines.
 ///
 /// # Errors
-/// No line does; a file cannot be written, is not UTF-8, or would be too large.
+/// No line matches; a file cannot be written to, is not UTF-8, or would be too large.
 pub fn forget(knowledge: &Path, dataset: Option<&DatasetName>, words: &str) -> Result<Vec<Memory>> {
     let words = one_line(words);
     let folder = knowledge.join(FOLDER);
@@ -181,7 +185,7 @@ pub fn forget(knowledge: &Path, dataset: Option<&DatasetName>, words: &str) -> R
 }
 
 impl Memory {
-    /// As it stands in the file.
+    /// The line as stored.
     fn line(&self) -> String {
         let dataset = self.dataset.as_ref().map_or(ALL.to_owned(), |name| format!("`{name}`"));
         let line = format!("{} {dataset}: {} (by {})", self.when, self.text, self.by);
@@ -191,7 +195,7 @@ impl Memory {
         }
     }
 
-    /// Reads a line as it is written; what people wrote between the lines is no memory.
+    /// Parses a line as written; what people wrote between the lines is not memory.
     fn parse(line: &str) -> Option<Self> {
         let line = line.strip_prefix("- ")?;
         let struck = line.strip_prefix("~~").and_then(|line| line.strip_suffix("~~"));
@@ -213,7 +217,7 @@ impl Memory {
     }
 }
 
-/// Whether a text is `2026-11-29 13:02:29`, digit by digit.
+/// Whether a text has the form `2026-11-29 13:02:29`, digit by digit.
 fn is_moment(when: &str) -> bool {
     const FORM: &[u8] = b"0000-00-00 00:00:00";
     let is_there = |(c, form): (u8, &u8)| match *form {
@@ -223,13 +227,13 @@ fn is_moment(when: &str) -> bool {
     when.is_ascii() && when.len() == FORM.len() && when.bytes().zip(FORM).all(is_there)
 }
 
-/// Who left a line, as it stands between brackets.
+/// The author of a line, as shown in brackets.
 pub(crate) fn signature(by: &str) -> String {
     let plain: String = one_line(by).chars().filter(|c| !matches!(c, '(' | ')')).collect();
     one_line(&plain.chars().take(LONGEST_NAME).collect::<String>())
 }
 
-/// `text` as one line without characters that nobody sees.
+/// `text` as one line without invisible characters.
 fn one_line(text: &str) -> String {
     let seen: String = text
         .chars()
@@ -239,7 +243,7 @@ fn one_line(text: &str) -> String {
     seen.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// Moves when somebody writes into memory: times and sizes of its files, which are not read.
+/// Calls `each` with the metadata of every memory file, to detect changes without reading them.
 pub(crate) fn stamp(knowledge: &Path, each: &mut dyn FnMut(&Metadata)) {
     files(knowledge)
         .iter()
@@ -247,7 +251,7 @@ pub(crate) fn stamp(knowledge: &Path, each: &mut dyn FnMut(&Metadata)) {
         .for_each(|of| each(&of));
 }
 
-/// The files of memory below `knowledge`, newest month first.
+/// The memory files below `knowledge`, newest month first.
 fn files(knowledge: &Path) -> Vec<String> {
     let entries = inside::list(knowledge, FOLDER, MOST_NAMES).unwrap_or_default();
     let is_month = |name: &str| {
@@ -271,11 +275,11 @@ fn raw(knowledge: &Path, path: &str) -> Result<Vec<u8>> {
     inside::read(knowledge, path, LARGEST).map_err(told)
 }
 
-/// Refuses a folder below `base` that a link leads out of it, and a `base` that is a link of somebody else. What is not there yet
-/// passes.
+/// Refuses a folder below `base` that a link leads out of it, and a `base` that is a link of
+/// another user. A folder that does not exist yet passes.
 ///
 /// # Errors
-/// It is such a link, or stands behind one.
+/// It is such a link, or below one.
 pub(crate) fn check_inside(base: &Path, folder: &Path) -> Result<()> {
     if let Some(owner) = owner::of_strangers_link(base) {
         let base = base.display();
@@ -285,7 +289,7 @@ pub(crate) fn check_inside(base: &Path, folder: &Path) -> Result<()> {
         return Err(Error::new(Kind::Denied, message));
     }
     let Ok(home) = base.canonicalize() else { return Ok(()) };
-    // A link that leads nowhere is there, too.
+    // A dangling link exists, too.
     let there = folder.ancestors().find(|part| part.symlink_metadata().is_ok());
     let Some(there) = there else { return Ok(()) };
     match there.canonicalize() {
@@ -300,7 +304,7 @@ pub(crate) fn check_inside(base: &Path, folder: &Path) -> Result<()> {
     }
 }
 
-/// That nothing more fits into a file of lines.
+/// The error for a file of lines that is full.
 pub(crate) fn full(path: &Path) -> Error {
     let path = path.display();
     let message = format!(
@@ -309,7 +313,7 @@ pub(crate) fn full(path: &Path) -> Error {
     Error::new(Kind::Full, message)
 }
 
-/// The folder, held against others who write.
+/// Locks the folder against other writers.
 fn turn(folder: &Path) -> Result<Flock<File>> {
     let opened = fs::create_dir_all(folder).and_then(|()| File::open(folder));
     let opened = opened.map_err(|error| unwritten(folder, &error))?;
@@ -317,7 +321,8 @@ fn turn(folder: &Path) -> Result<Flock<File>> {
         .map_err(|(_, error)| unwritten(folder, &error.into()))
 }
 
-/// Opens a file at its end. A new one may be read by those who may read the folder; a link is not followed.
+/// Opens a file for appending. A new one is readable by those who may read the folder; links are
+/// not followed.
 fn append(path: &Path) -> io::Result<File> {
     let mut new = OpenOptions::new();
     new.append(true).create_new(true).mode(0o666).custom_flags(libc::O_NOFOLLOW);

@@ -1,4 +1,4 @@
-//! One text, many doors: the bytes of each page, for the mount and the command line alike.
+//! The bytes of each page, the same for the mount and the command line.
 //!
 //! Here the facts are gathered from the catalog; [`dcfs_core::render`] makes them text.
 
@@ -17,21 +17,21 @@ use dcfs_core::render::{Subject, beside, diff};
 use dcfs_core::secrets::masked;
 use dcfs_core::version::Version;
 
-/// The most versions that a graph of lineage shows.
+/// The most versions in a lineage graph.
 const MOST_NODES: usize = 300;
 
-/// The most steps from a version to its parents that it shows.
+/// The most edges in a lineage graph.
 const MOST_EDGES: usize = 2000;
 
-/// The longest example value that is asked for.
+/// The longest example value that is queried.
 const LONGEST_EXAMPLE: usize = 60;
 
 /// A helper file of a version's directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Page {
-    /// `_README.md`: what this directory is.
+    /// `_README.md`: an introduction to the directory.
     Readme,
-    /// `_lineage.md`: where it came from.
+    /// `_lineage.md`: the origin of the version.
     Lineage,
     /// `_schema.json`: its columns.
     Schema,
@@ -50,8 +50,8 @@ impl Page {
         }
     }
 
-    /// Whether the text is the same for ever: it tells of this version alone. None of these does, for people describe columns
-    /// whenever they like.
+    /// Whether the text never changes because it depends only on this version. That is true of no
+    /// page now, because people may annotate columns at any time.
     pub const fn is_fixed(self) -> bool {
         match self {
             Self::Readme | Self::Lineage | Self::Schema => false,
@@ -59,10 +59,10 @@ impl Page {
     }
 }
 
-/// The bytes of `page` for one version: for the mount and `dcfs schema` or `dcfs lineage` alike.
+/// The bytes of `page` for one version: for the mount, and for `dcfs schema` or `dcfs lineage`.
 ///
 /// # Errors
-/// [`dcfs_core::error::Kind::Stale`] where the version is removed meanwhile; what the catalog says.
+/// [`dcfs_core::error::Kind::Stale`] if the version is removed meanwhile; errors of the catalog.
 pub fn text(
     catalog: &Catalog,
     page: Page,
@@ -79,12 +79,13 @@ pub fn text(
     }
 }
 
-/// `_views/_README.md`: what the views of a version are, a section for each directory.
+/// `_views/_README.md`: an introduction to the views of a version, with a section for each
+/// directory.
 pub fn views(of: &VersionInfo, sections: &[String]) -> String {
     beside::views(&subject(of).name(), sections)
 }
 
-/// `_views/diff/_README.md`: what differs from other versions.
+/// `_views/diff/_README.md`: an introduction to the differences from other versions.
 pub fn diffs(of: &VersionInfo) -> String {
     diff::readme(&subject(of).name())
 }
@@ -121,7 +122,7 @@ fn readme(catalog: &Catalog, of: &VersionInfo, narrowed: Option<&Narrowed>) -> R
 
 fn lineage(catalog: &Catalog, of: &VersionInfo) -> Result<String> {
     let Details { description, attrs, script, job, provenance } = catalog.details(of)?;
-    // Whoever recorded it may have written a secret into it.
+    // The recorded script may contain a secret.
     let script = masked(&script);
     let page = Lineage {
         of: &subject(of),
@@ -149,7 +150,7 @@ fn subject(of: &VersionInfo) -> Subject {
     }
 }
 
-/// The directory of a version, as `datasets/` names it where no other wants the name.
+/// The directory of a version, as named in `datasets/` if no other wants the name.
 fn directory(dataset: &DatasetName, version: Version) -> Vec<u8> {
     escape::segment(format!("{dataset}@{version}").as_bytes()).into_owned()
 }
@@ -162,7 +163,7 @@ fn children(catalog: &Catalog, of: &VersionInfo) -> Result<Vec<(String, Vec<u8>)
         .collect())
 }
 
-/// Against the next lower version that is there; `None` for the first.
+/// The changes since the next lower existing version; `None` for the first.
 fn change(catalog: &Catalog, of: &VersionInfo) -> Result<Option<Change>> {
     let versions = catalog.versions()?.into_iter();
     let lower = versions.filter(|other| other.dataset == of.dataset && other.version < of.version);
@@ -178,7 +179,7 @@ fn change(catalog: &Catalog, of: &VersionInfo) -> Result<Option<Change>> {
     Ok(Some(change))
 }
 
-/// Everything that a version came from, breadth first, each once.
+/// All ancestors of a version, breadth first, without duplicates.
 fn ancestry(catalog: &Catalog, of: &VersionInfo) -> Result<Graph> {
     let mut graph = Graph::default();
     let mut known: HashMap<VersionId, usize> = HashMap::from([(of.id, 0)]);
@@ -191,7 +192,7 @@ fn ancestry(catalog: &Catalog, of: &VersionInfo) -> Result<Graph> {
     let mut open = std::collections::VecDeque::from([(0, of.id)]);
     while let Some((child, id)) = open.pop_front() {
         let mut parents = catalog.parents(id)?;
-        // DataChain records them in the order of a Python set, another one at each save.
+        // DataChain records them in the order of a Python set, which differs with each save.
         parents.sort_by(|a, b| a.dataset.cmp(&b.dataset));
         for parent in parents {
             if graph.edges.len() == MOST_EDGES {

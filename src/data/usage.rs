@@ -1,11 +1,14 @@
-//! Usage: which versions were opened, filtered and joined on this machine, by which columns, and how often.
+//! Usage statistics: which versions were opened, filtered and joined on this machine, by which
+//! columns, and how often.
 //!
-//! Names and counts alone, never a value: `label = "pug"` is noted as a filter by `label`. A line is appended to
-//! `usage/<catalog>.jsonl` of the cache directory, so the catalog itself is not touched and no other user reads it; lines of one day
-//! that say the same become one when the file is made small again. Kept are [`DAYS`] days and [`MOST`] lines.
+//! Only names and counts, never a value: `label = "pug"` is recorded as a filter by `label`. Lines
+//! are appended to `usage/<catalog>.jsonl` in the cache directory, so the catalog itself is not
+//! touched and no other user can read them; equal lines of one day are merged when the file is
+//! compacted. [`DAYS`] days and [`MOST`] lines are kept.
 //!
-//! Counts are approximate: what others append in the moment in which the file is made small is lost, for nobody waits for a lock here.
-//! Nothing fails because usage cannot be noted or read: then there is none.
+//! Counts are approximate: lines that others append while the file is compacted are lost, because
+//! nobody waits for a lock here. Nothing fails if usage cannot be recorded or read: then there is
+//! none.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -25,19 +28,19 @@ use dcfs_core::render::stranger::visible;
 use dcfs_core::time::Timestamp;
 use dcfs_disk::{private, regular, whole_file};
 
-/// How long a line is kept, and how many are.
+/// How many days a line is kept, and the most lines.
 const DAYS: i64 = 90;
 const MOST: usize = 10_000;
 
-/// Bytes after which the file is made small again, and bytes that are read of it.
+/// The size in bytes after which the file is compacted, and the most bytes that are read.
 const LARGE: u64 = 1 << 20;
 const LARGEST: u64 = 64 << 20;
 
-/// Columns and datasets of one line, and characters of a name.
+/// The most columns and datasets in one line, and the most characters of a name.
 const MOST_NAMES: usize = 20;
 const LONGEST_NAME: usize = 200;
 
-/// Lines of a page.
+/// The most lines of a page.
 const MOST_TOLD: usize = 100;
 
 /// How a version was used.
@@ -53,7 +56,7 @@ pub enum How {
 }
 
 impl How {
-    /// As it is written.
+    /// The word in the file.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Opened => "opened",
@@ -63,7 +66,7 @@ impl How {
     }
 }
 
-/// One use, or several of one day that are the same.
+/// One use, or several equal ones of one day.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Use {
     /// `2026-11-29`, in UTC.
@@ -73,31 +76,31 @@ pub struct Use {
     /// `pets`, and `1.0.0`.
     pub dataset: String,
     pub version: String,
-    /// Columns of conditions.
+    /// The columns of conditions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<String>,
     /// Datasets that were read together with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub with: Vec<String>,
-    /// Columns that were equal in both.
+    /// The columns that a join compared.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub on: Vec<String>,
 }
 
 impl Use {
-    /// Of a version; what else is known is added.
+    /// A use of a version; the caller adds other facts.
     pub fn new(how: How, dataset: impl ToString, version: impl ToString) -> Self {
         let (dataset, version) = (dataset.to_string(), version.to_string());
         let (columns, with, on) = (Vec::new(), Vec::new(), Vec::new());
         Self { day: String::new(), how, dataset, version, columns, with, on }
     }
 
-    /// That rows of a version were filtered, by which columns.
+    /// The use of filtering a version's rows, with the filter's columns.
     pub fn filtered(of: &VersionInfo, query: &Query) -> Self {
         Self { columns: named(query), ..Self::new(How::Filtered, &of.dataset, of.version) }
     }
 
-    /// Within the bounds of a line.
+    /// Limits it to the size of a line.
     fn bounded(mut self, day: &str) -> Self {
         let short = |name: &mut String| {
             if name.len() > LONGEST_NAME {
@@ -116,12 +119,12 @@ impl Use {
     }
 }
 
-/// The columns that a filter reads, dotted.
+/// The dotted names of the columns that a filter reads.
 pub fn named(query: &Query) -> Vec<String> {
     query.columns().iter().map(|column| column.name.clone()).collect()
 }
 
-/// A line of the file: a use, and how often.
+/// A line of the file: a use, and its count.
 #[derive(Debug, Serialize, Deserialize)]
 struct Line {
     #[serde(flatten)]
@@ -138,26 +141,26 @@ const fn is_once(times: &u64) -> bool {
     *times == 1
 }
 
-/// The usage of one catalog, as this user knows it.
+/// The usage of one catalog by this user.
 #[derive(Clone, Debug, Default)]
 pub struct Usage {
-    /// `None`: nothing is noted.
+    /// `None`: nothing is recorded.
     path: Option<PathBuf>,
 }
 
 impl Usage {
-    /// Of the catalog at `database`, noted below the cache directory.
+    /// The usage of the catalog at `database`, recorded below the cache directory.
     pub fn new(cache: &Path, database: &Path) -> Self {
         let name = hex(&Sha256::digest(database.as_os_str().as_encoded_bytes())[..8]);
         Self { path: Some(cache.join("usage").join(format!("{name}.jsonl"))) }
     }
 
-    /// That of somebody who wants none.
+    /// Records nothing.
     pub const fn off() -> Self {
         Self { path: None }
     }
 
-    /// Notes a use.
+    /// Records a use.
     pub fn note(&self, used: Use, now: Timestamp) {
         let Some(path) = &self.path else { return };
         if let Err(error) = append(path, used, now) {
@@ -165,12 +168,12 @@ impl Usage {
         }
     }
 
-    /// Every use with its number, by day.
+    /// Every use with its count, by day.
     pub fn all(&self) -> BTreeMap<Use, u64> {
         self.path.as_deref().map(read).unwrap_or_default()
     }
 
-    /// What was used most, for people.
+    /// The most frequent uses, for people.
     pub fn page(&self) -> String {
         let mut sums: BTreeMap<String, (u64, String)> = BTreeMap::new();
         for (used, times) in self.all() {
@@ -221,7 +224,7 @@ fn append(path: &Path, used: Use, now: Timestamp) -> io::Result<()> {
     let mut line = serde_json::to_vec(&Line { used, times: 1 })?;
     line.push(b'\n');
     let mut file = regular::open_with(OpenOptions::new().append(true).create(true), path)?;
-    // A line in one call: others append at the same time.
+    // One write per line: others append at the same time.
     file.write_all(&line)?;
     if file.metadata()?.len() > LARGE {
         make_small(path, folder, now)?;
@@ -229,9 +232,9 @@ fn append(path: &Path, used: Use, now: Timestamp) -> io::Result<()> {
     Ok(())
 }
 
-/// Equal lines as one, those of old days left out, and the newest of what is left.
+/// Merges equal lines, drops those of old days, and keeps the newest of the rest.
 fn make_small(path: &Path, folder: &Path, now: Timestamp) -> io::Result<()> {
-    // Who comes second finds it small.
+    // A second process finds it already compacted.
     let Ok(_turn) = Flock::lock(File::open(folder)?, FlockArg::LockExclusiveNonblock) else {
         return Ok(());
     };
@@ -240,7 +243,7 @@ fn make_small(path: &Path, folder: &Path, now: Timestamp) -> io::Result<()> {
     let mut kept: Vec<(Use, u64)> =
         read(path).into_iter().filter(|(used, _)| used.day.as_str() >= oldest).collect();
     kept.drain(..kept.len().saturating_sub(MOST));
-    // So that it is not made small again at the next line.
+    // So that the next line does not compact it again.
     while bytes(&kept) > LARGE / 2 && !kept.is_empty() {
         kept.drain(..kept.len().div_ceil(2));
     }
@@ -252,7 +255,7 @@ fn make_small(path: &Path, folder: &Path, now: Timestamp) -> io::Result<()> {
     whole_file::write(path, &out).map_err(io::Error::other)
 }
 
-/// About how many bytes lines take.
+/// The approximate size of lines in bytes.
 fn bytes(lines: &[(Use, u64)]) -> u64 {
     let names = |names: &[String]| names.iter().map(|name| name.len() + 4).sum::<usize>();
     let line = |used: &Use| {
@@ -262,7 +265,7 @@ fn bytes(lines: &[(Use, u64)]) -> u64 {
     lines.iter().map(|(used, _)| line(used) as u64).sum()
 }
 
-/// What cannot be read is left out: a line that another process is writing, or damage.
+/// Skips lines that cannot be parsed: one that another process is just writing, or damage.
 fn read(path: &Path) -> BTreeMap<Use, u64> {
     let mut all = BTreeMap::new();
     let bytes = regular::read(path, LARGEST).unwrap_or_default();

@@ -8,8 +8,7 @@
 //! | [`bus`] | surviving the truncation of a mapped file |
 //! | [`regular`] | opening a name only if it is a regular file, without following a link or blocking |
 //! | [`inside`] | reading below a stranger's folder without following links |
-//! | [`private`] | folders that only this user may write to: created so, and checked before they
-//! are trusted |
+//! | [`private`] | folders that only this user may write to: created so, and checked before they are trusted |
 //! | [`mod@owner`] | the owner of a file, by name if there is one |
 //! | [`space`] | free space on a disk |
 //! | [`whole_file`] | writing a file completely or not at all |

@@ -1,7 +1,8 @@
-//! The directory that a filter is: its own name, or a short one: `_views/q/<hash>/`, for programs that take a path for a pattern.
+//! The directory of a filter: its own text, or a short name: `_views/q/<hash>/`, for programs that
+//! take a path for a pattern.
 //!
-//! The name is a hash of the printed form, and a file of that name in the cache directory holds the form, so
-//! that every mount over the cache knows it.
+//! The name is a hash of the canonical form, and a file of that name in the cache directory holds
+//! the form, so that every mount over the cache knows it.
 
 use dcfs_disk::{private, regular};
 use std::fs;
@@ -17,26 +18,26 @@ use dcfs_core::error::Result;
 use dcfs_core::expr::{self, Query, SLASH};
 use dcfs_core::schema::Schema;
 
-/// Bytes of a filter that a name can have for it.
+/// The longest filter that can have a short name, in bytes.
 const LONGEST: u64 = 128 << 10;
 
-/// Characters of a name.
+/// The length of a short name in characters.
 const NAME: usize = 16;
 
-/// Bytes of a name that every kernel takes.
+/// The longest directory name that every kernel accepts, in bytes.
 const LONGEST_NAME: usize = 1024;
 
-/// The directory below a version that a filter is.
+/// The directory of a filter below a version.
 #[derive(Clone, Debug)]
 pub struct Directory {
-    /// The name, as typed but for slashes.
+    /// The filter as typed, except for slashes.
     pub name: String,
-    /// Why the name is better not used as it is.
+    /// Why its name is better not used.
     pub trouble: Option<&'static str>,
 }
 
 impl Directory {
-    /// Of a filter that fits the schema.
+    /// The directory of a filter that fits the schema.
     ///
     /// # Errors
     /// A damaged pack.
@@ -63,7 +64,7 @@ fn is_recorded(pack: &Pack, name: &[u8]) -> Result<bool> {
     }
 }
 
-/// Why a name is better not used as it is.
+/// Why a name is better not used.
 fn trouble(name: &str) -> Option<&'static str> {
     if name.len() > LONGEST_NAME {
         return Some("the filter is longer than a name may be");
@@ -76,22 +77,22 @@ fn trouble(name: &str) -> Option<&'static str> {
     )
 }
 
-/// Beside the packs, in a folder with the pack's name: a pack that is built anew finds them.
+/// Beside the packs, in a folder named after the pack: a rebuilt pack finds them.
 fn folder(pack: &Pack) -> PathBuf {
     let pack = pack.folder();
     let cache = pack.ancestors().nth(2).unwrap_or(pack);
     cache.join("aliases").join(pack.file_name().unwrap_or_default())
 }
 
-/// The name of a filter.
+/// The short name of a filter.
 pub fn name(filter: &str) -> String {
     Sha256::digest(filter)[..NAME / 2].iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// Remembers a filter, by its printed form, and gives its name.
+/// Stores a filter, in canonical form, and returns its short name.
 ///
 /// # Errors
-/// The cache directory cannot be written.
+/// The cache directory cannot be written to.
 pub fn remember(pack: &Pack, filter: &str) -> Result<String> {
     let name = name(filter);
     let folder = folder(pack);
@@ -108,7 +109,7 @@ pub fn remember(pack: &Pack, filter: &str) -> Result<String> {
     Ok(name)
 }
 
-/// The same of a filter, and its path below the version: `_views/q/<name>`.
+/// Stores a filter, and returns its path below the version: `_views/q/<name>`.
 ///
 /// # Errors
 /// As [`remember`].
@@ -116,17 +117,17 @@ pub fn remember_below(pack: &Pack, query: &Query) -> Result<String> {
     Ok(format!("_views/q/{}", remember(pack, &query.to_string())?))
 }
 
-/// The filter of a name, if it was remembered.
+/// The filter of a short name, if it was stored.
 pub fn find(pack: &Pack, name: &[u8]) -> Option<String> {
     let is_hash = name.len() == NAME && name.iter().all(u8::is_ascii_hexdigit);
     let text = std::str::from_utf8(name).ok().filter(|_| is_hash)?;
     let path = folder(pack).join(text);
     let filter = regular::read_text(&path, LONGEST).ok()?;
-    // A file that someone else wrote means nothing.
+    // Ignores a file that someone else wrote.
     (self::name(&filter) == text).then_some(filter)
 }
 
-/// The names that were remembered, in order.
+/// The short names that are stored, in order.
 pub fn names(pack: &Pack) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder(pack)) else { return Vec::new() };
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());

@@ -1,8 +1,8 @@
-//! Sets of rows in the cache directory, beside the pack that their numbers are of.
+//! Sets of rows in the cache directory, beside the pack whose ordinals they hold.
 //!
-//! A file is called by a hash of its filter, and holds a checksum of all that follows: the printed form
-//! of the filter, a line end, the set. Files are made whole by a rename, on a thread of their own, for
-//! nobody waits for them; the oldest go when there are many.
+//! A file is named after a hash of its filter, and contains a checksum of the rest: the canonical
+//! form of the filter, a newline, the set. Files are renamed into place by a separate thread,
+//! because nobody waits for them; the oldest are removed when there are many.
 
 use dcfs_disk::{private, regular};
 use std::fs;
@@ -22,34 +22,34 @@ use crate::pack::shared::{self, Shared, Written};
 use crate::pack::{Ordinals, Pack, home};
 use dcfs_core::error::{Error, Kind, Result};
 
-/// Moves with every change of what a filter means, as does the release: a set kept by another dcfs is not
-/// believed.
+/// Changes whenever filters change their meaning; so does the release. Sets cached by another dcfs
+/// version are not used.
 const FORMAT: u32 = 3;
 
-/// Files, and bytes, that are kept of one version; all that is kept of all of them is bounded by [`Pack::kept`].
+/// The most files, and bytes, kept per version; [`Pack::kept`] limits the total over all versions.
 const MOST: usize = 512;
 const MOST_BYTES: u64 = 256 << 20;
 
-/// After how many files the oldest are looked for.
+/// The number of new files between removals of the oldest.
 const OFTEN: u32 = 32;
 
-/// Sets of fewer rows are found again as fast.
+/// Smaller sets are as fast to compute again.
 const WORTH_KEEPING: u32 = 50_000;
 
-/// Sets that wait to be written; more are not kept.
+/// The most sets waiting to be written; further ones are not kept.
 const WAITING: usize = 8;
 
-/// Bytes of the checksum.
+/// The length of the checksum in bytes.
 const SUM: usize = 4;
 
-/// The file of a filter over a version; none for a small one.
+/// The file for a filter over a version; `None` if the version is small.
 pub fn place(pack: &Pack, filter: &str) -> Option<PathBuf> {
     let hash: String = Sha256::digest(filter)[..16].iter().map(|b| format!("{b:02x}")).collect();
     let name = format!("{hash}-{}-{FORMAT}", env!("CARGO_PKG_VERSION"));
     (pack.row_count() >= WORTH_KEEPING).then(|| pack.folder().join("filters").join(name))
 }
 
-/// The set of a filter, if it was kept and is whole.
+/// The cached set of a filter, if it exists and is intact.
 pub fn find(place: &Path, filter: &str) -> Option<Ordinals> {
     read(&regular::read(place, u64::MAX - 1).ok()?, filter).or_else(|| {
         tracing::warn!(file = %place.display(), "damaged; made anew");
@@ -57,7 +57,7 @@ pub fn find(place: &Path, filter: &str) -> Option<Ordinals> {
     })
 }
 
-/// The set in the bytes of a file, if they are whole and of this filter.
+/// The set in the bytes of a file, if they are intact and of this filter.
 fn read(bytes: &[u8], filter: &str) -> Option<Ordinals> {
     let (sum, rest) = bytes.split_at_checked(SUM)?;
     if crc32fast::hash(rest).to_le_bytes() != *sum {
@@ -67,10 +67,10 @@ fn read(bytes: &[u8], filter: &str) -> Option<Ordinals> {
     RoaringBitmap::deserialize_from(rows).ok()
 }
 
-/// The most bytes of a set that hosts share: of 4 billion rows.
+/// The most bytes of a set that hosts share: for 4 billion rows.
 const MOST_SHARED: u64 = 1 << 30;
 
-/// The set of a filter as other hosts share it; kept here as well.
+/// The set of a filter that other hosts shared; also cached here.
 pub fn find_shared(pack: &Pack, place: &Path, filter: &str) -> Option<Ordinals> {
     let bytes = pack.shared()?.find(&shared_name(pack, place), MOST_SHARED)?;
     let rows = read(&bytes, filter)?;
@@ -80,10 +80,10 @@ pub fn find_shared(pack: &Pack, place: &Path, filter: &str) -> Option<Ordinals> 
     Some(rows)
 }
 
-/// Shares a set with other hosts, if it is worth keeping.
+/// Shares a set with other hosts, if it is large enough.
 ///
 /// # Errors
-/// What the shared folder and the catalog say.
+/// Errors of the shared folder and the catalog.
 pub fn share(pack: &Pack, filter: &str, rows: &Ordinals, with: &Shared) -> Result<Written> {
     let Some(place) = place(pack, filter) else { return Ok(Written::default()) };
     let bytes = contents(filter, rows).map_err(|error| Error::new(Kind::Broken, error))?;
@@ -97,7 +97,7 @@ fn shared_name(pack: &Pack, place: &Path) -> String {
     shared::of_set(&pack.name(), &file)
 }
 
-/// What a file holds.
+/// The contents of a file.
 fn contents(filter: &str, rows: &Ordinals) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(SUM + filter.len() + 1 + rows.serialized_size());
     bytes.extend_from_slice(&[0; SUM]);
@@ -109,7 +109,7 @@ fn contents(filter: &str, rows: &Ordinals) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes a file whole, over one that is there.
+/// Writes a whole file, replacing an existing one.
 fn write(place: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = place.parent().unwrap_or(place);
     private::folder(folder).map_err(io::Error::other)?;
@@ -119,7 +119,7 @@ fn write(place: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(&draft, place)
 }
 
-/// Removes the oldest files where there are too many, and drafts of the dead among them.
+/// Removes the oldest files if there are too many, and drafts left by dead processes.
 fn prune(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     let dated = entries.flatten().filter_map(|entry| {
@@ -137,14 +137,14 @@ fn prune(folder: &Path) {
     }
 }
 
-/// How often, and how many times, a set waits until what it was found in is proven whole.
+/// How long, and how many times, a set waits for its pack to be verified.
 const PACE: Duration = Duration::from_millis(50);
 const TIMES: u32 = 1200;
 
 /// How many times it still waits when the mount ends.
 const LAST_TIMES: u32 = 60;
 
-/// A set to be written, where, and the pack that it was found in.
+/// A set to be written, its path, and the pack it was computed from.
 struct Job {
     file: PathBuf,
     bytes: Vec<u8>,
@@ -152,7 +152,7 @@ struct Job {
 }
 
 impl Job {
-    /// Writes it once the pack is proven, if it still is the one in its folder.
+    /// Writes it once the pack is verified, if that still is the one in its folder.
     fn run(self, is_over: &AtomicBool, patience: u32) {
         let mut last = 0;
         for _ in 0..TIMES {
@@ -175,14 +175,14 @@ impl Job {
             if last > patience {
                 return;
             }
-            // The end wakes it.
+            // The end of the mount wakes it.
             std::thread::park_timeout(PACE);
         }
     }
 }
 
-/// Writes sets, one after another, on a thread that starts with the first. Dropped, it writes what
-/// waits.
+/// Writes sets, one after another, on a thread that starts with the first. When dropped, it writes
+/// those that wait.
 #[derive(Debug, Default)]
 pub struct Saver {
     running: OnceLock<Mutex<Option<Running>>>,
@@ -198,19 +198,20 @@ struct Running {
 }
 
 impl Saver {
-    /// One that at the end keeps only what can be kept at once: a command never waits for what later ones gain by.
+    /// A saver that at the end keeps only sets that can be written at once: a command does not wait
+    /// for the benefit of later ones.
     pub fn hurried() -> Self {
         Self { running: OnceLock::new(), is_over: Arc::default(), is_hurried: true }
     }
 
-    /// Keeps a set, unless many wait already.
+    /// Queues a set, unless many wait already.
     pub fn save(&self, file: PathBuf, filter: &str, rows: &Ordinals, pack: &Arc<Pack>) {
         let Ok(bytes) = contents(filter, rows) else { return };
         let running =
             self.running.get_or_init(|| Mutex::new(start(self.is_over.clone(), self.is_hurried)));
         let running = running.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(running) = &*running {
-            // A full queue is no error: the set is found again.
+            // A full queue is not an error: the set will be computed again.
             let _ = running.jobs.try_send(Job { file, bytes, pack: pack.clone() });
         }
     }
@@ -225,7 +226,7 @@ fn start(is_over: Arc<AtomicBool>, is_hurried: bool) -> Option<Running> {
             job.run(&is_over, patience);
             if let Some(folder) = folder.filter(|_| u32::is_multiple_of(number, OFTEN)) {
                 prune(&folder);
-                // Those of other versions count too, and tables.
+                // Sets of other versions count too, and tables.
                 if let Some(packs) = folder.parent().and_then(Path::parent) {
                     home::prune(packs, most);
                 }

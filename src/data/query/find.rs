@@ -1,4 +1,4 @@
-//! The rows of a condition, and rows in order: packed columns brought to the language.
+//! Evaluates conditions and orders over packed columns.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use dcfs_core::expr::{self, Column, Columns, Expr, Query, Target, Val};
 use dcfs_core::schema::ValueType;
 use dcfs_core::time::Timestamp;
 
-/// The columns of one filter.
+/// The opened columns of one filter.
 struct Bound<'p> {
     open: Open<'p>,
     targets: Targets,
@@ -40,7 +40,7 @@ pub fn all(pack: &Pack) -> Ordinals {
     rows
 }
 
-/// `limit` rows after the first `offset`.
+/// Skips `offset` rows and takes the next `limit`.
 pub fn slice(rows: &Ordinals, offset: u64, limit: u64) -> Ordinals {
     let place = |rank: u64| u32::try_from(rank).ok().and_then(|rank| rows.select(rank));
     let Some(first) = place(offset) else { return Ordinals::new() };
@@ -61,7 +61,7 @@ pub fn rows(version: Version<'_>, filter: &Expr) -> Result<Ordinals> {
     }
 }
 
-/// The same of all rows or of those `within`, by an engine beside the rows as far as that goes.
+/// The same for all rows or those `within`, with the help of a database engine as far as possible.
 fn evaluate(version: Version<'_>, filter: &Expr, within: Option<&Ordinals>) -> Result<Ordinals> {
     let Some(split) = told::split(version, filter) else { return here(version, filter, within) };
     let Some(mut rows) = told::rows(version, &split)? else { return here(version, filter, within) };
@@ -74,7 +74,7 @@ fn evaluate(version: Version<'_>, filter: &Expr, within: Option<&Ordinals>) -> R
     }
 }
 
-/// The same over packed columns.
+/// The same over packed columns only.
 fn here(version: Version<'_>, filter: &Expr, within: Option<&Ordinals>) -> Result<Ordinals> {
     let mut columns = Vec::new();
     filter.each_column(&mut |column| columns.push(column));
@@ -82,7 +82,7 @@ fn here(version: Version<'_>, filter: &Expr, within: Option<&Ordinals>) -> Resul
     Ok(expr::rows(filter, &bound, within).map_err(|fault| failed(&bound, fault))?)
 }
 
-/// Some rows in the order of a query, after its offset and up to its limit.
+/// Some rows in the order of a query, from its offset up to its limit.
 pub fn ranking(version: Version<'_>, query: &Query, rows: &Ordinals) -> Result<Ranking> {
     let keys: Vec<&Expr> = query.order.iter().map(|key| &key.by).collect();
     let mut columns = Vec::new();
@@ -101,7 +101,7 @@ pub fn ranking(version: Version<'_>, query: &Query, rows: &Ordinals) -> Result<R
     Ok(Ranking { rows, key, offset: query.offset })
 }
 
-/// A datetime as a table holds it.
+/// A datetime in the text form of tables.
 fn as_text(key: &Val<'_>) -> Val<'static> {
     match key {
         Val::Int(micros) => Val::Text(Timestamp::from_micros(*micros).fixed().into_bytes().into()),
@@ -109,7 +109,7 @@ fn as_text(key: &Val<'_>) -> Val<'static> {
     }
 }
 
-/// Opens the columns, packing what is missing, and finds what distances are to.
+/// Opens the columns, packing missing ones, and finds the targets of distances.
 fn bind<'p>(version: Version<'p>, columns: &[&Arc<Column>], exprs: &[&Expr]) -> Result<Bound<'p>> {
     let open = version.pack.packed(version.catalog, version.of, columns, version.each)?;
     let targets = target::find(version, &open, exprs)?;

@@ -1,15 +1,15 @@
-//! From a filter to rows: evaluated once over packed columns, kept while there is room, found again by
+//! Turns filters into rows: evaluated once over packed columns, cached in memory, and on disk for
 //! the next mount.
 //!
-//! A version never changes, so what a filter means over it is known for ever. Equal filters, by their
-//! printed form, share one set of rows however they were typed and wherever they stand.
+//! A version never changes, so the rows of a filter over it never change. Filters with equal
+//! canonical forms share one set of rows, however they were typed and wherever they occur.
 //!
 //! | file | what lives there |
 //! |---|---|
 //! | [`find`] | the rows of a condition, and rows in order |
-//! | [`prefix`] | conditions that the index of names answers |
-//! | [`told`] | conditions that a server answers, where the rows are on one |
-//! | [`target`] | what a distance is to: a vector, a row, a file |
+//! | [`prefix`] | conditions that the index of names can answer |
+//! | [`told`] | conditions that a server evaluates, if the rows are on one |
+//! | [`target`] | the target of a distance: a vector, a row, a file |
 //! | [`disk`] | sets of rows in the cache directory |
 //! | [`alias`] | short names of long filters |
 //! | `why` | why a filter selects nothing |
@@ -45,7 +45,7 @@ const SETS: usize = 48 << 20;
 /// Memory for rankings, in bytes.
 const RANKINGS: usize = 32 << 20;
 
-/// Why a filter that was checked has no rows.
+/// Why a valid filter has no rows.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
@@ -92,26 +92,26 @@ impl From<Fault> for Error {
     }
 }
 
-/// A version that can be asked.
+/// A version to be queried.
 #[derive(Clone, Copy)]
 pub struct Version<'v> {
     pub catalog: &'v Catalog,
     pub of: &'v VersionInfo,
     pub pack: &'v Arc<Pack>,
-    /// Told how many rows are packed, now and then.
+    /// Called now and then with the number of rows packed.
     pub each: &'v (dyn Fn(u64) + Sync),
 }
 
-/// Rows that a query selects.
+/// The rows that a query selects.
 #[derive(Clone, Debug)]
 pub struct Selected {
     pub rows: Arc<Ordinals>,
-    /// Where they have an order of their own.
+    /// Their order, if the query has one.
     pub ranking: Option<Arc<Ranking>>,
 }
 
 impl Selected {
-    /// `limit` of them after the first `offset`.
+    /// Skips `offset` rows and takes the next `limit`.
     #[must_use]
     pub fn slice(self, offset: u64, limit: u64) -> Self {
         let Some(ranking) = &self.ranking else {
@@ -133,7 +133,7 @@ pub struct Ranking {
     pub rows: Vec<Ranked>,
     /// The type of their keys; datetimes are texts.
     pub key: ValueType,
-    /// Rows that come before the first.
+    /// The number of rows before the first.
     pub offset: u64,
 }
 
@@ -143,8 +143,8 @@ impl Ranking {
         Some(self.rows.get(rank as usize)?.row)
     }
 
-    /// What the file at `path` is called at a place of the ranking, counted from 0: its rank from 1 on, in
-    /// four digits or more, `_`, and its own name.
+    /// The name of the file at `path` at a position of the ranking, counted from 0: its rank,
+    /// counted from 1, in four digits or more, `_`, and its own name.
     pub fn name(&self, place: u32, path: &[u8]) -> Vec<u8> {
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
         let rank = self.offset + u64::from(place) + 1;
@@ -153,8 +153,8 @@ impl Ranking {
         escape::segment(&ranked).into_owned()
     }
 
-    /// The place that a name tells, if it is one of this ranking; whether the file is called so is for
-    /// the caller to see.
+    /// The position in a name, if it is in this ranking; the caller checks that the file has that
+    /// name.
     pub fn place(&self, name: &[u8]) -> Option<u32> {
         let digits = std::str::from_utf8(name.get(..self.digits())?).ok()?;
         let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -167,7 +167,7 @@ impl Ranking {
         (self.offset + self.rows.len() as u64).to_string().len().max(4)
     }
 
-    /// Bytes of memory, about.
+    /// The approximate size in memory, in bytes.
     pub fn weight(&self) -> usize {
         let texts = self.rows.iter().map(|ranked| match &ranked.key {
             Val::Text(text) => text.len(),
@@ -177,7 +177,7 @@ impl Ranking {
     }
 }
 
-/// The type of the values that a key gives, for a table.
+/// The type of a key's values, for a table.
 fn type_of(key: &Expr) -> ValueType {
     match key.kind() {
         Type::Bool => ValueType::Bool,
@@ -188,11 +188,11 @@ fn type_of(key: &Expr) -> ValueType {
     }
 }
 
-/// Which pack, by its serial number, and the filter. A version whose pack was damaged has another serial then:
-/// nothing is answered for it from what the damaged one said.
+/// The pack, by its serial number, and the filter. A pack that is rebuilt after damage has another
+/// serial number: nothing computed from the damaged one is used.
 type Key = (u64, String);
 
-/// What filters select, for all versions of a catalog.
+/// The cached results of filters, for all versions of a catalog.
 #[derive(Debug)]
 pub struct Queries {
     sets: Kept<Key, Ordinals>,
@@ -207,17 +207,17 @@ impl Default for Queries {
 }
 
 impl Queries {
-    /// For one command: what is not at once kept for later ones is not kept.
+    /// For a single command: results that cannot be written to disk at once are not kept.
     #[must_use]
     pub fn for_a_command() -> Self {
         Self { saver: Saver::hurried(), ..Self::default() }
     }
 
-    /// What `query` selects, of all rows or of those `within`. Blocks: for a pass over the rows where a
-    /// column is not packed yet.
+    /// The rows that `query` selects, out of all rows or those `within`. Blocks for a pass over the
+    /// rows if a column is not packed yet.
     ///
     /// # Errors
-    /// [`enum@Error`]; what the catalog and the pack say.
+    /// [`enum@Error`]; errors of the catalog and the pack.
     pub fn select(
         &self,
         version: Version<'_>,
@@ -264,10 +264,10 @@ impl Queries {
         })
     }
 
-    /// Shares the rows of a query's filter with other hosts, where they are worth it.
+    /// Shares the rows of a query's filter with other hosts, if there are enough.
     ///
     /// # Errors
-    /// As [`Queries::select`]; what the shared folder and the catalog say.
+    /// As [`Queries::select`]; errors of the shared folder and the catalog.
     pub fn share(&self, version: Version<'_>, query: &Query, with: &Shared) -> Result<Written> {
         let Some(filter) = &query.filter else { return Ok(Written::default()) };
         let rows = self.rows(version, filter)?;
@@ -292,7 +292,7 @@ fn key(version: Version<'_>, text: &str) -> Key {
     (version.pack.serial(), text.to_owned())
 }
 
-/// What was found, unless the pack proved damaged meanwhile.
+/// Returns `value`, unless the pack proved damaged meanwhile.
 fn found<T>(version: Version<'_>, value: T) -> Result<T> {
     if version.pack.is_damaged() { Err(Error::Damaged.into()) } else { Ok(value) }
 }

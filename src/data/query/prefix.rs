@@ -1,22 +1,23 @@
-//! Conditions that the index of names answers: a path that begins with something is a range of entries.
+//! Conditions that the index of names can answer: paths with a common prefix are a range of
+//! entries.
 //!
-//! They are told without the column of paths, which is the largest of most versions, and what is left
-//! of the filter looks only at their rows.
+//! They need no column of paths, which is the largest of most versions, and the rest of the filter
+//! reads only their rows.
 
 use super::Version;
 use crate::pack::{Ordinals, Pack};
 use dcfs_core::error::Result;
 use dcfs_core::expr::{Expr, Match};
 
-/// What the index says of a filter.
+/// A filter split into the index's part and the rest.
 pub struct Split {
-    /// The rows of all conditions that it answers.
+    /// The rows that pass all conditions the index can answer.
     pub rows: Ordinals,
-    /// What is left; `None` where that was all.
+    /// The rest; `None` if there is none.
     pub rest: Option<Expr>,
 }
 
-/// Takes a filter apart; `None` where the index answers nothing of it.
+/// Splits a filter; `None` if the index can answer none of it.
 pub fn split(version: Version<'_>, filter: &Expr) -> Result<Option<Split>> {
     let terms = match filter {
         Expr::And(terms) => &terms[..],
@@ -34,7 +35,7 @@ pub fn split(version: Version<'_>, filter: &Expr) -> Result<Option<Split>> {
     Ok(rows.map(|rows| Split { rows, rest }))
 }
 
-/// The rows of a condition that the index answers.
+/// The rows of a condition, if the index can answer it.
 fn told(pack: &Pack, term: &Expr) -> Result<Option<Ordinals>> {
     let Some((column, prefix)) = begins_with(term) else { return Ok(None) };
     for (number, known) in (0..).zip(pack.columns()) {
@@ -45,7 +46,7 @@ fn told(pack: &Pack, term: &Expr) -> Result<Option<Ordinals>> {
     Ok(None)
 }
 
-/// `column like "text%"` and `column glob "text*"`: the database column and the text.
+/// The database column and the prefix in `column like "text%"` and `column glob "text*"`.
 fn begins_with(term: &Expr) -> Option<(&str, &[u8])> {
     let Expr::Match(kind, of, Some(pattern)) = term else { return None };
     let Expr::Column(column) = &**of else { return None };

@@ -1,4 +1,4 @@
-//! What a distance is to: a vector as written, that of a row, or that of a row's file.
+//! The target of a distance: a literal vector, that of a row, or that of a file's row.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use dcfs_core::id::RowId;
 pub struct Targets(Vec<(Arc<Column>, Target, Vec<f64>)>);
 
 impl Targets {
-    /// The vector that was found.
+    /// The vector of a target.
     pub fn get(&self, column: &Column, target: &Target) -> Option<Vec<f64>> {
         let is_it = |(known, to, _): &&(Arc<Column>, Target, _)| **known == *column && to == target;
         self.0.iter().find(is_it).map(|(.., vector)| vector.clone())
@@ -25,7 +25,7 @@ impl Targets {
 /// Finds the vector of every distance in `exprs`.
 ///
 /// # Errors
-/// [`Error`]: there is no such row or file, or there are several.
+/// [`Error`]: the row or file does not exist, or there are several.
 pub fn find(version: Version<'_>, open: &Open<'_>, exprs: &[&Expr]) -> Result<Targets> {
     let mut targets = Targets::default();
     let mut left: Vec<&Expr> = exprs.to_vec();
@@ -66,10 +66,10 @@ fn vector(
     }
 }
 
-/// The row of a file: by its path, or by its name where only one file has it.
+/// The row of a file: by its path, or by its name if only one file has it.
 ///
 /// # Errors
-/// Several files have the name; what the pack says.
+/// Several files have the name; errors of the pack.
 pub fn of_file(version: Version<'_>, name: &str) -> Result<Option<u32>> {
     match by_path(version.pack, name.as_bytes())? {
         Some(row) => Ok(Some(row)),
@@ -77,7 +77,7 @@ pub fn of_file(version: Version<'_>, name: &str) -> Result<Option<u32>> {
     }
 }
 
-/// How many numbers the vectors of a column have; `None` where it has none.
+/// The length of the vectors of a column; `None` if it has none.
 fn width(open: &Open<'_>, column: &Arc<Column>) -> Option<usize> {
     match open.get(column) {
         Packed::Vectors(vectors, _) if vectors.width > 0 => Some(vectors.width),
@@ -110,7 +110,7 @@ fn by_path(pack: &Pack, path: &[u8]) -> Result<Option<u32>> {
     Ok(None)
 }
 
-/// The row whose file alone has this name; several rows may name one file.
+/// The row of the only file with this name; several rows may name one file.
 fn by_name(version: Version<'_>, name: &str) -> Result<Option<u32>> {
     let mut found = None;
     for (number, column) in (0..).zip(version.pack.columns()) {

@@ -1,8 +1,8 @@
-//! Conditions that an engine beside the rows is told, where the catalog has one: it answers with a set of rows, and no
-//! column travels.
+//! Conditions that the catalog's database engine evaluates, if it has one: the engine returns a set
+//! of rows, and no column is transferred.
 //!
-//! A term whose columns are all packed already stays here, where it costs nanoseconds a row; so does a term that does not
-//! mean exactly the same there.
+//! A term whose columns are all packed already is evaluated here, at nanoseconds per row; so is a
+//! term that does not mean exactly the same there.
 
 use super::{Error, Version};
 use crate::catalog::Matching;
@@ -11,7 +11,7 @@ use dcfs_core::error::Result;
 use dcfs_core::expr::Expr;
 use dcfs_core::expr::sql::Split;
 
-/// Takes a filter apart; `None` where all of it is evaluated here.
+/// Splits a filter; `None` if all of it is evaluated here.
 pub fn split(version: Version<'_>, filter: &Expr) -> Option<Split> {
     let stays = |term: &Expr| {
         let mut is_here = true;
@@ -21,7 +21,7 @@ pub fn split(version: Version<'_>, filter: &Expr) -> Option<Split> {
     version.catalog.split(version.of, filter, &stays)
 }
 
-/// The rows of what was told.
+/// The rows of the engine's part.
 pub fn rows(version: Version<'_>, split: &Split) -> Result<Option<Ordinals>> {
     let Version { catalog, of, pack, .. } = version;
     let rows = match catalog.matching(of, &split.sql, pack.first_of_all())? {
@@ -32,14 +32,14 @@ pub fn rows(version: Version<'_>, split: &Split) -> Result<Option<Ordinals>> {
             ordinals(pack, ids).ok_or(Error::Damaged)?
         }
     };
-    // Rows that the pack does not know are of another table than it was made from.
+    // Rows that the pack does not have come from a different table than the one it was built from.
     if rows.max().is_some_and(|last| last >= pack.row_count()) {
         return Err(Error::Damaged.into());
     }
     Ok(Some(rows))
 }
 
-/// Ids that rise, as ordinals; `None` where the pack lacks one.
+/// Ascending ids as ordinals; `None` if the pack lacks one.
 fn ordinals(pack: &Pack, ids: impl Iterator<Item = i64>) -> Option<Ordinals> {
     ids.map(|id| pack.ordinal(dcfs_core::id::RowId::new(id))).collect()
 }

@@ -1,7 +1,8 @@
-//! Why a filter selects no row, where that can be told: a value in another case, a pattern without `%`, a number that no row
-//! reaches, a column that is empty, conditions that no row meets together.
+//! Why a filter selects no rows, if a reason can be found: a value in different case, a pattern
+//! without `%`, a number out of range, an empty column, conditions that no row meets together.
 //!
-//! Asked only of filters that select nothing: each sentence costs a few more filters over the same packed columns.
+//! Runs only for filters that select nothing: each sentence costs a few more filters over the same
+//! packed columns.
 
 use std::sync::Arc;
 
@@ -12,10 +13,10 @@ use dcfs_core::expr::{
 };
 use dcfs_core::render::numbers::counted;
 
-/// Conditions that are looked at; a filter of more is a program's.
+/// The most conditions examined; a filter with more was written by a program.
 const MOST: usize = 8;
 
-/// Why `query` selects none of the rows `within`, or of all; `None` where no reason is known.
+/// Why `query` selects none of the rows `within`, or of all; `None` if no reason is known.
 pub fn why(
     queries: &Queries,
     version: Version<'_>,
@@ -34,7 +35,7 @@ pub fn why(
     }
 }
 
-/// Why `limit` and `offset` leave nothing of some rows.
+/// Why `limit` and `offset` leave none of some rows.
 fn cut_off(query: &Query, rows: u64) -> Option<String> {
     if query.limit == Some(0) {
         return Some("`limit 0` takes no row".into());
@@ -50,7 +51,7 @@ struct Asker<'q> {
 }
 
 impl Asker<'_> {
-    /// Rows for which a condition is true; `None` where that cannot be found.
+    /// The number of rows for which a condition is true; `None` if that fails.
     fn count(&self, filter: &Expr) -> Option<u64> {
         let query = Query { filter: Some(filter.clone()), ..Query::default() };
         let selected = self.queries.select(self.version, &query, self.within);
@@ -94,7 +95,7 @@ impl Asker<'_> {
         }
     }
 
-    /// A column of a condition that has no value in any row.
+    /// Finds a column of a condition that has no value in any row.
     fn empty_column(&self, term: &Expr, all: u64) -> Option<String> {
         if matches!(term, Expr::IsNull(_) | Expr::IsAbsent(_) | Expr::Not(_)) {
             return None;
@@ -109,7 +110,7 @@ impl Asker<'_> {
         columns.iter().find(is_empty).map(|column| column.name.clone())
     }
 
-    /// No row has this value.
+    /// Explains that no row has this value.
     fn equal(&self, of: &Expr, value: &Expr) -> Option<String> {
         let Expr::Value(Value::Text(text)) = value else { return self.range(of) };
         if of.kind() != Type::Text {
@@ -131,7 +132,7 @@ impl Asker<'_> {
         self.within_text(of, text)
     }
 
-    /// A text that is only part of the values.
+    /// Explains that a text is only a part of the values.
     fn within_text(&self, of: &Expr, text: &str) -> Option<String> {
         let part = Expr::Match(Match::Ilike, of.clone().into(), Some(format!("%{text}%")));
         let rows = self.count(&part).filter(|rows| *rows > 0)?;
@@ -157,7 +158,7 @@ impl Asker<'_> {
         ))
     }
 
-    /// The values that there are.
+    /// The range of the existing values.
     fn range(&self, of: &Expr) -> Option<String> {
         if !matches!(of.kind(), Type::Int | Type::Float | Type::Time)
             || matches!(of, Expr::Value(_))

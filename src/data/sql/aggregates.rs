@@ -1,4 +1,4 @@
-//! Aggregates that SQLite lacks.
+//! Aggregate functions that SQLite lacks.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 
 use super::functions::{number, order};
 
-/// Adds them to a connection.
+/// Registers them on a connection.
 pub fn add(connection: &Connection) -> Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8
         | FunctionFlags::SQLITE_DETERMINISTIC
@@ -47,9 +47,9 @@ pub fn add(connection: &Connection) -> Result<()> {
     connection.create_aggregate_function("histogram", 2, flags, Histogram)
 }
 
-/// The value below which a share of all lies, between two where it falls there.
+/// The value below which a given share of all values lies, interpolated between two values.
 struct Quantile {
-    /// `None`: the second argument.
+    /// The share; `None` if it is the second argument.
     of: Option<f64>,
 }
 
@@ -71,7 +71,7 @@ impl Aggregate<(Vec<f64>, f64), Option<f64>> for Quantile {
     }
 }
 
-/// The quantile of numbers, which are put in another order.
+/// The quantile of numbers, which are reordered.
 pub fn quantile(values: &mut [f64], share: f64) -> Option<f64> {
     let last = values.len().checked_sub(1)?;
     let place = share.clamp(0.0, 1.0) * last as f64;
@@ -85,7 +85,7 @@ pub fn quantile(values: &mut [f64], share: f64) -> Option<f64> {
     Some(at + (next - at) * part)
 }
 
-/// How far values are from their mean (Welford).
+/// The variance of values (Welford).
 struct Spread {
     is_sample: bool,
     is_root: bool,
@@ -118,7 +118,7 @@ impl Aggregate<(f64, f64, f64), Option<f64>> for Spread {
     }
 }
 
-/// A value that can be counted: floats by their bits.
+/// A value as a key for counting: floats by their bits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
     Int(i64),
@@ -131,7 +131,7 @@ fn key(value: Value) -> Option<Key> {
     Some(match value {
         Value::Null => return None,
         Value::Integer(n) => Key::Int(n),
-        // As SQL counts: 1 and 1.0 are one value.
+        // As in SQL, 1 and 1.0 are the same value.
         Value::Real(x) if x.fract() == 0.0 && x.abs() < 9e15 => Key::Int(x as i64),
         Value::Real(x) => Key::Real(x.to_bits()),
         Value::Text(text) => Key::Text(text),
@@ -156,7 +156,7 @@ impl Aggregate<HashSet<Key>, i64> for Distinct {
     }
 }
 
-/// The value that comes most often; of several the least.
+/// The most frequent value; the smallest of several.
 struct Mode;
 
 impl Aggregate<HashMap<Key, (u64, Value)>, Value> for Mode {
@@ -185,7 +185,7 @@ impl Aggregate<HashMap<Key, (u64, Value)>, Value> for Mode {
     }
 }
 
-/// The first that is not NULL.
+/// The first value that is not NULL.
 struct Any;
 
 impl Aggregate<Value, Value> for Any {
@@ -205,7 +205,7 @@ impl Aggregate<Value, Value> for Any {
     }
 }
 
-/// All values as a list.
+/// All values as a JSON list.
 struct Collect;
 
 impl Aggregate<Vec<Json>, Option<String>> for Collect {
@@ -228,7 +228,8 @@ impl Aggregate<Vec<Json>, Option<String>> for Collect {
     }
 }
 
-/// How many values lie in each of so many bins of one width, as a JSON list of `[from, to, count]`.
+/// The number of values in each of a given number of equal bins, as a JSON list of `[from, to,
+/// count]`.
 struct Histogram;
 
 /// The most bins.

@@ -1,4 +1,4 @@
-//! The connection that statements run on, and its bounds.
+//! The connection that statements run on, and its limits.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -21,25 +21,25 @@ use dcfs_core::expr::{Group, Val};
 use dcfs_core::schema::ValueType;
 use dcfs_core::sql::{Bound, GROUPS, Known, quoted, table_name};
 
-/// The longest text or blob, in bytes: what `group_concat` and `collect` make of a column.
+/// The longest text or blob, in bytes: the result of `group_concat` or `collect` over a column.
 const LONGEST: i32 = 64 << 20;
 
-/// The longest statement as SQLite gets it: every column of a wide table with its names.
+/// The longest statement as passed to SQLite: every column of a wide table with its names.
 const LONGEST_SQL: i32 = 4 << 20;
 
-/// Steps of SQLite's machine after which the clock is looked at: some 10 microseconds.
+/// Steps of SQLite's virtual machine between checks of the clock: some 10 microseconds.
 const STEPS: i32 = 1000;
 
-/// The module of virtual tables.
+/// The name of the module of virtual tables.
 const MODULE: &str = "dcfs";
 
 const TABLES: &Module<'static, Table> = &Module::read_only_module();
 
-/// What a statement may take.
+/// Limits for a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub time: Duration,
-    /// Bytes that SQLite may have in memory.
+    /// The most memory that SQLite may use, in bytes.
     pub memory: u64,
 }
 
@@ -49,7 +49,7 @@ impl Default for Limits {
     }
 }
 
-/// Why a statement has no answer.
+/// Why a statement failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the statement took longer than {} s and was stopped; ask for less, or give it more: --timeout", .0.as_secs_f64())]
@@ -76,27 +76,29 @@ impl From<Error> for error::Error {
     }
 }
 
-/// A connection without a database, and the tables of one statement.
+/// A connection without a database file, and the tables of one statement.
 pub struct Engine {
     connection: Connection,
     limits: Limits,
 }
 
-/// A statement that is ready to run.
+/// A prepared statement.
 pub struct Answer<'e> {
     engine: &'e Engine,
     bound: &'e Bound,
     statement: Prepared<'e>,
 }
 
-/// A column of an answer, and the table's column that it is, where it is one: the number of the table, and the name.
+/// A column of a result and, if it is one of a table, the index of that table and the name of the
+/// column.
 pub type AnswerColumn = (String, Option<(usize, String)>);
 
 impl Engine {
-    /// A connection that knows `tables`, by their numbers in the statement. `None` is for one that [`Engine::plain`] makes.
+    /// A connection with `tables`, indexed as in the statement. `None` is for a table that
+    /// [`Engine::plain`] creates.
     ///
     /// # Errors
-    /// SQLite's own.
+    /// Errors of SQLite.
     pub fn new(limits: Limits, tables: Vec<Option<Arc<TableColumns>>>) -> Result<Self> {
         let engine = Self::open(limits).map_err(|error| plain(&error))?;
         let numbers: Vec<usize> =
@@ -128,10 +130,10 @@ impl Engine {
         Ok(Self { connection, limits })
     }
 
-    /// Makes a table that is no dataset.
+    /// Creates a table that is not a dataset.
     ///
     /// # Errors
-    /// SQLite's own.
+    /// Errors of SQLite.
     pub fn plain(&self, number: usize, known: &Known, rows: Vec<Vec<Json>>) -> Result<()> {
         let declared =
             |value: &ValueType| if *value == ValueType::Int { "INTEGER" } else { "TEXT" };
@@ -155,10 +157,10 @@ impl Engine {
         made.map_err(|error| plain(&error))
     }
 
-    /// Makes the table of groups, of which each has so many keys.
+    /// Creates the table of groups, each with `keys` keys.
     ///
     /// # Errors
-    /// SQLite's own; [`Error::TooMuchMemory`].
+    /// Errors of SQLite; [`Error::TooMuchMemory`].
     pub fn groups(&self, groups: &[Group], keys: usize, folds: usize) -> Result<()> {
         let names: Vec<String> =
             (0..keys).map(|k| format!("k{k}")).chain((0..folds).map(|a| format!("a{a}"))).collect();
@@ -183,10 +185,10 @@ impl Engine {
         })
     }
 
-    /// Lets nothing pass from here on but SELECT, for as long as the limits say, and makes the statement ready.
+    /// From here on allows only SELECT, starts the limits on time, and prepares the statement.
     ///
     /// # Errors
-    /// What SQLite says of the statement, with its place.
+    /// SQLite's error for the statement, with its position.
     pub fn prepare<'e>(&'e mut self, bound: &'e Bound) -> Result<Answer<'e>> {
         let until = Instant::now() + self.limits.time;
         let set = self
@@ -212,7 +214,7 @@ impl Engine {
             }
             (_, rusqlite::Error::SqlInputError { msg, offset, .. }) => {
                 let offset = usize::try_from(offset).ok();
-                // The word that SQLite names may be one of ours.
+                // The token that SQLite names may be one that we wrote.
                 let is_syntax = msg.starts_with("near ") && msg.ends_with("syntax error");
                 let syntax = "the statement does not go on like this here";
                 let message = if is_syntax { syntax } else { &msg };
@@ -224,7 +226,7 @@ impl Engine {
 }
 
 impl Answer<'_> {
-    /// What it has for columns.
+    /// The columns of its result.
     pub fn columns(&self) -> Vec<AnswerColumn> {
         let numbered = |name: &str| name.strip_prefix("dcfs table ")?.parse().ok();
         let column = |column: rusqlite::ColumnMetadata<'_>| {
@@ -235,10 +237,10 @@ impl Answer<'_> {
         self.statement.columns_with_metadata().map(column).collect()
     }
 
-    /// Runs it: `each` is given every row.
+    /// Runs it, and calls `each` with every row.
     ///
     /// # Errors
-    /// [`enum@Error`]; what `each` returns.
+    /// [`enum@Error`]; errors of `each`.
     pub fn rows(
         mut self,
         each: &mut dyn FnMut(&[Cell<'_>]) -> Result<ControlFlow<()>>,
@@ -284,7 +286,7 @@ fn cell(json: Json) -> SqlValue {
     }
 }
 
-/// Whether SQLite may do something for a statement.
+/// Whether a statement may make SQLite do something.
 fn authorized(context: AuthContext<'_>) -> Authorization {
     match context.action {
         AuthAction::Select | AuthAction::Read { .. } | AuthAction::Recursive => {

@@ -1,4 +1,4 @@
-//! Functions of one row's values that SQLite lacks, or means otherwise than filters do.
+//! Scalar functions that SQLite lacks, or defines differently from filters.
 
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::{Value, ValueRef};
@@ -8,10 +8,10 @@ use serde_json::Value as Json;
 use dcfs_core::expr::{Regexp, Wild};
 use dcfs_core::json;
 
-/// The longest list that is taken apart, in bytes.
+/// The longest list that is parsed, in bytes.
 const LONGEST: usize = 16 << 20;
 
-/// Adds them to a connection.
+/// Registers them on a connection.
 pub fn add(connection: &Connection) -> Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8
         | FunctionFlags::SQLITE_DETERMINISTIC
@@ -44,7 +44,7 @@ pub fn add(connection: &Connection) -> Result<()> {
     })
 }
 
-/// A function of one row's values.
+/// A scalar function.
 type Scalar = fn(&Context<'_>) -> Result<Value>;
 
 /// A function of one number.
@@ -69,7 +69,7 @@ pub fn number(value: ValueRef<'_>) -> Option<f64> {
     }
 }
 
-/// The bytes of a text, or those a number is printed with.
+/// The bytes of a text, or of a number as printed.
 fn text(value: ValueRef<'_>) -> Option<Vec<u8>> {
     match value {
         ValueRef::Null => None,
@@ -108,7 +108,7 @@ fn regexp(context: &Context<'_>) -> Result<Value> {
     found.map(truth).map_err(|_| said("a regular expression goes back and forth without end"))
 }
 
-/// A message as an error of a function.
+/// A message, as the error of a function.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Message(String);
@@ -125,7 +125,7 @@ fn raw<'c>(context: &'c Context<'_>, number: usize) -> Option<&'c [u8]> {
     }
 }
 
-/// `item(list, 0, 'x')`: what lies there; NULL where nothing does.
+/// `item(list, 0, 'x')`: the value at that path; NULL if there is none.
 fn item(context: &Context<'_>) -> Result<Value> {
     let Some(whole) = raw(context, 0) else { return Ok(Value::Null) };
     let mut at = whole.to_vec();
@@ -148,14 +148,14 @@ fn item_of(list: &[u8], index: i64) -> Option<Vec<u8>> {
 }
 
 fn field_of(object: &[u8], key: &str) -> Option<Vec<u8>> {
-    // A model in a list that is a signal of its own is a text with the model's JSON.
+    // In a list that is a signal of its own, a model is a text with its JSON.
     let unfolded = (object.first() == Some(&b'"')).then(|| json::text(object)).flatten();
     let object = unfolded.as_ref().map_or(object, |text| text.as_bytes());
     let (_, found) = json::fields(object)?.into_iter().find(|(name, _)| name == key)?;
     Some(found.to_vec())
 }
 
-/// A JSON text as a value of SQL; NaN is NULL.
+/// A JSON text as an SQL value; NaN is NULL.
 fn value(raw: &[u8]) -> Value {
     let text = || String::from_utf8_lossy(raw).into_owned();
     match raw.first() {
@@ -204,7 +204,7 @@ fn split(context: &Context<'_>) -> Result<Value> {
     Ok(Value::Text(Json::from(pieces).to_string()))
 }
 
-/// The greatest or the least; NULL if any is.
+/// The greatest or the least argument; NULL if any is NULL.
 fn extreme(context: &Context<'_>, wanted: std::cmp::Ordering) -> Result<Value> {
     let mut best: Option<Value> = None;
     for number in 0..context.len() {
@@ -219,7 +219,7 @@ fn extreme(context: &Context<'_>, wanted: std::cmp::Ordering) -> Result<Value> {
     Ok(best.unwrap_or(Value::Null))
 }
 
-/// As SQLite orders values: numbers, then texts.
+/// SQLite's order of values: numbers, then texts.
 pub fn order(a: &Value, b: &Value) -> std::cmp::Ordering {
     let class = |value: &Value| match value {
         Value::Null => 0,
@@ -238,7 +238,8 @@ pub fn order(a: &Value, b: &Value) -> std::cmp::Ordering {
     }
 }
 
-/// Numbers of a JSON list, or of a blob of single precision; `None` for what is no vector.
+/// The numbers of a JSON list, or of a blob of single-precision floats; `None` if it is not a
+/// vector.
 fn vector(value: ValueRef<'_>) -> Option<Vec<f64>> {
     match value {
         ValueRef::Text(text) => {

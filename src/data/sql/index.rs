@@ -1,27 +1,27 @@
-//! Rows by the hash of their value: what a join looks a row up with.
+//! A hash index of rows by value, for joins.
 
 use dcfs_core::expr::packed::Packed;
 
 /// Marks the end of a chain.
 const END: u32 = u32::MAX;
 
-/// Rows of one column by the hash of their value; rows without a value are left out.
+/// The rows of one column by the hash of their value; rows without a value are left out.
 #[derive(Debug)]
 pub struct Index {
     /// The first row of each chain.
     heads: Vec<u32>,
-    /// The row after each.
+    /// The next row in the chain, for each row.
     next: Vec<u32>,
     mask: u64,
 }
 
 impl Index {
-    /// Of the hashes of all rows, in order; `None` where a row has no value.
+    /// Builds the index; `hash` returns the hash of a row's value, `None` if it has none.
     pub fn new(rows: usize, hash: impl Fn(usize) -> Option<u64>) -> Self {
         let size = (rows.max(8) * 2).next_power_of_two();
         let (mut heads, mut next) = (vec![END; size], vec![END; rows]);
         let mask = size as u64 - 1;
-        // From the last to the first, so that a chain gives its rows in order.
+        // From last to first, so that a chain returns its rows in order.
         for row in (0..rows).rev() {
             if let Some(hash) = hash(row) {
                 let head = &mut heads[(hash & mask) as usize];
@@ -37,13 +37,13 @@ impl Index {
         Some(self.heads[(hash & self.mask) as usize]).filter(|row| *row != END)
     }
 
-    /// The next.
+    /// The next row of the chain.
     pub fn after(&self, row: u32) -> Option<u32> {
         self.next.get(row as usize).copied().filter(|row| *row != END)
     }
 }
 
-/// A text's hash: eight bytes at a time, folded by a multiplication.
+/// The hash of a text: eight bytes at a time, folded by multiplication.
 pub fn hash_text(text: &[u8]) -> u64 {
     const K: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut hash = text.len() as u64 ^ K;
@@ -56,7 +56,7 @@ pub fn hash_text(text: &[u8]) -> u64 {
     mix(hash ^ u64::from_le_bytes(last))
 }
 
-/// A whole number's hash; equal numbers have equal ones whatever their type.
+/// The hash of a number; equal numbers have equal hashes whatever their type.
 pub fn hash_number(number: f64) -> u64 {
     // -0.0 equals 0.0.
     mix((number + 0.0).to_bits())
@@ -68,7 +68,7 @@ pub fn mix(value: u64) -> u64 {
     (folded as u64) ^ ((folded >> 64) as u64)
 }
 
-/// The hash of a row's value; `None` for no value.
+/// The hash of a row's value; `None` if it has none.
 pub fn hash_of(packed: &Packed<'_>, row: usize) -> Option<u64> {
     match packed {
         Packed::Null | Packed::Vectors(..) | Packed::Presence(_) => None,

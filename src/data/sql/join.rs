@@ -1,7 +1,7 @@
-//! Rows of two versions that belong together, and their columns beside each other.
+//! Joins the rows of two versions: pairs of rows, and their columns side by side.
 //!
-//! The smaller side is hashed, the larger looked up row by row on all cores. What is read of the pairs is gathered into buffers
-//! of its own, so that the kernels of `expr` see one table.
+//! The smaller side is hashed, and the rows of the larger are looked up on all cores. The columns
+//! needed of the pairs are gathered into buffers, so that the kernels of `expr` see one table.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use dcfs_core::expr::packed::{Packed, Texts, Valid, Word};
 use dcfs_core::expr::{Column, Columns, Part, Target};
 use rusqlite::types::ValueRef;
 
-/// The most pairs that are held in memory: 512 MiB of them. More are for SQLite, which holds none.
+/// The most pairs held in memory: 512 MiB. Larger joins are left to SQLite, which holds none.
 const MOST_PAIRS: usize = 1 << 26;
 
-/// Bytes of gathered texts, at most.
+/// The most bytes of gathered texts.
 const MOST_TEXT: usize = 1 << 30;
 
 /// Rows that a thread looks up at a time.
@@ -27,7 +27,8 @@ const CHUNK: usize = 1 << 16;
 /// The most threads that look up.
 const MOST_THREADS: usize = 8;
 
-/// One side of a join: its columns, the rows that take part, and which columns have to be equal to the other's.
+/// One side of a join: its columns, the rows that take part, and the columns that must equal the
+/// other side's.
 pub struct Side<'s> {
     pub table: &'s TableColumns,
     pub within: Option<&'s Ordinals>,
@@ -39,7 +40,7 @@ impl Side<'_> {
         self.within.map_or_else(|| Columns::rows(self.table), |within| within.len() as usize)
     }
 
-    /// The hash of what is compared in a row; `None` where something is NULL, which equals nothing.
+    /// The hash of a row's join columns; `None` if one is NULL, which equals nothing.
     fn hash(&self, packed: &[(Packed<'_>, Option<Part>)], row: usize) -> Option<u64> {
         packed.iter().try_fold(0, |all, (packed, part)| {
             let hash = match part {
@@ -55,9 +56,10 @@ impl Side<'_> {
     }
 }
 
-/// Pairs of rows whose columns are equal, by the rows of the first side; `None` where there are too many.
+/// Pairs of rows whose join columns are equal, ordered by the rows of the first side; `None` if
+/// there are too many.
 pub fn pairs(first: &Side<'_>, second: &Side<'_>) -> Option<Vec<(u32, u32)>> {
-    // What is hashed is the smaller side.
+    // The smaller side is hashed.
     let is_swapped = first.rows() < second.rows();
     let (hashed, looked) = if is_swapped { (first, second) } else { (second, first) };
     let (theirs, ours) = (hashed.packed(), looked.packed());
@@ -135,13 +137,13 @@ fn are_equal(
     })
 }
 
-/// Columns of pairs.
+/// The columns of pairs.
 pub struct Joined {
     rows: usize,
     columns: Vec<(Arc<Column>, Gathered)>,
 }
 
-/// A column in the order of the pairs.
+/// A column gathered in the order of the pairs.
 struct Gathered {
     valid: Option<Vec<Word>>,
     values: Values,
@@ -155,7 +157,8 @@ enum Values {
 }
 
 impl Joined {
-    /// The columns `wanted` of pairs: the side, the number of the column there, and what it is asked for by. `None` where they take
+    /// Gathers the columns `wanted` of pairs: the side, the index of the column there, and the key
+    /// it is requested by. `None` if they take too much memory.
     /// too much memory.
     pub fn new(
         sides: [&TableColumns; 2],

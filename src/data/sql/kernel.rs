@@ -1,4 +1,4 @@
-//! Groups of the rows of a version, by the loops of `expr` over its packed columns.
+//! Groups the rows of a version with the kernels of `expr` over its packed columns.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use dcfs_core::error::Result;
 use dcfs_core::expr::{self, Column, Fold, Group, Operand, Query, Ungrouped};
 use dcfs_core::sql::{FoldKind, Grouped, Of, SqlColumn};
 
-/// The most groups that each thread holds in memory: some 100 bytes each, with what is added up in them. More are for
-/// SQLite, which sorts on the disk.
+/// The most groups that each thread holds in memory: some 100 bytes each, with their aggregates. If
+/// there are more, SQLite groups, which sorts on the disk.
 const MOST: usize = 1 << 20;
 
-/// A version that takes part, and its filter.
+/// A version that a statement reads, and its filter.
 #[derive(Clone, Copy)]
 pub struct Taking<'t> {
     pub catalog: &'t Catalog,
@@ -43,11 +43,11 @@ impl Taking<'_> {
     }
 }
 
-/// The groups of a statement over one version, or two that are joined. `None` where there are too many, or a sum is too
-/// large: SQLite then says what it says.
+/// The groups of a statement over one version, or a join of two. `None` if there are too many, or a
+/// sum overflows: SQLite then answers or reports the error.
 ///
 /// # Errors
-/// What the filter, the pack and the catalog say.
+/// Errors of the filter, the pack and the catalog.
 pub fn groups(taking: &[Taking<'_>], grouped: &Grouped) -> Result<Option<Vec<Group>>> {
     match taking {
         [one] => {
@@ -62,7 +62,7 @@ pub fn groups(taking: &[Taking<'_>], grouped: &Grouped) -> Result<Option<Vec<Gro
     }
 }
 
-/// The groups of the pairs of two versions.
+/// The groups of the pairs of a join.
 fn joined(taking: [&Taking<'_>; 2], grouped: &Grouped) -> Result<Option<Vec<Group>>> {
     let operands = grouped.folds.iter().filter_map(|(_, of)| of.as_ref());
     let read: Vec<&Of> = grouped.keys.iter().chain(operands).collect();
@@ -75,7 +75,7 @@ fn joined(taking: [&Taking<'_>; 2], grouped: &Grouped) -> Result<Option<Vec<Grou
         })
     };
     let on: Vec<(usize, usize)> = grouped.on.iter().map(|(a, b)| (add(0, a), add(1, b))).collect();
-    // Two tables may have columns of one name: each has the number of its table before it.
+    // Two tables may have columns of one name: each is prefixed with the index of its table.
     let named = |of: &Of| {
         let form = TableColumns::form(&of.1);
         Arc::new(Column { name: format!("{}.{}", of.0, form.name), ..(*form).clone() })

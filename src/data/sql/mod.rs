@@ -1,18 +1,19 @@
 //! SQL over versions: SQLite without a database file, whose tables are packed columns.
 //!
-//! A statement never meets a catalog: its connection is to memory alone, its tables are read-only by nature ([`mod@table`]),
-//! and an authorizer lets nothing pass but SELECT. Time and memory have bounds ([`engine`]).
+//! A statement has no access to a catalog: its connection is in memory, its virtual tables are
+//! read-only ([`mod@table`]), and an authorizer allows only SELECT. Time and memory are limited
+//! ([`engine`]).
 //!
 //! | file | what lives there |
 //! |---|---|
-//! | [`question`] | a statement, and which version each of its tables is |
-//! | [`engine`] | the connection, its bounds, running a statement |
-//! | [`table`] | a version as a virtual table: whole scans, rows by a bitmap of `expr`, rows by a hash |
-//! | [`index`] | rows by the hash of their value, for joins |
-//! | [`join`] | rows of two versions that belong together |
-//! | [`kernel`] | groups of the rows of a version, by the loops of `expr` |
-//! | [`functions`], [`aggregates`] | what SQLite lacks of the functions of filters, and more |
-//! | [`shape`] | what the rows of an answer look like as a version |
+//! | [`question`] | a statement, and the version behind each of its tables |
+//! | [`engine`] | the connection, its limits, running a statement |
+//! | [`mod@table`] | a version as a virtual table: full scans, rows by a bitmap from `expr`, rows by a hash |
+//! | [`index`] | a hash index of rows by value, for joins |
+//! | [`join`] | pairs of rows of two versions |
+//! | [`kernel`] | groups of the rows of a version, by the kernels of `expr` |
+//! | [`functions`], [`aggregates`] | functions of filters that SQLite lacks, and more |
+//! | [`shape`] | the schema of a result, for saving it as a version |
 //! | [`spool`] | rows on the disk until their types are known |
 
 mod aggregates;

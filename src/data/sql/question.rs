@@ -1,6 +1,7 @@
-//! A statement over the versions of a catalog: which version each of its tables is, and the engine that answers it.
+//! A statement over the versions of a catalog: the version behind each of its tables, and the
+//! engine that runs it.
 //!
-//! The tables of the catalog itself (`catalog.datasets` and its kin) are made here too.
+//! The tables about the catalog itself (`catalog.datasets` and the like) are built here too.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -22,7 +23,7 @@ use dcfs_core::schema::ValueType;
 use dcfs_core::sql::{Bound, Grouped, Hint, Known, ResultColumn, SqlColumn, Statement, Table};
 use dcfs_core::time::Timestamp;
 
-/// A statement, its tables found.
+/// A statement whose tables have been resolved.
 pub struct Question {
     catalog: Arc<Catalog>,
     statement: Statement,
@@ -31,27 +32,27 @@ pub struct Question {
     usage: Usage,
 }
 
-/// How far the packing of columns is.
+/// Progress of packing columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// A version of so many rows begins.
+    /// A version of this many rows begins.
     Begins { rows: u64 },
-    /// So many of its rows are done.
+    /// This many of its rows are done.
     Rows(u64),
 }
 
-/// A table of the statement, found.
+/// A resolved table of the statement.
 struct Found {
     known: Known,
-    /// `None` for a table of the catalog itself.
+    /// `None` for a table about the catalog itself.
     version: Option<(VersionInfo, Origin)>,
 }
 
 impl Question {
-    /// Reads a statement and finds its tables.
+    /// Parses a statement and resolves its tables.
     ///
     /// # Errors
-    /// What is wrong with it, with a caret; a dataset that is not there, with the nearest names.
+    /// An invalid statement, with a caret; a dataset that does not exist, with the nearest names.
     pub fn read(catalog: &Arc<Catalog>, usage: Usage, text: &str) -> Result<Self> {
         let statement = Statement::read(text)?;
         let found = find_all(catalog, &statement)?;
@@ -60,7 +61,7 @@ impl Question {
         Ok(Self { catalog: catalog.clone(), statement, found, bound, usage })
     }
 
-    /// Notes that the statement was asked.
+    /// Records in the usage statistics that the statement was run.
     pub fn note(&self, now: Timestamp) {
         let names: Vec<String> = self.versions().map(|of| of.dataset.to_string()).collect();
         let grouped = self.bound.grouped.as_ref().ok();
@@ -79,22 +80,23 @@ impl Question {
         }
     }
 
-    /// The versions that it reads, in the order of its tables.
+    /// The versions it reads, in the order of its tables.
     pub fn versions(&self) -> impl Iterator<Item = &VersionInfo> {
         self.found.iter().filter_map(|found| found.version.as_ref().map(|(of, _)| of))
     }
 
-    /// What each of its tables is, for the shape of the answer.
+    /// The origin of each of its tables, for the shape of the result.
     pub fn origins(&self) -> Vec<Option<Origin>> {
         let origin = |found: &Found| found.version.as_ref().map(|(_, origin)| origin.clone());
         self.found.iter().map(origin).collect()
     }
 
-    /// The engine that answers it, and what to prepare on it. Columns are packed where they were not yet, which `each` is
-    /// told of. Kernels group and join where they can, unless `by_kernels` is false.
+    /// The engine that runs it, and the statement to prepare on it. Columns that are not packed yet
+    /// are packed, and `each` is called with the progress. Kernels group and join where they can,
+    /// unless `by_kernels` is false.
     ///
     /// # Errors
-    /// What the packs and the catalog say.
+    /// Errors of the packs and the catalog.
     pub fn engine(
         &self,
         packs: &Packs,
@@ -128,7 +130,7 @@ impl Question {
         Ok((engine, bound))
     }
 
-    /// What would run, in lines.
+    /// Lines that describe what would run.
     pub fn explain(&self) -> Vec<String> {
         let (statement, found, bound) = (&self.statement, &self.found, &self.bound);
         let mut lines = Vec::new();
@@ -163,7 +165,8 @@ impl Question {
     }
 }
 
-/// The groups of a statement that the kernels answer; `None` where they prove too many, or a condition is no filter.
+/// The groups of a statement that the kernels can answer; `None` if there prove to be too many, or
+/// a condition is not a filter.
 fn groups(
     catalog: &Arc<Catalog>,
     packs: &Packs,
@@ -186,7 +189,7 @@ fn groups(
     kernel::groups(&taking, grouped)
 }
 
-/// The columns of the tables, packed where they were not yet.
+/// The columns of the tables, packed if they were not yet.
 fn tables(
     catalog: &Arc<Catalog>,
     packs: &Packs,
@@ -223,7 +226,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     runtime.map_err(|error| Error::new(Kind::Broken, error))
 }
 
-/// Reads what is not packed.
+/// Reads columns of bytes, which are not packed.
 fn bytes_of(catalog: &Arc<Catalog>, of: &VersionInfo) -> BytesOf {
     let (catalog, of) = (catalog.clone(), of.clone());
     BytesOf(Box::new(move |id, column| {
@@ -239,7 +242,7 @@ fn bytes_of(catalog: &Arc<Catalog>, of: &VersionInfo) -> BytesOf {
     }))
 }
 
-/// Every table of the statement.
+/// Resolves every table of the statement.
 fn find_all(catalog: &Catalog, statement: &Statement) -> Result<Vec<Found>> {
     let mut found = Vec::new();
     for table in statement.tables() {
@@ -272,7 +275,7 @@ fn dataset(catalog: &Catalog, statement: &Statement, table: &Table) -> Result<Fo
     Ok(Found { known, version: Some((of, origin)) })
 }
 
-/// The columns of an answer: as they were bound, else as SQLite tells them.
+/// The columns of a result: as they were bound, else as SQLite reports them.
 pub fn results(columns: &[AnswerColumn], bound: Option<&[ResultColumn]>) -> Vec<ResultColumn> {
     let told = columns.iter().enumerate().map(|(at, (name, origin))| {
         let hint =
@@ -291,7 +294,7 @@ pub fn results(columns: &[AnswerColumn], bound: Option<&[ResultColumn]>) -> Vec<
 const TEXT: ValueType = ValueType::Text;
 const INT: ValueType = ValueType::Int;
 
-/// The columns of a table that tells of the catalog itself.
+/// The columns of a table about the catalog itself.
 fn catalog_columns(name: &str) -> Option<&'static [(&'static str, ValueType)]> {
     Some(match name {
         "catalog.datasets" => &[
@@ -350,7 +353,7 @@ fn catalog_columns(name: &str) -> Option<&'static [(&'static str, ValueType)]> {
     })
 }
 
-/// Its rows.
+/// The rows of a table about the catalog itself.
 fn of_catalog(catalog: &Catalog, usage: &Usage, name: &str) -> Result<Vec<Vec<Json>>> {
     match name {
         "catalog.usage" => return Ok(of_usage(usage)),
@@ -443,7 +446,7 @@ fn of_usage(usage: &Usage) -> Vec<Vec<Json>> {
     .collect()
 }
 
-/// Runs of programs that are no versions yet.
+/// Runs of programs that are not versions yet.
 fn of_runs(catalog: &Catalog) -> Vec<Vec<Json>> {
     let found = runs::list(catalog.path()).into_iter();
     found

@@ -1,7 +1,8 @@
-//! What the rows of an answer look like: as a schema to print them by, and as the layout of a version.
+//! The shape of a result: a schema to print its rows by, and the layout of a version made of it.
 //!
-//! A column that is one of a table's keeps its type; columns that are all of a model, in its order, are that model again. The
-//! rest is typed by what is known of the expression, else by its values.
+//! A column taken from a table keeps its type; columns that together are all of a model, in its
+//! order, become that model again. Other columns are typed by what is known of the expression, else
+//! by their values.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -13,17 +14,17 @@ use dcfs_core::schema::{
 };
 use dcfs_core::sql::{Hint, Known, ResultColumn};
 
-/// A table of a statement, for what its columns are.
+/// The table of a statement that a column comes from.
 #[derive(Clone, Debug)]
 pub struct Origin {
     pub known: Known,
     pub schema: Schema,
     pub layout: Layout,
-    /// Whether a join may find no row of it.
+    /// Whether an outer join may leave its columns NULL.
     pub is_outer: bool,
 }
 
-/// The columns of an answer, those of a whole model together.
+/// The columns of a result, with the columns of a whole model combined.
 #[derive(Debug)]
 pub struct Shape<'o> {
     origins: &'o [Option<Origin>],
@@ -44,7 +45,7 @@ enum Part<'o> {
     Value { name: String, value: Option<ValueType>, column: usize },
 }
 
-/// What the values of a column are, as they come.
+/// The types of a column's values seen so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Seen {
     null: bool,
@@ -78,7 +79,7 @@ impl Seen {
 }
 
 impl<'o> Shape<'o> {
-    /// Of columns that are `results`, from tables that are `origins`.
+    /// The shape of the columns `results`, from the tables `origins`.
     pub fn new(results: &[ResultColumn], origins: &'o [Option<Origin>]) -> Self {
         let mut parts = Vec::new();
         let mut at = 0;
@@ -97,7 +98,7 @@ impl<'o> Shape<'o> {
         Self { origins, parts }
     }
 
-    /// To print rows by: the database columns of its fields are the numbers of the answer's.
+    /// A schema for printing rows: its database columns are the indices of the result's columns.
     pub fn schema(&self) -> Schema {
         let signals = self.parts.iter().map(|part| match part {
             Part::Taken { field, name, columns, .. } => {
@@ -123,7 +124,8 @@ impl<'o> Shape<'o> {
         Schema { signals: signals.collect(), files: Vec::new() }
     }
 
-    /// The layout of a version of these rows, and for each of its columns the answer's.
+    /// The layout of a version of these rows, and for each of its columns the index of the result's
+    /// column.
     pub fn layout(&self, seen: &[Seen]) -> (Layout, Vec<usize>) {
         let mut names = HashSet::new();
         let (mut parts, mut order) = (Vec::new(), Vec::new());
@@ -171,7 +173,7 @@ impl<'o> Shape<'o> {
         (Layout::of_parts(&parts), order)
     }
 
-    /// Whether it is of any table at all.
+    /// Whether any column comes from a table.
     pub fn has_tables(&self) -> bool {
         self.origins.iter().any(Option::is_some)
     }
@@ -208,7 +210,7 @@ fn taken<'o>(
 ) -> Option<Part<'o>> {
     let Hint::Column(table, column) = &results[at].hint else { return None };
     let origin = origins.get(*table)?.as_ref()?;
-    // The outermost model that is whole.
+    // The outermost model that is complete.
     for (end, _) in column.match_indices('.') {
         let (model, suffix) = (&column[..end], &column[end..]);
         let below = origin.known.model(model);
@@ -239,7 +241,7 @@ fn taken<'o>(
     })
 }
 
-/// The field with a dotted name; a signal's own name may have points.
+/// The field with a dotted name; a signal's own name may contain dots.
 fn find<'f>(fields: &'f [Field], name: &str) -> Option<&'f Field> {
     fields.iter().find_map(|field| {
         let rest = name.strip_prefix(field.name.as_str())?;
@@ -251,7 +253,7 @@ fn find<'f>(fields: &'f [Field], name: &str) -> Option<&'f Field> {
     })
 }
 
-/// A field whose columns are numbers, in order.
+/// A field whose columns are the numbers `next`, in order.
 fn numbered(field: &Field, next: &mut Range<usize>) -> Field {
     let mut number = || next.next().unwrap_or_default().to_string();
     let shape = match &field.shape {
@@ -267,7 +269,7 @@ fn numbered(field: &Field, next: &mut Range<usize>) -> Field {
     Field { shape, ..field.clone() }
 }
 
-/// The database column of a field, or the common beginning of those of a model.
+/// The database column of a field, or the common prefix of those of a model.
 fn column_of(field: &Field, database: &[String]) -> String {
     match &field.shape {
         FieldShape::Column { column, .. } => column.clone(),
@@ -279,7 +281,7 @@ fn column_of(field: &Field, database: &[String]) -> String {
             let inner = fields.first().map_or("", |field| field.name.as_str());
             let mut below = fields.first();
             let mut ending = format!("__{inner}");
-            // The first column may lie deeper.
+            // The first column may be nested deeper.
             while let Some(Field { shape: FieldShape::Model { fields, tag, .. }, .. }) = below {
                 if tag.is_some() {
                     ending += "___type_tag";
@@ -293,7 +295,7 @@ fn column_of(field: &Field, database: &[String]) -> String {
     }
 }
 
-/// A name for a signal that no other has.
+/// A signal name that is not taken.
 fn fresh(name: &str, taken: &mut HashSet<String>) -> String {
     let mut plain = plain_name(name);
     while !taken.insert(plain.to_lowercase()) {

@@ -1,11 +1,11 @@
-//! Rows on the disk for as long as their types are not all known: a file without a name.
+//! Buffers rows in an unnamed file on disk until all their types are known.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 
 use dcfs_core::cell::Cell;
 
-/// Rows on their way in.
+/// Rows being written.
 #[derive(Debug)]
 pub struct Spool {
     file: BufWriter<File>,
@@ -63,12 +63,12 @@ impl Spool {
         self.file.write_all(bytes)
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     pub fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// The rows again, of `columns` cells each.
+    /// Reads the rows back, with `columns` cells each.
     pub fn read(self, columns: usize) -> io::Result<impl Iterator<Item = io::Result<Vec<Owned>>>> {
         let rows = self.rows;
         let mut file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;

@@ -1,8 +1,9 @@
-//! A version as a virtual table of SQLite: a scan of its packed columns.
+//! A version as a virtual table of SQLite: scans its packed columns.
 //!
-//! Conditions on a column beside a constant are answered by `expr` for all rows at once, as a bitmap; an equality whose
-//! other side changes from row to row, as in a join, by a hash of the column. SQLite compares every row that comes by
-//! itself, so what is given here only has to hold all rows that pass.
+//! Comparisons of a column with a constant are evaluated by `expr` for all rows at once, as a
+//! bitmap; an equality whose other side changes from row to row, as in a join, uses a hash index of
+//! the column. SQLite checks every row it gets itself, so the rows returned here only have to
+//! include all that pass.
 
 use std::borrow::Cow;
 use std::ffi::{CStr, CString, c_int};
@@ -29,7 +30,7 @@ use dcfs_core::id::RowId;
 use dcfs_core::schema::ValueType;
 use dcfs_core::sql::{SqlColumn, quoted};
 
-/// What gives the bytes in a row of a database column.
+/// Reads the bytes of a database column in a row.
 type ReadBytes = dyn Fn(RowId, &str) -> Result<Option<Vec<u8>>> + Send + Sync;
 
 /// Reads the bytes in a row of a database column from the catalog.
@@ -45,18 +46,19 @@ impl std::fmt::Debug for BytesOf {
 #[derive(Debug)]
 pub struct TableColumns {
     columns: Vec<SqlColumn>,
-    /// How each is packed.
+    /// The packed form of each.
     forms: Vec<Arc<Column>>,
     held: Held,
     indexes: Vec<OnceLock<Index>>,
-    /// Asked for bytes, which are not packed.
+    /// Reads columns of bytes, which are not packed.
     bytes: BytesOf,
-    /// The rows of the last conditions: an inner table of a join is asked the same again and again.
+    /// The rows of the last conditions: an inner table of a join gets the same conditions
+    /// repeatedly.
     last: Mutex<Option<(String, Arc<RoaringBitmap>)>>,
 }
 
 impl TableColumns {
-    /// How a column is packed for SQL: lists, JSON and datetimes are texts, as they are stored.
+    /// The packed form of a column for SQL: lists, JSON and datetimes are texts, as stored.
     pub fn form(column: &SqlColumn) -> Arc<Column> {
         let (form, value) = match column.value {
             ValueType::Bool => (Form::Bool, ValueType::Bool),
@@ -68,19 +70,19 @@ impl TableColumns {
         Arc::new(Column { name: column.name.clone(), column: column.column.clone(), value, form })
     }
 
-    /// `held` are the columns in their order, as [`TableColumns::form`] says.
+    /// `held` are the columns in order, in the forms of [`TableColumns::form`].
     pub fn new(columns: Vec<SqlColumn>, held: Held, bytes: BytesOf) -> Self {
         let forms = columns.iter().map(Self::form).collect();
         let indexes = columns.iter().map(|_| OnceLock::new()).collect();
         Self { columns, forms, held, indexes, bytes, last: Mutex::default() }
     }
 
-    /// A column as something to group by or to add up.
+    /// A column as an operand for grouping or aggregating.
     pub fn operand(column: &SqlColumn) -> Operand {
         Operand { column: Self::form(column), part: column.part }
     }
 
-    /// A column, and the part of a path that is meant in it.
+    /// A column, and the path component of it that is meant.
     pub fn packed_part(&self, column: usize) -> (Packed<'_>, Option<Part>) {
         (self.held.get(column), self.columns.get(column).and_then(|column| column.part))
     }
@@ -97,7 +99,7 @@ impl TableColumns {
             let comma = if number == 0 { "" } else { ", " };
             let _ = write!(text, "{comma}{} {declared}", quoted(&column.name));
         }
-        // A table has a column at least, also where a statement only counts rows.
+        // A table needs at least one column, even if a statement only counts rows.
         if self.columns.is_empty() {
             text += "\"no column\" INTEGER";
         }
@@ -119,7 +121,7 @@ impl TableColumns {
         })
     }
 
-    /// The hash that rows equal to `value` have; `None` where that is not known.
+    /// The hash of rows equal to `value`; `None` if unknown.
     fn hash(&self, column: usize, value: ValueRef<'_>) -> Option<u64> {
         let is_number = matches!(self.forms[column].form, Form::Bool | Form::Int | Form::Float);
         match value {
@@ -130,7 +132,7 @@ impl TableColumns {
         }
     }
 
-    /// The rows that pass a condition beside a constant; `None` where that is not known.
+    /// The rows that pass a comparison with a constant; `None` if unknown.
     fn passing(&self, column: usize, sign: char, value: ValueRef<'_>) -> Option<RoaringBitmap> {
         let of = &self.columns[column];
         if of.part.is_some() {
@@ -166,7 +168,7 @@ impl TableColumns {
         expr::rows(&Expr::Compare(comparison, own, Box::new(value_expr(value))), self, None).ok()
     }
 
-    /// The rows of all conditions of a plan.
+    /// The rows that pass all conditions of a plan.
     fn set(&self, plan: &str, arguments: &[SqlValue]) -> Option<Arc<RoaringBitmap>> {
         let key = format!("{plan} {arguments:?}");
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -206,7 +208,7 @@ impl Columns for TableColumns {
     }
 }
 
-/// The columns and signs of a plan: `3=,0L`.
+/// The columns and operators of a plan: `3=,0L`.
 fn conditions(plan: &str) -> impl Iterator<Item = (usize, char)> {
     plan.split(',').filter_map(|part| {
         let sign = part.chars().last()?;
@@ -214,7 +216,7 @@ fn conditions(plan: &str) -> impl Iterator<Item = (usize, char)> {
     })
 }
 
-/// The text of a row of a column of texts.
+/// A row's text in a column of texts.
 pub fn text_of<'p>(packed: &Packed<'p>, row: usize) -> Option<&'p [u8]> {
     match packed {
         Packed::Texts(texts, valid) if valid.get(row) => texts.get(row),
@@ -225,7 +227,7 @@ pub fn text_of<'p>(packed: &Packed<'p>, row: usize) -> Option<&'p [u8]> {
     }
 }
 
-/// A row's value, for SQLite. `None` for damage.
+/// A row's value, for SQLite. `None` if damaged.
 pub fn value_of<'p>(packed: &Packed<'p>, row: usize) -> Option<ValueRef<'p>> {
     let valid = match packed {
         Packed::Null | Packed::Vectors(..) | Packed::Presence(_) => false,
@@ -255,7 +257,7 @@ pub fn value_of<'p>(packed: &Packed<'p>, row: usize) -> Option<ValueRef<'p>> {
     })
 }
 
-/// The module's table: all tables of a statement by number.
+/// The table of the module: all tables of a statement by index.
 #[repr(C)]
 pub struct Table {
     base: ffi::sqlite3_vtab,
@@ -352,15 +354,15 @@ impl CreateVTab<'_> for Table {
     const KIND: VTabKind = VTabKind::Default;
 }
 
-/// The rows that a cursor goes through.
+/// The rows that a cursor visits.
 enum Rows {
     All(Range<u32>),
     Set(Box<roaring::bitmap::IntoIter>),
-    /// A chain of this column's index, after this row.
+    /// A chain of this column's hash index, after this row.
     Chain(usize, Option<u32>),
 }
 
-/// A walk over the rows.
+/// An iteration over the rows.
 #[repr(C)]
 pub struct Cursor {
     base: ffi::sqlite3_vtab_cursor,

@@ -1,25 +1,25 @@
-//! What is said of the columns of some rows, in the shape of the Hugging Face viewer's statistics.
+//! Statistics of some rows, in the format of the Hugging Face viewer's statistics.
 //!
-//! Its keys have their names and their meaning (`nan_count` is of NULLs, `std` that of a sample, those of a text are of its length
-//! in characters); further ones stand beside them.
+//! Keys keep its names and meanings (`nan_count` counts NULLs, `std` is that of a sample, those of
+//! a text are of its length in characters); additional keys are ours.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Everything that is said of some rows.
+/// The statistics of some rows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Statistics {
     /// `pets@1.0.0`.
     pub dataset: String,
     /// Rows.
     pub num_examples: u64,
-    /// Never: all rows were looked at.
+    /// Always false: all rows are read.
     pub partial: bool,
     pub statistics: Vec<ColumnStatistics>,
     /// The File columns.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<Files>,
-    /// The models with a width and a height.
+    /// The models that have a width and a height.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pictures: Vec<Pictures>,
 }
@@ -35,7 +35,7 @@ pub struct ColumnStatistics {
     pub flags: Vec<Flag>,
 }
 
-/// What is measured of a column.
+/// The type of a column's statistics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ColumnType {
@@ -43,7 +43,7 @@ pub enum ColumnType {
     Float,
     Bool,
     Datetime,
-    /// Few different texts.
+    /// Few distinct texts.
     StringLabel,
     #[default]
     StringText,
@@ -53,25 +53,25 @@ pub enum ColumnType {
     Bytes,
 }
 
-/// What is worth a second look.
+/// A property that deserves a second look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Flag {
-    /// One value in all rows that have one.
+    /// The same value in all rows that have one.
     Constant,
-    /// One value in 99 of 100 of them.
+    /// The same value in 99 of 100 of them.
     NearConstant,
-    /// No value twice, and none missing.
+    /// All values distinct, and none missing.
     Unique,
     /// No value in half of the rows or more.
     NullHeavy,
-    /// Rows that name a file that another row names.
+    /// Several rows name the same file.
     DuplicateFiles,
     /// Lists of numbers of different lengths.
     MixedLengths,
 }
 
-/// A number, or a moment as text; what is infinite is a text too, for JSON has no word for it.
+/// A number, or a time as text; infinities are texts too, because JSON has no numbers for them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Number {
@@ -80,19 +80,20 @@ pub enum Number {
     Text(String),
 }
 
-/// The numbers of one column. What a type does not have, or no row has a value for, is left out.
+/// The measures of one column. Those that do not apply to its type, or have no values, are left
+/// out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Measures {
-    /// NULLs.
+    /// The number of NULLs.
     pub nan_count: u64,
     pub nan_proportion: f64,
-    /// Of labels: Hugging Face has it for rows whose class is -1.
+    /// For labels: in Hugging Face, the number of rows whose class is -1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_label_count: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_label_proportion: Option<f64>,
-    /// Different values.
+    /// The number of distinct values.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub n_unique: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,35 +116,36 @@ pub struct Measures {
     pub q90: Option<Number>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub histogram: Option<Histogram>,
-    /// Rows of each label, most first.
+    /// The number of rows per label, most frequent first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frequencies: Option<Map<String, Value>>,
-    /// Values that come more than once, most first; of texts of any length.
+    /// Values that occur more than once, most frequent first; for texts of any length.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub most_frequent: Vec<Frequent>,
-    /// Of lists of numbers: the length that all of them have.
+    /// For lists of numbers: their common length.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dimension: Option<u64>,
-    /// Of those: their Euclidean norms.
+    /// For lists of numbers: their Euclidean norms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub norm: Option<Norm>,
 }
 
-/// How values are spread. `hist[i]` are from `bin_edges[i]` on and below the next; the last includes its end.
+/// A histogram. `hist[i]` counts values from `bin_edges[i]` up to but excluding the next edge; the
+/// last bin includes its end.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Histogram {
     pub hist: Vec<u64>,
     pub bin_edges: Vec<Number>,
 }
 
-/// A value, and how many rows have it.
+/// A value, and the number of rows that have it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Frequent {
     pub value: Number,
     pub count: u64,
 }
 
-/// Lengths of vectors.
+/// Norms of vectors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Norm {
     pub min: f64,
@@ -157,17 +159,17 @@ pub struct Files {
     pub column_name: String,
     /// Rows that name a file.
     pub count: u64,
-    /// Different files.
+    /// The number of distinct files.
     pub n_unique: u64,
-    /// Rows that name a file which another row names already.
+    /// Rows that name a file named by an earlier row.
     pub duplicates: u64,
-    /// Bytes of all rows' files.
+    /// The total size of all rows' files in bytes.
     pub bytes: u64,
-    /// Files of no byte.
+    /// The number of empty files.
     pub empty: u64,
-    /// Most first.
+    /// Most frequent first.
     pub extensions: Vec<Extension>,
-    /// Extensions that are not listed.
+    /// The number of extensions that are not listed.
     pub more_extensions: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<Flag>,
@@ -176,25 +178,25 @@ pub struct Files {
 /// The files of one extension.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extension {
-    /// Without its dot; empty for files that have none.
+    /// Without its dot; empty for files without one.
     pub extension: String,
     pub count: u64,
     pub bytes: u64,
 }
 
-/// The sizes of pictures.
+/// The sizes of images.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pictures {
-    /// The model that has `width` and `height`.
+    /// The model with `width` and `height`.
     pub column_name: String,
     /// Rows with both.
     pub count: u64,
     pub n_unique: u64,
-    /// Most first.
+    /// Most frequent first.
     pub sizes: Vec<Size>,
 }
 
-/// One size.
+/// One image size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Size {
     pub width: u32,
@@ -203,7 +205,7 @@ pub struct Size {
 }
 
 impl Flag {
-    /// As it is read.
+    /// The text shown to people.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Constant => "constant",
@@ -217,7 +219,7 @@ impl Flag {
 }
 
 impl ColumnType {
-    /// As it is written.
+    /// The text in JSON.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Int => "int",
@@ -234,7 +236,7 @@ impl ColumnType {
 }
 
 impl Number {
-    /// A float; `None` for what is no number.
+    /// A float; `None` if it is NaN.
     pub fn of_real(x: f64) -> Option<Self> {
         match x {
             _ if x.is_nan() => None,
@@ -245,7 +247,7 @@ impl Number {
         }
     }
 
-    /// As a float, where it is a number.
+    /// As a float, if it is a number.
     pub fn real(&self) -> Option<f64> {
         match self {
             Self::Int(n) => Some(*n as f64),
@@ -256,19 +258,19 @@ impl Number {
 }
 
 impl Measures {
-    /// NULLs among `rows`.
+    /// Measures of `nulls` NULLs among `rows`.
     pub fn nulls(nulls: u64, rows: u64) -> Self {
         Self { nan_count: nulls, nan_proportion: share(nulls, rows), ..Self::default() }
     }
 
-    /// The labels and how many rows have each, most first.
+    /// The labels with their numbers of rows, most frequent first.
     pub fn labels(&self) -> impl Iterator<Item = (&str, u64)> {
         let labels = self.frequencies.iter().flatten();
         labels.map(|(label, count)| (label.as_str(), count.as_u64().unwrap_or_default()))
     }
 }
 
-/// `part` of `whole`; none of nothing.
+/// The share `part` of `whole`; 0 if `whole` is 0.
 pub fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }

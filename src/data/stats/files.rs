@@ -1,4 +1,4 @@
-//! What is measured of File columns and of pictures.
+//! Statistics of File columns and of images.
 
 use std::collections::HashMap;
 
@@ -10,14 +10,14 @@ use dcfs_core::expr::Part;
 use dcfs_core::expr::packed::Packed;
 use dcfs_core::render::stranger::visible;
 
-/// Different extensions that are counted; files of others are counted together.
+/// The most extensions counted separately; files with others are counted together.
 const MOST_EXTENSIONS: usize = 4096;
 
-/// Extensions, and sizes of pictures, that are told.
+/// The most extensions, and sizes of images, that are reported.
 const MOST_TOLD: usize = 20;
 const MOST_SIZES: usize = 5;
 
-/// Characters of an extension that are told.
+/// The most characters of an extension that are reported.
 const LONGEST_EXTENSION: usize = 32;
 
 /// The packed parts of a File column.
@@ -77,7 +77,7 @@ pub fn files(name: &str, of: &FilePacked<'_>, rows: Rows<'_>) -> Result<Files, D
     Ok(found)
 }
 
-/// Measures the sizes of pictures: columns `width` and `height` of the model called `name`.
+/// Measures the sizes of images: columns `width` and `height` of the model called `name`.
 ///
 /// # Errors
 /// [`Damage`].

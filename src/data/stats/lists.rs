@@ -1,8 +1,8 @@
-//! What is measured of lists: their lengths, and the norms of vectors.
+//! Statistics of lists: their lengths, and the norms of vectors.
 //!
-//! Lists are not packed for this: a column of vectors may be larger than all others together, and is read once. Cells come from
-//! the catalog in chunks that threads share; the sums of each chunk are added in the order of the chunks, so that the
-//! result does not depend on who was faster.
+//! Lists are not packed for this: a column of vectors may be larger than all others together, and
+//! is read only once. Cells come from the catalog in chunks that threads share; the sums of the
+//! chunks are added in order, so that the result does not depend on the speed of threads.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -27,11 +27,11 @@ const CHUNK: u32 = 1 << 13;
 pub struct Lists {
     /// The database column.
     pub column: String,
-    /// Whether its items are floats, and so may be vectors.
+    /// Whether its items are floats, so that they may be vectors.
     pub are_vectors: bool,
 }
 
-/// Lists of some rows.
+/// The statistics of one chunk.
 #[derive(Clone, Debug, Default)]
 struct Part {
     rows: u64,
@@ -84,7 +84,7 @@ impl Part {
         let walk = |give: &mut dyn FnMut(u64, u64)| {
             self.lengths.iter().for_each(|(length, n)| give(key_of_int(*length as i64), *n));
         };
-        // DataChain writes an empty list for a vector that is missing.
+        // DataChain writes an empty list for a missing vector.
         let mut filled = self.lengths.keys().copied().filter(|length| *length > 0);
         let first = filled.next();
         let is_mixed = lists.are_vectors && filled.next().is_some();
@@ -109,10 +109,10 @@ impl Part {
     }
 }
 
-/// A list: its length, and its norm if it is one of numbers.
+/// A list: its length, and its norm if it is a list of numbers.
 type List = (u64, Option<f64>);
 
-/// What a text is; `None` for what is no list.
+/// Parses a list; `None` if the text is not one.
 fn list_of(text: &[u8], are_vectors: bool) -> Option<List> {
     if are_vectors && let Some((length, squares)) = plain_vector(text) {
         return Some((length, Some(squares.sqrt())));
@@ -120,7 +120,7 @@ fn list_of(text: &[u8], are_vectors: bool) -> Option<List> {
     Some((json::items(text)?.len() as u64, None))
 }
 
-/// A list of numbers as DataChain writes it: how many, and the sum of their squares.
+/// Parses a list of numbers as DataChain writes it: its length, and the sum of squares.
 fn plain_vector(text: &[u8]) -> Option<(u64, f64)> {
     let inside = text.strip_prefix(b"[")?.strip_suffix(b"]")?;
     let (mut length, mut squares) = (0, 0.0);
@@ -135,10 +135,10 @@ fn plain_vector(text: &[u8]) -> Option<(u64, f64)> {
     Some((length, squares))
 }
 
-/// Measures columns of lists in one pass. `each` is told how many rows are read.
+/// Measures columns of lists in one pass. Calls `each` with the number of rows read.
 ///
 /// # Errors
-/// What the catalog says; that nobody waits any more.
+/// Errors of the catalog; cancellation.
 pub fn lists(
     source: &Source,
     lists: &[Lists],

@@ -1,16 +1,16 @@
-//! Statistics of the rows of a version, or of some of them: exact, over packed columns, kept where finding them takes a
-//! moment.
+//! Exact statistics of the rows of a version, or of some of them, over packed columns; cached if
+//! computing them takes a while.
 //!
-//! Every column is a piece of work; threads take one after another. A column is read two to three times and never held:
-//! memory is bounded by what [`runs`] holds, whatever the rows are. Columns that DataChain hides (the parts of a File beside its path
-//! and size) are left out.
+//! Every column is a task; threads take one after another. A column is read two or three times and
+//! never held whole: [`runs`] bounds the memory, whatever the rows are. Columns that DataChain
+//! hides (the parts of a File besides its path and size) are left out.
 //!
 //! | file | what lives there |
 //! |---|---|
-//! | [`facts`] | what is said, and its JSON |
-//! | [`page`], [`moved`] | the same for people; how two of them differ |
-//! | [`reading`], [`runs`] | rows and their packed values; equal keys together, in bounded memory |
-//! | [`mod@numbers`], [`mod@texts`], [`mod@lists`], [`mod@files`] | what is measured of each |
+//! | [`facts`] | the statistics, and their JSON |
+//! | [`page`], [`moved`] | the statistics for people; differences between two of them |
+//! | [`reading`], [`runs`] | rows and their packed values; counting equal keys in bounded memory |
+//! | [`mod@numbers`], [`mod@texts`], [`mod@lists`], [`mod@files`] | the measures of each type |
 
 pub mod facts;
 mod files;
@@ -50,27 +50,28 @@ use dcfs_core::expr::{Column, Fault, Form};
 use dcfs_core::hex::hex;
 use dcfs_core::schema::{FileColumn, Schema, ValueType};
 
-/// Moves with every change of what is said: statistics kept by another dcfs are not read.
+/// Changes with the contents of statistics: those cached by another dcfs version are not read.
 const FORMAT: u32 = 2;
 
-/// Statistics of more cells are kept for the next who asks: finding them takes some tenth of a second.
+/// Statistics of more cells than this are cached: computing them takes some tenth of a second.
 const WORTH_KEEPING: u64 = 200_000;
 
-/// Bytes of statistics that are read back, at most.
+/// The most bytes of cached statistics that are read.
 const LARGEST: u64 = 64 << 20;
 
-/// The most threads that measure: each holds up to 16 MiB.
+/// The most threads: each holds up to 16 MiB.
 const MOST_THREADS: usize = 2;
 
-/// Labels of all columns together, and of one.
+/// The most labels of all columns together, and of one.
 const LABELS_OF_ALL: usize = 20_000;
 const MOST_LABELS: usize = 1000;
 
-/// The share of one value from which a column is near-constant, and of NULLs from which it is null-heavy.
+/// The share of one value above which a column is near-constant, and of NULLs above which it is
+/// null-heavy.
 const NEARLY: f64 = 0.99;
 const HEAVY: f64 = 0.5;
 
-/// The statistics of some rows: as JSON, and as facts.
+/// The statistics of some rows: as JSON, and parsed.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// `_stats.json`.
@@ -85,11 +86,11 @@ impl Found {
     }
 }
 
-/// The statistics of the rows of `source`. Blocks: for a pass over the rows where a column is not packed yet. `each` is told how
-/// many rows were read, now and then.
+/// The statistics of the rows of `source`. Blocks for a pass over the rows if a column is not
+/// packed yet. Calls `each` now and then with the number of rows read.
 ///
 /// # Errors
-/// What the catalog and the pack say; that nobody waits any more.
+/// Errors of the catalog and the pack; cancellation.
 pub fn of(source: &Source, each: &(dyn Fn(u64) + Sync)) -> Result<Found> {
     let home = Home::of(&source.pack, "stats");
     let stem = source.stem(&format!("stats{FORMAT}-{}", named(&source.of)));
@@ -101,7 +102,7 @@ pub fn of(source: &Source, each: &(dyn Fn(u64) + Sync)) -> Result<Found> {
         serde_json::to_string_pretty(&facts).map_err(|e| Error::new(ErrorKind::Broken, e))?;
     let cells = facts.num_examples.saturating_mul(facts.statistics.len() as u64);
     if cells > WORTH_KEEPING {
-        // Who cannot keep them finds them again.
+        // If they cannot be cached, they are computed again next time.
         let keep = |json: &str| -> Result<File> {
             let mut draft = home.create()?;
             draft.write_all(json.as_bytes()).map_err(|e| Error::new(ErrorKind::Broken, e))?;
@@ -111,25 +112,26 @@ pub fn of(source: &Source, each: &(dyn Fn(u64) + Sync)) -> Result<Found> {
             tracing::debug!(%error, "statistics are not kept");
         }
     }
-    // From the text, so that what was kept and what was just found are the same to the last bit.
+    // Parsed from the text, so that cached and fresh statistics are bit-identical.
     Found::read(json + "\n")
 }
 
-/// A version's name in a file's: a dataset may get another one, and statistics say it.
+/// A version's name in a cache file's name: a dataset may be renamed, and statistics include the
+/// name.
 fn named(of: &VersionInfo) -> String {
     hex(&Sha256::digest(of.to_string())[..8])
 }
 
-/// Statistics that were kept.
+/// Reads cached statistics.
 fn kept(file: File) -> Option<Found> {
     let mut json = String::new();
     file.take(LARGEST).read_to_string(&mut json).ok()?;
     Found::read(json + "\n").ok()
 }
 
-/// A piece of work.
+/// A task.
 enum Task {
-    /// A packed column of numbers, by its place among those asked for.
+    /// A packed column of numbers, by its index among the requested columns.
     Numbers(usize, Kind),
     Bools(usize),
     Texts(usize),
@@ -139,26 +141,26 @@ enum Task {
     Pictures(String, usize, usize),
 }
 
-/// Where the parts of a File column are among the columns asked for.
+/// The indices of the parts of a File column among the requested columns.
 struct FilePlaces {
     path: usize,
     source: Option<usize>,
     size: Option<usize>,
 }
 
-/// What a piece of work gives.
+/// The result of a task.
 enum Piece {
     Column(ColumnType, Box<Measures>),
     Files(Files),
     Pictures(Pictures),
 }
 
-/// What is to be measured.
+/// The tasks.
 #[derive(Default)]
 struct Plan {
     wanted: Vec<Arc<Column>>,
     tasks: Vec<Task>,
-    /// The names of columns in order, and which of the tasks, or of the lists, measures each.
+    /// The names of columns in order, and the task, or the list, that measures each.
     columns: Vec<(String, At)>,
     files: Vec<(String, usize)>,
     pictures: Vec<usize>,
@@ -175,7 +177,7 @@ impl Plan {
     fn new(schema: &Schema) -> Self {
         let mut plan = Self::default();
         let leaves = schema.leaves();
-        // The keys of a ranking are no column of the version.
+        // The keys of a ranking are not a column of the version.
         let shown = leaves.iter().filter(|leaf| !leaf.hidden && !leaf.column.starts_with('\0'));
         for leaf in shown.clone() {
             let at = plan.column(&leaf.name, leaf.column, leaf.value);
@@ -230,7 +232,7 @@ impl Plan {
         self.tasks.push(Task::File(self.files.len() - 1, places));
     }
 
-    /// The place of a packed column among those asked for.
+    /// The index of a packed column among the requested ones.
     fn ask(&mut self, name: &str, column: &str, form: Form) -> usize {
         let known = self.wanted.iter().position(|own| own.column == column && own.form == form);
         known.unwrap_or_else(|| {
@@ -276,7 +278,7 @@ fn gather(source: &Source, each: &(dyn Fn(u64) + Sync)) -> Result<Statistics> {
     Ok(told(source.of.to_string(), rows.len(), &plan, pieces, &lists))
 }
 
-/// Does all pieces of work, on as many threads as there are cores for.
+/// Runs all tasks, with a thread for each core.
 fn work(plan: &Plan, held: &Held, rows: Rows<'_>) -> Result<Vec<Option<Piece>>> {
     let most_labels = LABELS_OF_ALL / plan.columns.len().max(1);
     let most_labels = most_labels.min(MOST_LABELS) as u64;
@@ -308,7 +310,7 @@ fn work(plan: &Plan, held: &Held, rows: Rows<'_>) -> Result<Vec<Option<Piece>>> 
     Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// How many threads share so many pieces of work.
+/// The number of threads for so many tasks.
 fn threads_for(pieces: usize) -> usize {
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     cores.min(MOST_THREADS).min(pieces).max(1)
@@ -375,7 +377,7 @@ fn numbers(packed: &Packed<'_>, kind: Kind, rows: Rows<'_>) -> Result<Measures, 
     Ok(measure(kind, &any, &|give| runs::runs(count, &each, give)))
 }
 
-/// Measures a packed column of booleans; as Python writes them, which is how Hugging Face has them.
+/// Measures a packed column of booleans; labels are spelled as in Python, like Hugging Face's.
 fn bools(packed: &Packed<'_>, rows: Rows<'_>) -> Result<Measures, Damage> {
     let mut counts = [0_u64; 2];
     rows.each_valid(packed, |row| {
@@ -390,7 +392,7 @@ fn bools(packed: &Packed<'_>, rows: Rows<'_>) -> Result<Measures, Damage> {
     Ok(Measures { n_unique, frequencies: Some(frequencies), ..Measures::default() })
 }
 
-/// Puts the pieces together, in the order of the columns.
+/// Combines the results in the order of the columns.
 fn told(
     dataset: String,
     rows: u64,
@@ -428,7 +430,7 @@ fn told(
     all
 }
 
-/// What is worth a second look.
+/// The flags of a column.
 fn flags_of(of: &Measures, rows: u64) -> Vec<Flag> {
     let valid = rows - of.nan_count;
     let mut flags = Vec::new();

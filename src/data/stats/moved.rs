@@ -1,16 +1,17 @@
-//! How statistics moved from one version to the next: the columns in which they did, a line each.
+//! Differences between the statistics of two versions: a line for each column that moved.
 
 use serde::Serialize;
 
 use super::facts::{ColumnStatistics, Measures, Number, Statistics, share};
 
-/// A mean, a median or an end that moved by less than this of the spread before is not told.
+/// Moves of a mean, a median or an end by less than this share of the earlier spread are not
+/// reported.
 const LEAST_MOVE: f64 = 0.05;
 
-/// A share of NULLs, or of a label, that moved by less is not told.
+/// Moves of the share of NULLs, or of a label, by less than this are not reported.
 const LEAST_SHARE: f64 = 0.01;
 
-/// Labels that are told of a column.
+/// The most labels reported per column.
 const MOST_LABELS: usize = 3;
 
 /// A column whose statistics moved, and how, in words.
@@ -20,7 +21,7 @@ pub struct Moved {
     pub how: Vec<String>,
 }
 
-/// The columns that both have and that moved, in the order of the later one.
+/// The columns in both that moved, in the order of the later version.
 pub fn moved(before: &Statistics, after: &Statistics) -> Vec<Moved> {
     let find = |column: &ColumnStatistics| {
         before.statistics.iter().find(|old| old.column_name == column.column_name)
@@ -73,7 +74,7 @@ fn shares(before: &Measures, after: &Measures) -> Vec<String> {
         .collect()
 }
 
-/// Ends, mean and median.
+/// Moves of minimum, maximum, mean and median.
 fn numbers(before: &Measures, after: &Measures) -> Vec<String> {
     let spread = |of: &Measures| {
         let ends = of.min.as_ref()?.real().zip(of.max.as_ref()?.real());

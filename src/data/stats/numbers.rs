@@ -1,34 +1,35 @@
-//! What is measured of numbers that come as keys: whole numbers, floats, moments and lengths alike.
+//! Measures of numbers given as keys: integers, floats, times and lengths alike.
 //!
-//! Two walks: one in any order for the count, the ends and the mean, one in rising order for all else. A float is added up with what
-//! is lost in rounding (Neumaier), so the mean does not depend on how many threads there are; the rising order makes the rest exact.
+//! Two walks: one in any order for the count, the ends and the mean, one in ascending order for
+//! everything else. Floats are added with compensation for rounding (Neumaier), so the mean does
+//! not depend on the number of threads; the ascending order makes the rest exact.
 
 use super::facts::{Frequent, Histogram, Measures, Number};
 use dcfs_core::sum::RealSum;
 use dcfs_core::time::Timestamp;
 
-/// Bars of a histogram, as Hugging Face has them.
+/// The number of bins of a histogram, as in Hugging Face's.
 const BARS: usize = 10;
 
-/// Frequent values that are told.
+/// The most frequent values that are reported.
 const MOST_FREQUENT: usize = 10;
 
-/// What a key stands for.
+/// The meaning of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A whole number, a length.
+    /// An integer, or a length.
     Int,
     Float,
     /// Microseconds.
     Time,
 }
 
-/// The key of a whole number, which orders as it does.
+/// The key of an integer, in its order.
 pub const fn key_of_int(n: i64) -> u64 {
     n as u64 ^ (1 << 63)
 }
 
-/// The key of a float; one for both zeros.
+/// The key of a float; both zeros have the same.
 pub fn key_of_real(x: f64) -> u64 {
     let bits = (x + 0.0).to_bits();
     if bits >> 63 == 1 { !bits } else { bits ^ (1 << 63) }
@@ -55,7 +56,7 @@ impl Kind {
         }
     }
 
-    /// What lies between values.
+    /// A value between two others, such as a mean.
     fn between(self, x: f64) -> Option<Number> {
         match self {
             Self::Int | Self::Float => Number::of_real(x),
@@ -63,7 +64,7 @@ impl Kind {
         }
     }
 
-    /// How far values lie from each other.
+    /// A distance between values, such as a deviation.
     fn distance(self, x: f64) -> Option<Number> {
         match self {
             Self::Int | Self::Float => Number::of_real(x),
@@ -76,7 +77,7 @@ fn moment(micros: i64) -> Number {
     Number::Text(Timestamp::from_micros(micros).catalog())
 }
 
-/// As Python prints a `timedelta` that is not negative: `3 days, 4:05:06`.
+/// Prints a `timedelta` that is not negative as Python does: `3 days, 4:05:06`.
 fn days(micros: i64) -> String {
     let (seconds, rest) = (micros / 1_000_000, micros % 1_000_000);
     let (days, seconds) = (seconds / 86_400, seconds % 86_400);
@@ -90,10 +91,10 @@ fn days(micros: i64) -> String {
     }
 }
 
-/// What gives every key and how often it comes, each time the same.
+/// Visits every key and its count, each time the same.
 pub type Walk<'w> = dyn Fn(&mut dyn FnMut(u64, u64)) + 'w;
 
-/// Measures the keys of one kind. `any` gives them in any order, `rising` each once, in order.
+/// Measures keys of one kind. `any` visits them in any order, `rising` each once, ascending.
 pub fn measure(kind: Kind, any: &Walk<'_>, rising: &Walk<'_>) -> Measures {
     let mut ends = Ends::new(kind);
     any(&mut |key, count| ends.add(key, count));
@@ -135,13 +136,13 @@ pub fn measure(kind: Kind, any: &Walk<'_>, rising: &Walk<'_>) -> Measures {
     }
 }
 
-/// The ends and the sum of some keys.
+/// The least and the greatest key, and the sum.
 struct Ends {
     kind: Kind,
     count: u64,
     first: u64,
     last: u64,
-    /// The same of those that are finite.
+    /// The same of the finite ones.
     finite: Option<(u64, u64)>,
     whole: i128,
     sum: RealSum,
@@ -174,7 +175,7 @@ impl Ends {
         let count = self.count as f64;
         match self.kind {
             Kind::Float => self.sum.total() / count,
-            // As exact as one division allows: the whole part apart from the rest.
+            // As exact as one division allows: the whole part is divided separately.
             Kind::Int | Kind::Time => {
                 let (whole, rest) =
                     (self.whole / i128::from(self.count), self.whole % i128::from(self.count));
@@ -184,7 +185,7 @@ impl Ends {
     }
 }
 
-/// A quantile by linear interpolation between the two values beside its place.
+/// A quantile by linear interpolation between the two values next to its position.
 #[derive(Clone, Copy)]
 struct Quantile {
     below: u64,
@@ -199,7 +200,7 @@ impl Quantile {
         Self { below: place.floor() as u64, share: place.fract(), low: 0.0, high: 0.0 }
     }
 
-    /// Shown a value that stands at the places from `before` on, `times` of them.
+    /// Takes a value at the positions from `before` on, `times` of them.
     fn look(&mut self, value: f64, before: u64, times: u64) {
         let holds = |place: u64| (before..before + times).contains(&place);
         if holds(self.below) {
@@ -218,7 +219,8 @@ impl Quantile {
     }
 }
 
-/// The values that come most often, more than once, most first; of equal ones the lowest.
+/// The most frequent values that occur more than once, most frequent first; of equally frequent
+/// ones the lowest.
 #[derive(Default)]
 struct Frequents(Vec<(u64, u64)>);
 
@@ -236,11 +238,11 @@ impl Frequents {
     }
 }
 
-/// A histogram of the values that are finite.
+/// A histogram of the finite values.
 struct Bars {
     kind: Kind,
     ends: Option<(u64, u64)>,
-    /// How wide each is: of whole numbers, and of floats.
+    /// The width of a bin: for integers, and for floats.
     whole: i128,
     wide: f64,
     hist: Vec<u64>,
@@ -253,7 +255,7 @@ impl Bars {
         let number = if first == last {
             1
         } else if kind == Kind::Float {
-            // Halves: the distance of two floats may be no float.
+            // Halves first: the distance of two floats may overflow.
             bars.wide = (kind.real(last) / BARS as f64) - (kind.real(first) / BARS as f64);
             BARS
         } else {
@@ -272,7 +274,7 @@ impl Bars {
             0
         } else if self.kind == Kind::Float {
             let first = self.kind.real(first);
-            // By the edges as they are told, so that a bar holds what its edges say.
+            // Uses the edges as reported, so that a bin contains what its edges say.
             let guess = ((value / self.wide) - (first / self.wide)) as usize;
             let guess = guess.min(self.hist.len() - 1);
             let edge = |bar: usize| first + self.wide * bar as f64;

@@ -1,4 +1,4 @@
-//! Statistics for people: `_stats.md`, a table for a terminal, and a line for each column.
+//! Statistics for people: `_stats.md`, a table for a terminal, and a summary line for each column.
 
 use std::fmt::Write as _;
 
@@ -11,23 +11,23 @@ use dcfs_core::render::numbers::{bytes, count, counted};
 use dcfs_core::render::stranger::visible;
 use dcfs_core::render::table::Table;
 
-/// Columns that a page tells of; the JSON has all.
+/// The most columns on a page; the JSON has all.
 const MOST_COLUMNS: usize = 200;
 
-/// Labels of a column that a page tells, and that a line does.
+/// The most labels of a column on a page, and in a line.
 const MOST_LABELS: usize = 20;
 const FEW_LABELS: usize = 3;
 
-/// Characters of a label or a value.
+/// The most characters of a label or a value.
 const LONGEST: usize = 40;
 
-/// Bars from least to most; a bar of nothing is a gap.
+/// Bars from low to high; an empty bin is a gap.
 const BARS: [char; 8] = [
     '\u{2581}', '\u{2582}', '\u{2583}', '\u{2584}', '\u{2585}', '\u{2586}', '\u{2587}', '\u{2588}',
 ];
 
 impl Statistics {
-    /// `_stats.md`. `filters` are those of a query directory, outermost first.
+    /// `_stats.md`. `filters` are the filters of a query directory, outermost first.
     pub fn page(&self, filters: &[String]) -> String {
         let mut out = format!("# Statistics of {}\n\n", text(&self.dataset));
         let rows = counted(self.num_examples, "row");
@@ -87,7 +87,7 @@ impl Statistics {
         out
     }
 
-    /// For a terminal of that width.
+    /// The table for a terminal of that width.
     pub fn plain(&self, width: Option<usize>) -> String {
         let mut table = Table::new([
             "COLUMN",
@@ -136,7 +136,8 @@ impl Statistics {
 }
 
 impl ColumnStatistics {
-    /// The column in a line, in the words of DataChain's knowledge base: `375 - 600, p50=480`. Not escaped.
+    /// The column on one line, in the words of DataChain's knowledge base: `375 - 600, p50=480`.
+    /// Not escaped.
     pub fn line(&self) -> String {
         let of = &self.column_statistics;
         let mut parts = Vec::new();
@@ -184,7 +185,7 @@ impl ColumnStatistics {
 }
 
 impl Files {
-    /// The column in a line. Not escaped.
+    /// The column on one line. Not escaped.
     pub fn line(&self) -> String {
         let most = self.extensions.iter().take(FEW_LABELS);
         let shares: Vec<String> = most
@@ -236,7 +237,7 @@ impl Cells {
     }
 }
 
-/// What is worth a second look, where anything is.
+/// The section of flags, if there are any.
 fn worth_a_look(columns: &[ColumnStatistics], files: &[Files]) -> String {
     let mut out = String::new();
     for column in columns {
@@ -255,7 +256,7 @@ fn worth_a_look(columns: &[ColumnStatistics], files: &[Files]) -> String {
     if out.is_empty() { out } else { format!("\n## Worth a look\n\n{out}") }
 }
 
-/// The labels of a column, or the texts that come most often.
+/// The labels of a column, or its most frequent texts.
 fn labels(column: &ColumnStatistics) -> String {
     let of = &column.column_statistics;
     let rows: u64 = of.labels().map(|(_, count)| count).sum();
@@ -326,7 +327,7 @@ fn labels_line(of: &Measures, most: usize, longest: usize) -> String {
     told.join(", ")
 }
 
-/// A histogram in a few characters.
+/// A histogram as a few characters.
 fn spread(histogram: &Histogram) -> String {
     let most = histogram.hist.iter().copied().max().unwrap_or_default();
     let bar = |n: &u64| match *n {
@@ -336,7 +337,7 @@ fn spread(histogram: &Histogram) -> String {
             BARS[eighths as usize - 1]
         }
     };
-    // Gaps at an edge would be cut from a cell.
+    // Spaces at the edges would be trimmed from a cell.
     let bars: String = histogram.hist.iter().map(bar).collect();
     bars.replace(' ', "\u{b7}")
 }
@@ -358,7 +359,7 @@ pub(super) fn percent_of(share: f64) -> String {
     }
 }
 
-/// A number in four digits that count, or whole.
+/// A number with four significant digits, or in full.
 pub(super) fn short(x: f64) -> String {
     if x == x.trunc() && x.abs() < 1e15 {
         return format!("{x}");
@@ -378,7 +379,7 @@ fn number(number: &Number) -> String {
     match number {
         Number::Int(n) => n.to_string(),
         Number::Real(x) => short(*x),
-        // Moments to the second.
+        // Times to the second.
         Number::Text(text) => text.split('.').next().unwrap_or(text).to_owned(),
     }
 }

@@ -1,4 +1,4 @@
-//! The rows that statistics are of, and their packed values.
+//! The rows that statistics cover, and their packed values.
 
 use roaring::RoaringBitmap;
 
@@ -8,23 +8,23 @@ use dcfs_core::expr::packed::Packed;
 /// Some rows of a version.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'r> {
-    /// Rows of the version.
+    /// The number of rows of the version.
     pub count: usize,
-    /// Those that are meant; `None` for all.
+    /// The rows covered; `None` for all.
     pub within: Option<&'r RoaringBitmap>,
 }
 
-/// A column gave what no one packed.
+/// A packed column is damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Damage;
 
 impl<'r> Rows<'r> {
-    /// How many.
+    /// The number of rows covered.
     pub fn len(self) -> u64 {
         self.within.map_or(self.count as u64, RoaringBitmap::len)
     }
 
-    /// Each of them, rising.
+    /// The rows covered, ascending.
     pub fn iter(self) -> Box<dyn Iterator<Item = usize> + 'r> {
         match self.within {
             None => Box::new(0..self.count),
@@ -35,7 +35,7 @@ impl<'r> Rows<'r> {
     /// Calls `each` with the rows that have a value in a column.
     ///
     /// # Errors
-    /// What `each` says.
+    /// Errors of `each`.
     pub fn each_valid(
         self,
         packed: &Packed<'_>,
@@ -48,7 +48,7 @@ impl<'r> Rows<'r> {
         }
     }
 
-    /// How many have a value in a column.
+    /// The number of rows that have a value in a column.
     pub fn valid(self, packed: &Packed<'_>) -> u64 {
         let mut count = 0;
         let counted = self.each_valid(packed, |_| {

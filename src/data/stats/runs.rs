@@ -1,21 +1,22 @@
-//! Equal keys together, in order, in bounded memory.
+//! Counts equal keys in ascending order, in bounded memory.
 //!
-//! Up to [`MOST`] keys are held and sorted. Of more, the first 16 bits are counted, and the keys are gone through once for
-//! every range of them that fits; a range of one value is told apart by the next 16 bits. So memory does not grow with
-//! the rows, and nothing is written.
+//! Up to [`MOST`] keys are held and sorted. If there are more, they are counted by their first 16
+//! bits, and one pass is made for every range of those that fits; a range of a single value is
+//! split by the next 16 bits. So memory does not grow with the rows, and nothing is written to
+//! disk.
 
-/// Keys that are held at a time: 16 MiB of the wider ones.
+/// The most keys held at a time: 16 MiB of the wider ones.
 const MOST: u64 = 1 << 20;
 
-/// Values of 16 bits.
+/// The number of values of 16 bits.
 const DIGITS: usize = 1 << 16;
 
-/// A key, told apart 16 bits at a time.
+/// A key, processed 16 bits at a time.
 pub trait Key: Copy + Ord {
-    /// How many times 16 bits it has.
+    /// The number of its 16-bit digits.
     const LEVELS: u32;
 
-    /// The bits of a level, the highest first.
+    /// The digit of a level, the highest first.
     fn digit(self, level: u32) -> usize;
 }
 
@@ -35,10 +36,11 @@ impl Key for u128 {
     }
 }
 
-/// What gives all keys, in any order, each time the same.
+/// Visits all keys in any order, each time the same.
 pub type Each<'e, K> = dyn Fn(&mut dyn FnMut(K)) + 'e;
 
-/// Gives `take` every key once, rising, and how often it comes. `count` is of all keys that `each` gives.
+/// Calls `take` with every distinct key, ascending, and its count. `count` is the number of all
+/// keys that `each` visits.
 pub fn runs<K: Key>(count: u64, each: &Each<'_, K>, take: &mut dyn FnMut(K, u64)) {
     within(MOST, count, each, take);
 }
@@ -58,7 +60,7 @@ fn sorted<K: Key>(count: u64, each: &Each<'_, K>, take: &mut dyn FnMut(K, u64)) 
     keys.chunk_by(|a, b| a == b).for_each(|run| take(run[0], run.len() as u64));
 }
 
-/// Goes through keys that are alike above `level`, range by range.
+/// Processes keys that are equal above `level`, range by range.
 fn split<K: Key>(most: u64, level: u32, each: &Each<'_, K>, take: &mut dyn FnMut(K, u64)) {
     let mut counts = vec![0_u64; DIGITS];
     each(&mut |key| counts[key.digit(level)] += 1);
@@ -79,7 +81,7 @@ fn split<K: Key>(most: u64, level: u32, each: &Each<'_, K>, take: &mut dyn FnMut
         match held {
             0 => {}
             _ if held <= most => sorted(held, part, take),
-            // One value of 16 bits, of more keys than are held.
+            // A single 16-bit value with more keys than can be held.
             _ if level + 1 < K::LEVELS => split(most, level + 1, part, take),
             _ => {
                 let mut one = None;

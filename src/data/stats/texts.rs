@@ -1,7 +1,8 @@
-//! What is measured of texts: their lengths, how many are different, and labels where few are.
+//! Measures of texts: their lengths, the number of distinct ones, and labels if there are few.
 //!
-//! Different texts are told apart by 128 bits of two hashes, which are sorted like numbers: among a billion texts two are taken
-//! for one once in 10^20 times. Numbered texts are counted by their numbers.
+//! Distinct texts are identified by 128 bits of two hashes, sorted like numbers: among a billion
+//! texts, the chance that two collide is one in 10^20. Dictionary-encoded texts are counted by
+//! their indices.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hasher};
@@ -13,25 +14,26 @@ use super::runs::runs;
 use dcfs_core::expr::packed::{Packed, Texts};
 use dcfs_core::render::stranger::visible;
 
-/// Texts that repeat and are no more than so many are labels, however few rows there are: DataChain's own bound.
+/// Repeating texts with at most this many distinct ones are labels, however few rows there are:
+/// DataChain's own limit.
 const FEW: u64 = 20;
 
-/// Others are labels up to this share of the rows, which is Hugging Face's bound.
+/// Otherwise they are labels up to this share of the rows: Hugging Face's limit.
 const LABELS_PER_ROW: f64 = 0.2;
 
-/// Bytes of a label, at most.
+/// The most bytes of a label.
 const LONGEST_LABEL: usize = 200;
 
-/// Frequent texts that are told, and characters of each.
+/// The most frequent texts reported, and the most characters of each.
 const MOST_FREQUENT: usize = 10;
 const LONGEST_FREQUENT: usize = 100;
 
-/// Characters of a text.
+/// The number of characters of a text.
 pub fn length(text: &[u8]) -> u64 {
     text.iter().filter(|byte| **byte & 0xc0 != 0x80).count() as u64
 }
 
-/// 128 bits of a text, and of what stands before it.
+/// 128 bits that identify a text and the parts before it.
 pub fn hash(parts: &[&[u8]]) -> u128 {
     let half = |seed: u8| {
         let mut hasher = DefaultHasher::new();
@@ -45,16 +47,17 @@ pub fn hash(parts: &[&[u8]]) -> u128 {
     u128::from(half(0)) << 64 | u128::from(half(1))
 }
 
-/// The texts of a column and how often each comes, as far as that is told.
+/// The texts of a column and their counts, as far as they are reported.
 #[derive(Default)]
 struct Counted<'a> {
     different: u64,
-    /// All of them where they are few, else the most frequent: most first, then by their bytes.
+    /// All of them if they are few, else the most frequent: by descending count, then by their
+    /// bytes.
     texts: Vec<(&'a [u8], u64)>,
     lengths: BTreeMap<u64, u64>,
 }
 
-/// Measures a column of texts; labels are at most `most_labels`.
+/// Measures a column of texts; there are at most `most_labels` labels.
 ///
 /// # Errors
 /// [`Damage`].
@@ -109,12 +112,12 @@ pub fn texts(
     Ok((ColumnType::StringText, measures))
 }
 
-/// Most first, then by their bytes.
+/// Sorts by descending count, then by bytes.
 fn sort(texts: &mut [(&[u8], u64)]) {
     texts.sort_unstable_by(|(a, m), (b, n)| n.cmp(m).then_with(|| a.cmp(b)));
 }
 
-/// Numbered texts: a count for each number.
+/// Counts dictionary-encoded texts by index.
 fn numbered<'a>(
     packed: &Packed<'a>,
     texts: &Texts<'a>,
@@ -138,7 +141,7 @@ fn numbered<'a>(
     Ok(counted)
 }
 
-/// Texts by their hashes.
+/// Counts texts by their hashes.
 fn hashed<'a>(
     packed: &Packed<'a>,
     rows: Rows<'_>,
@@ -151,7 +154,7 @@ fn hashed<'a>(
         count += 1;
         Ok(())
     })?;
-    // The most frequent, and all as long as they may be labels: hashes, most first.
+    // The most frequent and, as long as they may be labels, all: hashes, by descending count.
     let mut all: Vec<(u128, u64)> = Vec::new();
     let mut frequent = all.clone();
     let each = |give: &mut dyn FnMut(u128)| {
@@ -213,7 +216,7 @@ mod tests {
         let rows = Rows { count: of.len(), within: None };
         let found = texts(&packed, rows, 1000).expect("sound");
         let is_unique = found.1.n_unique == Some(of.len() as u64);
-        // A column of numbered texts says the same.
+        // A dictionary-encoded column reports the same.
         if is_unique {
             assert_eq!(texts(&words, rows, 1000), Ok(found.clone()));
         }

@@ -2,9 +2,9 @@
 //!
 //! | file | what lives there |
 //! |---|---|
-//! | [`source`], [`paths`] | the rows a table shows, and where their files are |
-//! | [`text`] | JSON and CSV, measured once and rendered again where they are read |
-//! | [`parquet`] | Parquet, as a file of the cache |
+//! | [`source`], [`paths`] | the rows a table shows, and the paths of their files |
+//! | [`text`] | JSON and CSV, measured once and rendered again when read |
+//! | [`parquet`] | Parquet, as a file in the cache |
 
 pub mod parquet;
 pub mod paths;

@@ -1,7 +1,7 @@
-//! Where the files of a row are, from the directory that a table stands in.
+//! The paths of a row's files, relative to the directory of the table.
 //!
-//! Nearly always that is where the row records them, and then its own cells tell; the pack's index
-//! tells it for every other row, at some ten times the cost.
+//! Nearly always a file is at its recorded path, so the row's own cells give it; for other rows the
+//! pack's index is read, at some ten times the cost.
 
 use super::source::{At, Rows, Source};
 use crate::pack::{Column, Pack};
@@ -11,13 +11,13 @@ use dcfs_core::error::Result;
 use dcfs_core::object::Object;
 use dcfs_core::tree::{key, place};
 
-/// Finds the paths of row after row.
+/// Finds the paths of one row after another.
 #[derive(Debug)]
 pub struct Paths<'p> {
     pack: &'p Pack,
-    /// Where names begin with a rank.
+    /// The ranking, if names begin with a rank.
     ranking: Option<&'p Ranking>,
-    /// The column of the directory that the table stands in, and what is above its names.
+    /// The column of the table's directory, and the path prefix to strip from names.
     root: Option<(usize, Vec<u8>)>,
     columns: Vec<Finder<'p>>,
     found: Vec<Option<Vec<u8>>>,
@@ -28,12 +28,12 @@ pub struct Paths<'p> {
 #[derive(Debug)]
 struct Finder<'p> {
     column: &'p Column,
-    /// The numbers of its source's and its path's cells, where they tell.
+    /// The indices of the cells of source and path, if these give the path.
     cells: Option<(usize, usize)>,
 }
 
 impl<'p> Paths<'p> {
-    /// For the rows of a table. The database columns whose cells are needed are added to `columns`.
+    /// For the rows of a table. Adds the database columns whose cells are needed to `columns`.
     ///
     /// # Errors
     /// A damaged pack.
@@ -67,8 +67,8 @@ impl<'p> Paths<'p> {
         Ok(Self { pack, ranking, root, columns, found, object: Object::default(), key: Vec::new() })
     }
 
-    /// The path in each listed File column, `None` where the row names no file: with the column's
-    /// directory first where there are several.
+    /// The path in each listed File column, `None` if the row names no file; prefixed with the
+    /// column's directory if there are several columns.
     ///
     /// # Errors
     /// A damaged pack.
@@ -109,7 +109,7 @@ impl<'p> Paths<'p> {
     }
 }
 
-/// A cell that is the text itself. Numbers, which only a stranger puts there, are left to the index.
+/// A text cell. Numbers, which only a foreign catalog holds, are left to the index.
 fn text(cell: Cell<'_>) -> Option<&[u8]> {
     match cell {
         Cell::Null => Some(b""),

@@ -1,4 +1,4 @@
-//! The rows that a table shows, in order.
+//! The rows of a table, in order.
 
 use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
@@ -17,7 +17,8 @@ use dcfs_core::id::RowId;
 use dcfs_core::render::rows::{Beside, Format, Layout};
 use dcfs_core::schema::{Field, Schema, Shape, ValueType};
 
-/// Moves with every change of how rows are written: a table kept by another dcfs is not read.
+/// Changes whenever rows are written differently: a table cached by another dcfs version is not
+/// read.
 const FORMAT: u32 = 2;
 
 /// All rows of a version, or a set of them. Cheap to clone.
@@ -26,44 +27,44 @@ pub struct Source {
     pub catalog: Arc<Catalog>,
     pub of: VersionInfo,
     pub schema: Arc<Schema>,
-    /// Knows which file each row names.
+    /// The pack that maps rows to files.
     pub pack: Arc<Pack>,
     pub rows: Rows,
-    /// The directory that the table stands in, where that is not the version's own.
+    /// The directory of the table, if it is not the version's own.
     pub root: Option<Dir>,
     /// Whether that is a directory of ranked names.
     pub is_ranked: bool,
-    /// What stands beside the columns of the schema.
+    /// The columns besides those of the schema.
     pub beside: Beside,
 }
 
-/// Which rows, and in which order.
+/// The rows, and their order.
 #[derive(Clone, Debug)]
 pub enum Rows {
     All,
-    /// By rising ordinals.
+    /// By ascending ordinals.
     Some(Arc<Ordinals>),
     Ranked(Arc<Ranking>),
 }
 
-/// A row's place in its table.
+/// A row's position in its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct At {
-    /// Its ordinal; in a ranking, its place there.
+    /// Its ordinal or, in a ranking, its rank counted from 0.
     pub position: u32,
     pub ordinal: u32,
 }
 
-/// What a scan calls for every row: where it is, its id, and the cells asked for.
+/// The callback of a scan for every row: its position, its id, and the requested cells.
 pub type EachRow<'e> = dyn FnMut(At, RowId, &dyn Cells) -> Result<ControlFlow<()>> + 'e;
 
-/// What the column of a ranking's keys is called in a table, where no signal has that name.
+/// The name of the column with a ranking's keys in a table, if no signal has that name.
 const ORDER_KEY: &str = "order_key";
 
 /// The column of keys as a database column, which no table has.
 const KEY_COLUMN: &str = "\0order_key";
 
-/// Rows after which it is asked whether anybody still waits.
+/// Rows between checks for cancellation.
 const OFTEN: u32 = 4096;
 
 /// A schema with the keys of a ranking as its last column.
@@ -109,7 +110,7 @@ fn key_cell(ranking: &Ranking, position: u32) -> Cell<'_> {
 }
 
 impl Source {
-    /// How many rows there are.
+    /// The number of rows.
     pub fn row_count(&self) -> u64 {
         match &self.rows {
             Rows::All => self.pack.row_count().into(),
@@ -126,14 +127,14 @@ impl Source {
         }
     }
 
-    /// How its rows are written in `format`.
+    /// The layout of its rows in `format`.
     pub fn layout(&self, format: Format) -> Layout {
         let listed: Vec<_> = self.pack.columns().iter().map(|column| column.file.clone()).collect();
         Layout::new(&self.schema, format, &listed, self.beside)
     }
 
-    /// The name of a file about these rows: what it is, which rows, and which dcfs wrote it, for
-    /// another may write rows otherwise.
+    /// The name of a file in the cache about these rows: its kind, the rows, and the version of
+    /// dcfs, because another may write rows differently.
     pub fn stem(&self, what: &str) -> String {
         let mut hash = Sha256::new();
         let rows = match &self.rows {
@@ -152,12 +153,12 @@ impl Source {
         format!("{what}-{rows}-{FORMAT}-{}", env!("CARGO_PKG_VERSION").replace('.', "_"))
     }
 
-    /// Calls `each` with the rows whose positions are in `within`, in order, until it breaks. Within a
-    /// short transaction: `each` should not wait on anything.
+    /// Calls `each` with the rows whose positions are in `within`, in order, until it breaks.
+    /// `each` runs inside a short transaction, and should not block.
     ///
     /// # Errors
-    /// [`Kind::Stale`] where the version is removed, or its rows are not those that were packed; what
-    /// `each` returns.
+    /// [`Kind::Stale`] if the version was removed, or its rows are not those that were packed;
+    /// errors of `each`.
     pub fn scan(
         &self,
         columns: &[String],
@@ -190,7 +191,7 @@ impl Source {
         })
     }
 
-    /// Where the rows are, in order.
+    /// The positions of the rows, in order.
     pub fn places(&self, within: RangeInclusive<u32>) -> Box<dyn Iterator<Item = At> + '_> {
         let plain = |ordinal| At { position: ordinal, ordinal };
         match &self.rows {
@@ -209,7 +210,7 @@ impl Source {
         }
     }
 
-    /// The same as ranges of ids, each as long as it can be.
+    /// The same as ranges of ids, each as long as possible.
     fn id_ranges(
         &self,
         within: RangeInclusive<u32>,
@@ -231,7 +232,7 @@ impl Source {
 }
 
 impl Rows {
-    /// Adds what tells these rows from others.
+    /// Hashes everything that identifies these rows.
     fn hash(&self, hash: &mut Sha256) {
         match self {
             Self::All => {}
@@ -247,7 +248,7 @@ impl Rows {
     }
 }
 
-/// The numbers of `within` that are below `count`.
+/// The part of `within` that is below `count`.
 fn clamp(within: &RangeInclusive<u32>, count: u32) -> Option<RangeInclusive<u32>> {
     let last = count.checked_sub(1)?.min(*within.end());
     (*within.start() <= last).then(|| *within.start()..=last)

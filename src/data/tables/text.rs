@@ -1,8 +1,8 @@
 //! A table as a text file of exact size that is never held in memory or on disk.
 //!
-//! One pass over the rows renders them all and keeps where every block of some hundred kilobytes
-//! begins; a read renders the blocks that it needs again. Rows never change, so the bytes are the same;
-//! should a block come out with another length, that is an error and never a wrong byte.
+//! One pass over the rows renders them all and records where every block of some hundred kilobytes
+//! begins; a read renders the blocks that it needs again. Rows never change, so the bytes are the
+//! same; a block that comes out with a different length is an error, never a wrong byte.
 
 use std::io::{Read, Write};
 use std::ops::{ControlFlow, RangeInclusive};
@@ -21,28 +21,28 @@ use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::kept::Kept;
 use dcfs_core::render::rows::{Format, Layout};
 
-/// Bytes of text after which a block ends, at the end of a row.
+/// Bytes of text after which a block ends, at the next end of a row.
 const BLOCK: usize = 256 << 10;
 
 /// Rows that a thread of the measuring pass takes at a time.
 const CHUNK: u32 = 32_768;
 
-/// The most threads that measure.
+/// The most threads of the measuring pass.
 const THREADS: usize = 4;
 
-/// An index is kept on disk where finding it again would take a while.
+/// The fewest blocks for which an index is cached on disk: measuring again would take a while.
 const WORTH_KEEPING: usize = 16;
 
-/// Builds that take longer say so.
+/// Builds that take longer are logged.
 const LONG: Duration = Duration::from_secs(1);
 
-/// Blocks rendered lately, of all tables, by table and number.
+/// Recently rendered blocks of all tables, by table and index.
 pub type Blocks = Kept<(u64, usize), Bytes>;
 
-/// Numbers of tables, for [`Blocks`]; never given twice in a process.
+/// Ids of tables, for [`Blocks`]; never reused in a process.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// A text table, ready to be read anywhere.
+/// A text table, readable at any offset.
 #[derive(Debug)]
 pub struct TextTable {
     source: Source,
@@ -52,20 +52,20 @@ pub struct TextTable {
     blocks: Arc<Blocks>,
 }
 
-/// Where the blocks of a table begin.
+/// The starts of a table's blocks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Index {
-    /// The position of the first row and the offset of the first byte, rising.
+    /// The position of the first row and the offset of the first byte, ascending.
     starts: Vec<(u32, u64)>,
     size: u64,
 }
 
 impl TextTable {
-    /// The table of `source` in `format`: measured by a pass over the rows, unless a mount did so
-    /// before. Blocks for as long as that takes.
+    /// The table of `source` in `format`: measured by a pass over the rows, unless an earlier mount
+    /// did so. Blocks meanwhile.
     ///
     /// # Errors
-    /// What the catalog and the pack say.
+    /// Errors of the catalog and the pack.
     pub fn open(source: Source, format: Format, blocks: Arc<Blocks>) -> Result<Self> {
         let layout = source.layout(format);
         let home = Home::of(&source.pack, "tables");
@@ -84,15 +84,15 @@ impl TextTable {
         Ok(Self { source, layout, index, number, blocks })
     }
 
-    /// Bytes.
+    /// The size in bytes.
     pub fn size(&self) -> u64 {
         self.index.size
     }
 
-    /// The bytes `offset..offset + length`, cut at the end. Blocks.
+    /// The bytes `offset..offset + length`, clipped at the end. Blocks.
     ///
     /// # Errors
-    /// What the catalog and the pack say; [`Kind::Broken`] where the rows are not those measured.
+    /// Errors of the catalog and the pack; [`Kind::Broken`] if the rows are not those measured.
     pub fn read(&self, offset: u64, length: u32) -> Result<Bytes> {
         let end = offset.saturating_add(length.into()).min(self.index.size);
         if offset >= end {
@@ -137,8 +137,8 @@ impl TextTable {
     }
 }
 
-/// Writes rows at the end of `out`. After each, `each` is told its position and may take from `out`;
-/// `false` ends it.
+/// Appends rows to `out`. After each row, calls `each` with its position; `each` may take bytes
+/// from `out`, and ends the scan with `false`.
 pub fn write(
     source: &Source,
     layout: &Layout,
@@ -155,7 +155,7 @@ pub fn write(
     })
 }
 
-/// Renders every row and keeps where blocks begin: on all cores, chunk by chunk.
+/// Renders every row and records where blocks begin: on all cores, chunk by chunk.
 fn measure(source: &Source, layout: &Layout) -> Result<Index> {
     let started = Instant::now();
     let chunks = source.positions().div_ceil(CHUNK);
@@ -228,7 +228,7 @@ fn measure_chunk(source: &Source, layout: &Layout, chunk: u32) -> Result<Vec<Blo
     Ok(blocks)
 }
 
-/// Keeps an index for later mounts. That it cannot be kept is not worth failing a read.
+/// Caches an index for later mounts. A failure to do so is not worth failing a read.
 fn keep(home: &Home, stem: &str, index: &Index) {
     let kept = home.create().and_then(|mut draft| {
         draft.write_all(&index.to_bytes()).map_err(|error| Error::new(Kind::NoSpace, error))?;
@@ -240,7 +240,8 @@ fn keep(home: &Home, stem: &str, index: &Index) {
 }
 
 impl Index {
-    /// Of blocks in order, after a header of some bytes, which belongs to the first.
+    /// Builds an index from blocks in order, after a header of so many bytes, which belongs to the
+    /// first block.
     fn of(header: u64, blocks: impl Iterator<Item = Block>) -> Self {
         let mut index = Self { starts: Vec::new(), size: header };
         for (first, length) in blocks {
@@ -254,12 +255,12 @@ impl Index {
         index
     }
 
-    /// The block that holds a byte, which must be before the end.
+    /// The block that contains a byte, which must be before the end.
     fn block_at(&self, offset: u64) -> usize {
         self.starts.partition_point(|(_, start)| *start <= offset).saturating_sub(1)
     }
 
-    /// Where a block begins; the end for the one after the last.
+    /// The offset of a block; the end of the table for the one after the last.
     fn offset(&self, block: usize) -> u64 {
         self.starts.get(block).map_or(self.size, |(_, offset)| *offset)
     }
@@ -273,7 +274,8 @@ impl Index {
         bytes
     }
 
-    /// What [`Index::to_bytes`] wrote; its checksum is [`Home`]'s to compare. `None` for anything else.
+    /// Parses the output of [`Index::to_bytes`]; [`Home`] verifies its checksum. `None` for
+    /// anything else.
     fn read(mut file: impl Read) -> Option<Self> {
         let mut size = [0; 8];
         file.read_exact(&mut size).ok()?;
@@ -291,7 +293,7 @@ impl Index {
         index.is_sound().then_some(index)
     }
 
-    /// Whether blocks follow each other from the first byte to the last.
+    /// Whether the blocks are contiguous from the first byte to the last.
     fn is_sound(&self) -> bool {
         let rises = |pair: &[(u32, u64)]| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1;
         let begins = self.starts.first().is_none_or(|(_, offset)| *offset == 0);

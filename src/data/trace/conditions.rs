@@ -1,4 +1,4 @@
-//! Conditions by which the row of a parent is found, as filters of its columns.
+//! Conditions that find the row of a parent, as filters of its columns.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use dcfs_core::expr::{Column, Comparison, Expr, Form, Value};
 use dcfs_core::object::Object;
 use dcfs_core::schema::{FileColumn, ValueType};
 
-/// Conditions that a File column names an object.
+/// Conditions for a File column to name the given object.
 pub fn same_object(file: &FileColumn, object: &Object) -> Vec<Expr> {
     let Ok(path) = std::str::from_utf8(&object.path) else { return Vec::new() };
     let parts = [
@@ -25,7 +25,7 @@ pub fn same_object(file: &FileColumn, object: &Object) -> Vec<Expr> {
     parts.into_iter().filter_map(condition).collect()
 }
 
-/// Condition that a column has the value of a cell; `None` where the two cannot be compared.
+/// The condition for a column to equal a cell; `None` if the two cannot be compared.
 pub fn is_equal(column: Arc<Column>, cell: Cell<'_>) -> Option<Expr> {
     let value = match (cell, column.form) {
         (Cell::Null, _) => return Some(Expr::IsNull(Expr::Column(column).into())),
@@ -41,7 +41,7 @@ fn equal(column: Arc<Column>, value: Value) -> Expr {
     Expr::Compare(Comparison::Equal, Expr::Column(column).into(), Expr::Value(value).into())
 }
 
-/// How a column of exact values is packed; others are not compared.
+/// The packed form of a column of exact values; other columns are not compared.
 pub fn form(value: &ValueType) -> Option<Form> {
     match value {
         ValueType::Bool => Some(Form::Bool),

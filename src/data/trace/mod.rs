@@ -1,15 +1,16 @@
-//! Where a row came from: the chain of versions from it back to the storage, with the condition that it passed, the program
-//! that computed its columns, who ran what and when.
+//! The origin of a row: the chain of versions from it back to the storage, with the conditions that
+//! it passed, the programs that computed its columns, and who ran what and when.
 //!
-//! Nothing notes which row of a parent a row came from, so it is found: the rows of the parent that name the same object, and of
-//! these the ones with equal values in the columns that both have; where no object is named, the rows with equal values.
-//! Several may be; then the first is followed, and how many there are is told.
+//! No record says which row of a parent a row came from, so it is searched for: the rows of the
+//! parent that name the same object and, among these, the ones with equal values in shared columns;
+//! if no object is named, the rows with equal values. There may be several; then the first is
+//! followed, and their number is reported.
 //!
 //! | file | what lives there |
 //! |---|---|
-//! | [`step`], [`text`] | what is told of a row, and how people read it |
+//! | [`step`], [`text`] | the facts about a row, and their text for people |
 //! | [`tracer`] | the walk through the versions |
-//! | [`conditions`] | how the row of a parent is found |
+//! | [`conditions`] | the conditions that find the row of a parent |
 
 mod conditions;
 mod step;

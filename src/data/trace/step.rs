@@ -1,25 +1,26 @@
-//! What is told of a row: itself, what it passed, what was computed, and what it came from.
+//! The facts about a row: its identity, the condition it passed, what was computed, and its
+//! parents.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value as Json;
 
-/// A row of one version, and how it came to be.
+/// A row of one version, and its origin.
 #[derive(Clone, Debug, Serialize)]
 pub struct Step {
     /// `pets@1.0.0`.
     pub dataset: String,
     /// `sys__id`.
     pub row: i64,
-    /// Rows that it may be; more than one where the child does not tell them apart.
+    /// The number of rows it may be; more than one if the child does not distinguish them.
     pub rows: u64,
     /// The address of its file, in the first column that has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uri: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub saved_at: Option<String>,
-    /// The person.
+    /// The author.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
     /// The machine and the folder.
@@ -27,7 +28,7 @@ pub struct Step {
     pub at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
-    /// The command, or the beginning of the script where Python saved it.
+    /// The command, or the beginning of the script if Python saved it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,16 +38,16 @@ pub struct Step {
     pub from: Vec<From>,
 }
 
-/// The condition of a version, and why this row is in it.
+/// The condition of a version, and how this row satisfies it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Passed {
-    /// In its printed form.
+    /// In canonical form.
     pub filter: String,
-    /// Columns that the filter reads, with the values of the parent's row.
+    /// The columns that the filter reads, with the values of the parent's row.
     pub values: BTreeMap<String, Json>,
     /// Whether the parent's row passes it now, as it should.
     pub passes: bool,
-    /// Its place, from 1 on, where the filter has an order.
+    /// Its rank, counted from 1, if the filter has an order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rank: Option<u64>,
 }
@@ -56,12 +57,12 @@ pub struct Passed {
 pub struct Computed {
     /// Their values in this row.
     pub values: BTreeMap<String, Json>,
-    /// Their types, which every value was held against.
+    /// Their types, which every value was checked against.
     pub types: BTreeMap<String, String>,
-    /// What was called, where a program is recorded.
+    /// The function or program, if recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub program: Option<String>,
-    /// Digests of the program's files, each with the rows that it made.
+    /// Digests of the program's files, each with the number of rows it produced.
     pub digests: Vec<Digest>,
 }
 
@@ -72,7 +73,7 @@ pub struct Digest {
     pub rows: u64,
 }
 
-/// What a row came from.
+/// The origin of a row.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum From {
@@ -80,7 +81,7 @@ pub enum From {
     Row(Box<Step>),
     /// An object of a storage, as it was listed.
     Storage(Stored),
-    /// A version that has no such row, or is gone.
+    /// A version that has no such row, or no longer exists.
     Lost { dataset: String, why: String },
 }
 

@@ -1,4 +1,4 @@
-//! The chain of a row, for people: a version a paragraph, its parents below it.
+//! The chain of a row for people: a paragraph per version, its parents below it.
 
 use serde_json::Value;
 
@@ -7,10 +7,10 @@ use dcfs_core::render::markdown::{block, code};
 use dcfs_core::render::numbers::{bytes, counted};
 use dcfs_core::render::stranger::visible;
 
-/// Characters of a value, and of a command.
+/// The most characters of a value, and of a command.
 const LONGEST: usize = 200;
 
-/// Digits of a digest, which are enough to tell programs apart.
+/// Digits of a digest shown, enough to tell programs apart.
 const DIGITS: usize = 12;
 
 impl Step {
@@ -21,7 +21,8 @@ impl Step {
         out
     }
 
-    /// The chain as a page in Markdown. Texts of strangers stand in a block of code that nothing in them closes.
+    /// The chain as a Markdown page. Texts of strangers are in a code block that cannot be closed
+    /// from inside.
     pub fn page(&self) -> String {
         let dataset = code(&visible(&self.dataset, LONGEST));
         format!("# Row {} of {dataset}\n\n{}", self.row, block("", &self.text()))

@@ -1,4 +1,4 @@
-//! The walk from a row back to the storage.
+//! Walks from a row back to the storage.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -23,17 +23,17 @@ use dcfs_core::schema::{FileColumn, Schema, ValueType};
 use dcfs_core::secrets::masked;
 use dcfs_core::time::Timestamp;
 
-/// Versions of one chain: who made more of them made them up.
+/// The most versions in a chain: a longer one is not a real one.
 const MOST_STEPS: usize = 100;
 
-/// Parents of one version that are looked into.
+/// The most parents of a version that are searched.
 const MOST_PARENTS: usize = 20;
 
-/// Bytes of a value that is told, and of a script.
+/// The most bytes of a value that are reported, and of a script.
 const LONGEST_VALUE: usize = 200;
 const LONGEST_SCRIPT: usize = 400;
 
-/// Columns of a step that are told with their values.
+/// The most columns of a step reported with their values.
 const MOST_COLUMNS: usize = 40;
 
 /// Opens or builds the pack of a version. May block.
@@ -48,7 +48,7 @@ pub struct Tracer<'t> {
     left: usize,
 }
 
-/// A version at hand.
+/// A version with its schema and pack, loaded.
 struct Known {
     of: VersionInfo,
     schema: Schema,
@@ -56,17 +56,18 @@ struct Known {
 }
 
 impl<'t> Tracer<'t> {
-    /// Over the versions that are there now.
+    /// A tracer over the versions that exist now.
     ///
     /// # Errors
-    /// What the catalog says.
+    /// Errors of the catalog.
     pub fn new(catalog: &'t Arc<Catalog>, packs: &'t PackOf<'t>) -> Result<Self> {
         let versions = catalog.versions()?;
         let queries = Queries::for_a_command();
         Ok(Self { catalog, packs, queries, versions, left: MOST_STEPS })
     }
 
-    /// The row that `wanted` is in a version: its number, the path of its file, or the name, where one file alone has it.
+    /// The row of a version that `wanted` names: by its number, the path of its file, or its file
+    /// name if only one file has it.
     ///
     /// # Errors
     /// There is none; several files have the name.
@@ -86,7 +87,7 @@ impl<'t> Tracer<'t> {
     /// The chain of one row.
     ///
     /// # Errors
-    /// What the catalog and the packs say.
+    /// Errors of the catalog and the packs.
     pub fn trace(&mut self, of: &VersionInfo, row: RowId) -> Result<Step> {
         let known = self.known(of)?;
         self.step(&known, row, 1)
@@ -140,7 +141,7 @@ impl<'t> Tracer<'t> {
         Ok(step)
     }
 
-    /// The row of a parent, and what it had to pass.
+    /// The row of a parent, and the condition that it passed.
     fn from(
         &mut self,
         known: &Known,
@@ -166,7 +167,7 @@ impl<'t> Tracer<'t> {
         Ok(Some(From::Row(Box::new(self.step(parent, first, found.len())?))))
     }
 
-    /// What a version was made from. A storage stands for its listing.
+    /// The sources of a version. A storage takes the place of its listing.
     fn parents(&self, known: &Known) -> Result<Vec<Source>> {
         let mut sources = Vec::new();
         let parents = self.catalog.parents(known.of.id)?;
@@ -248,7 +249,7 @@ impl<'t> Tracer<'t> {
         })
     }
 
-    /// Conditions that the parent's row has the same values in columns that both have.
+    /// Conditions for the parent's row to have the same values in shared columns.
     fn equal_values(&self, known: &Known, row: RowId, parent: &Known) -> Result<Vec<Expr>> {
         let ours = known.schema.leaves();
         let mut shared = Vec::new();
@@ -281,9 +282,9 @@ impl<'t> Tracer<'t> {
         Ok((*selected.rows).clone())
     }
 
-    /// Whether, and by which values, a row of the parent passes the filter of the child.
+    /// Whether, and with which values, a row of the parent passes the filter of the child.
     fn passed(&self, parent: &Known, row: RowId, filter: &str) -> Result<Option<Passed>> {
-        // A statement of SQL is kept in the same place, and is no filter.
+        // An SQL statement is recorded in the same place, and is not a filter.
         let Ok(query) = lost::check(self.catalog, &parent.of, &parent.schema, filter) else {
             return Ok(None);
         };
@@ -303,7 +304,7 @@ impl<'t> Tracer<'t> {
         Ok(Some(Passed { filter: query.to_string(), values, passes, rank }))
     }
 
-    /// What of a row no parent has.
+    /// The values of a row that no parent has.
     fn computed(
         &self,
         known: &Known,
@@ -338,7 +339,7 @@ impl<'t> Tracer<'t> {
         Ok(Some(Computed { values, types: types.collect(), program, digests }))
     }
 
-    /// The cells of one row, by the numbers of `columns`.
+    /// The cells of one row, in the order of `columns`.
     fn cells(
         &self,
         known: &Known,
@@ -354,17 +355,17 @@ impl<'t> Tracer<'t> {
     }
 }
 
-/// What a version was made from.
+/// A source of a version.
 enum Source {
     Known(Box<Known>),
     /// A storage, and when it was last listed.
     Listing(String, Option<Timestamp>),
     Gone(String),
-    /// Versions beyond those that are looked into.
+    /// The number of versions beyond those that are searched.
     TooMany(usize),
 }
 
-/// The object of the row that lies in a storage.
+/// The object of the row that is in a storage.
 fn stored(
     storage: &str,
     listed: Option<Timestamp>,
@@ -384,7 +385,7 @@ fn stored(
     }))
 }
 
-/// The filter that a version was made by: of its recipe, or of the command.
+/// The filter that made a version: from its recipe, or from the command.
 fn filter(by: &Provenance) -> Option<String> {
     let of_recipe = by.recipe.as_ref().and_then(|recipe| recipe["filter"].as_str());
     of_recipe.map(str::to_owned).or_else(|| by.filter.clone())
@@ -408,7 +409,7 @@ fn is_of_file(schema: &Schema, name: &str) -> bool {
         .any(|file| name.strip_prefix(file.name.as_str()).is_some_and(|rest| rest.starts_with('.')))
 }
 
-/// A cell as JSON, a long one shortened to its beginning.
+/// A cell as JSON; a long one is truncated.
 fn value(cell: Cell<'_>, value: &ValueType) -> Json {
     let mut text = Vec::new();
     json::cell(&mut text, cell, value);

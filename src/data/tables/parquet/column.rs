@@ -1,18 +1,18 @@
-//! One leaf column of a row group while it is gathered: values, and the levels that tell where a NULL,
-//! an absent model or an empty list stands in their place.
+//! One leaf column of a row group being gathered: its values, and the levels that mark a NULL, an
+//! absent model or an empty list.
 
 use bytes::Bytes;
 use parquet::column::writer::ColumnWriter;
 use parquet::data_type::ByteArray;
 use parquet::errors::Result;
 
-/// A gathered column of some rows.
+/// A column gathered from some rows.
 #[derive(Debug)]
 pub struct Column {
     values: Values,
     defined: Vec<i16>,
     repeated: Vec<i16>,
-    /// The level of a value that is there.
+    /// The definition level of a value that is present.
     full: i16,
     is_repeated: bool,
 }
@@ -22,11 +22,11 @@ enum Values {
     Bool(Vec<bool>),
     Int(Vec<i64>),
     Float(Vec<f64>),
-    /// All texts one after another, and where each ends.
+    /// All texts concatenated, and the end of each.
     Bytes(Vec<u8>, Vec<usize>),
 }
 
-/// What a leaf holds.
+/// The physical type of a leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Physical {
     Bool,
@@ -35,7 +35,7 @@ pub enum Physical {
     Bytes,
 }
 
-/// A value on its way into a column of its kind.
+/// A value to be added to a column of its type.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Scalar<'a> {
     Bool(bool),
@@ -45,7 +45,8 @@ pub enum Scalar<'a> {
 }
 
 impl Column {
-    /// `full` is the level of a value that is there; `is_repeated` tells whether it lies in a list.
+    /// `full` is the level of a value that is present; `is_repeated` says whether it is inside a
+    /// list.
     pub fn new(physical: Physical, full: i16, is_repeated: bool) -> Self {
         let values = match physical {
             Physical::Bool => Values::Bool(Vec::new()),
@@ -56,7 +57,7 @@ impl Column {
         Self { values, defined: Vec::new(), repeated: Vec::new(), full, is_repeated }
     }
 
-    /// An empty one of the same kind.
+    /// An empty column of the same type.
     pub fn again(&self) -> Self {
         let physical = match &self.values {
             Values::Bool(_) => Physical::Bool,
@@ -67,7 +68,7 @@ impl Column {
         Self::new(physical, self.full, self.is_repeated)
     }
 
-    /// Adds nothing: `level` tells how far down something is there.
+    /// Adds an absent value: `level` is the depth down to which the path is present.
     pub fn push_none(&mut self, level: i16, repeated: i16) {
         self.defined.push(level);
         if self.is_repeated {
@@ -75,7 +76,7 @@ impl Column {
         }
     }
 
-    /// Adds a value; one of another kind than the column's is nothing at the level above, and told.
+    /// Adds a value; one of a different type is NULL at the level above, and gives `false`.
     pub fn push(&mut self, value: Scalar<'_>, repeated: i16) -> bool {
         match (&mut self.values, value) {
             (Values::Bool(all), Scalar::Bool(value)) => all.push(value),
@@ -94,7 +95,7 @@ impl Column {
         true
     }
 
-    /// Bytes of memory, about.
+    /// The approximate size in memory, in bytes.
     pub fn weight(&self) -> usize {
         let values = match &self.values {
             Values::Bool(all) => all.len(),
@@ -105,7 +106,7 @@ impl Column {
         values + 2 * (self.defined.len() + self.repeated.len())
     }
 
-    /// Writes it as a chunk of a row group.
+    /// Writes it as a column chunk of a row group.
     pub fn write(self, out: &mut ColumnWriter<'_>) -> Result<()> {
         let defined = Some(&self.defined[..]);
         let repeated = self.is_repeated.then_some(&self.repeated[..]);
@@ -128,7 +129,7 @@ impl Column {
     }
 }
 
-/// Slices of one buffer, none copied.
+/// Slices of one buffer, without copying.
 fn slices(all: Vec<u8>, ends: &[usize]) -> Vec<ByteArray> {
     let all = Bytes::from(all);
     let mut start = 0;

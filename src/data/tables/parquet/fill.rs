@@ -1,5 +1,5 @@
-//! Rows into the columns of a plan. A cell of another kind than its column's is kept where nothing of
-//! it is lost, and is NULL else; how many were is told.
+//! Fills the columns of a plan from rows. A cell whose type differs from its column's is converted
+//! if nothing is lost, and otherwise becomes NULL; such cells are counted.
 
 use super::column::{Column, Scalar};
 use super::shape::{Node, Value};
@@ -9,21 +9,21 @@ use dcfs_core::json;
 use dcfs_core::schema::ValueType;
 use dcfs_core::time::Timestamp;
 
-/// The columns of a row group while it grows.
+/// The columns of a row group being filled.
 #[derive(Debug)]
 pub struct Group {
     pub columns: Vec<Column>,
     pub rows: usize,
-    /// Bytes of text in it.
+    /// The bytes of text in it.
     pub text: usize,
-    /// Cells that were of no use.
+    /// The number of cells that could not be converted.
     pub lost: u64,
 }
 
-/// Where in nested lists a value stands.
+/// The position of a value in nested lists.
 #[derive(Clone, Copy)]
 struct At {
-    /// How far down something is there.
+    /// The depth down to which the path is present.
     level: i16,
     repeated: i16,
 }
@@ -34,7 +34,7 @@ impl Group {
         Self { columns: columns.iter().map(Column::again).collect(), rows: 0, text: 0, lost: 0 }
     }
 
-    /// Bytes of memory, about.
+    /// The approximate size in memory, in bytes.
     pub fn weight(&self) -> usize {
         self.columns.iter().map(Column::weight).sum()
     }
@@ -92,7 +92,7 @@ impl Group {
         }
     }
 
-    /// Nothing, in every leaf below a value.
+    /// Adds an absent value to every leaf below.
     fn absent(&mut self, value: &Value, at: At) {
         match value {
             Value::Leaf { leaf, .. } => self.columns[*leaf].push_none(at.level, at.repeated),
@@ -158,7 +158,7 @@ impl Group {
         self.columns[leaf].push_none(at.level, at.repeated);
     }
 
-    /// A value from stored JSON.
+    /// Adds a value from stored JSON.
     fn json(&mut self, value: &Value, text: &[u8], at: At) {
         let text = text.trim_ascii();
         match value {
@@ -176,7 +176,7 @@ impl Group {
                 }
             }
             Value::Model { level, fields } => {
-                // In a list that is a signal of its own, models are texts in strings.
+                // In a list that is a signal of its own, models are JSON texts in strings.
                 let inner = text.starts_with(b"\"").then(|| json::text(text)).flatten();
                 let text = inner.as_ref().map_or(text, String::as_bytes);
                 let Some(found) = json::fields(text) else { return self.useless(value, at) };
@@ -216,7 +216,7 @@ impl Group {
     }
 }
 
-/// Microseconds since 1970, of a stored time.
+/// A stored time as microseconds since 1970.
 fn time(text: &[u8]) -> Option<i64> {
     Timestamp::parse(std::str::from_utf8(text).ok()?).map(Timestamp::micros)
 }

@@ -1,8 +1,8 @@
-//! `_rows.parquet`: typed, nested as the models nest, in row groups of bounded size.
+//! `_rows.parquet`: typed, nested like the models, in row groups of limited size.
 //!
-//! Written with the column writers of the crate `parquet`: its Arrow layer would build buffers that are
-//! only taken apart again, and takes longer to compile than everything else here together. One thread
-//! reads rows into a group, another encodes the group before it.
+//! Uses the column writers of the crate `parquet`: its Arrow layer would build buffers only to take
+//! them apart again, and takes longer to compile than everything else here together. One thread
+//! reads rows into a group while another encodes the group before it.
 
 mod column;
 mod fill;
@@ -30,21 +30,20 @@ use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::rows::is_metadata;
 use dcfs_core::schema::FileColumn;
 
-/// Rows of a row group, at most: what pyarrow and DuckDB write, so that readers have groups to share
-/// out.
+/// The most rows of a row group: as pyarrow and DuckDB write, so that readers can share groups out
+/// among threads.
 const MOST_ROWS: usize = 122_880;
 
-/// Bytes of a row group before it is encoded, at most. Three are in memory at a time.
+/// The most bytes of a row group before encoding. Three are in memory at a time.
 const MOST_BYTES: usize = 24 << 20;
 
-/// After how many rows a group is weighed: adding it up looks at every column. Divides
-/// [`MOST_ROWS`].
+/// Rows between checks of a group's size, each of which visits every column. Divides [`MOST_ROWS`].
 const LOOK: usize = 256;
 
-/// Writing longer than this is told.
+/// Writes that take longer are logged.
 const LONG: Duration = Duration::from_secs(1);
 
-/// `error` of the Parquet writer, in our words.
+/// Translates an error of the Parquet writer.
 fn failed(error: ParquetError) -> Error {
     let cause = match error {
         ParquetError::External(cause) => cause.to_string(),
@@ -55,8 +54,7 @@ fn failed(error: ParquetError) -> Error {
     Error::new(kind, format!("cannot write Parquet: {cause}"))
 }
 
-/// The table of `source` as a file: the one that was kept, or a new one. Blocks for as long as that
-/// takes.
+/// The table of `source` as a file: from the cache, or written now. Blocks meanwhile.
 ///
 /// # Errors
 /// As [`write()`].
@@ -64,7 +62,7 @@ pub fn open(source: &Source) -> Result<File> {
     kept(source, "parquet", |source, out, each| write(source, out, each))
 }
 
-/// Hugging Face's `metadata.parquet` of `source`, as [`open`] has a table.
+/// Hugging Face's `metadata.parquet` of `source`, cached like [`open`].
 ///
 /// # Errors
 /// As [`write()`].
@@ -94,11 +92,11 @@ fn listed(source: &Source) -> Vec<FileColumn> {
     source.pack.columns().iter().map(|column| column.file.clone()).collect()
 }
 
-/// Writes the rows of `source` and gives their number. `each` is told, now and then, how many are
-/// read.
+/// Writes the rows of `source` and returns their number. Calls `each` now and then with the number
+/// of rows read.
 ///
 /// # Errors
-/// What the catalog and the pack say; that `out` takes no more.
+/// Errors of the catalog and the pack; a failed write to `out`.
 pub fn write(source: &Source, out: impl Write + Send, each: &dyn Fn(u64)) -> Result<u64> {
     let plan = Plan::new(&source.schema, &listed(source), source.beside).map_err(failed)?;
     write_plan(source, plan, out, each)
@@ -117,7 +115,7 @@ fn write_plan(
         let encoder = scope.spawn(move || encode(root, groups, out).map_err(failed));
         let read = read(source, &plan, each, &mut |group| full.send(group).is_ok());
         drop(full);
-        // What the encoder says goes first: it is why a group was not taken.
+        // The encoder's error goes first: it is the reason why a group was not taken.
         match encoder.join() {
             Ok(encoded) => encoded.and(read),
             Err(_) => Err(Error::new(Kind::Broken, "the thread that encodes Parquet died")),
@@ -135,14 +133,14 @@ fn write_plan(
     Ok(rows)
 }
 
-/// What was read.
+/// The outcome of reading.
 #[derive(Clone, Copy, Debug, Default)]
 struct Read {
     rows: u64,
     lost: u64,
 }
 
-/// Reads rows into groups; `give` answers whether more are wanted.
+/// Reads rows into groups; `give` returns whether more are wanted.
 fn read(
     source: &Source,
     plan: &Plan,
@@ -166,7 +164,7 @@ fn read(
             return Ok(ControlFlow::Continue(()));
         }
         group.push(&plan.nodes, id, files, cells);
-        // Cells of strangers may be megabytes each.
+        // A stranger's cells may be megabytes each.
         if !group.rows.is_multiple_of(LOOK) && group.text <= MOST_BYTES {
             return Ok(ControlFlow::Continue(()));
         }
@@ -184,12 +182,12 @@ fn read(
     Ok(total)
 }
 
-/// Whether a file is one of those that metadata is about.
+/// Whether a file is one that the metadata covers.
 fn is_data(path: &[u8]) -> bool {
     !is_metadata(path.rsplit(|byte| *byte == b'/').next().unwrap_or_default())
 }
 
-/// Encodes groups as they come.
+/// Encodes groups as they arrive.
 fn encode(
     root: parquet::schema::types::TypePtr,
     groups: Receiver<Group>,

@@ -1,4 +1,4 @@
-//! From a schema to the tree of Parquet types, and to the plan that fills its leaves.
+//! Maps a schema to Parquet types, and to the plan that fills their leaves.
 //!
 //! | dcfs | Parquet |
 //! |---|---|
@@ -6,10 +6,10 @@
 //! | `str`, dicts and unions (JSON) | STRING |
 //! | `datetime` | INT64, TIMESTAMP(MICROS, UTC) |
 //! | `bytes` | BYTE_ARRAY |
-//! | a model | group; optional where the model is |
+//! | a model | group; optional if the model is |
 //! | `list[T]` | LIST of T, at any depth; of a model, of groups |
 //!
-//! Every leaf may be NULL, for a stranger's cell may hold anything.
+//! Every leaf may be NULL, because a stranger's cell may hold anything.
 
 use std::sync::Arc;
 
@@ -21,7 +21,8 @@ use super::column::{Column, Physical};
 use dcfs_core::render::rows::{Beside, Ours, metadata_columns};
 use dcfs_core::schema::{Field, FileColumn, Schema, Shape, ValueType};
 
-/// What is written for one node of the tree. Levels count what may be absent, from the top down.
+/// How one node of the tree is filled. Levels are definition levels: they count what may be absent,
+/// from the top down.
 #[derive(Clone, Debug)]
 pub enum Node {
     /// The path of the row's file in a File column.
@@ -30,7 +31,7 @@ pub enum Node {
     Id { leaf: usize },
     /// A cell of one value.
     Cell { cell: usize, value: Value },
-    /// A model by its fields; with a cell that is 0 where an optional one is there.
+    /// A model by its fields; `tag` is the cell of an optional one, 0 if it is present.
     Model { tag: Option<usize>, level: i16, fields: Vec<Node> },
 }
 
@@ -41,34 +42,34 @@ pub enum Value {
         leaf: usize,
         value: ValueType,
     },
-    /// `level` is that of a list that is there and empty; items repeat at `repeated`.
+    /// `level` is that of a list that is present and empty; items repeat at `repeated`.
     List {
         level: i16,
         repeated: i16,
         item: Box<Value>,
     },
-    /// A model in a list: its fields by name. `level` is that of one that is there.
+    /// A model in a list: its fields by name. `level` is that of a model that is present.
     Model {
         level: i16,
         fields: Vec<(String, Value)>,
     },
 }
 
-/// The file's schema, how to fill it, and the columns to fill.
+/// The file's schema, its empty columns, and how to fill them.
 #[derive(Debug)]
 pub struct Plan {
     pub root: TypePtr,
     pub nodes: Vec<Node>,
-    /// The database columns whose cells the nodes name.
+    /// The database columns that the nodes refer to.
     pub cells: Vec<String>,
-    /// Empty, in the order of the file.
+    /// Empty columns, in the order of the file.
     pub columns: Vec<Column>,
     /// Whether rows are left out that name no file, or one that is metadata itself.
     pub needs_file: bool,
 }
 
 impl Plan {
-    /// The plan for rows of `schema`, whose files are in the columns `listed`.
+    /// The plan for rows of `schema`, whose listed File columns are `listed`.
     pub fn new(schema: &Schema, listed: &[FileColumn], beside: Beside) -> Result<Self> {
         let mut plan = Self {
             root: Arc::new(Type::group_type_builder("schema").build()?),
@@ -130,7 +131,7 @@ impl Plan {
         self.cells.len() - 1
     }
 
-    /// The path, or a group of them where there are several File columns.
+    /// The path, or a group of paths if there are several File columns.
     fn path(&mut self, name: &str, listed: &[FileColumn]) -> Result<TypePtr> {
         let mut node = |column| {
             let leaf = self.leaf(Physical::Bytes, 1, 0);
@@ -146,7 +147,7 @@ impl Plan {
         Ok(Arc::new(group.with_fields(fields.collect::<Result<_>>()?).build()?))
     }
 
-    /// A field below something that is there at `level`.
+    /// A field below something that is present at `level`.
     fn field(&mut self, field: &Field, level: i16) -> Result<(TypePtr, Node)> {
         match &field.shape {
             Shape::Column { column, value } => {
@@ -155,7 +156,7 @@ impl Plan {
                 Ok((shape, Node::Cell { cell, value }))
             }
             Shape::Model { fields, .. } if fields.is_empty() => {
-                // A group must have fields; only an optional model without any comes here.
+                // A group must have fields; only an optional model without any gets here.
                 let leaf = self.leaf(Physical::Bytes, level + 1, 0);
                 let value = Value::Leaf { leaf, value: ValueType::Text };
                 let cell = self.cell("\0");

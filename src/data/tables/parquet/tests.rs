@@ -1,4 +1,5 @@
-//! What is written is read back by the crate's own row reader: levels, NULLs, and a stranger's cells.
+//! Written files are read back with the crate's own row reader: levels, NULLs, and a stranger's
+//! cells.
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
@@ -14,7 +15,7 @@ fn plan(features: &str, columns: &[&str]) -> Plan {
     Plan::new(&schema, &[], Beside { path: false, id: true }).expect("a plan")
 }
 
-/// The rows as the reader prints them, and how many cells were of no use.
+/// The rows as the reader prints them, and the number of cells that could not be converted.
 fn round_trip(plan: &Plan, rows: &[&[Cell<'_>]]) -> (Vec<String>, u64) {
     let mut group = Group::new(&plan.columns);
     for (number, row) in (1..).zip(rows) {
