@@ -1,17 +1,17 @@
 //! dcfs: versioned, typed datasets over object storage, as plain directories.
 //!
-//! The crates of the house, bottom floor first; each is a folder of `src/` and imports only those above it in this table
-//! (`tests/it/floors.rs` holds the order, inside the crates too).
+//! The crates of the workspace, lowest first; each is a folder of `src/` and imports only those above it in
+//! this table (`tests/it/floors.rs` checks the order, inside the crates too).
 //!
 //! | crate | contents |
 //! |---|---|
 //! | [`dcfs_core`] | the terms of the field, filters, names and pages: pure |
-//! | [`dcfs_disk`] | files and folders of this machine that others may have had their hands on |
-//! | [`dcfs_data`] | catalogs, packs, and the answers over them |
+//! | [`dcfs_disk`] | local files and folders that others may have tampered with |
+//! | [`dcfs_data`] | catalogs, packs, and queries over them |
 //! | [`dcfs_store`] | objects: local files, buckets and web servers, cached and checked |
 //! | [`dcfs_vfs`] | the file system, without a kernel |
 //! | [`dcfs_work`] | operations on whole datasets: index, save, warm, verify |
-//! | `dcfs` | the doors: [`fuse`] for the kernel, [`cli`] for the person typing, [`skill`] and [`mcp`] for coding agents, [`view`] for browsers, [`csi`] for Kubernetes; [`picture`] makes pictures small |
+//! | `dcfs` | the interfaces: [`fuse`] for the kernel, [`cli`] for the command line, [`skill`] and [`mcp`] for coding agents, [`view`] for browsers, [`csi`] for Kubernetes; [`picture`] scales pictures down |
 
 pub mod picture;
 pub mod fuse;

@@ -1,4 +1,4 @@
-//! Pictures made smaller, whatever a stranger's file claims to be.
+//! Scales pictures down, whatever a stranger's file claims to be.
 
 use std::io::Cursor;
 
@@ -7,16 +7,16 @@ use image::{DynamicImage, ImageResult};
 
 use dcfs_work::image::pixels::{Pixels, decode};
 
-/// Quality of the JPEG, of 100.
+/// Quality of the JPEG, out of 100.
 const QUALITY: u8 = 82;
 
-/// Bytes of a file that is made small, at most.
+/// Limit of a file in bytes.
 pub const LARGEST: u64 = 128 << 20;
 
-/// A JPEG of at most `side` pixels on each side, turned as the camera noted.
+/// A JPEG with sides of at most `side` pixels, rotated as its metadata says.
 ///
 /// # Errors
-/// It is no picture of a kind that is known, is damaged, or is too large.
+/// The picture has an unknown format, is damaged, or is too large.
 pub fn scaled(bytes: &[u8], side: u32) -> ImageResult<Vec<u8>> {
     let Pixels { picture, turned, .. } = decode(Cursor::new(bytes))?;
     let (width, height) = (picture.width(), picture.height());
@@ -25,7 +25,7 @@ pub fn scaled(bytes: &[u8], side: u32) -> ImageResult<Vec<u8>> {
         picture = picture.thumbnail(side, side);
     }
     picture.apply_orientation(turned);
-    // On white, as a page would show it.
+    // Transparent pixels become white, as on a page.
     let mut ground =
         image::RgbaImage::from_pixel(picture.width(), picture.height(), image::Rgba([255; 4]));
     image::imageops::overlay(&mut ground, &picture.to_rgba8(), 0, 0);

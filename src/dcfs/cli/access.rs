@@ -1,5 +1,5 @@
-//! How a command reaches the catalog and the bytes that its rows name: the flags, what they mean, and
-//! the file system over it all, for the mount and for commands that need no mount.
+//! Access of a command to the catalog and to the bytes that its rows name: the flags, their validation, and the
+//! file system on top, for the mount and for commands that need no mount.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -22,44 +22,44 @@ use dcfs_store::{self as store, CacheConfig, Settings, Stores};
 use dcfs_vfs::Vfs;
 use dcfs_vfs::siblings::Prefetch;
 
-/// No request of a program waits longer, unless `--timeout` says so.
+/// The longest wait of a program's request, unless `--timeout` says otherwise.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Who asks whether a server answers does not wait for one that has not for so long: one that is well takes less than a
-/// second, one that starts is worth a second try.
+/// How long a check of a server waits for its first answer: a healthy one takes less than a second, one that is
+/// starting is worth a second try.
 pub const FIRST_ANSWER: Duration = Duration::from_secs(5);
 
-/// Bytes of fetched objects that are kept, unless `--cache-size` says otherwise.
+/// Default of `--cache-size`, in bytes.
 const CACHE_SIZE: u64 = 64 << 30;
 
-/// Files that any process may have open.
+/// Descriptors that other files of the process may need.
 const DESCRIPTORS: u64 = 1024;
 
-/// Bytes of objects that are held in memory, at most, unless `--memory` says otherwise.
+/// Largest default of `--memory`, in bytes.
 const MEMORY: u64 = 512 << 20;
 
-/// Cached objects whose files stay open, however many descriptors there are.
+/// Limit of cached objects whose files stay open, however many descriptors there are.
 const MOST_OPEN: usize = 1 << 15;
 
-/// For [`Access::vfs`]: a person who waits can stop waiting, and a build of minutes must not end because
-/// one answer took long.
+/// For [`Access::vfs`]: a person can interrupt, and a build that takes minutes must not fail because one answer
+/// took long.
 pub const PATIENT: Duration = Duration::MAX;
 
-/// What may be typed.
+/// The flags, as typed.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct AccessArgs {
     #[command(flatten)]
     pub catalog: CatalogArg,
-    /// Where packed versions and fetched objects are kept [default: $XDG_CACHE_HOME/dcfs]
+    /// Directory for packed versions and fetched objects [default: $XDG_CACHE_HOME/dcfs]
     #[arg(long, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
-    /// How much of fetched objects is kept, e.g. 500G; 0 keeps none [default: 64G]
+    /// Space for fetched objects, e.g. 500G; 0 keeps none [default: 64G]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub cache_size: Option<u64>,
     /// How long a store may be silent, busy or away before a read of it fails [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub timeout: Option<Duration>,
-    /// How much of objects is held in memory, e.g. 2G [default: 512M, or an eighth of this machine's]
+    /// Memory for object data, e.g. 2G [default: 512M, or an eighth of this machine's]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub memory: Option<u64>,
     /// Use no credentials of any store: for public buckets
@@ -71,54 +71,54 @@ pub struct AccessArgs {
     /// Region of the buckets [default: AWS_REGION, then that of the profile]
     #[arg(long, value_name = "R")]
     pub region: Option<String>,
-    /// Profile of ~/.aws to sign with, whatever keys the environment holds
+    /// Profile of ~/.aws to sign with, even if the environment has keys
     #[arg(long, value_name = "NAME", conflicts_with = "anon")]
     pub profile: Option<String>,
     /// Agree to pay for requests to buckets whose owner does not
     #[arg(long)]
     pub request_payer: bool,
-    /// Folder below which rows may name local files (file://); no other is read then. Repeatable [default: any,
-    /// or none where other users are let in or the catalog is another user's]
+    /// Folder below which rows may name local files (file://); no others are read then. Repeatable [default:
+    /// any, or none where other users are let in or the catalog is another user's]
     #[arg(long, value_name = "DIR")]
     pub local_root: Vec<PathBuf>,
     /// Read no local file, whatever rows name
     #[arg(long, conflicts_with = "local_root")]
     pub no_local_files: bool,
-    /// How addresses in rows must begin, e.g. s3://bucket/prefix or https://host; others are refused. Repeatable [default: any,
-    /// or none where root reads a catalog that others could have written]
+    /// Allowed prefix of addresses in rows, e.g. s3://bucket/prefix or https://host; others are refused.
+    /// Repeatable [default: any, or none where root reads a catalog that others could have written]
     #[arg(long, value_name = "URI")]
     pub allow_uri: Vec<String>,
-    /// Settings per bucket or prefix [default: DCFS_CONFIG, then $XDG_CONFIG_HOME/dcfs/config.toml,
+    /// File of settings per bucket or prefix [default: DCFS_CONFIG, then $XDG_CONFIG_HOME/dcfs/config.toml,
     /// then /etc/dcfs/config.toml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
 
-/// What may be typed of reading ahead in a tree of files.
+/// The flags of read-ahead in a tree of files, as typed.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct ReadAhead {
-    /// Files to fetch before they are asked for: those that come next when files are opened in the order of a
-    /// listing, or all that a directory shows [default: siblings]
+    /// Files to fetch in advance: those that come next when files are opened in the order of a listing, or all
+    /// that a directory shows [default: siblings]
     #[arg(long, value_name = "WHICH", value_parser = prefetch())]
     pub prefetch: Option<Prefetch>,
 }
 
-/// Reads a [`Prefetch`] by its name.
+/// Parses a [`Prefetch`] from its name.
 fn prefetch() -> impl TypedValueParser<Value = Prefetch> {
     let values = Prefetch::ALL.map(|which| PossibleValue::new(which.name()).help(which.help()));
     PossibleValuesParser::new(values)
         .map(|name| Prefetch::named(&name).expect("one of the possible values"))
 }
 
-/// What it means: everything found, checked and made absolute.
+/// The validated flags: everything found, checked and made absolute.
 #[derive(Clone, Debug)]
 pub struct Access {
     /// The database file.
     pub catalog: PathBuf,
     pub cache: PathBuf,
-    /// Bytes.
+    /// In bytes.
     pub cache_size: u64,
-    /// Bytes.
+    /// In bytes.
     pub memory: u64,
     pub prefetch: Prefetch,
     pub timeout: Duration,
@@ -127,26 +127,26 @@ pub struct Access {
     pub region: Option<String>,
     pub profile: Option<String>,
     pub request_payer: bool,
-    /// A server that never answered is given up after so long.
+    /// How long to wait for a server that has never answered.
     pub first_answer: Option<Duration>,
     /// `None`: any local file.
     pub local_roots: Option<Vec<PathBuf>>,
     /// `None`: any address.
     pub addresses: Option<Vec<String>>,
-    /// The file's, which names it.
+    /// From the settings file.
     pub settings: Settings,
 }
 
 impl AccessArgs {
-    /// Finds the catalog and makes the cache directory.
+    /// Finds the catalog and creates the cache directory.
     ///
     /// # Errors
-    /// No catalog, with the places looked at; settings that make no sense; a cache that cannot be made.
+    /// No catalog, with the places searched; invalid settings; a cache that cannot be created.
     pub fn resolve(self) -> Result<Access> {
         let catalog = catalog::locate(self.catalog.catalog.as_deref())?;
         let mut local_roots = self.local_roots()?;
         let mut addresses = (!self.allow_uri.is_empty()).then_some(self.allow_uri);
-        // What root can read, and ask, whoever wrote the catalog could have it read and ask.
+        // Otherwise whoever wrote the catalog could make root read files and send requests.
         if nix::unistd::geteuid().is_root() && catalog::foreign(&catalog).is_some() {
             local_roots.get_or_insert_default();
             addresses.get_or_insert_default();
@@ -173,7 +173,7 @@ impl AccessArgs {
         })
     }
 
-    /// The folders that were named for local files.
+    /// The folders named by `--local-root`.
     fn local_roots(&self) -> Result<Option<Vec<PathBuf>>> {
         let root = |root: &PathBuf| {
             let found = std::fs::canonicalize(root).and_then(|real| {
@@ -189,12 +189,12 @@ impl AccessArgs {
         }
     }
 
-    /// The stores alone, which keep nothing: to ask how they would be reached.
+    /// The stores alone, without a cache: to ask how they would be reached.
     pub fn stores(&self, settings: Settings) -> Stores {
         Stores::new(self.store_config(settings))
     }
 
-    /// The same, to ask whether they answer.
+    /// The same, with a short time-out, to find out whether they answer.
     pub fn probing(&self, settings: Settings) -> Stores {
         let first_answer = Some(FIRST_ANSWER);
         Stores::new(store::Config { first_answer, ..self.store_config(settings) })
@@ -213,11 +213,11 @@ impl AccessArgs {
     }
 }
 
-/// Reads the file of settings: the one that was named, else the user's, else the machine's, which need not be there. One file
-/// counts, alone: whoever has settings of their own has none of the machine's.
+/// Reads the settings file: the named one, else the user's, else the machine's; the last two are optional. Only
+/// one file applies: a user with settings of their own gets none of the machine's.
 ///
 /// # Errors
-/// It cannot be read, or makes no sense.
+/// It cannot be read, or is invalid.
 pub fn settings(named: Option<&Path>) -> Result<Settings> {
     let said =
         named.map(Path::to_owned).or_else(|| std::env::var_os("DCFS_CONFIG").map(Into::into));
@@ -232,10 +232,10 @@ pub fn settings(named: Option<&Path>) -> Result<Settings> {
     }
 }
 
-/// Settings for users that have none, which an administrator writes.
+/// Settings for users that have none, written by an administrator.
 const OF_THE_MACHINE: &str = "/etc/dcfs/config.toml";
 
-/// Those in the first of `files` that is there.
+/// The settings in the first of `files` that exists.
 fn settings_of(files: &[&Path]) -> Result<Settings> {
     for file in files {
         if let Some(found) = settings_in(file)? {
@@ -245,7 +245,7 @@ fn settings_of(files: &[&Path]) -> Result<Settings> {
     Ok(Settings::default())
 }
 
-/// `None` where there is no such file.
+/// `None` if the file does not exist.
 fn settings_in(file: &Path) -> Result<Option<Settings>> {
     match std::fs::read_to_string(file) {
         Ok(text) => Ok(Some(Settings::parse(file, &text)?)),
@@ -259,14 +259,13 @@ fn unreadable(file: &Path, error: std::io::Error) -> Error {
 }
 
 impl Access {
-    /// The same, reading ahead as was asked for.
+    /// The same, with the requested read-ahead.
     #[must_use]
     pub fn reading_ahead(self, ahead: &ReadAhead) -> Self {
         Self { prefetch: ahead.prefetch.unwrap_or_default(), ..self }
     }
 
-    /// The file system. Its answers wait no longer than `patience`; those of a store, no longer than
-    /// `--timeout`.
+    /// Makes the file system. Its answers take at most `patience`; requests to a store, at most `--timeout`.
     ///
     /// # Errors
     /// The catalog cannot be opened; as [`Access::stores`].
@@ -274,7 +273,7 @@ impl Access {
         self.vfs_for(patience, own, Who::Reader)
     }
 
-    /// The same for one who may share what it builds.
+    /// The same for a caller that may share what it builds.
     ///
     /// # Errors
     /// As [`Access::vfs`].
@@ -289,16 +288,16 @@ impl Access {
         Ok(vfs)
     }
 
-    /// Tables that were made may take a quarter of what objects may.
+    /// Generated tables may take a quarter of the memory for objects.
     fn limits(&self) -> Limits {
         Limits { kept: self.cache_size / 4, ..Limits::default() }
     }
 
-    /// The stores. No row may ever serve the open catalog (and its journals), the cache, or what is in `own`: a
-    /// mount itself, reading which would wait for ourselves.
+    /// Makes the stores. No row may ever serve the open catalog (and its journals), the cache, or the paths in
+    /// `own`: the mount itself, reading which would deadlock.
     ///
     /// # Errors
-    /// The address of the store is none.
+    /// The address of the store is invalid.
     pub fn stores(&self, own: &[&Path]) -> Result<Stores> {
         let own = own.iter().map(|path| path.to_path_buf());
         let stores = Stores::new(store::Config {
@@ -320,7 +319,7 @@ impl Access {
         Ok(stores)
     }
 
-    /// How servers are reached, and as whom.
+    /// The configuration of stores.
     pub fn reach(&self) -> store::Config {
         store::Config {
             endpoint_url: self.endpoint_url.clone(),
@@ -334,14 +333,14 @@ impl Access {
     }
 }
 
-/// Why a cache folder can keep nothing of objects, though it can be written; `None` where it can, or is not to.
+/// Why a cache folder cannot hold objects although it is writable; `None` if it can, or is not supposed to.
 pub fn keeps_nothing(folder: &Path, size: u64) -> Option<String> {
     let free = space::free(folder).filter(|free| size > 0 && *free < space::LEAST)?;
     let text = "dcfs leaves 2 GiB of it free, so nothing is kept and every read is fetched again; choose a larger disk: `--cache-dir DIR`";
     Some(format!("{} free on the disk of `{}`; {text}", bytes(free), folder.display()))
 }
 
-/// Threads for what waits.
+/// The runtime, with threads for blocking work.
 pub fn runtime() -> Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)))
@@ -351,8 +350,8 @@ pub fn runtime() -> Result<Runtime> {
         .map_err(|error| Error::new(Kind::Broken, error))
 }
 
-/// What may be held in memory where nobody says: an eighth of what this process may have, by the machine and by
-/// its group.
+/// The default of `--memory`: an eighth of the memory that this process may use, by the machine and by its
+/// cgroup.
 fn memory() -> u64 {
     let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
     let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
@@ -363,8 +362,8 @@ fn memory() -> u64 {
     limits.into_iter().flatten().map(|limit| limit / 8).chain([MEMORY]).min().unwrap_or(MEMORY)
 }
 
-/// Lets this process have as many files open as the system allows; how many that is. Every cached object that is
-/// open takes some.
+/// Raises the limit of open files to what the system allows, and returns it. Every open cached object takes
+/// some.
 fn raise_descriptors() -> u64 {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return DESCRIPTORS };
     match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {

@@ -1,4 +1,4 @@
-//! A command that made something, run again as it was recorded.
+//! Runs a recorded command again.
 
 use std::path::Path;
 use std::process::{Command, ExitStatus};
@@ -6,13 +6,13 @@ use std::process::{Command, ExitStatus};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::provenance::Provenance;
 
-/// How secrets are written that are not kept.
+/// The placeholder of secrets, which are not recorded.
 const MASKED: &str = "***";
 
-/// Runs a recorded command of dcfs where it was run, after `change`; its output is this one's.
+/// Runs a recorded command of dcfs in its original folder, after `change`, and returns its output.
 ///
 /// # Errors
-/// It is none that can be run again; it failed.
+/// It cannot be run again; it failed.
 pub fn run(
     words: &[String],
     folder: Option<&str>,
@@ -45,7 +45,7 @@ pub fn run(
     }
 }
 
-/// In the catalog that was asked for, and without what holds for one time only.
+/// Points it at the requested catalog, and removes options that applied only once.
 fn adapt(words: &mut Vec<String>, catalog: &Path) {
     let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
     let rest = words.split_off(end);

@@ -1,4 +1,5 @@
-//! Answers to SELECTs over datasets: found, printed, or saved as versions. `dcfs sql` and its kin bring the statement.
+//! Answers to SELECTs over datasets: computed, then printed or saved as versions. `dcfs sql` and the commands
+//! built on it supply the statement.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -30,43 +31,43 @@ use dcfs_data::sql::{self, Limits, Seen, Shape, Spool};
 use dcfs_disk::whole_file::WholeFile;
 use dcfs_work::{answer, author};
 
-/// Rows of a grid that decide how wide its columns are.
+/// Number of rows that determine the column widths of a table.
 const FITTED: usize = 1000;
 
-/// What may be typed beside a statement: how its answer is printed or saved, and what it may take.
+/// The flags beside a statement: output format, destination and limits.
 #[derive(Debug, clap::Args)]
 pub struct Answering {
     #[command(flatten)]
     asking: AskingArgs,
-    /// How to print the answer [default: by the extension of FILE, else table]
+    /// Format of the answer [default: by the extension of FILE, else table]
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// Print JSON, an object a line
+    /// Print JSON, one object per line
     #[arg(long, conflicts_with = "format")]
     json: bool,
     /// File to write; it appears when it is complete
     #[arg(short, long, value_name = "FILE", conflicts_with = "name")]
     output: Option<PathBuf>,
-    /// Replace FILE where it is there already
+    /// Replace FILE if it exists
     #[arg(long, requires = "output")]
     force: bool,
-    /// Save the answer as a version of this dataset; every table that is read is a parent
+    /// Save the answer as a version of this dataset; every table read becomes a parent
     #[arg(long = "as", value_name = "NAME", value_parser = naming::dataset)]
     name: Option<DatasetName>,
     #[command(flatten)]
     numbering: Numbering,
     #[command(flatten)]
     described: DescriptionArgs,
-    /// How long the statement may take
+    /// Time limit of the statement
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "60s")]
     timeout: Duration,
-    /// Memory that the statement may take
+    /// Memory limit of the statement
     #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "1GiB")]
     memory: u64,
-    /// Leave all of it to SQLite
+    /// Run all of it in SQLite
     #[arg(long, hide = true)]
     sqlite: bool,
-    /// Print what would run in place of running it
+    /// Print what would run instead of running it
     #[arg(long, conflicts_with_all = ["output", "name"])]
     explain: bool,
 }
@@ -76,20 +77,20 @@ pub struct Answering {
 pub enum Format {
     /// For people
     Table,
-    /// An object a line, nested as the models nest
+    /// One object per line, nested as the models nest
     Jsonl,
     /// A list of such objects
     Json,
-    /// Dotted columns
+    /// Dotted column names
     Csv,
 }
 
-/// A column that a person named, in a statement: always a name, whatever is typed.
+/// Quotes a column name for a statement: always a name, whatever was typed.
 pub fn named(column: &str) -> String {
     quoted(column)
 }
 
-/// The same of a dataset.
+/// The same for a dataset.
 pub fn table(dataset: &DatasetRef) -> String {
     quoted(&dataset.to_string())
 }
@@ -183,7 +184,7 @@ impl Answering {
     }
 
     fn limits(&self) -> Limits {
-        // Beyond a year no clock is asked; below 16 MiB SQLite cannot do much.
+        // No clock can count beyond a year; below 16 MiB SQLite cannot do much.
         let time = self.timeout.min(Duration::from_secs(366 * 24 * 3600));
         Limits { time, memory: self.memory.clamp(16 << 20, 1 << 40) }
     }
@@ -265,7 +266,7 @@ fn print(
     }
 }
 
-/// Cells by the numbers that the columns of a schema are.
+/// The cells of a row, looked up by the column numbers of a schema.
 struct ByNumber<'c> {
     cells: &'c [Cell<'c>],
     numbers: &'c [usize],
@@ -281,7 +282,7 @@ impl dcfs_core::cell::Cells for ByNumber<'_> {
     }
 }
 
-/// What stands before the first row, between two, and after the last.
+/// The bytes before the first row, between two rows, and after the last.
 type Around = (&'static [u8], &'static [u8], &'static [u8]);
 
 fn print_rows(

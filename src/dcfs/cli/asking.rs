@@ -1,5 +1,4 @@
-//! What a command needs to ask a filter of a version: the catalog, the columns, the pack, and what was
-//! found before.
+//! Applying a filter to a version: the catalog, the columns, the pack, and cached results.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,17 +21,17 @@ use dcfs_data::tables::source::with_keys;
 use dcfs_data::tables::{Rows, Source};
 use dcfs_data::usage::Use;
 
-/// What may be typed.
+/// The flags, as typed.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct AskingArgs {
     #[command(flatten)]
     pub catalog: CatalogArg,
-    /// Where packed versions are kept [default: $XDG_CACHE_HOME/dcfs]
+    /// Directory of packed versions [default: $XDG_CACHE_HOME/dcfs]
     #[arg(long, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
 }
 
-/// A version that can be asked.
+/// A version that filters can be applied to.
 pub struct Asked {
     pub catalog: Arc<Catalog>,
     pub of: VersionInfo,
@@ -52,10 +51,10 @@ impl AskingArgs {
         self.asked(catalog, of)
     }
 
-    /// The same of a version that is found already.
+    /// The same for a version that has been found already.
     ///
     /// # Errors
-    /// No catalog; a version that is removed meanwhile.
+    /// No catalog; a version that was removed meanwhile.
     pub fn ask_exactly(&self, of: &VersionInfo) -> Result<Asked> {
         self.asked(Arc::new(self.catalog.open()?), of.clone())
     }
@@ -68,24 +67,24 @@ impl AskingArgs {
 }
 
 impl Asked {
-    /// A filter for its columns.
+    /// Parses and checks a filter against the columns.
     ///
     /// # Errors
-    /// What is wrong with it, with a caret.
+    /// The mistake in it, with a caret.
     pub fn check(&self, filter: &str) -> Result<Query> {
         lost::check(&self.catalog, &self.of, &self.schema, filter)
     }
 
-    /// Why a filter selects no row, where that is known.
+    /// An explanation of why a filter selects no row, if known.
     pub fn why_empty(&self, pack: &Arc<Pack>, query: &Query) -> Option<String> {
         let version = Version { catalog: &self.catalog, of: &self.of, pack, each: &|_| {} };
         query::why(&self.queries, version, query, None)
     }
 
-    /// The pack, opened or built.
+    /// Opens the pack, or builds it.
     ///
     /// # Errors
-    /// A cache directory that cannot be written; what the catalog says.
+    /// A cache directory that is not writable; the catalog's.
     pub fn pack(&self) -> Result<Arc<Pack>> {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         let runtime = runtime.map_err(|error| Error::new(Kind::Broken, error))?;
@@ -96,10 +95,10 @@ impl Asked {
         runtime.block_on(packs.get(&self.of))
     }
 
-    /// What a filter selects, with a progress bar where columns have to be packed first.
+    /// The rows that a filter selects, with a progress bar if columns have to be packed first.
     ///
     /// # Errors
-    /// What the filter, the pack and the catalog say.
+    /// Those of the filter, the pack and the catalog.
     pub fn select(&self, pack: &Arc<Pack>, query: &Query) -> Result<Selected> {
         let progress = Progress::new(Unit::Rows).labelled("filtering");
         let told = AtomicU64::new(0);
@@ -119,7 +118,7 @@ impl Asked {
         selected
     }
 
-    /// The rows of a table: those that a filter selects, else all; `limit` of them after the first
+    /// The rows to show: those that a filter selects, else all; at most `limit` of them after the first
     /// `offset`.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! `dcfs cache`: what is kept of fetched objects.
+//! `dcfs cache`: cached objects and what hosts share.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use dcfs_data::pack::shared::{self, Tier};
 use dcfs_store as store;
 use dcfs_store::upkeep::{self, Usage};
 
-/// See, check or remove what is kept of fetched objects, and what hosts share
+/// Show, check or remove cached objects, and what hosts share
 #[derive(Debug, clap::Args)]
 pub struct Cache {
     #[command(subcommand)]
@@ -35,40 +35,40 @@ pub struct Cache {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum Work {
-    /// How many objects, and tables and differences that were made, are kept, and how much room they take
+    /// Print the number and size of cached objects, and of generated tables and differences
     Status,
-    /// Remove all that no mount has open; packed versions stay
+    /// Remove everything that no mount has open; packed versions stay
     Clear,
-    /// Read everything and compare it with its checksums; what is damaged is fetched again later
+    /// Read everything and compare it with its checksums; damaged blocks are fetched again later
     Verify,
-    /// See and clean the folder that hosts share, `[shared]` of config.toml
+    /// Show and clean the folder that hosts share, `[shared]` of config.toml
     #[command(subcommand)]
     Shared(SharedWork),
 }
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum SharedWork {
-    /// What is shared of which version, and how much room it takes
+    /// Print what is shared of each version, and its size
     Status(SharedPlace),
-    /// Remove what is of no use any more: of versions that were removed, and what no version needs
+    /// Remove what is no longer useful: files of removed versions, and files that no version needs
     Gc {
         #[command(flatten)]
         place: SharedPlace,
-        /// Leave what was written since, for a host may be writing it: e.g. 30m
+        /// Keep files younger than this, because a host may be writing them: e.g. 30m
         #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1440m")]
         older_than: Duration,
-        /// Also remove what is of versions that this catalog does not know, if no other catalog shares there
+        /// Also remove files of versions that this catalog does not know, if no other catalog shares there
         #[arg(long)]
         unknown: bool,
     },
 }
 
-/// Which catalog and which folder.
+/// The catalog and the folder.
 #[derive(Clone, Debug, clap::Args)]
 struct SharedPlace {
     #[command(flatten)]
     catalog: CatalogArg,
-    /// Settings [default: DCFS_CONFIG, then $XDG_CONFIG_HOME/dcfs/config.toml, then /etc/dcfs/config.toml]
+    /// Settings file [default: DCFS_CONFIG, then $XDG_CONFIG_HOME/dcfs/config.toml, then /etc/dcfs/config.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -133,7 +133,7 @@ struct Status {
     folder: PathBuf,
     objects: u64,
     bytes: u64,
-    /// Tables and differences that were made, which count against a quarter of `--cache-size`.
+    /// Size of generated tables and differences, which are limited to a quarter of `--cache-size`.
     tables: u64,
     tables_bytes: u64,
 }
@@ -154,7 +154,7 @@ struct Verified {
 }
 
 impl Cache {
-    /// Does the work and prints what came of it. What is damaged is no error: it is mended.
+    /// Does the work and prints the result. Damage is no error: it is repaired.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let folder = self.cache_dir.unwrap_or_else(places::cache);
         let failed = |error: std::io::Error| {

@@ -30,14 +30,14 @@ pub struct Cat {
 }
 
 impl Cat {
-    /// Prints them in order; one that fails is told, and the others go on.
+    /// Prints the files in order; if one fails, that is reported, and the others follow.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let access = self.access.clone().resolve()?.reading_ahead(&self.ahead);
         let vfs = access.vfs(access::PATIENT, &[])?;
         let runtime = access::runtime()?;
         let printed = runtime.block_on(print(&vfs, &self.paths, out));
         runtime.shutdown_background();
-        // Whoever reads without trouble needs no advice.
+        // Hints are only for runs with errors.
         if printed.is_err() && !out.has_failed() {
             let stores = self.access.stores(access.settings.clone());
             let catalog = Catalog::open(&access.catalog)?;
@@ -54,7 +54,7 @@ async fn print(vfs: &Arc<Vfs>, paths: &[PathBuf], out: &mut Output) -> Result<()
     for path in paths {
         match print_one(vfs, path, &progress, out).await {
             Ok(()) => printed += 1,
-            // Nobody takes what is printed: a closed pipe, a full disk.
+            // Printing failed: a closed pipe, a full disk.
             Err(error) if out.has_failed() => return Err(error),
             Err(error) => {
                 out.flush()?;
@@ -77,7 +77,7 @@ async fn print(vfs: &Arc<Vfs>, paths: &[PathBuf], out: &mut Output) -> Result<()
     }
 }
 
-/// Only where what is printed goes elsewhere: else the two would be mixed.
+/// A progress bar only if stdout is not the terminal: otherwise the two would mix.
 fn progress() -> Progress {
     match io::stdout().is_terminal() {
         true => Progress::hidden(Unit::Bytes),

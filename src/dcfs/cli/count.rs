@@ -1,4 +1,4 @@
-//! `dcfs count`: how many rows a version has, or how many of them pass a filter; how many have which value.
+//! `dcfs count`: the number of rows of a version, of those that pass a filter, or of each value.
 
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ use dcfs_core::sql::{FoldKind, Known, SqlColumn};
 use dcfs_core::time::Timestamp;
 use dcfs_data::sql::kernel;
 
-/// Print how many rows a dataset has, or how many of them pass a filter; with --by, how many have which value
+/// Print the number of rows of a dataset, or of those that pass a filter; with --by, the number for each value
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub struct Count {
@@ -44,11 +44,11 @@ const HELP: &str = "Examples:
   dcfs count pets --by file.parent,file.ext --where 'file.size > 1000' --limit 10
 `dcfs sql` adds up more than rows: 'select label, avg(info.width) from pets group by label'";
 
-/// What `--json` prints.
+/// The output of `--json`.
 #[derive(Debug, Serialize)]
 struct Counted {
     dataset: String,
-    /// The printed form; null for all rows.
+    /// The filter in its printed form; null for all rows.
     filter: Option<String>,
     rows: u64,
 }
@@ -102,7 +102,7 @@ impl Count {
         let mut counted: Vec<(Vec<Val<'static>>, u64)> =
             groups.into_iter().map(|(keys, values)| (keys, rows(&values))).collect();
         let total: u64 = counted.iter().map(|(_, rows)| rows).sum();
-        // Groups come in the order of their values, which stays among equal numbers.
+        // Groups are sorted by value; the sort is stable, so that order remains among equal counts.
         counted.sort_by_key(|(_, rows)| std::cmp::Reverse(*rows));
         let all = counted.len();
         counted.truncate(if self.limit == 0 { all } else { self.limit });
@@ -113,7 +113,7 @@ impl Count {
     }
 }
 
-/// A column that rows can be counted by.
+/// A column that rows can be grouped by.
 fn key(known: &Known, name: &str) -> Result<SqlColumn> {
     if let Some(column) = known.find(name) {
         return match column.value.is_scalar() {

@@ -23,11 +23,11 @@ use dcfs_vfs::Vfs;
 
 /// Copy files of datasets out of the catalog, without a mount
 ///
-/// Paths are those of the mount, with or without `datasets/` in front. Existing files are overwritten,
-/// each at once when the new one is whole; times of change are kept.
+/// Paths are those of the mount, with or without `datasets/` in front. Existing files are overwritten, each at
+/// once when the new one is complete; modification times are kept.
 #[derive(Debug, clap::Args)]
 pub struct Cp {
-    /// What to copy, e.g. `pets@1.0.0/images/a.jpg`, `pets`, 'pets@latest/_views/by/label/pug'
+    /// Files and directories to copy, e.g. `pets@1.0.0/images/a.jpg`, `pets`, 'pets@latest/_views/by/label/pug'
     #[arg(required = true, value_name = "PATH")]
     pub(super) paths: Vec<PathBuf>,
     /// Directory to copy into, or the name of the copy
@@ -35,7 +35,7 @@ pub struct Cp {
     /// Copy directories, with everything that they list
     #[arg(short, long)]
     pub(super) recursive: bool,
-    /// Files to copy at a time: waiting for a bucket is most of the work
+    /// Files to copy in parallel: most of the time is spent waiting for a bucket
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(super) jobs: u16,
     #[command(flatten)]
@@ -49,27 +49,27 @@ pub struct Cp {
     pub(super) how: How,
 }
 
-/// What becomes of files that are there.
+/// The treatment of existing files.
 #[derive(Clone, Debug, Default)]
 pub enum How {
-    /// They are overwritten, as by cp.
+    /// Overwrites them, like cp.
     #[default]
     Copy,
-    /// Those that are what would be written stay, and checksums of all are written into a folder.
+    /// Keeps unchanged files, and writes checksums of all into a folder.
     Export { sums: PathBuf },
-    /// The same below an address of S3, which the paths of copies begin with.
+    /// The same below an address of S3, which is the prefix of the paths of copies.
     Upload { uri: String },
 }
 
-/// How it ended.
+/// How a run ended.
 enum Ended {
     Done(Tally),
-    /// By a signal, and what was copied before.
+    /// By a signal, with the summary up to then.
     Stopped(i32, Tally),
 }
 
 impl Cp {
-    /// Copies; a file that fails is told, and the others go on.
+    /// Copies; a file that fails is reported, and the others continue.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let to = Destination::new(&self.dest, self.paths.len())?;
         let access = self.access.clone().resolve()?.reading_ahead(&self.ahead);
@@ -82,13 +82,13 @@ impl Cp {
         let progress = Arc::new(Progress::new(Unit::Bytes).labelled("copying"));
         let ended = runtime.block_on(self.copy(&vfs, to, target, &progress));
         progress.clear();
-        // What measures or checks in the background has nobody to tell.
+        // Nobody waits for background tasks that measure or check.
         runtime.shutdown_background();
         match ended? {
             Ended::Done(tally) => self.tell(&tally, out),
             Ended::Stopped(signal, tally) => {
                 warn(format_args!("interrupted; {tally}, each of them whole"));
-                // The shell sees what it would of a program that knows no signals.
+                // The shell sees a process killed by the signal.
                 signal_hook::low_level::emulate_default_handler(signal).ok();
                 Err(Error::new(Kind::Broken, "stopped"))
             }
@@ -123,7 +123,7 @@ impl Cp {
         Ok(Ended::Stopped(signal, copier.tally))
     }
 
-    /// Copies everything. The checksums of an earlier export stay where what is asked for is not there.
+    /// Copies everything. If the source does not exist, the checksums of an earlier export are kept.
     async fn copied(
         &self,
         vfs: &Arc<Vfs>,

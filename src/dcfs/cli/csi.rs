@@ -1,4 +1,4 @@
-//! `dcfs csi`: volumes of Kubernetes on one node.
+//! `dcfs csi`: Kubernetes volumes on one node.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -10,14 +10,15 @@ use crate::csi::node::{Node, Settings};
 use crate::csi::serve;
 use dcfs_core::error::{Error, Kind, Result};
 
-/// Answer Kubernetes as the node plugin `csi.dcfs` of the Container Storage Interface
+/// Serve as the node plugin `csi.dcfs` of the Kubernetes Container Storage Interface
 ///
-/// Volumes are catalogs below one folder, or a dataset or a filter of one, mounted read-only where the kubelet says. Attributes of a
-/// volume: catalog, dataset, filter, region, endpointUrl, anon, prefetch; its secret holds credentials by the names of their variables.
+/// Volumes are catalogs below one folder, or a dataset or a filter of one, mounted read-only where the kubelet
+/// asks for them. Attributes of a volume: catalog, dataset, filter, region, endpointUrl, anon, prefetch; its
+/// secret holds credentials under the names of their environment variables.
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub struct Csi {
-    /// Socket to answer at, as unix:///csi/csi.sock
+    /// Socket to listen on, as unix:///csi/csi.sock
     #[arg(long, value_name = "URL")]
     endpoint: String,
     /// Name of this node in Kubernetes
@@ -29,7 +30,7 @@ pub struct Csi {
     /// Folder for the plugin's own mounts
     #[arg(long, value_name = "DIR", default_value = "/var/lib/dcfs/csi")]
     folder: PathBuf,
-    /// Flags of `dcfs mount` for every volume, behind `--`
+    /// Flags of `dcfs mount` for every volume, after `--`
     #[arg(last = true, value_name = "FLAGS")]
     options: Vec<OsString>,
 }
@@ -38,7 +39,7 @@ const HELP: &str = "Example:
   dcfs csi --endpoint unix:///csi/csi.sock --node node-1 --catalogs /catalogs -- --allow-uri=s3:// --cache-size=200G";
 
 impl Csi {
-    /// Answers until the process is ended.
+    /// Serves until the process ends.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let path = self.endpoint.strip_prefix("unix://").unwrap_or(&self.endpoint);
         let socket = Path::new(path);
@@ -48,7 +49,7 @@ impl Csi {
         if self.node.is_empty() || self.node.len() > 253 {
             return Err(usage("`--node` is a name of at most 253 bytes"));
         }
-        // What is wrong with them is told now, and not to every pod.
+        // Errors in them are reported now, and not to every pod.
         Mount::parse(self.options.iter().cloned().chain(["/mnt".into()]).collect())?;
         log::to_stderr();
         let failed = |what: &Path, error: std::io::Error| {

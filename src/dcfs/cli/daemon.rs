@@ -1,8 +1,8 @@
 //! The process behind a mount, in the foreground or re-executed in the background.
 //!
-//! The program never forks: threads would not come along. The parent starts itself again with
-//! `--report`, a pipe as stdout and the log as stderr, and waits for one line of JSON on the pipe:
-//! that the mount answers, or why not. Then the child lets go of the pipe and the parent returns.
+//! The program never forks: threads do not survive a fork. The parent starts itself again with `--report`, a
+//! pipe as stdout and the log as stderr, and waits for one line of JSON on the pipe: that the mount is ready,
+//! or why not. Then the child closes the pipe and the parent returns.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal, Write};
@@ -24,7 +24,7 @@ use dcfs_core::error::{Error, Kind, Result};
 use dcfs_vfs::Vfs;
 use dcfs_vfs::views::Bounds;
 
-/// What the child tells the parent.
+/// The child's report to the parent.
 #[derive(Debug, Serialize, Deserialize)]
 enum Report {
     Mounted,
@@ -35,17 +35,17 @@ enum Report {
 pub fn foreground(plan: &Plan) -> Result<()> {
     log::to_stderr();
     let (catalog, mountpoint) = (plan.access.catalog.clone(), plan.mountpoint.clone());
-    // A terminal that hangs up takes the mount with it; where there is none, SIGHUP is an administrator's.
+    // If the terminal hangs up, the mount ends; without a terminal, SIGHUP comes from an administrator.
     let hangs_up = std::io::stdin().is_terminal();
     serve(plan, None, hangs_up, move || {
         tracing::info!("{} is mounted at {}", catalog.display(), mountpoint.display());
     })
 }
 
-/// Starts the background process and waits until its mount answers.
+/// Starts the background process and waits until its mount is ready.
 ///
 /// # Errors
-/// What the child says, or that it died without a word.
+/// The child's, or that it died without a report.
 pub fn spawn(plan: &Plan) -> Result<()> {
     let path = registry::log_of(&plan.mountpoint);
     places::private(path.parent().unwrap_or(&path))?;
@@ -79,7 +79,7 @@ pub fn spawn(plan: &Plan) -> Result<()> {
     }
 }
 
-/// Variables that hold a path, which the background process would read from another folder.
+/// Variables with a path, which the background process would resolve against another folder.
 fn absolute_paths() -> impl Iterator<Item = (&'static str, PathBuf)> {
     let names = [
         "AWS_CONFIG_FILE",
@@ -100,10 +100,10 @@ fn absolute_paths() -> impl Iterator<Item = (&'static str, PathBuf)> {
     })
 }
 
-/// The background process itself.
+/// Runs the background process.
 pub fn child(command: Mount) -> Result<()> {
     close_inherited();
-    // Away from the terminal's signals. It fails only where that is so already.
+    // Detaches from the terminal's signals. Fails only if that is done already.
     nix::unistd::setsid().ok();
     let plan = match command.plan() {
         Ok(plan) => plan,
@@ -114,12 +114,12 @@ pub fn child(command: Mount) -> Result<()> {
     };
     let path = registry::log_of(&plan.mountpoint);
     let log = log::to_file(&path);
-    // Every path is absolute by now; the folder it was typed in may be unmounted or removed.
+    // All paths are absolute by now; the current folder may be unmounted or removed.
     std::env::set_current_dir("/").ok();
     serve(&plan, log, false, || tell(&Report::Mounted)).or_else(failed)
 }
 
-/// Files of the caller's shell are none of ours: a lock or a pipe of a script would never end.
+/// Closes files inherited from the caller's shell: otherwise a lock or a pipe of a script would never end.
 fn close_inherited() {
     let open: Vec<i32> = std::fs::read_dir("/proc/self/fd")
         .map(|entries| {
@@ -127,7 +127,7 @@ fn close_inherited() {
         })
         .unwrap_or_default();
     for fd in open.into_iter().filter(|fd| *fd > 2) {
-        // The folder's own descriptor is among them, and closed already.
+        // The descriptor of the listing itself is among them, and closed already.
         nix::unistd::close(fd).ok();
     }
 }
@@ -138,7 +138,7 @@ fn failed(error: Error) -> Result<()> {
     Err(error)
 }
 
-/// One line for the parent; then stdout is nobody's, so that the parent's reader ends.
+/// Writes one line for the parent, then closes stdout, so that the parent's reader ends.
 fn tell(report: &Report) {
     let mut line = serde_json::to_vec(report).unwrap_or_default();
     line.push(b'\n');
@@ -149,23 +149,23 @@ fn tell(report: &Report) {
     }
 }
 
-/// The kind whose exit code a child gave.
+/// The error kind of a child's exit code.
 fn kind_of(code: u8) -> Kind {
     let kinds = [Kind::Missing, Kind::Invalid, Kind::Stale, Kind::Busy, Kind::Denied, Kind::Full];
     kinds.into_iter().find(|kind| kind.codes().1 == code).unwrap_or(Kind::Broken)
 }
 
-/// How long an unmounted daemon waits for the disk, so that the next mount finds what was fetched.
+/// How long an unmounted daemon waits for pending writes to the cache, which the next mount can use.
 const SETTLE: Duration = Duration::from_secs(5);
 
-/// The process behind a mount: what it does when the mount answers, ends, or SIGHUP comes.
+/// Hooks of the process behind a mount: when the mount is ready, when it ends, and on SIGHUP.
 struct Behind<F> {
     plan: Plan,
     vfs: Arc<Vfs>,
     note: Note,
     log: Option<Arc<Log>>,
     notify: Arc<Notify>,
-    /// Whether SIGHUP means that somebody's terminal is gone.
+    /// Whether SIGHUP means that the terminal is gone.
     hangs_up: bool,
     ready: Mutex<Option<F>>,
 }
@@ -192,7 +192,7 @@ impl<F: FnOnce() + Send + 'static> Watcher for Behind<F> {
 }
 
 impl<F> Behind<F> {
-    /// Opens the log again, and reads the settings of stores. Options of `[mount]` are of the next mount.
+    /// Reopens the log, and reads the settings of stores again. Options of `[mount]` apply to the next mount.
     fn reload(&self) {
         self.log.iter().for_each(|log| log.reopen());
         let settings = access::settings(self.plan.config.as_deref());
@@ -203,7 +203,7 @@ impl<F> Behind<F> {
     }
 }
 
-/// Builds the house and serves until unmounted.
+/// Sets everything up and serves until unmounted.
 fn serve(
     plan: &Plan,
     log: Option<Arc<Log>>,
@@ -239,9 +239,9 @@ fn serve(
     let served = session::serve(vfs.clone(), runtime.handle().clone(), &options, behind.clone());
     behind.stopping();
     Note::remove(&plan.mountpoint, std::process::id());
-    // What was fetched just now is written for the next mount.
+    // Recently fetched bytes are written to the cache for the next mount.
     let _ = runtime.block_on(async { tokio::time::timeout(SETTLE, vfs.settled()).await });
-    // Tasks that still wait for a bucket have nobody to answer.
+    // Nobody waits for tasks that still wait for a bucket.
     runtime.shutdown_background();
     tracing::info!("`{}` is unmounted", plan.mountpoint.display());
     Ok(served?)
@@ -258,7 +258,7 @@ fn note(plan: &Plan, log: Option<&Path>) -> Note {
     }
 }
 
-/// Of a test: a table of views that is soon full, as `MOST,IDLE,REST`, the times in milliseconds.
+/// For a test: a small table of views, as `MOST,IDLE,REST`, with the times in milliseconds.
 fn bounds(text: &str) -> Option<Bounds> {
     let mut numbers = text.split(',').map(|number| number.parse::<u64>().ok());
     let most = usize::try_from(numbers.next()??).ok()?;

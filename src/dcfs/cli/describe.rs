@@ -1,4 +1,4 @@
-//! `dcfs describe`: what is said of a dataset and its columns.
+//! `dcfs describe`: descriptions of a dataset and its columns.
 
 use std::collections::BTreeMap;
 
@@ -14,10 +14,10 @@ use dcfs_core::version::Requirement;
 use dcfs_data::catalog::{Catalog, Description, Writer};
 use dcfs_work::author;
 
-/// Print what is said of a dataset or a column, or say it
+/// Print or change the description of a dataset or a column
 ///
-/// What is said of columns holds for all versions. It is shown by `dcfs schema`, `_schema.json`, the pages of a mount and
-/// catalog.columns of `dcfs sql`.
+/// Descriptions of columns apply to all versions. They are shown by `dcfs schema`, `_schema.json`, the pages of
+/// a mount and catalog.columns of `dcfs sql`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Describe {
@@ -27,20 +27,20 @@ pub struct Describe {
     /// A column, or a model, by its dotted name, e.g. `info.width`
     #[arg(value_name = "COLUMN")]
     column: Option<String>,
-    /// What the column means; empty to say nothing
+    /// The meaning of the column; empty to remove it
     #[arg(value_name = "TEXT")]
     text: Option<String>,
     #[command(flatten)]
     catalog: CatalogArg,
     #[command(flatten)]
     described: DescriptionArgs,
-    /// Take all labels away
+    /// Remove all labels
     #[arg(long, conflicts_with = "attrs")]
     no_attrs: bool,
-    /// Who answers for the dataset, or the column; empty for nobody
+    /// The owner of the dataset, or of the column; empty for none
     #[arg(long, value_name = "WHO")]
     owner: Option<String>,
-    /// What to beware of; empty for nothing
+    /// A warning for users of the data; empty for none
     #[arg(long, value_name = "TEXT")]
     caveat: Option<String>,
     /// Print JSON
@@ -54,7 +54,7 @@ const EXAMPLES: &str = "Examples:
   dcfs describe pets label --caveat 'labels below row 200 were guessed'
   dcfs describe pets label ''                     say nothing of it";
 
-/// What is said.
+/// The current descriptions.
 #[derive(Debug, Serialize)]
 struct Said {
     dataset: String,
@@ -68,11 +68,11 @@ struct Said {
 }
 
 impl Describe {
-    /// Changes what is to be changed, and prints what is said now.
+    /// Applies the changes, and prints the result.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let catalog = self.catalog.open()?;
         let wanted = DatasetRef { name: self.name.clone(), requirement: Requirement::Latest };
-        // Tells the nearest names.
+        // Suggests the nearest names.
         let latest = catalog.find(&wanted)?;
         if let Some(column) = &self.column {
             catalog.schema(&latest)?.select(&[column], &[])?;

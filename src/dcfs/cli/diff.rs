@@ -1,4 +1,4 @@
-//! `dcfs diff`: what differs between two versions, row by row.
+//! `dcfs diff`: the differences between two versions, row by row.
 
 use std::collections::HashSet;
 use std::io;
@@ -31,43 +31,44 @@ use dcfs_data::diff::sets::Tally;
 use dcfs_data::diff::{Plan, Versions, compare};
 use dcfs_data::stats::{self, moved::Moved};
 
-/// Rows that are shown of each kind where no number is given.
+/// Default number of rows shown of each kind.
 const SHOWN: usize = 20;
 
-/// Rows that are read and printed at a time.
+/// Number of rows read and printed at a time.
 const CHUNK: usize = 1000;
 
-/// Changes that a line tells.
+/// Limit of changes in one line.
 const MOST_CHANGES: usize = 4;
 
-/// The most characters of a value in a table.
+/// Limit of characters of a value in a table.
 const WIDEST: usize = 24;
 
 /// Compare two versions row by row
 ///
-/// Rows are matched by the object that their first File column names (source and path), or by the columns of --on;
-/// without either, by all columns. A pair of rows changed where any column that both versions have differs by value.
-/// Of several rows with one key, the first of each version are a pair, and so on, by sys__id.
+/// Rows are matched by the object that their first File column names (source and path), or by the columns of
+/// --on; without either, by all columns. A pair of rows is changed if any column that both versions have
+/// differs in value. If several rows have the same key, the first of each version form a pair, and so on, by
+/// sys__id.
 #[derive(Debug, clap::Args)]
 pub struct Diff {
-    /// Dataset before, e.g. `pets@1.0.0`; if it is the only one, it is compared with its version before
+    /// Older dataset, e.g. `pets@1.0.0`; if it is the only one, it is compared with its previous version
     #[arg(add = complete::datasets())]
     from: DatasetRef,
-    /// Dataset after, e.g. `pets@1.0.1`, or another dataset
+    /// Newer dataset, e.g. `pets@1.0.1`, or another dataset
     #[arg(add = complete::datasets())]
     to: Option<String>,
     #[command(flatten)]
     asking: AskingArgs,
-    /// Columns that match rows, e.g. `file.path,label`; a model's name takes all below it
+    /// Columns that match rows, e.g. `file.path,label`; the name of a model includes all its columns
     #[arg(long, value_name = "C,..", value_delimiter = ',', add = complete::columns())]
     on: Vec<String>,
-    /// Rows to print of those changed, added and removed each, 0 for all
+    /// Changed, added and removed rows to print, of each, 0 for all
     #[arg(long, value_name = "N", default_value_t = SHOWN)]
     limit: usize,
-    /// Tell how the statistics of columns moved, too: NULLs, labels, ends, means
+    /// Also print changes in the statistics of columns: NULLs, labels, minima and maxima, means
     #[arg(long)]
     stats: bool,
-    /// Exit with 1 where anything differs
+    /// Exit with 1 if anything differs
     #[arg(long)]
     exit_code: bool,
     /// Print JSON: all counts and columns, and the rows up to --limit
@@ -75,7 +76,7 @@ pub struct Diff {
     json: bool,
 }
 
-/// What was found.
+/// The result of a comparison.
 struct Found {
     catalog: Catalog,
     left: VersionInfo,
@@ -84,26 +85,26 @@ struct Found {
     summary: Summary,
     /// Added, changed and removed.
     first: [Vec<Kept>; 3],
-    /// How statistics moved, where that is asked.
+    /// Changes in statistics, if requested.
     moved: Option<Vec<Moved>>,
-    /// Whether paths alone do not tell objects apart, for they have several sources.
+    /// Whether paths alone do not identify objects, because there are several sources.
     has_sources: bool,
 }
 
-/// One row of JSON.
+/// One row of the JSON output.
 #[derive(Debug, Serialize)]
 struct Line {
-    /// The recorded source and path, where rows are matched by their objects; else the columns that match.
+    /// The recorded source and path if rows are matched by their objects; else the matching columns.
     #[serde(flatten)]
     key: Map<String, Value>,
-    /// `sys__id` in the version before and in the one after.
+    /// `sys__id` in the older and the newer version.
     rows: [Option<i64>; 2],
     #[serde(skip_serializing_if = "Vec::is_empty")]
     changed: Vec<Value>,
 }
 
 impl Diff {
-    /// Compares, and prints what differs.
+    /// Compares, and prints the differences.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let found = self.compare()?;
         match self.json {
@@ -143,7 +144,7 @@ impl Diff {
         Ok(Found { has_sources: found.has_sources()?, ..found })
     }
 
-    /// How the statistics of columns moved.
+    /// The changes in the statistics of columns.
     fn moved(&self, left: &VersionInfo, right: &VersionInfo) -> Result<Vec<Moved>> {
         let find = |of: &VersionInfo| {
             let asked = self.asking.ask_exactly(of)?;
@@ -171,10 +172,10 @@ impl Diff {
     }
 }
 
-/// What became of a row, and what it holds on each side: its key, then `columns`.
+/// The kind of change of a row, and its cells on each side: the key, then `columns`.
 struct Row<'f> {
     kept: &'f Kept,
-    /// Numbers of compared columns, rising.
+    /// Numbers of compared columns, ascending.
     columns: Rc<[u16]>,
     left: Vec<Owned>,
     right: Vec<Owned>,
@@ -186,7 +187,7 @@ impl Found {
         kept.chunks(CHUNK).try_for_each(|kept| each(&self.read(kept)?))
     }
 
-    /// What some rows hold. Columns in which none of them changed are not read: vectors are long.
+    /// Reads the cells of some rows. Columns in which none of them changed are not read: vectors are long.
     fn read<'f>(&self, kept: &'f [Kept]) -> Result<Vec<Row<'f>>> {
         let mut columns: Vec<u16> = kept.iter().flat_map(|kept| &kept.columns).copied().collect();
         columns.sort_unstable();
@@ -202,7 +203,7 @@ impl Found {
         Ok(kept.iter().zip(lefts).zip(rights).map(row).collect())
     }
 
-    /// The cells of rows of one side; none of those that it has not.
+    /// The cells of rows of one side; none for rows that do not exist there.
     fn side(
         &self,
         of: &VersionInfo,
@@ -273,7 +274,7 @@ impl Found {
         }
     }
 
-    /// The key of a row in a table.
+    /// The key of a row, for a table.
     fn key(&self, row: &Row<'_>) -> String {
         let (cells, is_left) = row.side();
         let keys = self.plan.key.iter().zip(cells);
@@ -292,7 +293,7 @@ impl Found {
         }
     }
 
-    /// `info.width: 3 -> 4, label: pug -> NULL`.
+    /// Formats as `info.width: 3 -> 4, label: pug -> NULL`.
     fn changes(&self, row: &Row<'_>) -> String {
         let changed = row.kept.columns.iter().filter_map(|number| self.change(row, *number));
         let lines = changed.take(MOST_CHANGES).map(|(pair, old, new)| {
@@ -317,7 +318,7 @@ impl Found {
         Some((pair, row.left.get(place)?, row.right.get(place)?))
     }
 
-    /// The summary, then the rows, one a line.
+    /// Prints the summary, then the rows, one per line.
     fn json(&self, out: &mut Output) -> Result<()> {
         let summary = self.summary.json();
         out.json_text(summary.trim_end().trim_end_matches('}').trim_end())?;
@@ -369,7 +370,7 @@ impl Found {
 }
 
 impl Row<'_> {
-    /// The cells of the version after, else of the one before; and whether it is that.
+    /// The cells in the newer version, else in the older one; and which of the two it is.
     fn side(&self) -> (&[Owned], bool) {
         if self.right.is_empty() { (&self.left, true) } else { (&self.right, false) }
     }
@@ -379,7 +380,7 @@ fn value_type(pair: &Pair, is_left: bool) -> &ValueType {
     if is_left { &pair.values.0 } else { &pair.values.1 }
 }
 
-/// A cell for people.
+/// A cell as text.
 fn text(pair: &Pair, is_left: bool, cell: &Owned) -> String {
     if pair.is_tag() {
         let is_there = cell.cell() == Cell::Integer(0);
@@ -390,7 +391,7 @@ fn text(pair: &Pair, is_left: bool, cell: &Owned) -> String {
     Column { signal, field, column, value }.text(cell.cell())
 }
 
-/// The first characters of a value.
+/// Truncates a value.
 fn cut(mut text: String) -> String {
     if let Some((end, _)) = text.char_indices().nth(WIDEST) {
         text.truncate(end);
@@ -399,8 +400,7 @@ fn cut(mut text: String) -> String {
     text
 }
 
-/// A cell for programs: lists and JSON as the text that is stored, infinities as texts, bytes
-/// as Base64.
+/// A cell as JSON: lists and JSON as the stored text, infinities as strings, bytes as Base64.
 fn value(pair: &Pair, is_left: bool, cell: &Owned) -> Value {
     match (cell.cell(), value_type(pair, is_left)) {
         (cell, _) if pair.is_tag() => (cell == Cell::Integer(0)).into(),

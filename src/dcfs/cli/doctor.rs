@@ -1,4 +1,4 @@
-//! `dcfs doctor`: what is missing on this machine to mount, and the command that mends it.
+//! `dcfs doctor`: checks that this machine can mount, and prints the commands that fix problems.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -17,13 +17,13 @@ use dcfs_core::render::numbers::counted;
 use dcfs_data::catalog::Catalog;
 use dcfs_store::{Settings, Stores};
 
-/// Versions that are asked for their source.
+/// Limit of versions whose sources are examined.
 const MOST_VERSIONS: usize = 200;
 
-/// Sources that are told.
+/// Limit of sources in the output.
 const MOST_SOURCES: usize = 20;
 
-/// Look for what is missing on this machine to mount, and say what mends it
+/// Check that this machine can mount, and print how to fix problems
 #[derive(Debug, clap::Args)]
 pub struct Doctor {
     #[command(flatten)]
@@ -33,7 +33,7 @@ pub struct Doctor {
     json: bool,
 }
 
-/// How one thing stands.
+/// The result of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Verdict {
@@ -42,7 +42,7 @@ enum Verdict {
     Note,
     /// Mounting fails without it.
     Missing,
-    /// It is there, and mounting fails as it is.
+    /// It exists, but mounting fails because of its state.
     Wrong,
 }
 
@@ -54,10 +54,10 @@ struct Check {
 }
 
 impl Doctor {
-    /// Looks at everything and prints it.
+    /// Runs all checks and prints the results.
     ///
     /// # Errors
-    /// Something without which nothing can be mounted is missing; all was printed before.
+    /// A requirement of mounting is missing; everything was printed before.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let mut checks = vec![device(), helper(), others(), self.cache(), self.catalog(), dead()];
         checks.extend(skills());
@@ -100,7 +100,7 @@ impl Doctor {
         }
     }
 
-    /// The file of settings, whether all that is said of stores makes sense, and how each source is reached.
+    /// Checks the settings file and the settings of stores, and how each source is reached.
     fn settings(&self) -> Vec<Check> {
         let settings = match access::settings(self.access.config.as_deref()) {
             Ok(settings) => settings,
@@ -135,7 +135,7 @@ impl Doctor {
             Ok(format!("{} with {versions}", catalog.path().display()))
         });
         match opened {
-            // The machine is fine; the question was asked somewhere else.
+            // The machine is fine; the command was run where there is no catalog.
             Err(error) if self.access.catalog.catalog.is_none() => {
                 Check::note("catalog", false, error.to_string())
             }
@@ -145,7 +145,7 @@ impl Doctor {
 }
 
 impl Check {
-    /// Missing is only what is not there.
+    /// Only absence counts as missing.
     fn told(what: &'static str, result: Result<String>) -> Self {
         let is_wrong = result.as_ref().is_err_and(|error| error.kind() != Kind::Missing);
         let check = Self::of(what, result);
@@ -173,7 +173,7 @@ fn file(settings: &Settings) -> String {
     output::sanitized(&format!("{} with {}", file.display(), tables.join(", ")))
 }
 
-/// Where the versions of the catalog have files, each with an object to ask for, as far as their first rows tell.
+/// The sources of the catalog's versions, each with an object to request, judging by the first rows.
 fn objects(catalog: &Catalog) -> BTreeMap<String, Option<Object>> {
     let versions = catalog.versions().unwrap_or_default();
     let mut all = BTreeMap::new();
@@ -186,7 +186,7 @@ fn objects(catalog: &Catalog) -> BTreeMap<String, Option<Object>> {
         for object in first.unwrap_or_default().into_iter().flatten() {
             all.insert(object.source.clone(), Some(object));
         }
-        // Where the first row names nothing, others may.
+        // If the first row names no object, others may.
         for source in remembered::sources(catalog, of) {
             all.entry(source).or_default();
         }
@@ -194,7 +194,7 @@ fn objects(catalog: &Catalog) -> BTreeMap<String, Option<Object>> {
     all.into_iter().take(MOST_SOURCES).collect()
 }
 
-/// Whether each source answers: all are asked at a time, each for a byte of one object.
+/// Checks whether each source answers: all are asked in parallel, each for a byte of one object.
 fn answers(stores: &Stores, asked: &[(String, Object)]) -> Vec<(String, Check)> {
     let Ok(runtime) = access::runtime() else { return Vec::new() };
     let ask = |(source, object): &(String, Object)| {
@@ -208,7 +208,7 @@ fn answers(stores: &Stores, asked: &[(String, Object)]) -> Vec<(String, Check)> 
     let check = |(source, answer): (String, Result<()>)| {
         let (fine, said) = match answer {
             Ok(()) => (true, "the object asked for is the one recorded".to_owned()),
-            // It answers; that something changed is the matter of `verify`.
+            // It answers; changed objects are the business of `dcfs verify`.
             Err(error) if error.kind() == Kind::Stale => (true, error.to_string()),
             Err(error) => (false, error.to_string()),
         };
@@ -218,7 +218,7 @@ fn answers(stores: &Stores, asked: &[(String, Object)]) -> Vec<(String, Check)> 
     all.into_iter().map(check).collect()
 }
 
-/// How one source is reached; `None` where there is nothing to say of it.
+/// How one source is reached; `None` if there is nothing to report.
 fn reached(stores: &Stores, source: &str) -> Option<Check> {
     let (fine, said) = match stores.describe(source) {
         Ok(said) => (true, said?.iter().map(|(name, value)| format!("{name}: {value}")).collect()),
@@ -259,7 +259,7 @@ fn others() -> Check {
     Check::note("--allow-other", allowed, detail)
 }
 
-/// Skills that an older version of this program wrote.
+/// Checks for skills that an older version of this program wrote.
 fn skills() -> Option<Check> {
     let old: Vec<String> = skill::older()
         .iter()

@@ -1,4 +1,4 @@
-//! `dcfs explain`: what a filter means, or what is wrong with it.
+//! `dcfs explain`: the meaning of a filter, or the mistake in it.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use dcfs_core::render::numbers::{bytes, count, counted};
 use dcfs_data::pack::Pack;
 use dcfs_data::query::{Version, told};
 
-/// The language, for those who ask for help.
+/// The filter language, for help texts.
 pub const LANGUAGE: &str = "Filters read as what follows WHERE in SQL, over dotted columns (docs/filters.md):
   info.width > 400 and file.path not ilike \"%cocker_spaniel%\"
   label in (pug, beagle) and score between 0.5 and 0.9 and mask.path is not null
@@ -28,7 +28,7 @@ Functions: lower upper length replace split abs round greatest least coalesce co
 Of every file column f: f.name f.stem f.ext f.parent; inside lists and JSON: boxes[0].x, meta.key
 After it: order by COLUMN [desc], limit N, offset N";
 
-/// Print what a filter means: its one printed form, the columns it reads, how many rows pass
+/// Print the meaning of a filter: its printed form, the columns it reads, and how many rows pass
 #[derive(Debug, clap::Args)]
 #[command(after_help = LANGUAGE)]
 pub struct Explain {
@@ -45,24 +45,24 @@ pub struct Explain {
     json: bool,
 }
 
-/// What is known of a filter.
+/// The explanation of a filter.
 #[derive(Debug, Serialize)]
 struct Explained {
     dataset: String,
     filter: String,
     columns: Vec<Read>,
-    /// What a server of the catalog is asked, where it has one.
+    /// The part that the catalog's server evaluates, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     sent: Option<String>,
-    /// What is evaluated here then, over columns that are fetched.
+    /// The part that is then evaluated here, over fetched columns.
     #[serde(skip_serializing_if = "Option::is_none")]
     here: Option<String>,
-    /// Bytes of those columns that are not here yet, about.
+    /// Approximate size in bytes of those columns that are not here yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     fetched: Option<u64>,
     rows: u64,
     of: u64,
-    /// Why there are none, where that is known.
+    /// Why no rows pass, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
 }
@@ -75,7 +75,7 @@ struct Read {
 }
 
 impl Explain {
-    /// Prints the meaning.
+    /// Prints the explanation.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let asked = self.asking.ask(&self.dataset)?;
         let query = asked.check(&self.filter)?;
@@ -97,7 +97,7 @@ impl Explain {
     }
 }
 
-/// Who evaluates what of a filter; nothing where the catalog is a file.
+/// The division of a filter between server and client; empty if the catalog is a file.
 #[derive(Default)]
 struct Division {
     sent: Option<String>,
@@ -121,7 +121,7 @@ fn division(asked: &Asked, pack: &Arc<Pack>, query: &Query) -> Division {
     Division {
         sent: split.map(|split| split.sent.to_string()),
         here: rest.map(|rest| rest.to_string()),
-        // Small tables keep no count of it.
+        // The server has no row count for small tables.
         fetched: asked.catalog.fetched(&asked.of, &missing).filter(|bytes| *bytes > 0),
     }
 }

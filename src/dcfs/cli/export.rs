@@ -1,7 +1,7 @@
-//! `dcfs export`: real files in a layout of `_views/`, for those who do want a copy.
+//! `dcfs export`: real files in a layout of `_views/`, for users who want a copy.
 //!
-//! It is `dcfs cp -r` of what a mount shows, so a layout is written once; beside that it goes on where it stopped, and
-//! writes the checksums of all files when everything is there.
+//! It is `dcfs cp -r` of what a mount shows, so each layout is implemented once; in addition it resumes where
+//! it stopped, and writes the checksums of all files at the end.
 
 use std::path::PathBuf;
 
@@ -19,14 +19,15 @@ use dcfs_core::name::DatasetRef;
 
 /// Write the files of a dataset in the layout of a training loader
 ///
-/// Each file is there when it is whole. One that is there with the size and the time of its row is not written again, so
-/// the same command goes on after an interruption. `SHA256SUMS` comes last: with it, the copy is complete.
+/// Each file appears when it is complete. An existing file with the size and the time of its row is not written
+/// again, so the same command resumes after an interruption. `SHA256SUMS` is written last: if it exists, the
+/// copy is complete.
 #[derive(Debug, clap::Args)]
 pub struct Export {
     /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
     #[arg(add = complete::datasets())]
     dataset: DatasetRef,
-    /// Directory to write into, which is made if it is not there; or a prefix of a bucket, `s3://bucket/prefix`
+    /// Directory to write into, created if it does not exist; or a prefix of a bucket, `s3://bucket/prefix`
     #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
     to: PathBuf,
     /// The layout
@@ -38,7 +39,7 @@ pub struct Export {
     /// Only rows that pass this filter, e.g. `info.width > 400`
     #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true)]
     filter: Option<String>,
-    /// Files to write at a time: waiting for a bucket is most of the work
+    /// Files to write in parallel: most of the time is spent waiting for a bucket
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
     #[command(flatten)]
@@ -66,19 +67,19 @@ enum Format {
 }
 
 impl Export {
-    /// Writes; a file that fails is told, and the others go on.
+    /// Exports; a file that fails is reported, and the others continue.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let path = self.path()?;
         self.check()?;
         let is_table = self.format == Format::Parquet;
         if let Some(uri) = self.to.to_str().filter(|to| to.starts_with("s3://")) {
-            // The slashes of the scheme are no end.
+            // The slashes of the scheme are not trailing slashes.
             let uri = if uri == "s3://" { uri } else { uri.trim_end_matches('/') }.to_owned();
             let dest = PathBuf::from(&uri);
             let dest = if is_table { dest.join("rows.parquet") } else { dest };
             return self.write(path, dest, How::Upload { uri }, out);
         }
-        // One path for files and checksums, whatever links lead there.
+        // One canonical path for files and checksums, whatever links lead there.
         let made = std::fs::create_dir_all(&self.to).and_then(|()| std::fs::canonicalize(&self.to));
         let to = made.map_err(|error| {
             Error::new(Kind::Denied, format!("cannot make `{}`: {error}", self.to.display()))
@@ -102,7 +103,7 @@ impl Export {
         .run(out)
     }
 
-    /// Refuses what is no filter for the columns, which as a path would be something else or nothing.
+    /// Checks the filter, because an invalid one would be a different path or none.
     fn check(&self) -> Result<()> {
         let Some(filter) = &self.filter else { return Ok(()) };
         if filter.trim().is_empty() {
@@ -112,7 +113,7 @@ impl Export {
         AskingArgs { catalog, cache_dir }.ask(&self.dataset)?.check(filter).map(drop)
     }
 
-    /// What a mount shows in this layout.
+    /// The path of this layout in a mount.
     fn path(&self) -> Result<PathBuf> {
         let mut path = PathBuf::from(self.dataset.to_string());
         if let Some(filter) = &self.filter {

@@ -7,14 +7,14 @@ use super::usage;
 use dcfs_core::error::Result;
 use dcfs_core::name::DatasetRef;
 
-/// Group the rows of a dataset by values, and count or add up what is in each group
+/// Group the rows of a dataset by values, and count or aggregate each group
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Group {
     /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
     #[arg(add = complete::datasets())]
     dataset: DatasetRef,
-    /// Columns that rows of a group have in common; none for one group of all rows
+    /// Columns whose values the rows of a group share; none for one group of all rows
     #[arg(long, value_name = "C,..", value_delimiter = ',', add = complete::columns())]
     by: Vec<String>,
     /// Count the rows of each group
@@ -26,10 +26,10 @@ pub struct Group {
     /// Means of these columns
     #[arg(long, value_name = "C,..", value_delimiter = ',')]
     avg: Vec<String>,
-    /// Least values of these columns
+    /// Minima of these columns
     #[arg(long, value_name = "C,..", value_delimiter = ',')]
     min: Vec<String>,
-    /// Greatest values of these columns
+    /// Maxima of these columns
     #[arg(long, value_name = "C,..", value_delimiter = ',')]
     max: Vec<String>,
     /// Medians of these columns

@@ -1,8 +1,8 @@
 //! `mount.dcfs`: the program as mount(8), fstab and systemd call it.
 //!
-//! mount(8) runs `mount.fuse.dcfs SPEC DIR [-sfnv] [-N NS] [-o OPTS] [-t TYPE]`. Where there is no
-//! link of that name, libfuse's `mount.fuse3` runs `dcfs SPEC DIR -o OPTS` in its place. Both return
-//! when the mount is usable, with the exit codes of mount(8).
+//! mount(8) runs `mount.fuse.dcfs SPEC DIR [-sfnv] [-N NS] [-o OPTS] [-t TYPE]`. If there is no link of that
+//! name, libfuse's `mount.fuse3` runs `dcfs SPEC DIR -o OPTS` instead. Both return when the mount is usable,
+//! with the exit codes of mount(8).
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub struct Helper {
     arguments: Vec<OsString>,
 }
 
-/// What it says.
+/// The arguments, parsed.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Request {
     spec: PathBuf,
@@ -35,12 +35,12 @@ struct Request {
 }
 
 impl Helper {
-    /// Whether the program was called by mount(8): by its name, or by the shape of its arguments.
+    /// Recognises a call by mount(8): by the program's name, or by the shape of its arguments.
     pub fn recognise(args: &[OsString]) -> Option<Self> {
         let name = Path::new(args.first()?).file_name().unwrap_or_default();
         let by_name = name == "mount.dcfs" || name == "mount.fuse.dcfs";
         let arguments = args[1..].to_vec();
-        // No command of ours holds a slash or is followed by a path and `-o`.
+        // No command of ours contains a slash or is followed by a path and `-o`.
         let plain =
             |arg: Option<&OsString>| arg.is_some_and(|a| !a.as_encoded_bytes().starts_with(b"-"));
         let by_shape = plain(arguments.first())
@@ -50,10 +50,10 @@ impl Helper {
         (by_name || by_shape && arguments.len() > 1).then_some(Self { arguments })
     }
 
-    /// Mounts, and answers as mount(8) expects.
+    /// Mounts, and returns the exit code that mount(8) expects.
     pub fn run(self) -> ExitCode {
         let checked = self.request().and_then(|request| {
-            // What is wrong in fstab is told apart from a mount that fails.
+            // Errors in fstab have another exit code than a failed mount.
             request.into_mount().map(Mount::parse).transpose()
         });
         let mount = match checked {
@@ -61,7 +61,7 @@ impl Helper {
             Ok(Some(mount)) => mount,
             Err(error) => return told(&error, INCORRECT),
         };
-        // mount(8) prints nothing when all is well.
+        // mount(8) prints nothing on success.
         let mut quiet = Output::nowhere();
         match mount.run(&mut quiet) {
             Ok(()) => ExitCode::SUCCESS,
@@ -96,7 +96,7 @@ impl Helper {
 }
 
 impl Request {
-    /// What would be typed behind `dcfs mount`; `None` for `-f`, which asks to do everything but mount.
+    /// The equivalent arguments of `dcfs mount`; `None` for `-f`, which means to do everything except mounting.
     fn into_mount(self) -> Option<Vec<OsString>> {
         let options = self.options.iter().flat_map(|list| ["-o".into(), list.into()]);
         let places = ["--catalog".into(), self.spec.into(), "--".into(), self.dir.into()];
@@ -104,12 +104,12 @@ impl Request {
     }
 }
 
-/// `-s`, `-n`, `-v`, `-f` and their like, alone or together.
+/// Whether it consists of `-s`, `-n`, `-v`, `-f` and the like, alone or combined.
 fn is_flags(arg: &str) -> bool {
     arg.len() > 1 && arg.starts_with('-') && arg[1..].chars().all(|c| "sfnv".contains(c))
 }
 
-/// What `/proc/mounts` shows may be given back to mount(8).
+/// Strips the prefix shown in `/proc/mounts`, which may be passed back to mount(8).
 fn without_prefix(spec: PathBuf) -> PathBuf {
     match spec.to_str().and_then(|s| s.strip_prefix(crate::fuse::mounts::SOURCE_PREFIX)) {
         Some(path) => path.into(),

@@ -1,4 +1,4 @@
-//! `dcfs index`: make a dataset of what is in a bucket or a folder.
+//! `dcfs index`: makes a dataset from the objects in a bucket or a folder.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,37 +22,38 @@ use dcfs_store::list::{Origin, Totals};
 use dcfs_work::author;
 use dcfs_work::index::{self, Delta, Desk, Indexed, Phase, Report, Request, Watch, With};
 
-/// Make a dataset of what is in a bucket or a folder
+/// Make a dataset of the objects in a bucket or a folder
 ///
-/// Lists storage and saves one row for each object, as `read_storage(...).save(...)` of DataChain does; Python opens it with
-/// `read_dataset`. The catalog is made if there is none. A listing of a bucket that dcfs or DataChain made in the last four
-/// hours is used again, unless `--update` or `--delta` is said; folders of this machine are listed anew, unless `--reuse` is said.
-/// Without `--with`, the next version of a dataset has the columns of the last one, computed again.
+/// Lists storage and saves one row for each object, as `read_storage(...).save(...)` of DataChain does; Python
+/// opens it with `read_dataset`. The catalog is created if there is none. A listing of a bucket that dcfs or
+/// DataChain made in the last four hours is reused, unless `--update` or `--delta` is given; local folders are
+/// listed anew, unless `--reuse` is given. Without `--with`, the next version of a dataset has the columns of
+/// the last one, computed again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Index {
-    /// What to list: s3://, gs://, az://, file:// or a path, with `*`, `?`, `[0-9]`, `**`, `{a,b}` and `{1..9}`; quote it, or
-    /// the shell takes the patterns
+    /// Places to list: s3://, gs://, az://, file:// or a path, with `*`, `?`, `[0-9]`, `**`, `{a,b}` and
+    /// `{1..9}`; quote patterns, or the shell expands them
     #[arg(value_name = "URI", required = true)]
     uris: Vec<String>,
     /// Name of the dataset
     #[arg(long, value_name = "NAME", value_parser = naming::dataset, add = complete::names_alone())]
     save: DatasetName,
-    /// A column to add: `image` (info.width, info.height and info.format, read from the headers of pictures), or
-    /// `path:PATTERN` (columns from the path, e.g. `path:{breed}_{n:int}`); repeatable. `none`: no columns, whatever the last
-    /// version has
+    /// A column to add: `image` (info.width, info.height and info.format, read from the headers of pictures),
+    /// or `path:PATTERN` (columns from the path, e.g. `path:{breed}_{n:int}`); repeatable. `none`: no columns,
+    /// whatever the last version has
     #[arg(long, value_name = "COLUMN")]
     with: Vec<With>,
     /// List anew, even if a recent listing exists
     #[arg(long)]
     update: bool,
-    /// Use a listing of the last four hours again, of a folder of this machine too
+    /// Reuse a listing of the last four hours, also for a local folder
     #[arg(long, conflicts_with_all = ["update", "delta"])]
     reuse: bool,
     /// Save a version even if it has no rows
     #[arg(long)]
     allow_empty: bool,
-    /// Compare with the latest version, and compute only what is new or changed; lists anew
+    /// Compare with the latest version, and compute only new and changed rows; lists anew
     #[arg(long)]
     delta: bool,
     /// With --delta: keep the rows of objects that changed or are gone, as DataChain does
@@ -62,7 +63,7 @@ pub struct Index {
     numbering: Numbering,
     #[command(flatten)]
     described: DescriptionArgs,
-    /// Pictures that are looked at at a time: waiting for a store is most of the work
+    /// Pictures to read in parallel: most of the time is spent waiting for a store
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=512))]
     jobs: u16,
     /// Print JSON
@@ -79,7 +80,7 @@ const EXAMPLES: &str = "Examples:
   dcfs index s3://bucket/pets/ --save pets --delta       what is new since the last version";
 
 impl Index {
-    /// Lists, saves, and tells what came of it.
+    /// Lists, saves, and prints the result.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let folder = std::env::current_dir().map_err(|error| Error::new(Kind::Broken, error))?;
         let (path, is_there) = catalog::locate_or_new(self.access.catalog.catalog.as_deref())?;
@@ -134,13 +135,13 @@ impl Index {
     }
 }
 
-/// Where dcfs is mounted: what is seen there is in storage already.
+/// The mountpoints of dcfs: their contents are in storage already.
 fn shown_by_dcfs() -> Vec<PathBuf> {
     let mounts = mounts::all().unwrap_or_default().into_iter();
     mounts.filter(Mount::is_dcfs).map(|mount| mount.mountpoint).collect()
 }
 
-/// Where an origin stands among those that are known, each once.
+/// The index of an origin in the list, added if it is new.
 fn place(origins: &mut Vec<Origin>, origin: Origin) -> usize {
     origins.iter().position(|other| *other == origin).unwrap_or_else(|| {
         origins.push(origin);
@@ -148,12 +149,12 @@ fn place(origins: &mut Vec<Origin>, origin: Origin) -> usize {
     })
 }
 
-/// What is told of the work: each part of it by itself.
+/// Progress of the work, a step at a time.
 struct Steps {
     progress: Progress,
-    /// Whether the listing is in the catalog by now, for who interrupts the work.
+    /// Whether the listing has been saved to the catalog, for the message on interruption.
     is_listing_kept: Arc<AtomicBool>,
-    /// Whether what goes on is no listing.
+    /// Whether the current step comes after the listings.
     is_past_listing: AtomicBool,
     _interrupt: Interrupt,
 }
@@ -181,7 +182,7 @@ impl Steps {
 
 impl Watch for Steps {
     fn listed(&self, objects: u64, bytes: u64) {
-        // Of several addresses each is listed and kept before the next.
+        // Several addresses are listed and saved one after another.
         if self.is_past_listing.swap(false, Relaxed) {
             self.progress.begin("listing", Unit::Objects, None);
         }
@@ -205,7 +206,7 @@ impl Watch for Steps {
     }
 }
 
-/// For people. That a listing is an old one is told beside the results.
+/// Prints the result for people. The reuse of a listing is reported beside it.
 fn tell(indexed: &Indexed, out: &mut Output) -> Result<()> {
     for (at, listing) in indexed.listings.iter().enumerate() {
         let is_told = indexed.listings[..at].iter().any(|other| other.of == listing.of);
@@ -287,7 +288,7 @@ fn told_of(listing: &Report, is_told: bool) {
     }
 }
 
-/// What no row can name, by kind.
+/// The numbers of objects that no row can name, by reason.
 fn left_out(listing: &Report) -> Vec<String> {
     let Totals { keys, not_utf8, folder_links, broken_links, special, .. } = listing.kinds;
     let special_kind = match listing.of.starts_with("az://") {
@@ -313,7 +314,7 @@ fn size(saved: &Saved) -> String {
     objects(saved.rows, saved.size.unwrap_or(0))
 }
 
-/// `8 s`, `12 min`, `3 h 20 min`.
+/// Formats as `8 s`, `12 min`, `3 h 20 min`.
 fn duration(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
@@ -322,7 +323,7 @@ fn duration(seconds: u64) -> String {
     }
 }
 
-/// For programs.
+/// The result as JSON.
 fn shown(indexed: &Indexed) -> Value {
     let mut shown = json!(indexed);
     let saved = indexed.saved.as_ref();

@@ -1,7 +1,8 @@
-//! Ctrl-C in the middle of long work: the last line says what was kept, and the process ends as one that nobody caught.
+//! Ctrl-C during long work: the last line says what was kept, and the process ends as if the signal were not
+//! caught.
 //!
-//! Long commands leave things whole at any moment (stages, drafts, the cache), so there is nothing to clean up here; a person
-//! wants to know whether what was done so far was for nothing.
+//! Long commands are consistent at any moment (stages, drafts, the cache), so there is nothing to clean up
+//! here; but users want to know whether the work so far is lost.
 
 use std::process;
 use std::sync::{Mutex, Once, PoisonError};
@@ -13,7 +14,7 @@ use signal_hook::low_level::emulate_default_handler;
 
 use super::output::sanitized;
 
-/// What is said; of one command at a time.
+/// The message; of one command at a time.
 type Said = Box<dyn Fn() -> String + Send>;
 
 static SAID: Mutex<Option<Said>> = Mutex::new(None);
@@ -21,15 +22,15 @@ static SAID: Mutex<Option<Said>> = Mutex::new(None);
 /// The one thread that waits for the signal.
 static LISTENER: Once = Once::new();
 
-/// While it lives, Ctrl-C says what was kept.
+/// While this is alive, Ctrl-C prints what was kept.
 #[must_use]
 pub struct Interrupt(());
 
-/// Says `what` is kept, once somebody interrupts this process.
+/// Prints the text of `what` if this process is interrupted.
 pub fn says(what: impl Fn() -> String + Send + 'static) -> Interrupt {
     *said() = Some(Box::new(what));
     LISTENER.call_once(|| {
-        // Without the signal, Ctrl-C ends the process and says nothing.
+        // Without the handler, Ctrl-C ends the process without a message.
         if let Ok(mut signals) = Signals::new([SIGINT]) {
             thread::spawn(move || {
                 if signals.forever().next().is_some() {
@@ -49,10 +50,10 @@ impl Drop for Interrupt {
 
 fn end() {
     if let Some(what) = &*said() {
-        // Whatever line of progress stands there is written over.
+        // Overwrites a progress line.
         eprintln!("\r\x1b[Kdcfs: interrupted; {}", sanitized(&what()));
     }
-    // So that the shell sees a process that ended by the signal.
+    // So that the shell sees a process killed by the signal.
     emulate_default_handler(SIGINT).ok();
     process::exit(130);
 }

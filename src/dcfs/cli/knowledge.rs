@@ -1,4 +1,4 @@
-//! `dcfs knowledge`: pages about the catalog as files, words in them, and notes.
+//! `dcfs knowledge`: pages about the catalog as files, search in them, and notes.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -20,15 +20,16 @@ use dcfs_data::knowledge::folder::{self, How, Outcome};
 use dcfs_data::knowledge::{Hit, Knowledge};
 use dcfs_store::Stores;
 
-/// How long a page waits for the beginning of one file.
+/// Time limit for reading the beginning of one file for a page.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Write pages about the datasets: an index, what each holds and where it came from, its statistics and code
+/// Write pages about the datasets: an index, and for each its contents, origin, statistics and code
 ///
-/// In the layout of DataChain's knowledge base, from facts alone. Only pages that changed are written. `## Session Context` of a page
-/// and all of notes/, docs/ and memory/ are yours: they are kept word for word. A page that was edited elsewhere is kept as
-/// PAGE.orig; one that another program wrote is left alone. In a mount the same pages are in knowledge/. Of a listing, a few files are
-/// opened to tell how they begin.
+/// In the layout of DataChain's knowledge base, generated from facts alone. Only pages that changed are
+/// written. `## Session Context` of a page and all of notes/, docs/ and memory/ are yours: they are kept
+/// verbatim. A page that was edited elsewhere is kept as PAGE.orig; one that another program wrote is left
+/// alone. In a mount the same pages are in knowledge/. For a listing, a few files are opened to show their
+/// first lines.
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP, args_conflicts_with_subcommands = true)]
 pub struct KnowledgeCommand {
@@ -39,13 +40,13 @@ pub struct KnowledgeCommand {
     folder: Option<PathBuf>,
     #[command(flatten)]
     access: AccessArgs,
-    /// Read no object: pages about listings then tell no headers and first lines
+    /// Read no objects: pages about listings then show no headers and first lines
     #[arg(long)]
     no_samples: bool,
-    /// Write nothing; exit with 3 where a page is missing or stale
+    /// Write nothing; exit with 3 if a page is missing or stale
     #[arg(long)]
     check: bool,
-    /// Make pages anew that another program wrote, too; those are kept as PAGE.orig
+    /// Also regenerate pages that another program wrote; those are kept as PAGE.orig
     #[arg(long, conflicts_with = "check")]
     take_over: bool,
     /// Print JSON
@@ -61,20 +62,20 @@ const HELP: &str = "Examples:
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Find words in pages, notes and scripts
+    /// Search pages, notes and scripts
     Search(Search),
-    /// Add a line to the notes about a dataset, or about all
+    /// Add a line to the notes about a dataset, or about the whole catalog
     Note(Note),
 }
 
 #[derive(Debug, clap::Args)]
 struct Search {
-    /// Words, each the beginning of one in a text
+    /// Words to find; each matches words that begin with it
     #[arg(required = true)]
     words: Vec<String>,
     #[command(flatten)]
     place: PlaceArgs,
-    /// Pages to print
+    /// Number of pages to print
     #[arg(long, value_name = "N", default_value_t = 10)]
     limit: usize,
     /// Print JSON
@@ -84,7 +85,7 @@ struct Search {
 
 #[derive(Debug, clap::Args)]
 struct Note {
-    /// The dataset, e.g. `pets`, and what is to be noted; the text alone where it is about all
+    /// The dataset, e.g. `pets`, and the note; just the note if it is about the whole catalog
     #[arg(value_names = ["NAME", "TEXT"], num_args = 1..=2, required = true, add = complete::names_alone())]
     words: Vec<String>,
     #[command(flatten)]
@@ -101,7 +102,7 @@ struct PlaceArgs {
 }
 
 impl KnowledgeCommand {
-    /// Does what is asked.
+    /// Runs the requested operation.
     pub fn run(self, out: &mut Output) -> Result<()> {
         match &self.action {
             Some(Action::Search(search)) => search.run(out),
@@ -139,7 +140,7 @@ impl KnowledgeCommand {
         Err(Error::new(Kind::Stale, message))
     }
 
-    /// The same pages with how some files begin. Stores are reached at the first of them.
+    /// The same pages with the first lines of some files. Stores are opened at the first of them.
     fn looking(&self, knowledge: Knowledge) -> Result<Knowledge> {
         let access = self.access.clone().resolve()?;
         let runtime = access::runtime()?;
@@ -212,7 +213,7 @@ impl Note {
         if let Some(page) = knowledge.page_of(name)? {
             return Ok(page);
         }
-        // Tells the nearest names.
+        // Suggests the nearest names.
         let wanted = DatasetRef { name: name.clone(), requirement: Requirement::Latest };
         self.place.asking.catalog.open()?.find(&wanted)?;
         Err(usage(format!("`{name}` has no page: it is a calibration")))

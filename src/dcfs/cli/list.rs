@@ -1,4 +1,4 @@
-//! `dcfs list`: what is in a bucket or a folder, as rows would record it. Hidden: it records nothing.
+//! `dcfs list`: the objects in a bucket or a folder, as rows would record them. Hidden: it saves nothing.
 
 use std::fmt::Write as _;
 
@@ -11,24 +11,24 @@ use dcfs_core::error::{Error, Kind, Result};
 use dcfs_store::Stores;
 use dcfs_store::list::{How, Listed, Origin, Totals};
 
-/// Batches on their way: a slow reader slows the listing.
+/// Limit of batches in flight: a slow reader slows the listing.
 const WAITING: usize = 16;
 
 /// List a bucket or a folder, as JSON lines
 #[derive(Debug, clap::Args)]
 pub struct List {
-    /// What to list, e.g. `s3://bucket/images/**/*.jpg`
+    /// The place to list, e.g. `s3://bucket/images/**/*.jpg`
     uri: String,
-    /// All of the listing, old versions and what the patterns leave out too
+    /// Print the whole listing, including old versions and objects that the patterns exclude
     #[arg(long)]
     all: bool,
-    /// Ask for current objects alone
+    /// Request current objects only
     #[arg(long)]
     current: bool,
     /// One request after another
     #[arg(long)]
     sequential: bool,
-    /// Totals alone
+    /// Print only totals
     #[arg(long)]
     totals: bool,
     #[command(flatten)]
@@ -65,7 +65,7 @@ impl List {
             drop(to);
             done
         };
-        // Where nothing can be printed, the listing ends for lack of a reader.
+        // If printing fails, the listing ends because its reader is gone.
         let printing = async {
             let mut from = from;
             while let Some(rows) = from.recv().await {
@@ -92,7 +92,7 @@ impl List {
                 "is_latest": row.is_latest,
                 "last_modified": row.last_modified.fixed(),
             });
-            // A `String` takes anything.
+            // Writing to a `String` cannot fail.
             let _ = writeln!(text, "{line}");
         }
         out.json_text(&text)

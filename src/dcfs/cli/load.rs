@@ -1,4 +1,4 @@
-//! `dcfs load`: the records of a file as a typed dataset.
+//! `dcfs load`: saves the records of a file as a typed dataset.
 
 use std::path::PathBuf;
 
@@ -23,32 +23,32 @@ pub struct Load {
     file: PathBuf,
     #[command(flatten)]
     catalog: CatalogArg,
-    /// What to save it as; a dataset that is there gets its next version
+    /// Name of the dataset; an existing one gets its next version
     #[arg(long = "as", visible_alias = "save", value_name = "NAME", value_parser = naming::dataset)]
     name: DatasetName,
-    /// What the file is [default: by its extension]
+    /// Format of the file [default: by its extension]
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// What stands between two fields; `\t` is a tab
+    /// Separator of fields; `\t` is a tab
     #[arg(long, value_name = "C", value_parser = byte)]
     delimiter: Option<u8>,
-    /// Leave out lines that begin with this
+    /// Skip lines that begin with this
     #[arg(long, value_name = "C", value_parser = byte)]
     comment: Option<u8>,
-    /// Names of the columns, and types where they are wanted, of a file without a header: `name,class:int`
+    /// Names of the columns, optionally with types, for a file without a header: `name,class:int`
     #[arg(long, value_name = "C,..", value_delimiter = ',')]
     columns: Vec<String>,
-    /// Types in place of those found: `id:str,day:datetime` (str, int, float, bool, datetime)
+    /// Types that override the detected ones: `id:str,day:datetime` (str, int, float, bool, datetime)
     #[arg(long, value_name = "C:T,..", value_delimiter = ',')]
     types: Vec<String>,
-    /// Where the list of records lies in JSON: `images`, `data.items`
+    /// The key of the list of records in JSON: `images`, `data.items`
     #[arg(long, value_name = "KEY")]
     path: Option<String>,
     #[command(flatten)]
     numbering: Numbering,
     #[command(flatten)]
     described: DescriptionArgs,
-    /// Print the types that were found, and save nothing
+    /// Print the detected types, and save nothing
     #[arg(long, conflicts_with = "json")]
     dry_run: bool,
     /// Print JSON
@@ -67,14 +67,14 @@ Types hold every record: int, float where one is no whole number, bool, datetime
 Whole numbers with a zero in front are str. Objects become models, lists of plain values lists, anything else its JSON as str.
 In CSV nothing between two delimiters is NULL, and an empty text in a column of texts.";
 
-/// What a file may be.
+/// Formats of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// Fields between delimiters
+    /// Fields separated by delimiters
     Csv,
-    /// The same, between tabs
+    /// Fields separated by tabs
     Tsv,
-    /// A JSON object a line
+    /// One JSON object per line
     Jsonl,
     /// A JSON list of objects
     Json,
@@ -118,7 +118,7 @@ impl Load {
         save::tell(&saved?, self.json, out)
     }
 
-    /// How to read the file, and the types that are wanted.
+    /// The options of reading the file, and the requested types.
     fn reading(&self) -> Result<(Reading, Vec<(String, Scalar)>)> {
         let known = load::Format::of_file(&self.file);
         let (format, delimiter) = match (self.format, known) {
@@ -167,7 +167,7 @@ impl Load {
     }
 }
 
-/// `class:int`.
+/// Parses `class:int`.
 fn typed(text: &str) -> Result<(&str, Option<Scalar>)> {
     let Some((name, word)) = text.rsplit_once(':') else { return Ok((text, None)) };
     let scalar = match word {
@@ -185,7 +185,7 @@ fn typed(text: &str) -> Result<(&str, Option<Scalar>)> {
     Ok((name, Some(scalar)))
 }
 
-/// One character of one byte.
+/// Parses a single-byte character.
 fn byte(text: &str) -> Result<u8, String> {
     match text.as_bytes() {
         [byte] => Ok(*byte),

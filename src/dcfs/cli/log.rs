@@ -1,7 +1,7 @@
-//! The log of a background mount: lines into a file that is turned over when it is large.
+//! The log of a background mount: a file that is rotated when it grows large.
 //!
-//! One file is kept beside the new one, as `<name>.log.old`, so a log takes twice [`LARGEST`] at most, whatever readers
-//! bring about. In the foreground stderr is the log.
+//! One old file is kept as `<name>.log.old`, so a log takes at most twice [`LARGEST`], whatever readers cause.
+//! In the foreground stderr is the log.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use dcfs_disk::regular;
 use tracing::level_filters::LevelFilter;
 
-/// Bytes of a log before a new one is begun.
+/// Size in bytes at which a log is rotated.
 const LARGEST: u64 = 8 << 20;
 
-/// `DCFS_LOG=debug` tells more; `warn` less.
+/// `DCFS_LOG=debug` logs more; `warn` less.
 fn level() -> LevelFilter {
     let level = std::env::var("DCFS_LOG").ok().and_then(|level| level.parse().ok());
     level.unwrap_or(LevelFilter::INFO)
@@ -30,7 +30,7 @@ pub fn to_stderr() {
         .init();
 }
 
-/// Logs to the file at `path`, which is told; to stderr where it cannot be written.
+/// Logs to the file at `path`, and prints its name; to stderr if it is not writable.
 pub fn to_file(path: &Path) -> Option<Arc<Log>> {
     let Ok(log) = Log::open(path, LARGEST) else {
         to_stderr();
@@ -46,15 +46,15 @@ pub fn to_file(path: &Path) -> Option<Arc<Log>> {
     Some(log)
 }
 
-/// Opens a log for adding to it; nobody else may read it.
+/// Opens a log for appending, readable by its owner only.
 ///
 /// # Errors
-/// The system refuses; something else has the name.
+/// The system refuses; the name belongs to something else.
 pub fn open(path: &Path) -> io::Result<File> {
     regular::open_with(OpenOptions::new().create(true).append(true), path)
 }
 
-/// A file that is turned over.
+/// A log file with rotation.
 #[derive(Debug)]
 pub struct Log {
     path: PathBuf,
@@ -74,13 +74,13 @@ impl Log {
         Ok(Self { path: path.to_owned(), largest, state: Mutex::new(state) })
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Goes on in a file of the same name, which another program may have moved away. Where none can be opened it goes on
-    /// where it is.
+    /// Reopens a file of the same name, because another program may have renamed the old one. If that fails,
+    /// the old one stays in use.
     pub fn reopen(&self) {
         if let Ok(new) = State::open(&self.path) {
             *self.state.lock().unwrap_or_else(PoisonError::into_inner) = new;
@@ -100,7 +100,7 @@ impl Write for &Log {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.length > self.largest {
-            // What cannot be turned over goes on where it is: no line is lost.
+            // If rotation fails, the old file stays in use: no line is lost.
             let old = self.path.with_extension("log.old");
             if fs::rename(&self.path, old).is_ok()
                 && let Ok(new) = State::open(&self.path)

@@ -57,11 +57,11 @@ impl Ls {
         out.text(&table.fitted(terminal::width(&io::stdout())))
     }
 
-    /// Everything visible, or what the argument admits.
+    /// All visible versions, or those that match the argument.
     fn versions(&self, catalog: &Catalog) -> Result<Vec<VersionInfo>> {
         let all = catalog.versions()?;
         let Some(wanted) = &self.dataset else { return Ok(all) };
-        // Tells what is wrong with a name that is not there.
+        // Reports a missing name with suggestions.
         catalog.find(wanted)?;
         let admitted =
             |of: &VersionInfo| of.dataset == wanted.name && wanted.requirement.admits(of.version);

@@ -33,9 +33,10 @@ use dcfs_work::save::Chosen;
 
 /// Run a program over every file of a dataset; its answers become columns of a new version
 ///
-/// A program is a Python function (`python FILE.py:FUNCTION`, whose annotations are the types), any command that is run for
-/// each file and prints its answer, or one that stays and answers lines of JSON (`--worker`). It sees plain paths: no mount is
-/// needed. A run that was stopped or killed goes on by the same command.
+/// A program is a Python function (`python FILE.py:FUNCTION`, whose annotations are the types), any command
+/// that is run for each file and prints its answer, or one that keeps running and answers lines of JSON
+/// (`--worker`). It sees plain paths: no mount is needed. A run that was stopped or killed resumes with the
+/// same command.
 #[derive(Debug, clap::Args)]
 #[command(after_help = MAP)]
 pub struct Map {
@@ -43,10 +44,10 @@ pub struct Map {
     args: MapArgs,
 }
 
-/// Run a program over every file of a dataset that gives many rows for each
+/// Run a program over every file of a dataset that returns many rows for each
 ///
-/// As `dcfs map`, for a Python function that yields, a worker that answers `values`, or a command that prints a value on each
-/// line. Rows keep no column of their input unless `--only` names some.
+/// Like `dcfs map`, for a Python function that yields, a worker that answers `values`, or a command that prints
+/// a value on each line. Rows keep no column of their input unless `--only` names some.
 #[derive(Debug, clap::Args)]
 #[command(after_help = GEN)]
 pub struct Gen {
@@ -54,15 +55,16 @@ pub struct Gen {
     args: MapArgs,
 }
 
-/// Run a program over groups of rows: it sees the files and columns of all rows that have the same values in some columns
+/// Run a program over groups of rows: it sees the files and columns of all rows that have the same values in
+/// some columns
 ///
-/// As `dcfs map`, for a Python function whose arguments are lists and that returns one answer for the group or yields many, a
-/// worker that reads `files` and lists, or a command in which `{}` stands for the paths of all files. The new version has the
-/// columns of `--by` beside the answers.
+/// Like `dcfs map`, for a Python function whose arguments are lists and that returns one answer for the group
+/// or yields many, a worker that reads `files` and lists, or a command in which `{}` stands for the paths of
+/// all files. The new version has the columns of `--by` beside the answers.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AGG)]
 pub struct Agg {
-    /// Columns whose values the rows of a group have in common, e.g. `label` or `info.format,split`
+    /// Columns whose values the rows of a group share, e.g. `label` or `info.format,split`
     #[arg(long, required = true, value_name = "COLUMN,..", value_delimiter = ',')]
     by: Vec<String>,
     #[command(flatten)]
@@ -89,95 +91,97 @@ const GEN: &str = "Examples:
   dcfs gen docs --as lines --out 'line: str' -- cat {}
   dcfs gen archives --as members --step tar";
 
-/// What may be typed.
+/// The flags, as typed.
 #[derive(Clone, Debug, clap::Args)]
 struct MapArgs {
     /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
     #[arg(add = complete::datasets())]
     dataset: DatasetRef,
-    /// What to save the result as; a dataset that is there gets its next version
+    /// Name of the dataset to save the result as; an existing one gets its next version
     #[arg(long = "as", value_name = "NAME", value_parser = naming::dataset, required_unless_present = "sample")]
     name: Option<DatasetName>,
     /// Only the rows that pass this filter, in its order, e.g. `info.width > 400 limit 100`
     #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true, add = complete::filters())]
     filter: Option<String>,
-    /// Types of the answers, e.g. `seconds: float, info: {w: int, tags: list[str]}?`; @FILE.json; for a function, other names
-    /// of its columns
+    /// Types of the answers, e.g. `seconds: float, info: {w: int, tags: list[str]}?`; @FILE.json; for a
+    /// function, other names of its columns
     #[arg(long, value_name = "TYPES")]
     out: Option<String>,
     /// Run a few rows, show them, and save nothing
     #[arg(long = "try", id = "sample", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     sample: Option<u64>,
-    /// Rows that are worked on at a time [default: cores for a process per file, 1 for what stays]
+    /// Rows to process in parallel [default: cores for a process per file, 1 for a program that keeps running]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
-    /// In place of a program: `hash`, `text`, `image`, `media` by ffprobe; `tar` for gen (docs/map.md)
+    /// Built-in step instead of a program: `hash`, `text`, `image`, `media` by ffprobe; `tar` for gen
+    /// (docs/map.md)
     #[arg(long, value_name = "NAME", value_parser = step(), conflicts_with_all = ["worker", "stdin", "depends"])]
     step: Option<Step>,
-    /// The program stays, and answers lines of JSON
+    /// The program keeps running, and answers lines of JSON
     #[arg(long, conflicts_with = "stdin")]
     worker: bool,
-    /// Rows that a worker is handed at a time
+    /// Rows that a worker receives at a time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=4096))]
     batch: u16,
-    /// The file's bytes come on standard input
+    /// Pass the file's bytes on standard input
     #[arg(long)]
     stdin: bool,
-    /// Compute only rows that are new or changed since the last version, copy the rest, drop what is gone
+    /// Compute only rows that are new or changed since the last version, copy the rest, drop rows that are gone
     #[arg(long)]
     delta: bool,
-    /// With --delta: keep the rows of what is gone
+    /// With --delta: keep rows that are gone
     #[arg(long, requires = "delta")]
     keep_deleted: bool,
-    /// What becomes of rows that fail: `stop` ends the run, `keep` keeps them with their message in the column `error`
+    /// Handling of rows that fail: `stop` ends the run, `keep` keeps them with their message in the column
+    /// `error`
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnError::Stop)]
     on_error: OnError,
     /// With --on-error keep: more errors end the run [default: 100, or 1% of the rows]
     #[arg(long, value_name = "N")]
     max_errors: Option<u64>,
-    /// How often a row is tried
+    /// Number of tries per row
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     tries: u32,
-    /// A row that takes longer has failed, and its program is killed
+    /// Time limit of a row; its program is killed and the row counts as failed
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     row_timeout: Option<Duration>,
-    /// How long a worker may take until it is ready
+    /// Time limit for a worker to become ready
     #[arg(long, value_name = "TIME", default_value = "300s", value_parser = parse_duration)]
     start_timeout: Duration,
-    /// Compute the rows of the last version again that failed
+    /// Compute the failed rows of the last version again
     #[arg(long)]
     retry_errors: bool,
-    /// Where the program changed: compute all rows again
+    /// If the program changed: compute all rows again
     #[arg(long, conflicts_with = "keep")]
     fresh: bool,
-    /// Where the program changed: compute only what is missing
+    /// If the program changed: compute only what is missing
     #[arg(long)]
     keep: bool,
-    /// A file whose content is part of the program; those named in the command are anyway. Repeatable
+    /// A file whose content is part of the program; those named in the command are included anyway. Repeatable
     #[arg(long, value_name = "FILE")]
     depends: Vec<PathBuf>,
-    /// Columns that the program is handed beside the file
+    /// Columns to pass to the program in addition to the file
     #[arg(long, value_name = "COLUMN,..", value_delimiter = ',')]
     with_columns: Vec<String>,
-    /// Which File column, where there are several
+    /// The File column to use, if there are several
     #[arg(long, value_name = "COLUMN")]
     file: Option<String>,
-    /// Hand over columns alone, and fetch nothing
+    /// Pass columns only, and fetch no files
     #[arg(long, conflicts_with_all = ["file", "stdin"])]
     no_file: bool,
     /// Columns of the input that the result keeps [default: all for map, none for gen]
     #[arg(long, value_name = "COLUMN,..", value_delimiter = ',')]
     only: Option<Vec<String>>,
-    /// Rows between two commits, at most; a second at most in any case
+    /// Maximum of rows between two commits; they are at most a second apart in any case
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     commit: u32,
-    /// Objects that are fetched ahead of the program
+    /// Objects to fetch ahead of the program
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     prefetch: u16,
     /// Compute this part of the rows, e.g. `2/8`, on one of several machines; `dcfs runs merge NAME` makes the version
     #[arg(long, value_name = "I/N", value_parser = shard, conflicts_with_all = ["sample", "delta", "retry_errors"])]
     shard: Option<Shard>,
-    /// Make a version even where there are no rows
+    /// Make a version even if it has no rows
     #[arg(long)]
     allow_empty: bool,
     #[command(flatten)]
@@ -194,7 +198,7 @@ struct MapArgs {
     program: Vec<OsString>,
 }
 
-/// What becomes of rows that fail.
+/// The handling of rows that fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum OnError {
     Stop,
@@ -202,21 +206,21 @@ enum OnError {
 }
 
 impl Map {
-    /// Runs it, and tells what came of it.
+    /// Runs the program, and prints the result.
     pub fn run(self, out: &mut Output) -> Result<()> {
         self.args.run(Shape::Map, Vec::new(), out)
     }
 }
 
 impl Gen {
-    /// Runs it, and tells what came of it.
+    /// Runs the program, and prints the result.
     pub fn run(self, out: &mut Output) -> Result<()> {
         self.args.run(Shape::Gen, Vec::new(), out)
     }
 }
 
 impl Agg {
-    /// Runs it, and tells what came of it.
+    /// Runs the program, and prints the result.
     pub fn run(self, out: &mut Output) -> Result<()> {
         self.args.run(Shape::Agg, self.by, out)
     }
@@ -254,7 +258,7 @@ impl MapArgs {
         telling.progress.clear();
         listening.close();
         drop(desk);
-        // What still waits for a store is not waited for.
+        // Tasks that still wait for a store are abandoned.
         runtime.shutdown_background();
         match finished {
             Ok(finished) => self.tell(&finished, out),
@@ -333,7 +337,7 @@ impl MapArgs {
     }
 }
 
-/// For people.
+/// Prints the result for people.
 fn said(finished: &Finished, out: &mut Output) -> Result<()> {
     if let Some(counts) = finished.counts {
         let [unchanged, new] = [counts.unchanged, counts.new].map(count);
@@ -370,7 +374,7 @@ fn said(finished: &Finished, out: &mut Output) -> Result<()> {
     }
 }
 
-/// A few rows, and what all would take.
+/// Prints a few rows, and an estimate for all.
 fn sampled(finished: &Finished, jobs: Option<u16>, out: &mut Output) -> Result<()> {
     for row in &finished.sample {
         match &row.answer {
@@ -402,13 +406,13 @@ fn duration(seconds: f64) -> String {
     }
 }
 
-/// Reads a [`Step`] by its name.
+/// Parses a [`Step`] from its name.
 fn step() -> impl TypedValueParser<Value = Step> {
     let values = Step::ALL.map(|step| PossibleValue::new(step.name()).help(step.help()));
     PossibleValuesParser::new(values).try_map(|name| name.parse::<Step>())
 }
 
-/// A part of the rows: `2/8`.
+/// Parses a part of the rows: `2/8`.
 fn shard(text: &str) -> Result<Shard, String> {
     let numbers = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
     match numbers {
@@ -458,7 +462,7 @@ fn told(finished: &Finished) -> Value {
     event
 }
 
-/// The first signal lets rows in flight end; the second ends everything.
+/// The first signal stops the run after the rows in progress; the second ends it at once.
 fn listen(stop: &watch::Sender<bool>) -> Result<signal_hook::iterator::Handle> {
     let mut signals =
         Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(|e| Error::new(Kind::Broken, e))?;
@@ -481,7 +485,7 @@ fn listen(stop: &watch::Sender<bool>) -> Result<signal_hook::iterator::Handle> {
     Ok(handle)
 }
 
-/// What is told while it runs.
+/// Progress reports of a run.
 struct Telling {
     progress: Progress,
     writing: Progress,
@@ -497,16 +501,16 @@ impl Telling {
         Self { progress, writing: Progress::hidden(Unit::Rows), is_json, last }
     }
 
-    /// One that nobody reads any more is no error: the run goes on.
+    /// Prints an event. A closed pipe is no error: the run continues.
     fn event(event: &Value) {
         writeln!(io::stdout(), "{event}").ok();
     }
 }
 
-/// Between two events of progress.
+/// Time between two progress events.
 const PACE: Duration = Duration::from_secs(1);
 
-/// Between two lines where there is no terminal.
+/// Time between two progress lines if stderr is not a terminal.
 const SLOW: Duration = Duration::from_secs(60);
 
 impl Watch for Telling {

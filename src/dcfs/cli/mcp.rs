@@ -23,8 +23,8 @@ use dcfs_data::pack::{Limits, Packs};
 
 /// Serve the catalog to agents by the Model Context Protocol, on standard input and output
 ///
-/// Six tools: context, search, query, files, remember, run. Nothing is changed but for `remember`, which appends a line to
-/// dc-knowledge/memory; `run` works with --allow-write only.
+/// Six tools: context, search, query, files, remember, run. Nothing is changed, except by `remember`, which
+/// appends a line to dc-knowledge/memory; `run` works only with --allow-write.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Mcp {
@@ -33,11 +33,11 @@ pub struct Mcp {
     /// Let agents make datasets; `map` and `gen` run any program that they name
     #[arg(long)]
     allow_write: bool,
-    /// Where the catalog is mounted for the agent [default: its latest mount, if there is one]
+    /// Mountpoint of the catalog, for the agent [default: its latest mount, if there is one]
     #[arg(long, value_name = "DIR")]
     mount: Option<PathBuf>,
-    /// Serve several clients by streamable HTTP, on an address of this machine, e.g. 127.0.0.1:8750; port 0
-    /// takes a free one. Clients show a token: DCFS_MCP_TOKEN, or one that is made and printed
+    /// Serve several clients by streamable HTTP, on a local address, e.g. 127.0.0.1:8750; port 0 picks a free
+    /// one. Clients send a token: DCFS_MCP_TOKEN, or one that is generated and printed
     #[arg(long, value_name = "ADDRESS")]
     http: Option<SocketAddr>,
     #[command(flatten)]
@@ -51,7 +51,7 @@ const EXAMPLES: &str = "Examples:
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Register this server with a client: write the file of the project, or print what to write
+    /// Register this server with a client: write the project's file, or print what to write
     Install(Install),
 }
 
@@ -66,7 +66,7 @@ struct Install {
         required = true
     )]
     targets: Vec<Client>,
-    /// Folder that holds .datachain [default: found when the server starts, from the client's folder]
+    /// Folder that contains .datachain [default: found when the server starts, from the client's folder]
     #[arg(long, value_name = "DIR")]
     catalog: Option<PathBuf>,
     /// Let agents make datasets
@@ -78,7 +78,7 @@ struct Install {
 }
 
 impl Mcp {
-    /// Serves until the client goes, or registers.
+    /// Serves until the client disconnects, or registers.
     pub fn run(self, out: &mut Output) -> Result<()> {
         match &self.command {
             Some(Command::Install(install)) => install.run(out),
@@ -89,7 +89,7 @@ impl Mcp {
                     None => runtime.block_on(mcp::serve(setup)),
                     Some(address) => runtime.block_on(by_http(address, setup, out)),
                 };
-                // A read of standard input may still wait for a client that will not write again.
+                // A read of standard input may still be waiting for a client that will not write again.
                 runtime.shutdown_background();
                 served
             }
@@ -104,7 +104,7 @@ impl Mcp {
         let packs = Packs::shared(catalog.clone(), access.cache.clone(), Limits::default(), tier);
         let packs = Arc::new(packs);
         let of = packs.clone();
-        // Pages are made where blocking is allowed.
+        // Pages are generated on threads where blocking is allowed.
         let pack = move |version: &_| Handle::current().block_on(of.get(version));
         let folder = Knowledge::default_folder(&catalog);
         let knowledge = Knowledge::new(catalog.clone(), pack, folder).within(AT_ONCE);
@@ -123,9 +123,9 @@ impl Mcp {
     }
 }
 
-/// The flags that were given about stores, for commands that reach them too.
+/// The given flags about stores, for commands that access them too.
 fn handed(given: &AccessArgs) -> Flags {
-    // All of them by name, so that none that is added is forgotten here.
+    // Destructured in full, so that the compiler reports a new flag that is missing here.
     let AccessArgs {
         catalog: _,
         cache_dir: _,
@@ -162,7 +162,7 @@ fn handed(given: &AccessArgs) -> Flags {
     Flags { limits, sizes, ..Flags::default() }
 }
 
-/// Serves by HTTP until the process is ended, after printing where and by which token.
+/// Prints the address and the token, then serves by HTTP until the process ends.
 async fn by_http(address: SocketAddr, setup: Setup, out: &mut Output) -> Result<()> {
     let given = std::env::var("DCFS_MCP_TOKEN").ok().filter(|token| !token.is_empty());
     let is_given = given.is_some();
@@ -213,7 +213,7 @@ impl Install {
         wrong.map_or(Ok(()), Err)
     }
 
-    /// The command that a client runs.
+    /// The command line that a client runs.
     fn words(&self) -> Result<Vec<String>> {
         let mut words = vec!["dcfs".to_owned(), "mcp".to_owned()];
         if let Some(catalog) = &self.catalog {

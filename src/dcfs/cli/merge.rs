@@ -1,4 +1,4 @@
-//! `dcfs merge`: rows of two datasets beside each other, without SQL.
+//! `dcfs merge`: a join of two datasets, without SQL.
 
 use clap::ValueEnum;
 
@@ -9,23 +9,23 @@ use super::usage;
 use dcfs_core::error::Result;
 use dcfs_core::name::DatasetRef;
 
-/// Put the rows of two datasets beside each other where columns are equal
+/// Join the rows of two datasets where columns are equal
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Merge {
     /// Dataset whose rows come first
     #[arg(add = complete::datasets())]
     left: DatasetRef,
-    /// Dataset whose rows come beside them; what is called as in the first gets `right_` before it
+    /// Dataset to join; columns with the same names as in the first get the prefix `right_`
     #[arg(add = complete::datasets())]
     right: DatasetRef,
-    /// Columns that are equal
+    /// Columns that must be equal
     #[arg(long, value_name = "C,..", value_delimiter = ',', required = true)]
     on: Vec<String>,
-    /// The columns of the second, where they are called otherwise
+    /// The corresponding columns of the second dataset, if their names differ
     #[arg(long, value_name = "C,..", value_delimiter = ',')]
     right_on: Vec<String>,
-    /// Which rows stay that have nothing beside them
+    /// Rows without a match to keep
     #[arg(long, value_enum, default_value_t = Keep::Left)]
     keep: Keep,
     #[command(flatten)]
@@ -37,12 +37,12 @@ const EXAMPLES: &str = "Examples:
   dcfs merge pets breeds --on file.stem --right-on name --keep none --json
 `dcfs sql` says more: conditions, expressions, more than two datasets";
 
-/// Rows that have nothing beside them.
+/// Rows without a match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Keep {
-    /// Those of the first, as DataChain's merge does
+    /// Those of the first dataset, like DataChain's merge
     Left,
-    /// Those of the second
+    /// Those of the second dataset
     Right,
     /// All
     Both,

@@ -1,6 +1,6 @@
-//! `--metrics ADDRESS`: the page that `_metrics.prom` holds, for a Prometheus that asks over HTTP.
+//! `--metrics ADDRESS`: serves the contents of `_metrics.prom` to Prometheus over HTTP.
 //!
-//! One question at a time, each bounded in time and length; nothing of a request is used but its path.
+//! One request at a time, each limited in time and length; only the path of a request is used.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,19 +9,19 @@ use std::time::{Duration, Instant};
 
 use dcfs_core::error::{Error, Kind, Result};
 
-/// How long one who asks may be silent.
+/// How long a client may be silent.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long nothing is taken after a connection could not be.
+/// Pause after a connection could not be accepted.
 const REST: Duration = Duration::from_millis(100);
 
-/// Bytes of a request that are read: Prometheus sends a few hundred.
+/// Limit of a request in bytes: Prometheus sends a few hundred.
 const LONGEST: usize = 4096;
 
-/// Listens at `address`, and answers with what `page` makes.
+/// Listens at `address`, and answers with the text that `page` returns.
 ///
 /// # Errors
-/// The address cannot be had.
+/// The address is not available.
 pub fn listen(address: SocketAddr, page: impl Fn() -> String + Send + 'static) -> Result<()> {
     let listener = TcpListener::bind(address).map_err(|error| {
         let kind = match error.kind() {
@@ -36,7 +36,7 @@ pub fn listen(address: SocketAddr, page: impl Fn() -> String + Send + 'static) -
             match answered {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::debug!("a question for metrics: {error}"),
-                // Without descriptors it fails at once, again and again.
+                // Without free descriptors, accepting fails at once, again and again.
                 Err(error) => {
                     tracing::debug!("a question for metrics was not taken: {error}");
                     thread::sleep(REST);
@@ -63,7 +63,8 @@ fn answer(mut stream: TcpStream, page: &impl Fn() -> String) -> io::Result<()> {
     )
 }
 
-/// The first line. The rest is read as far as it came, so that closing does not take the answer away.
+/// Reads the request line. The rest is read as far as it has arrived, so that closing does not discard the
+/// answer.
 fn request(stream: &mut impl Read) -> io::Result<String> {
     let mut bytes = vec![0; LONGEST];
     let (mut length, end) = (0, Instant::now() + PATIENCE);

@@ -1,38 +1,38 @@
-//! The door to the person typing: commands, their help, their output and their exit codes.
+//! The command line: commands, their help, their output and their exit codes.
 //!
-//! A command is one file: its arguments (the doc comments are the help), and `run`, which delegates.
-//! Results go to stdout, all else to stderr. Only the doors read the environment.
+//! A command is one file: its arguments (the doc comments are the help), and `run`, which delegates. Results go
+//! to stdout, everything else to stderr. Only the command line and other entry points read the environment.
 //!
-//! | file | what lives there |
+//! | file | contents |
 //! |---|---|
-//! | [`mount`], [`daemon`] | `dcfs mount`, and the process that stays behind it |
+//! | [`mount`], [`daemon`] | `dcfs mount`, and the background process behind it |
 //! | [`access`] | the flags for the catalog and the bytes, and the file system over them |
-//! | [`helper`], [`options`] | the same by `mount -t fuse.dcfs` and fstab; `-o` |
-//! | [`unmount`], [`status`], [`registry`], [`log`] | mounts that are there, and what they say |
-//! | [`ls`], [`page`], [`show`] | what the catalog holds, without a mount |
+//! | [`helper`], [`options`] | `mount -t fuse.dcfs` and fstab; `-o` |
+//! | [`unmount`], [`status`], [`registry`], [`log`] | existing mounts, and their state |
+//! | [`ls`], [`page`], [`show`] | the contents of the catalog, without a mount |
 //! | [`asking`], [`count`], [`explain`], [`path`] | filters |
-//! | [`stats`], [`knowledge`] | what is in the columns of a dataset; pages about all of them |
+//! | [`stats`], [`knowledge`] | statistics of the columns of a dataset; pages about all datasets |
 //! | [`sql`], [`group`], [`merge`], [`union`], [`subtract`], [`answering`] | SELECTs over datasets |
 //! | [`cat`], [`cp`], [`copy`] | files of the mount, without a mount |
-//! | [`list`] | what is in a bucket or a folder; for tests |
+//! | [`list`] | listings of buckets and folders; for tests |
 //! | [`index`], [`load`] | new datasets from storage, and from the records of a file |
 //! | [`map`], [`runs`] | programs over the files of a dataset |
-//! | [`refresh`], [`again`] | commands that made versions, run again |
-//! | [`save`], [`rm`], [`mv`], [`describe`], [`naming`] | what is written into the catalog |
-//! | [`cache`], [`sharing`] | what is kept of fetched objects; what hosts share |
-//! | [`systemd`], [`metrics`] | what service managers and Prometheus hear of a mount |
-//! | [`man`] | the pages of the manual |
-//! | [`complete`] | what a shell completes: datasets, versions, columns, mountpoints |
-//! | [`diff`] | what differs between two versions |
-//! | [`warm`], [`plan`], [`verify`], [`selecting`] | the objects of a dataset as a whole |
-//! | [`csi`] | volumes of Kubernetes |
-//! | [`mcp`] | the catalog for programs that speak the Model Context Protocol |
-//! | [`remember`] | lines for those who come after |
-//! | [`why`] | where a row came from |
-//! | [`skill`] | what coding agents read about dcfs |
-//! | [`doctor`] | what is missing on this machine |
-//! | [`output`], [`progress`], [`interrupt`], [`terminal`], `waits` | stdout and JSON; how far long work is, what it waits for, and what Ctrl-C leaves |
-//! | [`places`] | folders of the user |
+//! | [`refresh`], [`again`] | recorded commands, run again |
+//! | [`save`], [`rm`], [`mv`], [`describe`], [`naming`] | changes to the catalog |
+//! | [`cache`], [`sharing`] | cached objects; the folder that hosts share |
+//! | [`systemd`], [`metrics`] | reports to service managers and Prometheus |
+//! | [`man`] | the manual pages |
+//! | [`complete`] | shell completion: datasets, versions, columns, mountpoints |
+//! | [`diff`] | differences between two versions |
+//! | [`warm`], [`plan`], [`verify`], [`selecting`] | all objects of a dataset |
+//! | [`csi`] | Kubernetes volumes |
+//! | [`mcp`] | the catalog for clients of the Model Context Protocol |
+//! | [`remember`] | notes for later readers |
+//! | [`why`] | the origin of a row |
+//! | [`skill`] | instructions for coding agents |
+//! | [`doctor`] | checks of this machine |
+//! | [`output`], [`progress`], [`interrupt`], [`terminal`], `waits` | stdout and JSON; progress, waits, and Ctrl-C |
+//! | [`places`] | the user's folders |
 
 pub mod access;
 pub mod again;
@@ -115,7 +115,7 @@ use output::Output;
 /// Versioned, typed datasets over object storage, as plain directories
 ///
 /// Mounts the catalog that DataChain writes (.datachain/db): every saved version of every dataset is a
-/// directory of its rows' files, fetched from the cloud or disk when somebody reads them.
+/// directory of its rows' files, fetched from the cloud or disk when they are read.
 #[derive(Debug, Parser)]
 #[command(name = "dcfs", version, after_help = EXAMPLES)]
 struct Dcfs {
@@ -186,7 +186,7 @@ enum Command {
     Man(man::Manual),
 }
 
-/// Print what a shell evaluates to complete commands, flags, datasets, versions and columns
+/// Print a script for the shell to complete commands, flags, datasets, versions and columns
 ///
 /// For this session: `source <(dcfs completions bash)`.
 #[derive(Debug, clap::Args)]
@@ -196,7 +196,7 @@ struct Completions {
 }
 
 impl Completions {
-    /// A few lines, which ask this program at each tab.
+    /// Prints a few lines that make the shell run this program at each tab.
     fn run(&self, out: &mut Output) -> Result<()> {
         let shells = Shells::builtins();
         let name = self.shell.to_string();
@@ -208,19 +208,19 @@ impl Completions {
         written.map_err(|error| dcfs_core::error::Error::new(Kind::Broken, error))?;
         out.raw(&text)?;
         match self.shell {
-            // Else `pets@1` is three words to bash, and the last of them no dataset.
+            // Otherwise bash splits `pets@1` into three words, the last of which is not a dataset.
             clap_complete::Shell::Bash => out.raw(b"COMP_WORDBREAKS=${COMP_WORDBREAKS//@/}\n"),
             _ => Ok(()),
         }
     }
 }
 
-/// Which catalog a command reads.
+/// The catalog that a command reads.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct CatalogArg {
-    /// Folder that holds .datachain, or the .datachain folder itself, or the address of a catalog on servers,
-    /// clickhouse://HOST/DATABASE?metastore=postgresql://HOST/DATABASE [default: DATACHAIN_DIR, DATACHAIN_ROOT_DIR, this
-    /// folder, then its parents]
+    /// Folder that contains .datachain, or the .datachain folder itself, or the address of a catalog on
+    /// servers, clickhouse://HOST/DATABASE?metastore=postgresql://HOST/DATABASE [default: DATACHAIN_DIR,
+    /// DATACHAIN_ROOT_DIR, this folder, then its parents]
     #[arg(long, value_name = "DIR")]
     pub catalog: Option<PathBuf>,
 }
@@ -235,7 +235,7 @@ impl CatalogArg {
 /// Runs the program: arguments in, exit code out.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
-    // A shell that asks what may follow: the answer is all that is printed.
+    // A completion request of the shell: the candidates are all that is printed.
     CompleteEnv::with_factory(Dcfs::command).complete();
     if let Some(helper) = helper::Helper::recognise(&args) {
         return helper.run();
@@ -250,11 +250,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let mut out = Output::stdout();
     let ran = match dcfs.command {
-        // Read again, with what `-o` says.
+        // Parsed again, together with the options of `-o`.
         Command::Mount(_) => {
             mount::Mount::parse(args[2..].to_vec()).and_then(|mount| mount.run(&mut out))
         }
-        // It logs.
+        // It writes a log.
         Command::Csi(command) => command.run(&mut out),
         command => {
             waits::tell();
@@ -317,7 +317,7 @@ impl Command {
     }
 }
 
-/// The exit code, after the error was told. A closed pipe is a reader that has seen enough.
+/// Reports an error and returns the exit code. A closed pipe means that the reader has seen enough.
 fn finish(result: Result<()>, out: &mut Output) -> ExitCode {
     match result.and_then(|()| out.flush()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -329,17 +329,17 @@ fn finish(result: Result<()>, out: &mut Output) -> ExitCode {
     }
 }
 
-/// The command as it was typed, for what is saved by it.
+/// The command as typed, to be recorded with what it saves.
 fn command_line() -> Vec<OsString> {
     std::iter::once("dcfs".into()).chain(std::env::args_os().skip(1)).collect()
 }
 
-/// A line on stderr, for what is no error.
+/// Prints a warning on stderr.
 fn warn(message: impl std::fmt::Display) {
     eprintln!("dcfs: {}", output::sanitized(&message.to_string()));
 }
 
-/// An error of the command line itself.
+/// An error in the command line itself.
 fn usage(message: impl Into<String>) -> dcfs_core::error::Error {
     dcfs_core::error::Error::new(Kind::Invalid, message.into())
 }

@@ -1,4 +1,4 @@
-//! `dcfs mount`: checks everything while somebody is there to read it, then stays in the background.
+//! `dcfs mount`: checks everything while the user can still see it, then stays in the background.
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
@@ -17,11 +17,11 @@ use dcfs_data::catalog::{self, Catalog};
 
 /// Mount a catalog
 ///
-/// Returns when the mount answers and stays in the background; `dcfs unmount` ends it.
+/// Returns when the mount is ready and stays in the background; `dcfs unmount` ends it.
 #[derive(Clone, Debug, clap::Args)]
 #[command(args_override_self = true)]
 pub struct Mount {
-    /// Empty directory to mount on; made where the directory around it is yours
+    /// Empty directory to mount on; created if its parent directory is yours
     pub mountpoint: PathBuf,
     #[command(flatten)]
     pub access: AccessArgs,
@@ -36,13 +36,13 @@ pub struct Mount {
     /// Let other users in (needs user_allow_other in /etc/fuse.conf, or root)
     #[arg(long)]
     pub allow_other: bool,
-    /// Show rows as attributes, user.dcfs.*
+    /// Show rows as extended attributes, user.dcfs.*
     #[arg(long)]
     pub xattr: bool,
-    /// User that files belong to [default: who mounts]
+    /// Owner of files [default: the user who mounts]
     #[arg(long, value_name = "UID")]
     pub uid: Option<u32>,
-    /// Group that files belong to [default: that of who mounts]
+    /// Group of files [default: the group of the user who mounts]
     #[arg(long, value_name = "GID")]
     pub gid: Option<u32>,
     /// Permissions of files [default: 0444]
@@ -53,18 +53,18 @@ pub struct Mount {
     pub dir_mode: Option<u16>,
     #[command(flatten)]
     pub labels: Labels,
-    /// Answer Prometheus over HTTP, at /metrics of e.g. 127.0.0.1:9464
+    /// Serve metrics to Prometheus over HTTP, at /metrics of e.g. 127.0.0.1:9464
     #[arg(long, value_name = "ADDRESS")]
     pub metrics: Option<SocketAddr>,
-    /// Tell on stdout how mounting went, then go on alone: how the background process is started
+    /// Report on stdout whether mounting succeeded, then detach: used to start the background process
     #[arg(long, hide = true)]
     pub report: bool,
-    /// What was typed behind `mount`, for the background process to read again.
+    /// The arguments of `mount`, for the background process to parse again.
     #[arg(skip)]
     pub words: Vec<OsString>,
 }
 
-/// What SELinux takes a mount for, as mount(8) says it.
+/// SELinux labels of a mount, as in mount(8).
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Labels {
     /// SELinux label of all files, e.g. system_u:object_r:container_file_t:s0
@@ -82,8 +82,8 @@ pub struct Labels {
 }
 
 impl Labels {
-    /// Those that are there, by the names that the kernel has for them. None where it has no SELinux: mount(8) leaves
-    /// them out there too, so that one fstab serves both.
+    /// The labels that are set, by their kernel names. None if the kernel has no SELinux: mount(8) leaves them
+    /// out there too, so that one fstab serves both.
     fn known(&self) -> Vec<(&'static str, String)> {
         let all = [
             ("context", &self.context),
@@ -96,7 +96,7 @@ impl Labels {
     }
 }
 
-/// What was typed, checked and made absolute: everything a mount needs.
+/// The validated arguments, made absolute: everything a mount needs.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub mountpoint: PathBuf,
@@ -106,22 +106,22 @@ pub struct Plan {
     pub look: Look,
     pub labels: Vec<(&'static str, String)>,
     pub metrics: Option<SocketAddr>,
-    /// The file of settings that was named.
+    /// The settings file that was named.
     pub config: Option<PathBuf>,
     /// The arguments that make `dcfs` carry out this plan, in the same folder.
     pub arguments: Vec<OsString>,
 }
 
-/// The flags of `dcfs mount`, as clap knows them.
+/// The flags of `dcfs mount`, as defined in clap.
 pub fn command() -> clap::Command {
     Mount::augment_args(clap::Command::new("mount"))
 }
 
 impl Mount {
-    /// Reads `words`, which stand behind `dcfs mount`. Options of `-o` are flags; those that were typed win.
+    /// Parses `words`, the arguments of `dcfs mount`. Options of `-o` are flags; flags typed explicitly win.
     ///
     /// # Errors
-    /// A flag, an option or a value that nobody knows.
+    /// An unknown flag or option, or an invalid value.
     pub fn parse(words: Vec<OsString>) -> Result<Self> {
         let wrong = |error: clap::Error| usage(first_line(&error));
         let parse = |words: &[OsString]| {
@@ -131,7 +131,7 @@ impl Mount {
         };
         let typed = parse(&words).map_err(wrong)?;
         let given = options::flags(&typed.options.join(","), &command())?;
-        // `-o config=FILE` names the file, whose `[mount]` stands before all that was said here.
+        // `-o config=FILE` names the file, whose `[mount]` has lower precedence than everything given here.
         let mut all = given.clone();
         all.extend(words.iter().cloned());
         let file = parse(&all).map_err(wrong)?.access.config;
@@ -161,17 +161,17 @@ impl Mount {
         ))
     }
 
-    /// Finds the catalog and the place. Everything that can be wrong is told here.
+    /// Finds the catalog and the mountpoint. All errors in the arguments are reported here.
     pub fn plan(&self) -> Result<Plan> {
         let mut access = self.access.clone().resolve()?.reading_ahead(&self.ahead);
-        // Opened to see that it can be: the mount itself opens its own.
+        // Opened as a check only: the mount itself opens its own.
         let catalog = Catalog::open(&access.catalog)?;
         remembered::advise_all(&catalog, &self.access.stores(access.settings.clone()));
         let is_foreign = catalog::foreign(&access.catalog).is_some();
         if self.allow_other || is_foreign {
             access.local_roots.get_or_insert_default();
         }
-        // Others would have what the credentials of this user open.
+        // Otherwise others could read whatever this user's credentials open.
         if self.allow_other && is_foreign {
             access.addresses.get_or_insert_default();
         }
@@ -211,7 +211,7 @@ impl Mount {
         }
     }
 
-    /// Whose catalog it is, where that matters, and what is not read for that reason.
+    /// Warns about a catalog of another user, and about restrictions that follow from it.
     fn warn(&self, plan: &Plan) {
         if let Some(why) = access::keeps_nothing(&plan.access.cache, plan.access.cache_size) {
             warn(why);
@@ -249,7 +249,7 @@ impl Mount {
     }
 }
 
-/// What clap says, without how the command is used.
+/// The error message of clap, without the usage.
 fn first_line(error: &clap::Error) -> String {
     if error.kind() == clap::error::ErrorKind::ArgumentConflict {
         let said = |kind| match error.get(kind) {

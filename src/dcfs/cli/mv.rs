@@ -1,4 +1,4 @@
-//! `dcfs mv`: another name for a dataset.
+//! `dcfs mv`: renames a dataset.
 
 use serde::Serialize;
 
@@ -26,7 +26,7 @@ pub struct Mv {
     json: bool,
 }
 
-/// What `--json` prints.
+/// The output of `--json`.
 #[derive(Debug, Serialize)]
 struct Renamed {
     from: String,
@@ -37,7 +37,7 @@ impl Mv {
     /// Renames.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let catalog = self.catalog.open()?;
-        // Tells the nearest names.
+        // Suggests the nearest names.
         catalog.find(&DatasetRef { name: self.from.clone(), requirement: Requirement::Latest })?;
         Writer::open(catalog.path())?.rename(&self.from, &self.to)?;
         let (from, to) = (self.from.to_string(), self.to.to_string());

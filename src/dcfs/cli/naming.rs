@@ -1,4 +1,4 @@
-//! Names and numbers of what is saved, and what is said of it, as they are typed.
+//! Names, version numbers and descriptions of saved datasets, as typed.
 
 use clap::{Args, ValueEnum};
 
@@ -6,18 +6,18 @@ use dcfs_core::name::DatasetName;
 use dcfs_core::version::{self, Version};
 use dcfs_data::catalog::Number;
 
-/// Which number a new version gets.
+/// The number of a new version.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Numbering {
-    /// Which place of the version is raised [default: patch]
+    /// Part of the version number to increase [default: patch]
     #[arg(long, value_enum, value_name = "PLACE")]
     bump: Option<Bump>,
-    /// The version, e.g. `2.0.0`: above all there ever were
+    /// The version number, e.g. `2.0.0`; it must be higher than any so far
     #[arg(long, value_name = "V", conflicts_with = "bump")]
     version: Option<Version>,
 }
 
-/// A place of a version.
+/// A part of a version number.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Bump {
     Patch,
@@ -26,12 +26,12 @@ enum Bump {
 }
 
 impl Numbering {
-    /// Whether anything was asked for.
+    /// Whether any flag was given.
     pub fn is_said(&self) -> bool {
         self.version.is_some() || self.bump.is_some()
     }
 
-    /// What was asked for.
+    /// The requested number.
     pub fn number(&self) -> Number {
         match (self.version, self.bump) {
             (Some(version), _) => Number::Exactly(version),
@@ -42,28 +42,28 @@ impl Numbering {
     }
 }
 
-/// What is said of a dataset.
+/// The description of a dataset.
 #[derive(Clone, Debug, Default, Args)]
 pub struct DescriptionArgs {
-    /// What the dataset is, in place of what is said of it; empty to say nothing
+    /// Description of the dataset, replacing the current one; empty to remove it
     #[arg(long, value_name = "TEXT")]
     pub description: Option<String>,
-    /// A label of the dataset, e.g. `NLP` or `location=US`; all of them take the place of those it has
+    /// A label of the dataset, e.g. `NLP` or `location=US`; together they replace the current ones
     #[arg(long = "attr", value_name = "LABEL", value_parser = label)]
     attrs: Vec<String>,
 }
 
 impl DescriptionArgs {
-    /// The labels, if any were said.
+    /// The labels, if any were given.
     pub fn attrs(&self) -> Option<&[String]> {
         Some(&*self.attrs).filter(|attrs| !attrs.is_empty())
     }
 }
 
-/// The name of a dataset as a whole: `pets`, `team.prod.eeg`.
+/// Parses the name of a dataset: `pets`, `team.prod.eeg`.
 ///
 /// # Errors
-/// One with a version, or no name at all.
+/// A name with a version, or no valid name.
 pub fn dataset(text: &str) -> Result<DatasetName, String> {
     match text.rsplit_once('@') {
         Some((name, _)) if !name.is_empty() => {
@@ -73,10 +73,10 @@ pub fn dataset(text: &str) -> Result<DatasetName, String> {
     }
 }
 
-/// A label of a dataset: `NLP`, `location=US`.
+/// Parses a label of a dataset: `NLP`, `location=US`.
 ///
 /// # Errors
-/// An empty one, which nobody could see or ask for.
+/// An empty label, which nobody could see or search for.
 fn label(text: &str) -> Result<String, String> {
     match text.trim() {
         "" => Err("a label cannot be empty; write `NLP` or `location=US`".into()),

@@ -1,7 +1,7 @@
-//! `-o`: the options of mount(8) and fstab, in one list with commas.
+//! `-o`: the options of mount(8) and fstab, as a comma-separated list.
 //!
-//! An option is a flag of `dcfs mount` without its dashes, so there is nothing to be kept in step: the list becomes flags,
-//! which are read before those that were typed.
+//! An option is a flag of `dcfs mount` without its dashes, so there is nothing to keep in step: the list is
+//! converted to flags, which are parsed before the explicit ones.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use clap::{ArgAction, Command};
 use super::usage;
 use dcfs_core::error::Result;
 
-/// Flags that are no options of a mount: they say how the command itself goes on.
+/// Flags that are not mount options: they control the command itself.
 const NOT_OPTIONS: [&str; 3] = ["foreground", "report", "help"];
 
-/// Options that are true of every dcfs mount, or that mount(8), fstab and systemd use themselves.
+/// Options that are always true for dcfs, or that mount(8), fstab and systemd use themselves.
 const IGNORED: &[&str] = &[
     "defaults",
     "ro",
@@ -44,18 +44,18 @@ const IGNORED: &[&str] = &[
     "comment",
 ];
 
-/// The flags of `mount` that a list such as `allow_other,endpoint_url=http://h:9000,_netdev` means. A backslash keeps a
-/// comma in a value.
+/// Converts a list such as `allow_other,endpoint_url=http://h:9000,_netdev` to flags of `mount`. A backslash
+/// escapes a comma in a value.
 ///
 /// # Errors
-/// An option that nobody knows, a value that is missing or too much.
+/// An unknown option, a missing or superfluous value.
 pub fn flags(list: &str, mount: &Command) -> Result<Vec<OsString>> {
     let options = split(list);
     let flags = options.iter().map(|option| flag(option, mount));
     flags.filter_map(Result::transpose).collect()
 }
 
-/// One option as a flag; `None` for those that mean nothing here.
+/// One option as a flag; `None` for ignored ones.
 fn flag(option: &str, mount: &Command) -> Result<Option<OsString>> {
     let (name, value) = match option.split_once('=') {
         Some((name, value)) => (name, Some(value)),
@@ -64,7 +64,7 @@ fn flag(option: &str, mount: &Command) -> Result<Option<OsString>> {
     if option.is_empty() || name.starts_with("x-") || IGNORED.contains(&name) {
         return Ok(None);
     }
-    // `endpoint-url` and `endpoint_url` alike, as mountpoint-s3 takes them.
+    // Accepts `endpoint-url` and `endpoint_url`, like mountpoint-s3.
     let long = name.replace('_', "-");
     let known = known(mount).find(|arg| arg.get_long() == Some(&*long));
     let Some(known) = known else { return Err(unknown(option, mount)) };
@@ -102,7 +102,7 @@ fn unknown(option: &str, mount: &Command) -> dcfs_core::error::Error {
     usage(format!("unknown mount option `{option}`; known are {list}"))
 }
 
-/// Splits at commas that no backslash keeps, and that are in no value in quotes, as labels of SELinux are.
+/// Splits at commas that are neither escaped nor in a quoted value, such as an SELinux label.
 fn split(list: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let (mut chars, mut is_quoted) = (list.chars(), false);
@@ -119,10 +119,10 @@ fn split(list: &str) -> Vec<String> {
     parts
 }
 
-/// A label of SELinux: `user:role:type:level`.
+/// Parses an SELinux label: `user:role:type:level`.
 ///
 /// # Errors
-/// Anything that could end it where the kernel reads it.
+/// Anything that could end it early for the kernel.
 pub fn parse_label(text: &str) -> std::result::Result<String, String> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || "_-.:,".contains(c);
     match !text.is_empty() && text.chars().all(is_part) && text.contains(':') {
@@ -133,10 +133,10 @@ pub fn parse_label(text: &str) -> std::result::Result<String, String> {
     }
 }
 
-/// `60s`, `500ms`, `2m`, or plain seconds.
+/// Parses `60s`, `500ms`, `2m`, or plain seconds.
 ///
 /// # Errors
-/// Anything else, and zero: a mount that never waits answers nothing.
+/// Anything else, and zero: a mount that never waits could not answer.
 pub fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
     let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
         Some(at) => text.split_at(at),
@@ -154,7 +154,7 @@ pub fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
     }
 }
 
-/// `64G`, `500M`, `2T`, `100K`, or plain bytes; each step is 1,024.
+/// Parses `64G`, `500M`, `2T`, `100K`, or plain bytes; each unit is 1,024 times the smaller one.
 ///
 /// # Errors
 /// Anything else.
@@ -169,10 +169,10 @@ pub fn parse_size(text: &str) -> std::result::Result<u64, String> {
     bytes.ok_or_else(|| format!("`{text}` is not a size; write `64G`, `500M` or `0`"))
 }
 
-/// Permission bits in octal, such as `0640`.
+/// Parses permission bits in octal, such as `0640`.
 ///
 /// # Errors
-/// Anything else; set-user-id and its like.
+/// Anything else; set-user-id and the like.
 pub fn parse_mode(text: &str) -> std::result::Result<u16, String> {
     let is_octal = !text.is_empty() && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
     let mode = u16::from_str_radix(text, 8).ok().filter(|mode| is_octal && *mode <= 0o777);
@@ -206,7 +206,7 @@ mod tests {
         }
     }
 
-    /// A new flag is an option by itself; only its row in the document is written by hand.
+    /// A new flag is automatically an option; only its row in the document is written by hand.
     #[test]
     fn every_option_has_its_row_in_the_document() {
         let page = include_str!("../../../docs/configuration.md");
@@ -215,7 +215,7 @@ mod tests {
             table.expect("there is such a table").lines().filter(|line| line.starts_with("| `"));
         let keys: Vec<&str> = keys.flat_map(|line| line.split(" | ").next()).collect();
         let mount = super::super::mount::command();
-        // `config` names the file that would hold it.
+        // `config` names the file that would contain it.
         let options =
             known(&mount).filter_map(clap::Arg::get_long).filter(|long| *long != "config");
         for option in options {

@@ -10,12 +10,12 @@ use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::stranger::is_obeyed;
 pub use dcfs_core::render::stranger::on_terminal as sanitized;
 
-/// Where results go.
+/// The destination of results.
 pub struct Output {
     to: BufWriter<Box<dyn Write + Send>>,
     closed: bool,
     failed: bool,
-    /// Whether a person reads it as it comes.
+    /// Whether a person is reading.
     is_terminal: bool,
 }
 
@@ -30,7 +30,7 @@ impl Output {
         Self { to: BufWriter::new(to), closed: false, failed: false, is_terminal: false }
     }
 
-    /// A file that a command writes in place of stdout.
+    /// A file that a command writes instead of stdout.
     pub fn file(file: &File) -> Result<Self> {
         let file = file.try_clone().map_err(|error| Error::new(Kind::Broken, error))?;
         Ok(Self::to(Box::new(file)))
@@ -41,25 +41,25 @@ impl Output {
         Self::to(Box::new(io::sink()))
     }
 
-    /// One line, with whatever a terminal would obey made visible.
+    /// Prints one line; terminal control characters are made visible.
     pub fn line(&mut self, text: impl fmt::Display) -> Result<()> {
         let text = sanitized(&text.to_string());
         self.raw(text.as_bytes()).and_then(|()| self.raw(b"\n"))
     }
 
-    /// A page or a table whose own line breaks stay, made safe otherwise.
+    /// Prints a page or a table: line breaks stay, other control characters are made visible.
     pub fn text(&mut self, text: &str) -> Result<()> {
         self.raw(sanitized(text).as_bytes())
     }
 
-    /// A value as indented JSON.
+    /// Prints a value as indented JSON.
     pub fn json(&mut self, value: &impl Serialize) -> Result<()> {
         let text = serde_json::to_string_pretty(value).map_err(|e| Error::new(Kind::Broken, e))?;
         self.json_text(&text)?;
         self.raw(b"\n")
     }
 
-    /// A value as a line of JSON.
+    /// Prints a value as a line of JSON.
     pub fn json_line(&mut self, value: &impl Serialize) -> Result<()> {
         let text = serde_json::to_string(value).map_err(|e| Error::new(Kind::Broken, e))?;
         self.json_text(&text)?;
@@ -67,12 +67,13 @@ impl Output {
         self.flush()
     }
 
-    /// JSON that is text already. What a terminal would obey becomes an escape of JSON's own, so that
-    /// programs read what was meant.
+    /// Prints text that is JSON already. Terminal control characters become JSON escapes, so that programs read
+    /// the original value.
     pub fn json_text(&mut self, text: &str) -> Result<()> {
         let mut safe = String::with_capacity(text.len());
         for c in text.chars() {
-            // Only inside strings: JSON allows them nowhere else. Beyond the basic plane it takes two units.
+            // Only inside strings: JSON allows them nowhere else. Beyond the basic plane it takes two UTF-16
+            // units.
             if is_obeyed(c) {
                 for unit in c.encode_utf16(&mut [0; 2]) {
                     safe += &format!("\\u{unit:04x}");
@@ -84,7 +85,7 @@ impl Output {
         self.raw(safe.as_bytes())
     }
 
-    /// A row of a table: as it is for a program, made safe for a terminal.
+    /// Prints a row of a table: verbatim for a program, escaped for a terminal.
     pub fn row(&mut self, text: &[u8]) -> Result<()> {
         match self.is_terminal {
             true => self.text(&String::from_utf8_lossy(text)),
@@ -92,7 +93,7 @@ impl Output {
         }
     }
 
-    /// The same of a row that is JSON, which stays JSON on a terminal too.
+    /// The same for a row in JSON, which stays valid JSON on a terminal.
     pub fn json_row(&mut self, text: &[u8]) -> Result<()> {
         match self.is_terminal {
             true => self.json_text(&String::from_utf8_lossy(text)),
@@ -100,7 +101,7 @@ impl Output {
         }
     }
 
-    /// Bytes as they are.
+    /// Writes bytes verbatim.
     pub fn raw(&mut self, bytes: &[u8]) -> Result<()> {
         let written = self.to.write_all(bytes);
         self.check(written)
@@ -112,12 +113,12 @@ impl Output {
         self.check(flushed)
     }
 
-    /// Whether the reader has gone, as `head` does.
+    /// Whether the reader has closed the pipe, as `head` does.
     pub fn is_closed(&self) -> bool {
         self.closed
     }
 
-    /// Whether something could not be written.
+    /// Whether a write has failed.
     pub fn has_failed(&self) -> bool {
         self.failed
     }
@@ -126,7 +127,7 @@ impl Output {
         self.noted(result).map_err(|error| Error::new(Kind::Broken, error))
     }
 
-    /// Remembers what failed, and a reader that has gone.
+    /// Records failures, and a closed pipe.
     fn noted<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
         self.failed |= result.is_err();
         let gone = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
@@ -135,7 +136,7 @@ impl Output {
     }
 }
 
-/// Bytes as they are, for those who write on their own.
+/// Writes bytes verbatim, for callers with formatting of their own.
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.to.write(bytes);
@@ -168,7 +169,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<Vec<String>>(&text).expect("JSON"), [name]);
     }
 
-    /// What some work writes.
+    /// The output of `work`.
     fn written(is_terminal: bool, work: &dyn Fn(&mut Output)) -> String {
         let written = Arc::new(Mutex::new(Vec::new()));
         struct Shared(Arc<Mutex<Vec<u8>>>);

@@ -8,7 +8,7 @@ use dcfs_core::name::DatasetRef;
 use dcfs_core::render::schema_tree::described;
 use dcfs_data::pages::{self, Page};
 
-/// Print the columns of a dataset as a tree; with --json, as _schema.json has them
+/// Print the columns of a dataset as a tree; with --json, in the form of _schema.json
 #[derive(Debug, clap::Args)]
 pub struct Schema {
     /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
@@ -47,7 +47,7 @@ enum Format {
     Dot,
 }
 
-/// Print where a dataset came from: parents, code, times, and what changed
+/// Print the origin of a dataset: parents, code, times, and changes
 #[derive(Debug, clap::Args)]
 pub struct Lineage {
     /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
@@ -55,7 +55,7 @@ pub struct Lineage {
     dataset: DatasetRef,
     #[command(flatten)]
     catalog: CatalogArg,
-    /// How to print it
+    /// Format of the output
     #[arg(long, value_enum, default_value = "md")]
     format: Format,
     /// Print JSON

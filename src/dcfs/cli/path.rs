@@ -1,4 +1,4 @@
-//! `dcfs path`: the directory that a filter is.
+//! `dcfs path`: the directory that corresponds to a filter.
 
 use serde::Serialize;
 
@@ -10,7 +10,7 @@ use dcfs_core::error::Result;
 use dcfs_core::name::{DatasetRef, escape};
 use dcfs_data::query::alias::{self, Directory};
 
-/// Print the directory that a filter is, below the mount of its catalog
+/// Print the directory that corresponds to a filter, below the mount of its catalog
 #[derive(Debug, clap::Args)]
 #[command(after_help = super::explain::LANGUAGE)]
 pub struct PathOf {
@@ -22,7 +22,7 @@ pub struct PathOf {
     filter: String,
     #[command(flatten)]
     asking: AskingArgs,
-    /// Print the short name that stands for the filter, which holds no characters of a pattern
+    /// Print the short name of the filter, which contains no wildcard characters
     #[arg(long)]
     alias: bool,
     /// Print JSON
@@ -30,12 +30,12 @@ pub struct PathOf {
     json: bool,
 }
 
-/// What `--json` prints.
+/// The output of `--json`.
 #[derive(Debug, Serialize)]
 struct Printed {
     dataset: String,
     filter: String,
-    /// With U+FFFD where the mount point is no text: JSON has no other way.
+    /// Contains U+FFFD if the mountpoint is not UTF-8: JSON cannot represent it otherwise.
     path: String,
     /// Whether `path` begins with a mount point.
     mounted: bool,

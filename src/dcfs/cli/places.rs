@@ -1,5 +1,5 @@
-//! The user's folders, as the XDG base directory rules have it, and where there is no environment at
-//! all (systemd starts mounts without `HOME`), from the password file.
+//! The user's folders, by the XDG base directory specification; without any environment (systemd starts mounts
+//! without `HOME`), from the password file.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use nix::unistd::{User, geteuid};
 use dcfs_core::error::{Error, Result};
 use dcfs_data::usage::Usage;
 
-/// `$XDG_CACHE_HOME/dcfs`: packs, and what was fetched.
+/// `$XDG_CACHE_HOME/dcfs`: packs, and fetched objects.
 pub fn cache() -> PathBuf {
     base("XDG_CACHE_HOME", ".cache")
 }
@@ -24,10 +24,10 @@ pub fn config() -> PathBuf {
     base("XDG_CONFIG_HOME", ".config")
 }
 
-/// Makes a folder of [`state`] that only the user may look into.
+/// Creates a folder of [`state`] that only the user may read.
 ///
 /// # Errors
-/// The system refuses; the folder is somebody else's. The message names it, and what chooses another.
+/// The system refuses; the folder belongs to somebody else. The message names it, and how to choose another.
 pub fn private(folder: &Path) -> Result<()> {
     dcfs_disk::private::folder(folder).map_err(Error::from).map_err(|error| {
         let message = format!("{error}; name another: `XDG_STATE_HOME`");
@@ -35,10 +35,10 @@ pub fn private(folder: &Path) -> Result<()> {
     })
 }
 
-/// As [`private`], of a cache directory.
+/// The same as [`private`], for a cache directory.
 ///
 /// # Errors
-/// As [`private`]; the message names what chooses another.
+/// As [`private`]; the message says how to choose another.
 pub fn private_cache(folder: &Path) -> Result<()> {
     let inside = ["objects", "packs"];
     dcfs_disk::private::cache(folder, &inside).map_err(Error::from).map_err(|error| {
@@ -47,7 +47,7 @@ pub fn private_cache(folder: &Path) -> Result<()> {
     })
 }
 
-/// What is noted of how the catalog at `database` is used; nothing with `DCFS_USAGE=off`.
+/// The usage records of the catalog at `database`; none with `DCFS_USAGE=off`.
 pub fn usage(cache: &Path, database: &Path) -> Usage {
     let is_off =
         env::var("DCFS_USAGE").is_ok_and(|said| matches!(said.as_str(), "off" | "0" | "no"));
@@ -55,7 +55,7 @@ pub fn usage(cache: &Path, database: &Path) -> Usage {
 }
 
 fn base(variable: &str, fallback: &str) -> PathBuf {
-    // The rules say to ignore a relative path.
+    // The specification says to ignore relative paths.
     let named = env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
     named.unwrap_or_else(|| home().join(fallback)).join("dcfs")
 }

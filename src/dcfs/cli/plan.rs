@@ -1,4 +1,4 @@
-//! `dcfs plan`: what it would take to read a dataset, without reading it.
+//! `dcfs plan`: the cost of reading a dataset, without reading it.
 
 use std::path::PathBuf;
 
@@ -15,12 +15,12 @@ use dcfs_core::render::numbers::{self, count};
 use dcfs_store::Cost;
 use dcfs_work::Found;
 
-/// Objects that are looked up in the cache at a time: the disk alone is asked.
+/// Objects looked up in the cache concurrently: only the disk is read.
 const LOOKS: usize = 32;
 
-/// Print what reading a dataset takes: objects, bytes, requests, and what is cached already
+/// Print the cost of reading a dataset: objects, bytes, requests, and what is cached already
 ///
-/// Asks nothing of any store.
+/// Sends no requests to any store.
 #[derive(Debug, clap::Args)]
 pub struct Plan {
     /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
@@ -31,16 +31,16 @@ pub struct Plan {
     filter: Option<String>,
     #[command(flatten)]
     catalog: CatalogArg,
-    /// Where packed versions and fetched objects are kept [default: $XDG_CACHE_HOME/dcfs]
+    /// Directory of packed versions and fetched objects [default: $XDG_CACHE_HOME/dcfs]
     #[arg(long, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
-    /// Address of an S3-compatible server: objects are cached by the server they are from
+    /// Address of an S3-compatible server: the cache distinguishes objects by server
     #[arg(long, value_name = "URL")]
     endpoint_url: Option<String>,
     /// Profile of ~/.aws, which may name another server
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
-    /// Settings per bucket or prefix [default: DCFS_CONFIG, then $XDG_CONFIG_HOME/dcfs/config.toml]
+    /// File of settings per bucket or prefix [default: DCFS_CONFIG, then $XDG_CONFIG_HOME/dcfs/config.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Print JSON
@@ -48,28 +48,28 @@ pub struct Plan {
     json: bool,
 }
 
-/// What it takes: objects and bytes by where they are.
+/// The cost: objects and bytes by where they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Planned {
     dataset: String,
     pub objects: u64,
     pub bytes: u64,
-    /// Of files of this machine.
+    /// In local files.
     local: u64,
     local_bytes: u64,
-    /// Of objects that are cached as a whole, and of all that are cached.
+    /// In objects that are completely cached, and in all cached parts.
     cached: u64,
     cached_bytes: u64,
-    /// What is to be fetched.
+    /// The part to fetch.
     pub missing: u64,
     pub missing_bytes: u64,
     requests: u64,
-    /// Objects that cannot be read as they are recorded.
+    /// Objects that cannot be read as recorded.
     unreadable: u64,
 }
 
 impl Plan {
-    /// Counts, and prints.
+    /// Computes and prints the cost.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let access = AccessArgs {
             catalog: self.catalog,
@@ -85,7 +85,7 @@ impl Plan {
 }
 
 impl Planned {
-    /// Looks at the cache, for every object.
+    /// Looks up every object in the cache.
     pub fn of(selected: &Selected, jobs: usize) -> Result<Self> {
         let runtime = access::runtime()?;
         let mut planned = Self { dataset: selected.dataset.clone(), ..Self::default() };
@@ -122,7 +122,7 @@ impl Planned {
         }
     }
 
-    /// For people or programs.
+    /// Prints the cost for people or programs.
     pub fn print(&self, json: bool, out: &mut Output) -> Result<()> {
         if json {
             return out.json(self);

@@ -1,17 +1,18 @@
-//! How far long work is: one line on stderr, for every command.
+//! The progress of long work: one line on stderr, for every command.
 //!
 //! ```text
 //! fetching:  41% [==========>               ] 320.0 MiB of 774.0 MiB, 52.0 MiB/s, 8 s left, 3,051 files
 //! ```
 //!
-//! It is shown only where stderr is a terminal, after [`DELAY`] of work, at most every [`PACE`], and
-//! cleared at the end. What does not fit into the width of the terminal is left out, the last first.
+//! It is shown only if stderr is a terminal, after [`DELAY`] of work, at most every [`PACE`], and cleared at
+//! the end. Parts that do not fit into the width of the terminal are left out, the last first.
 //!
-//! Work of several phases has one line after the other, each with its label and its own total. The rate is that of the last
-//! [`WINDOW`], and the time left is told once it means something: after [`SURE`], and only while the work moves.
+//! Work in several phases shows one line after the other, each with its label and its own total. The rate is
+//! that of the last [`WINDOW`], and the remaining time is shown once it is meaningful: after [`SURE`], and only
+//! while there is progress.
 //!
-//! Our own rather than the crate `indicatif`: that has no wait before the first line, draws from a
-//! thread of its own, and brings four crates for what are the two functions `line` and `bar` here.
+//! Not the crate `indicatif`: it has no delay before the first line, draws from a thread of its own, and brings
+//! four crates for the equivalent of the two functions `line` and `bar` here.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -23,22 +24,23 @@ use super::output::sanitized;
 use super::terminal;
 use dcfs_core::render::numbers::{bytes, counted};
 
-/// Work that is done sooner shows nothing.
+/// Shorter work shows nothing.
 const DELAY: Duration = Duration::from_secs(1);
 
 /// The shortest time between two lines.
 const PACE: Duration = Duration::from_millis(100);
 
-/// What the rate is taken over: a store that slows down is seen, and one slow answer does not move it much.
+/// The window of the rate: long enough that one slow answer hardly matters, short enough to show that a store
+/// slows down.
 const WINDOW: Duration = Duration::from_secs(15);
 
-/// Work of a phase before the time left is told.
+/// Duration of a phase before the remaining time is shown.
 const SURE: Duration = Duration::from_secs(3);
 
-/// The narrowest and the widest bar, brackets left aside.
+/// The narrowest and the widest bar, without brackets.
 const BAR: (usize, usize) = (10, 40);
 
-/// What is counted.
+/// The unit of counting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     Bytes,
@@ -46,30 +48,30 @@ pub enum Unit {
     Objects,
 }
 
-/// The work of one command. Shared by its tasks; counting costs an addition.
+/// The progress of one command, shared by its tasks; counting costs an addition.
 pub struct Progress {
     started: Instant,
     phase: Mutex<Phase>,
     done: AtomicU64,
-    /// 0 where it is not known.
+    /// 0 if unknown.
     total: AtomicU64,
     files: AtomicU64,
-    /// Of what is counted, where that is not bytes.
+    /// Bytes, if the unit is another one.
     bytes: AtomicU64,
-    /// When the next line is due, in milliseconds of work; never where nobody looks.
+    /// When the next line is due, in milliseconds since the start; never if nothing is shown.
     due: AtomicU64,
-    /// Whether a line stands on the terminal now.
+    /// Whether the terminal currently shows a line.
     drawn: Mutex<bool>,
 }
 
-/// A part of the work that is counted by itself.
+/// A phase of the work, which is counted separately.
 #[derive(Clone, Debug)]
 struct Phase {
     label: &'static str,
     unit: Unit,
-    /// When it began, since the work began.
+    /// When it began, relative to the start of the work.
     began: Duration,
-    /// How much was done when, lately.
+    /// Recent measurements: time and count.
     samples: VecDeque<(Duration, u64)>,
 }
 
@@ -78,7 +80,7 @@ impl Phase {
         Self { label, unit, began, samples: VecDeque::from([(began, 0)]) }
     }
 
-    /// How much is done a second, over the last [`WINDOW`].
+    /// Units per second, over the last [`WINDOW`].
     fn rate(&mut self, now: Duration, done: u64) -> f64 {
         self.samples.push_back((now, done));
         while self.samples.len() > 2 && self.samples[1].0 + WINDOW <= now {
@@ -90,13 +92,13 @@ impl Phase {
 }
 
 impl Progress {
-    /// Begins to count.
+    /// Starts counting.
     pub fn new(unit: Unit) -> Self {
         let shown = terminal::width(&io::stderr()).is_some();
         Self::due_at(unit, if shown { DELAY.as_millis() as u64 } else { u64::MAX })
     }
 
-    /// Counts, and shows nothing: where results go to the same terminal.
+    /// Counts but shows nothing: used if results go to the same terminal.
     pub fn hidden(unit: Unit) -> Self {
         Self::due_at(unit, u64::MAX)
     }
@@ -114,14 +116,14 @@ impl Progress {
         }
     }
 
-    /// The same with a label before the line.
+    /// Sets the label before the line.
     #[must_use]
     pub fn labelled(self, label: &'static str) -> Self {
         self.phase.lock().unwrap_or_else(PoisonError::into_inner).label = label;
         self
     }
 
-    /// Another phase begins: what was counted so far counts no more. `total`: how much there is to do, where that is known.
+    /// Starts another phase, with a count of its own. `total`: the amount of work, if known.
     pub fn begin(&self, label: &'static str, unit: Unit, total: Option<u64>) {
         self.clear();
         let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
@@ -132,57 +134,57 @@ impl Progress {
         self.total.store(total.unwrap_or(0), Relaxed);
     }
 
-    /// What is done of the phase so far.
+    /// The count of the current phase.
     pub fn done(&self) -> u64 {
         self.done.load(Relaxed)
     }
 
-    /// Whether there is anybody to look: else a total is not worth finding.
+    /// Whether anything is shown: otherwise a total is not worth computing.
     pub fn is_shown(&self) -> bool {
         self.due.load(Relaxed) != u64::MAX
     }
 
-    /// Tells how much there is to do.
+    /// Sets the total.
     pub fn set_total(&self, total: u64) {
         self.total.store(total, Relaxed);
     }
 
-    /// There is so much more to do.
+    /// Increases the total.
     pub fn add_total(&self, more: u64) {
         self.total.fetch_add(more, Relaxed);
     }
 
-    /// So much more is done.
+    /// Adds to the count.
     pub fn add(&self, more: u64) {
         self.done.fetch_add(more, Relaxed);
         self.draw_if_due();
     }
 
-    /// So much is done in all.
+    /// Sets the count.
     pub fn reach(&self, done: u64) {
         self.done.store(done, Relaxed);
         self.draw_if_due();
     }
 
-    /// One more file is done.
+    /// Adds one file.
     pub fn add_file(&self) {
         self.files.fetch_add(1, Relaxed);
         self.draw_if_due();
     }
 
-    /// What is counted next is so many bytes.
+    /// Adds bytes, if the unit is another one.
     pub fn add_bytes(&self, more: u64) {
         self.bytes.fetch_add(more, Relaxed);
     }
 
-    /// A line of its own on stderr, which stays.
+    /// Prints a permanent line on stderr.
     pub fn say(&self, text: &str) {
         let mut drawn = self.drawn.lock().unwrap_or_else(|e| e.into_inner());
         erase(&mut drawn);
         eprintln!("dcfs: {}", sanitized(text));
     }
 
-    /// Takes the line away; it comes back if work goes on.
+    /// Removes the line; it reappears if the work continues.
     pub fn clear(&self) {
         erase(&mut self.drawn.lock().unwrap_or_else(|e| e.into_inner()));
     }
@@ -191,7 +193,7 @@ impl Progress {
         let now = self.started.elapsed().as_millis() as u64;
         let due = self.due.load(Relaxed);
         let next = now + PACE.as_millis() as u64;
-        // One of those who come at the same time draws; the others have work to do.
+        // Of several concurrent tasks, one draws; the others have work to do.
         if now >= due && self.due.compare_exchange(due, next, Relaxed, Relaxed).is_ok() {
             self.draw();
         }
@@ -200,7 +202,7 @@ impl Progress {
     fn draw(&self) {
         let Some(width) = terminal::width(&io::stderr()) else { return };
         let mut drawn = self.drawn.lock().unwrap_or_else(|e| e.into_inner());
-        // One column less: in the last, some terminals begin a new line.
+        // One column less: some terminals wrap after the last.
         let line = self.state().line(width - 1);
         *drawn = write!(io::stderr(), "\r\x1b[K{line}").is_ok();
     }
@@ -228,22 +230,22 @@ impl Drop for Progress {
     }
 }
 
-/// Erases the line on which the cursor is, if it is ours.
+/// Erases the current line, if we have drawn it.
 fn erase(drawn: &mut bool) {
     if std::mem::take(drawn) {
         write!(io::stderr(), "\r\x1b[K").ok();
     }
 }
 
-/// What one line shows.
+/// The contents of a line.
 #[derive(Clone, Copy, Debug)]
 struct State {
     label: &'static str,
     unit: Unit,
     done: u64,
-    /// A second.
+    /// Per second.
     rate: f64,
-    /// Whether it went on for long enough to tell how long it will.
+    /// Whether the phase is long enough to estimate the remaining time.
     is_sure: bool,
     total: Option<u64>,
     files: Option<u64>,
@@ -251,7 +253,7 @@ struct State {
 }
 
 impl State {
-    /// The line, in at most `width` columns.
+    /// Formats the line in at most `width` columns.
     fn line(&self, width: usize) -> String {
         let mut parts = self.parts();
         let percent = self.total.map(|total| percent(self.done, total));
@@ -268,7 +270,7 @@ impl State {
         line
     }
 
-    /// What is told beside the bar, the most important first.
+    /// The parts beside the bar, the most important first.
     fn parts(&self) -> Vec<String> {
         let done = match self.total {
             Some(total) => format!("{} of {}", self.amount(self.done), self.amount(total)),
@@ -298,7 +300,7 @@ fn percent(done: u64, total: u64) -> u64 {
     exact.min(100) as u64
 }
 
-/// `[=====>    ] `, with `room` columns between the brackets.
+/// Formats `[=====>    ] `, with `room` columns between the brackets.
 fn bar(percent: u64, room: usize) -> String {
     let full = room * percent as usize / 100;
     let arrow = if full < room { ">" } else { "" };
@@ -306,7 +308,7 @@ fn bar(percent: u64, room: usize) -> String {
     format!("[{bar:<room$}] ")
 }
 
-/// `8 s`, `2 min 5 s`, `3 h 20 min`.
+/// Formats `8 s`, `2 min 5 s`, `3 h 20 min`.
 fn duration(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
@@ -384,7 +386,7 @@ mod tests {
         for second in 16..40 {
             phase.rate(seconds(second), 1000 + second - 15);
         }
-        // The quick start is long ago.
+        // The quick start has left the window.
         let rate = phase.rate(seconds(40), 1025);
         assert!((0.9..1.1).contains(&rate), "{rate}");
         assert_eq!(phase.rate(seconds(80), 1025), 0.0, "nothing moves");

@@ -1,4 +1,4 @@
-//! `dcfs refresh`: a dataset and all it came from, made anew from the storage down, as far as they are out of date.
+//! `dcfs refresh`: brings a dataset and everything it came from up to date.
 
 use std::collections::HashSet;
 
@@ -15,19 +15,20 @@ use dcfs_core::render::numbers::counted;
 use dcfs_data::catalog::{self, Catalog, VersionInfo};
 use dcfs_work::map::Recipe;
 
-/// The most datasets that one came from.
+/// Limit of datasets that one came from.
 const MOST: usize = 1000;
 
-/// Make a dataset anew, and all that it came from, as far as they are out of date
+/// Bring a dataset and everything it came from up to date
 ///
-/// Walks from the storage down: what `dcfs index` made is listed anew, and what `map`, `gen`, `agg` and `save` made of it follows, each
-/// step only for what is new or changed. The commands are those that were recorded, run where they were run.
+/// Begins at the storage: datasets made by `dcfs index` are listed anew, then those that `map`, `gen`, `agg`
+/// and `save` made of them follow, each step only for what is new or changed. The commands are those that were
+/// recorded, run in their original folders.
 #[derive(Debug, clap::Args)]
 pub struct Refresh {
     /// The dataset
     #[arg(value_parser = naming::dataset)]
     name: DatasetName,
-    /// Run nothing: say what would be run, and why
+    /// Run nothing: print what would run, and why
     #[arg(long)]
     plan: bool,
     /// Print JSON (with --plan)
@@ -37,15 +38,16 @@ pub struct Refresh {
     catalog: CatalogArg,
 }
 
-/// A dataset on the way down.
+/// A dataset to bring up to date.
 #[derive(Clone, Debug, Serialize)]
 struct Step {
     dataset: String,
     version: String,
     command: String,
-    /// Why it is run.
+    /// The reason to run it.
     why: String,
-    /// Rows that are computed at most, and seconds that takes at the last rate; null where it is not known.
+    /// The largest possible number of rows to compute, and the seconds that takes at the last rate; null if
+    /// unknown.
     rows: Option<u64>,
     seconds: Option<f64>,
     #[serde(skip)]
@@ -56,7 +58,7 @@ impl Refresh {
     /// Runs the steps.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let database = catalog::locate(self.catalog.catalog.as_deref())?;
-        // The commands of a catalog that others may write to are those of others.
+        // In a catalog that others may write to, the recorded commands may be theirs.
         if let Some(whose) = catalog::foreign(&database) {
             let message = format!(
                 "the catalog `{}` could be written by {whose}, and its commands are not run; run them yourself: \
@@ -88,7 +90,7 @@ impl Refresh {
             let done =
                 again::run(&step.by.command, step.by.folder.as_deref(), &database, &with_delta);
             match done {
-                // Rows that failed are kept: what follows them does, too.
+                // Rows that failed are kept, and so are the results of the following steps.
                 Err(error) if error.kind() == Kind::Incomplete => super::warn(error),
                 done => done?,
             }
@@ -97,7 +99,7 @@ impl Refresh {
     }
 }
 
-/// Adds what a dataset came from, then itself.
+/// Adds the parents of a dataset, then itself.
 fn descend(
     catalog: &Catalog,
     name: &DatasetName,
@@ -124,7 +126,7 @@ fn descend(
     Ok(())
 }
 
-/// What is run for a version, where anything is.
+/// The command that brings a version up to date, if there is one.
 fn step(
     catalog: &Catalog,
     of: &VersionInfo,
@@ -173,7 +175,7 @@ impl Step {
     }
 }
 
-/// Of commands that know it: only what is new or changed.
+/// Adds `--delta` for commands that support it: only new and changed rows.
 fn with_delta(words: &mut Vec<String>) {
     let knows = matches!(words.get(1).map(String::as_str), Some("index" | "map" | "gen"));
     let end = words.iter().position(|word| word == "--").unwrap_or(words.len());

@@ -1,7 +1,7 @@
 //! A note per mount, so that `dcfs status` and `dcfs unmount` know its process and its log.
 //!
-//! The kernel's list of mounts is the truth; a note only adds to it, and one whose mount is gone is
-//! left over from a crash.
+//! The kernel's list of mounts is authoritative; a note only adds to it, and a note without a mount is left
+//! over from a crash.
 
 use std::fs;
 use std::io::Write;
@@ -14,16 +14,16 @@ use serde::{Deserialize, Serialize};
 use super::places;
 use dcfs_core::error::Result;
 
-/// Bytes of a note, at most.
+/// Limit of a note in bytes.
 const LARGEST: u64 = 1 << 20;
 
-/// What a mount says of itself.
+/// The record of one mount.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Note {
     pub mountpoint: String,
     pub catalog: String,
     pub pid: u32,
-    /// `None` in the foreground, where stderr is the log.
+    /// `None` in the foreground, when the log is stderr.
     pub log: Option<PathBuf>,
     pub cache: PathBuf,
     /// Seconds since 1970.
@@ -31,15 +31,15 @@ pub struct Note {
 }
 
 impl Note {
-    /// Writes it down.
+    /// Writes the note.
     ///
     /// # Errors
-    /// The state folder cannot be written.
+    /// The state folder is not writable.
     pub fn write(&self) -> Result<()> {
         let path = path_of(Path::new(&self.mountpoint));
         places::private(path.parent().unwrap_or(&path))?;
         let text = serde_json::to_vec(self).unwrap_or_default();
-        // A note is worth no failed mount: without it, status shows less.
+        // A mount does not fail for lack of a note: without it, status shows less.
         let mut options = fs::File::options();
         let opened = regular::open_with(options.write(true).create(true).truncate(true), &path);
         if let Err(error) = opened.and_then(|mut file| file.write_all(&text)) {
@@ -48,12 +48,12 @@ impl Note {
         Ok(())
     }
 
-    /// What the mount at `mountpoint` said, if it said anything.
+    /// The note of the mount at `mountpoint`, if there is one.
     pub fn read(mountpoint: &Path) -> Option<Self> {
         serde_json::from_slice(&regular::read(&path_of(mountpoint), LARGEST).ok()?).ok()
     }
 
-    /// Takes away the note of the process `pid`; one that another mount wrote there since stays.
+    /// Removes the note of the process `pid`; one that another mount has written there since stays.
     pub fn remove(mountpoint: &Path, pid: u32) {
         if Self::read(mountpoint).is_some_and(|note| note.pid == pid) {
             fs::remove_file(path_of(mountpoint)).ok();
@@ -70,7 +70,7 @@ pub fn log_of(mountpoint: &Path) -> PathBuf {
     places::state().join(format!("{}.log", file_name(mountpoint)))
 }
 
-/// `/mnt/dc` is `mnt-dc`; a hash keeps apart what that mixes up.
+/// `/mnt/dc` becomes `mnt-dc`, with a hash to avoid collisions.
 fn file_name(mountpoint: &Path) -> String {
     let bytes = mountpoint.as_os_str().as_bytes();
     let plain = |b: &u8| if b.is_ascii_alphanumeric() { char::from(*b) } else { '-' };

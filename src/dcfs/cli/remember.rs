@@ -1,4 +1,4 @@
-//! `dcfs remember`: lines for those who come after, people and agents.
+//! `dcfs remember`: notes for later readers, people and agents.
 
 use std::io::{self, IsTerminal};
 use std::time::SystemTime;
@@ -15,24 +15,24 @@ use dcfs_data::catalog::Catalog;
 use dcfs_data::memory::{self, Memory};
 use dcfs_work::author;
 
-/// Lines that are printed, unless --limit says otherwise.
+/// Default of --limit.
 const SHOWN: usize = 20;
 
-/// Leave a line for those who come after: people, and agents that ask
+/// Leave a note for later readers: people, and agents that ask
 ///
-/// It is appended to dc-knowledge/memory/YYYY-MM.md beside the catalog, with the date and your name. Without a text, what is
-/// remembered is printed.
+/// It is appended to dc-knowledge/memory/YYYY-MM.md beside the catalog, with the date and your name. Without a
+/// text, existing notes are printed.
 #[derive(Debug, clap::Args)]
 pub struct Remember {
-    /// What to remember, a sentence
+    /// The note, a sentence
     text: Option<String>,
     /// The dataset that it is about [default: the whole catalog]
     #[arg(long, value_name = "NAME", value_parser = naming::dataset, add = complete::names_alone())]
     dataset: Option<DatasetName>,
-    /// Strike through what holds these words; it stays in the file
+    /// Strike through the line that contains these words; it stays in the file
     #[arg(long, value_name = "WORDS", conflicts_with = "text")]
     forget: Option<String>,
-    /// How many lines to print, the newest first
+    /// Number of lines to print, newest first
     #[arg(long, value_name = "N", default_value_t = SHOWN)]
     limit: usize,
     #[command(flatten)]
@@ -48,7 +48,7 @@ impl Remember {
         let catalog = self.catalog.open()?;
         catalog.check_writable()?;
         if let Some(name) = &self.dataset {
-            // Tells the nearest names.
+            // Suggests the nearest names.
             catalog.find(&DatasetRef { name: name.clone(), requirement: Requirement::Latest })?;
         }
         let (folder, dataset) = (memory::knowledge(catalog.path()), self.dataset.as_ref());

@@ -1,7 +1,8 @@
-//! Advice for sources that were reached in another way when they were indexed than they would be now.
+//! Hints about sources whose settings at indexing time were different from the current ones.
 //!
-//! `dcfs index` notes endpoint, region and `--anon` beside the version. They are advice and nothing more: a catalog may be a
-//! stranger's, and an endpoint that is used without a word would be sent this user's signatures.
+//! `dcfs index` records endpoint, region and `--anon` with the version. They are hints only: a catalog may come
+//! from a stranger, and if its endpoint were used automatically, it would receive requests with this user's
+//! signatures.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,13 +11,13 @@ use dcfs_core::provenance::Reached;
 use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_store::Stores;
 
-/// Sources that are told one by one.
+/// Number of sources with a hint of their own.
 const TOLD: usize = 5;
 
-/// Characters of a source; longer ones are no bucket.
+/// Limit of a source in characters; longer ones are not buckets.
 const LONGEST: usize = 500;
 
-/// How `sources` are reached, where it is not by default: for [`dcfs_core::provenance::Provenance`].
+/// The non-default settings of `sources`, for [`dcfs_core::provenance::Provenance`].
 pub fn settings(
     stores: &Stores,
     sources: impl IntoIterator<Item = String>,
@@ -28,7 +29,7 @@ pub fn settings(
     sources.into_iter().filter_map(reached).collect()
 }
 
-/// Where a version has files, as far as its first rows tell.
+/// The sources of a version's files, judging by its first rows.
 pub fn sources(catalog: &Catalog, of: &VersionInfo) -> BTreeSet<String> {
     let Ok(schema) = catalog.schema(of) else { return BTreeSet::new() };
     let examples = catalog.examples(of, None, LONGEST).unwrap_or_default();
@@ -36,7 +37,7 @@ pub fn sources(catalog: &Catalog, of: &VersionInfo) -> BTreeSet<String> {
     examples.into_iter().filter(|(column, _)| of_files(column)).map(|(_, source)| source).collect()
 }
 
-/// Says which flags each of `sources` was indexed with, where nothing sets them now.
+/// Prints the flags with which each of `sources` was indexed, if nothing sets them now.
 pub fn advise(catalog: &Catalog, stores: &Stores, sources: &BTreeSet<String>) {
     let known = catalog.settings().unwrap_or_default();
     let told = known.iter().filter(|(source, _)| sources.contains(*source));
@@ -50,7 +51,7 @@ pub fn advise_all(catalog: &Catalog, stores: &Stores) {
     told.take(TOLD).for_each(warn);
 }
 
-/// The advice for one source; `None` where nothing is missing.
+/// The hint for one source; `None` if nothing is missing.
 pub fn advice(stores: &Stores, source: &str, was: &Reached) -> Option<String> {
     let flags = was.flags_missing_in(&stores.reached(source)?).join(" ");
     let text =

@@ -1,4 +1,4 @@
-//! `dcfs rm`: removes versions, as DataChain does: rows are gone, numbers stay taken.
+//! `dcfs rm`: removes versions, like DataChain: rows are deleted, version numbers stay taken.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::str::FromStr;
@@ -14,12 +14,12 @@ use dcfs_core::render::numbers::{bytes, count, counted};
 use dcfs_core::version::Requirement;
 use dcfs_data::catalog::{Catalog, VersionInfo, Writer};
 
-/// Names of versions that a message lists.
+/// Number of versions that a message lists.
 const LISTED: usize = 10;
 
 /// Remove versions of datasets
 ///
-/// Their rows are gone for good; their numbers stay taken, and what was saved of them stays. The files in
+/// Their rows are deleted for good; their numbers stay taken, and datasets derived from them stay. The files in
 /// storage are not touched.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -42,11 +42,11 @@ pub struct Rm {
     json: bool,
 }
 
-/// What is to go, as it was typed.
+/// The versions to remove, as typed.
 #[derive(Clone, Debug)]
 struct Named {
     wanted: DatasetRef,
-    /// Whether the text names one version, whatever there is: by all of its numbers, or as `latest`.
+    /// Whether the text names exactly one version: by its full number, or as `latest`.
     is_one: bool,
 }
 
@@ -57,7 +57,7 @@ impl FromStr for Named {
         let wanted: DatasetRef = text.parse()?;
         let is_one = match wanted.requirement {
             Requirement::Exact(_) => true,
-            // A name alone means this too, and must not remove anything.
+            // A bare name means the latest too, but must not remove anything.
             Requirement::Latest => text.contains('@'),
             _ => false,
         };
@@ -65,7 +65,7 @@ impl FromStr for Named {
     }
 }
 
-/// What `--json` prints of each.
+/// The output of `--json` for each version.
 #[derive(Debug, Serialize)]
 struct Removed {
     dataset: String,
@@ -75,7 +75,7 @@ struct Removed {
 }
 
 impl Rm {
-    /// Removes, after all of them were found and the person agreed.
+    /// Removes the versions, after all of them were found and the user confirmed.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let catalog = self.catalog.open()?;
         let mut found: Vec<VersionInfo> = Vec::new();
@@ -106,10 +106,10 @@ impl Rm {
         }
     }
 
-    /// The versions that `named` names: one, or with `--all` every one.
+    /// The versions that `named` matches: one, or with `--all` every one.
     fn find(&self, catalog: &Catalog, named: &Named) -> Result<Vec<VersionInfo>> {
         let wanted = &named.wanted;
-        // Tells what is wrong with the name, too.
+        // Also reports a wrong name with suggestions.
         let highest = catalog.find(wanted)?;
         if named.is_one {
             return Ok(vec![highest]);
@@ -136,7 +136,7 @@ impl Removed {
     }
 }
 
-/// `is pets@1.0.0`, `are a@1.0.0, a@1.0.1 and 7 more`.
+/// Formats as `is pets@1.0.0`, `are a@1.0.0, a@1.0.1 and 7 more`.
 fn listed(versions: &[VersionInfo]) -> String {
     let names: Vec<String> = versions.iter().take(LISTED).map(ToString::to_string).collect();
     let verb = if versions.len() == 1 { "is" } else { "are" };
@@ -147,7 +147,7 @@ fn listed(versions: &[VersionInfo]) -> String {
     format!("{verb} {}{more}", names.join(", "))
 }
 
-/// Says which versions were computed from one that is to go, and stay.
+/// Warns about versions that were computed from one that is removed, and stay.
 fn warn_of_children(catalog: &Catalog, of: &VersionInfo, going: &[VersionInfo]) -> Result<()> {
     let mut children = catalog.children(of.id)?;
     children.retain(|child| !going.iter().any(|version| version.id == child.id));
@@ -162,7 +162,7 @@ fn warn_of_children(catalog: &Catalog, of: &VersionInfo, going: &[VersionInfo]) 
     Ok(())
 }
 
-/// Asks the person.
+/// Asks for confirmation.
 fn agreed(versions: &[VersionInfo]) -> Result<bool> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Err(usage("nobody can be asked here; add `--yes` to remove without asking"));

@@ -1,4 +1,4 @@
-//! `dcfs runs`: what `map` and `gen` have computed that is no version yet.
+//! `dcfs runs`: results of `map` and `gen` that are not a version yet.
 
 use std::path::PathBuf;
 
@@ -12,13 +12,13 @@ use dcfs_core::render::table::Table;
 use dcfs_data::catalog;
 use dcfs_data::runs::{self, Found, Shard};
 
-/// Runs of programs that are not versions yet: at work, stopped, or dead
+/// List runs of programs that are not versions yet: running, stopped, or dead
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Runs {
     #[command(subcommand)]
     command: Option<Command>,
-    /// The beginning of a run's id: all about it
+    /// The beginning of a run's id: prints its details
     id: Option<String>,
     #[command(flatten)]
     catalog: CatalogArg,
@@ -35,19 +35,19 @@ const EXAMPLES: &str = "Examples:
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// What the program of a run said on standard error
+    /// Print the standard error of a run's program
     Log(Of),
-    /// Give up what a run computed
+    /// Discard the results of a run
     Rm(Of),
-    /// Make a version of the parts that `--shard` computed
+    /// Make a version from the parts that `--shard` computed
     Merge(Merge),
 }
 
 #[derive(Debug, clap::Args)]
 struct Merge {
-    /// The dataset that the parts are of
+    /// The dataset of the parts
     name: String,
-    /// Files of runs that other machines made (`.datachain/dcfs-runs/ID.db`)
+    /// Run files from other machines (`.datachain/dcfs-runs/ID.db`)
     files: Vec<PathBuf>,
     #[command(flatten)]
     catalog: CatalogArg,
@@ -55,14 +55,14 @@ struct Merge {
 
 #[derive(Debug, clap::Args)]
 struct Of {
-    /// The beginning of its id
+    /// The beginning of the run's id
     id: String,
     #[command(flatten)]
     catalog: CatalogArg,
 }
 
 impl Runs {
-    /// Lists, shows, removes.
+    /// Lists, shows or removes runs.
     pub fn run(self, out: &mut Output) -> Result<()> {
         match self.command {
             Some(Command::Log(of)) => {
@@ -124,8 +124,8 @@ impl Runs {
 }
 
 impl Merge {
-    /// Runs the command of the parts again, without its part: what they computed is there, so it computes what is missing, which
-    /// is nothing, and makes the version.
+    /// Runs the command of the parts again without `--shard`: their results are present, so nothing is left to
+    /// compute, and it makes the version.
     fn run(&self) -> Result<()> {
         let database = catalog::locate(self.catalog.catalog.as_deref())?;
         for file in &self.files {
@@ -148,7 +148,7 @@ impl Merge {
             };
             (1..=of).filter(|number| !is_done(number)).map(|number| number.to_string()).collect()
         };
-        // Of several ways to part the rows one has to be whole.
+        // If the rows were split in several ways, one of them has to be complete.
         let ways = parts
             .iter()
             .filter_map(|found| found.about.shard)
@@ -168,7 +168,7 @@ impl Merge {
     }
 }
 
-/// The words of a command without `--shard`.
+/// Removes `--shard` from a command.
 fn without_shard(words: &mut Vec<String>) {
     let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
     if let Some(at) = words[..end].iter().position(|word| word == "--shard") {
@@ -192,7 +192,7 @@ fn short(found: &Found) -> &str {
     dcfs_work::map::short(&found.about.id)
 }
 
-/// The name of what is made; datasets of this catalog go without their namespace.
+/// The name of the resulting dataset; those of this catalog are shown without their namespace.
 fn name(found: &Found) -> &str {
     found.about.name.strip_prefix("local.local.").unwrap_or(&found.about.name)
 }

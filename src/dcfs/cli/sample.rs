@@ -1,20 +1,21 @@
-//! How a file begins, in a few words: a picture's format and size, the header of a table, the first line of a text.
+//! A short description of a file's beginning: a picture's format and size, the header of a table, the first
+//! line of a text.
 
 use dcfs_core::object::Object;
 use dcfs_store::{Reader, Stores};
 use dcfs_work::image::{self, Answer, Pieces};
 
-/// Bytes of a text whose first line is told.
+/// Bytes of a text that are read for its first line.
 const TEXT: u32 = 4 << 10;
 
 /// Pieces of a picture that are read for its size.
 const MOST_PIECES: usize = 4;
 
-/// Endings of texts that say something by their first line.
+/// Extensions of text files whose first line is informative.
 const TEXTS: [&str; 10] =
     ["csv", "tsv", "txt", "md", "json", "jsonl", "ndjson", "xml", "yaml", "log"];
 
-/// Says how an object begins; `None` where it cannot be read, or says nothing by that.
+/// Describes the beginning of an object; `None` if it cannot be read, or is not informative.
 pub async fn beginning(stores: &Stores, object: &Object) -> Option<String> {
     let name = String::from_utf8_lossy(&object.path).to_ascii_lowercase();
     let ending = name.rsplit('/').next()?.rsplit_once('.').map(|(_, ending)| ending)?;
@@ -25,11 +26,11 @@ pub async fn beginning(stores: &Stores, object: &Object) -> Option<String> {
     }
 }
 
-/// The first line that is not empty, if the bytes are a text.
+/// The first line that is not empty, if the bytes are text.
 fn first_line(start: &[u8]) -> Option<String> {
     let text = match std::str::from_utf8(start) {
         Ok(text) => text,
-        // A character that was cut at the end.
+        // The last character is cut.
         Err(error) if error.error_len().is_none() => {
             std::str::from_utf8(&start[..error.valid_up_to()]).ok()?
         }

@@ -30,7 +30,7 @@ pub struct Save {
     /// Only the rows that pass this filter, in its order, e.g. `info.width > 400 order by score desc limit 100`
     #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true, add = complete::filters())]
     filter: Option<String>,
-    /// What to save them as; a dataset that is there gets its next version
+    /// Name of the dataset to save; an existing one gets its next version
     #[arg(long = "as", value_name = "NAME", value_parser = naming::dataset, add = complete::names_alone())]
     name: DatasetName,
     /// Save a version even if it has no rows
@@ -45,19 +45,19 @@ pub struct Save {
     json: bool,
 }
 
-/// What `--json` prints.
+/// The output of `--json`.
 #[derive(Debug, Serialize)]
 pub struct Told {
     dataset: String,
     version: String,
     uuid: String,
     rows: u64,
-    /// Bytes of its files; null where it has no rows.
+    /// Size of its files in bytes; null if it has no rows.
     size: Option<u64>,
 }
 
 impl Save {
-    /// Saves, and prints what was saved.
+    /// Saves, and prints the result.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let asked = self.asking.ask(&self.dataset)?;
         let query = self.filter.as_deref().map(|filter| asked.check(filter)).transpose()?;
@@ -66,7 +66,7 @@ impl Save {
         writer.check_name(&self.name)?;
         writer.check_number(&self.name, number)?;
         let printed = query.as_ref().map(ToString::to_string);
-        // While rows are looked for: git may take its time.
+        // In parallel with the query: git may be slow.
         let author = thread::spawn(move || author::ask(&command_line(), printed));
 
         let pack = query.as_ref().map(|_| asked.pack()).transpose()?;
@@ -106,7 +106,7 @@ impl Save {
         tell(&saved?, self.json, out)
     }
 
-    /// A version without rows would be the latest, and whoever reads the dataset would find nothing.
+    /// Refuses an empty version: it would become the latest, and readers of the dataset would find nothing.
     fn empty(&self, of: &VersionInfo) -> Error {
         let why = match self.filter {
             Some(_) => format!("no row of `{of}` passes the filter"),
@@ -117,7 +117,7 @@ impl Save {
     }
 }
 
-/// Says what was saved.
+/// Prints the saved version.
 pub fn tell(saved: &Saved, json: bool, out: &mut Output) -> Result<()> {
     let Saved { dataset, version, uuid, rows, size, .. } = saved;
     if json {

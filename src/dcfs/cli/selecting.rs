@@ -1,4 +1,4 @@
-//! Which objects `warm`, `plan` and `verify` are about, and how they are reached.
+//! The objects that `warm`, `plan` and `verify` work on, and their stores.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use dcfs_data::query::{Queries, Version};
 use dcfs_store::Stores;
 use dcfs_work::Selection;
 
-/// What may be typed.
+/// The flags, as typed.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SelectingArgs {
     /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
@@ -29,14 +29,14 @@ pub struct SelectingArgs {
     /// Only the objects of rows that pass this filter, e.g. `info.width > 400`
     #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true, add = complete::filters())]
     filter: Option<String>,
-    /// Objects at a time: waiting for a store is most of the work
+    /// Objects to process in parallel: most of the time is spent waiting for a store
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=512))]
     pub jobs: u16,
     #[command(flatten)]
     access: AccessArgs,
 }
 
-/// The order of an epoch, as `--order` says it.
+/// The order of an epoch, as given to `--order`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EpochOrder {
     seed: u64,
@@ -57,13 +57,13 @@ impl FromStr for EpochOrder {
     }
 }
 
-/// Objects of a version, and their stores.
+/// The objects of a version, and their stores.
 pub struct Selected {
     /// `name@version`.
     pub dataset: String,
     pub selection: Arc<Selection>,
     pub stores: Arc<Stores>,
-    /// Whether anything is kept of what is fetched.
+    /// Whether fetched objects are cached.
     pub is_cached: bool,
 }
 
@@ -71,16 +71,16 @@ impl SelectingArgs {
     /// Finds the version and its rows.
     ///
     /// # Errors
-    /// No catalog, no such version; what the filter and the pack say; settings that make no sense.
+    /// No catalog, no such version; errors of the filter and the pack; invalid settings.
     pub fn select(&self) -> Result<Selected> {
         self.select_within(None)
     }
 
-    /// Shares the pack and the packed columns of the version with other hosts; with a filter its columns and its rows
-    /// too. Where it is, and what was written just now.
+    /// Shares the pack and the packed columns of the version with other hosts; with a filter its columns and
+    /// its rows too. Returns the version, the place, and what was written.
     ///
     /// # Errors
-    /// No folder that is shared; what it, the catalog and the filter say.
+    /// No shared folder; errors of the folder, the catalog and the filter.
     pub fn share(&self) -> Result<(String, String, Written)> {
         let access = self.access.clone().resolve()?;
         let catalog = Arc::new(Catalog::open(&access.catalog)?);
@@ -89,7 +89,7 @@ impl SelectingArgs {
         let shared = tier.of(&of);
         let name = shared::of_pack(&pack::name_of(&(&*catalog, &of), &of.uuid)?);
         let turn = shared.turn(&name, access::PATIENT);
-        // Who has the turn builds; else another host has built it.
+        // The holder of the lease builds; otherwise another host has built it.
         let from = matches!(turn, Turn::There).then(|| tier.clone());
         let packs = Packs::shared(catalog.clone(), access.cache.clone(), Limits::default(), from);
         let pack = access::runtime()?.block_on(packs.get(&of))?;
@@ -111,7 +111,7 @@ impl SelectingArgs {
         Selected::of(&self.dataset, self.filter.as_deref(), &self.access, order, None)
     }
 
-    /// The same; a server that never answered is given up after `first_answer`.
+    /// The same; gives up a server that has never answered after `first_answer`.
     ///
     /// # Errors
     /// As [`SelectingArgs::select`].

@@ -1,4 +1,4 @@
-//! The folder that hosts share, as settings name it, for commands that read it and for those that write it.
+//! The folder that hosts share, as configured, for commands that read it and for those that write it.
 
 use std::sync::Arc;
 
@@ -9,21 +9,21 @@ use dcfs_data::catalog::Catalog;
 use dcfs_data::pack::shared::{Rules, Tier};
 use dcfs_store as store;
 
-/// Who asks.
+/// The role of a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
     /// Reads what others share.
     Reader,
-    /// Shares what it builds, where settings say so.
+    /// Shares what it builds, if the settings say so.
     Mount,
-    /// Was told to share.
+    /// Was explicitly told to share.
     Told,
 }
 
-/// The folder that `[shared]` names, reached as `config` says; `None` where it names none.
+/// The folder that `[shared]` names, reached with `config`; `None` if it names none.
 ///
 /// # Errors
-/// `Invalid`: it is no place that can be written to.
+/// `Invalid`: it is not a writable place.
 pub fn tier(config: store::Config, catalog: &Arc<Catalog>, who: Who) -> Result<Option<Arc<Tier>>> {
     let Some(said) = config.settings.shared().cloned() else { return Ok(None) };
     let objects = store::shared::open(&config, &said.prefix)?;
@@ -36,16 +36,16 @@ pub fn tier(config: store::Config, catalog: &Arc<Catalog>, who: Who) -> Result<O
     Ok(Some(Tier::new(objects, catalog.clone(), rules)))
 }
 
-/// The folder that the user's settings name, for commands without flags of stores.
+/// The folder that the user's settings name, for commands without flags about stores.
 ///
 /// # Errors
-/// As [`tier`]. Settings that cannot be read name none: such commands need none.
+/// As [`tier`]. Unreadable settings count as none: such commands do not need them.
 pub fn of_settings(catalog: &Arc<Catalog>) -> Result<Option<Arc<Tier>>> {
     let settings = access::settings(None).unwrap_or_default();
     tier(store::Config { settings, ..store::Config::new(access::TIMEOUT) }, catalog, Who::Reader)
 }
 
-/// That no settings name a folder.
+/// The error if the settings name no folder.
 pub fn none_named() -> Error {
     usage(
         "no folder is shared: name one in `config.toml`, as `[shared]` with `prefix = \"s3://bucket/dcfs\"`",
@@ -53,7 +53,7 @@ pub fn none_named() -> Error {
 }
 
 impl Access {
-    /// The folder that hosts share, reached as objects are.
+    /// The folder that hosts share, reached with the same settings as objects.
     ///
     /// # Errors
     /// As [`tier`].

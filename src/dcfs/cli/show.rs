@@ -1,7 +1,7 @@
-//! `dcfs show`: the rows of a dataset, for people as a grid, for programs as a table of the mount.
+//! `dcfs show`: the rows of a dataset, as a grid for people, as a table of the mount for programs.
 //!
-//! The grid asks the catalog alone, so that it is there at once; the tables tell the path of each
-//! row's file, which needs the version's pack.
+//! The grid reads only the catalog, so that it appears at once; the tables contain the path of each row's file,
+//! which needs the version's pack.
 
 use std::cell::Cell;
 use std::io::{self, IsTerminal};
@@ -27,13 +27,13 @@ use dcfs_data::lost;
 use dcfs_data::tables::{Source, parquet, text};
 use dcfs_disk::whole_file::WholeFile;
 
-/// The number of a row, in a grid.
+/// The column with the number of a row, in a grid.
 const ID: &str = "sys__id";
 
-/// Rows of a grid where no number is given.
+/// Default number of rows in a grid.
 const SCREEN: u64 = 20;
 
-/// Rows that decide how wide the columns of a grid are, and that are held at a time.
+/// Number of rows that determine the column widths of a grid, and that are in memory at a time.
 const CHUNK: usize = 1000;
 
 /// Print the rows of a dataset
@@ -47,7 +47,7 @@ pub struct Show {
     /// Only the rows that pass this filter, e.g. `info.width > 400 order by score desc`
     #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true, add = complete::filters())]
     filter: Option<String>,
-    /// Columns, e.g. `label,info.width`; a model's name takes all below it
+    /// Columns, e.g. `label,info.width`; the name of a model includes all its columns
     #[arg(long, value_name = "C,..", value_delimiter = ',', add = complete::columns())]
     columns: Option<Vec<String>>,
     /// Rows to print, 0 for all [default: 20 in a table, else all]
@@ -56,19 +56,19 @@ pub struct Show {
     /// Print all rows
     #[arg(long, conflicts_with = "limit")]
     all: bool,
-    /// Rows to pass over first
+    /// Rows to skip first
     #[arg(long, value_name = "N", default_value_t = 0)]
     offset: u64,
-    /// How to print them [default: by the extension of FILE, else table]
+    /// Format of the output [default: by the extension of FILE, else table]
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// Print JSON, an object a line
+    /// Print JSON, one object per line
     #[arg(long, conflicts_with = "format")]
     json: bool,
     /// File to write; it appears when it is complete
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Replace FILE where it is there already
+    /// Replace FILE if it exists
     #[arg(long, requires = "output")]
     force: bool,
 }
@@ -78,9 +78,9 @@ pub struct Show {
 enum Format {
     /// For people
     Table,
-    /// An object a line, nested as the models nest
+    /// One object per line, nested as the models nest
     Jsonl,
-    /// Dotted columns
+    /// Dotted column names
     Csv,
     /// Typed and nested columns
     Parquet,
@@ -120,7 +120,7 @@ impl Show {
         file.finish()
     }
 
-    /// A file of somebody's is not lost by a name that was typed twice; a pipe or a device is no such file.
+    /// Protects an existing file from being overwritten by mistake; a pipe or a device is not protected.
     fn may_replace(&self, path: &Path) -> Result<()> {
         match path.metadata() {
             Ok(there) if there.is_file() && !self.force => Err(usage(format!(
@@ -179,7 +179,7 @@ impl Show {
         failed.and(written)
     }
 
-    /// Shown where the rows themselves go elsewhere than to the terminal.
+    /// A progress bar, if the rows do not go to the terminal.
     fn progress(&self, source: &Source) -> Progress {
         let to_terminal = self.output.is_none() && io::stdout().is_terminal();
         let progress =
@@ -188,7 +188,7 @@ impl Show {
         progress
     }
 
-    /// How many rows; `None` for all.
+    /// The number of rows; `None` for all.
     fn limit(&self, default: Option<u64>) -> Option<u64> {
         match self.limit {
             _ if self.all => None,
@@ -198,7 +198,7 @@ impl Show {
         }
     }
 
-    /// The columns of a table: of the schema, and beside them. All where none are named.
+    /// The columns of a table: those of the schema, and additional ones. All if none are named.
     fn chosen(&self, asked: &Asked, schema: &Schema) -> Result<(Schema, Beside)> {
         let Some(names) = &self.columns else { return Ok((schema.clone(), Beside::ALL)) };
         let ours = Ours::of(schema.signals.iter().map(|signal| signal.name.as_str()));
@@ -269,7 +269,7 @@ impl Show {
         said(asked, &columns, out)
     }
 
-    /// Says why a filter selects nothing, beside the table.
+    /// Explains why a filter selects nothing, beside the table.
     fn why_none(
         &self,
         asked: &Asked,
@@ -284,7 +284,7 @@ impl Show {
         Ok(())
     }
 
-    /// The columns of the grid: those named, else those that DataChain shows.
+    /// The columns of the grid: the named ones, else those that DataChain shows.
     fn grid_columns(&self, asked: &Asked, schema: &Schema) -> Result<Vec<Column>> {
         let Some(names) = &self.columns else { return Ok(grid::columns(schema)) };
         let (ids, inside): (Vec<&str>, Vec<&str>) =
@@ -301,7 +301,7 @@ impl Show {
     }
 }
 
-/// What people say about the columns of a grid, below it.
+/// Prints the descriptions of the columns below the grid.
 fn said(asked: &Asked, columns: &[Column], out: &mut Output) -> Result<()> {
     let said = asked.catalog.annotations(&asked.of.dataset)?;
     let titles = columns.iter().map(Column::title);
@@ -336,7 +336,7 @@ struct SelectedRows<'c> {
     source: &'c Source,
     columns: &'c [Column],
     asked: Vec<String>,
-    /// Where to go on.
+    /// Where to continue.
     from: u32,
 }
 
@@ -362,15 +362,15 @@ impl<'c> SelectedRows<'c> {
     }
 }
 
-/// All rows of a version, as texts: the catalog is asked alone, so that they are there at once.
+/// All rows of a version, as text: reads only the catalog, so that they appear at once.
 struct GridRows<'c> {
     catalog: &'c Catalog,
     of: &'c VersionInfo,
     columns: &'c [Column],
     asked: Vec<String>,
-    /// Where to go on; `None` at the end.
+    /// Where to continue; `None` at the end.
     from: Option<i64>,
-    /// Rows to pass over before the next.
+    /// Rows to skip before the next.
     skip: u64,
 }
 
@@ -386,7 +386,7 @@ impl<'c> GridRows<'c> {
         if offset == 0 { Ok(rows) } else { rows.passed_over() }
     }
 
-    /// Passes rows over by their numbers, where those have no gaps.
+    /// Skips rows by their numbers, if those have no gaps.
     fn passed_over(mut self) -> Result<Self> {
         let (count, first, last) = self.catalog.extent(self.of)?;
         if self.skip >= count {

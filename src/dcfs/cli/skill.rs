@@ -1,4 +1,4 @@
-//! `dcfs skill`: what coding agents read about dcfs, put where each of them looks.
+//! `dcfs skill`: installs instructions for coding agents about dcfs, in each tool's folder.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -18,10 +18,10 @@ use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::table::Table;
 use dcfs_disk::{regular, whole_file};
 
-/// Bytes of an `AGENTS.md` that are read: agents read no more either.
+/// Limit of an `AGENTS.md` in bytes: agents read no more either.
 const LARGEST: u64 = 4 << 20;
 
-/// Install what coding agents read about dcfs: a skill for Claude Code, Codex, Cursor, Copilot and others
+/// Install instructions for coding agents: a skill for Claude Code, Codex, Cursor, Copilot and others
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Skill {
@@ -37,11 +37,11 @@ const EXAMPLES: &str = "Examples:
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write it, or bring it up to date; what was edited by hand stays
+    /// Write it, or update it; files edited by hand stay
     Install(Install),
-    /// Take it away; what was edited by hand stays
+    /// Remove it; files edited by hand stay
     Uninstall(Uninstall),
-    /// Where it is, and whether it is that of this version
+    /// Print where it is installed, and whether it belongs to this version
     List(List),
     /// Print it, or one of its pages
     Show(Show),
@@ -49,17 +49,17 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Where {
-    /// Tools, e.g. `claude,codex` [default: those that have the skill, or have left a folder here or in
-    /// the home folder; else agents]
+    /// Tools, e.g. `claude,codex` [default: those that have the skill, or have a folder here or in the home
+    /// folder; else agents]
     #[arg(long = "target", value_enum, value_delimiter = ',', value_name = "TOOL")]
     targets: Vec<Target>,
-    /// For everyone who works in this project: the repository around this folder, or this folder
+    /// Install for everyone who works in this project: in the repository around this folder, or in this folder
     #[arg(long)]
     project: bool,
-    /// Also what was edited by hand
+    /// Also overwrite or remove files edited by hand
     #[arg(long)]
     force: bool,
-    /// And five lines about dcfs in the project's AGENTS.md, between markers
+    /// Also add five lines about dcfs to the project's AGENTS.md, between markers
     #[arg(long)]
     agents_md: bool,
     /// Print JSON
@@ -71,7 +71,7 @@ struct Where {
 struct Install {
     #[command(flatten)]
     at: Where,
-    /// One copy, in the folder that several tools share, and links to it for the others
+    /// Write one copy, in the folder that several tools share, and link to it for the others
     #[arg(long)]
     link: bool,
 }
@@ -95,7 +95,7 @@ struct Show {
     page: Option<String>,
 }
 
-/// What happened in one folder.
+/// The result in one folder.
 #[derive(Debug, Serialize)]
 struct Done {
     target: &'static str,
@@ -105,7 +105,7 @@ struct Done {
 }
 
 impl Skill {
-    /// Does what the subcommand says.
+    /// Runs the subcommand.
     pub fn run(self, out: &mut Output) -> Result<()> {
         match self.command {
             Command::Install(install) => install.run(out),
@@ -209,7 +209,7 @@ impl Where {
         Ok(target.folder(self.scope(), &self.base()?))
     }
 
-    /// The folders that are meant, each once, with a tool that it is for.
+    /// The target folders, each once, with a tool that uses it.
     fn folders(&self) -> Result<Vec<(Target, PathBuf)>> {
         let mut folders: BTreeMap<PathBuf, Target> = BTreeMap::new();
         for target in self.targets()? {
@@ -238,7 +238,7 @@ impl Done {
     }
 }
 
-/// Every skill of an older version, for `dcfs doctor`: where it is, and its version.
+/// All installed skills of older versions, for `dcfs doctor`: path and version.
 pub fn older() -> Vec<(PathBuf, String)> {
     let bases = bases().map(Vec::from).unwrap_or_default();
     let all = bases.iter().flat_map(|(scope, base)| {
@@ -268,7 +268,7 @@ pub fn project() -> Result<PathBuf> {
     Ok(top.unwrap_or(here))
 }
 
-/// The way from the folder that `link` is in to `to`; both are below one base.
+/// The relative path from the folder of `link` to `to`; both are below one base.
 fn relative(link: &Path, to: &Path) -> PathBuf {
     let folder = link.parent().unwrap_or(Path::new(""));
     let shared = folder
@@ -280,7 +280,7 @@ fn relative(link: &Path, to: &Path) -> PathBuf {
     up.chain(to.components().skip(shared).map(|part| Path::new(part.as_os_str()))).collect()
 }
 
-/// Changes a page of the project, where `change` has another text for it. A link out of the project is not followed.
+/// Rewrites a page of the project if `change` returns a new text. Links out of the project are not followed.
 ///
 /// # Errors
 /// The page cannot be read or written; it is a link that leads out of the folder.

@@ -6,7 +6,7 @@ use super::answering::Answering;
 use super::output::Output;
 use dcfs_core::error::{Error, Kind, Result};
 
-/// Answer a SELECT over datasets: filter, group, join; or save the answer as a version
+/// Run a SELECT over datasets: filter, group, join; print the answer or save it as a version
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Sql {

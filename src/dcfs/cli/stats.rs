@@ -1,4 +1,4 @@
-//! `dcfs stats`: what is in the columns of a dataset, or of the rows that pass a filter.
+//! `dcfs stats`: statistics of the columns of a dataset, or of the rows that pass a filter.
 
 use std::io;
 
@@ -11,10 +11,11 @@ use dcfs_core::error::Result;
 use dcfs_core::name::DatasetRef;
 use dcfs_data::stats;
 
-/// Print what is in the columns of a dataset: ends, means, quantiles, labels, NULLs, extensions of files
+/// Print statistics of the columns of a dataset: minima, maxima, means, quantiles, labels, NULLs, file
+/// extensions
 ///
-/// Exact, over all rows or those that pass a filter. With --json in the shape of the Hugging Face viewer's statistics, as
-/// _stats.json has them in the directories of a mount.
+/// Exact, over all rows or those that pass a filter. With --json in the shape of the Hugging Face viewer's
+/// statistics, like _stats.json in the directories of a mount.
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub struct Stats {
@@ -38,7 +39,7 @@ const HELP: &str = "Examples:
 In a mount: cat pets@1.0.0/_stats.md, and _stats.json in the directory of any filter";
 
 impl Stats {
-    /// Finds and prints them.
+    /// Computes and prints them.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let asked = self.asking.ask(&self.dataset)?;
         let query = self.filter.as_deref().map(|filter| asked.check(filter)).transpose()?;

@@ -1,4 +1,4 @@
-//! `dcfs status`: the mounts of this machine that this user sees.
+//! `dcfs status`: the mounts of this machine that this user can see.
 
 use std::io;
 use std::path::Path;
@@ -15,7 +15,7 @@ use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::table::Table;
 use dcfs_core::time::Timestamp;
 
-/// List the mounts, and whether they answer
+/// List the mounts, and whether they respond
 #[derive(Debug, clap::Args)]
 pub struct Status {
     /// Print JSON
@@ -33,15 +33,15 @@ struct Line {
     since: Option<u64>,
     log: Option<String>,
     cache: Option<String>,
-    /// What the mount says of itself; null where it does not answer.
+    /// The contents of the mount's own status file; null if it does not respond.
     live: Option<serde_json::Value>,
-    /// Whether this user's note of it was found: without a log in it, stderr is the log.
+    /// Whether this user's note of it was found: if that names no log, the log is stderr.
     #[serde(skip)]
     is_noted: bool,
 }
 
 impl Status {
-    /// Asks each mount and prints what is known of it.
+    /// Queries each mount and prints its state.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let all = mounts::all().map_err(|error| Error::new(Kind::Broken, error))?;
         let lines: Vec<Line> = all.iter().filter(|m| m.is_dcfs()).map(Line::of).collect();
@@ -105,7 +105,7 @@ impl Line {
 }
 
 impl Line {
-    /// A line for each version that the mount lays out for looking just now.
+    /// A line for each version that is currently being packed by the mount.
     fn packing(&self) -> Vec<String> {
         let builds = self.live.as_ref().and_then(|live| live["packing"].as_array());
         let line = |build: &serde_json::Value| {
@@ -120,8 +120,8 @@ impl Line {
     }
 }
 
-/// Whether a note of this user is of this mount. Another user may have mounted there since; what the mount says of itself
-/// decides, else whose mount it is.
+/// Whether a note of this user belongs to this mount. Another user may have mounted there since; the mount's
+/// own status decides, else its owner.
 fn is_of(note: &Note, mount: &Mount, pid: Option<u32>) -> bool {
     match pid {
         Some(pid) => note.pid == pid,
@@ -129,7 +129,7 @@ fn is_of(note: &Note, mount: &Mount, pid: Option<u32>) -> bool {
     }
 }
 
-/// What an alive mount says of itself. One that is older says nothing.
+/// The status file of a live mount. Older versions of dcfs have none.
 fn live(mountpoint: &Path) -> Option<serde_json::Value> {
     serde_json::from_slice(&std::fs::read(mountpoint.join("_status.json")).ok()?).ok()
 }

@@ -1,4 +1,4 @@
-//! `dcfs subtract`: rows of a dataset that another has not, without SQL.
+//! `dcfs subtract`: the rows of a dataset that are missing in another, without SQL.
 
 use super::answering::{Answering, named, table};
 use super::complete;
@@ -6,17 +6,17 @@ use super::output::Output;
 use dcfs_core::error::Result;
 use dcfs_core::name::DatasetRef;
 
-/// Keep the rows of a dataset that another has not
+/// Keep the rows of a dataset that are missing in another
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Subtract {
     /// Dataset whose rows are kept
     #[arg(add = complete::datasets())]
     from: DatasetRef,
-    /// Dataset whose rows are left out
+    /// Dataset whose rows are removed
     #[arg(add = complete::datasets())]
     what: DatasetRef,
-    /// Columns that are equal in the same rows; a row that lacks one is kept
+    /// Columns that identify equal rows; a row with NULL in one of them is kept
     #[arg(long, value_name = "C,..", value_delimiter = ',', required = true)]
     on: Vec<String>,
     #[command(flatten)]
@@ -28,7 +28,7 @@ const EXAMPLES: &str = "Examples:
   dcfs subtract new@latest new@1.0.0 --on file.source,file.path --json";
 
 impl Subtract {
-    /// Subtracts, and prints or saves what is left.
+    /// Subtracts, and prints or saves the rest.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let equal = |name: &String| format!("\"what\".{0} = \"from\".{0}", named(name));
         let on: Vec<String> = self.on.iter().map(equal).collect();

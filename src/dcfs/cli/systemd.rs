@@ -1,8 +1,8 @@
-//! What systemd is told of a mount in the foreground (`Type=notify`): sd_notify(3), datagrams to the socket that
-//! `NOTIFY_SOCKET` names.
+//! Notifications of a mount in the foreground to systemd (`Type=notify`): sd_notify(3), datagrams to the socket
+//! that `NOTIFY_SOCKET` names.
 //!
-//! Where nobody listens nothing is told. A watchdog (`WatchdogSec=`) is fed as long as the mount answers, so one that hangs is
-//! started anew.
+//! Without that variable nothing is sent. The watchdog (`WatchdogSec=`) is notified as long as the mount
+//! responds, so one that hangs is restarted.
 
 use std::ffi::OsString;
 use std::fmt::Write;
@@ -19,20 +19,20 @@ use nix::time::{ClockId, clock_gettime};
 
 use super::output::sanitized;
 
-/// Whoever started this process, if it wants to be told.
+/// The service manager that started this process, if it wants notifications.
 #[derive(Debug, Default)]
 pub struct Notify {
     socket: Option<(UnixDatagram, SocketAddr)>,
-    /// How often it wants to hear that all is well.
+    /// The watchdog's period.
     watchdog: Option<Duration>,
 }
 
 impl Notify {
-    /// As the environment says.
+    /// Reads the environment.
     pub fn from_environment() -> Arc<Self> {
         let socket = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty());
         let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
-        // The watchdog may be of a process around this one.
+        // The watchdog may belong to a process around this one.
         let is_ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
         let watchdog = number("WATCHDOG_USEC").filter(|micros| is_ours && *micros > 0);
         Arc::new(Self {
@@ -41,24 +41,24 @@ impl Notify {
         })
     }
 
-    /// The mount answers, and from here on it is watched whether it does.
+    /// Reports that the mount is ready, and starts the watchdog notifications.
     pub fn ready(self: &Arc<Self>, status: &str, mountpoint: PathBuf) {
         self.send(&format!("READY=1\n{}", said(status)));
         let Some(every) = self.watchdog.filter(|_| self.socket.is_some()) else { return };
         let notify = Arc::clone(self);
         thread::spawn(move || {
             loop {
-                // One that hangs keeps this thread, and systemd hears no more of it.
+                // If the mount hangs, this call blocks, and systemd receives no more notifications.
                 if std::fs::metadata(&mountpoint).is_ok() {
                     notify.send("WATCHDOG=1");
                 }
-                // Half of the time, as sd_watchdog_enabled(3) says.
+                // Half of the period, as sd_watchdog_enabled(3) recommends.
                 thread::sleep(every / 2);
             }
         });
     }
 
-    /// Settings are read anew, for as long as `reload` takes.
+    /// Reports that settings are being reloaded, for the duration of `reload`.
     pub fn reloading(&self, reload: impl FnOnce()) {
         let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
         self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}", now.as_micros()));
@@ -66,27 +66,27 @@ impl Notify {
         self.send("READY=1");
     }
 
-    /// It is being unmounted.
+    /// Reports that it is being unmounted.
     pub fn stopping(&self) {
         self.send(&format!("STOPPING=1\n{}", said("unmounting")));
     }
 
     fn send(&self, text: &str) {
         if let Some((socket, to)) = &self.socket {
-            // Nobody there is no fault of the mount.
+            // A missing receiver is not the mount's fault.
             socket.send_to_addr(text.as_bytes(), to).ok();
         }
     }
 }
 
-/// `STATUS=` takes one line.
+/// `STATUS=` must be one line.
 fn said(status: &str) -> String {
     let mut line = "STATUS=".to_owned();
     let _ = write!(line, "{}", sanitized(status).replace('\n', " "));
     line
 }
 
-/// A socket for datagrams, and the address that `name` is: a path, or an abstract name behind `@`.
+/// A datagram socket, and the address `name`: a path, or an abstract name after `@`.
 fn socket_to(name: OsString) -> io::Result<(UnixDatagram, SocketAddr)> {
     let address = match name.as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name)?,

@@ -13,28 +13,28 @@ use dcfs_core::error::Result;
 /// How long to wait for the process behind the mount to end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often a mount that is in use is tried: the kernel tells nobody when a file system becomes idle.
+/// Pause between attempts to unmount a busy mount: the kernel does not notify when a file system becomes idle.
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// Unmount a catalog
 #[derive(Debug, clap::Args)]
 pub struct Unmount {
-    /// Where it is mounted
+    /// The mountpoint
     #[arg(add = complete::mountpoints())]
     mountpoint: PathBuf,
-    /// Take it out of the tree even while it is in use; what is open stays readable until closed
+    /// Detach it from the tree even while it is in use; open files stay readable until closed
     #[arg(long)]
     force: bool,
-    /// Wait until nobody uses it: to put a new dcfs in its place without an error for anybody
+    /// Wait until nobody uses it: to replace a running dcfs without errors for anybody
     #[arg(long, conflicts_with = "force")]
     when_idle: bool,
 }
 
 impl Unmount {
-    /// Unmounts, and waits until the mount's process has ended, so that a new mount finds no old one.
+    /// Unmounts, and waits until the mount's process has ended, so that a new mount does not meet the old one.
     ///
     /// # Errors
-    /// Nothing is mounted there, or it is in use, and neither forced nor waited for.
+    /// Nothing is mounted there, or it is in use, and neither `--force` nor `--when-idle` was given.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let note = Note::read(&mountpoint::absolute(&self.mountpoint));
         let path = loop {
@@ -44,7 +44,7 @@ impl Unmount {
             }
         };
         if let Some(Note { pid, .. }) = note {
-            // A forced one lives on until those who use it are gone.
+            // After a forced unmount it lives on until its users are gone.
             if !self.force {
                 wait_for_end(pid);
             }
@@ -54,8 +54,8 @@ impl Unmount {
     }
 }
 
-/// Waits for a `dcfs` process to go. A number that means another program by now is not waited for, nor
-/// one that has ended but that nobody reaps, as in containers without an init: its memory is gone.
+/// Waits for a `dcfs` process to end. Does not wait for a pid that was reused by another program, nor for a
+/// zombie that nobody reaps, as in containers without an init: its memory is freed.
 fn wait_for_end(pid: u32) {
     let since = Instant::now();
     let read = |what: &str| std::fs::read_to_string(format!("/proc/{pid}/{what}"));

@@ -1,4 +1,4 @@
-//! `dcfs verify`: whether every object still is the one that the version recorded.
+//! `dcfs verify`: checks that every object still is the recorded one.
 
 use std::collections::BTreeMap;
 
@@ -13,13 +13,14 @@ use dcfs_core::render::numbers::{self, count, counted};
 use dcfs_core::render::table::Table;
 use dcfs_work::Found;
 
-/// Objects that are shown one by one; `--json` has all.
+/// Number of objects that are listed; `--json` has all.
 const SHOWN: usize = 20;
 
 /// Compare every object of a dataset with what the version recorded
 ///
-/// Each object is asked for one byte under the conditions of a read, past the cache; nothing is kept. A store that does not
-/// answer at all is given up after 5 s, for all objects. Exits with 3 where objects changed or are gone.
+/// Requests one byte of each object under the conditions of a read, bypassing the cache; nothing is cached. A
+/// store that does not answer at all is given up after 5 s, for all objects. Exits with 3 if objects changed or
+/// are gone.
 #[derive(Debug, clap::Args)]
 pub struct Verify {
     #[command(flatten)]
@@ -34,11 +35,11 @@ struct Verified {
     dataset: String,
     objects: u64,
     bytes: u64,
-    /// Objects that are those recorded.
+    /// Objects that match.
     same: u64,
     /// Objects that changed or are gone.
     drifted: Vec<Drift>,
-    /// Objects of which nobody knows: they could not be asked for.
+    /// Objects whose state is unknown, because the request failed.
     failed: Vec<Drift>,
     #[serde(skip)]
     worst: Option<Kind>,
@@ -51,7 +52,7 @@ struct Drift {
 }
 
 impl Verify {
-    /// Compares, and prints what is not as it was.
+    /// Compares, and prints the differences.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let selected = self.selecting.select_within(Some(FIRST_ANSWER))?;
         let verified = compare(&selected, self.selecting.jobs.into())?;
@@ -91,7 +92,8 @@ fn compare(selected: &Selected, jobs: usize) -> Result<Verified> {
     Ok(verified)
 }
 
-/// Failures by cause: how many, and the first of each. What differs between two is the object's name, in backquotes.
+/// Failures by cause: the count, and the first of each. Causes are compared without the object's name, in
+/// backquotes.
 fn causes(failed: &[Drift]) -> BTreeMap<String, (u64, &Drift)> {
     let mut causes = BTreeMap::new();
     for drift in failed {
@@ -132,7 +134,7 @@ impl Verified {
         if more > 0 {
             out.line(format!("and {} more; `--json` prints all", count(more as u64)))?;
         }
-        // Many fail for one cause, which is worth reading to its end.
+        // If many fail for one cause, it is printed in full.
         let causes = causes(&self.failed);
         for (_, (number, first)) in causes.iter().take(SHOWN) {
             let others = match number - 1 {
@@ -151,7 +153,7 @@ impl Verified {
         Ok(())
     }
 
-    /// The exit code.
+    /// Determines the exit code.
     fn end(&self, out: &mut Output) -> Result<()> {
         let (drifted, failed) = (self.drifted.len() as u64, self.failed.len() as u64);
         let kind = match (drifted, self.worst) {

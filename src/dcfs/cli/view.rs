@@ -1,4 +1,4 @@
-//! `dcfs view`: look at a dataset in a browser.
+//! `dcfs view`: shows a dataset in a browser.
 
 use std::sync::Arc;
 
@@ -14,20 +14,20 @@ use dcfs_core::name::DatasetRef;
 use dcfs_data::pack::{Limits, Packs};
 use dcfs_data::query::Queries;
 
-/// Look at a dataset in a browser: its pictures, filters, what is in its columns, rows one by one
+/// Look at a dataset in a browser: its pictures, filters, column statistics, single rows
 ///
-/// Serves a page to this machine alone (127.0.0.1, a token in the address) until it is stopped. The page asks no other host, and
-/// changes nothing without `--write`.
+/// Serves a page to this machine alone (127.0.0.1, a token in the address) until it is stopped. The page sends
+/// no requests to other hosts, and changes nothing without `--write`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub struct View {
     /// Dataset, e.g. `pets`, `pets@1.0.0` or `pets@latest`
     #[arg(add = complete::datasets())]
     dataset: DatasetRef,
-    /// The filter that the page begins with, e.g. `info.width > 400`
+    /// Initial filter of the page, e.g. `info.width > 400`
     #[arg(long = "where", value_name = "FILTER", allow_hyphen_values = true, add = complete::filters())]
     filter: Option<String>,
-    /// Port to listen on; 0 for any that is free
+    /// Port to listen on; 0 picks a free one
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     port: u16,
     /// Let the page save a filter as a dataset
@@ -46,7 +46,7 @@ const HELP: &str = "Examples:
   ssh -L 8000:127.0.0.1:8000 host dcfs view pets --port 8000     from another machine";
 
 impl View {
-    /// Serves the page until the process is ended.
+    /// Serves the page until the process ends.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let (catalog, cache_dir) = (self.access.catalog.clone(), self.access.cache_dir.clone());
         let asked = AskingArgs { catalog, cache_dir }.ask(&self.dataset)?;

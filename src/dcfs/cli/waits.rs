@@ -1,6 +1,7 @@
-//! What a command waits for, on stderr: a store that does not answer is told with its cause, and with how long it is still tried.
+//! Messages on stderr about what a command waits for: for a store that does not answer, the cause and how long
+//! it will still be tried.
 //!
-//! Whatever else is told to the log of a mount is not for who typed a command: results and errors say it.
+//! Other log messages of a mount are not for the user of a command, who sees results and errors.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -15,10 +16,10 @@ use super::output::sanitized;
 use dcfs_core::secrets::masked;
 use dcfs_store::WAITS;
 
-/// Many requests may wait for one store: it is told at most so often.
+/// Minimum time between messages: many requests may wait for one store.
 const PACE: Duration = Duration::from_secs(5);
 
-/// Tells from here on.
+/// Enables the messages.
 pub fn tell() {
     tracing::subscriber::set_global_default(Waits { told: Mutex::new(None) }).ok();
 }
@@ -47,10 +48,10 @@ impl Subscriber for Waits {
         let mut message = Message(String::new());
         event.record(&mut message);
         if !message.0.is_empty() && self.is_due() {
-            // A line of progress may stand there.
+            // Clears a progress line.
             let clear = if io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
             let text = sanitized(&masked(&message.0));
-            // Whoever read it may have gone.
+            // The reader may be gone.
             writeln!(io::stderr(), "{clear}dcfs: {text}").ok();
         }
     }
@@ -68,7 +69,7 @@ impl Subscriber for Waits {
     fn exit(&self, _: &Id) {}
 }
 
-/// The text of an event.
+/// Extracts the text of an event.
 struct Message(String);
 
 impl Visit for Message {

@@ -1,4 +1,4 @@
-//! `dcfs warm`: fetch the objects of a dataset into the cache, before anybody waits for them.
+//! `dcfs warm`: fetches the objects of a dataset into the cache in advance.
 
 use std::sync::Arc;
 
@@ -17,25 +17,25 @@ use dcfs_data::pack::shared::Written;
 use dcfs_store::Warmed;
 use dcfs_work::Found;
 
-/// Failures that are told one by one; the rest is counted.
+/// Number of failures that are listed; the rest is counted.
 const TOLD: u64 = 20;
 
 /// Fetch the objects of a dataset into the cache
 ///
-/// What is cached already is not fetched again: one that was interrupted goes on where it stopped.
+/// Objects that are cached already are not fetched again: an interrupted run resumes where it stopped.
 #[derive(Debug, clap::Args)]
 pub struct Warm {
     #[command(flatten)]
     selecting: SelectingArgs,
-    /// Fetch in the order of an epoch, as a mount lists it in `_views/epochs/<seed>/<n>.txt`: a reader of that order can
-    /// start at once
+    /// Fetch in the order of an epoch, as a mount lists it in `_views/epochs/<seed>/<n>.txt`: a reader of that
+    /// order can start at once
     #[arg(long, value_name = "epochs/SEED[/N]")]
     order: Option<EpochOrder>,
     /// Fetch nothing: print what is missing, and exit with 1 if anything is
     #[arg(long)]
     check: bool,
-    /// Fetch nothing: put the packed version, its packed columns and with `--where` the rows of the filter where
-    /// `[shared]` of config.toml says, so that no other host has to make them
+    /// Fetch nothing: write the packed version, its packed columns and with `--where` the rows of the filter to
+    /// the folder `[shared]` of config.toml, so that no other host has to build them
     #[arg(long, conflicts_with_all = ["order", "check"])]
     to_shared: bool,
     /// Print JSON
@@ -43,36 +43,36 @@ pub struct Warm {
     json: bool,
 }
 
-/// What was shared.
+/// The result of `--to-shared`.
 #[derive(Debug, Serialize)]
 struct SharedNow {
     dataset: String,
     prefix: String,
-    /// Objects that were written just now, and their bytes; what was there is left.
+    /// Objects written by this run, and their bytes; existing ones are left alone.
     #[serde(flatten)]
     kept: Written,
 }
 
-/// What was done.
+/// The result of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 struct Tally {
     dataset: String,
-    /// Objects that are here now, and their bytes.
+    /// Objects that are cached now, and their bytes.
     objects: u64,
     bytes: u64,
-    /// Of these, objects that were fetched just now.
+    /// Those fetched by this run.
     fetched: u64,
     fetched_bytes: u64,
-    /// Objects that the cache cannot keep, for neither an etag nor a version tells them apart.
+    /// Objects that the cache cannot keep, because they have neither an etag nor a version.
     not_kept: u64,
     failed: u64,
-    /// Objects that were fetched and are not here: the cache is too small, or its disk full.
+    /// Objects that were fetched but are not in the cache: it is too small, or its disk full.
     lost: u64,
     #[serde(skip)]
     worst: Option<Kind>,
 }
 
-/// What came of one object.
+/// The result for one object.
 struct Ended {
     path: String,
     size: u64,
@@ -80,7 +80,7 @@ struct Ended {
 }
 
 impl Warm {
-    /// Fetches; an object that fails is told, and the others go on.
+    /// Fetches; an object that fails is reported, and the others continue.
     pub fn run(self, out: &mut Output) -> Result<()> {
         if self.to_shared {
             let (dataset, prefix, kept) = self.selecting.share()?;
@@ -114,7 +114,7 @@ impl Warm {
             };
         }
         let mut warmed = fetch(&selected, jobs)?;
-        // What did not fit is gone again.
+        // Objects that did not fit have been evicted again.
         let missing = Planned::of(&selected, jobs)?.missing;
         warmed.lost = missing.saturating_sub(warmed.not_kept + warmed.failed);
         warmed.print(self.json, out)

@@ -1,4 +1,4 @@
-//! `dcfs why`: where a row came from, and why it is there.
+//! `dcfs why`: the origin of a row.
 
 use super::asking::AskingArgs;
 use super::complete;
@@ -7,7 +7,8 @@ use dcfs_core::error::Result;
 use dcfs_core::name::DatasetRef;
 use dcfs_data::trace::Tracer;
 
-/// Print where a row came from: its parents' rows back to the storage, the filter it passed, who computed what
+/// Print the origin of a row: its parents' rows back to the storage, the filter it passed, the programs that
+/// computed it
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Why {

@@ -1,7 +1,8 @@
-//! gRPC as far as the Container Storage Interface needs it: calls of one message and one answer, over HTTP/2 on a Unix socket
+//! The part of gRPC that the Container Storage Interface needs: unary calls over HTTP/2 on a Unix socket
 //! (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
 //!
-//! A client has to name a host, as the kubelet does (`localhost`): HTTP/2 as it is read here refuses the path of a socket as one.
+//! A client has to name a host, as the kubelet does (`localhost`): this HTTP/2 library rejects the path of a
+//! socket as the authority.
 
 use std::convert::Infallible;
 use std::io;
@@ -19,13 +20,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use percent_encoding::{CONTROLS, utf8_percent_encode};
 use tokio::net::UnixListener;
 
-/// Bytes of one message, at most: what Kubernetes writes into a volume is far less.
+/// Limit of a message in bytes: what Kubernetes sends for a volume is far less.
 const LARGEST: usize = 1 << 20;
 
-/// What stands before a message: whether it is compressed, and its length.
+/// Length of the prefix of a message: a compression flag, and the message's length.
 const PREFIX: usize = 5;
 
-/// Why a call fails, in gRPC's numbers.
+/// Status codes of gRPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
     InvalidArgument = 3,
@@ -37,7 +38,7 @@ pub enum Code {
     Unavailable = 14,
 }
 
-/// A call that fails.
+/// The error of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     pub code: Code,
@@ -50,7 +51,8 @@ impl Status {
     }
 }
 
-/// Answers calls at `listener`: `call` is given the method (`/csi.v1.Identity/Probe`) and the message, and may block.
+/// Serves calls at `listener`: `call` receives the method (`/csi.v1.Identity/Probe`) and the message, and may
+/// block.
 ///
 /// # Errors
 /// The listener fails.
@@ -62,7 +64,7 @@ where
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
-            // Too many descriptors: some are closed in a moment.
+            // Too many open descriptors: some will be closed in a moment.
             Err(error) => {
                 tracing::warn!("a connection is not taken: {error}");
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -108,7 +110,7 @@ where
     response
 }
 
-/// The message that a request brings.
+/// Reads the message of a request.
 async fn message_of(request: Request<Incoming>) -> Result<Bytes, Status> {
     let invalid = |what: &str| Status::new(Code::InvalidArgument, what.to_owned());
     let body = Limited::new(request.into_body(), LARGEST).collect().await;
@@ -116,7 +118,7 @@ async fn message_of(request: Request<Incoming>) -> Result<Bytes, Status> {
     message(&body).map_err(invalid)
 }
 
-/// The one message of a body.
+/// Parses the single message of a body.
 fn message(body: &Bytes) -> Result<Bytes, &'static str> {
     let Some((prefix, message)) = body.split_first_chunk::<PREFIX>() else {
         return Err("the request holds no message");
@@ -129,7 +131,7 @@ fn message(body: &Bytes) -> Result<Bytes, &'static str> {
     }
 }
 
-/// An answer: the message, then how the call went.
+/// Frames an answer: the message, then the status.
 fn frames(result: Result<Vec<u8>, Status>) -> Vec<Result<Frame<Bytes>, Infallible>> {
     let mut trailers = HeaderMap::new();
     let mut frames = Vec::new();

@@ -1,5 +1,5 @@
-//! Messages of the Container Storage Interface, version 1: those of the calls that are answered, and of them the fields that matter.
-//! Numbers are those of `csi.proto`; fields that are left out are skipped by the decoder, as protobuf wants it.
+//! Messages of the Container Storage Interface, version 1: those of the implemented calls, with the relevant
+//! fields only. Tags are those of `csi.proto`; the decoder skips other fields, as protobuf requires.
 
 use std::collections::HashMap;
 
@@ -42,14 +42,14 @@ pub struct NodePublishVolumeRequest {
 
 #[derive(Clone, PartialEq, Message)]
 pub struct VolumeCapability {
-    /// A volume that is asked for as a device.
+    /// Present if a block device is requested.
     #[prost(message, optional, tag = "1")]
     pub block: Option<Empty>,
     #[prost(message, optional, tag = "2")]
     pub mount: Option<Empty>,
 }
 
-/// A message of which only its presence matters.
+/// A message of which only the presence matters.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub struct Empty {}
 

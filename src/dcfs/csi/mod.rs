@@ -1,12 +1,13 @@
 //! A node plugin of the Container Storage Interface: volumes of pods are mounts of catalogs.
 //!
-//! Kubernetes asks over gRPC on a socket ([`grpc`], with the [`messages`] of the specification's version 1); the services Identity and
-//! Node answer. There is no controller: a volume is nothing that has to be made, it is named by its attributes ([`volume`]).
-//! A volume is one process `dcfs mount` on a folder of the plugin, and a bind mount of that, or of a dataset in it, at the place that the kubelet
-//! names ([`node`]). Nothing is remembered: what is mounted says what there is.
+//! Kubernetes calls over gRPC on a socket ([`grpc`], with the [`messages`] of the specification's version 1);
+//! the services Identity and Node are implemented. There is no controller: a volume does not have to be
+//! created, it is defined by its attributes ([`volume`]). A volume is one process `dcfs mount` on a folder of
+//! the plugin, and a bind mount of that, or of a dataset in it, at the path that the kubelet names ([`node`]).
+//! The plugin is stateless: its state is the mount table.
 //!
-//! Whoever may write a pod may write attributes. So they choose among the catalogs of one folder, and buckets, local files and flags are the
-//! administrator's.
+//! Whoever may write a pod may write attributes. So they choose among the catalogs of one folder, while
+//! buckets, local files and flags are the administrator's choice.
 
 mod grpc;
 mod messages;
@@ -26,13 +27,13 @@ use self::grpc::{Code, Status};
 use self::messages as csi;
 use self::node::Node;
 
-/// The name that a CSIDriver object and volumes know the plugin by.
+/// The plugin's name in a CSIDriver object and in volumes.
 pub const NAME: &str = "csi.dcfs";
 
-/// Answers at `socket` until the process ends. One that was left behind there is replaced.
+/// Serves at `socket` until the process ends. A stale socket there is replaced.
 ///
 /// # Errors
-/// The place is taken by something else, or cannot be written.
+/// The path belongs to something else, or is not writable.
 pub async fn serve(socket: &Path, node: Node) -> io::Result<()> {
     match fs::symlink_metadata(socket) {
         Ok(found) if found.file_type().is_socket() => fs::remove_file(socket)?,
@@ -50,7 +51,7 @@ struct Plugin {
 }
 
 impl Plugin {
-    /// One call. Blocks.
+    /// Handles one call. Blocking.
     fn call(&self, method: &str, message: &[u8]) -> Result<Vec<u8>, Status> {
         let answer = match method {
             "/csi.v1.Identity/GetPluginInfo" => csi::GetPluginInfoResponse {
@@ -61,7 +62,7 @@ impl Plugin {
             // No controller, and volumes may be used on every node.
             "/csi.v1.Identity/GetPluginCapabilities" => Vec::new(),
             "/csi.v1.Identity/Probe" => csi::ProbeResponse { ready: Some(true) }.encode_to_vec(),
-            // Staging, statistics and growing are not offered.
+            // Staging, statistics and expansion are not supported.
             "/csi.v1.Node/NodeGetCapabilities" => Vec::new(),
             "/csi.v1.Node/NodeGetInfo" => {
                 csi::NodeGetInfoResponse { node_id: self.node.id().to_owned() }.encode_to_vec()

@@ -1,4 +1,4 @@
-//! Volumes on this node: mounted where the kubelet says, and unmounted.
+//! Volumes on this node: mounts them where the kubelet asks, and unmounts them.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -28,16 +28,16 @@ use dcfs_core::expr::SLASH;
 use dcfs_core::hex::hex;
 use dcfs_disk::private;
 
-/// How much of what `dcfs mount` says is passed on.
+/// Limit of the output of `dcfs mount` that is passed on.
 const LONGEST: usize = 2000;
 
-/// How long `dcfs mount` may take: the kubelet gives a call two minutes.
+/// Time limit of `dcfs mount`: the kubelet gives a call two minutes.
 const PATIENCE: Duration = Duration::from_secs(110);
 
-/// Between two looks whether it has ended.
+/// Interval between checks whether it has ended.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// What keeps a volume with a secret of its own from files and machines that hold the plugin's credentials.
+/// Settings that keep a volume with its own secret from files and machines with the plugin's credentials.
 const WITHOUT_OURS: [(&str, &str); 7] = [
     ("AWS_CONFIG_FILE", "/dev/null"),
     ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
@@ -48,18 +48,18 @@ const WITHOUT_OURS: [(&str, &str); 7] = [
     ("HF_HOME", "/nonexistent"),
 ];
 
-/// What the administrator says.
+/// The administrator's settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The node's name in Kubernetes.
     pub id: String,
-    /// Volumes name catalogs below this folder.
+    /// The folder that contains the catalogs of volumes.
     pub catalogs: PathBuf,
-    /// Mounts of the plugin's own are made in this folder.
+    /// The folder for the plugin's own mounts.
     pub folder: PathBuf,
     /// The program that mounts.
     pub program: PathBuf,
-    /// Words behind its `mount`, for every volume.
+    /// Arguments after its `mount`, for every volume.
     pub options: Vec<OsString>,
 }
 
@@ -67,15 +67,15 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Node {
     settings: Settings,
-    /// Places at which something is being done.
+    /// Target paths with a call in progress.
     busy: Mutex<HashSet<PathBuf>>,
-    /// Held for reading while a program that was started is waited for.
+    /// Locked for reading while a child process is being waited for.
     waiting: RwLock<()>,
 }
 
 impl Node {
     /// # Errors
-    /// The folder for mounts is somebody else's, or cannot be made.
+    /// The folder for mounts belongs to somebody else, or cannot be created.
     pub fn new(settings: Settings) -> Result<Self, private::Error> {
         private::folder(&settings.folder)?;
         Ok(Self { settings, busy: Mutex::default(), waiting: RwLock::default() })
@@ -86,10 +86,10 @@ impl Node {
         &self.settings.id
     }
 
-    /// Mounts a volume at a place; nothing is done where it is mounted already.
+    /// Mounts a volume at a path; does nothing if it is mounted already.
     ///
     /// # Errors
-    /// The request makes no sense, there is no such catalog or dataset, or mounting fails: then nothing is left.
+    /// The request is invalid, there is no such catalog or dataset, or mounting fails: then nothing is left.
     pub fn publish(&self, request: NodePublishVolumeRequest) -> Result<(), Status> {
         let target = place(&request.volume_id, &request.target_path)?;
         match request.volume_capability {
@@ -116,7 +116,7 @@ impl Node {
         done
     }
 
-    /// Unmounts a volume from a place; nothing is done where it is not mounted.
+    /// Unmounts a volume from a path; does nothing if it is not mounted.
     ///
     /// # Errors
     /// The system refuses.
@@ -137,7 +137,7 @@ impl Node {
         Ok(())
     }
 
-    /// The folder of a volume's own mount: it says by its name which volume it is for.
+    /// The folder of a volume's own mount, whose name identifies the volume and its target.
     fn own(&self, id: &str, target: &Path) -> PathBuf {
         let mut hash = Sha256::new();
         hash.update((id.len() as u64).to_le_bytes());
@@ -146,7 +146,7 @@ impl Node {
         self.settings.folder.join(hex(&hash.finalize()[..16]))
     }
 
-    /// One call at a time for each place.
+    /// Allows one call at a time for each target path.
     fn begin(&self, target: &Path) -> Result<Busy<'_>, Status> {
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         match busy.insert(target.to_owned()) {
@@ -166,7 +166,7 @@ impl Node {
         of_volume.push(cache.join(CACHES).join(kept_apart(&catalog, volume)));
         let mut command = Command::new(&self.settings.program);
         command.args(["mount", "--allow-other", "--no-local-files"]);
-        // Of two that differ the last counts: the administrator's.
+        // If a flag is given twice, the last wins: the administrator's.
         command.args(&volume.flags).args(&self.settings.options).arg(of_volume);
         command.arg("--catalog").arg(&catalog).arg(own);
         if !volume.secrets.is_empty() {
@@ -203,7 +203,7 @@ impl Node {
         Err(Status::new(code, said))
     }
 
-    /// The cache that the administrator's `--cache-dir` names, else the usual one.
+    /// The cache named by the administrator's `--cache-dir`, else the default one.
     fn cache(&self) -> PathBuf {
         const FLAG: &str = "--cache-dir";
         let mut found = None;
@@ -220,7 +220,7 @@ impl Node {
         found.unwrap_or_else(usual_cache)
     }
 
-    /// Takes a volume's own mount away, with its folder.
+    /// Removes a volume's own mount, with its folder.
     fn remove(&self, own: &Path) -> Result<(), Status> {
         while mounted(own)? {
             detach(own)?;
@@ -231,12 +231,13 @@ impl Node {
         }
     }
 
-    /// The first process of a container inherits those whose parents ended, such as a mount's, and has to ask how they ended.
+    /// The first process of a container becomes the parent of orphaned processes, such as a mount's, and has to
+    /// reap them.
     fn reap(&self) {
         if std::process::id() != 1 {
             return;
         }
-        // A program that is waited for would be lost to who waits.
+        // Reaping would take the exit status of a child from the thread that waits for it.
         let Ok(_nobody) = self.waiting.try_write() else { return };
         while let Ok(ended) = waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
             if ended == WaitStatus::StillAlive {
@@ -246,7 +247,7 @@ impl Node {
     }
 }
 
-/// A place at which something is being done, until it is dropped.
+/// A target path with a call in progress, until dropped.
 struct Busy<'n> {
     node: &'n Node,
     target: PathBuf,
@@ -259,7 +260,7 @@ impl Drop for Busy<'_> {
     }
 }
 
-/// The place that a request names.
+/// The target path of a request.
 fn place(id: &str, target: &str) -> Result<PathBuf, Status> {
     if id.is_empty() {
         return Err(invalid("volume_id is missing"));
@@ -267,7 +268,7 @@ fn place(id: &str, target: &str) -> Result<PathBuf, Status> {
     let path = Path::new(target);
     let parts = (path.parent(), path.file_name());
     match parts {
-        // As the table of mounts knows it, where folders on the way are links.
+        // In the form of the mount table: with links in parent folders resolved.
         (Some(folder), Some(name)) if path.is_absolute() && !target.contains('\0') => {
             Ok(fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned()).join(name))
         }
@@ -275,10 +276,10 @@ fn place(id: &str, target: &str) -> Result<PathBuf, Status> {
     }
 }
 
-/// The folder in the plugin's cache that holds those of volumes.
+/// The folder in the plugin's cache that contains those of volumes.
 const CACHES: &str = "csi";
 
-/// Where `dcfs mount` keeps a cache that nobody names.
+/// The default cache of `dcfs mount`.
 fn usual_cache() -> PathBuf {
     let named =
         |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
@@ -287,8 +288,9 @@ fn usual_cache() -> PathBuf {
     named("XDG_CACHE_HOME").unwrap_or_else(|| home().join(".cache")).join("dcfs")
 }
 
-/// The name of the cache of a volume: volumes of one catalog, one secret and the same flags share it, and no others. What one pod
-/// may read with its secret is no other's to find, and a catalog that somebody wrote is believed by its own volumes alone.
+/// The name of the cache of a volume: volumes with the same catalog, secret and flags share it, and no others.
+/// So a pod cannot find objects that another pod may read with its secret, and packs of a catalog are only
+/// trusted by its own volumes.
 fn kept_apart(catalog: &Path, volume: &Volume) -> String {
     let mut secrets: Vec<&(String, String)> = volume.secrets.iter().collect();
     secrets.sort();
@@ -303,14 +305,14 @@ fn kept_apart(catalog: &Path, volume: &Volume) -> String {
     hex(&hash.finalize()[..16])
 }
 
-/// How a program ended and what it said; `None` for one that took too long, and was ended.
+/// The exit status of a program and its output; `None` if it took too long and was killed.
 fn ended(command: &mut Command) -> io::Result<Option<(ExitStatus, Vec<u8>)>> {
     let mut child = command.stderr(Stdio::piped()).spawn()?;
     let (send, said) = mpsc::channel();
     if let Some(mut pipe) = child.stderr.take() {
         thread::spawn(move || {
             let mut bytes = Vec::new();
-            // What was read before an error is what it said.
+            // On an error, the output up to it is used.
             let _ = pipe.read_to_end(&mut bytes);
             let _ = send.send(bytes);
         });
@@ -318,7 +320,7 @@ fn ended(command: &mut Command) -> io::Result<Option<(ExitStatus, Vec<u8>)>> {
     let until = Instant::now() + PATIENCE;
     loop {
         if let Some(status) = child.try_wait()? {
-            // A process that it left behind may hold the other end.
+            // A process that it left behind may hold the other end of the pipe open.
             let said = said.recv_timeout(Duration::from_secs(1)).unwrap_or_default();
             return Ok(Some((status, said)));
         }
@@ -331,7 +333,7 @@ fn ended(command: &mut Command) -> io::Result<Option<(ExitStatus, Vec<u8>)>> {
     }
 }
 
-/// The file of a catalog, found below `root` without leaving it, whatever is a link on the way.
+/// The file of a catalog, resolved below `root` without leaving it, whatever links there are.
 fn beneath(root: &Path, way: &Path) -> Result<PathBuf, Status> {
     let top = File::open(root).map_err(|error| failed(root, &error))?;
     let missing =
@@ -348,7 +350,7 @@ fn beneath(root: &Path, way: &Path) -> Result<PathBuf, Status> {
             Err(errno) => Err(failed(&root.join(way), &errno.into())),
         }
     };
-    // The catalog itself, or where it is in a folder.
+    // The catalog itself, or its usual places in a folder.
     for way in [here.to_owned(), here.join(".datachain/db"), here.join("db")] {
         let Some(found) = find(&way)? else { continue };
         let is_file = found.metadata().map_err(|error| failed(&root.join(&way), &error))?.is_file();
@@ -360,7 +362,7 @@ fn beneath(root: &Path, way: &Path) -> Result<PathBuf, Status> {
     Err(missing())
 }
 
-/// Shows what a volume names of its own mount at the place.
+/// Bind mounts the volume's part of its own mount at the target path.
 fn bind(volume: &Volume, own: &Path, target: &Path) -> Result<(), Status> {
     let source = shown(volume, own)?;
     fs::create_dir_all(target).map_err(|error| failed(target, &error))?;
@@ -372,7 +374,7 @@ fn bind(volume: &Volume, own: &Path, target: &Path) -> Result<(), Status> {
 /// The directory of a volume in its own mount.
 fn shown(volume: &Volume, own: &Path) -> Result<PathBuf, Status> {
     let Some(dataset) = &volume.dataset else { return Ok(own.to_owned()) };
-    // A name without a version leads to the latest of now.
+    // A name without a version means the latest at this moment.
     let named = own.join("datasets").join(dataset);
     let found = fs::canonicalize(&named).ok().filter(|found| found.starts_with(own));
     let missing = || Status::new(Code::NotFound, format!("the catalog has no dataset `{dataset}`"));
@@ -388,7 +390,7 @@ fn shown(volume: &Volume, own: &Path) -> Result<PathBuf, Status> {
             return Err(invalid(&format!("`{filter}` is a file of `{dataset}`, and no filter")));
         }
     }
-    // What is wrong with its rows is told now, not to the program in the pod.
+    // Errors in its rows are reported now, not to the program in the pod.
     let rows = fs::read_dir(&found).and_then(|mut names| names.next().transpose());
     rows.map_err(|error| failed(&found, &error))?;
     Ok(found)
@@ -398,7 +400,7 @@ fn mounted(path: &Path) -> Result<bool, Status> {
     mounts::at(path).map(|mount| mount.is_some()).map_err(|error| failed(path, &error))
 }
 
-/// Unmounts; where somebody is inside, the name goes at once and the rest when they leave.
+/// Unmounts; if it is in use, the name goes at once and the rest when the users leave.
 fn detach(path: &Path) -> Result<(), Status> {
     let flags = MntFlags::UMOUNT_NOFOLLOW;
     let done = umount2(path, flags).or_else(|_| umount2(path, flags | MntFlags::MNT_DETACH));

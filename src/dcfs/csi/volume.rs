@@ -1,4 +1,4 @@
-//! What a volume is, by its attributes and its secret, which whoever writes a pod chooses.
+//! The definition of a volume by its attributes and its secret, which are chosen by whoever writes a pod.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -7,11 +7,11 @@ use std::path::{Component, Path, PathBuf};
 
 use super::grpc::{Code, Status};
 
-/// What Kubernetes adds by itself.
+/// Prefix of attributes that Kubernetes adds.
 const OF_KUBERNETES: &str = "csi.storage.k8s.io/";
 
-/// Keys of a secret: variables that are credentials themselves. One that names a file or a program would be opened or run on the
-/// node.
+/// Allowed keys of a secret: variables that are credentials themselves. A variable that names a file or a
+/// program would be opened or run on the node.
 const SECRETS: [&str; 11] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -26,29 +26,29 @@ const SECRETS: [&str; 11] = [
     "HF_TOKEN",
 ];
 
-/// Beginnings of variables that are credentials of the plugin: a volume with a secret of its own has none of them.
+/// Prefixes of variables with credentials of the plugin, which are removed for a volume with its own secret.
 pub const CREDENTIALS: [&str; 5] = ["AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "HF_"];
 
-/// A volume that was asked for.
+/// A requested volume.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Volume {
-    /// Below the folder of catalogs; empty for that folder itself.
+    /// Relative to the folder of catalogs; empty for that folder itself.
     pub catalog: PathBuf,
-    /// `pets` or `pets@1.0.0`; all of the catalog without.
+    /// `pets` or `pets@1.0.0`; `None` for the whole catalog.
     pub dataset: Option<String>,
-    /// Of the dataset.
+    /// A filter of the dataset.
     pub filter: Option<String>,
-    /// More words behind `dcfs mount`.
+    /// Additional arguments of `dcfs mount`.
     pub flags: Vec<OsString>,
-    /// Variables of its process.
+    /// Environment variables of its process.
     pub secrets: Vec<(String, String)>,
 }
 
 impl Volume {
-    /// Reads what was asked for.
+    /// Parses a request.
     ///
     /// # Errors
-    /// `InvalidArgument` with the keys that there are.
+    /// `InvalidArgument` with the allowed keys.
     pub fn parse(
         attributes: &HashMap<String, String>,
         secrets: &HashMap<String, String>,
@@ -98,7 +98,8 @@ impl Volume {
     }
 }
 
-/// Refuses a server that is this node itself or its metadata: the plugin asks as the node, and not as the pod.
+/// Refuses a server that is this node itself or its metadata service: the plugin sends requests as the node,
+/// not as the pod.
 fn check_endpoint(url: &str) -> Result<(), Status> {
     let wrong = |why: &str| {
         Err(invalid(format!(
@@ -124,7 +125,7 @@ fn check_endpoint(url: &str) -> Result<(), Status> {
         };
         return if is_near { wrong("is an address of the node itself") } else { Ok(()) };
     }
-    // What ends in a number is an address in another way of writing, such as 127.1 or 0x7f000001.
+    // A host that ends in a number is an IPv4 address in another notation, such as 127.1 or 0x7f000001.
     let last = host.rsplit('.').next().unwrap_or_default();
     if last.is_empty() || last.starts_with(|c: char| c.is_ascii_digit()) || host.contains(':') {
         return wrong("names no plain host");
@@ -135,7 +136,7 @@ fn check_endpoint(url: &str) -> Result<(), Status> {
     }
 }
 
-/// A way down from a folder.
+/// Validates a relative path that stays below a folder.
 fn below(text: &str) -> Result<PathBuf, Status> {
     let path = Path::new(text);
     let is_down =
@@ -148,7 +149,7 @@ fn below(text: &str) -> Result<PathBuf, Status> {
     }
 }
 
-/// The name of one directory.
+/// Validates the name of one directory.
 fn name(text: &str) -> Result<&str, Status> {
     let is_one = !text.is_empty() && text.len() < 256 && !text.contains(['/', '\0']);
     match is_one && text != "." && text != ".." {

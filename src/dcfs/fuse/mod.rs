@@ -1,17 +1,17 @@
-//! The door to the kernel: every handler takes a span, delegates to [`dcfs_vfs`], and replies.
+//! The FUSE interface: every handler opens a span, delegates to [`dcfs_vfs`], and replies.
 //!
-//! Rules: an answer from memory is given on the FUSE thread; anything else moves with its reply into
-//! a task, so that no bucket, build or page ever holds up another request. An error is logged here
-//! and nowhere else, once: operation, path, name, process, cause. A missing name is no news.
+//! Rules: an answer from memory is given on the FUSE thread; anything else moves with its reply into a task, so
+//! that no bucket, build or page ever delays another request. An error is logged here and nowhere else, once:
+//! operation, path, name, process, cause. A missing name is not logged.
 //!
-//! | file | what lives there |
+//! | file | contents |
 //! |---|---|
-//! | [`modes`] | which open files the kernel reads by itself |
-//! | [`mountpoint`] | is this a place to mount, and may we: each "no" with its mend |
-//! | [`mounts`] | what is mounted now, from `/proc/self/mountinfo` |
-//! | [`opens`] | how many files and directories each user keeps open |
+//! | [`modes`] | open files that the kernel reads directly |
+//! | [`mountpoint`] | checks before mounting: each refusal with its remedy |
+//! | [`mounts`] | current mounts, from `/proc/self/mountinfo` |
+//! | [`opens`] | limits of open files and directories per user |
 //! | [`session`] | mounting, serving until unmounted, signals |
-//! | [`told`] | what is told in the log, and how often |
+//! | [`told`] | rate limits of the log |
 
 mod modes;
 pub mod mountpoint;
@@ -46,15 +46,15 @@ use dcfs_vfs::attributes::{self, Attribute};
 use dcfs_vfs::listing::Listing;
 use dcfs_vfs::{Answer, Attr, Entry, FileKind, Opened, Totals, Vfs, as_user};
 
-/// Requests that the kernel may have under way for readahead; its own default is 12
-/// (mountpoint-s3 asks for 64).
+/// Limit of background requests of the kernel, such as readahead; its own default is 12 (mountpoint-s3 uses
+/// 64).
 const BACKGROUND: u16 = 64;
 
-/// Files that the kernel reads by itself may be on a file system that is no stack of others; this one can be the
-/// lower part of an overlay.
+/// Files that the kernel reads directly may be on a file system that is not stacked on others; this one can be
+/// the lower layer of an overlay.
 const STACK_DEPTH: u32 = 1;
 
-/// What `st_blksize` says: programs that heed it read a megabyte at a time.
+/// The value of `st_blksize`: programs that respect it read a megabyte at a time.
 const BLOCK_SIZE: u32 = 1 << 20;
 
 /// Descriptors that any process may have.
@@ -63,26 +63,26 @@ const FEW_DESCRIPTORS: u64 = 1024;
 /// The unit that `statfs` counts in.
 const FRAGMENT: u64 = 4096;
 
-/// A mount's file system as fuser calls it.
+/// A mount's file system as called by fuser.
 #[derive(Debug)]
 pub struct Door {
     vfs: Arc<Vfs>,
     runtime: Handle,
     look: Look,
-    /// Whether it answers for extended attributes.
+    /// Whether it supports extended attributes.
     xattr: bool,
-    /// Whether programs of other users may ask, whose own rights count then.
+    /// Whether programs of other users have access, whose own rights then count.
     is_shared: bool,
     told: Arc<Told>,
-    /// How each open file is read.
+    /// The reading mode of each open file.
     modes: Arc<Modes<BackingId>>,
     files: Arc<Opens>,
     directories: Arc<Opens>,
 }
 
 impl Door {
-    /// Serves `vfs`; every file looks as `look` says. Without `xattr` the kernel is told once that there are no
-    /// attributes, and asks for none again.
+    /// Serves `vfs`, with owner and mode of files from `look`. Without `xattr` the kernel is told once that
+    /// there are no extended attributes, and does not ask again.
     pub fn new(vfs: Arc<Vfs>, runtime: Handle, look: Look, xattr: bool, is_shared: bool) -> Self {
         if is_shared {
             vfs.share();
@@ -95,7 +95,7 @@ impl Door {
         Self { vfs, runtime, look, xattr, is_shared, told, modes, files, directories }
     }
 
-    /// How open files are read.
+    /// The reading modes of open files.
     fn modes(&self) -> Arc<Modes<BackingId>> {
         self.modes.clone()
     }
@@ -106,7 +106,7 @@ impl Door {
         Call { vfs, op, ino: ino.0, name, pid: req.pid(), uid: req.uid(), told }
     }
 
-    /// Gives the answer now, or in a task that takes the reply along.
+    /// Replies now, or in a task that takes the reply along.
     fn answer<T: Send + 'static>(
         &self,
         call: Call,
@@ -122,7 +122,7 @@ impl Door {
         }
     }
 
-    /// Lists an open directory: now, or in a turn of who asks where its names are not all known.
+    /// Lists an open directory: now, or in the caller's turn if not all of its names are known.
     fn list(
         &self,
         call: Call,
@@ -142,7 +142,7 @@ impl Door {
     }
 }
 
-/// Whose files the mount shows, and with which permissions.
+/// The owner of files, and their permissions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
     pub uid: u32,
@@ -152,10 +152,10 @@ pub struct Look {
     pub dir_mode: u16,
 }
 
-/// Attributes as fuser passes them on.
+/// Converts attributes for fuser.
 ///
-/// A directory has one link: the number is that of its subdirectories for programs that trust it (`find`, `fts`), and 1
-/// says that it means nothing.
+/// A directory has one link: some programs (`find`, `fts`) derive the number of subdirectories from it, and 1
+/// means that it is unknown.
 fn attributes(attr: &Attr, look: Look) -> FileAttr {
     let (kind, perm) = match attr.kind {
         FileKind::Directory => (FileType::Directory, look.dir_mode),
@@ -181,7 +181,7 @@ fn attributes(attr: &Attr, look: Look) -> FileAttr {
     }
 }
 
-/// Inode 0 is how the kernel is told to remember that a name is not there.
+/// Inode 0 makes the kernel remember that a name does not exist.
 fn absent() -> FileAttr {
     FileAttr {
         ino: INodeNo(0),
@@ -204,7 +204,7 @@ fn absent() -> FileAttr {
 
 fn reply_entry(reply: ReplyEntry, vfs: &Vfs, look: Look, found: std::result::Result<Entry, Errno>) {
     match found {
-        // What it names went between the look-up and here: Linux looks it up again.
+        // The entry was evicted between the lookup and here: Linux looks it up again.
         Ok(Entry::Found(attr)) if !vfs.hold(attr.inode) => reply.error(Errno::ESTALE),
         Ok(Entry::Found(attr)) => {
             let generation = Generation(vfs.generation(attr.inode));
@@ -215,7 +215,7 @@ fn reply_entry(reply: ReplyEntry, vfs: &Vfs, look: Look, found: std::result::Res
     }
 }
 
-/// Lets the kernel read by itself what it can, else keep what it has read.
+/// Lets the kernel read the file directly if possible, else keep its page cache.
 fn reply_open(reply: ReplyOpen, modes: &Modes<BackingId>, ino: INodeNo, opened: &Opened) {
     let handle = FileHandle(opened.handle);
     let register = |file: &File| reply.open_backing(file);
@@ -240,7 +240,7 @@ fn fill(listing: &Listing, offset: u64, reply: &mut ReplyDirectory) -> Result<()
     })
 }
 
-/// Fills one READDIRPLUS reply: names with their attributes, so that `ls -l` costs what `ls` does.
+/// Fills one READDIRPLUS reply: names with their attributes, so that `ls -l` costs no more than `ls`.
 fn fill_plus(
     (vfs, listing): (&Vfs, &Listing),
     offset: u64,
@@ -249,11 +249,11 @@ fn fill_plus(
 ) -> Result<()> {
     listing.each(offset, &mut |item| {
         let attr = attributes(&item.attr, look);
-        // The kernel knows `.` and `..`; it takes nothing from what is said of them here.
+        // The kernel knows `.` and `..`; it ignores their attributes here.
         let ttl = if item.dots { Duration::ZERO } else { item.attr.ttl };
         let name = OsStr::from_bytes(item.name);
         let generation = Generation(vfs.generation(item.attr.inode));
-        // The kernel counts every name that it is given here as a look-up, but not `.` and `..`.
+        // The kernel counts every name returned here as a lookup, except `.` and `..`.
         if !item.dots && !vfs.hold(item.attr.inode) {
             return ControlFlow::Continue(());
         }
@@ -288,7 +288,7 @@ fn reply_attribute(reply: ReplyXattr, room: u32, found: std::result::Result<Attr
     }
 }
 
-/// A value for a caller that has `room` bytes, or that asks with none how many it needs.
+/// Replies with a value if the caller has `room` bytes, or with its length if `room` is 0.
 fn reply_sized(reply: ReplyXattr, room: u32, value: &[u8]) {
     debug_assert!(value.len() <= attributes::LONGEST, "longer than Linux takes");
     match value.len() as u32 {
@@ -298,7 +298,7 @@ fn reply_sized(reply: ReplyXattr, room: u32, value: &[u8]) {
     }
 }
 
-/// Only ENOSYS makes the kernel stop asking: `ls -l` asks two attributes of every entry.
+/// Only ENOSYS makes the kernel stop asking: `ls -l` asks for two attributes of every entry.
 fn decline(op: &str, reply: ReplyXattr) {
     tracing::debug!("{op} is not answered; mount with `-o xattr` for attributes");
     reply.error(Errno::ENOSYS);
@@ -306,13 +306,13 @@ fn decline(op: &str, reply: ReplyXattr) {
 
 impl Filesystem for Door {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        // Each alone: an older kernel that lacks one still has the others.
+        // Requested one by one: an older kernel that lacks one still supports the others.
         for wish in [
             InitFlags::FUSE_PARALLEL_DIROPS,
             InitFlags::FUSE_DO_READDIRPLUS,
             InitFlags::FUSE_READDIRPLUS_AUTO,
             InitFlags::FUSE_PASSTHROUGH,
-            // For NFS: handles are looked up by number, as `.` and `..`.
+            // For NFS: handles are looked up by inode number, like `.` and `..`.
             InitFlags::FUSE_EXPORT_SUPPORT,
         ] {
             if let Err(lacking) = config.add_capabilities(wish) {
@@ -353,7 +353,7 @@ impl Filesystem for Door {
     }
 
     fn open(&self, req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        // What is to be fetched next is fetched in tasks, even where the answer is known.
+        // Prefetching is spawned in tasks, even if the answer is known.
         let _within = self.runtime.enter();
         let reserved = match self.files.reserve(req.uid()) {
             Ok(reserved) => reserved,
@@ -497,7 +497,7 @@ impl Filesystem for Door {
         });
     }
 
-    // What follows is answered so that the kernel stops asking, or falls back to what it does itself.
+    // The following operations are answered so that the kernel stops asking, or falls back to its default.
 
     fn setxattr(
         &self,

@@ -1,12 +1,12 @@
-//! Which open files the kernel reads by itself ("passthrough", Linux 6.9).
+//! Chooses the open files that the kernel reads directly ("passthrough", Linux 6.9).
 //!
-//! The kernel holds an inode to one way of reading, from its first open to its last release: a second way, or a
-//! second registration of the same file, is EIO for whoever opens. So the way is chosen when an inode is opened
-//! that nobody has open, and kept. An open counts from before its answer, a release from when it is told: the
-//! kernel never has more open than is counted here.
+//! The kernel binds an inode to one mode of reading, from its first open to its last release: a second mode, or
+//! a second registration of the same file, makes the open fail with EIO. So the mode is chosen when an inode is
+//! opened that nobody has open, and kept. An open is counted before its reply, a release when it is received:
+//! the kernel never has more opens than are counted here.
 //!
-//! Registrations are kept after the last release, the latest [`IDLE`] of them: two system calls less for each
-//! open of the next epoch.
+//! Registrations are kept after the last release, the most recent [`IDLE`] of them: that saves two system calls
+//! per open in the next epoch.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -17,15 +17,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use lru::LruCache;
 
-/// Registrations that nobody uses and that are kept. Each holds a file open, within the kernel alone; where this
-/// process has closed the file, so must the kernel ([`Modes::sweep`]).
+/// Limit of unused registrations. Each holds a file open within the kernel; if this process has closed the
+/// file, so must the kernel ([`Modes::sweep`]).
 const IDLE: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 
-/// Every inode that is open. `Id` is a file registered with the kernel.
+/// All open inodes. `Id` is a file registered with the kernel.
 #[derive(Debug)]
 pub struct Modes<Id> {
     table: Mutex<Table<Id>>,
-    /// The kernel does not let this process.
+    /// Whether the kernel refuses passthrough to this process.
     is_refused: AtomicBool,
 }
 
@@ -38,11 +38,11 @@ struct Table<Id> {
 #[derive(Debug)]
 struct Mode<Id> {
     opens: u64,
-    /// What the kernel reads; `None` where it asks for the bytes.
+    /// The file that the kernel reads; `None` if it asks this process for the bytes.
     backing: Option<Backing<Id>>,
 }
 
-/// A file, and what the kernel knows it by.
+/// A file, and its registration in the kernel.
 #[derive(Debug)]
 struct Backing<Id> {
     file: Weak<File>,
@@ -57,7 +57,7 @@ impl<Id> Default for Modes<Id> {
 }
 
 impl<Id> Modes<Id> {
-    /// Counts an open and tells what the kernel is to read: what it reads already, or `whole`, where it is the
+    /// Counts an open and returns the file for the kernel to read: the current one, or `whole` if this is the
     /// first open and `register` succeeds.
     pub fn open(
         &self,
@@ -86,7 +86,7 @@ impl<Id> Modes<Id> {
         if mode.opens == 0
             && let Some(backing) = table.open.remove(&ino).and_then(|mode| mode.backing)
         {
-            // What is closed here is not opened again as the same file.
+            // A file that is closed here will not be reopened as the same file.
             let dropped = match backing.file.strong_count() {
                 0 => Some((ino, backing)),
                 _ => table.idle.push(ino, backing),
@@ -96,7 +96,7 @@ impl<Id> Modes<Id> {
         }
     }
 
-    /// Lets go of files that this process has closed.
+    /// Drops registrations of files that this process has closed.
     pub fn sweep(&self) {
         let mut table = self.lock();
         let closed = table.idle.iter().filter(|(_, backing)| backing.file.strong_count() == 0);
@@ -118,7 +118,8 @@ impl<Id> Modes<Id> {
         Some(Backing { file: Arc::downgrade(file), id: Arc::new(id) })
     }
 
-    /// Who is not privileged never will be, nor a kernel newer; anything else is of this file.
+    /// Permission errors are permanent, and so is a kernel without the feature; other errors concern only this
+    /// file.
     fn note(&self, registered: io::Result<Id>) -> Option<Id> {
         registered
             .inspect_err(|error| {

@@ -1,7 +1,6 @@
-//! Is this a place to mount, and may we: every "no" is its own message with what to do about it.
+//! Checks whether we can mount at a place: every refusal has its own message with a remedy.
 //!
-//! Everything is asked before anything is mounted, so that the answer is ours and not the kernel's
-//! "invalid argument".
+//! Everything is checked before mounting, so that the message is ours and not the kernel's "invalid argument".
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -16,10 +15,10 @@ use nix::unistd::{AccessFlags, access, geteuid};
 use super::mounts::{self, Health};
 use dcfs_core::error::Kind;
 
-/// Where the kernel is reached.
+/// The kernel's FUSE device.
 pub(super) const DEVICE: &str = "/dev/fuse";
 
-/// Where an administrator allows `allow_other`.
+/// The file in which an administrator allows `allow_other`.
 const FUSE_CONF: &str = "/etc/fuse.conf";
 
 /// Why nothing was mounted, or unmounted.
@@ -99,14 +98,14 @@ impl From<Error> for dcfs_core::error::Error {
 pub struct Prepared {
     /// Canonical.
     pub path: PathBuf,
-    /// Whether a dead mount was cleaned away.
+    /// Whether a dead mount was removed.
     pub cleaned: bool,
-    /// Whether the directory was not there before.
+    /// Whether the directory was created.
     pub made: bool,
 }
 
-/// Readies a directory for mounting. One that is not there is made where the directory around it is the caller's own:
-/// a name that was mistyped must not appear in a place that others share.
+/// Prepares a directory for mounting. A missing one is created if its parent directory is the caller's own: a
+/// mistyped name must not appear in a place that others share.
 ///
 /// # Errors
 /// Every reason not to mount there, and every reason why this user cannot mount at all.
@@ -133,7 +132,7 @@ pub fn prepare(given: &Path, allow_other: bool) -> Result<Prepared, Error> {
     Ok(Prepared { path, cleaned, made })
 }
 
-/// Whether this user can mount at all.
+/// Checks that this user can mount at all.
 fn may_mount(allow_other: bool) -> Result<(), Error> {
     device()?;
     if !geteuid().is_root() {
@@ -145,7 +144,7 @@ fn may_mount(allow_other: bool) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes the directory, unless there is something of that name or the directory around it is not ours.
+/// Creates the directory, unless it exists or its parent directory is not ours.
 fn make_if_missing(given: &Path) -> Result<bool, Error> {
     let missing =
         fs::symlink_metadata(given).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
@@ -163,10 +162,10 @@ fn make_if_missing(given: &Path) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// Unmounts one of our mounts. `force` detaches it even from those who use it.
+/// Unmounts one of our mounts. `force` detaches it even while it is in use.
 ///
 /// # Errors
-/// Nothing of ours is there, it is in use, or the system refuses.
+/// Nothing of ours is mounted there, it is in use, or the system refuses.
 pub fn unmount(given: &Path, force: bool) -> Result<PathBuf, Error> {
     let path = absolute(given);
     let mount = mounts::at(&path).ok().flatten().filter(mounts::Mount::is_dcfs);
@@ -180,7 +179,7 @@ pub fn unmount(given: &Path, force: bool) -> Result<PathBuf, Error> {
     Ok(path)
 }
 
-/// Whether `/dev/fuse` is there and opens.
+/// Checks that `/dev/fuse` exists and can be opened.
 ///
 /// # Errors
 /// [`Error::NoDevice`], [`Error::DeviceDenied`].
@@ -194,7 +193,7 @@ pub fn device() -> Result<(), Error> {
     }
 }
 
-/// The program that mounts for users: on `PATH`, or where systems keep it when there is no `PATH`.
+/// The program that mounts for users: from `PATH`, or from its usual place if there is no `PATH`.
 pub fn helper() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/bin", "/bin", "/sbin", "/usr/sbin"].map(PathBuf::from);
@@ -202,13 +201,13 @@ pub fn helper() -> Option<PathBuf> {
     folders.map(|folder| folder.join("fusermount3")).find(|file| file.is_file())
 }
 
-/// Whether `/etc/fuse.conf` lets users give their mounts to others.
+/// Whether `/etc/fuse.conf` lets users share their mounts with others.
 pub fn others_allowed() -> bool {
     let conf = fs::read_to_string(FUSE_CONF).unwrap_or_default();
     conf.lines().any(|line| line.trim() == "user_allow_other")
 }
 
-/// Cleans up after a process that died without unmounting: its mount answers ENOTCONN for ever.
+/// Removes the mount of a process that died without unmounting: it would answer ENOTCONN for ever.
 fn clean_if_dead(given: &Path) -> Result<bool, Error> {
     let path = absolute(given);
     let ours = mounts::at(&path).ok().flatten().is_some_and(|mount| mount.is_dcfs());
@@ -219,7 +218,7 @@ fn clean_if_dead(given: &Path) -> Result<bool, Error> {
     Ok(false)
 }
 
-/// The path as mountinfo knows it, without asking what is mounted there: the parent is resolved.
+/// The path in the form of mountinfo, without accessing what is mounted there: the parent is resolved.
 pub fn absolute(given: &Path) -> PathBuf {
     if let Ok(path) = fs::canonicalize(given) {
         return path;
@@ -236,7 +235,7 @@ fn not_mounted(path: &Path) -> Result<(), Error> {
         Some(mount) if mount.is_dcfs() => {
             Err(Error::AlreadyMounted { path: shown(path), catalog: shown(mount.catalog()) })
         }
-        // An automount point is there to be mounted over, and `/` is nobody's choice.
+        // An automount point exists to be mounted over, and `/` is never a choice.
         Some(mount) if mount.fstype != "autofs" && mount.fstype.starts_with("fuse") => {
             Err(Error::OtherMount { path: shown(path), fstype: mount.fstype })
         }
@@ -244,7 +243,7 @@ fn not_mounted(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Unmounts, lazily if told to: as root by the system call, else by the helper.
+/// Unmounts, lazily if requested: as root by the system call, else by the helper.
 pub(super) fn detach(path: &Path, lazy: bool) -> Result<(), Error> {
     let flags = if lazy { MntFlags::MNT_DETACH } else { MntFlags::UMOUNT_NOFOLLOW };
     match umount2(path, flags) {

@@ -1,4 +1,4 @@
-//! What is mounted now, as `/proc/self/mountinfo` tells it.
+//! The current mounts, from `/proc/self/mountinfo`.
 
 use std::ffi::OsString;
 use std::fs;
@@ -12,32 +12,32 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::statvfs::statvfs;
 
-/// What `/proc/mounts` and `df -t` call our file systems.
+/// The type of our file systems in `/proc/mounts` and `df -t`.
 pub const FSTYPE: &str = "fuse.dcfs";
 
-/// What stands before the catalog's path in the source of a mount.
+/// Prefix of the catalog's path in the source of a mount.
 pub const SOURCE_PREFIX: &str = "dcfs:";
 
-/// How long a mount may take to say that it lives.
+/// Time limit of a mount's answer to a health check.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One line of mountinfo.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
-    /// `major:minor` of its file system: another one at each mount.
+    /// `major:minor` of its file system: different for each mount.
     pub device: String,
     pub mountpoint: PathBuf,
     pub fstype: String,
     pub source: OsString,
-    /// The user who mounted it, as FUSE says; `None` of other file systems.
+    /// The user who mounted it, by the FUSE options; `None` for other file systems.
     pub owner: Option<u32>,
 }
 
-/// Whether a mount answers.
+/// Whether a mount responds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
     Alive,
-    /// Its process is gone: every access is ENOTCONN until it is unmounted.
+    /// Its process is gone: every access fails with ENOTCONN until it is unmounted.
     Dead,
     /// No answer within [`PATIENCE`].
     Stuck,
@@ -49,7 +49,7 @@ impl Mount {
         self.fstype == FSTYPE
     }
 
-    /// The catalog that one of our mounts shows.
+    /// The catalog of one of our mounts.
     pub fn catalog(&self) -> PathBuf {
         let source = self.source.clone().into_vec();
         let path = source.strip_prefix(SOURCE_PREFIX.as_bytes()).unwrap_or(&source).to_vec();
@@ -57,31 +57,31 @@ impl Mount {
     }
 }
 
-/// Every mount that this process sees, later ones covering earlier ones at the same place.
+/// All mounts that this process can see; later ones cover earlier ones at the same place.
 ///
 /// # Errors
-/// `/proc` is not there.
+/// `/proc` is not available.
 pub fn all() -> io::Result<Vec<Mount>> {
     Ok(parse(&fs::read("/proc/self/mountinfo")?))
 }
 
-/// Where a catalog is mounted, if it is: the latest mount.
+/// The mountpoint of a catalog, if any: the latest mount.
 pub fn of_catalog(catalog: &Path) -> Option<PathBuf> {
     let catalog = std::fs::canonicalize(catalog).ok()?;
     let is_ours = |mount: &Mount| mount.is_dcfs() && mount.catalog() == catalog;
     all().ok()?.into_iter().rfind(is_ours).map(|mount| mount.mountpoint)
 }
 
-/// What covers `path` itself, if anything is mounted there. `path` is canonical.
+/// The topmost mount at `path`, if any. `path` is canonical.
 ///
 /// # Errors
-/// `/proc` is not there.
+/// `/proc` is not available.
 pub fn at(path: &Path) -> io::Result<Option<Mount>> {
     Ok(all()?.into_iter().rfind(|mount| mount.mountpoint == path))
 }
 
-/// Asks a mount for its space, which the kernel never answers from memory as it does attributes of
-/// the root. In a thread of its own: a stuck mount would take this one along.
+/// Asks a mount for its free space, which the kernel never answers from its own cache, unlike attributes of the
+/// root. Runs in a thread of its own, because a stuck mount would block this one.
 pub fn health(mountpoint: &Path) -> Health {
     let (tell, told) = mpsc::channel();
     let path = mountpoint.to_path_buf();
@@ -109,14 +109,14 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     Some(Mount { device, mountpoint: OsString::from_vec(mountpoint).into(), fstype, source, owner })
 }
 
-/// The user among the options of a FUSE file system.
+/// The user id among the options of a FUSE file system.
 fn owner(options: &[u8]) -> Option<u32> {
     let mut options = options.split(|b| *b == b',');
     let id = options.find_map(|option| option.strip_prefix(b"user_id="))?;
     std::str::from_utf8(id).ok()?.parse().ok()
 }
 
-/// Space, tab, newline and backslash are written as `\040` and so on.
+/// Space, tab, newline and backslash are escaped as `\040` and so on.
 fn unescape(field: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(field.len());
     let mut rest = field;

@@ -1,6 +1,7 @@
-//! How many files and directories each user keeps open: one who keeps them all must not be everybody's EIO.
+//! Limits of open files and directories per user, so that one user cannot exhaust them for all.
 //!
-//! Each may take a descriptor of this process, of which there are only so many; the catalog, packs and the cache need some too.
+//! Each may take a descriptor of this process, of which there is a limited number; the catalog, packs and the
+//! cache need some too.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,22 +9,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use fuser::Errno;
 use nix::unistd::geteuid;
 
-/// Every user may keep so many open, however few descriptors there are.
+/// Every user may have this many open, however few descriptors there are.
 const FEWEST: usize = 16;
 
-/// Directories a user may keep open: they take memory alone.
+/// Limit of open directories per user: they take memory only.
 const DIRECTORIES: usize = 1 << 16;
 
-/// What is open, by user.
+/// The open handles, by user.
 #[derive(Debug)]
 pub struct Opens {
     most: Most,
-    /// Whose mount it is.
+    /// The user who mounted.
     owner: u32,
     table: Mutex<Table>,
 }
 
-/// How many may be open.
+/// The limits.
 #[derive(Clone, Copy, Debug)]
 struct Most {
     of_user: usize,
@@ -34,13 +35,13 @@ struct Most {
 struct Table {
     /// Users by handle.
     users: HashMap<u64, u32>,
-    /// What each has open or is about to open.
+    /// The number that each user has open or is about to open.
     counts: HashMap<u32, usize>,
     /// The sum of these.
     all: usize,
 }
 
-/// The right to open one more, given back when it is dropped.
+/// The right to open one more; returned when dropped.
 #[derive(Debug)]
 pub struct Reserved {
     opens: Arc<Opens>,
@@ -49,14 +50,15 @@ pub struct Reserved {
 }
 
 impl Opens {
-    /// Of files: half of this process's `descriptors`, and where several users may ask a quarter for each.
+    /// Limits for files: half of this process's `descriptors` in total, and a quarter per user if several users
+    /// have access.
     pub fn of_files(descriptors: u64, is_shared: bool) -> Self {
         let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
         let of_user = if is_shared { descriptors / 4 } else { descriptors / 2 };
         Self::bounded(of_user.max(FEWEST), (descriptors / 2).max(FEWEST))
     }
 
-    /// Of directories.
+    /// Limits for directories.
     pub fn of_directories() -> Self {
         Self::bounded(DIRECTORIES, usize::MAX)
     }
@@ -66,11 +68,11 @@ impl Opens {
         Self { most: Most { of_user, of_all }, owner, table: Mutex::default() }
     }
 
-    /// Counts one that is about to be opened.
+    /// Reserves a handle that is about to be opened.
     ///
     /// # Errors
-    /// EMFILE for who has their share, ENFILE where all together have. Beyond what all may have, root and the mount's owner
-    /// find half as much again: others cannot lock them out.
+    /// EMFILE if the user's limit is reached, ENFILE if the total limit is. Beyond the total, root and the
+    /// mount's owner may use half as much again: others cannot lock them out.
     pub fn reserve(self: &Arc<Self>, user: u32) -> Result<Reserved, Errno> {
         let of_all = match user == 0 || user == self.owner {
             true => self.most.of_all.saturating_add(self.most.of_all / 2),
@@ -89,7 +91,7 @@ impl Opens {
         Ok(Reserved { opens: self.clone(), user, is_kept: false })
     }
 
-    /// Forgets a handle.
+    /// Releases a handle.
     pub fn released(&self, handle: u64) {
         let mut table = self.table();
         if let Some(user) = table.users.remove(&handle) {
@@ -103,7 +105,7 @@ impl Opens {
 }
 
 impl Table {
-    /// One less.
+    /// Decrements the user's count.
     fn leave(&mut self, user: u32) {
         self.all = self.all.saturating_sub(1);
         let count = self.counts.entry(user).or_default();
@@ -115,7 +117,7 @@ impl Table {
 }
 
 impl Reserved {
-    /// It was opened: it counts until the handle is released.
+    /// Keeps the reservation until the handle is released.
     pub fn keep(mut self, handle: u64) {
         self.opens.table().users.insert(handle, self.user);
         self.is_kept = true;

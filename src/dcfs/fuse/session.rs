@@ -1,6 +1,6 @@
 //! Mounting, and serving until unmounted: by `dcfs unmount`, `fusermount3 -u`, or a signal.
 //!
-//! What else happens to the process, the caller's [`Watcher`] is told.
+//! Other events are reported to the caller's [`Watcher`].
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -25,60 +25,60 @@ use super::mounts::{self, FSTYPE, SOURCE_PREFIX};
 use super::{Door, Look};
 use dcfs_vfs::{IdleView, Vfs};
 
-/// Threads that read requests. Two answer a look-up in a third of the time of one (19 us against
-/// 68 us, `docs/benchmarks.md`), for the second is awake while the first answers.
+/// Threads that read requests. Two answer a lookup in a third of the time of one (19 us against 68 us,
+/// `docs/benchmarks.md`), because the second is awake while the first answers.
 const THREADS: usize = 2;
 
-/// KiB that the kernel reads ahead: its largest request. More adds nothing.
+/// The kernel's readahead in KiB: its largest request. More brings nothing.
 const READ_AHEAD: &str = "1024";
 
-/// How often it is looked whether there are too many directories of filters.
+/// Interval between checks for too many filter directories.
 const EVICT: Duration = Duration::from_secs(1);
 
-/// How long the kernel has to forget what it was asked to: it tells so in other requests.
+/// Time for the kernel to send the forget requests that an invalidation causes.
 const FORGET: Duration = Duration::from_millis(20);
 
-/// How often the kernel is told which files were closed.
+/// Interval at which registrations of closed files are dropped in the kernel.
 const SWEEP: Duration = Duration::from_secs(30);
 
-/// How long a signalled mount waits for those who use it before it leaves them.
+/// How long a mount waits for its users after a signal before it detaches.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Where and how to mount.
+/// Mountpoint and mount options.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Canonical, as [`mountpoint::prepare`] gives it.
+    /// Canonical, as returned by [`mountpoint::prepare`].
     pub mountpoint: PathBuf,
-    /// The catalog's file: the source that `/proc/mounts` and `df` show.
+    /// The catalog's file: the source in `/proc/mounts` and `df`.
     pub catalog: PathBuf,
-    /// Let other users in.
+    /// Give other users access.
     pub allow_other: bool,
-    /// Answer for extended attributes.
+    /// Support extended attributes.
     pub xattr: bool,
-    /// Whose files are shown, and how.
+    /// The owner and permissions of files.
     pub look: Look,
-    /// What SELinux takes them for: `context` and its like, with a label, as mount(8) has them.
+    /// SELinux labels: `context` and the like, as in mount(8).
     pub labels: Vec<(&'static str, String)>,
 }
 
 impl Options {
-    /// The labels as the kernel reads them; in quotes, for a label may hold commas.
+    /// The labels as mount options; quoted, because a label may contain commas.
     fn labels(&self) -> impl Iterator<Item = String> + '_ {
         self.labels.iter().map(|(name, label)| format!("{name}=\"{label}\""))
     }
 }
 
-/// What a mount tells the process that it is in.
+/// Callbacks of a mount.
 pub trait Watcher: Send + Sync + 'static {
-    /// The mount answers.
+    /// The mount is ready.
     fn ready(&self);
-    /// A signal said to unmount.
+    /// A signal requested an unmount.
     fn stopping(&self);
-    /// SIGHUP came. Whether the mount goes on; else it is unmounted.
+    /// SIGHUP was received. Returns whether the mount continues; otherwise it is unmounted.
     fn goes_on_after_hangup(&self) -> bool;
 }
 
-/// Whether this kernel knows labels: one without SELinux refuses a mount that has any.
+/// Whether this kernel has SELinux: one without it refuses mounts with labels.
 pub fn has_selinux() -> bool {
     Path::new("/sys/fs/selinux/enforce").exists()
 }
@@ -96,7 +96,7 @@ pub fn serve(
     let views = Arc::downgrade(&vfs);
     let door = Door::new(vfs, runtime, options.look, options.xattr, options.allow_other);
     let modes = Arc::downgrade(&door.modes());
-    // Before there is a mount to leave behind.
+    // Before mounting, so that no signal can leave a dead mount behind.
     let signals = catch_signals().map_err(Error::Refused)?;
     let session = mount(door, options)?;
     let notifier = session.notifier();
@@ -120,35 +120,35 @@ pub fn serve(
     obey_signals(signals, own.clone(), Arc::clone(&watcher));
     let mountpoint = options.mountpoint.clone();
     thread::spawn(move || {
-        // The session answers from here on; its first answer is proof.
+        // The session is serving by now; a successful answer proves it.
         if std::fs::metadata(&mountpoint).is_ok() {
             watcher.ready();
         }
     });
     session.run().map_err(|error| {
-        // Nobody answers any more: better an empty directory than one where every access fails.
+        // Nobody serves any more: an empty directory is better than one where every access fails.
         own.detach(true).ok();
         Error::Refused(error)
     })
 }
 
-/// Makes room for directories of filters: what the kernel has forgotten of those that it was `asked` to goes, and it is asked to
-/// forget the names of some more, which were used longest ago. In a thread of its own: the kernel may have to wait for a
-/// look-up in the same directory.
+/// Evicts filter directories: drops those of `asked` that the kernel has forgotten, and asks it to forget the
+/// names of the least recently used ones. Runs in a thread of its own: the kernel may have to wait for a lookup
+/// in the same directory.
 fn evict(vfs: &Vfs, notifier: &Notifier, asked: &[IdleView]) -> Vec<IdleView> {
     asked.iter().for_each(|view| vfs.evict(view));
     let idle = vfs.idle_views();
     for view in &idle {
         if let Some((around, name)) = &view.name {
-            // One that it does not know is forgotten already.
+            // A name that the kernel does not know is forgotten already.
             notifier.inval_entry(INodeNo(*around), OsStr::from_bytes(name)).ok();
         }
     }
     idle
 }
 
-/// Lets the kernel read ahead by its largest request; whoever may not reads at half the speed (2,174 against
-/// 4,061 MiB/s from memory, `docs/benchmarks.md`).
+/// Sets the kernel's readahead to its largest request; without the permission to do so, reads have half the
+/// speed (2,174 against 4,061 MiB/s from memory, `docs/benchmarks.md`).
 fn read_ahead(own: &Own) {
     let Some(device) = &own.device else { return };
     let path = format!("/sys/class/bdi/{device}/read_ahead_kb");
@@ -157,7 +157,7 @@ fn read_ahead(own: &Own) {
     }
 }
 
-/// The mount of this process, told from a later one at the same place.
+/// The mount of this process, distinguishable from a later one at the same place.
 #[derive(Clone, Debug)]
 struct Own {
     mountpoint: PathBuf,
@@ -170,7 +170,7 @@ impl Own {
         Self { mountpoint: mountpoint.to_path_buf(), device }
     }
 
-    /// Unmounts, if what is mounted there is still ours.
+    /// Unmounts, if the mount there is still ours.
     fn detach(&self, lazy: bool) -> Result<(), Error> {
         match mounts::at(&self.mountpoint).ok().flatten() {
             Some(mount) if Some(&mount.device) == self.device.as_ref() => {
@@ -181,7 +181,7 @@ impl Own {
     }
 }
 
-/// Mounts: by the system call where this process may, else by `fusermount3`.
+/// Mounts: by the system call if this process may, else by `fusermount3`.
 ///
 /// fuser's own system call would mount as type `fuse`, and `df -t fuse.dcfs`, fstab and `dcfs status`
 /// would not know the mount.
@@ -218,7 +218,7 @@ fn mount_directly(options: &Options) -> Result<OwnedFd, Errno> {
     Ok(device)
 }
 
-/// What the kernel is told of a mount.
+/// The options of the mount system call.
 fn data(options: &Options, device: RawFd) -> String {
     let mut data = format!(
         "fd={device},rootmode=40000,user_id={},group_id={},default_permissions",
@@ -235,7 +235,7 @@ fn data(options: &Options, device: RawFd) -> String {
     data
 }
 
-/// What `fusermount3` is told.
+/// The options of `fusermount3`.
 fn config(options: &Options) -> Config {
     let mut config = Config::default();
     config.mount_options = vec![
@@ -250,12 +250,12 @@ fn config(options: &Options) -> Config {
     config.mount_options.extend(options.labels().map(MountOption::CUSTOM));
     config.acl = if options.allow_other { SessionACL::All } else { SessionACL::Owner };
     config.n_threads = Some(THREADS);
-    // Some containers let a process have `/dev/fuse` only once (hf-mount#174).
+    // Some containers let a process open `/dev/fuse` only once (hf-mount#174).
     config.clone_fd = mountpoint::device().is_ok();
     config
 }
 
-/// The mount's source. The helper takes options in one list, where a comma would end ours.
+/// The mount's source. The helper takes options in one list, in which a comma would end it.
 fn source(catalog: &Path) -> String {
     let path = catalog.to_string_lossy();
     format!("{SOURCE_PREFIX}{}", path.replace('\\', "\\\\").replace(',', "\\,"))
@@ -268,8 +268,8 @@ fn refused(cause: std::io::Error) -> Error {
     }
 }
 
-/// Signals that would end this process without a word, and that mean nothing to it: nobody may leave a dead mount behind by
-/// `kill -USR1`, and a log that reached a limit of file sizes is an error of writing.
+/// Signals that would end this process silently and have no meaning for it: `kill -USR1` must not leave a dead
+/// mount behind, and a log that reaches a file size limit is a write error.
 const UNHEARD: [i32; 8] = [
     libc::SIGUSR1,
     libc::SIGUSR2,
@@ -281,8 +281,9 @@ const UNHEARD: [i32; 8] = [
     libc::SIGXFSZ,
 ];
 
-/// Catches all signals that would end this process and can be caught, but those of a crash; a terminal may still stop it (Ctrl-Z). They have handlers, and are not ignored: programs that are run from
-/// here would inherit that.
+/// Catches all signals that would end this process and can be caught, except those of a crash; a terminal can
+/// still stop it (Ctrl-Z). They get handlers rather than being ignored, because child processes would inherit
+/// ignored signals.
 fn catch_signals() -> std::io::Result<Signals> {
     let mut all = vec![SIGABRT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXCPU, libc::SIGSTKFLT];
     all.extend(UNHEARD);
@@ -290,8 +291,8 @@ fn catch_signals() -> std::io::Result<Signals> {
     Signals::new(all)
 }
 
-/// SIGINT, SIGQUIT, SIGTERM and their like unmount; whoever is still inside after [`GRACE`] is left with ENOTCONN. So does SIGHUP,
-/// unless `watcher` goes on. All others are told to nobody.
+/// SIGINT, SIGQUIT, SIGTERM and the like unmount; users that remain after [`GRACE`] get ENOTCONN. So does
+/// SIGHUP, unless `watcher` continues. All other signals are ignored.
 fn obey_signals(mut signals: Signals, own: Own, watcher: Arc<dyn Watcher>) {
     thread::spawn(move || {
         for signal in signals.forever() {
@@ -308,7 +309,7 @@ fn obey_signals(mut signals: Signals, own: Own, watcher: Arc<dyn Watcher>) {
     });
 }
 
-/// Unmounts and ends: at once where nobody is inside, else after [`GRACE`].
+/// Unmounts and ends: at once if the mount is idle, else after [`GRACE`].
 fn leave(own: &Own) {
     match own.detach(false) {
         Ok(()) => {}
@@ -322,7 +323,7 @@ fn leave(own: &Own) {
         Err(error) => tracing::error!("{error}"),
     }
     thread::spawn(|| {
-        // One that was forced off the tree before is held only by open files.
+        // A mount that was detached before is only held by open files.
         thread::sleep(GRACE);
         std::process::exit(0);
     });

@@ -1,5 +1,5 @@
-//! What is told in the log of errors, and how often: a store that is away fails for every file, and shells ask for
-//! a wrong name again and again.
+//! Rate limits of errors in the log: an unreachable store fails for every file, and shells ask for a wrong name
+//! again and again.
 
 use std::ffi::OsStr;
 use std::num::NonZeroUsize;
@@ -14,19 +14,19 @@ use dcfs_core::render::markdown::visible;
 use dcfs_core::secrets::masked;
 use dcfs_vfs::Vfs;
 
-/// The longest path or cause in a log line: names may be as long as strangers like.
+/// Limit of a path or cause in a log line: strangers' names may be of any length.
 const LONGEST_LINE: usize = 4096;
 
-/// Wrong names that are remembered, so that each is told once; kinds of failures.
+/// Number of wrong names that are remembered, so that each is logged once; and of kinds of failures.
 const MOST_TOLD: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 
-/// Lines about failures of one kind in one [`WHILE`]; the rest is counted.
+/// Limit of lines about failures of one kind in one [`WHILE`]; the rest is counted.
 const MOST_LINES: u64 = 20;
 
-/// How long lines are counted together.
+/// The period over which lines are counted.
 const WHILE: Duration = Duration::from_secs(60);
 
-/// Who asked for what: the fields of a log line.
+/// The operation, caller and file of a request: the fields of a log line.
 #[derive(Clone, Debug)]
 pub struct Call {
     pub vfs: Arc<Vfs>,
@@ -39,7 +39,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// The result for the kernel; an error is logged on the way.
+    /// Converts a result for the kernel, and logs an error.
     pub fn report<T>(&self, result: Result<T>) -> std::result::Result<T, Errno> {
         result.map_err(|error| {
             self.log(&error);
@@ -54,14 +54,14 @@ impl Call {
         }
         // Names come from strangers and logs are read in terminals.
         let (op, pid, path) = (self.op, self.pid, visible(&masked(&path), LONGEST_LINE));
-        // What is wrong with a filter comes with a line that shows where.
+        // An error in a filter has a line that shows the position.
         let lines = masked(&error.to_string());
         let lines: Vec<String> = lines.lines().map(|line| visible(line, LONGEST_LINE)).collect();
         let cause = lines.join("\n");
         match error.kind() {
             Kind::Invalid if self.told.is_told(&path, &cause) => {}
             Kind::Missing => tracing::debug!("{op} `{path}` for process {pid}: {cause}"),
-            // The lines below the first show what was typed.
+            // The lines below the first show the text as typed.
             _ => match self.told.turn(what(op, &lines[0]), Instant::now()) {
                 Turn::Tell { left_out: 0 } => {
                     tracing::warn!("{op} `{path}` for process {pid}: {cause}");
@@ -75,19 +75,19 @@ impl Call {
     }
 }
 
-/// An operation and a cause, names and numbers left out.
+/// An operation and a cause, without names and numbers.
 type What = (&'static str, String);
 
-/// What kind of failure this is: what is in backquotes and what is a number differ from file to file.
+/// The kind of a failure: text in backquotes and numbers differ from file to file.
 fn what(op: &'static str, cause: &str) -> What {
     let outside = cause.split('`').step_by(2);
     (op, outside.flat_map(str::chars).filter(|c| !c.is_ascii_digit()).collect())
 }
 
-/// What was told so far.
+/// The state of the rate limits.
 #[derive(Debug)]
 pub struct Told {
-    /// What was wrong as written.
+    /// Paths and causes of invalid names.
     wrong: Mutex<LruCache<String, ()>>,
     failures: Mutex<LruCache<What, Lines>>,
 }
@@ -98,10 +98,10 @@ struct Lines {
     count: u64,
 }
 
-/// Whether a line is told.
+/// Whether a line is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
-    /// With how many like it were not.
+    /// Log it, with the number of similar lines that were suppressed.
     Tell {
         left_out: u64,
     },
@@ -116,7 +116,7 @@ impl Default for Told {
 }
 
 impl Told {
-    /// Whether this was told before; from now on it is.
+    /// Whether this was logged before; marks it as logged.
     fn is_told(&self, path: &str, cause: &str) -> bool {
         let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
         wrong.put(format!("{path}\0{cause}"), ()).is_some()

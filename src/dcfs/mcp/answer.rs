@@ -1,5 +1,5 @@
-//! An answer: text for a person and a model, data for a program, both of bounded length and without characters that nobody
-//! sees.
+//! An answer of a tool: text for a person and a model, data for a program, both of bounded length and without
+//! invisible characters.
 
 use rmcp::model::{CallToolResult, ContentBlock};
 use serde_json::{Map, Value, json};
@@ -7,48 +7,49 @@ use serde_json::{Map, Value, json};
 use dcfs_core::error::Error;
 use dcfs_core::render::stranger::{is_obeyed, on_terminal};
 
-/// Bytes of an answer as it goes over the wire, text and data together: clients refuse or cut what is longer.
+/// Limit of an answer in bytes on the wire, text and data together: clients refuse or cut longer ones.
 pub const LONGEST: usize = 24 << 10;
 
-/// Bytes that are left for what surrounds text and data.
+/// Bytes reserved for the envelope of text and data.
 const AROUND: usize = 512;
 
-/// Characters of one value.
+/// Limit of one value in characters.
 const LONGEST_VALUE: usize = 400;
 
-/// Items of a list, and keys of an object, that are shown in full; of a longer one, the first three.
+/// Limit of the items of a list, and keys of an object; of a longer one, the first three are shown.
 const LONGEST_LIST: usize = 16;
 
-/// What a tool answers.
+/// The answer of a tool.
 #[derive(Debug, Default)]
 pub struct Answer {
     text: String,
     data: Map<String, Value>,
-    /// A picture, `(base64, type)`.
+    /// A picture, `(base64, MIME type)`.
     picture: Option<(String, &'static str)>,
 }
 
 impl Answer {
-    /// Text alone.
+    /// An answer without data.
     pub fn text(text: impl Into<String>) -> Self {
         Self { text: text.into(), ..Self::default() }
     }
 
-    /// With an entry of its data.
+    /// Adds an entry to the data.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.data.insert(name.to_owned(), value.into());
         self
     }
 
-    /// With a picture.
+    /// Adds a picture.
     #[must_use]
     pub fn with_picture(mut self, base64: String, mime: &'static str) -> Self {
         self.picture = Some((base64, mime));
         self
     }
 
-    /// As the protocol has it. Text that is too long is cut, and says so; data that is, is left out.
+    /// Converts it for the protocol. Text that is too long is cut, and says so; data that is too long is left
+    /// out.
     pub fn result(self) -> CallToolResult {
         let mut data = Value::Object(self.data);
         visible(&mut data);
@@ -65,13 +66,13 @@ impl Answer {
     }
 }
 
-/// An error that a model reads: what is wrong, and where.
+/// An error for the model: the cause, and its position.
 pub fn failed(error: &Error) -> CallToolResult {
     let text = bounded(&on_terminal(&error.to_string()), LONGEST / 4);
     CallToolResult::error(vec![ContentBlock::text(text)])
 }
 
-/// Items that fit, as text and as data, and what is said where some do not.
+/// Items that fit, as text and as data, with the total count.
 #[derive(Debug)]
 pub struct Fitting {
     text: String,
@@ -88,19 +89,19 @@ impl Fitting {
         Self { text: String::new(), items: Vec::new(), left, most, total: 0 }
     }
 
-    /// A line that is there whatever fits.
+    /// Adds a line that is always included.
     pub fn line(&mut self, line: &str) {
         self.left = self.left.saturating_sub(escaped(line));
         self.text += line;
         self.text.push('\n');
     }
 
-    /// Whether an item would be shown.
+    /// Whether another item would be shown.
     pub fn is_open(&self) -> bool {
         self.items.len() < self.most && self.left > 0
     }
 
-    /// Counts an item, and keeps it where it fits.
+    /// Counts an item, and adds it if it fits.
     pub fn item(&mut self, make: impl FnOnce() -> (String, Value)) {
         self.more(1);
         if !self.is_open() {
@@ -127,7 +128,7 @@ impl Fitting {
         self.total += items;
     }
 
-    /// The answer: `items` under `name`, their total, and `narrow` where some are left out.
+    /// The answer: the items under `name`, their total, and `narrow` as a hint if some are left out.
     pub fn answer(mut self, name: &str, what: &str, narrow: &str) -> Answer {
         let shown = self.items.len() as u64;
         let truncated = shown < self.total;
@@ -143,12 +144,12 @@ impl Fitting {
     }
 }
 
-/// Bytes of `text` as a string of JSON with its line break.
+/// Length of `text` in bytes as a JSON string, with its line break.
 fn escaped(text: &str) -> usize {
     json!(text).to_string().len() + 1
 }
 
-/// The beginning of `text` that takes at most `most` bytes as a string of JSON.
+/// The longest prefix of `text` that takes at most `most` bytes as a JSON string.
 fn bounded(text: &str, most: usize) -> String {
     if escaped(text) <= most {
         return text.to_owned();
@@ -190,7 +191,7 @@ pub fn shorten(value: &mut Value) {
     }
 }
 
-/// Shows what nobody sees, or what turns text around, as escapes.
+/// Escapes invisible characters, and those that change the direction of text.
 fn visible(value: &mut Value) {
     match value {
         Value::String(text) if text.chars().any(is_obeyed) => *text = on_terminal(text),

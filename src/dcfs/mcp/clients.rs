@@ -1,4 +1,4 @@
-//! How each client learns of this server: a command of its own, or an entry in a file of a project.
+//! Registration of this server with each client: by the client's own command, or an entry in a project's file.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::provenance::Provenance;
 
-/// What the server is called in every client.
+/// The name of the server in every client.
 const NAME: &str = "dcfs";
 
 /// A client that speaks MCP.
@@ -29,7 +29,7 @@ pub enum Client {
 }
 
 impl Client {
-    /// The file of a project that names servers.
+    /// The project's file that lists servers.
     pub fn file(self, project: &Path) -> PathBuf {
         project.join(match self {
             Self::Claude => ".mcp.json",
@@ -41,7 +41,7 @@ impl Client {
         })
     }
 
-    /// The command that registers the server for the user, where the client has one.
+    /// The command that registers the server for the user, if the client has one.
     pub fn command(self, words: &[String]) -> Option<String> {
         let words = Provenance { command: words.to_vec(), ..Provenance::default() }.script();
         match self {
@@ -52,10 +52,10 @@ impl Client {
         }
     }
 
-    /// The text of the file with an entry for the server, whose command is `words`; the rest of it stays.
+    /// The text of the file with an entry for the server, whose command is `words`; the rest stays.
     ///
     /// # Errors
-    /// The file is there and makes no sense.
+    /// The file exists and cannot be parsed.
     pub fn entered(self, page: &str, words: &[String]) -> Result<String> {
         let (program, arguments) = words.split_first().ok_or_else(|| wrong("no command"))?;
         match self {
@@ -73,7 +73,7 @@ impl Client {
     }
 }
 
-/// JSON with the server below `key`.
+/// Adds the server below `key` to JSON.
 fn entry(page: &str, key: &str, server: Value) -> Result<String> {
     let mut all: Value = match page.trim() {
         "" => json!({}),
@@ -91,11 +91,11 @@ fn entry(page: &str, key: &str, server: Value) -> Result<String> {
     Ok(text + "\n")
 }
 
-/// TOML with a table of the server at its end. A table that is there and says the same stays; one that says something else is
-/// an error: nothing here writes TOML anew.
+/// Appends a table of the server to TOML. An identical existing table stays; a different one is an error,
+/// because nothing here rewrites TOML.
 fn toml(page: &str, program: &str, arguments: &[String]) -> Result<String> {
     let head = format!("[mcp_servers.{NAME}]");
-    // Basic strings of TOML are strings of JSON.
+    // JSON strings are valid basic strings in TOML.
     let wanted = [format!("command = {}", json!(program)), format!("args = {}", json!(arguments))];
     let mut lines = page.lines().map(str::trim);
     if lines.any(|line| line == head) {

@@ -1,4 +1,4 @@
-//! `context` and `search`: what there is, and where words are.
+//! `context` and `search`: an overview of the catalog, and full-text search.
 
 use serde::Deserialize;
 use serde_json::json;
@@ -16,21 +16,21 @@ use dcfs_data::catalog::VersionInfo;
 use dcfs_data::pages::{self, Page};
 use dcfs_data::trace::Tracer;
 
-/// Datasets and hits that are listed.
+/// Limit of datasets and of hits in a list.
 const MOST_DATASETS: usize = 100;
 const MOST_HITS: usize = 20;
 
-/// Characters of a description, and of the lines around words, in a list.
+/// Limit of a description, and of the lines around a hit, in characters.
 const SUMMARY: usize = 120;
 const AROUND: usize = 300;
 
-/// Characters of a name or a path in a line.
+/// Limit of a name or a path in a line, in characters.
 const LONGEST_NAME: usize = 1000;
 
-/// Parents that a line names.
+/// Limit of parents in a line.
 const PARENTS: usize = 3;
 
-/// What may be asked.
+/// The arguments of `context`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Arguments {
@@ -38,7 +38,7 @@ pub struct Arguments {
     row: Option<String>,
 }
 
-/// What may be searched.
+/// The arguments of `search`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Search {
@@ -83,7 +83,7 @@ fn index(setup: &Setup) -> Result<Answer> {
     Ok(datasets.answer("datasets", "datasets", "`search`, or query catalog.datasets"))
 }
 
-/// A dataset in a line.
+/// One line about a dataset.
 fn line(setup: &Setup, last: &VersionInfo) -> Result<String> {
     let rows = last.rows.map_or("?".into(), count);
     let size = last.size.map_or("?".into(), bytes);
@@ -119,7 +119,7 @@ fn page(setup: &Setup, wanted: &DatasetRef) -> Result<Answer> {
     let page = path.as_deref().map(|path| setup.knowledge.page(path)).transpose()?.flatten();
     let mut text = match page {
         Some(page) => page,
-        // Calibrations have no page.
+        // Listings and other hidden datasets have no page.
         None => pages::text(&setup.catalog, Page::Readme, &of, None)?,
     };
     if let Some(latest) = latest.filter(|latest| latest.id != of.id) {
@@ -137,7 +137,7 @@ fn page(setup: &Setup, wanted: &DatasetRef) -> Result<Answer> {
         .with("page", path))
 }
 
-/// Where a row came from.
+/// The origin of a row.
 fn why(setup: &Setup, wanted: &DatasetRef, row: &str) -> Result<Answer> {
     let of = setup.catalog.find(wanted)?;
     let packs = |of: &_| Handle::current().block_on(setup.packs.get(of));
@@ -148,7 +148,7 @@ fn why(setup: &Setup, wanted: &DatasetRef, row: &str) -> Result<Answer> {
     Ok(Answer::text(step.text()).with("why", data))
 }
 
-/// Where words are: pages, notes, documents, scripts, what is remembered.
+/// Searches pages, notes, documents, scripts and memories.
 pub async fn search(server: &Server, arguments: Search) -> Result<Answer> {
     let setup = server.setup();
     blocking(move || {

@@ -1,4 +1,4 @@
-//! `files`: where the files of some rows are, and what one of them holds.
+//! `files`: the files of some rows, or the contents of one of them.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -29,22 +29,22 @@ use dcfs_data::usage::Use;
 use dcfs_vfs::attributes::Attribute;
 use dcfs_vfs::{Attr, FileKind, Vfs};
 
-/// Files that are listed.
+/// Limit of files in a list.
 const MOST_FILES: usize = 100;
 
-/// Bytes of a picture that is handed over as it is: base64 makes a third more of it, and clients refuse megabytes. A larger one is
-/// scaled to [`SIDE`] pixels.
+/// Size in bytes up to which a picture is returned unchanged: base64 makes it a third larger, and clients
+/// refuse megabytes. Larger ones are scaled to [`SIDE`] pixels.
 const LARGEST_PICTURE: u64 = 512 << 10;
 
-/// Pixels of the longer side of a picture that was scaled.
+/// Longer side of a scaled picture in pixels.
 const SIDE: u32 = 1024;
 
-/// Characters of a path or an address in a line: what a path of the kernel may have.
+/// Limit of a path or an address in a line, in characters: the kernel's limit of a path.
 const LONGEST_PATH: usize = 4096;
 
 const NARROW: &str = "narrow it: a filter, or `limit`";
 
-/// What may be asked.
+/// The arguments of `files`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Arguments {
@@ -54,12 +54,12 @@ pub struct Arguments {
     read: Option<String>,
 }
 
-/// Rows of a version, as a directory of the tree.
+/// Rows of a version, as a directory of the mount.
 struct Chosen {
     of: VersionInfo,
-    /// Below `datasets/`.
+    /// Relative to `datasets/`.
     directory: String,
-    /// Files in it.
+    /// Number of files in it.
     files: u64,
 }
 
@@ -104,7 +104,7 @@ async fn choose(setup: &Arc<Setup>, dataset: &str, filter: Option<&str>) -> Resu
     .await
 }
 
-/// The directory of a filter below its version.
+/// The directory of a filter, relative to its version.
 fn below(pack: &Pack, schema: &Schema, filter: &str, query: &Query) -> Result<String> {
     let directory = Directory::new(pack, schema, filter)?;
     match directory.trouble {
@@ -113,7 +113,7 @@ fn below(pack: &Pack, schema: &Schema, filter: &str, query: &Query) -> Result<St
     }
 }
 
-/// Files of the rows that pass.
+/// The number of files of matching rows.
 fn count(setup: &Setup, of: &VersionInfo, pack: &Arc<Pack>, query: &Query) -> Result<u64> {
     setup.usage.note(Use::filtered(of, query), Timestamp::of_system(SystemTime::now()));
     let version = Version { catalog: &setup.catalog, of, pack, each: &|_| {} };
@@ -153,7 +153,7 @@ async fn list(setup: &Setup, chosen: &Chosen, limit: usize) -> Result<Answer> {
             (line, json!({ "path": path, "size": size, "uri": uri }))
         });
     }
-    // What is not walked is counted all the same.
+    // Files that are not visited are counted all the same.
     files.more(chosen.files.saturating_sub(seen));
     let answer = files.answer("files", "files", NARROW);
     Ok(answer
@@ -162,7 +162,7 @@ async fn list(setup: &Setup, chosen: &Chosen, limit: usize) -> Result<Answer> {
         .with("mounted", setup.mount.is_some()))
 }
 
-/// The address of a row's file, without what is secret in it; `None` for a file that dcfs makes.
+/// The address of a row's file, without secrets; `None` for a generated file.
 async fn uri(vfs: &Arc<Vfs>, file: &Attr) -> Result<Option<String>> {
     match vfs.attribute(file.inode.number(), b"user.dcfs.uri").wait().await? {
         Attribute::Value(uri) => Ok(Some(masked(&String::from_utf8_lossy(&uri)))),
@@ -217,7 +217,7 @@ async fn read(vfs: &Arc<Vfs>, chosen: &Chosen, path: &str) -> Result<Answer> {
     }))
 }
 
-/// A picture as a JPEG of at most [`SIDE`] pixels.
+/// A picture as a JPEG with sides of at most [`SIDE`] pixels.
 async fn scaled(vfs: &Arc<Vfs>, file: &Attr) -> Result<Vec<u8>> {
     if file.size > picture::LARGEST {
         let most = bytes(picture::LARGEST);
@@ -237,7 +237,7 @@ async fn start(vfs: &Arc<Vfs>, file: &Attr, most: u64) -> Result<Vec<u8>> {
     let poured = vfs.pour(file, |bytes| {
         start.extend_from_slice(&bytes[..bytes.len().min(most - start.len())]);
         is_enough = start.len() == most;
-        // There is no other way to say that no more is wanted.
+        // An error is the only way to stop the reader.
         if is_enough { Err(Error::new(Kind::Interrupted, "enough")) } else { Ok(()) }
     });
     match poured.await {
@@ -246,7 +246,7 @@ async fn start(vfs: &Arc<Vfs>, file: &Attr, most: u64) -> Result<Vec<u8>> {
     }
 }
 
-/// The type of a picture that clients show, by its first bytes.
+/// The MIME type of a picture that clients can show, by its first bytes.
 fn picture_type(start: &[u8]) -> Option<&'static str> {
     match start {
         [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
@@ -257,7 +257,7 @@ fn picture_type(start: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// As text, where it is one; a character that was cut at the end is left out.
+/// The bytes as text, if they are UTF-8; a character cut at the end is dropped.
 fn text(start: &[u8]) -> Option<&str> {
     let text = match std::str::from_utf8(start) {
         Ok(text) => text,

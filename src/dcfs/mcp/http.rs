@@ -1,8 +1,9 @@
-//! The same server for several clients, by streamable HTTP on this machine alone.
+//! The same server for several clients, by streamable HTTP on this machine only.
 //!
-//! Whoever asks shows a token: any user of the machine, and any page in a browser, can reach a loopback port. `Host` and
-//! `Origin` are checked too, so that no page reaches it under a name of its own. No sessions are kept: each request stands
-//! alone, in the revisions with `initialize` as in that without.
+//! Clients authenticate with a token: any user of the machine, and any page in a browser, can reach a loopback
+//! port. `Host` and `Origin` are checked too, so that no page reaches it under a name of its own (DNS
+//! rebinding). There are no sessions: each request is independent, in the protocol revisions with `initialize`
+//! as in that without.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -26,32 +27,32 @@ use super::Setup;
 use super::server::Server;
 use dcfs_core::error::{Error, Kind, Result};
 
-/// Connections at a time; more wait.
+/// Limit of concurrent connections; more wait.
 const MOST_CONNECTIONS: usize = 64;
 
-/// How long nothing is taken after a connection could not be.
+/// Pause after a connection could not be accepted.
 const REST: Duration = Duration::from_millis(100);
 
-/// Bytes of a request: a statement has at most 64 KiB.
+/// Limit of a request in bytes: a statement has at most 64 KiB.
 const LARGEST_REQUEST: usize = 1 << 20;
 
-/// Where the protocol is spoken.
+/// The path of the endpoint.
 const PATH: &str = "/mcp";
 
 type Service = StreamableHttpService<Server, NeverSessionManager>;
 type Reply = Response<BoxBody<Bytes, Infallible>>;
 
-/// A port that is open.
+/// An open port.
 pub struct Listening {
     listener: TcpListener,
     token: String,
 }
 
 impl Listening {
-    /// Opens a port of this machine; 0 takes a free one. `token` is what clients show.
+    /// Opens a local port; 0 picks a free one. `token` is what clients must send.
     ///
     /// # Errors
-    /// The address is not of this machine alone; it is taken.
+    /// The address is not local, or in use.
     pub async fn open(address: SocketAddr, token: String) -> Result<Self> {
         if !address.ip().is_loopback() {
             let message = format!(
@@ -65,10 +66,10 @@ impl Listening {
         Ok(Self { listener, token })
     }
 
-    /// What a client has to know.
+    /// The URL for clients.
     ///
     /// # Errors
-    /// The system does not tell the port.
+    /// The system does not report the port.
     pub fn address(&self) -> Result<String> {
         let address =
             self.listener.local_addr().map_err(|error| Error::new(Kind::Broken, error))?;
@@ -78,7 +79,7 @@ impl Listening {
     /// Serves for ever.
     ///
     /// # Errors
-    /// No connection can be taken any more.
+    /// No connection can be accepted any more.
     pub async fn serve(self, setup: Setup) -> Result<()> {
         let server = Server::new(setup);
         let config = StreamableHttpServerConfig::default()
@@ -92,12 +93,12 @@ impl Listening {
         loop {
             let turn = door.clone().acquire_owned().await;
             let turn = turn.map_err(|error| Error::new(Kind::Broken, error))?;
-            // A client that went before it was taken is no reason to end.
+            // A client that disconnects before it is accepted is no reason to stop.
             let stream = match self.listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     tracing::debug!(%error, "a connection was not taken");
-                    // Without descriptors it fails at once, again and again.
+                    // Without free descriptors, accepting fails at once, again and again.
                     tokio::time::sleep(REST).await;
                     continue;
                 }
@@ -124,7 +125,7 @@ async fn answer(
 ) -> std::result::Result<Reply, Infallible> {
     let shown = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let shown = shown.and_then(|value| value.strip_prefix("Bearer "));
-    // Of digests, how long a comparison takes tells nothing.
+    // Comparing digests reveals nothing through timing.
     if shown.map(digest) != Some(token) {
         return Ok(refused(
             StatusCode::UNAUTHORIZED,

@@ -1,18 +1,19 @@
-//! The Model Context Protocol: a catalog for programs that speak it, over standard input and output, or HTTP on this machine.
+//! The Model Context Protocol: serves a catalog over standard input and output, or over HTTP on this machine.
 //!
-//! `rmcp` speaks the protocol, with clients that begin by `initialize` and with those of the revision without; what is
-//! answered is made here. Every answer is bounded ([`answer`]) and says how to narrow what was cut. Errors of tools are
-//! answers too, with the caret text that the command line prints, for a model reads those and no protocol errors.
+//! `rmcp` implements the protocol, for clients that begin with `initialize` and for those of the revision
+//! without; the answers are made here. Every answer is bounded ([`answer`]) and says how to narrow what was
+//! cut. Errors of tools are returned as answers, with the caret text of the command line, because a model reads
+//! those and no protocol errors.
 //!
-//! | file | what lives there |
+//! | file | contents |
 //! |---|---|
-//! | [`server`] | requests of the protocol, handed on |
+//! | [`server`] | dispatch of protocol requests |
 //! | [`http`] | several clients, by HTTP |
-//! | [`tools`] | the six tools: what they are called, what they take |
-//! | [`context`], [`query`], [`files`], [`remember`], [`run`] | what each does |
-//! | [`resources`], [`prompts`] | pages by address; texts to begin with |
+//! | [`tools`] | the six tools: names and arguments |
+//! | [`context`], [`query`], [`files`], [`remember`], [`run`] | the implementation of each |
+//! | [`resources`], [`prompts`] | pages by address; texts to begin a conversation with |
 //! | [`answer`] | text and data of bounded length |
-//! | [`clients`] | how each client learns of this server |
+//! | [`clients`] | registration with each client |
 
 mod answer;
 pub mod clients;
@@ -40,40 +41,40 @@ use dcfs_data::pack::Packs;
 use dcfs_data::usage::Usage;
 use dcfs_vfs::Vfs;
 
-/// What the server answers from.
+/// Everything the server needs for its answers.
 pub struct Setup {
     pub catalog: Arc<Catalog>,
     pub packs: Arc<Packs>,
-    /// The pages about it.
+    /// The pages about the catalog.
     pub knowledge: Knowledge,
-    /// The mount's tree, without a mount.
+    /// The tree of the mount, without a mount.
     pub vfs: Arc<Vfs>,
-    /// What is noted of how the catalog is used.
+    /// The usage records of the catalog.
     pub usage: Usage,
-    /// Where files are for the client, if anywhere.
+    /// The mountpoint for the client, if any.
     pub mount: Option<PathBuf>,
-    /// Whether `run` runs anything.
+    /// Whether `run` is allowed.
     pub may_write: bool,
-    /// For the output of runs.
+    /// Folder for the output of runs.
     pub state: PathBuf,
-    /// Flags that commands of `run` get, so that they reach what this server reaches, and no more.
+    /// Flags for commands of `run`, so that they reach what this server reaches, and no more.
     pub flags: Flags,
 }
 
-/// Flags for commands, by which of them take those.
+/// Flags for commands, by the group of commands that accept them.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
     /// For every command.
     pub catalog: Vec<String>,
-    /// For those that have a cache.
+    /// For commands with a cache.
     pub cache: Vec<String>,
-    /// For those that reach stores: how, and what they may reach. A word each.
+    /// For commands that access stores: settings and restrictions. One word per flag.
     pub limits: Vec<String>,
-    /// For the same: how much they may take, unless the command says it. A word each.
+    /// For the same: resource limits, unless the command sets them. One word per flag.
     pub sizes: Vec<String>,
 }
 
-/// Serves one client on standard input and output, until it goes.
+/// Serves one client on standard input and output, until it disconnects.
 ///
 /// # Errors
 /// The client does not speak the protocol.
@@ -84,7 +85,7 @@ pub async fn serve(setup: Setup) -> Result<()> {
     let server = server::Server::new(setup);
     let service = match server.serve(stdio()).await {
         Ok(service) => service,
-        // A client that goes before it asks anything did nothing wrong.
+        // A client that disconnects before its first request is no error.
         Err(rmcp::service::ServerInitializeError::ConnectionClosed(_)) => return Ok(()),
         Err(error) => return Err(broken(&error)),
     };

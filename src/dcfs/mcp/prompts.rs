@@ -1,14 +1,14 @@
-//! Prompts: texts that a person begins a conversation with.
+//! Prompts: texts with which a person begins a conversation.
 
 use rmcp::model::{GetPromptResult, JsonObject, Prompt, PromptArgument, PromptMessage, Role};
 
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::stranger::visible;
 
-/// Characters of an argument.
+/// Limit of an argument in characters.
 const LONGEST: usize = 500;
 
-/// A prompt: its name, what it is for, its arguments, and the text they are put into.
+/// A prompt: its name, its purpose, its arguments, and the text template.
 struct Text {
     name: &'static str,
     description: &'static str,
@@ -48,7 +48,7 @@ const ALL: [Text; 3] = [
     },
 ];
 
-/// Every prompt.
+/// All prompts.
 pub fn list() -> Vec<Prompt> {
     let prompt = |text: &Text| {
         let argument = |(name, what): &(&str, &str)| {
@@ -60,7 +60,7 @@ pub fn list() -> Vec<Prompt> {
     ALL.iter().map(prompt).collect()
 }
 
-/// A prompt with its arguments in it.
+/// A prompt with its arguments inserted.
 pub fn get(name: &str, arguments: &JsonObject) -> Result<GetPromptResult> {
     let wrong = |message: String| Error::new(Kind::Invalid, message);
     let Some(text) = ALL.iter().find(|text| text.name == name) else {

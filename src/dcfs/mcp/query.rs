@@ -1,4 +1,4 @@
-//! `query`: one SELECT, as `dcfs sql` answers it.
+//! `query`: runs one SELECT, like `dcfs sql`.
 
 use std::ops::ControlFlow;
 use std::time::SystemTime;
@@ -18,16 +18,16 @@ use dcfs_core::time::Timestamp;
 use dcfs_data::sql::question::{self, Question};
 use dcfs_data::sql::{Limits, Shape};
 
-/// Rows that come back.
+/// Limit of returned rows.
 pub const MOST_ROWS: usize = 100;
 
-/// Characters of a cell in the text; the data has more of it.
+/// Limit of a cell in the text, in characters; the data contains more of it.
 const WIDEST: usize = 120;
 
 const NARROW: &str =
     "narrow it: aggregate (group by, count), add a condition, or order by ... limit n";
 
-/// What may be asked.
+/// The arguments of `query`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Arguments {
@@ -35,7 +35,7 @@ pub struct Arguments {
     limit: Option<usize>,
 }
 
-/// The rows of a statement, as many as fit, and how many there are.
+/// The rows of a statement, as many as fit, and their total number.
 pub async fn answer(server: &Server, arguments: Arguments) -> Result<Answer> {
     let setup = server.setup();
     blocking(move || {
@@ -65,7 +65,7 @@ pub async fn answer(server: &Server, arguments: Arguments) -> Result<Answer> {
                 let texts: Vec<String> = texts.collect();
                 let mut line = Vec::new();
                 layout.write(&mut line, RowId::new(0), &[], &Numbered { cells, numbers: &nested });
-                // Infinity is none of JSON: then the texts are the values.
+                // JSON has no infinity: then the text is the value.
                 let value = serde_json::from_slice(&line).unwrap_or_else(|_| {
                     let named = names.iter().cloned().zip(texts.iter().cloned().map(Value::from));
                     Value::Object(named.collect())
@@ -79,7 +79,7 @@ pub async fn answer(server: &Server, arguments: Arguments) -> Result<Answer> {
     .await
 }
 
-/// Cells by the numbers that the columns of a schema are.
+/// The cells of a row, looked up by the column numbers of a schema.
 struct Numbered<'c> {
     cells: &'c [Cell<'c>],
     numbers: &'c [usize],

@@ -1,4 +1,4 @@
-//! `remember`: a line for whoever comes next, as `dcfs remember` leaves one.
+//! `remember`: adds a note for later readers, like `dcfs remember`.
 
 use std::time::SystemTime;
 
@@ -12,7 +12,7 @@ use dcfs_core::time::Timestamp;
 use dcfs_data::memory;
 use dcfs_work::author;
 
-/// What may be said.
+/// The arguments of `remember`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Arguments {

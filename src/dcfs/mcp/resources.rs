@@ -21,19 +21,19 @@ use dcfs_data::pages::{self, Page};
 use dcfs_data::stats;
 use dcfs_data::tables::{Rows, Source};
 
-/// Resources of one page of a list.
+/// Number of resources per page of a list.
 const PER_PAGE: usize = 100;
 
-/// Bytes of a resource; who wants all of a wide schema asks `query` for catalog.columns.
+/// Limit of a resource in bytes; for a very wide schema, clients can query catalog.columns.
 const LONGEST: usize = 256 << 10;
 
-/// Characters of a title, and of an address in a message.
+/// Limit of a title, and of an address in a message, in characters.
 const LONGEST_TITLE: usize = 200;
 
 const DATASET: &str = "dcfs://dataset/";
 const KNOWLEDGE: &str = "dcfs://knowledge/";
 
-/// What there is of a dataset.
+/// The pages of a dataset.
 #[derive(Clone, Copy, Debug)]
 enum Part {
     Lineage,
@@ -44,7 +44,7 @@ enum Part {
 impl Part {
     const ALL: [Self; 3] = [Self::Lineage, Self::Schema, Self::Stats];
 
-    /// The last part of the address.
+    /// The last segment of the address.
     const fn name(self) -> &'static str {
         match self {
             Self::Lineage => "lineage",
@@ -93,7 +93,7 @@ impl Part {
     }
 }
 
-/// The pages of the knowledge base; what there is of a dataset is told by templates.
+/// The pages of the knowledge base; those of datasets are described by templates.
 pub async fn list(server: &Server, cursor: Option<String>) -> Result<ListResourcesResult> {
     let setup = server.setup();
     let begin = match cursor {
@@ -119,7 +119,7 @@ pub async fn list(server: &Server, cursor: Option<String>) -> Result<ListResourc
     .await
 }
 
-/// The addresses that there are.
+/// The address templates.
 pub fn templates() -> Vec<ResourceTemplate> {
     let part = |part: Part| {
         ResourceTemplate::new(format!("{DATASET}{{name}}/{}", part.name()), part.name())
@@ -132,7 +132,7 @@ pub fn templates() -> Vec<ResourceTemplate> {
     std::iter::once(page).chain(Part::ALL.map(part)).collect()
 }
 
-/// What is at an address.
+/// Reads the page at an address.
 pub async fn read(server: &Server, uri: String) -> Result<ReadResourceResult> {
     let setup = server.setup();
     blocking(move || {
@@ -159,7 +159,7 @@ fn found(setup: &Setup, uri: &str) -> Result<Option<(String, &'static str)>> {
     Ok(Some((part.text(setup, &of)?, part.mime())))
 }
 
-/// Names of datasets and paths of pages that begin as typed, for every argument that is one.
+/// Completes names of datasets and paths of pages from a prefix, for every argument that takes them.
 pub async fn complete(server: &Server, argument: ArgumentInfo) -> Result<CompleteResult> {
     let setup = server.setup();
     blocking(move || {
@@ -191,7 +191,7 @@ fn cut(text: &str) -> String {
     }
 }
 
-/// A name as a segment of an address; a path keeps its slashes.
+/// Encodes a name as a segment of an address; a path keeps its slashes.
 fn encoded(name: &str, is_path: bool) -> String {
     let mut out = String::new();
     for byte in name.bytes() {
@@ -204,7 +204,7 @@ fn encoded(name: &str, is_path: bool) -> String {
     out
 }
 
-/// The name that a segment is; `None` where it is none.
+/// Decodes a segment; `None` if it is malformed.
 fn decoded(segment: &str) -> Option<String> {
     let mut out = Vec::new();
     let mut bytes = segment.bytes();

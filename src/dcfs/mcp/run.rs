@@ -1,7 +1,8 @@
-//! `run`: commands of dcfs that make datasets, as processes of their own. A run has an id at once, and is asked for by it.
+//! `run`: commands of dcfs that make datasets, as child processes. A run has an id at once, by which its state
+//! can be queried.
 //!
-//! Only where the server was started with `--allow-write`: `map` and `gen` run any program that the client names. A run
-//! goes on when the client has gone; what `map` and `gen` have computed by then is in `dcfs runs`.
+//! Only if the server was started with `--allow-write`: `map` and `gen` run any program that the client names.
+//! A run continues when the client disconnects; results of `map` and `gen` up to then are in `dcfs runs`.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -22,18 +23,19 @@ use dcfs_core::provenance::Provenance;
 use dcfs_core::secrets::masked;
 use dcfs_disk::private;
 
-/// What a command reaches, which decides which flags of the server it gets.
+/// The resources that a command accesses, which determine the flags it gets from the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reach {
     /// Stores, through the cache.
     Stores,
     /// The catalog and its packs.
     Catalog,
-    /// Files or other commands, by flags of nobody: not where the server was given limits.
+    /// Files or other commands, which the server's flags cannot restrict: refused if the server has
+    /// restrictions.
     Unbound,
 }
 
-/// Commands that make datasets, the flag by which each is told to, and what it reaches.
+/// Commands that make datasets, the flag by which each is told to, and the resources it accesses.
 const COMMANDS: [(&str, &str, Reach); 11] = [
     ("index", "--save", Reach::Stores),
     ("load", "--as", Reach::Unbound),
@@ -48,7 +50,7 @@ const COMMANDS: [(&str, &str, Reach); 11] = [
     ("refresh", "", Reach::Unbound),
 ];
 
-/// Flags that lead away from the catalog that is served, or past what the server may reach.
+/// Flags that select another catalog, or bypass the server's restrictions.
 const REFUSED: [&str; 13] = [
     "--catalog",
     "--cache-dir",
@@ -65,22 +67,22 @@ const REFUSED: [&str; 13] = [
     "--allow-uri",
 ];
 
-/// Rows that a program is tried on, at most.
+/// Limit of rows for a trial run.
 const MOST_TRIED: u32 = 100;
 
-/// How long a new run is waited for, so that a short one is one call, and one that is asked for by its id.
+/// How long to wait for a new run, so that a short one takes one call; and for one that is queried by its id.
 const PATIENCE: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
 
-/// Bytes of a run's output that are shown, its last.
+/// Bytes at the end of a run's output that are shown.
 const SHOWN: u64 = 4 << 10;
 
 /// How long the output of a run is kept.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Runs of one server that are remembered.
+/// Number of runs that a server remembers.
 const MOST_RUNS: usize = 1000;
 
-/// What may be asked.
+/// The arguments of `run`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Arguments {
@@ -101,11 +103,11 @@ struct Run {
     child: Child,
     output: PathBuf,
     began: Instant,
-    /// How it ended, and after how long.
+    /// The exit status, and the duration.
     ended: Option<(ExitStatus, Duration)>,
 }
 
-/// Begins a run, or tells of one.
+/// Starts a run, or reports the state of one.
 pub async fn answer(server: &Server, arguments: Arguments) -> Result<Answer> {
     let setup = server.setup();
     if !setup.may_write {
@@ -123,9 +125,9 @@ pub async fn answer(server: &Server, arguments: Arguments) -> Result<Answer> {
     run.lock().await.told(patience).await
 }
 
-/// The command as it is run.
+/// The command line to run.
 fn words(flags: &Flags, command: &[String], tried: Option<u32>) -> Result<Vec<String>> {
-    // `["dcfs", "save", ...]` means what it says.
+    // Accepts `["dcfs", "save", ...]` too.
     let command = match command {
         [first, rest @ ..] if first == "dcfs" && !rest.is_empty() => rest,
         command => command,
@@ -137,11 +139,11 @@ fn words(flags: &Flags, command: &[String], tried: Option<u32>) -> Result<Vec<St
         let known: Vec<&str> = COMMANDS.iter().map(|(name, ..)| *name).collect();
         return Err(wrong(&format!("`{name}` is none of {}", known.join(", "))));
     };
-    // What follows `--` belongs to the program.
+    // Arguments after `--` belong to the program.
     let own = rest.split(|word| word == "--").next().unwrap_or_default();
     let has =
         |flag: &str| own.iter().any(|word| *word == flag || word.starts_with(&format!("{flag}=")));
-    // `-oFILE` is `-o FILE`.
+    // `-oFILE` is equivalent to `-o FILE`.
     let is_glued = |flag: &str| flag == "-o" && own.iter().any(|word| word.starts_with(flag));
     if let Some(flag) = REFUSED.iter().find(|flag| has(flag) || is_glued(flag)) {
         return Err(wrong(&format!(
@@ -188,7 +190,7 @@ impl Runs {
         };
         private::folder(&setup.state)?;
         clear(&setup.state);
-        // Held until the run is in: none is begun beyond the last that may be.
+        // Locked until the run is registered, so that the limit cannot be exceeded.
         let mut runs = self.0.lock().unwrap_or_else(|error| error.into_inner());
         if runs.len() >= MOST_RUNS {
             runs.retain(|_, run| run.try_lock().map_or(true, |mut run| !run.is_over()));
@@ -207,7 +209,7 @@ impl Runs {
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(told)?)
             .stderr(log)
-            // A signal to the client's group is not for the run.
+            // A signal to the client's process group must not reach the run.
             .process_group(0)
             .spawn()
             .map_err(told)?;
@@ -235,7 +237,7 @@ impl Run {
         self.ended.is_some() || !matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// How it stands, after waiting for its end for a while.
+    /// The state of the run, after waiting for its end for a while.
     async fn told(&mut self, patience: Duration) -> Result<Answer> {
         if self.ended.is_none() {
             let waited = tokio::time::timeout(patience, self.child.wait()).await;
@@ -270,7 +272,7 @@ impl Run {
     }
 }
 
-/// Removes outputs of runs that ended long ago. One that is still written to is young.
+/// Removes outputs of runs that ended long ago. An output still being written has a recent mtime.
 fn clear(folder: &Path) {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let is_old = |entry: &std::fs::DirEntry| {
@@ -284,7 +286,7 @@ fn clear(folder: &Path) {
     }
 }
 
-/// The end of a run's output. Where a line was written over, as bars of progress do, its last form.
+/// The end of a run's output. Of lines overwritten by progress bars, only the last state.
 fn last(path: &Path) -> std::io::Result<String> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();

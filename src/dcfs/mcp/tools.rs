@@ -1,5 +1,5 @@
-//! The six tools: what they are called, what they take, and who answers. Their texts are in every conversation of a model,
-//! so they are short: all together stay under 1,500 tokens.
+//! The six tools: names, arguments, handlers. Their texts are part of every conversation of a model, so they
+//! are short: all together stay under 1,500 tokens.
 
 use rmcp::model::{CallToolResult, JsonObject, Tool, ToolAnnotations};
 use serde::de::DeserializeOwned;
@@ -107,7 +107,7 @@ impl Kit {
         }
     }
 
-    /// As the protocol lists it.
+    /// The tool in the protocol's list.
     pub fn tool(self) -> Tool {
         let schema = match self.schema() {
             Value::Object(schema) => schema,
@@ -116,12 +116,12 @@ impl Kit {
         Tool::new(self.name(), self.description(), schema).with_annotations(self.annotations())
     }
 
-    /// The tool of a name.
+    /// Finds a tool by name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kit| kit.name() == name)
     }
 
-    /// What it answers. What is wrong is an answer too.
+    /// Calls the tool. Errors are answers too.
     pub async fn call(self, server: &Server, arguments: JsonObject) -> CallToolResult {
         let answer = match self {
             Self::Context => match read::<context::Arguments>(arguments) {
@@ -163,7 +163,7 @@ fn object(properties: Value, required: &[&str]) -> Value {
 }
 
 fn read<T: DeserializeOwned>(arguments: JsonObject) -> Result<T> {
-    // An argument that is null is one that is not given; some clients send all.
+    // A null argument counts as absent; some clients send all arguments.
     let given = arguments.into_iter().filter(|(_, value)| !value.is_null()).collect();
     T::deserialize(Value::Object(given))
         .map_err(|error| Error::new(Kind::Invalid, format!("wrong arguments: {error}")))
@@ -173,7 +173,7 @@ fn read<T: DeserializeOwned>(arguments: JsonObject) -> Result<T> {
 mod tests {
     use super::*;
 
-    /// Tokens that all tools may take in a model's context; some four characters are one.
+    /// Limit of tokens for all tools in a model's context; about four characters per token.
     const MOST_TOKENS: usize = 1500;
 
     #[test]

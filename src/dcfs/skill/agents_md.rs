@@ -1,10 +1,10 @@
-//! The lines that `AGENTS.md` of a project holds about dcfs, between two markers: written once, renewed in place, taken
-//! away without touching what stands around them.
+//! The lines about dcfs in a project's `AGENTS.md`, between two markers: written once, updated in place,
+//! removed without touching the text around them.
 
-/// Before the lines.
+/// The marker before the lines.
 const BEGIN: &str = "<!-- dcfs: begin -->";
 
-/// After them.
+/// The marker after the lines.
 const END: &str = "<!-- dcfs: end -->";
 
 const LINES: &str = "\
@@ -15,7 +15,7 @@ const LINES: &str = "\
 - The skill `dcfs` says more: `dcfs skill show`.
 ";
 
-/// A page with the lines in it: in their place, or at its end.
+/// A page with the lines: at their current place, or at its end.
 pub fn with(page: &str) -> String {
     let block = format!("{BEGIN}\n{LINES}{END}\n");
     match parted(page) {
@@ -25,7 +25,7 @@ pub fn with(page: &str) -> String {
     }
 }
 
-/// The page without them; `None` where it has none.
+/// The page without them; `None` if it has none.
 pub fn without(page: &str) -> Option<String> {
     let (before, after) = parted(page)?;
     let before = before.trim_end_matches('\n');
@@ -36,8 +36,8 @@ pub fn without(page: &str) -> Option<String> {
     })
 }
 
-/// What stands before the first block and after it. Markers are lines of their own: in a sentence they are somebody's words,
-/// and of several beginnings the last counts, so that nothing between them is taken away.
+/// The text before the first block and after it. Markers must be lines of their own: in a sentence they are the
+/// user's text, and of several begin markers the last counts, so that nothing between them is removed.
 fn parted(page: &str) -> Option<(&str, &str)> {
     let (mut at, mut begin) = (0, None);
     for line in page.split_inclusive('\n') {
@@ -78,7 +78,7 @@ mod tests {
         assert_eq!(with(&twice), format!("{BEGIN}\nmine\n{}", with("")));
         let said = format!("Write {BEGIN} and {END} around it.\n");
         assert_eq!(without(&said), None);
-        // A marker without its end is somebody's text.
+        // A begin marker without an end marker is the user's text.
         assert!(with(&format!("{BEGIN} x")).starts_with(&format!("{BEGIN} x\n\n")));
     }
 }

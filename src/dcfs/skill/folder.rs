@@ -1,7 +1,8 @@
-//! One installed skill: what state it is in, writing it, taking it away.
+//! One installed skill: its state, installation and removal.
 //!
-//! A note beside the files (`.dcfs.json`) holds the digest of each as it was written. A file that differs from it was edited by
-//! hand, and stays unless the caller insists; everything else follows the program's version.
+//! A note beside the files (`.dcfs.json`) contains the digest of each as it was written. A file that differs
+//! from it was edited by hand, and stays unless the caller insists; everything else follows the program's
+//! version.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,13 +17,13 @@ use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::hex::hex;
 use dcfs_disk::{owner, regular, whole_file};
 
-/// The note about what was written.
+/// The file of the note.
 const NOTE: &str = ".dcfs.json";
 
-/// Bytes of a file of a skill that are read: ten times the largest there is.
+/// Limit of a skill's file in bytes: ten times the largest one.
 const LARGEST: u64 = 1 << 20;
 
-/// What was written, and by which version.
+/// The files that were written, and the version that wrote them.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Note {
     version: String,
@@ -30,10 +31,10 @@ struct Note {
     files: BTreeMap<String, String>,
 }
 
-/// How a skill stands.
+/// The state of a skill.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Nothing is there.
+    /// Not installed.
     Absent,
     /// A link to a skill elsewhere.
     Link(PathBuf),
@@ -42,23 +43,23 @@ pub enum State {
     /// Written by a version of dcfs.
     Installed {
         version: String,
-        /// Whether the files are those of this program, but for what was edited.
+        /// Whether the unedited files are those of this program.
         is_current: bool,
-        /// Files that somebody changed since.
+        /// Files edited since.
         edited: Vec<String>,
     },
 }
 
-/// What came of writing a skill, or of taking it away.
+/// The result of an installation or removal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Outcome {
     pub written: Vec<String>,
     pub removed: Vec<String>,
-    /// Files that were edited by hand, and stay.
+    /// Files edited by hand, which stay.
     pub kept: Vec<String>,
 }
 
-/// How the skill in `folder` stands.
+/// The state of the skill in `folder`.
 ///
 /// # Errors
 /// It cannot be read.
@@ -90,7 +91,7 @@ pub fn state(folder: &Path) -> Result<State> {
     Ok(State::Installed { version: note.version, is_current, edited })
 }
 
-/// Writes the skill into `folder`. Files that somebody edited stay, unless `force`.
+/// Installs the skill into `folder`. Edited files stay, unless `force`.
 ///
 /// # Errors
 /// The folder is a link or somebody else's, unless `force`; the system refuses.
@@ -125,7 +126,7 @@ pub fn install(folder: &Path, force: bool) -> Result<Outcome> {
         let is_edited =
             now.as_ref().is_some_and(|now| before.files.get(&file) != Some(now) && *now != digest);
         if is_edited && !force {
-            // What it was written as stays noted, so that it counts as edited the next time too.
+            // The original digest stays in the note, so that the file counts as edited the next time too.
             files.insert(file.clone(), before.files.get(&file).cloned().unwrap_or_default());
             outcome.kept.push(file);
             continue;
@@ -180,7 +181,7 @@ pub fn link(folder: &Path, to: &Path, force: bool) -> Result<()> {
     made.map_err(|error| unwritten(folder, &error))
 }
 
-/// Takes the skill away: a link to one, or the files that dcfs wrote. Files that somebody edited and links to something else
+/// Removes the skill: a link to one, or the files that dcfs wrote. Edited files and links to something else
 /// stay, unless `force`; other files that dcfs did not write stay in any case.
 ///
 /// # Errors
@@ -210,13 +211,14 @@ pub fn uninstall(folder: &Path, force: bool) -> Result<Outcome> {
     if outcome.kept.is_empty() {
         fs::remove_file(folder.join(NOTE)).map_err(|error| unwritten(folder, &error))?;
     }
-    // Where something else is in them, they stay.
+    // They stay if they contain anything else.
     fs::remove_dir(folder.join(REFERENCES)).ok();
     fs::remove_dir(folder).ok();
     Ok(outcome)
 }
 
-/// Whether a link in place of `folder` is one of ours: to a skill that dcfs wrote, or to where one was.
+/// Whether a link in place of `folder` is ours: it leads to a skill that dcfs wrote, or to a place where one
+/// was.
 fn leads_to_a_skill(folder: &Path, to: &Path) -> bool {
     let skill = folder.parent().unwrap_or(Path::new("")).join(to);
     match state(&skill) {
@@ -254,7 +256,7 @@ fn wanted() -> Vec<(String, String, String)> {
     text::files().into_iter().map(digested).collect()
 }
 
-/// Whether a path of a note is one that a skill may have: whoever wrote the note cannot lead out of the folder.
+/// Whether a path in a note is valid for a skill, so that whoever wrote the note cannot lead out of the folder.
 fn is_ours(file: &str) -> bool {
     let name = file.strip_prefix(REFERENCES).and_then(|rest| rest.strip_prefix('/'));
     let name = name.unwrap_or(file);
@@ -270,7 +272,7 @@ fn note(folder: &Path) -> Result<Option<Note>> {
     }
 }
 
-/// The digest of a file that is there. A link or a pipe in its place is an error, never followed.
+/// The digest of an existing file. A link or a FIFO in its place is an error, and never followed.
 fn digest(path: &Path) -> Result<Option<String>> {
     match regular::read(path, LARGEST) {
         Ok(bytes) => Ok(Some(sum(&bytes))),
@@ -283,8 +285,8 @@ fn sum(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// Refuses a place in a project, such as `.claude/skills/dcfs`, that is or stands behind a link of somebody else: it may have come with
-/// the project.
+/// Refuses a place in a project, such as `.claude/skills/dcfs`, that is or lies behind another user's link: it
+/// may have come with the project.
 ///
 /// # Errors
 /// `Denied`, with the owner.

@@ -1,14 +1,14 @@
-//! The skill `dcfs`: what a coding agent reads before it works with datasets, as the open specification of skills has it
-//! (a folder with `SKILL.md` and `references/`).
+//! The skill `dcfs`: instructions for coding agents that work with datasets, in the format of the open skills
+//! specification (a folder with `SKILL.md` and `references/`).
 //!
-//! | file | what lives there |
+//! | file | contents |
 //! |---|---|
 //! | [`text`] | the files of the skill, compiled in |
-//! | [`target`] | where each tool looks for skills |
-//! | [`folder`] | one installed skill: its state, writing it, taking it away |
+//! | [`target`] | the skill folders of each tool |
+//! | [`folder`] | one installed skill: its state, installation and removal |
 //! | [`agents_md`] | the lines in `AGENTS.md` |
 //!
-//! No terminal here: `cli::skill` brings the folders and tells what came of it.
+//! No terminal here: `cli::skill` chooses the folders and prints the results.
 
 pub mod agents_md;
 pub mod folder;

@@ -1,7 +1,7 @@
-//! Where each tool looks for skills, in a project and for a user.
+//! The folders in which each tool looks for skills, in a project and for a user.
 //!
-//! The folders are those that the tools' manuals named in 2026-11; tools move them, and this table is the one place to
-//! follow.
+//! They are taken from the tools' manuals in 2026-11; when tools move them, this table is the one place to
+//! update.
 
 use std::path::{Path, PathBuf};
 
@@ -30,17 +30,17 @@ pub enum Target {
     Pi,
 }
 
-/// Whose skill it is.
+/// The scope of an installation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Everyone's who works in a project.
+    /// Everyone who works in a project.
     Project,
     /// One user's, in every project.
     User,
 }
 
 impl Scope {
-    /// A word for it.
+    /// The name of the scope.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Project => "project",
@@ -49,7 +49,7 @@ impl Scope {
     }
 }
 
-/// The folder of skills in a project, that for a user, and the folder that shows that the tool is used.
+/// The skill folder in a project, that for a user, and the folder that shows that the tool is used.
 struct Places {
     project: &'static str,
     user: &'static str,
@@ -57,7 +57,7 @@ struct Places {
 }
 
 impl Target {
-    /// The tool's name, as it is typed.
+    /// The tool's name, as typed.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Agents => "agents",
@@ -75,7 +75,7 @@ impl Target {
         let (project, user, sign) = match self {
             Self::Agents => (".agents/skills", ".agents/skills", ".agents"),
             Self::Claude => (".claude/skills", ".claude/skills", ".claude"),
-            // `.codex/skills` is read for the sake of older installations only.
+            // `.codex/skills` is only read for compatibility with older installations.
             Self::Codex => (".agents/skills", ".agents/skills", ".codex"),
             Self::Copilot => (".github/skills", ".copilot/skills", ".copilot"),
             Self::Cursor => (".cursor/skills", ".cursor/skills", ".cursor"),
@@ -96,7 +96,7 @@ impl Target {
         base.join(skills).join(NAME)
     }
 
-    /// Whether the tool has left a folder in `base` or in `home`.
+    /// Whether the tool has a folder in `base` or in `home`.
     pub fn is_used(self, base: &Path, home: &Path) -> bool {
         let places = self.places();
         base.join(places.sign).is_dir() || home.join(places.sign).is_dir()

@@ -2,16 +2,16 @@
 
 use std::borrow::Cow;
 
-/// The name of the skill, and of its folder: the specification wants them equal.
+/// The name of the skill, and of its folder: the specification requires them to be equal.
 pub const NAME: &str = "dcfs";
 
-/// The version that the files tell.
+/// The version named in the files.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The page that tools read first.
 pub const MAIN: &str = "SKILL.md";
 
-/// Where the other pages are.
+/// The folder of the other pages.
 pub const REFERENCES: &str = "references";
 
 const BODY: &str = include_str!("SKILL.md");
@@ -33,7 +33,7 @@ pub fn files() -> Vec<(String, String)> {
     std::iter::once(main).chain(pages).collect()
 }
 
-/// One page by what a person calls it: `filters`, `filters.md`, or nothing for the main one.
+/// Finds a page by its name: `filters`, `filters.md`, or nothing for the main one.
 pub fn page(name: Option<&str>) -> Option<String> {
     let path = match name {
         None => MAIN.to_owned(),
@@ -47,7 +47,7 @@ pub fn names() -> Vec<&'static str> {
     PAGES.iter().map(|(name, _)| name.trim_end_matches(".md")).collect()
 }
 
-/// A page whose links to pages that are not installed are plain words.
+/// Replaces links to pages that are not installed by their text.
 fn relinked(page: &str) -> String {
     let mut out = String::with_capacity(page.len());
     let mut rest = page;
@@ -68,7 +68,7 @@ fn relinked(page: &str) -> String {
     out + rest
 }
 
-/// `words](to)after` in parts; `None` where it is no link.
+/// Splits `words](to)after`; `None` if it is not a link.
 fn parted(link: &str) -> Option<(&str, &str, &str)> {
     let (words, behind) = link.split_once("](")?;
     let (to, after) = behind.split_once(')')?;
@@ -76,7 +76,7 @@ fn parted(link: &str) -> Option<(&str, &str, &str)> {
     is_link.then_some((words, to, after))
 }
 
-/// Whether a link leads somewhere from where the references are.
+/// Whether a link works from the folder of the references.
 fn leads(to: &str) -> bool {
     let page = to.split('#').next().unwrap_or_default();
     page.is_empty() || page.contains("://") || PAGES.iter().any(|(name, _)| *name == page)
@@ -102,7 +102,7 @@ mod tests {
         assert!(field("compatibility").len() <= 500);
         assert!(head.contains(&format!("version: \"{VERSION}\"")), "{head}");
         assert!(text.lines().count() < 200, "{}", text.lines().count());
-        // Some four characters are a token; the specification has 5,000.
+        // About four characters per token; the specification allows 5,000.
         assert!(body.len() < 4 * 5000, "{}", body.len());
     }
 

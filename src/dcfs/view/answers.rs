@@ -1,4 +1,4 @@
-//! What the page asks, as JSON.
+//! The JSON answers for the page.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,17 +15,17 @@ use serde_json::{Value, json};
 
 use super::View;
 
-/// Rows of one answer, at most.
+/// Limit of rows in one answer.
 const MOST_ROWS: u64 = 500;
 
-/// Bytes of one answer, at most: cells of strangers may be megabytes each.
+/// Limit of one answer in bytes: strangers' cells may be megabytes each.
 const MOST_BYTES: usize = 8 << 20;
 
 impl View {
     /// The dataset: its versions, columns, parents and children.
     ///
     /// # Errors
-    /// What the catalog says.
+    /// Those of the catalog.
     pub fn about(&self) -> Result<Value> {
         let details = self.catalog.details(&self.of)?;
         let parents = self.catalog.parents(self.of.id)?;
@@ -47,7 +47,7 @@ impl View {
         }))
     }
 
-    /// How many rows a filter selects; what is wrong with it is an answer too.
+    /// The number of rows that a filter selects; an error in it is an answer too.
     pub fn count(&self, filter: &str) -> Value {
         match self.select(filter) {
             Ok(selected) => json!({ "rows": count(&selected) }),
@@ -55,11 +55,11 @@ impl View {
         }
     }
 
-    /// Rows of a filter in its order, after the first `from`: a list of objects of their path and id alone, which is what a
-    /// grid shows; columns may be megabytes a row.
+    /// Rows of a filter in its order, after the first `from`: a list of objects with path and id only, which is
+    /// what the grid shows; other columns may have megabytes per row.
     ///
     /// # Errors
-    /// What is wrong with the filter; what the catalog says.
+    /// Errors in the filter; those of the catalog.
     pub fn rows(&self, filter: &str, from: u64, most: u64) -> Result<Vec<u8>> {
         let selected = self.select(filter)?.slice(from, most.min(MOST_ROWS));
         let source = self.source(selected);
@@ -70,7 +70,7 @@ impl View {
     /// One row with all its values.
     ///
     /// # Errors
-    /// `Missing` where there is none; what the catalog says.
+    /// `Missing` if there is none; those of the catalog.
     pub fn row(&self, id: RowId) -> Result<Value> {
         let selected = self.select(&format!("sys__id = {id}"))?;
         let list = self.list(&self.source(selected))?;
@@ -91,10 +91,11 @@ impl View {
         Ok(json!({ "row": row, "files": places }))
     }
 
-    /// The paths of some rows, by their ids: as [`View::rows`] tells them, which is a text or one for each File column.
+    /// The paths of some rows, by their ids: in the form of [`View::rows`], a string or one for each File
+    /// column.
     ///
     /// # Errors
-    /// What the catalog says.
+    /// Those of the catalog.
     pub fn paths(&self, ids: &[RowId]) -> Result<HashMap<i64, Value>> {
         let rows = ids.iter().filter_map(|id| self.pack.ordinal(*id)).collect();
         let source = self.source(Selected { rows: Arc::new(rows), ranking: None });
@@ -103,7 +104,7 @@ impl View {
         let rows: Vec<Value> =
             serde_json::from_slice(&list).map_err(|error| Error::new(Kind::Broken, error))?;
         let named = |row: Value| {
-            // A column that is called so gives way.
+            // A column of the same name is overridden.
             let find = |name: &str| {
                 let row = row.as_object()?.iter().rev();
                 row.clone().find(|(key, _)| key.trim_start_matches('_') == name).map(|(_, of)| of)
@@ -115,18 +116,18 @@ impl View {
         Ok(rows.into_iter().filter_map(named).collect())
     }
 
-    /// The statistics of the rows of a filter, as `_stats.json` has them.
+    /// The statistics of the rows of a filter, in the form of `_stats.json`.
     ///
     /// # Errors
     /// As [`View::rows`].
     pub fn stats(&self, filter: &str) -> Result<String> {
         let selected = self.select(filter)?;
-        // An order says nothing of what is in the rows.
+        // The order does not affect statistics.
         let unordered = Selected { ranking: None, ..selected };
         Ok(stats::of(&self.source(unordered), &|_| {})?.json)
     }
 
-    /// The File column of this number, among those that a mount lists.
+    /// The File column with this number, among those that a mount lists.
     ///
     /// # Errors
     /// There is none.
@@ -175,7 +176,8 @@ impl View {
     }
 }
 
-/// JSON as browsers read it: `NaN`, the infinities and whole numbers of more than 15 digits, which they would round, as texts.
+/// JSON for browsers: `NaN`, infinities and integers of more than 15 digits, which they would round, become
+/// strings.
 fn for_browsers(json: &[u8], out: &mut Vec<u8>) {
     let (mut is_text, mut is_escaped) = (false, false);
     let mut at = 0;

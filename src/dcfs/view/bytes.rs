@@ -1,4 +1,4 @@
-//! The bytes of a row's file, whole or in part, and its small picture.
+//! The bytes of a row's file, whole or in part, and its thumbnail.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,16 +12,17 @@ use tokio::sync::Semaphore;
 use super::View;
 use crate::picture;
 
-/// Bytes that are read at a time.
+/// Bytes read at a time.
 pub const PIECE: u32 = 1 << 20;
 
-/// Bytes of one answer to a question for a part: a player asks again for more.
+/// Limit of a partial answer in bytes: a player requests more.
 pub const PART: u64 = 8 << 20;
 
-/// Pictures that are made small at a time: each takes a core, and its pixels memory.
+/// Limit of thumbnails made concurrently: each takes a core, and memory for its pixels.
 static AT_WORK: Semaphore = Semaphore::const_new(2);
 
-/// Types that a browser shows and that run nothing, by the ending of a name. What is text is shown as text, HTML and SVG too.
+/// MIME types that a browser shows without running anything, by file extension. All text is shown as plain
+/// text, including HTML and SVG.
 const TYPES: [(&[&str], &str); 17] = [
     (&["jpg", "jpeg"], "image/jpeg"),
     (&["png"], "image/png"),
@@ -48,7 +49,7 @@ const TYPES: [(&[&str], &str); 17] = [
     (&[], ""),
 ];
 
-/// The type that a file is shown as; `None` where it is only to be saved.
+/// The MIME type for showing a file; `None` if it can only be downloaded.
 pub fn type_of(object: &Object) -> Option<&'static str> {
     let name = String::from_utf8_lossy(&object.path).to_ascii_lowercase();
     let ending = name.rsplit('/').next()?.rsplit_once('.')?.1.to_owned();
@@ -57,20 +58,20 @@ pub fn type_of(object: &Object) -> Option<&'static str> {
 }
 
 impl View {
-    /// The object that a row names in a File column. Blocks.
+    /// The object that a row names in a File column. Blocking.
     ///
     /// # Errors
-    /// `Missing` where it names none.
+    /// `Missing` if it names none.
     pub fn object(&self, row: RowId, column: usize) -> Result<Object> {
         let file = self.file(column)?;
         let found = self.catalog.objects(&self.of, file, &[row])?.pop().flatten();
         found.ok_or_else(|| Error::new(Kind::Missing, format!("row {row} names no file")))
     }
 
-    /// `range` of the bytes of an object, and how many there are in all.
+    /// The bytes `range` of an object, and its length.
     ///
     /// # Errors
-    /// What the store says; bytes that are not those of the row.
+    /// Those of the store; bytes of another object than the row's.
     pub async fn part(
         &self,
         object: &Object,
@@ -94,10 +95,10 @@ impl View {
         Ok((bytes.into(), range, size))
     }
 
-    /// The small picture of an object.
+    /// The thumbnail of an object.
     ///
     /// # Errors
-    /// It is none, or too large; what the store says.
+    /// It is not a picture, or too large; those of the store.
     pub async fn thumb(self: &Arc<Self>, object: Object) -> Result<Vec<u8>> {
         if let Some(found) = self.thumbs.find(&object) {
             return Ok(found);
@@ -106,13 +107,13 @@ impl View {
             return Err(Error::new(Kind::Invalid, "too large to be made small"));
         }
         let turn = AT_WORK.acquire().await.map_err(|error| Error::new(Kind::Broken, error))?;
-        // Many rows may name one picture.
+        // Many rows may name the same picture.
         if let Some(found) = self.thumbs.find(&object) {
             return Ok(found);
         }
         let (bytes, ..) = self.part(&object, |size| 0..size.min(picture::LARGEST)).await?;
         let view = Arc::clone(self);
-        // Who asked may be gone; the turn ends with the work.
+        // The client may be gone; the permit is released when the work ends.
         let make = move || {
             let _turn = turn;
             view.thumbs.make(&object, &bytes)

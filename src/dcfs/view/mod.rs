@@ -1,17 +1,18 @@
-//! `dcfs view`: a page that shows what a dataset holds, served to this machine alone.
+//! `dcfs view`: a page that shows a dataset, served to this machine only.
 //!
-//! One dataset with its versions, and the versions that it was made from or that were made from it; read-only, unless `--write` lets the
-//! page save a filter. The page is a file of the binary; it asks no other host and runs no script but its own. What rows name is shown by
-//! types that cannot run anything, in an origin of its own.
+//! It shows one dataset with its versions, and the versions that it was made from or that were made from it;
+//! read-only, unless `--write` lets the page save a filter. The page is compiled into the binary; it sends no
+//! requests to other hosts and runs no script but its own. Files of rows are served with types that cannot run
+//! anything, in an origin of their own.
 //!
-//! | file | what lives there |
+//! | file | contents |
 //! |---|---|
-//! | [`server`] | HTTP: who may ask, which headers every answer has |
-//! | [`answers`] | what the page asks of one version: rows, counts, statistics, one row |
-//! | [`near`] | the versions around it: lineage, and what differs |
-//! | [`saving`] | a filter as a new version |
+//! | [`server`] | HTTP: access checks, and the headers of every answer |
+//! | [`answers`] | answers about one version: rows, counts, statistics, one row |
+//! | [`near`] | the versions around it: lineage and differences |
+//! | [`saving`] | saves a filter as a new version |
 //! | [`bytes`] | files of rows, whole and in parts |
-//! | [`thumbs`] | small pictures, kept on disk |
+//! | [`thumbs`] | thumbnails, cached on disk |
 //! | `page/` | the page, its style and its scripts |
 
 mod answers;
@@ -36,7 +37,7 @@ pub use thumbs::Thumbs;
 
 use dcfs_core::schema::Schema;
 
-/// What is shown: one version.
+/// One version that is shown.
 pub struct View {
     pub catalog: Arc<Catalog>,
     pub of: VersionInfo,
@@ -44,16 +45,16 @@ pub struct View {
     pub pack: Arc<Pack>,
     pub queries: Queries,
     pub stores: Arc<Stores>,
-    /// The filter that the page begins with.
+    /// The initial filter of the page.
     pub filter: Option<String>,
     pub thumbs: Arc<Thumbs>,
 }
 
 impl View {
-    /// What a filter selects; all rows where it is empty.
+    /// The rows that a filter selects; all rows if it is empty.
     ///
     /// # Errors
-    /// What is wrong with it, with a caret; what the catalog says.
+    /// Errors in the filter, with a caret; those of the catalog.
     pub fn select(&self, filter: &str) -> Result<Selected> {
         let query = match filter.trim() {
             "" => Query::default(),

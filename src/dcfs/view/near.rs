@@ -1,5 +1,5 @@
-//! The versions around the one that is shown: those of its dataset, what they were made from and what was made from them. They alone are
-//! shown beside it, and what differs between two of them.
+//! The versions around the one that is shown: those of its dataset, its ancestors and its descendants. Only
+//! these can be shown beside it and compared.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,16 +18,16 @@ use dcfs_data::diff::{Counts, Plan, Versions, compare};
 use dcfs_data::pack::Packs;
 use dcfs_data::query::Queries;
 
-/// Versions of a graph, and how far it goes up and down.
+/// Limits of the graph: the number of versions, and its depth in each direction.
 const MOST_NODES: usize = 80;
 const DEEPEST: i64 = 12;
 
-/// Versions that stay open, and differences that are remembered, each of so many rows of a kind.
+/// Limits: versions kept open, cached comparisons, and rows of each kind in a comparison.
 const MOST_OPEN: usize = 16;
 const MOST_COMPARED: usize = 8;
 const MOST_DIFFERENCES: usize = 10_000;
 
-/// Rows of one answer.
+/// Limit of rows in one answer.
 const MOST_ROWS: usize = 200;
 
 /// The version that is shown first, and those around it.
@@ -40,39 +40,39 @@ pub struct Near {
     compared: Mutex<HashMap<(VersionId, VersionId), Arc<Compared>>>,
 }
 
-/// What differs between two versions.
+/// The differences between two versions.
 struct Compared {
     counts: Counts,
-    /// Those added, changed and removed, by rising ids.
+    /// Added, changed and removed rows, by ascending id.
     rows: [Vec<Kept>; 3],
     /// Names of compared columns.
     columns: Vec<String>,
 }
 
-/// A version or a storage of the graph.
+/// A version or a storage location in the graph.
 struct Node {
     name: String,
     kind: &'static str,
     rows: Option<u64>,
     saved: Option<Timestamp>,
-    /// Below 0 for what the version came from, above for what came from it.
+    /// Negative for ancestors, positive for descendants.
     level: i64,
     of: Option<VersionInfo>,
 }
 
-/// Versions, and pairs of child and parent by their places.
+/// Nodes, and edges from child to parent by index.
 type Graph = (Vec<Node>, Vec<(usize, usize)>);
 
 impl Near {
-    /// Around a version.
+    /// The neighbourhood of a version.
     pub fn new(first: Arc<View>, packs: Arc<Packs>, may_write: bool) -> Self {
         Self { first, packs, may_write, open: Mutex::default(), compared: Mutex::default() }
     }
 
-    /// The version called so (`pets@1.0.0`); the first where nothing is named. Blocks.
+    /// The version of this name (`pets@1.0.0`); the first one if no name is given. Blocking.
     ///
     /// # Errors
-    /// It is none of those around the first.
+    /// It is not among those around the first.
     pub fn version(&self, name: &str) -> Result<Arc<View>> {
         if name.is_empty() || name == self.first.of.to_string() {
             return Ok(self.first.clone());
@@ -83,7 +83,7 @@ impl Near {
         }
         let siblings = self.siblings()?;
         let mut of = siblings.iter().find(|of| of.to_string() == name).cloned();
-        // What is in the graph of one of them can be clicked there.
+        // The graph of one of the siblings has links to these.
         for sibling in siblings.iter().rev() {
             if of.is_some() {
                 break;
@@ -111,16 +111,16 @@ impl Near {
         if open.len() >= MOST_OPEN {
             open.clear();
         }
-        // Another may have opened it meanwhile.
+        // Another thread may have opened it meanwhile.
         Ok(open.entry(view.of.id).or_insert(view).clone())
     }
 
-    /// Versions that are open. Held for a moment alone: nothing is looked up or built meanwhile.
+    /// The open versions. Locked briefly: nothing is looked up or built meanwhile.
     fn open(&self) -> MutexGuard<'_, HashMap<VersionId, Arc<View>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Versions of the first one's dataset, oldest first.
+    /// The versions of the first one's dataset, oldest first.
     fn siblings(&self) -> Result<Vec<VersionInfo>> {
         let mut versions = self.first.catalog.versions()?;
         versions.retain(|of| of.dataset == self.first.of.dataset);
@@ -128,10 +128,10 @@ impl Near {
         Ok(versions)
     }
 
-    /// What the page says of a version beside its rows.
+    /// The description of a version, apart from its rows.
     ///
     /// # Errors
-    /// What the catalog says.
+    /// Those of the catalog.
     pub fn about(&self, view: &View) -> Result<Value> {
         let mut about = view.about()?;
         let mut versions = view.catalog.versions()?;
@@ -148,10 +148,10 @@ impl Near {
         Ok(about)
     }
 
-    /// The graph of what a version came from and what came from it: nodes with levels, and pairs of child and parent.
+    /// The lineage graph of a version: nodes with levels, and edges from child to parent.
     ///
     /// # Errors
-    /// What the catalog says.
+    /// Those of the catalog.
     pub fn graph(&self, of: &VersionInfo) -> Result<Value> {
         let (nodes, edges) = self.nodes(of)?;
         let nodes = nodes.iter().map(|node| {
@@ -213,11 +213,11 @@ impl Near {
         Ok((graph.nodes, graph.edges))
     }
 
-    /// What differs in a version against another of those around: how many rows, and `most` of one kind after the first `from`,
-    /// each as one row or the two.
+    /// The differences of a version against another one: counts, and `most` rows of one kind after the first
+    /// `from`, each as one row or a pair.
     ///
     /// # Errors
-    /// The other is none of those around; what the catalog says.
+    /// The other is not among those around; those of the catalog.
     pub fn diff(&self, view: &View, with: &str, part: &str, from: u64) -> Result<Value> {
         let other = self.version(with)?;
         let compared = self.compared(&other, view)?;
@@ -279,7 +279,7 @@ impl Near {
     }
 }
 
-/// A graph while versions are added.
+/// A graph under construction.
 #[derive(Default)]
 struct Growing {
     nodes: Vec<Node>,
@@ -288,7 +288,7 @@ struct Growing {
 }
 
 impl Growing {
-    /// The number of a node, and whether it is new; `None` where there are too many.
+    /// Adds a node; returns its index, and whether it is new; `None` if there are too many.
     fn add(&mut self, node: Node) -> Option<(usize, bool)> {
         if let Some(number) = self.numbers.get(&node.name) {
             return Some((*number, false));

@@ -1,4 +1,4 @@
-//! A filter of the page as a new version, where `--write` allows it: what `dcfs save` does.
+//! Saves a filter of the page as a new version, if `--write` allows it, like `dcfs save`.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use dcfs_data::catalog::{Number, Publication, Writer};
 use dcfs_work::author;
 use dcfs_work::save::{self, Chosen};
 
-/// What is asked.
+/// The body of the request.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Saving {
@@ -22,18 +22,18 @@ pub struct Saving {
 }
 
 impl Saving {
-    /// Reads what the page sent.
+    /// Parses the body of the request.
     ///
     /// # Errors
-    /// It is no such JSON.
+    /// It is not such JSON.
     pub fn read(json: &[u8]) -> Result<Self> {
         serde_json::from_slice(json).map_err(|error| Error::new(Kind::Invalid, error))
     }
 
-    /// Saves the rows of a version that pass.
+    /// Saves the matching rows of a version.
     ///
     /// # Errors
-    /// A name that is none; a filter that is wrong, or selects nothing; what the catalog says.
+    /// An invalid name; a filter that is wrong, or selects nothing; those of the catalog.
     pub fn save(&self, view: &View) -> Result<Value> {
         let name: DatasetName = self.name.trim().parse()?;
         let filter = self.filter.trim();

@@ -1,4 +1,4 @@
-//! HTTP on this machine alone: who asks must know the token, which is part of the address.
+//! HTTP on this machine only: clients must know the token, which is part of the URL.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,11 +25,11 @@ use super::bytes::{PART, PIECE, type_of};
 use super::saving::Saving;
 use super::{Near, View};
 
-/// Content-Security-Policy of the page: its own script, its own server.
+/// Content-Security-Policy of the page: only its own scripts and its own server.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Content-Security-Policy of files of rows: nothing runs, in an origin of its own.
+/// Content-Security-Policy of rows' files: nothing runs, in an origin of its own.
 const SANDBOX: &str = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; media-src 'self'; \
                        base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -45,20 +45,20 @@ const SCRIPTS: [(&str, &str); 4] = [
     ("filter.js", include_str!("page/filter.js")),
 ];
 
-/// Bytes of a question, at most: a filter stands in its address.
+/// Limit of a request in bytes: its URL contains a filter.
 const LONGEST: usize = 64 << 10;
 
-/// A server that is about to answer.
+/// A server with an open port.
 pub struct Listening {
     listener: TcpListener,
     token: String,
     address: SocketAddr,
 }
 
-/// Takes a port of this machine; 0 for any that is free.
+/// Opens a local port; 0 picks a free one.
 ///
 /// # Errors
-/// It is taken.
+/// It is in use.
 pub async fn listen(port: u16) -> Result<Listening> {
     let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let taken = |error| {
@@ -70,18 +70,18 @@ pub async fn listen(port: u16) -> Result<Listening> {
 }
 
 impl Listening {
-    /// Where the page is.
+    /// The URL of the page.
     pub fn url(&self) -> String {
         format!("http://{}/{}/", self.address, self.token)
     }
 
-    /// Answers until it is dropped.
+    /// Serves until it is dropped.
     pub async fn serve(self, near: Arc<Near>) {
         let door = Arc::new(Door { near, token: self.token, port: self.address.port() });
         loop {
             let (stream, _) = match self.listener.accept().await {
                 Ok(accepted) => accepted,
-                // Too many descriptors: those of others are closed in a moment.
+                // Too many open descriptors: other connections will be closed in a moment.
                 Err(error) => {
                     tracing::debug!(%error, "a connection is not taken");
                     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
@@ -105,7 +105,7 @@ impl Listening {
     }
 }
 
-/// What a request may bring.
+/// The body type of requests.
 trait Asking: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> {}
 
 impl<B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>> Asking for B {}
@@ -149,7 +149,7 @@ impl Door {
         answer
     }
 
-    /// The path below the token.
+    /// The path after the token.
     fn check<B>(&self, request: &Request<B>) -> Result<String, StatusCode> {
         let may = match *request.method() {
             Method::GET | Method::HEAD => true,
@@ -159,14 +159,14 @@ impl Door {
         if !may {
             return Err(StatusCode::METHOD_NOT_ALLOWED);
         }
-        // A page of another host whose name was made to mean this machine.
+        // Refuses pages of other hosts whose name resolves to this machine (DNS rebinding).
         let own = [format!("127.0.0.1:{}", self.port), format!("localhost:{}", self.port)];
         let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
         if !text(HOST).is_some_and(|host| own.iter().any(|own| own == host)) {
             return Err(StatusCode::MISDIRECTED_REQUEST);
         }
         let is_own = |origin: &str| own.iter().any(|own| origin == format!("http://{own}"));
-        // A browser names the origin of whoever writes, always.
+        // Browsers always send the origin of writing requests.
         let is_known = match text(ORIGIN) {
             Some(origin) => is_own(origin),
             None => *request.method() != Method::POST,
@@ -223,7 +223,7 @@ impl Door {
                 match path {
                     "thumb" => {
                         let mut answer = typed("image/jpeg", view.thumb(object).await?);
-                        // A version never changes, and the token is another one next time.
+                        // A version never changes, and the token is different next time.
                         let lasting = HeaderValue::from_static("private, max-age=86400, immutable");
                         answer.headers_mut().insert(CACHE_CONTROL, lasting);
                         Ok(answer)
@@ -235,14 +235,14 @@ impl Door {
         }
     }
 
-    /// The version that is asked about.
+    /// The version that a request is about.
     async fn version(&self, name: String) -> Result<Arc<View>> {
         let near = Arc::clone(&self.near);
         let found = tokio::task::spawn_blocking(move || near.version(&name)).await;
         found.unwrap_or_else(|error| Err(died(&error)))
     }
 
-    /// What the page asks to be written.
+    /// Handles a writing request of the page.
     async fn write<B: Asking>(&self, path: &str, request: Request<B>) -> Result<Answer> {
         if path != "save" {
             return Ok(plain(StatusCode::NOT_FOUND, "nothing is here"));
@@ -256,7 +256,7 @@ impl Door {
     }
 }
 
-/// A file of a row; the part of it that is asked for.
+/// Serves a file of a row, or the requested part of it.
 async fn file(
     view: &View,
     object: &dcfs_core::object::Object,
@@ -283,7 +283,7 @@ async fn file(
     Ok(answer)
 }
 
-/// All bytes of an object, a piece at a time as the browser takes them.
+/// Streams all bytes of an object, as fast as the browser reads them.
 async fn all_of(view: &View, object: &dcfs_core::object::Object) -> Result<Answer> {
     let reader = view.stores.open(object).await?;
     let size = reader.size();
@@ -304,7 +304,7 @@ async fn all_of(view: &View, object: &dcfs_core::object::Object) -> Result<Answe
     Ok(answer)
 }
 
-/// An object by a type that runs nothing, or to be saved.
+/// Serves an object with a type that runs nothing, or as a download.
 fn shown(object: &dcfs_core::object::Object, body: UnsyncBoxBody<Bytes, Error>) -> Answer {
     let kind = type_of(object);
     let mut answer = typed(kind.unwrap_or("application/octet-stream"), Bytes::new());
@@ -321,7 +321,7 @@ fn told(part: &Range<u64>, size: u64) -> String {
     format!("bytes {}-{}/{size}", part.start, part.end.saturating_sub(1))
 }
 
-/// `bytes=5-9`, `bytes=5-`, `bytes=-9`: one range; more are answered as if none was asked for.
+/// Parses `bytes=5-9`, `bytes=5-`, `bytes=-9`: one range; several are treated as none.
 fn parse_range(text: &str) -> Option<(Option<u64>, Option<u64>)> {
     let (from, to) = text.strip_prefix("bytes=")?.split_once('-')?;
     let number = |text: &str| match text.is_empty() {
@@ -334,7 +334,7 @@ fn parse_range(text: &str) -> Option<(Option<u64>, Option<u64>)> {
     }
 }
 
-/// What was asked: `where=a%20%3E%201&from=200`.
+/// The query string: `where=a%20%3E%201&from=200`.
 struct Asked(Vec<(String, String)>);
 
 impl Asked {
@@ -362,7 +362,7 @@ impl Asked {
     }
 }
 
-/// Equal, in a time that does not tell how far.
+/// Compares in constant time.
 fn is_same(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && one.iter().zip(other).fold(0, |all, (a, b)| all | (a ^ b)) == 0
 }

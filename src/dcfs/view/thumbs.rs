@@ -1,4 +1,4 @@
-//! Small pictures of large ones, made once and kept on disk by the identity of their object.
+//! Thumbnails of pictures, made once and cached on disk by the identity of their object.
 
 use std::fs;
 use std::io::Write;
@@ -12,27 +12,27 @@ use dcfs_core::hex::hex;
 use dcfs_core::object::Object;
 use dcfs_disk::{private, regular};
 
-/// Pixels of the longer side.
+/// Longer side in pixels.
 const SIDE: u32 = 256;
 
-/// Bytes that are kept, and after how many room is made.
+/// Size limit in bytes, and number of bytes written between evictions.
 const KEPT: u64 = 512 << 20;
 const OFTEN: u64 = 32 << 20;
 
-/// The folder of small pictures.
+/// The folder of thumbnails.
 #[derive(Debug)]
 pub struct Thumbs {
     folder: PathBuf,
-    /// Bytes that were written, and files.
+    /// Bytes and files written since the last eviction.
     written: AtomicU64,
     drafts: AtomicU64,
 }
 
 impl Thumbs {
-    /// Below the folder of the cache; the oldest are removed where there are too many.
+    /// A folder below the cache's; the oldest thumbnails are removed if there are too many.
     ///
     /// # Errors
-    /// The folder cannot be made, or is another user's.
+    /// The folder cannot be created, or belongs to another user.
     pub fn new(cache: &Path) -> Result<Self> {
         let folder = cache.join("thumbs");
         private::folder(&folder)?;
@@ -40,19 +40,19 @@ impl Thumbs {
         Ok(Self { folder, written: AtomicU64::new(0), drafts: AtomicU64::new(0) })
     }
 
-    /// That of an object, where it was made before.
+    /// The thumbnail of an object, if cached.
     pub fn find(&self, object: &Object) -> Option<Vec<u8>> {
         regular::read(&self.place(object), 1 << 20).ok()
     }
 
-    /// Makes that of an object whose bytes are `bytes`, and keeps it. Blocks.
+    /// Makes and caches the thumbnail of an object with these bytes. Blocking.
     ///
     /// # Errors
-    /// `Invalid` where they are no picture of a kind that is known, or too large a one.
+    /// `Invalid` if they are not a picture of a known format, or too large.
     pub fn make(&self, object: &Object, bytes: &[u8]) -> Result<Vec<u8>> {
         let thumb =
             picture::scaled(bytes, SIDE).map_err(|error| Error::new(Kind::Invalid, error))?;
-        // Whole, or not there; a full disk keeps none.
+        // Complete or absent; a full disk stores none.
         let place = self.place(object);
         let number = self.drafts.fetch_add(1, Ordering::Relaxed);
         let draft = place.with_extension(format!("{}-{number}", std::process::id()));
@@ -78,7 +78,7 @@ impl Thumbs {
     }
 }
 
-/// Removes the oldest until what is left is not more than is kept.
+/// Removes the oldest thumbnails until the rest is within the limit.
 fn make_room(folder: &Path) {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut files: Vec<(SystemTime, u64, PathBuf)> = entries

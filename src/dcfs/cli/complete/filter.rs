@@ -1,22 +1,22 @@
-//! What may follow in a filter that is half typed: columns, and behind a comparison the values of a column. Pure.
+//! Completion of a half-typed filter: columns, and after a comparison the values of a column. Pure.
 //!
-//! A shell completes a whole word, which the filter in its quotes is: candidates repeat what is typed before.
+//! A shell completes whole words, and a quoted filter is one word: candidates repeat the text typed before.
 
-/// The place in a filter where something is to follow.
+/// The position in a filter to complete at.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Place<'t> {
-    /// What stays as it is.
+    /// The text to keep.
     pub before: &'t str,
-    /// What is typed of the word.
+    /// The beginning of the word, as typed.
     pub word: &'t str,
-    /// The column whose values may stand here; `None` where a column may.
+    /// The column whose values are possible here; `None` if a column is expected.
     pub column: Option<&'t str>,
 }
 
-/// Words that may stand between a column and a value.
+/// Operators between a column and a value.
 const OPERATORS: [&str; 9] = ["=", "==", "!=", "<>", "in", "like", "ilike", "glob", "between"];
 
-/// Reads what is typed so far.
+/// Analyses the text typed so far.
 pub fn place(typed: &str) -> Place<'_> {
     let start = match open_quote(typed) {
         Some(quote) => quote,
@@ -28,7 +28,7 @@ pub fn place(typed: &str) -> Place<'_> {
     Place { before, word, column: compared(before) }
 }
 
-/// Where a text begins that does not end.
+/// The position of a quote that is not closed.
 fn open_quote(typed: &str) -> Option<usize> {
     let mut open: Option<(usize, char)> = None;
     for (at, c) in typed.char_indices().filter(|(_, c)| ['"', '\''].contains(c)) {
@@ -45,10 +45,10 @@ fn is_of_word(c: char) -> bool {
     c.is_alphanumeric() || ['_', '.', '-', '[', ']'].contains(&c)
 }
 
-/// The column that a comparison at the end of `before` is about: `label = `, `label in (pug, `.
+/// The column of a comparison at the end of `before`: `label = `, `label in (pug, `.
 fn compared(before: &str) -> Option<&str> {
     let before = match before.rfind('(') {
-        // Of a list that is open, what stands before it.
+        // For an open list, the text before it.
         Some(open) if !before[open..].contains(')') => {
             Some(&before[..open]).filter(|text| text.trim_end().ends_with(" in"))?
         }
@@ -57,7 +57,7 @@ fn compared(before: &str) -> Option<&str> {
     let before = before.trim_end();
     let operator = OPERATORS.iter().filter(|operator| {
         before.strip_suffix(**operator).is_some_and(|rest| {
-            // `min` is no `in`.
+            // `min` does not end with the operator `in`.
             !operator.starts_with(char::is_alphabetic) || rest.ends_with(' ')
         })
     });
@@ -70,7 +70,7 @@ fn compared(before: &str) -> Option<&str> {
     Some(&rest[start..]).filter(|column| !column.is_empty())
 }
 
-/// A text as a filter takes it: bare where it may be, else in quotes.
+/// A text as a filter value: bare if possible, else quoted.
 pub fn quoted(text: &str) -> String {
     let is_bare = text.starts_with(char::is_alphabetic)
         && text.chars().all(|c| c.is_ascii_alphanumeric() || ['_', '-'].contains(&c));

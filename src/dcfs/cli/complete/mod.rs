@@ -1,7 +1,7 @@
-//! What a shell completes beside commands and flags: datasets, versions, columns, filters, mountpoints.
+//! Shell completion beyond commands and flags: datasets, versions, columns, filters, mountpoints.
 //!
-//! The shell asks this program at each tab (`clap_complete`'s `CompleteEnv`: `COMPLETE=bash dcfs -- dcfs show pe`), so the
-//! catalog is read for what is typed. Nothing is ever printed but candidates, and what cannot be read has none.
+//! The shell runs this program at each tab (`clap_complete`'s `CompleteEnv`: `COMPLETE=bash dcfs -- dcfs show
+//! pe`), so the catalog is read for each completion. Only candidates are ever printed, and errors yield none.
 
 mod filter;
 
@@ -20,16 +20,17 @@ use dcfs_core::name::DatasetRef;
 use dcfs_core::schema::Schema;
 use dcfs_data::catalog::{self, Catalog, VersionInfo};
 
-/// The most candidates: a shell shows no more.
+/// Limit of candidates: shells show no more.
 const MOST: usize = 1000;
 
-/// Rows whose values are offered, the first of a version: they take some milliseconds, and a person waits for a tab.
+/// Number of first rows whose values are offered: reading them takes some milliseconds, and the user waits for
+/// it.
 const ROWS: usize = 2000;
 
-/// Values of a column that are offered: one with more is no column of classes.
+/// Limit of distinct values: a column with more is not categorical.
 const VALUES: usize = 100;
 
-/// Datasets; once there is an `@`, the versions of one.
+/// Datasets; after an `@`, the versions of one.
 pub fn datasets() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         let typed = typed.to_string_lossy();
@@ -43,7 +44,7 @@ pub fn datasets() -> ArgValueCompleter {
     })
 }
 
-/// Names of datasets, for what takes no version.
+/// Names of datasets, for arguments without a version.
 pub fn names_alone() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         let versions = catalog().and_then(|catalog| catalog.versions().ok()).unwrap_or_default();
@@ -51,7 +52,7 @@ pub fn names_alone() -> ArgValueCompleter {
     })
 }
 
-/// Columns of the dataset that was typed before, and models; several behind commas.
+/// Columns and models of the dataset typed before; several, separated by commas.
 pub fn columns() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         let typed = typed.to_string_lossy();
@@ -66,11 +67,11 @@ pub fn columns() -> ArgValueCompleter {
     })
 }
 
-/// Filters of the dataset that was typed before: its columns, and behind `label = ` the values of that column.
+/// Filters of the dataset typed before: its columns, and after `label = ` the values of that column.
 pub fn filters() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         let typed = typed.to_string_lossy();
-        // zsh and fish hand over the quote that opens the word, and want what is inside.
+        // zsh and fish pass the opening quote too, but want the text inside.
         let typed = typed.strip_prefix(['\'', '"']).unwrap_or(&typed);
         let place = filter::place(typed);
         let Some((catalog, of)) = version() else { return Vec::new() };
@@ -84,7 +85,7 @@ pub fn filters() -> ArgValueCompleter {
     })
 }
 
-/// The values of a column of texts in the first rows, as a filter takes them; none of a column with many.
+/// The values of a string column in the first rows, as filter values; none for a column with many.
 fn values(catalog: &Catalog, of: &VersionInfo, schema: &Schema, column: &str) -> Vec<String> {
     let leaves = schema.leaves();
     let Some(leaf) = leaves.iter().find(|leaf| leaf.name == column) else { return Vec::new() };
@@ -110,7 +111,7 @@ fn values(catalog: &Catalog, of: &VersionInfo, schema: &Schema, column: &str) ->
     }
 }
 
-/// Where dcfs is mounted.
+/// The mountpoints of dcfs.
 pub fn mountpoints() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         let all = mounts::all().unwrap_or_default().into_iter().filter(mounts::Mount::is_dcfs);
@@ -123,7 +124,8 @@ fn names(versions: &[VersionInfo]) -> impl Iterator<Item = String> + '_ {
     versions.chunk_by(|a, b| a.dataset == b.dataset).map(|of| of[0].dataset.to_string())
 }
 
-/// Leaves and the models around them, as filters and `--columns` take them; hidden ones are typed in full.
+/// Leaves and the models around them, in the form of filters and `--columns`; hidden ones must be typed in
+/// full.
 fn column_names(schema: &Schema) -> Vec<String> {
     let mut found = Vec::new();
     for leaf in schema.leaves().into_iter().filter(|leaf| !leaf.hidden) {
@@ -138,26 +140,26 @@ fn column_names(schema: &Schema) -> Vec<String> {
     found
 }
 
-/// Those of `all` that begin with what was typed. A name that a terminal would obey is none to offer.
+/// The candidates of `all` with the typed prefix. Names with terminal control characters are not offered.
 fn candidates(typed: &str, all: impl Iterator<Item = String>) -> Vec<CompletionCandidate> {
     let wanted = all.filter(|name| name.starts_with(typed) && sanitized(name) == *name);
     wanted.take(MOST).map(CompletionCandidate::new).collect()
 }
 
-/// The catalog that the command line so far means.
+/// The catalog of the command line so far.
 fn catalog() -> Option<Catalog> {
     let words = words();
     let named = value_of(&words, "--catalog").map(PathBuf::from);
     Catalog::open(&catalog::locate(named.as_deref()).ok()?).ok()
 }
 
-/// The columns of the first dataset among the words so far.
+/// The columns of the first dataset in the words so far.
 fn schema() -> Option<Schema> {
     let (catalog, of) = version()?;
     catalog.schema(&of).ok()
 }
 
-/// The first dataset among the words so far.
+/// The first dataset in the words so far.
 fn version() -> Option<(Catalog, VersionInfo)> {
     let catalog = catalog()?;
     let words = words();
@@ -167,7 +169,7 @@ fn version() -> Option<(Catalog, VersionInfo)> {
     Some((catalog, of))
 }
 
-/// The command line so far, from the command on: the shell passes it behind `--`.
+/// The command line so far, from the command on: the shell passes it after `--`.
 fn words() -> Vec<OsString> {
     std::env::args_os().skip_while(|word| word != "--").skip(2).collect()
 }

@@ -1,5 +1,4 @@
-//! Where each source of a copy goes, as cp has it: into a directory that is there, else under the name
-//! that was typed.
+//! The target path of each source of a copy, as in cp: inside an existing directory, else under the typed name.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -14,12 +13,12 @@ use super::Error;
 pub struct Destination {
     typed: PathBuf,
     is_directory: bool,
-    /// What was given out: two sources of one name would be mixed.
+    /// Paths already used: two sources of one name would be mixed.
     taken: HashSet<PathBuf>,
 }
 
 impl Destination {
-    /// `typed` for so many sources.
+    /// The destination `typed`, for this many sources.
     ///
     /// # Errors
     /// Several sources and no directory.
@@ -31,10 +30,10 @@ impl Destination {
         Ok(Self { typed: typed.to_path_buf(), is_directory, taken: HashSet::new() })
     }
 
-    /// Where a file goes.
+    /// The target of a file.
     ///
     /// # Errors
-    /// `new/` is no place for a file where there is no such directory; a place given out before.
+    /// `new/` is not valid for a file if there is no such directory; a path used before.
     pub fn file(&mut self, source: &[u8]) -> Result<PathBuf, Error> {
         if !self.is_directory && self.typed.as_os_str().as_bytes().ends_with(b"/") {
             return Err(Error::NoDirectory(self.typed.display().to_string()));
@@ -42,10 +41,10 @@ impl Destination {
         self.take(source)
     }
 
-    /// Where a directory goes. The contents of `.` and of the whole mount go into the directory itself.
+    /// The target of a directory. The contents of `.` and of the whole mount go into the directory itself.
     ///
     /// # Errors
-    /// A place given out before.
+    /// A path used before.
     pub fn directory(&mut self, source: &[u8]) -> Result<PathBuf, Error> {
         self.take(source)
     }
@@ -53,7 +52,7 @@ impl Destination {
     fn take(&mut self, source: &[u8]) -> Result<PathBuf, Error> {
         let place = match own_name(source) {
             Some(name) if self.is_directory => self.typed.join(name),
-            // A link to a directory is as good as the directory.
+            // A link to a directory counts as a directory.
             None if self.is_directory => {
                 fs::canonicalize(&self.typed).map_err(|error| Error::write(&self.typed, error))?
             }
@@ -66,7 +65,7 @@ impl Destination {
     }
 }
 
-/// The name that a source has of its own: its last segment, unless that is none.
+/// The name of a source: its last segment, unless that is `.` or the root.
 fn own_name(source: &[u8]) -> Option<&OsStr> {
     let end = source.iter().rposition(|b| *b != b'/')? + 1;
     let name = source[..end].rsplit(|b| *b == b'/').next()?;
@@ -101,7 +100,7 @@ mod tests {
         let home = fs::canonicalize(home.path()).expect("there");
         fs::create_dir(home.join("dir")).expect("made");
         std::os::unix::fs::symlink("dir", home.join("link")).expect("linked");
-        // what is typed, the source, where a file goes, where a directory goes; `None` is an error
+        // typed, source, target of a file, target of a directory; `None` is an error
         let cases = [
             ("dir", "pets/a", Some("dir/a"), Some("dir/a")),
             ("dir/", "pets/a/", Some("dir/a"), Some("dir/a")),

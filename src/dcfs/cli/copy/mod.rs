@@ -1,14 +1,14 @@
-//! Copying out of the mount's file system without a kernel: several files at once, whole or not at all.
+//! Copies files out of the mount's file system without a kernel: several at a time, each complete or absent.
 //!
-//! What cp does, with these differences: links named on the command line are followed, files keep their
-//! time of change, and each is written beside its place under a name of its own and renamed when it is
-//! whole. One file that fails is told and counted; the others go on. Memory is bounded by the number of
-//! jobs, whatever the size of the tree.
+//! Works like cp, with these differences: links named on the command line are followed, files keep their mtime,
+//! and each is written under a temporary name beside its target and renamed when complete. A file that fails is
+//! reported and counted; the others continue. Memory is bounded by the number of jobs, whatever the size of the
+//! tree.
 //!
-//! | file | what lives there |
+//! | file | contents |
 //! |---|---|
-//! | [`destination`] | where each source goes |
-//! | [`part`] | a file until it is whole |
+//! | [`destination`] | the target path of each source |
+//! | [`part`] | temporary files |
 //! | [`sums`] | the checksums of an export |
 //! | [`bucket`] | files as objects of a bucket |
 
@@ -42,7 +42,7 @@ use dcfs_vfs::inode::Inode;
 use dcfs_vfs::walk::Node;
 use dcfs_vfs::{Attr, FileKind, Vfs};
 
-/// Why something cannot be copied there.
+/// Why a target cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("it is a directory; use `dcfs cp -r`")]
@@ -97,13 +97,13 @@ impl From<Error> for error::Error {
     }
 }
 
-/// What was done: the summary that people and programs read.
+/// The summary of a run, for people and programs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Tally {
     pub files: u64,
     pub bytes: u64,
     pub failed: u64,
-    /// Of what failed, the error with the highest exit code.
+    /// The highest exit code among the errors.
     #[serde(skip)]
     pub worst: Option<Kind>,
 }
@@ -115,7 +115,7 @@ impl Tally {
     }
 }
 
-/// `copied 7,390 files (774.0 MiB), 2 failed`.
+/// Formats as `copied 7,390 files (774.0 MiB), 2 failed`.
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let files = if self.files == 1 { "file" } else { "files" };
@@ -127,13 +127,13 @@ impl fmt::Display for Tally {
     }
 }
 
-/// A file being copied: its path for messages, its place, and what came of it.
+/// The result of copying a file: its path for messages, its target, and the outcome.
 type Copied = (String, PathBuf, Result<Written>);
 
-/// A file that is there.
+/// A file that has been written, or existed.
 struct Written {
     bytes: u64,
-    /// Where one is wanted.
+    /// If checksums are wanted.
     sum: Option<Sum>,
 }
 
@@ -141,11 +141,11 @@ struct Written {
 pub struct Copier {
     vfs: Arc<Vfs>,
     progress: Arc<Progress>,
-    /// Files under way at a time.
+    /// Number of files copied concurrently.
     jobs: usize,
     running: JoinSet<Copied>,
     sums: Option<Sums>,
-    /// The bucket that is written to, and what its prefix is called in paths.
+    /// The target bucket, and the path that stands for its prefix.
     target: Option<(Arc<Target>, PathBuf)>,
     pub tally: Tally,
 }
@@ -163,10 +163,10 @@ impl Copier {
         }
     }
 
-    /// Leaves files that are there as they would be written, and writes checksums of all into a folder.
+    /// Makes this an export: unchanged files are kept, and checksums of all are written into a folder.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// They cannot be written.
     pub fn export(&mut self, folder: &Path) -> Result<()> {
         self.sums = Some(Sums::create(folder)?);
         Ok(())
@@ -175,7 +175,7 @@ impl Copier {
     /// The same into a bucket, whose prefix is `folder` in the paths of copies.
     ///
     /// # Errors
-    /// What the store says.
+    /// The store's.
     pub async fn export_to(&mut self, target: Arc<Target>, folder: &Path) -> Result<()> {
         target.remove(sums::NAME).await?;
         self.sums = Some(Sums::of_bucket(folder));
@@ -183,7 +183,7 @@ impl Copier {
         Ok(())
     }
 
-    /// What was done. Checksums appear only where nothing failed.
+    /// Returns the summary. Checksums are written only if nothing failed.
     ///
     /// # Errors
     /// They cannot be written.
@@ -200,7 +200,7 @@ impl Copier {
         Ok(self.tally)
     }
 
-    /// Copies every source, and tells of those that fail.
+    /// Copies every source, and reports those that fail.
     pub async fn copy(&mut self, sources: &[PathBuf], to: &mut Destination, recursive: bool) {
         for source in sources {
             if let Err(error) = self.source(source, to, recursive).await {
@@ -210,7 +210,7 @@ impl Copier {
         while self.gather().await {}
     }
 
-    /// Lets go of what is under way; nothing of it is left on the disk.
+    /// Cancels files in progress; nothing of them is left on the disk.
     pub async fn stop(&mut self) {
         self.running.shutdown().await;
     }
@@ -269,7 +269,7 @@ impl Copier {
         Ok(())
     }
 
-    /// Begins to copy a file once there is room for it.
+    /// Starts copying a file once a job is free.
     async fn file(&mut self, path: String, file: Attr, target: PathBuf) {
         while self.running.len() >= self.jobs && self.gather().await {}
         let (vfs, progress) = (self.vfs.clone(), self.progress.clone());
@@ -301,7 +301,7 @@ impl Copier {
         Ok(part::link(OsStr::from_bytes(&leads), target)?)
     }
 
-    /// Counts the next file that is done; false where none is under way.
+    /// Counts the next finished file; false if none is in progress.
     async fn gather(&mut self) -> bool {
         match self.running.join_next().await {
             None => return false,
@@ -327,7 +327,7 @@ impl Copier {
     }
 }
 
-/// Copies one file to its place.
+/// Copies one file to its target.
 async fn file_to(
     vfs: &Arc<Vfs>,
     file: &Attr,
@@ -351,11 +351,11 @@ async fn file_to(
     Ok(Written { bytes, sum: hash.map(|hash| hash.finalize().into()) })
 }
 
-/// A row's own object that is there with the size and the time that it would get: an earlier export wrote it, whole. A row without a
-/// time may be of another version, and is written again.
+/// An existing copy of a row's own object with the size and the time that it would get: an earlier export wrote
+/// it completely. A row without a time may be of another version, and is written again.
 ///
-/// What dcfs makes (shards, labels, annotations, tables) has the time of its version, whatever the filter and the options
-/// were, so it is written again.
+/// Files generated by dcfs (shards, labels, annotations, tables) have the time of their version, whatever the
+/// filter and the options were, so they are written again.
 fn kept(file: &Attr, target: &Path, progress: &Progress) -> Option<Result<Written, Error>> {
     if !tells_its_version(file) {
         return None;
@@ -371,21 +371,21 @@ fn kept(file: &Attr, target: &Path, progress: &Progress) -> Option<Result<Writte
     })
 }
 
-/// Whether the time of a file tells which bytes it has: that of a row's own object does, where the row has one.
+/// Whether the mtime of a file identifies its bytes: true for a row's own object, if the row has a time.
 fn tells_its_version(file: &Attr) -> bool {
     is_object(file.inode) && file.mtime != UNIX_EPOCH
 }
 
-/// Whether the bytes are those of a row's object, and not made by dcfs.
+/// Whether the bytes are those of a row's object, not generated by dcfs.
 fn is_object(inode: Inode) -> bool {
     matches!(inode, Inode::File(..))
 }
 
-/// Makes a directory that is not there.
+/// Creates a directory, unless it exists.
 fn make_directory(path: &Path) -> Result<(), Error> {
     match fs::create_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            // Not through a link: as cp, which takes one for something else than a directory.
+            // A link does not count: like cp, which does not take a link for a directory.
             let is_directory = fs::symlink_metadata(path).is_ok_and(|there| there.is_dir());
             is_directory.then_some(()).ok_or_else(|| Error::OverFile(path.display().to_string()))
         }
@@ -393,7 +393,7 @@ fn make_directory(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// How many bytes the files of these paths hold, as far as they can be listed.
+/// The total size of the files below these paths, as far as they can be listed.
 pub async fn measure(vfs: &Arc<Vfs>, sources: &[PathBuf]) -> u64 {
     let mut total = 0;
     for source in sources {

@@ -1,8 +1,7 @@
-//! A file until it is whole: beside its place, under a name that nobody else has, removed unless it is
-//! finished.
+//! A temporary file: beside its target, under a unique name, removed unless it is finished.
 //!
-//! The name holds a random number, for the names in a tree come from strangers: none can be told
-//! beforehand and so none can be the place of another file that is under way.
+//! The name contains a random number, because the names in a tree come from strangers: the temporary name
+//! cannot be predicted, so it cannot be the target of another file.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -14,7 +13,7 @@ use std::time::SystemTime;
 
 use super::Error;
 
-/// A file under way.
+/// A file in progress.
 #[derive(Debug)]
 pub struct Part {
     file: File,
@@ -24,11 +23,10 @@ pub struct Part {
 }
 
 impl Part {
-    /// Begins a file that will be `target`. Where that is a link, the file it leads to is replaced, as
-    /// cp does.
+    /// Creates the temporary file of `target`. If that is a link, the file it leads to is replaced, as in cp.
     ///
     /// # Errors
-    /// A directory, a device or a link to nothing stands there; the directory cannot be written.
+    /// `target` is a directory, a device or a dangling link; the directory is not writable.
     pub fn create(target: &Path) -> Result<Self, Error> {
         let target = landing(target)?;
         let path = beside(&target);
@@ -36,15 +34,15 @@ impl Part {
         Ok(Self { file, path, target, is_finished: false })
     }
 
-    /// Adds bytes.
+    /// Appends bytes.
     ///
     /// # Errors
-    /// The disk does not take them.
+    /// The disk is full or fails.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.file.write_all(bytes).map_err(|error| Error::write(&self.target, error))
     }
 
-    /// Gives the file its time of change, then its name.
+    /// Sets the file's mtime, then renames it to its target.
     ///
     /// # Errors
     /// The system refuses; the file is removed.
@@ -74,11 +72,11 @@ impl Drop for Part {
     }
 }
 
-/// Makes `target` a link to `leads`, in place of a file or link that is there.
+/// Makes `target` a symbolic link to `leads`, in place of an existing file or link.
 ///
 /// # Errors
-/// A directory stands there; the directory around it cannot be written; `leads` is a path, where links
-/// lead to names beside them.
+/// `target` is a directory; the directory around it is not writable; `leads` is a path, but links lead to names
+/// beside them.
 pub fn link(leads: &OsStr, target: &Path) -> Result<(), Error> {
     if Path::new(leads).file_name() != Some(leads) {
         let refused =
@@ -96,7 +94,7 @@ pub fn link(leads: &OsStr, target: &Path) -> Result<(), Error> {
     })
 }
 
-/// Where a file will be: `target`, or the file that a link there leads to.
+/// The file to replace: `target`, or the file that a link there leads to.
 fn landing(target: &Path) -> Result<PathBuf, Error> {
     let shown = || target.display().to_string();
     let Ok(there) = fs::symlink_metadata(target) else { return Ok(target.to_path_buf()) };
@@ -112,9 +110,9 @@ fn landing(target: &Path) -> Result<PathBuf, Error> {
     }
 }
 
-/// A name in the directory of `target` that nobody can guess.
+/// An unpredictable name in the directory of `target`.
 fn beside(target: &Path) -> PathBuf {
-    // A hasher of the standard library is keyed by random numbers of the system, and each by others.
+    // Hashers of the standard library have random keys from the system, different for each.
     let random = RandomState::new().build_hasher().finish();
     target.with_file_name(format!(".dcfs-{random:016x}.part"))
 }

@@ -1,4 +1,4 @@
-//! `SHA256SUMS`: the checksums of a copy, as `sha256sum -c` reads them, there once the copy is whole.
+//! `SHA256SUMS`: the checksums of a copy, in the format of `sha256sum -c`; it exists once the copy is complete.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -17,24 +17,25 @@ pub const NAME: &str = "SHA256SUMS";
 /// The SHA-256 of a file.
 pub type Sum = [u8; 32];
 
-/// Checksums of what was written so far.
+/// The checksums of the files written so far.
 pub struct Sums {
     folder: PathBuf,
     out: Out,
 }
 
-/// Where lines go.
+/// The destination of lines.
 enum Out {
     Disk(BufWriter<Part>),
-    /// Memory, for a bucket: a hundred bytes a file.
+    /// In memory, for a bucket: a hundred bytes per file.
     Memory(Vec<u8>),
 }
 
 impl Sums {
-    /// Begins those of a folder. What an earlier copy says of it is removed: it is not whole now.
+    /// Starts the checksums of a folder. Those of an earlier copy are removed, because the folder is incomplete
+    /// now.
     ///
     /// # Errors
-    /// The folder cannot be written.
+    /// The folder is not writable.
     pub fn create(folder: &Path) -> Result<Self, Error> {
         let target = folder.join(NAME);
         match fs::remove_file(&target) {
@@ -47,12 +48,12 @@ impl Sums {
         Ok(Self { folder: folder.to_path_buf(), out })
     }
 
-    /// Begins those of a bucket, whose prefix is `folder` in the paths of copies.
+    /// Starts the checksums of a bucket, whose prefix is `folder` in the paths of copies.
     pub fn of_bucket(folder: &Path) -> Self {
         Self { folder: folder.to_path_buf(), out: Out::Memory(Vec::new()) }
     }
 
-    /// Whether a file there would be taken for the checksums.
+    /// Whether this path is that of the checksums file.
     pub fn is_at(&self, path: &Path) -> bool {
         path == self.folder.join(NAME)
     }
@@ -60,7 +61,7 @@ impl Sums {
     /// Adds a file of the folder.
     ///
     /// # Errors
-    /// The disk does not take it.
+    /// The disk is full or fails.
     pub fn add(&mut self, path: &Path, sum: &Sum) -> Result<(), Error> {
         let line =
             line(path.strip_prefix(&self.folder).unwrap_or(path).as_os_str().as_bytes(), sum);
@@ -71,10 +72,10 @@ impl Sums {
         written.map_err(|error| Error::write(&self.folder.join(NAME), error))
     }
 
-    /// Gives the file its name; the lines, where they are for a bucket.
+    /// Renames the file to its final name; returns the lines instead, for a bucket.
     ///
     /// # Errors
-    /// The disk does not take it.
+    /// The disk is full or fails.
     pub fn finish(self) -> Result<Vec<u8>, Error> {
         let target = self.folder.join(NAME);
         let part = match self.out {
@@ -86,7 +87,7 @@ impl Sums {
     }
 }
 
-/// A line: GNU's, which begins with a backslash where a name has one or a line break.
+/// A line in GNU's format, which begins with a backslash if the name contains a backslash or a line break.
 fn line(name: &[u8], sum: &Sum) -> Vec<u8> {
     let mut out = Vec::with_capacity(name.len() + 70);
     if name.iter().any(|byte| matches!(byte, b'\\' | b'\n' | b'\r')) {
@@ -106,7 +107,7 @@ fn line(name: &[u8], sum: &Sum) -> Vec<u8> {
     out
 }
 
-/// The checksum of a file that is there.
+/// The checksum of an existing file.
 ///
 /// # Errors
 /// It cannot be read.

@@ -1,17 +1,17 @@
-//! Pages of the manual from pages of `docs/`: as much of Markdown as those use, as roff.
+//! Converts pages of `docs/` to manual pages: the subset of Markdown that those use, as roff.
 //!
-//! Headings, paragraphs, lists, code and tables; in a line code, bold text and links. A table becomes a list of its first
-//! cells, for a terminal is too narrow for columns of sentences. Pure.
+//! Headings, paragraphs, lists, code and tables; inline code, bold text and links. A table becomes a list by
+//! its first cells, because a terminal is too narrow for columns of sentences. Pure.
 
 use clap_mangen::roff::{Inline, Roff, bold, roman};
 
-/// What stands before each line of code.
+/// Prefix of each line of code.
 const INDENT: &str = "    ";
 
-/// Appends `text` to a page. Its title, the line that begins with `# `, is left out.
+/// Appends `text` to a page, without its title, the line that begins with `# `.
 pub fn append(page: &mut Roff, text: &str) {
     let mut lines = text.lines().peekable();
-    // Below a heading a paragraph begins by itself, and `mandoc` complains of one that is begun.
+    // A paragraph begins automatically after a heading, and `mandoc` complains about an explicit one.
     let mut is_below_heading = true;
     while let Some(line) = lines.next() {
         if let Some(heading) = line.strip_prefix("## ") {
@@ -54,13 +54,13 @@ pub fn append(page: &mut Roff, text: &str) {
     }
 }
 
-/// Whether a line belongs to the paragraph or the item before it.
+/// Whether a line continues the paragraph or the item before it.
 fn goes_on(line: &str) -> bool {
     const STARTS: [&str; 7] = ["# ", "## ", "### ", "- ", "|", INDENT, "```"];
     !line.is_empty() && !STARTS.iter().any(|start| line.starts_with(start))
 }
 
-/// An argument of a macro; the crate quotes those with spaces, and cannot quote quotes.
+/// An argument of a macro; the crate quotes those with spaces, but cannot escape quotes.
 fn quoted(heading: &str) -> String {
     heading.replace('`', "").replace('"', "\\(dq")
 }
@@ -76,7 +76,7 @@ fn code(page: &mut Roff, lines: &[&str], is_below_heading: bool) {
     page.control("EE", []).control("RE", []);
 }
 
-/// Each row a tagged paragraph. Where the table has more than two columns, their titles stand before the cells.
+/// Each row becomes a tagged paragraph. If the table has more than two columns, their titles precede the cells.
 fn table(page: &mut Roff, rows: &[&str]) {
     let mut rows = rows.iter().map(|row| cells(row));
     let titles = rows.next().unwrap_or_default();
@@ -91,19 +91,19 @@ fn table(page: &mut Roff, rows: &[&str]) {
             false => cell.clone(),
         });
         let whole = cells.collect::<Vec<_>>().join("; ");
-        // A tag alone would take the next paragraph for its own.
+        // A tag alone would absorb the next paragraph.
         page.text(if whole.is_empty() { vec![roman("\u{a0}")] } else { inlines(&whole) });
     }
 }
 
-/// The cells of a row; `\|` is no border.
+/// The cells of a row; `\|` is not a border.
 fn cells(row: &str) -> Vec<String> {
     let row = row.trim().trim_start_matches('|').replace("\\|", "\u{0}");
     let row = row.strip_suffix('|').unwrap_or(&row);
     row.split('|').map(|cell| cell.trim().replace('\u{0}', "|")).collect()
 }
 
-/// A text without its marks.
+/// A text without its markup.
 fn plain(text: &str) -> String {
     let parts = inlines(text).into_iter().map(|part| match part {
         Inline::Roman(text) | Inline::Bold(text) | Inline::Italic(text) => text,
@@ -112,7 +112,8 @@ fn plain(text: &str) -> String {
     parts.collect()
 }
 
-/// A line in parts: code and what stands between `**` in bold; of links the words, and the address of those that lead away.
+/// Splits a line into parts: code and text between `**` in bold; links as their text, with the address of
+/// external ones.
 fn inlines(mut text: &str) -> Vec<Inline> {
     let mut parts = Vec::new();
     while let Some(at) = text.find(['`', '[', '*']) {
@@ -131,7 +132,7 @@ fn inlines(mut text: &str) -> Vec<Inline> {
     parts
 }
 
-/// Code ends at as many backticks as it began with.
+/// A code span ends at as many backticks as it began with.
 fn code_span(text: &str) -> Option<(Inline, &str)> {
     let fence = &text[..text.len() - text.trim_start_matches('`').len()];
     let (inside, rest) = text[fence.len()..].split_once(fence)?;

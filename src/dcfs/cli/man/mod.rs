@@ -1,7 +1,8 @@
-//! `dcfs man`: the pages of the manual, for those who make packages.
+//! `dcfs man`: the manual pages, for packagers.
 //!
-//! A page for each command, from the definitions that its help is from; `dcfs-filters(7)` and `dcfs-config(5)` from the pages
-//! of `docs/` that are compiled in. The date on them is `SOURCE_DATE_EPOCH`, so that two builds give the same bytes.
+//! A page for each command, generated from the definitions of its help; `dcfs-filters(7)` and `dcfs-config(5)`
+//! from pages of `docs/` that are compiled in. Their date is `SOURCE_DATE_EPOCH`, so that builds are
+//! reproducible.
 
 mod markdown;
 
@@ -17,14 +18,14 @@ use super::output::Output;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::time::Timestamp;
 
-/// Write the pages of the manual into a directory
+/// Write the manual pages into a directory
 #[derive(Debug, clap::Args)]
 pub struct Manual {
-    /// Directory to write `dcfs.1`, `dcfs-mount.1` and so on into; made where it is missing
+    /// Directory to write `dcfs.1`, `dcfs-mount.1` and so on into; created if missing
     dir: PathBuf,
 }
 
-/// A page that is no command: name, section, what it is about, and its text in Markdown.
+/// A page that is not about a command: name, section, subject, and its text in Markdown.
 const TOPICS: [(&str, &str, &str, &str); 2] = [
     (
         "dcfs-filters",
@@ -40,14 +41,14 @@ const TOPICS: [(&str, &str, &str, &str); 2] = [
     ),
 ];
 
-/// What `dcfs(1)` tells beside its commands.
+/// The sections of `dcfs(1)` after its commands.
 const REST: &str = include_str!("dcfs.md");
 
-/// What every page is part of.
+/// The title of the manual on every page.
 const MANUAL: &str = "dcfs manual";
 
 impl Manual {
-    /// Writes them all.
+    /// Writes all pages.
     pub fn run(self, root: clap::Command, out: &mut Output) -> Result<()> {
         let date = date();
         let mut root = root.disable_help_subcommand(true);
@@ -75,13 +76,13 @@ fn cannot(path: &Path, error: &io::Error) -> Error {
     Error::new(Kind::Broken, format!("cannot write the manual to `{}`: {error}", path.display()))
 }
 
-/// A command, and those below it that help shows.
+/// A command, and its visible subcommands.
 fn all(command: &clap::Command) -> Vec<&clap::Command> {
     let below = command.get_subcommands().filter(|below| !below.is_hide_set());
     std::iter::once(command).chain(below.flat_map(all)).collect()
 }
 
-/// The day on the pages.
+/// The date on the pages.
 fn date() -> String {
     let said = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok());
     let time = said.map_or_else(SystemTime::now, |seconds| {
@@ -109,9 +110,9 @@ fn of_command(command: &clap::Command, date: &str) -> io::Result<String> {
         man.render_subcommands_section(&mut page)?;
     }
     let mut page = String::from_utf8(page).map_err(io::Error::other)?;
-    // What the crate writes before each of its parts is wanted once.
+    // The crate writes its preamble before each part; it is needed once.
     let preamble = Roff::new().render();
-    // A gap is a gap: `mandoc` complains of empty lines between breaks.
+    // A single gap: `mandoc` complains about empty lines between breaks.
     page = preamble.clone() + &page.replace(&preamble, "").replace(".br\n\n.br\n", ".sp\n");
     let mut rest = Roff::new();
     if let Some(help) = command.get_after_help() {
@@ -125,7 +126,7 @@ fn of_command(command: &clap::Command, date: &str) -> io::Result<String> {
     Ok(finished(&page))
 }
 
-/// Examples as they are typed; whatever else stands below the help, as it stands there.
+/// Formats examples as code, and the rest of the text below the help verbatim.
 fn after_help(page: &mut Roff, text: &str) {
     let (title, lines) = match text.strip_prefix("Examples:\n") {
         Some(lines) => ("EXAMPLES", lines),
@@ -162,8 +163,8 @@ fn see_also(page: &mut Roff, first: &[&str]) {
     page.text(words);
 }
 
-/// The page as formatters like it: a backslash by its name, and in bold what doc comments have in backquotes, which a terminal
-/// would show as curled ones.
+/// Post-processes a page for formatters: backslashes by name, and text in backquotes, which a terminal would
+/// show as curly quotes, in bold.
 fn finished(page: &str) -> String {
     let line = |line: &str| match line.matches('`').count() % 2 {
         0 if !line.starts_with('.') => {
