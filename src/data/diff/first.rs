@@ -1,4 +1,4 @@
-//! The first few of many differences, by `sys__id`; and what their rows hold.
+//! The first few of many differences, by `sys__id`, and the cells of their rows.
 
 use std::collections::BinaryHeap;
 use std::ops::ControlFlow;
@@ -10,13 +10,13 @@ use dcfs_core::cell::{Cell, Cells};
 use dcfs_core::error::Result;
 use dcfs_core::id::RowId;
 
-/// A difference that is kept: rows of the right side, else of the left, in order.
+/// A difference that is kept: by its row on the right side, else on the left; ordered by row.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Kept {
     row: i64,
     pub left: Option<RowId>,
     pub right: Option<RowId>,
-    /// Numbers of compared columns.
+    /// Indices of compared columns.
     pub columns: Vec<u16>,
 }
 
@@ -30,12 +30,12 @@ pub struct First {
 }
 
 impl First {
-    /// Keeps `most` of each kind: 100 bytes each, about.
+    /// Keeps `most` of each kind, at about 100 bytes each.
     pub fn new(most: usize) -> Self {
         Self { most, ..Self::default() }
     }
 
-    /// Looks at one more.
+    /// Offers one more difference.
     pub fn push(&mut self, difference: Difference<'_>) {
         let (heap, left, right, columns) = match difference {
             Difference::Added(right) => (&mut self.added, None, Some(right), &[][..]),
@@ -55,7 +55,7 @@ impl First {
         }
     }
 
-    /// Those added, changed and removed, by rising ids.
+    /// The added, changed and removed rows, by ascending id.
     pub fn finish(self) -> [Vec<Kept>; 3] {
         [self.added, self.changed, self.removed].map(BinaryHeap::into_sorted_vec)
     }
@@ -96,10 +96,10 @@ impl Owned {
     }
 }
 
-/// The cells of some database columns in some rows, row by row as asked.
+/// The cells of some database columns in some rows, in the order of the rows requested.
 ///
 /// # Errors
-/// What the catalog says; [`dcfs_core::error::Kind::Stale`] where a row is gone.
+/// Errors of the catalog; [`dcfs_core::error::Kind::Stale`] if a row is gone.
 pub fn cells(
     catalog: &Catalog,
     of: &VersionInfo,

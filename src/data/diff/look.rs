@@ -1,4 +1,5 @@
-//! In which columns pairs of rows differ: those that are written differently are read again, many at a time.
+//! Finds the columns in which pairs of rows differ: pairs stored with different texts are read
+//! again, many at a time.
 
 use std::ops::{ControlFlow, RangeInclusive};
 
@@ -9,13 +10,13 @@ use crate::catalog::{Catalog, VersionInfo};
 use dcfs_core::error::{Error, Result};
 use dcfs_core::id::RowId;
 
-/// Memory for what the rows of one go say, in bytes.
+/// Memory for the values of one batch, in bytes.
 const MEMORY: usize = 16 << 20;
 
-/// The most pairs of one go.
+/// The most pairs in one batch.
 const MOST: usize = 1 << 16;
 
-/// Pairs that wait to be looked at.
+/// Pairs waiting to be compared.
 pub struct Looker<'l> {
     catalog: &'l Catalog,
     versions: (&'l VersionInfo, &'l VersionInfo),
@@ -48,7 +49,7 @@ impl<'l> Looker<'l> {
         if self.pairs.len() == self.most { self.finish(counts, each) } else { Ok(()) }
     }
 
-    /// Looks at what waits.
+    /// Compares the waiting pairs.
     pub fn finish(&mut self, counts: &mut Counts, each: &mut Each<'_>) -> Result<()> {
         let pairs = std::mem::take(&mut self.pairs);
         let (left, right) = self.versions;
@@ -71,7 +72,7 @@ impl<'l> Looker<'l> {
         Ok(())
     }
 
-    /// What the compared columns of some rows say, row after row in the order asked.
+    /// The values of the compared columns in some rows, in the order requested.
     fn said(
         &self,
         of: &VersionInfo,
@@ -98,7 +99,7 @@ impl<'l> Looker<'l> {
     }
 }
 
-/// Rising ids as ranges, each as long as it can be.
+/// Ascending ids as ranges, each as long as possible.
 pub fn ranges(ids: impl Iterator<Item = RowId>) -> impl Iterator<Item = RangeInclusive<RowId>> {
     let mut ids = ids.peekable();
     std::iter::from_fn(move || {
@@ -111,7 +112,7 @@ pub fn ranges(ids: impl Iterator<Item = RowId>) -> impl Iterator<Item = RangeInc
     })
 }
 
-/// Why a row that was just seen is not there.
+/// The error for a row that has disappeared since it was read.
 pub fn gone(of: &VersionInfo) -> Error {
     Error::new(
         dcfs_core::error::Kind::Stale,

@@ -1,26 +1,28 @@
-//! What differs between two versions, row by row: for `dcfs diff` and for `_views/diff/` of the mount.
+//! Compares two versions row by row: for `dcfs diff` and for `_views/diff/` of the mount.
 //!
-//! 1. Rows are matched by key ([`plan`]): the object that they name, or columns of one's choice. Of several rows
-//!    with one key, the first of each side are a pair, the second, and so on, by `sys__id`; what is left over is
-//!    added or removed.
-//! 2. A pair is the same where all columns that both sides have hold the same: NULL equals NULL, `1` equals `1.0`,
-//!    and times and JSON are compared by what they say, not by how they are written. `sys__` columns never count.
-//! 3. Memory is bounded, whatever the versions hold: each row becomes 32 bytes ([`row`]), sorted on all cores with
-//!    runs on the disk ([`sort`]), and the two orders are merged. Only pairs that are written differently are read
-//!    again, to see in which columns they differ ([`look`]).
+//! 1. Rows are matched by key ([`plan`]): the object that they name, or chosen columns. If several
+//!    rows have the same key, the first of each side are a pair, the second, and so on, by
+//!    `sys__id`; the rest is added or removed.
+//! 2. A pair is the same if all columns of both sides have equal values: NULL equals NULL, `1`
+//!    equals `1.0`, and times and JSON are compared by meaning, not by spelling. `sys__` columns
+//!    never count.
+//! 3. Memory is bounded, whatever the versions contain: each row becomes 32 bytes ([`row`]), sorted
+//!    on all cores with runs on the disk ([`sort`]), and the two orders are merged. Only pairs with
+//!    different texts are read again, to find the columns in which they differ ([`look`]).
 //!
-//! Keys are told apart by 128 bits of two SipHashes with random keys, values by 64: nobody can make two that
-//! collide on purpose, and chance takes 2^-64 for a pair and, among a billion rows, 2^-68 for the keys.
+//! Keys are identified by 128 bits from two SipHashes with random keys, values by 64: nobody can
+//! construct a collision, and by chance one has probability 2^-64 for a pair and, among a billion
+//! rows, 2^-68 for the keys.
 //!
 //! | file | what lives there |
 //! |---|---|
-//! | [`plan`] | which columns match rows and which are compared |
-//! | [`row`] | cells as numbers that are equal where they say the same |
-//! | [`sort`] | more records than memory should hold, in order |
+//! | [`plan`] | the columns that match rows, and those that are compared |
+//! | [`row`] | cells as hashes that are equal if their meaning is |
+//! | [`sort`] | an external sort of records |
 //! | [`scan`] | the rows of a version as records, on all cores |
-//! | [`look`] | in which columns pairs differ |
+//! | [`look`] | the columns in which pairs differ |
 //! | [`first`] | the first few of many differences |
-//! | [`sets`] | the differences as sets of rows, kept for the mount |
+//! | [`sets`] | the differences as sets of rows, cached for the mount |
 
 pub mod first;
 mod look;
@@ -42,39 +44,39 @@ pub use self::plan::Plan;
 use self::row::Keys;
 use self::sort::{Record, Runs};
 
-/// Memory for the records of both versions, in bytes; what is more goes to the disk.
+/// Memory for the records of both versions, in bytes; further ones go to the disk.
 const MEMORY: usize = 128 << 20;
 
-/// Two versions that can be asked.
+/// Two versions to be compared.
 #[derive(Clone, Copy, Debug)]
 pub struct Versions<'v> {
     pub catalog: &'v Catalog,
-    /// The version before.
+    /// The earlier version.
     pub left: &'v VersionInfo,
-    /// The version after.
+    /// The later version.
     pub right: &'v VersionInfo,
 }
 
-/// One row, or two, that are not the same on both sides.
+/// A row on one side only, or a pair that differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Difference<'d> {
     /// A row of the right side.
     Added(RowId),
     /// A row of the left side.
     Removed(RowId),
-    /// A pair, and which of [`Plan::compared`] differ, rising: at least one.
+    /// A pair, and the indices in [`Plan::compared`] that differ, ascending: at least one.
     Changed { left: RowId, right: RowId, columns: &'d [u16] },
 }
 
-/// What is called with every difference, in no order.
+/// The callback for every difference, in no particular order.
 pub type Each<'e> = dyn FnMut(Difference<'_>) -> Result<()> + 'e;
 
-/// Compares two versions. `scratch` is a folder for what memory does not hold; nothing stays in it. `told` is told
-/// how many more rows were read, now and then.
+/// Compares two versions. `scratch` is a folder for data beyond the memory limit; nothing is left
+/// in it. Calls `told` now and then with the number of rows read since the last call.
 ///
 /// # Errors
-/// [`dcfs_core::error::Kind::Stale`] where a version is removed meanwhile; a scratch folder that cannot be written; what
-/// `each` returns.
+/// [`dcfs_core::error::Kind::Stale`] if a version is removed meanwhile; a scratch folder that
+/// cannot be written to; errors of `each`.
 pub fn compare(
     versions: Versions<'_>,
     plan: &Plan,
@@ -85,7 +87,7 @@ pub fn compare(
     compare_within(MEMORY, versions, plan, scratch, told, each)
 }
 
-/// The same with so many bytes of memory for records.
+/// The same with a memory limit for records, in bytes.
 pub fn compare_within(
     memory: usize,
     Versions { catalog, left, right }: Versions<'_>,
@@ -106,7 +108,7 @@ pub fn compare_within(
     merge(lefts.records()?, rights.records()?, looker, each)
 }
 
-/// Goes through both orders at once: equal keys are pairs, in the order of their rows.
+/// Merges both orders: rows with equal keys are pairs, in row order.
 fn merge(
     mut lefts: impl Iterator<Item = Result<Record>>,
     mut rights: impl Iterator<Item = Result<Record>>,
@@ -135,7 +137,7 @@ fn merge(
                 each(Difference::Added(other.row()))?;
                 right = rights.next().transpose()?;
             }
-            // Covered above: the right side has ended, so the left comes first.
+            // Unreachable: the right side has ended, so the left comes first.
             (Some(_), None) => break,
         }
     }

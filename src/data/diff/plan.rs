@@ -1,7 +1,8 @@
-//! Which columns match the rows of two versions, and which are compared.
+//! Chooses the columns that match the rows of two versions, and those that are compared.
 //!
-//! Columns are matched by their dotted names. The key is, in this order: what was asked for; source and path of the
-//! first File column that both have; those of the first File column of each; all columns that both have.
+//! Columns correspond by their dotted names. The key is the first that applies: the requested
+//! columns; source and path of the first File column that both have; those of the first File column
+//! of each; all columns that both have.
 
 use super::row::{Columns, Kind};
 use crate::catalog::VersionInfo;
@@ -16,9 +17,9 @@ pub struct Pair {
     /// The database columns.
     pub left: String,
     pub right: String,
-    /// What its cells hold, on each side.
+    /// The types of its cells, on each side.
     pub values: (ValueType, ValueType),
-    /// The same as DataChain writes it.
+    /// The types as DataChain writes them.
     pub types: (String, String),
     pub kind: Kind,
 }
@@ -28,16 +29,16 @@ pub struct Pair {
 pub struct Plan {
     /// The columns in which matched rows are equal.
     pub key: Vec<Pair>,
-    /// All others that both versions have.
+    /// All other columns that both versions have.
     pub compared: Vec<Pair>,
     /// Dotted names that only one version has: reported, not compared.
     pub only_left: Vec<String>,
     pub only_right: Vec<String>,
-    /// Whether [`Plan::key`] is source and path of a File.
+    /// Whether [`Plan::key`] is the source and path of a File.
     pub is_by_file: bool,
 }
 
-/// A database column by its dotted name; of a model that may be absent, the one that says so, by the model's.
+/// A database column by its dotted name; an optional model's tag goes by the name of the model.
 struct Known {
     name: String,
     column: String,
@@ -47,10 +48,11 @@ struct Known {
 }
 
 impl Plan {
-    /// For two versions and their schemas; `on` are the columns of the key, a model's name taking all below it.
+    /// For two versions and their schemas; `on` names the columns of the key, and a model's name
+    /// takes all below it.
     ///
     /// # Errors
-    /// A name in `on` that one of them does not have, with the nearest ones.
+    /// A name in `on` that one of them lacks, with the nearest ones.
     pub fn new(
         (left, right): (&VersionInfo, &VersionInfo),
         (one, other): (&Schema, &Schema),
@@ -83,12 +85,12 @@ impl Plan {
         Ok(Self { is_by_file: files.is_some(), only_left, only_right, key, compared })
     }
 
-    /// The database columns of the version before, keys first.
+    /// The database columns of the earlier version, keys first.
     pub(super) fn left(&self) -> Columns {
         Columns::new(self.key.iter().map(Pair::of_left), self.compared.iter().map(Pair::of_left))
     }
 
-    /// Of the version after.
+    /// The database columns of the later version, keys first.
     pub(super) fn right(&self) -> Columns {
         Columns::new(self.key.iter().map(Pair::of_right), self.compared.iter().map(Pair::of_right))
     }
@@ -119,18 +121,18 @@ impl Pair {
         (self.right.clone(), self.kind)
     }
 
-    /// Whether it holds another type on each side; that a value may be NULL is no type.
+    /// Whether its type differs between the sides, ignoring whether it may be NULL.
     pub fn is_retyped(&self) -> bool {
         self.values.0 != self.values.1 && !self.is_tag()
     }
 
-    /// Whether it tells if a model is there.
+    /// Whether it is the tag of an optional model.
     pub fn is_tag(&self) -> bool {
         self.kind == Kind::Tag
     }
 }
 
-/// How cells are compared: as JSON or as times only where both sides say that they are.
+/// How cells are compared: as JSON or as times only if both sides have that type.
 fn kind(left: &Known, right: &Known) -> Kind {
     let is_json = |value: &ValueType| {
         matches!(value, ValueType::List(_) | ValueType::Model(_) | ValueType::Json)
@@ -180,7 +182,7 @@ fn common<'k>(lefts: &'k [Known], rights: &'k [Known]) -> impl Iterator<Item = P
     })
 }
 
-/// The File columns that tell the objects of rows: of one name, else the first of each.
+/// The File columns that identify rows: with the same name, else the first of each side.
 fn files<'s>(left: &'s Schema, right: &'s Schema) -> Option<(&'s FileColumn, &'s FileColumn)> {
     fn named(schema: &Schema) -> impl Iterator<Item = &FileColumn> {
         schema.files.iter().filter(|file| file.source.is_some() && file.path.is_some())
@@ -204,7 +206,7 @@ fn by_file(left: &FileColumn, right: &FileColumn) -> Vec<Pair> {
     source.into_iter().chain(pair("path", &left.path, &right.path)).collect()
 }
 
-/// The columns that a person asks for.
+/// Resolves the requested columns.
 fn asked(
     (left, right): (&VersionInfo, &VersionInfo),
     (one, other): (&Schema, &Schema),

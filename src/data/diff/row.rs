@@ -1,4 +1,4 @@
-//! Cells as numbers that are equal where the cells say the same.
+//! Hashes of cells, equal if their meaning is.
 
 use std::borrow::Cow;
 use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
@@ -10,22 +10,22 @@ use dcfs_core::render::rows::json::fixed_time;
 /// How the cells of a column are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// By type and bytes; numbers by their value.
+    /// By type and bytes; numbers by value.
     Plain,
-    /// As moments, where they are.
+    /// As times, if they are.
     Time,
-    /// As JSON, where they are.
+    /// As JSON, if they are.
     Json,
-    /// Whether a model is there: 0 is, all else is not.
+    /// As the tag of an optional model: 0 is present, anything else absent.
     Tag,
 }
 
-/// The database columns of one version, in the order in which rows are asked for them.
+/// The database columns of one version, in the order of the query.
 #[derive(Clone, Debug)]
 pub struct Columns {
     pub names: Vec<String>,
     kinds: Vec<Kind>,
-    /// How many are the key.
+    /// The number of key columns, which come first.
     keys: usize,
 }
 
@@ -43,7 +43,7 @@ impl Columns {
     }
 }
 
-/// The random keys of one comparison.
+/// The random hash keys of one comparison.
 #[derive(Debug, Default)]
 pub struct Keys {
     high: RandomState,
@@ -52,7 +52,8 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// The key of a row, and a hash of its values: equal where all are written the same, and hardly ever else.
+    /// The key of a row, and a hash of its values: equal if all texts are equal, and practically
+    /// never otherwise.
     pub fn row(&self, columns: &Columns, cells: &dyn Cells) -> (u128, u64) {
         let (mut high, mut low) = (self.high.build_hasher(), self.low.build_hasher());
         let mut values = self.values.build_hasher();
@@ -63,7 +64,7 @@ impl Keys {
                 said.hash(&mut high);
                 said.hash(&mut low);
             } else {
-                // Written alike says the same; the rest is looked at again.
+                // Equal texts mean the same; different ones are read again.
                 Said::of(cell, if *kind == Kind::Tag { Kind::Tag } else { Kind::Plain })
                     .hash(&mut values);
             }
@@ -71,7 +72,7 @@ impl Keys {
         (u128::from(high.finish()) << 64 | u128::from(low.finish()), values.finish())
     }
 
-    /// A hash of what one cell says.
+    /// A hash of the meaning of one cell.
     pub fn cell(&self, cell: Cell<'_>, kind: Kind) -> u64 {
         let mut hasher = self.values.build_hasher();
         Said::of(cell, kind).hash(&mut hasher);
@@ -79,7 +80,7 @@ impl Keys {
     }
 }
 
-/// What a cell says.
+/// The meaning of a cell.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Said<'a> {
     Null,
@@ -90,7 +91,7 @@ pub enum Said<'a> {
 }
 
 impl<'a> Said<'a> {
-    /// What a cell of a column says.
+    /// The meaning of a cell in a column.
     pub fn of(cell: Cell<'a>, kind: Kind) -> Self {
         match (cell, kind) {
             (cell, Kind::Tag) => Self::Integer((cell == Cell::Integer(0)).into()),
@@ -108,7 +109,7 @@ impl<'a> Said<'a> {
         }
     }
 
-    /// The tag and the length say where each cell ends, so that no two rows run into each other.
+    /// The tag and the length delimit each cell, so that cells cannot run into each other.
     fn hash(&self, into: &mut DefaultHasher) {
         let mut bytes = |tag: u8, bytes: &[u8]| {
             into.write_u8(tag);
@@ -131,14 +132,15 @@ impl<'a> Said<'a> {
     }
 }
 
-/// The integer that a float is.
+/// The integer equal to a float.
 fn whole(x: f64) -> Option<i64> {
-    // 2^63 itself is no integer of 64 bits.
+    // 2^63 itself does not fit 64 bits.
     let fits = (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&x);
     (fits && x.fract() == 0.0).then_some(x as i64)
 }
 
-/// JSON in one way of writing: no space, names in order, strings with few escapes, `1.0` as `1`. `text` is valid.
+/// JSON in canonical form: no spaces, names sorted, strings with minimal escapes, `1.0` as `1`.
+/// `text` is valid.
 fn canonical(text: &[u8], out: &mut Vec<u8>) {
     match text.first() {
         Some(b'{') => {
@@ -172,7 +174,8 @@ fn string(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// A number, or a word. Integers of any length keep their digits; what is beyond those of a float is no difference.
+/// A number or a literal. Integers of any length keep their digits; decimals are compared at the
+/// precision of a float.
 fn number(text: &[u8], out: &mut Vec<u8>) {
     let as_text = std::str::from_utf8(text).unwrap_or_default();
     let is_float = text.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'));

@@ -11,19 +11,19 @@ use dcfs_core::cancel;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::id::RowId;
 
-/// Ids that a thread takes at a time, at least.
+/// The fewest ids that a thread takes at a time.
 const CHUNK: u64 = 1 << 15;
 
-/// The most chunks: ids of strangers may lie far apart.
+/// The most chunks: a stranger's ids may be far apart.
 const MOST_CHUNKS: u64 = 1 << 12;
 
-/// The most threads that read.
+/// The most reading threads.
 const MOST_THREADS: u64 = 4;
 
-/// Rows after which it is told how many there were.
+/// Rows between progress reports.
 const OFTEN: u64 = 4096;
 
-/// Adds a record of every row to `runs`.
+/// Adds a record for every row to `runs`.
 pub fn records(
     catalog: &Catalog,
     of: &VersionInfo,
@@ -67,7 +67,7 @@ pub fn records(
     })
 }
 
-/// The ids of a version in stretches.
+/// Splits the ids of a version into ranges.
 struct Chunks {
     first: i64,
     last: i64,

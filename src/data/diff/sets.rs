@@ -1,5 +1,5 @@
-//! The differences of two versions as sets of rows, for the mount: found once however many ask, kept while there is
-//! room, and beside the pack of the version after for later mounts.
+//! The differences of two versions as sets of rows, for the mount: computed once, cached in memory,
+//! and beside the later version's pack for later mounts.
 
 use std::io::Read as _;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use dcfs_core::schema::Schema;
 /// Memory for sets, in bytes.
 const SETS: usize = 32 << 20;
 
-/// Moves with every change of what a difference is: sets kept by another dcfs are not read.
+/// Changes with the meaning of a difference: sets cached by another dcfs version are not read.
 const FORMAT: u32 = 2;
 
-/// The longest summary that is read back, in bytes.
+/// The longest summary that is read from the cache, in bytes.
 const LONGEST: u64 = 16 << 20;
 
 /// One of the two versions.
@@ -36,18 +36,18 @@ pub struct Side<'v> {
     pub pack: &'v Arc<Pack>,
 }
 
-/// What differs.
+/// The differences.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sets {
     pub summary: Summary,
-    /// Rows of the version after.
+    /// Rows of the later version.
     pub added: Arc<Ordinals>,
     pub changed: Arc<Ordinals>,
-    /// Rows of the version before.
+    /// Rows of the earlier version.
     pub removed: Arc<Ordinals>,
 }
 
-/// Differences by the numbers of the two packs.
+/// Differences by the serial numbers of the two packs.
 #[derive(Debug)]
 pub struct Diffs(Kept<(u64, u64), Sets>);
 
@@ -58,7 +58,7 @@ impl Default for Diffs {
 }
 
 impl Diffs {
-    /// What differs between two versions. Blocks.
+    /// The differences between two versions. Blocks.
     ///
     /// # Errors
     /// As [`compare`].
@@ -81,11 +81,11 @@ impl Diffs {
     }
 }
 
-/// The name of a file: which pack it is against, and which dcfs wrote it.
+/// The name of a cache file: identifies the other pack, and the version of dcfs.
 fn stem(left: &Pack, right: &VersionInfo) -> String {
     let mut hash = Sha256::new();
     hash.update(left.folder().file_name().unwrap_or_default().as_encoded_bytes());
-    // A dataset may get another name, and the summary says it.
+    // A dataset may be renamed, and the summary includes its name.
     hash.update(right.to_string());
     let hash: String = hash.finalize()[..16].iter().map(|b| format!("{b:02x}")).collect();
     format!("{hash}-{FORMAT}-{}", env!("CARGO_PKG_VERSION").replace('.', "_"))
@@ -111,7 +111,7 @@ fn find(catalog: &Catalog, left: Side<'_>, right: Side<'_>) -> Result<Sets> {
     Ok(Sets { summary, added, changed, removed })
 }
 
-/// How many rows changed in which column.
+/// Counts the rows that changed, per column.
 #[derive(Clone, Debug)]
 pub struct Tally<'p> {
     plan: &'p Plan,
@@ -130,7 +130,7 @@ impl<'p> Tally<'p> {
         }
     }
 
-    /// All of it.
+    /// The summary.
     pub fn summary(self, left: &VersionInfo, right: &VersionInfo, rows: Counts) -> Summary {
         let changed = self.plan.compared.iter().zip(self.changed).filter(|(_, rows)| *rows > 0);
         let changed = changed.map(|(pair, rows)| Changed { column: pair.name.clone(), rows });
@@ -155,13 +155,13 @@ impl<'p> Tally<'p> {
     }
 }
 
-/// A column that holds another type now, by the types as they are written.
+/// A column whose type changed, with both types as written.
 fn retyped(pair: &Pair) -> Option<Retyped> {
     let (from, to) = pair.types.clone();
     pair.is_retyped().then(|| Retyped { column: pair.name.clone(), from, to })
 }
 
-/// Keeps sets for later mounts. That they cannot be kept is not worth failing for.
+/// Caches sets for later mounts. A failure to do so is not worth an error.
 fn keep(home: &Home, stem: &str, sets: &Sets) {
     let kept = home.create().and_then(|mut draft| {
         sets.write(&mut draft).map_err(|error| Error::new(Kind::NoSpace, error))?;
@@ -173,7 +173,7 @@ fn keep(home: &Home, stem: &str, sets: &Sets) {
 }
 
 impl Sets {
-    /// Bytes of memory, about.
+    /// The approximate size in memory, in bytes.
     fn weight(&self) -> usize {
         let sets = [&self.added, &self.changed, &self.removed];
         sets.iter().map(|set| set.serialized_size()).sum::<usize>() + 1024
@@ -183,7 +183,7 @@ impl Sets {
         let summary = self.summary.json();
         out.write_all(&(summary.len() as u64).to_le_bytes())?;
         out.write_all(summary.as_bytes())?;
-        // In one piece: the sets themselves are written in small ones.
+        // In one piece: the sets would be written in small ones.
         let mut bytes = Vec::new();
         for set in [&self.added, &self.changed, &self.removed] {
             set.serialize_into(&mut bytes)?;
@@ -191,8 +191,8 @@ impl Sets {
         out.write_all(&bytes)
     }
 
-    /// What [`Sets::write`] wrote, of packs of so many rows; its checksum is [`Home`]'s to compare. `None` for
-    /// anything else.
+    /// Reads the output of [`Sets::write`] for packs with the given row counts; [`Home`] verifies
+    /// its checksum. `None` for anything else.
     fn read(file: impl std::io::Read, (lefts, rights): (u32, u32)) -> Option<Self> {
         let mut file = std::io::BufReader::new(file);
         let mut length = [0; 8];

@@ -1,8 +1,8 @@
-//! More records than memory should hold, in order: full buffers become sorted runs in a file without a name, and
-//! runs are merged while they are read.
+//! An external sort of records: full buffers become sorted runs in an unnamed file, and runs are
+//! merged while they are read.
 //!
-//! Not `pack::sort`, whose records have keys of any length, one column each, and one thread that fills them: here
-//! records have one size, and every thread sorts and writes its own.
+//! Unlike `pack::sort`, whose records have keys of any length and are filled by one thread per
+//! column: here records have a fixed size, and every thread sorts and writes its own.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -15,7 +15,7 @@ use crate::pack::home::{cannot_write, nameless};
 use dcfs_core::error::Result;
 use dcfs_core::id::RowId;
 
-/// One row: ordered by key, rows of one key by `sys__id`.
+/// One row: ordered by key, rows of the same key by `sys__id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Record {
     pub key: u128,
@@ -23,13 +23,13 @@ pub struct Record {
     pub values: u64,
 }
 
-/// Bytes of a record.
+/// The size of a record in bytes.
 const RECORD: usize = 32;
 
-/// Bytes of a run that are read at a time.
+/// Bytes of a run read at a time.
 const READ: usize = 32 << 10;
 
-/// Records that are written at a time.
+/// Records written at a time.
 const WRITE: usize = 4096;
 
 impl Record {
@@ -66,19 +66,19 @@ pub struct Runs {
 #[derive(Default)]
 struct State {
     file: Option<Arc<File>>,
-    /// Bytes of the file that are taken.
+    /// The bytes of the file that are allocated.
     length: u64,
     runs: Vec<Run>,
 }
 
-/// Records in order.
+/// A sorted run.
 enum Run {
     Memory(Vec<Record>),
-    /// From a byte of the file on, so many records.
+    /// An offset in the file, and the number of records.
     File(u64, usize),
 }
 
-/// The records of one thread that are not sorted yet.
+/// The unsorted records of one thread.
 pub struct Buffer<'r> {
     runs: &'r Runs,
     records: Vec<Record>,
@@ -90,13 +90,13 @@ impl Runs {
         Self { scratch: scratch.to_owned(), memory, state: Mutex::default() }
     }
 
-    /// The buffer of one of so many threads.
+    /// The buffer for one of `threads` threads.
     pub fn buffer(&self, threads: usize) -> Buffer<'_> {
         let most = (self.memory / RECORD / threads.max(1)).max(1);
         Buffer { runs: self, records: Vec::with_capacity(most), most }
     }
 
-    /// Takes room for so many bytes in the file.
+    /// Allocates bytes in the file; returns their offset.
     fn reserve(&self, bytes: u64) -> Result<(Arc<File>, u64)> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let file = match &state.file {
@@ -116,7 +116,7 @@ impl Runs {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).runs.push(run);
     }
 
-    /// All records, once every buffer is done.
+    /// All records, once every buffer is finished.
     pub fn finish(self) -> Result<Sorted> {
         let State { file, runs, .. } =
             self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -150,7 +150,7 @@ impl Buffer<'_> {
         Ok(())
     }
 
-    /// Hands over what is left, which stays in memory.
+    /// Hands over the remaining records, which stay in memory.
     pub fn finish(mut self) {
         self.records.sort_unstable();
         self.records.shrink_to_fit();
@@ -166,7 +166,7 @@ pub struct Sorted {
 }
 
 impl Sorted {
-    /// In order.
+    /// The records in order.
     pub fn records(&self) -> Result<Merge<'_>> {
         let mut merge = Merge { runs: Vec::new(), heads: BinaryHeap::new() };
         for run in &self.runs {
@@ -187,7 +187,7 @@ impl Sorted {
     }
 }
 
-/// Where the records of a run come from.
+/// The source of a run's records.
 enum Source<'s> {
     Memory(std::slice::Iter<'s, Record>),
     File(Reader<'s>),
@@ -196,7 +196,7 @@ enum Source<'s> {
 struct Reader<'s> {
     of: &'s Sorted,
     at: u64,
-    /// Records that are not read from the file yet.
+    /// The number of records not yet read from the file.
     left: usize,
     bytes: Vec<u8>,
     used: usize,
@@ -228,7 +228,7 @@ pub struct Merge<'s> {
 }
 
 impl Merge<'_> {
-    /// Puts the next record of a run among the heads.
+    /// Adds the next record of a run to the heads.
     fn advance(&mut self, run: usize) -> Result<()> {
         let next = match &mut self.runs[run] {
             Source::Memory(records) => records.next().copied(),

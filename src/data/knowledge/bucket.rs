@@ -1,5 +1,5 @@
-//! The page of a listing: what is in a bucket, a prefix or a folder, by its latest listing. Of some files it tells how they begin, where
-//! somebody reads objects for it ([`super::Knowledge::looking`]).
+//! The page of a listing: the contents of a bucket, a prefix or a folder, by its latest listing. It
+//! shows how some files begin if the caller can read objects ([`super::Knowledge::looking`]).
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,41 +15,42 @@ use dcfs_core::render::numbers::{bytes, count, counted};
 use dcfs_core::render::stranger::visible;
 use dcfs_core::time::Timestamp;
 
-/// Bytes of its parts; 4 KiB together.
+/// The most bytes of each part; together below 4 KiB.
 const TREE: usize = 1_200;
 const TYPES: usize = 600;
 const SAMPLES: usize = 700;
 const USERS: usize = 400;
 
-/// Characters of how a file begins, and of its path.
+/// The most characters of a file's beginning, and of its path.
 const BEGINNING: usize = 100;
 const PATH: usize = 80;
 
-/// Folders of a tree, and levels.
+/// The most folders in a tree, and its depth.
 const MOST_FOLDERS: usize = 24;
 
-/// What a listing's rows say.
+/// The facts from a listing's rows.
 #[derive(Debug, Default)]
 pub struct Facts {
     pub statistics: Option<Statistics>,
-    /// Files and bytes of every folder of two levels, by its path.
+    /// The number and total bytes of files in every folder of the first two levels, by path.
     pub folders: BTreeMap<String, (u64, u64)>,
-    /// The oldest and the newest file.
+    /// The times of the oldest and the newest file.
     pub times: Option<(Timestamp, Timestamp)>,
-    /// The first file of each of some extensions.
+    /// The first file for each of some extensions.
     pub samples: Vec<Sample>,
-    /// Files whose path has a space, which shells and some tools divide.
+    /// The number of files with a space in their path, which shells and some tools split.
     pub spaced: u64,
-    /// How it was reached: without credentials, with some, or not known.
+    /// Whether it was accessed without credentials; `None` if unknown.
     pub is_anon: Option<bool>,
 }
 
-/// A file that stands for others.
+/// A sample file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sample {
     pub path: String,
     pub size: Option<u64>,
-    /// A picture's format and size, a table's header, a text's first line; `None` where nobody looked.
+    /// A picture's format and size, a table's header, a text's first line; `None` if it was not
+    /// read.
     pub beginning: Option<String>,
 }
 
@@ -158,7 +159,7 @@ fn named(extension: &str) -> &str {
     if extension.is_empty() { "(none)" } else { extension }
 }
 
-/// Folders of two levels, the largest first among brothers.
+/// Folders of two levels, siblings by descending size.
 fn tree(uri: &str, folders: &BTreeMap<String, (u64, u64)>) -> String {
     let mut top: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     for (path, (files, size)) in folders {
@@ -248,7 +249,7 @@ fn quality(files: &Files, facts: &Facts) -> String {
     out
 }
 
-/// Datasets that were made from it.
+/// The datasets made from it.
 fn users(of: &Listing, all: &Snapshot) -> String {
     let mut lines = Fitted::new(USERS);
     for dataset in &all.datasets {

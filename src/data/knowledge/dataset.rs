@@ -1,7 +1,8 @@
-//! The page of a dataset: what it is, where it came from, what it holds, how to use it. Facts alone, each part within its bytes.
+//! The page of a dataset: description, origin, contents, usage. Facts only, each part within its
+//! limit of bytes.
 //!
-//! Texts of strangers are quoted in the place they were put: a description between quotation marks, names as code, values in cells,
-//! scripts in blocks that nothing in them can close.
+//! Texts of strangers are quoted where they are put: a description between quotation marks, names
+//! as code, values in cells, scripts in blocks that cannot be closed from inside.
 
 use std::fmt::Write as _;
 
@@ -26,10 +27,10 @@ use dcfs_core::schema::{Schema, ValueType};
 use dcfs_core::secrets::masked;
 use dcfs_core::time::Timestamp;
 
-/// Bytes of a page, what people wrote into it left aside: about 1,500 tokens.
+/// The most bytes of a page, not counting what people wrote into it: about 1,500 tokens.
 pub const LARGEST: usize = 6 << 10;
 
-/// Bytes of its parts. Versions have what is left.
+/// The most bytes of its parts. The versions get the rest.
 const DESCRIPTION: usize = 250;
 const NOTES: usize = 500;
 const DEPENDENCIES: usize = 400;
@@ -37,32 +38,33 @@ const PREVIEW: usize = 1_200;
 const SCHEMA: usize = 800;
 const STATS: usize = 800;
 
-/// Versions that are told of, and of the head.
+/// The most versions listed, and those in the frontmatter.
 const MOST_VERSIONS: usize = 20;
 const MOST_KNOWN: usize = 50;
 
-/// Names in the head, of each list.
+/// The most names of each list in the frontmatter.
 const MOST_NAMES: usize = 10;
 
-/// Bytes of a script.
+/// The most bytes of a script.
 const SCRIPT: usize = 3_000;
 
-/// Characters of a cell.
+/// The most characters of a cell.
 const CELL: usize = 60;
 
-/// Everything that is known beside the catalog's own words.
+/// Facts besides those in the catalog.
 #[derive(Debug, Default)]
 pub struct Facts {
     pub schema: Option<Schema>,
     pub statistics: Option<Statistics>,
-    /// Why the rows were not looked into, where they were not.
+    /// Why the rows were not read, if they were not.
     pub unread: Option<String>,
     pub preview: Preview,
-    /// What the latest version changed against the one before, where that was compared.
+    /// The changes of the latest version since the one before, if they were compared.
     pub changed: Option<Counts>,
     /// The script of the latest version.
     pub script: String,
-    /// The scripts of versions beside the latest: the first, and those whose script differs from the one before.
+    /// The scripts of versions other than the latest: of the first, and of those whose script
+    /// differs from the one before.
     pub scripts: Vec<(String, String)>,
 }
 
@@ -70,20 +72,20 @@ pub struct Facts {
 #[derive(Debug, Default)]
 pub struct Preview {
     pub columns: Vec<String>,
-    /// Not escaped.
+    /// Cells, not escaped.
     pub rows: Vec<Vec<String>>,
-    /// The first row's file, from the top of a mount.
+    /// The file of the first row, by its path in a mount.
     pub file: Option<String>,
     /// A column of vectors, and a row that has one.
     pub vector: Option<(String, RowId)>,
 }
 
-/// What people wrote.
+/// Text written by people.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hand {
-    /// `## Session Context`, word for word.
+    /// `## Session Context`, verbatim.
     pub context: Option<String>,
-    /// The newest lines of notes, newest first.
+    /// The newest lines of notes, latest first.
     pub notes: Vec<String>,
 }
 
@@ -126,7 +128,7 @@ fn head(of: &Dataset) -> String {
     let latest = of.latest();
     let newest = of.versions.iter().rev().take(MOST_KNOWN).rev();
     let known: Vec<String> = newest.map(|version| version.version.to_string()).collect();
-    // DataChain compares the number of rows with an empty text where there are none.
+    // DataChain compares the number of rows with an empty text if there are none.
     let records = latest.rows.filter(|rows| *rows > 0).map_or(String::new(), |n| n.to_string());
     let name = of.name();
     let is_local = name.namespace == LOCAL && name.project == LOCAL;
@@ -165,7 +167,7 @@ fn tag(label: &str) -> String {
     label.chars().take(40).map(plain).collect()
 }
 
-/// A description between quotation marks, and what is known for certain.
+/// The quoted description, and the known facts.
 fn paragraph(of: &Dataset, facts: &Facts) -> String {
     let latest = of.latest();
     let mut parts = Vec::new();
@@ -202,7 +204,7 @@ fn paragraph(of: &Dataset, facts: &Facts) -> String {
     parts.join(" ")
 }
 
-/// What a person said of a dataset, as a quotation in one line; `None` where nothing was said.
+/// A person's description of a dataset, quoted on one line; `None` if there is none.
 pub fn quoted(description: Option<&str>) -> Option<String> {
     let words: Vec<&str> = description?.split_whitespace().collect();
     let line = words.join(" ");
@@ -237,7 +239,8 @@ fn dependencies(of: &Dataset, all: &Snapshot) -> String {
         let left_out = children.left_out();
         let names: Vec<String> = children.text().lines().map(str::to_owned).collect();
         let more = if left_out > 0 { format!(" and {left_out} more") } else { String::new() };
-        // Not in the list: DataChain takes each line of that for a dependency. Its reader takes links anywhere for one, too.
+        // Not in the list: DataChain takes each of its lines for a dependency. Its reader takes
+        // links anywhere for dependencies, too.
         out += &format!("\n### Used by\n\n{}{more}\n", names.join(", "));
     }
     out
@@ -250,7 +253,7 @@ fn preview(of: &Preview) -> String {
     }
     let room = PREVIEW.saturating_sub(out.len());
     let cell = |raw: &str| text(&visible(raw, CELL));
-    // As many columns as leave half of the room to rows.
+    // As many columns as leave half of the room for rows.
     let mut shown = 0;
     let mut width = 0;
     for (at, column) in of.columns.iter().enumerate() {
@@ -280,7 +283,7 @@ fn preview(of: &Preview) -> String {
     out
 }
 
-/// Lines in a block of code, as many as fit.
+/// Lines in a code block, as many as fit.
 fn fenced(lines: &str, most: usize, noun: &str, where_else: &str) -> String {
     let mut fitted = Fitted::new(most - 20);
     lines.lines().for_each(|line| fitted.line(&visible_indented(line)));
@@ -308,7 +311,7 @@ fn stats(statistics: &Statistics) -> String {
     fenced(&lines.join("\n"), STATS, "column", "`dcfs stats`")
 }
 
-/// Whether a shell and a statement take a name for what it is.
+/// Whether a name needs no quotes in a shell and in SQL.
 fn is_plain(name: &str) -> bool {
     !name.is_empty()
         && name.len() < 60
@@ -318,7 +321,7 @@ fn is_plain(name: &str) -> bool {
         })
 }
 
-/// Lines that work as pasted, with a column of this dataset.
+/// Lines that work when pasted, with a column of this dataset.
 fn usage(of: &Dataset, facts: &Facts) -> String {
     let name = of.name().to_string();
     if !is_plain(&name) {
@@ -405,10 +408,10 @@ fn freshness(of: &Dataset, all: &Snapshot) -> String {
     out
 }
 
-/// `# Versions`, newest first, in `room` bytes.
+/// `# Versions`, latest first, in `room` bytes.
 fn versions(of: &Dataset, facts: &Facts, room: usize) -> String {
     let mut out = "# Versions\n".to_owned();
-    // The newest script comes first, in what the lines of all versions leave.
+    // The newest script gets the room that the lines of all versions leave.
     let lines: Vec<String> =
         (0..of.versions.len()).rev().take(MOST_VERSIONS).map(|at| heading(of, facts, at)).collect();
     let more = of.versions.len().saturating_sub(MOST_VERSIONS);
@@ -438,7 +441,7 @@ fn versions(of: &Dataset, facts: &Facts, room: usize) -> String {
     out
 }
 
-/// A script in a block, cut, with its hash where it is.
+/// A script in a block, truncated, with its hash if it is.
 fn script_block(script: &str, room: usize) -> String {
     const AROUND: usize = 140;
     let Some(room) = room.checked_sub(AROUND).filter(|room| *room > 100) else {
@@ -448,7 +451,7 @@ fn script_block(script: &str, room: usize) -> String {
     let (shown, is_cut) = cut_lines(whole.trim_end(), room);
     let mut shown = shown.to_owned();
     let mut out = block("python", &shown);
-    // What is escaped grows.
+    // Escaping makes it longer.
     while out.len() > room + AROUND / 2 {
         shown.truncate(cut_lines(&shown, shown.len() / 2).0.len());
         out = block("python", &shown);
@@ -468,7 +471,7 @@ fn script_block(script: &str, room: usize) -> String {
     format!("\n{out}")
 }
 
-/// A version in a heading and a line.
+/// A version: a heading and a line.
 fn heading(of: &Dataset, facts: &Facts, at: usize) -> String {
     let version = &of.versions[at];
     let when = second(version.finished_at.or(version.created_at));

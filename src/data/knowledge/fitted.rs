@@ -1,11 +1,11 @@
-//! Lines within a budget of bytes: what does not fit is left out, and that is said.
+//! Fits lines into a budget of bytes: lines that do not fit are left out, with a note that says so.
 
 use dcfs_core::render::numbers::counted;
 
-/// Bytes that are kept for saying what was left out.
+/// Bytes reserved for the note on what was left out.
 const REST: usize = 40;
 
-/// Lines of a section, as many as fit.
+/// The lines of a section, as many as fit.
 #[derive(Debug)]
 pub struct Fitted {
     text: String,
@@ -14,12 +14,12 @@ pub struct Fitted {
 }
 
 impl Fitted {
-    /// At most `most` bytes.
+    /// With a budget of `most` bytes.
     pub const fn new(most: usize) -> Self {
         Self { text: String::new(), most, left_out: 0 }
     }
 
-    /// Adds a line, without its end, if it fits and none before it was left out.
+    /// Adds a line, without its line break, if it fits and no earlier one was left out.
     pub fn line(&mut self, line: &str) {
         let fits = self.text.len() + line.len() + REST < self.most;
         if fits && self.left_out == 0 {
@@ -30,17 +30,17 @@ impl Fitted {
         }
     }
 
-    /// How many lines were left out.
+    /// The number of lines left out.
     pub const fn left_out(&self) -> u64 {
         self.left_out
     }
 
-    /// The lines alone.
+    /// The lines without a note.
     pub fn text(self) -> String {
         self.text
     }
 
-    /// The lines, and how many of what `noun` names are left out.
+    /// The lines, with a note on how many `noun`s were left out.
     pub fn finish(self, noun: &str) -> String {
         match self.left_out {
             0 => self.text,
@@ -49,7 +49,7 @@ impl Fitted {
     }
 }
 
-/// `## heading`, an empty line and the text; nothing where there is no text.
+/// `## heading`, an empty line and the text; empty if the text is.
 pub fn section(heading: &str, text: &str) -> String {
     match text.trim().is_empty() {
         true => String::new(),
@@ -57,7 +57,7 @@ pub fn section(heading: &str, text: &str) -> String {
     }
 }
 
-/// At most `most` bytes of a text, cut at a line.
+/// At most `most` bytes of a text, truncated at the end of a line; and whether it was truncated.
 pub fn cut_lines(text: &str, most: usize) -> (&str, bool) {
     if text.len() <= most {
         return (text, false);

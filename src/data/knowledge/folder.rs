@@ -1,8 +1,10 @@
-//! The pages as files: only those that changed are written, and nothing that a person wrote is lost.
+//! The pages as files: only changed pages are written, and nothing that a person wrote is lost.
 //!
-//! Beside them stands `.dcfs.json`: for every page what it was made from, and what was written. A page whose facts are the same is
-//! not made again. One that is not as it was written was edited: it is kept as `<page>.orig` before it is made anew. A page without
-//! `generator: dcfs` in its head belongs to somebody else (DataChain's own skill), and is left alone.
+//! Beside them is `.dcfs.json`: for every page a hash of the facts it was made from, and of the
+//! text written. A page with unchanged facts is not made again. A page that differs from what was
+//! written was edited by hand: it is kept as `<page>.orig` before it is replaced. A page without
+//! `generator: dcfs` in its frontmatter belongs to another tool (DataChain's own skill), and is
+//! left alone.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -24,39 +26,39 @@ use dcfs_core::hex::hex;
 use dcfs_core::time::Timestamp;
 use dcfs_disk::{inside, regular};
 
-/// Moves with every change of what pages say.
+/// Changes whenever the contents of pages change.
 const FORMAT: u32 = 1;
 
-/// What is known of the pages that were written.
+/// The file with the state of the pages written.
 const STATE: &str = ".dcfs.json";
 
-/// Names of kept pages that are tried.
+/// The most names tried for a kept page.
 const MOST_KEPT: u32 = 1000;
 
-/// What may be asked beside a refresh.
+/// Options of a refresh.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct How {
-    /// Only look; nothing is written.
+    /// Only check; write nothing.
     pub is_check: bool,
-    /// Make pages anew that somebody else wrote; they are kept as `.orig`.
+    /// Replace pages of other tools; these are kept as `.orig`.
     pub takes_over: bool,
 }
 
-/// What became of the pages.
+/// The outcome for the pages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Outcome {
-    /// Written; of a check, those that are missing or stale.
+    /// Written; for a check, missing or stale pages.
     pub written: Vec<String>,
-    /// Gone with their datasets.
+    /// Removed with their datasets.
     pub removed: Vec<String>,
-    /// Left alone, for somebody else wrote them.
+    /// Left alone because another tool wrote them.
     pub foreign: Vec<String>,
-    /// Edited by hand: where the edited text is kept.
+    /// Edited by hand: the paths where the edited texts are kept.
     pub kept: Vec<String>,
     pub unchanged: usize,
 }
 
-/// What was written.
+/// The hashes of a written page.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct State {
     format: u32,
@@ -66,9 +68,9 @@ struct State {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Written {
-    /// Of what the page was made from.
+    /// Of the facts the page was made from.
     facts: String,
-    /// Of the page without what people wrote into it.
+    /// Of the page without the sections that people wrote.
     text: String,
 }
 
@@ -77,13 +79,13 @@ impl State {
         let read = inside::read(folder, STATE, 64 << 20).ok();
         let mut state: Option<Self> = read.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         if let Some(state) = &mut state {
-            // The file may be a stranger's, and a page that it names may be removed.
+            // The file may be a stranger's, and pages that it names may be removed.
             state.pages.retain(|path, _| is_ours(path));
         }
         let dcfs = env!("CARGO_PKG_VERSION");
         match state {
             Some(state) if state.format == FORMAT && state.dcfs == dcfs => state,
-            // What another dcfs wrote is still what it wrote.
+            // Pages written by another version of dcfs are still recognised as written.
             Some(state) => {
                 let known = state.pages.into_iter();
                 let stale =
@@ -95,14 +97,14 @@ impl State {
     }
 }
 
-/// Whether a path is one that pages of dcfs have, below their folder.
+/// Whether a path is one that dcfs uses for pages.
 fn is_ours(path: &str) -> bool {
     let is_plain = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
     let is_in = ["datasets/", "buckets/"].iter().any(|folder| path.starts_with(folder));
     path == index::INDEX || path == index::BASE || is_in && is_plain && path.ends_with(".md")
 }
 
-/// A page as it lies in the folder.
+/// A page as found in the folder.
 #[derive(PartialEq, Eq)]
 enum Found {
     None,
@@ -120,7 +122,7 @@ pub(super) fn read(folder: &Path, path: &str) -> Option<String> {
 fn found(folder: &Path, path: &str) -> Found {
     match inside::read_text(folder, path, LARGEST) {
         Ok(text) if path.ends_with(".md") && frontmatter::value(&text, "generator").is_none() => {
-            // Pages by letter have no head.
+            // Pages by letter have no frontmatter.
             if path.starts_with("datasets/index-") { Found::Ours(text) } else { Found::Foreign }
         }
         Ok(text) => Found::Ours(text),
@@ -133,10 +135,11 @@ fn sum(text: &str) -> String {
     hex(&Sha256::digest(text)[..16])
 }
 
-/// Writes the pages of a catalog into `folder`, or looks which are stale. `each` is told how many pages of how many are made.
+/// Writes the pages of a catalog into `folder`, or checks which are stale. Calls `each` with the
+/// number of pages made and their total.
 ///
 /// # Errors
-/// What the catalog says; a folder that cannot be written.
+/// Errors of the catalog; a folder that cannot be written to.
 pub fn refresh(
     knowledge: &Knowledge,
     folder: &Path,
@@ -160,7 +163,7 @@ pub fn refresh(
                 outcome.unchanged += 1;
                 after.pages.insert(page.path, written);
             }
-            // The index costs no more than knowing whether it changed.
+            // The index costs no more than finding out whether it changed.
             Look::Make(_) if how.is_check && !is_cheap(&page) => outcome.written.push(page.path),
             Look::Make(making) => todo.push((page.path, making)),
         }
@@ -190,11 +193,11 @@ pub fn refresh(
     Ok(outcome)
 }
 
-/// What is to be done with a page.
+/// The action for a page.
 enum Look {
-    /// It is somebody else's.
+    /// It belongs to another tool.
     Foreign,
-    /// What it is made from is the same, and it lies there as it was written.
+    /// Its facts are unchanged, and the file is as written.
     Same(Written),
     Make(Making),
 }
@@ -203,11 +206,12 @@ enum Look {
 struct Making {
     on_disk: Found,
     facts: String,
-    /// Whether nobody edited what lies there.
+    /// Whether the file is as written, not edited.
     is_as_written: bool,
 }
 
-/// Writes a page in the place of what was looked at. What was edited before that or since is kept; where it is then.
+/// Replaces the page that was checked. If it was edited, before the check or since, it is kept;
+/// returns where.
 fn replace(folder: &Path, path: &str, text: &str, making: &Making) -> Result<Option<String>> {
     // Making pages takes time, and an editor may have saved meanwhile.
     let now = found(folder, path);
@@ -224,7 +228,7 @@ fn replace(folder: &Path, path: &str, text: &str, making: &Making) -> Result<Opt
     Ok(kept)
 }
 
-/// Whether a page is made of what the catalog says alone.
+/// Whether a page is made from the catalog alone, without reading rows.
 fn is_cheap(page: &PageInfo) -> bool {
     !matches!(page.kind, PageKind::Dataset | PageKind::Bucket)
 }
@@ -247,11 +251,11 @@ fn look(all: &Snapshot, folder: &Path, how: How, page: &PageInfo, before: Option
     }
 }
 
-/// Pages are made by so many threads at most: much of the time goes to packing columns, which small versions keep one thread
-/// busy with.
+/// The most threads that make pages: much of the time goes into packing columns, which uses one
+/// thread for small versions.
 const MOST_THREADS: usize = 4;
 
-/// The texts of pages, in their order.
+/// Makes the texts of pages, in order.
 fn make(
     knowledge: &Knowledge,
     all: &Snapshot,
@@ -283,7 +287,7 @@ fn make(
     Ok(made.into_iter().map(|(_, text)| text).collect())
 }
 
-/// Removes pages that were written and have no dataset any more; one that was edited is kept.
+/// Removes written pages whose dataset no longer exists; an edited page is kept.
 fn remove(
     folder: &Path,
     how: How,
@@ -306,7 +310,7 @@ fn remove(
     Ok(())
 }
 
-/// What a page is made from, in short.
+/// A hash of the facts a page is made from.
 fn facts(all: &Snapshot, path: &str, folder: &Path) -> String {
     let mut text = String::new();
     if let Some(of) = all.datasets.iter().find(|dataset| dataset.page == path) {
@@ -334,12 +338,12 @@ fn facts(all: &Snapshot, path: &str, folder: &Path) -> String {
     sum(&text)
 }
 
-/// Refuses a page whose folder is a link out of that of the pages.
+/// Refuses a page whose folder is a link that leads out of the folder of pages.
 fn check_inside(folder: &Path, path: &str) -> Result<()> {
     memory::check_inside(folder, folder.join(path).parent().unwrap_or(folder))
 }
 
-/// Keeps an edited page beside the one that takes its place; where its text is then.
+/// Moves an edited page aside; returns its new path.
 fn keep(folder: &Path, path: &str) -> Result<String> {
     check_inside(folder, path)?;
     for number in 1..MOST_KEPT {
@@ -356,7 +360,7 @@ fn keep(folder: &Path, path: &str) -> Result<String> {
     Err(Error::new(Kind::Full, message))
 }
 
-/// Writes a file whole, over one that is there.
+/// Writes a whole file, replacing an existing one.
 fn write(folder: &Path, path: &str, text: &str) -> Result<()> {
     check_inside(folder, path)?;
     let target = folder.join(path);
@@ -378,10 +382,11 @@ fn told(folder: &Path, path: &str, error: &io::Error) -> Error {
     Error::new(Kind::Broken, format!("cannot write `{}`: {error}", at.display()))
 }
 
-/// Adds a line to the notes about a dataset, or of the catalog as a whole where `page` is `None`; the file, below the folder.
+/// Adds a line to the notes on a dataset, or on the catalog as a whole if `page` is `None`; returns
+/// the file, relative to the folder.
 ///
 /// # Errors
-/// An empty note; a file that is full; a folder that cannot be written, or is a link out of `folder`.
+/// An empty note; a full file; a folder that cannot be written to, or is a link out of `folder`.
 pub fn note(
     folder: &Path,
     page: Option<&str>,

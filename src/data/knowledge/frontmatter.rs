@@ -1,20 +1,22 @@
-//! The head of a page: `key: value` lines between two `---`, read by DataChain line by line and by Obsidian as YAML.
+//! The frontmatter of a page: `key: value` lines between two `---`, which DataChain reads line by
+//! line and Obsidian as YAML.
 //!
-//! A value is written so that both understand it: plain where it is plain, else a JSON string, which is YAML too.
+//! Values are written so that both read them alike: plain if possible, otherwise as a JSON string,
+//! which is YAML too.
 
 use std::fmt::Write as _;
 
 use dcfs_core::render::stranger::visible;
 
-/// Characters of a value that are written.
+/// The most characters of a value.
 const LONGEST: usize = 200;
 
-/// A head in the making.
+/// A frontmatter being built.
 #[derive(Debug, Default)]
 pub struct Frontmatter(String);
 
 impl Frontmatter {
-    /// Adds a text of anybody.
+    /// Adds a text from anybody.
     #[must_use]
     pub fn text(self, key: &str, value: &str) -> Self {
         self.raw(key, &quoted(value))
@@ -27,14 +29,14 @@ impl Frontmatter {
         self
     }
 
-    /// Adds a list of versions or of other words that are plain.
+    /// Adds a list of versions or of other words that need no quotes.
     #[must_use]
     pub fn words(self, key: &str, words: &[String]) -> Self {
         let value = format!("[{}]", words.join(", "));
         self.raw(key, &value)
     }
 
-    /// Adds a list of texts of anybody; nothing where there are none.
+    /// Adds a list of texts from anybody; nothing if it is empty.
     #[must_use]
     pub fn texts(self, key: &str, texts: &[String]) -> Self {
         if texts.is_empty() {
@@ -44,13 +46,13 @@ impl Frontmatter {
         self.words(key, &quoted)
     }
 
-    /// The lines and what encloses them.
+    /// The lines with their delimiters.
     pub fn finish(self) -> String {
         format!("---\n{}---\n", self.0)
     }
 }
 
-/// As it is where YAML takes it for a text, else as a JSON string.
+/// Plain if YAML reads it as a text, otherwise as a JSON string.
 fn quoted(text: &str) -> String {
     let is_plain = text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
@@ -63,7 +65,7 @@ fn always_quoted(text: &str) -> String {
     serde_json::Value::String(visible(text, LONGEST)).to_string()
 }
 
-/// The value of `key` in the head of a page, as DataChain reads it.
+/// The value of `key` in the frontmatter of a page, as DataChain reads it.
 pub fn value(page: &str, key: &str) -> Option<String> {
     let head = page.strip_prefix("---\n")?;
     let head = &head[..head.find("\n---")?];

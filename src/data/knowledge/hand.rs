@@ -1,4 +1,5 @@
-//! What people and agents write: a section of a page, lines of notes, documents of a team. Read, and never changed.
+//! Text written by people and agents: a section of a page, notes, documents of a team. Only read,
+//! never changed.
 
 use std::fs::Metadata;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -11,10 +12,10 @@ use crate::memory::{self, LARGEST};
 use dcfs_core::name::DatasetName;
 use dcfs_disk::inside;
 
-/// The section of a page that is theirs.
+/// The section of a page that belongs to people.
 const CONTEXT: &str = "## Session Context";
 
-/// Headings that dcfs itself writes behind it.
+/// Headings that dcfs writes after it.
 const OWN: [&str; 8] = [
     "## Notes",
     "## Dependencies",
@@ -26,31 +27,32 @@ const OWN: [&str; 8] = [
     "# Versions",
 ];
 
-/// Notes that a page tells.
+/// The most notes on a page.
 const MOST_NOTES: usize = 20;
 
-/// Documents that are searched, their bytes in all, folders below each other, and names that are looked at.
+/// Limits for the documents searched: their number, total bytes, depth of folders, and names
+/// visited.
 const MOST_DOCUMENTS: usize = 500;
 const MOST_READ: usize = 64 << 20;
 const DEEPEST: usize = 6;
 const MOST_NAMES: usize = 10_000;
 
-/// Folders of theirs.
+/// The folders that belong to people.
 const FOLDERS: [&str; 3] = ["notes", "docs", "memory"];
 
-/// The file of notes about the dataset whose page is `page`.
+/// The file of notes on the dataset whose page is `page`.
 pub fn notes_file(page: &str) -> String {
     format!("notes/{}", page.strip_prefix("datasets/").unwrap_or(page))
 }
 
-/// The text of their section, if the page has one and it says anything.
+/// The text of people's section, if the page has one that is not empty.
 pub fn context(page: &str) -> Option<String> {
     let (from, to) = place(page)?;
     let inside = page[from..to].strip_prefix(CONTEXT)?.trim();
     (!inside.is_empty()).then(|| inside.to_owned())
 }
 
-/// A page without their section: what dcfs alone has written.
+/// A page without people's section: only what dcfs has written.
 pub fn without_context(page: &str) -> String {
     match place(page) {
         Some((from, to)) => format!("{}{}", &page[..from], &page[to..]),
@@ -58,8 +60,8 @@ pub fn without_context(page: &str) -> String {
     }
 }
 
-/// Where the section is: up to the next heading of its level or above, blocks of code left aside. Where a block is never
-/// closed, a heading that dcfs writes ends the section in it, too.
+/// The range of the section: up to the next heading of its level or above, ignoring code blocks. If
+/// a block is never closed, a heading that dcfs writes ends the section inside it, too.
 fn place(page: &str) -> Option<(usize, usize)> {
     let mut at = 0;
     let mut from = None;
@@ -87,12 +89,13 @@ fn place(page: &str) -> Option<(usize, usize)> {
         }
         at += line.len();
     }
-    // The blocks of dcfs are closed: one that is open at the end is theirs.
+    // The blocks of dcfs are closed: a block open at the end belongs to people.
     let end = if code.is_some() { next.into_iter().chain(own).min() } else { next };
     from.map(|from| (from, end.unwrap_or(page.len())))
 }
 
-/// The backticks of a line that opens or closes a block of code. With one behind them they are code within a line.
+/// The number of backticks of a line that opens or closes a code block. A line with further
+/// backticks is inline code.
 fn fence(line: &str) -> Option<usize> {
     let line = line.trim_start();
     let info = line.trim_start_matches('`');
@@ -100,7 +103,8 @@ fn fence(line: &str) -> Option<usize> {
     (ticks >= 3 && !info.contains('`')).then_some(ticks)
 }
 
-/// What was written about the dataset with a page, in the folder of pages: what is remembered first, then notes.
+/// The text that people wrote about the dataset of a page, in the folder of pages: memory first,
+/// then notes.
 pub fn of_page(folder: Option<&Path>, page: &str, name: &DatasetName) -> Hand {
     let Some(folder) = folder else { return Hand::default() };
     let read = |path: &str| inside::read_text(folder, path, LARGEST).ok();
@@ -117,7 +121,8 @@ pub fn of_page(folder: Option<&Path>, page: &str, name: &DatasetName) -> Hand {
     }
 }
 
-/// Moves when somebody writes what [`of_page`] reads, which is not read for it: a `stat` of a page asks.
+/// A number that changes when somebody writes what [`of_page`] reads; cheap enough for a `stat` of
+/// a page, because nothing is read.
 pub fn stamp(folder: Option<&Path>, page: &str) -> u64 {
     let Some(folder) = folder else { return 0 };
     let mut hasher = DefaultHasher::new();
@@ -129,7 +134,7 @@ pub fn stamp(folder: Option<&Path>, page: &str) -> u64 {
     hasher.finish()
 }
 
-/// Every Markdown file of theirs, by name. Links are left out.
+/// Every Markdown file written by people, by name. Links are left out.
 pub fn documents(folder: &Path) -> Vec<Document> {
     let mut walk = Walk { folder, names: MOST_NAMES, bytes: MOST_READ, found: Vec::new() };
     for name in FOLDERS {
@@ -138,10 +143,10 @@ pub fn documents(folder: &Path) -> Vec<Document> {
     walk.found
 }
 
-/// A walk through the folder, which may be a stranger's: it ends.
+/// A bounded walk through the folder, which may be a stranger's.
 struct Walk<'f> {
     folder: &'f Path,
-    /// What may still be looked at.
+    /// How many more names may be visited.
     names: usize,
     bytes: usize,
     found: Vec<Document>,

@@ -1,5 +1,6 @@
-//! `index.md` in DataChain's form but for the time of the catalog's file, for a copy of a catalog has the same pages;
-//! the pages by letter of a large catalog, `datasets.base`, and the short index that opens a mount.
+//! `index.md` in DataChain's format, except for the time of the catalog's file, so that a copy of a
+//! catalog has the same pages; the pages by letter of a large catalog, `datasets.base`, and the
+//! short index at the top of a mount.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,28 +13,28 @@ use dcfs_core::render::markdown::{code, text};
 use dcfs_core::render::numbers::{bytes, counted};
 use dcfs_core::render::stranger::visible;
 
-/// From so many datasets on, what is said of them stands on pages by letter.
+/// From this many datasets on, their descriptions are on pages by letter.
 pub const LARGE: usize = 200;
 
-/// Bytes of a line of the index, and of one on a page by letter.
+/// The most bytes of a line of the index, and of one on a page by letter.
 const LINE: usize = 120;
 const LONG_LINE: usize = 260;
 
-/// Its name, and that of the table that Obsidian shows.
+/// The names of the index, and of the table for Obsidian.
 pub const INDEX: &str = "index.md";
 pub const BASE: &str = "datasets.base";
 
-/// A table of all datasets for Obsidian, by the heads of their pages.
+/// A table of all datasets for Obsidian, based on the frontmatter of their pages.
 pub const BASE_TEXT: &str = "filters:\n  and:\n    - generator == \"dcfs\"\n    - file.hasProperty(\"last_version\")\nviews:\n  - type: table\n    name: Datasets\n    order:\n      - file.name\n      - records\n      - size\n      - updated\n      - parents\n";
 
-/// The page by letter of a dataset in a large catalog.
+/// The page by letter that lists a dataset in a large catalog.
 fn letter(dataset: &Dataset) -> String {
     let first = dataset.name().name.chars().next().unwrap_or('_').to_ascii_lowercase();
     let first = if first.is_ascii_alphanumeric() { first } else { '_' };
     place::of_letter(first)
 }
 
-/// Pages by letter; none of a catalog that is not large.
+/// The pages by letter; empty if the catalog is not large.
 pub fn letters(all: &Snapshot) -> BTreeMap<String, Vec<&Dataset>> {
     let mut pages: BTreeMap<String, Vec<&Dataset>> = BTreeMap::new();
     if all.datasets.len() > LARGE {
@@ -93,7 +94,7 @@ pub fn of_letter(all: &Snapshot, path: &str) -> Option<String> {
     Some(format!("# Datasets: {letter}\n\n{}", table(datasets.into_iter(), path, Some(LONG_LINE))))
 }
 
-/// A table of datasets; with what is said of each where a line has so many bytes.
+/// A table of datasets; with their descriptions in lines of at most `line` bytes, if given.
 fn table<'d>(
     datasets: impl Iterator<Item = &'d Dataset>,
     from: &str,
@@ -125,7 +126,8 @@ fn table<'d>(
     out
 }
 
-/// A quotation that fits into `room` bytes: cut where it has to be, gone where little would stay.
+/// A quotation that fits into `room` bytes: truncated if necessary, empty if too little would
+/// remain.
 fn shortened(whole: &str, raw: Option<&str>, room: usize) -> String {
     const LEAST: usize = 14;
     if whole.len() <= room {
@@ -144,10 +146,11 @@ fn shortened(whole: &str, raw: Option<&str>, room: usize) -> String {
     String::new()
 }
 
-/// Bytes of the page that opens a mount.
+/// The most bytes of the page at the top of a mount.
 const FRONT: usize = 2 << 10;
 
-/// `README.md` at the top of a mount: every dataset in a line, and what can be done, with names that are there.
+/// `README.md` at the top of a mount: one line for every dataset, and examples with names that
+/// exist.
 pub fn front(all: &Snapshot, columns: &dyn Fn(&Dataset) -> Option<usize>) -> String {
     let versions: usize = all.datasets.iter().map(|dataset| dataset.versions.len()).sum();
     let mut out = format!(
@@ -211,7 +214,7 @@ pub fn agents(all: &Snapshot) -> String {
     )
 }
 
-/// What can be done, with the first dataset for an example.
+/// Examples of use, with the first dataset.
 fn doing(all: &Snapshot) -> String {
     let Some(first) = all.datasets.iter().find(|dataset| is_plain(&dataset.latest().to_string()))
     else {

@@ -1,13 +1,14 @@
-//! Pages about a catalog, compiled from facts: for people, agents, editors, Obsidian and GitHub, in the layout of DataChain's own
-//! knowledge base. Equal catalogs and equal notes give equal bytes; no model writes any of it.
+//! Pages about a catalog, compiled from facts: for people, agents, editors, Obsidian and GitHub, in
+//! the layout of DataChain's own knowledge base. Equal catalogs and equal notes give equal bytes;
+//! no language model is involved.
 //!
 //! | file | what lives there |
 //! |---|---|
-//! | [`snapshot`], [`place`] | what the catalog holds, and where the page of each is |
+//! | [`snapshot`], [`place`] | the contents of the catalog, and the path of each page |
 //! | [`dataset`], [`bucket`], [`index`] | one page each |
-//! | [`frontmatter`], [`fitted`] | the head of a page; lines within a budget |
-//! | [`hand`] | what people write: read, and never changed |
-//! | [`search`] | words in all of it |
+//! | [`frontmatter`], [`fitted`] | the frontmatter of a page; lines within a budget |
+//! | [`hand`] | text written by people: read, and never changed |
+//! | [`search`] | full-text search in all of it |
 //! | [`folder`] | the pages as files |
 
 mod bucket;
@@ -53,26 +54,28 @@ use dcfs_core::secrets::masked;
 use dcfs_core::sql::{FoldKind, Known};
 use dcfs_core::time::Timestamp;
 
-/// Rows of a preview.
+/// The rows of a preview.
 const PREVIEWED: usize = 5;
 
-/// Rows of a version up to which a page that somebody waits for has statistics ([`Knowledge::within`]): those of more take long.
+/// The most rows of a version for which a page that somebody waits for has statistics
+/// ([`Knowledge::within`]): more rows take long.
 pub const AT_ONCE: u64 = 200_000;
 
-/// Versions are compared row by row up to so many rows each; of larger ones only the numbers of rows are told.
+/// Versions are compared row by row up to this many rows each; for larger ones only the row counts
+/// are compared.
 const MOST_COMPARED: u64 = 200_000;
 
-/// Files of a listing that stand for others, and rows that they are sought in.
+/// The most sample files of a listing, and the most rows that they are searched in.
 const MOST_SAMPLES: usize = 6;
 const MOST_LOOKED_AT: usize = 10_000;
 
-/// Scripts of earlier versions that are looked at.
+/// The most scripts of earlier versions that are read.
 const MOST_SCRIPTS: usize = 20;
 
 /// Opens or builds the pack of a version. May block.
 pub type PackOf = dyn Fn(&VersionInfo) -> Result<Arc<Pack>> + Send + Sync;
 
-/// Says how a file begins: its header, its first line. May block; `None` where it cannot.
+/// Describes how a file begins: its header, its first line. May block; `None` if it cannot.
 pub type LookInto = dyn Fn(&Object) -> Option<String> + Send + Sync;
 
 /// The pages of one catalog.
@@ -80,25 +83,25 @@ pub struct Knowledge {
     catalog: Arc<Catalog>,
     packs: Box<PackOf>,
     look_into: Option<Box<LookInto>>,
-    /// Where people's notes are, if anywhere.
+    /// The folder of people's notes, if any.
     folder: Option<PathBuf>,
-    /// Versions of more rows are not looked into.
+    /// Versions with more rows are not read.
     most_rows: u64,
-    /// The catalog when it was last looked at.
+    /// The last snapshot of the catalog.
     last: Mutex<Option<(Revision, Arc<Snapshot>)>>,
 }
 
-/// A page that there is.
+/// A page that exists.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PageInfo {
-    /// Below the folder of pages: `datasets/pets.md`.
+    /// Relative to the folder of pages: `datasets/pets.md`.
     pub path: String,
-    /// Of a dataset its name, of a listing its storage.
+    /// The name of a dataset, or the storage of a listing.
     pub title: String,
     pub kind: PageKind,
 }
 
-/// What a page is about.
+/// The subject of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PageKind {
@@ -109,17 +112,17 @@ pub enum PageKind {
     Base,
 }
 
-/// How much is looked into for a page.
+/// How much is read for a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Depth {
-    /// All of it: rows are read.
+    /// Everything, including rows.
     Full,
-    /// What the catalog says of datasets and versions.
+    /// Only the facts in the catalog about datasets and versions.
     Brief,
 }
 
 impl Knowledge {
-    /// Over an open catalog; `folder` is that of the pages as files, where people write notes beside them.
+    /// Over an open catalog; `folder` is that of the pages as files, where people keep their notes.
     pub fn new(
         catalog: Arc<Catalog>,
         packs: impl Fn(&VersionInfo) -> Result<Arc<Pack>> + Send + Sync + 'static,
@@ -129,7 +132,7 @@ impl Knowledge {
         Self { catalog, packs, look_into: None, folder, most_rows: u64::MAX, last }
     }
 
-    /// The same; pages of listings tell how some files begin.
+    /// The same; pages of listings describe how some files begin.
     #[must_use]
     pub fn looking(
         self,
@@ -138,13 +141,14 @@ impl Knowledge {
         Self { look_into: Some(Box::new(look_into)), ..self }
     }
 
-    /// The same; pages about versions of more than `rows` tell nothing that takes reading them.
+    /// The same; rows of versions with more than `rows` are not read.
     #[must_use]
     pub fn within(self, rows: u64) -> Self {
         Self { most_rows: rows, ..self }
     }
 
-    /// Moves when a person writes something that the page at `path` tells. Nothing is read for it.
+    /// A number that changes when a person writes something that the page at `path` shows. Nothing
+    /// is read for it.
     pub fn stamp(&self, path: &str) -> u64 {
         match path.starts_with("datasets/") {
             true => hand::stamp(self.folder.as_deref(), path),
@@ -152,9 +156,9 @@ impl Knowledge {
         }
     }
 
-    /// What the catalog holds now.
+    /// The present snapshot of the catalog.
     fn snapshot(&self) -> Result<Arc<Snapshot>> {
-        // Asked before it is read, so that a commit in between is seen next time.
+        // Queried before the snapshot, so that a commit in between is seen next time.
         let revision = self.catalog.revision()?;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((seen, snapshot)) = &*last
@@ -171,31 +175,32 @@ impl Knowledge {
         of.rows.is_none_or(|rows| rows > self.most_rows) && self.most_rows != u64::MAX
     }
 
-    /// The folder of pages where nothing else is said: `dc-knowledge` beside `.datachain`.
+    /// The default folder of pages: `dc-knowledge` beside `.datachain`.
     pub fn default_folder(catalog: &Catalog) -> Option<PathBuf> {
-        // Nothing lies beside a catalog on servers.
+        // Nothing can be beside a catalog on servers.
         catalog.check_writable().ok()?;
         Some(catalog.path().parent()?.parent()?.join("dc-knowledge"))
     }
 
-    /// Where people's notes are, if anywhere.
+    /// The folder of people's notes, if any.
     pub fn folder(&self) -> Option<&Path> {
         self.folder.as_deref()
     }
 
-    /// Every page there is, the index first. Costs some questions to the catalog for each dataset, and reads no rows.
+    /// Every page, the index first. Costs some queries to the catalog per dataset, and reads no
+    /// rows.
     ///
     /// # Errors
-    /// What the catalog says.
+    /// Errors of the catalog.
     pub fn pages(&self) -> Result<Vec<PageInfo>> {
         Ok(listed(&*self.snapshot()?))
     }
 
-    /// The text of the page at `path`; `None` where there is no such page. Reads the rows of its dataset where their statistics
-    /// are not kept yet: blocks.
+    /// The text of the page at `path`; `None` if there is no such page. Reads the rows of its
+    /// dataset if their statistics are not cached yet: blocks.
     ///
     /// # Errors
-    /// What the catalog, the pack and the statistics say.
+    /// Errors of the catalog, the pack and the statistics.
     pub fn page(&self, path: &str) -> Result<Option<String>> {
         self.compiled(&*self.snapshot()?, path, Depth::Full)
     }
@@ -203,7 +208,7 @@ impl Knowledge {
     /// The path of the page about a dataset.
     ///
     /// # Errors
-    /// What the catalog says.
+    /// Errors of the catalog.
     pub fn page_of(&self, name: &DatasetName) -> Result<Option<String>> {
         let all = self.snapshot()?;
         Ok(all.dataset(name).map(|dataset| dataset.page.clone()))
@@ -212,15 +217,15 @@ impl Knowledge {
     /// `index.md`.
     ///
     /// # Errors
-    /// What the catalog says.
+    /// Errors of the catalog.
     pub fn index(&self) -> Result<String> {
         Ok(index::index(&*self.snapshot()?))
     }
 
-    /// What opens a mount: every dataset in a line, and what can be done; at most 2 KiB.
+    /// The page at the top of a mount: one line for every dataset, and examples; at most 2 KiB.
     ///
     /// # Errors
-    /// What the catalog says.
+    /// Errors of the catalog.
     pub fn front(&self) -> Result<String> {
         let columns = |dataset: &Dataset| {
             let schema = self.catalog.schema(dataset.latest()).ok()?;
@@ -229,24 +234,24 @@ impl Knowledge {
         Ok(index::front(&*self.snapshot()?, &columns))
     }
 
-    /// How to work in a mount, for whoever reads `AGENTS.md` first.
+    /// `AGENTS.md`: how to work in a mount.
     ///
     /// # Errors
-    /// What the catalog says.
+    /// Errors of the catalog.
     pub fn agents(&self) -> Result<String> {
         Ok(index::agents(&*self.snapshot()?))
     }
 
-    /// Pages, notes, documents and scripts with `words`, best first, at most `most`.
+    /// Pages, notes, documents and scripts that match `words`, best first, at most `most`.
     ///
     /// # Errors
-    /// No word; what the catalog says.
+    /// No word; errors of the catalog.
     pub fn search(&self, words: &str, most: usize) -> Result<Vec<Hit>> {
         let all = self.snapshot()?;
         let mut documents = Vec::new();
         for dataset in &all.datasets {
             let text = self.compiled(&all, &dataset.page, Depth::Brief)?.unwrap_or_default();
-            // What lies in the folder has statistics: labels and values can be found.
+            // Pages in the folder include statistics, so labels and values can be found.
             let written =
                 self.folder.as_deref().and_then(|folder| folder::read(folder, &dataset.page));
             let details = self.catalog.details(dataset.latest());
@@ -264,7 +269,7 @@ impl Knowledge {
         search::search(&documents, words, most)
     }
 
-    /// A page of a snapshot.
+    /// Makes a page of a snapshot.
     fn compiled(&self, all: &Snapshot, path: &str, depth: Depth) -> Result<Option<String>> {
         if path == index::INDEX {
             return Ok(Some(index::index(all)));
@@ -299,11 +304,11 @@ impl Knowledge {
             return Ok(facts);
         }
         match self.read_rows(of, &mut facts) {
-            // Who no longer waits wants no page, and who has no room gets none.
+            // A caller that was cancelled wants no page, and without disk space there is none.
             Err(error) if matches!(error.kind(), Kind::Busy | Kind::Full | Kind::NoSpace) => {
                 Err(error)
             }
-            // One damaged dataset takes no page from the others.
+            // One damaged dataset does not prevent the pages of others.
             Err(error) => {
                 tracing::warn!(dataset = %latest, %error, "a page without its rows");
                 facts.unread = Some(format!("The rows cannot be read: {error}"));
@@ -313,7 +318,7 @@ impl Knowledge {
         }
     }
 
-    /// What takes reading the rows.
+    /// Adds the facts that require reading rows.
     fn read_rows(&self, of: &Dataset, facts: &mut dataset::Facts) -> Result<()> {
         let latest = of.latest();
         let pack = (self.packs)(latest)?;
@@ -345,8 +350,8 @@ impl Knowledge {
         Ok(stats::of(&source, &|_| {})?.facts)
     }
 
-    /// The scripts of the first version and of those that have another than the one before; not that of the latest, which
-    /// is `latest`.
+    /// The scripts of the first version and of those whose script differs from the one before;
+    /// without that of the latest, which is `latest`.
     fn scripts(&self, of: &Dataset, latest: &str) -> Vec<(String, String)> {
         let newest = of.versions.len().saturating_sub(MOST_SCRIPTS);
         let mut found = Vec::new();
@@ -362,7 +367,7 @@ impl Knowledge {
         found
     }
 
-    /// The first rows, and where the first file is.
+    /// The first rows, and the path of the first file.
     fn preview(&self, of: &VersionInfo, pack: &Pack) -> Result<Preview> {
         let schema = self.catalog.schema(of)?;
         let columns = grid::columns(&schema);
@@ -391,7 +396,7 @@ impl Knowledge {
         Ok(Preview { columns: columns.iter().map(dotted).collect(), rows, file, vector })
     }
 
-    /// The first row's file, from the top of a mount.
+    /// The file of the first row, by its path in a mount.
     fn first_file(&self, of: &VersionInfo, pack: &Pack) -> Result<Option<String>> {
         let columns = pack.columns();
         let Some(column) = columns.first() else { return Ok(None) };
@@ -422,7 +427,7 @@ impl Knowledge {
         Ok(facts)
     }
 
-    /// What takes reading the rows of a listing.
+    /// Adds the facts that require reading the rows of a listing.
     fn read_listing(&self, of: &Listing, facts: &mut bucket::Facts) -> Result<()> {
         let pack = (self.packs)(&of.of)?;
         facts.statistics = Some(self.statistics(&of.of, &pack)?);
@@ -433,7 +438,7 @@ impl Knowledge {
         let version = (&*self.catalog, &of.of);
         if let (Some(parent), Some(size)) = (column("parent"), column("size")) {
             let folds = [(FoldKind::Rows, None), (FoldKind::Sum, Some(size))];
-            // Too many folders for one page: it has none.
+            // Too many folders for one page: none are shown.
             let groups = kernel::of_rows(version, &pack, None, &[parent], &folds)?;
             let prefix = place::parts(&of.uri).2.trim_end_matches('/').to_owned();
             facts.folders = folders(groups.unwrap_or_default(), &prefix);
@@ -458,7 +463,7 @@ impl Knowledge {
         Ok(())
     }
 
-    /// The first file of each of the most frequent extensions, among the first rows.
+    /// Adds the first file of each of the most frequent extensions, among the first rows.
     fn sample(&self, of: &Listing, file: &str, facts: &mut bucket::Facts) -> Result<()> {
         let schema = self.catalog.schema(&of.of)?;
         let Some(file) = schema.files.iter().find(|known| known.name == file) else {
@@ -495,7 +500,7 @@ impl Knowledge {
         Ok(())
     }
 
-    /// Whether a listing was made without credentials, where dcfs made it.
+    /// Whether a listing was made without credentials, if dcfs made it.
     fn is_anon(&self, of: &Listing) -> Result<Option<bool>> {
         let settings = self.catalog.settings()?;
         let (scheme, bucket, _) = place::parts(&of.uri);
@@ -519,7 +524,7 @@ fn listed(all: &Snapshot) -> Vec<PageInfo> {
     pages
 }
 
-/// Files with a space in their path.
+/// The number of files with a space in their path.
 fn spaced(
     (catalog, of): (&Arc<Catalog>, &VersionInfo),
     pack: &Arc<Pack>,
@@ -531,7 +536,7 @@ fn spaced(
     Ok(Queries::for_a_command().select(version, &query, None)?.rows.len())
 }
 
-/// Groups by folder as sums over the first two levels below `prefix`.
+/// Sums the groups by folder over the first two levels below `prefix`.
 fn folders(
     groups: Vec<(Vec<Val<'static>>, Vec<Val<'static>>)>,
     prefix: &str,
@@ -557,7 +562,7 @@ fn is_vector(value: &ValueType) -> bool {
     matches!(value, ValueType::List(item) if **item == ValueType::Float)
 }
 
-/// Whether a cell is a list of numbers, at least one, all finite.
+/// Whether a cell is a list of numbers, not empty, all finite.
 fn is_finite_list(cell: Cell<'_>) -> bool {
     let Cell::Text(text) = cell else { return false };
     let inside = text.strip_prefix(b"[").and_then(|text| text.strip_suffix(b"]"));
@@ -566,7 +571,7 @@ fn is_finite_list(cell: Cell<'_>) -> bool {
     })
 }
 
-/// A long list as its first items and how many there are.
+/// A long list as its first items and its length.
 fn short(text: &str) -> String {
     const SHOWN: usize = 3;
     if !text.starts_with('[')

@@ -1,15 +1,16 @@
-//! Where pages are: the names that DataChain's knowledge skill gives them, and links from one to another.
+//! The paths of pages, named as DataChain's knowledge skill does, and links between them.
 //!
-//! A dataset is `datasets/<name>.md`, lower case with `_` for dots; one of a namespace `datasets/<namespace>/<project>/<name>.md`.
-//! A listing is `buckets/<scheme>/<bucket>.md`, one of a prefix `buckets/<scheme>/<bucket>/<a__b>.md`. Of two that want one page the
-//! first by name has it; the others have `~2`, `~3` before their ending.
+//! A dataset is `datasets/<name>.md`, in lower case with `_` for dots; one in a namespace
+//! `datasets/<namespace>/<project>/<name>.md`. A listing is `buckets/<scheme>/<bucket>.md`, one of
+//! a prefix `buckets/<scheme>/<bucket>/<a__b>.md`. If several want the same page, the first by name
+//! gets it; the others get `~2`, `~3` before their extension.
 
 use std::collections::{HashMap, HashSet};
 
 use dcfs_core::name::{DatasetName, LOCAL, escape};
 use dcfs_core::render::markdown::link;
 
-/// The page of a dataset, before others are looked at.
+/// The path of a dataset's page, before conflicts are resolved.
 pub fn of_dataset(name: &DatasetName) -> String {
     let slug = segment(&name.name.to_lowercase().replace('.', "_"));
     if name.namespace == LOCAL && name.project == LOCAL {
@@ -18,7 +19,7 @@ pub fn of_dataset(name: &DatasetName) -> String {
     format!("datasets/{}/{}/{slug}.md", segment(&name.namespace), segment(&name.project))
 }
 
-/// A name as one segment of a path, whatever it holds; with room for an ending.
+/// Any name as one segment of a path, with room for an extension.
 fn segment(name: &str) -> String {
     let short: String = name.chars().take(60).collect();
     let name = if short.len() < name.len() {
@@ -33,7 +34,7 @@ fn segment(name: &str) -> String {
     if text.is_empty() { "%".to_owned() } else { text }
 }
 
-/// The page of a listing, before others are looked at.
+/// The path of a listing's page, before conflicts are resolved.
 pub fn of_listing(uri: &str) -> String {
     let (scheme, bucket, prefix) = parts(uri);
     let (scheme, bucket) = (slug(scheme), slug(bucket));
@@ -49,14 +50,14 @@ pub fn of_listing(uri: &str) -> String {
     }
 }
 
-/// Scheme, bucket and prefix of a storage URI.
+/// The scheme, bucket and prefix of a storage URI.
 pub fn parts(uri: &str) -> (&str, &str, &str) {
     let (scheme, rest) = uri.split_once("://").unwrap_or(("", uri));
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     (scheme, bucket, prefix.trim_start_matches('/'))
 }
 
-/// Lower case, and `_` for every run of what is no ASCII letter or digit.
+/// Lower case, with `_` for every run of characters that are not ASCII letters or digits.
 fn slug(text: &str) -> String {
     let mut out = String::new();
     for c in text.to_lowercase().chars() {
@@ -75,23 +76,25 @@ pub fn of_letter(first: char) -> String {
     format!("datasets/index-{first}.md")
 }
 
-/// Pages that have an owner. On a disk without case two names may be one file: all are in lower case.
+/// The paths taken so far. On a case-insensitive disk, two names may be the same file: all are in
+/// lower case.
 #[derive(Debug)]
 pub struct Taken {
     paths: HashSet<String>,
-    /// By the name without its ending, the number to try next.
+    /// The next number to try, by the name without its extension.
     next: HashMap<String, u64>,
 }
 
 impl Taken {
-    /// Pages by letter have theirs before any dataset, also while a catalog is too small to have them.
+    /// Pages by letter get their paths before any dataset, even while a catalog is too small to
+    /// have them.
     pub fn by_letters() -> Self {
         let letters = ('a'..='z').chain('0'..='9').chain(['_']);
         Self { paths: letters.map(of_letter).collect(), next: HashMap::new() }
     }
 }
 
-/// `path`, or a name beside it that is not taken yet.
+/// `path`, or a similar path that is free.
 pub fn free(path: String, taken: &mut Taken) -> String {
     if taken.paths.insert(path.to_lowercase()) {
         return path;
@@ -107,7 +110,7 @@ pub fn free(path: String, taken: &mut Taken) -> String {
     }
 }
 
-/// A link from the page at `from` to what is at `to`, both below the folder of pages.
+/// A link from the page at `from` to the file at `to`, both relative to the folder of pages.
 pub fn linked(label: &str, from: &str, to: &str) -> String {
     let above: Vec<&str> = from.split('/').rev().skip(1).collect::<Vec<_>>();
     let above: Vec<&str> = above.into_iter().rev().collect();

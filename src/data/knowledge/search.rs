@@ -1,4 +1,5 @@
-//! Full text search over pages, notes and scripts: SQLite's FTS5, in memory, made for one question.
+//! Full-text search over pages, notes and scripts with SQLite's FTS5, in memory, built for each
+//! query.
 
 use rusqlite::Connection;
 
@@ -6,19 +7,19 @@ use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::render::stranger::visible;
 use serde::Serialize;
 
-/// Words of a question that are looked for.
+/// The most words of a query.
 const MOST_WORDS: usize = 16;
 
-/// Words around a hit.
+/// The words of context around a hit.
 const AROUND: u32 = 16;
 
-/// Characters of them: a word of a stranger may be as long as its text.
+/// The most characters of context: a stranger's word may be as long as its text.
 const LONGEST: usize = 300;
 
-/// A text to be found.
+/// A text to be searched.
 #[derive(Clone, Debug, Default)]
 pub struct Document {
-    /// Below the folder of pages.
+    /// Relative to the folder of pages.
     pub path: String,
     pub title: String,
     pub text: String,
@@ -29,14 +30,16 @@ pub struct Document {
 pub struct Hit {
     pub path: String,
     pub title: String,
-    /// Where the words stand, with `**` around them: one visible line of a stranger's text, not escaped for a page.
+    /// The context of the words, marked with `**`: one visible line of a stranger's text, not
+    /// escaped for a page.
     pub snippet: String,
 }
 
-/// The documents with all words, best first; those with any of them where none has all. A word is the beginning of one in a text.
+/// The documents with all words, best first; if there are none, those with any of them. A word
+/// matches as a prefix.
 ///
 /// # Errors
-/// SQLite's, which are none of the words': they are quoted.
+/// SQLite's errors, never caused by the words: they are quoted.
 pub fn search(documents: &[Document], words: &str, most: usize) -> Result<Vec<Hit>> {
     let terms: Vec<String> = words
         .split(|c: char| !c.is_alphanumeric())
@@ -67,7 +70,7 @@ fn find(documents: &[Document], query: &str, most: usize) -> rusqlite::Result<Ve
     for document in documents {
         insert.execute([&document.path, &document.title, &document.text])?;
     }
-    // A name counts more than what is said.
+    // A match in the name weighs more than one in the text.
     let mut select = connection.prepare(
         "SELECT path, title, snippet(pages, 2, '**', '**', '...', ?3) FROM pages WHERE pages MATCH ?1 \
          ORDER BY bm25(pages, 0.0, 8.0, 1.0), path LIMIT ?2",

@@ -1,4 +1,5 @@
-//! What a catalog holds, as pages tell of it: datasets with their versions, parents and children, and listings.
+//! A snapshot of a catalog for pages: datasets with their versions, parents and children, and
+//! listings.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -13,11 +14,12 @@ use dcfs_core::id::VersionId;
 use dcfs_core::name::DatasetName;
 use dcfs_core::secrets::masked;
 
-/// Names of runs that only measure, which DataChain's knowledge base leaves out, and what says so of others.
+/// Prefixes of calibration runs, which DataChain's knowledge base leaves out, and the attributes
+/// that mark others.
 const CALIBRATIONS: [&str; 2] = ["calib_", "pilot_"];
 const CALIBRATION_LABELS: [&str; 2] = ["scope:calibration", "scope:pilot"];
 
-/// A catalog at one moment.
+/// A catalog at one point in time.
 #[derive(Debug, Default)]
 pub struct Snapshot {
     /// By name.
@@ -26,7 +28,7 @@ pub struct Snapshot {
     pub listings: Vec<Listing>,
 }
 
-/// A dataset, and where its page is.
+/// A dataset, and the path of its page.
 #[derive(Debug)]
 pub struct Dataset {
     pub page: String,
@@ -34,17 +36,17 @@ pub struct Dataset {
     pub versions: Vec<VersionInfo>,
     /// Without the script, which may be long.
     pub details: Details,
-    /// Of the script; empty where there is none.
+    /// Of the script; empty if there is none.
     pub script_sha256: String,
-    /// What people say about it and its columns.
+    /// People's annotations of it and its columns.
     pub said: Annotations,
-    /// What its latest version was made from.
+    /// The sources of its latest version.
     pub parents: Vec<Source>,
-    /// Datasets with a version that was made from one of this, by name.
+    /// Datasets with a version made from one of this dataset, by name.
     pub children: Vec<DatasetName>,
 }
 
-/// The latest version of a listing, and where its page is.
+/// The latest version of a listing, and the path of its page.
 #[derive(Debug)]
 pub struct Listing {
     pub page: String,
@@ -52,23 +54,23 @@ pub struct Listing {
     pub of: VersionInfo,
 }
 
-/// What a version was made from.
+/// A source of a version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     Dataset {
         name: DatasetName,
         /// `raw@1.0.0`.
         version: String,
-        /// Whether that version is still there.
+        /// Whether that version still exists.
         is_there: bool,
     },
-    /// Masked.
+    /// Address with secrets masked.
     Storage(String),
     Deleted,
 }
 
 impl Dataset {
-    /// The version that pages tell most of.
+    /// The version that pages describe in most detail.
     pub fn latest(&self) -> &VersionInfo {
         &self.versions[self.versions.len() - 1]
     }
@@ -78,7 +80,7 @@ impl Dataset {
         &self.latest().dataset
     }
 
-    /// What its page is made from, in short: another text means another page.
+    /// A fingerprint of the facts its page is made from: it changes with the page.
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
         for of in &self.versions {
@@ -103,10 +105,10 @@ impl Listing {
 }
 
 impl Snapshot {
-    /// Asks the catalog.
+    /// Queries the catalog.
     ///
     /// # Errors
-    /// What it says.
+    /// Errors of the catalog.
     pub fn take(catalog: &Catalog) -> Result<Self> {
         let versions = catalog.versions()?;
         let owners: HashMap<VersionId, &DatasetName> =
@@ -124,7 +126,7 @@ impl Snapshot {
         let mut datasets = Vec::new();
         for group in groups {
             let latest = &group[group.len() - 1];
-            // Removed since it was listed: the next look does not see it.
+            // Removed since it was listed: the next snapshot omits it.
             let Ok(mut details) = catalog.details(latest) else { continue };
             let script = std::mem::take(&mut details.script);
             if is_calibration(&latest.dataset, &details) {
@@ -158,7 +160,7 @@ impl Snapshot {
         Ok(Self { datasets, listings })
     }
 
-    /// The dataset called so.
+    /// The dataset of this name.
     pub fn dataset(&self, name: &DatasetName) -> Option<&Dataset> {
         self.datasets.iter().find(|dataset| dataset.name() == name)
     }
@@ -178,7 +180,7 @@ impl Snapshot {
 }
 
 impl Source {
-    /// As it is read.
+    /// The text shown to people.
     pub fn text(&self) -> String {
         match self {
             Self::Dataset { version, is_there: true, .. } => version.clone(),

@@ -1,22 +1,22 @@
-//! One run of records in memory, sorted by moving 16 bytes per record.
+//! Sorts one run of records in memory by moving 16 bytes per record.
 //!
-//! Each round looks at the next eight bytes of every key once, sorts by them as numbers, and goes
-//! on inside the groups that are still equal: a random look into the arena per record and round, in
-//! place of one per comparison. Rows that come sorted are noticed and not sorted again.
+//! Each round reads the next eight bytes of every key once, sorts by them as numbers, and continues
+//! inside the groups that are still equal: one random access to the arena per record and round,
+//! instead of one per comparison. Rows that arrive sorted are detected and not sorted again.
 
 use super::record::{FIXED, Record};
 
 /// Smaller groups are sorted by comparing whole records.
 const SMALL: usize = 16;
 
-/// Eight bytes of a key as a number, and where its record is.
+/// Eight bytes of a key as a number, and the offset of its record.
 #[derive(Clone, Copy, Debug)]
 struct Item {
     head: u64,
     offset: u32,
 }
 
-/// What [`Item`]s cost.
+/// The size of an [`Item`].
 const ITEM: usize = size_of::<Item>();
 
 /// Records of one column, up to a limit of bytes.
@@ -25,7 +25,7 @@ pub struct Arena {
     limit: usize,
     bytes: Vec<u8>,
     items: Vec<Item>,
-    /// Whether they came in order so far.
+    /// Whether all records so far arrived in order.
     is_sorted: bool,
 }
 
@@ -46,7 +46,7 @@ impl Arena {
         self.is_empty() || used + FIXED + length + ITEM <= self.limit
     }
 
-    /// Adds a record. [`Arena::has_room`] must have been asked.
+    /// Adds a record. [`Arena::has_room`] must have returned true.
     pub fn push(&mut self, record: &Record<'_>) {
         let offset = self.bytes.len() as u32;
         if self.is_sorted
@@ -65,12 +65,12 @@ impl Arena {
         self.is_sorted = true;
     }
 
-    /// Every record: as they came, or in order after [`Arena::sort`].
+    /// Every record: in order of arrival, or sorted after [`Arena::sort`].
     pub fn records(&self) -> Records<'_> {
         Records { bytes: &self.bytes, items: self.items.iter() }
     }
 
-    /// The bytes of every record, as [`Record::write`] made them.
+    /// The bytes of every record, as [`Record::write`] wrote them.
     pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
         self.records().zip(&self.items).map(|(record, item)| {
             let start = item.offset as usize;
@@ -82,7 +82,7 @@ impl Arena {
         record_at(&self.bytes, item)
     }
 
-    /// Puts the records in order.
+    /// Sorts the records.
     pub fn sort(&mut self) {
         if !self.is_sorted {
             sort(&self.bytes, &mut self.items);
@@ -115,7 +115,8 @@ fn key_at(bytes: &[u8], item: Item) -> &[u8] {
     record_at(bytes, item).key
 }
 
-/// Groups wait on a list, not on the stack: keys of strangers may agree for very long.
+/// Groups are kept in a list, not on the call stack: keys of strangers may share very long
+/// prefixes.
 fn sort(bytes: &[u8], items: &mut [Item]) {
     let mut groups = vec![(0..items.len(), 0)];
     while let Some((range, depth)) = groups.pop() {
@@ -130,7 +131,7 @@ fn sort(bytes: &[u8], items: &mut [Item]) {
         }
         group.sort_unstable_by_key(|item| item.head);
         if group.first().map(|i| i.head) == group.last().map(|i| i.head) {
-            // Only keys that hold two zeros in a row get here: no progress by heads.
+            // Only keys with two zeros in a row get here: their heads make no progress.
             group.sort_unstable_by(|a, b| record_at(bytes, *a).order(&record_at(bytes, *b)));
             continue;
         }
@@ -144,7 +145,8 @@ fn sort(bytes: &[u8], items: &mut [Item]) {
     }
 }
 
-/// How far all keys of `group` agree, known to be `depth` at least; `None` where they are all equal.
+/// The length of the common prefix of all keys in `group`, known to be at least `depth`; `None` if
+/// they are all equal.
 fn shared_prefix(bytes: &[u8], group: &[Item], depth: usize) -> Option<usize> {
     let first = key_at(bytes, group[0]);
     let mut shared = first.len();
@@ -159,8 +161,8 @@ fn shared_prefix(bytes: &[u8], group: &[Item], depth: usize) -> Option<usize> {
     (!are_equal).then_some(shared)
 }
 
-/// The eight bytes of `key` from `depth` on, short ones filled with zeros: keys never end with a
-/// zero nor hold two in a row, so what is equal in all its heads is equal.
+/// The eight bytes of `key` from `depth` on, padded with zeros: keys never end with a zero nor
+/// contain two in a row, so keys with equal heads are equal.
 fn head(key: &[u8], depth: usize) -> u64 {
     let rest = key.get(depth..).unwrap_or_default();
     match rest.first_chunk() {
@@ -188,7 +190,7 @@ mod tests {
         arena
     }
 
-    /// Names that agree for long, end early, and repeat.
+    /// Names with long common prefixes, prefixes of each other, and duplicates.
     fn keys() -> impl Strategy<Value = Vec<Vec<u8>>> {
         let name = prop_oneof!["[ab]{1,3}", "[a-c]{7,9}", "(aaaaaaaa){1,4}[ab]?"];
         let key = prop::collection::vec(name, 1..4).prop_map(|names| names.join("\0").into_bytes());

@@ -1,7 +1,8 @@
-//! From the rows of a version to the files of its pack: one scan, one sort, one or two passes over what is sorted.
+//! Builds the files of a pack from the rows of a version: one scan, one sort, one or two passes
+//! over the sorted records.
 //!
-//! Anonymous memory stays below [`Limits::arena`] for sorting, 64 MiB for turning entries round,
-//! and 9 to 18 bytes for every name that has to move, whatever the number of rows.
+//! Anonymous memory stays below [`Limits::arena`] for sorting, 64 MiB for inverting the map of
+//! entries, and 9 to 18 bytes for every name that has to move, whatever the number of rows.
 
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -16,7 +17,7 @@ use crate::catalog::{Catalog, Row, VersionInfo};
 use dcfs_core::id::RowId;
 use dcfs_core::schema::FileColumn;
 
-/// Where a builder gets its rows: a version in a catalog, or a list in a test.
+/// The source of a builder's rows: a version in a catalog, or a list in a test.
 pub trait Rows: Sync {
     /// For the log: `pets@1.0.0`.
     fn label(&self) -> String;
@@ -24,7 +25,7 @@ pub trait Rows: Sync {
     /// The number of rows, and the first and the last `sys__id`.
     fn extent(&self) -> Result<(u64, RowId, RowId)>;
 
-    /// The rows `within` a range, by rising `sys__id`. Asked from several threads.
+    /// Reads the rows `within` a range, by ascending `sys__id`. Called from several threads.
     fn scan(
         &self,
         columns: &[FileColumn],

@@ -1,7 +1,7 @@
-//! What is believed of a pack, and for how long.
+//! Verification of packs.
 //!
-//! Lengths are compared at open. Checksums too, where all files together are small; otherwise a
-//! thread compares them while the pack is already used. Whoever finds damage tells it here, once.
+//! Lengths are compared at open. Checksums too, if all files together are small; otherwise a thread
+//! compares them while the pack is already in use. Damage found anywhere is reported here, once.
 
 use std::fs::File;
 use std::io::Read;
@@ -15,18 +15,18 @@ use dcfs_disk::{bus, regular};
 use super::error::Error;
 use super::output::{Sum, Sums};
 
-/// Bytes that are compared at a time, and the pause after each where nobody waits for it.
+/// Bytes compared at a time, and the pause after each if nobody waits for it.
 const CHUNK: usize = 1 << 18;
 const PAUSE: Duration = Duration::from_micros(500);
 
-/// Whether a pack was found damaged, and how.
+/// Whether a pack was found damaged, and why.
 #[derive(Debug)]
 pub struct Damage {
     folder: PathBuf,
     why: OnceLock<String>,
-    /// How many maps had lost pages when it was opened ([`bus::cuts`]).
+    /// The number of mappings that had lost pages when it was opened ([`bus::cuts`]).
     cuts: u64,
-    /// Comparisons under way.
+    /// The number of comparisons under way.
     checking: AtomicUsize,
 }
 
@@ -40,7 +40,7 @@ impl Damage {
         })
     }
 
-    /// Tells it; only the first time counts and is logged.
+    /// Marks the pack; only the first call counts and is logged.
     pub fn mark(&self, why: &str) {
         if self.why.set(why.to_owned()).is_ok() {
             tracing::warn!(pack = %self.folder.display(), why, "damaged pack; building it anew");
@@ -54,7 +54,7 @@ impl Damage {
         self.why.get().is_some()
     }
 
-    /// Whether everything that was opened has been compared, and holds.
+    /// Whether everything that was opened has been compared and matches.
     pub fn is_proven(&self) -> bool {
         self.checking.load(Ordering::Acquire) == 0 && !self.is_marked()
     }
@@ -69,7 +69,7 @@ impl Damage {
     }
 }
 
-/// Files to compare with what the manifest says; open, so that renaming the pack does not matter.
+/// Files to compare with the manifest; already open, so that renaming the pack does not matter.
 pub struct Checksums(Vec<(PathBuf, File, Sum)>);
 
 impl Checksums {
@@ -82,12 +82,12 @@ impl Checksums {
         sums.iter().map(open).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Bytes of all files.
+    /// The total size of the files in bytes.
     pub fn total(&self) -> u64 {
         self.0.iter().fold(0, |total, (_, _, sum)| total.saturating_add(sum.length))
     }
 
-    /// Reads every file, until `is_over`.
+    /// Reads and compares every file, until `is_over`.
     pub fn compare(self, is_over: impl Fn() -> bool) -> Result<(), Error> {
         let mut buffer = vec![0; CHUNK];
         for (path, mut file, sum) in self.0 {
@@ -110,8 +110,8 @@ impl Checksums {
         Ok(())
     }
 
-    /// The same on a thread of its own, for as long as anyone else holds `damage`. It pauses often: who
-    /// has just opened something waits for other answers.
+    /// The same on a thread of its own, for as long as anyone else holds `damage`. It pauses often:
+    /// whoever has just opened something waits for other answers.
     pub fn compare_later(self, damage: Arc<Damage>) -> Result<(), Error> {
         damage.checking.fetch_add(1, Ordering::AcqRel);
         let work = move || {

@@ -1,14 +1,14 @@
-//! The buffers of one File column: written entry by entry in key order, read by number.
+//! The buffers of one File column: written entry by entry in key order, read by entry number.
 //!
 //! | file | one per | holds |
 //! |---|---|---|
 //! | `c<N>.fst` | | sort key > entry |
-//! | `c<N>.size` | entry | u64 bytes, all ones for none |
-//! | `c<N>.mtime` | entry | i64 microseconds, the least for none |
-//! | `c<N>.identity` | entry | u64, half of the object's identity |
+//! | `c<N>.size` | entry | u64 bytes, `u64::MAX` for none |
+//! | `c<N>.mtime` | entry | i64 microseconds, `i64::MIN` for none |
+//! | `c<N>.identity` | entry | u64, the first half of the object's identity |
 //! | `c<N>.rows` | row with an object | u32 ordinal, entry after entry |
-//! | `c<N>.offsets` | entry, and one more | u32, where its rows begin; only where any has several |
-//! | `c<N>.entry` | row | u32 entry, all ones for none |
+//! | `c<N>.offsets` | entry, and one more | u32, the start of its rows; only if any entry has several |
+//! | `c<N>.entry` | row | u32 entry, `u32::MAX` for none |
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,10 +21,10 @@ use super::paths::Paths;
 use super::record::{Entry, NO_SIZE, NO_TIME};
 use dcfs_core::time::Timestamp;
 
-/// In `c<N>.entry`, a row without an object.
+/// Marks a row without an object in `c<N>.entry`.
 const NO_ENTRY: u32 = u32::MAX;
 
-/// How many rows of `c<N>.entry` are put together in memory at a time: 64 MiB.
+/// Rows of `c<N>.entry` assembled in memory at a time: 64 MiB.
 const WINDOW: u32 = 1 << 24;
 
 /// `c0.fst`.
@@ -94,8 +94,8 @@ impl ColumnWriter {
         self.rows.put(&ordinal.to_le_bytes())
     }
 
-    /// Closes the files, and writes `c<N>.entry` for `rows` rows; tells what they are and how many
-    /// entries there are.
+    /// Closes the files, and writes `c<N>.entry` for `rows` rows; returns the files and the number
+    /// of entries.
     pub fn finish(mut self, rows: u32) -> Result<(Sums, u32), Error> {
         let mut sums = Sums::new();
         self.offsets.put(&self.row_count.to_le_bytes())?;
@@ -123,8 +123,8 @@ impl ColumnWriter {
     }
 }
 
-/// Turns entry > rows round into row > entry: window by window, so that memory stays bounded and
-/// files are written from front to back.
+/// Inverts entry > rows into row > entry: window by window, so that memory stays bounded and files
+/// are written sequentially.
 fn write_entry_of(
     folder: &Path,
     number: usize,
@@ -188,7 +188,7 @@ impl RowsOf {
     }
 }
 
-/// A column's buffers, mapped.
+/// A column's buffers, mapped into memory.
 #[derive(Debug)]
 pub struct ColumnReader {
     pub paths: Paths,
@@ -201,7 +201,7 @@ pub struct ColumnReader {
 }
 
 impl ColumnReader {
-    /// Maps the files of `folder`, which must hold `entries` and be for `rows` rows.
+    /// Maps the files in `folder`, which must contain `entries` entries for `rows` rows.
     pub fn open(folder: &Path, number: usize, entries: u32, rows: u32) -> Result<Self, Error> {
         let map = |part| Map::open(&folder.join(file_name(number, part)));
         let this = Self {
@@ -231,7 +231,7 @@ impl ColumnReader {
         if fits && has_rows { Ok(self) } else { Err(Error::damaged("a file has another length")) }
     }
 
-    /// Size, time and half the identity of an entry, as they are in the buffers.
+    /// The size, time and half of the identity of an entry, as stored in the buffers.
     pub fn raw(&self, entry: u32) -> Result<(u64, i64, u64), Error> {
         let at = entry as usize;
         let all = (self.size.u64_at(at), self.mtime.i64_at(at), self.identity.u64_at(at));
@@ -241,7 +241,7 @@ impl ColumnReader {
         }
     }
 
-    /// The same, in the words of the house.
+    /// The same, converted.
     pub fn facts(&self, entry: u32) -> Result<super::Facts, Error> {
         let (size, mtime, identity) = self.raw(entry)?;
         Ok(super::Facts {
@@ -251,12 +251,12 @@ impl ColumnReader {
         })
     }
 
-    /// The ordinals of the rows that name an entry, rising; at least one.
+    /// The ordinals of the rows that name an entry, ascending; at least one.
     pub fn ordinals(&self, entry: u32) -> Result<impl Iterator<Item = u32>, Error> {
         self.rows.get(entry)
     }
 
-    /// The entry that a row names; `None` where it names none or there is no such row.
+    /// The entry that a row names; `None` if it names none or there is no such row.
     pub fn entry_of(&self, ordinal: u32) -> Result<Option<u32>, Error> {
         match self.entry_of.u32_at(ordinal as usize) {
             None | Some(NO_ENTRY) => Ok(None),

@@ -1,4 +1,4 @@
-//! Why a pack cannot be built, opened or asked.
+//! Errors of building, opening and reading packs.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use dcfs_core::error::Kind;
 use dcfs_core::id::RowId;
 
-/// What leaves this module, or with a second type what stays in it.
+/// The result type of this module: public with the default error, internal with [`enum@Error`].
 pub(super) type Result<T, E = dcfs_core::error::Error> = std::result::Result<T, E>;
 
-/// Everything that goes wrong in this module; catalogs bring errors of their own.
+/// The errors of this module; catalogs have errors of their own.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No space, no permission, a failing disk.
@@ -18,40 +18,40 @@ pub enum Error {
         path = path.display()
     )]
     Write { path: PathBuf, cause: io::Error },
-    /// Somebody else could change what is in it.
+    /// Somebody else could change its contents.
     #[error("{0}; name another folder with `--cache-dir`")]
     Folder(#[from] dcfs_disk::private::Error),
-    /// There, but unreadable.
+    /// It exists, but cannot be read.
     #[error(
         "cannot read `{path}`: {cause}; name another folder with `--cache-dir`",
         path = path.display()
     )]
     Read { path: PathBuf, cause: io::Error },
-    /// No pack yet.
+    /// The pack does not exist yet.
     #[error("no pack at `{path}`", path = .0.display())]
     Absent(PathBuf),
-    /// Written by another release.
+    /// Written by a release with another format.
     #[error("it has format {found}, this release reads {wanted}")]
     Format { found: u64, wanted: u32 },
-    /// A pack of the same name with other File columns.
+    /// A pack of the same name for other File columns.
     #[error("its File columns are not those of the version")]
     Schema,
     /// Bytes that no builder wrote.
     #[error("the pack is damaged: {0}; it is built anew when it is next asked for")]
     Damaged(String),
-    /// An entry or directory number that this pack did not give out.
+    /// The number of an entry or a directory that this pack never gave out.
     #[error("no {what} {number} in this version")]
     Gone { what: &'static str, number: u64 },
-    /// Numbers are 32 bits.
+    /// The number does not fit 32 bits.
     #[error("the version has more than {most} {what}; dcfs cannot mount it", most = u32::MAX - 1)]
     TooMany { what: &'static str },
     /// `sys__id` is not a key of the row table.
     #[error("row {id} follows row {before}: `sys__id` must rise; dcfs cannot mount the version")]
     Disordered { before: RowId, id: RowId },
-    /// Rows came or went during the scan.
+    /// Rows were added or removed during the scan.
     #[error("the version had {expected} rows and then {found}: it is being changed; try again")]
     Changed { expected: u64, found: u64 },
-    /// The thread that sorts could not start, or died.
+    /// The sorting thread could not start, or died.
     #[error("cannot sort the rows: {0}")]
     Thread(String),
 }

@@ -1,9 +1,9 @@
-//! Folders below `<cache>/packs`: how they are called, made whole by one rename, and cleaned.
+//! Folders below `<cache>/packs`: their names, their publication by one rename, and their clean-up.
 //!
 //! - `<name>/` is a pack. It is never changed, only renamed away.
-//! - `<name>.building-<pid>-<n>/` is one in the making; its builder holds an `flock` on `lock` in it.
-//!   One whose lock is free was left by a crash: the next builder removes it.
-//! - `<name>.lock` is held by who builds that pack. Two builders do no harm, they only waste.
+//! - `<name>.building-<pid>-<n>/` is under construction; its builder holds an `flock` on `lock` in
+//!   it. If the lock is free, a crash left the folder behind: the next builder removes it.
+//! - `<name>.lock` is held while that pack is built. Two builders do no harm; they only waste work.
 //! - `<name>.removed-<pid>-<n>/` is being deleted.
 
 use std::fs::{self, File, TryLockError};
@@ -20,37 +20,37 @@ use super::error::Error;
 use dcfs_core::hex::hex;
 use dcfs_core::id::RowId;
 
-/// In a folder in the making.
+/// The lock file in a folder under construction.
 const LOCK: &str = "lock";
 
-/// How long to wait for another process that builds the same pack, before doing it as well.
+/// How long to wait for another process that builds the same pack before building it as well.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How often a waiting builder looks.
+/// How often a waiting builder checks.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Folders that this process has named so far.
+/// The number of folders that this process has named so far.
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
-/// The folder name of a version: its uuid where that is one, else a hash of what the catalog says; how
-/// many rows it has; and a hash of its name, for a strange catalog may give one uuid twice.
+/// The folder name of a version: its uuid if it is valid, else a hash of the recorded text; the
+/// number of rows; and a hash of its name, because a foreign catalog may use one uuid twice.
 pub fn pack_name(uuid: &str, label: &str, rows: u64, last: RowId) -> String {
     format!("{}-{rows}-{last}-{}", plain_name(uuid), hash(label, 4))
 }
 
-/// A uuid where it is one, else a hash of what the catalog says.
+/// The uuid if it is valid, else a hash of the recorded text.
 pub fn plain_name(uuid: &str) -> String {
     let is_plain = (1..=64).contains(&uuid.len())
         && uuid.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'-'));
     if is_plain { uuid.into() } else { hash(uuid, 32) }
 }
 
-/// The first `bytes` of a hash.
+/// The first `bytes` bytes of a hash.
 fn hash(text: &str, bytes: usize) -> String {
     hex(&Sha256::digest(text)[..bytes])
 }
 
-/// `<path>.<what>-<pid>-<n>`, with an `n` not given before.
+/// `<path>.<what>-<pid>-<n>`, with a new `n`.
 fn sibling(path: &Path, what: &str) -> PathBuf {
     let n = COUNTER.fetch_add(1, Ordering::Relaxed);
     let mut name = path.as_os_str().to_owned();
@@ -58,7 +58,7 @@ fn sibling(path: &Path, what: &str) -> PathBuf {
     name.into()
 }
 
-/// Removes a pack: out of sight at once, then for good. One that is gone is no error.
+/// Removes a pack: renames it away at once, then deletes it. Succeeds if it is already gone.
 pub fn remove(path: &Path) -> Result<(), Error> {
     let aside = sibling(path, "removed");
     match fs::rename(path, &aside) {
@@ -75,7 +75,8 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Waits until no other process builds `folder`, until `is_there`, or out of patience.
+    /// Waits until no other process builds `folder`, until `is_there` is true, or until the
+    /// timeout.
     pub fn wait(folder: &Path, is_there: impl Fn() -> bool) -> Result<Self, Error> {
         let mut path = folder.as_os_str().to_owned();
         path.push(".lock");
@@ -96,13 +97,13 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         if self._lock.is_some() {
-            // Whoever opened it before looks for the pack again once it has the lock.
+            // Processes that opened it before check for the pack again once they have the lock.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// A pack in the making; removed when dropped unpublished.
+/// A pack under construction; removed if dropped unpublished.
 pub struct Staging {
     path: PathBuf,
     lock: File,
@@ -110,13 +111,13 @@ pub struct Staging {
 }
 
 impl Staging {
-    /// Makes an empty folder beside `folder`.
+    /// Creates an empty folder beside `folder`.
     pub fn create(folder: &Path) -> Result<Self, Error> {
-        // A cleaner may take the folder between its making and its locking: then another is made.
+        // A clean-up may remove the folder between its creation and its locking: then try another.
         for _ in 0..16 {
             let path = sibling(folder, "building");
             match fs::DirBuilder::new().mode(0o700).create(&path) {
-                // Left by a process of this number, and not cleaned yet.
+                // Left by an earlier process with the same pid, and not cleaned up yet.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 made => made.map_err(Error::write(&path))?,
             }
@@ -132,7 +133,7 @@ impl Staging {
         &self.path
     }
 
-    /// Makes it the pack at `folder`; `false` where there is one already.
+    /// Publishes it as the pack at `folder`; `false` if there already is one.
     pub fn publish(mut self, folder: &Path) -> Result<bool, Error> {
         match fs::rename(&self.path, folder) {
             Ok(()) => {
@@ -159,7 +160,7 @@ fn is_occupied(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists)
 }
 
-/// The locked `lock` of a folder just made, if nobody took either away meanwhile.
+/// The locked file `lock` of a new folder, if neither was removed meanwhile.
 fn lock_in(folder: &Path) -> Option<File> {
     let path = folder.join(LOCK);
     let file = regular::open_with(File::options().write(true).create_new(true), &path).ok()?;
@@ -170,7 +171,7 @@ fn lock_in(folder: &Path) -> Option<File> {
     (ours.ino() == there.ino()).then_some(file)
 }
 
-/// Removes what crashed builders and removers left in `packs`. What cannot be removed is left.
+/// Removes the remains of crashed builders and removers from `packs`. Errors are ignored.
 pub fn clean(packs: &Path) {
     let Ok(entries) = fs::read_dir(packs) else { return };
     for entry in entries.flatten() {
@@ -183,12 +184,13 @@ pub fn clean(packs: &Path) {
     }
 }
 
-/// Whether nobody builds in `folder` any more.
+/// Whether the builder of `folder` is gone.
 fn is_left(folder: &Path) -> bool {
     match regular::open(&folder.join(LOCK)) {
         Ok(file) => file.try_lock().is_ok(),
         Err(_) => {
-            // Empty: between its making and its locking, or left just there. Only then it goes.
+            // Empty: between its creation and its locking, or left behind there. Removes only an
+            // empty one.
             let _ = fs::remove_dir(folder);
             false
         }

@@ -1,31 +1,31 @@
-//! Writes the format of the crate `fst` for our one kind of map: rising keys to 0, 1, 2, ...
+//! Writes the format of the crate `fst` for one kind of map: ascending keys to 0, 1, 2, ...
 //!
 //! The crate's own builder looks every node up in a table of two megabytes to share equal ones. For
-//! random names that is some 28 cache misses a key, four times what all the rest costs. Two facts
-//! about our maps make most of them needless:
+//! random names that is some 28 cache misses per key, four times the cost of everything else. Two
+//! facts about our maps make most look-ups needless:
 //!
-//! - Since numbers rise with keys, the number of a key belongs whole to the first byte that sets it
-//!   apart: outputs never move, and no node has a final output.
-//! - A node that leads to one just written equals none before it. So a node is looked up only if all
-//!   it leads to was found, and put in the table only then: the table holds what is worth sharing.
-//!
-//! Format 2 of the crate, which is format 3 without a checksum of its own (the manifest has one);
-//! the layout of nodes is `raw/node.rs` there. Reading is the crate's.
+//! - Since numbers ascend with keys, the whole number of a key belongs to the first byte that
+//!   distinguishes it: outputs never move, and no node has a final output.
+//! - A node that leads to a newly written one equals no earlier node. So a node is looked up only
+//!   if all its targets were found, and is put in the table only then: the table holds only nodes
+//!   worth sharing.
+//! Writes format 2 of the crate, which is format 3 without its own checksum (the manifest has one);
+//! the layout of nodes is in its `raw/node.rs`. The crate itself reads it.
 
 use super::error::Error;
 use super::output::Output;
 
-/// The crate's format.
+/// The crate's format version.
 const VERSION: u64 = 2;
 
-/// The address of the node that is final and leads nowhere; it takes no bytes.
+/// The address of the final node without transitions; it takes no bytes.
 const EMPTY: u64 = 0;
 
-/// The bytes that a node of one transition spells in six bits, most common first; a part of the
+/// The bytes that a node with one transition encodes in six bits, most common first; a part of the
 /// format (`raw/common_inputs.rs`).
 const COMMON: &[u8; 63] = b"te/oasripcnw.hlm-du012g=:bf3y5&_4v9678k%?xCDASFIBEjPTzRNM+LOqHG";
 
-/// The place of each byte in [`COMMON`], from 1; 0 for the others.
+/// The position of each byte in [`COMMON`], from 1; 0 for the others.
 const COMMON_PLACE: [u8; 256] = {
     let mut places = [0; 256];
     let mut at = 0;
@@ -39,30 +39,30 @@ const COMMON_PLACE: [u8; 256] = {
 /// Nodes with more transitions than this have a table of inputs.
 const INDEXED: usize = 32;
 
-/// Nodes remembered for sharing: few at first, for most versions are small.
+/// Nodes remembered for sharing: few at first, because most versions are small.
 const FEW_CELLS: usize = 1 << 6;
 
-/// And from this many keys on.
+/// And many from this number of keys on.
 const MANY_KEYS: u64 = 1 << 10;
 const MANY_CELLS: usize = 1 << 14;
 
-/// One way on from a node.
+/// A transition of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Transition {
     input: u8,
-    /// Whether the node it leads to was there before.
+    /// Whether its target node had been written before.
     is_shared: bool,
     output: u64,
     target: u64,
 }
 
-/// A node on the way of the last key, to which more may be added.
+/// A node on the path of the last key, to which transitions may be added.
 #[derive(Clone, Copy, Debug)]
 struct Open {
-    /// Its transitions so far are the shared stack from here on.
+    /// The start of its transitions on the shared stack.
     start: usize,
     is_final: bool,
-    /// The least number below it: the outputs on the way to it.
+    /// The least number below it: the sum of outputs on the path to it.
     least: u64,
 }
 
@@ -78,24 +78,24 @@ struct Cell {
 pub struct FstWriter {
     out: Output,
     count: u64,
-    /// The last key, and an open node for it and each of its prefixes.
+    /// The last key, with an open node for it and for each of its prefixes.
     key: Vec<u8>,
     open: Vec<Open>,
-    /// Transitions of all open nodes; only the last of them grows.
+    /// The transitions of all open nodes; only those of the last grow.
     transitions: Vec<Transition>,
     cells: Vec<Cell>,
-    /// Nodes that are not handed to `out` yet.
+    /// Nodes not yet passed to `out`.
     bytes: Vec<u8>,
 }
 
-/// Bytes of nodes that are gathered: one is a few bytes.
+/// Bytes of nodes buffered: a node is only a few bytes.
 const GATHERED: usize = 1 << 16;
 
 impl FstWriter {
     pub fn new(mut out: Output) -> Result<Self, Error> {
         out.put(&VERSION.to_le_bytes())?;
-        // The type, which the crate leaves to its users, and a byte that nothing leads to: without
-        // it an empty map would be shorter than the crate believes.
+        // The type, which the crate leaves to its users, and a byte that no transition leads to:
+        // without it an empty map would be shorter than the crate expects.
         out.put(&[0; 9])?;
         Ok(Self {
             out,
@@ -111,7 +111,7 @@ impl FstWriter {
     /// Adds the next key.
     ///
     /// # Errors
-    /// A key that is empty or does not follow the last, beside those of the disk.
+    /// A key that is empty or does not follow the last; errors of the disk.
     pub fn insert(&mut self, key: &[u8]) -> Result<(), Error> {
         if key <= self.key.as_slice() {
             return Err(Error::damaged("a path comes twice or out of order"));
@@ -137,7 +137,7 @@ impl FstWriter {
         while self.open.len() > depth + 1 {
             let Some(node) = self.open.pop() else { break };
             let (target, is_shared) = match &self.transitions[node.start..] {
-                // Most nodes: one way on, to a node that is new.
+                // Most nodes: one transition, to a new node.
                 [only] if !only.is_shared && !node.is_final => {
                     let (only, start) = (*only, self.length());
                     one(&mut self.bytes, start, only);
@@ -158,7 +158,7 @@ impl FstWriter {
         Ok(())
     }
 
-    /// The file, whole.
+    /// The complete file.
     pub fn finish(mut self) -> Result<Output, Error> {
         self.close(0)?;
         let root = self.open[0];
@@ -169,11 +169,11 @@ impl FstWriter {
         Ok(self.out)
     }
 
-    /// The address of a node, and whether it was there before.
+    /// The address of a node, and whether it had been written before.
     fn compile(&mut self, node: Open) -> (u64, bool) {
         let transitions = &self.transitions[node.start..];
         if transitions.is_empty() {
-            return (EMPTY, true); // a leaf, which is always final
+            return (EMPTY, true); // A leaf, which is always final.
         }
         if !transitions.iter().all(|t| t.is_shared) {
             return (self.write(node), false);
@@ -202,13 +202,14 @@ impl FstWriter {
         self.length() - 1
     }
 
-    /// Bytes written so far, those that are gathered included.
+    /// Bytes written so far, including buffered ones.
     fn length(&self) -> u64 {
         self.out.length() + self.bytes.len() as u64
     }
 }
 
-/// FNV-1a over numbers. What it sends to one cell is compared, so strangers gain nothing by it.
+/// FNV-1a over numbers. Nodes in the same cell are compared, so strangers gain nothing from
+/// collisions.
 fn hash(is_final: bool, transitions: &[Transition]) -> u64 {
     let mix = |h: u64, n: u64| (h ^ n).wrapping_mul(0x0100_0000_01b3);
     let start = mix(0xcbf2_9ce4_8422_2325, is_final.into());
@@ -217,8 +218,8 @@ fn hash(is_final: bool, transitions: &[Transition]) -> u64 {
     all ^ (all >> 32)
 }
 
-/// A node of one transition: flags 11 where it leads to the node just before it without an output,
-/// else 10.
+/// A node with one transition: flags 11 if it leads to the preceding node without an output, else
+/// 10.
 fn one(out: &mut Vec<u8>, start: u64, only: Transition) {
     let is_next = only.output == 0 && only.target == start - 1;
     if !is_next {
@@ -236,8 +237,8 @@ fn one(out: &mut Vec<u8>, start: u64, only: Transition) {
     out.push(flags | common);
 }
 
-/// Any node: outputs, targets and inputs, each from the last to the first. A final output, always
-/// zero, takes its place before them where there are outputs.
+/// Any node: outputs, targets and inputs, each from last to first. If there are outputs, a final
+/// output, always zero, precedes them.
 fn several(out: &mut Vec<u8>, start: u64, is_final: bool, all: &[Transition]) {
     let widest = |n: fn(&Transition, u64) -> u64| all.iter().map(|t| width(n(t, start))).max();
     let targets = widest(|t, start| delta(start, t.target)).unwrap_or(0);
@@ -260,18 +261,18 @@ fn several(out: &mut Vec<u8>, start: u64, is_final: bool, all: &[Transition]) {
     let flags = if is_final { 0b0100_0000 } else { 0 };
     match all.len() {
         count @ 1..=63 => out.push(flags | count as u8),
-        // 256 does not fit a byte; 1 is free to mean it.
+        // 256 does not fit into a byte; 1 is unused otherwise and means it.
         256 => out.extend([1, flags]),
         count => out.extend([count as u8, flags]),
     }
 }
 
-/// How far back a target is; 0 for the empty node.
+/// The distance back to a target; 0 for the empty node.
 fn delta(start: u64, target: u64) -> u64 {
     if target == EMPTY { 0 } else { start - target }
 }
 
-/// Bytes that a number takes, at least one.
+/// The number of bytes of a number, at least one.
 fn width(n: u64) -> usize {
     (64 - n.leading_zeros() as usize).div_ceil(8).max(1)
 }
@@ -301,7 +302,7 @@ mod tests {
         std::fs::read(path).expect("readable")
     }
 
-    /// The crate reads what was meant.
+    /// Checks that the crate reads back the keys written.
     fn check(keys: &BTreeSet<Vec<u8>>) -> usize {
         let bytes = written(keys);
         let length = bytes.len();

@@ -1,9 +1,9 @@
-//! Where finished files about a version are kept, such as tables: in folders beside the
-//! buffers of its pack, so that they go when it goes.
+//! Cache of finished files about a version, such as tables: in folders beside the buffers of its
+//! pack, so that they are removed with it.
 //!
-//! A file is written without a name and linked to one when it is whole, so a killed writer leaves
-//! nothing behind. Its name tells its length and checksum, and both are compared before it is used.
-//! What cannot be kept (an old file system, a full disk) is only not there the next time.
+//! A file is written unnamed and linked to its name once complete, so a killed writer leaves
+//! nothing behind. Its name contains its length and checksum, and both are verified before use. A
+//! file that cannot be kept (an old file system, a full disk) is simply missing the next time.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -19,21 +19,21 @@ use nix::unistd::linkat;
 use super::Pack;
 use dcfs_core::error::{Error, Kind, Result};
 
-/// How much is read at a time to compare a checksum.
+/// Bytes read at a time to verify a checksum.
 const CHUNK: usize = 1 << 20;
 
 /// One folder of such files.
 #[derive(Clone, Debug)]
 pub struct Home {
     folder: PathBuf,
-    /// Bytes of all such files below `packs`.
+    /// The most bytes of all such files below `packs`.
     most: u64,
 }
 
-/// The folders of packs that hold such files.
+/// The subfolders of packs that hold such files.
 const HOMES: [&str; 4] = ["tables", "diffs", "stats", "filters"];
 
-/// A file while it is written: a file without a name.
+/// A file being written, still unnamed.
 #[derive(Debug)]
 pub struct Draft {
     file: File,
@@ -42,12 +42,12 @@ pub struct Draft {
 }
 
 impl Home {
-    /// The folder `name` of the version that `pack` is of.
+    /// The folder `name` for the version of `pack`.
     pub fn of(pack: &Pack, name: &str) -> Self {
         Self { folder: pack.folder().join(name), most: pack.kept() }
     }
 
-    /// The file called `stem`, if it is there and whole. One that is not is removed.
+    /// The file called `stem`, if it exists and is intact. A damaged one is removed.
     pub fn find(&self, stem: &str) -> Option<File> {
         let entries = fs::read_dir(&self.folder).ok()?;
         for entry in entries.flatten() {
@@ -57,9 +57,9 @@ impl Home {
             match regular::open(&entry.path())
                 .and_then(|file| sum.holds(&file).map(|ok| (file, ok)))
             {
-                // Comparing has read it.
+                // Verifying has read it to the end.
                 Ok((mut file, true)) => {
-                    // What was used last goes last.
+                    // Recently used files are removed last.
                     let _ = file.set_modified(SystemTime::now());
                     return file.rewind().is_ok().then_some(file);
                 }
@@ -72,20 +72,21 @@ impl Home {
         None
     }
 
-    /// A new file, to be written and then kept.
+    /// A new file to be written and then kept.
     ///
     /// # Errors
-    /// [`Kind::NoSpace`] or [`Kind::Broken`]: the cache directory cannot be written.
+    /// [`Kind::NoSpace`] or [`Kind::Broken`]: the cache directory cannot be written to.
     pub fn create(&self) -> Result<Draft> {
         private::folder(&self.folder)?;
         let file = nameless(&self.folder).map_err(|error| cannot_write(&self.folder, error))?;
         Ok(Draft { file, length: 0, crc: crc32fast::Hasher::new() })
     }
 
-    /// Keeps a whole draft under the name `stem`, and gives its file.
+    /// Keeps a complete draft under the name `stem`, and returns its file.
     ///
     /// # Errors
-    /// The disk does not take what is written. A name that cannot be given is no error.
+    /// The disk fails while writing. If the file cannot be linked to its name, that is not an
+    /// error.
     pub fn keep(&self, draft: Draft, stem: &str) -> Result<File> {
         draft.file.sync_data().map_err(|error| cannot_write(&self.folder, error))?;
         if draft.length > self.most || self.is_full() {
@@ -102,12 +103,12 @@ impl Home {
         Ok(draft.file)
     }
 
-    /// Whether the disk has no more room than is to stay free.
+    /// Whether the disk has less free space than is to stay free.
     fn is_full(&self) -> bool {
         space::free(&self.folder).is_some_and(|free| free < space::LEAST)
     }
 
-    /// Removes the files that were used longest ago, of all packs beside this one, until the rest fits.
+    /// Removes the least recently used files, over all packs beside this one, until the rest fits.
     fn prune(&self) {
         if let Some(packs) = self.folder.parent().and_then(Path::parent) {
             prune(packs, self.most);
@@ -115,8 +116,8 @@ impl Home {
     }
 }
 
-/// Removes the files that were used longest ago of all that are kept beside the packs in `packs`, until the rest takes at most `most`
-/// bytes.
+/// Removes the least recently used of all files kept beside the packs in `packs`, until the rest
+/// takes at most `most` bytes.
 pub fn prune(packs: &Path, most: u64) {
     let mut files = kept(packs);
     files.sort_by_key(|file| std::cmp::Reverse(file.used));
@@ -129,7 +130,7 @@ pub fn prune(packs: &Path, most: u64) {
     }
 }
 
-/// One file that was kept.
+/// A file in the cache.
 #[derive(Debug)]
 pub struct KeptFile {
     pub path: PathBuf,
@@ -137,7 +138,7 @@ pub struct KeptFile {
     used: SystemTime,
 }
 
-/// Every file that is kept beside the packs in the folder `packs`.
+/// Every file kept beside the packs in the folder `packs`.
 pub fn kept(packs: &Path) -> Vec<KeptFile> {
     let each = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
     let homes = each(packs).flat_map(|pack| HOMES.map(|name| pack.path().join(name)));
@@ -169,13 +170,13 @@ impl Write for Draft {
     }
 }
 
-/// A file that is gone when it is closed, unless it gets a name.
+/// An unnamed file, which disappears when closed unless it is linked.
 pub fn nameless(folder: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
     match options.clone().custom_flags(libc::O_TMPFILE).open(folder) {
         Ok(file) => Ok(file),
-        // A file system that has no such files: then one whose name goes at once.
+        // A file system without unnamed files: use one that is unlinked at once.
         Err(_) => {
             let path = folder.join(format!(".draft-{}", uuid::Uuid::new_v4().simple()));
             let file = options.create_new(true).open(&path)?;
@@ -185,7 +186,7 @@ pub fn nameless(folder: &Path) -> io::Result<File> {
     }
 }
 
-/// That a folder of the cache cannot be written, and why.
+/// The error for a cache folder that cannot be written to.
 pub fn cannot_write(folder: &Path, error: io::Error) -> Error {
     let kind = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::NoSpace,
@@ -200,7 +201,7 @@ pub fn cannot_write(folder: &Path, error: io::Error) -> Error {
     )
 }
 
-/// What the name of a file says of it: `.<length>.<crc32>`.
+/// The suffix of a file's name: `.<length>.<crc32>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Sum {
     length: u64,

@@ -1,4 +1,4 @@
-//! From ordinals to `sys__id`s: a first number where they have no gaps, else a file of all.
+//! Maps ordinals to `sys__id`s: by the first id if there are no gaps, else by a file of all.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use super::map::Map;
 use super::output::{Output, Sum};
 use dcfs_core::id::RowId;
 
-/// The file of ids that have gaps: an i64 per row.
+/// The file for ids with gaps: an i64 per row.
 pub const FILE: &str = "rows.ids";
 
 /// Collects the ids of a scan.
@@ -16,7 +16,7 @@ pub struct IdsWriter<'a> {
     first: i64,
     last: i64,
     count: u32,
-    /// From the first gap on; then it holds all.
+    /// Written from the first gap on; then it holds all ids.
     listed: Option<Output>,
 }
 
@@ -25,10 +25,11 @@ impl<'a> IdsWriter<'a> {
         Self { folder, first: 0, last: 0, count: 0, listed: None }
     }
 
-    /// Adds the next row and gives its ordinal.
+    /// Adds the next row and returns its ordinal.
     ///
     /// # Errors
-    /// Ids that do not rise: marks of two files would be equal, and a row could not be found again.
+    /// Ids that do not ascend strictly: marks of two files could be equal, and a row could not be
+    /// found again.
     pub fn push(&mut self, id: RowId) -> Result<u32, Error> {
         let (ordinal, id) = (self.count, id.key());
         self.count = ordinal.checked_add(1).ok_or(Error::TooMany { what: "rows" })?;
@@ -46,7 +47,7 @@ impl<'a> IdsWriter<'a> {
         Ok(ordinal)
     }
 
-    /// The file, with the `count` ids that had no gap.
+    /// Creates the file, with the `count` ids so far, which had no gap.
     fn list_all(&self, count: u32) -> Result<Output, Error> {
         let mut file = Output::create(self.folder.join(FILE))?;
         for ordinal in 0..count {
@@ -67,16 +68,16 @@ impl<'a> IdsWriter<'a> {
 /// The `sys__id` of every row.
 #[derive(Debug)]
 pub struct RowIds {
-    /// Rows.
+    /// The number of rows.
     pub count: u32,
-    /// Of the first row; 0 where there is none.
+    /// The id of the first row; 0 if there are none.
     pub first: i64,
-    /// Where they have gaps.
+    /// All ids, if they have gaps.
     pub map: Option<Map>,
 }
 
 impl RowIds {
-    /// The row with this ordinal; `None` where there is none.
+    /// The row with this ordinal; `None` if there is none.
     pub fn get(&self, ordinal: u32) -> Option<RowId> {
         if ordinal >= self.count {
             return None;
@@ -88,7 +89,7 @@ impl RowIds {
         id.map(RowId::new)
     }
 
-    /// The ordinal of the row `id`; `None` where there is none.
+    /// The ordinal of the row `id`; `None` if there is none.
     pub fn find(&self, id: RowId) -> Option<u32> {
         let guess = match &self.map {
             Some(_) => partition(self.count, |ordinal| self.get(ordinal) < Some(id)),
@@ -98,7 +99,7 @@ impl RowIds {
     }
 }
 
-/// The first number below `count` that `is_before` does not hold for; `count` where it holds for all.
+/// The first number below `count` for which `is_before` is false; `count` if there is none.
 fn partition(count: u32, is_before: impl Fn(u32) -> bool) -> u32 {
     let (mut low, mut high) = (0, count);
     while low < high {

@@ -1,8 +1,8 @@
-//! Writing a column's index while the rest of the column is settled and written.
+//! Writes a column's index on a separate thread while the rest of the column is settled and
+//! written.
 //!
-//! Inserting a random name costs as much as all else that is done for its entry. So keys go in
-//! batches to a thread of their own, which is started when the first batch is full: small versions
-//! need none.
+//! Inserting a random name costs as much as everything else for its entry. So keys go in batches to
+//! a thread, which is started when the first batch is full: small versions need none.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -11,30 +11,30 @@ use super::error::Error;
 use super::fst_writer::FstWriter;
 use super::output::Output;
 
-/// Bytes of keys that travel together.
+/// Bytes of keys per batch.
 const BATCH: usize = 64 * 1024;
 
-/// How many batches may wait: enough that neither side waits for a thread to wake.
+/// The most waiting batches: enough that neither side waits for a thread to wake up.
 const WAITING: usize = 4;
 
-/// Writes an FST from keys, which must come in order, to their numbers from 0 on.
+/// Writes an FST that maps keys, which must arrive in order, to their numbers from 0 on.
 pub struct IndexWriter {
     batch: Batch,
     inserter: Inserter,
 }
 
-/// Where the keys go in: here, or elsewhere.
+/// Where keys are inserted: on this thread, or on another.
 enum Inserter {
     Here(Box<FstWriter>),
     Thread {
         full: SyncSender<Batch>,
         thread: JoinHandle<Result<FstWriter, Error>>,
     },
-    /// It failed, and said why.
+    /// It failed and reported why.
     Gone,
 }
 
-/// Keys one after another, and where each ends.
+/// Keys concatenated, and the end of each.
 #[derive(Default)]
 struct Batch {
     keys: Vec<u8>,
@@ -49,7 +49,7 @@ impl IndexWriter {
 
     pub fn push(&mut self, key: &[u8]) -> Result<(), Error> {
         self.batch.keys.extend_from_slice(key);
-        // A batch ends with the key that fills it, and keys end at `key::LONGEST`.
+        // A batch ends with the key that fills it, and keys are at most `key::LONGEST` long.
         self.batch.ends.push(self.batch.keys.len() as u32);
         if self.batch.keys.len() < BATCH {
             return Ok(());
@@ -67,7 +67,7 @@ impl IndexWriter {
         if full.send(batch).is_ok() { Ok(()) } else { Err(self.join().err().unwrap_or_else(died)) }
     }
 
-    /// The index with all that was sent.
+    /// The index with all keys sent.
     fn join(&mut self) -> Result<FstWriter, Error> {
         match std::mem::replace(&mut self.inserter, Inserter::Gone) {
             Inserter::Here(index) => Ok(*index),
@@ -79,7 +79,7 @@ impl IndexWriter {
         }
     }
 
-    /// The file, with everything in it.
+    /// The complete file.
     pub fn finish(mut self) -> Result<Output, Error> {
         let mut index = self.join()?;
         self.batch.insert_into(&mut index)?;

@@ -1,7 +1,7 @@
-//! What a pack says of itself; written last, so that a pack with one is whole.
+//! The manifest of a pack; written last, so that a pack that has one is complete.
 //!
 //! JSON for people and `jq`. It holds a checksum of itself beside those of the other files, so that
-//! no byte of a pack goes unchecked.
+//! every byte of a pack is covered.
 
 use dcfs_disk::regular;
 use std::fs;
@@ -14,16 +14,16 @@ use super::error::Error;
 use super::output::{Output, Sums};
 use dcfs_core::schema::FileColumn;
 
-/// Moves with every change of what the files hold or of how names are made.
+/// Changes whenever the contents of files or the rules for names change.
 pub const FORMAT: u32 = 3;
 
-/// Rows, and entries, are numbered with 32 bits: there are fewer than this.
+/// Rows and entries are numbered with 32 bits: there are fewer than this.
 pub const MOST: u64 = u32::MAX as u64;
 
-/// Its file.
+/// The file name.
 pub const FILE: &str = "manifest.json";
 
-/// No manifest of ours is longer: 16 MiB.
+/// The longest manifest: 16 MiB.
 const LONGEST: u64 = 16 << 20;
 
 /// See the module.
@@ -34,12 +34,12 @@ pub struct Manifest {
     /// The release that wrote it.
     pub dcfs: String,
     pub rows: u32,
-    /// `sys__id` of the first row; the others follow without a gap unless `rows.ids` is there.
+    /// `sys__id` of the first row; the others follow without gaps unless `rows.ids` exists.
     pub first_id: i64,
     pub columns: Vec<ColumnPart>,
     /// Every other file of the pack.
     pub files: Sums,
-    /// CRC32 of the compact JSON of all this with 0 here.
+    /// CRC32 of the compact JSON of all this, with 0 here.
     pub checksum: u32,
 }
 
@@ -48,7 +48,7 @@ pub struct Manifest {
 #[serde(deny_unknown_fields)]
 pub struct ColumnPart {
     pub name: String,
-    /// The database columns of its parts, null where a partial File has none.
+    /// The database columns of its parts, null if a partial File lacks one.
     pub source: Option<String>,
     pub path: Option<String>,
     pub size: Option<String>,
@@ -57,9 +57,9 @@ pub struct ColumnPart {
     pub last_modified: Option<String>,
     pub location: Option<String>,
     pub entries: u32,
-    /// Whether sources come first in its paths.
+    /// Whether paths begin with their source.
     pub many_sources: bool,
-    /// Whether any file has another name than its row records.
+    /// Whether any file's name differs from its recorded one.
     pub has_moved: bool,
 }
 
@@ -102,7 +102,7 @@ impl Manifest {
         out.finish().map(drop)
     }
 
-    /// Reads the manifest of `folder`, which must be of this format and whole.
+    /// Reads the manifest in `folder`, which must be of this format and intact.
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(FILE);
         let mut bytes = Vec::new();
@@ -125,7 +125,7 @@ impl Manifest {
             })
     }
 
-    /// Compares the lengths of all files with what is there.
+    /// Compares the lengths of all files with the recorded ones.
     pub fn check_lengths(&self, folder: &Path) -> Result<(), Error> {
         for (name, sum) in &self.files {
             let path = folder.join(name);
@@ -141,7 +141,7 @@ impl Manifest {
     }
 }
 
-/// Another release's manifest may have other fields, so its number is looked at alone and first.
+/// Another release's manifest may have other fields, so the format is checked first, on its own.
 fn check_format(bytes: &[u8]) -> Result<(), Error> {
     let any: serde_json::Value = serde_json::from_slice(bytes).map_err(not_ours)?;
     match any.get("format").and_then(serde_json::Value::as_u64) {

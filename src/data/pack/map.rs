@@ -1,7 +1,7 @@
-//! Files of a pack as memory. The only `unsafe` of this module.
+//! Files of a pack mapped into memory. The only `unsafe` of this module.
 //!
-//! A map is a slice; numbers are read out of it by value, so nothing depends on alignment and an
-//! index out of bounds is `None`.
+//! A mapping is a slice; numbers are read from it by value, so nothing depends on alignment, and an
+//! index out of bounds gives `None`.
 
 use std::fs::File;
 use std::path::Path;
@@ -14,19 +14,19 @@ use super::error::Error;
 /// A whole file, mapped for reading. Stays valid when the file is unlinked.
 #[derive(Debug)]
 pub struct Map {
-    /// Before the map, so that it is dropped first.
+    /// Declared before the mapping, so that it is dropped first.
     _watch: bus::Watch,
     bytes: Mmap,
 }
 
 impl Map {
-    /// Maps `file`, which `path` names in errors.
+    /// Maps `file`; `path` is used in errors.
     pub fn of(file: &File, path: &Path) -> Result<Self, Error> {
         // SAFETY: pack files are written once, in a folder that only this user may enter, and are
         // renamed or unlinked afterwards, never truncated or written again; run files are unlinked
-        // before anyone else learns their name. What another program of this user may still do to
-        // them changes bytes under us, which every reader expects: each number is checked. A file that
-        // is cut short reads as zeros, and damages every pack (`super::check::Damage`).
+        // before anyone else learns their name. Another program of this user may still change bytes
+        // under us, which every reader expects: each number is checked. A truncated file reads as
+        // zeros, and damages every pack (`super::check::Damage`).
         let map = unsafe { Mmap::map(file) }.map_err(Error::read(path))?;
         Ok(Self { _watch: bus::watch(&map), bytes: map })
     }

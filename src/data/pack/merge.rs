@@ -1,7 +1,8 @@
-//! The second pass over a column: what stayed and what moved become one order again.
+//! The second pass over a column: merges the entries that stayed with those that moved.
 //!
-//! A reserved directory that is called otherwise keeps the order of all below it, so it is one more
-//! sorted source: what stayed elsewhere, what stayed in each such directory, what moved.
+//! A renamed reserved directory keeps the order of its contents, so it is another sorted source:
+//! entries that stayed elsewhere, entries that stayed in each such directory, and entries that
+//! moved.
 
 use fst::Streamer;
 use fst::raw::Stream;
@@ -13,7 +14,7 @@ use super::settle::Directories;
 use super::sort::Sorted;
 use dcfs_core::tree::key;
 
-/// Writes every entry of `stayed`, below `directories` by their new names, and of `moved`.
+/// Writes every entry of `stayed`, below `directories` under their new names, and of `moved`.
 pub fn merge(
     stayed: &ColumnReader,
     directories: &Directories,
@@ -43,12 +44,12 @@ pub fn merge(
 /// Entries that stayed, in order.
 struct Source<'a> {
     stream: Stream<'a>,
-    /// Left out, for they are sources of their own. Empty for those.
+    /// Directories left out because they are sources of their own. Empty for those.
     except: Option<&'a Directories>,
-    /// How much of each key is replaced, and by what.
+    /// The length of the prefix replaced in each key, and its replacement.
     cut: usize,
     prefix: &'a [u8],
-    /// The entry that is next, under its new key.
+    /// The next entry, under its new key.
     key: Vec<u8>,
     entry: u32,
     is_done: bool,

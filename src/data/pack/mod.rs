@@ -1,4 +1,4 @@
-//! One immutable version, laid out for looking: sorted entries in memory-mapped buffers.
+//! One immutable version indexed for look-ups: sorted entries in memory-mapped buffers.
 //!
 //! A *row* is numbered by its ordinal in `sys__id` order. An *entry* is one file of the mount,
 //! numbered over all listed File columns of the version, column after column, in path order within
@@ -6,7 +6,7 @@
 //!
 //! Numbers come back from the kernel long after they were given out, and files may be damaged:
 //! every answer is checked. A number that was never given out is [`dcfs_core::error::Kind::Stale`];
-//! bytes that no builder wrote mark the pack, and [`Packs`] builds it anew.
+//! bytes that no builder wrote mark the pack as damaged, and [`Packs`] rebuilds it.
 
 mod arena;
 mod build;
@@ -67,7 +67,7 @@ pub use dcfs_core::tree::DEEPEST;
 /// A set of rows, by ordinal.
 pub type Ordinals = RoaringBitmap;
 
-/// Adds what tells a set of rows from others to `hash`.
+/// Hashes everything that identifies a set of rows.
 pub fn hash_ordinals(rows: &Ordinals, hash: &mut Sha256) {
     let mut rows = rows.iter();
     while let Some(range) = rows.next_range() {
@@ -76,15 +76,14 @@ pub fn hash_ordinals(rows: &Ordinals, hash: &mut Sha256) {
     }
 }
 
-/// How much a pack may take while it is built and opened.
+/// Limits for building and opening packs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of memory for sorting, over all columns.
     pub arena: usize,
-    /// Packs up to this many bytes are compared with their checksums before they are used, larger
-    /// ones meanwhile.
+    /// Packs up to this many bytes are verified before they are used, larger ones meanwhile.
     pub checked_at_open: u64,
-    /// Bytes of tables and differences that are kept on disk, over all packs of a cache directory.
+    /// The most bytes of tables and differences kept on disk, over all packs of a cache directory.
     pub kept: u64,
 }
 
@@ -96,18 +95,18 @@ impl Default for Limits {
 
 /// A directory of one File column's tree. `depth` 0 is the column's own root.
 ///
-/// Two directories of a version are the same if and only if these are equal.
+/// Two directories of a version are the same if and only if these values are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Dir {
     /// Index into [`Pack::columns`].
     pub column: u16,
-    /// Segments of its path: 0 for the root, less than [`DEEPEST`].
+    /// The number of segments in its path: 0 for the root, less than [`DEEPEST`].
     pub depth: u16,
     /// The first entry below it (0-based over the whole pack; for an empty root, its column's first).
     pub first: u32,
 }
 
-/// What a name in a directory is.
+/// The meaning of a name in a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Node {
     /// An entry number.
@@ -120,18 +119,18 @@ pub enum Node {
 pub struct Child<'a> {
     pub name: &'a [u8],
     pub node: Node,
-    /// Where to go on after this child: pass it as `from`.
+    /// Where to continue after this child: pass it as `from`.
     pub next: u32,
 }
 
-/// What a pack knows of one entry without asking the catalog.
+/// Facts about one entry that need no query to the catalog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// `None` where the row records no size.
+    /// `None` if the row records no size.
     pub size: Option<u64>,
-    /// `None` where the row records no time.
+    /// `None` if the row records no time.
     pub mtime: Option<Timestamp>,
-    /// Half of the object's identity, to be compared with the row's on open.
+    /// Half of the object's identity, compared with the row's on open.
     pub identity: u64,
 }
 
@@ -139,34 +138,34 @@ pub struct Facts {
 #[derive(Clone, Debug)]
 pub struct Column {
     pub file: FileColumn,
-    /// Its name in the version's directory where there are several columns, escaped and unique.
+    /// Its name in the version's directory if there are several columns, escaped and unique.
     pub directory: Vec<u8>,
     /// Its entries.
     pub entries: Range<u32>,
-    /// Whether sources come first in its paths.
+    /// Whether paths begin with their source.
     pub many_sources: bool,
-    /// Whether every file stands where its row records it: then [`dcfs_core::tree::place`] alone tells its
-    /// path, in a fraction of the time that the index takes.
+    /// Whether every file is at its recorded path: then [`dcfs_core::tree::place`] alone gives its
+    /// path, in a fraction of the time of an index look-up.
     pub is_plain: bool,
 }
 
-/// A version's pack, open.
+/// An open pack of a version.
 #[derive(Debug)]
 pub struct Pack {
     columns: Vec<Column>,
     readers: Vec<ColumnReader>,
     ids: RowIds,
     folder: PathBuf,
-    /// Device and inode of `folder`, for another pack may get its name.
+    /// Device and inode of `folder`, because another pack may take its name.
     home: (u64, u64),
-    /// Which pack it is among all that this process has opened: device and inode come again.
+    /// Identifies the pack among all that this process has opened: device and inode are reused.
     serial: u64,
     damage: Arc<Damage>,
-    /// Columns that filters have asked for.
+    /// The columns that filters have used.
     packed: Columns,
     /// See [`Limits::kept`].
     kept: u64,
-    /// What hosts share of the version, where they share anything.
+    /// The version's objects in the folder that hosts share, if there is one.
     shared: Option<Shared>,
 }
 
@@ -179,7 +178,7 @@ impl Pack {
         &self.columns
     }
 
-    /// How many rows the version has: ordinals are less.
+    /// The number of rows of the version: ordinals are less.
     pub fn row_count(&self) -> u32 {
         self.ids.count
     }
@@ -189,12 +188,12 @@ impl Pack {
         self.ids.get(ordinal)
     }
 
-    /// The ordinal of the row with this `sys__id`; `None` where there is no such row.
+    /// The ordinal of the row with this `sys__id`; `None` if there is no such row.
     pub fn ordinal(&self, id: RowId) -> Option<u32> {
         self.ids.find(id)
     }
 
-    /// The first `sys__id`, where the others follow without gaps.
+    /// The first `sys__id`, if the others follow without gaps.
     pub fn first_of_all(&self) -> Option<RowId> {
         (self.ids.map.is_none() && self.ids.count > 0).then(|| RowId::new(self.ids.first))
     }
@@ -205,7 +204,7 @@ impl Pack {
         Some(Dir { column, depth: 0, first })
     }
 
-    /// The child `name` of `dir`; `None` where there is none, or none `within` a set of rows.
+    /// The child `name` of `dir`; `None` if there is none, or none `within` a set of rows.
     pub fn lookup(&self, dir: Dir, name: &[u8], within: Option<&Subset>) -> Result<Option<Node>> {
         let found = self.guarded(|| {
             let ((reader, base), place) = self.place(dir)?;
@@ -225,7 +224,7 @@ impl Pack {
         self.guarded(|| {
             let ((reader, base), _) = self.place(dir)?;
             match dir.depth {
-                // The root of a column is all of it.
+                // The root of a column covers all of it.
                 0 => Ok(self.columns[usize::from(dir.column)].entries.end.saturating_sub(1)),
                 depth => Ok(base + reader.paths.last_in(dir.first - base, depth)?),
             }
@@ -233,11 +232,11 @@ impl Pack {
     }
 
     /// Calls `each` with the children of `dir` in byte order of names, from the entry `from` on
-    /// (`dir.first` for the beginning, else a [`Child::next`]), until it breaks; only those `within`
-    /// a set of rows, if one is given.
+    /// (`dir.first` for the beginning, else a [`Child::next`]), until it breaks; only those
+    /// `within` a set of rows, if one is given.
     ///
-    /// A child costs a fraction of a microsecond, however many entries are below it; one after a gap
-    /// in the set about two.
+    /// A child costs a fraction of a microsecond, however many entries are below it; one after a
+    /// gap in the set about two.
     pub fn list(
         &self,
         dir: Dir,
@@ -255,7 +254,7 @@ impl Pack {
         let Some(mut start) = next_in(from) else { return Ok(()) };
         let enter = |start: u32| self.guarded(|| reader.paths.children(place, start - base));
         let mut walk = enter(start)?;
-        // A caller's own panic must not be taken for damage: only the walk is guarded.
+        // A panic of the caller must not be taken for damage: only the walk is guarded.
         while let Some((found, next)) = self.guarded(|| walk.advance())? {
             let (node, next) = (node(dir, base, found), base + next);
             if each(Child { name: walk.name(), node, next }).is_break() {
@@ -273,7 +272,7 @@ impl Pack {
         Ok(())
     }
 
-    /// The directory that holds `dir`; itself for a root.
+    /// The directory that contains `dir`; the root itself for a root.
     pub fn parent(&self, dir: Dir) -> Result<Dir> {
         self.guarded(|| {
             self.place(dir)?;
@@ -281,7 +280,7 @@ impl Pack {
         })
     }
 
-    /// The directory that holds an entry.
+    /// The directory that contains an entry.
     pub fn dir_of(&self, entry: u32) -> Result<Dir> {
         self.guarded(|| {
             let column = self.find_column(entry)?;
@@ -290,7 +289,7 @@ impl Pack {
         })
     }
 
-    /// Size, time and identity.
+    /// The size, time and identity of an entry.
     pub fn facts(&self, entry: u32) -> Result<Facts> {
         self.guarded(|| {
             let (reader, base) = self.part(self.find_column(entry)?)?;
@@ -329,7 +328,7 @@ impl Pack {
         self.first_rows(entry, usize::MAX)
     }
 
-    /// The first `most` of [`Pack::rows`]: there may be millions.
+    /// The first `most` of [`Pack::rows`], of which there may be millions.
     pub fn first_rows(&self, entry: u32, most: usize) -> Result<Vec<RowId>> {
         self.guarded(|| {
             let (reader, base) = self.part(self.find_column(entry)?)?;
@@ -342,7 +341,7 @@ impl Pack {
         })
     }
 
-    /// The first of [`Pack::rows`]: any of them names the object, and there may be millions.
+    /// The first of [`Pack::rows`]: each of them names the object, and there may be millions.
     pub fn first_row(&self, entry: u32) -> Result<RowId> {
         self.guarded(|| {
             let (reader, base) = self.part(self.find_column(entry)?)?;
@@ -352,7 +351,7 @@ impl Pack {
         })
     }
 
-    /// The entry that the row with this ordinal names in a column; `None` where it names none.
+    /// The entry that the row with this ordinal names in a column; `None` if it names none.
     pub fn entry_of(&self, column: u16, ordinal: u32) -> Result<Option<u32>> {
         self.guarded(|| {
             let (reader, base) = self.part(column)?;
@@ -360,25 +359,25 @@ impl Pack {
         })
     }
 
-    /// Where its buffers are; what else is kept there goes with them.
+    /// The folder of its buffers; other files kept there are removed with them.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// What hosts share of the version, where they share anything.
+    /// The version's objects in the folder that hosts share, if there is one.
     pub fn shared(&self) -> Option<&Shared> {
         self.shared.as_ref()
     }
 
-    /// The name of its folder, which tells it from packs of other versions on every host.
+    /// The name of its folder, which distinguishes it from packs of other versions on every host.
     pub fn name(&self) -> String {
         self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// Shares it and its packed columns with other hosts, as far as they are not shared already.
+    /// Shares it and its packed columns with other hosts, unless they are shared already.
     ///
     /// # Errors
-    /// What the shared folder and the catalog say; a pack that is damaged.
+    /// Errors of the shared folder and the catalog; a damaged pack.
     pub fn share(&self, with: &Shared) -> Result<Written> {
         let sums = manifest::Manifest::read(&self.folder)?.files;
         let mut kept =
@@ -390,17 +389,17 @@ impl Pack {
         Ok(kept)
     }
 
-    /// Bytes that all files kept beside packs may take; see [`Limits::kept`].
+    /// The most bytes of all files kept beside packs; see [`Limits::kept`].
     pub fn kept(&self) -> u64 {
         self.kept
     }
 
-    /// Whether something in it was found that no builder wrote.
+    /// Whether damage was found in it.
     pub fn is_damaged(&self) -> bool {
         self.damage.is_marked()
     }
 
-    /// Whether all that was read of it is known to be what a builder wrote.
+    /// Whether everything read from it has been verified.
     pub fn is_proven(&self) -> bool {
         self.damage.is_proven()
     }
@@ -416,7 +415,7 @@ impl Pack {
         there.is_ok_and(|there| (there.dev(), there.ino()) == self.home)
     }
 
-    /// Answers nothing any more; [`Packs`] replaces it.
+    /// Refuses all further requests; [`Packs`] replaces it.
     fn distrust(&self, why: &str) {
         self.damage.mark(why);
     }
@@ -429,7 +428,7 @@ impl Pack {
         Ok(())
     }
 
-    /// Asks the buffers; damage they show, by an answer or by a panic of the index, marks the pack.
+    /// Reads the buffers; damage, found as an error or as a panic of the index, marks the pack.
     fn guarded<T>(&self, ask: impl FnOnce() -> Result<T, Error>) -> Result<T> {
         self.damage.check()?;
         let panicked = |_| Err(Error::damaged("its index cannot be followed"));
@@ -454,7 +453,7 @@ impl Pack {
         index.ok_or(gone)
     }
 
-    /// Where a directory is in its index, if this pack gave its number out.
+    /// The position of a directory in its index, if this pack gave its number out.
     fn place(&self, dir: Dir) -> Result<(Part<'_>, Place<'_>), Error> {
         let gone = || Error::Gone { what: "directory", number: dir.first.into() };
         let (reader, base) = self.part(dir.column)?;
@@ -463,7 +462,7 @@ impl Pack {
         Ok(((reader, base), place.ok_or_else(gone)?))
     }
 
-    /// The directory at `depth` that holds an entry of `column`.
+    /// The directory at `depth` that contains an entry of `column`.
     fn ancestor(&self, entry: u32, column: u16, depth: u16) -> Result<Dir, Error> {
         let (reader, base) = self.part(column)?;
         let place = reader.paths.ancestor(entry - base, depth)?;
@@ -472,7 +471,7 @@ impl Pack {
     }
 }
 
-/// What was found in `parent`, in the numbers of the whole pack.
+/// Converts a result of `parent` to the numbers of the whole pack.
 fn node(parent: Dir, base: u32, found: Found) -> Node {
     match found {
         Found::File(entry) => Node::File(base + entry),

@@ -1,4 +1,4 @@
-//! The objects behind entries, proven to be those that were packed.
+//! The objects behind entries, verified to be those that were packed.
 
 use super::Pack;
 use crate::catalog::{Catalog, VersionInfo};
@@ -6,11 +6,11 @@ use dcfs_core::error::Result;
 use dcfs_core::object::Object;
 
 impl Pack {
-    /// The objects of some entries of `of`, asked of the catalog together; `None` for one whose row names none now, or
-    /// another than was packed. Blocks.
+    /// The objects of some entries of `of`, queried from the catalog together; `None` if the row
+    /// now names none, or a different one from the packed one. Blocks.
     ///
     /// # Errors
-    /// Damage; what the catalog says.
+    /// Damage; errors of the catalog.
     pub fn objects(
         &self,
         catalog: &Catalog,
@@ -24,7 +24,7 @@ impl Pack {
         Ok(found?.into_iter().flatten().collect())
     }
 
-    /// The same, of entries of one File column.
+    /// The same, for entries of one File column.
     fn objects_of_column(
         &self,
         catalog: &Catalog,

@@ -1,4 +1,4 @@
-//! Opening a pack that is there, and building one that is not.
+//! Opens an existing pack, or builds a missing one.
 
 use dcfs_disk::private;
 use std::fs;
@@ -22,13 +22,13 @@ use super::{Column, Limits, Pack};
 use dcfs_core::schema::FileColumn;
 use dcfs_core::tree::place;
 
-/// Opens the pack of a version below `packs`, after building it where there is none that fits.
+/// Opens the pack of a version below `packs`, after building it if there is no suitable one.
 ///
-/// `uuid` names the version's content and `columns` are its listed File columns. Waits: for a disk,
-/// the catalog, perhaps another process that builds the same pack.
+/// `uuid` identifies the version's content and `columns` are its listed File columns. Blocks: for
+/// the disk, the catalog, perhaps another process that builds the same pack.
 ///
 /// # Errors
-/// What the rows say; a disk that cannot be written; versions of 4 billion rows or files.
+/// Errors of the rows; a disk that cannot be written to; versions of 4 billion rows or files.
 pub fn obtain(
     rows: &dyn Rows,
     uuid: &str,
@@ -39,11 +39,11 @@ pub fn obtain(
     obtain_shared(rows, uuid, columns, packs, limits, None)
 }
 
-/// The same; where hosts share packs, one that is shared is fetched in place of building it, and one that is built is
-/// shared.
+/// The same; if hosts share packs, a shared pack is fetched instead of being built, and a newly
+/// built one is shared.
 ///
 /// # Errors
-/// As [`obtain`]. What is wrong with what is shared is logged, and the pack built.
+/// As [`obtain`]. Errors with shared objects are logged, and the pack is built.
 pub fn obtain_shared(
     rows: &dyn Rows,
     uuid: &str,
@@ -59,7 +59,7 @@ pub fn obtain_shared(
 /// The name of the folder of a version's pack.
 ///
 /// # Errors
-/// What the catalog says.
+/// Errors of the catalog.
 pub fn name_of(rows: &dyn Rows, uuid: &str) -> Result<String> {
     let (count, _, last) = rows.extent()?;
     Ok(folder::pack_name(uuid, &rows.label(), count, last))
@@ -74,7 +74,7 @@ fn obtain_from(
     shared: Option<&Shared>,
 ) -> Result<Pack> {
     let count = rows.extent()?.0;
-    // What somebody else could have put there is not believed.
+    // A folder that somebody else could have written to is not trusted.
     private::folder(packs).map_err(Error::from)?;
     let folder = packs.join(name_of(rows, uuid)?);
     if let Some(pack) = open_if_good(&folder, columns, limits)? {
@@ -94,7 +94,7 @@ fn obtain_from(
     }
     let staging = Staging::create(&folder)?;
     build::build(rows, columns, staging.path(), limits)?;
-    // Where another process was first, its pack is as good; one that is not goes next time.
+    // If another process was first, its pack is as good; an unsuitable one is removed next time.
     staging.publish(&folder)?;
     let pack = open(&folder, columns, limits)?;
     if let (Some(shared), Some(lease)) = (shared, lease) {
@@ -105,8 +105,8 @@ fn obtain_from(
     Ok(pack)
 }
 
-/// The pack in `folder` as other hosts share it, after waiting for one that builds it; else the right to build it for
-/// them, where it is ours.
+/// Fetches the pack in `folder` from other hosts, waiting for one that builds it; otherwise returns
+/// the right to build it for them, if we got it.
 fn fetch(
     shared: &Shared,
     rows: u64,
@@ -128,11 +128,11 @@ fn fetch(
     if let Some(pack) = fetched()? {
         return Ok((Some(pack), None));
     }
-    // What is there and cannot be used is made again by whoever may; nobody waits for that.
+    // An unusable one is rebuilt by whoever may; nobody waits for that.
     if was_there {
         return Ok((None, shared.take(&name)));
     }
-    // Who waits longer than building takes has nothing from waiting.
+    // Waiting longer than building would take gains nothing.
     let patience = PATIENCE + PATIENCE_A_ROW * u32::try_from(rows).unwrap_or(u32::MAX);
     match shared.turn(&name, patience) {
         Turn::Ours(lease) => Ok((None, Some(lease))),
@@ -141,11 +141,11 @@ fn fetch(
     }
 }
 
-/// How long a pack of no rows is waited for that another host builds, and how much longer for each row.
+/// How long to wait for a pack without rows that another host builds, and how much longer per row.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PATIENCE_A_ROW: Duration = Duration::from_micros(10);
 
-/// The pack in `folder`. One that cannot be used is removed, with one line in the log.
+/// Opens the pack in `folder`. An unusable one is removed, with one line in the log.
 fn open_if_good(
     folder: &Path,
     columns: &[FileColumn],
@@ -194,10 +194,10 @@ pub(super) fn open(folder: &Path, columns: &[FileColumn], limits: Limits) -> Res
     })
 }
 
-/// Packs that this process has opened.
+/// The number of packs that this process has opened.
 static OPENED: AtomicU64 = AtomicU64::new(0);
 
-/// The files must be those that this release writes: no more, no less.
+/// Checks that the files are exactly those that this release writes.
 fn check_names(manifest: &Manifest) -> Result<(), Error> {
     let mut optional = vec![ids::FILE.to_owned()];
     let mut needed = Vec::new();
@@ -233,7 +233,7 @@ fn row_ids(folder: &Path, manifest: &Manifest) -> Result<RowIds, Error> {
     Ok(RowIds { count: manifest.rows, first: manifest.first_id, map })
 }
 
-/// Numbers the entries of all columns one after another.
+/// Numbers the entries of all columns consecutively.
 fn number_columns(manifest: &Manifest, files: &[FileColumn]) -> Result<Vec<Column>, Error> {
     let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
     let mut start = 0_u32;

@@ -1,4 +1,4 @@
-//! Files while they are written: buffered, counted, with a checksum of all that went in.
+//! Writes files: buffered, counted, with a checksum of all bytes.
 
 use dcfs_disk::regular;
 use std::collections::BTreeMap;
@@ -10,19 +10,19 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 
-/// How much is gathered before the disk and the checksum see it.
+/// Bytes buffered before they are written and added to the checksum.
 const BUFFER: usize = 128 * 1024;
 
-/// What a manifest says of a file.
+/// The entry of a file in a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sum {
-    /// Bytes.
+    /// The length in bytes.
     pub length: u64,
     pub crc32: u32,
 }
 
-/// Files of a pack by name.
+/// The files of a pack by name.
 pub type Sums = BTreeMap<String, Sum>;
 
 /// One new file.
@@ -53,12 +53,12 @@ impl Output {
         self.length
     }
 
-    /// Adds `bytes` at the end.
+    /// Appends `bytes`.
     pub fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.write_all(bytes).map_err(Error::write(&self.path))
     }
 
-    /// Hands all to the system, and gives the file for reading and what to remember of it.
+    /// Writes out the buffer, and returns the file for reading and its entry for the manifest.
     pub fn finish(mut self) -> Result<(File, Sum), Error> {
         self.flush().map_err(Error::write(&self.path))?;
         Ok((self.file, Sum { length: self.length, crc32: self.crc.finalize() }))

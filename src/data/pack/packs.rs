@@ -1,4 +1,4 @@
-//! Every pack of a mount: opened or built once, however many ask; dropped when it is not believed.
+//! All packs of a mount: each opened or built once for all callers; dropped when damaged.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -18,26 +18,28 @@ use dcfs_core::error::{Error, Kind};
 use dcfs_core::id::VersionId;
 use dcfs_core::schema::FileColumn;
 
-/// How many packs stay open. Each holds some seven maps per column, of the 65,530 that Linux gives a
-/// process; one that is dropped here stays valid for whoever uses it.
+/// The most packs kept open. Each has some seven mappings per column, of the 65,530 that Linux
+/// allows a process; a pack dropped here stays valid for its users.
 const MOST_OPEN: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 
-/// Whoever asked for a pack within this time, while its build was being ended, gets another build.
+/// A caller that asked for a pack within this time before its build was cancelled gets another
+/// build.
 const JUST_ASKED: Duration = Duration::from_secs(1);
 
-/// Finds or makes one pack, maybe in place of a damaged one; runs where it may block.
+/// Finds or makes one pack, maybe to replace a damaged one; runs where it may block.
 type Opener = dyn Fn(&VersionInfo, bool) -> Result<Pack> + Send + Sync;
 
-/// Every pack of a mount: one builder per version however many readers.
+/// All packs of a mount: one builder per version however many readers.
 pub struct Packs {
     opener: Arc<Opener>,
-    /// What hosts share.
+    /// The folder that hosts share.
     tier: Option<Arc<Tier>>,
-    /// A *std* mutex: held for a look into the map, never while waiting.
+    /// A *std* mutex: held for a look-up in the map, never while waiting.
     slots: Mutex<LruCache<Key, Arc<Slot>>>,
 }
 
-/// Both, for a catalog made anew gives old keys to new versions, and a strange one may repeat uuids.
+/// Both, because a recreated catalog gives old keys to new versions, and a foreign one may repeat
+/// uuids.
 #[derive(PartialEq, Eq, Hash)]
 struct Key(VersionId, String);
 
@@ -49,11 +51,11 @@ impl Key {
 
 struct Slot {
     pack: OnceCell<Result<Arc<Pack>, Failure>>,
-    /// When the pack was last asked for.
+    /// When the pack was last requested.
     asked: Mutex<Instant>,
-    /// Ends its build.
+    /// Cancels its build.
     ended: Flag,
-    /// The damaged one that this slot replaces, to be removed from the disk first.
+    /// The damaged pack that this slot replaces, to be removed from the disk first.
     stale: Option<Arc<Pack>>,
 }
 
@@ -78,7 +80,7 @@ impl Slot {
     }
 }
 
-/// An error that several callers get.
+/// An error shared by several callers.
 #[derive(Debug)]
 struct Failure {
     kind: Kind,
@@ -92,12 +94,12 @@ impl From<Error> for Failure {
 }
 
 impl Packs {
-    /// Keeps packs below `cache/packs`, as `limits` say.
+    /// Keeps packs below `cache/packs`, within `limits`.
     pub fn new(catalog: Arc<Catalog>, cache: PathBuf, limits: Limits) -> Self {
         Self::shared(catalog, cache, limits, None)
     }
 
-    /// The same, with what hosts share.
+    /// The same, with a folder that hosts share.
     pub fn shared(
         catalog: Arc<Catalog>,
         cache: PathBuf,
@@ -109,19 +111,19 @@ impl Packs {
         let opener = move |of: &VersionInfo, is_again: bool| {
             let schema = catalog.schema(of)?;
             let columns: Vec<FileColumn> = schema.listed_files().cloned().collect();
-            // What was found damaged may be what others share: it is made here.
+            // A damaged pack may have come from the shared folder: it is built here.
             let shared = shared.as_ref().filter(|_| !is_again).map(|tier| tier.of(of));
             obtain_shared(&(&*catalog, of), &of.uuid, &columns, &packs, limits, shared.as_ref())
         };
         Self { tier, ..Self::opening(opener) }
     }
 
-    /// What was done with what hosts share; `None` where they share nothing.
+    /// The statistics of the shared folder; `None` if there is none.
     pub fn told(&self) -> Option<Told> {
         self.tier.as_ref().map(|tier| tier.told())
     }
 
-    /// The same over any way to find a pack.
+    /// The same over any way to obtain a pack.
     pub fn with(opener: impl Fn(&VersionInfo) -> Result<Pack> + Send + Sync + 'static) -> Self {
         Self::opening(move |of, _| opener(of))
     }
@@ -133,17 +135,17 @@ impl Packs {
         Self { opener: Arc::new(opener), tier: None, slots }
     }
 
-    /// The pack, if it is open already: an answer from memory.
+    /// The pack, if it is already open: answered from memory.
     fn ready(&self, of: &VersionInfo) -> Option<Arc<Pack>> {
         let mut slots = self.slots();
         let pack = slots.get(&Key::of(of))?.ready()?;
         (!pack.is_damaged()).then(|| pack.clone())
     }
 
-    /// The pack, opened or built. Waits; many callers of one version share one build.
+    /// The pack, opened or built. Waits; all callers for one version share one build.
     ///
     /// # Errors
-    /// What went wrong, to everyone who waited for it; who asks after that tries again.
+    /// The error of the build, for every caller that waited for it; later callers try again.
     pub async fn get(&self, of: &VersionInfo) -> Result<Arc<Pack>> {
         loop {
             let slot = self.slot(of);
@@ -153,7 +155,7 @@ impl Packs {
                 Err(failure) => {
                     self.forget(of, &slot);
                     let was_ended = slot.ended.is_set() && failure.kind == Kind::Busy;
-                    // Nobody was there to wait for that build; now somebody is.
+                    // Nobody waited for that build; now somebody does.
                     if !was_ended || slot.asked().elapsed() > JUST_ASKED {
                         return Err(Error::new(failure.kind, failure.text.clone()));
                     }
@@ -162,7 +164,7 @@ impl Packs {
         }
     }
 
-    /// Ends the build of a pack that nobody has asked for since so long ago.
+    /// Cancels the build of a pack that nobody has requested for `patience`.
     pub fn give_up(&self, of: &VersionInfo, patience: Duration) {
         let slot = self.slots().peek(&Key::of(of)).cloned();
         if let Some(slot) = slot.filter(|slot| slot.pack.get().is_none())
@@ -172,7 +174,7 @@ impl Packs {
         }
     }
 
-    /// Tells that `pack` gave an answer that cannot be: it is dropped, removed and built anew at the
+    /// Reports that `pack` gave an impossible answer: it is dropped, removed and rebuilt at the
     /// next [`Packs::get`].
     pub fn distrust(&self, of: &VersionInfo, why: &str) {
         if let Some(pack) = self.ready(of) {
@@ -196,7 +198,7 @@ impl Packs {
         }
     }
 
-    /// The slot of a version; a new one where it has none or holds a damaged pack.
+    /// The slot of a version; a new one if it has none or holds a damaged pack.
     fn slot(&self, of: &VersionInfo) -> Arc<Slot> {
         let mut slots = self.slots();
         let slot = slots.get_or_insert_mut(Key::of(of), Arc::default);
@@ -206,7 +208,7 @@ impl Packs {
         slot.clone()
     }
 
-    /// Makes room for another try, unless someone did.
+    /// Removes a failed slot, unless it was already replaced.
     fn forget(&self, of: &VersionInfo, failed: &Arc<Slot>) {
         let mut slots = self.slots();
         let key = Key::of(of);
@@ -278,7 +280,7 @@ mod tests {
         }
     }
 
-    /// Packs in `folder`, counting how often one is asked for there; the first `failures` fail.
+    /// Packs in `folder`, counting the requests for one; the first `failures` fail.
     fn counted(folder: &Path, failures: usize) -> (Packs, Arc<AtomicUsize>) {
         let count = Arc::new(AtomicUsize::new(0));
         let (folder, asked) = (folder.to_path_buf(), count.clone());
@@ -363,7 +365,7 @@ mod tests {
         let new = run(packs.get(&of)).expect("built anew");
         new.facts(0).expect("answers");
         assert_ne!(old.home, new.home, "another folder");
-        // The old one is told again; the new one is not touched.
+        // The old one is reported again; the new one is not touched.
         old.remove().expect("nothing to do");
         assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 1);
     }

@@ -1,11 +1,12 @@
-//! Looking in a column's index: an FST from sort keys to entry numbers, which rise with the keys.
+//! Look-ups in a column's index: an FST from sort keys to entry numbers, which ascend with the
+//! keys.
 //!
-//! Because they do, the outputs summed up on the way to a node are the least entry below it. So a
-//! node after a separator *is* a directory with its first entry, and a listing is a walk over the
-//! bytes of names that never enters a subdirectory.
+//! Because they do, the sum of outputs on the path to a node is the least entry below it. So a node
+//! after a separator *is* a directory with its first entry, and a listing is a walk over the bytes
+//! of names that never enters a subdirectory.
 //!
-//! The bytes may be damaged. Every walk is bounded, and what cannot be is [`Error::Damaged`]; the
-//! crate `fst` may panic on them, which [`super::Pack`] catches.
+//! The bytes may be damaged. Every walk is bounded, and impossible results are [`Error::Damaged`];
+//! the crate `fst` may panic on them, which [`super::Pack`] catches.
 
 use std::fmt;
 use std::ops::Range;
@@ -38,13 +39,13 @@ pub struct Place<'f> {
 }
 
 impl Place<'_> {
-    /// The least entry below, itself included.
+    /// The least entry below, including itself.
     pub fn first(&self) -> u32 {
         u32::try_from(self.least).unwrap_or(u32::MAX)
     }
 }
 
-/// What a name leads to.
+/// The target of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
     /// An entry.
@@ -58,7 +59,7 @@ fn nowhere() -> Error {
 }
 
 impl Paths {
-    /// `count` is how many entries it must hold.
+    /// `count` is the expected number of entries.
     pub fn new(map: Map, count: u32) -> Result<Self, Error> {
         let fst = Fst::new(map).map_err(|e| Error::damaged(e.to_string()))?;
         if fst.len() != count as usize {
@@ -71,12 +72,12 @@ impl Paths {
         self.count
     }
 
-    /// Every key and entry. For an index just written: not guarded against damage.
+    /// Every key and entry. For a newly written index: not guarded against damage.
     pub fn stream(&self) -> Stream<'_> {
         self.fst.stream()
     }
 
-    /// The same, below the top directory `name`.
+    /// The same, below the top-level directory `name`.
     pub fn stream_below(&self, name: &[u8]) -> Stream<'_> {
         let bound = |end| [name, &[end]].concat();
         self.fst.range().ge(bound(SEPARATOR)).lt(bound(SEPARATOR + 1)).into_stream()
@@ -99,7 +100,7 @@ impl Paths {
         self.follow(from, from.node.transition(index)).map(Some)
     }
 
-    /// The entry that ends at `place`.
+    /// The entry whose key ends at `place`.
     fn ends(&self, place: &Place<'_>) -> Result<Option<u32>, Error> {
         if !place.node.is_final() {
             return Ok(None);
@@ -109,7 +110,7 @@ impl Paths {
         entry.map(Some).ok_or_else(nowhere)
     }
 
-    /// What `name` is in the directory at `place`.
+    /// Looks up `name` in the directory at `place`.
     pub fn find<'f>(&'f self, place: Place<'f>, name: &[u8]) -> Result<Option<Found>, Error> {
         if name.is_empty() || name.contains(&SEPARATOR) {
             return Ok(None);
@@ -117,7 +118,7 @@ impl Paths {
         self.find_from(place, name)
     }
 
-    /// What a whole key is.
+    /// Looks up a whole key.
     pub fn find_key(&self, key: &[u8]) -> Result<Option<Found>, Error> {
         self.find_from(self.root(), key)
     }
@@ -151,7 +152,7 @@ impl Paths {
         Ok(at.first()..self.last_below(at)?.checked_add(1).ok_or_else(nowhere)?)
     }
 
-    /// The last entry below `place`, itself included.
+    /// The last entry below `place`, including itself.
     fn last_below<'f>(&'f self, place: Place<'f>) -> Result<u32, Error> {
         let mut at = place;
         for _ in 0..=key::LONGEST {
@@ -163,17 +164,17 @@ impl Paths {
         Err(nowhere())
     }
 
-    /// The last entry in the directory `depth` levels down that holds `entry`.
+    /// The last entry in the directory at `depth` that contains `entry`.
     pub fn last_in(&self, entry: u32, depth: u16) -> Result<u32, Error> {
         self.last_below(self.ancestor(entry, depth)?.ok_or_else(nowhere)?)
     }
 
-    /// One byte from `at` towards `entry`; `None` where it ends here.
+    /// Steps one byte from `at` towards `entry`; `None` if its key ends here.
     fn towards(&self, at: &Place<'_>, entry: u32) -> Result<Option<(usize, u8, Place<'_>)>, Error> {
         if self.ends(at)? == Some(entry) {
             return Ok(None);
         }
-        // The last transition whose least entry is not past it; they rise.
+        // The last transition whose least entry is not past it; they ascend.
         let (mut low, mut high) = (0, at.node.len());
         while low < high {
             let middle = low.midpoint(high);
@@ -209,7 +210,7 @@ impl Paths {
         Ok(key)
     }
 
-    /// The directory `depth` levels down that holds `entry`; `None` where it lies higher.
+    /// The directory at `depth` that contains `entry`; `None` if the entry is not that deep.
     pub fn ancestor(&self, entry: u32, depth: u16) -> Result<Option<Place<'_>>, Error> {
         let mut at = self.root();
         if depth == 0 {
@@ -228,13 +229,14 @@ impl Paths {
         Err(nowhere())
     }
 
-    /// How many directories are above `entry`, its column's root not counted.
+    /// The number of directories above `entry`, without its column's root.
     pub fn depth_of(&self, entry: u32) -> Result<u16, Error> {
         let separators = self.key_of(entry)?.iter().filter(|b| **b == SEPARATOR).count();
         u16::try_from(separators).map_err(|_| nowhere())
     }
 
-    /// The children of the directory at `place`, from the one that holds the entry `from` on.
+    /// The children of the directory at `place`, starting with the one that contains the entry
+    /// `from`.
     pub fn children<'f>(&'f self, place: Place<'f>, from: u32) -> Result<Children<'f>, Error> {
         let mut walk = Children { paths: self, stack: Vec::new(), name: Vec::new(), least: 0 };
         if self.count == 0 {
@@ -249,24 +251,24 @@ impl Paths {
     }
 }
 
-/// A walk over the names of one directory, in byte order.
+/// Iterates over the names of one directory, in byte order.
 pub struct Children<'f> {
     paths: &'f Paths,
-    /// Places to go on from, the next one last. Where a name goes on in one way only, which is most
-    /// of it, no frame is kept.
+    /// Places to continue from, the next one last. If a name can continue in only one way, as in
+    /// most of it, no frame is kept.
     stack: Vec<Frame<'f>>,
     name: Vec<u8>,
-    /// No entry may be less: numbers rise.
+    /// No entry may be less: numbers ascend.
     least: u32,
 }
 
 struct Frame<'f> {
     place: Place<'f>,
-    /// How much of the name leads here.
+    /// The length of the name's prefix that leads here.
     length: usize,
-    /// The transition to take next.
+    /// The index of the next transition.
     next: usize,
-    /// Whether a name that ends here was given already.
+    /// Whether a name that ends here was already returned.
     is_told: bool,
 }
 
@@ -275,7 +277,7 @@ impl<'f> Children<'f> {
         self.stack.push(Frame { place, length: self.name.len(), next: 0, is_told: false });
     }
 
-    /// Goes to the child that holds `entry`, which is below `place`.
+    /// Descends to the child that contains `entry`, which is below `place`.
     fn enter_at(&mut self, place: Place<'f>, entry: u32) -> Result<(), Error> {
         let mut at = place;
         while let Some((index, byte, below)) = self.paths.towards(&at, entry)? {
@@ -293,7 +295,7 @@ impl<'f> Children<'f> {
         Ok(())
     }
 
-    /// Makes the name one byte longer.
+    /// Appends a byte to the name.
     fn descend(&mut self, byte: u8) -> Result<(), Error> {
         self.name.push(byte);
         if self.name.len() > escape::LONGEST { Err(nowhere()) } else { Ok(()) }
@@ -310,7 +312,7 @@ impl<'f> Children<'f> {
         Ok(None)
     }
 
-    /// Goes on from a frame to the next child; `None` where nothing is left of it.
+    /// Continues from a frame to the next child; `None` if the frame is exhausted.
     fn follow(&mut self, mut frame: Frame<'f>) -> Result<Option<(Found, u32)>, Error> {
         loop {
             let node = frame.place.node;
@@ -321,7 +323,7 @@ impl<'f> Children<'f> {
                 return self.told(Found::File(entry), entry, entry).map(Some);
             }
             if frame.next == node.len() {
-                // Every way ends at an entry, so only a damaged node leads to nothing.
+                // Every path ends at an entry, so only a damaged node leads nowhere.
                 return if frame.is_told { Ok(None) } else { Err(nowhere()) };
             }
             let transition = node.transition(frame.next);
@@ -336,7 +338,7 @@ impl<'f> Children<'f> {
         }
     }
 
-    /// Remembers a place that has more to give.
+    /// Pushes a place that has more children.
     fn keep(&mut self, frame: Frame<'f>) {
         if frame.next < frame.place.node.len() {
             self.stack.push(frame);
@@ -351,7 +353,7 @@ impl<'f> Children<'f> {
         Ok((found, self.least))
     }
 
-    /// The name of the child that [`Children::advance`] gave.
+    /// The name of the child that [`Children::advance`] returned.
     pub fn name(&self) -> &[u8] {
         &self.name
     }

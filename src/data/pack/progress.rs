@@ -1,4 +1,4 @@
-//! How far the packs are that this process builds now: for the log, and for whoever asks a mount.
+//! Progress of the packs that this process builds: for the log, and for the status of a mount.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,21 +9,21 @@ use serde::Serialize;
 use super::error::Error;
 use super::manifest::MOST;
 
-/// Builds shorter than this are not logged; longer ones after it, and then again and again.
+/// Shorter builds are not logged; longer ones after this time, and then repeatedly.
 const LONG: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Rows between two looks at the clock.
+/// Rows between checks of the clock.
 const OFTEN: u64 = 4096;
 
-/// One build, as it is told.
+/// One build, as reported.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct UnderWay {
     /// `pets@1.0.0`.
     pub version: String,
-    /// `reading` rows, `writing` names, or what else is done.
+    /// `reading` rows, `writing` names, or another stage.
     pub doing: &'static str,
-    /// Rows of this stage that are done, of how many.
+    /// Rows of this stage done, and their total.
     pub done: u64,
     pub of: u64,
     pub seconds: f32,
@@ -35,7 +35,7 @@ const STAGES: [&str; 2] = ["reading", "writing"];
 /// The builds of this process.
 static BUILDS: Mutex<Vec<Arc<Build>>> = Mutex::new(Vec::new());
 
-/// Every build of this process that is not done, the oldest first.
+/// Every unfinished build of this process, the oldest first.
 pub fn under_way() -> Vec<UnderWay> {
     builds().iter().map(|build| build.told()).collect()
 }
@@ -68,12 +68,12 @@ impl Build {
     }
 }
 
-/// One build while it runs.
+/// One running build.
 #[derive(Debug)]
 pub struct Progress(Arc<Build>);
 
 impl Progress {
-    /// Begins to tell of a build of `of` rows.
+    /// Starts reporting a build of `of` rows.
     ///
     /// # Errors
     /// More rows than a pack can number.
@@ -93,7 +93,7 @@ impl Progress {
         Ok(Self(build))
     }
 
-    /// Rows of the version.
+    /// The number of rows of the version.
     pub fn of(&self) -> u64 {
         self.0.of
     }
@@ -103,19 +103,19 @@ impl Progress {
         self.0.done.load(Ordering::Relaxed)
     }
 
-    /// One more row of this stage; many threads may say so.
+    /// Counts one more row of this stage; may be called from many threads.
     pub fn row(&self) {
         if self.0.done.fetch_add(1, Ordering::Relaxed).is_multiple_of(OFTEN) {
             self.tell();
         }
     }
 
-    /// All rows are read from the beginning.
+    /// Restarts: all rows are read again.
     pub fn again(&self) {
         self.0.done.store(0, Ordering::Relaxed);
     }
 
-    /// Rows are read; now they are written in order.
+    /// All rows are read; now they are written in order.
     pub fn writing(&self) {
         self.0.done.store(0, Ordering::Relaxed);
         self.0.stage.store(1, Ordering::Relaxed);
@@ -126,14 +126,14 @@ impl Progress {
         let next = now + millis(PAUSE);
         let is_due = now >= due;
         let relaxed = Ordering::Relaxed;
-        // Of many threads one tells.
+        // One of the threads logs it.
         if is_due && self.0.due.compare_exchange(due, next, relaxed, relaxed).is_ok() {
             let UnderWay { version, doing, done, of, .. } = self.0.told();
             tracing::info!(version, doing, rows = done, of, "packing");
         }
     }
 
-    /// The build is whole.
+    /// The build is complete.
     pub fn whole(&self, entries: u64) {
         let UnderWay { version, of: rows, seconds, .. } = self.0.told();
         if seconds > LONG.as_secs_f32() {

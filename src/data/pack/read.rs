@@ -1,7 +1,8 @@
-//! From the rows of a version to sorted records: one pass, on several threads where ids have no gaps.
+//! Reads the rows of a version into sorted records: one pass, on several threads if ids have no
+//! gaps.
 //!
-//! Whether sources come first in the names of a column is known only when all rows are read. Nearly always there is
-//! one source, so that is taken for granted; where another one turns up, the pass begins again.
+//! Whether the names of a column begin with sources is known only when all rows are read. Nearly
+//! always there is one source, so that is assumed; if another one is found, the pass starts over.
 
 use std::fs;
 use std::path::Path;
@@ -26,28 +27,28 @@ use dcfs_core::tree::place;
 /// Rows that a thread takes at a time.
 const CHUNK: u32 = 1 << 16;
 
-/// Rows between two looks at whether anybody still waits.
+/// Rows between checks for cancellation.
 const OFTEN: u64 = 4096;
 
-/// The most threads that read.
+/// The most reading threads.
 const MOST_THREADS: u32 = 4;
 
 /// All rows, sorted.
 pub struct Read {
     pub ids: RowIds,
     pub files: Sums,
-    /// Of each column, by path.
+    /// For each column, its records by path.
     pub sorted: Vec<Sorted>,
-    /// Of each column, whether it holds several sources.
+    /// For each column, whether it holds several sources.
     pub many: Vec<bool>,
 }
 
-/// The rows to be read, and where what does not fit in memory goes.
+/// The rows to be read, and where data beyond the memory limit goes.
 pub struct Task<'a> {
     pub rows: &'a dyn Rows,
     pub columns: &'a [FileColumn],
     pub folder: &'a Path,
-    /// Bytes of memory for sorting.
+    /// The memory for sorting, in bytes.
     pub budget: usize,
     pub progress: &'a Progress,
 }
@@ -74,7 +75,7 @@ impl Task<'_> {
             }
             let (ids, files, sorted) = read?;
             let (expected, found) = (self.progress.of(), self.progress.done());
-            // A version is complete when it is shown, so its rows cannot come and go.
+            // A version that is shown is complete, so its rows cannot change.
             if expected != found {
                 return Err(Error::Changed { expected, found }.into());
             }
@@ -84,7 +85,7 @@ impl Task<'_> {
 }
 
 impl Task<'_> {
-    /// Removes what a pass in vain has written: ids and runs.
+    /// Removes the files of an abandoned pass: ids and runs.
     fn clear(&self) -> Result<(), Error> {
         let entries = fs::read_dir(self.folder).map_err(Error::read(self.folder))?;
         for entry in entries.flatten() {
@@ -99,7 +100,7 @@ impl Task<'_> {
     }
 }
 
-/// Ids, their file where they have gaps, and the records of each column in order.
+/// Ids, their file if they have gaps, and the records of each column in order.
 type Sifted = (RowIds, Sums, Vec<Sorted>);
 
 /// One pass over the rows.
@@ -107,12 +108,12 @@ struct Pass<'a> {
     task: &'a Task<'a>,
     /// Columns known to hold several sources.
     many: &'a [bool],
-    /// The first source of each of the others.
+    /// The first source of each of the other columns.
     sources: Vec<OnceLock<String>>,
-    /// Columns in which another source was found: the pass is in vain.
+    /// Columns in which another source was found: the pass is abandoned.
     others: Mutex<Vec<bool>>,
     is_over: AtomicBool,
-    /// Why the first thread ended early.
+    /// Why the first thread failed.
     failed: Mutex<Option<AnyError>>,
 }
 
@@ -128,7 +129,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Every row in order, with ids of any kind.
+    /// Reads every row in order, whatever the ids.
     fn in_order(&self) -> Result<Sifted> {
         let Task { rows, columns, folder, budget, .. } = *self.task;
         let mut ids = IdsWriter::new(folder);
@@ -146,7 +147,7 @@ impl<'a> Pass<'a> {
         Ok((ids, files, Sorters::finish(vec![sifter.sorters])?))
     }
 
-    /// Every row of ids from `first` on without a gap: threads take stretches of them.
+    /// Reads rows with ids from `first` on without gaps: threads take ranges of them.
     fn dense(&self, count: u32, first: RowId) -> Result<Sifted> {
         let chunks = count.div_ceil(CHUNK);
         let cores = thread::available_parallelism().map_or(1, |n| n.get() as u32);
@@ -185,13 +186,13 @@ impl<'a> Pass<'a> {
         Ok((ids, Sums::new(), Sorters::finish(sorters?)?))
     }
 
-    /// Ends every thread; the first error is the one that is told.
+    /// Stops every thread; the first error is the one reported.
     fn fail(&self, error: AnyError) {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         self.is_over.store(true, Ordering::Relaxed);
     }
 
-    /// Reads stretches until none is left.
+    /// Reads ranges until none is left.
     fn stretches(
         &self,
         sifter: &mut Sifter<'_>,
@@ -210,7 +211,7 @@ impl<'a> Pass<'a> {
             rows.scan(columns, id(from)..=id(last), &mut |row| {
                 let ordinal = row.id.key().checked_sub(first.key());
                 let ordinal = ordinal.and_then(|n| u32::try_from(n).ok());
-                // Ids that fall or come twice: the key of the table is none.
+                // Descending or duplicate ids: `sys__id` is not a key of the table.
                 let ordinal = ordinal.filter(|n| (least..=last).contains(n));
                 let ordinal = ordinal
                     .ok_or(Error::Disordered { before: id(least.saturating_sub(1)), id: row.id })?;
@@ -225,11 +226,11 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// What one thread does with rows.
+/// The row processing of one thread.
 struct Sifter<'a> {
     pass: &'a Pass<'a>,
     sorters: Sorters,
-    /// The source of each column that has one, once known.
+    /// The source of each column with a single one, once known.
     known: Vec<Option<&'a str>>,
     key: Vec<u8>,
     /// So far.
@@ -258,7 +259,7 @@ impl Sifter<'_> {
         }
     }
 
-    /// Remembers the only source of a column; another one ends the pass.
+    /// Records the only source of a column; a second one abandons the pass.
     fn meet(&mut self, column: usize, source: &str) -> Result<()> {
         let pass = self.pass;
         let only = pass.sources[column].get_or_init(|| source.to_owned());
@@ -272,7 +273,7 @@ impl Sifter<'_> {
     }
 }
 
-/// Ends a pass that is of no use; nobody is told.
+/// The error that abandons a pass; never reported.
 fn in_vain() -> AnyError {
     AnyError::new(Kind::Broken, "the rows are read again")
 }

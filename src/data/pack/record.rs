@@ -1,4 +1,5 @@
-//! What is sorted: one row's object in one File column, and rows of one object put together.
+//! The records that are sorted: one row's object in one File column; and entries, which group rows
+//! of one object.
 
 use std::cmp::Ordering;
 
@@ -6,24 +7,24 @@ use super::error::Error;
 use dcfs_core::object::{Identity, Object};
 use dcfs_core::time::Timestamp;
 
-/// In a buffer, where a row records no size.
+/// Marks a row without a recorded size in a buffer.
 pub const NO_SIZE: u64 = u64::MAX;
 
-/// In a buffer, where a row records no time.
+/// Marks a row without a recorded time in a buffer.
 pub const NO_TIME: i64 = i64::MIN;
 
-/// Bytes of a record beside its key.
+/// The size of a record in bytes, without its key.
 pub const FIXED: usize = 40;
 
-/// One row's object, at the key where it would be alone.
+/// One row's object, at the key it would have alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
     pub key: &'a [u8],
     pub ordinal: u32,
     pub identity: Identity,
-    /// [`NO_SIZE`] for none.
+    /// [`NO_SIZE`] if not recorded.
     pub size: u64,
-    /// Microseconds; [`NO_TIME`] for none.
+    /// Microseconds; [`NO_TIME`] if not recorded.
     pub mtime: i64,
 }
 
@@ -38,7 +39,8 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Appends it; `u32` holds the length, for keys end at [`dcfs_core::tree::key::LONGEST`].
+    /// Appends it; the length is a `u32`, because keys are at most
+    /// [`dcfs_core::tree::key::LONGEST`] long.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&(self.key.len() as u32).to_le_bytes());
         out.extend_from_slice(&self.ordinal.to_le_bytes());
@@ -48,7 +50,7 @@ impl<'a> Record<'a> {
         out.extend_from_slice(self.key);
     }
 
-    /// The record at the start of `bytes`, and what follows it.
+    /// Splits the record off the start of `bytes`.
     pub fn split(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (length, bytes) = bytes.split_first_chunk()?;
         let (ordinal, bytes) = bytes.split_first_chunk()?;
@@ -66,30 +68,30 @@ impl<'a> Record<'a> {
         Some((record, rest))
     }
 
-    /// By key; rows of one object side by side, in their order.
+    /// Orders by key; rows of one object are adjacent, in their order.
     pub fn order(&self, other: &Self) -> Ordering {
         let rest = |r: &Self| (r.identity, r.ordinal);
         self.key.cmp(other.key).then_with(|| rest(self).cmp(&rest(other)))
     }
 }
 
-/// Every row of one object.
+/// All rows of one object.
 #[derive(Debug)]
 pub struct Entry<'a> {
-    /// Its first row, in whose words size and time are told.
+    /// Its first row, which provides size and time.
     pub row: Record<'a>,
-    /// The ordinals of the others, rising.
+    /// The ordinals of the other rows, ascending.
     pub more: Vec<u32>,
 }
 
 impl Entry<'_> {
-    /// Of all its rows, rising.
+    /// The ordinals of all its rows, ascending.
     pub fn ordinals(&self) -> impl Iterator<Item = u32> {
         std::iter::once(self.row.ordinal).chain(self.more.iter().copied())
     }
 }
 
-/// Puts neighbours of one key and identity together.
+/// Groups adjacent records with the same key and identity.
 pub fn entries<'a>(
     records: impl Iterator<Item = Result<Record<'a>, Error>>,
 ) -> impl Iterator<Item = Result<Entry<'a>, Error>> {

@@ -1,11 +1,12 @@
-//! From sorted records to a column's files: each object under the one name it keeps.
+//! Turns sorted records into a column's files: each object under its final name.
 //!
-//! One pass over the records in key order, looking one key ahead (see [`dcfs_core::tree::settle`]).
-//! Nearly always every object keeps its key, and that was all. Otherwise those that do not are put
-//! aside; when all that stay are known the others are named, sorted, and merged with them.
+//! One pass over the records in key order, with a look-ahead of one key (see
+//! [`dcfs_core::tree::settle`]). Nearly always every object keeps its key, and that is all.
+//! Otherwise those that do not are set aside; once all that stay are known, the others are named,
+//! sorted, and merged with them.
 //!
-//! Names are chosen where rows put their objects; that a reserved directory is called otherwise is
-//! applied afterwards, to everything below it alike.
+//! Names are chosen at the recorded paths; the renaming of a reserved directory is applied
+//! afterwards, to everything below it.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -22,25 +23,25 @@ use super::record::{Entry, Record, entries};
 use super::sort::{Aside, Sorted, Sorters};
 use dcfs_core::tree::{key, settle};
 
-/// What a column is built from.
+/// The input for a column.
 pub struct Task<'a> {
-    /// Where its files go.
+    /// The folder for its files.
     pub folder: &'a Path,
-    /// Its place among the listed columns.
+    /// Its index among the listed columns.
     pub number: usize,
     /// Whether its tree is the version's directory.
     pub is_root: bool,
     pub ids: &'a RowIds,
-    /// Bytes for sorting what moves.
+    /// Memory for sorting moved objects, in bytes.
     pub budget: usize,
     pub progress: &'a Progress,
 }
 
-/// A column that is written.
+/// A written column.
 pub struct Written {
     pub sums: Sums,
     pub entries: u32,
-    /// Whether any file has another name than its row records.
+    /// Whether any file's name differs from its recorded one.
     pub has_moved: bool,
 }
 
@@ -63,7 +64,7 @@ impl Task<'_> {
         }
     }
 
-    /// Writes the column once more, with what has moved; the files of the first pass are replaced.
+    /// Writes the column again, with the moved objects; replaces the files of the first pass.
     fn write_moved(&self, sums: &Sums, count: u32, moves: Moves) -> Result<(Sums, u32), Error> {
         let stayed = ColumnReader::open(self.folder, self.number, count, self.ids.count)?;
         for name in sums.keys() {
@@ -76,7 +77,7 @@ impl Task<'_> {
         writer.finish(self.ids.count)
     }
 
-    /// Gives every moved object its name, and sorts them by it.
+    /// Names every moved object, and sorts them by name.
     fn name(&self, stayed: &ColumnReader, moves: Moves) -> Result<(Directories, Sorted), Error> {
         let mut names = Names { task: self, stayed, given: HashSet::new() };
         let mut directories = Directories::new();
@@ -102,10 +103,10 @@ impl Task<'_> {
     }
 }
 
-/// Reserved directories of the top, and what they are called instead.
+/// Reserved top-level directories, and their new names.
 pub type Directories = BTreeMap<&'static [u8], Vec<u8>>;
 
-/// What cannot have the key that its row gives it.
+/// Objects and directories that cannot keep their keys.
 #[derive(Default)]
 struct Moves {
     files: Option<Aside>,
@@ -113,7 +114,7 @@ struct Moves {
     directories: Vec<(&'static [u8], u32)>,
 }
 
-/// Goes through entries in key order, and writes those that keep their key.
+/// Visits entries in key order, and writes those that keep their key.
 struct FirstPass<'t, 'r> {
     task: &'t Task<'t>,
     writer: ColumnWriter,
@@ -144,7 +145,7 @@ impl<'t, 'r> FirstPass<'t, 'r> {
         self.put_aside(&other)
     }
 
-    /// Decides on the best object of a key, now that the key after it is known.
+    /// Decides on the best object of a key, now that the next key is known.
     fn settle(&mut self, best: &Entry<'_>, next: Option<&[u8]>) -> Result<(), Error> {
         let row = best.row;
         if let Some(name) = settle::reserved_directory(row.key, self.task.is_root)
@@ -180,17 +181,17 @@ impl<'t, 'r> FirstPass<'t, 'r> {
     }
 }
 
-/// Chooses names that nothing else has.
+/// Chooses names that are free.
 struct Names<'a> {
     task: &'a Task<'a>,
     stayed: &'a ColumnReader,
-    /// Hashes, eight bytes each, for a catalog may move millions. Two names of one hash only make the
-    /// second count on.
+    /// Hashes of eight bytes each, because a catalog may move millions. If two names have the same
+    /// hash, the second only gets a higher number.
     given: HashSet<u64>,
 }
 
 impl Names<'_> {
-    /// The name of what would be at `key`, marked by the row `ordinal`.
+    /// The name of the object at `key`, marked with the row `ordinal`.
     fn give(&mut self, key: &[u8], ordinal: u32) -> Result<Vec<u8>, Error> {
         let (directory, name) = key::split_last(key);
         let id = self.task.ids.get(ordinal).ok_or_else(|| Error::damaged("a row has no id"))?;

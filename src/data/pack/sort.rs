@@ -1,10 +1,10 @@
-//! Sorting more records than memory should hold: full arenas become sorted runs in a file, and runs
-//! are merged while they are read.
+//! An external sort of records: full arenas become sorted runs in a file, and runs are merged while
+//! they are read.
 //!
-//! Who reads alone has a second thread that sorts and writes one arena while the scan fills the next, so there is one
-//! arena per column and one spare; threads that read side by side sort for themselves. What fits in the arenas never
-//! touches the disk. Run files are unlinked as soon as they are mapped: a crash leaves none behind, and their pages are
-//! the system's to drop.
+//! A single reader has a second thread that sorts and writes one arena while the scan fills the
+//! next, so there is one arena per column and one spare; parallel readers sort their own. Records
+//! that fit the arenas never touch the disk. Run files are unlinked as soon as they are mapped: a
+//! crash leaves none behind, and the system may drop their pages.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -23,11 +23,11 @@ use super::record::Record;
 
 /// One sorter per column, sharing a budget of bytes.
 pub struct Sorters {
-    /// Where runs are written.
+    /// The folder for runs.
     folder: PathBuf,
-    /// Told apart from other sorters' files by this.
+    /// Distinguishes their files from other sorters'.
     prefix: String,
-    /// Of one arena.
+    /// The size of one arena in bytes.
     limit: usize,
     arenas: Vec<Arena>,
     spilling: Spilling,
@@ -35,9 +35,9 @@ pub struct Sorters {
 
 /// Who sorts and writes full arenas.
 enum Spilling {
-    /// Another thread, once there is one.
+    /// Another thread, once started.
     Beside(Option<Spiller>),
-    /// The one that fills them; the runs of each column.
+    /// The thread that fills them; the runs of each column.
     Here(Vec<Option<Runs>>),
 }
 
@@ -47,7 +47,7 @@ impl Sorters {
         Self::with(folder, prefix.into(), columns, budget / (columns + 1), Spilling::Beside(None))
     }
 
-    /// The same without a thread beside it: for one of several that fill sorters.
+    /// The same without another thread: for one of several that fill sorters.
     pub fn alone(folder: &Path, prefix: String, columns: usize, budget: usize) -> Self {
         let spilling = Spilling::Here((0..columns).map(|_| None).collect());
         Self::with(folder, prefix, columns, budget / columns.max(1), spilling)
@@ -73,8 +73,8 @@ impl Sorters {
         Ok(())
     }
 
-    /// Sorts and writes a full arena, or hands it to the other thread and goes on with the spare one, waiting for
-    /// it if the disk is slower than the scan.
+    /// Sorts and writes a full arena, or hands it to the other thread and continues with the spare
+    /// one, waiting if the disk is slower than the scan.
     fn spill(&mut self, column: usize) -> Result<(), Error> {
         let spiller = match &mut self.spilling {
             Spilling::Here(runs) => {
@@ -98,7 +98,7 @@ impl Sorters {
         }
     }
 
-    /// Why the other thread ended before its time.
+    /// Why the other thread ended early.
     fn failure(&mut self) -> Error {
         let ended = || Error::Thread("the sorting thread ended early".into());
         match &mut self.spilling {
@@ -110,7 +110,7 @@ impl Sorters {
         }
     }
 
-    /// Ends the other thread, which else would go on writing runs.
+    /// Stops the other thread, which would otherwise continue to write runs.
     pub fn abandon(mut self) {
         if let Spilling::Beside(spiller) = &mut self.spilling
             && let Some(spiller) = spiller.take()
@@ -119,7 +119,7 @@ impl Sorters {
         }
     }
 
-    /// What was never full of each column, and its runs.
+    /// The last arena of each column, and its runs.
     fn parts(self) -> Result<Vec<(Arena, Option<Runs>)>, Error> {
         let spilled = match self.spilling {
             Spilling::Here(runs) => runs,
@@ -129,7 +129,7 @@ impl Sorters {
         Ok(self.arenas.into_iter().zip(spilled).collect())
     }
 
-    /// Every column's records in order, of sorters that have the same columns.
+    /// Every column's records in order, from sorters with the same columns.
     pub fn finish(all: Vec<Self>) -> Result<Vec<Sorted>, Error> {
         let mut columns: Vec<Vec<(Arena, Option<Runs>)>> = Vec::new();
         for sorters in all {
@@ -144,7 +144,7 @@ impl Sorters {
     }
 }
 
-/// The runs of a column, which begin with the first.
+/// The runs of a column; creates their file for the first one.
 fn runs_of<'r>(
     runs: &'r mut [Option<Runs>],
     column: usize,
@@ -176,7 +176,7 @@ impl Spiller {
         Ok(Self { full, spare: emptied, thread })
     }
 
-    /// Takes `arena` for sorting and leaves an empty one; `false` where the thread is gone.
+    /// Takes `arena` for sorting and leaves an empty one; `false` if the thread has ended.
     fn swap(&self, column: usize, arena: &mut Arena) -> bool {
         let Ok(spare) = self.spare.recv() else { return false };
         self.full.send((column, std::mem::replace(arena, spare))).is_ok()
@@ -190,7 +190,7 @@ impl Spiller {
     }
 }
 
-/// The life of the sorting thread.
+/// The main loop of the sorting thread.
 fn spill_all(
     folder: &Path,
     prefix: &str,
@@ -204,7 +204,7 @@ fn spill_all(
         arena.sort();
         runs.write(&arena)?;
         arena.clear();
-        // Nobody waits for it at the end.
+        // At the end nobody receives it.
         let _ = spare.send(arena);
     }
     Ok(runs)
@@ -230,7 +230,7 @@ impl Runs {
         Ok(())
     }
 
-    /// The runs for reading; their file has no name any more.
+    /// The runs mapped for reading; their file is unlinked.
     fn map(self) -> Result<(Map, Vec<Range<usize>>), Error> {
         let path = self.file.path().to_path_buf();
         let (file, _) = self.file.finish()?;
@@ -240,23 +240,23 @@ impl Runs {
     }
 }
 
-/// All records of one column in order, to be gone through once or more.
+/// All records of one column in order, which can be read repeatedly.
 pub enum Sorted {
     Memory(Vec<Arena>),
-    /// Files, and where runs are in each.
+    /// Mapped files, and the runs in each.
     Runs(Vec<(Map, Vec<Range<usize>>)>),
 }
 
 impl Sorted {
-    /// Of each part, what was never full, and runs. Where any is on the disk, all go there: memory is wanted for
-    /// what comes next.
+    /// Merges parts, each with its last arena and its runs. If any is on the disk, all go there:
+    /// the memory is needed for the next step.
     fn new(mut parts: Vec<(Arena, Option<Runs>)>) -> Result<Self, Error> {
         parts.iter_mut().for_each(|(rest, _)| rest.sort());
         let Some(first) = parts.iter().position(|(_, runs)| runs.is_some()) else {
             return Ok(Self::Memory(parts.into_iter().map(|(rest, _)| rest).collect()));
         };
         let mut files: Vec<Runs> = Vec::new();
-        // The first has runs, so that one without any finds a file.
+        // The first part must have runs, so that one without any finds a file.
         parts.swap(0, first);
         for (rest, runs) in parts {
             files.extend(runs);
@@ -289,7 +289,7 @@ struct Head<'a> {
     rest: Rest<'a>,
 }
 
-/// What follows in a run.
+/// The rest of a run.
 enum Rest<'a> {
     Bytes(&'a [u8]),
     Arena(Records<'a>),
@@ -306,7 +306,7 @@ impl<'a> Head<'a> {
         Some(Self { record: records.next()?, rest: Rest::Arena(records) })
     }
 
-    /// Goes on to the next record; `None` at the end.
+    /// Moves to the next record; `None` at the end.
     ///
     /// # Errors
     /// A run that ends in the middle of a record.
@@ -327,7 +327,7 @@ impl<'a> Head<'a> {
     }
 }
 
-/// The heap gives its greatest first, so the order is turned round.
+/// `BinaryHeap` is a max-heap, so the order is reversed.
 impl Ord for Head<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
         other.record.order(&self.record)
@@ -366,7 +366,7 @@ impl<'a> Iterator for Merge<'a> {
     }
 }
 
-/// Records written as they come, to be read again once in that order.
+/// Records written in arrival order, to be read back once in that order.
 pub struct Aside(Runs);
 
 impl Aside {
@@ -393,7 +393,7 @@ mod tests {
     use super::*;
     use dcfs_core::object::Object;
 
-    /// Keys of `column`, out of order, some of them twice.
+    /// Keys of `column`, out of order, with duplicates.
     fn keys(column: usize) -> impl Iterator<Item = (u32, String)> {
         (0..1000_u32).map(move |n| (n, format!("{column}-{:03}", n * 7919 % 700)))
     }

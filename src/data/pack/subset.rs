@@ -1,7 +1,7 @@
-//! A set of rows, and the entries that they name: what a query directory or a class folder holds.
+//! A set of rows and their entries: the contents of a query directory or a class folder.
 //!
-//! An entry is in the set if any of its rows is. A directory is, if any entry below it is: a
-//! directory is a range of entries, so that is one look into the set.
+//! An entry is in the set if any of its rows is. A directory is, if any entry below it is: since a
+//! directory is a range of entries, that is one look-up in the set.
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -14,7 +14,7 @@ use super::{Dir, Ordinals, Pack};
 use dcfs_core::name::escape::KEPT;
 use dcfs_core::tree::key::SEPARATOR;
 
-/// Rows of one pack, with their entries, which are looked up when someone first asks for a name.
+/// Rows of one pack, with their entries, which are computed when a name is first needed.
 #[derive(Debug)]
 pub struct Subset {
     rows: Arc<Ordinals>,
@@ -32,23 +32,23 @@ impl Subset {
         &self.rows
     }
 
-    /// Whether its entries are known, so that names cost no pass over its rows.
+    /// Whether its entries are known, so that names need no pass over its rows.
     pub fn is_ready(&self) -> bool {
         self.entries.get().is_some()
     }
 
-    /// Bytes of memory, at most, about.
+    /// The approximate size in memory, in bytes, at most.
     pub fn weight(&self) -> usize {
-        // There are no more entries than rows, but they may lie less densely.
+        // There are no more entries than rows, but they may be less dense.
         self.rows.serialized_size() * 2 + 64
     }
 }
 
 impl Pack {
-    /// The entries that the rows of `set` name. The first time one pass over the rows.
+    /// The entries that the rows of `set` name. The first call makes one pass over the rows.
     ///
     /// # Errors
-    /// Damage. Ordinals past the last row are no error: they name nothing.
+    /// Damage. Ordinals past the last row are not an error: they name nothing.
     pub fn entries<'s>(&self, set: &'s Subset) -> Result<&'s RoaringBitmap> {
         if let Some(entries) = set.entries.get() {
             return Ok(entries);
@@ -72,7 +72,7 @@ impl Pack {
         Ok(self.entries(set)?.range(entries).next().is_some())
     }
 
-    /// The rows whose file of the directory's column is in the directory, at any depth.
+    /// The rows whose file in the directory's column is in the directory, at any depth.
     ///
     /// # Errors
     /// Damage; a directory that this pack did not give out.
@@ -84,8 +84,8 @@ impl Pack {
         })
     }
 
-    /// The rows whose recorded path in a File column begins with `prefix`, by the index of names alone.
-    /// `None` where names are not the recorded paths, or could not be told by these bytes.
+    /// The rows whose recorded path in a File column begins with `prefix`, by the index of names
+    /// alone. `None` if names differ from recorded paths, or could for these bytes.
     ///
     /// # Errors
     /// Damage.
@@ -103,7 +103,7 @@ impl Pack {
     }
 
     /// The rows that some entries of a column name. They come in the order of names, so they are
-    /// gathered as single bits.
+    /// collected in a plain bit array.
     fn rows_of(&self, reader: &ColumnReader, entries: Range<u32>) -> Result<Ordinals, Error> {
         let mut bits = vec![0_u8; (self.ids.count as usize).div_ceil(8)];
         for entry in entries {
@@ -117,10 +117,10 @@ impl Pack {
     }
 }
 
-/// Whether names that begin so are those of the paths that begin so: no part of it could be escaped
-/// (see [`dcfs_core::name::escape`]), or be the escape of another.
+/// Whether the names with this prefix are exactly those of the paths with it: no part of it could
+/// be escaped (see [`dcfs_core::name::escape`]), or be the escape of another.
 fn is_as_recorded(prefix: &[u8]) -> bool {
-    /// What is longer may be cut, at the end of a character.
+    /// Longer names may be truncated, at a character boundary.
     const SHORT: usize = KEPT - 4;
     let is_safe = |name: &[u8]| {
         name.len() <= SHORT
@@ -129,12 +129,12 @@ fn is_as_recorded(prefix: &[u8]) -> bool {
             && !name.contains(&0)
     };
     let mut names = prefix.split(|byte| *byte == b'/').rev();
-    // The last may go on, and may be empty.
+    // The last one may continue, and may be empty.
     names.next().is_some_and(is_safe) && names.all(|name| !name.is_empty() && is_safe(name))
 }
 
-/// The entries of one column. They come in the order of rows, so they are gathered as single bits:
-/// an eighth of a byte for each entry of the column.
+/// The entries of one column. They come in the order of rows, so they are collected in a plain bit
+/// array: an eighth of a byte for each entry of the column.
 fn entries_of(
     reader: &ColumnReader,
     base: u32,
@@ -148,7 +148,7 @@ fn entries_of(
         *byte.ok_or_else(|| Error::damaged("a row names an entry that is not there"))? |=
             1 << (entry % 8);
     }
-    // A bitmap takes its bits from a multiple of eight on.
+    // A bitmap takes bits at multiples of eight.
     let shift = base % 8;
     if shift > 0 {
         shift_left(&mut bits, shift);
@@ -156,7 +156,7 @@ fn entries_of(
     Ok(RoaringBitmap::from_lsb0_bytes(base - shift, &bits))
 }
 
-/// Moves every bit `by` places (1 to 7) towards the end.
+/// Shifts every bit by `by` positions (1 to 7) towards the end.
 fn shift_left(bits: &mut Vec<u8>, by: u32) {
     bits.push(0);
     let mut carried = 0;

@@ -1,4 +1,4 @@
-//! One run: what it is about, the programs that made its rows, and the rows.
+//! One run: its description, the programs that made its rows, and the rows.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::folder::{self, Found, Life, State};
 
-/// Bytes of a log; what a program says beyond is left out.
+/// The most bytes of a log; further output is dropped.
 const LOG: u64 = 16 << 20;
 
 const CREATE: &str = "
@@ -22,51 +22,53 @@ const CREATE: &str = "
     CREATE TABLE programs (number INTEGER NOT NULL PRIMARY KEY, digest TEXT NOT NULL UNIQUE);
     CREATE TABLE rows (row INTEGER NOT NULL PRIMARY KEY, program INTEGER NOT NULL, error TEXT, value BLOB);";
 
-/// What a run is about: written as it begins.
+/// The description of a run, written when it begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
     /// A uuid; also that of its job in the catalog.
     pub id: String,
     /// `map` or `gen`.
     pub kind: String,
-    /// What is made.
+    /// The name of the dataset to be made.
     pub name: String,
-    /// What is computed: 64 hex digits. The same command on the same rows has the same.
+    /// The identity of the computation: 64 hex digits. The same command over the same rows has the
+    /// same.
     pub identity: String,
-    /// The parts of the identity, each with its text, to tell why another run does not go on with this one.
+    /// The parts of the identity, each with its text, to explain why a run cannot resume another.
     pub parts: Vec<(String, String)>,
-    /// The version that is read.
+    /// The version that it reads.
     pub input: String,
-    /// Rows to compute.
+    /// The number of rows to compute.
     pub rows: u64,
     pub command: String,
     pub host: String,
     pub pid: u32,
     /// As RFC 3339.
     pub started: String,
-    /// The words of the command, and where it was run.
+    /// The words of the command, and the folder it ran in.
     #[serde(default)]
     pub words: Vec<String>,
     #[serde(default)]
     pub folder: Option<String>,
-    /// Of a run that computes a part of the rows.
+    /// The shard, if the run computes only a part of the rows.
     #[serde(default)]
     pub shard: Option<Shard>,
-    /// Whether all rows are computed whatever was there before.
+    /// Whether all rows are computed, ignoring earlier results.
     #[serde(default)]
     pub is_fresh: bool,
 }
 
-/// A part of the rows: every one is in one of `of` parts, the same on every machine.
+/// A shard of the rows: every row is in exactly one of `of` shards, the same on every machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shard {
-    /// From 1 on.
+    /// Counted from 1.
     pub number: u32,
     pub of: u32,
 }
 
 impl Shard {
-    /// Whether a row is in this part. Neighbours are in different ones: what takes long is often side by side.
+    /// Whether a row is in this shard. Adjacent rows are in different shards: slow rows are often
+    /// adjacent.
     pub fn has(self, row: RowId) -> bool {
         // The last step of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
         let mut x = key(row).wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -82,27 +84,27 @@ impl std::fmt::Display for Shard {
     }
 }
 
-/// Why a run of a part ended that computed all of it.
+/// The reason recorded when a run has computed its whole shard.
 pub const PART_DONE: &str = "its part is done";
 
 /// A program that made rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
-    /// sha256 of its files.
+    /// SHA-256 of its files.
     pub digest: String,
     pub rows: u64,
 }
 
-/// What became of a row.
+/// The result for a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// JSON: the value of a row, or a list of the values.
+    /// JSON: the value of a row, or a list of values.
     Value(Vec<u8>),
-    /// Why there is none.
+    /// The error message.
     Error(String),
 }
 
-/// A run that is worked on.
+/// A run in progress.
 #[derive(Debug)]
 pub struct RunFile {
     connection: Connection,
@@ -112,10 +114,10 @@ pub struct RunFile {
 }
 
 impl RunFile {
-    /// Begins a run.
+    /// Starts a run.
     ///
     /// # Errors
-    /// The folder cannot be written; the disk is full.
+    /// The folder cannot be written to; the disk is full.
     pub fn create(database: &Path, about: &About) -> Result<Self> {
         let path = folder::made(database)?.join(format!("{}.db", about.id));
         let gone = || Error::new(Kind::Busy, "the run was taken by another process; try again");
@@ -133,10 +135,10 @@ impl RunFile {
         Ok(Self { connection, path, program: 0, _life: life })
     }
 
-    /// Goes on with a run; `None` where another process works on it, or has just ended it.
+    /// Resumes a run; `None` if another process holds it, or has just ended it.
     ///
     /// # Errors
-    /// The disk refuses; the file is damaged.
+    /// Errors of the disk; a damaged file.
     pub fn go_on(path: &Path, id: &str) -> Result<Option<Self>> {
         let Some(life) = Life::take_patiently(path)? else { return Ok(None) };
         if !path.exists() {
@@ -145,7 +147,7 @@ impl RunFile {
         let connection = connect(path).map_err(|error| at(path, &error))?;
         let file = Self { connection, path: path.to_owned(), program: 0, _life: life };
         let mut about = file.about()?;
-        // Who works on it now.
+        // The run is continued under the new job.
         about.id = id.to_owned();
         about.pid = std::process::id();
         file.set_about(&about)?;
@@ -153,7 +155,7 @@ impl RunFile {
         Ok(Some(file))
     }
 
-    /// Looks at a run without a lock.
+    /// Reads a run without locking it.
     pub(super) fn look(path: &Path) -> Result<Found> {
         let is_alive = Life::is_held(path);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -185,7 +187,7 @@ impl RunFile {
         &self.path
     }
 
-    /// What it is about.
+    /// The description of the run.
     ///
     /// # Errors
     /// A damaged file.
@@ -196,19 +198,19 @@ impl RunFile {
         serde_json::from_str(&text).map_err(|error| Error::new(Kind::Broken, error))
     }
 
-    /// Notes that all rows are computed whatever was there before.
+    /// Records that all rows are computed, ignoring earlier results.
     ///
     /// # Errors
-    /// The disk refuses.
+    /// Errors of the disk.
     pub fn is_fresh(&self) -> Result<()> {
         let about = About { is_fresh: true, ..self.about()? };
         self.set_about(&about)
     }
 
-    /// Says which program makes the rows from here on.
+    /// Records the program that makes the rows from here on.
     ///
     /// # Errors
-    /// The disk refuses.
+    /// Errors of the disk.
     pub fn made_by(&mut self, digest: &str) -> Result<()> {
         self.program = self.ask(|connection| {
             connection.execute("INSERT OR IGNORE INTO programs (digest) VALUES (?1)", [digest])?;
@@ -218,7 +220,7 @@ impl RunFile {
         Ok(())
     }
 
-    /// The programs that made rows, the first first.
+    /// The programs that made rows, in order of first use.
     ///
     /// # Errors
     /// A damaged file.
@@ -234,7 +236,7 @@ impl RunFile {
         })
     }
 
-    /// The rows that are done, as [`key`] makes numbers of them; `errors` are those that failed.
+    /// The rows that are done, numbered by [`key`]; with `errors` only those that failed.
     ///
     /// # Errors
     /// A damaged file.
@@ -254,10 +256,10 @@ impl RunFile {
         })
     }
 
-    /// Forgets rows that failed, or all rows: they are computed again.
+    /// Deletes rows that failed, or all rows, so that they are computed again.
     ///
     /// # Errors
-    /// The disk refuses.
+    /// Errors of the disk.
     pub fn forget_rows(&self, only_errors: bool) -> Result<()> {
         let sql = match only_errors {
             true => "DELETE FROM rows WHERE error IS NOT NULL",
@@ -266,10 +268,10 @@ impl RunFile {
         self.ask(|connection| connection.execute(sql, [])).map(drop)
     }
 
-    /// Keeps answers, all or none.
+    /// Stores answers, all or none.
     ///
     /// # Errors
-    /// `Full` where the disk is: nothing of them was kept, and they may be given again.
+    /// `NoSpace` if the disk is full: none were stored, and the call may be repeated.
     pub fn commit(&mut self, answers: &[(RowId, Answer)]) -> Result<()> {
         let program = self.program;
         let mut keep = || -> rusqlite::Result<()> {
@@ -290,10 +292,10 @@ impl RunFile {
         keep().map_err(|error| at(&self.path, &error))
     }
 
-    /// Takes over the rows of another run of the same computation.
+    /// Copies the rows of another run of the same computation.
     ///
     /// # Errors
-    /// A damaged file; the disk refuses.
+    /// A damaged file; errors of the disk.
     pub fn take_over(&mut self, other: &Path) -> Result<()> {
         let name = other.to_str().ok_or_else(|| {
             Error::new(Kind::Invalid, format!("`{}` is no name that SQLite takes", other.display()))
@@ -313,10 +315,10 @@ impl RunFile {
         self.ask(take)
     }
 
-    /// Says why it ended.
+    /// Records why it ended.
     ///
     /// # Errors
-    /// The disk refuses.
+    /// Errors of the disk.
     pub fn ended(&self, why: &str) -> Result<()> {
         self.set("ended", why)
     }
@@ -335,15 +337,15 @@ impl RunFile {
         self.ask(|connection| connection.execute("DELETE FROM run WHERE key = ?1", [key])).map(drop)
     }
 
-    /// The answers, to be asked for in any order.
+    /// A reader of the answers, in any order.
     pub fn answers(&self) -> Answers<'_> {
         Answers { file: self, next: Vec::new().into_iter(), ahead: 1 }
     }
 
-    /// Where its program's words are kept.
+    /// The log for its program's output.
     ///
     /// # Errors
-    /// The disk refuses.
+    /// Errors of the disk.
     pub fn log(&self) -> Result<Log> {
         let path = self.path.with_extension("log");
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
@@ -352,7 +354,7 @@ impl RunFile {
         Ok(Log { file, left })
     }
 
-    /// Removes it: its rows are a version.
+    /// Deletes the run: its rows have become a version.
     pub fn remove(self) {
         let Self { connection, path, _life, .. } = self;
         drop(connection);
@@ -364,17 +366,17 @@ impl RunFile {
     }
 }
 
-/// A row as a number that rises as rows do.
+/// A row as an unsigned number in the order of rows.
 pub fn key(row: RowId) -> u64 {
     row.key().cast_unsigned() ^ (1 << 63)
 }
 
-/// The row of such a number.
+/// The inverse of [`key`].
 pub fn row(key: u64) -> RowId {
     RowId::new((key ^ (1 << 63)).cast_signed())
 }
 
-/// What a program says on its standard error, up to a limit.
+/// The log of a program's standard error, up to a limit.
 #[derive(Debug)]
 pub struct Log {
     file: std::fs::File,
@@ -384,7 +386,7 @@ pub struct Log {
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
-        // A log that cannot be written is no reason to stop.
+        // A log that cannot be written to is no reason to stop.
         if most > 0 && self.file.write_all(&bytes[..most]).is_ok() {
             self.left -= most as u64;
         }
@@ -396,16 +398,17 @@ impl Write for Log {
     }
 }
 
-/// The answers of a run. Rows that follow each other are read many at a time.
+/// Reads the answers of a run. Consecutive rows are read in batches.
 #[derive(Debug)]
 pub struct Answers<'f> {
     file: &'f RunFile,
     next: std::vec::IntoIter<(RowId, Answer)>,
-    /// Answers that are read next: more as long as rows follow each other, one where they do not.
+    /// The number of answers to read next: it grows as long as rows are consecutive, and is one
+    /// otherwise.
     ahead: i64,
 }
 
-/// Answers that are read at a time, at most.
+/// The most answers read at a time.
 const AHEAD: i64 = 256;
 
 impl Answers<'_> {
@@ -450,7 +453,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.busy_timeout(std::time::Duration::from_secs(60))?;
     let _: String =
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
-    // A power cut may take the last commits; a kill takes none.
+    // A power failure may lose the last commits; a killed process loses none.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     Ok(connection)
 }

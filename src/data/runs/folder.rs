@@ -1,4 +1,5 @@
-//! The folder of runs: `<id>.db`, `<id>.lock` while somebody works on it, `<id>.log` with what its program said.
+//! The folder of runs: `<id>.db`, `<id>.lock` while a process works on it, `<id>.log` with the
+//! output of its program.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -14,22 +15,22 @@ use nix::unistd::geteuid;
 
 use super::file::{About, RunFile};
 
-/// How the folder beside the catalog is called.
+/// The name of the folder beside the catalog.
 const FOLDER: &str = "dcfs-runs";
 
-/// What becomes of a run.
+/// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Somebody works on it.
+    /// A process works on it.
     Running,
-    /// It ended and said why; the same command goes on.
+    /// It ended and recorded why; the same command resumes it.
     Stopped,
-    /// It ended without a word: killed, or the machine went off.
+    /// It ended without a record: killed, or the machine went down.
     Dead,
 }
 
 impl State {
-    /// For people.
+    /// The word shown to people.
     pub const fn text(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -45,32 +46,33 @@ pub struct Found {
     pub about: About,
     pub path: PathBuf,
     pub state: State,
-    /// Rows that are done, and those of them that failed.
+    /// The number of rows done, and of those that failed.
     pub rows: u64,
     pub errors: u64,
-    /// Why it ended, where it said so.
+    /// Why it ended, if recorded.
     pub ended: Option<String>,
 }
 
 impl Found {
-    /// What its program said.
+    /// The path of its log.
     pub fn log(&self) -> PathBuf {
         self.path.with_extension("log")
     }
 }
 
-/// A life: held while a run is worked on.
+/// A lock, held while a run is worked on.
 #[derive(Debug)]
 pub struct Life(#[expect(dead_code, reason = "held, not read")] Flock<fs::File>);
 
 impl Life {
-    /// Whether another process works on the run. Others may look at the same time.
+    /// Whether another process works on the run. Does not disturb others that check at the same
+    /// time.
     pub fn is_held(run: &Path) -> bool {
         let Ok(file) = regular::open(&run.with_extension("lock")) else { return false };
         matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK)))
     }
 
-    /// As [`Life::take`]; who only looks is waited for.
+    /// As [`Life::take`], but waits for processes that only check.
     ///
     /// # Errors
     /// As [`Life::take`].
@@ -84,10 +86,10 @@ impl Life {
         }
     }
 
-    /// `None` where another process works on the run.
+    /// Locks a run; `None` if another process works on it.
     ///
     /// # Errors
-    /// The lock cannot be made.
+    /// The lock file cannot be created.
     pub fn take(run: &Path) -> Result<Option<Self>> {
         let path = run.with_extension("lock");
         let mut options = OpenOptions::new();
@@ -101,21 +103,22 @@ impl Life {
     }
 }
 
-/// How long a lock is waited for that others hold for a moment only, and how often it is tried.
+/// How long to wait for a lock that others hold only for a moment, and the pause between attempts.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The right to begin a run: one process at a time has it, for a moment.
+/// The right to start a run: held by one process at a time, for a moment.
 ///
 /// # Errors
-/// The folder cannot be made; another process has it for long.
+/// The folder cannot be created; another process holds it for long.
 pub fn turn(database: &Path) -> Result<Life> {
     let path = made(database)?.join("begin");
     let busy = || Error::new(Kind::Busy, "another process is about to begin a run; try again");
     Life::take_patiently(&path)?.ok_or_else(busy)
 }
 
-/// The folder for runs of the catalog at `database`: this user's, whoever the catalog belongs to.
+/// The folder for runs of the catalog at `database`: it belongs to this user, whoever owns the
+/// catalog.
 pub fn folder(database: &Path) -> PathBuf {
     let beside = database.parent().unwrap_or(Path::new("."));
     let owner = fs::metadata(beside).map_or(0, |found| found.uid());
@@ -126,17 +129,17 @@ pub fn folder(database: &Path) -> PathBuf {
     }
 }
 
-/// The same, made if need be.
+/// The same, created if necessary.
 ///
 /// # Errors
-/// It cannot be made, or others may write to it.
+/// It cannot be created, or others may write to it.
 pub fn made(database: &Path) -> Result<PathBuf> {
     let folder = folder(database);
     private::folder_beside(&folder)?;
     Ok(folder)
 }
 
-/// All runs, the oldest first. What cannot be read is left out.
+/// All runs, the oldest first. Unreadable files are left out.
 pub fn list(database: &Path) -> Vec<Found> {
     let folder = folder(database);
     if private::check_beside(&folder).is_err() {
@@ -150,7 +153,7 @@ pub fn list(database: &Path) -> Vec<Found> {
     found
 }
 
-/// The run whose id begins as `id` does.
+/// The run whose id begins with `id`.
 ///
 /// # Errors
 /// There is none, or there are several.
@@ -168,20 +171,20 @@ pub fn find(database: &Path, id: &str) -> Result<Found> {
 }
 
 impl Found {
-    /// Whether it computed all of its part.
+    /// Whether it has computed its whole shard.
     pub fn is_done_part(&self) -> bool {
         self.about.shard.is_some() && self.ended.as_deref() == Some(super::PART_DONE)
     }
 }
 
-/// Brings the file of a run that another machine made into the folder.
+/// Copies the file of a run from another machine into the folder.
 ///
 /// # Errors
-/// It is no run; one of that id is there.
+/// It is not a run; a run of that id already exists.
 pub fn bring(database: &Path, file: &Path) -> Result<()> {
     let found = RunFile::look(file)?;
     let id = &found.about.id;
-    // It becomes part of a path.
+    // The id becomes part of a path.
     if uuid::Uuid::parse_str(id).is_err() {
         return Err(Error::new(Kind::Invalid, format!("`{}` is no run of dcfs", file.display())));
     }
@@ -196,16 +199,16 @@ pub fn bring(database: &Path, file: &Path) -> Result<()> {
         let message = format!("`{}` has more in its `-wal`; copy that beside it", file.display());
         return Err(Error::new(Kind::Invalid, message));
     }
-    // Whole, or not there.
+    // Copied completely or not at all.
     let draft = place.with_extension("draft");
     let copied = fs::copy(file, &draft).and_then(|_| fs::rename(&draft, &place));
     copied.map_err(|cause| refused(&place, &cause))
 }
 
-/// Removes a run and what it computed.
+/// Deletes a run and its results.
 ///
 /// # Errors
-/// Somebody works on it; the disk refuses.
+/// A process works on it; errors of the disk.
 pub fn remove(found: &Found) -> Result<()> {
     let Some(_life) = Life::take(&found.path)? else {
         let About { id, host, pid, .. } = &found.about;
@@ -216,7 +219,7 @@ pub fn remove(found: &Found) -> Result<()> {
     Ok(())
 }
 
-/// Removes the files of a run whose life is held.
+/// Deletes the files of a run whose lock is held.
 pub fn removed(run: &Path) {
     for end in ["db-wal", "db-shm", "log", "db", "lock"] {
         fs::remove_file(run.with_extension(end)).ok();

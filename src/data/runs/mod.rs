@@ -1,13 +1,14 @@
-//! Runs: what a program has answered so far, kept until it is a version.
+//! Runs: the answers of a program so far, kept until they become a version.
 //!
-//! A run has a file of its own beside the catalog, in `dcfs-runs`, so that the catalog's lock is not held for hours, and
-//! DataChain's clearing finds nothing of it. Every commit is a transaction; who is at work holds a lock beside the file.
+//! A run has a file of its own beside the catalog, in `dcfs-runs`, so that the catalog's lock is
+//! not held for hours, and DataChain's clean-up does not touch it. Every commit is a transaction; a
+//! process at work holds a lock beside the file.
 //!
 //! | file | what lives there |
 //! |---|---|
 //! | `file` | the rows that are done |
-//! | `folder` | which runs there are, who is alive, what is removed |
-//! | `page` | all of them, for people |
+//! | `folder` | the runs that exist, who works on them, and their removal |
+//! | `page` | a page of all runs, for people |
 
 mod file;
 mod folder;

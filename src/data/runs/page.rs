@@ -1,15 +1,15 @@
-//! Runs as a page: what programs compute now, and what waits to be gone on with.
+//! A page of runs: programs that compute now, and runs waiting to be resumed.
 
 use super::folder::Found;
 use dcfs_core::render::markdown::{code, text};
 use dcfs_core::render::numbers::{count, counted};
 use dcfs_core::render::stranger::visible;
 
-/// Runs of a page, and characters of a command and of why one ended.
+/// The most runs on a page, and characters of a command and of a reason.
 const MOST: usize = 100;
 const LONGEST: usize = 200;
 
-/// A line for each, the newest first.
+/// One line per run, the latest first.
 pub fn page(found: &[Found]) -> String {
     let mut page = "# Runs\n\nPrograms over files whose answers are no version yet. `catalog.runs` has the same in SQL, `dcfs runs` more.\n\n".to_owned();
     if found.is_empty() {

@@ -1,16 +1,17 @@
-//! Packed columns: the cells of one database column in row order, as buffers that a filter reads as a
-//! whole.
+//! Packed columns: the cells of one database column in row order, as buffers that a filter reads as
+//! a whole.
 //!
-//! A column is packed the first time that a filter asks for it, several in one pass over the rows. It is
-//! a folder of its own in `columns/` of the pack: the buffers, then a manifest with their lengths and
-//! checksums, made whole by one rename. What stays of the mount's memory is nothing: buffers are mapped.
+//! A column is packed the first time that a filter needs it, several in one pass over the rows. It
+//! is a folder of its own in `columns/` of the pack: the buffers, then a manifest with their
+//! lengths and checksums, published by one rename. It takes no memory of the mount: buffers are
+//! mapped.
 //!
 //! | file | what lives there |
 //! |---|---|
 //! | [`piece`] | some rows of one column, packed in memory |
-//! | [`sink`] | pieces to files: numbers, bits, texts, vectors |
+//! | [`sink`] | writes pieces to files: numbers, bits, texts, vectors |
 //! | [`pass`] | one pass over the rows, on all cores, in order |
-//! | [`stored`] | what is on the disk, opened and believed |
+//! | [`stored`] | opens and verifies the files |
 
 mod pass;
 mod piece;
@@ -35,17 +36,17 @@ use crate::catalog::{Catalog, VersionInfo};
 use dcfs_core::expr::packed::{Packed, Valid};
 use dcfs_core::expr::{Column, Form};
 
-/// The database column of ids, which the pack knows without a file.
+/// The database column of ids, which the pack has without a file.
 const ID: &str = "sys__id";
 
-/// Which column, and how it is packed.
+/// A column, and its packed form.
 type Key = (String, Form);
 
-/// The columns of one pack that were asked for.
+/// The columns of one pack that were used.
 #[derive(Debug, Default)]
 pub struct Columns {
     open: Mutex<HashMap<Key, Arc<Stored>>>,
-    /// Held by who packs: another who wants the same waits, and finds it done.
+    /// Held while packing: another thread that wants the same waits, and finds it done.
     packing: Mutex<()>,
 }
 
@@ -56,8 +57,8 @@ pub struct Open<'p> {
     columns: HashMap<Key, Arc<Stored>>,
 }
 
-/// Columns that are held together with their pack, by their place in the question: for those who outlive a borrow of
-/// the pack.
+/// Columns owned together with their pack, by their index in the request: for callers that outlive
+/// a borrow of the pack.
 #[derive(Debug)]
 pub struct Held {
     pack: Arc<Pack>,
@@ -65,7 +66,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// The column asked for as number `index`.
+    /// The requested column `index`.
     pub fn get(&self, index: usize) -> Packed<'_> {
         match self.columns.get(index) {
             None => Packed::Null,
@@ -74,17 +75,17 @@ impl Held {
         }
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     pub fn rows(&self) -> usize {
         self.pack.ids.count as usize
     }
 
-    /// The pack that the columns are of.
+    /// The pack of the columns.
     pub fn pack(&self) -> &Arc<Pack> {
         &self.pack
     }
 
-    /// Tells that a column gave what no one packed: the whole pack is made anew.
+    /// Reports a damaged column: the whole pack is rebuilt.
     pub fn distrust(&self) {
         self.pack.damage.mark("a packed column cannot be read");
     }
@@ -106,12 +107,12 @@ impl Columns {
 }
 
 impl Pack {
-    /// The columns `wanted`, after packing those that are not there yet. `each` is told how many rows are
-    /// read, now and then.
+    /// The columns `wanted`, after packing missing ones. Calls `each` now and then with the number
+    /// of rows read.
     ///
     /// # Errors
-    /// What the catalog says; a cache that cannot be written; [`dcfs_core::error::Kind::Stale`] where the rows
-    /// are not those that were packed.
+    /// Errors of the catalog; a cache that cannot be written to; [`dcfs_core::error::Kind::Stale`]
+    /// if the rows are not those that were packed.
     pub fn packed(
         &self,
         catalog: &Catalog,
@@ -142,7 +143,7 @@ impl Pack {
         Ok(Open { pack: self, columns })
     }
 
-    /// Whether a column is here already.
+    /// Whether a column is already packed.
     pub fn is_packed(&self, column: &Column) -> bool {
         self.knows(column)
             || matches!(self.find(&(column.column.clone(), column.form), false), Ok(Some(_)))
@@ -153,8 +154,7 @@ impl Pack {
         column.column == ID
     }
 
-    /// The column, if it is packed. One that is new was just written and is not compared with its
-    /// checksums.
+    /// The column, if it is packed. A new one was just written, so its checksums are not verified.
     fn find(&self, key: &Key, is_new: bool) -> Result<Option<Arc<Stored>>> {
         if let Some(stored) = self.packed.lock().get(key) {
             return Ok(Some(stored.clone()));
@@ -168,7 +168,7 @@ impl Pack {
         Ok(Some(stored))
     }
 
-    /// Puts a column that another host shared into `folder`; `false` where none is.
+    /// Fetches a column that another host shared into `folder`; `false` if there is none.
     fn fetch_column(&self, shared: &Shared, folder: &Path, stem: &str) -> Result<bool> {
         let staging = Staging::create(folder)?;
         if !shared.fetch(&shared::of_column(&self.name(), stem), staging.path())? {
@@ -178,7 +178,7 @@ impl Pack {
         Ok(true)
     }
 
-    /// Packs what nobody else packs meanwhile, and says what that was.
+    /// Packs the columns that nobody else packs meanwhile, and returns which.
     fn pack_missing(
         &self,
         catalog: &Catalog,
@@ -217,7 +217,7 @@ impl Pack {
 }
 
 impl Open<'_> {
-    /// A column in the form it asks for.
+    /// A column in the requested form.
     pub fn get(&self, column: &Column) -> Packed<'_> {
         if column.column == ID {
             return ids(self.pack, column.form);
@@ -226,7 +226,7 @@ impl Open<'_> {
         stored.map_or(Packed::Null, |stored| stored.packed())
     }
 
-    /// The columns `wanted`, in that order, with `pack`, which they are of.
+    /// The columns `wanted`, in that order, owned together with `pack`.
     pub fn hold(&self, pack: &Arc<Pack>, wanted: &[Arc<Column>]) -> Held {
         let stored = |column: &Arc<Column>| {
             let stored = self.columns.get(&(column.column.clone(), column.form));
@@ -235,12 +235,12 @@ impl Open<'_> {
         Held { pack: pack.clone(), columns: wanted.iter().map(stored).collect() }
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     pub fn rows(&self) -> usize {
         self.pack.ids.count as usize
     }
 
-    /// Tells that a column gave what no one packed: the whole pack is made anew.
+    /// Reports a damaged column: the whole pack is rebuilt.
     pub fn distrust(&self) {
         self.pack.damage.mark("a packed column cannot be read");
     }
@@ -251,11 +251,11 @@ pub fn folders(folder: &Path) -> Vec<(String, PathBuf)> {
     let entries = fs::read_dir(folder.join("columns")).into_iter().flatten().flatten();
     let named =
         entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())));
-    // What is in the making has a dot in its name, as locks have.
+    // Names with a dot are drafts or locks.
     named.filter(|(name, path)| !name.contains('.') && path.is_dir()).collect()
 }
 
-/// The name of a column's folder: a stranger's name is not in it.
+/// The name of a column's folder: does not contain a stranger's name.
 fn stem((column, form): &Key) -> String {
     let hash: String = Sha256::digest(column)[..12].iter().map(|b| format!("{b:02x}")).collect();
     format!("{form:?}-{hash}").to_lowercase()

@@ -1,5 +1,5 @@
-//! One pass over the rows, for all columns that are wanted: threads read chunks of rows and pack them,
-//! the caller's writes them in order.
+//! One pass over the rows for all wanted columns: threads read chunks of rows and pack them, and
+//! the calling thread writes them in order.
 
 use std::ops::{ControlFlow, RangeInclusive};
 use std::path::Path;
@@ -22,24 +22,24 @@ use dcfs_core::id::RowId;
 /// Rows that a thread takes at a time.
 const CHUNK: u32 = 1 << 16;
 
-/// Rows, and bytes, of what is handed over in one piece.
+/// The most rows, and bytes, of a piece.
 const PIECE: usize = 1 << 14;
 const HEAVY: usize = 4 << 20;
 
-/// The most threads that read.
+/// The most reading threads.
 const MOST_THREADS: u32 = 4;
 
-/// Packing longer than this is told, and then again and again.
+/// Packing that takes longer is logged, repeatedly.
 const LONG: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// What a thread hands over: a piece of every column, or that its chunk is done.
+/// A message of a reading thread: a piece of every column, or the end of its chunk.
 enum Message {
     Pieces(Vec<Piece>),
     End(Result<()>),
 }
 
-/// Packs `columns` into their folders in `home`. `each` is told how many rows are done.
+/// Packs `columns` into their folders in `home`. Calls `each` with the number of rows done.
 pub fn pack(
     pack: &Pack,
     catalog: &Catalog,
@@ -85,7 +85,7 @@ pub fn pack(
     Ok(())
 }
 
-/// Lines of the log about long work.
+/// Log lines about long work.
 struct Told<'a> {
     of: &'a VersionInfo,
     rows: u64,
@@ -119,7 +119,7 @@ fn names(columns: &[&Arc<Column>]) -> String {
     names.join(", ")
 }
 
-/// Gives the pieces of all rows in order.
+/// Passes on the pieces of all rows in order.
 fn read(
     pack: &Pack,
     catalog: &Catalog,
@@ -140,14 +140,14 @@ fn read(
         let (receivers, workers): (Vec<Receiver<Message>>, Vec<_>) =
             (0..threads).map(start).unzip();
         let taken = take(chunks, &receivers, give);
-        // Those that still send end when nobody listens. One that panicked has been told of.
+        // Threads still sending end when nobody listens. A panic has been reported.
         drop(receivers);
         workers.into_iter().for_each(|worker| drop(worker.join()));
         taken
     })
 }
 
-/// Gives what the threads send, chunk by chunk in turn.
+/// Passes on what the threads send, chunk by chunk in turn.
 fn take(
     chunks: u32,
     receivers: &[Receiver<Message>],
@@ -221,7 +221,7 @@ fn rows(
     };
     catalog.cells(of, &names, &mut ranges, &mut each)?;
     if !pieces[0].valid.is_empty() {
-        // Nobody who listens is nobody who waits.
+        // Without a listener nobody waits for it.
         let _ = send.send(Message::Pieces(pieces));
     }
     Ok(())

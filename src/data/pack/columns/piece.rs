@@ -1,26 +1,26 @@
-//! Some rows of one column, packed in memory: what a thread of a pass hands over.
+//! Some rows of one column, packed in memory: a thread of a pass sends these.
 
 use dcfs_core::cell::Cell;
 use dcfs_core::expr::Form;
 use dcfs_core::json;
 use dcfs_core::time::Timestamp;
 
-/// Values of consecutive rows. A row without a value has a zero, or an empty text or list.
+/// The values of consecutive rows. A row without a value has a zero, or an empty text or list.
 #[derive(Debug)]
 pub struct Piece {
     form: Form,
-    /// Whether there is a value, row by row.
+    /// Whether there is a value, per row.
     pub valid: Vec<bool>,
-    /// Of [`Form::Int`], [`Form::Time`], and the bits of [`Form::Float`].
+    /// For [`Form::Int`], [`Form::Time`], and the bits of [`Form::Float`].
     pub numbers: Vec<u64>,
-    /// Of [`Form::Bool`].
+    /// For [`Form::Bool`].
     pub bools: Vec<bool>,
-    /// Of [`Form::Text`]: the texts, one after another, and where each ends.
+    /// For [`Form::Text`]: the texts concatenated, and the end of each.
     pub bytes: Vec<u8>,
     pub ends: Vec<usize>,
-    /// Of [`Form::Vector`]: the numbers, one list after another; where each ends is in `ends`.
+    /// For [`Form::Vector`]: the lists of numbers concatenated; `ends` holds the end of each.
     pub vectors: Vec<f64>,
-    /// Cells of another type than the column's, which are NULL here.
+    /// The number of cells whose type differs from the column's, which are NULL here.
     pub odd: u64,
 }
 
@@ -38,7 +38,7 @@ impl Piece {
         }
     }
 
-    /// Bytes of memory that grow with what cells hold.
+    /// The bytes of memory that grow with the contents of cells.
     pub fn weight(&self) -> usize {
         self.bytes.len() + self.vectors.len() * 8
     }
@@ -71,7 +71,7 @@ impl Piece {
     fn text(&mut self, cell: Cell<'_>) -> bool {
         match cell {
             Cell::Text(text) => self.bytes.extend_from_slice(text),
-            // A column of JSON takes a number for one.
+            // A number is valid JSON.
             Cell::Integer(n) => self.bytes.extend_from_slice(n.to_string().as_bytes()),
             Cell::Real(x) => self.bytes.extend_from_slice(format!("{x:?}").as_bytes()),
             Cell::Null | Cell::Blob(_) => {}
@@ -104,7 +104,7 @@ fn int(cell: Cell<'_>) -> Option<u64> {
 fn float(cell: Cell<'_>) -> Option<u64> {
     match cell {
         Cell::Real(x) => Some(x.to_bits()),
-        // SQLite keeps whole floats of a column of floats as floats; another writer may not.
+        // SQLite stores whole floats of a float column as floats; another writer may not.
         Cell::Integer(n) if (n as f64) as i128 == i128::from(n) => Some((n as f64).to_bits()),
         _ => None,
     }
@@ -116,7 +116,7 @@ fn time(cell: Cell<'_>) -> Option<u64> {
     Some(time.micros() as u64)
 }
 
-/// Adds the numbers of a JSON list, at once where it is as DataChain writes it.
+/// Adds the numbers of a JSON list, in a fast path if it is as DataChain writes it.
 fn numbers(text: &[u8], out: &mut Vec<f64>) -> Option<()> {
     let inside = text.strip_prefix(b"[")?.strip_suffix(b"]")?;
     if inside.iter().all(u8::is_ascii_whitespace) {
@@ -125,7 +125,7 @@ fn numbers(text: &[u8], out: &mut Vec<f64>) -> Option<()> {
     let plain = |item: &[u8]| std::str::from_utf8(item.trim_ascii()).ok()?.parse().ok();
     let start = out.len();
     for item in inside.split(|byte| *byte == b',') {
-        // What Rust reads as a number and JSON does not, is none.
+        // Some texts are numbers to Rust but not in JSON: rejected.
         let number = plain(item).filter(|_| json::is_valid(item)).filter(|x: &f64| !x.is_nan());
         let Some(number) = number else {
             out.truncate(start);

@@ -1,8 +1,8 @@
-//! From pieces to the files of a column.
+//! Writes pieces to the files of a column.
 //!
-//! What is stored depends on what comes: texts are numbered as long as few are different, whole numbers
-//! have 32 bits and vectors single precision as long as that loses nothing. Where it turns out otherwise, what was written is
-//! read back once and written anew.
+//! The storage depends on the values: texts are dictionary-encoded as long as few are distinct,
+//! integers have 32 bits and vectors single precision as long as that loses nothing. If it turns
+//! out otherwise, the data written so far is read back once and rewritten.
 
 use std::collections::HashMap;
 use std::fs;
@@ -15,16 +15,16 @@ use crate::pack::map::Map;
 use crate::pack::output::{Output, Sums};
 use dcfs_core::expr::Form;
 
-/// Different texts that are numbered, at most: numbers have 16 bits.
+/// The most distinct texts in a dictionary: indices have 16 bits.
 const MOST_WORDS: usize = 1 << 16;
 
-/// Bytes of different texts that are held while they are numbered, at most.
+/// The most bytes of distinct texts held in a dictionary.
 const MOST_BYTES: usize = 8 << 20;
 
-/// Numbers in a vector, at most: rows without one take as much room.
+/// The most numbers in a vector: rows without one take as much space.
 const MOST_WIDTH: usize = 1 << 16;
 
-/// The files of a column by what they hold.
+/// The names of a column's files.
 pub mod part {
     pub const VALID: &str = "valid";
     pub const VALUES: &str = "values";
@@ -32,7 +32,7 @@ pub mod part {
     pub const CODES: &str = "codes";
 }
 
-/// A column while it is written.
+/// A column being written.
 pub struct Sink {
     folder: PathBuf,
     valid: BitWriter,
@@ -41,10 +41,10 @@ pub struct Sink {
     pub odd: u64,
 }
 
-/// What was written of a column.
+/// A written column.
 pub struct Written {
     pub kind: Kind,
-    /// Numbers in each vector; 0 for all else.
+    /// The length of each vector; 0 for all other kinds.
     pub width: u64,
     pub files: Sums,
 }
@@ -61,7 +61,7 @@ enum Values {
 }
 
 impl Sink {
-    /// Into `folder`, which is there and empty.
+    /// Writes into `folder`, which exists and is empty.
     pub fn new(form: Form, folder: &Path) -> Result<Self, Error> {
         let values = match form {
             Form::Presence => Values::None,
@@ -152,7 +152,7 @@ fn remove(folder: &Path, name: &str) -> Result<(), Error> {
     fs::remove_file(&path).map_err(Error::write(&path))
 }
 
-/// Bits in words of 64, over the ends of pieces.
+/// Packs bits into words of 64, across pieces.
 struct BitWriter {
     out: Output,
     word: u64,
@@ -177,7 +177,7 @@ impl BitWriter {
         Ok(())
     }
 
-    /// The file, and how many bits are set.
+    /// The file, and the number of bits set.
     fn finish(mut self) -> Result<(Output, u64), Error> {
         if !self.count.is_multiple_of(64) {
             self.out.put(&self.word.to_le_bytes())?;
@@ -186,11 +186,11 @@ impl BitWriter {
     }
 }
 
-/// Texts by number.
+/// Dictionary-encoded texts.
 struct Words {
     codes: Output,
     numbers: HashMap<Box<[u8]>, u16>,
-    /// In the order of their numbers.
+    /// The texts in the order of their indices.
     texts: Vec<Box<[u8]>>,
     bytes: usize,
 }
@@ -201,7 +201,7 @@ impl Words {
         Ok(Self { codes, numbers: HashMap::new(), texts: Vec::new(), bytes: 0 })
     }
 
-    /// Adds rows; `false`, and none of them, where they have too many new texts.
+    /// Adds rows; `false`, and adds none, if they have too many new texts.
     fn take(&mut self, piece: &Piece) -> Result<bool, Error> {
         let mut codes = Vec::with_capacity(piece.ends.len());
         for text in texts(piece) {
@@ -235,7 +235,7 @@ impl Words {
 }
 
 impl Values {
-    /// The same rows with every text in its place.
+    /// The same rows with plain texts.
     fn into_texts(self, folder: &Path) -> Result<TextWriter, Error> {
         let mut out = TextWriter::new(folder)?;
         let Self::Words(words) = self else { return Ok(out) };
@@ -257,7 +257,7 @@ fn texts(piece: &Piece) -> impl Iterator<Item = &[u8]> {
     starts.zip(&piece.ends).map(|(start, end)| &piece.bytes[*start..*end])
 }
 
-/// Texts one after another, and where each begins.
+/// Texts concatenated, and the start of each.
 struct TextWriter {
     offsets: Output,
     bytes: Output,
@@ -287,7 +287,7 @@ impl TextWriter {
     }
 }
 
-/// Whole numbers, narrow as long as all fit.
+/// Integers, narrow as long as all fit.
 struct IntWriter {
     folder: PathBuf,
     out: Output,
@@ -321,7 +321,7 @@ impl IntWriter {
     }
 }
 
-/// Writes the values so far anew, each twice as wide.
+/// Rewrites the values so far, each twice as wide.
 fn rewrite(
     folder: &Path,
     out: &mut Output,
@@ -336,12 +336,13 @@ fn rewrite(
     remove(folder, "narrow")
 }
 
-/// Vectors of the length of the first; others are no value, and those of more than [`MOST_WIDTH`].
+/// Vectors of the length of the first; lists of other lengths, or longer than [`MOST_WIDTH`], count
+/// as absent.
 struct VectorWriter {
     folder: PathBuf,
     out: Output,
     width: Option<usize>,
-    /// Rows without a value before the first that has one.
+    /// The number of rows without a value before the first that has one.
     waiting: u64,
     is_double: bool,
 }
@@ -376,13 +377,13 @@ impl VectorWriter {
         Ok(())
     }
 
-    /// A row without a value.
+    /// Adds a row without a value.
     fn absent(&mut self) -> Result<(), Error> {
         self.waiting += 1;
         if self.width.is_some() { self.wait_over() } else { Ok(()) }
     }
 
-    /// Zeros for the rows without a value, now that it is known how many each.
+    /// Writes zeros for the waiting rows, now that the length of vectors is known.
     fn wait_over(&mut self) -> Result<(), Error> {
         let zeros = vec![0.0; self.width.unwrap_or_default()];
         for _ in 0..std::mem::take(&mut self.waiting) {

@@ -1,4 +1,4 @@
-//! A packed column on the disk: its manifest, and its buffers mapped.
+//! A packed column on the disk: its manifest, and its mapped buffers.
 
 use dcfs_disk::regular;
 use std::fs;
@@ -15,10 +15,10 @@ use crate::pack::map::Map;
 use crate::pack::output::{Output, Sums};
 use dcfs_core::expr::packed::{Numbers, Packed, Texts, Valid, Vectors, Word};
 
-/// Moves with every change of what the files hold.
+/// Changes whenever the contents of the files change.
 pub const FORMAT: u32 = 2;
 
-/// Its file.
+/// The file name.
 const FILE: &str = "manifest.json";
 
 /// How values are stored.
@@ -36,20 +36,20 @@ pub enum Kind {
     Doubles,
 }
 
-/// What is said of a column, written last.
+/// The manifest of a column, written last.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Manifest {
     format: u32,
-    /// The database column, and the form it was asked in.
+    /// The database column, and the requested form.
     column: String,
     form: String,
     kind: Kind,
     rows: u32,
-    /// Numbers in each vector.
+    /// The length of each vector.
     width: u64,
     files: Sums,
-    /// CRC32 of the compact JSON of all this with 0 here.
+    /// CRC32 of the compact JSON of all this, with 0 here.
     checksum: u32,
 }
 
@@ -72,7 +72,7 @@ pub fn describe(folder: &Path, key: &Key, rows: u32, written: Written) -> Result
     out.finish().map(drop)
 }
 
-/// A column, mapped.
+/// A mapped column.
 #[derive(Debug)]
 pub struct Stored {
     kind: Kind,
@@ -84,13 +84,13 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// The column in `folder`, of `rows` rows; `None` where there is none that can be used: one that is
-    /// not what it should be is removed. `is_new`: it was written just now.
+    /// Opens the column in `folder`, of `rows` rows; `None` if there is no usable one: a damaged
+    /// one is removed. `is_new`: it was just written.
     pub fn open(folder: &Path, key: &Key, rows: u32, is_new: bool) -> Result<Option<Self>, Error> {
         let why = match Self::read(folder, key, rows, is_new) {
             Ok(stored) => return Ok(Some(stored)),
             Err(Error::Absent(_)) if !folder.exists() => return Ok(None),
-            // Too many open files, say: it may be read later.
+            // For example too many open files: it may be readable later.
             Err(why @ Error::Read { .. }) => return Err(why),
             Err(why) => why,
         };
@@ -117,7 +117,7 @@ impl Stored {
                 )));
             }
         }
-        // Before anything is told by it: a wrong answer could not be taken back. What is new has just been
+        // Verified before use: a wrong answer could not be taken back. A new one has just been
         // written.
         if !is_new {
             Checksums::open(folder, &manifest.files)?.compare(|| false)?;
@@ -136,7 +136,7 @@ impl Stored {
         })
     }
 
-    /// For a filter.
+    /// The column in the form that filters read.
     pub fn packed(&self) -> Packed<'_> {
         let values = bytes(&self.values);
         let valid = Valid(self.valid.as_ref().map(|map| map.as_ref().as_chunks::<8>().0));
@@ -161,7 +161,7 @@ fn bytes(map: &Option<Map>) -> &[u8] {
     map.as_ref().map_or(&[], |map| map.as_ref())
 }
 
-/// Bytes of a manifest, at most: it names a few files and their sums.
+/// The longest manifest in bytes: it lists a few files and their checksums.
 const LARGEST: u64 = 1 << 20;
 
 /// The files of the column in `folder`.

@@ -1,4 +1,4 @@
-//! A folder of files as shared objects: a list of files in pieces, and the pieces.
+//! A folder of files as shared objects: a list of files, and the pieces they consist of.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -20,23 +20,24 @@ use crate::pack::output::Sums;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::shared::Seen;
 
-/// Bytes of a piece, but for the last of a file.
+/// The size of a piece in bytes, except for the last of a file.
 const PIECE: u64 = 8 << 20;
 
-/// Pieces under way at a time: what they hold is the memory that fetching takes.
+/// The most pieces in transfer: they are the memory that fetching takes.
 const AT_ONCE: usize = 4;
 
-/// No list of ours is longer.
+/// The longest list in bytes.
 const LONGEST: u64 = 16 << 20;
 
-/// The file of a folder that says what the others are; fetched last, for a folder with one is whole.
+/// The file of a folder that describes the others; fetched last, because a folder that has one is
+/// complete.
 const MANIFEST: &str = "manifest.json";
 
 /// See the module.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Bundle {
-    /// What it is shared as.
+    /// The name it is shared under.
     name: String,
     files: Vec<Part>,
 }
@@ -67,7 +68,7 @@ struct Piece<'a> {
     length: u64,
 }
 
-/// What was shared.
+/// The amount that was shared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Written {
     pub objects: u64,
@@ -82,10 +83,10 @@ impl std::ops::AddAssign for Written {
 }
 
 impl Shared {
-    /// Whether what is shared as `name` is there, as far as a listing tells.
+    /// Whether the bundle shared as `name` is complete, according to a listing.
     ///
     /// # Errors
-    /// What the folder says.
+    /// Errors of the folder.
     fn is_whole(&self, name: &str) -> Result<bool> {
         let Some(digest) = self.digest(name) else { return Ok(false) };
         let seen = self.tier.ask(|objects| objects.get(&self.key(&digest), LONGEST))?;
@@ -98,11 +99,11 @@ impl Shared {
         Ok(bundle.files.iter().flat_map(Part::pieces).all(has))
     }
 
-    /// Puts the files shared as `name` into the folder `into`; `false` where none are, or none that can be believed:
-    /// then discard the folder.
+    /// Fetches the files shared as `name` into the folder `into`; `false` if there are none, or
+    /// they fail verification: then discard the folder.
     ///
     /// # Errors
-    /// The folder cannot be written.
+    /// The folder cannot be written to.
     pub fn fetch(&self, name: &str, into: &Path) -> Result<bool, PackError> {
         let Some(digest) = self.digest(name) else { return Ok(false) };
         let listed = self.get(&digest, LONGEST).and_then(|bytes| read(&bytes, name));
@@ -123,7 +124,7 @@ impl Shared {
         }
     }
 
-    /// Fetches every piece, some at a time, and ends with the first that fails.
+    /// Fetches every piece, several at a time, and stops at the first error.
     fn fetch_all(&self, files: &[(&Part, File)]) -> Result<()> {
         let pieces: Vec<Piece<'_>> =
             files.iter().flat_map(|(part, file)| pieces(part, file)).collect();
@@ -138,7 +139,7 @@ impl Shared {
         };
         thread::scope(|scope| {
             for _ in 1..AT_ONCE.min(pieces.len()) {
-                // One that cannot be started is not missed.
+                // If a thread cannot start, the others do its work.
                 let _ = thread::Builder::new().name("dcfs-shared".into()).spawn_scoped(scope, work);
             }
             work();
@@ -155,7 +156,7 @@ impl Shared {
         written.map_err(|error| Error::new(Kind::Broken, error))
     }
 
-    /// As [`Shared::share`], unless it is there already.
+    /// As [`Shared::share`], unless it is already shared.
     ///
     /// # Errors
     /// As [`Shared::share`].
@@ -163,10 +164,11 @@ impl Shared {
         if self.is_whole(name)? { Ok(Written::default()) } else { self.share(name, folder, sums) }
     }
 
-    /// Shares `manifest.json` and the files of `sums` in `folder` as `name`, after comparing each with its sum.
+    /// Shares `manifest.json` and the files of `sums` in `folder` as `name`, after verifying each
+    /// checksum.
     ///
     /// # Errors
-    /// A file that is not what its sum says; what the folder and the catalog say.
+    /// A file that does not match its checksum; errors of the folder and the catalog.
     pub fn share(&self, name: &str, folder: &Path, sums: &Sums) -> Result<Written> {
         self.check_writable()?;
         let mut kept = Written::default();
@@ -210,7 +212,7 @@ impl Shared {
     }
 }
 
-/// Reads a list whose digest held; it is held to what a list is all the same.
+/// Parses a list whose digest matched; its structure is validated all the same.
 fn read(bytes: &[u8], name: &str) -> Result<Bundle> {
     let odd = |why: &str| Error::new(Kind::Broken, format!("the list of files {why}"));
     let bundle: Bundle = serde_json::from_slice(bytes).map_err(|_| odd("cannot be read"))?;
@@ -231,10 +233,10 @@ fn read(bytes: &[u8], name: &str) -> Result<Bundle> {
     Ok(bundle)
 }
 
-/// The keys of the pieces that a list leads to; none where it is damaged: then they are of no use.
+/// The keys of the pieces in a list; empty if it is damaged, because they are of no use then.
 ///
 /// # Errors
-/// What the folder says: what could not be looked at may lead to anything.
+/// Errors of the folder: a list that could not be read may refer to anything.
 pub fn pieces_of(shared: &Shared, each: &SharedName) -> Result<Vec<String>> {
     let seen = shared.tier.objects.get(&shared.key(&each.digest), LONGEST)?;
     let whole = |seen: &Seen| Digest::from(Sha256::digest(&seen.bytes)) == each.digest;

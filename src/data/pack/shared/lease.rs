@@ -1,8 +1,10 @@
-//! One host builds while others wait: an object that the builder makes where none is, renews, and removes at the end.
+//! One host builds while others wait: a lease is an object that the builder creates, renews, and
+//! removes at the end.
 //!
-//! No clock is compared with another host's. Who waits looks again and again: a lease that did not change for as long as
-//! settings say belongs to somebody who died, and is taken over by a write that holds only if it is still the one that
-//! was seen. Two who build all the same do no harm: what they share is named by what it holds.
+//! Clocks of different hosts are never compared. A waiting host reads the lease repeatedly: if it
+//! did not change for the configured time, its holder is taken for dead, and the lease is taken
+//! over by a conditional write. If two hosts build anyway, no harm is done: shared objects are
+//! named after their contents.
 
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -16,24 +18,24 @@ use dcfs_core::cancel;
 use dcfs_core::error::Result;
 use dcfs_core::shared::Seen;
 
-/// Between two looks at somebody else's lease, at most.
+/// The longest pause between two reads of another host's lease.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// No lease of ours is longer.
+/// The longest lease in bytes.
 const LONGEST: u64 = 4096;
 
-/// Whose turn it is.
+/// The outcome of waiting.
 #[derive(Debug)]
 pub enum Turn {
-    /// Ours: build and share.
+    /// We hold the lease: build and share.
     Ours(Lease),
-    /// What is wanted is there by now.
+    /// The wanted object exists by now.
     There,
-    /// Nobody's: build without sharing.
+    /// Nobody holds it: build without sharing.
     Nobody,
 }
 
-/// The right to build something, held until dropped. Keeps saying so from a thread of its own.
+/// The right to build something, held until dropped. A thread renews it.
 #[derive(Debug)]
 pub struct Lease {
     end: Option<Sender<()>>,
@@ -41,7 +43,7 @@ pub struct Lease {
 }
 
 impl Shared {
-    /// Takes the turn to build `name`, or waits until who has it is done, for `patience` at most.
+    /// Takes the lease to build `name`, or waits until its holder is done, for at most `patience`.
     pub fn turn(&self, name: &str, patience: Duration) -> Turn {
         self.wait(name, patience).unwrap_or_else(|error| {
             tracing::debug!(%error, name, "no turn at building what is shared");
@@ -49,7 +51,7 @@ impl Shared {
         })
     }
 
-    /// The turn to build `name`, if nobody has it.
+    /// The lease to build `name`, if nobody holds it.
     pub fn take(&self, name: &str) -> Option<Lease> {
         if !self.may_write() {
             return None;
@@ -70,7 +72,7 @@ impl Shared {
             let own = Own::new();
             if may_write && self.tier.write(|objects| objects.create(&key, own.text()))? {
                 let lease = self.hold(key, own);
-                // Who had it may have been done just before.
+                // The previous holder may have just finished.
                 return Ok(if self.has(name) { Turn::There } else { Turn::Ours(lease) });
             }
             let seen = self.tier.ask(|objects| objects.get(&key, LONGEST))?;
@@ -83,7 +85,7 @@ impl Shared {
             };
             match seen {
                 None if !may_write => return Ok(Turn::Nobody),
-                // Gone just now: somebody may take it, and why not us.
+                // Just removed: it is free to be taken, perhaps by us.
                 None => {}
                 Some(seen) if since.elapsed() < self.tier.rules.lease => last = Some((seen, since)),
                 Some(_) if !may_write => return Ok(Turn::Nobody),
@@ -93,7 +95,7 @@ impl Shared {
                     tracing::info!(name, "its builder says nothing any more; building it");
                     return Ok(Turn::Ours(self.hold(key, own)));
                 }
-                // Somebody else was first.
+                // Another host was first.
                 Some(_) => {}
             }
             if began.elapsed() >= patience {
@@ -108,7 +110,8 @@ impl Shared {
         format!("{}/lease-{}", self.home, dcfs_core::hex::hex(&Sha256::digest(name)[..16]))
     }
 
-    /// Renews a lease until it is dropped, and removes it then. One that is somebody else's by now is left.
+    /// Renews a lease until it is dropped, and removes it then. A lease taken over by another host
+    /// is left alone.
     fn hold(&self, key: String, own: Own) -> Lease {
         let (end, ended) = channel::<()>();
         let (shared, pause) = (self.clone(), self.tier.rules.lease / 4);
@@ -116,7 +119,7 @@ impl Shared {
             let mut own = own;
             while ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
                 let seen = shared.tier.objects.get(&key, LONGEST).ok().flatten();
-                // One that cannot be looked at just now may be there in a moment.
+                // It cannot be read at the moment; try again.
                 let Some(seen) = seen else { continue };
                 if seen.bytes != own.text() {
                     return;
@@ -146,7 +149,7 @@ impl Drop for Lease {
     }
 }
 
-/// A lease of ours: a number nobody else has, and how often it was renewed.
+/// Our lease: a unique number, and how often it was renewed.
 struct Own {
     id: Uuid,
     times: u64,

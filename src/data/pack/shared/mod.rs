@@ -1,12 +1,12 @@
-//! What one host built, for all: packs, packed columns and sets of rows in a folder that every host reads.
+//! Sharing between hosts: packs, packed columns and sets of rows in a folder that every host reads.
 //!
-//! 1. Everything is an object named by the SHA-256 of its bytes, below the version's uuid. A pack, or a column, is a
-//!    [`bundle`]: a list of files, each of them a list of pieces.
-//! 2. The digest of a bundle is kept in the catalog. From there each byte is compared before it is believed, so a forger
-//!    or a failing disk in the bucket costs time and nothing else.
-//! 3. One host builds while others wait, by a [`lease`]. Two that build all the same do no harm.
-//! 4. Readers need `GET` alone and write nothing into the catalog. Where the folder does not answer, a host goes on by
-//!    itself.
+//! 1. Everything is an object named after the SHA-256 of its bytes, below the version's uuid. A
+//!    pack, or a column, is a [`bundle`]: a list of files, each of them a list of pieces.
+//! 2. The digest of a bundle is kept in the catalog. Starting there, every byte is verified before
+//!    it is trusted, so a forger or a failing disk in the bucket costs only time.
+//! 3. One host builds while others wait, by a [`lease`]. If two build anyway, no harm is done.
+//! 4. Readers need only `GET` and write nothing into the catalog. If the folder does not answer, a
+//!    host continues on its own.
 
 mod bundle;
 mod lease;
@@ -31,27 +31,27 @@ pub use bundle::Written;
 pub use lease::{Lease, Turn};
 pub use sweep::{Held, Of, Status, Swept, status, sweep};
 
-/// Moves with every change of how objects are laid out.
+/// Changes whenever the layout of objects changes.
 const LAYOUT: &str = "v1";
 
-/// What a pack is shared as.
+/// The name that a pack is shared under.
 pub fn of_pack(pack: &str) -> String {
     format!("pack/{}/{pack}", super::manifest::FORMAT)
 }
 
-/// What a packed column is shared as, by its pack and the folder it has there.
+/// The name that a packed column is shared under, by its pack and its folder there.
 pub fn of_column(pack: &str, stem: &str) -> String {
     format!("column/{}/{pack}/{stem}", super::columns::FORMAT)
 }
 
-/// What a set of rows is shared as, by its pack and the file it has there.
+/// The name that a set of rows is shared under, by its pack and its file there.
 pub fn of_set(pack: &str, file: &str) -> String {
     format!("{SET}{pack}/{file}")
 }
 
 const SET: &str = "set/";
 
-/// Whether what has this name is bytes, not a folder of files.
+/// Whether the object of this name is plain bytes, not a folder of files.
 fn is_plain(name: &str) -> bool {
     name.starts_with(SET)
 }
@@ -59,12 +59,12 @@ fn is_plain(name: &str) -> bool {
 /// How long a folder that did not answer is left alone.
 const AWAY: Duration = Duration::from_secs(30);
 
-/// What settings say of it.
+/// Settings of a tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// Whether what is built here goes there.
+    /// Whether what is built here is shared.
     pub may_write: bool,
-    /// A builder that has said nothing for so long is taken for dead.
+    /// How long a builder may be silent before it is taken for dead.
     pub lease: Duration,
 }
 
@@ -73,16 +73,16 @@ pub struct Tier {
     objects: Arc<dyn Objects>,
     catalog: Arc<Catalog>,
     rules: Rules,
-    /// Since when it does not answer, and why.
+    /// Since when it has not answered, and why.
     away: Mutex<Option<(Instant, String)>>,
-    /// Whether it cannot be written, found out.
+    /// Whether a write was refused.
     is_closed: AtomicBool,
-    /// Whether the catalog takes digests; asked once.
+    /// Whether the catalog can store digests; determined once.
     takes_digests: OnceLock<bool>,
     counts: Counts,
 }
 
-/// What was done.
+/// Counts of operations.
 #[derive(Debug, Default)]
 struct Counts {
     fetched: AtomicU64,
@@ -92,22 +92,22 @@ struct Counts {
     refused: AtomicU64,
 }
 
-/// What a tier has done, for `_status.json`.
+/// The statistics of a tier, for `_status.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Told {
     pub prefix: String,
-    /// Whether it answered when it was last asked.
+    /// Whether it answered the last request.
     pub is_there: bool,
     pub fetched: u64,
     pub fetched_bytes: u64,
     pub put: u64,
     pub put_bytes: u64,
-    /// Objects that were not what the catalog says.
+    /// Objects that failed verification.
     pub refused: u64,
 }
 
 impl Tier {
-    /// Over a folder. Nothing is asked of it yet.
+    /// Over a folder. Makes no request yet.
     pub fn new(objects: Arc<dyn Objects>, catalog: Arc<Catalog>, rules: Rules) -> Arc<Self> {
         Arc::new(Self {
             objects,
@@ -120,7 +120,7 @@ impl Tier {
         })
     }
 
-    /// What of it is about one version.
+    /// The part for one version.
     pub fn of(self: &Arc<Self>, version: &VersionInfo) -> Shared {
         Shared {
             tier: self.clone(),
@@ -129,7 +129,7 @@ impl Tier {
         }
     }
 
-    /// What was done so far.
+    /// The statistics so far.
     pub fn told(&self) -> Told {
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Told {
@@ -148,7 +148,8 @@ impl Tier {
         away.as_ref().is_some_and(|(since, _)| since.elapsed() < AWAY)
     }
 
-    /// Whether what is built here can be shared: settings say so, the catalog takes digests, and no write was refused.
+    /// Whether results can be shared: the settings allow it, the catalog can store digests, and no
+    /// write was refused.
     fn may_write(&self) -> bool {
         self.rules.may_write && !self.is_closed.load(Ordering::Relaxed) && self.takes_digests()
     }
@@ -166,7 +167,8 @@ impl Tier {
         })
     }
 
-    /// Asks the folder, unless it is away. What goes wrong is told once, and it is left alone for a while.
+    /// Makes a request, unless the folder is away. Failures are logged once, and the folder is left
+    /// alone for a while.
     fn ask<T>(&self, question: impl FnOnce(&dyn Objects) -> Result<T>) -> Result<T> {
         if self.is_away() {
             let away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
@@ -177,7 +179,7 @@ impl Tier {
         let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
         match &answer {
             Ok(_) => *away = None,
-            // It answers; what it says is another matter.
+            // It answers, though with an error.
             Err(error) if matches!(error.kind(), Kind::Denied | Kind::NoSpace) => {}
             Err(error) => {
                 *away = Some((Instant::now(), error.to_string()));
@@ -190,7 +192,7 @@ impl Tier {
         answer
     }
 
-    /// Asks the folder to write. One that may not be written is read only from then on.
+    /// Makes a write request. After a refusal the folder is only read.
     fn write<T>(&self, question: impl FnOnce(&dyn Objects) -> Result<T>) -> Result<T> {
         let answer = self.ask(question);
         if let Err(error) = &answer
@@ -212,17 +214,17 @@ impl fmt::Debug for Tier {
     }
 }
 
-/// What hosts share of one version.
+/// The shared objects of one version.
 #[derive(Clone, Debug)]
 pub struct Shared {
     tier: Arc<Tier>,
     uuid: String,
-    /// Where its objects are.
+    /// The folder of its objects.
     home: String,
 }
 
 impl Shared {
-    /// Whether what is built here can be shared.
+    /// Whether results can be shared.
     pub fn may_write(&self) -> bool {
         self.tier.may_write()
     }
@@ -232,7 +234,7 @@ impl Shared {
         self.digest(name).is_some()
     }
 
-    /// The digest that the catalog keeps of what is called `name`.
+    /// The digest stored in the catalog for `name`.
     fn digest(&self, name: &str) -> Option<Digest> {
         self.tier.catalog.shared(&self.uuid, name).unwrap_or_else(|error| {
             tracing::debug!(%error, name, "no digest of what is shared");
@@ -244,10 +246,10 @@ impl Shared {
         format!("{}/{}", self.home, dcfs_core::hex::hex(digest))
     }
 
-    /// The bytes of a digest, at most `most`.
+    /// The object with this digest, of at most `most` bytes.
     ///
     /// # Errors
-    /// None are there, or others; what the folder says.
+    /// It does not exist, or has other bytes; errors of the folder.
     fn get(&self, digest: &Digest, most: u64) -> Result<Vec<u8>> {
         let key = self.key(digest);
         let found = self.tier.ask(|objects| objects.get(&key, most));
@@ -266,7 +268,7 @@ impl Shared {
         Ok(seen.bytes)
     }
 
-    /// Makes sure that a digest can be kept: without one nobody believes what is written.
+    /// Checks that a digest can be stored: without one nobody would trust the object.
     fn check_writable(&self) -> Result<()> {
         match self.tier.takes_digests() {
             true => Ok(()),
@@ -281,7 +283,7 @@ impl Shared {
     fn put(&self, bytes: Vec<u8>) -> Result<Digest> {
         let digest = Digest::from(Sha256::digest(&bytes));
         let (key, length) = (self.key(&digest), bytes.len() as u64);
-        // Over one that is there: it may be damaged.
+        // Replaces an existing object: it may be damaged.
         self.tier.write(|objects| objects.put(&key, bytes))?;
         let counts = &self.tier.counts;
         counts.put.fetch_add(1, Ordering::Relaxed);
@@ -289,12 +291,13 @@ impl Shared {
         Ok(digest)
     }
 
-    /// Keeps a digest in the catalog: from here on hosts find what is called `name`.
+    /// Stores a digest in the catalog: from here on hosts find `name`.
     fn note(&self, name: &str, digest: &Digest) -> Result<()> {
         Writer::open(self.tier.catalog.path())?.share(&self.uuid, name, digest)
     }
 
-    /// The bytes called `name`, at most `most`; `None` where none are shared, or none that can be believed.
+    /// The bytes shared as `name`, at most `most`; `None` if there are none, or they fail
+    /// verification.
     pub fn find(&self, name: &str, most: u64) -> Option<Vec<u8>> {
         let digest = self.digest(name)?;
         match self.get(&digest, most) {
@@ -306,8 +309,8 @@ impl Shared {
         }
     }
 
-    /// Shares folders of files by name on a thread of its own. What is not shared in the end is logged: it is here all
-    /// the same.
+    /// Shares folders of files by name on a thread of its own. Failures are logged; the files
+    /// remain available here.
     pub fn share_later(
         &self,
         folders: Vec<(String, PathBuf)>,
@@ -316,7 +319,7 @@ impl Shared {
         self.share_on_thread(None, folders, files);
     }
 
-    /// The same under a lease, which ends with it.
+    /// The same while holding a lease, which ends with it.
     pub fn share_under(
         &self,
         lease: Lease,
@@ -354,7 +357,7 @@ impl Shared {
     /// Shares bytes as `name`.
     ///
     /// # Errors
-    /// What the folder and the catalog say.
+    /// Errors of the folder and the catalog.
     pub fn keep(&self, name: &str, bytes: Vec<u8>) -> Result<()> {
         self.check_writable()?;
         let digest = self.put(bytes)?;

@@ -1,4 +1,4 @@
-//! What is in the shared folder, and what of it nobody needs any more.
+//! The contents of the shared folder, and the removal of what is no longer needed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use dcfs_core::error::Result;
 use dcfs_core::shared::Listed;
 use dcfs_core::time::Timestamp;
 
-/// Objects, and their bytes.
+/// A number of objects, and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Held {
     pub objects: u64,
@@ -27,19 +27,19 @@ impl Held {
     }
 }
 
-/// What is there.
+/// The contents of the folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Status {
     pub prefix: String,
-    /// Of each version that this catalog shows, what is shared of it.
+    /// The objects of each version that this catalog shows.
     pub versions: BTreeMap<String, Of>,
-    /// Of versions that this catalog has removed.
+    /// Objects of versions that were removed from this catalog.
     pub removed: Held,
-    /// Of versions that this catalog does not know.
+    /// Objects of versions that this catalog does not know.
     pub unknown: Held,
 }
 
-/// What is shared of a version.
+/// The objects of one version.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Of {
     pub names: Vec<String>,
@@ -47,20 +47,20 @@ pub struct Of {
     pub held: Held,
 }
 
-/// What was removed, and what stays.
+/// The amount that was removed, and that remains.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Swept {
     pub removed: Held,
     pub stays: Held,
-    /// Of versions that this catalog does not know: another one may.
+    /// Of versions that this catalog does not know: they may belong to another catalog.
     pub unknown: Held,
 }
 
 /// The versions of a catalog, by the folders of their objects.
 struct Known {
-    /// Names to show, of those that are there.
+    /// Names to show, for existing versions.
     shown: BTreeMap<String, String>,
-    /// What the catalog says is shared, by folder.
+    /// Digests in the catalog, by folder.
     shared: BTreeMap<String, Vec<SharedName>>,
 }
 
@@ -81,7 +81,7 @@ impl Tier {
         let mut folders: BTreeMap<String, Vec<Listed>> = BTreeMap::new();
         for object in self.objects.list(&format!("{LAYOUT}/"))? {
             let below = object.key.strip_prefix(LAYOUT).and_then(|rest| rest.strip_prefix('/'));
-            // What is not ours is neither counted nor touched.
+            // Objects that are not ours are neither counted nor touched.
             let Some((folder, _)) = below.and_then(|below| below.split_once('/')) else { continue };
             folders.entry(folder.to_owned()).or_default().push(object);
         }
@@ -89,10 +89,10 @@ impl Tier {
     }
 }
 
-/// What is in the folder.
+/// The contents of the folder.
 ///
 /// # Errors
-/// What the folder and the catalog say.
+/// Errors of the folder and the catalog.
 pub fn status(tier: &Arc<Tier>) -> Result<Status> {
     let known = tier.known()?;
     let mut status = Status { prefix: tier.objects.place().to_owned(), ..Status::default() };
@@ -112,14 +112,15 @@ pub fn status(tier: &Arc<Tier>) -> Result<Status> {
     Ok(status)
 }
 
-/// Removes what no digest leads to: of versions that are removed all, of others what was written before `before`, for
-/// somebody may be writing it now. With `unknown` also all of versions that this catalog does not know, written before
-/// then.
+/// Removes objects that no digest refers to: all of removed versions; of others only those written
+/// before `before`, because another host may be writing them now. With `unknown` also all objects
+/// of versions that this catalog does not know, written before then.
 ///
 /// # Errors
-/// What the folder and the catalog say; the first of what could not be removed, after all else was.
+/// Errors of the folder and the catalog; the first removal that failed, after all others were
+/// tried.
 pub fn sweep(tier: &Arc<Tier>, before: Timestamp, unknown: bool) -> Result<Swept> {
-    // Listed first: what is shared meanwhile is in the catalog when that is read.
+    // Listed first: objects shared meanwhile are in the catalog when that is read.
     let folders = tier.folders()?;
     let known = tier.known()?;
     let (mut swept, mut first) = (Swept::default(), None);
@@ -157,7 +158,7 @@ pub fn sweep(tier: &Arc<Tier>, before: Timestamp, unknown: bool) -> Result<Swept
 }
 
 impl Tier {
-    /// The keys that digests lead to.
+    /// The keys that digests refer to.
     fn needed(self: &Arc<Self>, folder: &str, shared: &[SharedName]) -> Result<BTreeSet<String>> {
         let mut needed = BTreeSet::new();
         for each in shared {
