@@ -2,10 +2,11 @@
 //!
 //! | file | what lives there |
 //! |---|---|
-//! | [`source`], [`paths`] | the rows a table shows, and the paths of their files |
+//! | [`source`], [`paths`], [`chunks`] | the rows a table shows, the paths of their files, and passes over them on all cores |
 //! | [`text`] | JSON and CSV, measured once and rendered again when read |
 //! | [`parquet`] | Parquet, as a file in the cache |
 
+pub mod chunks;
 pub mod parquet;
 pub mod paths;
 pub mod source;

@@ -7,28 +7,21 @@
 use std::io::{Read, Write};
 use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
+use super::chunks;
 use super::paths::Paths;
 use super::source::Source;
 use crate::pack::home::Home;
-use dcfs_core::cancel;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::kept::Kept;
 use dcfs_core::render::rows::{Format, Layout};
 
 /// Bytes of text after which a block ends, at the next end of a row.
 const BLOCK: usize = 256 << 10;
-
-/// Rows that a thread of the measuring pass takes at a time.
-const CHUNK: u32 = 32_768;
-
-/// The most threads of the measuring pass.
-const THREADS: usize = 4;
 
 /// The fewest blocks for which an index is cached on disk: measuring again would take a while.
 const WORTH_KEEPING: usize = 16;
@@ -158,36 +151,16 @@ pub fn write(
 /// Renders every row and records where blocks begin: on all cores, chunk by chunk.
 fn measure(source: &Source, layout: &Layout) -> Result<Index> {
     let started = Instant::now();
-    let chunks = source.positions().div_ceil(CHUNK);
-    let next = AtomicU32::new(0);
-    let flag = cancel::current();
-    let some = || -> Result<Vec<(u32, Vec<Block>)>> {
-        let mut done = Vec::new();
-        loop {
-            let chunk = next.fetch_add(1, Ordering::Relaxed);
-            if chunk >= chunks {
-                return Ok(done);
-            }
-            done.push((chunk, measure_chunk(source, layout, chunk)?));
-        }
-    };
-    let work = || cancel::within(flag.clone(), some);
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let helpers = cores.min(THREADS).min(chunks as usize).saturating_sub(1);
-    let mut done = thread::scope(|scope| {
-        let threads: Vec<_> = (0..helpers).map(|_| scope.spawn(work)).collect();
-        let mut done = work();
-        for thread in threads {
-            let more = thread.join().unwrap_or_else(|_| Err(died()));
-            done = done.and_then(|mut all| {
-                all.extend(more?);
-                Ok(all)
-            });
-        }
-        done
-    })?;
-    done.sort_unstable_by_key(|(chunk, _)| *chunk);
-    let index = Index::of(layout.header().len() as u64, done.into_iter().flat_map(|(_, b)| b));
+    let mut blocks = Vec::new();
+    chunks::in_order(
+        source.positions(),
+        |within| measure_chunk(source, layout, within),
+        |more| {
+            blocks.extend(more);
+            Ok(())
+        },
+    )?;
+    let index = Index::of(layout.header().len() as u64, blocks.into_iter());
     let (version, rows, seconds) =
         (&source.of, source.row_count(), started.elapsed().as_secs_f32());
     if started.elapsed() > LONG {
@@ -196,32 +169,25 @@ fn measure(source: &Source, layout: &Layout) -> Result<Index> {
     Ok(index)
 }
 
-fn died() -> Error {
-    Error::new(Kind::Broken, "a thread that measured rows died; its panic is in the log")
-}
-
 /// The position of a block's first row, and its bytes.
 type Block = (u32, u64);
 
 /// The blocks of one chunk; the last may be short.
-fn measure_chunk(source: &Source, layout: &Layout, chunk: u32) -> Result<Vec<Block>> {
-    let first = chunk * CHUNK;
+fn measure_chunk(
+    source: &Source,
+    layout: &Layout,
+    within: RangeInclusive<u32>,
+) -> Result<Vec<Block>> {
     let mut blocks = Vec::new();
-    let (mut text, mut start) = (Vec::with_capacity(BLOCK + BLOCK / 4), first);
-    write(
-        source,
-        layout,
-        first..=first.saturating_add(CHUNK - 1),
-        &mut text,
-        &mut |position, text| {
-            if text.len() >= BLOCK {
-                blocks.push((start, text.len() as u64));
-                text.clear();
-                start = position + 1;
-            }
-            true
-        },
-    )?;
+    let (mut text, mut start) = (Vec::with_capacity(BLOCK + BLOCK / 4), *within.start());
+    write(source, layout, within, &mut text, &mut |position, text| {
+        if text.len() >= BLOCK {
+            blocks.push((start, text.len() as u64));
+            text.clear();
+            start = position + 1;
+        }
+        true
+    })?;
     if !text.is_empty() {
         blocks.push((start, text.len() as u64));
     }
