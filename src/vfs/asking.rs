@@ -1,5 +1,5 @@
-//! How an answer is found: from memory now, or in a task, never longer than the timeout; and what
-//! becomes of a view whose pack proves damaged.
+//! Computes answers: from memory now, or in a task, within the timeout; and handles views whose pack proves
+//! damaged.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,16 +13,16 @@ use dcfs_core::cancel::{self, Flag};
 use dcfs_core::error::{Kind, Result};
 use dcfs_data::pack::Pack;
 
-/// How much longer than the timeout, in timeouts, work goes on that nobody waits for.
+/// How much longer than the timeout, in multiples of it, abandoned work continues.
 const PATIENCE: u32 = 4;
 
 impl Vfs {
-    /// The view that an inode number is of.
+    /// The view of an inode number.
     pub(super) fn view(&self, number: u64, slot: Slot) -> Result<Arc<View>> {
         Ok(self.views.get(slot).ok_or(Error::Unknown(number))?)
     }
 
-    /// Asks something of a view, if there is one.
+    /// Runs `ask` on a view, if it exists.
     pub(super) fn with_view<T>(
         &self,
         number: u64,
@@ -35,7 +35,7 @@ impl Vfs {
         }
     }
 
-    /// Runs blocking work in a task; the caller stops waiting after the timeout, the work goes on.
+    /// Runs blocking work in a task; the caller stops waiting after the timeout, the work continues.
     pub(super) fn in_background<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
@@ -44,7 +44,7 @@ impl Vfs {
         Answer::later(async move { in_turn(&turns, Turn::Any, timeout, work).await })
     }
 
-    /// Asks a view's place: at once where its pack is open and its rows are known, else in a task.
+    /// Runs `ask` on a view's place: at once if its pack is open and its rows are known, else in a task.
     pub(super) fn with_place<T: Send + 'static>(
         self: &Arc<Self>,
         number: u64,
@@ -64,7 +64,7 @@ impl Vfs {
         })
     }
 
-    /// Asks a view's place something that blocks: always in a task.
+    /// Runs blocking work on a view's place: always in a task.
     pub(super) fn with_place_in_task<T: Send + 'static>(
         self: &Arc<Self>,
         number: u64,
@@ -82,8 +82,8 @@ impl Vfs {
         })
     }
 
-    /// A view with its pack and its rows, found by one however many wait, each no longer than the
-    /// timeout.
+    /// A view with its pack and its rows, computed once for all concurrent callers, each of which waits no
+    /// longer than the timeout.
     pub(super) async fn place(
         self: &Arc<Self>,
         number: u64,
@@ -107,7 +107,7 @@ impl Vfs {
         Ok(Place { slot, view: view.clone(), pack, shown })
     }
 
-    /// The turn that finding the rows of a view takes: a filter anywhere on the way to it may take long.
+    /// The kind of turn for finding the rows of a view: any filter on the path to it may be slow.
     fn turn_of(&self, view: &View) -> Turn {
         let mut from = view.from;
         while let Some((parent, step)) = from {
@@ -120,7 +120,7 @@ impl Vfs {
         Turn::Rows
     }
 
-    /// Runs blocking work for who asks, no longer than the timeout.
+    /// Runs blocking work for the caller, within the timeout.
     pub(super) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
@@ -128,8 +128,8 @@ impl Vfs {
         in_turn(&self.turns, Turn::Any, self.timeout, work).await
     }
 
-    /// The same for work that waits for the cache's disk. One's own turn comes first: the places there are for all users, and nobody
-    /// holds one while they wait for themselves.
+    /// The same for work that blocks on the cache's disk. The caller's own turn is acquired first: the permits
+    /// for the disk are shared by all users, and must not be held while waiting for a turn.
     pub(super) async fn blocking_at_cache<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
@@ -148,13 +148,15 @@ impl Vfs {
         blocking(self.timeout, work).await
     }
 
-    /// Runs blocking work that replies by itself, in a turn of who asks; where none comes within the timeout, it is given that error. It
-    /// may take [`PATIENCE`] times the timeout longer; then it is told to end.
+    /// Runs blocking work that replies by itself, in a turn of the caller; if no turn is free within the
+    /// timeout, it receives that error. It may take [`PATIENCE`] times the timeout longer; then it is
+    /// cancelled.
     pub async fn replying(&self, work: impl FnOnce(Result<()>) + Send + 'static) {
         replying(&self.turns, self.timeout, work).await;
     }
 
-    /// The pack of a view, opened or built by one however many wait, each no longer than the timeout.
+    /// The pack of a view, opened or built once for all concurrent callers, each of which waits no longer than
+    /// the timeout.
     async fn pack(
         self: &Arc<Self>,
         number: u64,
@@ -166,7 +168,7 @@ impl Vfs {
             return Ok(pack);
         }
         let (vfs, wanted) = (self.clone(), view.clone());
-        // In a task of its own: who stops waiting must not stop the build.
+        // In a task of its own: a caller that stops waiting must not cancel the build.
         let build = tokio::spawn(async move { vfs.packs.get(&wanted.of).await });
         let built = bounded(self.timeout, build).await;
         if built.as_ref().is_err_and(|error| error.kind() == Kind::Busy) {
@@ -182,14 +184,14 @@ impl Vfs {
         Ok(pack)
     }
 
-    /// An answer of a place, if its pack is sound.
+    /// An answer from a place, if its pack is intact.
     pub(super) fn sound<T>(&self, number: u64, place: &Place, answer: Result<T>) -> Result<T> {
         self.believe(number, place.slot, &place.pack)?;
         answer
     }
 
-    /// A pack that proves damaged ends the version that its answers were given in: whoever holds one
-    /// of its numbers is told to look the path up again.
+    /// Retires the version if its pack proves damaged: holders of its inode numbers have to look the path up
+    /// again.
     pub(super) fn believe(&self, number: u64, slot: Slot, pack: &Pack) -> Result<()> {
         if pack.is_damaged() {
             self.views.retire(slot);
@@ -199,7 +201,7 @@ impl Vfs {
     }
 }
 
-/// [`blocking`], in a turn of who asks: that is waited for no longer than the timeout either.
+/// Runs [`blocking`] in a turn of the caller; waiting for the turn is limited by the timeout too.
 async fn in_turn<T: Send + 'static>(
     turns: &Turns,
     turn: Turn,
@@ -237,8 +239,8 @@ async fn replying(
     }
 }
 
-/// [`bounded`], of work that blocks. It goes on for [`PATIENCE`] times the timeout, for whoever asks again; then it is told to
-/// end: one that nobody will ever see the end of must not take a thread for ever.
+/// [`bounded`], for blocking work. It continues for [`PATIENCE`] times the timeout, in case it is requested
+/// again; then it is cancelled, so that endless work does not occupy a thread for ever.
 async fn blocking<T: Send + 'static>(
     timeout: Duration,
     work: impl FnOnce() -> Result<T> + Send + 'static,
@@ -256,7 +258,7 @@ async fn blocking<T: Send + 'static>(
     answer
 }
 
-/// Waits for a task, no longer than `timeout`. The task goes on when nobody waits.
+/// Waits for a task, no longer than `timeout`. The task continues in any case.
 async fn bounded<T>(timeout: Duration, task: tokio::task::JoinHandle<Result<T>>) -> Result<T> {
     match tokio::time::timeout(timeout, task).await {
         Ok(Ok(result)) => result,
@@ -308,7 +310,7 @@ mod tests {
         let ended = tokio::task::spawn_blocking(move || told.recv_timeout(Duration::from_secs(20)));
         let ended = ended.await.expect("no panic").expect("it ended");
         assert!(ended >= timeout * (1 + PATIENCE), "whoever asks again finds it: {ended:?}");
-        // Work that is waited for is left alone.
+        // Work that is waited for is not cancelled.
         blocking(Duration::from_secs(20), cancel::check).await.expect("not cancelled");
     }
 }

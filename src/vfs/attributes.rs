@@ -1,17 +1,17 @@
-//! Extended attributes: what the rows say of a file, where programs look for it.
+//! Extended attributes: the rows' data of a file, for programs.
 //!
 //! | name | of | value |
 //! |---|---|---|
 //! | `user.dcfs.uri` | a row's file | source and path as recorded |
-//! | `user.dcfs.etag`, `.version` | a row's file | as recorded; not there where empty |
-//! | `user.dcfs.pin` | a row's file | by what it is told from an object that takes its place, see [`store::held_by`] |
+//! | `user.dcfs.etag`, `.version` | a row's file | as recorded; absent if empty |
+//! | `user.dcfs.pin` | a row's file | what distinguishes it from a replacement, see [`store::held_by`] |
 //! | `user.dcfs.row` | a row's file | the ids of the rows that name it, `1,7`; cut with `,...` |
 //! | `user.dcfs.dataset` | the same, directories of a version | `pets@1.0.0` |
 //! | `user.dcfs.col.<column>` | a row's file, unlisted | see [`Values`] |
 //!
 //! Programs ask for names of other namespaces at every step (`ls -l` for `security.selinux`): these are
-//! answered from memory, as is whatever no inode of that kind has. The rest is read from the catalog in
-//! a task. A value is bounded before it is built, for a million rows may name one file.
+//! answered from memory, as are attributes that no inode of that kind has. The rest is read from the catalog in
+//! a task. The size of a value is bounded before it is built, because a million rows may name one file.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -34,13 +34,13 @@ use dcfs_store as store;
 /// The longest value, and the longest list of names, that Linux takes (`XATTR_SIZE_MAX`).
 pub const LONGEST: usize = 65_536;
 
-/// The most rows whose values are compared: in a JSON list each takes two bytes at least.
+/// Limit of rows whose values are compared: in a JSON list each takes two bytes at least.
 const MOST_ROWS: usize = LONGEST / 2;
 
-/// What stands for the ids that found no room.
+/// Suffix in place of the ids that did not fit.
 const MORE: &str = ",...";
 
-/// What an attribute is.
+/// The result of reading an attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attribute {
     /// There is none of that name, or it is NULL.
@@ -50,7 +50,7 @@ pub enum Attribute {
     TooLong,
 }
 
-/// Every name that may be there.
+/// Every possible name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Name {
     Uri,
@@ -59,16 +59,16 @@ enum Name {
     Pin,
     Dataset,
     Row,
-    /// By the dotted name of a column.
+    /// The dotted name of a column.
     Column(String),
 }
 
 impl Name {
-    /// Those that are listed, in order.
+    /// The listed ones, in order.
     const LISTED: [Self; 6] =
         [Self::Uri, Self::Etag, Self::Version, Self::Pin, Self::Dataset, Self::Row];
 
-    /// `None` for a name that no file here has.
+    /// `None` for a name that no file of this mount has.
     fn parse(name: &[u8]) -> Option<Self> {
         let name = std::str::from_utf8(name).ok()?.strip_prefix("user.dcfs.")?;
         if let Some(column) = name.strip_prefix("col.") {
@@ -77,7 +77,7 @@ impl Name {
         Self::LISTED.into_iter().find(|listed| listed.text() == name)
     }
 
-    /// Without `user.dcfs.`; of a column, nothing.
+    /// The name without `user.dcfs.`; empty for a column.
     fn text(&self) -> &'static str {
         match self {
             Self::Uri => "uri",
@@ -91,9 +91,9 @@ impl Name {
     }
 }
 
-/// What an inode has attributes for.
+/// The kind of an inode, for its attributes.
 enum Bearer {
-    /// Nothing at all.
+    /// No attributes.
     Bare,
     /// A directory of a version.
     Directory(Arc<View>),
@@ -121,7 +121,7 @@ impl Vfs {
         }
     }
 
-    /// The names that are there, each ended by a NUL.
+    /// The names of the attributes, each terminated by a NUL.
     pub fn attributes(self: &Arc<Self>, number: u64) -> Answer<Bytes> {
         match self.bearer(number) {
             Err(error) => Answer::Now(Err(error)),
@@ -170,7 +170,7 @@ impl Vfs {
         })
     }
 
-    /// An attribute of a row's file. Blocks.
+    /// An attribute of a row's file. Blocking.
     fn file_attribute(
         &self,
         number: u64,
@@ -215,7 +215,7 @@ impl Attribute {
     }
 }
 
-/// Names as `listxattr` gives them.
+/// Names in the format of `listxattr`.
 fn listed(names: impl IntoIterator<Item = Name>) -> Bytes {
     names.into_iter().map(|name| format!("user.dcfs.{}\0", name.text())).collect::<String>().into()
 }
@@ -230,7 +230,7 @@ fn has(object: &Object, name: &Name) -> bool {
     }
 }
 
-/// What the row recorded of its object.
+/// The recorded property of a row's object.
 fn recorded(object: &Object, name: &Name) -> Attribute {
     match name {
         name if !has(object, name) => Attribute::Absent,
@@ -242,7 +242,7 @@ fn recorded(object: &Object, name: &Name) -> Attribute {
     }
 }
 
-/// `1,7,12`, as many as find room, then `,...`.
+/// Formats `1,7,12`, as many as fit, then `,...`.
 fn row_ids(ids: &[RowId]) -> String {
     let mut text = String::new();
     for (at, id) in ids.iter().enumerate() {
@@ -261,15 +261,16 @@ fn row_ids(ids: &[RowId]) -> String {
 
 /// The values of a column in the rows of one file.
 ///
-/// One value as text: `7`, `0.5`, `true`, `inf`; text, times and stored JSON as they are. NULL is no
-/// attribute. Where rows differ, a JSON list of one item per row, in the order of `user.dcfs.row`.
+/// A single value is text: `7`, `0.5`, `true`, `inf`; strings, times and stored JSON are verbatim. NULL is an
+/// absent attribute. If rows differ, the value is a JSON list with one item per row, in the order of
+/// `user.dcfs.row`.
 struct Values<'v> {
     of: &'v ValueType,
     /// The first row's value as text; `None` for NULL.
     text: Option<Vec<u8>>,
     /// The same as JSON.
     first: Vec<u8>,
-    /// All of them, until it is too long.
+    /// All of them, until the list is too long.
     list: Vec<u8>,
     differ: bool,
 }
@@ -279,7 +280,7 @@ impl<'v> Values<'v> {
         Self { of, text: None, first: Vec::new(), list: Vec::new(), differ: false }
     }
 
-    /// Adds the next row's; breaks where more cannot change the answer.
+    /// Adds the next row's value; breaks if more cannot change the answer.
     fn add(&mut self, cell: Cell<'_>) -> ControlFlow<()> {
         let mut item = Vec::new();
         json::cell(&mut item, cell, self.of);

@@ -1,4 +1,4 @@
-//! `datasets/` as the catalog stands now: read anew when another process commits, else from memory.
+//! `datasets/` in the catalog's current state: read again after another process commits, else from memory.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -9,14 +9,14 @@ use dcfs_core::id::VersionId;
 use dcfs_core::tree::datasets::{Datasets as Names, Entry};
 use dcfs_data::catalog::{Catalog, Revision, VersionInfo};
 
-/// The directory of datasets, followed.
+/// The directory of datasets, kept up to date.
 #[derive(Debug)]
 pub struct Datasets {
     catalog: Arc<Catalog>,
     last: Mutex<Option<(Revision, Arc<Snapshot>)>>,
 }
 
-/// What a name in `datasets/` is.
+/// The meaning of a name in `datasets/`.
 #[derive(Clone, Copy, Debug)]
 pub enum Found<'a> {
     /// The directory of a version.
@@ -25,7 +25,7 @@ pub enum Found<'a> {
     Link(&'a [u8]),
 }
 
-/// The versions of one moment.
+/// The versions at one moment.
 #[derive(Debug)]
 pub struct Snapshot {
     versions: HashMap<VersionId, VersionInfo>,
@@ -33,14 +33,14 @@ pub struct Snapshot {
 }
 
 impl Datasets {
-    /// Nothing is read yet.
+    /// Reads nothing yet.
     pub fn new(catalog: Arc<Catalog>) -> Self {
         Self { catalog, last: Mutex::default() }
     }
 
-    /// The versions as the catalog stands now. Blocks on the catalog where it moved.
+    /// The versions in the catalog's current state. Blocks on the catalog if it has changed.
     pub fn current(&self) -> Result<Arc<Snapshot>> {
-        // Asked before the versions are read, so that a commit in between is seen next time.
+        // Read before the versions, so that a commit in between is noticed next time.
         let revision = self.catalog.revision()?;
         let mut last = self.last.lock().unwrap_or_else(|e| e.into_inner());
         match &*last {
@@ -66,7 +66,7 @@ impl Snapshot {
         named.filter_map(|(name, entry)| Some((&name[..], self.found(entry)?)))
     }
 
-    /// The directory or the link that a name means, listed or not.
+    /// The version whose directory has this name, listed or not.
     pub fn version(&self, name: &[u8]) -> Option<&VersionInfo> {
         match self.names.lookup(name)? {
             Entry::Version(id) => self.versions.get(&id),
@@ -74,7 +74,7 @@ impl Snapshot {
         }
     }
 
-    /// Where a link leads, listed or not.
+    /// The target of a link, listed or not.
     pub fn link(&self, name: &[u8]) -> Option<Vec<u8>> {
         match self.names.lookup(name)? {
             Entry::Version(_) => None,
@@ -87,7 +87,7 @@ impl Snapshot {
         let others = self.versions.values().filter(|other| other.dataset_id == of.dataset_id);
         let mut others: Vec<_> = others.filter(|other| other.id != of.id).collect();
         others.sort_by_key(|other| (other.version, other.id));
-        // A stranger's catalog may have a number twice.
+        // A stranger's catalog may have duplicate numbers.
         others.dedup_by_key(|other| other.version);
         others
     }

@@ -1,10 +1,11 @@
-//! `.` and `..` by number: who keeps a handle of a file outside of the kernel, as an NFS server and `open_by_handle_at`
-//! do, comes back with a number alone, also after this mount has ended and another took its place.
+//! `.` and `..` by number: holders of a file handle outside of the kernel, such as an NFS server and
+//! `open_by_handle_at`, come back with just a number, even after this mount has ended and another took its
+//! place.
 //!
-//! What a version holds has the same number on every mount ([`super::inode`]), so it is found again once the versions
-//! of the catalog have their slots. Numbers of query directories and other views mean something to one mount only.
-//! The generation that goes with every number tells them apart: it is that of the version's uuid, and for other views
-//! of this mount, so a handle never leads to anything but what it was made for.
+//! Files of a version have the same number on every mount ([`super::inode`]), so they are found again once the
+//! versions of the catalog have their slots. Numbers of query directories and other views are valid for one
+//! mount only. The generation of a number tells these apart: it is derived from the version's uuid, and for
+//! other views from this mount, so a handle never leads to anything but what it was made for.
 
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -13,11 +14,11 @@ use super::beside::by;
 use super::inode::{Inode, Slot};
 use super::{Answer, Entry, Error, Vfs};
 
-/// Generations are 31 bits, for the kernel compares them as signed numbers of 32.
+/// Generations have 31 bits, because the kernel compares them as signed 32-bit numbers.
 const GENERATION: u32 = u32::MAX >> 1;
 
 impl Vfs {
-    /// What the kernel keeps beside an inode number, to know that it still means the same.
+    /// A number that the kernel keeps beside an inode number, to detect reuse.
     pub fn generation(&self, inode: Inode) -> u64 {
         let Some(view) = inode.slot().and_then(|slot| self.views.named(slot)) else { return 0 };
         let of_version = view.generation();
@@ -25,15 +26,15 @@ impl Vfs {
             None => of_version,
             Some(_) => {
                 let born = self.born.duration_since(UNIX_EPOCH).map_or(1, |born| born.as_nanos());
-                // Odd, so that serials that differ give products that do.
+                // Odd, so that different serials give different products.
                 of_version ^ (born / 1_000) as u32 ^ view.serial().wrapping_mul(0x9e37_79b1)
             }
         };
         u64::from(own & GENERATION)
     }
 
-    /// `.` and `..`, which only the kernel asks for, with a handle; `None` for any other name. No path of a command leads
-    /// up this way.
+    /// Handles `.` and `..`, which only the kernel requests, with a handle; `None` for any other name. Paths of
+    /// programs never lead up this way.
     pub fn by_number(self: &Arc<Self>, number: u64, name: &[u8]) -> Option<Answer<Entry>> {
         match name {
             b"." => Some(self.itself(number)),
@@ -51,7 +52,7 @@ impl Vfs {
         })
     }
 
-    /// `..`: the directory around a directory.
+    /// `..`: the parent of a directory.
     fn around(self: &Arc<Self>, number: u64) -> Answer<Entry> {
         let vfs = self.clone();
         Answer::later(async move {
@@ -61,7 +62,7 @@ impl Vfs {
         })
     }
 
-    /// Gives every version its slot and every link its number, where `number` is of none that is known.
+    /// Gives every version its slot and every link its number, if `number` is unknown.
     fn find_again(self: &Arc<Self>, number: u64) -> Answer<()> {
         let is_known = match Inode::decode(number) {
             None => return Answer::Now(Err(Error::Unknown(number).into())),
@@ -80,7 +81,7 @@ impl Vfs {
         })
     }
 
-    /// The directory around a directory.
+    /// The parent of a directory.
     pub(super) fn up(self: &Arc<Self>, number: u64) -> Answer<Inode> {
         let Some(inode) = Inode::decode(number) else {
             return Answer::Now(Err(Error::Unknown(number).into()));

@@ -1,8 +1,7 @@
-//! Row files that were opened lately, to be opened again from memory, and those that were fetched before anyone
-//! asked.
+//! Recently opened files of rows, for reopening them from memory, and prefetched ones.
 //!
-//! Nothing here outlives what it is about: numbers are never given twice, a version's rows never change, and
-//! what could be another object at the next look ([`Reader::known`]) is not kept.
+//! Entries never become invalid: numbers are never reused, a version's rows never change, and objects that
+//! could be different at the next open ([`Reader::known`]) are not kept.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -13,13 +12,13 @@ use tokio::sync::watch;
 
 use dcfs_store::{Known, Reader};
 
-/// Files that were opened lately, at most: some hundred bytes each.
+/// Limit of recently opened files: some hundred bytes each.
 const KNOWN: NonZeroUsize = NonZeroUsize::new(1 << 17).expect("not zero");
 
-/// Files that wait for who opens them, at most: more than are fetched ahead of two readers.
+/// Limit of prefetched files: more than are prefetched for two readers.
 const READY: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 
-/// What was opened lately or is about to be, by inode number.
+/// Recently opened and prefetched files, by inode number.
 #[derive(Clone, Debug)]
 pub struct Files(Arc<Mutex<Table>>);
 
@@ -30,7 +29,7 @@ struct Table {
     coming: HashMap<u64, watch::Receiver<()>>,
 }
 
-/// A file that is being fetched: until dropped, who opens it waits.
+/// A file that is being fetched: until this is dropped, opens of it wait.
 pub struct Coming {
     number: u64,
     files: Files,
@@ -45,29 +44,29 @@ impl Default for Files {
 }
 
 impl Files {
-    /// Keeps what was opened, if it may be.
+    /// Keeps an opened file, if allowed.
     pub fn keep(&self, number: u64, reader: &Reader) {
         if let Some(known) = reader.known() {
             self.lock().known.put(number, known);
         }
     }
 
-    /// What was kept of a file.
+    /// A kept file.
     pub fn known(&self, number: u64) -> Option<Known> {
         self.lock().known.get(&number).cloned()
     }
 
-    /// A file that was fetched before anyone asked.
+    /// Takes a prefetched file.
     pub fn take_ready(&self, number: u64) -> Option<Reader> {
         self.lock().ready.pop(&number)
     }
 
-    /// Whether a file is here or coming.
+    /// Whether a file is present or being fetched.
     pub fn has(&self, number: u64) -> bool {
         self.lock().has(number)
     }
 
-    /// Begins to fetch a file, unless it is here or coming.
+    /// Begins to fetch a file, unless it is present or being fetched.
     pub fn begin(&self, number: u64) -> Option<Coming> {
         let (over, coming) = watch::channel(());
         let mut table = self.lock();
@@ -78,7 +77,7 @@ impl Files {
         Some(Coming { number, files: self.clone(), _over: over })
     }
 
-    /// Waits for a file that is being fetched; it, if it came.
+    /// Waits for a file that is being fetched; `None` if that failed.
     pub async fn arrival(&self, number: u64) -> Option<Reader> {
         let coming = self.lock().coming.get(&number).cloned();
         if let Some(mut coming) = coming {
@@ -105,7 +104,7 @@ impl Coming {
         self.number
     }
 
-    /// It is here.
+    /// Marks it as fetched.
     pub fn ready(self, reader: Reader) {
         self.files.lock().ready.put(self.number, reader);
     }

@@ -1,8 +1,8 @@
 //! Query directories: a name that is a filter is a directory of the rows that it selects.
 //!
-//! A recorded name always wins, so a name is only asked for here when there is no such file. Whether it
-//! is a filter is told from its letters; most names are none, and cost no more than that. What it
-//! selects is found when somebody goes below. Every spelling has a view of its own, for Linux keeps one
+//! A recorded name always wins, so a name is only considered here if there is no such file. Its letters show
+//! whether it can be a filter; most names cannot, and cost no more than that check. The selected rows are
+//! computed when somebody opens the directory. Every spelling has a view of its own, because Linux keeps one
 //! path per directory inode; equal filters share their rows in [`dcfs_data::query`].
 
 use std::collections::HashMap;
@@ -19,13 +19,13 @@ use dcfs_data::pack::{Dir, Subset};
 use dcfs_data::pages::Narrowed;
 use dcfs_data::query::Version;
 
-/// Rows that the examples on a page may come from.
+/// Number of rows from which the examples on a page are taken.
 const EXAMPLES: usize = 20;
 
-/// Bytes of all filters that a mount has seen, at most.
+/// Limit of the total length of all filters of a mount, in bytes.
 const MOST_TEXT: usize = 16 << 20;
 
-/// The filters that were looked up, as they were typed, as long as a view has them. A number is never given twice.
+/// The filters that were looked up, as typed, for as long as a view has them. Numbers are never reused.
 #[derive(Debug, Default)]
 pub struct Filters {
     table: RwLock<Table>,
@@ -40,7 +40,7 @@ struct Table {
 }
 
 impl Filters {
-    /// The number of a filter, the same each time.
+    /// The number of a filter, always the same.
     ///
     /// # Errors
     /// [`Error::Full`].
@@ -71,7 +71,7 @@ impl Filters {
         table.texts.get(&number).cloned()
     }
 
-    /// Whether there is not much room left for more.
+    /// Whether there is little room left.
     fn is_crowded(&self) -> bool {
         self.table.read().unwrap_or_else(|e| e.into_inner()).bytes > MOST_TEXT / 4 * 3
     }
@@ -86,39 +86,39 @@ impl Filters {
     }
 }
 
-/// A directory of a filter that the kernel may forget, by the directory around it and its name there.
+/// A filter directory that the kernel may forget, by its parent and its name there.
 #[derive(Clone, Debug)]
 pub struct IdleView {
     idle: Idle,
-    /// Its name, where that is known.
+    /// Its name, if known.
     pub name: Option<(u64, Vec<u8>)>,
 }
 
-/// A filter as the name of a directory.
+/// The name of a filter's directory.
 pub fn as_name(filter: &str) -> String {
     filter.replace('/', SLASH.encode_utf8(&mut [0; 4]))
 }
 
 impl Vfs {
-    /// Other bounds for the views of this mount than the usual ones; only before the first look-up.
+    /// Sets other limits for the views of this mount; only before the first lookup.
     pub fn bound_views(&self, bounds: Bounds) {
         self.views.bound(bounds);
     }
 
-    /// Counts an inode number that is handed to the kernel; `false` where what it names went meanwhile.
+    /// Counts an inode number that is handed to the kernel; `false` if its view was evicted meanwhile.
     pub fn hold(&self, inode: Inode) -> bool {
         self.views.hold(inode)
     }
 
-    /// The kernel forgets so many look-ups of a number.
+    /// The kernel forgets this many lookups of a number.
     pub fn forget(&self, number: u64, times: u64) {
         if let Some(inode) = Inode::decode(number) {
             self.views.forget(inode, times);
         }
     }
 
-    /// Where there are nearly too many views: those that were used longest ago. Whoever talks to the kernel has it forget
-    /// their names, then calls [`Vfs::evict`].
+    /// The least recently used views, if there are nearly too many. The caller makes the kernel forget their
+    /// names, then calls [`Vfs::evict`].
     pub fn idle_views(&self) -> Vec<IdleView> {
         let idle = self.views.idle(self.filters.is_crowded()).into_iter();
         idle.map(|idle| {
@@ -136,7 +136,7 @@ impl Vfs {
         .collect()
     }
 
-    /// Lets go of a view, and of all that is known of it, if the kernel has forgotten it.
+    /// Drops a view, and everything known about it, if the kernel has forgotten it.
     pub fn evict(&self, view: &IdleView) {
         let slot = view.idle.slot;
         let Some(filter) = self.views.evict(&view.idle) else { return };
@@ -148,8 +148,8 @@ impl Vfs {
         }
     }
 
-    /// A name that no file has: a query directory, if it is a filter. `dir` is the directory it stands in,
-    /// where that is not the top of the view.
+    /// Looks up a name that no file has: a query directory, if it is a filter. `dir` is the parent directory,
+    /// unless that is the top of the view.
     pub(super) fn lookup_query(
         &self,
         place: &Place,
@@ -175,7 +175,7 @@ impl Vfs {
         Ok(Entry::Found(self.directory(Inode::View(slot), Some(&place.view.of))))
     }
 
-    /// What a query selects of the rows of `place`, below `dir` where it stands there. Blocks.
+    /// The rows of `place` that a query selects, below `dir` if given. Blocking.
     pub(super) fn selected(&self, place: &Place, number: u32, dir: Option<Dir>) -> Result<Shown> {
         let unknown = || Error::Unknown(Inode::View(place.slot).number());
         let text = self.filters.text(number).ok_or_else(unknown)?;
@@ -199,7 +199,7 @@ impl Vfs {
         Ok(Shown { set: Subset::new(selected.rows), ranking: selected.ranking })
     }
 
-    /// What the pages of a view say of its rows, if it is a query's.
+    /// The description of the rows of a query's view, for its pages.
     pub(super) fn narrowed(&self, place: &Place) -> Option<Narrowed> {
         let (mut filters, mut diff) = (Vec::new(), None);
         let mut why_empty = None;
@@ -212,7 +212,7 @@ impl Vfs {
             if let Some(number) = step.filter()
                 && let Some(text) = self.filters.text(number)
             {
-                // Of one filter: why several together leave nothing, each of their directories says.
+                // Only for a single filter: for several, each of their directories explains it.
                 if rows.is_empty() && filters.is_empty() {
                     why_empty = self.why_none(place, &text);
                 }

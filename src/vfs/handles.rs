@@ -1,4 +1,4 @@
-//! Open files and directories: what a read needs, by the number that the kernel gives back.
+//! Open files and directories by handle, with everything that a read needs.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -13,7 +13,7 @@ use super::tables::Content;
 use dcfs_core::error::Result;
 use dcfs_store::Reader;
 
-/// An open file or directory. Cheap to clone: a read takes its own and holds no lock while it waits.
+/// An open file or directory. Cheap to clone: a read clones it and holds no lock while it waits.
 #[derive(Clone, Debug)]
 pub enum Handle {
     /// A helper file as it was when opened.
@@ -22,26 +22,26 @@ pub enum Handle {
     Table(Arc<Content>),
     /// An object of a store.
     Object(Arc<Reader>),
-    /// What is made of objects while it is read.
+    /// A file generated from objects while it is read.
     Stream(Arc<dyn Stream>),
     /// A directory as it was when opened.
     Directory(Arc<Listing>),
 }
 
-/// A file that is made of objects while it is read.
+/// A file that is generated from objects while it is read.
 pub trait Stream: Debug + Send + Sync {
-    /// Bytes.
+    /// In bytes.
     fn size(&self) -> u64;
 
     /// The bytes `offset..offset + length`, cut at the end.
     fn read(self: Arc<Self>, offset: u64, length: u32) -> Reading;
 }
 
-/// Bytes that are on their way.
+/// A pending read.
 pub type Reading = Pin<Box<dyn Future<Output = Result<Bytes>> + Send>>;
 
 impl Handle {
-    /// Bytes; of a directory, none.
+    /// In bytes; 0 for a directory.
     pub fn size(&self) -> u64 {
         match self {
             Self::Text(text) => text.len() as u64,
@@ -53,7 +53,7 @@ impl Handle {
     }
 }
 
-/// Every open file of a mount. Numbers are never used twice.
+/// Every open file of a mount. Numbers are never reused.
 #[derive(Debug, Default)]
 pub struct Handles {
     next: AtomicU64,
@@ -61,14 +61,14 @@ pub struct Handles {
 }
 
 impl Handles {
-    /// Keeps an open file and gives its number.
+    /// Adds an open file and returns its number.
     pub fn insert(&self, handle: Handle) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.open.write().unwrap_or_else(|e| e.into_inner()).insert(number, handle);
         number
     }
 
-    /// How many are open.
+    /// The number of open files.
     pub fn count(&self) -> usize {
         self.open.read().unwrap_or_else(|e| e.into_inner()).len()
     }
@@ -78,7 +78,7 @@ impl Handles {
         self.open.read().unwrap_or_else(|e| e.into_inner()).get(&number).cloned()
     }
 
-    /// Forgets it. Reads that hold it already go on.
+    /// Removes it. Reads in progress continue.
     pub fn remove(&self, number: u64) {
         self.open.write().unwrap_or_else(|e| e.into_inner()).remove(&number);
     }

@@ -1,4 +1,4 @@
-//! Inode numbers: everything a number has to say, so that nothing has to be remembered per file.
+//! Inode numbers: they encode everything about an inode, so that no state is needed per file.
 //!
 //! ```text
 //! 63   60 59                42 41        32 31                              0
@@ -6,18 +6,18 @@
 //! |      |                    | column: 10 |                                |
 //! ```
 //!
-//! A number says the same for the life of a mount, and for a version's files on every mount (as
-//! long as two versions do not hash to one slot: [`super::views`]). Numbers come back from programs
-//! that kept them, and from `open_by_handle`: every decoded part is checked where it is used.
+//! A number is valid for the life of a mount, and for a version's files on every mount (unless two versions
+//! hash to one slot: [`super::views`]). Numbers come back from programs that kept them, and from
+//! `open_by_handle_at`: every decoded part is validated before use.
 
 use super::tables::Table;
 use dcfs_data::pack::DEEPEST;
 use dcfs_data::pages::Page;
 
-/// How many views (versions and the directories that show some of their rows) a mount can tell apart.
+/// Limit of views (versions and the directories that show some of their rows) of a mount.
 pub const VIEWS: u32 = 1 << 18;
 
-/// The root of the mount, as FUSE wants it.
+/// The root of the mount, as defined by FUSE.
 pub const ROOT: u64 = 1;
 
 /// A slot of the table of views, below [`VIEWS`].
@@ -31,17 +31,17 @@ pub struct ViewNode {
     pub directory: u8,
     /// One of the directory's kinds of nodes, below [`NODE_KINDS`].
     pub kind: u8,
-    /// What the directory makes of it.
+    /// Defined by the directory.
     pub number: u32,
 }
 
-/// How many kinds of nodes a directory below `_views/` can have.
+/// Limit of the kinds of nodes in a directory below `_views/`.
 pub const NODE_KINDS: u8 = 16;
 
-/// How many directories there can be below `_views/`.
+/// Limit of directories below `_views/`.
 pub const MOST_DIRECTORIES: u8 = ((1 << (VIEW - DEPTH)) - NODES) as u8 / NODE_KINDS;
 
-/// What an inode number means.
+/// The meaning of an inode number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Inode {
     /// `/`
@@ -64,10 +64,9 @@ pub enum Inode {
     Link(u32),
     /// The top directory of a view: of a version, of `_views/hf`, of a query.
     View(Slot),
-    /// The directory of one File column, where a version has several.
+    /// The directory of one File column, if a version has several.
     Column(Slot, u16),
-    /// A directory of rows' paths, at depth 1 or more of its column's tree. The column is known from
-    /// the entry.
+    /// A directory in rows' paths, at depth 1 or more of its column's tree. The column follows from the entry.
     Dir(Slot, u16, u32),
     /// A row's file. Its slot is that of the whole version, whichever view shows it.
     File(Slot, u32),
@@ -79,20 +78,21 @@ pub enum Inode {
     Views(Slot),
     /// `_views/_README.md`
     ViewsPage(Slot),
-    /// A directory or a file below `_views/` that is of one of its directories ([`super::beside`]).
+    /// A directory or a file of one of the directories below `_views/` ([`super::beside`]).
     Beside(Slot, ViewNode),
-    /// `_error` at the top of a view; below one of its File columns; below a directory of rows' paths, as [`Inode::Dir`] has it.
+    /// `_error` at the top of a view; below one of its File columns; below a directory of rows' paths, encoded
+    /// like [`Inode::Dir`].
     Errors(Slot),
     ColumnErrors(Slot, u16),
     DirErrors(Slot, u16, u32),
     /// `_error/<filter>` in any of them: a number of [`super::wrong`].
     ErrorNote(Slot, u32),
-    /// `_views/by/<column>/<value>`, by the ordinal of the value's first row. The slot is that of the
-    /// view around it: a value has one of its own only when someone goes below it.
+    /// `_views/by/<column>/<value>`, by the ordinal of the value's first row. The slot is that of the parent
+    /// view: a value gets one of its own only when someone opens it.
     Value(Slot, u16, u32),
 }
 
-/// The most columns that have a directory in `_views/by`.
+/// Limit of columns with a directory in `_views/by`.
 pub const MOST_LEAVES: usize = 1 << (VIEW - DEPTH);
 
 const KIND: u32 = 60;
@@ -101,23 +101,23 @@ const DEPTH: u32 = 32;
 
 const _: () = assert!(DEEPEST < 1 << (VIEW - DEPTH), "every depth has a number");
 
-/// What no version has; and, with a depth, the `_error` of a directory.
+/// Inodes outside of versions; and, with a depth, the `_error` of a directory.
 const FIXED: u64 = 0;
 const LINK: u64 = 1;
-/// In place of a view, what tells pages from links.
+/// In place of a view: distinguishes pages from links.
 const KNOWN: Slot = Slot(1);
 const TOP: u64 = 2;
 const COLUMN: u64 = 3;
 const DIR: u64 = 4;
 const FILE: u64 = 5;
-/// What is beside a view's files; which of them stands in place of the depth.
+/// Inodes beside a view's files; the depth field tells which.
 const BESIDE: u64 = 6;
 const VALUE: u64 = 7;
 
-/// Of what is [`BESIDE`], nodes begin here: [`NODE_KINDS`] for each directory.
+/// First number of nodes among [`BESIDE`]: [`NODE_KINDS`] for each directory.
 const NODES: u32 = 32;
 
-/// The numbers of what else is [`BESIDE`].
+/// The numbers of the others among [`BESIDE`].
 mod beside {
     pub const PAGE: u16 = 0;
     pub const TABLE: u16 = 1;
@@ -134,7 +134,7 @@ fn pack(kind: u64, slot: Slot, depth: u16, entry: u32) -> u64 {
 }
 
 impl ViewNode {
-    /// Which of those [`BESIDE`] a view's files it is.
+    /// Its number among [`BESIDE`].
     fn which(self) -> u16 {
         debug_assert!(self.directory < MOST_DIRECTORIES && self.kind < NODE_KINDS);
         NODES as u16 + u16::from(self.directory) * u16::from(NODE_KINDS) + u16::from(self.kind)
@@ -180,7 +180,7 @@ impl Inode {
         }
     }
 
-    /// The view that it is of, if it is of one.
+    /// The view that it belongs to, if any.
     pub fn slot(self) -> Option<Slot> {
         match self {
             Self::Root
@@ -209,7 +209,7 @@ impl Inode {
         }
     }
 
-    /// What a number from the kernel means; `None` for one that no mount hands out.
+    /// Decodes a number from the kernel; `None` for one that no mount hands out.
     pub fn decode(number: u64) -> Option<Self> {
         let slot = Slot((number >> VIEW) as u32 & (VIEWS - 1));
         let depth = (number >> DEPTH) as u16 & ((1 << (VIEW - DEPTH)) - 1);
@@ -233,7 +233,7 @@ impl Inode {
             (VALUE, first) => Self::Value(slot, depth, first),
             _ => return None,
         };
-        // One number, one meaning: bits that a kind has no use for are zero.
+        // Each meaning has exactly one number: unused bits are zero.
         (inode.number() == number).then_some(inode)
     }
 

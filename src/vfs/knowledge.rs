@@ -1,12 +1,12 @@
-//! `/README.md`, `/AGENTS.md` and `/knowledge/`: what opens a mount, and a page about every dataset.
+//! `/README.md`, `/AGENTS.md` and `/knowledge/`: an introduction to a mount, and a page about every dataset.
 //!
-//! Pages are made when somebody looks at one, and kept until the catalog moves or a person writes a note: the size that is given is
-//! the size that is read. A directory of pages is listed without making them; what it tells of their sizes is good for no time, so
-//! that whoever wants to know asks for the page. Of a large version there are no statistics on its page: they are
-//! asked for by name, in its own directory.
+//! Pages are generated when somebody reads one, and kept until the catalog changes or a person writes a note:
+//! the reported size is the size that is read. A directory of pages is listed without generating them; the
+//! sizes in a listing expire at once, so that the kernel asks for the page's attributes. For a large version
+//! the page contains no statistics: they are available in its own directory, by name.
 //!
-//! `usage.md` and `runs.md` are of this machine and this moment: pages of the mount alone, made anew each time. A mount that other users
-//! share has neither.
+//! `usage.md` and `runs.md` describe this machine at this moment: they exist only in the mount, and are
+//! generated for each read. A mount that other users share has neither.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -29,14 +29,14 @@ use dcfs_data::runs;
 /// Its name at the top of the mount.
 pub const NAME: &[u8] = b"knowledge";
 
-/// What was used, and which programs run.
+/// Pages about usage and about running programs.
 const USAGE: &str = "usage.md";
 const RUNS: &str = "runs.md";
 
-/// Texts that are kept, of some kilobytes each.
+/// Limit of cached texts, of some kilobytes each.
 const MOST: NonZeroUsize = NonZeroUsize::new(512).expect("not zero");
 
-/// What stands beside the pages at the top of the mount.
+/// Files beside the directories at the top of the mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Front {
     Readme,
@@ -62,7 +62,7 @@ impl Front {
     }
 }
 
-/// Which text.
+/// The key of a cached text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
     Front(&'static str),
@@ -70,7 +70,7 @@ enum Key {
     Page(String),
 }
 
-/// A text, and what it was made from: the catalog then, and what people had written.
+/// A text, and the state it was generated from: the catalog's revision, and a stamp of the notes.
 type Made = (Revision, u64, Bytes);
 
 /// The pages of a mount.
@@ -84,17 +84,17 @@ pub struct Pages {
     texts: Mutex<LruCache<Key, Made>>,
 }
 
-/// The directories of pages, each with its names and whether they are directories.
+/// The directories of pages: names, and whether they are directories.
 type Tree = BTreeMap<String, BTreeSet<(String, bool)>>;
 
 impl Pages {
-    /// Those of the catalog of `vfs`.
+    /// The pages of the catalog of `vfs`.
     pub fn new(catalog: &Arc<Catalog>, vfs: Weak<Vfs>) -> Self {
         let own = vfs.clone();
         let packs = move |of: &_| {
             let gone = || dcfs_core::error::Error::new(Kind::Broken, "the mount has ended");
             let vfs = vfs.upgrade().ok_or_else(gone)?;
-            // Pages are made in a task that may block.
+            // Pages are generated in a task that may block.
             Runtime::current().block_on(vfs.packs.get(of))
         };
         let folder = Knowledge::default_folder(catalog);
@@ -107,7 +107,7 @@ impl Pages {
         }
     }
 
-    /// The directories as the catalog stands now.
+    /// The directories in the catalog's current state.
     fn tree(&self, catalog: &Catalog) -> Result<Arc<Tree>> {
         let revision = catalog.revision()?;
         let mut kept = self.tree.lock().unwrap_or_else(PoisonError::into_inner);
@@ -122,7 +122,7 @@ impl Pages {
         for page in self.knowledge.pages()? {
             let mut path = page.path.as_str();
             let mut is_directory = false;
-            // Its directories, from the inside out.
+            // Its parent directories, innermost first.
             while !path.is_empty() {
                 let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
                 tree.entry(above.to_owned()).or_default().insert((name.to_owned(), is_directory));
@@ -134,10 +134,10 @@ impl Pages {
         Ok(tree)
     }
 
-    /// A text as it is now; `None` for a page that there is not.
+    /// The current text; `None` for a page that does not exist.
     fn fresh(&self, catalog: &Catalog, key: &Key) -> Result<Option<Bytes>> {
         let revision = catalog.revision()?;
-        // What moves with no commit is always looked at anew.
+        // Pages that change without a commit are always generated anew.
         if let Key::Page(path) = key
             && let Some(text) = self.of_now(catalog, path)
         {
@@ -166,7 +166,7 @@ impl Pages {
         Ok(Some(text))
     }
 
-    /// A page of this machine and this moment, if `path` is one.
+    /// A page about this machine at this moment, if `path` is one.
     fn of_now(&self, catalog: &Catalog, path: &str) -> Option<String> {
         match path {
             USAGE | RUNS if !self.is_private() => None,
@@ -176,12 +176,12 @@ impl Pages {
         }
     }
 
-    /// Whether nobody but the mount's owner may ask.
+    /// Whether only the mount's owner has access.
     fn is_private(&self) -> bool {
         self.vfs.upgrade().is_some_and(|vfs| !vfs.is_shared())
     }
 
-    /// A text as it was last shown; made where it never was, or long ago.
+    /// The text as last shown; generated if there is none.
     fn kept(&self, catalog: &Catalog, key: &Key) -> Result<Option<Bytes>> {
         match self.look(key) {
             Some((.., text)) => Ok(Some(text)),
@@ -204,7 +204,7 @@ impl Pages {
 }
 
 impl Vfs {
-    /// The attributes of what stands at the top of the mount.
+    /// The attributes of a file at the top of the mount.
     pub(super) fn front_attr(&self, front: Front) -> Result<Attr> {
         let key = Key::Front(front.name());
         let text = self.pages.fresh(&self.catalog, &key)?.unwrap_or_default();
@@ -216,14 +216,14 @@ impl Vfs {
         Attr { inode, kind, size, mtime, ttl: SHORT }
     }
 
-    /// Opens what stands at the top of the mount.
+    /// Opens a file at the top of the mount.
     pub(super) fn open_front(self: &Arc<Self>, front: Front) -> Answer<Opened> {
         self.open_text(false, move |vfs| {
             Ok(vfs.pages.kept(&vfs.catalog, &Key::Front(front.name()))?.unwrap_or_default())
         })
     }
 
-    /// Below `knowledge/`, the path of what a number of the kernel means; empty for that itself.
+    /// The path below `knowledge/` of an inode; empty for `knowledge/` itself.
     fn known_below(&self, inode: Inode) -> Result<String> {
         match inode {
             Inode::Known(number) => {
@@ -240,7 +240,7 @@ impl Vfs {
         }
     }
 
-    /// A name in a directory of pages.
+    /// Looks up a name in a directory of pages.
     pub(super) fn lookup_knowledge(self: &Arc<Self>, inode: Inode, name: &[u8]) -> Answer<Entry> {
         let (vfs, name) = (self.clone(), String::from_utf8(name.to_vec()));
         self.in_background(move || {
@@ -278,7 +278,7 @@ impl Vfs {
         Attr { ttl: SHORT, ..self.directory(inode, None) }
     }
 
-    /// A directory of pages, as the catalog stands now.
+    /// Lists a directory of pages in the catalog's current state.
     pub(super) fn list_knowledge(self: &Arc<Self>, inode: Inode) -> Answer<Listing> {
         let vfs = self.clone();
         self.in_background(move || {
@@ -299,7 +299,7 @@ impl Vfs {
         })
     }
 
-    /// The directory around one of pages.
+    /// The parent of a directory of pages.
     pub(super) fn known_up(&self, inode: Inode) -> Result<Inode> {
         let path = self.known_below(inode)?;
         match path.rsplit_once('/') {

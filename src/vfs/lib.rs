@@ -1,31 +1,31 @@
 //! The file system, without a kernel: names, attributes, listings and bytes, by inode number.
 //!
-//! Every question has one method. What is answered from memory or maps comes at once
-//! ([`Answer::Now`]); what may wait on the catalog, a build, a page or a bucket comes as a future
-//! ([`Answer::Later`]) that owns all it needs, so that the door can move it into a task with its
-//! reply. Nothing here knows FUSE.
+//! Each operation is one method. If the answer is in memory or in mapped files, it is returned at once
+//! ([`Answer::Now`]); if it may have to wait for the catalog, a build, a page or a bucket, it is a future
+//! ([`Answer::Later`]) that owns everything it needs, so that the caller can move it into a task with its
+//! reply. Independent of FUSE.
 //!
-//! | file | what lives there |
+//! | file | contents |
 //! |---|---|
-//! | [`lookup`], [`opening`] | what a name is; what an open file or version needs |
-//! | [`asking`], [`place`] | from memory now, or in a task; a view with its pack and its rows |
-//! | [`turns`] | how much one user has done at a time |
+//! | [`lookup`], [`opening`] | lookups of names; opening files and versions |
+//! | [`asking`], [`place`] | answers from memory, or in a task; a view with its pack and its rows |
+//! | [`turns`] | limits of concurrent work per user |
 //! | [`beside`] | `_views/`: one file for each directory below it |
 //! | [`tables`] | the tables of a view's rows |
 //! | [`sets`] | the values of columns and the rows of views |
-//! | [`filters`] | query directories: which names are filters, and what they show |
-//! | [`attributes`] | what rows say of their files, as extended attributes |
-//! | [`inode`] | what the bits of an inode number say |
-//! | [`views`], [`links`] | the two tables that grow: versions seen, links seen |
-//! | [`datasets`] | `datasets/` as the catalog stands now |
-//! | [`texts`] | helper files, rendered and kept |
+//! | [`filters`] | query directories: names that are filters, and their contents |
+//! | [`attributes`] | data of rows as extended attributes of their files |
+//! | [`inode`] | the encoding of inode numbers |
+//! | [`views`], [`links`] | the two growing tables: views and links that were looked up |
+//! | [`datasets`] | `datasets/` in the catalog's current state |
+//! | [`texts`] | helper files, rendered and cached |
 //! | [`listing`] | directories, paged by position |
 //! | [`export`] | `.` and `..` by number, for file handles |
 //! | [`paths`] | inode numbers as paths, for the log |
-//! | [`siblings`], [`order`] | files fetched before anyone asks |
-//! | [`handles`], [`files`] | open files; those that were opened lately |
-//! | [`live`] | what the mount says of itself |
-//! | [`used`] | what is noted of how versions are used |
+//! | [`siblings`], [`order`] | prefetching of files |
+//! | [`handles`], [`files`] | open files; recently opened files |
+//! | [`live`] | the status files of the mount |
+//! | [`used`] | usage records of versions |
 //! | [`walk`] | paths, trees and bytes, for commands that need no kernel |
 
 mod asking;
@@ -88,34 +88,34 @@ use dcfs_data::pack::Packs;
 use dcfs_data::query::Queries;
 use dcfs_store::{Caller, Stores};
 
-/// How long the kernel may keep what can never change: as long as it takes.
+/// How long the kernel may cache what can never change: unlimited.
 pub const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
-/// How long the kernel may keep what other versions can change.
+/// How long the kernel may cache what other versions can change.
 pub const SHORT: Duration = Duration::from_secs(1);
 
-/// Why the file system itself cannot answer.
+/// Errors of the file system itself.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A table of fixed size has no room.
     #[error("the mount has seen too many {0}; unmount and mount again")]
     Full(&'static str),
-    /// Views in views in views.
+    /// Views nested too deeply.
     #[error("filters and folders by value nest deeper than {0}; begin again from the version")]
     Deep(usize),
-    /// A number that this mount never handed out, or of a place that is no more.
+    /// A number that this mount never handed out, or whose place no longer exists.
     #[error("what inode {0:#x} named is no more, as after `dcfs rm`; look the path up again")]
     Unknown(u64),
-    /// A question for directories, asked of a file, or the other way round.
+    /// A directory operation on a file, or the other way round.
     #[error("inode {0:#x} is not a {1}")]
     Wrong(u64, &'static str),
-    /// A build or a query that goes on in the background.
+    /// A build or a query that continues in the background.
     #[error("not ready within {0} s (`--timeout`); the work goes on, try again")]
     Timeout(u64),
     /// A task died; its panic is in the log.
     #[error("the work on it was cut off: {0}")]
     Lost(String),
-    /// A row that no longer names what the pack says.
+    /// A row that no longer matches the pack.
     #[error("row {row} of `{version}` is not the one that was packed; the pack is built anew")]
     Mismatch { row: i64, version: String },
 }
@@ -134,11 +134,11 @@ impl From<Error> for error::Error {
     }
 }
 
-/// An answer from memory, or the work that finds it.
+/// An answer from memory, or a future that computes it.
 pub enum Answer<T> {
     /// Known already.
     Now(Result<T>),
-    /// May wait; run it in a task.
+    /// May have to wait; run it in a task.
     Later(Pin<Box<dyn Future<Output = Result<T>> + Send>>),
 }
 
@@ -147,7 +147,7 @@ impl<T: 'static> Answer<T> {
         Self::Later(Box::pin(work))
     }
 
-    /// The same of another type.
+    /// Converts the value.
     fn map<U: 'static>(self, change: impl FnOnce(T) -> U + Send + 'static) -> Answer<U> {
         match self {
             Self::Now(answer) => Answer::Now(answer.map(change)),
@@ -156,19 +156,19 @@ impl<T: 'static> Answer<T> {
     }
 }
 
-/// What `stat` tells, without the owner, which is the same for all.
+/// The result of `stat`, without the owner, which is the same for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attr {
     pub inode: Inode,
     pub kind: FileKind,
-    /// Bytes.
+    /// In bytes.
     pub size: u64,
     pub mtime: SystemTime,
-    /// How long it may be kept.
+    /// How long the kernel may cache it.
     pub ttl: Duration,
 }
 
-/// The three kinds of inode there are.
+/// The three kinds of inodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
     Directory,
@@ -176,7 +176,7 @@ pub enum FileKind {
     Link,
 }
 
-/// What a look-up finds. A name that is not there is an answer too: the kernel keeps it.
+/// The result of a lookup. A missing name is an answer too: the kernel caches it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
     Found(Attr),
@@ -187,15 +187,15 @@ pub enum Entry {
 #[derive(Clone, Debug)]
 pub struct Opened {
     pub handle: u64,
-    /// Whether what the kernel cached of an earlier open is still right.
+    /// Whether the kernel's page cache of an earlier open is still valid.
     pub keep: bool,
-    /// Whether every read is asked for, whatever length the file is said to have.
+    /// Whether the kernel must pass on every read, whatever the reported size of the file.
     pub is_live: bool,
-    /// A file of this machine with the same bytes, which the kernel may read by itself.
+    /// A local file with the same bytes, which the kernel may read directly.
     pub whole: Option<Arc<File>>,
 }
 
-/// Rows and bytes of everything shown, for `df`.
+/// Rows and bytes of all versions, for `df`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     pub rows: u64,
@@ -224,16 +224,16 @@ pub struct Vfs {
     siblings: Siblings,
     memory: beside::Memory,
     used: Used,
-    /// No request waits longer.
+    /// Limit of the wait of any request.
     timeout: Duration,
-    /// Who has how much under way.
+    /// Limits of concurrent work per user.
     turns: Arc<Turns>,
-    /// The moment of the mount: the time of what has no other.
+    /// The time of the mount, used as the mtime of inodes that have no other.
     born: SystemTime,
 }
 
 impl Vfs {
-    /// The file system over a catalog. Nothing is read yet.
+    /// The file system over a catalog. Reads nothing yet.
     pub fn new(
         catalog: Arc<Catalog>,
         packs: Packs,
@@ -267,7 +267,7 @@ impl Vfs {
         })
     }
 
-    /// The child `name` of a directory.
+    /// Looks up the child `name` of a directory.
     pub fn lookup(self: &Arc<Self>, parent: u64, name: &[u8]) -> Answer<Entry> {
         match Inode::decode(parent) {
             Some(Inode::Root) => self.lookup_root(name),
@@ -314,7 +314,7 @@ impl Vfs {
         };
         match inode {
             Inode::Root | Inode::Datasets => Answer::Now(Ok(self.directory(inode, None))),
-            // The size of a link is the length of where it leads.
+            // The size of a link is the length of its target.
             Inode::Link(_) => {
                 let link = self.link(inode);
                 let sized = move |target: Vec<u8>| Attr { size: target.len() as u64, ..link };
@@ -350,7 +350,7 @@ impl Vfs {
         }
     }
 
-    /// Where a link of `datasets/` leads.
+    /// The target of a link in `datasets/`.
     pub fn readlink(self: &Arc<Self>, number: u64) -> Answer<Vec<u8>> {
         let Some(Inode::Link(link)) = Inode::decode(number) else {
             return Answer::Now(Err(Error::Wrong(number, "link").into()));
@@ -363,8 +363,8 @@ impl Vfs {
         })
     }
 
-    /// Opens a directory: a snapshot of it where it can change. [`Opened::keep`] tells whether the
-    /// kernel may keep what it lists.
+    /// Opens a directory: a snapshot of it if it can change. [`Opened::keep`] tells whether the kernel may
+    /// cache the listing.
     pub fn opendir(self: &Arc<Self>, number: u64) -> Answer<Opened> {
         let vfs = self.clone();
         let opened = move |listing: Listing| {
@@ -426,7 +426,7 @@ impl Vfs {
 
     /// Opens a file for reading.
     ///
-    /// `caller`: who asks, where that may be somebody with fewer rights than this process.
+    /// `caller`: the caller, if it may have fewer rights than this process.
     pub fn open(self: &Arc<Self>, number: u64, caller: Option<Caller>) -> Answer<Opened> {
         match Inode::decode(number) {
             Some(Inode::Top) => self.open_front(Front::Readme),
@@ -448,7 +448,7 @@ impl Vfs {
         }
     }
 
-    /// The bytes `offset..offset + length` of an open file, cut at its end and nowhere else.
+    /// The bytes `offset..offset + length` of an open file, cut only at its end.
     pub fn read(self: &Arc<Self>, handle: u64, offset: u64, length: u32) -> Answer<Bytes> {
         match self.handles.get(handle) {
             Some(Handle::Text(text)) => Answer::Now(Ok(cut(&text, offset, length))),
@@ -468,17 +468,17 @@ impl Vfs {
         &self.stores
     }
 
-    /// Waits until what was fetched is kept, and large objects that are whole are marked so.
+    /// Waits until everything fetched is in the cache, and complete large objects are marked.
     pub async fn settled(&self) {
         self.stores.settled().await;
     }
 
-    /// Forgets an open file or directory.
+    /// Closes an open file or directory.
     pub fn release(&self, handle: u64) {
         self.handles.remove(handle);
     }
 
-    /// Rows and bytes of all versions shown, from the catalog alone.
+    /// Rows and bytes of all versions, from the catalog alone.
     pub fn totals(self: &Arc<Self>) -> Answer<Totals> {
         let vfs = self.clone();
         self.in_background(move || Ok(vfs.datasets.current()?.totals()))

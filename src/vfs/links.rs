@@ -1,7 +1,7 @@
-//! Numbers for the links in `datasets/`: a link is its name, its target is asked for each time.
+//! Numbers for the links in `datasets/`: a link is its name, its target is resolved each time.
 //!
-//! A number starts at a hash of the name and is probed on collision, so that it is the same on every mount, for those who
-//! keep it.
+//! A number starts at a hash of the name and is probed on collision, so that it is the same on every mount, for
+//! programs that keep it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
@@ -13,7 +13,7 @@ use super::Error;
 /// More links than any person names; each costs about a hundred bytes.
 const MOST: usize = 1 << 20;
 
-/// Every link that was looked up, by number and by name. Only names that resolve come here.
+/// Every link that was looked up, by number and by name. Only names that resolve are added.
 #[derive(Debug, Default)]
 pub struct Links {
     table: RwLock<Table>,
@@ -26,7 +26,7 @@ struct Table {
 }
 
 impl Links {
-    /// The number of a link, the same each time.
+    /// The number of a link, always the same.
     ///
     /// # Errors
     /// [`Error::Full`] after a million names.
@@ -59,7 +59,7 @@ impl Links {
     }
 }
 
-/// Where the number of a name is looked for first.
+/// The first number that is tried for a name.
 fn start(name: &[u8]) -> u32 {
     let hash = Sha256::digest(name);
     hash.iter().take(4).fold(0, |number, byte| number << 8 | u32::from(*byte))

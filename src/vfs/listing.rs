@@ -1,8 +1,8 @@
-//! Directories, paged by position: where a listing goes on depends on the position alone, so a
-//! directory of a version needs no open handle and no materialised list.
+//! Directories, paged by position: where a listing continues depends on the position alone, so a directory of a
+//! version needs no open handle and no materialised list.
 //!
-//! Positions: 0 is `.`, 1 is `..`, then the few entries known beforehand (helper files, columns, the
-//! names of `datasets/`, values), and from [`BODY`] on the entry numbers of the pack, or ordinals.
+//! Positions: 0 is `.`, 1 is `..`, then the few precomputed entries (helper files, columns, the names of
+//! `datasets/`, values), and from [`BODY`] on the entry numbers of the pack, or ordinals.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use dcfs_core::error::Result;
 use dcfs_data::pack::Dir;
 use dcfs_data::query::Ranking;
 
-/// Where entries or ordinals begin: beyond every list that is known beforehand.
+/// The position of the first entry or ordinal: beyond every precomputed list.
 const BODY: u64 = 1 << 32;
 
-/// What calls for every name; breaking ends the listing.
+/// The callback for every name; breaking ends the listing.
 pub type Each<'e> = dyn FnMut(Item<'_>) -> ControlFlow<()> + 'e;
 
 /// One name of a listing.
@@ -42,13 +42,13 @@ pub struct Listing {
     body: Option<Body>,
 }
 
-/// The part of a directory that is not known beforehand.
+/// The part of a directory that is not precomputed.
 #[derive(Debug)]
 enum Body {
-    /// A directory of a pack. A file with the name of a head is not shown: only in `_views/hf` is there
-    /// one, for elsewhere recorded names win.
+    /// A directory of a pack. A file with the same name as a head is hidden: that happens only in `_views/hf`,
+    /// because elsewhere recorded names win.
     Files { vfs: Arc<Vfs>, place: Place, dir: Dir },
-    /// What a directory below `_views/` finds while it is listed.
+    /// The entries that a directory below `_views/` computes while it is listed.
     Beside { vfs: Arc<Vfs>, place: Place, node: ViewNode },
     /// The files of one File column by rank.
     Ranked { vfs: Arc<Vfs>, place: Place, ranking: Arc<Ranking>, column: u16 },
@@ -64,7 +64,7 @@ impl Listing {
         Ok(Self::of(vfs, Inode::Root, Inode::Root, heads, None))
     }
 
-    /// `datasets/` as it stands now.
+    /// `datasets/` in its current state.
     pub(super) fn datasets(vfs: &Vfs) -> Result<Self> {
         let current = vfs.datasets.current()?;
         let heads: Result<Vec<_>> = current
@@ -91,8 +91,7 @@ impl Listing {
         Ok(Self::of(vfs, own, up, heads, None))
     }
 
-    /// A directory of a pack, after the entries in `heads`; where rows have an order, those of its column
-    /// by rank.
+    /// A directory of a pack, after the entries in `heads`; if rows have an order, those of its column by rank.
     pub(super) fn files(
         vfs: &Arc<Vfs>,
         (own, up): (Inode, Inode),
@@ -100,7 +99,7 @@ impl Listing {
         dir: Dir,
         heads: Vec<(Vec<u8>, Attr)>,
     ) -> Result<Self> {
-        // Here and not while it is listed, for that may be on a thread that must not wait.
+        // Here and not during the listing, because that may run on a thread that must not block.
         if let (Some(set), None) = (place.set(), place.ranking()) {
             place.pack.entries(set)?;
         }
@@ -115,7 +114,7 @@ impl Listing {
         Ok(Self::of(vfs, own, up, heads, Some(body)))
     }
 
-    /// What the directory of a node finds while it is listed.
+    /// The entries that the directory of a node computes while it is listed.
     pub(super) fn numbered(at: At<'_>, (own, up): (Inode, Inode)) -> Self {
         let body = Body::Beside { vfs: at.vfs.clone(), place: at.place.clone(), node: at.node };
         Self::of(at.vfs, own, up, Vec::new(), Some(body))
@@ -137,12 +136,12 @@ impl Listing {
         Self { own: plain(own), up: plain(up), heads, body }
     }
 
-    /// Whether [`Listing::each`] may wait on the catalog.
+    /// Whether [`Listing::each`] may block on the catalog.
     pub fn may_wait(&self) -> bool {
         matches!(self.body, Some(Body::Beside { .. }))
     }
 
-    /// Whether it is the same for ever, so that the kernel may keep it.
+    /// Whether it never changes, so that the kernel may cache it.
     pub fn is_fixed(&self) -> bool {
         match self.own.inode {
             Inode::Datasets | Inode::Knowledge | Inode::Known(_) => false,
@@ -151,7 +150,7 @@ impl Listing {
         }
     }
 
-    /// Calls `each` with every name from `position` on, until it breaks.
+    /// Calls `each` for every name, starting at `position`, until it breaks.
     pub fn each(&self, position: u64, each: &mut Each<'_>) -> Result<()> {
         let dots = [(&b"."[..], self.own, true), (b"..", self.up, true)];
         let heads = self.heads.iter().map(|(name, attr)| (&name[..], *attr, false));
@@ -178,7 +177,7 @@ impl Listing {
     }
 
     fn body(&self, position: u64, each: &mut Each<'_>) -> Result<()> {
-        // Past the last number there is nothing, whatever a program asks for.
+        // Nothing lies beyond the last number, whatever a program asks for.
         let Ok(from) = u32::try_from(position - BODY) else { return Ok(()) };
         let (vfs, place, listed) = match &self.body {
             None => return Ok(()),
@@ -235,7 +234,7 @@ fn list_ranked(
     Ok(())
 }
 
-/// The position of what has this number in the body of a listing.
+/// The position of the entry with this number in the body of a listing.
 pub fn position(number: u32) -> u64 {
     BODY + u64::from(number)
 }

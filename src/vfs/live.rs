@@ -1,6 +1,6 @@
-//! What a mount says of itself, as it is when somebody opens it: `_status.json` and `_metrics.prom` at its top.
+//! The status files of a mount, with their state when opened: `_status.json` and `_metrics.prom` at its top.
 //!
-//! As in `/proc`, such a file is said to be empty and read to its end; both are found by name and not listed.
+//! As in `/proc`, such a file has size 0 and is read to its end; both can be looked up but are not listed.
 
 use std::time::SystemTime;
 
@@ -14,7 +14,7 @@ use dcfs_data::pack::progress::{self, UnderWay};
 use dcfs_data::pack::shared::Told;
 use dcfs_store::metrics::Snapshot;
 
-/// What `_status.json` holds.
+/// The contents of `_status.json`.
 #[derive(Debug, Serialize)]
 struct Status {
     version: &'static str,
@@ -23,9 +23,9 @@ struct Status {
     uptime: u64,
     /// Files and directories that are open now.
     open: usize,
-    /// Versions that are laid out for looking just now, and how far that is.
+    /// Versions that are being packed now, with their progress.
     packing: Vec<UnderWay>,
-    /// What was done with what hosts share; null where `[shared]` names nothing.
+    /// Counters of the folder that hosts share; null if `[shared]` names nothing.
     shared: Option<Told>,
     store: Snapshot,
 }

@@ -1,4 +1,4 @@
-//! What a name in a directory is, and what `stat` tells of it.
+//! Lookups of names in directories, and attributes.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -51,7 +51,7 @@ impl Vfs {
         })
     }
 
-    /// A name in the top directory of a view: a helper, or one of its files.
+    /// Looks up a name in the top directory of a view: a helper file, or one of its files.
     pub(super) fn lookup_top(
         self: &Arc<Self>,
         parent: u64,
@@ -64,7 +64,7 @@ impl Vfs {
         })
     }
 
-    /// The same in a query that stands below a directory of files, where a recorded name may be a helper's.
+    /// The same in a query below a directory of files, where a recorded name may be a helper's.
     fn lookup_rooted(self: &Arc<Self>, parent: u64, slot: Slot, name: &[u8]) -> Answer<Entry> {
         let (vfs, name) = (self.clone(), name.to_vec());
         Answer::later(async move {
@@ -103,7 +103,7 @@ impl Vfs {
         }
     }
 
-    /// A name among the files of a view's top directory, or among those of its columns.
+    /// Looks up a name among the files of a view's top directory, or its columns.
     pub(super) fn lookup_files(&self, place: &Place, name: &[u8]) -> Result<Entry> {
         if let Some(dir) = place.top() {
             return self.lookup_below(place, dir, name);
@@ -117,7 +117,7 @@ impl Vfs {
         Ok(Entry::Found(self.directory(inode, Some(&place.view.of))))
     }
 
-    /// A name in a directory of files: one that is recorded, else a filter.
+    /// Looks up a name in a directory of files: a recorded one, else a filter.
     pub(super) fn lookup_below(&self, place: &Place, dir: Dir, name: &[u8]) -> Result<Entry> {
         let node = match place.ranking() {
             Some(ranking) => self.ranked(place, ranking, dir.column, name)?,
@@ -129,7 +129,7 @@ impl Vfs {
         }
     }
 
-    /// A name with a rank.
+    /// Looks up a name with a rank.
     fn ranked(
         &self,
         place: &Place,
@@ -173,13 +173,13 @@ impl Vfs {
         })
     }
 
-    /// The attributes of a directory: of a version, as old as the version.
+    /// The attributes of a directory: in a version, with the version's time.
     pub(super) fn directory(&self, inode: Inode, of: Option<&VersionInfo>) -> Attr {
         let mtime = of.map_or(self.born, saved_at);
         Attr { inode, kind: FileKind::Directory, size: 0, mtime, ttl: FOREVER }
     }
 
-    /// The attributes of a file of known size that tells of a version and never changes.
+    /// The attributes of a file of known size that describes a version and never changes.
     pub(super) fn fixed(&self, inode: Inode, of: &VersionInfo, size: u64) -> Attr {
         Attr { inode, kind: FileKind::File, size, mtime: saved_at(of), ttl: FOREVER }
     }
@@ -195,7 +195,7 @@ impl Vfs {
         })
     }
 
-    /// Asks for the text of a helper file, in a task. Those of a version need no pack.
+    /// Runs `ask` on the text of a helper file, in a task. Those of a version need no pack.
     pub(super) fn with_page(
         self: &Arc<Self>,
         number: u64,
@@ -218,7 +218,7 @@ impl Vfs {
         })
     }
 
-    /// A page of a view: its attributes and its text, the same for ever.
+    /// A page of a view: its attributes and its text, which never change.
     pub(super) fn note(
         self: &Arc<Self>,
         number: u64,
@@ -237,7 +237,7 @@ impl Vfs {
     }
 }
 
-/// What stands beside the files in the top directory of a view.
+/// Entries beside the files in the top directory of a view.
 enum Helper {
     Page(Page),
     Table(Table),
@@ -245,7 +245,7 @@ enum Helper {
 }
 
 impl Helper {
-    /// What `name` is in the top directory of `view`, whether or not it is listed there.
+    /// The helper called `name` in the top directory of `view`, listed or not.
     fn named(view: &View, name: &[u8]) -> Option<Self> {
         let page = || Page::ALL.into_iter().find(|page| page.name().as_bytes() == name);
         let table = || Table::BY_NAME.into_iter().find(|table| table.name().as_bytes() == name);

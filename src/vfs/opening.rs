@@ -1,5 +1,5 @@
-//! Opening: helper files as they stand, rows' files proven to be those that were packed, and the top
-//! directories of views.
+//! Opening: helper files in their current state, rows' files after checking that they are the packed ones, and
+//! the top directories of views.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use dcfs_data::pages::Page;
 use dcfs_store::{Caller, Reader, is_file};
 
 impl Vfs {
-    /// An open file or directory, of which the kernel may keep everything.
+    /// An open file or directory, of which the kernel may cache everything.
     pub(super) fn opened(&self, handle: Handle) -> Opened {
         Opened { handle: self.handles.insert(handle), keep: true, is_live: false, whole: None }
     }
@@ -38,7 +38,7 @@ impl Vfs {
             .map(opened)
     }
 
-    /// Opens what `read` gives. A handle is given out only to who still waits for it.
+    /// Opens the text that `read` returns. A handle is only created if the caller still waits for it.
     pub(super) fn open_text(
         self: &Arc<Self>,
         keep: bool,
@@ -78,7 +78,7 @@ impl Vfs {
         })
     }
 
-    /// Opens a row's file that was opened before, or fetched.
+    /// Opens a row's file that was opened before, or prefetched.
     fn open_known(
         self: &Arc<Self>,
         number: u64,
@@ -105,7 +105,7 @@ impl Vfs {
         caller: Option<Caller>,
     ) -> Result<Reader> {
         let (vfs, asked) = (self.clone(), place.clone());
-        // One change of thread for the catalog and the cache.
+        // One thread switch for the catalog and the cache.
         let look = move || {
             vfs.note_opened(&asked.view.of);
             let object = vfs.object(number, &asked, entry)?;
@@ -122,7 +122,7 @@ impl Vfs {
         }
     }
 
-    /// Remembers an open file, and looks which others come next.
+    /// Records an opened file, and prefetches the next ones.
     fn opened_file(
         self: &Arc<Self>,
         number: u64,
@@ -140,7 +140,7 @@ impl Vfs {
         Opened { keep, whole, ..self.opened(Handle::Object(Arc::new(reader))) }
     }
 
-    /// The object behind an entry, proven to be the one that was packed.
+    /// The object behind an entry, after checking that it is the packed one.
     pub(super) fn object(&self, number: u64, place: &Place, entry: u32) -> Result<Object> {
         let (of, pack) = (&place.view.of, &place.pack);
         let facts = pack.facts(entry)?;
@@ -160,7 +160,7 @@ impl Vfs {
         }
     }
 
-    /// The top directory of a view: helper files that are listed there, then files or columns.
+    /// The top directory of a view: listed helper files, then files or columns.
     pub(super) fn list_top(self: &Arc<Self>, number: u64, slot: Slot) -> Answer<Listing> {
         self.with_view(number, slot, |view| match view.kind() {
             Kind::Version if view.from.is_none() => {
@@ -168,7 +168,7 @@ impl Vfs {
                     Listing::top(vfs, place, vfs.page_attrs(place)?)
                 })
             }
-            // By name only: a loop over the pictures of a filter must not meet a page.
+            // Not listed: a loop over the pictures of a filter must not meet a page.
             Kind::Version | Kind::Class => self.with_place_in_task(number, slot, |vfs, place| {
                 Listing::top(vfs, place, Vec::new())
             }),

@@ -1,7 +1,7 @@
-//! Files in the order in which a directory lists them, and readers who follow it: policy, apart from I/O.
+//! The order in which a directory lists its files, and readers that follow it: policy, separate from I/O.
 //!
-//! A reader follows an order if its opens come one after another, a few places apart at most: workers who share
-//! an epoch overtake each other. After [`SURE`] opens the files that come next are wanted.
+//! A reader follows an order if its opens come one after another, a few places apart at most: workers that
+//! share an epoch overtake each other. After [`SURE`] opens the next files are prefetched.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -9,20 +9,20 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
-/// Opens in order after which it is no chance.
+/// Number of opens in order after which it is no coincidence.
 const SURE: u32 = 3;
 
-/// How far apart the opens of one reader, or of many who share an order, may be.
+/// Largest distance between the opens of one reader, or of several that share an order.
 const NEAR: u64 = 8;
 
-/// Files that are wanted beyond the last that was opened: twice what is fetched at a time.
+/// Number of files to prefetch beyond the last open: twice as many as are fetched at a time.
 const AHEAD: u64 = 96;
 
-/// Orders that are remembered for a version beside its own, and readers that are followed.
+/// Limits of orders per version in addition to its own, and of readers.
 const ORDERS: usize = 4;
 const READERS: usize = 64;
 
-/// The files of a directory and all below it, as listed.
+/// The files below a directory, in listing order.
 #[derive(Clone, Debug)]
 pub enum Order {
     /// Every entry of a File column.
@@ -31,15 +31,15 @@ pub enum Order {
     Some(Arc<RoaringBitmap>),
     /// By rank.
     Ranked(Arc<[u32]>),
-    /// As a list says.
+    /// In the order of a list.
     Told(Arc<Told>),
 }
 
-/// An order that a list says, of any length.
+/// An order given by a list of any length.
 #[derive(Debug)]
 pub struct Told {
     entries: Vec<u32>,
-    /// Places, by rising entry.
+    /// Places, by ascending entry.
     places: Vec<u32>,
 }
 
@@ -102,27 +102,27 @@ impl Order {
 /// The readers of one version.
 #[derive(Debug, Default)]
 pub struct Readers {
-    /// What was listed lately, by its key; the latest first.
+    /// Recently listed orders, by key; the latest first.
     orders: VecDeque<(u64, Order)>,
     readers: VecDeque<Reader>,
 }
 
-/// Somebody who opens files, in an order.
+/// A reader that opens files in an order.
 #[derive(Debug)]
 struct Reader {
     order: Order,
     /// The place of the last open.
     last: u64,
     opens: u32,
-    /// The place up to which files were wanted.
+    /// The place up to which files have been prefetched.
     until: u64,
 }
 
-/// What is to be fetched: places of an order.
+/// Files to prefetch: places of an order.
 pub type Wanted = (Order, Range<u64>);
 
 impl Readers {
-    /// A directory was listed, whose files have this order.
+    /// Records that a directory was listed, whose files have this order.
     pub fn listed(&mut self, key: u64, order: impl FnOnce() -> Option<Order>) {
         let listed = match self.orders.iter().position(|(known, _)| *known == key) {
             Some(0) => return,
@@ -139,11 +139,11 @@ impl Readers {
         self.orders.iter().any(|(known, _)| *known == key)
     }
 
-    /// A file was opened: which others are wanted now. `whole` is the order of the version.
+    /// Records that a file was opened; returns the files to prefetch. `whole` is the order of the version.
     pub fn opened(&mut self, entry: u32, whole: impl FnOnce() -> Option<Order>) -> Option<Wanted> {
         let follows =
             |(at, reader): (usize, &Reader)| Some((reader.order.len(), at, reader.follows(entry)?));
-        // Of a query and the version around it, the query.
+        // If a query and its version both match, the query wins.
         let Some((_, at, place)) = self.readers.iter().enumerate().filter_map(follows).min() else {
             self.begin(entry, whole());
             return None;
@@ -154,13 +154,13 @@ impl Readers {
         wanted
     }
 
-    /// The order that a file is opened in, most likely, and its place there.
+    /// The most likely order in which a file is opened, and its place there.
     pub fn likely(&self, entry: u32, whole: Option<Order>) -> Option<(Order, u64)> {
         let orders = self.orders.iter().map(|(_, order)| order.clone()).chain(whole);
         orders.filter_map(|order| order.place(entry).map(|place| (order, place))).next()
     }
 
-    /// Somebody new, in one of the orders that have the file.
+    /// Adds a reader in one of the orders that contain the file.
     fn begin(&mut self, entry: u32, whole: Option<Order>) {
         for order in self.orders.iter().map(|(_, order)| order.clone()).chain(whole) {
             if let Some(last) = order.place(entry) {
@@ -197,7 +197,7 @@ mod tests {
 
     const WHOLE: Order = Order::All(100..1000);
 
-    /// What is wanted after each of some opens, as entries.
+    /// The files to prefetch after each of some opens, as entries.
     fn wanted(readers: &mut Readers, opens: &[u32]) -> Vec<Vec<u32>> {
         let each = |entry: &u32| match readers.opened(*entry, || Some(WHOLE)) {
             Some((order, places)) => places.filter_map(|place| order.entry(place)).collect(),

@@ -1,5 +1,4 @@
-//! The path of an inode below the mount, for log lines. Asks nothing that could wait: what is not
-//! known at the moment is told by its number.
+//! The path of an inode below the mount, for log lines. Never blocks: unknown parts are shown by number.
 
 use super::beside::narrowing;
 use super::inode::{Inode, Slot};
@@ -8,7 +7,7 @@ use super::{Vfs, filters, sets};
 use dcfs_core::name::escape;
 
 impl Vfs {
-    /// The path of an inode; its number where it has none.
+    /// The path of an inode; its number if it has none.
     pub fn path(&self, number: u64) -> String {
         let path = Inode::decode(number).and_then(|inode| self.known_path(inode));
         path.unwrap_or_else(|| format!("inode {number:#x}"))

@@ -1,4 +1,4 @@
-//! A view that can be asked: its pack, and the rows that it shows.
+//! A view ready for queries: its pack, and the rows that it shows.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub struct Place {
     pub slot: Slot,
     pub view: Arc<View>,
     pub pack: Arc<Pack>,
-    /// The rows it shows; all where it is `None`.
+    /// The rows it shows; `None` for all.
     pub shown: Option<Arc<Shown>>,
 }
 
@@ -28,12 +28,12 @@ pub struct Place {
 #[derive(Debug)]
 pub struct Shown {
     pub set: Subset,
-    /// Where they have an order: its files stand in one directory, ranked.
+    /// If they have an order: its files are in one directory, ranked.
     pub ranking: Option<Arc<Ranking>>,
 }
 
 impl Shown {
-    /// Bytes of memory, about.
+    /// Approximate size in memory, in bytes.
     pub fn weight(&self) -> usize {
         let ranking = self.ranking.as_ref().map_or(0, |ranking| ranking.weight());
         self.set.weight() + ranking
@@ -41,14 +41,13 @@ impl Shown {
 }
 
 impl Place {
-    /// The directory of files that is the top itself; `None` where the top has a directory for every
-    /// File column.
+    /// The directory of files at the top; `None` if the top has a directory for every File column.
     pub fn top(&self) -> Option<Dir> {
         let is_single = self.pack.columns().len() == 1;
         self.view.root.or_else(|| self.pack.root(0).filter(|_| is_single))
     }
 
-    /// The rows it shows, if not all.
+    /// The rows it shows, unless all.
     pub fn set(&self) -> Option<&Subset> {
         self.shown.as_ref().map(|shown| &shown.set)
     }
@@ -58,12 +57,12 @@ impl Place {
         self.shown.as_ref()?.ranking.as_ref()
     }
 
-    /// The root of a column's tree. `number` is the inode that was asked, for the error.
+    /// The root of a column's tree. `number` is the requested inode, for the error.
     pub fn root(&self, number: u64, column: u16) -> Result<Dir> {
         Ok(self.pack.root(column).ok_or(Error::Unknown(number))?)
     }
 
-    /// A directory as its inode number tells it. A forged one is caught by the pack.
+    /// The directory of an inode number. A forged one is detected by the pack.
     pub fn dir(&self, depth: u16, first: u32) -> Result<Dir> {
         Ok(Dir { column: self.pack.column_of(first)?, depth, first })
     }
@@ -79,7 +78,7 @@ impl Place {
         Ok(found.filter(|node| !self.hides(name, *node)))
     }
 
-    /// Whether a file is not shown for its name.
+    /// Whether a file is hidden because of its name.
     fn hides(&self, name: &[u8], node: Node) -> bool {
         let Some((_, Step::Beside(step))) = self.view.from else { return false };
         matches!(node, Node::File(_)) && beside::narrowing(step).hides(step, name)
@@ -90,8 +89,8 @@ impl Place {
         !self.pack.columns().is_empty()
     }
 
-    /// Whether a file that is shown has this name where helper files stand. At the top of a version
-    /// such names have moved; below a directory they are as recorded, and win.
+    /// Whether a visible file has this name in the directory of helper files. At the top of a version such
+    /// files were renamed; below a directory they keep their recorded names, and win.
     pub fn records(&self, name: &[u8]) -> Result<bool> {
         match (self.view.root, self.ranking()) {
             (Some(root), None) => Ok(self.lookup(root, name)?.is_some()),
@@ -99,7 +98,7 @@ impl Place {
         }
     }
 
-    /// [`Pack::list`], of the rows that are shown.
+    /// [`Pack::list`], restricted to the rows shown.
     pub fn list(
         &self,
         dir: Dir,
@@ -126,8 +125,8 @@ impl Place {
         Ok(found)
     }
 
-    /// The file at a place of the ranking: its entry, and what it is called there. `None` where the row
-    /// names no file in this File column.
+    /// The file at a place of the ranking: its entry, and its name there. `None` if the row names no file in
+    /// this File column.
     pub fn ranked(
         &self,
         ranking: &Ranking,
@@ -139,8 +138,8 @@ impl Place {
         Ok(Some((entry, ranking.name(place, &self.pack.path(entry)?))))
     }
 
-    /// The path, from its top directory, of the file that a row names in a File column; `None` where it names none.
-    /// `position` is the row's place in [`Place::source`].
+    /// The path, from its top directory, of the file that a row names in a File column; `None` if it names
+    /// none. `position` is the row's place in [`Place::source`].
     pub fn path_of(&self, column: u16, position: u32, ordinal: u32) -> Result<Option<Vec<u8>>> {
         let Some(entry) = self.pack.entry_of(column, ordinal)? else { return Ok(None) };
         let path = self.pack.path(entry)?;
@@ -167,7 +166,7 @@ impl Place {
         Ok(Source { schema, rows, is_ranked: true, ..plain })
     }
 
-    /// The rows it shows by rising `sys__id`, whatever their order.
+    /// The rows it shows by ascending `sys__id`, whatever their order.
     pub fn source_by_id(&self, vfs: &Vfs) -> Result<Source> {
         Ok(Source {
             catalog: vfs.catalog.clone(),
@@ -181,7 +180,7 @@ impl Place {
         })
     }
 
-    /// Every row of the version, for what is asked of a column as a whole.
+    /// Every row of the version, for questions about a column as a whole.
     pub fn whole(&self, vfs: &Vfs) -> Result<Source> {
         Ok(Source { rows: Rows::All, root: None, ..self.source_by_id(vfs)? })
     }

@@ -1,7 +1,6 @@
-//! The values of columns and the rows of views: found once, kept while there is room.
+//! The values of columns and the rows of views: computed once, cached while there is room.
 //!
-//! Both are found by scans of one column, in tasks; who waits no longer than the timeout leaves the
-//! work going on.
+//! Both are computed by scans of one column, in tasks; if a caller's timeout expires, the work continues.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -22,13 +21,13 @@ use dcfs_core::tree::values::{Collector, Key, NULL, Values, wanted_name};
 use dcfs_data::pack::{Ordinals, Pack, Subset};
 use dcfs_data::tables::Source;
 
-/// Memory for the values of columns, in bytes.
+/// Limit of cached values of columns, in bytes.
 const VALUES: usize = 32 << 20;
 
-/// Memory for the rows of views, in bytes.
+/// Limit of cached rows of views, in bytes.
 const SHOWN: usize = 32 << 20;
 
-/// What is known of values and rows.
+/// The caches of values and rows.
 #[derive(Debug)]
 pub struct Sets {
     /// By version and leaf; `None` for a column with too many values.
@@ -48,7 +47,7 @@ impl Sets {
         self.values.ready(&(base, leaf))
     }
 
-    /// Drops the rows of a view that went.
+    /// Drops the rows of an evicted view.
     pub fn forget(&self, slot: Slot) {
         self.shown.remove(&slot);
     }
@@ -59,7 +58,7 @@ pub fn scalar(schema: &Schema, number: u16) -> Option<Class<'_>> {
     class(schema, number, MOST_LEAVES)
 }
 
-/// The column of this name, one value each, for an option that names it.
+/// The column of this name, with single values, for an option.
 ///
 /// # Errors
 /// [`Kind::Invalid`] with the nearest names.
@@ -78,7 +77,7 @@ pub fn named<'s>(schema: &'s Schema, name: &str) -> Result<Class<'s>> {
 }
 
 impl Vfs {
-    /// The values of a column over the whole version; `None` where there are too many. Blocks.
+    /// The values of a column over the whole version; `None` if there are too many. Blocking.
     pub(super) fn values(&self, of: &Place, leaf: u16) -> Result<Arc<Option<Values>>> {
         let weigh = |values: &Option<Values>| values.as_ref().map_or(0, Values::weight) + 64;
         self.sets.values.get(&(of.view.base, leaf), weigh, || {
@@ -88,9 +87,8 @@ impl Vfs {
         })
     }
 
-    /// The ordinal of the first row of the value called `name`, whether or not the column's values
-    /// can be listed (where they cannot, only names without a mark are known). `None` for no such
-    /// value. Blocks.
+    /// The ordinal of the first row of the value called `name`, even if the column's values cannot be listed
+    /// (then only names without a disambiguating suffix are known). `None` for no such value. Blocking.
     pub(super) fn value_named(&self, of: &Place, leaf: u16, name: &[u8]) -> Result<Option<u32>> {
         if let Some(values) = &*self.values(of, leaf)? {
             return Ok(values.named(name).map(|value| value.first));
@@ -114,10 +112,10 @@ impl Vfs {
         }
     }
 
-    /// The rows that a view shows. Blocks; `None` for all rows.
+    /// The rows that a view shows. Blocking; `None` for all rows.
     ///
     /// # Errors
-    /// What the catalog and the pack say; of a query, what is wrong with it.
+    /// Those of the catalog and the pack; for a query, the mistake in it.
     pub(super) fn rows_of(
         self: &Arc<Self>,
         slot: Slot,
@@ -143,7 +141,7 @@ impl Vfs {
         Ok(Some(found))
     }
 
-    /// The rows of a value among those that a place shows. Blocks.
+    /// The rows of a value among those that a place shows. Blocking.
     pub(super) fn shown_of_value(&self, place: &Place, leaf: u16, value: u32) -> Result<Shown> {
         let mut rows = self.rows_of_value(place, leaf, value)?;
         if let Some(set) = place.set() {
@@ -187,7 +185,7 @@ fn collect(source: &Source, leaf: &Class<'_>) -> Result<Option<Values>> {
     Ok(fits.then(|| collector.finish(leaf.value, id)))
 }
 
-/// The first row whose cell is wanted.
+/// The first row whose cell is `wanted`.
 fn first(
     source: &Source,
     leaf: &Class<'_>,

@@ -1,5 +1,5 @@
-//! Files fetched before anyone asks: those that come next in the order in which somebody opens them, or all of
-//! what somebody began to read.
+//! Prefetching: the files that come next in the order in which somebody opens them, or all files of an order
+//! that somebody began to read.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,28 +14,28 @@ use super::place::Place;
 use dcfs_core::error::Result;
 use dcfs_store::{Reader, is_fetchable};
 
-/// Files that are fetched at a time: what a store gives at best to one client with 20 ms to go (a client with 32
-/// in flight reads 1,127 files/s there, with 8 it reads 360).
+/// Number of files fetched concurrently: the most that a store gives to one client at a latency of 20 ms (a
+/// client with 32 in flight reads 1,127 files/s there, with 8 it reads 360).
 const AT_A_TIME: usize = 48;
 
-/// Rows that are asked of the catalog, and looked for in the cache, at a time.
+/// Number of rows read from the catalog, and looked up in the cache, at a time.
 const ROWS: usize = 32;
 
-/// Who may look for so many at a time: a disk that is stuck must not take every thread that waits.
+/// Limit of concurrent lookups: a disk that is stuck must not take every blocking thread.
 const LOOKERS: usize = 8;
 
-/// The longest ranking whose order is remembered.
+/// Limit of a ranking whose order is remembered.
 const LONGEST: usize = 1 << 16;
 
-/// Which files are fetched before anyone asks.
+/// The files to prefetch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Prefetch {
     /// None.
     Off,
-    /// Those that come next, after three opens in the order of a listing.
+    /// The next ones, after three opens in the order of a listing.
     #[default]
     Siblings,
-    /// All of a version or a query directory, once a file of it is opened.
+    /// All of a version or a query directory, once one of its files is opened.
     All,
 }
 
@@ -67,7 +67,7 @@ impl Prefetch {
     }
 }
 
-/// Who reads what in which order.
+/// The readers and their orders.
 #[derive(Debug)]
 pub struct Siblings {
     prefetch: Prefetch,
@@ -79,7 +79,7 @@ pub struct Siblings {
 #[derive(Debug, Default)]
 struct Version {
     readers: Readers,
-    /// Orders that are fetched as a whole: their first entries and how many they have.
+    /// Orders that are fetched as a whole: their first entries and lengths.
     begun: HashSet<(u32, u64)>,
 }
 
@@ -96,7 +96,7 @@ impl Siblings {
 }
 
 impl Vfs {
-    /// A directory was opened to be listed: files may be opened in its order.
+    /// Records that a directory was opened for listing: files may be opened in its order.
     pub(super) fn listed(&self, place: &Place, column: u16) {
         if self.siblings.prefetch == Prefetch::Off || place.shown.is_none() {
             return;
@@ -105,13 +105,13 @@ impl Vfs {
         let is_known = |versions: &HashMap<Slot, Version>| {
             versions.get(&base).is_some_and(|version| version.readers.knows(key))
         };
-        // A long one takes a while: not under the lock.
+        // Not under the lock, because it takes a while for a long list.
         let order = if is_known(&self.siblings.versions()) { None } else { order(place, column) };
         let mut versions = self.siblings.versions();
         versions.entry(base).or_default().readers.listed(key, || order);
     }
 
-    /// A list was opened that says an order: files may be opened in it. Blocks.
+    /// Records that a list with an order was opened: files may be opened in it. Blocking.
     pub(super) fn told(
         &self,
         place: &Place,
@@ -125,14 +125,14 @@ impl Vfs {
         {
             return Ok(());
         }
-        // A long one takes a while: not under the lock.
+        // Not under the lock, because it takes a while for a long list.
         let order = Order::Told(Arc::new(Told::new(entries()?)));
         let mut versions = self.siblings.versions();
         versions.entry(base).or_default().readers.listed(key, || Some(order));
         Ok(())
     }
 
-    /// A file was opened. Called within the runtime.
+    /// Records that a file was opened. Called within the runtime.
     pub(super) fn followed(self: &Arc<Self>, place: &Place, entry: u32) {
         let Ok(column) = place.pack.column_of(entry) else { return };
         let column = place.pack.columns().get(usize::from(column));
@@ -154,7 +154,7 @@ impl Vfs {
         }
     }
 
-    /// Files that somebody is about to open, in order. Called within the runtime.
+    /// Prefetches files that somebody is about to open, in order. Called within the runtime.
     pub(super) fn ahead(self: &Arc<Self>, place: &Place, entries: Vec<u32>) {
         if self.siblings.prefetch != Prefetch::Off && !entries.is_empty() {
             let place = Place { slot: place.view.base, shown: None, ..place.clone() };
@@ -178,7 +178,7 @@ impl Vfs {
             for (coming, reader) in begun {
                 match self.siblings.rights.clone().try_acquire_owned() {
                     Ok(right) => self.fetch(coming, reader, right),
-                    // Nobody waits for what has not begun: the store may be dead that has all rights.
+                    // Nobody waits for fetches that have not begun: a dead store may hold all permits.
                     Err(_) => waiting.push((coming.number(), reader)),
                 }
             }
@@ -200,15 +200,15 @@ impl Vfs {
         });
     }
 
-    /// Opens files for whoever opens them next: those that are here are ready, the others are to be fetched. What
-    /// fails is told to who asks for it. Waits for catalog and disks.
+    /// Opens files in advance: those in the cache are ready, the others are to be fetched. Errors surface at
+    /// the next open. Blocks on the catalog and disks.
     fn open_ahead(&self, place: &Place, entries: &[u32]) -> Result<Vec<(Coming, Reader)>> {
         let number = |entry: u32| Inode::File(place.slot, entry).number();
         let coming: Vec<_> = entries.iter().map(|one| self.files.begin(number(*one))).collect();
         let objects = place.pack.objects(&self.catalog, &place.view.of, entries)?;
         let mut begun = Vec::new();
         for (coming, object) in coming.into_iter().zip(objects) {
-            // What is not as it was packed is told to who opens it.
+            // If a row no longer matches the pack, that surfaces at the next open.
             let Some((coming, object)) = coming.zip(object.filter(is_fetchable)) else { continue };
             match self.stores.open_ahead(&object) {
                 Ok(reader) if self.is_enough(&reader) => coming.ready(reader),
@@ -219,7 +219,7 @@ impl Vfs {
         Ok(begun)
     }
 
-    /// Whether nothing is to be fetched of a file.
+    /// Whether nothing of a file has to be fetched.
     fn is_enough(&self, reader: &Reader) -> bool {
         match self.siblings.prefetch {
             Prefetch::All => reader.whole_file().is_some(),
@@ -227,7 +227,7 @@ impl Vfs {
         }
     }
 
-    /// Fetches a file for whoever opens it next. What fails is told to who asks for it.
+    /// Prefetches a file. Errors surface at the next open.
     async fn fetch_one(&self, coming: Coming, reader: Reader) {
         let begun = tokio::time::timeout(self.timeout, reader.begin()).await;
         let Ok(Ok(())) = begun else { return };
@@ -236,7 +236,7 @@ impl Vfs {
             _ => None,
         };
         coming.ready(reader);
-        // Who opens it meanwhile need not wait for the rest.
+        // An open meanwhile need not wait for the rest.
         if let Some(rest) = rest {
             rest.fill().await.ok();
         }
@@ -244,7 +244,7 @@ impl Vfs {
 }
 
 impl Version {
-    /// Everything in the order that an open begins, once: what comes after it first.
+    /// All files of the order that an open begins, once: those after it first.
     fn all(&mut self, entry: u32, whole: Option<Order>) -> Option<Vec<u32>> {
         let (order, place) = self.readers.likely(entry, whole)?;
         let what = (order.entry(0)?, order.len());

@@ -1,8 +1,8 @@
-//! Helper files, rendered once per change and kept, so that a size given is the size read.
+//! Helper files, rendered once per change and cached, so that the reported size is the size read.
 //!
-//! Looking a file up or asking its attributes renders it anew where the catalog moved ([`Texts::fresh`]);
-//! opening takes what was last shown ([`Texts::kept`]). So the kernel's size and the bytes that an
-//! open reads are of one text. At most [`MOST`] texts are kept, least recently used first out.
+//! A lookup or a request for attributes renders the text again if the catalog has changed ([`Texts::fresh`]);
+//! an open uses the last version ([`Texts::kept`]). So the kernel's size and the bytes that an open reads
+//! belong to one text. At most [`MOST`] texts are kept; the least recently used is dropped first.
 
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
@@ -27,7 +27,7 @@ pub struct Text<'a> {
     pub narrowed: Option<&'a Narrowed>,
 }
 
-/// Which [`Text`].
+/// The key of a [`Text`].
 type Key = (Slot, Page);
 
 /// The texts of a mount.
@@ -53,8 +53,8 @@ impl Text<'_> {
 }
 
 impl Texts {
-    /// The text as the catalog stands now. No lock is held while rendering: two callers may render
-    /// the same text, and one is kept.
+    /// The text in the catalog's current state. No lock is held while rendering: two callers may render the
+    /// same text, and one is kept.
     pub fn fresh(&self, catalog: &Catalog, text: &Text<'_>) -> Result<Bytes> {
         let known = self.look(text.key());
         if text.page.is_fixed()
@@ -74,7 +74,7 @@ impl Texts {
         Ok(bytes)
     }
 
-    /// The text as it was last shown; rendered where it never was, or long ago.
+    /// The text as last shown; rendered if there is none.
     pub fn kept(&self, catalog: &Catalog, text: &Text<'_>) -> Result<Bytes> {
         match self.look(text.key()) {
             Some((_, bytes)) => Ok(bytes),
@@ -82,7 +82,7 @@ impl Texts {
         }
     }
 
-    /// Drops the texts of a view that went.
+    /// Drops the texts of an evicted view.
     pub fn forget(&self, slot: Slot) {
         let mut kept = self.kept.lock().unwrap_or_else(|e| e.into_inner());
         for page in Page::ALL {

@@ -1,7 +1,8 @@
-//! Turns: how much one user of a mount has done at a time, so that neither a user nor a kind of work keeps the others waiting.
+//! Turns: limits of the concurrent work of one user, so that neither a user nor a kind of work delays the
+//! others.
 //!
-//! Each user has turns of three kinds. A filter that may take long by its letters takes one of few, so that sixty of them leave
-//! threads and processor to the filters that do not. What has no turn waits without a thread.
+//! Each user has turns of three kinds. A filter that looks slow takes one of a few, so that sixty of them leave
+//! threads and processors to other filters. Waiting for a turn takes no thread.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -10,16 +11,16 @@ use std::thread;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Work of any kind that one user has under way: less than the 512 threads that there are for it.
+/// Limit of all concurrent work of one user: less than the 512 threads for it.
 const ANY: usize = 128;
 
-/// Views whose rows are found at a time for one user.
+/// Limit of concurrent computations of views' rows for one user.
 const ROWS: usize = 16;
 
-/// Users that are remembered while nothing of theirs is under way.
+/// Number of idle users that are remembered.
 const IDLE: usize = 64;
 
-/// Words of a filter that may look at every character of every row, again and again.
+/// Operators that may examine every character of every row, again and again.
 const LONG: [&str; 3] = ["regexp", "like", "glob"];
 
 tokio::task_local! {
@@ -30,11 +31,11 @@ tokio::task_local! {
 /// A kind of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// Whatever may block.
+    /// Any work that may block.
     Any,
-    /// Finding the rows of a view.
+    /// Computing the rows of a view.
     Rows,
-    /// Finding rows, by an expression that may take long.
+    /// Computing rows, with an expression that may be slow.
     Long,
 }
 
@@ -59,19 +60,19 @@ impl Default for User {
     }
 }
 
-/// Does `work` in the name of a user, who waits for it.
+/// Runs `work` on behalf of a user, who waits for it.
 pub fn as_user<F: Future>(user: u32, work: F) -> impl Future<Output = F::Output> {
     USER.scope(user, work)
 }
 
-/// The kind of turn that a filter takes.
+/// The kind of turn for a filter.
 pub fn of_filter(text: &str) -> Turn {
     let text = text.to_ascii_lowercase();
     if LONG.iter().any(|word| text.contains(word)) { Turn::Long } else { Turn::Rows }
 }
 
 impl Turns {
-    /// Waits for a turn, which lasts until it is dropped. Work in nobody's name has turns of its own.
+    /// Waits for a turn, which lasts until it is dropped. Work on behalf of nobody has turns of its own.
     pub async fn take(&self, turn: Turn) -> Option<OwnedSemaphorePermit> {
         let user = self.user(USER.try_with(|user| *user).ok());
         let turns = match turn {
@@ -79,7 +80,7 @@ impl Turns {
             Turn::Rows => &user.rows,
             Turn::Long => &user.long,
         };
-        // Nobody closes them.
+        // The semaphore is never closed.
         turns.clone().acquire_owned().await.ok()
     }
 
@@ -93,7 +94,7 @@ impl Turns {
 }
 
 impl User {
-    /// Whether nothing is under way: a turn that is waited for or taken holds its semaphore.
+    /// Whether nothing is in progress: a turn that is waited for or taken holds its semaphore.
     fn is_idle(self: &Arc<Self>) -> bool {
         let held = [&self.any, &self.rows, &self.long].map(Arc::strong_count);
         Arc::strong_count(self) == 1 && held == [1; 3]

@@ -1,4 +1,4 @@
-//! What is noted of how versions are used through the file system: each thing once a day.
+//! Usage records of versions that are read through the file system: each kind of use once a day.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,10 +11,10 @@ use dcfs_core::time::Timestamp;
 use dcfs_data::catalog::VersionInfo;
 use dcfs_data::usage::{How, Usage, Use};
 
-/// Uses that are remembered as noted; beyond, some are noted twice.
+/// Limit of remembered uses; beyond it, some are recorded twice.
 const MOST: usize = 10_000;
 
-/// Where use is noted, and what was.
+/// The destination of usage records, and those already written.
 #[derive(Debug, Default)]
 pub struct Used {
     usage: OnceLock<Usage>,
@@ -23,33 +23,33 @@ pub struct Used {
 }
 
 impl Vfs {
-    /// Notes from now on how versions are used. Nobody does before, nor where it was said already.
+    /// Enables usage records. Nothing is recorded before; a second call has no effect.
     pub fn note_usage(&self, usage: Usage) {
         self.used.usage.set(usage).ok();
     }
 
-    /// Says that other users may ask: what each of them does is nobody else's to read, so from now on nothing is noted, and no
-    /// page tells what was, nor which programs run.
+    /// Declares that other users have access: what each of them does is private, so from now on nothing is
+    /// recorded, and no page shows usage or running programs.
     pub fn share(&self) {
         self.used.is_shared.store(true, Ordering::Relaxed);
     }
 
-    /// Whether other users may ask.
+    /// Whether other users have access.
     pub(super) fn is_shared(&self) -> bool {
         self.used.is_shared.load(Ordering::Relaxed)
     }
 
-    /// What is noted, if anything is.
+    /// The usage records, if enabled.
     pub(super) fn usage(&self) -> Usage {
         self.used.usage.get().cloned().unwrap_or_default()
     }
 
-    /// A file of a version was opened. Blocks for a moment, once a day.
+    /// Records that a file of a version was opened. Blocks for a moment, once a day.
     pub(super) fn note_opened(&self, of: &VersionInfo) {
         self.note_use(Use::new(How::Opened, &of.dataset, of.version));
     }
 
-    /// Rows of a version were filtered. As [`Vfs::note_opened`].
+    /// Records that rows of a version were filtered, like [`Vfs::note_opened`].
     pub(super) fn note_filtered(&self, of: &VersionInfo, query: &Query) {
         self.note_use(Use::filtered(of, query));
     }

@@ -1,5 +1,5 @@
-//! The file system by path and without a kernel: what a path is, a tree entry by entry, a file's bytes
-//! in order. What Linux does for a mount's programs (segments, links, offsets) is done here.
+//! The file system by path and without a kernel: path resolution, trees entry by entry, a file's bytes in
+//! order. It does what Linux does for programs on a mount (segments, links, offsets).
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -13,16 +13,16 @@ use super::{Answer, Attr, Entry, FileKind, Vfs};
 use dcfs_core::error::{self, Kind, Result};
 use dcfs_core::name::DatasetRef;
 
-/// How much is read at a time. A shorter answer is the end of a file.
+/// Size of one read. A shorter answer is the end of a file.
 const CHUNK: u32 = 1 << 20;
 
-/// Names of a directory that are held at a time.
+/// Number of directory names held at a time.
 const PAGE: usize = 1024;
 
-/// Links on one path; Linux follows as many.
+/// Limit of links on one path, the same as in Linux.
 const MOST_LINKS: usize = 40;
 
-/// Why a path leads nowhere.
+/// Why a path cannot be resolved.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("there is no `{name}` in `{place}`")]
@@ -48,7 +48,7 @@ impl From<Error> for error::Error {
 }
 
 impl<T> Answer<T> {
-    /// The answer, however long it takes.
+    /// Waits for the answer, however long it takes.
     pub async fn wait(self) -> Result<T> {
         match self {
             Self::Now(answer) => answer,
@@ -70,18 +70,17 @@ impl Drop for Open {
 }
 
 impl Vfs {
-    /// What a path is, links followed. It is taken from the top of the mount, or (the usual way) from
-    /// `datasets/`: `pets/a.jpg` as well as `datasets/pets/a.jpg`. Empty and `.` segments count for
-    /// nothing.
+    /// Resolves a path, following links. It is relative to the top of the mount, or (usually) to `datasets/`:
+    /// `pets/a.jpg` as well as `datasets/pets/a.jpg`. Empty and `.` segments are ignored.
     ///
     /// # Errors
-    /// [`Kind::Missing`] with the segment that is not there; for a dataset, with the nearest names.
+    /// [`Kind::Missing`] with the missing segment; for a dataset, with the nearest names.
     pub async fn find(self: &Arc<Self>, path: &[u8]) -> Result<Attr> {
         let names: Vec<&[u8]> = segments(path).collect();
         let Some(first) = names.first() else { return self.getattr(ROOT).wait().await };
         let top = self.lookup(ROOT, first).wait().await?;
         let from = match top {
-            // A dataset that is called so goes before the pages about all of them.
+            // A dataset of that name takes precedence over the pages.
             Entry::Found(found) if found.inode != Inode::Knowledge => ROOT,
             Entry::Found(_) if !self.is_dataset(first).await? => ROOT,
             _ => self.datasets_directory().await?,
@@ -114,7 +113,7 @@ impl Vfs {
         }
     }
 
-    /// A child of a directory, links followed.
+    /// The child of a directory, following links.
     async fn child(self: &Arc<Self>, parent: &Attr, name: &[u8]) -> Result<Option<Attr>> {
         let mut name = name.to_vec();
         for _ in 0..MOST_LINKS {
@@ -131,7 +130,7 @@ impl Vfs {
         Err(Error::Links(shown(&name)).into())
     }
 
-    /// What is wrong with the name of a dataset, in the words of `dcfs ls`.
+    /// The error for the name of a dataset, in the words of `dcfs ls`.
     async fn no_dataset(self: &Arc<Self>, name: &[u8]) -> error::Error {
         let missing = Error::Missing { name: shown(name), place: "datasets".into() };
         let Ok(wanted) = shown(name).parse::<DatasetRef>() else { return missing.into() };
@@ -140,10 +139,10 @@ impl Vfs {
         asked.wait().await.err().unwrap_or_else(|| missing.into())
     }
 
-    /// Calls `each` with the bytes of a file in order, and answers how many they are.
+    /// Calls `each` with the bytes of a file in order, and returns their number.
     ///
     /// # Errors
-    /// The file cannot be opened or read; what `each` returns.
+    /// The file cannot be opened or read; those of `each`.
     pub async fn pour(
         self: &Arc<Self>,
         file: &Attr,
@@ -174,7 +173,7 @@ impl Vfs {
     }
 }
 
-/// The segments of a path that lead somewhere.
+/// The segments of a path, without empty ones and `.`.
 fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|b| *b == b'/').filter(|name| !name.is_empty() && *name != b".")
 }
@@ -186,12 +185,12 @@ fn shown(name: &[u8]) -> String {
 /// An entry of a tree.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// Below the top, segments joined by `/`. No segment is empty, `.` or `..`.
+    /// Relative to the top, segments joined by `/`. No segment is empty, `.` or `..`.
     pub path: Vec<u8>,
     pub attr: Attr,
 }
 
-/// A walk over a tree, parents first. Directories are gone into only where [`Tree::enter`] is called.
+/// A walk over a tree, parents first. A directory is only descended into if [`Tree::enter`] is called.
 ///
 /// Holds one page of names for each level.
 pub struct Tree {
@@ -203,7 +202,7 @@ pub struct Tree {
 struct Level {
     path: Vec<u8>,
     open: Open,
-    /// Where its next page begins; `None` after the last.
+    /// The position of its next page; `None` after the last.
     next: Option<u64>,
     names: VecDeque<(Vec<u8>, Attr)>,
 }
@@ -212,7 +211,7 @@ impl Tree {
     /// The next entry: of the directory entered last, then of those above.
     ///
     /// # Errors
-    /// A directory whose listing fails is left; the walk goes on with what is above.
+    /// If a listing fails, that directory is left; the walk continues above.
     pub async fn next(&mut self) -> Option<Result<Node>> {
         loop {
             let level = self.levels.last_mut()?;
@@ -233,7 +232,7 @@ impl Tree {
         }
     }
 
-    /// Goes into a directory of the tree, the next entries being its own.
+    /// Descends into a directory of the tree: the next entries are its own.
     ///
     /// # Errors
     /// It cannot be listed.
@@ -245,7 +244,7 @@ impl Tree {
     }
 }
 
-/// An entry, if its name is one: names come from strangers, and may lead nowhere else.
+/// An entry, if its name is valid: names come from strangers, and must not lead elsewhere.
 fn node(above: &[u8], name: &[u8], attr: Attr) -> Result<Node> {
     if matches!(name, b"" | b"." | b"..") || name.contains(&b'/') || name.contains(&0) {
         return Err(Error::BadName(shown(name)).into());
@@ -254,12 +253,12 @@ fn node(above: &[u8], name: &[u8], attr: Attr) -> Result<Node> {
     Ok(Node { path, attr })
 }
 
-/// Names of an open directory from a position on, and where the next ones begin.
+/// Names of an open directory from a position on, and the position of the next ones.
 type Page = (VecDeque<(Vec<u8>, Attr)>, Option<u64>);
 
 async fn page(vfs: &Arc<Vfs>, handle: u64, position: u64) -> Result<Page> {
     let listing = vfs.listing(handle)?;
-    // Sizes of rows' files are found while they are listed, which waits on the catalog.
+    // Sizes of rows' files are found during the listing, which blocks on the catalog.
     if listing.may_wait() {
         let work = vfs.in_background(move || names(&listing, position));
         return work.wait().await;

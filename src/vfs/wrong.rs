@@ -1,7 +1,8 @@
-//! `_error/<filter>` in every directory of files: what is wrong with a filter, for programs that get EINVAL and no reason.
+//! `_error/<filter>` in every directory of files: the error in a filter, for programs that get EINVAL without a
+//! reason.
 //!
-//! By name only, never listed, and only where there is something to say: of a wrong filter its message with a caret; of a right
-//! one that selects nothing why, where that is known. A recorded name wins, as over every filter.
+//! Never listed, found by name only if there is something to say: for a wrong filter its message with a caret;
+//! for a right one that selects nothing the reason, if known. A recorded name wins, as over every filter.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -20,11 +21,11 @@ use dcfs_data::lost;
 use dcfs_data::pack::Dir;
 use dcfs_data::query::{self, Version};
 
-/// Texts that are known by their numbers: what `stat` found is opened right after.
+/// Number of texts that are kept: a `stat` is followed by an open at once.
 const MOST: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
-/// What was looked up in `_error/`: a few texts by number. A number is never given twice, so one whose text went is ESTALE,
-/// and the name is looked up again.
+/// The texts looked up in `_error/`: a few, by number. Numbers are never reused, so one whose text was dropped
+/// is ESTALE, and the name is looked up again.
 #[derive(Debug)]
 pub struct Notes {
     texts: Mutex<LruCache<u32, Arc<str>>>,
@@ -48,7 +49,7 @@ impl Notes {
         number
     }
 
-    /// The filter with a number, as it was typed.
+    /// The filter with a number, as typed.
     pub fn text(&self, number: u32) -> Option<Arc<str>> {
         self.texts.lock().unwrap_or_else(PoisonError::into_inner).get(&number).cloned()
     }
@@ -68,7 +69,7 @@ impl Vfs {
         Entry::Found(self.directory(inode, Some(&place.view.of)))
     }
 
-    /// A filter in `_error/`.
+    /// Looks up a filter in `_error/`.
     pub(super) fn lookup_error(
         self: &Arc<Self>,
         parent: u64,
@@ -97,7 +98,7 @@ impl Vfs {
             .unwrap_or_else(|| "Nothing is wrong with this filter.\n".to_owned()))
     }
 
-    /// What is wrong with a filter of the rows of `place`, or why it selects none of them. Blocks.
+    /// The error in a filter of the rows of `place`, or why it selects none of them. Blocking.
     fn complaint(&self, place: &Place, text: &str) -> Result<Option<String>> {
         let schema = place.view.schema(&self.catalog)?;
         let message = match lost::check(&self.catalog, &place.view.of, &schema, text) {
@@ -110,7 +111,7 @@ impl Vfs {
         Ok(Some(on_terminal(&message) + "\n"))
     }
 
-    /// Why a filter selects none of the rows of `place`; `None` where it selects some, or nobody knows.
+    /// Why a filter selects none of the rows of `place`; `None` if it selects some, or the reason is unknown.
     fn why_empty(&self, place: &Place, query: &Query) -> Result<Option<String>> {
         let version = Version {
             catalog: &self.catalog,
@@ -125,7 +126,7 @@ impl Vfs {
         }
     }
 
-    /// Why the query directory that `place` is has no rows: of its own filter over the rows around it.
+    /// Why the query directory `place` has no rows, judging by its own filter over the parent's rows.
     pub(super) fn why_none(&self, place: &Place, text: &str) -> Option<String> {
         let schema = place.view.schema(&self.catalog).ok()?;
         let query = dcfs_core::expr::check(text, &schema).ok()?;

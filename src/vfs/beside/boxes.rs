@@ -1,9 +1,9 @@
-//! Pictures with objects in them, as YOLO and COCO want them: which columns say where the objects are, how large the
-//! pictures, and which files there are.
+//! Pictures with objects in them, for YOLO and COCO: the columns with boxes and with picture sizes, and the
+//! files.
 //!
-//! A picture is a file of the first File column; rows that name the same file add their objects. It is called
-//! `<sys__id of its first row>.<ending>`, in one flat directory: names of loaders must not repeat, and YOLO finds a label by
-//! replacing `/images/` anywhere in a path.
+//! A picture is a file of the first File column; rows that name the same file add their objects. Its name is
+//! `<sys__id of its first row>.<extension>`, in one flat directory: loaders need unique names, and YOLO finds a
+//! label by replacing `/images/` anywhere in a path.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{ControlFlow, RangeInclusive};
@@ -26,13 +26,13 @@ use crate::listing::{Each, Item, position};
 use crate::place::Place;
 use crate::{Entry, Vfs};
 
-/// The class of objects that have none.
+/// The class of objects without one.
 const NO_CLASS: &str = "object";
 
-/// The most classes a file of names is made for: more are no classes.
+/// Limit of classes for a file of names: a column with more is not categorical.
 const MOST_CLASSES: usize = 100_000;
 
-/// What options say of boxes, in both layouts.
+/// The options about boxes, in both layouts.
 #[derive(Debug, Default)]
 pub struct Wanted<'t> {
     boxes: Option<&'t str>,
@@ -44,10 +44,10 @@ pub struct Wanted<'t> {
 }
 
 impl<'t> Wanted<'t> {
-    /// Takes an option; whether it is one of these.
+    /// Takes an option; returns whether it is one of these.
     ///
     /// # Errors
-    /// A value that it has no use for.
+    /// An invalid value.
     pub fn take(&mut self, key: &'t str, value: &'t str) -> Result<bool, options::Error> {
         match key {
             "boxes" => self.boxes = Some(value),
@@ -66,7 +66,7 @@ impl<'t> Wanted<'t> {
         Ok(true)
     }
 
-    /// Only pictures are wanted, whatever boxes they have.
+    /// Requests pictures without boxes.
     ///
     /// # Errors
     /// An option that names boxes.
@@ -79,7 +79,7 @@ impl<'t> Wanted<'t> {
     }
 }
 
-/// Where rows say it.
+/// The columns with boxes.
 #[derive(Debug)]
 pub struct Boxes {
     source: Source,
@@ -97,14 +97,14 @@ pub struct Drawn {
     pub entry: u32,
     pub id: RowId,
     pub path: Vec<u8>,
-    /// Width and height in pixels, where they are known.
+    /// Width and height in pixels, if known.
     pub size: Option<(f64, f64)>,
     pub marks: Vec<Mark>,
     row: Value,
 }
 
 impl Drawn {
-    /// What the row says in another column that was asked for ([`Boxes::each`]), as text.
+    /// The row's value in an additional column ([`Boxes::each`]), as text.
     pub fn text(&self, column: &str) -> Option<String> {
         match dig(&self.row, column)? {
             Value::Null => None,
@@ -118,7 +118,7 @@ impl Drawn {
         of_row.or(mark.class.as_deref()).unwrap_or(NO_CLASS)
     }
 
-    /// Objects with coordinates in the unit square.
+    /// The objects, with coordinates in the unit square.
     pub fn normalised(&self, boxes: &Boxes) -> Result<Vec<Mark>> {
         let scale = match (boxes.is_normalised, self.size) {
             (true, _) => (1.0, 1.0),
@@ -129,7 +129,7 @@ impl Drawn {
         Ok(self.marks.iter().filter_map(|mark| mark.fitted(scale, (1.0, 1.0))).collect())
     }
 
-    /// Objects with coordinates in pixels.
+    /// The objects, with coordinates in pixels.
     pub fn in_pixels(&self, boxes: &Boxes) -> Result<Vec<Mark>> {
         let size = match self.size {
             Some(size) => size,
@@ -150,10 +150,10 @@ fn invalid(text: String) -> Error {
 }
 
 impl Boxes {
-    /// The columns that `wanted` names, or that are recognised.
+    /// Finds the columns that `wanted` names, or recognises them.
     ///
     /// # Errors
-    /// A column that is not there; no column of boxes at all.
+    /// A column that does not exist; no column of boxes at all.
     pub fn new(source: Source, wanted: &Wanted<'_>) -> Result<Self> {
         let schema = &source.schema;
         let known = |name: &str| match find(schema, name) {
@@ -188,10 +188,10 @@ impl Boxes {
         self.class.as_deref()
     }
 
-    /// Calls `each` with every row within that names a picture, and what it says in the columns `also`. Blocks.
+    /// Calls `each` for every row within that names a picture, with its values in the columns `also`. Blocking.
     ///
     /// # Errors
-    /// A value that is no box, with its row; what `each` says.
+    /// A value that is not a box, with its row; those of `each`.
     pub fn each(
         &self,
         within: RangeInclusive<u32>,
@@ -232,7 +232,7 @@ impl Boxes {
         })
     }
 
-    /// The signals that are read: rows may have others of many kilobytes.
+    /// The columns to read: rows may have others of many kilobytes.
     fn needed(&self, also: &[&str]) -> Schema {
         let size = self.size.iter().flat_map(|(width, height)| [&width[..], &height[..]]);
         let named = self.boxes.iter().chain(&self.class).map(|name| &name[..]);
@@ -246,7 +246,7 @@ impl Boxes {
         schema
     }
 
-    /// The classes of these rows, in the order of their numbers: by name. Blocks.
+    /// The classes of these rows, by name, with their numbers. Blocking.
     pub fn classes(&self) -> Result<BTreeMap<String, usize>> {
         let mut found = BTreeSet::new();
         self.each(0..=u32::MAX, &[], &mut |drawn| {
@@ -309,7 +309,7 @@ pub fn recognised(schema: &Schema) -> Option<String> {
     below(&schema.signals, "")
 }
 
-/// The first two columns that are called `width` and `height` side by side.
+/// The first two sibling columns called `width` and `height`.
 fn size(schema: &Schema) -> Option<(String, String)> {
     let leaves = schema.leaves();
     let has = |name: &str| leaves.iter().any(|leaf| leaf.name == name);
@@ -345,7 +345,7 @@ impl Vfs {
         Ok(name(place.pack.first_row(entry)?, &place.pack.path(entry)?))
     }
 
-    /// A picture by name among those of a sorted list.
+    /// Looks up a picture by name in a sorted list.
     pub(super) fn lookup_picture(
         &self,
         place: &Place,
@@ -357,7 +357,7 @@ impl Vfs {
         Ok(entry(found.map(|found| self.file(place.view.base, &place.pack, found)).transpose()?))
     }
 
-    /// Lists the pictures of a sorted list from a number on.
+    /// Lists the pictures of a sorted list, starting at a number.
     pub(super) fn list_pictures(
         &self,
         place: &Place,

@@ -1,7 +1,7 @@
 //! `_views/by/<column>/<value>/`: class folders, by the values of a column or of an expression over columns.
 //!
-//! A value is an [`Inode::Value`] until someone goes below it: a class folder of a million values costs nothing but their
-//! names.
+//! A value is an [`Inode::Value`] until someone opens it: a class folder of a million values takes no memory
+//! but for their names.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::place::{Place, Shown};
 use crate::views::{Kind, Step, ViewStep};
 use crate::{Attr, Entry, Error, Vfs, filters, sets};
 
-/// The page that stands in place of more values than are listed.
+/// The page shown instead if there are more values than are listed.
 const TOO_MANY: &[u8] = b"_too_many_values.md";
 
 /// Class folders by the values of a column.
@@ -32,15 +32,16 @@ pub struct By;
 const NUMBER: u8 = 0;
 
 const TOP: u8 = 0;
-/// By the number of the leaf.
+/// A directory of values; the number is that of the leaf.
 const COLUMN: u8 = 1;
-/// Its [`TOO_MANY`].
+/// The page [`TOO_MANY`] in it.
 const PAGE: u8 = 2;
 
-/// In memory alone: the values of an expression.
+/// Only a cache key: the values of an expression.
 const VALUES: u8 = 3;
 
-/// The views: an expression, of all rows; below it one of its values, by the ordinal of the value's first row.
+/// Kinds of views: an expression, with all rows; below it one of its values, by the ordinal of the value's
+/// first row.
 const EXPRESSION: u8 = 0;
 const VALUE: u8 = 1;
 
@@ -49,7 +50,7 @@ pub fn column(slot: Slot, leaf: u16) -> Inode {
     inode(NUMBER, slot, COLUMN, leaf.into())
 }
 
-/// The number of a column, of which no node has more than [`MOST_LEAVES`].
+/// The number of a column, below [`MOST_LEAVES`].
 fn leaf(node: ViewNode) -> u16 {
     u16::try_from(node.number).unwrap_or(u16::MAX)
 }
@@ -164,9 +165,9 @@ impl Narrowing for By {
     }
 }
 
-/// A name that is no column: an expression, as what follows `order by` in a filter.
+/// Looks up a name that is not a column as an expression, in the syntax of `order by` in a filter.
 fn lookup_expression(at: At<'_>, name: &[u8]) -> Result<Entry> {
-    // A bare name is a column that is not there; what calls a function or reckons is meant.
+    // A bare name would be a misspelt column; an expression contains a call or an operator.
     let is_meant = |text: &&str| text.contains(['(', '+', '-', '*', '%', ' ']);
     let Some(text) = std::str::from_utf8(name).ok().filter(is_meant) else {
         return Ok(entry(None));
@@ -187,7 +188,7 @@ fn expression(text: &str, schema: &Schema) -> Result<Query> {
     Err(error::Error::new(ErrorKind::Invalid, text))
 }
 
-/// The values of the expression that a place is, over the whole version.
+/// The values of the expression of a place, over the whole version.
 fn values_of(vfs: &Arc<Vfs>, place: &Place) -> Result<Arc<Values>> {
     let at = At::new(vfs, place, ViewNode { directory: NUMBER, kind: VALUES, number: 0 });
     at.kept(
@@ -242,7 +243,7 @@ fn lookup_column(at: At<'_>, name: &[u8]) -> Result<Entry> {
     }
 }
 
-/// The columns that hold one value each and parts of paths, hidden ones left out.
+/// The columns with single values, and parts of paths, without hidden ones.
 fn columns(at: At<'_>) -> Result<Vec<(Vec<u8>, Attr)>> {
     let schema = at.place.view.schema(&at.vfs.catalog)?;
     let all = classes(&schema, MOST_LEAVES);
@@ -260,8 +261,8 @@ fn lookup_value(at: At<'_>, leaf: u16, name: &[u8]) -> Result<Entry> {
     Ok(entry(is_shown.then(|| vfs.value_attr(place, leaf, first))))
 }
 
-/// The values that any row shown here has, or a page that there are too many. Rows without a value are no class: theirs
-/// is there by name alone.
+/// The values of the rows shown here, or a page that there are too many. NULL is not a class: its directory can
+/// be looked up by name but is not listed.
 fn values(at: At<'_>, leaf: u16) -> Result<Vec<(Vec<u8>, Attr)>> {
     let At { vfs, place, .. } = at;
     let Some(values) = &*vfs.values(place, leaf)? else {

@@ -1,8 +1,9 @@
 //! `_views/coco/{annotations.json,images/}`: what `pycocotools` loads.
 //!
-//! Pictures are called and boxes found as for YOLO ([`boxes`]). Ids of pictures are those of their first rows, ids of
-//! categories count from 1 by name over the whole version. With `caption=` the texts of a column are captions, in place of
-//! boxes and without categories: `pycocotools` knows a file of captions by that. `annotations.json` may be long: it is written once into the cache, and has its size from there.
+//! Pictures are named and boxes found as for YOLO ([`boxes`]). Ids of pictures are those of their first rows,
+//! ids of categories count from 1 by name over the whole version. With `caption=` the texts of a column become
+//! captions, in place of boxes and without categories: that is how `pycocotools` recognises a file of captions.
+//! `annotations.json` may be long: it is written once into the cache, and gets its size from there.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -27,15 +28,15 @@ use crate::tables::Content;
 use crate::views::{Kind, Step, ViewStep};
 use crate::{Entry, Vfs, sets};
 
-/// What `pycocotools` loads.
+/// The directory that `pycocotools` loads.
 pub struct Coco;
 
 const NUMBER: u8 = 9;
 
-/// The nodes, all of the view that is the layout.
+/// Kinds of nodes, all in the view of the layout.
 const IMAGES: u8 = 1;
 const ANNOTATIONS: u8 = 2;
-/// In memory alone: the pictures, and the classes.
+/// Only cache keys: the pictures, and the classes.
 const PICTURES: u8 = 3;
 
 const FILE: &[u8] = b"annotations.json";
@@ -188,7 +189,7 @@ fn own<'a>(vfs: &'a Arc<Vfs>, place: &'a Place) -> At<'a> {
     At::new(vfs, place, ViewNode { directory: NUMBER, kind: IMAGES, number: 0 })
 }
 
-/// The entries of the pictures shown, rising.
+/// The entries of the pictures shown, ascending.
 fn pictures(at: At<'_>) -> Result<Arc<Vec<u32>>> {
     let node = ViewNode { kind: PICTURES, ..at.node };
     at.kept(
@@ -205,7 +206,7 @@ fn pictures(at: At<'_>) -> Result<Arc<Vec<u32>>> {
     )
 }
 
-/// The file of annotations: the one that was kept, or a new one.
+/// The file of annotations: the cached one, or a new one.
 fn annotations(at: At<'_>) -> Result<Content> {
     let text = match at.place.view.made().and_then(|made| made.text) {
         None => NONE.into(),
@@ -236,7 +237,7 @@ fn failed(error: std::io::Error) -> error::Error {
     error::Error::new(kind, format!("cannot write annotations into the cache: {error}"))
 }
 
-/// Writes all of it: pictures first, in a pass of their own, for a list must end before the next begins.
+/// Writes the file: pictures first, in a pass of their own, because a list must end before the next begins.
 fn write(
     at: At<'_>,
     boxes: &Boxes,
@@ -294,7 +295,7 @@ fn write(
     out.flush().map_err(failed)
 }
 
-/// What COCO says of an object.
+/// The annotation of an object.
 fn object(mark: &Mark, category: usize) -> String {
     let [left, top, right, bottom] = mark.edges();
     let list = |numbers: &mut dyn Iterator<Item = f64>| {

@@ -1,14 +1,15 @@
-//! `_views/diff/<version>/`: what differs from another version of the dataset.
+//! `_views/diff/<version>/`: the differences from another version of the dataset.
 //!
 //! ```text
 //! _views/diff/  _README.md
 //!               1.0.0/  added/  changed/     views of this version
 //!                       removed/             a view of the other: its files, its inodes
-//!                       _summary.md, .json   by name, for they take a pass over both versions
+//!                       _summary.md, .json   not listed: they take a pass over both versions
 //! ```
 //!
-//! Only a whole version has it. Other versions come and go, so what names them is believed for a second; below,
-//! rows are those of two immutable versions, found in a task when somebody goes there ([`dcfs_data::diff::sets`]).
+//! Exists only in whole versions. Other versions come and go, so their names are cached for a second only;
+//! below, the rows are those of two immutable versions, computed in a task when somebody opens it
+//! ([`dcfs_data::diff::sets`]).
 
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ use crate::place::{Place, Shown};
 use crate::views::{Step, View, ViewStep};
 use crate::{Attr, Entry, FOREVER, SHORT, Vfs};
 
-/// What differs from another version of the dataset.
+/// The differences from another version of the dataset.
 pub struct Diff;
 
 const NUMBER: u8 = 4;
@@ -43,10 +44,10 @@ const VERSION: u8 = 2;
 const SUMMARY: u8 = 3;
 const SUMMARY_JSON: u8 = 4;
 
-/// The views, whose number is the slot of the other version.
+/// Kinds of views; their number is the slot of the other version.
 const ADDED: u8 = 0;
 const CHANGED: u8 = 1;
-/// One of the other version, the number being the slot of that in whose directory it stands.
+/// A view of the other version; its number is the slot of the version whose directory contains it.
 const REMOVED: u8 = 2;
 
 impl Directory for Diff {
@@ -93,7 +94,7 @@ impl Directory for Diff {
     fn list(&self, at: At<'_>) -> Result<Listing> {
         let heads = match at.node.kind {
             TOP => versions(at)?,
-            // Without what takes a pass over the rows.
+            // Without the files that take a pass over the rows.
             _ => parts(at)?,
         };
         Ok(at.known(self.up(at.place.slot, at.node), heads))
@@ -180,12 +181,12 @@ fn slot_of(step: ViewStep) -> Slot {
     Slot(u32::try_from(step.number).unwrap_or(u32::MAX))
 }
 
-/// The slot of the version that a node is about.
+/// The slot of the other version of a node.
 fn other(at: At<'_>) -> Result<Slot> {
     Some(Slot(at.node.number)).filter(|slot| slot.0 < VIEWS).ok_or_else(|| at.unknown())
 }
 
-/// Where a version stands that another is compared with.
+/// The directory of another version, for the pages.
 fn path_of(vfs: &Vfs, other: Slot) -> String {
     match vfs.views.named(other) {
         Some(view) => format!("/_views/diff/{}", view.of.version),
@@ -193,7 +194,7 @@ fn path_of(vfs: &Vfs, other: Slot) -> String {
     }
 }
 
-/// Another version by its whole number.
+/// Looks up another version by its full number.
 fn lookup_version(at: At<'_>, name: &[u8]) -> Result<Entry> {
     let wanted = std::str::from_utf8(name).ok().and_then(|name| {
         let version: Version = name.parse().ok()?;
@@ -208,7 +209,7 @@ fn lookup_version(at: At<'_>, name: &[u8]) -> Result<Entry> {
     }
 }
 
-/// The other versions as they are now.
+/// The other versions at this moment.
 fn versions(at: At<'_>) -> Result<Vec<(Vec<u8>, Attr)>> {
     let mut heads = vec![(b"_README.md".to_vec(), at.file(PAGE, 0)?)];
     for other in at.vfs.datasets.current()?.others(&at.place.view.of) {
@@ -235,7 +236,7 @@ fn parts(at: At<'_>) -> Result<Vec<(Vec<u8>, Attr)>> {
 }
 
 impl Vfs {
-    /// What differs in `place` from another version. Blocks.
+    /// The differences of `place` from another version. Blocking.
     fn diff(&self, place: &Place, other: Slot) -> Result<Arc<Sets>> {
         let view = self.view(Inode::View(other).number(), other)?;
         let pack = self.pack_of(other, &view)?;
@@ -251,7 +252,7 @@ impl Vfs {
         self.diffs.get(&self.catalog, left, right)
     }
 
-    /// The pack of a version beside the one that was asked. Blocks, on a thread for what does.
+    /// The pack of another version. Blocking, on a blocking thread.
     fn pack_of(&self, slot: Slot, view: &View) -> Result<Arc<Pack>> {
         if let Some(pack) = view.pack() {
             self.believe(Inode::View(slot).number(), slot, &pack)?;

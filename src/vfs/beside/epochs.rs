@@ -1,8 +1,9 @@
 //! `_views/epochs/<seed>/<n>.txt` and `.jsonl`: the files of a view in the random order of an epoch, for samplers.
 //!
-//! `<seed>/shard=<rank>/<world>/<n>.txt` has every `<world>`th line, from `<rank>` on. Lines are computed when they are
-//! read: kept is how long each is, once for all epochs, and where every [`BLOCK`]th of an epoch begins. Who opens a list is
-//! likely to open its files: they are fetched before they are asked for, as those of a directory are.
+//! `<seed>/shard=<rank>/<world>/<n>.txt` has every `<world>`th line, starting at `<rank>`. Lines are computed
+//! when they are read: cached are the length of each, once for all epochs, and the offset of every [`BLOCK`]th
+//! line of an epoch. Whoever opens a list is likely to open its files: they are prefetched, as those of a
+//! directory are.
 
 use std::sync::Arc;
 
@@ -29,16 +30,16 @@ pub struct Epochs;
 
 const NUMBER: u8 = 6;
 
-/// The nodes: the top; a list of paths, and one of rows, by the number of the epoch.
+/// Kinds of nodes: the top; a list of paths, and one of rows, by the number of the epoch.
 const TXT: u8 = 1;
 const JSONL: u8 = 2;
 
-/// The views, all of the same rows: a seed; below it a rank; below that how many ranks there are.
+/// Kinds of views, all with the same rows: a seed; below it a rank; below that a world size.
 const SEED: u8 = 0;
 const RANK: u8 = 1;
 const WORLD: u8 = 2;
 
-/// Lines between two places that are known.
+/// Number of lines between two known offsets.
 const BLOCK: u64 = 1024;
 
 impl Directory for Epochs {
@@ -137,7 +138,7 @@ impl Narrowing for Epochs {
             return Ok(entry(rank.map(|rank| at.view(step(RANK, rank))).transpose()?));
         }
         let (number, kind) = match name.split_once('.') {
-            // A list of paths has nothing to say where no row names a file.
+            // A list of paths would be empty if no row names a file.
             Some((number, "txt")) if place.names_files() => (number, TXT),
             Some((number, "jsonl")) => (number, JSONL),
             _ => return Ok(entry(None)),
@@ -147,7 +148,7 @@ impl Narrowing for Epochs {
     }
 
     fn list(&self, vfs: &Arc<Vfs>, place: &Place) -> Result<Listing> {
-        // There is no end of epochs: by name alone.
+        // There are infinitely many epochs: they can be looked up but are not listed.
         Ok(Listing::known(vfs, (place.view.own, place.view.up), Vec::new()))
     }
 }
@@ -160,17 +161,17 @@ fn lines(at: At<'_>) -> Result<Arc<Lines>> {
     at.kept(at.node, Lines::weight, || Lines::new(at))
 }
 
-/// Whose lines they are.
+/// The part of an epoch to list.
 struct Reader {
     seed: u64,
     rank: u64,
     world: u64,
-    /// The view of the seed, whose lists share what is known of files.
+    /// The view of the seed, whose lists share the lengths of lines.
     slot: Slot,
 }
 
 impl Reader {
-    /// As the views around a list say.
+    /// Reads it from the views around a list.
     fn of(at: At<'_>) -> Result<Self> {
         let mut reader = Self { seed: 0, rank: 0, world: 1, slot: at.place.slot };
         let mut view = at.place.view.clone();
@@ -190,7 +191,7 @@ impl Reader {
     }
 }
 
-/// The rows that have a line, by their positions in the view, and how long it is.
+/// The rows with a line, by their positions in the view, and the lengths of the lines.
 #[derive(Debug)]
 struct Files {
     positions: Vec<u32>,
@@ -218,7 +219,7 @@ impl Files {
     }
 }
 
-/// Writes the line of a row, if it has one: rows that name no file have none, where others do.
+/// Appends the line of a row, if it has one: rows without a file have none if others have files.
 fn write(place: &Place, kind: u8, position: u32, ordinal: u32, out: &mut Vec<u8>) -> Result<bool> {
     let path = match place.names_files() {
         true => place.path_of(0, position, ordinal)?,
@@ -247,7 +248,7 @@ fn write(place: &Place, kind: u8, position: u32, ordinal: u32, out: &mut Vec<u8>
     Ok(true)
 }
 
-/// A list, read anywhere.
+/// A list with random access.
 #[derive(Debug)]
 struct Lines {
     place: Place,
@@ -256,7 +257,7 @@ struct Lines {
     order: Permutation,
     rank: u64,
     world: u64,
-    /// Where every block of lines begins, and where the last ends.
+    /// The offset of every block of lines, and the end.
     starts: Vec<u64>,
     lines: u64,
 }
@@ -302,13 +303,13 @@ impl Lines {
         (0..self.lines).filter_map(|line| entry(line).transpose()).collect()
     }
 
-    /// Which of the files a line names.
+    /// The index of the file of a line.
     fn file(&self, line: u64) -> usize {
         self.order.at(self.rank + line * self.world) as usize
     }
 }
 
-/// Beside the kind of a list: what is known of its files.
+/// Only a cache key: the lengths of the lines of a kind.
 const FILES: u8 = 8;
 
 impl Made for Lines {

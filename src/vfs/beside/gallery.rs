@@ -1,4 +1,4 @@
-//! `_views/gallery/page-0001.html`: the rows of a view as plain pages, 200 on each, for any browser.
+//! `_views/gallery/page-0001.html`: the rows of a view as static pages of 200 rows each, for any browser.
 
 use std::ops::ControlFlow;
 
@@ -17,14 +17,14 @@ pub struct Gallery;
 
 const NUMBER: u8 = 10;
 
-/// The nodes: the top; the first page under the name that servers open; a page, counted from 1.
+/// Kinds of nodes: the top; the first page under the name that web servers look for; a page, counted from 1.
 const INDEX: u8 = 1;
 const PAGE: u8 = 2;
 
 /// Rows of a page.
 const ROWS: u32 = 200;
 
-/// Columns that are told of each row.
+/// Number of columns shown for each row.
 const FACTS: usize = 6;
 
 const FIRST: &[u8] = b"index.html";
@@ -105,7 +105,7 @@ impl Directory for Gallery {
     }
 }
 
-/// How many rows a view shows.
+/// The number of rows in a view.
 fn rows(at: At<'_>) -> u32 {
     let all = at.place.pack.row_count();
     match (at.place.ranking(), at.place.set()) {
@@ -115,7 +115,7 @@ fn rows(at: At<'_>) -> u32 {
     }
 }
 
-/// How many pages there are; one where there are no rows.
+/// The number of pages; one if there are no rows.
 fn pages(at: At<'_>) -> u32 {
     rows(at).div_ceil(ROWS).max(1)
 }
@@ -124,7 +124,7 @@ fn page(at: At<'_>, number: u32) -> Result<String> {
     let source = at.place.source(at.vfs)?;
     let (first, count) = ((number - 1) * ROWS, rows(at));
     let last = (first + ROWS).min(count);
-    // From places among the rows that are shown to positions of the table.
+    // Converts an index among the shown rows to a position in the table.
     let position = |place: u32| match (at.place.ranking(), at.place.set()) {
         (None, Some(set)) => set.rows().select(place),
         _ => Some(place),
@@ -153,7 +153,7 @@ fn page(at: At<'_>, number: u32) -> Result<String> {
     Ok(Page { name: &name, rows: count.into(), page, pages, cards }.html())
 }
 
-/// The columns that a person wants to see first: of one value each, and not of the file itself.
+/// The most useful columns: those with single values, and not of the file itself.
 fn told(schema: &Schema) -> Vec<Leaf<'_>> {
     let is_of_file = |name: &str| {
         schema

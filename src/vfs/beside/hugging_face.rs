@@ -1,10 +1,10 @@
-//! `_views/hf/`: what `load_dataset("imagefolder", data_dir=...)` loads with all columns.
+//! `_views/hf/`: a folder that `load_dataset("imagefolder", data_dir=...)` loads with all columns.
 //!
-//! The files as they are, but for recorded ones that would be taken for metadata, and one `metadata.jsonl` beside them
-//! that names each (`file_name`). Where a
-//! column is called `split`, a directory per value in their place, each with its own: Hugging Face
-//! looks for the metadata of a split among the files of that split
-//! (`datasets/packaged_modules/folder_based_builder`). A `README.md` says there which directory is which split.
+//! The files as they are, except recorded ones that would be taken for metadata, and one `metadata.jsonl`
+//! beside them that names each (`file_name`). If there is a column called `split`, there is a directory per
+//! value instead, each with its own metadata: Hugging Face looks for the metadata of a split among the files of
+//! that split (`datasets/packaged_modules/folder_based_builder`). A `README.md` there maps directories to
+//! splits.
 
 use std::sync::Arc;
 
@@ -24,13 +24,13 @@ use crate::tables::Table;
 use crate::views::{Kind, Step, ViewStep};
 use crate::{Attr, Entry, Vfs, sets};
 
-/// What a column of splits is called.
+/// Name of the column of splits.
 const SPLIT: &str = "split";
 
 /// The file that tells Hugging Face of splits.
 const CARD: &[u8] = b"README.md";
 
-/// What Hugging Face reads.
+/// The directory that Hugging Face loads.
 pub struct HuggingFace;
 
 const NUMBER: u8 = 2;
@@ -38,7 +38,7 @@ const NUMBER: u8 = 2;
 /// [`CARD`], the only node.
 const CARD_NODE: u8 = 0;
 
-/// The views: all rows, and the rows of one value of the column of splits below them.
+/// Kinds of views: all rows, and below it the rows of one value of the column of splits.
 const ALL: u8 = 0;
 const ONE: u8 = 1;
 
@@ -126,7 +126,7 @@ impl Narrowing for HuggingFace {
     }
 
     fn owns(&self, step: ViewStep, name: &[u8]) -> bool {
-        // Whether all rows have splits takes a look at the values.
+        // Finding out whether all rows have splits takes a scan of the values.
         step.kind == ALL || table(name).is_some()
     }
 
@@ -136,7 +136,7 @@ impl Narrowing for HuggingFace {
                 Some(Table::Captions) if !has_captions(vfs, place)? => Ok(entry(None)),
                 Some(table) => vfs.table_of(place, table).map(Entry::Found),
                 None => match vfs.lookup_files(place, name)? {
-                    // By name alone, and a recorded one wins: only Hugging Face looks for it.
+                    // Not listed, and a recorded file wins: only Hugging Face looks for it.
                     Entry::Absent(_) if name == CARD && !is_split(place) => {
                         Ok(Entry::Found(card_attr(vfs, place)?))
                     }
@@ -156,7 +156,7 @@ impl Narrowing for HuggingFace {
             Some((leaf, values)) => {
                 let card = card_attr(vfs, place)?;
                 let mut heads = split_attrs(vfs, place, leaf, &values)?;
-                // A value of that name would be told apart by nobody.
+                // A value of that name would be ambiguous.
                 heads.retain(|(name, _)| name != CARD);
                 heads.push((CARD.to_vec(), card));
                 Ok(Listing::known(vfs, (place.view.own, place.view.up), heads))
@@ -182,17 +182,17 @@ fn has_captions(vfs: &Vfs, place: &Place) -> Result<bool> {
     Ok(caption(&*place.view.schema(&vfs.catalog)?).is_some())
 }
 
-/// The value that a split is of: a leaf, and the ordinal of its first row.
+/// The value of a split: a leaf, and the ordinal of its first row.
 fn value_of(step: ViewStep) -> (u16, u32) {
     ((step.number >> 32) as u16, step.number as u32)
 }
 
-/// Whether a place is one split, which has none itself.
+/// Whether a place is a split, which has no splits itself.
 fn is_split(place: &Place) -> bool {
     matches!(place.view.from, Some((_, Step::Beside(step))) if step.kind == ONE)
 }
 
-/// The column of splits and its values, if there is one. Blocks.
+/// The column of splits and its values, if there is one. Blocking.
 fn splits(vfs: &Vfs, place: &Place) -> Result<Option<(u16, Arc<Option<Values>>)>> {
     if is_split(place) {
         return Ok(None);
@@ -207,7 +207,7 @@ fn card_attr(vfs: &Arc<Vfs>, place: &Place) -> Result<Attr> {
     At::new(vfs, place, node).file(CARD_NODE, 0)
 }
 
-/// `README.md`: which directory is which split.
+/// `README.md`: maps directories to splits.
 fn card(vfs: &Vfs, place: &Place, leaf: u16, values: &Option<Values>) -> Result<String> {
     let is_null = |name: &Vec<u8>| {
         let value = values.as_ref().and_then(|values| values.named(name));
@@ -243,7 +243,7 @@ pub fn split_column(schema: &Schema) -> Option<String> {
     sets::scalar(schema, split_leaf(schema)?).map(|class| class.name)
 }
 
-/// The column called `split`, or the only one whose last part is called so.
+/// The column called `split`, or the only one whose last part is called that.
 fn split_leaf(schema: &Schema) -> Option<u16> {
     let all = classes(schema, MOST_LEAVES);
     let is_named = |class: &&Class<'_>| class.name.rsplit('.').next() == Some(SPLIT);

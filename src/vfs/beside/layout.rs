@@ -1,4 +1,5 @@
-//! A layout for training that stands as it is, and with options in a name below it: `yolo/`, `yolo/boxes=faces,class=who/`.
+//! A layout for training that works without options, and with options in a name below it: `yolo/`,
+//! `yolo/boxes=faces,class=who/`.
 
 use dcfs_core::error::Result;
 
@@ -8,7 +9,7 @@ use crate::place::Place;
 use crate::views::ViewStep;
 use crate::{Entry, Vfs};
 
-/// The views: the layout as it is without options, and with those that its name says.
+/// Kinds of views: the layout without options, and with the options in its name.
 pub const PLAIN: u8 = 0;
 const WITH: u8 = 1;
 
@@ -17,12 +18,12 @@ pub fn is_plain(place: &Place) -> bool {
     place.view.made().is_some_and(|made| made.kind == PLAIN)
 }
 
-/// The options that a name in a place says; `None` where it says none.
+/// The options in a name below a place; `None` if it has none.
 pub fn options<'n>(place: &Place, name: &'n [u8]) -> Option<&'n str> {
     std::str::from_utf8(name).ok().filter(|text| is_plain(place) && text.contains('='))
 }
 
-/// The layout with options that were found to be right.
+/// The layout with validated options.
 ///
 /// # Errors
 /// The tables of the mount are full.
@@ -37,7 +38,7 @@ pub fn above(parent: Slot, step: ViewStep) -> Inode {
     if step.kind == WITH { Inode::View(parent) } else { Inode::Views(parent) }
 }
 
-/// Where a layout called `name` is.
+/// The path of a layout called `name`.
 pub fn path(vfs: &Vfs, (parent, step): (Slot, ViewStep), name: &str) -> Option<String> {
     let above = vfs.view_path(parent)?;
     match step.text {

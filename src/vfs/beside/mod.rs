@@ -1,4 +1,4 @@
-//! `_views/`: the directories that stand beside the files of a view. Each is one file here, a [`Directory`], and one line
+//! `_views/`: the directories beside the files of a view. Each is one file here, a [`Directory`], and one line
 //! of [`ALL`].
 //!
 //! ```text
@@ -15,9 +15,9 @@
 //!          gallery/page-0001.html       pages to look at
 //! ```
 //!
-//! A directory is made of *nodes*, which have nothing but an inode number ([`ViewNode`]), and of *views*, which show rows,
-//! have tables and `_views/` of their own, and are remembered while somebody uses them ([`ViewStep`], [`Narrowing`]).
-//! Everything is asked in a task, with the pack at hand: a directory blocks as it likes.
+//! A directory consists of *nodes*, which have nothing but an inode number ([`ViewNode`]), and of *views*,
+//! which show rows, have tables and `_views/` of their own, and are kept while somebody uses them
+//! ([`ViewStep`], [`Narrowing`]). All methods are called in a task, with the pack open: a directory may block.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -48,8 +48,8 @@ mod split;
 mod webdataset;
 mod yolo;
 
-/// Every directory, in the order of listings and pages. Its place is its number, which is part of inode numbers: a new one
-/// goes to the end.
+/// Every directory, in the order of listings and pages. Its index is its number, which is part of inode
+/// numbers: new ones are appended.
 static ALL: [&dyn Directory; 11] = [
     &by::By,
     &rows::Rows,
@@ -66,29 +66,29 @@ static ALL: [&dyn Directory; 11] = [
 
 const PAGE: &[u8] = b"_README.md";
 
-/// Which views have a directory.
+/// The views in which a directory exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stands {
     /// All of them.
     Always,
-    /// Versions, not some of their rows.
+    /// In versions, but not in subsets of their rows.
     InVersions,
     /// Those whose rows name files.
     WithFiles,
 }
 
-/// What a node is.
+/// The type of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     Directory,
-    /// One whose names come and go as other versions do.
+    /// A directory whose names change when other versions do.
     Changing,
     File,
 }
 
-/// A directory below `_views/`: what its nodes are, hold and say.
+/// A directory below `_views/`: its nodes, with their types and contents.
 pub trait Directory: Sync {
-    /// Its place in [`ALL`].
+    /// Its index in [`ALL`].
     fn number(&self) -> u8;
 
     /// Its name in `_views/`.
@@ -101,48 +101,48 @@ pub trait Directory: Sync {
         Stands::Always
     }
 
-    /// Whether it is listed, rather than there by name alone.
+    /// Whether it is listed; otherwise it can only be looked up by name.
     fn is_listed(&self, _schema: &Schema) -> bool {
         true
     }
 
-    /// Its top in a view: a node of kind 0, where it is not a view itself.
+    /// Its top in a view: a node of kind 0, unless it is a view itself.
     fn top(&self, _vfs: &Vfs, slot: Slot) -> Result<Inode> {
         Ok(inode(self.number(), slot, 0, 0))
     }
 
-    /// What nodes of a kind are.
+    /// The type of nodes of a kind.
     fn shape(&self, kind: u8) -> Shape;
 
-    /// A name in a node that is a directory. Blocks.
+    /// Looks up a name in a node that is a directory. Blocking.
     fn lookup(&self, _at: At<'_>, _name: &[u8]) -> Result<Entry> {
         Ok(Entry::Absent(FOREVER))
     }
 
-    /// A node that is a directory. Blocks.
+    /// Lists a node that is a directory. Blocking.
     fn list(&self, at: At<'_>) -> Result<Listing> {
         Ok(at.known(self.up(at.place.slot, at.node), Vec::new()))
     }
 
-    /// The part of a directory that its listing does not hold, from a number on ([`Listing::numbered`]). Blocks.
+    /// The part of a listing that is not precomputed, starting at a number ([`Listing::numbered`]). Blocking.
     fn list_from(&self, _at: At<'_>, _from: u32, _each: &mut Each<'_>) -> Result<()> {
         Ok(())
     }
 
-    /// What a node that is a file holds. Blocks.
+    /// Opens a node that is a file. Blocking.
     fn open(&self, at: At<'_>) -> Result<Handle> {
         Err(at.unknown())
     }
 
-    /// How many bytes that is. Blocks.
+    /// The size of that file in bytes. Blocking.
     fn size(&self, at: At<'_>) -> Result<u64> {
         Ok(self.open(at)?.size())
     }
 
-    /// The directory around a node that is a directory.
+    /// The parent of a node that is a directory.
     fn up(&self, slot: Slot, node: ViewNode) -> Inode;
 
-    /// The path of a node below its view, for the log. Asks nothing that could wait.
+    /// The path of a node below its view, for the log. Never blocks.
     fn path(&self, vfs: &Vfs, slot: Slot, node: ViewNode) -> String;
 
     /// The views that it makes, if any.
@@ -153,44 +153,44 @@ pub trait Directory: Sync {
 
 /// The views that a directory makes of the rows around it.
 pub trait Narrowing: Sync {
-    /// What stands at the top of such a view.
+    /// The kind of the top directory of such a view.
     fn kind(&self, _step: ViewStep) -> Kind {
         Kind::Version
     }
 
-    /// The rows it shows of those around it; `None` for all of them. Known from the step alone: [`Narrowing::rows`] is
-    /// asked only where this is so.
+    /// Whether it shows only some of the parent's rows. Depends on the step alone: [`Narrowing::rows`] is
+    /// called only if this is true.
     fn narrows(&self, _step: ViewStep) -> bool {
         true
     }
 
-    /// The rows of a view that narrows. Blocks.
+    /// The rows of a view that narrows. Blocking.
     fn rows(&self, _vfs: &Arc<Vfs>, around: &Place, _step: ViewStep) -> Result<Shown> {
         Err(Error::Unknown(Inode::View(around.slot).number()).into())
     }
 
-    /// The directory around the view, which is `step` from the view in the slot `parent`.
+    /// The directory that contains the view, which is `step` from the view in the slot `parent`.
     fn above(&self, parent: Slot, step: ViewStep) -> Inode;
 
     /// The path of the view, for the log.
     fn path(&self, vfs: &Vfs, parent: Slot, step: ViewStep) -> Option<String>;
 
-    /// What its pages say of its rows, where more than filters tell them from all.
+    /// A description of its rows for its pages, if filters alone do not describe them.
     fn describe(&self, _vfs: &Vfs, _parent: Slot, _step: ViewStep) -> Option<String> {
         None
     }
 
-    /// Whether [`Narrowing::lookup`] is asked for a name at the top of a [`Kind::Own`] view, rather than its files.
+    /// Whether [`Narrowing::lookup`] handles a name at the top of a [`Kind::Own`] view, rather than its files.
     fn owns(&self, _step: ViewStep, _name: &[u8]) -> bool {
         true
     }
 
-    /// A name at the top of a [`Kind::Own`] view. Blocks.
+    /// Looks up a name at the top of a [`Kind::Own`] view. Blocking.
     fn lookup(&self, _vfs: &Arc<Vfs>, _place: &Place, _name: &[u8]) -> Result<Entry> {
         Ok(Entry::Absent(FOREVER))
     }
 
-    /// The top of a [`Kind::Own`] view. Blocks.
+    /// Lists the top of a [`Kind::Own`] view. Blocking.
     fn list(&self, vfs: &Arc<Vfs>, place: &Place) -> Result<Listing> {
         Listing::top(vfs, place, Vec::new())
     }
@@ -200,13 +200,13 @@ pub trait Narrowing: Sync {
         false
     }
 
-    /// Whether a file is not shown for its name.
+    /// Whether a file is hidden because of its name.
     fn hides(&self, _step: ViewStep, _name: &[u8]) -> bool {
         false
     }
 }
 
-/// The views of a directory that makes none.
+/// For a directory without views.
 struct Plain;
 
 impl Narrowing for Plain {
@@ -219,34 +219,34 @@ impl Narrowing for Plain {
     }
 }
 
-/// A node that is asked something, in its view.
+/// A node, in its view.
 #[derive(Clone, Copy)]
 pub struct At<'a> {
     pub vfs: &'a Arc<Vfs>,
     pub place: &'a Place,
     pub node: ViewNode,
-    /// Who opens a file, where that may be somebody with fewer rights than this process.
+    /// The caller that opens a file, if it may have fewer rights than this process.
     pub caller: Option<Caller>,
 }
 
-/// What directories below `_views/` keep of what they found, by view and node: whatever it is.
+/// A cache for results of directories below `_views/`, of any type, by view and node.
 pub type Memory = Kept<(Slot, u32, ViewNode), Arc<dyn Any + Send + Sync>>;
 
-/// Memory for that, in bytes.
+/// Limit of that cache in bytes.
 const MEMORY: usize = 64 << 20;
 
-/// An empty one.
+/// An empty cache.
 pub fn memory() -> Memory {
     Kept::new(MEMORY)
 }
 
 impl<'a> At<'a> {
-    /// Nobody in particular asks.
+    /// Without a particular caller.
     pub fn new(vfs: &'a Arc<Vfs>, place: &'a Place, node: ViewNode) -> Self {
         Self { vfs, place, node, caller: None }
     }
 
-    /// What `find` found, as long as there is room for it. One key is of one type.
+    /// The cached result, or that of `find`, if there is room to cache it. Each key has one type.
     pub fn kept<T: Send + Sync + 'static>(
         &self,
         node: ViewNode,
@@ -256,7 +256,7 @@ impl<'a> At<'a> {
         self.kept_of(self.place.slot, node, weigh, find)
     }
 
-    /// The same of another view of the same rows.
+    /// The same for another view of the same rows.
     pub fn kept_of<T: Send + Sync + 'static>(
         &self,
         slot: Slot,
@@ -264,7 +264,7 @@ impl<'a> At<'a> {
         weigh: impl FnOnce(&T) -> usize,
         find: impl FnOnce() -> Result<T>,
     ) -> Result<Arc<T>> {
-        // A slot may have been another view's.
+        // A slot may have belonged to another view before.
         let serial = self.vfs.view(self.own().number(), slot)?.serial();
         let weigh = |any: &Arc<dyn Any + Send + Sync>| any.downcast_ref().map_or(0, weigh);
         let found = self.vfs.memory.get(&(slot, serial, node), weigh, || Ok(Arc::new(find()?)))?;
@@ -292,7 +292,7 @@ impl<'a> At<'a> {
         self.vfs.node_file(self.place, node)
     }
 
-    /// A listing of names that are all known.
+    /// A listing whose names are all known.
     pub fn known(&self, up: Inode, heads: Vec<(Vec<u8>, Attr)>) -> Listing {
         Listing::known(self.vfs, (self.own(), up), heads)
     }
@@ -303,7 +303,7 @@ impl<'a> At<'a> {
         Ok(self.vfs.directory(Inode::View(slot), Some(&self.place.view.of)))
     }
 
-    /// The error of a number that no such node has.
+    /// The error for a number without a node.
     pub fn unknown(&self) -> dcfs_core::error::Error {
         Error::Unknown(self.own().number()).into()
     }
@@ -314,19 +314,19 @@ pub fn inode(directory: u8, slot: Slot, kind: u8, number: u32) -> Inode {
     Inode::Beside(slot, ViewNode { directory, kind, number })
 }
 
-/// The name that a view was looked up by, where that says what it is ([`ViewStep::text`]).
+/// The name by which a view was looked up, if the name defines it ([`ViewStep::text`]).
 pub fn text_of(vfs: &Vfs, place: &Place) -> Result<Arc<str>> {
     let number = place.view.from.and_then(|(_, step)| step.text());
     let text = number.and_then(|number| vfs.filters.text(number));
     Ok(text.ok_or(Error::Unknown(place.view.own.number()))?)
 }
 
-/// What is found, if anything is.
+/// Converts a lookup result.
 pub fn entry(found: Option<Attr>) -> Entry {
     found.map_or(Entry::Absent(FOREVER), Entry::Found)
 }
 
-/// The directory with a number. Numbers of none mean the same as those of a node that is not there.
+/// The directory with a number. Unknown numbers are treated like nodes that do not exist.
 fn numbered(number: u8) -> Option<&'static dyn Directory> {
     ALL.get(usize::from(number)).copied()
 }
@@ -336,13 +336,13 @@ pub fn narrowing(step: ViewStep) -> &'static dyn Narrowing {
     numbered(step.directory).map_or(&Plain, Directory::views)
 }
 
-/// Whether a node is a directory, if there is such a node.
+/// The type of a node, if it exists.
 pub fn shape(node: ViewNode) -> Option<Shape> {
     Some(numbered(node.directory)?.shape(node.kind))
 }
 
 impl Vfs {
-    /// A name in `_views/`.
+    /// Looks up a name in `_views/`.
     pub(super) fn lookup_views(
         self: &Arc<Self>,
         parent: u64,
@@ -367,7 +367,7 @@ impl Vfs {
         }
     }
 
-    /// The top of a directory in a view that has it.
+    /// The top of a directory in a view, if the view has it.
     fn top_of(
         &self,
         directory: &dyn Directory,
@@ -384,7 +384,7 @@ impl Vfs {
         stands.then(attr).transpose()
     }
 
-    /// `_views/`: all of it.
+    /// Lists `_views/`.
     pub(super) fn list_views(self: &Arc<Self>, number: u64, slot: Slot) -> Answer<Listing> {
         self.with_place_in_task(number, slot, move |vfs, place| {
             let (page, _) = vfs.note_of(place, Inode::ViewsPage(slot))?;
@@ -405,7 +405,7 @@ impl Vfs {
         Ok(pages::views(&place.view.of, &sections))
     }
 
-    /// A name in a node.
+    /// Looks up a name in a node.
     pub(super) fn lookup_node(
         self: &Arc<Self>,
         parent: u64,
@@ -476,13 +476,13 @@ impl Vfs {
         });
         let vfs = self.clone();
         opened.map(move |handle| {
-            // What one caller may read of objects, another may not: nothing of it stays with the kernel.
+            // Callers may have different rights to read objects: the kernel must not cache anything.
             let is_private = caller.is_some() && matches!(handle, Handle::Stream(_));
             Opened { keep: !is_private, is_live: is_private, ..vfs.opened(handle) }
         })
     }
 
-    /// The attributes of a node that is a file: as long as what it holds.
+    /// The attributes of a node that is a file, with its size.
     fn node_file(self: &Arc<Self>, place: &Place, node: ViewNode) -> Result<Attr> {
         let unknown = || Error::Unknown(Inode::Beside(place.slot, node).number());
         let directory = numbered(node.directory).ok_or_else(unknown)?;
@@ -494,7 +494,7 @@ impl Vfs {
         self.beside_attr(inode, &place.view)
     }
 
-    /// The attributes of a directory: kept for a moment only where other versions can change it.
+    /// The attributes of a directory: cached only briefly if other versions can change it.
     fn beside_attr(&self, inode: Inode, view: &View) -> Attr {
         let ttl = match inode {
             Inode::Beside(_, node) if shape(node) == Some(Shape::Changing) => SHORT,
@@ -503,7 +503,7 @@ impl Vfs {
         Attr { ttl, ..self.directory(inode, Some(&view.of)) }
     }
 
-    /// The directory around a node that is one.
+    /// The parent of a node that is a directory.
     pub(super) fn up_node(&self, number: u64, slot: Slot, node: ViewNode) -> Result<Inode> {
         let directory = numbered(node.directory).ok_or(Error::Unknown(number))?;
         match directory.shape(node.kind) {
@@ -518,7 +518,7 @@ impl Vfs {
     }
 }
 
-/// Calls `each` with what a directory lists from a number on.
+/// Calls `each` for the entries of a directory, starting at a number.
 pub fn list_from(at: At<'_>, from: u32, each: &mut Each<'_>) -> Result<()> {
     match numbered(at.node.directory) {
         Some(directory) => directory.list_from(at, from, each),

@@ -1,4 +1,5 @@
-//! `_views/q/<hash>/`: query directories by short names, for programs that take `*` or `[` in a path for a pattern.
+//! `_views/q/<hash>/`: query directories by short names, for programs that treat `*` or `[` in a path as
+//! wildcards.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use crate::place::{Place, Shown};
 use crate::views::ViewStep;
 use crate::{Entry, Error, SHORT, Vfs};
 
-/// Query directories by short names, as many as somebody asked for.
+/// Query directories by short names; only those that were requested exist.
 pub struct Queries;
 
 const NUMBER: u8 = 3;
@@ -40,7 +41,7 @@ impl Directory for Queries {
     }
 
     fn lookup(&self, at: At<'_>, name: &[u8]) -> Result<Entry> {
-        // Names may come at any time.
+        // A name may be registered at any time.
         let Some(filter) = alias::find(&at.place.pack, name) else {
             return Ok(Entry::Absent(SHORT));
         };

@@ -1,5 +1,5 @@
-//! `_views/rows/`: one file per row, rendered when it is looked at. By name alone, `<sys__id>.why.md` says where the row came
-//! from and why it is there, as `dcfs why` does.
+//! `_views/rows/`: one file per row, rendered when it is read. Not listed, but found by name,
+//! `<sys__id>.why.md` explains the origin of the row, like `dcfs why`.
 
 use std::ops::{ControlFlow, RangeInclusive};
 
@@ -21,7 +21,7 @@ use crate::listing::{Each, Item, Listing, position};
 use crate::place::Place;
 use crate::{Attr, Entry};
 
-/// How many rows are rendered in one go for a listing that needs their sizes.
+/// Number of rows rendered at a time for a listing that needs their sizes.
 const PAGE: usize = 512;
 
 /// One file per row.
@@ -31,7 +31,7 @@ pub struct Rows;
 const ROW: u8 = 1;
 const WHY: u8 = 2;
 
-/// Endings of names.
+/// Extensions of names.
 const JSON: &[u8] = b".json";
 const PAGE_OF_ROW: &[u8] = b".why.md";
 
@@ -75,7 +75,7 @@ impl Directory for Rows {
 
     fn open(&self, at: At<'_>) -> Result<Handle> {
         if at.node.kind == WHY {
-            // Kept, so that the size that was told is the size that is read.
+            // Cached, so that the reported size matches the bytes read.
             let page = at.kept(at.node, Bytes::len, || why(at))?;
             return Ok(Handle::Text(Bytes::clone(&page)));
         }
@@ -99,18 +99,18 @@ impl Directory for Rows {
     }
 }
 
-/// Where a row came from, as a page.
+/// The origin of a row, as a page.
 fn why(at: At<'_>) -> Result<Bytes> {
     let row = at.place.pack.row_id(at.node.number).ok_or_else(|| at.unknown())?;
-    // Asked in a task that may block.
+    // Called in a task that may block.
     let packs = |of: &_| Runtime::current().block_on(at.vfs.packs.get(of));
     let step = Tracer::new(&at.vfs.catalog, &packs)?.trace(&at.place.view.of, row)?;
     Ok(step.page().into())
 }
 
 impl Vfs {
-    /// Calls `each` with the ordinal, the id and the size of the file of every row shown, from the
-    /// ordinal `from` on, until it breaks. Blocks.
+    /// Calls `each` with the ordinal, the id and the size of the file of every row shown, starting at the
+    /// ordinal `from`, until it breaks. Blocking.
     fn each_row(
         &self,
         place: &Place,
@@ -120,7 +120,7 @@ impl Vfs {
         let source = place.source_by_id(self)?;
         let mut ordinals = source.places(from..=u32::MAX);
         loop {
-            // `each` ends when a reply of the kernel is full, so only a page is rendered at a time.
+            // `each` breaks when a reply to the kernel is full, so only a page is rendered at a time.
             let page: Vec<u32> = ordinals.by_ref().take(PAGE).map(|at| at.ordinal).collect();
             let (Some(first), Some(last)) = (page.first(), page.last()) else { return Ok(()) };
             let mut sizes = Vec::with_capacity(page.len());
@@ -153,7 +153,7 @@ impl Vfs {
     }
 }
 
-/// The row that a name means: digits as `sys__id`s print, and nothing else.
+/// The row of a name: digits in the canonical form of a `sys__id`, and nothing else.
 fn row_id(name: &[u8], ending: &[u8]) -> Option<RowId> {
     let digits = std::str::from_utf8(name.strip_suffix(ending)?).ok()?;
     let id: i64 = digits.parse().ok()?;

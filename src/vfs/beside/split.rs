@@ -1,8 +1,8 @@
 //! `_views/split/<train=0.8,val=0.1,test=0.1>/<train|val|test>/`: rows divided by a seeded hash ([`dcfs_core::loader::split`]).
 //!
-//! A split is a view of all rows around it, with its parts at its top; a part is a view of its rows, which has files,
-//! tables and `_views/` as a query directory has. The identity of a row is the path of its file in the first File
-//! column (its `sys__id` where it names none), or the value of the column that `by=` names.
+//! A split is a view of all rows of its parent, with its parts at its top; a part is a view of its rows, which
+//! has files, tables and `_views/` like a query directory. The identity of a row is the path of its file in the
+//! first File column (its `sys__id` if it names none), or the value of the column that `by=` names.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -29,7 +29,7 @@ pub struct Splits;
 
 const NUMBER: u8 = 5;
 
-/// The views: a split, by the text of its name; below it a part, by its place.
+/// Kinds of views: a split, by the text of its name; below it a part, by its index.
 const SPLIT: u8 = 0;
 const PART: u8 = 1;
 
@@ -166,7 +166,7 @@ fn hashed(vfs: &Vfs, around: &Place, split: &Split<'_>, part: u64) -> Result<Ord
 
 /// The rows of a part that takes its share of every value: those with the lowest hashes first.
 fn stratified(vfs: &Vfs, around: &Place, split: &Split<'_>, part: u64) -> Result<Ordinals> {
-    // Values by their hash: texts may be long.
+    // Values by their hash, because strings may be long.
     let mut of_value: HashMap<u64, Vec<(u64, u32)>> = HashMap::new();
     each_hash(vfs, around, split, &mut |ordinal, hash, value| {
         of_value.entry(value).or_default().push((hash, ordinal));
@@ -184,7 +184,8 @@ fn stratified(vfs: &Vfs, around: &Place, split: &Split<'_>, part: u64) -> Result
     Ok(rows)
 }
 
-/// Calls `each` with the ordinal and the hash of every row around, and the hash of its value in the column to stratify.
+/// Calls `each` with the ordinal and the hash of every row, and the hash of its value in the column to stratify
+/// by.
 fn each_hash(
     vfs: &Vfs,
     around: &Place,
@@ -203,7 +204,7 @@ fn each_hash(
     source.scan(&columns, 0..=u32::MAX, &mut |at, id, cells| {
         let hash = match identity.as_ref().map(|class| (class, class.of(cells.cell(0)))) {
             None | Some((_, Cell::Null | Cell::Text(b""))) => split.hash(id.to_string().as_bytes()),
-            // As recorded, without escapes: what a program outside would hash.
+            // As recorded, without escapes: programs outside would hash the same.
             Some((_, Cell::Text(text) | Cell::Blob(text))) => split.hash(text),
             Some((class, cell)) => split.hash(&wanted_name(cell, class.value)),
         };

@@ -1,9 +1,10 @@
-//! `_views/yolo/{data.yaml,images/<split>/,labels/<split>/}`: what Ultralytics trains from.
+//! `_views/yolo/{data.yaml,images/<split>/,labels/<split>/}`: a dataset in the layout of Ultralytics.
 //!
-//! Boxes come from a column that is recognised or that `boxes=` names ([`boxes`]). Every picture has a label file, an empty one
-//! where there is nothing in it; a class has the place of its name among all of the version's, so that a filter numbers as
-//! the whole does. Splits are the values of a column called `split` or of the one that `split=` names, or `val=` and `test=`
-//! are shares by the hash of `_views/split`; else all is `train`.
+//! Boxes come from a column that is recognised or that `boxes=` names ([`boxes`]). Every picture has a label
+//! file, an empty one if there are no objects in it; classes are numbered by name over the whole version, so
+//! that a filter does not change numbers. Splits are the values of a column called `split` or of the one that
+//! `split=` names, or `val=` and `test=` are shares by the hash of `_views/split`; otherwise everything is
+//! `train`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -28,33 +29,33 @@ use crate::place::Place;
 use crate::views::{Kind, Step, ViewStep};
 use crate::{Entry, Vfs, sets};
 
-/// What Ultralytics trains from.
+/// The directory that Ultralytics trains from.
 pub struct Yolo;
 
 const NUMBER: u8 = 8;
 
-/// The nodes, all of the view that is the layout: `images` and `labels`, their splits by number, and files.
+/// Kinds of nodes, all in the view of the layout: `images` and `labels`, their splits by number, and files.
 const IMAGES: u8 = 1;
 const LABELS: u8 = 2;
 const IMAGES_OF: u8 = 3;
 const LABELS_OF: u8 = 4;
-/// By the entry of its picture.
+/// A label file, by the entry of its picture.
 const LABEL: u8 = 5;
 const YAML: u8 = 6;
-/// In memory alone.
+/// Only a cache key.
 const PLAN: u8 = 7;
 const CLASSES: u8 = 8;
 
 const DATA: &[u8] = b"data.yaml";
 
-/// The one split of rows that have none.
+/// The only split, if rows have no splits.
 const TRAIN: &str = "train";
 
 #[derive(Debug, Default)]
 struct Options<'t> {
     boxes: Wanted<'t>,
     split: Option<&'t str>,
-    /// The shares of `val` and `test`, and the seed, as [`Split`] reads them.
+    /// The shares of `val` and `test`, and the seed, in the form of [`Split`].
     shares: Vec<(&'t str, &'t str)>,
 }
 
@@ -76,7 +77,7 @@ impl<'t> Options<'t> {
         Ok(found)
     }
 
-    /// The shares as the name of a split, `train` having the rest; hashes below the first shares are theirs.
+    /// The shares as the name of a split, with the rest for `train`; the first shares get the lowest hashes.
     fn division(&self) -> Option<String> {
         let named = |(key, value): &(&str, &str)| format!("{key}={value}");
         let is_share = |(key, _): &&(&str, &str)| *key != "seed";
@@ -263,7 +264,7 @@ fn own<'a>(vfs: &'a Arc<Vfs>, place: &'a Place) -> At<'a> {
     At::new(vfs, place, ViewNode { directory: NUMBER, kind: IMAGES, number: 0 })
 }
 
-/// The options of the layout that a place is.
+/// The options of a layout's place.
 fn text(vfs: &Vfs, place: &Place) -> Result<Arc<str>> {
     match place.view.made().and_then(|made| made.text) {
         None => Ok(NONE.into()),
@@ -271,7 +272,7 @@ fn text(vfs: &Vfs, place: &Place) -> Result<Arc<str>> {
     }
 }
 
-/// The columns that a layout reads, and that of its splits.
+/// The columns of a layout, and that of its splits.
 fn found(vfs: &Vfs, place: &Place, options: &Options<'_>) -> Result<(Boxes, Option<String>)> {
     let source = place.source_by_id(vfs)?;
     let split = match options.split {
@@ -282,7 +283,7 @@ fn found(vfs: &Vfs, place: &Place, options: &Options<'_>) -> Result<(Boxes, Opti
     Ok((Boxes::new(source, &options.boxes)?, split))
 }
 
-/// The name of a column of the rows themselves, not a part of a path.
+/// The name of a stored column, as opposed to a part of a path.
 fn recorded(schema: &Schema, name: &str) -> Result<String> {
     let class = sets::named(schema, name)?;
     match class.part {
@@ -300,14 +301,14 @@ fn recorded(schema: &Schema, name: &str) -> Result<String> {
 #[derive(Debug)]
 struct Plan {
     splits: Vec<Part>,
-    /// How many keypoints the first pose has.
+    /// The number of keypoints of the first pose.
     keypoints: Option<usize>,
 }
 
 #[derive(Debug)]
 struct Part {
     name: Vec<u8>,
-    /// Rising.
+    /// Ascending.
     entries: Vec<u32>,
     sizes: Vec<u32>,
 }
@@ -386,7 +387,7 @@ fn plan(at: At<'_>) -> Result<Arc<Plan>> {
     })
 }
 
-/// The lines of the objects that one row names.
+/// The lines for the objects of one row.
 fn lines(boxes: &Boxes, drawn: &boxes::Drawn, classes: &BTreeMap<String, usize>) -> Result<String> {
     let of_row = boxes.class().and_then(|class| drawn.text(class));
     let mut out = String::new();
@@ -414,7 +415,7 @@ fn label(at: At<'_>) -> Result<String> {
     Ok(out)
 }
 
-/// `data.yaml`, beside which its folders are.
+/// `data.yaml`, with folders relative to it.
 fn yaml(plan: &Plan, classes: &BTreeMap<String, usize>) -> String {
     let has = |wanted: &[u8]| plan.splits.iter().any(|split| split.name == wanted);
     let quoted = |text: &[u8]| {
@@ -430,7 +431,7 @@ fn yaml(plan: &Plan, classes: &BTreeMap<String, usize>) -> String {
     let val = folder(&["val", "valid", "validation", "dev"]);
     let test = folder(&["test", "testing"]);
     let mut out = String::new();
-    // Ultralytics wants both, whatever there is.
+    // Ultralytics requires both, even if they are empty.
     let any = quoted(b"images");
     let first = train.clone().unwrap_or_else(|| any.clone());
     let second = val.or_else(|| test.clone()).or(train).unwrap_or(any);

@@ -1,18 +1,19 @@
-//! The table of views: what a slot of an inode number stands for, and its pack.
+//! The table of views: the meaning of the slots in inode numbers, and their packs.
 //!
-//! A view is a version, or a directory that shows some of a version's rows. A version's slot starts at
-//! a hash of its uuid and probes on collision, so that its inode numbers are the same on every mount.
-//! Two versions that a strange catalog gives one uuid have two slots. Every other view is known by the
-//! view around it and the step from there, and has a slot of its own, for Linux keeps one path per
-//! directory inode; files have the numbers of the version wherever they show. A version keeps its slot for the life of a
-//! mount. Views of filters and their like go when the table grows full, those first that were used longest ago: only
-//! once the kernel has forgotten every number of theirs (it counts its look-ups, and so do we), nothing in this process
-//! holds them and no view is below them. Then their slot rests for [`REST`], longer than any request that might still name
-//! it, before it means another view. A table that is full all the same is an error, never another view.
+//! A view is a version, or a directory that shows some of a version's rows. A version's slot starts at a hash
+//! of its uuid and probes on collision, so that its inode numbers are the same on every mount. Two versions
+//! with the same uuid (in a stranger's catalog) have two slots. Every other view is identified by its parent
+//! view and the step from there, and has a slot of its own, because Linux keeps one path per directory inode;
+//! files have the numbers of the version in every view. A version keeps its slot for the life of a mount. Views
+//! of filters and the like are evicted when the table becomes full, least recently used first: only once the
+//! kernel has forgotten all their numbers (it counts its lookups, and so do we), nothing in this process holds
+//! them and no view is below them. Then their slot rests for [`REST`], longer than any request that might still
+//! name it, before it is reused. If the table is full nevertheless, that is an error; a number never means
+//! another view.
 //!
-//! Entry numbers mean something only in the pack that gave them. When a pack turns out damaged, the
-//! slot of its version is retired: every number in it, and in the views below, is ESTALE from then on
-//! (Linux looks the path up again by itself), and the version gets a new slot over the new pack.
+//! Entry numbers are only valid in the pack that they come from. When a pack turns out damaged, the slot of its
+//! version is retired: every number in it, and in the views below, is ESTALE from then on (Linux looks the path
+//! up again by itself), and the version gets a new slot over the new pack.
 
 mod view;
 
@@ -31,23 +32,24 @@ use crate::inode::{Inode, Slot, VIEWS};
 use dcfs_core::id::VersionId;
 use dcfs_data::catalog::VersionInfo;
 
-/// How many steps a view may be from its version: more than any person nests folders.
+/// Limit of the steps between a view and its version: more than any person nests folders.
 const DEEPEST: usize = 64;
 
-/// How many slots views below versions may take: the rest is for versions, which must always be found.
+/// Limit of slots for views below versions: the rest is for versions, which must always be found.
 const MOST_STEPS: usize = VIEWS as usize / 4 * 3;
 
-/// Where views begin to go, and how many stay, in eighths of [`MOST_STEPS`].
+/// When eviction begins, and how many views it leaves, in eighths of [`MOST_STEPS`].
 const CROWDED: usize = 6;
 const ROOMY: usize = 5;
 
-/// Views that go at a time: the kernel takes its time to forget, and more are looked up meanwhile.
+/// Number of views evicted at a time: the kernel takes its time to forget, and more are looked up meanwhile.
 const BATCH: usize = 1024;
 
-/// A view that was used within this time stays, whatever the kernel says.
+/// A view used within this time stays, whatever the kernel forgets.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// How long a slot rests between two views. No request takes as long between finding a number and handing it out.
+/// How long a slot rests between two views. No request takes that long between finding a number and handing it
+/// out.
 const REST: Duration = Duration::from_secs(120);
 
 /// Every view of a mount, some hundred bytes each.
@@ -58,7 +60,8 @@ pub struct Views {
     bounds: OnceLock<Bounds>,
 }
 
-/// How many views below versions there may be, how long one is idle before it may go, and how long its slot rests.
+/// Limits of views below versions: their number, how long one must be idle before eviction, and how long its
+/// slot rests.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     pub most: usize,
@@ -79,16 +82,16 @@ impl Default for Views {
     }
 }
 
-/// A view that may go: the kernel is asked to forget the name of its directory.
+/// A view that may be evicted: the kernel is asked to forget the name of its directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Idle {
     pub slot: Slot,
-    /// The directory around it.
+    /// The parent directory.
     pub up: Inode,
     pub step: Step,
 }
 
-/// Which version: its key in the catalog, and its uuid, for a catalog made anew gives keys again.
+/// The key of a version: its key in the catalog, and its uuid, because a recreated catalog reuses keys.
 type Key = (VersionId, String);
 
 fn key(version: &VersionInfo) -> Key {
@@ -100,27 +103,27 @@ struct Table {
     slots: HashMap<Slot, Taken>,
     known: HashMap<Key, Slot>,
     steps: HashMap<(Slot, Step), Slot>,
-    /// Slots of views that went, with the time when they did, oldest first; and the same slots to look up.
+    /// Slots of evicted views, with the time of eviction, oldest first; and the same slots as a set.
     resting: VecDeque<(Slot, Duration)>,
     rests: HashSet<Slot>,
-    /// Views below versions so far.
+    /// Number of views below versions so far.
     serial: u32,
-    /// How many views each text has.
+    /// Number of views for each text.
     filters: HashMap<u32, u32>,
 }
 
-/// A slot that is given out.
+/// A used slot.
 #[derive(Debug)]
 struct Taken {
     view: Arc<View>,
     is_retired: bool,
-    /// Look-ups of its numbers that the kernel has not forgotten. Of views below versions alone.
+    /// Lookups of its numbers that the kernel has not forgotten. Only for views below versions.
     held: AtomicU64,
-    /// When it was used last, in milliseconds of the mount.
+    /// The time of the last use, in milliseconds since the mount.
     used: AtomicU64,
-    /// Whether the kernel was asked to forget it since.
+    /// Whether the kernel has been asked to forget it since.
     is_asked: AtomicBool,
-    /// Views right below it.
+    /// Number of views directly below it.
     below: u32,
 }
 
@@ -137,14 +140,14 @@ impl Taken {
     }
 
     fn touch(&self, now: Duration) {
-        // Most look-ups come in crowds: a line of the cache that is only read stays with every processor.
+        // Lookups often come in bursts: a cache line that is only read stays with every processor.
         if self.used.load(Relaxed) != millis(now) {
             self.used.store(millis(now), Relaxed);
             self.is_asked.store(false, Relaxed);
         }
     }
 
-    /// Whether nothing in this process needs it: no view below, no handle, no work under way.
+    /// Whether nothing in this process needs it: no view below, no handle, no work in progress.
     fn is_free(&self) -> bool {
         self.below == 0 && self.view.from.is_some() && Arc::strong_count(&self.view) == 1
     }
@@ -155,9 +158,9 @@ fn millis(time: Duration) -> u64 {
 }
 
 impl Views {
-    /// Other bounds than the usual ones; only before the first view.
+    /// Sets other limits; only before the first view.
     pub fn bound(&self, bounds: Bounds) {
-        // A second time is too late, and changes nothing.
+        // A second call is too late, and has no effect.
         let _ = self.bounds.set(bounds);
     }
 
@@ -165,10 +168,10 @@ impl Views {
         *self.bounds.get_or_init(Bounds::default)
     }
 
-    /// The slot of a version, the same each time it is asked for.
+    /// The slot of a version, the same each time.
     ///
     /// # Errors
-    /// [`Error::Full`] where every slot is taken.
+    /// [`Error::Full`] if every slot is taken.
     pub fn slot(&self, version: &VersionInfo) -> std::result::Result<Slot, Error> {
         if let Some((slot, known)) = self.known(version)
             && known.of == *version
@@ -177,7 +180,7 @@ impl Views {
         }
         let mut table = self.table.write().unwrap_or_else(|e| e.into_inner());
         let slot = match table.known.get(&key(version)) {
-            // Renamed, say: its numbers stay right.
+            // Renamed, for example: its numbers stay valid.
             Some(slot) => *slot,
             None => table.free(start(&version.uuid))?,
         };
@@ -195,7 +198,7 @@ impl Views {
     /// The slot of the view one `step` from the view in the slot `parent`, the same each time.
     ///
     /// # Errors
-    /// [`Error::Full`]; [`Error::Deep`]; [`Error::Unknown`] where `parent` is no view.
+    /// [`Error::Full`]; [`Error::Deep`]; [`Error::Unknown`] if `parent` is not a view.
     pub fn step(&self, parent: Slot, step: Step) -> std::result::Result<Slot, Error> {
         let around = self.get(parent).ok_or(Error::Unknown(Inode::View(parent).number()))?;
         if around.depth == DEEPEST {
@@ -222,7 +225,7 @@ impl Views {
         let mut hash = DefaultHasher::new();
         (parent, step).hash(&mut hash);
         let slot = table.free((hash.finish() % u64::from(VIEWS)) as u32)?;
-        // It may have gone since it was looked at.
+        // It may have been evicted since.
         let around_it = table.slots.get_mut(&parent);
         around_it.ok_or(Error::Unknown(Inode::View(parent).number()))?.below += 1;
         table.serial = table.serial.wrapping_add(1);
@@ -236,7 +239,8 @@ impl Views {
         Ok(slot)
     }
 
-    /// Counts a number that is handed to the kernel. `false` where its view went meanwhile: it must not be handed out.
+    /// Counts a number that is handed to the kernel. `false` if its view was evicted meanwhile: it must not be
+    /// handed out.
     pub fn hold(&self, inode: Inode) -> bool {
         let Some(slot) = inode.slot() else { return true };
         let table = self.table.read().unwrap_or_else(|e| e.into_inner());
@@ -247,7 +251,7 @@ impl Views {
         true
     }
 
-    /// The kernel forgets so many look-ups of a number.
+    /// The kernel forgets this many lookups of a number.
     pub fn forget(&self, inode: Inode, times: u64) {
         let Some(slot) = inode.slot() else { return };
         let table = self.table.read().unwrap_or_else(|e| e.into_inner());
@@ -255,12 +259,12 @@ impl Views {
             return;
         };
         let less = |held: u64| Some(held.saturating_sub(times));
-        // Always `Ok`: the closure gives a value.
+        // Always `Ok`: the closure returns a value.
         let _ = taken.held.fetch_update(Relaxed, Relaxed, less);
     }
 
-    /// Where the table is crowded, the views that were used longest ago and that nothing in this process holds: as many as
-    /// make it roomy again. `is_crowded`: something else about views is.
+    /// If the table is crowded, the least recently used views that nothing in this process holds: as many as
+    /// needed to make room. `is_crowded`: another limit of views is nearly reached.
     pub fn idle(&self, is_crowded: bool) -> Vec<Idle> {
         let (now, Bounds { most, idle, .. }) = (self.born.elapsed(), self.bounds());
         let table = self.table.read().unwrap_or_else(|e| e.into_inner());
@@ -278,7 +282,7 @@ impl Views {
                 found.push((used, Idle { slot: *slot, up: taken.view.up, step: *step }));
             }
         }
-        // The oldest first, without putting all in order.
+        // The oldest first, without sorting all of them.
         let wanted = many.saturating_sub(most / 8 * ROOMY).clamp(1, BATCH);
         if found.len() > wanted {
             found.select_nth_unstable_by_key(wanted - 1, |(used, idle)| (*used, idle.slot));
@@ -293,8 +297,8 @@ impl Views {
         idle
     }
 
-    /// Lets go of a view that the kernel has forgotten and that was not used since. `None` where it stays; else the text
-    /// that no view has any more.
+    /// Evicts a view that the kernel has forgotten and that was not used since. `None` if it stays; else the
+    /// text that no view has any more, if any.
     pub fn evict(&self, idle: &Idle) -> Option<Option<u32>> {
         let now = self.born.elapsed();
         let mut table = self.table.write().unwrap_or_else(|e| e.into_inner());
@@ -324,21 +328,21 @@ impl Views {
         (!base.is_retired).then_some(view)
     }
 
-    /// The view that a slot has or had, for messages.
+    /// The current or last view of a slot, for messages.
     pub fn named(&self, slot: Slot) -> Option<Arc<View>> {
         let table = self.table.read().unwrap_or_else(|e| e.into_inner());
         table.slots.get(&slot).map(|taken| taken.view.clone())
     }
 
-    /// Ends the version of a slot for good, and all its views; it gets another slot when it is looked
-    /// up again.
+    /// Retires the version of a slot for good, with all its views; it gets another slot when it is looked up
+    /// again.
     pub fn retire(&self, slot: Slot) {
         let mut table = self.table.write().unwrap_or_else(|e| e.into_inner());
         let Some(slot) = table.slots.get(&slot).map(|taken| taken.view.base) else { return };
         let Some(taken) = table.slots.get_mut(&slot) else { return };
         taken.is_retired = true;
         let key = key(&taken.view.of);
-        // Only its own: the version may have its new slot already.
+        // Only its own entry: the version may have its new slot already.
         if table.known.get(&key) == Some(&slot) {
             table.known.remove(&key);
         }
@@ -352,7 +356,7 @@ impl Views {
 }
 
 impl Table {
-    /// Counts one view less of a text; whether it was the last.
+    /// Decrements the number of views of a text; returns whether it was the last.
     fn is_last(&mut self, number: u32) -> bool {
         let left = self.filters.get(&number).map_or(0, |views| views.saturating_sub(1));
         match left {
@@ -361,7 +365,7 @@ impl Table {
         }
     }
 
-    /// Slots that rested for long enough are free again.
+    /// Frees slots that have rested long enough.
     fn wake(&mut self, now: Duration, rest: Duration) {
         while let Some((slot, _)) = self.resting.front().filter(|(_, went)| *went + rest <= now) {
             self.rests.remove(slot);
@@ -378,7 +382,7 @@ impl Table {
     }
 }
 
-/// Where the probing of a uuid starts: the first bits of its SHA-256.
+/// The first slot tried for a uuid: the first bits of its SHA-256.
 fn start(uuid: &str) -> u32 {
     hashed(uuid, 0) % VIEWS
 }
@@ -401,7 +405,7 @@ mod tests {
         }
     }
 
-    /// Uuids whose slots start at one place.
+    /// Uuids with the same first slot.
     fn colliding() -> (String, String) {
         let mut seen = HashMap::new();
         for n in 0.. {
@@ -489,7 +493,7 @@ mod tests {
         assert!(matches!(views.step(slot, Step::Value(0, 0)), Err(Error::Deep(DEEPEST))));
     }
 
-    /// A small table in which nothing has to wait.
+    /// A small table without waiting times.
     fn small() -> Views {
         bounded(Duration::ZERO)
     }
@@ -511,7 +515,7 @@ mod tests {
         let query = |number| views.step(base, Step::Query(number, None));
         let slots: Vec<Slot> = (0..16).map(|number| query(number).expect("room")).collect();
         assert!(matches!(query(16), Err(Error::Full(_))));
-        // One that the kernel holds, one that has a view below it, one that is open here, one that was used last.
+        // One held by the kernel, one with a view below it, one open here, one used last.
         assert!(views.hold(Inode::Dir(slots[0], 1, 7)));
         views.step(slots[1], Step::Value(1, 1)).expect_err("no room");
         let open = views.get(slots[2]).expect("there");
@@ -531,7 +535,7 @@ mod tests {
                 assert!(views.get(one.slot).is_none() && !views.hold(Inode::View(one.slot)));
             }
         }
-        // Once the kernel forgets, it goes too.
+        // Once the kernel forgets it, it is evicted too.
         let held = Idle { slot: slots[0], up: Inode::View(base), step: Step::Query(0, None) };
         assert_eq!(views.evict(&held), None);
         views.forget(Inode::Dir(slots[0], 1, 7), 1);

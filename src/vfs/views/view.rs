@@ -1,4 +1,4 @@
-//! One view: what it shows, and where it stands.
+//! One view: the rows it shows, and its place in the tree.
 
 use std::sync::{Arc, OnceLock, RwLock, Weak};
 
@@ -10,14 +10,14 @@ use dcfs_core::schema::Schema;
 use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_data::pack::{Dir, Pack};
 
-/// How one comes from one view to another.
+/// The way from one view to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// The rows of one value, as a class folder: a leaf of the schema, and the ordinal of the value's
-    /// first row.
+    /// The rows of one value, as a class folder: a leaf of the schema, and the ordinal of the value's first
+    /// row.
     Value(u16, u32),
-    /// A query directory: a number of [`crate::filters`], for each spelling one, and the directory it
-    /// stands in, where that is not the top of the view around it.
+    /// A query directory: a number of [`crate::filters`], one for each spelling, and the parent directory,
+    /// unless that is the top of the parent view.
     Query(u32, Option<Dir>),
     /// A view that a directory below `_views/` makes.
     Beside(ViewStep),
@@ -30,9 +30,9 @@ pub struct ViewStep {
     pub directory: u8,
     /// One of the directory's kinds of views.
     pub kind: u8,
-    /// What the directory makes of it.
+    /// Defined by the directory.
     pub number: u64,
-    /// The name it was looked up by, where that says which rows it shows: a number of [`crate::filters`].
+    /// The name by which it was looked up, if that defines its rows: a number of [`crate::filters`].
     pub text: Option<u32>,
 }
 
@@ -56,40 +56,40 @@ impl Step {
     }
 }
 
-/// What the top directory of a view has.
+/// The contents of a view's top directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Helper files, tables, files and `_views`: a version, or some of its rows by a filter or a comparison, where
-    /// helper files are there by name alone.
+    /// Helper files, tables, files and `_views`: a version, or a subset of its rows by a filter or a
+    /// comparison, where helper files are not listed.
     Version,
-    /// The files of one value; tables and `_views` by name.
+    /// The files of one value; tables and `_views` are not listed.
     Class,
-    /// What the directory below `_views/` that made it says.
+    /// Defined by the directory below `_views/` that made it.
     Own,
 }
 
-/// A version, or some of its rows, as this mount shows it.
+/// A version, or a subset of its rows, as shown by this mount.
 #[derive(Debug)]
 pub struct View {
     /// The version.
     pub of: VersionInfo,
-    /// The slot of the version itself, whose numbers its files have.
+    /// The slot of the version itself, which is part of the numbers of its files.
     pub base: Slot,
-    /// The view around it and the step from there; `None` for a version itself.
+    /// The parent view and the step from it; `None` for a version itself.
     pub from: Option<(Slot, Step)>,
-    /// How many steps it is from the version.
+    /// Number of steps from the version.
     pub(super) depth: usize,
-    /// The directory that it is.
+    /// Its own directory.
     pub own: Inode,
-    /// The directory around that.
+    /// The parent directory.
     pub up: Inode,
-    /// The directory of the version's tree that its files are shown from, where that is not the top.
+    /// The directory of the version's tree from which its files are shown, unless that is the top.
     pub root: Option<Dir>,
-    /// The pack that answered last. Weak: how many stay open is for [`dcfs_data::pack::Packs`] to say.
+    /// The most recently used pack. Weak: [`dcfs_data::pack::Packs`] decides how many stay open.
     pack: RwLock<Weak<Pack>>,
     schema: OnceLock<Arc<Schema>>,
     generation: u32,
-    /// Which view of the mount it is: a slot may have been another's. 0 of a version.
+    /// Distinguishes views that had the same slot. 0 for a version.
     pub(super) serial: u32,
 }
 
@@ -110,7 +110,7 @@ impl View {
         }
     }
 
-    /// What its top directory has.
+    /// The contents of its top directory.
     pub fn kind(&self) -> Kind {
         match self.from {
             None => Kind::Version,
@@ -122,7 +122,7 @@ impl View {
         }
     }
 
-    /// The step that made it, where the directory that did answers for its top.
+    /// The step that made it, if its directory handles its top.
     pub fn made(&self) -> Option<ViewStep> {
         match self.from {
             Some((_, Step::Beside(step))) if self.kind() == Kind::Own => Some(step),
@@ -130,7 +130,7 @@ impl View {
         }
     }
 
-    /// The view one `step` from this one, which has the slot `parent`; its own will be `slot`.
+    /// The view one `step` from this one, which has the slot `parent`; the new view's slot is `slot`.
     pub(super) fn below(&self, parent: Slot, step: Step, slot: Slot) -> Self {
         let (own, up) = match step {
             Step::Value(leaf, first) => {
@@ -167,12 +167,12 @@ impl View {
         }
     }
 
-    /// What tells its version from another that has, or had, its slot on another mount.
+    /// Distinguishes its version from another one with the same slot on another mount.
     pub fn generation(&self) -> u32 {
         self.generation
     }
 
-    /// What tells it from a view that had its slot before on this mount.
+    /// Distinguishes it from a view that had its slot before on this mount.
     pub fn serial(&self) -> u32 {
         self.serial
     }
@@ -186,17 +186,17 @@ impl View {
         Ok(self.schema.get_or_init(|| schema).clone())
     }
 
-    /// The same, if it was read.
+    /// The same, if already read.
     pub fn known_schema(&self) -> Option<Arc<Schema>> {
         self.schema.get().cloned()
     }
 
-    /// The pack, where it is open.
+    /// The pack, if it is open.
     pub fn pack(&self) -> Option<Arc<Pack>> {
         self.pack.read().unwrap_or_else(|e| e.into_inner()).upgrade()
     }
 
-    /// Remembers the pack that answers.
+    /// Remembers the most recently used pack.
     pub fn keep(&self, pack: &Arc<Pack>) {
         *self.pack.write().unwrap_or_else(|e| e.into_inner()) = Arc::downgrade(pack);
     }

@@ -1,4 +1,4 @@
-//! How rows become samples: which members each has, and what they are called.
+//! The mapping of rows to samples: the members of each, and their names.
 
 use std::collections::HashSet;
 use std::ops::{ControlFlow, RangeInclusive};
@@ -19,7 +19,7 @@ use super::options::Options;
 use crate::place::Place;
 use crate::{Vfs, attributes, sets};
 
-/// What a member holds.
+/// The content of a member.
 #[derive(Clone, Debug)]
 pub enum Data {
     Text(Bytes),
@@ -27,10 +27,10 @@ pub enum Data {
     File(u32, bool),
 }
 
-/// How rows become samples.
+/// The mapping of rows to samples.
 pub struct Content {
     pub source: Source,
-    /// The File columns that are taken: their numbers in the pack, and what they are called in members.
+    /// The File columns to include: their numbers in the pack, and their names in members.
     files: Vec<(u16, String)>,
     cls: Option<Plain>,
     txt: Option<Plain>,
@@ -219,13 +219,13 @@ struct Sample {
     key: String,
     members: Vec<Member<Data>>,
     fields: HashSet<String>,
-    /// The time of the first file.
+    /// The mtime of the first file.
     mtime: i64,
 }
 
 impl Sample {
     fn new(key: String) -> Self {
-        // What columns are called in WebDataset by their ending, files must leave to them.
+        // Extensions that stand for columns in WebDataset must not be used by files.
         let fields = ["json", "cls", "txt"].map(str::to_owned).into();
         Self { key, members: Vec::new(), fields, mtime: 0 }
     }
@@ -269,19 +269,19 @@ impl Sample {
     }
 }
 
-/// The longest name of a column and the longest ending in the name of a member: both fit, with a key.
+/// Limits of the name of a column and of the extension in the name of a member: both fit, with a key.
 const LONGEST_COLUMN: usize = 40;
 const LONGEST_ENDING: usize = 16;
 
 const _: () = assert!(LONGEST_COLUMN + LONGEST_ENDING + 32 < LONGEST_NAME);
 
-/// A column in the name of a member, where dots have a meaning.
+/// The name of a column as part of a member's name, where dots have a meaning.
 fn member_name(column: &str) -> String {
     let letter = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     column.chars().take(LONGEST_COLUMN).map(letter).collect()
 }
 
-/// How a file ends, as WebDataset tells what it is.
+/// The extension of a file, by which WebDataset recognises its type.
 pub fn ending(path: &[u8]) -> String {
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     let ending = name.iter().rposition(|byte| *byte == b'.').map(|dot| &name[dot + 1..]);

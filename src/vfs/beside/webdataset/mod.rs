@@ -1,21 +1,21 @@
-//! `_views/webdataset/<options>/{000000..N}.tar`: shards that WebDataset, `tar` and Python's `tarfile` read, made while
-//! they are read ([`tar`]).
+//! `_views/webdataset/<options>/{000000..N}.tar`: shards for WebDataset, `tar` and Python's `tarfile`,
+//! generated while they are read ([`tar`]).
 //!
-//! A row is a sample: its files, then what its columns say. Members are called `<sys__id>.<field>`, so they have no
+//! A row is a sample: its files, then its columns. Members are called `<sys__id>.<field>`, so they have no
 //! second dot before the field and are contiguous:
 //!
 //! | field | content |
 //! |---|---|
-//! | `jpg` | the file of the first File column, by its ending |
-//! | `mask.png` | the file of a further one, by column and ending |
+//! | `jpg` | the file of the first File column, by its extension |
+//! | `mask.png` | the file of a further one, by column and extension |
 //! | `json` | the row, as in `_rows.jsonl`; not with `json=no` |
 //! | `cls`, `txt` | the value of the column that `cls=` or `txt=` names, where there is one |
 //!
-//! `index.json`, by name, lists the shards with their samples, as `wids` reads it for random access.
+//! `index.json`, not listed, lists the shards with their samples, as `wids` reads it for random access.
 //!
-//! Sizes come from the rows, so headers and places are arithmetic and any byte is read without those before it. Where a
-//! file is no longer the one that was recorded, reads of its bytes fail and no others; the header of a file whose size no
-//! row records fails as well, for what would follow it is not known.
+//! Sizes come from the rows, so headers and offsets are computed, and any byte can be read without those before
+//! it. If a file is no longer the recorded one, reads of its bytes fail and no others; the header of a file
+//! without a recorded size fails as well, because the offsets after it are unknown.
 
 mod content;
 mod options;
@@ -54,10 +54,10 @@ pub struct WebDataset;
 
 const NUMBER: u8 = 7;
 
-/// Shards whose sizes are kept on disk, for finding them again would take a while.
+/// Number of shards from which their sizes are cached on disk, because finding them again takes a while.
 const WORTH_KEEPING: usize = 16;
 
-/// The nodes: the top; a shard, by its number; in memory alone, how rows are divided; and the index.
+/// Kinds of nodes: the top; a shard, by its number; a cache key for the division into shards; the index.
 const TOP: u8 = 0;
 const SHARD: u8 = 1;
 const PLAN: u8 = 2;
@@ -182,7 +182,7 @@ impl Narrowing for WebDataset {
     }
 
     fn list(&self, vfs: &Arc<Vfs>, place: &Place) -> Result<Listing> {
-        // Here and not while it is listed, for it may take a pass over the rows.
+        // Here and not during the listing, because it may take a pass over the rows.
         let at = At::new(vfs, place, own(PLAN, 0));
         plan(at)?;
         Ok(Listing::numbered(at, (place.view.own, place.view.up)))
@@ -193,7 +193,7 @@ fn own(kind: u8, number: u32) -> ViewNode {
     ViewNode { directory: NUMBER, kind, number }
 }
 
-/// The shards for `wids`: their names beside it, and how many samples each has.
+/// The index for `wids`: the names of the shards, and the number of samples of each.
 fn index(at: At<'_>) -> Result<Bytes> {
     let plan = plan(at)?;
     let shards = (0..).zip(&plan.shards).map(|(number, shard): (u32, _)| {
@@ -232,7 +232,7 @@ fn plan(at: At<'_>) -> Result<Arc<Plan>> {
     })
 }
 
-/// What tells the options of a layout from others, in the name of a file.
+/// A digest of the options of a layout, for the name of a file.
 pub fn digest(options: &str) -> String {
     hex(&Sha256::digest(options)[..8])
 }
@@ -257,7 +257,7 @@ fn weight(archive: &Archive<Data>) -> usize {
     archive.members().iter().map(|member| text(member) as usize + 128).sum()
 }
 
-/// Bytes of a member that are held in memory.
+/// Number of bytes of a member that are held in memory.
 fn text(member: &Member<Data>) -> u64 {
     match &member.data {
         Data::Text(text) => text.len() as u64,

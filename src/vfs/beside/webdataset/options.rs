@@ -1,25 +1,25 @@
-//! What the name of a directory of shards says.
+//! The options in the name of a directory of shards.
 
 use dcfs_core::loader::options::{self, count, digits, wrong};
 
-/// The most samples of a shard: while one is read, its names and texts are in memory.
+/// Limit of the samples of a shard: while it is read, its names and texts are in memory.
 pub const MOST_SAMPLES: u64 = 1 << 16;
 
-/// Samples of a shard, where neither `shard=` nor `size=` says otherwise.
+/// Default number of samples in a shard, without `shard=` and `size=`.
 const SAMPLES: u64 = 1000;
 
 const WANTED: &str = "`shard=`, `size=`, `cls=`, `txt=`, `json=` and `files=`";
 
-/// What the name of a directory of shards says.
+/// The options in the name of a directory of shards.
 #[derive(Debug)]
 pub struct Options<'t> {
     pub samples: u64,
-    /// Bytes after which a shard ends.
+    /// Size in bytes after which a shard ends.
     pub bytes: u64,
     pub cls: Option<&'t str>,
     pub txt: Option<&'t str>,
     pub has_json: bool,
-    /// File columns, all where there are none.
+    /// File columns; empty for all.
     pub files: Vec<&'t str>,
 }
 
@@ -67,7 +67,7 @@ impl<'t> Options<'t> {
     }
 }
 
-/// `256M` as bytes.
+/// Parses `256M` as bytes.
 fn bytes(text: &str) -> Option<u64> {
     let (number, unit) = match text.char_indices().last()? {
         (at, 'K') => (&text[..at], 1 << 10),

@@ -1,4 +1,4 @@
-//! Which rows are in which shard, and how large each is: found once, and kept beside the pack.
+//! The division of rows into shards, and the size of each: computed once, and cached beside the pack.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -15,13 +15,13 @@ use super::options::Options;
 /// The most bytes of the columns of a shard, which are in memory while it is read.
 const MOST_TEXT: u64 = 64 << 20;
 
-/// Which rows are in which shard.
+/// The division of rows into shards.
 #[derive(Debug, Default)]
 pub struct Plan {
     pub shards: Vec<Shard>,
 }
 
-/// The positions of the first and the last row of a shard, how many of them are samples, and its bytes.
+/// The positions of the first and the last row of a shard, the number of samples, and its size in bytes.
 #[derive(Clone, Debug)]
 pub struct Shard {
     pub rows: RangeInclusive<u32>,
@@ -39,7 +39,7 @@ struct Last {
 }
 
 impl Plan {
-    /// One pass over the rows, on all cores.
+    /// Computes it in one pass over the rows, on all cores.
     pub fn new(content: &Content, wanted: &Options<'_>) -> Result<Self> {
         let (mut plan, mut last) = (Self::default(), Last::default());
         chunks::in_order(
@@ -75,7 +75,7 @@ impl Plan {
         }
     }
 
-    /// A plan as a line for each shard. Its checksum was compared.
+    /// Reads a plan with a line for each shard. Its checksum has been verified.
     pub fn read(mut file: File) -> Option<Self> {
         let mut text = String::new();
         file.read_to_string(&mut text).ok()?;
@@ -88,7 +88,7 @@ impl Plan {
         Some(Self { shards: text.lines().map(shard).collect::<Option<_>>()? })
     }
 
-    /// Keeps it for later mounts, where the disk takes it.
+    /// Caches it for later mounts, if the disk has room.
     pub fn keep(&self, home: &Home, stem: &str) {
         let kept = home.create().and_then(|mut draft| {
             for Shard { rows, samples, size } in &self.shards {
@@ -97,7 +97,7 @@ impl Plan {
             }
             home.keep(draft, stem)
         });
-        // What cannot be kept is found again.
+        // If it cannot be cached, it is computed again.
         drop(kept);
     }
 }

@@ -1,4 +1,4 @@
-//! A shard while it is read: its files are opened as they come, and those behind them fetched.
+//! A shard that is being read: its files are opened in turn, and the next ones prefetched.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,14 +15,14 @@ use crate::inode::Inode;
 use crate::place::Place;
 use crate::{Error, Vfs};
 
-/// Files of a shard that stay open while it is read.
+/// Number of a shard's files that stay open while it is read.
 const OPEN: usize = 4;
 
-/// Files that are fetched ahead of who reads a shard in order, and how many must be left when more are.
+/// Files prefetched for a sequential reader of a shard, and the number left when more are requested.
 const AHEAD: usize = 96;
 const LEFT: usize = 48;
 
-/// A shard that is read.
+/// A shard that is being read.
 #[derive(Debug)]
 pub struct Tar {
     vfs: Arc<Vfs>,
@@ -32,11 +32,11 @@ pub struct Tar {
     open: Mutex<OpenFiles>,
 }
 
-/// Files that were read last, and how far others were asked for.
+/// Recently read files, and the progress of prefetching.
 #[derive(Debug, Default)]
 struct OpenFiles {
     files: Vec<(u32, Arc<Reader>)>,
-    /// The entry that was opened last, and the file in the shard up to which those behind it were asked for.
+    /// The entry opened last, and the index in the shard up to which files have been prefetched.
     last: Option<usize>,
     until: usize,
 }
@@ -82,7 +82,7 @@ impl Tar {
         Self { vfs: vfs.clone(), place: place.clone(), archive, caller, open: Mutex::default() }
     }
 
-    /// Adds bytes of a file, all of them or none.
+    /// Appends bytes of a file, all of them or none.
     async fn file(&self, entry: u32, range: Range<u64>, out: &mut BytesMut) -> Result<()> {
         let reader = self.reader(entry).await?;
         let mut at = range.start;
@@ -102,7 +102,7 @@ impl Tar {
         Ok(())
     }
 
-    /// A file of the shard, open.
+    /// Opens a file of the shard.
     async fn reader(&self, entry: u32) -> Result<Arc<Reader>> {
         let known = self.lock().files.iter().find(|(known, _)| *known == entry).cloned();
         if let Some((_, reader)) = known {
@@ -122,7 +122,7 @@ impl Tar {
         Ok(reader)
     }
 
-    /// Asks for the files that come next, where the shard is read in order.
+    /// Prefetches the next files, if the shard is read sequentially.
     fn ahead(&self, entry: u32) {
         let files = || {
             self.archive.members().iter().filter_map(|member| match member.data {
@@ -131,7 +131,7 @@ impl Tar {
             })
         };
         let mut open = self.lock();
-        // From the last one on: a shard has thousands.
+        // Search from the last one: a shard has thousands.
         let from = open.last.map_or(0, |last| last + 1);
         let Some(at) = files().skip(from).position(|file| file == entry).map(|at| at + from) else {
             open.last = files().position(|file| file == entry);
