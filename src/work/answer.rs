@@ -1,4 +1,4 @@
-//! A version made of the answer to a statement.
+//! Saves the result of a statement as a version.
 
 use std::io;
 
@@ -6,13 +6,15 @@ use dcfs_core::error::{Error, Kind, Result};
 use dcfs_data::catalog::{Publication, Saved, Writer};
 use dcfs_data::sql::{Owned, Seen, Shape, Spool};
 
-/// Rows handed over at a time: the write lock is held for no longer than they take.
+/// Rows written at a time: the write lock is held no longer than that takes.
 const BATCH: usize = 256;
 
-/// Saves the rows of `spool`, whose columns are `shape`, as a new version; `each` is told how many there are so far.
+/// Saves the rows of `spool`, with the columns of `shape`, as a new version; calls `each` with the
+/// number of rows so far.
 ///
 /// # Errors
-/// As [`dcfs_data::catalog::Stage::publish`]; a temporary file that cannot be read. Then nothing was saved.
+/// As [`dcfs_data::catalog::Stage::publish`]; a temporary file that cannot be read. Nothing was
+/// saved then.
 pub fn save<'w>(
     spool: Spool,
     shape: &Shape<'_>,

@@ -1,7 +1,7 @@
-//! Who saves, from where and by which command: what lineage tells beside a version's parents.
+//! Who saves, from where and by which command: shown with a version's lineage.
 //!
-//! Nothing of this may stop a save: whatever is not there is left out, and no program is run. A catalog is shared with
-//! others, so secrets in URLs are not kept.
+//! Nothing here may prevent a save: unknown facts are left out, and no program is run. Catalogs are
+//! shared, so secrets in URLs are not kept.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -14,7 +14,7 @@ use super::git;
 use dcfs_core::provenance::Provenance;
 use dcfs_core::secrets::masked;
 
-/// Everything that can be found out, for a save by `command` with `filter`.
+/// All facts that can be found out, for a save by `command` with `filter`.
 pub fn ask(command: &[OsString], filter: Option<String>) -> Provenance {
     let folder = env::current_dir().ok();
     let home = env::var_os("HOME");
@@ -31,7 +31,7 @@ pub fn ask(command: &[OsString], filter: Option<String>) -> Provenance {
     }
 }
 
-/// Who runs this, as the password file names them; the number where it does not.
+/// The user's name from the password file, or the number if it is not listed.
 pub fn name() -> String {
     let known = User::from_uid(geteuid()).ok().flatten();
     known.map_or_else(|| geteuid().to_string(), |user| user.name)

@@ -1,9 +1,10 @@
-//! What a git repository says of a folder: the commit, and whom git would name as its author.
+//! The state of git in a folder: the commit, and the person git would name as its author.
 //!
-//! Nothing is run. Git itself runs programs that a repository's `config` names (filters, hooks, a monitor, a transport
-//! for what is not there), and the folder may be an archive that somebody sent. So the few files that tell are read
-//! here; whether files differ from the commit cannot be told this way, and is not. A repository of another user
-//! is passed by, as git itself does.
+//! Nothing is run. Git itself runs programs that a repository's `config` names (filters, hooks, a
+//! monitor, a transport for missing objects), and the folder may come from an archive that somebody
+//! sent. So the few relevant files are read here; whether files differ from the commit cannot be
+//! determined this way, and is left out. A repository of another user is skipped, as git itself
+//! does.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,13 +12,13 @@ use std::path::{Path, PathBuf};
 use dcfs_core::provenance::Git;
 use dcfs_disk::{owner, regular};
 
-/// Bytes of a file that are read, at most. Packed references of a large repository are megabytes.
+/// The most bytes read of a file. Packed references of a large repository are megabytes.
 const LARGEST: u64 = 64 << 20;
 
-/// How many references may name another before an object.
+/// How many symbolic references may be followed.
 const STEPS: usize = 5;
 
-/// What git knows of `folder`; `None` outside a work tree. `home` holds the user's own settings.
+/// Git's facts about `folder`; `None` outside a work tree. `home` contains the user's own settings.
 pub fn of(folder: &Path, home: Option<&Path>) -> Option<Git> {
     let folders = Folders::above(folder)?;
     let mut who = Identity::default();
@@ -29,14 +30,14 @@ pub fn of(folder: &Path, home: Option<&Path>) -> Option<Git> {
     Some(Git { name: who.name, email: who.email, commit: folders.commit(), is_dirty: None })
 }
 
-/// Where a repository keeps things. Those of a linked work tree are two.
+/// The folders of a repository. A linked work tree has two different ones.
 struct Folders {
     own: PathBuf,
     common: PathBuf,
 }
 
 impl Folders {
-    /// Of the nearest work tree that `folder` is in.
+    /// The folders of the nearest work tree that contains `folder`.
     fn above(folder: &Path) -> Option<Self> {
         let own = folder.ancestors().find_map(|folder| git_folder(&folder.join(".git")))?;
         let is_ours = fs::symlink_metadata(&own).is_ok_and(|found| owner::is_trusted(&found));
@@ -47,7 +48,8 @@ impl Folders {
         (is_ours && own.join("HEAD").is_file()).then_some(Self { own, common })
     }
 
-    /// The object that HEAD leads to; `None` before the first commit, and where references are kept in another way.
+    /// The commit of HEAD; `None` before the first commit, and if references are stored in another
+    /// format.
     fn commit(&self) -> Option<String> {
         let mut value = text(&self.own.join("HEAD"))?;
         for _ in 0..STEPS {
@@ -75,7 +77,7 @@ impl Folders {
     }
 }
 
-/// The folder that `.git` is, or that the file `.git` names.
+/// The folder `.git`, or the one that the file `.git` names.
 fn git_folder(at: &Path) -> Option<PathBuf> {
     let found = fs::symlink_metadata(at).ok()?;
     if found.is_dir() {
@@ -86,12 +88,12 @@ fn git_folder(at: &Path) -> Option<PathBuf> {
     Some(at.parent()?.join(named))
 }
 
-/// A file of the repository, which may hold anything.
+/// Reads a file of the repository, which may contain anything.
 fn text(path: &Path) -> Option<String> {
     regular::read_text(path, LARGEST).ok()
 }
 
-/// `user.name` and `user.email`; the last that says so wins.
+/// `user.name` and `user.email`; the last setting wins.
 #[derive(Default)]
 struct Identity {
     name: Option<String>,
@@ -117,7 +119,7 @@ impl Identity {
     }
 }
 
-/// A value without its quotes and the comment behind it.
+/// A value without its quotes and trailing comment.
 fn plain(value: &str) -> String {
     let (mut out, mut is_quoted, mut chars) = (String::new(), false, value.trim().chars());
     while let Some(c) = chars.next() {
@@ -137,10 +139,10 @@ mod tests {
 
     const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-    /// Names and texts.
+    /// Names and contents of files.
     type Files<'a> = &'a [(&'a str, &'a str)];
 
-    /// A repository of these files below `.git`.
+    /// A repository with these files below `.git`.
     fn repository(files: Files<'_>) -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("a folder");
         for (name, text) in files {

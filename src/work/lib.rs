@@ -1,16 +1,16 @@
-//! What is done with a version as a whole, for a command: fetch its objects, compare them, count what that
-//! takes; make another version of its rows. No terminal and no mount: commands bring a [`Selection`] or
-//! [`save::Chosen`] rows and say what to do with them.
+//! Work on a whole version, for a command: fetch its objects, verify them, count the cost; make
+//! another version of its rows. No terminal and no mount: commands bring a [`Selection`] or
+//! [`save::Chosen`] rows and the work to do with them.
 //!
-//! | file | what it does |
+//! | file | contents |
 //! |---|---|
-//! | `objects` | every object that some rows name |
-//! | [`image`] | the size of a picture by its first bytes |
-//! | [`index`] | a version made of what is in storage |
-//! | [`load`] | a version made of the records of a file |
-//! | [`map`] | a version made by a program that sees every row of another |
-//! | [`save`] | a version made of some rows of another |
-//! | [`answer`] | a version made of the answer to a statement |
+//! | `objects` | every object that a set of rows names |
+//! | [`image`] | the size of an image from its first bytes |
+//! | [`index`] | makes a version of objects in storage |
+//! | [`load`] | makes a version of the records of a file |
+//! | [`map`] | makes a version with a program that sees every row of another |
+//! | [`save`] | makes a version of some rows of another |
+//! | [`mod@answer`] | makes a version of the result of a statement |
 //! | [`author`] | who saves, from where, by which command |
 
 pub mod answer;

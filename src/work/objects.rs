@@ -1,4 +1,4 @@
-//! Every object that some rows of a version name, each once, several at a time.
+//! Every object that some rows of a version name, without duplicates, several at a time.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use dcfs_core::object::Object;
 use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_data::pack::{Ordinals, Pack, Subset};
 
-/// Objects whose rows are asked of the catalog at a time.
+/// Objects whose rows are queried from the catalog at a time.
 const ROWS: usize = 256;
 
 /// Some rows of a version.
@@ -20,20 +20,20 @@ pub struct Selection {
     catalog: Arc<Catalog>,
     of: VersionInfo,
     pack: Arc<Pack>,
-    /// Entries of the pack: one for every file of the mount.
+    /// Entries of the pack, one for every file of the mount.
     entries: Ordinals,
-    /// The rows they are of, all where it is `None`.
+    /// The rows of these entries; `None` for all.
     rows: Option<Arc<Ordinals>>,
-    /// The order in which they are taken, where it is not that of their paths.
+    /// The order of processing, if it is not that of paths.
     order: Option<Vec<u32>>,
 }
 
-/// An object, and where the mount shows it.
+/// An object, and its path in the mount.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// Below the version's directory.
+    /// Relative to the version's directory.
     pub path: String,
-    /// `None` where its row names none, or another than when the version was packed.
+    /// `None` if its row names none, or a different one from when the version was packed.
     pub object: Option<Object>,
 }
 
@@ -54,8 +54,8 @@ impl Selection {
         Ok(Self { catalog, of, pack, entries, rows, order: None })
     }
 
-    /// The same in the order of an epoch, as `_views/epochs/<seed>/<epoch>.txt` lists the files of the first File column;
-    /// those of others go with them. Blocks.
+    /// The same in the order of an epoch, as `_views/epochs/<seed>/<epoch>.txt` lists the files of
+    /// the first File column; files of other columns go with them. Blocks.
     ///
     /// # Errors
     /// A damaged pack.
@@ -77,13 +77,13 @@ impl Selection {
                 order.extend(entry.filter(|entry| left.remove(*entry)));
             }
         }
-        // Rows that name no file in the first column may name one in another.
+        // Rows without a file in the first column may have one in another.
         order.extend(left);
         self.order = Some(order);
         Ok(self)
     }
 
-    /// Files, and the bytes that their rows record.
+    /// The number of files, and their recorded bytes.
     ///
     /// # Errors
     /// A damaged pack.
@@ -95,11 +95,11 @@ impl Selection {
         Ok((self.entries.len(), bytes))
     }
 
-    /// Does `work` with every object, `jobs` at a time, in order; `done` is told what came of each,
-    /// in the order in which they end.
+    /// Runs `work` on every object, `jobs` at a time, started in order; calls `done` with each
+    /// result, in the order in which they finish.
     ///
     /// # Errors
-    /// What the catalog says. What is wrong with one object is for `work` to tell.
+    /// Errors of the catalog. Errors of a single object are results of `work`.
     pub async fn each<T, F>(
         self: &Arc<Self>,
         jobs: usize,
@@ -142,7 +142,7 @@ impl Selection {
         tokio::task::spawn_blocking(find).await.unwrap_or_else(|error| Err(lost(&error)))
     }
 
-    /// Where the mount shows an entry, below the version's directory.
+    /// The path of an entry in the mount, relative to the version's directory.
     fn path(&self, entry: u32) -> Result<String> {
         let path = self.pack.path(entry)?;
         let column = self.pack.columns().get(usize::from(self.pack.column_of(entry)?));
@@ -155,16 +155,16 @@ impl Selection {
 }
 
 impl Found {
-    /// The object.
+    /// The object, if there still is one.
     ///
     /// # Errors
-    /// `Stale` where the row names none now.
+    /// `Stale` if the row no longer names it.
     pub fn object(&self) -> Result<&Object> {
         let gone = || Error::new(Kind::Stale, "its row is gone, or names another object now");
         self.object.as_ref().ok_or_else(gone)
     }
 
-    /// Bytes, as recorded.
+    /// The recorded size in bytes.
     pub fn size(&self) -> u64 {
         self.object.as_ref().and_then(|object| object.size).unwrap_or(0)
     }

@@ -1,7 +1,7 @@
-//! A version made of another's rows: those that a filter selects, in its order, or all.
+//! Saves a version of another's rows: those that a filter selects, in its order, or all.
 //!
-//! Types and cells are those of the source, word for word: rows are copied inside SQLite, by runs of ids, and nothing
-//! of them is read here.
+//! Types and cells are exactly those of the source: rows are copied inside SQLite, by ranges of
+//! ids, without being read here.
 
 use std::ops::RangeInclusive;
 
@@ -11,19 +11,20 @@ use dcfs_data::catalog::{Catalog, Publication, Saved, VersionInfo, Writer};
 use dcfs_data::pack::Pack;
 use dcfs_data::query::Selected;
 
-/// Which rows of a version.
+/// The rows of a version to save.
 #[derive(Clone, Copy, Debug)]
 pub enum Chosen<'s> {
     All,
-    /// Those of a set, in its order where it has one.
+    /// The rows of a set, in its order if it has one.
     Some(&'s Pack, &'s Selected),
 }
 
-/// Saves the rows `chosen` of `of` as a new version; `each` is told how many were copied so far.
+/// Saves the rows `chosen` of `of` as a new version; calls `each` with the number of rows copied so
+/// far.
 ///
 /// # Errors
-/// [`Kind::Stale`] where the version is removed meanwhile, or its rows are not those that were packed; what the
-/// catalog says. Then nothing was saved.
+/// [`Kind::Stale`] if the version is removed meanwhile, or its rows are not those that were packed;
+/// errors of the catalog. Nothing was saved then.
 pub fn save<'w>(
     (catalog, of): (&Catalog, &VersionInfo),
     chosen: Chosen<'_>,
@@ -46,7 +47,7 @@ pub fn save<'w>(
     stage.publish(publication)
 }
 
-/// The ids of a set in its order, as ranges that are as long as they can be.
+/// The ids of a set in its order, as ranges that are as long as possible.
 pub(crate) fn ids<'s>(
     pack: &'s Pack,
     selected: &'s Selected,
@@ -58,11 +59,11 @@ pub(crate) fn ids<'s>(
             Box::new(std::iter::from_fn(move || rows.next_range()))
         }
     };
-    // A row that the pack does not know is missed when rows are counted.
+    // A row that the pack does not have is detected when rows are counted.
     runs.filter_map(|run| Some(pack.row_id(*run.start())?..=pack.row_id(*run.end())?))
 }
 
-/// Numbers as ranges, each of those that follow each other.
+/// Groups consecutive numbers into ranges.
 fn runs(rows: impl Iterator<Item = u32>) -> impl Iterator<Item = RangeInclusive<u32>> {
     let mut rows = rows.peekable();
     std::iter::from_fn(move || {

@@ -1,18 +1,18 @@
-//! Bitmaps of Windows and OS/2: with a file's header before them (BMP), bare (DIB), and in cursors (CUR).
+//! Bitmaps of Windows and OS/2: with a file header (BMP), without (DIB), and in cursors (CUR).
 
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::{File, Image};
 
-/// The longest header.
+/// The longest header in bytes.
 const LONGEST: usize = 124;
 
-/// Compressions: none, run lengths of 8 and of 4 bits, masks of colours.
+/// Compression methods: none, run lengths of 8 and of 4 bits, colour masks.
 const NONE: u32 = 0;
 const RUN_LENGTHS: [u32; 2] = [1, 2];
 const MASKS: u32 = 3;
 
-/// Masks of red, green, blue and alpha that PIL takes; of 24 and 16 bits there is no alpha.
+/// Masks of red, green, blue and alpha that PIL accepts; images of 24 and 16 bits have no alpha.
 const MASKS_OF_32: [[u32; 4]; 8] = [
     [0xff_0000, 0xff00, 0xff, 0],
     [0xff00_0000, 0xff_0000, 0xff00, 0],
@@ -26,12 +26,12 @@ const MASKS_OF_32: [[u32; 4]; 8] = [
 const MASKS_OF_24: [u32; 3] = [0xff_0000, 0xff00, 0xff];
 const MASKS_OF_16: [[u32; 3]; 2] = [[0xf800, 0x7e0, 0x1f], [0x7c00, 0x3e0, 0x1f]];
 
-/// Whether a header of this size is one.
+/// Whether a header may have this size.
 pub fn is_header(size: u32) -> bool {
     matches!(size, 12 | 40 | 52 | 56 | 64 | 108 | 124)
 }
 
-/// The picture whose header begins at `at`. `None` where it is of a kind that PIL refuses.
+/// Reads the image whose header begins at `at`. `None` if PIL rejects it.
 pub fn told(file: &mut File, at: u64, format: &'static str) -> io::Result<Option<Image>> {
     // Masks may follow the header.
     let mut bytes = [0; LONGEST + 12];
@@ -68,7 +68,7 @@ pub fn told(file: &mut File, at: u64, format: &'static str) -> io::Result<Option
         NONE => true,
         compression if RUN_LENGTHS.contains(&compression) => true,
         MASKS => {
-            // A header of 40 bytes has them behind it, and no alpha.
+            // A header of 40 bytes is followed by masks without alpha.
             let is_inside = size >= 52;
             if !is_inside {
                 file.read_exact(&mut bytes[end..end + 12])?;
@@ -86,13 +86,13 @@ pub fn told(file: &mut File, at: u64, format: &'static str) -> io::Result<Option
         _ => false,
     };
     let height = long(&bytes, 8);
-    // Less than nothing: the top row comes first.
+    // A negative height: the top row comes first.
     let height = if bytes[11] == 0xff { height.wrapping_neg() } else { height };
     let image = Image { width: long(&bytes, 4), height, format };
     Ok((is_known && is_packed).then_some(image))
 }
 
-/// The largest of the cursors in a file: its bitmap is followed by a mask of the same height.
+/// Reads the largest of the cursors in a file: its bitmap is followed by a mask of the same height.
 pub fn cursor(file: &mut File) -> io::Result<Option<Image>> {
     let mut head = [0; 6];
     file.rewind()?;

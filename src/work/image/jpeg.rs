@@ -1,31 +1,31 @@
-//! JPEG, read as PIL reads it: what stands between two segments is passed by, and a file with several pictures in it (CIPA
-//! DC-007, as cameras with two lenses and phones write them) is an MPO.
+//! JPEG, read as PIL reads it: bytes between segments are skipped, and a file with several images
+//! (CIPA DC-007, written by cameras with two lenses and by phones) is an MPO.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::{File, Image};
 
-/// Bytes between two segments that are no marker, at most.
+/// The most bytes skipped between two segments.
 const JUNK: usize = 1 << 12;
 
-/// The tag of an MPO's index that says how many pictures there are.
+/// The tag of an MPO's index with the number of images.
 const COUNT: u16 = 0xb001;
 
-/// Entries of such an index that are looked at.
+/// The most entries of such an index that are read.
 const ENTRIES: u16 = 64;
 
-/// Bytes of a segment that are looked at.
+/// The most bytes of a segment that are read.
 const LOOKED_AT: usize = 4096;
 
-/// What of the segments before the size tells a JPEG from an MPO.
+/// Facts from the segments before the size that distinguish JPEG and MPO.
 #[derive(Default)]
 struct Kind {
     has_many: bool,
-    /// An Ultra HDR picture: the second one says how bright the first is.
+    /// An Ultra HDR image: the second image is a gain map of the first.
     has_gain_map: bool,
 }
 
-/// The picture, its size as its first frame has it. `None` where PIL says that it is none.
+/// Reads the image, with the size in its first frame. `None` if PIL rejects it.
 pub fn told(file: &mut File) -> io::Result<Option<Image>> {
     let mut start = [0; 2];
     file.rewind()?;
@@ -37,7 +37,7 @@ pub fn told(file: &mut File) -> io::Result<Option<Image>> {
             None => return Ok(None),
         };
         match marker {
-            // A frame; what lies among them is a table (C4), an extension (C8), and conditioning (CC).
+            // A frame; excepted are a table (C4), an extension (C8), and conditioning (CC).
             0xc0..=0xcf | 0xde if !matches!(marker, 0xc4 | 0xc8 | 0xcc) => {
                 let mut frame = [0; 8];
                 file.read_exact(&mut frame)?;
@@ -52,14 +52,14 @@ pub fn told(file: &mut File) -> io::Result<Option<Image>> {
                 }));
             }
             0xda => return Ok(None),
-            // Marks that no length follows.
+            // Markers without a length.
             0xc8 | 0xd0..=0xd9 | 0xf0..=0xfd => {}
             _ => segment(file, marker, &mut kind)?,
         }
     }
 }
 
-/// The next marker: after bytes that are none, and after as many 0xFF as there are.
+/// The next marker: skips other bytes, and any number of 0xFF.
 fn marker(file: &mut File) -> io::Result<Option<u8>> {
     let mut byte = [0; 1];
     let mut is_begun = false;
@@ -97,7 +97,7 @@ fn segment(file: &mut File, marker: u8, kind: &mut Kind) -> io::Result<()> {
     Ok(())
 }
 
-/// How many pictures an index lists: the directory of a TIFF.
+/// The number of images in an index, which is a TIFF directory.
 fn pictures(index: &[u8]) -> Option<u32> {
     let is_little = index.starts_with(b"II*\0");
     if !is_little && !index.starts_with(b"MM\0*") {

@@ -1,19 +1,20 @@
-//! What a picture says of itself in its first bytes: its format, its width and height.
+//! Reads the format, width and height of an image from its first bytes.
 //!
-//! Pure: whoever asks brings the bytes. [`look`] answers from what is there, or says where it has to read on, so a
-//! photograph of many megabytes costs a few tens of kilobytes. What is told is what PIL tells of a file that it can open,
-//! in its words: a rotation that a camera noted changes nothing, but in a TIFF. The crate `imagesize` reads most formats; what it
-//! mistakes or does not know is mended here.
+//! Pure: the caller brings the bytes. [`look`] answers from the bytes it has, or says where to read
+//! on, so a photograph of many megabytes costs a few tens of kilobytes. The results are those of
+//! PIL for a file that it can open, in its terms: a rotation that a camera recorded changes
+//! nothing, except in a TIFF. The crate `imagesize` reads most formats; its errors and gaps are
+//! corrected here.
 //!
-//! | format | what is mended |
+//! | format | correction |
 //! |---|---|
-//! | PNG, GIF, PSD, QOI, WEBP | texts that begin alike are refused |
-//! | WEBP | the bits that tell how it is to be scaled are no part of its size |
-//! | AVIF | PIL does not turn it; its plugin for HEIF does |
-//! | ICO | one whose directory is cut is refused |
-//! | PPM, PFM | comments and small pictures |
-//! | JPEG2000 | the crate does not know it |
-//! | TIFF | one that is to be turned on its side has its sides exchanged |
+//! | PNG, GIF, PSD, QOI, WEBP | texts that begin like one are rejected |
+//! | WEBP | the scaling bits are not part of the size |
+//! | AVIF | PIL does not rotate it; its plugin for HEIF does |
+//! | ICO | one with a truncated directory is rejected |
+//! | PPM, PFM | comments and small images |
+//! | JPEG2000 | not supported by the crate |
+//! | TIFF | width and height are exchanged if it is rotated by a quarter turn |
 //!
 //! | file | formats |
 //! |---|---|
@@ -21,7 +22,7 @@
 //! | [`bitmap`] | BMP, DIB, CUR |
 //! | [`rare`] | DDS, TGA, PCX, SGI, XPM, ... |
 //!
-//! Where this differs from PIL over Pillow's own test images is listed in `docs/compatibility.md`.
+//! Differences from PIL on Pillow's own test images are listed in `docs/compatibility.md`.
 
 mod bitmap;
 mod jpeg;
@@ -33,47 +34,48 @@ use std::io::{self, BufRead, Read, Seek, SeekFrom};
 use bytes::Bytes;
 use imagesize::{Compression, ImageType};
 
-/// Bytes that are worth reading at first: most headers end in them.
+/// Bytes to read first: most headers end within them.
 pub const FIRST: u64 = 32 << 10;
 
-/// Bytes that are worth reading where [`Answer::Needs`] says.
+/// Bytes to read at the position in [`Answer::Needs`].
 pub const MORE: u64 = 64 << 10;
 
-/// Bytes that tell a format, and all of a simple one; less than [`FIRST`] and [`MORE`].
+/// Bytes that identify a format, and contain all of a simple header; less than [`FIRST`] and
+/// [`MORE`].
 const HEAD: usize = 512;
 
-/// Reads of one look, at most: no header that a program wrote takes more.
+/// The most reads of one look: no header that a program wrote takes more.
 const READS: usize = 1 << 14;
 
-/// A picture, as DataChain's `Image` has it.
+/// An image, in the terms of DataChain's `Image`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// Pixels.
+    /// In pixels.
     pub width: u32,
-    /// Pixels.
+    /// In pixels.
     pub height: u32,
-    /// As PIL calls it: `JPEG`.
+    /// PIL's name: `JPEG`.
     pub format: &'static str,
 }
 
-/// All the formats that [`Image::format`] may be. Checkpoints hold their places here: add at the end.
+/// All values of [`Image::format`]. Checkpoints store indices into this list: append only.
 pub const FORMATS: [&str; 33] = [
     "JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "HEIF", "ICO", "PSD", "QOI", "PPM",
     "JPEG2000", "MPO", "DIB", "CUR", "DDS", "BLP", "FTEX", "SGI", "SUN", "MSP", "GBR", "PIXAR",
     "WMF", "FLI", "PCX", "DCX", "XBM", "XPM", "TGA", "ICNS", "PCD",
 ];
 
-/// What came of a look.
+/// The result of a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     Is(Image),
-    /// No picture, or none that is known.
+    /// Not an image, or of an unknown format.
     No,
-    /// Bytes from here on are needed.
+    /// Bytes from this offset on are needed.
     Needs(u64),
 }
 
-/// The bytes of a file that are known.
+/// The known bytes of a file.
 #[derive(Clone, Debug)]
 pub struct Pieces {
     size: u64,
@@ -81,22 +83,22 @@ pub struct Pieces {
 }
 
 impl Pieces {
-    /// Of a file of `size` bytes.
+    /// For a file of `size` bytes.
     pub fn new(size: u64) -> Self {
         Self { size, known: Vec::new() }
     }
 
-    /// Adds what was read from `at` on.
+    /// Adds bytes read at the offset `at`.
     pub fn add(&mut self, at: u64, bytes: Bytes) {
         self.known.push((at, bytes));
     }
 
-    /// How many were added.
+    /// The number of pieces added.
     pub fn count(&self) -> usize {
         self.known.len()
     }
 
-    /// `length` bytes from `at` on.
+    /// `length` bytes at the offset `at`, if known.
     fn get(&self, at: u64, length: usize) -> Option<&[u8]> {
         self.known.iter().find_map(|(start, bytes)| {
             let from = usize::try_from(at.checked_sub(*start)?).ok()?;
@@ -105,7 +107,7 @@ impl Pieces {
     }
 }
 
-/// Looks at what is known of a file.
+/// Examines the known bytes of a file.
 pub fn look(pieces: &Pieces) -> Answer {
     let mut file = File { pieces, at: 0, reads: 0, missing: None, hides_turns: false };
     let found = told(&mut file).filter(|image| image.width > 0 && image.height > 0);
@@ -138,13 +140,13 @@ fn told(file: &mut File) -> Option<Image> {
     })
 }
 
-/// Bytes before the header of a BMP.
+/// The bytes before the header of a BMP.
 const FILE_HEADER: u64 = 14;
 
-/// Bytes of a file that may be of one of the [`rare`] formats.
+/// The shortest file in one of the [`rare`] formats, in bytes.
 const SHORTEST: usize = 18;
 
-/// What `imagesize` tells, mended.
+/// The result of `imagesize`, corrected.
 fn by_crate(file: &mut File, head: &[u8; HEAD]) -> Option<Image> {
     file.rewind().ok()?;
     let kind = imagesize::reader_type(&mut *file).ok()?;
@@ -158,14 +160,14 @@ fn by_crate(file: &mut File, head: &[u8; HEAD]) -> Option<Image> {
     Some(Image { width, height, format })
 }
 
-/// The tag of a TIFF that says how it is turned, and the values that exchange its sides.
+/// The tag of a TIFF for its orientation, and the values that exchange width and height.
 const ORIENTATION: u64 = 274;
 const TURNED: std::ops::RangeInclusive<u64> = 5..=8;
 
-/// Entries of a TIFF's first directory that are looked at.
+/// The most entries of a TIFF's first directory that are read.
 const MOST_ENTRIES: u64 = 4096;
 
-/// Whether PIL turns a TIFF on its side: it does since its release 12, of TIFFs alone.
+/// Whether PIL rotates a TIFF by a quarter turn: it does so since release 12, only for TIFFs.
 fn is_turned_tiff(file: &mut File) -> io::Result<bool> {
     let mut head = [0; 16];
     file.rewind()?;
@@ -195,7 +197,7 @@ fn is_turned_tiff(file: &mut File) -> io::Result<bool> {
     Ok(false)
 }
 
-/// In PIL's words, unless the file only begins like one.
+/// PIL's name, unless the file only begins like one.
 fn format(kind: ImageType, head: &[u8; HEAD], size: u64) -> Option<&'static str> {
     Some(match kind {
         ImageType::Gif if matches!(&head[..6], b"GIF87a" | b"GIF89a") => "GIF",
@@ -221,7 +223,7 @@ fn is_webp(head: &[u8; HEAD]) -> bool {
     }
 }
 
-/// Width and height, where `imagesize` mistakes them.
+/// Width and height, corrected where `imagesize` is wrong.
 fn mended(format: &str, head: &[u8; HEAD], width: u32, height: u32) -> (u32, u32) {
     match format {
         "WEBP" if head[15] == b' ' => (width & 0x3fff, height & 0x3fff),
@@ -229,11 +231,11 @@ fn mended(format: &str, head: &[u8; HEAD], width: u32, height: u32) -> (u32, u32
     }
 }
 
-/// PBM, PGM and PPM, as texts and as bytes, and PFM of one channel: PIL calls all of them PPM.
+/// PBM, PGM and PPM, in text and binary form, and PFM with one channel: PIL calls all of them PPM.
 fn ppm(head: &[u8]) -> Option<Image> {
     let [b'P', kind @ (b'1'..=b'6' | b'f'), rest @ ..] = head else { return None };
     rest.first().filter(|byte| byte.is_ascii_whitespace())?;
-    // What no space follows is cut.
+    // A word without a space after it is truncated.
     let rest = &rest[..rest.iter().rposition(u8::is_ascii_whitespace)?];
     let lines = rest.split(|byte| matches!(byte, b'\n' | b'\r'));
     let said = lines.filter_map(|line| line.split(|byte| *byte == b'#').next());
@@ -242,22 +244,22 @@ fn ppm(head: &[u8]) -> Option<Image> {
     let (width, height) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     match kind {
         b'1' | b'4' => {}
-        // How bright a value is.
+        // The scale of values.
         b'f' => drop(words.next()?.parse::<f64>().ok().filter(|scale| scale.is_normal())?),
         _ => drop(words.next()?.parse::<u32>().ok()?),
     }
     Some(Image { width, height, format: "PPM" })
 }
 
-/// A bare stream, or one in boxes: a mark, its kind, and what begins with its size
-/// (ISO 15444-1, I.5).
+/// A bare codestream, or one in boxes: a signature, the file type, and a header that begins with
+/// the size (ISO 15444-1, I.5).
 fn jpeg2000(head: &[u8]) -> Option<Image> {
     let number = |at| Some(u32::from_be_bytes(*head.get(at..)?.first_chunk()?));
     let side = |at| number(at)?.checked_sub(number(at + 8)?);
     let (width, height) = if head.starts_with(b"\xff\x4f\xff\x51") {
         (side(8)?, side(12)?)
     } else if head.starts_with(b"\0\0\0\x0cjP  \r\n\x87\n") {
-        // Boxes that say what a reader must be able to do may stand before the header.
+        // Boxes with the features that a reader needs may precede the header.
         let mut at = usize::try_from(number(12)?).ok()?.checked_add(12)?;
         while head.get(at + 4..at + 8)? != b"jp2h" {
             at =
@@ -272,26 +274,27 @@ fn jpeg2000(head: &[u8]) -> Option<Image> {
     Some(Image { width, height, format: "JPEG2000" })
 }
 
-/// A file of which not all is known.
+/// A file of which only some bytes are known.
 struct File<'p> {
     pieces: &'p Pieces,
     at: u64,
     reads: usize,
-    /// The first place of which more is wanted than is known.
+    /// The first offset at which unknown bytes were requested.
     missing: Option<u64>,
-    /// Whether to keep from the reader that the picture is to be turned.
+    /// Whether to hide the rotation of the image from the reader.
     hides_turns: bool,
 }
 
 impl File<'_> {
-    /// Bytes of the whole file.
+    /// The size of the whole file in bytes.
     fn size(&self) -> u64 {
         self.pieces.size
     }
 }
 
 impl Read for File<'_> {
-    /// All that is asked for, but at the end of the file: `imagesize` takes less for the end.
+    /// Reads exactly the requested bytes, except at the end of the file: `imagesize` takes fewer
+    /// bytes for the end.
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.reads += 1;
         if self.reads > READS {
@@ -316,7 +319,7 @@ impl Read for File<'_> {
     }
 }
 
-/// Asked for by `imagesize` and not used.
+/// Required by `imagesize` but not used.
 impl BufRead for File<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         Err(io::ErrorKind::Unsupported.into())
@@ -343,7 +346,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    /// A look at `file`, `first` bytes of which are known, with the requests it took.
+    /// Examines `file`, of which `first` bytes are known, and counts the requests.
     pub fn looked(file: &[u8], first: u64, more: u64) -> (Answer, usize) {
         let size = file.len() as u64;
         let mut pieces = Pieces::new(size);
@@ -367,7 +370,7 @@ mod tests {
         Answer::Is(Image { width, height, format })
     }
 
-    /// A TIFF of 30 by 20 pixels, of small numbers or of big ones.
+    /// A TIFF of 30 by 20 pixels, in the classic or the big format.
     fn tiff(is_big: bool, orientation: u16) -> Vec<u8> {
         let mut file = b"II".to_vec();
         match is_big {
@@ -432,7 +435,7 @@ mod tests {
         [&(inside.len() as u32 + 8).to_be_bytes(), name, inside].concat()
     }
 
-    /// A picture of 5 and 6 pixels that is to be turned by a quarter.
+    /// An image of 5 by 6 pixels to be rotated by a quarter turn.
     fn heif(brand: &[u8]) -> Vec<u8> {
         let ispe = boxed(b"ispe", b"\0\0\0\0\0\0\0\x05\0\0\0\x06");
         let ipco =

@@ -1,4 +1,4 @@
-//! The pixels of a picture, decoded within bounds, and what is told of them.
+//! Decodes the pixels of an image within limits, and derives facts from them.
 
 use std::io::{BufRead, Seek};
 
@@ -9,26 +9,26 @@ use image::{
     imageops,
 };
 
-/// Pixels of a picture, at most: a header may claim gigabytes.
+/// The most pixels of an image: a header may claim gigabytes.
 const MOST: u64 = 100_000_000;
 
-/// Bytes that a decoder and its pixels may take.
+/// The most bytes for a decoder and its pixels.
 const MEMORY: u64 = 512 << 20;
 
-/// A picture as it is stored.
+/// An image as stored.
 #[derive(Debug)]
 pub struct Pixels {
     pub picture: DynamicImage,
-    /// How a camera noted that it is to be turned.
+    /// The rotation recorded by the camera.
     pub turned: Orientation,
-    /// What a pixel is made of, called as Pillow calls it; `None` for what it has no name for.
+    /// The mode, by Pillow's name; `None` if Pillow has none for it.
     pub mode: Option<&'static str>,
 }
 
-/// Decodes a BMP, GIF (its first picture), JPEG, PNG or WebP.
+/// Decodes a BMP, GIF (its first frame), JPEG, PNG or WebP.
 ///
 /// # Errors
-/// Any other format; a damaged picture, or one over a hundred megapixels.
+/// Any other format; a damaged image, or one over a hundred megapixels.
 pub fn decode(from: impl BufRead + Seek) -> ImageResult<Pixels> {
     let mut reader = ImageReader::new(from).with_guessed_format()?;
     let mut limits = Limits::default();
@@ -55,14 +55,15 @@ fn mode(of: ExtendedColorType) -> Option<&'static str> {
     })
 }
 
-/// The columns and rows of differences of [`difference_hash`].
+/// The columns and rows of differences in [`difference_hash`].
 const SIDE: u32 = 8;
 
-/// The difference hash of a picture as it is seen (dHash, 64 bits): whether each of nine means of a row of grey is darker than
-/// the next one, in eight rows, the first bit highest. Pictures that look alike differ in few bits.
+/// The difference hash of an image as displayed (dHash, 64 bits): whether each of nine grey means
+/// in a row is darker than the next one, for eight rows, the first bit highest. Images that look
+/// alike differ in few bits.
 pub fn difference_hash(pixels: Pixels) -> u64 {
     let Pixels { picture, turned, .. } = pixels;
-    // Grey first: what is turned is a copy.
+    // Grey first: rotating copies the image.
     let mut seen = DynamicImage::ImageLuma8(picture.into_luma8());
     seen.apply_orientation(turned);
     let small = imageops::thumbnail(&seen.into_luma8(), SIDE + 1, SIDE);

@@ -1,15 +1,15 @@
-//! Formats of games, of workstations and of old programs, by what their first bytes say, as PIL takes them.
+//! Formats of games, workstations and old programs, recognised by their first bytes as PIL does.
 //!
-//! TGA has no mark: a file is one whose header makes sense, and it is asked last.
+//! TGA has no magic number: a file is one if its header is plausible, and is tested last.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::{File, Image, bitmap};
 
-/// Blocks of an ICNS that are looked at.
+/// The most blocks of an ICNS that are read.
 const BLOCKS: usize = 256;
 
-/// The icons of an ICNS: the names of their blocks, and their sides in pixels; the first that is there is the largest.
+/// The icons of an ICNS: the names of their blocks, and their sides in pixels, largest first.
 const ICONS: [(&[&[u8; 4]], u32); 13] = [
     (&[b"ic10"], 1024),
     (&[b"ic09"], 512),
@@ -26,11 +26,11 @@ const ICONS: [(&[&[u8; 4]], u32); 13] = [
     (&[], 0),
 ];
 
-/// Where a Photo CD has its mark, and how far behind it is said how it lies.
+/// The offsets of the magic number of a Photo CD, and of its orientation after it.
 const PHOTO_CD: u64 = 2048;
 const LIES: u64 = 1538;
 
-/// What the first bytes, `head`, say; the file is read on where they do not say all.
+/// Recognises a file by its first bytes, `head`; reads on if these are not enough.
 pub fn told(file: &mut File, head: &[u8]) -> io::Result<Option<Image>> {
     let found = by_mark(head);
     if found.is_some() {
@@ -49,7 +49,7 @@ pub fn told(file: &mut File, head: &[u8]) -> io::Result<Option<Image>> {
     if head.starts_with(b"icns") {
         return icons(file);
     }
-    // The mark of a DCX: pages of PCX, each where a list says.
+    // The magic number of a DCX: pages of PCX, at the listed offsets.
     if let (Some(0x3ade_68b1), Some(at)) = (le32(head, 0), le32(head, 4)) {
         let mut page = [0; 68];
         file.seek(SeekFrom::Start(at.into()))?;
@@ -86,12 +86,12 @@ fn be32(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-/// Whether all of `wanted` is so, for `?`.
+/// Turns a condition into an `Option`, for `?`.
 fn only(wanted: bool) -> Option<()> {
     wanted.then_some(())
 }
 
-/// Textures of DirectX.
+/// DirectX textures.
 fn dds(head: &[u8]) -> Option<Image> {
     only(head.starts_with(b"DDS ") && le32(head, 4)? == 124 && head.len() >= 128)?;
     Some(Image { width: le32(head, 16)?, height: le32(head, 12)?, format: "DDS" })
@@ -103,13 +103,13 @@ fn blp(head: &[u8]) -> Option<Image> {
     Some(Image { width: le32(head, 12)?, height: le32(head, 16)?, format: "BLP" })
 }
 
-/// Textures of Independence War 2, of one format alone, that PIL knows.
+/// Textures of Independence War 2, in the only format that PIL supports.
 fn ftex(head: &[u8]) -> Option<Image> {
     only(head.starts_with(b"FTEX") && le32(head, 20)? == 1 && le32(head, 24)? < 2)?;
     Some(Image { width: le32(head, 8)?, height: le32(head, 12)?, format: "FTEX" })
 }
 
-/// Silicon Graphics: bytes a value, dimensions and channels that go together.
+/// Silicon Graphics: valid combinations of bytes per value, dimensions and channels.
 fn sgi(head: &[u8]) -> Option<Image> {
     only(head.starts_with(&[0x01, 0xda]))?;
     let (bytes, dimensions, channels) = (*head.get(3)?, be16(head, 4)?, be16(head, 10)?);
@@ -126,7 +126,7 @@ fn sun(head: &[u8]) -> Option<Image> {
     Some(Image { width: be32(head, 4)?, height: be32(head, 8)?, format: "SUN" })
 }
 
-/// Microsoft Paint of Windows 1 and 2; the words of the header are zero together.
+/// Microsoft Paint of Windows 1 and 2; the XOR of the header's words is zero.
 fn msp(head: &[u8]) -> Option<Image> {
     only(head.starts_with(b"DanM") || head.starts_with(b"LinS"))?;
     let sum = (0..32).step_by(2).try_fold(0, |sum, at| Some(sum ^ le16(head, at)?))?;
@@ -146,7 +146,7 @@ fn pixar(head: &[u8]) -> Option<Image> {
     Some(Image { width: le16(head, 418)?, height: le16(head, 416)?, format: "PIXAR" })
 }
 
-/// Metafiles of Windows: placeable ones, at 72 dots an inch, and enhanced ones.
+/// Windows metafiles: placeable ones, at 72 dots per inch, and enhanced ones.
 fn metafile(head: &[u8]) -> Option<Image> {
     let size = |from: i64, to: i64| u32::try_from(to - from).ok();
     if head.starts_with(b"\xd7\xcd\xc6\x9a\0\0") {
@@ -163,7 +163,7 @@ fn metafile(head: &[u8]) -> Option<Image> {
     Some(Image { width, height, format: "WMF" })
 }
 
-/// Animations of Autodesk; what the header leaves free is zero.
+/// Autodesk animations; unused fields of the header are zero.
 fn fli(head: &[u8]) -> Option<Image> {
     only(matches!(le16(head, 4)?, 0xaf11 | 0xaf12) && matches!(le16(head, 14)?, 0 | 3))?;
     let is_free =
@@ -172,7 +172,7 @@ fn fli(head: &[u8]) -> Option<Image> {
     Some(Image { width: le16(head, 8)?, height: le16(head, 10)?, format: "FLI" })
 }
 
-/// PC Paintbrush: a version, bits and planes that go together.
+/// PC Paintbrush: valid combinations of version, bits and planes.
 fn pcx(head: &[u8]) -> Option<Image> {
     only(*head.first()? == 10 && matches!(head.get(1)?, 0 | 2 | 3 | 5))?;
     let (version, bits, planes) = (*head.get(1)?, *head.get(3)?, *head.get(65)?);
@@ -182,7 +182,7 @@ fn pcx(head: &[u8]) -> Option<Image> {
     Some(Image { width, height, format: "PCX" })
 }
 
-/// Bitmaps as C: `#define hopper_width 128`.
+/// Bitmaps as C source: `#define hopper_width 128`.
 fn xbm(head: &[u8]) -> Option<Image> {
     let text = String::from_utf8_lossy(head);
     only(["#define", "\n#define", "/*"].iter().any(|start| text.starts_with(start)))?;
@@ -208,7 +208,7 @@ fn xbm(head: &[u8]) -> Option<Image> {
     Some(Image { width: width?, height: height?, format: "XBM" })
 }
 
-/// Pictures as C: the first text that is four numbers.
+/// Pixmaps as C source: the first string consists of four numbers.
 fn xpm(head: &[u8]) -> Option<Image> {
     only(head.starts_with(b"/* XPM */"))?;
     let text = String::from_utf8_lossy(head);
@@ -220,19 +220,19 @@ fn xpm(head: &[u8]) -> Option<Image> {
     })
 }
 
-/// Truevision: no mark, but few values that make sense.
+/// Truevision: no magic number, but few valid values.
 fn tga(head: &[u8]) -> Option<Image> {
     let (has_map, kind, depth, flags) = (head[1], head[2], *head.get(16)?, *head.get(17)?);
     only(has_map <= 1 && matches!((kind & 7, kind & !8), (_, 1..=3)))?;
     only(matches!((kind & 7, depth), (1, 8) | (2, 16 | 24 | 32) | (3, 1 | 8 | 16)))?;
     only(has_map == 0 || matches!(head[7], 16 | 24 | 32))?;
-    // The bits above say how the rows of each are mixed, which nobody does.
+    // The bits above describe interleaving, which nobody uses.
     only(flags & 0xc0 == 0)?;
     let (width, height) = (le16(head, 12)?, le16(head, 14)?);
     Some(Image { width, height, format: "TGA" })
 }
 
-/// Icons of Apple's: the largest of them.
+/// Apple icons: the largest one.
 fn icons(file: &mut File) -> io::Result<Option<Image>> {
     let mut header = [0; 8];
     let length = |header: &[u8; 8]| u64::from(be32(header, 4).unwrap_or(0));
@@ -255,7 +255,7 @@ fn icons(file: &mut File) -> io::Result<Option<Image>> {
     Ok(largest.map(|(_, side)| Image { width: *side, height: *side, format: "ICNS" }))
 }
 
-/// Photo CD: one size, which may lie on its side.
+/// Photo CD: one size, perhaps rotated by a quarter turn.
 fn photo_cd(file: &mut File) -> io::Result<Option<Image>> {
     let (mut mark, mut lies) = ([0; 4], [0; 1]);
     file.seek(SeekFrom::Start(PHOTO_CD))?;
@@ -274,7 +274,7 @@ mod tests {
     use super::super::tests::looked;
     use super::super::{Answer, FIRST, Image, MORE};
 
-    /// `bytes` at their places, in a file of `size` zeros.
+    /// A file of `size` zeros with `bytes` at the given offsets.
     fn file(size: usize, bytes: &[(usize, &[u8])]) -> Vec<u8> {
         let mut file = vec![0; size];
         for (at, bytes) in bytes {

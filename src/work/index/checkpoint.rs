@@ -1,8 +1,9 @@
-//! What pictures said of themselves before a run was interrupted: the next run of the same dataset does not ask them again.
+//! Image sizes read before a run was interrupted, so that the next run of the same dataset does not
+//! read them again.
 //!
-//! A file in the folder of runs, records of one size, each with its checksum: what was cut off while it was written is not
-//! believed. It is known by the identity of the object, so a picture that was replaced is looked at again. Removed with the
-//! version that it became.
+//! A file in the folder of runs, with fixed-size records, each with its checksum: a truncated
+//! record is ignored. The key is the identity of the object, so a replaced image is read again. The
+//! file is removed when the version is saved.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -19,32 +20,34 @@ use sha2::{Digest, Sha256};
 
 use crate::image::{FORMATS, Image};
 
-/// An identity, width, height, the number of the format, and a CRC-32 of these.
+/// An identity, width, height, the index of the format, and a CRC-32 of these.
 const RECORD: usize = 16 + 4 + 4 + 1 + 4;
 
-/// The format of what is no picture.
+/// Stored as the format of an object that is not an image.
 const NONE: u8 = u8::MAX;
 
-/// Pictures that are known, at most: some 200 MB of memory, as a table that doubles. Those beyond are looked at again.
+/// The most images kept: some 200 MB of memory, as a hash table that doubles. Further ones are read
+/// again.
 const MOST: usize = 3_600_000;
 
-/// The pictures that were looked at.
+/// The images read so far.
 #[derive(Debug, Default)]
 pub struct Checkpoint {
     known: HashMap<Identity, Option<Image>>,
-    /// `None` where nothing can be kept: that is no reason not to index.
+    /// `None` if nothing can be stored: that is no reason not to index.
     file: Option<(File, PathBuf, Life)>,
 }
 
 impl Checkpoint {
-    /// That of a dataset in the catalog at `database`. Without a file where another run of the dataset is at work.
+    /// The checkpoint of a dataset in the catalog at `database`. Without a file if another run of
+    /// the dataset is at work.
     pub fn open(database: &Path, name: &DatasetName) -> Self {
         Self::try_open(database, name).unwrap_or_default()
     }
 
     fn try_open(database: &Path, name: &DatasetName) -> Option<Self> {
         let folder = runs::made(database).ok()?;
-        // Names are of any characters and any length.
+        // Names may contain any characters and have any length.
         let digest = Sha256::digest(name.whole());
         let path = folder.join(format!("{}.pictures", hex(&digest[..8])));
         let life = Life::take(&path).ok()??;
@@ -60,19 +63,19 @@ impl Checkpoint {
             known.insert(identity, image);
             whole += RECORD as u64;
         }
-        // What follows a record that was cut off would never be read.
+        // Records after a truncated one would never be read.
         if known.len() < MOST {
             file.set_len(whole).ok()?;
         }
         Some(Self { known, file: Some((file, path, life)) })
     }
 
-    /// What an object said: a picture, or that it is none. `None` where it was not looked at.
+    /// The result for an object: an image, or that it is none. `None` if it was not read.
     pub fn get(&self, object: &Object) -> Option<Option<Image>> {
         self.known.get(&object.identity()).copied()
     }
 
-    /// Keeps what an object said.
+    /// Stores the result for an object.
     pub fn keep(&mut self, object: &Object, image: Option<Image>) {
         let identity = object.identity();
         if self.known.len() >= MOST {
@@ -84,12 +87,12 @@ impl Checkpoint {
         if let Some((file, ..)) = &mut self.file
             && file.write_all(&record(identity, image)).is_err()
         {
-            // A full disk: what is kept stays, and no more is.
+            // A full disk: stored records stay, and no more are added.
             self.file = None;
         }
     }
 
-    /// Removes it: what it holds is a version.
+    /// Removes the file: its contents have become a version.
     pub fn done(self) {
         if let Some((_, path, _life)) = self.file {
             fs::remove_file(&path).ok();
@@ -153,7 +156,7 @@ mod tests {
         let mut paths = entries.map(|entry| entry.path());
         let path = paths.find(|path| path.extension().is_some_and(|end| end == "pictures"));
         let path = path.expect("a file");
-        // Cut off in the middle of a record, as by a kill.
+        // Truncated in the middle of a record, as by a kill.
         let mut file = OpenOptions::new().append(true).open(&path).expect("open");
         file.write_all(&[7; RECORD - 5]).expect("written");
         let mut second = Checkpoint::open(&database, &name);

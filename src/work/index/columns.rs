@@ -1,4 +1,4 @@
-//! Columns that are computed beside `file`: what is asked for, and the cells of a row.
+//! Computed columns besides `file`: the request, and the cells of a row.
 
 use std::str::FromStr;
 
@@ -8,10 +8,10 @@ use dcfs_core::cell::Cell;
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::schema::{Layout, Signal, SignalKind};
 
-/// One wish of the person: `image`, `path:PATTERN`, or `none`.
+/// One value of `--with`: `image`, `path:PATTERN`, or `none`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum With {
-    /// No column beside `file`, whatever the last version has.
+    /// No column besides `file`, whatever the last version has.
     None,
     Image,
     Path(Pattern),
@@ -36,7 +36,7 @@ impl FromStr for With {
 }
 
 impl With {
-    /// As it is typed.
+    /// The value as typed.
     pub fn text(&self) -> String {
         match self {
             Self::None => "none".into(),
@@ -46,7 +46,7 @@ impl With {
     }
 }
 
-/// All that is asked for; the picture's columns come first.
+/// All requested columns; those of images come first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Columns {
     pub has_image: bool,
@@ -55,7 +55,7 @@ pub struct Columns {
 
 impl Columns {
     /// # Errors
-    /// Two columns of one name; `none` beside another wish.
+    /// Two columns with the same name; `none` beside another value.
     pub fn new(wishes: &[With]) -> Result<Self> {
         if wishes.len() > 1 && wishes.contains(&With::None) {
             let message = "`--with none` means no columns, and goes with no other `--with`";
@@ -73,23 +73,23 @@ impl Columns {
         Ok(columns)
     }
 
-    /// As they are typed; nothing where there is none.
+    /// The values as typed; empty if there are no columns.
     pub fn wishes(&self) -> Vec<With> {
         let image = self.has_image.then_some(With::Image);
         image.into_iter().chain(self.patterns.iter().cloned().map(With::Path)).collect()
     }
 
-    /// Whether there is none.
+    /// Whether there are no columns.
     pub fn is_empty(&self) -> bool {
         !self.has_image && self.patterns.is_empty()
     }
 
-    /// Those that paths give.
+    /// The patterns for paths.
     pub fn patterns(&self) -> &[Pattern] {
         &self.patterns
     }
 
-    /// The shape of a version that has them.
+    /// The shape of a version with these columns.
     pub fn layout(&self) -> Layout {
         let mut signals = vec![Signal::new("file", SignalKind::File)];
         signals.extend(self.has_image.then(|| Signal::optional("info", SignalKind::Image)));
@@ -97,7 +97,7 @@ impl Columns {
         Layout::of_signals(&signals)
     }
 
-    /// The names of the database's columns, in the order of [`Columns::cells`].
+    /// The names of the database columns, in the order of [`Columns::cells`].
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
         if self.has_image {

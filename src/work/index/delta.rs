@@ -1,8 +1,10 @@
-//! What became of the objects of a version: two sequences in the order of their keys, put side by side.
+//! Compares the objects of a version with a new listing: merges two sequences in the order of their
+//! keys.
 //!
-//! The key is the whole address of an object. One that is in both with the same version, etag and size is unchanged; with
-//! another one it changed; what is only in the old version is gone. Where a key is there several times (DataChain keeps the rows
-//! of objects that changed), each row is held against one other at most.
+//! The key is the full address of an object. One that is in both with the same version, etag and
+//! size is unchanged; with a different one it changed; one that is only in the old version is gone.
+//! If a key occurs several times (DataChain keeps the rows of objects that changed), each row is
+//! matched with at most one other.
 
 use std::iter::Peekable;
 
@@ -12,7 +14,7 @@ use super::item::Item;
 use super::rows::{From, StoredRow};
 use dcfs_core::error::Result;
 
-/// Objects counted.
+/// Counts of objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     pub unchanged: u64,
@@ -22,22 +24,22 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Whether a version made of this is another one.
+    /// Whether nothing changed, so that no new version is needed.
     pub fn is_nothing(&self) -> bool {
         (self.new, self.changed, self.gone) == (0, 0, 0)
     }
 }
 
-/// What becomes of one row.
+/// The fate of one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The old row stays as it is.
+    /// The old row stays unchanged.
     Keep(Item),
-    /// A row of the new listing, whose other columns are to be found.
+    /// A row of the new listing, whose other columns have to be computed.
     Fresh(Item),
 }
 
-/// The rows of the next version, in the order of their keys.
+/// Merges the rows of the next version, in the order of their keys.
 pub struct Merge<N: Iterator, O: Iterator> {
     new: Peekable<N>,
     old: Peekable<O>,
@@ -51,13 +53,13 @@ where
     N: Iterator<Item = Result<Item>>,
     O: Iterator<Item = Result<Item>>,
 {
-    /// `new` and `old` in the order of their keys.
+    /// `new` and `old` must be in the order of their keys.
     pub fn new(new: N, old: O, keeps_deleted: bool) -> Self {
         let (counts, ready) = (Counts::default(), Vec::new().into_iter());
         Self { new: new.peekable(), old: old.peekable(), keeps_deleted, counts, ready }
     }
 
-    /// So far.
+    /// The counts so far.
     pub fn counts(&self) -> Counts {
         self.counts
     }
@@ -65,7 +67,7 @@ where
     /// The next row of the next version.
     ///
     /// # Errors
-    /// Those of the sequences.
+    /// Errors of the sequences.
     pub fn step(&mut self) -> Result<Option<Step>> {
         loop {
             if let Some(step) = self.ready.next() {
@@ -78,7 +80,7 @@ where
             let more_new = group(&mut self.new, first.key())?;
             let more_old = group(&mut self.old, first.key())?;
             match (new, old) {
-                // Nearly all rows of a delta.
+                // Nearly all rows of a delta get here.
                 (Some(new), Some(old))
                     if more_new.is_empty() && more_old.is_empty() && is_same(&new, &old) =>
                 {
@@ -94,7 +96,7 @@ where
         }
     }
 
-    /// The rows of one key.
+    /// Matches the rows of one key.
     fn matched(&mut self, new: Vec<Item>, mut old: Vec<Item>) -> Vec<Step> {
         let (mut kept, mut fresh) = (Vec::new(), Vec::new());
         for item in new {
@@ -124,7 +126,7 @@ fn is_same(one: &Item, other: &Item) -> bool {
     StoredRow::of(one).is_same(&StoredRow::of(other))
 }
 
-/// A row of the least key that is left in two sequences.
+/// The next row with the least key of two sequences.
 pub fn least(
     new: &mut Peekable<impl Iterator<Item = Result<Item>>>,
     old: &mut Peekable<impl Iterator<Item = Result<Item>>>,
@@ -144,7 +146,7 @@ fn first(items: &mut Peekable<impl Iterator<Item = Result<Item>>>) -> Result<Opt
     }
 }
 
-/// The rows of a key that a sequence begins with.
+/// Takes the rows with the same key from the front of a sequence.
 pub fn group(
     items: &mut Peekable<impl Iterator<Item = Result<Item>>>,
     key: &[u8],
@@ -152,7 +154,7 @@ pub fn group(
     std::iter::from_fn(|| items.next_if(|item| has_key(item, key))).collect()
 }
 
-/// An error is of any key.
+/// An error matches every key.
 fn has_key(item: &Result<Item>, key: &[u8]) -> bool {
     item.as_ref().map_or(true, |item| item.key() == key)
 }
@@ -245,7 +247,7 @@ mod tests {
             prop_assert_eq!(counts.unchanged + counts.new + counts.changed, new.len() as u64);
             prop_assert_eq!(steps.iter().filter(|(is_fresh, ..)| *is_fresh).count() as u64, counts.new + counts.changed);
             if keeps_deleted {
-                // The old rows all stay.
+                // All old rows stay.
                 let mut left = got.clone();
                 for row in &old {
                     let at = left.iter().position(|other| other == row);

@@ -1,4 +1,4 @@
-//! Looking at many pictures: the beginning of each, several at a time.
+//! Reads the headers of many images, several at a time.
 
 use std::sync::Arc;
 
@@ -11,25 +11,26 @@ use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::object::Object;
 use dcfs_store::Stores;
 
-/// Pieces of one file, at most: a photograph may carry megabytes of notes before its size.
+/// The most pieces of one file: a photograph may carry megabytes of metadata before its size.
 const PIECES: usize = 128;
 
-/// What was found.
+/// The result for one object.
 #[derive(Clone, Debug)]
 pub enum Seen {
     Image(Image),
-    /// Not a picture, or a damaged one.
+    /// Not an image, or a damaged one.
     No,
-    /// It is another object than was listed a moment ago, or none.
+    /// The object was replaced or removed since it was listed.
     Gone,
-    /// Its store gives an error in place of bytes.
+    /// The store returns an error instead of bytes.
     Unreadable(Arc<Error>),
 }
 
-/// Looks at those of `objects` that the checkpoint does not know, by `look`, and keeps in it what is seen, at once.
+/// Reads, with `look`, those of `objects` that the checkpoint does not have, and stores the results
+/// in it at once.
 ///
 /// # Errors
-/// Those of `look`.
+/// Errors of `look`.
 pub fn look_anew(
     objects: Vec<Object>,
     checkpoint: &mut Checkpoint,
@@ -48,7 +49,7 @@ pub fn look_anew(
         match seen {
             Seen::Image(image) => checkpoint.keep(&others[number], Some(*image)),
             Seen::No => checkpoint.keep(&others[number], None),
-            // Another time it may be there.
+            // It may be available another time.
             Seen::Gone | Seen::Unreadable(_) => {}
         }
         watch.wrote(1);
@@ -57,11 +58,11 @@ pub fn look_anew(
     Ok(known.into_iter().filter_map(|known| known.or_else(|| seen.next())).collect())
 }
 
-/// Looks at `objects`, `jobs` at a time; the answers are in their order. `each` is told of every one, with its place among
-/// them.
+/// Reads the headers of `objects`, `jobs` at a time; results are in their order. Calls `each` for
+/// every one, with its index.
 ///
 /// # Errors
-/// A task that dies. That one picture cannot be read is an answer.
+/// A task that panics. An image that cannot be read is a result.
 pub async fn look(
     stores: &Arc<Stores>,
     objects: Vec<Object>,

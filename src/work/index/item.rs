@@ -1,19 +1,20 @@
-//! What is sorted and compared: one row of a listing or of a version, in one piece of memory.
+//! The unit of sorting and comparing: one row of a listing or of a version, in one piece of memory.
 //!
-//! An item has a key, numbers and texts, and does not know what they mean: [`StoredRow`](super::rows::StoredRow),
-//! [`ListedRow`](super::relist::ListedRow) and [`map`'s rows](crate::map) each write them and read them, in one place.
+//! An item has a key, numbers and texts without meaning: [`StoredRow`](super::rows::StoredRow),
+//! [`ListedRow`](super::relist::ListedRow) and [`map`'s rows](crate::map) each serialise and parse
+//! them in one place.
 
 use std::cmp::Ordering;
 
 use bytes::Bytes;
 
-/// Numbers of an item.
+/// The count of numbers in an item.
 const NUMBERS: usize = 4;
 
-/// Texts of an item, its key first.
+/// The count of texts in an item, including its key.
 const TEXTS: usize = 4;
 
-/// Bytes before the texts.
+/// The bytes before the texts.
 const HEAD: usize = NUMBERS * 8 + TEXTS * 4;
 
 /// One row: a key, a few numbers and texts. Ordered by key, then by numbers, then by texts.
@@ -21,20 +22,20 @@ const HEAD: usize = NUMBERS * 8 + TEXTS * 4;
 pub struct Item(Bytes);
 
 impl Item {
-    /// The item that `write` appends, by [`write()`].
+    /// The item that `write` appends by calling [`write()`].
     pub fn new(write: impl FnOnce(&mut Vec<u8>)) -> Self {
         let mut bytes = Vec::new();
         write(&mut bytes);
         Self(bytes.into())
     }
 
-    /// What [`write()`] wrote.
+    /// Wraps the output of [`write()`].
     pub fn of(bytes: &[u8]) -> Self {
         Self(Bytes::copy_from_slice(bytes))
     }
 
-    /// All that [`write()`] wrote one after another. They share the memory: one that is kept for long is better a
-    /// [`Item::copy`].
+    /// Splits the concatenated output of many [`write()`] calls. The items share its memory: make
+    /// an [`Item::copy`] of one that is kept for long.
     pub fn all(bytes: Vec<u8>) -> Vec<Self> {
         let mut rest = Bytes::from(bytes);
         let mut items = Vec::new();
@@ -44,7 +45,7 @@ impl Item {
         items
     }
 
-    /// The same in memory of its own.
+    /// A copy with memory of its own.
     pub fn copy(&self) -> Self {
         Self::of(&self.0)
     }
@@ -58,12 +59,12 @@ impl Item {
         numbers(&self.0)
     }
 
-    /// All texts; the key is not one of them.
+    /// All texts, without the key.
     pub fn texts(&self) -> [&[u8]; TEXTS - 1] {
         texts(&self.0)
     }
 
-    /// As [`write()`] wrote it.
+    /// The serialised form, as from [`write()`].
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
@@ -95,7 +96,7 @@ pub fn write(out: &mut Vec<u8>, key: &[u8], numbers: [i64; NUMBERS], texts: [&[u
     }
 }
 
-/// How long the item is that begins with `bytes`; `None` where they are too few to tell, or none.
+/// The length of the item at the start of `bytes`; `None` if there are too few bytes.
 pub fn length(bytes: &[u8]) -> Option<usize> {
     let lengths = bytes.get(NUMBERS * 8..HEAD)?.chunks_exact(4);
     let sum =
@@ -103,7 +104,7 @@ pub fn length(bytes: &[u8]) -> Option<usize> {
     Some(HEAD + sum)
 }
 
-/// The order of two items as they were written.
+/// Compares two serialised items.
 pub fn order(one: &[u8], other: &[u8]) -> Ordering {
     let key = text(one, 0).cmp(text(other, 0));
     key.then_with(|| numbers(one).cmp(&numbers(other))).then_with(|| texts(one).cmp(&texts(other)))

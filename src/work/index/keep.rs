@@ -1,4 +1,5 @@
-//! What was listed becomes a listing of the catalog: a new version, or the last one where nothing changed.
+//! Saves listed objects as a listing in the catalog: a new version, or the last one if nothing
+//! changed.
 
 use std::sync::Arc;
 
@@ -17,16 +18,16 @@ use dcfs_core::version::Bump;
 use dcfs_data::catalog::{Catalog, Number, Piece, Publication, Stage, VersionInfo};
 use dcfs_store::list::Origin;
 
-/// Rows of a batch that is merged, and pieces that wait to be written.
+/// Rows of a batch that is merged, and the most pieces waiting to be written.
 const BATCH: u64 = 8192;
 
-/// What was listed, sorted, and how many rows that is.
+/// The sorted rows of a listing, and their number.
 pub type SortedListing = (Sorted, u64);
 
-/// Keeps what was listed. Also whether it is known to lie in order.
+/// Saves a listing. Also returns whether its rows are known to be in order.
 ///
 /// # Errors
-/// What the catalog and the disk say. Then no listing was added.
+/// Errors of the catalog and the disk. No listing was added then.
 pub fn keep(
     desk: &mut Desk<'_>,
     request: &Request,
@@ -42,7 +43,7 @@ pub fn keep(
     Ok((new(desk, request, of, listed)?, true))
 }
 
-/// A listing that is there, whose rows may be those that were listed.
+/// An existing listing, whose rows may be reused.
 type Before = (Arc<Catalog>, VersionInfo);
 
 /// The latest listing of a name.
@@ -56,12 +57,12 @@ fn before(desk: &Desk<'_>, name: &DatasetName) -> Result<Option<Before>> {
     }
 }
 
-/// Whether a listing cannot be read that is not needed: it was removed meanwhile, or it is damaged.
+/// Whether an optional listing cannot be read: it was removed meanwhile, or is damaged.
 fn is_lost(error: &Error) -> bool {
     matches!(error.kind(), Kind::Stale | Kind::Broken)
 }
 
-/// Keeps it as the listing `before` where nothing changed, else as a new version.
+/// Keeps the listing `before` if nothing changed, else saves a new version.
 fn renewed(
     desk: &mut Desk<'_>,
     request: &Request,
@@ -88,7 +89,7 @@ fn renewed(
     }
 }
 
-/// Keeps it as a new version, of rows of its own.
+/// Saves a new version with new rows only.
 fn new(
     desk: &mut Desk<'_>,
     request: &Request,
@@ -99,7 +100,8 @@ fn new(
     saved.ok_or_else(|| Error::new(Kind::Broken, "a listing of nothing"))
 }
 
-/// Writes a new version, of rows of the listing `before` where they are the same; `None` where all are and no other is there.
+/// Writes a new version, copying unchanged rows from the listing `before`; `None` if nothing
+/// changed.
 fn copied(
     desk: &mut Desk<'_>,
     request: &Request,
@@ -122,7 +124,7 @@ fn copied(
         }
         done += 1;
         if done % BATCH == 0 {
-            // While nothing is other it may be that nothing is written.
+            // While there is no difference, perhaps nothing needs to be written.
             if join.is_other() || ready.len() >= BATCH as usize {
                 put(stage.get()?, &source, last.as_slice(), &std::mem::take(&mut ready))?;
             }
@@ -152,7 +154,7 @@ fn copied(
     Ok(Some(version(&saved)))
 }
 
-/// Writes what is ready.
+/// Writes the pending rows.
 fn put(
     stage: &mut Stage<'_>,
     source: &str,
@@ -168,7 +170,7 @@ fn put(
     stage.mix(last, &[], pieces)
 }
 
-/// The same items, merged by a thread of its own while they are written.
+/// The items, merged on a thread of its own while they are written.
 fn batches(sorted: &Sorted) -> Result<Items> {
     let mut items = sorted.items()?;
     Ok(rows::ahead("dcfs-merge", move |give| {
@@ -181,7 +183,7 @@ fn batches(sorted: &Sorted) -> Result<Items> {
     }))
 }
 
-/// The time of a new row, as the catalog writes it.
+/// The time of a new row, in the catalog's format.
 fn modified(piece: &Piece<Item>) -> String {
     match piece {
         Piece::New(item) => Timestamp::from_micros(ListedRow::of(item).modified).catalog(),
@@ -189,7 +191,7 @@ fn modified(piece: &Piece<Item>) -> String {
     }
 }
 
-/// The cells of a row of a listing.
+/// The cells of a listing's row.
 fn cells<'c>(source: &'c str, item: &'c Item, modified: &'c str) -> [Cell<'c>; 8] {
     let row = ListedRow::of(item);
     [

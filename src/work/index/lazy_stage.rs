@@ -1,22 +1,22 @@
-//! A stage that is begun when there is something to write: what finds nothing new writes nothing.
+//! A stage that is created when there is something to write: without changes nothing is written.
 
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::schema::Layout;
 use dcfs_data::catalog::{Stage, Writer};
 
-/// A stage, perhaps.
+/// A stage that may not exist yet.
 pub struct LazyStage<'w> {
     not_yet: Option<(&'w mut Writer, Layout)>,
     stage: Option<Stage<'w>>,
 }
 
 impl<'w> LazyStage<'w> {
-    /// None yet.
+    /// Not created yet.
     pub fn new(writer: &'w mut Writer, layout: Layout) -> Self {
         Self { not_yet: Some((writer, layout)), stage: None }
     }
 
-    /// The stage, begun now if it was not.
+    /// The stage, created now if necessary.
     ///
     /// # Errors
     /// As [`Writer::stage`].
@@ -27,7 +27,7 @@ impl<'w> LazyStage<'w> {
         self.stage.as_mut().ok_or_else(failed)
     }
 
-    /// The same, for good.
+    /// Returns the stage for publishing.
     ///
     /// # Errors
     /// As [`LazyStage::get`].

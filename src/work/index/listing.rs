@@ -1,9 +1,10 @@
-//! The listing that a dataset is made from: one that is there and young enough, or a new one.
+//! The listing that a dataset is made from: an existing one that is recent enough, or a new one.
 //!
-//! As DataChain does: a listing is a dataset of `system.listing`, named by what it lists; one of a bucket is used again for four
-//! hours, for what lies below it too, if anything does: a folder that it does not know is listed by itself. Folders of this
-//! machine are listed anew unless `--reuse` is said: that takes seconds, and files change under the hand. One that was made
-//! again and found the same gets no new version. Its rows lie in the order of their paths, so the same bucket gives the
+//! As in DataChain: a listing is a dataset in `system.listing`, named after the listed address;
+//! that of a bucket is reused for four hours, also for folders below, if it contains any of their
+//! objects: an unknown folder is listed itself. Folders of this machine are listed anew unless
+//! `--reuse` is given: that takes seconds, and files change often. A new listing equal to the last
+//! one gets no new version. Its rows are in the order of their paths, so the same bucket gives the
 //! same row ids.
 
 use std::time::SystemTime;
@@ -24,48 +25,48 @@ use dcfs_core::time::Timestamp;
 use dcfs_data::catalog::{Catalog, Saved, VersionInfo};
 use dcfs_store::list::{End, How, Listed, Origin, Storage, Totals};
 
-/// How long DataChain uses a listing again, in microseconds.
+/// How long DataChain reuses a listing, in microseconds.
 const LIFE: i64 = 4 * 3600 * 1_000_000;
 
-/// Batches of a store that wait to be sorted.
+/// The most batches from a store waiting to be sorted.
 const WAITING: usize = 16;
 
-/// What was listed.
+/// A listing of an origin.
 #[derive(Clone, Debug)]
 pub struct Listing {
     pub origin: Origin,
-    /// The version; `None` of a single object, of which DataChain keeps no listing.
+    /// The version; `None` for a single object, which DataChain does not list.
     pub of: Option<VersionInfo>,
     /// The single object.
     pub single: Option<Listed>,
-    /// Known to lie in the order of paths.
+    /// Whether rows are known to be in the order of paths.
     pub is_ordered: bool,
     pub report: Report,
 }
 
-/// What is told of a listing.
+/// The report on a listing.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
     /// `s3://bucket/prefix/`
     pub of: String,
     /// The dataset that holds it.
     pub dataset: Option<String>,
-    /// How old it is, where it was there already.
+    /// Its age, if it was reused.
     pub age_seconds: Option<u64>,
-    /// Rows, and bytes of their objects.
+    /// The number of rows, and the total bytes of their objects.
     pub objects: u64,
     pub bytes: u64,
-    /// What cannot be recorded.
+    /// The number of objects that cannot be recorded.
     pub skipped: u64,
-    /// The same by kind, and links out of the folder, which are rows; nothing of a listing that was there already.
+    /// The same by kind, and links out of the folder, which are rows; empty for a reused listing.
     pub kinds: Totals,
 }
 
-/// Lists `origin`, or finds that it was listed. `last` is the version that a delta begins with, `done` what was listed
-/// before.
+/// Lists `origin`, or reuses a listing. `last` is the version that a delta starts from, `done` the
+/// listings made before.
 ///
 /// # Errors
-/// What the store, the catalog and the disk say. Then no listing was added.
+/// Errors of the store, the catalog and the disk. No listing was added then.
 pub fn obtain(
     desk: &mut Desk<'_>,
     request: &Request,
@@ -88,7 +89,7 @@ pub fn obtain(
     anew(desk, request, origin, last)
 }
 
-/// Whether a listing is of that version.
+/// Whether a listing is this version.
 fn is_of(listing: &Listing, version: &VersionInfo) -> bool {
     listing.of.as_ref().is_some_and(|of| of.id == version.id)
 }
@@ -103,7 +104,7 @@ fn single(desk: &mut Desk<'_>, origin: Origin) -> Result<Listing> {
     Ok(Listing { origin, of: None, single: found, is_ordered: true, report })
 }
 
-/// Lists; `take` gets all rows.
+/// Lists; `take` receives all rows.
 fn list(
     desk: &Desk<'_>,
     (origin, how): (&Origin, How),
@@ -128,7 +129,7 @@ fn list(
         let taking = scope.spawn(taking);
         let done = desk.runtime.block_on(listing);
         let died = |_| Err(Error::new(Kind::Broken, "the thread that sorts a listing panicked"));
-        // A listing nobody takes ends for that reason, which is not the reason.
+        // If nobody takes rows any more, the listing fails for that reason, which is not the cause.
         taking.join().unwrap_or_else(died)?;
         done
     })
@@ -140,13 +141,14 @@ fn report(origin: &Origin, totals: &Totals) -> Report {
     Report { of: origin.label(), objects, bytes, skipped, kinds, ..Report::default() }
 }
 
-/// Whether listings that are there already may serve.
+/// Whether existing listings may be reused.
 fn may_reuse(request: &Request, origin: &Origin) -> bool {
     !request.update && (request.reuse || origin.storage() != Storage::File)
 }
 
-/// A listing that is there, covers the origin and is young enough; of several the youngest, as DataChain chooses. `None`
-/// where it has nothing below the origin: that may be newer than it, or wrong. Listings that this run made always serve.
+/// An existing listing that covers the origin and is recent enough; the latest of several, as
+/// DataChain chooses. `None` if it has nothing below the origin: the origin may be newer than it,
+/// or wrong. Listings made in this run are always reused.
 fn reused(
     desk: &Desk<'_>,
     request: &Request,
@@ -185,7 +187,8 @@ fn reused(
     Ok(Some(Listing { origin, of: Some(of), single: None, is_ordered: false, report }))
 }
 
-/// The names of the listings that cover an origin, and what they list: its own, and those of the folders around it.
+/// The names of the listings that cover an origin, with the listed addresses: its own, and those of
+/// its parent folders.
 fn covering(origin: &Origin) -> Vec<(String, String)> {
     let mut label = origin.label();
     if !label.ends_with('/') {
@@ -205,7 +208,7 @@ fn covering(origin: &Origin) -> Vec<(String, String)> {
     names
 }
 
-/// Where the folders of an address end.
+/// The ends of the folders in an address.
 fn folders(address: &str) -> impl Iterator<Item = usize> {
     let start = address.find("://").map_or(0, |at| at + 3);
     address.match_indices('/').map(|(at, _)| at + 1).filter(move |end| *end > start)
@@ -215,7 +218,7 @@ fn listing(name: String) -> DatasetName {
     DatasetName { namespace: "system".into(), project: "listing".into(), name }
 }
 
-/// Whether it has the columns of a listing; DataChain may be told to call them otherwise.
+/// Whether it has the columns of a listing; DataChain can be configured to name them differently.
 pub fn is_plain(catalog: &Catalog, of: &VersionInfo) -> Result<bool> {
     let layout = catalog.layout(of)?;
     let names: Vec<&str> = layout.columns.iter().map(|column| column.name.as_str()).collect();
@@ -226,7 +229,7 @@ pub fn file_layout() -> Layout {
     Layout::of_signals(&[Signal::new("file", SignalKind::File)])
 }
 
-/// Lists, and keeps it: as a new version, or as the last one where nothing changed.
+/// Lists, and saves the result: as a new version, or as the last one if nothing changed.
 fn anew(
     desk: &mut Desk<'_>,
     request: &Request,
@@ -269,8 +272,9 @@ fn anew(
     Ok(Listing { origin, of: Some(of), single: None, is_ordered, report })
 }
 
-/// Whether that nothing is there says that all is gone: of a folder of this machine, which is there; else of what the last
-/// version has rows of, for a prefix is there as long as an object begins with it.
+/// Whether an empty listing means that everything is gone: for a folder of this machine, if it
+/// exists; otherwise if the last version has rows of it, since a prefix exists only as long as
+/// objects begin with it.
 fn is_gone(desk: &Desk<'_>, origin: &Origin, last: Option<&VersionInfo>) -> Result<bool> {
     match desk.catalog.as_ref().zip(last) {
         Some(_) if origin.storage() == Storage::File => Ok(true),
@@ -279,10 +283,10 @@ fn is_gone(desk: &Desk<'_>, origin: &Origin, last: Option<&VersionInfo>) -> Resu
     }
 }
 
-/// What a person can do who wants a version without rows.
+/// The advice for a person who wants a version without rows.
 pub const ALLOW_EMPTY: &str = "`--allow-empty` saves a version without rows";
 
-/// What is said where a listing has no rows.
+/// The error for a listing without rows.
 fn nothing_there(report: &Report) -> Error {
     let skipped = match report.skipped {
         0 => String::new(),

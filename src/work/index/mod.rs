@@ -1,24 +1,27 @@
-//! `dcfs index`: from what is in storage to a version of a dataset.
+//! `dcfs index`: makes a version of a dataset from objects in storage.
 //!
-//! 1. What can be refused is refused before anything is listed: names, numbers, patterns, other columns than the last version's.
-//! 2. A listing is found or made ([`listing`]), whole and as a version of its own, which stays even where the rest fails.
-//! 3. Its rows that are wanted are copied in the order of their addresses, or put beside those of the last version ([`delta`]),
-//!    whose unchanged rows are copied with all their columns. Columns of new rows are computed ([`columns`], [`images`]).
-//! 4. What is held in memory is bounded: arenas to sort in, two or three, and a few batches of rows.
+//! 1. Invalid requests are refused before anything is listed: names, numbers, patterns, columns
+//!    that differ from the last version's.
+//! 2. A listing is found or made ([`mod@listing`]), complete and as a version of its own, which
+//!    stays even if the rest fails.
+//! 3. Its wanted rows are copied in the order of their addresses, or merged with those of the last
+//!    version ([`delta`]), whose unchanged rows are copied with all their columns. Columns of new
+//!    rows are computed ([`columns`], [`images`]).
+//! 4. Memory is bounded: two or three arenas for sorting, and a few batches of rows.
 //!
-//! | file | what it does |
+//! | file | contents |
 //! |---|---|
 //! | `listing` | the listing: reused, or made |
-//! | `keep`, `relist` | what was listed becomes a version; put beside the listing before |
-//! | `wanted` | which rows of it; refuses what gives nothing |
+//! | `keep`, `relist` | saves a listing as a version; compares it with the one before |
+//! | `wanted` | the rows of it that are wanted; refuses addresses without rows |
 //! | `shape` | the columns of the new version, and how the last one was made |
-//! | `item`, `sort` | rows as they are sorted; sorting on disk |
+//! | `item`, `sort` | rows in their sortable form; sorting on disk |
 //! | `rows` | the rows of versions, in order |
 //! | `delta` | two versions side by side |
-//! | `write`, `lazy_stage` | the new version; a stage only where there is something to write |
-//! | `pattern`, `columns` | columns from paths; all columns asked for |
-//! | `images` | the headers of pictures, many at a time |
-//! | `checkpoint` | what an interrupted run saw of them |
+//! | `write`, `lazy_stage` | the new version; a stage created only if there is something to write |
+//! | `pattern`, `columns` | columns from paths; all requested columns |
+//! | `images` | the headers of images, many at a time |
+//! | `checkpoint` | image sizes read by an interrupted run |
 
 mod checkpoint;
 mod columns;
@@ -57,65 +60,65 @@ use dcfs_store::list::Origin;
 use listing::Listing;
 use shape::Shape;
 
-/// How often a delta begins again where another version was saved meanwhile.
+/// How often a delta starts over because another version was saved meanwhile.
 const TRIES: usize = 4;
 
-/// What is asked for.
+/// The request.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub origins: Vec<Origin>,
-    /// Which of `origins` each address that was typed means: one at least has to be there.
+    /// For each address as typed, its indices in `origins`: at least one of them must exist.
     pub groups: Vec<Vec<usize>>,
     pub name: DatasetName,
-    /// Columns beside `file`; none means those of the last version.
+    /// Columns besides `file`; empty means those of the last version.
     pub with: Vec<With>,
     /// List anew, even if a recent listing exists.
     pub update: bool,
-    /// Use a recent listing again, even one of a folder of this machine.
+    /// Reuse a recent listing, even one of a folder of this machine.
     pub reuse: bool,
-    /// A version without rows may come of it.
+    /// Whether the result may have no rows.
     pub allows_empty: bool,
     pub delta: Option<Delta>,
     pub number: Number,
     pub description: Option<String>,
     pub attrs: Option<Vec<String>>,
-    /// Pictures that are looked at at a time.
+    /// Images read in parallel.
     pub jobs: usize,
     pub provenance: Provenance,
 }
 
-/// Only what is new is computed.
+/// Compute only new rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delta {
-    /// Rows of objects that changed or are gone stay, as DataChain keeps them.
+    /// Keep the rows of changed or deleted objects, as DataChain does.
     pub keeps_deleted: bool,
 }
 
-/// Who is told how far it is.
+/// Receives progress.
 pub trait Watch: Sync {
-    /// So many more were listed.
+    /// This many more objects were listed.
     fn listed(&self, objects: u64, bytes: u64);
-    /// Another part of the work begins, over so many rows where that is known.
+    /// Another phase begins, over this many rows if known.
     fn begins(&self, phase: Phase, rows: Option<u64>);
-    /// So many more of its rows are done.
+    /// This many more of its rows are done.
     fn wrote(&self, rows: u64);
 }
 
-/// A part of the work after a listing.
+/// A phase after a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// The listing becomes a version of its own.
+    /// The listing is saved as a version of its own.
     Keeping,
     /// The rows of the dataset are written.
     Writing,
-    /// The same, and pictures are looked at, which is most of the work.
+    /// The same, while images are read, which is most of the work.
     Pictures,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Indexed {
-    /// `None` where a delta found nothing new.
+    /// `None` if a delta found nothing new.
     #[serde(skip)]
     pub saved: Option<Saved>,
     /// The version that a delta was made from.
@@ -123,37 +126,37 @@ pub struct Indexed {
     pub last: Option<VersionInfo>,
     pub listings: Vec<Report>,
     pub counts: Counts,
-    /// Columns that were not asked for: those of the version before, computed again.
+    /// Columns that were not requested: those of the version before, computed again.
     pub kept_columns: Option<KeptColumns>,
     #[serde(flatten)]
     pub computed: Computed,
-    /// No version was made, and what is said of the dataset was changed.
+    /// No version was made, but the description of the dataset was changed.
     pub is_described: bool,
 }
 
-/// Of rows whose columns were computed.
+/// Counts of rows whose columns were computed.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Computed {
     pub images: u64,
-    /// Rows of what is no picture, or a damaged one.
+    /// Rows whose object is not an image, or a damaged one.
     pub no_images: u64,
     /// Rows whose object was replaced after it was listed.
     pub replaced: u64,
-    /// Rows whose object the store does not give.
+    /// Rows whose object cannot be read from the store.
     pub unreadable: u64,
-    /// Why, of the first few.
+    /// The reasons, for the first few.
     pub unreadable_first: Vec<String>,
-    /// Rows whose path does not match.
+    /// Rows whose path does not match a pattern.
     pub unmatched: u64,
-    /// One of them.
+    /// One such path.
     pub unmatched_path: Option<String>,
 }
 
-/// What it works with.
+/// The environment of the work.
 pub struct Desk<'d> {
-    /// The database; it may have to be made.
+    /// The database file, which may not exist yet.
     pub path: PathBuf,
-    /// Where sorted runs are kept meanwhile.
+    /// The folder for sorted runs.
     pub folder: PathBuf,
     pub stores: &'d Arc<Stores>,
     pub runtime: &'d Runtime,
@@ -179,7 +182,7 @@ impl<'d> Desk<'d> {
         Ok(Self { path, folder, stores, runtime, watch, catalog, writer })
     }
 
-    /// The catalog, made if there is none yet.
+    /// The catalog, created if necessary.
     fn writer(&mut self) -> Result<&mut Writer> {
         let writer = match self.writer.take() {
             Some(writer) => writer,
@@ -200,10 +203,11 @@ impl<'d> Desk<'d> {
     }
 }
 
-/// Lists, and saves.
+/// Lists and saves.
 ///
 /// # Errors
-/// What is refused; what a store, the catalog and the disk say. Then no version was added but listings that are whole.
+/// Invalid requests; errors of a store, the catalog and the disk. No version was added then, except
+/// complete listings.
 pub fn index(desk: &mut Desk<'_>, mut request: Request) -> Result<Indexed> {
     Writer::check_form(&request.name)?;
     if let Some(writer) = &mut desk.writer {
@@ -237,7 +241,7 @@ fn id(of: Option<&VersionInfo>) -> Option<VersionId> {
     of.map(|of| of.id)
 }
 
-/// All listings, each of which gives something.
+/// All listings, each of which has rows.
 fn listings(
     desk: &mut Desk<'_>,
     request: &Request,
@@ -252,7 +256,7 @@ fn listings(
     Ok(done)
 }
 
-/// The version that a delta begins with.
+/// The version that a delta starts from.
 fn last(desk: &Desk<'_>, request: &Request) -> Result<Option<VersionInfo>> {
     match (&desk.catalog, request.delta) {
         (Some(catalog), Some(_)) => catalog.latest(&request.name),

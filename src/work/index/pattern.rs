@@ -1,14 +1,17 @@
 //! Columns from paths: `{breed}_{n:int}`.
 //!
-//! 1. A pattern is split on `/`, and its segments are matched against as many at the end of a path, whole ones.
-//! 2. Where its last segment has a dot outside of braces, it is about whole names; else the extension of the file (from the last
-//!    dot on that is not its first character) is left out.
-//! 3. `{name}` takes one character or more of one segment; `{name:int}` and `{name:float}` take a number. Texts take as
-//!    little as lets the rest match, numbers as much: `cocker_spaniel_12` by `{breed}_{n:int}` is `cocker_spaniel` and 12.
-//! 4. All else stands for itself; `{{` and `}}` are braces. `*` and `?` are refused, for they would not mean what they look like.
+//! 1. A pattern is split on `/`, and its segments must match the last segments of a path, each as a
+//!    whole.
+//! 2. If its last segment has a dot outside of braces, it matches whole file names; otherwise the
+//!    extension of the file (from the last dot that is not its first character) is ignored.
+//! 3. `{name}` matches one or more characters of one segment; `{name:int}` and `{name:float}` match
+//!    a number. Texts match as little as lets the rest match, numbers as much: `cocker_spaniel_12`
+//!    by `{breed}_{n:int}` is `cocker_spaniel` and 12.
+//! 4. Everything else is literal; `{{` and `}}` are braces. `*` and `?` are refused, because they
+//!    would not mean what people expect.
 //! 5. A path that does not match gives NULL in every column.
 //!
-//! Pure. Matching takes time by the length of a segment squared, times the columns.
+//! Pure. Matching takes time quadratic in the length of a segment, times the number of columns.
 
 use std::ops::Range;
 
@@ -16,13 +19,13 @@ use dcfs_core::error::Kind;
 use dcfs_core::expr;
 use dcfs_core::schema::{Scalar, Signal, SignalKind};
 
-/// Columns of one pattern.
+/// The most columns of one pattern.
 const MOST: usize = 64;
 
 /// The longest name of a column.
 const LONGEST: usize = 64;
 
-/// A pattern, ready to match.
+/// A compiled pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     text: String,
@@ -37,11 +40,11 @@ pub struct Pattern {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
     Text(String),
-    /// The column of this number.
+    /// The column with this index.
     Column(usize),
 }
 
-/// What a path gives for one column.
+/// The value of a path for one column.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value<'p> {
     Text(&'p str),
@@ -50,32 +53,32 @@ pub enum Value<'p> {
 }
 
 impl Pattern {
-    /// Reads a pattern.
+    /// Parses a pattern.
     ///
     /// # Errors
-    /// What is wrong with it, with a caret.
+    /// An invalid pattern, with a caret.
     pub fn parse(text: &str) -> Result<Self, expr::Error> {
         Reading::default().read(text).map_err(|error| error.in_text(text))
     }
 
-    /// As it was typed.
+    /// The pattern as typed.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The columns, in their order.
+    /// The columns, in order.
     pub fn signals(&self) -> impl Iterator<Item = Signal> + '_ {
         self.columns
             .iter()
             .map(|(name, scalar)| Signal::optional(name, SignalKind::Scalar(*scalar)))
     }
 
-    /// How many columns there are.
+    /// The number of columns.
     pub fn width(&self) -> usize {
         self.columns.len()
     }
 
-    /// What the columns hold for `path`; `None` where it does not match.
+    /// The values of the columns for `path`; `None` if it does not match.
     pub fn matched<'p>(&self, path: &'p str) -> Option<Vec<Value<'p>>> {
         let mut values = vec![None; self.columns.len()];
         let mut rest = Some(path);
@@ -100,12 +103,12 @@ fn stem(name: &str) -> &str {
     }
 }
 
-/// One segment of a path against one of the pattern.
+/// Matches one segment of a path with one of the pattern.
 struct Matching<'m, 'p> {
     columns: &'m [(String, Scalar)],
     parts: &'m [Part],
     segment: &'p str,
-    /// From a part and a place it is known that nothing matches.
+    /// Pairs of a part and a position from which nothing matches.
     dead: Vec<bool>,
 }
 
@@ -119,7 +122,7 @@ impl<'m, 'p> Matching<'m, 'p> {
         self.from(0, 0, values).then_some(())
     }
 
-    /// Whether the parts from `part` on match all from `at` on.
+    /// Whether the parts from `part` on match all of the text from `at` on.
     fn from(&mut self, part: usize, at: usize, values: &mut [Option<Value<'p>>]) -> bool {
         let known = part * (self.segment.len() + 1) + at;
         if self.dead[known] {
@@ -156,7 +159,7 @@ impl<'m, 'p> Matching<'m, 'p> {
     }
 }
 
-/// Where a value that begins at `at` may end, the best first.
+/// Where a value that begins at `at` may end, the preferred end first.
 fn ends(segment: &str, at: usize, scalar: Scalar) -> Vec<usize> {
     let rest = &segment[at..];
     let after = |(start, c): (usize, char)| at + start + c.len_utf8();
@@ -170,7 +173,7 @@ fn ends(segment: &str, at: usize, scalar: Scalar) -> Vec<usize> {
     }
 }
 
-/// What a text is as a value; `None` where it is none of the type.
+/// Parses a text as a value; `None` if it is not of the type.
 fn value(text: &str, scalar: Scalar) -> Option<Value<'_>> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -187,7 +190,7 @@ fn value(text: &str, scalar: Scalar) -> Option<Value<'_>> {
     }
 }
 
-/// A pattern on its way.
+/// A pattern being parsed.
 #[derive(Default)]
 struct Reading {
     segments: Vec<Vec<Part>>,
@@ -263,7 +266,7 @@ impl Reading {
         }
     }
 
-    /// A column in braces at `at`; answers where it ends.
+    /// Parses a column in braces at `at`; returns its end.
     fn braces(&mut self, text: &str, at: usize) -> Result<usize, expr::Error> {
         let Some(length) = text[at..].find('}') else {
             return Err(expr::Error::new(
@@ -301,7 +304,7 @@ impl Reading {
         Ok(inside.end + 1)
     }
 
-    /// A name like one that is refused, which is not.
+    /// An acceptable name similar to a refused one.
     fn offer(&self, name: &str) -> Option<String> {
         let mut words = String::new();
         for c in name.chars().take(LONGEST - 4) {
@@ -321,7 +324,7 @@ impl Reading {
         std::iter::once(words.clone()).chain(numbered).find(|name| self.fault(name).is_none())
     }
 
-    /// What is wrong with the name of a column.
+    /// The fault of a column's name.
     fn fault(&self, name: &str) -> Option<String> {
         let same = |(other, _): &(String, Scalar)| other.eq_ignore_ascii_case(name);
         if self.columns.iter().any(same) {
@@ -334,12 +337,12 @@ impl Reading {
     }
 }
 
-/// An empty place is shown by what is around it.
+/// Widens an empty span to its surroundings.
 fn widened(place: &Range<usize>, around: Range<usize>) -> Range<usize> {
     if place.is_empty() { around } else { place.clone() }
 }
 
-/// What is wrong with the name of a column, whatever others there are.
+/// The fault of a column's name, regardless of other names.
 fn fault(name: &str) -> Option<String> {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || !name.chars().all(is_word) {
@@ -360,10 +363,10 @@ fn fault(name: &str) -> Option<String> {
     }
 }
 
-/// Whether two patterns name a column both.
+/// Checks that no two patterns define the same column.
 ///
 /// # Errors
-/// The name.
+/// The duplicate name.
 pub fn distinct(patterns: &[Pattern]) -> dcfs_core::error::Result<()> {
     let mut seen: Vec<String> = Vec::new();
     for (name, _) in patterns.iter().flat_map(|pattern| &pattern.columns) {

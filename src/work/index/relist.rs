@@ -1,7 +1,9 @@
-//! A listing beside the one before: rows that are there already, in every column, are copied; the others are new.
+//! Compares a listing with the one before: rows that are equal in every column are copied; the
+//! others are new.
 //!
-//! Rows are copied from listings that dcfs made alone: they lie in order. Those of DataChain do not, and write times otherwise;
-//! they are compared, and replaced as a whole where anything differs.
+//! Rows are copied only from listings that dcfs made: these are in order. Those of DataChain are
+//! not, and format times differently; they are compared, and replaced as a whole if anything
+//! differs.
 
 use std::cmp::Ordering;
 use std::iter::Peekable;
@@ -17,19 +19,20 @@ use dcfs_core::id::RowId;
 use dcfs_core::time::Timestamp;
 use dcfs_data::catalog::{Catalog, VersionInfo};
 
-/// A row of a listing, as an [`Item`]: by path, the latest and the newest of a path first.
+/// A row of a listing, as an [`Item`]: ordered by path; for each path the latest and the newest
+/// first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListedRow<'a> {
     pub path: &'a [u8],
-    /// Replaced or deleted.
+    /// Whether it was replaced or deleted.
     pub is_old: bool,
     /// Microseconds.
     pub modified: i64,
-    /// Bytes; -1 of a row of the listing before that is not as it would be written.
+    /// Bytes; -1 for a row of the listing before that would be written differently now.
     pub size: i64,
     pub version: &'a [u8],
     pub etag: &'a [u8],
-    /// Of a row of the listing before.
+    /// For a row of the listing before.
     pub row: Option<RowId>,
 }
 
@@ -51,7 +54,7 @@ impl<'a> ListedRow<'a> {
     }
 }
 
-/// What is read of a row.
+/// The columns that are read.
 const COLUMNS: [&str; 8] = [
     "file__path",
     "file__size",
@@ -66,12 +69,13 @@ const COLUMNS: [&str; 8] = [
 /// One row of the new listing.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// A row of the listing before.
+    /// The row equals this one of the listing before.
     Same(RowId),
     New(Item),
 }
 
-/// The rows of the new listing, in order. Where the old rows lie otherwise than expected, fewer of them are found.
+/// Merges the rows of the new listing with the old ones, in order. If the old rows are in another
+/// order than expected, fewer are found.
 pub struct MergeJoin {
     new: Peekable<Items>,
     old: Peekable<Items>,
@@ -79,12 +83,12 @@ pub struct MergeJoin {
 }
 
 impl MergeJoin {
-    /// `new` and `old` in order.
+    /// `new` and `old` must be in order.
     pub fn new(new: Items, old: Items) -> Self {
         Self { new: new.peekable(), old: old.peekable(), is_other: false }
     }
 
-    /// Whether a row was new so far, or one is gone.
+    /// Whether any row so far was new, or is gone.
     pub fn is_other(&self) -> bool {
         self.is_other
     }
@@ -92,7 +96,7 @@ impl MergeJoin {
     /// The next row.
     ///
     /// # Errors
-    /// Those of both sequences.
+    /// Errors of both sequences.
     pub fn step(&mut self) -> Result<Option<Step>> {
         loop {
             let order = match (self.new.peek(), self.old.peek()) {
@@ -115,7 +119,7 @@ impl MergeJoin {
     }
 }
 
-/// The order of items but for their row ids.
+/// Compares items, ignoring their row ids.
 fn order(one: &Item, other: &Item) -> Ordering {
     one.key().cmp(other.key()).then_with(|| one.numbers().cmp(&other.numbers())).then_with(|| {
         let what = |item| {
@@ -126,7 +130,7 @@ fn order(one: &Item, other: &Item) -> Ordering {
     })
 }
 
-/// The rows of a listing of `source` that dcfs made, as they lie: in order.
+/// The rows of a listing of `source` that dcfs made, as stored: in order.
 pub fn stored(catalog: &Arc<Catalog>, of: &VersionInfo, source: &str) -> Items {
     let source = source.to_owned();
     rows::read(catalog, of.clone(), &COLUMNS, move |row, cells, out| {
@@ -134,10 +138,11 @@ pub fn stored(catalog: &Arc<Catalog>, of: &VersionInfo, source: &str) -> Items {
     })
 }
 
-/// Whether a listing of `source`, in whatever order and spelling, holds the `new` rows and no others.
+/// Whether a listing of `source`, in whatever order and formatting, contains exactly the `new`
+/// rows.
 ///
 /// # Errors
-/// What the catalog and the disk say.
+/// Errors of the catalog and the disk.
 pub fn is_same(
     (catalog, of): (&Arc<Catalog>, &VersionInfo),
     source: &str,
@@ -154,16 +159,16 @@ pub fn is_same(
     Ok(!join.is_other())
 }
 
-/// What makes two rows the same.
+/// The criterion for equal rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Strictness {
     /// They mean the same.
     Compared,
-    /// Each cell is what would be written.
+    /// Each cell is exactly as it would be written.
     Copied,
 }
 
-/// Writes a row as it would be listed. One that is otherwise gets a size that nothing has.
+/// Writes a row in the form of a listed one. A row in another form gets a size that never occurs.
 fn write(source: &str, how: Strictness, row: RowId, cells: &dyn Cells, out: &mut Vec<u8>) {
     let number = |index| if let Cell::Integer(n) = cells.cell(index) { Some(n) } else { None };
     let texts = [0, 2, 3, 5, 6].map(|index| cells.cell(index));
@@ -207,7 +212,7 @@ mod tests {
                 let row = ListedRow {
                     path: &[*path],
                     is_old: *is_old,
-                    // Rows rise where times fall.
+                    // Rows are in descending order of time.
                     modified: -*time,
                     size: *size,
                     version: &[*version],
@@ -248,7 +253,7 @@ mod tests {
             once.dedup();
             prop_assert_eq!(once.len(), used.len());
             prop_assert_eq!(join.is_other(), fresh > 0 || used.len() < old.len());
-            // As many as can be.
+            // As many as possible.
             let mut left = old.clone();
             let missing = new.iter().filter(|row| {
                 let at = left.iter().position(|other| other == *row);

@@ -1,7 +1,7 @@
 //! The rows of versions as items, in the order of their addresses.
 //!
-//! A thread reads ahead, a batch in each short transaction, and waits outside of them. Versions that dcfs indexed are in order
-//! already; others are sorted.
+//! A thread reads ahead, a batch per short transaction, and waits outside of transactions. Versions
+//! that dcfs indexed are already in order; others are sorted.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -21,10 +21,10 @@ use dcfs_data::catalog::{Catalog, VersionInfo};
 /// Rows of a batch.
 const BATCH: usize = 8192;
 
-/// Batches that wait for who takes them.
+/// The most batches waiting to be taken.
 const WAITING: usize = 4;
 
-/// What is read of a row.
+/// The columns that are read.
 const COLUMNS: [&str; 7] = [
     "file__source",
     "file__path",
@@ -35,38 +35,39 @@ const COLUMNS: [&str; 7] = [
     "file__is_latest",
 ];
 
-/// A batch of items of a thread; `None` after the last. A thread that ends without it died.
+/// A batch of items; `None` after the last. A thread that ends without it has panicked.
 type Batch = Result<Option<Vec<Item>>>;
 
-/// Items on their way.
+/// A sequence of items.
 pub type Items = Box<dyn Iterator<Item = Result<Item>>>;
 
-/// A row of a version, or an object that is in no listing, as an [`Item`]: in the order of addresses.
+/// A row of a version, or an object that is in no listing, as an [`Item`]: in the order of
+/// addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoredRow<'a> {
     /// The source and the path.
     pub address: &'a [u8],
-    /// Where the path begins in the address.
+    /// The offset of the path in the address.
     pub path: usize,
     pub from: From,
-    /// Bytes; -1 where the row has none.
+    /// Bytes; -1 if the row has none.
     pub size: i64,
     pub version: &'a [u8],
     pub etag: &'a [u8],
-    /// As the catalog writes times.
+    /// In the catalog's format for times.
     pub modified: &'a [u8],
 }
 
-/// Where a row is from.
+/// The origin of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum From {
     /// A row of one of the versions that are read.
     Row(usize, RowId),
-    /// An object that was asked for by itself: which of the listings it is.
+    /// A single object that was requested: the index of its listing.
     Single(usize),
 }
 
-/// In the place of a version's number.
+/// Stored in place of a version's index.
 const SINGLE: i64 = -1;
 
 impl<'a> StoredRow<'a> {
@@ -92,7 +93,7 @@ impl<'a> StoredRow<'a> {
         item::write(out, self.address, [of, row, self.size, self.path as i64], texts);
     }
 
-    /// Whether both are one object that did not change.
+    /// Whether both are the same, unchanged object.
     pub fn is_same(&self, other: &Self) -> bool {
         (self.size, self.version, self.etag) == (other.size, other.version, other.etag)
     }
@@ -119,7 +120,7 @@ impl<'a> StoredRow<'a> {
         }
     }
 
-    /// The cells of a `File`, of an object that is in no listing.
+    /// The cells of a `File`, for an object that is in no listing.
     pub fn file_cells<'c>(&self, source: &'c str) -> [Cell<'c>; 8]
     where
         'a: 'c,
@@ -137,20 +138,21 @@ impl<'a> StoredRow<'a> {
     }
 }
 
-/// Which rows are wanted: by address, and whether they are the latest.
+/// Selects rows by address, and by whether they are the latest.
 pub type Wanted = Arc<dyn Fn(&str, bool) -> bool + Send + Sync>;
 
 /// A version whose rows are wanted.
 pub struct Source {
     pub of: VersionInfo,
-    /// What items say they are of.
+    /// The version's index in the items.
     pub number: usize,
-    /// Known to be in order.
+    /// Whether rows are known to be in order.
     pub is_ordered: bool,
     pub wanted: Wanted,
 }
 
-/// Where a path begins in an address: `source/path`, of which the root of a disk has one slash less.
+/// The address and the offset of the path in it: `source/path`; for the root of a disk with one
+/// slash less.
 pub fn address(source: &str, path: &str) -> (String, usize) {
     let mut address = String::with_capacity(source.len() + path.len() + 1);
     let plain = source.strip_suffix('/').unwrap_or(source);
@@ -163,10 +165,10 @@ pub fn address(source: &str, path: &str) -> (String, usize) {
     (address, start)
 }
 
-/// The rows that are wanted of some versions, in the order of their addresses; rows of one object only once.
+/// The wanted rows of some versions, in the order of their addresses, each object only once.
 ///
 /// # Errors
-/// What the catalog and the disk say.
+/// Errors of the catalog and the disk.
 pub fn ordered(
     catalog: &Arc<Catalog>,
     sources: Vec<Source>,
@@ -191,7 +193,7 @@ pub fn nothing() -> Items {
     Box::new(std::iter::empty())
 }
 
-/// Items that must be in order.
+/// Checks that items are in order.
 fn guarded(items: Items, of: String) -> Items {
     let mut last: Vec<u8> = Vec::new();
     Box::new(items.map(move |item| {
@@ -206,7 +208,7 @@ fn guarded(items: Items, of: String) -> Items {
     }))
 }
 
-/// Leaves out what is there twice: two addresses may have asked for it.
+/// Drops duplicates: two addresses may include the same object.
 pub fn once(items: Items) -> Items {
     let mut last: Option<Item> = None;
     Box::new(items.filter(move |item| {
@@ -220,10 +222,11 @@ pub fn once(items: Items) -> Items {
     }))
 }
 
-/// The path of the first row that is `wanted`, by address, where the path begins in it, and whether it is the latest.
+/// The path of the first row that is `wanted`, which is called with the address, the offset of the
+/// path in it, and whether the row is the latest.
 ///
 /// # Errors
-/// What the catalog says.
+/// Errors of the catalog.
 pub fn first(
     catalog: &Catalog,
     of: &VersionInfo,
@@ -249,7 +252,7 @@ pub fn is_indexed(catalog: &Catalog, of: &VersionInfo) -> Result<bool> {
     Ok(by.is_some_and(|by| by.operation() == Some(INDEX)))
 }
 
-/// Whether the rows of a version lie in the order of their addresses.
+/// Whether the rows of a version are in the order of their addresses.
 fn is_ordered(catalog: &Catalog, of: &VersionInfo) -> Result<bool> {
     if is_indexed(catalog, of)? {
         return Ok(true);
@@ -267,13 +270,14 @@ fn is_ordered(catalog: &Catalog, of: &VersionInfo) -> Result<bool> {
     Ok(is_ordered)
 }
 
-/// The rows that are wanted of a version, as they lie.
+/// The wanted rows of a version, in stored order.
 fn wanted(catalog: &Arc<Catalog>, source: Source) -> Items {
     let of = source.of.clone();
     read(catalog, of, &COLUMNS, move |row, cells, out| write(&source, row, cells, out))
 }
 
-/// The rows of a version, as they lie, where `write` writes one, as [`item::write`] does. A thread reads ahead.
+/// The rows of a version, in stored order; `write` writes one with [`item::write`]. A thread reads
+/// ahead.
 pub fn read(
     catalog: &Arc<Catalog>,
     of: VersionInfo,
@@ -285,8 +289,8 @@ pub fn read(
     ahead("dcfs-rows", move |give| give_rows((&catalog, &of), &columns, &write, give))
 }
 
-/// What `work` gives, a batch at a time, on a thread of its own that is a few batches ahead. It is to end where a batch is not
-/// taken any more.
+/// Runs `work` on a thread of its own, a few batches ahead of the reader. `work` should end when a
+/// batch is not taken any more.
 pub fn ahead(
     name: &str,
     work: impl FnOnce(&dyn Fn(Vec<Item>) -> bool) -> Result<()> + Send + 'static,
@@ -294,7 +298,7 @@ pub fn ahead(
     let (to, from) = sync_channel(WAITING);
     let work = move || {
         let end = work(&|batch| to.send(Ok(Some(batch))).is_ok());
-        // Who does not wait for it any more does not want to know.
+        // If nobody receives it, nobody needs to know.
         to.send(end.map(|()| None)).ok();
     };
     match std::thread::Builder::new().name(name.to_owned()).spawn(work) {
@@ -345,7 +349,7 @@ fn give_rows(
     }
 }
 
-/// Writes a row, if it is wanted.
+/// Writes a row if it is wanted.
 fn write(source: &Source, row: RowId, cells: &dyn Cells, out: &mut Vec<u8>) {
     let (address, path) = address(text(&cells.cell(0)), text(&cells.cell(1)));
     if !(source.wanted)(&address, cells.cell(6) != Cell::Integer(0)) {
@@ -358,7 +362,7 @@ fn write(source: &Source, row: RowId, cells: &dyn Cells, out: &mut Vec<u8>) {
     StoredRow { address, path, from, size, version, etag, modified }.write(out);
 }
 
-/// A text; of what is none, nothing.
+/// A text cell; empty for anything else.
 pub fn text<'c>(cell: &Cell<'c>) -> &'c str {
     match cell {
         Cell::Text(text) => std::str::from_utf8(text).unwrap_or_default(),
@@ -425,7 +429,7 @@ mod tests {
         let item = || item("a");
         let told = |items: Items| items.map(|item| item.is_ok()).collect::<Vec<_>>();
         let whole = ahead("dcfs-test", move |give| {
-            // A batch of nothing is no end either.
+            // An empty batch is not the end either.
             assert!(give(vec![item()]) && give(Vec::new()) && give(vec![item()]));
             Ok(())
         });

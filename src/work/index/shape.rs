@@ -1,12 +1,13 @@
 //! The columns of the new version, and how the version before it was made.
 //!
-//! 1. A version that `dcfs index` made has its recipe: the columns that were computed. (An earlier dcfs noted them in the command
-//!    alone.) A version that `dcfs save` made of another has that one's. Of what Python made nothing is known but its shape.
-//! 2. A delta computes the columns of the last version and no others: other patterns for columns of the same names would
-//!    mix two meanings in one column.
-//! 3. A selection is no base of a delta: all that was filtered out would be new.
-//! 4. Where no columns are asked for, those of the last version are computed again, for a version that lost its columns breaks
-//!    whoever reads them. Where its recipe is not known, the person has to choose.
+//! 1. A version made by `dcfs index` has a recipe: the columns that were computed. (An earlier dcfs
+//!    recorded them only in the command.) A version that `dcfs save` made of another has that
+//!    one's. Of one made by Python only the shape is known.
+//! 2. A delta computes exactly the columns of the last version: different patterns for columns of
+//!    the same names would mix two meanings in one column.
+//! 3. A selection is no base for a delta: everything filtered out would look new.
+//! 4. If no columns are requested, those of the last version are computed again, because losing
+//!    columns would break readers. If its recipe is unknown, the user has to choose.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,20 +18,21 @@ use dcfs_core::provenance::Provenance;
 use dcfs_core::schema::Layout;
 use dcfs_data::catalog::{Catalog, VersionInfo};
 
-/// Versions that were saved of each other, without a filter, that are followed.
+/// The longest chain of versions that were saved from each other without a filter.
 const DEEPEST: usize = 100;
 
-/// The columns, and the shape of the new version: that of the last one, word for word, where there is one.
+/// The columns and the shape of the new version: exactly that of the last one, if there is one.
 pub struct Shape {
     pub columns: Columns,
     pub layout: Layout,
-    /// The version that the columns are from, where none were asked for.
+    /// The version whose columns are used because none were requested.
     inherited: Option<VersionInfo>,
 }
 
 impl Shape {
     /// # Errors
-    /// `Invalid`: columns that do not go together, other ones than those of `last`, a selection; what the catalog says.
+    /// `Invalid`: conflicting columns, columns that differ from those of `last`, a selection;
+    /// errors of the catalog.
     pub fn new(desk: &Desk<'_>, request: &Request, last: Option<&VersionInfo>) -> Result<Self> {
         let asked = Columns::new(&request.with)?;
         let Some((catalog, last)) = desk.catalog.as_ref().zip(last) else {
@@ -66,7 +68,7 @@ impl Shape {
         Self { layout: columns.layout(), columns, inherited }
     }
 
-    /// The columns of `before`, computed again over all rows.
+    /// The columns of `before`, computed again for all rows.
     fn again(catalog: &Catalog, before: VersionInfo) -> Result<Self> {
         if let Some(columns) = known(&Made::of(catalog, &before)?)? {
             let inherited = (!columns.is_empty()).then_some(before);
@@ -88,14 +90,14 @@ impl Shape {
         }
     }
 
-    /// The version that the columns are from where none were asked for, and the columns as they are typed.
+    /// The version whose columns are used because none were requested, and the columns as typed.
     pub fn kept(&self) -> Option<KeptColumns> {
         let of = self.inherited.as_ref()?.to_string();
         Some(KeptColumns { of, with: self.columns.wishes().iter().map(With::text).collect() })
     }
 
-    /// The request with its recipe, which the next index reads, and with inherited columns in its command, for who reads how
-    /// this was made.
+    /// The request with its recipe, which the next index reads, and with inherited columns in its
+    /// command, for people who read how this was made.
     pub fn told(&self, request: &Request) -> Request {
         let mut request = request.clone();
         if self.inherited.is_some() {
@@ -107,27 +109,27 @@ impl Shape {
     }
 }
 
-/// The kind of what `dcfs index` made.
+/// The kind of recipe of `dcfs index`.
 pub const INDEX: &str = "index";
 
 /// How a version was made, for the next index of the same name.
 #[derive(Debug, Serialize, Deserialize)]
 struct Recipe {
     kind: String,
-    /// The columns that were computed, as they are typed after `--with`.
+    /// The computed columns, as typed after `--with`.
     with: Vec<String>,
 }
 
-/// Columns that nobody asked for: those of the version before.
+/// Columns that were not requested: those of the version before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KeptColumns {
     /// That version.
     pub of: String,
-    /// The columns, as they are typed after `--with`.
+    /// The columns, as typed after `--with`.
     pub with: Vec<String>,
 }
 
-/// Columns as they are typed.
+/// Columns as typed.
 fn words(columns: &Columns) -> impl Iterator<Item = String> {
     let wishes = columns.wishes().into_iter();
     wishes.flat_map(|wish| ["--with".to_owned(), wish.text()])
@@ -156,7 +158,7 @@ fn other_patterns(last: &VersionInfo, known: &Columns) -> Error {
     Error::new(Kind::Invalid, message)
 }
 
-/// The columns of a version, as the `dcfs index` that made its rows was asked for them; `None` where nothing says so.
+/// The requested columns of the `dcfs index` that made a version's rows; `None` if not recorded.
 fn known(made: &Made) -> Result<Option<Columns>> {
     let Some(by) = &made.by else { return Ok(None) };
     let recipe = by.recipe.clone().and_then(|told| serde_json::from_value::<Recipe>(told).ok());
@@ -167,7 +169,7 @@ fn known(made: &Made) -> Result<Option<Columns>> {
     Ok((!columns.is_empty()).then_some(columns))
 }
 
-/// Columns as they were typed; what this dcfs does not know is left out.
+/// Parses columns as typed; unknown ones are left out.
 fn recipe_columns<'w>(words: impl Iterator<Item = &'w str>) -> Result<Columns> {
     Columns::new(&words.filter_map(|wish| wish.parse().ok()).collect::<Vec<With>>())
 }
@@ -175,14 +177,14 @@ fn recipe_columns<'w>(words: impl Iterator<Item = &'w str>) -> Result<Columns> {
 /// How the rows of a version were made.
 #[derive(Debug, Default)]
 struct Made {
-    /// The `dcfs index` that made them; `None` where it is not known.
+    /// The `dcfs index` that made them; `None` if unknown.
     by: Option<Provenance>,
-    /// The first version on the way there that a filter selected.
+    /// The first version on the way there that was selected by a filter.
     selection: Option<VersionInfo>,
 }
 
 impl Made {
-    /// Follows the versions that were saved of each other.
+    /// Follows the versions that were saved from each other.
     fn of(catalog: &Catalog, last: &VersionInfo) -> Result<Self> {
         let (mut made, mut of) = (Self::default(), last.clone());
         for _ in 0..DEEPEST {
@@ -223,7 +225,7 @@ fn selection(of: &VersionInfo) -> Error {
     Error::new(Kind::Invalid, message)
 }
 
-/// The one version that another was made of, if it is still there.
+/// The single version that another was made of, if it still exists.
 fn parent(catalog: &Catalog, of: &VersionInfo) -> Result<Option<VersionInfo>> {
     let parents = catalog.parents(of.id)?;
     let [parent] = &parents[..] else { return Ok(None) };
@@ -231,7 +233,7 @@ fn parent(catalog: &Catalog, of: &VersionInfo) -> Result<Option<VersionInfo>> {
     Ok(versions.find(|version| Some(version.id) == parent.id))
 }
 
-/// The columns that a shape tells.
+/// The columns suggested by a shape.
 fn guessed(layout: &Layout) -> Result<Columns> {
     let has_image = layout.columns.iter().any(|column| column.name == "info__width");
     Columns::new(if has_image { &[With::Image] } else { &[] })

@@ -1,8 +1,8 @@
-//! Sorting more items than memory should hold: full arenas become sorted runs in a file without a name, which are merged
+//! An external sort of items: full arenas become sorted runs in an unnamed file, which are merged
 //! while they are read. Another thread sorts and writes one arena while the next one fills.
 //!
-//! `pack::sort` does the same for the records of a pack, maps its runs, and shares one budget over columns; here what is
-//! held stays bounded while runs are read, too: a buffer for each.
+//! Unlike `pack::sort`, which sorts the records of a pack, maps its runs, and shares one budget
+//! over columns, memory stays bounded here while runs are read, too: a buffer for each.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -18,10 +18,10 @@ use super::item::{self, Item};
 use dcfs_core::error::{Error, Kind, Result};
 use dcfs_data::pack::home::{cannot_write, nameless};
 
-/// Bytes of an arena; there are two.
+/// The size of an arena in bytes; there are two.
 pub const ARENA: usize = 48 << 20;
 
-/// Bytes that are held of a run while it is read.
+/// Bytes buffered of a run while it is read.
 const BUFFER: usize = 256 << 10;
 
 /// Takes items in any order.
@@ -32,11 +32,11 @@ pub struct Sorter {
     spilling: Option<Spilling>,
 }
 
-/// The thread that writes a run; it gives back what it wrote into, and the arena.
+/// The thread that writes a run; it returns the file and the arena.
 type Spilling = JoinHandle<io::Result<(Spill, Arena)>>;
 
 impl Sorter {
-    /// `folder`: where runs are written; nothing is seen of them there.
+    /// `folder` is for runs, which are in unnamed files.
     pub fn new(folder: &Path) -> Self {
         Self::with_limit(folder, ARENA)
     }
@@ -46,10 +46,10 @@ impl Sorter {
         Self { folder, limit, arena: Arena::default(), spilling: None }
     }
 
-    /// Adds the item that `write` appends, by [`item::write`].
+    /// Adds the item that `write` appends with [`item::write`].
     ///
     /// # Errors
-    /// A folder that cannot be written, a full disk.
+    /// A folder that cannot be written to, a full disk.
     pub fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
         self.arena.starts.push(self.arena.bytes.len());
         write(&mut self.arena.bytes);
@@ -101,10 +101,10 @@ impl Sorter {
     }
 }
 
-/// All of `items`, in order.
+/// Sorts `items`.
 ///
 /// # Errors
-/// Theirs; as [`Sorter::push`].
+/// Errors of `items`; as [`Sorter::push`].
 pub fn sorted(items: impl Iterator<Item = Result<Item>>, folder: &Path) -> Result<Sorted> {
     let mut sorter = Sorter::new(folder);
     for item in items {
@@ -114,7 +114,7 @@ pub fn sorted(items: impl Iterator<Item = Result<Item>>, folder: &Path) -> Resul
     sorter.finish()
 }
 
-/// Items one after another, and where each begins.
+/// Items concatenated, and the start of each.
 #[derive(Default)]
 pub struct Arena {
     bytes: Vec<u8>,
@@ -124,7 +124,7 @@ pub struct Arena {
 impl Arena {
     fn sort(&mut self) {
         let bytes = &self.bytes;
-        // One that knows runs: what arrives in order costs one look.
+        // A sort that detects runs: items that arrive in order take one comparison each.
         self.starts.sort_by(|one, other| item::order(&bytes[*one..], &bytes[*other..]));
     }
 
@@ -165,7 +165,7 @@ impl Spill {
     }
 }
 
-/// All items in order, as often as they are asked for.
+/// All items in order; can be read repeatedly.
 #[derive(Clone)]
 pub enum Sorted {
     Memory(Arc<Arena>),
@@ -176,7 +176,7 @@ impl Sorted {
     /// All of them.
     ///
     /// # Errors
-    /// What was written cannot be read.
+    /// The written runs cannot be read.
     pub fn items(&self) -> Result<Merged> {
         match self {
             Self::Memory(arena) => Ok(Merged::Memory(Arc::clone(arena), 0)),
@@ -189,7 +189,7 @@ fn unreadable(error: io::Error) -> Error {
     Error::new(Kind::Broken, format!("what was sorted cannot be read: {error}"))
 }
 
-/// Items on their way.
+/// A sequence of items in order.
 pub enum Merged {
     Memory(Arc<Arena>, usize),
     Runs(BinaryHeap<Reverse<(Item, usize)>>, Vec<Run>),
@@ -241,13 +241,13 @@ impl Iterator for Merged {
     }
 }
 
-/// One run on its way.
+/// A run being read.
 pub struct Run {
     spill: Arc<Spill>,
-    /// Not read yet.
+    /// The bytes not read yet.
     rest: Range<u64>,
     held: Vec<u8>,
-    /// In what is held.
+    /// The position in the buffer.
     at: usize,
 }
 

@@ -1,8 +1,8 @@
-//! Which rows of the listings are wanted, and what is refused because there are none.
+//! Selects the rows of the listings that are wanted, and refuses requests without rows.
 //!
-//! Every address that was typed gives something, or nothing is saved: a dataset that lacks a folder or a pattern somebody
-//! named is not what was asked for. With `--delta` nothing may be what is left: of a folder that is there and is empty, and of
-//! what the last version has rows of.
+//! Every address as typed must have rows, otherwise nothing is saved: a dataset without a requested
+//! folder or pattern is not what was asked for. With `--delta` the result may be empty for an
+//! existing, empty folder, and for addresses of which the last version has rows.
 
 use std::sync::Arc;
 
@@ -17,10 +17,10 @@ use dcfs_core::render::numbers::counted;
 use dcfs_data::catalog::{Catalog, VersionInfo};
 use dcfs_store::list::Origin;
 
-/// The rows that are wanted of all listings, in order, each object once.
+/// The wanted rows of all listings, in order, each object once.
 ///
 /// # Errors
-/// What the catalog and the disk say.
+/// Errors of the catalog and the disk.
 pub fn rows(
     catalog: &Arc<Catalog>,
     desk: &Desk<'_>,
@@ -53,7 +53,7 @@ fn single(at: usize, listing: &Listing) -> Option<Item> {
     Some(Item::new(|out| row.write(out)))
 }
 
-/// Which rows of a listing, which may be one of a folder around it, an origin means.
+/// Selects the rows of an origin in a listing, which may be one of a parent folder.
 fn selection(origin: &Origin) -> rows::Wanted {
     let origin = origin.clone();
     let (start, path) = start(&origin);
@@ -62,17 +62,17 @@ fn selection(origin: &Origin) -> rows::Wanted {
     })
 }
 
-/// What the addresses below an origin begin with, and where in them the paths begin that its patterns are about.
+/// The prefix of addresses below an origin, and the offset of the paths that its patterns match.
 fn start(origin: &Origin) -> (String, usize) {
     let (start, path) = rows::address(&origin.source(), &origin.prefix());
     let path = path.min(start.len());
     (start, path)
 }
 
-/// Whether a version has a row below an origin, whatever the patterns.
+/// Whether a version has a row below an origin, ignoring patterns.
 ///
 /// # Errors
-/// What the catalog says.
+/// Errors of the catalog.
 pub fn is_any_below(catalog: &Catalog, of: &VersionInfo, origin: &Origin) -> Result<bool> {
     let (start, _) = start(origin);
     let mut is_below = |address: &str, _, is_latest: bool| is_latest && address.starts_with(&start);
@@ -85,10 +85,10 @@ fn is_any(catalog: &Catalog, of: &VersionInfo, origin: &Origin) -> Result<bool> 
     Ok(rows::first(catalog, of, &mut |address, _, is_latest| wanted(address, is_latest))?.is_some())
 }
 
-/// Refuses what was typed and gives nothing.
+/// Refuses addresses that have no rows.
 ///
 /// # Errors
-/// `Missing`, naming all that do; what the catalog says.
+/// `Missing`, with all such addresses; errors of the catalog.
 pub fn check(
     catalog: &Catalog,
     request: &Request,
@@ -115,7 +115,7 @@ pub fn check(
 /// Refuses a pattern that no path matches: all its columns would be empty.
 ///
 /// # Errors
-/// `Invalid`, with a path beside the pattern; what the catalog says.
+/// `Invalid`, with a path beside the pattern; errors of the catalog.
 pub fn check_patterns(catalog: &Catalog, shape: &Shape, listings: &[Listing]) -> Result<()> {
     for pattern in shape.columns.patterns() {
         let mut odd = None;
@@ -130,7 +130,7 @@ pub fn check_patterns(catalog: &Catalog, shape: &Shape, listings: &[Listing]) ->
     Ok(())
 }
 
-/// Whether a pattern matches any path; `odd` is the first that it does not.
+/// Whether a pattern matches any path; `odd` is the first path that it does not match.
 fn matches(
     catalog: &Catalog,
     listing: &Listing,
@@ -167,7 +167,7 @@ fn unmatched(pattern: &Pattern, odd: &str, shape: &Shape) -> Error {
     Error::new(Kind::Invalid, message)
 }
 
-/// Whether a listing gives rows, or says that those of the last version are gone.
+/// Whether a listing has rows, or shows that those of the last version are gone.
 fn gives(catalog: &Catalog, listing: &Listing, last: Option<&VersionInfo>) -> Result<bool> {
     let is_there = match &listing.of {
         None => listing.single.is_some(),
@@ -181,7 +181,7 @@ fn gives(catalog: &Catalog, listing: &Listing, last: Option<&VersionInfo>) -> Re
     }
 }
 
-/// That a listing gives nothing.
+/// The error for a listing without rows.
 fn nothing(listing: &Listing) -> String {
     let globs: Vec<String> =
         listing.origin.globs().iter().map(|glob| format!("`{}`", glob.text())).collect();

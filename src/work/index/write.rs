@@ -1,4 +1,4 @@
-//! The rows of the new version: which they are, and how they get there.
+//! Writes the rows of the new version.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use dcfs_core::error::{Error, Kind, Result};
 use dcfs_core::id::VersionId;
 use dcfs_data::catalog::{Catalog, Description, Parent, Piece, Publication, Saved, VersionInfo};
 
-/// Rows, or stretches of them, that are written at a time. At most twice as many pieces wait: memory.
+/// Rows, or ranges of them, written at a time. At most twice as many pieces wait, to bound memory.
 const BATCH: u64 = 8192;
 
-/// Saves the rows that are wanted of `listings`.
+/// Saves the wanted rows of `listings`.
 pub fn write(
     desk: &mut Desk<'_>,
     request: &Request,
@@ -79,18 +79,19 @@ pub fn write(
     };
     checkpoint.into_inner().done();
     let is_described = saved.is_none() && describe(desk, request)?;
-    // A delta computes the columns of the last version, or none: that need not be told.
+    // A delta computes exactly the columns of the last version: no need to report it.
     let kept_columns = shape.kept().filter(|_| last.is_none());
     Ok(Indexed { saved, last, listings: reports, counts, kept_columns, computed, is_described })
 }
 
-/// A version without rows would be the latest, and whoever reads the dataset would find nothing.
+/// The error for a result without rows: as the latest version it would leave readers of the dataset
+/// with nothing.
 fn empty(last: Option<&VersionInfo>) -> Error {
     let gone = last.map(|last| format!(": all of `{last}` is gone")).unwrap_or_default();
     Error::new(Kind::Missing, format!("no row is left{gone}; nothing was saved; {ALLOW_EMPTY}"))
 }
 
-/// How many rows there will be, where that is known: of listings that were made now, and of which every object is wanted.
+/// The expected number of rows, if known: for listings made now of which every object is wanted.
 fn expected(listings: &[Listing]) -> Option<u64> {
     let rows = |listing: &Listing| match &listing.of {
         None => Some(u64::from(listing.single.is_some())),
@@ -102,7 +103,7 @@ fn expected(listings: &[Listing]) -> Option<u64> {
     listings.iter().map(rows).sum()
 }
 
-/// Says of a dataset that got no version what would have been said of it with one; answers whether that was anything.
+/// Changes the description of a dataset that got no new version; returns whether anything changed.
 fn describe(desk: &mut Desk<'_>, request: &Request) -> Result<bool> {
     let Request { name, description, attrs, .. } = request;
     let said = Description { description: description.clone(), attrs: attrs.clone() };
@@ -127,7 +128,7 @@ fn kept(
     rows::ordered(catalog, vec![source], Vec::new(), &desk.folder)
 }
 
-/// The versions that rows come from, each once.
+/// The versions that rows come from, without duplicates.
 fn versions(listings: &[Listing], last: Option<&VersionInfo>) -> Vec<VersionInfo> {
     let mut versions: Vec<VersionInfo> = Vec::new();
     for of in listings.iter().filter_map(|listing| listing.of.as_ref()).chain(last) {
@@ -138,7 +139,7 @@ fn versions(listings: &[Listing], last: Option<&VersionInfo>) -> Vec<VersionInfo
     versions
 }
 
-/// What the new version comes from: the listings, and what else the last version came from.
+/// The parents of the new version: the listings, and other parents of the last version.
 fn parents(
     catalog: &Catalog,
     listings: &[Listing],
@@ -160,7 +161,7 @@ fn parents(
     Ok(parents)
 }
 
-/// A version on its way.
+/// A version being written.
 struct Writing<'w, 'a> {
     stage: LazyStage<'w>,
     versions: Vec<VersionInfo>,
@@ -169,14 +170,15 @@ struct Writing<'w, 'a> {
     names: Vec<String>,
     ready: Vec<Piece<Item>>,
     computed: Computed,
-    /// Why the first picture that could not be read was not.
+    /// The error of the first unreadable image.
     first_error: Option<Arc<Error>>,
     look: &'a dyn Fn(Vec<&Item>) -> Result<Vec<Seen>>,
     wrote: &'a dyn Fn(u64),
 }
 
 impl Writing<'_, '_> {
-    /// Writes all rows, and counts them. Where `may_be_nothing` and nothing is new, nothing may have been written.
+    /// Writes all rows, and counts them. If `may_be_nothing` and there is no change, perhaps
+    /// nothing was written.
     fn all(
         &mut self,
         mut merge: Merge<Items, Items>,
@@ -184,7 +186,7 @@ impl Writing<'_, '_> {
     ) -> Result<(super::Counts, u64)> {
         let (mut rows, mut untold) = (0, 0);
         while let Some(step) = merge.step()? {
-            // A picture is told when it was looked at.
+            // An image is reported once it was read.
             untold += u64::from(!self.columns.has_image || matches!(step, Step::Keep(_)));
             match step {
                 Step::Keep(item) => self.unchanged(&item),
@@ -193,7 +195,8 @@ impl Writing<'_, '_> {
             }
             rows += 1;
             if rows % BATCH == 0 {
-                // What has to be looked at is looked at many at a time; what is only copied keeps up with who reads.
+                // Images are read in large batches; rows that are only copied keep up with the
+                // reader.
                 let may_wait =
                     self.columns.has_image || may_be_nothing && merge.counts().is_nothing();
                 if !may_wait || self.ready.len() >= BATCH as usize {
@@ -210,7 +213,7 @@ impl Writing<'_, '_> {
         Ok((counts, rows))
     }
 
-    /// A row of a listing has all its cells there; an object that is in none has them made.
+    /// A row of a listing already has all its cells; those of an object in no listing are created.
     fn unchanged(&mut self, item: &Item) {
         match StoredRow::of(item).from {
             From::Row(of, row) => Piece::copied(&mut self.ready, of, row),
@@ -218,7 +221,7 @@ impl Writing<'_, '_> {
         }
     }
 
-    /// Writes what is ready.
+    /// Writes the pending rows.
     fn flush(&mut self) -> Result<()> {
         let ready = std::mem::take(&mut self.ready);
         let mut images = self.images(&ready)?.into_iter();
@@ -258,7 +261,7 @@ impl Writing<'_, '_> {
         cells
     }
 
-    /// What the pictures among rows are.
+    /// Reads the images among rows.
     fn images(&mut self, ready: &[Piece<Item>]) -> Result<Vec<Seen>> {
         if !self.columns.has_image {
             return Ok(Vec::new());
@@ -275,7 +278,8 @@ impl Writing<'_, '_> {
         Ok(seen)
     }
 
-    /// One picture that cannot be read does not end the work; where none can, it is the store.
+    /// A single unreadable image does not stop the work; if none is readable, the store is the
+    /// problem.
     fn unreadable(&mut self, error: &Arc<Error>) -> Result<()> {
         let computed = &mut self.computed;
         computed.unreadable += 1;
@@ -287,7 +291,7 @@ impl Writing<'_, '_> {
     }
 
     /// # Errors
-    /// Why, where no picture at all could be read.
+    /// The error of the first, if no image at all could be read.
     fn hopeful(&self) -> Result<()> {
         let Computed { images, no_images, .. } = &self.computed;
         match &self.first_error {
@@ -319,10 +323,10 @@ impl Writing<'_, '_> {
     }
 }
 
-/// Pictures that cannot be read, of which is told why.
+/// The most unreadable images reported with their errors.
 const MOST_TOLD: usize = 5;
 
-/// So many, and none that can: the store is away, or refuses.
+/// If this many images are unreadable and none was read, the store is away or refuses.
 const HOPELESS: u64 = 100;
 
 /// A row whose columns are computed.
@@ -333,7 +337,7 @@ fn computed(item: &Item) -> Piece<Item> {
     }
 }
 
-/// The row whose columns are computed.
+/// The row, if its columns are computed.
 fn row(piece: &Piece<Item>) -> Option<&Item> {
     match piece {
         Piece::Row(_, _, item) | Piece::New(item) => Some(item),

@@ -1,13 +1,13 @@
-//! A dataset of the records of a file: a row each, typed by what all of them hold.
+//! Loads the records of a file as a dataset: a row each, with types that hold all values.
 //!
-//! The file is read twice: once for the types, then for the rows, so that nothing is guessed from the first lines and memory
-//! does not grow with the number of records.
+//! The file is read twice: once for the types, then for the rows, so that types are not guessed
+//! from the first lines and memory does not grow with the number of records.
 //!
-//! | file | what it does |
+//! | file | contents |
 //! |---|---|
 //! | [`records`] | CSV, JSON Lines and JSON as records |
 //! | [`mod@parquet`] | Parquet as records |
-//! | [`types`] | which types hold what was seen |
+//! | [`types`] | finds the types that hold the values seen |
 
 mod parquet;
 mod records;
@@ -23,7 +23,7 @@ use dcfs_data::catalog::{Publication, Saved, Writer};
 pub use records::{Format, Reading};
 use types::Columns;
 
-/// Rows handed over at a time.
+/// Rows written at a time.
 const BATCH: usize = 256;
 
 /// Why a file cannot be loaded.
@@ -58,12 +58,12 @@ impl From<Error> for error::Error {
 #[derive(Debug)]
 pub struct Found {
     columns: Columns,
-    /// Records.
+    /// The number of records.
     pub rows: u64,
 }
 
 impl Found {
-    /// The layout of a version of them.
+    /// The layout of a version of the records.
     pub fn layout(&self) -> Layout {
         Layout::of_signals(&self.columns.signals())
     }
@@ -74,7 +74,8 @@ impl Found {
     }
 }
 
-/// Reads all of `file` and tells the types that hold it; `types` are those a person wants.
+/// Reads all of `file` and returns the types that hold its values; `types` are requested by the
+/// user.
 ///
 /// # Errors
 /// [`enum@Error`].
@@ -90,10 +91,10 @@ pub fn look(file: &Path, reading: &Reading, types: &[(String, Scalar)]) -> Resul
     Ok(Found { columns, rows })
 }
 
-/// Saves the records as a new version; `each` is told how many rows there are so far.
+/// Saves the records as a new version; calls `each` with the number of rows so far.
 ///
 /// # Errors
-/// As [`look`], where the file was changed meanwhile; as [`dcfs_data::catalog::Stage::publish`].
+/// As [`look`], if the file changed meanwhile; as [`dcfs_data::catalog::Stage::publish`].
 pub fn save<'w>(
     file: &Path,
     reading: &Reading,

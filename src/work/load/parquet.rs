@@ -1,4 +1,4 @@
-//! Parquet as records: its values as JSON has them, so that types are found as for any other file.
+//! Parquet as records: converts values to JSON, so that types are found as for any other file.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -19,19 +19,19 @@ use serde_json::{Map, Value as Json};
 use super::Error;
 use super::records::{EachRecord, Record};
 
-/// Microseconds of a day.
+/// Microseconds per day.
 const DAY: i64 = 86_400_000_000;
 
-/// Gives every row of a file in order.
+/// Passes on every row of a file in order.
 ///
 /// # Errors
-/// What is no Parquet, or is damaged; what `each` returns.
+/// A file that is not Parquet, or damaged; errors of `each`.
 pub fn each(opened: File, file: &str, each: &mut EachRecord<'_>) -> Result<()> {
     let wrong = |what: String| Error::File { file: file.to_owned(), what };
     let damaged = || wrong("it is damaged".into());
     let opened = catch_unwind(AssertUnwindSafe(|| SerializedFileReader::new(opened)));
     let reader = opened.map_err(|_| damaged())?.map_err(|error| wrong(told(&error)))?;
-    // The crate gives as many rows as a group says, of nothing where there are no more.
+    // The crate returns as many rows as a group claims, filled with nothing if there are no more.
     let is_true = |group: &RowGroupMetaData| {
         let is_flat = |column: &&ColumnChunkMetaData| column.column_descr().max_rep_level() == 0;
         group.num_rows() >= 0
@@ -50,7 +50,7 @@ pub fn each(opened: File, file: &str, each: &mut EachRecord<'_>) -> Result<()> {
     let rows = catch_unwind(AssertUnwindSafe(|| reader.get_row_iter(None)));
     let mut rows = rows.map_err(|_| damaged())?.map_err(|error| wrong(told(&error)))?;
     for number in 1.. {
-        // The crate takes some damage for a fault of its own.
+        // The crate panics on some damaged files.
         let next = catch_unwind(AssertUnwindSafe(|| rows.next()));
         let next = next.map_err(|_| wrong(format!("it is damaged, at row {number}")))?;
         let Some(row) = next else { break };
@@ -60,7 +60,7 @@ pub fn each(opened: File, file: &str, each: &mut EachRecord<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What the crate says, and what to do about it.
+/// The error of the crate, with a remedy.
 fn told(error: &parquet::errors::ParquetError) -> String {
     let said = error.to_string();
     match said.contains("feature") || said.contains("codec") {
@@ -69,7 +69,7 @@ fn told(error: &parquet::errors::ParquetError) -> String {
     }
 }
 
-/// Whether a column holds nanoseconds since 1970, which the crate hands out as numbers.
+/// Whether a column holds nanoseconds since 1970, which the crate returns as plain numbers.
 fn is_nanos(field: &Type) -> bool {
     matches!(
         field.get_basic_info().logical_type_ref(),
@@ -103,7 +103,7 @@ fn json(field: Field) -> Json {
         Field::UInt(n) => n.into(),
         Field::ULong(n) => n.into(),
         Field::Float16(x) => f64::from(x).into(),
-        // As the shortest text that means it: 0.1 stays 0.1.
+        // Via the shortest text: 0.1 stays 0.1.
         Field::Float(x) => x.to_string().parse::<f64>().unwrap_or(x.into()).into(),
         Field::Double(x) => x.into(),
         Field::Decimal(decimal) => decimal_of(&decimal),
@@ -134,7 +134,7 @@ fn time(micros: i64) -> Json {
     Timestamp::from_micros(micros).rfc3339().into()
 }
 
-/// A number with a point in a fixed place.
+/// A fixed-point decimal.
 fn decimal_of(decimal: &Decimal) -> Json {
     let bytes = decimal.data();
     let Some(first) = bytes.first().filter(|_| bytes.len() <= 16) else { return Json::Null };

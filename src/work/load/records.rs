@@ -1,4 +1,4 @@
-//! CSV, JSON Lines, JSON and Parquet as records.
+//! Reads CSV, JSON Lines, JSON and Parquet as records.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -9,24 +9,24 @@ use serde_json::Value as Json;
 use super::{Error, parquet};
 use dcfs_core::error::Result;
 
-/// The longest line, or list of JSON, in bytes: it is held in memory.
+/// The longest line, or JSON document, in bytes: it is held in memory.
 const LONGEST_LINE: u64 = 256 << 20;
 const LONGEST_JSON: u64 = 2 << 30;
 
-/// What a file holds.
+/// The format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Fields between delimiters; a header, or names that are given.
+    /// Fields with delimiters; a header, or given names.
     Csv,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Jsonl,
-    /// A list of objects, or one below an object.
+    /// A list of objects, or one nested in an object.
     Json,
     Parquet,
 }
 
 impl Format {
-    /// By the extension; and the delimiter it means.
+    /// The format by extension, and the delimiter it implies.
     pub fn of_file(path: &Path) -> Option<(Self, u8)> {
         match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
             "csv" => Some((Self::Csv, b',')),
@@ -39,16 +39,16 @@ impl Format {
     }
 }
 
-/// How a file is read.
+/// How to read a file.
 #[derive(Clone, Debug)]
 pub struct Reading {
     pub format: Format,
     pub delimiter: u8,
-    /// Lines that begin so are left out.
+    /// The first byte of lines that are skipped.
     pub comment: Option<u8>,
-    /// The names of columns in place of a header.
+    /// The names of columns if there is no header.
     pub names: Option<Vec<String>>,
-    /// Where the list lies in JSON: `images`, `data.items`.
+    /// The path of the list in JSON: `images`, `data.items`.
     pub path: Option<String>,
 }
 
@@ -60,13 +60,13 @@ pub enum Record<'r> {
     Json(&'r serde_json::Map<String, Json>),
 }
 
-/// What is called for every record, with its line (of JSON, its number).
+/// The callback for every record, with its line (for JSON, its index).
 pub type EachRecord<'e> = dyn FnMut(u64, Record<'_>) -> Result<()> + 'e;
 
-/// Gives every record of `path` in order.
+/// Passes on every record of `path` in order.
 ///
 /// # Errors
-/// [`enum@Error`]; what `each` returns.
+/// [`enum@Error`]; errors of `each`.
 pub fn each(path: &Path, reading: &Reading, each: &mut EachRecord<'_>) -> Result<()> {
     let file = path.display().to_string();
     let opened = File::open(path).and_then(|opened| match opened.metadata()?.is_dir() {
@@ -109,7 +109,7 @@ fn texts(opened: File, file: &str, reading: &Reading, each: &mut EachRecord<'_>)
     Ok(())
 }
 
-/// A file without the mark of its byte order, which spreadsheets write.
+/// Skips a byte order mark, which spreadsheets write.
 struct WithoutMark<R> {
     inner: BufReader<R>,
     is_begun: bool,
@@ -215,7 +215,7 @@ fn list(opened: File, file: &str, reading: &Reading, each: &mut EachRecord<'_>) 
     Ok(())
 }
 
-/// What an object has, for a message.
+/// The keys of an object, for a message.
 fn keys(json: &Json) -> String {
     let Json::Object(fields) = json else { return String::new() };
     let names: Vec<String> = fields.keys().take(8).map(|key| format!("`{key}`")).collect();

@@ -1,4 +1,4 @@
-//! Which types hold what was seen, and records as rows of these types.
+//! Infers types that hold all values, and converts records to rows of these types.
 
 use std::collections::HashSet;
 
@@ -10,10 +10,10 @@ use dcfs_core::name::nearest;
 use dcfs_core::schema::{Scalar, Signal, SignalKind, plain_name, signature};
 use dcfs_core::time::Timestamp;
 
-/// The deepest that objects become models; what is deeper stays JSON.
+/// The deepest nesting for which objects become models; deeper ones stay JSON.
 const DEEPEST: usize = 8;
 
-/// What the values of a column were.
+/// The kinds of values seen in a column.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Kinds {
     null: bool,
@@ -27,7 +27,7 @@ struct Kinds {
 }
 
 impl Kinds {
-    /// The type that holds all values that are no lists and no objects.
+    /// The type that holds all values that are neither lists nor objects.
     fn scalar(self) -> Scalar {
         match (self.text, self.bool, self.time, self.float, self.int) {
             (true, ..) => Scalar::Text,
@@ -47,15 +47,15 @@ impl Kinds {
 /// One column, or one field of a model.
 #[derive(Clone, Debug)]
 struct Column {
-    /// As the file calls it, and as the signal is called.
+    /// The name in the file, and the name of the signal.
     key: String,
     name: String,
     kinds: Kinds,
-    /// How many records had it.
+    /// The number of records that had it.
     seen: u64,
-    /// Of objects, their fields.
+    /// The fields of objects.
     fields: Vec<Column>,
-    /// Of lists, their items.
+    /// The items of lists.
     items: Kinds,
     wanted: Option<Scalar>,
 }
@@ -67,7 +67,7 @@ pub struct Columns {
     rows: u64,
 }
 
-/// A cell on its way in.
+/// An owned cell.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     Null,
@@ -76,7 +76,7 @@ pub enum Value {
     Text(String),
 }
 
-/// A value that is not of the type that was wanted.
+/// A value that is not of the requested type.
 #[derive(Debug)]
 pub struct Odd {
     pub column: String,
@@ -95,7 +95,7 @@ impl Value {
     }
 }
 
-/// What a text of CSV is.
+/// The kind of a text in CSV.
 fn kind_of(text: &str) -> Kinds {
     let mut kinds = Kinds::default();
     let flag = match text {
@@ -110,7 +110,7 @@ fn kind_of(text: &str) -> Kinds {
     kinds
 }
 
-/// A whole number of 64 bits. One with a zero in front is the name of something: `007`.
+/// A 64-bit integer. One with a leading zero is a name: `007`.
 fn is_whole(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let is_padded = digits.len() > 1 && digits.starts_with('0');
@@ -134,7 +134,7 @@ fn truth(text: &str) -> Option<bool> {
     }
 }
 
-/// A date, or a moment; a year alone is a number.
+/// A date, or a date with time; a year alone is a number.
 fn is_time(text: &str) -> bool {
     text.len() >= 10
         && text.starts_with(|c: char| c.is_ascii_digit())
@@ -173,7 +173,7 @@ impl Column {
         }
     }
 
-    /// What the signal holds.
+    /// The kind of the signal.
     fn kind(&self) -> SignalKind {
         if let Some(wanted) = self.wanted {
             return SignalKind::Scalar(wanted);
@@ -185,7 +185,7 @@ impl Column {
                 SignalKind::list_of(items.scalar())
             }
             (false, false, _) => SignalKind::Scalar(kinds.scalar()),
-            // Of several kinds: its JSON.
+            // Mixed kinds: stored as JSON text.
             _ => SignalKind::Scalar(Scalar::Text),
         }
     }
@@ -197,7 +197,7 @@ impl Column {
             .collect()
     }
 
-    /// The signal, where there were `rows` records.
+    /// The signal, if there were `rows` records.
     fn signal(&self, rows: u64) -> Signal {
         let kind = self.kind();
         let is_list = matches!(kind, SignalKind::List(_));
@@ -258,7 +258,7 @@ fn see(kinds: &mut Kinds, json: &Json) {
 
 fn see_fields(columns: &mut Vec<Column>, fields: &serde_json::Map<String, Json>, depth: usize) {
     for (at, (key, value)) in fields.iter().enumerate() {
-        // Records mostly have their fields in one order.
+        // Records mostly have their fields in the same order.
         let known = match columns.get(at).is_some_and(|column| column.key == *key) {
             true => Some(at),
             false => columns.iter().position(|column| column.key == *key),
@@ -272,7 +272,7 @@ fn see_fields(columns: &mut Vec<Column>, fields: &serde_json::Map<String, Json>,
     }
 }
 
-/// A text as a value of a type.
+/// Converts a text to a type.
 fn of_text(text: &str, scalar: Scalar) -> Option<Value> {
     match scalar {
         Scalar::Text => Some(Value::Text(text.to_owned())),
@@ -292,7 +292,7 @@ fn of_text(text: &str, scalar: Scalar) -> Option<Value> {
     }
 }
 
-/// JSON that is no text as a value of a type.
+/// Converts JSON other than a string to a type.
 fn of_json(json: &Json, scalar: Scalar) -> Option<Value> {
     match (json, scalar) {
         (_, Scalar::Text) => Some(Value::Text(json.to_string())),
@@ -315,7 +315,7 @@ const fn word(scalar: Scalar) -> &'static str {
 }
 
 impl Columns {
-    /// Takes note of a record.
+    /// Records the kinds of a record's values.
     pub fn see(&mut self, record: &Record<'_>) {
         self.rows += 1;
         match record {
@@ -335,7 +335,7 @@ impl Columns {
                     column.kinds.time |= kinds.time;
                     column.kinds.text |= kinds.text;
                 }
-                // Nothing between two commas is an empty text among texts.
+                // In a column of texts, nothing between two commas is an empty text.
                 for column in self.columns.iter_mut().filter(|column| column.kinds.text) {
                     column.kinds.null = false;
                 }
@@ -343,10 +343,10 @@ impl Columns {
         }
     }
 
-    /// Types that a person wants in place of those found.
+    /// Replaces inferred types by those that the user requests.
     ///
     /// # Errors
-    /// A column that is not there, with the nearest names.
+    /// A column that does not exist, with the nearest names.
     pub fn want(&mut self, types: &[(String, Scalar)]) -> Result<(), String> {
         for (name, scalar) in types {
             let known: Vec<String> = self.columns.iter().map(|column| column.key.clone()).collect();
@@ -376,10 +376,10 @@ impl Columns {
         self.signals().iter().map(|signal| format!("{}: {}", signal.name, told(signal))).collect()
     }
 
-    /// A record as the cells of a row.
+    /// Converts a record to the cells of a row.
     ///
     /// # Errors
-    /// A value that is not of the type that was wanted.
+    /// A value that is not of the requested type.
     pub fn row(&self, record: &Record<'_>) -> Result<Vec<Value>, Odd> {
         let mut row = Vec::with_capacity(self.columns.len());
         match record {

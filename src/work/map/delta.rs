@@ -1,6 +1,8 @@
-//! What of a new version was computed before: rows of the last version whose input is the same, cell by cell.
+//! Finds the rows of a new version that were computed before: rows of the last version whose input
+//! is equal, cell by cell.
 //!
-//! Both versions are read in the order of their objects' addresses and put side by side; on disk, where they are many.
+//! Both versions are read in the order of their objects' addresses and merged; sorted on disk if
+//! they are large.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -19,7 +21,7 @@ use crate::index::item::{self, Item};
 use crate::index::rows;
 use crate::index::sort::{Sorted, sorted};
 
-/// A row as an [`Item`]: by the address of its object, or by what it holds where it has none.
+/// A row as an [`Item`]: keyed by the address of its object, or by its contents if it has none.
 struct HeldRow<'a> {
     key: &'a [u8],
     row: RowId,
@@ -50,35 +52,35 @@ fn row(item: &Item) -> RowId {
 /// A row of the new version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// A row of the last version, as it is.
+    /// A row of the last version, unchanged.
     Keep(RowId),
-    /// A row of the input that is to be computed.
+    /// A row of the input to be computed.
     Compute(RowId),
-    /// A row of the input that gives nothing, as is known.
+    /// A row of the input known to give no row.
     Nothing(Digest),
 }
 
-/// What is compared of two versions.
+/// Two versions to be compared.
 pub struct Compared {
     input: Sorted,
     last: Sorted,
-    /// Many rows come of one input, or none.
+    /// Whether one input may give any number of rows.
     is_many: bool,
     /// Digests of input rows known to give no row.
     silent: HashSet<Digest>,
     keeps_deleted: bool,
 }
 
-/// What is read of a version.
+/// The data read of one version.
 pub struct Side<'s> {
     pub of: &'s VersionInfo,
     /// The database columns that are compared.
     pub columns: &'s [String],
-    /// Where the address of a row's object is; `None` where rows have none.
+    /// The File column with the address of a row's object; `None` if rows have none.
     pub file: Option<&'s FileColumn>,
-    /// A column that says of a row that it failed: then it is computed again.
+    /// A column that says whether a row failed, so that it is computed again.
     pub error: Option<&'s str>,
-    /// Rows that do not count.
+    /// Selects the rows that count.
     pub is_wanted: Arc<dyn Fn(RowId) -> bool + Send + Sync>,
 }
 
@@ -86,7 +88,7 @@ impl Compared {
     /// Reads both sides.
     ///
     /// # Errors
-    /// What the catalog and the disk say.
+    /// Errors of the catalog and the disk.
     pub fn new(
         catalog: &Arc<Catalog>,
         (input, last): (&Side<'_>, &Side<'_>),
@@ -99,10 +101,10 @@ impl Compared {
         Ok(Self { input, last, is_many, silent, keeps_deleted })
     }
 
-    /// Goes through the rows of the new version; `each` may stop it by an error.
+    /// Visits the rows of the new version; an error of `each` stops it.
     ///
     /// # Errors
-    /// What the disk says; what `each` returns.
+    /// Errors of the disk; errors of `each`.
     pub fn each(&self, mut each: impl FnMut(Step) -> Result<()>) -> Result<Counts> {
         let mut counts = Counts::default();
         let mut input = self.input.items()?.peekable();
@@ -117,7 +119,7 @@ impl Compared {
         }
     }
 
-    /// The rows of one address, both in the order of what they hold.
+    /// Matches the rows of one address, both sorted by their contents.
     fn group(
         &self,
         (new, old): (&[Item], &[Item]),
@@ -129,7 +131,8 @@ impl Compared {
         while let Some(held) = new.first().into_iter().chain(old.first()).map(holds).min() {
             let some = new.iter().take_while(|item| holds(item) == held).count();
             let there = old.iter().take_while(|item| holds(item) == held).count();
-            // Of equal rows each was answered by itself; what came of many, came of all of them.
+            // Of equal rows each has its own answer; if rows may be many, all of them share the
+            // answers.
             let kept = match self.is_many {
                 true if some > 0 => there,
                 true => 0,
@@ -156,7 +159,7 @@ impl Compared {
             rest.extend(&old[kept..there]);
             (new, old) = (&new[some..], &old[there..]);
         }
-        // What is computed anew takes the place of what was there: one for one, or all that came of the file.
+        // Newly computed rows replace old ones: one for one, or all rows of the file.
         let replaced = match self.is_many && fresh > 0 {
             true => rest.len(),
             false => fresh.min(rest.len()),
@@ -172,7 +175,8 @@ impl Compared {
     }
 }
 
-/// The rows of a version as items: the address of the object, the row, and a digest of what it holds.
+/// The rows of a version as items: the address of the object, the row, and a digest of its
+/// contents.
 fn read(catalog: &Arc<Catalog>, side: &Side<'_>) -> rows::Items {
     let mut names: Vec<String> = side.columns.to_vec();
     let mut at = |name: Option<&String>| {
@@ -203,14 +207,14 @@ fn read(catalog: &Arc<Catalog>, side: &Side<'_>) -> rows::Items {
             // A failed row matches no row, so it is computed again.
             digest = [0; 16];
         }
-        // Rows without an object are told by what they hold.
+        // Rows without an object are keyed by their contents.
         let key = if has_file { address.as_bytes() } else { &digest[..] };
         HeldRow { key, row, holds: &digest }.write(out);
     };
     rows::read(catalog, side.of.clone(), &columns, write)
 }
 
-/// 128 bits of what the first cells of a row hold.
+/// 128 bits of the contents of a row's first cells.
 pub fn digest(cells: &dyn Cells, count: usize) -> Digest {
     let mut hash = Sha256::new();
     let mut field = |kind: u8, bytes: &[u8]| {

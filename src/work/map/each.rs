@@ -1,4 +1,4 @@
-//! A process for each row: words with the row's file in them, and its standard output as the answer.
+//! One process per row: its arguments name the row's file, and its standard output is the answer.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -15,7 +15,7 @@ use super::process::{GRACE, Process, Started, ending};
 use super::program::invalid;
 use super::task::{Done, Task, Types};
 
-/// Bytes that a row's answer may have.
+/// The most bytes of a row's answer.
 pub const LONGEST: usize = 16 << 20;
 
 /// A part of a word.
@@ -23,25 +23,25 @@ pub const LONGEST: usize = 16 << 20;
 enum Piece {
     Plain(Vec<u8>),
     Path,
-    /// The path without its ending.
+    /// The path without its extension.
     Stem,
-    /// The file's name alone.
+    /// The file name only.
     Name,
     Uri,
     Id,
     Column(String),
 }
 
-/// The words of a command, some of which hold what differs from row to row.
+/// The words of a command, with placeholders that differ from row to row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Words(Vec<Vec<Piece>>);
 
 impl Words {
-    /// Reads `{}`, `{.}`, `{/}`, `{uri}`, `{id}` and `{col:NAME}` in words. Where no word holds any and the file is not
-    /// given otherwise, its path becomes the last word.
+    /// Parses `{}`, `{.}`, `{/}`, `{uri}`, `{id}` and `{col:NAME}` in words. If no word has a
+    /// placeholder and the file is not passed in another way, its path becomes the last word.
     ///
     /// # Errors
-    /// A `{col:` without an end.
+    /// An unclosed `{col:`.
     pub fn new(words: &[OsString], adds_path: bool) -> Result<Self> {
         let mut read: Vec<Vec<Piece>> =
             words.iter().map(|word| pieces(word)).collect::<Result<_>>()?;
@@ -58,12 +58,12 @@ impl Words {
         self.0.iter().flatten().any(needs)
     }
 
-    /// Whether the object is named, whatever of it.
+    /// Whether any placeholder refers to the object.
     pub fn name_object(&self) -> bool {
         self.need_file() || self.0.iter().flatten().any(|piece| *piece == Piece::Uri)
     }
 
-    /// The columns that are named.
+    /// The columns in placeholders.
     pub fn columns(&self) -> Vec<String> {
         let column = |piece: &Piece| match piece {
             Piece::Column(name) => Some(name.clone()),
@@ -79,7 +79,7 @@ impl Words {
             let is_of_file = |piece: &Piece| {
                 matches!(piece, Piece::Path | Piece::Stem | Piece::Name | Piece::Uri)
             };
-            // A word that names the file stands there for each file of a group.
+            // A word with a placeholder for the file is repeated for each file of a group.
             let count = if word.iter().any(is_of_file) { task.objects.len().max(1) } else { 1 };
             for number in 0..count {
                 words.push(filled(word, task, number)?);
@@ -135,7 +135,7 @@ fn pieces(word: &OsStr) -> Result<Vec<Piece>> {
     Ok(pieces)
 }
 
-/// A word with what is the `number`th file's in it.
+/// A word filled in for the file with the index `number`.
 fn filled(word: &[Piece], task: &Task, number: usize) -> Result<OsString, String> {
     let path =
         || task.files.get(number).map(|file| file.path.as_path()).ok_or("the row has no file");
@@ -186,7 +186,7 @@ fn failed(task: Task, why: &str) -> Done {
     task.failed(why)
 }
 
-/// Runs the program once: the answer, or why there is none.
+/// Runs the program once; returns the answer, or the reason why there is none.
 async fn once(
     shared: &Shared,
     words: &Words,
@@ -213,7 +213,7 @@ async fn once(
     };
     let (_, stdout) = process.pipes();
     let Some(stdout) = stdout else { return Ok(Err("the program has no output".into())) };
-    // What it began may hold the pipe: that ends with it, and so does the answer.
+    // A child of the program may hold the pipe open: killing the group ends it, and the answer.
     let read = tokio::spawn(async move {
         let mut answer = Vec::new();
         stdout.take(LONGEST as u64 + 1).read_to_end(&mut answer).await.ok();
@@ -244,7 +244,7 @@ fn is_listed(types: &Types) -> bool {
     matches!(&types.signals[..], [only] if matches!(only.kind, SignalKind::List(_) | SignalKind::Json))
 }
 
-/// What a program printed, as JSON.
+/// The output of a program as JSON.
 fn value(types: &Types, printed: &[u8]) -> Result<Vec<u8>, String> {
     let text = printed.trim_ascii();
     if types.is_many {
@@ -252,7 +252,7 @@ fn value(types: &Types, printed: &[u8]) -> Result<Vec<u8>, String> {
         if is_list {
             return Ok(text.to_vec());
         }
-        // A value on each line.
+        // One value per line.
         let lines = printed.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let one = Types { is_many: false, ..types.clone() };
         let values: Vec<Vec<u8>> = lines.map(|line| value(&one, line)).collect::<Result<_, _>>()?;

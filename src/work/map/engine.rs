@@ -1,4 +1,5 @@
-//! The machine between rows and answers: files are fetched ahead, programs answer several at a time.
+//! Runs rows through programs: files are prefetched, several rows are processed in parallel,
+//! answers are stored.
 
 use std::ffi::OsString;
 use std::ops::ControlFlow;
@@ -22,26 +23,26 @@ use super::step::{self, Step};
 use super::task::{Done, Task, Types};
 use super::worker::{self, Worker};
 
-/// How long rows in flight have where the run is to stop.
+/// How long rows in flight have to finish when the run stops.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Bytes that are fetched ahead of programs, in KiB.
+/// The most data prefetched, in KiB.
 const AHEAD: u32 = 256 << 10;
 
-/// Answers that wait for who keeps them.
+/// The most answers waiting to be stored.
 const WAITING: usize = 256;
 
 /// How a program is run.
 pub enum Way {
-    /// A process for each row.
+    /// One process per row.
     Each { words: Words, stdin: bool },
-    /// No program.
+    /// No program: a built-in step.
     Step(Step),
-    /// Workers, of which the first is there already.
+    /// Workers, the first of which may have been started already.
     Stays(Option<Box<Worker>>),
 }
 
-/// What everybody at work on a run knows.
+/// State shared by all tasks of a run.
 pub struct Shared {
     pub words: Vec<OsString>,
     pub variables: Vec<(&'static str, String)>,
@@ -58,7 +59,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// The next row; `None` where there are no more, or the run is to stop.
+    /// The next row; `None` if there are no more, or the run stops.
     pub async fn next(&self) -> Option<Task> {
         if self.is_stopping() {
             return None;
@@ -70,22 +71,22 @@ impl Shared {
         }
     }
 
-    /// The next row, if it is there.
+    /// The next row, if it is already there.
     pub fn next_now(&self) -> Option<Task> {
         self.ready.try_lock().ok()?.try_recv().ok().map(Task::taken)
     }
 
-    /// Hands over what came of a row.
+    /// Hands over the result of a row.
     pub async fn done(&self, done: Done) {
         self.results.send(done).await.ok();
     }
 
-    /// Whether the run is to stop.
+    /// Whether the run stops.
     pub fn is_stopping(&self) -> bool {
         *self.stop.borrow()
     }
 
-    /// Waits until the run is to stop.
+    /// Waits until the run stops.
     pub async fn stopping(&self) {
         let mut stop = self.stop.clone();
         if stop.wait_for(|stop| *stop).await.is_err() {
@@ -99,35 +100,35 @@ pub struct Fetching {
     pub stores: Arc<Stores>,
     pub folder: Arc<Folder>,
     pub ahead: usize,
-    /// Whether files are fetched: rows without one are wrong then.
+    /// Whether files are fetched: a row without one is then an error.
     pub needs_file: bool,
 }
 
-/// Who is told of answers.
+/// Receives answers.
 pub trait Keeper {
     /// Takes an answer; breaking stops the run.
     ///
     /// # Errors
-    /// It cannot be kept.
+    /// It cannot be stored.
     fn take(&mut self, done: Done) -> Result<ControlFlow<()>>;
 
-    /// Keeps what was taken.
+    /// Stores the answers taken so far.
     ///
     /// # Errors
-    /// It cannot be kept.
+    /// They cannot be stored.
     fn keep(&mut self) -> Result<()>;
 }
 
-/// A second between commits, at most.
+/// The longest time between commits.
 const COMMIT: Duration = Duration::from_secs(1);
 
-/// How long answers may pile up before the next are taken; far fewer than [`WAITING`] do.
+/// How long answers may accumulate before the next are taken; far fewer than [`WAITING`] do.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Runs a program over `rows` until there are no more, the keeper has enough, or `stop` is said.
+/// Runs a program over `rows` until there are no more, the keeper has enough, or `stop` is set.
 ///
 /// # Errors
-/// What the program and the keeper say; rows in flight were finished and kept.
+/// Errors of the program and the keeper; rows in flight were finished and stored.
 pub async fn run(
     shared: Arc<Shared>,
     way: Way,
@@ -163,7 +164,7 @@ pub async fn run(
     let mut grace: Option<Instant> = None;
     let mut due = Instant::now() + COMMIT;
     let mut some = Vec::with_capacity(WAITING);
-    // Answers that come fast are taken several at a time: waking up for each costs more than the answer.
+    // Fast answers are taken in groups: waking up for each costs more than processing it.
     let mut pause: Option<Instant> = None;
     loop {
         if *stop.borrow() && grace.is_none() {
@@ -199,7 +200,7 @@ pub async fn run(
                     failed.get_or_insert(error);
                     stop.send_replace(true);
                 }
-                // One that was told to end at once.
+                // A task that was aborted.
                 Some(Err(_)) => {}
             },
             () = tokio::time::sleep_until(due.into()) => {
@@ -222,7 +223,7 @@ pub async fn run(
     failed.map_or(Ok(()), Err)
 }
 
-/// So long that nobody waits for it.
+/// Long enough that nobody waits for it.
 const MONTH: Duration = Duration::from_secs(30 * 86_400);
 
 fn kept(keeper: &mut dyn Keeper, stop: &watch::Sender<bool>, failed: &mut Option<Error>) {
@@ -239,7 +240,7 @@ pub fn channels(ahead: usize) -> (Sender<Task>, Receiver<Task>, Sender<Done>, Re
     (ready, tasks, results, done)
 }
 
-/// Gives every row its file, several at a time, and hands it on.
+/// Fetches the files of every row, several at a time, and passes it on.
 pub async fn prepare(
     mut rows: Receiver<Vec<Row>>,
     fetching: Arc<Fetching>,
@@ -260,7 +261,7 @@ pub async fn prepare(
             }
             let ids: Vec<RowId> = bundle.iter().map(|row| row.id).collect();
             let right = under_way.acquire_many_owned(u32::try_from(ids.len()).unwrap_or(1)).await;
-            // By tasks of their own: they go on while the programs have enough.
+            // In separate tasks: they continue while the programs are busy.
             let fetched = tokio::spawn(async move {
                 let _right = right;
                 fetched_all(bundle, fetching, room).await
@@ -288,10 +289,11 @@ pub async fn prepare(
     }
 }
 
-/// Local files that are opened at a time.
+/// The most local files opened at a time.
 const BUNDLE: usize = 8;
 
-/// Rows that are fetched together: neighbours with one local file each; any other is alone.
+/// Groups rows that are fetched together: adjacent ones with one local file each; any other is
+/// alone.
 fn bundles_of(rows: Vec<Row>, most: usize) -> Vec<Vec<Row>> {
     let most = (most / 2).clamp(1, BUNDLE);
     let mut bundles: Vec<Vec<Row>> = Vec::new();
@@ -340,10 +342,10 @@ async fn fetched(row: Row, fetching: Arc<Fetching>, room: Arc<Semaphore>) -> Res
     if row.objects.is_empty() {
         return Err(task(row, Vec::new(), None).failed("the row names no file"));
     }
-    // What is here already takes no room.
+    // Local files take no space.
     let is_far = |object: &&Object| !dcfs_store::is_file(object);
     let far = row.objects.iter().filter(is_far).map(|object| object.size.unwrap_or(0));
-    // The columns of a group may be many, too.
+    // The columns of a group may be large, too.
     let size = far.fold(row.columns.len() as u64, u64::saturating_add);
     let size = size.div_ceil(1024).min(AHEAD.into());
     let room = room.acquire_many_owned(u32::try_from(size).unwrap_or(AHEAD)).await.ok();
@@ -361,7 +363,7 @@ async fn fetched(row: Row, fetching: Arc<Fetching>, room: Arc<Semaphore>) -> Res
     }
 }
 
-/// Files of one group that are fetched at a time.
+/// The most files of one group fetched at a time.
 const AT_ONCE: usize = 8;
 
 fn task(row: Row, files: Vec<Local>, room: Option<tokio::sync::OwnedSemaphorePermit>) -> Task {

@@ -1,4 +1,4 @@
-//! The rows that a program is to see, read ahead of it: ids, objects, and the columns it asked for.
+//! Reads the rows for a program ahead of it: ids, objects, and the requested columns.
 
 use std::cell::{Cell as Slot, RefCell};
 use std::ops::{ControlFlow, RangeInclusive};
@@ -14,22 +14,22 @@ use dcfs_data::runs::{Shard, key};
 use roaring::RoaringTreemap;
 use tokio::sync::mpsc::Sender;
 
-/// Rows that are read at a time, in one transaction.
+/// Rows read at a time, in one transaction.
 const CHUNK: usize = 256;
 
 /// A row on its way to a program.
 #[derive(Clone, Debug)]
 pub struct Row {
     pub id: RowId,
-    /// One, or those of a group; none where no file is wanted, or the row names none.
+    /// One, or those of a group; empty if no file is wanted, or the row names none.
     pub objects: Vec<Object>,
-    /// The columns that were asked for, as a JSON object.
+    /// The requested columns, as a JSON object.
     pub columns: Vec<u8>,
-    /// The group that it stands for, by name: its columns are lists then.
+    /// The name of the group, if it stands for one: its columns are lists then.
     pub group: Option<String>,
 }
 
-/// What is read of a row.
+/// The data to read of a row.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     pub file: Option<FileColumn>,
@@ -38,7 +38,7 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// The file of `file`, and the columns named: leaves, or models as a whole.
+    /// The file of `file`, and the named columns: leaves, or whole models.
     ///
     /// # Errors
     /// A name that no column has.
@@ -55,11 +55,11 @@ impl Wanted {
     }
 }
 
-/// Reads the rows of `ranges` in their order, without those that are `done`, until `most` of them or nobody takes them any
-/// more.
+/// Reads the rows of `ranges` in order, without those that are `done`, until there are `most` of
+/// them or nobody takes them any more.
 ///
 /// # Errors
-/// What the catalog says.
+/// Errors of the catalog.
 pub fn feed(
     (catalog, of): (&Catalog, &VersionInfo),
     wanted: &Wanted,
@@ -70,7 +70,7 @@ pub fn feed(
     let mut left = most;
     let mut rest: Option<RangeInclusive<RowId>> = None;
     loop {
-        // The range that is read now, and the last row of it that was.
+        // The current range, and the last row read of it.
         let now: RefCell<Option<RangeInclusive<RowId>>> = RefCell::new(None);
         let last: Slot<Option<RowId>> = Slot::new(None);
         let mut next = std::iter::from_fn(|| {
@@ -91,7 +91,7 @@ pub fn feed(
                 columns.truncate(columns.trim_ascii_end().len());
                 rows.push(Row { id, objects: Vec::new(), columns, group: None });
             }
-            // What is done is passed over quickly, but not for ever in one transaction.
+            // Rows that are done are skipped quickly, but not endlessly in one transaction.
             is_over = rows.len() < CHUNK && seen < 64 * CHUNK;
             Ok(if is_over { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         };
@@ -113,7 +113,7 @@ pub fn feed(
     }
 }
 
-/// Whether a version is gone that was there when the run began.
+/// Whether the error means that a version was removed during the run.
 pub fn is_gone(error: &dcfs_core::error::Error) -> bool {
     matches!(error.kind(), Kind::Stale | Kind::Missing)
 }

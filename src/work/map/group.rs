@@ -1,7 +1,8 @@
-//! Rows that a program sees together: those that have the same values in some columns.
+//! Groups: rows with equal values in some columns, which a program sees together.
 //!
-//! A group is known by its first row, which is what answers are kept under. Which rows are in which group is held in memory:
-//! eight bytes for each row, and some two hundred for each group. What the rows hold is read when their group's turn comes.
+//! A group is identified by its first row, which is the key of its answer. The assignment of rows
+//! to groups is held in memory: eight bytes per row, and some two hundred per group. The contents
+//! of rows are read when it is their group's turn.
 
 use std::collections::HashMap;
 use std::ops::{ControlFlow, RangeInclusive};
@@ -21,26 +22,26 @@ use tokio::sync::mpsc::Sender;
 use super::delta::digest;
 use super::feed::{Row, Wanted};
 
-/// Rows of one group, at most: a program gets all of them at once.
+/// The most rows of one group: a program gets all of them at once.
 const MOST_ROWS: usize = 1_000_000;
 
-/// Bytes of their columns, at most.
+/// The most bytes of their columns.
 const MOST_BYTES: usize = 256 << 20;
 
-/// Characters of a group's name that are shown.
+/// The most characters of a group's name that are shown.
 const SHOWN: usize = 80;
 
 /// A group.
 #[derive(Clone, Debug)]
 pub struct Group {
-    /// The values its rows have in common, for people: `label=pug`.
+    /// The common values of its rows, for people: `label=pug`.
     pub name: String,
-    /// Never empty; rising, as its rows were chosen.
+    /// Never empty; ascending, in the order in which rows were chosen.
     pub rows: Vec<RowId>,
 }
 
 impl Group {
-    /// The row that its answer is kept under.
+    /// The row that is the key of its answer.
     pub fn id(&self) -> RowId {
         self.rows[0]
     }
@@ -51,10 +52,10 @@ impl Group {
 pub struct Groups(pub Vec<Group>);
 
 impl Groups {
-    /// Groups the rows of `ranges` by `by`, columns by their dotted names.
+    /// Groups the rows of `ranges` by `by`, the dotted names of columns.
     ///
     /// # Errors
-    /// A column that is not there; a group that is too large; what the catalog says.
+    /// An unknown column; a group that is too large; errors of the catalog.
     pub fn read(
         (catalog, of, schema): (&Catalog, &VersionInfo, &Schema),
         by: &[String],
@@ -97,7 +98,7 @@ impl Groups {
     }
 }
 
-/// What the rows of a group have in common.
+/// The common values of a group's rows.
 fn named(columns: &[String], cells: &dyn Cells) -> String {
     let text = |(at, name): (usize, &String)| {
         let value = match cells.cell(at) {
@@ -112,10 +113,11 @@ fn named(columns: &[String], cells: &dyn Cells) -> String {
     columns.iter().enumerate().map(text).collect::<Vec<_>>().join(", ")
 }
 
-/// Reads the rows of groups that are not `done`, until `most` of them or nobody takes them any more.
+/// Reads the rows of groups that are not `done`, until there are `most` of them or nobody takes
+/// them any more.
 ///
 /// # Errors
-/// What the catalog says; a group whose columns are too large.
+/// Errors of the catalog; a group whose columns are too large.
 pub fn feed(
     (catalog, of): (&Catalog, &VersionInfo),
     wanted: &Wanted,
@@ -136,7 +138,7 @@ pub fn feed(
     Ok(())
 }
 
-/// The rows of a group as one: their objects, and lists of what they hold.
+/// Combines the rows of a group into one: their objects, and lists of their values.
 fn read((catalog, of): (&Catalog, &VersionInfo), wanted: &Wanted, group: &Group) -> Result<Row> {
     let mut lists: Vec<(String, Vec<u8>)> = Vec::new();
     let mut seen = 0;
@@ -194,7 +196,7 @@ fn read((catalog, of): (&Catalog, &VersionInfo), wanted: &Wanted, group: &Group)
     Ok(Row { id: group.id(), objects, columns, group: Some(group.name.clone()) })
 }
 
-/// Rows as ranges of such that follow each other.
+/// Groups consecutive rows into ranges.
 fn stretches(rows: &[RowId]) -> impl Iterator<Item = RangeInclusive<RowId>> + '_ {
     rows.chunk_by(|one, other| one.key().checked_add(1) == Some(other.key()))
         .map(|chunk| chunk[0]..=chunk[chunk.len() - 1])

@@ -1,5 +1,5 @@
-//! What tells one computation from another: the same command on the same rows goes on where it was, any other begins anew
-//! and says why.
+//! The identity of a computation: the same command over the same rows resumes where it stopped, any
+//! other starts over and says why.
 
 use dcfs_core::hex::hex;
 use dcfs_core::provenance::Provenance;
@@ -7,18 +7,18 @@ use dcfs_data::runs::{About, Program as Made};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// Changes with what a run file or an identity means.
+/// Changes with the format of run files or identities.
 const FORMAT: &str = "dcfs run 1";
 
-/// How many digits of a digest or an id are shown.
+/// The digits shown of a digest or an id.
 const SHOWN: usize = 8;
 
-/// The beginning of an id, which is enough for people.
+/// The beginning of an id, long enough for people.
 pub fn short(id: &str) -> &str {
     id.get(..SHOWN).unwrap_or(id)
 }
 
-/// The parts of a computation that make it what it is, each with a name for people.
+/// The parts that identify a computation, each with a name for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity(pub Vec<(String, String)>);
 
@@ -40,7 +40,7 @@ impl Identity {
         hex(&hash.finalize())
     }
 
-    /// The names of the parts in which another one differs.
+    /// The names of the parts that differ.
     pub fn differs(&self, other: &[(String, String)]) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
         let parts = self.0.iter().chain(other);
@@ -56,7 +56,7 @@ impl Identity {
     }
 }
 
-/// How a version was made by a program: kept with it, for the next one.
+/// How a program made a version: stored with it, for the next one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
     /// `map` or `gen`.
@@ -70,41 +70,43 @@ pub struct Recipe {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
     pub out: String,
-    /// What was called: `get_info`, `ffprobe`.
+    /// The name of the function or program: `get_info`, `ffprobe`.
     pub program: String,
-    /// The programs that made the rows, the first first.
+    /// The programs that made the rows, in order of first use.
     pub programs: Vec<Made>,
-    /// Rows that failed and were kept.
+    /// The number of rows that failed and were kept.
     pub errors: u64,
-    /// Rows that were computed, and how long that took.
+    /// The number of rows computed, and the time it took.
     pub computed: u64,
     pub seconds: f64,
-    /// The command's own words, to run it again.
+    /// The words of the command, to run it again.
     pub words: Vec<String>,
-    /// Where it was run.
+    /// The folder in which it ran.
     pub folder: Option<String>,
-    /// Of many rows for one: the rows of the input that gave none ([`super::silent`]).
+    /// For programs that give many rows: the input rows that gave none ([`super::silent`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silent: Option<String>,
 }
 
 impl Recipe {
-    /// That of a version, where a program made it.
+    /// The recipe of a version, if a program made it.
     pub fn of(provenance: Option<&Provenance>) -> Option<Self> {
         serde_json::from_value(provenance?.recipe.clone()?).ok()
     }
 
-    /// The program that made rows last: that earlier ones made some too was accepted then.
+    /// The program that made rows last: using rows of earlier ones was accepted at that time.
     pub fn latest(&self) -> Option<&str> {
         self.programs.last().map(|program| program.digest.as_str())
     }
 }
 
-/// The programs of a version of which `kept` rows are of the last one: the latest last, and always one.
+/// The programs of a version with `kept` rows of the last one: the latest comes last, and there is
+/// always one.
 pub fn programs(before: Option<&Recipe>, kept: u64, run: Vec<Made>, digest: &str) -> Vec<Made> {
     let mut all: Vec<Made> = Vec::new();
     let mut left = kept;
-    // Of the rows that are gone it is not known which made them: the latest ones are counted first.
+    // It is unknown which program made the rows that are gone: the latest ones are assumed to be
+    // kept.
     for made in before.iter().flat_map(|made| made.programs.iter().rev()) {
         let rows = made.rows.min(left);
         left -= rows;
@@ -123,7 +125,7 @@ pub fn programs(before: Option<&Recipe>, kept: u64, run: Vec<Made>, digest: &str
     all
 }
 
-/// Why a run does not go on with an earlier one of its name.
+/// Why a run does not resume an earlier one of its name.
 pub fn why_anew(now: &Identity, before: &About) -> String {
     let differs = now.differs(&before.parts);
     let id = short(&before.id);
@@ -134,7 +136,7 @@ pub fn why_anew(now: &Identity, before: &About) -> String {
     )
 }
 
-/// `a`, `a and b`, `a, b and c`.
+/// Joins names: `a`, `a and b`, `a, b and c`.
 pub fn listed(names: &[String]) -> String {
     match names {
         [] => String::new(),

@@ -1,4 +1,4 @@
-//! Answers on their way into the run's file: when they are committed, and when enough went wrong.
+//! Stores answers in the run's file: decides when to commit, and when there were too many errors.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -13,17 +13,17 @@ use super::engine::Keeper;
 use super::task::Done;
 use super::{Request, Sampled, Watch, error_of};
 
-/// Errors that are told one by one.
+/// The most errors reported one by one.
 const TOLD: usize = 5;
 
-/// So many rows in a row that their store did not give, and the store is away.
+/// After this many consecutive rows that the store did not return, it counts as away.
 const AWAY: u64 = 100;
 
-/// How long a full disk is waited for, and how often it is tried.
+/// How long to wait for space on a full disk, and the pause between attempts.
 const PATIENCE: Duration = Duration::from_secs(600);
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What is done about rows that fail.
+/// What to do about rows that fail.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
     keeps: bool,
@@ -32,7 +32,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// As it was asked for; of errors that are kept, 100 or 1% at most.
+    /// The policy of a request; if errors are kept, at most 100 or 1%.
     pub fn new(request: &Request, rows: u64) -> Self {
         let most = request.max_errors.unwrap_or((rows / 100).max(100));
         Self { keeps: request.keeps_errors, most, commit: request.commit.max(1) }
@@ -44,23 +44,23 @@ pub struct Keeping<'k> {
     run: Option<(&'k mut RunFile, &'k (dyn Watch + Sync))>,
     policy: Policy,
     ready: Vec<(RowId, Answer)>,
-    /// Rows that were computed, and those of them that failed.
+    /// The number of rows computed, and of those that failed.
     pub rows: u64,
     pub errors: u64,
     pub first_errors: Vec<String>,
-    /// Why the run is to stop.
+    /// Why the run stops.
     pub why: Option<Error>,
-    /// Rows in a row that were not to be had.
+    /// The number of consecutive rows that the store did not return.
     away: u64,
 }
 
 impl<'k> Keeping<'k> {
-    /// Into a run's file.
+    /// Stores into a run's file.
     pub fn new(run: &'k mut RunFile, policy: Policy, watch: &'k (dyn Watch + Sync)) -> Self {
         Self::of(Some((run, watch)), policy)
     }
 
-    /// Nowhere: they are shown.
+    /// Stores nothing: answers are only shown.
     pub fn sample(most: usize) -> Self {
         Self::of(None, Policy { keeps: true, most: u64::MAX, commit: most.saturating_add(1) })
     }
@@ -70,10 +70,10 @@ impl<'k> Keeping<'k> {
         Self { run, policy, ready, rows: 0, errors: 0, first_errors, why: None, away: 0 }
     }
 
-    /// What was computed, by row.
+    /// The computed answers, by row.
     ///
     /// # Errors
-    /// What the catalog says.
+    /// Errors of the catalog.
     pub fn into_sample(
         mut self,
         catalog: &Catalog,
@@ -126,7 +126,7 @@ impl Keeper for Keeping<'_> {
             Some(why) => self.failed(why),
             None => ControlFlow::Continue(()),
         };
-        // Where an error stops the run, its row is tried again by the next one.
+        // If an error stops the run, its row is tried again by the next one.
         if why.is_none() || self.policy.keeps {
             self.rows += 1;
             self.ready.push((done.id, done.answer));
@@ -140,7 +140,8 @@ impl Keeper for Keeping<'_> {
         Ok(flow)
     }
 
-    /// A disk that is full is waited for: what was computed is held meanwhile, and nothing more is.
+    /// Waits for space on a full disk: computed answers are held meanwhile, and no more are
+    /// computed.
     fn keep(&mut self) -> Result<()> {
         let Some((run, watch)) = &mut self.run else { return Ok(()) };
         if self.ready.is_empty() {

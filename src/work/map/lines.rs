@@ -1,4 +1,4 @@
-//! Lines to a program that stays, and lines from it, through its pipes: waiting for a line also writes pending input, so
+//! Lines to and from a worker through its pipes: waiting for a line also writes pending input, so
 //! neither side can block the other, and no other task is woken for a row.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -6,21 +6,22 @@ use tokio::process::{ChildStdin, ChildStdout};
 
 use super::each::LONGEST;
 
-/// Bytes that are read at a time.
+/// Bytes read at a time.
 const PIECE: usize = 64 << 10;
 
-/// Bytes of a line, at most: an answer, and what is around it.
+/// The most bytes of a line: an answer, and its envelope.
 const MOST: usize = LONGEST + 1024;
 
 /// Both ends.
 #[derive(Debug)]
 pub struct Lines {
     stdin: Option<ChildStdin>,
-    /// What is to be said; so much of it was written.
+    /// The pending output, and the number of bytes of it written.
     unsaid: Vec<u8>,
     written: usize,
     stdout: Option<ChildStdout>,
-    /// What was read; lines before `from` were handed out, and no line ends between it and `searched`.
+    /// The bytes read; lines before `from` were returned, and there is no line end between it and
+    /// `searched`.
     read: Vec<u8>,
     from: usize,
     searched: usize,
@@ -32,18 +33,18 @@ impl Lines {
         Self { stdin, unsaid, written: 0, stdout, read, from: 0, searched: 0 }
     }
 
-    /// Says this as soon as the program reads.
+    /// Queues bytes to be written as soon as the program reads.
     pub fn say(&mut self, bytes: &[u8]) {
         self.unsaid.extend_from_slice(bytes);
     }
 
-    /// Says no more.
+    /// Closes the program's input.
     pub fn close(&mut self) {
         self.stdin = None;
     }
 
-    /// The next line, with its end; `None` at the end of the program's output, and instead of a last line without an end: it
-    /// died while it wrote. Cancel-safe.
+    /// The next line, with its line break; `None` at the end of the program's output, and for an
+    /// incomplete last line: the program died while writing it. Cancel-safe.
     pub async fn next(&mut self) -> Option<Result<Vec<u8>, String>> {
         loop {
             if let Some(line) = self.ready() {
@@ -71,7 +72,7 @@ impl Lines {
                             *written = 0;
                         }
                     }
-                    // One that reads no more is told by what it answers no more.
+                    // If it reads no more, it will be noticed by missing answers.
                     None => {
                         *stdin = None;
                         unsaid.clear();
@@ -87,7 +88,7 @@ impl Lines {
         }
     }
 
-    /// The next line, if all of it was read already.
+    /// The next line, if it was completely read already.
     pub fn ready(&mut self) -> Option<Vec<u8>> {
         let found = self.read[self.searched..].iter().position(|byte| *byte == b'\n');
         let Some(at) = found else {
@@ -100,14 +101,14 @@ impl Lines {
         Some(line)
     }
 
-    /// Reads until the end, for nobody.
+    /// Reads and discards until the end.
     pub async fn drain(&mut self) {
         let Some(stdout) = &mut self.stdout else { return };
         tokio::io::copy(stdout, &mut tokio::io::sink()).await.ok();
     }
 }
 
-/// So many bytes were written; `None` where none ever will be.
+/// Writes some bytes and returns their number; `None` if the input is closed or broken.
 async fn write(stdin: &mut Option<ChildStdin>, bytes: &[u8]) -> Option<usize> {
     stdin.as_mut()?.write(bytes).await.ok().filter(|written| *written > 0)
 }
@@ -143,7 +144,7 @@ mod tests {
     fn lines_go_both_ways_whatever_their_length() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.expect("a runtime").block_on(async {
-            // More than both pipes hold, so that each side has to read for the other to go on.
+            // More than both pipes hold, so that each side has to read for the other to continue.
             let long = "x".repeat(300_000);
             let said = format!("{long}\na\n{long}\n");
             let (all, why) = told("cat; printf rest", said.as_bytes()).await;

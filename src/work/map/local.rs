@@ -1,4 +1,4 @@
-//! The files of rows as paths that any program can open, under the objects' own names.
+//! Gives the files of rows paths that any program can open, under the objects' own names.
 
 use std::ffi::OsString;
 use std::fs;
@@ -13,16 +13,16 @@ use dcfs_core::object::Object;
 use dcfs_store::{Here, Stores};
 use nix::fcntl::{Flock, FlockArg};
 
-/// Bytes that are copied at a time.
+/// Bytes copied at a time.
 const PIECE: u32 = 1 << 20;
 
-/// The file in a run's folder that its process holds locked.
+/// The file in a run's folder that its process keeps locked.
 const LOCK: &str = ".lock";
 
-/// Bytes of a file's name: what file systems take.
+/// The longest file name in bytes that file systems accept.
 const LONGEST: usize = 255;
 
-/// A folder of a run, for the files that programs see. Removed when this is dropped.
+/// A run's folder for files passed to programs. Removed when dropped.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
@@ -31,10 +31,10 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// A new one in the folder of the cache.
+    /// Creates one in the cache folder.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// It cannot be created.
     pub fn new(cache: &Path, id: &str) -> Result<Self> {
         let runs = cache.join("runs");
         let path = runs.join(id);
@@ -50,7 +50,7 @@ impl Folder {
         &self.path
     }
 
-    /// An empty folder in it.
+    /// Creates an empty subfolder.
     fn slot(&self) -> std::io::Result<Slot> {
         let path = self.path.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
         fs::create_dir(&path)?;
@@ -58,7 +58,7 @@ impl Folder {
     }
 }
 
-/// Removes the folders of processes that are gone, on whatever machine they were: nobody holds their lock.
+/// Removes the folders of processes that are gone, on any machine: their lock is free.
 fn sweep(runs: &Path) {
     for entry in fs::read_dir(runs).into_iter().flatten().flatten() {
         let Ok(lock) = dcfs_disk::regular::open(&entry.path().join(LOCK)) else { continue };
@@ -74,7 +74,7 @@ impl Drop for Folder {
     }
 }
 
-/// A folder of one file. Removed when this is dropped.
+/// A folder for one file. Removed when dropped.
 #[derive(Debug)]
 struct Slot(PathBuf);
 
@@ -84,7 +84,7 @@ impl Drop for Slot {
     }
 }
 
-/// The file of a row, for as long as this is held.
+/// The file of a row, valid until dropped.
 #[derive(Debug)]
 pub struct Local {
     pub path: PathBuf,
@@ -93,7 +93,7 @@ pub struct Local {
 }
 
 impl Local {
-    /// Fetches an object, checks it, and gives it a path.
+    /// Fetches an object, verifies it, and gives it a path.
     ///
     /// # Errors
     /// As [`Stores::here`]; a full disk.
@@ -101,14 +101,14 @@ impl Local {
         Self::at(stores.here(object).await?, object, folder).await
     }
 
-    /// Gives an object that was fetched a path.
+    /// Gives a fetched object a path.
     ///
     /// # Errors
     /// A full disk.
     pub async fn at(here: Here, object: &Object, folder: &Folder) -> Result<Self> {
         let is_plain = |path: &Path| path.to_str().is_some() && path.file_name().is_some();
         match here.path() {
-            // A local file has its own name already.
+            // A local file already has its own name.
             Some(path) if !path.starts_with("/proc") && is_plain(path) => {
                 Ok(Self { path: path.to_owned(), here: Some(here), _slot: None })
             }
@@ -127,10 +127,10 @@ impl Local {
         }
     }
 
-    /// Whether the bytes that a program was given are still those of the row.
+    /// Checks that the bytes passed to a program are still those of the row.
     ///
     /// # Errors
-    /// `Stale` where they are not.
+    /// `Stale` if they are not.
     pub fn compare(&self) -> Result<()> {
         self.here.as_ref().map_or(Ok(()), Here::compare)
     }
@@ -151,7 +151,7 @@ async fn copy(here: &Here, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The last part of an object's path, as a name that any file system and any JSON takes.
+/// The last part of an object's path, as a name that any file system and any JSON accepts.
 pub fn name(object: &Object) -> OsString {
     let last = object.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     let text: String = String::from_utf8_lossy(last)
@@ -165,7 +165,7 @@ pub fn name(object: &Object) -> OsString {
     OsString::from_vec(shortened(name).into_bytes())
 }
 
-/// A name that is too long keeps its ending.
+/// A name that is too long keeps its extension.
 fn shortened(name: String) -> String {
     if name.len() <= LONGEST {
         return name;

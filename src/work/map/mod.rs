@@ -1,28 +1,30 @@
-//! `dcfs map`, `dcfs gen` and `dcfs agg`: a program sees every row of a version, or every group of them, and what it answers
-//! becomes columns of a new one.
+//! `dcfs map`, `dcfs gen` and `dcfs agg`: a program sees every row of a version, or every group of
+//! rows, and its answers become columns of a new version.
 //!
-//! 1. What can be refused is refused before anything runs: the program, the types, the name, columns that clash ([`plan`]).
-//! 2. A run that stopped goes on; a version that is there already is not made again ([`identity`]).
-//! 3. Rows are read ahead of the program ([`feed`]), their files fetched and given a path ([`local`]); programs answer, a
-//!    process for each row ([`each`]) or workers that stay ([`worker`]), and every answer is held against the types ([`task`]).
-//! 4. Answers are kept in the run's own file; at the end they are joined with the rows they are of, and published
-//!    ([`publish`]).
+//! 1. Invalid requests are refused before anything runs: the program, the types, the name,
+//!    conflicting columns ([`plan`]).
+//! 2. A stopped run is resumed; a version that exists already is not made again ([`identity`]).
+//! 3. Rows are read ahead of the program ([`feed`]), their files fetched and given a path
+//!    ([`local`]); one process per row ([`each`]) or a worker ([`worker`]) answers, and every
+//!    answer is checked against the types ([`task`]).
+//! 4. Answers are stored in the run's own file; at the end they are joined with their rows and
+//!    published ([`publish`]).
 //!
-//! | file | what it does |
+//! | file | contents |
 //! |---|---|
 //! | `work` | one run, from its beginning to its version |
-//! | `program` | what is run, and the digest of its files |
-//! | `plan` | what of a request makes sense, and which rows are computed |
-//! | `identity` | what tells one computation from another; what a version keeps of it |
-//! | `delta` | which rows of the last version stay |
+//! | `program` | the program, and the digest of its files |
+//! | `plan` | validates a request, and decides which rows are computed |
+//! | `identity` | the identity of a computation; the part of it stored with a version |
+//! | `delta` | the rows of the last version that stay |
 //! | `group` | rows that a program sees together |
 //! | `feed`, `local` | rows, and their files as plain paths |
-//! | `engine` | everybody at work: fetching, programs, keeping |
-//! | `each`, `worker`, `process` | how a program is asked |
-//! | `shim.py` | how a Python function is asked |
-//! | `step`, `tar` | steps that need no program |
-//! | `task` | a row in the hands of a program |
-//! | `keeper` | answers are kept; what failed is counted |
+//! | `engine` | the tasks of a run: fetching, programs, storing |
+//! | `each`, `worker`, `process` | how programs are run |
+//! | `shim.py` | how Python functions are run |
+//! | `step`, `tar` | built-in steps |
+//! | `task` | a row passed to a program |
+//! | `keeper` | stores answers and counts errors |
 //! | `publish` | the new version |
 
 mod delta;
@@ -68,7 +70,7 @@ pub use self::work::run;
 
 use crate::save::Chosen;
 
-/// One answer for a row, or many, or for rows together.
+/// The number of answers: one per row, many per row, or for rows together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     Map,
@@ -78,7 +80,7 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// As the command is called.
+    /// The name of the command.
     pub const fn text(self) -> &'static str {
         match self {
             Self::Map => "map",
@@ -88,106 +90,107 @@ impl Shape {
     }
 }
 
-/// What is done where the program is another one than when rows were computed.
+/// What to do if the program has changed since rows were computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edited {
-    /// All rows again.
+    /// Compute all rows again.
     Fresh,
-    /// Only what is missing.
+    /// Compute only missing rows.
     Keep,
 }
 
-/// What is asked for.
+/// The request.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub shape: Shape,
-    /// What is made.
+    /// The name of the new dataset.
     pub name: DatasetName,
     pub number: Number,
     pub description: Option<String>,
     pub attrs: Option<Vec<String>>,
     /// The program and its arguments.
     pub words: Vec<OsString>,
-    /// In place of a program.
+    /// A built-in step instead of a program.
     pub step: Option<Step>,
-    /// It stays, and answers lines of JSON.
+    /// Whether it is a worker that answers lines of JSON.
     pub stays: bool,
-    /// A process for each row has the file's bytes on standard input.
+    /// Whether the process for a row gets the file's bytes on standard input.
     pub stdin: bool,
-    /// More files that the program depends on.
+    /// Further files that the program depends on.
     pub depends: Vec<PathBuf>,
-    /// The types of the answers; names alone where a function says the types.
+    /// The types of the answers; only names if a function declares the types.
     pub out: Option<String>,
-    /// Columns whose values rows of a group have in common; none but for [`Shape::Agg`].
+    /// The columns to group by; only for [`Shape::Agg`].
     pub by: Vec<String>,
-    /// Columns that the program is handed beside the file.
+    /// Columns passed to the program besides the file.
     pub columns: Vec<String>,
     /// The File column.
     pub file: Option<String>,
     pub no_file: bool,
-    /// The signals of the input that rows keep; `None` as is usual: all for a map, none for a gen.
+    /// The signals of the input that rows keep; `None` for the default: all for a map, none for a
+    /// gen.
     pub only: Option<Vec<String>>,
     pub jobs: Option<usize>,
     pub batch: usize,
-    /// Rows between two commits, at most.
+    /// The most rows between two commits.
     pub commit: usize,
-    /// Objects that are fetched ahead.
+    /// Objects prefetched.
     pub prefetch: usize,
-    /// Rows that fail are kept, with their error.
+    /// Whether rows that fail are kept, with their error.
     pub keeps_errors: bool,
     pub max_errors: Option<u64>,
     pub tries: u32,
     pub row_timeout: Option<Duration>,
     pub start_timeout: Duration,
-    /// Rows of the last version that failed are computed again.
+    /// Whether failed rows of the last version are computed again.
     pub retry_errors: bool,
-    /// Only what is new or changed; whether rows of what is gone stay.
+    /// Compute only new or changed rows; whether rows of deleted objects stay.
     pub delta: Option<KeepDeleted>,
     pub edited: Option<Edited>,
-    /// Only this part of the rows, for another run to make a version of.
+    /// Compute only this shard of the rows, for another run to make a version of.
     pub shard: Option<Shard>,
-    /// So many rows, which are shown and not kept.
+    /// Compute only this many rows, which are shown and not stored.
     pub sample: Option<u64>,
-    /// A version without rows is made, too.
+    /// Whether a version without rows may be made.
     pub allow_empty: bool,
-    /// In its printed form.
+    /// In canonical form.
     pub filter: Option<String>,
     pub provenance: Provenance,
 }
 
-/// Whether a delta keeps the rows of what is gone.
+/// Whether a delta keeps the rows of deleted objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeepDeleted(pub bool);
 
-/// What is read.
+/// The input version.
 pub struct Input<'i> {
     pub catalog: Arc<Catalog>,
     pub of: VersionInfo,
     pub schema: Arc<Schema>,
     pub chosen: Chosen<'i>,
-    /// How many rows are chosen.
+    /// The number of chosen rows.
     pub rows: u64,
 }
 
-/// What a run works with.
+/// The environment of a run.
 pub struct Desk<'d> {
     pub stores: Arc<Stores>,
     pub runtime: &'d Runtime,
     pub cache: PathBuf,
-    /// Said true where the run is to stop.
+    /// Set to true to stop the run.
     pub stop: watch::Sender<bool>,
     pub watch: &'d (dyn Watch + Sync),
 }
 
-/// Who is told how a run goes.
+/// Receives progress.
 pub trait Watch {
-    /// Something that a person should know, and that is no error.
+    /// Information for the user that is not an error.
     fn say(&self, what: &str);
-    /// The run has so many rows to compute, of which so many are done already.
+    /// The run has `rows` rows to compute, of which `done` are done already.
     fn begin(&self, run: &str, rows: u64, done: u64);
-    /// So many more rows were answered; of so many bytes.
+    /// This many more rows were answered, with their bytes and errors.
     fn rows(&self, rows: u64, bytes: u64, errors: u64);
-    /// Rows of the new version that are written.
+    /// The number of rows of the new version written.
     fn wrote(&self, rows: u64);
 }
 
@@ -196,39 +199,39 @@ pub trait Watch {
 pub struct Sampled {
     pub row: i64,
     pub label: String,
-    /// JSON, or why there is none.
+    /// JSON, or the reason why there is none.
     pub answer: std::result::Result<String, String>,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Clone, Debug, Default)]
 pub struct Finished {
     /// The run's id.
     pub run: String,
     pub saved: Option<Saved>,
-    /// The version that is there already.
+    /// The version that already exists.
     pub unchanged: Option<VersionInfo>,
-    /// The part that was computed, of which no version is made yet.
+    /// The shard that was computed, of which no version is made yet.
     pub part: Option<Shard>,
-    /// Rows that this run computed, and those that were there from an earlier one.
+    /// The number of rows that this run computed, and that were left by an earlier one.
     pub computed: u64,
     pub reused: u64,
     pub errors: u64,
     pub first_errors: Vec<String>,
-    /// Of a delta.
+    /// For a delta.
     pub counts: Option<Counts>,
     pub seconds: f64,
     pub sample: Vec<Sampled>,
-    /// Rows there are in all, where only a sample was run.
+    /// The total number of rows, if only a sample was run.
     pub of_rows: u64,
 }
 
-/// The types as they are typed.
+/// The types as typed.
 fn printed(signals: &[Signal]) -> String {
     signature::Printed(signals).to_string()
 }
 
-/// Why a row failed, where it did.
+/// Why a row failed, if it did.
 fn error_of(answer: &Answer) -> Option<&str> {
     match answer {
         Answer::Error(why) => Some(why),

@@ -1,4 +1,4 @@
-//! What of a request makes sense: the types, the columns, the file, and which rows are computed.
+//! Validates a request: the types, the columns, the file, and the rows to compute.
 
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
@@ -24,40 +24,40 @@ use super::worker::Hello;
 use super::{Edited, Input, Request, Shape, printed, short};
 use crate::save::{self, Chosen};
 
-/// How the column is called that says why a row has no answer.
+/// The name of the column that says why a row has no answer.
 const ERROR: &str = "error";
 
-/// The part of an identity in which a delta differs.
+/// The part of an identity that a delta ignores.
 const INPUT_VERSION: &str = "the input version";
 
-/// What is to be done, but for the rows.
+/// The plan of a run, without the rows.
 #[derive(Debug)]
 pub struct Plan {
     pub types: Types,
-    /// The file that the program sees, or that its words name.
+    /// The file that the program gets, or that its words name.
     pub file: Option<FileColumn>,
-    /// Whether its bytes are fetched: an address alone takes none.
+    /// Whether its bytes are fetched: an address needs none.
     pub needs_bytes: bool,
-    /// The columns that it is handed: leaves or models, by dotted names.
+    /// The columns passed to it: leaves or models, by dotted names.
     pub columns: Vec<String>,
-    /// Of a process for each row.
+    /// For one process per row.
     pub words: Words,
-    /// The signals that the new version has beside those of its input.
+    /// The signals that the new version adds to those of its input.
     pub signals: Vec<Signal>,
     /// The signals of the input that rows keep; `None` for all.
     pub only: Option<Vec<String>>,
-    /// The column that says why a row failed, where rows that fail are kept.
+    /// The column that says why a row failed, if failed rows are kept.
     pub error: Option<String>,
-    /// The rows of the new version.
+    /// The shape of the new version.
     pub layout: Layout,
     pub identity: Identity,
 }
 
 impl Plan {
-    /// Makes sense of a request.
+    /// Validates a request.
     ///
     /// # Errors
-    /// What makes none: no types, columns that are not there or clash, a file that cannot be chosen.
+    /// An invalid request: no types, unknown or conflicting columns, an ambiguous file.
     pub fn new(
         input: &Input<'_>,
         request: &Request,
@@ -76,12 +76,12 @@ impl Plan {
         let mut added = signals.clone();
         let error = request.keeps_errors.then(|| error_column(&input.schema, &signals));
         if let Some(name) = &error {
-            // A row that failed has none of them.
+            // All are NULL in a failed row.
             added.iter_mut().for_each(|signal| signal.optional = true);
             added.push(Signal::optional(name.clone(), SignalKind::Scalar(Scalar::Text)));
         }
         let only = match (&request.only, request.shape) {
-            // What the rows of a group have in common is kept, as far as these are columns of their own.
+            // The common values of a group's rows are kept, if they are columns of their own.
             (_, Shape::Agg) => {
                 input.schema.select(&names(&request.by), &[])?;
                 let is_whole = |name: &&String| {
@@ -109,7 +109,7 @@ impl Plan {
         }
         identity.add(INPUT_VERSION, input.of.uuid.clone());
         identity.add("the filter", request.filter.clone().unwrap_or_default());
-        // Whether rows that fail are kept may change from one try to the next.
+        // Whether failed rows are kept may change from one attempt to the next.
         identity.add("the types (`--out`)", printed(&signals));
         identity.add("the program's command", program.command());
         identity.add("the columns handed over", columns.join(","));
@@ -142,7 +142,7 @@ impl Plan {
     }
 }
 
-/// `error`, or a name of its own where that is taken: by a step before, or by an answer.
+/// `error`, or another name if that is taken: by an earlier step, or by an answer.
 fn error_column(schema: &Schema, signals: &[Signal]) -> String {
     let is_taken = |name: &str| {
         schema.signals.iter().any(|signal| signal.name.eq_ignore_ascii_case(name))
@@ -154,7 +154,7 @@ fn error_column(schema: &Schema, signals: &[Signal]) -> String {
     own.into_iter().chain(more).find(|name| !is_taken(name)).unwrap_or_default()
 }
 
-/// Whether the program gives what the command takes.
+/// Checks that the program gives what the command expects.
 fn shaped(request: &Request, program: &Program, hello: &Hello) -> Result<()> {
     if request.shape == Shape::Agg {
         return grouped(request, program);
@@ -193,7 +193,7 @@ fn shaped(request: &Request, program: &Program, hello: &Hello) -> Result<()> {
     Ok(())
 }
 
-/// Whether a program can be handed groups so.
+/// Checks that groups can be passed to a program this way.
 fn grouped(request: &Request, program: &Program) -> Result<()> {
     let other = [
         (
@@ -221,7 +221,7 @@ fn names(columns: &[String]) -> Vec<&str> {
     columns.iter().map(String::as_str).collect()
 }
 
-/// The types of the answers: as typed, else as the program says.
+/// The types of the answers: as typed, else as the program declares.
 fn signals(request: &Request, program: &Program, hello: &Hello) -> Result<Vec<Signal>> {
     let name = program.name();
     let Some(text) = &request.out else {
@@ -247,7 +247,7 @@ fn signals(request: &Request, program: &Program, hello: &Hello) -> Result<Vec<Si
     {
         return Ok(signature::of_json(&fields)?);
     }
-    // Names alone, for what a function says.
+    // Only names, for the values of a function.
     let names: Vec<&str> = text.split(',').map(str::trim).collect();
     let is_names = names.iter().all(|name| !name.contains(':'));
     match (&hello.out, is_names && hello.is_named) {
@@ -271,7 +271,7 @@ fn signals(request: &Request, program: &Program, hello: &Hello) -> Result<Vec<Si
     }
 }
 
-/// The columns that the program is handed.
+/// The columns passed to the program.
 fn columns(
     schema: &Schema,
     request: &Request,
@@ -300,7 +300,7 @@ fn columns(
     Ok(columns)
 }
 
-/// The file that the program sees; `None` where it sees none.
+/// The file passed to the program; `None` if there is none.
 fn file(
     input: &Input<'_>,
     request: &Request,
@@ -347,13 +347,13 @@ fn file(
     }
 }
 
-/// Which rows are computed, and what the new version is made of.
+/// The rows to compute, and the sources of the new version.
 pub enum Rows {
-    /// All that are chosen.
+    /// All chosen rows.
     All,
-    /// What is not in the last version.
+    /// Rows that the last version does not have.
     Delta(Delta),
-    /// All that are chosen, in groups.
+    /// All chosen rows, in groups.
     Groups(Groups),
 }
 
@@ -361,14 +361,14 @@ pub enum Rows {
 pub struct Delta {
     pub compared: Compared,
     pub counts: Counts,
-    /// Rows of the input that are computed.
+    /// The rows of the input to compute.
     todo: RoaringTreemap,
-    /// What rows of the input hold that give nothing, as is known.
+    /// Digests of input rows known to give no row.
     pub silent: Vec<Digest>,
 }
 
 impl Rows {
-    /// How many rows or groups are computed, where `all` rows are chosen.
+    /// The number of rows or groups to compute, if `all` rows are chosen.
     pub fn count(&self, all: u64) -> u64 {
         match self {
             Self::All => all,
@@ -377,7 +377,7 @@ impl Rows {
         }
     }
 
-    /// The rows that are computed, in their order.
+    /// The rows to compute, in order.
     pub fn ranges<'r>(
         &'r self,
         chosen: &Chosen<'r>,
@@ -396,10 +396,10 @@ impl Rows {
     }
 }
 
-/// Finds out which rows are computed.
+/// Decides which rows to compute.
 ///
 /// # Errors
-/// A delta upon a version that is none to go on from; what the catalog says.
+/// A delta from a version that is no base for one; errors of the catalog.
 pub fn rows(
     input: &Input<'_>,
     request: &Request,

@@ -1,4 +1,5 @@
-//! One process of a program: a group of its own that ends with it, and the last lines of its standard error.
+//! One process of a program: in a process group that is killed with it, with the last lines of its
+//! standard error.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
@@ -15,28 +16,29 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
-/// Lines of standard error that a message shows, and bytes of each.
+/// The most lines of standard error shown in a message, and the most bytes of each.
 const LINES: usize = 20;
 const LONGEST: u64 = 2000;
 
-/// How long a program that closed its output may live on, and an output whose program is gone.
+/// How long a program may live after closing its output, and an output may stay open after its
+/// program is gone.
 pub const GRACE: Duration = Duration::from_secs(1);
 
-/// Where all that programs say is kept.
+/// The log of all output of programs.
 pub type Log = Arc<Mutex<Said>>;
 
-/// What programs say: held until the run has a log.
+/// The output of programs: buffered until the run has a log.
 #[derive(Default)]
 pub struct Said {
     held: Vec<u8>,
     to: Option<Box<dyn Write + Send>>,
 }
 
-/// Bytes that are held.
+/// The most bytes buffered.
 const HELD: usize = 1 << 20;
 
 impl Said {
-    /// From here on, and what was held, into a log.
+    /// Writes the buffered output, and everything from here on, into a log.
     pub fn goes_to(&mut self, mut log: Box<dyn Write + Send>) {
         log.write_all(&std::mem::take(&mut self.held)).ok();
         self.to = Some(log);
@@ -51,20 +53,20 @@ impl Said {
     }
 }
 
-/// The last lines that a process said.
+/// The last lines of a process's standard error.
 pub type Tail = Arc<Mutex<VecDeque<String>>>;
 
-/// The groups that are at work, for who must end at once.
+/// The running process groups, to be killed if this process has to end at once.
 static GROUPS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
-/// Ends every program that was started, and all that they began.
+/// Kills every program that was started, with its children.
 pub fn kill_all() {
     for group in GROUPS.lock().unwrap_or_else(PoisonError::into_inner).iter() {
         killpg(Pid::from_raw(*group), Signal::SIGKILL).ok();
     }
 }
 
-/// A process, and all that it began: killed where this is dropped.
+/// A process with its children, killed when dropped.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -77,15 +79,15 @@ pub struct Process {
 #[derive(Debug)]
 pub enum Started {
     Well(Box<Process>),
-    /// Its arguments are longer than the system takes.
+    /// Its arguments are longer than the system allows.
     TooLong,
 }
 
 impl Process {
-    /// Starts a program. Its standard input is a pipe where `stdin` says so, else empty.
+    /// Starts a program. Its standard input is a pipe if `stdin`, else empty.
     ///
     /// # Errors
-    /// The system refuses.
+    /// Errors of the system.
     pub fn start(
         words: &[OsString],
         variables: &[(&str, String)],
@@ -118,23 +120,23 @@ impl Process {
         Ok(Started::Well(Box::new(Self { child, group, tail, listener })))
     }
 
-    /// The pipes, once.
+    /// Takes the pipes; only the first call returns them.
     pub fn pipes(&mut self) -> (Option<ChildStdin>, Option<ChildStdout>) {
         (self.child.stdin.take(), self.child.stdout.take())
     }
 
-    /// Waits for its end, and ends what it left behind.
+    /// Waits for its end, and kills its remaining children.
     pub async fn wait(&mut self) -> Option<ExitStatus> {
         let status = self.child.wait().await.ok();
         self.kill();
         if let Some(listener) = self.listener.take() {
-            // What it began may hold the pipe for longer than it lived.
+            // A child may hold the pipe open for longer.
             tokio::time::timeout(GRACE, listener).await.ok();
         }
         status
     }
 
-    /// As [`Process::wait`], for `limit` at most; `None` where that is over, and it was ended.
+    /// As [`Process::wait`], for at most `limit`; `None` if that ran out, and it was killed.
     pub async fn ended_by(&mut self, limit: Option<Duration>) -> Option<ExitStatus> {
         let Some(limit) = limit else { return self.wait().await };
         match tokio::time::timeout(limit, self.wait()).await {
@@ -146,7 +148,8 @@ impl Process {
         }
     }
 
-    /// As [`Process::wait`], for one that has nothing more to say: it is ended where it does not end by itself.
+    /// As [`Process::wait`], for a process whose output has ended: killed if it does not exit by
+    /// itself.
     pub async fn end(&mut self) -> Option<ExitStatus> {
         match tokio::time::timeout(GRACE, self.wait()).await {
             Ok(status) => status,
@@ -157,21 +160,21 @@ impl Process {
         }
     }
 
-    /// Asks the group to end.
+    /// Sends SIGTERM to the group.
     pub fn terminate(&self) {
         if let Some(group) = self.group {
             killpg(group, Signal::SIGTERM).ok();
         }
     }
 
-    /// Ends the group.
+    /// Kills the group.
     pub fn kill(&self) {
         if let Some(group) = self.group {
             killpg(group, Signal::SIGKILL).ok();
         }
     }
 
-    /// The last lines it said, with a line break before them; empty where it said nothing.
+    /// The last lines of its standard error, preceded by a line break; empty if there are none.
     pub fn said(&self) -> String {
         let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         tail.iter().fold(String::new(), |text, line| text + "\n    " + line)

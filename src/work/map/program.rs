@@ -1,4 +1,4 @@
-//! The program that is run: how it is called, and what tells one state of it from another.
+//! The program to run: how it is called, and the digest that identifies its state.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -14,46 +14,46 @@ use sha2::{Digest, Sha256};
 
 use super::step::Step;
 
-/// A file of more bytes is told by its size and time: models are given as arguments, too.
+/// Larger files are identified by size and time: models are passed as arguments, too.
 const HASHED: u64 = 64 << 20;
 
-/// Bytes of a program's text that lineage keeps.
+/// The most bytes of a program's text kept for lineage.
 const KEPT: u64 = 1 << 20;
 
-/// What is written to the run's folder for Python functions.
+/// The program that runs Python functions, written to the run's folder.
 pub const SHIM: &str = include_str!("shim.py");
 
 /// How a program is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// Once for each row.
+    /// Once per row.
     Each {
-        /// The file's bytes come on standard input.
+        /// Whether the file's bytes are passed on standard input.
         stdin: bool,
     },
-    /// It stays, and answers lines of JSON.
+    /// A worker that answers lines of JSON.
     Stays,
-    /// No program: a step that dcfs has.
+    /// No program: a built-in step.
     Step(Step),
-    /// A function of a Python file, by the shim.
+    /// A function in a Python file, called by the shim.
     Function { file: PathBuf, function: String },
 }
 
 /// A program and its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
-    /// As it was typed.
+    /// The words as typed.
     pub words: Vec<OsString>,
     pub call: Call,
-    /// Files whose content is part of what it is.
+    /// Files whose contents are part of its identity.
     depends: Vec<PathBuf>,
 }
 
 impl Program {
-    /// A step that dcfs has, in place of a program.
+    /// A built-in step instead of a program.
     ///
     /// # Errors
-    /// A program, too, was typed.
+    /// A program was typed, too.
     pub fn step(step: Step, words: &[OsString]) -> Result<Self> {
         match words.is_empty() {
             true => Ok(Self { words: Vec::new(), call: Call::Step(step), depends: Vec::new() }),
@@ -61,10 +61,12 @@ impl Program {
         }
     }
 
-    /// The program that was typed: `python FILE.py:FUNCTION` is a function, any other is called for each row, or stays.
+    /// The program as typed: `python FILE.py:FUNCTION` is a function, any other is called once per
+    /// row, or is a worker.
     ///
     /// # Errors
-    /// Nothing was typed; it is not there, or no program; a file it depends on is not there.
+    /// Nothing was typed; it does not exist, or is not a program; a file it depends on does not
+    /// exist.
     pub fn new(
         words: Vec<OsString>,
         (stays, stdin): (bool, bool),
@@ -113,7 +115,7 @@ impl Program {
         Ok(program)
     }
 
-    /// What it is called in events and lists: the function, or the program's own name.
+    /// Its name in events and lists: the function's, or the program's own.
     pub fn name(&self) -> String {
         match &self.call {
             Call::Function { function, .. } => function.clone(),
@@ -125,7 +127,7 @@ impl Program {
         }
     }
 
-    /// The files named in the command: what is edited when a program is.
+    /// The files named in the command: these are edited when a program is.
     fn scripts(&self) -> Vec<PathBuf> {
         let mut scripts = Vec::new();
         if let Call::Function { file, .. } = &self.call {
@@ -133,7 +135,7 @@ impl Program {
         }
         for (at, word) in self.words.iter().enumerate() {
             let path = Path::new(word);
-            // A bare first word is looked for in PATH.
+            // A bare first word is searched for in PATH.
             let is_path = at > 0 || word.as_bytes().contains(&b'/');
             if is_path && path.is_file() {
                 scripts.push(path.to_owned());
@@ -142,10 +144,10 @@ impl Program {
         scripts
     }
 
-    /// sha256 of the content of its files, in hex.
+    /// SHA-256 of the contents of its files, in hex.
     ///
     /// # Errors
-    /// One that cannot be read.
+    /// A file that cannot be read.
     pub fn digest(&self) -> Result<String> {
         if let Call::Step(step) = self.call {
             return Ok(step.digest());
@@ -174,14 +176,14 @@ impl Program {
         Ok(hex(&hash.finalize()))
     }
 
-    /// The text of its first script, where it is one.
+    /// The text of its first script, if it is one.
     pub fn text(&self) -> Option<String> {
         let path = self.depends.first()?;
         let is_short = fs::metadata(path).is_ok_and(|found| found.len() <= KEPT);
         fs::read_to_string(path).ok().filter(|text| is_short && !text.contains('\0'))
     }
 
-    /// The words and files that make it what it is, for the identity of a run.
+    /// The words and files that are part of a run's identity.
     pub fn command(&self) -> String {
         let words = self.words.iter().map(|word| word.to_string_lossy().into_owned());
         let mut text = words.collect::<Vec<_>>().join("\0");
@@ -201,7 +203,7 @@ fn is_python(word: &OsStr) -> bool {
         .is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit() || c == '.'))
 }
 
-/// `FILE.py:FUNCTION`, taken apart.
+/// Splits `FILE.py:FUNCTION`.
 fn function(word: &OsStr) -> Option<(PathBuf, String)> {
     let (file, function) = word.to_str()?.rsplit_once(':')?;
     let is_name = !function.is_empty()
@@ -211,7 +213,7 @@ fn function(word: &OsStr) -> Option<(PathBuf, String)> {
     (file.ends_with(".py") && is_name).then(|| (file.into(), function.to_owned()))
 }
 
-/// The Python that was named; `python3` where there is no `python`, as on Debian.
+/// The Python that was named; `python3` if there is no `python`, as on Debian.
 fn python(word: &OsStr) -> Result<OsString> {
     match found(word) {
         Err(_) if word == "python" && found(OsStr::new("python3")).is_ok() => Ok("python3".into()),
@@ -219,7 +221,7 @@ fn python(word: &OsStr) -> Result<OsString> {
     }
 }
 
-/// Whether a program is there and can be run.
+/// Checks that a program exists and can be run.
 fn found(word: &OsStr) -> Result<()> {
     let shown = word.to_string_lossy();
     if word.is_empty() {

@@ -1,4 +1,5 @@
-//! The new version: every row of the input with its answer, or those of the last version that stay.
+//! Publishes the new version: every row of the input with its answer, or those of the last version
+//! that stay.
 
 use dcfs_core::answer::{self, Held};
 use dcfs_core::cell::Cell;
@@ -19,30 +20,30 @@ use super::plan::{Plan, Rows};
 use super::silent;
 use super::{Input, Request, Shape, Watch, printed};
 
-/// Rows that are handed to the catalog at a time.
+/// Rows written to the catalog at a time.
 const BATCH: usize = 1024;
 
-/// The versions that rows are copied from, by their place in the list.
+/// The versions that rows are copied from, by index.
 const INPUT: usize = 0;
 const LAST: usize = 1;
 
-/// What becomes a version.
+/// The input for a version.
 pub struct Publishing<'p> {
     pub input: &'p Input<'p>,
     pub request: &'p Request,
     pub plan: &'p Plan,
     pub rows: &'p Rows,
     pub last: Option<&'p VersionInfo>,
-    /// How that was made.
+    /// The recipe of that version.
     pub made: Option<&'p Recipe>,
-    /// The program as it is now.
+    /// The digest of the program now.
     pub digest: &'p str,
     pub run: &'p RunFile,
     /// The program's name.
     pub program: String,
-    /// The command, and the text of the program.
+    /// The command, followed by the text of the program if it is a script.
     pub query: &'p str,
-    /// Rows that were computed, rows that were there, and seconds of the run.
+    /// The number of rows computed, of rows that existed, and the seconds of the run.
     pub done: (u64, u64, f64),
     pub watch: &'p (dyn Watch + Sync),
 }
@@ -50,7 +51,7 @@ pub struct Publishing<'p> {
 /// Makes the version.
 ///
 /// # Errors
-/// What the catalog says; a row that has no answer. The run's file stays.
+/// Errors of the catalog; a row without an answer. The run's file stays.
 pub fn publish(publishing: &Publishing<'_>) -> Result<Saved> {
     let Publishing { input, request, plan, rows, last, run, watch, .. } = *publishing;
     let mut writer = Writer::open(input.catalog.path())?;
@@ -114,7 +115,7 @@ pub fn publish(publishing: &Publishing<'_>) -> Result<Saved> {
     };
     let made = publishing.made.filter(|_| matches!(rows, Rows::Delta(_)));
     let programs = identity::programs(made, joining.kept, run.programs()?, publishing.digest);
-    // Rows that failed before and were not tried again are still there.
+    // Rows that failed before and were not tried again still count.
     let old =
         made.filter(|_| !request.retry_errors).map_or(0, |made| made.errors.min(joining.kept));
     let errors = run.done(true)?.len() + old;
@@ -145,7 +146,7 @@ pub fn publish(publishing: &Publishing<'_>) -> Result<Saved> {
     let job = JobDone {
         id: &about.id,
         hash: &identity,
-        // What DataChain's `agg` is called there, too.
+        // DataChain records its `agg` under this name, too.
         step: if request.shape == Shape::Map { "UDF_MAP" } else { "UDF_GEN" },
         program: &publishing.program,
         counts: JobCounts {
@@ -173,7 +174,7 @@ pub fn publish(publishing: &Publishing<'_>) -> Result<Saved> {
     })
 }
 
-/// What is remembered of rows of the input that gave none: those of this run, and those known before.
+/// The digests of input rows that gave no row: those of this run, and those known before.
 fn silent(publishing: &Publishing<'_>, rows: &mut [RowId]) -> Result<Option<String>> {
     let Publishing { input, plan, .. } = *publishing;
     let kept = plan.kept();
@@ -190,22 +191,22 @@ fn silent(publishing: &Publishing<'_>, rows: &mut [RowId]) -> Result<Option<Stri
 
 /// A row of the new version before its cells are made.
 enum Ready {
-    /// As it is in a version.
+    /// Unchanged from a version.
     Copied(Piece<Vec<u8>>),
-    /// A row of the input, with an answer: JSON, or why there is none.
+    /// A row of the input, with an answer: JSON, or the reason why there is none.
     Answered(RowId, Answer),
 }
 
-/// Rows and answers, put together.
+/// Joins rows and answers.
 struct Joining<'j> {
     plan: &'j Plan,
     answers: Answers<'j>,
     ready: Vec<Ready>,
-    /// Rows that the version is to have, and those of them that are of the last one.
+    /// The number of rows that the version should have, and of those from the last version.
     wanted: u64,
     kept: u64,
     many: bool,
-    /// Rows of the input that gave none.
+    /// Rows of the input that gave no row.
     silent: Vec<RowId>,
 }
 
@@ -244,7 +245,7 @@ impl Joining<'_> {
         Ok(())
     }
 
-    /// Writes what is ready, if it is more than `most` rows.
+    /// Writes the pending rows, if there are more than `most`.
     fn write(
         &mut self,
         stage: &mut Stage<'_>,
@@ -293,7 +294,7 @@ impl Joining<'_> {
 
 type Cells<'a> = Vec<Held<'a>>;
 
-/// Where rows may fail every model has a tag, which says that it is there.
+/// If rows may fail, every model has a tag that says whether it is present.
 fn tagged<'a>(signals: &[Signal], declared: &[Signal], cells: Cells<'a>) -> Cells<'a> {
     let mut cells = cells.into_iter();
     let mut all = Vec::new();

@@ -1,5 +1,5 @@
-//! Rows of an input for which a program gave no row: nothing of the version tells of them, so their digests are kept with its
-//! recipe, and a delta does not compute them again.
+//! Rows of an input for which a program gave no row: the version has no trace of them, so their
+//! digests are stored with its recipe, and a delta does not compute them again.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -12,13 +12,13 @@ use dcfs_data::catalog::{Catalog, VersionInfo};
 
 use super::delta::digest;
 
-/// A digest of what a row holds, as [`digest`] makes it.
+/// A digest of a row's contents, from [`digest`].
 pub type Digest = [u8; 16];
 
-/// Rows that are remembered, at most: 2 MB with the version. The others are computed by each delta.
+/// The most rows remembered: 2 MB with the version. Further ones are computed by each delta.
 const MOST: usize = 100_000;
 
-/// Digests as a recipe keeps them; `None` of none.
+/// Digests in the form that a recipe stores; `None` if there are none.
 pub fn written(mut digests: Vec<Digest>) -> Option<String> {
     digests.sort_unstable();
     digests.dedup();
@@ -26,16 +26,16 @@ pub fn written(mut digests: Vec<Digest>) -> Option<String> {
     (!digests.is_empty()).then(|| STANDARD_NO_PAD.encode(digests.as_flattened()))
 }
 
-/// The digests again; none of a text that is damaged.
+/// Parses the digests; empty if the text is damaged.
 pub fn read(text: Option<&str>) -> HashSet<Digest> {
     let bytes = text.and_then(|text| STANDARD_NO_PAD.decode(text).ok()).unwrap_or_default();
     bytes.as_chunks().0.iter().copied().collect()
 }
 
-/// The digests of rows, in ascending order, over some of their columns.
+/// The digests of rows, given in ascending order, over some of their columns.
 ///
 /// # Errors
-/// What the catalog says.
+/// Errors of the catalog.
 pub fn of_rows(
     (catalog, of): (&Catalog, &VersionInfo),
     columns: &[String],

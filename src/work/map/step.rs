@@ -1,4 +1,4 @@
-//! Steps that need no program: what is often asked of files, computed here.
+//! Built-in steps: facts that are often needed of files, computed here.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -24,13 +24,13 @@ use super::tar;
 use super::task::Task;
 use crate::image::{self, Answer, Pieces, pixels};
 
-/// Bytes that are read at a time.
+/// Bytes read at a time.
 const PIECE: usize = 1 << 20;
 
-/// Reads of one picture's header, at most.
+/// The most reads of one image's header.
 const READS: usize = 16;
 
-/// A step by its name.
+/// A built-in step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Hash,
@@ -42,7 +42,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// All there are.
+    /// All steps.
     pub const ALL: [Self; 6] =
         [Self::Hash, Self::Text, Self::Image, Self::ImageAll, Self::Media, Self::Tar];
 
@@ -57,12 +57,12 @@ impl Step {
         }
     }
 
-    /// Whether it gives many rows for one: for `dcfs gen`.
+    /// Whether it gives many rows per row: for `dcfs gen`.
     pub const fn is_many(self) -> bool {
         matches!(self, Self::Tar)
     }
 
-    /// What it is, for help.
+    /// Its description, for help.
     pub const fn help(self) -> &'static str {
         match self {
             Self::Hash => "sha256 of the bytes",
@@ -74,7 +74,7 @@ impl Step {
         }
     }
 
-    /// The types of its answers, as they are typed.
+    /// The types of its answers, as typed.
     const fn out(self) -> &'static str {
         match self {
             Self::Hash => "sha256: str",
@@ -94,7 +94,7 @@ impl Step {
     /// The types of its answers.
     ///
     /// # Errors
-    /// None: they are tested.
+    /// Never: they are tested.
     pub fn signals(self) -> Result<Vec<Signal>> {
         if self == Self::Tar {
             return Ok(vec![Signal::new("file", SignalKind::File)]);
@@ -102,7 +102,7 @@ impl Step {
         Ok(signature::parse(self.out())?)
     }
 
-    /// What of it may change with a release of dcfs, for the digest of programs.
+    /// The part of its identity that may change with a release of dcfs, for the digest of programs.
     pub fn digest(self) -> String {
         hex(&Sha256::digest(format!("step {} 1 {}", self.name(), self.out())))
     }
@@ -117,14 +117,14 @@ impl FromStr for Step {
     }
 }
 
-/// Small files that are read by one hand-over to a thread that may wait for the disk, and their bytes together.
+/// The most small files read by one job of a blocking thread, and their total bytes.
 const BUNDLE: usize = 8;
 const SMALL: u64 = 1 << 20;
 
 /// Takes rows until there are none.
 ///
 /// # Errors
-/// None: what is wrong with a row is that row's.
+/// Never: errors of a row belong to that row.
 pub async fn work(shared: &Shared, step: Step) -> Result<()> {
     while let Some(first) = shared.next().await {
         if step == Step::Media {
@@ -153,7 +153,8 @@ pub async fn work(shared: &Shared, step: Step) -> Result<()> {
             let answer =
                 |(path, object): (Option<PathBuf>, Option<Object>)| -> Result<Value, String> {
                     let path = path.ok_or_else(|| NO_FILE.to_owned())?;
-                    // Decoders are others' code: where one panics, the other files of the bundle have their answers.
+                    // Decoders are third-party code: if one panics, the other files of the bundle
+                    // still have their answers.
                     let read = AssertUnwindSafe(|| of_file(step, &path, object.as_ref()));
                     catch_unwind(read).unwrap_or_else(|_| Err(PANICKED.to_owned()))
                 };
@@ -209,7 +210,7 @@ fn hash(file: &mut impl Read) -> io::Result<Value> {
     Ok(Value::from(hex(&hash.finalize())))
 }
 
-/// Counts as `wc` does, in one pass; what is no text is not counted.
+/// Counts as `wc` does, in one pass; files that are not text are not counted.
 fn text(file: &mut impl Read) -> io::Result<Value> {
     let (mut lines, mut words, mut characters) = (0_u64, 0_u64, 0_u64);
     let (mut is_inside, mut is_ascii, mut is_utf8) = (false, true, true);
@@ -221,7 +222,7 @@ fn text(file: &mut impl Read) -> io::Result<Value> {
         }
         has_nul |= piece.contains(&0);
         is_ascii &= piece.is_ascii();
-        // A character may be cut between two pieces.
+        // A character may be split between two pieces.
         rest.extend_from_slice(piece);
         let (valid, left) = match std::str::from_utf8(&rest) {
             Ok(_) => (rest.len(), false),
@@ -253,7 +254,7 @@ fn text(file: &mut impl Read) -> io::Result<Value> {
     Ok(json!({ "lines": lines, "words": words, "characters": characters, "encoding": encoding }))
 }
 
-/// What a picture says of itself; null where a file is none.
+/// The facts in an image's header; null if the file is not an image.
 fn picture(file: &mut File) -> io::Result<Value> {
     use std::os::unix::fs::FileExt;
     let size = file.metadata()?.len();
@@ -274,7 +275,7 @@ fn picture(file: &mut File) -> io::Result<Value> {
         match image::look(&pieces) {
             Answer::Is(found) => {
                 let orientation = if found.format == "JPEG" { orientation(&first) } else { 1 };
-                // From 5 on it lies on its side.
+                // From 5 on it is rotated by a quarter turn.
                 let (width, height) = match orientation {
                     5..=8 => (found.height, found.width),
                     _ => (found.width, found.height),
@@ -290,7 +291,7 @@ fn picture(file: &mut File) -> io::Result<Value> {
     Ok(Value::Null)
 }
 
-/// What a picture says of itself, and what its pixels say; null where they cannot be decoded.
+/// Adds facts from the pixels of an image; null if they cannot be decoded.
 fn looked_through(mut said: Value, mut file: File) -> io::Result<Value> {
     if let Some(fields) = said.as_object_mut() {
         file.rewind()?;
@@ -302,7 +303,8 @@ fn looked_through(mut said: Value, mut file: File) -> io::Result<Value> {
     Ok(said)
 }
 
-/// The orientation that a camera noted in a JPEG (Exif 2.32, tag 0x0112): 1 where it is not turned.
+/// The orientation that a camera recorded in a JPEG (Exif 2.32, tag 0x0112): 1 if it is not
+/// rotated.
 fn orientation(jpeg: &[u8]) -> u16 {
     exif(jpeg).and_then(tag_orientation).filter(|value| (1..=8).contains(value)).unwrap_or(1)
 }
@@ -348,7 +350,7 @@ fn tag_orientation(tiff: &[u8]) -> Option<u16> {
     })
 }
 
-/// What ffprobe says of a file.
+/// ffprobe's facts about a file.
 async fn media(shared: &Shared, path: &Path) -> Result<Value, String> {
     let words = ["ffprobe", "-v", "error", "-of", "json", "-show_format", "-show_streams", "--"];
     let mut words: Vec<OsString> = words.iter().map(OsString::from).collect();
@@ -427,7 +429,7 @@ mod tests {
             let want = json!({ "lines": lines, "words": words, "characters": characters, "encoding": encoding });
             assert_eq!(text(&mut &bytes[..]).expect("read"), want, "{bytes:?}");
         }
-        // A character of two bytes on the border of two pieces.
+        // A character of two bytes across the border of two pieces.
         let long = [vec![b'a'; PIECE - 1], "\u{e9}b".into()].concat();
         assert_eq!(text(&mut &long[..]).expect("read")["characters"], PIECE + 1);
     }

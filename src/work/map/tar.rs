@@ -1,7 +1,9 @@
-//! The members of a tar as files of their own: rows of DataChain's `File` that say where in the archive their bytes are.
+//! The members of a tar as files of their own: rows of DataChain's `File` with the position of
+//! their bytes in the archive.
 //!
-//! Headers alone are read (POSIX ustar, its `pax` records, GNU's long names); the bytes of members are passed over. A member
-//! that is kept in pieces (sparse), and all that is no file, is left out, as `process_tar` of DataChain leaves it out.
+//! Only headers are read (POSIX ustar, `pax` records, GNU's long names); the bytes of members are
+//! skipped. Sparse members, and everything that is not a file, are left out, as DataChain's
+//! `process_tar` does.
 
 use std::fs::File;
 use std::io;
@@ -12,16 +14,16 @@ use dcfs_core::object::Object;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// Bytes of a header, and what everything is padded to.
+/// The size of a header, and the unit of padding, in bytes.
 const BLOCK: u64 = 512;
 
-/// Bytes of a long name or of pax records.
+/// The most bytes of a long name or of pax records.
 const LONGEST: u64 = 1 << 20;
 
-/// Members of one archive.
+/// The most members of one archive.
 const MOST: usize = 1_000_000;
 
-/// What the headers before a member said of it.
+/// Facts from the extension headers before a member.
 #[derive(Default)]
 struct Said {
     path: Option<Vec<u8>>,
@@ -29,10 +31,10 @@ struct Said {
     is_sparse: bool,
 }
 
-/// The members of the tar that `parent` is.
+/// The members of the tar `parent`.
 ///
 /// # Errors
-/// No tar, a compressed one, or one that is damaged.
+/// Not a tar, a compressed one, or a damaged one.
 pub fn members(file: &File, parent: &Object) -> Result<Vec<Value>, String> {
     let size = file.metadata().map_err(|error| error.to_string())?.len();
     if (1..BLOCK).contains(&size) {
@@ -59,7 +61,7 @@ pub fn members(file: &File, parent: &Object) -> Result<Vec<Value>, String> {
                 said.path = Some(trimmed(&read(file, data, length).map_err(|e| e.to_string())?))
             }
             b'x' => records(&read(file, data, length).map_err(|e| e.to_string())?, &mut said),
-            // Of all members that follow, and of links: nothing that is used here.
+            // Global records, and long link names: nothing that is used here.
             b'g' | b'K' => {}
             kind => {
                 let said = std::mem::take(&mut said);
@@ -115,7 +117,8 @@ fn read(file: &File, at: u64, length: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether the sum of the bytes is what the header says; its own field counts as spaces. Old programs added signed bytes.
+/// Whether the checksum of the bytes matches the header's; its own field counts as spaces. Old
+/// programs summed signed bytes.
 fn is_header(header: &[u8]) -> bool {
     let wanted = number(&header[148..156]);
     let byte = |at: usize| if (148..156).contains(&at) { b' ' } else { header[at] };
@@ -124,7 +127,7 @@ fn is_header(header: &[u8]) -> bool {
     wanted == Some(sum) || wanted.and_then(|n| i64::try_from(n).ok()) == Some(signed)
 }
 
-/// Octal digits, or GNU's base 256 for what is too large for them.
+/// Octal digits, or GNU's base 256 for numbers too large for them.
 fn number(field: &[u8]) -> Option<u64> {
     if field[0] & 0x80 != 0 {
         let first = u64::from(field[0] & 0x7f);

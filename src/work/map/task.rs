@@ -1,4 +1,4 @@
-//! A row in the hands of a program, and what came of it.
+//! A row passed to a program, and its result.
 
 use std::fmt::Write as _;
 
@@ -14,42 +14,42 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::local::{self, Local};
 
-/// A row that is ready: its file is here.
+/// A row that is ready: its file has been fetched.
 #[derive(Debug)]
 pub struct Task {
     pub id: RowId,
     /// One, or those of a group.
     pub objects: Vec<Object>,
-    /// The columns that were asked for, as a JSON object.
+    /// The requested columns, as a JSON object.
     pub columns: Vec<u8>,
-    /// The files of the objects, in their order; none where the program wants none.
+    /// The files of the objects, in order; empty if the program needs none.
     pub files: Vec<Local>,
-    /// The group that it stands for, by name: its columns are lists.
+    /// The name of the group, if it stands for one: its columns are lists then.
     pub group: Option<String>,
-    /// How often it was tried.
+    /// The number of failed attempts.
     pub tries: u32,
-    /// Its share of what may be fetched ahead.
+    /// Its share of the prefetch budget.
     pub _room: Option<OwnedSemaphorePermit>,
 }
 
-/// What came of a row.
+/// The result of a row.
 #[derive(Debug)]
 pub struct Done {
     pub id: RowId,
     pub answer: Answer,
-    /// Bytes of its file.
+    /// The size of its file in bytes.
     pub bytes: u64,
-    /// Whether its store is what failed, and how.
+    /// The kind of error, if the store failed.
     pub store: Option<Kind>,
 }
 
 impl Task {
-    /// In the hands of a program: others may be fetched ahead in its place.
+    /// Marks it as taken by a program: others may be prefetched in its place.
     pub fn taken(self) -> Self {
         Self { _room: None, ..self }
     }
 
-    /// The address of its object; `row 7` where it has none; the name of a group.
+    /// The address of its object; `row 7` if it has none; the name of a group.
     pub fn label(&self) -> String {
         match (&self.group, &self.objects[..]) {
             (Some(name), _) => name.clone(),
@@ -58,7 +58,7 @@ impl Task {
         }
     }
 
-    /// The row as a worker reads it, without the line's end.
+    /// Appends the request for a worker, without the line break.
     pub fn request(&self, out: &mut Vec<u8>) {
         let mut text = format!("{{\"id\":{}", self.id.key());
         let files: Vec<String> =
@@ -84,7 +84,8 @@ impl Task {
         json::text(&found).or_else(|| Some(String::from_utf8_lossy(&found).into_owned()))
     }
 
-    /// It has this answer, if the answer is one: of the types declared, and of bytes that are still those of the row.
+    /// Gives it this answer, if valid: of the declared types, and for bytes that are still those of
+    /// the row.
     pub fn answered(self, types: &Types, value: Vec<u8>) -> Done {
         let checked = match self.files.iter().try_for_each(Local::compare) {
             Err(changed) => Err(changed.to_string()),
@@ -96,13 +97,13 @@ impl Task {
         }
     }
 
-    /// It has no answer.
+    /// Gives it an error instead of an answer.
     pub fn failed(self, why: &str) -> Done {
         let why = format!("{}: {why}", self.label());
         self.done(Answer::Error(why), None)
     }
 
-    /// Its file could not be had.
+    /// Gives it the error that its file could not be fetched.
     pub fn unread(self, error: &Error) -> Done {
         let why = error.to_string();
         let label = self.label();
@@ -117,14 +118,15 @@ impl Task {
     }
 }
 
-/// What `name`, dotted, is in an object of JSON; of a group, whose columns are lists, in each item of them.
+/// The value of the dotted `name` in a JSON object; for a group, whose columns are lists, in each
+/// item.
 fn field(text: &[u8], name: &str, is_group: bool) -> Option<Vec<u8>> {
     if name.is_empty() {
         return Some(text.to_vec());
     }
     if let Some(items) = json::items(text).filter(|_| is_group) {
         let each = items.into_iter().map(|item| field(item, name, false));
-        // A model that is not there has no fields.
+        // An absent model has no fields.
         let each: Vec<Vec<u8>> =
             each.map(|value| value.unwrap_or_else(|| b"null".into())).collect();
         return Some([b"[", &each.join(&b","[..])[..], b"]"].concat());
@@ -135,7 +137,7 @@ fn field(text: &[u8], name: &str, is_group: bool) -> Option<Vec<u8>> {
     field(value, name[key.len()..].trim_start_matches('.'), is_group)
 }
 
-/// A file as a worker reads of it: a JSON object.
+/// The description of a file for a worker: a JSON object.
 fn told(object: &Object, file: &Local) -> String {
     let mut text = "{".to_owned();
     let mut put = |key: &str, value: &[u8]| {
@@ -154,7 +156,7 @@ fn told(object: &Object, file: &Local) -> String {
     text
 }
 
-/// What a program has to answer.
+/// The expected types of answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Types {
     pub signals: Vec<Signal>,
@@ -163,10 +165,10 @@ pub struct Types {
 }
 
 impl Types {
-    /// Whether an answer is of these types.
+    /// Checks that an answer is of these types.
     ///
     /// # Errors
-    /// What of it is not.
+    /// The first mismatch.
     pub fn check(&self, value: &[u8]) -> Result<(), answer::Wrong> {
         if !self.is_many {
             return answer::cells(&self.signals, value).map(drop);

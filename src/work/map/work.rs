@@ -1,5 +1,5 @@
-//! One run, from its beginning to its version: it goes on with an earlier one, lets the program see its rows, and says how
-//! it ended.
+//! One run, from its beginning to its version: resumes an earlier one, passes rows to the program,
+//! and records how it ended.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -27,7 +27,8 @@ use super::{Desk, Edited, Finished, Input, Request, Shape, group};
 /// Runs a program over the rows of a version.
 ///
 /// # Errors
-/// `Stopped` where the program failed, `Interrupted` where a person stopped it: what is done is kept, and the same call goes on.
+/// `Stopped` if the program failed, `Interrupted` if a person stopped it: finished work is kept,
+/// and the same call resumes it.
 pub fn run(desk: &Desk<'_>, input: &Input<'_>, request: &Request) -> Result<Finished> {
     let began = Instant::now();
     let program = match request.step {
@@ -40,7 +41,7 @@ pub fn run(desk: &Desk<'_>, input: &Input<'_>, request: &Request) -> Result<Fini
     let id = uuid::Uuid::new_v4().to_string();
     let folder = Arc::new(Folder::new(&desk.cache, &id)?);
     let calling = Calling::new(&program, &folder, &id)?;
-    // A worker tells its types, so the first one is there before anything is decided.
+    // A worker declares its types, so the first one is started before anything is decided.
     let log = Log::default();
     let (mut first, hello) = match calling.stays {
         false => (None, Hello::default()),
@@ -103,7 +104,7 @@ impl Calling {
     }
 }
 
-/// A run on its way.
+/// A run in progress.
 struct Work<'w> {
     desk: &'w Desk<'w>,
     input: &'w Input<'w>,
@@ -118,7 +119,7 @@ struct Work<'w> {
 }
 
 impl Work<'_> {
-    /// A few rows, which are shown and not kept.
+    /// Computes a few rows, which are shown and not stored.
     fn sample(&mut self) -> Result<Finished> {
         let most = self.request.sample.unwrap_or(0);
         let mut keeping = Keeping::sample(usize::try_from(most).unwrap_or(usize::MAX));
@@ -149,7 +150,7 @@ impl Work<'_> {
         })
     }
 
-    /// All rows, and the version made of them.
+    /// Computes all rows, and makes the version.
     fn whole(&mut self, id: &str, hello: &Hello) -> Result<Finished> {
         let request = self.request;
         let database = self.input.catalog.path().to_owned();
@@ -277,7 +278,7 @@ impl Work<'_> {
         })
     }
 
-    /// The version that this call would make, where it is the latest already.
+    /// The version that this call would make, if it is the latest already.
     fn is_there(
         &self,
         last: Option<&VersionInfo>,
@@ -292,13 +293,13 @@ impl Work<'_> {
         last.filter(|_| is_same && !is_asked_again).cloned()
     }
 
-    /// The run that this call goes on with, or a new one.
+    /// The run that this call resumes, or a new one.
     fn begin(&self, id: &str, total: u64, digest: &str) -> Result<RunFile> {
         let (request, watch) = (self.request, self.desk.watch);
         let identity = self.plan.identity.hash();
         let database = self.input.catalog.path();
         let name = request.name.whole();
-        // Of two that begin the same at once the second finds the first at work.
+        // If two processes start the same run at once, the second finds the first at work.
         let _turn = runs::turn(database)?;
         let parts = if request.shard.is_none() { self.parts(&name) } else { Vec::new() };
         for found in runs::list(database) {
@@ -326,7 +327,7 @@ impl Work<'_> {
                 );
                 return Err(Error::new(Kind::Busy, message));
             };
-            // One that began so goes on where it was.
+            // A run started with `--fresh` is resumed.
             if request.edited == Some(Edited::Fresh) && !found.about.is_fresh {
                 watch.say("`--fresh`: all rows are computed again");
                 run.forget_rows(false)?;
@@ -375,7 +376,7 @@ impl Work<'_> {
         Ok(run)
     }
 
-    /// The parts of this computation that are done.
+    /// The finished shards of this computation.
     fn parts(&self, name: &str) -> Vec<runs::Found> {
         let identity = self.plan.identity.hash();
         let mut parts = runs::list(self.input.catalog.path());
@@ -385,7 +386,7 @@ impl Work<'_> {
         parts
     }
 
-    /// The command, and the text of the program.
+    /// The command, followed by the text of the program if it is a script.
     fn query(&self) -> String {
         let script = self.request.provenance.script();
         match self.program.text() {
@@ -394,7 +395,7 @@ impl Work<'_> {
         }
     }
 
-    /// Notes that a run ended before its end, and says how it goes on.
+    /// Records that a run ended early, and adds to the error how to resume it.
     fn stopped(&self, run: &RunFile, database: &Path, error: Error) -> Error {
         let kept = run.done(false).map_or(0, |done| done.len());
         let about = run.about().unwrap_or_default();
@@ -425,7 +426,7 @@ impl Work<'_> {
         )
     }
 
-    /// Lets the program see the rows that are not `done`.
+    /// Passes the rows that are not `done` to the program.
     fn compute(
         &mut self,
         rows: &Rows,
@@ -479,7 +480,7 @@ impl Work<'_> {
                 let prepare = engine::prepare(rows_from, fetching, ready_to, results_to);
                 let prepare = tokio::spawn(prepare);
                 let ran = engine::run(shared, way, jobs, &desk.stop, results, keeping).await;
-                // What was not handed out is not wanted any more; the feeder ends by it.
+                // Rows not handed out yet are no longer wanted; this also ends the feeder.
                 prepare.abort();
                 ran
             });
@@ -497,7 +498,7 @@ impl Work<'_> {
     }
 }
 
-/// Notes the end of jobs whose runs died.
+/// Records the end of jobs whose runs died.
 fn close_dead(writer: &mut Writer, database: &Path) {
     for found in runs::list(database) {
         if found.state == State::Dead {

@@ -1,4 +1,5 @@
-//! A program that stays: lines of JSON to it, lines of JSON from it (protocol version 1, `docs/map.md`).
+//! A worker: a long-running program that reads and writes lines of JSON (protocol version 1,
+//! `docs/map.md`).
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -21,61 +22,62 @@ use super::task::Task;
 /// The version of the protocol.
 const PROTOCOL: u64 = 1;
 
-/// Rows without an answer at a worker, beside twice a batch, at most.
+/// The most unanswered rows at a worker, in addition to two batches.
 const WINDOW: usize = 64;
 
-/// Rows that a worker has should be answered in this time: so much a kill costs, and so much is done after a signal.
+/// The rows at a worker should take about this long: it bounds the work lost by a kill, and the
+/// delay after a signal.
 const AHEAD: Duration = Duration::from_millis(100);
 
-/// Seconds that a row is taken to need until it is known.
+/// The assumed time per row, in seconds, until it is measured.
 const SLOW: f64 = 0.05;
 
-/// Deaths in [`MINUTE`] after which nothing better is expected.
+/// Deaths within [`MINUTE`] after which we give up.
 const DEATHS: usize = 5;
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// How long a worker may take to end by itself, and then after SIGTERM.
+/// How long a worker may take to exit by itself, and then after SIGTERM.
 const FAREWELL: Duration = Duration::from_secs(30);
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
-/// How long a batch that is not full waits for more rows, where the worker has nothing to do.
+/// How long an incomplete batch waits for more rows while the worker is idle.
 const LINGER: Duration = Duration::from_millis(100);
 
-/// Bytes of a wrong line that are shown.
+/// The most bytes of a malformed line that are shown.
 const SHOWN: usize = 200;
 
-/// What a worker says of itself.
+/// The first message of a worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hello {
-    /// What it answers; `None` where it does not say.
+    /// The types of its answers; `None` if not declared.
     pub out: Option<Vec<Signal>>,
-    /// Why it does not, where it knows.
+    /// Why they are not declared, if known.
     pub why: Option<String>,
-    /// Of a function: the one column, whose name may be changed.
+    /// For a function: whether it has a single column, which may be renamed.
     pub is_named: bool,
-    /// Whether it gives many values for a row.
+    /// Whether it gives many values per row.
     pub is_many: bool,
-    /// Columns it must have, and columns it takes where they are there.
+    /// Columns it requires, and columns it accepts if they exist.
     pub needs: Vec<String>,
     pub takes: Vec<String>,
-    /// Whether it wants the file; `None` where it does not say.
+    /// Whether it wants the file; `None` if not declared.
     pub wants_file: Option<bool>,
     /// The version of its Python.
     pub python: Option<String>,
 }
 
-/// A worker at work.
+/// A running worker.
 #[derive(Debug)]
 pub struct Worker {
     process: Process,
     lines: Lines,
 }
 
-/// How a worker's time ended.
+/// How a worker ended.
 enum Ended {
-    /// There is nothing more to do.
+    /// There is no more work.
     Well,
-    /// It died, or had to.
+    /// It died, or was killed.
     Died(String),
 }
 
@@ -83,7 +85,7 @@ impl Worker {
     /// Starts a worker and waits for its first line.
     ///
     /// # Errors
-    /// It cannot be started; it says nothing, or something else, or that it refuses.
+    /// It cannot be started; its first line is missing or malformed, or it refuses.
     pub async fn start(
         words: &[OsString],
         variables: &[(&str, String)],
@@ -120,20 +122,20 @@ impl Worker {
         Ok((worker, hello))
     }
 
-    /// Tells a Python function the names of its columns.
+    /// Passes the names of its columns to a Python function.
     pub fn name(&mut self, signals: &[Signal]) {
         let names: Vec<&str> = signals.iter().map(|signal| signal.name.as_str()).collect();
         let line = serde_json::json!({ "names": names }).to_string() + "\n";
         self.lines.say(line.as_bytes());
     }
 
-    /// Lets it end: there is nothing more to do.
+    /// Lets it exit: there is no more work.
     async fn farewell(mut self) {
         self.lines.close();
         let ends = async {
             tokio::select! {
                 _ = self.process.wait() => {}
-                // It may have more to print than a pipe holds.
+                // It may still print more than a pipe holds.
                 () = self.lines.drain() => drop(self.process.wait().await),
             }
         };
@@ -144,7 +146,7 @@ impl Worker {
     }
 }
 
-/// What the first line says.
+/// Parses the first line.
 fn hello(line: &[u8]) -> Result<Hello> {
     let odd = || {
         Error::new(
@@ -174,7 +176,8 @@ fn hello(line: &[u8]) -> Result<Hello> {
         Some(Value::String(text)) if told.get("needs").is_none() => Some(signature::parse(text)?),
         _ => None,
     };
-    // A function whose annotation is of no use tells why; where `--out` says the types, that is no matter.
+    // A function with an unusable annotation says why; if `--out` gives the types, that does not
+    // matter.
     let why = match told.get("out") {
         Some(Value::String(why)) if out.is_none() => Some(why.clone()),
         _ => None,
@@ -195,10 +198,10 @@ fn shown(line: &[u8]) -> String {
     String::from_utf8_lossy(&line[..line.len().min(SHOWN)]).trim_end().to_owned()
 }
 
-/// Takes rows until there are none, and hands them to workers, one after another.
+/// Takes rows until there are none, and passes them to workers, one after another.
 ///
 /// # Errors
-/// Workers cannot be started, die again and again, or say that they cannot go on.
+/// Workers cannot be started, die repeatedly, or report that they cannot continue.
 pub async fn work(shared: &Shared, mut first: Option<Worker>) -> Result<()> {
     let mut again: VecDeque<Task> = VecDeque::new();
     let mut deaths: VecDeque<Instant> = VecDeque::new();
@@ -235,7 +238,7 @@ pub async fn work(shared: &Shared, mut first: Option<Worker>) -> Result<()> {
             Ended::Died(why) => {
                 desk.worker.process.kill();
                 let held = std::mem::take(&mut desk.in_flight);
-                // One that answers is no hopeless program, whatever some rows do to it.
+                // A program that answers is not hopeless, whatever some rows do to it.
                 if std::mem::take(&mut desk.has_answered) {
                     deaths.clear();
                 }
@@ -255,8 +258,8 @@ pub async fn work(shared: &Shared, mut first: Option<Worker>) -> Result<()> {
     }
 }
 
-/// Rows that a dead worker held are tried once more, one by one; one that was alone with it, twice, is what killed it.
-/// Answers whether one was.
+/// Retries the rows of a dead worker once more, one by one; a row that was alone with it twice is
+/// what killed it. Returns whether there was one.
 async fn lost(
     shared: &Shared,
     held: VecDeque<Held>,
@@ -277,23 +280,23 @@ async fn lost(
     is_blamed
 }
 
-/// A row that waits for its answer.
+/// A row waiting for its answer.
 struct Held {
     task: Task,
     since: Instant,
-    /// Values that came so far, of a row with many.
+    /// The values so far, for a row with many.
     values: Vec<u8>,
 }
 
-/// A worker and the rows it has.
+/// A worker and its rows.
 struct Desk<'d> {
     worker: Worker,
     in_flight: VecDeque<Held>,
-    /// Rows that are tried again: one at a time.
+    /// Rows to be retried, one at a time.
     again: &'d mut VecDeque<Task>,
-    /// When it last answered.
+    /// The time of its last answer.
     last: Instant,
-    /// Seconds that a row takes, about.
+    /// The approximate time per row, in seconds.
     each: f64,
     has_answered: bool,
 }
@@ -314,7 +317,7 @@ impl Desk<'_> {
             if shared.is_stopping() && self.in_flight.is_empty() {
                 return Ok(Ended::Well);
             }
-            // Half of the window at once: a row alone costs as many system calls.
+            // Half of the window at once: a single row costs as many system calls.
             let has_room = self.again.is_empty()
                 && !is_over
                 && !shared.is_stopping()
@@ -368,7 +371,7 @@ impl Desk<'_> {
                 () = wait(late), if late.is_some() => {
                     let limit = shared.row_timeout.unwrap_or_default().as_secs_f64();
                     let why = format!("took longer than {limit} s (`--row-timeout`)");
-                    // Of a batch it is not known which is slow: each is tried alone, where it is.
+                    // In a batch it is unknown which row is slow: each is then tried alone.
                     if shared.batch == 1 || self.in_flight.len() == 1 {
                         if let Some(Held { mut task, .. }) = self.in_flight.pop_front() {
                             task.tries += 1;
@@ -380,7 +383,7 @@ impl Desk<'_> {
                         self.has_answered = true;
                     }
                     self.in_flight.extend(waiting.drain(..).map(held));
-                    // The others did nothing wrong.
+                    // The others are innocent.
                     let rest = std::mem::take(&mut self.in_flight);
                     self.again.extend(rest.into_iter().map(|held| held.task));
                     return Ok(Ended::Died("a row took too long".into()));
@@ -396,13 +399,13 @@ impl Desk<'_> {
         }
     }
 
-    /// Rows that may be at the worker, by how fast it answers.
+    /// The number of rows that may be at the worker, given its speed.
     fn window(&self, batch: usize) -> usize {
         let fast = AHEAD.as_secs_f64() / self.each.max(1e-6);
         2 * batch + (fast as usize).min(WINDOW)
     }
 
-    /// Notes the time of an answer.
+    /// Records the time of an answer.
     fn note(&mut self) {
         let now = Instant::now();
         let began = self.in_flight.front().map_or(now, |held| held.since.max(self.last));
@@ -411,7 +414,7 @@ impl Desk<'_> {
         self.last = now;
     }
 
-    /// Hands rows to the worker.
+    /// Sends rows to the worker.
     fn send(&mut self, shared: &Shared, tasks: Vec<Task>) {
         let mut request = Vec::new();
         let is_batch = shared.batch > 1;
@@ -429,7 +432,8 @@ impl Desk<'_> {
         self.in_flight.extend(tasks.into_iter().map(held));
     }
 
-    /// Takes an answer: the error of the worker where it says that it cannot go on, and what is wrong with the line.
+    /// Takes an answer: the outer error is the worker's report that it cannot continue, the inner
+    /// one a malformed line.
     async fn answer(&mut self, shared: &Shared, line: &[u8]) -> Result<Result<(), String>> {
         let odd = |what: &str| format!("the worker answered {what}: `{}`", shown(line));
         let Some(fields) = json::fields(line.trim_ascii()) else {

@@ -29,7 +29,7 @@ pub struct NewJob<'a> {
     pub id: &'a str,
     /// Jobs of one name form a sequence.
     pub name: &'a str,
-    /// The command, or the text of its program.
+    /// The command, followed by the text of its program if it is a script.
     pub query: &'a str,
     /// The version of the Python that runs it, if one does.
     pub python: Option<&'a str>,
