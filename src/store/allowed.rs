@@ -85,7 +85,7 @@ impl Allowed {
             return found.map(File::from).map_err(failed);
         };
         let Some((root, rest)) = roots.iter().find_map(|root| root.rest(path)) else {
-            return Err(denied(place, "it lies in no folder that may be read", NO_ROOT));
+            return Err(denied(place, "it is in none of the allowed folders", NO_ROOT));
         };
         let folder = root.folder.as_ref().map_err(|errno| failed(*errno))?;
         let how = OpenHow::new()

@@ -61,7 +61,7 @@ pub fn as_caller(
     if geteuid().is_root() {
         let _identity = Identity::take(caller).map_err(|errno| Error::Failed {
             place: place.to_owned(),
-            cause: format!("cannot take on the rights of user {}: {errno}", caller.uid),
+            cause: format!("cannot assume the rights of user {}: {errno}", caller.uid),
         })?;
         return open();
     }

@@ -16,7 +16,7 @@ pub enum Error {
     #[error("dcfs does not read `{scheme}` yet, which `{place}` asks for")]
     Scheme { place: String, scheme: String },
     /// The source or the path has no exact address.
-    #[error("`{place}` cannot be asked for exactly as recorded: {reason}")]
+    #[error("`{place}` cannot be requested exactly as recorded: {reason}")]
     Unaskable { place: String, reason: &'static str },
     /// A hand-made row.
     #[error("the row of `{place}` records no size; index it again with DataChain")]
@@ -26,12 +26,12 @@ pub enum Error {
     Location { place: String, cause: dcfs_core::object::Error },
     /// A member with two different sizes: `stat` would report another size than a read returns.
     #[error(
-        "`{place}` is {row} bytes long by its row and {location} by its `location`; index it again"
+        "`{place}` has {row} bytes by its row and {location} by its `location`; index it again"
     )]
     MemberSize { place: String, row: u64, location: u64 },
     /// Offsets in decompressed data say nothing about the archive's own bytes.
     #[error(
-        "`{place}` is compressed, and the row's member is recorded by its place in what that unpacks to; unpack the archive and \
+        "`{place}` is compressed, and the row records its member by an offset in the decompressed data; unpack the archive and \
          index it again"
     )]
     Compressed { place: String },
@@ -65,14 +65,14 @@ pub enum Error {
     #[error("`{place}` is never served: it belongs to the catalog, the cache or the mount")]
     Forbidden { place: String },
     /// Still busy after all retries.
-    #[error("the store is busy and did not give `{place}`: {answer}; try again later")]
+    #[error("the store is busy and did not return `{place}`: {answer}; try again later")]
     Busy { place: String, answer: String },
     /// No answer, or an incomplete one.
-    #[error("no whole answer for `{place}` within {seconds} s; see `--timeout`")]
+    #[error("no complete answer for `{place}` within {seconds} s; see `--timeout`")]
     Timeout { place: String, seconds: f64 },
     /// The store sent a whole object when asked for a part.
     #[error(
-        "the server ignores ranges: asked for a part of `{place}`, it sent all of it; large \
+        "the server ignores ranges: when asked for a part of `{place}`, it sent all of it; large \
          objects cannot be read from it"
     )]
     RangeIgnored { place: String },
@@ -83,7 +83,7 @@ pub enum Error {
     #[error("there is no `{place}`: {answer}")]
     Missing { place: String, answer: String },
     /// The receiver of the rows is gone.
-    #[error("nobody takes the rows of the listing any more")]
+    #[error("the receiver of the listing is gone")]
     Unheard,
     /// Any other failure of the store, the network or the disk.
     #[error("`{place}` could not be read: {cause}")]

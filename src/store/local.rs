@@ -71,7 +71,7 @@ impl File {
             seen = Some(state);
             Ok(file)
         })?;
-        let seen = seen.expect("a file that was opened was judged");
+        let seen = seen.expect("a file that was opened was checked");
         if (base, size) != (0, seen.size) {
             let mut beginning = [0; plain::BLOCK];
             let read = file.read_at(&mut beginning, 0).unwrap_or(0);

@@ -252,7 +252,7 @@ impl Answer {
     }
 }
 
-const BAD_VERSION: &str = "its version is not one that a store gives";
+const BAD_VERSION: &str = "its version is not a valid version of a store";
 
 /// Result of comparing one property.
 #[derive(Clone, Copy, PartialEq, Eq)]

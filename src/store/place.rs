@@ -52,7 +52,7 @@ impl Place {
 /// Joins `/abs/dir` (of `file:///abs/dir`) and a path below it. A bare `file://` means the root.
 fn file(dir: &str, path: &[u8]) -> Result<PathBuf, &'static str> {
     if !dir.is_empty() && !dir.starts_with('/') {
-        return Err("its source is no absolute folder; write `file:///folder`");
+        return Err("its source is not an absolute folder; write `file:///folder`");
     }
     if dir.contains('\0') || path.contains(&0) {
         return Err("it holds a NUL");
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn refuses_what_has_no_exact_meaning() {
         let cases: [(&str, &[u8], &str); 43] = [
-            ("", b"a", "`/a` cannot be asked for exactly as recorded: the row records no source"),
+            ("", b"a", "`/a` cannot be requested exactly as recorded: the row records no source"),
             ("ftp://h", b"a", "dcfs does not read `ftp://` yet, which `ftp://h/a` asks for"),
             ("hf://o/n", b"a", "dcfs does not read `hf://o` yet"),
             ("hf://spaces", b"o/n/a", "dcfs does not read `hf://spaces` yet"),
@@ -129,7 +129,7 @@ mod tests {
             (
                 "http://u:secret@h",
                 b"a",
-                "`http://h/a` cannot be asked for exactly as recorded: its source holds a login",
+                "`http://h/a` cannot be requested exactly as recorded: its source holds a login",
             ),
             ("https://h", b"", "empty"),
             ("https://h", b"a/../b", "`.` or `..`"),
@@ -149,7 +149,7 @@ mod tests {
             ("hf://datasets", b"o/n/v//w", "empty, `.` or `..`"),
             ("s3", b"a", "dcfs does not read `s3` yet"),
             ("x\n://b", b"a", "dcfs does not read `x\\n://` yet"),
-            ("file://host/dir", b"a", "no absolute folder"),
+            ("file://host/dir", b"a", "not an absolute folder"),
             ("file:///d", b"", "empty"),
             ("file:///d", b"/etc/passwd", "begins or ends with `/`"),
             ("file:///d", b"a/", "begins or ends with `/`"),

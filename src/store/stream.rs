@@ -388,7 +388,7 @@ impl Task {
 /// Checks that an answer arrived and has the right length. A panic of a library on a hostile answer becomes an
 /// error here.
 fn checked(place: &str, want: u64, answer: Option<Result<Bytes, Error>>) -> Result<Bytes, Error> {
-    let bytes = answer.unwrap_or_else(|| Err(failed(place, "the request ended in a panic")))?;
+    let bytes = answer.unwrap_or_else(|| Err(failed(place, "the request panicked")))?;
     if len(&bytes) != want {
         let answer = format!("{} bytes in place of {want}", bytes.len());
         return Err(Error::Answer { place: place.to_owned(), answer });
@@ -533,7 +533,7 @@ mod tests {
             let fake = Arc::new(Fake { panics: true, ..Fake::default() });
             let error =
                 Stream::new(fake, 0, 10, Arc::new(Memory::new(0))).read(0, 10).await.unwrap_err();
-            assert_eq!(error.to_string(), "`fake` could not be read: the request ended in a panic");
+            assert_eq!(error.to_string(), "`fake` could not be read: the request panicked");
         });
     }
 

@@ -101,22 +101,24 @@ pub enum Error {
     #[error("the mount has seen too many {0}; unmount and mount again")]
     Full(&'static str),
     /// Views nested too deeply.
-    #[error("filters and folders by value nest deeper than {0}; begin again from the version")]
+    #[error(
+        "filters and class folders are nested deeper than {0}; start from the version's directory"
+    )]
     Deep(usize),
     /// A number that this mount never handed out, or whose place no longer exists.
-    #[error("what inode {0:#x} named is no more, as after `dcfs rm`; look the path up again")]
+    #[error("what inode {0:#x} named no longer exists, as after `dcfs rm`; look the path up again")]
     Unknown(u64),
     /// A directory operation on a file, or the other way round.
     #[error("inode {0:#x} is not a {1}")]
     Wrong(u64, &'static str),
     /// A build or a query that continues in the background.
-    #[error("not ready within {0} s (`--timeout`); the work goes on, try again")]
+    #[error("not ready within {0} s (`--timeout`); the work continues, try again")]
     Timeout(u64),
     /// A task died; its panic is in the log.
-    #[error("the work on it was cut off: {0}")]
+    #[error("the work on it was interrupted: {0}")]
     Lost(String),
     /// A row that no longer matches the pack.
-    #[error("row {row} of `{version}` is not the one that was packed; the pack is built anew")]
+    #[error("row {row} of `{version}` is not the packed one; the pack is rebuilt")]
     Mismatch { row: i64, version: String },
 }
 

@@ -72,7 +72,7 @@ pub fn named<'s>(schema: &'s Schema, name: &str) -> Result<Class<'s>> {
     let hint = nearest::hint(&near, "`ls _views/by` lists what there is");
     Err(error::Error::new(
         Kind::Invalid,
-        format!("no column of one value is called `{name}`{hint}"),
+        format!("there is no column of single values called `{name}`{hint}"),
     ))
 }
 

@@ -32,7 +32,7 @@ pub enum Error {
     #[error("`{0}` leads through too many links")]
     Links(String),
     /// A name that would lead out of its directory: none is ever handed out.
-    #[error("a directory lists `{0}`, which is no name; this is a bug")]
+    #[error("a directory lists `{0}`, which is not a valid name; this is a bug")]
     BadName(String),
 }
 

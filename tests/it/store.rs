@@ -378,7 +378,7 @@ const CASES: &[Case] = &[
         name: "nothing at all",
         size: 9,
         answer: |_, _| Reply::silence(),
-        result: Err((Kind::Broken, "no whole answer for `s3://bkt/dir/a b.bin` within 1.5 s")),
+        result: Err((Kind::Broken, "no complete answer for `s3://bkt/dir/a b.bin` within 1.5 s")),
         requests: 3,
     },
     Case {
@@ -391,7 +391,7 @@ const CASES: &[Case] = &[
             reply.then = Then::Hang;
             reply.with("Content-Length", &length)
         },
-        result: Err((Kind::Broken, "no whole answer for `s3://bkt/dir/a b.bin` within 1.5 s")),
+        result: Err((Kind::Broken, "no complete answer for `s3://bkt/dir/a b.bin` within 1.5 s")),
         requests: 3,
     },
     Case {

@@ -253,7 +253,7 @@ const WRONG: &[(&str, usize, Wrong, Kind, &str)] = &[
     ("403", 9, |_, _, _| Reply::refusal(403, "Denied"), Kind::Denied, "the store answers 403"),
     ("401", 9, |_, _, _| Reply::refusal(401, "Denied"), Kind::Denied, "the store answers 401"),
     ("418", 9, |_, _, _| Reply::refusal(418, ""), Kind::Broken, "the store answers 418"),
-    ("nothing", 9, |_, _, _| Reply::silence(), Kind::Broken, "no whole answer for"),
+    ("nothing", 9, |_, _, _| Reply::silence(), Kind::Broken, "no complete answer for"),
     (
         "half a body, then nothing",
         BIG,
@@ -264,7 +264,7 @@ const WRONG: &[(&str, usize, Wrong, Kind, &str)] = &[
             right.with("Content-Length", &length)
         },
         Kind::Broken,
-        "no whole answer for",
+        "no complete answer for",
     ),
     (
         "no HTTP",

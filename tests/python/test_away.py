@@ -102,7 +102,7 @@ def test_verify_and_doctor_say_the_whole_cause_once(away, tmp_path):
     assert cause in line and f"and {FILES - 1} objects like it" in line
     assert [line for line in doctor.splitlines() if line.startswith("note") and cause in line]
     well = away.dcfs.ok("doctor", *away.flags)
-    assert "`s3://box`: the object asked for is the one recorded" in well
+    assert "`s3://box`: the requested object is the recorded one" in well
 
 
 @pytest.mark.mount

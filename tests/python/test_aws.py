@@ -415,7 +415,7 @@ def test_what_sso_refuses_is_said(clouds, sso):
     sso.home.signs_in("hush-token", "2098-01-01T00:00:00Z", **REFRESH)
     cat = ("cat", "--catalog", clouds.folder, "one/in/0", "--profile")
     cases = [
-        ("new", None, "the portal does not take its token; run `aws sso login --profile new`"),
+        ("new", None, "the portal rejects its token; run `aws sso login --profile new`"),
         ("old", None, "it has no token; run `aws sso login --profile old`"),
         ("stranger", "hush-token", "SSO of profile `stranger` gave no credentials: the portal answers 403 (No access)"),
     ]

@@ -113,9 +113,9 @@ WRONG = [
     ("cp few/a/0.txt few/a/1.txt new", USAGE, "`new` is not a directory"),
     ("cp few/a/0.txt new/", USAGE, "`new/` is not a directory"),
     ("cp few/a/0.txt no/new", NOT_FOUND, "cannot write `no/new`"),
-    ("cp few/a/0.txt /dev/null", USAGE, "`/dev/null` is no regular file"),
+    ("cp few/a/0.txt /dev/null", USAGE, "`/dev/null` is not a regular file"),
     ("cp few/a/0.txt few/a/0.txt full", USAGE, "just written"),
-    ("cp -r few full/file", USAGE, "`full/file` is there and is no directory"),
+    ("cp -r few full/file", USAGE, "`full/file` exists and is not a directory"),
     ("cp few/a/0.txt full/few", USAGE, "`full/few/0.txt` is a directory"),
     ("cp --jobs 0 few/a/0.txt .", USAGE, "--jobs"),
 ]

@@ -100,7 +100,7 @@ def plugin(dcfs, catalogs, folder, *flags, **environment):
     command = [mounts.DCFS, "csi", "--endpoint", f"unix://{socket}", "--node", "node-1", "--catalogs", catalogs, "--folder", folder / "own", "--", *flags]
     process = subprocess.Popen(command, env={**dcfs.environment, **environment}, stdout=subprocess.PIPE, text=True)
     try:
-        assert "volumes are answered for" in process.stdout.readline()
+        assert "serving volumes" in process.stdout.readline()
         # As the kubelet says; by itself this client would say the path, which is no name of a host.
         with grpc.insecure_channel(f"unix://{socket}", options=[("grpc.default_authority", "localhost")]) as channel:
             yield Plugin(channel)
@@ -172,7 +172,7 @@ def test_what_makes_no_sense_is_refused_and_leaves_nothing(dcfs, catalogs, tmp_p
             (publishing(target, catalog="a", endpointUrl="http://minio:9000"), "INVALID_ARGUMENT", "needs a secret"),
             (publishing(target, catalog="a", endpointUrl="http://169.254.169.254", anon="true"), "INVALID_ARGUMENT", "the node itself"),
             (publishing(target, catalog="a", dataset="none"), "NOT_FOUND", "no dataset"),
-            (publishing(target, catalog="a", dataset="few", filter="wrong >"), "INVALID_ARGUMENT", "no filter"),
+            (publishing(target, catalog="a", dataset="few", filter="wrong >"), "INVALID_ARGUMENT", "not a filter"),
             (publishing(target, catalog="a", local_root="/"), "INVALID_ARGUMENT", "local_root"),
             (publishing(target, secrets={"LD_PRELOAD": "/x"}, catalog="a"), "INVALID_ARGUMENT", "LD_PRELOAD"),
         ]

@@ -98,7 +98,7 @@ def test_a_tree_is_saved_as_datachain_saves_it(tree, dcfs, here, tmp_path):
         index(dcfs, here, f"{tree}{pattern}", "--save", f"n{number}")
         # A row that two alternatives select is there twice for DataChain.
         mine = rows(here, f"n{number}")
-        # From the listing of the folder around, which is there already, the source is that folder's.
+        # From the listing of the folder around, which exists already, the source is that folder's.
         address = lambda row: (f"{row[0]}/{row[1]}", *row[2:])  # noqa: E731
         assert sorted(map(address, mine)) == sorted(map(address, set(answers[f"{tree}{pattern}"]))), pattern
         assert [row[:2] for row in mine] == sorted((row[:2] for row in mine), key=lambda row: "/".join(row).encode())
@@ -163,7 +163,7 @@ def test_listings_are_used_again_by_both(dcfs, here):
     assert reads_storage(here, photos / "a") == 2
     result = dcfs.run("index", photos / "a", "--save", "part", "--reuse", cwd=here)
     assert result.stdout.startswith("saved part@1.0.0: 2 objects"), result
-    assert "is used again; `--update` lists anew" in result.stderr
+    assert "is reused; `--update` lists again" in result.stderr
     assert index(dcfs, here, photos, "--save", "mine", "--update").startswith("saved mine@1.0.1: 4 objects")
     # The same again is no new version.
     index(dcfs, here, photos, "--save", "mine", "--update")
@@ -184,7 +184,7 @@ def test_a_folder_is_listed_anew(dcfs, here):
     write(photos, ["a/4"])
     (photos / "b/3").unlink()
     result = dcfs.run("index", photos, "--save", "mine", cwd=here)
-    assert result.stdout.startswith("saved mine@1.0.1: 3 objects") and "used again" not in result.stderr, result
+    assert result.stdout.startswith("saved mine@1.0.1: 3 objects") and "is reused" not in result.stderr, result
     assert index(dcfs, here, photos / "a", "--save", "part").startswith("saved part@1.0.0: 3 objects")
     told = json.loads(index(dcfs, here, photos / "*/{1,2}", photos / "a", "--save", "part", "--json"))
     assert told["rows"] == 3 and all(listing["age_seconds"] is None for listing in told["listings"])
@@ -198,7 +198,7 @@ def test_a_listing_of_datachain_is_used(dcfs, here):
     assert reads_storage(here, photos, "theirs") == 3
     write(photos, ["a/4"])
     result = dcfs.run("index", photos, "--save", "mine", "--reuse", cwd=here)
-    assert result.stdout.startswith("saved mine@1.0.0: 3 objects") and "used again" in result.stderr, result
+    assert result.stdout.startswith("saved mine@1.0.0: 3 objects") and "is reused" in result.stderr, result
     assert sorted(rows(here, "mine")) == sorted(rows(here, "theirs"))
     assert len(listings(here)) == 1
 
@@ -283,7 +283,7 @@ def test_what_a_listing_does_not_know_is_listed(dcfs, here):
     write(base, ["day2/c.png"])
     result = dcfs.run("index", "base/day1", "base/day2", "--save", "days", "--reuse", cwd=here)
     assert result.stdout.startswith("saved days@1.0.0: 3 objects"), result
-    assert result.stderr.count("used again") == 1 and f"the listing of `file://{base}/`, made " in result.stderr
+    assert result.stderr.count("is reused") == 1 and f"the listing of `file://{base}/`, made " in result.stderr
     assert index(dcfs, here, "base/day2", "--save", "one", "--reuse").startswith("saved one@1.0.0: 1 object")
     # What is nowhere is told, by its name.
     before = ask(here, "SELECT count(*) FROM datasets_versions")
@@ -489,7 +489,7 @@ def test_nothing_new_may_be_described(dcfs, here):
     index(dcfs, here, "photos", "--save", "x")
     words = ("photos", "--save", "x", "--delta")
     result = dcfs.run("index", *words, "--description", "mine", "--attr", "a=b", "--bump", "major", cwd=here)
-    assert result.stdout.endswith("nothing new; x@1.0.0 is as it was, and `x` is described anew\n"), result
+    assert result.stdout.endswith("nothing new; x@1.0.0 is as it was, and `x` has a new description\n"), result
     assert "no version was made" in result.stderr
     assert dcfs.ok("describe", "x", cwd=here).split("\n")[1:3] == ["description  mine", "attributes   a=b"]
     result = dcfs.run("index", *words, "--json", "--version", "2.0.0", cwd=here)

@@ -412,7 +412,7 @@ ENTRY = "<Version><Key>{}</Key><Size>1</Size><LastModified>2026-01-02T03:04:05Z<
         ((404, "<Error><Code>NoSuchBucket</Code></Error>"), 1, "there is no `s3://b`: the store answers 404 NoSuchBucket"),
         ((301, "<Error><Code>PermanentRedirect</Code></Error>"), 6, "`--region`"),
         ((400, ""), 6, "the store answers 400"),
-        ((200, CIRCLE.format(ENTRY.format("p/a"))), 6, "round in a circle"),
+        ((200, CIRCLE.format(ENTRY.format("p/a"))), 6, "repeats a continuation token"),
         ((200, CIRCLE.format(ENTRY.format("q/a"))), 6, "which does not begin with `p/`"),
         ((200, CIRCLE.replace("<NextKeyMarker>a</NextKeyMarker>", "").format("")), 6, "it does not say where"),
         ((200, "<ListVersionsResult></ListVersionsResult>"), 1, "there is no `s3://b/p/`"),

@@ -970,13 +970,13 @@ def test_a_chain_is_made_anew_from_the_storage_down(work):
     work.ok("save", "h", "--where", "half > 5", "--as", "large")
     (work.here / "files" / "new.txt").write_bytes(b"x" * 99)
     plan = work.ok("refresh", "large", "--plan")
-    assert "f@1.0.0: the storage is listed anew" in plan and "dcfs map --delta f --as s" in plan
+    assert "f@1.0.0: the storage is listed again" in plan and "dcfs map --delta f --as s" in plan
     work.reset()
     (work.here / "halves").unlink()
     work.ok("refresh", "large")
     assert work.calls() == ["new.txt"] and (work.here / "halves").read_text() == "x"
     assert work.rows("large", "count(*)") == [(21,)]
-    assert "listed anew" in work.ok("refresh", "large", "--plan")
+    assert "listed again" in work.ok("refresh", "large", "--plan")
     assert "was not made by dcfs" in work.refused(2, "refresh", "python") if work.python(
         "import datachain as dc; dc.read_values(a=[1]).save('python')") is not None else True
     assert "no dataset `nothing`" in work.refused(1, "refresh", "nothing")

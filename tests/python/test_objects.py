@@ -103,7 +103,7 @@ def test_without_a_cache_there_is_nothing_to_warm(store, dcfs):
 
 
 def test_verify_finds_what_changed_even_where_it_is_cached(store, dcfs):
-    assert "every object is the one recorded" in dcfs.ok("verify", "static", *store.access())
+    assert "every object matches its record" in dcfs.ok("verify", "static", *store.access())
     told(dcfs, store, "warm", "static")
     (store.bucket / "small/03.bin").write_bytes(b"other")
     (store.bucket / "small/04.bin").unlink()

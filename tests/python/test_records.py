@@ -112,7 +112,7 @@ def test_parquet_is_read_with_its_types(load):
         ("x.csv", b"a\n\xff\n", [], "not UTF-8"),
         ("x.csv", "a\n0.5\n", ["--types", "a:int"], "line 2: `0.5` in column `a` is no whole number"),
         ("x.csv", "aa\n0.5\n", ["--types", "ab:int"], "did you mean `aa`"),
-        ("x.csv", "a\n1\n", ["--types", "a:long"], "there are str, int"),
+        ("x.csv", "a\n1\n", ["--types", "a:long"], "known are str, int"),
         ("x.jsonl", '{"a": 1}\n[1]\n', [], "line 2: it is no JSON object"),
         ("x.jsonl", '{"a": 1}\n{"a"\n', [], "line 2: it is no JSON"),
         ("x.json", '{"images": []}', [], "--path images"),

@@ -67,7 +67,7 @@ def test_unites_and_subtracts(run):
         (["group", "pets_sized", "--by", "file.parnt", "--count"], "did you mean `file.parent`"),
         (["group", "pets_sized", "--by", 'x"; drop table y; --', "--count"], "no column"),
         (["merge", "pets_sized", "pets_masked", "--on", "file.pth"], "did you mean `file.path`"),
-        (["merge", "pets_sized", "pets_masked", "--on", "file.path", "--right-on", "a,b"], "as many columns"),
+        (["merge", "pets_sized", "pets_masked", "--on", "file.path", "--right-on", "a,b"], "same number of columns"),
         (["union", "pets_sized"], "2 values required"),
         (["union", "pets_sized", "typed"], "info"),
         (["subtract", "pets_sized", "pets_masked"], "--on"),

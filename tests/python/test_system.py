@@ -28,7 +28,7 @@ def helper():
     """The link by which mount(8) finds the binary, for the time of one test."""
     link = Path("/sbin/mount.fuse.dcfs")
     if os.path.lexists(link):
-        pytest.skip(f"{link} is there already")
+        pytest.skip(f"{link} exists already")
     link.symlink_to(mounts.DCFS)
     yield link
     link.unlink()

@@ -131,7 +131,7 @@ def test_what_is_said_follows_a_rename_and_leaves_datachain_alone(work):
 def test_wrong_descriptions_are_refused(work):
     cases = [
         (["pets", "info.widht", "x"], 2, "did you mean `info.width`"), (["pet"], 1, "did you mean `pets`"),
-        (["pets", "label", "x" * 2000], 2, "too many"), (["pets", "label", "--description", "x"], 2, "behind its name"),
+        (["pets", "label", "x" * 2000], 2, "too many"), (["pets", "label", "--description", "x"], 2, "after its name"),
     ]  # fmt: skip
     for words, code, message in cases:
         result = work.run("describe", *words, cwd=work.folder)

@@ -268,7 +268,7 @@ def test_without_the_option_the_kernel_asks_once(catalog, tmp_path):
                 assert refusal(os.getxattr, path, name) in (errno.ENOTSUP, errno.ENODATA)
         run("ls", "-lRZ", mount.datasets)
     for call in ("listxattr", "getxattr"):
-        assert sum(f"{call} is not answered" in line for line in dcfs.log().splitlines()) == 1
+        assert sum(f"{call} is not supported" in line for line in dcfs.log().splitlines()) == 1
 
 
 def test_by_the_line_of_fstab(catalog, dcfs, tmp_path):

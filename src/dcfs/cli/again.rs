@@ -26,7 +26,7 @@ pub fn run(
     let broken = |message: String| Error::new(Kind::Stopped, message);
     if words.len() < 2 || words.iter().any(|word| word.contains(MASKED)) {
         return Err(broken(format!(
-            "`{shown}` is not whole: secrets are not recorded; run the command yourself"
+            "`{shown}` is incomplete: secrets are not recorded; run the command yourself"
         )));
     }
     let program = std::env::current_exe().map_err(|error| broken(error.to_string()))?;

@@ -137,7 +137,7 @@ impl Answering {
                 Some(path) => {
                     if path.metadata().is_ok_and(|there| there.is_file()) && !self.force {
                         return Err(usage(format!(
-                            "`{}` is there already; choose another name, or replace it: --force",
+                            "`{}` exists already; choose another name, or replace it: --force",
                             path.display()
                         )));
                     }

@@ -92,7 +92,7 @@ impl Count {
         let groups = kernel::of_rows(version, &pack, within, &keys, &folds)?;
         let groups = groups.ok_or_else(|| {
             let names = self.by.join(", ");
-            usage(format!("`{names}` has so many different values that counting them takes more than memory; \
+            usage(format!("`{names}` has so many different values that counting them needs too much memory; \
                            `dcfs sql 'select {names}, count(*) from ... group by all'` counts them on the disk"))
         })?;
         let rows = |values: &[Val<'_>]| match values.first() {
@@ -119,7 +119,7 @@ fn key(known: &Known, name: &str) -> Result<SqlColumn> {
         return match column.value.is_scalar() {
             true => Ok(column.clone()),
             false => Err(usage(format!(
-                "`{name}` holds lists, JSON or bytes, which are not counted by value"
+                "`{name}` holds lists, JSON or bytes, which cannot be counted by value"
             ))),
         };
     }

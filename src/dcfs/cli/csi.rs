@@ -44,7 +44,10 @@ impl Csi {
         let path = self.endpoint.strip_prefix("unix://").unwrap_or(&self.endpoint);
         let socket = Path::new(path);
         if !socket.is_absolute() {
-            return Err(usage(format!("`--endpoint {}` is no unix:///PATH", self.endpoint)));
+            return Err(usage(format!(
+                "`--endpoint {}` is not of the form unix:///PATH",
+                self.endpoint
+            )));
         }
         if self.node.is_empty() || self.node.len() > 253 {
             return Err(usage("`--node` is a name of at most 253 bytes"));
@@ -60,7 +63,7 @@ impl Csi {
         let program = std::env::current_exe().map_err(|error| failed(Path::new("dcfs"), error))?;
         let (id, folder, options) = (self.node, self.folder, self.options);
         let node = Node::new(Settings { id, catalogs, folder, program, options })?;
-        out.line(format_args!("volumes are answered for at {}", self.endpoint))?;
+        out.line(format_args!("serving volumes at {}", self.endpoint))?;
         out.flush()?;
         let runtime = access::runtime()?;
         runtime.block_on(serve(socket, node)).map_err(|error| failed(socket, error))

@@ -197,7 +197,7 @@ impl<F> Behind<F> {
         self.log.iter().for_each(|log| log.reopen());
         let settings = access::settings(self.plan.config.as_deref());
         match settings.and_then(|settings| self.vfs.stores().reset(settings)) {
-            Ok(()) => tracing::info!("SIGHUP: the log is open again, settings were read"),
+            Ok(()) => tracing::info!("SIGHUP: the log was reopened and settings were read"),
             Err(error) => tracing::error!("SIGHUP: settings stay as they were: {error}"),
         }
     }

@@ -52,7 +52,7 @@ const EXAMPLES: &str = "Examples:
   dcfs describe pets --description 'Pictures of pets' --owner ann@example.org
   dcfs describe pets info.width 'width in pixels, after rotation'
   dcfs describe pets label --caveat 'labels below row 200 were guessed'
-  dcfs describe pets label ''                     say nothing of it";
+  dcfs describe pets label ''                     remove the description";
 
 /// The current descriptions.
 #[derive(Debug, Serialize)]
@@ -93,12 +93,12 @@ impl Describe {
         };
         if self.column.is_some() && changes != Description::default() {
             return Err(usage(
-                "--description and labels are of the dataset; write what a column means behind its name",
+                "--description and labels describe the dataset; write the meaning of a column after its name",
             ));
         }
         let texts = [&annotation.description, &annotation.owner, &annotation.caveat];
         if let Some(long) = texts.into_iter().flatten().find(|text| text.len() > LONGEST) {
-            let message = format!("{} bytes are too many; say it in {LONGEST}", long.len());
+            let message = format!("{} bytes are too many; the limit is {LONGEST}", long.len());
             return Err(usage(message));
         }
         if changes != Description::default() {
@@ -136,7 +136,7 @@ impl Said {
         if let Some(column) = column {
             return match self.columns.get(column) {
                 Some(said) => out.line(format_args!("{column}  {}", said.line())),
-                None => out.line(format_args!("{column}  nothing is said of it")),
+                None => out.line(format_args!("{column}  no description")),
             };
         }
         out.line(&self.dataset)?;

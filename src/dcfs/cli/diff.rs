@@ -165,7 +165,7 @@ impl Diff {
             return Ok((before, from));
         };
         if to.parse::<Requirement>().is_ok() {
-            return Err(usage(format!("`{to}` is no dataset; write `{}@{to}`", from.dataset)));
+            return Err(usage(format!("`{to}` is not a dataset; write `{}@{to}`", from.dataset)));
         }
         let to = catalog.find(&to.parse::<DatasetRef>()?)?;
         Ok((from, to))

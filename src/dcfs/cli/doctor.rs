@@ -107,7 +107,7 @@ impl Doctor {
             Err(error) => return vec![Check::told("settings", Err(error))],
         };
         let stores = self.access.probing(settings.clone());
-        let stand = stores.check().map(|()| "all that is said of them makes sense".to_owned());
+        let stand = stores.check().map(|()| "all of their settings are valid".to_owned());
         let mut checks = vec![Check::note("settings", true, file(&settings))];
         checks.push(Check::told("stores", stand));
         let catalog = self.access.catalog.open().ok();
@@ -167,7 +167,7 @@ impl Check {
 
 fn file(settings: &Settings) -> String {
     let Some(file) = settings.file() else {
-        return "no file; flags, the environment and ~/.aws count".into();
+        return "no file; settings come from flags, the environment and ~/.aws".into();
     };
     let tables: Vec<String> = settings.names().map(|name| format!("`{name}`")).collect();
     output::sanitized(&format!("{} with {}", file.display(), tables.join(", ")))
@@ -207,7 +207,7 @@ fn answers(stores: &Stores, asked: &[(String, Object)]) -> Vec<(String, Check)> 
     let all = runtime.block_on(futures_util::future::join_all(asked.iter().map(ask)));
     let check = |(source, answer): (String, Result<()>)| {
         let (fine, said) = match answer {
-            Ok(()) => (true, "the object asked for is the one recorded".to_owned()),
+            Ok(()) => (true, "the requested object is the recorded one".to_owned()),
             // It answers; changed objects are the business of `dcfs verify`.
             Err(error) if error.kind() == Kind::Stale => (true, error.to_string()),
             Err(error) => (false, error.to_string()),

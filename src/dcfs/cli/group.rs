@@ -70,7 +70,9 @@ impl Group {
             items.extend(columns.iter().map(item));
         }
         if items.len() == self.by.len() {
-            return Err(usage("say what is made of each group, e.g. --count or --avg info.width"));
+            return Err(usage(
+                "say what to compute for each group, e.g. --count or --avg info.width",
+            ));
         }
         let mut text = format!("SELECT {} FROM {}", items.join(", "), table(&self.dataset));
         if !self.by.is_empty() {

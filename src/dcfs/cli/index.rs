@@ -254,7 +254,9 @@ fn tell(indexed: &Indexed, out: &mut Output) -> Result<()> {
         (Some(saved), _) => out.line(format!("saved {}: {}", version(saved), size(saved))),
         (None, Some(last)) if indexed.is_described => {
             let name = &last.dataset;
-            out.line(format!("nothing new; {last} is as it was, and `{name}` is described anew"))
+            out.line(format!(
+                "nothing new; {last} is as it was, and `{name}` has a new description"
+            ))
         }
         (None, Some(last)) => out.line(format!("nothing new; {last} is as it was")),
         (None, None) => Ok(()),
@@ -265,7 +267,7 @@ fn told_of(listing: &Report, is_told: bool) {
     let of = &listing.of;
     if let Some(age) = listing.age_seconds.filter(|_| !is_told).map(duration) {
         warn(format_args!(
-            "the listing of `{of}`, made {age} ago, is used again; `--update` lists anew"
+            "the listing of `{of}`, made {age} ago, is reused; `--update` lists again"
         ));
     }
     if listing.objects == 0 {

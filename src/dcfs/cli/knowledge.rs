@@ -200,7 +200,7 @@ impl Note {
         let (name, text) = match &self.words[..] {
             [name, text] => (Some(naming::dataset(name).map_err(usage)?), text),
             [text] => (None, text),
-            _ => return Err(usage("say what is to be noted")),
+            _ => return Err(usage("give the text of the note")),
         };
         let page = name.map(|name| self.page(&knowledge, &name)).transpose()?;
         let who = std::env::var("USER").unwrap_or_default();

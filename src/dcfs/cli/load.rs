@@ -153,7 +153,7 @@ impl Load {
         }
         for column in &self.types {
             let (name, wanted) = typed(column)?;
-            let missing = || usage(format!("`{column}` names no type; write `{name}:str`"));
+            let missing = || usage(format!("`{column}` has no type; write `{name}:str`"));
             types.push((name.to_owned(), wanted.ok_or_else(missing)?));
         }
         let reading = Reading {
@@ -178,7 +178,7 @@ fn typed(text: &str) -> Result<(&str, Option<Scalar>)> {
         "datetime" => Scalar::Time,
         _ => {
             return Err(usage(format!(
-                "`{word}` is no type; there are str, int, float, bool, datetime"
+                "`{word}` is not a type; known are str, int, float, bool, datetime"
             )));
         }
     };
@@ -190,6 +190,6 @@ fn byte(text: &str) -> Result<u8, String> {
     match text.as_bytes() {
         [byte] => Ok(*byte),
         b"\\t" => Ok(b'\t'),
-        _ => Err("one character is meant, e.g. `,` or `;`".into()),
+        _ => Err("write one character, e.g. `,` or `;`".into()),
     }
 }

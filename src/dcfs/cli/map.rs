@@ -474,7 +474,7 @@ fn listen(stop: &watch::Sender<bool>) -> Result<signal_hook::iterator::Handle> {
                 map::kill_all();
                 std::process::exit(128 + signal);
             }
-            eprintln!("dcfs: stopping: what is in flight is finished; again to end at once");
+            eprintln!("dcfs: stopping: rows in flight are finished; press again to stop at once");
             stop.send_replace(true);
         }
     };
@@ -528,7 +528,7 @@ impl Watch for Telling {
             Self::event(&json!({ "event": "start", "run": run, "rows": rows, "done": done }));
         } else if done > 0 {
             let left = counted(rows.saturating_sub(done), "row");
-            self.progress.say(&format!("going on: {} are done, {left} left", count(done)));
+            self.progress.say(&format!("resuming: {} are done, {left} left", count(done)));
         }
     }
 

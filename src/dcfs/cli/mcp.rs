@@ -184,7 +184,7 @@ impl Install {
             let path = client.file(&project);
             if self.print {
                 if let Some(command) = client.command(&words) {
-                    out.line(format_args!("for you alone: {command}"))?;
+                    out.line(format_args!("for your user only: {command}"))?;
                 }
                 out.line(format_args!("in {}:", path.display()))?;
                 out.text(&client.entered("", &words)?)?;

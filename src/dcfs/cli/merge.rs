@@ -55,7 +55,7 @@ impl Merge {
     pub fn run(self, out: &mut Output) -> Result<()> {
         let right_on = if self.right_on.is_empty() { &self.on } else { &self.right_on };
         if right_on.len() != self.on.len() {
-            return Err(usage("--on and --right-on name as many columns"));
+            return Err(usage("--on and --right-on must name the same number of columns"));
         }
         let join = match self.keep {
             Keep::Left => "LEFT JOIN",

@@ -177,10 +177,10 @@ impl Mount {
         }
         let place = mountpoint::prepare(&self.mountpoint, self.allow_other)?;
         if place.made {
-            warn(format_args!("`{}` was not there; made", self.mountpoint.display()));
+            warn(format_args!("`{}` did not exist and was created", self.mountpoint.display()));
         }
         if place.cleaned {
-            eprintln!("dcfs: a dead mount was at `{}`; cleaned up", self.mountpoint.display());
+            eprintln!("dcfs: removed a dead mount at `{}`", self.mountpoint.display());
         }
         let mut arguments: Vec<OsString> = vec!["mount".into(), "--report".into()];
         arguments.extend(self.words.iter().cloned());

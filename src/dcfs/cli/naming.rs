@@ -67,7 +67,7 @@ impl DescriptionArgs {
 pub fn dataset(text: &str) -> Result<DatasetName, String> {
     match text.rsplit_once('@') {
         Some((name, _)) if !name.is_empty() => {
-            Err(format!("all of a dataset is meant; write `{name}`, without a version"))
+            Err(format!("name the dataset without a version: `{name}`"))
         }
         _ => text.parse().map_err(|error: dcfs_core::name::Error| error.to_string()),
     }

@@ -128,7 +128,7 @@ pub fn parse_label(text: &str) -> std::result::Result<String, String> {
     match !text.is_empty() && text.chars().all(is_part) && text.contains(':') {
         true => Ok(text.to_owned()),
         false => Err(format!(
-            "`{text}` is no label of SELinux; write `user:role:type:level`, as `ls -Z` prints them"
+            "`{text}` is not an SELinux label; write `user:role:type:level`, as `ls -Z` prints them"
         )),
     }
 }

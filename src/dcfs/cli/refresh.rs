@@ -74,8 +74,10 @@ impl Refresh {
         let mut seen = HashSet::new();
         descend(&catalog, &self.name, &mut seen, &mut steps)?;
         if steps.is_empty() {
-            let message =
-                format!("`{}` was not made by dcfs, so it is not known how to make it", self.name);
+            let message = format!(
+                "`{}` was not made by dcfs, so there is no command to run again",
+                self.name
+            );
             return Err(Error::new(Kind::Invalid, message));
         }
         if self.json {
@@ -110,7 +112,7 @@ fn descend(
         return Ok(());
     }
     let Some(of) = catalog.latest(name)? else {
-        let message = format!("no dataset `{name}`; `dcfs ls` lists those there are");
+        let message = format!("no dataset `{name}`; `dcfs ls` lists them");
         return Err(Error::new(Kind::Missing, message));
     };
     let Some(by) = catalog.details(&of)?.provenance else { return Ok(()) };
@@ -144,7 +146,7 @@ fn step(
         (latest.version != version && !name.is_internal()).then_some(latest)
     });
     let why = match (by.operation(), &newer, follows) {
-        (Some("index"), _, _) => "the storage is listed anew".to_owned(),
+        (Some("index"), _, _) => "the storage is listed again".to_owned(),
         (Some("map" | "gen" | "agg" | "save"), Some(newer), _) => {
             format!("`{newer}` is newer than what it was made of")
         }

@@ -55,6 +55,6 @@ pub fn advise_all(catalog: &Catalog, stores: &Stores) {
 pub fn advice(stores: &Stores, source: &str, was: &Reached) -> Option<String> {
     let flags = was.flags_missing_in(&stores.reached(source)?).join(" ");
     let text =
-        "which nothing says now; pass it, if you trust who indexed it, or say it in `config.toml`";
+        "which nothing sets now; pass it, if you trust who indexed it, or say it in `config.toml`";
     (!flags.is_empty()).then(|| format!("`{source}` was indexed with `{flags}`, {text}"))
 }

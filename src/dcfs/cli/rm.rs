@@ -165,7 +165,7 @@ fn warn_of_children(catalog: &Catalog, of: &VersionInfo, going: &[VersionInfo]) 
 /// Asks for confirmation.
 fn agreed(versions: &[VersionInfo]) -> Result<bool> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(usage("nobody can be asked here; add `--yes` to remove without asking"));
+        return Err(usage("there is no terminal to ask on; add `--yes` to remove without asking"));
     }
     for version in versions {
         let rows = version.rows.map_or(String::new(), |rows| format!(": {}", counted(rows, "row")));

@@ -28,10 +28,10 @@ pub struct Runs {
 }
 
 const EXAMPLES: &str = "Examples:
-  dcfs runs                what is at work, or waits to be gone on with
+  dcfs runs                running, or waits to be resumed
   dcfs runs 3f2a           one of them
   dcfs runs log 3f2a       what its program said on standard error
-  dcfs runs rm 3f2a        give up what it computed";
+  dcfs runs rm 3f2a        discard its results";
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {

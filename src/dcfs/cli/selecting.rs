@@ -53,7 +53,7 @@ impl FromStr for EpochOrder {
         let parsed = numbers.and_then(|(seed, epoch)| {
             Some(Self { seed: digits(seed)?, epoch: digits(epoch)?.try_into().ok()? })
         });
-        parsed.ok_or("write `epochs/SEED` or `epochs/SEED/N`, as the mount's `_views` has it, e.g. `epochs/42/0`")
+        parsed.ok_or("write `epochs/SEED` or `epochs/SEED/N`, as in the mount's `_views`, e.g. `epochs/42/0`")
     }
 }
 

@@ -108,7 +108,7 @@ impl Show {
         let format = self.format()?;
         let Some(path) = &self.output else {
             if format == Format::Parquet && io::stdout().is_terminal() {
-                return Err(usage("parquet is not for a terminal; say `-o FILE`"));
+                return Err(usage("parquet cannot be printed on a terminal; pass `-o FILE`"));
             }
             return self.print(format, terminal::width(&io::stdout()), out);
         };
@@ -124,7 +124,7 @@ impl Show {
     fn may_replace(&self, path: &Path) -> Result<()> {
         match path.metadata() {
             Ok(there) if there.is_file() && !self.force => Err(usage(format!(
-                "`{}` is there already; choose another name, or replace it: --force",
+                "`{}` exists already; choose another name, or replace it: --force",
                 path.display()
             ))),
             _ => Ok(()),

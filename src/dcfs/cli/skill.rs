@@ -178,7 +178,7 @@ impl List {
         }
         match (self.json, is_anywhere) {
             (true, _) => out.json(&lines),
-            (false, false) => out.line("nowhere installed: `dcfs skill install`"),
+            (false, false) => out.line("not installed; run `dcfs skill install`"),
             (false, true) => out.text(&table.to_string()),
         }
     }
@@ -262,8 +262,9 @@ fn bases() -> Result<[(Scope, PathBuf); 2]> {
 /// # Errors
 /// This folder is gone.
 pub fn project() -> Result<PathBuf> {
-    let here = env::current_dir()
-        .map_err(|error| usage(format!("this folder cannot be told: {error}; go to another")))?;
+    let here = env::current_dir().map_err(|error| {
+        usage(format!("the current folder cannot be determined: {error}; go to another"))
+    })?;
     let top = here.ancestors().find(|folder| folder.join(".git").exists()).map(Path::to_owned);
     Ok(top.unwrap_or(here))
 }

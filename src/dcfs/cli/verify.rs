@@ -148,7 +148,7 @@ impl Verified {
             out.line(format!("and {}; `--json` prints all", counted(more, "other cause")))?;
         }
         if self.same == self.objects {
-            out.line("every object is the one recorded")?;
+            out.line("every object matches its record")?;
         }
         Ok(())
     }
@@ -171,7 +171,7 @@ impl Verified {
             ));
         }
         if failed > 0 {
-            parts.push(format!("{} could not be asked for", count(failed)));
+            parts.push(format!("{} could not be requested", count(failed)));
         }
         Err(Error::new(kind, parts.join(", ")))
     }

@@ -66,7 +66,7 @@ where
             Ok((stream, _)) => stream,
             // Too many open descriptors: some will be closed in a moment.
             Err(error) => {
-                tracing::warn!("a connection is not taken: {error}");
+                tracing::warn!("a connection could not be accepted: {error}");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
@@ -121,7 +121,7 @@ async fn message_of(request: Request<Incoming>) -> Result<Bytes, Status> {
 /// Parses the single message of a body.
 fn message(body: &Bytes) -> Result<Bytes, &'static str> {
     let Some((prefix, message)) = body.split_first_chunk::<PREFIX>() else {
-        return Err("the request holds no message");
+        return Err("the request has no message");
     };
     let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]);
     match prefix[0] {

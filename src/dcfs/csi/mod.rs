@@ -76,7 +76,10 @@ impl Plugin {
                 Vec::new()
             }
             other => {
-                return Err(Status::new(Code::Unimplemented, format!("`{other}` is not offered")));
+                return Err(Status::new(
+                    Code::Unimplemented,
+                    format!("`{other}` is not supported"),
+                ));
             }
         };
         Ok(answer)

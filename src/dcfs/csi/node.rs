@@ -95,7 +95,7 @@ impl Node {
         match request.volume_capability {
             None => return Err(invalid("volume_capability is missing")),
             Some(capability) if capability.block.is_some() => {
-                return Err(invalid("a catalog is no block device"));
+                return Err(invalid("a catalog is not a block device"));
             }
             Some(_) => {}
         }
@@ -151,7 +151,7 @@ impl Node {
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         match busy.insert(target.to_owned()) {
             true => Ok(Busy { node: self, target: target.to_owned() }),
-            false => Err(Status::new(Code::Aborted, "another call for this place is under way")),
+            false => Err(Status::new(Code::Aborted, "another call for this path is in progress")),
         }
     }
 
@@ -272,7 +272,7 @@ fn place(id: &str, target: &str) -> Result<PathBuf, Status> {
         (Some(folder), Some(name)) if path.is_absolute() && !target.contains('\0') => {
             Ok(fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned()).join(name))
         }
-        _ => Err(invalid("target_path is no absolute path")),
+        _ => Err(invalid("target_path is not an absolute path")),
     }
 }
 
@@ -383,11 +383,11 @@ fn shown(volume: &Volume, own: &Path) -> Result<PathBuf, Status> {
         found.push(filter.replace('/', SLASH.encode_utf8(&mut [0; 4])));
         let wrong = |error: io::Error| {
             invalid(&format!(
-                "`{filter}` is no filter of `{dataset}` ({error}); `dcfs explain` says why"
+                "`{filter}` is not a filter of `{dataset}` ({error}); `dcfs explain` says why"
             ))
         };
         if !fs::metadata(&found).map_err(wrong)?.is_dir() {
-            return Err(invalid(&format!("`{filter}` is a file of `{dataset}`, and no filter")));
+            return Err(invalid(&format!("`{filter}` is a file of `{dataset}`, and not a filter")));
         }
     }
     // Errors in its rows are reported now, not to the program in the pod.

@@ -73,7 +73,7 @@ impl Volume {
                 key if key.starts_with(OF_KUBERNETES) => {}
                 key => {
                     return Err(invalid(format!(
-                        "the attribute `{key}` is unknown or makes no sense; there are catalog, dataset, filter, region, endpointUrl, anon (true or false), prefetch"
+                        "the attribute `{key}` is unknown or invalid; known are catalog, dataset, filter, region, endpointUrl, anon (true or false), prefetch"
                     )));
                 }
             }
@@ -84,7 +84,9 @@ impl Volume {
         for (key, value) in secrets {
             if !SECRETS.contains(&key.as_str()) || value.contains('\0') {
                 let known = SECRETS.join(", ");
-                return Err(invalid(format!("the key `{key}` of the secret is none of {known}")));
+                return Err(invalid(format!(
+                    "the key `{key}` of the secret is not one of {known}"
+                )));
             }
             volume.secrets.push((key.clone(), value.clone()));
         }
@@ -107,11 +109,11 @@ fn check_endpoint(url: &str) -> Result<(), Status> {
         )))
     };
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-    let Some(rest) = rest else { return wrong("is no http://HOST or https://HOST") };
+    let Some(rest) = rest else { return wrong("is not of the form http://HOST or https://HOST") };
     let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
     if authority.is_empty() || !authority.chars().all(is_plain) {
-        return wrong("names no plain host");
+        return wrong("names no valid host");
     }
     let host = match authority.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
@@ -128,7 +130,7 @@ fn check_endpoint(url: &str) -> Result<(), Status> {
     // A host that ends in a number is an IPv4 address in another notation, such as 127.1 or 0x7f000001.
     let last = host.rsplit('.').next().unwrap_or_default();
     if last.is_empty() || last.starts_with(|c: char| c.is_ascii_digit()) || host.contains(':') {
-        return wrong("names no plain host");
+        return wrong("names no valid host");
     }
     match host == "localhost" || host.ends_with(".localhost") {
         true => wrong("is an address of the node itself"),

@@ -300,7 +300,7 @@ fn reply_sized(reply: ReplyXattr, room: u32, value: &[u8]) {
 
 /// Only ENOSYS makes the kernel stop asking: `ls -l` asks for two attributes of every entry.
 fn decline(op: &str, reply: ReplyXattr) {
-    tracing::debug!("{op} is not answered; mount with `-o xattr` for attributes");
+    tracing::debug!("{op} is not supported; mount with `-o xattr` for attributes");
     reply.error(Errno::ENOSYS);
 }
 

@@ -127,7 +127,7 @@ impl<Id> Modes<Id> {
                 if error.raw_os_error().is_some_and(|code| codes.contains(&code)) {
                     self.is_refused.store(true, Ordering::Relaxed);
                 }
-                tracing::debug!("the kernel does not read a file by itself: {error}");
+                tracing::debug!("the kernel cannot read a file directly: {error}");
             })
             .ok()
     }

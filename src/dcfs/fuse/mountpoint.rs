@@ -42,7 +42,7 @@ pub enum Error {
     OtherMount { path: String, fstype: String },
     #[error("no permission to mount on `{0}`: it must belong to you; choose a directory of yours")]
     NotWritable(String),
-    #[error("cannot look at `{path}`: {cause}")]
+    #[error("cannot examine `{path}`: {cause}")]
     Unreadable { path: String, cause: io::Error },
     #[error(
         "there is no `/dev/fuse`: load the module (modprobe fuse); in a container, start it with \
@@ -60,7 +60,7 @@ pub enum Error {
     AllowOther,
     #[error("the kernel refused the mount: {0}; `dcfs doctor` looks for the reason")]
     Refused(io::Error),
-    #[error("`{0}` is not a dcfs mount; `dcfs status` lists those there are")]
+    #[error("`{0}` is not a dcfs mount; `dcfs status` lists them")]
     NotMounted(String),
     #[error("`{0}` is in use; leave it (cd, open files), or: dcfs unmount --force '{0}'")]
     InUse(String),

@@ -303,7 +303,7 @@ fn obey_signals(mut signals: Signals, own: Own, watcher: Arc<dyn Watcher>) {
                     tracing::info!("signal {signal}: unmounting `{}`", own.mountpoint.display());
                     leave(&own);
                 }
-                other => tracing::debug!("signal {other} means nothing here"),
+                other => tracing::debug!("ignoring signal {other}"),
             }
         }
     });
@@ -314,10 +314,7 @@ fn leave(own: &Own) {
     match own.detach(false) {
         Ok(()) => {}
         Err(Error::InUse(_)) => {
-            tracing::warn!(
-                "`{}` is in use; detached from those who use it",
-                own.mountpoint.display()
-            );
+            tracing::warn!("`{}` is in use; detached while in use", own.mountpoint.display());
             own.detach(true).ok();
         }
         Err(error) => tracing::error!("{error}"),

@@ -67,7 +67,7 @@ impl Call {
                     tracing::warn!("{op} `{path}` for process {pid}: {cause}");
                 }
                 Turn::Tell { left_out } => tracing::warn!(
-                    "{op} `{path}` for process {pid}: {cause} (before it, {left_out} of the kind were not told)"
+                    "{op} `{path}` for process {pid}: {cause} (before it, {left_out} similar ones were not logged)"
                 ),
                 Turn::LeaveOut => tracing::debug!("{op} `{path}` for process {pid}: {cause}"),
             },

@@ -104,7 +104,7 @@ fn toml(page: &str, program: &str, arguments: &[String]) -> Result<String> {
             return Ok(page.to_owned());
         }
         return Err(wrong(&format!(
-            "the table `{head}` is there with other lines; change it by hand to `{}` and `{}`",
+            "the table `{head}` exists with other lines; change it by hand to `{}` and `{}`",
             wanted[0], wanted[1]
         )));
     }

@@ -53,7 +53,7 @@ pub async fn answer(server: &Server, arguments: Arguments) -> Result<Answer> {
         (Some(name), None) => page(&setup, &name.parse()?),
         (Some(name), Some(row)) => why(&setup, &name.parse()?, &row),
         (None, Some(_)) => {
-            Err(Error::new(Kind::Invalid, "say of which dataset the row is: `name`"))
+            Err(Error::new(Kind::Invalid, "say which dataset the row belongs to: `name`"))
         }
     })
     .await

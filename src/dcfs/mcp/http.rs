@@ -97,7 +97,7 @@ impl Listening {
             let stream = match self.listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    tracing::debug!(%error, "a connection was not taken");
+                    tracing::debug!(%error, "a connection could not be accepted");
                     // Without free descriptors, accepting fails at once, again and again.
                     tokio::time::sleep(REST).await;
                     continue;
@@ -133,7 +133,7 @@ async fn answer(
         ));
     }
     if request.uri().path() != PATH {
-        return Ok(refused(StatusCode::NOT_FOUND, "the protocol is spoken at /mcp"));
+        return Ok(refused(StatusCode::NOT_FOUND, "the endpoint is /mcp"));
     }
     Ok(service.handle(request).await)
 }

@@ -99,7 +99,7 @@ pub async fn list(server: &Server, cursor: Option<String>) -> Result<ListResourc
     let begin = match cursor {
         None => 0,
         Some(cursor) => cursor.parse::<usize>().map_err(|_| {
-            Error::new(Kind::Invalid, "the cursor is none that this server gave".to_owned())
+            Error::new(Kind::Invalid, "the cursor was not issued by this server".to_owned())
         })?,
     };
     blocking(move || {

@@ -152,7 +152,7 @@ fn words(flags: &Flags, command: &[String], tried: Option<u32>) -> Result<Vec<St
     }
     if *reach == Reach::Unbound && !flags.limits.is_empty() {
         let message = format!(
-            "`{name}` cannot be held to what this server was started with ({}); a person runs it",
+            "`{name}` cannot be restricted as this server was ({}); a person runs it",
             masked(&flags.limits.join(" "))
         );
         return Err(Error::new(Kind::Denied, message));

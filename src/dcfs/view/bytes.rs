@@ -104,7 +104,7 @@ impl View {
             return Ok(found);
         }
         if object.size.is_some_and(|size| size > picture::LARGEST) {
-            return Err(Error::new(Kind::Invalid, "too large to be made small"));
+            return Err(Error::new(Kind::Invalid, "too large for a thumbnail"));
         }
         let turn = AT_WORK.acquire().await.map_err(|error| Error::new(Kind::Broken, error))?;
         // Many rows may name the same picture.

@@ -83,7 +83,7 @@ impl Listening {
                 Ok(accepted) => accepted,
                 // Too many open descriptors: other connections will be closed in a moment.
                 Err(error) => {
-                    tracing::debug!(%error, "a connection is not taken");
+                    tracing::debug!(%error, "a connection could not be accepted");
                     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
                     continue;
                 }
@@ -250,7 +250,7 @@ impl Door {
         let asked = Asked::new(request.uri().query().unwrap_or_default());
         let view = self.version(asked.text("of")).await?;
         let body = Limited::new(request.into_body(), LONGEST).collect().await;
-        let body = body.map_err(|_| Error::new(Kind::Invalid, "too much is to be saved"))?;
+        let body = body.map_err(|_| Error::new(Kind::Invalid, "the request is too long"))?;
         let saving = Saving::read(&body.to_bytes())?;
         blocking(move || Ok(saving.save(&view)?.to_string().into_bytes())).await
     }
@@ -273,7 +273,7 @@ async fn file(
         })
         .await?;
     if part.is_empty() {
-        let mut answer = plain(StatusCode::RANGE_NOT_SATISFIABLE, "there are no such bytes");
+        let mut answer = plain(StatusCode::RANGE_NOT_SATISFIABLE, "the range is beyond the end");
         put(&mut answer, CONTENT_RANGE, &format!("bytes */{size}"));
         return Ok(answer);
     }

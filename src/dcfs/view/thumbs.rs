@@ -62,7 +62,7 @@ impl Thumbs {
             .and_then(|mut file| file.write_all(&thumb))
             .and_then(|()| fs::rename(&draft, &place));
         if let Err(error) = kept {
-            tracing::debug!(%error, "a small picture is not kept");
+            tracing::debug!(%error, "a thumbnail could not be cached");
             fs::remove_file(&draft).ok();
         }
         let size = thumb.len() as u64;

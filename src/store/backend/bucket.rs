@@ -81,7 +81,8 @@ fn is_named(name: &str, more: &[u8]) -> bool {
 
 /// Why a table of settings has no valid bucket name, if it has none.
 pub fn wrong_bucket(scheme: &str, bucket: &str, _prefix: &str) -> Option<String> {
-    let text = format!("is no bucket's name; write `{scheme}bucket/prefix`, without patterns");
+    let text =
+        format!("is not a valid bucket name; write `{scheme}bucket/prefix`, without patterns");
     (!is_bucket(bucket)).then(|| format!("`{}` {text}", show(bucket)))
 }
 

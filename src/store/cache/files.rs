@@ -86,7 +86,7 @@ fn open(folder: &Path, key: Key, size: u64) -> io::Result<Option<Files>> {
     match Map::of(map, key, size)? {
         Some(map) if data.metadata()?.len() == size => Ok(Some((data, map))),
         _ => {
-            tracing::warn!(folder = %folder.display(), "not the cache of this object; made anew");
+            tracing::warn!(folder = %folder.display(), "not the cache of this object; recreated");
             remove(folder)?;
             Ok(None)
         }
@@ -114,7 +114,7 @@ fn options() -> OpenOptions {
 /// Opens a regular file for reading and writing.
 ///
 /// # Errors
-/// There is no regular file of that name.
+/// There is not a regular file of that name.
 pub fn rewritable(path: &Path) -> io::Result<File> {
     options().open(path)
 }

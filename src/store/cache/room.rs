@@ -95,7 +95,7 @@ impl Room {
         let of_disk =
             [libc::ENOSPC, libc::EDQUOT, libc::EROFS, libc::EACCES, libc::EPERM, libc::EIO];
         if !error.raw_os_error().is_some_and(|code| of_disk.contains(&code)) {
-            return tracing::debug!(root = %self.root.display(), %error, "an object is not kept");
+            return tracing::debug!(root = %self.root.display(), %error, "an object could not be cached");
         }
         if !self.was_told.swap(true, Ordering::Relaxed) {
             let root = self.root.display();

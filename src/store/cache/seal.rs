@@ -125,7 +125,7 @@ fn seal(job: &Job) -> bool {
         return false;
     }
     if let Err(error) = blocks.seal() {
-        tracing::debug!(%error, "an object is not marked as whole");
+        tracing::debug!(%error, "an object could not be marked as complete");
     }
     true
 }

@@ -108,7 +108,7 @@ impl Small {
         if file.try_lock().is_err() {
             return Ok(());
         }
-        tracing::warn!(file = %self.path.display(), "not the cache of this object; made anew");
+        tracing::warn!(file = %self.path.display(), "not the cache of this object; recreated");
         self.remove(file)
     }
 

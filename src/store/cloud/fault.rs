@@ -141,8 +141,8 @@ pub fn is_region(status: u16, code: &str) -> bool {
 /// The error if other credentials may be allowed more than these, or none.
 fn denied(refusal: &Refusal, asked: &Asked) -> Error {
     let answer = match &asked.whose {
-        Some(whose) => format!("{refusal}, asked with {whose}"),
-        None => format!("{refusal}, asked with no credentials"),
+        Some(whose) => format!("{refusal}, requested with {whose}"),
+        None => format!("{refusal}, requested without credentials"),
     };
     let hint = match (refusal.code.as_str(), &asked.whose) {
         ("RequestTimeTooSkewed", _) => "set the clock of this machine",
@@ -161,7 +161,7 @@ fn unanswered(asked: &Asked, error: &object_store::Error) -> Error {
         return Error::RangeIgnored { place };
     }
     if says(REDIRECT) {
-        return elsewhere(asked, "the store sends elsewhere");
+        return elsewhere(asked, "the store redirects elsewhere");
     }
     if says("HTTP error") {
         let cause = unreached(asked.server, &innermost(error), asked.hints);
@@ -261,7 +261,7 @@ mod tests {
             ),
             (
                 format!("503 Slow Down: {}", xml("SlowDown")),
-                "the store is busy and did not give `s3://b/k`: the store answers 503 SlowDown (m); \
+                "the store is busy and did not return `s3://b/k`: the store answers 503 SlowDown (m); \
               try again later",
             ),
             (
@@ -278,7 +278,7 @@ mod tests {
             assert_eq!(meaning(&asked(true), &text(&answer)).to_string(), message, "{answer}");
         }
         let anonymous = meaning(&asked(false), &text("403 Forbidden: ")).to_string();
-        assert!(anonymous.ends_with(", asked with no credentials; log in"), "{anonymous}");
+        assert!(anonymous.ends_with(", requested without credentials; log in"), "{anonymous}");
         let private = text(&format!("404 Not Found: {}", xml("ResourceNotFound")));
         assert!(matches!(meaning(&asked(false), &private), Error::Denied { .. }));
         assert!(matches!(meaning(&asked(true), &private), Error::Gone { .. }));

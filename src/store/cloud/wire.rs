@@ -74,7 +74,7 @@ impl Notes {
 
 /// A part instead of the whole.
 #[derive(Debug, thiserror::Error)]
-#[error("it sent a part where all was asked for")]
+#[error("it sent a part instead of the whole")]
 struct Unasked;
 
 /// Makes HTTP clients whose answers are safe for `object_store`, and which send no credentials to another host.

@@ -113,7 +113,7 @@ impl Head {
         let length = match answer.parse(bytes) {
             Ok(httparse::Status::Complete(length)) => length,
             Ok(httparse::Status::Partial) if bytes.len() < LONGEST => return Ok(None),
-            Ok(httparse::Status::Partial) => return Err(Unreadable("its head has no end")),
+            Ok(httparse::Status::Partial) => return Err(Unreadable("its head is endless")),
             Err(_) => return Err(Unreadable("its head is malformed")),
         };
         let status = answer.code.and_then(|code| StatusCode::from_u16(code).ok());
@@ -166,7 +166,7 @@ fn framing(headers: &HeaderMap) -> Result<Framing, Unreadable> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     if let Some(coding) = codings.next() {
         if codings.next().is_some() {
-            return Err(Unreadable("it has two codings"));
+            return Err(Unreadable("it has two transfer codings"));
         }
         let is_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
         return if is_chunked {
@@ -177,7 +177,7 @@ fn framing(headers: &HeaderMap) -> Result<Framing, Unreadable> {
     }
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter().map(length);
     let Some(first) = lengths.next() else { return Ok(Framing::Close) };
-    let first = first.ok_or(Unreadable("its length is no number"))?;
+    let first = first.ok_or(Unreadable("its length is not a number"))?;
     match lengths.all(|other| other == Some(first)) {
         true => Ok(Framing::Length(first)),
         false => Err(Unreadable("it has two lengths")),

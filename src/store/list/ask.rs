@@ -65,7 +65,7 @@ impl Asker {
     /// `Setting` if the URL is invalid.
     pub fn request(&self, url: &str) -> Result<HttpRequest, Error> {
         let mut request = HttpRequest::new(HttpRequestBody::empty());
-        let wrong = |_| Error::Setting(format!("`{}` is no address that can be asked", show(url)));
+        let wrong = |_| Error::Setting(format!("`{}` is not a valid URL", show(url)));
         *request.uri_mut() = url.parse().map_err(wrong)?;
         Ok(request)
     }

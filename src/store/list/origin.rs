@@ -79,7 +79,7 @@ impl Origin {
         match text.split_once("://") {
             None => Self::local(text, current_folder),
             Some(("file", rest)) if !rest.starts_with('/') => {
-                Err(wrong(text, "is no absolute folder; write `file:///folder`"))
+                Err(wrong(text, "is not an absolute folder; write `file:///folder`"))
             }
             Some(("file", rest)) => Self::local(rest, current_folder),
             Some((scheme, rest)) => {
@@ -413,7 +413,7 @@ mod tests {
             ("s3://b*/x", "`s3://b*/x` has a pattern for a bucket; name the bucket"),
             ("s3://b{1/x", "`s3://b{1/x` has a pattern for a bucket; name the bucket"),
             ("s3://a@b/x", "`s3://a@b/x` names no bucket"),
-            ("file://x", "`file://x` is no absolute folder; write `file:///folder`"),
+            ("file://x", "`file://x` is not an absolute folder; write `file:///folder`"),
             (
                 "hf://datasets/a/b",
                 "`hf://datasets/a/b` cannot be listed; dcfs lists s3://, gs://, az:// and local folders",

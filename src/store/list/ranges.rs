@@ -107,7 +107,7 @@ pub async fn list(
         }
     }
     if !listing.parked.is_empty() {
-        return Err(listing.failed("a part of the listing has no end".into()));
+        return Err(listing.failed("a part of the listing is endless".into()));
     }
     Ok(listing.totals)
 }
@@ -265,7 +265,7 @@ impl Listing {
         let is_unordered = range.is_unordered(page);
         if is_unordered && self.was_cut {
             return Err(self.wrong(
-                "its keys come in no order, so some may be missing; see `--sequential`".into(),
+                "its keys are unordered, so some may be missing; see `--sequential`".into(),
             ));
         }
         // A server may begin at any key; only rows after `after` count.
@@ -278,10 +278,10 @@ impl Listing {
         let mut hash = DefaultHasher::new();
         token.hash(&mut hash);
         if !range.tokens.insert(hash.finish()) {
-            return Err(self.wrong("it sends the listing round in a circle".into()));
+            return Err(self.wrong("it repeats a continuation token".into()));
         }
         if range.empty >= EMPTY {
-            return Err(self.wrong(format!("{EMPTY} pages in a row hold nothing")));
+            return Err(self.wrong(format!("{EMPTY} consecutive pages are empty")));
         }
         Ok(())
     }

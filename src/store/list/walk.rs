@@ -363,7 +363,7 @@ fn unreadable(folder: &Folder, error: &io::Error, is_root: bool) -> Error {
         io::ErrorKind::PermissionDenied => Error::Denied {
             place,
             answer,
-            hint: "nothing was recorded; allow it, or name folders beside it",
+            hint: "nothing was recorded; allow reading it, or name other folders",
         },
         _ if is_root && has_vanished(error) => Error::Missing { place, answer },
         _ => Error::Failed { place, cause: answer },

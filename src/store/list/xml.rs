@@ -40,7 +40,7 @@ pub fn read(
                 match depth {
                     1 if root.is_some() => return Err("more than one page".into()),
                     1 => root = Some(name.to_owned()),
-                    DEEPEST.. => return Err("elements inside elements without end".into()),
+                    DEEPEST.. => return Err("elements nested too deeply".into()),
                     2 => path.push_str(name),
                     _ => {
                         path.push('/');
@@ -71,7 +71,7 @@ pub fn read(
                 path.truncate(path.rfind('/').unwrap_or(0));
                 text.clear();
             }
-            Event::Eof if depth == 0 => return root.ok_or_else(|| "no XML: it is empty".into()),
+            Event::Eof if depth == 0 => return root.ok_or_else(|| "not XML: it is empty".into()),
             Event::Eof => return Err("it breaks off".into()),
             _ => {}
         }
@@ -118,8 +118,8 @@ mod tests {
     #[test]
     fn what_is_not_whole_is_an_error() {
         let cases: [(&[u8], &str); 6] = [
-            (b"", "no XML: it is empty"),
-            (b"{}", "no XML: it is empty"),
+            (b"", "not XML: it is empty"),
+            (b"{}", "not XML: it is empty"),
             (b"<L><A>1</A>", "it breaks off"),
             (b"<L></L><L></L>", "more than one page"),
             (b"<L><A>&none;</A></L>", "no XML: `&none;`"),
@@ -129,7 +129,7 @@ mod tests {
             let error = all(xml).unwrap_err();
             assert!(error.starts_with(message), "{}: {error}", xml.escape_ascii());
         }
-        assert!(all("<a>".repeat(100).as_bytes()).unwrap_err().contains("without end"));
+        assert!(all("<a>".repeat(100).as_bytes()).unwrap_err().contains("nested too deeply"));
     }
 
     proptest! {

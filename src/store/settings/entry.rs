@@ -107,11 +107,11 @@ impl Entry<'_> {
         let shown = show(name);
         let lower = name.to_ascii_lowercase();
         if SECRETS.iter().any(|word| lower.contains(word)) {
-            let text = format!("keys do not stand here: {}", vocabulary.secrets);
-            return (at, format!("no setting is called `{shown}`; {text}"));
+            let text = format!("keys do not belong here: {}", vocabulary.secrets);
+            return (at, format!("there is no setting `{shown}`; {text}"));
         }
         let near = nearest::to(name, vocabulary.names.iter().copied());
         let all = format!("there are {}", vocabulary.names.join(", "));
-        (at, format!("no setting is called `{shown}`{}", nearest::hint(&near, &all)))
+        (at, format!("there is no setting `{shown}`{}", nearest::hint(&near, &all)))
     }
 }

@@ -250,8 +250,8 @@ fn named(name: &str) -> Result<(Name, &'static Tables), String> {
     let known: Vec<_> = schemes().map(|scheme| format!("{scheme}://")).collect();
     let near = |text| nearest::to(text, known.iter().map(String::as_str));
     let Some((scheme, rest)) = name.split_once("://") else {
-        let hint = nearest::hint(&near(name), "tables are called as `[\"s3://bucket/prefix\"]`");
-        return Err(format!("`{}` is no bucket{hint}", show(name)));
+        let hint = nearest::hint(&near(name), "tables are named like `[\"s3://bucket/prefix\"]`");
+        return Err(format!("`{}` is not a bucket{hint}", show(name)));
     };
     let kind = backend::kind(scheme);
     let scheme = format!("{scheme}://");

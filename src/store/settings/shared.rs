@@ -62,8 +62,7 @@ impl Shared {
                 (other, _) => {
                     let near = nearest::to(other, NAMES.into_iter());
                     let hint = nearest::hint(&near, &format!("there are {}", NAMES.join(", ")));
-                    let text =
-                        format!("no setting of `[shared]` is called `{}`{hint}", show(other));
+                    let text = format!("`[shared]` has no setting `{}`{hint}", show(other));
                     return Err((name.span().start, text));
                 }
             }

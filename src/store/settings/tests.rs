@@ -79,10 +79,10 @@ fn says_what_is_wrong_and_where() {
         ),
         ("[\"s3://b\"]\n[\"s3://b/\"]", "2: there are two tables for `s3://b`"),
         ("[\"s3://b\"]\n[\"s3://b\"]", "2: "),
-        ("[\"s3:///b\"]", "1: `` is no bucket's name"),
+        ("[\"s3:///b\"]", "1: `` is not a valid bucket name"),
         (
             "[\"s3://public-*\"]",
-            "1: `public-*` is no bucket's name; write `s3://bucket/prefix`, without patterns",
+            "1: `public-*` is not a valid bucket name; write `s3://bucket/prefix`, without patterns",
         ),
         ("[\"ftp://b\"]", "1: there are no settings for `ftp://`"),
         (
@@ -92,9 +92,9 @@ fn says_what_is_wrong_and_where() {
         ("[\"s://b\"]", "1: there are no settings for `s://`; did you mean "),
         (
             "[\"gs://b c\"]",
-            "1: `b c` is no bucket's name; write `gs://bucket/prefix`, without patterns",
+            "1: `b c` is not a valid bucket name; write `gs://bucket/prefix`, without patterns",
         ),
-        ("[\"az://b@c\"]", "1: `b@c` is no container's name; write `az://container/prefix`"),
+        ("[\"az://b@c\"]", "1: `b@c` is not a valid container name; write `az://container/prefix`"),
         ("[\"https://u:hush@h\"]", "1: write `https://host/prefix`, without a login and a query"),
         ("[\"https://h/a?hush\"]", "1: write `https://host/prefix`, without a login and a query"),
         ("[\"http:///a\"]", "1: write `http://host/prefix`"),
@@ -106,7 +106,7 @@ fn says_what_is_wrong_and_where() {
         ),
         (
             "[\"gs://b\"]\nservice_account_key = 'hush'",
-            "2: no setting is called `service_account_key`; keys do not stand here: name the file",
+            "2: no setting is called `service_account_key`; keys do not belong here: name the file",
         ),
         (
             "[\"gs://b\"]\ncredentials_file = 'x.json'",
@@ -118,7 +118,7 @@ fn says_what_is_wrong_and_where() {
         ),
         (
             "[\"az://b\"]\nsas_token = 'hush'",
-            "2: no setting is called `sas_token`; keys do not stand here: name a file or a variable",
+            "2: no setting is called `sas_token`; keys do not belong here: name a file or a variable",
         ),
         (
             "[\"az://b\"]\nconnection_string = 'hush'",
@@ -143,12 +143,12 @@ fn says_what_is_wrong_and_where() {
         ("[\"az://b\"]\nacount = 'x'", "2: no setting is called `acount`; did you mean `account`?"),
         (
             "[\"https://h\"]\nauthorization = 'hush'",
-            "2: no setting is called `authorization`; keys do not stand here: dcfs shows none",
+            "2: no setting is called `authorization`; keys do not belong here: dcfs shows none",
         ),
         ("[\"https://h\"]\nanon = true", "2: no setting is called `anon`; there are ca_bundle"),
         (
             "[\"hf://\"]\ntoken = 'hush'",
-            "2: no setting is called `token`; keys do not stand here: name a file or a variable",
+            "2: no setting is called `token`; keys do not belong here: name a file or a variable",
         ),
         ("[\"hf://\"]\ntoken_env = 'hf_hush'", "2: `token_env` is the name of a variable"),
         ("[s3]", "1: `s3` is no bucket; tables are called"),

@@ -309,7 +309,7 @@ impl<B: Bucket> Objects for Folder<B> {
         self.wait(|inner| async move {
             let long = || Error::Answer {
                 place: format!("{}/{key}", inner.place),
-                answer: "it is longer than it can be".into(),
+                answer: "it is longer than expected".into(),
             };
             let came = Came::default();
             let got = inner

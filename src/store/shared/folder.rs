@@ -48,7 +48,7 @@ impl Folder {
         finish: impl FnOnce(&Path) -> io::Result<T>,
     ) -> io::Result<T> {
         if !self.root.is_dir() {
-            let why = "the shared folder is not there; make it, or mount what it is on";
+            let why = "the shared folder does not exist; create it, or mount its file system";
             return Err(io::Error::new(io::ErrorKind::NotFound, why));
         }
         let folder = path.parent().unwrap_or(&self.root);
@@ -91,7 +91,7 @@ impl Objects for Folder {
             let mut bytes = Vec::new();
             file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
             match bytes.len() as u64 > most {
-                true => Err(io::Error::other("it is longer than it can be")),
+                true => Err(io::Error::other("it is longer than expected")),
                 false => Ok(bytes),
             }
         };

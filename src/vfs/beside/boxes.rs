@@ -74,7 +74,7 @@ impl<'t> Wanted<'t> {
         self.has_none = true;
         match self.boxes {
             None => Ok(()),
-            Some(name) => Err(wrong("boxes", name, "COCO has captions in a file of their own")),
+            Some(name) => Err(wrong("boxes", name, "COCO stores captions in a separate file")),
         }
     }
 }
@@ -141,7 +141,7 @@ impl Drawn {
     }
 
     fn no_size(&self) -> Error {
-        invalid(format!("row {} has boxes, and no width and height of its picture", self.id))
+        invalid(format!("row {} has boxes but no width and height of its picture", self.id))
     }
 }
 
@@ -159,7 +159,7 @@ impl Boxes {
         let known = |name: &str| match find(schema, name) {
             Some(_) => Ok(name.to_owned()),
             None => Err(invalid(format!(
-                "no column is called `{name}`; `dcfs schema` lists what there is"
+                "there is no column `{name}`; `dcfs schema` lists what there is"
             ))),
         };
         let boxes = match wanted.boxes {
@@ -169,7 +169,7 @@ impl Boxes {
         };
         if boxes.is_none() && !wanted.has_none {
             return Err(invalid(
-                "no column holds boxes that are recognised; name one: `boxes=<column>`".to_owned(),
+                "no column has a recognised type of boxes; name one: `boxes=<column>`".to_owned(),
             ));
         }
         let class = wanted.class.map(known).transpose()?;
@@ -219,8 +219,9 @@ impl Boxes {
             let marks = match self.boxes.as_deref() {
                 Some(name) => {
                     let value = dig(&row, name).unwrap_or(&Value::Null);
-                    boxes::marks(value, self.corners)
-                        .ok_or_else(|| invalid(format!("row {id}: what `{name}` says is no box")))?
+                    boxes::marks(value, self.corners).ok_or_else(|| {
+                        invalid(format!("row {id}: the value of `{name}` is not a box"))
+                    })?
                 }
                 None => Vec::new(),
             };

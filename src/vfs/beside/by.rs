@@ -184,7 +184,7 @@ fn expression(text: &str, schema: &Schema) -> Result<Query> {
     if is_alone && query.filter.is_none() && query.limit.is_none() && query.offset == 0 {
         return Ok(query);
     }
-    let text = format!("`{text}`: one expression is wanted, without `,`, `desc` and `limit`");
+    let text = format!("`{text}`: write one expression, without `,`, `desc` and `limit`");
     Err(error::Error::new(ErrorKind::Invalid, text))
 }
 
@@ -217,7 +217,7 @@ fn values_of(vfs: &Arc<Vfs>, place: &Place) -> Result<Arc<Values>> {
                     Val::Text(text) => Cell::Text(text),
                 };
                 if !collector.push(row, cell) {
-                    let text = format!("`{text}` has too many values to be class folders");
+                    let text = format!("`{text}` has too many values for class folders");
                     return Err(error::Error::new(ErrorKind::Invalid, text));
                 }
             }

@@ -339,7 +339,7 @@ impl Made for Lines {
                 let ordinal = ordinal.ok_or(Error::Unknown(self.place.view.own.number()))?;
                 write(&self.place, self.kind, position, ordinal, &mut text)?;
                 if text.len() as u64 != next - at {
-                    let text = "the rows are not those that were measured; mount again";
+                    let text = "the rows have changed since they were measured; mount again";
                     return Err(error::Error::new(ErrorKind::Broken, text));
                 }
                 let from = offset.saturating_sub(at) as usize;

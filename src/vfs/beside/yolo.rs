@@ -289,9 +289,7 @@ fn recorded(schema: &Schema, name: &str) -> Result<String> {
     match class.part {
         None => Ok(class.name),
         Some(_) => {
-            let text = format!(
-                "`split={name}`: a column that is recorded is wanted, not a part of a path"
-            );
+            let text = format!("`split={name}`: write a stored column, not a part of a path");
             Err(error::Error::new(ErrorKind::Invalid, text))
         }
     }

@@ -49,13 +49,13 @@ pub enum Error {
     IsDirectory,
     #[error("`{0}` is not a directory; make it first")]
     NoDirectory(String),
-    #[error("`{0}` is there and is no directory; remove it first")]
+    #[error("`{0}` exists and is not a directory; remove it first")]
     OverFile(String),
     #[error("`{0}` is a directory; a file cannot take its place")]
     OverDirectory(String),
-    #[error("`{0}` is no regular file; use `dcfs cat`")]
+    #[error("`{0}` is not a regular file; use `dcfs cat`")]
     Special(String),
-    #[error("`{0}` is a link that leads nowhere; remove it first")]
+    #[error("`{0}` is a dangling link; remove it first")]
     Dangling(String),
     #[error("`{0}` was just written from another path; copy them into different directories")]
     Twice(String),
@@ -63,11 +63,11 @@ pub enum Error {
         "an export writes checksums there, so no row may have this path; leave it out with `--where`"
     )]
     OfChecksums,
-    #[error("its name is not UTF-8, as keys of a bucket are; leave it out with `--where`")]
+    #[error("its name is not UTF-8, but keys of a bucket must be; leave it out with `--where`")]
     NotUtf8,
     #[error("cannot write `{path}`")]
     Write { path: String, source: io::Error },
-    #[error("the work on it was cut off: {0}")]
+    #[error("the work on it was interrupted: {0}")]
     Lost(String),
     #[error(
         "there is nothing to export: no row passes, or no column holds boxes; name one: `--options boxes=<column>`"

@@ -177,7 +177,7 @@ impl Blob {
         match field {
             "Name" if element.is_encoded => {
                 let name = percent_decode_str(text).decode_utf8();
-                self.name = Some(name.map_err(|_| "a name that is no text")?.into());
+                self.name = Some(name.map_err(|_| "a name that is not UTF-8")?.into());
             }
             "Name" => self.name = Some(text.to_owned()),
             "VersionId" => self.version = Some(text.to_owned()).filter(|text| !text.is_empty()),

@@ -73,8 +73,8 @@ pub const HINTS: Hints = Hints {
     expired: "get new credentials and mount again",
     anonymous: "`az login`, or set \
                 `AZURE_STORAGE_CONNECTION_STRING`, and do not pass `--anon`",
-    elsewhere: "the endpoint sends elsewhere; see `AZURE_STORAGE_ENDPOINT`",
-    unknown: "look at the network, at the account's name, and at `AZURE_STORAGE_ENDPOINT`",
+    elsewhere: "the endpoint redirects to another server; see `AZURE_STORAGE_ENDPOINT`",
+    unknown: "check the network, at the account's name, and at `AZURE_STORAGE_ENDPOINT`",
 };
 
 /// Hint when credentials are not available.
@@ -194,7 +194,7 @@ impl Backend for Azure {
 
 /// Why a table of settings has no valid container name, if it has none.
 fn wrong_container(_scheme: &str, container: &str, _prefix: &str) -> Option<String> {
-    let text = "is no container's name; write `az://container/prefix`";
+    let text = "is not a valid container name; write `az://container/prefix`";
     (!is_container(container)).then(|| format!("`{}` {text}", show(container)))
 }
 
@@ -370,7 +370,7 @@ impl Way {
                 return Ok(credentials);
             }
         }
-        tracing::info!("no Azure credentials found; asking Azure without any");
+        tracing::info!("no Azure credentials found; requests to Azure are not signed");
         Ok(Credentials::None)
     }
 

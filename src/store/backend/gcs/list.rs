@@ -106,7 +106,8 @@ impl Lister {
 
 fn sign(request: &mut HttpRequest, bearer: &str) -> Result<(), Error> {
     let value = format!("Bearer {bearer}").parse();
-    let value = value.map_err(|_| Error::Setting("the Google token is no header's text".into()))?;
+    let value =
+        value.map_err(|_| Error::Setting("the Google token is not valid in a header".into()))?;
     request.headers_mut().insert("authorization", value);
     Ok(())
 }

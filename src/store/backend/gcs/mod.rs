@@ -70,8 +70,8 @@ pub const HINTS: Hints = Hints {
     expired: "get new credentials and mount again",
     anonymous: "`gcloud auth application-default login`, or set \
                 `GOOGLE_APPLICATION_CREDENTIALS`, and do not pass `--anon`",
-    elsewhere: "the endpoint sends elsewhere; see `STORAGE_EMULATOR_HOST`",
-    unknown: "look at the network, and at `STORAGE_EMULATOR_HOST`",
+    elsewhere: "the endpoint redirects to another server; see `STORAGE_EMULATOR_HOST`",
+    unknown: "check the network, and at `STORAGE_EMULATOR_HOST`",
 };
 
 /// Hint when credentials are not available.
@@ -307,7 +307,9 @@ impl Way {
             matches!(asked.await, Ok(Ok(_)))
         };
         if !found {
-            tracing::info!("no Google credentials found; asking Google Cloud Storage without any");
+            tracing::info!(
+                "no Google credentials found; requests to Google Cloud Storage are not signed"
+            );
         }
         Ok(found)
     }
@@ -366,7 +368,7 @@ impl Way {
         }
         let http = endpoint.as_ref().is_some_and(|url| url.starts_with("http://"));
         if let Some(url) = endpoint.as_ref().filter(|url| signed && !net::is_private(url)) {
-            let text = "is asked without TLS, where anybody on the way could read the token; write `https://`, or ask without credentials";
+            let text = "is reached without TLS, so anybody on the path could read the token; write `https://`, or ask without credentials";
             return Err(Error::Setting(format!("`{url}` {text}")));
         }
         Ok(builder
@@ -383,7 +385,7 @@ impl Way {
     fn payer(&self) -> Result<Option<HeaderValue>, Error> {
         let header = |project: &String| HeaderValue::from_str(project);
         self.payer.as_ref().map(header).transpose().map_err(|_| {
-            Error::Setting("the project that pays for requests is no header's text".into())
+            Error::Setting("the project that pays for requests is not valid in a header".into())
         })
     }
 

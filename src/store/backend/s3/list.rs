@@ -94,15 +94,15 @@ impl Lister {
                 }
                 (Ok(Told::OtherKind), Question::Versions) if is_first => Question::Current,
                 (Ok(Told::OtherKind), Question::Versions) => {
-                    return Err(self.odd("it lists versions no longer"));
+                    return Err(self.odd("it no longer lists versions"));
                 }
                 (Ok(Told::OtherKind), _) => {
-                    return Err(self.odd("it lists versions nobody asked for"));
+                    return Err(self.odd("it lists versions although none were requested"));
                 }
                 (Err((refusal, _)), Question::Versions)
                     if is_first && is_about_question(&refusal) =>
                 {
-                    tracing::info!("`{}` lists current objects alone: {refusal}", self.asker.place);
+                    tracing::info!("`{}` lists current objects only: {refusal}", self.asker.place);
                     Question::Current
                 }
                 (Err((refusal, _)), Question::Current) if is_first && is_unknown(&refusal) => {

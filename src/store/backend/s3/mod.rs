@@ -71,12 +71,12 @@ pub static KIND: StoreKind = StoreKind {
 };
 
 pub const HINTS: Hints = Hints {
-    signed: "they do not allow it; name others by `--profile`, or for a public bucket pass `--anon`",
+    signed: "they do not allow it; name others with `--profile`, or for a public bucket pass `--anon`",
     expired: "get new credentials; the mount takes them from files of `~/.aws`, others need a new mount",
     anonymous: "set `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or name a profile of `~/.aws` by \
                 `--profile`, and do not pass `--anon`",
     elsewhere: "the bucket is in another region; pass it as `--region`",
-    unknown: "look at the network, and name a server that is not AWS by `--endpoint-url`",
+    unknown: "check the network, and name a server that is not AWS by `--endpoint-url`",
 };
 
 /// Name of the table of settings that applies, if any.
@@ -279,7 +279,7 @@ impl Bucket {
         let site = elsewhere(&self.first.site, note);
         let is_askable = |site: &Site| !site.is_virtual || self.reach.can_be_host(&self.name);
         let Some(site) = site.filter(is_askable) else { return false };
-        tracing::info!("`s3://{}` is asked in {} from now on", self.name, site.region);
+        tracing::info!("`s3://{}` is accessed in {} from now on", self.name, site.region);
         // If another thread was first, it was given the same site.
         let _ = self.found.set(Clients::new(site));
         true
@@ -341,7 +341,7 @@ impl Writes for Bucket {
             let clients = self.clients();
             let made = if client.whose.is_some() { &clients.signed } else { &clients.anonymous };
             let made = made.get().cloned();
-            let made = made.ok_or_else(|| Error::Setting("there is no client of S3".into()))?;
+            let made = made.ok_or_else(|| Error::Setting("no S3 client could be made".into()))?;
             Ok(Arc::new(made) as Arc<dyn ObjectStore>)
         }
         .boxed()

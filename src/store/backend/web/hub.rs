@@ -109,7 +109,7 @@ impl Hub {
         let token = match table.and_then(|table| table.token.as_ref()) {
             _ if anon || table.is_some_and(|table| table.anon) => Ok(None),
             Some(named) => ways::secret(named, environment).and_then(|text| {
-                let none = || "what it names as a token is none".to_owned();
+                let none = || "the token that it names is invalid".to_owned();
                 bearer(&text).ok_or_else(none).map(Some)
             }),
             None if is_silent => Ok(None),
@@ -262,7 +262,7 @@ mod tests {
         }
         let wrong: [(&str, Pairs<'_>, &str); 4] = [
             ("token_env = 'OTHER'", &[token], "the variable `OTHER` is not set"),
-            ("token_env = 'OTHER'", &[("OTHER", "a\nhush")], "what it names as a token is none"),
+            ("token_env = 'OTHER'", &[("OTHER", "a\nhush")], "the token that it names is invalid"),
             ("token_file = '/nonexistent/t'", &[token], "`/nonexistent/t` cannot be used: there"),
             ("endpoint_url = 'http://u:hush@h'", &[], "`h` is not an endpoint"),
         ];

@@ -307,7 +307,7 @@ impl WebObject {
                 _ => return Err(self.refused(&response)),
             }
         }
-        let cause = format!("it was sent on {HOPS} times");
+        let cause = format!("it was redirected {HOPS} times");
         Err(failed(Error::Failed { place: self.place.clone(), cause }))
     }
 
@@ -355,7 +355,7 @@ impl WebObject {
             "http" => from.scheme() == "http",
             _ => false,
         };
-        let no = || "it is sent on to a place that is not to be asked".to_owned();
+        let no = || "it is redirected to a place that is not allowed".to_owned();
         let to = url.filter(is_safe);
         let to = to.ok_or_else(|| Error::Failed { place: self.place.clone(), cause: no() })?;
         if !self.is_hub() {
@@ -412,7 +412,7 @@ impl WebObject {
         match self.hub().map(Hub::token) {
             None => "dcfs sends no login to web servers",
             Some(None) => {
-                "it was asked for without a token: `hf auth login`, or set `HF_TOKEN`, and do not pass `--anon`"
+                "it was requested without a token: `hf auth login`, or set `HF_TOKEN`, and do not pass `--anon`"
             }
             Some(Some(_)) => {
                 "the token does not allow it; a gated data set wants its terms accepted on its page"

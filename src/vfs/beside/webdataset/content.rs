@@ -56,7 +56,7 @@ impl Content {
         if !wanted.files.is_empty() {
             let find = |name: &&str| {
                 let at = columns.iter().position(|column| column.file.name == *name);
-                let unknown = || format!("no column of files is called `{name}`");
+                let unknown = || format!("there is no File column `{name}`");
                 let at = at.ok_or_else(|| error::Error::new(ErrorKind::Invalid, unknown()))?;
                 Ok(files[at].clone())
             };

@@ -249,7 +249,7 @@ fn archive(at: At<'_>, shard: &Shard) -> Result<Archive<Data>> {
     if archive.size() == shard.size {
         return Ok(archive);
     }
-    let text = "the rows of a shard are not those that were measured; mount again";
+    let text = "the rows of a shard have changed since they were measured; mount again";
     Err(error::Error::new(ErrorKind::Broken, text))
 }
 

@@ -52,7 +52,7 @@ impl<'t> Options<'t> {
                     found.has_json = match value {
                         "yes" => true,
                         "no" => false,
-                        _ => return Err(wrong(key, value, "it is yes or no")),
+                        _ => return Err(wrong(key, value, "write yes or no")),
                     }
                 }
                 "files" => found.files = value.split('+').collect(),

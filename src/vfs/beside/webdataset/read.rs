@@ -53,7 +53,7 @@ impl Stream for Tar {
                 match piece {
                     Piece::Header(bytes, of) => {
                         if matches!(of.data, Data::File(_, false)) {
-                            let text = format!("no size is recorded of the file of `{}`", of.name);
+                            let text = format!("no size is recorded for the file of `{}`", of.name);
                             return Err(error::Error::new(ErrorKind::Broken, text));
                         }
                         out.extend_from_slice(&bytes);

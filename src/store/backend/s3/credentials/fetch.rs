@@ -36,7 +36,7 @@ impl Inner {
         let source = source.map_err(|error| Error::failed("`~/.aws`", error.to_string()))??;
         let found = self.of(&source).await?;
         if found.keys.is_none() {
-            tracing::info!("no AWS credentials found; asking S3 without any");
+            tracing::info!("no AWS credentials found; requests to S3 are not signed");
         }
         Ok((found, source.to_string()))
     }
@@ -60,8 +60,9 @@ impl Inner {
                 }
                 Source::Role { role, by } => {
                     let by = self.of(by).await?.keys;
-                    let by =
-                        by.ok_or_else(|| Error::failed(&from, "nobody to take the role on"))?;
+                    let by = by.ok_or_else(|| {
+                        Error::failed(&from, "there are no keys to assume the role")
+                    })?;
                     web()?.role(role, &by).await?
                 }
             };

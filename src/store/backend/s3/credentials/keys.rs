@@ -54,7 +54,7 @@ impl Keys {
         {
             let plain = text.bytes().all(|b| b.is_ascii_graphic());
             if text.is_empty() || text.len() > LONGEST || !plain {
-                return Err(Error::wrong(from, format!("its {name} is not one")));
+                return Err(Error::wrong(from, format!("its {name} is invalid")));
             }
         }
         let token = token.map(str::to_owned);
@@ -64,7 +64,7 @@ impl Keys {
     /// Sets the expiry to `text`, a time with an offset.
     pub fn until(self, from: &str, text: &str) -> Result<Self, Error> {
         let ends = Timestamp::parse(text)
-            .ok_or_else(|| Error::failed(from, format!("`{text}` is no time of expiration")))?;
+            .ok_or_else(|| Error::failed(from, format!("`{text}` is not a valid expiry time")))?;
         Ok(Self { ends: Some(ends.to_system()), ..self })
     }
 
@@ -138,7 +138,7 @@ mod tests {
         ];
         for (id, secret, token, name) in cases {
             let error = Keys::new("profile `p`", id, secret, token).unwrap_err().to_string();
-            assert_eq!(error, format!("profile `p`: its {name} is not one"));
+            assert_eq!(error, format!("profile `p`: its {name} is invalid"));
         }
     }
 

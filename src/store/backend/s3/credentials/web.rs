@@ -72,7 +72,7 @@ impl Web {
         };
         if let Some(token) = token {
             let value =
-                token.trim().parse().map_err(|_| Error::failed(from, "its token is not one"))?;
+                token.trim().parse().map_err(|_| Error::failed(from, "its token is invalid"))?;
             request.headers_mut().insert("authorization", value);
         }
         Keys::from_json(from, &self.ask(from, request).await?, false)
@@ -105,7 +105,7 @@ impl Web {
             while let Some(chunk) = stream.next().await {
                 body.extend_from_slice(&chunk.map_err(lost)?);
                 if body.len() > LONGEST {
-                    return Err(failed(format!("`{host}` answers without end")));
+                    return Err(failed(format!("`{host}` sends an endless answer")));
                 }
             }
             Ok((status, body.into()))
@@ -154,7 +154,7 @@ pub fn pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String 
 /// The region is invalid. It becomes part of signatures, where the library would panic, and of a host name.
 pub fn aws(from: &str, service: &str, region: &str) -> Result<String, Error> {
     if region.is_empty() || !region.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
-        return Err(Error::failed(from, format!("`{}` is no region of AWS", show(region))));
+        return Err(Error::failed(from, format!("`{}` is not an AWS region", show(region))));
     }
     let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
     Ok(format!("https://{service}.{region}.amazonaws.com{suffix}"))
@@ -176,7 +176,7 @@ fn secret_of(from: &str, path: &str) -> Result<String, Error> {
     let failed = |cause: String| Error::failed(from, format!("the token in `{path}`: {cause}"));
     let there = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?;
     if !there.is_file() || there.len() > LONGEST as u64 {
-        return Err(failed("it is no file of a few kilobytes".into()));
+        return Err(failed("it is not a regular file of a few kilobytes".into()));
     }
     let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
     Ok(text.trim().to_owned())
@@ -252,7 +252,7 @@ mod tests {
         for region in ["evil.com/", "r\n", "\u{e9}"] {
             let role = Role { region: region.into(), ..role(None) };
             let error = form("x", &role, "AssumeRole", None).unwrap_err().to_string();
-            assert!(error.contains("is no region of AWS"), "{error}");
+            assert!(error.contains("is not an AWS region"), "{error}");
         }
     }
 
@@ -264,8 +264,8 @@ mod tests {
         let cases = [
             ("", "has no `AccessKeyId`"),
             ("<AccessKeyId>hush", "has no `AccessKeyId`"),
-            (&xml.replace("2030", "soon"), "is no time of expiration"),
-            (&xml.replace(">t<", "> <"), "its token is not one"),
+            (&xml.replace("2030", "soon"), "is not a valid expiry time"),
+            (&xml.replace(">t<", "> <"), "its token is invalid"),
             (&xml.replace("Expiration", "E"), "has no `Expiration`"),
         ];
         for (xml, cause) in cases {

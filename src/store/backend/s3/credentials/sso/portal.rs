@@ -62,7 +62,7 @@ pub async fn keys(web: &Web, sso: &Sso) -> Result<Keys, Error> {
     let (status, body) = web.answer(&from, portal(sso, &token)?).await?;
     match status {
         status if status.is_success() => keys_of(&from, &body),
-        StatusCode::UNAUTHORIZED => Err(sso.signed_out("the portal does not take its token")),
+        StatusCode::UNAUTHORIZED => Err(sso.signed_out("the portal rejects its token")),
         status => Err(Error::failed(
             &from,
             format!("the portal answers {}{}", status.as_u16(), reason(&body, &token.access)),
@@ -122,7 +122,7 @@ fn portal(sso: &Sso, token: &Token) -> Result<HttpRequest, Error> {
     let query = web::pairs([("role_name", sso.role.as_str()), ("account_id", &sso.account)]);
     let mut request = HttpRequest::new(HttpRequestBody::empty());
     web::address(&from, &mut request, &format!("{base}/federation/credentials?{query}"))?;
-    let wrong = |_| sso.signed_out("its token is not one");
+    let wrong = |_| sso.signed_out("its token is invalid");
     let mut value = HeaderValue::from_str(&token.access).map_err(wrong)?;
     value.set_sensitive(true);
     request.headers_mut().insert("x-amz-sso_bearer_token", value);
@@ -218,7 +218,8 @@ mod tests {
     #[test]
     fn what_cannot_be_asked_is_said() {
         let other = Sso { region: "evil.com/".into(), ..sso(None) };
-        let cases = [(other, "is no region"), (sso(Some("http://u:hush@h")), "is not an endpoint")];
+        let cases =
+            [(other, "is not an AWS region"), (sso(Some("http://u:hush@h")), "is not an endpoint")];
         for (sso, cause) in cases {
             let error = portal(&sso, &token()).unwrap_err().to_string();
             assert!(error.contains(cause) && !error.contains("hush"), "{error}");

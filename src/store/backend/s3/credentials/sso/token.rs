@@ -53,11 +53,12 @@ impl Token {
         if !path.is_file() {
             return Err("it has no token".into());
         }
-        let failed = |cause: &str| format!("`{}` is no token: {cause}", path.display());
+        let failed =
+            |cause: &str| format!("`{}` is not a valid token file: {cause}", path.display());
         let mut json = Vec::new();
         let read = fs::File::open(path).and_then(|file| file.take(LONGEST).read_to_end(&mut json));
         read.map_err(|error| failed(&error.to_string()))?;
-        Self::parse(&json).ok_or_else(|| failed("there are no `accessToken` and `expiresAt` in it"))
+        Self::parse(&json).ok_or_else(|| failed("it has no `accessToken` and `expiresAt`"))
     }
 
     fn parse(json: &[u8]) -> Option<Self> {
@@ -219,7 +220,10 @@ mod tests {
         for text in ["hush", "", "{\"accessToken\": \"hush\"}"] {
             fs::write(&path, text).unwrap();
             let error = read();
-            assert!(error.contains("is no token: ") && !error.contains("hush"), "{error}");
+            assert!(
+                error.contains("is not a valid token file: ") && !error.contains("hush"),
+                "{error}"
+            );
         }
         assert_eq!(Token::read(Path::new("/dev/zero")).err().unwrap(), "it has no token");
     }
