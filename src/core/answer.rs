@@ -42,7 +42,7 @@ impl Held<'_> {
 /// An answer that does not match its declaration.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Wrong {
-    #[error("the answer is no JSON: `{0}`")]
+    #[error("the answer is not JSON: `{0}`")]
     NoJson(String),
     #[error("`{column}` should be {wanted}, and is `{found}`")]
     Type { column: String, wanted: String, found: String },
@@ -270,7 +270,7 @@ mod tests {
             ("a: int", "3.0", "`a` should be int, and is `3.0`"),
             ("a: int", "99999999999999999999", "`a` should be int"),
             ("a: int", "null", "`a` should be int, and is `null`"),
-            ("a: int", "{", "the answer is no JSON"),
+            ("a: int", "{", "the answer is not JSON"),
             ("a: int", &long, "..."),
             ("a: int, b: int", "7", "`the answer` should be an object, and is `7`"),
             ("a: int, b: int", "{\"a\":1}", "the answer lacks `b`"),
@@ -279,7 +279,7 @@ mod tests {
             ("v: list[list[int]]", "[1]", "`v` should be list[list[int]]"),
             ("t: datetime", "\"soon\"", "`t` should be datetime"),
             ("b: bytes", "\"?\"", "`b` should be bytes"),
-            ("a: float", "inf", "no JSON"),
+            ("a: float", "inf", "not JSON"),
         ];
         for (types, answer, want) in cases {
             let told = read(types, answer).expect_err(answer);

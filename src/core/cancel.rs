@@ -60,7 +60,7 @@ pub fn is_cancelled() -> bool {
 /// [`Kind::Busy`]; nobody is left to read it.
 pub fn check() -> Result<()> {
     match is_cancelled() {
-        true => Err(Error::new(Kind::Busy, "nobody waited for this any more, so it was ended")),
+        true => Err(Error::new(Kind::Busy, "cancelled: nobody waits for the result any more")),
         false => Ok(()),
     }
 }

@@ -25,12 +25,10 @@ const LONGEST: usize = 8192;
 /// Why a pattern is invalid.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    #[error(
-        "the braces of `{0}` stand for more than {MOST} texts; use `*` or `[0-9]` in their place"
-    )]
+    #[error("the braces of `{0}` expand to more than {MOST} texts; use `*` or `[0-9]` instead")]
     TooMany(String),
     #[error(
-        "`{0}` holds braces within braces, which DataChain does not read; write the alternatives out"
+        "`{0}` has nested braces, which DataChain does not support; write the alternatives out"
     )]
     Nested(String),
     #[error("the address is longer than {LONGEST} bytes")]

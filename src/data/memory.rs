@@ -168,7 +168,7 @@ pub fn forget(knowledge: &Path, dataset: Option<&DatasetName>, words: &str) -> R
             if forgotten.len() > before {
                 if matches!(text, Cow::Owned(_)) {
                     let path = path.display();
-                    let message = format!("`{path}` is not UTF-8; mend it, then forget again");
+                    let message = format!("`{path}` is not UTF-8; fix it, then forget again");
                     return Err(Error::new(Kind::Broken, message));
                 }
                 if struck.len() as u64 > LARGEST {
@@ -179,7 +179,7 @@ pub fn forget(knowledge: &Path, dataset: Option<&DatasetName>, words: &str) -> R
         }
     }
     match forgotten.is_empty() {
-        true => Err(Error::new(Kind::Missing, format!("nothing remembered holds `{words}`"))),
+        true => Err(Error::new(Kind::Missing, format!("no remembered line holds `{words}`"))),
         false => Ok(forgotten),
     }
 }

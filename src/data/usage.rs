@@ -185,7 +185,7 @@ impl Usage {
         order.sort_by(|one, other| other.1.0.cmp(&one.1.0).then_with(|| one.0.cmp(&other.0)));
         let mut page = format!(
             "# Usage\n\nOn this machine, by this user, in the last {DAYS} days: names and counts, no values. \
-             `catalog.usage` has the same in SQL; `DCFS_USAGE=off` notes nothing.\n\n"
+             `catalog.usage` has the same in SQL; `DCFS_USAGE=off` turns this off.\n\n"
         );
         if order.is_empty() {
             page += "Nothing was noted.\n";

@@ -52,7 +52,7 @@ def test_a_user_without_rights(cluster, there, dcfs):
 
 
 def test_a_user_whose_answers_may_end_early(cluster, there, dcfs):
-    assert "cut answers off" in failed(dcfs, "ls", "--catalog", cluster.address(user="short"))
+    assert "truncate answers" in failed(dcfs, "ls", "--catalog", cluster.address(user="short"))
 
 
 def test_servers_that_hold_no_catalog(cluster, there, dcfs):
@@ -75,8 +75,8 @@ def test_a_missing_table_and_columns_that_are_not_what_was_expected(cluster, the
         assert "are not in the catalog" in failed(dcfs, "show", "--catalog", there, "few")
         cases = [
             ("x Int64", "SELECT 1", "has no `sys__id`"),
-            ("sys__id String", "SELECT 'a'", "`sys__id` is no whole number"),
-            ("sys__id UInt64, file__path String", "SELECT 7, 'a' FROM numbers(3)", "two of them have one `sys__id`"),
+            ("sys__id String", "SELECT 'a'", "`sys__id` is not a whole number"),
+            ("sys__id UInt64, file__path String", "SELECT 7, 'a' FROM numbers(3)", "two of them have the same `sys__id`"),
             ("sys__id UInt64, file__path String", "SELECT 18446744073709551615, 'a'", "larger than 63 bits"),
         ]
         for columns, rows, words in cases:

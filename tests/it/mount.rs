@@ -147,7 +147,7 @@ fn a_pack_damaged_while_in_use_is_built_anew() {
     let found = read(&mounted, "one").or_else(|_| read(&mounted, "one"));
     assert_eq!(found.expect("the pack is built anew"), "one");
     let worries = mounted.worries();
-    assert!(worries[0].contains("damaged pack; building it anew"), "{worries:?}");
+    assert!(worries[0].contains("damaged pack; rebuilding it"), "{worries:?}");
     assert!(worries.len() <= 2, "one line of the pack, one of the open: {worries:?}");
 }
 

@@ -451,7 +451,7 @@ fn rows_must_be_those_announced() {
     assert_eq!(error.kind(), Kind::Busy, "{error}");
     rows[1].id = rows[0].id;
     let error = build(&List::new(&rows)).expect_err("ids rise");
-    assert!(error.to_string().contains("`sys__id` must rise"), "{error}");
+    assert!(error.to_string().contains("`sys__id` must ascend"), "{error}");
 }
 
 /// Rows with everything that makes a file of a pack: gaps, several rows of one object, two columns.

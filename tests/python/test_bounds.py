@@ -121,7 +121,7 @@ def test_work_on_an_endless_table_ends(dcfs, small_catalog, tmp_path):
             assert time.monotonic() < until, "still at it a minute later"
     # Rows are read in order, and refused as soon as their ids fall.
     refused = dcfs.run("count", "few", "--where", "file.size > 3", "--catalog", catalog)
-    assert refused.returncode != 0 and "must rise" in refused.stderr
+    assert refused.returncode != 0 and "must ascend" in refused.stderr
 
 
 def test_a_script_of_a_megabyte_makes_no_large_page(dcfs, small_catalog, tmp_path):

@@ -323,7 +323,7 @@ def test_a_pipe_in_place_of_the_catalog_is_told(dcfs, tmp_path):
     (tmp_path / "photos/a").write_text("a")
     for words in (["ls"], ["ls", "--catalog", tmp_path], ["index", "photos", "--save", "x"], ["mount", tmp_path / "mnt"]):
         done = dcfs.run(*words, cwd=tmp_path, timeout=20)
-        assert done.returncode == USAGE and "it is in the way: move it away" in done.stderr, (words, done)
+        assert done.returncode == USAGE and "not a catalog; move it away" in done.stderr, (words, done)
 
 
 @pytest.mark.mount

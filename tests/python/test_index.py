@@ -583,7 +583,7 @@ def test_the_next_version_keeps_the_columns(dcfs, here):
     write(here / "other", ["x.txt"])
     assert "The pattern is that of `pets@1.0.5`: `--with none`" in refused(dcfs, here, 2, "other", "--save", "pets")
     # Dropped, they stay so.
-    assert "goes with no other" in refused(dcfs, here, 2, photos, "--save", "pets", "--with", "none", "--with", "image")
+    assert "cannot be combined with another" in refused(dcfs, here, 2, photos, "--save", "pets", "--with", "none", "--with", "image")
     for words in (("--with", "none"), ()):
         result = dcfs.run("index", photos, "--save", "pets", *words, cwd=here)
         assert result.returncode == 0 and "are kept" not in result.stderr, result
@@ -610,10 +610,10 @@ def test_columns_that_python_made_are_not_dropped_unasked(dcfs, here):
         (["photos", "--save", "x@1"], 2, "without a version"),
         (["photos", "--save", "FEW"], 2, "there is `few` already"),
         (["photos", "--save", "few", "--version", "1.0.0"], 2, "versions only go up"),
-        (["photos", "--save", "x", "--with", "video"], 2, "is no column"),
+        (["photos", "--save", "x", "--with", "video"], 2, "is not a column"),
         (["photos", "--save", "x", "--with", "path:{file}"], 2, "choose another name"),
         (["photos", "--save", "x", "--with", "path:{a}", "--with", "path:{A}"], 2, "two patterns"),
-        (["photos", "--save", "x", "--with", "path:*/{a}"], 2, "no wildcard"),
+        (["photos", "--save", "x", "--with", "path:*/{a}"], 2, "not a wildcard"),
         (["photos", "--save", "x", "--keep-deleted"], 2, "--delta"),
         (["none", "--save", "x"], 1, "none"),
         (["empty", "--save", "x"], 1, "there are no files"),

@@ -329,7 +329,7 @@ def test_why_a_run_begins_anew_is_told(work):
     work.function(COUNTED.replace("return", "assert file.size != 20\n        return"))
     work.refused(5, "map", "f", "--as", "s", "--", "python", "info.py:size")
     said = work.refused(5, "map", "f", "--as", "s", "--where", "file.size > 1", "--", "python", "info.py:size")
-    assert "beginning anew: the filter is another than in run" in said
+    assert "starting over: the filter is another than in run" in said
     assert len(work.runs()) == 2
     for run in work.runs():
         work.ok("runs", "rm", run["id"][:8])
@@ -556,8 +556,8 @@ WRONG = {
     "no annotation": ((), ["python", "info.py:bare"], 2, "what `bare` returns is not annotated"),
     "other column": ((), ["python", "info.py:other"], 2, "the function wants `nowhere`, and the dataset has no such column"),
     "clash": (("--out", "file: str"), ["wc", "-c"], 2, "the dataset has a column `file` already"),
-    "bad types": (("--out", "n: integer"), ["wc", "-c"], 2, "`integer` is no type"),
-    "no JSON": (("--out", "n: int"), ["sh", "-c", "echo abc"], 5, "the answer is no JSON: `abc`"),
+    "bad types": (("--out", "n: integer"), ["wc", "-c"], 2, "`integer` is not a type"),
+    "no JSON": (("--out", "n: int"), ["sh", "-c", "echo abc"], 5, "the answer is not JSON: `abc`"),
     "other type": (("--out", "n: int"), ["sh", "-c", "echo '\"1\"'"], 5, '`n` should be int, and is `"1"`'),
     "nothing printed": (("--out", "n: int"), ["true"], 5, "the program printed nothing"),
     "fails": (("--out", "n: int"), ["sh", "-c", "echo why >&2; exit 7"], 5, "exit code 7\n    why"),
@@ -623,7 +623,7 @@ def test_a_store_that_is_away_ends_the_run_whatever_is_kept(work):
         path.unlink()
     work.function(COUNTED)
     said = work.refused(5, "map", "f", "--as", "s", "--on-error", "keep", "--max-errors", "1000", "--", "python", "info.py:size")
-    assert "100 files in a row could not be had" in said and "is gone" in said
+    assert "100 files in a row could not be fetched" in said and "is gone" in said
 
 
 def test_a_version_that_is_removed_meanwhile_stops_the_run(work):
@@ -698,7 +698,7 @@ def test_wrong_words_are_told(work):
         (("map", "f", "--as", "s", "--depends", "nowhere", *program), 1, "`--depends nowhere`"),
         (("map", "f", "--as", "s", "--only", "file.size", *program), 2, "a column as a whole"),
         (("map", "f", "--as", "s", "--with-columns", "nowhere", *program), 2, "no column `nowhere`"),
-        (("map", "f", "--as", "s", "--file", "nowhere", *program), 2, "`nowhere` is no File column; there is `file`"),
+        (("map", "f", "--as", "s", "--file", "nowhere", *program), 2, "`nowhere` is not a File column; there is `file`"),
         (("map", "f", "--as", "s", "--no-file", *program), 2, "the program wants the file"),
         (("map", "f", "--as", "f", "--delta", *program), 2, "was not made by `dcfs map`"),
         (("map", "f", "--as", "s", "--batch", "2", "--out", "n: int", "--", "wc"), 2, "`--batch` is for programs that stay"),

@@ -64,7 +64,7 @@ REASONS = [
     ("breed = beagle and n = 1", "each condition alone is met (`breed = \"beagle\"` by 4 rows, `n = 1` by 1 row), but no row meets all"),
     ("breed = Pug and n > 99", "`n` lies between 0 and 11"),
     ("limit 0", "`limit 0` takes no row"),
-    ("offset 50", "`offset 50` passes over all 12 rows"),
+    ("offset 50", "`offset 50` skips all 12 rows"),
 ]  # fmt: skip
 
 

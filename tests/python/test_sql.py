@@ -185,7 +185,7 @@ def test_the_catalog_has_tables_of_its_own(sql):
         ("select file.path from pets_sized a, pets_sized b", 2, "`a.file.path` or `b.file.path`"),
         ("select nosuch(1)", 2, "no such function: nosuch"),
         ("select 1 from pets_sized where", 2, "ends too early"),
-        ("select 1 from pets_sized having where", 2, "does not go on like this"),
+        ("select 1 from pets_sized having where", 2, "cannot continue like this"),
         ("select 'a", 2, "the quote does not end"),
         ("", 2, "expected a statement"),
         ("select * from catalog.nothing", 1, "catalog.datasets"),

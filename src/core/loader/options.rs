@@ -6,11 +6,11 @@ use crate::error::{self, Kind};
 /// Why a name is not a list of options, or an option is wrong.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    #[error("`{0}` is no option; write `key=value`, with commas between")]
+    #[error("`{0}` is not an option; write `key=value`, separated by commas")]
     NotPair(String),
     #[error("`{0}` is given twice")]
     Twice(String),
-    #[error("`{0}` is no option here; there are {1}")]
+    #[error("`{0}` is not an option here; the options are {1}")]
     Unknown(String, &'static str),
     #[error("`{key}={value}`: {wanted}")]
     Value { key: String, value: String, wanted: &'static str },
@@ -73,10 +73,10 @@ mod tests {
         assert_eq!(parse("a=1,b=x=y"), Ok(vec![("a", "1"), ("b", "x=y")]));
         assert_eq!(parse("-"), Ok(vec![]));
         for (text, message) in [
-            ("", "`` is no option; write `key=value`, with commas between"),
-            ("a", "`a` is no option; write `key=value`, with commas between"),
-            ("a=1,", "`` is no option; write `key=value`, with commas between"),
-            ("=1", "`=1` is no option; write `key=value`, with commas between"),
+            ("", "`` is not an option; write `key=value`, separated by commas"),
+            ("a", "`a` is not an option; write `key=value`, separated by commas"),
+            ("a=1,", "`` is not an option; write `key=value`, separated by commas"),
+            ("=1", "`=1` is not an option; write `key=value`, separated by commas"),
             ("a=1,a=2", "`a` is given twice"),
         ] {
             assert_eq!(parse(text).expect_err(text).to_string(), message);

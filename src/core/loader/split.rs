@@ -56,7 +56,7 @@ impl<'t> Split<'t> {
                     })?;
                     end += share;
                     if end > WHOLE {
-                        return Err(wrong(key, value, "the shares are more than 1 together"));
+                        return Err(wrong(key, value, "the shares add up to more than 1"));
                     }
                     split.parts.push((key, end));
                 }
@@ -66,7 +66,7 @@ impl<'t> Split<'t> {
             (0, ..) => Err(Error::Unknown(text.to_owned(), OPTIONS)),
             (MOST_PARTS.., ..) => Err(wrong("parts", "64 or more", "fewer are wanted")),
             (_, Some(by), Some(_)) => {
-                Err(wrong("by", by, "not with `stratify=`: groups are never divided"))
+                Err(wrong("by", by, "cannot be combined with `stratify=`: groups are never split"))
             }
             _ => Ok(split),
         }
@@ -136,18 +136,21 @@ mod tests {
     #[test]
     fn says_what_is_wrong() {
         for (text, message) in [
-            ("train=0.9,val=0.2", "`val=0.2`: the shares are more than 1 together"),
+            ("train=0.9,val=0.2", "`val=0.2`: the shares add up to more than 1"),
             ("train=0", "`train=0`: a share is a decimal above 0 and at most 1, as 0.8"),
             ("train=80%", "`train=80%`: a share is a decimal above 0 and at most 1, as 0.8"),
             ("train=1,seed=-1", "`seed=-1`: a seed is a whole number"),
-            ("a=1,by=x,stratify=y", "`by=x`: not with `stratify=`: groups are never divided"),
+            (
+                "a=1,by=x,stratify=y",
+                "`by=x`: cannot be combined with `stratify=`: groups are never split",
+            ),
             (
                 "../x=1",
-                "`../x` is no option here; there are `seed=`, `by=`, `stratify=`, and a share for each part",
+                "`../x` is not an option here; the options are `seed=`, `by=`, `stratify=`, and a share for each part",
             ),
             (
                 "seed=1",
-                "`seed=1` is no option here; there are `seed=`, `by=`, `stratify=`, and a share for each part",
+                "`seed=1` is not an option here; the options are `seed=`, `by=`, `stratify=`, and a share for each part",
             ),
         ] {
             assert_eq!(Split::parse(text).expect_err(text).to_string(), message);

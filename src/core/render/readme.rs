@@ -93,7 +93,7 @@ impl Readme<'_> {
             let _ = writeln!(out, "- {}", code(filter));
         }
         if let Some(why) = &narrowed.why_empty {
-            let _ = writeln!(out, "\nThat no row passes may be because {}.", text(why));
+            let _ = writeln!(out, "\nNo row passes, perhaps because {}.", text(why));
         }
         out += "\nIt never changes. Files have the same names and bytes as in the version, and are the same\n\
                 files to the kernel's cache. A filter below it filters these rows.\n";
@@ -332,7 +332,7 @@ first; the others have `~<sys__id>` before the extension.
         let page = page.page();
         assert!(page.contains("| `good` | `bool` | `true` |"), "{page}");
         assert!(page.contains("| `info.width` | `int` | `1` |"), "{page}");
-        assert!(page.contains("no row passes may be because of"), "{page}");
+        assert!(page.contains("No row passes, perhaps because of"), "{page}");
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub enum Wrong {
     #[error("expected {wanted} at `{}` of the types `{text}`; e.g. `seconds: float, tags: list[str]`", left(text, *at))]
     Syntax { text: String, at: usize, wanted: &'static str },
     #[error(
-        "`{0}` is no type; there are int, float, str, bool, datetime, bytes, json, list[T], {{name: T}}, and `?` after each"
+        "`{0}` is not a type; the types are int, float, str, bool, datetime, bytes, json, list[T], {{name: T}}, and `?` after each"
     )]
     Type(String),
     #[error("`{0}` cannot be the name of a column: {1}")]
@@ -35,9 +35,9 @@ pub enum Wrong {
     Twice(String),
     #[error("more than {MOST} fields, or more than {DEEPEST} levels of them")]
     TooMuch,
-    #[error("a list of {0} is not kept; use `list[json]`")]
+    #[error("a list of {0} cannot be stored; use `list[json]`")]
     List(&'static str),
-    #[error("no type is named; e.g. `seconds: float`")]
+    #[error("no types are given; e.g. `seconds: float`")]
     Empty,
 }
 
@@ -128,13 +128,13 @@ fn named(others: &[Signal], signal: &Signal) -> Result<(), Wrong> {
         return refused("letters, digits and `_`, no digit first");
     }
     if name.contains("__") || name.starts_with('_') || name.ends_with('_') {
-        return refused("DataChain takes names apart at `__`, so none begins or ends with `_`");
+        return refused("DataChain splits names at `__`, so none may begin or end with `_`");
     }
     if name.len() > 100 {
         return refused("it is longer than 100 bytes");
     }
     if name == "sys" {
-        return refused("DataChain's own columns are called so");
+        return refused("DataChain's own columns have such names");
     }
     match others.iter().any(|other| other.name.eq_ignore_ascii_case(name)) {
         true => Err(Wrong::Twice(name.clone())),
@@ -341,14 +341,14 @@ mod tests {
         let cases = [
             ("", "expected a name at `the end`"),
             ("a", "expected `:` and a type at `the end`"),
-            ("a: integer", "`integer` is no type"),
+            ("a: integer", "`integer` is not a type"),
             ("a: int b", "expected `,` or the end at `b`"),
             ("a: list[int", "expected `]`"),
             ("a: {b: int", "expected `}`"),
             ("a: int, A: str", "`A` is there twice"),
             ("a__b: int", "cannot be the name of a column"),
             ("1a: int", "cannot be the name of a column"),
-            ("a: list[{x: int}]", "a list of models is not kept"),
+            ("a: list[{x: int}]", "a list of models cannot be stored"),
             (&deep, "levels"),
         ];
         for (text, want) in cases {

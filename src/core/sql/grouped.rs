@@ -152,7 +152,7 @@ impl Clauses {
 
 /// The condition of the join in `tables`; `None` for one table.
 fn joined(scan: &Scan, tables: Range<usize>) -> Result<Option<Range<usize>>, Reason> {
-    const ODD: Reason = "its tables are no datasets that are joined where columns are equal";
+    const ODD: Reason = "its tables are not datasets joined on equal columns";
     let is = |at: usize, word: &str| scan.tokens.get(at).is_some_and(|token| token.is(word));
     let [first, rest @ ..] = scan.tables.as_slice() else { return Err(ODD) };
     let [second] = rest else {
@@ -221,7 +221,7 @@ impl Finder<'_, '_> {
             return Ok((FoldKind::Rows, None));
         }
         let column = self.chain_at(&call.inside).and_then(|chain| self.scalar(chain));
-        let column = column.ok_or("it adds up more than plain columns")?;
+        let column = column.ok_or("it aggregates more than plain columns")?;
         let is_number =
             matches!(column.1.value, ValueType::Int | ValueType::Float | ValueType::Bool);
         let kind = match name {
@@ -282,7 +282,7 @@ impl Finder<'_, '_> {
 
     /// The pairs of columns that a join compares for equality.
     fn on(&self, tokens: &Range<usize>) -> Result<Vec<(SqlColumn, SqlColumn)>, Reason> {
-        const ODD: Reason = "its tables are joined by more than equal columns";
+        const ODD: Reason = "it joins on more than equal columns";
         let pair = |tokens: Range<usize>| {
             let middle = tokens.clone().find(|at| {
                 self.scan.tokens[*at].is_sign("=") || self.scan.tokens[*at].is_sign("==")
@@ -343,7 +343,7 @@ impl Finder<'_, '_> {
 
     /// A condition on one table: the table's index, and the condition in the language of filters.
     fn filter(&self, tokens: &Range<usize>) -> Result<(usize, String), Reason> {
-        const ODD: Reason = "its condition is no filter";
+        const ODD: Reason = "its condition is not a filter";
         let mut words: Vec<String> = Vec::new();
         let mut table = None;
         let mut at = tokens.start;

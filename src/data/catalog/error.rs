@@ -32,9 +32,9 @@ pub(super) enum Error {
          correct it, unset it, or say `--catalog DIR`", show(.db)
     )]
     NotWhereTold { variable: &'static str, db: PathBuf },
-    #[error("{} is a pipe, a socket or a device and no catalog; it is in the way: move it away", show(.0))]
+    #[error("{} is a pipe, a socket or a device, not a catalog; move it away", show(.0))]
     InTheWay(PathBuf),
-    #[error("may not look into {}: {cause}; ask its owner for permission", show(.path))]
+    #[error("cannot search {}: {cause}; ask its owner for permission", show(.path))]
     NotReachable { path: PathBuf, cause: std::io::Error },
     #[error(
         "the catalog {} was found, not named, and belongs to {owner}; if you trust it, name it: `--catalog {}`",
@@ -55,7 +55,7 @@ pub(super) enum Error {
     #[error("{} is not a file; point `--catalog` to the folder that holds `.datachain`", show(.0))]
     NotAFile(PathBuf),
     #[error(
-        "{} is not a catalog: it is no SQLite database; point `--catalog` to the folder that holds \
+        "{} is not a catalog: it is not an SQLite database; point `--catalog` to the folder that holds \
          `.datachain`", show(.0)
     )]
     NotADatabase(PathBuf),
@@ -85,8 +85,7 @@ pub(super) enum Error {
     )]
     OldShape { path: PathBuf, lacks: String },
     #[error(
-        "the catalog {} has commits in its `-wal` file that cannot be read from a folder one may not \
-         write to; copy `db` and `db-wal` to a folder of your own, or close the program that writes",
+        "the catalog {} has commits in its `-wal` file that cannot be read from a read-only folder; copy `db` and `db-wal` to a folder of your own, or close the program that writes",
         show(.0)
     )]
     NeedsWal(PathBuf),
@@ -117,8 +116,7 @@ pub(super) enum Error {
     #[error("the catalog {} changed while it was read without locks; try again", show(.0))]
     Changed(PathBuf),
     #[error(
-        "the catalog {} made a question take more steps than its size can explain, so it was stopped; the file is damaged, \
-         or made to be slow", show(.0)
+        "the catalog {} made a query take more steps than its size can explain, so it was stopped; the file is damaged, or crafted to be slow", show(.0)
     )]
     Endless(PathBuf),
     #[error("the catalog {} cannot be read: {cause}", show(.path))]
@@ -273,7 +271,7 @@ fn list(paths: &[PathBuf]) -> String {
 }
 
 fn denied(path: Option<&Path>) -> String {
-    path.map(|path| format!(" (may not look into {})", show(path))).unwrap_or_default()
+    path.map(|path| format!(" (cannot search {})", show(path))).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -396,7 +396,7 @@ pub fn note(
 ) -> Result<String> {
     let line: Vec<&str> = text.split_whitespace().collect();
     if line.is_empty() {
-        return Err(Error::new(Kind::Invalid, "say what is to be noted"));
+        return Err(Error::new(Kind::Invalid, "the note is empty"));
     }
     let name = page.map_or("notes/general.md".to_owned(), hand::notes_file);
     check_inside(folder, &name)?;

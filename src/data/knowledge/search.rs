@@ -48,7 +48,7 @@ pub fn search(documents: &[Document], words: &str, most: usize) -> Result<Vec<Hi
         .map(|word| format!("\"{word}\"*"))
         .collect();
     if terms.is_empty() {
-        return Err(Error::new(Kind::Invalid, "name a word to look for"));
+        return Err(Error::new(Kind::Invalid, "give a word to search for"));
     }
     let found = find(documents, &terms.join(" "), most).map_err(broken)?;
     match found.is_empty() && terms.len() > 1 {

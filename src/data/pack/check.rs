@@ -43,13 +43,13 @@ impl Damage {
     /// Marks the pack; only the first call counts and is logged.
     pub fn mark(&self, why: &str) {
         if self.why.set(why.to_owned()).is_ok() {
-            tracing::warn!(pack = %self.folder.display(), why, "damaged pack; building it anew");
+            tracing::warn!(pack = %self.folder.display(), why, "damaged pack; rebuilding it");
         }
     }
 
     pub fn is_marked(&self) -> bool {
         if bus::cuts() != self.cuts {
-            self.mark("a file of the cache was cut short while it was in use");
+            self.mark("a file of the cache was truncated while in use");
         }
         self.why.get().is_some()
     }

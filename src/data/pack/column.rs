@@ -228,7 +228,7 @@ impl ColumnReader {
             None => self.rows.rows.as_ref().len() == entries as usize * 4,
             Some(offsets) => offsets.as_ref().len() == (entries as usize + 1) * 4,
         };
-        if fits && has_rows { Ok(self) } else { Err(Error::damaged("a file has another length")) }
+        if fits && has_rows { Ok(self) } else { Err(Error::damaged("a file has the wrong length")) }
     }
 
     /// The size, time and half of the identity of an entry, as stored in the buffers.

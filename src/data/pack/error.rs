@@ -37,7 +37,7 @@ pub enum Error {
     #[error("its File columns are not those of the version")]
     Schema,
     /// Bytes that no builder wrote.
-    #[error("the pack is damaged: {0}; it is built anew when it is next asked for")]
+    #[error("the pack is damaged: {0}; it is rebuilt at its next use")]
     Damaged(String),
     /// The number of an entry or a directory that this pack never gave out.
     #[error("no {what} {number} in this version")]
@@ -46,7 +46,7 @@ pub enum Error {
     #[error("the version has more than {most} {what}; dcfs cannot mount it", most = u32::MAX - 1)]
     TooMany { what: &'static str },
     /// `sys__id` is not a key of the row table.
-    #[error("row {id} follows row {before}: `sys__id` must rise; dcfs cannot mount the version")]
+    #[error("row {id} follows row {before}: `sys__id` must ascend; dcfs cannot mount the version")]
     Disordered { before: RowId, id: RowId },
     /// Rows were added or removed during the scan.
     #[error("the version had {expected} rows and then {found}: it is being changed; try again")]

@@ -125,7 +125,7 @@ impl Staging {
                 return Ok(Self { path, lock, is_published: false });
             }
         }
-        let busy = io::Error::other("other builders remove the folder again and again");
+        let busy = io::Error::other("other builders keep removing the folder");
         Err(Error::write(folder)(busy))
     }
 

@@ -195,9 +195,7 @@ pub fn cannot_write(folder: &Path, error: io::Error) -> Error {
     let folder = folder.display();
     Error::new(
         kind,
-        format!(
-            "cannot write below `{folder}`: {error}; say `--cache-dir` with room and permission"
-        ),
+        format!("cannot write below `{folder}`: {error}; choose another folder with `--cache-dir`"),
     )
 }
 

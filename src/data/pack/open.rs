@@ -155,7 +155,7 @@ fn open_if_good(
         Ok(pack) => Ok(Some(pack)),
         Err(Error::Absent(_)) if !folder.exists() => Ok(None),
         Err(why) => {
-            tracing::warn!(pack = %folder.display(), %why, "pack cannot be used; building it anew");
+            tracing::warn!(pack = %folder.display(), %why, "pack cannot be used; rebuilding it");
             folder::remove(folder)?;
             Ok(None)
         }
@@ -225,7 +225,7 @@ fn readers(folder: &Path, manifest: &Manifest) -> Result<Vec<ColumnReader>, Erro
 fn row_ids(folder: &Path, manifest: &Manifest) -> Result<RowIds, Error> {
     let map = match manifest.files.get(ids::FILE) {
         Some(sum) if sum.length != u64::from(manifest.rows) * 8 => {
-            return Err(Error::damaged("`rows.ids` has another length"));
+            return Err(Error::damaged("`rows.ids` has the wrong length"));
         }
         Some(_) => Some(Map::open(&folder.join(ids::FILE))?),
         None => None,

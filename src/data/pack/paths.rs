@@ -63,7 +63,7 @@ impl Paths {
     pub fn new(map: Map, count: u32) -> Result<Self, Error> {
         let fst = Fst::new(map).map_err(|e| Error::damaged(e.to_string()))?;
         if fst.len() != count as usize {
-            return Err(Error::damaged("its index has another number of entries"));
+            return Err(Error::damaged("its index has the wrong number of entries"));
         }
         Ok(Self { fst, count })
     }

@@ -45,7 +45,7 @@ impl Directory {
         let name = filter.trim().replace('/', SLASH.encode_utf8(&mut [0; 4]));
         let trouble = match trouble(&name) {
             None if expr::directory(&name, schema).is_none() => {
-                Some("a directory of this name would be no filter")
+                Some("a directory of this name would not be a filter")
             }
             None if is_recorded(pack, name.as_bytes())? => {
                 Some("the version records something of this name, which wins")
@@ -73,7 +73,7 @@ fn trouble(name: &str) -> Option<&'static str> {
         return Some("the filter holds a NUL, which no name may");
     }
     name.contains(['*', '?', '[']).then_some(
-        "`*`, `?` and `[` are legal in a name, but programs that look for patterns take them for one",
+        "`*`, `?` and `[` are legal in a name, but programs that expand patterns would expand them",
     )
 }
 

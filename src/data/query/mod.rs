@@ -49,18 +49,18 @@ const RANKINGS: usize = 32 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
-        "a regular expression goes back and forth without end; write it without `(...)+` inside `(...)+`, or without what looks around"
+        "a regular expression backtracks too much; write it without `(...)+` inside `(...)+`, or without look-around"
     )]
     TooManySteps,
-    #[error("the library of regular expressions gives up on this one; write it in another way")]
+    #[error("the regular expression library cannot match this pattern; rewrite it")]
     BadPattern,
-    #[error("nobody waited for this any more, so it was ended")]
+    #[error("cancelled: nobody waits for the result any more")]
     Cancelled,
-    #[error("the pack is damaged; it is built anew when it is next asked for")]
+    #[error("the pack is damaged; it is rebuilt at its next use")]
     Damaged,
     #[error("vectors of `{column}` have {width} numbers, and this one {given}")]
     Width { column: String, width: usize, given: usize },
-    #[error("row {0} is not in this version, or has no vector of as many numbers as the first")]
+    #[error("row {0} is not in this version, or its vector is missing or of another length")]
     NoRow(i64),
     #[error("no file of this version has the path or the name `{0}`, or it has no vector")]
     NoFile(String),

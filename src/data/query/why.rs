@@ -41,7 +41,7 @@ fn cut_off(query: &Query, rows: u64) -> Option<String> {
         return Some("`limit 0` takes no row".into());
     }
     let offset = query.offset;
-    (offset >= rows).then(|| format!("`offset {offset}` passes over all {}", counted(rows, "row")))
+    (offset >= rows).then(|| format!("`offset {offset}` skips all {}", counted(rows, "row")))
 }
 
 struct Asker<'q> {
@@ -136,7 +136,7 @@ impl Asker<'_> {
     fn within_text(&self, of: &Expr, text: &str) -> Option<String> {
         let part = Expr::Match(Match::Ilike, of.clone().into(), Some(format!("%{text}%")));
         let rows = self.count(&part).filter(|rows| *rows > 0)?;
-        Some(format!("no whole value is that; `{part}` selects {}", counted(rows, "row")))
+        Some(format!("no value is exactly that; `{part}` selects {}", counted(rows, "row")))
     }
 
     fn pattern(&self, kind: Match, of: &Expr, pattern: &str) -> Option<String> {
@@ -154,7 +154,7 @@ impl Asker<'_> {
         let many = if kind == Match::Glob { '*' } else { '%' };
         let found = self.within_text(of, pattern)?;
         Some(format!(
-            "a pattern is about the whole value, and `{many}` stands for any text: {found}"
+            "a pattern has to match the whole value, and `{many}` stands for any text: {found}"
         ))
     }
 

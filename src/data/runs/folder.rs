@@ -166,7 +166,9 @@ pub fn find(database: &Path, id: &str) -> Result<Found> {
             let message = format!("no run `{id}`; `dcfs runs` lists those there are");
             Err(Error::new(Kind::Missing, message))
         }
-        _ => Err(Error::new(Kind::Invalid, format!("`{id}` begins the ids of several runs"))),
+        _ => {
+            Err(Error::new(Kind::Invalid, format!("`{id}` is the beginning of several runs' ids")))
+        }
     }
 }
 

@@ -52,9 +52,9 @@ impl Default for Limits {
 /// Why a statement failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("the statement took longer than {} s and was stopped; ask for less, or give it more: --timeout", .0.as_secs_f64())]
+    #[error("the statement took longer than {} s and was stopped; ask for less, or allow it more: --timeout", .0.as_secs_f64())]
     TooLong(Duration),
-    #[error("the statement needs more than {} MiB of memory; ask for fewer groups or rows, or give it more: --memory", .0 >> 20)]
+    #[error("the statement needs more than {} MiB of memory; ask for fewer groups or rows, or allow it more: --memory", .0 >> 20)]
     TooMuchMemory(u64),
     #[error("a value of the answer is longer than {} MiB", LONGEST >> 20)]
     TooLarge,
@@ -216,7 +216,7 @@ impl Engine {
                 let offset = usize::try_from(offset).ok();
                 // The token that SQLite names may be one that we wrote.
                 let is_syntax = msg.starts_with("near ") && msg.ends_with("syntax error");
-                let syntax = "the statement does not go on like this here";
+                let syntax = "the statement cannot continue like this here";
                 let message = if is_syntax { syntax } else { &msg };
                 bound.error(message, offset).into()
             }

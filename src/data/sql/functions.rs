@@ -105,7 +105,7 @@ fn regexp(context: &Context<'_>) -> Result<Value> {
             .map_err(|why| Box::new(Message(why)) as Box<_>)
     })?;
     let found = pattern.is_match(&text);
-    found.map(truth).map_err(|_| said("a regular expression goes back and forth without end"))
+    found.map(truth).map_err(|_| said("a regular expression backtracks too much"))
 }
 
 /// A message, as the error of a function.

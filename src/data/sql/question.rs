@@ -153,11 +153,11 @@ impl Question {
                         lines.push(format!("  where, of {}, {filter}", table.alias));
                     }
                 }
-                lines.push("SQLite over the groups runs".to_owned());
+                lines.push("SQLite runs over the groups".to_owned());
                 lines.push(format!("  {}", grouped.bound.sql))
             }
             Err(why) => {
-                lines.push(format!("SQLite over packed columns runs, for {why}"));
+                lines.push(format!("SQLite runs over packed columns, for {why}"));
                 lines.push(format!("  {}", bound.sql));
             }
         }

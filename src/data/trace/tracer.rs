@@ -161,7 +161,7 @@ impl<'t> Tracer<'t> {
             step.passed = self.passed(parent, first, &filter)?;
         }
         if self.left == 0 {
-            let (dataset, why) = (parent.of.to_string(), "the chain is longer than is told".into());
+            let (dataset, why) = (parent.of.to_string(), "the chain is longer than shown".into());
             return Ok(Some(From::Lost { dataset, why }));
         }
         Ok(Some(From::Row(Box::new(self.step(parent, first, found.len())?))))

@@ -420,7 +420,7 @@ mod tests {
             ),
             (
                 "{{a,b},c}",
-                "`{{a,b},c}` holds braces within braces, which DataChain does not read; write the alternatives out",
+                "`{{a,b},c}` has nested braces, which DataChain does not support; write the alternatives out",
             ),
             ("a\0", "the address holds a NUL"),
         ];

@@ -27,7 +27,7 @@ impl FromStr for With {
             Some(("path", pattern)) => Ok(Self::Path(Pattern::parse(pattern)?)),
             _ => {
                 let message = format!(
-                    "`{text}` is no column; write `image` or `path:PATTERN`, e.g. `path:{{label}}/{{name}}`, or `none`"
+                    "`{text}` is not a column; write `image` or `path:PATTERN`, e.g. `path:{{label}}/{{name}}`, or `none`"
                 );
                 Err(Error::new(Kind::Invalid, message))
             }
@@ -58,7 +58,8 @@ impl Columns {
     /// Two columns with the same name; `none` beside another value.
     pub fn new(wishes: &[With]) -> Result<Self> {
         if wishes.len() > 1 && wishes.contains(&With::None) {
-            let message = "`--with none` means no columns, and goes with no other `--with`";
+            let message =
+                "`--with none` means no columns, and cannot be combined with another `--with`";
             return Err(Error::new(Kind::Invalid, message));
         }
         let mut columns = Self::default();

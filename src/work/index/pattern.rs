@@ -245,7 +245,7 @@ impl Reading {
             }
             '*' | '?' => {
                 let why = format!(
-                    "`{c}` is no wildcard here; a column takes any text of one segment: write `{{name}}`"
+                    "`{c}` is not a wildcard here; a column matches any text of one segment: write `{{name}}`"
                 );
                 return Err(expr::Error::new(at..at + 1, why));
             }
@@ -293,7 +293,7 @@ impl Reading {
             Some("float") => Scalar::Float,
             Some(kind) => {
                 let place = inside.end - kind.len()..inside.end;
-                let why = format!("`{kind}` is no type here; write `int`, `float` or `str`");
+                let why = format!("`{kind}` is not a type here; write `int`, `float` or `str`");
                 return Err(expr::Error::new(widened(&place, at..at + length + 1), why));
             }
         };
@@ -328,7 +328,7 @@ impl Reading {
     fn fault(&self, name: &str) -> Option<String> {
         let same = |(other, _): &(String, Scalar)| other.eq_ignore_ascii_case(name);
         if self.columns.iter().any(same) {
-            Some(format!("`{name}` is there twice; columns are told apart without regard to case"))
+            Some(format!("`{name}` is there twice; the names of columns ignore case"))
         } else if self.columns.len() == MOST {
             Some(format!("more than {MOST} columns"))
         } else {
@@ -349,7 +349,7 @@ fn fault(name: &str) -> Option<String> {
         Some("a column is called by a letter, then letters, digits and `_`".into())
     } else if name.contains("__") || name.ends_with('_') {
         Some(
-            "a column's name has no `__` and no `_` at its end: DataChain tells fields by them"
+            "a column's name has no `__` and no `_` at its end: DataChain separates fields by them"
                 .into(),
         )
     } else if ["file", "info", "sys"].iter().any(|own| own.eq_ignore_ascii_case(name)) {
@@ -456,13 +456,13 @@ mod tests {
             ("{Info}", 1..5, "of its own"),
             ("{right}", 1..6, "cannot compare"),
             ("{a}_{A}", 5..6, "twice"),
-            ("{a:bool}", 3..7, "no type"),
-            ("{a:}", 0..4, "no type"),
+            ("{a:bool}", 3..7, "not a type"),
+            ("{a:}", 0..4, "not a type"),
             ("/{a}", 0..4, "empty segment"),
             ("{a}//{b}", 0..8, "empty segment"),
             ("a\n{b}", 1..2, "control"),
-            ("*/{b}", 0..1, "no wildcard"),
-            ("{b}_?", 4..5, "no wildcard"),
+            ("*/{b}", 0..1, "not a wildcard"),
+            ("{b}_?", 4..5, "not a wildcard"),
         ];
         for (text, span, message) in cases {
             let error = Pattern::parse(text).expect_err(text);
@@ -472,7 +472,7 @@ mod tests {
         let text = Pattern::parse("{a:bool}").expect_err("no type").to_string();
         assert_eq!(
             text,
-            "`bool` is no type here; write `int`, `float` or `str`\n  {a:bool}\n     ^^^^"
+            "`bool` is not a type here; write `int`, `float` or `str`\n  {a:bool}\n     ^^^^"
         );
     }
 

@@ -159,8 +159,7 @@ fn unmatched(pattern: &Pattern, odd: &str, shape: &Shape) -> Error {
         format!(". The pattern is that of `{}`: `--with none` saves without its columns", kept.of)
     });
     let message = format!(
-        "no path matches the pattern `{}`, e.g. not `{odd}`; a pattern is about the last segments of a path, as many as it \
-         has itself{}",
+        "no path matches the pattern `{}`, e.g. not `{odd}`; a pattern has to match the last segments of a path, as many as it has{}",
         pattern.text(),
         kept.unwrap_or_default()
     );

@@ -36,7 +36,7 @@ pub enum Error {
     #[error("`{file}`: {what}")]
     File { file: String, what: String },
     #[error(
-        "`{file}`, line {line}: `{value}` in column `{column}` is no {wanted}; leave out `--types {column}:...`, or mend the file"
+        "`{file}`, line {line}: `{value}` in column `{column}` is no {wanted}; leave out `--types {column}:...`, or fix the file"
     )]
     Type { file: String, line: u64, column: String, value: String, wanted: &'static str },
 }

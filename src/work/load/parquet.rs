@@ -64,7 +64,7 @@ pub fn each(opened: File, file: &str, each: &mut EachRecord<'_>) -> Result<()> {
 fn told(error: &parquet::errors::ParquetError) -> String {
     let said = error.to_string();
     match said.contains("feature") || said.contains("codec") {
-        true => format!("{said}; only files without compression, or by Snappy, are read"),
+        true => format!("{said}; only files without compression, or with Snappy, are read"),
         false => said,
     }
 }

@@ -209,7 +209,7 @@ fn list(opened: File, file: &str, reading: &Reading, each: &mut EachRecord<'_>) 
     for (number, item) in items.iter().enumerate() {
         match item {
             Json::Object(fields) => each(number as u64 + 1, Record::Json(fields))?,
-            _ => return Err(wrong(format!("item {number} of the list is no object")).into()),
+            _ => return Err(wrong(format!("item {number} of the list is not an object")).into()),
         }
     }
     Ok(())

@@ -105,10 +105,7 @@ fn pieces(word: &OsStr) -> Result<Vec<Piece>> {
             Some((mark, piece)) => Some((mark.len(), piece.clone())),
             None if rest.starts_with(b"{col:") => {
                 let end = rest.iter().position(|byte| *byte == b'}').ok_or_else(|| {
-                    invalid(format!(
-                        "`{}`: a `{{col:NAME}}` without its end",
-                        word.to_string_lossy()
-                    ))
+                    invalid(format!("`{}`: an unclosed `{{col:NAME}}`", word.to_string_lossy()))
                 })?;
                 let name = String::from_utf8_lossy(&rest[5..end]).into_owned();
                 Some((end + 1, Piece::Column(name)))

@@ -131,7 +131,7 @@ pub fn why_anew(now: &Identity, before: &About) -> String {
     let id = short(&before.id);
     let verb = if differs.len() == 1 { "is another" } else { "are others" };
     format!(
-        "beginning anew: {} {verb} than in run {id}, which is kept (`dcfs runs rm {id}` removes it)",
+        "starting over: {} {verb} than in run {id}, which is kept (`dcfs runs rm {id}` removes it)",
         listed(&differs)
     )
 }

@@ -104,7 +104,7 @@ impl<'k> Keeping<'k> {
         }
         let told = match (self.policy.keeps, self.away >= AWAY) {
             (false, _) => why.to_owned(),
-            (true, true) => format!("{AWAY} files in a row could not be had; the last: {why}"),
+            (true, true) => format!("{AWAY} files in a row could not be fetched; the last: {why}"),
             (true, false) if self.errors > self.policy.most => {
                 format!(
                     "more than {} rows failed (`--max-errors`); the last: {why}",

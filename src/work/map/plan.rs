@@ -329,7 +329,7 @@ fn file(
         (Some(name), _) => match files.iter().find(|file| file.name == *name) {
             Some(file) => Ok(Some((*file).clone())),
             None => Err(invalid(format!(
-                "`{name}` is no File column; there {} {}",
+                "`{name}` is not a File column; there {} {}",
                 if files.len() == 1 { "is" } else { "are" },
                 if names.is_empty() { "none".into() } else { listed(&names) }
             ))),
@@ -337,7 +337,7 @@ fn file(
         (None, [only]) => Ok(Some((*only).clone())),
         (None, []) if matches!(program.call, Call::Stays) && hello.wants_file.is_none() => Ok(None),
         (None, []) => Err(invalid(
-            "the dataset has no File column; `--no-file` hands over columns alone (`--with-columns`)",
+            "the dataset has no File column; `--no-file` passes only columns (`--with-columns`)",
         )),
         (None, _) => Err(invalid(format!(
             "the dataset has {} File columns; say which by `--file`: {}",
@@ -441,7 +441,7 @@ pub fn rows(
             .map(|program| format!("{} ({} rows)", short(&program.digest), program.rows))
             .collect();
         return Err(invalid(format!(
-            "the program is another one ({}) than when `{last}` was made by {}; `--keep` computes only what is new or \
+            "the program has changed (now {}) since `{last}` was made by {}; `--keep` computes only what is new or \
              changed, `--fresh` computes all {} rows again",
             short(digest),
             listed(&programs),

@@ -57,7 +57,7 @@ impl Program {
     pub fn step(step: Step, words: &[OsString]) -> Result<Self> {
         match words.is_empty() {
             true => Ok(Self { words: Vec::new(), call: Call::Step(step), depends: Vec::new() }),
-            false => Err(invalid("`--step` runs no program; leave out what is behind `--`")),
+            false => Err(invalid("`--step` runs no program; leave out what is after `--`")),
         }
     }
 
@@ -74,7 +74,7 @@ impl Program {
     ) -> Result<Self> {
         let Some(first) = words.first().cloned() else {
             return Err(invalid(
-                "no program; write it behind `--`, e.g. `-- python info.py:get_info`",
+                "no program; write it after `--`, e.g. `-- python info.py:get_info`",
             ));
         };
         let function = is_python(&first).then(|| words.get(1).and_then(|word| function(word)));
@@ -86,7 +86,7 @@ impl Program {
                     ));
                 }
                 if words.len() > 2 {
-                    return Err(invalid("a Python function takes no arguments behind its name"));
+                    return Err(invalid("a Python function takes no arguments after its name"));
                 }
                 if !file.is_file() {
                     return Err(missing(format!("there is no file `{}`", file.display())));
@@ -231,7 +231,7 @@ fn found(word: &OsStr) -> Result<()> {
         return match fs::metadata(word) {
             Err(error) => Err(missing(format!("the program `{shown}`: {error}"))),
             Ok(found) if found.is_dir() => {
-                Err(invalid(format!("`{shown}` is a folder, no program")))
+                Err(invalid(format!("`{shown}` is a folder, not a program")))
             }
             Ok(found) if found.permissions().mode() & 0o111 == 0 => Err(Error::new(
                 Kind::Denied,

@@ -175,7 +175,7 @@ fn records(mut text: &[u8], said: &mut Said) {
 fn wrong(at: u64, header: &[u8]) -> String {
     match header {
         [0x1f, 0x8b, ..] | [b'B', b'Z', b'h', ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] | [0xfd, b'7', b'z', ..] if at == 0 => {
-            "the archive is compressed, and members of such are not read; unpack it, or keep it as a plain tar".into()
+            "the archive is compressed, and members of compressed archives are not read; unpack it, or keep it as a plain tar".into()
         }
         _ if at == 0 => "it is no tar".into(),
         _ => format!("the archive is damaged: there is no header at byte {at}"),

@@ -524,7 +524,7 @@ mod tests {
             (b"Loading model...\n", "the first line of the worker is not"),
             (b"{\"dcfs\":2}", "version 2"),
             (b"{\"dcfs\":1,\"refused\":\"no such function\"}", "no such function"),
-            (b"{\"dcfs\":1,\"out\":{\"a\":\"integer\"}}", "`integer` is no type"),
+            (b"{\"dcfs\":1,\"out\":{\"a\":\"integer\"}}", "`integer` is not a type"),
         ];
         for (line, want) in cases {
             let told = hello(line).expect_err("refused").to_string();

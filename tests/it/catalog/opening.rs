@@ -49,7 +49,7 @@ fn what_is_no_catalog_is_told() {
             "text",
             Box::new(|db| fs::write(db, "no database ".repeat(99)).expect("a file")),
             Kind::Broken,
-            format!("`/db` is not a catalog: it is no SQLite database; {point}"),
+            format!("`/db` is not a catalog: it is not an SQLite database; {point}"),
         ),
         (
             "empty",
@@ -213,8 +213,7 @@ fn where_the_shm_cannot_be_made_the_file_is_read_as_it_stands() {
     fs::copy(&db, &copy).expect("a copy");
     fs::copy(beside(&db, "-wal"), beside(&copy, "-wal")).expect("a copy");
     block_shm(&copy);
-    let message = "the catalog `/copy` has commits in its `-wal` file that cannot be read from a \
-                   folder one may not write to; copy `db` and `db-wal` to a folder of your own, or \
+    let message = "the catalog `/copy` has commits in its `-wal` file that cannot be read from a read-only folder; copy `db` and `db-wal` to a folder of your own, or \
                    close the program that writes";
     assert_eq!(failure(Catalog::open(&copy), dir.path()), (Kind::Broken, message.into()));
 }

@@ -126,7 +126,8 @@ impl Checker<'_> {
             Kind::IsNull(of) => self.is_null(of)?,
             Kind::Call(name, arguments) => self.call(name, arguments, span())?,
             Kind::List(_) => {
-                let message = "a list stands only in `in (...)` and as a vector of a distance";
+                let message =
+                    "a list is only allowed in `in (...)` and as the vector of a distance";
                 return Err(Error::new(span(), message));
             }
             Kind::Index(of, index) => self.index(of, index)?,
@@ -139,7 +140,7 @@ impl Checker<'_> {
             Meaning::Value(expr) => return Ok(expr),
             Meaning::Optional(_) => {
                 format!(
-                    "`{name}` is a model; `{name} is null` asks whether it is there, its fields are columns"
+                    "`{name}` is a model; `{name} is null` tests whether it is absent, and its fields are columns"
                 )
             }
             Meaning::Model(Some(field)) => {
@@ -155,7 +156,7 @@ impl Checker<'_> {
     }
 
     fn not_a_value(&self, word: &str, span: Span) -> Error {
-        Error::new(span, format!("`{word}` is no value; a string stands in quotes"))
+        Error::new(span, format!("`{word}` is not a value; put a string in quotes"))
     }
 
     fn minus(&self, of: &Node) -> Result<Expr> {
@@ -239,7 +240,7 @@ impl Checker<'_> {
                 Some(time) => Expr::Value(Value::Time(time)),
                 None => {
                     let message = format!(
-                        "`{text}` is no datetime; write it as \"2024-01-31\" or \"2024-01-31 23:59:59\""
+                        "`{text}` is not a datetime; write it as \"2024-01-31\" or \"2024-01-31 23:59:59\""
                     );
                     return Err(Error::new(node.span.clone(), message));
                 }
@@ -307,8 +308,9 @@ impl Checker<'_> {
             match self.names.find(name) {
                 Meaning::Optional(tag) => return Ok(Expr::IsAbsent(tag)),
                 Meaning::Model(_) => {
-                    let message =
-                        format!("`{name}` is a model that is always there; ask for a field of it");
+                    let message = format!(
+                        "`{name}` is a model that is always present; test one of its fields"
+                    );
                     return Err(Error::new(of.span.clone(), message));
                 }
                 Meaning::Value(Expr::Column(column)) => {
@@ -363,14 +365,14 @@ fn misfit(a: &Expr, b: &Expr) -> String {
         (Type::Int | Type::Float, Expr::Value(Value::Text(text)))
             if text.parse::<f64>().is_ok() =>
         {
-            "; a number stands without quotes"
+            "; write a number without quotes"
         }
         (Type::Int | Type::Float, b) if b.kind() == Type::Text && matches!(a, Expr::Value(_)) => {
-            "; beside a string, a number stands in quotes"
+            "; compared with a string, a number needs quotes"
         }
         (Type::Bool, Expr::Value(Value::Int(0 | 1))) => "; write `true` or `false`",
-        (Type::Text, _) => "; a string stands in quotes",
-        (Type::Time, _) => "; a datetime stands in quotes",
+        (Type::Text, _) => "; put a string in quotes",
+        (Type::Time, _) => "; put a datetime in quotes",
         _ => "",
     };
     let kinds = (a.kind().words(), b.kind().words());

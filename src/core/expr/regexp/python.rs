@@ -91,8 +91,7 @@ impl<'p> Writer<'p> {
     fn repeated(&mut self, was_repeated: bool) -> Result<(), String> {
         if was_repeated {
             return Err(
-                "a regular expression cannot repeat what is repeated; put `(?:...)` around it"
-                    .into(),
+                "a regular expression cannot repeat a repetition; put `(?:...)` around it".into()
             );
         }
         if self.rest.next_if_eq(&'?').is_some() {
@@ -226,7 +225,7 @@ impl<'p> Writer<'p> {
             }
             (Some(':' | '=' | '!' | '>'), _) | (Some('<'), Some('=' | '!')) => Ok(()),
             (Some('a'..='z' | 'L' | '-'), _) => self.flags(),
-            _ => Err("a regular expression has `(?`, and then what means nothing".into()),
+            _ => Err("a regular expression has an unknown group after `(?`".into()),
         }
     }
 
@@ -257,7 +256,7 @@ impl<'p> Writer<'p> {
         let unknown = flags.chars().find(|c| matches!(c, 'a' | 'L'));
         match unknown {
             Some(flag) if flags.chars().all(|c| "aiLmsux-".contains(c)) => {
-                Err(format!("the flag `{flag}` of regular expressions is not known here"))
+                Err(format!("the flag `{flag}` of regular expressions is not supported"))
             }
             _ => Ok(()),
         }

@@ -120,7 +120,7 @@ impl Binder<'_> {
         if entries.iter().any(|entry| entry.table.is_none()) {
             if let Some(name) = star.exclude.first() {
                 let message = format!(
-                    "`exclude` is for tables that are datasets; list what is wanted in place of all but `{name}`"
+                    "`exclude` works only on datasets; list the wanted columns instead of excluding `{name}`"
                 );
                 return Err(Error::new(self.span(&star.tokens), message));
             }

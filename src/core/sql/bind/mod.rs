@@ -497,7 +497,7 @@ mod tests {
             ("select info.widht from pets", "no column `info.widht`; did you mean `info.width`?"),
             ("select width from pets", "did you mean `info.width`"),
             ("select p.nothing from pets p", "no column `nothing`"),
-            ("select label from pets where label = \"pug\"", "a string has single quotes"),
+            ("select label from pets where label = \"pug\"", "a string needs single quotes"),
             ("select label from pets a, pets b", "write `a.label` or `b.label`"),
             (
                 "select count(info) from pets",

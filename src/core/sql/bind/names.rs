@@ -138,7 +138,7 @@ impl<'k> Binder<'k> {
                 .collect();
         }
         let otherwise = match chain.is_quoted {
-            true => "a string has single quotes: 'x'",
+            true => "a string needs single quotes: 'x'",
             false => "`dcfs schema` lists what there is",
         };
         Error::new(

@@ -109,10 +109,10 @@ impl Scanner {
             Kind::Word | Kind::Name => self.word(at, &token),
             Kind::Version => Err(Error::new(
                 token.span,
-                "a version stands behind the name of a dataset, e.g. `from pets@1.0.0`",
+                "a version follows the name of a dataset, e.g. `from pets@1.0.0`",
             )),
             Kind::Text if self.frame().expects_table => {
-                let message = "the name of a table has double quotes: \"my pets@1.0.0\"";
+                let message = "the name of a table needs double quotes: \"my pets@1.0.0\"";
                 Err(Error::new(token.span, message))
             }
             Kind::Text | Kind::Number => Ok(at + 1),
@@ -183,7 +183,7 @@ impl Scanner {
     fn open(&mut self, at: usize) -> Result<usize, Error> {
         if self.frames.len() > DEEPEST {
             let span = self.found.tokens[at].span.clone();
-            return Err(Error::new(span, format!("brackets lie deeper than {DEEPEST}")));
+            return Err(Error::new(span, format!("brackets nest deeper than {DEEPEST}")));
         }
         let begins = ["select", "with", "values"].iter().any(|word| self.is(at + 1, word));
         let parent = self.scope_around();

@@ -67,7 +67,9 @@ impl Address {
                 "metastore" => metastore = Some(decoded(value, &wrong)?),
                 "secure" => secure = Some(truth(value, &wrong)?),
                 _ => {
-                    return Err(wrong(&format!("it knows `metastore` and `secure`, not `{name}`")));
+                    return Err(wrong(&format!(
+                        "its options are `metastore` and `secure`, not `{name}`"
+                    )));
                 }
             }
         }
@@ -107,7 +109,7 @@ fn names(given: &str, wrong: &dyn Fn(&str) -> ServerError) -> Result<Names, Serv
                 // The text after `=` may be a password.
                 let name = pair.split('=').next().unwrap_or_default();
                 return Err(wrong(&format!(
-                    "of its metastore it knows `sslmode=disable` and `sslmode=require`, not this `{name}`"
+                    "the metastore's options are `sslmode=disable` and `sslmode=require`, not this `{name}`"
                 )));
             }
         };

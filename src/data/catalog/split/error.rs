@@ -6,17 +6,19 @@ use dcfs_core::error::Kind;
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     #[error(
-        "`{given}` is no address of a catalog: {why}; write `clickhouse://HOST[:PORT]/DATABASE?metastore=postgresql://HOST[:PORT]/DATABASE`"
+        "`{given}` is not the address of a catalog: {why}; write `clickhouse://HOST[:PORT]/DATABASE?metastore=postgresql://HOST[:PORT]/DATABASE`"
     )]
     Address { given: String, why: String },
     #[error(
-        "a password in the address of a catalog is seen by every process of this machine; leave it out of {0}, and put it \
+        "a password in the address of a catalog is visible to every process of this machine; leave it out of {0}, and put it \
          into `CLICKHOUSE_PASSWORD` or `PGPASSWORD`, or into a file that `CLICKHOUSE_PASSWORD_FILE` or `PGPASSFILE` names"
     )]
     Password(&'static str),
     #[error("the file of a password, `{file}`: {cause}")]
     PasswordFile { file: String, cause: std::io::Error },
-    #[error("{server} cannot be reached: {cause}; see that it runs and that the address is right")]
+    #[error(
+        "{server} cannot be reached: {cause}; check that it runs and that the address is right"
+    )]
     Unreachable { server: String, cause: String },
     #[error(
         "{server} does not let `{user}` in: a wrong name or password; the name is in the address (`USER@HOST`), the \
@@ -31,15 +33,15 @@ pub enum ServerError {
     NoDatabase { server: String, database: String, user: String },
     #[error("{server} holds no catalog of DataChain: it has no table `{lacks}`")]
     NoCatalog { server: String, lacks: &'static str },
-    #[error("{server} stopped in the middle of an answer: {cause}; try again when it is well")]
+    #[error("{server} stopped in the middle of an answer: {cause}; try again when it works")]
     Cut { server: String, cause: String },
     #[error("{server} is busy: {said}; try again")]
     Busy { server: String, said: String },
-    #[error("a question to {server} was cancelled")]
+    #[error("a query to {server} was cancelled")]
     Cancelled { server: String },
     #[error("{server} cannot answer: {said}")]
     Said { server: String, said: String },
-    #[error("{server} answered what dcfs does not understand: {why}")]
+    #[error("{server} sent an answer that dcfs does not understand: {why}")]
     Odd { server: String, why: String },
     #[error(
         "the catalog `{0}` is on servers, and dcfs only reads such catalogs today; save with DataChain, or into a catalog of \

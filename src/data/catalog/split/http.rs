@@ -140,7 +140,7 @@ impl ClickHouse {
             _ => Err(ServerError::Said {
                 server: self.name.clone(),
                 said: format!(
-                    "settings of `{}` cut answers off (`..._overflow_mode = 'break'`, `limit` or `offset`); take them out of its profile",
+                    "settings of `{}` truncate answers (`..._overflow_mode = 'break'`, `limit` or `offset`); take them out of its profile",
                     line(&self.user)
                 ),
             }),
@@ -150,7 +150,7 @@ impl ClickHouse {
     /// The whole result as text.
     pub fn text(&self, sql: &str, parameters: &[String]) -> Result<String, ServerError> {
         let body = self.limited(&Ask { sql, parameters }, MOST_TEXT)?;
-        String::from_utf8(body).map_err(|_| self.odd("an answer that is no text"))
+        String::from_utf8(body).map_err(|_| self.odd("an answer that is not text"))
     }
 
     /// The whole result.
@@ -314,7 +314,7 @@ async fn checked(response: Response, server: &str, user: &str) -> Result<Respons
     }
     let said = String::from_utf8_lossy(&body).into_owned();
     if code.is_none() && said.trim().is_empty() {
-        let why = format!("status {status}, so it may be no ClickHouse");
+        let why = format!("status {status}, so it may not be ClickHouse");
         return Err(ServerError::Odd { server: server.to_owned(), why });
     }
     Err(error_of(code.or_else(|| code_in(&said)), &said, server, user))

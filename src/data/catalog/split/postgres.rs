@@ -225,7 +225,7 @@ impl Postgres {
         let client = match self.tasks.wait(limited) {
             Some(Ok(opened)) => self.answered(Some(opened))?,
             Some(Err(_)) => {
-                let cause = format!("it let nobody in for {} seconds", OPEN.as_secs());
+                let cause = format!("it accepted no connection for {} seconds", OPEN.as_secs());
                 return Err(ServerError::Unreachable { server: self.name.clone(), cause }.into());
             }
             None => self.answered(None)?,
@@ -322,7 +322,7 @@ impl Postgres {
         let limited = async { tokio::time::timeout(ANSWER, work).await };
         match self.tasks.wait(limited) {
             Some(Err(_)) => {
-                let cause = format!("it said nothing for {} seconds", ANSWER.as_secs());
+                let cause = format!("it did not answer for {} seconds", ANSWER.as_secs());
                 Err(ServerError::Cut { server: self.name.clone(), cause }.into())
             }
             Some(Ok(answer)) => {

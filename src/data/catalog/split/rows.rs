@@ -92,7 +92,7 @@ impl Rows {
             }
             None => return Err(bad("their table has no `sys__id`")),
             Some(Some(Kind::Int(..))) => {}
-            Some(_) => return Err(bad("`sys__id` is no whole number in their table")),
+            Some(_) => return Err(bad("`sys__id` is not a whole number in their table")),
         }
         let name = format!("{}.{}", identifier(&self.server.database), identifier(&plain));
         let table = Arc::new(Table { name, plain, columns });
@@ -149,7 +149,7 @@ impl Rows {
                     if let Some(error) = stream.error_at_end() {
                         return Err(error.into());
                     }
-                    let why = "two of them have one `sys__id`";
+                    let why = "two of them have the same `sys__id`";
                     return Err(Error::BadTable { of: of.to_string(), why });
                 }
                 before = Some(id);

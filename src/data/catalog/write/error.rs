@@ -15,8 +15,7 @@ pub enum Refused {
     )]
     Elsewhere(DatasetName),
     #[error(
-        "there is `{there}` already, and DataChain keeps the rows of `{wanted}` in the same place; choose another \
-         name, or write it as it is there"
+        "there is `{there}` already, and DataChain keeps the rows of `{wanted}` in the same place; choose another name, or spell it like that"
     )]
     OtherCase { wanted: String, there: String },
     #[error(

@@ -47,7 +47,7 @@ fn fault(name: &str) -> Option<&'static str> {
     if name.is_empty() {
         Some("it is empty")
     } else if name.contains(['.', '@']) {
-        Some("`.` and `@` tell projects and versions")
+        Some("`.` and `@` separate projects and versions")
     } else if name.starts_with("lst__") || name.starts_with("session_") {
         Some("`lst__` and `session_` begin the names of DataChain's own datasets, which it deletes")
     } else if name.chars().any(char::is_control) {

@@ -94,7 +94,7 @@ impl Stored {
             Err(why @ Error::Read { .. }) => return Err(why),
             Err(why) => why,
         };
-        tracing::warn!(column = %folder.display(), %why, "packed column cannot be used; packing it anew");
+        tracing::warn!(column = %folder.display(), %why, "packed column cannot be used; packing it again");
         crate::pack::folder::remove(folder)?;
         Ok(None)
     }

@@ -118,7 +118,7 @@ impl Shared {
         match fetched {
             Ok(()) => Ok(true),
             Err(error) => {
-                tracing::warn!(name, %error, "what is shared cannot be used; it is made here");
+                tracing::warn!(name, %error, "what is shared cannot be used; building it here");
                 Ok(false)
             }
         }
@@ -150,7 +150,7 @@ impl Shared {
     fn fetch_piece(&self, piece: &Piece<'_>) -> Result<()> {
         let bytes = self.get(&piece.digest, piece.length)?;
         if bytes.len() as u64 != piece.length {
-            return Err(Error::new(Kind::Broken, "a shared piece has another length"));
+            return Err(Error::new(Kind::Broken, "a shared piece has the wrong length"));
         }
         let written = piece.file.write_all_at(&bytes, piece.at);
         written.map_err(|error| Error::new(Kind::Broken, error))

@@ -46,7 +46,7 @@ impl Shared {
     /// Takes the lease to build `name`, or waits until its holder is done, for at most `patience`.
     pub fn turn(&self, name: &str, patience: Duration) -> Turn {
         self.wait(name, patience).unwrap_or_else(|error| {
-            tracing::debug!(%error, name, "no turn at building what is shared");
+            tracing::debug!(%error, name, "no lease to build what is shared");
             Turn::Nobody
         })
     }

@@ -185,7 +185,7 @@ impl Tier {
                 *away = Some((Instant::now(), error.to_string()));
                 tracing::warn!(
                     prefix = self.objects.place(), %error,
-                    "the shared folder does not answer; this host goes on by itself"
+                    "the shared folder does not answer; this host continues on its own"
                 );
             }
         }
