@@ -480,7 +480,7 @@ def test_a_delta_goes_on_as_it_was_computed(dcfs, here):
     with database(here) as db:
         db.execute("DELETE FROM dcfs_provenance")
         db.commit()
-    assert "say `--with` as it was said" in refused(dcfs, here, 2, photos, "--save", "pets", "--delta")
+    assert "repeat the `--with` that they" in refused(dcfs, here, 2, photos, "--save", "pets", "--delta")
     assert "3 unchanged, 5 new" in index(dcfs, here, photos, "--save", "pets", "--delta", *wish)
 
 

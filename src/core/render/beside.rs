@@ -15,7 +15,7 @@ const TOO_MANY: &str = "This column has more than 10,000 values (or texts too lo
 pub fn views(name: &str, sections: &[String]) -> String {
     format!(
         "# Views of {}\n\n\
-         The same rows, as other programs want them. Like all of the version, none of it ever changes.\n\n\
+         The same rows in the forms that other programs expect. Like the rest of the version, they never change.\n\n\
          {}",
         text(name),
         sections.join("\n"),
@@ -26,12 +26,12 @@ pub fn views(name: &str, sections: &[String]) -> String {
 pub fn by(schema: &Schema) -> String {
     format!(
         "## by/\n\n\
-         One directory per column, in it one per value, in it the files of the rows that have it: what class-folder\n\
+         One directory per column, with one per value, with the files of its rows: the layout that class-folder\n\
          loaders read. An expression of the filter language is a column by name: `by/lower(label)/`.\n\n\
          {}\n\
-         A value is named as it reads: `pug`, `7`, `0.5`, `true`, `2024-01-02 03:04:05`. An empty text is `%`, and\n\
-         `/` in a text `%2F`. Rows without a value are in no class: they are in `.null`, by name only. Where two values want one name, the second has `~<sys__id of its first row>`.\n\
-         Every such directory has `_views/` itself, so conditions add up, and `_rows.jsonl`, `_rows.csv`, `_rows.parquet`\n\
+         A value is named by its text: `pug`, `7`, `0.5`, `true`, `2024-01-02 03:04:05`. An empty text is `%`, and\n\
+         `/` in a text `%2F`. Rows without a value are in no class: they are in `.null`, by name only. If two values want the same name, the second gets `~<sys__id of its first row>`.\n\
+         Every such directory has its own `_views/`, so conditions combine, and `_rows.jsonl`, `_rows.csv`, `_rows.parquet`\n\
          and `_count` by name:\n\n    \
          ls by/<column>/<value>/_views/by/<column>/<value>/\n    \
          python -c 'from torchvision.datasets import ImageFolder; print(ImageFolder(\"by/<column>\"))'\n",

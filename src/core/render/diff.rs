@@ -114,7 +114,7 @@ impl Summary {
     pub fn page(&self) -> String {
         let mut out = format!("# {} against {}\n\n", text(&self.to), text(&self.from));
         let _ = writeln!(out, "Rows are matched by {}.\n", codes(&self.on));
-        out += "| rows | how many |\n|---|---|\n";
+        out += "| rows | count |\n|---|---|\n";
         let Counts { same, added, changed, removed } = self.rows;
         let rows = [("same", same), ("added", added), ("changed", changed), ("removed", removed)];
         for (what, rows) in rows {
@@ -169,20 +169,20 @@ fn codes(names: &[String]) -> String {
 /// `_views/diff/_README.md` of the version called `name`.
 pub fn readme(name: &str) -> String {
     format!(
-        "# What differs between {} and other versions\n\n\
+        "# Differences between {} and other versions\n\n\
          One directory for each other version of the dataset, e.g. `1.0.0/`, in it:\n\n\
-         - `added/`: the files of the rows that this version has and the other has not\n\
+         - `added/`: the files of the rows that this version has and the other lacks\n\
          - `changed/`: those of the rows that both have and that differ in any column, as they are in this version\n\
          - `removed/`: those of the rows that only the other version has, with the other version's bytes\n\n\
-         By name only, for both are counted by a pass over the rows of both versions:\n\n\
-         - `_summary.md`, `_summary.json`: how many rows, and which columns changed\n\n\
-         Each of the three is a directory as of any filter: `_count`, `_rows.jsonl` and filters are there, e.g.\n\n    \
+         By name only, because computing them takes a pass over the rows of both versions:\n\n\
+         - `_summary.md`, `_summary.json`: row counts, and the columns that changed\n\n\
+         Each of the three is a directory like that of a filter, with `_count`, `_rows.jsonl` and filters, e.g.\n\n    \
          cat 1.0.0/_summary.md\n    \
          find 1.0.0/added -type f\n    \
          ls '1.0.0/changed/file.size > 1000'\n\n\
          Rows are matched by the object that their first File column names (source and path); without one, by all\n\
-         columns. Of several rows with one object, the first of each version are a pair, and so on, by `sys__id`.\n\
-         `dcfs diff` says the same in a terminal, row by row, also by other columns and between datasets.\n",
+         columns. If several rows name one object, the first of each version are a pair, and so on, by `sys__id`.\n\
+         `dcfs diff` shows the same in a terminal, row by row, also by other columns and between datasets.\n",
         text(name)
     )
 }

@@ -48,11 +48,11 @@ pub fn card(name: &str, folders: &[Vec<u8>], without: bool) -> String {
         page += "Rows without a split are in `.null/`, and are not loaded.\n\n";
     }
     page += &match &lost[..] {
-        [] => "`load_dataset(\"imagefolder\", data_dir=\".../_views/hf\")` knows splits by words such as `train` and `test`\n\
+        [] => "`load_dataset(\"imagefolder\", data_dir=\".../_views/hf\")` recognises splits by words such as `train` and `test`\n\
                alone.\n"
             .to_owned(),
         lost => format!(
-            "`load_dataset(\"imagefolder\", data_dir=\".../_views/hf\")` leaves out the rows of {}, for it knows\n\
+            "`load_dataset(\"imagefolder\", data_dir=\".../_views/hf\")` leaves out the rows of {}, because it recognises\n\
              splits by words such as `train` and `test` alone.\n",
             lost.join(", ")
         ),

@@ -173,7 +173,7 @@ impl Lineage<'_> {
 
     fn changes(&self) -> String {
         let Some(change) = &self.before else {
-            return "This is the first version that is there.\n".into();
+            return "This is the first version that exists.\n".into();
         };
         let before = link(&change.version, &[b"..", &change.directory, b"_lineage.md"]);
         let mut out = format!("Since {before}:\n\n");

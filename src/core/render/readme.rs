@@ -47,12 +47,12 @@ impl Readme<'_> {
         page += "\n## What else is here\n\n";
         let pages = "- `_schema.json`: the columns as a tree of models, for programs\n\
             - `_lineage.md`: what this was computed from, by which code, and what changed since the version before\n";
-        let by_name = "By name only, for loaders and `cp -r` must not meet them:\n\n";
+        let by_name = "By name only, so that loaders and `cp -r` do not see them:\n\n";
         page += &match self.narrowed {
             None => format!("{pages}\n{by_name}"),
             Some(_) => format!("{by_name}- `_README.md`: this page\n{pages}"),
         };
-        page += "- `_rows.parquet`, `_rows.jsonl`, `_rows.csv`: the rows as tables; `_count`: how many\n";
+        page += "- `_rows.parquet`, `_rows.jsonl`, `_rows.csv`: the rows as tables; `_count`: their number\n";
         page += "- `_stats.md`, `_stats.json`: statistics of the columns, over all of these rows\n";
         page += "- `_views/by/<column>/<value>/`: the files of the rows with that value, as class folders\n";
         page +=
@@ -98,7 +98,7 @@ impl Readme<'_> {
         out += "\nIt never changes. Files have the same names and bytes as in the version, and are the same\n\
                 files to the kernel's cache. A filter below it filters these rows.\n";
         if narrowed.is_ranked {
-            out += "\nThe files stand in order, `<rank>_<name>`, in this one directory; what they are ordered by\n\
+            out += "\nThe files are in order, `<rank>_<name>`, in this one directory; the value that orders them\n\
                     is `order_key` in `_rows.*`.\n";
         }
         out
@@ -140,7 +140,7 @@ impl Readme<'_> {
         let number = find(ValueType::Int).or_else(|| find(ValueType::Float));
         let number = number.unwrap_or_else(|| "sys__id".to_owned());
         let mut out = "\n## Filtering\n\n\
-            A filter is a directory name, below any directory of files and below other filters. It reads as what\n\
+            A filter is a directory name, below any directory of files and below other filters. It is written like what\n\
             follows WHERE in SQL, over the columns above; `/` inside it is typed as U+2215, the division slash.\n\n"
             .to_owned();
         let mut example = |filter: String| {
@@ -152,7 +152,7 @@ impl Readme<'_> {
         }
         example(format!("order by {number} desc limit 10"));
         example("rand < 0.1".to_owned());
-        out += "\nA wrong one is EINVAL: `cat '_error/<filter>'` says what is wrong with it, and why one that selects nothing does;\n\
+        out += "\nAn invalid filter is EINVAL: `cat '_error/<filter>'` says what is wrong, and why a filter selects nothing;\n\
             `dcfs explain` does too.\n";
         out
     }
@@ -160,7 +160,7 @@ impl Readme<'_> {
     fn columns(&self) -> String {
         let is_said = self.schema.leaves().iter().any(|leaf| self.said.contains_key(&leaf.name));
         let mut out = match is_said {
-            true => "| column | type | example | what people say |\n|---|---|---|---|\n".to_owned(),
+            true => "| column | type | example | annotations |\n|---|---|---|---|\n".to_owned(),
             false => "| column | type | example |\n|---|---|---|\n".to_owned(),
         };
         for leaf in self.schema.leaves() {

@@ -18,7 +18,7 @@ use dcfs_core::version::{Requirement, Version};
 pub(super) enum Error {
     // Finding the file.
     #[error(
-        "no catalog: neither {} nor a folder above it holds `.datachain/db`; say `--catalog DIR`, run \
+        "no catalog: neither {} nor a folder above it holds `.datachain/db`; use `--catalog DIR`, run \
          this where the DataChain script was run, or make one: `dcfs index DIR --save NAME`{}", show(.0), denied(.1.as_deref())
     )]
     NowhereAbove(PathBuf, Option<PathBuf>),
@@ -29,7 +29,7 @@ pub(super) enum Error {
     NotThere { given: PathBuf, looked: Vec<PathBuf> },
     #[error(
         "the environment variable `{variable}` says that the catalog is {}, and nothing is there; \
-         correct it, unset it, or say `--catalog DIR`", show(.db)
+         correct it, unset it, or use `--catalog DIR`", show(.db)
     )]
     NotWhereTold { variable: &'static str, db: PathBuf },
     #[error("{} is a pipe, a socket or a device, not a catalog; move it away", show(.0))]
@@ -46,7 +46,7 @@ pub(super) enum Error {
          it: `--catalog {}`", show(.db), show(.path), .db.display()
     )]
     OpenToOthers { path: PathBuf, who: String, db: PathBuf },
-    #[error("the current folder is gone: {0}; say `--catalog DIR`")]
+    #[error("the current folder is gone: {0}; use `--catalog DIR`")]
     NoCurrentFolder(std::io::Error),
 
     // Opening it.

@@ -242,14 +242,13 @@ mod tests {
                 None,
                 &[("DATACHAIN_DIR", "none")],
                 "the environment variable `DATACHAIN_DIR` says that the catalog is `/none/db`, and \
-                 nothing is there; correct it, unset it, or say `--catalog DIR`",
+                 nothing is there; correct it, unset it, or use `--catalog DIR`",
             ),
             (
                 None,
                 &[("DATACHAIN_ROOT_DIR", "none")],
                 "the environment variable `DATACHAIN_ROOT_DIR` says that the catalog is \
-                 `/none/.datachain/db`, and nothing is there; correct it, unset it, or say \
-                 `--catalog DIR`",
+                 `/none/.datachain/db`, and nothing is there; correct it, unset it, or use `--catalog DIR`",
             ),
             (
                 Some("none"),
@@ -280,8 +279,7 @@ mod tests {
     #[test]
     fn nothing_above_is_told() {
         let error = search(&[], None, &[], "a/b").expect_err("nothing there");
-        let want = "no catalog: neither `/a/b` nor a folder above it holds `.datachain/db`; say \
-                    `--catalog DIR`, run this where the DataChain script was run, or make one: \
+        let want = "no catalog: neither `/a/b` nor a folder above it holds `.datachain/db`; use `--catalog DIR`, run this where the DataChain script was run, or make one: \
                     `dcfs index DIR --save NAME`";
         assert_eq!(error, want);
     }

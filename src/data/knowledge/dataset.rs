@@ -249,7 +249,7 @@ fn dependencies(of: &Dataset, all: &Snapshot) -> String {
 fn preview(of: &Preview) -> String {
     let mut out = String::new();
     if let Some(file) = &of.file {
-        let _ = writeln!(out, "First file, below a mount: {}\n", code(&visible(file, 200)));
+        let _ = writeln!(out, "First file, relative to a mount: {}\n", code(&visible(file, 200)));
     }
     let room = PREVIEW.saturating_sub(out.len());
     let cell = |raw: &str| text(&visible(raw, CELL));

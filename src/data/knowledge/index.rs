@@ -67,7 +67,7 @@ pub fn index(all: &Snapshot) -> String {
         };
         let _ = writeln!(
             out,
-            "With what is said of them: {}\n",
+            "With descriptions: {}\n",
             pages.keys().map(named).collect::<Vec<_>>().join(" ")
         );
     }
@@ -218,7 +218,7 @@ pub fn agents(all: &Snapshot) -> String {
 fn doing(all: &Snapshot) -> String {
     let Some(first) = all.datasets.iter().find(|dataset| is_plain(&dataset.latest().to_string()))
     else {
-        return "\nA version that is saved shows in `datasets/` within a second.\n".to_owned();
+        return "\nA saved version appears in `datasets/` within a second.\n".to_owned();
     };
     let name = first.latest().to_string();
     let link = format!("datasets/{}", first.name());

@@ -298,8 +298,7 @@ impl Knowledge {
             return Ok(facts);
         }
         if self.is_large(latest) {
-            let why =
-                "There are many rows; `_stats.md` in its directory and `dcfs stats` look at them.";
+            let why = "There are many rows: see `_stats.md` in its directory, or `dcfs stats`.";
             facts.unread = Some(why.to_owned());
             return Ok(facts);
         }

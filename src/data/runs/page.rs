@@ -11,9 +11,9 @@ const LONGEST: usize = 200;
 
 /// One line per run, the latest first.
 pub fn page(found: &[Found]) -> String {
-    let mut page = "# Runs\n\nPrograms over files whose answers are no version yet. `catalog.runs` has the same in SQL, `dcfs runs` more.\n\n".to_owned();
+    let mut page = "# Runs\n\nPrograms over files whose answers are not a version yet. `catalog.runs` has the same in SQL, `dcfs runs` more.\n\n".to_owned();
     if found.is_empty() {
-        page += "No runs: all that began have become versions.\n";
+        page += "No runs: all have become versions.\n";
     }
     for run in found.iter().rev().take(MOST) {
         let about = &run.about;

@@ -32,9 +32,9 @@ impl Statistics {
         let mut out = format!("# Statistics of {}\n\n", text(&self.dataset));
         let rows = counted(self.num_examples, "row");
         if filters.is_empty() {
-            let _ = writeln!(out, "All {rows} were looked at.");
+            let _ = writeln!(out, "All {rows} were read.");
         } else {
-            let _ = writeln!(out, "The {rows} that pass were looked at:\n");
+            let _ = writeln!(out, "The {rows} that pass were read:\n");
             filters.iter().for_each(|filter| out += &format!("- {}\n", code(filter)));
         }
         let shown = &self.statistics[..self.statistics.len().min(MOST_COLUMNS)];
@@ -62,7 +62,7 @@ impl Statistics {
             let more = (self.statistics.len() - shown.len()) as u64;
             let _ = writeln!(out, "\n{} more: see `_stats.json`.", counted(more, "column"));
         }
-        out += "\nOf a text and a list, least to spread are of its length. `_stats.json` has quartiles and histograms.\n";
+        out += "\nFor texts and lists, the columns least to spread describe lengths. `_stats.json` has quartiles and histograms.\n";
         shown.iter().for_each(|column| out += &labels(column));
         self.files.iter().for_each(|files| out += &file_section(files));
         for pictures in &self.pictures {

@@ -142,8 +142,7 @@ fn other_columns(last: &VersionInfo, is_inherited: bool) -> Error {
              compute all of them anew"
         ),
         true => format!(
-            "`{last}` has columns, and it is not known how `dcfs index` would compute them; say `--with` as it was said \
-             for them, or, where Python made them, save under another name"
+            "`{last}` has columns, and it is not known how `dcfs index` would compute them; repeat the `--with` that they were made with or, if Python made them, save under another name"
         ),
     };
     Error::new(Kind::Invalid, message)
@@ -211,8 +210,7 @@ impl Made {
 
 fn unknown_columns(before: &VersionInfo) -> Error {
     let message = format!(
-        "`{before}` has columns, and it is not known how `dcfs index` would compute them; say `--with` for each column to \
-         compute, or `--with none` to save a version without them"
+        "`{before}` has columns, and it is not known how `dcfs index` would compute them; give `--with` for each column to compute, or `--with none` to save a version without them"
     );
     Error::new(Kind::Invalid, message)
 }

@@ -231,9 +231,9 @@ fn signals(request: &Request, program: &Program, hello: &Hello) -> Result<Vec<Si
         return hello.out.clone().ok_or_else(|| match (&program.call, &hello.why) {
             (_, Some(why)) => invalid(why.clone()),
             (Call::Function { .. }, _) => invalid(format!(
-                "what `{name}` returns is not annotated; annotate it (`-> float`), or say `--out '{name}: float'`"
+                "what `{name}` returns is not annotated; annotate it (`-> float`), or use `--out '{name}: float'`"
             )),
-            _ => invalid("the types of the answers are missing; say e.g. `--out 'seconds: float'`"),
+            _ => invalid("the types of the answers are missing; use e.g. `--out 'seconds: float'`"),
         });
     };
     let path = text.strip_prefix('@');
@@ -481,7 +481,7 @@ fn compare(
     };
     if kept.is_empty() {
         return Err(invalid(
-            "`--delta` compares what rows keep of their input, and these keep nothing; say e.g. `--only file` from the first run on",
+            "`--delta` compares what rows keep of their input, and these keep nothing; use e.g. `--only file` from the first run on",
         ));
     }
     let root = |name: &str| name.split('.').next().unwrap_or(name).to_owned();
@@ -496,8 +496,7 @@ fn compare(
     ) {
         let all = only.iter().chain([&unkept]).cloned().collect::<Vec<_>>().join(",");
         return Err(invalid(format!(
-            "`--delta` compares what rows keep of their input, and the program sees `{unkept}`, which they do not keep; say \
-             `--only {all}` from the first run on"
+            "`--delta` compares what rows keep of their input, and the program sees `{unkept}`, which they do not keep; use `--only {all}` from the first run on"
         )));
     }
     if let Some(missing) = kept.iter().find(|name| !is_in_both(name)) {

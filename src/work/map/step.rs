@@ -67,8 +67,8 @@ impl Step {
         match self {
             Self::Hash => "sha256 of the bytes",
             Self::Text => "lines, words, characters and encoding",
-            Self::Image => "width and height as seen, format, orientation",
-            Self::ImageAll => "the same, and of the pixels: mode, perceptual hash",
+            Self::Image => "width and height as displayed, format, orientation",
+            Self::ImageAll => "the same, plus mode and perceptual hash of the pixels",
             Self::Media => "seconds, codecs, size, rate, by ffprobe",
             Self::Tar => "members of an archive as files (for `dcfs gen`)",
         }
