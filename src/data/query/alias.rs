@@ -48,7 +48,7 @@ impl Directory {
                 Some("a directory of this name would not be a filter")
             }
             None if is_recorded(pack, name.as_bytes())? => {
-                Some("the version records something of this name, which wins")
+                Some("the version has a file or directory of this name, which takes precedence")
             }
             trouble => trouble,
         };

@@ -143,7 +143,7 @@ impl Question {
         match &bound.grouped {
             Ok(grouped) => {
                 for (left, right) in &grouped.on {
-                    lines.push(format!("kernels join where {} = {}", left.name, right.name));
+                    lines.push(format!("kernels join on {} = {}", left.name, right.name));
                 }
                 let keys: Vec<&str> =
                     grouped.keys.iter().map(|(_, key)| key.name.as_str()).collect();

@@ -30,11 +30,11 @@ OPTIONS = {"buffering", "encoding", "errors", "newline"}
 
 
 class Refused(Exception):
-    """What makes the function one that cannot be called for rows."""
+    """Raised if a function cannot be called for rows."""
 
 
 class File:
-    """The file of a row: a path that any program can open, and what the row says of the object."""
+    """The file of a row: a path that any program can open, and the recorded facts of the object."""
 
     def __init__(self, told):
         self.path = told["path"]
@@ -74,7 +74,7 @@ class File:
 
 
 class TextFile(File):
-    """As DataChain's: reads text."""
+    """Reads text, as DataChain's does."""
 
     def open(self, mode="r", **options):
         return super().open(mode, **options)
@@ -84,7 +84,7 @@ class TextFile(File):
 
 
 class ImageFile(File):
-    """As DataChain's: reads a picture."""
+    """Reads an image, as DataChain's does."""
 
     def read(self):
         import PIL.Image
@@ -93,18 +93,18 @@ class ImageFile(File):
 
 
 SETUP = {}
-"""What the script's chains give to functions: names, and functions that make their values."""
+"""Arguments that the script's chains set up for functions: names, and functions that make the values."""
 
 
 class Unrun:
-    """A chain of the script. It is not run: dcfs does what it would do. Whatever is asked of it while the script is loaded is no
-    matter; a function that needs an answer for a row is told that there is none."""
+    """A chain of the script. It is not run: dcfs does what it would do. Calls while the script is loaded are ignored;
+    a function that needs its result for a row gets an error."""
 
     is_loading = True
 
     def _more(self, *_, **__):
         if not Unrun.is_loading:
-            raise RuntimeError("the script's chain of DataChain is not run by dcfs, so the function cannot use what it gives")
+            raise RuntimeError("the script's chain of DataChain is not run by dcfs, so the function cannot use its result")
         return self
 
     __call__ = __getitem__ = __add__ = __radd__ = __sub__ = __mul__ = __truediv__ = __and__ = __or__ = __invert__ = _more
@@ -145,17 +145,17 @@ class Unrun:
 
 
 BASES = {"Mapper", "Generator", "Aggregator"}
-"""Classes of DataChain that a script's own are made from."""
+"""Classes of DataChain that a script may derive its own from."""
 
 WORK = ("read_", "delete_", "move_")
-"""How functions of DataChain begin that read or change a catalog or a store."""
+"""Prefixes of DataChain functions that read or change a catalog or a store."""
 
 RESULTS = {"save", "persist", "exec", "show", "count", "collect", "results", "sum", "avg", "min", "max", "__iter__"}
-"""What runs a chain, beside all that begins with `to_` and `from_`."""
+"""Methods that run a chain, besides those that begin with `to_` and `from_`."""
 
 
 def stand_in():
-    """A module in place of DataChain, where that is not installed."""
+    """A stand-in for DataChain if it is not installed."""
     module = types.ModuleType("datachain")
     module.File, module.TextFile, module.ImageFile, module.__path__ = File, TextFile, ImageFile, []
 
@@ -176,7 +176,7 @@ def stand_in():
 
 @contextlib.contextmanager
 def unrun_chains(path):
-    """While a script is loaded that uses DataChain: its chains are not run, and a bucket is not listed."""
+    """While a script that uses DataChain is loaded, its chains are not run, and no bucket is listed."""
     with open(path, "rb") as file:
         is_used = b"datachain" in file.read()
     if not is_used:
@@ -214,14 +214,14 @@ def unrun_chains(path):
 
 
 def is_file(annotation):
-    """Whether an annotation is the File of DataChain, or a class of it."""
+    """Whether an annotation is DataChain's File, or a subclass of it."""
     return isinstance(annotation, type) and any(
         base.__module__ == "datachain.lib.file" and base.__name__ == "File" for base in annotation.__mro__
     )
 
 
 def usual_mode(annotation):
-    """How a class of DataChain's File opens where no mode is said: TextFile as text."""
+    """The default mode in which a class of DataChain's File opens: TextFile as text."""
     try:
         mode = inspect.signature(annotation.open).parameters["mode"].default
     except (AttributeError, KeyError, TypeError, ValueError):
@@ -230,7 +230,7 @@ def usual_mode(annotation):
 
 
 def datachain_file(annotation):
-    """A class like `annotation` whose bytes are those of a path: no catalog is asked."""
+    """A subclass of `annotation` that reads its bytes from a path, without a catalog."""
     from pydantic import PrivateAttr
 
     usual = usual_mode(annotation)
@@ -240,7 +240,7 @@ def datachain_file(annotation):
 
         @contextlib.contextmanager
         def open(self, mode=usual, **options):
-            # Others, such as `block_size`, are for a store.
+            # Other arguments, such as `block_size`, are for stores.
             options = {name: value for name, value in options.items() if name in OPTIONS}
             with open(self._local, mode, **options) as file:
                 yield file
@@ -282,7 +282,7 @@ def fields_of(model):
 
 
 def without_none(annotation):
-    """The annotation of an Optional, and whether it is one."""
+    """The annotation inside an Optional, and whether it is one."""
     if typing.get_origin(annotation) in (typing.Union, getattr(types, "UnionType", typing.Union)):
         some = [item for item in typing.get_args(annotation) if item is not type(None)]
         if len(some) == 1:
@@ -292,7 +292,7 @@ def without_none(annotation):
 
 
 def schema(annotation, where):
-    """An annotation as dcfs reads it: the text of a type, or an object of them."""
+    """An annotation in dcfs's format: the text of a type, or an object of them."""
     annotation, optional = without_none(annotation)
     mark = "?" if optional else ""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
@@ -313,7 +313,7 @@ def schema(annotation, where):
     if is_model(annotation) or is_named_tuple(annotation) or isinstance(annotation, type) and issubclass(annotation, dict):
         below = {name: schema(told, f"{where}.{name}") for name, told in fields_of(annotation).items()}
         return printed(below) + "?" if optional else below
-    raise Refused(f"the type of `{where}`, {annotation!r}, is none that a column can hold; say it with `--out`")
+    raise Refused(f"the type of `{where}`, {annotation!r}, cannot be stored in a column; give the types with `--out`")
 
 
 def printed(below):
@@ -322,7 +322,7 @@ def printed(below):
 
 
 def plain(value):
-    """A value as JSON can hold it."""
+    """A value converted for JSON."""
     if value is None or isinstance(value, (str, bool, int, float)) and not isinstance(value, enum.Enum):
         return value
     if isinstance(value, list) and NUMBERS.issuperset(map(type, value)):
@@ -348,17 +348,17 @@ def plain(value):
         return plain(value.tolist())
     if hasattr(value, "item"):
         return plain(value.item())
-    raise TypeError(f"a {type(value).__name__} is nothing that a column can hold")
+    raise TypeError(f"a {type(value).__name__} cannot be stored in a column")
 
 
 def loaded(path):
-    """The module in a file, found as Python would find it beside its own files."""
+    """Loads the module in a file, with imports beside it working as usual."""
     path = os.path.abspath(path)
     sys.path.insert(0, os.path.dirname(path))
     name = os.path.splitext(os.path.basename(path))[0]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None:
-        raise Refused(f"`{path}` is no Python file")
+        raise Refused(f"`{path}` is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     with unrun_chains(path):
@@ -367,12 +367,12 @@ def loaded(path):
 
 
 def maker(hint):
-    """What makes an argument of a column's value."""
+    """Returns the conversion of a column's value to an argument."""
     return (lambda value: hint(**value)) if is_model(hint) else (lambda value: value)
 
 
 class Program:
-    """The function, what it wants, and what it gives."""
+    """The function, its parameters, and its types."""
 
     def __init__(self, word):
         path, _, name = word.rpartition(":")
@@ -398,7 +398,7 @@ class Program:
                 self.extra = setup() or {}
             self.call = found
         if not callable(self.call):
-            raise Refused(f"`{name}` of `{path}` is no function")
+            raise Refused(f"`{name}` of `{path}` is not a function")
         self.is_generator = inspect.isgeneratorfunction(self.call)
         for parameter in inspect.signature(self.call).parameters if isinstance(self.extra, dict) else ():
             if parameter in SETUP:
@@ -421,7 +421,7 @@ class Program:
             if isinstance(hint, str):
                 hint = None
             hint = without_none(hint)[0] if hint is not inspect.Parameter.empty else None
-            # Of a group every argument is a list: what one of its values is made by.
+            # For a group every argument is a list: the conversion is that of one value.
             item = typing.get_args(hint)[0] if typing.get_origin(hint) is list and typing.get_args(hint) else hint
             if is_file(hint) or is_file(item):
                 self.makers[parameter.name] = ("file", datachain_file(item), None)
@@ -475,7 +475,7 @@ def answer(program, row, names):
 
 
 def shaped(value, names):
-    """Several columns are an object; a tuple gives them in order."""
+    """Several columns make an object; a tuple has them in order."""
     if len(names) > 1 and isinstance(value, tuple) and not hasattr(value, "_fields"):
         return {name: plain(item) for name, item in zip(names, value)}
     return plain(value)
@@ -491,7 +491,7 @@ def failure(row, error):
 
 
 def main():
-    # What a function prints must not get between the answers.
+    # Output of a function must not get between the answers.
     answers = io.TextIOWrapper(os.fdopen(os.dup(1), "wb"), encoding="utf-8", write_through=False)
     os.dup2(2, 1)
     sys.stdout = sys.stderr
@@ -544,7 +544,7 @@ def batch(program, rows, names, say):
     except Exception as error:
         if len(rows) == 1:
             return say(failure(rows[0], error))
-        # One of them fails: which one shows where each is alone.
+        # One of them fails: calling each alone shows which.
         for row in rows:
             batch(program, [row], names, say)
         return None

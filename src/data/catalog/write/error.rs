@@ -26,7 +26,7 @@ pub enum Refused {
     #[error("there is a dataset `{0}` already; choose another name")]
     Taken(DatasetName),
     #[error(
-        "every version of a dataset `{0}` was removed, and its name and numbers stay taken; choose another name"
+        "every version of the dataset `{0}` was removed, and its name and numbers stay taken; choose another name"
     )]
     TakenByRemoved(DatasetName),
     #[error(
