@@ -74,6 +74,7 @@ fn make(path: &Path) -> Result<(), Error> {
 /// The same for a cache, which may be the top of a disk of its own: others may then create names
 /// there (a sticky folder), but not change ours. The contents go to the folders `inside`, which are
 /// created now, so that nobody else creates them.
+///
 /// # Errors
 /// As [`folder`], for it and for each folder inside. A name inside that is not a folder is left to
 /// its user.

@@ -9,6 +9,7 @@
 //! - A node that leads to a newly written one equals no earlier node. So a node is looked up only
 //!   if all its targets were found, and is put in the table only then: the table holds only nodes
 //!   worth sharing.
+//!
 //! Writes format 2 of the crate, which is format 3 without its own checksum (the manifest has one);
 //! the layout of nodes is in its `raw/node.rs`. The crate itself reads it.
 
