@@ -4,10 +4,10 @@
 //!     roundtrip write CATALOG SEED NAME    makes a dataset, and prints what it holds
 //!     roundtrip read CATALOG NAME          prints what a dataset holds, whoever wrote it
 //!
-//! Both print one JSON object. `signals` is `[name, type, optional]` each; `rows` are lists of values, in which only
-//! what JSON has no word for is an object: `{"float": BITS}`, `{"time": MICROSECONDS}`, `{"bytes": HEX}`,
-//! `{"dict": {..}}` and `{"model": {..}}`. What SQLite does not keep is not asked for: NaN in a column is NULL
-//! there, and zero has no sign.
+//! Both print one JSON object. `signals` is `[name, type, optional]` each; `rows` are lists of values, in which
+//! only values that JSON cannot express are objects: `{"float": BITS}`, `{"time": MICROSECONDS}`, `{"bytes":
+//! HEX}`, `{"dict": {..}}` and `{"model": {..}}`. Properties that SQLite does not keep are not compared: NaN in
+//! a column is NULL there, and zero has no sign.
 
 mod decode;
 mod draw;
