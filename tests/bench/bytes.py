@@ -1,4 +1,4 @@
-"""Reading bytes: dcfs beside the mounts people use, a client without a file system, a do-nothing one, and the disk.
+"""Reading bytes: dcfs against the mounts people use, a client without a file system, a do-nothing one, and the disk.
 
 Everybody reads the same objects of one server in the same run, in turn. A *cold* pass is the first of a mount that
 kept nothing; *again* is the second of the same mount, when the kernel may hold the pages; *remounted* is the first of a
@@ -11,12 +11,12 @@ from contenders import Dcfs, Local
 from lab import FULL, MIB, QUICK, Story, Table, check, in_turn, laboratory
 
 FAR = (0, store.DELAY)
-QUEUES = (1, 8, 32)  # Requests that the direct client has under way for small files.
+QUEUES = (1, 8, 32)  # Concurrent requests of the direct client for small files.
 BLOCKS = {"4 KiB": 4 << 10, "128 KiB": 128 << 10}
 JOBS = (1, 16)
 
 
-# What is read of a mount: functions of `(lab, cpus, mount, account)` that answer seconds of each unit.
+# The passes over a mount: functions of `(lab, cpus, mount, account)` that return seconds for each unit.
 
 
 def large(lab, cpus, mount, account):
@@ -52,7 +52,7 @@ def blocks(size, jobs, reads):
 
 
 def whole(lab, contender, url, cpus, read, part, remount=True):
-    """One contender from nothing: every pass."""
+    """One contender from an empty state: every pass."""
     account, found = contender.account, {}
     contender.empty()
     with contender.mounted(url, cpus) as mount:
@@ -68,7 +68,7 @@ def whole(lab, contender, url, cpus, read, part, remount=True):
 
 
 def passes(lab, members, url, cpus, read, part, remount=True):
-    """A story for each contender, by its name."""
+    """The passes for each contender, by name."""
 
     def tell(one):
         return lambda: whole(lab, one, url, cpus, read, part, remount)
@@ -98,7 +98,7 @@ def sequential(lab, verdict):
 
 
 def direct(lab, url, cpus, units, *words):
-    """The direct client, for so many units."""
+    """The direct client, for this many units."""
     return Story(lambda: {"cold": lab.direct(cpus, url, *words)[0] / units}, lab.sizes.patient)
 
 
@@ -136,7 +136,7 @@ def files(lab, verdict):
 
 
 def files_stories(lab, url, cpus, far, jobs):
-    """Everybody who reads small files under one condition; the direct client once, for it knows no jobs."""
+    """All contenders that read small files under one condition; the direct client once, because it has no jobs."""
     names, part = lab.data.names, "small files"
     few = lab.sizes.sample[far]
     first, everything = lab.ours()[0], small(lab, names, "all", jobs)
@@ -150,7 +150,7 @@ def files_stories(lab, url, cpus, far, jobs):
 
 
 def direct_files(lab, url, cpus, queue, far):
-    """The direct client; few requests at a time over a distance take long, and need no more than a sample."""
+    """The direct client; with few concurrent requests at a distance it takes long, so a sample suffices."""
     most = len(lab.data.names) if queue == QUEUES[-1] or not far else lab.sizes.sample[far] * queue
     names = lab.data.names[:most]
     listed = lab.names(names, f"direct-{queue}-{far}")
@@ -158,7 +158,7 @@ def direct_files(lab, url, cpus, queue, far):
 
 
 def shuffled(lab, ours, url, cpus, far, jobs):
-    """Another order than that of the listing: with nothing known, and with everything fetched ahead."""
+    """Another order than that of the listing: with nothing known, and with everything prefetched."""
     names = lab.data.shuffled()
     some = small(lab, names[: lab.sizes.sample[far]] if far else names, "shuffled", jobs)
     contenders = {f"{ours.name}, shuffled": (ours, some)}
@@ -227,7 +227,7 @@ def cold_blocks(lab, contender, url, cpus, read):
 
 
 def warm_stories(lab, url, cpus):
-    """Random reads of what was fetched before, of every size by any number of jobs."""
+    """Random reads of cached data, of every size by any number of jobs."""
     members = lab.ours() + lab.floors() + lab.peers()
     for one in members:
         fill(lab, one, url)
@@ -239,7 +239,7 @@ def warm_stories(lab, url, cpus):
 
 
 def fill(lab, contender, url):
-    """Has the large object fetched whole, and compared: a fast wrong answer is no figure."""
+    """Has the large object fetched completely, and compared: a fast wrong answer does not count."""
     if contender.fetches:
         contender.empty()
         with contender.mounted(url) as mount:
@@ -271,7 +271,7 @@ def random_bounds(lab, table, cells, found):
 
 
 def memory(lab):
-    """What the parts before it left behind."""
+    """Leftovers of the parts before it."""
     parts = ("sequential", "small files", "random reads")
     lab.bench.say("\n### Memory of the daemons\n")
     lab.bench.say(
@@ -287,7 +287,7 @@ PARTS = {"sequential": sequential, "files": files, "random": randomly, "first": 
 
 
 def reading(bench, quick, verdict, parts=PARTS):
-    """All parts, or some by name; then the memory that they left."""
+    """All parts, or some by name; then their memory use."""
     bench.say("\n## Reading bytes\n")
     if why := store.missing():
         return bench.say(f"Not measured: {why}.")

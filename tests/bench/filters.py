@@ -24,12 +24,12 @@ HERE = Path(__file__).parent
 ENVIRONMENT = HERE.parent.parent / ".venv" / "bin" / "python"
 LISTED = 10_000
 NEAREST = 10
-FULL = 1_000_000  # The bounds are those of catalogs this large: below, the time is that of FUSE.
+FULL = 1_000_000  # The bounds are those of catalogs this large: below, FUSE dominates the time.
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A filter with a hole for a constant, as each program writes it, and what it may cost of SQLite's time."""
+    """A filter with a hole for a constant, as written for each program, and its bound as a part of SQLite's time."""
 
     title: str
     ours: str
@@ -57,7 +57,7 @@ KINDS = [
 
 
 class Set:
-    """A catalog, a warm connection of SQLite to it, and constants that were not asked yet."""
+    """A catalog, a warm connection of SQLite to it, and unused constants."""
 
     def __init__(self, bench, count, vectors):
         self.count, self.vectors = count, vectors
@@ -78,7 +78,7 @@ class Set:
             os.listdir(bench.version)  # the pack of names is built
 
     def fresh(self, kind):
-        """A constant for `kind`, and the time and the rows that SQLite takes and finds for it, warm."""
+        """A constant for `kind`, and SQLite's time and row count for it, warm."""
         constant = next(self.constants[kind.constant])
         took, rows = self.counted(kind.sql.format(constant))
         return constant, took, rows
@@ -93,13 +93,13 @@ class Set:
         self.counted("1")
 
     def bounded(self, text):
-        """The verdict, where a bound is meant for so many rows."""
+        """The verdict, if a bound applies to this many rows."""
         return text if self.count >= FULL else ""
 
 
 @contextlib.contextmanager
 def sets(bench, counts):
-    """The catalogs; those with vectors are a million rows at most. Large ones go afterwards."""
+    """The catalogs; those with vectors have at most a million rows. Large ones are removed afterwards."""
     wanted = [(count, vectors) for count in counts for vectors in (False, True) if not vectors or count <= FULL]
     made = [Set(bench, count, vectors) for count, vectors in wanted]
     try:
@@ -112,7 +112,7 @@ def sets(bench, counts):
 
 
 def read_count(bench, filter):
-    """Seconds to read `_count` of a query directory, and what it says."""
+    """Seconds to read `_count` of a query directory, and its contents."""
     since = time.perf_counter()
     file = os.open(f"{bench.version}/{filter}/_count", os.O_RDONLY)
     text = os.read(file, 64)
@@ -129,7 +129,7 @@ def compared(bench, one, kind):
 
 
 def check(filter, found, rows):
-    """Both must find the same rows: a fast wrong answer is no figure."""
+    """Both must find the same rows: a fast wrong answer does not count."""
     if found != rows:
         raise SystemExit(f"{filter}: {found} rows by dcfs, and {rows} by the other")
 
@@ -140,7 +140,7 @@ def medians(rounds):
 
 
 def part_of(ours, theirs):
-    """A ratio as a person says it."""
+    """A ratio for people."""
     return f"1/{theirs / ours:.0f}" if theirs > 2 * ours else f"{ours / theirs:.2f}"
 
 
@@ -166,7 +166,7 @@ def warm(bench, made, times, verdict):
 
 @contextlib.contextmanager
 def unpacked(bench, one):
-    """A mount of a version of which nothing but the names is packed."""
+    """A mount of a version of which only the names are packed."""
     for name in ("columns", "filters"):
         for folder in list(bench.cache.glob(f"packs/*/{name}")):
             shutil.rmtree(folder)
@@ -327,7 +327,7 @@ def listing(bench, made, times, verdict):
 
 
 def matching(bench, filter):
-    """The files of a query directory as a tree for the do-nothing file system, and their number, which `_count` must tell."""
+    """The files of a query directory as a tree for the do-nothing file system, and their number, which `_count` must equal."""
     root = f"{bench.version}/{filter}"
     files = [f"{folder}/{name}"[len(root) + 1 :] for folder, _, names in os.walk(root) for name in names]
     images = [file for file in files if file.startswith("images/")]
@@ -345,14 +345,14 @@ def walked(root):
 
 
 def walked_anew(mount, top, root):
-    """The same, first of all that is asked of a mount but its top."""
+    """The same, as the first access to a mount except its top."""
     with mount:
         os.stat(top)
         return walked(root)
 
 
 def strangers(number):
-    """Names that programs look for and that are no filters."""
+    """Names that programs look for and that are not filters."""
     forms = [".git{}", "a-b{}.jpg", "node_modules{}", "2024-01-{:02}", "x{}.py"]
     return [form.format(n) for n in range(number // len(forms)) for form in forms]
 
@@ -382,7 +382,7 @@ def looked_up(mount, root, names, prefix):
 
 
 def kept(bench):
-    """Every file that columns and filters left in the cache directory."""
+    """Every file of columns and filters in the cache directory."""
     return sorted(str(file) for name in ("columns", "filters") for file in bench.cache.glob(f"packs/*/{name}/**/*"))
 
 
@@ -469,7 +469,7 @@ def memory(bench, made, times, verdict):
 
 
 def everything(bench, one, times):
-    """What the other parts ask, of one mount."""
+    """The questions of the other parts, on one mount."""
     for _ in range(times):
         for kind in KINDS:
             read_count(bench, kind.ours.format(next(one.constants[kind.constant])))

@@ -12,7 +12,7 @@ import catalog
 import machine
 from sql import TABLE, cost
 
-# Beside a File: with its path and size these are twelve columns.
+# With the path and size of the File these are twelve columns.
 WIDE = catalog.FILTERED | {
     f"more.{name}": (kind, declared, written, value)
     for name, kind, declared, written, value in [
@@ -25,7 +25,7 @@ WIDE = catalog.FILTERED | {
     ]
 }
 
-# What pages are made of.
+# The datasets that pages are made from.
 DATASETS = 200
 ROWS = 10_000
 

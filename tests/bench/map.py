@@ -1,4 +1,4 @@
-"""What a row costs that a program sees, against `xargs` and DataChain's `map`, over the same files.
+"""The cost per row of running a program, against `xargs` and DataChain's `map`, over the same files.
 
 Every figure is a whole command: its start, reading the rows, the program, keeping and publishing the answers. Processor time is that of all processes.
 """
@@ -48,7 +48,7 @@ SETTINGS = {"default": "", "prefetch=0": "prefetch=0", "parallel=2": "parallel=2
 
 
 def files(folder):
-    """A catalog of so many files of 2 KiB."""
+    """A catalog with this many files of 2 KiB."""
     (folder / "files").mkdir(parents=True)
     for n in range(FILES):
         (folder / "files" / f"{n:05}.bin").write_bytes(b"%06d" % n * (SIZE // 6))

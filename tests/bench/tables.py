@@ -71,7 +71,7 @@ def row(bench, count, name, floor, found, verdict):
 
 
 def folders(bench, folder, count):
-    """What `ls` waits for, once per mount and again."""
+    """The waiting time of `ls`, for the first access to a mount and again."""
     with fresh(bench, folder):
         before = machine.median(lambda: machine.seconds(["ls", "-l", bench.version]), 5)
         machine.seconds(["stat", f"{bench.version}/_rows.jsonl"])

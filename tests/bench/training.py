@@ -1,4 +1,4 @@
-"""What training and looking wait for: shards, epochs, listings of both, and the page of `dcfs view`.
+"""The waiting times of training and browsing: shards, epochs, listings of both, and the page of `dcfs view`.
 
 `cat` of a shard is of the second pass, against `cat` of the same tar as a file on the disk, read before. An epoch reads files of the store of
 the other benches, 20 ms away, one after another: in the order of the epoch's list, and in that of the directory, each by a mount of its own
@@ -119,7 +119,7 @@ def epochs(bench, files, verdict, stack):
 
 
 def page(bench, count, verdict):
-    """What the page asks for before it draws, and a filter's count."""
+    """The requests of the page before it draws, and a filter's count."""
     folder = bench.folder / f"page-{count}"
     catalog.make(folder, "filters", count, catalog.FILTERED)
     command = [bench.dcfs, "view", "bench", "--json", "--cache-dir", bench.folder / "page-cache"]

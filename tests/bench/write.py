@@ -1,4 +1,4 @@
-"""Writing datasets: dcfs beside programs that only list, SQLite that only inserts, and DataChain doing the same.
+"""Writing datasets: dcfs against programs that only list, SQLite that only inserts, and DataChain doing the same.
 
 Objects are empty spaces (no byte of theirs is read); the bucket is `bench_lister`, which answers listings from memory as
 fast as they can be taken. Everybody's memory is looked at while the clock runs, and everybody's rows are counted.
@@ -66,7 +66,7 @@ def rows_of(place, version):
 
 
 def dumped(place):
-    """What `dcfs index` wrote, for SQLite to write again: the rows as text, and what to do with them."""
+    """The rows that `dcfs index` wrote, for SQLite to write again: as text, with the statements."""
     rows, script = place.folder / "rows", place.folder / "insert.sql"
     with contextlib.closing(sqlite3.connect(database(place))) as connection:
         tables = "SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND substr(name, 1, 4) IN ('src_', 'ds_l') ORDER BY name DESC"
@@ -128,7 +128,7 @@ def indexing(desk, places):
 
 
 def one_index(desk, place):
-    anew(desk, place)  # Names are in the kernel's cache, for all.
+    anew(desk, place)  # Names are in the kernel's cache, for all contenders.
     script = dumped(place)
     rounds = [(anew(desk, place), bare(desk, place), insert(desk, place, script)) for _ in range(desk.times)]
     ours, only, rows = map(median, zip(*rounds))
@@ -273,7 +273,7 @@ PARTS = ("index", "save")
 
 
 def write(bench, quick, verdict, parts=PARTS):
-    """All parts, or some by name. What is indexed is changed and compared next."""
+    """All parts, or some by name. The objects are changed and compared next."""
     bench.say("\n## Writing datasets\n")
     times = 2 if quick else 3
     bench.say(f"Medians of {times}; of DataChain one run.")

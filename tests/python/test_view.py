@@ -14,7 +14,7 @@ import mounts
 
 
 class Page:
-    """A page that is served."""
+    """A served page."""
 
     def __init__(self, url):
         self.url, self.split = url, urlsplit(url)
