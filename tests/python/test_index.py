@@ -17,7 +17,7 @@ import servers
 from listings import PATTERNS, by_datachain, config_of, normal
 from written import ask, check_whole, database, leftovers, versions
 
-# What braces name has to be there, one by one.
+# Every name in braces must exist, so these patterns are left out.
 THERE = [pattern for pattern in PATTERNS if not pattern.startswith("/file{")]
 
 KILLS = int(os.environ.get("DCFS_KILLS", "20"))

@@ -1,4 +1,4 @@
-"""Who is trusted with what: rows of a stranger's catalog, the rights of who asks, programs of a repository, names in
+"""Trust: rows of a stranger's catalog, the permissions of the calling user, programs of a repository, names in
 folders that others write to."""
 
 import errno
