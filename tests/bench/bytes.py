@@ -80,11 +80,11 @@ def sequential(lab, verdict):
     mib = lab.data.size // MIB
     lab.bench.say(f"\n### {mib} MiB sequentially\n")
     lab.bench.say(
-        "One reader, 1 MiB at a time. `direct` is a client of `object_store` with 8 ranges of 8 MiB under way that drops what "
-        "comes. Bounds: cold 1.6 times the direct client (1.15 at a distance); later 1.1 times the disk as root, 1.15 times "
+        "One reader, 1 MiB at a time. `direct` is a client of `object_store` with 8 concurrent ranges of 8 MiB that drops the "
+        "data. Bounds: cold 1.6 times the direct client (1.15 at a distance); later 1.1 times the disk as root, 1.15 times "
         "the do-nothing file system as a user."
     )
-    table = Table(lab.bench, "MiB", "ms away")
+    table = Table(lab.bench, "MiB", "distance, ms")
     for title, cpus in lab.conditions:
         for far in FAR:
             with lab.server.serving(far, bool(cpus)) as url:
@@ -116,13 +116,13 @@ def files(lab, verdict):
     count, sample = len(lab.data.names), lab.sizes.sample
     lab.bench.say("\n### Small files\n")
     lab.bench.say(
-        f"{count:,} files of 20 to 150 KB in one directory, in listing order unless it says shuffled; of n jobs, each its own "
-        f"process, job k reads every n-th file. rclone, s3fs and shuffled reads at a distance do not read all of them: the first {sample[0]}, at a "
-        f"distance {sample[store.DELAY]}. `direct` has 1, 8 or 32 requests under way, whatever the jobs. Bounds: cold at a distance 1.5 times the "
+        f"{count:,} files of 20 to 150 KB in one directory, in listing order unless marked *shuffled*; of n jobs, each a process, "
+        f"job k reads every n-th file. rclone, s3fs and shuffled reads at a distance read only the first {sample[0]} files, at a "
+        f"distance {sample[store.DELAY]}. `direct` has 1, 8 or 32 concurrent requests, independent of the jobs. Bounds: cold at a distance 1.5 times the "
         "direct client with 32, cold without distance a quarter of the best peer's time; later 1.15 times the do-nothing file "
         "system of the same mode."
     )
-    table = Table(lab.bench, "files", "ms away", "jobs")
+    table = Table(lab.bench, "files", "distance, ms", "jobs")
     for title, cpus in lab.conditions:
         for far in FAR:
             with lab.server.serving(far, bool(cpus)) as url:
@@ -190,7 +190,7 @@ def randomly(lab, verdict):
     lab.bench.say("\n### Random reads\n")
     lab.bench.say(
         f"Blocks of {lab.data.size // MIB} MiB in random order, none twice, split among 1 or 16 processes; the direct client has "
-        "as many under way. Here *remounted* means that the daemon answers from its cache, and *again* that the whole file was read "
+        "the same number of concurrent requests. Here *remounted* means that the daemon answers from its cache, and *again* that the whole file was read "
         "through this mount before. Bounds: cold 1.3 times the direct client; again as root 1.2 times the disk."
     )
     table = Table(lab.bench, "reads", "block", "jobs")
@@ -275,9 +275,9 @@ def memory(lab):
     parts = ("sequential", "small files", "random reads")
     lab.bench.say("\n### Memory of the daemons\n")
     lab.bench.say(
-        "Anonymous and resident MiB at the end of each part, the most of all runs; resident counts mapped files too.\n"
+        "Anonymous and resident MiB at the end of each part, maximum of all runs; resident includes mapped files.\n"
     )
-    lab.bench.table("who", *parts)
+    lab.bench.table("program", *parts)
     for name, found in lab.memory.items():
         told = [f"{found[part][0]:.0f} / {found[part][1]:.0f}" if part in found else "" for part in parts]
         lab.bench.row(name, *told)
@@ -293,11 +293,11 @@ def reading(bench, quick, verdict, parts=PARTS):
         return bench.say(f"Not measured: {why}.")
     sizes = QUICK if quick else FULL
     bench.say(
-        f"One S3 server on loopback (nginx), as it is and with {store.DELAY} ms before each answer; all rows of a condition are "
-        "taken in turn. *cold*: the first pass of a mount that kept nothing. *again*: the second of the same mount, when the kernel may "
-        "hold the pages. *remounted*: the first of a new mount over what the last one kept: the kernel holds nothing, the disk all. "
-        f"Names are listed before, outside the clock. Medians of {sizes.times}, of fewer where it takes long (*runs*). "
-        "Reader and daemon on *one* CPU leave the other to the server."
+        f"One S3 server on loopback (nginx), without delay and with {store.DELAY} ms before each answer; all rows of a condition are "
+        "measured in turn. *cold*: the first pass of a mount that kept nothing. *again*: the second of the same mount, when the kernel may "
+        "hold the pages. *remounted*: the first of a new mount over the cache of the last one: nothing is in the kernel's cache, everything on disk. "
+        f"Names are listed before, outside the measured time. Medians of {sizes.times} runs, or fewer if they take long (*runs*). "
+        "With *one* CPU for reader and daemon, the server has the other."
     )
     with laboratory(bench, sizes, bench.programs) as lab:
         for name in parts:

@@ -147,9 +147,9 @@ def part_of(ours, theirs):
 def warm(bench, made, times, verdict):
     bench.say("\n### Packed columns\n")
     bench.say(
-        "`_count` of a query directory, its columns packed, each time with a constant never asked before; against "
+        "`_count` of a query directory, its columns packed, each time with a new constant; against "
         "`SELECT count(*)` with the same WHERE on an open connection, the page cache warm. \"vectors\": 64 floats as "
-        "JSON text in every row, that SQLite has to step over.\n"
+        "JSON text in every row, which SQLite has to skip.\n"
     )
     bench.table("rows", "filter", "SQLite, ms", "dcfs, ms", "ratio", "")
     for one in made:
@@ -178,7 +178,7 @@ def unpacked(bench, one):
 def first(bench, made, times, verdict):
     bench.say("\n### The first filter\n")
     bench.say(
-        "The same, the first time that a column is asked for: packing included. Bound: 2.5 times SQLite. Anonymous "
+        "The same, for the first query of a column: packing included. Bound: 2.5 times SQLite. Anonymous "
         "memory is the peak while packing.\n"
     )
     bench.table("rows", "filter", "SQLite, s", "dcfs, s", "ratio", "", "peak anonymous, MiB")
@@ -245,8 +245,8 @@ def ranked(bench, one, where):
 def nearest(bench, made, times, verdict):
     bench.say("\n### Nearest rows\n")
     bench.say(
-        f"Listing `order by cosine_distance(emb, row(N)) limit {NEAREST}`, each time of another row, the vectors packed; "
-        "against numpy on a matrix of 32-bit floats in memory, its norms known. Bound: 100 ms, and no slower with a filter "
+        f"Listing `order by cosine_distance(emb, row(N)) limit {NEAREST}`, each time for another row, the vectors packed; "
+        "against numpy on a matrix of 32-bit floats in memory, with precomputed norms. Bound: 100 ms, and no slower with a filter "
         "before it.\n"
     )
     bench.table("rows x 64", "directory", "numpy, ms", "dcfs, ms", "")
@@ -388,7 +388,7 @@ def kept(bench):
 
 def names(bench, made, times, verdict):
     number = 1000
-    bench.say("\n### Names that are no filters\n")
+    bench.say("\n### Names that are not filters\n")
     bench.say(
         f"`stat` of {number:,} names such as `.git`, `a-b.jpg`, `node_modules`, `2024-01-01` and `x.py` in the directory of a "
         "version, no column packed; against the do-nothing file system.\n"
@@ -424,11 +424,11 @@ def datachain(bench, made, times, verdict):
     bench.say("\n### DataChain's count()\n")
     python = interpreter("datachain")
     if not python:
-        bench.say("Not measured: there is no DataChain in the environment of the tests.")
+        bench.say("Not measured: DataChain is not installed in the environment of the tests.")
         return
     bench.say(
         "`dc.read_dataset(\"bench\").filter(...).count()` in a process of its own, timed after its imports; against `_count`, "
-        "packed, with a constant never asked before.\n"
+        "packed, with a new constant.\n"
     )
     bench.table("rows", "filter", "DataChain, ms", "dcfs, ms", "ratio")
     for one in made:
@@ -457,10 +457,10 @@ def both(bench, one, kind, python):
 def memory(bench, made, times, verdict):
     bench.say("\n### Memory\n")
     bench.say(
-        "Anonymous memory of one mount, nothing packed before: every filter above with constants of its own, the nearest "
+        "Anonymous memory of one mount, nothing packed before: every filter above with new constants, the nearest "
         "rows, the listing, the names. Bound: 300 MiB.\n"
     )
-    bench.table("rows", "after all of it, MiB", "peak, MiB", "")
+    bench.table("rows", "at the end, MiB", "peak, MiB", "")
     for one in made:
         with unpacked(bench, one) as process, machine.Peak(process.pid) as peak:
             everything(bench, one, times)

@@ -118,12 +118,12 @@ def measure(lab, verdict):
     """Every row under every condition, the members in turn."""
     lab.bench.say("\n### The first read in parts\n")
     lab.bench.say(
-        "*receive*: the direct client, one request in flight for small files, 8 ranges of 8 MiB for the large one; *sum and write*: the same bytes from "
+        "*receive*: the direct client, one request at a time for small files, 8 concurrent ranges of 8 MiB for the large one; *sum and write*: the same bytes from "
         "memory to files, with their checksums; *hand on*: the do-nothing file system. CPU of the daemon (or the program) in microseconds for each "
-        "unit, changes of its threads for each unit, and units a second. *floor* is the sum of the parts."
+        "unit, context switches of its threads for each unit, and units per second. *floor* is the sum of the parts."
     )
     lab.bench.say()
-    lab.bench.table("read", "server", "CPUs", "who", "per second", "CPU, us", "switches", "CPU / floor", "runs")
+    lab.bench.table("read", "server", "CPUs", "program", "per second", "CPU, us", "switches", "CPU / floor", "runs")
     for far, secure in ((0, False), (0, True)):
         for title, cpus in lab.conditions:
             with lab.server.serving(far, bool(cpus), secure) as url:

@@ -179,8 +179,8 @@ class Table:
 
     def __init__(self, bench, unit, *columns):
         self.bench, self.columns, self.bounds = bench, columns, []
-        bench.say(f"\nIn {unit} a second.\n")
-        bench.table("CPUs", *columns, "who", *PASSES, "runs")
+        bench.say(f"\nIn {unit} per second.\n")
+        bench.table("CPUs", *columns, "program", *PASSES, "runs")
 
     def add(self, cells, found):
         """A row for each of `found`, as returned by `in_turn`."""
@@ -197,8 +197,8 @@ class Table:
             self.bounds.append((cells, told, times[0] / times[1], most))
 
     def compare(self, verdict):
-        self.bench.say("\nAgainst the bounds, as ratios of time.\n")
-        self.bench.table("CPUs", *self.columns, "dcfs", "against", "ratio", "bound", "")
+        self.bench.say("\nCompared with the bounds, as ratios of time.\n")
+        self.bench.table("CPUs", *self.columns, "dcfs", "baseline", "ratio", "bound", "")
         for cells, names, ratio, most in self.bounds:
             self.bench.row(*cells, *names, f"{ratio:.2f}", f"{most:g}", verdict(round(ratio, 2), most))
 

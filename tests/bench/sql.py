@@ -111,8 +111,8 @@ def half(folder):
 
 def sql(bench, counts, times, verdict):
     bench.say("\n## SQL\n")
-    bench.say("Whole commands, warm; DuckDB within a process. Bounds are parts of `sqlite3`'s time.\n")
-    bench.table("rows", "", "question", "sqlite3, s", "dcfs, s (processor)", "ratio", "", "DuckDB, s", "dcfs / DuckDB")
+    bench.say("Whole commands, warm; DuckDB inside a running process. Bounds are fractions of `sqlite3`'s time.\n")
+    bench.table("rows", "", "query", "sqlite3, s", "dcfs, s (CPU)", "ratio", "", "DuckDB, s", "dcfs / DuckDB")
     for count in counts:
         folder = bench.folder / f"sql-{count}"
         if not folder.exists():
