@@ -30,7 +30,7 @@ pub enum Mode {
     Keep,
     /// The kernel reads the file directly (passthrough).
     Passthrough,
-    /// The kernel is told once that opens need no reply.
+    /// The kernel learns once that opens need no reply.
     NoOpen,
 }
 
@@ -54,7 +54,7 @@ pub struct Contents {
     files: Vec<Content>,
 }
 
-/// One file, opened when it is first wanted.
+/// One file, opened on first use.
 struct Content {
     path: PathBuf,
     file: OnceLock<File>,

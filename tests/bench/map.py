@@ -36,7 +36,7 @@ def vector(file) -> list[float]:
 DATACHAIN = """
 import datachain as dc
 
-# Another function each time: DataChain goes on from the checkpoint of an equal one, and computes nothing.
+# Another function each time: DataChain continues from the checkpoint of an equal one, and computes nothing.
 def size_{number}(file) -> int:
     return len(file.read()) + {number} - {number}
 

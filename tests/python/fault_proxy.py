@@ -265,7 +265,7 @@ async def cut(client):
 
 @fault(CLIENTS)
 async def reset(client):
-    """The end of the connection in place of an answer."""
+    """Closes the connection instead of answering."""
     client.writer.transport.abort()
     raise ConnectionResetError
 

@@ -33,7 +33,7 @@ def all_of(file, start, length):
 
 
 def read(asked, names, number):
-    """The work of one process: files read, and what was wrong."""
+    """The work of one process: files read, and the errors."""
     random.seed(f"{asked.seed} {number}")
     count, wrong = 0, []
     try:

@@ -256,7 +256,7 @@ class Gate:
         return [line.split(" ") for line in log.read_text().splitlines()] if log.exists() else []
 
     def ids(self, path="/"):
-        """The key ids that asked for paths that begin with `path`, in order, each once in a row."""
+        """The key ids of requests for paths that begin with `path`, in order, without repetition in a row."""
         ids = [line[2] for line in self.asked() if line[1].startswith(path)]
         return [who for n, who in enumerate(ids) if n == 0 or ids[n - 1] != who]
 

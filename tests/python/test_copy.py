@@ -268,7 +268,7 @@ def test_what_changed_since_is_stale_and_the_rest_is_copied(dcfs, tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_and_no_more(few, tmp_path):
-    """There is a file in place of a folder of the tree; everything that does not need it is copied."""
+    """A file has the place of a folder of the tree; everything that does not need the folder is copied."""
     (tmp_path / "few").mkdir()
     (tmp_path / "few" / "b").write_text("mine")
     result = few("cp", "-r", "few", tmp_path)

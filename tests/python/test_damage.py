@@ -290,7 +290,7 @@ def test_the_cache_is_removed_while_mounted(bucket, dcfs, tmp_path, level):
 
 @pytest.mark.parametrize("size", [0, 1000, 64 << 10])
 def test_files_are_cut_while_mounted(bucket, dcfs, tmp_path, size):
-    """No crash of a mapped file, no bytes that are not there: what was open before is checked when it is opened
+    """No crash of a mapped file, no bytes that do not exist: files that were open before are checked when opened
     again. (What root has open meanwhile, the kernel reads by itself.)"""
     with bucket.mount(dcfs, tmp_path / "mnt") as mount:
         check_all(bucket, mount)

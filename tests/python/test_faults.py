@@ -224,7 +224,7 @@ def test_a_hundred_readers_of_a_dead_store_wait_alone(broken, mode):
 
 
 def all_asked(proxy):
-    """Waits until the store is asked for no more, or readers on a busy machine begin to ask again."""
+    """Waits until the store gets no more requests, or readers on a busy machine begin to send them again."""
     before = -1
     for _ in range(10):
         if before == (before := proxy.counts()["requests"]):
@@ -312,7 +312,7 @@ def test_a_thousand_faults_leave_nothing_behind(broken):
 
 
 def fail(broken, served, names, count):
-    """Reads so many files of each mount, over and over, many at a time."""
+    """Reads `count` files of each mount, over and over, many at a time."""
     jobs = [(mode, number) for number in range(count) for mode in served]
     with ThreadPoolExecutor(2 * len(names)) as pool:
         futures = {

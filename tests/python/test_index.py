@@ -296,7 +296,7 @@ def test_what_a_listing_does_not_know_is_listed(dcfs, here):
         message = refused(dcfs, here, 1, *words, "--save", "days", "--reuse")
         assert all(part in message for part in told), (words, message)
     assert ask(here, "SELECT count(*) FROM datasets_versions") == before
-    # Of braces one has to match, of what is typed twice too.
+    # Of the alternatives in braces one must match; a place may be given twice.
     for flag in ("--reuse", "--json"):
         said = index(dcfs, here, "base/{day1,day2}/c.*", "base/day1", "base/day1", "--save", "days", flag)
         assert "3 objects" in said or json.loads(said)["rows"] == 3
@@ -439,7 +439,7 @@ def test_a_delta_computes_what_is_new(dcfs, here):
     found = dict((path, rest) for path, *rest in cells(here, "pets", "file__path, kind, n, file__size"))
     assert found["0/dog_7.txt"] == ["dog", 7, 3] and found["9/none.txt"] == [None, None, 3] and found["1/cat_1.txt"] == ["cat", 1, 9]
     assert "2/cat_2.txt" not in found
-    # As if it had been computed anew: the same rows in the same order.
+    # As if it had been computed from scratch: the same rows in the same order.
     index(dcfs, here, photos, "--save", "anew", *wishes)
     names = f"{COLUMNS}, kind, n, {INFO}"
     assert cells(here, "anew", names) == cells(here, "pets", names)

@@ -67,7 +67,7 @@ def test_killed_under_load_the_cache_stays_right(bucket, tmp_path):
             forget_some(dcfs)
             readers = [Readers(bucket, mount, f"{number} {mount.path}", "--lenient") for mount in (one, two)]
             time.sleep(random.random() * 0.7)
-            # Mostly one dies while the other goes on.
+            # Usually one dies while the other continues.
             if number % 3 == 0:
                 two.kill()
             one.kill()

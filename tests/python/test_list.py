@@ -146,7 +146,7 @@ def bucket(s3):
 def test_a_bucket_is_listed_as_datachain_lists_it(bucket, name, versions, tmp_path):
     dcfs = cloud(bucket, tmp_path / "home")
     uris = [f"s3://{name}{rest}" for rest in ["", "/many/", "/many/1", "/a b", "/*", "/many/*/*7", "/**/c*", "/{p,many/2}/**"]]
-    # moto skips keys after the one it is told to begin at, and DataChain refuses to go on.
+    # moto skips keys after the given start, and DataChain refuses to continue.
     one_range = {"DATACHAIN_RANGE_LISTING": "0"}
     answers = by_datachain(tmp_path / "d", uris, config_of(bucket), versions, one_range)
     flags = ["--endpoint-url", bucket.url, *([] if versions else ["--current"])]
@@ -301,7 +301,7 @@ def test_versions_that_are_not_allowed_are_left_out(told):
 
 @pytest.mark.parametrize("refusal", [(501, "NotImplemented"), (400, "InvalidArgument"), None])
 def test_a_store_that_knows_the_first_version_of_the_question_alone_is_listed(told, refusal):
-    """It refuses ListObjectsV2, or answers it as ListObjects; where a page ends it names no key."""
+    """It refuses ListObjectsV2, or answers it as ListObjects; the end of a page names no key."""
     keys = [f"{n:04} +\u00e9" for n in range(3500)]
     store = Store(keys)
     store.has_versions = False
@@ -376,7 +376,7 @@ def test_a_store_that_skips_keys_where_it_is_told_to_begin_loses_none(told, skip
 
     def skipping(_, query):
         after = query.get("key-marker", [""])[0]
-        # Its own places to go on hold a version too; of these it skips none.
+        # Its own continuation markers contain a version too; after these it skips none.
         is_start = after and "version-id-marker" not in query
         left = [key for key in keys if key > after][skipped if is_start else 0 :]
         marker = "<NextVersionIdMarker>v</NextVersionIdMarker></ListVersionsResult>"

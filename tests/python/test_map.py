@@ -834,7 +834,7 @@ def encode(file: dc.File, model, preprocess) -> list[float]:
 '''
 
 CLIP = '''
-"""In place of the model, which is half a gigabyte: means of the colours."""
+"""A stand-in for the model, which is half a gigabyte: means of the colours."""
 
 class Vector(list):
     def unsqueeze(self, _):

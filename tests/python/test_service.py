@@ -44,7 +44,7 @@ class Manager:
         self.socket.settimeout(20)
 
     def hears(self, wanted):
-        """The next message that is not about the watchdog, or that is the wanted one."""
+        """The next message that is not about the watchdog, or the requested one."""
         while True:
             text = self.socket.recv(4096).decode()
             if text == wanted or text != "WATCHDOG=1":

@@ -1,4 +1,4 @@
-"""`dcfs view`: the page and what it asks, over HTTP; who is let in; what files of strangers may do. In a browser: `make test-browser`."""
+"""`dcfs view`: the page and its requests, over HTTP; who is let in; what files of strangers may do. In a browser: `make test-browser`."""
 
 import contextlib
 import http.client
