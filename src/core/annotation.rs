@@ -18,7 +18,7 @@ pub struct Annotation {
     /// Who is responsible for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
-    /// A warning about using it.
+    /// What to be careful about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caveat: Option<String>,
 }

@@ -11,12 +11,18 @@
 //! | [`private`] | folders that only this user may write to: created so, and checked before they are trusted |
 //! | [`mod@owner`] | the owner of a file, by name if there is one |
 //! | [`space`] | free space on a disk |
+//! | [`map`] | whole files as memory |
+//! | [`scratch`] | files without a name, gone when they are closed |
+//! | [`sort`] | external sorting: more records than memory should hold, in order |
 //! | [`whole_file`] | writing a file completely or not at all |
 
 pub mod bus;
 pub mod inside;
+pub mod map;
 pub mod owner;
 pub mod private;
 pub mod regular;
+pub mod scratch;
+pub mod sort;
 pub mod space;
 pub mod whole_file;

@@ -40,7 +40,7 @@ const STEP: u64 = 64 * 1024;
 pub enum Plan {
     /// Keep it: other reads will want the rest.
     Keep(Range<u64>),
-    /// Only for this read.
+    /// For this read alone.
     Once(Range<u64>),
 }
 

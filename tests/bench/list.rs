@@ -1,10 +1,9 @@
-//! A bare listing: the speed of `object_store` alone on a folder or a bucket; each object is examined and
-//! dropped.
+//! A bare listing: what `object_store` alone makes of a folder or a bucket, each object looked at and dropped.
 //!
 //!     bench_list local FOLDER
 //!     bench_list s3 ENDPOINT BUCKET
 //!
-//! Prints seconds and the number of objects.
+//! Prints seconds and how many there are.
 
 mod bucket;
 

@@ -1,4 +1,4 @@
-//! Integration tests: architecture, mount, command line.
+//! Tests that look at the whole: the house, the mount, the command line.
 
 mod catalog;
 mod diff;

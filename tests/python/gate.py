@@ -1,4 +1,4 @@
-"""A gate before a server: records requests, and refuses given keys.
+"""A door before a server: writes down who asks, and turns away whom it is told to.
 
 python gate.py PORT UPSTREAM FOLDER [CERTIFICATE KEY]
 

@@ -1,4 +1,4 @@
-"""The Python of `docs/training.md` runs as printed."""
+"""The Python of `docs/training.md` runs as it stands there."""
 
 import os
 import re

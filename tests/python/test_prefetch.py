@@ -1,4 +1,4 @@
-"""Prefetching of files."""
+"""Files that are fetched before anyone asks."""
 
 import os
 import random

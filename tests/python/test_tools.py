@@ -1,4 +1,4 @@
-"""Common programs on a directory: no error, the right answer, nothing in the log."""
+"""The programs people point at a directory: no error, the right answer, nothing in the log."""
 
 import errno
 import hashlib
@@ -92,7 +92,7 @@ def test_mmap(shapes_mount):
 
 
 def digest(path):
-    """The work of one worker with one file."""
+    """What one worker does with one file."""
     return path, hashlib.sha256(compare.content(path)).hexdigest()
 
 

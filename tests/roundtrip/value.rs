@@ -1,4 +1,4 @@
-//! The values of a signal, and their form in the side file.
+//! What a signal may hold, and how the side file says it.
 
 use dcfs_core::schema::{Scalar, Signal, SignalKind};
 use serde_json::{Map, Value as Json, json};
@@ -20,7 +20,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// The part of it that a catalog can store.
+    /// What of it a catalog can hold.
     pub fn stored(&self) -> Self {
         match self {
             Self::Float(x) if x.is_nan() => Self::Nothing,
@@ -33,12 +33,12 @@ impl Value {
         }
     }
 
-    /// Its form in the side file.
+    /// As the side file has it.
     pub fn json(&self) -> Json {
         match self {
             Self::Nothing => Json::Null,
             Self::Int(n) => json!(n),
-            // All NaNs are equal.
+            // One NaN is as good as another.
             Self::Float(x) if x.is_nan() => json!({"float": f64::NAN.to_bits()}),
             Self::Float(x) => json!({"float": x.to_bits()}),
             Self::Bool(b) => json!(b),

@@ -70,7 +70,7 @@ pub enum Metric {
     Euclidean,
 }
 
-/// The target of a distance.
+/// What a distance is measured to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Target {
     Vector(Vec<f64>),

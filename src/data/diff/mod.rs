@@ -18,7 +18,7 @@
 //! |---|---|
 //! | [`plan`] | the columns that match rows, and those that are compared |
 //! | [`row`] | cells as hashes that are equal if their meaning is |
-//! | [`sort`] | an external sort of records |
+//! | [`sort`] | the records of a version, in order |
 //! | [`scan`] | the rows of a version as records, on all cores |
 //! | [`look`] | the columns in which pairs differ |
 //! | [`first`] | the first few of many differences |
@@ -42,7 +42,7 @@ pub use dcfs_core::render::diff::Counts;
 use self::look::Looker;
 pub use self::plan::Plan;
 use self::row::Keys;
-use self::sort::{Record, Runs};
+use self::sort::Record;
 
 /// Memory for the records of both versions, in bytes; further ones go to the disk.
 const MEMORY: usize = 128 << 20;
@@ -98,9 +98,7 @@ pub fn compare_within(
 ) -> Result<Counts> {
     let keys = Keys::default();
     let records = |of: &VersionInfo, columns: row::Columns| {
-        let runs = Runs::new(scratch, memory / 2);
-        scan::records(catalog, of, &columns, &keys, &runs, told)?;
-        runs.finish()
+        scan::records(catalog, of, &columns, &keys, (scratch, memory / 2), told)
     };
     let lefts = records(left, plan.left())?;
     let rights = records(right, plan.right())?;

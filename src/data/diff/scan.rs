@@ -1,11 +1,12 @@
 //! The rows of a version as records, on all cores.
 
 use std::ops::{ControlFlow, RangeInclusive};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use super::row::{Columns, Keys};
-use super::sort::{Record, Runs};
+use super::sort::{Buffer, Record, Sorted};
 use crate::catalog::{Catalog, VersionInfo};
 use dcfs_core::cancel;
 use dcfs_core::error::{Error, Kind, Result};
@@ -23,22 +24,23 @@ const MOST_THREADS: u64 = 4;
 /// Rows between progress reports.
 const OFTEN: u64 = 4096;
 
-/// Adds a record for every row to `runs`.
+/// A record of every row, in order. `memory`: bytes of records that stay in it; what is more goes to the disk of
+/// `scratch`.
 pub fn records(
     catalog: &Catalog,
     of: &VersionInfo,
     columns: &Columns,
     keys: &Keys,
-    runs: &Runs,
+    (scratch, memory): (&Path, usize),
     told: &(dyn Fn(u64) + Sync),
-) -> Result<()> {
+) -> Result<Sorted> {
     let chunks = Chunks::of(catalog, of)?;
     let cores = thread::available_parallelism().map_or(1, |n| n.get() as u64);
     let threads = cores.min(MOST_THREADS).min(chunks.count).max(1) as usize;
     let next = AtomicU64::new(0);
     let flag = cancel::current();
-    let some = || -> Result<()> {
-        let (mut buffer, mut unheard) = (runs.buffer(threads), 0);
+    let some = || -> Result<Buffer> {
+        let (mut buffer, mut unheard) = (Buffer::new(scratch, memory / threads), 0);
         let mut ranges = std::iter::from_fn(|| chunks.get(next.fetch_add(1, Ordering::Relaxed)));
         catalog.cells(of, &columns.names, &mut ranges, &mut |id, cells| {
             let (key, values) = keys.row(columns, cells);
@@ -52,19 +54,21 @@ pub fn records(
             Ok(ControlFlow::Continue(()))
         })?;
         told(unheard);
-        buffer.finish();
-        Ok(())
+        Ok(buffer)
     };
     let work = || cancel::within(flag.clone(), some);
-    thread::scope(|scope| {
+    let buffers: Result<Vec<Buffer>> = thread::scope(|scope| {
         let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         let own = work();
         let died = || {
             Error::new(Kind::Broken, "a thread that compared rows died; its panic is in the log")
         };
         let all = helpers.into_iter().map(|helper| helper.join().unwrap_or_else(|_| Err(died())));
-        all.fold(own, |sum, done| sum.and(done))
-    })
+        // Every thread is joined, whatever the first of them says.
+        let all: Vec<Result<Buffer>> = [own].into_iter().chain(all).collect();
+        all.into_iter().collect()
+    });
+    Buffer::finish(buffers?)
 }
 
 /// Splits the ids of a version into ranges.

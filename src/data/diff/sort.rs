@@ -1,17 +1,12 @@
-//! An external sort of records: full buffers become sorted runs in an unnamed file, and runs are
-//! merged while they are read.
-//!
-//! Unlike `pack::sort`, whose records have keys of any length and are filled by one thread per
-//! column: here records have a fixed size, and every thread sorts and writes its own.
+//! The rows of a version in the order of their keys: [`dcfs_disk::sort`] with records of one size.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::slice;
 
-use crate::pack::home::{cannot_write, nameless};
+use dcfs_disk::sort::{self, Run, Sorter, merge};
+
+use crate::pack::home::cannot_write;
 use dcfs_core::error::Result;
 use dcfs_core::id::RowId;
 
@@ -26,10 +21,7 @@ pub struct Record {
 /// The size of a record in bytes.
 const RECORD: usize = 32;
 
-/// Bytes of a run read at a time.
-const READ: usize = 32 << 10;
-
-/// Records written at a time.
+/// Records that are written at a time.
 const WRITE: usize = 4096;
 
 impl Record {
@@ -55,196 +47,118 @@ impl Record {
     }
 }
 
-/// The sorted runs of one version, while threads add to them.
-pub struct Runs {
-    scratch: PathBuf,
-    /// Bytes of records that stay in memory, over all threads.
-    memory: usize,
-    state: Mutex<State>,
+/// The records of one thread, while it reads rows.
+pub struct Buffer {
+    folder: PathBuf,
+    sorter: Sorter<Records>,
 }
 
-#[derive(Default)]
-struct State {
-    file: Option<Arc<File>>,
-    /// The bytes of the file that are allocated.
-    length: u64,
-    runs: Vec<Run>,
-}
+/// Records in memory.
+struct Records(Vec<Record>);
 
-/// A sorted run.
-enum Run {
-    Memory(Vec<Record>),
-    /// An offset in the file, and the number of records.
-    File(u64, usize),
-}
-
-/// The unsorted records of one thread.
-pub struct Buffer<'r> {
-    runs: &'r Runs,
-    records: Vec<Record>,
-    most: usize,
-}
-
-impl Runs {
-    pub fn new(scratch: &Path, memory: usize) -> Self {
-        Self { scratch: scratch.to_owned(), memory, state: Mutex::default() }
+impl sort::Arena for Records {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
-    /// The buffer for one of `threads` threads.
-    pub fn buffer(&self, threads: usize) -> Buffer<'_> {
-        let most = (self.memory / RECORD / threads.max(1)).max(1);
-        Buffer { runs: self, records: Vec::with_capacity(most), most }
+    fn sort(&mut self) {
+        self.0.sort_unstable();
     }
 
-    /// Allocates bytes in the file; returns their offset.
-    fn reserve(&self, bytes: u64) -> Result<(Arc<File>, u64)> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let file = match &state.file {
-            Some(file) => file.clone(),
-            None => {
-                let file = nameless(&self.scratch);
-                Arc::new(file.map_err(|error| cannot_write(&self.scratch, error))?)
-            }
-        };
-        state.file = Some(file.clone());
-        let start = state.length;
-        state.length += bytes;
-        Ok((file, start))
-    }
-
-    fn add(&self, run: Run) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).runs.push(run);
-    }
-
-    /// All records, once every buffer is finished.
-    pub fn finish(self) -> Result<Sorted> {
-        let State { file, runs, .. } =
-            self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok(Sorted { scratch: self.scratch, file, runs })
-    }
-}
-
-impl Buffer<'_> {
-    pub fn push(&mut self, record: Record) -> Result<()> {
-        if self.records.len() == self.most {
-            self.spill()?;
-        }
-        self.records.push(record);
-        Ok(())
-    }
-
-    fn spill(&mut self) -> Result<()> {
-        self.records.sort_unstable();
-        let (file, start) = self.runs.reserve((self.records.len() * RECORD) as u64)?;
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(WRITE * RECORD);
-        let mut at = start;
-        for records in self.records.chunks(WRITE) {
+        self.0.chunks(WRITE).try_for_each(|records| {
             bytes.clear();
             records.iter().for_each(|record| record.write(&mut bytes));
-            let written = file.write_all_at(&bytes, at);
-            written.map_err(|error| cannot_write(&self.runs.scratch, error))?;
-            at += bytes.len() as u64;
+            out.write_all(&bytes)
+        })
+    }
+
+    fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl Buffer {
+    /// `memory`: bytes of records that stay in it; what is more goes to the disk of `scratch`.
+    pub fn new(scratch: &Path, memory: usize) -> Self {
+        let records = Records(Vec::with_capacity((memory / RECORD).max(1)));
+        Self { folder: scratch.to_owned(), sorter: Sorter::alone(scratch, vec![records]) }
+    }
+
+    /// Adds a record.
+    ///
+    /// # Errors
+    /// A scratch folder that cannot be written.
+    pub fn push(&mut self, record: Record) -> Result<()> {
+        let Records(records) = self.sorter.arena(0);
+        if records.len() == records.capacity() {
+            self.sorter.spill(0).map_err(|error| cannot_write(&self.folder, error))?;
         }
-        self.runs.add(Run::File(start, self.records.len()));
-        self.records.clear();
+        self.sorter.arena(0).0.push(record);
         Ok(())
     }
 
-    /// Hands over the remaining records, which stay in memory.
-    pub fn finish(mut self) {
-        self.records.sort_unstable();
-        self.records.shrink_to_fit();
-        self.runs.add(Run::Memory(self.records));
+    /// The records of all threads.
+    ///
+    /// # Errors
+    /// As [`Buffer::push`].
+    pub fn finish(all: Vec<Self>) -> Result<Sorted> {
+        let folder = all.first().map(|buffer| buffer.folder.clone()).unwrap_or_default();
+        let sorted = Sorter::finish(all.into_iter().map(|buffer| buffer.sorter).collect());
+        let mut lanes = sorted.map_err(|error| cannot_write(&folder, error))?;
+        Ok(Sorted { lane: lanes.pop(), folder })
     }
 }
 
 /// All records of a version.
 pub struct Sorted {
-    scratch: PathBuf,
-    file: Option<Arc<File>>,
-    runs: Vec<Run>,
+    /// None where no thread read.
+    lane: Option<sort::Sorted<Records>>,
+    folder: PathBuf,
 }
 
 impl Sorted {
-    /// The records in order.
-    pub fn records(&self) -> Result<Merge<'_>> {
-        let mut merge = Merge { runs: Vec::new(), heads: BinaryHeap::new() };
-        for run in &self.runs {
-            let source = match run {
-                Run::Memory(records) => Source::Memory(records.iter()),
-                Run::File(start, count) => Source::File(Reader {
-                    of: self,
-                    at: *start,
-                    left: *count,
-                    bytes: Vec::new(),
-                    used: 0,
-                }),
-            };
-            merge.runs.push(source);
-            merge.advance(merge.runs.len() - 1)?;
-        }
-        Ok(merge)
-    }
-}
-
-/// The source of a run's records.
-enum Source<'s> {
-    Memory(std::slice::Iter<'s, Record>),
-    File(Reader<'s>),
-}
-
-struct Reader<'s> {
-    of: &'s Sorted,
-    at: u64,
-    /// The number of records not yet read from the file.
-    left: usize,
-    bytes: Vec<u8>,
-    used: usize,
-}
-
-impl Reader<'_> {
-    fn next(&mut self) -> Result<Option<Record>> {
-        if self.used == self.bytes.len() {
-            let count = self.left.min(READ / RECORD);
-            self.bytes.resize(count * RECORD, 0);
-            self.used = 0;
-            if let Some(file) = &self.of.file {
-                let read = file.read_exact_at(&mut self.bytes, self.at);
-                read.map_err(|error| cannot_write(&self.of.scratch, error))?;
+    /// In order.
+    ///
+    /// # Errors
+    /// What was written cannot be read.
+    pub fn records(&self) -> Result<impl Iterator<Item = Result<Record>>> {
+        let sources: Vec<Source<'_>> = match &self.lane {
+            None => Vec::new(),
+            Some(sort::Sorted::Memory(all)) => {
+                all.iter().map(|records| Source::Memory(records.0.iter())).collect()
             }
-            self.at += self.bytes.len() as u64;
-            self.left -= count;
-        }
-        let record = self.bytes[self.used..].first_chunk().map(Record::read);
-        self.used += record.map_or(0, |_| RECORD);
-        Ok(record)
-    }
-}
-
-/// The records of all runs, merged.
-pub struct Merge<'s> {
-    runs: Vec<Source<'s>>,
-    heads: BinaryHeap<Reverse<(Record, usize)>>,
-}
-
-impl Merge<'_> {
-    /// Adds the next record of a run to the heads.
-    fn advance(&mut self, run: usize) -> Result<()> {
-        let next = match &mut self.runs[run] {
-            Source::Memory(records) => records.next().copied(),
-            Source::File(reader) => reader.next()?,
+            Some(sort::Sorted::Runs(runs)) => {
+                runs.iter().map(|run| Source::Run(run.bytes())).collect()
+            }
         };
-        self.heads.extend(next.map(|record| Reverse((record, run))));
-        Ok(())
+        let told = |error| cannot_write(&self.folder, error);
+        Ok(merge(sources).map_err(told)?.map(move |record| record.map_err(told)))
     }
 }
 
-impl Iterator for Merge<'_> {
-    type Item = Result<Record>;
+/// Records in order: in memory, or of a run.
+enum Source<'s> {
+    Memory(slice::Iter<'s, Record>),
+    Run(&'s [u8]),
+}
+
+impl Iterator for Source<'_> {
+    type Item = io::Result<Record>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let Reverse((record, run)) = self.heads.pop()?;
-        Some(self.advance(run).map(|()| record))
+        match self {
+            Self::Memory(records) => records.next().copied().map(Ok),
+            Self::Run([]) => None,
+            Self::Run(bytes) => {
+                let Some((record, rest)) = bytes.split_first_chunk() else {
+                    return Some(Err(Run::cut()));
+                };
+                *bytes = rest;
+                Some(Ok(Record::read(record)))
+            }
+        }
     }
 }
 
@@ -265,18 +179,17 @@ mod tests {
         want.sort();
         for memory in [0, RECORD * 7, RECORD * 2100, 1 << 20] {
             let folder = tempfile::tempdir().expect("a folder");
-            let runs = Runs::new(folder.path(), memory);
-            std::thread::scope(|scope| {
-                for part in records.chunks(1700) {
-                    let runs = &runs;
-                    scope.spawn(move || {
-                        let mut buffer = runs.buffer(3);
-                        part.iter().for_each(|record| buffer.push(*record).expect("pushed"));
-                        buffer.finish();
-                    });
-                }
+            let all = std::thread::scope(|scope| {
+                let fill = |part: &[Record]| {
+                    let mut buffer = Buffer::new(folder.path(), memory);
+                    part.iter().for_each(|record| buffer.push(*record).expect("pushed"));
+                    buffer
+                };
+                let threads: Vec<_> =
+                    records.chunks(1700).map(|part| scope.spawn(move || fill(part))).collect();
+                threads.into_iter().map(|thread| thread.join().expect("ended")).collect()
             });
-            let sorted = runs.finish().expect("sorted");
+            let sorted = Buffer::finish(all).expect("sorted");
             let got: Vec<_> = sorted.records().expect("runs").map(|r| r.expect("whole")).collect();
             assert_eq!(got, want, "{memory}");
             assert_eq!(std::fs::read_dir(folder.path()).expect("listed").count(), 0);
@@ -285,8 +198,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_cannot_be_written_is_an_error() {
-        let runs = Runs::new(Path::new("/nonexistent"), 0);
-        let mut buffer = runs.buffer(1);
+        let mut buffer = Buffer::new(Path::new("/nonexistent"), 0);
         let mut push = |n: u64| buffer.push(Record { key: 0, id: 0, values: n });
         let error = (0..3).find_map(|n| push(n).err()).expect("the second record spills");
         assert!(error.to_string().contains("`--cache-dir`"), "{error}");

@@ -52,7 +52,7 @@ impl Arena {
         if self.is_sorted
             && let Some(last) = self.items.last()
         {
-            self.is_sorted = self.at(*last).order(record).is_lt();
+            self.is_sorted = self.at(*last) < *record;
         }
         record.write(&mut self.bytes);
         self.items.push(Item { head: 0, offset });
@@ -123,7 +123,7 @@ fn sort(bytes: &[u8], items: &mut [Item]) {
         let group = &mut items[range.clone()];
         let shared = if group.len() > SMALL { shared_prefix(bytes, group, depth) } else { None };
         let Some(depth) = shared else {
-            group.sort_unstable_by(|a, b| record_at(bytes, *a).order(&record_at(bytes, *b)));
+            group.sort_unstable_by(|a, b| record_at(bytes, *a).cmp(&record_at(bytes, *b)));
             continue;
         };
         for item in &mut *group {
@@ -132,7 +132,7 @@ fn sort(bytes: &[u8], items: &mut [Item]) {
         group.sort_unstable_by_key(|item| item.head);
         if group.first().map(|i| i.head) == group.last().map(|i| i.head) {
             // Only keys with two zeros in a row get here: their heads make no progress.
-            group.sort_unstable_by(|a, b| record_at(bytes, *a).order(&record_at(bytes, *b)));
+            group.sort_unstable_by(|a, b| record_at(bytes, *a).cmp(&record_at(bytes, *b)));
             continue;
         }
         let mut start = range.start;

@@ -15,11 +15,11 @@ use std::path::{Path, PathBuf};
 
 use super::error::Error;
 use super::index::IndexWriter;
-use super::map::Map;
-use super::output::{Output, Sum, Sums};
+use super::output::{Output, Sum, Sums, mapped};
 use super::paths::Paths;
 use super::record::{Entry, NO_SIZE, NO_TIME};
 use dcfs_core::time::Timestamp;
+use dcfs_disk::map::Map;
 
 /// Marks a row without an object in `c<N>.entry`.
 const NO_ENTRY: u32 = u32::MAX;
@@ -161,8 +161,8 @@ struct RowsOf {
 
 impl RowsOf {
     fn open(folder: &Path, number: usize) -> Result<Self, Error> {
-        let rows = Map::open(&folder.join(file_name(number, "rows")))?;
-        let offsets = match Map::open(&folder.join(file_name(number, "offsets"))) {
+        let rows = mapped(folder, &file_name(number, "rows"))?;
+        let offsets = match mapped(folder, &file_name(number, "offsets")) {
             Ok(map) => Some(map),
             Err(Error::Absent(_)) => None,
             Err(error) => return Err(error),
@@ -203,7 +203,7 @@ pub struct ColumnReader {
 impl ColumnReader {
     /// Maps the files in `folder`, which must contain `entries` entries for `rows` rows.
     pub fn open(folder: &Path, number: usize, entries: u32, rows: u32) -> Result<Self, Error> {
-        let map = |part| Map::open(&folder.join(file_name(number, part)));
+        let map = |part| mapped(folder, &file_name(number, part));
         let this = Self {
             paths: Paths::new(map("fst")?, entries)?,
             size: map("size")?,

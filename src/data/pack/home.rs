@@ -5,14 +5,14 @@
 //! nothing behind. Its name contains its length and checksum, and both are verified before use. A
 //! file that cannot be kept (an old file system, a full disk) is simply missing the next time.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use dcfs_disk::{private, regular, space};
+use dcfs_disk::{private, regular, scratch, space};
 use nix::fcntl::AT_FDCWD;
 use nix::unistd::linkat;
 
@@ -78,7 +78,8 @@ impl Home {
     /// [`Kind::NoSpace`] or [`Kind::Broken`]: the cache directory cannot be written to.
     pub fn create(&self) -> Result<Draft> {
         private::folder(&self.folder)?;
-        let file = nameless(&self.folder).map_err(|error| cannot_write(&self.folder, error))?;
+        let file =
+            scratch::file(&self.folder).map_err(|error| cannot_write(&self.folder, error))?;
         Ok(Draft { file, length: 0, crc: crc32fast::Hasher::new() })
     }
 
@@ -167,22 +168,6 @@ impl Write for Draft {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// An unnamed file, which disappears when closed unless it is linked.
-pub fn nameless(folder: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o600);
-    match options.clone().custom_flags(libc::O_TMPFILE).open(folder) {
-        Ok(file) => Ok(file),
-        // A file system without unnamed files: use one that is unlinked at once.
-        Err(_) => {
-            let path = folder.join(format!(".draft-{}", uuid::Uuid::new_v4().simple()));
-            let file = options.create_new(true).open(&path)?;
-            fs::remove_file(&path)?;
-            Ok(file)
-        }
     }
 }
 

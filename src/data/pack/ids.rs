@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::error::Error;
-use super::map::Map;
 use super::output::{Output, Sum};
 use dcfs_core::id::RowId;
+use dcfs_disk::map::Map;
 
 /// The file for ids with gaps: an i64 per row.
 pub const FILE: &str = "rows.ids";
@@ -59,9 +59,8 @@ impl<'a> IdsWriter<'a> {
     pub fn finish(self) -> Result<(RowIds, Option<Sum>), Error> {
         let (count, first) = (self.count, self.first);
         let Some(file) = self.listed else { return Ok((RowIds { count, first, map: None }, None)) };
-        let path = self.folder.join(FILE);
-        let (file, sum) = file.finish()?;
-        Ok((RowIds { count, first, map: Some(Map::of(&file, &path)?) }, Some(sum)))
+        let (map, sum) = file.map()?;
+        Ok((RowIds { count, first, map: Some(map) }, Some(sum)))
     }
 }
 

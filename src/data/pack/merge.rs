@@ -21,7 +21,7 @@ pub fn merge(
     moved: &Sorted,
     writer: &mut ColumnWriter,
 ) -> Result<(), Error> {
-    let mut moved = entries(moved.records());
+    let mut moved = entries(moved.records()?);
     let mut waiting = moved.next().transpose()?;
     let mut sources = Source::all(stayed, directories);
     loop {

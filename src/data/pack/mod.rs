@@ -20,7 +20,6 @@ pub mod home;
 mod ids;
 mod index;
 mod manifest;
-mod map;
 mod merge;
 mod objects;
 mod open;

@@ -16,7 +16,7 @@ use super::error::{Error, Result};
 use super::folder::{self, Staging, Turn as BuildTurn};
 use super::ids::{self, RowIds};
 use super::manifest::Manifest;
-use super::map::Map;
+use super::output::mapped;
 use super::shared::{self, Lease, Shared, Turn};
 use super::{Column, Limits, Pack};
 use dcfs_core::schema::FileColumn;
@@ -227,7 +227,7 @@ fn row_ids(folder: &Path, manifest: &Manifest) -> Result<RowIds, Error> {
         Some(sum) if sum.length != u64::from(manifest.rows) * 8 => {
             return Err(Error::damaged("`rows.ids` has the wrong length"));
         }
-        Some(_) => Some(Map::open(&folder.join(ids::FILE))?),
+        Some(_) => Some(mapped(folder, ids::FILE)?),
         None => None,
     };
     Ok(RowIds { count: manifest.rows, first: manifest.first_id, map })

@@ -1,5 +1,6 @@
 //! Writes files: buffered, counted, with a checksum of all bytes.
 
+use dcfs_disk::map::Map;
 use dcfs_disk::regular;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -24,6 +25,15 @@ pub struct Sum {
 
 /// The files of a pack by name.
 pub type Sums = BTreeMap<String, Sum>;
+
+/// A file of a pack as memory.
+///
+/// # Errors
+/// [`Error::Absent`] where there is none.
+pub fn mapped(folder: &Path, name: &str) -> Result<Map, Error> {
+    let path = folder.join(name);
+    Map::open(&path).map_err(Error::read(&path))
+}
 
 /// One new file.
 pub struct Output {
@@ -56,6 +66,13 @@ impl Output {
     /// Appends `bytes`.
     pub fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.write_all(bytes).map_err(Error::write(&self.path))
+    }
+
+    /// Writes out the buffer, and returns the file as memory and its entry for the manifest.
+    pub fn map(self) -> Result<(Map, Sum), Error> {
+        let path = self.path.clone();
+        let (file, sum) = self.finish()?;
+        Ok((Map::of(&file).map_err(Error::read(&path))?, sum))
     }
 
     /// Writes out the buffer, and returns the file for reading and its entry for the manifest.

@@ -15,9 +15,9 @@ use fst::IntoStreamer;
 use fst::raw::{Fst, Node, Stream, Transition};
 
 use super::error::Error;
-use super::map::Map;
 use dcfs_core::name::escape;
 use dcfs_core::tree::key::{self, SEPARATOR};
+use dcfs_disk::map::Map;
 
 /// The index of one column; entries are numbered from 0.
 pub struct Paths {

@@ -5,6 +5,7 @@
 //! always there is one source, so that is assumed; if another one is found, the pass starts over.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -85,18 +86,15 @@ impl Task<'_> {
 }
 
 impl Task<'_> {
-    /// Removes the files of an abandoned pass: ids and runs.
+    /// Removes the file of ids that an abandoned pass may have written.
     fn clear(&self) -> Result<(), Error> {
-        let entries = fs::read_dir(self.folder).map_err(Error::read(self.folder))?;
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let is_ours =
-                name == ids::FILE || Path::new(&name).extension() == Some("runs".as_ref());
-            if is_ours {
-                fs::remove_file(entry.path()).map_err(Error::write(&entry.path()))?;
+        let path = self.folder.join(ids::FILE);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::write(&path)(error))
             }
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -133,7 +131,7 @@ impl<'a> Pass<'a> {
     fn in_order(&self) -> Result<Sifted> {
         let Task { rows, columns, folder, budget, .. } = *self.task;
         let mut ids = IdsWriter::new(folder);
-        let mut sifter = self.sifter(Sorters::new(folder, "c", columns.len(), budget));
+        let mut sifter = self.sifter(Sorters::new(folder, columns.len(), budget));
         let scanned = rows.scan(columns, RowId::ALL, &mut |row| {
             let ordinal = ids.push(row.id)?;
             sifter.take(ordinal, &row)
@@ -154,10 +152,9 @@ impl<'a> Pass<'a> {
         let threads = cores.min(MOST_THREADS).min(chunks).max(1);
         let next = AtomicU32::new(0);
         let budget = self.task.budget / threads as usize;
-        let work = |number: u32| {
-            let prefix = format!("c{number}-");
+        let work = || {
             let columns = self.task.columns.len();
-            let sorters = Sorters::alone(self.task.folder, prefix, columns, budget);
+            let sorters = Sorters::alone(self.task.folder, columns, budget);
             let mut sifter = self.sifter(sorters);
             if let Err(error) = self.stretches(&mut sifter, (count, first), &next) {
                 self.fail(error);
@@ -165,12 +162,12 @@ impl<'a> Pass<'a> {
             sifter.sorters
         };
         let sorters: Result<Vec<Sorters>, Error> = match threads {
-            1 => Ok(vec![work(0)]),
+            1 => Ok(vec![work()]),
             _ => thread::scope(|scope| {
-                let start = |number| {
+                let start = |_| {
                     let name = thread::Builder::new().name("dcfs-pack".into());
                     let (work, flag) = (&work, cancel::current());
-                    let work = move || cancel::within(flag, || work(number));
+                    let work = move || cancel::within(flag, work);
                     let started = name.spawn_scoped(scope, work);
                     started.map_err(|error| Error::Thread(error.to_string()))
                 };

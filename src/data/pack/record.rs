@@ -67,11 +67,19 @@ impl<'a> Record<'a> {
         };
         Some((record, rest))
     }
+}
 
-    /// Orders by key; rows of one object are adjacent, in their order.
-    pub fn order(&self, other: &Self) -> Ordering {
-        let rest = |r: &Self| (r.identity, r.ordinal);
+/// By key; rows of one object are adjacent, in their order.
+impl Ord for Record<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let rest = |r: &Self| (r.identity, r.ordinal, r.size, r.mtime);
         self.key.cmp(other.key).then_with(|| rest(self).cmp(&rest(other)))
+    }
+}
+
+impl PartialOrd for Record<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -140,7 +148,7 @@ mod tests {
             Record::new(b"a", 2, &one),
             Record::new(b"b", 3, &one),
         ];
-        records.sort_by(Record::order);
+        records.sort();
         let entries: Vec<_> =
             entries(records.into_iter().map(Ok)).map(|e| e.expect("ok")).collect();
         let mut got: Vec<_> =

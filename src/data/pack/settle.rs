@@ -49,7 +49,7 @@ impl Task<'_> {
     /// Writes the column's files.
     pub fn write(&self, records: Sorted) -> Result<Written, Error> {
         let mut first = FirstPass::new(self)?;
-        for entry in entries(records.records()) {
+        for entry in entries(records.records()?) {
             first.push(entry?)?;
             self.progress.row();
         }
@@ -84,9 +84,10 @@ impl Task<'_> {
         for (name, ordinal) in moves.directories {
             directories.insert(name, names.give(name, ordinal)?);
         }
-        let mut sorters = Sorters::new(self.folder, "moved", 1, self.budget);
+        let mut sorters = Sorters::new(self.folder, 1, self.budget);
         let aside = moves.files.map(Aside::finish).transpose()?;
-        for entry in aside.iter().flat_map(|aside| entries(aside.records())) {
+        let aside = aside.as_ref().map(Sorted::records).transpose()?;
+        for entry in aside.into_iter().flat_map(entries) {
             let entry = entry?;
             let mut key = names.give(entry.row.key, entry.row.ordinal)?;
             if let Some(name) = settle::reserved_directory(&key, self.is_root)
@@ -163,7 +164,7 @@ impl<'t, 'r> FirstPass<'t, 'r> {
     fn put_aside(&mut self, entry: &Entry<'_>) -> Result<(), Error> {
         let aside = match &mut self.moves.files {
             Some(aside) => aside,
-            none => none.insert(Aside::create(self.task.folder.join("aside"))?),
+            none => none.insert(Aside::create(self.task.folder)?),
         };
         for ordinal in entry.ordinals() {
             aside.push(&Record { ordinal, ..entry.row })?;

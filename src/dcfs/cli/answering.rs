@@ -34,7 +34,7 @@ use dcfs_work::{answer, author};
 /// Number of rows that determine the column widths of a table.
 const FITTED: usize = 1000;
 
-/// The flags of a statement: output format, destination and limits.
+/// The flags beside a statement: output format, destination and limits.
 #[derive(Debug, clap::Args)]
 pub struct Answering {
     #[command(flatten)]
@@ -213,7 +213,7 @@ impl Answering {
         writer.check_name(name)?;
         writer.check_number(name, number)?;
         let cache = self.asking.cache_dir.clone().unwrap_or_else(places::cache);
-        let file = dcfs_data::pack::home::nameless(&cache);
+        let file = dcfs_disk::scratch::file(&cache);
         let unwritten = |error: io::Error| {
             Error::new(Kind::NoSpace, format!("cannot write a temporary file: {error}"))
         };

@@ -169,7 +169,7 @@ impl Origin {
         &self.besides
     }
 
-    /// The patterns; empty if everything is listed.
+    /// The patterns; empty if everything is wanted.
     pub fn globs(&self) -> &[Glob] {
         &self.globs
     }

@@ -1,49 +1,35 @@
-//! An external sort of items: full arenas become sorted runs in an unnamed file, which are merged
-//! while they are read. Another thread sorts and writes one arena while the next one fills.
-//!
-//! Unlike `pack::sort`, which sorts the records of a pack, maps its runs, and shares one budget
-//! over columns, memory stays bounded here while runs are read, too: a buffer for each.
+//! Items in order: [`dcfs_disk::sort`] with items as they are written, and another thread that sorts and writes what
+//! is full.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::fs::File;
 use std::io::{self, Write};
-use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
+
+use dcfs_disk::sort::{self, Run, merge};
 
 use super::item::{self, Item};
 use dcfs_core::error::{Error, Kind, Result};
-use dcfs_data::pack::home::{cannot_write, nameless};
+use dcfs_data::pack::home::cannot_write;
 
-/// The size of an arena in bytes; there are two.
-pub const ARENA: usize = 48 << 20;
-
-/// Bytes buffered of a run while it is read.
-const BUFFER: usize = 256 << 10;
+/// Bytes of an arena; there are two.
+const ARENA: usize = 48 << 20;
 
 /// Takes items in any order.
 pub struct Sorter {
     folder: PathBuf,
     limit: usize,
-    arena: Arena,
-    spilling: Option<Spilling>,
+    sorter: sort::Sorter<Arena>,
 }
 
-/// The thread that writes a run; it returns the file and the arena.
-type Spilling = JoinHandle<io::Result<(Spill, Arena)>>;
-
 impl Sorter {
-    /// `folder` is for runs, which are in unnamed files.
+    /// `folder`: on whose disk runs are written; nothing is seen of them there.
     pub fn new(folder: &Path) -> Self {
         Self::with_limit(folder, ARENA)
     }
 
     fn with_limit(folder: &Path, limit: usize) -> Self {
-        let folder = folder.to_owned();
-        Self { folder, limit, arena: Arena::default(), spilling: None }
+        let sorter = sort::Sorter::beside(folder, vec![Arena::default()], Arena::default());
+        Self { folder: folder.to_owned(), limit, sorter }
     }
 
     /// Adds the item that `write` appends with [`item::write`].
@@ -51,53 +37,23 @@ impl Sorter {
     /// # Errors
     /// A folder that cannot be written to, a full disk.
     pub fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
-        self.arena.starts.push(self.arena.bytes.len());
-        write(&mut self.arena.bytes);
-        match self.arena.bytes.len() < self.limit {
+        let arena = self.sorter.arena(0);
+        arena.starts.push(arena.bytes.len());
+        write(&mut arena.bytes);
+        match arena.bytes.len() < self.limit {
             true => Ok(()),
-            false => self.hand_over(),
+            false => self.sorter.spill(0).map_err(|error| cannot_write(&self.folder, error)),
         }
-    }
-
-    fn hand_over(&mut self) -> Result<()> {
-        let (mut spill, spare) = match self.spilling.take() {
-            None => (self.written(Spill::create(&self.folder))?, Arena::default()),
-            Some(thread) => self.joined(thread)?,
-        };
-        let mut full = std::mem::replace(&mut self.arena, spare);
-        let work = move || {
-            full.sort();
-            spill.write(&full)?;
-            full.clear();
-            Ok((spill, full))
-        };
-        let thread = std::thread::Builder::new().name("dcfs-sort".into()).spawn(work);
-        self.spilling = Some(thread.map_err(|error| Error::new(Kind::Broken, error))?);
-        Ok(())
-    }
-
-    fn joined(&self, thread: Spilling) -> Result<(Spill, Arena)> {
-        let died = |_| Error::new(Kind::Broken, "the sorting thread panicked");
-        self.written(thread.join().map_err(died)?)
-    }
-
-    fn written<T>(&self, done: io::Result<T>) -> Result<T> {
-        done.map_err(|error| cannot_write(&self.folder, error))
     }
 
     /// All items in order.
     ///
     /// # Errors
     /// As [`Sorter::push`].
-    pub fn finish(mut self) -> Result<Sorted> {
-        let spilling = self.spilling.take();
-        let spilled = spilling.map(|thread| self.joined(thread)).transpose()?;
-        self.arena.sort();
-        let Some((mut spill, _)) = spilled else {
-            return Ok(Sorted::Memory(Arc::new(self.arena)));
-        };
-        self.written(spill.write(&self.arena))?;
-        Ok(Sorted::Spilled(Arc::new(spill)))
+    pub fn finish(self) -> Result<Sorted> {
+        let lanes = sort::Sorter::finish(vec![self.sorter]);
+        let mut lanes = lanes.map_err(|error| cannot_write(&self.folder, error))?;
+        Ok(Sorted(lanes.pop().unwrap_or(sort::Sorted::Memory(Vec::new()))))
     }
 }
 
@@ -116,21 +72,31 @@ pub fn sorted(items: impl Iterator<Item = Result<Item>>, folder: &Path) -> Resul
 
 /// Items concatenated, and the start of each.
 #[derive(Default)]
-pub struct Arena {
+struct Arena {
     bytes: Vec<u8>,
     starts: Vec<usize>,
 }
 
 impl Arena {
-    fn sort(&mut self) {
-        let bytes = &self.bytes;
-        // A sort that detects runs: items that arrive in order take one comparison each.
-        self.starts.sort_by(|one, other| item::order(&bytes[*one..], &bytes[*other..]));
-    }
-
     fn get(&self, start: usize) -> &[u8] {
         let rest = &self.bytes[start..];
         &rest[..item::length(rest).unwrap_or(0).min(rest.len())]
+    }
+}
+
+impl sort::Arena for Arena {
+    fn is_empty(&self) -> bool {
+        self.starts.is_empty()
+    }
+
+    fn sort(&mut self) {
+        let bytes = &self.bytes;
+        // One that knows runs: items that arrive in order cost one look.
+        self.starts.sort_by(|one, other| item::order(&bytes[*one..], &bytes[*other..]));
+    }
+
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.starts.iter().try_for_each(|start| out.write_all(self.get(*start)))
     }
 
     fn clear(&mut self) {
@@ -139,84 +105,41 @@ impl Arena {
     }
 }
 
-/// Sorted runs, one after another in one file.
-pub struct Spill {
-    file: File,
-    end: u64,
-    runs: Vec<Range<u64>>,
-}
-
-impl Spill {
-    fn create(folder: &Path) -> io::Result<Self> {
-        Ok(Self { file: nameless(folder)?, end: 0, runs: Vec::new() })
-    }
-
-    fn write(&mut self, arena: &Arena) -> io::Result<()> {
-        let start = self.end;
-        let mut to = io::BufWriter::with_capacity(BUFFER, &self.file);
-        for at in &arena.starts {
-            let item = arena.get(*at);
-            to.write_all(item)?;
-            self.end += item.len() as u64;
-        }
-        to.flush()?;
-        self.runs.push(start..self.end);
-        Ok(())
-    }
-}
-
-/// All items in order; can be read repeatedly.
+/// All items in order, as often as they are asked for.
 #[derive(Clone)]
-pub enum Sorted {
-    Memory(Arc<Arena>),
-    Spilled(Arc<Spill>),
-}
+pub struct Sorted(sort::Sorted<Arena>);
 
 impl Sorted {
     /// All of them.
     ///
     /// # Errors
-    /// The written runs cannot be read.
-    pub fn items(&self) -> Result<Merged> {
-        match self {
-            Self::Memory(arena) => Ok(Merged::Memory(Arc::clone(arena), 0)),
-            Self::Spilled(spill) => Merged::of(spill).map_err(unreadable),
-        }
+    /// Runs that cannot be read.
+    pub fn items(&self) -> Result<impl Iterator<Item = Result<Item>> + Send + use<>> {
+        let sources: Vec<Source> = match &self.0 {
+            sort::Sorted::Memory(arenas) => {
+                arenas.iter().map(|arena| Source::Memory(Arc::clone(arena), 0)).collect()
+            }
+            sort::Sorted::Runs(runs) => {
+                runs.iter().map(|run| Source::Run(run.clone(), 0)).collect()
+            }
+        };
+        let merged = merge(sources).map_err(unreadable)?;
+        Ok(merged.map(|item| item.map_err(unreadable)))
     }
 }
 
 fn unreadable(error: io::Error) -> Error {
-    Error::new(Kind::Broken, format!("what was sorted cannot be read: {error}"))
+    Error::new(Kind::Broken, format!("the sorted rows cannot be read again: {error}"))
 }
 
-/// A sequence of items in order.
-pub enum Merged {
+/// Items in order: of an arena from a place in its order on, or of a run from a byte on.
+enum Source {
     Memory(Arc<Arena>, usize),
-    Runs(BinaryHeap<Reverse<(Item, usize)>>, Vec<Run>),
+    Run(Run, usize),
 }
 
-impl Merged {
-    fn of(spill: &Arc<Spill>) -> io::Result<Self> {
-        let mut runs: Vec<Run> = spill
-            .runs
-            .iter()
-            .map(|range| Run {
-                spill: Arc::clone(spill),
-                rest: range.clone(),
-                held: Vec::new(),
-                at: 0,
-            })
-            .collect();
-        let mut heads = BinaryHeap::new();
-        for (number, run) in runs.iter_mut().enumerate() {
-            heads.extend(run.next()?.map(|item| Reverse((item, number))));
-        }
-        Ok(Self::Runs(heads, runs))
-    }
-}
-
-impl Iterator for Merged {
-    type Item = Result<Item>;
+impl Iterator for Source {
+    type Item = io::Result<Item>;
 
     fn next(&mut self) -> Option<Self::Item> {
         match self {
@@ -225,64 +148,15 @@ impl Iterator for Merged {
                 *at += 1;
                 Some(Ok(Item::of(arena.get(start))))
             }
-            Self::Runs(heads, runs) => {
-                let mut top = heads.peek_mut()?;
-                let number = top.0.1;
-                match runs[number].next() {
-                    Ok(Some(next)) => {
-                        let first = std::mem::replace(&mut top.0.0, next);
-                        Some(Ok(first))
-                    }
-                    Ok(None) => Some(Ok(std::collections::binary_heap::PeekMut::pop(top).0.0)),
-                    Err(error) => Some(Err(unreadable(error))),
-                }
+            Self::Run(run, at) => {
+                let rest = run.bytes().get(*at..).filter(|rest| !rest.is_empty())?;
+                let item = item::length(rest).and_then(|length| rest.get(..length));
+                // Half an item is told once, for its source is dropped then.
+                let Some(item) = item else { return Some(Err(Run::cut())) };
+                *at += item.len();
+                Some(Ok(Item::of(item)))
             }
         }
-    }
-}
-
-/// A run being read.
-pub struct Run {
-    spill: Arc<Spill>,
-    /// The bytes not read yet.
-    rest: Range<u64>,
-    held: Vec<u8>,
-    /// The position in the buffer.
-    at: usize,
-}
-
-impl Run {
-    fn next(&mut self) -> io::Result<Option<Item>> {
-        loop {
-            let here = &self.held[self.at..];
-            let length = item::length(here);
-            if let Some(length) = length.filter(|length| *length <= here.len()) {
-                let item = Item::of(&here[..length]);
-                self.at += length;
-                return Ok(Some(item));
-            }
-            if self.rest.is_empty() {
-                return if here.is_empty() {
-                    Ok(None)
-                } else {
-                    Err(io::ErrorKind::UnexpectedEof.into())
-                };
-            }
-            self.read(length.unwrap_or(0))?;
-        }
-    }
-
-    /// Reads on, so that an item of `length` bytes fits.
-    fn read(&mut self, length: usize) -> io::Result<()> {
-        self.held.drain(..self.at);
-        self.at = 0;
-        let kept = self.held.len();
-        let left = usize::try_from(self.rest.end - self.rest.start).unwrap_or(usize::MAX);
-        let more = BUFFER.max(length.saturating_sub(kept)).min(left);
-        self.held.resize(kept + more, 0);
-        self.spill.file.read_exact_at(&mut self.held[kept..], self.rest.start)?;
-        self.rest.start += more as u64;
-        Ok(())
     }
 }
 
@@ -324,7 +198,7 @@ mod tests {
         for limit in [1, 1000, 20_000, usize::MAX] {
             assert_eq!(sorted(limit, &keys), want, "{limit}");
         }
-        let long = vec!["b".repeat(3 * BUFFER), "a".repeat(2 * BUFFER), "c".into()];
+        let long = vec!["b".repeat(1 << 20), "a".repeat(1 << 19), "c".into()];
         let got = sorted(1, &long);
         assert!(got[0].starts_with('a') && got[1].starts_with('b') && got[2].starts_with('c'));
         assert!(sorted(100, &[]).is_empty());
@@ -333,9 +207,8 @@ mod tests {
     #[test]
     fn a_folder_that_cannot_be_written_is_told() {
         let mut sorter = Sorter::with_limit(Path::new("/nonexistent"), 1);
-        let error = sorter
-            .push(|out| item::write(out, b"a", [0; 4], [b""; 3]))
-            .expect_err("nowhere to write");
+        let mut push = || sorter.push(|out| item::write(out, b"a", [0; 4], [b""; 3]));
+        let error = (0..100).find_map(|_| push().err()).expect("nowhere to write");
         assert!(error.to_string().contains("`/nonexistent`"), "{error}");
     }
 }

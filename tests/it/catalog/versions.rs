@@ -1,4 +1,4 @@
-//! The visible versions, how they are requested, and their properties.
+//! Which versions are shown, how they are asked for, and what is told of them.
 
 use dcfs_core::error::Kind;
 use dcfs_core::id::RowId;

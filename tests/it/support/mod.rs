@@ -1,6 +1,6 @@
-//! Shared by several tests.
+//! What several tests stand on.
 
-// Each test uses only a part of it.
+// Each test takes what it needs.
 #![allow(dead_code)]
 
 pub mod catalog;

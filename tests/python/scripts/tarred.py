@@ -1,4 +1,4 @@
-"""The files that DataChain's `process_tar` finds in the shards of a folder, as JSON: names and contents, in order."""
+"""What DataChain's `process_tar` finds in the shards of a folder, as JSON: names and contents, in order."""
 
 import json
 import sys

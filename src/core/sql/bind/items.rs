@@ -1,5 +1,4 @@
-//! The items of a SELECT list: expands a model to its columns and `*` to every column, and names the
-//! columns of the answer.
+//! What SELECT lists: a model as its columns, `*` as every column, and what each column of the answer is called.
 
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -11,7 +10,7 @@ use crate::sql::known::SqlColumn;
 use crate::sql::quoted;
 use crate::sql::scan::{Chain, Item, Star};
 
-/// The columns that replace one item.
+/// Columns in place of one item.
 type Expanded = Vec<(usize, String, SqlColumn)>;
 
 impl Binder<'_> {
@@ -224,7 +223,7 @@ impl Binder<'_> {
         results
     }
 
-    /// Removes `AS x` after an item.
+    /// Leaves out `AS x` behind an item.
     fn drop_alias(&mut self, item: &Item) {
         let mut at = item.tokens.end;
         if self.scan.tokens.get(at).is_some_and(|token| token.is("as")) {

@@ -1,5 +1,4 @@
-//! One pass over the tokens: counts brackets, recognises clauses by their first words, and collects
-//! names and tables.
+//! One pass over the tokens: brackets are counted, clauses known by their first words, names and tables noted.
 
 use std::ops::Range;
 
@@ -8,7 +7,7 @@ use super::{Call, Chain, Clause, Entry, Item, Scan, Scope, Star, Table};
 use crate::expr::Error;
 use crate::sql::lex::{Kind, Token};
 
-/// The deepest nesting of brackets.
+/// The deepest brackets.
 const DEEPEST: usize = 64;
 
 /// The kind of thing that a bracket opens.
@@ -53,7 +52,7 @@ impl Frame {
     }
 }
 
-/// Scans the tokens of a statement in one pass.
+/// Goes through the tokens of a statement once.
 pub struct Scanner {
     ctes: Vec<String>,
     found: Scan,
@@ -82,7 +81,7 @@ impl Scanner {
         Self { ctes, found, frames: vec![Frame::new(Opens::Select, None)] }
     }
 
-    /// Scans the statement.
+    /// What there is in the statement.
     ///
     /// # Errors
     /// As [`super::scan`].

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use super::piece::Piece;
 use super::stored::Kind;
 use crate::pack::error::Error;
-use crate::pack::map::Map;
 use crate::pack::output::{Output, Sums};
 use dcfs_core::expr::Form;
 
@@ -239,9 +238,7 @@ impl Values {
     fn into_texts(self, folder: &Path) -> Result<TextWriter, Error> {
         let mut out = TextWriter::new(folder)?;
         let Self::Words(words) = self else { return Ok(out) };
-        let path = words.codes.path().to_path_buf();
-        let (file, _) = words.codes.finish()?;
-        let map = Map::of(&file, &path)?;
+        let (map, _) = words.codes.map()?;
         for code in map.as_ref().as_chunks::<2>().0 {
             let text = words.texts.get(usize::from(u16::from_le_bytes(*code)));
             out.put(text.map_or(&[][..], |text| text))?;
@@ -330,8 +327,7 @@ fn rewrite(
     let (values, aside) = (folder.join(part::VALUES), folder.join("narrow"));
     fs::rename(&values, &aside).map_err(Error::write(&values))?;
     let narrow = std::mem::replace(out, create(folder, part::VALUES)?);
-    let (file, _) = narrow.finish()?;
-    let map = Map::of(&file, &aside)?;
+    let (map, _) = narrow.map()?;
     map.as_ref().as_chunks().0.iter().try_for_each(|bytes| out.put(&wide(*bytes)))?;
     remove(folder, "narrow")
 }

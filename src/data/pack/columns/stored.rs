@@ -11,9 +11,9 @@ use super::Key;
 use super::sink::{Written, part};
 use crate::pack::check::Checksums;
 use crate::pack::error::Error;
-use crate::pack::map::Map;
-use crate::pack::output::{Output, Sums};
+use crate::pack::output::{Output, Sums, mapped};
 use dcfs_core::expr::packed::{Numbers, Packed, Texts, Valid, Vectors, Word};
+use dcfs_disk::map::Map;
 
 /// Changes whenever the contents of the files change.
 pub const FORMAT: u32 = 2;
@@ -124,7 +124,7 @@ impl Stored {
         }
         let map = |name: &str| {
             let is_there = manifest.files.contains_key(name);
-            is_there.then(|| Map::open(&folder.join(name))).transpose()
+            is_there.then(|| mapped(folder, name)).transpose()
         };
         Ok(Self {
             kind: manifest.kind,

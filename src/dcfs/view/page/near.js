@@ -1,4 +1,4 @@
-// Related versions: their list, the differences between two, and the lineage in both directions.
+// The versions around: which there are, what differs between two, what they came from and what came from them.
 "use strict";
 
 // ---- Versions
@@ -17,7 +17,7 @@ $("with").onchange = () => go({ with: $("with").value, part: null, row: null });
 
 // ---- Differences, side by side
 
-let pairing = ""; // The part of the comparison that is shown.
+let pairing = ""; // What is shown of two versions.
 
 const compared = async (other, part) => {
   const pairs = $("pairs");

@@ -1,15 +1,15 @@
-//! Files of a pack mapped into memory. The only `unsafe` of this module.
+//! Files as memory: those of a pack, and sorted runs.
 //!
 //! A mapping is a slice; numbers are read from it by value, so nothing depends on alignment, and an
 //! index out of bounds gives `None`.
 
 use std::fs::File;
+use std::io;
 use std::path::Path;
 
-use dcfs_disk::{bus, regular};
 use memmap2::Mmap;
 
-use super::error::Error;
+use crate::{bus, regular};
 
 /// A whole file, mapped for reading. Stays valid when the file is unlinked.
 #[derive(Debug)]
@@ -20,20 +20,26 @@ pub struct Map {
 }
 
 impl Map {
-    /// Maps `file`; `path` is used in errors.
-    pub fn of(file: &File, path: &Path) -> Result<Self, Error> {
+    /// Maps `file`.
+    ///
+    /// # Errors
+    /// The system refuses: not a regular file, no memory.
+    pub fn of(file: &File) -> io::Result<Self> {
         // SAFETY: pack files are written once, in a folder that only this user may enter, and are
-        // renamed or unlinked afterwards, never truncated or written again; run files are unlinked
-        // before anyone else learns their name. Another program of this user may still change bytes
-        // under us, which every reader expects: each number is checked. A truncated file reads as
-        // zeros, and damages every pack (`super::check::Damage`).
-        let map = unsafe { Mmap::map(file) }.map_err(Error::read(path))?;
+        // renamed or unlinked afterwards, never truncated or written again; scratch files have no name.
+        // Another program of this user can still change bytes under us, which every reader
+        // expects: each number is checked. A file that is cut short reads as zeros, which
+        // `bus::cuts` tells.
+        let map = unsafe { Mmap::map(file) }?;
         Ok(Self { _watch: bus::watch(&map), bytes: map })
     }
 
     /// Opens and maps `path`.
-    pub fn open(path: &Path) -> Result<Self, Error> {
-        Self::of(&regular::open(path).map_err(Error::read(path))?, path)
+    ///
+    /// # Errors
+    /// No such file, one that is not regular, no permission.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Self::of(&regular::open(path)?)
     }
 
     /// The little-endian number at `index` in an array of them.
@@ -91,6 +97,7 @@ mod tests {
         assert_eq!(map.u64_at(usize::MAX), None);
         std::fs::write(&path, []).expect("written");
         assert_eq!(Map::open(&path).expect("an empty file maps").u32_at(0), None);
-        assert!(matches!(Map::open(&folder.path().join("none")), Err(Error::Absent(_))));
+        let none = Map::open(&folder.path().join("none")).expect_err("no such file");
+        assert_eq!(none.kind(), io::ErrorKind::NotFound);
     }
 }
