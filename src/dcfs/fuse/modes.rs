@@ -190,4 +190,79 @@ mod tests {
         assert!(modes.open(3, Some(&file), |_| refused()).is_none());
         assert!(modes.open(4, Some(&file), |_| unreachable!("it was refused")).is_none());
     }
+
+    /// The kernel's side of an inode: how many have it open, and which registration it reads.
+    #[derive(Default)]
+    struct Kernel {
+        opens: u64,
+        way: Option<u32>,
+    }
+
+    /// How far one program has come with a file.
+    #[derive(Clone, Copy)]
+    enum Step {
+        Idle,
+        /// Counted here; the kernel has not heard the answer.
+        Answered(u64, Option<u32>),
+        Open(u64),
+        /// The kernel has closed it and has not told.
+        Closed(u64),
+    }
+
+    /// Every call holds the lock for as long as it lasts, so the order of calls is all that threads can differ in:
+    /// 2,000 random orders of six programs, checked against what the kernel refuses.
+    #[test]
+    fn in_any_order_the_kernel_is_held_to_one_way_of_reading() {
+        for seed in 0..2000_u64 {
+            let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+            let mut roll = |count: u64| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                state % count
+            };
+            let modes = Modes::<u32>::default();
+            let mut files = [Some(file()), None, Some(file())];
+            let mut kernel = [(); 3].map(|()| Kernel::default());
+            let mut programs = [Step::Idle; 6];
+            let mut registered = 0;
+            for _ in 0..60 {
+                let at = roll(6) as usize;
+                programs[at] = match programs[at] {
+                    Step::Idle => {
+                        let ino = roll(3);
+                        let of = ino as usize;
+                        if roll(4) == 0 {
+                            // The cache lets go of the object, or has it whole by now.
+                            files[of] = (roll(2) == 0).then(file);
+                            modes.sweep();
+                        }
+                        let id = modes.open(ino, files[of].as_ref(), |_| {
+                            assert_eq!(kernel[of].opens, 0, "registered while it is open, {seed}");
+                            registered += 1;
+                            Ok(registered)
+                        });
+                        Step::Answered(ino, id.as_deref().copied())
+                    }
+                    Step::Answered(ino, id) => {
+                        let inode = &mut kernel[ino as usize];
+                        if inode.opens == 0 {
+                            inode.way = id;
+                        }
+                        assert_eq!(inode.way, id, "a second way of reading, {seed}");
+                        inode.opens += 1;
+                        Step::Open(ino)
+                    }
+                    Step::Open(ino) => {
+                        kernel[ino as usize].opens -= 1;
+                        Step::Closed(ino)
+                    }
+                    Step::Closed(ino) => {
+                        modes.release(ino);
+                        Step::Idle
+                    }
+                };
+            }
+        }
+    }
 }

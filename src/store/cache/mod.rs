@@ -133,7 +133,7 @@ impl Cache {
         if !self.room.is_wanted() {
             return None;
         }
-        // An entry that was removed meanwhile is created again.
+        // An entry that was removed meanwhile is created anew.
         (0..3).find_map(|_| {
             let entry = match self.opened.get(key) {
                 Some(entry) if self.is_kept(&entry) => entry,
@@ -350,5 +350,7 @@ fn missing(runs: &[Run]) -> Vec<Range<u64>> {
     runs.iter().filter(|run| !run.is_here).map(|run| run.range.clone()).collect()
 }
 
+#[cfg(test)]
+mod schedules;
 #[cfg(test)]
 mod tests;
